@@ -1,0 +1,170 @@
+//! Days, months and the end of what was bought, in the catalog's time zone.
+//!
+//! Bought on day T, valid through day T-1 of the next month (pricing rules, section 5). Where the
+//! next month is shorter, the last valid day is min(T-1, its last day). Renewals count from the
+//! first purchase's day, the anchor, and so never drift.
+
+use chrono::{DateTime, Datelike, Days, Months, NaiveDate, NaiveDateTime, NaiveTime, TimeZone};
+use chrono_tz::Tz;
+
+use super::time::Timestamp;
+
+/// A time zone of the IANA database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Zone(Tz);
+
+/// A calendar day in some zone: days since 1970-01-01.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Day(i32);
+
+impl Day {
+    /// From days since 1970-01-01.
+    #[must_use]
+    pub const fn from_number(number: i32) -> Self {
+        Self(number)
+    }
+
+    /// Days since 1970-01-01.
+    #[must_use]
+    pub const fn number(self) -> i32 {
+        self.0
+    }
+
+    fn of(date: NaiveDate) -> Self {
+        Self(date.to_epoch_days())
+    }
+
+    fn date(self) -> NaiveDate {
+        NaiveDate::from_epoch_days(self.0).unwrap_or(NaiveDate::MAX)
+    }
+
+    /// The day so many days later.
+    #[must_use]
+    pub fn plus_days(self, days: u32) -> Self {
+        Self::of(self.date().checked_add_days(Days::new(days.into())).unwrap_or(NaiveDate::MAX))
+    }
+
+    /// The first day after `months` months that began on this day: the same day of the month,
+    /// or the first day of the month after where that month has no such day.
+    #[must_use]
+    pub fn end_after_months(self, months: u32) -> Self {
+        let date = self.date();
+        let first = date.with_day(1).unwrap_or(date);
+        let month = first.checked_add_months(Months::new(months)).unwrap_or(NaiveDate::MAX);
+        Self::of(
+            month.with_day(date.day()).unwrap_or_else(|| {
+                month.checked_add_months(Months::new(1)).unwrap_or(NaiveDate::MAX)
+            }),
+        )
+    }
+}
+
+impl Zone {
+    /// The zone of that IANA name, such as `Asia/Shanghai`.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        name.parse().ok().map(Self)
+    }
+
+    /// The IANA name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        self.0.name()
+    }
+
+    /// The day on which an instant falls.
+    #[must_use]
+    pub fn day_of(self, at: Timestamp) -> Day {
+        let utc = DateTime::from_timestamp_millis(at.as_millis()).unwrap_or_default();
+        Day::of(utc.with_timezone(&self.0).date_naive())
+    }
+
+    /// The first instant of a day.
+    #[must_use]
+    pub fn start_of(self, day: Day) -> Timestamp {
+        let midnight = NaiveDateTime::new(day.date(), NaiveTime::MIN);
+        // Where a change to summer time skips midnight, the day begins an hour later.
+        let start = self.0.from_local_datetime(&midnight).earliest().unwrap_or_else(|| {
+            let later = midnight + chrono::TimeDelta::hours(1);
+            self.0
+                .from_local_datetime(&later)
+                .earliest()
+                .unwrap_or_else(|| self.0.from_utc_datetime(&midnight))
+        });
+        Timestamp::from_millis(start.timestamp_millis())
+    }
+
+    /// An instant as `2019-03-12 00:00:00 +08:00`, for messages and tables.
+    #[must_use]
+    pub fn show(self, at: Timestamp) -> String {
+        DateTime::from_timestamp_millis(at.as_millis())
+            .unwrap_or_default()
+            .with_timezone(&self.0)
+            .format("%Y-%m-%d %H:%M:%S %:z")
+            .to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn day(text: &str) -> Day {
+        Day::of(text.parse().expect("a date"))
+    }
+
+    /// Bought, months, last valid day (pricing rules, section 5; other rows worked out by hand).
+    const VALIDITY: &[(&str, u32, &str)] = &[
+        ("2019-02-12", 1, "2019-03-11"),
+        ("2019-01-31", 1, "2019-02-28"),
+        ("2020-01-31", 1, "2020-02-29"),
+        ("2019-01-30", 1, "2019-02-28"),
+        ("2020-01-30", 1, "2020-02-29"),
+        ("2019-01-29", 1, "2019-02-28"),
+        ("2020-01-29", 1, "2020-02-28"),
+        ("2019-01-28", 1, "2019-02-27"),
+        ("2019-03-31", 1, "2019-04-30"),
+        ("2019-03-30", 1, "2019-04-29"),
+        ("2019-05-31", 1, "2019-06-30"),
+        ("2019-08-31", 1, "2019-09-30"),
+        ("2019-10-31", 1, "2019-11-30"),
+        ("2019-12-31", 1, "2020-01-30"),
+        ("2019-07-31", 1, "2019-08-30"),
+        ("2019-02-28", 1, "2019-03-27"),
+        ("2020-02-29", 1, "2020-03-28"),
+        ("2019-01-01", 1, "2019-01-31"),
+        ("2019-02-01", 1, "2019-02-28"),
+        ("2020-02-01", 1, "2020-02-29"),
+        ("2019-12-01", 1, "2019-12-31"),
+        ("2019-01-31", 2, "2019-03-30"),
+        ("2019-01-31", 3, "2019-04-30"),
+        ("2019-01-31", 13, "2020-02-29"),
+        ("2020-02-29", 12, "2021-02-28"),
+        ("2020-02-29", 24, "2022-02-28"),
+        ("2019-11-15", 24, "2021-11-14"),
+    ];
+
+    #[test]
+    fn months_end_on_the_day_before_or_at_the_end_of_a_shorter_month() {
+        for (bought, months, last_valid) in VALIDITY {
+            let end = day(bought).end_after_months(*months);
+            assert_eq!(end, day(last_valid).plus_days(1), "{bought} + {months}");
+        }
+    }
+
+    #[test]
+    fn days_begin_at_midnight_in_shanghai() {
+        let zone = Zone::named("Asia/Shanghai").expect("known");
+        let start = zone.start_of(day("2019-03-12"));
+        assert_eq!(zone.show(start), "2019-03-12 00:00:00 +08:00");
+        assert_eq!(zone.day_of(start), day("2019-03-12"));
+        assert_eq!(zone.day_of(Timestamp::from_millis(start.as_millis() - 1)), day("2019-03-11"));
+    }
+
+    #[test]
+    fn a_day_whose_midnight_is_skipped_begins_an_hour_later() {
+        let zone = Zone::named("America/Sao_Paulo").expect("known");
+        let start = zone.start_of(day("2018-11-04"));
+        assert_eq!(zone.show(start), "2018-11-04 01:00:00 -02:00");
+    }
+}

@@ -1,0 +1,168 @@
+//! The catalog: every published number, as data.
+//!
+//! It is plain data that the loader (`crate::catalog`) has validated whole; here it is only asked.
+//! Prices are fen (1/100 CNY) a month.
+
+use super::calendar::Zone;
+use super::decision::Reason;
+use super::group_type::GroupType;
+use super::id::Name;
+use super::limit::{Limit, LimitId};
+
+/// Editions, add-ons, group types, IM codes and validity rules.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Catalog {
+    /// The operator's own name for this state of the catalog, for logs and metrics.
+    pub version: String,
+    /// Where days and months begin.
+    pub zone: Zone,
+    /// What an app is on that has bought nothing. One of `editions`.
+    pub default_edition: Name,
+    /// In the order in which they are offered.
+    pub editions: Vec<Edition>,
+    /// In the order in which they are offered.
+    pub add_ons: Vec<AddOn>,
+    /// Every group type.
+    pub group_types: Vec<GroupType>,
+    /// Net-new groups of an app and day, over all types.
+    pub groups_per_day: Limit,
+    /// How long purchases are valid.
+    pub validity: Validity,
+    /// How many ids a call may carry.
+    pub batch: Batch,
+    /// What IM clients know.
+    pub im_codes: ImCodes,
+}
+
+/// An edition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Edition {
+    /// Such as `professional`.
+    pub id: Name,
+    /// The name that people see.
+    pub label: String,
+    /// Price of a month; `None` where it is not for sale (the default edition).
+    pub price_fen_per_month: Option<i64>,
+    /// Whether add-ons may be bought for it and count while it runs.
+    pub add_ons_allowed: bool,
+    /// What it allows. A limit that is not listed is not an edition's business.
+    pub limits: Vec<(LimitId, Limit)>,
+}
+
+/// An add-on. Its kind is the limit that it raises.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AddOn {
+    /// Such as `groups-per-user-400`.
+    pub id: Name,
+    /// The name that people see.
+    pub label: String,
+    /// The limit that it raises; of one kind at most one is in force.
+    pub limit_id: LimitId,
+    /// To how much.
+    pub limit: Limit,
+    /// Price of a month.
+    pub price_fen_per_month: i64,
+}
+
+/// How long purchases are valid and what comes after (pricing rules, section 5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Validity {
+    /// Days that an edition runs on after its last valid day.
+    pub edition_grace_days: u32,
+    /// Days that an add-on runs on after its last valid day.
+    pub add_on_grace_days: u32,
+    /// What comes after the edition's grace.
+    pub after_grace: AfterGrace,
+}
+
+/// What comes after an edition's grace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AfterGrace {
+    /// The service stops.
+    Stop,
+    /// The app falls back to the default edition.
+    DefaultEdition,
+}
+
+/// How many ids a call may carry (pricing rules, section 3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Batch {
+    /// Accounts created or deleted.
+    pub accounts_max: usize,
+    /// Members of a creation, joining or leaving.
+    pub members_max: usize,
+    /// Friends added or removed.
+    pub friends_max: usize,
+}
+
+/// The codes that IM clients already know (pricing rules, section 4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ImCodes {
+    /// The service has stopped.
+    pub service_stopped: i32,
+    /// Accounts per app.
+    pub accounts_per_app: i32,
+    /// My friends.
+    pub my_friends: i32,
+    /// The peer's friends.
+    pub peer_friends: i32,
+    /// Groups per user.
+    pub groups_per_user: i32,
+    /// Net-new groups per day.
+    pub groups_per_day: i32,
+    /// Members, at join or add.
+    pub members_per_group: i32,
+    /// Members, in the list given at creation.
+    pub members_at_creation: i32,
+    /// Too many accounts in one call.
+    pub batch_of_accounts: i32,
+    /// Too many group members in one call.
+    pub batch_of_members: i32,
+}
+
+impl Catalog {
+    /// The edition of that name.
+    #[must_use]
+    pub fn edition(&self, id: &str) -> Option<&Edition> {
+        self.editions.iter().find(|edition| edition.id.as_str() == id)
+    }
+
+    /// The add-on of that name.
+    #[must_use]
+    pub fn add_on(&self, id: &str) -> Option<&AddOn> {
+        self.add_ons.iter().find(|add_on| add_on.id.as_str() == id)
+    }
+
+    /// The group type of that name.
+    #[must_use]
+    pub fn group_type(&self, name: &str) -> Option<&GroupType> {
+        self.group_types.iter().find(|kind| kind.name.as_str() == name)
+    }
+
+    /// The IM's code for a denial; `group_type` is the group's, where there is one.
+    #[must_use]
+    pub fn im_code(&self, reason: Reason, group_type: Option<&str>) -> i32 {
+        let codes = &self.im_codes;
+        match reason {
+            Reason::ServiceStopped => codes.service_stopped,
+            Reason::AccountsPerApp => codes.accounts_per_app,
+            Reason::MyFriends => codes.my_friends,
+            Reason::PeerFriends => codes.peer_friends,
+            Reason::GroupsPerUser => codes.groups_per_user,
+            Reason::GroupsPerApp => group_type
+                .and_then(|name| self.group_type(name))
+                .map_or(codes.groups_per_day, |kind| kind.per_app_im_code),
+            Reason::GroupsPerDay => codes.groups_per_day,
+            Reason::MembersPerGroup => codes.members_per_group,
+            Reason::MembersAtCreation => codes.members_at_creation,
+        }
+    }
+}
+
+impl Edition {
+    /// What the edition allows of that limit; `None` where that is not its business.
+    #[must_use]
+    pub fn limit(&self, id: &LimitId) -> Option<Limit> {
+        self.limits.iter().find(|(of, _)| of == id).map(|(_, limit)| *limit)
+    }
+}

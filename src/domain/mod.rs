@@ -1,0 +1,19 @@
+//! The rules, pure: no I/O, no await, no clock, no protobuf, no store.
+//!
+//! Time and ids come in as values. Reading order: [`id`] and [`time`] (what everything is made
+//! of), [`limit`] and [`group_type`] (what can be limited), [`catalog`] (the numbers),
+//! [`calendar`] and [`purchase`] (what was bought and how long it is valid), [`schedule`] (limits
+//! at an instant), [`decision`] (outcome and breaches), [`upgrade`] (what to buy to get past
+//! one), [`usage`] (counts against limits).
+
+pub mod calendar;
+pub mod catalog;
+pub mod decision;
+pub mod group_type;
+pub mod id;
+pub mod limit;
+pub mod purchase;
+pub mod schedule;
+pub mod time;
+pub mod upgrade;
+pub mod usage;

@@ -1,0 +1,201 @@
+//! The limits of an app, from one instant to the next.
+//!
+//! A schedule is what the ledger keeps where the facts are: segments in the order of time, each
+//! with the limits that hold until its end. Looking up the segment of an instant is all that a
+//! decision needs of what was bought.
+
+use super::catalog::Catalog;
+use super::id::Name;
+use super::limit::{Bound, Limit, LimitId, Source};
+use super::purchase::{Purchase, ServiceState, Timeline};
+use super::time::Timestamp;
+
+/// What an app is entitled to during one segment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// The edition in force, or the one that stopped.
+    pub edition: Name,
+    /// Whether it is in force.
+    pub state: ServiceState,
+    /// The add-ons in force.
+    pub add_ons: Vec<Name>,
+    /// What edition and add-ons allow.
+    pub sold: Vec<(LimitId, Bound)>,
+}
+
+/// Limits until an instant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Segment {
+    /// First instant after the segment; [`Timestamp::MAX`] for the last one.
+    pub until: Timestamp,
+    /// What holds until then.
+    pub limits: Limits,
+}
+
+/// Limits from some instant on, for ever. Never empty; the last segment has no end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Schedule {
+    segments: Vec<Segment>,
+}
+
+/// Why a schedule cannot be worked out: the catalog lost something that was bought.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{what} \"{name}\" was bought, but the catalog has it no more")]
+pub struct MissingItem {
+    /// `edition` or `add-on`.
+    pub what: &'static str,
+    /// Its id.
+    pub name: Name,
+}
+
+impl Limits {
+    /// What edition or add-ons allow of that limit; `None` where it is not sold.
+    #[must_use]
+    pub fn sold(&self, id: &LimitId) -> Option<&Bound> {
+        self.sold.iter().find(|(of, _)| of == id).map(|(_, bound)| bound)
+    }
+
+    /// What edition or add-ons allow of that limit; what is not sold is unlimited.
+    #[must_use]
+    pub fn sold_or_unlimited(&self, id: &LimitId) -> Bound {
+        self.sold(id).cloned().unwrap_or_else(|| Bound {
+            limit: Limit::Unlimited,
+            source: Source::Edition(self.edition.clone()),
+        })
+    }
+
+    /// Whether everything that takes is denied.
+    #[must_use]
+    pub fn stopped(&self) -> bool {
+        self.state == ServiceState::Stopped
+    }
+
+    fn at(catalog: &Catalog, timeline: &Timeline, at: Timestamp) -> Result<Self, MissingItem> {
+        let (name, state) = timeline.edition_at(at);
+        let edition = catalog
+            .edition(name.as_str())
+            .ok_or_else(|| MissingItem { what: "edition", name: name.clone() })?;
+        let mut limits = Self {
+            edition: name,
+            state,
+            add_ons: Vec::new(),
+            sold: edition
+                .limits
+                .iter()
+                .map(|(id, limit)| {
+                    let source = Source::Edition(edition.id.clone());
+                    (id.clone(), Bound { limit: *limit, source })
+                })
+                .collect(),
+        };
+        if edition.add_ons_allowed && !limits.stopped() {
+            for run in timeline.add_ons.iter().filter(|run| run.in_force.contains(at)) {
+                limits.raise(catalog, &run.add_on)?;
+            }
+        }
+        Ok(limits)
+    }
+
+    /// Add-ons of one kind do not stack: the highest counts, and only where it raises.
+    fn raise(&mut self, catalog: &Catalog, name: &Name) -> Result<(), MissingItem> {
+        let add_on = catalog
+            .add_on(name.as_str())
+            .ok_or_else(|| MissingItem { what: "add-on", name: name.clone() })?;
+        if let Some((_, bound)) = self.sold.iter_mut().find(|(id, _)| *id == add_on.limit_id)
+            && add_on.limit > bound.limit
+        {
+            if let Source::AddOn(lower) = &bound.source {
+                self.add_ons.retain(|name| name != lower);
+            }
+            *bound = Bound { limit: add_on.limit, source: Source::AddOn(add_on.id.clone()) };
+            self.add_ons.push(add_on.id.clone());
+        }
+        Ok(())
+    }
+}
+
+impl Schedule {
+    /// From segments that were worked out before; `None` unless they are in order and the last
+    /// has no end.
+    #[must_use]
+    pub fn from_segments(segments: Vec<Segment>) -> Option<Self> {
+        let ordered = segments.windows(2).all(|pair| pair[0].until < pair[1].until);
+        let endless = segments.last().is_some_and(|last| last.until == Timestamp::MAX);
+        (ordered && endless).then_some(Self { segments })
+    }
+
+    /// The limits of an app that has bought nothing.
+    pub fn default_of(catalog: &Catalog) -> Result<Self, MissingItem> {
+        Self::compile(catalog, &[], Timestamp::from_millis(0))
+    }
+
+    /// Works out the limits from `now` on.
+    pub fn compile(
+        catalog: &Catalog,
+        purchases: &[Purchase],
+        now: Timestamp,
+    ) -> Result<Self, MissingItem> {
+        let timeline = Timeline::new(catalog, purchases);
+        let mut segments: Vec<Segment> = Vec::new();
+        let starts = std::iter::once(now)
+            .chain(timeline.boundaries().into_iter().filter(|boundary| *boundary > now));
+        for start in starts {
+            let limits = Limits::at(catalog, &timeline, start)?;
+            if segments.last().is_some_and(|last| last.limits == limits) {
+                continue;
+            }
+            if let Some(last) = segments.last_mut() {
+                last.until = start;
+            }
+            segments.push(Segment { until: Timestamp::MAX, limits });
+        }
+        Ok(Self { segments })
+    }
+
+    /// The segments, in order.
+    #[must_use]
+    pub fn segments(&self) -> &[Segment] {
+        &self.segments
+    }
+
+    /// The limits of an instant.
+    #[must_use]
+    pub fn at(&self, at: Timestamp) -> &Limits {
+        &self.segment_and_later(at).0.limits
+    }
+
+    /// The segment of an instant, and those after it.
+    #[must_use]
+    pub fn segment_and_later(&self, at: Timestamp) -> (&Segment, &[Segment]) {
+        let index = self.segments.partition_point(|segment| segment.until <= at);
+        let index = index.min(self.segments.len() - 1);
+        (&self.segments[index], &self.segments[index + 1..])
+    }
+
+    /// When anything changes next after an instant; `None` if never.
+    #[must_use]
+    pub fn next_change(&self, at: Timestamp) -> Option<Timestamp> {
+        let until = self.segment_and_later(at).0.until;
+        (until != Timestamp::MAX).then_some(until)
+    }
+
+    /// When what `pick` sees of the limits changes next after an instant, and the limits from
+    /// then on; `None` if never.
+    #[must_use]
+    pub fn next_change_of<T: PartialEq>(
+        &self,
+        at: Timestamp,
+        pick: impl Fn(&Limits) -> T,
+    ) -> Option<(Timestamp, &Limits)> {
+        let (current, later) = self.segment_and_later(at);
+        let now = pick(&current.limits);
+        let mut from = current.until;
+        for segment in later {
+            if pick(&segment.limits) != now {
+                return Some((from, &segment.limits));
+            }
+            from = segment.until;
+        }
+        None
+    }
+}

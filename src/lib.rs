@@ -1,0 +1,33 @@
+//! imquota: a quota-enforcement sidecar for instant-messaging backends.
+//!
+//! An IM server asks it before every account creation, friend add, group create, join, leave and
+//! dissolve; it answers applied, already held or denied, exactly. It keeps *facts* (user u is in
+//! group g), and a count is the number of facts.
+//!
+//! # Layout, in reading order
+//!
+//! | module | holds | must not use |
+//! |---|---|---|
+//! | [`domain`] | ids, limits, calendar, purchases, decisions. Pure | I/O and its crates, clocks |
+//!
+//! `tests/tidy.rs` keeps the table.
+//!
+//! # Invariants, and the test behind each
+//!
+//! - Nothing is admitted over a limit and nothing denied below one, in any interleaving:
+//!   `tests/concurrency.rs`, and `tests/model.rs` against a model that shares no code.
+//! - What was acknowledged survives SIGKILL, and what was not is whole or absent:
+//!   `tests/crash.rs`.
+//! - "Already held" comes before any limit, and a denial names every limit in the way:
+//!   `tests/domain_tables.rs`.
+//! - Bad input names the field and touches nothing: `tests/outside/test_errors.py`.
+//!
+//! # Accuracy
+//!
+//! | store | promise | lost by a crash |
+//! |---|---|---|
+//! | `embedded` | exact | nothing that was acknowledged |
+//! | `memory` | exact | everything |
+
+pub mod clock;
+pub mod domain;
