@@ -9,6 +9,7 @@
 //! | module | holds | must not use |
 //! |---|---|---|
 //! | [`domain`] | ids, limits, calendar, purchases, decisions. Pure | I/O and its crates, clocks |
+//! | [`catalog`] | the built-in catalog, loading and watching one | engine, grpc, stores |
 //!
 //! `tests/tidy.rs` keeps the table.
 //!
@@ -29,5 +30,6 @@
 //! | `embedded` | exact | nothing that was acknowledged |
 //! | `memory` | exact | everything |
 
+pub mod catalog;
 pub mod clock;
 pub mod domain;

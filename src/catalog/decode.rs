@@ -1,0 +1,271 @@
+//! From a TOML document to a [`Catalog`], with every rule that a catalog must keep.
+//!
+//! Whatever is wrong is reported to the document, so that all of it is seen at once; a rule that
+//! ties entries together is only applied where those entries could be read. What is for sale is
+//! read in [`super::offers`].
+
+use crate::domain::calendar::Zone;
+use crate::domain::catalog::{AfterGrace, Batch, Catalog, ImCodes, Validity};
+use crate::domain::group_type::GroupType;
+use crate::domain::id::NAME_MAX_BYTES;
+use crate::domain::id::Name;
+use crate::domain::limit::Limit;
+
+use super::offers;
+use super::reader::{Document, Table, Value};
+use super::words::listed;
+
+/// The layout of the file that this version reads.
+pub(super) const SCHEMA: i64 = 1;
+/// Greatest finite limit: far above what any IM sells, and far from any overflow.
+const LIMIT_MAX: u64 = 1_000_000_000;
+/// Longest version, in bytes: it is a label of metrics.
+const VERSION_MAX_BYTES: usize = 64;
+/// Longest label, in characters: it is part of messages.
+const LABEL_MAX_CHARS: usize = 64;
+/// Greatest code; those of IM clouds have five digits.
+const IM_CODE_MAX: i64 = 999_999;
+/// Most ids in one call, so that an operation stays one short step of the store.
+const BATCH_MAX: i64 = 10_000;
+/// Longest grace: a year.
+const GRACE_MAX_DAYS: i64 = 366;
+/// Most group types: several times what IM clouds have.
+const GROUP_TYPES_MAX: usize = 64;
+
+/// The catalog that the document describes; `None` where something is missing or wrong.
+pub(super) fn catalog(document: &Document<'_>) -> Option<Catalog> {
+    let root = document.root();
+    let schema = root.required("schema");
+    if let Some(schema) = &schema
+        && schema.as_integer() != Some(SCHEMA)
+    {
+        // The rest follows other rules, so there is nothing to say about it.
+        return schema.or_wrong(None, &format!("{SCHEMA}, the layout that this version reads"));
+    }
+    let version = root.required("version").and_then(|value| version(&value));
+    let zone = root.required("time_zone").and_then(|value| zone(&value));
+    let validity = section(&root, "validity", validity);
+    let groups_per_day = section(&root, "groups", |groups| required_limit(groups, "per_day", 0));
+    let batch = section(&root, "batch", batch);
+    let im_codes = section(&root, "im_codes", im_codes);
+    let types = root
+        .required("group_types")
+        .and_then(|value| value.tables(1..=GROUP_TYPES_MAX))
+        .unwrap_or_default();
+    let type_names = Names::of(&types, "name");
+    let group_types: Vec<_> = types.into_iter().map(group_type).collect();
+    let sold = offers::sold(&root, &type_names);
+    root.finish();
+    schema?;
+    Some(Catalog {
+        version: version?,
+        zone: zone?,
+        default_edition: sold.default_edition?,
+        editions: sold.editions?,
+        add_ons: sold.add_ons?,
+        group_types: group_types.into_iter().collect::<Option<_>>()?,
+        groups_per_day: groups_per_day?,
+        validity: validity?,
+        batch: batch?,
+        im_codes: im_codes?,
+    })
+}
+
+/// The names of a list's entries.
+pub(super) struct Names {
+    pub(super) known: Vec<Name>,
+    /// Whether every entry's name could be read, so that one that is not here does not exist.
+    pub(super) complete: bool,
+}
+
+impl Names {
+    /// Reads the key under which each entry has its name; no two may have the same.
+    pub(super) fn of(entries: &[Table<'_>], key: &str) -> Self {
+        let mut names = Self { known: Vec::new(), complete: !entries.is_empty() };
+        for entry in entries {
+            let value = entry.required(key);
+            let Some((value, name)) = value.and_then(|value| Some((value.clone(), name(&value)?)))
+            else {
+                names.complete = false;
+                continue;
+            };
+            if names.known.contains(&name) {
+                value.problem(format!("\"{name}\" is the {key} of an entry above"));
+            }
+            names.known.push(name);
+        }
+        names
+    }
+
+    pub(super) fn contains(&self, name: &str) -> bool {
+        self.known.iter().any(|known| known.as_str() == name)
+    }
+
+    pub(super) fn listed(&self) -> String {
+        listed(self.known.iter())
+    }
+}
+
+/// The name of an entry: its characters are harmless in ids, keys and commands.
+pub(super) fn name(value: &Value<'_>) -> Option<Name> {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    let good = value
+        .as_str()
+        .filter(|text| (1..=NAME_MAX_BYTES).contains(&text.len()) && text.bytes().all(allowed));
+    value.or_wrong(good, "1 to 64 of A-Z, a-z, 0-9, '.', '_' and '-'").map(Name::from)
+}
+
+pub(super) fn label(entry: &Table<'_>) -> Option<String> {
+    let value = entry.required("label")?;
+    let good = value.as_str().filter(|text| {
+        (1..=LABEL_MAX_CHARS).contains(&text.chars().count()) && !text.chars().any(char::is_control)
+    });
+    value
+        .or_wrong(good, "1 to 64 characters, none of them control characters")
+        .map(ToOwned::to_owned)
+}
+
+pub(super) fn required_limit(table: &Table<'_>, key: &str, least: u64) -> Option<Limit> {
+    table.required(key).and_then(|value| limit(&value, least))
+}
+
+/// A number or "unlimited"; 0 is "none at all" where `least` admits it.
+pub(super) fn limit(value: &Value<'_>, least: u64) -> Option<Limit> {
+    let limit = match value.as_str() {
+        Some("unlimited") => Some(Limit::Unlimited),
+        _ => value
+            .as_integer()
+            .and_then(|number| u64::try_from(number).ok())
+            .filter(|number| (least..=LIMIT_MAX).contains(number))
+            .map(Limit::Finite),
+    };
+    let expected = format!("a whole number from {least} to {LIMIT_MAX} or \"unlimited\"");
+    value.or_wrong(limit, &expected)
+}
+
+pub(super) fn required_boolean(table: &Table<'_>, key: &str) -> Option<bool> {
+    table.required(key).and_then(|value| value.boolean())
+}
+
+fn section<T>(
+    root: &Table<'_>,
+    key: &str,
+    read: impl FnOnce(&Table<'_>) -> Option<T>,
+) -> Option<T> {
+    let table = root.required(key)?.table()?;
+    let section = read(&table);
+    table.finish();
+    section
+}
+
+fn version(value: &Value<'_>) -> Option<String> {
+    let good = value.as_str().filter(|text| {
+        (1..=VERSION_MAX_BYTES).contains(&text.len())
+            && text.bytes().all(|byte| (0x20..=0x7e).contains(&byte))
+    });
+    value.or_wrong(good, "1 to 64 characters of printable ASCII").map(ToOwned::to_owned)
+}
+
+fn zone(value: &Value<'_>) -> Option<Zone> {
+    let zone = value.as_str().and_then(Zone::named);
+    value.or_wrong(zone, "the name of an IANA time zone, such as \"Asia/Shanghai\"")
+}
+
+fn validity(table: &Table<'_>) -> Option<Validity> {
+    let days = |key| table.required(key).and_then(|value| value.integer(0..=GRACE_MAX_DAYS));
+    let (edition_grace_days, add_on_grace_days) =
+        (days("edition_grace_days"), days("add_on_grace_days"));
+    let after_grace = table.required("after_grace").and_then(|value| {
+        let after_grace = match value.as_str() {
+            Some("stop") => Some(AfterGrace::Stop),
+            Some("default_edition") => Some(AfterGrace::DefaultEdition),
+            _ => None,
+        };
+        value.or_wrong(after_grace, "\"stop\" or \"default_edition\"")
+    });
+    Some(Validity {
+        edition_grace_days: edition_grace_days?,
+        add_on_grace_days: add_on_grace_days?,
+        after_grace: after_grace?,
+    })
+}
+
+fn batch(table: &Table<'_>) -> Option<Batch> {
+    let max = |key| table.required(key).and_then(|value| value.integer(1..=BATCH_MAX));
+    let (accounts_max, members_max, friends_max) =
+        (max("accounts_max"), max("members_max"), max("friends_max"));
+    Some(Batch {
+        accounts_max: accounts_max?,
+        members_max: members_max?,
+        friends_max: friends_max?,
+    })
+}
+
+fn required_code(table: &Table<'_>, key: &str) -> Option<i32> {
+    table.required(key).and_then(|value| value.integer(1..=IM_CODE_MAX))
+}
+
+fn im_codes(table: &Table<'_>) -> Option<ImCodes> {
+    // Every code is read before the first missing one ends it, so that all are reported.
+    let [stopped, accounts, mine, peers, groups, day, members, creation, many, many_members] = [
+        "service_stopped",
+        "accounts_per_app",
+        "my_friends",
+        "peer_friends",
+        "groups_per_user",
+        "groups_per_day",
+        "members_per_group",
+        "members_at_creation",
+        "batch_of_accounts",
+        "batch_of_members",
+    ]
+    .map(|key| required_code(table, key));
+    Some(ImCodes {
+        service_stopped: stopped?,
+        accounts_per_app: accounts?,
+        my_friends: mine?,
+        peer_friends: peers?,
+        groups_per_user: groups?,
+        groups_per_day: day?,
+        members_per_group: members?,
+        members_at_creation: creation?,
+        batch_of_accounts: many?,
+        batch_of_members: many_members?,
+    })
+}
+
+fn group_type(table: Table<'_>) -> Option<GroupType> {
+    // Its problems were reported with the names of all types.
+    let name = table.optional("name").and_then(|value| value.as_str()).map(Name::from);
+    let label = label(&table);
+    let members_tracked = required_boolean(&table, "members_tracked");
+    let member_cap = required_limit(&table, "member_cap", 1);
+    let counts_towards_user = required_boolean(&table, "counts_towards_user");
+    let per_app = required_limit(&table, "per_app", 0);
+    let per_day = required_limit(&table, "per_day", 0);
+    let reclaim_empty = required_boolean(&table, "reclaim_empty");
+    let per_app_im_code = required_code(&table, "per_app_im_code");
+    if members_tracked == Some(false) {
+        for (key, known, expected) in [
+            ("member_cap", member_cap.map(|cap| cap == Limit::Unlimited), "\"unlimited\""),
+            ("counts_towards_user", counts_towards_user.map(|counts| !counts), "false"),
+            ("reclaim_empty", reclaim_empty.map(|reclaim| !reclaim), "false"),
+        ] {
+            if let (Some(false), Some(value)) = (known, table.optional(key)) {
+                value.problem(format!("must be {expected} where members_tracked is false"));
+            }
+        }
+    }
+    table.finish();
+    Some(GroupType {
+        name: name?,
+        label: label?,
+        member_cap: member_cap?,
+        members_tracked: members_tracked?,
+        counts_towards_user: counts_towards_user?,
+        per_app: per_app?,
+        per_day: per_day?,
+        reclaim_empty: reclaim_empty?,
+        per_app_im_code: per_app_im_code?,
+    })
+}

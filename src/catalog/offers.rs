@@ -1,0 +1,197 @@
+//! What is for sale in a catalog: editions and add-ons.
+//!
+//! A limit that was forgotten must not become unlimited: every edition lists every limit that it
+//! can have, and where one edition limits the groups of a type, all do.
+
+use crate::domain::catalog::{AddOn, Edition};
+use crate::domain::id::Name;
+use crate::domain::limit::{Limit, LimitId};
+
+use super::decode::{Names, label, limit, required_boolean, required_limit};
+use super::reader::{Table, Value};
+use super::words::{listed, nearest};
+
+/// Most editions: several times what IM clouds sell.
+const EDITIONS_MAX: usize = 32;
+/// Most add-ons: several sizes of each limit and group type.
+const ADD_ONS_MAX: usize = 256;
+/// Greatest price: ten thousand million CNY, so that years of it are far from any overflow.
+const PRICE_MAX_FEN: i64 = 1_000_000_000_000;
+
+/// What could be read.
+pub(super) struct Sold {
+    pub(super) default_edition: Option<Name>,
+    pub(super) editions: Option<Vec<Edition>>,
+    pub(super) add_ons: Option<Vec<AddOn>>,
+}
+
+/// Reads editions and add-ons.
+pub(super) fn sold(root: &Table<'_>, types: &Names) -> Sold {
+    let editions = root.required("editions").and_then(|value| value.tables(1..=EDITIONS_MAX));
+    let editions = editions.unwrap_or_default();
+    let ids = Names::of(&editions, "id");
+    let default_edition = default_edition(root, &ids);
+    let kinds = limit_ids(&editions, types);
+    let editions: Vec<_> = editions
+        .into_iter()
+        .map(|table| edition(table, default_edition.as_ref(), &kinds, types))
+        .collect();
+    let editions: Option<Vec<_>> =
+        editions.into_iter().collect::<Option<_>>().filter(|all: &Vec<_>| !all.is_empty());
+
+    let add_ons = match root.optional("add_ons") {
+        Some(value) => value.tables(0..=ADD_ONS_MAX),
+        None => Some(Vec::new()),
+    };
+    let add_ons = add_ons.and_then(|tables| {
+        Names::of(&tables, "id");
+        let add_ons: Vec<_> =
+            tables.into_iter().map(|table| add_on(table, editions.as_deref(), types)).collect();
+        add_ons.into_iter().collect()
+    });
+    Sold { default_edition, editions, add_ons }
+}
+
+fn default_edition(root: &Table<'_>, editions: &Names) -> Option<Name> {
+    let value = root.required("default_edition")?;
+    let id = value.string()?;
+    if editions.complete && !editions.contains(id) {
+        value.problem(format!("no edition has this id; there are {}", editions.listed()));
+    }
+    editions.contains(id).then(|| Name::from(id))
+}
+
+/// The limits that every edition must list, with the least number that makes sense: without an
+/// account, or a member in a group, nothing would be left.
+fn limit_ids(editions: &[Table<'_>], types: &Names) -> Vec<(LimitId, u64)> {
+    let listed_somewhere = |key: &str| {
+        let limits = editions.iter().filter_map(|edition| edition.optional("limits"));
+        limits.filter_map(|value| value.as_table()).any(|table| table.keys().any(|k| k == key))
+    };
+    let of_types = types.known.iter().map(|name| LimitId::GroupsPerApp(name.clone()));
+    let mut ids = vec![
+        (LimitId::AccountsPerApp, 1),
+        (LimitId::FriendsPerUser, 0),
+        (LimitId::GroupsPerUser, 0),
+        (LimitId::MembersPerGroup, 1),
+    ];
+    ids.extend(of_types.filter(|id| listed_somewhere(&id.to_string())).map(|id| (id, 0)));
+    ids
+}
+
+fn edition(
+    table: Table<'_>,
+    default: Option<&Name>,
+    kinds: &[(LimitId, u64)],
+    types: &Names,
+) -> Option<Edition> {
+    // Its problems were reported with the ids of all editions.
+    let id = table.optional("id").and_then(|value| value.as_str()).map(Name::from);
+    let label = label(&table);
+    let price_value = table.optional("price_fen_per_month");
+    let price = price_value.as_ref().map(price);
+    if let (Some(id), Some(default)) = (&id, default) {
+        match &price_value {
+            Some(value) if id == default => {
+                value.problem("the default edition is not for sale and has no price");
+            }
+            None if id != default => {
+                table.missing("price_fen_per_month", "; only the default edition has none");
+            }
+            _ => {}
+        }
+    }
+    let add_ons_allowed = required_boolean(&table, "add_ons_allowed");
+    let limits = table
+        .required("limits")
+        .and_then(|value| value.table())
+        .and_then(|table| edition_limits(table, kinds, types));
+    table.finish();
+    Some(Edition {
+        id: id?,
+        label: label?,
+        price_fen_per_month: match price {
+            Some(price) => Some(price?),
+            None => None,
+        },
+        add_ons_allowed: add_ons_allowed?,
+        limits: limits?,
+    })
+}
+
+fn edition_limits(
+    table: Table<'_>,
+    kinds: &[(LimitId, u64)],
+    types: &Names,
+) -> Option<Vec<(LimitId, Limit)>> {
+    let limits: Vec<_> = kinds
+        .iter()
+        .map(|(id, least)| Some((id.clone(), required_limit(&table, &id.to_string(), *least)?)))
+        .collect();
+    for name in &types.known {
+        // Known, although no edition has it: what is misspelled may have been meant for it.
+        table.optional(&LimitId::GroupsPerApp(name.clone()).to_string());
+    }
+    if !types.complete {
+        for key in table.keys().filter(|key| key.starts_with(LimitId::GROUPS_PER_APP_PREFIX)) {
+            table.optional(key);
+        }
+    }
+    table.finish();
+    limits.into_iter().collect()
+}
+
+fn add_on(table: Table<'_>, editions: Option<&[Edition]>, types: &Names) -> Option<AddOn> {
+    let id = table.optional("id").and_then(|value| value.as_str()).map(Name::from);
+    let label = label(&table);
+    let limit_id = table.required("limit_id").and_then(|value| limit_id(&value, types));
+    let limit_value = table.required("limit");
+    let limit = limit_value.as_ref().and_then(|value| limit(value, 1));
+    let price = table.required("price_fen_per_month").and_then(|value| price(&value));
+    if let (Some(editions), Some(value), Some(limit_id), Some(limit)) =
+        (editions, &limit_value, &limit_id, limit)
+    {
+        let raises = editions.iter().any(|edition| {
+            edition.add_ons_allowed && edition.limit(limit_id).is_some_and(|sold| sold < limit)
+        });
+        if !raises {
+            value.problem(format!(
+                "raises nothing: no edition with add_ons_allowed has a lower {limit_id}"
+            ));
+        }
+    }
+    table.finish();
+    Some(AddOn {
+        id: id?,
+        label: label?,
+        limit_id: limit_id?,
+        limit: limit?,
+        price_fen_per_month: price?,
+    })
+}
+
+/// A limit that an edition can have.
+fn limit_id(value: &Value<'_>, types: &Names) -> Option<LimitId> {
+    let text = value.string()?;
+    let mut known = vec![
+        LimitId::AccountsPerApp,
+        LimitId::FriendsPerUser,
+        LimitId::GroupsPerUser,
+        LimitId::MembersPerGroup,
+    ];
+    known.extend(types.known.iter().map(|name| LimitId::GroupsPerApp(name.clone())));
+    let found = known.iter().find(|id| id.to_string() == text);
+    let of_unknown_type = !types.complete && text.starts_with(LimitId::GROUPS_PER_APP_PREFIX);
+    if found.is_none() && !of_unknown_type {
+        let names: Vec<_> = known.iter().map(ToString::to_string).collect();
+        value.problem(match nearest(text, names.iter().map(String::as_str)) {
+            Some(name) => format!("no edition has such a limit; did you mean \"{name}\"?"),
+            None => format!("no edition has such a limit; there are {}", listed(names.iter())),
+        });
+    }
+    found.cloned()
+}
+
+fn price(value: &Value<'_>) -> Option<i64> {
+    value.integer(0..=PRICE_MAX_FEN)
+}

@@ -1,0 +1,113 @@
+//! Reloads the catalog when its file changes or when asked to.
+//!
+//! The file's content is compared at each poll: that also works where the path is a symlink that
+//! is swapped, as Kubernetes does for a `ConfigMap`, and on network file systems, where
+//! notifications do not. What the file held when the watch was opened counts as seen, so a change
+//! made before the first poll is noticed. Replace the file by renaming a new one over it: one
+//! that is caught half written is reported as it stands, and again when it is complete.
+
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::task::spawn_blocking;
+use tokio::time::MissedTickBehavior;
+
+use crate::domain::catalog::Catalog;
+
+use super::{LoadError, parse_file, read_file};
+
+/// Time between polls: soon enough for a person who waits, and a read of a small file is cheap.
+pub const POLL_INTERVAL: Duration = Duration::from_secs(2);
+/// Shortest time between polls, so that a test's zero does not spin.
+const POLL_INTERVAL_MIN: Duration = Duration::from_millis(1);
+
+/// Watches one catalog file.
+#[derive(Debug)]
+pub struct Watch {
+    path: PathBuf,
+    poll_interval: Duration,
+    seen: Seen,
+}
+
+/// What the file held.
+#[derive(Debug, PartialEq, Eq)]
+enum Seen {
+    Content(Vec<u8>),
+    /// Why there was none, so that the same failure is reported once.
+    Failure(String),
+}
+
+impl Watch {
+    /// Loads the catalog and remembers what the file held.
+    pub fn open(path: &Path) -> Result<(Catalog, Self), LoadError> {
+        let content = read_file(path)?;
+        let catalog = parse_file(path, &content)?;
+        let seen = Seen::Content(content);
+        Ok((catalog, Self { path: path.to_owned(), poll_interval: POLL_INTERVAL, seen }))
+    }
+
+    /// Polls at that interval instead of [`POLL_INTERVAL`].
+    #[must_use]
+    pub fn polling_every(mut self, interval: Duration) -> Self {
+        self.poll_interval = interval.max(POLL_INTERVAL_MIN);
+        self
+    }
+
+    /// Hands the catalog to `handler` each time the content has changed, and for each message of
+    /// `reload`, changed or not. A file that cannot be read or breaks rules is handed over as the
+    /// error, once for each content. Ends when `shutdown` becomes true or its sender is gone; a
+    /// handler that runs then is finished first.
+    pub async fn run<H, F>(
+        mut self,
+        mut reload: mpsc::Receiver<()>,
+        mut shutdown: watch::Receiver<bool>,
+        mut handler: H,
+    ) where
+        H: FnMut(Result<Catalog, LoadError>) -> F,
+        F: Future<Output = ()>,
+    {
+        let mut polls = tokio::time::interval(self.poll_interval);
+        polls.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut reloadable = true;
+        loop {
+            let asked = tokio::select! {
+                biased;
+                _ = shutdown.wait_for(|stop| *stop) => return,
+                message = reload.recv(), if reloadable => {
+                    // With the sender gone, polling goes on alone.
+                    reloadable = message.is_some();
+                    reloadable
+                }
+                _ = polls.tick() => false,
+            };
+            // A reload is as good as a poll.
+            polls.reset();
+            let (seen, catalog) = read(self.path.clone()).await;
+            let changed = seen != self.seen;
+            self.seen = seen;
+            if changed || asked {
+                handler(catalog).await;
+            }
+        }
+    }
+}
+
+/// Reads the file on a thread that may block.
+async fn read(path: PathBuf) -> (Seen, Result<Catalog, LoadError>) {
+    let reading = spawn_blocking({
+        let path = path.clone();
+        move || match read_file(&path) {
+            Ok(content) => {
+                let catalog = parse_file(&path, &content);
+                (Seen::Content(content), catalog)
+            }
+            Err(error) => (Seen::Failure(error.to_string()), Err(error)),
+        }
+    });
+    reading.await.unwrap_or_else(|stopped| {
+        let error = std::io::Error::other(stopped);
+        (Seen::Failure(error.to_string()), Err(LoadError::Io { path, error }))
+    })
+}

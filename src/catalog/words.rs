@@ -1,0 +1,97 @@
+//! Words of messages: what may have been meant, lists, and excerpts of what was given.
+
+use std::fmt::Display;
+
+/// Longest word for which a suggestion is looked for, in bytes: the search is quadratic, and no
+/// known word is longer.
+const WORD_MAX_BYTES: usize = 100;
+/// Longest part of a wrong value that a message repeats, in characters.
+const SHOWN_MAX_CHARS: usize = 40;
+
+/// The known word that is nearest to the given one, unless they have little in common.
+pub(crate) fn nearest<'k>(given: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k str> {
+    if given.len() > WORD_MAX_BYTES {
+        return None;
+    }
+    // A third of the letters may be wrong: enough for typing errors, too little for other words.
+    let most = ((given.chars().count() + 1) / 3).max(1);
+    let near = known.map(|word| (distance(given, word), word));
+    near.filter(|(distance, _)| *distance <= most).min().map(|(_, word)| word)
+}
+
+/// The words in quotes, with "and" before the last.
+pub(crate) fn listed<T: Display>(words: impl Iterator<Item = T>) -> String {
+    let mut words: Vec<_> = words.map(|word| format!("\"{word}\"")).collect();
+    match (words.pop(), words.is_empty()) {
+        (Some(last), true) => last,
+        (Some(last), false) => format!("{} and {last}", words.join(", ")),
+        (None, _) => "none".to_owned(),
+    }
+}
+
+/// How many characters must be put in, taken out or replaced to make one word the other
+/// (Levenshtein).
+fn distance(from: &str, to: &str) -> usize {
+    let to: Vec<char> = to.chars().collect();
+    let mut row: Vec<usize> = (0..=to.len()).collect();
+    for (above, letter) in from.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = above + 1;
+        for (column, other) in to.iter().enumerate() {
+            let replaced = diagonal + usize::from(letter != *other);
+            diagonal = row[column + 1];
+            row[column + 1] = replaced.min(diagonal + 1).min(row[column] + 1);
+        }
+    }
+    row[to.len()]
+}
+
+/// The parser's message about what it read. It takes `info` for `inf` and `no` for `nan`, which
+/// helps nobody who forgot the quotes.
+pub(crate) fn explained(message: &str, read: &str) -> String {
+    if message.starts_with("invalid float") && read.starts_with(char::is_alphabetic) {
+        "string values must be quoted".to_owned()
+    } else {
+        message.to_owned()
+    }
+}
+
+/// The beginning of a text, as much of it as a message repeats.
+pub(crate) fn clipped(text: &str) -> String {
+    match text.char_indices().nth(SHOWN_MAX_CHARS) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearest_word_is_suggested_and_strangers_are_not() {
+        let known = ["label", "limits", "id", "groups_per_app/AVChatRoom"];
+        for (given, expected) in [
+            ("limts", Some("limits")),
+            ("lable", Some("label")),
+            ("labels", Some("label")),
+            ("Id", Some("id")),
+            ("x", None),
+            ("groups_per_app/AvChatroom", Some("groups_per_app/AVChatRoom")),
+            ("price", None),
+            ("", None),
+        ] {
+            assert_eq!(nearest(given, known.into_iter()), expected, "{given:?}");
+        }
+    }
+
+    #[test]
+    fn distances_are_those_of_levenshtein() {
+        for (from, to, expected) in
+            [("", "", 0), ("a", "", 1), ("kitten", "sitting", 3), ("ab", "ba", 2), ("群", "组", 1)]
+        {
+            assert_eq!(distance(from, to), expected, "{from} {to}");
+            assert_eq!(distance(to, from), expected, "{to} {from}");
+        }
+    }
+}
