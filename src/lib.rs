@@ -9,6 +9,8 @@
 //! | module | holds | must not use |
 //! |---|---|---|
 //! | [`domain`] | ids, limits, calendar, purchases, decisions. Pure | I/O and its crates, clocks |
+//! | [`ledger`] | the contract of a store of facts, and the embedded store | engine, grpc |
+//! | [`directory`] | apps and what they have bought, as versioned documents | engine, grpc |
 //! | [`catalog`] | the built-in catalog, loading and watching one | engine, grpc, stores |
 //!
 //! `tests/tidy.rs` keeps the table.
@@ -32,4 +34,6 @@
 
 pub mod catalog;
 pub mod clock;
+pub mod directory;
 pub mod domain;
+pub mod ledger;

@@ -1,0 +1,146 @@
+//! App records as stored bytes: JSON of types of their own, with a version.
+
+use serde::{Deserialize, Serialize};
+
+use super::{AppRecord, DirectoryError};
+use crate::domain::id::{AppId, RequestId};
+use crate::domain::purchase::{Item, Purchase};
+use crate::domain::time::Timestamp;
+
+const VERSION: u32 = 1;
+
+#[derive(Serialize, Deserialize)]
+struct StoredApp {
+    v: u32,
+    app_id: String,
+    revision: u64,
+    created_at_ms: i64,
+    created_by: String,
+    purchases: Vec<StoredPurchase>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredPurchase {
+    request_id: String,
+    #[serde(flatten)]
+    item: StoredItem,
+    months: u32,
+    price_fen: i64,
+    at_ms: i64,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "kind", content = "item", rename_all = "snake_case")]
+enum StoredItem {
+    Edition(String),
+    Renewal(String),
+    Restart(String),
+    AddOn(String),
+}
+
+/// A record as bytes.
+#[must_use]
+pub fn encode(record: &AppRecord) -> Vec<u8> {
+    let stored = StoredApp {
+        v: VERSION,
+        app_id: record.app.to_string(),
+        revision: record.revision,
+        created_at_ms: record.created_at.as_millis(),
+        created_by: record.created_by.to_string(),
+        purchases: record.purchases.iter().map(store_purchase).collect(),
+    };
+    serde_json::to_vec(&stored).expect("maps with string keys can always be written")
+}
+
+fn store_purchase(purchase: &Purchase) -> StoredPurchase {
+    StoredPurchase {
+        request_id: purchase.request_id.to_string(),
+        item: match &purchase.item {
+            Item::Edition(name) => StoredItem::Edition(name.to_string()),
+            Item::Renewal(name) => StoredItem::Renewal(name.to_string()),
+            Item::Restart(name) => StoredItem::Restart(name.to_string()),
+            Item::AddOn(name) => StoredItem::AddOn(name.to_string()),
+        },
+        months: purchase.months,
+        price_fen: purchase.price_fen,
+        at_ms: purchase.at.as_millis(),
+    }
+}
+
+/// A record from the bytes that stand under `key`.
+pub fn decode(key: &str, bytes: &[u8]) -> Result<AppRecord, DirectoryError> {
+    let unreadable = |reason: String| DirectoryError::Unreadable { app: key.to_owned(), reason };
+    let stored: StoredApp =
+        serde_json::from_slice(bytes).map_err(|error| unreadable(error.to_string()))?;
+    if stored.v != VERSION {
+        return Err(unreadable(format!("version {} is not {VERSION}", stored.v)));
+    }
+    load(stored).map_err(|error| unreadable(error.to_string()))
+}
+
+fn load(stored: StoredApp) -> Result<AppRecord, crate::domain::id::InvalidId> {
+    Ok(AppRecord {
+        app: AppId::try_from(stored.app_id)?,
+        revision: stored.revision,
+        created_at: Timestamp::from_millis(stored.created_at_ms),
+        created_by: RequestId::try_from(stored.created_by)?,
+        purchases: stored.purchases.into_iter().map(load_purchase).collect::<Result<_, _>>()?,
+    })
+}
+
+fn load_purchase(stored: StoredPurchase) -> Result<Purchase, crate::domain::id::InvalidId> {
+    Ok(Purchase {
+        request_id: RequestId::try_from(stored.request_id)?,
+        item: match stored.item {
+            StoredItem::Edition(name) => Item::Edition(name.as_str().into()),
+            StoredItem::Renewal(name) => Item::Renewal(name.as_str().into()),
+            StoredItem::Restart(name) => Item::Restart(name.as_str().into()),
+            StoredItem::AddOn(name) => Item::AddOn(name.as_str().into()),
+        },
+        months: stored.months,
+        price_fen: stored.price_fen,
+        at: Timestamp::from_millis(stored.at_ms),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOLDEN: &str = r#"{"v":1,"app_id":"1400000000","revision":3,"created_at_ms":1549900800000,"created_by":"r0","purchases":[{"request_id":"r1","kind":"edition","item":"professional","months":1,"price_fen":99900,"at_ms":1549900800001},{"request_id":"r2","kind":"add_on","item":"members-2000","months":2,"price_fen":100000,"at_ms":1549900800002},{"request_id":"r3","kind":"renewal","item":"professional","months":1,"price_fen":99900,"at_ms":1549900800003},{"request_id":"r4","kind":"restart","item":"professional","months":1,"price_fen":99900,"at_ms":1569900800003}]}"#;
+
+    fn record() -> AppRecord {
+        let purchase = |id: &str, item, months, price_fen, at| Purchase {
+            request_id: RequestId::try_from(id).expect("an id"),
+            item,
+            months,
+            price_fen,
+            at: Timestamp::from_millis(at),
+        };
+        AppRecord {
+            app: AppId::try_from("1400000000").expect("an id"),
+            revision: 3,
+            created_at: Timestamp::from_millis(1_549_900_800_000),
+            created_by: RequestId::try_from("r0").expect("an id"),
+            purchases: vec![
+                purchase("r1", Item::Edition("professional".into()), 1, 99_900, 1_549_900_800_001),
+                purchase("r2", Item::AddOn("members-2000".into()), 2, 100_000, 1_549_900_800_002),
+                purchase("r3", Item::Renewal("professional".into()), 1, 99_900, 1_549_900_800_003),
+                purchase("r4", Item::Restart("professional".into()), 1, 99_900, 1_569_900_800_003),
+            ],
+        }
+    }
+
+    #[test]
+    fn records_stand_on_disk_as_they_always_did() {
+        assert_eq!(String::from_utf8(encode(&record())).expect("text"), GOLDEN);
+        assert_eq!(decode("1400000000", GOLDEN.as_bytes()), Ok(record()));
+    }
+
+    #[test]
+    fn a_record_of_a_newer_version_is_refused_by_name() {
+        let newer = GOLDEN.replace("\"v\":1", "\"v\":2");
+        let error = decode("1400000000", newer.as_bytes()).expect_err("newer").to_string();
+        assert!(error.contains("1400000000") && error.contains("version 2"), "{error}");
+    }
+}

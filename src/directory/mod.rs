@@ -1,0 +1,73 @@
+//! The directory: apps and what they have bought.
+//!
+//! One versioned document an app. Purchases are only ever appended, each with its instant; what
+//! is valid when is worked out from them, so nothing here expires. A change names the revision
+//! that it was worked out from, and is refused where another came first: nothing is overwritten
+//! unseen.
+//!
+//! The directory is not asked during a decision: the limits that follow from it lie with the
+//! facts ([`Ledger::put_schedule`](crate::ledger::Ledger::put_schedule)).
+
+use async_trait::async_trait;
+
+use crate::domain::id::{AppId, RequestId};
+use crate::domain::purchase::Purchase;
+use crate::domain::time::Timestamp;
+
+pub mod document;
+pub mod embedded;
+
+/// Most purchases of one app: two a month for four hundred years.
+pub const PURCHASES_MAX: usize = 10_000;
+
+/// An app and what it has bought.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AppRecord {
+    /// The app.
+    pub app: AppId,
+    /// Counts the changes of this record, from 1.
+    pub revision: u64,
+    /// When it was registered.
+    pub created_at: Timestamp,
+    /// The request that registered it.
+    pub created_by: RequestId,
+    /// Everything bought, in the order of purchase.
+    pub purchases: Vec<Purchase>,
+}
+
+/// Why the directory has no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DirectoryError {
+    /// Another change came first; look again.
+    #[error("app \"{0}\" was changed by someone else at the same time")]
+    Conflict(AppId),
+    /// The document was written by a newer version, or is damaged.
+    #[error("the document of app \"{app}\" cannot be read: {reason}")]
+    Unreadable {
+        /// The app.
+        app: String,
+        /// Why.
+        reason: String,
+    },
+    /// The store failed. Whether the change was made is unknown; a repetition is safe.
+    #[error("the store failed: {0}")]
+    Unavailable(String),
+}
+
+/// A store of app records.
+#[async_trait]
+pub trait Directory: Send + Sync + 'static {
+    /// The record of an app; `None` where nobody registered it.
+    async fn app(&self, app: &AppId) -> Result<Option<AppRecord>, DirectoryError>;
+
+    /// Writes a record whose `revision` follows the one that is there (or is 1 where there is
+    /// none). Durable when it answers.
+    async fn put(&self, record: &AppRecord) -> Result<(), DirectoryError>;
+
+    /// Up to `limit` records in the order of their ids, from the one after `after` on.
+    async fn apps(
+        &self,
+        after: Option<&AppId>,
+        limit: usize,
+    ) -> Result<Vec<AppRecord>, DirectoryError>;
+}

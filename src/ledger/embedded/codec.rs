@@ -1,0 +1,175 @@
+//! Schedules as stored bytes: JSON of types of their own, with a version.
+
+use serde::{Deserialize, Serialize};
+
+use crate::domain::id::Name;
+use crate::domain::limit::{Bound, Limit, LimitId, Source};
+use crate::domain::purchase::ServiceState;
+use crate::domain::schedule::{Limits, Schedule, Segment};
+use crate::domain::time::Timestamp;
+
+const VERSION: u32 = 1;
+
+#[derive(Serialize, Deserialize)]
+struct StoredSchedule {
+    v: u32,
+    segments: Vec<StoredSegment>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredSegment {
+    /// Milliseconds since the epoch; absent for the last segment.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    until: Option<i64>,
+    edition: String,
+    state: StoredState,
+    add_ons: Vec<String>,
+    sold: Vec<StoredLimit>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum StoredState {
+    Active,
+    Grace,
+    Stopped,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredLimit {
+    id: String,
+    /// Absent: unlimited.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limit: Option<u64>,
+    /// Absent: from the edition.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    add_on: Option<String>,
+}
+
+/// A schedule as bytes.
+pub fn encode_schedule(schedule: &Schedule) -> Vec<u8> {
+    let segments = schedule.segments().iter().map(store_segment).collect();
+    let stored = StoredSchedule { v: VERSION, segments };
+    serde_json::to_vec(&stored).expect("maps with string keys can always be written")
+}
+
+fn store_segment(segment: &Segment) -> StoredSegment {
+    let limits = &segment.limits;
+    StoredSegment {
+        until: (segment.until != Timestamp::MAX).then(|| segment.until.as_millis()),
+        edition: limits.edition.to_string(),
+        state: match limits.state {
+            ServiceState::Active => StoredState::Active,
+            ServiceState::Grace => StoredState::Grace,
+            ServiceState::Stopped => StoredState::Stopped,
+        },
+        add_ons: limits.add_ons.iter().map(Name::to_string).collect(),
+        sold: limits.sold.iter().map(|(id, bound)| store_limit(id, bound)).collect(),
+    }
+}
+
+fn store_limit(id: &LimitId, bound: &Bound) -> StoredLimit {
+    let add_on = match &bound.source {
+        Source::AddOn(name) => Some(name.to_string()),
+        _ => None,
+    };
+    StoredLimit { id: id.to_string(), limit: bound.limit.finite(), add_on }
+}
+
+/// A schedule from bytes, or why they are none.
+pub fn decode_schedule(bytes: &[u8]) -> Result<Schedule, String> {
+    let stored: StoredSchedule =
+        serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+    if stored.v != VERSION {
+        return Err(format!("version {} is not {VERSION}", stored.v));
+    }
+    let segments = stored.segments.into_iter().map(load_segment).collect::<Result<_, _>>()?;
+    Schedule::from_segments(segments).ok_or_else(|| "segments out of order".to_owned())
+}
+
+fn load_segment(stored: StoredSegment) -> Result<Segment, String> {
+    let edition = Name::from(stored.edition.as_str());
+    let sold = stored.sold.into_iter().map(|limit| load_limit(&edition, limit));
+    Ok(Segment {
+        until: stored.until.map_or(Timestamp::MAX, Timestamp::from_millis),
+        limits: Limits {
+            sold: sold.collect::<Result<_, _>>()?,
+            edition,
+            state: match stored.state {
+                StoredState::Active => ServiceState::Active,
+                StoredState::Grace => ServiceState::Grace,
+                StoredState::Stopped => ServiceState::Stopped,
+            },
+            add_ons: stored.add_ons.iter().map(|name| name.as_str().into()).collect(),
+        },
+    })
+}
+
+fn load_limit(edition: &Name, stored: StoredLimit) -> Result<(LimitId, Bound), String> {
+    let id = LimitId::sold_by_name(&stored.id)
+        .ok_or_else(|| format!("unknown limit \"{}\"", stored.id))?;
+    let source = match stored.add_on {
+        Some(name) => Source::AddOn(name.as_str().into()),
+        None => Source::Edition(edition.clone()),
+    };
+    Ok((id, Bound { limit: stored.limit.map_or(Limit::Unlimited, Limit::Finite), source }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOLDEN: &str = r#"{"v":1,"segments":[{"until":1552233600000,"edition":"professional","state":"active","add_ons":["members-2000"],"sold":[{"id":"accounts_per_app"},{"id":"members_per_group","limit":2000,"add_on":"members-2000"},{"id":"groups_per_app/AVChatRoom","limit":50}]},{"edition":"professional","state":"stopped","add_ons":[],"sold":[{"id":"friends_per_user","limit":3000}]}]}"#;
+
+    fn schedule() -> Schedule {
+        let edition = Name::from("professional");
+        let by_edition = |limit| Bound { limit, source: Source::Edition(edition.clone()) };
+        let add_on = Name::from("members-2000");
+        let raised = Bound { limit: Limit::Finite(2000), source: Source::AddOn(add_on.clone()) };
+        let segments = vec![
+            Segment {
+                until: Timestamp::from_millis(1_552_233_600_000),
+                limits: Limits {
+                    edition: edition.clone(),
+                    state: ServiceState::Active,
+                    add_ons: vec![add_on],
+                    sold: vec![
+                        (LimitId::AccountsPerApp, by_edition(Limit::Unlimited)),
+                        (LimitId::MembersPerGroup, raised),
+                        (LimitId::GroupsPerApp("AVChatRoom".into()), by_edition(Limit::Finite(50))),
+                    ],
+                },
+            },
+            Segment {
+                until: Timestamp::MAX,
+                limits: Limits {
+                    edition: edition.clone(),
+                    state: ServiceState::Stopped,
+                    add_ons: vec![],
+                    sold: vec![(LimitId::FriendsPerUser, by_edition(Limit::Finite(3000)))],
+                },
+            },
+        ];
+        Schedule::from_segments(segments).expect("in order")
+    }
+
+    #[test]
+    fn schedules_stand_on_disk_as_they_always_did() {
+        assert_eq!(String::from_utf8(encode_schedule(&schedule())).expect("text"), GOLDEN);
+        assert_eq!(decode_schedule(GOLDEN.as_bytes()), Ok(schedule()));
+    }
+
+    #[test]
+    fn damaged_schedules_are_refused_with_the_reason() {
+        for (stored, reason) in [
+            (GOLDEN.replace("\"v\":1", "\"v\":2"), "version 2"),
+            (GOLDEN.replace("accounts_per_app", "wishes"), "unknown limit \"wishes\""),
+            (GOLDEN.replace("\"until\":1552233600000,", ""), "segments out of order"),
+            (r#"{"v":1,"segments":[]}"#.to_owned(), "segments out of order"),
+            (GOLDEN[..100].to_owned(), "EOF"),
+        ] {
+            let error = decode_schedule(stored.as_bytes()).expect_err(reason);
+            assert!(error.contains(reason), "{error}");
+        }
+    }
+}

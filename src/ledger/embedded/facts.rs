@@ -1,0 +1,345 @@
+//! The facts of one app, as one operation sees them.
+//!
+//! Reads come from the tables; changes are held back here and seen by later reads of the same
+//! operation. [`Facts::write`] puts them into the tables at the end, or nobody does: that is how
+//! an operation that fails or only checks leaves no trace, and why an id that comes twice in a
+//! batch is held the second time.
+
+use std::collections::HashMap;
+
+use redb::{ReadableTable, StorageError};
+
+use super::fingerprint::{AppKey, GroupKey, UserKey};
+use super::tables::Tables;
+use crate::domain::calendar::Day;
+use crate::domain::id::Name;
+
+/// Days of net-new counts that are kept: two months, so that any running month is whole.
+const NET_NEW_DAYS_KEPT: i32 = 62;
+/// Bit of an edge: the first user has the second in his list.
+const HAS: u8 = 1;
+/// Bit of an edge: the second user has the first in his list.
+const IS_HAD: u8 = 2;
+
+type Result<T> = std::result::Result<T, StorageError>;
+
+/// What a user holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct User {
+    /// Friends in his list.
+    pub friends: u64,
+    /// Groups that he pays for.
+    pub groups: u64,
+}
+
+/// A group that exists.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupRow {
+    /// Its type.
+    pub group_type: Name,
+    /// Its members.
+    pub members: u64,
+    /// Its own limit.
+    pub max_members: Option<u32>,
+}
+
+/// The facts of an app, with the changes of one operation on top.
+pub struct Facts<'u, 'txn> {
+    tables: &'u mut Tables<'txn>,
+    app: AppKey,
+    accounts: HashMap<UserKey, bool>,
+    edges: HashMap<(UserKey, UserKey), u8>,
+    users: HashMap<UserKey, User>,
+    groups: HashMap<GroupKey, Option<GroupRow>>,
+    memberships: HashMap<(UserKey, GroupKey), Option<bool>>,
+    counters: HashMap<String, u64>,
+    net_new: HashMap<(Day, Name), i64>,
+}
+
+impl<'u, 'txn> Facts<'u, 'txn> {
+    /// The facts of an app.
+    pub fn new(tables: &'u mut Tables<'txn>, app: AppKey) -> Self {
+        Self {
+            tables,
+            app,
+            accounts: HashMap::new(),
+            edges: HashMap::new(),
+            users: HashMap::new(),
+            groups: HashMap::new(),
+            memberships: HashMap::new(),
+            counters: HashMap::new(),
+            net_new: HashMap::new(),
+        }
+    }
+
+    /// Whether the account exists.
+    pub fn has_account(&self, user: UserKey) -> Result<bool> {
+        match self.accounts.get(&user) {
+            Some(exists) => Ok(*exists),
+            None => Ok(self.tables.accounts.get((self.app, user))?.is_some()),
+        }
+    }
+
+    /// Adds or removes an account that was not or was there.
+    pub fn set_account(&mut self, user: UserKey, exists: bool) -> Result<()> {
+        self.accounts.insert(user, exists);
+        self.count("accounts", exists)
+    }
+
+    /// How many accounts exist.
+    pub fn accounts(&self) -> Result<u64> {
+        self.counter("accounts")
+    }
+
+    /// What a user holds.
+    pub fn user(&self, user: UserKey) -> Result<User> {
+        if let Some(changed) = self.users.get(&user) {
+            return Ok(*changed);
+        }
+        let row = self.tables.users.get((self.app, user))?;
+        Ok(row.map_or_else(User::default, |row| {
+            let (friends, groups) = row.value();
+            User { friends, groups }
+        }))
+    }
+
+    /// Whether `user` has `friend` in his list.
+    pub fn has_friend(&self, user: UserKey, friend: UserKey) -> Result<bool> {
+        Ok(self.edge(user, friend)? & HAS != 0)
+    }
+
+    /// Adds `friend` to the list of `user`, or removes him; he was not or was there.
+    pub fn set_friend(&mut self, user: UserKey, friend: UserKey, has: bool) -> Result<()> {
+        self.flip(user, friend, HAS)?;
+        self.flip(friend, user, IS_HAD)?;
+        let mut row = self.user(user)?;
+        row.friends = step(row.friends, has);
+        self.users.insert(user, row);
+        Ok(())
+    }
+
+    /// Everybody who has the user in his list or is in the user's.
+    pub fn neighbours(&self, user: UserKey) -> Result<Vec<UserKey>> {
+        let range = (self.app, user, UserKey::MIN)..=(self.app, user, UserKey::MAX);
+        self.tables.edges.range(range)?.map(|row| Ok(row?.0.value().2)).collect()
+    }
+
+    /// The group, where it exists.
+    pub fn group(&self, group: GroupKey) -> Result<Option<GroupRow>> {
+        if let Some(changed) = self.groups.get(&group) {
+            return Ok(changed.clone());
+        }
+        let row = self.tables.groups.get((self.app, group))?;
+        Ok(row.map(|row| {
+            let (group_type, members, max_members) = row.value();
+            GroupRow {
+                group_type: group_type.into(),
+                members,
+                max_members: (max_members > 0).then_some(max_members),
+            }
+        }))
+    }
+
+    /// Creates a group without members.
+    pub fn create_group(&mut self, group: GroupKey, row: GroupRow, today: Day) -> Result<()> {
+        self.count_groups(&row.group_type, today, true)?;
+        self.groups.insert(group, Some(row));
+        Ok(())
+    }
+
+    /// Replaces what is known of a group.
+    pub fn update_group(&mut self, group: GroupKey, row: GroupRow) {
+        self.groups.insert(group, Some(row));
+    }
+
+    /// Takes a group away whose members have been taken out.
+    pub fn remove_group(&mut self, group: GroupKey, group_type: &Name, today: Day) -> Result<()> {
+        self.count_groups(group_type, today, false)?;
+        self.groups.insert(group, None);
+        Ok(())
+    }
+
+    /// Groups of a type that exist.
+    pub fn groups_of_type(&self, group_type: &Name) -> Result<u64> {
+        self.counter(&groups_counter(group_type))
+    }
+
+    /// Groups of a type created less those dissolved, on a day.
+    pub fn net_new(&self, day: Day, group_type: &Name) -> Result<i64> {
+        if let Some(changed) = self.net_new.get(&(day, group_type.clone())) {
+            return Ok(*changed);
+        }
+        let row = self.tables.net_new.get((self.app, day.number(), group_type.as_str()))?;
+        Ok(row.map_or(0, |row| row.value()))
+    }
+
+    /// The same, over all types.
+    pub fn net_new_of_all_types(&self, day: Day) -> Result<i64> {
+        let first = (self.app, day.number(), "");
+        let next_day = (self.app, day.number() + 1, "");
+        let mut total = 0;
+        for row in self.tables.net_new.range(first..next_day)? {
+            let (key, net) = row?;
+            let changed = self.net_new.get(&(day, key.value().2.into()));
+            total += changed.map_or_else(|| net.value(), |_| 0);
+        }
+        let changed = self.net_new.iter().filter(|((of, _), _)| *of == day);
+        Ok(total + changed.map(|(_, net)| net).sum::<i64>())
+    }
+
+    /// The membership: `None` where there is none, else whether it takes one of the user's groups.
+    pub fn membership(&self, user: UserKey, group: GroupKey) -> Result<Option<bool>> {
+        if let Some(changed) = self.memberships.get(&(user, group)) {
+            return Ok(*changed);
+        }
+        let row = self.tables.memberships.get((self.app, user, group))?;
+        Ok(row.map(|row| row.value()))
+    }
+
+    /// Makes the user a member of a group that exists; he was none.
+    pub fn join(&mut self, user: UserKey, group: GroupKey, counts: bool) -> Result<()> {
+        self.set_membership(user, group, Some(counts), counts)
+    }
+
+    /// Takes a member out of a group that exists; `counted` as [`Facts::membership`] says.
+    pub fn leave(&mut self, user: UserKey, group: GroupKey, counted: bool) -> Result<()> {
+        self.set_membership(user, group, None, counted)
+    }
+
+    fn set_membership(
+        &mut self,
+        user: UserKey,
+        group: GroupKey,
+        membership: Option<bool>,
+        counts: bool,
+    ) -> Result<()> {
+        let joins = membership.is_some();
+        self.memberships.insert((user, group), membership);
+        if let Some(mut row) = self.group(group)? {
+            row.members = step(row.members, joins);
+            self.groups.insert(group, Some(row));
+        }
+        if counts {
+            let mut row = self.user(user)?;
+            row.groups = step(row.groups, joins);
+            self.users.insert(user, row);
+        }
+        Ok(())
+    }
+
+    /// The members of a group on disk, and whether each is counted.
+    pub fn members(&self, group: GroupKey) -> Result<Vec<(UserKey, bool)>> {
+        let range = (self.app, group, UserKey::MIN)..=(self.app, group, UserKey::MAX);
+        let rows = self.tables.members.range(range)?;
+        rows.map(|row| row.map(|(key, counted)| (key.value().2, counted.value()))).collect()
+    }
+
+    /// The groups of a user on disk, and whether each is counted.
+    pub fn groups_of(&self, user: UserKey) -> Result<Vec<(GroupKey, bool)>> {
+        let range = (self.app, user, GroupKey::MIN)..=(self.app, user, GroupKey::MAX);
+        let rows = self.tables.memberships.range(range)?;
+        rows.map(|row| row.map(|(key, counted)| (key.value().2, counted.value()))).collect()
+    }
+
+    fn edge(&self, user: UserKey, other: UserKey) -> Result<u8> {
+        if let Some(changed) = self.edges.get(&(user, other)) {
+            return Ok(*changed);
+        }
+        let row = self.tables.edges.get((self.app, user, other))?;
+        Ok(row.map_or(0, |row| row.value()))
+    }
+
+    fn flip(&mut self, user: UserKey, other: UserKey, bit: u8) -> Result<()> {
+        let edge = self.edge(user, other)? ^ bit;
+        self.edges.insert((user, other), edge);
+        Ok(())
+    }
+
+    fn count_groups(&mut self, group_type: &Name, today: Day, more: bool) -> Result<()> {
+        self.count(&groups_counter(group_type), more)?;
+        let net = self.net_new(today, group_type)? + if more { 1 } else { -1 };
+        self.net_new.insert((today, group_type.clone()), net);
+        Ok(())
+    }
+
+    fn counter(&self, name: &str) -> Result<u64> {
+        if let Some(changed) = self.counters.get(name) {
+            return Ok(*changed);
+        }
+        Ok(self.tables.counters.get((self.app, name))?.map_or(0, |row| row.value()))
+    }
+
+    fn count(&mut self, name: &str, more: bool) -> Result<()> {
+        let count = step(self.counter(name)?, more);
+        self.counters.insert(name.to_owned(), count);
+        Ok(())
+    }
+
+    /// Writes the changes; returns whether there were any.
+    pub fn write(self) -> Result<bool> {
+        let (tables, app) = (self.tables, self.app);
+        let mut wrote = false;
+        for (user, exists) in self.accounts {
+            put(&mut tables.accounts, (app, user), exists.then_some(()))?;
+            wrote = true;
+        }
+        for ((user, other), edge) in self.edges {
+            put(&mut tables.edges, (app, user, other), (edge != 0).then_some(edge))?;
+            wrote = true;
+        }
+        for (user, row) in self.users {
+            let row = (row != User::default()).then_some((row.friends, row.groups));
+            put(&mut tables.users, (app, user), row)?;
+            wrote = true;
+        }
+        for (group, row) in &self.groups {
+            let row = row
+                .as_ref()
+                .map(|row| (row.group_type.as_str(), row.members, row.max_members.unwrap_or(0)));
+            put(&mut tables.groups, (app, *group), row)?;
+            wrote = true;
+        }
+        for ((user, group), counted) in self.memberships {
+            put(&mut tables.memberships, (app, user, group), counted)?;
+            put(&mut tables.members, (app, group, user), counted)?;
+            wrote = true;
+        }
+        for (name, count) in &self.counters {
+            put(&mut tables.counters, (app, name.as_str()), (*count > 0).then_some(*count))?;
+            wrote = true;
+        }
+        for ((day, group_type), net) in &self.net_new {
+            let key = (app, day.number(), group_type.as_str());
+            if tables.net_new.insert(key, *net)?.is_none() {
+                forget_days_before(tables, app, day.number() - NET_NEW_DAYS_KEPT)?;
+            }
+            wrote = true;
+        }
+        Ok(wrote)
+    }
+}
+
+fn forget_days_before(tables: &mut Tables<'_>, app: AppKey, day: i32) -> Result<()> {
+    tables.net_new.retain_in((app, i32::MIN, "")..(app, day, ""), |_, _| false)
+}
+
+fn put<K: redb::Key + 'static, V: redb::Value + 'static>(
+    table: &mut redb::Table<'_, K, V>,
+    key: K::SelfType<'_>,
+    value: Option<V::SelfType<'_>>,
+) -> Result<()> {
+    match value {
+        Some(value) => drop(table.insert(key, value)?),
+        None => drop(table.remove(key)?),
+    }
+    Ok(())
+}
+
+fn groups_counter(group_type: &Name) -> String {
+    format!("groups/{group_type}")
+}
+
+fn step(count: u64, more: bool) -> u64 {
+    debug_assert!(more || count > 0, "a count is the number of facts");
+    if more { count + 1 } else { count.saturating_sub(1) }
+}

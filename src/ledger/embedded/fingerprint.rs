@@ -1,0 +1,74 @@
+//! Ids as keyed 64-bit fingerprints.
+//!
+//! A fact costs 8 bytes an id, whatever the id's length, and no id can shape a key. The key is
+//! made once per store and kept in it, so that nobody outside can look for collisions. Two of ten
+//! million users of one app share a cell with a probability of three in a million.
+
+use std::hash::Hasher;
+
+use siphasher::sip::SipHasher24;
+
+use crate::domain::id::{AppId, GroupId, UserId};
+
+/// Length of the key, in bytes.
+pub const KEY_BYTES: usize = 16;
+
+/// An app's fingerprint.
+pub type AppKey = u64;
+/// A user's fingerprint.
+pub type UserKey = u64;
+/// A group's fingerprint.
+pub type GroupKey = u64;
+
+/// Makes fingerprints with the store's key.
+#[derive(Clone, Copy)]
+pub struct Fingerprints([u8; KEY_BYTES]);
+
+impl Fingerprints {
+    /// With that key.
+    pub fn new(key: [u8; KEY_BYTES]) -> Self {
+        Self(key)
+    }
+
+    /// Of an app.
+    pub fn app(&self, id: &AppId) -> AppKey {
+        self.of(b'a', id.as_str())
+    }
+
+    /// Of a user, within his app.
+    pub fn user(&self, id: &UserId) -> UserKey {
+        self.of(b'u', id.as_str())
+    }
+
+    /// Of a group, within its app.
+    pub fn group(&self, id: &GroupId) -> GroupKey {
+        self.of(b'g', id.as_str())
+    }
+
+    fn of(&self, kind: u8, id: &str) -> u64 {
+        let mut hasher = SipHasher24::new_with_key(&self.0);
+        hasher.write_u8(kind);
+        hasher.write(id.as_bytes());
+        hasher.finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fingerprints_stay_what_they_are() {
+        let ids = Fingerprints::new(*b"0123456789abcdef");
+        let user = UserId::try_from("alice").expect("an id");
+        let group = GroupId::try_from("alice").expect("an id");
+        let app = AppId::try_from("alice").expect("an id");
+        let fingerprints = [ids.app(&app), ids.user(&user), ids.group(&group)];
+        // SipHash-2-4 by another implementation. Facts on disk are found by these values: a change
+        // needs a new format.
+        assert_eq!(
+            fingerprints,
+            [0xf8f9_3d5e_4673_d663, 0xdf8e_c8a9_8b36_5807, 0x919a_4e5b_9311_e83d]
+        );
+    }
+}

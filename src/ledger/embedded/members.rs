@@ -1,0 +1,123 @@
+//! Joining and leaving groups.
+
+use super::facts::GroupRow;
+use super::fingerprint::{GroupKey, UserKey};
+use super::step::{Step, StepError, Verdicts};
+use crate::domain::decision::{Breach, Outcome, Reason, Subject, Verdict};
+use crate::domain::group_type::GroupType;
+use crate::domain::id::{GroupId, UserId};
+use crate::domain::limit::LimitId;
+
+/// Makes users members of a group that exists, in order.
+pub fn join(
+    step: &mut Step<'_, '_>,
+    group: &GroupId,
+    users: &[UserId],
+) -> Result<Verdicts, StepError> {
+    let row = step.existing(group)?;
+    let kind = step.group_type(group, &row.group_type)?;
+    let items = take_in_all(step, &kind, group, users, Reason::MembersPerGroup)?;
+    Ok(Verdicts { items, ..Verdicts::default() })
+}
+
+/// Makes users members, each with his own verdict; `full` is the reason when the group is.
+pub fn take_in_all(
+    step: &mut Step<'_, '_>,
+    kind: &GroupType,
+    group: &GroupId,
+    users: &[UserId],
+    full: Reason,
+) -> Result<Vec<Verdict>, StepError> {
+    users.iter().map(|user| take_in(step, kind, group, user, full)).collect()
+}
+
+/// Makes one user a member.
+pub fn take_in(
+    step: &mut Step<'_, '_>,
+    kind: &GroupType,
+    group: &GroupId,
+    user: &UserId,
+    full: Reason,
+) -> Result<Verdict, StepError> {
+    let (user_key, group_key) = (step.ids.user(user), step.ids.group(group));
+    if kind.members_tracked && step.facts.membership(user_key, group_key)?.is_some() {
+        return Ok(Verdict::of(Outcome::AlreadyHeld));
+    }
+    let row = step.existing(group)?;
+    let breaches = in_the_way(step, kind, group, &row, user, full)?;
+    let verdict = step.judge(breaches);
+    if kind.members_tracked && !verdict.denied() {
+        step.facts.join(user_key, group_key, kind.counts_towards_user)?;
+    }
+    Ok(verdict)
+}
+
+/// The limits in the way of one more member: the user's groups, and the group's members.
+pub fn in_the_way(
+    step: &Step<'_, '_>,
+    kind: &GroupType,
+    group: &GroupId,
+    row: &GroupRow,
+    user: &UserId,
+    full: Reason,
+) -> Result<Vec<Breach>, StepError> {
+    let mut breaches = Vec::new();
+    if kind.members_tracked && kind.counts_towards_user {
+        let bound = step.limits.sold_or_unlimited(&LimitId::GroupsPerUser);
+        let used = step.facts.user(step.ids.user(user))?.groups;
+        let subject = Subject::User(user.clone());
+        let id = LimitId::GroupsPerUser;
+        breaches.extend(Breach::check(Reason::GroupsPerUser, id, &subject, used, &bound));
+    }
+    if kind.members_tracked {
+        let bound = kind.member_bound(step.limits, row.max_members.map(|max| (max, group)));
+        let subject = Subject::Group(group.clone());
+        let id = LimitId::MembersPerGroup;
+        let breach = Breach::check(full, id, &subject, row.members, &bound);
+        breaches.extend(
+            breach.map(|breach| {
+                breach.of_group_type(&kind.name, kind.member_ceiling(row.max_members))
+            }),
+        );
+    }
+    Ok(breaches)
+}
+
+/// Takes users out of a group; nobody is in a group that does not exist.
+pub fn leave(
+    step: &mut Step<'_, '_>,
+    group: &GroupId,
+    users: &[UserId],
+) -> Result<Verdicts, StepError> {
+    let group = step.ids.group(group);
+    let mut verdicts = Verdicts::default();
+    for user in users {
+        let user = step.ids.user(user);
+        let outcome = match step.facts.membership(user, group)? {
+            Some(counted) => {
+                verdicts.group_reclaimed |= take_out(step, user, group, counted)?;
+                Outcome::Applied
+            }
+            None => Outcome::NotHeld,
+        };
+        verdicts.items.push(Verdict::of(outcome));
+    }
+    Ok(verdicts)
+}
+
+/// Takes a member out; returns whether he was the last one and the group is gone.
+pub fn take_out(
+    step: &mut Step<'_, '_>,
+    user: UserKey,
+    group: GroupKey,
+    counted: bool,
+) -> Result<bool, StepError> {
+    step.facts.leave(user, group, counted)?;
+    let Some(row) = step.facts.group(group)? else { return Ok(false) };
+    let kind = step.call.catalog.group_type(row.group_type.as_str());
+    let reclaim = row.members == 0 && kind.is_some_and(|kind| kind.reclaim_empty);
+    if reclaim {
+        step.facts.remove_group(group, &row.group_type, step.today)?;
+    }
+    Ok(reclaim)
+}

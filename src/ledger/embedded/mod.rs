@@ -1,0 +1,197 @@
+//! The embedded store: exact facts in one file, no server needed.
+//!
+//! redb keeps the facts; one thread writes, and puts everything that waits into one durable
+//! transaction ([`writer`]). An operation reads what it needs, decides over it, and only then
+//! writes ([`facts`]). The memory store is the same code over redb's in-memory backend.
+//!
+//! The file is locked while it is open, so that a second process cannot count beside the first.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use redb::backends::InMemoryBackend;
+use redb::{Builder, Database, DatabaseError};
+
+use self::fingerprint::{Fingerprints, KEY_BYTES};
+use self::tables::{Identity, identify};
+use self::writer::{Unit, Writer, WriterError};
+use super::{Answer, Call, Ledger, LedgerError, Operation, Reading};
+use crate::clock::Clock;
+use crate::domain::decision::Subject;
+use crate::domain::id::AppId;
+use crate::domain::schedule::Schedule;
+
+mod accounts;
+mod codec;
+mod facts;
+mod fingerprint;
+mod friends;
+mod groups;
+mod members;
+mod step;
+mod tables;
+pub(crate) mod writer;
+
+/// The file in the store's directory.
+const FILE_NAME: &str = "imquota.redb";
+/// Pages kept in memory: the hot part of some million facts, and small beside an IM pod.
+const CACHE_BYTES: usize = 64 * 1024 * 1024;
+
+/// Why the store cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The directory cannot be made.
+    #[error("cannot create the directory {path}: {source}")]
+    Directory {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Another process counts there.
+    #[error("{path} is in use by another process; a store has one imquota at a time")]
+    InUse {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file is not readable as a store.
+    #[error("cannot open {path}: {reason}")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// The file was written by another version of the product.
+    #[error("{path} cannot be used: {reason}")]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// The system has no randomness for the fingerprint key.
+    #[error("cannot make the store's fingerprint key: {0}")]
+    Random(getrandom::Error),
+    /// The thread cannot be started.
+    #[error("cannot start the writing thread: {0}")]
+    Thread(std::io::Error),
+}
+
+/// The embedded ledger.
+pub struct Embedded {
+    writer: Arc<Writer>,
+    clock: Arc<dyn Clock>,
+    ids: Fingerprints,
+}
+
+impl Embedded {
+    /// Opens the store in a directory, creating both where they are missing.
+    pub fn open(directory: &Path, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
+        std::fs::create_dir_all(directory)
+            .map_err(|source| OpenError::Directory { path: directory.to_owned(), source })?;
+        let path = directory.join(FILE_NAME);
+        let database = builder().create(&path).map_err(|error| match error {
+            DatabaseError::DatabaseAlreadyOpen => OpenError::InUse { path: path.clone() },
+            other => OpenError::Unreadable { path: path.clone(), reason: other.to_string() },
+        })?;
+        Self::over(database, path, clock)
+    }
+
+    /// A store that lives as long as the process.
+    pub fn in_memory(clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
+        let path = PathBuf::from("memory");
+        let database = builder().create_with_backend(InMemoryBackend::new()).map_err(|error| {
+            OpenError::Unreadable { path: path.clone(), reason: error.to_string() }
+        })?;
+        Self::over(database, path, clock)
+    }
+
+    fn over(database: Database, path: PathBuf, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
+        let mut key = [0; KEY_BYTES];
+        getrandom::fill(&mut key).map_err(OpenError::Random)?;
+        let identity = first_transaction(&database, &key)
+            .map_err(|reason| OpenError::Unreadable { path: path.clone(), reason })?;
+        let key = match identity {
+            Identity::Known(key) => key,
+            Identity::New => key,
+            Identity::Foreign(reason) => return Err(OpenError::Foreign { path, reason }),
+        };
+        let writer = Arc::new(Writer::start(database).map_err(OpenError::Thread)?);
+        Ok(Self { writer, clock, ids: Fingerprints::new(key) })
+    }
+
+    /// The writing thread, for the directory that lives in the same file.
+    pub(crate) fn writer(&self) -> Arc<Writer> {
+        self.writer.clone()
+    }
+}
+
+fn builder() -> Builder {
+    let mut builder = Builder::new();
+    builder.set_cache_size(CACHE_BYTES);
+    builder
+}
+
+fn first_transaction(database: &Database, new_key: &[u8; KEY_BYTES]) -> Result<Identity, String> {
+    let txn = database.begin_write().map_err(|error| error.to_string())?;
+    let identity = identify(&txn, new_key).map_err(|error| error.to_string())?;
+    match identity {
+        Identity::New => txn.commit().map_err(|error| error.to_string())?,
+        Identity::Known(_) | Identity::Foreign(_) => {
+            txn.abort().map_err(|error| error.to_string())?;
+        }
+    }
+    Ok(identity)
+}
+
+#[async_trait]
+impl Ledger for Embedded {
+    async fn apply(&self, call: Call, operation: Operation) -> Result<Answer, LedgerError> {
+        let (clock, ids) = (self.clock.clone(), self.ids);
+        let work = move |unit: &mut Unit<'_, '_>| {
+            step::answer(step::apply(unit, &ids, &call, clock.now(), &operation))
+        };
+        self.writer.submit(work).await?
+    }
+
+    async fn read(&self, call: Call, subject: Subject) -> Result<Reading, LedgerError> {
+        let (clock, ids) = (self.clock.clone(), self.ids);
+        let work = move |unit: &mut Unit<'_, '_>| {
+            step::answer(step::read(unit, &ids, &call, clock.now(), &subject))
+        };
+        self.writer.submit(work).await?
+    }
+
+    async fn put_schedule(
+        &self,
+        app: &AppId,
+        revision: u64,
+        schedule: &Schedule,
+    ) -> Result<(), LedgerError> {
+        let app = self.ids.app(app);
+        let schedule = Arc::new(schedule.clone());
+        let work =
+            move |unit: &mut Unit<'_, '_>| step::put_schedule(unit, app, revision, &schedule);
+        Ok(self.writer.submit_patiently(work).await?)
+    }
+
+    async fn failed(&self) {
+        self.writer.failed().await;
+    }
+
+    async fn close(&self) {
+        self.writer.close().await;
+    }
+}
+
+impl From<WriterError> for LedgerError {
+    fn from(error: WriterError) -> Self {
+        match error {
+            WriterError::Overloaded => Self::Overloaded,
+            WriterError::Closing => Self::Closing,
+            WriterError::Failed(reason) => Self::Unavailable(reason),
+        }
+    }
+}

@@ -1,0 +1,281 @@
+//! One operation within the writer's transaction: deadline, limits, decision, writes.
+
+use std::sync::Arc;
+
+use redb::{ReadableTable, StorageError};
+
+use super::facts::{Facts, GroupRow};
+use super::fingerprint::{AppKey, Fingerprints};
+use super::writer::Unit;
+use super::{accounts, codec, friends, groups, members};
+use crate::domain::calendar::Day;
+use crate::domain::decision::{Breach, Reason, Subject, Verdict};
+use crate::domain::group_type::GroupType;
+use crate::domain::id::{GroupId, Name};
+use crate::domain::limit::{Bound, Limit, LimitId, Source};
+use crate::domain::schedule::{Limits, Schedule};
+use crate::domain::time::Timestamp;
+use crate::domain::usage::Counts;
+use crate::ledger::{Answer, Call, LedgerError, Operation, Reading};
+
+/// Why an operation came to nothing: the store failed, or there is no decision to be made.
+#[derive(Debug)]
+pub enum StepError {
+    /// Fails the whole transaction.
+    Storage(StorageError),
+    /// Fails this operation, which has written nothing.
+    Ledger(LedgerError),
+}
+
+impl From<StorageError> for StepError {
+    fn from(error: StorageError) -> Self {
+        Self::Storage(error)
+    }
+}
+
+impl From<LedgerError> for StepError {
+    fn from(error: LedgerError) -> Self {
+        Self::Ledger(error)
+    }
+}
+
+/// Tells what fails the transaction from what is an answer.
+pub fn answer<T>(result: Result<T, StepError>) -> Result<Result<T, LedgerError>, StorageError> {
+    match result {
+        Ok(value) => Ok(Ok(value)),
+        Err(StepError::Ledger(error)) => Ok(Err(error)),
+        Err(StepError::Storage(error)) => Err(error),
+    }
+}
+
+/// What an operation decides by.
+pub struct Step<'u, 'txn> {
+    /// The facts of the app.
+    pub facts: Facts<'u, 'txn>,
+    /// Makes fingerprints.
+    pub ids: &'u Fingerprints,
+    /// The limits of this instant.
+    pub limits: &'u Limits,
+    /// Group types and daily limits, and the mode.
+    pub call: &'u Call,
+    /// The day of this instant.
+    pub today: Day,
+}
+
+/// What became of the subjects of an operation.
+#[derive(Debug, Default)]
+pub struct Verdicts {
+    /// On the operation as a whole.
+    pub whole: Option<Verdict>,
+    /// On each user.
+    pub items: Vec<Verdict>,
+    /// Members released by a dissolution.
+    pub members_released: u64,
+    /// Whether the group is gone.
+    pub group_reclaimed: bool,
+}
+
+impl Step<'_, '_> {
+    /// The verdict on taking something that is not held; `breaches` are the limits in the way.
+    pub fn judge(&self, breaches: Vec<Breach>) -> Verdict {
+        if self.limits.stopped() {
+            return Verdict::on_taking(self.call.mode, vec![self.stopped()]);
+        }
+        Verdict::on_taking(self.call.mode, breaches)
+    }
+
+    fn stopped(&self) -> Breach {
+        Breach {
+            reason: Reason::ServiceStopped,
+            limit_id: LimitId::Service,
+            subject: Subject::App,
+            used: 0,
+            bound: Bound {
+                limit: Limit::Finite(0),
+                source: Source::Edition(self.limits.edition.clone()),
+            },
+            ceiling: Limit::Unlimited,
+            group_type: None,
+        }
+    }
+
+    /// The rules of a group's type.
+    pub fn group_type(&self, group: &GroupId, group_type: &Name) -> Result<GroupType, LedgerError> {
+        let known = self.call.catalog.group_type(group_type.as_str());
+        known.cloned().ok_or_else(|| LedgerError::GroupTypeUnknown {
+            group: group.clone(),
+            group_type: group_type.clone(),
+        })
+    }
+
+    /// The group, which must exist.
+    pub fn existing(&self, group: &GroupId) -> Result<GroupRow, StepError> {
+        let row = self.facts.group(self.ids.group(group))?;
+        Ok(row.ok_or_else(|| LedgerError::GroupNotFound(group.clone()))?)
+    }
+}
+
+/// Decides an operation and writes what is allowed.
+pub fn apply(
+    unit: &mut Unit<'_, '_>,
+    ids: &Fingerprints,
+    call: &Call,
+    now: Timestamp,
+    operation: &Operation,
+) -> Result<Answer, StepError> {
+    let schedule = begin(unit, ids, call, now)?;
+    let limits = schedule.at(now);
+    let facts = Facts::new(unit.tables, ids.app(&call.app));
+    let today = call.catalog.zone.day_of(now);
+    let mut step = Step { facts, ids, limits, call, today };
+    let verdicts = decide(&mut step, operation)?;
+    if call.mode.writes() || releases(operation) {
+        unit.wrote |= step.facts.write()?;
+    }
+    let breached = |verdict: &Verdict| !verdict.breaches.is_empty();
+    let any_breach = verdicts.whole.iter().chain(&verdicts.items).any(breached);
+    Ok(Answer {
+        decided_at: now,
+        whole: verdicts.whole,
+        items: verdicts.items,
+        members_released: verdicts.members_released,
+        group_reclaimed: verdicts.group_reclaimed,
+        limits: any_breach.then(|| limits.clone()),
+    })
+}
+
+fn decide(step: &mut Step<'_, '_>, operation: &Operation) -> Result<Verdicts, StepError> {
+    match operation {
+        Operation::CreateAccounts { users } => accounts::create(step, users),
+        Operation::DeleteAccount { user } => accounts::delete(step, user),
+        Operation::AddFriends { user, friends, one_way } => {
+            friends::add(step, user, friends, *one_way)
+        }
+        Operation::RemoveFriends { user, friends, one_way } => {
+            friends::remove(step, user, friends, *one_way)
+        }
+        Operation::CreateGroup { group, group_type, owner, members, max_members } => {
+            let new = groups::New {
+                id: group,
+                group_type,
+                owner: owner.as_ref(),
+                members,
+                max_members: *max_members,
+            };
+            groups::create(step, &new)
+        }
+        Operation::UpdateGroup { group, max_members } => groups::update(step, group, *max_members),
+        Operation::DissolveGroup { group } => groups::dissolve(step, group),
+        Operation::JoinGroup { group, users } => members::join(step, group, users),
+        Operation::LeaveGroup { group, users } => members::leave(step, group, users),
+    }
+}
+
+/// Releases and changes of a group have no mode: they are always written.
+fn releases(operation: &Operation) -> bool {
+    !matches!(
+        operation,
+        Operation::CreateAccounts { .. }
+            | Operation::AddFriends { .. }
+            | Operation::CreateGroup { .. }
+            | Operation::JoinGroup { .. }
+    )
+}
+
+/// Reads the counts of a subject.
+pub fn read(
+    unit: &mut Unit<'_, '_>,
+    ids: &Fingerprints,
+    call: &Call,
+    now: Timestamp,
+    subject: &Subject,
+) -> Result<Reading, StepError> {
+    let schedule = begin(unit, ids, call, now)?;
+    let facts = Facts::new(unit.tables, ids.app(&call.app));
+    let counts = match subject {
+        Subject::App => app_counts(&facts, call, now)?,
+        Subject::User(user) => {
+            let row = facts.user(ids.user(user))?;
+            Counts::User { friends: row.friends, groups: row.groups }
+        }
+        Subject::Group(group) => {
+            let row = facts.group(ids.group(group))?;
+            let row = row.ok_or_else(|| LedgerError::GroupNotFound(group.clone()))?;
+            Counts::Group {
+                group: group.clone(),
+                group_type: row.group_type,
+                members: row.members,
+                max_members: row.max_members,
+            }
+        }
+    };
+    Ok(Reading { read_at: now, counts, schedule })
+}
+
+fn app_counts(facts: &Facts<'_, '_>, call: &Call, now: Timestamp) -> Result<Counts, StorageError> {
+    let today = call.catalog.zone.day_of(now);
+    let mut groups = Vec::new();
+    let mut net_new_today = Vec::new();
+    for kind in &call.catalog.group_types {
+        groups.push((kind.name.clone(), facts.groups_of_type(&kind.name)?));
+        net_new_today.push((kind.name.clone(), facts.net_new(today, &kind.name)?));
+    }
+    Ok(Counts::App {
+        accounts: facts.accounts()?,
+        groups,
+        net_new_today,
+        net_new_today_of_all_types: facts.net_new_of_all_types(today)?,
+    })
+}
+
+/// Checks the deadline and finds the limits of the app.
+fn begin(
+    unit: &mut Unit<'_, '_>,
+    ids: &Fingerprints,
+    call: &Call,
+    now: Timestamp,
+) -> Result<Arc<Schedule>, StepError> {
+    if now > call.deadline {
+        return Err(LedgerError::DeadlinePassed.into());
+    }
+    let app = ids.app(&call.app);
+    if let Some(schedule) = unit.schedules.get(&app) {
+        return Ok(schedule.clone());
+    }
+    let stored = match unit.tables.schedules.get(app)? {
+        Some(row) => Some(codec::decode_schedule(row.value().1).map_err(|reason| {
+            LedgerError::Unavailable(format!("limits of app \"{}\": {reason}", call.app))
+        })?),
+        None => None,
+    };
+    match stored {
+        Some(schedule) => {
+            let schedule = Arc::new(schedule);
+            unit.schedules.insert(app, schedule.clone());
+            Ok(schedule)
+        }
+        None => {
+            Ok(call.unknown_app.clone().ok_or_else(|| LedgerError::UnknownApp(call.app.clone()))?)
+        }
+    }
+}
+
+/// Sets the limits of an app, unless these or later ones are there.
+pub fn put_schedule(
+    unit: &mut Unit<'_, '_>,
+    app: AppKey,
+    revision: u64,
+    schedule: &Arc<Schedule>,
+) -> Result<(), StorageError> {
+    let encoded = codec::encode_schedule(schedule);
+    let settled = unit.tables.schedules.get(app)?.is_some_and(|row| {
+        let (stored_revision, stored) = row.value();
+        stored_revision > revision || (stored_revision == revision && stored == encoded)
+    });
+    if !settled {
+        unit.tables.schedules.insert(app, (revision, encoded.as_slice()))?;
+        unit.schedules.insert(app, schedule.clone());
+        unit.wrote = true;
+    }
+    Ok(())
+}

@@ -1,0 +1,111 @@
+//! The tables on disk, and the format's version.
+//!
+//! Apps, users and groups are fingerprints (see [`super::fingerprint`]). Counts stand beside the
+//! facts that they count and are written in the same transaction.
+
+use redb::{ReadableTable, StorageError, Table, TableDefinition, TableError, WriteTransaction};
+
+use super::fingerprint::{AppKey, GroupKey, KEY_BYTES, UserKey};
+
+/// The version of everything below. A store with a higher one is refused.
+pub const FORMAT: u32 = 1;
+
+const FORMAT_KEY: &str = "format";
+const FINGERPRINT_KEY: &str = "fingerprint_key";
+
+const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
+const DOCUMENTS: TableDefinition<&str, &[u8]> = TableDefinition::new("documents");
+const SCHEDULES: TableDefinition<AppKey, (u64, &[u8])> = TableDefinition::new("schedules");
+const ACCOUNTS: TableDefinition<(AppKey, UserKey), ()> = TableDefinition::new("accounts");
+const EDGES: TableDefinition<(AppKey, UserKey, UserKey), u8> = TableDefinition::new("edges");
+const USERS: TableDefinition<(AppKey, UserKey), (u64, u64)> = TableDefinition::new("users");
+const GROUPS: TableDefinition<(AppKey, GroupKey), (&str, u64, u32)> =
+    TableDefinition::new("groups");
+const MEMBERS: TableDefinition<(AppKey, GroupKey, UserKey), bool> = TableDefinition::new("members");
+const MEMBERSHIPS: TableDefinition<(AppKey, UserKey, GroupKey), bool> =
+    TableDefinition::new("memberships");
+const COUNTERS: TableDefinition<(AppKey, &str), u64> = TableDefinition::new("counters");
+const NET_NEW: TableDefinition<(AppKey, i32, &str), i64> = TableDefinition::new("net_new");
+
+/// All tables, open in one transaction.
+pub struct Tables<'txn> {
+    /// Directory documents by key.
+    pub documents: Table<'txn, &'static str, &'static [u8]>,
+    /// Revision and encoded schedule of each app.
+    pub schedules: Table<'txn, AppKey, (u64, &'static [u8])>,
+    /// Accounts that exist.
+    pub accounts: Table<'txn, (AppKey, UserKey), ()>,
+    /// Friendships seen from the first user: bit 0, he has the second in his list; bit 1, the
+    /// second has him. Each stands twice, once from either side.
+    pub edges: Table<'txn, (AppKey, UserKey, UserKey), u8>,
+    /// Friends in the user's list, and groups that he pays for. Missing: none of either.
+    pub users: Table<'txn, (AppKey, UserKey), (u64, u64)>,
+    /// Type, members, and own limit (0: none) of each group.
+    pub groups: Table<'txn, (AppKey, GroupKey), (&'static str, u64, u32)>,
+    /// Members by group: whether the membership takes one of the user's groups.
+    pub members: Table<'txn, (AppKey, GroupKey, UserKey), bool>,
+    /// The same by user.
+    pub memberships: Table<'txn, (AppKey, UserKey, GroupKey), bool>,
+    /// Counts of the app: `accounts`, and `groups/TYPE`.
+    pub counters: Table<'txn, (AppKey, &'static str), u64>,
+    /// Groups created less groups dissolved, by day and type.
+    pub net_new: Table<'txn, (AppKey, i32, &'static str), i64>,
+}
+
+impl<'txn> Tables<'txn> {
+    /// Opens all tables, creating those that are missing.
+    pub fn open(txn: &'txn WriteTransaction) -> Result<Self, TableError> {
+        Ok(Self {
+            documents: txn.open_table(DOCUMENTS)?,
+            schedules: txn.open_table(SCHEDULES)?,
+            accounts: txn.open_table(ACCOUNTS)?,
+            edges: txn.open_table(EDGES)?,
+            users: txn.open_table(USERS)?,
+            groups: txn.open_table(GROUPS)?,
+            members: txn.open_table(MEMBERS)?,
+            memberships: txn.open_table(MEMBERSHIPS)?,
+            counters: txn.open_table(COUNTERS)?,
+            net_new: txn.open_table(NET_NEW)?,
+        })
+    }
+}
+
+/// What a store says about itself.
+pub enum Identity {
+    /// It was written by this format, with this fingerprint key.
+    Known([u8; KEY_BYTES]),
+    /// It is new and now has the key that was offered.
+    New,
+    /// It was written by another version of the product, or is none of ours.
+    Foreign(String),
+}
+
+/// Reads the identity of a store, and writes it where the store is new: that is, empty.
+pub fn identify(txn: &WriteTransaction, new_key: &[u8; KEY_BYTES]) -> Result<Identity, TableError> {
+    let is_empty = txn.list_tables()?.next().is_none();
+    let mut meta = txn.open_table(META)?;
+    if is_empty {
+        meta.insert(FORMAT_KEY, FORMAT.to_le_bytes().as_slice())?;
+        meta.insert(FINGERPRINT_KEY, new_key.as_slice())?;
+        return Ok(Identity::New);
+    }
+    let Some(format) = bytes(&meta, FORMAT_KEY)?.map(u32::from_le_bytes) else {
+        return Ok(Identity::Foreign("it does not say its format as this version does".to_owned()));
+    };
+    if format != FORMAT {
+        return Ok(Identity::Foreign(format!(
+            "it has format {format}, and this version reads format {FORMAT}"
+        )));
+    }
+    Ok(match bytes(&meta, FINGERPRINT_KEY)? {
+        Some(key) => Identity::Known(key),
+        None => Identity::Foreign("it has no fingerprint key".to_owned()),
+    })
+}
+
+fn bytes<const N: usize>(
+    meta: &Table<'_, &'static str, &'static [u8]>,
+    key: &str,
+) -> Result<Option<[u8; N]>, StorageError> {
+    Ok(meta.get(key)?.and_then(|value| value.value().try_into().ok()))
+}

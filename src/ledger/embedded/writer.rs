@@ -1,0 +1,271 @@
+//! The one thread that writes, with group commit.
+//!
+//! Everything that waits goes into one durable transaction, and an answer leaves only after that
+//! transaction is on disk. A unit of work that fails fails its whole transaction, so that nothing
+//! is ever half-written. Where a batch wrote nothing there is nothing to commit.
+//!
+//! After a failure of the store the thread ends: what the file holds is known again only when it
+//! is opened anew. [`Writer::failed`] tells, so that the process can end and be started again.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use redb::{Database, StorageError, WriteTransaction};
+use tokio::sync::{mpsc, oneshot, watch};
+use tracing::error;
+
+use super::fingerprint::AppKey;
+use super::tables::Tables;
+use crate::domain::schedule::Schedule;
+
+/// Most units of work that wait: at 70,000 a second about 60 ms of work.
+const QUEUE_MAX: usize = 4096;
+/// Most units of work in one transaction, so that the first of them does not wait for ever.
+const BATCH_MAX: usize = 1024;
+/// Most decoded schedules kept; beyond that they are read again.
+const SCHEDULES_MAX: usize = 10_000;
+
+/// Decoded schedules by app. Only the writer changes schedules, so they cannot be stale.
+pub type Schedules = HashMap<AppKey, Arc<Schedule>>;
+
+/// What a unit of work has at hand.
+pub struct Unit<'a, 'txn> {
+    /// The tables of the transaction.
+    pub tables: &'a mut Tables<'txn>,
+    /// Decoded schedules.
+    pub schedules: &'a mut Schedules,
+    /// To be set by whoever writes.
+    pub wrote: bool,
+}
+
+/// Why there is no result.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum WriterError {
+    /// Too much waits.
+    #[error("too many operations wait for the store")]
+    Overloaded,
+    /// The store is being closed.
+    #[error("the store is closing")]
+    Closing,
+    /// The store failed; whether the work was done is unknown.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// Tells the caller that the transaction was committed, or why not.
+type Finish = Box<dyn FnOnce(Result<(), String>) + Send>;
+/// Does the work, or tells the caller why it is not done.
+type Work = Box<dyn for<'a, 'txn> FnOnce(Attempt<'_, 'a, 'txn>) -> Result<Finish, String> + Send>;
+/// A transaction to work in, or why there is none.
+type Attempt<'u, 'a, 'txn> = Result<&'u mut Unit<'a, 'txn>, String>;
+
+enum Message {
+    Work(Work),
+    Stop,
+}
+
+/// Hands work to the writing thread.
+pub struct Writer {
+    queue: mpsc::Sender<Message>,
+    closing: AtomicBool,
+    ended: watch::Receiver<bool>,
+}
+
+impl Writer {
+    /// Starts the thread, which owns the database from then on.
+    pub fn start(database: Database) -> std::io::Result<Self> {
+        let (queue, waiting) = mpsc::channel(QUEUE_MAX);
+        let (end, ended) = watch::channel(false);
+        std::thread::Builder::new().name("imquota-writer".into()).spawn(move || {
+            // Whoever waits for the end is told even if the thread panics.
+            let end = Told(end);
+            write_all(&database, waiting);
+            drop(database);
+            drop(end);
+        })?;
+        Ok(Self { queue, closing: AtomicBool::new(false), ended })
+    }
+
+    /// Does the work in the next transaction; its result comes once that is durable. Work whose
+    /// caller has gone away before it began is not done. Refused where too much waits.
+    pub async fn submit<T, F>(&self, work: F) -> Result<T, WriterError>
+    where
+        T: Send + 'static,
+        F: for<'a, 'txn> FnOnce(&mut Unit<'a, 'txn>) -> Result<T, StorageError> + Send + 'static,
+    {
+        let (work, result) = package(work);
+        self.check_open()?;
+        self.queue.try_send(Message::Work(work)).map_err(|refused| match refused {
+            mpsc::error::TrySendError::Full(_) => WriterError::Overloaded,
+            mpsc::error::TrySendError::Closed(_) => self.gone(),
+        })?;
+        self.result(result).await
+    }
+
+    /// The same for work that rather waits for its turn than be refused: administration.
+    pub async fn submit_patiently<T, F>(&self, work: F) -> Result<T, WriterError>
+    where
+        T: Send + 'static,
+        F: for<'a, 'txn> FnOnce(&mut Unit<'a, 'txn>) -> Result<T, StorageError> + Send + 'static,
+    {
+        let (work, result) = package(work);
+        self.check_open()?;
+        self.queue.send(Message::Work(work)).await.map_err(|_| self.gone())?;
+        self.result(result).await
+    }
+
+    async fn result<T>(
+        &self,
+        result: oneshot::Receiver<Result<T, String>>,
+    ) -> Result<T, WriterError> {
+        match result.await {
+            Ok(result) => result.map_err(WriterError::Failed),
+            Err(_) => Err(self.gone()),
+        }
+    }
+
+    /// Finishes what waits and closes the database.
+    pub async fn close(&self) {
+        if !self.closing.swap(true, Ordering::AcqRel) {
+            // It fails only when the thread has ended already.
+            let _ = self.queue.send(Message::Stop).await;
+        }
+        self.wait_for_end().await;
+    }
+
+    /// Ready when the thread has ended although nobody closed it.
+    pub async fn failed(&self) {
+        self.wait_for_end().await;
+        if self.closing.load(Ordering::Acquire) {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    async fn wait_for_end(&self) {
+        let mut ended = self.ended.clone();
+        // An error means that the sender is gone, which is the end too.
+        let _ = ended.wait_for(|ended| *ended).await;
+    }
+
+    fn check_open(&self) -> Result<(), WriterError> {
+        if self.closing.load(Ordering::Acquire) { Err(WriterError::Closing) } else { Ok(()) }
+    }
+
+    fn gone(&self) -> WriterError {
+        self.check_open()
+            .err()
+            .unwrap_or_else(|| WriterError::Failed("it failed before and is not open".to_owned()))
+    }
+}
+
+/// Says that the thread has ended, when dropped.
+struct Told(watch::Sender<bool>);
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        let _ = self.0.send(true);
+    }
+}
+
+fn package<T, F>(work: F) -> (Work, oneshot::Receiver<Result<T, String>>)
+where
+    T: Send + 'static,
+    F: for<'a, 'txn> FnOnce(&mut Unit<'a, 'txn>) -> Result<T, StorageError> + Send + 'static,
+{
+    let (sender, result) = oneshot::channel();
+    let work: Work = Box::new(move |attempt| {
+        if sender.is_closed() {
+            return Ok(Box::new(|_| {}));
+        }
+        let done = attempt.and_then(|unit| work(unit).map_err(|failure| failure.to_string()));
+        match done {
+            Ok(value) => Ok(Box::new(move |committed| {
+                // A caller that has gone away does not want to know.
+                let _ = sender.send(committed.map(|()| value));
+            })),
+            Err(failure) => {
+                let _ = sender.send(Err(failure.clone()));
+                Err(failure)
+            }
+        }
+    });
+    (work, result)
+}
+
+fn write_all(database: &Database, mut waiting: mpsc::Receiver<Message>) {
+    let mut schedules = Schedules::new();
+    while let Some(message) = waiting.blocking_recv() {
+        let mut batch = Vec::new();
+        let mut next = Some(message);
+        while let Some(message) = next {
+            match message {
+                Message::Work(work) => batch.push(work),
+                Message::Stop => waiting.close(),
+            }
+            next = if batch.len() < BATCH_MAX { waiting.try_recv().ok() } else { None };
+        }
+        if schedules.len() > SCHEDULES_MAX {
+            schedules.clear();
+        }
+        if let Err(failure) = write_batch(database, &mut schedules, batch) {
+            error!(error = %failure, "the store failed; nothing can be decided until it is opened \
+                anew");
+            waiting.close();
+            while let Some(message) = waiting.blocking_recv() {
+                if let Message::Work(work) = message {
+                    let _ = work(Err(failure.clone()));
+                }
+            }
+        }
+    }
+}
+
+/// Works off a batch and tells everybody. An error means that the store failed.
+fn write_batch(
+    database: &Database,
+    schedules: &mut Schedules,
+    batch: Vec<Work>,
+) -> Result<(), String> {
+    let mut finished = Vec::with_capacity(batch.len());
+    let mut batch = batch.into_iter();
+    let end = transact(database, schedules, &mut batch, &mut finished);
+    for finish in finished {
+        finish(end.clone());
+    }
+    if let Err(failure) = &end {
+        for work in batch {
+            let _ = work(Err(failure.clone()));
+        }
+    }
+    end
+}
+
+fn transact(
+    database: &Database,
+    schedules: &mut Schedules,
+    batch: &mut impl Iterator<Item = Work>,
+    finished: &mut Vec<Finish>,
+) -> Result<(), String> {
+    let txn = database.begin_write().map_err(|failure| failure.to_string())?;
+    let wrote = work_all(&txn, schedules, batch, finished)?;
+    if wrote {
+        txn.commit().map_err(|failure| failure.to_string())
+    } else {
+        txn.abort().map_err(|failure| failure.to_string())
+    }
+}
+
+fn work_all(
+    txn: &WriteTransaction,
+    schedules: &mut Schedules,
+    batch: &mut impl Iterator<Item = Work>,
+    finished: &mut Vec<Finish>,
+) -> Result<bool, String> {
+    let mut tables = Tables::open(txn).map_err(|failure| failure.to_string())?;
+    let mut unit = Unit { tables: &mut tables, schedules, wrote: false };
+    for work in batch {
+        finished.push(work(Ok(&mut unit))?);
+    }
+    Ok(unit.wrote)
+}

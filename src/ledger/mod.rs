@@ -1,0 +1,180 @@
+//! The ledger: facts, and the atomic step that decides about them.
+//!
+//! The ledger stores facts (account u exists; u has friend v; u is in group g) and a count is the
+//! number of facts. The contract of every store:
+//!
+//! - **Atomic.** [`Ledger::apply`] reads counts and limits, decides, and writes as one step:
+//!   nothing that other callers do comes between. Nothing is admitted over a limit, and nothing is
+//!   denied below one.
+//! - **Idempotent.** A fact that is held is never counted again; giving back one that is not held
+//!   changes nothing. So every operation may be repeated.
+//! - **All or nothing.** A denied subject leaves no trace; an operation is written whole or not at
+//!   all, also through a crash.
+//! - **Durable.** An answer means that what it says outlives the process. (The memory store makes
+//!   this promise only while the process lives.)
+//! - **In time.** An operation whose deadline has passed when the store comes to it does nothing,
+//!   so a late duplicate cannot undo what came after it.
+//! - **Limits of the moment.** The schedule of limits lies with the facts: what
+//!   [`Ledger::put_schedule`] has answered counts for every decision that starts after it.
+//!
+//! What to offer against a denial, messages and codes are not the ledger's business: it reports
+//! bare [`Breach`](crate::domain::decision::Breach)es.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::domain::catalog::Catalog;
+use crate::domain::decision::{Mode, Subject, Verdict};
+use crate::domain::id::{AppId, GroupId, Name};
+use crate::domain::schedule::{Limits, Schedule};
+use crate::domain::time::Timestamp;
+use crate::domain::usage::Counts;
+
+pub mod embedded;
+mod operation;
+
+pub use operation::Operation;
+
+/// What every operation is carried out under.
+#[derive(Debug, Clone)]
+pub struct Call {
+    /// The app.
+    pub app: AppId,
+    /// How takes are carried out; releases ignore it.
+    pub mode: Mode,
+    /// When the answer has become useless; an operation that starts later does nothing.
+    pub deadline: Timestamp,
+    /// Group types and daily limits.
+    pub catalog: Arc<Catalog>,
+    /// The limits of an app without a schedule; `None` refuses such an app.
+    pub unknown_app: Option<Arc<Schedule>>,
+}
+
+/// What became of an operation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// The store's clock when it decided.
+    pub decided_at: Timestamp,
+    /// On the operation as a whole: the group created, updated or dissolved, the account deleted.
+    pub whole: Option<Verdict>,
+    /// On each user of the operation, in its order.
+    pub items: Vec<Verdict>,
+    /// How many members a dissolution released.
+    pub members_released: u64,
+    /// Whether the last member left and the group is gone.
+    pub group_reclaimed: bool,
+    /// The limits that it was decided by, where any verdict has breaches.
+    pub limits: Option<Limits>,
+}
+
+/// Counts of a subject and the limits of its app, read in one step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reading {
+    /// The store's clock.
+    pub read_at: Timestamp,
+    /// What is held.
+    pub counts: Counts,
+    /// The app's limits from now on.
+    pub schedule: Arc<Schedule>,
+}
+
+/// Why no decision was made.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LedgerError {
+    /// Nobody registered the app, and unknown apps are refused.
+    #[error("app \"{0}\" is not registered")]
+    UnknownApp(AppId),
+    /// There is no such group.
+    #[error("group \"{0}\" does not exist")]
+    GroupNotFound(GroupId),
+    /// The group id is in use.
+    #[error("group \"{group}\" exists with type {existing}")]
+    GroupTypeDiffers {
+        /// The group.
+        group: GroupId,
+        /// The type that it has.
+        existing: Name,
+    },
+    /// The group's type is not in the catalog any more.
+    #[error("group \"{group}\" has type {group_type}, which the catalog does not have")]
+    GroupTypeUnknown {
+        /// The group.
+        group: GroupId,
+        /// The type that it has.
+        group_type: Name,
+    },
+    /// The group cannot have a member limit of its own.
+    #[error("group \"{group}\" has type {group_type}, whose members are not tracked")]
+    MembersNotTracked {
+        /// The group.
+        group: GroupId,
+        /// The type that it has.
+        group_type: Name,
+    },
+    /// The deadline passed before the store came to it; nothing was done.
+    #[error("the deadline passed before the operation was decided; nothing was done")]
+    DeadlinePassed,
+    /// Too much is waiting; nothing was done.
+    #[error("too many operations wait for the store; nothing was done")]
+    Overloaded,
+    /// The store failed. Whether the operation was done is unknown; a repetition is safe.
+    #[error("the store failed: {0}")]
+    Unavailable(String),
+    /// The store is being closed; nothing was done.
+    #[error("the store is closing")]
+    Closing,
+}
+
+impl LedgerError {
+    /// In words that metrics can use as a label.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::UnknownApp(_) => "unknown_app",
+            Self::GroupNotFound(_) => "group_not_found",
+            Self::GroupTypeDiffers { .. } => "group_type_differs",
+            Self::GroupTypeUnknown { .. } => "group_type_unknown",
+            Self::MembersNotTracked { .. } => "members_not_tracked",
+            Self::DeadlinePassed => "deadline_passed",
+            Self::Overloaded => "overloaded",
+            Self::Unavailable(_) => "unavailable",
+            Self::Closing => "closing",
+        }
+    }
+
+    /// Whether the same operation may succeed when repeated.
+    #[must_use]
+    pub fn can_retry(&self) -> bool {
+        matches!(
+            self,
+            Self::DeadlinePassed | Self::Overloaded | Self::Unavailable(_) | Self::Closing
+        )
+    }
+}
+
+/// A store of facts that decides. See the module's head for the contract.
+#[async_trait]
+pub trait Ledger: Send + Sync + 'static {
+    /// Decides and writes, in one atomic step.
+    async fn apply(&self, call: Call, operation: Operation) -> Result<Answer, LedgerError>;
+
+    /// Reads the counts of a subject.
+    async fn read(&self, call: Call, subject: Subject) -> Result<Reading, LedgerError>;
+
+    /// Sets the limits of an app from now on, unless a later `revision` of them is there.
+    async fn put_schedule(
+        &self,
+        app: &AppId,
+        revision: u64,
+        schedule: &Schedule,
+    ) -> Result<(), LedgerError>;
+
+    /// Ready when the store has failed for good: everything answers [`LedgerError::Unavailable`]
+    /// until the process is started again.
+    async fn failed(&self);
+
+    /// Finishes what has been accepted and closes the store. Later calls answer
+    /// [`LedgerError::Closing`].
+    async fn close(&self);
+}

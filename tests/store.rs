@@ -1,0 +1,98 @@
+//! The embedded store as a file: its lock, its format, and what a damaged one says.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use imquota::clock::SystemClock;
+use imquota::ledger::Ledger as _;
+use imquota::ledger::embedded::{Embedded, OpenError};
+use redb::{Database, TableDefinition};
+
+const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
+
+fn open(directory: &Path) -> Result<Embedded, OpenError> {
+    Embedded::open(directory, Arc::new(SystemClock))
+}
+
+fn refusal(directory: &Path) -> String {
+    match open(directory) {
+        Ok(_) => panic!("the store was opened"),
+        Err(error) => error.to_string(),
+    }
+}
+
+fn overwrite_meta(directory: &Path, key: &str, value: Option<&[u8]>) {
+    let database = Database::open(directory.join("imquota.redb")).expect("opens");
+    let txn = database.begin_write().expect("begins");
+    {
+        let mut meta = txn.open_table(META).expect("is there");
+        match value {
+            Some(value) => drop(meta.insert(key, value).expect("writes")),
+            None => drop(meta.remove(key).expect("removes")),
+        }
+    }
+    txn.commit().expect("commits");
+}
+
+#[tokio::test]
+async fn a_store_that_is_open_is_refused_and_can_be_opened_after_it_is_closed() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let first = open(directory.path()).expect("opens");
+    let said = refusal(directory.path());
+    assert!(said.contains("imquota.redb is in use by another process"), "{said}");
+    first.close().await;
+    drop(open(directory.path()).expect("opens again"));
+}
+
+#[tokio::test]
+async fn a_store_of_a_newer_format_is_refused_and_left_as_it_is() {
+    let directory = tempfile::tempdir().expect("a directory");
+    open(directory.path()).expect("opens").close().await;
+    overwrite_meta(directory.path(), "format", Some(&2_u32.to_le_bytes()));
+    for _ in 0..2 {
+        let said = refusal(directory.path());
+        assert!(said.contains("it has format 2, and this version reads format 1"), "{said}");
+    }
+    overwrite_meta(directory.path(), "format", Some(&1_u32.to_le_bytes()));
+    drop(open(directory.path()).expect("opens again"));
+}
+
+#[tokio::test]
+async fn a_store_that_says_its_format_in_another_way_is_not_taken_for_a_new_one() {
+    for format in [Some(1_u64.to_le_bytes().to_vec()), Some(b"two".to_vec()), None] {
+        let directory = tempfile::tempdir().expect("a directory");
+        open(directory.path()).expect("opens").close().await;
+        overwrite_meta(directory.path(), "format", format.as_deref());
+        let said = refusal(directory.path());
+        assert!(said.contains("does not say its format"), "{format:?}: {said}");
+    }
+}
+
+#[tokio::test]
+async fn a_store_without_its_fingerprint_key_is_refused() {
+    let directory = tempfile::tempdir().expect("a directory");
+    open(directory.path()).expect("opens").close().await;
+    overwrite_meta(directory.path(), "fingerprint_key", None);
+    let said = refusal(directory.path());
+    assert!(said.contains("no fingerprint key"), "{said}");
+}
+
+#[test]
+fn a_file_that_is_no_store_is_refused_and_left_as_it_is() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("imquota.redb");
+    fs::write(&file, b"dear diary").expect("writes");
+    let said = refusal(directory.path());
+    assert!(said.contains("cannot open") && said.contains("imquota.redb"), "{said}");
+    assert_eq!(fs::read(&file).expect("reads"), b"dear diary");
+}
+
+#[test]
+fn a_directory_that_cannot_be_made_is_named() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("file");
+    fs::write(&file, b"").expect("writes");
+    let said = refusal(&file.join("below"));
+    assert!(said.contains("cannot create the directory") && said.contains("below"), "{said}");
+}
