@@ -11,6 +11,7 @@
 //! | [`domain`] | ids, limits, calendar, purchases, decisions. Pure | I/O and its crates, clocks |
 //! | [`ledger`] | the contract of a store of facts, and the embedded store | engine, grpc |
 //! | [`directory`] | apps and what they have bought, as versioned documents | engine, grpc |
+//! | [`engine`] | one operation from request to decision; administration | tonic, prost, redb |
 //! | [`catalog`] | the built-in catalog, loading and watching one | engine, grpc, stores |
 //!
 //! `tests/tidy.rs` keeps the table.
@@ -34,6 +35,9 @@
 
 pub mod catalog;
 pub mod clock;
+pub mod config;
 pub mod directory;
 pub mod domain;
+pub mod engine;
 pub mod ledger;
+pub mod telemetry;

@@ -1,0 +1,136 @@
+//! The configuration: flags, environment and a TOML file, in this order of precedence.
+//!
+//! [`SETTINGS`] is the one table of what can be set; from it come the flags, their help and the
+//! keys of the file. Every source is checked, also where a higher one wins, and everything that is
+//! wrong is reported at once with the name of its source. An environment variable that is empty
+//! counts as absent, since that is how templates leave one out; one that is unknown is none of
+//! our business. Reading order: `settings` (the table), `values` (from text to a value),
+//! `sources` (who sets what).
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::engine::UnknownApp;
+
+mod error;
+mod settings;
+mod sources;
+mod values;
+
+pub use error::{ConfigError, ConfigErrors};
+pub use settings::{Flags, Kind, SETTINGS, Setting};
+
+use sources::Sources;
+pub use values::{Listen, LogFormat, Store};
+
+/// Everything that can be set, checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Where the facts are kept.
+    pub store: Store,
+    /// Where the data plane listens; at least one.
+    pub listen: Vec<Listen>,
+    /// Where the admin API listens; at least one, and every TCP address is loopback.
+    pub admin_listen: Vec<Listen>,
+    /// Where metrics are served over HTTP; `None` where nowhere.
+    pub management_listen: Option<SocketAddr>,
+    /// The catalog file; `None` for the built-in one.
+    pub catalog: Option<PathBuf>,
+    /// What an app is that nobody registered.
+    pub unknown_app: UnknownApp,
+    /// How log lines look.
+    pub log_format: LogFormat,
+    /// What is logged: directives that `tracing_subscriber::EnvFilter` understands.
+    pub log_filter: String,
+    /// Whether gRPC reflection is served.
+    pub reflection: bool,
+    /// Longest time for a decision, also where the caller gives no deadline.
+    pub request_timeout: Duration,
+    /// Longest time that requests in flight may take to finish when the service stops.
+    pub drain_timeout: Duration,
+    /// Most operations of one Apply stream that are in work at once.
+    pub apply_in_flight_max: usize,
+}
+
+impl Config {
+    /// Reads all sources. `env` is asked for environment variables by name.
+    pub fn load(flags: &Flags, env: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigErrors> {
+        let mut sources = Sources::open(flags, env);
+        let listen = sources.list(&settings::LISTEN, values::listen);
+        let admin_listen = sources.list(&settings::ADMIN_LISTEN, values::admin_listen);
+        let management = sources.list(&settings::MANAGEMENT_LISTEN, values::management_listen);
+        refuse_duplicates(&mut sources, &listen, &admin_listen, &management);
+        let config = Self {
+            store: sources.one(&settings::STORE, values::store),
+            listen: listen.into_iter().map(|(listen, _)| listen).collect(),
+            admin_listen: admin_listen.into_iter().map(|(listen, _)| listen).collect(),
+            management_listen: management.into_iter().find_map(|(listen, _)| listen),
+            catalog: sources
+                .optional(&settings::CATALOG, values::readable_file)
+                .map(|(path, _)| path),
+            unknown_app: sources.one(&settings::UNKNOWN_APP, values::unknown_app),
+            log_format: sources.one(&settings::LOG_FORMAT, values::log_format),
+            log_filter: sources.one(&settings::LOG_FILTER, values::log_filter),
+            reflection: sources.one(&settings::REFLECTION, values::boolean),
+            request_timeout: sources
+                .one(&settings::REQUEST_TIMEOUT_MS, |text| values::millis(text, 1..=60_000)),
+            drain_timeout: sources
+                .one(&settings::DRAIN_TIMEOUT_MS, |text| values::millis(text, 0..=600_000)),
+            apply_in_flight_max: sources
+                .one(&settings::APPLY_IN_FLIGHT_MAX, |text| values::number(text, 1..=10_000)),
+        };
+        sources.finish(config)
+    }
+}
+
+impl Default for Config {
+    /// What holds where nothing is set.
+    fn default() -> Self {
+        Self::load(&Flags::default(), &|_| None).expect("defaults are valid; a test reads them")
+    }
+}
+
+/// Reports each listener that is in the way of one before it.
+fn refuse_duplicates(
+    sources: &mut Sources<'_>,
+    listen: &[(Listen, String)],
+    admin_listen: &[(Listen, String)],
+    management: &[(Option<SocketAddr>, String)],
+) {
+    let management =
+        management.iter().filter_map(|(listen, by)| Some((Listen::Tcp((*listen)?), by)));
+    let others = listen.iter().chain(admin_listen).map(|(listen, by)| (listen.clone(), by));
+    let mut open: Vec<(Listen, &String)> = Vec::new();
+    for (listen, by) in others.chain(management) {
+        match open.iter().find(|(other, _)| overlap(&listen, other)) {
+            Some((other, first)) => {
+                sources.report(by, format!("{listen} is in the way of {other}, set by {first}"));
+            }
+            None => open.push((listen, by)),
+        }
+    }
+}
+
+/// Whether two listeners cannot be open at once.
+fn overlap(one: &Listen, other: &Listen) -> bool {
+    match (one, other) {
+        (Listen::Unix(one), Listen::Unix(other)) => one == other,
+        // With port 0 the system picks a free one for each.
+        (Listen::Tcp(one), Listen::Tcp(other)) => {
+            one.port() == other.port()
+                && one.port() != 0
+                && (one.ip() == other.ip() || takes_all(one, other) || takes_all(other, one))
+        }
+        _ => false,
+    }
+}
+
+/// Whether the first address stands for every one of the machine, the other's included. `[::]`
+/// takes IPv4 as well.
+fn takes_all(one: &SocketAddr, other: &SocketAddr) -> bool {
+    match one.ip() {
+        IpAddr::V4(ip) => ip.is_unspecified() && other.is_ipv4(),
+        IpAddr::V6(ip) => ip.is_unspecified(),
+    }
+}

@@ -1,0 +1,253 @@
+//! The table of everything that can be set, and the flags that come from it.
+
+use std::collections::BTreeMap;
+
+use clap::{Arg, ArgAction, ArgMatches, Command};
+
+/// One thing that can be set.
+#[derive(Debug)]
+pub struct Setting {
+    /// Its key in the file.
+    pub key: &'static str,
+    /// Its flag, without the dashes.
+    pub flag: &'static str,
+    /// Its environment variable.
+    pub env: &'static str,
+    /// How it is written.
+    pub kind: Kind,
+    /// What stands for the value in the help.
+    pub value_name: &'static str,
+    /// What holds where nothing is set, as it would be written in the environment; `None` where
+    /// the setting is then absent.
+    pub default: Option<&'static str>,
+    /// What it is for.
+    pub help: &'static str,
+}
+
+/// How a setting is written in the file, in the environment and as a flag.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A string.
+    Text,
+    /// A whole number.
+    Number,
+    /// `true` or `false`; the flag alone means `true`.
+    Switch,
+    /// A string or an array of strings; separated by commas in the environment; the flag may be
+    /// repeated.
+    List,
+}
+
+/// The file that holds the other settings; the only one that it cannot hold itself.
+pub(super) const CONFIG: Setting = Setting {
+    key: "config",
+    flag: "config",
+    env: "IMQUOTA_CONFIG",
+    kind: Kind::Text,
+    value_name: "FILE",
+    default: None,
+    help: "TOML file with settings; flags and environment variables win over it",
+};
+
+pub(super) const STORE: Setting = Setting {
+    key: "store",
+    flag: "store",
+    env: "IMQUOTA_STORE",
+    kind: Kind::Text,
+    value_name: "STORE",
+    default: Some("embedded:./imquota-data"),
+    help: "Where the facts are kept: `embedded:DIR`, or `memory`, which forgets at exit",
+};
+
+pub(super) const LISTEN: Setting = Setting {
+    key: "listen",
+    flag: "listen",
+    env: "IMQUOTA_LISTEN",
+    kind: Kind::List,
+    value_name: "ADDRESS",
+    default: Some("127.0.0.1:50051"),
+    help: "Where the quota service listens: `HOST:PORT` or `unix:PATH`; may be repeated",
+};
+
+pub(super) const ADMIN_LISTEN: Setting = Setting {
+    key: "admin_listen",
+    flag: "admin-listen",
+    env: "IMQUOTA_ADMIN_LISTEN",
+    kind: Kind::List,
+    value_name: "ADDRESS",
+    default: Some("127.0.0.1:50052"),
+    help: "Where the admin service listens: a loopback `HOST:PORT` or `unix:PATH`; may be repeated",
+};
+
+pub(super) const MANAGEMENT_LISTEN: Setting = Setting {
+    key: "management_listen",
+    flag: "management-listen",
+    env: "IMQUOTA_MANAGEMENT_LISTEN",
+    kind: Kind::Text,
+    value_name: "ADDRESS",
+    default: Some("127.0.0.1:9090"),
+    help: "Where /metrics is served over HTTP: `HOST:PORT` or `off`",
+};
+
+pub(super) const CATALOG: Setting = Setting {
+    key: "catalog",
+    flag: "catalog",
+    env: "IMQUOTA_CATALOG",
+    kind: Kind::Text,
+    value_name: "FILE",
+    default: None,
+    help: "Catalog of editions, limits and prices; without it the built-in one",
+};
+
+pub(super) const UNKNOWN_APP: Setting = Setting {
+    key: "unknown_app",
+    flag: "unknown-app",
+    env: "IMQUOTA_UNKNOWN_APP",
+    kind: Kind::Text,
+    value_name: "POLICY",
+    default: Some("trial"),
+    help: "What an app is that nobody registered: `trial`, on the default edition, or `reject`",
+};
+
+pub(super) const LOG_FORMAT: Setting = Setting {
+    key: "log_format",
+    flag: "log-format",
+    env: "IMQUOTA_LOG_FORMAT",
+    kind: Kind::Text,
+    value_name: "FORMAT",
+    default: Some("text"),
+    help: "How log lines look: `text` or `json`",
+};
+
+pub(super) const LOG_FILTER: Setting = Setting {
+    key: "log_filter",
+    flag: "log-filter",
+    env: "IMQUOTA_LOG_FILTER",
+    kind: Kind::Text,
+    value_name: "DIRECTIVES",
+    default: Some("info"),
+    help: "What is logged, such as `info` or `warn,imquota::engine=debug`",
+};
+
+pub(super) const REFLECTION: Setting = Setting {
+    key: "reflection",
+    flag: "reflection",
+    env: "IMQUOTA_REFLECTION",
+    kind: Kind::Switch,
+    value_name: "BOOL",
+    default: Some("false"),
+    help: "Serve gRPC reflection, for grpcurl and the like: `true` or `false`",
+};
+
+pub(super) const REQUEST_TIMEOUT_MS: Setting = Setting {
+    key: "request_timeout_ms",
+    flag: "request-timeout-ms",
+    env: "IMQUOTA_REQUEST_TIMEOUT_MS",
+    kind: Kind::Number,
+    value_name: "MS",
+    default: Some("2000"),
+    help: "Longest time for a decision, also where the caller gives no deadline: 1 to 60000",
+};
+
+pub(super) const DRAIN_TIMEOUT_MS: Setting = Setting {
+    key: "drain_timeout_ms",
+    flag: "drain-timeout-ms",
+    env: "IMQUOTA_DRAIN_TIMEOUT_MS",
+    kind: Kind::Number,
+    value_name: "MS",
+    default: Some("10000"),
+    help: "Longest time for requests in flight to finish when the service stops: 0 to 600000",
+};
+
+pub(super) const APPLY_IN_FLIGHT_MAX: Setting = Setting {
+    key: "apply_in_flight_max",
+    flag: "apply-in-flight-max",
+    env: "IMQUOTA_APPLY_IN_FLIGHT_MAX",
+    kind: Kind::Number,
+    value_name: "COUNT",
+    default: Some("256"),
+    help: "Most operations of one Apply stream that are in work at once: 1 to 10000",
+};
+
+/// Every setting that the file may hold.
+pub const SETTINGS: &[Setting] = &[
+    STORE,
+    LISTEN,
+    ADMIN_LISTEN,
+    MANAGEMENT_LISTEN,
+    CATALOG,
+    UNKNOWN_APP,
+    LOG_FORMAT,
+    LOG_FILTER,
+    REFLECTION,
+    REQUEST_TIMEOUT_MS,
+    DRAIN_TIMEOUT_MS,
+    APPLY_IN_FLIGHT_MAX,
+];
+
+/// What was given on the command line, not checked yet. `#[command(flatten)]` it into a command.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Flags {
+    given: BTreeMap<&'static str, Vec<String>>,
+}
+
+impl Flags {
+    /// The same flags with this one given once more, as if `--flag VALUE` were added. The flag is
+    /// one of [`SETTINGS`], or `config`.
+    #[must_use]
+    pub fn with(mut self, flag: &'static str, value: &str) -> Self {
+        debug_assert!(settings().any(|setting| setting.flag == flag), "no flag --{flag}");
+        self.given.entry(flag).or_default().push(value.to_owned());
+        self
+    }
+
+    pub(super) fn of(&self, setting: &Setting) -> &[String] {
+        self.given.get(setting.flag).map_or(&[], Vec::as_slice)
+    }
+}
+
+impl Setting {
+    fn arg(&self) -> Arg {
+        let default = self.default.map(|text| format!(" [default: {text}]")).unwrap_or_default();
+        let arg = Arg::new(self.flag)
+            .long(self.flag)
+            .value_name(self.value_name)
+            .help(format!("{} [env: {}]{default}", self.help, self.env));
+        match self.kind {
+            Kind::List => arg.action(ArgAction::Append),
+            Kind::Switch => arg.num_args(0..=1).require_equals(true).default_missing_value("true"),
+            Kind::Text | Kind::Number => arg.action(ArgAction::Set),
+        }
+    }
+}
+
+fn settings() -> impl Iterator<Item = &'static Setting> {
+    std::iter::once(&CONFIG).chain(SETTINGS)
+}
+
+impl clap::Args for Flags {
+    fn augment_args(command: Command) -> Command {
+        command.args(settings().map(Setting::arg))
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl clap::FromArgMatches for Flags {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let mut flags = Self::default();
+        flags.update_from_arg_matches(matches)?;
+        Ok(flags)
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        for setting in settings() {
+            if let Some(values) = matches.get_many::<String>(setting.flag) {
+                self.given.insert(setting.flag, values.cloned().collect());
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,187 @@
+//! Who sets what: flags before the environment before the file before the default.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use crate::catalog::reader::{Document, Value};
+use crate::catalog::{LoadError, read_file, text_of};
+
+use super::error::{ConfigError, ConfigErrors};
+use super::settings::{CONFIG, Flags, Kind, SETTINGS, Setting};
+
+/// A text that somebody gave for a setting.
+#[derive(Debug)]
+struct Given {
+    text: String,
+    /// Who, as errors name it.
+    origin: String,
+}
+
+/// What the file gives, by key.
+type FileValues = BTreeMap<&'static str, Vec<Given>>;
+
+/// All sources, and what was wrong with them so far.
+pub(super) struct Sources<'a> {
+    flags: &'a Flags,
+    env: &'a dyn Fn(&str) -> Option<String>,
+    file: FileValues,
+    errors: Vec<ConfigError>,
+}
+
+impl<'a> Sources<'a> {
+    /// Reads the file that flag or environment name.
+    pub(super) fn open(flags: &'a Flags, env: &'a dyn Fn(&str) -> Option<String>) -> Self {
+        let mut sources = Self { flags, env, file: BTreeMap::new(), errors: Vec::new() };
+        if let Some((path, origin)) = sources.optional(&CONFIG, super::values::path) {
+            sources.read(&path, &origin);
+        }
+        sources
+    }
+
+    pub(super) fn report(&mut self, origin: &str, message: String) {
+        self.errors.push(ConfigError { source: origin.to_owned(), message });
+    }
+
+    /// The value.
+    pub(super) fn one<T>(
+        &mut self,
+        setting: &Setting,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> T {
+        // The default also stands in for what was refused, so that reading can go on.
+        let value = self.given(setting, &parse).and_then(|mut given| given.pop());
+        value.map_or_else(|| default_of(setting, parse), |(value, _)| value)
+    }
+
+    /// The value, and who set it, where somebody did.
+    pub(super) fn optional<T>(
+        &mut self,
+        setting: &Setting,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Option<(T, String)> {
+        self.given(setting, parse)?.pop()
+    }
+
+    /// The values, and who set each. What was refused is left out.
+    pub(super) fn list<T>(
+        &mut self,
+        setting: &Setting,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Vec<(T, String)> {
+        self.given(setting, &parse).unwrap_or_else(|| {
+            vec![(default_of(setting, parse), format!("the default of {}", setting.key))]
+        })
+    }
+
+    /// What was read, unless anything was wrong.
+    pub(super) fn finish<T>(self, read: T) -> Result<T, ConfigErrors> {
+        if self.errors.is_empty() { Ok(read) } else { Err(ConfigErrors(self.errors)) }
+    }
+
+    /// The values of the highest source that has any, less those that are wrong. All sources are
+    /// checked.
+    fn given<T>(
+        &mut self,
+        setting: &Setting,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Option<Vec<(T, String)>> {
+        let mut highest = None;
+        let file = self.file.remove(setting.key).unwrap_or_default();
+        for layer in [self.by_flags(setting), self.by_env(setting), file] {
+            if layer.is_empty() {
+                continue;
+            }
+            let mut values = Vec::new();
+            for Given { text, origin } in layer {
+                match parse(&text) {
+                    Ok(value) => values.push((value, origin)),
+                    Err(message) => self.report(&origin, message),
+                }
+            }
+            highest.get_or_insert(values);
+        }
+        highest
+    }
+
+    fn by_flags(&self, setting: &Setting) -> Vec<Given> {
+        let origin = format!("--{}", setting.flag);
+        let texts = self.flags.of(setting).iter();
+        texts.map(|text| Given { text: text.clone(), origin: origin.clone() }).collect()
+    }
+
+    fn by_env(&self, setting: &Setting) -> Vec<Given> {
+        let Some(text) = (self.env)(setting.env).filter(|text| !text.is_empty()) else {
+            return Vec::new();
+        };
+        let given = |text: &str| Given { text: text.to_owned(), origin: setting.env.to_owned() };
+        match setting.kind {
+            Kind::List => text.split(',').map(|part| given(part.trim())).collect(),
+            Kind::Text | Kind::Number | Kind::Switch => vec![given(&text)],
+        }
+    }
+
+    fn read(&mut self, path: &Path, origin: &str) {
+        let read = read_file(path).and_then(|bytes| {
+            let document = Document::parse(text_of(path, &bytes)?);
+            let file = file_values(path, &document);
+            let whole = document.finish(Some(()));
+            let problems = whole.err().map(|problems| problems.0).unwrap_or_default();
+            Ok((file, problems))
+        });
+        let problems = match read {
+            Ok((file, problems)) => {
+                self.file = file;
+                problems
+            }
+            Err(LoadError::Invalid { problems, .. }) => problems.0,
+            Err(error) => return self.report(origin, error.to_string()),
+        };
+        for problem in problems {
+            let place = format!("{}:{}:{}", path.display(), problem.line, problem.column);
+            self.report(&place, problem.message);
+        }
+    }
+}
+
+fn default_of<T>(setting: &Setting, parse: impl Fn(&str) -> Result<T, String>) -> T {
+    let text = setting.default.expect("a setting without a default is optional");
+    parse(text).expect("defaults are valid; a test reads them")
+}
+
+/// The texts of the file's values. What has the wrong type is reported and left out.
+fn file_values(path: &Path, document: &Document<'_>) -> FileValues {
+    let root = document.root();
+    let mut file = FileValues::new();
+    for setting in SETTINGS {
+        let Some(value) = root.optional(setting.key) else { continue };
+        let texts = texts(setting.kind, &value).into_iter().filter(|(value, _)| value.legible());
+        let given = texts.map(|(value, text)| {
+            let (line, column) = value.position();
+            let origin = format!("{}:{line}:{column}: {}", path.display(), value.path());
+            Given { text, origin }
+        });
+        file.insert(setting.key, given.collect());
+    }
+    root.finish();
+    file
+}
+
+/// A value as it would be written in the environment; for a list, each of its elements.
+fn texts<'d>(kind: Kind, value: &Value<'d>) -> Vec<(Value<'d>, String)> {
+    let text = match kind {
+        Kind::Text => value.string().map(ToOwned::to_owned),
+        Kind::Number => {
+            value.or_wrong(value.as_integer(), "a whole number").map(|number| number.to_string())
+        }
+        Kind::Switch => value.boolean().map(|on| on.to_string()),
+        Kind::List => {
+            let elements = value.as_array().unwrap_or_else(|| vec![value.clone()]);
+            if elements.is_empty() {
+                value.problem("must have at least one entry");
+            }
+            let elements = elements.into_iter();
+            return elements.flat_map(|element| texts(Kind::Text, &element)).collect();
+        }
+    };
+    text.map(|text| (value.clone(), text)).into_iter().collect()
+}

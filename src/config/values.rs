@@ -1,0 +1,192 @@
+//! From a setting's text to its value. An error says what would be right.
+
+use std::fmt;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tracing_subscriber::EnvFilter;
+
+use crate::catalog::clipped;
+use crate::engine::UnknownApp;
+
+/// Longest path of a Unix socket, in bytes: the kernel keeps it in 108, with a zero at the end.
+const UNIX_PATH_MAX_BYTES: usize = 107;
+
+/// Where the facts are kept. Shown as it is configured.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Store {
+    /// In files under this directory.
+    Embedded(PathBuf),
+    /// In memory, until the process ends.
+    Memory,
+}
+
+/// Where a server listens. Shown as it is configured.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Listen {
+    /// A TCP address.
+    Tcp(SocketAddr),
+    /// The path of a Unix socket.
+    Unix(PathBuf),
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl fmt::Display for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Embedded(directory) => write!(f, "embedded:{}", directory.display()),
+            Self::Memory => f.write_str("memory"),
+        }
+    }
+}
+
+impl fmt::Display for Listen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => write!(f, "{address}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+pub(super) fn store(text: &str) -> Result<Store, String> {
+    match text.split_once(':') {
+        Some(("embedded", directory)) if usable_path(directory) => {
+            Ok(Store::Embedded(directory.into()))
+        }
+        None if text == "memory" => Ok(Store::Memory),
+        _ => Err(wrong("\"embedded:DIR\" or \"memory\"", text)),
+    }
+}
+
+pub(super) fn listen(text: &str) -> Result<Listen, String> {
+    if let Some(path) = text.strip_prefix("unix:") {
+        if !usable_path(path) || path.len() > UNIX_PATH_MAX_BYTES {
+            let expected =
+                format!("\"unix:\" and a path of 1 to {UNIX_PATH_MAX_BYTES} bytes without NUL");
+            return Err(wrong(&expected, text));
+        }
+        return Ok(Listen::Unix(path.into()));
+    }
+    address(text).map(Listen::Tcp).ok_or_else(|| {
+        wrong(
+            "IP:PORT such as 127.0.0.1:50051 or [::1]:50051, localhost:PORT or unix:PATH \
+             (other host names are not looked up)",
+            text,
+        )
+    })
+}
+
+pub(super) fn admin_listen(text: &str) -> Result<Listen, String> {
+    let listen = listen(text)?;
+    match listen {
+        Listen::Tcp(address) if !address.ip().to_canonical().is_loopback() => Err(format!(
+            "{address} can be reached from other machines, and the admin service has no \
+             authentication yet; use a loopback address or unix:PATH"
+        )),
+        _ => Ok(listen),
+    }
+}
+
+pub(super) fn management_listen(text: &str) -> Result<Option<SocketAddr>, String> {
+    if text == "off" {
+        return Ok(None);
+    }
+    let expected = "IP:PORT such as 127.0.0.1:9090 or [::1]:9090, localhost:PORT or \"off\" \
+                    (other host names are not looked up)";
+    address(text).map(Some).ok_or_else(|| wrong(expected, text))
+}
+
+pub(super) fn path(text: &str) -> Result<PathBuf, String> {
+    if usable_path(text) { Ok(text.into()) } else { Err(wrong("a path", text)) }
+}
+
+/// A file that can be opened now; what it holds is checked by whoever reads it.
+pub(super) fn readable_file(text: &str) -> Result<PathBuf, String> {
+    let path = path(text)?;
+    let opened = match std::fs::metadata(&path) {
+        Ok(there) if there.is_dir() => Err(std::io::ErrorKind::IsADirectory.into()),
+        Ok(_) => std::fs::File::open(&path).map(drop),
+        Err(error) => Err(error),
+    };
+    // The whole path, however long: its end is what was mistyped.
+    opened.map_err(|error| format!("must be a file that can be read ({error}), not {text:?}"))?;
+    Ok(path)
+}
+
+pub(super) fn unknown_app(text: &str) -> Result<UnknownApp, String> {
+    match text {
+        "trial" => Ok(UnknownApp::Trial),
+        "reject" => Ok(UnknownApp::Reject),
+        _ => Err(wrong("\"trial\" or \"reject\"", text)),
+    }
+}
+
+pub(super) fn log_format(text: &str) -> Result<LogFormat, String> {
+    match text {
+        "text" => Ok(LogFormat::Text),
+        "json" => Ok(LogFormat::Json),
+        _ => Err(wrong("\"text\" or \"json\"", text)),
+    }
+}
+
+pub(super) fn log_filter(text: &str) -> Result<String, String> {
+    let expected = "directives such as \"info\" or \"warn,imquota::engine=debug\"";
+    if text.trim().is_empty() {
+        return Err(wrong(expected, text));
+    }
+    match EnvFilter::builder().parse(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(error) => Err(format!("{}: {error}", wrong(expected, text))),
+    }
+}
+
+pub(super) fn boolean(text: &str) -> Result<bool, String> {
+    text.parse().map_err(|_| wrong("true or false", text))
+}
+
+pub(super) fn millis(text: &str, range: RangeInclusive<u64>) -> Result<Duration, String> {
+    in_range(text, range, " of milliseconds").map(Duration::from_millis)
+}
+
+pub(super) fn number(text: &str, range: RangeInclusive<usize>) -> Result<usize, String> {
+    in_range(text, range, "")
+}
+
+fn in_range<T>(text: &str, range: RangeInclusive<T>, unit: &str) -> Result<T, String>
+where
+    T: std::str::FromStr + PartialOrd + fmt::Display,
+{
+    text.parse().ok().filter(|number| range.contains(number)).ok_or_else(|| {
+        let expected = format!("a whole number{unit} from {} to {}", range.start(), range.end());
+        wrong(&expected, text)
+    })
+}
+
+/// `localhost` is IPv4: a name that stood for two addresses would need two listeners.
+fn address(text: &str) -> Option<SocketAddr> {
+    match text.strip_prefix("localhost:") {
+        Some(port) if port.bytes().all(|byte| byte.is_ascii_digit()) => {
+            port.parse().ok().map(|port: u16| (Ipv4Addr::LOCALHOST, port).into())
+        }
+        _ => text.parse().ok(),
+    }
+}
+
+fn usable_path(text: &str) -> bool {
+    !text.is_empty() && !text.contains('\0')
+}
+
+fn wrong(expected: &str, given: &str) -> String {
+    format!("must be {expected}, not {:?}", clipped(given))
+}

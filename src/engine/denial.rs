@@ -1,0 +1,74 @@
+//! A denial as callers see it: the bare breach with code, sentence and what to buy.
+
+use crate::domain::catalog::Catalog;
+use crate::domain::decision::{Breach, Outcome, Reason, Verdict};
+use crate::domain::id::Name;
+use crate::domain::limit::Source;
+use crate::domain::schedule::Limits;
+use crate::domain::upgrade::{Upgrade, upgrades};
+
+/// One limit in the way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Denial {
+    /// Which limit, whose, how much.
+    pub breach: Breach,
+    /// The code that IM clients know.
+    pub im_error_code: i32,
+    /// A sentence for logs and operators.
+    pub message: String,
+    /// The smallest step up; empty where nothing for sale helps.
+    pub upgrades: Vec<Upgrade>,
+}
+
+/// What became of one subject, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ruling {
+    /// What became of it.
+    pub outcome: Outcome,
+    /// Every limit in the way, in the order of their reasons.
+    pub denials: Vec<Denial>,
+}
+
+impl Ruling {
+    pub(super) fn new(catalog: &Catalog, limits: Option<&Limits>, verdict: Verdict) -> Self {
+        let dress = |breach| Denial::new(catalog, limits, breach);
+        Self {
+            outcome: verdict.outcome,
+            denials: verdict.breaches.into_iter().map(dress).collect(),
+        }
+    }
+}
+
+impl Denial {
+    fn new(catalog: &Catalog, limits: Option<&Limits>, breach: Breach) -> Self {
+        let group_type = breach.group_type.as_ref().map(Name::as_str);
+        Self {
+            im_error_code: catalog.im_code(breach.reason, group_type),
+            message: sentence(&breach),
+            upgrades: limits.map(|limits| upgrades(catalog, limits, &breach)).unwrap_or_default(),
+            breach,
+        }
+    }
+}
+
+fn sentence(breach: &Breach) -> String {
+    let Breach { reason, subject, used, bound, .. } = breach;
+    let limit = bound.limit;
+    let what = match reason {
+        Reason::ServiceStopped => {
+            return match &bound.source {
+                Source::Edition(edition) => {
+                    format!("edition \"{edition}\" has ended and its grace is over")
+                }
+                _ => "the service has stopped".to_owned(),
+            };
+        }
+        Reason::AccountsPerApp => "accounts",
+        Reason::MyFriends | Reason::PeerFriends => "friends",
+        Reason::GroupsPerUser => "groups",
+        Reason::GroupsPerApp => "groups of this type",
+        Reason::GroupsPerDay => "net-new groups today",
+        Reason::MembersPerGroup | Reason::MembersAtCreation => "members",
+    };
+    format!("{subject} has {used} of at most {limit} {what}")
+}

@@ -1,0 +1,244 @@
+//! One operation from request to decision.
+//!
+//! The engine hands the ledger the operation together with the catalog of the moment, and dresses
+//! what comes back: each breach becomes a [`Denial`] with the IM's code, a sentence and what to
+//! buy. It decides nothing itself: the one atomic step is the ledger's.
+//!
+//! [`administration`] sells editions and add-ons and brings the limits that follow to the ledger.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
+use tracing::debug;
+
+use crate::clock::Clock;
+use crate::domain::catalog::Catalog;
+use crate::domain::decision::{Mode, Outcome, Subject};
+use crate::domain::id::{AppId, UserId};
+use crate::domain::schedule::{MissingItem, Schedule};
+use crate::domain::time::Timestamp;
+use crate::domain::usage::{Usage, usages};
+use crate::ledger::{Answer, Call, Ledger, LedgerError, Operation};
+use crate::telemetry::Metrics;
+
+pub mod administration;
+mod denial;
+
+pub use denial::{Denial, Ruling};
+
+/// Most accounts of one call that are deleted side by side, so that they share their commits.
+const DELETIONS_MAX: usize = 64;
+
+/// What becomes of an app that nobody registered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum UnknownApp {
+    /// It is on the catalog's default edition.
+    #[default]
+    Trial,
+    /// Every operation answers that the app is not registered.
+    Reject,
+}
+
+/// The catalog of the moment and what follows from it.
+#[derive(Debug)]
+struct Rules {
+    catalog: Arc<Catalog>,
+    unknown_app: Option<Arc<Schedule>>,
+}
+
+/// Decides operations against a ledger.
+pub struct Engine {
+    ledger: Arc<dyn Ledger>,
+    clock: Arc<dyn Clock>,
+    metrics: Arc<Metrics>,
+    unknown_app: UnknownApp,
+    rules: ArcSwap<Rules>,
+}
+
+/// One operation on an app.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    /// The app.
+    pub app: AppId,
+    /// How takes are carried out.
+    pub mode: Mode,
+    /// When the answer has become useless.
+    pub deadline: Timestamp,
+    /// What to do.
+    pub operation: Operation,
+}
+
+/// What was decided about one operation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decision {
+    /// The store's clock when it decided.
+    pub decided_at: Timestamp,
+    /// On the operation as a whole: the group created, updated or dissolved, the account deleted.
+    pub whole: Option<Ruling>,
+    /// On each user of the operation, in its order.
+    pub items: Vec<Ruling>,
+    /// How many members a dissolution released.
+    pub members_released: u64,
+    /// Whether the last member left and the group is gone.
+    pub group_reclaimed: bool,
+}
+
+/// Counts and limits of one subject.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UsageReport {
+    /// The store's clock when it read.
+    pub read_at: Timestamp,
+    /// One entry a limit.
+    pub usages: Vec<Usage>,
+    /// Whether everything that takes is denied.
+    pub stopped: bool,
+}
+
+impl Engine {
+    /// An engine over a ledger, with a catalog to begin with.
+    pub fn new(
+        ledger: Arc<dyn Ledger>,
+        clock: Arc<dyn Clock>,
+        metrics: Arc<Metrics>,
+        catalog: Catalog,
+        unknown_app: UnknownApp,
+    ) -> Result<Self, MissingItem> {
+        let rules = ArcSwap::from_pointee(Rules::new(catalog, unknown_app)?);
+        Ok(Self { ledger, clock, metrics, unknown_app, rules })
+    }
+
+    /// The catalog of the moment.
+    #[must_use]
+    pub fn catalog(&self) -> Arc<Catalog> {
+        self.rules.load().catalog.clone()
+    }
+
+    /// Now, by the engine's clock.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// Decides every later operation by another catalog.
+    fn set_catalog(&self, catalog: Catalog) -> Result<(), MissingItem> {
+        self.rules.store(Arc::new(Rules::new(catalog, self.unknown_app)?));
+        Ok(())
+    }
+
+    /// Decides one operation and, where it is allowed, writes it.
+    pub async fn apply(&self, request: Request) -> Result<Decision, LedgerError> {
+        let Request { app, mode, deadline, operation } = request;
+        let measure = self.metrics.measure(operation.name(), mode);
+        let (call, catalog) = self.call(app.clone(), mode, deadline);
+        let answer = self.ledger.apply(call, operation).await;
+        let decision = answer.map(|answer| Decision::new(&catalog, answer));
+        match &decision {
+            Ok(decision) => {
+                decision.log(&app, measure.operation());
+                measure.decided(decision.rulings());
+            }
+            Err(error) => measure.failed(error.name()),
+        }
+        decision
+    }
+
+    /// Deletes accounts, each in a step of its own; rulings in the order of `users`.
+    ///
+    /// After an error some accounts are deleted and some are not; a repetition finishes the rest.
+    pub async fn delete_accounts(
+        &self,
+        app: &AppId,
+        users: Vec<UserId>,
+        deadline: Timestamp,
+    ) -> Result<Decision, LedgerError> {
+        let delete = |user| {
+            let operation = Operation::DeleteAccount { user };
+            self.apply(Request { app: app.clone(), mode: Mode::Enforce, deadline, operation })
+        };
+        let deletions = stream::iter(users.into_iter().map(delete)).buffered(DELETIONS_MAX);
+        let deleted: Vec<Decision> = deletions.try_collect().await?;
+        Ok(Decision {
+            decided_at: deleted.last().map_or_else(|| self.clock.now(), |last| last.decided_at),
+            whole: None,
+            items: deleted.into_iter().filter_map(|decision| decision.whole).collect(),
+            members_released: 0,
+            group_reclaimed: false,
+        })
+    }
+
+    /// Reads the counts of a subject against its limits.
+    pub async fn usage(
+        &self,
+        app: AppId,
+        subject: Subject,
+        deadline: Timestamp,
+    ) -> Result<UsageReport, LedgerError> {
+        let measure = self.metrics.measure("get_usage", Mode::CheckOnly);
+        let (call, catalog) = self.call(app, Mode::CheckOnly, deadline);
+        match self.ledger.read(call, subject).await {
+            Ok(reading) => {
+                measure.decided([]);
+                Ok(UsageReport {
+                    read_at: reading.read_at,
+                    usages: usages(&catalog, &reading.schedule, &reading.counts, reading.read_at),
+                    stopped: reading.schedule.at(reading.read_at).stopped(),
+                })
+            }
+            Err(error) => {
+                measure.failed(error.name());
+                Err(error)
+            }
+        }
+    }
+
+    fn call(&self, app: AppId, mode: Mode, deadline: Timestamp) -> (Call, Arc<Catalog>) {
+        let rules = self.rules.load();
+        let catalog = rules.catalog.clone();
+        let unknown_app = rules.unknown_app.clone();
+        (Call { app, mode, deadline, catalog: catalog.clone(), unknown_app }, catalog)
+    }
+}
+
+impl Rules {
+    fn new(catalog: Catalog, unknown_app: UnknownApp) -> Result<Self, MissingItem> {
+        let default = Arc::new(Schedule::default_of(&catalog)?);
+        Ok(Self {
+            catalog: Arc::new(catalog),
+            unknown_app: (unknown_app == UnknownApp::Trial).then_some(default),
+        })
+    }
+}
+
+impl Decision {
+    fn new(catalog: &Catalog, answer: Answer) -> Self {
+        let limits = answer.limits.as_ref();
+        let rule = |verdict| Ruling::new(catalog, limits, verdict);
+        Self {
+            decided_at: answer.decided_at,
+            whole: answer.whole.map(rule),
+            items: answer.items.into_iter().map(rule).collect(),
+            members_released: answer.members_released,
+            group_reclaimed: answer.group_reclaimed,
+        }
+    }
+
+    fn log(&self, app: &AppId, operation: &str) {
+        for denial in self.rulings().flat_map(|ruling| &ruling.denials) {
+            let reason = denial.breach.reason.name();
+            debug!(%app, operation, reason, subject = %denial.breach.subject, "over a limit");
+        }
+    }
+
+    /// All rulings, that on the whole first.
+    pub fn rulings(&self) -> impl Iterator<Item = &Ruling> {
+        self.whole.iter().chain(&self.items)
+    }
+
+    /// Whether nothing at all was allowed.
+    #[must_use]
+    pub fn denied(&self) -> bool {
+        let mut rulings = self.rulings().peekable();
+        rulings.peek().is_some() && rulings.all(|ruling| ruling.outcome == Outcome::Denied)
+    }
+}

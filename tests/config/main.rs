@@ -1,0 +1,200 @@
+//! The configuration: defaults and precedence; what is refused stands in `refused`.
+
+mod refused;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::time::Duration;
+
+use clap::{Args, Command, FromArgMatches};
+use imquota::config::{Config, Flags, Kind, Listen, LogFormat, SETTINGS, Store};
+use imquota::engine::UnknownApp;
+
+fn tcp(address: &str) -> Listen {
+    Listen::Tcp(address.parse().expect("an address"))
+}
+
+fn unix(path: &str) -> Listen {
+    Listen::Unix(path.into())
+}
+
+fn command() -> Command {
+    Flags::augment_args(Command::new("test").no_binary_name(true))
+}
+
+fn flags(arguments: &[&str]) -> Flags {
+    let matches = command().try_get_matches_from(arguments).expect("known flags");
+    Flags::from_arg_matches(&matches).expect("all are strings")
+}
+
+/// The configuration, or what is wrong with it, with the file's folder left out.
+fn load(arguments: &[&str], env: &[(&str, &str)], file: Option<&str>) -> Result<Config, String> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("imquota.toml");
+    let mut env: BTreeMap<String, String> =
+        env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    if let Some(text) = file {
+        fs::write(&path, text).expect("written");
+        env.insert("IMQUOTA_CONFIG".into(), path.display().to_string());
+    }
+    let loaded = Config::load(&flags(arguments), &|name| env.get(name).cloned());
+    loaded
+        .map_err(|errors| errors.to_string().replace(&format!("{}/", folder.path().display()), ""))
+}
+
+fn defaults() -> Config {
+    Config {
+        store: Store::Embedded("./imquota-data".into()),
+        listen: vec![tcp("127.0.0.1:50051")],
+        admin_listen: vec![tcp("127.0.0.1:50052")],
+        management_listen: Some("127.0.0.1:9090".parse().expect("an address")),
+        catalog: None,
+        unknown_app: UnknownApp::Trial,
+        log_format: LogFormat::Text,
+        log_filter: "info".into(),
+        reflection: false,
+        request_timeout: Duration::from_secs(2),
+        drain_timeout: Duration::from_secs(10),
+        apply_in_flight_max: 256,
+    }
+}
+
+#[test]
+fn nothing_needs_to_be_set() {
+    assert_eq!(load(&[], &[], None), Ok(defaults()));
+    assert_eq!(load(&[], &[], Some("# nothing\n")), Ok(defaults()));
+    assert_eq!(Config::default(), defaults());
+    // What templates leave empty is not set; what belongs to others is not ours.
+    let env = [("IMQUOTA_STORE", ""), ("IMQUOTA_CONFIG", ""), ("IMQUOTA_PORT", "tcp://x")];
+    assert_eq!(load(&[], &env, None), Ok(defaults()));
+}
+
+#[test]
+fn names_follow_from_the_key() {
+    for setting in SETTINGS {
+        assert_eq!(setting.flag, setting.key.replace('_', "-"));
+        assert_eq!(setting.env, format!("IMQUOTA_{}", setting.key.to_uppercase()));
+    }
+}
+
+/// What it makes of the defaults when a setting is set to a value.
+type Change = fn(&mut Config);
+/// A setting's key, a value for flag and environment, the same in the file, what it changes.
+type Row = (&'static str, &'static str, &'static str, Change);
+
+const BY_FLAG: &[Row] = &[
+    ("store", "memory", "'memory'", |c| c.store = Store::Memory),
+    ("listen", "[::1]:1", "['[::1]:1']", |c| c.listen = vec![tcp("[::1]:1")]),
+    ("admin_listen", "unix:/a", "'unix:/a'", |c| c.admin_listen = vec![unix("/a")]),
+    ("management_listen", "off", "'off'", |c| c.management_listen = None),
+    ("catalog", "Cargo.toml", "'Cargo.toml'", |c| c.catalog = Some("Cargo.toml".into())),
+    ("unknown_app", "reject", "'reject'", |c| c.unknown_app = UnknownApp::Reject),
+    ("log_format", "json", "'json'", |c| c.log_format = LogFormat::Json),
+    ("log_filter", "debug,h2=off", "'debug,h2=off'", |c| c.log_filter = "debug,h2=off".into()),
+    ("reflection", "true", "true", |c| c.reflection = true),
+    ("request_timeout_ms", "1", "1", |c| c.request_timeout = Duration::from_millis(1)),
+    ("drain_timeout_ms", "0", "0", |c| c.drain_timeout = Duration::ZERO),
+    ("apply_in_flight_max", "10000", "10_000", |c| c.apply_in_flight_max = 10_000),
+];
+
+/// Other values, which a higher source must win over.
+const LOWER: &[Row] = &[
+    ("store", "embedded:/b", "'embedded:/b'", |c| c.store = Store::Embedded("/b".into())),
+    ("listen", "unix:b, unix:c", "['unix:b', 'unix:c']", |c| c.listen = vec![unix("b"), unix("c")]),
+    ("admin_listen", "localhost:7", "['localhost:7']", |c| {
+        c.admin_listen = vec![tcp("127.0.0.1:7")];
+    }),
+    ("management_listen", "0.0.0.0:8", "'0.0.0.0:8'", |c| {
+        c.management_listen = "0.0.0.0:8".parse().ok();
+    }),
+    ("catalog", "clippy.toml", "'clippy.toml'", |c| c.catalog = Some("clippy.toml".into())),
+    ("unknown_app", "trial", "'trial'", |_| {}),
+    ("log_format", "text", "'text'", |_| {}),
+    ("log_filter", "warn", "'warn'", |c| c.log_filter = "warn".into()),
+    ("reflection", "false", "false", |_| {}),
+    ("request_timeout_ms", "60000", "60000", |c| c.request_timeout = Duration::from_secs(60)),
+    ("drain_timeout_ms", "600000", "600000", |c| c.drain_timeout = Duration::from_secs(600)),
+    ("apply_in_flight_max", "1", "1", |c| c.apply_in_flight_max = 1),
+];
+
+#[test]
+fn flags_win_over_the_environment_which_wins_over_the_file() {
+    assert_eq!(BY_FLAG.len(), SETTINGS.len());
+    for (setting, (high, low)) in SETTINGS.iter().zip(BY_FLAG.iter().zip(LOWER)) {
+        assert_eq!((setting.key, setting.key), (high.0, low.0));
+        let expected = |row: &Row| {
+            let mut config = defaults();
+            row.3(&mut config);
+            Ok(config)
+        };
+        let flag = |row: &Row| format!("--{}={}", setting.flag, row.1);
+        let file = |row: &Row| format!("{} = {}", setting.key, row.2);
+        let key = setting.key;
+        assert_eq!(load(&[], &[], Some(&file(high))), expected(high), "{key}: file");
+        assert_eq!(load(&[], &[], Some(&file(low))), expected(low), "{key}: file");
+        assert_eq!(load(&[], &[(setting.env, low.1)], None), expected(low), "{key}: env");
+        assert_eq!(
+            load(&[], &[(setting.env, high.1)], Some(&file(low))),
+            expected(high),
+            "{key}: env over file"
+        );
+        assert_eq!(
+            load(&[&flag(high)], &[(setting.env, low.1)], None),
+            expected(high),
+            "{key}: flag over env"
+        );
+        assert_eq!(
+            load(&[&flag(high)], &[(setting.env, low.1)], Some(&file(low))),
+            expected(high),
+            "{key}: flag over all"
+        );
+    }
+}
+
+#[test]
+fn a_listener_may_be_repeated_and_a_switch_may_stand_alone() {
+    let config = load(&["--listen", "unix:a", "--reflection", "--listen", "[::]:1"], &[], None);
+    let config = config.expect("good");
+    assert_eq!(config.listen, [unix("a"), tcp("[::]:1")]);
+    assert!(config.reflection);
+    let off = load(&["--reflection=false"], &[("IMQUOTA_REFLECTION", "true")], None);
+    assert!(!off.expect("good").reflection);
+    let by_flag = Config::load(&Flags::default().with("store", "memory"), &|_| None);
+    assert_eq!(by_flag.expect("good").store, Store::Memory);
+}
+
+#[test]
+fn the_file_is_named_by_flag_or_environment() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("other.toml");
+    fs::write(&path, "unknown_app = 'reject'").expect("written");
+    let argument = format!("--config={}", path.display());
+    let config = load(&[&argument], &[], Some("unknown_app = 'nonsense'")).expect("good");
+    assert_eq!(config.unknown_app, UnknownApp::Reject);
+    for (arguments, env, origin) in [
+        (&["--config=/no/such.toml"][..], &[][..], "--config"),
+        (&[], &[("IMQUOTA_CONFIG", "/no/such.toml")], "IMQUOTA_CONFIG"),
+    ] {
+        let error = load(arguments, env, None).expect_err("there is no such file");
+        assert!(
+            error.starts_with(&format!("{origin}: /no/such.toml: cannot be read: ")),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn help_says_where_else_and_what_otherwise() {
+    let help = command().term_width(200).render_long_help().to_string();
+    for setting in SETTINGS {
+        for part in [
+            Some(format!("--{}", setting.flag)),
+            Some(format!("[env: {}]", setting.env)),
+            setting.default.map(|default| format!("[default: {default}]")),
+        ] {
+            let part = part.unwrap_or_default();
+            assert!(help.contains(&part), "{part}: {help}");
+        }
+        assert_eq!(setting.kind == Kind::Switch, help.contains(&format!("--{}[=", setting.flag)));
+    }
+}

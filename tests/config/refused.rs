@@ -1,0 +1,139 @@
+//! What is refused, and how it is reported.
+
+use super::load;
+
+const NOT_AN_ADDRESS: &str = "must be IP:PORT such as 127.0.0.1:50051 or [::1]:50051, \
+                              localhost:PORT or unix:PATH (other host names are not looked up)";
+
+#[test]
+fn a_wrong_value_is_refused_with_what_would_be_right() {
+    let too_long = format!("unix:{}", "p".repeat(108));
+    let longest = format!("unix:{}", "p".repeat(107));
+    assert!(load(&["--listen", &longest], &[], None).is_ok());
+    let ports = "must be a whole number of milliseconds from";
+    for (flag, value, expected) in [
+        ("store", "redis", "must be \"embedded:DIR\" or \"memory\", not \"redis\"".to_owned()),
+        ("store", "embedded:", "must be \"embedded:DIR\"".into()),
+        ("store", "", "must be \"embedded:DIR\"".into()),
+        ("listen", "example.com:1", format!("{NOT_AN_ADDRESS}, not \"example.com:1\"")),
+        ("listen", "127.0.0.1", format!("{NOT_AN_ADDRESS}, not \"127.0.0.1\"")),
+        ("listen", "::1:50051", NOT_AN_ADDRESS.into()),
+        ("listen", "localhost:65536", NOT_AN_ADDRESS.into()),
+        ("listen", "localhost:+1", NOT_AN_ADDRESS.into()),
+        ("listen", "", NOT_AN_ADDRESS.into()),
+        ("listen", "unix:", "must be \"unix:\" and a path of 1 to 107 bytes".into()),
+        ("listen", &too_long, "must be \"unix:\" and a path of 1 to 107 bytes".into()),
+        (
+            "admin-listen",
+            "0.0.0.0:1",
+            "0.0.0.0:1 can be reached from other machines, and the admin service has no".into(),
+        ),
+        ("admin-listen", "[::]:1", "[::]:1 can be reached".into()),
+        ("admin-listen", "10.0.0.1:1", "10.0.0.1:1 can be reached".into()),
+        ("management-listen", "unix:/a", "must be IP:PORT such as 127.0.0.1:9090".into()),
+        ("management-listen", "no", "must be IP:PORT such as 127.0.0.1:9090".into()),
+        (
+            "catalog",
+            "/no/such.toml",
+            "must be a file that can be read (No such file or directory (os error 2)), \
+             not \"/no/such.toml\""
+                .into(),
+        ),
+        ("catalog", "/", "must be a file that can be read (is a directory), not \"/\"".into()),
+        ("catalog", "", "must be a path, not \"\"".into()),
+        ("unknown-app", "Trial", "must be \"trial\" or \"reject\", not \"Trial\"".into()),
+        ("log-format", "xml", "must be \"text\" or \"json\", not \"xml\"".into()),
+        ("log-filter", " ", "must be directives such as".into()),
+        ("log-filter", "a=loud", "must be directives such as".into()),
+        ("reflection", "yes", "must be true or false, not \"yes\"".into()),
+        ("request-timeout-ms", "0", format!("{ports} 1 to 60000, not \"0\"")),
+        ("request-timeout-ms", "60001", format!("{ports} 1 to 60000, not \"60001\"")),
+        ("request-timeout-ms", "2s", format!("{ports} 1 to 60000, not \"2s\"")),
+        ("drain-timeout-ms", "-1", format!("{ports} 0 to 600000, not \"-1\"")),
+        ("apply-in-flight-max", "0", "must be a whole number from 1 to 10000, not \"0\"".into()),
+    ] {
+        let error = load(&[&format!("--{flag}={value}")], &[], None).expect_err(value);
+        assert!(error.starts_with(&format!("--{flag}: {expected}")), "{error}");
+        assert_eq!(error.lines().count(), 1, "{error}");
+    }
+}
+
+#[test]
+fn listeners_in_each_others_way_are_refused() {
+    let in_the_way = |one: &str, other: &str| {
+        let env = format!("{one},{other}");
+        let error = load(&[], &[("IMQUOTA_LISTEN", &env)], None).err();
+        if let Some(error) = &error {
+            let expected =
+                format!("IMQUOTA_LISTEN: {other} is in the way of {one}, set by IMQUOTA_LISTEN");
+            assert_eq!(*error, expected);
+        }
+        error.is_some()
+    };
+    for (one, other, expected) in [
+        ("127.0.0.1:1", "127.0.0.1:1", true),
+        ("127.0.0.1:1", "127.0.0.1:2", false),
+        ("127.0.0.1:1", "127.0.0.2:1", false),
+        ("127.0.0.1:0", "127.0.0.1:0", false),
+        ("0.0.0.0:1", "127.0.0.1:1", true),
+        ("127.0.0.1:1", "[::]:1", true),
+        ("[::1]:1", "0.0.0.0:1", false),
+        ("unix:a", "unix:a", true),
+        ("unix:a", "unix:b", false),
+    ] {
+        assert_eq!(in_the_way(one, other), expected, "{one} {other}");
+    }
+    let error = load(&["--listen=127.0.0.1:50052", "--management-listen=0.0.0.0:50052"], &[], None);
+    assert_eq!(
+        error.expect_err("three on one port"),
+        "the default of admin_listen: 127.0.0.1:50052 is in the way of 127.0.0.1:50052, set by \
+         --listen\n\
+         --management-listen: 0.0.0.0:50052 is in the way of 127.0.0.1:50052, set by --listen"
+    );
+    // What was refused stands in nobody's way, and neither does the default in its stead.
+    let error = load(&["--listen=nonsense", "--admin-listen=127.0.0.1:50051"], &[], None);
+    assert_eq!(error.expect_err("nonsense").lines().count(), 1);
+}
+
+#[test]
+fn everything_is_reported_at_once_with_its_source() {
+    let file = "store = 7\n\
+                listn = '127.0.0.1:1'\n\
+                admin_listen = ['127.0.0.1:2', '10.0.0.1:2', 3]\n\
+                log_format = 'xml'\n\
+                reflection = 'yes'\n\
+                request_timeout_ms = '5'\n\
+                drain_timeout_ms = 600001\n\
+                log_filter = info\n\
+                unknown_app = denied\n";
+    let error = load(
+        &["--listen=a", "--listen=unix:b", "--log-format=yaml"],
+        &[("IMQUOTA_LISTEN", "c,unix:d"), ("IMQUOTA_APPLY_IN_FLIGHT_MAX", "many")],
+        Some(file),
+    );
+    let error = error.expect_err("much is wrong");
+    let expected = [
+        "imquota.toml:1:9: store: must be a string, not 7",
+        "imquota.toml:2:1: listn: unknown key; did you mean \"listen\"?",
+        "imquota.toml:3:46: admin_listen[2]: must be a string, not 3",
+        "imquota.toml:5:14: reflection: must be true or false, not \"yes\"",
+        "imquota.toml:6:22: request_timeout_ms: must be a whole number, not \"5\"",
+        "imquota.toml:8:14: string values must be quoted",
+        "imquota.toml:9:15: string values must be quoted",
+        "--listen: must be IP:PORT",
+        "IMQUOTA_LISTEN: must be IP:PORT",
+        "imquota.toml:3:32: admin_listen[1]: 10.0.0.1:2 can be reached from other machines",
+        "--log-format: must be \"text\" or \"json\", not \"yaml\"",
+        "imquota.toml:4:14: log_format: must be \"text\" or \"json\", not \"xml\"",
+        "imquota.toml:7:20: drain_timeout_ms: must be a whole number of milliseconds from 0 to",
+        "IMQUOTA_APPLY_IN_FLIGHT_MAX: must be a whole number from 1 to 10000, not \"many\"",
+    ];
+    assert_eq!(error.lines().count(), expected.len(), "{error}");
+    for (line, expected) in error.lines().zip(expected) {
+        assert!(line.starts_with(expected), "{line}\n{expected}");
+    }
+    assert_eq!(
+        load(&[], &[], Some("listen = []")).expect_err("nothing to listen on"),
+        "imquota.toml:1:10: listen: must have at least one entry"
+    );
+}
