@@ -12,6 +12,7 @@
 //! | [`ledger`] | the contract of a store of facts, and the embedded store | engine, grpc |
 //! | [`directory`] | apps and what they have bought, as versioned documents | engine, grpc |
 //! | [`engine`] | one operation from request to decision; administration | tonic, prost, redb |
+//! | [`grpc`] | protobuf to domain and back; errors to status; thin services | stores |
 //! | [`catalog`] | the built-in catalog, loading and watching one | engine, grpc, stores |
 //!
 //! `tests/tidy.rs` keeps the table.
@@ -39,5 +40,6 @@ pub mod config;
 pub mod directory;
 pub mod domain;
 pub mod engine;
+pub mod grpc;
 pub mod ledger;
 pub mod telemetry;

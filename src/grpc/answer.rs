@@ -1,0 +1,198 @@
+//! Decisions from the domain to protobuf.
+
+use super::pb;
+use super::request::Ids;
+use crate::domain::decision::{Outcome, Reason, Subject};
+use crate::domain::limit::{Limit, Source};
+use crate::domain::time::Timestamp;
+use crate::domain::upgrade::{Offer, Upgrade};
+use crate::domain::usage::Usage;
+use crate::engine::{Decision, Denial, Ruling, UsageReport};
+
+/// An answer that is made of a decision and the request's ids.
+pub trait FromDecision {
+    /// The answer.
+    fn from_decision(decision: Decision, ids: Ids) -> Self;
+}
+
+macro_rules! results_per_item {
+    ($($answer:ident),*) => {$(
+        impl FromDecision for pb::$answer {
+            fn from_decision(decision: Decision, ids: Ids) -> Self {
+                let info = Some(info(&decision));
+                Self { results: results(ids.items, decision.items), decision: info }
+            }
+        }
+    )*};
+}
+
+results_per_item!(
+    CreateAccountsResponse,
+    DeleteAccountsResponse,
+    AddFriendsResponse,
+    RemoveFriendsResponse,
+    JoinGroupResponse
+);
+
+impl FromDecision for pb::LeaveGroupResponse {
+    fn from_decision(decision: Decision, ids: Ids) -> Self {
+        Self {
+            decision: Some(info(&decision)),
+            group_reclaimed: decision.group_reclaimed,
+            results: results(ids.items, decision.items),
+        }
+    }
+}
+
+impl FromDecision for pb::CreateGroupResponse {
+    fn from_decision(decision: Decision, ids: Ids) -> Self {
+        Self {
+            decision: Some(info(&decision)),
+            group: decision.whole.map(|ruling| result(ids.whole, ruling)),
+            members: results(ids.items, decision.items),
+        }
+    }
+}
+
+impl FromDecision for pb::UpdateGroupResponse {
+    fn from_decision(decision: Decision, ids: Ids) -> Self {
+        Self {
+            decision: Some(info(&decision)),
+            result: decision.whole.map(|ruling| result(ids.whole, ruling)),
+        }
+    }
+}
+
+impl FromDecision for pb::DissolveGroupResponse {
+    fn from_decision(decision: Decision, ids: Ids) -> Self {
+        Self {
+            decision: Some(info(&decision)),
+            members_released: decision.members_released,
+            result: decision.whole.map(|ruling| result(ids.whole, ruling)),
+        }
+    }
+}
+
+impl From<UsageReport> for pb::GetUsageResponse {
+    fn from(report: UsageReport) -> Self {
+        Self {
+            usages: report.usages.iter().map(usage).collect(),
+            service_stopped: report.stopped,
+            decision: Some(exact_at(report.read_at)),
+        }
+    }
+}
+
+fn info(decision: &Decision) -> pb::DecisionInfo {
+    exact_at(decision.decided_at)
+}
+
+fn exact_at(at: Timestamp) -> pb::DecisionInfo {
+    pb::DecisionInfo { decided_at: Some(timestamp(at)), degradation: String::new() }
+}
+
+fn results(ids: Vec<String>, rulings: Vec<Ruling>) -> Vec<pb::Result> {
+    ids.into_iter().zip(rulings).map(|(id, ruling)| result(id, ruling)).collect()
+}
+
+fn result(id: String, ruling: Ruling) -> pb::Result {
+    let outcome = match ruling.outcome {
+        Outcome::Applied => pb::Outcome::Applied,
+        Outcome::AlreadyHeld => pb::Outcome::AlreadyHeld,
+        Outcome::NotHeld => pb::Outcome::NotHeld,
+        Outcome::Denied => pb::Outcome::Denied,
+    };
+    let denials = ruling.denials.into_iter().map(denial).collect();
+    pb::Result { id, outcome: outcome.into(), denials }
+}
+
+fn denial(denial: Denial) -> pb::Denial {
+    let breach = denial.breach;
+    let (source, source_id) = source(&breach.bound.source);
+    pb::Denial {
+        reason: reason(breach.reason).into(),
+        limit_id: breach.limit_id.to_string(),
+        subject: Some(subject(&breach.subject)),
+        used: breach.used,
+        limit: breach.bound.limit.finite().unwrap_or(u64::MAX),
+        requested: 1,
+        source: source.into(),
+        source_id,
+        im_error_code: denial.im_error_code,
+        message: denial.message,
+        upgrades: denial.upgrades.into_iter().map(upgrade).collect(),
+    }
+}
+
+fn reason(reason: Reason) -> pb::DenialReason {
+    match reason {
+        Reason::ServiceStopped => pb::DenialReason::ServiceStopped,
+        Reason::AccountsPerApp => pb::DenialReason::AccountsPerApp,
+        Reason::MyFriends => pb::DenialReason::MyFriends,
+        Reason::PeerFriends => pb::DenialReason::PeerFriends,
+        Reason::GroupsPerUser => pb::DenialReason::GroupsPerUser,
+        Reason::GroupsPerApp => pb::DenialReason::GroupsPerApp,
+        Reason::GroupsPerDay => pb::DenialReason::GroupsPerDay,
+        Reason::MembersPerGroup => pb::DenialReason::MembersPerGroup,
+        Reason::MembersAtCreation => pb::DenialReason::MembersAtCreation,
+    }
+}
+
+fn subject(subject: &Subject) -> pb::Subject {
+    use pb::subject::Kind;
+    let kind = match subject {
+        Subject::App => Kind::App(pb::AppSubject {}),
+        Subject::User(id) => Kind::UserId(id.to_string()),
+        Subject::Group(id) => Kind::GroupId(id.to_string()),
+    };
+    pb::Subject { kind: Some(kind) }
+}
+
+/// A source and the id that it names.
+pub fn source(source: &Source) -> (pb::LimitSource, String) {
+    match source {
+        Source::Edition(name) => (pb::LimitSource::Edition, name.to_string()),
+        Source::AddOn(name) => (pb::LimitSource::AddOn, name.to_string()),
+        Source::GroupType(name) => (pb::LimitSource::GroupType, name.to_string()),
+        Source::Group(id) => (pb::LimitSource::Group, id.to_string()),
+        Source::App => (pb::LimitSource::App, String::new()),
+    }
+}
+
+fn upgrade(upgrade: Upgrade) -> pb::Upgrade {
+    use pb::upgrade::Item;
+    pb::Upgrade {
+        item: Some(match upgrade.offer {
+            Offer::Edition(name) => Item::EditionId(name.to_string()),
+            Offer::AddOn(name) => Item::AddOnId(name.to_string()),
+        }),
+        new_limit: upgrade.new_limit.finite(),
+        price_fen_per_month: upgrade.price_fen_per_month,
+        replaces_add_on_id: upgrade.replaces.map_or_else(String::new, |name| name.to_string()),
+    }
+}
+
+fn usage(usage: &Usage) -> pb::Usage {
+    let (source, source_id) = source(&usage.bound.source);
+    pb::Usage {
+        limit_id: usage.limit_id.to_string(),
+        used: usage.used,
+        limit: usage.bound.limit.finite(),
+        source: source.into(),
+        source_id,
+        changes_at: usage.change.map(|change| timestamp(change.at)),
+        future_limit: usage.change.map(|change| pb::FutureLimit {
+            limit: Limit::finite(change.limit),
+            service_stopped: change.stopped,
+        }),
+    }
+}
+
+/// An instant.
+pub fn timestamp(at: Timestamp) -> prost_types::Timestamp {
+    let millis = at.as_millis();
+    prost_types::Timestamp {
+        seconds: millis.div_euclid(1000),
+        nanos: i32::try_from(millis.rem_euclid(1000) * 1_000_000).unwrap_or(0),
+    }
+}

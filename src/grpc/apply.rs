@@ -1,0 +1,162 @@
+//! The Apply stream: operations in work side by side, answers as they come.
+//!
+//! At most `in_flight_max` operations are in work; beyond that the stream is not read, so the
+//! caller feels HTTP/2's back pressure. A bad request answers an error with its tag. Only bytes
+//! of which not even the tag can be read end the stream, after the answers to what came before.
+//!
+//! When the server shuts down, a stream is read on until it pauses, for a moment at most; what was
+//! read is answered, and then the stream ends as UNAVAILABLE.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Status, Streaming};
+
+use super::answer::FromDecision;
+use super::deadline::parse;
+use super::fields::Invalid;
+use super::pb;
+use super::pb::apply_request::Operation;
+use super::pb::apply_response::Answer;
+use super::quota::QuotaApi;
+use super::request::Check;
+use super::status::{Failure, apply_error};
+use crate::clock::Stopwatch;
+use crate::domain::time::Timestamp;
+
+/// What is wrong with a request that has no operation, or one that could not be decoded.
+const UNREADABLE: &str = "must be given, as a message whose strings are UTF-8";
+/// A stream that pauses so long is not read any more once the server shuts down.
+const PAUSE_AT_SHUTDOWN: Duration = Duration::from_millis(100);
+/// Longest that a stream is read on once the server shuts down.
+const READ_AT_SHUTDOWN: Duration = Duration::from_secs(1);
+
+/// The answers of one stream.
+pub type Answers = ReceiverStream<Result<pb::ApplyResponse, Status>>;
+
+/// Answers a stream of operations.
+pub fn answer_stream(
+    api: QuotaApi,
+    request: Request<Streaming<pb::ApplyRequest>>,
+    in_flight_max: usize,
+    shutdown: watch::Receiver<bool>,
+) -> Answers {
+    let timeout = request.metadata().get("grpc-timeout").and_then(|value| value.to_str().ok());
+    let stream = Stream {
+        timeout: timeout.and_then(parse),
+        age: Stopwatch::start(),
+        requests: request.into_inner(),
+        in_flight_max,
+        shutdown_began: None,
+    };
+    let (answers, receiver) = mpsc::channel(in_flight_max);
+    tokio::spawn(stream.run(api, answers, shutdown));
+    ReceiverStream::new(receiver)
+}
+
+struct Stream {
+    timeout: Option<Duration>,
+    age: Stopwatch,
+    requests: Streaming<pb::ApplyRequest>,
+    in_flight_max: usize,
+    shutdown_began: Option<Stopwatch>,
+}
+
+type Sender = mpsc::Sender<Result<pb::ApplyResponse, Status>>;
+
+impl Stream {
+    async fn run(mut self, api: QuotaApi, answers: Sender, mut shutdown: watch::Receiver<bool>) {
+        let in_flight = Arc::new(Semaphore::new(self.in_flight_max));
+        let end = loop {
+            // The semaphore is never closed.
+            let Ok(permit) = in_flight.clone().acquire_owned().await else { break None };
+            let request = match self.next(&mut shutdown).await {
+                Ok(Some(request)) => request,
+                Ok(None) => break None,
+                Err(status) => break Some(status),
+            };
+            let (api, answers) = (api.clone(), answers.clone());
+            let stream_left =
+                self.timeout.map(|timeout| timeout.saturating_sub(self.age.elapsed()));
+            tokio::spawn(async move {
+                let answer = answer(&api, request, stream_left).await;
+                // A caller that has gone away does not want to know.
+                let _ = answers.send(Ok(answer)).await;
+                drop(permit);
+            });
+        };
+        if let Some(status) = end {
+            // All permits back: everything that was read has been answered.
+            let all = u32::try_from(self.in_flight_max).unwrap_or(u32::MAX);
+            let _settled = in_flight.acquire_many(all).await;
+            let _ = answers.send(Err(status)).await;
+        }
+    }
+}
+
+impl Stream {
+    async fn next(
+        &mut self,
+        shutdown: &mut watch::Receiver<bool>,
+    ) -> Result<Option<pb::ApplyRequest>, Status> {
+        if self.shutdown_began.is_none() {
+            tokio::select! {
+                message = self.requests.message() => return message,
+                _ = shutdown.wait_for(|down| *down) => {}
+            }
+        }
+        let began = self.shutdown_began.get_or_insert_with(Stopwatch::start);
+        let ends = || Err(Status::unavailable("the server is shutting down"));
+        if began.elapsed() > READ_AT_SHUTDOWN {
+            return ends();
+        }
+        let message = tokio::time::timeout(PAUSE_AT_SHUTDOWN, self.requests.message());
+        message.await.unwrap_or_else(|_| ends())
+    }
+}
+
+async fn answer(
+    api: &QuotaApi,
+    request: pb::ApplyRequest,
+    stream_left: Option<Duration>,
+) -> pb::ApplyResponse {
+    let own =
+        (request.timeout_ms > 0).then(|| Duration::from_millis(u64::from(request.timeout_ms)));
+    let deadline = api.deadline_after(own.into_iter().chain(stream_left).min());
+    let answer = match request.operation {
+        Some(operation) => carry_out(api, operation, deadline).await,
+        None => Err(Invalid::field("operation", UNREADABLE).into()),
+    };
+    let answer = answer.unwrap_or_else(|failure| Answer::Error(apply_error(failure)));
+    pb::ApplyResponse { tag: request.tag, answer: Some(answer) }
+}
+
+async fn carry_out(
+    api: &QuotaApi,
+    operation: Operation,
+    deadline: Timestamp,
+) -> Result<Answer, Failure> {
+    async fn decide<A: FromDecision>(
+        api: &QuotaApi,
+        request: impl Check,
+        deadline: Timestamp,
+        answer: fn(A) -> Answer,
+    ) -> Result<Answer, Failure> {
+        let (decision, ids) = api.decide(request, deadline).await?;
+        Ok(answer(A::from_decision(decision, ids)))
+    }
+    match operation {
+        Operation::CreateAccounts(it) => decide(api, it, deadline, Answer::CreateAccounts).await,
+        Operation::DeleteAccounts(it) => decide(api, it, deadline, Answer::DeleteAccounts).await,
+        Operation::AddFriends(it) => decide(api, it, deadline, Answer::AddFriends).await,
+        Operation::RemoveFriends(it) => decide(api, it, deadline, Answer::RemoveFriends).await,
+        Operation::CreateGroup(it) => decide(api, it, deadline, Answer::CreateGroup).await,
+        Operation::UpdateGroup(it) => decide(api, it, deadline, Answer::UpdateGroup).await,
+        Operation::JoinGroup(it) => decide(api, it, deadline, Answer::JoinGroup).await,
+        Operation::LeaveGroup(it) => decide(api, it, deadline, Answer::LeaveGroup).await,
+        Operation::DissolveGroup(it) => decide(api, it, deadline, Answer::DissolveGroup).await,
+        Operation::GetUsage(it) => api.usage(it, deadline).await.map(Answer::GetUsage),
+    }
+}

@@ -1,0 +1,79 @@
+//! Protobuf as the services read it: bytes that are no message are the caller's mistake.
+//!
+//! tonic's own codec reports them as INTERNAL, which tells the caller that the server is broken.
+//! Of an Apply request at least the tag is read, so that one bad request does not end the stream.
+
+use std::any::Any;
+use std::marker::PhantomData;
+
+use prost::Message;
+use prost::bytes::Buf as _;
+use tonic::Status;
+use tonic::codec::{BufferSettings, Codec, DecodeBuf, Decoder};
+use tonic_prost::{ProstCodec, ProstEncoder};
+
+use super::pb;
+
+/// Encodes `T` and decodes `U`.
+#[derive(Debug, Clone)]
+pub struct StrictCodec<T, U>(PhantomData<(T, U)>);
+
+/// Decodes `U`, or answers INVALID_ARGUMENT.
+#[derive(Debug, Clone)]
+pub struct StrictDecoder<U>(PhantomData<U>);
+
+impl<T, U> Default for StrictCodec<T, U> {
+    fn default() -> Self {
+        Self(PhantomData)
+    }
+}
+
+impl<T, U> Codec for StrictCodec<T, U>
+where
+    T: Message + Send + 'static,
+    U: Message + Default + Send + 'static,
+{
+    type Encode = T;
+    type Decode = U;
+    type Encoder = ProstEncoder<T>;
+    type Decoder = StrictDecoder<U>;
+
+    fn encoder(&mut self) -> Self::Encoder {
+        ProstCodec::<T, U>::raw_encoder(BufferSettings::default())
+    }
+
+    fn decoder(&mut self) -> Self::Decoder {
+        StrictDecoder(PhantomData)
+    }
+}
+
+/// What can be read of an Apply request whose operation cannot.
+#[derive(Message)]
+struct Tagged {
+    #[prost(uint64, tag = "1")]
+    tag: u64,
+}
+
+/// An Apply request that cannot be read, without its operation: the caller is told by its tag, and
+/// the stream goes on. `None` where `U` is something else or not even the tag can be read.
+fn tagged<U: 'static>(bytes: &[u8]) -> Option<U> {
+    let Tagged { tag } = Tagged::decode(bytes).ok()?;
+    let mut request =
+        Some(pb::ApplyRequest { tag, operation: None, ..pb::ApplyRequest::default() });
+    (&mut request as &mut dyn Any).downcast_mut::<Option<U>>()?.take()
+}
+
+impl<U: Message + Default + 'static> Decoder for StrictDecoder<U> {
+    type Item = U;
+    type Error = Status;
+
+    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<U>, Status> {
+        let bytes = buffer.copy_to_bytes(buffer.remaining());
+        match U::decode(bytes.clone()) {
+            Ok(message) => Ok(Some(message)),
+            Err(error) => tagged(&bytes).map(Some).ok_or_else(|| {
+                Status::invalid_argument(format!("the message cannot be read: {error}"))
+            }),
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! Checks the fields of a request and collects what is wrong, with the field's name.
+
+use std::fmt::Display;
+use std::ops::RangeInclusive;
+
+use super::pb;
+use crate::domain::catalog::Catalog;
+use crate::domain::decision::Mode;
+use crate::domain::group_type::GroupType;
+use crate::domain::id::{AppId, NAME_MAX_BYTES, RequestId, UserId};
+use crate::domain::purchase::MONTHS;
+
+/// Most violations that are told one by one: error details travel in an HTTP/2 header, which
+/// clients bound at 8 KiB.
+const VIOLATIONS_MAX: usize = 20;
+
+/// Most names that a message lists.
+const NAMES_SHOWN_MAX: usize = 20;
+/// Longest part of a wrong name that a message repeats, in characters.
+const NAME_SHOWN_MAX_CHARS: usize = 40;
+
+/// What is wrong with a request. Never empty.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Invalid {
+    /// Each bad field with what is wrong.
+    pub violations: Vec<Violation>,
+    /// The code that IM clients know, where there is one.
+    pub im_error_code: Option<i32>,
+}
+
+impl Invalid {
+    /// One field is wrong.
+    pub fn field(field: &str, description: impl Display) -> Self {
+        let description = description.to_string();
+        let violation = Violation { field: field.to_owned(), description };
+        Self { violations: vec![violation], im_error_code: None }
+    }
+}
+
+/// One thing wrong with one field.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    /// Such as `user_ids[3]`.
+    pub field: String,
+    /// What is wrong, and what would be right.
+    pub description: String,
+}
+
+/// Collects what is wrong with a request.
+#[derive(Debug, Default)]
+pub struct Fields {
+    violations: Vec<Violation>,
+    untold: usize,
+    im_error_code: Option<i32>,
+}
+
+impl Fields {
+    /// Notes that something is wrong.
+    pub fn wrong(&mut self, field: impl Into<String>, description: impl Display) {
+        if self.violations.len() == VIOLATIONS_MAX {
+            self.untold += 1;
+            return;
+        }
+        let description = description.to_string();
+        self.violations.push(Violation { field: field.into(), description });
+    }
+
+    /// The value, or a note of what is wrong with it.
+    pub fn check<T, E: Display>(&mut self, field: &str, value: Result<T, E>) -> Option<T> {
+        value.map_err(|error| self.wrong(field, error)).ok()
+    }
+
+    /// The app of the request.
+    pub fn app_id(&mut self, text: String) -> Option<AppId> {
+        self.check("app_id", AppId::try_from(text))
+    }
+
+    /// The request id of an administrative change.
+    pub fn request_id(&mut self, text: String) -> Option<RequestId> {
+        self.check("request_id", RequestId::try_from(text))
+    }
+
+    /// A user.
+    pub fn user_id(&mut self, field: &str, text: String) -> Option<UserId> {
+        self.check(field, UserId::try_from(text))
+    }
+
+    /// Users of a batch. One that is too large has the code that IM clients know for it.
+    pub fn user_ids(
+        &mut self,
+        field: &str,
+        ids: &[String],
+        count: RangeInclusive<usize>,
+        im_error_code: Option<i32>,
+    ) -> Option<Vec<UserId>> {
+        if !count.contains(&ids.len()) {
+            let (min, max) = (count.start(), count.end());
+            self.wrong(field, format!("must have {min}-{max} entries, not {}", ids.len()));
+            if ids.len() > *max {
+                self.im_error_code = im_error_code;
+            }
+            return None;
+        }
+        let mut users = Vec::with_capacity(ids.len());
+        for (index, id) in ids.iter().enumerate() {
+            match UserId::try_from(id.as_str()) {
+                Ok(user) => users.push(user),
+                Err(error) => self.wrong(format!("{field}[{index}]"), error),
+            }
+        }
+        (users.len() == ids.len()).then_some(users)
+    }
+
+    /// The mode of a take.
+    pub fn mode(&mut self, number: i32) -> Option<Mode> {
+        match pb::Mode::try_from(number) {
+            Ok(pb::Mode::Unspecified | pb::Mode::Enforce) => Some(Mode::Enforce),
+            Ok(pb::Mode::CheckOnly) => Some(Mode::CheckOnly),
+            Ok(pb::Mode::Shadow) => Some(Mode::Shadow),
+            Ok(pb::Mode::Force) => Some(Mode::Force),
+            Err(_) => {
+                self.wrong("mode", format!("must be 0-4, not {number}"));
+                None
+            }
+        }
+    }
+
+    /// The name of a catalog entry; whether the catalog has it is seen later.
+    pub fn name(&mut self, field: &str, name: String) -> Option<String> {
+        if (1..=NAME_MAX_BYTES).contains(&name.len()) {
+            return Some(name);
+        }
+        let bytes = name.len();
+        self.wrong(field, format!("must be 1-{NAME_MAX_BYTES} bytes long, not {bytes}"));
+        None
+    }
+
+    /// A group type of the catalog.
+    pub fn group_type<'a>(&mut self, name: &str, catalog: &'a Catalog) -> Option<&'a GroupType> {
+        let kind = catalog.group_type(name);
+        if kind.is_none() {
+            let known = catalog.group_types.iter().map(|kind| kind.name.as_str());
+            let known: Vec<_> = known.take(NAMES_SHOWN_MAX).collect();
+            // Error details travel in a header: no more of a wrong name than tells which it was.
+            let shown: String = name.chars().take(NAME_SHOWN_MAX_CHARS).collect();
+            self.wrong("type", format!("must be one of {}, not {shown:?}", known.join(", ")));
+        }
+        kind
+    }
+
+    /// The months of a purchase.
+    pub fn months(&mut self, months: u32) -> Option<u32> {
+        if MONTHS.contains(&months) {
+            return Some(months);
+        }
+        let (min, max) = (MONTHS.start(), MONTHS.end());
+        self.wrong("months", format!("must be {min}-{max}, not {months}"));
+        None
+    }
+
+    /// What was read, unless anything is wrong.
+    pub fn finish<T>(mut self, value: Option<T>) -> Result<T, Invalid> {
+        match value {
+            Some(value) if self.violations.is_empty() => Ok(value),
+            _ => {
+                if self.untold > 0 {
+                    let description = format!("and {} more violations", self.untold);
+                    self.violations.push(Violation { field: "...".to_owned(), description });
+                }
+                Err(Invalid { violations: self.violations, im_error_code: self.im_error_code })
+            }
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! grpc.health.v1, whose watches end when the server does.
+//!
+//! tonic-health keeps watches open for ever, and an open stream keeps the server from ending. Here
+//! a watch gets the last status (NOT_SERVING) and then ends.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio_stream::StreamExt as _;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status};
+use tonic_health::pb::health_server::{Health, HealthServer};
+use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
+use tonic_health::server::{HealthReporter, HealthService};
+
+/// Longest that a watch is kept for its last status once the server shuts down.
+const LAST_STATUS_TIMEOUT: Duration = Duration::from_millis(100);
+/// Statuses that wait for a slow watcher.
+const STATUSES_MAX: usize = 4;
+
+/// The health of a server that ends when `shutdown` turns true.
+#[derive(Clone)]
+pub struct HealthApi {
+    inner: Arc<HealthService>,
+    shutdown: watch::Receiver<bool>,
+}
+
+impl HealthApi {
+    /// What the reporter reports.
+    #[must_use]
+    pub fn new(reporter: HealthReporter, shutdown: watch::Receiver<bool>) -> Self {
+        let inner = Arc::new(HealthService::from_health_reporter(reporter));
+        Self { inner, shutdown }
+    }
+
+    /// As a service of a server.
+    #[must_use]
+    pub fn into_service(self) -> HealthServer<Self> {
+        HealthServer::new(self)
+    }
+}
+
+type Statuses = ReceiverStream<Result<HealthCheckResponse, Status>>;
+
+#[tonic::async_trait]
+impl Health for HealthApi {
+    async fn check(
+        &self,
+        request: Request<HealthCheckRequest>,
+    ) -> Result<Response<HealthCheckResponse>, Status> {
+        self.inner.check(request).await
+    }
+
+    type WatchStream = Statuses;
+
+    async fn watch(
+        &self,
+        request: Request<HealthCheckRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        let mut statuses = self.inner.watch(request).await?.into_inner();
+        let mut shutdown = self.shutdown.clone();
+        let (sender, receiver) = mpsc::channel(STATUSES_MAX);
+        tokio::spawn(async move {
+            loop {
+                let status = tokio::select! {
+                    status = statuses.next() => status,
+                    () = sender.closed() => None,
+                    _ = shutdown.wait_for(|down| *down) => break,
+                };
+                let Some(status) = status else { return };
+                if sender.send(status).await.is_err() {
+                    return;
+                }
+            }
+            let last = tokio::time::timeout(LAST_STATUS_TIMEOUT, statuses.next()).await;
+            if let Ok(Some(status)) = last {
+                // A watcher that has gone away does not want to know.
+                let _ = sender.try_send(status);
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(receiver)))
+    }
+}

@@ -1,0 +1,36 @@
+//! The services: protobuf in, domain values through the engine, protobuf out.
+//!
+//! [`fields`] checks what came in and names every bad field; [`request`] and [`answer`] translate;
+//! [`status`] is the one table from errors to gRPC codes; the services only connect them.
+
+mod admin;
+mod answer;
+mod apply;
+pub(crate) mod codec;
+mod deadline;
+mod fields;
+mod health;
+mod quota;
+mod request;
+mod status;
+
+pub use admin::AdminApi;
+pub use health::HealthApi;
+pub use quota::QuotaApi;
+
+/// The messages and stubs of `proto/imquota/v1`.
+#[allow(missing_docs, clippy::pedantic)]
+pub mod pb {
+    tonic::include_proto!("imquota.v1");
+
+    /// All descriptors, for server reflection.
+    pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/imquota.binpb"));
+}
+
+/// The name under which health and reflection know the data plane.
+pub const QUOTA_SERVICE: &str = "imquota.v1.QuotaService";
+/// The name under which health and reflection know the administration.
+pub const ADMIN_SERVICE: &str = "imquota.v1.AdminService";
+
+/// Largest request that is read: the longest ids in the largest batch a catalog may allow fit.
+const REQUEST_MAX_BYTES: usize = 1024 * 1024;

@@ -1,0 +1,203 @@
+//! QuotaService: the data plane.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tonic::metadata::MetadataMap;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::answer::FromDecision;
+use super::apply::{Answers, answer_stream};
+use super::deadline::deadline;
+use super::pb::quota_service_server::{QuotaService, QuotaServiceServer};
+use super::request::{Action, Check, Checked, Ids};
+use super::status::{self, Failure};
+use super::{REQUEST_MAX_BYTES, pb, request};
+use crate::domain::time::Timestamp;
+use crate::engine::{self, Decision, Engine};
+
+/// Request metadata by which a caller asks for denials as errors.
+const DENY_AS_ERROR: &str = "imquota-deny-as-error";
+
+/// The data plane over an engine.
+#[derive(Clone)]
+pub struct QuotaApi {
+    engine: Arc<Engine>,
+    request_timeout: Duration,
+    apply_in_flight_max: usize,
+    shutdown: watch::Receiver<bool>,
+}
+
+impl QuotaApi {
+    /// `request_timeout` bounds every decision, `apply_in_flight_max` the operations of one Apply
+    /// stream in work at once; streams end when `shutdown` turns true.
+    #[must_use]
+    pub fn new(
+        engine: Arc<Engine>,
+        request_timeout: Duration,
+        apply_in_flight_max: usize,
+        shutdown: watch::Receiver<bool>,
+    ) -> Self {
+        Self { engine, request_timeout, apply_in_flight_max, shutdown }
+    }
+
+    /// As a service of a server.
+    #[must_use]
+    pub fn into_service(self) -> QuotaServiceServer<Self> {
+        QuotaServiceServer::new(self).max_decoding_message_size(REQUEST_MAX_BYTES)
+    }
+
+    /// The instant by which a request with that metadata must be decided.
+    pub(super) fn deadline(&self, metadata: &MetadataMap) -> Timestamp {
+        deadline(metadata, self.engine.now(), self.request_timeout)
+    }
+
+    /// The instant so far from now, at most as far as any request may take.
+    pub(super) fn deadline_after(&self, timeout: Option<Duration>) -> Timestamp {
+        let longest = self.request_timeout;
+        self.engine.now() + timeout.unwrap_or(longest).min(longest)
+    }
+
+    /// Decides a request.
+    pub(super) async fn decide(
+        &self,
+        request: impl Check,
+        deadline: Timestamp,
+    ) -> Result<(Decision, Ids), Failure> {
+        let Checked { app, mode, action, ids } = request.check(&self.engine.catalog())?;
+        let decision = match action {
+            Action::Operation(operation) => {
+                let request = engine::Request { app, mode, deadline, operation };
+                self.in_time(deadline, self.engine.apply(request)).await?
+            }
+            Action::DeleteAccounts(users) => {
+                self.in_time(deadline, self.engine.delete_accounts(&app, users, deadline)).await?
+            }
+        };
+        Ok((decision?, ids))
+    }
+
+    /// Reads usage.
+    pub(super) async fn usage(
+        &self,
+        request: pb::GetUsageRequest,
+        deadline: Timestamp,
+    ) -> Result<pb::GetUsageResponse, Failure> {
+        let (app, subject) = request::usage(request)?;
+        let usage = self.engine.usage(app, subject, deadline);
+        Ok(self.in_time(deadline, usage).await??.into())
+    }
+
+    async fn in_time<T>(
+        &self,
+        deadline: Timestamp,
+        work: impl Future<Output = T>,
+    ) -> Result<T, Failure> {
+        let left = deadline - self.engine.now();
+        tokio::time::timeout(left, work).await.map_err(|_| Failure::TimedOut)
+    }
+
+    async fn unary<Q: Check, A: FromDecision>(
+        &self,
+        request: Request<Q>,
+    ) -> Result<Response<A>, Status> {
+        let deadline = self.deadline(request.metadata());
+        let deny_as_error = request.metadata().get(DENY_AS_ERROR).is_some_and(|value| value == "1");
+        let decided = self.decide(request.into_inner(), deadline).await;
+        let (decision, ids) = decided.map_err(status::of_failure)?;
+        if deny_as_error
+            && decision.denied()
+            && let Some(denial) = status::of_denial(&decision)
+        {
+            return Err(denial);
+        }
+        Ok(Response::new(A::from_decision(decision, ids)))
+    }
+}
+
+#[tonic::async_trait]
+impl QuotaService for QuotaApi {
+    async fn create_accounts(
+        &self,
+        request: Request<pb::CreateAccountsRequest>,
+    ) -> Result<Response<pb::CreateAccountsResponse>, Status> {
+        self.unary(request).await
+    }
+
+    async fn delete_accounts(
+        &self,
+        request: Request<pb::DeleteAccountsRequest>,
+    ) -> Result<Response<pb::DeleteAccountsResponse>, Status> {
+        self.unary(request).await
+    }
+
+    async fn add_friends(
+        &self,
+        request: Request<pb::AddFriendsRequest>,
+    ) -> Result<Response<pb::AddFriendsResponse>, Status> {
+        self.unary(request).await
+    }
+
+    async fn remove_friends(
+        &self,
+        request: Request<pb::RemoveFriendsRequest>,
+    ) -> Result<Response<pb::RemoveFriendsResponse>, Status> {
+        self.unary(request).await
+    }
+
+    async fn create_group(
+        &self,
+        request: Request<pb::CreateGroupRequest>,
+    ) -> Result<Response<pb::CreateGroupResponse>, Status> {
+        self.unary(request).await
+    }
+
+    async fn update_group(
+        &self,
+        request: Request<pb::UpdateGroupRequest>,
+    ) -> Result<Response<pb::UpdateGroupResponse>, Status> {
+        self.unary(request).await
+    }
+
+    async fn join_group(
+        &self,
+        request: Request<pb::JoinGroupRequest>,
+    ) -> Result<Response<pb::JoinGroupResponse>, Status> {
+        self.unary(request).await
+    }
+
+    async fn leave_group(
+        &self,
+        request: Request<pb::LeaveGroupRequest>,
+    ) -> Result<Response<pb::LeaveGroupResponse>, Status> {
+        self.unary(request).await
+    }
+
+    async fn dissolve_group(
+        &self,
+        request: Request<pb::DissolveGroupRequest>,
+    ) -> Result<Response<pb::DissolveGroupResponse>, Status> {
+        self.unary(request).await
+    }
+
+    async fn get_usage(
+        &self,
+        request: Request<pb::GetUsageRequest>,
+    ) -> Result<Response<pb::GetUsageResponse>, Status> {
+        let deadline = self.deadline(request.metadata());
+        let usage = self.usage(request.into_inner(), deadline).await;
+        usage.map(Response::new).map_err(status::of_failure)
+    }
+
+    type ApplyStream = Answers;
+
+    async fn apply(
+        &self,
+        request: Request<Streaming<pb::ApplyRequest>>,
+    ) -> Result<Response<Self::ApplyStream>, Status> {
+        let answers =
+            answer_stream(self.clone(), request, self.apply_in_flight_max, self.shutdown.clone());
+        Ok(Response::new(answers))
+    }
+}

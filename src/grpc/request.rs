@@ -1,0 +1,269 @@
+//! Requests from protobuf to the domain, checked field by field.
+
+use super::fields::{Fields, Invalid};
+use super::pb;
+use crate::domain::catalog::Catalog;
+use crate::domain::decision::{Mode, Subject};
+use crate::domain::group_type::GroupType;
+use crate::domain::id::{AppId, GroupId, UserId};
+use crate::ledger::Operation;
+
+/// What a request asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// One operation.
+    Operation(Operation),
+    /// Several accounts, each deleted by an operation of its own.
+    DeleteAccounts(Vec<UserId>),
+}
+
+/// A request that has been checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Checked {
+    /// The app.
+    pub app: AppId,
+    /// How takes are carried out.
+    pub mode: Mode,
+    /// What to do.
+    pub action: Action,
+    /// The ids of the answer's results, as the request gave them.
+    pub ids: Ids,
+}
+
+/// Ids as the request gave them.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Ids {
+    /// Of the whole.
+    pub whole: String,
+    /// Of each item.
+    pub items: Vec<String>,
+}
+
+/// A request that takes, gives back or changes something.
+pub trait Check: Sized {
+    /// Checks every field by the catalog of the moment.
+    fn check(self, catalog: &Catalog) -> Result<Checked, Invalid>;
+}
+
+fn checked(
+    app: AppId,
+    mode: Mode,
+    operation: Operation,
+    whole: String,
+    items: Vec<String>,
+) -> Checked {
+    Checked { app, mode, action: Action::Operation(operation), ids: Ids { whole, items } }
+}
+
+impl Check for pb::CreateAccountsRequest {
+    fn check(self, catalog: &Catalog) -> Result<Checked, Invalid> {
+        let mut fields = Fields::default();
+        let app = fields.app_id(self.app_id);
+        let users = account_ids(&mut fields, &self.user_ids, catalog);
+        let mode = fields.mode(self.mode);
+        let value = (|| {
+            let operation = Operation::CreateAccounts { users: users? };
+            Some(checked(app?, mode?, operation, String::new(), self.user_ids))
+        })();
+        fields.finish(value)
+    }
+}
+
+impl Check for pb::DeleteAccountsRequest {
+    fn check(self, catalog: &Catalog) -> Result<Checked, Invalid> {
+        let mut fields = Fields::default();
+        let app = fields.app_id(self.app_id);
+        let users = account_ids(&mut fields, &self.user_ids, catalog);
+        let value = (|| {
+            Some(Checked {
+                app: app?,
+                mode: Mode::Enforce,
+                action: Action::DeleteAccounts(users?),
+                ids: Ids { whole: String::new(), items: self.user_ids },
+            })
+        })();
+        fields.finish(value)
+    }
+}
+
+fn account_ids(fields: &mut Fields, ids: &[String], catalog: &Catalog) -> Option<Vec<UserId>> {
+    let code = catalog.im_codes.batch_of_accounts;
+    fields.user_ids("user_ids", ids, 1..=catalog.batch.accounts_max, Some(code))
+}
+
+impl Check for pb::AddFriendsRequest {
+    fn check(self, catalog: &Catalog) -> Result<Checked, Invalid> {
+        let mut fields = Fields::default();
+        let app = fields.app_id(self.app_id);
+        let user = fields.user_id("user_id", self.user_id);
+        let friends = friend_ids(&mut fields, user.as_ref(), &self.friend_ids, catalog);
+        let mode = fields.mode(self.mode);
+        let value = (|| {
+            let operation =
+                Operation::AddFriends { user: user?, friends: friends?, one_way: self.one_way };
+            Some(checked(app?, mode?, operation, String::new(), self.friend_ids))
+        })();
+        fields.finish(value)
+    }
+}
+
+impl Check for pb::RemoveFriendsRequest {
+    fn check(self, catalog: &Catalog) -> Result<Checked, Invalid> {
+        let mut fields = Fields::default();
+        let app = fields.app_id(self.app_id);
+        let user = fields.user_id("user_id", self.user_id);
+        let friends = friend_ids(&mut fields, user.as_ref(), &self.friend_ids, catalog);
+        let value = (|| {
+            let operation =
+                Operation::RemoveFriends { user: user?, friends: friends?, one_way: self.one_way };
+            Some(checked(app?, Mode::Enforce, operation, String::new(), self.friend_ids))
+        })();
+        fields.finish(value)
+    }
+}
+
+fn friend_ids(
+    fields: &mut Fields,
+    user: Option<&UserId>,
+    ids: &[String],
+    catalog: &Catalog,
+) -> Option<Vec<UserId>> {
+    let friends = fields.user_ids("friend_ids", ids, 1..=catalog.batch.friends_max, None)?;
+    for (index, friend) in friends.iter().enumerate() {
+        if Some(friend) == user {
+            fields.wrong(format!("friend_ids[{index}]"), "must not be user_id itself");
+        }
+    }
+    Some(friends)
+}
+
+impl Check for pb::CreateGroupRequest {
+    fn check(self, catalog: &Catalog) -> Result<Checked, Invalid> {
+        let mut fields = Fields::default();
+        let app = fields.app_id(self.app_id);
+        let group = if self.group_id_allocated_by_im {
+            GroupId::try_from(self.group_id.clone())
+        } else {
+            GroupId::of_caller(self.group_id.clone())
+        };
+        let group = fields.check("group_id", group);
+        let kind = fields.group_type(&self.r#type, catalog);
+        let owner = self.owner_id.map(|owner| fields.user_id("owner_id", owner));
+        let members = member_ids(&mut fields, "member_ids", &self.member_ids, 0, catalog);
+        own_limit(&mut fields, self.max_members, kind);
+        let mode = fields.mode(self.mode);
+        let value = (|| {
+            let operation = Operation::CreateGroup {
+                group: group?,
+                group_type: kind?.name.clone(),
+                owner: match owner {
+                    Some(owner) => Some(owner?),
+                    None => None,
+                },
+                members: members?,
+                max_members: self.max_members,
+            };
+            Some(checked(app?, mode?, operation, self.group_id, self.member_ids))
+        })();
+        fields.finish(value)
+    }
+}
+
+fn own_limit(fields: &mut Fields, max_members: Option<u32>, kind: Option<&GroupType>) {
+    if max_members == Some(0) {
+        fields.wrong("max_members", "must be at least 1, or absent for no limit");
+    } else if let Some(kind) = kind
+        && max_members.is_some()
+        && !kind.members_tracked
+    {
+        let name = &kind.name;
+        fields.wrong("max_members", format!("must be absent: members of {name} are not tracked"));
+    }
+}
+
+fn member_ids(
+    fields: &mut Fields,
+    field: &str,
+    ids: &[String],
+    min: usize,
+    catalog: &Catalog,
+) -> Option<Vec<UserId>> {
+    let code = catalog.im_codes.batch_of_members;
+    fields.user_ids(field, ids, min..=catalog.batch.members_max, Some(code))
+}
+
+impl Check for pb::UpdateGroupRequest {
+    fn check(self, _catalog: &Catalog) -> Result<Checked, Invalid> {
+        let mut fields = Fields::default();
+        let app = fields.app_id(self.app_id);
+        let group = fields.check("group_id", GroupId::try_from(self.group_id.clone()));
+        own_limit(&mut fields, self.max_members, None);
+        let value = (|| {
+            let operation = Operation::UpdateGroup { group: group?, max_members: self.max_members };
+            Some(checked(app?, Mode::Enforce, operation, self.group_id, Vec::new()))
+        })();
+        fields.finish(value)
+    }
+}
+
+impl Check for pb::JoinGroupRequest {
+    fn check(self, catalog: &Catalog) -> Result<Checked, Invalid> {
+        let mut fields = Fields::default();
+        let app = fields.app_id(self.app_id);
+        let group = fields.check("group_id", GroupId::try_from(self.group_id.clone()));
+        let users = member_ids(&mut fields, "user_ids", &self.user_ids, 1, catalog);
+        let mode = fields.mode(self.mode);
+        let value = (|| {
+            let operation = Operation::JoinGroup { group: group?, users: users? };
+            Some(checked(app?, mode?, operation, self.group_id, self.user_ids))
+        })();
+        fields.finish(value)
+    }
+}
+
+impl Check for pb::LeaveGroupRequest {
+    fn check(self, catalog: &Catalog) -> Result<Checked, Invalid> {
+        let mut fields = Fields::default();
+        let app = fields.app_id(self.app_id);
+        let group = fields.check("group_id", GroupId::try_from(self.group_id.clone()));
+        let users = member_ids(&mut fields, "user_ids", &self.user_ids, 1, catalog);
+        let value = (|| {
+            let operation = Operation::LeaveGroup { group: group?, users: users? };
+            Some(checked(app?, Mode::Enforce, operation, self.group_id, self.user_ids))
+        })();
+        fields.finish(value)
+    }
+}
+
+impl Check for pb::DissolveGroupRequest {
+    fn check(self, _catalog: &Catalog) -> Result<Checked, Invalid> {
+        let mut fields = Fields::default();
+        let app = fields.app_id(self.app_id);
+        let group = fields.check("group_id", GroupId::try_from(self.group_id.clone()));
+        let value = (|| {
+            let operation = Operation::DissolveGroup { group: group? };
+            Some(checked(app?, Mode::Enforce, operation, self.group_id, Vec::new()))
+        })();
+        fields.finish(value)
+    }
+}
+
+/// Checks a question for usage.
+pub fn usage(request: pb::GetUsageRequest) -> Result<(AppId, Subject), Invalid> {
+    use pb::subject::Kind;
+    let mut fields = Fields::default();
+    let app = fields.app_id(request.app_id);
+    let subject = match request.subject.and_then(|subject| subject.kind) {
+        Some(Kind::App(_)) => Some(Subject::App),
+        Some(Kind::UserId(id)) => fields.user_id("subject.user_id", id).map(Subject::User),
+        Some(Kind::GroupId(id)) => {
+            fields.check("subject.group_id", GroupId::try_from(id)).map(Subject::Group)
+        }
+        None => {
+            fields.wrong("subject", "must be one of app, user_id, group_id");
+            None
+        }
+    };
+    let value = app.zip(subject);
+    fields.finish(value)
+}

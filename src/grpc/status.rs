@@ -1,0 +1,179 @@
+//! The one table from errors to gRPC codes.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, FieldViolation, QuotaViolation, StatusExt};
+
+use super::fields::{Invalid, Violation};
+use super::pb;
+use crate::directory::DirectoryError;
+use crate::domain::decision::Outcome;
+use crate::domain::purchase::Refusal;
+use crate::engine::administration::AdminError;
+use crate::engine::{Decision, Denial};
+use crate::ledger::LedgerError;
+
+/// The domain of every ErrorInfo.
+const DOMAIN: &str = "imquota";
+/// When a repetition may help: by then the queue of the store has been worked off.
+const RETRY_AFTER: Duration = Duration::from_millis(100);
+/// Most denials that are told in error details, which travel in an HTTP/2 header.
+const QUOTA_VIOLATIONS_MAX: usize = 20;
+
+/// Why a request was not decided.
+#[derive(Debug)]
+pub enum Failure {
+    /// The request is wrong.
+    Invalid(Invalid),
+    /// The ledger has no decision.
+    Ledger(LedgerError),
+    /// The time was up before there was an answer.
+    TimedOut,
+}
+
+impl From<Invalid> for Failure {
+    fn from(invalid: Invalid) -> Self {
+        Self::Invalid(invalid)
+    }
+}
+
+impl From<LedgerError> for Failure {
+    fn from(error: LedgerError) -> Self {
+        Self::Ledger(error)
+    }
+}
+
+fn ledger_code(error: &LedgerError) -> Code {
+    match error {
+        LedgerError::UnknownApp(_) | LedgerError::GroupNotFound(_) => Code::NotFound,
+        LedgerError::GroupTypeDiffers { .. } => Code::AlreadyExists,
+        LedgerError::GroupTypeUnknown { .. } | LedgerError::MembersNotTracked { .. } => {
+            Code::FailedPrecondition
+        }
+        LedgerError::DeadlinePassed => Code::DeadlineExceeded,
+        LedgerError::Overloaded => Code::ResourceExhausted,
+        LedgerError::Unavailable(_) | LedgerError::Closing => Code::Unavailable,
+    }
+}
+
+fn admin_code(error: &AdminError) -> Code {
+    match error {
+        AdminError::UnknownApp(_) => Code::NotFound,
+        AdminError::AppExists(_) | AdminError::RequestIdReused { .. } => Code::AlreadyExists,
+        AdminError::Refused(_) | AdminError::TooManyPurchases(_) | AdminError::Missing { .. } => {
+            Code::FailedPrecondition
+        }
+        AdminError::Catalog(_) => Code::Internal,
+        AdminError::Directory(DirectoryError::Conflict(_)) => Code::Aborted,
+        AdminError::Directory(DirectoryError::Unreadable { .. }) => Code::DataLoss,
+        AdminError::Directory(DirectoryError::Unavailable(_)) | AdminError::Unfinished(_) => {
+            Code::Unavailable
+        }
+    }
+}
+
+fn timed_out() -> (Code, &'static str) {
+    (Code::DeadlineExceeded, "the time was up; whether it was done is unknown, a retry is safe")
+}
+
+/// The status of a request that was not decided.
+pub fn of_failure(failure: Failure) -> Status {
+    match failure {
+        Failure::Invalid(invalid) => of_invalid(invalid),
+        Failure::Ledger(error) => {
+            let reason = error.name().to_uppercase();
+            let mut details = ErrorDetails::with_error_info(reason, DOMAIN, HashMap::new());
+            if error.can_retry() {
+                details.set_retry_info(Some(RETRY_AFTER));
+            }
+            Status::with_error_details(ledger_code(&error), error.to_string(), details)
+        }
+        Failure::TimedOut => {
+            let (code, message) = timed_out();
+            Status::new(code, message)
+        }
+    }
+}
+
+/// The same for one operation of an Apply stream.
+pub fn apply_error(failure: Failure) -> pb::ApplyError {
+    let (code, message, violations, im_error_code) = match failure {
+        Failure::Invalid(invalid) => {
+            let message = summary(&invalid);
+            (Code::InvalidArgument, message, invalid.violations, invalid.im_error_code)
+        }
+        Failure::Ledger(error) => (ledger_code(&error), error.to_string(), Vec::new(), None),
+        Failure::TimedOut => {
+            let (code, message) = timed_out();
+            (code, message.to_owned(), Vec::new(), None)
+        }
+    };
+    let told = |Violation { field, description }| pb::FieldViolation { field, description };
+    pb::ApplyError {
+        code: code.into(),
+        message,
+        field_violations: violations.into_iter().map(told).collect(),
+        im_error_code: im_error_code.unwrap_or(0),
+    }
+}
+
+/// The status of a request with bad fields.
+pub fn of_invalid(invalid: Invalid) -> Status {
+    let message = summary(&invalid);
+    let told = |Violation { field, description }| FieldViolation::new(field, description);
+    let violations: Vec<_> = invalid.violations.into_iter().map(told).collect();
+    let mut details = ErrorDetails::with_bad_request(violations);
+    if let Some(code) = invalid.im_error_code {
+        let metadata = HashMap::from([("im_error_code".to_owned(), code.to_string())]);
+        details.set_error_info("BATCH_TOO_LARGE", DOMAIN, metadata);
+    }
+    Status::with_error_details(Code::InvalidArgument, message, details)
+}
+
+fn summary(invalid: &Invalid) -> String {
+    let mut told = invalid.violations.iter();
+    let first = told.next().map_or_else(String::new, |Violation { field, description }| {
+        format!("{field} {description}")
+    });
+    match told.len() {
+        0 => first,
+        1 => format!("{first}; one more field is wrong"),
+        more => format!("{first}; {more} more fields are wrong"),
+    }
+}
+
+/// The status of an administrative change that was not made.
+pub fn of_admin(error: &AdminError) -> Status {
+    match error {
+        AdminError::Refused(Refusal::UnknownEdition(_)) => {
+            of_invalid(Invalid::field("edition_id", error))
+        }
+        AdminError::Refused(Refusal::UnknownAddOn(_)) => {
+            of_invalid(Invalid::field("add_on_id", error))
+        }
+        _ => Status::new(admin_code(error), error.to_string()),
+    }
+}
+
+/// The status that a caller gets for a denial who asked for it as an error.
+pub fn of_denial(decision: &Decision) -> Option<Status> {
+    let denials = || decision.rulings().flat_map(|ruling| &ruling.denials);
+    let first = denials().next()?;
+    debug_assert!(decision.rulings().all(|ruling| ruling.outcome == Outcome::Denied));
+    let breach = &first.breach;
+    let metadata = HashMap::from([
+        ("im_error_code".to_owned(), first.im_error_code.to_string()),
+        ("limit_id".to_owned(), breach.limit_id.to_string()),
+        ("used".to_owned(), breach.used.to_string()),
+        ("limit".to_owned(), breach.bound.limit.to_string()),
+    ]);
+    let mut details = ErrorDetails::with_error_info(breach.reason.name(), DOMAIN, metadata);
+    let violation = |denial: &Denial| {
+        QuotaViolation::new(denial.breach.subject.to_string(), denial.message.clone())
+    };
+    let violations = denials().take(QUOTA_VIOLATIONS_MAX).map(violation);
+    details.set_quota_failure(violations.collect::<Vec<_>>());
+    Some(Status::with_error_details(Code::ResourceExhausted, first.message.clone(), details))
+}
