@@ -14,6 +14,7 @@
 //! | [`engine`] | one operation from request to decision; administration | tonic, prost, redb |
 //! | [`grpc`] | protobuf to domain and back; errors to status; thin services | stores |
 //! | [`catalog`] | the built-in catalog, loading and watching one | engine, grpc, stores |
+//! | [`config`], [`telemetry`], [`server`], [`cli`], [`clock`] | the shell | - |
 //!
 //! `tests/tidy.rs` keeps the table.
 //!
@@ -35,6 +36,7 @@
 //! | `memory` | exact | everything |
 
 pub mod catalog;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod directory;
@@ -42,4 +44,5 @@ pub mod domain;
 pub mod engine;
 pub mod grpc;
 pub mod ledger;
+pub mod server;
 pub mod telemetry;

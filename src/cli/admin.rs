@@ -1,0 +1,183 @@
+//! `imquota admin`: apps, and what is sold to them.
+//!
+//! A change whose `--request-id` is absent gets a random one, which is named when the change fails:
+//! repeated with it, the change happens once, however the first try ended.
+
+use std::fmt::Write as _;
+
+use clap::{Args, Subcommand};
+
+use super::Exit;
+use super::connect::AdminAddress;
+use super::error::Error;
+use super::session::{Calling, Session};
+use crate::grpc::pb;
+use crate::grpc::pb::admin_service_client::AdminServiceClient;
+
+const EXAMPLE: &str = "\
+Example:
+  imquota admin purchase-edition demo professional --months 1";
+
+/// Arguments of `imquota admin`.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLE)]
+pub struct Admin {
+    #[command(flatten)]
+    to: AdminAddress,
+    #[command(flatten)]
+    calling: Calling,
+    #[command(subcommand)]
+    command: AdminCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum AdminCommand {
+    /// Show an app: what it bought, its limits, and when they change.
+    #[command(after_help = "Example:\n  imquota admin get-app demo")]
+    GetApp {
+        /// The app
+        app: String,
+    },
+    #[command(flatten)]
+    Change(Change),
+}
+
+#[derive(Debug, Subcommand)]
+enum Change {
+    /// Register an app, on the catalog's default edition.
+    #[command(after_help = "Example:\n  imquota admin create-app demo")]
+    CreateApp {
+        #[command(flatten)]
+        of: Changed,
+    },
+    /// Sell an edition.
+    #[command(after_help = EXAMPLE)]
+    PurchaseEdition {
+        #[command(flatten)]
+        of: Changed,
+        /// An edition of the catalog
+        edition: String,
+        #[command(flatten)]
+        term: Term,
+    },
+    /// Prolong the edition that runs.
+    #[command(after_help = "Example:\n  imquota admin renew-edition demo --months 12")]
+    RenewEdition {
+        #[command(flatten)]
+        of: Changed,
+        #[command(flatten)]
+        term: Term,
+    },
+    /// Sell an add-on.
+    #[command(after_help = "\
+Example:
+  imquota admin grant-add-on demo groups-per-user-400 --months 1")]
+    GrantAddOn {
+        #[command(flatten)]
+        of: Changed,
+        /// An add-on of the catalog
+        add_on: String,
+        #[command(flatten)]
+        term: Term,
+    },
+}
+
+#[derive(Debug, Args)]
+struct Changed {
+    /// The app
+    app: String,
+    /// Makes a repetition harmless; 1-64 printable characters [default: a random one]
+    #[arg(long, value_name = "ID")]
+    request_id: Option<String>,
+}
+
+#[derive(Debug, Args)]
+struct Term {
+    /// Whole months, 1-24
+    #[arg(long, value_name = "N")]
+    months: u32,
+}
+
+impl Change {
+    fn of(&mut self) -> &mut Changed {
+        match self {
+            Self::CreateApp { of }
+            | Self::PurchaseEdition { of, .. }
+            | Self::RenewEdition { of, .. }
+            | Self::GrantAddOn { of, .. } => of,
+        }
+    }
+}
+
+/// Makes the call and prints the app as it is after it.
+pub async fn run(args: Admin) -> Result<Exit, Error> {
+    let Admin { to, calling, command } = args;
+    let mut change = match command {
+        AdminCommand::GetApp { app } => {
+            let session = Session::open(&to.address, calling).await?;
+            let mut client = AdminServiceClient::new(session.channel());
+            let request = session.request(pb::GetAppRequest { app_id: app });
+            return session.finish(client.get_app(request).await);
+        }
+        AdminCommand::Change(change) => change,
+    };
+    let made_up = match &mut change.of().request_id {
+        Some(_) => None,
+        absent @ None => Some(absent.insert(random_id()?).clone()),
+    };
+    let end = apply(&to, calling, change).await;
+    end.map_err(|error| match made_up {
+        Some(request_id) if error.is_worth_repeating() => {
+            Error::Change { error: Box::new(error), request_id }
+        }
+        _ => error,
+    })
+}
+
+async fn apply(to: &AdminAddress, calling: Calling, mut change: Change) -> Result<Exit, Error> {
+    let session = Session::open(&to.address, calling).await?;
+    let mut client = AdminServiceClient::new(session.channel());
+    let of = change.of();
+    let app_id = std::mem::take(&mut of.app);
+    let request_id = of.request_id.take().unwrap_or_default();
+    match change {
+        Change::CreateApp { .. } => {
+            let request = pb::CreateAppRequest { app_id, request_id };
+            session.finish(client.create_app(session.request(request)).await)
+        }
+        Change::PurchaseEdition { edition: edition_id, term: Term { months }, .. } => {
+            let request = pb::PurchaseEditionRequest { app_id, request_id, edition_id, months };
+            session.finish(client.purchase_edition(session.request(request)).await)
+        }
+        Change::RenewEdition { term: Term { months }, .. } => {
+            let request = pb::RenewEditionRequest { app_id, request_id, months };
+            session.finish(client.renew_edition(session.request(request)).await)
+        }
+        Change::GrantAddOn { add_on: add_on_id, term: Term { months }, .. } => {
+            let request = pb::GrantAddOnRequest { app_id, request_id, add_on_id, months };
+            session.finish(client.grant_add_on(session.request(request)).await)
+        }
+    }
+}
+
+/// 128 random bits in hexadecimal.
+fn random_id() -> Result<String, Error> {
+    let mut bytes = [0_u8; 16];
+    getrandom::fill(&mut bytes).map_err(Error::Random)?;
+    Ok(bytes.iter().fold(String::with_capacity(32), |mut id, byte| {
+        let _ = write!(id, "{byte:02x}");
+        id
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn random_request_ids_are_hexadecimal_and_differ() {
+        let (one, other) = (random_id().unwrap(), random_id().unwrap());
+        assert!(one.len() == 32 && one.bytes().all(|byte| byte.is_ascii_hexdigit()), "{one}");
+        assert_ne!(one, other);
+    }
+}

@@ -1,0 +1,64 @@
+//! `imquota catalog`: shows and checks catalogs, without a sidecar.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+
+use super::error::Error;
+use super::{Exit, output};
+use crate::catalog::{BUILTIN, load};
+use crate::domain::catalog::Catalog as Loaded;
+
+/// Arguments of `imquota catalog`.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  imquota catalog show")]
+pub struct Catalog {
+    #[command(subcommand)]
+    command: CatalogCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum CatalogCommand {
+    /// Print the built-in catalog, or a file when it is valid.
+    #[command(after_help = "Example:\n  imquota catalog show")]
+    Show {
+        /// A catalog in TOML [default: the built-in one]
+        file: Option<PathBuf>,
+    },
+    /// Say what is wrong with a catalog, by line and column.
+    #[command(after_help = "Example:\n  imquota catalog check catalog.toml")]
+    Check {
+        /// A catalog in TOML
+        file: PathBuf,
+    },
+}
+
+/// Shows or checks.
+pub fn run(args: Catalog) -> Result<Exit, Error> {
+    let text = match args.command {
+        CatalogCommand::Show { file: None } => BUILTIN.to_owned(),
+        CatalogCommand::Show { file: Some(path) } => {
+            valid(&path)?;
+            fs::read_to_string(&path).map_err(|error| Error::Read { path, error })?
+        }
+        CatalogCommand::Check { file } => summary(&file, &valid(&file)?),
+    };
+    output::emit(&text)?;
+    Ok(Exit::Done)
+}
+
+fn valid(path: &Path) -> Result<Loaded, Error> {
+    load(path).map_err(|error| Error::Catalog(error.to_string()))
+}
+
+fn summary(path: &Path, catalog: &Loaded) -> String {
+    format!(
+        "{}: valid; version {}, {}, {}, {}\n",
+        path.display(),
+        catalog.version,
+        output::count(catalog.editions.len(), "edition"),
+        output::count(catalog.add_ons.len(), "add-on"),
+        output::count(catalog.group_types.len(), "group type"),
+    )
+}

@@ -1,0 +1,199 @@
+//! Why a command came to nothing, in sentences for the person who typed it.
+//!
+//! A denial is not an error; it is printed as an answer.
+
+use std::fmt::Write as _;
+use std::io;
+use std::path::PathBuf;
+
+use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
+
+use super::connect::Address;
+
+/// Why a command came to nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Nobody answers there.
+    #[error(
+        "cannot connect to {address}: {why}\n\
+         Is a sidecar listening there? `imquota serve` starts one; --address names another."
+    )]
+    Connect {
+        /// Where.
+        address: Address,
+        /// What the system said.
+        why: String,
+    },
+    /// The sidecar, or the way to it, answered with an error.
+    #[error("{}", sentence(.0))]
+    Status(Box<Status>),
+    /// A change failed whose request id was made up here.
+    #[error("{error}\nTo repeat it safely, add: --request-id {request_id}")]
+    Change {
+        /// What failed.
+        error: Box<Error>,
+        /// The id that makes a repetition harmless.
+        request_id: String,
+    },
+    /// A catalog is not valid: a line per mistake, each led by its place, as compilers do.
+    #[error("the catalog is not valid\n{0}")]
+    Catalog(String),
+    /// A file cannot be read.
+    #[error("cannot read {}: {error}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// The answer could not be written to stdout.
+    #[error("cannot write the answer: {0}")]
+    Write(io::Error),
+    /// The system gives no randomness for a request id.
+    #[error("cannot make a request id up ({0}); give one with --request-id")]
+    Random(getrandom::Error),
+}
+
+impl Error {
+    /// Whether the same call may yet succeed, or may have succeeded unseen.
+    pub fn is_worth_repeating(&self) -> bool {
+        match self {
+            Self::Connect { .. } | Self::Write(_) => true,
+            Self::Status(status) => matches!(
+                status.code(),
+                Code::Unavailable
+                    | Code::DeadlineExceeded
+                    | Code::Cancelled
+                    | Code::Aborted
+                    | Code::ResourceExhausted
+                    | Code::Unknown
+                    | Code::Internal
+            ),
+            _ => false,
+        }
+    }
+}
+
+impl From<Status> for Error {
+    fn from(status: Status) -> Self {
+        Self::Status(Box::new(status))
+    }
+}
+
+/// An error with the causes below it, each said once.
+pub fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut said = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let why = error.to_string();
+        if !said.ends_with(&why) {
+            said = format!("{said}: {why}");
+        }
+        cause = error.source();
+    }
+    said
+}
+
+/// The last cause: what the system said.
+pub fn root_cause(error: &dyn std::error::Error) -> String {
+    let mut last = error;
+    while let Some(cause) = last.source() {
+        last = cause;
+    }
+    last.to_string()
+}
+
+fn sentence(status: &Status) -> String {
+    let mut said = code_name(status.code());
+    if !status.message().is_empty() {
+        let _ = write!(said, ": {}", status.message());
+    }
+    let details = status.get_error_details();
+    let code = details.error_info().and_then(|info| info.metadata.get("im_error_code"));
+    if let Some(code) = code {
+        let _ = write!(said, " (IM code {code})");
+    }
+    let bad: Vec<_> =
+        details.bad_request().iter().flat_map(|request| &request.field_violations).collect();
+    // A single one is what the message says already.
+    if bad.len() > 1 {
+        for bad in bad {
+            let _ = write!(said, "\n  {}: {}", bad.field, bad.description);
+        }
+    }
+    match status.code() {
+        // What tonic makes of a deadline that passes here is CANCELLED.
+        Code::DeadlineExceeded | Code::Cancelled => {
+            said += "\nThe time limit (--timeout-ms) passed; it may have been done all the same.";
+        }
+        Code::Unimplemented => {
+            said += "\nThe service is not on this address; AdminService has a listener of its own.";
+        }
+        _ => {}
+    }
+    said
+}
+
+/// The code as the gRPC documents spell it, such as `INVALID_ARGUMENT`.
+fn code_name(code: Code) -> String {
+    let camel = format!("{code:?}");
+    let mut name = String::with_capacity(camel.len() + 2);
+    for (at, letter) in camel.char_indices() {
+        if at > 0 && letter.is_ascii_uppercase() {
+            name.push('_');
+        }
+        name.push(letter.to_ascii_uppercase());
+    }
+    name
+}
+
+#[cfg(test)]
+mod tests {
+    use tonic_types::ErrorDetails;
+
+    use super::*;
+
+    #[test]
+    fn a_status_is_a_sentence_with_each_bad_field() {
+        let mut details = ErrorDetails::new();
+        details.add_bad_request_violation("user_ids[3]", "is empty; 1-32 bytes");
+        details.add_bad_request_violation("app_id", "has a space");
+        let code = Code::InvalidArgument;
+        let status = Status::with_error_details(code, "2 fields are wrong", details);
+        assert_eq!(
+            Error::from(status).to_string(),
+            "INVALID_ARGUMENT: 2 fields are wrong\n  \
+             user_ids[3]: is empty; 1-32 bytes\n  \
+             app_id: has a space"
+        );
+    }
+
+    #[test]
+    fn a_failed_change_names_the_request_id_that_was_made_up() {
+        let error = Box::new(Error::from(Status::unavailable("the store is gone")));
+        let error = Error::Change { error, request_id: "0a1b".into() };
+        assert_eq!(
+            error.to_string(),
+            "UNAVAILABLE: the store is gone\n\
+             To repeat it safely, add: --request-id 0a1b"
+        );
+    }
+
+    #[test]
+    fn a_failed_connection_says_where_and_what_to_start() {
+        let address = "127.0.0.1:50051".parse().unwrap();
+        let error = Error::Connect { address, why: "Connection refused (os error 111)".into() };
+        assert_eq!(
+            error.to_string(),
+            "cannot connect to 127.0.0.1:50051: Connection refused (os error 111)\n\
+             Is a sidecar listening there? `imquota serve` starts one; --address names another."
+        );
+    }
+
+    #[test]
+    fn codes_are_spelled_as_in_the_grpc_documents() {
+        let names = [Code::Ok, Code::NotFound, Code::DeadlineExceeded].map(code_name);
+        assert_eq!(names, ["OK", "NOT_FOUND", "DEADLINE_EXCEEDED"]);
+    }
+}

@@ -1,0 +1,152 @@
+//! The command line: what can be asked, and which module answers.
+//!
+//! # Layout
+//!
+//! - `connect`: the flags that reach a sidecar, and the connection.
+//! - `session`: one call over it, from the request to what is printed.
+//! - `quota`, `usage`, `admin`, `health`, `catalog`: a command each.
+//! - `output`: answers as tables or JSON; the only place that writes to the terminal.
+//! - `error`: why a command came to nothing, in sentences.
+//!
+//! A command only makes a request and names the RPC. What all share (connection, deadline, output
+//! format, exit code) is in `session` and `output`. No rule of the domain is decided here.
+
+mod admin;
+mod catalog;
+mod connect;
+mod error;
+mod health;
+mod output;
+mod quota;
+mod session;
+mod usage;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::Flags;
+
+const ROOT_HELP: &str = "\
+Exit codes:
+  0  done: everything was applied, already held or not held
+  1  no decision was made: bad input, no connection, an error, or not serving
+  2  the command line is wrong
+  3  something was denied
+
+Example:
+  imquota serve
+  imquota quota join-group --app demo --group g1 alice bob";
+
+/// Exact quotas for instant-messaging backends.
+#[derive(Debug, Parser)]
+#[command(version, after_help = ROOT_HELP)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do: be the sidecar, or talk to one.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the sidecar.
+    #[command(after_help = "Example:\n  imquota serve")]
+    Serve(Flags),
+    /// Everything else.
+    #[command(flatten)]
+    Client(ClientCommand),
+}
+
+/// A command that ends by itself.
+#[derive(Debug, Subcommand)]
+pub enum ClientCommand {
+    /// Ask whether a sidecar is serving; the exit code is 0 only when it is.
+    Health(health::Health),
+    /// Register apps, and sell them editions and add-ons.
+    Admin(admin::Admin),
+    /// Take quota and give it back, as an IM server would; a repeated call counts once.
+    Quota(quota::Quota),
+    /// Show what an app, a user or a group holds, and what it may hold.
+    Usage(usage::Usage),
+    /// Show and check catalogs of editions, add-ons and group types.
+    Catalog(catalog::Catalog),
+}
+
+/// How a command ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// It did what it was asked for.
+    Done,
+    /// It came to nothing; why was printed.
+    Failed,
+    /// It was answered, and something was denied.
+    Denied,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        match exit {
+            Exit::Done => Self::SUCCESS,
+            Exit::Failed => Self::from(1),
+            // 2 is clap's, for a wrong command line.
+            Exit::Denied => Self::from(3),
+        }
+    }
+}
+
+/// Carries a command out and prints its answer, or why there is none.
+pub async fn run(command: ClientCommand) -> Exit {
+    let end = match command {
+        ClientCommand::Health(args) => health::run(args).await,
+        ClientCommand::Admin(args) => admin::run(args).await,
+        ClientCommand::Quota(args) => quota::run(args).await,
+        ClientCommand::Usage(args) => usage::run(args).await,
+        ClientCommand::Catalog(args) => catalog::run(args),
+    };
+    end.unwrap_or_else(|error| fail(&error))
+}
+
+/// Prints an error and its causes to stderr.
+pub fn fail(error: &dyn std::error::Error) -> Exit {
+    output::complain(&format!("error: {}", error::with_causes(error)));
+    Exit::Failed
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    fn each(command: &clap::Command, check: &mut impl FnMut(&clap::Command)) {
+        check(command);
+        command.get_subcommands().for_each(|sub| each(sub, check));
+    }
+
+    #[test]
+    fn the_commands_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_help_of_every_command_ends_with_an_example() {
+        each(&Cli::command(), &mut |command| {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let example = help.split("Example:\n").nth(1).unwrap_or_default();
+            assert!(example.contains(command.get_name()), "{}: {help:?}", command.get_name());
+        });
+    }
+
+    #[test]
+    fn every_example_is_a_command_that_parses() {
+        each(&Cli::command(), &mut |command| {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let examples = help.split("Example:\n").nth(1).unwrap_or_default();
+            for example in examples.lines() {
+                let parsed = Cli::try_parse_from(example.split_whitespace());
+                assert!(parsed.is_ok(), "{example}: {:?}", parsed.err());
+            }
+        });
+    }
+}

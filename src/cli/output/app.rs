@@ -1,0 +1,180 @@
+//! An app: its state, what it bought and what it is entitled to.
+
+use super::Report;
+use super::table::{Cell, Colour, Style, Table};
+use super::value;
+use crate::grpc::pb::{self, App, Entitlement, Purchase, ServiceState};
+
+/// The app as it is, after what was bought where something was.
+macro_rules! reports {
+    ($($answer:ident $(with $purchase:ident)?;)*) => {$(
+        impl Report for pb::$answer {
+            const NAME: &'static str = stringify!($answer);
+
+            fn text(&self, style: Style) -> String {
+                let purchase: Option<&Purchase> = None$(.or(self.$purchase.as_ref()))?;
+                let receipt = purchase.map(receipt).unwrap_or_default();
+                receipt + &self.app.as_ref().map(|app| shown(app, style)).unwrap_or_default()
+            }
+        }
+    )*};
+}
+
+reports! {
+    CreateAppResponse;
+    GetAppResponse;
+    PurchaseEditionResponse with purchase;
+    RenewEditionResponse with purchase;
+    GrantAddOnResponse with purchase;
+}
+
+/// Such as `bought edition professional for 1 month, 999.00 CNY: FROM to UNTIL`.
+fn receipt(purchase: &Purchase) -> String {
+    let item = Cell::new(value::bought(purchase.item.as_ref()));
+    format!(
+        "{} {} for {}, {}: {} to {}\n\n",
+        if purchase.renewal { "renewed" } else { "bought" },
+        item.text(),
+        value::count(purchase.months, "month"),
+        value::money(purchase.price_fen),
+        value::instant(purchase.valid_from.as_ref()),
+        value::instant(purchase.valid_until.as_ref()),
+    )
+}
+
+fn shown(app: &App, style: Style) -> String {
+    let mut parts = vec![head(app).render(style)];
+    if !app.purchases.is_empty() {
+        parts.push(purchases(&app.purchases).render(style));
+    }
+    if let Some(entitlement) = app.entitlement.as_ref().filter(|it| !it.limits.is_empty()) {
+        parts.push(limits(entitlement).render(style));
+    }
+    parts.join("\n")
+}
+
+fn head(app: &App) -> Table {
+    let mut table = Table::new(["APP", &app.app_id]);
+    let mut line =
+        |name: &str, cell: Cell| table.row([Cell::new(name).coloured(Colour::Dim), cell]);
+    line("created", Cell::new(value::instant(app.created_at.as_ref())));
+    if let Some(entitlement) = &app.entitlement {
+        let (state, colour) = match entitlement.state() {
+            ServiceState::Unspecified => ("unknown", Colour::Red),
+            ServiceState::Active => ("active", Colour::Green),
+            ServiceState::Grace => ("in grace", Colour::Yellow),
+            ServiceState::Stopped => ("stopped", Colour::Red),
+        };
+        line("edition", Cell::new(&entitlement.edition_id));
+        line("service", Cell::new(state).coloured(colour));
+        if !entitlement.add_on_ids.is_empty() {
+            line("add-ons", Cell::new(entitlement.add_on_ids.join(", ")));
+        }
+        line("changes", Cell::new(value::instant(entitlement.changes_at.as_ref())));
+    }
+    table
+}
+
+fn purchases(purchases: &[Purchase]) -> Table {
+    let mut table = Table::new(["BOUGHT", "AT", "MONTHS", "PRICE", "FROM", "UNTIL", "REQUEST"]);
+    for purchase in purchases {
+        let renewal = if purchase.renewal { " (renewal)" } else { "" };
+        table.row([
+            Cell::new(value::bought(purchase.item.as_ref()) + renewal),
+            Cell::new(value::instant(purchase.purchased_at.as_ref())),
+            Cell::number(purchase.months.to_string()),
+            Cell::number(value::money(purchase.price_fen)),
+            Cell::new(value::instant(purchase.valid_from.as_ref())),
+            Cell::new(value::instant(purchase.valid_until.as_ref())),
+            Cell::new(&purchase.request_id),
+        ]);
+    }
+    table
+}
+
+fn limits(entitlement: &Entitlement) -> Table {
+    let mut table = Table::new(["WHAT", "LIMIT", "SOURCE"]);
+    for limit in &entitlement.limits {
+        table.row([
+            Cell::new(&limit.limit_id),
+            Cell::number(value::limit(limit.limit)),
+            Cell::new(value::source(limit.source(), &limit.source_id)),
+        ]);
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use prost_types::Timestamp;
+
+    use super::super::table::PLAIN;
+    use super::*;
+    use crate::grpc::pb::{EntitledLimit, LimitSource, purchase::Item};
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp { seconds, nanos: 0 }
+    }
+
+    fn bought() -> Purchase {
+        Purchase {
+            request_id: "r1".into(),
+            item: Some(Item::EditionId("professional".into())),
+            renewal: false,
+            months: 1,
+            price_fen: 99_900,
+            purchased_at: Some(at(1_549_936_800)),
+            valid_from: Some(at(1_549_936_800)),
+            valid_until: Some(at(1_552_320_000)),
+        }
+    }
+
+    fn app() -> App {
+        let limit = |limit_id: &str, limit| EntitledLimit {
+            limit_id: limit_id.into(),
+            limit,
+            source: LimitSource::Edition.into(),
+            source_id: "professional".into(),
+        };
+        let limits = vec![limit("accounts_per_app", None), limit("groups_per_user", Some(200))];
+        let entitlement = Entitlement {
+            edition_id: "professional".into(),
+            state: ServiceState::Active.into(),
+            add_on_ids: vec![],
+            limits,
+            changes_at: Some(at(1_552_924_800)),
+        };
+        App {
+            app_id: "demo".into(),
+            created_at: Some(at(1_549_936_799)),
+            purchases: vec![bought()],
+            entitlement: Some(entitlement),
+        }
+    }
+
+    #[test]
+    fn a_purchase_is_shown_with_the_app_that_it_leaves() {
+        let answer = pb::PurchaseEditionResponse { purchase: Some(bought()), app: Some(app()) };
+        assert_eq!(
+            answer.text(PLAIN),
+            "\
+bought edition professional for 1 month, 999.00 CNY: 2019-02-12T02:00:00Z to 2019-03-11T16:00:00Z
+
+APP      demo
+created  2019-02-12T01:59:59Z
+edition  professional
+service  active
+changes  2019-03-18T16:00:00Z
+
+BOUGHT                AT                    MONTHS       PRICE  FROM                  \
+UNTIL                 REQUEST
+edition professional  2019-02-12T02:00:00Z       1  999.00 CNY  2019-02-12T02:00:00Z  \
+2019-03-11T16:00:00Z  r1
+
+WHAT                  LIMIT  SOURCE
+accounts_per_app  unlimited  edition professional
+groups_per_user         200  edition professional
+"
+        );
+    }
+}

@@ -1,0 +1,94 @@
+//! Any answer as JSON: the protobuf mapping with the names of the `.proto` files, 64-bit integers
+//! as numbers, every field that has a value or a default. Made from the descriptors, so that a new
+//! field needs nothing here.
+
+use std::sync::LazyLock;
+
+use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
+
+use super::Report;
+
+static DESCRIPTORS: LazyLock<DescriptorPool> = LazyLock::new(|| {
+    let bytes = crate::grpc::pb::DESCRIPTORS;
+    DescriptorPool::decode(bytes).expect("the build wrote valid descriptors")
+});
+
+/// The answer, indented, ending with a line break.
+pub fn render<R: Report>(report: &R) -> String {
+    let name = format!("imquota.v1.{}", R::NAME);
+    let descriptor = DESCRIPTORS.get_message_by_name(&name).expect("an answer is in the protos");
+    let mut message = DynamicMessage::new(descriptor);
+    message.transcode_from(report).expect("a message is valid for its own descriptor");
+    let options = SerializeOptions::new()
+        .use_proto_field_name(true)
+        .stringify_64_bit_integers(false)
+        .skip_default_fields(false);
+    let mut text = Vec::new();
+    let mut json = serde_json::Serializer::pretty(&mut text);
+    message.serialize_with_options(&mut json, &options).expect("writing to memory cannot fail");
+    text.push(b'\n');
+    String::from_utf8_lossy(&text).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use prost_types::Timestamp;
+
+    use super::*;
+    use crate::grpc::pb::{self, LimitSource, Outcome};
+
+    #[test]
+    fn names_are_those_of_the_protos_and_numbers_are_numbers() {
+        let usage = pb::Usage {
+            limit_id: "groups_per_user".into(),
+            used: 9_007_199_254_740_991,
+            limit: Some(0),
+            source: LimitSource::AddOn.into(),
+            source_id: "groups-per-user-400".into(),
+            changes_at: Some(Timestamp { seconds: 1_552_320_000, nanos: 0 }),
+            future_limit: Some(pb::FutureLimit { limit: None, service_stopped: false }),
+        };
+        let usages = vec![usage];
+        let answer = pb::GetUsageResponse { usages, service_stopped: false, decision: None };
+        assert_eq!(
+            render(&answer),
+            r#"{
+  "usages": [
+    {
+      "limit_id": "groups_per_user",
+      "used": 9007199254740991,
+      "limit": 0,
+      "source": "LIMIT_SOURCE_ADD_ON",
+      "source_id": "groups-per-user-400",
+      "changes_at": "2019-03-11T16:00:00Z",
+      "future_limit": {
+        "service_stopped": false
+      }
+    }
+  ],
+  "service_stopped": false
+}
+"#
+        );
+    }
+
+    #[test]
+    fn a_result_shows_its_outcome_by_name() {
+        let result =
+            pb::Result { id: "g1".into(), outcome: Outcome::NotHeld.into(), denials: vec![] };
+        let answer =
+            pb::DissolveGroupResponse { result: Some(result), members_released: 0, decision: None };
+        assert_eq!(
+            render(&answer),
+            r#"{
+  "result": {
+    "id": "g1",
+    "outcome": "OUTCOME_NOT_HELD",
+    "denials": []
+  },
+  "members_released": 0
+}
+"#
+        );
+    }
+}

@@ -1,0 +1,90 @@
+//! Answers for people and for programs, and the only place that writes to the terminal.
+//!
+//! # Layout
+//!
+//! - `table`: columns.
+//! - `value`: money, instants, limits and sources as words.
+//! - `results`, `usage`, `app`: the answers, each as a table with its notes.
+//! - `json`: any answer as JSON.
+//!
+//! Everything is rendered to a string first and written at once. A reader that goes away early
+//! (`| head`) ends the writing and is no error.
+
+mod app;
+mod json;
+mod results;
+mod table;
+mod usage;
+mod value;
+
+use std::io::{self, ErrorKind, IsTerminal as _, Write as _};
+
+use clap::ValueEnum;
+use prost::Message;
+
+use super::error::Error;
+use crate::grpc::pb::DecisionInfo;
+use table::{Cell, Colour, Style, paint};
+pub use value::count;
+
+/// How an answer is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people
+    Table,
+    /// For programs: the protobuf answer, with the field names of the .proto files
+    Json,
+}
+
+/// An answer that can be shown.
+pub trait Report: Message {
+    /// The message's name within the protobuf package.
+    const NAME: &'static str;
+
+    /// The answer for people, ending with a line break.
+    fn text(&self, style: Style) -> String;
+
+    /// Whether anything was denied.
+    fn denied(&self) -> bool {
+        false
+    }
+}
+
+/// Prints an answer to stdout.
+pub fn show<R: Report>(report: &R, format: Format) -> Result<(), Error> {
+    match format {
+        Format::Table => emit(&report.text(stdout_style())),
+        Format::Json => emit(&json::render(report)),
+    }
+}
+
+/// Writes text to stdout.
+pub fn emit(text: &str) -> Result<(), Error> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Error::Write(error)),
+        _ => Ok(()),
+    }
+}
+
+/// Writes a line to stderr. There is nowhere to say that it failed.
+pub fn complain(line: &str) {
+    let _ = writeln!(io::stderr().lock(), "{}", table::printable(line));
+}
+
+/// The line that a decision ends with which is not exact.
+fn degraded(decision: Option<&DecisionInfo>, style: Style) -> String {
+    match decision.map(|decision| Cell::new(&decision.degradation)) {
+        Some(why) if !why.text().is_empty() => {
+            paint(style, Some(Colour::Yellow), &format!("not exact: {}", why.text())) + "\n"
+        }
+        _ => String::new(),
+    }
+}
+
+fn stdout_style() -> Style {
+    let terminal = io::stdout().is_terminal();
+    // As https://no-color.org has it: set and not empty.
+    let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    Style { bars: terminal, colours: terminal && !no_color }
+}

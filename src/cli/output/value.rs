@@ -1,0 +1,112 @@
+//! Money, instants, limits and sources as words.
+
+use chrono::{DateTime, SecondsFormat};
+use prost_types::Timestamp;
+
+use crate::grpc::pb::{LimitSource, Upgrade, purchase, upgrade};
+
+/// Money: `50000` fen are `500.00 CNY`.
+pub fn money(fen: i64) -> String {
+    let sign = if fen < 0 { "-" } else { "" };
+    let fen = fen.unsigned_abs();
+    format!("{sign}{}.{:02} CNY", fen / 100, fen % 100)
+}
+
+/// An instant in RFC 3339 and UTC, to the second; `-` where there is none.
+pub fn instant(at: Option<&Timestamp>) -> String {
+    at.and_then(|at| DateTime::from_timestamp(at.seconds, u32::try_from(at.nanos).ok()?))
+        .map_or_else(|| "-".into(), |at| at.to_rfc3339_opts(SecondsFormat::Secs, true))
+}
+
+/// A limit; absent is unlimited.
+pub fn limit(limit: Option<u64>) -> String {
+    limit.map_or_else(|| "unlimited".into(), |limit| limit.to_string())
+}
+
+/// Where a limit comes from, such as `add-on groups-per-user-400`.
+pub fn source(source: LimitSource, id: &str) -> String {
+    let kind = match source {
+        LimitSource::Unspecified => "?",
+        LimitSource::Edition => "edition",
+        LimitSource::AddOn => "add-on",
+        LimitSource::GroupType => "group type",
+        LimitSource::Group => "group",
+        LimitSource::App => "app",
+    };
+    named(kind, id)
+}
+
+/// What was bought, such as `edition professional`.
+pub fn bought(item: Option<&purchase::Item>) -> String {
+    match item {
+        Some(purchase::Item::EditionId(id)) => named("edition", id),
+        Some(purchase::Item::AddOnId(id)) => named("add-on", id),
+        None => "?".into(),
+    }
+}
+
+/// What to buy, such as `add-on groups-per-user-400: limit 400, 500.00 CNY a month`.
+pub fn offer(upgrade: &Upgrade) -> String {
+    let raised = limit(upgrade.new_limit);
+    let price = money(upgrade.price_fen_per_month);
+    format!("{}: limit {raised}, {price} a month", offered(upgrade))
+}
+
+/// The same for a service that stopped, where no limit is raised.
+pub fn renewal(upgrade: &Upgrade) -> String {
+    format!("{}, {} a month", offered(upgrade), money(upgrade.price_fen_per_month))
+}
+
+/// `1 member`, `2 members`.
+pub fn count(number: impl TryInto<u64>, what: &str) -> String {
+    let number = number.try_into().unwrap_or(u64::MAX);
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {what}{plural}")
+}
+
+fn offered(upgrade: &Upgrade) -> String {
+    match &upgrade.item {
+        Some(upgrade::Item::EditionId(id)) => named("edition", id),
+        Some(upgrade::Item::AddOnId(id)) => named("add-on", id),
+        None => "?".into(),
+    }
+}
+
+fn named(kind: &str, id: &str) -> String {
+    if id.is_empty() { kind.into() } else { format!("{kind} {id}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fen_are_shown_as_yuan() {
+        let shown = [0, 5, 99_900, 50_000, 123_456_789, -150].map(money);
+        let wanted = ["0.00", "0.05", "999.00", "500.00", "1234567.89", "-1.50"];
+        assert_eq!(shown, wanted.map(|yuan| format!("{yuan} CNY")));
+        assert_eq!(money(i64::MIN), "-92233720368547758.08 CNY");
+    }
+
+    #[test]
+    fn instants_are_shown_in_utc_to_the_second() {
+        let at = |seconds, nanos| instant(Some(&Timestamp { seconds, nanos }));
+        assert_eq!(at(1_552_320_000, 0), "2019-03-11T16:00:00Z");
+        assert_eq!(at(0, 999_000_000), "1970-01-01T00:00:00Z");
+        assert_eq!([at(i64::MAX, 0), at(0, -1), instant(None)], ["-", "-", "-"]);
+    }
+
+    #[test]
+    fn sources_are_named() {
+        assert_eq!(source(LimitSource::AddOn, "members-2000"), "add-on members-2000");
+        assert_eq!(source(LimitSource::App, ""), "app");
+    }
+
+    #[test]
+    fn counts_have_a_plural() {
+        assert_eq!(
+            [count(0, "app"), count(1, "app"), count(2, "app")],
+            ["0 apps", "1 app", "2 apps"]
+        );
+    }
+}

@@ -1,0 +1,271 @@
+//! `imquota quota`: the calls that an IM server makes, by hand, for operators and for trying out.
+
+use clap::{Args, Subcommand, ValueEnum};
+
+use super::Exit;
+use super::connect::DataAddress;
+use super::error::Error;
+use super::session::{Calling, Session};
+use crate::grpc::pb;
+use crate::grpc::pb::quota_service_client::QuotaServiceClient;
+
+const EXAMPLE: &str = "\
+Example:
+  imquota quota create-group --app demo --group g1 --type Private --owner alice bob";
+
+/// Arguments of `imquota quota`.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLE)]
+pub struct Quota {
+    #[command(flatten)]
+    to: DataAddress,
+    #[command(flatten)]
+    calling: Calling,
+    #[command(subcommand)]
+    command: QuotaCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum QuotaCommand {
+    /// Take an account of the app for each user.
+    #[command(after_help = "Example:\n  imquota quota create-accounts --app demo alice bob")]
+    CreateAccounts {
+        #[command(flatten)]
+        users: Users,
+        #[command(flatten)]
+        take: Take,
+    },
+    /// Delete accounts, with their groups and friendships.
+    #[command(after_help = "Example:\n  imquota quota delete-accounts --app demo bob")]
+    DeleteAccounts {
+        #[command(flatten)]
+        users: Users,
+    },
+    /// Take a place in friend lists.
+    #[command(after_help = "Example:\n  imquota quota add-friends --app demo --user alice bob")]
+    AddFriends {
+        #[command(flatten)]
+        friends: Friends,
+        #[command(flatten)]
+        take: Take,
+    },
+    /// Give places in friend lists back.
+    #[command(after_help = "Example:\n  imquota quota remove-friends --app demo --user alice bob")]
+    RemoveFriends {
+        #[command(flatten)]
+        friends: Friends,
+    },
+    /// Create a group, with its owner and first members.
+    #[command(after_help = EXAMPLE)]
+    CreateGroup(NewGroup),
+    /// Change the group's own member limit.
+    #[command(after_help = "\
+Example:
+  imquota quota update-group --app demo --group g1 --max-members 50
+  imquota quota update-group --app demo --group g1 --no-max-members")]
+    UpdateGroup {
+        #[command(flatten)]
+        group: Group,
+        #[command(flatten)]
+        limit: OwnLimit,
+    },
+    /// Take a place in the group for each user.
+    #[command(after_help = "Example:\n  imquota quota join-group --app demo --group g1 carol dave")]
+    JoinGroup {
+        #[command(flatten)]
+        group: Group,
+        #[command(flatten)]
+        members: Members,
+        #[command(flatten)]
+        take: Take,
+    },
+    /// Give places in the group back.
+    #[command(after_help = "Example:\n  imquota quota leave-group --app demo --group g1 carol")]
+    LeaveGroup {
+        #[command(flatten)]
+        group: Group,
+        #[command(flatten)]
+        members: Members,
+    },
+    /// Give back everything that the group and its members hold through it.
+    #[command(after_help = "Example:\n  imquota quota dissolve-group --app demo --group g1")]
+    DissolveGroup {
+        #[command(flatten)]
+        group: Group,
+    },
+}
+
+#[derive(Debug, Args)]
+struct Users {
+    /// The app
+    #[arg(long)]
+    app: String,
+    #[command(flatten)]
+    members: Members,
+}
+
+#[derive(Debug, Args)]
+struct Members {
+    /// The users
+    #[arg(required = true, value_name = "USER")]
+    ids: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+struct Friends {
+    /// The app
+    #[arg(long)]
+    app: String,
+    /// The user whose list it is
+    #[arg(long)]
+    user: String,
+    /// Leave the friends' own lists alone
+    #[arg(long)]
+    one_way: bool,
+    /// The friends
+    #[arg(required = true, value_name = "FRIEND")]
+    ids: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+struct Group {
+    /// The app
+    #[arg(long)]
+    app: String,
+    /// The group
+    #[arg(long)]
+    group: String,
+}
+
+#[derive(Debug, Args)]
+struct NewGroup {
+    #[command(flatten)]
+    group: Group,
+    /// The group type, such as Private, Public, ChatRoom, AVChatRoom or BChatRoom
+    #[arg(long = "type", value_name = "TYPE")]
+    kind: String,
+    /// The owner, who is a member too
+    #[arg(long, value_name = "USER")]
+    owner: Option<String>,
+    /// The group's own member limit
+    #[arg(long, value_name = "N")]
+    max_members: Option<u32>,
+    /// The IM made the group's id up, so it may start with @TGS#
+    #[arg(long)]
+    allocated_by_im: bool,
+    /// Further members
+    #[arg(value_name = "MEMBER")]
+    members: Vec<String>,
+    #[command(flatten)]
+    take: Take,
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+struct OwnLimit {
+    /// How many members the group may have
+    #[arg(long, value_name = "N")]
+    max_members: Option<u32>,
+    /// The group has no limit of its own from now on
+    #[arg(long)]
+    no_max_members: bool,
+}
+
+#[derive(Debug, Clone, Copy, Args)]
+struct Take {
+    /// How to carry it out
+    #[arg(long, value_enum, default_value_t = Mode::Enforce)]
+    mode: Mode,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Mode {
+    /// Decide, and write what is allowed
+    Enforce,
+    /// Decide, and write nothing
+    CheckOnly,
+    /// Write everything, and report what would have been denied
+    Shadow,
+    /// Write everything, although over a limit
+    Force,
+}
+
+impl Take {
+    fn mode(self) -> i32 {
+        let mode = match self.mode {
+            Mode::Enforce => pb::Mode::Enforce,
+            Mode::CheckOnly => pb::Mode::CheckOnly,
+            Mode::Shadow => pb::Mode::Shadow,
+            Mode::Force => pb::Mode::Force,
+        };
+        mode.into()
+    }
+}
+
+/// Makes the call and prints a row per id.
+pub async fn run(args: Quota) -> Result<Exit, Error> {
+    let session = Session::open(&args.to.address, args.calling).await?;
+    let mut client = QuotaServiceClient::new(session.channel());
+    match args.command {
+        QuotaCommand::CreateAccounts { users, take } => {
+            let (app_id, user_ids) = (users.app, users.members.ids);
+            let request = pb::CreateAccountsRequest { app_id, user_ids, mode: take.mode() };
+            session.finish(client.create_accounts(session.request(request)).await)
+        }
+        QuotaCommand::DeleteAccounts { users } => {
+            let (app_id, user_ids) = (users.app, users.members.ids);
+            let request = pb::DeleteAccountsRequest { app_id, user_ids };
+            session.finish(client.delete_accounts(session.request(request)).await)
+        }
+        QuotaCommand::AddFriends { friends, take } => {
+            let Friends { app: app_id, user: user_id, one_way, ids: friend_ids } = friends;
+            let mode = take.mode();
+            let request = pb::AddFriendsRequest { app_id, user_id, friend_ids, one_way, mode };
+            session.finish(client.add_friends(session.request(request)).await)
+        }
+        QuotaCommand::RemoveFriends { friends } => {
+            let Friends { app: app_id, user: user_id, one_way, ids: friend_ids } = friends;
+            let request = pb::RemoveFriendsRequest { app_id, user_id, friend_ids, one_way };
+            session.finish(client.remove_friends(session.request(request)).await)
+        }
+        QuotaCommand::CreateGroup(group) => {
+            let request = pb::CreateGroupRequest::from(group);
+            session.finish(client.create_group(session.request(request)).await)
+        }
+        QuotaCommand::UpdateGroup { group: Group { app: app_id, group: group_id }, limit } => {
+            let max_members = limit.max_members;
+            let request = pb::UpdateGroupRequest { app_id, group_id, max_members };
+            session.finish(client.update_group(session.request(request)).await)
+        }
+        QuotaCommand::JoinGroup { group: Group { app, group }, members, take } => {
+            let (app_id, group_id, user_ids) = (app, group, members.ids);
+            let mode = take.mode();
+            let request = pb::JoinGroupRequest { app_id, group_id, user_ids, mode };
+            session.finish(client.join_group(session.request(request)).await)
+        }
+        QuotaCommand::LeaveGroup { group: Group { app, group }, members } => {
+            let (app_id, group_id, user_ids) = (app, group, members.ids);
+            let request = pb::LeaveGroupRequest { app_id, group_id, user_ids };
+            session.finish(client.leave_group(session.request(request)).await)
+        }
+        QuotaCommand::DissolveGroup { group: Group { app: app_id, group: group_id } } => {
+            let request = pb::DissolveGroupRequest { app_id, group_id };
+            session.finish(client.dissolve_group(session.request(request)).await)
+        }
+    }
+}
+
+impl From<NewGroup> for pb::CreateGroupRequest {
+    fn from(new: NewGroup) -> Self {
+        Self {
+            app_id: new.group.app,
+            group_id: new.group.group,
+            r#type: new.kind,
+            owner_id: new.owner,
+            member_ids: new.members,
+            max_members: new.max_members,
+            group_id_allocated_by_im: new.allocated_by_im,
+            mode: new.take.mode(),
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! `imquota usage`: counts against limits.
+
+use clap::Args;
+
+use super::Exit;
+use super::connect::DataAddress;
+use super::error::Error;
+use super::session::{Calling, Session};
+use crate::grpc::pb;
+use crate::grpc::pb::quota_service_client::QuotaServiceClient;
+use crate::grpc::pb::subject::Kind;
+
+const EXAMPLE: &str = "\
+Example:
+  imquota usage --app demo
+  imquota usage --app demo --user alice";
+
+/// Arguments of `imquota usage`.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLE)]
+pub struct Usage {
+    /// The app; its own usage where neither a user nor a group is given
+    #[arg(long)]
+    app: String,
+    /// The usage of this user
+    #[arg(long, conflicts_with = "group")]
+    user: Option<String>,
+    /// The usage of this group
+    #[arg(long)]
+    group: Option<String>,
+    #[command(flatten)]
+    to: DataAddress,
+    #[command(flatten)]
+    calling: Calling,
+}
+
+/// Makes the call and prints a row per limit.
+pub async fn run(args: Usage) -> Result<Exit, Error> {
+    let session = Session::open(&args.to.address, args.calling).await?;
+    let mut client = QuotaServiceClient::new(session.channel());
+    let kind = match (args.user, args.group) {
+        (Some(user), _) => Kind::UserId(user),
+        (None, Some(group)) => Kind::GroupId(group),
+        (None, None) => Kind::App(pb::AppSubject {}),
+    };
+    let subject = Some(pb::Subject { kind: Some(kind) });
+    let request = pb::GetUsageRequest { app_id: args.app, subject };
+    session.finish(client.get_usage(session.request(request)).await)
+}

@@ -1,0 +1,169 @@
+//! Listeners: TCP and Unix sockets, bound before anything else is opened.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tonic::service::Routes;
+use tonic::transport::{Error, Server};
+use tracing::info;
+
+use super::connections::incoming;
+use super::{ServedRoutes, management};
+use crate::config::{Config, Listen};
+use crate::telemetry::Metrics;
+
+/// Most requests of one connection in work at once; more wait in the client.
+const STREAMS_MAX: u32 = 1024;
+
+/// Time after which a silent connection is asked for a sign of life, and the time it has to give
+/// it: a peer that vanished does not hold its connection for ever.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(60);
+/// See [`KEEPALIVE_INTERVAL`].
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// A listener cannot be opened.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address}: {source}")]
+pub struct BindError {
+    address: String,
+    source: io::Error,
+}
+
+/// One open listener.
+pub enum Listener {
+    /// A TCP port.
+    Tcp(TcpListener),
+    /// A Unix socket, whose file is removed when it is closed.
+    Unix(UnixListener, SocketFile),
+}
+
+/// The file of a Unix socket; removed when dropped.
+pub struct SocketFile(PathBuf);
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        // Where it cannot be removed, the next start finds it dead and removes it.
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// Every listener of the sidecar.
+pub struct Listeners {
+    /// For QuotaService.
+    pub data: Vec<Listener>,
+    /// For AdminService.
+    pub admin: Vec<Listener>,
+    /// For metrics over HTTP.
+    pub management: Option<TcpListener>,
+}
+
+impl Listeners {
+    /// Opens what the configuration names.
+    pub async fn bind(config: &Config) -> Result<Self, BindError> {
+        Ok(Self {
+            data: bind_all(&config.listen, "data").await?,
+            admin: bind_all(&config.admin_listen, "admin").await?,
+            management: match config.management_listen {
+                Some(address) => Some(bind_tcp(address, "management").await?),
+                None => None,
+            },
+        })
+    }
+
+    /// Serves on all of them until `stopped` turns true.
+    pub(super) fn serve(
+        self,
+        routes: &ServedRoutes,
+        metrics: Arc<Metrics>,
+        stopped: &watch::Receiver<bool>,
+    ) -> JoinSet<Result<(), Error>> {
+        let mut servers = JoinSet::new();
+        for listener in self.data {
+            servers.spawn(serve(listener, routes.data.clone(), stopped.clone()));
+        }
+        for listener in self.admin {
+            servers.spawn(serve(listener, routes.admin.clone(), stopped.clone()));
+        }
+        if let Some(listener) = self.management {
+            servers.spawn(management::serve(listener, metrics, stopped.clone()));
+        }
+        servers
+    }
+}
+
+async fn bind_all(addresses: &[Listen], role: &str) -> Result<Vec<Listener>, BindError> {
+    let mut listeners = Vec::with_capacity(addresses.len());
+    for address in addresses {
+        listeners.push(match address {
+            Listen::Tcp(address) => Listener::Tcp(bind_tcp(*address, role).await?),
+            Listen::Unix(path) => bind_unix(path, role).await?,
+        });
+    }
+    Ok(listeners)
+}
+
+async fn bind_tcp(address: SocketAddr, role: &str) -> Result<TcpListener, BindError> {
+    let bound = async {
+        let listener = TcpListener::bind(address).await?;
+        info!(address = %listener.local_addr()?, role, "listening");
+        Ok(listener)
+    };
+    bound.await.map_err(|source| BindError { address: address.to_string(), source })
+}
+
+async fn bind_unix(path: &Path, role: &str) -> Result<Listener, BindError> {
+    let bound = async {
+        remove_dead_socket(path).await?;
+        let listener = UnixListener::bind(path)?;
+        info!(address = %path.display(), role, "listening");
+        Ok(Listener::Unix(listener, SocketFile(path.to_owned())))
+    };
+    bound.await.map_err(|source| BindError { address: format!("unix:{}", path.display()), source })
+}
+
+/// A socket file outlives a process that was killed. It is removed if nobody answers there; any
+/// other file is left alone.
+async fn remove_dead_socket(path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::FileTypeExt;
+    let Ok(there) = std::fs::symlink_metadata(path) else { return Ok(()) };
+    if !there.file_type().is_socket() {
+        return Err(io::Error::new(io::ErrorKind::AlreadyExists, "a file is in the way"));
+    }
+    match tokio::net::UnixStream::connect(path).await {
+        Ok(_) => Err(io::Error::new(io::ErrorKind::AddrInUse, "another process listens there")),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            std::fs::remove_file(path)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+async fn serve(
+    listener: Listener,
+    routes: Routes,
+    mut stopped: watch::Receiver<bool>,
+) -> Result<(), Error> {
+    let stop = async move {
+        // An error means that the sender is gone, which is the end too.
+        let _ = stopped.wait_for(|stop| *stop).await;
+    };
+    let server = Server::builder()
+        .max_concurrent_streams(STREAMS_MAX)
+        .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
+        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+        .add_routes(routes);
+    match listener {
+        Listener::Tcp(listener) => {
+            server.serve_with_incoming_shutdown(incoming(listener), stop).await
+        }
+        Listener::Unix(listener, _file) => {
+            server.serve_with_incoming_shutdown(incoming(listener), stop).await
+        }
+    }
+}

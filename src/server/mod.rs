@@ -1,0 +1,209 @@
+//! The sidecar as a process: opens the store, serves, and ends in order.
+//!
+//! [`serve`] is what the binary runs: it binds, listens to signals and hands over to [`run`],
+//! which is handed all that a test cannot fake. The end: health says NOT_SERVING, what is in work
+//! is finished (no longer than `drain_timeout`), and the store is closed last.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tonic::service::Routes;
+use tonic_health::ServingStatus;
+use tonic_health::server::HealthReporter;
+use tracing::{info, warn};
+
+use crate::catalog::watch::Watch;
+use crate::catalog::{self, LoadError};
+use crate::clock::{Clock, SystemClock};
+use crate::config::{Config, Store};
+use crate::directory::Directory;
+use crate::directory::embedded::EmbeddedDirectory;
+use crate::domain::catalog::Catalog;
+use crate::domain::schedule::MissingItem;
+use crate::engine::Engine;
+use crate::engine::administration::{AdminError, Administration};
+use crate::grpc::{ADMIN_SERVICE, AdminApi, HealthApi, QUOTA_SERVICE, QuotaApi, pb};
+use crate::ledger::Ledger;
+use crate::ledger::embedded::{Embedded, OpenError};
+use crate::telemetry::{self, Metrics};
+
+mod connections;
+mod listen;
+mod management;
+mod reload;
+mod signals;
+
+pub use listen::{BindError, Listener, Listeners};
+
+/// Why the sidecar did not start, or ended.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// A listener cannot be opened.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The store cannot be opened.
+    #[error(transparent)]
+    Store(#[from] OpenError),
+    /// The catalog cannot be used.
+    #[error(transparent)]
+    Catalog(#[from] LoadError),
+    /// The catalog has no default edition.
+    #[error("the catalog cannot be used: {0}")]
+    DefaultEdition(#[from] MissingItem),
+    /// The limits that follow from what was bought cannot be worked out.
+    #[error("the limits of the apps cannot be worked out: {0}")]
+    Limits(#[from] AdminError),
+    /// Signals cannot be listened to.
+    #[error("cannot listen to signals: {0}")]
+    Signals(std::io::Error),
+    /// gRPC reflection cannot be set up.
+    #[error("cannot set up reflection: {0}")]
+    Reflection(#[from] tonic_reflection::server::Error),
+    /// The store failed while serving.
+    #[error("the store failed; it is opened anew when imquota is started again")]
+    StoreFailed,
+    /// A listener stopped serving by itself.
+    #[error("a listener ended by itself")]
+    ListenerEnded,
+    /// A listener failed while serving.
+    #[error("a listener failed: {0}")]
+    Transport(#[from] tonic::transport::Error),
+}
+
+/// Runs the sidecar until SIGTERM or SIGINT.
+pub async fn serve(config: Config) -> Result<(), ServeError> {
+    telemetry::start_logging(config.log_format, &config.log_filter);
+    let signals = signals::listen().map_err(ServeError::Signals)?;
+    let listeners = Listeners::bind(&config).await?;
+    run(config, listeners, Arc::new(SystemClock), signals.reload, signals.shutdown).await
+}
+
+/// Runs the sidecar on these listeners until `shutdown` is ready. Each message of `reload` has the
+/// catalog read again.
+pub async fn run(
+    config: Config,
+    listeners: Listeners,
+    clock: Arc<dyn Clock>,
+    reload: mpsc::Receiver<()>,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), ServeError> {
+    let metrics = Arc::new(Metrics::new());
+    let (catalog, watch) = load_catalog(&config)?;
+    let version = catalog.version.clone();
+    let (ledger, directory) = open_store(&config.store, clock.clone())?;
+    let engine = Engine::new(ledger.clone(), clock, metrics.clone(), catalog, config.unknown_app)?;
+    let engine = Arc::new(engine);
+    let administration = Administration::new(engine.clone(), directory);
+    administration.publish_all().await?;
+    metrics.catalog_in_force(&version);
+
+    let (stop, stopped) = watch::channel(false);
+    let reloading = tokio::spawn(reload::reload_catalog(
+        watch,
+        reload,
+        stopped.clone(),
+        administration.clone(),
+        metrics.clone(),
+    ));
+    let (health, routes) = routes(&config, engine, administration, &stopped).await?;
+    let mut servers = listeners.serve(&routes, metrics, &stopped);
+    info!(store = %config.store, catalog = version, "serving");
+
+    let end = tokio::select! {
+        () = shutdown => Ok(()),
+        () = ledger.failed() => Err(ServeError::StoreFailed),
+        ended = servers.join_next() => Err(match ended {
+            Some(Ok(Err(error))) => error.into(),
+            _ => ServeError::ListenerEnded,
+        }),
+    };
+    info!("shutting down");
+    for service in ["", QUOTA_SERVICE, ADMIN_SERVICE] {
+        health.set_service_status(service, ServingStatus::NotServing).await;
+    }
+    let _ = stop.send(true);
+    drain(&mut servers, config.drain_timeout).await;
+    let _ = reloading.await;
+    ledger.close().await;
+    info!("store closed");
+    end
+}
+
+fn load_catalog(config: &Config) -> Result<(Catalog, Option<Watch>), LoadError> {
+    match &config.catalog {
+        Some(path) => Watch::open(path).map(|(catalog, watch)| (catalog, Some(watch))),
+        None => Ok((catalog::builtin(), None)),
+    }
+}
+
+type OpenStore = (Arc<dyn Ledger>, Arc<dyn Directory>);
+
+fn open_store(store: &Store, clock: Arc<dyn Clock>) -> Result<OpenStore, OpenError> {
+    let embedded = match store {
+        Store::Embedded(directory) => Embedded::open(directory, clock)?,
+        Store::Memory => {
+            warn!("the store is in memory: everything is lost when the process ends");
+            Embedded::in_memory(clock)?
+        }
+    };
+    let directory = Arc::new(EmbeddedDirectory::beside(&embedded));
+    Ok((Arc::new(embedded), directory))
+}
+
+/// What each kind of listener answers.
+pub(crate) struct ServedRoutes {
+    data: Routes,
+    admin: Routes,
+}
+
+async fn routes(
+    config: &Config,
+    engine: Arc<Engine>,
+    administration: Administration,
+    stopped: &watch::Receiver<bool>,
+) -> Result<(HealthReporter, ServedRoutes), ServeError> {
+    let health = HealthReporter::new();
+    let health_service = HealthApi::new(health.clone(), stopped.clone()).into_service();
+    for service in [QUOTA_SERVICE, ADMIN_SERVICE] {
+        health.set_service_status(service, ServingStatus::Serving).await;
+    }
+    let quota =
+        QuotaApi::new(engine, config.request_timeout, config.apply_in_flight_max, stopped.clone());
+    let data = Routes::new(health_service.clone()).add_service(quota.into_service());
+    let admin =
+        Routes::new(health_service).add_service(AdminApi::new(administration).into_service());
+    let routes = if config.reflection {
+        ServedRoutes {
+            data: add_reflection(data, QUOTA_SERVICE)?,
+            admin: add_reflection(admin, ADMIN_SERVICE)?,
+        }
+    } else {
+        ServedRoutes { data, admin }
+    };
+    Ok((health, routes))
+}
+
+fn add_reflection(
+    routes: Routes,
+    service: &str,
+) -> Result<Routes, tonic_reflection::server::Error> {
+    let builder = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(pb::DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            .with_service_name(service)
+            .with_service_name("grpc.health.v1.Health")
+    };
+    Ok(routes.add_service(builder().build_v1()?).add_service(builder().build_v1alpha()?))
+}
+
+async fn drain(servers: &mut JoinSet<Result<(), tonic::transport::Error>>, longest: Duration) {
+    let all = async { while servers.join_next().await.is_some() {} };
+    if tokio::time::timeout(longest, all).await.is_err() {
+        warn!(drain_timeout = ?longest, "requests in work did not end in time and were cut off");
+        servers.shutdown().await;
+    }
+}
