@@ -1,0 +1,83 @@
+//! The real binary as a process, which is killed without warning.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use hyper_util::rt::TokioIo;
+use imquota::clock::Stopwatch;
+use imquota::grpc::pb::quota_service_client::QuotaServiceClient;
+use tokio::net::UnixStream;
+use tonic::transport::{Channel, Endpoint, Uri};
+use tower::service_fn;
+
+pub type Client = QuotaServiceClient<Channel>;
+
+/// How long a start may take: a thousand times what it takes.
+const START_MAX: Duration = Duration::from_secs(60);
+
+pub struct Sidecar {
+    child: Child,
+    socket: PathBuf,
+}
+
+impl Sidecar {
+    /// Starts it over the store in `directory`, with its sockets there.
+    pub async fn start(directory: &Path) -> Self {
+        let at = |name: &str| directory.join(name).display().to_string();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_imquota"));
+        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("IMQUOTA_")) {
+            command.env_remove(name);
+        }
+        let child = command
+            .arg("serve")
+            .args(["--store", &format!("embedded:{}", at("store"))])
+            .args(["--listen", &format!("unix:{}", at("quota.sock"))])
+            .args(["--admin-listen", &format!("unix:{}", at("admin.sock"))])
+            .args(["--management-listen", "off"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the binary starts");
+        let mut sidecar = Self { child, socket: directory.join("quota.sock") };
+        sidecar.wait().await;
+        sidecar
+    }
+
+    async fn wait(&mut self) {
+        let watch = Stopwatch::start();
+        while UnixStream::connect(&self.socket).await.is_err() {
+            let ended = self.child.try_wait().expect("the child can be asked");
+            assert_eq!(ended, None, "the sidecar ended at its start");
+            assert!(watch.elapsed() < START_MAX, "the sidecar does not listen");
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+
+    /// A connection of its own.
+    pub async fn connect(&self) -> Client {
+        let socket = self.socket.clone();
+        let connector = service_fn(move |_: Uri| {
+            let socket = socket.clone();
+            async move { UnixStream::connect(socket).await.map(TokioIo::new) as io::Result<_> }
+        });
+        let endpoint = Endpoint::from_static("http://localhost");
+        let channel = endpoint.connect_with_connector(connector).await;
+        Client::new(channel.expect("the sidecar accepts"))
+    }
+
+    /// SIGKILL.
+    pub fn kill(mut self) {
+        self.child.kill().expect("the sidecar still ran");
+        self.child.wait().expect("the sidecar ends");
+    }
+}
+
+impl Drop for Sidecar {
+    fn drop(&mut self) {
+        // Where a test failed; after `kill` there is nothing left to do.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

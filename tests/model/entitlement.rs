@@ -1,0 +1,205 @@
+//! The model's own account of what was bought, and what it allows at an instant.
+
+use crate::calendar::{day_of, first_day_after, start_of};
+use crate::rules::{AV_ROOM, GRACE_DAYS, Raises, Rules};
+
+/// One purchase that was accepted.
+#[derive(Debug, Clone, Copy)]
+enum Bought {
+    Edition { at: i64, months: u32 },
+    Renewal { months: u32 },
+    AddOn { at: i64, months: u32, add_on: usize },
+}
+
+/// An order, before it is checked.
+#[derive(Debug, Clone, Copy)]
+pub enum Order {
+    Edition,
+    Renewal,
+    AddOn(usize),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    Active,
+    Grace,
+    Stopped,
+}
+
+/// An edition and its renewals; instants in milliseconds.
+#[derive(Debug, Clone, Copy)]
+struct Run {
+    anchor: i64,
+    months: u32,
+    from: i64,
+    until: i64,
+    stops_at: i64,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct AddOnRun {
+    add_on: usize,
+    from: i64,
+    until: i64,
+}
+
+/// What may be held at an instant, by edition and add-ons.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Allowed {
+    pub state: State,
+    /// Whether an add-on raises anything.
+    pub raised: bool,
+    pub accounts: u64,
+    pub friends: u64,
+    pub groups: u64,
+    pub members: u64,
+    pub av_rooms: u64,
+}
+
+/// Everything that an app has bought.
+#[derive(Debug, Clone, Default)]
+pub struct Purchases {
+    all: Vec<Bought>,
+    runs: Vec<Run>,
+    add_ons: Vec<AddOnRun>,
+}
+
+impl Purchases {
+    /// Takes an order, or says why it is refused, in words of the answer that is expected.
+    pub fn order(
+        &mut self,
+        rules: &Rules,
+        order: Order,
+        months: u32,
+        at: i64,
+    ) -> Result<(), &'static str> {
+        let bought = match order {
+            Order::Edition if self.in_force(at) => return Err("renew it instead"),
+            Order::Renewal if self.runs.is_empty() => return Err("purchase one instead"),
+            Order::Renewal if self.in_force(at) => Bought::Renewal { months },
+            // After the stop a renewal starts anew.
+            Order::Edition | Order::Renewal => Bought::Edition { at, months },
+            Order::AddOn(add_on) => {
+                self.check_add_on(rules, add_on, at)?;
+                Bought::AddOn { at, months, add_on }
+            }
+        };
+        self.all.push(bought);
+        self.work_out();
+        Ok(())
+    }
+
+    fn check_add_on(&self, rules: &Rules, add_on: usize, at: i64) -> Result<(), &'static str> {
+        match self.edition_at(at) {
+            (_, State::Stopped) => return Err("renew it first"),
+            (0, _) => return Err("may not buy add-ons"),
+            _ => {}
+        }
+        let raises = rules.add_ons[add_on].raises;
+        let same_kind = |run: &AddOnRun| rules.add_ons[run.add_on].raises == raises;
+        if self.add_ons.iter().any(|run| at < run.until && same_kind(run)) {
+            return Err("of the same kind runs until");
+        }
+        Ok(())
+    }
+
+    /// All runs, from the list of purchases.
+    fn work_out(&mut self) {
+        self.runs.clear();
+        self.add_ons.clear();
+        for bought in &self.all {
+            match *bought {
+                Bought::Edition { at, months } => {
+                    self.runs.push(Run::new(day_of(at), months, at));
+                }
+                Bought::Renewal { months } => {
+                    let run = self.runs.pop().expect("renewed only where an edition ran");
+                    self.runs.push(Run::new(run.anchor, run.months + months, run.from));
+                }
+                Bought::AddOn { at, months, add_on } => {
+                    let until = start_of(first_day_after(day_of(at), months));
+                    self.add_ons.push(AddOnRun { add_on, from: at, until });
+                }
+            }
+        }
+    }
+
+    fn in_force(&self, at: i64) -> bool {
+        self.runs.last().is_some_and(|run| at < run.stops_at)
+    }
+
+    /// Which edition, by its place in the rules, and how it stands.
+    pub fn edition_at(&self, at: i64) -> (usize, State) {
+        match self.runs.iter().rfind(|run| run.from <= at) {
+            None => (0, State::Active),
+            Some(run) if at < run.until => (1, State::Active),
+            Some(run) if at < run.stops_at => (1, State::Grace),
+            Some(_) => (1, State::Stopped),
+        }
+    }
+
+    pub fn allowed(&self, rules: &Rules, at: i64) -> Allowed {
+        let (edition, state) = self.edition_at(at);
+        let rule = &rules.editions[edition];
+        let mut allowed = Allowed {
+            state,
+            raised: false,
+            accounts: rule.accounts,
+            friends: rule.friends,
+            groups: rule.groups,
+            members: rule.members,
+            av_rooms: rule.av_rooms,
+        };
+        if rule.add_ons && state != State::Stopped {
+            for run in self.add_ons.iter().filter(|run| run.from <= at && at < run.until) {
+                let add_on = &rules.add_ons[run.add_on];
+                let limit = match add_on.raises {
+                    Raises::Groups => &mut allowed.groups,
+                    Raises::Members => &mut allowed.members,
+                    Raises::AvRooms => &mut allowed.av_rooms,
+                };
+                allowed.raised |= add_on.to > *limit;
+                *limit = add_on.to.max(*limit);
+            }
+        }
+        allowed
+    }
+
+    /// The instants after `at` at which anything may change, in order.
+    pub fn boundaries(&self, at: i64) -> Vec<i64> {
+        let editions = self.runs.iter().flat_map(|run| [run.until, run.stops_at]);
+        let all = editions.chain(self.add_ons.iter().map(|run| run.until));
+        let mut later: Vec<i64> = all.filter(|boundary| *boundary > at).collect();
+        later.sort_unstable();
+        later
+    }
+}
+
+impl Run {
+    fn new(anchor: i64, months: u32, from: i64) -> Self {
+        let end = first_day_after(anchor, months);
+        Self { anchor, months, from, until: start_of(end), stops_at: start_of(end + GRACE_DAYS) }
+    }
+}
+
+impl Allowed {
+    pub fn stopped(&self) -> bool {
+        self.state == State::Stopped
+    }
+
+    /// Members of a group: the lowest of what was bought, the type's cap and the group's own.
+    pub fn member_cap(&self, rules: &Rules, kind: usize, own: Option<u32>) -> u64 {
+        let rule = &rules.kinds[kind];
+        if !rule.tracked {
+            return rule.cap;
+        }
+        let own = own.map_or(u64::MAX, u64::from);
+        rule.cap.min(self.members).min(own)
+    }
+
+    /// Groups of a type at once.
+    pub fn groups_of_kind(&self, rules: &Rules, kind: usize) -> u64 {
+        let sold = if kind == AV_ROOM { self.av_rooms } else { u64::MAX };
+        rules.kinds[kind].per_app.min(sold)
+    }
+}

@@ -1,0 +1,164 @@
+//! The numbers that the model judges by, written down by hand beside the catalogs under test, and
+//! the IM's codes.
+
+use imquota::domain::decision::Reason;
+
+/// No limit.
+pub const FREE: u64 = u64::MAX;
+
+/// What one edition allows.
+#[derive(Debug)]
+pub struct EditionRule {
+    pub id: &'static str,
+    pub add_ons: bool,
+    pub accounts: u64,
+    pub friends: u64,
+    pub groups: u64,
+    pub members: u64,
+    pub av_rooms: u64,
+}
+
+/// What an add-on raises.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Raises {
+    Groups,
+    Members,
+    AvRooms,
+}
+
+#[derive(Debug)]
+pub struct AddOnRule {
+    pub id: &'static str,
+    pub raises: Raises,
+    pub to: u64,
+}
+
+/// What a group type allows by itself.
+#[derive(Debug)]
+pub struct KindRule {
+    pub name: &'static str,
+    pub cap: u64,
+    /// Members are known.
+    pub tracked: bool,
+    /// A member pays one of his groups, and the group goes with its last member.
+    pub ordinary: bool,
+    pub per_app: u64,
+    pub per_day: u64,
+}
+
+/// Everything that the model knows of a catalog. The first edition is the default one, the
+/// second is for sale.
+#[derive(Debug)]
+pub struct Rules {
+    pub editions: [EditionRule; 2],
+    pub add_ons: [AddOnRule; 6],
+    pub kinds: &'static [KindRule],
+    pub groups_per_day: u64,
+}
+
+/// Days that an edition runs on after its last valid day.
+pub const GRACE_DAYS: i64 = 7;
+
+/// The place of AVChatRoom among the kinds.
+pub const AV_ROOM: usize = 3;
+
+/// Pricing rules, sections 1 and 2.
+pub const BUILT_IN: Rules = Rules {
+    editions: [
+        EditionRule {
+            id: "trial",
+            add_ons: false,
+            accounts: 100,
+            friends: 20,
+            groups: 50,
+            members: 20,
+            av_rooms: 10,
+        },
+        EditionRule {
+            id: "professional",
+            add_ons: true,
+            accounts: FREE,
+            friends: 3000,
+            groups: 200,
+            members: 200,
+            av_rooms: 50,
+        },
+    ],
+    add_ons: add_ons([400, 700, 1000], [2000, 6000]),
+    kinds: &[
+        tracked("Private", 200),
+        tracked("Public", 2000),
+        tracked("ChatRoom", 6000),
+        untracked("AVChatRoom", FREE, FREE),
+        untracked("BChatRoom", 5, 5),
+    ],
+    groups_per_day: 10_000,
+};
+
+/// Limits that a few users and groups reach.
+pub const SMALL: Rules = Rules {
+    editions: [
+        EditionRule {
+            id: "trial",
+            add_ons: false,
+            accounts: 6,
+            friends: 3,
+            groups: 4,
+            members: 4,
+            av_rooms: 2,
+        },
+        EditionRule {
+            id: "professional",
+            add_ons: true,
+            accounts: 12,
+            friends: 5,
+            groups: 6,
+            members: 6,
+            av_rooms: 3,
+        },
+    ],
+    add_ons: add_ons([7, 8, 9], [8, 12]),
+    kinds: &[
+        tracked("Private", 7),
+        tracked("Public", 9),
+        tracked("ChatRoom", 14),
+        untracked("AVChatRoom", FREE, FREE),
+        untracked("BChatRoom", 3, 2),
+        KindRule { name: "Lounge", cap: 5, tracked: true, ordinary: false, per_app: 4, per_day: 3 },
+    ],
+    groups_per_day: 4,
+};
+
+const fn add_ons(groups: [u64; 3], members: [u64; 2]) -> [AddOnRule; 6] {
+    [
+        AddOnRule { id: "groups-per-user-400", raises: Raises::Groups, to: groups[0] },
+        AddOnRule { id: "groups-per-user-700", raises: Raises::Groups, to: groups[1] },
+        AddOnRule { id: "groups-per-user-1000", raises: Raises::Groups, to: groups[2] },
+        AddOnRule { id: "members-2000", raises: Raises::Members, to: members[0] },
+        AddOnRule { id: "members-6000", raises: Raises::Members, to: members[1] },
+        AddOnRule { id: "av-chat-rooms-unlimited", raises: Raises::AvRooms, to: FREE },
+    ]
+}
+
+const fn tracked(name: &'static str, cap: u64) -> KindRule {
+    KindRule { name, cap, tracked: true, ordinary: true, per_app: FREE, per_day: FREE }
+}
+
+const fn untracked(name: &'static str, per_app: u64, per_day: u64) -> KindRule {
+    KindRule { name, cap: FREE, tracked: false, ordinary: false, per_app, per_day }
+}
+
+/// Pricing rules, section 4.
+pub fn im_code(reason: Reason, kind: Option<&str>) -> i32 {
+    match (reason, kind) {
+        (Reason::ServiceStopped, _) => 60020,
+        (Reason::AccountsPerApp, _) => 70398,
+        (Reason::MyFriends, _) => 30010,
+        (Reason::PeerFriends, _) => 30014,
+        (Reason::GroupsPerUser, _) => 10037,
+        (Reason::GroupsPerApp, Some("AVChatRoom" | "Lounge")) => 10036,
+        (Reason::GroupsPerApp | Reason::GroupsPerDay, _) => 10006,
+        (Reason::MembersPerGroup, _) => 10014,
+        (Reason::MembersAtCreation, _) => 10038,
+    }
+}

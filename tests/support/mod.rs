@@ -1,0 +1,212 @@
+//! What the tests over the engine share: a clock that stands still until it is moved, seeded
+//! random numbers, and the engine with its administration over a store.
+//!
+//! Whatever the tests call of the crate to build a service stands here, so that a changed
+//! signature changes one place.
+
+#![allow(dead_code, reason = "each test crate uses a part of it")]
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use imquota::clock::Clock;
+use imquota::directory::embedded::EmbeddedDirectory;
+use imquota::domain::catalog::Catalog;
+use imquota::domain::decision::{Mode, Subject};
+use imquota::domain::id::{AppId, GroupId, RequestId, UserId};
+use imquota::domain::purchase::Order;
+use imquota::domain::time::Timestamp;
+use imquota::engine::administration::Administration;
+use imquota::engine::{Decision, Engine, Request, UnknownApp, UsageReport};
+use imquota::ledger::embedded::Embedded;
+use imquota::ledger::{Ledger, LedgerError, Operation};
+use imquota::telemetry::Metrics;
+
+/// A time of day that the test moves.
+#[derive(Debug)]
+pub struct ManualClock(AtomicI64);
+
+impl ManualClock {
+    pub fn at(millis: i64) -> Arc<Self> {
+        Arc::new(Self(AtomicI64::new(millis)))
+    }
+
+    pub fn millis(&self) -> i64 {
+        self.0.load(Ordering::SeqCst)
+    }
+
+    pub fn set(&self, millis: i64) {
+        self.0.store(millis, Ordering::SeqCst);
+    }
+}
+
+impl Clock for ManualClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_millis(self.millis())
+    }
+}
+
+/// Random numbers by splitmix64.
+#[derive(Debug, Clone)]
+pub struct Rng(u64);
+
+impl Rng {
+    pub fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// A number below `bound`; the bias of the remainder does not matter here.
+    pub fn below(&mut self, bound: usize) -> usize {
+        let bound = u64::try_from(bound).expect("fits");
+        usize::try_from(self.next() % bound).expect("below a usize")
+    }
+
+    /// A number from `low` to `high`, both included.
+    pub fn between(&mut self, low: i64, high: i64) -> i64 {
+        let span = usize::try_from(high - low + 1).expect("low comes first");
+        low + i64::try_from(self.below(span)).expect("fits")
+    }
+
+    /// True in `percent` of all calls.
+    pub fn percent(&mut self, percent: usize) -> bool {
+        self.below(100) < percent
+    }
+
+    pub fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
+        &from[self.below(from.len())]
+    }
+}
+
+/// `IMQUOTA_SEED`, or the one that the test runs with by default.
+pub fn seed(default: u64) -> u64 {
+    match std::env::var("IMQUOTA_SEED") {
+        Ok(text) => text.parse().expect("IMQUOTA_SEED is a whole number"),
+        Err(_) => default,
+    }
+}
+
+pub fn app(name: &str) -> AppId {
+    AppId::try_from(name).expect("a valid app id")
+}
+
+pub fn user(name: impl Into<String>) -> UserId {
+    UserId::try_from(name.into()).expect("a valid user id")
+}
+
+pub fn group(name: impl Into<String>) -> GroupId {
+    GroupId::try_from(name.into()).expect("a valid group id")
+}
+
+/// Where the facts are kept.
+#[derive(Debug, Clone)]
+pub enum Place {
+    Memory,
+    Directory(PathBuf),
+}
+
+impl Place {
+    pub fn directory(path: &Path) -> Self {
+        Self::Directory(path.to_owned())
+    }
+}
+
+/// The engine and its administration over one open store.
+pub struct Service {
+    pub engine: Arc<Engine>,
+    pub administration: Administration,
+    clock: Arc<dyn Clock>,
+    ledger: Arc<dyn Ledger>,
+}
+
+impl Service {
+    pub fn open(place: &Place, clock: Arc<dyn Clock>, catalog: Catalog) -> Self {
+        let store = match place {
+            Place::Memory => Embedded::in_memory(clock.clone()),
+            Place::Directory(path) => Embedded::open(path, clock.clone()),
+        };
+        let store = store.expect("the store opens");
+        let directory = Arc::new(EmbeddedDirectory::beside(&store));
+        let ledger: Arc<dyn Ledger> = Arc::new(store);
+        let metrics = Arc::new(Metrics::new());
+        let engine =
+            Engine::new(ledger.clone(), clock.clone(), metrics, catalog, UnknownApp::Trial);
+        let engine = Arc::new(engine.expect("the catalog has its default edition"));
+        let administration = Administration::new(engine.clone(), directory);
+        Self { engine, administration, clock, ledger }
+    }
+
+    /// Closes the store in good order.
+    pub async fn close(self) {
+        self.ledger.close().await;
+    }
+
+    /// A deadline that does not pass during a test.
+    pub fn deadline(&self) -> Timestamp {
+        self.clock.now() + Duration::from_secs(365 * 24 * 60 * 60)
+    }
+
+    pub async fn apply(
+        &self,
+        app: &AppId,
+        mode: Mode,
+        operation: Operation,
+    ) -> Result<Decision, LedgerError> {
+        let deadline = self.deadline();
+        self.engine.apply(Request { app: app.clone(), mode, deadline, operation }).await
+    }
+
+    pub async fn enforce(&self, app: &AppId, operation: Operation) -> Decision {
+        self.apply(app, Mode::Enforce, operation).await.expect("a decision")
+    }
+
+    pub async fn usage(&self, app: &AppId, subject: Subject) -> UsageReport {
+        let deadline = self.deadline();
+        self.engine.usage(app.clone(), subject, deadline).await.expect("a reading")
+    }
+
+    /// What the subject holds of that limit.
+    pub async fn used(&self, app: &AppId, subject: Subject, limit_id: &str) -> i64 {
+        let report = self.usage(app, subject).await;
+        let of_limit = report.usages.iter().find(|usage| usage.limit_id.to_string() == limit_id);
+        of_limit.expect("a limit of the subject").used
+    }
+
+    pub async fn register(&self, app: &AppId, request: &str) -> Result<(), String> {
+        let done = self.administration.create_app(app.clone(), request_id(request)).await;
+        done.map(drop).map_err(|error| error.to_string())
+    }
+
+    pub async fn buy(
+        &self,
+        app: &AppId,
+        request: &str,
+        order: Order,
+        months: u32,
+    ) -> Result<(), String> {
+        let done = self.administration.buy(app.clone(), request_id(request), order, months).await;
+        done.map(drop).map_err(|error| error.to_string())
+    }
+}
+
+/// An order by one word: an edition of the built-in catalog, `renew`, or an add-on.
+pub fn order(what: &str) -> Order {
+    match what {
+        "trial" | "professional" => Order::Edition(what.to_owned()),
+        "renew" => Order::Renewal,
+        add_on => Order::AddOn(add_on.to_owned()),
+    }
+}
+
+fn request_id(text: &str) -> RequestId {
+    RequestId::try_from(text).expect("a valid request id")
+}
