@@ -1,0 +1,226 @@
+"""How an IM server asks imquota: take before the database commit, give back after it.
+
+`Quota` wraps the generated stub: deadlines, retries and denials. `ImServer` is a very small IM
+with a SQLite database of its own, and shows where the calls belong. `main` plays a scene with them.
+"""
+
+import argparse
+import logging
+import random
+import sqlite3
+import sys
+import tempfile
+import time
+import uuid
+from importlib import resources
+from pathlib import Path
+
+import grpc
+
+PROTO = Path(__file__).resolve().parents[3] / "proto"
+ATTEMPTS_MAX = 4
+CALL_TIMEOUT_S = 0.5
+FIRST_PAUSE_S = 0.05
+RETRIED = (grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNAVAILABLE)
+
+log = logging.getLogger("im")
+
+
+def import_stubs():
+    """Generates the stubs into a temporary folder; an IM server would do this in its build."""
+    from grpc_tools import protoc
+
+    with tempfile.TemporaryDirectory() as out:
+        well_known = str(resources.files("grpc_tools") / "_proto")
+        files = [str(path) for path in PROTO.rglob("*.proto")]
+        arguments = ["", f"-I{PROTO}", f"-I{well_known}", f"--python_out={out}"]
+        if protoc.main([*arguments, f"--grpc_python_out={out}", *files]) != 0:
+            raise SystemExit("cannot compile the protos")
+        sys.path.insert(0, out)
+        from imquota.v1 import common_pb2, quota_service_pb2, quota_service_pb2_grpc
+
+    return common_pb2, quota_service_pb2, quota_service_pb2_grpc
+
+
+common, messages, services = import_stubs()
+
+
+class Denied(Exception):
+    """A limit was reached. `im_error_code` is what the IM's client gets, unchanged."""
+
+    def __init__(self, denial):
+        super().__init__(denial.message)
+        self.im_error_code = denial.im_error_code
+
+
+class Unavailable(Exception):
+    """No decision was made. The IM decides what that means; this one turns the client away."""
+
+
+class Quota:
+    """The sidecar, as this IM server uses it."""
+
+    def __init__(self, channel: grpc.Channel, app_id: str):
+        self._stub = services.QuotaServiceStub(channel)
+        self._app_id = app_id
+
+    def create_group(self, group: str, group_type: str, owner: str) -> bool:
+        """Takes a group and its owner's place. True: it was not held before."""
+        request = messages.CreateGroupRequest(
+            app_id=self._app_id, group_id=group, type=group_type, owner_id=owner)
+        return self._taken(self._call(self._stub.CreateGroup, request).group)
+
+    def join(self, group: str, user: str) -> bool:
+        """Takes a place in a group. True: it was not held before."""
+        request = messages.JoinGroupRequest(
+            app_id=self._app_id, group_id=group, user_ids=[user])
+        (result,) = self._call(self._stub.JoinGroup, request).results
+        return self._taken(result)
+
+    def leave(self, group: str, user: str) -> None:
+        """Gives a place back. To give back what is not held does no harm."""
+        request = messages.LeaveGroupRequest(
+            app_id=self._app_id, group_id=group, user_ids=[user])
+        self._call(self._stub.LeaveGroup, request)
+
+    def dissolve(self, group: str) -> None:
+        """Gives a group and all its places back."""
+        request = messages.DissolveGroupRequest(app_id=self._app_id, group_id=group)
+        self._call(self._stub.DissolveGroup, request)
+
+    def members(self, group: str) -> int:
+        """How many places of a group are taken."""
+        subject = common.Subject(group_id=group)
+        request = messages.GetUsageRequest(app_id=self._app_id, subject=subject)
+        usages = self._call(self._stub.GetUsage, request).usages
+        return next(usage.used for usage in usages if usage.limit_id == "members_per_group")
+
+    @staticmethod
+    def _taken(result) -> bool:
+        if result.outcome == common.OUTCOME_DENIED:
+            raise Denied(result.denials[0])
+        return result.outcome == common.OUTCOME_APPLIED
+
+    @staticmethod
+    def _call(method, request):
+        """Calls with a deadline. After DEADLINE_EXCEEDED the outcome is unknown, but every
+        operation is idempotent, so asking again is safe: a few times, with a random pause."""
+        for attempt in range(ATTEMPTS_MAX):
+            try:
+                return method(request, timeout=CALL_TIMEOUT_S)
+            except grpc.RpcError as error:
+                if error.code() not in RETRIED:
+                    raise
+                failure = error
+            if attempt + 1 < ATTEMPTS_MAX:
+                time.sleep(random.uniform(0, FIRST_PAUSE_S * 2**attempt))
+        raise Unavailable(f"{failure.code().name}: {failure.details()}") from failure
+
+
+class ImServer:
+    """A very small IM. Calls about the same group and user must not overlap."""
+
+    def __init__(self, database: sqlite3.Connection, quota: Quota):
+        self._database = database
+        self._quota = quota
+        with database:
+            database.execute("CREATE TABLE IF NOT EXISTS groups (id TEXT PRIMARY KEY)")
+            database.execute(
+                "CREATE TABLE IF NOT EXISTS members (group_id TEXT, user TEXT, "
+                "PRIMARY KEY (group_id, user))")
+
+    def create_group(self, group: str, group_type: str, owner: str) -> None:
+        """Take, then commit. Where the commit fails, give back what was taken just now."""
+        is_new = self._quota.create_group(group, group_type, owner)
+        try:
+            with self._database:
+                self._database.execute("INSERT OR IGNORE INTO groups VALUES (?)", (group,))
+                self._insert_member(group, owner)
+        except sqlite3.Error:
+            if is_new:
+                self._give_back(self._quota.dissolve, group)
+            raise
+
+    def join(self, group: str, user: str) -> None:
+        """Take, then commit. Where the commit fails, give back what was taken just now."""
+        is_new = self._quota.join(group, user)
+        try:
+            with self._database:
+                self._insert_member(group, user)
+        except sqlite3.Error:
+            if is_new:
+                self._give_back(self._quota.leave, group, user)
+            raise
+
+    def leave(self, group: str, user: str) -> None:
+        """Commit, then give back."""
+        with self._database:
+            self._database.execute(
+                "DELETE FROM members WHERE group_id = ? AND user = ?", (group, user))
+        self._give_back(self._quota.leave, group, user)
+
+    def dissolve(self, group: str) -> None:
+        """Commit, then give back."""
+        with self._database:
+            self._database.execute("DELETE FROM members WHERE group_id = ?", (group,))
+            self._database.execute("DELETE FROM groups WHERE id = ?", (group,))
+        self._give_back(self._quota.dissolve, group)
+
+    def members(self, group: str) -> int:
+        """How many members the database knows."""
+        query = "SELECT count(*) FROM members WHERE group_id = ?"
+        return self._database.execute(query, (group,)).fetchone()[0]
+
+    def _insert_member(self, group: str, user: str) -> None:
+        self._database.execute("INSERT OR IGNORE INTO members VALUES (?, ?)", (group, user))
+
+    @staticmethod
+    def _give_back(call, *ids: str) -> None:
+        """The change is committed, so a failure here is no error of the user's. The ledger then
+        holds more than the database, never less; repeat the call later to set it right."""
+        try:
+            call(*ids)
+        except (Unavailable, grpc.RpcError) as error:
+            log.warning("not given back, repeat later: %s %s (%s)", call.__name__, ids, error)
+
+
+def play(im: ImServer, quota: Quota) -> None:
+    """Fills a group of a Trial app, is denied, makes room and gets in."""
+    group = f"lobby-{uuid.uuid4().hex[:8]}"
+    im.create_group(group, "Public", "owner")
+    for number in range(1, 25):
+        try:
+            im.join(group, f"user{number}")
+        except Denied as denied:
+            print(f"user{number} is turned away with code {denied.im_error_code}: {denied}")
+    im.leave(group, "user1")
+    im.join(group, "user24")
+    print("user1 left, and user24 got in")
+    print(f"members in the database: {im.members(group)}")
+    print(f"members in the ledger: {quota.members(group)}")
+    im.dissolve(group)
+
+
+def main() -> int:
+    """Runs the scene against a sidecar."""
+    parser = argparse.ArgumentParser(description="Plays an IM server that asks imquota.")
+    parser.add_argument("--address", default="127.0.0.1:50051", help="HOST:PORT or unix:PATH")
+    parser.add_argument("--app", default="example", help="an app on Trial (default: %(default)s)")
+    parser.add_argument("--database", default=":memory:", help="SQLite file of the IM")
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr)
+
+    # Over a Unix socket grpcio would send the path as the host's name, which is not valid HTTP/2.
+    options = [("grpc.default_authority", "localhost")] if "unix:" in arguments.address else []
+    with grpc.insecure_channel(arguments.address, options=options) as channel:
+        quota = Quota(channel, arguments.app)
+        try:
+            play(ImServer(sqlite3.connect(arguments.database), quota), quota)
+        except Unavailable as error:
+            print(f"the sidecar is unavailable: {error}", file=sys.stderr)
+            return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,195 @@
+"""A table of bad requests: every field of every RPC, wrong in every way that it can be.
+
+A case is a valid request with one thing broken, and the field that the answer must name.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from app import names
+from stubs import admin_pb, common_pb, quota_pb
+
+APP_IDS = ["", "a" * 65, "应用", "a\x00b", "a/b", "a b", "{a}", "a:b"]
+USER_IDS = ["", "u" * 33, "用户", "é", "a\nb", "\x00", "\x7f", "\x1f"]
+GROUP_IDS = ["", "g" * 49, "群", "a\tb", "\x7f"]
+REQUEST_IDS = ["", "r" * 65, "é", "a\x1fb", "\x7f"]
+CATALOG_IDS = ["", "no-such-thing", "x" * 1000, "专业版", "a\nb"]
+MODES = [5, 99, -1, 2**31 - 1]
+MONTHS = [0, 25, 2**32 - 1]
+ACCOUNTS_MAX, MEMBERS_MAX, FRIENDS_MAX = 100, 500, 1000
+TOO_MANY_ACCOUNTS, TOO_MANY_MEMBERS = 70206, 10005
+
+APP = {"app_id": "app-of-the-table"}
+GROUP = {**APP, "group_id": "g"}
+VALID: dict[str, dict[str, Any]] = {
+    "CreateAccounts": {**APP, "user_ids": ["new"]},
+    "DeleteAccounts": {**APP, "user_ids": ["u"]},
+    "AddFriends": {**APP, "user_id": "u", "friend_ids": ["new"]},
+    "RemoveFriends": {**APP, "user_id": "u", "friend_ids": ["f"]},
+    "CreateGroup": {
+        **APP, "group_id": "new", "type": "Public", "owner_id": "u", "member_ids": ["m"],
+    },
+    "UpdateGroup": {**GROUP, "max_members": 7},
+    "JoinGroup": {**GROUP, "user_ids": ["new"]},
+    "LeaveGroup": {**GROUP, "user_ids": ["u"]},
+    "DissolveGroup": GROUP,
+    "GetUsage": {**APP, "subject": common_pb.Subject(user_id="u")},
+    "CreateApp": {**APP, "request_id": "new"},
+    "PurchaseEdition": {**APP, "request_id": "new", "edition_id": "professional", "months": 1},
+    "RenewEdition": {**APP, "request_id": "new", "months": 1},
+    "GrantAddOn": {**APP, "request_id": "new", "add_on_id": "members-2000", "months": 1},
+    "GetApp": APP,
+}
+"""A good request of each RPC."""
+
+ANY_VALUE_IS_GOOD = {"one_way", "group_id_allocated_by_im"}
+"""Fields that cannot be wrong."""
+
+
+def method(service, rpc: str):
+    """The descriptor of an RPC in a module's only service, or `None`."""
+    (described,) = service.DESCRIPTOR.services_by_name.values()
+    return described.methods_by_name.get(rpc)
+
+
+def is_data_plane(rpc: str) -> bool:
+    """Whether it is an RPC of QuotaService; else it is one of AdminService."""
+    return method(quota_pb, rpc) is not None
+
+
+def request_type(rpc: str):
+    """The request's message class."""
+    return getattr(quota_pb if is_data_plane(rpc) else admin_pb, f"{rpc}Request")
+
+
+@dataclass(frozen=True)
+class Case:
+    """A bad request and what the answer must say."""
+
+    rpc: str
+    fields: tuple[str, ...]
+    changes: tuple[tuple[str, Any], ...]
+    im_error_code: int = 0
+
+    def request(self, app_id: str):
+        """The request, for that app unless the app id is what is wrong."""
+        values = {**VALID[self.rpc], "app_id": app_id, **dict(self.changes)}
+        return request_type(self.rpc)(**values)
+
+    def __str__(self) -> str:
+        shown = ",".join(f"{name}={_short(value)}" for name, value in self.changes)
+        return f"{self.rpc}-{shown}"
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, list) and len(value) > 5:
+        return f"{len(value)} items"
+    text = ascii(value).replace("\\n", " ").strip()
+    return text if len(text) <= 40 else f"{text[:16]}...({len(text)})"
+
+
+def case(rpc: str, field: str, value: Any, named: str | None = None, code: int = 0) -> Case:
+    """The valid request with `field` set to `value`; the answer names `named`."""
+    return Case(rpc, (named or field,), ((field, value),), code)
+
+
+def _scalars() -> list[Case]:
+    bad = {
+        "app_id": APP_IDS, "user_id": USER_IDS, "group_id": GROUP_IDS, "owner_id": USER_IDS,
+        "mode": MODES, "request_id": REQUEST_IDS, "months": MONTHS, "edition_id": CATALOG_IDS,
+        "add_on_id": CATALOG_IDS, "type": [*CATALOG_IDS, "public", "PUBLIC"], "max_members": [0],
+    }
+    return [
+        case(rpc, field.name, value)
+        for rpc in VALID
+        for field in request_type(rpc).DESCRIPTOR.fields
+        for value in bad.get(field.name, ())
+        if not field.is_repeated
+    ]
+
+
+BATCHES = [
+    ("CreateAccounts", "user_ids", ACCOUNTS_MAX, TOO_MANY_ACCOUNTS),
+    ("DeleteAccounts", "user_ids", ACCOUNTS_MAX, TOO_MANY_ACCOUNTS),
+    ("AddFriends", "friend_ids", FRIENDS_MAX, 0),
+    ("RemoveFriends", "friend_ids", FRIENDS_MAX, 0),
+    ("CreateGroup", "member_ids", MEMBERS_MAX, TOO_MANY_MEMBERS),
+    ("JoinGroup", "user_ids", MEMBERS_MAX, TOO_MANY_MEMBERS),
+    ("LeaveGroup", "user_ids", MEMBERS_MAX, TOO_MANY_MEMBERS),
+]
+
+
+def _batches() -> list[Case]:
+    cases = []
+    for rpc, field, most, code in BATCHES:
+        if field != "member_ids":
+            cases.append(case(rpc, field, []))
+        cases.append(case(rpc, field, names("x", most + 1), code=code))
+        cases.append(case(rpc, field, names("x", most * 3), code=code))
+        for bad in USER_IDS:
+            cases.append(case(rpc, field, ["a", "b", "c", bad, "d"], f"{field}[3]"))
+        cases.append(
+            Case(rpc, (f"{field}[0]", f"{field}[2]"), ((field, ["", "ok", "x" * 33]),))
+        )
+    return cases
+
+
+def _rules() -> list[Case]:
+    friends = ["AddFriends", "RemoveFriends"]
+    return [
+        case("CreateGroup", "group_id", "@TGS#1ABC"),
+        Case("CreateGroup", ("max_members",), (("type", "AVChatRoom"), ("max_members", 5))),
+        *[case(rpc, "friend_ids", ["a", "u"], "friend_ids[1]") for rpc in friends],
+        *[
+            Case(rpc, ("friend_ids[0]", "friend_ids[2]"), (("friend_ids", ["u", "a", "u"]),))
+            for rpc in friends
+        ],
+    ]
+
+
+def _subjects() -> list[Case]:
+    def subject(named: str, **kind: str) -> Case:
+        return case("GetUsage", "subject", common_pb.Subject(**kind), named)
+
+    return [
+        case("GetUsage", "subject", None),
+        subject("subject"),
+        *[subject("subject.user_id", user_id=bad) for bad in USER_IDS],
+        *[subject("subject.group_id", group_id=bad) for bad in GROUP_IDS],
+    ]
+
+
+def _several_at_once() -> list[Case]:
+    def all_wrong(rpc: str, *named: str, **changes: Any) -> Case:
+        return Case(rpc, named, tuple(changes.items()))
+
+    two = ["ok", "用户"]
+    return [
+        all_wrong("CreateAccounts", "app_id", "user_ids[1]", "mode",
+                  app_id="", user_ids=two, mode=9),
+        all_wrong("DeleteAccounts", "app_id", "user_ids", app_id="a b", user_ids=[]),
+        all_wrong("AddFriends", "app_id", "user_id", "friend_ids[1]", "mode",
+                  app_id="", user_id="", friend_ids=two, mode=9),
+        all_wrong("RemoveFriends", "user_id", "friend_ids[1]", user_id="", friend_ids=two),
+        all_wrong("CreateGroup", "app_id", "group_id", "type", "owner_id", "member_ids[1]",
+                  "max_members", "mode", app_id="", group_id="", type="", owner_id="",
+                  member_ids=two, max_members=0, mode=9),
+        all_wrong("UpdateGroup", "app_id", "group_id", "max_members",
+                  app_id="", group_id="", max_members=0),
+        all_wrong("JoinGroup", "app_id", "group_id", "user_ids[1]", "mode",
+                  app_id="", group_id="", user_ids=two, mode=9),
+        all_wrong("LeaveGroup", "app_id", "group_id", "user_ids", app_id="", group_id="",
+                  user_ids=[]),
+        all_wrong("DissolveGroup", "app_id", "group_id", app_id="", group_id=""),
+        all_wrong("GetUsage", "app_id", "subject", app_id="", subject=None),
+        all_wrong("CreateApp", "app_id", "request_id", app_id="", request_id=""),
+        all_wrong("PurchaseEdition", "app_id", "request_id", "edition_id", "months",
+                  app_id="", request_id="", edition_id="", months=0),
+        all_wrong("RenewEdition", "app_id", "request_id", "months",
+                  app_id="", request_id="", months=25),
+        all_wrong("GrantAddOn", "app_id", "request_id", "add_on_id", "months",
+                  app_id="", request_id="", add_on_id="", months=25),
+    ]
+
+
+CASES = [*_scalars(), *_batches(), *_rules(), *_subjects(), *_several_at_once()]
