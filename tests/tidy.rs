@@ -1,0 +1,204 @@
+//! Keeps the tree tidy: the layering table of `src/lib.rs`, lengths, file heads, banned words.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Beyond this a file has more than one idea.
+const FILE_LINES_MAX: usize = 500;
+/// Longest line, as rustfmt is told too; it leaves strings and comments alone.
+const COLUMNS_MAX: usize = 100;
+/// Longest function, from its `fn` to the closing brace of the same indent.
+const FUNCTION_LINES_MAX: usize = 70;
+
+/// What may stand before `fn`.
+const QUALIFIERS: &[&str] = &["pub", "pub(super)", "pub(crate)", "async", "const"];
+
+/// Module, and what its files must not name.
+const LAYERS: &[(&str, &[&str])] = &[
+    (
+        "domain",
+        &[
+            "tokio",
+            "tonic",
+            "prost",
+            "redb",
+            "redis",
+            "dashmap",
+            "serde",
+            "tracing",
+            "crate::clock",
+            "crate::ledger",
+            "crate::directory",
+            "crate::engine",
+            "crate::grpc",
+            "crate::catalog",
+            "crate::config",
+            "crate::telemetry",
+            "crate::server",
+            "std::fs",
+            "std::net",
+            "async fn",
+        ],
+    ),
+    ("ledger", &["crate::engine", "crate::grpc", "crate::server", "tonic", "prost"]),
+    ("directory", &["crate::engine", "crate::grpc", "crate::server", "tonic", "prost"]),
+    ("engine", &["crate::grpc", "crate::server", "tonic", "prost", "redb", "redis", "::embedded"]),
+    ("grpc", &["crate::ledger::embedded", "crate::directory::embedded", "redb", "redis"]),
+    ("catalog", &["crate::engine", "crate::grpc", "crate::ledger", "crate::directory", "serde"]),
+];
+
+/// Words that mean unfinished work, or that name how the work is organised.
+const BANNED: &[&str] = &["TODO", "FIXME", "XXX", "HACK", "unimplemented!", "/work/", "../shared"];
+
+fn files(folder: &str, ending: &str) -> Vec<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+    let mut found = Vec::new();
+    let mut folders = vec![root];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).expect("the folder exists") {
+            let path = entry.expect("readable").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == ending) {
+                found.push(path);
+            }
+        }
+    }
+    assert!(!found.is_empty(), "no .{ending} files in {folder}");
+    found.sort();
+    found
+}
+
+fn rust_files() -> Vec<PathBuf> {
+    ["src", "tests", "benches"].into_iter().flat_map(|folder| files(folder, "rs")).collect()
+}
+
+fn read(path: &Path) -> String {
+    fs::read_to_string(path).expect("readable")
+}
+
+/// A line without its comment, so that prose may name what code must not.
+fn code(line: &str) -> &str {
+    line.split("//").next().unwrap_or(line)
+}
+
+fn none(problems: &[String]) {
+    assert!(problems.is_empty(), "\n{}", problems.join("\n"));
+}
+
+#[test]
+fn no_layer_reaches_for_what_it_must_not_use() {
+    let mut problems = Vec::new();
+    for (module, banned) in LAYERS {
+        for path in files(&format!("src/{module}"), "rs") {
+            for (number, line) in read(&path).lines().enumerate() {
+                for word in banned.iter().filter(|word| code(line).contains(**word)) {
+                    problems.push(format!("{}:{}: {word}", path.display(), number + 1));
+                }
+            }
+        }
+    }
+    none(&problems);
+}
+
+#[test]
+fn every_file_says_what_it_is_for_and_stays_short() {
+    let mut problems = Vec::new();
+    for path in rust_files() {
+        let text = read(&path);
+        let lines = text.lines().count();
+        if !text.starts_with("//! ") {
+            problems.push(format!("{}: does not open with //!", path.display()));
+        }
+        if lines > FILE_LINES_MAX {
+            problems.push(format!("{}: {lines} lines", path.display()));
+        }
+        for (number, line) in text.lines().enumerate() {
+            // Golden bytes stand on one line, as they do on disk.
+            if line.chars().count() > COLUMNS_MAX && !line.contains("r#\"") {
+                problems.push(format!("{}:{}: too long", path.display(), number + 1));
+            }
+        }
+    }
+    none(&problems);
+}
+
+#[test]
+fn functions_are_short() {
+    let mut problems = Vec::new();
+    for path in rust_files() {
+        let text = read(&path);
+        let lines: Vec<_> = text.lines().collect();
+        for (start, line) in lines.iter().enumerate() {
+            let indent = line.len() - line.trim_start().len();
+            let head = code(line);
+            let qualifiers = head.split("fn ").next().unwrap_or(head).split_whitespace();
+            let is_function = head.contains("fn ")
+                && qualifiers.into_iter().all(|word| QUALIFIERS.contains(&word));
+            if !is_function || head.trim_end().ends_with(';') {
+                continue;
+            }
+            let close = format!("{}}}", " ".repeat(indent));
+            let length = lines[start..].iter().position(|line| *line == close).unwrap_or(0);
+            if length > FUNCTION_LINES_MAX {
+                problems.push(format!("{}:{}: {length} lines", path.display(), start + 1));
+            }
+        }
+    }
+    none(&problems);
+}
+
+#[test]
+fn clocks_are_read_in_one_file() {
+    let mut problems = Vec::new();
+    for path in files("src", "rs") {
+        let allows = read(&path).contains("clippy::disallowed_methods");
+        if allows && !path.ends_with("src/clock.rs") {
+            problems.push(format!("{}: allows itself to read a clock", path.display()));
+        }
+    }
+    none(&problems);
+}
+
+#[test]
+fn nothing_is_left_unfinished() {
+    let mut problems = Vec::new();
+    let this_file = Path::new(file!()).file_name();
+    let python = files("tests", "py").into_iter().chain(files("deploy", "py"));
+    let protos = files("proto", "proto").into_iter();
+    for path in rust_files().into_iter().chain(python).chain(protos) {
+        if path.file_name() == this_file {
+            continue;
+        }
+        for (number, line) in read(&path).lines().enumerate() {
+            for word in BANNED.iter().filter(|word| line.contains(**word)) {
+                problems.push(format!("{}:{}: {word}", path.display(), number + 1));
+            }
+        }
+    }
+    none(&problems);
+}
+
+#[test]
+fn the_map_names_every_module() {
+    let map = read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src/lib.rs"));
+    let modules = map.lines().filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';'));
+    for module in modules {
+        assert!(map.contains(&format!("[`{module}`]")), "{module}");
+    }
+}
+
+#[test]
+fn every_promise_of_the_readme_names_a_test_that_exists() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut named = 0;
+    for document in ["README.md", "src/lib.rs"] {
+        for word in read(&root.join(document)).split('`').filter(|word| word.starts_with("tests/"))
+        {
+            let path = word.split_whitespace().next().unwrap_or(word);
+            assert!(root.join(path).exists(), "{document} names {path}");
+            named += 1;
+        }
+    }
+    assert!(named > 5, "the documents name tests");
+}
