@@ -1,7 +1,7 @@
 //! The services: protobuf in, domain values through the engine, protobuf out.
 //!
-//! [`fields`] checks what came in and names every bad field; [`request`] and [`answer`] translate;
-//! [`status`] is the one table from errors to gRPC codes; the services only connect them.
+//! `fields` checks what came in and names every bad field; `request` and `answer` translate;
+//! `status` is the one table from errors to gRPC codes; the services only connect them.
 
 mod admin;
 mod answer;

@@ -1,8 +1,8 @@
 //! The embedded store: exact facts in one file, no server needed.
 //!
 //! redb keeps the facts; one thread writes, and puts everything that waits into one durable
-//! transaction ([`writer`]). An operation reads what it needs, decides over it, and only then
-//! writes ([`facts`]). The memory store is the same code over redb's in-memory backend.
+//! transaction (`writer`). An operation reads what it needs, decides over it, and only then
+//! writes (`facts`). The memory store is the same code over redb's in-memory backend.
 //!
 //! The file is locked while it is open, so that a second process cannot count beside the first.
 
