@@ -63,21 +63,22 @@ def test_a_purchase_whose_caller_goes_away_is_in_force_or_was_not_made():
                 admin_pb.PurchaseEditionRequest(
                     app_id=app_id, request_id="buy", edition_id="professional", months=1),
                 timeout=20)
-            time.sleep(chance.uniform(0, 0.004))
-            purchase.cancel()
+            time.sleep(chance.uniform(0, 0.009))
+            went_away = purchase.cancel()
             with App(sidecar, app_id=app_id) as app:
                 shown = _settled(app).entitlement.edition_id
                 limit = app.usages(user_id="u")["friends_per_user"].limit
-            made += shown == "professional"
+            made += went_away and shown == "professional"
             expected = {"professional": 3000, "trial": 20}[shown]
             assert limit == expected, f"attempt {attempt}, seed {seed}"
-    assert 0 < made, "no purchase was made before its caller went away"
+    assert made > 0, "no purchase was made whose caller had gone away"
 
 
 def _settled(app: App):
-    """The app once no change of it is under way: a second registration waits for its turn."""
-    request = admin_pb.CreateAppRequest(app_id=app.id, request_id="create")
-    return app.administration.CreateApp(request, timeout=20).app
+    """The app once no change of it is under way: one change waits for the other, of any app."""
+    other = admin_pb.CreateAppRequest(app_id=f"{app.id}-after", request_id="create")
+    app.administration.CreateApp(other, timeout=20)
+    return app.admin("GetApp").app
 
 
 def test_a_health_watch_is_told_of_the_end_and_does_not_delay_it():
