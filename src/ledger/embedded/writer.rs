@@ -19,7 +19,8 @@ use super::fingerprint::AppKey;
 use super::tables::Tables;
 use crate::domain::schedule::Schedule;
 
-/// Most units of work that wait: at 70,000 a second about 60 ms of work.
+/// Most units of work that wait: at 10,000 a second, as on a slow disk, about 400 ms of work, well
+/// below the time that a request may take.
 const QUEUE_MAX: usize = 4096;
 /// Most units of work in one transaction, so that the first of them does not wait for ever.
 const BATCH_MAX: usize = 1024;
