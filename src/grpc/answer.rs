@@ -19,7 +19,7 @@ macro_rules! results_per_item {
     ($($answer:ident),*) => {$(
         impl FromDecision for pb::$answer {
             fn from_decision(decision: Decision, ids: Ids) -> Self {
-                let info = Some(info(&decision));
+                let info = Some(exact_at(decision.decided_at));
                 Self { results: results(ids.items, decision.items), decision: info }
             }
         }
@@ -37,7 +37,7 @@ results_per_item!(
 impl FromDecision for pb::LeaveGroupResponse {
     fn from_decision(decision: Decision, ids: Ids) -> Self {
         Self {
-            decision: Some(info(&decision)),
+            decision: Some(exact_at(decision.decided_at)),
             group_reclaimed: decision.group_reclaimed,
             results: results(ids.items, decision.items),
         }
@@ -47,7 +47,7 @@ impl FromDecision for pb::LeaveGroupResponse {
 impl FromDecision for pb::CreateGroupResponse {
     fn from_decision(decision: Decision, ids: Ids) -> Self {
         Self {
-            decision: Some(info(&decision)),
+            decision: Some(exact_at(decision.decided_at)),
             group: decision.whole.map(|ruling| result(ids.whole, ruling)),
             members: results(ids.items, decision.items),
         }
@@ -57,7 +57,7 @@ impl FromDecision for pb::CreateGroupResponse {
 impl FromDecision for pb::UpdateGroupResponse {
     fn from_decision(decision: Decision, ids: Ids) -> Self {
         Self {
-            decision: Some(info(&decision)),
+            decision: Some(exact_at(decision.decided_at)),
             result: decision.whole.map(|ruling| result(ids.whole, ruling)),
         }
     }
@@ -66,7 +66,7 @@ impl FromDecision for pb::UpdateGroupResponse {
 impl FromDecision for pb::DissolveGroupResponse {
     fn from_decision(decision: Decision, ids: Ids) -> Self {
         Self {
-            decision: Some(info(&decision)),
+            decision: Some(exact_at(decision.decided_at)),
             members_released: decision.members_released,
             result: decision.whole.map(|ruling| result(ids.whole, ruling)),
         }
@@ -81,10 +81,6 @@ impl From<UsageReport> for pb::GetUsageResponse {
             decision: Some(exact_at(report.read_at)),
         }
     }
-}
-
-fn info(decision: &Decision) -> pb::DecisionInfo {
-    exact_at(decision.decided_at)
 }
 
 fn exact_at(at: Timestamp) -> pb::DecisionInfo {

@@ -15,7 +15,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Status, Streaming};
 
 use super::answer::FromDecision;
-use super::deadline::parse;
+use super::deadline::timeout;
 use super::fields::Invalid;
 use super::pb;
 use super::pb::apply_request::Operation;
@@ -43,9 +43,8 @@ pub fn answer_stream(
     in_flight_max: usize,
     shutdown: watch::Receiver<bool>,
 ) -> Answers {
-    let timeout = request.metadata().get("grpc-timeout").and_then(|value| value.to_str().ok());
     let stream = Stream {
-        timeout: timeout.and_then(parse),
+        timeout: timeout(request.metadata()),
         age: Stopwatch::start(),
         requests: request.into_inner(),
         in_flight_max,
@@ -94,9 +93,8 @@ impl Stream {
             let _ = answers.send(Err(status)).await;
         }
     }
-}
 
-impl Stream {
+    /// The next request; `None` where the caller has no more, and an error where the stream ends.
     async fn next(
         &mut self,
         shutdown: &mut watch::Receiver<bool>,

@@ -10,15 +10,24 @@ use crate::domain::time::Timestamp;
 /// at the deadline as CANCELLED, and the caller is to hear DEADLINE_EXCEEDED.
 const MARGIN_MAX: Duration = Duration::from_millis(5);
 
-/// The instant by which a request must be decided: its own deadline, at most `longest` from now.
-pub fn deadline(metadata: &MetadataMap, now: Timestamp, longest: Duration) -> Timestamp {
-    let own = metadata.get("grpc-timeout").and_then(|value| parse(value.to_str().ok()?));
-    let own = own.map(|own| own.saturating_sub(MARGIN_MAX.min(own / 10)));
+/// The time that the caller gives a call, where he gives one that can be read.
+pub fn timeout(metadata: &MetadataMap) -> Option<Duration> {
+    metadata.get("grpc-timeout").and_then(|value| parse(value.to_str().ok()?))
+}
+
+/// The time after which a unary call that has so much is given up.
+pub fn less_margin(timeout: Duration) -> Duration {
+    timeout.saturating_sub(MARGIN_MAX.min(timeout / 10))
+}
+
+/// The instant by which a request must be decided: after its own timeout, at most `longest` from
+/// now.
+pub fn deadline(own: Option<Duration>, now: Timestamp, longest: Duration) -> Timestamp {
     now + own.unwrap_or(longest).min(longest)
 }
 
 /// A timeout as gRPC writes it: up to 8 digits and a unit.
-pub fn parse(text: &str) -> Option<Duration> {
+fn parse(text: &str) -> Option<Duration> {
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
@@ -65,10 +74,12 @@ mod tests {
         let now = Timestamp::from_millis(1_000);
         let longest = Duration::from_secs(2);
         let mut metadata = MetadataMap::new();
-        assert_eq!(deadline(&metadata, now, longest), Timestamp::from_millis(3_000));
+        let of_call =
+            |metadata: &MetadataMap| deadline(timeout(metadata).map(less_margin), now, longest);
+        assert_eq!(of_call(&metadata), Timestamp::from_millis(3_000));
         metadata.insert("grpc-timeout", "50m".parse().expect("ascii"));
-        assert_eq!(deadline(&metadata, now, longest), Timestamp::from_millis(1_045));
+        assert_eq!(of_call(&metadata), Timestamp::from_millis(1_045));
         metadata.insert("grpc-timeout", "1H".parse().expect("ascii"));
-        assert_eq!(deadline(&metadata, now, longest), Timestamp::from_millis(3_000));
+        assert_eq!(of_call(&metadata), Timestamp::from_millis(3_000));
     }
 }

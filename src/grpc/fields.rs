@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::ops::RangeInclusive;
 
 use super::pb;
+use crate::catalog::clipped;
 use crate::domain::catalog::Catalog;
 use crate::domain::decision::Mode;
 use crate::domain::group_type::GroupType;
@@ -16,8 +17,6 @@ const VIOLATIONS_MAX: usize = 20;
 
 /// Most names that a message lists.
 const NAMES_SHOWN_MAX: usize = 20;
-/// Longest part of a wrong name that a message repeats, in characters.
-const NAME_SHOWN_MAX_CHARS: usize = 40;
 
 /// What is wrong with a request. Never empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -142,7 +141,7 @@ impl Fields {
             let known = catalog.group_types.iter().map(|kind| kind.name.as_str());
             let known: Vec<_> = known.take(NAMES_SHOWN_MAX).collect();
             // Error details travel in a header: no more of a wrong name than tells which it was.
-            let shown: String = name.chars().take(NAME_SHOWN_MAX_CHARS).collect();
+            let shown = clipped(name);
             self.wrong("type", format!("must be one of {}, not {shown:?}", known.join(", ")));
         }
         kind

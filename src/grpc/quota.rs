@@ -9,7 +9,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::answer::FromDecision;
 use super::apply::{Answers, answer_stream};
-use super::deadline::deadline;
+use super::deadline::{deadline, less_margin, timeout};
 use super::pb::quota_service_server::{QuotaService, QuotaServiceServer};
 use super::request::{Action, Check, Checked, Ids};
 use super::status::{self, Failure};
@@ -48,15 +48,14 @@ impl QuotaApi {
         QuotaServiceServer::new(self).max_decoding_message_size(REQUEST_MAX_BYTES)
     }
 
-    /// The instant by which a request with that metadata must be decided.
-    pub(super) fn deadline(&self, metadata: &MetadataMap) -> Timestamp {
-        deadline(metadata, self.engine.now(), self.request_timeout)
+    /// The instant by which a unary call with that metadata must be decided.
+    fn unary_deadline(&self, metadata: &MetadataMap) -> Timestamp {
+        self.deadline_after(timeout(metadata).map(less_margin))
     }
 
     /// The instant so far from now, at most as far as any request may take.
     pub(super) fn deadline_after(&self, timeout: Option<Duration>) -> Timestamp {
-        let longest = self.request_timeout;
-        self.engine.now() + timeout.unwrap_or(longest).min(longest)
+        deadline(timeout, self.engine.now(), self.request_timeout)
     }
 
     /// Decides a request.
@@ -102,7 +101,7 @@ impl QuotaApi {
         &self,
         request: Request<Q>,
     ) -> Result<Response<A>, Status> {
-        let deadline = self.deadline(request.metadata());
+        let deadline = self.unary_deadline(request.metadata());
         let deny_as_error = request.metadata().get(DENY_AS_ERROR).is_some_and(|value| value == "1");
         let decided = self.decide(request.into_inner(), deadline).await;
         let (decision, ids) = decided.map_err(status::of_failure)?;
@@ -185,7 +184,7 @@ impl QuotaService for QuotaApi {
         &self,
         request: Request<pb::GetUsageRequest>,
     ) -> Result<Response<pb::GetUsageResponse>, Status> {
-        let deadline = self.deadline(request.metadata());
+        let deadline = self.unary_deadline(request.metadata());
         let usage = self.usage(request.into_inner(), deadline).await;
         usage.map(Response::new).map_err(status::of_failure)
     }

@@ -16,9 +16,10 @@ pub fn add(
     one_way: bool,
 ) -> Result<Verdicts, StepError> {
     let bound = step.limits.sold_or_unlimited(&LimitId::FriendsPerUser);
+    let mine = step.ids.user(user);
     let mut verdicts = Verdicts::default();
     for friend in friends {
-        let (mine, his) = (step.ids.user(user), step.ids.user(friend));
+        let his = step.ids.user(friend);
         let i_need_him = !step.facts.has_friend(mine, his)?;
         let he_needs_me = !one_way && !step.facts.has_friend(his, mine)?;
         if !i_need_him && !he_needs_me {
