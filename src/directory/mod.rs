@@ -16,6 +16,7 @@ use crate::domain::time::Timestamp;
 
 pub mod document;
 pub mod embedded;
+pub mod redis;
 
 /// Most purchases of one app: two a month for four hundred years.
 pub const PURCHASES_MAX: usize = 10_000;

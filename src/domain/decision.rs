@@ -9,7 +9,7 @@
 use std::fmt;
 
 use super::id::{GroupId, Name, UserId};
-use super::limit::{Bound, Limit, LimitId};
+use super::limit::{Bound, Limit, LimitId, Source};
 
 /// How a request that takes something is carried out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -153,6 +153,21 @@ impl Breach {
             ceiling: Limit::Unlimited,
             group_type: None,
         })
+    }
+
+    /// The breach of everything that takes while the service of that edition has stopped.
+    #[must_use]
+    pub fn of_stopped_service(edition: &Name) -> Self {
+        let source = Source::Edition(edition.clone());
+        Self {
+            reason: Reason::ServiceStopped,
+            limit_id: LimitId::Service,
+            subject: Subject::App,
+            used: 0,
+            bound: Bound { limit: Limit::Finite(0), source },
+            ceiling: Limit::Unlimited,
+            group_type: None,
+        }
     }
 
     /// The same for the net-new groups of a day. A day on which more groups were dissolved than

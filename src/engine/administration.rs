@@ -55,6 +55,9 @@ pub enum AdminError {
     /// The catalog lacks what an app that has bought nothing is on.
     #[error("default edition: {0}")]
     Catalog(MissingItem),
+    /// The store does not say what time it is; nothing was changed.
+    #[error("nothing was changed: {0}")]
+    Clock(#[from] LedgerError),
     /// The directory failed.
     #[error(transparent)]
     Directory(#[from] DirectoryError),
@@ -104,7 +107,7 @@ impl Administration {
     /// Shows an app.
     pub async fn app(&self, app: &AppId) -> Result<AppView, AdminError> {
         let record = self.0.directory.app(app).await?;
-        self.0.view(record.ok_or_else(|| AdminError::UnknownApp(app.clone()))?)
+        self.0.view(record.ok_or_else(|| AdminError::UnknownApp(app.clone()))?).await
     }
 
     /// Registers an app.
@@ -140,10 +143,11 @@ impl Administration {
     /// bought. The limits of the apps follow with [`Administration::publish_all`].
     pub async fn change_catalog(&self, catalog: Catalog) -> Result<(), AdminError> {
         let _changing = self.0.changing.lock().await;
+        let now = self.0.engine.now().await?;
         let mut pages = Pages::default();
         while let Some(page) = pages.next(&*self.0.directory).await? {
             for record in page {
-                self.0.schedule(&catalog, &record)?;
+                schedule(&catalog, &record, now)?;
             }
         }
         self.0.engine.set_catalog(catalog).map_err(AdminError::Catalog)
@@ -169,7 +173,7 @@ impl Office {
                 let record = AppRecord {
                     app,
                     revision: 1,
-                    created_at: self.engine.now(),
+                    created_at: self.engine.now().await?,
                     created_by: request_id,
                     purchases: Vec::new(),
                 };
@@ -178,7 +182,7 @@ impl Office {
             }
         };
         self.publish(&record).await?;
-        self.view(record)
+        self.view(record).await
     }
 
     /// Records a purchase and brings it into force.
@@ -195,13 +199,14 @@ impl Office {
         let made_before = made_before(&record, request_id, order, months)?;
         let index = made_before.unwrap_or(record.purchases.len());
         if made_before.is_none() {
-            let purchase = self.sell(&record, request_id, order, months)?;
+            let now = self.engine.now().await?;
+            let purchase = self.sell(&record, request_id, order, months, now)?;
             record.purchases.push(purchase);
             record.revision += 1;
             self.directory.put(&record).await?;
         }
         self.publish(&record).await?;
-        Ok((index, self.view(record)?))
+        Ok((index, self.view(record).await?))
     }
 
     fn sell(
@@ -210,33 +215,30 @@ impl Office {
         request_id: &RequestId,
         order: &Order,
         months: u32,
+        now: Timestamp,
     ) -> Result<Purchase, AdminError> {
         if record.purchases.len() >= PURCHASES_MAX {
             return Err(AdminError::TooManyPurchases(record.app.clone()));
         }
         // Purchases stay in the order of their instants even if the clock was set back.
         let last = record.purchases.last().map_or(record.created_at, |purchase| purchase.at);
-        let at = self.engine.now().max(last);
+        let at = now.max(last);
         let (item, price_fen) = sell(&self.engine.catalog(), &record.purchases, order, months, at)?;
         Ok(Purchase { request_id: request_id.clone(), item, months, price_fen, at })
     }
 
     /// Puts the limits of an app where the decisions are made.
     async fn publish(&self, record: &AppRecord) -> Result<(), AdminError> {
-        let schedule = self.schedule(&self.engine.catalog(), record)?;
+        let now = self.engine.now().await.map_err(AdminError::Unfinished)?;
+        let schedule = schedule(&self.engine.catalog(), record, now)?;
         let put = self.engine.ledger.put_schedule(&record.app, record.revision, &schedule);
         put.await.map_err(AdminError::Unfinished)
     }
 
-    fn schedule(&self, catalog: &Catalog, record: &AppRecord) -> Result<Schedule, AdminError> {
-        Schedule::compile(catalog, &record.purchases, self.engine.now())
-            .map_err(|missing| AdminError::Missing { app: record.app.clone(), missing })
-    }
-
-    fn view(&self, record: AppRecord) -> Result<AppView, AdminError> {
+    async fn view(&self, record: AppRecord) -> Result<AppView, AdminError> {
         let catalog = self.engine.catalog();
-        let now = self.engine.now();
-        let schedule = self.schedule(&catalog, &record)?;
+        let now = self.engine.now().await?;
+        let schedule = schedule(&catalog, &record, now)?;
         Ok(AppView {
             valid: Timeline::new(&catalog, &record.purchases).valid,
             limits: schedule.at(now).clone(),
@@ -253,6 +255,11 @@ impl Office {
         }
         Ok(())
     }
+}
+
+fn schedule(catalog: &Catalog, record: &AppRecord, now: Timestamp) -> Result<Schedule, AdminError> {
+    Schedule::compile(catalog, &record.purchases, now)
+        .map_err(|missing| AdminError::Missing { app: record.app.clone(), missing })
 }
 
 /// Goes through all apps, page by page.

@@ -55,7 +55,7 @@ impl QuotaApi {
 
     /// The instant so far from now, at most as far as any request may take.
     pub(super) fn deadline_after(&self, timeout: Option<Duration>) -> Timestamp {
-        deadline(timeout, self.engine.now(), self.request_timeout)
+        deadline(timeout, self.engine.local_now(), self.request_timeout)
     }
 
     /// Decides a request.
@@ -93,7 +93,7 @@ impl QuotaApi {
         deadline: Timestamp,
         work: impl Future<Output = T>,
     ) -> Result<T, Failure> {
-        let left = deadline - self.engine.now();
+        let left = deadline - self.engine.local_now();
         tokio::time::timeout(left, work).await.map_err(|_| Failure::TimedOut)
     }
 

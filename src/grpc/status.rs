@@ -52,7 +52,7 @@ fn ledger_code(error: &LedgerError) -> Code {
         LedgerError::GroupTypeUnknown { .. } | LedgerError::MembersNotTracked { .. } => {
             Code::FailedPrecondition
         }
-        LedgerError::DeadlinePassed => Code::DeadlineExceeded,
+        LedgerError::DeadlinePassed | LedgerError::TimedOut => Code::DeadlineExceeded,
         LedgerError::Overloaded => Code::ResourceExhausted,
         LedgerError::Unavailable(_) | LedgerError::Closing => Code::Unavailable,
     }
@@ -68,9 +68,9 @@ fn admin_code(error: &AdminError) -> Code {
         AdminError::Catalog(_) => Code::Internal,
         AdminError::Directory(DirectoryError::Conflict(_)) => Code::Aborted,
         AdminError::Directory(DirectoryError::Unreadable { .. }) => Code::DataLoss,
-        AdminError::Directory(DirectoryError::Unavailable(_)) | AdminError::Unfinished(_) => {
-            Code::Unavailable
-        }
+        AdminError::Directory(DirectoryError::Unavailable(_))
+        | AdminError::Unfinished(_)
+        | AdminError::Clock(_) => Code::Unavailable,
     }
 }
 

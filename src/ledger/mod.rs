@@ -32,7 +32,10 @@ use crate::domain::time::Timestamp;
 use crate::domain::usage::Counts;
 
 pub mod embedded;
+mod fingerprint;
 mod operation;
+pub mod redis;
+mod schedule_codec;
 
 pub use operation::Operation;
 
@@ -118,6 +121,10 @@ pub enum LedgerError {
     /// Too much is waiting; nothing was done.
     #[error("too many operations wait for the store; nothing was done")]
     Overloaded,
+    /// The store has not answered in time. Whether the operation was done is unknown; a
+    /// repetition is safe.
+    #[error("the store has not answered in time; whether the operation was done is unknown")]
+    TimedOut,
     /// The store failed. Whether the operation was done is unknown; a repetition is safe.
     #[error("the store failed: {0}")]
     Unavailable(String),
@@ -138,6 +145,7 @@ impl LedgerError {
             Self::MembersNotTracked { .. } => "members_not_tracked",
             Self::DeadlinePassed => "deadline_passed",
             Self::Overloaded => "overloaded",
+            Self::TimedOut => "timed_out",
             Self::Unavailable(_) => "unavailable",
             Self::Closing => "closing",
         }
@@ -148,7 +156,11 @@ impl LedgerError {
     pub fn can_retry(&self) -> bool {
         matches!(
             self,
-            Self::DeadlinePassed | Self::Overloaded | Self::Unavailable(_) | Self::Closing
+            Self::DeadlinePassed
+                | Self::Overloaded
+                | Self::TimedOut
+                | Self::Unavailable(_)
+                | Self::Closing
         )
     }
 }
@@ -169,6 +181,13 @@ pub trait Ledger: Send + Sync + 'static {
         revision: u64,
         schedule: &Schedule,
     ) -> Result<(), LedgerError>;
+
+    /// Whether operations take effect in the order in which they are handed over, also where
+    /// nobody waits for the one before.
+    fn keeps_order(&self) -> bool;
+
+    /// The store's clock, by which decisions are made.
+    async fn now(&self) -> Result<Timestamp, LedgerError>;
 
     /// Ready when the store has failed for good: everything answers [`LedgerError::Unavailable`]
     /// until the process is started again.

@@ -9,10 +9,10 @@ use std::collections::HashMap;
 
 use redb::{ReadableTable, StorageError};
 
-use super::fingerprint::{AppKey, GroupKey, UserKey};
 use super::tables::Tables;
 use crate::domain::calendar::Day;
 use crate::domain::id::Name;
+use crate::ledger::fingerprint::{AppKey, GroupKey, UserKey};
 
 /// Days of net-new counts that are kept: two months, so that any running month is whole.
 const NET_NEW_DAYS_KEPT: i32 = 62;

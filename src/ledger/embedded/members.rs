@@ -1,12 +1,12 @@
 //! Joining and leaving groups.
 
 use super::facts::GroupRow;
-use super::fingerprint::{GroupKey, UserKey};
 use super::step::{Step, StepError, Verdicts};
 use crate::domain::decision::{Breach, Outcome, Reason, Subject, Verdict};
 use crate::domain::group_type::GroupType;
 use crate::domain::id::{GroupId, UserId};
 use crate::domain::limit::LimitId;
+use crate::ledger::fingerprint::{GroupKey, UserKey};
 
 /// Makes users members of a group that exists, in order.
 pub fn join(

@@ -13,19 +13,18 @@ use async_trait::async_trait;
 use redb::backends::InMemoryBackend;
 use redb::{Builder, Database, DatabaseError};
 
-use self::fingerprint::{Fingerprints, KEY_BYTES};
 use self::tables::{Identity, identify};
 use self::writer::{Unit, Writer, WriterError};
+use super::fingerprint::{Fingerprints, KEY_BYTES};
 use super::{Answer, Call, Ledger, LedgerError, Operation, Reading};
 use crate::clock::Clock;
 use crate::domain::decision::Subject;
 use crate::domain::id::AppId;
 use crate::domain::schedule::Schedule;
+use crate::domain::time::Timestamp;
 
 mod accounts;
-mod codec;
 mod facts;
-mod fingerprint;
 mod friends;
 mod groups;
 mod members;
@@ -175,6 +174,14 @@ impl Ledger for Embedded {
         let work =
             move |unit: &mut Unit<'_, '_>| step::put_schedule(unit, app, revision, &schedule);
         Ok(self.writer.submit_patiently(work).await?)
+    }
+
+    fn keeps_order(&self) -> bool {
+        true
+    }
+
+    async fn now(&self) -> Result<Timestamp, LedgerError> {
+        Ok(self.clock.now())
     }
 
     async fn failed(&self) {

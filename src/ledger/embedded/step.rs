@@ -5,18 +5,17 @@ use std::sync::Arc;
 use redb::{ReadableTable, StorageError};
 
 use super::facts::{Facts, GroupRow};
-use super::fingerprint::{AppKey, Fingerprints};
 use super::writer::Unit;
-use super::{accounts, codec, friends, groups, members};
+use super::{accounts, friends, groups, members};
 use crate::domain::calendar::Day;
-use crate::domain::decision::{Breach, Reason, Subject, Verdict};
+use crate::domain::decision::{Breach, Subject, Verdict};
 use crate::domain::group_type::GroupType;
 use crate::domain::id::{GroupId, Name};
-use crate::domain::limit::{Bound, Limit, LimitId, Source};
 use crate::domain::schedule::{Limits, Schedule};
 use crate::domain::time::Timestamp;
 use crate::domain::usage::Counts;
-use crate::ledger::{Answer, Call, LedgerError, Operation, Reading};
+use crate::ledger::fingerprint::{AppKey, Fingerprints};
+use crate::ledger::{Answer, Call, LedgerError, Operation, Reading, schedule_codec};
 
 /// Why an operation came to nothing: the store failed, or there is no decision to be made.
 #[derive(Debug)]
@@ -79,24 +78,12 @@ impl Step<'_, '_> {
     /// The verdict on taking something that is not held; `breaches` are the limits in the way.
     pub fn judge(&self, breaches: Vec<Breach>) -> Verdict {
         if self.limits.stopped() {
-            return Verdict::on_taking(self.call.mode, vec![self.stopped()]);
+            return Verdict::on_taking(
+                self.call.mode,
+                vec![Breach::of_stopped_service(&self.limits.edition)],
+            );
         }
         Verdict::on_taking(self.call.mode, breaches)
-    }
-
-    fn stopped(&self) -> Breach {
-        Breach {
-            reason: Reason::ServiceStopped,
-            limit_id: LimitId::Service,
-            subject: Subject::App,
-            used: 0,
-            bound: Bound {
-                limit: Limit::Finite(0),
-                source: Source::Edition(self.limits.edition.clone()),
-            },
-            ceiling: Limit::Unlimited,
-            group_type: None,
-        }
     }
 
     /// The rules of a group's type.
@@ -243,7 +230,7 @@ fn begin(
         return Ok(schedule.clone());
     }
     let stored = match unit.tables.schedules.get(app)? {
-        Some(row) => Some(codec::decode_schedule(row.value().1).map_err(|reason| {
+        Some(row) => Some(schedule_codec::decode_schedule(row.value().1).map_err(|reason| {
             LedgerError::Unavailable(format!("limits of app \"{}\": {reason}", call.app))
         })?),
         None => None,
@@ -267,7 +254,7 @@ pub fn put_schedule(
     revision: u64,
     schedule: &Arc<Schedule>,
 ) -> Result<(), StorageError> {
-    let encoded = codec::encode_schedule(schedule);
+    let encoded = schedule_codec::encode_schedule(schedule);
     let settled = unit.tables.schedules.get(app)?.is_some_and(|row| {
         let (stored_revision, stored) = row.value();
         stored_revision > revision || (stored_revision == revision && stored == encoded)

@@ -5,7 +5,7 @@
 
 use redb::{ReadableTable, StorageError, Table, TableDefinition, TableError, WriteTransaction};
 
-use super::fingerprint::{AppKey, GroupKey, KEY_BYTES, UserKey};
+use crate::ledger::fingerprint::{AppKey, GroupKey, KEY_BYTES, UserKey};
 
 /// The version of everything below. A store with a higher one is refused.
 pub const FORMAT: u32 = 1;

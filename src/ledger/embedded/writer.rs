@@ -15,9 +15,9 @@ use redb::{Database, StorageError, WriteTransaction};
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::error;
 
-use super::fingerprint::AppKey;
 use super::tables::Tables;
 use crate::domain::schedule::Schedule;
+use crate::ledger::fingerprint::AppKey;
 
 /// Most units of work that wait: at 10,000 a second, as on a slow disk, about 400 ms of work, well
 /// below the time that a request may take.

@@ -87,6 +87,17 @@ pub fn decode_schedule(bytes: &[u8]) -> Result<Schedule, String> {
     Schedule::from_segments(segments).ok_or_else(|| "segments out of order".to_owned())
 }
 
+/// The limits of one segment as bytes.
+pub fn encode_limits(segment: &Segment) -> Vec<u8> {
+    serde_json::to_vec(&store_segment(segment)).expect("maps with string keys can be written")
+}
+
+/// The limits of one segment from bytes, or why they are none.
+pub fn decode_limits(bytes: &[u8]) -> Result<Limits, String> {
+    let stored: StoredSegment = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+    Ok(load_segment(stored)?.limits)
+}
+
 fn load_segment(stored: StoredSegment) -> Result<Segment, String> {
     let edition = Name::from(stored.edition.as_str());
     let sold = stored.sold.into_iter().map(|limit| load_limit(&edition, limit));

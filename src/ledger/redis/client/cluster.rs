@@ -1,0 +1,183 @@
+//! The nodes of a Redis Cluster and which of them serves which slot.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use redis::Value;
+use tokio::sync::Notify;
+
+use super::connect::{ConnectError, Connector};
+use super::node::Node;
+use super::pace::{self, Deadline, Task};
+use super::slot::SLOTS;
+use super::{link, reply};
+use crate::ledger::redis::options::{Address, HostPort};
+
+/// How often the map is asked for when nothing seems wrong: changes show by redirections sooner.
+const ASK_EVERY: Duration = Duration::from_secs(5);
+/// How long one node may take to tell the map before another one is asked.
+const NODE_PATIENCE: Duration = Duration::from_secs(1);
+
+/// A range of slots and the master that serves it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Range {
+    first: u16,
+    last: u16,
+    master: HostPort,
+}
+
+/// A cluster.
+pub(super) struct Cluster {
+    shared: Arc<Shared>,
+    _task: Task,
+}
+
+struct Shared {
+    connector: Arc<Connector>,
+    seeds: Vec<HostPort>,
+    alarm: Arc<Notify>,
+    nodes: Mutex<HashMap<HostPort, Arc<Node>>>,
+    slots: RwLock<Vec<Option<Arc<Node>>>>,
+}
+
+impl Cluster {
+    /// Starts with that map, and keeps it up to date.
+    pub(super) fn new(connector: &Arc<Connector>, seeds: Vec<HostPort>, ranges: &[Range]) -> Self {
+        let shared = Arc::new(Shared {
+            connector: Arc::clone(connector),
+            seeds,
+            alarm: Arc::new(Notify::new()),
+            nodes: Mutex::default(),
+            slots: RwLock::new(vec![None; usize::from(SLOTS)]),
+        });
+        shared.apply(ranges);
+        Self { _task: Task::spawn(follow(Arc::clone(&shared))), shared }
+    }
+
+    /// The node that serves a slot.
+    pub(super) fn node(&self, slot: u16) -> Option<Arc<Node>> {
+        let slots = self.shared.slots.read().unwrap_or_else(PoisonError::into_inner);
+        slots.get(usize::from(slot)).cloned().flatten()
+    }
+
+    /// The node of that address, for one call.
+    pub(super) fn at(&self, address: &HostPort) -> Arc<Node> {
+        self.shared.at(address)
+    }
+
+    /// A node said that another one serves the slot.
+    pub(super) fn moved(&self, slot: u16, address: &HostPort) {
+        let node = self.shared.at(address);
+        let mut slots = self.shared.slots.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(place) = slots.get_mut(usize::from(slot)) {
+            *place = Some(node);
+        }
+        drop(slots);
+        self.doubt();
+    }
+
+    /// The map may be outdated: has it asked for at once.
+    pub(super) fn doubt(&self) {
+        self.shared.alarm.notify_one();
+    }
+
+    /// All nodes of the map.
+    pub(super) fn nodes(&self) -> Vec<Arc<Node>> {
+        self.shared.known()
+    }
+}
+
+impl Shared {
+    fn at(&self, address: &HostPort) -> Arc<Node> {
+        let mut nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
+        let node = nodes.entry(address.clone()).or_insert_with(|| {
+            Node::new(Address::Tcp(address.clone()), &self.connector, &self.alarm)
+        });
+        Arc::clone(node)
+    }
+
+    fn known(&self) -> Vec<Arc<Node>> {
+        let nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
+        nodes.values().cloned().collect()
+    }
+
+    fn apply(&self, ranges: &[Range]) {
+        let mut fresh = vec![None; usize::from(SLOTS)];
+        for Range { first, last, master } in ranges {
+            let node = self.at(master);
+            for slot in *first..=*last {
+                if let Some(place) = fresh.get_mut(usize::from(slot)) {
+                    *place = Some(Arc::clone(&node));
+                }
+            }
+        }
+        *self.slots.write().unwrap_or_else(PoisonError::into_inner) = fresh;
+        let masters: HashSet<_> = ranges.iter().map(|range| &range.master).collect();
+        let mut nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
+        nodes.retain(|address, _| masters.contains(address));
+    }
+
+    /// Asks nodes that are connected, then the seeds.
+    async fn refresh(&self) {
+        let command = redis::cmd("CLUSTER").arg("SLOTS").to_owned();
+        let mut known = self.known();
+        // Not always the same one first: it may be cut off from the others and not know it.
+        let start = pace::random_below(known.len());
+        known.rotate_left(start);
+        for node in known.into_iter().filter(|node| node.is_up()) {
+            let answer = node.ask(&command, Deadline::after(NODE_PATIENCE)).await;
+            if let Some(ranges) = answer.ok().and_then(|answer| ranges(&answer, node.host())) {
+                return self.apply(&ranges);
+            }
+        }
+        for seed in &self.seeds {
+            if let Ok(Some(ranges)) = lookup(&self.connector, seed).await {
+                return self.apply(&ranges);
+            }
+        }
+    }
+}
+
+/// Asks a node for the map over a connection of its own.
+///
+/// `None`: it knows of no node that serves slots.
+pub(super) async fn lookup(
+    connector: &Connector,
+    seed: &HostPort,
+) -> Result<Option<Vec<Range>>, ConnectError> {
+    let connection = connector.plain(&Address::Tcp(seed.clone())).await?;
+    let command = redis::cmd("CLUSTER").arg("SLOTS").to_owned();
+    let answer = link::ask(&connection, &command, Deadline::after(NODE_PATIENCE)).await?;
+    Ok(ranges(&answer, &seed.host))
+}
+
+/// Reads the reply to `CLUSTER SLOTS`; `None` where it names no master at all.
+fn ranges(answer: &Value, asked_host: &str) -> Option<Vec<Range>> {
+    let ranges: Vec<_> = reply::elements(answer)
+        .iter()
+        .filter_map(|range| {
+            let [first, last, master, ..] = reply::elements(range) else { return None };
+            let [host, port, ..] = reply::elements(master) else { return None };
+            let host = match reply::text(host) {
+                // The node does not know its own address; we do.
+                None => asked_host.to_owned(),
+                Some(host) if host.is_empty() => asked_host.to_owned(),
+                Some(host) if host == "?" => return None,
+                Some(host) => host,
+            };
+            let master = HostPort { host, port: reply::number(port)? };
+            Some(Range { first: reply::number(first)?, last: reply::number(last)?, master })
+        })
+        .collect();
+    (!ranges.is_empty()).then_some(ranges)
+}
+
+async fn follow(shared: Arc<Shared>) {
+    loop {
+        let _ = tokio::time::timeout(ASK_EVERY, shared.alarm.notified()).await;
+        shared.refresh().await;
+        // Every redirected call rings; the map need not be asked for as often.
+        tokio::time::sleep(pace::pause(3)).await;
+    }
+}

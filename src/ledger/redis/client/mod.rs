@@ -1,0 +1,120 @@
+//! Calls scripts at the right Redis server, and says truthfully what became of a call.
+//!
+//! The invariant: a call is sent again only after the server's own word that it did nothing.
+//! When bytes may have reached a server and its reply is missing, the call is [`CallError::Lost`]
+//! and the caller decides.
+//!
+//! Layout, from the wire up: `connect` greets a server, `link` keeps one connection alive, `node`
+//! is one server with its permits, `batch` lets replicas confirm, `sentinel` and `cluster` know
+//! which server it is, `open` refuses what cannot work, and this file repeats what did nothing.
+
+mod advice;
+mod batch;
+mod cluster;
+mod connect;
+mod link;
+mod node;
+mod open;
+mod pace;
+mod reply;
+mod sentinel;
+mod servers;
+mod slot;
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use redis::{Cmd, ServerError, Value};
+use thiserror::Error;
+use tokio::sync::RwLock;
+
+pub use self::open::OpenError;
+use self::pace::Deadline;
+use self::servers::Servers;
+use super::options::Options;
+use super::script::Script;
+
+/// Why a call has no answer.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum CallError {
+    /// Nothing was sent: too many calls are in work and waiting.
+    #[error("too many calls are waiting for Redis")]
+    Overloaded,
+    /// Nothing was done: the server refused it, or could not be reached in time.
+    #[error("Redis did not do it: {0}")]
+    Refused(String),
+    /// It was sent and the reply is missing: whether it was done is unknown.
+    #[error("the answer of Redis was lost: {0}")]
+    Lost(String),
+    /// Nothing was sent: the client is closed.
+    #[error("the connection to Redis is being closed")]
+    Closing,
+}
+
+/// What became of one attempt.
+#[derive(Debug, Clone)]
+enum Failure {
+    Overloaded,
+    /// There was no connection to send it on.
+    Unsent(String),
+    /// The server's own word.
+    Server(ServerError),
+    Lost(String),
+    Closing,
+}
+
+/// A call, ready to be sent.
+struct Request {
+    script: usize,
+    command: Arc<Cmd>,
+    slot: u16,
+}
+
+/// A pool of supervised connections to one Redis, of whichever topology.
+pub struct Client {
+    digests: Vec<String>,
+    servers: Mutex<Option<Arc<Servers>>>,
+    /// Held for reading by calls, so that closing can wait for them.
+    calls: RwLock<()>,
+}
+
+impl Client {
+    /// Connects and loads the scripts; refuses with a sentence what cannot work.
+    pub async fn open(options: Options, scripts: Vec<Script>) -> Result<Self, OpenError> {
+        let digests = scripts.iter().map(|script| script.digest.clone()).collect();
+        let servers = Arc::new(open::open(options, scripts).await?);
+        Ok(Self { digests, servers: Mutex::new(Some(servers)), calls: RwLock::new(()) })
+    }
+
+    /// Calls `scripts[script]` at the server of the keys, which share a hash tag; the first one
+    /// decides. Takes no longer than `within`.
+    pub async fn call(
+        &self,
+        script: usize,
+        keys: &[Vec<u8>],
+        arguments: &[Vec<u8>],
+        within: Duration,
+    ) -> Result<Value, CallError> {
+        let deadline = Deadline::after(within);
+        let Ok(_call) = self.calls.try_read() else { return Err(CallError::Closing) };
+        let servers = self.servers.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some(servers) = servers else { return Err(CallError::Closing) };
+        let Some(digest) = self.digests.get(script) else {
+            return Err(CallError::Refused(format!("there is no script {script}")));
+        };
+        let mut command = redis::cmd("EVALSHA");
+        command.arg(digest).arg(keys.len());
+        for argument in keys.iter().chain(arguments) {
+            command.arg(argument.as_slice());
+        }
+        let slot = keys.first().map_or(0, |key| slot::slot(key));
+        let request = Request { script, command: Arc::new(command), slot };
+        servers.call(&request, deadline).await
+    }
+
+    /// Waits for the calls in work; later ones answer [`CallError::Closing`].
+    pub async fn close(&self) {
+        let _all_done = self.calls.write().await;
+        self.servers.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+}

@@ -1,0 +1,134 @@
+//! One server: its connections, and how many calls it is given at once.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::{Cmd, Value};
+use tokio::sync::{Notify, Semaphore};
+
+use super::batch::Batches;
+use super::connect::Connector;
+use super::link::Lane;
+use super::pace::Deadline;
+use super::{Failure, Request};
+use crate::ledger::redis::options::{Address, Durability};
+
+/// A call waits so long for a connection before it asks anew which server it needs: by then
+/// another one may have taken over.
+pub(super) const LINK_PATIENCE: Duration = Duration::from_millis(100);
+
+/// A server.
+pub(super) struct Node {
+    pub(super) address: Address,
+    connector: Arc<Connector>,
+    lane: Lane,
+    batches: Option<Batches>,
+    /// Calls in work and waiting.
+    admission: Semaphore,
+    /// Calls in work.
+    work: Semaphore,
+}
+
+impl Node {
+    /// Connects in the background; failures ring the alarm.
+    pub(super) fn new(
+        address: Address,
+        connector: &Arc<Connector>,
+        alarm: &Arc<Notify>,
+    ) -> Arc<Self> {
+        let lane = Lane::new(address.clone(), Arc::clone(connector), Arc::clone(alarm));
+        let batches = match connector.options.durability {
+            Durability::Local => None,
+            Durability::Replicated => {
+                let second = Lane::new(address.clone(), Arc::clone(connector), Arc::clone(alarm));
+                Some(Batches::new([lane.clone(), second]))
+            }
+        };
+        let most = connector.options.in_flight_max.clamp(1, Semaphore::MAX_PERMITS / 2);
+        Arc::new(Self {
+            address,
+            connector: Arc::clone(connector),
+            lane,
+            batches,
+            admission: Semaphore::new(most * 2),
+            work: Semaphore::new(most),
+        })
+    }
+
+    /// The host, empty for a Unix socket.
+    pub(super) fn host(&self) -> &str {
+        match &self.address {
+            Address::Tcp(address) => &address.host,
+            Address::Unix(_) => "",
+        }
+    }
+
+    /// Sends the call once, if there is a connection, and waits for its outcome.
+    pub(super) async fn call(
+        &self,
+        request: &Request,
+        asking: bool,
+        deadline: Deadline,
+    ) -> Result<Value, Failure> {
+        let _admitted = self.admission.try_acquire().map_err(|_| Failure::Overloaded)?;
+        let Ok(Ok(_working)) = tokio::time::timeout(deadline.left(), self.work.acquire()).await
+        else {
+            return Err(Failure::Overloaded);
+        };
+        if deadline.is_over() {
+            return Err(Failure::Overloaded);
+        }
+        if let Some(batches) = &self.batches {
+            return batches.call(request, asking, deadline).await;
+        }
+        let link = self.lane.link(LINK_PATIENCE.min(deadline.left())).await;
+        let link = link.map_err(Failure::Unsent)?;
+        let patience = deadline.left();
+        if patience.is_zero() {
+            return Err(Failure::Unsent("no time was left to send it".to_owned()));
+        }
+        if !asking {
+            return link.send(&request.command, patience).await;
+        }
+        let mut pair = redis::pipe();
+        pair.cmd("ASKING").add_command((*request.command).clone());
+        match link.send_all(&pair, patience).await?.pop() {
+            Some(Value::ServerError(error)) => Err(Failure::Server(error)),
+            Some(value) => Ok(value),
+            None => Err(Failure::Lost("an empty reply".to_owned())),
+        }
+    }
+
+    /// Gives the server a script that it has forgotten.
+    pub(super) async fn load(&self, script: usize, deadline: Deadline) -> Result<(), Failure> {
+        let text = self.connector.scripts.get(script).map(|script| script.text.as_str());
+        let command = redis::cmd("SCRIPT").arg("LOAD").arg(text).to_owned();
+        self.ask(&command, deadline).await.map(drop)
+    }
+
+    /// Sends a command that changes nothing.
+    pub(super) async fn ask(&self, command: &Cmd, deadline: Deadline) -> Result<Value, Failure> {
+        let link = self.lane.link(LINK_PATIENCE.min(deadline.left())).await;
+        link.map_err(Failure::Unsent)?.send(command, deadline.left()).await
+    }
+
+    /// Waits until there is a connection, or says why there is none.
+    pub(super) async fn connected(&self, patience: Duration) -> Result<(), String> {
+        self.lane.link(patience).await.map(drop)
+    }
+
+    /// Whether there is a connection.
+    pub(super) fn is_up(&self) -> bool {
+        self.lane.ready().is_some()
+    }
+
+    /// Has connections made anew, and with them the check that this is a master.
+    pub(super) fn distrust(&self) {
+        if let Some(link) = self.lane.ready() {
+            link.give_up();
+        }
+        if let Some(batches) = &self.batches {
+            batches.distrust();
+        }
+    }
+}

@@ -1,0 +1,299 @@
+//! Refuses at the start what cannot work, each with a sentence, and warns of what may not.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use redis::{ErrorKind, Value};
+use thiserror::Error;
+use tokio::sync::Notify;
+
+use super::cluster::{self, Cluster};
+use super::connect::{ConnectError, Connector, FileError};
+use super::node::Node;
+use super::pace::{self, Deadline};
+use super::sentinel::{self, Named, Watched};
+use super::servers::Servers;
+use super::{advice, link, reply};
+use crate::ledger::redis::options::{Address, HostPort, Options, Topology};
+use crate::ledger::redis::script::Script;
+
+/// A server that reads its data from disk is waited for so long.
+const LOADING_PATIENCE: Duration = Duration::from_secs(10);
+/// The oldest server whose scripts say by flags what they do under memory pressure and whose
+/// errors within scripts keep their codes.
+const MAJOR_MIN: u32 = 7;
+
+/// Why there is no client.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum OpenError {
+    /// A file for encryption is of no use.
+    #[error("cannot read the file for encryption {0}")]
+    File(String),
+    /// Nobody answers.
+    #[error("cannot reach Redis at {server}: {why}; check the address, and that it is running")]
+    Unreachable {
+        /// Who was asked.
+        server: String,
+        /// What happened.
+        why: String,
+    },
+    /// The user or password are not accepted, or none was given.
+    #[error("Redis at {server} does not let us in: {why}; check the user and the password")]
+    Credentials {
+        /// Who was asked.
+        server: String,
+        /// What it said.
+        why: String,
+    },
+    /// The user lacks a permission.
+    #[error("the user may not do enough at Redis at {server}: {why}; extend his ACL rules")]
+    Forbidden {
+        /// Who was asked.
+        server: String,
+        /// What it said.
+        why: String,
+    },
+    /// A Sentinel was given as a server.
+    #[error("{server} is a Sentinel; give it with redis-sentinel:// and the name of the master")]
+    IsSentinel {
+        /// Who was asked.
+        server: String,
+    },
+    /// A server was given as a Sentinel.
+    #[error("{server} is no Sentinel; give a Sentinel, or the server itself with redis://")]
+    NotSentinel {
+        /// Who was asked.
+        server: String,
+    },
+    /// A node of a cluster was given as a single server.
+    #[error("Redis at {server} is in cluster mode; give it with redis-cluster://")]
+    ClusterOn {
+        /// Who was asked.
+        server: String,
+    },
+    /// A single server was given as a node of a cluster.
+    #[error("Redis at {server} is not in cluster mode; give it with redis:// instead")]
+    ClusterOff {
+        /// Who was asked.
+        server: String,
+    },
+    /// It cannot be written to.
+    #[error("Redis at {server} is a replica of {master}; give the master, or the Sentinels")]
+    Replica {
+        /// Who was asked.
+        server: String,
+        /// Whom it follows.
+        master: String,
+    },
+    /// The Sentinels have not heard of the master.
+    #[error("the Sentinel at {sentinel} knows no master named {name}; check the name")]
+    UnknownMaster {
+        /// Who was asked.
+        sentinel: String,
+        /// What for.
+        name: String,
+    },
+    /// It is too old.
+    #[error("Redis at {server} is version {version}; version 7.0 or newer is needed")]
+    Old {
+        /// Who was asked.
+        server: String,
+        /// What it is.
+        version: String,
+    },
+    /// It is still reading its data.
+    #[error("Redis at {server} is still loading its data after 10 s; start again when it is done")]
+    Loading {
+        /// Who was asked.
+        server: String,
+    },
+    /// The cluster serves nothing.
+    #[error(
+        "the cluster node {server} knows of no slots that are served; create the cluster first"
+    )]
+    NoSlots {
+        /// Who was asked.
+        server: String,
+    },
+    /// Something else was refused.
+    #[error("Redis at {server} refuses to work for us: {why}")]
+    Refused {
+        /// Who was asked.
+        server: String,
+        /// What it said.
+        why: String,
+    },
+}
+
+impl From<FileError> for OpenError {
+    fn from(error: FileError) -> Self {
+        Self::File(error.to_string())
+    }
+}
+
+impl OpenError {
+    fn of_connect(server: &impl ToString, error: &ConnectError) -> Self {
+        let (server, why) = (server.to_string(), error.to_string());
+        match error {
+            ConnectError::Credentials => Self::Credentials { server, why },
+            ConnectError::Io(error) if matches!(error.kind(), ErrorKind::Server(_)) => {
+                Self::of_words(&server, why)
+            }
+            ConnectError::Io(_) | ConnectError::Late(_) => Self::Unreachable { server, why },
+            ConnectError::Replica(master) => Self::Replica { server, master: master.clone() },
+            ConnectError::Server(_) => Self::of_words(&server, why),
+        }
+    }
+
+    fn of_words(server: &impl ToString, why: String) -> Self {
+        let server = server.to_string();
+        let says = |words: &[&str]| words.iter().any(|word| why.contains(word));
+        // What SELECT is refused with has lost its code on the way.
+        if says(&["NOAUTH", "WRONGPASS", "Authentication required"]) {
+            Self::Credentials { server, why }
+        } else if says(&["NOPERM", "no permissions"]) {
+            Self::Forbidden { server, why }
+        } else if says(&["LOADING"]) {
+            Self::Loading { server }
+        } else {
+            Self::Refused { server, why }
+        }
+    }
+}
+
+/// Connects, checks and loads.
+pub(super) async fn open(options: Options, scripts: Vec<Script>) -> Result<Servers, OpenError> {
+    let connector = Arc::new(Connector::new(options, scripts)?);
+    match connector.options.topology.clone() {
+        Topology::Standalone { address, .. } => {
+            check(&connector, &address).await?;
+            let node = Node::new(address, &connector, &Arc::new(Notify::new()));
+            ready(&connector, &node).await;
+            Ok(Servers::Single(node))
+        }
+        Topology::Sentinel { sentinels, master: name, .. } => {
+            let master = find_master(&connector, &sentinels, &name).await?;
+            check(&connector, &Address::Tcp(master.clone())).await?;
+            let watched = Watched::new(&connector, sentinels, name, master);
+            ready(&connector, &watched.master()).await;
+            Ok(Servers::Sentinel(watched))
+        }
+        Topology::Cluster { seeds } => {
+            let ranges = find_map(&connector, &seeds).await?;
+            let cluster = Cluster::new(&connector, seeds, &ranges);
+            for node in cluster.nodes() {
+                ready(&connector, &node).await;
+            }
+            Ok(Servers::Cluster(cluster))
+        }
+    }
+}
+
+/// Waits for the first connection, so that the first call need not.
+async fn ready(connector: &Connector, node: &Node) {
+    // A server that went down just now, or one node of a cluster, is no reason to stay out.
+    if let Err(why) = node.connected(connector.options.connect_timeout).await {
+        tracing::warn!(server = %node.address, reason = %why, "a Redis server is down");
+    }
+}
+
+async fn find_master(
+    connector: &Connector,
+    sentinels: &[HostPort],
+    name: &str,
+) -> Result<HostPort, OpenError> {
+    let patience = connector.options.connect_timeout;
+    let mut worst = OpenError::Unreachable {
+        server: "no Sentinel".to_owned(),
+        why: "none is configured".to_owned(),
+    };
+    for sentinel in sentinels {
+        let server = sentinel.to_string();
+        worst = match sentinel::lookup(connector, sentinel, name, patience).await {
+            Ok(Named::Master(master)) => return Ok(master),
+            Ok(Named::Unknown) => {
+                OpenError::UnknownMaster { sentinel: server, name: name.to_owned() }
+            }
+            Err(ConnectError::Server(error))
+                if reply::words(&error).contains("unknown command") =>
+            {
+                OpenError::NotSentinel { server }
+            }
+            Err(why) => OpenError::of_connect(&server, &why),
+        };
+    }
+    Err(worst)
+}
+
+async fn find_map(
+    connector: &Arc<Connector>,
+    seeds: &[HostPort],
+) -> Result<Vec<cluster::Range>, OpenError> {
+    let mut worst = OpenError::Unreachable {
+        server: "no node".to_owned(),
+        why: "none is configured".to_owned(),
+    };
+    for seed in seeds {
+        worst = match check(connector, &Address::Tcp(seed.clone())).await {
+            Err(error @ OpenError::Unreachable { .. }) => error,
+            Err(error) => return Err(error),
+            Ok(()) => match cluster::lookup(connector, seed).await {
+                Ok(Some(ranges)) => return Ok(ranges),
+                Ok(None) => OpenError::NoSlots { server: seed.to_string() },
+                Err(why) => OpenError::of_connect(seed, &why),
+            },
+        };
+    }
+    Err(worst)
+}
+
+/// Asks a server what it is, loads the scripts for a try, and warns of doubtful settings.
+async fn check(connector: &Connector, address: &Address) -> Result<(), OpenError> {
+    let connection = connector.plain(address).await;
+    let connection = connection.map_err(|why| OpenError::of_connect(address, &why))?;
+    let info = information(connector, address, &connection).await?;
+    let server = address.to_string();
+    match (reply::field(&info, "redis_mode"), connector.is_cluster()) {
+        (Some("sentinel"), _) => return Err(OpenError::IsSentinel { server }),
+        (Some("cluster"), false) => return Err(OpenError::ClusterOn { server }),
+        (Some("standalone"), true) => return Err(OpenError::ClusterOff { server }),
+        _ => {}
+    }
+    let version = reply::field(&info, "redis_version").unwrap_or_default();
+    let major = version.split('.').next().and_then(|major| major.parse::<u32>().ok());
+    if major.is_some_and(|major| major < MAJOR_MIN) {
+        return Err(OpenError::Old { server, version: version.to_owned() });
+    }
+    greet(connector, address).await?;
+    advice::warn(connector, address, &connection, &info).await;
+    Ok(())
+}
+
+async fn information(
+    connector: &Connector,
+    address: &Address,
+    connection: &MultiplexedConnection,
+) -> Result<String, OpenError> {
+    let patience = Deadline::after(connector.options.connect_timeout);
+    match link::ask(connection, &redis::cmd("INFO"), patience).await {
+        Ok(Value::BulkString(info)) => Ok(String::from_utf8_lossy(&info).into_owned()),
+        Ok(_) => Ok(String::new()),
+        Err(why) => Err(OpenError::of_connect(address, &why)),
+    }
+}
+
+/// Tries what every connection does; a server that is loading is waited for.
+async fn greet(connector: &Connector, address: &Address) -> Result<(), OpenError> {
+    let deadline = Deadline::after(LOADING_PATIENCE);
+    let mut attempts = 0;
+    loop {
+        let Err(error) = connector.greeted(address).await else { return Ok(()) };
+        let error = OpenError::of_connect(address, &error);
+        if !matches!(error, OpenError::Loading { .. }) || deadline.is_over() {
+            return Err(error);
+        }
+        pace::rest(attempts, deadline).await;
+        attempts += 1;
+    }
+}

@@ -1,0 +1,78 @@
+//! Reads what servers say about themselves and about errors.
+
+use redis::{ServerError, Value};
+
+use crate::ledger::redis::options::HostPort;
+
+/// A server error as the server wrote it.
+pub(super) fn words(error: &ServerError) -> String {
+    match error.details() {
+        Some(details) => format!("{} {details}", error.code()),
+        None => error.code().to_owned(),
+    }
+}
+
+/// A string in a reply.
+pub(super) fn text(value: &Value) -> Option<String> {
+    match value {
+        Value::BulkString(bytes) => Some(String::from_utf8_lossy(bytes).into_owned()),
+        Value::SimpleString(text) | Value::VerbatimString { text, .. } => Some(text.clone()),
+        Value::Okay => Some("OK".to_owned()),
+        _ => None,
+    }
+}
+
+/// A number in a reply, also one that is written out.
+pub(super) fn number(value: &Value) -> Option<u16> {
+    match value {
+        Value::Int(number) => u16::try_from(*number).ok(),
+        other => text(other)?.parse().ok(),
+    }
+}
+
+/// The elements of an array.
+pub(super) fn elements(value: &Value) -> &[Value] {
+    match value {
+        Value::Array(elements) => elements,
+        _ => &[],
+    }
+}
+
+/// From the reply to `ROLE`: the master of a replica, `None` for a master.
+pub(super) fn followed_master(role: &Value) -> Option<String> {
+    let [kind, host, port, ..] = elements(role) else { return None };
+    if text(kind)? != "slave" {
+        return None;
+    }
+    Some(HostPort { host: text(host)?, port: number(port)? }.to_string())
+}
+
+/// From the reply to `INFO`: the value of a field.
+pub(super) fn field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
+    info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
+}
+
+/// From `MOVED` and `ASK`: the slot, and the server, whose host is empty where it is the host of
+/// the server that answered.
+pub(super) fn redirection(details: &str, asked_host: &str) -> Option<(u16, HostPort)> {
+    let (slot, address) = details.split_once(' ')?;
+    // Errors from within scripts carry the script's place behind the address.
+    let address = address.split_whitespace().next()?;
+    let (host, port) = address.rsplit_once(':')?;
+    let host = if host.is_empty() { asked_host } else { host };
+    Some((slot.parse().ok()?, HostPort { host: host.to_owned(), port: port.parse().ok()? }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_redirection_without_host_means_the_server_that_answered() {
+        let (slot, address) = redirection("3999 :6381", "10.0.0.1").expect("valid");
+        assert_eq!((slot, address.to_string().as_str()), (3999, "10.0.0.1:6381"));
+        let (slot, address) = redirection("1 ::1:7000", "10.0.0.1").expect("valid");
+        assert_eq!((slot, address.to_string().as_str()), (1, "[::1]:7000"));
+        assert_eq!(redirection("nonsense", ""), None);
+    }
+}

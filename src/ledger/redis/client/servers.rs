@@ -1,0 +1,143 @@
+//! The three topologies behind one call, and what is repeated.
+
+use std::sync::Arc;
+
+use redis::{ServerError, Value};
+
+use super::cluster::Cluster;
+use super::node::Node;
+use super::pace::{self, Deadline};
+use super::sentinel::Watched;
+use super::{CallError, Failure, Request, reply};
+use crate::ledger::redis::options::HostPort;
+
+/// Codes of errors that pass by themselves, and with which nothing was done.
+const PASSING: &[&str] =
+    &["TRYAGAIN", "CLUSTERDOWN", "LOADING", "MASTERDOWN", "READONLY", "NOREPLICAS", "BUSY"];
+
+/// Where the servers are.
+pub(super) enum Servers {
+    /// Always the same one.
+    Single(Arc<Node>),
+    /// The one that Sentinels name.
+    Sentinel(Watched),
+    /// The one that serves the slot.
+    Cluster(Cluster),
+}
+
+/// What to do after an error.
+enum Next {
+    /// Send it once more, there.
+    Now(Option<HostPort>),
+    /// Send it once more after a pause.
+    Later(String),
+    /// Tell the caller.
+    Stop(CallError),
+}
+
+impl Servers {
+    /// Sends the call until it is answered, refused or lost, or its time is up.
+    pub(super) async fn call(
+        &self,
+        request: &Request,
+        deadline: Deadline,
+    ) -> Result<Value, CallError> {
+        let mut asking = None;
+        let mut attempts = 0;
+        loop {
+            let next = match self.node(request.slot, asking.as_ref()) {
+                None => {
+                    self.doubt(false);
+                    Next::Later(format!("no node of the cluster serves slot {}", request.slot))
+                }
+                Some(node) => match node.call(request, asking.is_some(), deadline).await {
+                    Ok(value) => return Ok(value),
+                    Err(failure) => self.next(failure, &node, request, deadline).await,
+                },
+            };
+            // A redirection that leads nowhere ends with the call's time like everything else.
+            let why = match next {
+                Next::Stop(error) => return Err(error),
+                Next::Now(place) => {
+                    asking = place;
+                    "it was sent from server to server".to_owned()
+                }
+                Next::Later(why) => {
+                    asking = None;
+                    why
+                }
+            };
+            if asking.is_none() || attempts > 2 {
+                pace::rest(attempts, deadline).await;
+            }
+            attempts += 1;
+            if deadline.is_over() {
+                return Err(CallError::Refused(why));
+            }
+        }
+    }
+
+    fn node(&self, slot: u16, asking: Option<&HostPort>) -> Option<Arc<Node>> {
+        match (self, asking) {
+            (Self::Single(node), _) => Some(Arc::clone(node)),
+            (Self::Sentinel(watched), _) => Some(watched.master()),
+            (Self::Cluster(cluster), Some(address)) => Some(cluster.at(address)),
+            (Self::Cluster(cluster), None) => cluster.node(slot),
+        }
+    }
+
+    async fn next(
+        &self,
+        failure: Failure,
+        node: &Node,
+        request: &Request,
+        deadline: Deadline,
+    ) -> Next {
+        match failure {
+            Failure::Overloaded => Next::Stop(CallError::Overloaded),
+            Failure::Closing => Next::Stop(CallError::Closing),
+            Failure::Lost(why) => Next::Stop(CallError::Lost(format!("{}: {why}", node.address))),
+            Failure::Unsent(why) => Next::Later(format!("{}: {why}", node.address)),
+            Failure::Server(error) => self.next_after(&error, node, request, deadline).await,
+        }
+    }
+
+    async fn next_after(
+        &self,
+        error: &ServerError,
+        node: &Node,
+        request: &Request,
+        deadline: Deadline,
+    ) -> Next {
+        let why = format!("{}: {}", node.address, reply::words(error));
+        let redirection =
+            error.details().and_then(|details| reply::redirection(details, node.host()));
+        match (error.code(), self, redirection) {
+            ("NOSCRIPT", _, _) => {
+                // Without it the call is refused the same way once more.
+                let _ = node.load(request.script, deadline).await;
+                Next::Later(why)
+            }
+            ("MOVED", Self::Cluster(cluster), Some((slot, address))) => {
+                cluster.moved(slot, &address);
+                Next::Later(why)
+            }
+            ("ASK", Self::Cluster(_), Some((_, address))) => Next::Now(Some(address)),
+            (code, _, _) if PASSING.contains(&code) => {
+                self.doubt(code == "READONLY");
+                Next::Later(why)
+            }
+            _ => Next::Stop(CallError::Refused(why)),
+        }
+    }
+
+    /// Has looked up anew which server it is.
+    fn doubt(&self, is_replica: bool) {
+        match self {
+            Self::Single(node) if is_replica => node.distrust(),
+            Self::Sentinel(watched) if is_replica => watched.doubt(),
+            Self::Single(_) | Self::Sentinel(_) => {}
+            Self::Cluster(cluster) => cluster.doubt(),
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! The keys: a versioned codec, checked byte by byte.
+//!
+//! `q1{APP/PART}KIND...`: `q1` is the version of the layout, APP the app's fingerprint in 16
+//! hexadecimal digits, PART one of `accounts`, `friends` and `groups`. What stands in braces is
+//! the hash tag: everything that one operation touches lies in one slot. Fingerprints within sets
+//! are signed decimal integers, so that Redis keeps them as integer sets; within keys they are
+//! hexadecimal.
+
+use crate::domain::id::{AppId, GroupId, UserId};
+use crate::ledger::fingerprint::Fingerprints;
+
+/// The key of the store's identity: its format and its fingerprint key.
+pub const IDENTITY: &[u8] = b"imquota:identity";
+/// All app documents; one hash, since the directory is small and seldom asked.
+pub const DOCUMENTS: &[u8] = b"q1{directory}documents";
+/// The ids of all apps, in order.
+pub const INDEX: &[u8] = b"q1{directory}index";
+
+/// Bits of a fingerprint that choose the bucket of an account: 4096 buckets keep ten million
+/// accounts in sets of 2,500, which Redis holds as integer sets.
+const BUCKET_BITS: u32 = 12;
+
+/// One of the three parts of an app.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// Accounts.
+    Accounts,
+    /// Friends.
+    Friends,
+    /// Groups and memberships.
+    Groups,
+}
+
+/// The parts of an app, each of which has the limits of the app.
+pub const PARTS: [Part; 3] = [Part::Accounts, Part::Friends, Part::Groups];
+
+/// A user or group as it stands in keys and sets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Cell(u64);
+
+impl Cell {
+    /// As an element of an integer set.
+    pub fn element(self) -> Vec<u8> {
+        self.0.cast_signed().to_string().into_bytes()
+    }
+
+    /// From an element of an integer set.
+    pub fn from_element(element: &[u8]) -> Option<Self> {
+        let text = std::str::from_utf8(element).ok()?;
+        text.parse().ok().map(|signed: i64| Self(signed.cast_unsigned()))
+    }
+}
+
+/// The keys of one app.
+#[derive(Clone)]
+pub struct Keys {
+    ids: Fingerprints,
+    app: u64,
+}
+
+impl Keys {
+    /// Of that app.
+    pub fn new(ids: Fingerprints, app: &AppId) -> Self {
+        Self { ids, app: ids.app(app) }
+    }
+
+    /// A user's cell.
+    pub fn user(&self, user: &UserId) -> Cell {
+        Cell(self.ids.user(user))
+    }
+
+    /// A group's cell.
+    pub fn group(&self, group: &GroupId) -> Cell {
+        Cell(self.ids.group(group))
+    }
+
+    fn key(&self, part: Part, rest: &str) -> Vec<u8> {
+        let part = match part {
+            Part::Accounts => "accounts",
+            Part::Friends => "friends",
+            Part::Groups => "groups",
+        };
+        format!("q1{{{:016x}/{part}}}{rest}", self.app).into_bytes()
+    }
+
+    /// The limits of the app, as they lie with that part.
+    pub fn limits(&self, part: Part) -> Vec<u8> {
+        self.key(part, "limits")
+    }
+
+    /// How many accounts there are.
+    pub fn accounts(&self) -> Vec<u8> {
+        self.key(Part::Accounts, "count")
+    }
+
+    /// The set of accounts that the user's is in.
+    pub fn account_bucket(&self, user: Cell) -> Vec<u8> {
+        self.key(Part::Accounts, &format!("a{:03x}", user.0 >> (u64::BITS - BUCKET_BITS)))
+    }
+
+    /// The friends in the user's list.
+    pub fn friends(&self, user: Cell) -> Vec<u8> {
+        self.key(Part::Friends, &format!("f{:016x}", user.0))
+    }
+
+    /// Who has the user in his list and is not in the user's.
+    pub fn fans(&self, user: Cell) -> Vec<u8> {
+        self.key(Part::Friends, &format!("r{:016x}", user.0))
+    }
+
+    /// The groups that count for the user.
+    pub fn counted_groups(&self, user: Cell) -> Vec<u8> {
+        self.key(Part::Groups, &format!("u{:016x}", user.0))
+    }
+
+    /// The groups that do not count for the user.
+    pub fn other_groups(&self, user: Cell) -> Vec<u8> {
+        self.key(Part::Groups, &format!("n{:016x}", user.0))
+    }
+
+    /// The group's record.
+    pub fn group_record(&self, group: Cell) -> Vec<u8> {
+        self.key(Part::Groups, &format!("g{:016x}", group.0))
+    }
+
+    /// The group's members.
+    pub fn members(&self, group: Cell) -> Vec<u8> {
+        self.key(Part::Groups, &format!("m{:016x}", group.0))
+    }
+
+    /// Groups by type.
+    pub fn groups_by_type(&self) -> Vec<u8> {
+        self.key(Part::Groups, "types")
+    }
+
+    /// Net-new groups by day and type.
+    pub fn groups_by_day(&self) -> Vec<u8> {
+        self.key(Part::Groups, "days")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_stay_what_they_are() {
+        let app = AppId::try_from("alice").expect("an id");
+        let keys = Keys::new(Fingerprints::new(*b"0123456789abcdef"), &app);
+        let user = keys.user(&UserId::try_from("alice").expect("an id"));
+        let group = keys.group(&GroupId::try_from("alice").expect("an id"));
+        // A fact is found by its key: a change needs a new version of the layout.
+        for (key, golden) in [
+            (keys.limits(Part::Accounts), "q1{f8f93d5e4673d663/accounts}limits"),
+            (keys.limits(Part::Friends), "q1{f8f93d5e4673d663/friends}limits"),
+            (keys.limits(Part::Groups), "q1{f8f93d5e4673d663/groups}limits"),
+            (keys.accounts(), "q1{f8f93d5e4673d663/accounts}count"),
+            (keys.account_bucket(user), "q1{f8f93d5e4673d663/accounts}adf8"),
+            (keys.friends(user), "q1{f8f93d5e4673d663/friends}fdf8ec8a98b365807"),
+            (keys.fans(user), "q1{f8f93d5e4673d663/friends}rdf8ec8a98b365807"),
+            (keys.counted_groups(user), "q1{f8f93d5e4673d663/groups}udf8ec8a98b365807"),
+            (keys.other_groups(user), "q1{f8f93d5e4673d663/groups}ndf8ec8a98b365807"),
+            (keys.group_record(group), "q1{f8f93d5e4673d663/groups}g919a4e5b9311e83d"),
+            (keys.members(group), "q1{f8f93d5e4673d663/groups}m919a4e5b9311e83d"),
+            (keys.groups_by_type(), "q1{f8f93d5e4673d663/groups}types"),
+            (keys.groups_by_day(), "q1{f8f93d5e4673d663/groups}days"),
+        ] {
+            assert_eq!(String::from_utf8(key).expect("text"), golden);
+        }
+        assert_eq!(user.element(), b"-2337710526048086009");
+        assert_eq!(Cell::from_element(b"-2337710526048086009"), Some(user));
+    }
+}

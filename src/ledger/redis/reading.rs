@@ -1,0 +1,126 @@
+//! Reading counts. A user's friends and groups, and an app's accounts and groups, lie in parts of
+//! their own: they are read side by side, each exact by itself.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use redis::Value;
+
+use super::keys::Part;
+use super::reply::{Decided, array, bytes, integer, text};
+use super::scripts::ScriptId;
+use super::store::{Step, Store};
+use super::verdict::{at, unreadable};
+use crate::domain::decision::Subject;
+use crate::domain::id::GroupId;
+use crate::domain::usage::Counts;
+use crate::ledger::{Call, LedgerError, Reading, schedule_codec};
+
+/// Reads the counts of a subject.
+pub async fn read(store: &Store, call: &Call, subject: &Subject) -> Result<Reading, LedgerError> {
+    let keys = store.keys(call);
+    match subject {
+        Subject::User(user) => {
+            let cell = keys.user(user);
+            let friends = part(store, call, Part::Friends, "set", vec![keys.friends(cell)]);
+            let groups = part(store, call, Part::Groups, "set", vec![keys.counted_groups(cell)]);
+            let (friends, groups) = tokio::try_join!(friends, groups)?;
+            let counts = Counts::User { friends: count(&friends, 1)?, groups: count(&groups, 1)? };
+            reading(call, &groups, counts)
+        }
+        Subject::App => {
+            let accounts = part(store, call, Part::Accounts, "number", vec![keys.accounts()]);
+            let groups = vec![keys.groups_by_type(), keys.groups_by_day()];
+            let groups = part(store, call, Part::Groups, "groups", groups);
+            let (accounts, groups) = tokio::try_join!(accounts, groups)?;
+            let counts = app_counts(call, count(&accounts, 1)?, &groups)?;
+            reading(call, &groups, counts)
+        }
+        Subject::Group(group) => {
+            let cell = keys.group(group);
+            let keys = vec![keys.group_record(cell), keys.members(cell)];
+            let step = step(Part::Groups, "group", keys);
+            let decided = store.step(call, Some(group), step).await?;
+            let counts = group_counts(group, &decided)?;
+            reading(call, &decided, counts)
+        }
+    }
+}
+
+fn step(part: Part, what: &str, keys: Vec<Vec<u8>>) -> Step {
+    let arguments = vec![what.as_bytes().to_vec()];
+    Step { script: ScriptId::Read, part, by_day: false, keys, arguments }
+}
+
+async fn part(
+    store: &Store,
+    call: &Call,
+    part: Part,
+    what: &str,
+    keys: Vec<Vec<u8>>,
+) -> Result<Decided, LedgerError> {
+    store.step(call, None, step(part, what, keys)).await
+}
+
+fn senseless() -> LedgerError {
+    unreadable("counts that make no sense")
+}
+
+fn reading(call: &Call, decided: &Decided, counts: Counts) -> Result<Reading, LedgerError> {
+    let stored = decided.more.first().cloned().and_then(bytes).ok_or_else(senseless)?;
+    let schedule =
+        if stored.is_empty() {
+            call.unknown_app.clone().ok_or_else(|| LedgerError::UnknownApp(call.app.clone()))?
+        } else {
+            let decoded = schedule_codec::decode_schedule(&stored);
+            Arc::new(decoded.map_err(|reason| {
+                unreadable(&format!("limits of app \"{}\": {reason}", call.app))
+            })?)
+        };
+    Ok(Reading { read_at: at(decided), counts, schedule })
+}
+
+fn count(decided: &Decided, index: usize) -> Result<u64, LedgerError> {
+    let number = decided.more.get(index).and_then(integer);
+    number.and_then(|number| u64::try_from(number).ok()).ok_or_else(senseless)
+}
+
+fn group_counts(group: &GroupId, decided: &Decided) -> Result<Counts, LedgerError> {
+    let word = |index: usize| decided.more.get(index).cloned().and_then(bytes).and_then(text);
+    let (Some(name), Some(own)) = (word(1), word(2)) else { return Err(senseless()) };
+    Ok(Counts::Group {
+        group: group.clone(),
+        group_type: name.as_str().into(),
+        members: count(decided, 3)?,
+        max_members: own.parse().ok(),
+    })
+}
+
+fn app_counts(call: &Call, accounts: u64, decided: &Decided) -> Result<Counts, LedgerError> {
+    let today = call.catalog.zone.day_of(at(decided)).number();
+    let by_type = numbers(decided.more.get(1)).ok_or_else(senseless)?;
+    let by_day = numbers(decided.more.get(2)).ok_or_else(senseless)?;
+    let number = |of: &HashMap<String, i64>, field: &str| of.get(field).copied().unwrap_or(0);
+    let kinds = || call.catalog.group_types.iter().map(|kind| kind.name.clone());
+    let groups = kinds().map(|name| {
+        let count = number(&by_type, name.as_str());
+        (name, u64::try_from(count).unwrap_or(0))
+    });
+    let net_new = kinds().map(|name| {
+        let net = number(&by_day, &format!("{today}/{name}"));
+        (name, net)
+    });
+    Ok(Counts::App {
+        accounts,
+        groups: groups.collect(),
+        net_new_today: net_new.collect(),
+        net_new_today_of_all_types: number(&by_day, &today.to_string()),
+    })
+}
+
+/// A hash of numbers.
+fn numbers(value: Option<&Value>) -> Option<HashMap<String, i64>> {
+    let flat = array(value?.clone())?;
+    let pair = |pair: &[Value]| Some((text(bytes(pair[0].clone())?)?, integer(&pair[1])?));
+    flat.chunks_exact(2).map(pair).collect()
+}

@@ -1,0 +1,228 @@
+//! Operations that give back: they have no limits and are always carried out.
+//!
+//! What touches more than [`SUBJECTS_MAX`] users or groups goes in chunks, so that no other call
+//! waits long. Every chunk is atomic and may be repeated; a dissolution or deletion that was cut
+//! off is finished by its repetition.
+
+use redis::Value;
+
+use super::keys::{Cell, Part};
+use super::reply::{array, bytes, integer};
+use super::scripts::ScriptId;
+use super::store::{Step, Store, types};
+use super::takes::SUBJECTS_MAX;
+use super::verdict::{at, empty, unreadable};
+use crate::domain::decision::{Outcome, Verdict};
+use crate::domain::id::{GroupId, UserId};
+use crate::domain::time::Timestamp;
+use crate::ledger::{Answer, Call, LedgerError};
+
+/// Removes friends from the user's list and, unless `one_way`, the user from theirs.
+pub async fn remove_friends(
+    store: &Store,
+    call: &Call,
+    user: &UserId,
+    friends: &[UserId],
+    one_way: bool,
+) -> Result<Answer, LedgerError> {
+    let keys = store.keys(call);
+    let me = keys.user(user);
+    let mut answer = empty();
+    for friends in friends.chunks(SUBJECTS_MAX) {
+        let mut own_keys = vec![keys.friends(me), keys.fans(me)];
+        let mut arguments = vec![vec![b'0' + u8::from(one_way)], me.element()];
+        for friend in friends {
+            let cell = keys.user(friend);
+            own_keys.extend([keys.friends(cell), keys.fans(cell)]);
+            arguments.push(cell.element());
+        }
+        let script = ScriptId::RemoveFriends;
+        let step = Step { script, part: Part::Friends, by_day: false, keys: own_keys, arguments };
+        let decided = store.step(call, None, step).await?;
+        answer.decided_at = at(&decided);
+        answer.items.extend(decided.said.iter().map(|said| released(said.letter)));
+    }
+    Ok(answer)
+}
+
+fn released(letter: u8) -> Verdict {
+    Verdict::of(if letter == b'A' { Outcome::Applied } else { Outcome::NotHeld })
+}
+
+/// What scripts that count groups begin with: the group's keys and arguments.
+fn of_group(store: &Store, call: &Call, group: &GroupId) -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
+    let keys = store.keys(call);
+    let cell = keys.group(group);
+    let own_keys = vec![
+        keys.group_record(cell),
+        keys.members(cell),
+        keys.groups_by_type(),
+        keys.groups_by_day(),
+    ];
+    (own_keys, vec![types(call), cell.element(), Vec::new(), Vec::new()])
+}
+
+/// Takes users out of a group.
+pub async fn leave_group(
+    store: &Store,
+    call: &Call,
+    group: &GroupId,
+    users: &[UserId],
+) -> Result<Answer, LedgerError> {
+    let keys = store.keys(call);
+    let mut answer = empty();
+    for users in users.chunks(SUBJECTS_MAX) {
+        let (mut own_keys, mut arguments) = of_group(store, call, group);
+        for user in users {
+            let cell = keys.user(user);
+            own_keys.extend([keys.counted_groups(cell), keys.other_groups(cell)]);
+            arguments.push(cell.element());
+        }
+        let script = ScriptId::LeaveGroup;
+        let step = Step { script, part: Part::Groups, by_day: true, keys: own_keys, arguments };
+        let decided = store.step(call, None, step).await?;
+        answer.decided_at = at(&decided);
+        answer.items.extend(decided.said.iter().map(|said| released(said.letter)));
+        answer.group_reclaimed |= decided.more.first().and_then(integer) == Some(1);
+    }
+    Ok(answer)
+}
+
+/// Takes everybody out, and the group away.
+pub async fn dissolve_group(
+    store: &Store,
+    call: &Call,
+    group: &GroupId,
+) -> Result<Answer, LedgerError> {
+    let keys = store.keys(call);
+    let mut answer = empty();
+    let mut members: Vec<Cell> = Vec::new();
+    let mut found = false;
+    loop {
+        let (mut own_keys, mut arguments) = of_group(store, call, group);
+        for cell in &members {
+            own_keys.extend([keys.counted_groups(*cell), keys.other_groups(*cell)]);
+            arguments.push(cell.element());
+        }
+        let script = ScriptId::DissolveGroup;
+        let step = Step { script, part: Part::Groups, by_day: true, keys: own_keys, arguments };
+        let decided = store.step(call, None, step).await?;
+        answer.decided_at = at(&decided);
+        let letter = decided.said.first().map(|said| said.letter);
+        let mut more = decided.more.into_iter();
+        let released = more.next().as_ref().and_then(integer).unwrap_or(0);
+        answer.members_released += u64::try_from(released).unwrap_or(0);
+        found |= letter != Some(b'N');
+        if letter != Some(b'M') {
+            break;
+        }
+        members = cells(more.next())?;
+    }
+    let outcome = if found { Outcome::Applied } else { Outcome::NotHeld };
+    Ok(Answer { whole: Some(Verdict::of(outcome)), ..answer })
+}
+
+/// Deletes an account, with what the user holds even where there was no account.
+pub async fn delete_account(
+    store: &Store,
+    call: &Call,
+    user: &UserId,
+) -> Result<Answer, LedgerError> {
+    let (account, friends, groups) = tokio::try_join!(
+        delete_from_accounts(store, call, user),
+        delete_friends(store, call, user),
+        delete_memberships(store, call, user),
+    )?;
+    let held = account.1 || friends.1 || groups.1;
+    let outcome = if held { Outcome::Applied } else { Outcome::NotHeld };
+    let decided_at = account.0.max(friends.0).max(groups.0);
+    Ok(Answer { decided_at, whole: Some(Verdict::of(outcome)), ..empty() })
+}
+
+/// When a part of a deletion ended, and whether anything was held.
+type Deleted = (Timestamp, bool);
+
+async fn delete_from_accounts(
+    store: &Store,
+    call: &Call,
+    user: &UserId,
+) -> Result<Deleted, LedgerError> {
+    let keys = store.keys(call);
+    let cell = keys.user(user);
+    let step = Step {
+        script: ScriptId::DeleteAccount,
+        part: Part::Accounts,
+        by_day: false,
+        keys: vec![keys.accounts(), keys.account_bucket(cell)],
+        arguments: vec![cell.element()],
+    };
+    let decided = store.step(call, None, step).await?;
+    Ok((at(&decided), decided.said.first().is_some_and(|said| said.letter == b'A')))
+}
+
+async fn delete_friends(store: &Store, call: &Call, user: &UserId) -> Result<Deleted, LedgerError> {
+    let keys = store.keys(call);
+    let me = keys.user(user);
+    in_chunks(store, call, |others| {
+        let mut own_keys = vec![keys.friends(me), keys.fans(me)];
+        let mut arguments = vec![me.element()];
+        for other in others {
+            own_keys.extend([keys.friends(*other), keys.fans(*other)]);
+            arguments.push(other.element());
+        }
+        let script = ScriptId::DeleteFriends;
+        Step { script, part: Part::Friends, by_day: false, keys: own_keys, arguments }
+    })
+    .await
+}
+
+async fn delete_memberships(
+    store: &Store,
+    call: &Call,
+    user: &UserId,
+) -> Result<Deleted, LedgerError> {
+    let keys = store.keys(call);
+    let me = keys.user(user);
+    in_chunks(store, call, |groups| {
+        let mut own_keys = vec![
+            keys.counted_groups(me),
+            keys.other_groups(me),
+            keys.groups_by_type(),
+            keys.groups_by_day(),
+        ];
+        let mut arguments = vec![types(call), me.element(), Vec::new(), Vec::new()];
+        for group in groups {
+            own_keys.extend([keys.group_record(*group), keys.members(*group)]);
+            arguments.push(group.element());
+        }
+        let script = ScriptId::DeleteMemberships;
+        Step { script, part: Part::Groups, by_day: true, keys: own_keys, arguments }
+    })
+    .await
+}
+
+/// Repeats a step with what its last answer says is left, until nothing is.
+async fn in_chunks(
+    store: &Store,
+    call: &Call,
+    step: impl Fn(&[Cell]) -> Step,
+) -> Result<Deleted, LedgerError> {
+    let mut left: Vec<Cell> = Vec::new();
+    let mut held = false;
+    loop {
+        let decided = store.step(call, None, step(&left)).await?;
+        held |= decided.said.first().is_some_and(|said| said.letter == b'A');
+        let ended = at(&decided);
+        left = cells(decided.more.into_iter().next())?;
+        if left.is_empty() {
+            return Ok((ended, held));
+        }
+    }
+}
+
+fn cells(value: Option<Value>) -> Result<Vec<Cell>, LedgerError> {
+    let cells = value.and_then(array).and_then(|elements| {
+        elements.into_iter().map(|element| Cell::from_element(&bytes(element)?)).collect()
+    });
+    cells.ok_or_else(|| unreadable("a set holds something that is no fingerprint"))
+}

@@ -1,0 +1,216 @@
+//! What a script answered, as values. See `scripts/shared/begin.lua` for its shape.
+
+use redis::Value;
+
+use crate::domain::decision::Reason;
+
+/// A count behind a verdict, and the limit that it reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Note {
+    /// The limit.
+    pub over: Over,
+    /// The count.
+    pub used: u64,
+}
+
+/// The limit that a note's letter stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Over {
+    /// The service has stopped.
+    Stopped,
+    /// Accounts per app.
+    Accounts,
+    /// The user's friends.
+    MyFriends,
+    /// The friend's friends.
+    PeerFriends,
+    /// The user's groups.
+    UserGroups,
+    /// Groups of the type.
+    AppGroups,
+    /// Net-new groups of the type today.
+    DayOfType,
+    /// Net-new groups today.
+    Day,
+    /// Members of the group.
+    Members,
+}
+
+/// One item's letter, with its notes where it has any.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Said {
+    /// As the script said it.
+    pub letter: u8,
+    /// The limits in the way.
+    pub notes: Vec<Note>,
+}
+
+/// A script's answer.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Reply {
+    /// It decided.
+    Decided(Decided),
+    /// It wrote nothing, for that reason; with a detail where there is one.
+    Nothing {
+        /// The server's clock, in milliseconds since the epoch.
+        now: i64,
+        /// Why, in a word.
+        why: String,
+        /// Such as the type that a group has.
+        detail: String,
+    },
+}
+
+/// What was decided.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Decided {
+    /// The server's clock, in milliseconds since the epoch.
+    pub now: i64,
+    /// One entry an item.
+    pub said: Vec<Said>,
+    /// The segment of limits that it was decided by; empty where nothing was in the way, or where
+    /// the app has no limits of its own.
+    pub segment: Vec<u8>,
+    /// What the script adds.
+    pub more: Vec<Value>,
+}
+
+/// Reads an answer; `None` where it has another shape.
+pub fn read(value: Value) -> Option<Reply> {
+    let Value::Array(parts) = value else { return None };
+    let mut parts = parts.into_iter();
+    let now = integer(&parts.next()?)?;
+    let first = bytes(parts.next()?)?;
+    let Some(second) = parts.next() else {
+        return Some(Reply::Nothing { now, why: text(first)?, detail: String::new() });
+    };
+    let second = bytes(second)?;
+    let Some(notes) = parts.next() else {
+        return Some(Reply::Nothing { now, why: text(first)?, detail: text(second)? });
+    };
+    let said = items(&first, &text(bytes(notes)?)?)?;
+    Some(Reply::Decided(Decided { now, said, segment: second, more: parts.collect() }))
+}
+
+/// Letters with their notes: one word of notes for each letter that has some.
+fn items(letters: &[u8], notes: &str) -> Option<Vec<Said>> {
+    let mut words = notes.split_ascii_whitespace();
+    let mut items = Vec::with_capacity(letters.len());
+    for &letter in letters {
+        let has_notes = matches!(letter, b'D' | b'S' | b'G');
+        let notes = if has_notes { word(words.next()?)? } else { Vec::new() };
+        items.push(Said { letter, notes });
+    }
+    words.next().is_none().then_some(items)
+}
+
+/// Such as `u50m20`.
+fn word(word: &str) -> Option<Vec<Note>> {
+    let mut notes = Vec::new();
+    let mut rest = word;
+    while let Some(letter) = rest.chars().next() {
+        let digits = rest.get(1..)?;
+        let end = digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len());
+        notes.push(Note { over: over(letter)?, used: digits[..end].parse().ok()? });
+        rest = &digits[end..];
+    }
+    Some(notes)
+}
+
+fn over(letter: char) -> Option<Over> {
+    Some(match letter {
+        's' => Over::Stopped,
+        'a' => Over::Accounts,
+        'f' => Over::MyFriends,
+        'p' => Over::PeerFriends,
+        'u' => Over::UserGroups,
+        'g' => Over::AppGroups,
+        't' => Over::DayOfType,
+        'd' => Over::Day,
+        'm' => Over::Members,
+        _ => return None,
+    })
+}
+
+impl Over {
+    /// The reason of a denial; `full` where it is the group that has no room.
+    pub fn reason(self, full: Reason) -> Reason {
+        match self {
+            Self::Stopped => Reason::ServiceStopped,
+            Self::Accounts => Reason::AccountsPerApp,
+            Self::MyFriends => Reason::MyFriends,
+            Self::PeerFriends => Reason::PeerFriends,
+            Self::UserGroups => Reason::GroupsPerUser,
+            Self::AppGroups => Reason::GroupsPerApp,
+            Self::DayOfType | Self::Day => Reason::GroupsPerDay,
+            Self::Members => full,
+        }
+    }
+}
+
+/// A whole number.
+pub fn integer(value: &Value) -> Option<i64> {
+    match value {
+        Value::Int(number) => Some(*number),
+        Value::BulkString(bytes) => std::str::from_utf8(bytes).ok()?.parse().ok(),
+        _ => None,
+    }
+}
+
+/// A string.
+pub fn bytes(value: Value) -> Option<Vec<u8>> {
+    match value {
+        Value::BulkString(bytes) => Some(bytes),
+        Value::SimpleString(text) => Some(text.into_bytes()),
+        Value::Nil => Some(Vec::new()),
+        _ => None,
+    }
+}
+
+/// A string that is text.
+pub fn text(bytes: Vec<u8>) -> Option<String> {
+    String::from_utf8(bytes).ok()
+}
+
+/// An array.
+pub fn array(value: Value) -> Option<Vec<Value>> {
+    match value {
+        Value::Array(values) => Some(values),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bulk(text: &str) -> Value {
+        Value::BulkString(text.as_bytes().to_vec())
+    }
+
+    #[test]
+    fn answers_are_read_item_by_item() {
+        let parts = vec![Value::Int(7), bulk("AHDS"), bulk("{}"), bulk("u50m20 s0"), Value::Int(3)];
+        let Some(Reply::Decided(decided)) = read(Value::Array(parts)) else { panic!("decided") };
+        let letters: Vec<u8> = decided.said.iter().map(|said| said.letter).collect();
+        assert_eq!(letters, b"AHDS");
+        let note = |over, used| Note { over, used };
+        assert_eq!(decided.said[2].notes, [note(Over::UserGroups, 50), note(Over::Members, 20)]);
+        assert_eq!(decided.said[3].notes, [note(Over::Stopped, 0)]);
+        assert_eq!(decided.more, [Value::Int(3)]);
+    }
+
+    #[test]
+    fn answers_of_another_shape_are_none() {
+        for parts in [
+            vec![],
+            vec![bulk("x"), bulk("late")],
+            vec![Value::Int(1), bulk("D"), bulk(""), bulk("")],
+            vec![Value::Int(1), bulk("A"), bulk(""), bulk("u5")],
+            vec![Value::Int(1), bulk("D"), bulk(""), bulk("z5")],
+            vec![Value::Int(1), bulk("D"), bulk(""), bulk("u")],
+        ] {
+            assert_eq!(read(Value::Array(parts.clone())), None, "{parts:?}");
+        }
+    }
+}

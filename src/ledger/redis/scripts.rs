@@ -1,0 +1,89 @@
+//! The scripts, each one atomic step, and how they are put together.
+//!
+//! A script is a file of its own under `scripts/`; a line `-- include NAME` stands for
+//! `scripts/shared/NAME.lua`.
+
+use super::script::Script;
+
+/// The line that a shared part replaces, without the part's name.
+const INCLUDE: &str = "-- include ";
+
+macro_rules! scripts {
+    ($($id:ident $name:literal,)*) => {
+        /// A script, as an index into [`all`].
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum ScriptId {
+            $(#[doc = concat!("`scripts/", $name, ".lua`")] $id,)*
+        }
+
+        /// Every script, in the order of [`ScriptId`].
+        pub fn all() -> Vec<Script> {
+            vec![$(
+                Script::new($name, compose(include_str!(concat!("scripts/", $name, ".lua")))),
+            )*]
+        }
+    };
+}
+
+scripts! {
+    CreateAccounts "create_accounts",
+    DeleteAccount "delete_account",
+    AddFriends "add_friends",
+    RemoveFriends "remove_friends",
+    DeleteFriends "delete_friends",
+    CreateGroup "create_group",
+    UpdateGroup "update_group",
+    JoinGroup "join_group",
+    LeaveGroup "leave_group",
+    DissolveGroup "dissolve_group",
+    DeleteMemberships "delete_memberships",
+    Read "read",
+    PutSchedule "put_schedule",
+    Identify "identify",
+    PutApp "put_app",
+    ListApps "list_apps",
+}
+
+/// The text with its shared parts, without comments: Redis keeps and hashes every byte.
+fn compose(text: &str) -> String {
+    let mut composed = String::new();
+    for line in text.lines() {
+        let lines = match line.strip_prefix(INCLUDE) {
+            Some(part) => shared(part),
+            None => line,
+        };
+        for line in lines.lines().filter(|line| !line.starts_with("--")) {
+            composed.push_str(line);
+            composed.push('\n');
+        }
+    }
+    composed
+}
+
+fn shared(part: &str) -> &'static str {
+    match part {
+        "begin" => include_str!("scripts/shared/begin.lua"),
+        "types" => include_str!("scripts/shared/types.lua"),
+        "days" => include_str!("scripts/shared/days.lua"),
+        "members" => include_str!("scripts/shared/members.lua"),
+        _ => unreachable!("a test composes every script"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_script_is_whole_and_says_what_it_may_do() {
+        for script in all() {
+            assert!(script.text.starts_with("#!lua"), "{}", script.name);
+            assert!(!script.text.contains(INCLUDE), "{}", script.name);
+            assert_eq!(script.digest.len(), 40, "{}", script.name);
+            // Only what gives back may run when Redis is out of memory.
+            let releases = ["delete", "remove", "leave", "dissolve"];
+            let release = releases.iter().any(|verb| script.name.starts_with(verb));
+            assert_eq!(script.text.contains("allow-oom"), release, "{}", script.name);
+        }
+    }
+}

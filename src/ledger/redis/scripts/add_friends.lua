@@ -1,0 +1,46 @@
+#!lua
+-- Adds friends to the user's list and, unless one way, the user to theirs.
+-- KEYS: 1 limits, 2 list of the user, 3 his fans, then each friend's list and fans.
+-- ARGV: 4 one way (0, 1), 5 user, 6 friends taken before (check only), 7.. friends.
+-- Invariant: the fans of a user are those who have him in their lists and are not in his.
+-- include begin
+local most, one_way, me = limit(limits), ARGV[4] == '1', ARGV[5]
+local mine = redis.call('SCARD', KEYS[2]) + ARGV[6]
+local have = redis.call('SMISMEMBER', KEYS[2], unpack(ARGV, 7))
+local seen, new = {}, {}
+for i = 7, #ARGV do
+  local friend, list = ARGV[i], KEYS[2 * i - 10]
+  local has_me = redis.call('SISMEMBER', list, me) == 1
+  local mine_grows, his_grows = have[i - 6] == 0, not one_way and not has_me
+  if seen[friend] or not (mine_grows or his_grows) then
+    say('H')
+  else
+    local note = ''
+    if mine_grows and mine >= most then note = 'f' .. mine end
+    if his_grows then
+      local his = redis.call('SCARD', list)
+      if his >= most then note = note .. 'p' .. his end
+    end
+    if judge(note) then
+      seen[friend] = true
+      if mine_grows then mine = mine + 1 end
+      new[#new + 1] = {i, mine_grows, his_grows, has_me}
+    end
+  end
+end
+if mode ~= 'C' then
+  for _, one in ipairs(new) do
+    local i, mine_grows, his_grows, has_me = unpack(one)
+    local friend, list, fans = ARGV[i], KEYS[2 * i - 10], KEYS[2 * i - 9]
+    if mine_grows then redis.call('SADD', KEYS[2], friend) end
+    if his_grows then redis.call('SADD', list, me) end
+    if has_me then
+      redis.call('SREM', KEYS[3], friend)
+    elseif his_grows then
+      redis.call('SREM', fans, me)
+    else
+      redis.call('SADD', fans, me)
+    end
+  end
+end
+return answer()

@@ -1,0 +1,22 @@
+#!lua
+-- Takes an account for each user, in order.
+-- KEYS: 1 limits, 2 number of accounts, then each user's bucket. ARGV: 4 accounts
+-- taken before (check only), 5.. users.
+-- Invariant: the number of accounts is the sum of the buckets' sizes.
+-- include begin
+local most = limit(limits)
+local used = (redis.call('GET', KEYS[2]) or 0) + ARGV[4]
+local seen, new = {}, {}
+for i = 5, #ARGV do
+  local user, bucket = ARGV[i], KEYS[i - 2]
+  if seen[user] or redis.call('SISMEMBER', bucket, user) == 1 then
+    say('H')
+  elseif judge(used < most and '' or 'a' .. used) then
+    seen[user], used, new[#new + 1] = true, used + 1, i
+  end
+end
+if mode ~= 'C' and #new > 0 then
+  for _, i in ipairs(new) do redis.call('SADD', KEYS[i - 2], ARGV[i]) end
+  redis.call('INCRBY', KEYS[2], #new)
+end
+return answer()

@@ -1,0 +1,47 @@
+#!lua
+-- Creates a group with its owner and members, or joins them where it exists.
+-- KEYS: 1 limits, 2 group, 3 its members, 4 groups by type, 5 by day, then each user's two cells.
+-- ARGV: 4 types, 5 group, 6 members taken before (check only), 7 days, 8 own limit, 9 net-new
+-- groups of a day, 10 type, 11 whether the first user is the owner (0, 1), 12.. users.
+-- Answer: first letter for the whole, also the type and the group's own limit.
+-- include begin
+-- include types
+-- include members
+-- include days
+local kind = rules(ARGV[4], ARGV[10])
+if not kind then return {now, 'type_unknown', ARGV[10]} end
+local leaving, own, name = read_group(KEYS[2])
+if leaving == '!' then return {now, 'dissolving'} end
+if name and name ~= ARGV[10] then return {now, 'type_differs', name} end
+local exists, first = name ~= nil, 12
+name, own = ARGV[10], own or ARGV[8]
+most = math.min(kind.cap, per_group, limit(own))
+used = redis.call('SCARD', KEYS[3]) + ARGV[6]
+local function too_many(letter, count, at_most)
+  return tonumber(count or 0) >= at_most and letter .. (count or 0) or ''
+end
+if ARGV[11] == '1' then first = 13 end
+if exists and first == 13 and kind.tracked then
+  take_in(kind, ARGV[12], 6, redis.call('SISMEMBER', KEYS[3], ARGV[12]))
+  if said[1] ~= 'D' then said[1] = said[1] == 'S' and 'G' or 'H' end
+elseif exists then
+  say('H')
+else
+  local _, at = string.find(limits, ' ' .. name .. '=', 1, true)
+  local sold = limit(at and string.match(limits, '^%S+', at + 1) or '-')
+  local note = too_many('g', redis.call('HGET', KEYS[4], name), math.min(kind.per_app, sold))
+    .. too_many('t', redis.call('HGET', KEYS[5], day .. '/' .. name), kind.per_day)
+    .. too_many('d', redis.call('HGET', KEYS[5], day), limit(ARGV[9]))
+  if first == 13 then note = note .. in_the_way(kind, 6) end
+  if judge(note) and first == 13 then plan(kind, ARGV[12], 6) end
+end
+if said[1] == 'D' then return answer(name, own) end
+for i = first, #ARGV do
+  take_in(kind, ARGV[i], 2 * i - 18, redis.call('SISMEMBER', KEYS[3], ARGV[i]))
+end
+if mode ~= 'C' and not exists then
+  redis.call('SET', KEYS[2], own .. ' ' .. name)
+  count_group(name, 1)
+end
+write_members(kind)
+return answer(name, own)

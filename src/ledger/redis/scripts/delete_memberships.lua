@@ -1,0 +1,23 @@
+#!lua flags=allow-oom
+-- Takes a user that is deleted out of groups, and names up to 256 that he is still in.
+-- KEYS: 1 limits, 2 and 3 the user's cells, 4 groups by type, 5 by day, then each group and its
+-- members. ARGV: 4 types, 5 user, 6 unused, 7 days, 8.. groups.
+-- include begin
+-- include types
+-- include days
+local left_groups = 0
+for i = 8, #ARGV do
+  local group, members = KEYS[2 * i - 10], KEYS[2 * i - 9]
+  local held = redis.call('SREM', KEYS[2], ARGV[i]) + redis.call('SREM', KEYS[3], ARGV[i])
+  redis.call('SREM', members, ARGV[5])
+  left_groups = left_groups + held
+  local leaving, own, name = read_group(group)
+  if name and held > 0 and redis.call('SCARD', members) == 0 then
+    local kind = rules(ARGV[4], name)
+    if leaving == '!' or (kind and kind.reclaim) then remove_group(group, name) end
+  end
+end
+say(left_groups > 0 and 'A' or 'N')
+local left = redis.call('SRANDMEMBER', KEYS[2], 256)
+if #left == 0 then left = redis.call('SRANDMEMBER', KEYS[3], 256) end
+return answer(left)

@@ -1,0 +1,30 @@
+#!lua flags=allow-oom
+-- Takes members out of a group that nobody can join any more, and names up to 256 that are left;
+-- with the last one the group is gone. May be repeated and resumed at any point.
+-- KEYS: 1 limits, 2 group, 3 its members, 4 groups by type, 5 by day, then each user's two cells.
+-- ARGV: 4 types, 5 group, 6 unused, 7 days, 8.. users.
+-- Answer: N no such group, A gone, M members are left; how many were released, who is left.
+-- include begin
+-- include types
+-- include days
+local leaving, own, name = read_group(KEYS[2])
+if not name then
+  say('N')
+  return answer(0, {})
+end
+local released = 0
+for i = 8, #ARGV do
+  local held = redis.call('SREM', KEYS[3], ARGV[i])
+  if held == 1 and redis.call('SREM', KEYS[2 * i - 10], ARGV[5]) == 0 then
+    redis.call('SREM', KEYS[2 * i - 9], ARGV[5])
+  end
+  released = released + held
+end
+local left = redis.call('SRANDMEMBER', KEYS[3], 256)
+if #left == 0 then
+  remove_group(KEYS[2], name)
+elseif leaving == '' then
+  redis.call('SET', KEYS[2], '!' .. own .. ' ' .. name)
+end
+say(#left == 0 and 'A' or 'M')
+return answer(released, left)

@@ -1,0 +1,21 @@
+#!lua flags=allow-oom
+-- Removes friends from the user's list and, unless one way, the user from theirs.
+-- KEYS: 1 limits, 2 list of the user, 3 his fans, then each friend's list and fans.
+-- ARGV: 4 one way (0, 1), 5 user, 6.. friends.
+-- Invariant: the fans of a user are those who have him in their lists and are not in his.
+-- include begin
+local one_way, me = ARGV[4] == '1', ARGV[5]
+for i = 6, #ARGV do
+  local friend, list, fans = ARGV[i], KEYS[2 * i - 8], KEYS[2 * i - 7]
+  local had = redis.call('SREM', KEYS[2], friend) == 1
+  local has_me = redis.call('SISMEMBER', list, me) == 1
+  if has_me and not one_way then
+    redis.call('SREM', list, me)
+    redis.call('SREM', KEYS[3], friend)
+  elseif has_me and had then
+    redis.call('SADD', KEYS[3], friend)
+  end
+  if had and not has_me then redis.call('SREM', fans, me) end
+  say((had or (has_me and not one_way)) and 'A' or 'N')
+end
+return answer()

@@ -1,0 +1,39 @@
+-- Taking users into the group ARGV[5], whose members are KEYS[3]. A user has two cells, next to
+-- each other in KEYS: groups that count for him, and groups that do not.
+local per_user, per_group = string.match(limits, '^(%S+) (%S+)')
+per_user, per_group = limit(per_user), limit(per_group)
+local seen, new, used, most = {}, {}, 0, 0
+local function in_the_way(kind, key)
+  local note = ''
+  if kind.tracked then
+    if kind.counts then
+      local groups = redis.call('SCARD', KEYS[key])
+      if groups >= per_user then note = 'u' .. groups end
+    end
+    if used >= most then note = note .. 'm' .. used end
+  end
+  return note
+end
+local function plan(kind, user, key)
+  if kind.tracked then
+    seen[user] = true
+    used = used + 1
+    new[#new + 1] = {user, key}
+  end
+end
+local function take_in(kind, user, key, held)
+  if kind.tracked and (held == 1 or seen[user]) then
+    say('H')
+  elseif judge(in_the_way(kind, key)) then
+    plan(kind, user, key)
+  end
+end
+local function write_members(kind)
+  if mode == 'C' or #new == 0 then return end
+  local users = {}
+  for i, one in ipairs(new) do
+    users[i] = one[1]
+    redis.call('SADD', KEYS[kind.counts and one[2] or one[2] + 1], ARGV[5])
+  end
+  redis.call('SADD', KEYS[3], unpack(users))
+end

@@ -1,0 +1,367 @@
+//! Operations that take: accounts, friends, groups and memberships.
+//!
+//! Up to [`SUBJECTS_MAX`] users are one atomic step. A larger batch is several, in order, each
+//! exact by itself; where nothing is written (check only) a step is told what the steps before
+//! would have taken.
+
+use std::collections::HashSet;
+
+use super::keys::Part;
+use super::releases;
+use super::reply::{Decided, Reply, Said, bytes, text};
+use super::scripts::ScriptId;
+use super::store::{Step, Store, refusal, types};
+use super::verdict::{Group, Scene, at, empty, extend, limits, unreadable};
+use crate::domain::decision::{Mode, Outcome, Reason, Verdict};
+use crate::domain::id::{GroupId, Name, UserId};
+use crate::domain::usage::per_day_of_all_types;
+use crate::ledger::{Answer, Call, LedgerError};
+
+/// Most users of one script call: about a millisecond of the server's time.
+pub const SUBJECTS_MAX: usize = 256;
+
+/// A script said something that cannot be.
+fn senseless() -> LedgerError {
+    unreadable("an answer that makes no sense")
+}
+
+/// What a batch in check-only mode would have taken so far, since nothing of it is written.
+#[derive(Default)]
+struct Assumed<'a> {
+    on: bool,
+    held: HashSet<&'a UserId>,
+    taken: usize,
+}
+
+impl<'a> Assumed<'a> {
+    fn new(mode: Mode) -> Self {
+        Self { on: mode == Mode::CheckOnly, ..Self::default() }
+    }
+
+    /// The users whose verdict is not known from an earlier step.
+    fn unknown(&self, users: &[&'a UserId]) -> Vec<&'a UserId> {
+        users.iter().copied().filter(|user| !self.held.contains(user)).collect()
+    }
+
+    /// Remembers what a step would have taken.
+    fn remember(&mut self, users: &[&'a UserId], verdicts: &[Verdict]) {
+        if !self.on {
+            return;
+        }
+        for (user, verdict) in users.iter().zip(verdicts) {
+            if verdict.outcome != Outcome::Denied && self.held.insert(user) {
+                self.taken += usize::from(verdict.outcome == Outcome::Applied);
+            }
+        }
+    }
+
+    /// Remembers a step, and puts the verdicts known before in their places.
+    fn merge(&mut self, users: &[&'a UserId], verdicts: Vec<Verdict>) -> Vec<Verdict> {
+        let mut verdicts = verdicts.into_iter();
+        let mut next = |user: &&'a UserId| {
+            if self.held.contains(user) {
+                return Verdict::of(Outcome::AlreadyHeld);
+            }
+            verdicts.next().unwrap_or_else(|| Verdict::of(Outcome::Denied))
+        };
+        let merged: Vec<Verdict> = users.iter().map(&mut next).collect();
+        self.remember(users, &merged);
+        merged
+    }
+}
+
+/// Takes an account for each user.
+pub async fn create_accounts(
+    store: &Store,
+    call: &Call,
+    users: &[UserId],
+) -> Result<Answer, LedgerError> {
+    let keys = store.keys(call);
+    let mut answer = empty();
+    let mut assumed = Assumed::new(call.mode);
+    let users: Vec<&UserId> = users.iter().collect();
+    for users in users.chunks(SUBJECTS_MAX) {
+        let unknown = assumed.unknown(users);
+        if unknown.is_empty() {
+            answer.items.extend(assumed.merge(users, Vec::new()));
+            continue;
+        }
+        let mut own_keys = vec![keys.accounts()];
+        let mut arguments = vec![assumed.taken.to_string().into_bytes()];
+        for user in &unknown {
+            let cell = keys.user(user);
+            own_keys.push(keys.account_bucket(cell));
+            arguments.push(cell.element());
+        }
+        let step = Step {
+            script: ScriptId::CreateAccounts,
+            part: Part::Accounts,
+            by_day: false,
+            keys: own_keys,
+            arguments,
+        };
+        let decided = store.step(call, None, step).await?;
+        let limits = limits(call, &decided)?;
+        let scene = Scene { call, actor: None, group: None, full: Reason::MembersPerGroup };
+        let items = scene.verdicts(&decided.said, &unknown, limits.as_ref());
+        let items = assumed.merge(users, items.ok_or_else(senseless)?);
+        extend(&mut answer, &decided, limits, items);
+    }
+    Ok(answer)
+}
+
+/// Adds friends to the user's list and, unless `one_way`, the user to theirs.
+pub async fn add_friends(
+    store: &Store,
+    call: &Call,
+    user: &UserId,
+    friends: &[UserId],
+    one_way: bool,
+) -> Result<Answer, LedgerError> {
+    let keys = store.keys(call);
+    let me = keys.user(user);
+    let mut answer = empty();
+    let mut assumed = Assumed::new(call.mode);
+    let friends: Vec<&UserId> = friends.iter().collect();
+    for friends in friends.chunks(SUBJECTS_MAX) {
+        let unknown = assumed.unknown(friends);
+        if unknown.is_empty() {
+            answer.items.extend(assumed.merge(friends, Vec::new()));
+            continue;
+        }
+        let mut own_keys = vec![keys.friends(me), keys.fans(me)];
+        let mut arguments =
+            vec![flag(one_way), me.element(), assumed.taken.to_string().into_bytes()];
+        for friend in &unknown {
+            let cell = keys.user(friend);
+            own_keys.extend([keys.friends(cell), keys.fans(cell)]);
+            arguments.push(cell.element());
+        }
+        let step = Step {
+            script: ScriptId::AddFriends,
+            part: Part::Friends,
+            by_day: false,
+            keys: own_keys,
+            arguments,
+        };
+        let decided = store.step(call, None, step).await?;
+        let limits = limits(call, &decided)?;
+        let scene = Scene { call, actor: Some(user), group: None, full: Reason::MembersPerGroup };
+        let items = scene.verdicts(&decided.said, &unknown, limits.as_ref());
+        let items = assumed.merge(friends, items.ok_or_else(senseless)?);
+        extend(&mut answer, &decided, limits, items);
+    }
+    Ok(answer)
+}
+
+/// Whether the mode writes nothing and a batch may need what came before.
+fn flag(on: bool) -> Vec<u8> {
+    vec![b'0' + u8::from(on)]
+}
+
+/// A group to be created.
+pub struct New<'a> {
+    /// Its id.
+    pub id: &'a GroupId,
+    /// Its type.
+    pub group_type: &'a Name,
+    /// Its owner, who is its first member.
+    pub owner: Option<&'a UserId>,
+    /// Further members.
+    pub members: &'a [UserId],
+    /// Its own limit.
+    pub max_members: Option<u32>,
+}
+
+/// Creates a group, or joins owner and members where it exists already.
+pub async fn create_group(
+    store: &Store,
+    call: &Call,
+    new: &New<'_>,
+) -> Result<Answer, LedgerError> {
+    let first_step = SUBJECTS_MAX - usize::from(new.owner.is_some());
+    let (first, rest) = new.members.split_at(new.members.len().min(first_step));
+    let first: Vec<&UserId> = first.iter().collect();
+    let decided = found(store, call, new, new.owner, &first, 0).await?;
+    let mut answer = empty();
+    let mut assumed = Assumed::new(call.mode);
+    let limits = limits(call, &decided)?;
+    let scene = scene(call, new.id, &decided, Reason::MembersAtCreation)?;
+    let (whole, items) = decided.said.split_first().ok_or_else(senseless)?;
+    let whole = scene.verdict(whole, new.owner, limits.as_ref()).ok_or_else(senseless)?;
+    if whole.denied() {
+        let items = vec![Verdict::of(Outcome::Denied); new.members.len()];
+        extend(&mut answer, &decided, limits, items);
+        answer.whole = Some(whole);
+        return Ok(answer);
+    }
+    if let Some(owner) = new.owner {
+        assumed.remember(&[owner], std::slice::from_ref(&whole));
+    }
+    let items = scene.verdicts(items, &first, limits.as_ref()).ok_or_else(senseless)?;
+    assumed.remember(&first, &items);
+    extend(&mut answer, &decided, limits, items);
+    answer.whole = Some(whole);
+    let rest: Vec<&UserId> = rest.iter().collect();
+    for users in rest.chunks(SUBJECTS_MAX) {
+        let unknown = assumed.unknown(users);
+        let decided = if assumed.on {
+            let taken = assumed.taken;
+            let mut decided = found(store, call, new, None, &unknown, taken).await?;
+            decided.said.remove(0);
+            decided
+        } else {
+            join_step(store, call, new.id, &unknown, 0).await?
+        };
+        add(&mut answer, &mut assumed, (call, new.id), &decided, users, Reason::MembersAtCreation)?;
+    }
+    Ok(answer)
+}
+
+/// Makes users members of a group that exists.
+pub async fn join_group(
+    store: &Store,
+    call: &Call,
+    group: &GroupId,
+    users: &[UserId],
+) -> Result<Answer, LedgerError> {
+    let mut answer = empty();
+    let mut assumed = Assumed::new(call.mode);
+    let users: Vec<&UserId> = users.iter().collect();
+    for users in users.chunks(SUBJECTS_MAX) {
+        let unknown = assumed.unknown(users);
+        if unknown.is_empty() {
+            answer.items.extend(assumed.merge(users, Vec::new()));
+            continue;
+        }
+        let decided = join_step(store, call, group, &unknown, assumed.taken).await?;
+        add(&mut answer, &mut assumed, (call, group), &decided, users, Reason::MembersPerGroup)?;
+    }
+    Ok(answer)
+}
+
+/// Adds a step's verdicts on `users` to the answer.
+fn add<'a>(
+    answer: &mut Answer,
+    assumed: &mut Assumed<'a>,
+    (call, group): (&Call, &GroupId),
+    decided: &Decided,
+    users: &[&'a UserId],
+    full: Reason,
+) -> Result<(), LedgerError> {
+    let limits = limits(call, decided)?;
+    let scene = scene(call, group, decided, full)?;
+    let unknown = assumed.unknown(users);
+    let items = scene.verdicts(&decided.said, &unknown, limits.as_ref()).ok_or_else(senseless)?;
+    extend(answer, decided, limits, assumed.merge(users, items));
+    Ok(())
+}
+
+async fn found(
+    store: &Store,
+    call: &Call,
+    new: &New<'_>,
+    owner: Option<&UserId>,
+    members: &[&UserId],
+    taken: usize,
+) -> Result<Decided, LedgerError> {
+    let keys = store.keys(call);
+    let group = keys.group(new.id);
+    let own = new.max_members.map_or_else(|| "-".to_owned(), |max| max.to_string());
+    let per_day = super::limits::number(per_day_of_all_types(&call.catalog).limit);
+    let mut own_keys = vec![
+        keys.group_record(group),
+        keys.members(group),
+        keys.groups_by_type(),
+        keys.groups_by_day(),
+    ];
+    let mut arguments = vec![
+        types(call),
+        group.element(),
+        taken.to_string().into_bytes(),
+        Vec::new(),
+        own.into_bytes(),
+        per_day.into_bytes(),
+        new.group_type.as_str().as_bytes().to_vec(),
+        flag(owner.is_some()),
+    ];
+    for user in owner.into_iter().chain(members.iter().copied()) {
+        let cell = keys.user(user);
+        own_keys.extend([keys.counted_groups(cell), keys.other_groups(cell)]);
+        arguments.push(cell.element());
+    }
+    let script = ScriptId::CreateGroup;
+    let step = Step { script, part: Part::Groups, by_day: true, keys: own_keys, arguments };
+    loop {
+        match store.try_step(call, &step).await? {
+            Reply::Decided(decided) => return Ok(decided),
+            // Whoever dissolved the group of this id did not finish.
+            Reply::Nothing { why, .. } if why == "dissolving" => {
+                releases::dissolve_group(store, call, new.id).await?;
+            }
+            Reply::Nothing { why, detail, .. } => {
+                return Err(refusal(call, Some(new.id), &why, &detail));
+            }
+        }
+    }
+}
+
+async fn join_step(
+    store: &Store,
+    call: &Call,
+    group: &GroupId,
+    users: &[&UserId],
+    taken: usize,
+) -> Result<Decided, LedgerError> {
+    let keys = store.keys(call);
+    let cell = keys.group(group);
+    let mut own_keys = vec![keys.group_record(cell), keys.members(cell)];
+    let mut arguments = vec![types(call), cell.element(), taken.to_string().into_bytes()];
+    for user in users {
+        let cell = keys.user(user);
+        own_keys.extend([keys.counted_groups(cell), keys.other_groups(cell)]);
+        arguments.push(cell.element());
+    }
+    let script = ScriptId::JoinGroup;
+    let step = Step { script, part: Part::Groups, by_day: false, keys: own_keys, arguments };
+    store.step(call, Some(group), step).await
+}
+
+/// The group that a script decided about, by the type and own limit that it adds.
+fn scene<'a>(
+    call: &'a Call,
+    id: &'a GroupId,
+    decided: &Decided,
+    full: Reason,
+) -> Result<Scene<'a>, LedgerError> {
+    let mut more = decided.more.iter().cloned().map(|value| text(bytes(value)?));
+    let (Some(Some(name)), Some(Some(own))) = (more.next(), more.next()) else {
+        return Err(senseless());
+    };
+    let kind = call.catalog.group_type(&name).cloned().ok_or_else(senseless)?;
+    Ok(Scene { call, actor: None, group: Some(Group { id, kind, own: own.parse().ok() }), full })
+}
+
+/// Changes the group's own limit.
+pub async fn update_group(
+    store: &Store,
+    call: &Call,
+    group: &GroupId,
+    max_members: Option<u32>,
+) -> Result<Answer, LedgerError> {
+    let keys = store.keys(call);
+    let own = max_members.map_or_else(|| "-".to_owned(), |max| max.to_string());
+    let step = Step {
+        script: ScriptId::UpdateGroup,
+        part: Part::Groups,
+        by_day: false,
+        keys: vec![keys.group_record(keys.group(group))],
+        arguments: vec![types(call), own.into_bytes()],
+    };
+    let decided = store.step(call, Some(group), step).await?;
+    let outcome = match decided.said.as_slice() {
+        [Said { letter: b'H', .. }] => Outcome::AlreadyHeld,
+        _ => Outcome::Applied,
+    };
+    Ok(Answer { decided_at: at(&decided), whole: Some(Verdict::of(outcome)), ..empty() })
+}
