@@ -9,9 +9,9 @@
 //! | module | holds | must not use |
 //! |---|---|---|
 //! | [`domain`] | ids, limits, calendar, purchases, decisions. Pure | I/O and its crates, clocks |
-//! | [`ledger`] | the contract of a store of facts, and the embedded store | engine, grpc |
+//! | [`ledger`] | the contract of a store of facts; the embedded store and Redis | engine, grpc |
 //! | [`directory`] | apps and what they have bought, as versioned documents | engine, grpc |
-//! | [`engine`] | one operation from request to decision; administration | tonic, prost, redb |
+//! | [`engine`] | one operation from request to decision; administration | tonic, prost, stores |
 //! | [`grpc`] | protobuf to domain and back; errors to status; thin services | stores |
 //! | [`catalog`] | the built-in catalog, loading and watching one | engine, grpc, stores |
 //! | [`config`], [`telemetry`], [`server`], [`cli`], [`clock`] | the shell | - |
@@ -26,6 +26,10 @@
 //!   `tests/crash.rs`.
 //! - "Already held" comes before any limit, and a denial names every limit in the way:
 //!   `tests/domain_tables.rs`.
+//! - Every store decides alike: `tests/conformance.rs`. What concurrent clients of several sidecars
+//!   saw has a legal order: `tests/history.rs`.
+//! - A call to Redis is sent again only when the server said that it did nothing:
+//!   `tests/redis_client`.
 //! - Bad input names the field and touches nothing: `tests/outside/test_errors.py`.
 //!
 //! # Accuracy
@@ -34,6 +38,8 @@
 //! |---|---|---|
 //! | `embedded` | exact | nothing that was acknowledged |
 //! | `memory` | exact | everything |
+//! | Redis, `local` | exact over what the master holds | what a promoted replica had not got |
+//! | Redis, `replicated` | exact | nothing that was acknowledged and is on the promoted replica |
 
 pub mod catalog;
 pub mod cli;

@@ -10,6 +10,9 @@ const COLUMNS_MAX: usize = 100;
 /// Longest function, from its `fn` to the closing brace of the same indent.
 const FUNCTION_LINES_MAX: usize = 70;
 
+/// Longest Lua script.
+const SCRIPT_LINES_MAX: usize = 60;
+
 /// What may stand before `fn`.
 const QUALIFIERS: &[&str] = &["pub", "pub(super)", "pub(crate)", "async", "const"];
 
@@ -143,6 +146,22 @@ fn functions_are_short() {
             if length > FUNCTION_LINES_MAX {
                 problems.push(format!("{}:{}: {length} lines", path.display(), start + 1));
             }
+        }
+    }
+    none(&problems);
+}
+
+#[test]
+fn scripts_are_short_and_say_what_they_are_for() {
+    let mut problems = Vec::new();
+    for path in files("src/ledger/redis/scripts", "lua") {
+        let text = read(&path);
+        let mut lines = text.lines().filter(|line| !line.starts_with("#!"));
+        if !lines.next().is_some_and(|line| line.starts_with("-- ")) {
+            problems.push(format!("{}: does not open with a comment", path.display()));
+        }
+        if text.lines().count() > SCRIPT_LINES_MAX {
+            problems.push(format!("{}: too long", path.display()));
         }
     }
     none(&problems);

@@ -12,8 +12,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::engine::UnknownApp;
+use crate::ledger::redis::options::{Credentials, Tls};
 
 mod error;
+mod redis_url;
 mod settings;
 mod sources;
 mod values;
@@ -62,7 +64,7 @@ impl Config {
         let management = sources.list(&settings::MANAGEMENT_LISTEN, values::management_listen);
         refuse_duplicates(&mut sources, &listen, &admin_listen, &management);
         let config = Self {
-            store: sources.one(&settings::STORE, values::store),
+            store: store(&mut sources),
             listen: listen.into_iter().map(|(listen, _)| listen).collect(),
             admin_listen: admin_listen.into_iter().map(|(listen, _)| listen).collect(),
             management_listen: management.into_iter().find_map(|(listen, _)| listen),
@@ -89,6 +91,44 @@ impl Default for Config {
     fn default() -> Self {
         Self::load(&Flags::default(), &|_| None).expect("defaults are valid; a test reads them")
     }
+}
+
+/// The store, with what other settings say of it.
+fn store(sources: &mut Sources<'_>) -> Store {
+    let store = sources.one(&settings::STORE, values::store);
+    let durability = sources.one(&settings::DURABILITY, values::durability);
+    let in_flight_max =
+        sources.one(&settings::REDIS_IN_FLIGHT_MAX, |text| values::number(text, 1..=100_000));
+    let mut optional = |setting| sources.optional(setting, values::name).map(|(text, _)| text);
+    let usernames = [&settings::REDIS_USERNAME, &settings::SENTINEL_USERNAME].map(&mut optional);
+    let mut secret = |setting| sources.optional(setting, values::secret).map(|(text, _)| text);
+    let passwords =
+        [&settings::REDIS_PASSWORD_FILE, &settings::SENTINEL_PASSWORD_FILE].map(&mut secret);
+    let mut file = |setting| sources.optional(setting, values::readable_file);
+    let [ca, certificate, key] =
+        [&settings::REDIS_TLS_CA, &settings::REDIS_TLS_CERT, &settings::REDIS_TLS_KEY]
+            .map(&mut file);
+    let certificate = match (certificate, key) {
+        (Some((certificate, _)), Some((key, _))) => Some((certificate, key)),
+        (Some((_, by)), None) | (None, Some((_, by))) => {
+            sources.report(&by, "redis_tls_cert and redis_tls_key need each other".to_owned());
+            None
+        }
+        (None, None) => None,
+    };
+    let Store::Redis(mut options) = store else { return store };
+    let [username, sentinel_username] = usernames;
+    let [password, sentinel_password] = passwords;
+    options.durability = durability;
+    options.in_flight_max = in_flight_max;
+    options.credentials.username = username.or(options.credentials.username);
+    options.credentials.password = password.or(options.credentials.password);
+    options.sentinel_credentials =
+        Credentials { username: sentinel_username, password: sentinel_password };
+    if let Some(tls) = &mut options.tls {
+        *tls = Tls { ca: ca.map(|(path, _)| path), certificate };
+    }
+    Store::Redis(options)
 }
 
 /// Reports each listener that is in the way of one before it.

@@ -56,7 +56,100 @@ pub(super) const STORE: Setting = Setting {
     kind: Kind::Text,
     value_name: "STORE",
     default: Some("embedded:./imquota-data"),
-    help: "Where the facts are kept: `embedded:DIR`, or `memory`, which forgets at exit",
+    help: "Where the facts are kept: `embedded:DIR`; `memory`, which forgets at exit; \
+           `redis://[USER:PASSWORD@]HOST:PORT/DB`, `redis+unix:///PATH`, \
+           `redis-sentinel://HOST,HOST/MASTER` or `redis-cluster://HOST,HOST`, or `rediss` \
+           instead of `redis` for TLS",
+};
+
+pub(super) const DURABILITY: Setting = Setting {
+    key: "durability",
+    flag: "durability",
+    env: "IMQUOTA_DURABILITY",
+    kind: Kind::Text,
+    value_name: "LEVEL",
+    default: Some("local"),
+    help: "Redis only: answer when the master has it (`local`) or a replica too (`replicated`)",
+};
+
+pub(super) const REDIS_USERNAME: Setting = Setting {
+    key: "redis_username",
+    flag: "redis-username",
+    env: "IMQUOTA_REDIS_USERNAME",
+    kind: Kind::Text,
+    value_name: "NAME",
+    default: None,
+    help: "ACL user of Redis; the store's URL may name it too",
+};
+
+pub(super) const REDIS_PASSWORD_FILE: Setting = Setting {
+    key: "redis_password_file",
+    flag: "redis-password-file",
+    env: "IMQUOTA_REDIS_PASSWORD_FILE",
+    kind: Kind::Text,
+    value_name: "FILE",
+    default: None,
+    help: "File that holds the password of Redis; the store's URL may hold it too",
+};
+
+pub(super) const SENTINEL_USERNAME: Setting = Setting {
+    key: "sentinel_username",
+    flag: "sentinel-username",
+    env: "IMQUOTA_SENTINEL_USERNAME",
+    kind: Kind::Text,
+    value_name: "NAME",
+    default: None,
+    help: "ACL user of the Sentinels",
+};
+
+pub(super) const SENTINEL_PASSWORD_FILE: Setting = Setting {
+    key: "sentinel_password_file",
+    flag: "sentinel-password-file",
+    env: "IMQUOTA_SENTINEL_PASSWORD_FILE",
+    kind: Kind::Text,
+    value_name: "FILE",
+    default: None,
+    help: "File that holds the password of the Sentinels",
+};
+
+pub(super) const REDIS_TLS_CA: Setting = Setting {
+    key: "redis_tls_ca",
+    flag: "redis-tls-ca",
+    env: "IMQUOTA_REDIS_TLS_CA",
+    kind: Kind::Text,
+    value_name: "FILE",
+    default: None,
+    help: "Whom to trust as Redis, in PEM; without it the system's authorities",
+};
+
+pub(super) const REDIS_TLS_CERT: Setting = Setting {
+    key: "redis_tls_cert",
+    flag: "redis-tls-cert",
+    env: "IMQUOTA_REDIS_TLS_CERT",
+    kind: Kind::Text,
+    value_name: "FILE",
+    default: None,
+    help: "Our certificate towards Redis, in PEM; needs redis_tls_key",
+};
+
+pub(super) const REDIS_TLS_KEY: Setting = Setting {
+    key: "redis_tls_key",
+    flag: "redis-tls-key",
+    env: "IMQUOTA_REDIS_TLS_KEY",
+    kind: Kind::Text,
+    value_name: "FILE",
+    default: None,
+    help: "The key of redis_tls_cert, in PEM",
+};
+
+pub(super) const REDIS_IN_FLIGHT_MAX: Setting = Setting {
+    key: "redis_in_flight_max",
+    flag: "redis-in-flight-max",
+    env: "IMQUOTA_REDIS_IN_FLIGHT_MAX",
+    kind: Kind::Number,
+    value_name: "COUNT",
+    default: Some("1024"),
+    help: "Most calls of one Redis server in work at once; as many more wait: 1 to 100000",
 };
 
 pub(super) const LISTEN: Setting = Setting {
@@ -172,6 +265,15 @@ pub(super) const APPLY_IN_FLIGHT_MAX: Setting = Setting {
 /// Every setting that the file may hold.
 pub const SETTINGS: &[Setting] = &[
     STORE,
+    DURABILITY,
+    REDIS_USERNAME,
+    REDIS_PASSWORD_FILE,
+    SENTINEL_USERNAME,
+    SENTINEL_PASSWORD_FILE,
+    REDIS_TLS_CA,
+    REDIS_TLS_CERT,
+    REDIS_TLS_KEY,
+    REDIS_IN_FLIGHT_MAX,
     LISTEN,
     ADMIN_LISTEN,
     MANAGEMENT_LISTEN,

@@ -8,11 +8,16 @@ use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
 
+use super::redis_url;
 use crate::catalog::clipped;
 use crate::engine::UnknownApp;
+use crate::ledger::redis::options::{Durability, Options};
 
 /// Longest path of a Unix socket, in bytes: the kernel keeps it in 108, with a zero at the end.
 const UNIX_PATH_MAX_BYTES: usize = 107;
+
+/// Longest password or user name, in bytes: Redis generates 64 digits.
+const SECRET_MAX_BYTES: usize = 1024;
 
 /// Where the facts are kept. Shown as it is configured.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +26,8 @@ pub enum Store {
     Embedded(PathBuf),
     /// In memory, until the process ends.
     Memory,
+    /// In Redis. Shown without user and password.
+    Redis(Box<Options>),
 }
 
 /// Where a server listens. Shown as it is configured.
@@ -46,6 +53,7 @@ impl fmt::Display for Store {
         match self {
             Self::Embedded(directory) => write!(f, "embedded:{}", directory.display()),
             Self::Memory => f.write_str("memory"),
+            Self::Redis(options) => options.topology.fmt(f),
         }
     }
 }
@@ -65,7 +73,10 @@ pub(super) fn store(text: &str) -> Result<Store, String> {
             Ok(Store::Embedded(directory.into()))
         }
         None if text == "memory" => Ok(Store::Memory),
-        _ => Err(wrong("\"embedded:DIR\" or \"memory\"", text)),
+        _ if redis_url::is_redis(text) => {
+            redis_url::parse(text).map(|options| Store::Redis(Box::new(options)))
+        }
+        _ => Err(wrong("\"embedded:DIR\", \"memory\" or a Redis such as redis://HOST:PORT", text)),
     }
 }
 
@@ -122,6 +133,31 @@ pub(super) fn readable_file(text: &str) -> Result<PathBuf, String> {
     // The whole path, however long: its end is what was mistyped.
     opened.map_err(|error| format!("must be a file that can be read ({error}), not {text:?}"))?;
     Ok(path)
+}
+
+pub(super) fn durability(text: &str) -> Result<Durability, String> {
+    match text {
+        "local" => Ok(Durability::Local),
+        "replicated" => Ok(Durability::Replicated),
+        _ => Err(wrong("\"local\" or \"replicated\"", text)),
+    }
+}
+
+/// What a file holds, without the line's end: a password.
+pub(super) fn secret(text: &str) -> Result<String, String> {
+    let path = readable_file(text)?;
+    let read = std::fs::read_to_string(&path);
+    let held = read.map_err(|error| format!("must be a file of text ({error}), not {text:?}"))?;
+    let secret = held.trim_end_matches(['\r', '\n']);
+    if secret.is_empty() || secret.len() > SECRET_MAX_BYTES {
+        return Err(format!("must be a file of 1 to {SECRET_MAX_BYTES} bytes, not {text:?}"));
+    }
+    Ok(secret.to_owned())
+}
+
+pub(super) fn name(text: &str) -> Result<String, String> {
+    let good = !text.is_empty() && text.len() <= SECRET_MAX_BYTES;
+    if good { Ok(text.to_owned()) } else { Err(wrong("a name", text)) }
 }
 
 pub(super) fn unknown_app(text: &str) -> Result<UnknownApp, String> {

@@ -21,6 +21,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, Store};
 use crate::directory::Directory;
 use crate::directory::embedded::EmbeddedDirectory;
+use crate::directory::redis::RedisDirectory;
 use crate::domain::catalog::Catalog;
 use crate::domain::schedule::MissingItem;
 use crate::engine::Engine;
@@ -28,6 +29,7 @@ use crate::engine::administration::{AdminError, Administration};
 use crate::grpc::{ADMIN_SERVICE, AdminApi, HealthApi, QUOTA_SERVICE, QuotaApi, pb};
 use crate::ledger::Ledger;
 use crate::ledger::embedded::{Embedded, OpenError};
+use crate::ledger::redis::{self, Redis};
 use crate::telemetry::{self, Metrics};
 
 mod connections;
@@ -47,6 +49,9 @@ pub enum ServeError {
     /// The store cannot be opened.
     #[error(transparent)]
     Store(#[from] OpenError),
+    /// Redis cannot be used.
+    #[error(transparent)]
+    Redis(#[from] redis::OpenError),
     /// The catalog cannot be used.
     #[error(transparent)]
     Catalog(#[from] LoadError),
@@ -93,7 +98,7 @@ pub async fn run(
     let metrics = Arc::new(Metrics::new());
     let (catalog, watch) = load_catalog(&config)?;
     let version = catalog.version.clone();
-    let (ledger, directory) = open_store(&config.store, clock.clone())?;
+    let (ledger, directory) = open_store(&config.store, clock.clone()).await?;
     let engine = Engine::new(ledger.clone(), clock, metrics.clone(), catalog, config.unknown_app)?;
     let engine = Arc::new(engine);
     let administration = Administration::new(engine.clone(), directory);
@@ -141,12 +146,17 @@ fn load_catalog(config: &Config) -> Result<(Catalog, Option<Watch>), LoadError> 
 
 type OpenStore = (Arc<dyn Ledger>, Arc<dyn Directory>);
 
-fn open_store(store: &Store, clock: Arc<dyn Clock>) -> Result<OpenStore, OpenError> {
+async fn open_store(store: &Store, clock: Arc<dyn Clock>) -> Result<OpenStore, ServeError> {
     let embedded = match store {
         Store::Embedded(directory) => Embedded::open(directory, clock)?,
         Store::Memory => {
             warn!("the store is in memory: everything is lost when the process ends");
             Embedded::in_memory(clock)?
+        }
+        Store::Redis(options) => {
+            let redis = Redis::open((**options).clone(), clock).await?;
+            let directory = Arc::new(RedisDirectory::beside(&redis));
+            return Ok((Arc::new(redis), directory));
         }
     };
     let directory = Arc::new(EmbeddedDirectory::beside(&embedded));

@@ -1,5 +1,6 @@
 //! The configuration: defaults and precedence; what is refused stands in `refused`.
 
+mod redis;
 mod refused;
 
 use std::collections::BTreeMap;
@@ -7,7 +8,7 @@ use std::fs;
 use std::time::Duration;
 
 use clap::{Args, Command, FromArgMatches};
-use imquota::config::{Config, Flags, Kind, Listen, LogFormat, SETTINGS, Store};
+use imquota::config::{Config, Flags, Kind, Listen, LogFormat, SETTINGS, Setting, Store};
 use imquota::engine::UnknownApp;
 
 fn tcp(address: &str) -> Listen {
@@ -119,8 +120,10 @@ const LOWER: &[Row] = &[
 
 #[test]
 fn flags_win_over_the_environment_which_wins_over_the_file() {
-    assert_eq!(BY_FLAG.len(), SETTINGS.len());
-    for (setting, (high, low)) in SETTINGS.iter().zip(BY_FLAG.iter().zip(LOWER)) {
+    assert_eq!(BY_FLAG.len() + redis::KEYS.len(), SETTINGS.len());
+    let of_redis = |setting: &&Setting| redis::KEYS.contains(&setting.key);
+    let settings = SETTINGS.iter().filter(|setting| !of_redis(setting));
+    for (setting, (high, low)) in settings.zip(BY_FLAG.iter().zip(LOWER)) {
         assert_eq!((setting.key, setting.key), (high.0, low.0));
         let expected = |row: &Row| {
             let mut config = defaults();

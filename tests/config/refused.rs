@@ -12,9 +12,9 @@ fn a_wrong_value_is_refused_with_what_would_be_right() {
     assert!(load(&["--listen", &longest], &[], None).is_ok());
     let ports = "must be a whole number of milliseconds from";
     for (flag, value, expected) in [
-        ("store", "redis", "must be \"embedded:DIR\" or \"memory\", not \"redis\"".to_owned()),
-        ("store", "embedded:", "must be \"embedded:DIR\"".into()),
-        ("store", "", "must be \"embedded:DIR\"".into()),
+        ("store", "redis", "must be redis://HOST:PORT/DB".to_owned()),
+        ("store", "embedded:", "must be \"embedded:DIR\", \"memory\"".into()),
+        ("store", "", "must be \"embedded:DIR\", \"memory\"".into()),
         ("listen", "example.com:1", format!("{NOT_AN_ADDRESS}, not \"example.com:1\"")),
         ("listen", "127.0.0.1", format!("{NOT_AN_ADDRESS}, not \"127.0.0.1\"")),
         ("listen", "::1:50051", NOT_AN_ADDRESS.into()),
