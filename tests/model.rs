@@ -31,6 +31,8 @@ mod wire;
 use driver::{Setup, run};
 use imquota::domain::catalog::Catalog;
 use plan::Universe;
+use support::moved_clock::MovedClock;
+use support::redis::Server;
 use support::{Place, seed};
 
 /// Few ids, so that every limit of the small catalog is reached all the time.
@@ -117,12 +119,33 @@ const WITH_SMALL_LIMITS: &[(&str, u64)] = &[
     ("both daily limits at once", 2),
 ];
 
+/// What a run over Redis, which is shorter, must come by.
+const OVER_REDIS: &[(&str, u64)] = &[
+    ("operations", 20_000),
+    ("re-opened", 6),
+    ("outcome Denied", 1000),
+    ("reason AccountsPerApp", 50),
+    ("reason MyFriends", 50),
+    ("reason PeerFriends", 50),
+    ("reason GroupsPerUser", 50),
+    ("reason GroupsPerApp", 50),
+    ("reason GroupsPerDay", 5),
+    ("reason MembersPerGroup", 50),
+    ("reason MembersAtCreation", 50),
+    ("reason ServiceStopped", 100),
+    ("denied in grace", 20),
+    ("add-on raises", 50),
+    ("reclaimed by deletion", 20),
+    ("day changed", 15),
+];
+
 #[tokio::test]
 async fn small_limits_in_memory_agree_with_the_model() {
     let coverage = run(Setup {
         rules: &rules::SMALL,
         catalog: small(),
         place: Place::Memory,
+        clock_file: None,
         universe: FEW,
         rounds: 9_000,
         reopen_every: None,
@@ -141,6 +164,7 @@ async fn small_limits_on_disk_agree_with_the_model_also_after_re_opening() {
         rules: &rules::SMALL,
         catalog: small(),
         place: Place::directory(directory.path()),
+        clock_file: None,
         universe: FEW,
         rounds: 6_000,
         reopen_every: Some(150),
@@ -152,12 +176,36 @@ async fn small_limits_on_disk_agree_with_the_model_also_after_re_opening() {
     coverage.require(seed(2), &[("operations", 60_000), ("re-opened", 40)]);
 }
 
+async fn small_limits_over_redis(url: String, clock: &MovedClock, seed: u64) {
+    let coverage = run(Setup {
+        rules: &rules::SMALL,
+        catalog: small(),
+        place: Place::Redis(url),
+        clock_file: Some(clock.file()),
+        universe: FEW,
+        rounds: 2_000,
+        reopen_every: Some(300),
+        seed,
+    })
+    .await;
+    coverage.require(seed, OVER_REDIS);
+}
+
+#[tokio::test]
+async fn small_limits_in_redis_agree_with_the_model() {
+    let clock = MovedClock::new();
+    let server = Server::start_with_clock(&[], &clock);
+    let url = format!("redis://{}/0", server.address());
+    small_limits_over_redis(url, &clock, seed(4)).await;
+}
+
 #[tokio::test]
 async fn the_published_limits_agree_with_the_model() {
     let coverage = run(Setup {
         rules: &rules::BUILT_IN,
         catalog: imquota::catalog::builtin(),
         place: Place::Memory,
+        clock_file: None,
         universe: MANY,
         rounds: 9_000,
         reopen_every: None,

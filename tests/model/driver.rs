@@ -3,6 +3,7 @@
 //! In a round every app gets one operation, all at the same time: apps must not disturb each
 //! other, and the store has something to put into one commit.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use imquota::domain::catalog::Catalog;
@@ -27,6 +28,8 @@ pub struct Setup {
     pub rules: &'static Rules,
     pub catalog: Catalog,
     pub place: Place,
+    /// The file that the store's server reads its time from, where it has a clock of its own.
+    pub clock_file: Option<PathBuf>,
     pub universe: Universe,
     pub rounds: usize,
     /// Rounds from one re-opening of the store to the next, if it is to be re-opened.
@@ -62,10 +65,13 @@ struct Step {
 /// Runs to the end and says what came up.
 pub async fn run(setup: Setup) -> Coverage {
     // The end of January: months of every length lie ahead.
-    let clock =
-        ManualClock::at(crate::calendar::start_of(crate::calendar::day_number(2019, 1, 28)));
+    let begin = crate::calendar::start_of(crate::calendar::day_number(2019, 1, 28));
+    let clock = match &setup.clock_file {
+        Some(file) => ManualClock::shared(begin, file),
+        None => ManualClock::at(begin),
+    };
     let mut rng = Rng::new(setup.seed);
-    let service = Service::open(&setup.place, clock.clone(), setup.catalog.clone());
+    let service = Service::open_any(&setup.place, clock.clone(), setup.catalog.clone()).await;
     let indices = 0..setup.universe.apps;
     let mut run = Run {
         ids: indices.clone().map(|index| app(&format!("app-{index}"))).collect(),
@@ -122,7 +128,7 @@ impl Run {
     async fn reopen(self) -> Self {
         self.service.close().await;
         let clock = self.clock.clone();
-        let service = Service::open(&self.setup.place, clock, self.setup.catalog.clone());
+        let service = Service::open_any(&self.setup.place, clock, self.setup.catalog.clone()).await;
         let mut run = Self { service, ..self };
         run.coverage.hit("re-opened");
         run

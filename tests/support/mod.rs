@@ -6,13 +6,20 @@
 
 #![allow(dead_code, reason = "each test crate uses a part of it")]
 
+pub mod moved_clock;
+pub mod proxy;
+pub mod redis;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use imquota::clock::Clock;
+use imquota::config::{Config, Flags, Store};
+use imquota::directory::Directory;
 use imquota::directory::embedded::EmbeddedDirectory;
+use imquota::directory::redis::RedisDirectory;
 use imquota::domain::catalog::Catalog;
 use imquota::domain::decision::{Mode, Subject};
 use imquota::domain::id::{AppId, GroupId, RequestId, UserId};
@@ -21,24 +28,43 @@ use imquota::domain::time::Timestamp;
 use imquota::engine::administration::Administration;
 use imquota::engine::{Decision, Engine, Request, UnknownApp, UsageReport};
 use imquota::ledger::embedded::Embedded;
+use imquota::ledger::redis::Redis;
+use imquota::ledger::redis::options::Options;
 use imquota::ledger::{Ledger, LedgerError, Operation};
 use imquota::telemetry::Metrics;
 
 /// A time of day that the test moves.
 #[derive(Debug)]
-pub struct ManualClock(AtomicI64);
+pub struct ManualClock {
+    millis: AtomicI64,
+    /// Where a server with a moved clock reads the time.
+    file: Option<PathBuf>,
+}
 
 impl ManualClock {
     pub fn at(millis: i64) -> Arc<Self> {
-        Arc::new(Self(AtomicI64::new(millis)))
+        Arc::new(Self { millis: AtomicI64::new(millis), file: None })
+    }
+
+    /// A clock that a server goes by too, which reads it from that file.
+    pub fn shared(millis: i64, file: &Path) -> Arc<Self> {
+        let clock = Self { millis: AtomicI64::new(millis), file: Some(file.to_owned()) };
+        clock.set(millis);
+        Arc::new(clock)
     }
 
     pub fn millis(&self) -> i64 {
-        self.0.load(Ordering::SeqCst)
+        self.millis.load(Ordering::SeqCst)
     }
 
     pub fn set(&self, millis: i64) {
-        self.0.store(millis, Ordering::SeqCst);
+        if let Some(file) = &self.file {
+            // In place: the server has the file mapped.
+            let file = std::fs::OpenOptions::new().write(true).open(file).expect("is there");
+            std::os::unix::fs::FileExt::write_all_at(&file, &(millis * 1000).to_ne_bytes(), 0)
+                .expect("writes");
+        }
+        self.millis.store(millis, Ordering::SeqCst);
     }
 }
 
@@ -107,11 +133,22 @@ pub fn group(name: impl Into<String>) -> GroupId {
     GroupId::try_from(name.into()).expect("a valid group id")
 }
 
+/// The options of that URL, as the sidecar reads them.
+pub fn redis_options(url: &str) -> Options {
+    let config = Config::load(&Flags::default().with("store", url), &|_| None);
+    match config.expect("a good URL").store {
+        Store::Redis(options) => *options,
+        other => panic!("{other} is no Redis"),
+    }
+}
+
 /// Where the facts are kept.
 #[derive(Debug, Clone)]
 pub enum Place {
     Memory,
     Directory(PathBuf),
+    /// A Redis of that URL.
+    Redis(String),
 }
 
 impl Place {
@@ -129,14 +166,32 @@ pub struct Service {
 }
 
 impl Service {
+    /// Over a store of any kind.
+    pub async fn open_any(place: &Place, clock: Arc<dyn Clock>, catalog: Catalog) -> Self {
+        let Place::Redis(url) = place else { return Self::open(place, clock, catalog) };
+        let store = Redis::open(redis_options(url), clock.clone()).await.expect("opens");
+        let directory = Arc::new(RedisDirectory::beside(&store));
+        Self::over(Arc::new(store), directory, clock, catalog)
+    }
+
+    /// Over a store in this process.
     pub fn open(place: &Place, clock: Arc<dyn Clock>, catalog: Catalog) -> Self {
         let store = match place {
             Place::Memory => Embedded::in_memory(clock.clone()),
             Place::Directory(path) => Embedded::open(path, clock.clone()),
+            Place::Redis(_) => panic!("Redis is opened by open_any"),
         };
         let store = store.expect("the store opens");
         let directory = Arc::new(EmbeddedDirectory::beside(&store));
-        let ledger: Arc<dyn Ledger> = Arc::new(store);
+        Self::over(Arc::new(store), directory, clock, catalog)
+    }
+
+    fn over(
+        ledger: Arc<dyn Ledger>,
+        directory: Arc<dyn Directory>,
+        clock: Arc<dyn Clock>,
+        catalog: Catalog,
+    ) -> Self {
         let metrics = Arc::new(Metrics::new());
         let engine =
             Engine::new(ledger.clone(), clock.clone(), metrics, catalog, UnknownApp::Trial);

@@ -1,0 +1,129 @@
+//! What every store must do alike: one suite, stamped on each of them.
+//!
+//! A case is an async function over an [`script::App`] of its own, so that cases share a
+//! deployment; it asks only the [`imquota::ledger::Ledger`] trait, and never sets the time, since
+//! some stores have their own clock. A new store is a function in `stores` and a word at the end
+//! of this file; a new case is a public function and a line of `stamp!`.
+
+#[path = "conformance/accounts.rs"]
+mod accounts;
+#[path = "conformance/batches.rs"]
+mod batches;
+#[path = "conformance/friends.rs"]
+mod friends;
+#[path = "conformance/groups.rs"]
+mod groups;
+#[path = "conformance/limits.rs"]
+mod limits;
+#[path = "conformance/members.rs"]
+mod members;
+#[path = "conformance/modes.rs"]
+mod modes;
+#[path = "conformance/operations.rs"]
+mod operations;
+#[path = "conformance/races.rs"]
+mod races;
+#[path = "conformance/script.rs"]
+mod script;
+#[path = "conformance/stores.rs"]
+mod stores;
+mod support;
+
+/// One test for each case.
+macro_rules! tests_over {
+    ($store:ident: $($module:ident { $($case:ident)* })*) => {
+        $($(
+            #[tokio::test(flavor = "multi_thread")]
+            async fn $case() {
+                let store = crate::stores::$store().await;
+                crate::$module::$case(crate::script::App::new(&store)).await;
+                store.ledger.close().await;
+            }
+        )*)*
+    };
+}
+
+macro_rules! stamp {
+    ($store:ident) => {
+        tests_over! { $store:
+            accounts {
+                an_account_is_counted_once_and_refused_over_the_limit
+                a_deleted_account_makes_room
+                deleting_an_account_gives_back_friendships_of_both_sides_and_groups
+                deleting_nothing_is_not_held
+            }
+            friends {
+                both_ways_takes_a_place_in_either_list
+                one_way_takes_a_place_in_one_list
+                two_one_ways_make_both_ways
+                what_is_missing_of_both_ways_is_added
+                sides_are_removed_one_by_one
+                a_full_list_is_named_by_whose_it_is
+                fans_take_no_place
+            }
+            groups {
+                a_group_is_created_with_its_owner_and_members
+                creating_again_joins_whoever_is_missing
+                an_id_in_use_by_another_type_is_an_error
+                a_member_over_his_own_limit_is_refused_alone
+                an_owner_over_his_limit_denies_the_whole_creation
+                creation_fills_up_to_the_lowest_limit
+                groups_of_a_type_at_once_are_limited
+                net_new_groups_of_a_day_are_limited
+                a_groups_own_limit_can_change
+                a_dissolution_gives_everybody_back
+                types_that_cost_users_nothing_and_stay_when_empty
+            }
+            members {
+                the_first_who_fit_are_admitted_in_order
+                a_member_is_held_although_the_group_is_full
+                leaving_makes_room_and_is_done_once
+                the_last_to_leave_takes_the_group_with_him
+                an_unknown_group_cannot_be_joined_and_need_not_be_left
+                members_of_an_untracked_group_are_not_counted
+            }
+            modes {
+                a_check_decides_within_itself_and_writes_nothing
+                shadow_writes_everything_and_reports
+                force_writes_everything_and_is_silent
+                releases_and_changes_have_no_mode
+            }
+            limits {
+                nothing_is_done_after_the_deadline
+                a_stopped_service_takes_nothing_and_releases
+                an_unknown_app_is_refused
+                a_later_revision_of_the_schedule_counts
+                limits_change_by_themselves_when_their_time_comes
+                a_breach_names_limit_source_ceiling_and_type
+                a_reading_shows_the_schedule
+                a_closed_store_says_so
+            }
+            batches {
+                five_hundred_members_at_once
+                six_hundred_members_are_released
+                a_thousand_friends_at_once
+                a_large_check_finds_what_it_took_itself
+                ids_of_any_printable_bytes_are_told_apart
+            }
+            races {
+                twenty_places_go_to_twenty_of_sixty_four
+                one_users_groups_are_counted_across_groups
+                one_account_is_taken_once
+                friendships_from_both_sides_count_once
+                two_apps_do_not_disturb_each_other
+            }
+        }
+    };
+}
+
+macro_rules! conformance {
+    ($($store:ident),* $(,)?) => {
+        $(
+            mod $store {
+                stamp! { $store }
+            }
+        )*
+    };
+}
+
+conformance!(memory, embedded, standalone, sentinel, cluster);

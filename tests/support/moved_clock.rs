@@ -1,0 +1,44 @@
+//! A time of day that the test moves for a server process.
+//!
+//! Redis decides by its own clock, so a test over months has to move that one. The server is a
+//! real one; only its `gettimeofday` is replaced (`moved_clock.c`).
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use tempfile::TempDir;
+
+/// The clock's file, and the library that makes a process read it.
+pub struct MovedClock {
+    folder: TempDir,
+}
+
+impl MovedClock {
+    /// Builds the library with the C compiler that Rust links with.
+    pub fn new() -> Self {
+        let folder = TempDir::new().expect("a temporary folder");
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/moved_clock.c");
+        let library = folder.path().join("moved_clock.so");
+        let mut compiler = Command::new("cc");
+        compiler.args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library).arg(source);
+        let done = compiler.status().expect("cc is there: Rust links with it");
+        assert!(done.success(), "cc: {done}");
+        let clock = Self { folder };
+        std::fs::write(clock.file(), 0_i64.to_ne_bytes()).expect("writes");
+        clock
+    }
+
+    /// Holds the time: microseconds since the epoch.
+    pub fn file(&self) -> PathBuf {
+        self.folder.path().join("clock")
+    }
+
+    /// What stands in the environment of a process that goes by it.
+    pub fn environment(&self) -> Vec<String> {
+        let library = self.folder.path().join("moved_clock.so");
+        vec![
+            format!("LD_PRELOAD={}", library.display()),
+            format!("MOVED_CLOCK={}", self.file().display()),
+        ]
+    }
+}

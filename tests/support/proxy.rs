@@ -1,0 +1,206 @@
+//! A TCP proxy between a client and a server, which fails on demand.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, JoinSet};
+
+use super::redis::free_port;
+
+/// Bytes taken at once.
+const CHUNK_BYTES: usize = 64 * 1024;
+
+/// What the proxy does with connections, old and new.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Forwards.
+    Pass,
+    /// Keeps connections open and forwards nothing; what was sent arrives once that is over.
+    BlackHole,
+    /// Closes all connections; new ones are refused.
+    Refuse,
+}
+
+/// Forwards from a port of its own until it is dropped.
+pub struct Proxy {
+    port: u16,
+    mode: watch::Sender<Mode>,
+    losses: Arc<Losses>,
+    task: JoinHandle<()>,
+}
+
+/// Replies that are still to be lost.
+#[derive(Debug, Default)]
+struct Losses {
+    left: AtomicUsize,
+    lost: AtomicUsize,
+    /// What a request must contain; set before `left`.
+    of: std::sync::Mutex<Vec<u8>>,
+}
+
+impl Proxy {
+    /// A proxy to a loopback port.
+    pub async fn start(target: u16) -> Self {
+        let (mode, watched) = watch::channel(Mode::Pass);
+        let losses = Arc::new(Losses::default());
+        let (listener, port) = loop {
+            let port = free_port();
+            if let Ok(listener) = TcpListener::bind(("127.0.0.1", port)).await {
+                break (listener, port);
+            }
+        };
+        let task = tokio::spawn(serve(listener, port, target, watched, losses.clone()));
+        Self { port, mode, losses, task }
+    }
+
+    /// Where it listens.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Changes what it does from now on.
+    pub fn set(&self, mode: Mode) {
+        self.mode.send_replace(mode);
+    }
+
+    /// Of the next `count` requests that contain `of` (say `EVALSHA`; nothing: of all), lets the
+    /// server do what they ask and closes the connection in place of the reply.
+    pub fn drop_replies(&self, count: usize, of: &str) {
+        *self.losses.of.lock().expect("nobody panics with it") = of.as_bytes().to_vec();
+        self.losses.left.store(count, Ordering::SeqCst);
+    }
+
+    /// How many replies were dropped so far.
+    pub fn dropped(&self) -> usize {
+        self.losses.lost.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Losses {
+    /// Whether the reply to this request is to be lost.
+    fn take(&self, request: &[u8]) -> bool {
+        if self.left.load(Ordering::SeqCst) == 0 {
+            return false;
+        }
+        let of = self.of.lock().expect("nobody panics with it");
+        let fits = of.is_empty() || request.windows(of.len()).any(|part| part == of.as_slice());
+        let one_less = |left: usize| left.checked_sub(1);
+        fits && self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less).is_ok()
+    }
+}
+
+async fn serve(
+    listener: TcpListener,
+    port: u16,
+    target: u16,
+    mut mode: watch::Receiver<Mode>,
+    losses: Arc<Losses>,
+) {
+    let mut listener = Some(listener);
+    // Aborts its tasks, and so closes the connections, when it is dropped.
+    let mut connections = JoinSet::new();
+    loop {
+        let now = *mode.borrow_and_update();
+        if now == Mode::Refuse {
+            listener = None;
+            connections.shutdown().await;
+        } else if listener.is_none() {
+            let again = TcpListener::bind(("127.0.0.1", port)).await;
+            listener = Some(again.expect("the port is outside of those that are handed out"));
+        }
+        let accept = async {
+            match &listener {
+                Some(listener) => listener.accept().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            changed = mode.changed() => if changed.is_err() { return },
+            accepted = accept => if let Ok((client, _)) = accepted {
+                connections.spawn(forward(client, target, mode.clone(), losses.clone()));
+            },
+        }
+    }
+}
+
+async fn forward(client: TcpStream, target: u16, mode: watch::Receiver<Mode>, losses: Arc<Losses>) {
+    let mut waiting = mode.clone();
+    if waiting.wait_for(|mode| *mode != Mode::BlackHole).await.is_err() {
+        return;
+    }
+    let Ok(server) = TcpStream::connect(("127.0.0.1", target)).await else { return };
+    // Small requests are not to wait for one another; where it fails they do.
+    client.set_nodelay(true).ok();
+    server.set_nodelay(true).ok();
+    let (from_client, to_client) = client.into_split();
+    let (from_server, to_server) = server.into_split();
+    let lose = AtomicBool::new(false);
+    tokio::join!(
+        requests(from_client, to_server, mode.clone(), &losses, &lose),
+        replies(from_server, to_client, mode, &losses, &lose),
+    );
+}
+
+/// Forwards requests until the client has no more, or the reply to one is to be lost.
+async fn requests(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    mut mode: watch::Receiver<Mode>,
+    losses: &Losses,
+    lose: &AtomicBool,
+) {
+    let mut chunk = vec![0; CHUNK_BYTES];
+    while let Some(bytes) = read(&mut from, &mut chunk, &mut mode).await {
+        if losses.take(&chunk[..bytes]) {
+            lose.store(true, Ordering::SeqCst);
+        }
+        if to.write_all(&chunk[..bytes]).await.is_err() || lose.load(Ordering::SeqCst) {
+            break;
+        }
+    }
+    // The server takes what was sent before, and then ends the connection itself. Where it has
+    // already, there is nothing to end.
+    to.shutdown().await.ok();
+}
+
+/// Forwards replies until the server has no more; once they are to be lost, only reads them.
+async fn replies(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    mut mode: watch::Receiver<Mode>,
+    losses: &Losses,
+    lose: &AtomicBool,
+) {
+    let mut chunk = vec![0; CHUNK_BYTES];
+    while let Some(bytes) = read(&mut from, &mut chunk, &mut mode).await {
+        let lost = lose.load(Ordering::SeqCst);
+        if !lost && to.write_all(&chunk[..bytes]).await.is_err() {
+            break;
+        }
+    }
+    if lose.load(Ordering::SeqCst) {
+        losses.lost.fetch_add(1, Ordering::SeqCst);
+    }
+    to.shutdown().await.ok();
+}
+
+/// The next bytes, which wait while nothing is forwarded; `None` at the end.
+async fn read(
+    from: &mut OwnedReadHalf,
+    chunk: &mut [u8],
+    mode: &mut watch::Receiver<Mode>,
+) -> Option<usize> {
+    let bytes = from.read(chunk).await.ok().filter(|bytes| *bytes > 0)?;
+    mode.wait_for(|mode| *mode != Mode::BlackHole).await.ok()?;
+    Some(bytes)
+}

@@ -1,0 +1,278 @@
+//! Real Redis processes on loopback ports, one for each test that wants to stop, kill or break it.
+//!
+//! - Every server has a folder of its own: its configuration, its data and what it said (`log`).
+//! - A port is free when it is taken, and below those that the system hands out for outgoing
+//!   connections, so that it is still free when a killed server comes back. Its bus port
+//!   (`port + 10000`) is free too.
+//! - Servers die when they are dropped, and with the test process however that ends: `setpriv`
+//!   ties them to a thread that lives as long as the process.
+//!
+//! All functions block; they poll with a deadline and panic, with the log, when it passes.
+
+mod cluster;
+mod process;
+mod sentinels;
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Child;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use imquota::clock::Stopwatch;
+use tempfile::TempDir;
+
+use crate::support::moved_clock::MovedClock;
+
+pub use cluster::Cluster;
+pub use process::{free_port, run};
+pub use sentinels::Sentinels;
+
+/// How long anything may take before the test gives up, on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(40);
+/// Time between two looks.
+const LOOK_AGAIN: Duration = Duration::from_millis(15);
+/// Attempts to start on a free port, which another process may take in between.
+const PORTS_TRIED_MAX: usize = 10;
+
+/// What every server is told; later lines overrule.
+const SETTINGS: &str = "\
+bind 127.0.0.1
+protected-mode no
+daemonize no
+appendonly yes
+appendfsync everysec
+save \"\"
+maxmemory-policy noeviction
+set-max-intset-entries 8192
+enable-debug-command local
+";
+
+/// Looks until `look` finds something.
+pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let waiting = Stopwatch::start();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(waiting.elapsed() < PATIENCE, "waited {PATIENCE:?} in vain for {what}");
+        std::thread::sleep(LOOK_AGAIN);
+    }
+}
+
+/// One process.
+pub struct Server {
+    port: u16,
+    folder: TempDir,
+    sentinel: bool,
+    /// Variables of its environment.
+    environment: Vec<String>,
+    child: Mutex<Child>,
+}
+
+impl Server {
+    /// A server with further settings, each a line of `redis.conf`.
+    pub fn start(extra: &[&str]) -> Self {
+        let settings = format!("{SETTINGS}{}\n", extra.join("\n"));
+        Self::on_free_port(&settings, false, &[])
+    }
+
+    /// The same, by a time of day that the test moves.
+    pub fn start_with_clock(extra: &[&str], clock: &MovedClock) -> Self {
+        let settings = format!("{SETTINGS}{}\n", extra.join("\n"));
+        Self::on_free_port(&settings, false, &clock.environment())
+    }
+
+    /// A Sentinel with these settings.
+    fn sentinel(settings: &str) -> Self {
+        Self::on_free_port(settings, true, &[])
+    }
+
+    fn on_free_port(settings: &str, sentinel: bool, environment: &[String]) -> Self {
+        for _ in 0..PORTS_TRIED_MAX {
+            let folder = process::folder();
+            let port = free_port();
+            let place = folder.path().display();
+            let conf = format!("port {port}\ndir {place}\n{settings}");
+            fs::write(folder.path().join("redis.conf"), conf).expect("the folder is writable");
+            let child = launch(&folder, sentinel, environment);
+            let environment = environment.to_vec();
+            let child = Mutex::new(child);
+            let server = Self { port, folder, sentinel, environment, child };
+            if server.came_up() {
+                return server;
+            }
+        }
+        panic!("no redis-server came up on {PORTS_TRIED_MAX} ports");
+    }
+
+    /// Whether our process answers at the port. Without an answer while it runs, panics.
+    fn came_up(&self) -> bool {
+        let ours = format!("process_id:{}", self.pid());
+        wait_for(&format!("redis-server at {}\n{}", self.port, self.log()), || {
+            let ended = self.child().try_wait().expect("a child of ours").is_some();
+            if ended {
+                return Some(false);
+            }
+            let info = self.try_cli(&["INFO", "server"]).unwrap_or_default();
+            let ready = info.lines().any(|line| line.trim_end() == ours);
+            ready.then_some(true)
+        })
+    }
+
+    /// Where it listens.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Host and port.
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// Its folder.
+    pub fn folder(&self) -> PathBuf {
+        self.folder.path().to_owned()
+    }
+
+    /// What it said so far.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+
+    /// Ends it as a crash would.
+    pub fn kill9(&self) {
+        let mut child = self.child();
+        // Of a child that has ended already there is nothing to kill.
+        child.kill().ok();
+        child.wait().expect("a child of ours");
+    }
+
+    /// Whether the process is there.
+    pub fn is_running(&self) -> bool {
+        self.child().try_wait().expect("a child of ours").is_none()
+    }
+
+    /// Freezes it: connections stay, nothing is answered.
+    pub fn stop(&self) {
+        run("kill", &["-STOP", &self.pid()]).expect("it runs");
+    }
+
+    /// Thaws it.
+    pub fn resume(&self) {
+        run("kill", &["-CONT", &self.pid()]).expect("it runs");
+    }
+
+    /// Starts it again with its folder and port, after killing it where it runs.
+    pub fn restart(&self) {
+        self.kill9();
+        *self.child() = launch(&self.folder, self.sentinel, &self.environment);
+        assert!(self.came_up(), "redis-server did not come back:\n{}", self.log());
+        wait_for("the data to be loaded", || {
+            let loading = self.info("persistence", "loading").unwrap_or_default();
+            (self.sentinel || loading == "0").then_some(())
+        });
+    }
+
+    /// What `redis-cli` prints, without the last line break; panics on an error.
+    pub fn cli(&self, arguments: &[&str]) -> String {
+        match self.try_cli(arguments) {
+            Ok(printed) => printed,
+            Err(error) => panic!("{arguments:?} at {}: {error}", self.port),
+        }
+    }
+
+    /// The same, with errors of the server, of the connection, and after 10 s of silence.
+    pub fn try_cli(&self, arguments: &[&str]) -> Result<String, String> {
+        let port = self.port.to_string();
+        let mut all = vec!["10", "redis-cli", "-e", "-h", "127.0.0.1", "-p", &port];
+        all.extend(arguments);
+        run("timeout", &all)
+    }
+
+    /// A line of `INFO`, where the server answers and has it.
+    pub fn info(&self, section: &str, field: &str) -> Option<String> {
+        field_of(&self.try_cli(&["INFO", section]).ok()?, field)
+    }
+
+    /// Waits until so many replicas have acknowledged all that this master has written so far.
+    pub fn wait_until_replicated(&self, replicas: usize) {
+        let written = wait_for("a master's offset", || {
+            self.info("replication", "master_repl_offset")?.parse::<u64>().ok()
+        });
+        // Before its first acknowledgement a replica is listed, but not sent anything yet.
+        let has_it = |line: &str| {
+            let mut fields = line.split(',').filter_map(|field| field.trim_end().split_once('='));
+            let offset = fields.find(|(name, _)| *name == "offset");
+            let offset = offset.and_then(|(_, offset)| offset.parse::<u64>().ok());
+            offset.is_some_and(|offset| offset >= written.max(1))
+        };
+        wait_for("replicas that have it all", || {
+            let info = self.try_cli(&["INFO", "replication"]).ok()?;
+            let listed = info.lines().filter(|line| line.contains("state=online"));
+            (listed.filter(|line| has_it(line)).count() >= replicas).then_some(())
+        });
+    }
+
+    fn pid(&self) -> String {
+        self.child().id().to_string()
+    }
+
+    fn child(&self) -> MutexGuard<'_, Child> {
+        self.child.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill9();
+    }
+}
+
+fn launch(folder: &TempDir, sentinel: bool, environment: &[String]) -> Child {
+    let conf = folder.path().join("redis.conf").display().to_string();
+    let mut arguments = environment.to_vec();
+    arguments.extend(["redis-server".to_owned(), conf]);
+    arguments.extend(sentinel.then(|| "--sentinel".to_owned()));
+    let log = fs::File::options().create(true).append(true).open(folder.path().join("log"));
+    process::start("env", &arguments, &log.expect("the folder is writable"))
+}
+
+/// The value of `field` in lines of `field:value`.
+fn field_of(lines: &str, field: &str) -> Option<String> {
+    let mut lines = lines.lines().filter_map(|line| line.trim_end().split_once(':'));
+    lines.find(|(name, _)| *name == field).map(|(_, value)| value.to_owned())
+}
+
+/// A server alone.
+pub struct Standalone {
+    pub server: Server,
+}
+
+impl Standalone {
+    pub fn start() -> Self {
+        Self { server: Server::start(&[]) }
+    }
+
+    pub fn url(&self) -> String {
+        format!("redis://{}/0", self.server.address())
+    }
+}
+
+/// The one that tests share which leave it whole; it ends with the process.
+pub fn shared_standalone() -> &'static Standalone {
+    static SHARED: OnceLock<Standalone> = OnceLock::new();
+    SHARED.get_or_init(Standalone::start)
+}
+
+/// The same, under Sentinels.
+pub fn shared_sentinels() -> &'static Sentinels {
+    static SHARED: OnceLock<Sentinels> = OnceLock::new();
+    SHARED.get_or_init(Sentinels::start)
+}
+
+/// The same, as a cluster.
+pub fn shared_cluster() -> &'static Cluster {
+    static SHARED: OnceLock<Cluster> = OnceLock::new();
+    SHARED.get_or_init(Cluster::start)
+}

@@ -1,0 +1,235 @@
+//! A Redis Cluster of three masters with a replica each.
+//!
+//! Formed with `CLUSTER ADDSLOTSRANGE`, `MEET` and `REPLICATE`, which takes a second or two.
+
+use super::sentinels::wait_until_in_sync;
+use super::{Server, field_of, wait_for};
+
+const MASTERS: usize = 3;
+const SLOTS: usize = 16_384;
+/// Keys moved with one `MIGRATE`, and how long that may take.
+const KEYS_MOVED_AT_ONCE: &str = "100";
+const MOVE_TIMEOUT_MS: &str = "5000";
+
+const SETTINGS: &[&str] = &[
+    "cluster-enabled yes",
+    "cluster-node-timeout 1000",
+    "cluster-replica-validity-factor 0",
+    "cluster-allow-replica-migration no",
+    "repl-diskless-sync-delay 0",
+    "repl-ping-replica-period 1",
+];
+
+/// See the module's head.
+pub struct Cluster {
+    /// The nodes; the first three began as masters, the fourth as the first one's replica.
+    pub nodes: Vec<Server>,
+}
+
+/// A node as `CLUSTER NODES` shows it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Known {
+    port: u16,
+    id: String,
+    flags: String,
+    slots: Vec<(usize, usize)>,
+}
+
+impl Cluster {
+    /// Ready when every node says `cluster_state:ok` and every master has its replica.
+    pub fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// The same with further settings of every node.
+    pub fn start_with(extra: &[&str]) -> Self {
+        let settings: Vec<&str> = SETTINGS.iter().chain(extra).copied().collect();
+        let nodes: Vec<Server> = (0..2 * MASTERS).map(|_| Server::start(&settings)).collect();
+        for (index, node) in nodes.iter().enumerate() {
+            // Distinct epochs from the start; the nodes would have to sort them out otherwise.
+            node.cli(&["CLUSTER", "SET-CONFIG-EPOCH", &(index + 1).to_string()]);
+        }
+        for (index, node) in nodes.iter().take(MASTERS).enumerate() {
+            let first = (SLOTS * index / MASTERS).to_string();
+            let last = (SLOTS * (index + 1) / MASTERS - 1).to_string();
+            node.cli(&["CLUSTER", "ADDSLOTSRANGE", &first, &last]);
+        }
+        for node in &nodes[1..] {
+            nodes[0].cli(&["CLUSTER", "MEET", "127.0.0.1", &node.port().to_string()]);
+        }
+        let cluster = Self { nodes };
+        for node in &cluster.nodes {
+            wait_for("nodes to meet", || {
+                let known = known(node)?;
+                let met = known.iter().all(|one| !one.flags.contains("handshake"));
+                (known.len() == 2 * MASTERS && met).then_some(())
+            });
+        }
+        for (index, replica) in cluster.nodes.iter().skip(MASTERS).enumerate() {
+            let master = cluster.nodes[index].cli(&["CLUSTER", "MYID"]);
+            replica.cli(&["CLUSTER", "REPLICATE", &master]);
+        }
+        for replica in &cluster.nodes[MASTERS..] {
+            wait_until_in_sync(replica);
+        }
+        for master in &cluster.nodes[..MASTERS] {
+            master.wait_until_replicated(1);
+        }
+        cluster.wait_until_ok();
+        cluster
+    }
+
+    pub fn url(&self) -> String {
+        let seeds: Vec<String> = self.nodes.iter().take(MASTERS).map(Server::address).collect();
+        format!("redis-cluster://{}", seeds.join(","))
+    }
+
+    /// The node at that port.
+    pub fn node(&self, port: u16) -> &Server {
+        let found = self.nodes.iter().find(|node| node.port() == port);
+        found.expect("one of the nodes")
+    }
+
+    /// The slot of a key.
+    pub fn slot_of(&self, key: &str) -> usize {
+        let node = self.running().next().expect("a node runs");
+        node.cli(&["CLUSTER", "KEYSLOT", key]).parse().expect("a number")
+    }
+
+    /// The port of the master that serves a slot, as the first running node knows it.
+    pub fn master_of(&self, slot: usize) -> u16 {
+        let has = |known: &Known| {
+            known.slots.iter().any(|(first, last)| (*first..=*last).contains(&slot))
+        };
+        wait_for("a master of the slot", || {
+            let known = known(self.running().next()?)?;
+            known.into_iter().find(has).map(|known| known.port)
+        })
+    }
+
+    /// The ports of all masters that serve slots.
+    pub fn masters(&self) -> Vec<u16> {
+        let known = wait_for("a node's view", || known(self.running().next()?));
+        known.iter().filter(|known| !known.slots.is_empty()).map(|known| known.port).collect()
+    }
+
+    /// Kills the master of a slot; returns its port.
+    pub fn kill_master_of(&self, slot: usize) -> u16 {
+        let port = self.master_of(slot);
+        self.node(port).kill9();
+        port
+    }
+
+    /// Waits until every slot has a master that runs and all running nodes agree who.
+    pub fn wait_until_ok(&self) {
+        wait_for("an agreed cluster that is whole", || {
+            let mut views = self.running().map(|node| {
+                let info = node.try_cli(&["CLUSTER", "INFO"]).ok()?;
+                let is = |field, value| field_of(&info, field).as_deref() == Some(value);
+                let whole = is("cluster_state", "ok") && is("cluster_slots_ok", "16384");
+                if whole { served(known(node)?) } else { None }
+            });
+            let first = views.next()??;
+            let agreed = views.all(|view| view.as_ref() == Some(&first));
+            let alive = |port: &u16| self.node(*port).is_running();
+            (agreed && first.iter().all(|(port, _)| alive(port))).then_some(())
+        });
+    }
+
+    /// Starts a killed node again and waits until it is a replica in sync of a whole cluster.
+    /// Its slots must have a new master already.
+    pub fn revive(&self, port: u16) {
+        self.node(port).restart();
+        wait_until_in_sync(self.node(port));
+        self.wait_until_ok();
+        let master = wait_for("a master", || self.node(port).info("replication", "master_port"));
+        self.node(master.parse().expect("a port")).wait_until_replicated(1);
+    }
+
+    /// Moves a slot with all its keys to another master.
+    pub fn move_slot(&self, slot: usize, to: u16) {
+        self.begin_move(slot, to);
+        self.finish_move(slot, to);
+    }
+
+    /// Opens a slot for moving: what its master does not have is asked of the other one.
+    pub fn begin_move(&self, slot: usize, to: u16) {
+        let from = self.master_of(slot);
+        let slot = slot.to_string();
+        let set = ["CLUSTER", "SETSLOT", &slot];
+        let ids = [from, to].map(|port| self.node(port).cli(&["CLUSTER", "MYID"]));
+        self.node(to).cli(&[&set[..], &["IMPORTING", &ids[0]]].concat());
+        self.node(from).cli(&[&set[..], &["MIGRATING", &ids[1]]].concat());
+    }
+
+    /// Moves one batch of keys of an open slot; returns how many.
+    pub fn move_keys(&self, slot: usize, to: u16) -> usize {
+        let from = self.node(self.master_of(slot));
+        let slot = slot.to_string();
+        let listed = from.cli(&["CLUSTER", "GETKEYSINSLOT", &slot, KEYS_MOVED_AT_ONCE]);
+        let keys: Vec<&str> = listed.lines().collect();
+        if !keys.is_empty() {
+            let to = to.to_string();
+            let head = ["MIGRATE", "127.0.0.1", &to, "", "0", MOVE_TIMEOUT_MS, "KEYS"];
+            from.cli(&[&head[..], &keys].concat());
+        }
+        keys.len()
+    }
+
+    /// Moves what is left of an open slot and closes it everywhere.
+    pub fn finish_move(&self, slot: usize, to: u16) {
+        let from = self.master_of(slot);
+        while self.move_keys(slot, to) > 0 {}
+        let id = self.node(to).cli(&["CLUSTER", "MYID"]);
+        let masters = self.masters();
+        // The new owner first, so that there is one at any time.
+        let rest = masters.into_iter().filter(|port| *port != to && *port != from);
+        for port in [to, from].into_iter().chain(rest) {
+            self.node(port).cli(&["CLUSTER", "SETSLOT", &slot.to_string(), "NODE", &id]);
+        }
+        self.wait_until_ok();
+    }
+
+    fn running(&self) -> impl Iterator<Item = &Server> {
+        self.nodes.iter().filter(|node| node.is_running())
+    }
+}
+
+type Served = Vec<(u16, Vec<(usize, usize)>)>;
+
+/// Who serves which slots; `None` while a node that does is suspected to have failed.
+fn served(known: Vec<Known>) -> Option<Served> {
+    let serving = known.into_iter().filter(|known| !known.slots.is_empty());
+    let mut all = Vec::new();
+    for known in serving {
+        if known.flags.contains("fail") {
+            return None;
+        }
+        all.push((known.port, known.slots));
+    }
+    all.sort();
+    Some(all)
+}
+
+/// What a node knows of all others; `None` where it does not answer.
+fn known(node: &Server) -> Option<Vec<Known>> {
+    let nodes = node.try_cli(&["CLUSTER", "NODES"]).ok()?;
+    nodes.lines().filter(|line| !line.is_empty()).map(parse).collect()
+}
+
+/// `id host:port@bus flags master ping pong epoch link slot...`
+fn parse(line: &str) -> Option<Known> {
+    let mut words = line.split_whitespace();
+    let id = words.next()?.to_owned();
+    let address = words.next()?.split('@').next()?;
+    let port = address.rsplit(':').next()?.parse().ok()?;
+    let flags = words.next()?.to_owned();
+    // A slot on the move stands in brackets, beside the range that it is still part of.
+    let slots = words.skip(5).filter(|word| !word.starts_with('['));
+    let slots = slots.map(|range| {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        Some((first.parse().ok()?, last.parse().ok()?))
+    });
+    let slots = slots.collect::<Option<Vec<_>>>()?;
+    Some(Known { port, id, flags, slots })
+}
