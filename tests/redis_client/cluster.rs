@@ -1,0 +1,114 @@
+//! Three masters; a slot moves, and one of them dies and is replaced by its replica.
+
+use std::time::Duration;
+
+use imquota::ledger::redis::client::{Client, OpenError};
+use imquota::ledger::redis::options::Topology;
+
+use crate::servers::Server;
+use crate::{PATIENCE, at, count, options, scripts, standalone};
+
+/// The slot of "foo".
+const SLOT_OF_FOO: &str = "12182";
+
+fn node() -> Server {
+    Server::start(&["--cluster-enabled", "yes", "--cluster-node-timeout", "2000"])
+}
+
+fn cluster() -> Vec<Server> {
+    let nodes: Vec<_> = (0..3).map(|_| node()).collect();
+    let ranges = [("0", "5460"), ("5461", "10922"), ("10923", "16383")];
+    for (node, (first, last)) in nodes.iter().zip(ranges) {
+        node.cli(&["CLUSTER", "ADDSLOTSRANGE", first, last]);
+        node.cli(&["CLUSTER", "MEET", "127.0.0.1", &nodes[0].port.to_string()]);
+    }
+    for node in &nodes {
+        node.until("the cluster is whole", || {
+            let info = node.cli(&["CLUSTER", "INFO"]);
+            info.contains("cluster_state:ok") && info.contains("cluster_known_nodes:3")
+        });
+    }
+    nodes
+}
+
+async fn open(nodes: &[Server]) -> Client {
+    let topology = Topology::Cluster { seeds: vec![at(nodes[0].port)] };
+    Client::open(options(topology), scripts()).await.expect("opened")
+}
+
+#[tokio::test]
+async fn every_slot_is_served_by_its_node() {
+    let nodes = cluster();
+    let client = open(&nodes).await;
+    for number in 0..1000 {
+        assert_eq!(count(&client, &format!("k{number}"), PATIENCE).await, Ok(1), "{number}");
+    }
+    for node in &nodes {
+        let keys: u32 = node.cli(&["DBSIZE"]).trim().parse().expect("a number");
+        assert!(keys > 200, "{keys}");
+    }
+}
+
+#[tokio::test]
+async fn a_slot_that_moves_is_followed_while_and_after_it_moves() {
+    let nodes = cluster();
+    let client = open(&nodes).await;
+    assert_eq!(count(&client, "foo", PATIENCE).await, Ok(1));
+    let (from, to) = (&nodes[2], &nodes[0]);
+    let (from_id, to_id) = (from.cli(&["CLUSTER", "MYID"]), to.cli(&["CLUSTER", "MYID"]));
+    to.cli(&["CLUSTER", "SETSLOT", SLOT_OF_FOO, "IMPORTING", from_id.trim()]);
+    from.cli(&["CLUSTER", "SETSLOT", SLOT_OF_FOO, "MIGRATING", to_id.trim()]);
+    from.cli(&["MIGRATE", "127.0.0.1", &to.port.to_string(), "foo", "0", "2000"]);
+    // The slot is half there: the old node redirects for this one call.
+    assert_eq!(count(&client, "foo", PATIENCE).await, Ok(2));
+    assert_eq!(count(&client, "{foo}new", PATIENCE).await, Ok(1));
+    for node in [to, from] {
+        node.cli(&["CLUSTER", "SETSLOT", SLOT_OF_FOO, "NODE", to_id.trim()]);
+    }
+    assert_eq!(count(&client, "foo", PATIENCE).await, Ok(3));
+    assert_eq!(to.cli(&["GET", "foo"]).trim(), "3");
+}
+
+#[tokio::test]
+async fn cluster_mode_and_the_address_must_agree() {
+    let alone = Server::start(&[]);
+    let topology = Topology::Cluster { seeds: vec![at(alone.port)] };
+    let opened = Client::open(options(topology), scripts()).await;
+    assert!(matches!(opened.err(), Some(OpenError::ClusterOff { .. })));
+    let member = node();
+    let opened = Client::open(standalone(member.port), scripts()).await;
+    assert!(matches!(opened.err(), Some(OpenError::ClusterOn { .. })));
+    let topology = Topology::Cluster { seeds: vec![at(member.port)] };
+    let opened = Client::open(options(topology), scripts()).await;
+    assert!(matches!(opened.err(), Some(OpenError::NoSlots { .. })));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn when_a_node_dies_its_replica_serves_its_slots() {
+    let mut nodes = cluster();
+    let replica = node();
+    replica.cli(&["CLUSTER", "MEET", "127.0.0.1", &nodes[0].port.to_string()]);
+    let master = nodes[2].cli(&["CLUSTER", "MYID"]);
+    replica.until("it knows the master", || {
+        replica.cli(&["CLUSTER", "REPLICATE", master.trim()]).contains("OK")
+    });
+    replica.until("it follows", || {
+        replica.cli(&["INFO", "replication"]).contains("master_link_status:up")
+    });
+    for node in &nodes {
+        node.until("all know the replica", || {
+            node.cli(&["CLUSTER", "REPLICAS", master.trim()]).contains("slave")
+        });
+    }
+    let client = open(&nodes).await;
+    assert_eq!(count(&client, "foo", PATIENCE).await, Ok(1));
+    nodes[2].kill();
+    // The slots of the others are served meanwhile; its own wait for the election.
+    let _ = count(&client, "foo", Duration::from_millis(100)).await;
+    let others = ["bar", "hello"].map(|key| (key, count(&client, key, PATIENCE)));
+    for (key, answer) in others {
+        assert_eq!(answer.await, Ok(1), "{key}");
+    }
+    assert_eq!(count(&client, "foo", Duration::from_secs(20)).await, Ok(2));
+    assert_eq!(replica.cli(&["GET", "foo"]).trim(), "2");
+}
