@@ -1,0 +1,158 @@
+#!/usr/bin/env python3
+"""Decides whether what clients saw of a quota service has a legal order, cell by cell.
+
+    check.py [--local] LOG...
+
+A log is lines of JSON. One is the header: {"limits": {...}} with the five limits by name, and
+optionally "tolerance_ns" (how long after its deadline an operation may still take effect; without
+it for ever), "faults_expected". A line with "event" tells of a fault. All others are operations:
+"client", "id", "cell", "invoke_ns", "return_ns", "op" with its arguments, "outcome", "denials".
+
+That nothing was ever over a limit, nothing denied below one, no acknowledged fact lost and nothing
+counted twice all follow from there being a legal order (order.py). With --local, for failovers
+without replication, losses are counted instead (local.py).
+
+Exit code: 0 legal, 1 illegal, 2 void, which is to say that the run proves nothing.
+"""
+
+import argparse
+import json
+import multiprocessing
+import sys
+import time
+from collections import Counter, defaultdict
+
+from facts import FAMILY, LIMITS, families
+from local import check_local
+from order import Undecided, find_order
+
+PROCESSES = 2
+LEGAL, ILLEGAL, VOID = 0, 1, 2
+OVERLAPPING_MIN = 0.05
+"""Share of the operations that must begin before another one on their cell has ended."""
+SHOWN_MAX = 3
+
+
+def read(paths: list[str]) -> tuple[dict, list[dict], list[dict]]:
+    """The header, the operations and the events of all logs."""
+    header, ops, events = None, [], []
+    for path in paths:
+        with open(path, encoding="utf-8") as lines:
+            for number, line in enumerate(lines, 1):
+                entry = json.loads(line)
+                if "limits" in entry:
+                    header = entry
+                elif "event" in entry:
+                    events.append(entry)
+                elif entry.get("op") in FAMILY:
+                    entry.setdefault("outcome", "ERROR_UNKNOWN")
+                    if entry.get("return_ns") is None and "ERROR" not in entry["outcome"]:
+                        raise ValueError(f"{path}:{number}: answered, but not returned")
+                    ops.append(entry)
+                else:
+                    raise ValueError(f"{path}:{number}: no header, event or known operation")
+    missing = [name for name in LIMITS if name not in (header or {}).get("limits", {})]
+    if missing:
+        raise ValueError(f"no header, or one without {', '.join(missing)}")
+    return header, ops, events
+
+
+def overlapping(ops: list[dict]) -> int:
+    """How many operations of a cell begin before an earlier one has ended."""
+    count, busy_until = 0, -1
+    for op in sorted(ops, key=lambda op: op["invoke_ns"]):
+        count += op["invoke_ns"] < busy_until
+        busy_until = max(busy_until, op.get("return_ns") or op["invoke_ns"])
+    return count
+
+
+def why_void(header: dict, cells: dict[str, list[dict]], events: list[dict]) -> str | None:
+    """Why nothing would be proved by these operations."""
+    outcomes = Counter(op["outcome"] for ops in cells.values() for op in ops)
+    total = sum(outcomes.values())
+    overlaps = sum(overlapping(ops) for ops in cells.values())
+    print(f"{total} operations on {len(cells)} cells, {overlaps} of them overlapping")
+    if overlaps < max(1, OVERLAPPING_MIN * total):
+        return f"no contention: only {overlaps} of {total} operations overlap"
+    if not outcomes["DENIED"]:
+        return "no contention: nothing was denied"
+    if header.get("faults_expected") and not outcomes["ERROR_UNKNOWN"] and not events:
+        return "faults were expected and none happened"
+    return None
+
+
+def print_figures(ops: list[dict]) -> None:
+    """How often each kind of operation had which outcome."""
+    kinds = defaultdict(Counter)
+    for op in ops:
+        kinds[op["op"] + (" (check)" if op.get("check") else "")][op["outcome"]] += 1
+    for kind, outcomes in sorted(kinds.items()):
+        print(f"  {kind}: " + ", ".join(f"{n} {name}" for name, n in sorted(outcomes.items())))
+
+
+def check_cell(job: tuple) -> tuple[str, int, int, list[str], bool]:
+    """Cell, facts lost, facts beyond a limit, what is wrong, and whether that is undecided."""
+    cell, ops, limits, tolerance_ns, is_local = job
+    if is_local:
+        return cell, *check_local(ops, limits, tolerance_ns), False
+    problems = []
+    for family in families(ops):
+        try:
+            problem = find_order(family, limits, tolerance_ns)
+        except Undecided as reason:
+            return cell, 0, 0, [f"  undecided: {reason}"], True
+        if problem:
+            problems.append(problem)
+    return cell, 0, 0, problems, False
+
+
+def check(header: dict, cells: dict[str, list[dict]], is_local: bool) -> int:
+    """The verdict on all cells, printed."""
+    limits, tolerance_ns = header["limits"], header.get("tolerance_ns")
+    jobs = [(cell, ops, limits, tolerance_ns, is_local) for cell, ops in sorted(cells.items())]
+    began = time.monotonic()
+    with multiprocessing.Pool(min(PROCESSES, len(jobs))) as pool:
+        results = list(pool.imap_unordered(check_cell, jobs))
+    took = max(time.monotonic() - began, 1e-9)
+    total = sum(len(ops) for ops in cells.values())
+    print(f"checked in {took:.2f} s, {total / took:.0f} operations/s on {PROCESSES} processes")
+    if is_local:
+        lost, beyond = (sum(result[at] for result in results) for at in (1, 2))
+        print(f"{lost} acknowledged facts lost, {beyond} admitted beyond a limit")
+    bad = sorted(result for result in results if result[3])
+    for cell, _, _, problems, undecided in bad[:SHOWN_MAX]:
+        print(f"cell {cell}: " + ("not decided" if undecided else "illegal"))
+        print(problems[0])
+    if not bad:
+        print("legal")
+        return LEGAL
+    print(f"{len(bad)} of {len(cells)} cells without a legal order, or not decided")
+    return VOID if all(result[4] for result in bad) else ILLEGAL
+
+
+def main(arguments: list[str]) -> int:
+    """The exit code."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("logs", nargs="+", metavar="LOG")
+    parser.add_argument("--local", action="store_true", help="count losses, ask for no order")
+    options = parser.parse_args(arguments)
+    try:
+        header, ops, events = read(options.logs)
+    except (OSError, ValueError) as error:
+        print(f"void: {error}")
+        return VOID
+    cells = defaultdict(list)
+    for op in ops:
+        cells[op["cell"]].append(op)
+    void = why_void(header, cells, events)
+    print_figures(ops)
+    for event in events:
+        print(f"  event: {event['event']}")
+    if void:
+        print(f"void: {void}")
+        return VOID
+    return check(header, cells, options.local)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

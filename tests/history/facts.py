@@ -1,0 +1,190 @@
+"""What the operations of a history do to the facts of a cell.
+
+A cell's facts are the bits of one number: a membership, one direction of a friendship, an account,
+a room. An operation that was answered becomes a function from the facts before it to the facts
+after it, or to -1 where the answer could not have been given. One whose fate is unknown becomes the
+change it would make, or -1 where it would change nothing. This is written from the rules alone and
+shares nothing with the program under test.
+"""
+
+from collections import defaultdict
+
+TAKES = {"join", "befriend", "create_account", "create_room"}
+FAMILY = {
+    "join": "members", "leave": "members", "count_user_groups": "members",
+    "count_group": "members", "befriend": "friends", "unfriend": "friends",
+    "count_friends": "friends", "create_account": "accounts", "delete_account": "accounts",
+    "count_accounts": "accounts", "create_room": "rooms", "dissolve_room": "rooms",
+    "count_rooms": "rooms",
+}
+LIMITS = ("groups_per_user", "members_per_group", "friends_per_user", "rooms_per_app",
+          "accounts_per_app")
+NEVER = -1
+
+
+def facts_of(op: dict) -> list[tuple]:
+    """The facts that an operation names; counts and deletions name none of other families."""
+    kind = op["op"]
+    if kind in ("join", "leave"):
+        return [("member", op["user"], op["group"])]
+    if kind in ("befriend", "unfriend"):
+        mine = ("friend", op["user"], op["friend"])
+        return [mine] if op.get("one_way") else [mine, ("friend", op["friend"], op["user"])]
+    if kind in ("create_account", "delete_account"):
+        return [("account", op["user"])]
+    if kind in ("create_room", "dissolve_room"):
+        return [("room", op["room"])]
+    return []
+
+
+def counters_of(fact: tuple) -> list[tuple]:
+    """The counts that a fact is part of, each with the limit that holds for it."""
+    if fact[0] == "member":
+        return [("groups_per_user", fact[1]), ("members_per_group", fact[2])]
+    if fact[0] == "friend":
+        return [("friends_per_user", fact[1])]
+    return [("accounts_per_app", "") if fact[0] == "account" else ("rooms_per_app", "")]
+
+
+def families(ops: list[dict]) -> list[list[dict]]:
+    """The operations in groups that have no fact in common, each of which is checked alone.
+
+    Deleting an account takes the user's memberships and friendships, so it ties those together.
+    """
+    parts, users = defaultdict(list), defaultdict(set)
+    for op in ops:
+        family = FAMILY[op["op"]]
+        parts[family].append(op)
+        users[family].update(op[key] for key in ("user", "friend") if key in op)
+    deleted = {op["user"] for op in parts["accounts"] if op["op"] == "delete_account"}
+    for family in ("members", "friends"):
+        if deleted & users[family]:
+            parts["accounts"] += parts.pop(family)
+    return [part for part in parts.values() if part]
+
+
+class Model:
+    """The bits, counts and limits of one family of a cell."""
+
+    def __init__(self, ops: list[dict], limits: dict):
+        self.limits = limits
+        facts = dict.fromkeys(fact for op in ops for fact in facts_of(op))
+        self.bit = {fact: 1 << number for number, fact in enumerate(facts)}
+        self.counted = defaultdict(int)
+        self.of_user = defaultdict(int)
+        for fact, bit in self.bit.items():
+            for counter in counters_of(fact):
+                self.counted[counter] |= bit
+            if fact[0] != "room":
+                self.of_user[fact[1]] |= bit
+            if fact[0] == "friend":
+                self.of_user[fact[2]] |= bit
+
+    def names(self, state: int) -> list[str]:
+        """The facts of a state in words."""
+        return [" ".join(fact) for fact, bit in self.bit.items() if state & bit]
+
+    def compile(self, op: dict):
+        """The step of an operation, and whether it may change the facts."""
+        kind, outcome = op["op"], op["outcome"]
+        if kind.startswith("count_"):
+            return self._count(op), False
+        if kind == "befriend":
+            step = self._befriend(op)
+        elif kind in TAKES:
+            step = self._take(op)
+        else:
+            step = self._release(op)
+        changes = outcome == "ERROR_UNKNOWN" or (outcome == "APPLIED" and not op.get("check"))
+        return step, changes
+
+    def _count(self, op: dict):
+        kind, value = op["op"], op.get("value")
+        counter = {
+            "count_user_groups": ("groups_per_user", op.get("user", "")),
+            "count_group": ("members_per_group", op.get("group", "")),
+            "count_friends": ("friends_per_user", op.get("user", "")),
+            "count_accounts": ("accounts_per_app", ""),
+            "count_rooms": ("rooms_per_app", ""),
+        }[kind]
+        mask = self.counted[counter]
+        if value is None or value > self.limits[counter[0]]:
+            return never
+        return lambda state: state if (state & mask).bit_count() == value else NEVER
+
+    def _take(self, op: dict):
+        """A fact that is refused by whichever of its counts are at their limits."""
+        (fact,) = facts_of(op)
+        bit, outcome = self.bit[fact], op["outcome"]
+        counters = [(self.counted[key], self.limits[key[0]], key[0]) for key in counters_of(fact)]
+        (mask, limit, name), (mask2, limit2, name2) = counters[0], counters[-1]
+        if outcome == "ALREADY_HELD":
+            return lambda state: state if state & bit else NEVER
+        if outcome in ("APPLIED", "ERROR_UNKNOWN"):
+            new = 0 if op.get("check") else bit
+            return lambda state: (
+                state | new
+                if not state & bit and (state & mask).bit_count() < limit
+                and (state & mask2).bit_count() < limit2 else NEVER)
+        used = denials_of(op, {name: limit, name2: limit2})
+        if used is None:
+            return never
+        first, second = used.get(name), used.get(name2)
+
+        def denied(state: int) -> int:
+            count, count2 = (state & mask).bit_count(), (state & mask2).bit_count()
+            fits = count < limit if first is None else count == first
+            fits2 = count2 < limit2 if second is None else count2 == second
+            return state if fits and fits2 and not state & bit else NEVER
+        return denied
+
+    def _befriend(self, op: dict):
+        """One or two facts, of which those that are missing grow their lists, or none."""
+        outcome, both = op["outcome"], facts_of(op)
+        bits = [self.bit[fact] for fact in both]
+        masks = [self.counted[counters_of(fact)[0]] for fact in both]
+        limit, names = self.limits["friends_per_user"], ("my_friends", "peer_friends")
+        wanted = sum(bits)
+        if outcome == "ALREADY_HELD":
+            return lambda state: state if state & wanted == wanted else NEVER
+        if outcome == "DENIED":
+            used = denials_of(op, {name: limit for name in names})
+            if used is None:
+                return never
+
+        def decide(state: int) -> int:
+            found = {}
+            for bit, mask, name in zip(bits, masks, names):
+                if not state & bit and (state & mask).bit_count() >= limit:
+                    found[name] = (state & mask).bit_count()
+            if state & wanted == wanted:
+                return NEVER
+            if outcome == "DENIED":
+                return state if found == used else NEVER
+            if found:
+                return NEVER
+            return state if op.get("check") else state | wanted
+        return decide
+
+    def _release(self, op: dict):
+        mask = sum(self.bit[fact] for fact in facts_of(op))
+        if op["op"] == "delete_account":
+            mask = self.of_user[op["user"]]
+        if op["outcome"] == "NOT_HELD":
+            return lambda state: NEVER if state & mask else state
+        if op["outcome"] in ("APPLIED", "ERROR_UNKNOWN"):
+            return lambda state: state & ~mask if state & mask else NEVER
+        return never
+
+
+def never(_state: int) -> int:
+    """The step of an answer that is wrong whatever the facts are."""
+    return NEVER
+
+
+def denials_of(op: dict, limits: dict) -> dict | None:
+    """What a denial names, by limit; None where no facts within the limits allow it."""
+    used = {each["limit"]: each["used"] for each in op.get("denials", [])}
+    fits = all(name in limits and count == limits[name] for name, count in used.items())
+    complete = op["outcome"] == "DENIED" and used and len(used) == len(op["denials"])
+    return used if fits and complete else None

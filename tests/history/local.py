@@ -1,0 +1,116 @@
+"""What a history over a failover without replication may look like.
+
+Facts that were acknowledged may be lost then, and what took their places is admitted beyond the
+limit as far as the clients can know. So no legal order is asked for, but of every count: at no
+time are more facts acknowledged and not given back above its limit than facts of it were lost.
+
+A fact counts as held from the return of an answer that says so to the first operation that may
+have given it back. Where the two overlap, or it is not known what gave it back, nothing is known
+about that time, and it is left out on both sides.
+"""
+
+from collections import defaultdict
+
+from facts import TAKES, counters_of, facts_of
+from order import end_of, matters
+
+FOREVER = float("inf")
+
+
+class Touch:
+    """An operation as one fact sees it."""
+
+    __slots__ = ("start", "end", "takes", "affirms", "denies", "frees", "is_clear")
+
+    def __init__(self, op: dict, end: float, is_whole: bool):
+        outcome, take = op["outcome"], op["op"] in TAKES
+        self.start, self.end = op["invoke_ns"], end
+        self.takes = take and outcome == "APPLIED" and not op.get("check")
+        self.affirms = self.takes or outcome == "ALREADY_HELD"
+        # That the fact was not held.
+        self.denies = (outcome in ("APPLIED", "DENIED") if take
+                       else outcome == "NOT_HELD") and is_whole
+        # That it is not held any more, or perhaps so; a take of unknown fate may hide a loss.
+        self.frees = outcome == "ERROR_UNKNOWN" or not is_whole or (
+            not take and outcome == "APPLIED")
+        self.is_clear = is_whole and outcome != "ERROR_UNKNOWN"
+
+
+def settled(since: float, freed: Touch | None, touches: list[Touch]) -> bool:
+    """Whether a loss between the two would have been seen."""
+    if any(it.denies and it.start <= since < it.end for it in touches):
+        return False
+    if freed is None:
+        return True
+    beside = (it.denies and it.start < freed.end and it.end >= freed.start and it.end > since
+              for it in touches)
+    return freed.is_clear and not any(beside)
+
+
+def spans_of(touches: list[Touch]) -> tuple[list[tuple], int]:
+    """When a fact was acknowledged and not given back, and how often it was lost meanwhile."""
+    freeing = sorted((it for it in touches if it.frees), key=lambda it: it.start)
+    spans, lost, since, freed, lost_at = [], 0, None, None, -1
+    for it in sorted(touches, key=lambda it: it.end):
+        if since is not None and freed and freed.start <= it.start:
+            if settled(since, freed, touches):
+                spans.append((since, freed.start))
+            since = None
+        until = freed.start if freed else FOREVER
+        if since is not None and it.denies and since < it.start and it.end < until:
+            spans.append((since, it.start))
+            lost, lost_at, since = lost + 1, it.end, None
+        unsure = any(one.start < it.end and one.end > it.start for one in freeing)
+        fresh = it.takes or (it.affirms and it.start > lost_at)
+        if since is None and fresh and not unsure:
+            since = it.end
+            freed = next((one for one in freeing if one.start >= it.end), None)
+    if since is not None and settled(since, freed, touches):
+        spans.append((since, freed.start if freed else FOREVER))
+    return spans, lost
+
+
+def touches_of(ops: list[dict], tolerance_ns: int | None) -> dict[tuple, list[Touch]]:
+    """What touched each fact.
+
+    Friendships are taken both ways or not at all, so what is said of one half holds for both.
+    A deletion is answered for all that the user held, so it says nothing clear about one fact.
+    """
+    touches, of_user = defaultdict(list), defaultdict(set)
+    ops = [op for op in ops if matters(op)]
+    for op in ops:
+        for fact in facts_of(op):
+            touches[fact].append(Touch(op, end_of(op, tolerance_ns), True))
+            if fact[0] in ("member", "friend"):
+                of_user[fact[1]].add(fact)
+            if fact[0] == "friend":
+                of_user[fact[2]].add(fact)
+    for op in ops:
+        if op["op"] == "delete_account":
+            for fact in of_user[op["user"]]:
+                touches[fact].append(Touch(op, end_of(op, tolerance_ns), False))
+    return touches
+
+
+def check_local(ops: list[dict], limits: dict, tolerance_ns: int | None) -> tuple[int, int, list]:
+    """Facts lost, facts admitted beyond a limit, and the counts for which that is too many."""
+    lost, changes, lost_of = 0, defaultdict(list), defaultdict(int)
+    for fact, touches in touches_of(ops, tolerance_ns).items():
+        spans, times = spans_of(touches)
+        lost += times
+        for counter in counters_of(fact):
+            lost_of[counter] += times
+            for start, end in spans:
+                changes[counter] += [(start, 1), (end, -1)]
+    beyond, problems = 0, []
+    for counter, steps in changes.items():
+        count = most = 0
+        for _, step in sorted(steps):
+            count += step
+            most = max(most, count)
+        excess = max(0, most - limits[counter[0]])
+        beyond += excess
+        if excess > lost_of[counter]:
+            name = " ".join(counter)
+            problems.append(f"  {name}: {excess} beyond the limit, {lost_of[counter]} lost")
+    return lost, beyond, problems

@@ -1,0 +1,251 @@
+//! Random operations on one cell, as requests and as lines of the log.
+
+use imquota::grpc::pb::{self, apply_request::Operation as Request, apply_response::Answer};
+use imquota::grpc::pb::{DenialReason, Outcome, subject::Kind as Whose};
+use serde_json::{Map, Value, json};
+use tonic::Code;
+
+use crate::support::Rng;
+
+pub const USERS: usize = 4;
+pub const GROUPS: usize = 4;
+const ROOMS: usize = 4;
+const ACCOUNTS: usize = 6;
+
+/// One operation with its arguments.
+#[derive(Debug, Clone)]
+pub struct Operation {
+    pub name: &'static str,
+    pub check: bool,
+    user: String,
+    /// The friend, the group or the room.
+    other: String,
+}
+
+fn operation(name: &'static str, user: String, other: String) -> Operation {
+    Operation { name, check: false, user, other }
+}
+
+/// A cell's users, groups and rooms by number. In every fourth cell the accounts are those of the
+/// users who join groups and have friends, so that deleting one takes everything.
+fn user(number: usize) -> String {
+    format!("user {number}")
+}
+
+fn account(is_whole: bool, number: usize) -> String {
+    if is_whole { user(number % USERS) } else { format!("account {number}") }
+}
+
+pub fn group(number: usize) -> String {
+    format!("group {number}")
+}
+
+fn room(number: usize) -> String {
+    format!("room {number}")
+}
+
+/// A random one; takes outnumber what gives back, so that the limits are reached.
+pub fn random(rng: &mut Rng, is_whole: bool) -> Operation {
+    let (takes, counts) = (rng.percent(68), rng.percent(8));
+    let mut one = match rng.below(100) {
+        0..50 => {
+            let name = if takes { "join" } else { "leave" };
+            operation(name, user(rng.below(USERS)), group(rng.below(GROUPS)))
+        }
+        50..72 => {
+            let (mine, step) = (rng.below(USERS), 1 + rng.below(USERS - 1));
+            let name = if takes { "befriend" } else { "unfriend" };
+            operation(name, user(mine), user((mine + step) % USERS))
+        }
+        72..86 => {
+            let name = if takes { "create_room" } else { "dissolve_room" };
+            operation(name, String::new(), room(rng.below(ROOMS)))
+        }
+        _ => {
+            let name = if takes { "create_account" } else { "delete_account" };
+            operation(name, account(is_whole, rng.below(ACCOUNTS)), String::new())
+        }
+    };
+    if counts {
+        one.name = match one.name {
+            "join" => "count_user_groups",
+            "leave" => "count_group",
+            "befriend" | "unfriend" => "count_friends",
+            "create_room" | "dissolve_room" => "count_rooms",
+            _ => "count_accounts",
+        };
+    } else {
+        one.check = takes && rng.percent(10);
+    }
+    one
+}
+
+/// What is read when all clients are done: every fact, and every count.
+pub fn final_reads(is_whole: bool) -> Vec<Operation> {
+    let mut reads = Vec::new();
+    for mine in 0..USERS {
+        let probes = (0..GROUPS).map(|at| operation("join", user(mine), group(at)));
+        reads.extend(probes);
+        let others = (0..USERS).filter(|other| *other != mine);
+        reads.extend(others.map(|other| operation("befriend", user(mine), user(other))));
+        reads.push(operation("count_user_groups", user(mine), String::new()));
+        reads.push(operation("count_friends", user(mine), String::new()));
+    }
+    reads.extend((0..GROUPS).map(|at| operation("count_group", String::new(), group(at))));
+    reads.extend((0..ROOMS).map(|at| operation("create_room", String::new(), room(at))));
+    let accounts = 0..if is_whole { USERS } else { ACCOUNTS };
+    let accounts = accounts.map(|at| account(is_whole, at));
+    reads.extend(accounts.map(|user| operation("create_account", user, String::new())));
+    reads.push(operation("count_rooms", String::new(), String::new()));
+    reads.push(operation("count_accounts", String::new(), String::new()));
+    for read in &mut reads {
+        read.check = !read.name.starts_with("count_");
+    }
+    reads
+}
+
+impl Operation {
+    /// As the service takes it.
+    pub fn request(&self, app: &str) -> Request {
+        let (app_id, user_id) = (app.to_owned(), self.user.clone());
+        let (user_ids, group_id) = (vec![self.user.clone()], self.other.clone());
+        let friend_ids = vec![self.other.clone()];
+        let mode = if self.check { pb::Mode::CheckOnly } else { pb::Mode::Enforce }.into();
+        let one_way = false;
+        match self.name {
+            "join" => Request::JoinGroup(pb::JoinGroupRequest { app_id, group_id, user_ids, mode }),
+            "leave" => Request::LeaveGroup(pb::LeaveGroupRequest { app_id, group_id, user_ids }),
+            "befriend" => Request::AddFriends(pb::AddFriendsRequest {
+                app_id,
+                user_id,
+                friend_ids,
+                one_way,
+                mode,
+            }),
+            "unfriend" => Request::RemoveFriends(pb::RemoveFriendsRequest {
+                app_id,
+                user_id,
+                friend_ids,
+                one_way,
+            }),
+            "create_account" => {
+                Request::CreateAccounts(pb::CreateAccountsRequest { app_id, user_ids, mode })
+            }
+            "delete_account" => {
+                Request::DeleteAccounts(pb::DeleteAccountsRequest { app_id, user_ids })
+            }
+            "create_room" => create_group(app, self.other.clone(), "AVChatRoom", mode),
+            "dissolve_room" => {
+                Request::DissolveGroup(pb::DissolveGroupRequest { app_id, group_id })
+            }
+            _ => {
+                let (_, kind) = self.counted();
+                let subject = Some(pb::Subject { kind: Some(kind) });
+                Request::GetUsage(pb::GetUsageRequest { app_id, subject })
+            }
+        }
+    }
+
+    /// The limit whose count is read, and of whom.
+    fn counted(&self) -> (&'static str, Whose) {
+        match self.name {
+            "count_user_groups" => ("groups_per_user", Whose::UserId(self.user.clone())),
+            "count_friends" => ("friends_per_user", Whose::UserId(self.user.clone())),
+            "count_group" => ("members_per_group", Whose::GroupId(self.other.clone())),
+            "count_rooms" => ("groups_per_app/AVChatRoom", Whose::App(pb::AppSubject {})),
+            _ => ("accounts_per_app", Whose::App(pb::AppSubject {})),
+        }
+    }
+
+    /// The arguments by the names that the checker has for them.
+    pub fn describe(&self, line: &mut Map<String, Value>) {
+        line.insert("op".into(), json!(self.name));
+        line.insert("check".into(), json!(self.check));
+        if !self.user.is_empty() {
+            line.insert("user".into(), json!(self.user));
+        }
+        let other = match self.name {
+            "befriend" | "unfriend" => "friend",
+            "create_room" | "dissolve_room" | "count_rooms" => "room",
+            _ => "group",
+        };
+        if !self.other.is_empty() {
+            line.insert(other.into(), json!(self.other));
+        }
+    }
+
+    /// What was answered: outcome and denials, or the value of a count.
+    pub fn learn(&self, answer: Answer, line: &mut Map<String, Value>) {
+        let result = match answer {
+            Answer::CreateAccounts(it) => it.results.into_iter().next(),
+            Answer::DeleteAccounts(it) => it.results.into_iter().next(),
+            Answer::AddFriends(it) => it.results.into_iter().next(),
+            Answer::RemoveFriends(it) => it.results.into_iter().next(),
+            Answer::JoinGroup(it) => it.results.into_iter().next(),
+            Answer::LeaveGroup(it) => it.results.into_iter().next(),
+            Answer::CreateGroup(it) => it.group,
+            Answer::UpdateGroup(it) => it.result,
+            Answer::DissolveGroup(it) => it.result,
+            Answer::GetUsage(it) => {
+                let (limit_id, _) = self.counted();
+                let usage = it.usages.into_iter().find(|usage| usage.limit_id == limit_id);
+                line.insert("outcome".into(), json!("APPLIED"));
+                line.insert("value".into(), json!(usage.map(|usage| usage.used)));
+                return;
+            }
+            Answer::Error(error) => {
+                line.insert(
+                    "outcome".into(),
+                    json!(fate(Code::from_i32(error.code), &error.message)),
+                );
+                line.insert("error".into(), json!(error.message));
+                return;
+            }
+        };
+        let result = result.expect("one result for one subject");
+        let denials: Vec<Value> = result.denials.iter().map(denial).collect();
+        line.insert("outcome".into(), json!(outcome(result.outcome())));
+        line.insert("denials".into(), json!(denials));
+    }
+}
+
+/// A group or room of that type.
+pub fn create_group(app: &str, group_id: String, group_type: &str, mode: i32) -> Request {
+    Request::CreateGroup(pb::CreateGroupRequest {
+        app_id: app.to_owned(),
+        group_id,
+        r#type: group_type.to_owned(),
+        mode,
+        ..pb::CreateGroupRequest::default()
+    })
+}
+
+fn outcome(outcome: Outcome) -> &'static str {
+    outcome.as_str_name().trim_start_matches("OUTCOME_")
+}
+
+fn denial(denial: &pb::Denial) -> Value {
+    let limit = match denial.reason() {
+        DenialReason::MyFriends => "my_friends",
+        DenialReason::PeerFriends => "peer_friends",
+        DenialReason::GroupsPerUser => "groups_per_user",
+        DenialReason::MembersPerGroup => "members_per_group",
+        DenialReason::GroupsPerApp => "rooms_per_app",
+        DenialReason::AccountsPerApp => "accounts_per_app",
+        other => other.as_str_name(),
+    };
+    json!({"limit": limit, "used": denial.used})
+}
+
+/// Whether an error leaves open what happened.
+fn fate(code: Code, message: &str) -> &'static str {
+    match code {
+        Code::Unavailable if message.contains("nothing was done") => "ERROR_NOTHING_DONE",
+        Code::InvalidArgument
+        | Code::NotFound
+        | Code::AlreadyExists
+        | Code::FailedPrecondition
+        | Code::ResourceExhausted => "ERROR_NOTHING_DONE",
+        _ => "ERROR_UNKNOWN",
+    }
+}

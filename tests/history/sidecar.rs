@@ -1,0 +1,89 @@
+//! The real binary as a process over any store.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use hyper_util::rt::TokioIo;
+use imquota::clock::Stopwatch;
+use imquota::grpc::pb::quota_service_client::QuotaServiceClient;
+use tokio::net::UnixStream;
+use tonic::transport::{Channel, Endpoint, Uri};
+use tower::service_fn;
+
+pub type Client = QuotaServiceClient<Channel>;
+
+/// How long a start may take: a thousand times what it takes.
+const START_MAX: Duration = Duration::from_secs(60);
+
+pub struct Sidecar {
+    child: Child,
+    socket: PathBuf,
+}
+
+impl Sidecar {
+    /// Starts the sidecar of that number over `store`, with its sockets in `directory`.
+    pub async fn start(
+        directory: &Path,
+        number: usize,
+        store: &str,
+        timeout_ms: u32,
+        more: &[&str],
+    ) -> Self {
+        let at = |name: &str| directory.join(format!("{number}-{name}"));
+        let listen = |name: &str| format!("unix:{}", at(name).display());
+        let catalog = at("catalog.toml");
+        std::fs::write(&catalog, super::catalog::TEXT).expect("the catalog is written");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_imquota"));
+        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("IMQUOTA_")) {
+            command.env_remove(name);
+        }
+        let child = command
+            .arg("serve")
+            .args(["--store", store])
+            .args(["--listen", &listen("quota.sock")])
+            .args(["--admin-listen", &listen("admin.sock")])
+            .args(["--management-listen", "off"])
+            .args(["--request-timeout-ms", &timeout_ms.to_string()])
+            .args(["--log-filter", "warn"])
+            .args(more)
+            .arg("--catalog")
+            .arg(&catalog)
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("the binary starts");
+        let mut sidecar = Self { child, socket: at("quota.sock") };
+        sidecar.wait().await;
+        sidecar
+    }
+
+    async fn wait(&mut self) {
+        let watch = Stopwatch::start();
+        while UnixStream::connect(&self.socket).await.is_err() {
+            let ended = self.child.try_wait().expect("the child can be asked");
+            assert_eq!(ended, None, "the sidecar ended at its start");
+            assert!(watch.elapsed() < START_MAX, "the sidecar does not listen");
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+
+    /// A connection of its own.
+    pub async fn connect(&self) -> Client {
+        let socket = self.socket.clone();
+        let connector = service_fn(move |_: Uri| {
+            let socket = socket.clone();
+            async move { UnixStream::connect(socket).await.map(TokioIo::new) as io::Result<_> }
+        });
+        let endpoint = Endpoint::from_static("http://localhost");
+        let channel = endpoint.connect_with_connector(connector).await;
+        Client::new(channel.expect("the sidecar accepts"))
+    }
+}
+
+impl Drop for Sidecar {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

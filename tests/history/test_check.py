@@ -1,0 +1,215 @@
+"""The checker itself: small histories by hand, and a store with known bugs."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from facts import families
+from local import check_local
+from order import find_order
+from store_model import BUGS, LIMITS, history
+
+CHECK = Path(__file__).parent / "check.py"
+SEEDS = range(20)
+
+
+def write(text: str) -> list[dict]:
+    """A history, one operation a line: invoke, return or `-`, kind, arguments, `->`, outcome.
+
+    After the outcome come denials as limit=used, and for counts the value.
+    """
+    ops = []
+    for number, line in enumerate(text.strip().splitlines()):
+        left, right = line.split("->")
+        start, end, kind, *names = left.split()
+        outcome, *rest = right.split()
+        check = kind.endswith("?")
+        kind = kind.rstrip("?")
+        keys = {"join": ("user", "group"), "leave": ("user", "group"),
+                "befriend": ("user", "friend"), "unfriend": ("user", "friend"),
+                "create_room": ("room",), "dissolve_room": ("room",),
+                "count_group": ("group",), "count_rooms": ()}.get(kind, ("user",))
+        op = {"client": "c", "id": number, "cell": "x", "op": kind, "outcome": outcome,
+              "invoke_ns": int(start), "check": check, **dict(zip(keys, names))}
+        if end != "-":
+            op["return_ns"] = int(end)
+        if kind.startswith("count_"):
+            op.update(outcome="APPLIED", value=int(outcome))
+        if outcome == "ERROR_UNKNOWN":
+            op["deadline_ns"] = op["invoke_ns"] + 10
+        op["denials"] = [{"limit": name, "used": int(used)}
+                         for name, used in (each.split("=") for each in rest)]
+        ops.append(op)
+    return ops
+
+
+def problems(ops: list[dict], tolerance_ns: int | None = None) -> list[str]:
+    """What is wrong with a history."""
+    found = [find_order(family, LIMITS, tolerance_ns) for family in families(ops)]
+    return [each for each in found if each]
+
+
+FULL = """
+ 0  1 join a g -> APPLIED
+ 2  3 join b g -> APPLIED
+ 4  5 join c g -> APPLIED
+"""
+ROOMS = """
+ 0  1 create_room r -> APPLIED
+ 2  3 create_room s -> APPLIED
+"""
+FRIENDS = """
+ 0  1 befriend a b -> APPLIED
+ 2  3 befriend a c -> APPLIED
+"""
+
+LEGAL = {
+    "denied at the limit": FULL + "6 7 join d g -> DENIED members_per_group=3",
+    "a place given back": FULL + "6 9 leave a g -> APPLIED\n7 8 join d g -> APPLIED",
+    "a denial before it": FULL + """6 9 leave a g -> APPLIED
+7 8 join d g -> DENIED members_per_group=3""",
+    "both of two limits": FULL + """6 7 join d h -> APPLIED
+6 7 join d i -> APPLIED
+6 7 join d j -> APPLIED
+8 9 join d g -> DENIED groups_per_user=3 members_per_group=3""",
+    "held comes before limits": FULL + "6 7 join c g -> ALREADY_HELD",
+    "a twin join in either order": "0 5 join a g -> ALREADY_HELD\n1 4 join a g -> APPLIED",
+    "unknown, applied later": FULL.replace("4  5", "4 -").replace("c g -> APPLIED",
+                                                                  "c g -> ERROR_UNKNOWN")
+    + "6 7 count_group g -> 2\n8 9 count_group g -> 3",
+    "unknown, never applied": "0 - join a g -> ERROR_UNKNOWN\n100 101 count_group g -> 0",
+    "nothing done": "0 1 join a g -> ERROR_NOTHING_DONE\n2 3 join? a g -> APPLIED",
+    "rooms": ROOMS + "4 5 create_room t -> DENIED rooms_per_app=2\n6 7 count_rooms -> 2",
+    "friends": FRIENDS + """4 5 befriend a d -> DENIED my_friends=2
+4 5 befriend d a -> DENIED peer_friends=2
+6 7 unfriend c a -> APPLIED
+8 9 befriend d a -> APPLIED""",
+    "a deletion frees all": FULL + """6 7 befriend a b -> APPLIED
+8 9 delete_account a -> APPLIED
+10 11 join d g -> APPLIED
+12 13 count_friends b -> 0""",
+}
+ILLEGAL = {
+    "over the limit": FULL + "6 7 join d g -> APPLIED",
+    "over the limit at once": ROOMS + "0 9 create_room t -> APPLIED",
+    "denied below the limit": "0 1 join a g -> DENIED members_per_group=2",
+    "denied with another count": FULL + "6 7 join d g -> DENIED members_per_group=4",
+    "one of two limits missing": FULL + """6 7 join d h -> APPLIED
+6 7 join d i -> APPLIED
+6 7 join d j -> APPLIED
+8 9 join d g -> DENIED groups_per_user=3""",
+    "applied twice": "0 5 join a g -> APPLIED\n1 4 join a g -> APPLIED",
+    "given back twice": FULL + "6 9 leave a g -> APPLIED\n7 8 leave a g -> APPLIED",
+    "a lost fact": FULL + "6 7 join? a g -> APPLIED",
+    "a lost fact, counted": FULL + "6 7 count_group g -> 2",
+    "a stale count": "0 1 join a g -> APPLIED\n2 3 count_group g -> 0",
+    "unknown, seen, then unseen": "0 - join a g -> ERROR_UNKNOWN\n1 2 count_group g -> 1\n"
+    "3 4 count_group g -> 0",
+    "nothing done, yet seen": "0 1 join a g -> ERROR_NOTHING_DONE\n2 3 count_group g -> 1",
+    "denied though held": FULL + "6 7 join a g -> DENIED members_per_group=3",
+    "a third friend": FRIENDS + "4 5 befriend d a -> APPLIED",
+    "half a friendship": FRIENDS + "4 5 count_friends b -> 0",
+    "a denial without a reason": FULL + "6 7 join d g -> DENIED",
+}
+
+
+@pytest.mark.parametrize("name", LEGAL)
+def test_a_legal_history_has_an_order(name):
+    assert problems(write(LEGAL[name])) == []
+
+
+@pytest.mark.parametrize("name", ILLEGAL)
+def test_an_illegal_history_has_none(name):
+    (problem,) = problems(write(ILLEGAL[name]))
+    assert "no place for" in problem
+
+
+def test_what_is_unknown_takes_effect_by_its_deadline_and_the_tolerance_only():
+    ops = write("0 - join a g -> ERROR_UNKNOWN\n20 21 count_group g -> 0\n"
+                "30 31 count_group g -> 1")
+    assert problems(ops, tolerance_ns=30) == []
+    assert problems(ops, tolerance_ns=5)
+
+
+def test_many_of_unknown_fate_are_decided():
+    lines = [f"{i} - {kind} u{i % 3} g{i % 4} -> ERROR_UNKNOWN"
+             for i, kind in enumerate(["join", "leave", "join"] * 12)]
+    ops = write("\n".join(lines + ["50 51 count_group g1 -> 2", "60 61 join? u1 g1 -> APPLIED"]))
+    assert problems(ops) == []
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_store_without_bugs_is_legal(seed):
+    assert problems(history(seed, None)) == []
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_lost_answers_leave_a_store_without_bugs_legal(seed):
+    assert problems(history(seed, None, lost_percent=10), tolerance_ns=0) == []
+
+
+@pytest.mark.parametrize("bug", BUGS)
+def test_a_bug_is_found(bug):
+    found = sum(bool(problems(history(seed, bug))) for seed in SEEDS)
+    print(f"{bug}: found with {found} of {len(SEEDS)} seeds")
+    assert found == len(SEEDS)
+    among_lost = sum(bool(problems(history(seed, bug, lost_percent=3), 0)) for seed in SEEDS)
+    print(f"{bug}: with lost answers found with {among_lost} of {len(SEEDS)} seeds")
+    assert among_lost >= len(SEEDS) * 3 // 4
+
+
+LOST = FULL + "10 11 join d g -> APPLIED\n20 21 join? a g -> DENIED members_per_group=3"
+
+
+def test_after_a_failover_no_more_is_admitted_than_was_lost():
+    assert check_local(write(LOST), LIMITS, None) == (1, 1, [])
+    lost, beyond, wrong = check_local(write(FULL + "10 11 join d g -> APPLIED"), LIMITS, None)
+    assert (lost, beyond, len(wrong)) == (0, 1, 1)
+
+
+def test_failovers_admit_no_more_than_they_lose():
+    found = [check_local(history(seed, None, failover=True), LIMITS, None) for seed in SEEDS]
+    assert not any(wrong for _, _, wrong in found)
+    lost, beyond = (sum(each[at] for each in found) for at in (0, 1))
+    print(f"failovers: {lost} facts lost, {beyond} admitted beyond a limit")
+    assert lost and beyond
+
+
+@pytest.mark.parametrize("bug", BUGS)
+def test_a_bug_beside_a_failover_admits_too_much(bug):
+    histories = [history(seed, bug, failover=True) for seed in SEEDS]
+    seen = sum(bool(check_local(ops, LIMITS, None)[2]) for ops in histories)
+    print(f"{bug} beside a failover: too much admitted in {seen} of {len(SEEDS)} seeds")
+    assert seen
+
+
+def run(tmp_path, ops: list[dict], *arguments: str, **header) -> subprocess.CompletedProcess:
+    """The program over a log."""
+    log = tmp_path / "log"
+    lines = [{"limits": LIMITS, **header}, *ops]
+    log.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    command = [sys.executable, str(CHECK), *arguments, str(log)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_the_exit_code_is_the_verdict(tmp_path):
+    assert run(tmp_path, history(1, None)).returncode == 0
+    broken = run(tmp_path, history(1, "check_then_act"))
+    assert broken.returncode == 1 and "cell c: illegal" in broken.stdout
+    lost = run(tmp_path, write(LOST + "\n30 40 count_group g -> 3\n31 41 count_group g -> 3"),
+               "--local")
+    assert lost.returncode == 0 and "1 acknowledged facts lost, 1 admitted" in lost.stdout
+
+
+@pytest.mark.parametrize(("ops", "header"), [
+    (write(LEGAL["denied at the limit"]), {}),
+    (write(LEGAL["a twin join in either order"]), {}),
+    (history(1, None), {"faults_expected": True}),
+    ([], {}),
+], ids=["nothing overlaps", "nothing denied", "no fault", "nothing at all"])
+def test_a_run_that_proves_nothing_is_void(tmp_path, ops, header):
+    done = run(tmp_path, ops, **header)
+    assert done.returncode == 2 and "void: " in done.stdout, done.stdout + done.stderr
