@@ -1,4 +1,7 @@
-//! The embedded store as a file: its lock, its format, and what a damaged one says.
+//! What a store holds of itself: the embedded file's lock and format, and the identity in Redis.
+//! Data of another version, or damaged, is refused and left as it is.
+
+mod support;
 
 use std::fs;
 use std::path::Path;
@@ -7,7 +10,10 @@ use std::sync::Arc;
 use imquota::clock::SystemClock;
 use imquota::ledger::Ledger as _;
 use imquota::ledger::embedded::{Embedded, OpenError};
+use imquota::ledger::redis::Redis;
 use redb::{Database, TableDefinition};
+use support::redis::Standalone;
+use support::redis_options;
 
 const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
 
@@ -95,4 +101,40 @@ fn a_directory_that_cannot_be_made_is_named() {
     fs::write(&file, b"").expect("writes");
     let said = refusal(&file.join("below"));
     assert!(said.contains("cannot create the directory") && said.contains("below"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn data_in_redis_of_a_newer_format_is_refused_and_left_as_it_is() {
+    let redis = Standalone::start();
+    let open = || Redis::open(redis_options(&redis.url()), Arc::new(SystemClock));
+    open().await.expect("opens").close().await;
+    for (field, value, said) in [
+        ("format", "2", "has format 2, and this version reads format 1"),
+        ("fingerprint_key", "short", "does not hold a fingerprint key"),
+    ] {
+        let before = redis.server.cli(&["HGET", "imquota:identity", field]);
+        redis.server.cli(&["HSET", "imquota:identity", field, value]);
+        for _ in 0..2 {
+            let Err(error) = open().await else { panic!("the store was opened") };
+            assert!(error.to_string().contains(said), "{error}");
+        }
+        redis.server.cli(&["HSET", "imquota:identity", field, before.trim()]);
+    }
+    open().await.expect("opens again").close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_identity_that_was_lost_is_put_back_and_another_one_ends_the_store() {
+    let redis = Standalone::start();
+    let store = Redis::open(redis_options(&redis.url()), Arc::new(SystemClock)).await;
+    let store = store.expect("opens");
+    let key = || redis.server.cli(&["HGET", "imquota:identity", "fingerprint_key"]);
+    let first = key();
+    redis.server.cli(&["DEL", "imquota:identity"]);
+    support::redis::wait_for("the identity", || (key() == first).then_some(()));
+    let other = "0123456789abcdef0123456789abcdef";
+    redis.server.cli(&["HSET", "imquota:identity", "fingerprint_key", other]);
+    let failed = tokio::time::timeout(std::time::Duration::from_secs(20), store.failed());
+    failed.await.expect("it says that it failed");
+    assert_eq!(key().trim(), other);
 }

@@ -9,7 +9,8 @@
 //! - **Idempotent.** A fact that is held is never counted again; giving back one that is not held
 //!   changes nothing. So every operation may be repeated.
 //! - **All or nothing.** A denied subject leaves no trace; an operation is written whole or not at
-//!   all, also through a crash.
+//!   all, also through a crash. (In Redis, what touches more than 256 users or groups is several
+//!   such steps, each exact by itself; a repetition finishes what was cut off.)
 //! - **Durable.** An answer means that what it says outlives the process. (The memory store makes
 //!   this promise only while the process lives.)
 //! - **In time.** An operation whose deadline has passed when the store comes to it does nothing,

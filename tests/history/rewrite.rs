@@ -39,7 +39,7 @@ impl Rewriter {
                     let (mut from_server, to_server) = server.into_split();
                     let digests = (from.as_bytes(), to.as_bytes());
                     // An error is the end of a connection.
-                    let (_, _) = tokio::join!(
+                    let ((), _) = tokio::join!(
                         requests(from_client, to_server, digests, &count),
                         tokio::io::copy(&mut from_server, &mut to_client),
                     );

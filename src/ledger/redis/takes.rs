@@ -154,7 +154,7 @@ pub async fn add_friends(
     Ok(answer)
 }
 
-/// Whether the mode writes nothing and a batch may need what came before.
+/// Yes or no, as scripts read it.
 fn flag(on: bool) -> Vec<u8> {
     vec![b'0' + u8::from(on)]
 }
