@@ -32,21 +32,27 @@ impl RedisDirectory {
         answer.map_err(|error| DirectoryError::Unavailable(reason(error)))
     }
 
-    async fn list(&self, from: String, limit: usize) -> Result<Vec<AppRecord>, DirectoryError> {
+    /// Ids and records as they are stored.
+    async fn list(
+        &self,
+        from: String,
+        limit: usize,
+    ) -> Result<Vec<(String, Vec<u8>)>, DirectoryError> {
         let arguments = [from.into_bytes(), limit.to_string().into_bytes()];
         let answer = self.call(ScriptId::ListApps, &arguments).await?;
-        let flat = array(answer).unwrap_or_default();
-        let pairs = flat.chunks_exact(2).map(|pair| {
-            let app = String::from_utf8_lossy(&text(&pair[0])).into_owned();
-            record(&app, &text(&pair[1]))
-        });
-        pairs.collect()
+        let senseless = || DirectoryError::Unavailable("a list that makes no sense".to_owned());
+        let flat = array(answer).ok_or_else(senseless)?;
+        let pairs = flat.chunks_exact(2);
+        let pair = |pair: &[Value]| {
+            (String::from_utf8_lossy(&text(&pair[0])).into_owned(), text(&pair[1]))
+        };
+        Ok(pairs.map(pair).collect())
     }
 }
 
 fn reason(error: LedgerError) -> String {
     match error {
-        LedgerError::Unavailable(reason) => reason,
+        LedgerError::Unavailable(reason) | LedgerError::Refused(reason) => reason,
         other => other.to_string(),
     }
 }
@@ -64,8 +70,10 @@ fn record(app: &str, stored: &[u8]) -> Result<AppRecord, DirectoryError> {
 #[async_trait]
 impl Directory for RedisDirectory {
     async fn app(&self, app: &AppId) -> Result<Option<AppRecord>, DirectoryError> {
+        // Where there is none, the one after it is found.
         let found = self.list(format!("[{app}"), 1).await?;
-        Ok(found.into_iter().find(|record| record.app == *app))
+        let found = found.iter().find(|(id, _)| id == app.as_str());
+        found.map(|(id, stored)| record(id, stored)).transpose()
     }
 
     async fn put(&self, record: &AppRecord) -> Result<(), DirectoryError> {
@@ -87,6 +95,7 @@ impl Directory for RedisDirectory {
         limit: usize,
     ) -> Result<Vec<AppRecord>, DirectoryError> {
         let from = after.map_or_else(|| "-".to_owned(), |after| format!("({after}"));
-        self.list(from, limit).await
+        let found = self.list(from, limit).await?;
+        found.iter().map(|(id, stored)| record(id, stored)).collect()
     }
 }

@@ -9,7 +9,7 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
+use futures_util::stream::{self, StreamExt as _};
 use tracing::debug;
 
 use crate::clock::Clock;
@@ -163,8 +163,23 @@ impl Engine {
         };
         // What one deletion leaves for the next must not depend on which is faster.
         let at_once = if self.ledger.keeps_order() { DELETIONS_MAX } else { 1 };
-        let deletions = stream::iter(users.into_iter().map(delete)).buffered(at_once);
-        let deleted: Vec<Decision> = deletions.try_collect().await?;
+        let mut deletions = stream::iter(users.into_iter().map(delete)).buffered(at_once);
+        let (mut deleted, mut failed) = (Vec::new(), None);
+        while let Some(deletion) = deletions.next().await {
+            match deletion {
+                Ok(decision) => deleted.push(decision),
+                Err(error) => {
+                    failed = Some(match failed {
+                        None => error,
+                        Some(first) if error.did_nothing() => first,
+                        Some(first) => first.of_unfinished(),
+                    });
+                }
+            }
+        }
+        if let Some(error) = failed {
+            return Err(if deleted.is_empty() { error } else { error.of_unfinished() });
+        }
         Ok(Decision {
             decided_at: deleted.last().map_or_else(|| self.clock.now(), |last| last.decided_at),
             whole: None,

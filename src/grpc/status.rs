@@ -52,9 +52,16 @@ fn ledger_code(error: &LedgerError) -> Code {
         LedgerError::GroupTypeUnknown { .. } | LedgerError::MembersNotTracked { .. } => {
             Code::FailedPrecondition
         }
-        LedgerError::DeadlinePassed | LedgerError::TimedOut => Code::DeadlineExceeded,
+        LedgerError::DeadlinePassed => Code::DeadlineExceeded,
         LedgerError::Overloaded => Code::ResourceExhausted,
-        LedgerError::Unavailable(_) | LedgerError::Closing => Code::Unavailable,
+        LedgerError::Refused(_) | LedgerError::Unavailable(_) | LedgerError::Closing => {
+            Code::Unavailable
+        }
+        // RESOURCE_EXHAUSTED says that nothing was done.
+        LedgerError::Unfinished(reason) => match ledger_code(reason) {
+            Code::ResourceExhausted => Code::Unavailable,
+            code => code,
+        },
     }
 }
 

@@ -10,7 +10,8 @@
 //!   changes nothing. So every operation may be repeated.
 //! - **All or nothing.** A denied subject leaves no trace; an operation is written whole or not at
 //!   all, also through a crash. (In Redis, what touches more than 256 users or groups is several
-//!   such steps, each exact by itself; a repetition finishes what was cut off.)
+//!   such steps, each exact by itself, and so are a dissolution and a deletion: others may see
+//!   their middle, and a repetition finishes what was cut off.)
 //! - **Durable.** An answer means that what it says outlives the process. (The memory store makes
 //!   this promise only while the process lives.)
 //! - **In time.** An operation whose deadline has passed when the store comes to it does nothing,
@@ -122,16 +123,23 @@ pub enum LedgerError {
     /// Too much is waiting; nothing was done.
     #[error("too many operations wait for the store; nothing was done")]
     Overloaded,
-    /// The store has not answered in time. Whether the operation was done is unknown; a
-    /// repetition is safe.
-    #[error("the store has not answered in time; whether the operation was done is unknown")]
-    TimedOut,
+    /// The store could not be reached or refused; nothing was done.
+    #[error("the store did not do it: {0}; nothing was done")]
+    Refused(String),
     /// The store failed. Whether the operation was done is unknown; a repetition is safe.
-    #[error("the store failed: {0}")]
+    #[error("the store failed: {0}; whether the operation was done is unknown")]
     Unavailable(String),
     /// The store is being closed; nothing was done.
-    #[error("the store is closing")]
+    #[error("the store is closing; nothing was done")]
     Closing,
+    /// An operation of several steps was begun, and could not be finished for this reason. A
+    /// repetition finishes it.
+    #[error(
+        "a part of the operation may have been done, and the rest was not ({}); a repetition \
+         finishes it",
+        .0.name()
+    )]
+    Unfinished(Box<Self>),
 }
 
 impl LedgerError {
@@ -146,10 +154,27 @@ impl LedgerError {
             Self::MembersNotTracked { .. } => "members_not_tracked",
             Self::DeadlinePassed => "deadline_passed",
             Self::Overloaded => "overloaded",
-            Self::TimedOut => "timed_out",
+            Self::Refused(_) => "refused",
             Self::Unavailable(_) => "unavailable",
             Self::Closing => "closing",
+            Self::Unfinished(_) => "unfinished",
         }
+    }
+
+    /// The same of an operation of which a part may have been done.
+    #[must_use]
+    pub fn of_unfinished(self) -> Self {
+        match self {
+            Self::Unfinished(_) => self,
+            error if error.can_retry() => Self::Unfinished(Box::new(error)),
+            error => error,
+        }
+    }
+
+    /// Whether it is certain that nothing was done.
+    #[must_use]
+    pub fn did_nothing(&self) -> bool {
+        !matches!(self, Self::Unavailable(_) | Self::Unfinished(_))
     }
 
     /// Whether the same operation may succeed when repeated.
@@ -159,9 +184,10 @@ impl LedgerError {
             self,
             Self::DeadlinePassed
                 | Self::Overloaded
-                | Self::TimedOut
+                | Self::Refused(_)
                 | Self::Unavailable(_)
                 | Self::Closing
+                | Self::Unfinished(_)
         )
     }
 }

@@ -2,9 +2,9 @@
 //!
 //! Every operation is one Lua script (`scripts/`) on keys that share a hash tag (`keys`): it reads
 //! the limits where the facts are (`limits`), picks their segment by the server's own clock,
-//! decides and writes, in one round trip. Here the calls are put together (`takes`, `releases`,
-//! `reading`) and what a script said becomes verdicts (`reply`, `verdict`). Connections, and what
-//! is repeated and what never, are `client`'s.
+//! decides and writes, in one round trip. Here the calls are put together (`work`, `takes`,
+//! `releases`, `reading`) and what a script said becomes verdicts (`reply`, `verdict`).
+//! Connections, and what is repeated and what never, are `client`'s.
 //!
 //! Not here: any decision. A cache or clock of this process cannot change one.
 
@@ -15,11 +15,12 @@ use tokio::sync::watch;
 use tracing::error;
 
 use self::client::Client;
-use self::keys::{IDENTITY, PARTS};
+use self::keys::{DOCUMENTS, IDENTITY, PARTS};
 use self::options::Options;
 use self::reply::{array, bytes, integer, text};
 use self::scripts::ScriptId;
 use self::store::{PATIENCE, Store};
+use self::work::Work;
 use super::fingerprint::{Fingerprints, KEY_BYTES};
 use super::{Answer, Call, Ledger, LedgerError, Operation, Reading, schedule_codec};
 use crate::clock::Clock;
@@ -40,6 +41,7 @@ pub(crate) mod scripts;
 pub(crate) mod store;
 mod takes;
 mod verdict;
+mod work;
 
 /// The format of everything that is stored; another one is refused.
 const FORMAT: &str = "1";
@@ -61,6 +63,9 @@ pub enum OpenError {
     /// The key of the fingerprints is not what it should be.
     #[error("the key {} does not hold a fingerprint key", String::from_utf8_lossy(IDENTITY))]
     Damaged,
+    /// The user may not do what the scripts do.
+    #[error("the user may not run {0} on the facts in Redis; extend his ACL rules")]
+    Forbidden(String),
     /// The system has no randomness for the fingerprint key.
     #[error("cannot make the store's fingerprint key: {0}")]
     Random(getrandom::Error),
@@ -84,6 +89,10 @@ impl Redis {
     /// Connects, and makes the store's identity where it has none.
     pub async fn open(options: Options, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
         let client = Client::open(options, scripts::all()).await?;
+        let forbidden = forbidden(&client).await.map_err(OpenError::Unreadable)?;
+        if !forbidden.is_empty() {
+            return Err(OpenError::Forbidden(forbidden.join(", ")));
+        }
         let mut new_key = [0; KEY_BYTES];
         getrandom::fill(&mut new_key).map_err(OpenError::Random)?;
         let identity = identify(&client, &hex(new_key)).await.map_err(OpenError::Unreadable)?;
@@ -96,6 +105,14 @@ impl Redis {
         let (fail, failed) = watch::channel(false);
         let watching = tokio::spawn(watch_identity(store.clone(), identity.key, fail));
         Ok(Self { store, failed, watching })
+    }
+
+    /// Nothing is counted in a store that is not ours any more.
+    fn check(&self) -> Result<(), LedgerError> {
+        if *self.failed.borrow() {
+            return Err(LedgerError::Refused("it is another store now".to_owned()));
+        }
+        Ok(())
     }
 
     /// What the directory in the same Redis is reached through.
@@ -111,8 +128,8 @@ async fn watch_identity(store: Arc<Store>, key: String, fail: watch::Sender<bool
     loop {
         interval.tick().await;
         let Ok(found) = identify(&store.client, &key).await else { continue };
-        if found.key != key {
-            error!("the store has another fingerprint key than before; it is another store now");
+        if found.key != key || found.format != FORMAT {
+            error!("the store has another fingerprint key or format; it is another store now");
             // Nobody who waits is gone before us.
             let _ = fail.send(true);
             return;
@@ -120,10 +137,31 @@ async fn watch_identity(store: Arc<Store>, key: String, fail: watch::Sender<bool
     }
 }
 
+/// What the scripts need and the user may not run. Of a cluster one node is asked: its users are
+/// those of the others.
+async fn forbidden(client: &Client) -> Result<Vec<String>, LedgerError> {
+    let script = ScriptId::Forbidden as usize;
+    let value = client.call(script, &[DOCUMENTS.to_vec()], &[], PATIENCE).await?;
+    let names = array(value).map(|names| names.into_iter().map(|name| text(bytes(name)?)));
+    let names: Option<Option<Vec<_>>> = names.map(Iterator::collect);
+    names.flatten().ok_or_else(|| verdict::unreadable("permissions that make no sense"))
+}
+
+/// The store's identity; one with `new_key` is made where there is none, unless that is empty.
 async fn identify(client: &Client, new_key: &str) -> Result<Identity, LedgerError> {
+    let identity = read_identity(client).await?;
+    if !identity.key.is_empty() || new_key.is_empty() {
+        return Ok(identity);
+    }
     let arguments = [FORMAT.as_bytes().to_vec(), new_key.as_bytes().to_vec()];
     let script = ScriptId::Identify as usize;
-    let value = client.call(script, &[IDENTITY.to_vec()], &arguments, PATIENCE).await?;
+    client.call(script, &[IDENTITY.to_vec()], &arguments, PATIENCE).await?;
+    read_identity(client).await
+}
+
+async fn read_identity(client: &Client) -> Result<Identity, LedgerError> {
+    let script = ScriptId::Identity as usize;
+    let value = client.call(script, &[IDENTITY.to_vec()], &[], PATIENCE).await?;
     let read = || {
         let mut parts = array(value)?.into_iter();
         let now = integer(&parts.next()?)?;
@@ -142,19 +180,15 @@ fn unhex(text: &str) -> Option<[u8; KEY_BYTES]> {
     u128::from_str_radix(text, 16).ok().filter(|_| whole).map(u128::to_be_bytes)
 }
 
-async fn carry_out(
-    store: &Store,
-    call: &Call,
-    operation: &Operation,
-) -> Result<Answer, LedgerError> {
+async fn carry_out(work: &Work<'_>, operation: &Operation) -> Result<Answer, LedgerError> {
     match operation {
-        Operation::CreateAccounts { users } => takes::create_accounts(store, call, users).await,
-        Operation::DeleteAccount { user } => releases::delete_account(store, call, user).await,
+        Operation::CreateAccounts { users } => takes::create_accounts(work, users).await,
+        Operation::DeleteAccount { user } => releases::delete_account(work, user).await,
         Operation::AddFriends { user, friends, one_way } => {
-            takes::add_friends(store, call, user, friends, *one_way).await
+            takes::add_friends(work, user, friends, *one_way).await
         }
         Operation::RemoveFriends { user, friends, one_way } => {
-            releases::remove_friends(store, call, user, friends, *one_way).await
+            releases::remove_friends(work, user, friends, *one_way).await
         }
         Operation::CreateGroup { group, group_type, owner, members, max_members } => {
             let new = takes::New {
@@ -164,16 +198,14 @@ async fn carry_out(
                 members,
                 max_members: *max_members,
             };
-            takes::create_group(store, call, &new).await
+            takes::create_group(work, &new).await
         }
         Operation::UpdateGroup { group, max_members } => {
-            takes::update_group(store, call, group, *max_members).await
+            takes::update_group(work, group, *max_members).await
         }
-        Operation::JoinGroup { group, users } => takes::join_group(store, call, group, users).await,
-        Operation::LeaveGroup { group, users } => {
-            releases::leave_group(store, call, group, users).await
-        }
-        Operation::DissolveGroup { group } => releases::dissolve_group(store, call, group).await,
+        Operation::JoinGroup { group, users } => takes::join_group(work, group, users).await,
+        Operation::LeaveGroup { group, users } => releases::leave_group(work, group, users).await,
+        Operation::DissolveGroup { group } => releases::dissolve_group(work, group, false).await,
     }
 }
 
@@ -199,34 +231,44 @@ fn may_take_steps(operation: &Operation) -> bool {
 #[async_trait]
 impl Ledger for Redis {
     async fn apply(&self, call: Call, operation: Operation) -> Result<Answer, LedgerError> {
+        self.check()?;
         if !may_take_steps(&operation) {
-            return carry_out(&self.store, &call, &operation).await;
+            return carry_out(&Work::new(&self.store, &call), &operation).await;
         }
         let store = self.store.clone();
-        let steps = async move { carry_out(&store, &call, &operation).await };
-        tokio::spawn(steps).await.unwrap_or(Err(LedgerError::Closing))
+        let steps = async move { carry_out(&Work::new(&store, &call), &operation).await };
+        let cut_off =
+            |error| LedgerError::Unavailable(format!("the operation was cut off: {error}"));
+        tokio::spawn(steps).await.map_err(cut_off)?
     }
 
     async fn read(&self, call: Call, subject: Subject) -> Result<Reading, LedgerError> {
-        reading::read(&self.store, &call, &subject).await
+        self.check()?;
+        reading::read(&Work::new(&self.store, &call), &subject).await
     }
 
     /// The limits lie with each part; the next decision of each goes by them once this answers.
+    /// What is there already is not written again, so that a sidecar starts without memory too.
     async fn put_schedule(
         &self,
         app: &AppId,
         revision: u64,
         schedule: &Schedule,
     ) -> Result<(), LedgerError> {
+        self.check()?;
         let keys = keys::Keys::new(self.store.ids, app);
+        let revision = revision.to_string().into_bytes();
+        let encoded = schedule_codec::encode_schedule(schedule);
         for part in PARTS {
-            let mut arguments = vec![
-                revision.to_string().into_bytes(),
-                limits::line(part, schedule).into_bytes(),
-                schedule_codec::encode_schedule(schedule),
-            ];
-            arguments.extend(schedule.segments().iter().map(schedule_codec::encode_limits));
             let keys = [keys.limits(part)];
+            let wanted = [revision.clone(), encoded.clone()];
+            let has = self.store.raw(ScriptId::HasSchedule, &keys, &wanted, PATIENCE).await?;
+            if integer(&has) == Some(1) {
+                continue;
+            }
+            let line = limits::line(part, schedule).into_bytes();
+            let mut arguments = vec![revision.clone(), line, encoded.clone()];
+            arguments.extend(schedule.segments().iter().map(schedule_codec::encode_limits));
             self.store.raw(ScriptId::PutSchedule, &keys, &arguments, PATIENCE).await?;
         }
         Ok(())
@@ -237,7 +279,7 @@ impl Ledger for Redis {
     }
 
     async fn now(&self) -> Result<Timestamp, LedgerError> {
-        let identity = identify(&self.store.client, "").await?;
+        let identity = read_identity(&self.store.client).await?;
         Ok(Timestamp::from_millis(identity.now))
     }
 

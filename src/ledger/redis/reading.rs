@@ -9,40 +9,40 @@ use redis::Value;
 use super::keys::Part;
 use super::reply::{Decided, array, bytes, integer, text};
 use super::scripts::ScriptId;
-use super::store::{Step, Store};
 use super::verdict::{at, unreadable};
+use super::work::{Step, Work};
 use crate::domain::decision::Subject;
 use crate::domain::id::GroupId;
 use crate::domain::usage::Counts;
 use crate::ledger::{Call, LedgerError, Reading, schedule_codec};
 
 /// Reads the counts of a subject.
-pub async fn read(store: &Store, call: &Call, subject: &Subject) -> Result<Reading, LedgerError> {
-    let keys = store.keys(call);
+pub async fn read(work: &Work<'_>, subject: &Subject) -> Result<Reading, LedgerError> {
+    let keys = work.keys();
     match subject {
         Subject::User(user) => {
             let cell = keys.user(user);
-            let friends = part(store, call, Part::Friends, "set", vec![keys.friends(cell)]);
-            let groups = part(store, call, Part::Groups, "set", vec![keys.counted_groups(cell)]);
+            let friends = part(work, Part::Friends, "set", vec![keys.friends(cell)]);
+            let groups = part(work, Part::Groups, "set", vec![keys.counted_groups(cell)]);
             let (friends, groups) = tokio::try_join!(friends, groups)?;
             let counts = Counts::User { friends: count(&friends, 1)?, groups: count(&groups, 1)? };
-            reading(call, &groups, counts)
+            reading(work.call, &groups, counts)
         }
         Subject::App => {
-            let accounts = part(store, call, Part::Accounts, "number", vec![keys.accounts()]);
+            let accounts = part(work, Part::Accounts, "number", vec![keys.accounts()]);
             let groups = vec![keys.groups_by_type(), keys.groups_by_day()];
-            let groups = part(store, call, Part::Groups, "groups", groups);
+            let groups = part(work, Part::Groups, "groups", groups);
             let (accounts, groups) = tokio::try_join!(accounts, groups)?;
-            let counts = app_counts(call, count(&accounts, 1)?, &groups)?;
-            reading(call, &groups, counts)
+            let counts = app_counts(work.call, count(&accounts, 1)?, &groups)?;
+            reading(work.call, &groups, counts)
         }
         Subject::Group(group) => {
             let cell = keys.group(group);
             let keys = vec![keys.group_record(cell), keys.members(cell)];
             let step = step(Part::Groups, "group", keys);
-            let decided = store.step(call, Some(group), step).await?;
+            let decided = work.step(Some(group), step).await?;
             let counts = group_counts(group, &decided)?;
-            reading(call, &decided, counts)
+            reading(work.call, &decided, counts)
         }
     }
 }
@@ -53,13 +53,12 @@ fn step(part: Part, what: &str, keys: Vec<Vec<u8>>) -> Step {
 }
 
 async fn part(
-    store: &Store,
-    call: &Call,
+    work: &Work<'_>,
     part: Part,
     what: &str,
     keys: Vec<Vec<u8>>,
 ) -> Result<Decided, LedgerError> {
-    store.step(call, None, step(part, what, keys)).await
+    work.step(None, step(part, what, keys)).await
 }
 
 fn senseless() -> LedgerError {

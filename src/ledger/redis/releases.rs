@@ -9,28 +9,27 @@ use redis::Value;
 use super::keys::{Cell, Part};
 use super::reply::{array, bytes, integer};
 use super::scripts::ScriptId;
-use super::store::{Step, Store, types};
 use super::takes::SUBJECTS_MAX;
 use super::verdict::{at, empty, unreadable};
+use super::work::{Step, Work, flag, types};
 use crate::domain::decision::{Outcome, Verdict};
 use crate::domain::id::{GroupId, UserId};
 use crate::domain::time::Timestamp;
-use crate::ledger::{Answer, Call, LedgerError};
+use crate::ledger::{Answer, LedgerError};
 
 /// Removes friends from the user's list and, unless `one_way`, the user from theirs.
 pub async fn remove_friends(
-    store: &Store,
-    call: &Call,
+    work: &Work<'_>,
     user: &UserId,
     friends: &[UserId],
     one_way: bool,
 ) -> Result<Answer, LedgerError> {
-    let keys = store.keys(call);
+    let keys = work.keys();
     let me = keys.user(user);
     let mut answer = empty();
     for friends in friends.chunks(SUBJECTS_MAX) {
         let mut own_keys = vec![keys.friends(me), keys.fans(me)];
-        let mut arguments = vec![vec![b'0' + u8::from(one_way)], me.element()];
+        let mut arguments = vec![flag(one_way), me.element()];
         for friend in friends {
             let cell = keys.user(friend);
             own_keys.extend([keys.friends(cell), keys.fans(cell)]);
@@ -38,7 +37,7 @@ pub async fn remove_friends(
         }
         let script = ScriptId::RemoveFriends;
         let step = Step { script, part: Part::Friends, by_day: false, keys: own_keys, arguments };
-        let decided = store.step(call, None, step).await?;
+        let decided = work.step(None, step).await?;
         answer.decided_at = at(&decided);
         answer.items.extend(decided.said.iter().map(|said| released(said.letter)));
     }
@@ -50,8 +49,8 @@ fn released(letter: u8) -> Verdict {
 }
 
 /// What scripts that count groups begin with: the group's keys and arguments.
-fn of_group(store: &Store, call: &Call, group: &GroupId) -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
-    let keys = store.keys(call);
+fn of_group(work: &Work<'_>, group: &GroupId) -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
+    let keys = work.keys();
     let cell = keys.group(group);
     let own_keys = vec![
         keys.group_record(cell),
@@ -59,20 +58,19 @@ fn of_group(store: &Store, call: &Call, group: &GroupId) -> (Vec<Vec<u8>>, Vec<V
         keys.groups_by_type(),
         keys.groups_by_day(),
     ];
-    (own_keys, vec![types(call), cell.element(), Vec::new(), Vec::new()])
+    (own_keys, vec![types(work.call), cell.element(), Vec::new(), Vec::new()])
 }
 
 /// Takes users out of a group.
 pub async fn leave_group(
-    store: &Store,
-    call: &Call,
+    work: &Work<'_>,
     group: &GroupId,
     users: &[UserId],
 ) -> Result<Answer, LedgerError> {
-    let keys = store.keys(call);
+    let keys = work.keys();
     let mut answer = empty();
     for users in users.chunks(SUBJECTS_MAX) {
-        let (mut own_keys, mut arguments) = of_group(store, call, group);
+        let (mut own_keys, mut arguments) = of_group(work, group);
         for user in users {
             let cell = keys.user(user);
             own_keys.extend([keys.counted_groups(cell), keys.other_groups(cell)]);
@@ -80,7 +78,7 @@ pub async fn leave_group(
         }
         let script = ScriptId::LeaveGroup;
         let step = Step { script, part: Part::Groups, by_day: true, keys: own_keys, arguments };
-        let decided = store.step(call, None, step).await?;
+        let decided = work.step(None, step).await?;
         answer.decided_at = at(&decided);
         answer.items.extend(decided.said.iter().map(|said| released(said.letter)));
         answer.group_reclaimed |= decided.more.first().and_then(integer) == Some(1);
@@ -88,25 +86,30 @@ pub async fn leave_group(
     Ok(answer)
 }
 
-/// Takes everybody out, and the group away.
+/// Where in a dissolution's own arguments it stands whether it was begun before.
+const RESUMED: usize = 2;
+
+/// Takes everybody out, and the group away. A dissolution that others have `begun` is finished, and
+/// a new group of the same id left alone.
 pub async fn dissolve_group(
-    store: &Store,
-    call: &Call,
+    work: &Work<'_>,
     group: &GroupId,
+    begun: bool,
 ) -> Result<Answer, LedgerError> {
-    let keys = store.keys(call);
+    let keys = work.keys();
     let mut answer = empty();
     let mut members: Vec<Cell> = Vec::new();
-    let mut found = false;
+    let mut found = begun;
     loop {
-        let (mut own_keys, mut arguments) = of_group(store, call, group);
+        let (mut own_keys, mut arguments) = of_group(work, group);
+        arguments[RESUMED] = flag(found);
         for cell in &members {
             own_keys.extend([keys.counted_groups(*cell), keys.other_groups(*cell)]);
             arguments.push(cell.element());
         }
         let script = ScriptId::DissolveGroup;
         let step = Step { script, part: Part::Groups, by_day: true, keys: own_keys, arguments };
-        let decided = store.step(call, None, step).await?;
+        let decided = work.step(None, step).await?;
         answer.decided_at = at(&decided);
         let letter = decided.said.first().map(|said| said.letter);
         let mut more = decided.more.into_iter();
@@ -123,31 +126,24 @@ pub async fn dissolve_group(
 }
 
 /// Deletes an account, with what the user holds even where there was no account.
-pub async fn delete_account(
-    store: &Store,
-    call: &Call,
-    user: &UserId,
-) -> Result<Answer, LedgerError> {
-    let (account, friends, groups) = tokio::try_join!(
-        delete_from_accounts(store, call, user),
-        delete_friends(store, call, user),
-        delete_memberships(store, call, user),
-    )?;
-    let held = account.1 || friends.1 || groups.1;
+///
+/// Friendships, memberships and the account go one after another, each as one atomic step unless
+/// there are more than a step may have. Whatever cuts the deletion off leaves the account, so that
+/// it is seen to be unfinished.
+pub async fn delete_account(work: &Work<'_>, user: &UserId) -> Result<Answer, LedgerError> {
+    let friends = delete_friends(work, user).await?;
+    let groups = delete_memberships(work, user).await?;
+    let (decided_at, account) = delete_from_accounts(work, user).await?;
+    let held = friends || groups || account;
     let outcome = if held { Outcome::Applied } else { Outcome::NotHeld };
-    let decided_at = account.0.max(friends.0).max(groups.0);
     Ok(Answer { decided_at, whole: Some(Verdict::of(outcome)), ..empty() })
 }
 
-/// When a part of a deletion ended, and whether anything was held.
-type Deleted = (Timestamp, bool);
-
 async fn delete_from_accounts(
-    store: &Store,
-    call: &Call,
+    work: &Work<'_>,
     user: &UserId,
-) -> Result<Deleted, LedgerError> {
-    let keys = store.keys(call);
+) -> Result<(Timestamp, bool), LedgerError> {
+    let keys = work.keys();
     let cell = keys.user(user);
     let step = Step {
         script: ScriptId::DeleteAccount,
@@ -156,16 +152,16 @@ async fn delete_from_accounts(
         keys: vec![keys.accounts(), keys.account_bucket(cell)],
         arguments: vec![cell.element()],
     };
-    let decided = store.step(call, None, step).await?;
+    let decided = work.step(None, step).await?;
     Ok((at(&decided), decided.said.first().is_some_and(|said| said.letter == b'A')))
 }
 
-async fn delete_friends(store: &Store, call: &Call, user: &UserId) -> Result<Deleted, LedgerError> {
-    let keys = store.keys(call);
+async fn delete_friends(work: &Work<'_>, user: &UserId) -> Result<bool, LedgerError> {
+    let keys = work.keys();
     let me = keys.user(user);
-    in_chunks(store, call, |others| {
+    take_all(work, |others, at_once| {
         let mut own_keys = vec![keys.friends(me), keys.fans(me)];
-        let mut arguments = vec![me.element()];
+        let mut arguments = vec![me.element(), flag(at_once)];
         for other in others {
             own_keys.extend([keys.friends(*other), keys.fans(*other)]);
             arguments.push(other.element());
@@ -176,21 +172,17 @@ async fn delete_friends(store: &Store, call: &Call, user: &UserId) -> Result<Del
     .await
 }
 
-async fn delete_memberships(
-    store: &Store,
-    call: &Call,
-    user: &UserId,
-) -> Result<Deleted, LedgerError> {
-    let keys = store.keys(call);
+async fn delete_memberships(work: &Work<'_>, user: &UserId) -> Result<bool, LedgerError> {
+    let keys = work.keys();
     let me = keys.user(user);
-    in_chunks(store, call, |groups| {
+    take_all(work, |groups, at_once| {
         let mut own_keys = vec![
             keys.counted_groups(me),
             keys.other_groups(me),
             keys.groups_by_type(),
             keys.groups_by_day(),
         ];
-        let mut arguments = vec![types(call), me.element(), Vec::new(), Vec::new()];
+        let mut arguments = vec![types(work.call), me.element(), flag(at_once), Vec::new()];
         for group in groups {
             own_keys.extend([keys.group_record(*group), keys.members(*group)]);
             arguments.push(group.element());
@@ -201,23 +193,28 @@ async fn delete_memberships(
     .await
 }
 
-/// Repeats a step with what its last answer says is left, until nothing is.
-async fn in_chunks(
-    store: &Store,
-    call: &Call,
-    step: impl Fn(&[Cell]) -> Step,
-) -> Result<Deleted, LedgerError> {
+/// How often something may come between naming all and taking all, before it is taken in parts.
+const AT_ONCE_ATTEMPTS: usize = 16;
+
+/// Repeats a step with what its last answer says is left, until nothing is. Whether there was any.
+///
+/// What fits into one step goes at once, so that nobody sees its middle.
+async fn take_all(
+    work: &Work<'_>,
+    step: impl Fn(&[Cell], bool) -> Step,
+) -> Result<bool, LedgerError> {
     let mut left: Vec<Cell> = Vec::new();
     let mut held = false;
-    loop {
-        let decided = store.step(call, None, step(&left)).await?;
+    for attempt in 0.. {
+        let at_once = attempt < AT_ONCE_ATTEMPTS && left.len() < SUBJECTS_MAX;
+        let decided = work.step(None, step(&left, at_once)).await?;
         held |= decided.said.first().is_some_and(|said| said.letter == b'A');
-        let ended = at(&decided);
         left = cells(decided.more.into_iter().next())?;
         if left.is_empty() {
-            return Ok((ended, held));
+            break;
         }
     }
+    Ok(held)
 }
 
 fn cells(value: Option<Value>) -> Result<Vec<Cell>, LedgerError> {

@@ -38,10 +38,13 @@ scripts! {
     DissolveGroup "dissolve_group",
     DeleteMemberships "delete_memberships",
     Read "read",
+    HasSchedule "has_schedule",
     PutSchedule "put_schedule",
+    Identity "identity",
     Identify "identify",
     PutApp "put_app",
     ListApps "list_apps",
+    Forbidden "forbidden",
 }
 
 /// The text with its shared parts, without comments: Redis keeps and hashes every byte.
@@ -65,6 +68,7 @@ fn shared(part: &str) -> &'static str {
         "begin" => include_str!("scripts/shared/begin.lua"),
         "types" => include_str!("scripts/shared/types.lua"),
         "days" => include_str!("scripts/shared/days.lua"),
+        "left" => include_str!("scripts/shared/left.lua"),
         "members" => include_str!("scripts/shared/members.lua"),
         _ => unreachable!("a test composes every script"),
     }
@@ -72,6 +76,8 @@ fn shared(part: &str) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
@@ -85,5 +91,20 @@ mod tests {
             let release = releases.iter().any(|verb| script.name.starts_with(verb));
             assert_eq!(script.text.contains("allow-oom"), release, "{}", script.name);
         }
+    }
+
+    #[test]
+    fn the_commands_of_all_scripts_are_those_that_are_asked_about_at_the_start() {
+        let all = all();
+        let quoted = |text: &str| -> Vec<String> {
+            text.split('\'').skip(1).step_by(2).map(str::to_owned).collect()
+        };
+        let is_name = |word: &String| word.bytes().all(|byte| byte.is_ascii_uppercase());
+        let asked = quoted(&all[ScriptId::Forbidden as usize].text).into_iter().filter(is_name);
+        let called = all.iter().flat_map(|script| {
+            let calls = script.text.split("redis.call(").skip(1);
+            calls.map(|call| quoted(call).swap_remove(0)).collect::<Vec<_>>()
+        });
+        assert_eq!(asked.collect::<BTreeSet<_>>(), called.collect::<BTreeSet<_>>());
     }
 }

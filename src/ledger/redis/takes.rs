@@ -6,12 +6,14 @@
 
 use std::collections::HashSet;
 
+use redis::Value;
+
 use super::keys::Part;
 use super::releases;
-use super::reply::{Decided, Reply, Said, bytes, text};
+use super::reply::{Decided, Reply, Said, bytes, integer, text};
 use super::scripts::ScriptId;
-use super::store::{Step, Store, refusal, types};
 use super::verdict::{Group, Scene, at, empty, extend, limits, unreadable};
+use super::work::{Step, Work, flag, refusal, types};
 use crate::domain::decision::{Mode, Outcome, Reason, Verdict};
 use crate::domain::id::{GroupId, Name, UserId};
 use crate::domain::usage::per_day_of_all_types;
@@ -55,6 +57,13 @@ impl<'a> Assumed<'a> {
         }
     }
 
+    /// What a script says that would be taken, where that is not one for each that was applied.
+    fn correct(&mut self, taken: Option<&Value>) {
+        if let Some(taken) = taken.and_then(integer).and_then(|taken| usize::try_from(taken).ok()) {
+            self.taken = taken;
+        }
+    }
+
     /// Remembers a step, and puts the verdicts known before in their places.
     fn merge(&mut self, users: &[&'a UserId], verdicts: Vec<Verdict>) -> Vec<Verdict> {
         let mut verdicts = verdicts.into_iter();
@@ -71,14 +80,10 @@ impl<'a> Assumed<'a> {
 }
 
 /// Takes an account for each user.
-pub async fn create_accounts(
-    store: &Store,
-    call: &Call,
-    users: &[UserId],
-) -> Result<Answer, LedgerError> {
-    let keys = store.keys(call);
+pub async fn create_accounts(work: &Work<'_>, users: &[UserId]) -> Result<Answer, LedgerError> {
+    let keys = work.keys();
     let mut answer = empty();
-    let mut assumed = Assumed::new(call.mode);
+    let mut assumed = Assumed::new(work.call.mode);
     let users: Vec<&UserId> = users.iter().collect();
     for users in users.chunks(SUBJECTS_MAX) {
         let unknown = assumed.unknown(users);
@@ -100,9 +105,10 @@ pub async fn create_accounts(
             keys: own_keys,
             arguments,
         };
-        let decided = store.step(call, None, step).await?;
-        let limits = limits(call, &decided)?;
-        let scene = Scene { call, actor: None, group: None, full: Reason::MembersPerGroup };
+        let decided = work.step(None, step).await?;
+        let limits = limits(work.call, &decided)?;
+        let scene =
+            Scene { call: work.call, actor: None, group: None, full: Reason::MembersPerGroup };
         let items = scene.verdicts(&decided.said, &unknown, limits.as_ref());
         let items = assumed.merge(users, items.ok_or_else(senseless)?);
         extend(&mut answer, &decided, limits, items);
@@ -112,16 +118,15 @@ pub async fn create_accounts(
 
 /// Adds friends to the user's list and, unless `one_way`, the user to theirs.
 pub async fn add_friends(
-    store: &Store,
-    call: &Call,
+    work: &Work<'_>,
     user: &UserId,
     friends: &[UserId],
     one_way: bool,
 ) -> Result<Answer, LedgerError> {
-    let keys = store.keys(call);
+    let keys = work.keys();
     let me = keys.user(user);
     let mut answer = empty();
-    let mut assumed = Assumed::new(call.mode);
+    let mut assumed = Assumed::new(work.call.mode);
     let friends: Vec<&UserId> = friends.iter().collect();
     for friends in friends.chunks(SUBJECTS_MAX) {
         let unknown = assumed.unknown(friends);
@@ -144,19 +149,20 @@ pub async fn add_friends(
             keys: own_keys,
             arguments,
         };
-        let decided = store.step(call, None, step).await?;
-        let limits = limits(call, &decided)?;
-        let scene = Scene { call, actor: Some(user), group: None, full: Reason::MembersPerGroup };
+        let decided = work.step(None, step).await?;
+        let limits = limits(work.call, &decided)?;
+        let scene = Scene {
+            call: work.call,
+            actor: Some(user),
+            group: None,
+            full: Reason::MembersPerGroup,
+        };
         let items = scene.verdicts(&decided.said, &unknown, limits.as_ref());
         let items = assumed.merge(friends, items.ok_or_else(senseless)?);
+        assumed.correct(decided.more.first());
         extend(&mut answer, &decided, limits, items);
     }
     Ok(answer)
-}
-
-/// Yes or no, as scripts read it.
-fn flag(on: bool) -> Vec<u8> {
-    vec![b'0' + u8::from(on)]
 }
 
 /// A group to be created.
@@ -174,19 +180,15 @@ pub struct New<'a> {
 }
 
 /// Creates a group, or joins owner and members where it exists already.
-pub async fn create_group(
-    store: &Store,
-    call: &Call,
-    new: &New<'_>,
-) -> Result<Answer, LedgerError> {
+pub async fn create_group(work: &Work<'_>, new: &New<'_>) -> Result<Answer, LedgerError> {
     let first_step = SUBJECTS_MAX - usize::from(new.owner.is_some());
     let (first, rest) = new.members.split_at(new.members.len().min(first_step));
     let first: Vec<&UserId> = first.iter().collect();
-    let decided = found(store, call, new, new.owner, &first, 0).await?;
+    let decided = found(work, new, new.owner, &first, 0).await?;
     let mut answer = empty();
-    let mut assumed = Assumed::new(call.mode);
-    let limits = limits(call, &decided)?;
-    let scene = scene(call, new.id, &decided, Reason::MembersAtCreation)?;
+    let mut assumed = Assumed::new(work.call.mode);
+    let limits = limits(work.call, &decided)?;
+    let scene = scene(work.call, new.id, &decided, Reason::MembersAtCreation)?;
     let (whole, items) = decided.said.split_first().ok_or_else(senseless)?;
     let whole = scene.verdict(whole, new.owner, limits.as_ref()).ok_or_else(senseless)?;
     if whole.denied() {
@@ -200,6 +202,7 @@ pub async fn create_group(
     }
     let items = scene.verdicts(items, &first, limits.as_ref()).ok_or_else(senseless)?;
     assumed.remember(&first, &items);
+    assumed.correct(decided.more.get(2));
     extend(&mut answer, &decided, limits, items);
     answer.whole = Some(whole);
     let rest: Vec<&UserId> = rest.iter().collect();
@@ -207,26 +210,32 @@ pub async fn create_group(
         let unknown = assumed.unknown(users);
         let decided = if assumed.on {
             let taken = assumed.taken;
-            let mut decided = found(store, call, new, None, &unknown, taken).await?;
+            let mut decided = found(work, new, None, &unknown, taken).await?;
             decided.said.remove(0);
             decided
         } else {
-            join_step(store, call, new.id, &unknown, 0).await?
+            join_step(work, new.id, &unknown, 0).await?
         };
-        add(&mut answer, &mut assumed, (call, new.id), &decided, users, Reason::MembersAtCreation)?;
+        add(
+            &mut answer,
+            &mut assumed,
+            (work.call, new.id),
+            &decided,
+            users,
+            Reason::MembersAtCreation,
+        )?;
     }
     Ok(answer)
 }
 
 /// Makes users members of a group that exists.
 pub async fn join_group(
-    store: &Store,
-    call: &Call,
+    work: &Work<'_>,
     group: &GroupId,
     users: &[UserId],
 ) -> Result<Answer, LedgerError> {
     let mut answer = empty();
-    let mut assumed = Assumed::new(call.mode);
+    let mut assumed = Assumed::new(work.call.mode);
     let users: Vec<&UserId> = users.iter().collect();
     for users in users.chunks(SUBJECTS_MAX) {
         let unknown = assumed.unknown(users);
@@ -234,8 +243,15 @@ pub async fn join_group(
             answer.items.extend(assumed.merge(users, Vec::new()));
             continue;
         }
-        let decided = join_step(store, call, group, &unknown, assumed.taken).await?;
-        add(&mut answer, &mut assumed, (call, group), &decided, users, Reason::MembersPerGroup)?;
+        let decided = join_step(work, group, &unknown, assumed.taken).await?;
+        add(
+            &mut answer,
+            &mut assumed,
+            (work.call, group),
+            &decided,
+            users,
+            Reason::MembersPerGroup,
+        )?;
     }
     Ok(answer)
 }
@@ -258,17 +274,16 @@ fn add<'a>(
 }
 
 async fn found(
-    store: &Store,
-    call: &Call,
+    work: &Work<'_>,
     new: &New<'_>,
     owner: Option<&UserId>,
     members: &[&UserId],
     taken: usize,
 ) -> Result<Decided, LedgerError> {
-    let keys = store.keys(call);
+    let keys = work.keys();
     let group = keys.group(new.id);
     let own = new.max_members.map_or_else(|| "-".to_owned(), |max| max.to_string());
-    let per_day = super::limits::number(per_day_of_all_types(&call.catalog).limit);
+    let per_day = super::limits::number(per_day_of_all_types(&work.call.catalog).limit);
     let mut own_keys = vec![
         keys.group_record(group),
         keys.members(group),
@@ -276,7 +291,7 @@ async fn found(
         keys.groups_by_day(),
     ];
     let mut arguments = vec![
-        types(call),
+        types(work.call),
         group.element(),
         taken.to_string().into_bytes(),
         Vec::new(),
@@ -293,30 +308,33 @@ async fn found(
     let script = ScriptId::CreateGroup;
     let step = Step { script, part: Part::Groups, by_day: true, keys: own_keys, arguments };
     loop {
-        match store.try_step(call, &step).await? {
+        match work.try_step(&step).await? {
             Reply::Decided(decided) => return Ok(decided),
             // Whoever dissolved the group of this id did not finish.
             Reply::Nothing { why, .. } if why == "dissolving" => {
-                releases::dissolve_group(store, call, new.id).await?;
+                if work.call.mode == Mode::CheckOnly {
+                    let reason = format!("group \"{}\" is being dissolved", new.id);
+                    return Err(LedgerError::Refused(reason));
+                }
+                releases::dissolve_group(work, new.id, true).await?;
             }
             Reply::Nothing { why, detail, .. } => {
-                return Err(refusal(call, Some(new.id), &why, &detail));
+                return Err(refusal(work.call, Some(new.id), &why, &detail));
             }
         }
     }
 }
 
 async fn join_step(
-    store: &Store,
-    call: &Call,
+    work: &Work<'_>,
     group: &GroupId,
     users: &[&UserId],
     taken: usize,
 ) -> Result<Decided, LedgerError> {
-    let keys = store.keys(call);
+    let keys = work.keys();
     let cell = keys.group(group);
     let mut own_keys = vec![keys.group_record(cell), keys.members(cell)];
-    let mut arguments = vec![types(call), cell.element(), taken.to_string().into_bytes()];
+    let mut arguments = vec![types(work.call), cell.element(), taken.to_string().into_bytes()];
     for user in users {
         let cell = keys.user(user);
         own_keys.extend([keys.counted_groups(cell), keys.other_groups(cell)]);
@@ -324,7 +342,7 @@ async fn join_step(
     }
     let script = ScriptId::JoinGroup;
     let step = Step { script, part: Part::Groups, by_day: false, keys: own_keys, arguments };
-    store.step(call, Some(group), step).await
+    work.step(Some(group), step).await
 }
 
 /// The group that a script decided about, by the type and own limit that it adds.
@@ -344,21 +362,20 @@ fn scene<'a>(
 
 /// Changes the group's own limit.
 pub async fn update_group(
-    store: &Store,
-    call: &Call,
+    work: &Work<'_>,
     group: &GroupId,
     max_members: Option<u32>,
 ) -> Result<Answer, LedgerError> {
-    let keys = store.keys(call);
+    let keys = work.keys();
     let own = max_members.map_or_else(|| "-".to_owned(), |max| max.to_string());
     let step = Step {
         script: ScriptId::UpdateGroup,
         part: Part::Groups,
         by_day: false,
         keys: vec![keys.group_record(keys.group(group))],
-        arguments: vec![types(call), own.into_bytes()],
+        arguments: vec![types(work.call), own.into_bytes()],
     };
-    let decided = store.step(call, Some(group), step).await?;
+    let decided = work.step(Some(group), step).await?;
     let outcome = match decided.said.as_slice() {
         [Said { letter: b'H', .. }] => Outcome::AlreadyHeld,
         _ => Outcome::Applied,

@@ -3,9 +3,8 @@
 use std::collections::HashMap;
 
 use redis::Value;
-use redis::aio::MultiplexedConnection;
 
-use super::connect::Connector;
+use super::connect::{ConnectError, Connector};
 use super::pace::Deadline;
 use super::{link, reply};
 use crate::ledger::redis::options::{Address, Durability};
@@ -15,22 +14,10 @@ const INTSET_ENTRIES_MIN: u64 = 8192;
 /// What is looked at.
 const SETTINGS: &[&str] = &["maxmemory-policy", "set-max-intset-entries", "appendonly", "save"];
 
-/// Warns, once, of what may be forgotten.
-pub(super) async fn warn(
-    connector: &Connector,
-    address: &Address,
-    connection: &MultiplexedConnection,
-    info: &str,
-) {
-    let replicated = connector.options.durability == Durability::Replicated;
-    if replicated && reply::field(info, "connected_slaves") == Some("0") {
-        tracing::warn!(server = %address, "answers wait for a replica, and there is none");
-    }
-    let mut command = redis::cmd("CONFIG");
-    command.arg("GET").arg(SETTINGS);
-    let patience = Deadline::after(connector.options.connect_timeout);
-    let settings = match link::ask(connection, &command, patience).await {
-        Ok(answer) => pairs(&answer),
+/// Warns of what may be forgotten; at the start, for each master.
+pub(super) async fn warn(connector: &Connector, address: &Address) {
+    let settings = match look(connector, address).await {
+        Ok(settings) => settings,
         Err(why) => {
             tracing::warn!(server = %address, reason = %why, "cannot check the settings of Redis");
             return;
@@ -57,6 +44,24 @@ pub(super) async fn warn(
             "Redis keeps nothing over a restart; set appendonly yes"
         );
     }
+}
+
+/// Asks for the settings; warns by the way of a master without the replica that it needs.
+async fn look(
+    connector: &Connector,
+    address: &Address,
+) -> Result<HashMap<String, String>, ConnectError> {
+    let connection = connector.plain(address).await?;
+    let patience = Deadline::after(connector.options.connect_timeout);
+    if connector.options.durability == Durability::Replicated {
+        let info = link::ask(&connection, &redis::cmd("INFO"), patience).await?;
+        let info = reply::text(&info).unwrap_or_default();
+        if reply::field(&info, "connected_slaves") == Some("0") {
+            tracing::warn!(server = %address, "answers wait for a replica, and there is none");
+        }
+    }
+    let command = redis::cmd("CONFIG").arg("GET").arg(SETTINGS).to_owned();
+    Ok(pairs(&link::ask(&connection, &command, patience).await?))
 }
 
 fn pairs(answer: &Value) -> HashMap<String, String> {

@@ -1,8 +1,9 @@
 //! Calls that are answered only when a replica has them too.
 //!
-//! `WAIT` covers what its own connection wrote, and holds that connection up. So calls are sent
-//! in batches, each followed by one `WAIT`, and two connections take turns: while one waits, the
-//! other collects.
+//! `WAIT` covers everything that the server had written when it came to the connection's last
+//! command, of other connections too, so that an answer about what others have written is as safe.
+//! It holds its connection up. So calls are sent in batches, each followed by one `WAIT`, and two
+//! connections take turns: while one waits, the other collects.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -12,14 +13,16 @@ use redis::{Cmd, Value};
 use tokio::sync::{Mutex, mpsc, oneshot};
 
 use super::link::{Lane, Link};
-use super::node::LINK_PATIENCE;
+use super::node::{LINK_PATIENCE, Permits};
 use super::pace::{Deadline, Task};
-use super::{Failure, Request};
+use super::{Failure, Request, reply};
 
 /// Most calls of one batch: a full one keeps a server busy for some milliseconds.
 const BATCH_MAX: usize = 256;
 /// Longest wait for a replica; one that is slower is as good as gone.
 const REPLICA_PATIENCE: Duration = Duration::from_secs(1);
+/// What is left of the callers' time for the answer that no replica has confirmed it.
+const ANSWER_PATIENCE: Duration = Duration::from_millis(20);
 
 const WAITING: u8 = 0;
 const SENT: u8 = 1;
@@ -31,13 +34,15 @@ struct Job {
     deadline: Deadline,
     stage: Arc<AtomicU8>,
     answer: oneshot::Sender<Result<Value, Failure>>,
+    /// Held until it is answered, also where nobody waits for that any more.
+    _permits: Permits,
 }
 
 type Queue = Arc<Mutex<mpsc::UnboundedReceiver<Job>>>;
 
 /// The batches of one server.
 pub(super) struct Batches {
-    // Bounded by the permits of the server that the calls hold.
+    // Bounded by the server's permits, which every job holds.
     queue: mpsc::UnboundedSender<Job>,
     lanes: [Lane; 2],
     _loops: [Task; 2],
@@ -59,6 +64,7 @@ impl Batches {
         request: &Request,
         asking: bool,
         deadline: Deadline,
+        permits: Permits,
     ) -> Result<Value, Failure> {
         let [first, second] = &self.lanes;
         if first.ready().is_none() && second.ready().is_none() {
@@ -68,7 +74,8 @@ impl Batches {
         let (answer, mut answered) = oneshot::channel();
         let stage = Arc::new(AtomicU8::new(WAITING));
         let command = Arc::clone(&request.command);
-        let job = Job { command, asking, deadline, stage: Arc::clone(&stage), answer };
+        let job =
+            Job { command, asking, deadline, stage: Arc::clone(&stage), answer, _permits: permits };
         self.queue.send(job).map_err(|_| Failure::Closing)?;
         loop {
             let patience = LINK_PATIENCE.min(deadline.left());
@@ -145,7 +152,8 @@ async fn send_batch(link: &Link, jobs: &mut Vec<Job>) {
         commands.add_command((*job.command).clone());
     }
     // Zero would be no limit at all.
-    let replica_ms = patience.min(REPLICA_PATIENCE).as_millis().max(1);
+    let replica_patience = patience.saturating_sub(ANSWER_PATIENCE).min(REPLICA_PATIENCE);
+    let replica_ms = replica_patience.as_millis().max(1);
     commands.cmd("WAIT").arg(1).arg(replica_ms.to_string());
     let mut replies = match link.send_all(&commands, patience).await {
         Ok(replies) => replies,
@@ -156,16 +164,21 @@ async fn send_batch(link: &Link, jobs: &mut Vec<Job>) {
             return;
         }
     };
-    let confirmed = matches!(replies.pop(), Some(Value::Int(replicas)) if replicas >= 1);
+    let unconfirmed = match replies.pop() {
+        Some(Value::Int(replicas)) if replicas >= 1 => None,
+        Some(Value::ServerError(error)) => Some(format!("WAIT failed: {}", reply::words(&error))),
+        _ => Some(format!("no replica confirmed it within {replica_ms} ms")),
+    };
     let mut replies = replies.into_iter();
     for job in jobs.drain(..) {
         if job.asking {
             replies.next();
         }
-        let answer = match replies.next() {
-            Some(Value::ServerError(error)) => Err(Failure::Server(error)),
-            Some(value) if confirmed => Ok(value),
-            _ => Err(Failure::Lost(format!("no replica confirmed it within {replica_ms} ms"))),
+        let answer = match (replies.next(), &unconfirmed) {
+            (Some(Value::ServerError(error)), _) => Err(Failure::Server(error)),
+            (Some(value), None) => Ok(value),
+            (_, Some(why)) => Err(Failure::Lost(why.clone())),
+            (None, None) => Err(Failure::Lost("an empty reply".to_owned())),
         };
         let _ = job.answer.send(answer);
     }

@@ -195,6 +195,11 @@ impl Connector {
         let mut greeting = redis::pipe();
         // A server that forbids names is no worse for it: this reply is not looked at.
         greeting.cmd("CLIENT").arg("SETNAME").arg(CLIENT_NAME);
+        if self.is_cluster() {
+            // For a try, so that a lacking permission shows before a slot moves. It holds for the
+            // next command only, which is a harmless one.
+            greeting.cmd("ASKING");
+        }
         for script in &self.scripts {
             greeting.cmd("SCRIPT").arg("LOAD").arg(&script.text);
         }

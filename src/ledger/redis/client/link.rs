@@ -1,7 +1,7 @@
 //! One connection and its supervision: a dead one is noticed, thrown away and made anew.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
@@ -11,6 +11,7 @@ use tokio::sync::{Notify, watch};
 use super::Failure;
 use super::connect::{ConnectError, Connector};
 use super::pace::{self, Deadline, Task};
+use crate::clock::Stopwatch;
 use crate::ledger::redis::options::Address;
 
 /// So many replies in a row that did not come in time, and the connection is held to be dead:
@@ -29,21 +30,34 @@ const LOST: &str = "the connection was lost";
 /// A connection that calls share.
 pub(super) struct Link {
     connection: MultiplexedConnection,
+    opened: Stopwatch,
     late: AtomicU32,
+    /// When the last late reply was counted, in microseconds since `opened`.
+    late_us: AtomicU64,
     broken: watch::Sender<bool>,
 }
 
 impl Link {
     /// A connection that has just been greeted.
     pub(super) fn new(connection: MultiplexedConnection) -> Self {
-        Self { connection, late: AtomicU32::new(0), broken: watch::Sender::new(false) }
+        Self {
+            connection,
+            opened: Stopwatch::start(),
+            late: AtomicU32::new(0),
+            late_us: AtomicU64::new(0),
+            broken: watch::Sender::new(false),
+        }
+    }
+
+    fn age_us(&self) -> u64 {
+        u64::try_from(self.opened.elapsed().as_micros()).unwrap_or(u64::MAX)
     }
 
     /// Sends a command and waits for its reply.
     pub(super) async fn send(&self, command: &Cmd, patience: Duration) -> Result<Value, Failure> {
-        let mut connection = self.connection.clone();
+        let (mut connection, sent_us) = (self.connection.clone(), self.age_us());
         let reply = tokio::time::timeout(patience, connection.send_packed_command(command)).await;
-        match self.judge(reply, patience)? {
+        match self.judge(reply, patience, sent_us)? {
             Value::ServerError(error) => Err(Failure::Server(error)),
             value => Ok(value),
         }
@@ -55,11 +69,11 @@ impl Link {
         commands: &Pipeline,
         patience: Duration,
     ) -> Result<Vec<Value>, Failure> {
-        let mut connection = self.connection.clone();
+        let (mut connection, sent_us) = (self.connection.clone(), self.age_us());
         let count = commands.len();
         let sending = connection.send_packed_commands(commands, 0, count);
         let replies = tokio::time::timeout(patience, sending).await;
-        let replies = self.judge(replies, patience)?;
+        let replies = self.judge(replies, patience, sent_us)?;
         if replies.len() == count {
             return Ok(replies);
         }
@@ -71,6 +85,7 @@ impl Link {
         &self,
         reply: Result<RedisResult<T>, tokio::time::error::Elapsed>,
         patience: Duration,
+        sent_us: u64,
     ) -> Result<T, Failure> {
         match reply {
             Ok(Ok(reply)) => {
@@ -82,13 +97,23 @@ impl Link {
                 Err(Failure::Lost(why.to_string()))
             }
             Err(_) => {
-                if patience >= LATE_AFTER
-                    && self.late.fetch_add(1, Ordering::Relaxed) + 1 >= LATE_MAX
-                {
-                    self.give_up();
+                if patience >= LATE_AFTER {
+                    self.count_late(sent_us);
                 }
                 Err(Failure::Lost(format!("no reply within {} ms", patience.as_millis())))
             }
+        }
+    }
+
+    /// Calls that were under way together are late together, which counts once.
+    fn count_late(&self, sent_us: u64) {
+        let last = self.late_us.load(Ordering::Relaxed);
+        let now = self.age_us();
+        let alone = sent_us >= last
+            && self.late_us.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed)
+                == Ok(last);
+        if alone && self.late.fetch_add(1, Ordering::Relaxed) + 1 >= LATE_MAX {
+            self.give_up();
         }
     }
 

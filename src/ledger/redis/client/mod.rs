@@ -43,8 +43,9 @@ pub enum CallError {
     /// Nothing was done: the server refused it, or could not be reached in time.
     #[error("Redis did not do it: {0}")]
     Refused(String),
-    /// It was sent and the reply is missing: whether it was done is unknown.
-    #[error("the answer of Redis was lost: {0}")]
+    /// It was sent, and the reply is missing or says that the script broke off: whether it was
+    /// done is unknown.
+    #[error("what Redis did is unknown: {0}")]
     Lost(String),
     /// Nothing was sent: the client is closed.
     #[error("the connection to Redis is being closed")]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use redis::{Cmd, Value};
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use super::batch::Batches;
 use super::connect::Connector;
@@ -24,9 +24,15 @@ pub(super) struct Node {
     lane: Lane,
     batches: Option<Batches>,
     /// Calls in work and waiting.
-    admission: Semaphore,
+    admission: Arc<Semaphore>,
     /// Calls in work.
-    work: Semaphore,
+    work: Arc<Semaphore>,
+}
+
+/// A call's places among those in work and waiting.
+pub(super) struct Permits {
+    _admitted: OwnedSemaphorePermit,
+    _working: OwnedSemaphorePermit,
 }
 
 impl Node {
@@ -50,8 +56,8 @@ impl Node {
             connector: Arc::clone(connector),
             lane,
             batches,
-            admission: Semaphore::new(most * 2),
-            work: Semaphore::new(most),
+            admission: Arc::new(Semaphore::new(most * 2)),
+            work: Arc::new(Semaphore::new(most)),
         })
     }
 
@@ -70,16 +76,9 @@ impl Node {
         asking: bool,
         deadline: Deadline,
     ) -> Result<Value, Failure> {
-        let _admitted = self.admission.try_acquire().map_err(|_| Failure::Overloaded)?;
-        let Ok(Ok(_working)) = tokio::time::timeout(deadline.left(), self.work.acquire()).await
-        else {
-            return Err(Failure::Overloaded);
-        };
-        if deadline.is_over() {
-            return Err(Failure::Overloaded);
-        }
+        let permits = self.admit(deadline).await?;
         if let Some(batches) = &self.batches {
-            return batches.call(request, asking, deadline).await;
+            return batches.call(request, asking, deadline, permits).await;
         }
         let link = self.lane.link(LINK_PATIENCE.min(deadline.left())).await;
         let link = link.map_err(Failure::Unsent)?;
@@ -96,6 +95,18 @@ impl Node {
             Some(Value::ServerError(error)) => Err(Failure::Server(error)),
             Some(value) => Ok(value),
             None => Err(Failure::Lost("an empty reply".to_owned())),
+        }
+    }
+
+    async fn admit(&self, deadline: Deadline) -> Result<Permits, Failure> {
+        let overloaded = |_| Failure::Overloaded;
+        let admitted = self.admission.clone().try_acquire_owned().map_err(overloaded)?;
+        let working = tokio::time::timeout(deadline.left(), self.work.clone().acquire_owned());
+        match working.await {
+            Ok(Ok(working)) if !deadline.is_over() => {
+                Ok(Permits { _admitted: admitted, _working: working })
+            }
+            _ => Err(Failure::Overloaded),
         }
     }
 

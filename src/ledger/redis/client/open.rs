@@ -190,11 +190,12 @@ pub(super) async fn open(options: Options, scripts: Vec<Script>) -> Result<Serve
     }
 }
 
-/// Waits for the first connection, so that the first call need not.
+/// Waits for the first connection, so that the first call need not, and warns of doubtful settings.
 async fn ready(connector: &Connector, node: &Node) {
     // A server that went down just now, or one node of a cluster, is no reason to stay out.
-    if let Err(why) = node.connected(connector.options.connect_timeout).await {
-        tracing::warn!(server = %node.address, reason = %why, "a Redis server is down");
+    match node.connected(connector.options.connect_timeout).await {
+        Ok(()) => advice::warn(connector, &node.address).await,
+        Err(why) => tracing::warn!(server = %node.address, reason = %why, "a Redis server is down"),
     }
 }
 
@@ -248,7 +249,7 @@ async fn find_map(
     Err(worst)
 }
 
-/// Asks a server what it is, loads the scripts for a try, and warns of doubtful settings.
+/// Asks a server what it is, and loads the scripts for a try.
 async fn check(connector: &Connector, address: &Address) -> Result<(), OpenError> {
     let connection = connector.plain(address).await;
     let connection = connection.map_err(|why| OpenError::of_connect(address, &why))?;
@@ -265,9 +266,7 @@ async fn check(connector: &Connector, address: &Address) -> Result<(), OpenError
     if major.is_some_and(|major| major < MAJOR_MIN) {
         return Err(OpenError::Old { server, version: version.to_owned() });
     }
-    greet(connector, address).await?;
-    advice::warn(connector, address, &connection, &info).await;
-    Ok(())
+    greet(connector, address).await
 }
 
 async fn information(

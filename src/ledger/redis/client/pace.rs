@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::clock::Stopwatch;
 
-/// First pause between attempts; shorter ones only burn the other side's processor.
+/// Shortest pause between attempts; shorter ones only burn the other side's processor.
 const PAUSE_MIN_MS: u64 = 10;
 /// Longest pause between attempts: a server that is back is noticed within a blink.
 const PAUSE_MAX_MS: u64 = 200;
@@ -36,8 +36,8 @@ impl Deadline {
 /// The pause after so many failed attempts: doubling, and jittered so that sidecars which lost
 /// the same server do not return in step.
 pub(super) fn pause(attempts: u32) -> Duration {
-    let most = (PAUSE_MIN_MS << attempts.min(8)).min(PAUSE_MAX_MS);
-    Duration::from_millis((most / 2 + random() % (most / 2 + 1)).max(PAUSE_MIN_MS))
+    let most = (PAUSE_MIN_MS << (attempts.min(8) + 1)).min(PAUSE_MAX_MS);
+    Duration::from_millis(most / 2 + random() % (most / 2 + 1))
 }
 
 /// Some number below that one; zero below zero.

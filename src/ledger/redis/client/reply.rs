@@ -12,6 +12,11 @@ pub(super) fn words(error: &ServerError) -> String {
     }
 }
 
+/// Whether a script had begun and may have written: the server then names its line.
+pub(super) fn is_from_within_a_script(error: &ServerError) -> bool {
+    error.details().is_some_and(|details| details.contains("@user_script:"))
+}
+
 /// A string in a reply.
 pub(super) fn text(value: &Value) -> Option<String> {
     match value {

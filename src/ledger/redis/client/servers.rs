@@ -1,6 +1,7 @@
 //! The three topologies behind one call, and what is repeated.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use redis::{ServerError, Value};
 
@@ -14,6 +15,10 @@ use crate::ledger::redis::options::HostPort;
 /// Codes of errors that pass by themselves, and with which nothing was done.
 const PASSING: &[&str] =
     &["TRYAGAIN", "CLUSTERDOWN", "LOADING", "MASTERDOWN", "READONLY", "NOREPLICAS", "BUSY"];
+
+/// A call that was refused is not sent again with less time than this: its reply would hardly come
+/// in time, and what is known to be undone would be told as lost.
+const ATTEMPT_MIN: Duration = Duration::from_millis(10);
 
 /// Where the servers are.
 pub(super) enum Servers {
@@ -71,7 +76,7 @@ impl Servers {
                 pace::rest(attempts, deadline).await;
             }
             attempts += 1;
-            if deadline.is_over() {
+            if deadline.left() < ATTEMPT_MIN {
                 return Err(CallError::Refused(why));
             }
         }
@@ -127,6 +132,7 @@ impl Servers {
                 self.doubt(code == "READONLY");
                 Next::Later(why)
             }
+            _ if reply::is_from_within_a_script(error) => Next::Stop(CallError::Lost(why)),
             _ => Next::Stop(CallError::Refused(why)),
         }
     }

@@ -2,6 +2,7 @@
 -- Adds friends to the user's list and, unless one way, the user to theirs.
 -- KEYS: 1 limits, 2 list of the user, 3 his fans, then each friend's list and fans.
 -- ARGV: 4 one way (0, 1), 5 user, 6 friends taken before (check only), 7.. friends.
+-- Answer: also how many would be taken so far (check only).
 -- Invariant: the fans of a user are those who have him in their lists and are not in his.
 -- include begin
 local most, one_way, me = limit(limits), ARGV[4] == '1', ARGV[5]
@@ -43,4 +44,4 @@ if mode ~= 'C' then
     end
   end
 end
-return answer()
+return answer(mine - redis.call('SCARD', KEYS[2]))

@@ -3,7 +3,8 @@
 -- KEYS: 1 limits, 2 group, 3 its members, 4 groups by type, 5 by day, then each user's two cells.
 -- ARGV: 4 types, 5 group, 6 members taken before (check only), 7 days, 8 own limit, 9 net-new
 -- groups of a day, 10 type, 11 whether the first user is the owner (0, 1), 12.. users.
--- Answer: first letter for the whole, also the type and the group's own limit.
+-- Answer: first letter for the whole, also the type, the group's own limit and how many members
+-- would be taken so far (check only).
 -- include begin
 -- include types
 -- include members
@@ -43,5 +44,6 @@ if mode ~= 'C' and not exists then
   redis.call('SET', KEYS[2], own .. ' ' .. name)
   count_group(name, 1)
 end
+local taken = used - redis.call('SCARD', KEYS[3])
 write_members(kind)
-return answer(name, own)
+return answer(name, own, taken)

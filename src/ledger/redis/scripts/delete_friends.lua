@@ -1,15 +1,20 @@
 #!lua flags=allow-oom
 -- Ends friendships of a user that is deleted, and names up to 256 that are left.
 -- KEYS: 1 limits, 2 list of the user, 3 his fans, then each other's list and fans.
--- ARGV: 4 user, 5.. others.
+-- ARGV: 4 user, 5 '1': nothing is ended unless all of his are named; 6.. others.
 -- include begin
-local me, ended = ARGV[4], 0
-for i = 5, #ARGV do
-  local other, list, fans = ARGV[i], KEYS[2 * i - 6], KEYS[2 * i - 5]
-  ended = ended + redis.call('SREM', KEYS[2], other) + redis.call('SREM', KEYS[3], other)
-    + redis.call('SREM', list, me) + redis.call('SREM', fans, me)
+-- include left
+local me, named, ended = ARGV[4], 0, 0
+for i = 6, #ARGV do
+  named = named + redis.call('SISMEMBER', KEYS[2], ARGV[i])
+    + redis.call('SISMEMBER', KEYS[3], ARGV[i])
+end
+if ARGV[5] == '0' or named == redis.call('SCARD', KEYS[2]) + redis.call('SCARD', KEYS[3]) then
+  for i = 6, #ARGV do
+    local other, list, fans = ARGV[i], KEYS[2 * i - 8], KEYS[2 * i - 7]
+    ended = ended + redis.call('SREM', KEYS[2], other) + redis.call('SREM', KEYS[3], other)
+      + redis.call('SREM', list, me) + redis.call('SREM', fans, me)
+  end
 end
 say(ended > 0 and 'A' or 'N')
-local left = redis.call('SRANDMEMBER', KEYS[2], 256)
-if #left == 0 then left = redis.call('SRANDMEMBER', KEYS[3], 256) end
-return answer(left)
+return answer(left_of(KEYS[2], KEYS[3]))

@@ -1,12 +1,22 @@
 #!lua flags=allow-oom
 -- Takes a user that is deleted out of groups, and names up to 256 that he is still in.
 -- KEYS: 1 limits, 2 and 3 the user's cells, 4 groups by type, 5 by day, then each group and its
--- members. ARGV: 4 types, 5 user, 6 unused, 7 days, 8.. groups.
+-- members. ARGV: 4 types, 5 user, 6 '1': he is in all of them still unless all are named, 7 days,
+-- 8.. groups.
 -- include begin
 -- include types
 -- include days
-local left_groups = 0
+-- include left
+local named, left_groups = 0, 0
 for i = 8, #ARGV do
+  named = named + redis.call('SISMEMBER', KEYS[2], ARGV[i])
+    + redis.call('SISMEMBER', KEYS[3], ARGV[i])
+end
+local first = #ARGV + 1
+if ARGV[6] == '0' or named == redis.call('SCARD', KEYS[2]) + redis.call('SCARD', KEYS[3]) then
+  first = 8
+end
+for i = first, #ARGV do
   local group, members = KEYS[2 * i - 10], KEYS[2 * i - 9]
   local held = redis.call('SREM', KEYS[2], ARGV[i]) + redis.call('SREM', KEYS[3], ARGV[i])
   redis.call('SREM', members, ARGV[5])
@@ -18,6 +28,4 @@ for i = 8, #ARGV do
   end
 end
 say(left_groups > 0 and 'A' or 'N')
-local left = redis.call('SRANDMEMBER', KEYS[2], 256)
-if #left == 0 then left = redis.call('SRANDMEMBER', KEYS[3], 256) end
-return answer(left)
+return answer(left_of(KEYS[2], KEYS[3]))

@@ -1,14 +1,15 @@
 #!lua flags=allow-oom
 -- Takes members out of a group that nobody can join any more, and names up to 256 that are left;
--- with the last one the group is gone. May be repeated and resumed at any point.
+-- with the last one the group is gone. May be resumed at any point by another dissolution.
 -- KEYS: 1 limits, 2 group, 3 its members, 4 groups by type, 5 by day, then each user's two cells.
--- ARGV: 4 types, 5 group, 6 unused, 7 days, 8.. users.
+-- ARGV: 4 types, 5 group, 6 '1': it was begun before, and a new group of this id is left alone,
+-- 7 days, 8.. users.
 -- Answer: N no such group, A gone, M members are left; how many were released, who is left.
 -- include begin
 -- include types
 -- include days
 local leaving, own, name = read_group(KEYS[2])
-if not name then
+if not name or (ARGV[6] == '1' and leaving == '') then
   say('N')
   return answer(0, {})
 end

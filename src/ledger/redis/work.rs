@@ -1,0 +1,195 @@
+//! One operation under way: the calls of scripts that it takes.
+//!
+//! A script reads the server's clock and does nothing after the deadline. Where our estimate of
+//! that clock turns out wrong, the script has written nothing and says what time it is, and the
+//! call is made once more.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use super::keys::{Keys, Part};
+use super::limits::line;
+use super::reply::{self, Decided, Reply};
+use super::scripts::ScriptId;
+use super::store::Store;
+use super::verdict::unreadable;
+use crate::domain::calendar::Zone;
+use crate::domain::decision::Mode;
+use crate::domain::group_type::GroupType;
+use crate::domain::id::GroupId;
+use crate::domain::time::Timestamp;
+use crate::ledger::{Call, LedgerError};
+
+/// Most calls of one step to find out the server's time: once too late, once another day.
+const ATTEMPTS_MAX: usize = 3;
+
+/// Where in the script's own arguments the days stand, where it has some.
+const DAYS_INDEX: usize = 3;
+
+/// One call of a script that begins with `scripts/shared/begin.lua`.
+pub struct Step {
+    /// The script.
+    pub script: ScriptId,
+    /// The part of the app whose limits it goes by.
+    pub part: Part,
+    /// Whether it counts groups by day; its fourth own argument is then filled in.
+    pub by_day: bool,
+    /// Its keys, without that of the limits.
+    pub keys: Vec<Vec<u8>>,
+    /// Its arguments, without mode, deadline and default limits.
+    pub arguments: Vec<Vec<u8>>,
+}
+
+/// An operation and where it is carried out.
+pub struct Work<'a> {
+    /// Where.
+    pub store: &'a Store,
+    /// What it is carried out under.
+    pub call: &'a Call,
+    /// Whether a step has been decided that may have written.
+    begun: AtomicBool,
+}
+
+impl<'a> Work<'a> {
+    /// An operation of which nothing is done yet.
+    pub fn new(store: &'a Store, call: &'a Call) -> Self {
+        Self { store, call, begun: AtomicBool::new(false) }
+    }
+
+    /// The keys of the app.
+    pub fn keys(&self) -> Keys {
+        Keys::new(self.store.ids, &self.call.app)
+    }
+
+    /// Calls a script; `group` is the one that it is about.
+    pub async fn step(&self, group: Option<&GroupId>, step: Step) -> Result<Decided, LedgerError> {
+        match self.try_step(&step).await? {
+            Reply::Decided(decided) => Ok(decided),
+            Reply::Nothing { why, detail, .. } => Err(refusal(self.call, group, &why, &detail)),
+        }
+    }
+
+    /// Calls a script with the app's limits, a deadline and the days.
+    pub async fn try_step(&self, step: &Step) -> Result<Reply, LedgerError> {
+        let reply = self.timed_step(step).await;
+        // Once a step is done, no error of a later one may say that nothing was.
+        let begun = self.begun.load(Ordering::Relaxed);
+        let reply = reply.map_err(|error| if begun { error.of_unfinished() } else { error })?;
+        if matches!(reply, Reply::Decided(_)) && self.call.mode != Mode::CheckOnly {
+            self.begun.store(true, Ordering::Relaxed);
+        }
+        Ok(reply)
+    }
+
+    async fn timed_step(&self, step: &Step) -> Result<Reply, LedgerError> {
+        let Step { script, part, by_day, keys: own_keys, arguments } = step;
+        let (store, call) = (self.store, self.call);
+        let mut keys = vec![self.keys().limits(*part)];
+        keys.extend(own_keys.iter().cloned());
+        let default = call.unknown_app.as_ref().map(|limits| line(*part, limits));
+        let mut all = vec![mode(call.mode), Vec::new(), default.unwrap_or_default().into_bytes()];
+        all.extend(arguments.iter().cloned());
+        for _ in 0..ATTEMPTS_MAX {
+            let sent_at = store.clock.now();
+            let within = call.deadline - sent_at;
+            if within.is_zero() {
+                return Err(LedgerError::DeadlinePassed);
+            }
+            let deadline = store.server_time(call.deadline).as_millis();
+            all[1] = deadline.to_string().into_bytes();
+            if *by_day {
+                all[3 + DAYS_INDEX] = days(call.catalog.zone, store.server_time(sent_at));
+            }
+            let reply = self.reply(*script, &keys, &all, within).await?;
+            match &reply {
+                Reply::Nothing { now, why, .. } if why == "late" || why == "other_day" => {
+                    store.relearn(*now);
+                }
+                Reply::Nothing { now, .. } | Reply::Decided(Decided { now, .. }) => {
+                    store.learn(*now, sent_at);
+                    return Ok(reply);
+                }
+            }
+        }
+        Err(LedgerError::DeadlinePassed)
+    }
+
+    async fn reply(
+        &self,
+        script: ScriptId,
+        keys: &[Vec<u8>],
+        arguments: &[Vec<u8>],
+        within: Duration,
+    ) -> Result<Reply, LedgerError> {
+        let value = self.store.raw(script, keys, arguments, within).await?;
+        reply::read(value).ok_or_else(|| unreadable(&format!("{script:?}: unknown answer")))
+    }
+}
+
+/// Yes or no, as scripts read it.
+pub fn flag(on: bool) -> Vec<u8> {
+    vec![b'0' + u8::from(on)]
+}
+
+fn mode(mode: Mode) -> Vec<u8> {
+    match mode {
+        Mode::Enforce => b"E",
+        Mode::CheckOnly => b"C",
+        Mode::Shadow => b"S",
+        Mode::Force => b"F",
+    }
+    .to_vec()
+}
+
+/// Yesterday, today and tomorrow, each with its first instant, and the end of tomorrow: the
+/// script takes the one that its clock is in.
+fn days(zone: Zone, now: Timestamp) -> Vec<u8> {
+    let today = zone.day_of(now);
+    let before = zone.start_of(today).as_millis() - 1;
+    let first = zone.day_of(Timestamp::from_millis(before));
+    let mut text = first.number().to_string();
+    for days in 0..4 {
+        text.push(' ');
+        text.push_str(&zone.start_of(first.plus_days(days)).as_millis().to_string());
+    }
+    text.into_bytes()
+}
+
+/// What it means that a script did nothing.
+pub fn refusal(call: &Call, group: Option<&GroupId>, why: &str, detail: &str) -> LedgerError {
+    let senseless = || unreadable(&format!("a script answered \"{why}\""));
+    if why == "unknown_app" {
+        return LedgerError::UnknownApp(call.app.clone());
+    }
+    let Some(group) = group.cloned() else { return senseless() };
+    match why {
+        "group_not_found" => LedgerError::GroupNotFound(group),
+        "type_differs" => LedgerError::GroupTypeDiffers { group, existing: detail.into() },
+        "type_unknown" => LedgerError::GroupTypeUnknown { group, group_type: detail.into() },
+        "not_tracked" => LedgerError::MembersNotTracked { group, group_type: detail.into() },
+        _ => senseless(),
+    }
+}
+
+/// The catalog's group types, as scripts read them.
+pub fn types(call: &Call) -> Vec<u8> {
+    let mut text = ";".to_owned();
+    for kind in &call.catalog.group_types {
+        text.push_str(&type_rules(kind));
+    }
+    text.into_bytes()
+}
+
+fn type_rules(kind: &GroupType) -> String {
+    let number = super::limits::number;
+    format!(
+        "{} {} {} {} {} {} {};",
+        kind.name,
+        number(kind.member_cap),
+        u8::from(kind.members_tracked),
+        u8::from(kind.counts_towards_user),
+        u8::from(kind.reclaim_empty),
+        number(kind.per_app),
+        number(kind.per_day),
+    )
+}
