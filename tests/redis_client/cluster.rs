@@ -5,17 +5,18 @@ use std::time::Duration;
 use imquota::ledger::redis::client::{Client, OpenError};
 use imquota::ledger::redis::options::Topology;
 
-use crate::servers::Server;
+use crate::logs::Logs;
+use crate::servers::{Server, free_port};
 use crate::{PATIENCE, at, count, options, scripts, standalone};
 
 /// The slot of "foo".
-const SLOT_OF_FOO: &str = "12182";
+pub const SLOT_OF_FOO: &str = "12182";
 
-fn node() -> Server {
+pub fn node() -> Server {
     Server::start(&["--cluster-enabled", "yes", "--cluster-node-timeout", "2000"])
 }
 
-fn cluster() -> Vec<Server> {
+pub fn cluster() -> Vec<Server> {
     let nodes: Vec<_> = (0..3).map(|_| node()).collect();
     let ranges = [("0", "5460"), ("5461", "10922"), ("10923", "16383")];
     for (node, (first, last)) in nodes.iter().zip(ranges) {
@@ -31,7 +32,7 @@ fn cluster() -> Vec<Server> {
     nodes
 }
 
-async fn open(nodes: &[Server]) -> Client {
+pub async fn open(nodes: &[Server]) -> Client {
     let topology = Topology::Cluster { seeds: vec![at(nodes[0].port)] };
     Client::open(options(topology), scripts()).await.expect("opened")
 }
@@ -102,6 +103,7 @@ async fn when_a_node_dies_its_replica_serves_its_slots() {
     }
     let client = open(&nodes).await;
     assert_eq!(count(&client, "foo", PATIENCE).await, Ok(1));
+    replica.until("it has the count", || replica.cli(&["DBSIZE"]).trim() == "1");
     nodes[2].kill();
     // The slots of the others are served meanwhile; its own wait for the election.
     let _ = count(&client, "foo", Duration::from_millis(100)).await;
@@ -111,4 +113,29 @@ async fn when_a_node_dies_its_replica_serves_its_slots() {
     }
     assert_eq!(count(&client, "foo", Duration::from_secs(20)).await, Ok(2));
     assert_eq!(replica.cli(&["GET", "foo"]).trim(), "2");
+}
+
+#[tokio::test]
+async fn a_seed_that_is_dead_is_passed_over_and_every_master_is_looked_at() {
+    let nodes = cluster();
+    nodes[1].cli(&["CONFIG", "SET", "maxmemory-policy", "allkeys-lru"]);
+    nodes[2].cli(&["CONFIG", "SET", "set-max-intset-entries", "8192"]);
+    let logs = Logs::default();
+    let _reading = logs.read();
+    let topology = Topology::Cluster { seeds: vec![at(free_port()), at(nodes[0].port)] };
+    let client = Client::open(options(topology), scripts()).await.expect("opened");
+    for key in ["bar", "hello", "foo"] {
+        assert_eq!(count(&client, key, PATIENCE).await, Ok(1), "{key}");
+    }
+    let warned = |node: &Server, word: &str| {
+        let server = format!("server=127.0.0.1:{} ", node.port);
+        logs.text().lines().filter(|line| line.contains(&server) && line.contains(word)).count()
+    };
+    for (word, expected) in [
+        ("allkeys-lru", [0, 1, 0]),
+        ("set_max_intset_entries", [1, 1, 0]),
+        ("keeps nothing over a restart", [1, 1, 1]),
+    ] {
+        assert_eq!([0, 1, 2].map(|index| warned(&nodes[index], word)), expected, "{word}");
+    }
 }

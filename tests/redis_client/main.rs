@@ -2,10 +2,14 @@
 
 mod cluster;
 mod failures;
+mod logs;
+mod neighbours;
 mod opening;
+mod passing;
 mod replicated;
 mod sentinel;
 mod servers;
+mod slots;
 mod standalone;
 mod tls;
 
@@ -24,11 +28,17 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const COUNT: usize = 0;
 /// Fails by its own choice.
 const FAIL: usize = 1;
+/// Adds one to each of two keys; answers the second one.
+const COUNT_BOTH: usize = 2;
 
 fn scripts() -> Vec<Script> {
     vec![
         Script::new("count", "#!lua\nreturn redis.call('INCR', KEYS[1])".to_owned()),
         Script::new("fail", "#!lua\nreturn redis.error_reply('OWN words')".to_owned()),
+        Script::new(
+            "count both",
+            format!("#!lua\n{0}1])\nreturn {0}2])", "redis.call('INCR', KEYS["),
+        ),
     ]
 }
 

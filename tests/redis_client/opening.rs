@@ -2,6 +2,8 @@
 
 use imquota::ledger::redis::client::{Client, OpenError};
 use imquota::ledger::redis::options::{Address, Options, Topology};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 
 use crate::servers::{Server, free_port};
 use crate::{PATIENCE, at, count, options, scripts, standalone};
@@ -76,4 +78,38 @@ async fn a_unix_socket_is_an_address_too() {
     let topology = Topology::Standalone { address: Address::Unix(path), database: 0 };
     let client = Client::open(options(topology), scripts()).await.expect("opened");
     assert_eq!(count(&client, "k", PATIENCE).await, Ok(1));
+}
+
+/// Forwards to a server whose version it makes one of Redis 6.
+async fn made_older(server: u16) -> u16 {
+    const VERSION: &[u8] = b"redis_version:";
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let port = listener.local_addr().expect("bound").port();
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            let server = TcpStream::connect(("127.0.0.1", server)).await.expect("it runs");
+            let (mut from_client, mut to_client) = client.into_split();
+            let (mut from_server, mut to_server) = server.into_split();
+            tokio::spawn(async move { tokio::io::copy(&mut from_client, &mut to_server).await });
+            tokio::spawn(async move {
+                let mut chunk = vec![0; 64 * 1024];
+                while let Ok(bytes @ 1..) = from_server.read(&mut chunk).await {
+                    let found = chunk.windows(VERSION.len()).position(|part| part == VERSION);
+                    if let Some(place) = found {
+                        chunk[place + VERSION.len()] = b'6';
+                    }
+                    to_client.write_all(&chunk[..bytes]).await.expect("the client reads");
+                }
+            });
+        }
+    });
+    port
+}
+
+#[tokio::test]
+async fn a_redis_that_is_too_old_is_named() {
+    let server = Server::start(&[]);
+    let older = made_older(server.port).await;
+    let error = refused(standalone(older)).await.to_string();
+    assert!(error.contains(" is version 6.") && error.contains("7.0 or newer"), "{error}");
 }

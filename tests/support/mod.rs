@@ -169,7 +169,12 @@ impl Service {
     /// Over a store of any kind.
     pub async fn open_any(place: &Place, clock: Arc<dyn Clock>, catalog: Catalog) -> Self {
         let Place::Redis(url) = place else { return Self::open(place, clock, catalog) };
-        let store = Redis::open(redis_options(url), clock.clone()).await.expect("opens");
+        Self::open_redis(redis_options(url), clock, catalog).await
+    }
+
+    /// Over a Redis that is reached in that way.
+    pub async fn open_redis(options: Options, clock: Arc<dyn Clock>, catalog: Catalog) -> Self {
+        let store = Redis::open(options, clock.clone()).await.expect("opens");
         let directory = Arc::new(RedisDirectory::beside(&store));
         Self::over(Arc::new(store), directory, clock, catalog)
     }

@@ -1,0 +1,163 @@
+//! The permissions that the README names: the ledger works with them, and without one of them it
+//! does not open and says which is missing.
+
+mod support;
+
+use std::sync::Arc;
+
+use imquota::clock::SystemClock;
+use imquota::domain::decision::Subject;
+use imquota::ledger::Operation;
+use imquota::ledger::redis::Redis;
+use imquota::ledger::redis::options::{Credentials, Durability, Options};
+use support::redis::{Cluster, Sentinels, Server, Standalone};
+use support::{Service, app, group, order, redis_options, user};
+
+const README: &str = include_str!("../README.md");
+/// How the line in the README begins.
+const HEAD: &str = "    ACL SETUSER imquota ";
+/// What the line gives as the password.
+const PASSWORD: &str = "SECRET";
+/// What a cluster needs in place of `+role`.
+const OF_CLUSTERS: [&str; 2] = ["+cluster|slots", "+asking"];
+
+/// The rules, as the README has them.
+fn rules() -> Vec<&'static str> {
+    let (_, rest) = README.split_once(HEAD).expect("the README has the line");
+    let (block, _) = rest.split_once("\n\n").expect("the block ends");
+    block.split_whitespace().collect()
+}
+
+/// The permissions among them.
+fn permissions() -> Vec<&'static str> {
+    rules().into_iter().filter(|rule| rule.starts_with('+')).collect()
+}
+
+fn set(server: &Server, rules: &[&str]) {
+    server.cli(&[&["ACL", "SETUSER", "imquota"], rules].concat());
+}
+
+fn as_user(url: &str) -> Options {
+    let user = Some("imquota".to_owned());
+    let credentials = Credentials { username: user, password: Some(PASSWORD.to_owned()) };
+    Options { credentials, ..redis_options(url) }
+}
+
+/// Why it does not open.
+async fn refusal(options: &Options) -> String {
+    let opened = Redis::open(options.clone(), Arc::new(SystemClock)).await;
+    opened.err().map_or_else(|| "it was opened".to_owned(), |error| error.to_string())
+}
+
+/// Without that permission the store does not open, and says what is missing.
+async fn is_missed(servers: &[Server], permission: &str, options: &Options) {
+    let name = &permission[1..];
+    for server in servers {
+        set(server, &[&format!("-{name}")]);
+    }
+    let why = refusal(options).await;
+    assert!(why.to_lowercase().contains(name), "{permission}: {why}");
+    for server in servers {
+        set(server, &[permission]);
+    }
+}
+
+/// Every kind of operation, and the directory.
+async fn works(options: &Options) {
+    let catalog = imquota::catalog::builtin();
+    let service = Service::open_redis(options.clone(), Arc::new(SystemClock), catalog).await;
+    let app = app("permitted");
+    service.register(&app, "r0").await.expect("registered");
+    service.buy(&app, "r1", order("professional"), 1).await.expect("bought");
+    let people = || (0..5).map(|number| user(format!("user {number}"))).collect::<Vec<_>>();
+    let (me, room) = (user("user 0"), group("room"));
+    let create = |name| Operation::CreateGroup {
+        group: group(name),
+        group_type: "ChatRoom".into(),
+        owner: Some(user("user 0")),
+        members: people(),
+        max_members: None,
+    };
+    let friends = || people().split_off(1);
+    for operation in [
+        Operation::CreateAccounts { users: people() },
+        Operation::AddFriends { user: me.clone(), friends: friends(), one_way: false },
+        Operation::RemoveFriends { user: me.clone(), friends: vec![user("user 1")], one_way: true },
+        create("room"),
+        create("other"),
+        Operation::UpdateGroup { group: room.clone(), max_members: Some(50) },
+        Operation::LeaveGroup { group: room.clone(), users: friends() },
+        Operation::JoinGroup { group: room.clone(), users: friends() },
+        Operation::DissolveGroup { group: room.clone() },
+        Operation::DeleteAccount { user: me.clone() },
+    ] {
+        let name = operation.name();
+        assert!(!service.enforce(&app, operation).await.denied(), "{name}");
+    }
+    assert_eq!(service.used(&app, Subject::User(user("user 2")), "groups_per_user").await, 1);
+    assert_eq!(service.used(&app, Subject::User(me), "friends_per_user").await, 0);
+    service.usage(&app, Subject::App).await;
+    service.usage(&app, Subject::Group(group("other"))).await;
+    service.administration.publish_all().await.expect("all apps are listed");
+    service.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_rules_of_the_readme_are_enough_and_none_can_be_spared() {
+    let redis = Standalone::start();
+    let servers = [redis.server];
+    set(&servers[0], &rules());
+    let url = format!("redis://{}", servers[0].address());
+    let options = as_user(&url);
+    works(&options).await;
+    for permission in permissions() {
+        is_missed(&servers, permission, &options).await;
+    }
+    let patterns = ["~q1{*", "~imquota:identity"];
+    for kept in patterns {
+        set(&servers[0], &["resetkeys", kept]);
+        let why = refusal(&options).await;
+        assert!(why.contains("NOPERM") && why.contains("keys"), "{kept}: {why}");
+    }
+    set(&servers[0], &patterns);
+    let elsewhere = as_user(&format!("{url}/1"));
+    set(&servers[0], &["+select"]);
+    works(&elsewhere).await;
+    is_missed(&servers, "+select", &elsewhere).await;
+    works(&options).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_needs_two_permissions_more_and_one_less() {
+    let cluster = Cluster::start();
+    for node in &cluster.nodes {
+        set(node, &[&rules()[..], &OF_CLUSTERS, &["-role"]].concat());
+    }
+    let options = as_user(&cluster.url());
+    works(&options).await;
+    for permission in OF_CLUSTERS {
+        is_missed(&cluster.nodes, permission, &options).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sentinels_need_one_permission_and_replicated_answers_another_one() {
+    let deployment = Sentinels::start();
+    for server in &deployment.servers {
+        set(server, &rules());
+    }
+    let lookup = "+sentinel|get-master-addr-by-name";
+    for sentinel in &deployment.sentinels {
+        set(sentinel, &["on", &format!(">{PASSWORD}"), "resetchannels", "-@all", lookup]);
+    }
+    let mut options = as_user(&deployment.url());
+    options.sentinel_credentials = options.credentials.clone();
+    works(&options).await;
+    is_missed(&deployment.sentinels, lookup, &options).await;
+    options.durability = Durability::Replicated;
+    for server in &deployment.servers {
+        set(server, &["+wait"]);
+    }
+    works(&options).await;
+    is_missed(&deployment.servers, "+wait", &options).await;
+}
