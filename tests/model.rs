@@ -28,11 +28,12 @@ mod usage;
 #[path = "model/wire.rs"]
 mod wire;
 
+use coverage::Coverage;
 use driver::{Setup, run};
 use imquota::domain::catalog::Catalog;
 use plan::Universe;
 use support::moved_clock::MovedClock;
-use support::redis::Server;
+use support::redis::{Cluster, Sentinels, Server};
 use support::{Place, seed};
 
 /// Few ids, so that every limit of the small catalog is reached all the time.
@@ -176,19 +177,40 @@ async fn small_limits_on_disk_agree_with_the_model_also_after_re_opening() {
     coverage.require(seed(2), &[("operations", 60_000), ("re-opened", 40)]);
 }
 
-async fn small_limits_over_redis(url: String, clock: &MovedClock, seed: u64) {
-    let coverage = run(Setup {
+/// The same of a run over several servers, shorter still: the scripts are those of the long one.
+const OVER_MANY_SERVERS: &[(&str, u64)] = &[
+    ("operations", 6_000),
+    ("re-opened", 4),
+    ("outcome Applied", 500),
+    ("outcome Denied", 300),
+    ("reason AccountsPerApp", 2),
+    ("reason MyFriends", 2),
+    ("reason PeerFriends", 2),
+    ("reason GroupsPerUser", 2),
+    ("reason GroupsPerApp", 2),
+    ("reason MembersPerGroup", 2),
+    ("reason MembersAtCreation", 2),
+    ("reclaimed by deletion", 3),
+    ("day changed", 3),
+];
+
+async fn small_limits_over_redis(
+    url: String,
+    clock: &MovedClock,
+    rounds: usize,
+    seed: u64,
+) -> Coverage {
+    run(Setup {
         rules: &rules::SMALL,
         catalog: small(),
         place: Place::Redis(url),
         clock_file: Some(clock.file()),
         universe: FEW,
-        rounds: 2_000,
-        reopen_every: Some(300),
+        rounds,
+        reopen_every: Some(rounds / 7),
         seed,
     })
-    .await;
-    coverage.require(seed, OVER_REDIS);
+    .await
 }
 
 #[tokio::test]
@@ -196,7 +218,24 @@ async fn small_limits_in_redis_agree_with_the_model() {
     let clock = MovedClock::new();
     let server = Server::start_with_clock(&[], &clock);
     let url = format!("redis://{}/0", server.address());
-    small_limits_over_redis(url, &clock, seed(4)).await;
+    let coverage = small_limits_over_redis(url, &clock, 2_000, seed(4)).await;
+    coverage.require(seed(4), OVER_REDIS);
+}
+
+#[tokio::test]
+async fn small_limits_under_sentinels_agree_with_the_model() {
+    let clock = MovedClock::new();
+    let servers = Sentinels::start_with_clock(&clock);
+    let coverage = small_limits_over_redis(servers.url(), &clock, 600, seed(5)).await;
+    coverage.require(seed(5), OVER_MANY_SERVERS);
+}
+
+#[tokio::test]
+async fn small_limits_in_a_cluster_agree_with_the_model() {
+    let clock = MovedClock::new();
+    let servers = Cluster::start_with_clock(&clock);
+    let coverage = small_limits_over_redis(servers.url(), &clock, 600, seed(6)).await;
+    coverage.require(seed(6), OVER_MANY_SERVERS);
 }
 
 #[tokio::test]

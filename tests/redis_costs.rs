@@ -1,5 +1,7 @@
 //! What decisions cost in Redis: script calls, counted by the server itself, and memory.
 
+#[path = "redis_costs/dissolution.rs"]
+mod dissolution;
 mod support;
 
 use imquota::domain::decision::Subject;

@@ -8,13 +8,18 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
+/// How far before the true time the clock goes until it is set, in microseconds: ten years, so
+/// that a test may begin in the past without setting it back.
+const BEHIND_AT_FIRST: i64 = 10 * 365 * 86_400 * 1_000_000;
+
 /// The clock's file, and the library that makes a process read it.
 pub struct MovedClock {
     folder: TempDir,
 }
 
 impl MovedClock {
-    /// Builds the library with the C compiler that Rust links with.
+    /// Builds the library with the C compiler that Rust links with. Until the clock is set it goes
+    /// on: servers that join up wait by it.
     pub fn new() -> Self {
         let folder = TempDir::new().expect("a temporary folder");
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/moved_clock.c");
@@ -24,11 +29,11 @@ impl MovedClock {
         let done = compiler.status().expect("cc is there: Rust links with it");
         assert!(done.success(), "cc: {done}");
         let clock = Self { folder };
-        std::fs::write(clock.file(), 0_i64.to_ne_bytes()).expect("writes");
+        std::fs::write(clock.file(), (-BEHIND_AT_FIRST).to_ne_bytes()).expect("writes");
         clock
     }
 
-    /// Holds the time: microseconds since the epoch.
+    /// Holds the time: microseconds since the epoch, or how many before the true time if negative.
     pub fn file(&self) -> PathBuf {
         self.folder.path().join("clock")
     }

@@ -48,6 +48,10 @@ set-max-intset-entries 8192
 enable-debug-command local
 ";
 
+/// The allocator's own thread sleeps until some time of day: by a clock behind the true one it
+/// never would, and takes a processor for itself.
+const SETTING_OF_MOVED_CLOCK: &str = "jemalloc-bg-thread no\n";
+
 /// Looks until `look` finds something.
 pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let waiting = Stopwatch::start();
@@ -73,14 +77,19 @@ pub struct Server {
 impl Server {
     /// A server with further settings, each a line of `redis.conf`.
     pub fn start(extra: &[&str]) -> Self {
-        let settings = format!("{SETTINGS}{}\n", extra.join("\n"));
-        Self::on_free_port(&settings, false, &[])
+        Self::start_by(None, extra)
     }
 
     /// The same, by a time of day that the test moves.
     pub fn start_with_clock(extra: &[&str], clock: &MovedClock) -> Self {
-        let settings = format!("{SETTINGS}{}\n", extra.join("\n"));
-        Self::on_free_port(&settings, false, &clock.environment())
+        Self::start_by(Some(clock), extra)
+    }
+
+    fn start_by(clock: Option<&MovedClock>, extra: &[&str]) -> Self {
+        let of_clock = clock.map_or("", |_| SETTING_OF_MOVED_CLOCK);
+        let settings = format!("{SETTINGS}{of_clock}{}\n", extra.join("\n"));
+        let environment = clock.map(MovedClock::environment).unwrap_or_default();
+        Self::on_free_port(&settings, false, &environment)
     }
 
     /// A Sentinel with these settings.

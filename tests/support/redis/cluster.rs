@@ -4,6 +4,7 @@
 
 use super::sentinels::wait_until_in_sync;
 use super::{Server, field_of, wait_for};
+use crate::support::moved_clock::MovedClock;
 
 const MASTERS: usize = 3;
 const SLOTS: usize = 16_384;
@@ -19,6 +20,9 @@ const SETTINGS: &[&str] = &[
     "repl-diskless-sync-delay 0",
     "repl-ping-replica-period 1",
 ];
+
+/// No node misses another or its replica, however far the time of day is moved.
+const UNHURRIED: &[&str] = &["cluster-node-timeout 100000000000000", "repl-timeout 2000000000"];
 
 /// See the module's head.
 pub struct Cluster {
@@ -43,8 +47,19 @@ impl Cluster {
 
     /// The same with further settings of every node.
     pub fn start_with(extra: &[&str]) -> Self {
+        Self::start_by(None, extra)
+    }
+
+    /// One whose nodes go by a time of day that the test moves, once this is done; none is ever
+    /// replaced.
+    pub fn start_with_clock(clock: &MovedClock) -> Self {
+        Self::start_by(Some(clock), UNHURRIED)
+    }
+
+    fn start_by(clock: Option<&MovedClock>, extra: &[&str]) -> Self {
         let settings: Vec<&str> = SETTINGS.iter().chain(extra).copied().collect();
-        let nodes: Vec<Server> = (0..2 * MASTERS).map(|_| Server::start(&settings)).collect();
+        let start = |_| Server::start_by(clock, &settings);
+        let nodes: Vec<Server> = (0..2 * MASTERS).map(start).collect();
         for (index, node) in nodes.iter().enumerate() {
             // Distinct epochs from the start; the nodes would have to sort them out otherwise.
             node.cli(&["CLUSTER", "SET-CONFIG-EPOCH", &(index + 1).to_string()]);

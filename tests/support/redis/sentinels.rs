@@ -1,6 +1,7 @@
 //! A master with two replicas, watched by three Sentinels.
 
 use super::{Server, wait_for};
+use crate::support::moved_clock::MovedClock;
 
 /// What the Sentinels call the master.
 const MASTER_NAME: &str = "imquota";
@@ -8,6 +9,12 @@ const MASTER_NAME: &str = "imquota";
 const QUORUM: usize = 2;
 const SENTINELS: usize = 3;
 const REPLICAS: usize = 2;
+
+/// Silence, in milliseconds, after which a server is taken for dead; and what is as good as never.
+const SOON_MS: u32 = 500;
+const NEVER_MS: u32 = 1_000_000_000;
+/// The master misses no replica, however far the time of day is moved.
+const UNHURRIED: &[&str] = &["repl-timeout 2000000000"];
 
 /// See the module's head.
 pub struct Sentinels {
@@ -24,13 +31,23 @@ impl Sentinels {
 
     /// The same with further settings of master and replicas.
     pub fn start_with(extra: &[&str]) -> Self {
+        Self::start_by(None, extra, SOON_MS)
+    }
+
+    /// Master and replicas that go by a time of day that the test moves, once this is done; the
+    /// master is never replaced. The Sentinels have the true time.
+    pub fn start_with_clock(clock: &MovedClock) -> Self {
+        Self::start_by(Some(clock), UNHURRIED, NEVER_MS)
+    }
+
+    fn start_by(clock: Option<&MovedClock>, extra: &[&str], down_after_ms: u32) -> Self {
         let timely = ["repl-diskless-sync-delay 0", "repl-ping-replica-period 1"];
         let mut settings: Vec<&str> = timely.into_iter().chain(extra.iter().copied()).collect();
-        let master = Server::start(&settings);
+        let master = Server::start_by(clock, &settings);
         let of_master = format!("replicaof 127.0.0.1 {}", master.port());
         settings.push(&of_master);
         let mut servers = vec![master];
-        servers.extend((0..REPLICAS).map(|_| Server::start(&settings)));
+        servers.extend((0..REPLICAS).map(|_| Server::start_by(clock, &settings)));
         for replica in &servers[1..] {
             wait_until_in_sync(replica);
         }
@@ -38,7 +55,7 @@ impl Sentinels {
         let watch = format!(
             "bind 127.0.0.1\nprotected-mode no\n\
              sentinel monitor {MASTER_NAME} 127.0.0.1 {} {QUORUM}\n\
-             sentinel down-after-milliseconds {MASTER_NAME} 500\n\
+             sentinel down-after-milliseconds {MASTER_NAME} {down_after_ms}\n\
              sentinel failover-timeout {MASTER_NAME} 3000\n\
              sentinel parallel-syncs {MASTER_NAME} 2\n",
             servers[0].port()
@@ -70,6 +87,21 @@ impl Sentinels {
         let port = self.master();
         self.server(port).kill9();
         port
+    }
+
+    /// From now on the master's replicas receive nothing of what it writes.
+    pub fn cut_off_replicas(&self, master: u16) {
+        self.replicas_of(master).for_each(Server::stop);
+        // What it has sent already they would still read.
+        self.server(master).cli(&["CLIENT", "KILL", "TYPE", "replica"]);
+    }
+
+    pub fn resume_replicas(&self, master: u16) {
+        self.replicas_of(master).for_each(Server::resume);
+    }
+
+    fn replicas_of(&self, master: u16) -> impl Iterator<Item = &Server> {
+        self.servers.iter().filter(move |server| server.port() != master)
     }
 
     /// The port of the next master, once it serves and every Sentinel says so. The old one is
