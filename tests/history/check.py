@@ -1,16 +1,18 @@
 #!/usr/bin/env python3
 """Decides whether what clients saw of a quota service has a legal order, cell by cell.
 
-    check.py [--local] LOG...
+    check.py LOG...
 
 A log is lines of JSON. One is the header: {"limits": {...}} with the five limits by name, and
 optionally "tolerance_ns" (how long after its deadline an operation may still take effect; without
-it for ever), "faults_expected". A line with "event" tells of a fault. All others are operations:
-"client", "id", "cell", "invoke_ns", "return_ns", "op" with its arguments, "outcome", "denials".
+it for ever), "faults_expected", "losses_expected", and "deletions_in_parts" (deleting an account
+gives back friends, groups and account one after another). A line with "event" tells of a fault.
+All others are operations: "client", "id", "cell", "invoke_ns", "return_ns", "op" with its
+arguments, "outcome", "denials"; a batch has "users" and a result for each.
 
 That nothing was ever over a limit, nothing denied below one, no acknowledged fact lost and nothing
-counted twice all follow from there being a legal order (order.py). With --local, for failovers
-without replication, losses are counted instead (local.py).
+counted twice all follow from there being a legal order (order.py). Where losses are expected, at
+failovers without replication, they are counted instead (local.py).
 
 Exit code: 0 legal, 1 illegal, 2 void, which is to say that the run proves nothing.
 """
@@ -76,8 +78,9 @@ def why_void(header: dict, cells: dict[str, list[dict]], events: list[dict]) -> 
         return f"no contention: only {overlaps} of {total} operations overlap"
     if not outcomes["DENIED"]:
         return "no contention: nothing was denied"
-    if header.get("faults_expected") and not outcomes["ERROR_UNKNOWN"] and not events:
-        return "faults were expected and none happened"
+    errors = outcomes["ERROR_UNKNOWN"] + outcomes["ERROR_NOTHING_DONE"]
+    if header.get("faults_expected") and not (events and errors):
+        return f"faults were expected: {len(events)} events, and {errors} operations saw one"
     return None
 
 
@@ -92,11 +95,12 @@ def print_figures(ops: list[dict]) -> None:
 
 def check_cell(job: tuple) -> tuple[str, int, int, list[str], bool]:
     """Cell, facts lost, facts beyond a limit, what is wrong, and whether that is undecided."""
-    cell, ops, limits, tolerance_ns, is_local = job
-    if is_local:
+    cell, ops, header = job
+    limits, tolerance_ns = header["limits"], header.get("tolerance_ns")
+    if header.get("losses_expected"):
         return cell, *check_local(ops, limits, tolerance_ns), False
     problems = []
-    for family in families(ops):
+    for family in families(ops, header.get("deletions_in_parts", False)):
         try:
             problem = find_order(family, limits, tolerance_ns)
         except Undecided as reason:
@@ -106,19 +110,21 @@ def check_cell(job: tuple) -> tuple[str, int, int, list[str], bool]:
     return cell, 0, 0, problems, False
 
 
-def check(header: dict, cells: dict[str, list[dict]], is_local: bool) -> int:
+def check(header: dict, cells: dict[str, list[dict]]) -> int:
     """The verdict on all cells, printed."""
-    limits, tolerance_ns = header["limits"], header.get("tolerance_ns")
-    jobs = [(cell, ops, limits, tolerance_ns, is_local) for cell, ops in sorted(cells.items())]
+    jobs = [(cell, ops, header) for cell, ops in sorted(cells.items())]
     began = time.monotonic()
     with multiprocessing.Pool(min(PROCESSES, len(jobs))) as pool:
         results = list(pool.imap_unordered(check_cell, jobs))
     took = max(time.monotonic() - began, 1e-9)
     total = sum(len(ops) for ops in cells.values())
     print(f"checked in {took:.2f} s, {total / took:.0f} operations/s on {PROCESSES} processes")
-    if is_local:
-        lost, beyond = (sum(result[at] for result in results) for at in (1, 2))
+    lost, beyond = (sum(result[at] for result in results) for at in (1, 2))
+    if header.get("losses_expected"):
         print(f"{lost} acknowledged facts lost, {beyond} admitted beyond a limit")
+        if not lost:
+            print("void: losses were expected and there are none")
+            return VOID
     bad = sorted(result for result in results if result[3])
     for cell, _, _, problems, undecided in bad[:SHOWN_MAX]:
         print(f"cell {cell}: " + ("not decided" if undecided else "illegal"))
@@ -134,7 +140,6 @@ def main(arguments: list[str]) -> int:
     """The exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("logs", nargs="+", metavar="LOG")
-    parser.add_argument("--local", action="store_true", help="count losses, ask for no order")
     options = parser.parse_args(arguments)
     try:
         header, ops, events = read(options.logs)
@@ -151,7 +156,7 @@ def main(arguments: list[str]) -> int:
     if void:
         print(f"void: {void}")
         return VOID
-    return check(header, cells, options.local)
+    return check(header, cells)
 
 
 if __name__ == "__main__":

@@ -9,13 +9,14 @@ shares nothing with the program under test.
 
 from collections import defaultdict
 
-TAKES = {"join", "befriend", "create_account", "create_room"}
+TAKES = {"join", "join_all", "befriend", "create_account", "create_room"}
 FAMILY = {
-    "join": "members", "leave": "members", "count_user_groups": "members",
+    "join": "members", "join_all": "members", "leave": "members", "dissolve": "members",
+    "count_user_groups": "members",
     "count_group": "members", "befriend": "friends", "unfriend": "friends",
     "count_friends": "friends", "create_account": "accounts", "delete_account": "accounts",
     "count_accounts": "accounts", "create_room": "rooms", "dissolve_room": "rooms",
-    "count_rooms": "rooms",
+    "count_rooms": "rooms"
 }
 LIMITS = ("groups_per_user", "members_per_group", "friends_per_user", "rooms_per_app",
           "accounts_per_app")
@@ -23,10 +24,12 @@ NEVER = -1
 
 
 def facts_of(op: dict) -> list[tuple]:
-    """The facts that an operation names; counts and deletions name none of other families."""
+    """The facts that an operation names; counts, dissolutions and deletions name no others."""
     kind = op["op"]
     if kind in ("join", "leave"):
         return [("member", op["user"], op["group"])]
+    if kind == "join_all":
+        return [("member", user, op["group"]) for user in op["users"]]
     if kind in ("befriend", "unfriend"):
         mine = ("friend", op["user"], op["friend"])
         return [mine] if op.get("one_way") else [mine, ("friend", op["friend"], op["user"])]
@@ -35,6 +38,12 @@ def facts_of(op: dict) -> list[tuple]:
     if kind in ("create_room", "dissolve_room"):
         return [("room", op["room"])]
     return []
+
+
+def singles_of(op: dict) -> list[dict]:
+    """A batch as what it is for each user, in order."""
+    told = op.get("results") or [{"outcome": op["outcome"]}] * len(op["users"])
+    return [op | {"op": "join", "user": user} | result for user, result in zip(op["users"], told)]
 
 
 def counters_of(fact: tuple) -> list[tuple]:
@@ -46,21 +55,37 @@ def counters_of(fact: tuple) -> list[tuple]:
     return [("accounts_per_app", "") if fact[0] == "account" else ("rooms_per_app", "")]
 
 
-def families(ops: list[dict]) -> list[list[dict]]:
+def families(ops: list[dict], deletions_in_parts: bool = False) -> list[list[dict]]:
     """The operations in groups that have no fact in common, each of which is checked alone.
 
-    Deleting an account takes the user's memberships and friendships, so it ties those together.
+    Deleting an account takes the user's memberships and friendships, so it ties those together,
+    unless it takes them one after another.
     """
     parts, users = defaultdict(list), defaultdict(set)
     for op in ops:
         family = FAMILY[op["op"]]
         parts[family].append(op)
         users[family].update(op[key] for key in ("user", "friend") if key in op)
-    deleted = {op["user"] for op in parts["accounts"] if op["op"] == "delete_account"}
+        users[family].update(op.get("users", ()))
+    deletions = [op for op in parts["accounts"] if op["op"] == "delete_account"]
     for family in ("members", "friends"):
-        if deleted & users[family]:
+        shared = [op for op in deletions if op["user"] in users[family]]
+        if deletions_in_parts:
+            parts[family] += [either(op) for op in shared]
+        elif shared:
             parts["accounts"] += parts.pop(family)
+    if deletions_in_parts:
+        shared = users["members"] | users["friends"]
+        parts["accounts"] = [either(op) if op.get("user") in shared else op
+                             for op in parts["accounts"]]
     return [part for part in parts.values() if part]
+
+
+def either(op: dict) -> dict:
+    """A deletion, for one part of what it takes: that it found any does not say where."""
+    if op["op"] == "delete_account" and op["outcome"] == "APPLIED":
+        return op | {"outcome": "EITHER"}
+    return op
 
 
 class Model:
@@ -91,11 +116,14 @@ class Model:
             return self._count(op), False
         if kind == "befriend":
             step = self._befriend(op)
+        elif kind == "join_all":
+            step = self._take_all(op)
         elif kind in TAKES:
             step = self._take(op)
         else:
             step = self._release(op)
-        changes = outcome == "ERROR_UNKNOWN" or (outcome == "APPLIED" and not op.get("check"))
+        changes = outcome in ("ERROR_UNKNOWN", "EITHER") or (
+            outcome == "APPLIED" and not op.get("check"))
         return step, changes
 
     def _count(self, op: dict):
@@ -138,6 +166,22 @@ class Model:
             return state if fits and fits2 and not state & bit else NEVER
         return denied
 
+    def _take_all(self, op: dict):
+        """One after another; where the fate is unknown, those that fit."""
+        steps = [self._take(single) for single in singles_of(op)]
+        is_unknown = op["outcome"] == "ERROR_UNKNOWN"
+
+        def decide(state: int) -> int:
+            before = state
+            for step in steps:
+                then = step(state)
+                if then >= 0:
+                    state = then
+                elif not is_unknown:
+                    return NEVER
+            return NEVER if is_unknown and state == before else state
+        return decide
+
     def _befriend(self, op: dict):
         """One or two facts, of which those that are missing grow their lists, or none."""
         outcome, both = op["outcome"], facts_of(op)
@@ -170,8 +214,15 @@ class Model:
         mask = sum(self.bit[fact] for fact in facts_of(op))
         if op["op"] == "delete_account":
             mask = self.of_user[op["user"]]
+        if op["op"] == "dissolve":
+            mask = self.counted["members_per_group", op["group"]]
+            if op["outcome"] == "APPLIED":
+                # The group was there, perhaps without members.
+                return lambda state: state & ~mask
         if op["outcome"] == "NOT_HELD":
             return lambda state: NEVER if state & mask else state
+        if op["outcome"] == "EITHER":
+            return lambda state: state & ~mask
         if op["outcome"] in ("APPLIED", "ERROR_UNKNOWN"):
             return lambda state: state & ~mask if state & mask else NEVER
         return never

@@ -11,7 +11,7 @@ about that time, and it is left out on both sides.
 
 from collections import defaultdict
 
-from facts import TAKES, counters_of, facts_of
+from facts import TAKES, counters_of, facts_of, singles_of
 from order import end_of, matters
 
 FOREVER = float("inf")
@@ -74,10 +74,12 @@ def touches_of(ops: list[dict], tolerance_ns: int | None) -> dict[tuple, list[To
     """What touched each fact.
 
     Friendships are taken both ways or not at all, so what is said of one half holds for both.
-    A deletion is answered for all that the user held, so it says nothing clear about one fact.
+    A deletion or dissolution is answered for all that was held, so it says nothing clear about
+    one fact.
     """
-    touches, of_user = defaultdict(list), defaultdict(set)
+    touches, of_user, of_group = defaultdict(list), defaultdict(set), defaultdict(set)
     ops = [op for op in ops if matters(op)]
+    ops = [one for op in ops for one in (singles_of(op) if op["op"] == "join_all" else [op])]
     for op in ops:
         for fact in facts_of(op):
             touches[fact].append(Touch(op, end_of(op, tolerance_ns), True))
@@ -85,10 +87,12 @@ def touches_of(ops: list[dict], tolerance_ns: int | None) -> dict[tuple, list[To
                 of_user[fact[1]].add(fact)
             if fact[0] == "friend":
                 of_user[fact[2]].add(fact)
+            if fact[0] == "member":
+                of_group[fact[2]].add(fact)
     for op in ops:
-        if op["op"] == "delete_account":
-            for fact in of_user[op["user"]]:
-                touches[fact].append(Touch(op, end_of(op, tolerance_ns), False))
+        taken = {"delete_account": of_user[op.get("user")], "dissolve": of_group[op.get("group")]}
+        for fact in taken.get(op["op"], ()):
+            touches[fact].append(Touch(op, end_of(op, tolerance_ns), False))
     return touches
 
 

@@ -18,12 +18,14 @@ pub struct Operation {
     pub name: &'static str,
     pub check: bool,
     user: String,
+    /// Of a batch, instead of `user`.
+    users: Vec<String>,
     /// The friend, the group or the room.
     other: String,
 }
 
 fn operation(name: &'static str, user: String, other: String) -> Operation {
-    Operation { name, check: false, user, other }
+    Operation { name, check: false, user, users: Vec::new(), other }
 }
 
 /// A cell's users, groups and rooms by number. In every fourth cell the accounts are those of the
@@ -48,7 +50,14 @@ fn room(number: usize) -> String {
 pub fn random(rng: &mut Rng, is_whole: bool) -> Operation {
     let (takes, counts) = (rng.percent(68), rng.percent(8));
     let mut one = match rng.below(100) {
-        0..50 => {
+        0..2 => operation("dissolve", String::new(), group(rng.below(GROUPS))),
+        2..8 => {
+            let mut one = operation("join_all", String::new(), group(rng.below(GROUPS)));
+            let first = rng.below(USERS);
+            one.users = (0..2 + rng.below(2)).map(|at| user((first + at) % USERS)).collect();
+            return one;
+        }
+        8..50 => {
             let name = if takes { "join" } else { "leave" };
             operation(name, user(rng.below(USERS)), group(rng.below(GROUPS)))
         }
@@ -69,13 +78,13 @@ pub fn random(rng: &mut Rng, is_whole: bool) -> Operation {
     if counts {
         one.name = match one.name {
             "join" => "count_user_groups",
-            "leave" => "count_group",
+            "leave" | "dissolve" => "count_group",
             "befriend" | "unfriend" => "count_friends",
             "create_room" | "dissolve_room" => "count_rooms",
             _ => "count_accounts",
         };
     } else {
-        one.check = takes && rng.percent(10);
+        one.check = takes && one.name != "dissolve" && rng.percent(10);
     }
     one
 }
@@ -114,6 +123,12 @@ impl Operation {
         let one_way = false;
         match self.name {
             "join" => Request::JoinGroup(pb::JoinGroupRequest { app_id, group_id, user_ids, mode }),
+            "join_all" => Request::JoinGroup(pb::JoinGroupRequest {
+                app_id,
+                group_id,
+                user_ids: self.users.clone(),
+                mode,
+            }),
             "leave" => Request::LeaveGroup(pb::LeaveGroupRequest { app_id, group_id, user_ids }),
             "befriend" => Request::AddFriends(pb::AddFriendsRequest {
                 app_id,
@@ -135,7 +150,7 @@ impl Operation {
                 Request::DeleteAccounts(pb::DeleteAccountsRequest { app_id, user_ids })
             }
             "create_room" => create_group(app, self.other.clone(), "AVChatRoom", mode),
-            "dissolve_room" => {
+            "dissolve" | "dissolve_room" => {
                 Request::DissolveGroup(pb::DissolveGroupRequest { app_id, group_id })
             }
             _ => {
@@ -144,6 +159,11 @@ impl Operation {
                 Request::GetUsage(pb::GetUsageRequest { app_id, subject })
             }
         }
+    }
+
+    /// The group that is away after it.
+    pub fn dissolved(&self) -> Option<String> {
+        (self.name == "dissolve").then(|| self.other.clone())
     }
 
     /// The limit whose count is read, and of whom.
@@ -164,6 +184,9 @@ impl Operation {
         if !self.user.is_empty() {
             line.insert("user".into(), json!(self.user));
         }
+        if !self.users.is_empty() {
+            line.insert("users".into(), json!(self.users));
+        }
         let other = match self.name {
             "befriend" | "unfriend" => "friend",
             "create_room" | "dissolve_room" | "count_rooms" => "room",
@@ -181,6 +204,12 @@ impl Operation {
             Answer::DeleteAccounts(it) => it.results.into_iter().next(),
             Answer::AddFriends(it) => it.results.into_iter().next(),
             Answer::RemoveFriends(it) => it.results.into_iter().next(),
+            Answer::JoinGroup(it) if !self.users.is_empty() => {
+                let results: Vec<Value> = it.results.iter().map(told).collect();
+                line.insert("outcome".into(), json!("APPLIED"));
+                line.insert("results".into(), json!(results));
+                return;
+            }
             Answer::JoinGroup(it) => it.results.into_iter().next(),
             Answer::LeaveGroup(it) => it.results.into_iter().next(),
             Answer::CreateGroup(it) => it.group,
@@ -202,11 +231,16 @@ impl Operation {
                 return;
             }
         };
-        let result = result.expect("one result for one subject");
-        let denials: Vec<Value> = result.denials.iter().map(denial).collect();
-        line.insert("outcome".into(), json!(outcome(result.outcome())));
-        line.insert("denials".into(), json!(denials));
+        let Value::Object(told) = told(&result.expect("one result for one subject")) else {
+            return;
+        };
+        line.extend(told);
     }
+}
+
+fn told(result: &pb::Result) -> Value {
+    let denials: Vec<Value> = result.denials.iter().map(denial).collect();
+    json!({"outcome": outcome(result.outcome()), "denials": denials})
 }
 
 /// A group or room of that type.

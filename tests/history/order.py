@@ -33,8 +33,8 @@ class Open:
         self.op, self.step, self.bit, self.optional, self.end = op, step, bit, optional, end
         self.key = ""
         if optional:
-            what = {name: op.get(name) for name in ("op", "user", "friend", "group", "room",
-                                                    "one_way")}
+            what = {name: op.get(name) for name in ("op", "user", "users", "friend", "group",
+                                                    "room", "one_way")}
             self.key = repr(what)
 
 

@@ -38,8 +38,8 @@ pub struct Plan {
     /// As `--durability` takes it.
     pub durability: Option<&'static str>,
     pub sidecars: usize,
-    /// Whether, in every fourth cell, deleting an account takes friends and memberships too.
-    pub whole_deletions: bool,
+    /// Whether deleting an account is several steps, whose middle others see.
+    pub deletions_in_parts: bool,
     pub operations: usize,
     pub seed: u64,
     /// The service's bound for one operation.
@@ -47,8 +47,8 @@ pub struct Plan {
     /// How long after its deadline an operation may still take effect; `None`: for ever.
     pub tolerance_ns: Option<u64>,
     pub faults_expected: bool,
-    /// Whether acknowledged facts may be lost: then losses are counted.
-    pub local: bool,
+    /// Whether acknowledged facts may be lost, and are: then losses are counted.
+    pub losses_expected: bool,
 }
 
 /// How far the run is, for whoever breaks things meanwhile.
@@ -77,7 +77,8 @@ impl Progress {
     }
 }
 
-/// Runs the plan beside `faults`, which ends by itself and hands back what it still needs, and asserts that the history is legal.
+/// Runs the plan beside `faults`, which ends by itself and hands back what it still needs, and
+/// asserts that the history is legal.
 pub async fn run<F: Future>(plan: Plan, faults: impl FnOnce(Arc<Progress>) -> F) {
     let seed = plan.seed;
     let (code, directory) = observe(plan, faults).await;
@@ -119,20 +120,22 @@ pub async fn observe<F: Future>(
         "limits": catalog::limits(),
         "tolerance_ns": plan.tolerance_ns,
         "faults_expected": plan.faults_expected,
+        "losses_expected": plan.losses_expected,
+        "deletions_in_parts": plan.deletions_in_parts,
     });
     let mut file = BufWriter::new(File::create(&log).expect("the log is created"));
     for line in std::iter::once(header).chain(events).chain(lines) {
         writeln!(file, "{line}").expect("the log is written");
     }
     file.into_inner().expect("the log is written");
-    (check(&log, plan.local), directory)
+    (check(&log), directory)
 }
 
-fn check(log: &Path, local: bool) -> Option<i32> {
+fn check(log: &Path) -> Option<i32> {
     let checker = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/history/check.py");
     let mut command = Command::new("python3");
     // Nothing is left behind in the tree.
-    command.arg("-B").arg(checker).args(local.then_some("--local")).arg(log);
+    command.arg("-B").arg(checker).arg(log);
     let output = command.output().expect("python3 runs");
     print!("{}", String::from_utf8_lossy(&output.stdout));
     print!("{}", String::from_utf8_lossy(&output.stderr));
@@ -147,7 +150,7 @@ async fn load(plan: &Plan, links: Vec<Arc<Link>>, progress: &Arc<Progress>) -> V
     for number in 0..plan.operations.div_ceil(CELL_OPERATIONS) {
         let cell = Arc::new(Cell {
             app: format!("cell-{:x}-{number}", plan.seed),
-            is_whole: plan.whole_deletions && number % 4 == 3,
+            is_whole: number % 4 == 3,
             links: links.clone(),
             progress: progress.clone(),
             timeout_ms: plan.timeout_ms,
@@ -214,6 +217,9 @@ impl Cell {
         for id in 0..CELL_OPERATIONS / CLIENTS {
             let operation = operation::random(&mut rng, self.is_whole);
             lines.push(self.call(client, id, &operation).await);
+            if let Some(group) = operation.dissolved() {
+                self.create_group(&self.links[client % self.links.len()], group).await;
+            }
         }
         lines
     }
