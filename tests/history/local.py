@@ -7,6 +7,9 @@ time are more facts acknowledged and not given back above its limit than facts o
 A fact counts as held from the return of an answer that says so to the first operation that may
 have given it back. Where the two overlap, or it is not known what gave it back, nothing is known
 about that time, and it is left out on both sides.
+
+The old master has to be dead: of two that serve at once, each with facts of its own, clients see no
+loss until one is gone.
 """
 
 from collections import defaultdict
