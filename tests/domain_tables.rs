@@ -1,19 +1,23 @@
 //! Tables of the pricing rules over the pure domain: validity of what was bought, limits at an
 //! instant, effective caps, and what is offered against a denial.
 //!
-//! The precedence of denials has its tables in `denials`, through the engine.
+//! The precedence of denials has its tables in `denials`, through the engine; refunds have theirs
+//! in `refunds`.
 
 #[path = "domain_tables/denials.rs"]
 mod denials;
+#[path = "domain_tables/refunds.rs"]
+mod refunds;
 mod support;
 
 use imquota::domain::catalog::{AfterGrace, Catalog};
 use imquota::domain::decision::{Breach, Reason, Subject};
 use imquota::domain::id::RequestId;
 use imquota::domain::limit::{Limit, LimitId};
-use imquota::domain::purchase::{Item, Purchase, Refusal, ServiceState, Timeline, sell};
+use imquota::domain::purchase::{Item, Purchase, Refusal, Sales, sell};
 use imquota::domain::schedule::{Limits, Schedule};
 use imquota::domain::time::Timestamp;
+use imquota::domain::timeline::{ServiceState, Timeline};
 use imquota::domain::upgrade::{Offer, upgrades};
 
 use support::order;
@@ -39,15 +43,15 @@ fn before(instant: Timestamp) -> Timestamp {
 
 /// A history: what was ordered when, for how many months. `professional` is bought, `renew`
 /// prolongs, anything else is an add-on. Nothing of it may be refused.
-fn history(orders: &[(&str, &str, u32)]) -> Vec<Purchase> {
+fn history(orders: &[(&str, &str, u32)]) -> Sales {
     let catalog = catalog();
-    let mut purchases = Vec::new();
+    let mut sales = Sales::default();
     for (when, what, months) in orders {
-        let (item, price_fen) = sell(&catalog, &purchases, &order(what), *months, at(when))
+        let (item, price_fen) = sell(&catalog, &sales, &order(what), *months, at(when))
             .unwrap_or_else(|refusal| panic!("{when} {what}: {refusal}"));
-        purchases.push(purchase(when, item, *months, price_fen));
+        sales.purchases.push(purchase(when, item, *months, price_fen));
     }
-    purchases
+    sales
 }
 
 fn purchase(when: &str, item: Item, months: u32, price_fen: i64) -> Purchase {
@@ -56,8 +60,8 @@ fn purchase(when: &str, item: Item, months: u32, price_fen: i64) -> Purchase {
 }
 
 /// The limits of an app from its first day on.
-fn schedule(purchases: &[Purchase]) -> Schedule {
-    Schedule::compile(&catalog(), purchases, at("2018-01-01")).expect("the catalog has it all")
+fn schedule(sales: &Sales) -> Schedule {
+    Schedule::compile(&catalog(), sales, at("2018-01-01")).expect("the catalog has it all")
 }
 
 /// Orders, and of the last edition: first day without it, and first day without service.
@@ -220,7 +224,8 @@ fn what_may_be_bought_and_for_how_much() {
         let got = sold.map(|(_, price)| price).map_err(|refusal| word(&refusal));
         assert_eq!(got, *expected, "{orders:?}, then {what} at {when}");
     }
-    let two_years = sell(&catalog(), &[], &order("professional"), 24, at("2019-02-12"));
+    let two_years =
+        sell(&catalog(), &Sales::default(), &order("professional"), 24, at("2019-02-12"));
     assert_eq!(two_years.expect("sold").1, 24 * 99_900);
 }
 
@@ -233,6 +238,12 @@ fn word(refusal: &Refusal) -> &'static str {
         Refusal::AddOnsNotAllowed(_) => "AddOnsNotAllowed",
         Refusal::EditionStopped(_) => "EditionStopped",
         Refusal::AddOnInForce { .. } => "AddOnInForce",
+        Refusal::Refunded { .. } => "Refunded",
+        Refusal::RenewedSince { .. } => "RenewedSince",
+        Refusal::NothingLeft { .. } => "NothingLeft",
+        Refusal::UnknownPurchase(_) => "UnknownPurchase",
+        Refusal::BeforeLast { .. } => "BeforeLast",
+        Refusal::InTheFuture { .. } => "InTheFuture",
     }
 }
 
@@ -297,15 +308,15 @@ fn add_ons_count_again_once_the_edition_that_stopped_is_bought_anew() {
 
 #[test]
 fn two_add_ons_of_a_kind_in_one_history_do_not_stack() {
-    let mut purchases = history(&[("2019-02-12", "professional", 3)]);
+    let mut sales = history(&[("2019-02-12", "professional", 3)]);
     for (name, when) in [
         ("groups-per-user-400", "2019-02-13"),
         ("groups-per-user-1000", "2019-02-14"),
         ("groups-per-user-700", "2019-02-15"),
     ] {
-        purchases.push(purchase(when, Item::AddOn(name.into()), 1, 0));
+        sales.purchases.push(purchase(when, Item::AddOn(name.into()), 1, 0));
     }
-    let schedule = schedule(&purchases);
+    let schedule = schedule(&sales);
     for (when, groups) in [
         ("2019-02-13", "400"),
         ("2019-02-14", "1000"),

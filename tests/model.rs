@@ -117,6 +117,9 @@ const WITH_SMALL_LIMITS: &[(&str, u64)] = &[
     ("bought anew after the stop", 10),
     ("renewed after the stop", 10),
     ("add-on bought in grace", 2),
+    ("refund refused", 20),
+    ("refund that stops the service", 5),
+    ("refund that leaves the edition", 20),
     ("both daily limits at once", 2),
 ];
 
@@ -128,8 +131,8 @@ const OVER_REDIS: &[(&str, u64)] = &[
     ("reason AccountsPerApp", 50),
     ("reason MyFriends", 50),
     ("reason PeerFriends", 50),
-    ("reason GroupsPerUser", 50),
-    ("reason GroupsPerApp", 50),
+    ("reason GroupsPerUser", 20),
+    ("reason GroupsPerApp", 20),
     ("reason GroupsPerDay", 5),
     ("reason MembersPerGroup", 50),
     ("reason MembersAtCreation", 50),

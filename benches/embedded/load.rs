@@ -9,7 +9,7 @@ use imquota::catalog;
 use imquota::clock::{Clock, SystemClock};
 use imquota::domain::decision::{Mode, Outcome};
 use imquota::domain::id::{AppId, GroupId, RequestId, UserId};
-use imquota::domain::purchase::{Item, Purchase};
+use imquota::domain::purchase::{Item, Purchase, Sales};
 use imquota::domain::schedule::Schedule;
 use imquota::domain::time::Timestamp;
 use imquota::ledger::embedded::Embedded;
@@ -203,7 +203,8 @@ fn schedule(call: &Call) -> Schedule {
         price_fen: 0,
         at: now,
     });
-    Schedule::compile(&call.catalog, &purchases, now).expect("the catalog has them")
+    Schedule::compile(&call.catalog, &Sales::from(purchases.to_vec()), now)
+        .expect("the catalog has them")
 }
 
 fn create(group: GroupId) -> Operation {

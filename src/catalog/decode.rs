@@ -29,6 +29,8 @@ const IM_CODE_MAX: i64 = 999_999;
 const BATCH_MAX: i64 = 10_000;
 /// Longest grace: a year.
 const GRACE_MAX_DAYS: i64 = 366;
+/// Most refunds in full of one app: as many as it can make purchases.
+const FULL_REFUNDS_MAX: i64 = 10_000;
 /// Most group types: several times what IM clouds have.
 const GROUP_TYPES_MAX: usize = 64;
 
@@ -183,10 +185,16 @@ fn validity(table: &Table<'_>) -> Option<Validity> {
         };
         value.or_wrong(after_grace, "\"stop\" or \"default_edition\"")
     });
+    let full_refund_days = days("full_refund_days");
+    let full_refunds_per_app = table
+        .required("full_refunds_per_app")
+        .and_then(|value| value.integer(0..=FULL_REFUNDS_MAX));
     Some(Validity {
         edition_grace_days: edition_grace_days?,
         add_on_grace_days: add_on_grace_days?,
         after_grace: after_grace?,
+        full_refund_days: full_refund_days?,
+        full_refunds_per_app: full_refunds_per_app?,
     })
 }
 

@@ -1,4 +1,4 @@
-//! `imquota admin`: apps, and what is sold to them.
+//! `imquota admin`: apps, what is sold to them and refunded.
 //!
 //! A change whose `--request-id` is absent gets a random one, which is named when the change fails:
 //! repeated with it, the change happens once, however the first try ended.
@@ -6,10 +6,12 @@
 use std::fmt::Write as _;
 
 use clap::{Args, Subcommand};
+use prost_types::Timestamp;
 
 use super::Exit;
 use super::connect::AdminAddress;
 use super::error::Error;
+use super::look::Look;
 use super::session::{Calling, Session};
 use crate::grpc::pb;
 use crate::grpc::pb::admin_service_client::AdminServiceClient;
@@ -32,12 +34,8 @@ pub struct Admin {
 
 #[derive(Debug, Subcommand)]
 enum AdminCommand {
-    /// Show an app: what it bought, its limits, and when they change.
-    #[command(after_help = "Example:\n  imquota admin get-app demo")]
-    GetApp {
-        /// The app
-        app: String,
-    },
+    #[command(flatten)]
+    Look(Look),
     #[command(flatten)]
     Change(Change),
 }
@@ -68,6 +66,14 @@ enum Change {
         #[command(flatten)]
         term: Term,
     },
+    /// End a purchase and pay back what remains of it.
+    #[command(after_help = "Example:\n  imquota admin refund-purchase demo 6f1c2e")]
+    RefundPurchase {
+        #[command(flatten)]
+        of: Changed,
+        /// The request id of the purchase, as get-app shows it
+        purchase: String,
+    },
     /// Sell an add-on.
     #[command(after_help = "\
 Example:
@@ -89,6 +95,9 @@ struct Changed {
     /// Makes a repetition harmless; 1-64 printable characters [default: a random one]
     #[arg(long, value_name = "ID")]
     request_id: Option<String>,
+    /// From when it counts, such as 2019-02-12T09:30:00+08:00; needs the role owner [default: now]
+    #[arg(long, value_name = "TIME", value_parser = super::look::instant)]
+    effective_at: Option<Timestamp>,
 }
 
 #[derive(Debug, Args)]
@@ -104,6 +113,7 @@ impl Change {
             Self::CreateApp { of }
             | Self::PurchaseEdition { of, .. }
             | Self::RenewEdition { of, .. }
+            | Self::RefundPurchase { of, .. }
             | Self::GrantAddOn { of, .. } => of,
         }
     }
@@ -113,11 +123,9 @@ impl Change {
 pub async fn run(args: Admin) -> Result<Exit, Error> {
     let Admin { to, calling, command } = args;
     let mut change = match command {
-        AdminCommand::GetApp { app } => {
+        AdminCommand::Look(look) => {
             let session = Session::open(&to.address, calling).await?;
-            let mut client = AdminServiceClient::new(session.channel());
-            let request = session.request(pb::GetAppRequest { app_id: app });
-            return session.finish(client.get_app(request).await);
+            return look.run(&session).await;
         }
         AdminCommand::Change(change) => change,
     };
@@ -140,21 +148,29 @@ async fn apply(to: &AdminAddress, calling: Calling, mut change: Change) -> Resul
     let of = change.of();
     let app_id = std::mem::take(&mut of.app);
     let request_id = of.request_id.take().unwrap_or_default();
+    let effective_at = of.effective_at.take();
     match change {
         Change::CreateApp { .. } => {
-            let request = pb::CreateAppRequest { app_id, request_id };
+            let request = pb::CreateAppRequest { app_id, request_id, effective_at };
             session.finish(client.create_app(session.request(request)).await)
         }
         Change::PurchaseEdition { edition: edition_id, term: Term { months }, .. } => {
-            let request = pb::PurchaseEditionRequest { app_id, request_id, edition_id, months };
+            let request =
+                pb::PurchaseEditionRequest { app_id, request_id, edition_id, months, effective_at };
             session.finish(client.purchase_edition(session.request(request)).await)
         }
         Change::RenewEdition { term: Term { months }, .. } => {
-            let request = pb::RenewEditionRequest { app_id, request_id, months };
+            let request = pb::RenewEditionRequest { app_id, request_id, months, effective_at };
             session.finish(client.renew_edition(session.request(request)).await)
         }
+        Change::RefundPurchase { purchase: purchase_request_id, .. } => {
+            let request =
+                pb::RefundPurchaseRequest { app_id, request_id, purchase_request_id, effective_at };
+            session.finish(client.refund_purchase(session.request(request)).await)
+        }
         Change::GrantAddOn { add_on: add_on_id, term: Term { months }, .. } => {
-            let request = pb::GrantAddOnRequest { app_id, request_id, add_on_id, months };
+            let request =
+                pb::GrantAddOnRequest { app_id, request_id, add_on_id, months, effective_at };
             session.finish(client.grant_add_on(session.request(request)).await)
         }
     }

@@ -47,6 +47,9 @@ pub enum Error {
         /// What the system said.
         error: io::Error,
     },
+    /// The audit log is not what it was.
+    #[error("the audit log was tampered with: {0}")]
+    Audit(String),
     /// The answer could not be written to stdout.
     #[error("cannot write the answer: {0}")]
     Write(io::Error),

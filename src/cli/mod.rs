@@ -4,7 +4,8 @@
 //!
 //! - `connect`: the flags that reach a sidecar, and the connection.
 //! - `session`: one call over it, from the request to what is printed.
-//! - `quota`, `usage`, `admin`, `health`, `catalog`: a command each.
+//! - `quota`, `usage`, `admin`, `health`, `catalog`: a command each; `look` is what `admin` has that
+//!   changes nothing.
 //! - `output`: answers as tables or JSON; the only place that writes to the terminal.
 //! - `error`: why a command came to nothing, in sentences.
 //!
@@ -16,6 +17,7 @@ mod catalog;
 mod connect;
 mod error;
 mod health;
+mod look;
 mod output;
 mod quota;
 mod session;
@@ -23,7 +25,8 @@ mod usage;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
+use clap_complete::Shell;
 
 use crate::config::Flags;
 
@@ -63,14 +66,20 @@ pub enum Command {
 pub enum ClientCommand {
     /// Ask whether a sidecar is serving; the exit code is 0 only when it is.
     Health(health::Health),
-    /// Register apps, and sell them editions and add-ons.
-    Admin(admin::Admin),
+    /// Register apps, sell them editions and add-ons, refund them, and see who did what.
+    Admin(Box<admin::Admin>),
     /// Take quota and give it back, as an IM server would; a repeated call counts once.
     Quota(quota::Quota),
     /// Show what an app, a user or a group holds, and what it may hold.
     Usage(usage::Usage),
     /// Show and check catalogs of editions, add-ons and group types.
     Catalog(catalog::Catalog),
+    /// Print a script that completes commands and flags in a shell.
+    #[command(after_help = "Example:\n  imquota completions bash")]
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
 }
 
 /// How a command ended.
@@ -99,12 +108,22 @@ impl From<Exit> for ExitCode {
 pub async fn run(command: ClientCommand) -> Exit {
     let end = match command {
         ClientCommand::Health(args) => health::run(args).await,
-        ClientCommand::Admin(args) => admin::run(args).await,
+        ClientCommand::Admin(args) => admin::run(*args).await,
         ClientCommand::Quota(args) => quota::run(args).await,
         ClientCommand::Usage(args) => usage::run(args).await,
         ClientCommand::Catalog(args) => catalog::run(args),
+        ClientCommand::Completions { shell } => completions(shell),
     };
     end.unwrap_or_else(|error| fail(&error))
+}
+
+fn completions(shell: Shell) -> Result<Exit, error::Error> {
+    let mut script = Vec::new();
+    let mut command = Cli::command();
+    let name = command.get_name().to_owned();
+    clap_complete::generate(shell, &mut command, name, &mut script);
+    output::emit(&String::from_utf8_lossy(&script))?;
+    Ok(Exit::Done)
 }
 
 /// Prints an error and its causes to stderr.
@@ -115,8 +134,6 @@ pub fn fail(error: &dyn std::error::Error) -> Exit {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     fn each(command: &clap::Command, check: &mut impl FnMut(&clap::Command)) {

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{AppRecord, DirectoryError};
 use crate::domain::id::{AppId, RequestId};
-use crate::domain::purchase::{Item, Purchase};
+use crate::domain::purchase::{Item, Purchase, Refund, Sales};
 use crate::domain::time::Timestamp;
 
 const VERSION: u32 = 1;
@@ -17,6 +17,18 @@ struct StoredApp {
     created_at_ms: i64,
     created_by: String,
     purchases: Vec<StoredPurchase>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    refunds: Vec<StoredRefund>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredRefund {
+    request_id: String,
+    purchase: usize,
+    made_after: usize,
+    refund_fen: i64,
+    in_full: bool,
+    at_ms: i64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -47,7 +59,8 @@ pub fn encode(record: &AppRecord) -> Vec<u8> {
         revision: record.revision,
         created_at_ms: record.created_at.as_millis(),
         created_by: record.created_by.to_string(),
-        purchases: record.purchases.iter().map(store_purchase).collect(),
+        purchases: record.sales.purchases.iter().map(store_purchase).collect(),
+        refunds: record.sales.refunds.iter().map(store_refund).collect(),
     };
     serde_json::to_vec(&stored).expect("maps with string keys can always be written")
 }
@@ -67,6 +80,17 @@ fn store_purchase(purchase: &Purchase) -> StoredPurchase {
     }
 }
 
+fn store_refund(refund: &Refund) -> StoredRefund {
+    StoredRefund {
+        request_id: refund.request_id.to_string(),
+        purchase: refund.purchase,
+        made_after: refund.made_after,
+        refund_fen: refund.refund_fen,
+        in_full: refund.in_full,
+        at_ms: refund.at.as_millis(),
+    }
+}
+
 /// A record from the bytes that stand under `key`.
 pub fn decode(key: &str, bytes: &[u8]) -> Result<AppRecord, DirectoryError> {
     let unreadable = |reason: String| DirectoryError::Unreadable { app: key.to_owned(), reason };
@@ -74,6 +98,10 @@ pub fn decode(key: &str, bytes: &[u8]) -> Result<AppRecord, DirectoryError> {
         serde_json::from_slice(bytes).map_err(|error| unreadable(error.to_string()))?;
     if stored.v != VERSION {
         return Err(unreadable(format!("version {} is not {VERSION}", stored.v)));
+    }
+    let purchases = stored.purchases.len();
+    if let Some(refund) = stored.refunds.iter().find(|refund| refund.purchase >= purchases) {
+        return Err(unreadable(format!("a refund of purchase {}", refund.purchase)));
     }
     load(stored).map_err(|error| unreadable(error.to_string()))
 }
@@ -84,7 +112,21 @@ fn load(stored: StoredApp) -> Result<AppRecord, crate::domain::id::InvalidId> {
         revision: stored.revision,
         created_at: Timestamp::from_millis(stored.created_at_ms),
         created_by: RequestId::try_from(stored.created_by)?,
-        purchases: stored.purchases.into_iter().map(load_purchase).collect::<Result<_, _>>()?,
+        sales: Sales {
+            purchases: stored.purchases.into_iter().map(load_purchase).collect::<Result<_, _>>()?,
+            refunds: stored.refunds.into_iter().map(load_refund).collect::<Result<_, _>>()?,
+        },
+    })
+}
+
+fn load_refund(stored: StoredRefund) -> Result<Refund, crate::domain::id::InvalidId> {
+    Ok(Refund {
+        request_id: RequestId::try_from(stored.request_id)?,
+        purchase: stored.purchase,
+        made_after: stored.made_after,
+        refund_fen: stored.refund_fen,
+        in_full: stored.in_full,
+        at: Timestamp::from_millis(stored.at_ms),
     })
 }
 
@@ -107,7 +149,7 @@ fn load_purchase(stored: StoredPurchase) -> Result<Purchase, crate::domain::id::
 mod tests {
     use super::*;
 
-    const GOLDEN: &str = r#"{"v":1,"app_id":"1400000000","revision":3,"created_at_ms":1549900800000,"created_by":"r0","purchases":[{"request_id":"r1","kind":"edition","item":"professional","months":1,"price_fen":99900,"at_ms":1549900800001},{"request_id":"r2","kind":"add_on","item":"members-2000","months":2,"price_fen":100000,"at_ms":1549900800002},{"request_id":"r3","kind":"renewal","item":"professional","months":1,"price_fen":99900,"at_ms":1549900800003},{"request_id":"r4","kind":"restart","item":"professional","months":1,"price_fen":99900,"at_ms":1569900800003}]}"#;
+    const GOLDEN: &str = r#"{"v":1,"app_id":"1400000000","revision":3,"created_at_ms":1549900800000,"created_by":"r0","purchases":[{"request_id":"r1","kind":"edition","item":"professional","months":1,"price_fen":99900,"at_ms":1549900800001},{"request_id":"r2","kind":"add_on","item":"members-2000","months":2,"price_fen":100000,"at_ms":1549900800002},{"request_id":"r3","kind":"renewal","item":"professional","months":1,"price_fen":99900,"at_ms":1549900800003},{"request_id":"r4","kind":"restart","item":"professional","months":1,"price_fen":99900,"at_ms":1569900800003}],"refunds":[{"request_id":"r5","purchase":1,"made_after":2,"refund_fen":90000,"in_full":false,"at_ms":1549900800002}]}"#;
 
     fn record() -> AppRecord {
         let purchase = |id: &str, item, months, price_fen, at| Purchase {
@@ -122,12 +164,46 @@ mod tests {
             revision: 3,
             created_at: Timestamp::from_millis(1_549_900_800_000),
             created_by: RequestId::try_from("r0").expect("an id"),
-            purchases: vec![
-                purchase("r1", Item::Edition("professional".into()), 1, 99_900, 1_549_900_800_001),
-                purchase("r2", Item::AddOn("members-2000".into()), 2, 100_000, 1_549_900_800_002),
-                purchase("r3", Item::Renewal("professional".into()), 1, 99_900, 1_549_900_800_003),
-                purchase("r4", Item::Restart("professional".into()), 1, 99_900, 1_569_900_800_003),
-            ],
+            sales: Sales {
+                purchases: vec![
+                    purchase(
+                        "r1",
+                        Item::Edition("professional".into()),
+                        1,
+                        99_900,
+                        1_549_900_800_001,
+                    ),
+                    purchase(
+                        "r2",
+                        Item::AddOn("members-2000".into()),
+                        2,
+                        100_000,
+                        1_549_900_800_002,
+                    ),
+                    purchase(
+                        "r3",
+                        Item::Renewal("professional".into()),
+                        1,
+                        99_900,
+                        1_549_900_800_003,
+                    ),
+                    purchase(
+                        "r4",
+                        Item::Restart("professional".into()),
+                        1,
+                        99_900,
+                        1_569_900_800_003,
+                    ),
+                ],
+                refunds: vec![Refund {
+                    request_id: RequestId::try_from("r5").expect("an id"),
+                    purchase: 1,
+                    made_after: 2,
+                    refund_fen: 90_000,
+                    in_full: false,
+                    at: Timestamp::from_millis(1_549_900_800_002),
+                }],
+            },
         }
     }
 
@@ -135,6 +211,13 @@ mod tests {
     fn records_stand_on_disk_as_they_always_did() {
         assert_eq!(String::from_utf8(encode(&record())).expect("text"), GOLDEN);
         assert_eq!(decode("1400000000", GOLDEN.as_bytes()), Ok(record()));
+    }
+
+    #[test]
+    fn a_refund_of_nothing_is_refused() {
+        let damaged = GOLDEN.replace("\"purchase\":1,", "\"purchase\":4,");
+        let error = decode("1400000000", damaged.as_bytes()).expect_err("damaged").to_string();
+        assert!(error.contains("refund of purchase 4"), "{error}");
     }
 
     #[test]

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use redb::{ReadableTable, StorageError};
 
-use super::{AppRecord, Directory, DirectoryError, document};
+use super::{AppRecord, Directory, DirectoryError, audit_codec, document};
+use crate::domain::audit::{Entry, Event, Head};
 use crate::domain::id::AppId;
 use crate::ledger::embedded::Embedded;
 use crate::ledger::embedded::writer::{Unit, Writer, WriterError};
@@ -36,6 +37,16 @@ fn key(app: &AppId) -> String {
     format!("{APP_PREFIX}{app}")
 }
 
+/// What stands before the number of an entry in its key. Numbers have as many digits as the
+/// highest one, so that keys are in their order.
+const AUDIT_PREFIX: &str = "audit/";
+/// The first key after all entries.
+const AUDIT_END: &str = "audit0";
+
+fn entry_key(number: u64) -> String {
+    format!("{AUDIT_PREFIX}{number:020}")
+}
+
 type Documents<'txn> = redb::Table<'txn, &'static str, &'static [u8]>;
 type Decoded<T> = Result<T, DirectoryError>;
 
@@ -44,13 +55,62 @@ fn get(documents: &Documents<'_>, app: &AppId) -> Result<Decoded<Option<AppRecor
     Ok(row.map(|row| document::decode(app.as_str(), row.value())).transpose())
 }
 
-fn put(unit: &mut Unit<'_, '_>, record: &AppRecord) -> Result<Decoded<()>, StorageError> {
+fn number_of(key: &str) -> u64 {
+    key.trim_start_matches(AUDIT_PREFIX).parse().unwrap_or(0)
+}
+
+fn head(documents: &Documents<'_>) -> Result<Decoded<Head>, StorageError> {
+    let Some(row) = documents.range::<&str>(AUDIT_PREFIX..AUDIT_END)?.next_back() else {
+        return Ok(Ok(Head::default()));
+    };
+    let (key, value) = row?;
+    Ok(audit_codec::decode(number_of(key.value()), value.value()).map(|entry| entry.head))
+}
+
+fn log(unit: &mut Unit<'_, '_>, event: Event) -> Result<Decoded<()>, StorageError> {
+    let entry = match head(&unit.tables.documents)? {
+        Ok(head) => event.follow(&head),
+        Err(unreadable) => return Ok(Err(unreadable)),
+    };
+    let bytes = audit_codec::encode(&entry);
+    unit.tables.documents.insert(entry_key(entry.head.number).as_str(), bytes.as_slice())?;
+    unit.wrote = true;
+    Ok(Ok(()))
+}
+
+fn entries(
+    documents: &Documents<'_>,
+    after: u64,
+    limit: usize,
+) -> Result<Decoded<Vec<(u64, Entry)>>, StorageError> {
+    let after = entry_key(after);
+    let range = (Bound::Excluded(after.as_str()), Bound::Excluded(AUDIT_END));
+    let mut entries = Vec::new();
+    for row in documents.range::<&str>(range)?.take(limit) {
+        let (key, value) = row?;
+        let place = number_of(key.value());
+        match audit_codec::decode(place, value.value()) {
+            Ok(entry) => entries.push((place, entry)),
+            Err(unreadable) => return Ok(Err(unreadable)),
+        }
+    }
+    Ok(Ok(entries))
+}
+
+fn put(
+    unit: &mut Unit<'_, '_>,
+    record: &AppRecord,
+    event: Event,
+) -> Result<Decoded<()>, StorageError> {
     let there = match get(&unit.tables.documents, &record.app)? {
         Ok(there) => there,
         Err(unreadable) => return Ok(Err(unreadable)),
     };
     if there.map_or(0, |there| there.revision) + 1 != record.revision {
         return Ok(Err(DirectoryError::Conflict(record.app.clone())));
+    }
+    if let Err(unreadable) = log(unit, event)? {
+        return Ok(Err(unreadable));
     }
     let bytes = document::encode(record);
     unit.tables.documents.insert(key(&record.app).as_str(), bytes.as_slice())?;
@@ -83,9 +143,22 @@ impl Directory for EmbeddedDirectory {
         self.writer.submit_patiently(move |unit| get(&unit.tables.documents, &app)).await?
     }
 
-    async fn put(&self, record: &AppRecord) -> Result<(), DirectoryError> {
+    async fn put(&self, record: &AppRecord, event: Event) -> Result<(), DirectoryError> {
         let record = record.clone();
-        self.writer.submit_patiently(move |unit| put(unit, &record)).await?
+        self.writer.submit_patiently(move |unit| put(unit, &record, event.clone())).await?
+    }
+
+    async fn log(&self, event: Event) -> Result<(), DirectoryError> {
+        self.writer.submit_patiently(move |unit| log(unit, event.clone())).await?
+    }
+
+    async fn entries(&self, after: u64, limit: usize) -> Result<Vec<(u64, Entry)>, DirectoryError> {
+        let work = move |unit: &mut Unit<'_, '_>| entries(&unit.tables.documents, after, limit);
+        self.writer.submit_patiently(work).await?
+    }
+
+    async fn head(&self) -> Result<Head, DirectoryError> {
+        self.writer.submit_patiently(|unit| head(&unit.tables.documents)).await?
     }
 
     async fn apps(

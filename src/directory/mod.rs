@@ -1,19 +1,21 @@
-//! The directory: apps and what they have bought.
+//! The directory: apps, what they have bought, and the audit log of every change.
 //!
 //! One versioned document an app. Purchases are only ever appended, each with its instant; what
 //! is valid when is worked out from them, so nothing here expires. A change names the revision
 //! that it was worked out from, and is refused where another came first: nothing is overwritten
-//! unseen.
+//! unseen. A record and the audit log's entry about its change are written together or not at all.
 //!
 //! The directory is not asked during a decision: the limits that follow from it lie with the
 //! facts ([`Ledger::put_schedule`](crate::ledger::Ledger::put_schedule)).
 
 use async_trait::async_trait;
 
+use crate::domain::audit::{Entry, Event, Head};
 use crate::domain::id::{AppId, RequestId};
-use crate::domain::purchase::Purchase;
+use crate::domain::purchase::Sales;
 use crate::domain::time::Timestamp;
 
+mod audit_codec;
 pub mod document;
 pub mod embedded;
 pub mod redis;
@@ -32,8 +34,8 @@ pub struct AppRecord {
     pub created_at: Timestamp,
     /// The request that registered it.
     pub created_by: RequestId,
-    /// Everything bought, in the order of purchase.
-    pub purchases: Vec<Purchase>,
+    /// Everything bought and given back.
+    pub sales: Sales,
 }
 
 /// Why the directory has no answer.
@@ -50,6 +52,14 @@ pub enum DirectoryError {
         /// Why.
         reason: String,
     },
+    /// The entry was written by a newer version, or is damaged.
+    #[error("entry {number} of the audit log cannot be read: {reason}")]
+    UnreadableEntry {
+        /// Its place in the log.
+        number: u64,
+        /// Why.
+        reason: String,
+    },
     /// The store failed. Whether the change was made is unknown; a repetition is safe.
     #[error("the store failed: {0}")]
     Unavailable(String),
@@ -62,8 +72,18 @@ pub trait Directory: Send + Sync + 'static {
     async fn app(&self, app: &AppId) -> Result<Option<AppRecord>, DirectoryError>;
 
     /// Writes a record whose `revision` follows the one that is there (or is 1 where there is
-    /// none). Durable when it answers.
-    async fn put(&self, record: &AppRecord) -> Result<(), DirectoryError>;
+    /// none), and logs the change. Durable when it answers.
+    async fn put(&self, record: &AppRecord, event: Event) -> Result<(), DirectoryError>;
+
+    /// Logs a change that is not of a record. Durable when it answers.
+    async fn log(&self, event: Event) -> Result<(), DirectoryError>;
+
+    /// Up to `limit` entries of the audit log, each with its place, from the one after place
+    /// `after` on. The place is the entry's number, unless somebody has tampered with the log.
+    async fn entries(&self, after: u64, limit: usize) -> Result<Vec<(u64, Entry)>, DirectoryError>;
+
+    /// The audit log's last entry.
+    async fn head(&self) -> Result<Head, DirectoryError>;
 
     /// Up to `limit` records in the order of their ids, from the one after `after` on.
     async fn apps(

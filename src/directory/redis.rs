@@ -1,18 +1,28 @@
-//! The directory in the ledger's Redis: one hash of documents and an index in the order of ids.
+//! The directory in the ledger's Redis: one hash of documents, an index in the order of ids, and the
+//! audit log as a list.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use redis::Value;
 
-use super::{AppRecord, Directory, DirectoryError, document};
+use super::{AppRecord, Directory, DirectoryError, audit_codec, document};
+use crate::domain::audit::{Entry, Event, Head};
 use crate::domain::id::AppId;
 use crate::ledger::LedgerError;
 use crate::ledger::redis::Redis;
-use crate::ledger::redis::keys::{DOCUMENTS, INDEX};
+use crate::ledger::redis::keys::{AUDIT, DOCUMENTS, INDEX};
 use crate::ledger::redis::reply::{array, bytes, integer};
 use crate::ledger::redis::scripts::ScriptId;
 use crate::ledger::redis::store::{PATIENCE, Store};
+
+/// Most tries to log a change while other sidecars log theirs.
+const LOG_ATTEMPTS_MAX: usize = 64;
+
+/// What became of writing a record and an entry; anything else is a conflict of records.
+const WRITTEN: i64 = 1;
+/// Another entry was logged meanwhile.
+const OVERTAKEN: i64 = 2;
 
 /// Documents in Redis.
 pub struct RedisDirectory {
@@ -27,9 +37,36 @@ impl RedisDirectory {
     }
 
     async fn call(&self, script: ScriptId, arguments: &[Vec<u8>]) -> Result<Value, DirectoryError> {
-        let keys = [DOCUMENTS.to_vec(), INDEX.to_vec()];
+        let keys = [DOCUMENTS.to_vec(), INDEX.to_vec(), AUDIT.to_vec()];
         let answer = self.store.raw(script, &keys, arguments, PATIENCE).await;
         answer.map_err(|error| DirectoryError::Unavailable(reason(error)))
+    }
+
+    /// Writes a document, where there is one, together with the entry that follows the last one.
+    async fn put_logged(
+        &self,
+        app: &[u8],
+        revision: u64,
+        document: &[u8],
+        event: &Event,
+    ) -> Result<i64, DirectoryError> {
+        for _ in 0..LOG_ATTEMPTS_MAX {
+            let head = self.head().await?;
+            let entry = event.clone().follow(&head);
+            let arguments = [
+                app.to_vec(),
+                revision.to_string().into_bytes(),
+                document.to_vec(),
+                head.number.to_string().into_bytes(),
+                audit_codec::encode(&entry),
+            ];
+            match integer(&self.call(ScriptId::PutApp, &arguments).await?) {
+                Some(OVERTAKEN) => {}
+                Some(answer) => return Ok(answer),
+                None => break,
+            }
+        }
+        Err(DirectoryError::Unavailable("the audit log takes no entry".to_owned()))
     }
 
     /// Ids and records as they are stored.
@@ -76,17 +113,35 @@ impl Directory for RedisDirectory {
         found.map(|(id, stored)| record(id, stored)).transpose()
     }
 
-    async fn put(&self, record: &AppRecord) -> Result<(), DirectoryError> {
-        let arguments = [
-            record.app.as_str().as_bytes().to_vec(),
-            record.revision.to_string().into_bytes(),
-            document::encode(record),
-        ];
-        let answer = self.call(ScriptId::PutApp, &arguments).await?;
-        if integer(&answer) == Some(1) {
-            return Ok(());
+    async fn put(&self, record: &AppRecord, event: Event) -> Result<(), DirectoryError> {
+        let app = record.app.as_str().as_bytes();
+        let document = document::encode(record);
+        match self.put_logged(app, record.revision, &document, &event).await? {
+            WRITTEN => Ok(()),
+            _ => Err(DirectoryError::Conflict(record.app.clone())),
         }
-        Err(DirectoryError::Conflict(record.app.clone()))
+    }
+
+    async fn log(&self, event: Event) -> Result<(), DirectoryError> {
+        self.put_logged(b"", 0, b"", &event).await.map(drop)
+    }
+
+    async fn entries(&self, after: u64, limit: usize) -> Result<Vec<(u64, Entry)>, DirectoryError> {
+        let arguments = [after.to_string().into_bytes(), limit.to_string().into_bytes()];
+        let answer = self.call(ScriptId::ListAudit, &arguments).await?;
+        let entries = array(answer).unwrap_or_default();
+        let placed = (after + 1..).zip(&entries);
+        placed
+            .map(|(place, entry)| Ok((place, audit_codec::decode(place, &text(entry))?)))
+            .collect()
+    }
+
+    async fn head(&self) -> Result<Head, DirectoryError> {
+        let arguments = [b"-1".to_vec(), b"1".to_vec()];
+        let answer = self.call(ScriptId::ListAudit, &arguments).await?;
+        let last = array(answer).unwrap_or_default().pop();
+        let Some(last) = last else { return Ok(Head::default()) };
+        Ok(audit_codec::decode(0, &text(&last))?.head)
     }
 
     async fn apps(

@@ -3,6 +3,8 @@
 //! It is plain data that the loader (`crate::catalog`) has validated whole; here it is only asked.
 //! Prices are fen (1/100 CNY) a month.
 
+use std::time::Duration;
+
 use super::calendar::Zone;
 use super::decision::Reason;
 use super::group_type::GroupType;
@@ -73,6 +75,18 @@ pub struct Validity {
     pub add_on_grace_days: u32,
     /// What comes after the edition's grace.
     pub after_grace: AfterGrace,
+    /// Within so many days, of 24 hours each, of a purchase its refund is the whole price.
+    pub full_refund_days: u32,
+    /// So often for an app.
+    pub full_refunds_per_app: usize,
+}
+
+impl Validity {
+    /// How long after a purchase its refund is the whole price.
+    #[must_use]
+    pub fn full_refund_within(&self) -> Duration {
+        Duration::from_secs(u64::from(self.full_refund_days) * 24 * 60 * 60)
+    }
 }
 
 /// What comes after an edition's grace.

@@ -2,10 +2,12 @@
 //!
 //! Time and ids come in as values. Reading order: [`id`] and [`time`] (what everything is made
 //! of), [`limit`] and [`group_type`] (what can be limited), [`catalog`] (the numbers),
-//! [`calendar`] and [`purchase`] (what was bought and how long it is valid), [`schedule`] (limits
-//! at an instant), [`decision`] (outcome and breaches), [`upgrade`] (what to buy to get past
-//! one), [`usage`] (counts against limits).
+//! [`calendar`], [`purchase`], [`timeline`] and [`refund`] (what was bought, how long it is valid
+//! and what is paid back), [`schedule`] (limits at an instant), [`decision`] (outcome and breaches), [`upgrade`] (what to buy to get past
+//! one), [`usage`] (counts against limits), [`audit`] (who
+//! changed what).
 
+pub mod audit;
 pub mod calendar;
 pub mod catalog;
 pub mod decision;
@@ -13,7 +15,9 @@ pub mod group_type;
 pub mod id;
 pub mod limit;
 pub mod purchase;
+pub mod refund;
 pub mod schedule;
 pub mod time;
+pub mod timeline;
 pub mod upgrade;
 pub mod usage;

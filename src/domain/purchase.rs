@@ -1,13 +1,12 @@
-//! What an app has bought, the rules of buying, and when each purchase is valid.
+//! What an app has bought, and the rules of buying.
 //!
-//! Purchases form a timeline that only grows: each stands at the instant from which it counts.
-//! Validity is worked out from the whole timeline, never stored. An edition is *in force* while it
-//! is valid and during its grace; that is what add-ons need, to be bought and to count.
+//! Sales only grow: each purchase and refund stands at the instant from which it counts. What is
+//! valid when follows from all of them (`timeline`), and what a refund pays back is `refund`'s.
 
-use super::calendar::{Day, Zone};
-use super::catalog::{AfterGrace, Catalog};
+use super::catalog::Catalog;
 use super::id::{Name, RequestId};
 use super::time::Timestamp;
+use super::timeline::{AddOnRun, ServiceState, Timeline};
 
 /// Fewest and most months of one purchase: a month, and the two years that prices are quoted for.
 pub const MONTHS: std::ops::RangeInclusive<u32> = 1..=24;
@@ -38,6 +37,53 @@ pub struct Purchase {
     pub price_fen: i64,
     /// When.
     pub at: Timestamp,
+}
+
+/// Money given back for a purchase, which ends it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refund {
+    /// The request that made it.
+    pub request_id: RequestId,
+    /// The purchase, by its index.
+    pub purchase: usize,
+    /// How many purchases had been made before it.
+    pub made_after: usize,
+    /// What was paid back, in fen.
+    pub refund_fen: i64,
+    /// Whether that was the whole price, used or not.
+    pub in_full: bool,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// Everything that an app has bought and given back.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Sales {
+    /// In the order in which they were made.
+    pub purchases: Vec<Purchase>,
+    /// In the order in which they were made.
+    pub refunds: Vec<Refund>,
+}
+
+impl Sales {
+    /// When the last of them was made.
+    #[must_use]
+    pub fn last_at(&self) -> Option<Timestamp> {
+        let purchased = self.purchases.last().map(|purchase| purchase.at);
+        purchased.max(self.refunds.last().map(|refund| refund.at))
+    }
+
+    /// The refund of a purchase, by its index.
+    #[must_use]
+    pub fn refund_of(&self, purchase: usize) -> Option<&Refund> {
+        self.refunds.iter().find(|refund| refund.purchase == purchase)
+    }
+}
+
+impl From<Vec<Purchase>> for Sales {
+    fn from(purchases: Vec<Purchase>) -> Self {
+        Self { purchases, refunds: Vec::new() }
+    }
 }
 
 /// First instant, and first instant after.
@@ -91,150 +137,49 @@ pub enum Refusal {
         /// Until when.
         until: String,
     },
-}
-
-/// An edition as it runs: its purchase and the renewals that prolonged it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct EditionRun {
-    /// The edition.
-    pub edition: Name,
-    /// The day of the purchase, from which all months count.
-    anchor: Day,
-    /// Months paid for so far.
-    months: u32,
-    /// When it is valid.
-    pub valid: Period,
-    /// When its grace is over.
-    pub stops_at: Timestamp,
-}
-
-/// An add-on as it runs.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AddOnRun {
-    /// The add-on.
-    pub add_on: Name,
-    /// When it is in force, grace included.
-    pub in_force: Period,
-}
-
-/// State of an app's service.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum ServiceState {
-    /// The edition is valid.
-    Active,
-    /// It has ended and runs on for its days of grace.
-    Grace,
-    /// The grace is over: everything that takes is denied.
-    Stopped,
-}
-
-/// All that follows from an app's purchases, in the order of purchase.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Timeline {
-    /// Editions, the last bought one last.
-    pub editions: Vec<EditionRun>,
-    /// Add-ons.
-    pub add_ons: Vec<AddOnRun>,
-    /// When each purchase is valid, by its index.
-    pub valid: Vec<Period>,
-    default_edition: Name,
-    after_grace: AfterGrace,
-}
-
-impl Timeline {
-    /// Works out what runs when.
-    #[must_use]
-    pub fn new(catalog: &Catalog, purchases: &[Purchase]) -> Self {
-        let mut timeline = Self {
-            editions: Vec::new(),
-            add_ons: Vec::new(),
-            valid: Vec::with_capacity(purchases.len()),
-            default_edition: catalog.default_edition.clone(),
-            after_grace: catalog.validity.after_grace,
-        };
-        for purchase in purchases {
-            let period = timeline.add(catalog, purchase);
-            timeline.valid.push(period);
-        }
-        timeline
-    }
-
-    fn add(&mut self, catalog: &Catalog, purchase: &Purchase) -> Period {
-        let zone = catalog.zone;
-        let grace = catalog.validity;
-        match (&purchase.item, self.editions.last_mut()) {
-            (Item::AddOn(add_on), _) => {
-                let end = zone.day_of(purchase.at).end_after_months(purchase.months);
-                let valid = Period { from: purchase.at, until: zone.start_of(end) };
-                let until = zone.start_of(end.plus_days(grace.add_on_grace_days));
-                let in_force = Period { from: purchase.at, until };
-                self.add_ons.push(AddOnRun { add_on: add_on.clone(), in_force });
-                valid
-            }
-            (Item::Renewal(_), Some(run)) => {
-                let from = run.valid.until;
-                run.months += purchase.months;
-                run.end(zone, grace.edition_grace_days);
-                Period { from, until: run.valid.until }
-            }
-            // A renewal is only sold where something runs; were there nothing, it would begin it.
-            (Item::Edition(edition) | Item::Restart(edition) | Item::Renewal(edition), _) => {
-                let mut run = EditionRun {
-                    edition: edition.clone(),
-                    anchor: zone.day_of(purchase.at),
-                    months: purchase.months,
-                    valid: Period { from: purchase.at, until: purchase.at },
-                    stops_at: purchase.at,
-                };
-                run.end(zone, grace.edition_grace_days);
-                let valid = run.valid;
-                self.editions.push(run);
-                valid
-            }
-        }
-    }
-
-    /// The edition of an instant and the state of its service.
-    #[must_use]
-    pub fn edition_at(&self, at: Timestamp) -> (Name, ServiceState) {
-        let Some(run) = self.editions.iter().rev().find(|run| run.valid.from <= at) else {
-            return (self.default_edition.clone(), ServiceState::Active);
-        };
-        if at < run.valid.until {
-            (run.edition.clone(), ServiceState::Active)
-        } else if at < run.stops_at {
-            (run.edition.clone(), ServiceState::Grace)
-        } else {
-            match self.after_grace {
-                AfterGrace::Stop => (run.edition.clone(), ServiceState::Stopped),
-                AfterGrace::DefaultEdition => (self.default_edition.clone(), ServiceState::Active),
-            }
-        }
-    }
-
-    /// The instants at which anything may change, sorted, each once.
-    #[must_use]
-    pub fn boundaries(&self) -> Vec<Timestamp> {
-        let editions =
-            self.editions.iter().flat_map(|run| [run.valid.from, run.valid.until, run.stops_at]);
-        let add_ons = self.add_ons.iter().flat_map(|run| [run.in_force.from, run.in_force.until]);
-        let mut all: Vec<_> = editions.chain(add_ons).collect();
-        all.sort_unstable();
-        all.dedup();
-        all
-    }
-
-    fn bought_edition_in_force(&self, at: Timestamp) -> Option<&EditionRun> {
-        self.editions.last().filter(|run| run.valid.from <= at && at < run.stops_at)
-    }
-}
-
-impl EditionRun {
-    fn end(&mut self, zone: Zone, grace_days: u32) {
-        let end = self.anchor.end_after_months(self.months);
-        self.valid.until = zone.start_of(end);
-        self.stops_at = zone.start_of(end.plus_days(grace_days));
-    }
+    /// A purchase is refunded once.
+    #[error("purchase \"{purchase}\" was refunded by request \"{by}\" already")]
+    Refunded {
+        /// The request that made the purchase.
+        purchase: RequestId,
+        /// The request that refunded it.
+        by: RequestId,
+    },
+    /// The last renewal goes first.
+    #[error("purchase \"{purchase}\" was renewed by \"{by}\"; refund that first")]
+    RenewedSince {
+        /// The request that made the purchase.
+        purchase: RequestId,
+        /// The request that renewed it.
+        by: RequestId,
+    },
+    /// There is no value left.
+    #[error("purchase \"{purchase}\" ended {until}; nothing of it is left to refund")]
+    NothingLeft {
+        /// The request that made the purchase.
+        purchase: RequestId,
+        /// When.
+        until: String,
+    },
+    /// There is no such purchase.
+    #[error("the app has made no purchase with request_id \"{0}\"")]
+    UnknownPurchase(String),
+    /// Sales stand in the order of their instants.
+    #[error("effective_at {at} lies before the app's last purchase or refund, {last}")]
+    BeforeLast {
+        /// What was asked for.
+        at: String,
+        /// The last one's.
+        last: String,
+    },
+    /// Nothing is sold for later.
+    #[error("effective_at {at} lies in the future; it is {now}")]
+    InTheFuture {
+        /// What was asked for.
+        at: String,
+        /// Now.
+        now: String,
+    },
 }
 
 /// An order that has not been checked yet.
@@ -251,12 +196,12 @@ pub enum Order {
 /// Checks an order against what runs, and prices it: what is bought, and for how many fen.
 pub fn sell(
     catalog: &Catalog,
-    purchases: &[Purchase],
+    sales: &Sales,
     order: &Order,
     months: u32,
     at: Timestamp,
 ) -> Result<(Item, i64), Refusal> {
-    let timeline = Timeline::new(catalog, purchases);
+    let timeline = Timeline::new(catalog, sales);
     let running = timeline.bought_edition_in_force(at);
     let zone = catalog.zone;
     let (item, price) = match order {

@@ -7,8 +7,9 @@
 use super::catalog::Catalog;
 use super::id::Name;
 use super::limit::{Bound, Limit, LimitId, Source};
-use super::purchase::{Purchase, ServiceState, Timeline};
+use super::purchase::Sales;
 use super::time::Timestamp;
+use super::timeline::{ServiceState, Timeline};
 
 /// What an app is entitled to during one segment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -126,16 +127,12 @@ impl Schedule {
 
     /// The limits of an app that has bought nothing.
     pub fn default_of(catalog: &Catalog) -> Result<Self, MissingItem> {
-        Self::compile(catalog, &[], Timestamp::from_millis(0))
+        Self::compile(catalog, &Sales::default(), Timestamp::from_millis(0))
     }
 
     /// Works out the limits from `now` on.
-    pub fn compile(
-        catalog: &Catalog,
-        purchases: &[Purchase],
-        now: Timestamp,
-    ) -> Result<Self, MissingItem> {
-        let timeline = Timeline::new(catalog, purchases);
+    pub fn compile(catalog: &Catalog, sales: &Sales, now: Timestamp) -> Result<Self, MissingItem> {
+        let timeline = Timeline::new(catalog, sales);
         let mut segments: Vec<Segment> = Vec::new();
         let starts = std::iter::once(now)
             .chain(timeline.boundaries().into_iter().filter(|boundary| *boundary > now));

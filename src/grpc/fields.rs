@@ -148,12 +148,12 @@ impl Fields {
     }
 
     /// The months of a purchase.
-    pub fn months(&mut self, months: u32) -> Option<u32> {
+    pub fn months(&mut self, field: &str, months: u32) -> Option<u32> {
         if MONTHS.contains(&months) {
             return Some(months);
         }
         let (min, max) = (MONTHS.start(), MONTHS.end());
-        self.wrong("months", format!("must be {min}-{max}, not {months}"));
+        self.wrong(field, format!("must be {min}-{max}, not {months}"));
         None
     }
 

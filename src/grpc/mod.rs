@@ -6,6 +6,7 @@
 mod admin;
 mod answer;
 mod apply;
+pub(crate) mod caller;
 pub(crate) mod codec;
 mod deadline;
 mod fields;
@@ -14,7 +15,7 @@ mod quota;
 mod request;
 mod status;
 
-pub use admin::AdminApi;
+pub use admin::{AdminApi, audit_entry};
 pub use health::HealthApi;
 pub use quota::QuotaApi;
 

@@ -74,9 +74,12 @@ fn admin_code(error: &AdminError) -> Code {
         }
         AdminError::Catalog(_) => Code::Internal,
         AdminError::Directory(DirectoryError::Conflict(_)) => Code::Aborted,
-        AdminError::Directory(DirectoryError::Unreadable { .. }) => Code::DataLoss,
+        AdminError::Directory(
+            DirectoryError::Unreadable { .. } | DirectoryError::UnreadableEntry { .. },
+        ) => Code::DataLoss,
         AdminError::Directory(DirectoryError::Unavailable(_))
         | AdminError::Unfinished(_)
+        | AdminError::Unread(_)
         | AdminError::Clock(_) => Code::Unavailable,
     }
 }
@@ -159,6 +162,9 @@ pub fn of_admin(error: &AdminError) -> Status {
         }
         AdminError::Refused(Refusal::UnknownAddOn(_)) => {
             of_invalid(Invalid::field("add_on_id", error))
+        }
+        AdminError::Refused(Refusal::UnknownPurchase(_)) => {
+            of_invalid(Invalid::field("purchase_request_id", error))
         }
         _ => Status::new(admin_code(error), error.to_string()),
     }

@@ -209,6 +209,10 @@ pub trait Ledger: Send + Sync + 'static {
         schedule: &Schedule,
     ) -> Result<(), LedgerError>;
 
+    /// The revision of the limits by which every decision about an app is made at least; 0 where
+    /// there are none.
+    async fn schedule_revision(&self, app: &AppId) -> Result<u64, LedgerError>;
+
     /// Whether operations take effect in the order in which they are handed over, also where
     /// nobody waits for the one before.
     fn keeps_order(&self) -> bool;

@@ -4,9 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::id::Name;
 use crate::domain::limit::{Bound, Limit, LimitId, Source};
-use crate::domain::purchase::ServiceState;
 use crate::domain::schedule::{Limits, Schedule, Segment};
 use crate::domain::time::Timestamp;
+use crate::domain::timeline::ServiceState;
 
 const VERSION: u32 = 1;
 

@@ -4,11 +4,13 @@
 use imquota::catalog::{BUILTIN, FILE_MAX_BYTES, LoadError, PROBLEMS_MAX, load, parse};
 
 /// A whole catalog on counted lines.
-pub const SMALL: &str = r#"schema = 1
+pub const SMALL: &str = concat!(
+    r#"schema = 1
 version = "v1"
 time_zone = "Asia/Shanghai"
 default_edition = "free"
-validity = { edition_grace_days = 7, add_on_grace_days = 0, after_grace = "stop" }
+validity = { edition_grace_days = 7, add_on_grace_days = 0, after_grace = "stop", "#,
+    r#"full_refund_days = 5, full_refunds_per_app = 1 }
 groups = { per_day = 100 }
 batch = { accounts_max = 1, members_max = 1, friends_max = 1 }
 [im_codes]
@@ -59,7 +61,8 @@ per_app = 0
 per_day = "unlimited"
 reclaim_empty = false
 per_app_im_code = 10006
-"#;
+"#
+);
 
 /// The small catalog with one line replaced, lines counted from 1.
 fn with_line(number: usize, line: &str) -> String {

@@ -116,8 +116,13 @@ fn validity_zone_and_batches_are_those_of_sections_3_and_5() {
     let catalog = builtin();
     assert_eq!(catalog.version, "2019-08-09");
     assert_eq!(catalog.zone.name(), "Asia/Shanghai");
-    let validity =
-        Validity { edition_grace_days: 7, add_on_grace_days: 0, after_grace: AfterGrace::Stop };
+    let validity = Validity {
+        edition_grace_days: 7,
+        add_on_grace_days: 0,
+        after_grace: AfterGrace::Stop,
+        full_refund_days: 5,
+        full_refunds_per_app: 1,
+    };
     assert_eq!(catalog.validity, validity);
     let batch = Batch { accounts_max: 100, members_max: 500, friends_max: 1000 };
     assert_eq!(catalog.batch, batch);
@@ -136,7 +141,7 @@ fn limits_with(items: &[Item]) -> Limits {
             at,
         })
         .collect();
-    Schedule::compile(&builtin(), &purchases, at).expect("all is for sale").at(at).clone()
+    Schedule::compile(&builtin(), &purchases.into(), at).expect("all is for sale").at(at).clone()
 }
 
 fn four_entitlements() -> [Limits; 4] {

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use imquota::domain::decision::{Breach, Reason, Subject};
 use imquota::domain::limit::{Bound, Limit, LimitId, Source};
-use imquota::domain::purchase::ServiceState;
 use imquota::domain::schedule::{Schedule, Segment};
+use imquota::domain::timeline::ServiceState;
 use imquota::ledger::Operation;
 
 use super::operations::{

@@ -13,6 +13,8 @@ default_edition = "trial"
 edition_grace_days = 7
 add_on_grace_days = 0
 after_grace = "stop"
+full_refund_days = 5
+full_refunds_per_app = 1
 
 [groups]
 per_day = 1000000

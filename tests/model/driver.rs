@@ -17,6 +17,8 @@ use tokio::task::JoinSet;
 use crate::coverage::Coverage;
 use crate::entitlement::{Order, State};
 use crate::plan::{self, Universe};
+use imquota::engine::administration::What;
+
 use crate::rules::Rules;
 use crate::state::{App, Fault, Op, Told, User, Who};
 use crate::support::{self, ManualClock, Place, Rng, Service, app};
@@ -47,6 +49,8 @@ struct Run {
     rng: Rng,
     ids: Vec<AppId>,
     apps: Vec<App>,
+    /// The requests that made the purchases of each app.
+    sold: Vec<Vec<String>>,
     moods: Vec<usize>,
     coverage: Coverage,
     requests: u64,
@@ -76,6 +80,7 @@ pub async fn run(setup: Setup) -> Coverage {
     let mut run = Run {
         ids: indices.clone().map(|index| app(&format!("app-{index}"))).collect(),
         apps: indices.clone().map(|_| App::default()).collect(),
+        sold: indices.clone().map(|_| Vec::new()).collect(),
         moods: indices.map(|_| *rng.pick(setup.universe.moods)).collect(),
         coverage: Coverage::default(),
         requests: 0,
@@ -153,8 +158,32 @@ impl Run {
             let now = self.now();
             if let Some((order, months)) = plan::order(&mut self.rng, &self.apps[index], now) {
                 self.order(index, &request, order, months).await;
+            } else if let Some(number) = plan::refund(&mut self.rng, &self.apps[index]) {
+                self.refund(index, &request, number).await;
             }
         }
+    }
+
+    async fn refund(&mut self, index: usize, request: &str, number: usize) {
+        let (now, rules) = (self.now(), self.setup.rules);
+        let (_, before) = self.apps[index].purchases.edition_at(now);
+        let expected = self.apps[index].purchases.refund(rules, number, now);
+        let (_, after) = self.apps[index].purchases.edition_at(now);
+        let purchase = support::request_id(&self.sold[index][number]);
+        let done = self.service.change(&self.ids[index], request, What::Refund { purchase }).await;
+        let done = done.map(|changed| changed.remaining.expect("figures").refund_fen);
+        let place = self.place(index);
+        match (&expected, &done) {
+            (Ok(fen), Ok(paid)) if fen == paid => {}
+            (Err(words), Err(error)) if error.contains(words) => {}
+            _ => panic!("{place}: refund of {number}: expected {expected:?}, got {done:?}"),
+        }
+        self.coverage.hit(match expected {
+            Err(_) => "refund refused",
+            Ok(_) if before != after => "refund that stops the service",
+            Ok(0) => "refund of nothing",
+            Ok(_) => "refund that leaves the edition",
+        });
     }
 
     async fn order(&mut self, index: usize, request: &str, order: Order, months: u32) {
@@ -173,6 +202,9 @@ impl Run {
             (Ok(()), Ok(())) => {}
             (Err(words), Err(error)) if error.contains(words) => {}
             _ => panic!("{place}: {order:?} for {months}: expected {expected:?}, got {done:?}"),
+        }
+        if expected.is_ok() {
+            self.sold[index].push(request.to_owned());
         }
         self.coverage.hit(match (order, before, expected) {
             (_, _, Err(_)) => "order refused",

@@ -1,14 +1,43 @@
 //! The model's own account of what was bought, and what it allows at an instant.
 
-use crate::calendar::{day_of, first_day_after, start_of};
+use crate::calendar::{DAY_MILLIS, day_of, first_day_after, start_of};
 use crate::rules::{AV_ROOM, GRACE_DAYS, Raises, Rules};
 
-/// One purchase that was accepted.
+/// Within so many days of the purchase a refund is the whole price, once.
+const FULL_REFUND_DAYS: i64 = 5;
+
+/// One purchase or refund that was accepted.
 #[derive(Debug, Clone, Copy)]
 enum Bought {
-    Edition { at: i64, months: u32 },
-    Renewal { months: u32 },
-    AddOn { at: i64, months: u32, add_on: usize },
+    Edition {
+        at: i64,
+        months: u32,
+    },
+    Renewal {
+        at: i64,
+        months: u32,
+    },
+    AddOn {
+        at: i64,
+        months: u32,
+        add_on: usize,
+    },
+    /// Ends a purchase, by its number.
+    Refund {
+        purchase: usize,
+        at: i64,
+    },
+}
+
+/// A purchase as it stands.
+#[derive(Debug, Clone, Copy)]
+struct Sold {
+    at: i64,
+    months: u32,
+    price_fen: i64,
+    from: i64,
+    until: i64,
+    refunded: bool,
 }
 
 /// An order, before it is checked.
@@ -27,18 +56,21 @@ pub enum State {
 }
 
 /// An edition and its renewals; instants in milliseconds.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Run {
     anchor: i64,
     months: u32,
     from: i64,
     until: i64,
     stops_at: i64,
+    /// The purchases that it is made of, by their numbers.
+    parts: Vec<usize>,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct AddOnRun {
     add_on: usize,
+    purchase: usize,
     from: i64,
     until: i64,
 }
@@ -60,8 +92,10 @@ pub struct Allowed {
 #[derive(Debug, Clone, Default)]
 pub struct Purchases {
     all: Vec<Bought>,
+    sold: Vec<Sold>,
     runs: Vec<Run>,
     add_ons: Vec<AddOnRun>,
+    refunded_in_full: bool,
 }
 
 impl Purchases {
@@ -76,7 +110,7 @@ impl Purchases {
         let bought = match order {
             Order::Edition if self.in_force(at) => return Err("renew it instead"),
             Order::Renewal if self.runs.is_empty() => return Err("purchase one instead"),
-            Order::Renewal if self.in_force(at) => Bought::Renewal { months },
+            Order::Renewal if self.in_force(at) => Bought::Renewal { at, months },
             // After the stop a renewal starts anew.
             Order::Edition | Order::Renewal => Bought::Edition { at, months },
             Order::AddOn(add_on) => {
@@ -85,8 +119,40 @@ impl Purchases {
             }
         };
         self.all.push(bought);
-        self.work_out();
+        self.work_out(rules);
         Ok(())
+    }
+
+    /// How many purchases were made.
+    pub fn count(&self) -> usize {
+        self.sold.len()
+    }
+
+    /// Takes a purchase back: what is paid for it, or why it is refused.
+    pub fn refund(&mut self, rules: &Rules, purchase: usize, at: i64) -> Result<i64, &'static str> {
+        let Sold { at: bought_at, price_fen, from, until, refunded, .. } = self.sold[purchase];
+        let middle =
+            |run: &Run| run.parts.contains(&purchase) && run.parts.last() != Some(&purchase);
+        if refunded {
+            return Err("was refunded by request");
+        } else if self.runs.iter().any(middle) {
+            return Err("refund that first");
+        } else if until <= at {
+            return Err("nothing of it is left");
+        }
+        let soon = at - bought_at < FULL_REFUND_DAYS * DAY_MILLIS;
+        let paid_back = if soon && !self.refunded_in_full {
+            self.refunded_in_full = true;
+            price_fen
+        } else {
+            let days = day_of(until - 1) - day_of(from) + 1;
+            let left = days - (day_of(at) - day_of(from) + 1).max(0);
+            let (whole, rest) = (price_fen * left / days, price_fen * left % days);
+            whole + i64::from(rest * 2 >= days)
+        };
+        self.all.push(Bought::Refund { purchase, at });
+        self.work_out(rules);
+        Ok(paid_back)
     }
 
     fn check_add_on(&self, rules: &Rules, add_on: usize, at: i64) -> Result<(), &'static str> {
@@ -104,23 +170,60 @@ impl Purchases {
     }
 
     /// All runs, from the list of purchases.
-    fn work_out(&mut self) {
+    fn work_out(&mut self, rules: &Rules) {
         self.runs.clear();
         self.add_ons.clear();
-        for bought in &self.all {
-            match *bought {
+        self.sold.clear();
+        for bought in self.all.clone() {
+            let number = self.sold.len();
+            let (at, months, per_month, from, until) = match bought {
                 Bought::Edition { at, months } => {
-                    self.runs.push(Run::new(day_of(at), months, at));
+                    let run = Run::new(day_of(at), months, at, vec![number]);
+                    let until = run.until;
+                    self.runs.push(run);
+                    (at, months, rules.edition_fen, at, until)
                 }
-                Bought::Renewal { months } => {
+                Bought::Renewal { at, months } => {
                     let run = self.runs.pop().expect("renewed only where an edition ran");
-                    self.runs.push(Run::new(run.anchor, run.months + months, run.from));
+                    let (from, mut parts) = (run.until, run.parts);
+                    parts.push(number);
+                    let run = Run::new(run.anchor, run.months + months, run.from, parts);
+                    let until = run.until;
+                    self.runs.push(run);
+                    (at, months, rules.edition_fen, from, until)
                 }
                 Bought::AddOn { at, months, add_on } => {
                     let until = start_of(first_day_after(day_of(at), months));
-                    self.add_ons.push(AddOnRun { add_on, from: at, until });
+                    self.add_ons.push(AddOnRun { add_on, purchase: number, from: at, until });
+                    (at, months, rules.add_ons[add_on].fen, at, until)
                 }
-            }
+                Bought::Refund { purchase, at } => {
+                    self.take_back(purchase, at);
+                    continue;
+                }
+            };
+            let price_fen = per_month * i64::from(months);
+            self.sold.push(Sold { at, months, price_fen, from, until, refunded: false });
+        }
+    }
+
+    fn take_back(&mut self, purchase: usize, at: i64) {
+        let sold = &mut self.sold[purchase];
+        sold.refunded = true;
+        if let Some(run) = self.add_ons.iter_mut().find(|run| run.purchase == purchase) {
+            run.until = at;
+            return;
+        }
+        let mut runs = self.runs.iter_mut();
+        let run = runs.find(|run| run.parts.last() == Some(&purchase)).expect("of an edition");
+        run.parts.pop();
+        if at < sold.from {
+            // It has not begun, so the edition runs as if it had never been bought.
+            let months = run.months - sold.months;
+            *run = Run::new(run.anchor, months, run.from, run.parts.clone());
+        } else {
+            run.until = at;
+            run.stops_at = at;
         }
     }
 
@@ -176,9 +279,10 @@ impl Purchases {
 }
 
 impl Run {
-    fn new(anchor: i64, months: u32, from: i64) -> Self {
+    fn new(anchor: i64, months: u32, from: i64, parts: Vec<usize>) -> Self {
         let end = first_day_after(anchor, months);
-        Self { anchor, months, from, until: start_of(end), stops_at: start_of(end + GRACE_DAYS) }
+        let (until, stops_at) = (start_of(end), start_of(end + GRACE_DAYS));
+        Self { anchor, months, from, until, stops_at, parts }
     }
 }
 

@@ -172,6 +172,14 @@ pub fn order(rng: &mut Rng, app: &App, now: i64) -> Option<(Order, u32)> {
     Some((order, months))
 }
 
+/// The purchase, by its number, that is refunded next, if one is.
+pub fn refund(rng: &mut Rng, app: &App) -> Option<usize> {
+    let count = app.purchases.count();
+    let due = count > 0 && rng.below(1000) < 6;
+    // Mostly one of the last: there is something left of them.
+    due.then(|| count - 1 - rng.below(count.min(4)))
+}
+
 /// Where the clock goes next: mostly on a little, now and then by weeks, and often right before
 /// or onto an instant at which some app's limits or the day change.
 pub fn later(rng: &mut Rng, apps: &[App], now: i64) -> i64 {

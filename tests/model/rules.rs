@@ -31,6 +31,8 @@ pub struct AddOnRule {
     pub id: &'static str,
     pub raises: Raises,
     pub to: u64,
+    /// Price of a month.
+    pub fen: i64,
 }
 
 /// What a group type allows by itself.
@@ -51,6 +53,8 @@ pub struct KindRule {
 #[derive(Debug)]
 pub struct Rules {
     pub editions: [EditionRule; 2],
+    /// Price of a month of the second one.
+    pub edition_fen: i64,
     pub add_ons: [AddOnRule; 6],
     pub kinds: &'static [KindRule],
     pub groups_per_day: u64,
@@ -84,6 +88,7 @@ pub const BUILT_IN: Rules = Rules {
             av_rooms: 50,
         },
     ],
+    edition_fen: 99_900,
     add_ons: add_ons([400, 700, 1000], [2000, 6000]),
     kinds: &[
         tracked("Private", 200),
@@ -117,6 +122,7 @@ pub const SMALL: Rules = Rules {
             av_rooms: 3,
         },
     ],
+    edition_fen: 99_900,
     add_ons: add_ons([7, 8, 9], [8, 12]),
     kinds: &[
         tracked("Private", 7),
@@ -131,12 +137,22 @@ pub const SMALL: Rules = Rules {
 
 const fn add_ons(groups: [u64; 3], members: [u64; 2]) -> [AddOnRule; 6] {
     [
-        AddOnRule { id: "groups-per-user-400", raises: Raises::Groups, to: groups[0] },
-        AddOnRule { id: "groups-per-user-700", raises: Raises::Groups, to: groups[1] },
-        AddOnRule { id: "groups-per-user-1000", raises: Raises::Groups, to: groups[2] },
-        AddOnRule { id: "members-2000", raises: Raises::Members, to: members[0] },
-        AddOnRule { id: "members-6000", raises: Raises::Members, to: members[1] },
-        AddOnRule { id: "av-chat-rooms-unlimited", raises: Raises::AvRooms, to: FREE },
+        AddOnRule { id: "groups-per-user-400", raises: Raises::Groups, to: groups[0], fen: 50_000 },
+        AddOnRule { id: "groups-per-user-700", raises: Raises::Groups, to: groups[1], fen: 90_000 },
+        AddOnRule {
+            id: "groups-per-user-1000",
+            raises: Raises::Groups,
+            to: groups[2],
+            fen: 110_000,
+        },
+        AddOnRule { id: "members-2000", raises: Raises::Members, to: members[0], fen: 50_000 },
+        AddOnRule { id: "members-6000", raises: Raises::Members, to: members[1], fen: 100_000 },
+        AddOnRule {
+            id: "av-chat-rooms-unlimited",
+            raises: Raises::AvRooms,
+            to: FREE,
+            fen: 100_000,
+        },
     ]
 }
 

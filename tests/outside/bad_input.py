@@ -6,6 +6,8 @@ A case is a valid request with one thing broken, and the field that the answer m
 from dataclasses import dataclass
 from typing import Any
 
+from google.protobuf.timestamp_pb2 import Timestamp
+
 from app import names
 from stubs import admin_pb, common_pb, quota_pb
 
@@ -38,12 +40,20 @@ VALID: dict[str, dict[str, Any]] = {
     "PurchaseEdition": {**APP, "request_id": "new", "edition_id": "professional", "months": 1},
     "RenewEdition": {**APP, "request_id": "new", "months": 1},
     "GrantAddOn": {**APP, "request_id": "new", "add_on_id": "members-2000", "months": 1},
+    "RefundPurchase": {**APP, "request_id": "new", "purchase_request_id": "r"},
     "GetApp": APP,
+    "ListApps": {},
+    "GetCatalog": {},
+    "PreviewEntitlement": {**APP, "user_ids": ["u"], "group_ids": ["g"]},
+    "ListAuditEvents": APP,
 }
 """A good request of each RPC."""
 
-ANY_VALUE_IS_GOOD = {"one_way", "group_id_allocated_by_im"}
+ANY_VALUE_IS_GOOD = {"one_way", "group_id_allocated_by_im", "actor"}
 """Fields that cannot be wrong."""
+
+INSTANTS = [Timestamp(seconds=-1), Timestamp(seconds=2**62), Timestamp(seconds=1, nanos=-1)]
+PAGE_SIZES = [1001, 2**32 - 1]
 
 
 def method(service, rpc: str):
@@ -74,6 +84,8 @@ class Case:
     def request(self, app_id: str):
         """The request, for that app unless the app id is what is wrong."""
         values = {**VALID[self.rpc], "app_id": app_id, **dict(self.changes)}
+        if "app_id" not in request_type(self.rpc).DESCRIPTOR.fields_by_name:
+            del values["app_id"]
         return request_type(self.rpc)(**values)
 
     def __str__(self) -> str:
@@ -97,6 +109,10 @@ def _scalars() -> list[Case]:
     bad = {
         "app_id": APP_IDS, "user_id": USER_IDS, "group_id": GROUP_IDS, "owner_id": USER_IDS,
         "mode": MODES, "request_id": REQUEST_IDS, "months": MONTHS, "edition_id": CATALOG_IDS,
+        "purchase_request_id": REQUEST_IDS, "effective_at": INSTANTS, "at": INSTANTS,
+        "from": INSTANTS, "until": INSTANTS, "page_size": PAGE_SIZES, "page_token": ["x y", "-"],
+        "action": ["Sell", "grantaddon"], "renew_edition_months": MONTHS,
+        "refund_purchase_request_id": REQUEST_IDS,
         "add_on_id": CATALOG_IDS, "type": [*CATALOG_IDS, "public", "PUBLIC"], "max_members": [0],
     }
     return [
@@ -104,8 +120,14 @@ def _scalars() -> list[Case]:
         for rpc in VALID
         for field in request_type(rpc).DESCRIPTOR.fields
         for value in bad.get(field.name, ())
-        if not field.is_repeated
+        if not field.is_repeated and not is_absent(rpc, field.name, value)
     ]
+
+
+def is_absent(rpc: str, field: str, value: Any) -> bool:
+    """Whether the value stands for a filter that is not set, or for a token that is good."""
+    return rpc == "ListAuditEvents" and value == "" or (rpc, field, value) == (
+        "ListApps", "page_token", "-")
 
 
 BATCHES = [
@@ -136,7 +158,22 @@ def _batches() -> list[Case]:
 
 def _rules() -> list[Case]:
     friends = ["AddFriends", "RemoveFriends"]
+    def preview(field: str, part: str, message) -> Case:
+        return case("PreviewEntitlement", field, message, f"{field}.{part}")
+
+    edition, add_on = admin_pb.PreviewedEdition, admin_pb.PreviewedAddOn
     return [
+        *[preview("purchase_edition", "months", edition(edition_id="professional", months=bad))
+          for bad in MONTHS],
+        preview("purchase_edition", "edition_id", edition(edition_id="", months=1)),
+        *[preview("grant_add_on", "months", add_on(add_on_id="members-2000", months=bad))
+          for bad in MONTHS],
+        preview("grant_add_on", "add_on_id", add_on(add_on_id="", months=1)),
+        *[case("PreviewEntitlement", "user_ids", ["a", bad], "user_ids[1]") for bad in USER_IDS],
+        *[case("PreviewEntitlement", "group_ids", ["a", bad], "group_ids[1]")
+          for bad in GROUP_IDS],
+        case("PreviewEntitlement", "user_ids", names("x", 1001)),
+        case("PreviewEntitlement", "group_ids", names("x", 1001)),
         case("CreateGroup", "group_id", "@TGS#1ABC"),
         Case("CreateGroup", ("max_members",), (("type", "AVChatRoom"), ("max_members", 5))),
         *[case(rpc, "friend_ids", ["a", "u"], "friend_ids[1]") for rpc in friends],
@@ -187,6 +224,11 @@ def _several_at_once() -> list[Case]:
                   app_id="", request_id="", edition_id="", months=0),
         all_wrong("RenewEdition", "app_id", "request_id", "months",
                   app_id="", request_id="", months=25),
+        all_wrong("RefundPurchase", "app_id", "request_id", "purchase_request_id", "effective_at",
+                  app_id="", request_id="", purchase_request_id="", effective_at=INSTANTS[0]),
+        all_wrong("ListAuditEvents", "app_id", "page_size", "page_token", "from", "action",
+                  app_id="a b", page_size=1001, page_token="x", action="x",
+                  **{"from": INSTANTS[0]}),
         all_wrong("GrantAddOn", "app_id", "request_id", "add_on_id", "months",
                   app_id="", request_id="", add_on_id="", months=25),
     ]

@@ -20,12 +20,13 @@ use imquota::config::{Config, Flags, Store};
 use imquota::directory::Directory;
 use imquota::directory::embedded::EmbeddedDirectory;
 use imquota::directory::redis::RedisDirectory;
+use imquota::domain::audit::Actor;
 use imquota::domain::catalog::Catalog;
 use imquota::domain::decision::{Mode, Subject};
 use imquota::domain::id::{AppId, GroupId, RequestId, UserId};
 use imquota::domain::purchase::Order;
 use imquota::domain::time::Timestamp;
-use imquota::engine::administration::Administration;
+use imquota::engine::administration::{Administration, Change, Changed, What};
 use imquota::engine::{Decision, Engine, Request, UnknownApp, UsageReport};
 use imquota::ledger::embedded::Embedded;
 use imquota::ledger::redis::Redis;
@@ -242,8 +243,7 @@ impl Service {
     }
 
     pub async fn register(&self, app: &AppId, request: &str) -> Result<(), String> {
-        let done = self.administration.create_app(app.clone(), request_id(request)).await;
-        done.map(drop).map_err(|error| error.to_string())
+        self.change(app, request, What::Create).await.map(drop)
     }
 
     pub async fn buy(
@@ -253,9 +253,21 @@ impl Service {
         order: Order,
         months: u32,
     ) -> Result<(), String> {
-        let done = self.administration.buy(app.clone(), request_id(request), order, months).await;
-        done.map(drop).map_err(|error| error.to_string())
+        self.change(app, request, What::Buy { order, months }).await.map(drop)
     }
+
+    /// Makes a change that counts from now on.
+    pub async fn change(&self, app: &AppId, request: &str, what: What) -> Result<Changed, String> {
+        let change =
+            Change { app: app.clone(), request_id: request_id(request), effective_at: None, what };
+        let done = self.administration.change(change, actor()).await;
+        done.map_err(|error| error.to_string())
+    }
+}
+
+/// Whoever the tests are.
+pub fn actor() -> Actor {
+    Actor { name: "test".to_owned(), from: "here".to_owned() }
 }
 
 /// An order by one word: an edition of the built-in catalog, `renew`, or an add-on.
@@ -267,6 +279,6 @@ pub fn order(what: &str) -> Order {
     }
 }
 
-fn request_id(text: &str) -> RequestId {
+pub fn request_id(text: &str) -> RequestId {
     RequestId::try_from(text).expect("a valid request id")
 }

@@ -1,9 +1,13 @@
 //! An app: its state, what it bought and what it is entitled to.
 
 use super::Report;
-use super::table::{Cell, Colour, Style, Table};
+use super::table::{Cell, Colour, Style, Table, paint};
 use super::value;
 use crate::grpc::pb::{self, App, Entitlement, Purchase, ServiceState};
+
+/// What is said of an app whose latest change does not count everywhere yet.
+const PENDING: &str =
+    "the latest change is recorded, but not in force for every limit yet: repeat it";
 
 /// The app as it is, after what was bought where something was.
 macro_rules! reports {
@@ -28,6 +32,60 @@ reports! {
     GrantAddOnResponse with purchase;
 }
 
+impl Report for pb::RefundPurchaseResponse {
+    const NAME: &'static str = "RefundPurchaseResponse";
+
+    fn text(&self, style: Style) -> String {
+        let worked_out = self.value.map(refunded).unwrap_or_default();
+        worked_out + &self.app.as_ref().map(|app| shown(app, style)).unwrap_or_default()
+    }
+}
+
+/// Such as `refunded 963.32 CNY of 999.00 CNY: 1 of 28 days used`.
+fn refunded(value: pb::RemainingValue) -> String {
+    let why = if value.in_full {
+        "in full, since it was bought lately".to_owned()
+    } else {
+        format!("{} of {} used", value.days_used, value::count(value.days, "day"))
+    };
+    let (refund, price) = (value::money(value.refund_fen), value::money(value.price_fen));
+    format!("refunded {refund} of {price}: {why}\n\n")
+}
+
+impl Report for pb::ListAppsResponse {
+    const NAME: &'static str = "ListAppsResponse";
+
+    fn text(&self, style: Style) -> String {
+        let mut table = Table::new(["APP", "EDITION", "SERVICE", "ADD-ONS", "CHANGES"]);
+        for app in &self.apps {
+            let entitlement = app.entitlement.clone().unwrap_or_default();
+            let (state, colour) = state(&entitlement);
+            table.row([
+                Cell::new(&app.app_id),
+                Cell::new(&entitlement.edition_id),
+                Cell::new(state).coloured(colour),
+                Cell::new(entitlement.add_on_ids.join(", ")),
+                Cell::new(value::instant(entitlement.changes_at.as_ref())),
+            ]);
+        }
+        let next = Cell::new(&self.next_page_token);
+        let more = match next.text() {
+            "" => String::new(),
+            next => format!("more: --after {next}\n"),
+        };
+        table.render(style) + &more
+    }
+}
+
+fn state(entitlement: &Entitlement) -> (&'static str, Colour) {
+    match entitlement.state() {
+        ServiceState::Unspecified => ("unknown", Colour::Red),
+        ServiceState::Active => ("active", Colour::Green),
+        ServiceState::Grace => ("in grace", Colour::Yellow),
+        ServiceState::Stopped => ("stopped", Colour::Red),
+    }
+}
+
 /// Such as `bought edition professional for 1 month, 999.00 CNY: FROM to UNTIL`.
 fn receipt(purchase: &Purchase) -> String {
     let item = Cell::new(value::bought(purchase.item.as_ref()));
@@ -47,8 +105,14 @@ fn shown(app: &App, style: Style) -> String {
     if !app.purchases.is_empty() {
         parts.push(purchases(&app.purchases).render(style));
     }
+    if app.timeline.len() > 1 {
+        parts.push(timeline(&app.timeline).render(style));
+    }
     if let Some(entitlement) = app.entitlement.as_ref().filter(|it| !it.limits.is_empty()) {
         parts.push(limits(entitlement).render(style));
+    }
+    if app.pending {
+        parts.push(paint(style, Some(Colour::Yellow), PENDING) + "\n");
     }
     parts.join("\n")
 }
@@ -59,12 +123,7 @@ fn head(app: &App) -> Table {
         |name: &str, cell: Cell| table.row([Cell::new(name).coloured(Colour::Dim), cell]);
     line("created", Cell::new(value::instant(app.created_at.as_ref())));
     if let Some(entitlement) = &app.entitlement {
-        let (state, colour) = match entitlement.state() {
-            ServiceState::Unspecified => ("unknown", Colour::Red),
-            ServiceState::Active => ("active", Colour::Green),
-            ServiceState::Grace => ("in grace", Colour::Yellow),
-            ServiceState::Stopped => ("stopped", Colour::Red),
-        };
+        let (state, colour) = state(entitlement);
         line("edition", Cell::new(&entitlement.edition_id));
         line("service", Cell::new(state).coloured(colour));
         if !entitlement.add_on_ids.is_empty() {
@@ -79,8 +138,12 @@ fn purchases(purchases: &[Purchase]) -> Table {
     let mut table = Table::new(["BOUGHT", "AT", "MONTHS", "PRICE", "FROM", "UNTIL", "REQUEST"]);
     for purchase in purchases {
         let renewal = if purchase.renewal { " (renewal)" } else { "" };
+        let refund = purchase.refund.as_ref();
+        let refund = refund.map(|it| format!(" (refunded {})", value::money(it.refund_fen)));
         table.row([
-            Cell::new(value::bought(purchase.item.as_ref()) + renewal),
+            Cell::new(
+                value::bought(purchase.item.as_ref()) + renewal + &refund.unwrap_or_default(),
+            ),
             Cell::new(value::instant(purchase.purchased_at.as_ref())),
             Cell::number(purchase.months.to_string()),
             Cell::number(value::money(purchase.price_fen)),
@@ -92,7 +155,23 @@ fn purchases(purchases: &[Purchase]) -> Table {
     table
 }
 
-fn limits(entitlement: &Entitlement) -> Table {
+fn timeline(periods: &[pb::Period]) -> Table {
+    let mut table = Table::new(["FROM", "UNTIL", "EDITION", "SERVICE", "ADD-ONS"]);
+    for period in periods {
+        let entitled = Entitlement { state: period.state, ..Entitlement::default() };
+        let (state, colour) = state(&entitled);
+        table.row([
+            Cell::new(value::instant(period.from.as_ref())),
+            Cell::new(value::instant(period.until.as_ref())),
+            Cell::new(&period.edition_id),
+            Cell::new(state).coloured(colour),
+            Cell::new(period.add_on_ids.join(", ")),
+        ]);
+    }
+    table
+}
+
+pub(super) fn limits(entitlement: &Entitlement) -> Table {
     let mut table = Table::new(["WHAT", "LIMIT", "SOURCE"]);
     for limit in &entitlement.limits {
         table.row([
@@ -126,6 +205,7 @@ mod tests {
             purchased_at: Some(at(1_549_936_800)),
             valid_from: Some(at(1_549_936_800)),
             valid_until: Some(at(1_552_320_000)),
+            refund: None,
         }
     }
 
@@ -149,6 +229,8 @@ mod tests {
             created_at: Some(at(1_549_936_799)),
             purchases: vec![bought()],
             entitlement: Some(entitlement),
+            timeline: Vec::new(),
+            pending: false,
         }
     }
 

@@ -4,7 +4,7 @@
 //!
 //! - `table`: columns.
 //! - `value`: money, instants, limits and sources as words.
-//! - `results`, `usage`, `app`: the answers, each as a table with its notes.
+//! - `results`, `usage`, `app`, `look`: the answers, each as a table with its notes.
 //! - `json`: any answer as JSON.
 //!
 //! Everything is rendered to a string first and written at once. A reader that goes away early
@@ -12,6 +12,7 @@
 
 mod app;
 mod json;
+mod look;
 mod results;
 mod table;
 mod usage;

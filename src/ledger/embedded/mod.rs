@@ -176,6 +176,12 @@ impl Ledger for Embedded {
         Ok(self.writer.submit_patiently(work).await?)
     }
 
+    async fn schedule_revision(&self, app: &AppId) -> Result<u64, LedgerError> {
+        let app = self.ids.app(app);
+        let work = move |unit: &mut Unit<'_, '_>| step::schedule_revision(unit, app);
+        Ok(self.writer.submit_patiently(work).await?)
+    }
+
     fn keeps_order(&self) -> bool {
         true
     }

@@ -266,3 +266,8 @@ pub fn put_schedule(
     }
     Ok(())
 }
+
+/// The revision of an app's limits; 0 where there are none.
+pub fn schedule_revision(unit: &Unit<'_, '_>, app: AppKey) -> Result<u64, StorageError> {
+    Ok(unit.tables.schedules.get(app)?.map_or(0, |row| row.value().0))
+}

@@ -15,6 +15,8 @@ pub const IDENTITY: &[u8] = b"imquota:identity";
 pub const DOCUMENTS: &[u8] = b"q1{directory}documents";
 /// The ids of all apps, in order.
 pub const INDEX: &[u8] = b"q1{directory}index";
+/// The audit log's entries, the first one first.
+pub const AUDIT: &[u8] = b"q1{directory}audit";
 
 /// Bits of a fingerprint that choose the bucket of an account: 4096 buckets keep ten million
 /// accounts in sets of 2,500, which Redis holds as integer sets.

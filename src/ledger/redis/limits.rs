@@ -53,8 +53,8 @@ pub fn number(limit: Limit) -> String {
 mod tests {
     use super::*;
     use crate::domain::limit::{Bound, Source};
-    use crate::domain::purchase::ServiceState;
     use crate::domain::schedule::Segment;
+    use crate::domain::timeline::ServiceState;
 
     #[test]
     fn lines_stay_what_they_are() {

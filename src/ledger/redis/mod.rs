@@ -274,6 +274,18 @@ impl Ledger for Redis {
         Ok(())
     }
 
+    async fn schedule_revision(&self, app: &AppId) -> Result<u64, LedgerError> {
+        let keys = keys::Keys::new(self.store.ids, app);
+        let mut lowest = u64::MAX;
+        for part in PARTS {
+            let keys = [keys.limits(part)];
+            let found = self.store.raw(ScriptId::ScheduleRevision, &keys, &[], PATIENCE).await?;
+            let revision = integer(&found).and_then(|revision| u64::try_from(revision).ok());
+            lowest = lowest.min(revision.unwrap_or(0));
+        }
+        Ok(lowest)
+    }
+
     fn keeps_order(&self) -> bool {
         false
     }

@@ -41,10 +41,12 @@ scripts! {
     HasSchedule "has_schedule",
     PutSchedule "put_schedule",
     Identity "identity",
+    ScheduleRevision "schedule_revision",
     Identify "identify",
     PutApp "put_app",
     ListApps "list_apps",
     Forbidden "forbidden",
+    ListAudit "list_audit",
 }
 
 /// The text with its shared parts, without comments: Redis keeps and hashes every byte.

@@ -1,9 +1,17 @@
 #!lua
--- Writes an app's document whose revision follows the one that is there.
--- KEYS: 1 documents, 2 index. ARGV: 1 app, 2 revision, 3 document. Answer: 1, or 0 on a conflict.
-local there = redis.call('HGET', KEYS[1], ARGV[1])
-local revision = there and tonumber(string.match(there, '^%d+')) or 0
-if revision + 1 ~= tonumber(ARGV[2]) then return 0 end
-redis.call('HSET', KEYS[1], ARGV[1], ARGV[2] .. ' ' .. ARGV[3])
-redis.call('ZADD', KEYS[2], 0, ARGV[1])
+-- Writes an app's document whose revision follows the one that is there, and logs the change.
+-- KEYS: 1 documents, 2 index, 3 audit log. ARGV: 1 app ('' where only the log grows), 2 revision,
+-- 3 document, 4 number of the last entry, 5 entry.
+-- Answer: 1; 0 on a conflict; 2 where another entry was logged meanwhile.
+if ARGV[1] ~= '' then
+  local there = redis.call('HGET', KEYS[1], ARGV[1])
+  local revision = there and tonumber(string.match(there, '^%d+')) or 0
+  if revision + 1 ~= tonumber(ARGV[2]) then return 0 end
+end
+if redis.call('LLEN', KEYS[3]) ~= tonumber(ARGV[4]) then return 2 end
+redis.call('RPUSH', KEYS[3], ARGV[5])
+if ARGV[1] ~= '' then
+  redis.call('HSET', KEYS[1], ARGV[1], ARGV[2] .. ' ' .. ARGV[3])
+  redis.call('ZADD', KEYS[2], 0, ARGV[1])
+end
 return 1

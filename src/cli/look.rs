@@ -1,0 +1,256 @@
+//! The commands of `imquota admin` that change nothing.
+
+use chrono::DateTime;
+use clap::{Args, Subcommand};
+use prost_types::Timestamp;
+
+use super::Exit;
+use super::error::Error;
+use super::output;
+use super::session::Session;
+use crate::domain::audit::Head;
+use crate::grpc::pb;
+use crate::grpc::pb::admin_service_client::AdminServiceClient;
+use crate::grpc::pb::preview_entitlement_request::Change;
+
+/// Most apps or events of one answer.
+const PAGE: u32 = 1000;
+
+/// Something to look at.
+#[derive(Debug, Subcommand)]
+pub enum Look {
+    /// Show an app: what it bought, its limits, and when they change.
+    #[command(after_help = "Example:\n  imquota admin get-app demo")]
+    GetApp {
+        /// The app
+        app: String,
+    },
+    /// List the apps that are registered.
+    #[command(after_help = "Example:\n  imquota admin list-apps --after demo")]
+    ListApps {
+        /// List those after this one
+        #[arg(long, value_name = "APP", default_value = "")]
+        after: String,
+        /// At most so many
+        #[arg(long, value_name = "N", default_value_t = PAGE)]
+        #[arg(value_parser = clap::value_parser!(u32).range(1..=i64::from(PAGE)))]
+        most: u32,
+    },
+    /// Show the catalog that the sidecar goes by: what is sold, for how much, what it allows.
+    #[command(after_help = "Example:\n  imquota admin get-catalog")]
+    GetCatalog,
+    /// Show what an app would be entitled to after a change or at an instant, and who would be over.
+    #[command(after_help = "\
+Example:
+  imquota admin preview demo --grant-add-on members-2000 --months 1
+  imquota admin preview demo --at 2026-12-01T00:00:00+08:00 --user alice")]
+    Preview(Preview),
+    /// The audit log: who changed what.
+    #[command(subcommand, after_help = "Example:\n  imquota admin audit verify")]
+    Audit(AuditCommand),
+}
+
+/// Something about the audit log.
+#[derive(Debug, Subcommand)]
+pub enum AuditCommand {
+    /// List the entries, the oldest first.
+    #[command(after_help = "Example:\n  imquota admin audit list --app demo")]
+    List(Audit),
+    /// Check that no entry was changed or removed.
+    #[command(after_help = "\
+Example:
+  imquota admin audit verify
+  imquota admin audit verify --head 42:9f86d081884c7d65")]
+    Verify {
+        /// Number and hash of an entry that was noted before; the log has to have it still
+        #[arg(long, value_name = "NUMBER:HASH", value_parser = head)]
+        head: Option<Head>,
+    },
+}
+
+/// What is looked at, and whose counts.
+#[derive(Debug, Args)]
+pub struct Preview {
+    /// The app
+    app: String,
+    /// After selling this edition
+    #[arg(long, value_name = "EDITION", group = "change", requires = "months")]
+    purchase_edition: Option<String>,
+    /// After prolonging the edition
+    #[arg(long, group = "change", requires = "months")]
+    renew_edition: bool,
+    /// After selling this add-on
+    #[arg(long, value_name = "ADD-ON", group = "change", requires = "months")]
+    grant_add_on: Option<String>,
+    /// After refunding the purchase of this request
+    #[arg(long, value_name = "REQUEST", group = "change")]
+    refund_purchase: Option<String>,
+    /// For so many months, 1-24
+    #[arg(long, value_name = "N")]
+    months: Option<u32>,
+    /// At this instant, such as 2026-12-01T00:00:00+08:00 [default: now]
+    #[arg(long, value_name = "TIME", value_parser = instant)]
+    at: Option<Timestamp>,
+    /// Compare the counts of this user; may be repeated
+    #[arg(long = "user", value_name = "USER")]
+    users: Vec<String>,
+    /// Compare the counts of this group; may be repeated
+    #[arg(long = "group", value_name = "GROUP")]
+    groups: Vec<String>,
+}
+
+/// Which entries are listed.
+#[derive(Debug, Args)]
+pub struct Audit {
+    /// Of this app
+    #[arg(long, default_value = "")]
+    app: String,
+    /// By this actor
+    #[arg(long, default_value = "")]
+    actor: String,
+    /// Of this RPC, such as GrantAddOn
+    #[arg(long, default_value = "")]
+    action: String,
+    /// Of this request
+    #[arg(long, value_name = "ID", default_value = "")]
+    request_id: String,
+    /// Not before this instant
+    #[arg(long, value_name = "TIME", value_parser = instant)]
+    from: Option<Timestamp>,
+    /// Before this instant
+    #[arg(long, value_name = "TIME", value_parser = instant)]
+    until: Option<Timestamp>,
+    /// After the entry of this number
+    #[arg(long, value_name = "NUMBER", default_value = "")]
+    after: String,
+    /// At most so many
+    #[arg(long, value_name = "N", default_value_t = PAGE)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=i64::from(PAGE)))]
+    most: u32,
+}
+
+/// An instant as RFC 3339 writes it.
+pub fn instant(text: &str) -> Result<Timestamp, String> {
+    let instant = DateTime::parse_from_rfc3339(text);
+    let instant = instant.map_err(|_| "must look like 2019-02-12T09:30:00+08:00")?;
+    let nanos = i32::try_from(instant.timestamp_subsec_nanos()).unwrap_or(0);
+    Ok(Timestamp { seconds: instant.timestamp(), nanos })
+}
+
+fn head(text: &str) -> Result<Head, String> {
+    let head = text.split_once(':').and_then(|(number, hash)| {
+        let is_hash = !hash.is_empty() && hash.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let number = number.parse().ok().filter(|_| is_hash)?;
+        Some(Head { number, hash: hash.to_ascii_lowercase() })
+    });
+    head.ok_or_else(|| "must look like 42:9f86d081884c7d65".to_owned())
+}
+
+impl Look {
+    /// Makes the calls and prints what they show.
+    pub async fn run(self, session: &Session) -> Result<Exit, Error> {
+        let mut client = AdminServiceClient::new(session.channel());
+        match self {
+            Self::GetApp { app: app_id } => {
+                let request = session.request(pb::GetAppRequest { app_id });
+                session.finish(client.get_app(request).await)
+            }
+            Self::ListApps { after: page_token, most: page_size } => {
+                let request = session.request(pb::ListAppsRequest { page_size, page_token });
+                session.finish(client.list_apps(request).await)
+            }
+            Self::GetCatalog => {
+                let request = session.request(pb::GetCatalogRequest {});
+                session.finish(client.get_catalog(request).await)
+            }
+            Self::Preview(preview) => {
+                let request = session.request(preview.request());
+                session.finish(client.preview_entitlement(request).await)
+            }
+            Self::Audit(AuditCommand::List(audit)) => {
+                let request = session.request(audit.request());
+                session.finish(client.list_audit_events(request).await)
+            }
+            Self::Audit(AuditCommand::Verify { head }) => verify(session, client, head).await,
+        }
+    }
+}
+
+impl Preview {
+    fn request(self) -> pb::PreviewEntitlementRequest {
+        let months = self.months.unwrap_or_default();
+        let edition = self
+            .purchase_edition
+            .map(|edition_id| Change::PurchaseEdition(pb::PreviewedEdition { edition_id, months }));
+        let renewal = self.renew_edition.then_some(Change::RenewEditionMonths(months));
+        let add_on = self
+            .grant_add_on
+            .map(|add_on_id| Change::GrantAddOn(pb::PreviewedAddOn { add_on_id, months }));
+        let refund = self.refund_purchase.map(Change::RefundPurchaseRequestId);
+        pb::PreviewEntitlementRequest {
+            app_id: self.app,
+            change: edition.or(renewal).or(add_on).or(refund),
+            at: self.at,
+            user_ids: self.users,
+            group_ids: self.groups,
+        }
+    }
+}
+
+impl Audit {
+    fn request(self) -> pb::ListAuditEventsRequest {
+        pb::ListAuditEventsRequest {
+            page_size: self.most,
+            page_token: self.after,
+            app_id: self.app,
+            actor: self.actor,
+            action: self.action,
+            request_id: self.request_id,
+            from: self.from,
+            until: self.until,
+        }
+    }
+}
+
+/// Reads the whole log and follows its chain.
+async fn verify(
+    session: &Session,
+    mut client: AdminServiceClient<tonic::transport::Channel>,
+    noted: Option<Head>,
+) -> Result<Exit, Error> {
+    let (mut head, mut page_token) = (Head::default(), String::new());
+    let mut has_noted = noted.is_none();
+    loop {
+        let request = pb::ListAuditEventsRequest {
+            page_size: PAGE,
+            page_token,
+            ..pb::ListAuditEventsRequest::default()
+        };
+        let answer = client.list_audit_events(session.request(request)).await?.into_inner();
+        for event in answer.events {
+            let entry = crate::grpc::audit_entry(event).map_err(Error::Audit)?;
+            entry.verify(&head).map_err(|fault| Error::Audit(fault.to_string()))?;
+            head = entry.head;
+            has_noted |= noted.as_ref().is_some_and(|noted| {
+                noted.number == head.number && head.hash.starts_with(&noted.hash)
+            });
+        }
+        page_token = answer.next_page_token;
+        if page_token.is_empty() {
+            let last = Head { number: answer.head_number, hash: answer.head_hash };
+            // What was logged meanwhile comes after what was read.
+            if last.number < head.number {
+                return Err(Error::Audit("its end was removed".to_owned()));
+            }
+            break;
+        }
+    }
+    if !has_noted {
+        let noted = noted.map(|noted| noted.number).unwrap_or_default();
+        return Err(Error::Audit(format!("it does not have the entry {noted} that was noted")));
+    }
+    let Head { number, hash } = head;
+    let entries = if number == 1 { "entry" } else { "entries" };
+    output::emit(&format!("{number} {entries}, none changed or removed; head {number}:{hash}\n"))?;
+    Ok(Exit::Done)
+}

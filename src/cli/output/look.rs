@@ -1,0 +1,119 @@
+//! Previews and the audit log.
+
+use super::Report;
+use super::app::limits;
+use super::table::{Cell, Colour, Style, Table};
+use super::value;
+use crate::grpc::pb::{self, subject::Kind};
+
+impl Report for pb::PreviewEntitlementResponse {
+    const NAME: &'static str = "PreviewEntitlementResponse";
+
+    fn text(&self, style: Style) -> String {
+        let mut head = Table::new(["", "NOW", "THEN"]);
+        let (now, then) = (self.now.clone().unwrap_or_default(), self.then.clone());
+        let then = then.unwrap_or_default();
+        let mut line = |name: &str, now: String, then: String| {
+            head.row([Cell::new(name).coloured(Colour::Dim), Cell::new(now), Cell::new(then)]);
+        };
+        line("at", "now".to_owned(), value::instant(self.at.as_ref()));
+        line("edition", now.edition_id.clone(), then.edition_id.clone());
+        line("add-ons", now.add_on_ids.join(", "), then.add_on_ids.join(", "));
+        if self.price_fen != 0 {
+            line("price", String::new(), value::money(self.price_fen));
+        }
+        let mut parts = vec![head.render(style), limits(&then).render(style)];
+        if !self.overruns.is_empty() {
+            parts.push(overruns(&self.overruns).render(style));
+        }
+        parts.join("\n")
+    }
+}
+
+fn overruns(overruns: &[pb::Overrun]) -> Table {
+    let mut table = Table::new(["OVER", "WHAT", "USED", "LIMIT"]);
+    for overrun in overruns {
+        let kind = overrun.subject.as_ref().and_then(|subject| subject.kind.as_ref());
+        let who = match kind {
+            Some(Kind::UserId(user)) => format!("user {user}"),
+            Some(Kind::GroupId(group)) => format!("group {group}"),
+            Some(Kind::App(_)) | None => "the app".to_owned(),
+        };
+        table.row([
+            Cell::new(who).coloured(Colour::Red),
+            Cell::new(&overrun.limit_id),
+            Cell::number(overrun.used.to_string()),
+            Cell::number(overrun.limit.to_string()),
+        ]);
+    }
+    table
+}
+
+impl Report for pb::GetCatalogResponse {
+    const NAME: &'static str = "GetCatalogResponse";
+
+    fn text(&self, style: Style) -> String {
+        let mut sold = Table::new(["WHAT", "LABEL", "A MONTH", "LIMIT", "OF"]);
+        let mut row = |what: String, label: &str, price: Option<i64>, of: &pb::CatalogLimit| {
+            sold.row([
+                Cell::new(what),
+                Cell::new(label),
+                Cell::number(price.map_or_else(|| "-".to_owned(), value::money)),
+                Cell::number(value::limit(of.limit)),
+                Cell::new(&of.limit_id),
+            ]);
+        };
+        for edition in &self.editions {
+            for limit in &edition.limits {
+                let what = format!("edition {}", edition.edition_id);
+                row(what, &edition.label, edition.price_fen_per_month, limit);
+            }
+        }
+        for add_on in &self.add_ons {
+            let raises = add_on.raises.clone().unwrap_or_default();
+            let (what, price) =
+                (format!("add-on {}", add_on.add_on_id), add_on.price_fen_per_month);
+            row(what, &add_on.label, Some(price), &raises);
+        }
+        let mut types = Table::new(["GROUP TYPE", "LABEL", "MEMBERS", "PER APP", "PER DAY"]);
+        for kind in &self.group_types {
+            types.row([
+                Cell::new(&kind.name),
+                Cell::new(&kind.label),
+                Cell::number(value::limit(kind.member_cap)),
+                Cell::number(value::limit(kind.per_app)),
+                Cell::number(value::limit(kind.per_day)),
+            ]);
+        }
+        let (version, zone) = (Cell::new(&self.version), Cell::new(&self.time_zone));
+        let head = format!("catalog {}, {}\n", version.text(), zone.text());
+        [head, sold.render(style), types.render(style)].join("\n")
+    }
+}
+
+impl Report for pb::ListAuditEventsResponse {
+    const NAME: &'static str = "ListAuditEventsResponse";
+
+    fn text(&self, style: Style) -> String {
+        let columns = ["NUMBER", "AT", "ACTOR", "FROM", "ACTION", "APP", "REQUEST", "AFTER"];
+        let mut table = Table::new(columns);
+        for event in &self.events {
+            table.row([
+                Cell::number(event.number.to_string()),
+                Cell::new(value::instant(event.made_at.as_ref())),
+                Cell::new(&event.actor),
+                Cell::new(&event.from),
+                Cell::new(format!("{} {}", event.action, event.request)),
+                Cell::new(&event.app_id),
+                Cell::new(&event.request_id),
+                Cell::new(&event.after),
+            ]);
+        }
+        let next = Cell::new(&self.next_page_token);
+        let more = match next.text() {
+            "" => String::new(),
+            next => format!("more: --after {next}\n"),
+        };
+        table.render(style) + &more
+    }
+}

@@ -1,0 +1,213 @@
+//! The audit log: who changed what, from where, when; each entry chained to the one before.
+//!
+//! An entry's hash covers its own content and the hash of the entry before, so that whoever
+//! changes, removes or inserts one has to rewrite all that follow. Against that the head (number
+//! and hash of the last entry) is kept elsewhere.
+
+use std::fmt::Write as _;
+
+use sha2::{Digest as _, Sha256};
+
+use super::id::AppId;
+use super::time::Timestamp;
+
+/// Begins everything that is hashed, so that no other hash of ours can be taken for one of these.
+const DOMAIN: &[u8] = b"imquota audit 1";
+
+/// A SHA-256 in hexadecimal.
+pub type Hash = String;
+
+/// Who asked for a change, and from where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Actor {
+    /// The name that the credentials stand for.
+    pub name: String,
+    /// The peer: an address, or a Unix socket with its user.
+    pub from: String,
+}
+
+/// One change, before it has its place in the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// When it was made, by the store's clock.
+    pub at: Timestamp,
+    /// Who made it.
+    pub actor: Actor,
+    /// The RPC that did it.
+    pub action: String,
+    /// The request, as JSON.
+    pub request: String,
+    /// The app, where it is about one.
+    pub app: Option<AppId>,
+    /// The request's id.
+    pub request_id: String,
+    /// The app before, as JSON; empty where there was none.
+    pub before: String,
+    /// The app after, as JSON.
+    pub after: String,
+}
+
+/// The place of an entry in the log, or of the whole log: its last entry's.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Head {
+    /// Counts the entries from 1; 0 before the first.
+    pub number: u64,
+    /// The entry's hash; empty before the first.
+    pub hash: Hash,
+}
+
+/// An entry of the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Its number and hash.
+    pub head: Head,
+    /// The hash of the entry before.
+    pub previous: Hash,
+    /// What it tells.
+    pub event: Event,
+}
+
+/// What is wrong with a log.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// A number is left out, or comes twice.
+    #[error("entry {found} follows entry {before}: what lay between was removed")]
+    Gap {
+        /// The number of the entry before.
+        before: u64,
+        /// The number of this one.
+        found: u64,
+    },
+    /// The chain does not hold.
+    #[error("entry {0} does not follow from the one before it: one of them was changed")]
+    Broken(u64),
+    /// The content does not fit the hash.
+    #[error("entry {0} was changed")]
+    Changed(u64),
+}
+
+impl Event {
+    /// The event as the entry that follows `head`.
+    #[must_use]
+    pub fn follow(self, head: &Head) -> Entry {
+        let number = head.number + 1;
+        let hash = self.hash(number, &head.hash);
+        Entry { head: Head { number, hash }, previous: head.hash.clone(), event: self }
+    }
+
+    fn hash(&self, number: u64, previous: &str) -> Hash {
+        let app = self.app.as_ref().map_or("", AppId::as_str);
+        let mut hasher = Sha256::new_with_prefix(DOMAIN);
+        hasher.update(number.to_be_bytes());
+        hasher.update(self.at.as_millis().to_be_bytes());
+        let Actor { name, from } = &self.actor;
+        let Self { action, request, request_id, before, after, .. } = self;
+        for text in [previous, name, from, action, request, app, request_id, before, after] {
+            // With its length, so that nothing can move from one field to the next.
+            hasher.update((text.len() as u64).to_be_bytes());
+            hasher.update(text.as_bytes());
+        }
+        hex(&hasher.finalize())
+    }
+}
+
+fn hex(bytes: &[u8]) -> Hash {
+    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+impl Entry {
+    /// Whether the entry is untouched and follows the one of `before`.
+    pub fn verify(&self, before: &Head) -> Result<(), Fault> {
+        let number = self.head.number;
+        if number != before.number + 1 {
+            return Err(Fault::Gap { before: before.number, found: number });
+        }
+        if self.previous != before.hash {
+            return Err(Fault::Broken(number));
+        }
+        if self.event.hash(number, &self.previous) != self.head.hash {
+            return Err(Fault::Changed(number));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(number: i64) -> Event {
+        Event {
+            at: Timestamp::from_millis(1_549_900_800_000 + number),
+            actor: Actor { name: "ops".into(), from: "unix:/run/admin.sock uid 0".into() },
+            action: "GrantAddOn".into(),
+            request: r#"{"months":1}"#.into(),
+            app: Some(AppId::try_from("demo").expect("an id")),
+            request_id: format!("r{number}"),
+            before: "{}".into(),
+            after: "{}".into(),
+        }
+    }
+
+    fn log() -> Vec<Entry> {
+        let mut head = Head::default();
+        let entries = (1..=4).map(|number| {
+            let entry = event(number).follow(&head);
+            head = entry.head.clone();
+            entry
+        });
+        entries.collect()
+    }
+
+    fn verify(log: &[Entry]) -> Result<Head, Fault> {
+        let mut head = Head::default();
+        for entry in log {
+            entry.verify(&head)?;
+            head = entry.head.clone();
+        }
+        Ok(head)
+    }
+
+    #[test]
+    fn an_untouched_log_holds_and_every_change_of_it_is_found() {
+        let whole = log();
+        assert_eq!(verify(&whole), Ok(whole[3].head.clone()));
+        let changes: [fn(&mut Event); 8] = [
+            |event| event.at = Timestamp::from_millis(0),
+            |event| event.actor.name = "x".into(),
+            |event| event.actor.from = "x".into(),
+            |event| event.action.push('x'),
+            |event| event.request.clear(),
+            |event| event.app = None,
+            |event| event.request_id = "r3".into(),
+            |event| std::mem::swap(&mut event.before, &mut event.action),
+        ];
+        for change in changes {
+            let mut changed = log();
+            change(&mut changed[1].event);
+            assert_eq!(verify(&changed), Err(Fault::Changed(2)));
+        }
+        let mut rewritten = log();
+        rewritten[1] = event(9).follow(&rewritten[0].head);
+        assert_eq!(verify(&rewritten), Err(Fault::Broken(3)));
+        let mut shorter = log();
+        shorter.remove(2);
+        assert_eq!(verify(&shorter), Err(Fault::Gap { before: 2, found: 4 }));
+        let mut swapped = log();
+        swapped.swap(1, 2);
+        assert!(verify(&swapped).is_err());
+    }
+
+    #[test]
+    fn hashes_stay_what_they_are() {
+        // Worked out by another program, over the fields with their lengths.
+        let entry = event(1).follow(&Head::default());
+        assert_eq!(
+            entry.head.hash,
+            "8f09f6ac8363e760fd872894925a163fe1cf52ffd7c81b21d11a7933260c7b17"
+        );
+    }
+}

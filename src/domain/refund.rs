@@ -1,0 +1,86 @@
+//! What a refund pays back (pricing rules, section 5).
+//!
+//! The price less what was used of it by days, of which the running one counts; soon after the
+//! purchase the whole price, as often as the catalog says.
+
+use super::catalog::Catalog;
+use super::purchase::{Refusal, Sales};
+use super::time::Timestamp;
+use super::timeline::Timeline;
+
+/// A refund that may be made, with its figures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Remaining {
+    /// What was paid, in fen.
+    pub price_fen: i64,
+    /// Days of the purchase's period.
+    pub days: i64,
+    /// Days of it that are used, the running one included.
+    pub days_used: i64,
+    /// Whether the whole price is paid back, used or not.
+    pub in_full: bool,
+    /// What is paid back, in fen, rounded half up.
+    pub refund_fen: i64,
+}
+
+/// Works out the refund of a purchase, by its index, at an instant.
+pub fn refund(
+    catalog: &Catalog,
+    sales: &Sales,
+    index: usize,
+    at: Timestamp,
+) -> Result<Remaining, Refusal> {
+    let purchase = &sales.purchases[index];
+    let request_id = || purchase.request_id.clone();
+    if let Some(refund) = sales.refund_of(index) {
+        let by = refund.request_id.clone();
+        return Err(Refusal::Refunded { purchase: request_id(), by });
+    }
+    let timeline = Timeline::new(catalog, sales);
+    if let Some(renewal) = timeline.renewed_by(index) {
+        let by = sales.purchases[renewal].request_id.clone();
+        return Err(Refusal::RenewedSince { purchase: request_id(), by });
+    }
+    let (zone, valid) = (catalog.zone, timeline.valid[index]);
+    if valid.until <= at {
+        return Err(Refusal::NothingLeft { purchase: request_id(), until: zone.show(valid.until) });
+    }
+    let day = |at| i64::from(zone.day_of(at).number());
+    let last = day(Timestamp::from_millis(valid.until.as_millis() - 1));
+    let days = last - day(valid.from) + 1;
+    let days_used = if at < valid.from { 0 } else { day(at) - day(valid.from) + 1 };
+    let rules = catalog.validity;
+    let made_in_full = sales.refunds.iter().filter(|refund| refund.in_full).count();
+    let is_soon = at < purchase.at + rules.full_refund_within();
+    let in_full = is_soon && made_in_full < rules.full_refunds_per_app;
+    let price_fen = purchase.price_fen;
+    let refund_fen = if in_full { price_fen } else { share(price_fen, days - days_used, days) };
+    Ok(Remaining { price_fen, days, days_used, in_full, refund_fen })
+}
+
+/// `price * left / days`, rounded half up.
+fn share(price: i64, left: i64, days: i64) -> i64 {
+    let (price, left, days) = (i128::from(price), i128::from(left), i128::from(days));
+    let rounded = (2 * price * left + days).div_euclid(2 * days);
+    i64::try_from(rounded).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn half_a_fen_is_rounded_up() {
+        // Price, days left, days of the period, worked out by hand.
+        for (price, left, days, refund) in [
+            (99_900, 27, 28, 96_332), // 96,332.14
+            (99_900, 0, 28, 0),
+            (99_900, 28, 28, 99_900),
+            (1, 1, 2, 1),  // 0.5
+            (1, 1, 3, 0),  // 0.33
+            (5, 3, 10, 2), // 1.5
+        ] {
+            assert_eq!(share(price, left, days), refund, "{price} * {left} / {days}");
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! When everything that was bought is valid, and what a refund ends.
+//!
+//! Validity is worked out from the whole of [`Sales`], never stored. An edition is *in force*
+//! while it is valid and during its grace; that is what add-ons need, to be bought and to count.
+
+use super::calendar::{Day, Zone};
+use super::catalog::{AfterGrace, Catalog};
+use super::id::Name;
+use super::purchase::{Item, Period, Purchase, Refund, Sales};
+use super::time::Timestamp;
+
+/// An edition as it runs: its purchase and the renewals that prolonged it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EditionRun {
+    /// The edition.
+    pub edition: Name,
+    /// The day of the purchase, from which all months count.
+    anchor: Day,
+    /// Months paid for so far.
+    months: u32,
+    /// The purchases that it is made of and that were not refunded, by their indices.
+    parts: Vec<usize>,
+    /// When it is valid.
+    pub valid: Period,
+    /// When its grace is over.
+    pub stops_at: Timestamp,
+}
+
+/// An add-on as it runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AddOnRun {
+    /// The add-on.
+    pub add_on: Name,
+    /// Its purchase, by its index.
+    purchase: usize,
+    /// When it is in force, grace included.
+    pub in_force: Period,
+}
+
+/// State of an app's service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ServiceState {
+    /// The edition is valid.
+    Active,
+    /// It has ended and runs on for its days of grace.
+    Grace,
+    /// The grace is over: everything that takes is denied.
+    Stopped,
+}
+
+impl ServiceState {
+    /// In words.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Grace => "in grace",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
+/// All that follows from an app's purchases, in the order of purchase.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Timeline {
+    /// Editions, the last bought one last.
+    pub editions: Vec<EditionRun>,
+    /// Add-ons.
+    pub add_ons: Vec<AddOnRun>,
+    /// When each purchase is valid, by its index.
+    pub valid: Vec<Period>,
+    default_edition: Name,
+    after_grace: AfterGrace,
+}
+
+impl Timeline {
+    /// Works out what runs when.
+    #[must_use]
+    pub fn new(catalog: &Catalog, sales: &Sales) -> Self {
+        let purchases = &sales.purchases;
+        let mut timeline = Self {
+            editions: Vec::new(),
+            add_ons: Vec::new(),
+            valid: Vec::with_capacity(purchases.len()),
+            default_edition: catalog.default_edition.clone(),
+            after_grace: catalog.validity.after_grace,
+        };
+        let mut refunds = sales.refunds.iter().peekable();
+        for (index, purchase) in purchases.iter().enumerate() {
+            while let Some(refund) = refunds.next_if(|refund| refund.made_after <= index) {
+                timeline.take_back(catalog, purchases, refund);
+            }
+            let period = timeline.add(catalog, purchase);
+            timeline.valid.push(period);
+        }
+        for refund in refunds {
+            timeline.take_back(catalog, purchases, refund);
+        }
+        timeline
+    }
+
+    /// What is refunded ends at once, without grace; a renewal that has not begun never was.
+    fn take_back(&mut self, catalog: &Catalog, purchases: &[Purchase], refund: &Refund) {
+        let (index, at) = (refund.purchase, refund.at);
+        if let Some(run) = self.add_ons.iter_mut().find(|run| run.purchase == index) {
+            run.in_force.until = at;
+            self.valid[index].until = at;
+            return;
+        }
+        let Some(run) = self.editions.iter_mut().find(|run| run.parts.last() == Some(&index))
+        else {
+            return;
+        };
+        run.parts.pop();
+        let valid = &mut self.valid[index];
+        if at < valid.from {
+            run.months -= purchases[index].months;
+            run.end(catalog.zone, catalog.validity.edition_grace_days);
+            valid.until = valid.from;
+        } else {
+            run.valid.until = at;
+            run.stops_at = at;
+            valid.until = at;
+        }
+    }
+
+    /// The renewal, by its index, that comes after a purchase of the same run.
+    #[must_use]
+    pub fn renewed_by(&self, purchase: usize) -> Option<usize> {
+        let parts = self.editions.iter().map(|run| &run.parts);
+        let mut parts = parts.filter(|parts| parts.contains(&purchase));
+        parts.next()?.last().copied().filter(|last| *last != purchase)
+    }
+
+    fn add(&mut self, catalog: &Catalog, purchase: &Purchase) -> Period {
+        let index = self.valid.len();
+        let zone = catalog.zone;
+        let grace = catalog.validity;
+        match (&purchase.item, self.editions.last_mut()) {
+            (Item::AddOn(add_on), _) => {
+                let end = zone.day_of(purchase.at).end_after_months(purchase.months);
+                let valid = Period { from: purchase.at, until: zone.start_of(end) };
+                let until = zone.start_of(end.plus_days(grace.add_on_grace_days));
+                let in_force = Period { from: purchase.at, until };
+                self.add_ons.push(AddOnRun { add_on: add_on.clone(), purchase: index, in_force });
+                valid
+            }
+            (Item::Renewal(_), Some(run)) => {
+                let from = run.valid.until;
+                run.months += purchase.months;
+                run.parts.push(index);
+                run.end(zone, grace.edition_grace_days);
+                Period { from, until: run.valid.until }
+            }
+            // A renewal is only sold where something runs; were there nothing, it would begin it.
+            (Item::Edition(edition) | Item::Restart(edition) | Item::Renewal(edition), _) => {
+                let mut run = EditionRun {
+                    edition: edition.clone(),
+                    anchor: zone.day_of(purchase.at),
+                    months: purchase.months,
+                    parts: vec![index],
+                    valid: Period { from: purchase.at, until: purchase.at },
+                    stops_at: purchase.at,
+                };
+                run.end(zone, grace.edition_grace_days);
+                let valid = run.valid;
+                self.editions.push(run);
+                valid
+            }
+        }
+    }
+
+    /// The edition of an instant and the state of its service.
+    #[must_use]
+    pub fn edition_at(&self, at: Timestamp) -> (Name, ServiceState) {
+        let Some(run) = self.editions.iter().rev().find(|run| run.valid.from <= at) else {
+            return (self.default_edition.clone(), ServiceState::Active);
+        };
+        if at < run.valid.until {
+            (run.edition.clone(), ServiceState::Active)
+        } else if at < run.stops_at {
+            (run.edition.clone(), ServiceState::Grace)
+        } else {
+            match self.after_grace {
+                AfterGrace::Stop => (run.edition.clone(), ServiceState::Stopped),
+                AfterGrace::DefaultEdition => (self.default_edition.clone(), ServiceState::Active),
+            }
+        }
+    }
+
+    /// The instants at which anything may change, sorted, each once.
+    #[must_use]
+    pub fn boundaries(&self) -> Vec<Timestamp> {
+        let editions =
+            self.editions.iter().flat_map(|run| [run.valid.from, run.valid.until, run.stops_at]);
+        let add_ons = self.add_ons.iter().flat_map(|run| [run.in_force.from, run.in_force.until]);
+        let mut all: Vec<_> = editions.chain(add_ons).collect();
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
+
+    /// The edition that was bought and is in force at an instant.
+    #[must_use]
+    pub fn bought_edition_in_force(&self, at: Timestamp) -> Option<&EditionRun> {
+        self.editions.last().filter(|run| run.valid.from <= at && at < run.stops_at)
+    }
+}
+
+impl EditionRun {
+    fn end(&mut self, zone: Zone, grace_days: u32) {
+        let end = self.anchor.end_after_months(self.months);
+        self.valid.until = zone.start_of(end);
+        self.stops_at = zone.start_of(end.plus_days(grace_days));
+    }
+}

@@ -1,0 +1,82 @@
+//! Looking through the audit log.
+
+use super::AdminError;
+use super::office::Office;
+use crate::domain::audit::{Entry, Head};
+use crate::domain::id::AppId;
+use crate::domain::time::Timestamp;
+
+/// Entries read at a time.
+const PAGE: usize = 256;
+/// Most entries that one call looks at.
+const LOOKED_AT_MAX: usize = 16 * PAGE;
+
+/// Which entries are looked for: whatever is set has to fit.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct EntryFilter {
+    /// Of this app.
+    pub app: Option<AppId>,
+    /// By this actor.
+    pub actor: Option<String>,
+    /// Of this RPC.
+    pub action: Option<String>,
+    /// Of this request.
+    pub request_id: Option<String>,
+    /// Not before this instant.
+    pub from: Option<Timestamp>,
+    /// Before this instant.
+    pub until: Option<Timestamp>,
+}
+
+/// What was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FoundEntries {
+    /// The entries, in order.
+    pub entries: Vec<Entry>,
+    /// After which number to go on; `None` at the end of the log.
+    pub next: Option<u64>,
+    /// The log's last entry.
+    pub head: Head,
+}
+
+impl EntryFilter {
+    fn fits(&self, entry: &Entry) -> bool {
+        let event = &entry.event;
+        let is =
+            |wanted: &Option<String>, text: &str| wanted.as_deref().is_none_or(|it| it == text);
+        (self.app.is_none() || self.app == event.app)
+            && is(&self.actor, &event.actor.name)
+            && is(&self.action, &event.action)
+            && is(&self.request_id, &event.request_id)
+            && self.from.is_none_or(|from| from <= event.at)
+            && self.until.is_none_or(|until| event.at < until)
+    }
+}
+
+impl Office {
+    pub(super) async fn entries(
+        &self,
+        after: u64,
+        limit: usize,
+        filter: &EntryFilter,
+    ) -> Result<FoundEntries, AdminError> {
+        let (mut entries, mut last, mut looked_at) = (Vec::new(), after, 0);
+        let next = 'pages: loop {
+            let page = self.directory.entries(last, PAGE).await?;
+            if page.is_empty() {
+                break None;
+            }
+            for (place, entry) in page {
+                if entries.len() == limit || looked_at == LOOKED_AT_MAX {
+                    break 'pages Some(last);
+                }
+                looked_at += 1;
+                last = place;
+                if filter.fits(&entry) {
+                    entries.push(entry);
+                }
+            }
+        };
+        Ok(FoundEntries { entries, next, head: self.directory.head().await? })
+    }
+}

@@ -1,0 +1,227 @@
+//! Selling editions and add-ons and taking them back, and bringing the limits that follow to the
+//! ledger.
+//!
+//! A change is first recorded in the directory, together with its entry in the audit log, and then put where the decisions are made; it is
+//! answered after both. Where the second step fails, a repetition with the same request id
+//! finishes it, and so does the next start ([`Administration::publish_all`]).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Mutex;
+
+use self::office::Office;
+use super::Engine;
+use crate::directory::{AppRecord, Directory, DirectoryError, PURCHASES_MAX};
+use crate::domain::audit::Actor;
+use crate::domain::catalog::Catalog;
+use crate::domain::id::{AppId, GroupId, RequestId, UserId};
+use crate::domain::purchase::{Period, Refusal};
+use crate::domain::refund::Remaining;
+use crate::domain::schedule::{MissingItem, Schedule};
+use crate::domain::time::Timestamp;
+use crate::ledger::LedgerError;
+
+mod change;
+mod entries;
+mod office;
+mod preview;
+
+pub use change::{Change, Difference, Made, What};
+pub use entries::{EntryFilter, FoundEntries};
+pub use preview::{Overrun, Preview, Previewed};
+
+/// Apps read at a time when all of them are gone through.
+const PAGE: usize = 256;
+/// Longest time for reading a count.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Why a change was not made, or not finished.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AdminError {
+    /// Nobody registered the app.
+    #[error("app \"{0}\" is not registered; create it first")]
+    UnknownApp(AppId),
+    /// Another request registered the app.
+    #[error("app \"{0}\" is registered already, by another request")]
+    AppExists(AppId),
+    /// The same request id came with other content.
+    #[error("request_id \"{request_id}\" was used before for {before}{}", change::in_words(.differs))]
+    RequestIdReused {
+        /// The id.
+        request_id: RequestId,
+        /// What it was used for, in words.
+        before: String,
+        /// What differs, where both ask for the same kind of change: the field, what it was and
+        /// what it is.
+        differs: Vec<Difference>,
+    },
+    /// The app has as many purchases as a record may hold.
+    #[error("app \"{0}\" has {PURCHASES_MAX} purchases, which is the most")]
+    TooManyPurchases(AppId),
+    /// The rules of buying are against it.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The catalog lost something that was bought.
+    #[error("app \"{app}\": {missing}")]
+    Missing {
+        /// The app.
+        app: AppId,
+        /// What.
+        missing: MissingItem,
+    },
+    /// The catalog lacks what an app that has bought nothing is on.
+    #[error("default edition: {0}")]
+    Catalog(MissingItem),
+    /// The store does not say what time it is; nothing was changed.
+    #[error("nothing was changed: {0}")]
+    Clock(#[from] LedgerError),
+    /// A count could not be read.
+    #[error("a count could not be read: {0}")]
+    Unread(LedgerError),
+    /// The directory failed.
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+    /// The change is recorded, but does not count yet; the same request finishes it.
+    #[error("recorded, but not in force yet; repeat the same request to finish it: {0}")]
+    Unfinished(LedgerError),
+}
+
+/// An app as it is at an instant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AppView {
+    /// What is recorded of it.
+    pub record: AppRecord,
+    /// When each purchase is valid, in the order of the record.
+    pub valid: Vec<Period>,
+    /// What it is entitled to, from `at` on.
+    pub schedule: Schedule,
+    /// The instant.
+    pub at: Timestamp,
+    /// Whether the last change is recorded, but does not count everywhere yet.
+    pub pending: bool,
+}
+
+/// What became of a change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Changed {
+    /// What it made, now or when the same request came first.
+    pub made: Made,
+    /// The figures of a refund.
+    pub remaining: Option<Remaining>,
+    /// The app after it.
+    pub view: AppView,
+}
+
+/// Changes apps, one change at a time.
+///
+/// A change that has begun is finished even if its caller goes away.
+#[derive(Clone)]
+pub struct Administration(Arc<Office>);
+
+impl Administration {
+    /// Over a directory, for an engine's ledger.
+    #[must_use]
+    pub fn new(engine: Arc<Engine>, directory: Arc<dyn Directory>) -> Self {
+        Self(Arc::new(Office { engine, directory, changing: Mutex::new(()) }))
+    }
+
+    /// The catalog of the moment.
+    #[must_use]
+    pub fn catalog(&self) -> Arc<Catalog> {
+        self.0.engine.catalog()
+    }
+
+    /// Shows an app.
+    pub async fn app(&self, app: &AppId) -> Result<AppView, AdminError> {
+        let record = self.0.directory.app(app).await?;
+        self.0.view(record.ok_or_else(|| AdminError::UnknownApp(app.clone()))?).await
+    }
+
+    /// Shows up to `limit` apps in the order of their ids, from the one after `after` on.
+    pub async fn apps(
+        &self,
+        after: Option<&AppId>,
+        limit: usize,
+    ) -> Result<Vec<AppView>, AdminError> {
+        let now = self.0.engine.now().await?;
+        let records = self.0.directory.apps(after, limit).await?;
+        records.into_iter().map(|record| self.0.view_at(record, now, false)).collect()
+    }
+
+    /// Makes a change on somebody's behalf.
+    pub async fn change(&self, change: Change, actor: Actor) -> Result<Changed, AdminError> {
+        let office = self.0.clone();
+        // Carried through, whether or not the caller waits for it.
+        let changed = tokio::spawn(async move { office.change(&change, &actor).await });
+        changed.await.unwrap_or_else(|interrupted| {
+            Err(DirectoryError::Unavailable(interrupted.to_string()).into())
+        })
+    }
+
+    /// Shows what an app would be entitled to after a change or at an instant, and who of the
+    /// given would be over. Changes nothing.
+    pub async fn preview(
+        &self,
+        app: &AppId,
+        change: Option<Previewed>,
+        at: Option<Timestamp>,
+        users: &[UserId],
+        groups: &[GroupId],
+    ) -> Result<Preview, AdminError> {
+        self.0.preview(app, change, at, users, groups).await
+    }
+
+    /// Up to `limit` entries of the audit log that fit, from the one after number `after` on.
+    pub async fn entries(
+        &self,
+        after: u64,
+        limit: usize,
+        filter: &EntryFilter,
+    ) -> Result<FoundEntries, AdminError> {
+        self.0.entries(after, limit, filter).await
+    }
+
+    /// Brings the limits of every app to the ledger, as they follow from what is recorded and
+    /// from the catalog of the moment. Done at every start, before the first decision.
+    pub async fn publish_all(&self) -> Result<(), AdminError> {
+        let _changing = self.0.changing.lock().await;
+        self.0.publish_each().await
+    }
+
+    /// Replaces the catalog. Nothing changes where the new one lacks something that an app has
+    /// bought. The limits of the apps follow with [`Administration::publish_all`].
+    pub async fn change_catalog(&self, catalog: Catalog) -> Result<(), AdminError> {
+        let _changing = self.0.changing.lock().await;
+        let now = self.0.engine.now().await?;
+        let mut pages = Pages::default();
+        while let Some(page) = pages.next(&*self.0.directory).await? {
+            for record in page {
+                schedule(&catalog, &record, now)?;
+            }
+        }
+        self.0.engine.set_catalog(catalog).map_err(AdminError::Catalog)
+    }
+}
+
+fn schedule(catalog: &Catalog, record: &AppRecord, now: Timestamp) -> Result<Schedule, AdminError> {
+    Schedule::compile(catalog, &record.sales, now)
+        .map_err(|missing| AdminError::Missing { app: record.app.clone(), missing })
+}
+
+/// Goes through all apps, page by page.
+#[derive(Default)]
+struct Pages {
+    after: Option<AppId>,
+}
+
+impl Pages {
+    async fn next(
+        &mut self,
+        directory: &dyn Directory,
+    ) -> Result<Option<Vec<AppRecord>>, DirectoryError> {
+        let page = directory.apps(self.after.as_ref(), PAGE).await?;
+        self.after = page.last().map(|last| last.app.clone());
+        Ok(self.after.is_some().then_some(page))
+    }
+}

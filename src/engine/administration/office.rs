@@ -1,0 +1,235 @@
+//! Carries changes out: what is recorded, logged, and brought to the ledger.
+
+use std::sync::Arc;
+
+use futures_util::future::try_join_all;
+use serde_json::json;
+use tokio::sync::Mutex;
+
+use super::change::{Change, Made, What};
+use super::{AdminError, AppView, Changed, Pages, schedule};
+use crate::directory::{AppRecord, Directory, DirectoryError, PURCHASES_MAX};
+use crate::domain::audit::{Actor, Event};
+use crate::domain::calendar::Zone;
+use crate::domain::id::Name;
+use crate::domain::purchase::{Purchase, Refund, Refusal, Sales, sell};
+use crate::domain::refund::{Remaining, refund};
+use crate::domain::time::Timestamp;
+use crate::domain::timeline::Timeline;
+use crate::engine::Engine;
+
+/// Most tries to change a record that other sidecars change too.
+const ATTEMPTS_MAX: usize = 16;
+
+/// Where changes are made, one at a time.
+pub(super) struct Office {
+    pub(super) engine: Arc<Engine>,
+    pub(super) directory: Arc<dyn Directory>,
+    pub(super) changing: Mutex<()>,
+}
+
+impl Office {
+    pub(super) async fn change(
+        &self,
+        change: &Change,
+        actor: &Actor,
+    ) -> Result<Changed, AdminError> {
+        let _changing = self.changing.lock().await;
+        let mut attempts = 0;
+        let (record, made) = loop {
+            attempts += 1;
+            match self.record(change, actor).await {
+                // Another sidecar came first: look again.
+                Err(AdminError::Directory(DirectoryError::Conflict(_)))
+                    if attempts < ATTEMPTS_MAX => {}
+                recorded => break recorded?,
+            }
+        };
+        self.publish(&record).await?;
+        self.changed(record, made).await
+    }
+
+    /// Records the change and logs it, unless the same request has done so before.
+    async fn record(
+        &self,
+        change: &Change,
+        actor: &Actor,
+    ) -> Result<(AppRecord, Made), AdminError> {
+        let there = self.directory.app(&change.app).await?;
+        let catalog = self.engine.catalog();
+        if let Some(record) = &there
+            && let Some(made) = change.made_before(record, catalog.zone)?
+        {
+            return Ok((record.clone(), made));
+        }
+        let now = self.engine.now().await?;
+        let (record, made) = match (&there, &change.what) {
+            (None, What::Create) => (self.create(change, now)?, Made::App),
+            (None, _) => return Err(AdminError::UnknownApp(change.app.clone())),
+            (Some(_), What::Create) => return Err(AdminError::AppExists(change.app.clone())),
+            (Some(record), _) => self.add(record, change, now)?,
+        };
+        let event = Event {
+            at: now,
+            actor: actor.clone(),
+            action: change.action().to_owned(),
+            request: change.request(catalog.zone),
+            app: Some(change.app.clone()),
+            request_id: change.request_id.to_string(),
+            before: match &there {
+                Some(there) => self.snapshot(there, now)?,
+                None => String::new(),
+            },
+            after: self.snapshot(&record, now)?,
+        };
+        self.directory.put(&record, event).await?;
+        Ok((record, made))
+    }
+
+    fn create(&self, change: &Change, now: Timestamp) -> Result<AppRecord, AdminError> {
+        Ok(AppRecord {
+            app: change.app.clone(),
+            revision: 1,
+            created_at: instant(self.engine.catalog().zone, change.effective_at, None, now)?,
+            created_by: change.request_id.clone(),
+            sales: Sales::default(),
+        })
+    }
+
+    /// The record with a purchase or a refund more.
+    fn add(
+        &self,
+        record: &AppRecord,
+        change: &Change,
+        now: Timestamp,
+    ) -> Result<(AppRecord, Made), AdminError> {
+        let catalog = self.engine.catalog();
+        let mut record = record.clone();
+        record.revision += 1;
+        let at = instant(catalog.zone, change.effective_at, record.sales.last_at(), now)?;
+        let (request_id, sales) = (change.request_id.clone(), &mut record.sales);
+        let made = match &change.what {
+            What::Create => return Err(AdminError::AppExists(record.app)),
+            What::Buy { order, months } => {
+                if sales.purchases.len() >= PURCHASES_MAX {
+                    return Err(AdminError::TooManyPurchases(record.app));
+                }
+                let (item, price_fen) = sell(&catalog, sales, order, *months, at)?;
+                sales.purchases.push(Purchase { request_id, item, months: *months, price_fen, at });
+                Made::Purchase(sales.purchases.len() - 1)
+            }
+            What::Refund { purchase } => {
+                let found = sales.purchases.iter().position(|made| made.request_id == *purchase);
+                let unknown = || Refusal::UnknownPurchase(purchase.to_string());
+                let purchase = found.ok_or_else(unknown)?;
+                let Remaining { in_full, refund_fen, .. } = refund(&catalog, sales, purchase, at)?;
+                let made_after = sales.purchases.len();
+                sales.refunds.push(Refund {
+                    request_id,
+                    purchase,
+                    made_after,
+                    refund_fen,
+                    in_full,
+                    at,
+                });
+                Made::Refund(sales.refunds.len() - 1)
+            }
+        };
+        Ok((record, made))
+    }
+
+    /// Puts the limits of an app where the decisions are made.
+    async fn publish(&self, record: &AppRecord) -> Result<(), AdminError> {
+        let now = self.engine.now().await.map_err(AdminError::Unfinished)?;
+        let schedule = schedule(&self.engine.catalog(), record, now)?;
+        let put = self.engine.ledger.put_schedule(&record.app, record.revision, &schedule);
+        put.await.map_err(AdminError::Unfinished)
+    }
+
+    async fn changed(&self, record: AppRecord, made: Made) -> Result<Changed, AdminError> {
+        let remaining = match made {
+            Made::Refund(index) => Some(self.remaining(&record.sales, index)?),
+            Made::App | Made::Purchase(_) => None,
+        };
+        let view = self.view_at(record, self.engine.now().await?, false)?;
+        Ok(Changed { made, remaining, view })
+    }
+
+    /// The figures of a refund that was made, by its index.
+    fn remaining(&self, sales: &Sales, index: usize) -> Result<Remaining, Refusal> {
+        let made = &sales.refunds[index];
+        let before = Sales {
+            purchases: sales.purchases[..made.made_after].to_vec(),
+            refunds: sales.refunds[..index].to_vec(),
+        };
+        let figures = refund(&self.engine.catalog(), &before, made.purchase, made.at)?;
+        // The catalog's rules may have changed since; what was paid back has not.
+        Ok(Remaining { in_full: made.in_full, refund_fen: made.refund_fen, ..figures })
+    }
+
+    pub(super) async fn view(&self, record: AppRecord) -> Result<AppView, AdminError> {
+        let now = self.engine.now().await?;
+        let in_force = self.engine.ledger.schedule_revision(&record.app).await?;
+        let pending = in_force < record.revision;
+        self.view_at(record, now, pending)
+    }
+
+    pub(super) fn view_at(
+        &self,
+        record: AppRecord,
+        now: Timestamp,
+        pending: bool,
+    ) -> Result<AppView, AdminError> {
+        let catalog = self.engine.catalog();
+        Ok(AppView {
+            valid: Timeline::new(&catalog, &record.sales).valid,
+            schedule: schedule(&catalog, &record, now)?,
+            at: now,
+            pending,
+            record,
+        })
+    }
+
+    /// What an app is entitled to, as JSON for the audit log.
+    fn snapshot(&self, record: &AppRecord, now: Timestamp) -> Result<String, AdminError> {
+        let catalog = self.engine.catalog();
+        let schedule = schedule(&catalog, record, now)?;
+        let limits = schedule.at(now);
+        let snapshot = json!({
+            "edition": limits.edition.as_str(),
+            "service": limits.state.name(),
+            "add_ons": limits.add_ons.iter().map(Name::as_str).collect::<Vec<_>>(),
+            "changes_at": schedule.next_change(now).map(|at| catalog.zone.show(at)),
+            "purchases": record.sales.purchases.len(),
+            "refunds": record.sales.refunds.len(),
+        });
+        Ok(snapshot.to_string())
+    }
+
+    /// A page's limits are put side by side, so that they share their commits.
+    pub(super) async fn publish_each(&self) -> Result<(), AdminError> {
+        let mut pages = Pages::default();
+        while let Some(page) = pages.next(&*self.directory).await? {
+            try_join_all(page.iter().map(|record| self.publish(record))).await?;
+        }
+        Ok(())
+    }
+}
+
+/// From when a change counts. Sales stay in the order of their instants even if the clock was set
+/// back.
+fn instant(
+    zone: Zone,
+    effective_at: Option<Timestamp>,
+    last: Option<Timestamp>,
+    now: Timestamp,
+) -> Result<Timestamp, Refusal> {
+    let Some(at) = effective_at else { return Ok(last.map_or(now, |last| now.max(last))) };
+    if at > now {
+        return Err(Refusal::InTheFuture { at: zone.show(at), now: zone.show(now) });
+    }
+    match last.filter(|last| at < *last) {
+        Some(last) => Err(Refusal::BeforeLast { at: zone.show(at), last: zone.show(last) }),
+        None => Ok(at),
+    }
+}

@@ -1,0 +1,147 @@
+//! What an app would be entitled to, and who would be over.
+
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
+
+use super::office::Office;
+use super::{AdminError, schedule};
+use crate::directory::AppRecord;
+use crate::domain::decision::{Mode, Subject};
+use crate::domain::id::{AppId, GroupId, RequestId, UserId};
+use crate::domain::limit::LimitId;
+use crate::domain::purchase::{Order, Purchase, Refund, Refusal, sell};
+use crate::domain::refund::refund;
+use crate::domain::schedule::Schedule;
+use crate::domain::time::Timestamp;
+use crate::domain::usage::usages;
+use crate::ledger::LedgerError;
+
+/// Most subjects whose counts are read side by side.
+const READS_MAX: usize = 64;
+
+/// Stands for the request that would make the change.
+const PREVIEW: &str = "preview";
+
+/// A change that is only looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Previewed {
+    /// A purchase for so many months.
+    Buy(Order, u32),
+    /// The refund of the purchase that this request made.
+    Refund(RequestId),
+}
+
+/// A count that is over its limit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Overrun {
+    /// Whose.
+    pub subject: Subject,
+    /// Which limit.
+    pub limit_id: LimitId,
+    /// What is held.
+    pub used: i64,
+    /// What may be held.
+    pub limit: u64,
+}
+
+/// What a preview shows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Preview {
+    /// Now, by the store's clock.
+    pub now: Timestamp,
+    /// The limits as they are.
+    pub schedule_now: Schedule,
+    /// The instant that is looked at.
+    pub at: Timestamp,
+    /// The limits as they would be.
+    pub schedule_then: Schedule,
+    /// What the change would cost, in fen; negative where money is paid back.
+    pub price_fen: i64,
+    /// Every count that would be over its limit.
+    pub overruns: Vec<Overrun>,
+}
+
+impl Office {
+    pub(super) async fn preview(
+        &self,
+        app: &AppId,
+        change: Option<Previewed>,
+        at: Option<Timestamp>,
+        users: &[UserId],
+        groups: &[GroupId],
+    ) -> Result<Preview, AdminError> {
+        let record = self.directory.app(app).await?;
+        let record = record.ok_or_else(|| AdminError::UnknownApp(app.clone()))?;
+        let (catalog, now) = (self.engine.catalog(), self.engine.now().await?);
+        let at = at.unwrap_or(now).max(now);
+        let schedule_now = schedule(&catalog, &record, now)?;
+        let (then, price_fen) = self.changed_by(record, change, now)?;
+        let schedule_then = schedule(&catalog, &then, now)?;
+        let subjects = std::iter::once(Subject::App)
+            .chain(users.iter().cloned().map(Subject::User))
+            .chain(groups.iter().cloned().map(Subject::Group));
+        let read = |subject: Subject| self.over(app, subject, &schedule_then, at);
+        let overruns: Vec<Vec<Overrun>> =
+            stream::iter(subjects).map(read).buffered(READS_MAX).try_collect().await?;
+        let overruns = overruns.into_iter().flatten().collect();
+        Ok(Preview { now, schedule_now, at, schedule_then, price_fen, overruns })
+    }
+
+    fn changed_by(
+        &self,
+        mut record: AppRecord,
+        change: Option<Previewed>,
+        now: Timestamp,
+    ) -> Result<(AppRecord, i64), AdminError> {
+        let catalog = self.engine.catalog();
+        let at = record.sales.last_at().map_or(now, |last| now.max(last));
+        let request_id = || RequestId::try_from(PREVIEW).expect("it is printable and short");
+        let sales = &mut record.sales;
+        let price_fen = match change {
+            None => 0,
+            Some(Previewed::Buy(order, months)) => {
+                let (item, price_fen) = sell(&catalog, sales, &order, months, at)?;
+                let request_id = request_id();
+                sales.purchases.push(Purchase { request_id, item, months, price_fen, at });
+                price_fen
+            }
+            Some(Previewed::Refund(of)) => {
+                let found = sales.purchases.iter().position(|made| made.request_id == of);
+                let purchase = found.ok_or_else(|| Refusal::UnknownPurchase(of.to_string()))?;
+                let remaining = refund(&catalog, sales, purchase, at)?;
+                let made_after = sales.purchases.len();
+                let (refund_fen, in_full) = (remaining.refund_fen, remaining.in_full);
+                let request_id = request_id();
+                let refund = Refund { request_id, purchase, made_after, refund_fen, in_full, at };
+                sales.refunds.push(refund);
+                -refund_fen
+            }
+        };
+        Ok((record, price_fen))
+    }
+
+    /// The subject's counts that are over what the schedule allows at an instant.
+    async fn over(
+        &self,
+        app: &AppId,
+        subject: Subject,
+        schedule: &Schedule,
+        at: Timestamp,
+    ) -> Result<Vec<Overrun>, AdminError> {
+        let deadline = self.engine.local_now() + super::PATIENCE;
+        let (call, catalog) = self.engine.call(app.clone(), Mode::CheckOnly, deadline);
+        let counts = match self.engine.ledger.read(call, subject.clone()).await {
+            Ok(reading) => reading.counts,
+            // A group that does not exist is over nothing.
+            Err(LedgerError::GroupNotFound(_)) => return Ok(Vec::new()),
+            Err(error) => return Err(AdminError::Unread(error)),
+        };
+        let usages = usages(&catalog, schedule, &counts, at).into_iter();
+        let over = usages.filter_map(|usage| {
+            let limit = usage.bound.limit.finite()?;
+            let is_over = u64::try_from(usage.used).is_ok_and(|used| used > limit);
+            let (subject, limit_id, used) = (subject.clone(), usage.limit_id, usage.used);
+            is_over.then_some(Overrun { subject, limit_id, used, limit })
+        });
+        Ok(over.collect())
+    }
+}

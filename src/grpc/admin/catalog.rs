@@ -1,0 +1,59 @@
+//! The catalog as a message.
+
+use crate::domain::catalog::{AddOn, Catalog, Edition};
+use crate::domain::group_type::GroupType;
+use crate::domain::limit::{Limit, LimitId};
+use crate::grpc::pb;
+
+/// All of the catalog that is sold and limited.
+pub fn catalog(catalog: &Catalog) -> pb::GetCatalogResponse {
+    let validity = catalog.validity;
+    pb::GetCatalogResponse {
+        version: catalog.version.clone(),
+        time_zone: catalog.zone.name().to_owned(),
+        default_edition_id: catalog.default_edition.to_string(),
+        editions: catalog.editions.iter().map(edition).collect(),
+        add_ons: catalog.add_ons.iter().map(add_on).collect(),
+        group_types: catalog.group_types.iter().map(group_type).collect(),
+        edition_grace_days: validity.edition_grace_days,
+        add_on_grace_days: validity.add_on_grace_days,
+        full_refund_days: validity.full_refund_days,
+        full_refunds_per_app: u32::try_from(validity.full_refunds_per_app).unwrap_or(u32::MAX),
+    }
+}
+
+fn edition(edition: &Edition) -> pb::CatalogEdition {
+    pb::CatalogEdition {
+        edition_id: edition.id.to_string(),
+        label: edition.label.clone(),
+        price_fen_per_month: edition.price_fen_per_month,
+        add_ons_allowed: edition.add_ons_allowed,
+        limits: edition.limits.iter().map(|(id, limit)| limit_of(id, *limit)).collect(),
+    }
+}
+
+fn add_on(add_on: &AddOn) -> pb::CatalogAddOn {
+    pb::CatalogAddOn {
+        add_on_id: add_on.id.to_string(),
+        label: add_on.label.clone(),
+        price_fen_per_month: add_on.price_fen_per_month,
+        raises: Some(limit_of(&add_on.limit_id, add_on.limit)),
+    }
+}
+
+fn group_type(kind: &GroupType) -> pb::CatalogGroupType {
+    pb::CatalogGroupType {
+        name: kind.name.to_string(),
+        label: kind.label.clone(),
+        member_cap: kind.member_cap.finite(),
+        members_tracked: kind.members_tracked,
+        counts_towards_user: kind.counts_towards_user,
+        per_app: kind.per_app.finite(),
+        per_day: kind.per_day.finite(),
+        reclaim_empty: kind.reclaim_empty,
+    }
+}
+
+fn limit_of(id: &LimitId, limit: Limit) -> pb::CatalogLimit {
+    pb::CatalogLimit { limit_id: id.to_string(), limit: limit.finite() }
+}

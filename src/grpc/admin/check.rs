@@ -1,0 +1,234 @@
+//! Requests of the administration, checked field by field.
+
+use tonic::{Request, Status};
+
+use crate::catalog::clipped;
+use crate::domain::audit::Actor;
+use crate::domain::id::{AppId, GroupId, RequestId, UserId};
+use crate::domain::purchase::Order;
+use crate::domain::time::Timestamp;
+use crate::engine::administration::{Change, EntryFilter, Previewed, What};
+use crate::grpc::caller::{Role, require};
+use crate::grpc::fields::Fields;
+use crate::grpc::pb::{self, preview_entitlement_request::Change as Asked};
+use crate::grpc::status::of_invalid;
+
+/// Most entries of a page, and how many there are where nothing is said.
+const PAGE_MAX: u32 = 1000;
+const PAGE_DEFAULT: usize = 100;
+/// The end of the year 9999.
+const LATEST_MILLIS: i64 = 253_402_300_799_999;
+/// Most users and most groups of a preview.
+const PREVIEWED_MAX: usize = 1000;
+
+/// Every RPC that the audit log tells of.
+const ACTIONS: [&str; 5] = [
+    pb::CreateAppRequest::RPC,
+    pb::PurchaseEditionRequest::RPC,
+    pb::RenewEditionRequest::RPC,
+    pb::GrantAddOnRequest::RPC,
+    pb::RefundPurchaseRequest::RPC,
+];
+
+/// A request that asks for a change.
+pub trait AsksForChange {
+    /// The RPC.
+    const RPC: &'static str;
+
+    /// App, request id and instant, taken out of the request.
+    fn head(&mut self) -> (String, String, Option<prost_types::Timestamp>);
+
+    /// What is asked for.
+    fn what(self, fields: &mut Fields) -> Option<What>;
+}
+
+macro_rules! asks_for_change {
+    ($($request:ident, $rpc:literal, |$it:ident, $fields:ident| $what:expr;)*) => {$(
+        impl AsksForChange for pb::$request {
+            const RPC: &'static str = $rpc;
+
+            fn head(&mut self) -> (String, String, Option<prost_types::Timestamp>) {
+                let (app, id) = (&mut self.app_id, &mut self.request_id);
+                (std::mem::take(app), std::mem::take(id), self.effective_at.take())
+            }
+
+            fn what(self, $fields: &mut Fields) -> Option<What> {
+                let $it = self;
+                $what
+            }
+        }
+    )*};
+}
+
+asks_for_change! {
+    CreateAppRequest, "CreateApp", |_it, _fields| Some(What::Create);
+    PurchaseEditionRequest, "PurchaseEdition", |it, fields| {
+        let order = fields.name("edition_id", it.edition_id).map(Order::Edition);
+        buy(order, fields.months("months", it.months))
+    };
+    RenewEditionRequest, "RenewEdition", |it, fields| {
+        buy(Some(Order::Renewal), fields.months("months", it.months))
+    };
+    GrantAddOnRequest, "GrantAddOn", |it, fields| {
+        let order = fields.name("add_on_id", it.add_on_id).map(Order::AddOn);
+        buy(order, fields.months("months", it.months))
+    };
+    RefundPurchaseRequest, "RefundPurchase", |it, fields| {
+        let purchase = RequestId::try_from(it.purchase_request_id);
+        Some(What::Refund { purchase: fields.check("purchase_request_id", purchase)? })
+    };
+}
+
+fn buy(order: Option<Order>, months: Option<u32>) -> Option<What> {
+    Some(What::Buy { order: order?, months: months? })
+}
+
+/// The change that a request asks for, and who asks.
+pub fn change<R: AsksForChange>(request: Request<R>) -> Result<(Change, Actor), Status> {
+    let actor = require(&request, Role::Operator, R::RPC)?;
+    let owner = require(&request, Role::Owner, "effective_at");
+    let mut it = request.into_inner();
+    let (app_id, request_id, effective_at) = it.head();
+    if effective_at.is_some() {
+        owner?;
+    }
+    let mut fields = Fields::default();
+    let app = fields.app_id(app_id);
+    let request_id = fields.request_id(request_id);
+    let effective_at = instant(&mut fields, "effective_at", effective_at);
+    let what = it.what(&mut fields);
+    let value =
+        (|| Some(Change { app: app?, request_id: request_id?, effective_at, what: what? }))();
+    Ok((fields.finish(value).map_err(of_invalid)?, actor))
+}
+
+/// An instant that may be absent; `None` also where it is wrong, which is noted.
+fn instant(
+    fields: &mut Fields,
+    field: &str,
+    at: Option<prost_types::Timestamp>,
+) -> Option<Timestamp> {
+    let at = at?;
+    let millis = at.seconds.checked_mul(1000).filter(|_| (0..1_000_000_000).contains(&at.nanos));
+    let millis = millis.and_then(|millis| millis.checked_add(i64::from(at.nanos) / 1_000_000));
+    let millis = millis.filter(|millis| (0..=LATEST_MILLIS).contains(millis));
+    if millis.is_none() {
+        fields.wrong(field, "must be an instant from 1970 to 9999");
+    }
+    millis.map(Timestamp::from_millis)
+}
+
+fn page_size(fields: &mut Fields, size: u32) -> Option<usize> {
+    match size {
+        0 => Some(PAGE_DEFAULT),
+        1..=PAGE_MAX => usize::try_from(size).ok(),
+        _ => {
+            fields.wrong("page_size", format!("must be 1-{PAGE_MAX}, or 0, not {size}"));
+            None
+        }
+    }
+}
+
+/// After which app a page begins, and how many it has.
+pub fn apps_page(it: &pb::ListAppsRequest) -> Result<(Option<AppId>, usize), Status> {
+    let mut fields = Fields::default();
+    let size = page_size(&mut fields, it.page_size);
+    let after = match it.page_token.as_str() {
+        "" => None,
+        token => fields.check("page_token", AppId::try_from(token)),
+    };
+    fields.finish(size.map(|size| (after, size))).map_err(of_invalid)
+}
+
+/// After which entry of the audit log a page begins, how many it has, and of what kind.
+pub fn audit_page(it: pb::ListAuditEventsRequest) -> Result<(u64, usize, EntryFilter), Status> {
+    let mut fields = Fields::default();
+    let size = page_size(&mut fields, it.page_size);
+    let after = match it.page_token.as_str() {
+        "" => Some(0),
+        token => {
+            let wrong = "must be the next_page_token of an answer";
+            fields.check("page_token", token.parse().map_err(|_| wrong))
+        }
+    };
+    let given = |text: String| Some(text).filter(|text| !text.is_empty());
+    let filter = EntryFilter {
+        app: given(it.app_id).and_then(|app| fields.app_id(app)),
+        actor: given(it.actor),
+        action: given(it.action).and_then(|action| known(&mut fields, action)),
+        request_id: given(it.request_id)
+            .and_then(|id| fields.request_id(id))
+            .map(|id| id.to_string()),
+        from: instant(&mut fields, "from", it.from),
+        until: instant(&mut fields, "until", it.until),
+    };
+    let value = after.zip(size).map(|(after, size)| (after, size, filter));
+    fields.finish(value).map_err(of_invalid)
+}
+
+/// The name of an RPC that the audit log tells of.
+fn known(fields: &mut Fields, action: String) -> Option<String> {
+    if ACTIONS.contains(&action.as_str()) {
+        return Some(action);
+    }
+    let (known, other) = (ACTIONS.join(", "), clipped(&action));
+    fields.wrong("action", format!("must be one of {known}, not {other:?}"));
+    None
+}
+
+/// What is to be looked at, and whose counts.
+pub struct Preview {
+    pub app: AppId,
+    pub change: Option<Previewed>,
+    pub at: Option<Timestamp>,
+    pub users: Vec<UserId>,
+    pub groups: Vec<GroupId>,
+}
+
+/// A preview that is asked for.
+pub fn preview(it: pb::PreviewEntitlementRequest) -> Result<Preview, Status> {
+    let mut fields = Fields::default();
+    let app = fields.app_id(it.app_id);
+    let at = instant(&mut fields, "at", it.at);
+    let users = fields.user_ids("user_ids", &it.user_ids, 0..=PREVIEWED_MAX, None);
+    let groups = groups(&mut fields, &it.group_ids);
+    let change = it.change.and_then(|change| previewed(&mut fields, change));
+    let value = (|| Some(Preview { app: app?, change, at, users: users?, groups: groups? }))();
+    fields.finish(value).map_err(of_invalid)
+}
+
+/// The change that is looked at; `None` where it is wrong, which is noted.
+fn previewed(fields: &mut Fields, change: Asked) -> Option<Previewed> {
+    let (order, months) = match change {
+        Asked::PurchaseEdition(edition) => {
+            let order = fields.name("purchase_edition.edition_id", edition.edition_id);
+            let months = fields.months("purchase_edition.months", edition.months);
+            (order.map(Order::Edition), months)
+        }
+        Asked::RenewEditionMonths(months) => {
+            (Some(Order::Renewal), fields.months("renew_edition_months", months))
+        }
+        Asked::GrantAddOn(add_on) => {
+            let order = fields.name("grant_add_on.add_on_id", add_on.add_on_id);
+            let months = fields.months("grant_add_on.months", add_on.months);
+            (order.map(Order::AddOn), months)
+        }
+        Asked::RefundPurchaseRequestId(id) => {
+            let purchase = fields.check("refund_purchase_request_id", RequestId::try_from(id));
+            return purchase.map(Previewed::Refund);
+        }
+    };
+    Some(Previewed::Buy(order?, months?))
+}
+
+fn groups(fields: &mut Fields, ids: &[String]) -> Option<Vec<GroupId>> {
+    if ids.len() > PREVIEWED_MAX {
+        let count = ids.len();
+        fields.wrong("group_ids", format!("must have 0-{PREVIEWED_MAX} entries, not {count}"));
+        return None;
+    }
+    let groups = ids.iter().enumerate().map(|(index, id)| {
+        fields.check(&format!("group_ids[{index}]"), GroupId::try_from(id.as_str()))
+    });
+    groups.collect::<Vec<_>>().into_iter().collect()
+}

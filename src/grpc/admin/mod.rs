@@ -1,0 +1,172 @@
+//! AdminService: apps, what is sold to them and refunded, and the audit log.
+
+use tonic::{Request, Response, Status};
+
+use self::check::AsksForChange;
+use super::caller::{Role, require};
+use super::fields::Fields;
+use super::pb::admin_service_server::{AdminService, AdminServiceServer};
+use super::status::{of_admin, of_invalid};
+use super::{REQUEST_MAX_BYTES, pb};
+use crate::engine::administration::{Administration, Changed, Made};
+
+mod catalog;
+mod check;
+mod show;
+
+pub use show::audit_entry;
+
+/// The administration as a service.
+#[derive(Clone)]
+pub struct AdminApi {
+    administration: Administration,
+}
+
+impl AdminApi {
+    /// Over the administration of an engine.
+    #[must_use]
+    pub fn new(administration: Administration) -> Self {
+        Self { administration }
+    }
+
+    /// As a service of a server.
+    #[must_use]
+    pub fn into_service(self) -> AdminServiceServer<Self> {
+        AdminServiceServer::new(self).max_decoding_message_size(REQUEST_MAX_BYTES)
+    }
+
+    /// Carries out what a request asks for: the purchase that it made or took back, the app after
+    /// it, and all that is known of it.
+    async fn change<R: AsksForChange>(
+        &self,
+        request: Request<R>,
+    ) -> Result<(Option<pb::Purchase>, Option<pb::App>, Changed), Status> {
+        let (change, actor) = check::change(request)?;
+        let changed = self.administration.change(change, actor).await;
+        let changed = changed.map_err(|error| of_admin(&error))?;
+        let app = show::app(&self.administration.catalog(), &changed.view);
+        let purchase = match changed.made {
+            Made::App => None,
+            Made::Purchase(index) => Some(index),
+            Made::Refund(index) => Some(changed.view.record.sales.refunds[index].purchase),
+        };
+        let purchase = purchase.and_then(|index| app.purchases.get(index).cloned());
+        Ok((purchase, Some(app), changed))
+    }
+}
+
+#[tonic::async_trait]
+impl AdminService for AdminApi {
+    async fn create_app(
+        &self,
+        request: Request<pb::CreateAppRequest>,
+    ) -> Result<Response<pb::CreateAppResponse>, Status> {
+        let (_, app, _) = self.change(request).await?;
+        Ok(Response::new(pb::CreateAppResponse { app }))
+    }
+
+    async fn purchase_edition(
+        &self,
+        request: Request<pb::PurchaseEditionRequest>,
+    ) -> Result<Response<pb::PurchaseEditionResponse>, Status> {
+        let (purchase, app, _) = self.change(request).await?;
+        Ok(Response::new(pb::PurchaseEditionResponse { purchase, app }))
+    }
+
+    async fn renew_edition(
+        &self,
+        request: Request<pb::RenewEditionRequest>,
+    ) -> Result<Response<pb::RenewEditionResponse>, Status> {
+        let (purchase, app, _) = self.change(request).await?;
+        Ok(Response::new(pb::RenewEditionResponse { purchase, app }))
+    }
+
+    async fn grant_add_on(
+        &self,
+        request: Request<pb::GrantAddOnRequest>,
+    ) -> Result<Response<pb::GrantAddOnResponse>, Status> {
+        let (purchase, app, _) = self.change(request).await?;
+        Ok(Response::new(pb::GrantAddOnResponse { purchase, app }))
+    }
+
+    async fn refund_purchase(
+        &self,
+        request: Request<pb::RefundPurchaseRequest>,
+    ) -> Result<Response<pb::RefundPurchaseResponse>, Status> {
+        let (purchase, app, changed) = self.change(request).await?;
+        let value = changed.remaining.map(show::remaining);
+        Ok(Response::new(pb::RefundPurchaseResponse { purchase, value, app }))
+    }
+
+    async fn get_app(
+        &self,
+        request: Request<pb::GetAppRequest>,
+    ) -> Result<Response<pb::GetAppResponse>, Status> {
+        require(&request, Role::Viewer, "GetApp")?;
+        let mut fields = Fields::default();
+        let app = fields.app_id(request.into_inner().app_id);
+        let app = fields.finish(app).map_err(of_invalid)?;
+        let view = self.administration.app(&app).await.map_err(|error| of_admin(&error))?;
+        let app = show::app(&self.administration.catalog(), &view);
+        Ok(Response::new(pb::GetAppResponse { app: Some(app) }))
+    }
+
+    async fn list_apps(
+        &self,
+        request: Request<pb::ListAppsRequest>,
+    ) -> Result<Response<pb::ListAppsResponse>, Status> {
+        require(&request, Role::Viewer, "ListApps")?;
+        let (after, size) = check::apps_page(request.get_ref())?;
+        let views = self.administration.apps(after.as_ref(), size).await;
+        let views = views.map_err(|error| of_admin(&error))?;
+        let catalog = self.administration.catalog();
+        let next = views.last().filter(|_| views.len() == size);
+        Ok(Response::new(pb::ListAppsResponse {
+            next_page_token: next.map(|last| last.record.app.to_string()).unwrap_or_default(),
+            apps: views.iter().map(|view| show::listed(&catalog, view)).collect(),
+        }))
+    }
+
+    async fn preview_entitlement(
+        &self,
+        request: Request<pb::PreviewEntitlementRequest>,
+    ) -> Result<Response<pb::PreviewEntitlementResponse>, Status> {
+        require(&request, Role::Viewer, "PreviewEntitlement")?;
+        let check::Preview { app, change, at, users, groups } =
+            check::preview(request.into_inner())?;
+        let preview = self.administration.preview(&app, change, at, &users, &groups).await;
+        let preview = preview.map_err(|error| of_admin(&error))?;
+        let catalog = self.administration.catalog();
+        Ok(Response::new(pb::PreviewEntitlementResponse {
+            now: Some(show::entitlement(&catalog, &preview.schedule_now, preview.now)),
+            then: Some(show::entitlement(&catalog, &preview.schedule_then, preview.at)),
+            at: Some(super::answer::timestamp(preview.at)),
+            price_fen: preview.price_fen,
+            overruns: preview.overruns.iter().map(show::overrun).collect(),
+        }))
+    }
+
+    async fn get_catalog(
+        &self,
+        request: Request<pb::GetCatalogRequest>,
+    ) -> Result<Response<pb::GetCatalogResponse>, Status> {
+        require(&request, Role::Viewer, "GetCatalog")?;
+        Ok(Response::new(catalog::catalog(&self.administration.catalog())))
+    }
+
+    async fn list_audit_events(
+        &self,
+        request: Request<pb::ListAuditEventsRequest>,
+    ) -> Result<Response<pb::ListAuditEventsResponse>, Status> {
+        require(&request, Role::Viewer, "ListAuditEvents")?;
+        let (after, size, filter) = check::audit_page(request.into_inner())?;
+        let found = self.administration.entries(after, size, &filter).await;
+        let found = found.map_err(|error| of_admin(&error))?;
+        Ok(Response::new(pb::ListAuditEventsResponse {
+            events: found.entries.into_iter().map(show::audit_event).collect(),
+            next_page_token: found.next.map(|next| next.to_string()).unwrap_or_default(),
+            head_number: found.head.number,
+            head_hash: found.head.hash,
+        }))
+    }
+}

@@ -1,0 +1,172 @@
+//! Apps, purchases and the audit log as messages.
+
+use crate::domain::audit::{Actor, Entry, Event, Head};
+use crate::domain::catalog::Catalog;
+use crate::domain::id::{AppId, Name};
+use crate::domain::limit::{Bound, LimitId};
+use crate::domain::purchase::{Item, Period, Purchase, Refund};
+use crate::domain::refund::Remaining;
+use crate::domain::schedule::{Limits, Schedule};
+use crate::domain::time::Timestamp;
+use crate::domain::timeline::ServiceState;
+use crate::domain::usage::entitled;
+use crate::engine::administration::{AppView, Overrun};
+use crate::grpc::answer::{source, timestamp};
+use crate::grpc::pb;
+
+/// An app with everything about it.
+pub fn app(catalog: &Catalog, view: &AppView) -> pb::App {
+    let sales = &view.record.sales;
+    let purchases = sales.purchases.iter().zip(&view.valid).enumerate();
+    let purchases = purchases
+        .map(|(index, (purchase, valid))| bought(purchase, *valid, sales.refund_of(index)))
+        .collect();
+    pb::App { purchases, timeline: timeline(&view.schedule, view.at), ..listed(catalog, view) }
+}
+
+/// An app without purchases and timeline.
+pub fn listed(catalog: &Catalog, view: &AppView) -> pb::App {
+    pb::App {
+        app_id: view.record.app.to_string(),
+        created_at: Some(timestamp(view.record.created_at)),
+        purchases: Vec::new(),
+        entitlement: Some(entitlement(catalog, &view.schedule, view.at)),
+        timeline: Vec::new(),
+        pending: view.pending,
+    }
+}
+
+/// What a schedule entitles to at an instant.
+pub fn entitlement(catalog: &Catalog, schedule: &Schedule, at: Timestamp) -> pb::Entitlement {
+    let limits = schedule.at(at);
+    pb::Entitlement {
+        edition_id: limits.edition.to_string(),
+        state: state(limits).into(),
+        add_on_ids: limits.add_ons.iter().map(Name::to_string).collect(),
+        limits: entitled(catalog, limits).iter().map(limit).collect(),
+        changes_at: schedule.next_change(at).map(timestamp),
+    }
+}
+
+fn timeline(schedule: &Schedule, at: Timestamp) -> Vec<pb::Period> {
+    let mut from = at;
+    let segments = schedule.segments().iter().filter(|segment| segment.until > at);
+    let period = |segment: &crate::domain::schedule::Segment| {
+        let limits = &segment.limits;
+        let period = pb::Period {
+            from: Some(timestamp(from)),
+            until: (segment.until != Timestamp::MAX).then(|| timestamp(segment.until)),
+            edition_id: limits.edition.to_string(),
+            state: state(limits).into(),
+            add_on_ids: limits.add_ons.iter().map(Name::to_string).collect(),
+        };
+        from = segment.until;
+        period
+    };
+    segments.map(period).collect()
+}
+
+fn state(limits: &Limits) -> pb::ServiceState {
+    match limits.state {
+        ServiceState::Active => pb::ServiceState::Active,
+        ServiceState::Grace => pb::ServiceState::Grace,
+        ServiceState::Stopped => pb::ServiceState::Stopped,
+    }
+}
+
+fn bought(purchase: &Purchase, valid: Period, refund: Option<&Refund>) -> pb::Purchase {
+    use pb::purchase::Item as Bought;
+    let (item, renewal) = match &purchase.item {
+        Item::Edition(name) => (Bought::EditionId(name.to_string()), false),
+        Item::Renewal(name) | Item::Restart(name) => (Bought::EditionId(name.to_string()), true),
+        Item::AddOn(name) => (Bought::AddOnId(name.to_string()), false),
+    };
+    pb::Purchase {
+        request_id: purchase.request_id.to_string(),
+        item: Some(item),
+        renewal,
+        months: purchase.months,
+        price_fen: purchase.price_fen,
+        purchased_at: Some(timestamp(purchase.at)),
+        valid_from: Some(timestamp(valid.from)),
+        valid_until: Some(timestamp(valid.until)),
+        refund: refund.map(|refund| pb::Refund {
+            request_id: refund.request_id.to_string(),
+            refund_fen: refund.refund_fen,
+            in_full: refund.in_full,
+            refunded_at: Some(timestamp(refund.at)),
+        }),
+    }
+}
+
+/// How a refund was worked out.
+pub fn remaining(remaining: Remaining) -> pb::RemainingValue {
+    let Remaining { price_fen, days, days_used, in_full, refund_fen } = remaining;
+    pb::RemainingValue { price_fen, days, days_used, in_full, refund_fen }
+}
+
+fn limit((limit_id, bound): &(LimitId, Bound)) -> pb::EntitledLimit {
+    let (source, source_id) = source(&bound.source);
+    pb::EntitledLimit {
+        limit_id: limit_id.to_string(),
+        limit: bound.limit.finite(),
+        source: source.into(),
+        source_id,
+    }
+}
+
+/// A count that would be over its limit.
+pub fn overrun(overrun: &Overrun) -> pb::Overrun {
+    use crate::domain::decision::Subject;
+    use pb::subject::Kind;
+    let kind = match &overrun.subject {
+        Subject::App => Kind::App(pb::AppSubject {}),
+        Subject::User(user) => Kind::UserId(user.to_string()),
+        Subject::Group(group) => Kind::GroupId(group.to_string()),
+    };
+    pb::Overrun {
+        subject: Some(pb::Subject { kind: Some(kind) }),
+        limit_id: overrun.limit_id.to_string(),
+        used: overrun.used,
+        limit: overrun.limit,
+    }
+}
+
+/// An entry of the audit log.
+pub fn audit_event(entry: Entry) -> pb::AuditEvent {
+    let Entry { head, previous, event } = entry;
+    pb::AuditEvent {
+        number: head.number,
+        made_at: Some(timestamp(event.at)),
+        actor: event.actor.name,
+        from: event.actor.from,
+        action: event.action,
+        request: event.request,
+        app_id: event.app.map(|app| app.to_string()).unwrap_or_default(),
+        request_id: event.request_id,
+        before: event.before,
+        after: event.after,
+        previous_hash: previous,
+        hash: head.hash,
+    }
+}
+
+/// An entry of the audit log from its message; an error says what is wrong with it.
+pub fn audit_entry(message: pb::AuditEvent) -> Result<Entry, String> {
+    let app = Some(message.app_id).filter(|app| !app.is_empty()).map(AppId::try_from);
+    let at = message.made_at.unwrap_or_default();
+    Ok(Entry {
+        head: Head { number: message.number, hash: message.hash },
+        previous: message.previous_hash,
+        event: Event {
+            at: Timestamp::from_millis(at.seconds * 1000 + i64::from(at.nanos) / 1_000_000),
+            actor: Actor { name: message.actor, from: message.from },
+            action: message.action,
+            request: message.request,
+            app: app.transpose().map_err(|error| error.to_string())?,
+            request_id: message.request_id,
+            before: message.before,
+            after: message.after,
+        },
+    })
+}
