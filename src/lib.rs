@@ -14,6 +14,7 @@
 //! | [`engine`] | one operation from request to decision; administration | tonic, prost, stores |
 //! | [`grpc`] | protobuf to domain and back; errors to status; thin services | stores |
 //! | [`catalog`] | the built-in catalog, loading and watching one | engine, grpc, stores |
+//! | [`access`] | who may call the administration: tokens, certificates, users | engine, stores |
 //! | [`config`], [`telemetry`], [`server`], [`cli`], [`clock`] | the shell | - |
 //!
 //! `tests/tidy.rs` keeps the table.
@@ -30,6 +31,8 @@
 //!   saw has a legal order: `tests/history.rs`.
 //! - A call to Redis is sent again only when the server said that it did nothing:
 //!   `tests/redis_client`.
+//! - Nobody calls the administration without the role for it, however they come:
+//!   `tests/access.rs`.
 //! - Bad input names the field and touches nothing: `tests/outside/test_errors.py`.
 //!
 //! # Accuracy
@@ -41,6 +44,7 @@
 //! | Redis, `local` | exact over what the master holds | what a promoted replica had not got |
 //! | Redis, `replicated` | exact | nothing that was acknowledged and is on the promoted replica |
 
+pub mod access;
 pub mod catalog;
 pub mod cli;
 pub mod clock;

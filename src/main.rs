@@ -19,7 +19,7 @@ fn main() -> ExitCode {
             Ok(()) => Exit::Done,
             Err(exit) => exit,
         },
-        Command::Client(command) => client(cli::run(command)),
+        Command::Client(command) => client(cli::run(*command)),
     }
     .into()
 }

@@ -35,6 +35,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "crate::engine",
             "crate::grpc",
             "crate::catalog",
+            "crate::access",
             "crate::config",
             "crate::telemetry",
             "crate::server",
@@ -47,6 +48,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("directory", &["crate::engine", "crate::grpc", "crate::server", "tonic", "prost"]),
     ("engine", &["crate::grpc", "crate::server", "tonic", "prost", "redb", "redis", "::embedded"]),
     ("grpc", &["crate::ledger::embedded", "crate::directory::embedded", "redb", "redis"]),
+    ("access", &["crate::engine", "crate::ledger", "crate::directory", "crate::server", "redb"]),
     ("catalog", &["crate::engine", "crate::grpc", "crate::ledger", "crate::directory", "serde"]),
 ];
 

@@ -13,6 +13,8 @@ use super::connect::AdminAddress;
 use super::error::Error;
 use super::look::Look;
 use super::session::{Calling, Session};
+use super::token;
+use crate::grpc::Role;
 use crate::grpc::pb;
 use crate::grpc::pb::admin_service_client::AdminServiceClient;
 
@@ -38,6 +40,16 @@ enum AdminCommand {
     Look(Look),
     #[command(flatten)]
     Change(Change),
+    /// Make a token up, and its line for the file of `--admin-tokens-file`. Calls nobody.
+    #[command(after_help = "Example:\n  imquota admin make-token ann operator")]
+    MakeToken {
+        /// Whose it is, as the audit log will name them
+        #[arg(value_parser = token::name)]
+        name: String,
+        /// What they may do: viewer, operator or owner
+        #[arg(value_parser = token::role)]
+        role: Role,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -124,8 +136,11 @@ pub async fn run(args: Admin) -> Result<Exit, Error> {
     let Admin { to, calling, command } = args;
     let mut change = match command {
         AdminCommand::Look(look) => {
-            let session = Session::open(&to.address, calling).await?;
+            let session = Session::open(to.target()?, calling).await?;
             return look.run(&session).await;
+        }
+        AdminCommand::MakeToken { name, role } => {
+            return token::make(&name, role).map(|()| Exit::Done);
         }
         AdminCommand::Change(change) => change,
     };
@@ -143,7 +158,7 @@ pub async fn run(args: Admin) -> Result<Exit, Error> {
 }
 
 async fn apply(to: &AdminAddress, calling: Calling, mut change: Change) -> Result<Exit, Error> {
-    let session = Session::open(&to.address, calling).await?;
+    let session = Session::open(to.target()?, calling).await?;
     let mut client = AdminServiceClient::new(session.channel());
     let of = change.of();
     let app_id = std::mem::take(&mut of.app);

@@ -1,7 +1,7 @@
-//! Where a sidecar listens, and the connection to it: TCP or a Unix socket, without TLS, bounded
-//! in time.
+//! Where a sidecar listens, and the connection to it: TCP, TLS or a Unix socket, bounded in time.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -9,10 +9,12 @@ use std::time::Duration;
 use clap::Args;
 use http::uri::Authority;
 use hyper_util::rt::TokioIo;
-use tokio::net::UnixStream;
+use tokio::net::{TcpStream, UnixStream};
 use tonic::transport::{Channel, Endpoint};
 
 use super::error::{Error, root_cause};
+use super::tls::{Encryption, TlsFlags};
+use super::token::{Bearer, TokenFlags};
 
 /// Where the help lists the flags that all calls share.
 pub const CALLING: &str = "Calling";
@@ -39,33 +41,103 @@ impl Patience {
 /// Where the data plane listens.
 #[derive(Debug, Clone, Args)]
 pub struct DataAddress {
-    /// Where the sidecar listens: HOST:PORT, or unix:PATH
+    /// Where the sidecar listens: HOST:PORT, https://HOST:PORT or unix:PATH
     #[arg(long, global = true, value_name = "WHERE", help_heading = CALLING)]
     #[arg(env = "IMQUOTA_ADDRESS", default_value = "127.0.0.1:50051")]
-    pub address: Address,
+    address: Address,
+    #[command(flatten)]
+    tls: TlsFlags,
 }
 
 /// Where the administration listens.
 #[derive(Debug, Clone, Args)]
 pub struct AdminAddress {
-    /// Where the sidecar's administration listens: HOST:PORT, or unix:PATH
+    /// Where the sidecar's administration listens: HOST:PORT, https://HOST:PORT or unix:PATH
     #[arg(long, global = true, value_name = "WHERE", help_heading = CALLING)]
     #[arg(env = "IMQUOTA_ADMIN_ADDRESS", default_value = "127.0.0.1:50052")]
-    pub address: Address,
+    address: Address,
+    #[command(flatten)]
+    tls: TlsFlags,
+    #[command(flatten)]
+    token: TokenFlags,
 }
 
-/// `HOST:PORT` or `unix:PATH`.
+/// A sidecar that is called, and what its calls show.
+#[derive(Clone)]
+pub struct Target {
+    address: Address,
+    encryption: Option<Encryption>,
+    /// Shows who calls.
+    pub bearer: Option<Bearer>,
+}
+
+impl DataAddress {
+    /// Reads the files that the flags name.
+    pub fn target(&self) -> Result<Target, Error> {
+        Target::new(&self.address, &self.tls, None)
+    }
+}
+
+impl AdminAddress {
+    /// Reads the files that the flags name.
+    pub fn target(&self) -> Result<Target, Error> {
+        Target::new(&self.address, &self.tls, self.token.bearer()?)
+    }
+}
+
+impl Target {
+    fn new(address: &Address, tls: &TlsFlags, bearer: Option<Bearer>) -> Result<Self, Error> {
+        let address = match address.clone() {
+            Address::Tcp(authority) if tls.are_given() => Address::Tls(authority),
+            Address::Unix(_) if tls.are_given() => {
+                let why = "a Unix socket is not encrypted; leave the flags --tls-... out";
+                return Err(Error::Tls(why.to_owned()));
+            }
+            address => address,
+        };
+        let encryption = match &address {
+            Address::Tls(authority) => Some(tls.encryption(authority.host())?),
+            Address::Tcp(authority) if bearer.is_some() && !is_loopback(authority.host()) => {
+                return Err(Error::Readable { address });
+            }
+            _ => None,
+        };
+        Ok(Self { address, encryption, bearer })
+    }
+}
+
+impl Target {
+    /// What may be wrong with the way there, once a call has been lost on it.
+    pub fn doubt(&self) -> Option<String> {
+        match (&self.address, &self.encryption) {
+            (Address::Tcp(to), _) => Some(format!("If it is encrypted there, use https://{to}.")),
+            (_, Some(encryption)) => encryption.doubt().map(ToOwned::to_owned),
+            _ => None,
+        }
+    }
+}
+
+fn is_loopback(host: &str) -> bool {
+    let ip = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    host == "localhost" || ip.is_ok_and(|ip| ip.to_canonical().is_loopback())
+}
+
+/// `HOST:PORT`, `https://HOST:PORT` or `unix:PATH`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Address {
     /// A host and a port.
     Tcp(Authority),
+    /// A host and a port, encrypted.
+    Tls(Authority),
     /// The path of a socket.
     Unix(PathBuf),
 }
 
 /// A text that is no address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("expected HOST:PORT, such as 127.0.0.1:50051 or [::1]:50051, or unix:PATH")]
+#[error(
+    "expected HOST:PORT, such as 127.0.0.1:50051 or [::1]:50051, https://HOST:PORT or unix:PATH"
+)]
 pub struct BadAddress;
 
 impl FromStr for Address {
@@ -75,11 +147,15 @@ impl FromStr for Address {
         if let Some(path) = text.strip_prefix("unix:") {
             return if path.is_empty() { Err(BadAddress) } else { Ok(Self::Unix(path.into())) };
         }
+        let (scheme, text) = match text.strip_prefix("https://") {
+            Some(rest) => (Self::Tls as fn(_) -> _, rest),
+            None => (Self::Tcp as fn(_) -> _, text),
+        };
         let authority: Authority = text.parse().map_err(|_| BadAddress)?;
         let good = authority.port_u16().is_some_and(|port| port > 0)
             && !authority.host().is_empty()
             && !text.contains('@');
-        if good { Ok(Self::Tcp(authority)) } else { Err(BadAddress) }
+        if good { Ok(scheme(authority)) } else { Err(BadAddress) }
     }
 }
 
@@ -87,25 +163,40 @@ impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp(authority) => write!(f, "{authority}"),
+            Self::Tls(authority) => write!(f, "https://{authority}"),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }
 }
 
 /// Connects within that time.
-pub async fn connect(address: &Address, timeout: Duration) -> Result<Channel, Error> {
-    let fail = |why| Error::Connect { address: address.clone(), why };
-    match tokio::time::timeout(timeout, dial(address)).await {
+pub async fn connect(target: &Target, timeout: Duration) -> Result<Channel, Error> {
+    let fail = |why| Error::Connect { address: target.address.clone(), why };
+    match tokio::time::timeout(timeout, dial(target)).await {
         Ok(connected) => connected.map_err(|error| fail(root_cause(&error))),
         Err(_) => Err(fail(format!("no connection within {} ms", timeout.as_millis()))),
     }
 }
 
-async fn dial(address: &Address) -> Result<Channel, tonic::transport::Error> {
-    match address {
-        Address::Tcp(authority) => Endpoint::new(format!("http://{authority}"))?.connect().await,
-        Address::Unix(path) => {
-            let path = path.clone();
+async fn dial(target: &Target) -> Result<Channel, tonic::transport::Error> {
+    let encryption = target.encryption.clone();
+    match (target.address.clone(), encryption) {
+        (Address::Tls(authority) | Address::Tcp(authority), Some(encryption)) => {
+            let endpoint = Endpoint::new(format!("https://{authority}"))?;
+            let connector = tower::service_fn(move |_| {
+                let (encryption, to) = (encryption.clone(), authority.to_string());
+                async move {
+                    let stream = TcpStream::connect(to).await?;
+                    stream.set_nodelay(true)?;
+                    encryption.encrypt(stream).await.map(TokioIo::new)
+                }
+            });
+            endpoint.connect_with_connector(connector).await
+        }
+        (Address::Tls(authority) | Address::Tcp(authority), None) => {
+            Endpoint::new(format!("http://{authority}"))?.connect().await
+        }
+        (Address::Unix(path), _) => {
             let connector = tower::service_fn(move |_| {
                 let path = path.clone();
                 async move { UnixStream::connect(path).await.map(TokioIo::new) }
@@ -122,12 +213,27 @@ mod tests {
 
     #[test]
     fn an_address_is_a_host_and_port_or_a_socket() {
-        for good in ["127.0.0.1:50051", "[::1]:50051", "imquota.local:1", "unix:/run/imquota.sock"]
-        {
+        for good in [
+            "127.0.0.1:50051",
+            "[::1]:50051",
+            "imquota.local:1",
+            "https://imquota.local:1",
+            "unix:/run/imquota.sock",
+        ] {
             assert_eq!(good.parse::<Address>().map(|address| address.to_string()), Ok(good.into()));
         }
-        let bad =
-            ["", "host", "host:", "host:0", "host:99999", ":50051", "http://a:1", "a@b:1", "unix:"];
+        let bad = [
+            "",
+            "host",
+            "host:",
+            "host:0",
+            "host:99999",
+            ":50051",
+            "http://a:1",
+            "https://a",
+            "a@b:1",
+            "unix:",
+        ];
         for bad in bad {
             assert_eq!(bad.parse::<Address>(), Err(BadAddress), "{bad:?}");
         }

@@ -2,6 +2,7 @@
 //!
 //! A denial is not an error; it is printed as an answer.
 
+use std::error::Error as _;
 use std::fmt::Write as _;
 use std::io;
 use std::path::PathBuf;
@@ -25,9 +26,38 @@ pub enum Error {
         /// What the system said.
         why: String,
     },
+    /// The encrypted connection cannot even be tried.
+    #[error("{0}")]
+    Tls(String),
+    /// A token is not sent where others could read it.
+    #[error(
+        "the token is not sent to {address}, where anybody on the way could read it; use \
+         https://{address}"
+    )]
+    Readable {
+        /// Where.
+        address: Address,
+    },
+    /// What should be a token is none. It is not repeated here.
+    #[error("{place} must hold a token: one word of ASCII, as `imquota admin make-token` prints")]
+    Token {
+        /// Where it was read.
+        place: String,
+    },
+    /// The system gives no randomness for a token.
+    #[error("cannot make a token up: {0}")]
+    NoToken(getrandom::Error),
     /// The sidecar, or the way to it, answered with an error.
     #[error("{}", sentence(.0))]
     Status(Box<Status>),
+    /// The connection was lost during the call.
+    #[error("{error}\n{doubt}")]
+    Lost {
+        /// What failed.
+        error: Box<Error>,
+        /// What may be wrong.
+        doubt: String,
+    },
     /// A change failed whose request id was made up here.
     #[error("{error}\nTo repeat it safely, add: --request-id {request_id}")]
     Change {
@@ -63,6 +93,7 @@ impl Error {
     pub fn is_worth_repeating(&self) -> bool {
         match self {
             Self::Connect { .. } | Self::Write(_) => true,
+            Self::Lost { error, .. } => error.is_worth_repeating(),
             Self::Status(status) => matches!(
                 status.code(),
                 Code::Unavailable
@@ -107,10 +138,25 @@ pub fn root_cause(error: &dyn std::error::Error) -> String {
     last.to_string()
 }
 
+/// Whether the connection was lost, rather than that the sidecar answered or the time was up.
+pub fn is_lost(status: &Status) -> bool {
+    let late = |error: &(dyn std::error::Error + 'static)| error.is::<tonic::TimeoutExpired>();
+    let mut cause = status.source();
+    let is_local = cause.is_some();
+    while let Some(error) = cause.filter(|error| !late(*error)) {
+        cause = error.source();
+    }
+    is_local && cause.is_none()
+}
+
 fn sentence(status: &Status) -> String {
     let mut said = code_name(status.code());
     if !status.message().is_empty() {
         let _ = write!(said, ": {}", status.message());
+    }
+    let lost = is_lost(status);
+    if let Some(cause) = status.source().filter(|_| lost) {
+        let _ = write!(said, ": {}", with_causes(cause));
     }
     let details = status.get_error_details();
     let code = details.error_info().and_then(|info| info.metadata.get("im_error_code"));
@@ -127,8 +173,12 @@ fn sentence(status: &Status) -> String {
     }
     match status.code() {
         // What tonic makes of a deadline that passes here is CANCELLED.
-        Code::DeadlineExceeded | Code::Cancelled => {
+        Code::DeadlineExceeded | Code::Cancelled if !lost => {
             said += "\nThe time limit (--timeout-ms) passed; it may have been done all the same.";
+        }
+        Code::Unauthenticated => {
+            said += "\nShow who you are: a token by --token-file or IMQUOTA_ADMIN_TOKEN, or a \
+                     certificate by --tls-cert and --tls-key.";
         }
         Code::Unimplemented => {
             said += "\nThe service is not on this address; AdminService has a listener of its own.";

@@ -30,7 +30,7 @@ pub struct Health {
 /// Asks, and prints the status by its name.
 pub async fn run(args: Health) -> Result<Exit, Error> {
     let timeout = args.patience.timeout();
-    let channel = connect::connect(&args.to.address, timeout).await?;
+    let channel = connect::connect(&args.to.target()?, timeout).await?;
     let mut request = Request::new(HealthCheckRequest { service: args.service });
     request.set_timeout(timeout);
     let status = HealthClient::new(channel).check(request).await?.into_inner().status();

@@ -39,7 +39,7 @@ pub enum Look {
     /// Show the catalog that the sidecar goes by: what is sold, for how much, what it allows.
     #[command(after_help = "Example:\n  imquota admin get-catalog")]
     GetCatalog,
-    /// Show what an app would be entitled to after a change or at an instant, and who would be over.
+    /// Show what an app would be entitled to after a change or at an instant, and who is over then.
     #[command(after_help = "\
 Example:
   imquota admin preview demo --grant-add-on members-2000 --months 1

@@ -2,10 +2,11 @@
 //!
 //! # Layout
 //!
-//! - `connect`: the flags that reach a sidecar, and the connection.
+//! - `connect`: the flags that reach a sidecar, and the connection; `tls` encrypts it.
+//! - `token`: what shows who calls.
 //! - `session`: one call over it, from the request to what is printed.
-//! - `quota`, `usage`, `admin`, `health`, `catalog`: a command each; `look` is what `admin` has that
-//!   changes nothing.
+//! - `quota`, `usage`, `admin`, `health`, `catalog`: a command each; `look` is what `admin` has
+//!   that changes nothing.
 //! - `output`: answers as tables or JSON; the only place that writes to the terminal.
 //! - `error`: why a command came to nothing, in sentences.
 //!
@@ -21,6 +22,8 @@ mod look;
 mod output;
 mod quota;
 mod session;
+mod tls;
+mod token;
 mod usage;
 
 use std::process::ExitCode;
@@ -58,7 +61,7 @@ pub enum Command {
     Serve(Flags),
     /// Everything else.
     #[command(flatten)]
-    Client(ClientCommand),
+    Client(Box<ClientCommand>),
 }
 
 /// A command that ends by itself.

@@ -204,7 +204,7 @@ impl Take {
 
 /// Makes the call and prints a row per id.
 pub async fn run(args: Quota) -> Result<Exit, Error> {
-    let session = Session::open(&args.to.address, args.calling).await?;
+    let session = Session::open(args.to.target()?, args.calling).await?;
     let mut client = QuotaServiceClient::new(session.channel());
     match args.command {
         QuotaCommand::CreateAccounts { users, take } => {

@@ -7,8 +7,8 @@ use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
 
 use super::Exit;
-use super::connect::{self, Address, CALLING, Patience};
-use super::error::Error;
+use super::connect::{self, CALLING, Patience, Target};
+use super::error::{Error, is_lost};
 use super::output::{self, Format, Report};
 
 /// Flags of every command that makes a call and prints its answer.
@@ -25,16 +25,17 @@ pub struct Calling {
 /// A connection, and how its calls are made and shown.
 pub struct Session {
     channel: Channel,
+    target: Target,
     timeout: Duration,
     format: Format,
 }
 
 impl Session {
     /// Connects.
-    pub async fn open(address: &Address, calling: Calling) -> Result<Self, Error> {
+    pub async fn open(target: Target, calling: Calling) -> Result<Self, Error> {
         let timeout = calling.patience.timeout();
-        let channel = connect::connect(address, timeout).await?;
-        Ok(Self { channel, timeout, format: calling.output })
+        let channel = connect::connect(&target, timeout).await?;
+        Ok(Self { channel, target, timeout, format: calling.output })
     }
 
     /// What a client is made from.
@@ -42,17 +43,29 @@ impl Session {
         self.channel.clone()
     }
 
-    /// A message with the deadline that the sidecar is told.
+    /// A message with the deadline that the sidecar is told, and with what shows who calls.
     pub fn request<M>(&self, message: M) -> Request<M> {
         let mut request = Request::new(message);
         request.set_timeout(self.timeout);
+        if let Some(bearer) = &self.target.bearer {
+            request.metadata_mut().insert(http::header::AUTHORIZATION.as_str(), bearer.clone());
+        }
         request
     }
 
     /// Prints an answer, or returns why there is none.
     pub fn finish<R: Report>(&self, answer: Result<Response<R>, Status>) -> Result<Exit, Error> {
-        let report = answer?.into_inner();
+        let report = answer.map_err(|status| self.explained(status))?.into_inner();
         output::show(&report, self.format)?;
         Ok(if report.denied() { Exit::Denied } else { Exit::Done })
+    }
+
+    fn explained(&self, status: Status) -> Error {
+        let lost = is_lost(&status);
+        let error = Error::from(status);
+        match self.target.doubt().filter(|_| lost) {
+            Some(doubt) => Error::Lost { error: Box::new(error), doubt },
+            None => error,
+        }
     }
 }

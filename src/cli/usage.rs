@@ -36,7 +36,7 @@ pub struct Usage {
 
 /// Makes the call and prints a row per limit.
 pub async fn run(args: Usage) -> Result<Exit, Error> {
-    let session = Session::open(&args.to.address, args.calling).await?;
+    let session = Session::open(args.to.target()?, args.calling).await?;
     let mut client = QuotaServiceClient::new(session.channel());
     let kind = match (args.user, args.group) {
         (Some(user), _) => Kind::UserId(user),

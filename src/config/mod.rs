@@ -5,7 +5,7 @@
 //! wrong is reported at once with the name of its source. An environment variable that is empty
 //! counts as absent, since that is how templates leave one out; one that is unknown is none of
 //! our business. Reading order: `settings` (the table), `values` (from text to a value),
-//! `sources` (who sets what).
+//! `sources` (who sets what), `access` (who may call).
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -14,12 +14,14 @@ use std::time::Duration;
 use crate::engine::UnknownApp;
 use crate::ledger::redis::options::{Credentials, Tls};
 
+mod access;
 mod error;
 mod redis_url;
 mod settings;
 mod sources;
 mod values;
 
+pub use access::{AccessConfig, TlsFiles};
 pub use error::{ConfigError, ConfigErrors};
 pub use settings::{Flags, Kind, SETTINGS, Setting};
 
@@ -33,8 +35,11 @@ pub struct Config {
     pub store: Store,
     /// Where the data plane listens; at least one.
     pub listen: Vec<Listen>,
-    /// Where the admin API listens; at least one, and every TCP address is loopback.
+    /// Where the admin API listens; at least one. A TCP address that is not loopback is encrypted
+    /// and asks for credentials.
     pub admin_listen: Vec<Listen>,
+    /// Who may call, and how the way is protected.
+    pub access: AccessConfig,
     /// Where metrics are served over HTTP; `None` where nowhere.
     pub management_listen: Option<SocketAddr>,
     /// The catalog file; `None` for the built-in one.
@@ -60,13 +65,16 @@ impl Config {
     pub fn load(flags: &Flags, env: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigErrors> {
         let mut sources = Sources::open(flags, env);
         let listen = sources.list(&settings::LISTEN, values::listen);
-        let admin_listen = sources.list(&settings::ADMIN_LISTEN, values::admin_listen);
+        let access = access::read(&mut sources);
+        let admin_listen = sources.list(&settings::ADMIN_LISTEN, values::listen);
+        let admin_listen = access::protected(&mut sources, &access, admin_listen);
         let management = sources.list(&settings::MANAGEMENT_LISTEN, values::management_listen);
         refuse_duplicates(&mut sources, &listen, &admin_listen, &management);
         let config = Self {
             store: store(&mut sources),
             listen: listen.into_iter().map(|(listen, _)| listen).collect(),
             admin_listen: admin_listen.into_iter().map(|(listen, _)| listen).collect(),
+            access,
             management_listen: management.into_iter().find_map(|(listen, _)| listen),
             catalog: sources
                 .optional(&settings::CATALOG, values::readable_file)

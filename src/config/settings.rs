@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
+use super::access;
+
 /// One thing that can be set.
 #[derive(Debug)]
 pub struct Setting {
@@ -169,7 +171,7 @@ pub(super) const ADMIN_LISTEN: Setting = Setting {
     kind: Kind::List,
     value_name: "ADDRESS",
     default: Some("127.0.0.1:50052"),
-    help: "Where the admin service listens: a loopback `HOST:PORT` or `unix:PATH`; may be repeated",
+    help: "Where the admin service listens: `HOST:PORT` or `unix:PATH`; may be repeated",
 };
 
 pub(super) const MANAGEMENT_LISTEN: Setting = Setting {
@@ -277,6 +279,17 @@ pub const SETTINGS: &[Setting] = &[
     LISTEN,
     ADMIN_LISTEN,
     MANAGEMENT_LISTEN,
+    access::UNIX_SOCKET_MODE,
+    access::ADMIN_UNIX_SOCKET_MODE,
+    access::TLS_CERT,
+    access::TLS_KEY,
+    access::TLS_CLIENT_CA,
+    access::ADMIN_TLS_CERT,
+    access::ADMIN_TLS_KEY,
+    access::ADMIN_TLS_CLIENT_CA,
+    access::ADMIN_CLIENT_ROLES,
+    access::ADMIN_TOKENS_FILE,
+    access::ADMIN_UNIX_UIDS,
     CATALOG,
     UNKNOWN_APP,
     LOG_FORMAT,

@@ -73,6 +73,15 @@ impl<'a> Sources<'a> {
         })
     }
 
+    /// The values that somebody set, and who set each; none where nobody did.
+    pub(super) fn any<T>(
+        &mut self,
+        setting: &Setting,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Vec<(T, String)> {
+        self.given(setting, parse).unwrap_or_default()
+    }
+
     /// What was read, unless anything was wrong.
     pub(super) fn finish<T>(self, read: T) -> Result<T, ConfigErrors> {
         if self.errors.is_empty() { Ok(read) } else { Err(ConfigErrors(self.errors)) }

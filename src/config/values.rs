@@ -98,17 +98,6 @@ pub(super) fn listen(text: &str) -> Result<Listen, String> {
     })
 }
 
-pub(super) fn admin_listen(text: &str) -> Result<Listen, String> {
-    let listen = listen(text)?;
-    match listen {
-        Listen::Tcp(address) if !address.ip().to_canonical().is_loopback() => Err(format!(
-            "{address} can be reached from other machines, and the admin service has no \
-             authentication yet; use a loopback address or unix:PATH"
-        )),
-        _ => Ok(listen),
-    }
-}
-
 pub(super) fn management_listen(text: &str) -> Result<Option<SocketAddr>, String> {
     if text == "off" {
         return Ok(None);
@@ -187,6 +176,13 @@ pub(super) fn log_filter(text: &str) -> Result<String, String> {
     }
 }
 
+/// The permissions of a file, as chmod writes them.
+pub(super) fn file_mode(text: &str) -> Result<u32, String> {
+    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let mode = u32::from_str_radix(text, 8).ok().filter(|mode| digits && *mode <= 0o777);
+    mode.ok_or_else(|| wrong("an octal number from 0 to 0777, such as 0660", text))
+}
+
 pub(super) fn boolean(text: &str) -> Result<bool, String> {
     text.parse().map_err(|_| wrong("true or false", text))
 }
@@ -223,6 +219,6 @@ fn usable_path(text: &str) -> bool {
     !text.is_empty() && !text.contains('\0')
 }
 
-fn wrong(expected: &str, given: &str) -> String {
+pub(super) fn wrong(expected: &str, given: &str) -> String {
     format!("must be {expected}, not {:?}", clipped(given))
 }

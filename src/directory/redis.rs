@@ -1,5 +1,5 @@
-//! The directory in the ledger's Redis: one hash of documents, an index in the order of ids, and the
-//! audit log as a list.
+//! The directory in the ledger's Redis: one hash of documents, an index in the order of ids, and
+//! the audit log as a list.
 
 use std::sync::Arc;
 

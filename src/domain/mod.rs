@@ -3,9 +3,9 @@
 //! Time and ids come in as values. Reading order: [`id`] and [`time`] (what everything is made
 //! of), [`limit`] and [`group_type`] (what can be limited), [`catalog`] (the numbers),
 //! [`calendar`], [`purchase`], [`timeline`] and [`refund`] (what was bought, how long it is valid
-//! and what is paid back), [`schedule`] (limits at an instant), [`decision`] (outcome and breaches), [`upgrade`] (what to buy to get past
-//! one), [`usage`] (counts against limits), [`audit`] (who
-//! changed what).
+//! and what is paid back), [`schedule`] (limits at an instant), [`decision`] (outcome and
+//! breaches), [`upgrade`] (what to buy to get past one), [`usage`] (counts against limits),
+//! [`audit`] (who changed what).
 
 pub mod audit;
 pub mod calendar;

@@ -16,6 +16,12 @@ pub enum Role {
 }
 
 impl Role {
+    /// The role of that name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        [Self::Viewer, Self::Operator, Self::Owner].into_iter().find(|role| role.name() == name)
+    }
+
     /// In words.
     #[must_use]
     pub fn name(self) -> &'static str {

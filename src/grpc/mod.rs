@@ -16,6 +16,7 @@ mod request;
 mod status;
 
 pub use admin::{AdminApi, audit_entry};
+pub use caller::{Caller, Role};
 pub use health::HealthApi;
 pub use quota::QuotaApi;
 

@@ -1,11 +1,14 @@
 //! Listeners: TCP and Unix sockets, bound before anything else is opened.
 
+use std::fs::Permissions;
 use std::io;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -13,7 +16,9 @@ use tonic::service::Routes;
 use tonic::transport::{Error, Server};
 use tracing::info;
 
-use super::connections::incoming;
+use super::connections::{Connection, incoming};
+use super::credentials::Credentials;
+use super::tls::{Certificates, encrypted};
 use super::{ServedRoutes, management};
 use crate::config::{Config, Listen};
 use crate::telemetry::Metrics;
@@ -26,6 +31,12 @@ const STREAMS_MAX: u32 = 1024;
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(60);
 /// See [`KEEPALIVE_INTERVAL`].
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Longest header of a request, all fields together: a token and a deadline are a few hundred
+/// bytes.
+const HEADER_MAX_BYTES: u32 = 16 * 1024;
+/// Connections that wait in the kernel to be accepted.
+const BACKLOG: u32 = 1024;
 
 /// A listener cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -40,11 +51,25 @@ pub enum Listener {
     /// A TCP port.
     Tcp(TcpListener),
     /// A Unix socket, whose file is removed when it is closed.
-    Unix(UnixListener, SocketFile),
+    Unix(UnixSocket),
+}
+
+/// A Unix socket that listens.
+pub struct UnixSocket {
+    pub(super) listener: UnixListener,
+    file: SocketFile,
+}
+
+impl UnixSocket {
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.file.0
+    }
 }
 
 /// The file of a Unix socket; removed when dropped.
-pub struct SocketFile(PathBuf);
+struct SocketFile(PathBuf);
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
@@ -66,9 +91,11 @@ pub struct Listeners {
 impl Listeners {
     /// Opens what the configuration names.
     pub async fn bind(config: &Config) -> Result<Self, BindError> {
+        let access = &config.access;
+        let admin_mode = access.admin_unix_socket_mode;
         Ok(Self {
-            data: bind_all(&config.listen, "data").await?,
-            admin: bind_all(&config.admin_listen, "admin").await?,
+            data: bind_all(&config.listen, access.unix_socket_mode, "data").await?,
+            admin: bind_all(&config.admin_listen, admin_mode, "admin").await?,
             management: match config.management_listen {
                 Some(address) => Some(bind_tcp(address, "management").await?),
                 None => None,
@@ -80,15 +107,18 @@ impl Listeners {
     pub(super) fn serve(
         self,
         routes: &ServedRoutes,
+        credentials: &Credentials,
         metrics: Arc<Metrics>,
         stopped: &watch::Receiver<bool>,
     ) -> JoinSet<Result<(), Error>> {
         let mut servers = JoinSet::new();
         for listener in self.data {
-            servers.spawn(serve(listener, routes.data.clone(), stopped.clone()));
+            let certificates = credentials.data.clone();
+            servers.spawn(serve(listener, certificates, routes.data.clone(), stopped.clone()));
         }
         for listener in self.admin {
-            servers.spawn(serve(listener, routes.admin.clone(), stopped.clone()));
+            let certificates = credentials.admin.clone();
+            servers.spawn(serve(listener, certificates, routes.admin.clone(), stopped.clone()));
         }
         if let Some(listener) = self.management {
             servers.spawn(management::serve(listener, metrics, stopped.clone()));
@@ -97,12 +127,12 @@ impl Listeners {
     }
 }
 
-async fn bind_all(addresses: &[Listen], role: &str) -> Result<Vec<Listener>, BindError> {
+async fn bind_all(addresses: &[Listen], mode: u32, role: &str) -> Result<Vec<Listener>, BindError> {
     let mut listeners = Vec::with_capacity(addresses.len());
     for address in addresses {
         listeners.push(match address {
             Listen::Tcp(address) => Listener::Tcp(bind_tcp(*address, role).await?),
-            Listen::Unix(path) => bind_unix(path, role).await?,
+            Listen::Unix(path) => bind_unix(path, mode, role).await?,
         });
     }
     Ok(listeners)
@@ -117,12 +147,17 @@ async fn bind_tcp(address: SocketAddr, role: &str) -> Result<TcpListener, BindEr
     bound.await.map_err(|source| BindError { address: address.to_string(), source })
 }
 
-async fn bind_unix(path: &Path, role: &str) -> Result<Listener, BindError> {
+async fn bind_unix(path: &Path, mode: u32, role: &str) -> Result<Listener, BindError> {
     let bound = async {
         remove_dead_socket(path).await?;
-        let listener = UnixListener::bind(path)?;
+        let socket = tokio::net::UnixSocket::new_stream()?;
+        socket.bind(path)?;
+        let file = SocketFile(path.to_owned());
+        // Nobody can connect before it listens, so nobody slips in by the mode it was made with.
+        std::fs::set_permissions(path, Permissions::from_mode(mode))?;
+        let listener = socket.listen(BACKLOG)?;
         info!(address = %path.display(), role, "listening");
-        Ok(Listener::Unix(listener, SocketFile(path.to_owned())))
+        Ok(Listener::Unix(UnixSocket { listener, file }))
     };
     bound.await.map_err(|source| BindError { address: format!("unix:{}", path.display()), source })
 }
@@ -146,6 +181,7 @@ async fn remove_dead_socket(path: &Path) -> io::Result<()> {
 
 async fn serve(
     listener: Listener,
+    certificates: Option<Arc<Certificates>>,
     routes: Routes,
     mut stopped: watch::Receiver<bool>,
 ) -> Result<(), Error> {
@@ -155,15 +191,22 @@ async fn serve(
     };
     let server = Server::builder()
         .max_concurrent_streams(STREAMS_MAX)
+        .http2_max_header_list_size(HEADER_MAX_BYTES)
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
         .add_routes(routes);
-    match listener {
-        Listener::Tcp(listener) => {
-            server.serve_with_incoming_shutdown(incoming(listener), stop).await
+    match (listener, certificates) {
+        (Listener::Tcp(listener), Some(certificates)) => {
+            let incoming = encrypted(incoming(listener), certificates).map(Connection::http2);
+            server.serve_with_incoming_shutdown(incoming.map(io::Result::Ok), stop).await
         }
-        Listener::Unix(listener, _file) => {
-            server.serve_with_incoming_shutdown(incoming(listener), stop).await
+        (Listener::Tcp(listener), None) => {
+            let incoming = incoming(listener).map(Connection::http2);
+            server.serve_with_incoming_shutdown(incoming.map(io::Result::Ok), stop).await
+        }
+        (Listener::Unix(socket), _) => {
+            let incoming = incoming(socket).map(Connection::http2);
+            server.serve_with_incoming_shutdown(incoming.map(io::Result::Ok), stop).await
         }
     }
 }

@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use tonic::transport::Error;
 use tracing::debug;
 
-use super::connections::accept_up_to;
+use super::connections::{Connection, accept_up_to};
 use crate::telemetry::Metrics;
 
 /// Most connections at once: a few scrapers and a person.
@@ -41,7 +41,7 @@ pub async fn serve(
             _ = stopped.wait_for(|stop| *stop) => return Ok(()),
         };
         // The stream never ends, and pauses over errors by itself.
-        let Some(Ok(connection)) = connection else { continue };
+        let Some(connection) = connection.map(Connection::patient) else { continue };
         let metrics = metrics.clone();
         tokio::spawn(async move {
             let answer = service_fn(move |request| {

@@ -11,10 +11,12 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tonic::service::Routes;
+use tonic::service::interceptor::InterceptedService;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 use tracing::{info, warn};
 
+use crate::access::Access;
 use crate::catalog::watch::Watch;
 use crate::catalog::{self, LoadError};
 use crate::clock::{Clock, SystemClock};
@@ -33,12 +35,16 @@ use crate::ledger::redis::{self, Redis};
 use crate::telemetry::{self, Metrics};
 
 mod connections;
+mod credentials;
 mod listen;
 mod management;
 mod reload;
 mod signals;
+mod tls;
 
-pub use listen::{BindError, Listener, Listeners};
+use credentials::Credentials;
+pub use listen::{BindError, Listener, Listeners, UnixSocket};
+pub use tls::TlsError;
 
 /// Why the sidecar did not start, or ended.
 #[derive(Debug, thiserror::Error)]
@@ -52,9 +58,12 @@ pub enum ServeError {
     /// Redis cannot be used.
     #[error(transparent)]
     Redis(#[from] redis::OpenError),
-    /// The catalog cannot be used.
+    /// The catalog, or the file of tokens, cannot be used.
     #[error(transparent)]
-    Catalog(#[from] LoadError),
+    File(#[from] LoadError),
+    /// Certificates cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The catalog has no default edition.
     #[error("the catalog cannot be used: {0}")]
     DefaultEdition(#[from] MissingItem),
@@ -87,7 +96,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
 }
 
 /// Runs the sidecar on these listeners until `shutdown` is ready. Each message of `reload` has the
-/// catalog read again.
+/// catalog, tokens and certificates read again.
 pub async fn run(
     config: Config,
     listeners: Listeners,
@@ -96,6 +105,7 @@ pub async fn run(
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
     let metrics = Arc::new(Metrics::new());
+    let credentials = Credentials::open(&config.access, &metrics)?;
     let (catalog, watch) = load_catalog(&config)?;
     let version = catalog.version.clone();
     let (ledger, directory) = open_store(&config.store, clock.clone()).await?;
@@ -106,15 +116,20 @@ pub async fn run(
     metrics.catalog_in_force(&version);
 
     let (stop, stopped) = watch::channel(false);
+    let [reload_catalog, reload_credentials] = credentials::to_both(reload, stopped.clone());
+    let following =
+        credentials.clone().follow(reload_credentials, stopped.clone(), metrics.clone());
+    let following = tokio::spawn(following);
     let reloading = tokio::spawn(reload::reload_catalog(
         watch,
-        reload,
+        reload_catalog,
         stopped.clone(),
         administration.clone(),
         metrics.clone(),
     ));
-    let (health, routes) = routes(&config, engine, administration, &stopped).await?;
-    let mut servers = listeners.serve(&routes, metrics, &stopped);
+    let (health, routes) =
+        routes(&config, engine, administration, credentials.access.clone(), &stopped).await?;
+    let mut servers = listeners.serve(&routes, &credentials, metrics, &stopped);
     info!(store = %config.store, catalog = version, "serving");
 
     let end = tokio::select! {
@@ -132,6 +147,7 @@ pub async fn run(
     let _ = stop.send(true);
     drain(&mut servers, config.drain_timeout).await;
     let _ = reloading.await;
+    let _ = following.await;
     ledger.close().await;
     info!("store closed");
     end
@@ -173,6 +189,7 @@ async fn routes(
     config: &Config,
     engine: Arc<Engine>,
     administration: Administration,
+    access: Arc<Access>,
     stopped: &watch::Receiver<bool>,
 ) -> Result<(HealthReporter, ServedRoutes), ServeError> {
     let health = HealthReporter::new();
@@ -183,8 +200,10 @@ async fn routes(
     let quota =
         QuotaApi::new(engine, config.request_timeout, config.apply_in_flight_max, stopped.clone());
     let data = Routes::new(health_service.clone()).add_service(quota.into_service());
-    let admin =
-        Routes::new(health_service).add_service(AdminApi::new(administration).into_service());
+    // Health and reflection are open to whoever reaches the listener.
+    let administration = AdminApi::new(administration).into_service();
+    let guarded = InterceptedService::new(administration, move |request| access.admit(request));
+    let admin = Routes::new(health_service).add_service(guarded);
     let routes = if config.reflection {
         ServedRoutes {
             data: add_reflection(data, QUOTA_SERVICE)?,

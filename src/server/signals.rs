@@ -1,4 +1,5 @@
-//! What the process is told by signals: SIGTERM and SIGINT end it, SIGHUP reloads the catalog.
+//! What the process is told by signals: SIGTERM and SIGINT end it, SIGHUP has the catalog, tokens
+//! and certificates read again.
 
 use std::future::Future;
 

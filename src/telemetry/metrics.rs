@@ -40,6 +40,12 @@ struct ResultLabel {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReloadLabels {
+    of: &'static str,
+    result: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct VersionLabel {
     version: String,
 }
@@ -52,6 +58,8 @@ pub struct Metrics {
     seconds: Family<OperationLabel, Histogram>,
     catalog: Family<VersionLabel, Gauge<i64, AtomicI64>>,
     catalog_reloads: Family<ResultLabel, Counter>,
+    credential_reloads: Family<ReloadLabels, Counter>,
+    callers_refused: Counter,
 }
 
 /// From 50 us, a decision from memory, to 2 s, the longest that one may take by default.
@@ -71,6 +79,8 @@ impl Metrics {
             seconds: Family::new_with_constructor(|| Histogram::new(SECONDS)),
             catalog: Family::default(),
             catalog_reloads: Family::default(),
+            credential_reloads: Family::default(),
+            callers_refused: Counter::default(),
         };
         for result in [ACCEPTED, REFUSED] {
             // There from the beginning, so that the first one is an increase.
@@ -103,6 +113,16 @@ impl Metrics {
             "Catalogs found changed, by whether they were accepted or refused",
             self.catalog_reloads.clone(),
         );
+        self.registry.register(
+            "credential_reloads",
+            "Files of tokens and certificates found changed, by whether they were accepted",
+            self.credential_reloads.clone(),
+        );
+        self.registry.register(
+            "admin_callers_refused",
+            "Calls of the admin service without valid credentials",
+            self.callers_refused.clone(),
+        );
         self
     }
 
@@ -122,6 +142,25 @@ impl Metrics {
     pub fn catalog_reloaded(&self, accepted: bool) {
         let result = if accepted { ACCEPTED } else { REFUSED };
         self.catalog_reloads.get_or_create(&ResultLabel { result }).inc();
+    }
+
+    /// There will be reloads of these files: counted from the beginning, so that the first one is
+    /// an increase.
+    pub fn credentials_followed(&self, of: &'static str) {
+        for result in [ACCEPTED, REFUSED] {
+            self.credential_reloads.get_or_create(&ReloadLabels { of, result }).inc_by(0);
+        }
+    }
+
+    /// Counts files of tokens or certificates that were found changed.
+    pub fn credentials_reloaded(&self, of: &'static str, accepted: bool) {
+        let result = if accepted { ACCEPTED } else { REFUSED };
+        self.credential_reloads.get_or_create(&ReloadLabels { of, result }).inc();
+    }
+
+    /// Counts a call of the administration without valid credentials.
+    pub fn caller_refused(&self) {
+        self.callers_refused.inc();
     }
 
     /// Everything, in the OpenMetrics text format.

@@ -1,5 +1,6 @@
 //! The configuration: defaults and precedence; what is refused stands in `refused`.
 
+mod access;
 mod redis;
 mod refused;
 
@@ -8,7 +9,9 @@ use std::fs;
 use std::time::Duration;
 
 use clap::{Args, Command, FromArgMatches};
-use imquota::config::{Config, Flags, Kind, Listen, LogFormat, SETTINGS, Setting, Store};
+use imquota::config::{
+    AccessConfig, Config, Flags, Kind, Listen, LogFormat, SETTINGS, Setting, Store,
+};
 use imquota::engine::UnknownApp;
 
 fn tcp(address: &str) -> Listen {
@@ -48,6 +51,7 @@ fn defaults() -> Config {
         store: Store::Embedded("./imquota-data".into()),
         listen: vec![tcp("127.0.0.1:50051")],
         admin_listen: vec![tcp("127.0.0.1:50052")],
+        access: AccessConfig::default(),
         management_listen: Some("127.0.0.1:9090".parse().expect("an address")),
         catalog: None,
         unknown_app: UnknownApp::Trial,
@@ -120,9 +124,10 @@ const LOWER: &[Row] = &[
 
 #[test]
 fn flags_win_over_the_environment_which_wins_over_the_file() {
-    assert_eq!(BY_FLAG.len() + redis::KEYS.len(), SETTINGS.len());
-    let of_redis = |setting: &&Setting| redis::KEYS.contains(&setting.key);
-    let settings = SETTINGS.iter().filter(|setting| !of_redis(setting));
+    let elsewhere = [&redis::KEYS[..], &access::KEYS].concat();
+    assert_eq!(BY_FLAG.len() + elsewhere.len(), SETTINGS.len());
+    let is_elsewhere = |setting: &&Setting| elsewhere.contains(&setting.key);
+    let settings = SETTINGS.iter().filter(|setting| !is_elsewhere(setting));
     for (setting, (high, low)) in settings.zip(BY_FLAG.iter().zip(LOWER)) {
         assert_eq!((setting.key, setting.key), (high.0, low.0));
         let expected = |row: &Row| {

@@ -25,7 +25,9 @@ const ADD_ONS: Orders<'_> = &[
 ];
 
 /// History, earlier refunds (purchase, instant), purchase, instant, figures.
-const REFUNDS: &[(Orders<'_>, &[(usize, &str)], usize, &str, Figures)] = &[
+type Case<'a> = (Orders<'a>, &'a [(usize, &'a str)], usize, &'a str, Figures);
+
+const REFUNDS: &[Case<'_>] = &[
     // Within five days of 24 hours the whole price, from then on by days, the running one counted.
     (FEBRUARY, &[], 0, "2019-02-12 12:00", Ok((28, 1, true, 99_900))),
     (FEBRUARY, &[], 0, "2019-02-16 23:59", Ok((28, 5, true, 99_900))),

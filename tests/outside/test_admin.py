@@ -1,8 +1,16 @@
-"""Buying: once for a request id, and only what may be bought now."""
+"""Buying, refunding and looking: once for a request id, and only what may be done now."""
+
+import hashlib
+import json
+import struct
+import subprocess
 
 import grpc
 
-from details import error_of
+from app import App
+from details import bad_fields, error_of
+from sidecar import binary, clean_environment
+from stubs import admin_pb
 
 
 def test_a_purchase_is_made_once_for_a_request_id(tcp_app):
@@ -33,3 +41,85 @@ def test_what_cannot_be_bought_now_is_a_failed_precondition(tcp_app):
     renewed = tcp_app.admin("RenewEdition", months=1).purchase
     assert renewed.renewal and renewed.valid_from.seconds == end
     assert 28 * 86_400 <= renewed.valid_until.seconds - end <= 31 * 86_400
+
+
+def test_a_refund_names_its_figures_and_ends_the_purchase(tcp_app):
+    tcp_app.upgrade()
+    bought = tcp_app.admin("GetApp").app.purchases[0].request_id
+    answer = tcp_app.admin("RefundPurchase", purchase_request_id=bought, request_id="back")
+    assert (answer.value.refund_fen, answer.value.price_fen) == (99_900, 99_900)
+    assert answer.value.in_full and answer.value.days_used == 1
+    assert answer.purchase.refund.refund_fen == 99_900
+    assert tcp_app.admin("RefundPurchase", purchase_request_id=bought, request_id="back") == answer
+    app = tcp_app.admin("GetApp").app
+    assert app.entitlement.state == admin_pb.SERVICE_STATE_STOPPED and not app.pending
+    error = error_of(lambda: tcp_app.admin("RefundPurchase", purchase_request_id=bought))
+    assert error.code() == grpc.StatusCode.FAILED_PRECONDITION
+    assert "refunded by request \"back\"" in error.details()
+    error = error_of(lambda: tcp_app.admin("RefundPurchase", purchase_request_id="nonesuch"))
+    assert list(bad_fields(error)) == ["purchase_request_id"]
+
+
+def test_apps_are_listed_page_by_page(sidecar):
+    ids = sorted(App(sidecar, sidecar.tcp).register().id for _ in range(5))
+    stub, seen, token = App(sidecar, sidecar.tcp).administration, [], ""
+    while True:
+        answer = stub.ListApps(admin_pb.ListAppsRequest(page_size=2, page_token=token))
+        seen += [app.app_id for app in answer.apps]
+        assert len(answer.apps) <= 2
+        token = answer.next_page_token
+        if not token:
+            break
+    assert seen == sorted(seen) and set(ids) <= set(seen)
+
+
+def test_the_audit_log_tells_who_changed_what_and_verifies(tcp_app):
+    tcp_app.upgrade()
+    answer = tcp_app.admin("ListAuditEvents", request_id="")
+    assert [event.action for event in answer.events] == ["CreateApp", "PurchaseEdition"]
+    made = answer.events[1]
+    assert made.actor and made.app_id == tcp_app.id
+    assert json.loads(made.request) == {"edition_id": "professional", "months": 1}
+    assert json.loads(made.before)["edition"] == "trial"
+    assert json.loads(made.after)["edition"] == "professional"
+    # By a program of its own: the same hash over the fields with their lengths.
+    texts = [made.previous_hash, made.actor, getattr(made, "from"), made.action, made.request,
+             made.app_id, made.request_id, made.before, made.after]
+    millis = made.made_at.seconds * 1000 + made.made_at.nanos // 1_000_000
+    content = b"imquota audit 1" + struct.pack(">Qq", made.number, millis)
+    content += b"".join(struct.pack(">Q", len(it.encode())) + it.encode() for it in texts)
+    assert hashlib.sha256(content).hexdigest() == made.hash
+    assert made.previous_hash == answer.events[0].hash or made.number > 2
+
+
+def test_the_audit_log_is_verified_by_a_command(sidecar, tcp_app):
+    tcp_app.upgrade()
+
+    def verify(*arguments: str) -> subprocess.CompletedProcess:
+        return subprocess.run(
+            [binary(), "admin", "audit", "verify", "--address", sidecar.admin, *arguments],
+            capture_output=True, text=True, env=clean_environment(), check=False)
+
+    done = verify()
+    assert done.returncode == 0 and "none changed or removed; head " in done.stdout, done
+    head = done.stdout.split()[-1]
+    assert verify("--head", head).returncode == 0
+    number, digest = head.split(":")
+    other = verify("--head", f"{number}:{digest[::-1]}")
+    assert other.returncode == 1 and "tampered with" in other.stderr, other
+
+
+def test_a_preview_changes_nothing_and_shows_who_would_be_over(tcp_app):
+    tcp_app.upgrade()
+    before = tcp_app.admin("GetApp").app
+    edition = admin_pb.PreviewedAddOn(add_on_id="groups-per-user-400", months=3)
+    shown = tcp_app.admin("PreviewEntitlement", grant_add_on=edition)
+    assert shown.price_fen == 150_000 and list(shown.then.add_on_ids) == ["groups-per-user-400"]
+    assert not shown.overruns
+    assert tcp_app.admin("GetApp").app.purchases == before.purchases
+
+
+def test_the_catalog_is_shown(tcp_app):
+    shown = tcp_app.administration.GetCatalog(admin_pb.GetCatalogRequest())
+    assert [edition.edition_id for edition in shown.editions] == ["trial", "professional"]
+    assert shown.full_refund_days == 5 and len(shown.group_types) == 5

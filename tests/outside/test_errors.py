@@ -113,8 +113,14 @@ def test_a_request_on_the_stream_without_operation_is_refused_with_its_tag(untou
     assert answers[5].WhichOneof("answer") == "join_group"
 
 
+def begins_with_text(rpc: str) -> bool:
+    """Whether the first field of the RPC's request is a string."""
+    first = request_type(rpc).DESCRIPTOR.fields_by_number.get(1)
+    return first is not None and first.type == first.TYPE_STRING
+
+
 @pytest.mark.parametrize("garbage", GARBAGE.values(), ids=GARBAGE.keys())
-@pytest.mark.parametrize("rpc", RPCS)
+@pytest.mark.parametrize("rpc", [rpc for rpc in RPCS if begins_with_text(rpc)])
 def test_garbage_instead_of_a_message_is_an_invalid_argument(untouched, rpc, garbage):
     service = "QuotaService" if is_data_plane(rpc) else "AdminService"
     channel = untouched.channel if is_data_plane(rpc) else untouched.admin_channel

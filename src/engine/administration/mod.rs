@@ -1,9 +1,10 @@
 //! Selling editions and add-ons and taking them back, and bringing the limits that follow to the
 //! ledger.
 //!
-//! A change is first recorded in the directory, together with its entry in the audit log, and then put where the decisions are made; it is
-//! answered after both. Where the second step fails, a repetition with the same request id
-//! finishes it, and so does the next start ([`Administration::publish_all`]).
+//! A change is first recorded in the directory, together with its entry in the audit log, and then
+//! put where the decisions are made; it is answered after both. Where the second step fails, a
+//! repetition with the same request id finishes it, and so does the next start
+//! ([`Administration::publish_all`]).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,7 +47,10 @@ pub enum AdminError {
     #[error("app \"{0}\" is registered already, by another request")]
     AppExists(AppId),
     /// The same request id came with other content.
-    #[error("request_id \"{request_id}\" was used before for {before}{}", change::in_words(.differs))]
+    #[error(
+        "request_id \"{request_id}\" was used before for {before}{}",
+        change::in_words(.differs)
+    )]
     RequestIdReused {
         /// The id.
         request_id: RequestId,

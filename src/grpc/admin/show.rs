@@ -49,18 +49,19 @@ pub fn entitlement(catalog: &Catalog, schedule: &Schedule, at: Timestamp) -> pb:
 }
 
 fn timeline(schedule: &Schedule, at: Timestamp) -> Vec<pb::Period> {
-    let mut from = at;
+    // What runs already has no beginning to be told.
+    let mut from = None;
     let segments = schedule.segments().iter().filter(|segment| segment.until > at);
     let period = |segment: &crate::domain::schedule::Segment| {
         let limits = &segment.limits;
         let period = pb::Period {
-            from: Some(timestamp(from)),
+            from: from.map(timestamp),
             until: (segment.until != Timestamp::MAX).then(|| timestamp(segment.until)),
             edition_id: limits.edition.to_string(),
             state: state(limits).into(),
             add_on_ids: limits.add_ons.iter().map(Name::to_string).collect(),
         };
-        from = segment.until;
+        from = Some(segment.until);
         period
     };
     segments.map(period).collect()

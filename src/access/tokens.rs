@@ -1,0 +1,260 @@
+//! The tokens of the administration: a file with a line each, `NAME ROLE sha256:HEX`.
+//!
+//! The file holds no secret, only SHA-256 of each token. That is enough because a token is 256
+//! random bits, which nobody can guess however fast a hash is; a password chosen by a person must
+//! not be used as one. Lines that are empty or begin with `#` are left out. One name may have
+//! several tokens, so that a new one can be handed out before the old one is taken back.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::path::Path;
+
+use sha2::{Digest as _, Sha256};
+use subtle::{ConditionallySelectable as _, ConstantTimeEq as _};
+
+use super::LOCAL;
+use crate::catalog::{LoadError, PROBLEMS_MAX, Problem, Problems, read_file, text_of};
+use crate::grpc::Role;
+
+/// Begins every token, so that searches for leaked secrets find it.
+const PREFIX: &str = "imq_";
+/// Random bytes of a token.
+const TOKEN_BYTES: usize = 32;
+/// Longest token that is looked at: four times one of ours, for tokens that others make.
+pub const TOKEN_MAX_BYTES: usize = 256;
+/// Most tokens of a file, which are all compared with each token that is sent.
+const TOKENS_MAX: usize = 1000;
+/// Longest name: as long as other ids.
+const NAME_MAX_BYTES: usize = 64;
+/// The roles, as they are written.
+pub const ROLES: [Role; 3] = [Role::Viewer, Role::Operator, Role::Owner];
+
+type Hash = [u8; 32];
+
+/// The tokens that are taken.
+#[derive(Debug, Default)]
+pub struct Tokens {
+    entries: Vec<Entry>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    name: String,
+    role: Role,
+    hash: Hash,
+}
+
+impl Tokens {
+    /// Reads a file. Everything that is wrong is reported at once, and nothing of it repeated:
+    /// it may be a secret in the wrong place.
+    pub fn load(path: &Path) -> Result<Self, LoadError> {
+        let bytes = read_file(path)?;
+        Self::parse(text_of(path, &bytes)?)
+            .map_err(|problems| LoadError::Invalid { path: path.to_owned(), problems })
+    }
+
+    /// Reads the text of a file.
+    pub fn parse(text: &str) -> Result<Self, Problems> {
+        let mut tokens = Self::default();
+        let mut lines = HashMap::new();
+        let mut problems = Vec::new();
+        for (index, text) in text.lines().enumerate() {
+            let text = text.trim();
+            if text.is_empty() || text.starts_with('#') {
+                continue;
+            }
+            let line = index + 1;
+            let added = entry(text).and_then(|entry| tokens.add(entry, line, &mut lines));
+            if let Err(message) = added {
+                problems.push(Problem { line, column: 1, message });
+            }
+            if problems.len() == PROBLEMS_MAX {
+                break;
+            }
+        }
+        if problems.is_empty() { Ok(tokens) } else { Err(Problems(problems)) }
+    }
+
+    fn add(
+        &mut self,
+        entry: Entry,
+        line: usize,
+        lines: &mut HashMap<Hash, usize>,
+    ) -> Result<(), String> {
+        if self.entries.len() == TOKENS_MAX {
+            return Err(format!("must not have more than {TOKENS_MAX} tokens"));
+        }
+        if let Some(before) = lines.insert(entry.hash, line) {
+            return Err(format!("has the token of line {before} again"));
+        }
+        let other = self.entries.iter().find(|other| other.name == entry.name);
+        if let Some(other) = other.filter(|other| other.role != entry.role) {
+            let role = other.role.name();
+            return Err(format!("gives a role to a name that has the role {role} above"));
+        }
+        self.entries.push(entry);
+        Ok(())
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whose token it is. Takes the same time for every token.
+    #[must_use]
+    pub fn find(&self, token: &[u8]) -> Option<(String, Role)> {
+        let hash = hash(token);
+        let none = u32::MAX;
+        let mut found = none;
+        for (index, entry) in (0_u32..).zip(&self.entries) {
+            found.conditional_assign(&index, entry.hash.ct_eq(&hash));
+        }
+        let entry = self.entries.get(usize::try_from(found).ok()?)?;
+        Some((entry.name.clone(), entry.role))
+    }
+}
+
+/// A fresh token: 256 random bits.
+pub fn make_token() -> Result<String, getrandom::Error> {
+    let mut bytes = [0_u8; TOKEN_BYTES];
+    getrandom::fill(&mut bytes)?;
+    Ok(format!("{PREFIX}{}", hex(&bytes)))
+}
+
+/// The line of a token for the file.
+#[must_use]
+pub fn line_of(name: &str, role: Role, token: &str) -> String {
+    format!("{name} {} sha256:{}", role.name(), hex(&hash(token.as_bytes())))
+}
+
+/// Whether a token may be somebody's of that name.
+#[must_use]
+pub fn is_name(name: &str) -> bool {
+    let plain =
+        |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-' | b'@');
+    (1..=NAME_MAX_BYTES).contains(&name.len())
+        && name.bytes().all(plain)
+        && name != LOCAL
+        && !name.starts_with(PREFIX)
+}
+
+fn entry(text: &str) -> Result<Entry, String> {
+    let words: Vec<_> = text.split_whitespace().collect();
+    let &[name, role, hash] = words.as_slice() else {
+        return Err("must be NAME ROLE sha256:HEX, as `imquota admin make-token` prints it".into());
+    };
+    if !is_name(name) {
+        return Err(format!(
+            "must begin with a name: 1-{NAME_MAX_BYTES} of A-Z a-z 0-9 . _ - @, no token, and not \
+             \"{LOCAL}\""
+        ));
+    }
+    let role = Role::named(role).ok_or("must name the role viewer, operator or owner")?;
+    let hash = hash.strip_prefix("sha256:").and_then(unhex);
+    let hash = hash.ok_or("must end with sha256: and 64 hexadecimal digits")?;
+    Ok(Entry { name: name.to_owned(), role, hash })
+}
+
+fn hash(token: &[u8]) -> Hash {
+    Sha256::digest(token).into()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+fn unhex(text: &str) -> Option<Hash> {
+    let mut hash = Hash::default();
+    if text.len() != 2 * hash.len() {
+        return None;
+    }
+    for (byte, digits) in hash.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
+        let digit = |at: usize| char::from(digits[at]).to_digit(16);
+        *byte = u8::try_from(digit(0)? * 16 + digit(1)?).ok()?;
+    }
+    Some(hash)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problems(text: &str) -> Vec<String> {
+        let problems = Tokens::parse(text).expect_err("it is bad").0;
+        problems.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn a_token_is_found_by_its_line_and_nothing_else_is() {
+        let [old, new, other] = [(); 3].map(|()| make_token().unwrap());
+        let text = format!(
+            "# people\n\n{}\n  {}  \n{}\n",
+            line_of("ann", Role::Owner, &old),
+            line_of("ann", Role::Owner, &new),
+            line_of("bob@ops", Role::Viewer, &other)
+                .to_uppercase()
+                .replace("BOB@OPS", "bob@ops")
+                .replace("VIEWER", "viewer")
+                .replace("SHA", "sha"),
+        );
+        let tokens = Tokens::parse(&text).unwrap();
+        for (token, name, role) in [
+            (&old, "ann", Role::Owner),
+            (&new, "ann", Role::Owner),
+            (&other, "bob@ops", Role::Viewer),
+        ] {
+            assert_eq!(tokens.find(token.as_bytes()), Some((name.to_owned(), role)));
+        }
+        for wrong in ["", "imq_", &old[1..], &format!("{old}0"), &make_token().unwrap()] {
+            assert_eq!(tokens.find(wrong.as_bytes()), None, "{wrong}");
+        }
+        assert_eq!(Tokens::default().find(old.as_bytes()), None);
+    }
+
+    #[test]
+    fn a_token_is_random_and_as_long_as_it_says() {
+        let (one, other) = (make_token().unwrap(), make_token().unwrap());
+        assert!(one != other && one.len() == PREFIX.len() + 64 && one.starts_with(PREFIX));
+    }
+
+    #[test]
+    fn every_bad_line_is_named_and_none_is_repeated() {
+        let secret = make_token().unwrap();
+        let good = line_of("ann", Role::Owner, &secret);
+        let text = format!(
+            "{good}\n\
+             # a comment\n\
+             {secret}\n\
+             ann owner {secret}\n\
+             bob admin sha256:00\n\
+             {secret} owner sha256:00\n\
+             local owner sha256:00\n\
+             {good}\n\
+             ann viewer sha256:{}\n\
+             bob viewer sha256:{}\n",
+            "0".repeat(64),
+            "+0".repeat(32),
+        );
+        let problems = problems(&text);
+        let expected = [
+            "3:1: must be NAME ROLE sha256:HEX",
+            "4:1: must end with sha256: and 64 hexadecimal digits",
+            "5:1: must name the role viewer, operator or owner",
+            "6:1: must begin with a name",
+            "7:1: must begin with a name",
+            "8:1: has the token of line 1 again",
+            "9:1: gives a role to a name that has the role owner above",
+            "10:1: must end with sha256: and 64 hexadecimal digits",
+        ];
+        assert_eq!(problems.len(), expected.len(), "{problems:?}");
+        for (problem, expected) in problems.iter().zip(expected) {
+            assert!(problem.starts_with(expected), "{problem}\n{expected}");
+            assert!(!problem.contains(&secret[4..]), "{problem}");
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! The token that a call of the administration shows, and fresh ones.
+//!
+//! A token is never a flag's value, where every user of the machine could read it.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use tonic::metadata::{Ascii, MetadataValue};
+
+use super::connect::CALLING;
+use super::error::Error;
+use super::output;
+use crate::access::{ROLES, is_name, line_of, make_token};
+use crate::grpc::Role;
+
+/// Holds the token where no file is named.
+const VARIABLE: &str = "IMQUOTA_ADMIN_TOKEN";
+
+/// Where the token is.
+#[derive(Debug, Clone, Default, Args)]
+pub struct TokenFlags {
+    /// File that holds our token [default: what IMQUOTA_ADMIN_TOKEN holds, if anything]
+    #[arg(long, global = true, value_name = "FILE", help_heading = CALLING)]
+    token_file: Option<PathBuf>,
+}
+
+/// What is sent as `authorization`.
+pub type Bearer = MetadataValue<Ascii>;
+
+impl TokenFlags {
+    /// The header that shows the token, where there is one.
+    pub fn bearer(&self) -> Result<Option<Bearer>, Error> {
+        let (place, text) = match &self.token_file {
+            Some(path) => {
+                let read = std::fs::read_to_string(path);
+                let text = read.map_err(|error| Error::Read { path: path.clone(), error })?;
+                (path.display().to_string(), text)
+            }
+            None => match std::env::var(VARIABLE) {
+                Ok(text) if !text.is_empty() => (VARIABLE.to_owned(), text),
+                _ => return Ok(None),
+            },
+        };
+        bearer(text.trim()).map(Some).ok_or(Error::Token { place })
+    }
+}
+
+fn bearer(token: &str) -> Option<Bearer> {
+    if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return None;
+    }
+    let mut header: Bearer = format!("Bearer {token}").parse().ok()?;
+    header.set_sensitive(true);
+    Some(header)
+}
+
+/// Prints a fresh token and its line for the file.
+pub fn make(name: &str, role: Role) -> Result<(), Error> {
+    let token = make_token().map_err(Error::NoToken)?;
+    let line = line_of(name, role, &token);
+    output::emit(&format!(
+        "{token}\n\n\
+         The first line is the token, which is shown only now. Add this one to the file of \
+         --admin-tokens-file:\n\n\
+         {line}\n"
+    ))
+}
+
+/// A name that a token may have, from the command line.
+pub fn name(text: &str) -> Result<String, String> {
+    let expected = "expected 1-64 of A-Z a-z 0-9 . _ - @, and neither \"local\" nor a token";
+    if is_name(text) { Ok(text.to_owned()) } else { Err(expected.to_owned()) }
+}
+
+/// A role, from the command line.
+pub fn role(text: &str) -> Result<Role, String> {
+    Role::named(text).ok_or_else(|| {
+        let [viewer, operator, owner] = ROLES.map(Role::name);
+        format!("expected {viewer}, {operator} or {owner}")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_sent_as_a_bearer_and_never_shown() {
+        let header = bearer("imq_ab").unwrap();
+        assert_eq!(header.as_bytes(), b"Bearer imq_ab");
+        assert!(!format!("{header:?}").contains("imq_ab"));
+        for bad in ["", "two words", "line\nbreak", "h\u{e9}"] {
+            assert!(bearer(bad).is_none(), "{bad:?}");
+        }
+    }
+}

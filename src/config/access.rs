@@ -1,0 +1,307 @@
+//! Settings that say who may call, from where, and how the way is protected.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use super::settings::{Kind, Setting};
+use super::sources::Sources;
+use super::values::{self, Listen};
+use crate::grpc::Role;
+
+pub(super) const UNIX_SOCKET_MODE: Setting = Setting {
+    key: "unix_socket_mode",
+    flag: "unix-socket-mode",
+    env: "IMQUOTA_UNIX_SOCKET_MODE",
+    kind: Kind::Text,
+    value_name: "OCTAL",
+    default: Some("0660"),
+    help: "Who may open the Unix sockets of `listen`, as chmod writes it",
+};
+
+pub(super) const ADMIN_UNIX_SOCKET_MODE: Setting = Setting {
+    key: "admin_unix_socket_mode",
+    flag: "admin-unix-socket-mode",
+    env: "IMQUOTA_ADMIN_UNIX_SOCKET_MODE",
+    kind: Kind::Text,
+    value_name: "OCTAL",
+    default: Some("0600"),
+    help: "Who may open the Unix sockets of `admin_listen`, as chmod writes it",
+};
+
+pub(super) const TLS_CERT: Setting = Setting {
+    key: "tls_cert",
+    flag: "tls-cert",
+    env: "IMQUOTA_TLS_CERT",
+    kind: Kind::Text,
+    value_name: "FILE",
+    default: None,
+    help: "Our certificate with its chain, in PEM: every TCP listener is encrypted; needs tls_key",
+};
+
+pub(super) const TLS_KEY: Setting = Setting {
+    key: "tls_key",
+    flag: "tls-key",
+    env: "IMQUOTA_TLS_KEY",
+    kind: Kind::Text,
+    value_name: "FILE",
+    default: None,
+    help: "The key of tls_cert, in PEM",
+};
+
+pub(super) const TLS_CLIENT_CA: Setting = Setting {
+    key: "tls_client_ca",
+    flag: "tls-client-ca",
+    env: "IMQUOTA_TLS_CLIENT_CA",
+    kind: Kind::Text,
+    value_name: "FILE",
+    default: None,
+    help: "Who certifies the clients of the TCP listeners of `listen`, in PEM; a certificate is \
+           then required",
+};
+
+pub(super) const ADMIN_TLS_CERT: Setting = Setting {
+    key: "admin_tls_cert",
+    flag: "admin-tls-cert",
+    env: "IMQUOTA_ADMIN_TLS_CERT",
+    kind: Kind::Text,
+    value_name: "FILE",
+    default: None,
+    help: "Our certificate for the admin service, in PEM; without it tls_cert; needs admin_tls_key",
+};
+
+pub(super) const ADMIN_TLS_KEY: Setting = Setting {
+    key: "admin_tls_key",
+    flag: "admin-tls-key",
+    env: "IMQUOTA_ADMIN_TLS_KEY",
+    kind: Kind::Text,
+    value_name: "FILE",
+    default: None,
+    help: "The key of admin_tls_cert, in PEM",
+};
+
+pub(super) const ADMIN_TLS_CLIENT_CA: Setting = Setting {
+    key: "admin_tls_client_ca",
+    flag: "admin-tls-client-ca",
+    env: "IMQUOTA_ADMIN_TLS_CLIENT_CA",
+    kind: Kind::Text,
+    value_name: "FILE",
+    default: None,
+    help: "Who certifies callers of the admin service, in PEM; needs admin_client_roles",
+};
+
+pub(super) const ADMIN_CLIENT_ROLES: Setting = Setting {
+    key: "admin_client_roles",
+    flag: "admin-client-roles",
+    env: "IMQUOTA_ADMIN_CLIENT_ROLES",
+    kind: Kind::List,
+    value_name: "SAN=ROLE",
+    default: None,
+    help: "The role of a DNS name or URI in a client's certificate: viewer, operator or owner; \
+           may be repeated",
+};
+
+pub(super) const ADMIN_TOKENS_FILE: Setting = Setting {
+    key: "admin_tokens_file",
+    flag: "admin-tokens-file",
+    env: "IMQUOTA_ADMIN_TOKENS_FILE",
+    kind: Kind::Text,
+    value_name: "FILE",
+    default: None,
+    help: "Tokens of the admin service, a line each as `imquota admin make-token` prints it",
+};
+
+pub(super) const ADMIN_UNIX_UIDS: Setting = Setting {
+    key: "admin_unix_uids",
+    flag: "admin-unix-uids",
+    env: "IMQUOTA_ADMIN_UNIX_UIDS",
+    kind: Kind::List,
+    value_name: "UID=ROLE",
+    default: None,
+    help: "The role of a user of the Unix sockets of `admin_listen`: viewer, operator or owner; \
+           may be repeated",
+};
+
+/// Who may call, and how the way is protected.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccessConfig {
+    /// The mode of the data plane's Unix sockets.
+    pub unix_socket_mode: u32,
+    /// The mode of the administration's Unix sockets.
+    pub admin_unix_socket_mode: u32,
+    /// How the data plane's TCP listeners are encrypted.
+    pub tls: Option<TlsFiles>,
+    /// How the administration's TCP listeners are encrypted.
+    pub admin_tls: Option<TlsFiles>,
+    /// The roles of names in client certificates.
+    pub client_roles: BTreeMap<String, Role>,
+    /// The file of the administration's tokens.
+    pub tokens_file: Option<PathBuf>,
+    /// The roles of users of the administration's Unix sockets.
+    pub unix_uids: BTreeMap<u32, Role>,
+}
+
+impl Default for AccessConfig {
+    /// No encryption and no credentials.
+    fn default() -> Self {
+        Self {
+            unix_socket_mode: 0o660,
+            admin_unix_socket_mode: 0o600,
+            tls: None,
+            admin_tls: None,
+            client_roles: BTreeMap::new(),
+            tokens_file: None,
+            unix_uids: BTreeMap::new(),
+        }
+    }
+}
+
+impl AccessConfig {
+    /// Whether nobody has to prove who they are.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.tokens_file.is_none() && self.client_roles.is_empty() && self.unix_uids.is_empty()
+    }
+}
+
+/// The files of an encrypted listener.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// Our certificate and its chain.
+    pub certificate: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
+    /// Who certifies clients.
+    pub client_ca: Option<PathBuf>,
+    /// Whether a client needs a certificate; it may go without where tokens are taken too.
+    pub client_required: bool,
+}
+
+/// Reads them.
+pub(super) fn read(sources: &mut Sources<'_>) -> AccessConfig {
+    let unix_socket_mode = sources.one(&UNIX_SOCKET_MODE, values::file_mode);
+    let admin_unix_socket_mode = sources.one(&ADMIN_UNIX_SOCKET_MODE, values::file_mode);
+    let pair = pair(sources, [&TLS_CERT, &TLS_KEY]);
+    let client_ca = sources.optional(&TLS_CLIENT_CA, values::readable_file);
+    let admin_pair = self::pair(sources, [&ADMIN_TLS_CERT, &ADMIN_TLS_KEY]).or(pair.clone());
+    let admin_client_ca = sources.optional(&ADMIN_TLS_CLIENT_CA, values::readable_file);
+    let client_roles =
+        roles(sources, &ADMIN_CLIENT_ROLES, |san| (!san.is_empty()).then(|| san.to_owned()));
+    let tokens_file = sources.optional(&ADMIN_TOKENS_FILE, values::readable_file);
+    let unix_uids = roles(sources, &ADMIN_UNIX_UIDS, |uid| uid.parse().ok());
+    match (&admin_client_ca, client_roles.first()) {
+        (Some((_, by)), None) => {
+            sources.report(by, "needs admin_client_roles, or nobody has a role".to_owned());
+        }
+        (None, Some((_, _, by))) => {
+            sources.report(by, "needs admin_tls_client_ca, which certifies the names".to_owned());
+        }
+        _ => {}
+    }
+    let tokens_file = tokens_file.map(|(path, _)| path);
+    let required = tokens_file.is_none();
+    AccessConfig {
+        unix_socket_mode,
+        admin_unix_socket_mode,
+        tls: tls(sources, "tls_cert and tls_key", pair, client_ca, true),
+        admin_tls: tls(
+            sources,
+            "admin_tls_cert and admin_tls_key",
+            admin_pair,
+            admin_client_ca,
+            required,
+        ),
+        client_roles: client_roles.into_iter().map(|(san, role, _)| (san, role)).collect(),
+        tokens_file,
+        unix_uids: unix_uids.into_iter().map(|(uid, role, _)| (uid, role)).collect(),
+    }
+}
+
+/// Reports each admin listener that other machines reach although nobody has to prove who they
+/// are, or anybody on the way could listen in; answers the others.
+pub(super) fn protected(
+    sources: &mut Sources<'_>,
+    access: &AccessConfig,
+    admin_listen: Vec<(Listen, String)>,
+) -> Vec<(Listen, String)> {
+    let certain = access.tokens_file.is_some() || !access.client_roles.is_empty();
+    let missing = match (certain, &access.admin_tls) {
+        (false, _) => {
+            "callers have to prove who they are: set admin_tokens_file, or admin_tls_client_ca \
+             and admin_client_roles"
+        }
+        (true, None) => "it has to be encrypted: set admin_tls_cert and admin_tls_key",
+        (true, Some(_)) => return admin_listen,
+    };
+    let (near, far): (Vec<_>, Vec<_>) =
+        admin_listen.into_iter().partition(|(listen, _)| match listen {
+            Listen::Tcp(address) => address.ip().to_canonical().is_loopback(),
+            Listen::Unix(_) => true,
+        });
+    for (listen, by) in far {
+        let message = format!(
+            "{listen} can be reached from other machines, so {missing}; or use a loopback \
+             address or unix:PATH"
+        );
+        sources.report(&by, message);
+    }
+    near
+}
+
+type Pair = (PathBuf, PathBuf);
+
+fn pair(sources: &mut Sources<'_>, [certificate, key]: [&Setting; 2]) -> Option<Pair> {
+    let files = [certificate, key].map(|file| sources.optional(file, values::readable_file));
+    match files {
+        [Some((certificate, _)), Some((key, _))] => Some((certificate, key)),
+        [None, None] => None,
+        [Some((_, by)), None] | [None, Some((_, by))] => {
+            sources.report(&by, format!("{} and {} need each other", certificate.key, key.key));
+            None
+        }
+    }
+}
+
+fn tls(
+    sources: &mut Sources<'_>,
+    needed: &str,
+    pair: Option<Pair>,
+    client_ca: Option<(PathBuf, String)>,
+    client_required: bool,
+) -> Option<TlsFiles> {
+    let Some((certificate, key)) = pair else {
+        if let Some((_, by)) = client_ca {
+            sources.report(&by, format!("needs {needed}: only an encrypted client has one"));
+        }
+        return None;
+    };
+    let client_ca = client_ca.map(|(path, _)| path);
+    let client_required = client_required && client_ca.is_some();
+    Some(TlsFiles { certificate, key, client_ca, client_required })
+}
+
+/// `WHO=ROLE`, each once.
+fn roles<W: PartialEq>(
+    sources: &mut Sources<'_>,
+    setting: &Setting,
+    who: impl Fn(&str) -> Option<W>,
+) -> Vec<(W, Role, String)> {
+    let given = sources.any(setting, |text| {
+        // A URI may hold an equals sign, a role does not.
+        let split = text
+            .rsplit_once('=')
+            .and_then(|(left, role)| Some((who(left.trim())?, Role::named(role.trim())?)));
+        split.ok_or_else(|| {
+            let form = setting.value_name;
+            values::wrong(&format!("{form} with a role viewer, operator or owner"), text)
+        })
+    });
+    let mut roles: Vec<(W, Role, String)> = Vec::with_capacity(given.len());
+    for ((who, role), by) in given {
+        if roles.iter().any(|(other, ..)| *other == who) {
+            sources.report(&by, "must give a role to each only once".to_owned());
+        } else {
+            roles.push((who, role, by));
+        }
+    }
+    roles
+}

@@ -1,0 +1,170 @@
+//! Puts changed tokens and certificates into force while the sidecar runs.
+//!
+//! As with the catalog, the files' contents are compared at each poll and read again on SIGHUP. A
+//! bad file is refused and the last good content stays, so a token that has to go at once is gone
+//! when the log says so, not when the file was written. A certificate and its key are two files:
+//! between the two writes they do not fit, which is reported once and mends itself.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use sha2::{Digest as _, Sha256};
+use tokio::sync::{mpsc, watch};
+use tokio::task::spawn_blocking;
+use tokio::time::{MissedTickBehavior, interval};
+use tracing::{error, info};
+
+use super::ServeError;
+use super::tls::Certificates;
+use crate::access::{Access, Tokens};
+use crate::catalog::read_file;
+use crate::catalog::watch::POLL_INTERVAL;
+use crate::config::AccessConfig;
+use crate::telemetry::Metrics;
+
+/// Everything that proves who somebody is: the callers, and we.
+#[derive(Clone)]
+pub struct Credentials {
+    /// Who may call the administration.
+    pub access: Arc<Access>,
+    /// Our certificates on the data plane.
+    pub data: Option<Arc<Certificates>>,
+    /// Our certificates on the administration's listeners.
+    pub admin: Option<Arc<Certificates>>,
+    followed: Arc<[Followed]>,
+}
+
+/// Files that are read again when one of them has changed.
+struct Followed {
+    /// What they are, in logs and metrics.
+    name: &'static str,
+    files: Vec<PathBuf>,
+    reload: Box<dyn Fn() -> Result<(), String> + Send + Sync>,
+    /// What they held before they were read first.
+    at_first: Vec<Seen>,
+}
+
+/// SHA-256 of what a file held, or why it could not be read.
+type Seen = Result<[u8; 32], String>;
+
+impl Credentials {
+    /// Reads them.
+    pub fn open(config: &AccessConfig, metrics: &Arc<Metrics>) -> Result<Self, ServeError> {
+        let mut followed = Vec::new();
+        let path = config.tokens_file.clone();
+        let at_first = path.as_slice().iter().map(seen).collect();
+        let access = Arc::new(Access::open(config, metrics.clone())?);
+        if let Some(path) = path {
+            let (access, files) = (access.clone(), vec![path.clone()]);
+            let reload = Box::new(move || {
+                let tokens = Tokens::load(&path).map_err(|error| error.to_string())?;
+                access.change_tokens(tokens);
+                Ok(())
+            });
+            followed.push(Followed { name: "admin_tokens", files, reload, at_first });
+        }
+        let mut certificates = |name, prefix, files: &Option<_>| -> Result<_, ServeError> {
+            let Some(files) = files.clone() else { return Ok(None) };
+            let paths = Certificates::paths(&files);
+            let at_first = paths.iter().map(seen).collect();
+            let opened = Arc::new(Certificates::open(prefix, files)?);
+            let reloaded = opened.clone();
+            let reload = Box::new(move || reloaded.reload().map_err(|error| error.to_string()));
+            followed.push(Followed { name, files: paths, reload, at_first });
+            Ok(Some(opened))
+        };
+        let data = certificates("tls", "", &config.tls)?;
+        let admin = certificates("admin_tls", "admin_", &config.admin_tls)?;
+        for Followed { name, .. } in &followed {
+            metrics.credentials_followed(name);
+        }
+        Ok(Self { access, data, admin, followed: followed.into() })
+    }
+
+    /// Follows the files until the end.
+    pub async fn follow(
+        self,
+        mut reload: mpsc::Receiver<()>,
+        mut stopped: watch::Receiver<bool>,
+        metrics: Arc<Metrics>,
+    ) {
+        if self.followed.is_empty() {
+            return;
+        }
+        let mut polls = interval(POLL_INTERVAL);
+        polls.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut last: Vec<_> = self.followed.iter().map(|of| of.at_first.clone()).collect();
+        let mut reloadable = true;
+        loop {
+            let asked = tokio::select! {
+                biased;
+                _ = stopped.wait_for(|stop| *stop) => return,
+                message = reload.recv(), if reloadable => {
+                    // With the sender gone, polling goes on alone.
+                    reloadable = message.is_some();
+                    reloadable
+                }
+                _ = polls.tick() => false,
+            };
+            let (followed, metrics) = (self.followed.clone(), metrics.clone());
+            let polled = spawn_blocking(move || {
+                for (files, last) in followed.iter().zip(&mut last) {
+                    files.poll(last, asked, &metrics);
+                }
+                last
+            });
+            last = match polled.await {
+                Ok(last) => last,
+                Err(panic) => {
+                    error!(%panic, "tokens and certificates are no longer read again");
+                    return;
+                }
+            };
+        }
+    }
+}
+
+impl Followed {
+    fn poll(&self, last: &mut Vec<Seen>, asked: bool, metrics: &Metrics) {
+        let now: Vec<_> = self.files.iter().map(seen).collect();
+        if *last == now && !asked {
+            return;
+        }
+        // What changes after this look is found by the next.
+        *last = now;
+        let reloaded = (self.reload)();
+        metrics.credentials_reloaded(self.name, reloaded.is_ok());
+        match reloaded {
+            Ok(()) => info!(of = self.name, "credentials reloaded"),
+            Err(reason) => {
+                error!(of = self.name, reason, "credentials refused; the last good ones stay");
+            }
+        }
+    }
+}
+
+fn seen(path: impl AsRef<Path>) -> Seen {
+    match read_file(path.as_ref()) {
+        Ok(bytes) => Ok(Sha256::digest(bytes).into()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// Two receivers of each message. They end with the one they come from, or when `stopped`.
+pub fn to_both(
+    mut from: mpsc::Receiver<()>,
+    mut stopped: watch::Receiver<bool>,
+) -> [mpsc::Receiver<()>; 2] {
+    let [one, other] = [(); 2].map(|()| mpsc::channel(1));
+    tokio::spawn(async move {
+        while tokio::select! {
+            message = from.recv() => message.is_some(),
+            _ = stopped.wait_for(|stop| *stop) => false,
+        } {
+            // A full queue means that a reload is about to happen anyway.
+            let _ = one.0.try_send(());
+            let _ = other.0.try_send(());
+        }
+    });
+    [one.1, other.1]
+}

@@ -1,0 +1,207 @@
+//! Encryption of the TCP listeners: certificates that can change while the sidecar runs, and
+//! handshakes that keep nobody else waiting.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use futures_util::stream::{Stream, StreamExt as _};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::{RootCertStore, ServerConfig};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use tracing::debug;
+
+use super::connections::Accepted;
+use crate::access::{Peer, Proof};
+use crate::catalog::{LoadError, read_file};
+use crate::config::TlsFiles;
+
+/// Longest time for a handshake: a far and slow client needs less than one second.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Most handshakes of a listener in work at once; more connections wait to be accepted. Each holds
+/// some ten kilobytes before its peer has proved anything.
+const HANDSHAKES_MAX: usize = 256;
+/// What is spoken inside.
+const HTTP2: &[u8] = b"h2";
+
+/// Files that do not make an encrypted listener.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// One cannot be read.
+    #[error("{setting}: {error}")]
+    File {
+        /// Its setting.
+        setting: String,
+        /// Why.
+        error: LoadError,
+    },
+    /// One holds something else.
+    #[error("{setting}: {}: must hold {expected} in PEM", path.display())]
+    Content {
+        /// Its setting.
+        setting: String,
+        /// The file.
+        path: PathBuf,
+        /// What it has to hold.
+        expected: &'static str,
+    },
+    /// They cannot be used.
+    #[error("{setting}: {}: cannot be used: {why}", path.display())]
+    Refused {
+        /// Its setting.
+        setting: String,
+        /// The file.
+        path: PathBuf,
+        /// What the TLS library said.
+        why: String,
+    },
+}
+
+/// The certificates of one kind of listener.
+pub struct Certificates {
+    /// What the settings begin with: nothing, or `admin_`.
+    prefix: &'static str,
+    files: TlsFiles,
+    current: ArcSwap<ServerConfig>,
+}
+
+impl Certificates {
+    /// Reads them.
+    pub fn open(prefix: &'static str, files: TlsFiles) -> Result<Self, TlsError> {
+        let current = ArcSwap::from_pointee(load(prefix, &files)?);
+        Ok(Self { prefix, files, current })
+    }
+
+    /// Reads them again, for the connections from now on. Where they are bad, the last good ones
+    /// stay.
+    pub fn reload(&self) -> Result<(), TlsError> {
+        self.current.store(Arc::new(load(self.prefix, &self.files)?));
+        Ok(())
+    }
+
+    /// The files.
+    pub fn paths(files: &TlsFiles) -> Vec<PathBuf> {
+        let TlsFiles { certificate, key, client_ca, .. } = files.clone();
+        [certificate, key].into_iter().chain(client_ca).collect()
+    }
+}
+
+/// The connections whose handshake came to a good end.
+pub fn encrypted(
+    incoming: impl Stream<Item = Accepted<TcpStream>> + Send,
+    certificates: Arc<Certificates>,
+) -> impl Stream<Item = Accepted<TlsStream<TcpStream>>> + Send {
+    let handshakes = incoming.map(move |accepted| {
+        let acceptor = TlsAcceptor::from(certificates.current.load_full());
+        // A task for each, so that they use all cores; it ends by its time limit at the latest.
+        tokio::spawn(handshake(acceptor, accepted))
+    });
+    let ended = handshakes.buffer_unordered(HANDSHAKES_MAX);
+    ended.filter_map(|ended| std::future::ready(ended.ok().flatten()))
+}
+
+async fn handshake(
+    acceptor: TlsAcceptor,
+    accepted: Accepted<TcpStream>,
+) -> Option<Accepted<TlsStream<TcpStream>>> {
+    let Accepted { stream, peer, permit } = accepted;
+    let from = peer.from;
+    match tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
+        Ok(Ok(stream)) => {
+            let peer = Peer { from, proof: proof(&stream) };
+            return Some(Accepted { stream, peer, permit });
+        }
+        Ok(Err(error)) => debug!(peer = %from, %error, "a TLS handshake failed"),
+        Err(_) => debug!(peer = %from, "a TLS handshake took too long"),
+    }
+    None
+}
+
+/// The names in the client's certificate, which the handshake has verified.
+fn proof(stream: &TlsStream<TcpStream>) -> Proof {
+    let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default();
+    let Some(first) = certificates.first() else { return Proof::None };
+    let Ok(certificate) = webpki::EndEntityCert::try_from(first) else { return Proof::None };
+    let names = certificate.valid_dns_names().chain(certificate.valid_uri_names());
+    Proof::Names(names.map(ToOwned::to_owned).collect())
+}
+
+fn load(prefix: &str, files: &TlsFiles) -> Result<ServerConfig, TlsError> {
+    let setting = |name: &str| format!("{prefix}{name}");
+    let chain = certificates(setting("tls_cert"), &files.certificate)?;
+    let key = read(setting("tls_key"), &files.key)?;
+    let key = PrivateKeyDer::from_pem_slice(&key).map_err(|_| TlsError::Content {
+        setting: setting("tls_key"),
+        path: files.key.clone(),
+        expected: "a private key without a password",
+    })?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let refused = |name: &str, path: &Path, error: &dyn std::error::Error| TlsError::Refused {
+        setting: setting(name),
+        path: path.to_owned(),
+        why: error.to_string(),
+    };
+    let builder = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| refused("tls_cert", &files.certificate, &error))?;
+    let builder = match &files.client_ca {
+        Some(path) => builder.with_client_cert_verifier(verifier(
+            &setting("tls_client_ca"),
+            path,
+            files.client_required,
+        )?),
+        None => builder.with_no_client_auth(),
+    };
+    let mut config = builder.with_single_cert(chain, key).map_err(|error| match error {
+        rustls::Error::InconsistentKeys(_) => TlsError::Refused {
+            setting: setting("tls_key"),
+            path: files.key.clone(),
+            why: format!("it is not the key of {}", files.certificate.display()),
+        },
+        error => refused("tls_cert", &files.certificate, &error),
+    })?;
+    config.alpn_protocols = vec![HTTP2.to_vec()];
+    // A session that is resumed would not verify the client's certificate again.
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
+    Ok(config)
+}
+
+fn verifier(
+    setting: &str,
+    path: &Path,
+    required: bool,
+) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
+    let refused =
+        |why: String| TlsError::Refused { setting: setting.to_owned(), path: path.to_owned(), why };
+    let mut roots = RootCertStore::empty();
+    for authority in certificates(setting.to_owned(), path)? {
+        roots.add(authority).map_err(|error| refused(error.to_string()))?;
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+    let builder = if required { builder } else { builder.allow_unauthenticated() };
+    builder.build().map_err(|error| refused(error.to_string()))
+}
+
+fn certificates(setting: String, path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let pem = read(setting.clone(), path)?;
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+    match found {
+        Ok(found) if !found.is_empty() => Ok(found),
+        _ => {
+            let expected = "at least one certificate";
+            Err(TlsError::Content { setting, path: path.to_owned(), expected })
+        }
+    }
+}
+
+fn read(setting: String, path: &Path) -> Result<Vec<u8>, TlsError> {
+    read_file(path).map_err(|error| TlsError::File { setting, error })
+}

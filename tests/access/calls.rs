@@ -1,0 +1,124 @@
+//! Every RPC of the administration, and the least role that may make it.
+
+use imquota::clock::{Clock as _, SystemClock};
+use imquota::grpc::{Role, pb};
+use prost_types::Timestamp;
+use tonic::{Code, Response, Status};
+
+use crate::connection::Client;
+
+/// What is called, and whether it is dated back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Call {
+    pub rpc: &'static str,
+    pub dated_back: bool,
+    pub least: Role,
+}
+
+const fn row(rpc: &'static str, dated_back: bool, least: Role) -> Call {
+    Call { rpc, dated_back, least }
+}
+
+/// The table.
+pub const CALLS: [Call; 15] = [
+    row("CreateApp", false, Role::Operator),
+    row("CreateApp", true, Role::Owner),
+    row("PurchaseEdition", false, Role::Operator),
+    row("PurchaseEdition", true, Role::Owner),
+    row("RenewEdition", false, Role::Operator),
+    row("RenewEdition", true, Role::Owner),
+    row("GrantAddOn", false, Role::Operator),
+    row("GrantAddOn", true, Role::Owner),
+    row("RefundPurchase", false, Role::Operator),
+    row("RefundPurchase", true, Role::Owner),
+    row("GetApp", false, Role::Viewer),
+    row("ListApps", false, Role::Viewer),
+    row("GetCatalog", false, Role::Viewer),
+    row("PreviewEntitlement", false, Role::Viewer),
+    row("ListAuditEvents", false, Role::Viewer),
+];
+
+fn code<T>(answer: Result<Response<T>, Status>) -> Code {
+    answer.map_or_else(|status| status.code(), |_| Code::Ok)
+}
+
+impl Call {
+    /// Makes it about that app.
+    pub async fn make(self, client: &mut Client, app: &str) -> Code {
+        let app_id = app.to_owned();
+        let request_id = format!("{app} {}", self.rpc);
+        let effective_at = self.dated_back.then(|| {
+            let millis = SystemClock.now().as_millis() - 1;
+            let nanos = i32::try_from(millis.rem_euclid(1000) * 1_000_000).expect("below 10^9");
+            Timestamp { seconds: millis.div_euclid(1000), nanos }
+        });
+        match self.rpc {
+            "CreateApp" => {
+                let request = pb::CreateAppRequest { app_id, request_id, effective_at };
+                code(client.create_app(request).await)
+            }
+            "PurchaseEdition" => {
+                let (edition_id, months) = ("professional".to_owned(), 1);
+                let request = pb::PurchaseEditionRequest {
+                    app_id,
+                    request_id,
+                    edition_id,
+                    months,
+                    effective_at,
+                };
+                code(client.purchase_edition(request).await)
+            }
+            "RenewEdition" => {
+                let months = 1;
+                let request = pb::RenewEditionRequest { app_id, request_id, months, effective_at };
+                code(client.renew_edition(request).await)
+            }
+            "GrantAddOn" => {
+                let (add_on_id, months) = ("members-2000".to_owned(), 1);
+                code(
+                    client
+                        .grant_add_on(pb::GrantAddOnRequest {
+                            app_id,
+                            request_id,
+                            add_on_id,
+                            months,
+                            effective_at,
+                        })
+                        .await,
+                )
+            }
+            "RefundPurchase" => {
+                let purchase_request_id = format!("{app} PurchaseEdition");
+                code(
+                    client
+                        .refund_purchase(pb::RefundPurchaseRequest {
+                            app_id,
+                            request_id,
+                            purchase_request_id,
+                            effective_at,
+                        })
+                        .await,
+                )
+            }
+            "GetApp" => code(client.get_app(pb::GetAppRequest { app_id }).await),
+            "ListApps" => code(client.list_apps(pb::ListAppsRequest::default()).await),
+            "GetCatalog" => code(client.get_catalog(pb::GetCatalogRequest {}).await),
+            "PreviewEntitlement" => {
+                let request = pb::PreviewEntitlementRequest { app_id, ..Default::default() };
+                code(client.preview_entitlement(request).await)
+            }
+            "ListAuditEvents" => {
+                code(client.list_audit_events(pb::ListAuditEventsRequest::default()).await)
+            }
+            other => panic!("no RPC {other}"),
+        }
+    }
+}
+
+/// The audit log's last entry: its number, and who made it, from where.
+pub async fn last_change(owner: &mut Client) -> (u64, String, String) {
+    let all = pb::ListAuditEventsRequest { page_size: 1000, ..Default::default() };
+    let answer = owner.list_audit_events(all).await.expect("an owner may look").into_inner();
+    let last = answer.events.last().cloned().unwrap_or_default();
+    (answer.head_number, last.actor, last.from)
+}

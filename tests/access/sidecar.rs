@@ -1,0 +1,138 @@
+//! A sidecar in this process, with a store in memory.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use imquota::access::{line_of, make_token};
+use imquota::clock::SystemClock;
+use imquota::config::{Config, Flags};
+use imquota::grpc::Role;
+use imquota::server::{self, Listener, Listeners, ServeError};
+use tempfile::TempDir;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+/// The roles, the least first.
+pub const ROLES: [Role; 3] = [Role::Viewer, Role::Operator, Role::Owner];
+
+/// Longest time for what has to happen at once.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A running sidecar.
+pub struct Sidecar {
+    pub data: SocketAddr,
+    pub admin: SocketAddr,
+    pub management: Option<SocketAddr>,
+    pub socket: PathBuf,
+    reload: mpsc::Sender<()>,
+    stop: Option<oneshot::Sender<()>>,
+    task: JoinHandle<Result<(), ServeError>>,
+    _folder: TempDir,
+}
+
+pub type Flag = (&'static str, String);
+
+pub fn flag(name: &'static str, value: impl AsRef<Path>) -> Flag {
+    (name, value.as_ref().to_str().expect("plain").to_owned())
+}
+
+/// The flags of a sidecar whose sockets are in that folder.
+fn config(folder: &Path, flags: &[Flag]) -> Config {
+    let mut given = Flags::default()
+        .with("store", "memory")
+        .with("listen", "127.0.0.1:0")
+        .with("management-listen", "off")
+        .with("admin-listen", "127.0.0.1:0")
+        .with("admin-listen", &format!("unix:{}", folder.join("admin.sock").display()));
+    for (name, value) in flags {
+        given = given.with(name, value);
+    }
+    Config::load(&given, &|_| None).expect("a good configuration")
+}
+
+fn address(listener: &Listener) -> SocketAddr {
+    match listener {
+        Listener::Tcp(listener) => listener.local_addr().expect("bound"),
+        Listener::Unix(socket) => panic!("{} is no TCP port", socket.path().display()),
+    }
+}
+
+impl Sidecar {
+    pub async fn start(flags: &[Flag]) -> Self {
+        let folder = TempDir::new().expect("a folder");
+        let config = config(folder.path(), flags);
+        let listeners = Listeners::bind(&config).await.expect("free ports");
+        let (data, admin) = (address(&listeners.data[0]), address(&listeners.admin[0]));
+        let management = listeners.management.as_ref();
+        let management = management.map(|listener| listener.local_addr().expect("bound"));
+        let socket = folder.path().join("admin.sock");
+        let (reload, reloads) = mpsc::channel(1);
+        let (stop, stopped) = oneshot::channel::<()>();
+        let stopped = async move {
+            let _ = stopped.await;
+        };
+        let run = server::run(config, listeners, Arc::new(SystemClock), reloads, stopped);
+        let (task, stop) = (tokio::spawn(run), Some(stop));
+        Self { data, admin, management, socket, reload, stop, task, _folder: folder }
+    }
+
+    /// What SIGHUP does.
+    pub async fn reload(&self) {
+        self.reload.send(()).await.expect("it runs");
+    }
+
+    /// Ends it in order.
+    pub async fn stop(mut self) {
+        drop(self.stop.take());
+        let ended = tokio::time::timeout(PATIENCE, &mut self.task).await.expect("it ends");
+        ended.expect("no panic").expect("in order");
+    }
+}
+
+/// Why a sidecar with these flags does not start.
+pub async fn refusal(flags: &[Flag]) -> String {
+    let folder = TempDir::new().expect("a folder");
+    let config = config(folder.path(), flags);
+    let listeners = Listeners::bind(&config).await.expect("free ports");
+    let (_reload, reloads) = mpsc::channel(1);
+    let run =
+        server::run(config, listeners, Arc::new(SystemClock), reloads, std::future::ready(()));
+    run.await.expect_err("it does not start").to_string()
+}
+
+/// A file with a token for each role.
+pub struct TokenFile {
+    folder: TempDir,
+    pub tokens: [String; 3],
+}
+
+impl TokenFile {
+    pub fn new() -> Self {
+        let tokens = [(); 3].map(|()| make_token().expect("random"));
+        let file = Self { folder: TempDir::new().expect("a folder"), tokens };
+        file.write(&file.lines());
+        file
+    }
+
+    pub fn path(&self) -> PathBuf {
+        self.folder.path().join("tokens")
+    }
+
+    pub fn token(&self, role: Role) -> &str {
+        &self.tokens[ROLES.iter().position(|other| *other == role).expect("one of them")]
+    }
+
+    pub fn lines(&self) -> String {
+        let lines = ROLES.map(|role| line_of(role.name(), role, self.token(role)) + "\n");
+        lines.concat()
+    }
+
+    /// Replaces the file as a whole.
+    pub fn write(&self, text: &str) {
+        let new = self.folder.path().join("new");
+        std::fs::write(&new, text).expect("written");
+        std::fs::rename(new, self.path()).expect("renamed");
+    }
+}
