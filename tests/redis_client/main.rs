@@ -6,6 +6,8 @@ mod logs;
 mod neighbours;
 mod opening;
 mod passing;
+#[path = "../support/ports.rs"]
+mod ports;
 mod replicated;
 mod sentinel;
 mod servers;

@@ -1,6 +1,5 @@
 //! Redis processes on free ports, killed with their owner.
 
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -8,6 +7,8 @@ use std::time::Duration;
 
 use imquota::clock::Stopwatch;
 use tempfile::TempDir;
+
+pub use crate::ports::free_port;
 
 /// Longest wait for a process to become ready.
 const READY_WITHIN: Duration = Duration::from_secs(20);
@@ -183,15 +184,4 @@ fn spawn(arguments: &[String]) -> Child {
         .stderr(Stdio::null())
         .spawn()
         .expect("redis-server is installed")
-}
-
-/// A free port whose companion 10000 above, the cluster's bus, exists too.
-pub fn free_port() -> u16 {
-    loop {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let port = listener.local_addr().expect("bound").port();
-        if port < 55_000 {
-            return port;
-        }
-    }
 }

@@ -7,6 +7,7 @@
 #![allow(dead_code, reason = "each test crate uses a part of it")]
 
 pub mod moved_clock;
+pub mod ports;
 pub mod proxy;
 pub mod redis;
 

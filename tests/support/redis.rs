@@ -24,8 +24,9 @@ use tempfile::TempDir;
 
 use crate::support::moved_clock::MovedClock;
 
+pub use super::ports::free_port;
 pub use cluster::Cluster;
-pub use process::{free_port, run};
+pub use process::run;
 pub use sentinels::Sentinels;
 
 /// Longer than anything takes: a Sentinel that got no processor for two seconds does nothing for

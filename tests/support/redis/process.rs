@@ -1,38 +1,14 @@
-//! Processes and folders that do not outlive the test process, and free ports.
+//! Processes and folders that do not outlive the test process.
 
-use std::collections::hash_map::RandomState;
 use std::fs::File;
-use std::hash::{BuildHasher, Hasher};
 use std::io::{ErrorKind, Write};
-use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{LazyLock, Mutex, PoisonError};
 
 use tempfile::TempDir;
 
-/// Ports of servers; with [`BUS_OFFSET`] added they still lie below 32768, where the ports for
-/// outgoing connections begin.
-const PORT_FIRST: u16 = 10_500;
-const PORTS: u64 = 12_000;
-/// From a node's port to the one where cluster nodes talk to each other.
-const BUS_OFFSET: u16 = 10_000;
-const PORTS_LOOKED_AT_MAX: usize = 1_000;
-
 const NEEDED: &str = "redis-server is needed: apt-get install redis-server";
-
-/// A port that nobody listens at, nor at the bus port that belongs to it.
-pub fn free_port() -> u16 {
-    let is_free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
-    for _ in 0..PORTS_LOOKED_AT_MAX {
-        let random = RandomState::new().build_hasher().finish();
-        let port = PORT_FIRST + u16::try_from(random % PORTS).expect("fits");
-        if is_free(port) && is_free(port + BUS_OFFSET) {
-            return port;
-        }
-    }
-    panic!("no free port among {PORTS_LOOKED_AT_MAX}");
-}
 
 /// What a command prints, without the last line break; its errors and exit status otherwise.
 pub fn run(program: &str, arguments: &[&str]) -> Result<String, String> {
