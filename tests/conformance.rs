@@ -23,6 +23,8 @@ mod modes;
 mod operations;
 #[path = "conformance/races.rs"]
 mod races;
+#[path = "conformance/reconcile.rs"]
+mod reconcile;
 #[path = "conformance/script.rs"]
 mod script;
 #[path = "conformance/stores.rs"]
@@ -104,6 +106,21 @@ macro_rules! stamp {
                 a_thousand_friends_at_once
                 a_large_check_finds_what_it_took_itself
                 ids_of_any_printable_bytes_are_told_apart
+            }
+            reconcile {
+                what_differs_is_found_on_either_side
+                a_repair_makes_the_facts_what_was_claimed
+                an_import_only_adds_and_goes_by_no_limit
+                what_live_traffic_asked_for_is_left_alone
+                a_group_that_lives_keeps_its_members_and_they_keep_it
+                what_was_denied_or_only_checked_is_not_tracked
+                both_ways_are_tracked_and_one_way_alone
+                a_group_of_another_type_is_told_and_left
+                members_that_are_not_tracked_are_not_compared
+                tracking_that_was_begun_anew_is_another_one
+                an_unknown_app_is_refused_here_too
+                every_subject_is_gone_through
+                large_groups_and_lists_are_compared_whole
             }
             races {
                 twenty_places_go_to_twenty_of_sixty_four

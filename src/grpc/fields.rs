@@ -135,14 +135,19 @@ impl Fields {
     }
 
     /// A group type of the catalog.
-    pub fn group_type<'a>(&mut self, name: &str, catalog: &'a Catalog) -> Option<&'a GroupType> {
+    pub fn group_type<'a>(
+        &mut self,
+        field: &str,
+        name: &str,
+        catalog: &'a Catalog,
+    ) -> Option<&'a GroupType> {
         let kind = catalog.group_type(name);
         if kind.is_none() {
             let known = catalog.group_types.iter().map(|kind| kind.name.as_str());
             let known: Vec<_> = known.take(NAMES_SHOWN_MAX).collect();
             // Error details travel in a header: no more of a wrong name than tells which it was.
             let shown = clipped(name);
-            self.wrong("type", format!("must be one of {}, not {shown:?}", known.join(", ")));
+            self.wrong(field, format!("must be one of {}, not {shown:?}", known.join(", ")));
         }
         kind
     }

@@ -147,7 +147,7 @@ impl Check for pb::CreateGroupRequest {
             GroupId::of_caller(self.group_id.clone())
         };
         let group = fields.check("group_id", group);
-        let kind = fields.group_type(&self.r#type, catalog);
+        let kind = fields.group_type("type", &self.r#type, catalog);
         let owner = self.owner_id.map(|owner| fields.user_id("owner_id", owner));
         let members = member_ids(&mut fields, "member_ids", &self.member_ids, 0, catalog);
         own_limit(&mut fields, self.max_members, kind);

@@ -12,6 +12,7 @@ use crate::directory::DirectoryError;
 use crate::domain::decision::Outcome;
 use crate::domain::purchase::Refusal;
 use crate::engine::administration::AdminError;
+use crate::engine::administration::reconcile::ReconcileError;
 use crate::engine::{Decision, Denial};
 use crate::ledger::LedgerError;
 
@@ -52,6 +53,7 @@ fn ledger_code(error: &LedgerError) -> Code {
         LedgerError::GroupTypeUnknown { .. } | LedgerError::MembersNotTracked { .. } => {
             Code::FailedPrecondition
         }
+        LedgerError::NotTracked(_) => Code::FailedPrecondition,
         LedgerError::DeadlinePassed => Code::DeadlineExceeded,
         LedgerError::Overloaded => Code::ResourceExhausted,
         LedgerError::Refused(_) | LedgerError::Unavailable(_) | LedgerError::Closing => {
@@ -81,6 +83,20 @@ fn admin_code(error: &AdminError) -> Code {
         | AdminError::Unfinished(_)
         | AdminError::Unread(_)
         | AdminError::Clock(_) => Code::Unavailable,
+    }
+}
+
+/// The status of a comparison that was not begun or broke off.
+pub fn of_reconcile(error: ReconcileError) -> Status {
+    match error {
+        ReconcileError::Ledger(error) => of_failure(Failure::Ledger(error)),
+        ReconcileError::Admin(error) => of_admin(&error),
+        ReconcileError::TooEarly { .. } | ReconcileError::InTheFuture { .. } => {
+            of_invalid(Invalid::field("begin.as_of", error))
+        }
+        ReconcileError::Twice(_) => of_invalid(Invalid::field("facts", error)),
+        ReconcileError::NotTracked(_) => Status::failed_precondition(error.to_string()),
+        ReconcileError::TooMuch(_) => Status::out_of_range(error.to_string()),
     }
 }
 

@@ -20,27 +20,31 @@ pub type UserKey = u64;
 /// A group's fingerprint.
 pub type GroupKey = u64;
 
-/// Makes fingerprints with the store's key.
+/// Makes fingerprints with the store's key, which is a secret.
 #[derive(Clone, Copy)]
 pub struct Fingerprints([u8; KEY_BYTES]);
 
 impl Fingerprints {
     /// With that key.
+    #[must_use]
     pub fn new(key: [u8; KEY_BYTES]) -> Self {
         Self(key)
     }
 
     /// Of an app.
+    #[must_use]
     pub fn app(&self, id: &AppId) -> AppKey {
         self.of(b'a', id.as_str())
     }
 
     /// Of a user, within his app.
+    #[must_use]
     pub fn user(&self, id: &UserId) -> UserKey {
         self.of(b'u', id.as_str())
     }
 
     /// Of a group, within its app.
+    #[must_use]
     pub fn group(&self, id: &GroupId) -> GroupKey {
         self.of(b'g', id.as_str())
     }

@@ -23,6 +23,7 @@
 //! bare [`Breach`](crate::domain::decision::Breach)es.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -36,9 +37,13 @@ use crate::domain::usage::Counts;
 pub mod embedded;
 mod fingerprint;
 mod operation;
+pub mod reconcile;
 pub mod redis;
 mod schedule_codec;
 
+use reconcile::{Claim, Comparison, Difference, Place, Section, Subjects, Tracking};
+
+pub use fingerprint::Fingerprints;
 pub use operation::Operation;
 
 /// What every operation is carried out under.
@@ -117,6 +122,13 @@ pub enum LedgerError {
         /// The type that it has.
         group_type: Name,
     },
+    /// Changes are not remembered since then.
+    #[error(
+        "changes are not tracked since {}: tracking has run out, was begun anew, or too many \
+         changes were made; begin again, and export again",
+        .0.as_millis()
+    )]
+    NotTracked(Timestamp),
     /// The deadline passed before the store came to it; nothing was done.
     #[error("the deadline passed before the operation was decided; nothing was done")]
     DeadlinePassed,
@@ -152,6 +164,7 @@ impl LedgerError {
             Self::GroupTypeDiffers { .. } => "group_type_differs",
             Self::GroupTypeUnknown { .. } => "group_type_unknown",
             Self::MembersNotTracked { .. } => "members_not_tracked",
+            Self::NotTracked(_) => "not_tracked",
             Self::DeadlinePassed => "deadline_passed",
             Self::Overloaded => "overloaded",
             Self::Refused(_) => "refused",
@@ -212,6 +225,32 @@ pub trait Ledger: Send + Sync + 'static {
     /// The revision of the limits by which every decision about an app is made at least; 0 where
     /// there are none.
     async fn schedule_revision(&self, app: &AppId) -> Result<u64, LedgerError>;
+
+    /// Makes the fingerprints under which the store knows users and groups.
+    fn fingerprints(&self) -> Fingerprints;
+
+    /// Compares what a database says with the facts held here, and repairs as asked. Each claim is
+    /// about another subject. After an error some repairs may have been made; they need no undoing.
+    async fn compare(
+        &self,
+        comparison: &Comparison,
+        claims: Vec<Claim>,
+    ) -> Result<Vec<Difference>, LedgerError>;
+
+    /// Some of the subjects of a section, from a place on; `None`: from the beginning.
+    async fn subjects(
+        &self,
+        call: &Call,
+        section: Section,
+        from: Option<Place>,
+    ) -> Result<Subjects, LedgerError>;
+
+    /// Remembers from now on which facts are asked for or given back, and forgets what was
+    /// remembered before.
+    async fn track(&self, app: &AppId, keep_for: Duration) -> Result<Tracking, LedgerError>;
+
+    /// Since when changes are tracked, if they are.
+    async fn tracking(&self, app: &AppId) -> Result<Option<Tracking>, LedgerError>;
 
     /// Whether operations take effect in the order in which they are handed over, also where
     /// nobody waits for the one before.

@@ -201,7 +201,7 @@ async fn routes(
         QuotaApi::new(engine, config.request_timeout, config.apply_in_flight_max, stopped.clone());
     let data = Routes::new(health_service.clone()).add_service(quota.into_service());
     // Health and reflection are open to whoever reaches the listener.
-    let administration = AdminApi::new(administration).into_service();
+    let administration = AdminApi::new(administration, stopped.clone()).into_service();
     let guarded = InterceptedService::new(administration, move |request| access.admit(request));
     let admin = Routes::new(health_service).add_service(guarded);
     let routes = if config.reflection {

@@ -1,6 +1,7 @@
 //! Every RPC of the administration, and the least role that may make it.
 
 use imquota::clock::{Clock as _, SystemClock};
+use imquota::grpc::pb::reconcile_request::Part;
 use imquota::grpc::{Role, pb};
 use prost_types::Timestamp;
 use tonic::{Code, Response, Status};
@@ -20,7 +21,7 @@ const fn row(rpc: &'static str, dated_back: bool, least: Role) -> Call {
 }
 
 /// The table.
-pub const CALLS: [Call; 15] = [
+pub const CALLS: [Call; 17] = [
     row("CreateApp", false, Role::Operator),
     row("CreateApp", true, Role::Owner),
     row("PurchaseEdition", false, Role::Operator),
@@ -36,6 +37,8 @@ pub const CALLS: [Call; 15] = [
     row("GetCatalog", false, Role::Viewer),
     row("PreviewEntitlement", false, Role::Viewer),
     row("ListAuditEvents", false, Role::Viewer),
+    row("TrackChanges", false, Role::Operator),
+    row("Reconcile", false, Role::Operator),
 ];
 
 fn code<T>(answer: Result<Response<T>, Status>) -> Code {
@@ -75,30 +78,19 @@ impl Call {
             }
             "GrantAddOn" => {
                 let (add_on_id, months) = ("members-2000".to_owned(), 1);
-                code(
-                    client
-                        .grant_add_on(pb::GrantAddOnRequest {
-                            app_id,
-                            request_id,
-                            add_on_id,
-                            months,
-                            effective_at,
-                        })
-                        .await,
-                )
+                let request =
+                    pb::GrantAddOnRequest { app_id, request_id, add_on_id, months, effective_at };
+                code(client.grant_add_on(request).await)
             }
             "RefundPurchase" => {
                 let purchase_request_id = format!("{app} PurchaseEdition");
-                code(
-                    client
-                        .refund_purchase(pb::RefundPurchaseRequest {
-                            app_id,
-                            request_id,
-                            purchase_request_id,
-                            effective_at,
-                        })
-                        .await,
-                )
+                let request = pb::RefundPurchaseRequest {
+                    app_id,
+                    request_id,
+                    purchase_request_id,
+                    effective_at,
+                };
+                code(client.refund_purchase(request).await)
             }
             "GetApp" => code(client.get_app(pb::GetAppRequest { app_id }).await),
             "ListApps" => code(client.list_apps(pb::ListAppsRequest::default()).await),
@@ -110,7 +102,40 @@ impl Call {
             "ListAuditEvents" => {
                 code(client.list_audit_events(pb::ListAuditEventsRequest::default()).await)
             }
+            "TrackChanges" => {
+                let request = pb::TrackChangesRequest { app_id, keep_for: None };
+                code(client.track_changes(request).await)
+            }
+            "Reconcile" => reconcile(client, app_id).await,
             other => panic!("no RPC {other}"),
+        }
+    }
+
+    /// How many entries of the audit log it makes.
+    pub fn entries(self) -> u64 {
+        match self.rpc {
+            // Begun and finished.
+            "Reconcile" => 2,
+            _ => u64::from(self.least > Role::Viewer),
+        }
+    }
+}
+
+/// Loads an export without accounts.
+async fn reconcile(client: &mut Client, app_id: String) -> Code {
+    let mode = pb::ReconcileMode::Import.into();
+    let begin = pb::ReconcileBegin { app_id, mode, has_accounts: true, ..Default::default() };
+    let parts = [Part::Begin(begin), Part::End(pb::ReconcileEnd {})];
+    let parts = parts.map(|part| pb::ReconcileRequest { part: Some(part) });
+    let mut answers = match client.reconcile(tokio_stream::iter(parts)).await {
+        Ok(answers) => answers.into_inner(),
+        Err(status) => return status.code(),
+    };
+    loop {
+        match answers.message().await {
+            Ok(Some(_)) => {}
+            Ok(None) => return Code::Ok,
+            Err(status) => return status.code(),
         }
     }
 }

@@ -54,10 +54,9 @@ async fn check(who: Who, mut caller: Client, mut owner: Client, name: &str, from
             assert_eq!(after, before, "{context}, and it changed something");
             continue;
         }
-        let is_change = call.least > Role::Viewer;
-        assert_eq!(after, before + u64::from(is_change), "{context}");
+        assert_eq!(after, before + call.entries(), "{context}");
         assert_eq!(code, Code::Ok, "{context}");
-        if is_change {
+        if call.entries() > 0 {
             assert_eq!(actor, name, "{context}");
             assert!(at.starts_with(from), "{context}: from {at}, not {from}");
         }

@@ -6,6 +6,7 @@ A case is a valid request with one thing broken, and the field that the answer m
 from dataclasses import dataclass
 from typing import Any
 
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from app import names
@@ -46,6 +47,7 @@ VALID: dict[str, dict[str, Any]] = {
     "GetCatalog": {},
     "PreviewEntitlement": {**APP, "user_ids": ["u"], "group_ids": ["g"]},
     "ListAuditEvents": APP,
+    "TrackChanges": APP,
 }
 """A good request of each RPC."""
 
@@ -53,6 +55,8 @@ ANY_VALUE_IS_GOOD = {"one_way", "group_id_allocated_by_im", "actor"}
 """Fields that cannot be wrong."""
 
 INSTANTS = [Timestamp(seconds=-1), Timestamp(seconds=2**62), Timestamp(seconds=1, nanos=-1)]
+KEPT_FOR = [Duration(seconds=59), Duration(seconds=7 * 86_400 + 1), Duration(seconds=-60),
+            Duration(seconds=2**62)]
 PAGE_SIZES = [1001, 2**32 - 1]
 
 
@@ -112,7 +116,7 @@ def _scalars() -> list[Case]:
         "purchase_request_id": REQUEST_IDS, "effective_at": INSTANTS, "at": INSTANTS,
         "from": INSTANTS, "until": INSTANTS, "page_size": PAGE_SIZES, "page_token": ["x y", "-"],
         "action": ["Sell", "grantaddon"], "renew_edition_months": MONTHS,
-        "refund_purchase_request_id": REQUEST_IDS,
+        "refund_purchase_request_id": REQUEST_IDS, "keep_for": KEPT_FOR,
         "add_on_id": CATALOG_IDS, "type": [*CATALOG_IDS, "public", "PUBLIC"], "max_members": [0],
     }
     return [
@@ -229,6 +233,7 @@ def _several_at_once() -> list[Case]:
         all_wrong("ListAuditEvents", "app_id", "page_size", "page_token", "from", "action",
                   app_id="a b", page_size=1001, page_token="x", action="x",
                   **{"from": INSTANTS[0]}),
+        all_wrong("TrackChanges", "app_id", "keep_for", app_id="", keep_for=KEPT_FOR[0]),
         all_wrong("GrantAddOn", "app_id", "request_id", "add_on_id", "months",
                   app_id="", request_id="", add_on_id="", months=25),
     ]

@@ -27,6 +27,7 @@ mod change;
 mod entries;
 mod office;
 mod preview;
+pub mod reconcile;
 
 pub use change::{Change, Difference, Made, What};
 pub use entries::{EntryFilter, FoundEntries};

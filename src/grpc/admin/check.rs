@@ -22,12 +22,14 @@ const LATEST_MILLIS: i64 = 253_402_300_799_999;
 const PREVIEWED_MAX: usize = 1000;
 
 /// Every RPC that the audit log tells of.
-const ACTIONS: [&str; 5] = [
+const ACTIONS: [&str; 7] = [
     pb::CreateAppRequest::RPC,
     pb::PurchaseEditionRequest::RPC,
     pb::RenewEditionRequest::RPC,
     pb::GrantAddOnRequest::RPC,
     pb::RefundPurchaseRequest::RPC,
+    super::TRACK_CHANGES,
+    super::RECONCILE,
 ];
 
 /// A request that asks for a change.
@@ -103,7 +105,7 @@ pub fn change<R: AsksForChange>(request: Request<R>) -> Result<(Change, Actor), 
 }
 
 /// An instant that may be absent; `None` also where it is wrong, which is noted.
-fn instant(
+pub fn instant(
     fields: &mut Fields,
     field: &str,
     at: Option<prost_types::Timestamp>,

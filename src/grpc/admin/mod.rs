@@ -1,32 +1,47 @@
 //! AdminService: apps, what is sold to them and refunded, and the audit log.
 
-use tonic::{Request, Response, Status};
+use std::sync::Arc;
+
+use tokio::sync::{Semaphore, watch};
+use tonic::{Request, Response, Status, Streaming};
 
 use self::check::AsksForChange;
 use super::caller::{Role, require};
 use super::fields::Fields;
 use super::pb::admin_service_server::{AdminService, AdminServiceServer};
-use super::status::{of_admin, of_invalid};
+use super::status::{of_admin, of_invalid, of_reconcile};
 use super::{REQUEST_MAX_BYTES, pb};
 use crate::engine::administration::{Administration, Changed, Made};
 
 mod catalog;
 mod check;
+mod exported;
+mod found;
+mod reconcile;
 mod show;
 
 pub use show::audit_entry;
+
+/// RPCs whose requests have no id.
+const TRACK_CHANGES: &str = "TrackChanges";
+const RECONCILE: &str = "Reconcile";
+/// Exports that are compared at once: each remembers what it named.
+const RECONCILING_MAX: usize = 4;
 
 /// The administration as a service.
 #[derive(Clone)]
 pub struct AdminApi {
     administration: Administration,
+    reconciling: Arc<Semaphore>,
+    shutdown: watch::Receiver<bool>,
 }
 
 impl AdminApi {
-    /// Over the administration of an engine.
+    /// Over the administration of an engine; streams end when `shutdown` turns true.
     #[must_use]
-    pub fn new(administration: Administration) -> Self {
-        Self { administration }
+    pub fn new(administration: Administration, shutdown: watch::Receiver<bool>) -> Self {
+        let reconciling = Arc::new(Semaphore::new(RECONCILING_MAX));
+        Self { administration, reconciling, shutdown }
     }
 
     /// As a service of a server.
@@ -168,5 +183,40 @@ impl AdminService for AdminApi {
             head_number: found.head.number,
             head_hash: found.head.hash,
         }))
+    }
+
+    async fn track_changes(
+        &self,
+        request: Request<pb::TrackChangesRequest>,
+    ) -> Result<Response<pb::TrackChangesResponse>, Status> {
+        let actor = require(&request, Role::Operator, TRACK_CHANGES)?;
+        let (app, keep_for) = exported::tracked(request.into_inner())?;
+        let tracking = self.administration.track_changes(&app, keep_for, actor).await;
+        let tracking = tracking.map_err(of_reconcile)?;
+        let at = |instant| Some(super::answer::timestamp(instant));
+        let (since, until) = (at(tracking.since), at(tracking.until));
+        Ok(Response::new(pb::TrackChangesResponse { since, until }))
+    }
+
+    type ReconcileStream = reconcile::Answers;
+
+    async fn reconcile(
+        &self,
+        request: Request<Streaming<pb::ReconcileRequest>>,
+    ) -> Result<Response<Self::ReconcileStream>, Status> {
+        let actor = require(&request, Role::Operator, RECONCILE)?;
+        let too_many = |_| {
+            let most = format!("{RECONCILING_MAX} exports are being compared, which is the most");
+            Status::resource_exhausted(most)
+        };
+        let permit = self.reconciling.clone().try_acquire_owned().map_err(too_many)?;
+        let stream = reconcile::Stream {
+            administration: self.administration.clone(),
+            actor,
+            requests: request.into_inner(),
+            shutdown: self.shutdown.clone(),
+            permit,
+        };
+        Ok(Response::new(stream.answer()))
     }
 }

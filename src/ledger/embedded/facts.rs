@@ -10,8 +10,10 @@ use std::collections::HashMap;
 use redb::{ReadableTable, StorageError};
 
 use super::tables::Tables;
+use super::tracking::{self, Trace};
 use crate::domain::calendar::Day;
 use crate::domain::id::Name;
+use crate::domain::time::Timestamp;
 use crate::ledger::fingerprint::{AppKey, GroupKey, UserKey};
 
 /// Days of net-new counts that are kept: two months, so that any running month is whole.
@@ -124,6 +126,24 @@ impl<'u, 'txn> Facts<'u, 'txn> {
         self.tables.edges.range(range)?.map(|row| Ok(row?.0.value().2)).collect()
     }
 
+    /// Who is in the user's list on disk.
+    pub fn friends(&self, user: UserKey) -> Result<Vec<UserKey>> {
+        let range = (self.app, user, UserKey::MIN)..=(self.app, user, UserKey::MAX);
+        let mut friends = Vec::new();
+        for row in self.tables.edges.range(range)? {
+            let (key, edge) = row?;
+            if edge.value() & HAS != 0 {
+                friends.push(key.value().2);
+            }
+        }
+        Ok(friends)
+    }
+
+    /// Whether any of these was remembered since then.
+    pub fn has_trace(&self, since: Timestamp, traces: &[Trace]) -> Result<bool> {
+        tracking::has_any(self.tables, self.app, since, traces)
+    }
+
     /// The group, where it exists.
     pub fn group(&self, group: GroupKey) -> Result<Option<GroupRow>> {
         if let Some(changed) = self.groups.get(&group) {
@@ -140,9 +160,9 @@ impl<'u, 'txn> Facts<'u, 'txn> {
         }))
     }
 
-    /// Creates a group without members.
-    pub fn create_group(&mut self, group: GroupKey, row: GroupRow, today: Day) -> Result<()> {
-        self.count_groups(&row.group_type, today, true)?;
+    /// Creates a group without members; `on` that day, unless it was there before.
+    pub fn create_group(&mut self, group: GroupKey, row: GroupRow, on: Option<Day>) -> Result<()> {
+        self.count_groups(&row.group_type, on, true)?;
         self.groups.insert(group, Some(row));
         Ok(())
     }
@@ -152,11 +172,23 @@ impl<'u, 'txn> Facts<'u, 'txn> {
         self.groups.insert(group, Some(row));
     }
 
-    /// Takes a group away whose members have been taken out.
-    pub fn remove_group(&mut self, group: GroupKey, group_type: &Name, today: Day) -> Result<()> {
-        self.count_groups(group_type, today, false)?;
+    /// Takes a group away whose members have been taken out; `on` that day, unless it was gone
+    /// before.
+    pub fn remove_group(
+        &mut self,
+        group: GroupKey,
+        group_type: &Name,
+        on: Option<Day>,
+    ) -> Result<()> {
+        self.count_groups(group_type, on, false)?;
         self.groups.insert(group, None);
         Ok(())
+    }
+
+    /// Groups that this operation takes away.
+    pub fn removed_groups(&self) -> Vec<GroupKey> {
+        let removed = self.groups.iter().filter(|(_, row)| row.is_none());
+        removed.map(|(group, _)| *group).collect()
     }
 
     /// Groups of a type that exist.
@@ -255,10 +287,12 @@ impl<'u, 'txn> Facts<'u, 'txn> {
         Ok(())
     }
 
-    fn count_groups(&mut self, group_type: &Name, today: Day, more: bool) -> Result<()> {
+    fn count_groups(&mut self, group_type: &Name, on: Option<Day>, more: bool) -> Result<()> {
         self.count(&groups_counter(group_type), more)?;
-        let net = self.net_new(today, group_type)? + if more { 1 } else { -1 };
-        self.net_new.insert((today, group_type.clone()), net);
+        if let Some(day) = on {
+            let net = self.net_new(day, group_type)? + if more { 1 } else { -1 };
+            self.net_new.insert((day, group_type.clone()), net);
+        }
         Ok(())
     }
 
@@ -283,11 +317,11 @@ impl<'u, 'txn> Facts<'u, 'txn> {
             put(&mut tables.accounts, (app, user), exists.then_some(()))?;
             wrote = true;
         }
-        for ((user, other), edge) in self.edges {
+        for ((user, other), edge) in sorted(self.edges) {
             put(&mut tables.edges, (app, user, other), (edge != 0).then_some(edge))?;
             wrote = true;
         }
-        for (user, row) in self.users {
+        for (user, row) in sorted(self.users) {
             let row = (row != User::default()).then_some((row.friends, row.groups));
             put(&mut tables.users, (app, user), row)?;
             wrote = true;
@@ -299,10 +333,14 @@ impl<'u, 'txn> Facts<'u, 'txn> {
             put(&mut tables.groups, (app, *group), row)?;
             wrote = true;
         }
-        for ((user, group), counted) in self.memberships {
-            put(&mut tables.memberships, (app, user, group), counted)?;
-            put(&mut tables.members, (app, group, user), counted)?;
+        let mut memberships = sorted(self.memberships);
+        for ((user, group), counted) in &memberships {
+            put(&mut tables.memberships, (app, *user, *group), *counted)?;
             wrote = true;
+        }
+        memberships.sort_unstable_by_key(|((user, group), _)| (*group, *user));
+        for ((user, group), counted) in memberships {
+            put(&mut tables.members, (app, group, user), counted)?;
         }
         for (name, count) in &self.counters {
             put(&mut tables.counters, (app, name.as_str()), (*count > 0).then_some(*count))?;
@@ -317,6 +355,13 @@ impl<'u, 'txn> Facts<'u, 'txn> {
         }
         Ok(wrote)
     }
+}
+
+/// In the order of the keys, so that rows of one page are written one after another.
+fn sorted<K: Ord, V>(changes: HashMap<K, V>) -> Vec<(K, V)> {
+    let mut changes: Vec<_> = changes.into_iter().collect();
+    changes.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+    changes
 }
 
 fn forget_days_before(tables: &mut Tables<'_>, app: AppKey, day: i32) -> Result<()> {

@@ -117,7 +117,7 @@ pub fn take_out(
     let kind = step.call.catalog.group_type(row.group_type.as_str());
     let reclaim = row.members == 0 && kind.is_some_and(|kind| kind.reclaim_empty);
     if reclaim {
-        step.facts.remove_group(group, &row.group_type, step.today)?;
+        step.facts.remove_group(group, &row.group_type, Some(step.today))?;
     }
     Ok(reclaim)
 }

@@ -8,6 +8,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use redb::backends::InMemoryBackend;
@@ -16,6 +17,7 @@ use redb::{Builder, Database, DatabaseError};
 use self::tables::{Identity, identify};
 use self::writer::{Unit, Writer, WriterError};
 use super::fingerprint::{Fingerprints, KEY_BYTES};
+use super::reconcile::{Claim, Comparison, Difference, Place, Section, Subjects, Tracking};
 use super::{Answer, Call, Ledger, LedgerError, Operation, Reading};
 use crate::clock::Clock;
 use crate::domain::decision::Subject;
@@ -28,12 +30,17 @@ mod facts;
 mod friends;
 mod groups;
 mod members;
+mod reconcile;
 mod step;
 mod tables;
+mod tracking;
 pub(crate) mod writer;
 
 /// The file in the store's directory.
 const FILE_NAME: &str = "imquota.redb";
+/// Most facts that are compared in one unit of work, so that others do not wait long; one user or
+/// group is never split.
+const COMPARED_MAX: usize = 2048;
 /// Pages kept in memory: the hot part of some million facts, and small beside an IM pod.
 const CACHE_BYTES: usize = 64 * 1024 * 1024;
 
@@ -179,6 +186,59 @@ impl Ledger for Embedded {
     async fn schedule_revision(&self, app: &AppId) -> Result<u64, LedgerError> {
         let app = self.ids.app(app);
         let work = move |unit: &mut Unit<'_, '_>| step::schedule_revision(unit, app);
+        Ok(self.writer.submit_patiently(work).await?)
+    }
+
+    fn fingerprints(&self) -> Fingerprints {
+        self.ids
+    }
+
+    async fn compare(
+        &self,
+        comparison: &Comparison,
+        mut claims: Vec<Claim>,
+    ) -> Result<Vec<Difference>, LedgerError> {
+        let mut differences = Vec::new();
+        while !claims.is_empty() {
+            let mut facts = 0;
+            let mut fits = |claim: &Claim| {
+                facts += claim.facts();
+                facts <= COMPARED_MAX
+            };
+            let fit = claims.iter().take_while(|claim| fits(claim)).count().max(1);
+            let rest = claims.split_off(fit);
+            let (clock, ids, comparison) = (self.clock.clone(), self.ids, comparison.clone());
+            let work = move |unit: &mut Unit<'_, '_>| {
+                let now = clock.now();
+                step::answer(reconcile::compare(unit, &ids, &comparison, now, &claims))
+            };
+            differences.append(&mut self.writer.submit_patiently(work).await??);
+            claims = rest;
+        }
+        Ok(differences)
+    }
+
+    async fn subjects(
+        &self,
+        call: &Call,
+        section: Section,
+        from: Option<Place>,
+    ) -> Result<Subjects, LedgerError> {
+        let app = self.ids.app(&call.app);
+        let work =
+            move |unit: &mut Unit<'_, '_>| reconcile::subjects(unit, app, section, from.as_ref());
+        Ok(self.writer.submit_patiently(work).await?)
+    }
+
+    async fn track(&self, app: &AppId, keep_for: Duration) -> Result<Tracking, LedgerError> {
+        let (clock, app) = (self.clock.clone(), self.ids.app(app));
+        let work = move |unit: &mut Unit<'_, '_>| tracking::begin(unit, app, clock.now(), keep_for);
+        Ok(self.writer.submit_patiently(work).await?)
+    }
+
+    async fn tracking(&self, app: &AppId) -> Result<Option<Tracking>, LedgerError> {
+        let (clock, app) = (self.clock.clone(), self.ids.app(app));
+        let work = move |unit: &mut Unit<'_, '_>| tracking::current(unit.tables, app, clock.now());
         Ok(self.writer.submit_patiently(work).await?)
     }
 

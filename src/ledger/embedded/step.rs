@@ -6,7 +6,7 @@ use redb::{ReadableTable, StorageError};
 
 use super::facts::{Facts, GroupRow};
 use super::writer::Unit;
-use super::{accounts, friends, groups, members};
+use super::{accounts, friends, groups, members, tracking};
 use crate::domain::calendar::Day;
 use crate::domain::decision::{Breach, Subject, Verdict};
 use crate::domain::group_type::GroupType;
@@ -117,7 +117,13 @@ pub fn apply(
     let mut step = Step { facts, ids, limits, call, today };
     let verdicts = decide(&mut step, operation)?;
     if call.mode.writes() || releases(operation) {
+        let tracks = tracks(&step, operation)?;
+        let removed = step.facts.removed_groups();
         unit.wrote |= step.facts.write()?;
+        if tracks {
+            let traces = || tracking::traces(ids, operation, &verdicts, removed);
+            tracking::remember(unit, ids.app(&call.app), now, traces)?;
+        }
     }
     let breached = |verdict: &Verdict| !verdict.breaches.is_empty();
     let any_breach = verdicts.whole.iter().chain(&verdicts.items).any(breached);
@@ -156,6 +162,17 @@ fn decide(step: &mut Step<'_, '_>, operation: &Operation) -> Result<Verdicts, St
         Operation::JoinGroup { group, users } => members::join(step, group, users),
         Operation::LeaveGroup { group, users } => members::leave(step, group, users),
     }
+}
+
+/// Whether an operation is about facts: members that are not tracked are none.
+fn tracks(step: &Step<'_, '_>, operation: &Operation) -> Result<bool, StepError> {
+    let (Operation::JoinGroup { group, .. } | Operation::LeaveGroup { group, .. }) = operation
+    else {
+        return Ok(true);
+    };
+    let row = step.facts.group(step.ids.group(group))?;
+    let kind = row.and_then(|row| step.call.catalog.group_type(row.group_type.as_str()));
+    Ok(kind.is_none_or(|kind| kind.members_tracked))
 }
 
 /// Releases and changes of a group have no mode: they are always written.
@@ -216,7 +233,7 @@ fn app_counts(facts: &Facts<'_, '_>, call: &Call, now: Timestamp) -> Result<Coun
 }
 
 /// Checks the deadline and finds the limits of the app.
-fn begin(
+pub fn begin(
     unit: &mut Unit<'_, '_>,
     ids: &Fingerprints,
     call: &Call,

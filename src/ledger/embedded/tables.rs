@@ -26,6 +26,11 @@ const MEMBERSHIPS: TableDefinition<(AppKey, UserKey, GroupKey), bool> =
     TableDefinition::new("memberships");
 const COUNTERS: TableDefinition<(AppKey, &str), u64> = TableDefinition::new("counters");
 const NET_NEW: TableDefinition<(AppKey, i32, &str), i64> = TableDefinition::new("net_new");
+const TRACKING: TableDefinition<AppKey, (i64, i64, u64)> = TableDefinition::new("tracking");
+const TRACKED: TableDefinition<TrackedKey, ()> = TableDefinition::new("tracked");
+
+/// An app, since when, a sort of trace, and what it is about.
+type TrackedKey = (AppKey, i64, u8, u64, u64);
 
 /// All tables, open in one transaction.
 pub struct Tables<'txn> {
@@ -50,6 +55,10 @@ pub struct Tables<'txn> {
     pub counters: Table<'txn, (AppKey, &'static str), u64>,
     /// Groups created less groups dissolved, by day and type.
     pub net_new: Table<'txn, (AppKey, i32, &'static str), i64>,
+    /// Since when and until when changes are tracked, in milliseconds, and how many were.
+    pub tracking: Table<'txn, AppKey, (i64, i64, u64)>,
+    /// What was changed since.
+    pub tracked: Table<'txn, TrackedKey, ()>,
 }
 
 impl<'txn> Tables<'txn> {
@@ -66,6 +75,8 @@ impl<'txn> Tables<'txn> {
             memberships: txn.open_table(MEMBERSHIPS)?,
             counters: txn.open_table(COUNTERS)?,
             net_new: txn.open_table(NET_NEW)?,
+            tracking: txn.open_table(TRACKING)?,
+            tracked: txn.open_table(TRACKED)?,
         })
     }
 }

@@ -21,6 +21,10 @@ pub const AUDIT: &[u8] = b"q1{directory}audit";
 /// Bits of a fingerprint that choose the bucket of an account: 4096 buckets keep ten million
 /// accounts in sets of 2,500, which Redis holds as integer sets.
 const BUCKET_BITS: u32 = 12;
+/// How many buckets of accounts an app has.
+pub const BUCKETS: u64 = 1 << BUCKET_BITS;
+/// Hexadecimal digits of a cell within a key.
+const CELL_DIGITS: usize = 16;
 
 /// One of the three parts of an app.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +45,16 @@ pub const PARTS: [Part; 3] = [Part::Accounts, Part::Friends, Part::Groups];
 pub struct Cell(u64);
 
 impl Cell {
+    /// Of that fingerprint.
+    pub fn new(fingerprint: u64) -> Self {
+        Self(fingerprint)
+    }
+
+    /// Its fingerprint.
+    pub fn fingerprint(self) -> u64 {
+        self.0
+    }
+
     /// As an element of an integer set.
     pub fn element(self) -> Vec<u8> {
         self.0.cast_signed().to_string().into_bytes()
@@ -90,6 +104,16 @@ impl Keys {
         self.key(part, "limits")
     }
 
+    /// What was asked for or given back in that part while changes are tracked.
+    pub fn tracked(&self, part: Part) -> Vec<u8> {
+        self.key(part, "tracked")
+    }
+
+    /// Since when and until when changes of that part are tracked.
+    pub fn tracking(&self, part: Part) -> Vec<u8> {
+        self.key(part, "tracking")
+    }
+
     /// How many accounts there are.
     pub fn accounts(&self) -> Vec<u8> {
         self.key(Part::Accounts, "count")
@@ -97,7 +121,28 @@ impl Keys {
 
     /// The set of accounts that the user's is in.
     pub fn account_bucket(&self, user: Cell) -> Vec<u8> {
-        self.key(Part::Accounts, &format!("a{:03x}", user.0 >> (u64::BITS - BUCKET_BITS)))
+        self.bucket(user.0 >> (u64::BITS - BUCKET_BITS))
+    }
+
+    /// The set of accounts of that number, below [`BUCKETS`].
+    pub fn bucket(&self, number: u64) -> Vec<u8> {
+        self.key(Part::Accounts, &format!("a{number:03x}"))
+    }
+
+    /// What the keys of all users' lists of friends look like.
+    pub fn any_friends(&self) -> Vec<u8> {
+        self.key(Part::Friends, "f*")
+    }
+
+    /// What the keys of all groups' records look like.
+    pub fn any_group_record(&self) -> Vec<u8> {
+        self.key(Part::Groups, "g*")
+    }
+
+    /// Whose key it is that ends with a cell.
+    pub fn cell_of(key: &[u8]) -> Option<Cell> {
+        let digits = key.get(key.len().checked_sub(CELL_DIGITS)?..)?;
+        u64::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok().map(Cell)
     }
 
     /// The friends in the user's list.
@@ -166,9 +211,12 @@ mod tests {
             (keys.members(group), "q1{f8f93d5e4673d663/groups}m919a4e5b9311e83d"),
             (keys.groups_by_type(), "q1{f8f93d5e4673d663/groups}types"),
             (keys.groups_by_day(), "q1{f8f93d5e4673d663/groups}days"),
+            (keys.tracked(Part::Friends), "q1{f8f93d5e4673d663/friends}tracked"),
+            (keys.tracking(Part::Groups), "q1{f8f93d5e4673d663/groups}tracking"),
         ] {
             assert_eq!(String::from_utf8(key).expect("text"), golden);
         }
+        assert_eq!(Keys::cell_of(&keys.fans(user)), Some(user));
         assert_eq!(user.element(), b"-2337710526048086009");
         assert_eq!(Cell::from_element(b"-2337710526048086009"), Some(user));
     }

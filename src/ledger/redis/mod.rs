@@ -9,6 +9,7 @@
 //! Not here: any decision. A cache or clock of this process cannot change one.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::watch;
@@ -22,6 +23,7 @@ use self::scripts::ScriptId;
 use self::store::{PATIENCE, Store};
 use self::work::Work;
 use super::fingerprint::{Fingerprints, KEY_BYTES};
+use super::reconcile::{Claim, Comparison, Difference, Place, Section, Subjects, Tracking};
 use super::{Answer, Call, Ledger, LedgerError, Operation, Reading, schedule_codec};
 use crate::clock::Clock;
 use crate::domain::decision::Subject;
@@ -34,6 +36,7 @@ pub(crate) mod keys;
 mod limits;
 pub mod options;
 mod reading;
+mod reconcile;
 mod releases;
 pub(crate) mod reply;
 pub mod script;
@@ -46,7 +49,7 @@ mod work;
 /// The format of everything that is stored; another one is refused.
 const FORMAT: &str = "1";
 /// How often it is checked that the store still has its identity.
-const IDENTITY_CHECK_INTERVAL: std::time::Duration = std::time::Duration::from_secs(1);
+const IDENTITY_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Why the store cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -284,6 +287,39 @@ impl Ledger for Redis {
             lowest = lowest.min(revision.unwrap_or(0));
         }
         Ok(lowest)
+    }
+
+    fn fingerprints(&self) -> Fingerprints {
+        self.store.ids
+    }
+
+    async fn compare(
+        &self,
+        comparison: &Comparison,
+        claims: Vec<Claim>,
+    ) -> Result<Vec<Difference>, LedgerError> {
+        self.check()?;
+        reconcile::compare(&self.store, comparison, claims).await
+    }
+
+    async fn subjects(
+        &self,
+        call: &Call,
+        section: Section,
+        from: Option<Place>,
+    ) -> Result<Subjects, LedgerError> {
+        self.check()?;
+        reconcile::subjects(&self.store, call, section, from).await
+    }
+
+    async fn track(&self, app: &AppId, keep_for: Duration) -> Result<Tracking, LedgerError> {
+        self.check()?;
+        reconcile::track(&self.store, app, keep_for).await
+    }
+
+    async fn tracking(&self, app: &AppId) -> Result<Option<Tracking>, LedgerError> {
+        self.check()?;
+        reconcile::tracking(&self.store, app).await
     }
 
     fn keeps_order(&self) -> bool {

@@ -47,6 +47,14 @@ scripts! {
     ListApps "list_apps",
     Forbidden "forbidden",
     ListAudit "list_audit",
+    TrackChanges "track_changes",
+    Tracking "tracking",
+    ListSet "list_set",
+    ScanKeys "scan_keys",
+    RepairAccounts "repair_accounts",
+    RepairFriends "repair_friends",
+    RepairGroup "repair_group",
+    RepairMembers "repair_members",
 }
 
 /// The text with its shared parts, without comments: Redis keeps and hashes every byte.
@@ -71,6 +79,8 @@ fn shared(part: &str) -> &'static str {
         "types" => include_str!("scripts/shared/types.lua"),
         "days" => include_str!("scripts/shared/days.lua"),
         "left" => include_str!("scripts/shared/left.lua"),
+        "track" => include_str!("scripts/shared/track.lua"),
+        "repair" => include_str!("scripts/shared/repair.lua"),
         "members" => include_str!("scripts/shared/members.lua"),
         _ => unreachable!("a test composes every script"),
     }
@@ -93,6 +103,12 @@ mod tests {
             let release = releases.iter().any(|verb| script.name.starts_with(verb));
             assert_eq!(script.text.contains("allow-oom"), release, "{}", script.name);
         }
+    }
+
+    #[test]
+    fn scripts_remember_as_many_changes_as_other_stores() {
+        let most = format!("local tracked_max = {}\n", crate::ledger::reconcile::TRACKED_MAX);
+        assert!(shared("track").contains(&most));
     }
 
     #[test]

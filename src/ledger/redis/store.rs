@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use redis::Value;
+use tokio::sync::Semaphore;
 
 use super::client::{CallError, Client};
 use super::scripts::ScriptId;
@@ -19,6 +20,10 @@ use crate::ledger::fingerprint::Fingerprints;
 /// Longest time for a call that has no caller who waits.
 pub const PATIENCE: Duration = Duration::from_secs(5);
 
+/// Claims that are compared at once: enough to keep a server busy, and few enough that nobody else
+/// waits long behind them.
+const COMPARED_AT_ONCE: usize = 32;
+
 /// What scripts are called through.
 pub struct Store {
     /// The connections.
@@ -29,13 +34,15 @@ pub struct Store {
     pub ids: Fingerprints,
     /// The server's clock less ours, in milliseconds, by its latest answer.
     ahead_ms: AtomicI64,
+    /// Held by claims while they are compared.
+    pub comparing: Semaphore,
 }
 
 impl Store {
     /// A store whose clock said `server_now` a moment ago.
     pub fn new(client: Client, clock: Arc<dyn Clock>, ids: Fingerprints, server_now: i64) -> Self {
         let ahead_ms = AtomicI64::new(server_now - clock.now().as_millis());
-        Self { client, clock, ids, ahead_ms }
+        Self { client, clock, ids, ahead_ms, comparing: Semaphore::new(COMPARED_AT_ONCE) }
     }
 
     /// What the server's clock says when ours says `instant`.

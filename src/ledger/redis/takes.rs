@@ -373,7 +373,7 @@ pub async fn update_group(
         part: Part::Groups,
         by_day: false,
         keys: vec![keys.group_record(keys.group(group))],
-        arguments: vec![types(work.call), own.into_bytes()],
+        arguments: vec![types(work.call), own.into_bytes(), keys.group(group).element()],
     };
     let decided = work.step(Some(group), step).await?;
     let outcome = match decided.said.as_slice() {

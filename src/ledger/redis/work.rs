@@ -34,7 +34,8 @@ pub struct Step {
     pub part: Part,
     /// Whether it counts groups by day; its fourth own argument is then filled in.
     pub by_day: bool,
-    /// Its keys, without that of the limits.
+    /// Its keys, without that of the limits, which is the first, and that of what is tracked,
+    /// which is the last.
     pub keys: Vec<Vec<u8>>,
     /// Its arguments, without mode, deadline and default limits.
     pub arguments: Vec<Vec<u8>>,
@@ -86,6 +87,7 @@ impl<'a> Work<'a> {
         let (store, call) = (self.store, self.call);
         let mut keys = vec![self.keys().limits(*part)];
         keys.extend(own_keys.iter().cloned());
+        keys.push(self.keys().tracked(*part));
         let default = call.unknown_app.as_ref().map(|limits| line(*part, limits));
         let mut all = vec![mode(call.mode), Vec::new(), default.unwrap_or_default().into_bytes()];
         all.extend(arguments.iter().cloned());

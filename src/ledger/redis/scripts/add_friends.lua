@@ -5,6 +5,7 @@
 -- Answer: also how many would be taken so far (check only).
 -- Invariant: the fans of a user are those who have him in their lists and are not in his.
 -- include begin
+-- include track
 local most, one_way, me = limit(limits), ARGV[4] == '1', ARGV[5]
 local mine = redis.call('SCARD', KEYS[2]) + ARGV[6]
 local have = redis.call('SMISMEMBER', KEYS[2], unpack(ARGV, 7))
@@ -43,5 +44,9 @@ if mode ~= 'C' then
       redis.call('SADD', fans, me)
     end
   end
+end
+if mode ~= 'C' and tracks() then
+  track(allowed(7, me .. ' ', ''))
+  if not one_way then track(allowed(7, '', ' ' .. me)) end
 end
 return answer(mine - redis.call('SCARD', KEYS[2]))

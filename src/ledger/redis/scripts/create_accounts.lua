@@ -4,6 +4,7 @@
 -- taken before (check only), 5.. users.
 -- Invariant: the number of accounts is the sum of the buckets' sizes.
 -- include begin
+-- include track
 local most = limit(limits)
 local used = (redis.call('GET', KEYS[2]) or 0) + ARGV[4]
 local seen, new = {}, {}
@@ -19,4 +20,5 @@ if mode ~= 'C' and #new > 0 then
   for _, i in ipairs(new) do redis.call('SADD', KEYS[i - 2], ARGV[i]) end
   redis.call('INCRBY', KEYS[2], #new)
 end
+if mode ~= 'C' and tracks() then track(allowed(5, '', '')) end
 return answer()

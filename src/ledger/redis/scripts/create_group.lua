@@ -9,6 +9,7 @@
 -- include types
 -- include members
 -- include days
+-- include track
 local kind = rules(ARGV[4], ARGV[10])
 if not kind then return {now, 'type_unknown', ARGV[10]} end
 local leaving, own, name = read_group(KEYS[2])
@@ -46,4 +47,5 @@ if mode ~= 'C' and not exists then
 end
 local taken = used - redis.call('SCARD', KEYS[3])
 write_members(kind)
+if mode ~= 'C' and tracks() then track({ARGV[5]}) end
 return answer(name, own, taken)

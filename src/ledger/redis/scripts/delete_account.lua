@@ -1,7 +1,9 @@
 #!lua flags=allow-oom
 -- Gives one account back. KEYS: 1 limits, 2 number of accounts, 3 the user's bucket. ARGV: 4 user.
 -- include begin
+-- include track
 local held = redis.call('SREM', KEYS[3], ARGV[4])
 if held == 1 then redis.call('DECR', KEYS[2]) end
+if tracks() then track({ARGV[4]}) end
 say(held == 1 and 'A' or 'N')
 return answer()

@@ -4,6 +4,7 @@
 -- ARGV: 4 user, 5 '1': nothing is ended unless all of his are named; 6.. others.
 -- include begin
 -- include left
+-- include track
 local me, named, ended = ARGV[4], 0, 0
 for i = 6, #ARGV do
   named = named + redis.call('SISMEMBER', KEYS[2], ARGV[i])
@@ -16,5 +17,6 @@ if ARGV[5] == '0' or named == redis.call('SCARD', KEYS[2]) + redis.call('SCARD',
       + redis.call('SREM', list, me) + redis.call('SREM', fans, me)
   end
 end
+if tracks() then track({'d' .. me}) end
 say(ended > 0 and 'A' or 'N')
 return answer(left_of(KEYS[2], KEYS[3]))

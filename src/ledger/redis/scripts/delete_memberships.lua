@@ -7,12 +7,13 @@
 -- include types
 -- include days
 -- include left
+-- include track
 local named, left_groups = 0, 0
 for i = 8, #ARGV do
   named = named + redis.call('SISMEMBER', KEYS[2], ARGV[i])
     + redis.call('SISMEMBER', KEYS[3], ARGV[i])
 end
-local first = #ARGV + 1
+local first, reclaimed = #ARGV + 1, {'d' .. ARGV[5]}
 if ARGV[6] == '0' or named == redis.call('SCARD', KEYS[2]) + redis.call('SCARD', KEYS[3]) then
   first = 8
 end
@@ -24,8 +25,12 @@ for i = first, #ARGV do
   local leaving, own, name = read_group(group)
   if name and held > 0 and redis.call('SCARD', members) == 0 then
     local kind = rules(ARGV[4], name)
-    if leaving == '!' or (kind and kind.reclaim) then remove_group(group, name) end
+    if leaving == '!' or (kind and kind.reclaim) then
+      remove_group(group, name)
+      reclaimed[#reclaimed + 1] = ARGV[i]
+    end
   end
 end
+if tracks() then track(reclaimed) end
 say(left_groups > 0 and 'A' or 'N')
 return answer(left_of(KEYS[2], KEYS[3]))

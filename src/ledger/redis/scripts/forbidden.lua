@@ -3,9 +3,9 @@
 -- script that is stopped at one midway stays half done.
 -- KEYS: 1 any key of the facts. Answer: the names of the commands.
 local names = {
-  {'DECR', 'DEL', 'EXISTS', 'GET', 'HGETALL', 'HKEYS', 'LLEN', 'SCARD',
-    'SRANDMEMBER'},
-  {'HDEL', 'HGET', 'HMGET', 'INCRBY', 'RPUSH', 'SADD', 'SET', 'SISMEMBER',
+  {'DECR', 'DEL', 'EXISTS', 'GET', 'HGETALL', 'HKEYS', 'LLEN', 'SCAN', 'SCARD', 'SMEMBERS',
+    'SRANDMEMBER', 'UNLINK'},
+  {'HDEL', 'HGET', 'HMGET', 'INCRBY', 'PEXPIREAT', 'RPUSH', 'SADD', 'SET', 'SISMEMBER',
     'SMISMEMBER', 'SREM'},
   {'HINCRBY', 'HSET', 'HSETNX', 'LRANGE', 'ZADD', 'ZRANGEBYLEX'},
 }

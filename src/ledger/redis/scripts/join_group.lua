@@ -6,6 +6,7 @@
 -- include begin
 -- include types
 -- include members
+-- include track
 local leaving, own, name = read_group(KEYS[2])
 if not name or leaving == '!' then return {now, 'group_not_found'} end
 local kind = rules(ARGV[4], name)
@@ -15,4 +16,5 @@ used = redis.call('SCARD', KEYS[3]) + ARGV[6]
 local held = redis.call('SMISMEMBER', KEYS[3], unpack(ARGV, 7))
 for i = 7, #ARGV do take_in(kind, ARGV[i], 2 * i - 10, held[i - 6]) end
 write_members(kind)
+if mode ~= 'C' and kind.tracked and tracks() then track(allowed(7, ARGV[5] .. ' ', '')) end
 return answer(name, own)

@@ -5,6 +5,7 @@
 -- include begin
 -- include types
 -- include days
+-- include track
 local leaving, own, name = read_group(KEYS[2])
 local out = 0
 for i = 8, #ARGV do
@@ -15,12 +16,15 @@ for i = 8, #ARGV do
   out = out + held
   say(held == 1 and 'A' or 'N')
 end
-local reclaimed = 0
+local reclaimed, kind = 0, name and rules(ARGV[4], name)
 if name and out > 0 and redis.call('SCARD', KEYS[3]) == 0 then
-  local kind = rules(ARGV[4], name)
   if leaving == '!' or (kind and kind.reclaim) then
     remove_group(KEYS[2], name)
     reclaimed = 1
   end
+end
+if (not kind or kind.tracked) and tracks() then
+  track(allowed(8, ARGV[5] .. ' ', ''))
+  if reclaimed == 1 then track({ARGV[5]}) end
 end
 return answer(reclaimed)

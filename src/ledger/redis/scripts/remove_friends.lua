@@ -4,6 +4,7 @@
 -- ARGV: 4 one way (0, 1), 5 user, 6.. friends.
 -- Invariant: the fans of a user are those who have him in their lists and are not in his.
 -- include begin
+-- include track
 local one_way, me = ARGV[4] == '1', ARGV[5]
 for i = 6, #ARGV do
   local friend, list, fans = ARGV[i], KEYS[2 * i - 8], KEYS[2 * i - 7]
@@ -17,5 +18,9 @@ for i = 6, #ARGV do
   end
   if had and not has_me then redis.call('SREM', fans, me) end
   say((had or (has_me and not one_way)) and 'A' or 'N')
+end
+if tracks() then
+  track(allowed(6, me .. ' ', ''))
+  if not one_way then track(allowed(6, '', ' ' .. me)) end
 end
 return answer()

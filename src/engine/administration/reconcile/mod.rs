@@ -1,0 +1,394 @@
+//! Comparing an app's facts with an export of the IM's own database, and repairing what differs.
+//!
+//! The export comes in parts, in any order and several at a time; every user or group is whole
+//! within one. What the store holds and the export does not have shows only when the export is
+//! at its end: then the store's subjects are gone through, and those that nobody named are compared
+//! with nothing.
+//!
+//! What was named is remembered by fingerprint, 8 bytes an account and about 20 a user with friends
+//! or a group. That is the only memory that grows with the export.
+//!
+//! Repairs leave alone what live traffic changed since the export
+//! ([`Ledger::track`](crate::ledger::Ledger::track)), and without that nothing is ever removed. The
+//! audit log has an entry before the first repair and one with the counts after the last.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use serde_json::json;
+
+use self::report::{Counts, Named};
+use self::seen::Seen;
+use super::{AdminError, Administration};
+use crate::domain::audit::{Actor, Event};
+use crate::domain::id::{AppId, GroupId, Name, UserId};
+use crate::domain::time::Timestamp;
+use crate::engine::Engine;
+use crate::ledger::reconcile::{Claim, ClaimedGroup, Comparison, Place, Repair, Section, Tracking};
+use crate::ledger::{Fingerprints, LedgerError};
+
+mod report;
+mod seen;
+
+pub use report::{Found, Kind, Labelled, NamedDifference, Resolved};
+
+/// How long changes have to be tracked before the export is begun: an operation that was under way
+/// when tracking began has reached the database by then.
+pub const SETTLED_AFTER: Duration = Duration::from_secs(10);
+/// Longest time for comparing one part of the export, through a failover.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Claims that are compared at a time when the store's subjects are gone through.
+const CLAIMED_AT_ONCE: usize = 256;
+
+/// Why there is no comparison, or no more of it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ReconcileError {
+    /// Changes are not tracked, and repairs depend on it.
+    #[error(
+        "changes of app \"{0}\" are not tracked: begin with TrackChanges, then export, then \
+         reconcile; tracking ends with its time, or when more than a million changes were made"
+    )]
+    NotTracked(AppId),
+    /// The export was begun too early.
+    #[error(
+        "the export was begun at {as_of}, and changes are tracked since {since} only: an export \
+         has to be begun at least {} seconds after that",
+        SETTLED_AFTER.as_secs()
+    )]
+    TooEarly {
+        /// When the export was begun.
+        as_of: String,
+        /// Since when changes are tracked.
+        since: String,
+    },
+    /// The export would be one of the future.
+    #[error("the export was begun at {as_of}, which lies in the future: it is {now}")]
+    InTheFuture {
+        /// When the export was begun.
+        as_of: String,
+        /// Now.
+        now: String,
+    },
+    /// A user or group came in two parts.
+    #[error("{0} came before in this stream; a user or group has to stand in one message, whole")]
+    Twice(String),
+    /// The export is larger than what can be remembered.
+    #[error("the export has more than {0} users or groups, which is the most")]
+    TooMuch(usize),
+    /// The ledger has no answer.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// It could not be logged.
+    #[error(transparent)]
+    Admin(#[from] AdminError),
+}
+
+/// What is compared, and what happens to differences.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Begin {
+    /// The app.
+    pub app: AppId,
+    /// What happens to differences.
+    pub repair: Repair,
+    /// When the export was begun.
+    pub as_of: Option<Timestamp>,
+    /// What the export has, each whole.
+    pub sections: Vec<Section>,
+    /// Whether differences are named one by one.
+    pub names: bool,
+}
+
+/// A part of the export.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Part {
+    /// Accounts that exist.
+    pub accounts: Vec<UserId>,
+    /// Users, each with everybody in his list.
+    pub friends: Vec<(UserId, Vec<UserId>)>,
+    /// Groups.
+    pub groups: Vec<ExportedGroup>,
+    /// What was compared before by a run that was cut off.
+    pub done: Done,
+}
+
+/// A group of the export.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExportedGroup {
+    /// The group.
+    pub group: GroupId,
+    /// Its type.
+    pub group_type: Name,
+    /// Its own limit, if any; `None`: it is not compared.
+    pub max_members: Option<Option<u32>>,
+    /// Its members.
+    pub members: Vec<UserId>,
+}
+
+/// Subjects of the export that were compared before.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Done {
+    /// Accounts.
+    pub accounts: Vec<UserId>,
+    /// Users with friends.
+    pub friends: Vec<UserId>,
+    /// Groups.
+    pub groups: Vec<GroupId>,
+}
+
+/// Where in the store's subjects a reconciliation is that has seen the whole export.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rest {
+    sections: Vec<Section>,
+    place: Option<Place>,
+}
+
+/// A comparison under way.
+pub struct Reconciliation {
+    office: Administration,
+    begin: Begin,
+    actor: Actor,
+    tracking: Option<Tracking>,
+    ids: Fingerprints,
+    memory: Mutex<Memory>,
+}
+
+/// What is known so far.
+#[derive(Default)]
+struct Memory {
+    seen: Seen,
+    counts: Counts,
+    unnamed: report::Unnamed,
+}
+
+impl Administration {
+    /// Remembers changes of an app from now on, and forgets what was remembered before.
+    pub async fn track_changes(
+        &self,
+        app: &AppId,
+        keep_for: Duration,
+        actor: Actor,
+    ) -> Result<Tracking, ReconcileError> {
+        let tracking = self.0.engine.ledger.track(app, keep_for).await?;
+        let show = |at| self.catalog().zone.show(at);
+        let request = json!({"app_id": app.as_str(), "keep_for_s": keep_for.as_secs()});
+        let after = json!({"since": show(tracking.since), "until": show(tracking.until)});
+        self.log("TrackChanges", app, actor, request.to_string(), after.to_string()).await?;
+        Ok(tracking)
+    }
+
+    /// Begins to compare an export.
+    pub async fn reconcile(
+        &self,
+        begin: Begin,
+        actor: Actor,
+    ) -> Result<Reconciliation, ReconcileError> {
+        let tracking = self.tracking_for(&begin).await?;
+        let reconciliation = Reconciliation {
+            office: self.clone(),
+            actor,
+            tracking,
+            ids: self.0.engine.ledger.fingerprints(),
+            memory: Mutex::new(Memory::default()),
+            begin,
+        };
+        if reconciliation.begin.repair != Repair::No {
+            reconciliation.log("begun").await?;
+        }
+        Ok(reconciliation)
+    }
+
+    /// Tracking that covers the export, where there is need of it.
+    async fn tracking_for(&self, begin: &Begin) -> Result<Option<Tracking>, ReconcileError> {
+        let Some(as_of) = begin.as_of else { return Ok(None) };
+        let zone = self.catalog().zone;
+        let now = self.0.engine.now().await?;
+        if as_of > now {
+            let (as_of, now) = (zone.show(as_of), zone.show(now));
+            return Err(ReconcileError::InTheFuture { as_of, now });
+        }
+        let tracking = self.0.engine.ledger.tracking(&begin.app).await?;
+        let tracking = tracking.ok_or_else(|| ReconcileError::NotTracked(begin.app.clone()))?;
+        if as_of < tracking.since + SETTLED_AFTER {
+            let (as_of, since) = (zone.show(as_of), zone.show(tracking.since));
+            return Err(ReconcileError::TooEarly { as_of, since });
+        }
+        Ok(Some(tracking))
+    }
+
+    async fn log(
+        &self,
+        action: &str,
+        app: &AppId,
+        actor: Actor,
+        request: String,
+        after: String,
+    ) -> Result<(), AdminError> {
+        let event = Event {
+            at: self.0.engine.now().await?,
+            actor,
+            action: action.to_owned(),
+            request,
+            app: Some(app.clone()),
+            request_id: String::new(),
+            before: String::new(),
+            after,
+        };
+        Ok(self.0.directory.log(event).await?)
+    }
+}
+
+impl Reconciliation {
+    /// Since when changes are tracked that repairs leave alone.
+    #[must_use]
+    pub fn tracked_since(&self) -> Option<Timestamp> {
+        self.tracking.map(|tracking| tracking.since)
+    }
+
+    /// Whether the export has that section.
+    #[must_use]
+    pub fn has(&self, section: Section) -> bool {
+        self.begin.sections.contains(&section)
+    }
+
+    /// Compares a part of the export.
+    pub async fn compare(&self, part: Part) -> Result<Found, ReconcileError> {
+        let mut found = Found::default();
+        let claims = self.claims(&part, &mut found)?;
+        let differences = self.compare_claims(claims).await?;
+        let mut memory = self.memory();
+        memory.counts.add(&differences);
+        found.counts.add(&differences);
+        let named = Named::new(&self.ids, &part, &differences, self.begin.names);
+        found.resolved = memory.unnamed.resolve(&self.ids, &part);
+        if self.begin.names {
+            found.differences = named.name(&differences, &mut memory.unnamed);
+        }
+        Ok(found)
+    }
+
+    /// What a part says, in fingerprints. Nothing is noted of a part that is refused.
+    fn claims(&self, part: &Part, found: &mut Found) -> Result<Vec<Claim>, ReconcileError> {
+        let ids = &self.ids;
+        let users =
+            |users: &[UserId]| -> Vec<u64> { users.iter().map(|it| ids.user(it)).collect() };
+        let mut memory = self.memory();
+        memory.seen.note(ids, part)?;
+        let mut claims = Vec::new();
+        if !part.accounts.is_empty() {
+            claims.push(Claim::Accounts { users: users(&part.accounts), exist: true });
+        }
+        for (user, friends) in &part.friends {
+            claims.push(Claim::Friends { user: ids.user(user), friends: users(friends) });
+        }
+        let catalog = self.office.catalog();
+        for it in &part.groups {
+            let kind = catalog.group_type(it.group_type.as_str());
+            let tracked = kind.is_some_and(|kind| kind.members_tracked);
+            let members = if tracked { users(&it.members) } else { Vec::new() };
+            found.members_ignored += (it.members.len() - members.len()) as u64;
+            let (group_type, max_members) = (it.group_type.clone(), it.max_members);
+            let row = Some(ClaimedGroup { group_type, max_members });
+            claims.push(Claim::Group { group: ids.group(&it.group), row, members });
+        }
+        found.facts_compared = claims.iter().map(|claim| claim.facts() as u64).sum();
+        Ok(claims)
+    }
+
+    async fn compare_claims(
+        &self,
+        claims: Vec<Claim>,
+    ) -> Result<Vec<crate::ledger::reconcile::Difference>, ReconcileError> {
+        let engine = self.engine();
+        let deadline = engine.local_now() + PATIENCE;
+        let mode = crate::domain::decision::Mode::Force;
+        let (call, _) = engine.call(self.begin.app.clone(), mode, deadline);
+        let comparison =
+            Comparison { call, repair: self.begin.repair, tracked_since: self.tracked_since() };
+        Ok(engine.ledger.compare(&comparison, claims).await?)
+    }
+
+    /// The export is whole: what is to be gone through now. Where only is added, nothing.
+    #[must_use]
+    pub fn rest(&self) -> Rest {
+        self.memory().seen.settle();
+        let both_ways = self.begin.repair.looks_both_ways();
+        let sections = if both_ways { self.begin.sections.clone() } else { Vec::new() };
+        Rest { sections, place: None }
+    }
+
+    /// Compares a page of the store's subjects that nobody named; `None`: there are no more.
+    pub async fn compare_rest(
+        &self,
+        mut rest: Rest,
+    ) -> Result<Option<(Found, Rest)>, ReconcileError> {
+        let Some(section) = rest.sections.first().copied() else { return Ok(None) };
+        let engine = self.engine();
+        let deadline = engine.local_now() + PATIENCE;
+        let mode = crate::domain::decision::Mode::CheckOnly;
+        let (call, _) = engine.call(self.begin.app.clone(), mode, deadline);
+        let subjects = engine.ledger.subjects(&call, section, rest.place.take()).await?;
+        let looked_at = subjects.keys.len() as u64;
+        let unseen = self.memory().seen.unseen(section, subjects.keys);
+        let mut found = Found { facts_compared: looked_at, ..Found::default() };
+        for keys in unseen.chunks(CLAIMED_AT_ONCE) {
+            let differences = self.compare_claims(absent(section, keys)).await?;
+            let mut memory = self.memory();
+            memory.counts.add(&differences);
+            found.counts.add(&differences);
+            if self.begin.names {
+                let named = Named::default().name(&differences, &mut memory.unnamed);
+                found.differences.extend(named);
+            }
+        }
+        rest.place = subjects.next;
+        if rest.place.is_none() {
+            rest.sections.remove(0);
+        }
+        Ok(Some((found, rest)))
+    }
+
+    /// Everything was compared.
+    pub async fn finish(&self) -> Result<(), ReconcileError> {
+        if self.begin.repair != Repair::No {
+            self.log("finished").await?;
+        }
+        Ok(())
+    }
+
+    async fn log(&self, state: &str) -> Result<(), ReconcileError> {
+        let Begin { app, repair, as_of, sections, .. } = &self.begin;
+        let zone = self.office.catalog().zone;
+        let request = json!({
+            "app_id": app.as_str(),
+            "mode": match repair {
+                Repair::No => "compare",
+                Repair::Add => "import",
+                Repair::Both => "apply",
+            },
+            "as_of": as_of.map(|at| zone.show(at)),
+            "sections": sections.iter().map(|section| section.name()).collect::<Vec<_>>(),
+        });
+        let counts = self.memory().counts.to_json();
+        let after = json!({"state": state, "differences": counts});
+        let (request, after) = (request.to_string(), after.to_string());
+        Ok(self.office.log("Reconcile", app, self.actor.clone(), request, after).await?)
+    }
+
+    fn engine(&self) -> &Engine {
+        &self.office.0.engine
+    }
+
+    fn memory(&self) -> std::sync::MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Claims that these do not exist.
+fn absent(section: Section, keys: &[u64]) -> Vec<Claim> {
+    let each = |claim: &dyn Fn(u64) -> Claim| keys.iter().copied().map(claim).collect();
+    match section {
+        Section::Accounts => vec![Claim::Accounts { users: keys.to_vec(), exist: false }],
+        Section::Friends => each(&|user| Claim::Friends { user, friends: Vec::new() }),
+        Section::Groups => each(&|group| Claim::Group { group, row: None, members: Vec::new() }),
+    }
+}

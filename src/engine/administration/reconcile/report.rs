@@ -1,0 +1,210 @@
+//! What was found, with names where they are known.
+//!
+//! A store knows users and groups by fingerprint only. Whoever is named in the part that a
+//! difference was found with gets his name; the others keep their fingerprints, and are named later
+//! if they come up in another part.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use super::Part;
+use crate::domain::id::{GroupId, UserId};
+use crate::ledger::Fingerprints;
+use crate::ledger::reconcile::{Difference, Fact, Outcome, Side};
+
+/// Most users whose names are looked for in later parts.
+const UNNAMED_MAX: usize = 10_000;
+
+/// A sort of fact.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// An account exists.
+    Account,
+    /// A user has a friend.
+    Friend,
+    /// A group exists.
+    Group,
+    /// A user is in a group.
+    Member,
+}
+
+impl Kind {
+    fn of(fact: Fact) -> Self {
+        match fact {
+            Fact::Account(_) => Self::Account,
+            Fact::Friend(..) => Self::Friend,
+            Fact::Group(_) => Self::Group,
+            Fact::Member(..) => Self::Member,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Account => "account",
+            Self::Friend => "friend",
+            Self::Group => "group",
+            Self::Member => "member",
+        }
+    }
+}
+
+/// How many differences there are of each sort.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Counts(BTreeMap<(Kind, Side, Outcome), u64>);
+
+impl Counts {
+    /// Counts differences.
+    pub fn add(&mut self, differences: &[Difference]) {
+        for Difference { fact, side, outcome } in differences {
+            *self.0.entry((Kind::of(*fact), *side, *outcome)).or_default() += 1;
+        }
+    }
+
+    /// Each sort that there is, with its number.
+    pub fn iter(&self) -> impl Iterator<Item = ((Kind, Side, Outcome), u64)> {
+        self.0.iter().map(|(sort, count)| (*sort, *count))
+    }
+
+    /// For the audit log.
+    pub fn to_json(&self) -> serde_json::Value {
+        let each = self.iter().map(|((kind, side, outcome), count)| {
+            let name = format!("{} {}, {}", kind.name(), side.name(), outcome.name());
+            (name, count.into())
+        });
+        each.collect::<serde_json::Map<_, _>>().into()
+    }
+}
+
+/// A user or group in a report.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Labelled {
+    /// By his id.
+    Id(String),
+    /// By his fingerprint, where his id is not known.
+    Fingerprint(u64),
+}
+
+/// A difference to be shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamedDifference {
+    /// What sort of fact.
+    pub kind: Kind,
+    /// What is wrong with it.
+    pub side: Side,
+    /// What became of it.
+    pub outcome: Outcome,
+    /// The account, the user whose list it is, or the member.
+    pub user: Option<Labelled>,
+    /// The friend.
+    pub friend: Option<Labelled>,
+    /// The group.
+    pub group: Option<Labelled>,
+}
+
+/// A user whose fingerprint was reported before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resolved {
+    /// The fingerprint.
+    pub fingerprint: u64,
+    /// His id.
+    pub user: UserId,
+}
+
+/// What was found in a part.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Found {
+    /// Differences by sort.
+    pub counts: Counts,
+    /// The same one by one, where that is asked for.
+    pub differences: Vec<NamedDifference>,
+    /// Facts compared; subjects of the store where the export had none.
+    pub facts_compared: u64,
+    /// Members passed over, since their group's type does not track them.
+    pub members_ignored: u64,
+    /// Users of earlier reports who have a name now.
+    pub resolved: Vec<Resolved>,
+}
+
+/// Users who were reported by fingerprint.
+#[derive(Default)]
+pub struct Unnamed(HashSet<u64>);
+
+impl Unnamed {
+    /// Those whom a part names.
+    pub fn resolve(&mut self, ids: &Fingerprints, part: &Part) -> Vec<Resolved> {
+        if self.0.is_empty() {
+            return Vec::new();
+        }
+        let resolve = |user: &UserId| {
+            let fingerprint = ids.user(user);
+            let user = user.clone();
+            self.0.remove(&fingerprint).then_some(Resolved { fingerprint, user })
+        };
+        part.users().filter_map(resolve).collect()
+    }
+}
+
+impl Part {
+    /// Everybody whom it names.
+    fn users(&self) -> impl Iterator<Item = &UserId> {
+        let lists = self.friends.iter().flat_map(|(user, friends)| friends.iter().chain([user]));
+        let members = self.groups.iter().flat_map(|group| &group.members);
+        let done = self.done.accounts.iter().chain(&self.done.friends);
+        self.accounts.iter().chain(lists).chain(members).chain(done)
+    }
+}
+
+/// The names of a part.
+#[derive(Default)]
+pub struct Named<'a> {
+    users: HashMap<u64, &'a UserId>,
+    groups: HashMap<u64, &'a GroupId>,
+}
+
+impl<'a> Named<'a> {
+    /// Of a part with these differences; none where there are none to be named.
+    pub fn new(
+        ids: &Fingerprints,
+        part: &'a Part,
+        differences: &[Difference],
+        wanted: bool,
+    ) -> Self {
+        if differences.is_empty() || !wanted {
+            return Self::default();
+        }
+        let groups = part.groups.iter().map(|it| (ids.group(&it.group), &it.group));
+        Self {
+            users: part.users().map(|user| (ids.user(user), user)).collect(),
+            groups: groups.collect(),
+        }
+    }
+
+    /// The differences with names; users who have none are noted.
+    pub fn name(&self, differences: &[Difference], unnamed: &mut Unnamed) -> Vec<NamedDifference> {
+        differences.iter().map(|difference| self.name_one(difference, unnamed)).collect()
+    }
+
+    fn name_one(&self, difference: &Difference, unnamed: &mut Unnamed) -> NamedDifference {
+        let mut user = |key: u64| {
+            if let Some(user) = self.users.get(&key) {
+                return Labelled::Id(user.to_string());
+            }
+            if unnamed.0.len() < UNNAMED_MAX {
+                unnamed.0.insert(key);
+            }
+            Labelled::Fingerprint(key)
+        };
+        let group = |key: u64| match self.groups.get(&key) {
+            Some(group) => Labelled::Id(group.to_string()),
+            None => Labelled::Fingerprint(key),
+        };
+        let Difference { fact, side, outcome } = *difference;
+        let (of_user, friend, of_group) = match fact {
+            Fact::Account(key) => (Some(user(key)), None, None),
+            Fact::Friend(key, friend) => (Some(user(key)), Some(user(friend)), None),
+            Fact::Group(key) => (None, None, Some(group(key))),
+            Fact::Member(key, member) => (Some(user(member)), None, Some(group(key))),
+        };
+        let kind = Kind::of(fact);
+        NamedDifference { kind, side, outcome, user: of_user, friend, group: of_group }
+    }
+}

@@ -1,0 +1,84 @@
+//! What a comparison found, as messages.
+
+use crate::engine::administration::reconcile::{Found, Kind, Labelled, NamedDifference};
+use crate::grpc::pb;
+use crate::ledger::reconcile::{Outcome, Side};
+
+/// What was found in a part.
+pub fn found(found: &Found) -> pb::ReconcileResponse {
+    let count = |((of, what, became), count)| pb::DifferenceCount {
+        kind: kind(of).into(),
+        side: side(what).into(),
+        outcome: outcome(became).into(),
+        count,
+    };
+    let resolved = found.resolved.iter().map(|it| pb::ResolvedUser {
+        fingerprint: hexadecimal(it.fingerprint),
+        user_id: it.user.to_string(),
+    });
+    pb::ReconcileResponse {
+        counts: found.counts.iter().map(count).collect(),
+        differences: found.differences.iter().map(difference).collect(),
+        facts_compared: found.facts_compared,
+        members_ignored: found.members_ignored,
+        resolved_users: resolved.collect(),
+        tracked_since: None,
+        finished: false,
+    }
+}
+
+fn difference(it: &NamedDifference) -> pb::Difference {
+    let (user_id, user_fingerprint) = label(it.user.as_ref());
+    let (friend_id, friend_fingerprint) = label(it.friend.as_ref());
+    let (group_id, group_fingerprint) = label(it.group.as_ref());
+    pb::Difference {
+        kind: kind(it.kind).into(),
+        side: side(it.side).into(),
+        outcome: outcome(it.outcome).into(),
+        user_id,
+        user_fingerprint,
+        friend_id,
+        friend_fingerprint,
+        group_id,
+        group_fingerprint,
+    }
+}
+
+/// Id and fingerprint, of which one is empty.
+fn label(of: Option<&Labelled>) -> (String, String) {
+    match of {
+        None => Default::default(),
+        Some(Labelled::Id(id)) => (id.clone(), String::new()),
+        Some(Labelled::Fingerprint(fingerprint)) => (String::new(), hexadecimal(*fingerprint)),
+    }
+}
+
+fn hexadecimal(fingerprint: u64) -> String {
+    format!("{fingerprint:016x}")
+}
+
+fn kind(kind: Kind) -> pb::FactKind {
+    match kind {
+        Kind::Account => pb::FactKind::Account,
+        Kind::Friend => pb::FactKind::Friend,
+        Kind::Group => pb::FactKind::Group,
+        Kind::Member => pb::FactKind::Member,
+    }
+}
+
+fn side(side: Side) -> pb::DifferenceSide {
+    match side {
+        Side::MissingHere => pb::DifferenceSide::MissingHere,
+        Side::MissingThere => pb::DifferenceSide::MissingThere,
+        Side::OtherType => pb::DifferenceSide::OtherType,
+        Side::OtherMaxMembers => pb::DifferenceSide::OtherMaxMembers,
+    }
+}
+
+fn outcome(outcome: Outcome) -> pb::DifferenceOutcome {
+    match outcome {
+        Outcome::Found => pb::DifferenceOutcome::Found,
+        Outcome::Repaired => pb::DifferenceOutcome::Repaired,
+        Outcome::LeftAlone => pb::DifferenceOutcome::LeftAlone,
+    }
+}

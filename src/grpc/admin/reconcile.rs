@@ -1,0 +1,164 @@
+//! The Reconcile stream: parts of an export in, what differs out, in the same order.
+//!
+//! A few parts are compared side by side. While those are in work the stream is not read, so the
+//! caller feels HTTP/2's back pressure. A part that is not valid ends the stream, after the answers
+//! to what came before; what those repaired stays repaired.
+
+use std::time::Duration;
+
+use futures_util::stream::{FuturesOrdered, StreamExt as _};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
+use tokio::time::timeout;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Status, Streaming};
+
+use super::exported;
+use super::found::found as shown;
+use crate::domain::audit::Actor;
+use crate::engine::administration::Administration;
+use crate::engine::administration::reconcile::{Found, ReconcileError, Reconciliation};
+use crate::grpc::fields::Invalid;
+use crate::grpc::pb::reconcile_request::Part;
+use crate::grpc::status::{of_invalid, of_reconcile};
+use crate::grpc::{answer, pb};
+
+/// Parts of one stream that are compared side by side. A durable commit of the embedded store takes
+/// them all: the more rows it writes, the more of them share a page.
+const AT_ONCE: usize = 64;
+/// Answers that wait for a caller who does not read them.
+const ANSWERS_MAX: usize = 16;
+/// A stream that says nothing for so long, and has no answer due, is ended.
+const SILENT_MAX: Duration = Duration::from_secs(300);
+
+/// The answers of one stream.
+pub type Answers = ReceiverStream<Result<pb::ReconcileResponse, Status>>;
+
+/// A stream being answered.
+pub struct Stream {
+    /// Where it is compared.
+    pub administration: Administration,
+    /// Who asks.
+    pub actor: Actor,
+    /// What is asked.
+    pub requests: Streaming<pb::ReconcileRequest>,
+    /// True when the server shuts down.
+    pub shutdown: watch::Receiver<bool>,
+    /// How many streams there may be.
+    pub permit: OwnedSemaphorePermit,
+}
+
+impl Stream {
+    /// Answers it.
+    pub fn answer(self) -> Answers {
+        let (answers, receiver) = mpsc::channel(ANSWERS_MAX);
+        tokio::spawn(async move {
+            if let Err(status) = self.run(&answers).await {
+                // A caller that has gone away does not want to know.
+                let _ = answers.send(Err(status)).await;
+            }
+        });
+        ReceiverStream::new(receiver)
+    }
+
+    async fn run(mut self, answers: &Sender) -> Result<(), Status> {
+        let reconciliation = self.begin(answers).await?;
+        self.parts(&reconciliation, answers).await?;
+        let mut rest = reconciliation.rest();
+        while let Some((found, next)) =
+            reconciliation.compare_rest(rest).await.map_err(of_reconcile)?
+        {
+            self.go_on()?;
+            send(answers, shown(&found)).await?;
+            rest = next;
+        }
+        reconciliation.finish().await.map_err(of_reconcile)?;
+        let finished = pb::ReconcileResponse { finished: true, ..Default::default() };
+        send(answers, finished).await?;
+        drop(self.permit);
+        Ok(())
+    }
+
+    async fn begin(&mut self, answers: &Sender) -> Result<Reconciliation, Status> {
+        let Some(Part::Begin(begin)) = self.next().await? else {
+            return Err(invalid("begin", "must be the first message"));
+        };
+        let begin = exported::begin(begin)?;
+        let reconciliation = self.administration.reconcile(begin, self.actor.clone()).await;
+        let reconciliation = reconciliation.map_err(of_reconcile)?;
+        let tracked_since = reconciliation.tracked_since().map(answer::timestamp);
+        send(answers, pb::ReconcileResponse { tracked_since, ..Default::default() }).await?;
+        Ok(reconciliation)
+    }
+
+    /// Compares parts until the export is at its end.
+    async fn parts(
+        &mut self,
+        reconciliation: &Reconciliation,
+        answers: &Sender,
+    ) -> Result<(), Status> {
+        let mut in_work = FuturesOrdered::new();
+        let end = loop {
+            tokio::select! {
+                Some(found) = in_work.next(), if !in_work.is_empty() => {
+                    answer_part(answers, found).await?;
+                }
+                part = self.next(), if in_work.len() < AT_ONCE => {
+                    let facts = match part {
+                        Ok(Some(Part::Facts(facts))) => facts,
+                        Ok(Some(Part::End(_))) => break Ok(()),
+                        Ok(Some(Part::Begin(_))) => {
+                            break Err(invalid("begin", "must be the first message only"));
+                        }
+                        Ok(None) => break Err(invalid("end", "must be the last message")),
+                        Err(status) => break Err(status),
+                    };
+                    match exported::part(facts, &self.administration.catalog(), reconciliation) {
+                        Ok(part) => in_work.push_back(reconciliation.compare(part)),
+                        Err(status) => break Err(status),
+                    }
+                }
+            }
+        };
+        while let Some(found) = in_work.next().await {
+            answer_part(answers, found).await?;
+        }
+        end
+    }
+
+    /// The next message; `None` where there are no more.
+    async fn next(&mut self) -> Result<Option<Part>, Status> {
+        let Self { requests, shutdown, .. } = self;
+        tokio::select! {
+            message = timeout(SILENT_MAX, requests.message()) => {
+                let silent = |_| Status::deadline_exceeded("the caller said nothing for too long");
+                let Some(message) = message.map_err(silent)?? else { return Ok(None) };
+                message.part.map(Some).ok_or_else(|| invalid("part", "must be given"))
+            }
+            _ = shutdown.wait_for(|down| *down) => Err(shutting_down()),
+        }
+    }
+
+    fn go_on(&self) -> Result<(), Status> {
+        if *self.shutdown.borrow() { Err(shutting_down()) } else { Ok(()) }
+    }
+}
+
+type Sender = mpsc::Sender<Result<pb::ReconcileResponse, Status>>;
+
+async fn answer_part(answers: &Sender, found: Result<Found, ReconcileError>) -> Result<(), Status> {
+    let found = found.map_err(of_reconcile)?;
+    send(answers, shown(&found)).await
+}
+
+async fn send(answers: &Sender, answer: pb::ReconcileResponse) -> Result<(), Status> {
+    // Nobody is told that nobody listens any more; nothing more is repaired for him.
+    answers.send(Ok(answer)).await.map_err(|_| Status::cancelled("the caller has gone away"))
+}
+
+fn shutting_down() -> Status {
+    Status::unavailable("the server is shutting down; what was repaired stays repaired")
+}
+
+fn invalid(field: &str, description: &str) -> Status {
+    of_invalid(Invalid::field(field, description))
+}

@@ -1,0 +1,253 @@
+//! Comparing claims with the facts, and repairing what differs.
+
+use std::collections::{HashMap, HashSet};
+
+use redb::{ReadableTable, StorageError};
+
+use super::facts::{Facts, GroupRow};
+use super::step::{StepError, begin};
+use super::tracking::{self, Trace};
+use super::writer::Unit;
+use crate::domain::time::Timestamp;
+use crate::ledger::LedgerError;
+use crate::ledger::fingerprint::{AppKey, Fingerprints, GroupKey, UserKey};
+use crate::ledger::reconcile::{
+    Claim, ClaimedGroup, Comparison, Difference, Fact, Outcome, Place, Repair, Section, Side,
+    Subjects,
+};
+
+/// Rows read at a time when a section is gone through: a millisecond's work.
+const PAGE: usize = 4096;
+
+/// Claims being compared.
+struct Work<'u, 'txn, 'a> {
+    facts: Facts<'u, 'txn>,
+    comparison: &'a Comparison,
+    differences: Vec<Difference>,
+}
+
+/// Compares claims and repairs as asked, within one transaction.
+pub fn compare(
+    unit: &mut Unit<'_, '_>,
+    ids: &Fingerprints,
+    comparison: &Comparison,
+    now: Timestamp,
+    claims: &[Claim],
+) -> Result<Vec<Difference>, StepError> {
+    begin(unit, ids, &comparison.call, now)?;
+    let app = ids.app(&comparison.call.app);
+    if let Some(since) = comparison.tracked_since {
+        let tracking = tracking::current(unit.tables, app, now)?;
+        if tracking.is_none_or(|tracking| tracking.since != since) {
+            return Err(LedgerError::NotTracked(since).into());
+        }
+    }
+    // Claims are about subjects of their own, so that none sees what another changes.
+    let facts = Facts::new(unit.tables, app);
+    let mut work = Work { facts, comparison, differences: Vec::new() };
+    for claim in claims {
+        match claim {
+            Claim::Accounts { users, exist } => work.accounts(users, *exist)?,
+            Claim::Friends { user, friends } => work.friends(*user, friends)?,
+            Claim::Group { group, row: Some(claimed), members } => {
+                work.group(*group, claimed, members)?;
+            }
+            Claim::Group { group, row: None, .. } => work.no_group(*group)?,
+        }
+    }
+    let Work { facts, differences, .. } = work;
+    unit.wrote |= facts.write()?;
+    Ok(differences)
+}
+
+impl Work<'_, '_, '_> {
+    /// Notes a difference; whether it is to be repaired. `traces` are what it may have been
+    /// changed by.
+    fn differs(&mut self, fact: Fact, side: Side, traces: &[Trace]) -> Result<bool, StorageError> {
+        let Comparison { repair, tracked_since, .. } = self.comparison;
+        let changed = match tracked_since {
+            Some(since) => self.facts.has_trace(*since, traces)?,
+            None => false,
+        };
+        let outcome = if changed {
+            Outcome::LeftAlone
+        } else if *repair == Repair::No || side == Side::OtherType {
+            Outcome::Found
+        } else {
+            Outcome::Repaired
+        };
+        self.differences.push(Difference { fact, side, outcome });
+        Ok(outcome == Outcome::Repaired)
+    }
+
+    fn accounts(&mut self, users: &[UserKey], exist: bool) -> Result<(), StorageError> {
+        for user in users {
+            if self.facts.has_account(*user)? == exist {
+                continue;
+            }
+            let fact = Fact::Account(*user);
+            if self.differs(fact, missing(exist), &[Trace::Of(fact)])? {
+                self.facts.set_account(*user, exist)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn friends(&mut self, user: UserKey, friends: &[UserKey]) -> Result<(), StorageError> {
+        let held: HashSet<UserKey> = self.facts.friends(user)?.into_iter().collect();
+        let claimed: HashSet<UserKey> = friends.iter().copied().collect();
+        for friend in friends.iter().filter(|friend| !held.contains(friend)) {
+            self.friend(user, *friend, true)?;
+        }
+        if self.comparison.repair.looks_both_ways() {
+            for friend in held.difference(&claimed) {
+                self.friend(user, *friend, false)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn friend(&mut self, user: UserKey, friend: UserKey, is: bool) -> Result<(), StorageError> {
+        let fact = Fact::Friend(user, friend);
+        let traces = [Trace::Of(fact), Trace::Deleted(user), Trace::Deleted(friend)];
+        if self.differs(fact, missing(is), &traces)? {
+            self.facts.set_friend(user, friend, is)?;
+        }
+        Ok(())
+    }
+
+    fn group(
+        &mut self,
+        group: GroupKey,
+        claimed: &ClaimedGroup,
+        members: &[UserKey],
+    ) -> Result<(), StorageError> {
+        let (fact, traces) = (Fact::Group(group), [Trace::Of(Fact::Group(group))]);
+        let max_members = claimed.max_members;
+        match self.facts.group(group)? {
+            None => {
+                if self.differs(fact, Side::MissingHere, &traces)? {
+                    let group_type = claimed.group_type.clone();
+                    let max_members = max_members.flatten();
+                    let row = GroupRow { group_type, members: 0, max_members };
+                    self.facts.create_group(group, row, None)?;
+                }
+            }
+            // What its members take depends on its type.
+            Some(row) if row.group_type != claimed.group_type => {
+                self.differs(fact, Side::OtherType, &traces)?;
+                return Ok(());
+            }
+            Some(row) => {
+                let other = max_members.filter(|claimed| *claimed != row.max_members);
+                if let Some(max_members) = other
+                    && self.differs(fact, Side::OtherMaxMembers, &traces)?
+                {
+                    self.facts.update_group(group, GroupRow { max_members, ..row });
+                }
+            }
+        }
+        self.members(group, claimed, members)
+    }
+
+    fn members(
+        &mut self,
+        group: GroupKey,
+        claimed: &ClaimedGroup,
+        members: &[UserKey],
+    ) -> Result<(), StorageError> {
+        let kind = self.comparison.call.catalog.group_type(claimed.group_type.as_str());
+        let Some(counts) =
+            kind.filter(|kind| kind.members_tracked).map(|it| it.counts_towards_user)
+        else {
+            return Ok(());
+        };
+        let held: HashMap<UserKey, bool> = self.facts.members(group)?.into_iter().collect();
+        for user in members.iter().filter(|user| !held.contains_key(user)) {
+            if self.member_differs(group, *user, Side::MissingHere)? {
+                self.facts.join(*user, group, counts)?;
+            }
+        }
+        if self.comparison.repair.looks_both_ways() {
+            let claimed: HashSet<UserKey> = members.iter().copied().collect();
+            for (user, counted) in held.into_iter().filter(|(user, _)| !claimed.contains(user)) {
+                if self.member_differs(group, user, Side::MissingThere)? {
+                    self.facts.leave(user, group, counted)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn member_differs(
+        &mut self,
+        group: GroupKey,
+        user: UserKey,
+        side: Side,
+    ) -> Result<bool, StorageError> {
+        let fact = Fact::Member(group, user);
+        let of_group = Trace::Of(Fact::Group(group));
+        self.differs(fact, side, &[Trace::Of(fact), of_group, Trace::Deleted(user)])
+    }
+
+    /// The group does not exist there.
+    fn no_group(&mut self, group: GroupKey) -> Result<(), StorageError> {
+        let Some(row) = self.facts.group(group)? else { return Ok(()) };
+        let mut traces = vec![Trace::Of(Fact::Group(group))];
+        for (user, counted) in self.facts.members(group)? {
+            let member = Trace::Of(Fact::Member(group, user));
+            if self.member_differs(group, user, Side::MissingThere)? {
+                self.facts.leave(user, group, counted)?;
+            } else {
+                // A member who stays keeps it.
+                traces.push(member);
+            }
+        }
+        if self.differs(Fact::Group(group), Side::MissingThere, &traces)? {
+            self.facts.remove_group(group, &row.group_type, None)?;
+        }
+        Ok(())
+    }
+}
+
+fn missing(there: bool) -> Side {
+    if there { Side::MissingHere } else { Side::MissingThere }
+}
+
+/// A page of a section's subjects.
+pub fn subjects(
+    unit: &Unit<'_, '_>,
+    app: AppKey,
+    section: Section,
+    from: Option<&Place>,
+) -> Result<Subjects, StorageError> {
+    let range = (app, from.map_or(u64::MIN, |place| place.0))..=(app, u64::MAX);
+    let tables = &unit.tables;
+    let (mut keys, mut last) = (Vec::new(), None);
+    let mut rows = 0;
+    let mut note = |key: u64, is_subject: bool| {
+        rows += 1;
+        last = Some(key);
+        keys.extend(is_subject.then_some(key));
+    };
+    match section {
+        Section::Accounts => {
+            for row in tables.accounts.range(range)?.take(PAGE) {
+                note(row?.0.value().1, true);
+            }
+        }
+        Section::Friends => {
+            for row in tables.users.range(range)?.take(PAGE) {
+                let (key, user) = row?;
+                note(key.value().1, user.value().0 > 0);
+            }
+        }
+        Section::Groups => {
+            for row in tables.groups.range(range)?.take(PAGE) {
+                note(row?.0.value().1, true);
+            }
+        }
+    }
+    let next = last.filter(|_| rows == PAGE).and_then(|last: u64| last.checked_add(1));
+    Ok(Subjects { keys, next: next.map(Place) })
+}

@@ -1,0 +1,239 @@
+//! Which facts were asked for or given back since somebody began to reconcile.
+//!
+//! What was remembered by an earlier tracking is dropped little by little, so that no transaction
+//! has to remove it all.
+
+use std::time::Duration;
+
+use redb::{ReadableTable, StorageError};
+
+use super::step::Verdicts;
+use super::tables::Tables;
+use super::writer::Unit;
+use crate::domain::decision::Verdict;
+use crate::domain::id::UserId;
+use crate::domain::time::Timestamp;
+use crate::ledger::Operation;
+use crate::ledger::fingerprint::{AppKey, Fingerprints, GroupKey, UserKey};
+use crate::ledger::reconcile::{Fact, TRACKED_MAX, Tracking};
+
+type Result<T> = std::result::Result<T, StorageError>;
+
+/// Rows of earlier trackings that are dropped for each one that is added.
+const DROPPED_PER_ROW: usize = 2;
+
+/// What is remembered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trace {
+    /// A fact was asked for or given back; or its group was created, changed or dissolved.
+    Of(Fact),
+    /// The user was deleted with all that he held.
+    Deleted(UserKey),
+}
+
+impl Trace {
+    /// As it stands in the table: a sort and two fingerprints.
+    fn row(self) -> (u8, u64, u64) {
+        match self {
+            Self::Of(Fact::Account(user)) => (0, user, 0),
+            Self::Of(Fact::Friend(user, friend)) => (1, user, friend),
+            Self::Of(Fact::Group(group)) => (2, group, 0),
+            Self::Of(Fact::Member(group, user)) => (3, group, user),
+            Self::Deleted(user) => (4, user, 0),
+        }
+    }
+}
+
+/// Begins to remember, and forgets what was remembered before.
+pub fn begin(
+    unit: &mut Unit<'_, '_>,
+    app: AppKey,
+    now: Timestamp,
+    keep_for: Duration,
+) -> Result<Tracking> {
+    let before = unit.tables.tracking.get(app)?.map(|row| row.value().0);
+    let since = before.map_or(now.as_millis(), |before| now.as_millis().max(before + 1));
+    let since = Timestamp::from_millis(since);
+    let until = since + keep_for;
+    unit.tables.tracking.insert(app, (since.as_millis(), until.as_millis(), 0))?;
+    unit.wrote = true;
+    Ok(Tracking { since, until })
+}
+
+/// Since when changes are remembered, if they are.
+pub fn current(tables: &Tables<'_>, app: AppKey, now: Timestamp) -> Result<Option<Tracking>> {
+    let row = tables.tracking.get(app)?.map(|row| row.value());
+    let tracking = row.map(|(since, until, _)| Tracking {
+        since: Timestamp::from_millis(since),
+        until: Timestamp::from_millis(until),
+    });
+    Ok(tracking.filter(|tracking| now < tracking.until))
+}
+
+/// Whether any of these is remembered since then.
+pub fn has_any(
+    tables: &Tables<'_>,
+    app: AppKey,
+    since: Timestamp,
+    traces: &[Trace],
+) -> Result<bool> {
+    for trace in traces {
+        let (sort, one, other) = trace.row();
+        if tables.tracked.get((app, since.as_millis(), sort, one, other))?.is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Remembers, where changes are tracked.
+pub fn remember(
+    unit: &mut Unit<'_, '_>,
+    app: AppKey,
+    now: Timestamp,
+    traces: impl FnOnce() -> Vec<Trace>,
+) -> Result<()> {
+    let Some(Tracking { since, until }) = current(unit.tables, app, now)? else { return Ok(()) };
+    let since_millis = since.as_millis();
+    let mut added = 0;
+    for trace in traces() {
+        let (sort, one, other) = trace.row();
+        let new = unit.tables.tracked.insert((app, since_millis, sort, one, other), ())?.is_none();
+        added += u64::from(new);
+    }
+    if added == 0 {
+        return Ok(());
+    }
+    unit.wrote = true;
+    drop_earlier(unit.tables, app, since_millis, added)?;
+    let count = unit.tables.tracking.get(app)?.map_or(0, |row| row.value().2) + added;
+    if count > TRACKED_MAX {
+        // The row stays, so that the next tracking begins after this one.
+        unit.tables.tracking.insert(app, (since_millis, since_millis, count))?;
+    } else {
+        unit.tables.tracking.insert(app, (since_millis, until.as_millis(), count))?;
+    }
+    Ok(())
+}
+
+fn drop_earlier(tables: &mut Tables<'_>, app: AppKey, since: i64, added: u64) -> Result<()> {
+    let most = usize::try_from(added).unwrap_or(usize::MAX).saturating_mul(DROPPED_PER_ROW);
+    let earlier = (app, i64::MIN, 0, 0, 0)..(app, since, 0, 0, 0);
+    for row in tables.tracked.extract_from_if(earlier, |_, ()| true)?.take(most) {
+        row?;
+    }
+    Ok(())
+}
+
+/// What an operation asked for or gave back, with the groups that went away by it. What was denied
+/// was not asked for.
+pub fn traces(
+    ids: &Fingerprints,
+    operation: &Operation,
+    verdicts: &Verdicts,
+    removed_groups: Vec<GroupKey>,
+) -> Vec<Trace> {
+    let allowed = |users: &[UserId]| -> Vec<UserKey> {
+        let each = users.iter().zip(&verdicts.items);
+        each.filter(|(_, verdict)| !verdict.denied()).map(|(user, _)| ids.user(user)).collect()
+    };
+    let facts = match operation {
+        Operation::CreateAccounts { users } => {
+            allowed(users).into_iter().map(Fact::Account).collect()
+        }
+        Operation::DeleteAccount { user } => {
+            vec![Fact::Account(ids.user(user))]
+        }
+        Operation::AddFriends { user, friends, one_way }
+        | Operation::RemoveFriends { user, friends, one_way } => {
+            let user = ids.user(user);
+            let both = |friend| [Fact::Friend(user, friend), Fact::Friend(friend, user)];
+            let ways = if *one_way { 1 } else { 2 };
+            let friends = allowed(friends).into_iter();
+            friends.flat_map(|friend| both(friend).into_iter().take(ways)).collect()
+        }
+        Operation::CreateGroup { .. } if verdicts.whole.as_ref().is_some_and(Verdict::denied) => {
+            Vec::new()
+        }
+        Operation::CreateGroup { group, .. }
+        | Operation::UpdateGroup { group, .. }
+        | Operation::DissolveGroup { group } => vec![Fact::Group(ids.group(group))],
+        Operation::JoinGroup { group, users } | Operation::LeaveGroup { group, users } => {
+            let group = ids.group(group);
+            allowed(users).into_iter().map(|user| Fact::Member(group, user)).collect()
+        }
+    };
+    let removed = removed_groups.into_iter().map(Fact::Group);
+    let deleted = match operation {
+        Operation::DeleteAccount { user } => Some(Trace::Deleted(ids.user(user))),
+        _ => None,
+    };
+    facts.into_iter().chain(removed).map(Trace::Of).chain(deleted).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use redb::backends::InMemoryBackend;
+    use redb::{Database, ReadableTableMetadata};
+
+    use super::*;
+    use crate::ledger::embedded::writer::Schedules;
+
+    const APP: AppKey = 7;
+    const HOUR: Duration = Duration::from_secs(60 * 60);
+
+    fn at(millis: i64) -> Timestamp {
+        Timestamp::from_millis(millis)
+    }
+
+    /// Lets a test work within a transaction.
+    fn within(test: impl FnOnce(&mut Unit<'_, '_>) -> Result<()>) {
+        let database = Database::builder().create_with_backend(InMemoryBackend::new());
+        let txn = database.expect("opens").begin_write().expect("begins");
+        let mut tables = Tables::open(&txn).expect("opens");
+        let mut schedules = Schedules::new();
+        let mut unit = Unit { tables: &mut tables, schedules: &mut schedules, wrote: false };
+        test(&mut unit).expect("the store works");
+    }
+
+    fn accounts(users: std::ops::Range<u64>) -> Vec<Trace> {
+        users.map(|user| Trace::Of(Fact::Account(user))).collect()
+    }
+
+    #[test]
+    fn what_an_earlier_tracking_remembered_is_dropped_little_by_little() {
+        within(|unit| {
+            let first = begin(unit, APP, at(5), HOUR)?;
+            remember(unit, APP, at(6), || accounts(0..10))?;
+            assert!(has_any(unit.tables, APP, first.since, &accounts(9..10))?);
+            // Also where the clock was set back.
+            let second = begin(unit, APP, at(1), HOUR)?;
+            assert!(second.since > first.since);
+            assert!(!has_any(unit.tables, APP, second.since, &accounts(0..10))?);
+            remember(unit, APP, at(2), || accounts(0..2))?;
+            assert_eq!(unit.tables.tracked.len()?, 10 - 2 * 2 + 2);
+            Ok(())
+        });
+    }
+
+    #[test]
+    fn tracking_ends_with_its_time_and_with_too_many_changes() {
+        within(|unit| {
+            assert_eq!(current(unit.tables, APP, at(0))?, None);
+            let Tracking { since, until } = begin(unit, APP, at(5), HOUR)?;
+            assert!(current(unit.tables, APP, at(until.as_millis() - 1))?.is_some());
+            assert_eq!(current(unit.tables, APP, until)?, None);
+            let (from, to) = (since.as_millis(), until.as_millis());
+            unit.tables.tracking.insert(APP, (from, to, TRACKED_MAX - 1))?;
+            remember(unit, APP, at(6), || accounts(0..1))?;
+            assert!(current(unit.tables, APP, at(7))?.is_some());
+            // What is remembered already is no change more.
+            remember(unit, APP, at(7), || accounts(0..1))?;
+            assert!(current(unit.tables, APP, at(8))?.is_some());
+            remember(unit, APP, at(8), || accounts(1..2))?;
+            assert_eq!(current(unit.tables, APP, at(9))?, None);
+            assert!(begin(unit, APP, at(9), HOUR)?.since > since);
+            Ok(())
+        });
+    }
+}

@@ -1,0 +1,385 @@
+//! Comparing claims with the facts, and repairing what differs.
+//!
+//! What a user or group holds is read whole and compared here. A script then looks again at what
+//! differs, each fact by itself, leaves alone what was changed meanwhile, and repairs the rest.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
+
+use super::keys::{BUCKETS, Cell, Keys, PARTS, Part};
+use super::reply::{array, bytes, text};
+use super::scripts::ScriptId;
+use super::store::{PATIENCE, Store};
+use super::takes::SUBJECTS_MAX;
+use super::verdict::unreadable;
+use super::work::{Step, Work, flag};
+use crate::domain::decision::Mode;
+use crate::domain::id::AppId;
+use crate::domain::time::Timestamp;
+use crate::ledger::reconcile::{
+    Claim, ClaimedGroup, Comparison, Difference, Fact, Outcome, Place, Repair, Section, Side,
+    Subjects, Tracking,
+};
+use crate::ledger::{Call, LedgerError};
+
+/// Claims of one call, or buckets of accounts, that are in work side by side.
+const AT_ONCE: usize = 16;
+/// Keys that one call looks at when a section is gone through: half a millisecond.
+const KEYS_SCANNED: u64 = 1000;
+/// Buckets of accounts that are read for one page.
+const BUCKETS_READ: u64 = 32;
+/// Longest time until all parts of an app track its changes. What is asked for as the instant of an
+/// export lies later.
+const BEGUN_WITHIN: Duration = Duration::from_secs(5);
+
+/// A script that compares and repairs.
+struct Repairing<'a> {
+    script: ScriptId,
+    part: Part,
+    /// The keys that do not depend on the users.
+    keys: Vec<Vec<u8>>,
+    /// The arguments that do not depend on them.
+    arguments: Vec<Vec<u8>>,
+    /// The keys of one of them.
+    keys_of: &'a (dyn Fn(Cell) -> Vec<Vec<u8>> + Sync),
+}
+
+/// A comparison under way.
+struct Comparing<'a> {
+    work: Work<'a>,
+    keys: Keys,
+    comparison: &'a Comparison,
+}
+
+/// Compares claims and repairs as asked.
+pub async fn compare(
+    store: &Store,
+    comparison: &Comparison,
+    claims: Vec<Claim>,
+) -> Result<Vec<Difference>, LedgerError> {
+    let mode = if comparison.repair == Repair::No { Mode::CheckOnly } else { Mode::Force };
+    let call = Call { mode, ..comparison.call.clone() };
+    let call = &call;
+    let compared = claims.into_iter().map(|claim| async move {
+        // The semaphore is never closed.
+        let _permit = store.comparing.acquire().await;
+        let work = Work::new(store, call);
+        Comparing { keys: work.keys(), work, comparison }.claim(&claim).await
+    });
+    let each: Vec<_> = stream::iter(compared).buffered(AT_ONCE).try_collect().await?;
+    Ok(each.into_iter().flatten().collect())
+}
+
+fn cells(users: &[u64]) -> Vec<Cell> {
+    users.iter().copied().map(Cell::new).collect()
+}
+
+fn missing(there: bool) -> Side {
+    if there { Side::MissingHere } else { Side::MissingThere }
+}
+
+impl Comparing<'_> {
+    async fn claim(&self, claim: &Claim) -> Result<Vec<Difference>, LedgerError> {
+        match claim {
+            Claim::Accounts { users, exist } => self.accounts(&cells(users), *exist).await,
+            Claim::Friends { user, friends } => {
+                self.friends(Cell::new(*user), &cells(friends)).await
+            }
+            Claim::Group { group, row: Some(claimed), members } => {
+                self.group(Cell::new(*group), claimed, &cells(members)).await
+            }
+            Claim::Group { group, row: None, .. } => self.no_group(Cell::new(*group)).await,
+        }
+    }
+
+    /// What scripts that compare begin with.
+    fn since(&self) -> Vec<u8> {
+        let since = self.comparison.tracked_since;
+        since.map(|since| since.as_millis().to_string()).unwrap_or_default().into_bytes()
+    }
+
+    /// Everything in a set.
+    async fn set(&self, part: Part, key: Vec<u8>) -> Result<HashSet<Cell>, LedgerError> {
+        list_set(&self.work, part, key).await
+    }
+
+    async fn accounts(&self, users: &[Cell], exist: bool) -> Result<Vec<Difference>, LedgerError> {
+        let bucket = |user| vec![self.keys.account_bucket(user)];
+        let repairing = Repairing {
+            script: ScriptId::RepairAccounts,
+            part: Part::Accounts,
+            keys: vec![self.keys.accounts()],
+            arguments: vec![self.since(), flag(exist)],
+            keys_of: &bucket,
+        };
+        let fact = |user: Cell| Fact::Account(user.fingerprint());
+        self.repair(&repairing, users, missing(exist), &fact).await
+    }
+
+    async fn friends(&self, user: Cell, friends: &[Cell]) -> Result<Vec<Difference>, LedgerError> {
+        let mut differences = Vec::new();
+        let both_ways = self.comparison.repair.looks_both_ways();
+        let (here, there) = if both_ways {
+            differing(self.set(Part::Friends, self.keys.friends(user)).await?, friends)
+        } else {
+            (friends.to_vec(), Vec::new())
+        };
+        for (are, friends) in [(true, here), (false, there)] {
+            let lists = |friend| vec![self.keys.friends(friend), self.keys.fans(friend)];
+            let repairing = Repairing {
+                script: ScriptId::RepairFriends,
+                part: Part::Friends,
+                keys: vec![self.keys.friends(user), self.keys.fans(user)],
+                arguments: vec![self.since(), user.element(), flag(are)],
+                keys_of: &lists,
+            };
+            let fact = |friend: Cell| Fact::Friend(user.fingerprint(), friend.fingerprint());
+            let mut found = self.repair(&repairing, &friends, missing(are), &fact).await?;
+            differences.append(&mut found);
+        }
+        Ok(differences)
+    }
+
+    async fn group(
+        &self,
+        group: Cell,
+        claimed: &ClaimedGroup,
+        members: &[Cell],
+    ) -> Result<Vec<Difference>, LedgerError> {
+        let own = claimed.max_members.map_or_else(String::new, |own| {
+            own.map_or_else(|| "-".to_owned(), |own| own.to_string())
+        });
+        let mut differences = self.record(group, claimed.group_type.as_str(), &own).await?;
+        let kind = self.comparison.call.catalog.group_type(claimed.group_type.as_str());
+        let Some(kind) = kind.filter(|kind| kind.members_tracked) else { return Ok(differences) };
+        // What its members take depends on its type.
+        if differences.iter().any(|it| it.side == Side::OtherType) {
+            return Ok(differences);
+        }
+        let (here, there) = if self.comparison.repair.looks_both_ways() {
+            differing(self.set(Part::Groups, self.keys.members(group)).await?, members)
+        } else {
+            (members.to_vec(), Vec::new())
+        };
+        for (are, users) in [(true, here), (false, there)] {
+            let counts = kind.counts_towards_user;
+            differences.append(&mut self.members(group, counts, are, &users).await?);
+        }
+        Ok(differences)
+    }
+
+    /// Compares what is known of a group apart from its members; without a type, it should not
+    /// exist.
+    async fn record(
+        &self,
+        group: Cell,
+        group_type: &str,
+        own: &str,
+    ) -> Result<Vec<Difference>, LedgerError> {
+        let keys = &self.keys;
+        let own_keys = vec![keys.group_record(group), keys.members(group), keys.groups_by_type()];
+        let words = [group_type, own].map(|word| word.as_bytes().to_vec());
+        let mut arguments = vec![self.since(), group.element()];
+        arguments.extend(words);
+        let script = ScriptId::RepairGroup;
+        let step = Step { script, part: Part::Groups, by_day: false, keys: own_keys, arguments };
+        let decided = self.step(step).await?;
+        let what = decided.more.into_iter().next().and_then(bytes).and_then(text);
+        let side = match what.as_deref() {
+            Some("nothing") => return Ok(Vec::new()),
+            Some("here") => Side::MissingHere,
+            Some("there") => Side::MissingThere,
+            Some("type") => Side::OtherType,
+            Some("own") => Side::OtherMaxMembers,
+            _ => return Err(unreadable("a comparison that makes no sense")),
+        };
+        let letter = decided.said.first().map(|said| said.letter);
+        let outcome = letter.and_then(outcome);
+        let fact = Fact::Group(group.fingerprint());
+        Ok(outcome.map(|outcome| Difference { fact, side, outcome }).into_iter().collect())
+    }
+
+    async fn members(
+        &self,
+        group: Cell,
+        counts: bool,
+        are: bool,
+        users: &[Cell],
+    ) -> Result<Vec<Difference>, LedgerError> {
+        let keys = &self.keys;
+        let lists = |user| vec![keys.counted_groups(user), keys.other_groups(user)];
+        let repairing = Repairing {
+            script: ScriptId::RepairMembers,
+            part: Part::Groups,
+            keys: vec![keys.group_record(group), keys.members(group)],
+            arguments: vec![self.since(), group.element(), flag(are), flag(counts)],
+            keys_of: &lists,
+        };
+        let fact = |user: Cell| Fact::Member(group.fingerprint(), user.fingerprint());
+        self.repair(&repairing, users, missing(are), &fact).await
+    }
+
+    /// The group does not exist there.
+    async fn no_group(&self, group: Cell) -> Result<Vec<Difference>, LedgerError> {
+        let members = self.set(Part::Groups, self.keys.members(group)).await?;
+        let members: Vec<Cell> = members.into_iter().collect();
+        let mut differences = self.members(group, false, false, &members).await?;
+        let stays = differences.iter().any(|it| it.outcome == Outcome::LeftAlone);
+        let mut record = self.record(group, "", "").await?;
+        for difference in &mut record {
+            // A member who stays keeps it.
+            if stays {
+                difference.outcome = Outcome::LeftAlone;
+            }
+        }
+        differences.append(&mut record);
+        Ok(differences)
+    }
+
+    async fn repair(
+        &self,
+        repairing: &Repairing<'_>,
+        users: &[Cell],
+        side: Side,
+        fact: &(dyn Fn(Cell) -> Fact + Sync),
+    ) -> Result<Vec<Difference>, LedgerError> {
+        let mut differences = Vec::new();
+        for users in users.chunks(SUBJECTS_MAX) {
+            let (mut keys, mut arguments) = (repairing.keys.clone(), repairing.arguments.clone());
+            for user in users {
+                keys.extend((repairing.keys_of)(*user));
+                arguments.push(user.element());
+            }
+            let Repairing { script, part, .. } = *repairing;
+            let decided = self.step(Step { script, part, by_day: false, keys, arguments }).await?;
+            for (said, user) in decided.said.iter().zip(users) {
+                let difference = |outcome| Difference { fact: fact(*user), side, outcome };
+                differences.extend(outcome(said.letter).map(difference));
+            }
+        }
+        Ok(differences)
+    }
+
+    async fn step(&self, step: Step) -> Result<super::reply::Decided, LedgerError> {
+        match self.work.try_step(&step).await? {
+            super::reply::Reply::Decided(decided) => Ok(decided),
+            super::reply::Reply::Nothing { why, detail, .. } => {
+                match self.comparison.tracked_since.filter(|_| why == "not_since") {
+                    Some(since) => Err(LedgerError::NotTracked(since)),
+                    None => Err(super::work::refusal(self.work.call, None, &why, &detail)),
+                }
+            }
+        }
+    }
+}
+
+/// What is missing in a set, and what should not be in it.
+fn differing(held: HashSet<Cell>, claimed: &[Cell]) -> (Vec<Cell>, Vec<Cell>) {
+    let here = claimed.iter().copied().filter(|cell| !held.contains(cell)).collect();
+    let claimed: HashSet<Cell> = claimed.iter().copied().collect();
+    (here, held.into_iter().filter(|cell| !claimed.contains(cell)).collect())
+}
+
+/// What a letter means; `None`: there is no difference.
+fn outcome(letter: u8) -> Option<Outcome> {
+    match letter {
+        b'F' => Some(Outcome::Found),
+        b'R' => Some(Outcome::Repaired),
+        b'L' => Some(Outcome::LeftAlone),
+        _ => None,
+    }
+}
+
+async fn list_set(work: &Work<'_>, part: Part, key: Vec<u8>) -> Result<HashSet<Cell>, LedgerError> {
+    let script = ScriptId::ListSet;
+    let step = Step { script, part, by_day: false, keys: vec![key], arguments: Vec::new() };
+    let decided = work.step(None, step).await?;
+    let elements = decided.more.into_iter().next().and_then(array);
+    let cells = elements.and_then(|elements| {
+        elements.into_iter().map(|element| Cell::from_element(&bytes(element)?)).collect()
+    });
+    cells.ok_or_else(|| unreadable("a set holds something that is no fingerprint"))
+}
+
+/// A page of a section's subjects.
+pub async fn subjects(
+    store: &Store,
+    call: &Call,
+    section: Section,
+    from: Option<Place>,
+) -> Result<Subjects, LedgerError> {
+    let keys = Keys::new(store.ids, &call.app);
+    let from = from.map_or(0, |place| place.0);
+    let (part, pattern) = match section {
+        Section::Accounts => return accounts(store, call, from).await,
+        Section::Friends => (Part::Friends, keys.any_friends()),
+        Section::Groups => (Part::Groups, keys.any_group_record()),
+    };
+    let arguments = [from.to_string().into_bytes(), pattern, KEYS_SCANNED.to_string().into_bytes()];
+    let found = store.raw(ScriptId::ScanKeys, &[keys.limits(part)], &arguments, PATIENCE).await?;
+    let read = || {
+        let mut parts = array(found)?.into_iter();
+        let next: u64 = text(bytes(parts.next()?)?)?.parse().ok()?;
+        let found = array(parts.next()?)?.into_iter();
+        let found: Option<Vec<u64>> =
+            found.map(|key| Some(Keys::cell_of(&bytes(key)?)?.fingerprint())).collect();
+        Some(Subjects { keys: found?, next: (next > 0).then_some(Place(next)) })
+    };
+    read().ok_or_else(|| unreadable("keys that make no sense"))
+}
+
+async fn accounts(store: &Store, call: &Call, from: u64) -> Result<Subjects, LedgerError> {
+    let keys = Keys::new(store.ids, &call.app);
+    let until = BUCKETS.min(from.saturating_add(BUCKETS_READ));
+    let work = &Work::new(store, call);
+    let buckets = (from..until).map(|number| list_set(work, Part::Accounts, keys.bucket(number)));
+    let buckets: Vec<_> = stream::iter(buckets).buffered(AT_ONCE).try_collect().await?;
+    let keys = buckets.into_iter().flatten().map(Cell::fingerprint).collect();
+    Ok(Subjects { keys, next: (until < BUCKETS).then_some(Place(until)) })
+}
+
+/// Begins to track changes in all parts of an app.
+pub async fn track(
+    store: &Store,
+    app: &AppId,
+    keep_for: Duration,
+) -> Result<Tracking, LedgerError> {
+    let keys = Keys::new(store.ids, app);
+    let since = super::read_identity(&store.client).await?.now;
+    let since = Timestamp::from_millis(since);
+    let until = since + keep_for;
+    let arguments = [since, until].map(|at| at.as_millis().to_string().into_bytes());
+    let began_at = store.clock.now();
+    for part in PARTS {
+        let keys = [keys.tracking(part), keys.tracked(part)];
+        store.raw(ScriptId::TrackChanges, &keys, &arguments, BEGUN_WITHIN).await?;
+    }
+    if store.clock.now() - began_at > BEGUN_WITHIN {
+        let reason = "it took too long until all parts track changes; begin again".to_owned();
+        return Err(LedgerError::Unavailable(reason));
+    }
+    Ok(Tracking { since, until })
+}
+
+/// Since when all parts of an app track changes.
+pub async fn tracking(store: &Store, app: &AppId) -> Result<Option<Tracking>, LedgerError> {
+    let keys = Keys::new(store.ids, app);
+    let mut found = None;
+    for part in PARTS {
+        let keys = [keys.tracking(part), keys.tracked(part)];
+        let tracking = store.raw(ScriptId::Tracking, &keys, &[], PATIENCE).await?;
+        let tracking = bytes(tracking).and_then(text).unwrap_or_default();
+        let read = || {
+            let (since, until) = tracking.split_once(' ')?;
+            let at = |text: &str| text.parse().ok().map(Timestamp::from_millis);
+            Some(Tracking { since: at(since)?, until: at(until)? })
+        };
+        let Some(tracking) = read() else { return Ok(None) };
+        if *found.get_or_insert(tracking) != tracking {
+            return Ok(None);
+        }
+    }
+    Ok(found)
+}

@@ -1,0 +1,41 @@
+#!lua
+-- Makes a group what it should be, without its members.
+-- KEYS: 1 limits, 2 group, 3 its members, 4 groups by type. ARGV: 4 since, 5 group, 6 type ('': it
+-- should not exist), 7 own limit ('': nothing is said about it, '-': none).
+-- Answer: also what is wrong: nothing, here, there, type, own. A group that somebody is in stays.
+-- include begin
+-- include types
+-- include repair
+local leaving, own, name = read_group(KEYS[2])
+local wanted, wanted_own, was_changed = ARGV[6], ARGV[7], changed(ARGV[5])
+if wanted == '' and name then
+  local has_members = mode ~= 'C' and redis.call('SCARD', KEYS[3]) > 0
+  if repairs(was_changed or has_members) then
+    redis.call('DEL', KEYS[2])
+    redis.call('HINCRBY', KEYS[4], name, -1)
+  end
+  return answer('there')
+end
+if wanted ~= '' and not name then
+  if repairs(was_changed) then
+    redis.call('SET', KEYS[2], (wanted_own == '' and '-' or wanted_own) .. ' ' .. wanted)
+    redis.call('HINCRBY', KEYS[4], wanted, 1)
+  end
+  return answer('here')
+end
+if wanted == '' or (name == wanted and leaving == '' and (wanted_own == '' or wanted_own == own))
+then
+  say('H')
+  return answer('nothing')
+end
+if leaving == '!' then
+  -- Whoever creates it finishes its dissolution first.
+  say('L')
+  return answer('here')
+end
+if name ~= wanted then
+  say(was_changed and 'L' or 'F')
+  return answer('type')
+end
+if repairs(was_changed) then redis.call('SET', KEYS[2], wanted_own .. ' ' .. name) end
+return answer('own')
