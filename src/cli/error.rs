@@ -5,7 +5,7 @@
 use std::error::Error as _;
 use std::fmt::Write as _;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
@@ -77,6 +77,46 @@ pub enum Error {
         /// What the system said.
         error: io::Error,
     },
+    /// A file cannot be written.
+    #[error("cannot write {}: {error}", path.display())]
+    WriteFile {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// A file of an export is not what it has to be.
+    #[error("{}: {why}", place(path, *line))]
+    Export {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1, where it is one.
+        line: Option<u64>,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A checkpoint that the run cannot go on from.
+    #[error("{}: {why}; delete it to begin anew", path.display())]
+    Checkpoint {
+        /// The file.
+        path: PathBuf,
+        /// In which respect it does not fit.
+        why: String,
+    },
+    /// The system does not tell of signals.
+    #[error("cannot listen to signals: {0}")]
+    Signals(io::Error),
+    /// A comparison came to an end before its last answer.
+    #[error("{0}")]
+    CutOff(&'static str),
+    /// A comparison that may be repeated.
+    #[error("{error}\n{advice}")]
+    Comparison {
+        /// What failed.
+        error: Box<Error>,
+        /// How to go on.
+        advice: &'static str,
+    },
     /// The audit log is not what it was.
     #[error("the audit log was tampered with: {0}")]
     Audit(String),
@@ -92,7 +132,7 @@ impl Error {
     /// Whether the same call may yet succeed, or may have succeeded unseen.
     pub fn is_worth_repeating(&self) -> bool {
         match self {
-            Self::Connect { .. } | Self::Write(_) => true,
+            Self::Connect { .. } | Self::Write(_) | Self::CutOff(_) => true,
             Self::Lost { error, .. } => error.is_worth_repeating(),
             Self::Status(status) => matches!(
                 status.code(),
@@ -106,6 +146,20 @@ impl Error {
             ),
             _ => false,
         }
+    }
+
+    /// The same, of a comparison, with how to go on where that may help.
+    pub fn of_comparison(self, has_checkpoint: bool) -> Self {
+        if !self.is_worth_repeating() {
+            return self;
+        }
+        let advice = if has_checkpoint {
+            "Run the same command again: it goes on where it stopped."
+        } else {
+            "Run the same command again: it begins anew, which is harmless; with --checkpoint FILE \
+             it would go on where it stopped."
+        };
+        Self::Comparison { error: Box::new(self), advice }
     }
 }
 
@@ -186,6 +240,11 @@ fn sentence(status: &Status) -> String {
         _ => {}
     }
     said
+}
+
+fn place(path: &Path, line: Option<u64>) -> String {
+    let line = line.map(|line| format!(":{line}")).unwrap_or_default();
+    format!("{}{line}", path.display())
 }
 
 /// The code as the gRPC documents spell it, such as `INVALID_ARGUMENT`.

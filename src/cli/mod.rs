@@ -7,6 +7,7 @@
 //! - `session`: one call over it, from the request to what is printed.
 //! - `quota`, `usage`, `admin`, `health`, `catalog`: a command each; `look` is what `admin` has
 //!   that changes nothing.
+//! - `reconcile`: compares an export of the IM's database with what is held; a folder of its own.
 //! - `output`: answers as tables or JSON; the only place that writes to the terminal.
 //! - `error`: why a command came to nothing, in sentences.
 //!
@@ -21,6 +22,7 @@ mod health;
 mod look;
 mod output;
 mod quota;
+mod reconcile;
 mod session;
 mod tls;
 mod token;
@@ -39,6 +41,7 @@ Exit codes:
   1  no decision was made: bad input, no connection, an error, or not serving
   2  the command line is wrong
   3  something was denied
+  4  a comparison found differences, and they are left
 
 Example:
   imquota serve
@@ -75,6 +78,8 @@ pub enum ClientCommand {
     Quota(quota::Quota),
     /// Show what an app, a user or a group holds, and what it may hold.
     Usage(usage::Usage),
+    /// Compare what is held with an export of the IM's database, and repair the differences.
+    Reconcile(Box<reconcile::Reconcile>),
     /// Show and check catalogs of editions, add-ons and group types.
     Catalog(catalog::Catalog),
     /// Print a script that completes commands and flags in a shell.
@@ -94,6 +99,8 @@ pub enum Exit {
     Failed,
     /// It was answered, and something was denied.
     Denied,
+    /// It compared, and differences are left.
+    Differs,
 }
 
 impl From<Exit> for ExitCode {
@@ -103,6 +110,7 @@ impl From<Exit> for ExitCode {
             Exit::Failed => Self::from(1),
             // 2 is clap's, for a wrong command line.
             Exit::Denied => Self::from(3),
+            Exit::Differs => Self::from(4),
         }
     }
 }
@@ -114,6 +122,7 @@ pub async fn run(command: ClientCommand) -> Exit {
         ClientCommand::Admin(args) => admin::run(*args).await,
         ClientCommand::Quota(args) => quota::run(args).await,
         ClientCommand::Usage(args) => usage::run(args).await,
+        ClientCommand::Reconcile(args) => reconcile::run(*args).await,
         ClientCommand::Catalog(args) => catalog::run(args),
         ClientCommand::Completions { shell } => completions(shell),
     };

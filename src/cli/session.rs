@@ -43,10 +43,21 @@ impl Session {
         self.channel.clone()
     }
 
+    /// How answers are printed.
+    pub fn format(&self) -> Format {
+        self.format
+    }
+
     /// A message with the deadline that the sidecar is told, and with what shows who calls.
     pub fn request<M>(&self, message: M) -> Request<M> {
-        let mut request = Request::new(message);
+        let mut request = self.endless(message);
         request.set_timeout(self.timeout);
+        request
+    }
+
+    /// The same without a deadline, for a stream that lasts as long as it has to.
+    pub fn endless<M>(&self, message: M) -> Request<M> {
+        let mut request = Request::new(message);
         if let Some(bearer) = &self.target.bearer {
             request.metadata_mut().insert(http::header::AUTHORIZATION.as_str(), bearer.clone());
         }
@@ -60,7 +71,8 @@ impl Session {
         Ok(if report.denied() { Exit::Denied } else { Exit::Done })
     }
 
-    fn explained(&self, status: Status) -> Error {
+    /// Why a call came to nothing, with what may be wrong on the way there.
+    pub fn explained(&self, status: Status) -> Error {
         let lost = is_lost(&status);
         let error = Error::from(status);
         match self.target.doubt().filter(|_| lost) {

@@ -3,6 +3,8 @@
 import itertools
 import uuid
 
+import grpc
+
 from sidecar import Sidecar, connect
 from stubs import admin_grpc, admin_pb, common_pb, quota_grpc, quota_pb
 
@@ -79,6 +81,15 @@ class App:
         fields = {"group_id": group, "user_ids": users, "mode": mode}
         return list(self._call("JoinGroup", metadata=metadata, **fields).results)
 
+    def join_or_none(self, group: str, *users: str, mode: int = 0) -> list:
+        """An outcome per user; `None` for each where there is no such group."""
+        try:
+            return outcomes(self.join(group, *users, mode=mode))
+        except grpc.RpcError as error:
+            if error.code() != grpc.StatusCode.NOT_FOUND:
+                raise
+            return [None for _ in users]
+
     # What gives back.
 
     def delete_accounts(self, *users: str):
@@ -109,6 +120,15 @@ class App:
         subject = common_pb.Subject(**(subject or {"app": common_pb.AppSubject()}))
         answer = self._call("GetUsage", subject=subject)
         return {usage.limit_id: usage for usage in answer.usages}
+
+    def usage_or_none(self, group: str):
+        """The group's usages; `None` where there is no such group."""
+        try:
+            return self.usages(group_id=group)
+        except grpc.RpcError as error:
+            if error.code() != grpc.StatusCode.NOT_FOUND:
+                raise
+            return None
 
     def accounts(self) -> int:
         """How many accounts the app has."""

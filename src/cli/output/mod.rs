@@ -4,7 +4,8 @@
 //!
 //! - `table`: columns.
 //! - `value`: money, instants, limits and sources as words.
-//! - `results`, `usage`, `app`, `look`: the answers, each as a table with its notes.
+//! - `results`, `usage`, `app`, `look`, `reconcile`: the answers, each as a table with its notes.
+//! - `progress`: how far a long command has come.
 //! - `json`: any answer as JSON.
 //!
 //! Everything is rendered to a string first and written at once. A reader that goes away early
@@ -13,6 +14,8 @@
 mod app;
 mod json;
 mod look;
+mod progress;
+mod reconcile;
 mod results;
 mod table;
 mod usage;
@@ -25,6 +28,8 @@ use prost::Message;
 
 use super::error::Error;
 use crate::grpc::pb::DecisionInfo;
+pub use progress::Progress;
+pub use reconcile::Comparison;
 use table::{Cell, Colour, Style, paint};
 pub use value::count;
 
@@ -33,7 +38,7 @@ pub use value::count;
 pub enum Format {
     /// For people
     Table,
-    /// For programs: the protobuf answer, with the field names of the .proto files
+    /// For programs: JSON, with the field names of the .proto files
     Json,
 }
 
@@ -56,6 +61,14 @@ pub fn show<R: Report>(report: &R, format: Format) -> Result<(), Error> {
     match format {
         Format::Table => emit(&report.text(stdout_style())),
         Format::Json => emit(&json::render(report)),
+    }
+}
+
+/// Prints what a comparison came to.
+pub fn show_comparison(comparison: &Comparison, format: Format) -> Result<(), Error> {
+    match format {
+        Format::Table => emit(&comparison.text(stdout_style())),
+        Format::Json => emit(&comparison.json()),
     }
 }
 

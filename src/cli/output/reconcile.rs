@@ -1,0 +1,192 @@
+//! What `imquota reconcile` prints: how changes are tracked, and what a comparison came to.
+
+use std::fmt::Write as _;
+
+use prost_types::Timestamp;
+use serde::Serialize;
+
+use super::Report;
+use super::table::{Cell, Colour, Style, Table, paint};
+use super::value;
+use crate::cli::reconcile::{Differences, Sample, Tally};
+use crate::grpc::pb::TrackChangesResponse;
+
+/// An export may begin so long after changes are tracked: that far clocks may be apart.
+const EXPORT_AFTER_SECONDS: i64 = 10;
+
+impl Report for TrackChangesResponse {
+    const NAME: &'static str = "TrackChangesResponse";
+
+    fn text(&self, style: Style) -> String {
+        let mut table = Table::new(["CHANGES", "ARE REMEMBERED"]);
+        table.row([Cell::new("since"), Cell::new(value::instant(self.since.as_ref()))]);
+        table.row([Cell::new("until"), Cell::new(value::instant(self.until.as_ref()))]);
+        // Rounded up, since the sidecar does not round.
+        let export = self.since.map(|since| Timestamp {
+            seconds: since.seconds + EXPORT_AFTER_SECONDS + i64::from(since.nanos > 0),
+            nanos: 0,
+        });
+        let export = value::instant(export.as_ref());
+        let next = format!(
+            "\
+Next:
+  1. Wait until {export} (10 s), and longer than the longest transaction of the IM takes.
+  2. Note the time. Then export.
+  3. imquota reconcile --app APP --groups FILE --friends FILE --accounts FILE --as-of TIME
+     where TIME is the noted one. --apply repairs what it finds.
+"
+        );
+        format!("{}\n{next}", table.render(style))
+    }
+}
+
+/// What a comparison came to.
+#[derive(Debug, Serialize)]
+pub struct Comparison {
+    /// What happened to differences: `compare`, `apply` or `import`.
+    pub mode: &'static str,
+    /// When the export was begun.
+    pub as_of: Option<String>,
+    /// What was found.
+    #[serde(flatten)]
+    pub tally: Tally,
+}
+
+/// With the word that programs wait for. An unfinished one is an error instead.
+#[derive(Serialize)]
+struct Finished<'a> {
+    #[serde(flatten)]
+    comparison: &'a Comparison,
+    finished: bool,
+}
+
+impl Comparison {
+    /// For programs.
+    pub fn json(&self) -> String {
+        let finished = Finished { comparison: self, finished: true };
+        let json = serde_json::to_string_pretty(&finished);
+        json.expect("writing to memory cannot fail") + "\n"
+    }
+
+    /// For people.
+    pub fn text(&self, style: Style) -> String {
+        let differences = &self.tally.differences;
+        let mut parts = Vec::new();
+        if !differences.is_empty() {
+            parts.push(counts(differences).render(style));
+            if differences.iter().any(|sort| !sort.samples.is_empty()) {
+                parts.push(samples(differences).render(style));
+            }
+        }
+        let mut end = format!("{} compared\n", value::count(self.tally.facts_compared, "fact"));
+        if self.tally.members_ignored > 0 {
+            let ignored = value::count(self.tally.members_ignored, "exported member");
+            let _ = writeln!(end, "{ignored} passed over: the types of their groups track none");
+        }
+        for (colour, sentence) in self.sentences() {
+            end += &paint(style, Some(colour), &sentence);
+            end.push('\n');
+        }
+        parts.push(end);
+        parts.join("\n")
+    }
+
+    /// What it means, and what to do.
+    fn sentences(&self) -> Vec<(Colour, String)> {
+        let mut said = Vec::new();
+        let mut say = |colour, sentence: String| said.push((colour, sentence));
+        let (found, repaired, left_alone) = self.tally.totals();
+        if (found, repaired, left_alone) == (0, 0, 0) {
+            say(Colour::Green, "nothing differs".to_owned());
+            return said;
+        }
+        let differences = |number| value::count(number, "difference");
+        if repaired > 0 {
+            let done = if self.mode == "import" { "added" } else { "repaired" };
+            let left = if found > 0 { "" } else { ": nothing else is to do" };
+            say(Colour::Green, format!("{} {done}{left}", differences(repaired)));
+        }
+        if left_alone > 0 {
+            let why = "left alone, because live traffic has changed them since the export";
+            say(Colour::Yellow, format!("{} {why}", differences(left_alone)));
+        }
+        if found > 0 {
+            let found = differences(found);
+            say(
+                Colour::Yellow,
+                match self.mode {
+                    "apply" => format!("{found} not repaired: the type of a group never is"),
+                    "import" => {
+                        format!("{found} not repaired: an import only adds what is missing")
+                    }
+                    _ => format!(
+                        "{found} found; this was a dry run, which changes nothing: --apply repairs"
+                    ),
+                },
+            );
+            if self.as_of.is_none() {
+                let note = "changes made since the export cannot be told apart from these: see \
+                            `imquota reconcile begin` and --as-of";
+                say(Colour::Dim, note.to_owned());
+            }
+        }
+        said
+    }
+}
+
+fn counts(differences: &[Differences]) -> Table {
+    let mut table = Table::new(["WHAT", "DIFFERENCE", "FOUND", "REPAIRED", "LEFT ALONE"]);
+    for sort in differences {
+        let number = |number: u64, colour| {
+            let cell = Cell::number(number.to_string());
+            if number > 0 { cell.coloured(colour) } else { cell }
+        };
+        table.row([
+            Cell::new(&sort.kind),
+            Cell::new(side(&sort.side)),
+            number(sort.found, Colour::Yellow),
+            number(sort.repaired, Colour::Green),
+            number(sort.left_alone, Colour::Yellow),
+        ]);
+    }
+    table
+}
+
+fn samples(differences: &[Differences]) -> Table {
+    let mut table =
+        Table::new(["SUCH AS", "DIFFERENCE", "GROUP", "USER", "FRIEND", "WHAT BECAME OF IT"]);
+    let who = |id: &str, fingerprint: &str| match (id, fingerprint) {
+        ("", "") => Cell::default(),
+        ("", fingerprint) => Cell::new(format!("fingerprint {fingerprint}")),
+        (id, _) => Cell::new(id),
+    };
+    for sort in differences {
+        for sample in &sort.samples {
+            let Sample { outcome, group_id, group_fingerprint, .. } = sample;
+            table.row([
+                Cell::new(&sort.kind),
+                Cell::new(side(&sort.side)),
+                who(group_id, group_fingerprint),
+                who(&sample.user_id, &sample.user_fingerprint),
+                who(&sample.friend_id, &sample.friend_fingerprint),
+                Cell::new(outcome.replace('_', " ")),
+            ]);
+        }
+    }
+    table
+}
+
+/// Where a fact is, for people who have to know what "here" means.
+fn side(side: &str) -> &str {
+    match side {
+        "missing_here" => "only in the export",
+        "missing_there" => "only in imquota",
+        "other_type" => "another type",
+        "other_max_members" => "another max_members",
+        other => other,
+    }
+}
+
+#[cfg(test)]
+#[path = "reconcile_tests.rs"]
+mod tests;

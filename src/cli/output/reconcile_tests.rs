@@ -1,0 +1,131 @@
+//! What people and programs are told after a comparison.
+
+use super::super::table::PLAIN;
+use super::*;
+
+fn comparison(
+    mode: &'static str,
+    as_of: Option<&str>,
+    differences: Vec<Differences>,
+) -> Comparison {
+    let tally = Tally { facts_compared: 12, members_ignored: 1, differences };
+    Comparison { mode, as_of: as_of.map(ToOwned::to_owned), tally }
+}
+
+fn members(found: u64, repaired: u64, left_alone: u64) -> Differences {
+    let sample = Sample {
+        outcome: "left_alone".into(),
+        group_id: "g1".into(),
+        user_fingerprint: "0a\u{1b}b".into(),
+        ..Sample::default()
+    };
+    let (kind, side) = ("member".into(), "missing_there".into());
+    Differences { kind, side, found, repaired, left_alone, samples: vec![sample] }
+}
+
+#[test]
+fn a_dry_run_shows_what_it_found_and_how_to_repair_it() {
+    let friends = Differences {
+        kind: "friend".into(),
+        side: "missing_here".into(),
+        found: 1,
+        samples: vec![Sample {
+            outcome: "found".into(),
+            user_id: "u1".into(),
+            friend_id: "u2".into(),
+            ..Sample::default()
+        }],
+        ..Differences::default()
+    };
+    let shown = comparison("compare", None, vec![friends, members(2, 0, 3)]).text(PLAIN);
+    assert_eq!(
+        shown,
+        "\
+WHAT    DIFFERENCE          FOUND  REPAIRED  LEFT ALONE
+friend  only in the export      1         0           0
+member  only in imquota         2         0           3
+
+SUCH AS  DIFFERENCE          GROUP  USER              FRIEND  WHAT BECAME OF IT
+friend   only in the export         u1                u2      found
+member   only in imquota     g1     fingerprint 0a\u{fffd}b          left alone
+
+12 facts compared
+1 exported member passed over: the types of their groups track none
+3 differences left alone, because live traffic has changed them since the export
+3 differences found; this was a dry run, which changes nothing: --apply repairs
+changes made since the export cannot be told apart from these: see `imquota reconcile begin` and \
+--as-of
+"
+    );
+}
+
+#[test]
+fn the_last_sentence_says_what_it_means() {
+    let as_of = Some("2026-12-01T00:00:00Z");
+    for (mode, counts, wanted) in [
+        ("apply", (0, 2, 0), "2 differences repaired: nothing else is to do\n"),
+        ("apply", (1, 2, 0), "1 difference not repaired: the type of a group never is\n"),
+        ("import", (0, 2, 0), "2 differences added: nothing else is to do\n"),
+        ("import", (1, 0, 0), "1 difference not repaired: an import only adds what is missing\n"),
+    ] {
+        let (found, repaired, left_alone) = counts;
+        let shown = comparison(mode, as_of, vec![members(found, repaired, left_alone)]);
+        let shown = shown.text(PLAIN);
+        assert!(shown.ends_with(wanted), "{shown}");
+    }
+    let shown = comparison("compare", None, vec![]).text(PLAIN);
+    assert!(shown.ends_with("nothing differs\n"), "{shown}");
+}
+
+#[test]
+fn programs_get_the_same() {
+    let shown = comparison("apply", Some("2026-12-01T00:00:00Z"), vec![members(0, 1, 0)]).json();
+    assert_eq!(
+        shown,
+        r#"{
+  "mode": "apply",
+  "as_of": "2026-12-01T00:00:00Z",
+  "facts_compared": 12,
+  "members_ignored": 1,
+  "differences": [
+    {
+      "kind": "member",
+      "side": "missing_there",
+      "found": 0,
+      "repaired": 1,
+      "left_alone": 0,
+      "samples": [
+        {
+          "outcome": "left_alone",
+          "group_id": "g1",
+          "user_fingerprint": "0a\u001bb"
+        }
+      ]
+    }
+  ],
+  "finished": true
+}
+"#
+    );
+}
+
+#[test]
+fn an_export_begins_ten_seconds_after_changes_are_tracked() {
+    let at = |seconds, nanos| Some(Timestamp { seconds, nanos });
+    let answer = TrackChangesResponse { since: at(1_552_320_000, 1), until: at(1_552_406_400, 1) };
+    assert_eq!(
+        answer.text(PLAIN),
+        "\
+CHANGES  ARE REMEMBERED
+since    2019-03-11T16:00:00Z
+until    2019-03-12T16:00:00Z
+
+Next:
+  1. Wait until 2019-03-11T16:00:11Z (10 s), and longer than the longest transaction of the IM \
+takes.
+  2. Note the time. Then export.
+  3. imquota reconcile --app APP --groups FILE --friends FILE --accounts FILE --as-of TIME
+     where TIME is the noted one. --apply repairs what it finds.
+"
+    );
+}

@@ -1,0 +1,241 @@
+//! `imquota reconcile`: compares what is held with an export of the IM's own database.
+//!
+//! # Layout
+//!
+//! - `begin`: has the sidecar remember changes, before the export is made.
+//! - `export`: the files, and the users and groups in them; `lines` reads a file line by line,
+//!   `rows` understands CSV, `documents` JSON lines, and `rules` says what ids have to be.
+//! - `check`: reads every file through before anything is sent.
+//! - `feed`: cuts them into messages; `stream` sends these and receives the answers.
+//! - `findings`: where an answer goes: `tally` counts, `report` lists, `checkpoint` remembers.
+//!
+//! Mistakes in a file end the run before a connection is made. A run that was cut off may be
+//! repeated at any time: every fact is compared by itself.
+
+use std::path::PathBuf;
+
+use chrono::{DateTime, SecondsFormat};
+use clap::{ArgGroup, Args, Subcommand};
+use prost_types::Timestamp;
+
+use self::begin::Begin;
+use self::check::Checked;
+use self::checkpoint::{Checkpoint, Job};
+use self::export::{ExportFile, Kind};
+use self::feed::Share;
+use self::findings::Findings;
+use self::report::Report;
+use super::Exit;
+use super::connect::AdminAddress;
+use super::error::Error;
+use super::output::{self, Comparison, Progress};
+use super::session::{Calling, Session};
+use crate::domain::id::AppId;
+use crate::grpc::pb::{ReconcileBegin, ReconcileMode};
+
+mod begin;
+mod check;
+mod checkpoint;
+mod documents;
+mod export;
+mod feed;
+mod findings;
+mod lines;
+mod report;
+mod rows;
+mod rules;
+mod stream;
+mod tally;
+
+pub use tally::{Differences, Sample, Tally};
+
+const HELP: &str = "\
+Files, by the end of their names:
+  .csv              a header, then rows; columns in any order
+    --accounts      user_id
+    --friends       user_id,friend_id       a row a friend, sorted by user_id
+    --groups        group_id,type,member_id and, if wanted, max_members
+                    a row a member, sorted by group_id; a group without members has one row
+                    with an empty member_id; an empty max_members: no limit of its own
+  .jsonl, .ndjson   an object on each line
+    --accounts      {\"user_id\":\"u1\"}
+    --friends       {\"user_id\":\"u1\",\"friend_ids\":[\"u2\",\"u3\"]}
+    --groups        {\"group_id\":\"g1\",\"type\":\"Public\",\"max_members\":200,\
+\"member_ids\":[\"u1\"]}
+                    max_members may be left out or null (no limit of its own)
+Each file has to be whole: what it does not have counts as gone. Nothing is sent before all files
+were read through and found good.
+
+To repair: `imquota reconcile begin`, wait as it says, note the time, export, and run this with
+--as-of that time; look at what it finds, and run it again with --apply.
+
+Exit codes: 0 nothing differs, or all was repaired; 4 differences are left; 1 an error.
+
+Example:
+  imquota reconcile --app demo --accounts accounts.csv --groups groups.jsonl
+  imquota reconcile --app demo --groups groups.csv --apply --as-of 2026-12-01T00:00:00+08:00
+  imquota reconcile --app demo --friends friends.jsonl --import --checkpoint friends.checkpoint";
+
+const BEGIN_HELP: &str = "\
+Example:
+  imquota reconcile begin --app demo --keep-for 24h";
+
+/// Arguments of `imquota reconcile`.
+#[derive(Debug, Args)]
+#[command(after_help = HELP, args_conflicts_with_subcommands = true)]
+#[command(subcommand_negates_reqs = true)]
+pub struct Reconcile {
+    #[command(flatten)]
+    compare: Option<Compare>,
+    #[command(flatten)]
+    to: AdminAddress,
+    #[command(flatten)]
+    calling: Calling,
+    #[command(subcommand)]
+    step: Option<Step>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Step {
+    /// Have changes remembered from now on, so that the comparison leaves alone what they touch.
+    #[command(after_help = BEGIN_HELP)]
+    Begin(Begin),
+}
+
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("files").required(true).multiple(true))]
+struct Compare {
+    /// The app
+    #[arg(long, value_parser = app)]
+    app: String,
+    /// Every group and its members
+    #[arg(long, value_name = "FILE", group = "files")]
+    groups: Option<PathBuf>,
+    /// Every user's friends
+    #[arg(long, value_name = "FILE", group = "files")]
+    friends: Option<PathBuf>,
+    /// Every account
+    #[arg(long, value_name = "FILE", group = "files")]
+    accounts: Option<PathBuf>,
+    /// Repair the differences, unless live traffic has changed them since; needs --as-of
+    #[arg(long, requires = "as_of", conflicts_with = "import")]
+    apply: bool,
+    /// Add what is missing here and take nothing away, to load an IM at first
+    #[arg(long)]
+    import: bool,
+    /// When the export was begun, such as 2026-12-01T00:00:00+08:00
+    #[arg(long, value_name = "TIME", value_parser = super::look::instant)]
+    as_of: Option<Timestamp>,
+    /// Write each difference to this file, as a line of JSON. A file that is there is replaced,
+    /// unless --checkpoint goes on; then a line may come twice
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+    /// Keep in this file how far it has come; a run that was cut off goes on there when it is
+    /// repeated. Removed at the end
+    #[arg(long, value_name = "FILE")]
+    checkpoint: Option<PathBuf>,
+}
+
+/// Begins or compares.
+pub async fn run(args: Reconcile) -> Result<Exit, Error> {
+    let Reconcile { compare, to, calling, step } = args;
+    match step {
+        Some(Step::Begin(begin)) => {
+            let session = Session::open(to.target()?, calling).await?;
+            begin::run(begin, &session).await
+        }
+        None => {
+            let compare = compare.expect("without a step the command line has to have --app");
+            compare.run(&to, calling).await
+        }
+    }
+}
+
+impl Compare {
+    async fn run(self, to: &AdminAddress, calling: Calling) -> Result<Exit, Error> {
+        let target = to.target()?;
+        let files = self.files()?;
+        let checkpoint = self.checkpoint.as_deref();
+        let checkpoint = checkpoint.map(|path| Checkpoint::open(path, &self.job(), &files));
+        let checkpoint = checkpoint.transpose()?;
+        let checked = check::check(files)?;
+
+        let session = Session::open(target, calling).await?;
+        let begin = self.begin(&checked);
+        let bar = Progress::of_facts("comparing", checked.iter().map(|file| file.facts).sum());
+        let done = |kind| checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.done(kind));
+        let with_done = |checked: Checked| Share { done: done(checked.file.kind), checked };
+        let shares = checked.into_iter().map(with_done).collect();
+        let goes_on = checkpoint.as_ref().is_some_and(Checkpoint::goes_on);
+        let report = self.report.as_deref().map(|path| Report::open(path, goes_on)).transpose()?;
+        let mut findings = Findings::new(report, checkpoint, bar);
+        // Whether the files can be written is known before anything is changed.
+        findings.save()?;
+        if let Err(error) = stream::converse(&session, begin, shares, &mut findings).await {
+            let has_checkpoint = findings.interrupt();
+            return Err(error.of_comparison(has_checkpoint));
+        }
+        let tally = findings.finish()?;
+        let comparison = Comparison { mode: self.mode_name(), as_of: self.as_of_text(), tally };
+        output::show_comparison(&comparison, session.format())?;
+        let (found, ..) = comparison.tally.totals();
+        Ok(if found > 0 && !self.import { Exit::Differs } else { Exit::Done })
+    }
+
+    /// In the order in which they are sent.
+    fn files(&self) -> Result<Vec<ExportFile>, Error> {
+        let path = |kind| match kind {
+            Kind::Groups => self.groups.clone(),
+            Kind::Friends => self.friends.clone(),
+            Kind::Accounts => self.accounts.clone(),
+        };
+        let given = Kind::ALL.into_iter().filter_map(|kind| Some((kind, path(kind)?)));
+        given.map(|(kind, path)| ExportFile::find(kind, path)).collect()
+    }
+
+    fn mode(&self) -> ReconcileMode {
+        match (self.apply, self.import) {
+            (true, _) => ReconcileMode::Apply,
+            (_, true) => ReconcileMode::Import,
+            _ => ReconcileMode::Compare,
+        }
+    }
+
+    fn mode_name(&self) -> &'static str {
+        match (self.apply, self.import) {
+            (true, _) => "apply",
+            (_, true) => "import",
+            _ => "compare",
+        }
+    }
+
+    fn as_of_text(&self) -> Option<String> {
+        let at = self.as_of?;
+        let at = DateTime::from_timestamp(at.seconds, u32::try_from(at.nanos).ok()?)?;
+        Some(at.to_rfc3339_opts(SecondsFormat::AutoSi, true))
+    }
+
+    fn job(&self) -> Job {
+        Job { app: self.app.clone(), mode: self.mode_name(), as_of: self.as_of_text() }
+    }
+
+    fn begin(&self, files: &[Checked]) -> ReconcileBegin {
+        let has = |kind| files.iter().any(|checked| checked.file.kind == kind);
+        ReconcileBegin {
+            app_id: self.app.clone(),
+            mode: self.mode().into(),
+            as_of: self.as_of,
+            has_accounts: has(Kind::Accounts),
+            has_friends: has(Kind::Friends),
+            has_groups: has(Kind::Groups),
+            // An import's differences are most of the export: they are counted, and listed only
+            // where somebody asked for the list.
+            list_differences: !self.import || self.report.is_some(),
+        }
+    }
+}
+
+/// An app's id, from the command line.
+fn app(text: &str) -> Result<String, String> {
+    AppId::try_from(text).map(|app| app.to_string()).map_err(|why| why.to_string())
+}
