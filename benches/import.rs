@@ -1,0 +1,185 @@
+//! How fast an IM is loaded at first: `imquota reconcile --import`, below the network.
+//!
+//! An export of accounts, friends and groups, from a fixed seed, goes through the administration
+//! in parts of about 1000 facts, 64 at a time, as a Reconcile stream hands them over. The
+//! embedded store writes to a file on disk, and a Redis is started for the run. Beside each stands
+//! a floor that knows nothing of quotas and writes the same facts: bare redb, the same rows in the
+//! order of their keys, 16,384 facts a durable commit; and Redis through pipelines of bare SADD,
+//! two for each fact but accounts, 1000 commands each, two under way.
+//!
+//! `cargo bench --bench import`; without `--bench`, as `cargo test` calls it, or with `--quick`,
+//! it runs small: that shows that it works, and its figures mean nothing.
+
+#![allow(clippy::disallowed_methods, reason = "a bench reads the clock; nothing here decides")]
+#![allow(clippy::print_stdout, reason = "a bench prints its figures")]
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::stream::{self, StreamExt as _};
+use imquota::clock::SystemClock;
+use imquota::domain::id::UserId;
+use imquota::engine::administration::reconcile::{Begin, ExportedGroup, Part};
+use imquota::ledger::reconcile::{Repair, Section};
+use support::redis::Standalone;
+use support::{Place, Rng, Service, actor, app, group, user};
+
+#[path = "import/floor.rs"]
+mod floor;
+#[path = "../tests/support/mod.rs"]
+mod support;
+
+/// Picks who is whose friend and in which group.
+const SEED: u64 = 20_190_809;
+/// Facts of one part, about.
+const PART: usize = 1000;
+/// Parts that are compared side by side, as a stream has them.
+const AT_ONCE: usize = 64;
+/// Members of a group, and friends of a user.
+const LIST: usize = 25;
+
+/// An export; users and groups by number.
+pub struct Export {
+    /// Users.
+    pub accounts: Vec<u32>,
+    /// Users with their friends.
+    pub friends: Vec<(u32, Vec<u32>)>,
+    /// Groups with their members.
+    pub groups: Vec<(u32, Vec<u32>)>,
+}
+
+impl Export {
+    fn new(users: u32) -> Self {
+        let mut rng = Rng::new(SEED);
+        let count = users as usize;
+        let mut list = |not: Option<u32>| {
+            let mut list: Vec<u32> = Vec::with_capacity(LIST);
+            while list.len() < LIST.min(count - 1) {
+                let one = u32::try_from(rng.below(count)).expect("below a u32");
+                if Some(one) != not && !list.contains(&one) {
+                    list.push(one);
+                }
+            }
+            list
+        };
+        Self {
+            accounts: (0..users).collect(),
+            friends: (0..users).map(|user| (user, list(Some(user)))).collect(),
+            groups: (0..users).map(|group| (group, list(None))).collect(),
+        }
+    }
+
+    /// Facts of each section.
+    fn facts(&self) -> [(Section, usize); 3] {
+        let listed =
+            |lists: &[(u32, Vec<u32>)]| lists.iter().map(|(_, it)| it.len()).sum::<usize>();
+        [
+            (Section::Groups, self.groups.len() + listed(&self.groups)),
+            (Section::Friends, listed(&self.friends)),
+            (Section::Accounts, self.accounts.len()),
+        ]
+    }
+
+    fn parts(&self, section: Section) -> Vec<Part> {
+        let of_lists = PART / LIST;
+        match section {
+            Section::Accounts => {
+                let parts = self.accounts.chunks(PART);
+                parts.map(|it| Part { accounts: users(it), ..Part::default() }).collect()
+            }
+            Section::Friends => {
+                let lists = self.friends.chunks(of_lists);
+                let one = |(of, list): &(u32, Vec<u32>)| (named(*of), users(list));
+                lists
+                    .map(|it| Part { friends: it.iter().map(one).collect(), ..Part::default() })
+                    .collect()
+            }
+            Section::Groups => {
+                let lists = self.groups.chunks(of_lists);
+                let one = |(of, list): &(u32, Vec<u32>)| ExportedGroup {
+                    group: group(format!("group-{of:08}")),
+                    group_type: "Public".into(),
+                    max_members: None,
+                    members: users(list),
+                };
+                lists
+                    .map(|it| Part { groups: it.iter().map(one).collect(), ..Part::default() })
+                    .collect()
+            }
+        }
+    }
+}
+
+fn named(number: u32) -> UserId {
+    user(format!("user-{number:08}"))
+}
+
+fn users(numbers: &[u32]) -> Vec<UserId> {
+    numbers.iter().map(|number| named(*number)).collect()
+}
+
+fn main() {
+    let arguments: Vec<_> = std::env::args().skip(1).collect();
+    let has = |argument: &str| arguments.iter().any(|given| given == argument);
+    let quick = has("--quick") || !has("--bench");
+    let count = if quick { 400 } else { 40_000 };
+    let export = Export::new(count);
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let (os, arch) = (std::env::consts::OS, std::env::consts::ARCH);
+    println!("hardware: {cores} cores, {os} {arch}");
+    println!("command: cargo bench --bench import{}", if quick { " -- --quick" } else { "" });
+    println!("seed: {SEED}; {count} users with {LIST} friends, {count} groups of {LIST}");
+    if quick || cfg!(debug_assertions) {
+        println!("THE FIGURES BELOW MEAN NOTHING: this run is small, or not optimized");
+    }
+    println!("\n| store | section | facts | facts/s | floor, facts/s | ratio |");
+    println!("|---|---|---:|---:|---:|---:|");
+
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    // Beside the build, since the folder for temporary files is often kept in memory.
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
+    let bare = floor::Embedded::create(&folder.path().join("floor.redb"), SEED);
+    let place = Place::directory(&folder.path().join("ledger"));
+    runtime.block_on(measure("embedded", &place, &export, |section| bare.write(&export, section)));
+
+    let (redis, bare) = (Standalone::start(), Standalone::start());
+    let bare = floor::Redis::connect(&bare.url(), SEED);
+    let place = Place::Redis(redis.url());
+    runtime.block_on(measure("Redis", &place, &export, |section| bare.write(&export, section)));
+}
+
+async fn measure(name: &str, place: &Place, export: &Export, floor: impl Fn(Section) -> Duration) {
+    let catalog = imquota::catalog::builtin();
+    let service = Service::open_any(place, Arc::new(SystemClock), catalog).await;
+    for (section, facts) in export.facts() {
+        let parts = export.parts(section);
+        let bare = floor(section);
+        let begin = Begin {
+            app: app("demo"),
+            repair: Repair::Add,
+            as_of: None,
+            sections: vec![section],
+            names: false,
+        };
+        let start = Instant::now();
+        let import = service.administration.reconcile(begin, actor()).await.expect("it begins");
+        let compared = parts.into_iter().map(|part| import.compare(part));
+        let mut compared = stream::iter(compared).buffered(AT_ONCE);
+        let mut added = 0;
+        while let Some(found) = compared.next().await {
+            added += found.expect("compared").counts.iter().map(|(_, count)| count).sum::<u64>();
+        }
+        let took = start.elapsed();
+        assert_eq!(added, facts as u64, "every fact is added once");
+        let count = f64::from(u32::try_from(facts).expect("fits"));
+        let per_second = |took: Duration| count / took.as_secs_f64();
+        println!(
+            "| {name} | {} | {facts} | {:.0} | {:.0} | {:.2} |",
+            section.name(),
+            per_second(took),
+            per_second(bare),
+            bare.as_secs_f64() / took.as_secs_f64(),
+        );
+    }
+    service.close().await;
+}
