@@ -33,8 +33,8 @@
 //!   `tests/redis_client`.
 //! - Nobody calls the administration without the role for it, however they come:
 //!   `tests/access.rs`.
-//! - Reconciling repairs what differs from an export, and nothing that live traffic asked for since:
-//!   `tests/outside/test_reconcile.py`, `tests/conformance.rs`.
+//! - Reconciling repairs what differs from an export, and nothing that live traffic asked for
+//!   since: `tests/outside/test_reconcile.py`, `tests/conformance.rs`.
 //! - Bad input names the field and touches nothing: `tests/outside/test_errors.py`.
 //!
 //! # Accuracy

@@ -1,6 +1,8 @@
 //! Changes of apps, on the embedded store and on Redis: idempotence, what differs, dates, refunds,
 //! a change that is cut off between two parts of an app, the audit log, and previews.
 
+#[path = "administration/everybody.rs"]
+mod everybody;
 mod support;
 
 use std::sync::Arc;
@@ -10,7 +12,9 @@ use imquota::domain::audit::Head;
 use imquota::domain::decision::Subject;
 use imquota::domain::id::{AppId, UserId};
 use imquota::domain::time::Timestamp;
-use imquota::engine::administration::{AdminError, Change, EntryFilter, Made, Previewed, What};
+use imquota::engine::administration::{
+    AdminError, Change, EntryFilter, Made, Previewed, Question, What,
+};
 use imquota::ledger::Operation;
 use support::redis::{Cluster, Standalone};
 use support::{Place, Service, actor, app, order, request_id, user};
@@ -264,9 +268,10 @@ async fn a_preview_shows_what_then_happens_and_changes_nothing() {
         service.enforce(&app, befriend).await;
         let before = service.administration.app(&app).await.expect("there");
         let preview = |change, at| {
-            let users = [user("a"), user("b")];
+            let users = vec![user("a"), user("b")];
+            let question = Question { change, at, users, ..Question::default() };
             let (administration, app) = (service.administration.clone(), app.clone());
-            async move { administration.preview(&app, change, at, &users, &[]).await }
+            async move { administration.preview(&app, question).await }
         };
         let purchase = Previewed::Buy(order("groups-per-user-400"), 2);
         let shown = preview(Some(purchase), None).await.expect("shown");
@@ -309,8 +314,9 @@ async fn a_preview_names_every_given_user_and_group_that_would_be_over() {
         service.enforce(&app, befriend).await;
     }
     let refund = Previewed::Refund(request_id("r1"));
-    let users = [user("popular"), user("fine")];
-    let shown = service.administration.preview(&app, Some(refund), None, &users, &[]).await;
+    let users = vec![user("popular"), user("fine")];
+    let question = Question { change: Some(refund), users, ..Question::default() };
+    let shown = service.administration.preview(&app, question).await;
     let over: Vec<_> = shown.expect("shown").overruns;
     let told: Vec<_> =
         over.iter().map(|it| (it.subject.clone(), it.limit_id.to_string(), it.used)).collect();

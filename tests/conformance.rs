@@ -13,6 +13,8 @@ mod batches;
 mod friends;
 #[path = "conformance/groups.rs"]
 mod groups;
+#[path = "conformance/holdings.rs"]
+mod holdings;
 #[path = "conformance/limits.rs"]
 mod limits;
 #[path = "conformance/members.rs"]
@@ -121,6 +123,12 @@ macro_rules! stamp {
                 an_unknown_app_is_refused_here_too
                 every_subject_is_gone_through
                 large_groups_and_lists_are_compared_whole
+            }
+            holdings {
+                everybody_is_gone_through_with_what_they_hold
+                nobody_of_a_large_app_is_left_out
+                a_group_is_whole_or_gone_while_it_is_dissolved
+                nobody_is_gone_through_after_the_deadline
             }
             races {
                 twenty_places_go_to_twenty_of_sixty_four

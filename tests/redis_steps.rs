@@ -11,9 +11,10 @@ use imquota::clock::{Clock as _, SystemClock};
 use imquota::domain::decision::{Mode, Outcome, Subject};
 use imquota::domain::id::{AppId, UserId};
 use imquota::engine::Request;
+use imquota::engine::administration::{Previewed, Question};
 use imquota::ledger::{LedgerError, Operation};
 use support::redis::{Server, Standalone};
-use support::{Place, Service, app, group, order, user};
+use support::{Place, Service, app, group, order, request_id, user};
 
 async fn open(redis: &Standalone) -> Service {
     let (place, clock) = (Place::Redis(redis.url()), Arc::new(SystemClock));
@@ -104,6 +105,32 @@ async fn a_deletion_that_is_cut_off_leaves_the_account_and_is_finished_by_its_re
     let repeated = service.enforce(&app, delete).await;
     assert_eq!(repeated.whole.map(|ruling| ruling.outcome), Some(Outcome::Applied));
     assert_eq!(service.used(&app, Subject::App, "accounts_per_app").await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_that_is_being_dissolved_is_none_that_would_be_over() {
+    let (redis, app) = (Standalone::start(), app("steps"));
+    let service = service(&redis, &app).await;
+    let users: Vec<UserId> = (0..300).map(|number| user(format!("user {number}"))).collect();
+    let over = async || {
+        let change = Some(Previewed::Refund(request_id("r2")));
+        let question = Question { change, everybody: true, ..Question::default() };
+        let preview = service.administration.preview(&app, question).await.expect("shown");
+        let counts = preview.overrun_counts.expect("asked for");
+        counts.iter().map(|it| (it.limit, it.subjects, it.highest_used)).collect::<Vec<_>>()
+    };
+    service.enforce(&app, create("first")).await;
+    service.enforce(&app, join("first", &users)).await;
+    let record = redis.server.cli(&["KEYS", "q1{*/groups}g*"]);
+    service.enforce(&app, create("second")).await;
+    service.enforce(&app, join("second", &users)).await;
+    assert_eq!(over().await, [(200, 2, 300)]);
+    // As the first step of a dissolution leaves it.
+    redis.server.cli(&["SET", &record, "!- Public"]);
+    assert_eq!(over().await, [(200, 1, 300)]);
+    let dissolve = Operation::DissolveGroup { group: group("first") };
+    assert_eq!(service.enforce(&app, dissolve).await.members_released, 300);
+    assert_eq!(over().await, [(200, 1, 300)]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

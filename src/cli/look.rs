@@ -43,7 +43,8 @@ pub enum Look {
     #[command(after_help = "\
 Example:
   imquota admin preview demo --grant-add-on members-2000 --months 1
-  imquota admin preview demo --at 2026-12-01T00:00:00+08:00 --user alice")]
+  imquota admin preview demo --at 2026-12-01T00:00:00+08:00 --user alice
+  imquota admin preview demo --refund-purchase order-4711 --everybody --timeout-ms 600000")]
     Preview(Preview),
     /// The audit log: who changed what.
     #[command(subcommand, after_help = "Example:\n  imquota admin audit verify")]
@@ -97,6 +98,9 @@ pub struct Preview {
     /// Compare the counts of this group; may be repeated
     #[arg(long = "group", value_name = "GROUP")]
     groups: Vec<String>,
+    /// Go through all users and groups and count who is over; raise --timeout-ms for a large app
+    #[arg(long)]
+    everybody: bool,
 }
 
 /// Which entries are listed.
@@ -193,6 +197,7 @@ impl Preview {
             at: self.at,
             user_ids: self.users,
             group_ids: self.groups,
+            everybody: self.everybody,
         }
     }
 }

@@ -75,6 +75,7 @@ fn admin_code(error: &AdminError) -> Code {
             Code::FailedPrecondition
         }
         AdminError::Catalog(_) => Code::Internal,
+        AdminError::TooLong(_) => Code::DeadlineExceeded,
         AdminError::Directory(DirectoryError::Conflict(_)) => Code::Aborted,
         AdminError::Directory(
             DirectoryError::Unreadable { .. } | DirectoryError::UnreadableEntry { .. },

@@ -36,11 +36,13 @@ use crate::domain::usage::Counts;
 
 pub mod embedded;
 mod fingerprint;
+pub mod holdings;
 mod operation;
 pub mod reconcile;
 pub mod redis;
 mod schedule_codec;
 
+use holdings::{Holders, Holdings};
 use reconcile::{Claim, Comparison, Difference, Place, Section, Subjects, Tracking};
 
 pub use fingerprint::Fingerprints;
@@ -244,6 +246,15 @@ pub trait Ledger: Send + Sync + 'static {
         section: Section,
         from: Option<Place>,
     ) -> Result<Subjects, LedgerError>;
+
+    /// What some of the users or groups of an app hold, from a place on; `None`: from the
+    /// beginning.
+    async fn holdings(
+        &self,
+        call: &Call,
+        of: Holders,
+        from: Option<Place>,
+    ) -> Result<Holdings, LedgerError>;
 
     /// Remembers from now on which facts are asked for or given back, and forgets what was
     /// remembered before.

@@ -51,7 +51,7 @@ VALID: dict[str, dict[str, Any]] = {
 }
 """A good request of each RPC."""
 
-ANY_VALUE_IS_GOOD = {"one_way", "group_id_allocated_by_im", "actor"}
+ANY_VALUE_IS_GOOD = {"one_way", "group_id_allocated_by_im", "actor", "everybody"}
 """Fields that cannot be wrong."""
 
 INSTANTS = [Timestamp(seconds=-1), Timestamp(seconds=2**62), Timestamp(seconds=1, nanos=-1)]

@@ -7,10 +7,10 @@ import subprocess
 
 import grpc
 
-from app import App
+from app import App, names
 from details import bad_fields, error_of
 from sidecar import binary, clean_environment
-from stubs import admin_pb
+from stubs import admin_pb, common_pb
 
 
 def test_a_purchase_is_made_once_for_a_request_id(tcp_app):
@@ -117,6 +117,46 @@ def test_a_preview_changes_nothing_and_shows_who_would_be_over(tcp_app):
     assert shown.price_fen == 150_000 and list(shown.then.add_on_ids) == ["groups-per-user-400"]
     assert not shown.overruns
     assert tcp_app.admin("GetApp").app.purchases == before.purchases
+
+
+def test_a_preview_counts_everybody_who_would_be_over(sidecar, tcp_app):
+    tcp_app.upgrade()
+    tcp_app.buy("members-2000")
+    add_on = tcp_app.admin("GetApp").app.purchases[1]
+    for group, members in (("large", 300), ("larger", 400), ("small", 200)):
+        tcp_app.create_group(group, members=names("u", members))
+    tcp_app.create_group("capped", "ChatRoom", members=names("u", 30))
+    tcp_app.set_max_members("capped", 20)
+    refund = {"refund_purchase_request_id": add_on.request_id}
+    silent = tcp_app.admin("PreviewEntitlement", **refund)
+    assert not silent.everybody and not silent.overrun_counts
+    shown = tcp_app.admin("PreviewEntitlement", **refund, everybody=True)
+    own, sold = shown.overrun_counts
+    assert shown.everybody and (own.limit_id, own.group_type) == ("members_per_group", "ChatRoom")
+    assert (own.limit, own.subjects, own.highest_used) == (20, 1, 30)
+    assert (own.source, own.source_id) == (common_pb.LIMIT_SOURCE_GROUP, "")
+    assert (sold.limit, sold.subjects, sold.highest_used) == (200, 2, 400)
+    assert (sold.group_type, sold.source_id) == ("Public", "professional")
+    after = tcp_app.admin("PreviewEntitlement", at=add_on.valid_until, everybody=True)
+    assert after.overrun_counts == shown.overrun_counts
+    now = tcp_app.admin("PreviewEntitlement", everybody=True)
+    assert list(now.overrun_counts) == [own]
+
+    def preview(*arguments: str) -> str:
+        return subprocess.run(
+            [binary(), "admin", "preview", tcp_app.id, "--address", sidecar.admin, *arguments],
+            capture_output=True, text=True, env=clean_environment(), check=True).stdout
+
+    change = ("--refund-purchase", add_on.request_id, "--everybody")
+    assert preview(*change).endswith("""
+OVER      WHAT               GROUP TYPE  HIGHEST  LIMIT  SOURCE
+1 group   members_per_group  ChatRoom         30     20  group
+2 groups  members_per_group  Public          400    200  edition professional
+""")
+    told = json.loads(preview(*change, "--output", "json"))
+    assert [it["subjects"] for it in told["overrun_counts"]] == [1, 2]
+    tcp_app.dissolve("capped")
+    assert preview("--everybody").endswith("\nof all users and groups none is over\n")
 
 
 def test_the_catalog_is_shown(tcp_app):

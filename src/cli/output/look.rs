@@ -2,7 +2,7 @@
 
 use super::Report;
 use super::app::limits;
-use super::table::{Cell, Colour, Style, Table};
+use super::table::{Cell, Colour, Style, Table, paint};
 use super::value;
 use crate::grpc::pb::{self, subject::Kind};
 
@@ -26,6 +26,9 @@ impl Report for pb::PreviewEntitlementResponse {
         if !self.overruns.is_empty() {
             parts.push(overruns(&self.overruns).render(style));
         }
+        if self.everybody {
+            parts.push(counted(&self.overrun_counts, style));
+        }
         parts.join("\n")
     }
 }
@@ -47,6 +50,26 @@ fn overruns(overruns: &[pb::Overrun]) -> Table {
         ]);
     }
     table
+}
+
+/// How many of all users and groups are over.
+fn counted(counts: &[pb::OverrunCount], style: Style) -> String {
+    if counts.is_empty() {
+        return paint(style, Some(Colour::Green), "of all users and groups none is over") + "\n";
+    }
+    let mut table = Table::new(["OVER", "WHAT", "GROUP TYPE", "HIGHEST", "LIMIT", "SOURCE"]);
+    for count in counts {
+        let what = if count.group_type.is_empty() { "user" } else { "group" };
+        table.row([
+            Cell::new(value::count(count.subjects, what)).coloured(Colour::Red),
+            Cell::new(&count.limit_id),
+            Cell::new(&count.group_type),
+            Cell::number(count.highest_used.to_string()),
+            Cell::number(count.limit.to_string()),
+            Cell::new(value::source(count.source(), &count.source_id)),
+        ]);
+    }
+    table.render(style)
 }
 
 impl Report for pb::GetCatalogResponse {

@@ -11,12 +11,13 @@ use std::time::Duration;
 
 use tokio::sync::Mutex;
 
+use self::everybody::EVERYBODY_MINUTES;
 use self::office::Office;
 use super::Engine;
 use crate::directory::{AppRecord, Directory, DirectoryError, PURCHASES_MAX};
 use crate::domain::audit::Actor;
 use crate::domain::catalog::Catalog;
-use crate::domain::id::{AppId, GroupId, RequestId, UserId};
+use crate::domain::id::{AppId, RequestId};
 use crate::domain::purchase::{Period, Refusal};
 use crate::domain::refund::Remaining;
 use crate::domain::schedule::{MissingItem, Schedule};
@@ -25,13 +26,15 @@ use crate::ledger::LedgerError;
 
 mod change;
 mod entries;
+mod everybody;
 mod office;
 mod preview;
 pub mod reconcile;
 
 pub use change::{Change, Difference, Made, What};
 pub use entries::{EntryFilter, FoundEntries};
-pub use preview::{Overrun, Preview, Previewed};
+pub use everybody::OverrunCount;
+pub use preview::{Overrun, Preview, Previewed, Question};
 
 /// Apps read at a time when all of them are gone through.
 const PAGE: usize = 256;
@@ -84,6 +87,12 @@ pub enum AdminError {
     /// A count could not be read.
     #[error("a count could not be read: {0}")]
     Unread(LedgerError),
+    /// The app is too large, or the store too slow, to count everybody who would be over.
+    #[error(
+        "the users and groups of app \"{0}\" could not all be gone through within \
+         {EVERYBODY_MINUTES} minutes"
+    )]
+    TooLong(AppId),
     /// The directory failed.
     #[error(transparent)]
     Directory(#[from] DirectoryError),
@@ -164,17 +173,10 @@ impl Administration {
         })
     }
 
-    /// Shows what an app would be entitled to after a change or at an instant, and who of the
-    /// given would be over. Changes nothing.
-    pub async fn preview(
-        &self,
-        app: &AppId,
-        change: Option<Previewed>,
-        at: Option<Timestamp>,
-        users: &[UserId],
-        groups: &[GroupId],
-    ) -> Result<Preview, AdminError> {
-        self.0.preview(app, change, at, users, groups).await
+    /// Shows what an app would be entitled to after a change or at an instant, and who would be
+    /// over. Changes nothing, and ends with its caller.
+    pub async fn preview(&self, app: &AppId, question: Question) -> Result<Preview, AdminError> {
+        self.0.preview(app, question).await
     }
 
     /// Up to `limit` entries of the audit log that fit, from the one after number `after` on.

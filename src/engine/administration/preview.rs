@@ -2,9 +2,11 @@
 
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 
+use super::everybody::OverrunCount;
 use super::office::Office;
 use super::{AdminError, schedule};
 use crate::directory::AppRecord;
+use crate::domain::catalog::Catalog;
 use crate::domain::decision::{Mode, Subject};
 use crate::domain::id::{AppId, GroupId, RequestId, UserId};
 use crate::domain::limit::LimitId;
@@ -12,7 +14,7 @@ use crate::domain::purchase::{Order, Purchase, Refund, Refusal, sell};
 use crate::domain::refund::refund;
 use crate::domain::schedule::Schedule;
 use crate::domain::time::Timestamp;
-use crate::domain::usage::usages;
+use crate::domain::usage::{Counts, Usage, usages};
 use crate::ledger::LedgerError;
 
 /// Most subjects whose counts are read side by side.
@@ -28,6 +30,21 @@ pub enum Previewed {
     Buy(Order, u32),
     /// The refund of the purchase that this request made.
     Refund(RequestId),
+}
+
+/// What is to be looked at, and whose counts besides those of the app.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Question {
+    /// The change; `None`: none.
+    pub change: Option<Previewed>,
+    /// The instant; `None`: now.
+    pub at: Option<Timestamp>,
+    /// Users whose counts are compared with their limits.
+    pub users: Vec<UserId>,
+    /// Groups whose counts are compared with their limits.
+    pub groups: Vec<GroupId>,
+    /// Whether all users and groups are gone through too.
+    pub everybody: bool,
 }
 
 /// A count that is over its limit.
@@ -58,17 +75,17 @@ pub struct Preview {
     pub price_fen: i64,
     /// Every count that would be over its limit.
     pub overruns: Vec<Overrun>,
+    /// How many of all users and groups would be over theirs; `None`: nobody asked.
+    pub overrun_counts: Option<Vec<OverrunCount>>,
 }
 
 impl Office {
     pub(super) async fn preview(
         &self,
         app: &AppId,
-        change: Option<Previewed>,
-        at: Option<Timestamp>,
-        users: &[UserId],
-        groups: &[GroupId],
+        question: Question,
     ) -> Result<Preview, AdminError> {
+        let Question { change, at, users, groups, everybody } = question;
         let record = self.directory.app(app).await?;
         let record = record.ok_or_else(|| AdminError::UnknownApp(app.clone()))?;
         let (catalog, now) = (self.engine.catalog(), self.engine.now().await?);
@@ -77,13 +94,18 @@ impl Office {
         let (then, price_fen) = self.changed_by(record, change, now)?;
         let schedule_then = schedule(&catalog, &then, now)?;
         let subjects = std::iter::once(Subject::App)
-            .chain(users.iter().cloned().map(Subject::User))
-            .chain(groups.iter().cloned().map(Subject::Group));
-        let read = |subject: Subject| self.over(app, subject, &schedule_then, at);
+            .chain(users.into_iter().map(Subject::User))
+            .chain(groups.into_iter().map(Subject::Group));
+        let read = |subject: Subject| self.overruns(app, subject, &schedule_then, at);
         let overruns: Vec<Vec<Overrun>> =
             stream::iter(subjects).map(read).buffered(READS_MAX).try_collect().await?;
         let overruns = overruns.into_iter().flatten().collect();
-        Ok(Preview { now, schedule_now, at, schedule_then, price_fen, overruns })
+        let overrun_counts = if everybody {
+            Some(self.overrun_counts(app, &catalog, &schedule_then, at).await?)
+        } else {
+            None
+        };
+        Ok(Preview { now, schedule_now, at, schedule_then, price_fen, overruns, overrun_counts })
     }
 
     fn changed_by(
@@ -120,7 +142,7 @@ impl Office {
     }
 
     /// The subject's counts that are over what the schedule allows at an instant.
-    async fn over(
+    async fn overruns(
         &self,
         app: &AppId,
         subject: Subject,
@@ -135,13 +157,24 @@ impl Office {
             Err(LedgerError::GroupNotFound(_)) => return Ok(Vec::new()),
             Err(error) => return Err(AdminError::Unread(error)),
         };
-        let usages = usages(&catalog, schedule, &counts, at).into_iter();
-        let over = usages.filter_map(|usage| {
-            let limit = usage.bound.limit.finite()?;
-            let is_over = u64::try_from(usage.used).is_ok_and(|used| used > limit);
-            let (subject, limit_id, used) = (subject.clone(), usage.limit_id, usage.used);
-            is_over.then_some(Overrun { subject, limit_id, used, limit })
-        });
-        Ok(over.collect())
+        let overrun = |(Usage { limit_id, used, .. }, limit)| {
+            let subject = subject.clone();
+            Overrun { subject, limit_id, used, limit }
+        };
+        Ok(over(&catalog, schedule, &counts, at).map(overrun).collect())
     }
+}
+
+/// The counts that are over their limits at an instant, each with what may be held.
+pub(super) fn over(
+    catalog: &Catalog,
+    schedule: &Schedule,
+    counts: &Counts,
+    at: Timestamp,
+) -> impl Iterator<Item = (Usage, u64)> {
+    usages(catalog, schedule, counts, at).into_iter().filter_map(|usage| {
+        let limit = usage.bound.limit.finite()?;
+        let is_over = u64::try_from(usage.used).is_ok_and(|used| used > limit);
+        is_over.then_some((usage, limit))
+    })
 }

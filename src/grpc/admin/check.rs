@@ -4,10 +4,10 @@ use tonic::{Request, Status};
 
 use crate::catalog::clipped;
 use crate::domain::audit::Actor;
-use crate::domain::id::{AppId, GroupId, RequestId, UserId};
+use crate::domain::id::{AppId, GroupId, RequestId};
 use crate::domain::purchase::Order;
 use crate::domain::time::Timestamp;
-use crate::engine::administration::{Change, EntryFilter, Previewed, What};
+use crate::engine::administration::{Change, EntryFilter, Previewed, Question, What};
 use crate::grpc::caller::{Role, require};
 use crate::grpc::fields::Fields;
 use crate::grpc::pb::{self, preview_entitlement_request::Change as Asked};
@@ -178,24 +178,17 @@ fn known(fields: &mut Fields, action: String) -> Option<String> {
     None
 }
 
-/// What is to be looked at, and whose counts.
-pub struct Preview {
-    pub app: AppId,
-    pub change: Option<Previewed>,
-    pub at: Option<Timestamp>,
-    pub users: Vec<UserId>,
-    pub groups: Vec<GroupId>,
-}
-
 /// A preview that is asked for.
-pub fn preview(it: pb::PreviewEntitlementRequest) -> Result<Preview, Status> {
+pub fn preview(it: pb::PreviewEntitlementRequest) -> Result<(AppId, Question), Status> {
     let mut fields = Fields::default();
     let app = fields.app_id(it.app_id);
     let at = instant(&mut fields, "at", it.at);
     let users = fields.user_ids("user_ids", &it.user_ids, 0..=PREVIEWED_MAX, None);
     let groups = groups(&mut fields, &it.group_ids);
     let change = it.change.and_then(|change| previewed(&mut fields, change));
-    let value = (|| Some(Preview { app: app?, change, at, users: users?, groups: groups? }))();
+    let everybody = it.everybody;
+    let question = || Some(Question { change, at, users: users?, groups: groups?, everybody });
+    let value = app.zip(question());
     fields.finish(value).map_err(of_invalid)
 }
 

@@ -11,7 +11,8 @@ use super::fields::Fields;
 use super::pb::admin_service_server::{AdminService, AdminServiceServer};
 use super::status::{of_admin, of_invalid, of_reconcile};
 use super::{REQUEST_MAX_BYTES, pb};
-use crate::engine::administration::{Administration, Changed, Made};
+use crate::domain::id::AppId;
+use crate::engine::administration::{Administration, Changed, Made, Preview, Question};
 
 mod catalog;
 mod check;
@@ -27,12 +28,15 @@ const TRACK_CHANGES: &str = "TrackChanges";
 const RECONCILE: &str = "Reconcile";
 /// Exports that are compared at once: each remembers what it named.
 const RECONCILING_MAX: usize = 4;
+/// Previews that go through all users and groups at once: each keeps a Redis busy by a third.
+const EVERYBODY_MAX: usize = 1;
 
 /// The administration as a service.
 #[derive(Clone)]
 pub struct AdminApi {
     administration: Administration,
     reconciling: Arc<Semaphore>,
+    counting_everybody: Arc<Semaphore>,
     shutdown: watch::Receiver<bool>,
 }
 
@@ -41,7 +45,8 @@ impl AdminApi {
     #[must_use]
     pub fn new(administration: Administration, shutdown: watch::Receiver<bool>) -> Self {
         let reconciling = Arc::new(Semaphore::new(RECONCILING_MAX));
-        Self { administration, reconciling, shutdown }
+        let counting_everybody = Arc::new(Semaphore::new(EVERYBODY_MAX));
+        Self { administration, reconciling, counting_everybody, shutdown }
     }
 
     /// As a service of a server.
@@ -67,6 +72,26 @@ impl AdminApi {
         };
         let purchase = purchase.and_then(|index| app.purchases.get(index).cloned());
         Ok((purchase, Some(app), changed))
+    }
+
+    /// A preview. One that goes through everybody ends with the server, and with its caller.
+    async fn preview(&self, app: &AppId, question: Question) -> Result<Preview, Status> {
+        let too_many = |_| {
+            let most = "another preview goes through all users and groups; there is one at a time";
+            Status::resource_exhausted(most)
+        };
+        let everybody = question.everybody;
+        let permit = everybody.then(|| self.counting_everybody.try_acquire());
+        let _permit = permit.transpose().map_err(too_many)?;
+        let mut shutdown = self.shutdown.clone();
+        tokio::select! {
+            preview = self.administration.preview(app, question) => {
+                preview.map_err(|error| of_admin(&error))
+            }
+            Ok(_) = shutdown.wait_for(|down| *down), if everybody => {
+                Err(Status::unavailable("the server is shutting down; nothing was changed"))
+            }
+        }
     }
 }
 
@@ -147,10 +172,8 @@ impl AdminService for AdminApi {
         request: Request<pb::PreviewEntitlementRequest>,
     ) -> Result<Response<pb::PreviewEntitlementResponse>, Status> {
         require(&request, Role::Viewer, "PreviewEntitlement")?;
-        let check::Preview { app, change, at, users, groups } =
-            check::preview(request.into_inner())?;
-        let preview = self.administration.preview(&app, change, at, &users, &groups).await;
-        let preview = preview.map_err(|error| of_admin(&error))?;
+        let (app, question) = check::preview(request.into_inner())?;
+        let preview = self.preview(&app, question).await?;
         let catalog = self.administration.catalog();
         Ok(Response::new(pb::PreviewEntitlementResponse {
             now: Some(show::entitlement(&catalog, &preview.schedule_now, preview.now)),
@@ -158,6 +181,8 @@ impl AdminService for AdminApi {
             at: Some(super::answer::timestamp(preview.at)),
             price_fen: preview.price_fen,
             overruns: preview.overruns.iter().map(show::overrun).collect(),
+            everybody: preview.overrun_counts.is_some(),
+            overrun_counts: preview.overrun_counts.iter().flatten().map(show::counted).collect(),
         }))
     }
 

@@ -3,14 +3,14 @@
 use crate::domain::audit::{Actor, Entry, Event, Head};
 use crate::domain::catalog::Catalog;
 use crate::domain::id::{AppId, Name};
-use crate::domain::limit::{Bound, LimitId};
+use crate::domain::limit::{Bound, LimitId, Source};
 use crate::domain::purchase::{Item, Period, Purchase, Refund};
 use crate::domain::refund::Remaining;
 use crate::domain::schedule::{Limits, Schedule};
 use crate::domain::time::Timestamp;
 use crate::domain::timeline::ServiceState;
 use crate::domain::usage::entitled;
-use crate::engine::administration::{AppView, Overrun};
+use crate::engine::administration::{AppView, Overrun, OverrunCount};
 use crate::grpc::answer::{source, timestamp};
 use crate::grpc::pb;
 
@@ -130,6 +130,24 @@ pub fn overrun(overrun: &Overrun) -> pb::Overrun {
         limit_id: overrun.limit_id.to_string(),
         used: overrun.used,
         limit: overrun.limit,
+    }
+}
+
+/// How many would be over the same limit.
+pub fn counted(count: &OverrunCount) -> pb::OverrunCount {
+    let (source, source_id) = match &count.source {
+        // There are many, and none is known by name.
+        Source::Group(_) => (pb::LimitSource::Group, String::new()),
+        named => source(named),
+    };
+    pb::OverrunCount {
+        limit_id: count.limit_id.to_string(),
+        group_type: count.group_type.as_ref().map(Name::to_string).unwrap_or_default(),
+        limit: count.limit,
+        source: source.into(),
+        source_id,
+        subjects: count.subjects,
+        highest_used: count.highest_used,
     }
 }
 

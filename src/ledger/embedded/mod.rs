@@ -17,6 +17,7 @@ use redb::{Builder, Database, DatabaseError};
 use self::tables::{Identity, identify};
 use self::writer::{Unit, Writer, WriterError};
 use super::fingerprint::{Fingerprints, KEY_BYTES};
+use super::holdings::{Holders, Holdings};
 use super::reconcile::{Claim, Comparison, Difference, Place, Section, Subjects, Tracking};
 use super::{Answer, Call, Ledger, LedgerError, Operation, Reading};
 use crate::clock::Clock;
@@ -29,6 +30,7 @@ mod accounts;
 mod facts;
 mod friends;
 mod groups;
+mod holdings;
 mod members;
 mod reconcile;
 mod step;
@@ -228,6 +230,20 @@ impl Ledger for Embedded {
         let work =
             move |unit: &mut Unit<'_, '_>| reconcile::subjects(unit, app, section, from.as_ref());
         Ok(self.writer.submit_patiently(work).await?)
+    }
+
+    async fn holdings(
+        &self,
+        call: &Call,
+        of: Holders,
+        from: Option<Place>,
+    ) -> Result<Holdings, LedgerError> {
+        let (clock, app, call) = (self.clock.clone(), self.ids.app(&call.app), call.clone());
+        let work = move |unit: &mut Unit<'_, '_>| {
+            let now = clock.now();
+            step::answer(holdings::holdings(unit, app, &call, now, of, from.as_ref()))
+        };
+        self.writer.submit_patiently(work).await?
     }
 
     async fn track(&self, app: &AppId, keep_for: Duration) -> Result<Tracking, LedgerError> {

@@ -17,7 +17,7 @@ use crate::ledger::reconcile::{
 };
 
 /// Rows read at a time when a section is gone through: a millisecond's work.
-const PAGE: usize = 4096;
+pub const PAGE: usize = 4096;
 
 /// Claims being compared.
 struct Work<'u, 'txn, 'a> {

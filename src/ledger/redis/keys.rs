@@ -134,6 +134,11 @@ impl Keys {
         self.key(Part::Friends, "f*")
     }
 
+    /// What the keys of all users' counted groups look like.
+    pub fn any_counted_groups(&self) -> Vec<u8> {
+        self.key(Part::Groups, "u*")
+    }
+
     /// What the keys of all groups' records look like.
     pub fn any_group_record(&self) -> Vec<u8> {
         self.key(Part::Groups, "g*")

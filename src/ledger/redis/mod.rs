@@ -23,6 +23,7 @@ use self::scripts::ScriptId;
 use self::store::{PATIENCE, Store};
 use self::work::Work;
 use super::fingerprint::{Fingerprints, KEY_BYTES};
+use super::holdings::{Holders, Holdings};
 use super::reconcile::{Claim, Comparison, Difference, Place, Section, Subjects, Tracking};
 use super::{Answer, Call, Ledger, LedgerError, Operation, Reading, schedule_codec};
 use crate::clock::Clock;
@@ -32,6 +33,7 @@ use crate::domain::schedule::Schedule;
 use crate::domain::time::Timestamp;
 
 pub mod client;
+mod holdings;
 pub(crate) mod keys;
 mod limits;
 pub mod options;
@@ -310,6 +312,16 @@ impl Ledger for Redis {
     ) -> Result<Subjects, LedgerError> {
         self.check()?;
         reconcile::subjects(&self.store, call, section, from).await
+    }
+
+    async fn holdings(
+        &self,
+        call: &Call,
+        of: Holders,
+        from: Option<Place>,
+    ) -> Result<Holdings, LedgerError> {
+        self.check()?;
+        holdings::holdings(&self.store, call, of, from.as_ref()).await
     }
 
     async fn track(&self, app: &AppId, keep_for: Duration) -> Result<Tracking, LedgerError> {

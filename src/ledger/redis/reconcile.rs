@@ -311,14 +311,27 @@ pub async fn subjects(
     from: Option<Place>,
 ) -> Result<Subjects, LedgerError> {
     let keys = Keys::new(store.ids, &call.app);
-    let from = from.map_or(0, |place| place.0);
     let (part, pattern) = match section {
-        Section::Accounts => return accounts(store, call, from).await,
+        Section::Accounts => {
+            return accounts(store, call, from.map_or(0, |place| place.0)).await;
+        }
         Section::Friends => (Part::Friends, keys.any_friends()),
         Section::Groups => (Part::Groups, keys.any_group_record()),
     };
-    let arguments = [from.to_string().into_bytes(), pattern, KEYS_SCANNED.to_string().into_bytes()];
-    let found = store.raw(ScriptId::ScanKeys, &[keys.limits(part)], &arguments, PATIENCE).await?;
+    scan(store, keys.limits(part), pattern, from.as_ref(), PATIENCE).await
+}
+
+/// The cells of some of the keys that look like a pattern; `way` is any key beside them.
+pub async fn scan(
+    store: &Store,
+    way: Vec<u8>,
+    pattern: Vec<u8>,
+    from: Option<&Place>,
+    within: Duration,
+) -> Result<Subjects, LedgerError> {
+    let cursor = from.map_or(0, |place| place.0).to_string().into_bytes();
+    let arguments = [cursor, pattern, KEYS_SCANNED.to_string().into_bytes()];
+    let found = store.raw(ScriptId::ScanKeys, &[way], &arguments, within).await?;
     let read = || {
         let mut parts = array(found)?.into_iter();
         let next: u64 = text(bytes(parts.next()?)?)?.parse().ok()?;

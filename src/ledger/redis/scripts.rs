@@ -51,6 +51,7 @@ scripts! {
     Tracking "tracking",
     ListSet "list_set",
     ScanKeys "scan_keys",
+    Sizes "sizes",
     RepairAccounts "repair_accounts",
     RepairFriends "repair_friends",
     RepairGroup "repair_group",

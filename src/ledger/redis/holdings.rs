@@ -1,0 +1,108 @@
+//! What all users and groups of an app hold: keys are looked for, and then their sizes.
+
+use std::time::Duration;
+
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
+use redis::Value;
+
+use super::keys::{Cell, Keys, Part};
+use super::reconcile::scan;
+use super::reply::{array, bytes, integer, text};
+use super::scripts::ScriptId;
+use super::store::{PATIENCE, Store};
+use super::verdict::unreadable;
+use crate::ledger::holdings::{Held, Holders, Holding, Holdings};
+use crate::ledger::reconcile::{Place, Subjects};
+use crate::ledger::{Call, LedgerError};
+
+/// Most keys of one call, a tenth of a millisecond.
+const KEYS_MAX: usize = 256;
+/// Calls of one page that are under way side by side.
+const AT_ONCE: usize = 4;
+
+/// A page of what they hold.
+pub async fn holdings(
+    store: &Store,
+    call: &Call,
+    of: Holders,
+    from: Option<&Place>,
+) -> Result<Holdings, LedgerError> {
+    let keys = Keys::new(store.ids, &call.app);
+    let (part, pattern) = match of {
+        Holders::UsersWithFriends => (Part::Friends, keys.any_friends()),
+        Holders::UsersInGroups => (Part::Groups, keys.any_counted_groups()),
+        Holders::Groups => (Part::Groups, keys.any_group_record()),
+    };
+    let within = left(store, call)?;
+    let Subjects { keys: found, next } =
+        scan(store, keys.limits(part), pattern, from, within).await?;
+    let cells: Vec<Cell> = found.into_iter().map(Cell::new).collect();
+    let keys_of = |cell: &Cell| match of {
+        Holders::UsersWithFriends => vec![keys.friends(*cell)],
+        Holders::UsersInGroups => vec![keys.counted_groups(*cell)],
+        Holders::Groups => vec![keys.group_record(*cell), keys.members(*cell)],
+    };
+    let at_a_time = KEYS_MAX / if of == Holders::Groups { 2 } else { 1 };
+    let chunks = cells.chunks(at_a_time);
+    let chunks: Vec<_> =
+        chunks.map(|cells| (cells.to_vec(), cells.iter().flat_map(keys_of).collect())).collect();
+    let calls =
+        chunks.into_iter().map(|(cells, keys): (_, Vec<_>)| sizes(store, call, of, cells, keys));
+    let each: Vec<_> = stream::iter(calls).buffered(AT_ONCE).try_collect().await?;
+    Ok(Holdings { each: each.into_iter().flatten().collect(), next })
+}
+
+/// How long a call may take.
+fn left(store: &Store, call: &Call) -> Result<Duration, LedgerError> {
+    let left = (call.deadline - store.clock.now()).min(PATIENCE);
+    if left.is_zero() { Err(LedgerError::DeadlinePassed) } else { Ok(left) }
+}
+
+async fn sizes(
+    store: &Store,
+    call: &Call,
+    of: Holders,
+    cells: Vec<Cell>,
+    keys: Vec<Vec<u8>>,
+) -> Result<Vec<Holding>, LedgerError> {
+    let what: &[u8] = if of == Holders::Groups { b"groups" } else { b"sets" };
+    let within = left(store, call)?;
+    let found = store.raw(ScriptId::Sizes, &keys, &[what.to_vec()], within).await?;
+    let found = array(found).filter(|found| found.len() == cells.len()).ok_or_else(senseless)?;
+    let mut each = Vec::with_capacity(found.len());
+    for (cell, size) in cells.into_iter().zip(found) {
+        each.extend(held(of, size)?.map(|held| Holding { key: cell.fingerprint(), held }));
+    }
+    Ok(each)
+}
+
+/// What a size means; `None`: nothing is held any more.
+fn held(of: Holders, size: Value) -> Result<Option<Held>, LedgerError> {
+    let count = |value: &Value| integer(value).and_then(|count| u64::try_from(count).ok());
+    let some = |count: &u64| *count > 0;
+    match of {
+        Holders::UsersWithFriends => {
+            let friends = count(&size).ok_or_else(senseless)?;
+            Ok(Some(friends).filter(some).map(Held::Friends))
+        }
+        Holders::UsersInGroups => {
+            let groups = count(&size).ok_or_else(senseless)?;
+            Ok(Some(groups).filter(some).map(Held::Groups))
+        }
+        Holders::Groups => {
+            let mut parts = array(size).ok_or_else(senseless)?.into_iter();
+            let Some(name) = parts.next() else { return Ok(None) };
+            let read = || {
+                let group_type = text(bytes(name)?)?.as_str().into();
+                let max_members = text(bytes(parts.next()?)?)?.parse().ok();
+                let members = count(&parts.next()?)?;
+                Some(Held::Members { group_type, members, max_members })
+            };
+            read().ok_or_else(senseless).map(Some)
+        }
+    }
+}
+
+fn senseless() -> LedgerError {
+    unreadable("sizes that make no sense")
+}

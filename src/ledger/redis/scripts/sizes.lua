@@ -1,0 +1,17 @@
+#!lua flags=no-writes
+-- How large sets are, or groups. KEYS, at most 256: the sets; or each group and then its members.
+-- ARGV: 1 'sets' or 'groups'. Answer, in the order of KEYS: the number of elements of each set; or
+-- type, own limit and number of members of each group, of one that is gone or being dissolved
+-- nothing.
+-- include types
+local sizes = {}
+if ARGV[1] == 'sets' then
+  for i, key in ipairs(KEYS) do sizes[i] = redis.call('SCARD', key) end
+  return sizes
+end
+for i = 1, #KEYS, 2 do
+  local leaving, own, name = read_group(KEYS[i])
+  local lives = name and leaving == ''
+  sizes[#sizes + 1] = lives and {name, own, redis.call('SCARD', KEYS[i + 1])} or {}
+end
+return sizes
