@@ -189,3 +189,16 @@ def test_what_is_no_checkpoint_is_refused_and_kept(listener, tmp_path, content):
     said = _checked(listener, *flags, "--checkpoint", str(path))
     assert said.startswith(f"{path}: is no checkpoint: ") and "delete it to begin anew" in said
     assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_nothing_is_repaired_by_a_file_that_has_nothing(listener, nobody, tmp_path, kind):
+    good = _write(tmp_path, "csv", [Export(other, 1) for other in KINDS if other != kind])
+    path = tmp_path / f"{kind}.csv"
+    path.write_text(",".join(HEADERS[kind]) + "\n")
+    flags = [*good, f"--{kind}", str(path)]
+    repair = [*flags, "--apply", "--as-of", "2026-12-01T00:00:00Z"]
+    said = _checked(listener, *repair)
+    assert said.startswith(f"{path}: has no {kind}, so that --apply would remove all"), said
+    for meant in ([*repair, "--allow-empty"], [*flags, "--import"], flags):
+        assert _error(_compare(nobody, *meant)).startswith(f"cannot connect to {nobody}")

@@ -123,6 +123,9 @@ struct Compare {
     /// Add what is missing here and take nothing away, to load an IM at first
     #[arg(long)]
     import: bool,
+    /// Repair although a file is empty: all of its sort that is held is removed
+    #[arg(long, requires = "apply")]
+    allow_empty: bool,
     /// When the export was begun, such as 2026-12-01T00:00:00+08:00
     #[arg(long, value_name = "TIME", value_parser = super::look::instant)]
     as_of: Option<Timestamp>,
@@ -159,6 +162,7 @@ impl Compare {
         let checkpoint = checkpoint.map(|path| Checkpoint::open(path, &self.job(), &files));
         let checkpoint = checkpoint.transpose()?;
         let checked = check::check(files)?;
+        self.check_not_empty(&checked)?;
 
         let session = Session::open(target, calling).await?;
         let begin = self.begin(&checked);
@@ -180,6 +184,19 @@ impl Compare {
         output::show_comparison(&comparison, session.format())?;
         let (found, ..) = comparison.tally.totals();
         Ok(if found > 0 && !self.import { Exit::Differs } else { Exit::Done })
+    }
+
+    /// An export that went wrong often has a header and nothing else; repairing by it would remove
+    /// everything.
+    fn check_not_empty(&self, files: &[Checked]) -> Result<(), Error> {
+        let is_risk = |checked: &&Checked| self.apply && !self.allow_empty && checked.facts == 0;
+        let Some(Checked { file, .. }) = files.iter().find(is_risk) else { return Ok(()) };
+        let what = file.kind.name();
+        let why = format!(
+            "has no {what}, so that --apply would remove all that are held; if it is meant to, add \
+             --allow-empty"
+        );
+        Err(Error::Export { path: file.path.clone(), line: None, why })
     }
 
     /// In the order in which they are sent.
