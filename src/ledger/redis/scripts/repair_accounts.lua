@@ -10,7 +10,7 @@ for i = 6, #ARGV do
   local user, bucket = ARGV[i], KEYS[i - 3]
   if (redis.call('SISMEMBER', bucket, user) == 1) == exist then
     say('H')
-  elseif repairs(changed(user)) then
+  elseif repairs(tracks and changed(user)) then
     done = done + redis.call(exist and 'SADD' or 'SREM', bucket, user)
   end
 end

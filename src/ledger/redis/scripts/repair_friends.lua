@@ -5,19 +5,21 @@
 -- Invariant: the fans of a user are those who have him in their lists and are not in his.
 -- include begin
 -- include repair
-local me, are = ARGV[5], ARGV[6] == '1'
+local me, are, new = ARGV[5], ARGV[6] == '1', {}
 local function put(key, element, is) redis.call(is and 'SADD' or 'SREM', key, element) end
+local held = redis.call('SMISMEMBER', KEYS[2], unpack(ARGV, 7))
 for i = 7, #ARGV do
-  local friend, list, fans = ARGV[i], KEYS[2 * i - 10], KEYS[2 * i - 9]
-  if (redis.call('SISMEMBER', KEYS[2], friend) == 1) == are then
+  local friend = ARGV[i]
+  if (held[i - 6] == 1) == are then
     say('H')
-  elseif repairs(changed(me .. ' ' .. friend, 'd' .. me, 'd' .. friend)) then
-    put(KEYS[2], friend, are)
-    if redis.call('SISMEMBER', list, me) == 1 then
+  elseif repairs(tracks and changed(me .. ' ' .. friend, 'd' .. me, 'd' .. friend)) then
+    new[#new + 1] = friend
+    if redis.call('SISMEMBER', KEYS[2 * i - 10], me) == 1 then
       put(KEYS[3], friend, not are)
     else
-      put(fans, me, are)
+      put(KEYS[2 * i - 9], me, are)
     end
   end
 end
+if #new > 0 then redis.call(are and 'SADD' or 'SREM', KEYS[2], unpack(new)) end
 return answer()

@@ -7,7 +7,7 @@
 -- include types
 -- include repair
 local leaving, own, name = read_group(KEYS[2])
-local wanted, wanted_own, was_changed = ARGV[6], ARGV[7], changed(ARGV[5])
+local wanted, wanted_own, was_changed = ARGV[6], ARGV[7], tracks and changed(ARGV[5])
 if wanted == '' and name then
   local has_members = mode ~= 'C' and redis.call('SCARD', KEYS[3]) > 0
   if repairs(was_changed or has_members) then

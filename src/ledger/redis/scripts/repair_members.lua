@@ -9,14 +9,14 @@
 local group, are, counts = ARGV[5], ARGV[6] == '1', ARGV[7] == '1'
 local leaving, own, name = read_group(KEYS[2])
 local closed = are and (leaving == '!' or (mode ~= 'C' and not name))
-local left_alone = closed or changed(group)
+local left_alone = closed or tracks and changed(group)
 local new = {}
 local held = redis.call('SMISMEMBER', KEYS[3], unpack(ARGV, 8))
 for i = 8, #ARGV do
   local user, counted, other = ARGV[i], KEYS[2 * i - 12], KEYS[2 * i - 11]
   if (held[i - 7] == 1) == are then
     say('H')
-  elseif repairs(left_alone or changed(group .. ' ' .. user, 'd' .. user)) then
+  elseif repairs(left_alone or tracks and changed(group .. ' ' .. user, 'd' .. user)) then
     new[#new + 1] = user
     if are then
       redis.call('SADD', counts and counted or other, group)

@@ -1,13 +1,12 @@
 -- Comparing with a database. ARGV[4]: since when changes have to be tracked; '': nothing is asked.
 -- Mode C only compares, any other repairs.
 -- Letters, one a fact: H as it should be, F found, R repaired, L left alone.
-local since, tracked = ARGV[4], KEYS[#KEYS]
-if since ~= '' and redis.call('SISMEMBER', tracked, 'since ' .. since) == 0 then
+local tracks, tracked = ARGV[4] ~= '', KEYS[#KEYS]
+if tracks and redis.call('SISMEMBER', tracked, 'since ' .. ARGV[4]) == 0 then
   return {now, 'not_since'}
 end
--- Whether any of these facts was changed since.
+-- Whether any of these facts was changed since; to be asked where changes are tracked.
 local function changed(...)
-  if since == '' then return false end
   for _, found in ipairs(redis.call('SMISMEMBER', tracked, ...)) do
     if found == 1 then return true end
   end
