@@ -20,7 +20,7 @@ use super::fingerprint::{GroupKey, UserKey};
 use crate::domain::id::Name;
 use crate::domain::time::Timestamp;
 
-/// Most facts that are remembered while changes are tracked: about 100 MB in Redis. With more,
+/// Most facts that are remembered while changes are tracked: 88 MB in Redis. With more,
 /// tracking ends.
 pub const TRACKED_MAX: u64 = 1_000_000;
 /// Shortest and longest time that changes can be tracked.
