@@ -9,10 +9,8 @@ use super::Report;
 use super::table::{Cell, Colour, Style, Table, paint};
 use super::value;
 use crate::cli::reconcile::{Differences, Sample, Tally};
+use crate::engine::administration::reconcile::SETTLED_AFTER;
 use crate::grpc::pb::TrackChangesResponse;
-
-/// An export may begin so long after changes are tracked: that far clocks may be apart.
-const EXPORT_AFTER_SECONDS: i64 = 10;
 
 impl Report for TrackChangesResponse {
     const NAME: &'static str = "TrackChangesResponse";
@@ -22,15 +20,16 @@ impl Report for TrackChangesResponse {
         table.row([Cell::new("since"), Cell::new(value::instant(self.since.as_ref()))]);
         table.row([Cell::new("until"), Cell::new(value::instant(self.until.as_ref()))]);
         // Rounded up, since the sidecar does not round.
+        let wait = i64::try_from(SETTLED_AFTER.as_secs()).unwrap_or(i64::MAX);
         let export = self.since.map(|since| Timestamp {
-            seconds: since.seconds + EXPORT_AFTER_SECONDS + i64::from(since.nanos > 0),
+            seconds: since.seconds + wait + i64::from(since.nanos > 0),
             nanos: 0,
         });
         let export = value::instant(export.as_ref());
         let next = format!(
             "\
 Next:
-  1. Wait until {export} (10 s), and longer than the longest transaction of the IM takes.
+  1. Wait until {export} ({wait} s), and longer than the longest transaction of the IM takes.
   2. Note the time. Then export.
   3. imquota reconcile --app APP --groups FILE --friends FILE --accounts FILE --as-of TIME
      where TIME is the noted one. --apply repairs what it finds.

@@ -3,9 +3,7 @@
 use std::collections::HashMap;
 
 use crate::domain::id::{GroupId, NAME_MAX_BYTES, UserId};
-
-/// Most friends of a user and most members of a group, as the protocol has it.
-pub const LIST_MAX: usize = 20_000;
+use crate::engine::administration::reconcile::LIST_MAX;
 
 /// A user's id.
 pub fn user(field: &str, id: &str) -> Result<(), String> {

@@ -7,7 +7,9 @@ use tonic::Status;
 use super::check::instant;
 use crate::domain::catalog::Catalog;
 use crate::domain::id::{AppId, GroupId, UserId};
-use crate::engine::administration::reconcile::{Begin, Done, ExportedGroup, Part, Reconciliation};
+use crate::engine::administration::reconcile::{
+    Begin, Done, ExportedGroup, LIST_MAX, Part, Reconciliation,
+};
 use crate::grpc::fields::Fields;
 use crate::grpc::pb;
 use crate::grpc::status::of_invalid;
@@ -15,9 +17,6 @@ use crate::ledger::reconcile::{Repair, Section, TRACKED_FOR};
 
 /// How long changes are tracked where nothing is said.
 const TRACKED_FOR_DEFAULT: Duration = Duration::from_secs(24 * 60 * 60);
-/// Most friends of a user and members of a group in an export: more than any type's own cap, and
-/// with the longest ids well within a message.
-const LIST_MAX: usize = 20_000;
 /// Most facts of one message, unless it has one user or group alone.
 const FACTS_MAX: usize = 10_000;
 

@@ -112,17 +112,22 @@ pub fn apply(
 ) -> Result<Answer, StepError> {
     let schedule = begin(unit, ids, call, now)?;
     let limits = schedule.at(now);
-    let facts = Facts::new(unit.tables, ids.app(&call.app));
+    let app = ids.app(&call.app);
+    let tracking = tracking::current(unit.tables, app, now)?;
+    let facts = Facts::new(unit.tables, app);
     let today = call.catalog.zone.day_of(now);
     let mut step = Step { facts, ids, limits, call, today };
     let verdicts = decide(&mut step, operation)?;
     if call.mode.writes() || releases(operation) {
-        let tracks = tracks(&step, operation)?;
-        let removed = step.facts.removed_groups();
+        let traces = match tracking {
+            Some(_) if tracks(&step, operation)? => {
+                tracking::traces(ids, operation, &verdicts, step.facts.removed_groups())
+            }
+            _ => Vec::new(),
+        };
         unit.wrote |= step.facts.write()?;
-        if tracks {
-            let traces = || tracking::traces(ids, operation, &verdicts, removed);
-            tracking::remember(unit, ids.app(&call.app), now, traces)?;
+        if let Some(tracking) = tracking {
+            tracking::remember(unit, app, tracking, traces)?;
         }
     }
     let breached = |verdict: &Verdict| !verdict.breaches.is_empty();

@@ -86,17 +86,17 @@ pub fn has_any(
     Ok(false)
 }
 
-/// Remembers, where changes are tracked.
+/// Remembers what was changed while changes are tracked.
 pub fn remember(
     unit: &mut Unit<'_, '_>,
     app: AppKey,
-    now: Timestamp,
-    traces: impl FnOnce() -> Vec<Trace>,
+    tracking: Tracking,
+    traces: Vec<Trace>,
 ) -> Result<()> {
-    let Some(Tracking { since, until }) = current(unit.tables, app, now)? else { return Ok(()) };
+    let Tracking { since, until } = tracking;
     let since_millis = since.as_millis();
     let mut added = 0;
-    for trace in traces() {
+    for trace in traces {
         let (sort, one, other) = trace.row();
         let new = unit.tables.tracked.insert((app, since_millis, sort, one, other), ())?.is_none();
         added += u64::from(new);
@@ -200,17 +200,23 @@ mod tests {
         users.map(|user| Trace::Of(Fact::Account(user))).collect()
     }
 
+    /// Remembers as an operation of that instant does.
+    fn remember_at(unit: &mut Unit<'_, '_>, millis: i64, traces: Vec<Trace>) -> Result<()> {
+        let tracking = current(unit.tables, APP, at(millis))?.expect("changes are tracked");
+        remember(unit, APP, tracking, traces)
+    }
+
     #[test]
     fn what_an_earlier_tracking_remembered_is_dropped_little_by_little() {
         within(|unit| {
             let first = begin(unit, APP, at(5), HOUR)?;
-            remember(unit, APP, at(6), || accounts(0..10))?;
+            remember_at(unit, 6, accounts(0..10))?;
             assert!(has_any(unit.tables, APP, first.since, &accounts(9..10))?);
             // Also where the clock was set back.
             let second = begin(unit, APP, at(1), HOUR)?;
             assert!(second.since > first.since);
             assert!(!has_any(unit.tables, APP, second.since, &accounts(0..10))?);
-            remember(unit, APP, at(2), || accounts(0..2))?;
+            remember_at(unit, 2, accounts(0..2))?;
             assert_eq!(unit.tables.tracked.len()?, 10 - 2 * 2 + 2);
             Ok(())
         });
@@ -225,12 +231,12 @@ mod tests {
             assert_eq!(current(unit.tables, APP, until)?, None);
             let (from, to) = (since.as_millis(), until.as_millis());
             unit.tables.tracking.insert(APP, (from, to, TRACKED_MAX - 1))?;
-            remember(unit, APP, at(6), || accounts(0..1))?;
+            remember_at(unit, 6, accounts(0..1))?;
             assert!(current(unit.tables, APP, at(7))?.is_some());
             // What is remembered already is no change more.
-            remember(unit, APP, at(7), || accounts(0..1))?;
+            remember_at(unit, 7, accounts(0..1))?;
             assert!(current(unit.tables, APP, at(8))?.is_some());
-            remember(unit, APP, at(8), || accounts(1..2))?;
+            remember_at(unit, 8, accounts(1..2))?;
             assert_eq!(current(unit.tables, APP, at(9))?, None);
             assert!(begin(unit, APP, at(9), HOUR)?.since > since);
             Ok(())

@@ -85,9 +85,10 @@ impl<'a> Work<'a> {
     async fn timed_step(&self, step: &Step) -> Result<Reply, LedgerError> {
         let Step { script, part, by_day, keys: own_keys, arguments } = step;
         let (store, call) = (self.store, self.call);
-        let mut keys = vec![self.keys().limits(*part)];
+        let of_app = self.keys();
+        let mut keys = vec![of_app.limits(*part)];
         keys.extend(own_keys.iter().cloned());
-        keys.push(self.keys().tracked(*part));
+        keys.push(of_app.tracked(*part));
         let default = call.unknown_app.as_ref().map(|limits| line(*part, limits));
         let mut all = vec![mode(call.mode), Vec::new(), default.unwrap_or_default().into_bytes()];
         all.extend(arguments.iter().cloned());

@@ -35,6 +35,9 @@ pub use report::{Found, Kind, Labelled, NamedDifference, Resolved};
 /// How long changes have to be tracked before the export is begun: an operation that was under way
 /// when tracking began has reached the database by then.
 pub const SETTLED_AFTER: Duration = Duration::from_secs(10);
+/// Most friends of a user and members of a group in an export: more than any type's own cap, and
+/// with the longest ids well within a message.
+pub const LIST_MAX: usize = 20_000;
 /// Longest time for comparing one part of the export, through a failover.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Claims that are compared at a time when the store's subjects are gone through.
