@@ -3,8 +3,9 @@
 
 use std::{env, error::Error, fs, path::PathBuf};
 
-const PROTOS: [&str; 3] = [
+const PROTOS: [&str; 4] = [
     "proto/imquota/v1/common.proto",
+    "proto/imquota/v1/metering_service.proto",
     "proto/imquota/v1/quota_service.proto",
     "proto/imquota/v1/admin_service.proto",
 ];

@@ -4,6 +4,8 @@
 //! next month is shorter, the last valid day is min(T-1, its last day). Renewals count from the
 //! first purchase's day, the anchor, and so never drift.
 
+use std::fmt;
+
 use chrono::{DateTime, Datelike, Days, Months, NaiveDate, NaiveDateTime, NaiveTime, TimeZone};
 use chrono_tz::Tz;
 
@@ -30,11 +32,11 @@ impl Day {
         self.0
     }
 
-    fn of(date: NaiveDate) -> Self {
+    pub(super) fn of(date: NaiveDate) -> Self {
         Self(date.to_epoch_days())
     }
 
-    fn date(self) -> NaiveDate {
+    pub(super) fn date(self) -> NaiveDate {
         NaiveDate::from_epoch_days(self.0).unwrap_or(NaiveDate::MAX)
     }
 
@@ -56,6 +58,13 @@ impl Day {
                 month.checked_add_months(Months::new(1)).unwrap_or(NaiveDate::MAX)
             }),
         )
+    }
+}
+
+impl fmt::Display for Day {
+    /// Such as `2019-08-01`.
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}", self.date().format("%Y-%m-%d"))
     }
 }
 

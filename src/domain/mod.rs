@@ -5,15 +5,20 @@
 //! [`calendar`], [`purchase`], [`timeline`] and [`refund`] (what was bought, how long it is valid
 //! and what is paid back), [`schedule`] (limits at an instant), [`decision`] (outcome and
 //! breaches), [`upgrade`] (what to buy to get past one), [`usage`] (counts against limits),
-//! [`audit`] (who changed what).
+//! [`warning`] (before a limit bites), [`month`], [`metering`], [`activity`] and [`history`] (what is
+//! counted by day), [`audit`] (who changed what).
 
+pub mod activity;
 pub mod audit;
 pub mod calendar;
 pub mod catalog;
 pub mod decision;
 pub mod group_type;
+pub mod history;
 pub mod id;
 pub mod limit;
+pub mod metering;
+pub mod month;
 pub mod purchase;
 pub mod refund;
 pub mod schedule;
@@ -21,3 +26,4 @@ pub mod time;
 pub mod timeline;
 pub mod upgrade;
 pub mod usage;
+pub mod warning;

@@ -15,15 +15,18 @@ use tracing::debug;
 use crate::clock::Clock;
 use crate::domain::catalog::Catalog;
 use crate::domain::decision::{Mode, Outcome, Subject};
+use crate::domain::history::History;
 use crate::domain::id::{AppId, UserId};
 use crate::domain::schedule::{MissingItem, Schedule};
 use crate::domain::time::Timestamp;
 use crate::domain::usage::{Usage, usages};
+use crate::domain::warning::Warning;
 use crate::ledger::{Answer, Call, Ledger, LedgerError, Operation};
 use crate::telemetry::Metrics;
 
 pub mod administration;
 mod denial;
+mod metering;
 
 pub use denial::{Denial, Ruling};
 
@@ -82,6 +85,8 @@ pub struct Decision {
     pub members_released: u64,
     /// Whether the last member left and the group is gone.
     pub group_reclaimed: bool,
+    /// Counts that passed a threshold by it.
+    pub warnings: Vec<Warning>,
 }
 
 /// Counts and limits of one subject.
@@ -93,6 +98,8 @@ pub struct UsageReport {
     pub usages: Vec<Usage>,
     /// Whether everything that takes is denied.
     pub stopped: bool,
+    /// What was metered lately; of an app only.
+    pub history: Vec<History>,
 }
 
 impl Engine {
@@ -186,6 +193,7 @@ impl Engine {
             items: deleted.into_iter().filter_map(|decision| decision.whole).collect(),
             members_released: 0,
             group_reclaimed: false,
+            warnings: Vec::new(),
         })
     }
 
@@ -198,20 +206,33 @@ impl Engine {
     ) -> Result<UsageReport, LedgerError> {
         let measure = self.metrics.measure("get_usage", Mode::CheckOnly);
         let (call, catalog) = self.call(app, Mode::CheckOnly, deadline);
-        match self.ledger.read(call, subject).await {
-            Ok(reading) => {
+        match self.read_usage(&call, &catalog, subject).await {
+            Ok(report) => {
                 measure.decided([]);
-                Ok(UsageReport {
-                    read_at: reading.read_at,
-                    usages: usages(&catalog, &reading.schedule, &reading.counts, reading.read_at),
-                    stopped: reading.schedule.at(reading.read_at).stopped(),
-                })
+                Ok(report)
             }
             Err(error) => {
                 measure.failed(error.name());
                 Err(error)
             }
         }
+    }
+
+    async fn read_usage(
+        &self,
+        call: &Call,
+        catalog: &Catalog,
+        subject: Subject,
+    ) -> Result<UsageReport, LedgerError> {
+        let is_app = subject == Subject::App;
+        let reading = self.ledger.read(call.clone(), subject).await?;
+        let at = reading.read_at;
+        Ok(UsageReport {
+            read_at: at,
+            usages: usages(catalog, &reading.schedule, &reading.counts, at),
+            stopped: reading.schedule.at(at).stopped(),
+            history: if is_app { self.history(call, at).await? } else { Vec::new() },
+        })
     }
 
     fn call(&self, app: AppId, mode: Mode, deadline: Timestamp) -> (Call, Arc<Catalog>) {
@@ -242,6 +263,7 @@ impl Decision {
             items: answer.items.into_iter().map(rule).collect(),
             members_released: answer.members_released,
             group_reclaimed: answer.group_reclaimed,
+            warnings: answer.warnings,
         }
     }
 

@@ -3,11 +3,14 @@
 use super::pb;
 use super::request::Ids;
 use crate::domain::decision::{Outcome, Reason, Subject};
+use crate::domain::history::History;
 use crate::domain::limit::{Limit, Source};
+use crate::domain::metering::MeterOutcome;
 use crate::domain::time::Timestamp;
 use crate::domain::upgrade::{Offer, Upgrade};
 use crate::domain::usage::Usage;
 use crate::engine::{Decision, Denial, Ruling, UsageReport};
+use crate::ledger::metering::Metered;
 
 /// An answer that is made of a decision and the request's ids.
 pub trait FromDecision {
@@ -79,7 +82,42 @@ impl From<UsageReport> for pb::GetUsageResponse {
             usages: report.usages.iter().map(usage).collect(),
             service_stopped: report.stopped,
             decision: Some(exact_at(report.read_at)),
+            history: report.history.into_iter().map(history).collect(),
         }
+    }
+}
+
+impl From<Metered> for pb::RecordLoginsResponse {
+    fn from(metered: Metered) -> Self {
+        let outcomes = metered.outcomes.into_iter().map(meter_outcome).collect();
+        Self { outcomes, decision: Some(exact_at(metered.at)) }
+    }
+}
+
+impl From<Metered> for pb::ReportBandwidthResponse {
+    fn from(metered: Metered) -> Self {
+        let outcomes = metered.outcomes.into_iter().map(meter_outcome).collect();
+        Self { outcomes, decision: Some(exact_at(metered.at)) }
+    }
+}
+
+fn meter_outcome(outcome: MeterOutcome) -> i32 {
+    let outcome = match outcome {
+        MeterOutcome::Counted => pb::MeterOutcome::Counted,
+        MeterOutcome::AlreadyCounted => pb::MeterOutcome::AlreadyCounted,
+        MeterOutcome::TooLate => pb::MeterOutcome::TooLate,
+        MeterOutcome::InFuture => pb::MeterOutcome::InFuture,
+    };
+    outcome.into()
+}
+
+fn history(history: History) -> pb::UsageHistory {
+    pb::UsageHistory {
+        measure: history.measure.to_string(),
+        today: history.days.last().copied().unwrap_or(0),
+        month_peak: history.month_peak,
+        days: history.days,
+        first_day: history.first.to_string(),
     }
 }
 

@@ -155,6 +155,9 @@ async fn carry_out(
         Operation::JoinGroup(it) => decide(api, it, deadline, Answer::JoinGroup).await,
         Operation::LeaveGroup(it) => decide(api, it, deadline, Answer::LeaveGroup).await,
         Operation::DissolveGroup(it) => decide(api, it, deadline, Answer::DissolveGroup).await,
+        Operation::RecordLogins(it) => {
+            api.record_logins(it, deadline).await.map(Answer::RecordLogins)
+        }
         Operation::GetUsage(it) => api.usage(it, deadline).await.map(Answer::GetUsage),
     }
 }

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use tonic::metadata::MetadataMap;
 
+use super::status::Failure;
 use crate::domain::time::Timestamp;
+use crate::engine::Engine;
 
 /// How much before the caller's own deadline the answer is given up: the transport ends the call
 /// at the deadline as CANCELLED, and the caller is to hear DEADLINE_EXCEEDED.
@@ -24,6 +26,16 @@ pub fn less_margin(timeout: Duration) -> Duration {
 /// now.
 pub fn deadline(own: Option<Duration>, now: Timestamp, longest: Duration) -> Timestamp {
     now + own.unwrap_or(longest).min(longest)
+}
+
+/// Waits for an engine's work until the deadline.
+pub async fn in_time<T>(
+    engine: &Engine,
+    deadline: Timestamp,
+    work: impl Future<Output = T>,
+) -> Result<T, Failure> {
+    let left = deadline - engine.local_now();
+    tokio::time::timeout(left, work).await.map_err(|_| Failure::TimedOut)
 }
 
 /// A timeout as gRPC writes it: up to 8 digits and a unit.

@@ -10,6 +10,7 @@ use crate::domain::decision::Mode;
 use crate::domain::group_type::GroupType;
 use crate::domain::id::{AppId, NAME_MAX_BYTES, RequestId, UserId};
 use crate::domain::purchase::MONTHS;
+use crate::domain::time::Timestamp;
 
 /// Most violations that are told one by one: error details travel in an HTTP/2 header, which
 /// clients bound at 8 KiB.
@@ -18,6 +19,8 @@ const VIOLATIONS_MAX: usize = 20;
 /// Most names that a message lists.
 const NAMES_SHOWN_MAX: usize = 20;
 
+/// The end of the year 9999.
+const LATEST_MILLIS: i64 = 253_402_300_799_999;
 /// What is wrong with a request. Never empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Invalid {
@@ -175,4 +178,20 @@ impl Fields {
             }
         }
     }
+}
+
+/// An instant that may be absent; `None` also where it is wrong, which is noted.
+pub fn instant(
+    fields: &mut Fields,
+    field: &str,
+    at: Option<prost_types::Timestamp>,
+) -> Option<Timestamp> {
+    let at = at?;
+    let millis = at.seconds.checked_mul(1000).filter(|_| (0..1_000_000_000).contains(&at.nanos));
+    let millis = millis.and_then(|millis| millis.checked_add(i64::from(at.nanos) / 1_000_000));
+    let millis = millis.filter(|millis| (0..=LATEST_MILLIS).contains(millis));
+    if millis.is_none() {
+        fields.wrong(field, "must be an instant from 1970 to 9999");
+    }
+    millis.map(Timestamp::from_millis)
 }

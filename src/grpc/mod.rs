@@ -11,6 +11,7 @@ pub(crate) mod codec;
 mod deadline;
 mod fields;
 mod health;
+mod metering;
 mod quota;
 mod request;
 mod status;

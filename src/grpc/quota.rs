@@ -9,7 +9,8 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::answer::FromDecision;
 use super::apply::{Answers, answer_stream};
-use super::deadline::{deadline, less_margin, timeout};
+use super::deadline::{deadline, in_time, less_margin, timeout};
+use super::metering::record;
 use super::pb::quota_service_server::{QuotaService, QuotaServiceServer};
 use super::request::{Action, Check, Checked, Ids};
 use super::status::{self, Failure};
@@ -68,10 +69,11 @@ impl QuotaApi {
         let decision = match action {
             Action::Operation(operation) => {
                 let request = engine::Request { app, mode, deadline, operation };
-                self.in_time(deadline, self.engine.apply(request)).await?
+                in_time(&self.engine, deadline, self.engine.apply(request)).await?
             }
             Action::DeleteAccounts(users) => {
-                self.in_time(deadline, self.engine.delete_accounts(&app, users, deadline)).await?
+                in_time(&self.engine, deadline, self.engine.delete_accounts(&app, users, deadline))
+                    .await?
             }
         };
         Ok((decision?, ids))
@@ -85,16 +87,16 @@ impl QuotaApi {
     ) -> Result<pb::GetUsageResponse, Failure> {
         let (app, subject) = request::usage(request)?;
         let usage = self.engine.usage(app, subject, deadline);
-        Ok(self.in_time(deadline, usage).await??.into())
+        Ok(in_time(&self.engine, deadline, usage).await??.into())
     }
 
-    async fn in_time<T>(
+    /// Counts logins.
+    pub(super) async fn record_logins(
         &self,
+        request: pb::RecordLoginsRequest,
         deadline: Timestamp,
-        work: impl Future<Output = T>,
-    ) -> Result<T, Failure> {
-        let left = deadline - self.engine.local_now();
-        tokio::time::timeout(left, work).await.map_err(|_| Failure::TimedOut)
+    ) -> Result<pb::RecordLoginsResponse, Failure> {
+        record::logins(&self.engine, request, deadline).await
     }
 
     async fn unary<Q: Check, A: FromDecision>(

@@ -33,16 +33,19 @@ use crate::domain::id::{AppId, GroupId, Name};
 use crate::domain::schedule::{Limits, Schedule};
 use crate::domain::time::Timestamp;
 use crate::domain::usage::Counts;
+use crate::domain::warning::Warning;
 
 pub mod embedded;
 mod fingerprint;
 pub mod holdings;
+pub mod metering;
 mod operation;
 pub mod reconcile;
 pub mod redis;
 mod schedule_codec;
 
 use holdings::{Holders, Holdings};
+use metering::Meter;
 use reconcile::{Claim, Comparison, Difference, Place, Section, Subjects, Tracking};
 
 pub use fingerprint::Fingerprints;
@@ -78,6 +81,8 @@ pub struct Answer {
     pub group_reclaimed: bool,
     /// The limits that it was decided by, where any verdict has breaches.
     pub limits: Option<Limits>,
+    /// Counts that passed a threshold by it.
+    pub warnings: Vec<Warning>,
 }
 
 /// Counts of a subject and the limits of its app, read in one step.
@@ -207,9 +212,9 @@ impl LedgerError {
     }
 }
 
-/// A store of facts that decides. See the module's head for the contract.
+/// A store of facts that decides and meters. See the module's head for the contract.
 #[async_trait]
-pub trait Ledger: Send + Sync + 'static {
+pub trait Ledger: Meter {
     /// Decides and writes, in one atomic step.
     async fn apply(&self, call: Call, operation: Operation) -> Result<Answer, LedgerError>;
 

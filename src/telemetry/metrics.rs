@@ -13,6 +13,7 @@ use prometheus_client::registry::Registry;
 
 use crate::clock::Stopwatch;
 use crate::domain::decision::{Mode, Outcome};
+use crate::domain::metering::MeterOutcome;
 use crate::engine::Ruling;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -21,6 +22,12 @@ struct DecisionLabels {
     mode: &'static str,
     outcome: &'static str,
     reason: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct MeteredLabels {
+    operation: &'static str,
+    outcome: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -54,6 +61,7 @@ struct VersionLabel {
 pub struct Metrics {
     registry: Registry,
     decisions: Family<DecisionLabels, Counter>,
+    metered: Family<MeteredLabels, Counter>,
     errors: Family<ErrorLabels, Counter>,
     seconds: Family<OperationLabel, Histogram>,
     catalog: Family<VersionLabel, Gauge<i64, AtomicI64>>,
@@ -75,6 +83,7 @@ impl Metrics {
         let metrics = Self {
             registry: Registry::with_prefix("imquota"),
             decisions: Family::default(),
+            metered: Family::default(),
             errors: Family::default(),
             seconds: Family::new_with_constructor(|| Histogram::new(SECONDS)),
             catalog: Family::default(),
@@ -96,6 +105,11 @@ impl Metrics {
             "decisions",
             "Subjects decided, by operation, mode, outcome and the first reason of a denial",
             self.decisions.clone(),
+        );
+        self.registry.register(
+            "metered",
+            "Logins and samples of bandwidth, by operation and outcome",
+            self.metered.clone(),
         );
         self.registry.register(
             "errors",
@@ -209,6 +223,21 @@ impl Measure<'_> {
                 reason: ruling.denials.first().map_or("", |denial| denial.breach.reason.name()),
             };
             self.metrics.decisions.get_or_create(&labels).inc();
+        }
+    }
+
+    /// It ended with these outcomes.
+    pub fn metered(mut self, outcomes: &[MeterOutcome]) {
+        self.end();
+        for outcome in outcomes {
+            let outcome = match outcome {
+                MeterOutcome::Counted => "counted",
+                MeterOutcome::AlreadyCounted => "already_counted",
+                MeterOutcome::TooLate => "too_late",
+                MeterOutcome::InFuture => "in_future",
+            };
+            let labels = MeteredLabels { operation: self.operation, outcome };
+            self.metrics.metered.get_or_create(&labels).inc();
         }
     }
 

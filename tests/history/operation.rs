@@ -222,6 +222,7 @@ impl Operation {
                 line.insert("value".into(), json!(usage.map(|usage| usage.used)));
                 return;
             }
+            Answer::RecordLogins(_) => unreachable!("the history records no logins"),
             Answer::Error(error) => {
                 line.insert(
                     "outcome".into(),

@@ -22,17 +22,21 @@ use imquota::directory::Directory;
 use imquota::directory::embedded::EmbeddedDirectory;
 use imquota::directory::redis::RedisDirectory;
 use imquota::domain::audit::Actor;
+use imquota::domain::calendar::Day;
 use imquota::domain::catalog::Catalog;
 use imquota::domain::decision::{Mode, Subject};
 use imquota::domain::id::{AppId, GroupId, RequestId, UserId};
 use imquota::domain::purchase::Order;
+use imquota::domain::schedule::Schedule;
 use imquota::domain::time::Timestamp;
 use imquota::engine::administration::{Administration, Change, Changed, What};
 use imquota::engine::{Decision, Engine, Request, UnknownApp, UsageReport};
 use imquota::ledger::embedded::Embedded;
+use imquota::ledger::metering::Figures;
+use imquota::ledger::reconcile::{Claim, Comparison, Difference};
 use imquota::ledger::redis::Redis;
 use imquota::ledger::redis::options::Options;
-use imquota::ledger::{Ledger, LedgerError, Operation};
+use imquota::ledger::{Call, Fingerprints, Ledger, LedgerError, Operation};
 use imquota::telemetry::Metrics;
 
 /// A time of day that the test moves.
@@ -234,6 +238,31 @@ impl Service {
     pub async fn usage(&self, app: &AppId, subject: Subject) -> UsageReport {
         let deadline = self.deadline();
         self.engine.usage(app.clone(), subject, deadline).await.expect("a reading")
+    }
+
+    /// What a call of that app is carried out under.
+    pub fn call(&self, app: &AppId) -> Call {
+        Call {
+            app: app.clone(),
+            mode: Mode::Enforce,
+            deadline: self.deadline(),
+            catalog: self.engine.catalog(),
+            unknown_app: Schedule::default_of(&self.engine.catalog()).ok().map(Arc::new),
+        }
+    }
+
+    pub fn fingerprints(&self) -> Fingerprints {
+        self.ledger.fingerprints()
+    }
+
+    /// Compares a claim with what is held, and repairs as asked.
+    pub async fn compare(&self, comparison: &Comparison, claim: Claim) -> Vec<Difference> {
+        self.ledger.compare(comparison, vec![claim]).await.expect("compared")
+    }
+
+    /// What was metered of an app on the days from `first` to `last`.
+    pub async fn figures(&self, app: &AppId, first: Day, last: Day) -> Figures {
+        self.ledger.figures(&self.call(app), first, last).await.expect("figures")
     }
 
     /// What the subject holds of that limit.

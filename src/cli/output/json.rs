@@ -49,7 +49,12 @@ mod tests {
             future_limit: Some(pb::FutureLimit { limit: None, service_stopped: false }),
         };
         let usages = vec![usage];
-        let answer = pb::GetUsageResponse { usages, service_stopped: false, decision: None };
+        let answer = pb::GetUsageResponse {
+            usages,
+            service_stopped: false,
+            decision: None,
+            history: Vec::new(),
+        };
         assert_eq!(
             render(&answer),
             r#"{
@@ -66,7 +71,8 @@ mod tests {
       }
     }
   ],
-  "service_stopped": false
+  "service_stopped": false,
+  "history": []
 }
 "#
         );

@@ -12,6 +12,7 @@
 //! (`| head`) ends the writing and is no error.
 
 mod app;
+mod history;
 mod json;
 mod look;
 mod progress;

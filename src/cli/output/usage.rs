@@ -1,4 +1,5 @@
-//! Counts against limits: a row per limit, with a bar for those who look at a terminal.
+//! Counts against limits: a row per limit, with a bar for those who look at a terminal; then what
+//! was metered lately.
 
 use super::Report;
 use super::table::{Cell, Colour, Style, Table, paint};
@@ -30,6 +31,7 @@ impl Report for GetUsageResponse {
             text += &paint(style, Some(Colour::Red), line);
             text.push('\n');
         }
+        text += &super::history::text(&self.history, style);
         text + &super::degraded(self.decision.as_ref(), style)
     }
 }
@@ -88,7 +90,7 @@ mod tests {
             ..usage("groups_per_day", -2, None)
         };
         let usages = vec![changing, usage("friends_per_user", 7, Some(20)), stopping];
-        GetUsageResponse { usages, service_stopped: false, decision: None }
+        GetUsageResponse { usages, service_stopped: false, decision: None, history: Vec::new() }
     }
 
     #[test]

@@ -6,18 +6,15 @@ use crate::catalog::clipped;
 use crate::domain::audit::Actor;
 use crate::domain::id::{AppId, GroupId, RequestId};
 use crate::domain::purchase::Order;
-use crate::domain::time::Timestamp;
 use crate::engine::administration::{Change, EntryFilter, Previewed, Question, What};
 use crate::grpc::caller::{Role, require};
-use crate::grpc::fields::Fields;
+use crate::grpc::fields::{Fields, instant};
 use crate::grpc::pb::{self, preview_entitlement_request::Change as Asked};
 use crate::grpc::status::of_invalid;
 
 /// Most entries of a page, and how many there are where nothing is said.
 const PAGE_MAX: u32 = 1000;
 const PAGE_DEFAULT: usize = 100;
-/// The end of the year 9999.
-const LATEST_MILLIS: i64 = 253_402_300_799_999;
 /// Most users and most groups of a preview.
 const PREVIEWED_MAX: usize = 1000;
 
@@ -102,22 +99,6 @@ pub fn change<R: AsksForChange>(request: Request<R>) -> Result<(Change, Actor), 
     let value =
         (|| Some(Change { app: app?, request_id: request_id?, effective_at, what: what? }))();
     Ok((fields.finish(value).map_err(of_invalid)?, actor))
-}
-
-/// An instant that may be absent; `None` also where it is wrong, which is noted.
-pub fn instant(
-    fields: &mut Fields,
-    field: &str,
-    at: Option<prost_types::Timestamp>,
-) -> Option<Timestamp> {
-    let at = at?;
-    let millis = at.seconds.checked_mul(1000).filter(|_| (0..1_000_000_000).contains(&at.nanos));
-    let millis = millis.and_then(|millis| millis.checked_add(i64::from(at.nanos) / 1_000_000));
-    let millis = millis.filter(|millis| (0..=LATEST_MILLIS).contains(millis));
-    if millis.is_none() {
-        fields.wrong(field, "must be an instant from 1970 to 9999");
-    }
-    millis.map(Timestamp::from_millis)
 }
 
 fn page_size(fields: &mut Fields, size: u32) -> Option<usize> {

@@ -4,13 +4,12 @@ use std::time::Duration;
 
 use tonic::Status;
 
-use super::check::instant;
 use crate::domain::catalog::Catalog;
 use crate::domain::id::{AppId, GroupId, UserId};
 use crate::engine::administration::reconcile::{
     Begin, Done, ExportedGroup, LIST_MAX, Part, Reconciliation,
 };
-use crate::grpc::fields::Fields;
+use crate::grpc::fields::{Fields, instant};
 use crate::grpc::pb;
 use crate::grpc::status::of_invalid;
 use crate::ledger::reconcile::{Repair, Section, TRACKED_FOR};

@@ -210,6 +210,17 @@ impl AdminService for AdminApi {
         }))
     }
 
+    type WatchEventsStream =
+        tokio_stream::wrappers::ReceiverStream<Result<pb::WatchEventsResponse, Status>>;
+
+    async fn watch_events(
+        &self,
+        request: Request<pb::WatchEventsRequest>,
+    ) -> Result<Response<Self::WatchEventsStream>, Status> {
+        require(&request, Role::Viewer, "WatchEvents")?;
+        Err(Status::unimplemented("WatchEvents"))
+    }
+
     async fn track_changes(
         &self,
         request: Request<pb::TrackChangesRequest>,

@@ -9,10 +9,12 @@ use std::collections::HashMap;
 
 use redb::{ReadableTable, StorageError};
 
+use super::counts::When;
 use super::tables::Tables;
 use super::tracking::{self, Trace};
 use crate::domain::calendar::Day;
 use crate::domain::id::Name;
+use crate::domain::metering::{FIGURES_DAYS_KEPT, GroupDay};
 use crate::domain::time::Timestamp;
 use crate::ledger::fingerprint::{AppKey, GroupKey, UserKey};
 
@@ -23,7 +25,7 @@ const HAS: u8 = 1;
 /// Bit of an edge: the second user has the first in his list.
 const IS_HAD: u8 = 2;
 
-type Result<T> = std::result::Result<T, StorageError>;
+pub(super) type Result<T> = std::result::Result<T, StorageError>;
 
 /// What a user holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -47,15 +49,17 @@ pub struct GroupRow {
 
 /// The facts of an app, with the changes of one operation on top.
 pub struct Facts<'u, 'txn> {
-    tables: &'u mut Tables<'txn>,
-    app: AppKey,
+    pub(super) tables: &'u mut Tables<'txn>,
+    pub(super) app: AppKey,
     accounts: HashMap<UserKey, bool>,
     edges: HashMap<(UserKey, UserKey), u8>,
     users: HashMap<UserKey, User>,
     groups: HashMap<GroupKey, Option<GroupRow>>,
     memberships: HashMap<(UserKey, GroupKey), Option<bool>>,
-    counters: HashMap<String, u64>,
-    net_new: HashMap<(Day, Name), i64>,
+    pub(super) counters: HashMap<String, u64>,
+    pub(super) net_new: HashMap<(Day, Name), i64>,
+    /// An operation lies on one day.
+    pub(super) group_day: Option<(Day, GroupDay)>,
 }
 
 impl<'u, 'txn> Facts<'u, 'txn> {
@@ -71,6 +75,7 @@ impl<'u, 'txn> Facts<'u, 'txn> {
             memberships: HashMap::new(),
             counters: HashMap::new(),
             net_new: HashMap::new(),
+            group_day: None,
         }
     }
 
@@ -160,9 +165,9 @@ impl<'u, 'txn> Facts<'u, 'txn> {
         }))
     }
 
-    /// Creates a group without members; `on` that day, unless it was there before.
-    pub fn create_group(&mut self, group: GroupKey, row: GroupRow, on: Option<Day>) -> Result<()> {
-        self.count_groups(&row.group_type, on, true)?;
+    /// Creates a group without members.
+    pub fn create_group(&mut self, group: GroupKey, row: GroupRow, when: When) -> Result<()> {
+        self.count_groups(&row.group_type, when, true)?;
         self.groups.insert(group, Some(row));
         Ok(())
     }
@@ -172,15 +177,9 @@ impl<'u, 'txn> Facts<'u, 'txn> {
         self.groups.insert(group, Some(row));
     }
 
-    /// Takes a group away whose members have been taken out; `on` that day, unless it was gone
-    /// before.
-    pub fn remove_group(
-        &mut self,
-        group: GroupKey,
-        group_type: &Name,
-        on: Option<Day>,
-    ) -> Result<()> {
-        self.count_groups(group_type, on, false)?;
+    /// Takes a group away whose members have been taken out.
+    pub fn remove_group(&mut self, group: GroupKey, group_type: &Name, when: When) -> Result<()> {
+        self.count_groups(group_type, when, false)?;
         self.groups.insert(group, None);
         Ok(())
     }
@@ -189,34 +188,6 @@ impl<'u, 'txn> Facts<'u, 'txn> {
     pub fn removed_groups(&self) -> Vec<GroupKey> {
         let removed = self.groups.iter().filter(|(_, row)| row.is_none());
         removed.map(|(group, _)| *group).collect()
-    }
-
-    /// Groups of a type that exist.
-    pub fn groups_of_type(&self, group_type: &Name) -> Result<u64> {
-        self.counter(&groups_counter(group_type))
-    }
-
-    /// Groups of a type created less those dissolved, on a day.
-    pub fn net_new(&self, day: Day, group_type: &Name) -> Result<i64> {
-        if let Some(changed) = self.net_new.get(&(day, group_type.clone())) {
-            return Ok(*changed);
-        }
-        let row = self.tables.net_new.get((self.app, day.number(), group_type.as_str()))?;
-        Ok(row.map_or(0, |row| row.value()))
-    }
-
-    /// The same, over all types.
-    pub fn net_new_of_all_types(&self, day: Day) -> Result<i64> {
-        let first = (self.app, day.number(), "");
-        let next_day = (self.app, day.number() + 1, "");
-        let mut total = 0;
-        for row in self.tables.net_new.range(first..next_day)? {
-            let (key, net) = row?;
-            let changed = self.net_new.get(&(day, key.value().2.into()));
-            total += changed.map_or_else(|| net.value(), |_| 0);
-        }
-        let changed = self.net_new.iter().filter(|((of, _), _)| *of == day);
-        Ok(total + changed.map(|(_, net)| net).sum::<i64>())
     }
 
     /// The membership: `None` where there is none, else whether it takes one of the user's groups.
@@ -287,28 +258,6 @@ impl<'u, 'txn> Facts<'u, 'txn> {
         Ok(())
     }
 
-    fn count_groups(&mut self, group_type: &Name, on: Option<Day>, more: bool) -> Result<()> {
-        self.count(&groups_counter(group_type), more)?;
-        if let Some(day) = on {
-            let net = self.net_new(day, group_type)? + if more { 1 } else { -1 };
-            self.net_new.insert((day, group_type.clone()), net);
-        }
-        Ok(())
-    }
-
-    fn counter(&self, name: &str) -> Result<u64> {
-        if let Some(changed) = self.counters.get(name) {
-            return Ok(*changed);
-        }
-        Ok(self.tables.counters.get((self.app, name))?.map_or(0, |row| row.value()))
-    }
-
-    fn count(&mut self, name: &str, more: bool) -> Result<()> {
-        let count = step(self.counter(name)?, more);
-        self.counters.insert(name.to_owned(), count);
-        Ok(())
-    }
-
     /// Writes the changes; returns whether there were any.
     pub fn write(self) -> Result<bool> {
         let (tables, app) = (self.tables, self.app);
@@ -353,6 +302,14 @@ impl<'u, 'txn> Facts<'u, 'txn> {
             }
             wrote = true;
         }
+        if let Some((day, GroupDay { start, peak, end })) = self.group_day {
+            let key = (app, day.number());
+            if tables.group_days.insert(key, (start, peak, end))?.is_none() {
+                let oldest = day.number().saturating_sub_unsigned(FIGURES_DAYS_KEPT);
+                tables.group_days.retain_in((app, i32::MIN)..(app, oldest), |_, _| false)?;
+            }
+            wrote = true;
+        }
         Ok(wrote)
     }
 }
@@ -380,11 +337,8 @@ fn put<K: redb::Key + 'static, V: redb::Value + 'static>(
     Ok(())
 }
 
-fn groups_counter(group_type: &Name) -> String {
-    format!("groups/{group_type}")
-}
-
-fn step(count: u64, more: bool) -> u64 {
+/// One more or one less.
+pub(super) fn step(count: u64, more: bool) -> u64 {
     debug_assert!(more || count > 0, "a count is the number of facts");
     if more { count + 1 } else { count.saturating_sub(1) }
 }

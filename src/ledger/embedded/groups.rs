@@ -1,5 +1,6 @@
 //! Creating, changing and dissolving groups.
 
+use super::counts::When;
 use super::facts::GroupRow;
 use super::members;
 use super::step::{Step, StepError, Verdicts};
@@ -73,7 +74,7 @@ fn found(step: &mut Step<'_, '_>, kind: &GroupType, new: &New<'_>) -> Result<Ver
     let verdict = step.judge(breaches);
     if !verdict.denied() {
         let group = step.ids.group(new.id);
-        step.facts.create_group(group, row, Some(step.today))?;
+        step.facts.create_group(group, row, When::Now(step.today))?;
         if let Some(owner) = new.owner
             && kind.members_tracked
         {
@@ -142,7 +143,7 @@ pub fn dissolve(step: &mut Step<'_, '_>, group: &GroupId) -> Result<Verdicts, St
         step.facts.leave(user, group, counted)?;
         members_released += 1;
     }
-    step.facts.remove_group(group, &row.group_type, Some(step.today))?;
+    step.facts.remove_group(group, &row.group_type, When::Now(step.today))?;
     let whole = Some(Verdict::of(Outcome::Applied));
     Ok(Verdicts { whole, members_released, ..Verdicts::default() })
 }

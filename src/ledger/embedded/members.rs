@@ -1,5 +1,6 @@
 //! Joining and leaving groups.
 
+use super::counts::When;
 use super::facts::GroupRow;
 use super::step::{Step, StepError, Verdicts};
 use crate::domain::decision::{Breach, Outcome, Reason, Subject, Verdict};
@@ -117,7 +118,7 @@ pub fn take_out(
     let kind = step.call.catalog.group_type(row.group_type.as_str());
     let reclaim = row.members == 0 && kind.is_some_and(|kind| kind.reclaim_empty);
     if reclaim {
-        step.facts.remove_group(group, &row.group_type, Some(step.today))?;
+        step.facts.remove_group(group, &row.group_type, When::Now(step.today))?;
     }
     Ok(reclaim)
 }

@@ -27,11 +27,13 @@ use crate::domain::schedule::Schedule;
 use crate::domain::time::Timestamp;
 
 mod accounts;
+mod counts;
 mod facts;
 mod friends;
 mod groups;
 mod holdings;
 mod members;
+mod metering;
 mod reconcile;
 mod step;
 mod tables;

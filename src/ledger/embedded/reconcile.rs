@@ -4,10 +4,12 @@ use std::collections::{HashMap, HashSet};
 
 use redb::{ReadableTable, StorageError};
 
+use super::counts::When;
 use super::facts::{Facts, GroupRow};
 use super::step::{StepError, begin};
 use super::tracking::{self, Trace};
 use super::writer::Unit;
+use crate::domain::calendar::Day;
 use crate::domain::time::Timestamp;
 use crate::ledger::LedgerError;
 use crate::ledger::fingerprint::{AppKey, Fingerprints, GroupKey, UserKey};
@@ -23,6 +25,7 @@ pub const PAGE: usize = 4096;
 struct Work<'u, 'txn, 'a> {
     facts: Facts<'u, 'txn>,
     comparison: &'a Comparison,
+    today: Day,
     differences: Vec<Difference>,
 }
 
@@ -44,7 +47,8 @@ pub fn compare(
     }
     // Claims are about subjects of their own, so that none sees what another changes.
     let facts = Facts::new(unit.tables, app);
-    let mut work = Work { facts, comparison, differences: Vec::new() };
+    let today = comparison.call.catalog.zone.day_of(now);
+    let mut work = Work { facts, comparison, today, differences: Vec::new() };
     for claim in claims {
         match claim {
             Claim::Accounts { users, exist } => work.accounts(users, *exist)?,
@@ -130,7 +134,7 @@ impl Work<'_, '_, '_> {
                     let group_type = claimed.group_type.clone();
                     let max_members = max_members.flatten();
                     let row = GroupRow { group_type, members: 0, max_members };
-                    self.facts.create_group(group, row, None)?;
+                    self.facts.create_group(group, row, When::Before(self.today))?;
                 }
             }
             // What its members take depends on its type.
@@ -204,7 +208,7 @@ impl Work<'_, '_, '_> {
             }
         }
         if self.differs(Fact::Group(group), Side::MissingThere, &traces)? {
-            self.facts.remove_group(group, &row.group_type, None)?;
+            self.facts.remove_group(group, &row.group_type, When::Before(self.today))?;
         }
         Ok(())
     }

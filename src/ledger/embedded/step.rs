@@ -139,6 +139,7 @@ pub fn apply(
         members_released: verdicts.members_released,
         group_reclaimed: verdicts.group_reclaimed,
         limits: any_breach.then(|| limits.clone()),
+        warnings: Vec::new(),
     })
 }
 

@@ -26,6 +26,11 @@ const MEMBERSHIPS: TableDefinition<(AppKey, UserKey, GroupKey), bool> =
     TableDefinition::new("memberships");
 const COUNTERS: TableDefinition<(AppKey, &str), u64> = TableDefinition::new("counters");
 const NET_NEW: TableDefinition<(AppKey, i32, &str), i64> = TableDefinition::new("net_new");
+const GROUP_DAYS: TableDefinition<(AppKey, i32), (u64, u64, u64)> =
+    TableDefinition::new("group_days");
+const LOGINS: TableDefinition<(AppKey, UserKey), u64> = TableDefinition::new("logins");
+const LOGIN_DAYS: TableDefinition<(AppKey, i32), u64> = TableDefinition::new("login_days");
+const BANDWIDTH: TableDefinition<(AppKey, i32, &str), u64> = TableDefinition::new("bandwidth");
 const TRACKING: TableDefinition<AppKey, (i64, i64, u64)> = TableDefinition::new("tracking");
 const TRACKED: TableDefinition<TrackedKey, ()> = TableDefinition::new("tracked");
 
@@ -55,6 +60,15 @@ pub struct Tables<'txn> {
     pub counters: Table<'txn, (AppKey, &'static str), u64>,
     /// Groups created less groups dissolved, by day and type.
     pub net_new: Table<'txn, (AppKey, i32, &'static str), i64>,
+    /// Groups of all types over a day on which their number changed: at its beginning, the most,
+    /// and the latest.
+    pub group_days: Table<'txn, (AppKey, i32), (u64, u64, u64)>,
+    /// On which of the last days each user logged in (see [`crate::domain::activity`]).
+    pub logins: Table<'txn, (AppKey, UserKey), u64>,
+    /// How many users logged in, by day.
+    pub login_days: Table<'txn, (AppKey, i32), u64>,
+    /// The highest bandwidth in kilobits a second, by day and region.
+    pub bandwidth: Table<'txn, (AppKey, i32, &'static str), u64>,
     /// Since when and until when changes are tracked, in milliseconds, and how many were.
     pub tracking: Table<'txn, AppKey, (i64, i64, u64)>,
     /// What was changed since.
@@ -75,6 +89,10 @@ impl<'txn> Tables<'txn> {
             memberships: txn.open_table(MEMBERSHIPS)?,
             counters: txn.open_table(COUNTERS)?,
             net_new: txn.open_table(NET_NEW)?,
+            group_days: txn.open_table(GROUP_DAYS)?,
+            logins: txn.open_table(LOGINS)?,
+            login_days: txn.open_table(LOGIN_DAYS)?,
+            bandwidth: txn.open_table(BANDWIDTH)?,
             tracking: txn.open_table(TRACKING)?,
             tracked: txn.open_table(TRACKED)?,
         })

@@ -23,6 +23,9 @@ pub const AUDIT: &[u8] = b"q1{directory}audit";
 const BUCKET_BITS: u32 = 12;
 /// How many buckets of accounts an app has.
 pub const BUCKETS: u64 = 1 << BUCKET_BITS;
+/// Bits of a fingerprint that choose the bucket of a user's logins: 32,768 buckets keep ten million
+/// users in hashes of about 300 fields, which Redis holds as packed lists (up to 512 by default).
+const LOGIN_BUCKET_BITS: u32 = 15;
 /// Hexadecimal digits of a cell within a key.
 const CELL_DIGITS: usize = 16;
 
@@ -150,6 +153,27 @@ impl Keys {
         u64::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok().map(Cell)
     }
 
+    /// The hash of logins that the user's is in.
+    pub fn login_bucket(&self, user: Cell) -> Vec<u8> {
+        let bucket = user.0 >> (u64::BITS - LOGIN_BUCKET_BITS);
+        self.key(Part::Accounts, &format!("l{bucket:04x}"))
+    }
+
+    /// Users who logged in, by day.
+    pub fn logins_by_day(&self) -> Vec<u8> {
+        self.key(Part::Accounts, "logins")
+    }
+
+    /// The highest bandwidth, by day and region.
+    pub fn bandwidth(&self) -> Vec<u8> {
+        self.key(Part::Accounts, "bandwidth")
+    }
+
+    /// The number of groups by day.
+    pub fn group_totals(&self) -> Vec<u8> {
+        self.key(Part::Groups, "totals")
+    }
+
     /// The friends in the user's list.
     pub fn friends(&self, user: Cell) -> Vec<u8> {
         self.key(Part::Friends, &format!("f{:016x}", user.0))
@@ -216,6 +240,10 @@ mod tests {
             (keys.members(group), "q1{f8f93d5e4673d663/groups}m919a4e5b9311e83d"),
             (keys.groups_by_type(), "q1{f8f93d5e4673d663/groups}types"),
             (keys.groups_by_day(), "q1{f8f93d5e4673d663/groups}days"),
+            (keys.login_bucket(user), "q1{f8f93d5e4673d663/accounts}l6fc7"),
+            (keys.logins_by_day(), "q1{f8f93d5e4673d663/accounts}logins"),
+            (keys.bandwidth(), "q1{f8f93d5e4673d663/accounts}bandwidth"),
+            (keys.group_totals(), "q1{f8f93d5e4673d663/groups}totals"),
             (keys.tracked(Part::Friends), "q1{f8f93d5e4673d663/friends}tracked"),
             (keys.tracking(Part::Groups), "q1{f8f93d5e4673d663/groups}tracking"),
         ] {

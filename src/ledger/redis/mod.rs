@@ -36,6 +36,7 @@ pub mod client;
 mod holdings;
 pub(crate) mod keys;
 mod limits;
+mod metering;
 pub mod options;
 mod reading;
 mod reconcile;

@@ -16,6 +16,9 @@ use crate::domain::id::GroupId;
 use crate::domain::usage::Counts;
 use crate::ledger::{Call, LedgerError, Reading, schedule_codec};
 
+/// What `scripts/read.lua` reads as lists of fields and values.
+pub const HASHES: &str = "hashes";
+
 /// Reads the counts of a subject.
 pub async fn read(work: &Work<'_>, subject: &Subject) -> Result<Reading, LedgerError> {
     let keys = work.keys();
@@ -31,7 +34,7 @@ pub async fn read(work: &Work<'_>, subject: &Subject) -> Result<Reading, LedgerE
         Subject::App => {
             let accounts = part(work, Part::Accounts, "number", vec![keys.accounts()]);
             let groups = vec![keys.groups_by_type(), keys.groups_by_day()];
-            let groups = part(work, Part::Groups, "groups", groups);
+            let groups = part(work, Part::Groups, HASHES, groups);
             let (accounts, groups) = tokio::try_join!(accounts, groups)?;
             let counts = app_counts(work.call, count(&accounts, 1)?, &groups)?;
             reading(work.call, &groups, counts)
@@ -52,7 +55,8 @@ fn step(part: Part, what: &str, keys: Vec<Vec<u8>>) -> Step {
     Step { script: ScriptId::Read, part, by_day: false, keys, arguments }
 }
 
-async fn part(
+/// Reads from one part of the app.
+pub async fn part(
     work: &Work<'_>,
     part: Part,
     what: &str,
@@ -61,7 +65,8 @@ async fn part(
     work.step(None, step(part, what, keys)).await
 }
 
-fn senseless() -> LedgerError {
+/// A script said something that cannot be.
+pub fn senseless() -> LedgerError {
     unreadable("counts that make no sense")
 }
 
@@ -119,7 +124,13 @@ fn app_counts(call: &Call, accounts: u64, decided: &Decided) -> Result<Counts, L
 
 /// A hash of numbers.
 fn numbers(value: Option<&Value>) -> Option<HashMap<String, i64>> {
-    let flat = array(value?.clone())?;
-    let pair = |pair: &[Value]| Some((text(bytes(pair[0].clone())?)?, integer(&pair[1])?));
+    let pair = |(field, value)| Some((field, integer(&value)?));
+    fields(value?)?.into_iter().map(pair).collect()
+}
+
+/// The fields of a hash with their values.
+pub fn fields(value: &Value) -> Option<Vec<(String, Value)>> {
+    let flat = array(value.clone())?;
+    let pair = |pair: &[Value]| Some((text(bytes(pair[0].clone())?)?, pair[1].clone()));
     flat.chunks_exact(2).map(pair).collect()
 }

@@ -180,11 +180,10 @@ impl Comparing<'_> {
     ) -> Result<Vec<Difference>, LedgerError> {
         let keys = &self.keys;
         let own_keys = vec![keys.group_record(group), keys.members(group), keys.groups_by_type()];
-        let words = [group_type, own].map(|word| word.as_bytes().to_vec());
-        let mut arguments = vec![self.since(), group.element()];
-        arguments.extend(words);
+        let [group_type, own] = [group_type, own].map(|word| word.as_bytes().to_vec());
+        let arguments = vec![self.since(), group.element(), group_type, Vec::new(), own];
         let script = ScriptId::RepairGroup;
-        let step = Step { script, part: Part::Groups, by_day: false, keys: own_keys, arguments };
+        let step = Step { script, part: Part::Groups, by_day: true, keys: own_keys, arguments };
         let decided = self.step(step).await?;
         let what = decided.more.into_iter().next().and_then(bytes).and_then(text);
         let side = match what.as_deref() {

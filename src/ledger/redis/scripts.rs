@@ -56,6 +56,8 @@ scripts! {
     RepairFriends "repair_friends",
     RepairGroup "repair_group",
     RepairMembers "repair_members",
+    RecordLogins "record_logins",
+    ReportBandwidth "report_bandwidth",
 }
 
 /// The text with its shared parts, without comments: Redis keeps and hashes every byte.
@@ -79,6 +81,8 @@ fn shared(part: &str) -> &'static str {
         "begin" => include_str!("scripts/shared/begin.lua"),
         "types" => include_str!("scripts/shared/types.lua"),
         "days" => include_str!("scripts/shared/days.lua"),
+        "totals" => include_str!("scripts/shared/totals.lua"),
+        "groups" => include_str!("scripts/shared/groups.lua"),
         "left" => include_str!("scripts/shared/left.lua"),
         "track" => include_str!("scripts/shared/track.lua"),
         "repair" => include_str!("scripts/shared/repair.lua"),
@@ -110,6 +114,12 @@ mod tests {
     fn scripts_remember_as_many_changes_as_other_stores() {
         let most = format!("local tracked_max = {}\n", crate::ledger::reconcile::TRACKED_MAX);
         assert!(shared("track").contains(&most));
+    }
+
+    #[test]
+    fn figures_are_kept_as_long_as_in_other_stores() {
+        let days = crate::domain::metering::FIGURES_DAYS_KEPT;
+        assert!(shared("totals").contains(&format!("local figures_days_kept = {days}\n")));
     }
 
     #[test]

@@ -151,5 +151,6 @@ pub fn empty() -> Answer {
         members_released: 0,
         group_reclaimed: false,
         limits: None,
+        warnings: Vec::new(),
     }
 }

@@ -32,10 +32,10 @@ pub struct Step {
     pub script: ScriptId,
     /// The part of the app whose limits it goes by.
     pub part: Part,
-    /// Whether it counts groups by day; its fourth own argument is then filled in.
+    /// Whether it counts by day; its fourth own argument is then filled in.
     pub by_day: bool,
-    /// Its keys, without that of the limits, which is the first, and that of what is tracked,
-    /// which is the last.
+    /// Its keys, without that of the limits, which is the first, that of what is tracked, which is
+    /// the last, and that of the number of groups by day, which comes before it where it is needed.
     pub keys: Vec<Vec<u8>>,
     /// Its arguments, without mode, deadline and default limits.
     pub arguments: Vec<Vec<u8>>,
@@ -88,6 +88,9 @@ impl<'a> Work<'a> {
         let of_app = self.keys();
         let mut keys = vec![of_app.limits(*part)];
         keys.extend(own_keys.iter().cloned());
+        if *by_day && *part == Part::Groups {
+            keys.push(of_app.group_totals());
+        }
         keys.push(of_app.tracked(*part));
         let default = call.unknown_app.as_ref().map(|limits| line(*part, limits));
         let mut all = vec![mode(call.mode), Vec::new(), default.unwrap_or_default().into_bytes()];

@@ -9,6 +9,8 @@
 -- include types
 -- include members
 -- include days
+-- include totals
+-- include groups
 -- include track
 local kind = rules(ARGV[4], ARGV[10])
 if not kind then return {now, 'type_unknown', ARGV[10]} end

@@ -6,6 +6,8 @@
 -- include begin
 -- include types
 -- include days
+-- include totals
+-- include groups
 -- include left
 -- include track
 local named, left_groups = 0, 0

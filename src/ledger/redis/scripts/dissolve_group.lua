@@ -8,6 +8,8 @@
 -- include begin
 -- include types
 -- include days
+-- include totals
+-- include groups
 -- include track
 if tracks() then track({ARGV[5]}) end
 local leaving, own, name = read_group(KEYS[2])

@@ -5,6 +5,8 @@
 -- include begin
 -- include types
 -- include days
+-- include totals
+-- include groups
 -- include track
 local leaving, own, name = read_group(KEYS[2])
 local out = 0

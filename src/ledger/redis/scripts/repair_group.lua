@@ -1,25 +1,32 @@
 #!lua
 -- Makes a group what it should be, without its members.
 -- KEYS: 1 limits, 2 group, 3 its members, 4 groups by type. ARGV: 4 since, 5 group, 6 type ('': it
--- should not exist), 7 own limit ('': nothing is said about it, '-': none).
+-- should not exist), 7 days, 8 own limit ('': nothing is said about it, '-': none).
+-- A group that is found out now is no net-new group of today.
 -- Answer: also what is wrong: nothing, here, there, type, own. A group that somebody is in stays.
 -- include begin
 -- include types
+-- include days
+-- include totals
 -- include repair
+local function count_group(name, step)
+  redis.call('HINCRBY', KEYS[4], name, step)
+  note_total(step)
+end
 local leaving, own, name = read_group(KEYS[2])
-local wanted, wanted_own, was_changed = ARGV[6], ARGV[7], tracks and changed(ARGV[5])
+local wanted, wanted_own, was_changed = ARGV[6], ARGV[8], tracks and changed(ARGV[5])
 if wanted == '' and name then
   local has_members = mode ~= 'C' and redis.call('SCARD', KEYS[3]) > 0
   if repairs(was_changed or has_members) then
     redis.call('DEL', KEYS[2])
-    redis.call('HINCRBY', KEYS[4], name, -1)
+    count_group(name, -1)
   end
   return answer('there')
 end
 if wanted ~= '' and not name then
   if repairs(was_changed) then
     redis.call('SET', KEYS[2], (wanted_own == '' and '-' or wanted_own) .. ' ' .. wanted)
-    redis.call('HINCRBY', KEYS[4], wanted, 1)
+    count_group(wanted, 1)
   end
   return answer('here')
 end

@@ -1,0 +1,116 @@
+//! On which of the last days a user logged in: one integer a user, however often he comes.
+//!
+//! The latest day and a mask of the 32 days up to it. Whatever comes later only shifts the mask, so
+//! a user's cell never grows.
+
+use super::calendar::Day;
+use super::metering::LATE_DAYS_MAX;
+
+/// Values of a mask: one bit for each day that a login may come late, and one for the latest.
+const MASKS: u64 = 1 << (LATE_DAYS_MAX + 1);
+
+/// The days on which a user logged in. Bit i of the mask: on the latest day less i.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Activity {
+    latest: Day,
+    mask: u64,
+}
+
+/// What a login does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LoggedIn {
+    /// It is the user's first one on that day.
+    First(Activity),
+    /// The user was counted on that day.
+    Repeated,
+    /// The user has logged in so much later that his cell does not reach back to that day.
+    TooLate,
+}
+
+impl Activity {
+    /// From [`Activity::packed`].
+    #[must_use]
+    pub fn unpack(packed: u64) -> Self {
+        let latest = i32::try_from(packed / MASKS).unwrap_or(i32::MAX);
+        Self { latest: Day::from_number(latest), mask: packed % MASKS }
+    }
+
+    /// As it is stored: the latest day, times 2^32, and the mask.
+    #[must_use]
+    pub fn packed(self) -> u64 {
+        u64::try_from(self.latest.number()).unwrap_or(0) * MASKS + self.mask
+    }
+
+    /// The latest day on which the user logged in.
+    #[must_use]
+    pub fn latest(self) -> Day {
+        self.latest
+    }
+
+    /// The user logs in on a day; `before` is what is known of him.
+    #[must_use]
+    pub fn log_in(before: Option<Self>, day: Day) -> LoggedIn {
+        let Some(Self { latest, mask }) = before else {
+            return LoggedIn::First(Self { latest: day, mask: 1 });
+        };
+        let later = i64::from(day.number()) - i64::from(latest.number());
+        if later > 0 {
+            let shifted = u32::try_from(later).ok().and_then(|days| mask.checked_shl(days));
+            let mask = (shifted.unwrap_or(0) % MASKS) | 1;
+            return LoggedIn::First(Self { latest: day, mask });
+        }
+        let back = u32::try_from(-later).unwrap_or(u32::MAX);
+        if back > LATE_DAYS_MAX {
+            return LoggedIn::TooLate;
+        }
+        if mask >> back & 1 == 1 {
+            return LoggedIn::Repeated;
+        }
+        LoggedIn::First(Self { latest, mask: mask | 1 << back })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Days on which a user logs in, in the order in which they become known, and what is said to
+    /// each: F first, R repeated, L too late.
+    const LOGINS: &[(&[i32], &str)] = &[
+        (&[100], "F"),
+        (&[100, 100, 100], "FRR"),
+        (&[100, 101, 100, 101], "FFRR"),
+        (&[101, 100, 101, 100], "FFRR"),
+        (&[131, 100, 131, 100], "FFRR"),
+        (&[132, 100], "FL"),
+        (&[100, 131, 100], "FFR"),
+        (&[100, 132, 100, 101, 101], "FFLFR"),
+        (&[100, 500, 469, 468, 500], "FFFLR"),
+        (&[20_000, 20_031, 20_000, 20_062, 20_031], "FFRFR"),
+    ];
+
+    #[test]
+    fn a_user_counts_once_on_each_day() {
+        for (days, expected) in LOGINS {
+            let (mut cell, mut said) = (None, String::new());
+            for day in *days {
+                match Activity::log_in(cell.map(Activity::unpack), Day::from_number(*day)) {
+                    LoggedIn::First(activity) => {
+                        cell = Some(activity.packed());
+                        said.push('F');
+                    }
+                    LoggedIn::Repeated => said.push('R'),
+                    LoggedIn::TooLate => said.push('L'),
+                }
+            }
+            assert_eq!(said, *expected, "{days:?}");
+        }
+    }
+
+    #[test]
+    fn cells_stay_what_they_are() {
+        let activity = Activity { latest: Day::from_number(20_000), mask: 0x8000_0001 };
+        assert_eq!(activity.packed(), 20_000 * 4_294_967_296 + 0x8000_0001);
+        assert_eq!(Activity::unpack(activity.packed()), activity);
+    }
+}

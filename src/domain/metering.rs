@@ -1,0 +1,153 @@
+//! What is metered, day by day: logins, groups and bandwidth.
+//!
+//! A login counts for the day of its own instant, and so does a sample of bandwidth; both may come
+//! [`LATE_DAYS_MAX`] days late. The number of groups is the ledger's own: a day's peak is the
+//! highest number of the day, what there was at its beginning included, so that a day on which
+//! nothing happens has one too.
+
+use std::time::Duration;
+
+use super::calendar::{Day, Zone};
+use super::id::{Name, UserId};
+use super::time::Timestamp;
+
+/// How many days after its own a login or a sample may come (ours): a month.
+pub const LATE_DAYS_MAX: u32 = 31;
+/// How far after the store's clock an instant may lie, since the clocks of servers differ.
+pub const AHEAD_MAX: Duration = Duration::from_secs(5 * 60);
+/// For how many days figures by day are kept: a year and a month.
+pub const FIGURES_DAYS_KEPT: u32 = 400;
+
+/// A user who logged in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Login {
+    /// The user.
+    pub user: UserId,
+    /// When; `None`: now, by the store's clock.
+    pub at: Option<Timestamp>,
+}
+
+/// The bandwidth of an app in one region at one instant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sample {
+    /// The region.
+    pub region: Name,
+    /// Kilobits a second.
+    pub kbps: u64,
+    /// When; `None`: now, by the store's clock.
+    pub at: Option<Timestamp>,
+}
+
+/// What became of a login or a sample.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum MeterOutcome {
+    /// It changed a figure.
+    Counted,
+    /// It changed nothing: the user was counted on that day, or the peak was as high.
+    AlreadyCounted,
+    /// Its day lies too far back.
+    TooLate,
+    /// Its instant lies too far ahead.
+    InFuture,
+}
+
+/// Why an instant does not count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TooFar {
+    /// Its day lies too far back.
+    Back,
+    /// It lies too far ahead.
+    Ahead,
+}
+
+/// The day that an instant counts for; `None` is now.
+pub fn day_counted(zone: Zone, now: Timestamp, at: Option<Timestamp>) -> Result<Day, TooFar> {
+    let at = at.unwrap_or(now);
+    if at > now + AHEAD_MAX {
+        return Err(TooFar::Ahead);
+    }
+    let (day, today) = (zone.day_of(at), zone.day_of(now));
+    let oldest = today.number().saturating_sub_unsigned(LATE_DAYS_MAX);
+    if day.number() < oldest { Err(TooFar::Back) } else { Ok(day) }
+}
+
+/// The number of groups of an app over a day on which it changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GroupDay {
+    /// At the day's beginning.
+    pub start: u64,
+    /// The highest one.
+    pub peak: u64,
+    /// The latest one.
+    pub end: u64,
+}
+
+impl GroupDay {
+    /// A day on which the number changes for the first time.
+    #[must_use]
+    pub fn first_change(before: u64, after: u64) -> Self {
+        Self { start: before, peak: before.max(after), end: after }
+    }
+
+    /// The same day after another change.
+    #[must_use]
+    pub fn changed(self, after: u64) -> Self {
+        Self { peak: self.peak.max(after), end: after, ..self }
+    }
+}
+
+/// The figures of one day.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DayFigures {
+    /// The day.
+    pub day: Day,
+    /// Users who logged in.
+    pub dau: u64,
+    /// The highest number of groups at once.
+    pub groups_peak: u64,
+    /// Groups created less groups dissolved.
+    pub groups_net_new: i64,
+    /// The highest bandwidth of each region that had some, in kilobits a second, by region.
+    pub bandwidth: Vec<(Name, u64)>,
+}
+
+/// The highest number of groups on each day from `first` to `last`. `changed` are the days on
+/// which it changed, in order, and `now` is the number of this moment.
+#[must_use]
+pub fn group_peaks(changed: &[(Day, GroupDay)], now: u64, first: Day, last: Day) -> Vec<u64> {
+    // Before the first change that is known there were as many as at its beginning.
+    let mut carried = changed.first().map_or(now, |(_, day)| day.start);
+    let mut changed = changed.iter().peekable();
+    let mut peaks = Vec::new();
+    for number in first.number()..=last.number() {
+        let day = Day::from_number(number);
+        while let Some((_, earlier)) = changed.next_if(|(of, _)| *of < day) {
+            carried = earlier.end;
+        }
+        peaks.push(changed.peek().filter(|(of, _)| *of == day).map_or(carried, |(_, it)| it.peak));
+    }
+    peaks
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quiet_day_has_the_number_of_the_day_before() {
+        let day = Day::from_number;
+        let busy = |start, peak, end| GroupDay { start, peak, end };
+        let peaks = |changed: &[(Day, GroupDay)], now| group_peaks(changed, now, day(10), day(14));
+        assert_eq!(peaks(&[], 7), [7, 7, 7, 7, 7]);
+        // The first event is a dissolution: until it there was one more.
+        assert_eq!(peaks(&[(day(12), busy(5, 5, 4))], 4), [5, 5, 5, 4, 4]);
+        assert_eq!(peaks(&[(day(8), busy(0, 9, 3)), (day(11), busy(3, 6, 2))], 2), [3, 6, 2, 2, 2]);
+        assert_eq!(peaks(&[(day(16), busy(8, 9, 1))], 1), [8, 8, 8, 8, 8]);
+    }
+
+    #[test]
+    fn a_day_knows_its_beginning_its_peak_and_its_end() {
+        let day = GroupDay::first_change(5, 4).changed(3).changed(9).changed(8);
+        assert_eq!(day, GroupDay { start: 5, peak: 9, end: 8 });
+    }
+}

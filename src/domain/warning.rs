@@ -1,0 +1,99 @@
+//! Warnings before a limit bites: a count that passes 70, 90 or 100 % of it.
+//!
+//! Each threshold warns once, and again only after the count fell five points below it. So that
+//! this is exact, the highest threshold that was warned of is kept beside the count, and is looked
+//! at by whatever takes the count to [`WATCHED_FROM_PERCENT`] or beyond.
+
+use super::decision::Subject;
+use super::limit::LimitId;
+
+/// What is warned of, in percent of the limit.
+pub const THRESHOLDS_PERCENT: [u64; 3] = [70, 90, 100];
+/// How far below a threshold the count has to fall, in points, before it warns again.
+pub const REARMED_BELOW_POINTS: u64 = 5;
+/// Below this nothing is looked at: the lowest threshold less the points.
+pub const WATCHED_FROM_PERCENT: u64 = THRESHOLDS_PERCENT[0] - REARMED_BELOW_POINTS;
+
+/// A count that passed a threshold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Warning {
+    /// Which limit.
+    pub limit_id: LimitId,
+    /// Whose.
+    pub subject: Subject,
+    /// How much is held now.
+    pub used: u64,
+    /// How much may be held.
+    pub limit: u64,
+    /// The highest threshold that was passed: 70, 90 or 100.
+    pub percent: u64,
+}
+
+/// What a count that rises does to the thresholds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Risen {
+    /// The highest threshold that stands now; 0: none.
+    pub standing: u64,
+    /// The threshold to warn of, where it was passed for the first time.
+    pub passed: Option<u64>,
+}
+
+/// A count rises from `before` to `after`; `standing` is the threshold warned of so far (0: none).
+#[must_use]
+pub fn rise(standing: u64, before: u64, after: u64, limit: u64) -> Risen {
+    let reaches = |count: u64, percent: u64| {
+        u128::from(count) * 100 >= u128::from(limit) * u128::from(percent)
+    };
+    let below = |threshold: &u64| !reaches(before, threshold.saturating_sub(REARMED_BELOW_POINTS));
+    let thresholds = THRESHOLDS_PERCENT.iter().rev().copied();
+    let still = thresholds.clone().find(|it| *it <= standing && !below(it)).unwrap_or(0);
+    let reached = thresholds.clone().find(|it| reaches(after, *it)).unwrap_or(0);
+    Risen { standing: still.max(reached), passed: (reached > still).then_some(reached) }
+}
+
+/// Whether a count of that size is looked at.
+#[must_use]
+pub fn is_watched(after: u64, limit: u64) -> bool {
+    limit > 0 && u128::from(after) * 100 >= u128::from(limit) * u128::from(WATCHED_FROM_PERCENT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_threshold_warns_once_until_the_count_fell_five_points_below() {
+        // Standing, before, after, limit; standing then, and what is passed.
+        for (standing, before, after, limit, then, passed) in [
+            (0, 68, 69, 100, 0, None),
+            (0, 69, 70, 100, 70, Some(70)),
+            (70, 70, 71, 100, 70, None),
+            (70, 65, 70, 100, 70, None),
+            (70, 64, 65, 100, 0, None),
+            (0, 65, 70, 100, 70, Some(70)),
+            (70, 64, 70, 100, 70, Some(70)),
+            (70, 89, 90, 100, 90, Some(90)),
+            (90, 85, 90, 100, 90, None),
+            (90, 84, 85, 100, 70, None),
+            (100, 99, 100, 100, 100, None),
+            (100, 94, 95, 100, 90, None),
+            (90, 99, 100, 100, 100, Some(100)),
+            // Several at once: the highest is told.
+            (0, 4, 5, 5, 100, Some(100)),
+            (0, 0, 100, 100, 100, Some(100)),
+            (0, 3, 4, 5, 70, Some(70)),
+            // Over the limit, by force.
+            (100, 100, 101, 100, 100, None),
+        ] {
+            let risen = rise(standing, before, after, limit);
+            assert_eq!(risen, Risen { standing: then, passed }, "{standing} {before} {after}");
+        }
+    }
+
+    #[test]
+    fn counts_far_below_their_limits_are_not_looked_at() {
+        assert!(!is_watched(64, 100));
+        assert!(is_watched(65, 100));
+        assert!(!is_watched(0, 0));
+    }
+}

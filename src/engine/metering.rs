@@ -1,0 +1,57 @@
+//! Metering on behalf of callers: logins, bandwidth, and what is shown of them.
+
+use super::Engine;
+use crate::domain::decision::Mode;
+use crate::domain::history::{History, first_shown, histories};
+use crate::domain::id::AppId;
+use crate::domain::metering::{Login, Sample};
+use crate::domain::time::Timestamp;
+use crate::ledger::metering::Metered;
+use crate::ledger::{Call, LedgerError};
+
+impl Engine {
+    /// Counts users who logged in.
+    pub async fn record_logins(
+        &self,
+        app: AppId,
+        logins: Vec<Login>,
+        deadline: Timestamp,
+    ) -> Result<Metered, LedgerError> {
+        let measure = self.metrics.measure("record_logins", Mode::Enforce);
+        let (call, _) = self.call(app, Mode::Enforce, deadline);
+        let metered = self.ledger.record_logins(call, logins).await;
+        match &metered {
+            Ok(metered) => measure.metered(&metered.outcomes),
+            Err(error) => measure.failed(error.name()),
+        }
+        metered
+    }
+
+    /// Takes in samples of bandwidth.
+    pub async fn report_bandwidth(
+        &self,
+        app: AppId,
+        samples: Vec<Sample>,
+        deadline: Timestamp,
+    ) -> Result<Metered, LedgerError> {
+        let measure = self.metrics.measure("report_bandwidth", Mode::Enforce);
+        let (call, _) = self.call(app, Mode::Enforce, deadline);
+        let metered = self.ledger.report_bandwidth(call, samples).await;
+        match &metered {
+            Ok(metered) => measure.metered(&metered.outcomes),
+            Err(error) => measure.failed(error.name()),
+        }
+        metered
+    }
+
+    /// What was metered of an app in the last days before an instant.
+    pub(super) async fn history(
+        &self,
+        call: &Call,
+        at: Timestamp,
+    ) -> Result<Vec<History>, LedgerError> {
+        let today = call.catalog.zone.day_of(at);
+        let figures = self.ledger.figures(call, first_shown(today), today).await?;
+        Ok(histories(&figures.days))
+    }
+}

@@ -1,0 +1,3 @@
+//! Metering: logins, bandwidth and statements.
+
+pub(super) mod record;

@@ -1,0 +1,176 @@
+//! Metering in Redis: logins, bandwidth, and the figures by day.
+//!
+//! Logins and bandwidth lie in the accounts' part, the number of groups in the groups'; figures
+//! are read from both side by side.
+
+use std::collections::HashMap;
+
+use async_trait::async_trait;
+use redis::Value;
+
+use super::Redis;
+use super::keys::{Keys, Part};
+use super::reading::{HASHES, fields, part, senseless};
+use super::reply::{Decided, bytes, integer, text};
+use super::scripts::ScriptId;
+use super::takes::SUBJECTS_MAX;
+use super::verdict::at;
+use super::work::{Step, Work};
+use crate::domain::calendar::{Day, Zone};
+use crate::domain::id::Name;
+use crate::domain::metering::{
+    AHEAD_MAX, DayFigures, FIGURES_DAYS_KEPT, GroupDay, LATE_DAYS_MAX, Login, MeterOutcome, Sample,
+    group_peaks,
+};
+use crate::domain::time::Timestamp;
+use crate::ledger::metering::{Figures, Meter, Metered};
+use crate::ledger::{Call, LedgerError};
+
+#[async_trait]
+impl Meter for Redis {
+    async fn record_logins(&self, call: Call, logins: Vec<Login>) -> Result<Metered, LedgerError> {
+        self.check()?;
+        let work = Work::new(&self.store, &call);
+        let mut metered = Metered { at: Timestamp::from_millis(0), outcomes: Vec::new() };
+        for logins in logins.chunks(SUBJECTS_MAX) {
+            let keys = work.keys();
+            let mut own_keys = vec![keys.logins_by_day()];
+            let mut arguments = bounds();
+            for Login { user, at } in logins {
+                let cell = keys.user(user);
+                own_keys.push(keys.login_bucket(cell));
+                arguments.extend(instant(call.catalog.zone, *at));
+                arguments.push(cell.element());
+            }
+            extend(&mut metered, &work, ScriptId::RecordLogins, own_keys, arguments).await?;
+        }
+        Ok(metered)
+    }
+
+    async fn report_bandwidth(
+        &self,
+        call: Call,
+        samples: Vec<Sample>,
+    ) -> Result<Metered, LedgerError> {
+        self.check()?;
+        let work = Work::new(&self.store, &call);
+        let mut metered = Metered { at: Timestamp::from_millis(0), outcomes: Vec::new() };
+        for samples in samples.chunks(SUBJECTS_MAX) {
+            let own_keys = vec![work.keys().bandwidth()];
+            let mut arguments = bounds();
+            for Sample { region, kbps, at } in samples {
+                arguments.extend(instant(call.catalog.zone, *at));
+                arguments.push(region.as_str().as_bytes().to_vec());
+                arguments.push(kbps.to_string().into_bytes());
+            }
+            extend(&mut metered, &work, ScriptId::ReportBandwidth, own_keys, arguments).await?;
+        }
+        Ok(metered)
+    }
+
+    async fn figures(&self, call: &Call, first: Day, last: Day) -> Result<Figures, LedgerError> {
+        self.check()?;
+        let work = Work::new(&self.store, call);
+        let keys: Keys = work.keys();
+        let logins = vec![keys.logins_by_day(), keys.bandwidth()];
+        let logins = part(&work, Part::Accounts, HASHES, logins);
+        let groups = vec![keys.groups_by_type(), keys.groups_by_day(), keys.group_totals()];
+        let groups = part(&work, Part::Groups, HASHES, groups);
+        let (logins, groups) = tokio::try_join!(logins, groups)?;
+        let days = days(&logins, &groups, first, last).ok_or_else(senseless)?;
+        Ok(Figures { read_at: at(&groups), days })
+    }
+}
+
+/// The first arguments of a script that meters: how late, how far ahead, how long kept, and the
+/// place of the days.
+fn bounds() -> Vec<Vec<u8>> {
+    let numbers = [LATE_DAYS_MAX.into(), AHEAD_MAX.as_millis(), FIGURES_DAYS_KEPT.into()];
+    let mut arguments: Vec<_> = numbers.map(|number| number.to_string().into_bytes()).into();
+    arguments.push(Vec::new());
+    arguments
+}
+
+/// A day and an instant, as scripts read them.
+fn instant(zone: Zone, at: Option<Timestamp>) -> [Vec<u8>; 2] {
+    at.map_or_else(Default::default, |at| {
+        let day = zone.day_of(at).number();
+        [day.to_string().into_bytes(), at.as_millis().to_string().into_bytes()]
+    })
+}
+
+/// Makes a step and adds what became of it.
+async fn extend(
+    metered: &mut Metered,
+    work: &Work<'_>,
+    script: ScriptId,
+    keys: Vec<Vec<u8>>,
+    arguments: Vec<Vec<u8>>,
+) -> Result<(), LedgerError> {
+    let step = Step { script, part: Part::Accounts, by_day: true, keys, arguments };
+    let decided = work.step(None, step).await?;
+    metered.at = at(&decided);
+    for said in &decided.said {
+        metered.outcomes.push(match said.letter {
+            b'A' => MeterOutcome::Counted,
+            b'H' => MeterOutcome::AlreadyCounted,
+            b'O' => MeterOutcome::TooLate,
+            b'F' => MeterOutcome::InFuture,
+            _ => return Err(senseless()),
+        });
+    }
+    Ok(())
+}
+
+/// The figures of each day; `None` where what was read makes no sense.
+fn days(logins: &Decided, groups: &Decided, first: Day, last: Day) -> Option<Vec<DayFigures>> {
+    // The first thing that is read is the schedule.
+    let dau = by_day(logins.more.get(1)?, integer)?;
+    let mut bandwidth = by_day_and_region(logins.more.get(2)?)?;
+    let by_type = fields(groups.more.get(1)?)?;
+    let now = by_type.iter().map(|(_, count)| integer(count)).sum::<Option<i64>>()?;
+    let net_new = by_day(groups.more.get(2)?, integer)?;
+    let totals = by_day(groups.more.get(3)?, total)?;
+    let mut changed: Vec<(Day, GroupDay)> =
+        totals.into_iter().map(|(day, total)| (Day::from_number(day), total)).collect();
+    changed.sort_unstable_by_key(|(day, _)| *day);
+    let peaks = group_peaks(&changed, u64::try_from(now).ok()?, first, last);
+    let figures = |(groups_peak, number): (u64, i32)| DayFigures {
+        day: Day::from_number(number),
+        dau: dau.get(&number).and_then(|dau| u64::try_from(*dau).ok()).unwrap_or(0),
+        groups_peak,
+        groups_net_new: net_new.get(&number).copied().unwrap_or(0),
+        bandwidth: bandwidth.remove(&number).unwrap_or_default(),
+    };
+    Some(peaks.into_iter().zip(first.number()..).map(figures).collect())
+}
+
+/// A hash by day; fields of more than a day are left out.
+fn by_day<T>(hash: &Value, read: impl Fn(&Value) -> Option<T>) -> Option<HashMap<i32, T>> {
+    let days = fields(hash)?.into_iter().filter_map(|(field, value)| {
+        let day = field.parse().ok()?;
+        Some(read(&value).map(|value| (day, value)))
+    });
+    days.collect()
+}
+
+/// Bandwidth by day, of each in the order of its regions.
+fn by_day_and_region(hash: &Value) -> Option<HashMap<i32, Vec<(Name, u64)>>> {
+    let mut days: HashMap<i32, Vec<(Name, u64)>> = HashMap::new();
+    for (field, kbps) in fields(hash)? {
+        let (day, region) = field.split_once('/')?;
+        let kbps = u64::try_from(integer(&kbps)?).ok()?;
+        days.entry(day.parse().ok()?).or_default().push((region.into(), kbps));
+    }
+    for regions in days.values_mut() {
+        regions.sort_unstable();
+    }
+    Some(days)
+}
+
+/// Such as `5 9 7`.
+fn total(value: &Value) -> Option<GroupDay> {
+    let text = text(bytes(value.clone())?)?;
+    let mut numbers = text.split(' ').map(|number| number.parse().ok());
+    Some(GroupDay { start: numbers.next()??, peak: numbers.next()??, end: numbers.next()?? })
+}

@@ -1,0 +1,54 @@
+#!lua
+-- Counts each user once on a day.
+-- KEYS: 1 limits, 2 logins by day, then the bucket of each login's user.
+-- ARGV: 4 days that a login may come late, 5 ms that it may lie ahead, 6 days of figures that are
+-- kept, 7 days, then the day, the instant in ms ('' for both: now) and the user of each login.
+-- A bucket holds, by user, base * 2^32 + mask; bit i of the mask: he logged in on day base - i.
+-- Letters: A counted, H counted before, O too old, F in the future.
+-- Invariant: the logins of a day are the bits of all users for it.
+-- include begin
+-- include days
+local masks, late, cells, buckets, counted = 2 ^ 32, tonumber(ARGV[4]), {}, {}, {}
+for i = 8, #ARGV, 3 do
+  local of, at = tonumber(ARGV[i]) or day, tonumber(ARGV[i + 1]) or now
+  local user, bucket = ARGV[i + 2], KEYS[(i + 1) / 3]
+  local cell = cells[user] or tonumber(redis.call('HGET', bucket, user) or of * masks)
+  local base, mask = math.floor(cell / masks), cell % masks
+  if at > now + ARGV[5] then
+    say('F')
+  elseif of < day - late or of < base - late then
+    say('O')
+  else
+    if of > base then
+      mask = of - base <= late and bit.lshift(mask, of - base) % masks or 0
+      base = of
+    end
+    local one = 2 ^ (base - of)
+    if math.floor(mask / one) % 2 == 1 then
+      say('H')
+    else
+      say('A')
+      cells[user], buckets[user] = base * masks + mask + one, bucket
+      counted[of] = (counted[of] or 0) + 1
+    end
+  end
+end
+-- Drops whose logins are too old to matter, each time that a bucket has got so many users more.
+local function sweep(bucket)
+  if redis.call('HLEN', bucket) % 64 > 0 then return end
+  local rows = redis.call('HGETALL', bucket)
+  for i = 1, #rows, 2 do
+    if math.floor(rows[i + 1] / masks) < day - late then redis.call('HDEL', bucket, rows[i]) end
+  end
+end
+for user, cell in pairs(cells) do
+  if redis.call('HSET', buckets[user], user, string.format('%.0f', cell)) == 1 then
+    sweep(buckets[user])
+  end
+end
+for of, logins in pairs(counted) do
+  if redis.call('HINCRBY', KEYS[2], of, logins) == logins then
+    forget(KEYS[2], tonumber(ARGV[6]))
+  end
+end
+return answer()

@@ -1,0 +1,29 @@
+#!lua
+-- Keeps the highest bandwidth of each day and region.
+-- KEYS: 1 limits, 2 kbit/s by 'DAY/REGION'.
+-- ARGV: 4 days that a sample may come late, 5 ms that it may lie ahead, 6 days of figures that are
+-- kept, 7 days, then the day, the instant in ms ('' for both: now), the region and the kbit/s of
+-- each sample.
+-- Letters: A a new peak, H no higher than before, O too old, F in the future.
+-- include begin
+-- include days
+local late, peaks = tonumber(ARGV[4]), {}
+for i = 8, #ARGV, 4 do
+  local of, at = tonumber(ARGV[i]) or day, tonumber(ARGV[i + 1]) or now
+  local field, kbps = of .. '/' .. ARGV[i + 2], ARGV[i + 3]
+  local highest = peaks[field] or redis.call('HGET', KEYS[2], field) or -1
+  if at > now + ARGV[5] then
+    say('F')
+  elseif of < day - late then
+    say('O')
+  elseif tonumber(kbps) > tonumber(highest) then
+    say('A')
+    peaks[field] = kbps
+  else
+    say('H')
+  end
+end
+for field, kbps in pairs(peaks) do
+  if redis.call('HSET', KEYS[2], field, kbps) == 1 then forget(KEYS[2], tonumber(ARGV[6])) end
+end
+return answer()
