@@ -2,6 +2,8 @@
 
 #[path = "redis_costs/dissolution.rs"]
 mod dissolution;
+#[path = "redis_costs/logins.rs"]
+mod logins;
 mod support;
 
 use imquota::domain::decision::Subject;
