@@ -12,6 +12,7 @@ use crate::domain::id::Name;
 use crate::domain::limit::Limit;
 
 use super::offers;
+use super::postpaid;
 use super::reader::{Document, Table, Value};
 use super::words::listed;
 
@@ -49,6 +50,7 @@ pub(super) fn catalog(document: &Document<'_>) -> Option<Catalog> {
     let validity = section(&root, "validity", validity);
     let groups_per_day = section(&root, "groups", |groups| required_limit(groups, "per_day", 0));
     let batch = section(&root, "batch", batch);
+    let postpaid = section(&root, "metering", postpaid::postpaid);
     let im_codes = section(&root, "im_codes", im_codes);
     let types = root
         .required("group_types")
@@ -68,6 +70,7 @@ pub(super) fn catalog(document: &Document<'_>) -> Option<Catalog> {
         group_types: group_types.into_iter().collect::<Option<_>>()?,
         groups_per_day: groups_per_day?,
         validity: validity?,
+        postpaid: postpaid?,
         batch: batch?,
         im_codes: im_codes?,
     })
@@ -149,7 +152,7 @@ pub(super) fn required_boolean(table: &Table<'_>, key: &str) -> Option<bool> {
     table.required(key).and_then(|value| value.boolean())
 }
 
-fn section<T>(
+pub(super) fn section<T>(
     root: &Table<'_>,
     key: &str,
     read: impl FnOnce(&Table<'_>) -> Option<T>,

@@ -15,6 +15,7 @@ use crate::domain::catalog::Catalog;
 
 mod decode;
 mod offers;
+mod postpaid;
 mod problem;
 pub(crate) mod reader;
 pub mod watch;

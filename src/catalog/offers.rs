@@ -102,6 +102,7 @@ fn edition(
         }
     }
     let add_ons_allowed = required_boolean(&table, "add_ons_allowed");
+    let postpaid_allowed = required_boolean(&table, "postpaid_allowed");
     let limits = table
         .required("limits")
         .and_then(|value| value.table())
@@ -115,6 +116,7 @@ fn edition(
             None => None,
         },
         add_ons_allowed: add_ons_allowed?,
+        postpaid_allowed: postpaid_allowed?,
         limits: limits?,
     })
 }
@@ -192,6 +194,6 @@ fn limit_id(value: &Value<'_>, types: &Names) -> Option<LimitId> {
     found.cloned()
 }
 
-fn price(value: &Value<'_>) -> Option<i64> {
+pub(super) fn price(value: &Value<'_>) -> Option<i64> {
     value.integer(0..=PRICE_MAX_FEN)
 }

@@ -10,6 +10,7 @@ use super::decision::Reason;
 use super::group_type::GroupType;
 use super::id::Name;
 use super::limit::{Limit, LimitId};
+use super::postpaid::PostPaid;
 
 /// Editions, add-ons, group types, IM codes and validity rules.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +31,8 @@ pub struct Catalog {
     pub groups_per_day: Limit,
     /// How long purchases are valid.
     pub validity: Validity,
+    /// What is paid for afterwards.
+    pub postpaid: PostPaid,
     /// How many ids a call may carry.
     pub batch: Batch,
     /// What IM clients know.
@@ -47,6 +50,8 @@ pub struct Edition {
     pub price_fen_per_month: Option<i64>,
     /// Whether add-ons may be bought for it and count while it runs.
     pub add_ons_allowed: bool,
+    /// Whether what goes beyond the free allowances is charged; if not, it is only metered.
+    pub postpaid_allowed: bool,
     /// What it allows. A limit that is not listed is not an edition's business.
     pub limits: Vec<(LimitId, Limit)>,
 }

@@ -19,6 +19,7 @@ pub mod id;
 pub mod limit;
 pub mod metering;
 pub mod month;
+pub mod postpaid;
 pub mod purchase;
 pub mod refund;
 pub mod schedule;

@@ -28,6 +28,7 @@ batch_of_members = 10
 id = "free"
 label = "体验版"
 add_ons_allowed = false
+postpaid_allowed = false
 [editions.limits]
 accounts_per_app = 100
 friends_per_user = 0
@@ -39,6 +40,7 @@ id = "paid"
 label = "Paid"
 price_fen_per_month = 100
 add_ons_allowed = true
+postpaid_allowed = true
 [editions.limits]
 accounts_per_app = "unlimited"
 friends_per_user = 10
@@ -61,6 +63,26 @@ per_app = 0
 per_day = "unlimited"
 reclaim_empty = false
 per_app_im_code = 10006
+[metering]
+final_day = 3
+[metering.dau]
+free = 10
+unit = 10
+price_fen_per_unit = 100
+[metering.groups]
+first_day = 4
+free = 10
+unit = 10
+price_fen_per_unit = 100
+[metering.message_history]
+free_days = 7
+days_max = 30
+unit = 10
+price_fen_per_unit = 100
+[[metering.bandwidth]]
+region = "mainland"
+label = "Mainland"
+price_fen_per_mbps_day = 2
 "#
 );
 
@@ -110,7 +132,7 @@ fn everything_is_reported_in_one_go_in_the_order_of_the_text() {
     let places: Vec<_> = found.0.iter().map(|problem| (problem.line, problem.column)).collect();
     assert_eq!(
         places,
-        [(2, 1), (3, 11), (7, 10), (13, 16), (31, 6), (33, 23), (35, 1), (43, 12), (50, 19)],
+        [(2, 1), (3, 11), (7, 10), (13, 16), (32, 6), (34, 23), (37, 1), (45, 12), (52, 19)],
         "{found}"
     );
 }

@@ -6,6 +6,7 @@ use imquota::domain::decision::Reason;
 use imquota::domain::id::{Name, RequestId};
 use imquota::domain::limit::Limit::{Finite, Unlimited};
 use imquota::domain::limit::{Limit, LimitId};
+use imquota::domain::postpaid::{MessageHistory, PostPaid, Region, Tier};
 use imquota::domain::purchase::{Item, Purchase};
 use imquota::domain::schedule::{Limits, Schedule};
 use imquota::domain::time::Timestamp;
@@ -37,6 +38,31 @@ fn editions_allow_what_section_1_says() {
     assert_eq!(professional.price_fen_per_month, Some(99_900));
     assert!(!trial.add_ons_allowed && professional.add_ons_allowed);
     assert_eq!(catalog.default_edition.as_str(), "trial");
+}
+
+#[test]
+fn what_is_metered_costs_what_section_6_says() {
+    let catalog = builtin();
+    let may = |id: &str| catalog.edition(id).map(|edition| edition.postpaid_allowed);
+    assert_eq!([may("trial"), may("professional")], [Some(false), Some(true)]);
+    let tier = |free, cny: i64| Tier { free, unit: 100_000, price_fen_per_unit: cny * 100 };
+    let region = |id: &str, label: &str, price_fen_per_mbps_day| Region {
+        id: id.into(),
+        label: label.into(),
+        price_fen_per_mbps_day,
+    };
+    let expected = PostPaid {
+        final_day: 3,
+        dau: tier(100_000, 10_000),
+        groups: tier(100_000, 1000),
+        groups_first_day: 4,
+        history: MessageHistory { free_days: 7, days_max: 360, tier: tier(0, 500) },
+        regions: vec![
+            region("mainland", "Mainland China", Some(200)),
+            region("overseas", "Overseas", None),
+        ],
+    };
+    assert_eq!(catalog.postpaid, expected);
 }
 
 #[test]
