@@ -54,6 +54,7 @@ pub mod config;
 pub mod directory;
 pub mod domain;
 pub mod engine;
+pub mod export;
 pub mod grpc;
 pub mod ledger;
 pub mod server;

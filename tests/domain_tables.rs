@@ -244,6 +244,8 @@ fn word(refusal: &Refusal) -> &'static str {
         Refusal::UnknownPurchase(_) => "UnknownPurchase",
         Refusal::BeforeLast { .. } => "BeforeLast",
         Refusal::InTheFuture { .. } => "InTheFuture",
+        Refusal::MonthClosed { .. } => "MonthClosed",
+        Refusal::RetentionDays { .. } => "RetentionDays",
     }
 }
 

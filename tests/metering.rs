@@ -42,7 +42,6 @@ fn day(millis: i64) -> i32 {
 #[derive(Default)]
 struct Model {
     logins: BTreeSet<(i32, usize)>,
-    latest_login: BTreeMap<usize, i32>,
     samples: BTreeMap<(i32, &'static str), u64>,
     groups: BTreeSet<usize>,
     /// Instants and the number of groups from then on.
@@ -66,15 +65,8 @@ impl Model {
     fn login(&mut self, who: usize, at: i64, now: i64) -> MeterOutcome {
         let of = day(at);
         let outcome = Self::outcome(at, now, !self.logins.contains(&(of, who)));
-        let latest = self.latest_login.get(&who).copied().unwrap_or(of);
-        let in_time = !matches!(outcome, MeterOutcome::InFuture | MeterOutcome::TooLate);
-        if in_time && of < latest - 31 {
-            // Somebody whose clock was ahead has logged in tomorrow already.
-            return MeterOutcome::TooLate;
-        }
         if outcome == MeterOutcome::Counted {
             self.logins.insert((of, who));
-            self.latest_login.insert(who, latest.max(of));
         }
         outcome
     }

@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{AppRecord, DirectoryError};
-use crate::domain::id::{AppId, RequestId};
+use crate::domain::billing::RetentionChange;
+use crate::domain::id::{AppId, InvalidId, RequestId};
 use crate::domain::purchase::{Item, Purchase, Refund, Sales};
 use crate::domain::time::Timestamp;
 
@@ -19,6 +20,17 @@ struct StoredApp {
     purchases: Vec<StoredPurchase>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     refunds: Vec<StoredRefund>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    retentions: Vec<StoredRetention>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    closed_through: Option<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredRetention {
+    request_id: String,
+    days: u32,
+    at_ms: i64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -61,6 +73,8 @@ pub fn encode(record: &AppRecord) -> Vec<u8> {
         created_by: record.created_by.to_string(),
         purchases: record.sales.purchases.iter().map(store_purchase).collect(),
         refunds: record.sales.refunds.iter().map(store_refund).collect(),
+        retentions: record.retentions.iter().map(store_retention).collect(),
+        closed_through: record.closed_through.map(|month| month.to_string()),
     };
     serde_json::to_vec(&stored).expect("maps with string keys can always be written")
 }
@@ -77,6 +91,14 @@ fn store_purchase(purchase: &Purchase) -> StoredPurchase {
         months: purchase.months,
         price_fen: purchase.price_fen,
         at_ms: purchase.at.as_millis(),
+    }
+}
+
+fn store_retention(change: &RetentionChange) -> StoredRetention {
+    StoredRetention {
+        request_id: change.request_id.to_string(),
+        days: change.days,
+        at_ms: change.at.as_millis(),
     }
 }
 
@@ -103,10 +125,13 @@ pub fn decode(key: &str, bytes: &[u8]) -> Result<AppRecord, DirectoryError> {
     if let Some(refund) = stored.refunds.iter().find(|refund| refund.purchase >= purchases) {
         return Err(unreadable(format!("a refund of purchase {}", refund.purchase)));
     }
-    load(stored).map_err(|error| unreadable(error.to_string()))
+    let closed_through = stored.closed_through.as_deref().map(str::parse).transpose();
+    let closed_through = closed_through.map_err(|_| unreadable("a closed month".to_owned()))?;
+    let record = load(stored).map_err(|error| unreadable(error.to_string()))?;
+    Ok(AppRecord { closed_through, ..record })
 }
 
-fn load(stored: StoredApp) -> Result<AppRecord, crate::domain::id::InvalidId> {
+fn load(stored: StoredApp) -> Result<AppRecord, InvalidId> {
     Ok(AppRecord {
         app: AppId::try_from(stored.app_id)?,
         revision: stored.revision,
@@ -116,10 +141,20 @@ fn load(stored: StoredApp) -> Result<AppRecord, crate::domain::id::InvalidId> {
             purchases: stored.purchases.into_iter().map(load_purchase).collect::<Result<_, _>>()?,
             refunds: stored.refunds.into_iter().map(load_refund).collect::<Result<_, _>>()?,
         },
+        retentions: stored.retentions.into_iter().map(load_retention).collect::<Result<_, _>>()?,
+        closed_through: None,
     })
 }
 
-fn load_refund(stored: StoredRefund) -> Result<Refund, crate::domain::id::InvalidId> {
+fn load_retention(stored: StoredRetention) -> Result<RetentionChange, InvalidId> {
+    Ok(RetentionChange {
+        request_id: RequestId::try_from(stored.request_id)?,
+        days: stored.days,
+        at: Timestamp::from_millis(stored.at_ms),
+    })
+}
+
+fn load_refund(stored: StoredRefund) -> Result<Refund, InvalidId> {
     Ok(Refund {
         request_id: RequestId::try_from(stored.request_id)?,
         purchase: stored.purchase,
@@ -130,7 +165,7 @@ fn load_refund(stored: StoredRefund) -> Result<Refund, crate::domain::id::Invali
     })
 }
 
-fn load_purchase(stored: StoredPurchase) -> Result<Purchase, crate::domain::id::InvalidId> {
+fn load_purchase(stored: StoredPurchase) -> Result<Purchase, InvalidId> {
     Ok(Purchase {
         request_id: RequestId::try_from(stored.request_id)?,
         item: match stored.item {
@@ -149,7 +184,7 @@ fn load_purchase(stored: StoredPurchase) -> Result<Purchase, crate::domain::id::
 mod tests {
     use super::*;
 
-    const GOLDEN: &str = r#"{"v":1,"app_id":"1400000000","revision":3,"created_at_ms":1549900800000,"created_by":"r0","purchases":[{"request_id":"r1","kind":"edition","item":"professional","months":1,"price_fen":99900,"at_ms":1549900800001},{"request_id":"r2","kind":"add_on","item":"members-2000","months":2,"price_fen":100000,"at_ms":1549900800002},{"request_id":"r3","kind":"renewal","item":"professional","months":1,"price_fen":99900,"at_ms":1549900800003},{"request_id":"r4","kind":"restart","item":"professional","months":1,"price_fen":99900,"at_ms":1569900800003}],"refunds":[{"request_id":"r5","purchase":1,"made_after":2,"refund_fen":90000,"in_full":false,"at_ms":1549900800002}]}"#;
+    const GOLDEN: &str = r#"{"v":1,"app_id":"1400000000","revision":3,"created_at_ms":1549900800000,"created_by":"r0","purchases":[{"request_id":"r1","kind":"edition","item":"professional","months":1,"price_fen":99900,"at_ms":1549900800001},{"request_id":"r2","kind":"add_on","item":"members-2000","months":2,"price_fen":100000,"at_ms":1549900800002},{"request_id":"r3","kind":"renewal","item":"professional","months":1,"price_fen":99900,"at_ms":1549900800003},{"request_id":"r4","kind":"restart","item":"professional","months":1,"price_fen":99900,"at_ms":1569900800003}],"refunds":[{"request_id":"r5","purchase":1,"made_after":2,"refund_fen":90000,"in_full":false,"at_ms":1549900800002}],"retentions":[{"request_id":"r6","days":30,"at_ms":1549900800003}],"closed_through":"2019-03"}"#;
 
     fn record() -> AppRecord {
         let purchase = |id: &str, item, months, price_fen, at| Purchase {
@@ -204,6 +239,12 @@ mod tests {
                     at: Timestamp::from_millis(1_549_900_800_002),
                 }],
             },
+            retentions: vec![RetentionChange {
+                request_id: RequestId::try_from("r6").expect("an id"),
+                days: 30,
+                at: Timestamp::from_millis(1_549_900_800_003),
+            }],
+            closed_through: Some("2019-03".parse().expect("a month")),
         }
     }
 
@@ -211,6 +252,14 @@ mod tests {
     fn records_stand_on_disk_as_they_always_did() {
         assert_eq!(String::from_utf8(encode(&record())).expect("text"), GOLDEN);
         assert_eq!(decode("1400000000", GOLDEN.as_bytes()), Ok(record()));
+    }
+
+    #[test]
+    fn a_record_from_before_metering_is_read() {
+        let (older, _) = GOLDEN.split_once(r#","retentions""#).expect("the later fields");
+        let older = decode("1400000000", format!("{older}}}").as_bytes());
+        let expected = AppRecord { retentions: Vec::new(), closed_through: None, ..record() };
+        assert_eq!(older, Ok(expected));
     }
 
     #[test]

@@ -12,6 +12,7 @@ use redb::{ReadableTable, StorageError};
 use super::{AppRecord, Directory, DirectoryError, audit_codec, document};
 use crate::domain::audit::{Entry, Event, Head};
 use crate::domain::id::AppId;
+use crate::domain::month::Month;
 use crate::ledger::embedded::Embedded;
 use crate::ledger::embedded::writer::{Unit, Writer, WriterError};
 
@@ -45,6 +46,13 @@ const AUDIT_END: &str = "audit0";
 
 fn entry_key(number: u64) -> String {
     format!("{AUDIT_PREFIX}{number:020}")
+}
+
+/// What stands before app and month in the key of a statement.
+const STATEMENT_PREFIX: &str = "statement/";
+
+fn statement_key(app: &AppId, month: Month) -> String {
+    format!("{STATEMENT_PREFIX}{app}/{month}")
 }
 
 type Documents<'txn> = redb::Table<'txn, &'static str, &'static [u8]>;
@@ -100,6 +108,7 @@ fn entries(
 fn put(
     unit: &mut Unit<'_, '_>,
     record: &AppRecord,
+    statement: Option<(Month, &[u8])>,
     event: Event,
 ) -> Result<Decoded<()>, StorageError> {
     let there = match get(&unit.tables.documents, &record.app)? {
@@ -114,6 +123,10 @@ fn put(
     }
     let bytes = document::encode(record);
     unit.tables.documents.insert(key(&record.app).as_str(), bytes.as_slice())?;
+    if let Some((month, statement)) = statement {
+        let key = statement_key(&record.app, month);
+        unit.tables.documents.insert(key.as_str(), statement)?;
+    }
     unit.wrote = true;
     Ok(Ok(()))
 }
@@ -145,7 +158,34 @@ impl Directory for EmbeddedDirectory {
 
     async fn put(&self, record: &AppRecord, event: Event) -> Result<(), DirectoryError> {
         let record = record.clone();
-        self.writer.submit_patiently(move |unit| put(unit, &record, event.clone())).await?
+        self.writer.submit_patiently(move |unit| put(unit, &record, None, event.clone())).await?
+    }
+
+    async fn put_statement(
+        &self,
+        record: &AppRecord,
+        month: Month,
+        statement: &[u8],
+        event: Event,
+    ) -> Result<(), DirectoryError> {
+        let (record, statement) = (record.clone(), statement.to_vec());
+        let work = move |unit: &mut Unit<'_, '_>| {
+            put(unit, &record, Some((month, &statement)), event.clone())
+        };
+        self.writer.submit_patiently(work).await?
+    }
+
+    async fn statement(
+        &self,
+        app: &AppId,
+        month: Month,
+    ) -> Result<Option<Vec<u8>>, DirectoryError> {
+        let key = statement_key(app, month);
+        let work = move |unit: &mut Unit<'_, '_>| {
+            let row = unit.tables.documents.get(key.as_str())?;
+            Ok(row.map(|row| row.value().to_vec()))
+        };
+        Ok(self.writer.submit_patiently(work).await?)
     }
 
     async fn log(&self, event: Event) -> Result<(), DirectoryError> {

@@ -3,7 +3,8 @@
 //! One versioned document an app. Purchases are only ever appended, each with its instant; what
 //! is valid when is worked out from them, so nothing here expires. A change names the revision
 //! that it was worked out from, and is refused where another came first: nothing is overwritten
-//! unseen. A record and the audit log's entry about its change are written together or not at all.
+//! unseen. A record and the audit log's entry about its change are written together or not at all,
+//! and so is the final statement of a month, after which nothing is booked into that month.
 //!
 //! The directory is not asked during a decision: the limits that follow from it lie with the
 //! facts ([`Ledger::put_schedule`](crate::ledger::Ledger::put_schedule)).
@@ -11,7 +12,9 @@
 use async_trait::async_trait;
 
 use crate::domain::audit::{Entry, Event, Head};
+use crate::domain::billing::RetentionChange;
 use crate::domain::id::{AppId, RequestId};
+use crate::domain::month::Month;
 use crate::domain::purchase::Sales;
 use crate::domain::time::Timestamp;
 
@@ -19,9 +22,13 @@ mod audit_codec;
 pub mod document;
 pub mod embedded;
 pub mod redis;
+pub mod statement;
 
 /// Most purchases of one app: two a month for four hundred years.
 pub const PURCHASES_MAX: usize = 10_000;
+
+/// Most changes of the retention of one app: one a month for eight hundred years.
+pub const RETENTIONS_MAX: usize = 10_000;
 
 /// An app and what it has bought.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +43,10 @@ pub struct AppRecord {
     pub created_by: RequestId,
     /// Everything bought and given back.
     pub sales: Sales,
+    /// How long messages are kept, in the order of the changes.
+    pub retentions: Vec<RetentionChange>,
+    /// The last month whose statement is final: nothing is booked into it or before it any more.
+    pub closed_through: Option<Month>,
 }
 
 /// Why the directory has no answer.
@@ -49,6 +60,16 @@ pub enum DirectoryError {
     Unreadable {
         /// The app.
         app: String,
+        /// Why.
+        reason: String,
+    },
+    /// The statement was written by a newer version, or is damaged.
+    #[error("the statement of app \"{app}\" for {month} cannot be read: {reason}")]
+    UnreadableStatement {
+        /// The app.
+        app: AppId,
+        /// The month.
+        month: Month,
         /// Why.
         reason: String,
     },
@@ -74,6 +95,19 @@ pub trait Directory: Send + Sync + 'static {
     /// Writes a record whose `revision` follows the one that is there (or is 1 where there is
     /// none), and logs the change. Durable when it answers.
     async fn put(&self, record: &AppRecord, event: Event) -> Result<(), DirectoryError>;
+
+    /// The same together with the final statement of a month, as [`statement::encode`] writes it.
+    async fn put_statement(
+        &self,
+        record: &AppRecord,
+        month: Month,
+        statement: &[u8],
+        event: Event,
+    ) -> Result<(), DirectoryError>;
+
+    /// The final statement of a month, as it was put; `None` where there is none.
+    async fn statement(&self, app: &AppId, month: Month)
+    -> Result<Option<Vec<u8>>, DirectoryError>;
 
     /// Logs a change that is not of a record. Durable when it answers.
     async fn log(&self, event: Event) -> Result<(), DirectoryError>;

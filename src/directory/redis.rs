@@ -1,5 +1,5 @@
-//! The directory in the ledger's Redis: one hash of documents, an index in the order of ids, and
-//! the audit log as a list.
+//! The directory in the ledger's Redis: one hash of documents, an index in the order of ids, the
+//! audit log as a list, and one hash of final statements.
 
 use std::sync::Arc;
 
@@ -9,9 +9,10 @@ use redis::Value;
 use super::{AppRecord, Directory, DirectoryError, audit_codec, document};
 use crate::domain::audit::{Entry, Event, Head};
 use crate::domain::id::AppId;
+use crate::domain::month::Month;
 use crate::ledger::LedgerError;
 use crate::ledger::redis::Redis;
-use crate::ledger::redis::keys::{AUDIT, DOCUMENTS, INDEX};
+use crate::ledger::redis::keys::{AUDIT, DOCUMENTS, INDEX, STATEMENTS};
 use crate::ledger::redis::reply::{array, bytes, integer};
 use crate::ledger::redis::scripts::ScriptId;
 use crate::ledger::redis::store::{PATIENCE, Store};
@@ -37,7 +38,7 @@ impl RedisDirectory {
     }
 
     async fn call(&self, script: ScriptId, arguments: &[Vec<u8>]) -> Result<Value, DirectoryError> {
-        let keys = [DOCUMENTS.to_vec(), INDEX.to_vec(), AUDIT.to_vec()];
+        let keys = [DOCUMENTS, INDEX, AUDIT, STATEMENTS].map(<[u8]>::to_vec);
         let answer = self.store.raw(script, &keys, arguments, PATIENCE).await;
         answer.map_err(|error| DirectoryError::Unavailable(reason(error)))
     }
@@ -48,8 +49,10 @@ impl RedisDirectory {
         app: &[u8],
         revision: u64,
         document: &[u8],
+        statement: Option<(String, &[u8])>,
         event: &Event,
     ) -> Result<i64, DirectoryError> {
+        let (field, statement) = statement.unwrap_or_default();
         for _ in 0..LOG_ATTEMPTS_MAX {
             let head = self.head().await?;
             let entry = event.clone().follow(&head);
@@ -59,6 +62,8 @@ impl RedisDirectory {
                 document.to_vec(),
                 head.number.to_string().into_bytes(),
                 audit_codec::encode(&entry),
+                field.clone().into_bytes(),
+                statement.to_vec(),
             ];
             match integer(&self.call(ScriptId::PutApp, &arguments).await?) {
                 Some(OVERTAKEN) => {}
@@ -85,6 +90,11 @@ impl RedisDirectory {
         };
         Ok(pairs.map(pair).collect())
     }
+}
+
+/// Where the statement of a month stands.
+fn statement_field(app: &AppId, month: Month) -> String {
+    format!("{app}/{month}")
 }
 
 fn reason(error: LedgerError) -> String {
@@ -116,14 +126,40 @@ impl Directory for RedisDirectory {
     async fn put(&self, record: &AppRecord, event: Event) -> Result<(), DirectoryError> {
         let app = record.app.as_str().as_bytes();
         let document = document::encode(record);
-        match self.put_logged(app, record.revision, &document, &event).await? {
+        match self.put_logged(app, record.revision, &document, None, &event).await? {
             WRITTEN => Ok(()),
             _ => Err(DirectoryError::Conflict(record.app.clone())),
         }
     }
 
+    async fn put_statement(
+        &self,
+        record: &AppRecord,
+        month: Month,
+        statement: &[u8],
+        event: Event,
+    ) -> Result<(), DirectoryError> {
+        let app = record.app.as_str().as_bytes();
+        let document = document::encode(record);
+        let statement = Some((statement_field(&record.app, month), statement));
+        match self.put_logged(app, record.revision, &document, statement, &event).await? {
+            WRITTEN => Ok(()),
+            _ => Err(DirectoryError::Conflict(record.app.clone())),
+        }
+    }
+
+    async fn statement(
+        &self,
+        app: &AppId,
+        month: Month,
+    ) -> Result<Option<Vec<u8>>, DirectoryError> {
+        let arguments = [statement_field(app, month).into_bytes()];
+        let found = text(&self.call(ScriptId::GetStatement, &arguments).await?);
+        Ok((!found.is_empty()).then_some(found))
+    }
+
     async fn log(&self, event: Event) -> Result<(), DirectoryError> {
-        self.put_logged(b"", 0, b"", &event).await.map(drop)
+        self.put_logged(b"", 0, b"", None, &event).await.map(drop)
     }
 
     async fn entries(&self, after: u64, limit: usize) -> Result<Vec<(u64, Entry)>, DirectoryError> {

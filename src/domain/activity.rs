@@ -1,13 +1,16 @@
 //! On which of the last days a user logged in: one integer a user, however often he comes.
 //!
-//! The latest day and a mask of the 32 days up to it. Whatever comes later only shifts the mask, so
+//! The latest day and a mask of the 33 days up to it. Whatever comes later only shifts the mask, so
 //! a user's cell never grows.
 
 use super::calendar::Day;
 use super::metering::LATE_DAYS_MAX;
 
-/// Values of a mask: one bit for each day that a login may come late, and one for the latest.
-const MASKS: u64 = 1 << (LATE_DAYS_MAX + 1);
+/// How far a cell reaches back from its latest day, which may be tomorrow: a login may lie a little
+/// ahead, and is not to take the oldest day from those that come late.
+const BACK_MAX: u32 = LATE_DAYS_MAX + 1;
+/// Values of a mask: one bit for the latest day, and one for each before it.
+const MASKS: u64 = 1 << (BACK_MAX + 1);
 
 /// The days on which a user logged in. Bit i of the mask: on the latest day less i.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,7 +38,7 @@ impl Activity {
         Self { latest: Day::from_number(latest), mask: packed % MASKS }
     }
 
-    /// As it is stored: the latest day, times 2^32, and the mask.
+    /// As it is stored: the latest day, times 2^33, and the mask.
     #[must_use]
     pub fn packed(self) -> u64 {
         u64::try_from(self.latest.number()).unwrap_or(0) * MASKS + self.mask
@@ -60,7 +63,7 @@ impl Activity {
             return LoggedIn::First(Self { latest: day, mask });
         }
         let back = u32::try_from(-later).unwrap_or(u32::MAX);
-        if back > LATE_DAYS_MAX {
+        if back > BACK_MAX {
             return LoggedIn::TooLate;
         }
         if mask >> back & 1 == 1 {
@@ -82,10 +85,11 @@ mod tests {
         (&[100, 101, 100, 101], "FFRR"),
         (&[101, 100, 101, 100], "FFRR"),
         (&[131, 100, 131, 100], "FFRR"),
-        (&[132, 100], "FL"),
-        (&[100, 131, 100], "FFR"),
-        (&[100, 132, 100, 101, 101], "FFLFR"),
-        (&[100, 500, 469, 468, 500], "FFFLR"),
+        (&[132, 100, 100], "FFR"),
+        (&[133, 100], "FL"),
+        (&[100, 132, 100], "FFR"),
+        (&[100, 133, 100, 101, 101], "FFLFR"),
+        (&[100, 500, 468, 467, 500], "FFFLR"),
         (&[20_000, 20_031, 20_000, 20_062, 20_031], "FFRFR"),
     ];
 
@@ -109,8 +113,8 @@ mod tests {
 
     #[test]
     fn cells_stay_what_they_are() {
-        let activity = Activity { latest: Day::from_number(20_000), mask: 0x8000_0001 };
-        assert_eq!(activity.packed(), 20_000 * 4_294_967_296 + 0x8000_0001);
+        let activity = Activity { latest: Day::from_number(20_000), mask: 0x1_0000_0001 };
+        assert_eq!(activity.packed(), 20_000 * 8_589_934_592 + 0x1_0000_0001);
         assert_eq!(Activity::unpack(activity.packed()), activity);
     }
 }

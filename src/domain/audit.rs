@@ -111,7 +111,9 @@ impl Event {
     }
 }
 
-fn hex(bytes: &[u8]) -> Hash {
+/// Bytes in hexadecimal digits.
+#[must_use]
+pub fn hex(bytes: &[u8]) -> Hash {
     bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");
         text

@@ -40,6 +40,12 @@ impl Day {
         NaiveDate::from_epoch_days(self.0).unwrap_or(NaiveDate::MAX)
     }
 
+    /// From a text such as `2019-08-01`.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        text.parse().ok().map(Self::of)
+    }
+
     /// The day so many days later.
     #[must_use]
     pub fn plus_days(self, days: u32) -> Self {

@@ -5,11 +5,13 @@
 //! [`calendar`], [`purchase`], [`timeline`] and [`refund`] (what was bought, how long it is valid
 //! and what is paid back), [`schedule`] (limits at an instant), [`decision`] (outcome and
 //! breaches), [`upgrade`] (what to buy to get past one), [`usage`] (counts against limits),
-//! [`warning`] (before a limit bites), [`month`], [`metering`], [`activity`] and [`history`] (what is
-//! counted by day), [`audit`] (who changed what).
+//! [`warning`] (before a limit bites), [`month`], [`metering`], [`activity`] and [`history`] (what
+//! is counted by day), [`postpaid`] and [`billing`] (what that costs, and the monthly statement),
+//! [`audit`] (who changed what).
 
 pub mod activity;
 pub mod audit;
+pub mod billing;
 pub mod calendar;
 pub mod catalog;
 pub mod decision;

@@ -5,6 +5,7 @@
 
 use super::catalog::Catalog;
 use super::id::{Name, RequestId};
+use super::month::Month;
 use super::time::Timestamp;
 use super::timeline::{AddOnRun, ServiceState, Timeline};
 
@@ -171,6 +172,24 @@ pub enum Refusal {
         at: String,
         /// The last one's.
         last: String,
+    },
+    /// The statement of the month is final.
+    #[error("effective_at {at} lies in a month whose statement is final; {month} is closed")]
+    MonthClosed {
+        /// What was asked for.
+        at: String,
+        /// The last month that is closed.
+        month: Month,
+    },
+    /// Messages cannot be kept so long.
+    #[error("must be {free_days}, which switches it off, to {days_max}, not {days}")]
+    RetentionDays {
+        /// What was asked for.
+        days: u32,
+        /// The shortest.
+        free_days: u32,
+        /// The longest.
+        days_max: u32,
     },
     /// Nothing is sold for later.
     #[error("effective_at {at} lies in the future; it is {now}")]

@@ -19,6 +19,7 @@ mod status;
 pub use admin::{AdminApi, audit_entry};
 pub use caller::{Caller, Role};
 pub use health::HealthApi;
+pub use metering::{MeteringApi, Plane};
 pub use quota::QuotaApi;
 
 /// The messages and stubs of `proto/imquota/v1`.
@@ -34,6 +35,9 @@ pub mod pb {
 pub const QUOTA_SERVICE: &str = "imquota.v1.QuotaService";
 /// The name under which health and reflection know the administration.
 pub const ADMIN_SERVICE: &str = "imquota.v1.AdminService";
+
+/// The name under which health and reflection know the metering.
+pub const METERING_SERVICE: &str = "imquota.v1.MeteringService";
 
 /// Largest request that is read: the longest ids in the largest batch a catalog may allow fit.
 const REQUEST_MAX_BYTES: usize = 1024 * 1024;

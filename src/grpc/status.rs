@@ -71,14 +71,19 @@ fn admin_code(error: &AdminError) -> Code {
     match error {
         AdminError::UnknownApp(_) => Code::NotFound,
         AdminError::AppExists(_) | AdminError::RequestIdReused { .. } => Code::AlreadyExists,
-        AdminError::Refused(_) | AdminError::TooManyPurchases(_) | AdminError::Missing { .. } => {
-            Code::FailedPrecondition
-        }
+        AdminError::Refused(_)
+        | AdminError::TooManyPurchases(_)
+        | AdminError::TooManyRetentions(_)
+        | AdminError::Missing { .. }
+        | AdminError::FiguresGone(_) => Code::FailedPrecondition,
+        AdminError::NotBegun { .. } | AdminError::BeforeApp { .. } => Code::InvalidArgument,
         AdminError::Catalog(_) => Code::Internal,
         AdminError::TooLong(_) => Code::DeadlineExceeded,
         AdminError::Directory(DirectoryError::Conflict(_)) => Code::Aborted,
         AdminError::Directory(
-            DirectoryError::Unreadable { .. } | DirectoryError::UnreadableEntry { .. },
+            DirectoryError::Unreadable { .. }
+            | DirectoryError::UnreadableEntry { .. }
+            | DirectoryError::UnreadableStatement { .. },
         ) => Code::DataLoss,
         AdminError::Directory(DirectoryError::Unavailable(_))
         | AdminError::Unfinished(_)
@@ -182,6 +187,12 @@ pub fn of_admin(error: &AdminError) -> Status {
         }
         AdminError::Refused(Refusal::UnknownPurchase(_)) => {
             of_invalid(Invalid::field("purchase_request_id", error))
+        }
+        AdminError::Refused(Refusal::RetentionDays { .. }) => {
+            of_invalid(Invalid::field("days", error))
+        }
+        AdminError::NotBegun { .. } | AdminError::BeforeApp { .. } => {
+            of_invalid(Invalid::field("month", error))
         }
         _ => Status::new(admin_code(error), error.to_string()),
     }

@@ -41,6 +41,11 @@ pub enum What {
         /// The request that made the purchase.
         purchase: RequestId,
     },
+    /// Keep messages for so long from now on.
+    SetRetention {
+        /// For how many days.
+        days: u32,
+    },
 }
 
 /// What a change has made.
@@ -52,6 +57,8 @@ pub enum Made {
     Purchase(usize),
     /// A refund, by its index.
     Refund(usize),
+    /// A change of the retention, by its index.
+    Retention(usize),
 }
 
 /// One field that a repeated request has otherwise.
@@ -81,6 +88,7 @@ impl Change {
             What::Buy { order: Order::Renewal, .. } => "RenewEdition",
             What::Buy { order: Order::AddOn(_), .. } => "GrantAddOn",
             What::Refund { .. } => "RefundPurchase",
+            What::SetRetention { .. } => "SetMessageRetention",
         }
     }
 
@@ -96,6 +104,7 @@ impl Change {
                 json!({"add_on_id": id, "months": months})
             }
             What::Refund { purchase } => json!({"purchase_request_id": purchase.as_str()}),
+            What::SetRetention { days } => json!({"days": days}),
         };
         if let Some(at) = self.effective_at {
             request["effective_at"] = zone.show(at).into();
@@ -143,6 +152,9 @@ impl Change {
                 let before = &sales.purchases[sales.refunds[index].purchase].request_id;
                 compare("purchase_request_id", before.as_str(), purchase.as_str());
             }
+            (What::SetRetention { days }, Made::Retention(index)) => {
+                compare("days", &record.retentions[index].days.to_string(), &days.to_string());
+            }
             (What::Buy { order, months }, Made::Purchase(index)) => {
                 let Purchase { item, months: before, .. } = &sales.purchases[index];
                 match (item, order) {
@@ -172,6 +184,11 @@ fn used_for(record: &AppRecord, id: &RequestId) -> Option<(Made, Timestamp, Stri
     if let Some(index) = sales.purchases.iter().position(|purchase| purchase.request_id == *id) {
         let purchase = &sales.purchases[index];
         return Some((Made::Purchase(index), purchase.at, bought(purchase)));
+    }
+    if let Some(index) = record.retentions.iter().position(|change| change.request_id == *id) {
+        let change = &record.retentions[index];
+        let used_for = format!("a retention of {} days", change.days);
+        return Some((Made::Retention(index), change.at, used_for));
     }
     let index = sales.refunds.iter().position(|refund| refund.request_id == *id)?;
     let refund = &sales.refunds[index];

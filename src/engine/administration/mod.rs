@@ -14,10 +14,13 @@ use tokio::sync::Mutex;
 use self::everybody::EVERYBODY_MINUTES;
 use self::office::Office;
 use super::Engine;
-use crate::directory::{AppRecord, Directory, DirectoryError, PURCHASES_MAX};
+use crate::directory::statement::Sealed;
+use crate::directory::{AppRecord, Directory, DirectoryError, PURCHASES_MAX, RETENTIONS_MAX};
 use crate::domain::audit::Actor;
 use crate::domain::catalog::Catalog;
 use crate::domain::id::{AppId, RequestId};
+use crate::domain::metering::FIGURES_DAYS_KEPT;
+use crate::domain::month::Month;
 use crate::domain::purchase::{Period, Refusal};
 use crate::domain::refund::Remaining;
 use crate::domain::schedule::{MissingItem, Schedule};
@@ -30,6 +33,7 @@ mod everybody;
 mod office;
 mod preview;
 pub mod reconcile;
+mod statements;
 
 pub use change::{Change, Difference, Made, What};
 pub use entries::{EntryFilter, FoundEntries};
@@ -67,6 +71,32 @@ pub enum AdminError {
     /// The app has as many purchases as a record may hold.
     #[error("app \"{0}\" has {PURCHASES_MAX} purchases, which is the most")]
     TooManyPurchases(AppId),
+    /// The retention was changed as often as a record may hold.
+    #[error("app \"{0}\" has had {RETENTIONS_MAX} changes of its retention, which is the most")]
+    TooManyRetentions(AppId),
+    /// There is no statement of a month that has not begun.
+    #[error("{month} has not begun; it is {now}")]
+    NotBegun {
+        /// What was asked for.
+        month: Month,
+        /// The running month.
+        now: Month,
+    },
+    /// There is no statement of a month before the app was there.
+    #[error("app \"{app}\" was registered in {since}; there is no statement of {month}")]
+    BeforeApp {
+        /// The app.
+        app: AppId,
+        /// The month in which it was registered.
+        since: Month,
+        /// What was asked for.
+        month: Month,
+    },
+    /// The figures of a month are gone.
+    #[error(
+        "no statement was issued for {0} while its figures were kept, for {FIGURES_DAYS_KEPT} days"
+    )]
+    FiguresGone(Month),
     /// The rules of buying are against it.
     #[error(transparent)]
     Refused(#[from] Refusal),
@@ -177,6 +207,21 @@ impl Administration {
     /// over. Changes nothing, and ends with its caller.
     pub async fn preview(&self, app: &AppId, question: Question) -> Result<Preview, AdminError> {
         self.0.preview(app, question).await
+    }
+
+    /// The statement of a month; of the running one where none is named.
+    pub async fn statement(&self, app: &AppId, month: Option<Month>) -> Result<Sealed, AdminError> {
+        let (office, app) = (self.0.clone(), app.clone());
+        // Issuing one is carried through, whether or not the caller waits for it.
+        let statement = tokio::spawn(async move { office.statement(&app, month).await });
+        statement.await.unwrap_or_else(|interrupted| {
+            Err(DirectoryError::Unavailable(interrupted.to_string()).into())
+        })
+    }
+
+    /// Issues the statements of all apps and months that have become final.
+    pub async fn issue_due(&self) -> Result<(), AdminError> {
+        self.0.issue_due().await
     }
 
     /// Up to `limit` entries of the audit log that fit, from the one after number `after` on.

@@ -8,10 +8,13 @@ use tokio::sync::Mutex;
 
 use super::change::{Change, Made, What};
 use super::{AdminError, AppView, Changed, Pages, schedule};
-use crate::directory::{AppRecord, Directory, DirectoryError, PURCHASES_MAX};
+use crate::directory::{AppRecord, Directory, DirectoryError, PURCHASES_MAX, RETENTIONS_MAX};
 use crate::domain::audit::{Actor, Event};
+use crate::domain::billing::RetentionChange;
 use crate::domain::calendar::Zone;
 use crate::domain::id::Name;
+use crate::domain::month::Month;
+use crate::domain::postpaid::MessageHistory;
 use crate::domain::purchase::{Purchase, Refund, Refusal, Sales, sell};
 use crate::domain::refund::{Remaining, refund};
 use crate::domain::time::Timestamp;
@@ -93,6 +96,8 @@ impl Office {
             created_at: instant(self.engine.catalog().zone, change.effective_at, None, now)?,
             created_by: change.request_id.clone(),
             sales: Sales::default(),
+            retentions: Vec::new(),
+            closed_through: None,
         })
     }
 
@@ -106,7 +111,12 @@ impl Office {
         let catalog = self.engine.catalog();
         let mut record = record.clone();
         record.revision += 1;
-        let at = instant(catalog.zone, change.effective_at, record.sales.last_at(), now)?;
+        let last = record.sales.last_at().max(record.retentions.last().map(|last| last.at));
+        let at = instant(catalog.zone, change.effective_at, last, now)?;
+        if let Some(closed) = record.closed_through.filter(|it| Month::at(catalog.zone, at) <= *it)
+        {
+            return Err(Refusal::MonthClosed { at: catalog.zone.show(at), month: closed }.into());
+        }
         let (request_id, sales) = (change.request_id.clone(), &mut record.sales);
         let made = match &change.what {
             What::Create => return Err(AdminError::AppExists(record.app)),
@@ -134,12 +144,24 @@ impl Office {
                 });
                 Made::Refund(sales.refunds.len() - 1)
             }
+            What::SetRetention { days } => {
+                let (days, retentions) = (*days, &mut record.retentions);
+                let MessageHistory { free_days, days_max, .. } = catalog.postpaid.history;
+                if !(free_days..=days_max).contains(&days) {
+                    return Err(Refusal::RetentionDays { days, free_days, days_max }.into());
+                }
+                if retentions.len() >= RETENTIONS_MAX {
+                    return Err(AdminError::TooManyRetentions(record.app));
+                }
+                retentions.push(RetentionChange { request_id, days, at });
+                Made::Retention(retentions.len() - 1)
+            }
         };
         Ok((record, made))
     }
 
     /// Puts the limits of an app where the decisions are made.
-    async fn publish(&self, record: &AppRecord) -> Result<(), AdminError> {
+    pub(super) async fn publish(&self, record: &AppRecord) -> Result<(), AdminError> {
         let now = self.engine.now().await.map_err(AdminError::Unfinished)?;
         let schedule = schedule(&self.engine.catalog(), record, now)?;
         let put = self.engine.ledger.put_schedule(&record.app, record.revision, &schedule);
@@ -149,7 +171,7 @@ impl Office {
     async fn changed(&self, record: AppRecord, made: Made) -> Result<Changed, AdminError> {
         let remaining = match made {
             Made::Refund(index) => Some(self.remaining(&record.sales, index)?),
-            Made::App | Made::Purchase(_) => None,
+            Made::App | Made::Purchase(_) | Made::Retention(_) => None,
         };
         let view = self.view_at(record, self.engine.now().await?, false)?;
         Ok(Changed { made, remaining, view })
@@ -191,7 +213,11 @@ impl Office {
     }
 
     /// What an app is entitled to, as JSON for the audit log.
-    fn snapshot(&self, record: &AppRecord, now: Timestamp) -> Result<String, AdminError> {
+    pub(super) fn snapshot(
+        &self,
+        record: &AppRecord,
+        now: Timestamp,
+    ) -> Result<String, AdminError> {
         let catalog = self.engine.catalog();
         let schedule = schedule(&catalog, record, now)?;
         let limits = schedule.at(now);

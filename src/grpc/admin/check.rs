@@ -19,15 +19,19 @@ const PAGE_DEFAULT: usize = 100;
 const PREVIEWED_MAX: usize = 1000;
 
 /// Every RPC that the audit log tells of.
-const ACTIONS: [&str; 7] = [
+const ACTIONS: [&str; 9] = [
     pb::CreateAppRequest::RPC,
     pb::PurchaseEditionRequest::RPC,
     pb::RenewEditionRequest::RPC,
     pb::GrantAddOnRequest::RPC,
     pb::RefundPurchaseRequest::RPC,
+    pb::SetMessageRetentionRequest::RPC,
     super::TRACK_CHANGES,
     super::RECONCILE,
+    ISSUE_STATEMENT,
 ];
+/// What the audit log calls the issue of a final statement, which nobody asks for.
+const ISSUE_STATEMENT: &str = "IssueStatement";
 
 /// A request that asks for a change.
 pub trait AsksForChange {
@@ -75,6 +79,9 @@ asks_for_change! {
     RefundPurchaseRequest, "RefundPurchase", |it, fields| {
         let purchase = RequestId::try_from(it.purchase_request_id);
         Some(What::Refund { purchase: fields.check("purchase_request_id", purchase)? })
+    };
+    SetMessageRetentionRequest, "SetMessageRetention", |it, _fields| {
+        Some(What::SetRetention { days: it.days })
     };
 }
 

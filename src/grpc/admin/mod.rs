@@ -15,7 +15,7 @@ use crate::domain::id::AppId;
 use crate::engine::administration::{Administration, Changed, Made, Preview, Question};
 
 mod catalog;
-mod check;
+pub(super) mod check;
 mod exported;
 mod found;
 mod reconcile;
@@ -66,7 +66,7 @@ impl AdminApi {
         let changed = changed.map_err(|error| of_admin(&error))?;
         let app = show::app(&self.administration.catalog(), &changed.view);
         let purchase = match changed.made {
-            Made::App => None,
+            Made::App | Made::Retention(_) => None,
             Made::Purchase(index) => Some(index),
             Made::Refund(index) => Some(changed.view.record.sales.refunds[index].purchase),
         };

@@ -1,3 +1,178 @@
-//! Metering: logins, bandwidth and statements.
+//! MeteringService: what is metered, and what is billed of it.
+//!
+//! On the data listener logins and samples are taken in from whoever reaches it; everything else
+//! is asked of the admin listener, which knows who calls.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tonic::metadata::MetadataMap;
+use tonic::{Request, Response, Status};
+
+use super::admin::check;
+use super::answer::timestamp;
+use super::caller::{Role, require};
+use super::deadline::{deadline, less_margin, timeout};
+use super::fields::{Fields, Invalid};
+use super::pb::metering_service_server::{MeteringService, MeteringServiceServer};
+use super::status::{of_admin, of_failure, of_invalid};
+use super::{REQUEST_MAX_BYTES, pb};
+use crate::directory::statement::Sealed;
+use crate::domain::time::Timestamp;
+use crate::engine::Engine;
+use crate::engine::administration::{Administration, Made};
+use crate::export::{self, Format};
 
 pub(super) mod record;
+mod show;
+
+/// Which listener a service answers on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Plane {
+    /// The data listener.
+    Data,
+    /// The admin listener.
+    Admin,
+}
+
+/// The metering as a service.
+#[derive(Clone)]
+pub struct MeteringApi {
+    engine: Arc<Engine>,
+    administration: Administration,
+    request_timeout: Duration,
+    plane: Plane,
+}
+
+impl MeteringApi {
+    /// Over an engine and its administration; `request_timeout` bounds what is taken in.
+    #[must_use]
+    pub fn new(
+        engine: Arc<Engine>,
+        administration: Administration,
+        request_timeout: Duration,
+        plane: Plane,
+    ) -> Self {
+        Self { engine, administration, request_timeout, plane }
+    }
+
+    /// As a service of a server.
+    #[must_use]
+    pub fn into_service(self) -> MeteringServiceServer<Self> {
+        MeteringServiceServer::new(self).max_decoding_message_size(REQUEST_MAX_BYTES)
+    }
+
+    fn deadline(&self, metadata: &MetadataMap) -> Timestamp {
+        let own = timeout(metadata).map(less_margin);
+        deadline(own, self.engine.local_now(), self.request_timeout)
+    }
+
+    /// Whether logins and samples are taken in from that caller.
+    fn may_record<T>(&self, request: &Request<T>, what: &str) -> Result<(), Status> {
+        match self.plane {
+            Plane::Data => Ok(()),
+            Plane::Admin => require(request, Role::Operator, what).map(drop),
+        }
+    }
+
+    /// What is only answered on the admin listener.
+    fn of_admin_plane(&self, what: &str) -> Result<(), Status> {
+        match self.plane {
+            Plane::Data => Err(Status::permission_denied(format!(
+                "{what} is answered on the admin listener, not on this one"
+            ))),
+            Plane::Admin => Ok(()),
+        }
+    }
+
+    async fn statement<T>(
+        &self,
+        request: &Request<T>,
+        what: &str,
+        app_id: &str,
+        month: &str,
+    ) -> Result<Sealed, Status> {
+        self.of_admin_plane(what)?;
+        require(request, Role::Viewer, what)?;
+        let mut fields = Fields::default();
+        let app = fields.app_id(app_id.to_owned());
+        let month = match month {
+            "" => Some(None),
+            text => fields.check("month", text.parse()).map(Some),
+        };
+        let (app, month) = fields.finish(app.zip(month)).map_err(of_invalid)?;
+        let statement = self.administration.statement(&app, month).await;
+        statement.map_err(|error| of_admin(&error))
+    }
+}
+
+#[tonic::async_trait]
+impl MeteringService for MeteringApi {
+    async fn record_logins(
+        &self,
+        request: Request<pb::RecordLoginsRequest>,
+    ) -> Result<Response<pb::RecordLoginsResponse>, Status> {
+        self.may_record(&request, "RecordLogins")?;
+        let deadline = self.deadline(request.metadata());
+        let recorded = record::logins(&self.engine, request.into_inner(), deadline).await;
+        recorded.map(Response::new).map_err(of_failure)
+    }
+
+    async fn report_bandwidth(
+        &self,
+        request: Request<pb::ReportBandwidthRequest>,
+    ) -> Result<Response<pb::ReportBandwidthResponse>, Status> {
+        self.may_record(&request, "ReportBandwidth")?;
+        let deadline = self.deadline(request.metadata());
+        let reported = record::bandwidth(&self.engine, request.into_inner(), deadline).await;
+        reported.map(Response::new).map_err(of_failure)
+    }
+
+    async fn set_message_retention(
+        &self,
+        request: Request<pb::SetMessageRetentionRequest>,
+    ) -> Result<Response<pb::SetMessageRetentionResponse>, Status> {
+        self.of_admin_plane("SetMessageRetention")?;
+        let (change, actor) = check::change(request)?;
+        let changed = self.administration.change(change, actor).await;
+        let changed = changed.map_err(|error| of_admin(&error))?;
+        let Made::Retention(index) = changed.made else {
+            return Err(Status::internal("the change made something else"));
+        };
+        let retention = &changed.view.record.retentions[index];
+        let (days, since) = (retention.days, Some(timestamp(retention.at)));
+        Ok(Response::new(pb::SetMessageRetentionResponse { days, since }))
+    }
+
+    async fn get_statement(
+        &self,
+        request: Request<pb::GetStatementRequest>,
+    ) -> Result<Response<pb::GetStatementResponse>, Status> {
+        let pb::GetStatementRequest { app_id, month } = request.get_ref();
+        let sealed = self.statement(&request, "GetStatement", app_id, month).await?;
+        Ok(Response::new(pb::GetStatementResponse { statement: Some(show::statement(sealed)) }))
+    }
+
+    async fn export_statement(
+        &self,
+        request: Request<pb::ExportStatementRequest>,
+    ) -> Result<Response<pb::ExportStatementResponse>, Status> {
+        let pb::ExportStatementRequest { app_id, month, format } = request.get_ref();
+        let format = match pb::StatementFormat::try_from(*format) {
+            Ok(pb::StatementFormat::Unspecified | pb::StatementFormat::Json) => Format::Json,
+            Ok(pb::StatementFormat::Csv) => Format::Csv,
+            Ok(pb::StatementFormat::Html) => Format::Html,
+            Err(_) => {
+                let wrong = format!("must be JSON, CSV or HTML, not {format}");
+                return Err(of_invalid(Invalid::field("format", wrong)));
+            }
+        };
+        let sealed = self.statement(&request, "ExportStatement", app_id, month).await?;
+        let name = format!("{}-{}", sealed.statement.app, sealed.statement.month);
+        Ok(Response::new(pb::ExportStatementResponse {
+            content: export::file(&sealed, format),
+            media_type: format.media_type().to_owned(),
+            file_name: format!("{name}.{}", format.extension()),
+        }))
+    }
+}

@@ -18,6 +18,9 @@ pub const INDEX: &[u8] = b"q1{directory}index";
 /// The audit log's entries, the first one first.
 pub const AUDIT: &[u8] = b"q1{directory}audit";
 
+/// Final statements by app and month.
+pub const STATEMENTS: &[u8] = b"q1{directory}statements";
+
 /// Bits of a fingerprint that choose the bucket of an account: 4096 buckets keep ten million
 /// accounts in sets of 2,500, which Redis holds as integer sets.
 const BUCKET_BITS: u32 = 12;

@@ -47,6 +47,7 @@ scripts! {
     ListApps "list_apps",
     Forbidden "forbidden",
     ListAudit "list_audit",
+    GetStatement "get_statement",
     TrackChanges "track_changes",
     Tracking "tracking",
     ListSet "list_set",

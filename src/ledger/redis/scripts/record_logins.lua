@@ -3,12 +3,14 @@
 -- KEYS: 1 limits, 2 logins by day, then the bucket of each login's user.
 -- ARGV: 4 days that a login may come late, 5 ms that it may lie ahead, 6 days of figures that are
 -- kept, 7 days, then the day, the instant in ms ('' for both: now) and the user of each login.
--- A bucket holds, by user, base * 2^32 + mask; bit i of the mask: he logged in on day base - i.
+-- A bucket holds, by user, base * 2^33 + mask; bit i of the mask: he logged in on day base - i.
+-- The base may be tomorrow, so that 33 days are needed to reach back far enough.
 -- Letters: A counted, H counted before, O too old, F in the future.
 -- Invariant: the logins of a day are the bits of all users for it.
 -- include begin
 -- include days
-local masks, late, cells, buckets, counted = 2 ^ 32, tonumber(ARGV[4]), {}, {}, {}
+local late = tonumber(ARGV[4])
+local back, masks, cells, buckets, counted = late + 1, 2 ^ (late + 2), {}, {}, {}
 for i = 8, #ARGV, 3 do
   local of, at = tonumber(ARGV[i]) or day, tonumber(ARGV[i + 1]) or now
   local user, bucket = ARGV[i + 2], KEYS[(i + 1) / 3]
@@ -16,11 +18,11 @@ for i = 8, #ARGV, 3 do
   local base, mask = math.floor(cell / masks), cell % masks
   if at > now + ARGV[5] then
     say('F')
-  elseif of < day - late or of < base - late then
+  elseif of < day - late or of < base - back then
     say('O')
   else
     if of > base then
-      mask = of - base <= late and bit.lshift(mask, of - base) % masks or 0
+      mask = of - base <= back and mask * 2 ^ (of - base) % masks or 0
       base = of
     end
     local one = 2 ^ (base - of)

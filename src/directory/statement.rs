@@ -1,0 +1,237 @@
+//! A statement as a document: JSON with its hash, as it is stored and as it is exported.
+//!
+//! The keys are sorted, there is no white space, and every number is whole. So the hash can be made
+//! again by whoever has the document: SHA-256 over the same JSON without the member `hash`, which
+//! is what Python's `json.dumps(document, sort_keys=True, separators=(",", ":"),
+//! ensure_ascii=False)` writes.
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use super::DirectoryError;
+use crate::domain::audit::hex;
+use crate::domain::billing::{Item, Line, Statement, StatementDay};
+use crate::domain::calendar::{Day, Zone};
+use crate::domain::id::AppId;
+use crate::domain::metering::DayFigures;
+use crate::domain::month::Month;
+use crate::domain::time::Timestamp;
+
+const VERSION: u32 = 1;
+/// What every amount is in, as hundredths.
+const CURRENCY: &str = "CNY";
+
+// The members stand in the order of their names: that is what is hashed.
+#[derive(Serialize, Deserialize)]
+struct Document {
+    app_id: String,
+    catalog_version: String,
+    computed_at_ms: i64,
+    currency: String,
+    days: Vec<DocumentDay>,
+    #[serde(rename = "final")]
+    is_final: bool,
+    final_at_ms: i64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    hash: Option<String>,
+    lines: Vec<DocumentLine>,
+    month: String,
+    time_zone: String,
+    total_fen: i64,
+    v: u32,
+}
+
+#[derive(Serialize, Deserialize)]
+struct DocumentDay {
+    bandwidth: Vec<DocumentPeak>,
+    charged: bool,
+    dau: u64,
+    day: String,
+    groups_net_new: i64,
+    groups_peak: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct DocumentPeak {
+    kbps: u64,
+    region: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct DocumentLine {
+    amount_fen: i64,
+    description: String,
+    formula: String,
+    inputs: Vec<DocumentInput>,
+    item: DocumentItem,
+    item_id: String,
+    quantity: i64,
+    unit_price_fen: Option<i64>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct DocumentInput {
+    name: String,
+    value: String,
+}
+
+#[derive(Clone, Copy, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum DocumentItem {
+    Edition,
+    AddOn,
+    Refund,
+    Dau,
+    MessageHistory,
+    Groups,
+    Bandwidth,
+}
+
+/// The items and what documents call them.
+const ITEMS: [(Item, DocumentItem); 7] = [
+    (Item::Edition, DocumentItem::Edition),
+    (Item::AddOn, DocumentItem::AddOn),
+    (Item::Refund, DocumentItem::Refund),
+    (Item::Dau, DocumentItem::Dau),
+    (Item::MessageHistory, DocumentItem::MessageHistory),
+    (Item::Groups, DocumentItem::Groups),
+    (Item::Bandwidth, DocumentItem::Bandwidth),
+];
+
+/// A statement together with its document and hash.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sealed {
+    /// The statement.
+    pub statement: Statement,
+    /// SHA-256 of the document without its hash, in hexadecimal digits.
+    pub hash: String,
+    /// The document.
+    pub json: Vec<u8>,
+}
+
+/// Writes the document of a statement.
+#[must_use]
+pub fn seal(statement: Statement) -> Sealed {
+    let mut document = Document {
+        app_id: statement.app.to_string(),
+        catalog_version: statement.catalog_version.clone(),
+        computed_at_ms: statement.computed_at.as_millis(),
+        currency: CURRENCY.to_owned(),
+        days: statement.days.iter().map(store_day).collect(),
+        is_final: statement.is_final,
+        final_at_ms: statement.final_at.as_millis(),
+        hash: None,
+        lines: statement.lines.iter().map(store_line).collect(),
+        month: statement.month.to_string(),
+        time_zone: statement.zone.name().to_owned(),
+        total_fen: statement.total_fen,
+        v: VERSION,
+    };
+    let hash = hash(&write(&document));
+    document.hash = Some(hash.clone());
+    Sealed { statement, hash, json: write(&document) }
+}
+
+fn write(document: &Document) -> Vec<u8> {
+    serde_json::to_vec(document).expect("structs of texts and numbers can always be written")
+}
+
+fn hash(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
+}
+
+fn store_day(day: &StatementDay) -> DocumentDay {
+    let StatementDay { figures, charged } = day;
+    let peak = |(region, kbps): &(_, u64)| {
+        let region: &crate::domain::id::Name = region;
+        DocumentPeak { kbps: *kbps, region: region.to_string() }
+    };
+    DocumentDay {
+        bandwidth: figures.bandwidth.iter().map(peak).collect(),
+        charged: *charged,
+        dau: figures.dau,
+        day: figures.day.to_string(),
+        groups_net_new: figures.groups_net_new,
+        groups_peak: figures.groups_peak,
+    }
+}
+
+fn store_line(line: &Line) -> DocumentLine {
+    let item = ITEMS.iter().find(|(item, _)| *item == line.item);
+    let input = |(name, value): &(String, String)| DocumentInput {
+        name: name.clone(),
+        value: value.clone(),
+    };
+    DocumentLine {
+        amount_fen: line.amount_fen,
+        description: line.description.clone(),
+        formula: line.formula.clone(),
+        inputs: line.inputs.iter().map(input).collect(),
+        item: item.map(|(_, stored)| *stored).expect("every item is in the table"),
+        item_id: line.item_id.clone(),
+        quantity: line.quantity,
+        unit_price_fen: line.unit_price_fen,
+    }
+}
+
+/// Reads the document that was stored for an app and month, and checks its hash.
+pub fn open(app: &AppId, month: Month, json: Vec<u8>) -> Result<Sealed, DirectoryError> {
+    let unreadable =
+        |reason: String| DirectoryError::UnreadableStatement { app: app.clone(), month, reason };
+    let mut document: Document =
+        serde_json::from_slice(&json).map_err(|error| unreadable(error.to_string()))?;
+    if document.v != VERSION {
+        return Err(unreadable(format!("version {} is not {VERSION}", document.v)));
+    }
+    let stored = document.hash.take().unwrap_or_default();
+    if hash(&write(&document)) != stored {
+        return Err(unreadable("its hash is not that of its content".to_owned()));
+    }
+    let statement = load(document).map_err(|reason| unreadable(reason.to_owned()))?;
+    Ok(Sealed { statement, hash: stored, json })
+}
+
+fn load(document: Document) -> Result<Statement, &'static str> {
+    let lines = document.lines.into_iter().map(load_line).collect();
+    let days = document.days.into_iter().map(load_day).collect::<Option<_>>();
+    Ok(Statement {
+        app: AppId::try_from(document.app_id).map_err(|_| "its app")?,
+        month: document.month.parse().map_err(|_| "its month")?,
+        zone: Zone::named(&document.time_zone).ok_or("its time zone")?,
+        is_final: document.is_final,
+        computed_at: Timestamp::from_millis(document.computed_at_ms),
+        final_at: Timestamp::from_millis(document.final_at_ms),
+        catalog_version: document.catalog_version,
+        lines,
+        total_fen: document.total_fen,
+        days: days.ok_or("one of its days")?,
+    })
+}
+
+fn load_day(stored: DocumentDay) -> Option<StatementDay> {
+    let peak = |peak: DocumentPeak| (peak.region.as_str().into(), peak.kbps);
+    Some(StatementDay {
+        figures: DayFigures {
+            day: Day::parse(&stored.day)?,
+            dau: stored.dau,
+            groups_peak: stored.groups_peak,
+            groups_net_new: stored.groups_net_new,
+            bandwidth: stored.bandwidth.into_iter().map(peak).collect(),
+        },
+        charged: stored.charged,
+    })
+}
+
+fn load_line(stored: DocumentLine) -> Line {
+    let item = ITEMS.iter().find(|(_, name)| *name as u8 == stored.item as u8);
+    Line {
+        item: item.map(|(item, _)| *item).expect("every item is in the table"),
+        item_id: stored.item_id,
+        description: stored.description,
+        inputs: stored.inputs.into_iter().map(|input| (input.name, input.value)).collect(),
+        formula: stored.formula,
+        quantity: stored.quantity,
+        unit_price_fen: stored.unit_price_fen,
+        amount_fen: stored.amount_fen,
+    }
+}

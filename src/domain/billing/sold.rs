@@ -1,0 +1,106 @@
+//! Lines for what was bought and refunded in a month.
+
+use super::{Books, Item, Line, input};
+use crate::domain::month::Month;
+use crate::domain::purchase::{Item as Bought, Purchase, Refund, Sales};
+use crate::domain::refund::refund;
+use crate::domain::time::Timestamp;
+use crate::domain::timeline::Timeline;
+
+/// Purchases and then refunds, each in the order in which they were made.
+pub fn lines(books: &Books<'_>, month: Month) -> Vec<Line> {
+    let (zone, sales) = (books.catalog.zone, books.sales);
+    let is_of = |at: Timestamp| Month::at(zone, at) == month;
+    let timeline = Timeline::new(books.catalog, sales);
+    let purchases = sales.purchases.iter().zip(&timeline.valid).filter(|(it, _)| is_of(it.at));
+    let purchases = purchases.map(|(purchase, valid)| {
+        let (item, item_id, name) = named(books, purchase);
+        let months = i64::from(purchase.months);
+        let per_month = purchase.price_fen / months.max(1);
+        let even = per_month * months == purchase.price_fen;
+        let (quantity, unit_price_fen) =
+            if even { (months, per_month) } else { (1, purchase.price_fen) };
+        Line {
+            item,
+            item_id,
+            description: format!(
+                "{name}, {} bought {}",
+                months_of(purchase),
+                zone.day_of(purchase.at)
+            ),
+            inputs: vec![
+                input("request_id", &purchase.request_id),
+                input("months", purchase.months),
+                input("valid_from", zone.show(valid.from)),
+                input("valid_until", zone.show(valid.until)),
+            ],
+            formula: "months x price of a month".to_owned(),
+            quantity,
+            unit_price_fen: Some(unit_price_fen),
+            amount_fen: purchase.price_fen,
+        }
+    });
+    let mut lines: Vec<Line> = purchases.collect();
+    let refunds = sales.refunds.iter().enumerate().filter(|(_, it)| is_of(it.at));
+    lines.extend(refunds.map(|(index, refund)| of_refund(books, index, refund)));
+    lines
+}
+
+fn of_refund(books: &Books<'_>, index: usize, made: &Refund) -> Line {
+    let (zone, sales) = (books.catalog.zone, books.sales);
+    let purchase = &sales.purchases[made.purchase];
+    let (.., name) = named(books, purchase);
+    let mut inputs = vec![
+        input("request_id", &made.request_id),
+        input("purchase", &purchase.request_id),
+        input("price_fen", purchase.price_fen),
+    ];
+    let before = Sales {
+        purchases: sales.purchases[..made.made_after].to_vec(),
+        refunds: sales.refunds[..index].to_vec(),
+    };
+    if let Ok(figures) = refund(books.catalog, &before, made.purchase, made.at) {
+        inputs.push(input("days", figures.days));
+        inputs.push(input("days_used", figures.days_used));
+    }
+    let formula = if made.in_full {
+        "the whole price, since the purchase was made lately"
+    } else {
+        "price x (days - days used) / days, rounded half up"
+    };
+    Line {
+        item: Item::Refund,
+        item_id: purchase.request_id.to_string(),
+        description: format!("Refund of {name}, {}", zone.day_of(made.at)),
+        inputs,
+        formula: formula.to_owned(),
+        quantity: 1,
+        unit_price_fen: Some(-made.refund_fen),
+        amount_fen: -made.refund_fen,
+    }
+}
+
+/// What a purchase is a line for, its id, and its name.
+fn named(books: &Books<'_>, purchase: &Purchase) -> (Item, String, String) {
+    let label = |id: &str, label: Option<&String>| label.cloned().unwrap_or_else(|| id.to_owned());
+    let catalog = books.catalog;
+    match &purchase.item {
+        Bought::AddOn(id) => {
+            let name = label(id.as_str(), catalog.add_on(id.as_str()).map(|it| &it.label));
+            (Item::AddOn, id.to_string(), format!("Add-on {name}"))
+        }
+        Bought::Edition(id) | Bought::Renewal(id) | Bought::Restart(id) => {
+            let name = label(id.as_str(), catalog.edition(id.as_str()).map(|it| &it.label));
+            let renewed =
+                if matches!(purchase.item, Bought::Edition(_)) { "" } else { " (renewal)" };
+            (Item::Edition, id.to_string(), format!("Edition {name}{renewed}"))
+        }
+    }
+}
+
+fn months_of(purchase: &Purchase) -> String {
+    match purchase.months {
+        1 => "1 month,".to_owned(),
+        months => format!("{months} months,"),
+    }
+}

@@ -1,0 +1,163 @@
+//! A statement as a page that needs nothing else: no script, no font, no picture from elsewhere.
+
+use std::fmt::Write as _;
+
+use super::chart::Chart;
+use super::{grouped, money};
+use crate::directory::statement::Sealed;
+use crate::domain::billing::{Line, Statement, StatementDay};
+use crate::domain::id::Name;
+use crate::domain::postpaid::whole_mbps;
+
+/// Looks alike on a screen and on paper.
+const STYLE: &str = include_str!("page.css");
+/// The colours of the charts; those of regions come again after the last.
+const DAU_COLOUR: &str = "#2f6fb3";
+const GROUPS_COLOUR: &str = "#3a8f5c";
+const REGION_COLOURS: [&str; 3] = ["#b3622f", "#7a4fa3", "#8a8a2a"];
+
+/// The page.
+pub fn page(sealed: &Sealed) -> String {
+    let statement = &sealed.statement;
+    let (app, month) = (escaped(statement.app.as_str()), statement.month);
+    let state = if statement.is_final { "final" } else { "running" };
+    let zone = statement.zone;
+    let told = if statement.is_final {
+        format!("Final since {}; it does not change any more.", zone.show(statement.final_at))
+    } else {
+        format!(
+            "The figures so far, as of {}; final on {}.",
+            zone.show(statement.computed_at),
+            zone.show(statement.final_at)
+        )
+    };
+    let mut page = format!(
+        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width\">\n\
+         <title>Statement {app} {month}</title>\n<style>\n{STYLE}</style>\n</head>\n\
+         <body class=\"{state}\">\n<header><h1>Statement {month}</h1>\
+         <p class=\"app\">{app} <span class=\"state\">{state}</span></p>\
+         <p class=\"told\">{told}</p></header>\n"
+    );
+    page.push_str(&lines(statement));
+    page.push_str(&charts(statement));
+    // Writing to a string cannot fail.
+    let _ = write!(
+        page,
+        "<footer><p>Days and months in {}. Prices of catalog {}. Light bars: days that are not \
+         charged.</p><p>SHA-256 of the JSON export: <code>{}</code></p></footer>\n</body>\n</html>\n",
+        escaped(zone.name()),
+        escaped(&statement.catalog_version),
+        escaped(&sealed.hash),
+    );
+    page
+}
+
+fn lines(statement: &Statement) -> String {
+    let mut table = "<table>\n<thead><tr><th>What</th><th class=\"n\">Quantity</th>\
+                     <th class=\"n\">Unit price</th><th class=\"n\">Amount, CNY</th></tr></thead>\n\
+                     <tbody>\n"
+        .to_owned();
+    for line in &statement.lines {
+        table.push_str(&row(line));
+    }
+    let _ = write!(
+        table,
+        "</tbody>\n<tfoot><tr><th>Total</th><td></td><td></td><td class=\"n\">{}</td></tr></tfoot>\n\
+         </table>\n",
+        money(statement.total_fen)
+    );
+    table
+}
+
+fn row(line: &Line) -> String {
+    let inputs: Vec<_> = line
+        .inputs
+        .iter()
+        .filter(|(_, value)| !value.is_empty())
+        .map(|(name, value)| format!("{} {}", escaped(&name.replace('_', " ")), escaped(value)))
+        .collect();
+    let price = line.unit_price_fen.map_or_else(|| "not charged".to_owned(), money);
+    let quantity = u64::try_from(line.quantity).map_or_else(|_| line.quantity.to_string(), grouped);
+    format!(
+        "<tr><td>{}<div class=\"how\">{}<br>{}</div></td><td class=\"n\">{quantity}</td>\
+         <td class=\"n\">{price}</td><td class=\"n\">{}</td></tr>\n",
+        escaped(&line.description),
+        escaped(&line.formula),
+        inputs.join(" · "),
+        money(line.amount_fen),
+    )
+}
+
+fn charts(statement: &Statement) -> String {
+    let chart = |title: &str, unit, colour, figure: &dyn Fn(&StatementDay) -> u64| {
+        let day = |day: &StatementDay| (day.figures.day.to_string(), figure(day), day.charged);
+        let chart = Chart {
+            title,
+            unit,
+            colour,
+            days: statement.days.iter().map(day).collect(),
+            days_of_month: statement.month.days().count(),
+        };
+        chart.svg()
+    };
+    let mut all = "<section>\n".to_owned();
+    let dau = chart("Daily active users", "users", DAU_COLOUR, &|day| day.figures.dau);
+    all.push_str(&dau);
+    let groups = chart("Groups, highest of the day", "groups", GROUPS_COLOUR, &|day| {
+        day.figures.groups_peak
+    });
+    all.push_str(&groups);
+    for (index, region) in regions(statement).into_iter().enumerate() {
+        let title = format!("Audio-video bandwidth, peak of the day, {}", escaped(region.as_str()));
+        let colour = REGION_COLOURS[index % REGION_COLOURS.len()];
+        let of_day = |day: &StatementDay| {
+            let found = day.figures.bandwidth.iter().find(|(of, _)| *of == region);
+            found.map_or(0, |(_, kbps)| whole_mbps(*kbps))
+        };
+        all.push_str(&chart(&title, "Mbps", colour, &of_day));
+    }
+    all + "</section>\n"
+}
+
+/// Regions with any bandwidth; where there is none, the first that is billed.
+fn regions(statement: &Statement) -> Vec<Name> {
+    let all = statement.days.iter().flat_map(|day| &day.figures.bandwidth);
+    let mut regions: Vec<Name> = all.map(|(region, _)| region.clone()).collect();
+    regions.sort_unstable();
+    regions.dedup();
+    if regions.is_empty() {
+        use crate::domain::billing::Item;
+        let mut billed = statement.lines.iter().filter(|line| line.item == Item::Bandwidth);
+        regions.extend(billed.next().map(|line| Name::from(line.item_id.as_str())));
+    }
+    regions
+}
+
+fn escaped(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '"' => escaped.push_str("&quot;"),
+            '\'' => escaped.push_str("&#39;"),
+            other => escaped.push(other),
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_that_comes_from_outside_is_markup() {
+        assert_eq!(
+            escaped("<a href='x'>\"&\"</a>"),
+            "&lt;a href=&#39;x&#39;&gt;&quot;&amp;&quot;&lt;/a&gt;"
+        );
+    }
+}

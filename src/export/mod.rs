@@ -1,0 +1,92 @@
+//! Statements as files: JSON that can be checked, CSV for tables, and a page for people.
+//!
+//! Pure functions of a statement. The JSON is the document that its hash is made over; see
+//! [`crate::directory::statement`].
+
+use crate::directory::statement::Sealed;
+
+mod chart;
+mod csv;
+mod html;
+
+/// What file is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// The document itself.
+    Json,
+    /// A row a line.
+    Csv,
+    /// A page that needs nothing else.
+    Html,
+}
+
+impl Format {
+    /// As HTTP names it.
+    #[must_use]
+    pub fn media_type(self) -> &'static str {
+        match self {
+            Self::Json => "application/json",
+            Self::Csv => "text/csv; charset=utf-8",
+            Self::Html => "text/html; charset=utf-8",
+        }
+    }
+
+    /// How a file's name ends.
+    #[must_use]
+    pub fn extension(self) -> &'static str {
+        match self {
+            Self::Json => "json",
+            Self::Csv => "csv",
+            Self::Html => "html",
+        }
+    }
+}
+
+/// The statement as a file.
+#[must_use]
+pub fn file(sealed: &Sealed, format: Format) -> Vec<u8> {
+    match format {
+        Format::Json => sealed.json.clone(),
+        Format::Csv => csv::text(&sealed.statement).into_bytes(),
+        Format::Html => html::page(sealed).into_bytes(),
+    }
+}
+
+/// Money: `50000` fen are `500.00`.
+fn money(fen: i64) -> String {
+    let sign = if fen < 0 { "-" } else { "" };
+    let fen = fen.unsigned_abs();
+    format!("{sign}{}.{:02}", grouped(fen / 100), fen % 100)
+}
+
+/// With a comma between each three digits.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn money_has_two_decimals_and_commas() {
+        for (fen, text) in [
+            (0, "0.00"),
+            (5, "0.05"),
+            (99_900, "999.00"),
+            (1_000_000, "10,000.00"),
+            (-123_456_789, "-1,234,567.89"),
+            (i64::MIN, "-92,233,720,368,547,758.08"),
+        ] {
+            assert_eq!(money(fen), text, "{fen}");
+        }
+    }
+}
