@@ -6,7 +6,8 @@ import uuid
 import grpc
 
 from sidecar import Sidecar, connect
-from stubs import admin_grpc, admin_pb, common_pb, quota_grpc, quota_pb
+from stubs import admin_grpc, admin_pb, common_pb, metering_grpc, metering_pb
+from stubs import quota_grpc, quota_pb
 
 TIMEOUT_S = 20
 APPLIED = common_pb.OUTCOME_APPLIED
@@ -37,6 +38,8 @@ class App:
         self.admin_channel = connect(sidecar.admin)
         self.quota = quota_grpc.QuotaServiceStub(self.channel)
         self.administration = admin_grpc.AdminServiceStub(self.admin_channel)
+        self.metering = metering_grpc.MeteringServiceStub(self.channel)
+        self.metering_admin = metering_grpc.MeteringServiceStub(self.admin_channel)
 
     def close(self) -> None:
         """Closes both connections."""
@@ -159,6 +162,23 @@ class App:
             fields.setdefault("request_id", uuid.uuid4().hex)
         request = message(**{"app_id": self.id, **fields})
         return getattr(self.administration, rpc)(request, timeout=TIMEOUT_S)
+
+    def meter(self, rpc: str, *, admin: bool = False, **fields):
+        """Calls the metering on this app, over the data listener or over the admin listener."""
+        message = getattr(metering_pb, f"{rpc}Request")
+        if "request_id" in message.DESCRIPTOR.fields_by_name:
+            fields.setdefault("request_id", uuid.uuid4().hex)
+        stub = self.metering_admin if admin else self.metering
+        return getattr(stub, rpc)(message(**{"app_id": self.id, **fields}), timeout=TIMEOUT_S)
+
+    def statement(self, month: str = "") -> metering_pb.Statement:
+        """The statement of a month; of the running one unless it is named."""
+        return self.meter("GetStatement", admin=True, month=month).statement
+
+    def history(self) -> dict[str, quota_pb.UsageHistory]:
+        """What was metered lately, by measure."""
+        answer = self._call("GetUsage", subject=common_pb.Subject(app=common_pb.AppSubject()))
+        return {history.measure: history for history in answer.history}
 
     def register(self) -> "App":
         """Registers the app."""

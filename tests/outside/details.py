@@ -26,13 +26,18 @@ def detail(error: grpc.RpcError, kind):
     return None
 
 
-def bad_fields(error: grpc.RpcError) -> list[str]:
-    """The fields that an INVALID_ARGUMENT names, each with a description."""
+def violations(error: grpc.RpcError) -> list[error_details_pb2.BadRequest.FieldViolation]:
+    """What an INVALID_ARGUMENT says is wrong: fields, each with a description."""
     assert error.code() == INVALID_ARGUMENT, error
     request = detail(error, error_details_pb2.BadRequest)
     assert request is not None, f"no BadRequest details: {error.details()}"
     assert all(violation.description for violation in request.field_violations), request
-    return [violation.field for violation in request.field_violations]
+    return list(request.field_violations)
+
+
+def bad_fields(error: grpc.RpcError) -> list[str]:
+    """The fields that an INVALID_ARGUMENT names, each with a description."""
+    return [violation.field for violation in violations(error)]
 
 
 def error_info(error: grpc.RpcError) -> error_details_pb2.ErrorInfo | None:

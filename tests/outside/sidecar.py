@@ -88,7 +88,8 @@ def wait_until(condition, timeout_s: float, what: str, every_s: float = 0.05):
 class Sidecar:
     """One `imquota serve` process and the folder that it lives in."""
 
-    def __init__(self, *extra: str, store: str = "embedded", folder: Path | None = None):
+    def __init__(self, *extra: str, store: str = "embedded", folder: Path | None = None,
+                 environment: dict[str, str] | None = None):
         self._owns_folder = folder is None
         # Short, since the path of a Unix socket may have 107 bytes only.
         self.folder = folder or Path(tempfile.mkdtemp(prefix="imquota-"))
@@ -96,6 +97,7 @@ class Sidecar:
         self.store = f"embedded:{self.data}" if store == "embedded" else store
         self.log = self.folder / "log"
         self._extra = extra
+        self._environment = environment or {}
         self.process: subprocess.Popen | None = None
 
     @property
@@ -122,7 +124,7 @@ class Sidecar:
         """Starts the process and waits until all listeners serve."""
         for attempt in range(1, START_ATTEMPTS_MAX + 1):
             self.port, self.admin_port = free_ports(2)
-            self.launch(self.arguments(), clean_environment())
+            self.launch(self.arguments(), clean_environment(**self._environment))
             wait_until(self._serving_or_ended, START_TIMEOUT_S, f"serving\n{self.read_log()}")
             if self.process.poll() is None:
                 return self

@@ -39,7 +39,12 @@ except ImportError:
 from imquota.v1 import admin_service_pb2 as admin_pb  # noqa: E402
 from imquota.v1 import admin_service_pb2_grpc as admin_grpc  # noqa: E402
 from imquota.v1 import common_pb2 as common_pb  # noqa: E402
+from imquota.v1 import metering_service_pb2 as metering_pb  # noqa: E402
+from imquota.v1 import metering_service_pb2_grpc as metering_grpc  # noqa: E402
 from imquota.v1 import quota_service_pb2 as quota_pb  # noqa: E402
 from imquota.v1 import quota_service_pb2_grpc as quota_grpc  # noqa: E402
 
-__all__ = ["admin_grpc", "admin_pb", "common_pb", "generate", "quota_grpc", "quota_pb"]
+__all__ = [
+    "admin_grpc", "admin_pb", "common_pb", "generate", "metering_grpc", "metering_pb",
+    "quota_grpc", "quota_pb",
+]

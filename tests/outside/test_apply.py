@@ -8,7 +8,7 @@ import pytest
 
 import racers
 from app import APPLIED, DENIED, TIMEOUT_S, names, outcomes
-from stubs import common_pb, quota_pb
+from stubs import common_pb, metering_pb, quota_pb
 
 RACERS = 4
 
@@ -73,6 +73,8 @@ def test_every_operation_works_over_the_stream(tcp_app):
         ("dissolve_group", quota_pb.DissolveGroupRequest(**group)),
         ("remove_friends", quota_pb.RemoveFriendsRequest(**friend)),
         ("delete_accounts", quota_pb.DeleteAccountsRequest(**account)),
+        ("record_logins", metering_pb.RecordLoginsRequest(
+            app_id=app.id, logins=[metering_pb.Login(user_id="u")])),
     ]
     operations = set(quota_pb.ApplyRequest.DESCRIPTOR.oneofs_by_name["operation"].fields)
     assert {name for name, _ in steps} == {field.name for field in operations}
@@ -83,6 +85,9 @@ def test_every_operation_works_over_the_stream(tcp_app):
         inside = getattr(answer, name)
         if name == "get_usage":
             assert [(usage.used, usage.limit) for usage in inside.usages] == [(2, 5)]
+            continue
+        if name == "record_logins":
+            assert list(inside.outcomes) == [metering_pb.METER_OUTCOME_COUNTED]
             continue
         assert outcomes(results_of(inside)) == [APPLIED], name
 

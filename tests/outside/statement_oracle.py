@@ -1,0 +1,270 @@
+"""Works out the statement of a month from a list of events, by the published rules alone.
+
+It shares nothing with the product, so that the two can be held against each other. By hand:
+
+    python statement_oracle.py events.jsonl 2019-08
+
+Each line of the file is an event of one app, in any order; instants (`at`, `from`, `until`) are
+milliseconds since the epoch:
+
+    {"kind": "login", "user": "u1", "at": ...}
+    {"kind": "group", "change": 1, "at": ...}              1: created, -1: dissolved
+    {"kind": "bandwidth", "region": "mainland", "kbps": 300000, "at": ...}
+    {"kind": "retention", "days": 30, "at": ...}           from then on; 7: off
+    {"kind": "edition", "id": "professional", "fen": 99900, "at": ..., "until": ...}
+    {"kind": "add_on", "id": "members-2000", "fen": 50000, "at": ...}
+    {"kind": "refund", "fen": 24194, "at": ...}            how much was paid back
+
+`until` is the end of the days of grace, or the refund where that came first: from `at` until then
+the app may run over, and is charged.
+"""
+
+import calendar
+import json
+import sys
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta, timezone
+
+SHANGHAI = timezone(timedelta(hours=8))
+"""Asia/Shanghai has had no other offset since 1991."""
+MILLIS_A_DAY = 86_400_000
+OFFSET_MILLIS = 8 * 3_600_000
+
+FREE_DAU, DAU_UNIT, DAU_UNIT_FEN = 100_000, 100_000, 1_000_000
+HISTORY_UNIT, HISTORY_UNIT_FEN = 100_000, 50_000
+FREE_GROUPS, GROUPS_UNIT, GROUPS_UNIT_FEN = 100_000, 100_000, 100_000
+KBPS_A_UNIT = 1000
+BANDWIDTH_UNIT_FEN = {"mainland": 200}
+"""A Mbps a day. Any other region is listed at no price."""
+FREE_DAYS_OF_HISTORY = 7
+FIRST_DAY_OF_GROUPS = 4
+RUNS_OVER = {"professional"}
+
+
+def units(beyond: int, unit: int) -> int:
+    """How many units something takes, the last of them begun."""
+    return -(-max(beyond, 0) // unit)
+
+
+@dataclass
+class Line:
+    """What is paid for one thing."""
+
+    item: str
+    item_id: str
+    quantity: int
+    fen: int
+    figure: int | None = None
+    """The peak or sum that it goes by."""
+
+
+@dataclass
+class Day:
+    """The figures of one day."""
+
+    dau: int = 0
+    groups_peak: int = 0
+    groups_net_new: int = 0
+    bandwidth: dict[str, int] = field(default_factory=dict)
+    charged: bool = False
+
+
+@dataclass
+class Statement:
+    """What is paid for a month."""
+
+    days: dict[str, Day]
+    lines: list[Line]
+
+    @property
+    def total_fen(self) -> int:
+        """The sum of all lines."""
+        return sum(line.fen for line in self.lines)
+
+
+def day_number(millis: int) -> int:
+    """The day of Shanghai in which an instant lies, counted from 1970-01-01."""
+    return (millis + OFFSET_MILLIS) // MILLIS_A_DAY
+
+
+def number_of(day: date) -> int:
+    """The same count for a date."""
+    return (day - date(1970, 1, 1)).days
+
+
+def millis(text: str) -> int:
+    """An instant such as `2019-08-01 12:00:00.000` of Shanghai."""
+    at = datetime.fromisoformat(text).replace(tzinfo=SHANGHAI) - datetime(1970, 1, 1, tzinfo=UTC)
+    return at // timedelta(milliseconds=1)
+
+
+def dau_fen(peak: int) -> tuple[int, int]:
+    """Units and fen for the highest day."""
+    taken = units(peak - FREE_DAU, DAU_UNIT)
+    return taken, taken * DAU_UNIT_FEN
+
+
+def history_fen(peak: int, months: int) -> tuple[int, int]:
+    """Units and fen for history beyond the free days; no free tier is taken off."""
+    taken = units(peak, HISTORY_UNIT) * months
+    return taken, taken * HISTORY_UNIT_FEN
+
+
+def groups_fen(peak: int) -> tuple[int, int]:
+    """Units and fen for the highest number of groups."""
+    taken = units(peak - FREE_GROUPS, GROUPS_UNIT)
+    return taken, taken * GROUPS_UNIT_FEN
+
+
+def bandwidth_fen(region: str, kbps_by_day: Iterable[int]) -> tuple[int, int]:
+    """Mbps and fen for the days' peaks, each rounded up."""
+    taken = sum(units(kbps, KBPS_A_UNIT) for kbps in kbps_by_day)
+    return taken, taken * BANDWIDTH_UNIT_FEN.get(region, 0)
+
+
+class Month:
+    """The events of a month, as they are read."""
+
+    def __init__(self, month: str, today: int | None = None):
+        year, of_year = map(int, month.split("-"))
+        first = number_of(date(year, of_year, 1))
+        self.last = first + calendar.monthrange(year, of_year)[1] - 1
+        self.first = first
+        # A month that runs is known up to today.
+        self.end = self.last if today is None else min(self.last, day_number(today))
+        self.users: dict[int, set[str]] = defaultdict(set)
+        self.groups: list[tuple[int, int]] = []
+        self.kbps: dict[int, dict[str, int]] = defaultdict(dict)
+        self.retention: list[tuple[int, int]] = []
+        self.in_force: list[tuple[int, int]] = []
+        self.bought: list[Line] = []
+
+    def read(self, event: dict) -> None:
+        """Takes in one event."""
+        at = event["at"]
+        day = day_number(at)
+        match event["kind"]:
+            case "login":
+                self.users[day].add(event["user"])
+            case "group":
+                self.groups.append((at, event["change"]))
+            case "bandwidth":
+                peaks = self.kbps[day]
+                peaks[event["region"]] = max(peaks.get(event["region"], 0), event["kbps"])
+            case "retention":
+                self.retention.append((at, event["days"]))
+            case "edition":
+                if event["id"] in RUNS_OVER:
+                    self.in_force.append((at, event["until"]))
+                self.buy(day, "edition", event["id"], event["fen"])
+            case "add_on":
+                self.buy(day, "add_on", event["id"], event["fen"])
+            case "refund":
+                self.buy(day, "refund", "", -event["fen"])
+            case other:
+                raise ValueError(f"unknown kind of event: {other!r}")
+
+    def buy(self, day: int, item: str, item_id: str, fen: int) -> None:
+        """Lists what was bought or paid back in the month."""
+        if self.first <= day <= self.last:
+            self.bought.append(Line(item, item_id, 1, fen))
+
+    def group_days(self) -> dict[int, tuple[int, int]]:
+        """Of each day, the highest number of groups, what there was at its beginning included, and
+        how many more there are at its end."""
+        changes = sorted(self.groups, key=lambda change: change[0])
+        held, at, days = 0, 0, {}
+        while at < len(changes) and day_number(changes[at][0]) < self.first:
+            held += changes[at][1]
+            at += 1
+        for day in range(self.first, self.end + 1):
+            before = peak = held
+            while at < len(changes) and day_number(changes[at][0]) == day:
+                held += changes[at][1]
+                peak = max(peak, held)
+                at += 1
+            days[day] = (peak, held - before)
+        return days
+
+    def is_charged(self, day: int) -> bool:
+        """Whether what runs over was in force at some time of the day."""
+        begins = day * MILLIS_A_DAY - OFFSET_MILLIS
+        ends = begins + MILLIS_A_DAY
+        return any(since < ends and until > begins for since, until in self.in_force)
+
+    def keeps_history(self) -> bool:
+        """Whether history was switched on at some time of the month, so far."""
+        begins = self.first * MILLIS_A_DAY - OFFSET_MILLIS
+        ends = (self.end + 1) * MILLIS_A_DAY - OFFSET_MILLIS
+        on = False
+        for at, days in sorted(self.retention, key=lambda change: change[0]):
+            if at >= ends:
+                break
+            # What was switched off before the month began does not count for it.
+            on = days > FREE_DAYS_OF_HISTORY or (on and at > begins)
+        return on
+
+    def statement(self) -> Statement:
+        """Works it out."""
+        groups = self.group_days()
+        days = {
+            day: Day(len(self.users[day]), *groups[day], dict(sorted(self.kbps[day].items())),
+                     self.is_charged(day))
+            for day in range(self.first, self.end + 1)
+        }
+        charged = {number: day for number, day in days.items() if day.charged}
+        lines = [*self.bought]
+        dau = max((day.dau for day in charged.values()), default=0)
+        lines.append(Line("dau", "", *dau_fen(dau), dau))
+        if charged and self.keeps_history():
+            lines.append(Line("message_history", "", *history_fen(dau, 1), dau))
+        window = self.first + FIRST_DAY_OF_GROUPS - 1
+        peak = max((day.groups_peak for number, day in charged.items() if number >= window),
+                   default=0)
+        lines.append(Line("groups", "", *groups_fen(peak), peak))
+        for region in sorted({region for day in days.values() for region in day.bandwidth}):
+            peaks = [day.bandwidth.get(region, 0) for day in charged.values()]
+            taken, fen = bandwidth_fen(region, peaks)
+            lines.append(Line("bandwidth", region, taken, fen, taken))
+        named = {(date(1970, 1, 1) + timedelta(days=number)).isoformat(): day
+                 for number, day in days.items()}
+        return Statement(named, lines)
+
+
+def statement(events: Iterable[dict], month: str, today: int | None = None) -> Statement:
+    """The statement of a month; of the running one, with the instant that it runs at."""
+    read = Month(month, today)
+    for event in events:
+        read.read(event)
+    return read.statement()
+
+
+def events_of(path: str) -> Iterable[dict]:
+    """The events of a file, one a line."""
+    with open(path, encoding="utf-8") as lines:
+        for line in lines:
+            yield json.loads(line)
+
+
+def main(arguments: list[str]) -> int:
+    """Prints a statement."""
+    if len(arguments) != 2:
+        print("usage: statement_oracle.py EVENTS.jsonl MONTH, such as 2019-08", file=sys.stderr)
+        return 2
+    made = statement(events_of(arguments[0]), arguments[1])
+    for name, day in made.days.items():
+        bandwidth = " ".join(f"{region}={kbps}kbps" for region, kbps in day.bandwidth.items())
+        print(f"{name}  dau {day.dau:>9}  groups {day.groups_peak:>7} ({day.groups_net_new:+})"
+              f"  {'' if day.charged else 'not charged '}{bandwidth}".rstrip())
+    for line in made.lines:
+        figure = "" if line.figure is None else f"  of {line.figure}"
+        name = f"{line.item} {line.item_id}".strip()
+        print(f"{name:<28} {line.quantity:>8} unit(s) {line.fen:>12} fen{figure}")
+    print(f"{'total':<28} {made.total_fen:>29} fen")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
