@@ -11,10 +11,12 @@
 //! | [`domain`] | ids, limits, calendar, purchases, decisions. Pure | I/O and its crates, clocks |
 //! | [`ledger`] | the contract of a store of facts; the embedded store and Redis | engine, grpc |
 //! | [`directory`] | apps and what they have bought, as versioned documents | engine, grpc |
+//! | [`events`] | the log of what is told to whoever watches | engine, grpc |
 //! | [`engine`] | one operation from request to decision; administration | tonic, prost, stores |
 //! | [`grpc`] | protobuf to domain and back; errors to status; thin services | stores |
 //! | [`catalog`] | the built-in catalog, loading and watching one | engine, grpc, stores |
 //! | [`access`] | who may call the administration: tokens, certificates, users | engine, stores |
+//! | [`webhook`] | posts every event to a URL, signed, until it is taken | engine, stores |
 //! | [`config`], [`telemetry`], [`server`], [`cli`], [`clock`] | the shell | - |
 //!
 //! `tests/tidy.rs` keeps the table.
@@ -54,8 +56,10 @@ pub mod config;
 pub mod directory;
 pub mod domain;
 pub mod engine;
+pub mod events;
 pub mod export;
 pub mod grpc;
 pub mod ledger;
 pub mod server;
 pub mod telemetry;
+pub mod webhook;

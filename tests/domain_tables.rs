@@ -2,10 +2,12 @@
 //! instant, effective caps, and what is offered against a denial.
 //!
 //! The precedence of denials has its tables in `denials`, through the engine; refunds have theirs
-//! in `refunds`.
+//! in `refunds`, and what is told of their ends in `milestones`.
 
 #[path = "domain_tables/denials.rs"]
 mod denials;
+#[path = "domain_tables/milestones.rs"]
+mod milestones;
 #[path = "domain_tables/refunds.rs"]
 mod refunds;
 mod support;

@@ -45,6 +45,8 @@ const LAYERS: &[(&str, &[&str])] = &[
         ],
     ),
     ("ledger", &["crate::engine", "crate::grpc", "crate::server", "tonic", "prost"]),
+    ("events", &["crate::engine", "crate::grpc", "crate::server", "tonic", "prost"]),
+    ("webhook", &["crate::engine", "crate::ledger", "crate::directory", "::embedded", "redb"]),
     ("directory", &["crate::engine", "crate::grpc", "crate::server", "tonic", "prost"]),
     ("engine", &["crate::grpc", "crate::server", "tonic", "prost", "redb", "redis", "::embedded"]),
     ("grpc", &["crate::ledger::embedded", "crate::directory::embedded", "redb", "redis"]),

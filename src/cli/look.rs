@@ -8,6 +8,7 @@ use super::Exit;
 use super::error::Error;
 use super::output;
 use super::session::Session;
+use super::watch::Watch;
 use crate::domain::audit::Head;
 use crate::grpc::pb;
 use crate::grpc::pb::admin_service_client::AdminServiceClient;
@@ -46,6 +47,13 @@ Example:
   imquota admin preview demo --at 2026-12-01T00:00:00+08:00 --user alice
   imquota admin preview demo --refund-purchase order-4711 --everybody --timeout-ms 600000")]
     Preview(Preview),
+    /// Print what happens, as it happens: limits that fill up, denials, purchases and their ends.
+    #[command(after_help = "\
+Example:
+  imquota admin watch-events
+  imquota admin watch-events --app demo --kind ending --kind grace-began
+  imquota admin watch-events --after 0 --output json")]
+    WatchEvents(Watch),
     /// The audit log: who changed what.
     #[command(subcommand, after_help = "Example:\n  imquota admin audit verify")]
     Audit(AuditCommand),
@@ -171,6 +179,7 @@ impl Look {
                 let request = session.request(preview.request());
                 session.finish(client.preview_entitlement(request).await)
             }
+            Self::WatchEvents(watch) => watch.run(session).await,
             Self::Audit(AuditCommand::List(audit)) => {
                 let request = session.request(audit.request());
                 session.finish(client.list_audit_events(request).await)

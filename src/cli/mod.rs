@@ -6,7 +6,7 @@
 //! - `token`: what shows who calls.
 //! - `session`: one call over it, from the request to what is printed.
 //! - `quota`, `usage`, `admin`, `health`, `catalog`: a command each; `look` is what `admin` has
-//!   that changes nothing.
+//!   that changes nothing; `watch` prints events as they come.
 //! - `reconcile`: compares an export of the IM's database with what is held; a folder of its own.
 //! - `output`: answers as tables or JSON; the only place that writes to the terminal.
 //! - `error`: why a command came to nothing, in sentences.
@@ -27,6 +27,7 @@ mod session;
 mod tls;
 mod token;
 mod usage;
+mod watch;
 
 use std::process::ExitCode;
 

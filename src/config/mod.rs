@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use crate::engine::UnknownApp;
 use crate::ledger::redis::options::{Credentials, Tls};
+use crate::webhook::Target;
 
 mod access;
 mod error;
@@ -20,6 +21,7 @@ mod redis_url;
 mod settings;
 mod sources;
 mod values;
+mod webhook;
 
 pub use access::{AccessConfig, TlsFiles};
 pub use error::{ConfigError, ConfigErrors};
@@ -58,6 +60,8 @@ pub struct Config {
     pub drain_timeout: Duration,
     /// Most operations of one Apply stream that are in work at once.
     pub apply_in_flight_max: usize,
+    /// Where every event is posted to; `None` where nowhere.
+    pub webhook: Option<Target>,
 }
 
 impl Config {
@@ -89,6 +93,7 @@ impl Config {
                 .one(&settings::DRAIN_TIMEOUT_MS, |text| values::millis(text, 0..=600_000)),
             apply_in_flight_max: sources
                 .one(&settings::APPLY_IN_FLIGHT_MAX, |text| values::number(text, 1..=10_000)),
+            webhook: webhook::read(&mut sources),
         };
         sources.finish(config)
     }

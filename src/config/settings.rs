@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
-use super::access;
+use super::{access, webhook};
 
 /// One thing that can be set.
 #[derive(Debug)]
@@ -298,6 +298,8 @@ pub const SETTINGS: &[Setting] = &[
     REQUEST_TIMEOUT_MS,
     DRAIN_TIMEOUT_MS,
     APPLY_IN_FLIGHT_MAX,
+    webhook::WEBHOOK_URL,
+    webhook::WEBHOOK_SECRET_FILE,
 ];
 
 /// What was given on the command line, not checked yet. `#[command(flatten)]` it into a command.

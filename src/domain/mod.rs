@@ -7,7 +7,7 @@
 //! breaches), [`upgrade`] (what to buy to get past one), [`usage`] (counts against limits),
 //! [`warning`] (before a limit bites), [`month`], [`metering`], [`activity`] and [`history`] (what
 //! is counted by day), [`postpaid`] and [`billing`] (what that costs, and the monthly statement),
-//! [`audit`] (who changed what).
+//! [`audit`] (who changed what), [`event`] and [`milestone`] (what is told as it happens).
 
 pub mod activity;
 pub mod audit;
@@ -15,11 +15,13 @@ pub mod billing;
 pub mod calendar;
 pub mod catalog;
 pub mod decision;
+pub mod event;
 pub mod group_type;
 pub mod history;
 pub mod id;
 pub mod limit;
 pub mod metering;
+pub mod milestone;
 pub mod month;
 pub mod postpaid;
 pub mod purchase;

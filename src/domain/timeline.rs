@@ -24,6 +24,8 @@ pub struct EditionRun {
     pub valid: Period,
     /// When its grace is over.
     pub stops_at: Timestamp,
+    /// Whether a refund ended it.
+    pub refunded: bool,
 }
 
 /// An add-on as it runs.
@@ -35,6 +37,8 @@ pub struct AddOnRun {
     purchase: usize,
     /// When it is in force, grace included.
     pub in_force: Period,
+    /// Whether a refund ended it.
+    pub refunded: bool,
 }
 
 /// State of an app's service.
@@ -104,6 +108,7 @@ impl Timeline {
         let (index, at) = (refund.purchase, refund.at);
         if let Some(run) = self.add_ons.iter_mut().find(|run| run.purchase == index) {
             run.in_force.until = at;
+            run.refunded = true;
             self.valid[index].until = at;
             return;
         }
@@ -120,6 +125,7 @@ impl Timeline {
         } else {
             run.valid.until = at;
             run.stops_at = at;
+            run.refunded = true;
             valid.until = at;
         }
     }
@@ -142,7 +148,8 @@ impl Timeline {
                 let valid = Period { from: purchase.at, until: zone.start_of(end) };
                 let until = zone.start_of(end.plus_days(grace.add_on_grace_days));
                 let in_force = Period { from: purchase.at, until };
-                self.add_ons.push(AddOnRun { add_on: add_on.clone(), purchase: index, in_force });
+                let add_on = add_on.clone();
+                self.add_ons.push(AddOnRun { add_on, purchase: index, in_force, refunded: false });
                 valid
             }
             (Item::Renewal(_), Some(run)) => {
@@ -161,6 +168,7 @@ impl Timeline {
                     parts: vec![index],
                     valid: Period { from: purchase.at, until: purchase.at },
                     stops_at: purchase.at,
+                    refunded: false,
                 };
                 run.end(zone, grace.edition_grace_days);
                 let valid = run.valid;
@@ -204,6 +212,14 @@ impl Timeline {
     #[must_use]
     pub fn bought_edition_in_force(&self, at: Timestamp) -> Option<&EditionRun> {
         self.editions.last().filter(|run| run.valid.from <= at && at < run.stops_at)
+    }
+}
+
+impl AddOnRun {
+    /// The purchase that it is made of, by its index.
+    #[must_use]
+    pub fn purchase(&self) -> usize {
+        self.purchase
     }
 }
 

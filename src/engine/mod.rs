@@ -4,7 +4,8 @@
 //! what comes back: each breach becomes a [`Denial`] with the IM's code, a sentence and what to
 //! buy. It decides nothing itself: the one atomic step is the ledger's.
 //!
-//! [`administration`] sells editions and add-ons and brings the limits that follow to the ledger.
+//! [`events`] brings what happens into the log of events; [`administration`] sells editions and
+//! add-ons and brings the limits that follow to the ledger.
 
 use std::sync::Arc;
 
@@ -26,9 +27,11 @@ use crate::telemetry::Metrics;
 
 pub mod administration;
 mod denial;
+pub mod events;
 mod metering;
 
 pub use denial::{Denial, Ruling};
+use events::Notices;
 
 /// Most accounts of one call that are deleted side by side, so that they share their commits.
 const DELETIONS_MAX: usize = 64;
@@ -57,6 +60,7 @@ pub struct Engine {
     metrics: Arc<Metrics>,
     unknown_app: UnknownApp,
     rules: ArcSwap<Rules>,
+    notices: Notices,
 }
 
 /// One operation on an app.
@@ -112,13 +116,20 @@ impl Engine {
         unknown_app: UnknownApp,
     ) -> Result<Self, MissingItem> {
         let rules = ArcSwap::from_pointee(Rules::new(catalog, unknown_app)?);
-        Ok(Self { ledger, clock, metrics, unknown_app, rules })
+        let notices = Notices::new(metrics.clone());
+        Ok(Self { ledger, clock, metrics, unknown_app, rules, notices })
     }
 
     /// The catalog of the moment.
     #[must_use]
     pub fn catalog(&self) -> Arc<Catalog> {
         self.rules.load().catalog.clone()
+    }
+
+    /// What is told to whoever watches, until it is in the log.
+    #[must_use]
+    pub fn notices(&self) -> &Notices {
+        &self.notices
     }
 
     /// Now, by this process's clock, which deadlines are told in.
@@ -148,6 +159,7 @@ impl Engine {
         match &decision {
             Ok(decision) => {
                 decision.log(&app, measure.operation());
+                self.notices.note(&app, mode, decision);
                 measure.decided(decision.rulings());
             }
             Err(error) => measure.failed(error.name()),

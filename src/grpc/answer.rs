@@ -158,7 +158,8 @@ fn denial(denial: Denial) -> pb::Denial {
     }
 }
 
-fn reason(reason: Reason) -> pb::DenialReason {
+/// A reason.
+pub fn reason(reason: Reason) -> pb::DenialReason {
     match reason {
         Reason::ServiceStopped => pb::DenialReason::ServiceStopped,
         Reason::AccountsPerApp => pb::DenialReason::AccountsPerApp,
@@ -172,7 +173,8 @@ fn reason(reason: Reason) -> pb::DenialReason {
     }
 }
 
-fn subject(subject: &Subject) -> pb::Subject {
+/// A subject.
+pub fn subject(subject: &Subject) -> pb::Subject {
     use pb::subject::Kind;
     let kind = match subject {
         Subject::App => Kind::App(pb::AppSubject {}),

@@ -9,8 +9,10 @@ mod apply;
 pub(crate) mod caller;
 pub(crate) mod codec;
 mod deadline;
+mod event;
 mod fields;
 mod health;
+pub(crate) mod json;
 mod metering;
 mod quota;
 mod request;
@@ -18,6 +20,7 @@ mod status;
 
 pub use admin::{AdminApi, audit_entry};
 pub use caller::{Caller, Role};
+pub use event::event_json;
 pub use health::HealthApi;
 pub use metering::{MeteringApi, Plane};
 pub use quota::QuotaApi;

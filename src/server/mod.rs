@@ -28,11 +28,16 @@ use crate::domain::catalog::Catalog;
 use crate::domain::schedule::MissingItem;
 use crate::engine::Engine;
 use crate::engine::administration::{AdminError, Administration};
+use crate::engine::events::PumpError;
+use crate::events::EventLog;
+use crate::events::embedded::EmbeddedEvents;
+use crate::events::redis::RedisEvents;
 use crate::grpc::{ADMIN_SERVICE, AdminApi, HealthApi, QUOTA_SERVICE, QuotaApi, pb};
 use crate::ledger::Ledger;
 use crate::ledger::embedded::{Embedded, OpenError};
 use crate::ledger::redis::{self, Redis};
 use crate::telemetry::{self, Metrics};
+use crate::webhook;
 
 mod connections;
 mod credentials;
@@ -40,10 +45,12 @@ mod listen;
 mod management;
 mod reload;
 mod signals;
+mod telling;
 mod tls;
 
 use credentials::Credentials;
 pub use listen::{BindError, Listener, Listeners, UnixSocket};
+use telling::Telling;
 pub use tls::TlsError;
 
 /// Why the sidecar did not start, or ended.
@@ -73,6 +80,12 @@ pub enum ServeError {
     /// Signals cannot be listened to.
     #[error("cannot listen to signals: {0}")]
     Signals(std::io::Error),
+    /// Events cannot be told.
+    #[error("events cannot be told: {0}")]
+    Events(#[from] PumpError),
+    /// The webhook cannot be set up.
+    #[error(transparent)]
+    Webhook(#[from] webhook::SetUpError),
     /// gRPC reflection cannot be set up.
     #[error("cannot set up reflection: {0}")]
     Reflection(#[from] tonic_reflection::server::Error),
@@ -108,11 +121,14 @@ pub async fn run(
     let credentials = Credentials::open(&config.access, &metrics)?;
     let (catalog, watch) = load_catalog(&config)?;
     let version = catalog.version.clone();
-    let (ledger, directory) = open_store(&config.store, clock.clone()).await?;
-    let engine = Engine::new(ledger.clone(), clock, metrics.clone(), catalog, config.unknown_app)?;
+    let (ledger, directory, log) = open_store(&config.store, clock.clone()).await?;
+    let engine =
+        Engine::new(ledger.clone(), clock.clone(), metrics.clone(), catalog, config.unknown_app)?;
     let engine = Arc::new(engine);
-    let administration = Administration::new(engine.clone(), directory);
+    let administration = Administration::new(engine.clone(), directory.clone());
     administration.publish_all().await?;
+    let telling = Telling { engine: &engine, directory, log: log.clone(), clock };
+    let telling = telling.begin(config.webhook.clone(), &metrics).await?;
     metrics.catalog_in_force(&version);
 
     let (stop, stopped) = watch::channel(false);
@@ -128,7 +144,7 @@ pub async fn run(
         metrics.clone(),
     ));
     let (health, routes) =
-        routes(&config, engine, administration, credentials.access.clone(), &stopped).await?;
+        routes(&config, engine, administration, log, credentials.access.clone(), &stopped).await?;
     let mut servers = listeners.serve(&routes, &credentials, metrics, &stopped);
     info!(store = %config.store, catalog = version, "serving");
 
@@ -148,6 +164,7 @@ pub async fn run(
     drain(&mut servers, config.drain_timeout).await;
     let _ = reloading.await;
     let _ = following.await;
+    telling.end().await;
     ledger.close().await;
     info!("store closed");
     end
@@ -160,7 +177,7 @@ fn load_catalog(config: &Config) -> Result<(Catalog, Option<Watch>), LoadError> 
     }
 }
 
-type OpenStore = (Arc<dyn Ledger>, Arc<dyn Directory>);
+type OpenStore = (Arc<dyn Ledger>, Arc<dyn Directory>, Arc<dyn EventLog>);
 
 async fn open_store(store: &Store, clock: Arc<dyn Clock>) -> Result<OpenStore, ServeError> {
     let embedded = match store {
@@ -172,11 +189,13 @@ async fn open_store(store: &Store, clock: Arc<dyn Clock>) -> Result<OpenStore, S
         Store::Redis(options) => {
             let redis = Redis::open((**options).clone(), clock).await?;
             let directory = Arc::new(RedisDirectory::beside(&redis));
-            return Ok((Arc::new(redis), directory));
+            let events = Arc::new(RedisEvents::beside(&redis));
+            return Ok((Arc::new(redis), directory, events));
         }
     };
     let directory = Arc::new(EmbeddedDirectory::beside(&embedded));
-    Ok((Arc::new(embedded), directory))
+    let events = Arc::new(EmbeddedEvents::beside(&embedded));
+    Ok((Arc::new(embedded), directory, events))
 }
 
 /// What each kind of listener answers.
@@ -189,6 +208,7 @@ async fn routes(
     config: &Config,
     engine: Arc<Engine>,
     administration: Administration,
+    log: Arc<dyn EventLog>,
     access: Arc<Access>,
     stopped: &watch::Receiver<bool>,
 ) -> Result<(HealthReporter, ServedRoutes), ServeError> {
@@ -201,7 +221,7 @@ async fn routes(
         QuotaApi::new(engine, config.request_timeout, config.apply_in_flight_max, stopped.clone());
     let data = Routes::new(health_service.clone()).add_service(quota.into_service());
     // Health and reflection are open to whoever reaches the listener.
-    let administration = AdminApi::new(administration, stopped.clone()).into_service();
+    let administration = AdminApi::new(administration, log, stopped.clone()).into_service();
     let guarded = InterceptedService::new(administration, move |request| access.admit(request));
     let admin = Routes::new(health_service).add_service(guarded);
     let routes = if config.reflection {

@@ -42,6 +42,11 @@ struct OperationLabel {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct KindLabel {
+    kind: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ResultLabel {
     result: &'static str,
 }
@@ -68,6 +73,10 @@ pub struct Metrics {
     catalog_reloads: Family<ResultLabel, Counter>,
     credential_reloads: Family<ReloadLabels, Counter>,
     callers_refused: Counter,
+    events_appended: Family<KindLabel, Counter>,
+    events_dropped: Counter,
+    webhook_posts: Family<ResultLabel, Counter>,
+    webhook_missed: Counter,
 }
 
 /// From 50 us, a decision from memory, to 2 s, the longest that one may take by default.
@@ -90,6 +99,10 @@ impl Metrics {
             catalog_reloads: Family::default(),
             credential_reloads: Family::default(),
             callers_refused: Counter::default(),
+            events_appended: Family::default(),
+            events_dropped: Counter::default(),
+            webhook_posts: Family::default(),
+            webhook_missed: Counter::default(),
         };
         for result in [ACCEPTED, REFUSED] {
             // There from the beginning, so that the first one is an increase.
@@ -137,7 +150,52 @@ impl Metrics {
             "Calls of the admin service without valid credentials",
             self.callers_refused.clone(),
         );
+        self.register_events();
         self
+    }
+
+    fn register_events(&mut self) {
+        self.registry.register(
+            "events_appended",
+            "Events appended to the log by this sidecar, by kind",
+            self.events_appended.clone(),
+        );
+        self.registry.register(
+            "events_dropped",
+            "Events, and denials to be counted, that were dropped before the store took them",
+            self.events_dropped.clone(),
+        );
+        self.registry.register(
+            "webhook_posts",
+            "Posts of events to the webhook, by whether they were delivered or failed",
+            self.webhook_posts.clone(),
+        );
+        self.registry.register(
+            "webhook_missed",
+            "Events that the bounded log dropped before the webhook took them",
+            self.webhook_missed.clone(),
+        );
+    }
+
+    /// Counts an event that is in the log.
+    pub fn event_appended(&self, kind: &'static str) {
+        self.events_appended.get_or_create(&KindLabel { kind }).inc();
+    }
+
+    /// Counts events that never came into the log.
+    pub fn events_dropped(&self, count: usize) {
+        self.events_dropped.inc_by(count.try_into().unwrap_or(u64::MAX));
+    }
+
+    /// Counts a post to the webhook.
+    pub fn webhook_posted(&self, delivered: bool) {
+        let result = if delivered { "delivered" } else { "failed" };
+        self.webhook_posts.get_or_create(&ResultLabel { result }).inc();
+    }
+
+    /// Counts events that the webhook will never be told.
+    pub fn webhook_missed(&self, count: u64) {
+        self.webhook_missed.inc_by(count);
     }
 
     /// Measures an operation that begins now.

@@ -21,7 +21,7 @@ const fn row(rpc: &'static str, dated_back: bool, least: Role) -> Call {
 }
 
 /// The table.
-pub const CALLS: [Call; 17] = [
+pub const CALLS: [Call; 18] = [
     row("CreateApp", false, Role::Operator),
     row("CreateApp", true, Role::Owner),
     row("PurchaseEdition", false, Role::Operator),
@@ -37,6 +37,7 @@ pub const CALLS: [Call; 17] = [
     row("GetCatalog", false, Role::Viewer),
     row("PreviewEntitlement", false, Role::Viewer),
     row("ListAuditEvents", false, Role::Viewer),
+    row("WatchEvents", false, Role::Viewer),
     row("TrackChanges", false, Role::Operator),
     row("Reconcile", false, Role::Operator),
 ];
@@ -102,6 +103,7 @@ impl Call {
             "ListAuditEvents" => {
                 code(client.list_audit_events(pb::ListAuditEventsRequest::default()).await)
             }
+            "WatchEvents" => code(client.watch_events(pb::WatchEventsRequest::default()).await),
             "TrackChanges" => {
                 let request = pb::TrackChangesRequest { app_id, keep_for: None };
                 code(client.track_changes(request).await)

@@ -3,6 +3,7 @@
 mod access;
 mod redis;
 mod refused;
+mod webhook;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -61,6 +62,7 @@ fn defaults() -> Config {
         request_timeout: Duration::from_secs(2),
         drain_timeout: Duration::from_secs(10),
         apply_in_flight_max: 256,
+        webhook: None,
     }
 }
 
@@ -124,7 +126,7 @@ const LOWER: &[Row] = &[
 
 #[test]
 fn flags_win_over_the_environment_which_wins_over_the_file() {
-    let elsewhere = [&redis::KEYS[..], &access::KEYS].concat();
+    let elsewhere = [&redis::KEYS[..], &access::KEYS, &webhook::KEYS].concat();
     assert_eq!(BY_FLAG.len() + elsewhere.len(), SETTINGS.len());
     let is_elsewhere = |setting: &&Setting| elsewhere.contains(&setting.key);
     let settings = SETTINGS.iter().filter(|setting| !is_elsewhere(setting));

@@ -1,33 +1,11 @@
-//! Any answer as JSON: the protobuf mapping with the names of the `.proto` files, 64-bit integers
-//! as numbers, every field that has a value or a default. Made from the descriptors, so that a new
-//! field needs nothing here.
-
-use std::sync::LazyLock;
-
-use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
+//! Any answer as JSON, with every field that has a value or a default.
 
 use super::Report;
-
-static DESCRIPTORS: LazyLock<DescriptorPool> = LazyLock::new(|| {
-    let bytes = crate::grpc::pb::DESCRIPTORS;
-    DescriptorPool::decode(bytes).expect("the build wrote valid descriptors")
-});
+use crate::grpc::json;
 
 /// The answer, indented, ending with a line break.
 pub fn render<R: Report>(report: &R) -> String {
-    let name = format!("imquota.v1.{}", R::NAME);
-    let descriptor = DESCRIPTORS.get_message_by_name(&name).expect("an answer is in the protos");
-    let mut message = DynamicMessage::new(descriptor);
-    message.transcode_from(report).expect("a message is valid for its own descriptor");
-    let options = SerializeOptions::new()
-        .use_proto_field_name(true)
-        .stringify_64_bit_integers(false)
-        .skip_default_fields(false);
-    let mut text = Vec::new();
-    let mut json = serde_json::Serializer::pretty(&mut text);
-    message.serialize_with_options(&mut json, &options).expect("writing to memory cannot fail");
-    text.push(b'\n');
-    String::from_utf8_lossy(&text).into_owned()
+    json::pretty(R::NAME, report)
 }
 
 #[cfg(test)]

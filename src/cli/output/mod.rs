@@ -5,6 +5,7 @@
 //! - `table`: columns.
 //! - `value`: money, instants, limits and sources as words.
 //! - `results`, `usage`, `app`, `look`, `reconcile`: the answers, each as a table with its notes.
+//! - `event`: one event as a line.
 //! - `progress`: how far a long command has come.
 //! - `json`: any answer as JSON.
 //!
@@ -12,6 +13,7 @@
 //! (`| head`) ends the writing and is no error.
 
 mod app;
+mod event;
 mod history;
 mod json;
 mod look;
@@ -28,7 +30,8 @@ use clap::ValueEnum;
 use prost::Message;
 
 use super::error::Error;
-use crate::grpc::pb::DecisionInfo;
+use crate::grpc::pb::{self, DecisionInfo};
+pub use event::kind_name;
 pub use progress::Progress;
 pub use reconcile::Comparison;
 use table::{Cell, Colour, Style, paint};
@@ -75,10 +78,24 @@ pub fn show_comparison(comparison: &Comparison, format: Format) -> Result<(), Er
 
 /// Writes text to stdout.
 pub fn emit(text: &str) -> Result<(), Error> {
+    emit_more(text).map(drop)
+}
+
+/// Writes text to stdout that more may follow; `false` where nobody reads it any more.
+pub fn emit_more(text: &str) -> Result<bool, Error> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Error::Write(error)),
-        _ => Ok(()),
+        written => Ok(written.is_ok()),
+    }
+}
+
+/// An answer of a stream of events, as a line; none for the one that begins it, which people
+/// need not see.
+pub fn watched(answer: &pb::WatchEventsResponse, format: Format) -> String {
+    match format {
+        Format::Table => event::line(answer, stdout_style()),
+        Format::Json => crate::grpc::json::compact("WatchEventsResponse", answer) + "\n",
     }
 }
 

@@ -241,6 +241,11 @@ impl Administration {
         self.0.publish_each().await
     }
 
+    /// Ready once this sidecar has told something more.
+    pub async fn events_appended(&self) {
+        self.0.engine.notices().appended_more().await;
+    }
+
     /// Replaces the catalog. Nothing changes where the new one lacks something that an app has
     /// bought. The limits of the apps follow with [`Administration::publish_all`].
     pub async fn change_catalog(&self, catalog: Catalog) -> Result<(), AdminError> {

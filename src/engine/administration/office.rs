@@ -86,6 +86,7 @@ impl Office {
             after: self.snapshot(&record, now)?,
         };
         self.directory.put(&record, event).await?;
+        self.engine.notices().audit_grew();
         Ok((record, made))
     }
 

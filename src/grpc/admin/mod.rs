@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status, Streaming};
 
 use self::check::AsksForChange;
@@ -13,6 +13,7 @@ use super::status::{of_admin, of_invalid, of_reconcile};
 use super::{REQUEST_MAX_BYTES, pb};
 use crate::domain::id::AppId;
 use crate::engine::administration::{Administration, Changed, Made, Preview, Question};
+use crate::events::EventLog;
 
 mod catalog;
 pub(super) mod check;
@@ -20,6 +21,7 @@ mod exported;
 mod found;
 mod reconcile;
 mod show;
+mod watch;
 
 pub use show::audit_entry;
 
@@ -35,18 +37,26 @@ const EVERYBODY_MAX: usize = 1;
 #[derive(Clone)]
 pub struct AdminApi {
     administration: Administration,
+    events: Arc<dyn EventLog>,
     reconciling: Arc<Semaphore>,
+    watching: Arc<Semaphore>,
     counting_everybody: Arc<Semaphore>,
-    shutdown: watch::Receiver<bool>,
+    shutdown: tokio::sync::watch::Receiver<bool>,
 }
 
 impl AdminApi {
-    /// Over the administration of an engine; streams end when `shutdown` turns true.
+    /// Over the administration of an engine and its log of events; streams end when `shutdown`
+    /// turns true.
     #[must_use]
-    pub fn new(administration: Administration, shutdown: watch::Receiver<bool>) -> Self {
+    pub fn new(
+        administration: Administration,
+        events: Arc<dyn EventLog>,
+        shutdown: tokio::sync::watch::Receiver<bool>,
+    ) -> Self {
+        let watching = Arc::new(Semaphore::new(watch::WATCHERS_MAX));
         let reconciling = Arc::new(Semaphore::new(RECONCILING_MAX));
         let counting_everybody = Arc::new(Semaphore::new(EVERYBODY_MAX));
-        Self { administration, reconciling, counting_everybody, shutdown }
+        Self { administration, events, reconciling, watching, counting_everybody, shutdown }
     }
 
     /// As a service of a server.
@@ -210,15 +220,23 @@ impl AdminService for AdminApi {
         }))
     }
 
-    type WatchEventsStream =
-        tokio_stream::wrappers::ReceiverStream<Result<pb::WatchEventsResponse, Status>>;
+    type WatchEventsStream = watch::Answers;
 
     async fn watch_events(
         &self,
         request: Request<pb::WatchEventsRequest>,
     ) -> Result<Response<Self::WatchEventsStream>, Status> {
         require(&request, Role::Viewer, "WatchEvents")?;
-        Err(Status::unimplemented("WatchEvents"))
+        let wanted = watch::Wanted::new(request.into_inner())?;
+        let permit = self.watching.clone().try_acquire_owned();
+        let stream = watch::Stream {
+            wanted,
+            administration: self.administration.clone(),
+            log: self.events.clone(),
+            shutdown: self.shutdown.clone(),
+            permit: permit.map_err(|_| watch::too_many())?,
+        };
+        Ok(Response::new(stream.answer().await?))
     }
 
     async fn track_changes(

@@ -136,6 +136,11 @@ impl Embedded {
     pub(crate) fn writer(&self) -> Arc<Writer> {
         self.writer.clone()
     }
+
+    /// Its clock, for the leases that lie in the same file.
+    pub(crate) fn clock(&self) -> Arc<dyn Clock> {
+        self.clock.clone()
+    }
 }
 
 fn builder() -> Builder {

@@ -32,10 +32,16 @@ const LOGINS: TableDefinition<(AppKey, UserKey), u64> = TableDefinition::new("lo
 const LOGIN_DAYS: TableDefinition<(AppKey, i32), u64> = TableDefinition::new("login_days");
 const BANDWIDTH: TableDefinition<(AppKey, i32, &str), u64> = TableDefinition::new("bandwidth");
 const TRACKING: TableDefinition<AppKey, (i64, i64, u64)> = TableDefinition::new("tracking");
+const EVENTS: TableDefinition<u64, &[u8]> = TableDefinition::new("events");
+const CURSORS: TableDefinition<&str, &str> = TableDefinition::new("event_cursors");
+const LEASES: TableDefinition<&str, LeaseRow> = TableDefinition::new("event_leases");
 const TRACKED: TableDefinition<TrackedKey, ()> = TableDefinition::new("tracked");
 
 /// An app, since when, a sort of trace, and what it is about.
 type TrackedKey = (AppKey, i64, u8, u64, u64);
+
+/// Position of a lease, its holder, and until when in milliseconds.
+type LeaseRow<'a> = (Option<u64>, &'a str, i64);
 
 /// All tables, open in one transaction.
 pub struct Tables<'txn> {
@@ -69,6 +75,12 @@ pub struct Tables<'txn> {
     pub login_days: Table<'txn, (AppKey, i32), u64>,
     /// The highest bandwidth in kilobits a second, by day and region.
     pub bandwidth: Table<'txn, (AppKey, i32, &'static str), u64>,
+    /// The last events by number.
+    pub events: Table<'txn, u64, &'static [u8]>,
+    /// Cursors that move with what is appended to the events.
+    pub cursors: Table<'txn, &'static str, &'static str>,
+    /// Leases by name.
+    pub leases: Table<'txn, &'static str, LeaseRow<'static>>,
     /// Since when and until when changes are tracked, in milliseconds, and how many were.
     pub tracking: Table<'txn, AppKey, (i64, i64, u64)>,
     /// What was changed since.
@@ -93,6 +105,9 @@ impl<'txn> Tables<'txn> {
             logins: txn.open_table(LOGINS)?,
             login_days: txn.open_table(LOGIN_DAYS)?,
             bandwidth: txn.open_table(BANDWIDTH)?,
+            events: txn.open_table(EVENTS)?,
+            cursors: txn.open_table(CURSORS)?,
+            leases: txn.open_table(LEASES)?,
             tracking: txn.open_table(TRACKING)?,
             tracked: txn.open_table(TRACKED)?,
         })

@@ -17,6 +17,10 @@ pub const DOCUMENTS: &[u8] = b"q1{directory}documents";
 pub const INDEX: &[u8] = b"q1{directory}index";
 /// The audit log's entries, the first one first.
 pub const AUDIT: &[u8] = b"q1{directory}audit";
+/// Events by number.
+pub const EVENTS: &[u8] = b"q1{events}log";
+/// How far the log of events goes, cursors that move with it, and leases.
+pub const CURSORS: &[u8] = b"q1{events}cursors";
 
 /// Final statements by app and month.
 pub const STATEMENTS: &[u8] = b"q1{directory}statements";

@@ -59,6 +59,11 @@ scripts! {
     RepairMembers "repair_members",
     RecordLogins "record_logins",
     ReportBandwidth "report_bandwidth",
+    AppendEvents "append_events",
+    EventCursor "event_cursor",
+    ReadEvents "read_events",
+    ClaimLease "claim_lease",
+    AdvanceLease "advance_lease",
 }
 
 /// The text with its shared parts, without comments: Redis keeps and hashes every byte.

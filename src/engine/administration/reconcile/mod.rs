@@ -21,6 +21,7 @@ use self::report::{Counts, Named};
 use self::seen::Seen;
 use super::{AdminError, Administration};
 use crate::domain::audit::{Actor, Event};
+use crate::domain::event::{self, Happening};
 use crate::domain::id::{AppId, GroupId, Name, UserId};
 use crate::domain::time::Timestamp;
 use crate::engine::Engine;
@@ -236,7 +237,9 @@ impl Administration {
             before: String::new(),
             after,
         };
-        Ok(self.0.directory.log(event).await?)
+        self.0.directory.log(event).await?;
+        self.0.engine.notices().audit_grew();
+        Ok(())
     }
 }
 
@@ -354,6 +357,14 @@ impl Reconciliation {
     pub async fn finish(&self) -> Result<(), ReconcileError> {
         if self.begin.repair != Repair::No {
             self.log("finished").await?;
+            return Ok(());
+        }
+        // A comparison changes nothing and so is not in the audit log, from which others are told.
+        let differences = self.memory().counts.found();
+        if differences > 0 {
+            let (at, app) = (self.engine().now().await?, self.begin.app.clone());
+            let what = Happening::DriftFound { differences, request_id: String::new() };
+            self.engine().notices().tell(event::Event { at, app, what });
         }
         Ok(())
     }

@@ -64,6 +64,12 @@ impl Counts {
         self.0.iter().map(|(sort, count)| (*sort, *count))
     }
 
+    /// How many there are, less those that live traffic had changed meanwhile.
+    pub fn found(&self) -> u64 {
+        let found = self.iter().filter(|((_, _, outcome), _)| *outcome != Outcome::LeftAlone);
+        found.map(|(_, count)| count).sum()
+    }
+
     /// For the audit log.
     pub fn to_json(&self) -> serde_json::Value {
         let each = self.iter().map(|((kind, side, outcome), count)| {

@@ -1,0 +1,73 @@
+//! One event as a line: when, what sort, of which app, in a sentence, and the token to go on after.
+
+use super::table::{Cell, Colour, Style, paint};
+use super::value;
+use crate::grpc::pb::{self, EventKind};
+
+/// What stands before the name of a kind in the protos.
+const KIND_PREFIX: &str = "EVENT_KIND_";
+/// As wide as the longest kind, so that lines are columns.
+const KIND_WIDTH: usize = 16;
+
+/// A kind as the command line has it, such as `limit-passed`.
+pub fn kind_name(kind: EventKind) -> String {
+    let name = kind.as_str_name().trim_start_matches(KIND_PREFIX);
+    name.to_ascii_lowercase().replace('_', "-")
+}
+
+/// The line of an answer, ending with a line break; empty where it has nothing for people.
+pub fn line(answer: &pb::WatchEventsResponse, style: Style) -> String {
+    let mut text = String::new();
+    if answer.missed > 0 {
+        let missed = format!("missed {}", value::count(answer.missed, "event"));
+        text = paint(style, Some(Colour::Yellow), &missed) + "\n";
+    }
+    let Some(event) = &answer.event else { return text };
+    let at = value::instant(event.occurred_at.as_ref());
+    let kind = format!("{:KIND_WIDTH$}", kind_name(event.kind()));
+    let kind = paint(style, colour(event), &kind);
+    let (app, sentence) = (Cell::new(&event.app_id), Cell::new(&event.message));
+    let token = Cell::new(&answer.resume_token);
+    let token = paint(style, Some(Colour::Dim), &format!("[{}]", token.text()));
+    text + &format!("{at}  {kind}  {}  {}  {token}\n", app.text(), sentence.text())
+}
+
+fn colour(event: &pb::Event) -> Option<Colour> {
+    match event.kind() {
+        EventKind::Denied | EventKind::ServiceStopped => Some(Colour::Red),
+        EventKind::LimitPassed if event.percent >= 100 => Some(Colour::Red),
+        EventKind::LimitPassed
+        | EventKind::Ending
+        | EventKind::GraceBegan
+        | EventKind::DriftFound => Some(Colour::Yellow),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::table::PLAIN;
+    use super::*;
+
+    #[test]
+    fn an_event_is_a_line_that_cannot_steer_the_terminal() {
+        let event = pb::Event {
+            event_id: "7".into(),
+            kind: EventKind::LimitPassed.into(),
+            app_id: "demo".into(),
+            occurred_at: Some(prost_types::Timestamp { seconds: 1_552_320_000, nanos: 0 }),
+            message: "user \"a\u{1b}\" has 45 of at most 50".into(),
+            ..pb::Event::default()
+        };
+        let token = || "7".to_owned();
+        let answer =
+            pb::WatchEventsResponse { event: Some(event), resume_token: token(), missed: 2 };
+        assert_eq!(
+            line(&answer, PLAIN),
+            "missed 2 events\n2019-03-11T16:00:00Z  limit-passed      demo  \
+             user \"a\u{fffd}\" has 45 of at most 50  [7]\n"
+        );
+        let first = pb::WatchEventsResponse { event: None, resume_token: token(), missed: 0 };
+        assert_eq!(line(&first, PLAIN), "");
+    }
+}

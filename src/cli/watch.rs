@@ -1,0 +1,87 @@
+//! `imquota admin watch-events`: events as they come, until the command is stopped.
+//!
+//! Where the stream ends early, the error says after which token to begin again, so that nothing
+//! is missed and nothing comes twice.
+
+use clap::Args;
+
+use super::Exit;
+use super::error::Error;
+use super::output;
+use super::session::Session;
+use crate::grpc::pb::admin_service_client::AdminServiceClient;
+use crate::grpc::pb::{EventKind, WatchEventsRequest};
+
+/// What is watched for.
+#[derive(Debug, Args)]
+pub struct Watch {
+    /// Only events of this app
+    #[arg(long, value_name = "APP", default_value = "")]
+    app: String,
+    /// Only events of this kind, such as limit-passed, denied or ending; may be repeated
+    #[arg(long = "kind", value_name = "KIND", value_parser = kind)]
+    kinds: Vec<EventKind>,
+    /// Begin after this token, which stands at the end of each line; 0 for all that is kept
+    /// [default: from now on]
+    #[arg(long, value_name = "TOKEN", default_value = "", hide_default_value = true)]
+    after: String,
+}
+
+fn kind(text: &str) -> Result<EventKind, String> {
+    let name = format!("EVENT_KIND_{}", text.to_ascii_uppercase().replace('-', "_"));
+    let kind = EventKind::from_str_name(&name).filter(|kind| *kind != EventKind::Unspecified);
+    kind.ok_or_else(|| format!("must be one of {}", kinds().join(", ")))
+}
+
+fn kinds() -> Vec<String> {
+    let numbers = 1..;
+    let kinds = numbers.map_while(|number| EventKind::try_from(number).ok());
+    kinds.map(output::kind_name).collect()
+}
+
+impl Watch {
+    /// Prints events until a signal, or until nobody reads them.
+    pub async fn run(self, session: &Session) -> Result<Exit, Error> {
+        let mut token = self.after.clone();
+        let end = self.follow(session, &mut token).await;
+        if end.is_err() && !token.is_empty() {
+            output::complain(&format!("to go on where this ended: --after {token}"));
+        }
+        end
+    }
+
+    async fn follow(self, session: &Session, token: &mut String) -> Result<Exit, Error> {
+        let request = WatchEventsRequest {
+            resume_token: self.after,
+            app_id: self.app,
+            kinds: self.kinds.into_iter().map(i32::from).collect(),
+        };
+        let mut client = AdminServiceClient::new(session.channel());
+        let answers = client.watch_events(session.endless(request)).await;
+        let mut answers = answers.map_err(|status| session.explained(status))?.into_inner();
+        loop {
+            let answer = answers.message().await.map_err(|status| session.explained(status))?;
+            let Some(answer) = answer else { return Ok(Exit::Done) };
+            if !output::emit_more(&output::watched(&answer, session.format()))? {
+                return Ok(Exit::Done);
+            }
+            *token = answer.resume_token;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_are_named_as_lines_show_them() {
+        for name in kinds() {
+            assert_eq!(kind(&name).map(output::kind_name), Ok(name));
+        }
+        assert_eq!(kinds().len(), 12);
+        assert_eq!(kind("LIMIT_PASSED"), Ok(EventKind::LimitPassed));
+        let error = kind("unspecified").expect_err("no kind");
+        assert!(error.contains("limit-passed, denied"), "{error}");
+    }
+}

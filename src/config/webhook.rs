@@ -1,0 +1,63 @@
+//! Settings of the webhook.
+
+use super::settings::{Kind, Setting};
+use super::sources::Sources;
+use super::values::{readable_file, wrong};
+use crate::webhook::{Target, is_url};
+
+pub(super) const WEBHOOK_URL: Setting = Setting {
+    key: "webhook_url",
+    flag: "webhook-url",
+    env: "IMQUOTA_WEBHOOK_URL",
+    kind: Kind::Text,
+    value_name: "URL",
+    default: None,
+    help: "Where every event is posted to as JSON; needs webhook_secret_file",
+};
+
+pub(super) const WEBHOOK_SECRET_FILE: Setting = Setting {
+    key: "webhook_secret_file",
+    flag: "webhook-secret-file",
+    env: "IMQUOTA_WEBHOOK_SECRET_FILE",
+    kind: Kind::Text,
+    value_name: "FILE",
+    default: None,
+    help: "File that holds what posts to webhook_url are signed with, 16 to 1024 bytes",
+};
+
+/// Fewest and most bytes of the secret: 128 bits, and what other secrets may have.
+const SECRET_BYTES: std::ops::RangeInclusive<usize> = 16..=1024;
+
+/// The webhook, where there is one.
+pub(super) fn read(sources: &mut Sources<'_>) -> Option<Target> {
+    let url = sources.optional(&WEBHOOK_URL, url);
+    let secret = sources.optional(&WEBHOOK_SECRET_FILE, secret);
+    match (url, secret) {
+        (Some((url, _)), Some((secret, _))) => Some(Target { url, secret }),
+        (Some((_, by)), None) | (None, Some((_, by))) => {
+            sources.report(&by, "webhook_url and webhook_secret_file need each other".to_owned());
+            None
+        }
+        (None, None) => None,
+    }
+}
+
+fn url(text: &str) -> Result<String, String> {
+    let expected = "a URL such as https://HOST/PATH, with http or https and without a user";
+    if is_url(text) { Ok(text.to_owned()) } else { Err(wrong(expected, text)) }
+}
+
+/// What the file holds, without the line's end.
+fn secret(text: &str) -> Result<Vec<u8>, String> {
+    let path = readable_file(text)?;
+    let read = std::fs::read(&path);
+    let mut held = read.map_err(|error| format!("cannot be read ({error}): {text:?}"))?;
+    while held.last().is_some_and(|last| matches!(last, b'\r' | b'\n')) {
+        held.pop();
+    }
+    if SECRET_BYTES.contains(&held.len()) {
+        return Ok(held);
+    }
+    let (least, most) = (SECRET_BYTES.start(), SECRET_BYTES.end());
+    Err(format!("must be a file of {least} to {most} bytes, not {text:?}"))
+}

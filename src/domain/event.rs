@@ -1,0 +1,319 @@
+//! What happens to an app and is told to whoever watches: an instant, the app, and what.
+//!
+//! Each has a sentence for people ([`Happening::sentence`]), which says everything that the fields
+//! say. Where events come from is the engine's business; how long they are kept, the log's.
+
+use std::fmt;
+
+use super::calendar::Zone;
+use super::decision::{Reason, Subject};
+use super::id::{AppId, Name};
+use super::month::Month;
+use super::time::Timestamp;
+
+/// Something that happened to an app.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// When, by the store's clock.
+    pub at: Timestamp,
+    /// The app.
+    pub app: AppId,
+    /// What.
+    pub what: Happening,
+}
+
+/// An event with its place in the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NumberedEvent {
+    /// Counts the events of a store from 1, without gaps.
+    pub number: u64,
+    /// What is told.
+    pub event: Event,
+}
+
+/// A count of a subject against its limit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Count {
+    /// The limit by name.
+    pub limit_id: String,
+    /// Whose.
+    pub subject: Subject,
+    /// What is held.
+    pub used: u64,
+    /// What may be held.
+    pub limit: u64,
+}
+
+/// An edition or an add-on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Sold {
+    /// An edition.
+    Edition(Name),
+    /// An add-on.
+    AddOn(Name),
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Happening {
+    /// A count passed a threshold of its limit.
+    LimitPassed {
+        /// The count.
+        count: Count,
+        /// The threshold: 70, 90 or 100.
+        percent: u64,
+    },
+    /// Something was denied for a while.
+    Denied {
+        /// The count of one of those who were denied.
+        sample: Count,
+        /// Why.
+        reason: Reason,
+        /// How many were denied.
+        denials: u64,
+    },
+    /// It ends before long.
+    Ending {
+        /// What ends.
+        what: Sold,
+        /// When.
+        ends_at: Timestamp,
+        /// In how many days of 24 hours.
+        days_left: u32,
+    },
+    /// An edition ended and runs on for its days of grace.
+    GraceBegan {
+        /// The edition.
+        edition: Name,
+        /// When it ended.
+        ended_at: Timestamp,
+    },
+    /// An edition ended for good: everything that takes is denied.
+    ServiceStopped {
+        /// The edition.
+        edition: Name,
+        /// When its grace was over.
+        ended_at: Timestamp,
+    },
+    /// An add-on ended.
+    AddOnEnded {
+        /// The add-on.
+        add_on: Name,
+        /// When.
+        ended_at: Timestamp,
+    },
+    /// The app was registered.
+    AppCreated {
+        /// The request that did it.
+        request_id: String,
+    },
+    /// Something was bought.
+    Purchased {
+        /// What.
+        what: Sold,
+        /// For how many months.
+        months: u32,
+        /// Whether it renewed an edition that was bought before.
+        renewal: bool,
+        /// What was paid, in fen.
+        price_fen: i64,
+        /// The request that did it.
+        request_id: String,
+    },
+    /// A purchase was given back.
+    Refunded {
+        /// What had been bought.
+        what: Sold,
+        /// What was paid back, in fen; not negative.
+        refund_fen: i64,
+        /// The request that did it.
+        request_id: String,
+    },
+    /// It was set how long messages are kept.
+    RetentionSet {
+        /// For how many days.
+        days: u32,
+        /// The request that did it.
+        request_id: String,
+    },
+    /// An export of the IM's database differed from what is held.
+    DriftFound {
+        /// How many facts differed, less those that live traffic had changed meanwhile.
+        differences: u64,
+        /// The request that found it; empty where it had no id.
+        request_id: String,
+    },
+    /// The statement of a month became final.
+    StatementIssued {
+        /// The month.
+        month: Month,
+        /// What is to be paid, in fen.
+        total_fen: i64,
+    },
+}
+
+impl Happening {
+    /// What sort of event it is, as metrics and logs call it.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::LimitPassed { .. } => "limit_passed",
+            Self::Denied { .. } => "denied",
+            Self::Ending { .. } => "ending",
+            Self::GraceBegan { .. } => "grace_began",
+            Self::ServiceStopped { .. } => "service_stopped",
+            Self::AddOnEnded { .. } => "add_on_ended",
+            Self::AppCreated { .. } => "app_created",
+            Self::Purchased { .. } => "purchased",
+            Self::Refunded { .. } => "refunded",
+            Self::RetentionSet { .. } => "retention_set",
+            Self::DriftFound { .. } => "drift_found",
+            Self::StatementIssued { .. } => "statement_issued",
+        }
+    }
+
+    /// A sentence for people, with instants in that zone.
+    #[must_use]
+    pub fn sentence(&self, zone: Zone) -> String {
+        match self {
+            Self::LimitPassed { count, percent } => format!("{count}: {percent} % is reached"),
+            Self::Denied { sample, reason: Reason::ServiceStopped, denials } => {
+                let times = times(*denials);
+                format!("denied {times} within a minute, since the service has stopped, to {}", {
+                    &sample.subject
+                })
+            }
+            Self::Denied { sample, denials, .. } => {
+                format!("denied {} within a minute, one of them where {sample}", times(*denials))
+            }
+            Self::Ending { what, ends_at, days_left } => {
+                let unit = if *days_left == 1 { "day" } else { "days" };
+                format!("{what} ends in {days_left} {unit}, {}", zone.show(*ends_at))
+            }
+            Self::GraceBegan { edition, ended_at } => {
+                format!("edition \"{edition}\" ended {}; its grace began", zone.show(*ended_at))
+            }
+            Self::ServiceStopped { edition, ended_at } => {
+                let ended_at = zone.show(*ended_at);
+                format!("edition \"{edition}\" is over since {ended_at}; the service has stopped")
+            }
+            Self::AddOnEnded { add_on, ended_at } => {
+                format!("add-on \"{add_on}\" ended {}", zone.show(*ended_at))
+            }
+            Self::AppCreated { .. } => "the app was registered".to_owned(),
+            Self::Purchased { what, months, renewal, price_fen, .. } => {
+                let verb = if *renewal { "renewed" } else { "bought" };
+                let unit = if *months == 1 { "month" } else { "months" };
+                format!("{what} was {verb} for {months} {unit}, for {}", money(*price_fen))
+            }
+            Self::Refunded { what, refund_fen, .. } => {
+                format!("{what} was refunded with {}", money(*refund_fen))
+            }
+            Self::RetentionSet { days, .. } => format!("messages are kept for {days} days"),
+            Self::DriftFound { differences, .. } => {
+                let unit = if *differences == 1 { "fact" } else { "facts" };
+                format!("{differences} {unit} differed from the database of the IM")
+            }
+            Self::StatementIssued { month, total_fen } => {
+                format!("the statement of {month} is final, over {}", money(*total_fen))
+            }
+        }
+    }
+}
+
+impl fmt::Display for Count {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { limit_id, subject, used, limit } = self;
+        write!(out, "{subject} has {used} of at most {limit} ({limit_id})")
+    }
+}
+
+impl fmt::Display for Sold {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Edition(name) => write!(out, "edition \"{name}\""),
+            Self::AddOn(name) => write!(out, "add-on \"{name}\""),
+        }
+    }
+}
+
+fn times(count: u64) -> String {
+    if count == 1 { "once".to_owned() } else { format!("{count} times") }
+}
+
+fn money(fen: i64) -> String {
+    let sign = if fen < 0 { "-" } else { "" };
+    let fen = fen.unsigned_abs();
+    format!("{sign}{}.{:02} CNY", fen / 100, fen % 100)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::id::UserId;
+
+    #[test]
+    fn every_event_has_a_sentence_for_people() {
+        let zone = Zone::named("Asia/Shanghai").expect("known");
+        let midnight = Timestamp::from_millis(1_552_320_000_000);
+        let user = Subject::User(UserId::try_from("alice").expect("an id"));
+        let count = |subject, used| {
+            let limit_id = "groups_per_user".to_owned();
+            Count { limit_id, subject, used, limit: 50 }
+        };
+        let request_id = String::new;
+        let edition = || Name::from("professional");
+        for (what, sentence) in [
+            (
+                Happening::LimitPassed { count: count(user.clone(), 45), percent: 90 },
+                "user \"alice\" has 45 of at most 50 (groups_per_user): 90 % is reached",
+            ),
+            (
+                Happening::Denied {
+                    sample: count(user, 50),
+                    reason: Reason::GroupsPerUser,
+                    denials: 17,
+                },
+                "denied 17 times within a minute, one of them where user \"alice\" has 50 of at \
+                 most 50 (groups_per_user)",
+            ),
+            (
+                Happening::Denied {
+                    sample: count(Subject::App, 0),
+                    reason: Reason::ServiceStopped,
+                    denials: 1,
+                },
+                "denied once within a minute, since the service has stopped, to the app",
+            ),
+            (
+                Happening::Ending {
+                    what: Sold::AddOn("members-2000".into()),
+                    ends_at: midnight,
+                    days_left: 1,
+                },
+                "add-on \"members-2000\" ends in 1 day, 2019-03-12 00:00:00 +08:00",
+            ),
+            (
+                Happening::Purchased {
+                    what: Sold::Edition(edition()),
+                    months: 2,
+                    renewal: true,
+                    price_fen: 199_800,
+                    request_id: request_id(),
+                },
+                "edition \"professional\" was renewed for 2 months, for 1998.00 CNY",
+            ),
+            (
+                Happening::ServiceStopped { edition: edition(), ended_at: midnight },
+                "edition \"professional\" is over since 2019-03-12 00:00:00 +08:00; the service \
+                 has stopped",
+            ),
+            (
+                Happening::DriftFound { differences: 1, request_id: request_id() },
+                "1 fact differed from the database of the IM",
+            ),
+        ] {
+            assert_eq!(what.sentence(zone), sentence);
+        }
+    }
+}

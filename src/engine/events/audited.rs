@@ -1,0 +1,188 @@
+//! Events that follow from the audit log.
+
+use serde_json::Value;
+
+use super::{Pump, PumpError};
+use crate::directory::AppRecord;
+use crate::domain::audit::Entry;
+use crate::domain::event::{Event, Happening, Sold};
+use crate::domain::purchase::Item;
+use crate::events::Move;
+
+/// The cursor: the number of the last entry that is told.
+const CURSOR: &str = "audit";
+/// Entries read at a time; each becomes at most one event.
+const PAGE: usize = 64;
+
+impl Pump {
+    /// What was logged before this store knew events is not told. Where the log ends before the
+    /// cursor, a failover has lost its end: what follows is told.
+    pub(super) async fn begin_audit(&self) -> Result<(), PumpError> {
+        let from = self.log.cursor(CURSOR).await?;
+        let head = self.directory.head().await?.number;
+        if from.as_deref().map(place).is_none_or(|told| told > head) {
+            let to = head.to_string();
+            // Where it was moved meanwhile, another sidecar has done so.
+            self.log.append(&[], Some(Move { cursor: CURSOR, from, to })).await?;
+        }
+        Ok(())
+    }
+
+    /// Tells what was logged since the cursor.
+    pub(super) async fn tell_audit(&self) -> Result<(), PumpError> {
+        loop {
+            let from = self.log.cursor(CURSOR).await?;
+            let told = from.as_deref().map_or(0, place);
+            let entries = self.directory.entries(told, PAGE).await?;
+            let Some((last, _)) = entries.last() else { return Ok(()) };
+            let to = last.to_string();
+            let mut events = Vec::new();
+            for (_, entry) in &entries {
+                events.extend(self.event_of(entry).await?);
+            }
+            // Where another sidecar came first, there may be more that it has not told.
+            if self.log.append(&events, Some(Move { cursor: CURSOR, from, to })).await? {
+                self.appended(&events);
+            }
+        }
+    }
+
+    async fn event_of(&self, entry: &Entry) -> Result<Option<Event>, PumpError> {
+        let change = &entry.event;
+        let Some(app) = change.app.clone() else { return Ok(None) };
+        let record = match change.action.as_str() {
+            "PurchaseEdition" | "RenewEdition" | "GrantAddOn" | "RefundPurchase" => {
+                self.directory.app(&app).await?
+            }
+            _ => None,
+        };
+        let what = happening(entry, record.as_ref());
+        Ok(what.map(|what| Event { at: change.at, app, what }))
+    }
+}
+
+/// Where a cursor stands. One that is no number is damaged, and tells everything anew.
+fn place(cursor: &str) -> u64 {
+    cursor.parse().unwrap_or(0)
+}
+
+/// What an entry tells; `None` where nobody needs to be told.
+fn happening(entry: &Entry, record: Option<&AppRecord>) -> Option<Happening> {
+    let change = &entry.event;
+    let request_id = change.request_id.clone();
+    let json = |text: &str| serde_json::from_str::<Value>(text).unwrap_or_default();
+    match change.action.as_str() {
+        "CreateApp" => Some(Happening::AppCreated { request_id }),
+        "PurchaseEdition" | "RenewEdition" | "GrantAddOn" => purchased(record?, request_id),
+        "RefundPurchase" => refunded(record?, request_id),
+        "SetMessageRetention" => {
+            let days = json(&change.request)["days"].as_u64()?;
+            Some(Happening::RetentionSet { days: u32::try_from(days).ok()?, request_id })
+        }
+        "IssueStatement" => {
+            let month = json(&change.request)["month"].as_str()?.parse().ok()?;
+            let total_fen = json(&change.after)["total_fen"].as_i64()?;
+            Some(Happening::StatementIssued { month, total_fen })
+        }
+        "Reconcile" => {
+            let (request, after) = (json(&change.request), json(&change.after));
+            // An import is not compared with what should be there already.
+            if request["mode"] != "apply" || after["state"] != "finished" {
+                return None;
+            }
+            let differences = differences(&after["differences"]);
+            (differences > 0).then_some(Happening::DriftFound { differences, request_id })
+        }
+        _ => None,
+    }
+}
+
+/// All that differed, less what live traffic had changed meanwhile.
+fn differences(counts: &Value) -> u64 {
+    let counts = counts.as_object().into_iter().flatten();
+    let differed = counts.filter(|(sort, _)| !sort.ends_with(", left alone"));
+    differed.filter_map(|(_, count)| count.as_u64()).sum()
+}
+
+fn sold(item: &Item) -> (Sold, bool) {
+    match item {
+        Item::Edition(name) => (Sold::Edition(name.clone()), false),
+        Item::Renewal(name) | Item::Restart(name) => (Sold::Edition(name.clone()), true),
+        Item::AddOn(name) => (Sold::AddOn(name.clone()), false),
+    }
+}
+
+fn purchased(record: &AppRecord, request_id: String) -> Option<Happening> {
+    let mut purchases = record.sales.purchases.iter();
+    let purchase = purchases.find(|purchase| purchase.request_id.as_str() == request_id)?;
+    let (what, renewal) = sold(&purchase.item);
+    let (months, price_fen) = (purchase.months, purchase.price_fen);
+    Some(Happening::Purchased { what, months, renewal, price_fen, request_id })
+}
+
+fn refunded(record: &AppRecord, request_id: String) -> Option<Happening> {
+    let mut refunds = record.sales.refunds.iter();
+    let refund = refunds.find(|refund| refund.request_id.as_str() == request_id)?;
+    let (what, _) = sold(&record.sales.purchases.get(refund.purchase)?.item);
+    Some(Happening::Refunded { what, refund_fen: refund.refund_fen, request_id })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::audit::{Actor, Event as Change, Head};
+    use crate::domain::time::Timestamp;
+
+    fn told(action: &str, request: &str, after: &str) -> Option<Happening> {
+        let change = Change {
+            at: Timestamp::from_millis(1),
+            actor: Actor { name: "ops".into(), from: "here".into() },
+            action: action.into(),
+            request: request.into(),
+            app: None,
+            request_id: "r1".into(),
+            before: String::new(),
+            after: after.into(),
+        };
+        happening(&change.follow(&Head::default()), None)
+    }
+
+    #[test]
+    fn entries_tell_what_they_are_about() {
+        let request_id = || "r1".to_owned();
+        let finished = r#"{"state":"finished","differences":{"account missing, repaired":2,
+            "friend surplus, found":1,"member missing, left alone":9}}"#;
+        let alone = r#"{"state":"finished","differences":{"friend missing, left alone":9}}"#;
+        let month = "2019-08".parse().expect("a month");
+        for (action, request, after, wanted) in [
+            ("CreateApp", "{}", "{}", Some(Happening::AppCreated { request_id: request_id() })),
+            (
+                "SetMessageRetention",
+                r#"{"days":30}"#,
+                "{}",
+                Some(Happening::RetentionSet { days: 30, request_id: request_id() }),
+            ),
+            (
+                "IssueStatement",
+                r#"{"month":"2019-08"}"#,
+                r#"{"total_fen":199900,"hash":"ab"}"#,
+                Some(Happening::StatementIssued { month, total_fen: 199_900 }),
+            ),
+            (
+                "Reconcile",
+                r#"{"mode":"apply"}"#,
+                finished,
+                Some(Happening::DriftFound { differences: 3, request_id: request_id() }),
+            ),
+            ("Reconcile", r#"{"mode":"apply"}"#, &finished.replace("finished", "begun"), None),
+            ("Reconcile", r#"{"mode":"import"}"#, finished, None),
+            ("Reconcile", r#"{"mode":"apply"}"#, alone, None),
+            ("TrackChanges", "{}", "{}", None),
+            // Whatever cannot be read is passed over, so that what follows is told.
+            ("IssueStatement", "nonsense", "{}", None),
+            ("PurchaseEdition", "{}", "{}", None),
+        ] {
+            assert_eq!(told(action, request, after), wanted, "{action} {request}");
+        }
+    }
+}

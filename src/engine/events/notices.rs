@@ -1,0 +1,223 @@
+//! What decisions tell, until it is appended.
+//!
+//! A decision that has nothing to tell takes no lock. Nothing here waits: what does not fit is
+//! dropped and counted.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+
+use crate::domain::decision::{Mode, Outcome, Reason};
+use crate::domain::event::{Count, Event, Happening};
+use crate::domain::id::AppId;
+use crate::domain::limit::LimitId;
+use crate::domain::time::Timestamp;
+use crate::domain::warning::Warning;
+use crate::engine::{Decision, Denial};
+use crate::events::APPENDED_MAX;
+use crate::telemetry::Metrics;
+
+/// Most events that wait for the store: as many as the log keeps.
+const WAITING_MAX: usize = 10_000;
+/// Most apps, limits and reasons whose denials are counted at once: 10,000 apps with one each.
+const DENIALS_MAX: usize = 10_000;
+
+/// What decisions have to tell.
+pub struct Notices {
+    pending: Mutex<Pending>,
+    waiting: Notify,
+    changed: Notify,
+    appended: Notify,
+    metrics: Arc<Metrics>,
+}
+
+#[derive(Default)]
+struct Pending {
+    /// The oldest first.
+    events: VecDeque<Event>,
+    denials: HashMap<Key, Tally>,
+}
+
+/// What denials are counted by.
+type Key = (AppId, LimitId, Reason);
+
+struct Tally {
+    sample: Count,
+    last_at: Timestamp,
+    denials: u64,
+}
+
+impl Notices {
+    /// Nothing to tell yet.
+    #[must_use]
+    pub fn new(metrics: Arc<Metrics>) -> Self {
+        Self {
+            pending: Mutex::default(),
+            waiting: Notify::new(),
+            changed: Notify::new(),
+            appended: Notify::new(),
+            metrics,
+        }
+    }
+
+    /// Takes in what a decision tells. Of a mode that only asks, nothing was denied to anybody.
+    pub(in crate::engine) fn note(&self, app: &AppId, mode: Mode, decision: &Decision) {
+        let denied = decision.rulings().any(|ruling| ruling.outcome == Outcome::Denied);
+        let denied = denied && mode.denies() && mode.writes();
+        if decision.warnings.is_empty() && !denied {
+            return;
+        }
+        let at = decision.decided_at;
+        let mut pending = self.pending();
+        for warning in &decision.warnings {
+            let event = Event { at, app: app.clone(), what: passed(warning) };
+            self.push(&mut pending, event);
+        }
+        if denied {
+            let rulings = decision.rulings().filter(|ruling| ruling.outcome == Outcome::Denied);
+            for denial in rulings.flat_map(|ruling| &ruling.denials) {
+                self.count(&mut pending, app, at, denial);
+            }
+        }
+        drop(pending);
+        if !decision.warnings.is_empty() {
+            self.waiting.notify_one();
+        }
+    }
+
+    /// Takes in an event that is written down nowhere else.
+    pub fn tell(&self, event: Event) {
+        self.push(&mut self.pending(), event);
+        self.waiting.notify_one();
+    }
+
+    /// The audit log has grown.
+    pub fn audit_grew(&self) {
+        self.changed.notify_one();
+    }
+
+    /// Ready once this sidecar has appended something.
+    pub async fn appended_more(&self) {
+        self.appended.notified().await;
+    }
+
+    pub(super) async fn waiting(&self) {
+        self.waiting.notified().await;
+    }
+
+    pub(super) async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    /// What was denied since the last time becomes events, as far as there is room.
+    pub(super) fn sum_up(&self) {
+        let mut pending = self.pending();
+        let Pending { events, denials } = &mut *pending;
+        let room = WAITING_MAX.saturating_sub(events.len()).min(denials.len());
+        let keys: Vec<Key> = denials.keys().take(room).cloned().collect();
+        for key in keys {
+            let Some(Tally { sample, last_at, denials }) = denials.remove(&key) else { continue };
+            let (app, _, reason) = key;
+            let what = Happening::Denied { sample, reason, denials };
+            events.push_back(Event { at: last_at, app, what });
+        }
+        self.waiting.notify_one();
+    }
+
+    /// Some events to be appended; `None` where there are none.
+    pub(super) fn take(&self) -> Option<Vec<Event>> {
+        let events = &mut self.pending().events;
+        let some = events.len().min(APPENDED_MAX);
+        (some > 0).then(|| events.drain(..some).collect())
+    }
+
+    /// What was taken and not appended.
+    pub(super) fn put_back(&self, batch: Vec<Event>) {
+        let events = &mut self.pending().events;
+        for event in batch.into_iter().rev() {
+            events.push_front(event);
+        }
+    }
+
+    /// Drops everything and says how much that is.
+    pub(super) fn give_up(&self) -> usize {
+        let lost = std::mem::take(&mut self.pending().events);
+        self.metrics.events_dropped(lost.len());
+        lost.len()
+    }
+
+    /// Counts what was appended, and tells those who watch.
+    pub(super) fn appended(&self, events: &[Event]) {
+        for event in events {
+            self.metrics.event_appended(event.what.kind());
+        }
+        self.appended.notify_waiters();
+    }
+
+    fn push(&self, pending: &mut Pending, event: Event) {
+        if pending.events.len() < WAITING_MAX {
+            pending.events.push_back(event);
+        } else {
+            self.metrics.events_dropped(1);
+        }
+    }
+
+    fn count(&self, pending: &mut Pending, app: &AppId, at: Timestamp, denial: &Denial) {
+        let breach = &denial.breach;
+        let key = (app.clone(), breach.limit_id.clone(), breach.reason);
+        let there = pending.denials.len();
+        if let Some(tally) = pending.denials.get_mut(&key) {
+            tally.denials += 1;
+            tally.last_at = tally.last_at.max(at);
+        } else if there < DENIALS_MAX {
+            let sample = Count {
+                limit_id: breach.limit_id.to_string(),
+                subject: breach.subject.clone(),
+                used: breach.used,
+                limit: breach.bound.limit.finite().unwrap_or(u64::MAX),
+            };
+            pending.denials.insert(key, Tally { sample, last_at: at, denials: 1 });
+        } else {
+            self.metrics.events_dropped(1);
+        }
+    }
+
+    fn pending(&self) -> MutexGuard<'_, Pending> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn passed(warning: &Warning) -> Happening {
+    let Warning { limit_id, subject, used, limit, percent } = warning.clone();
+    let count = Count { limit_id: limit_id.to_string(), subject, used, limit };
+    Happening::LimitPassed { count, percent }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(days: u32) -> Event {
+        let what = Happening::RetentionSet { days, request_id: String::new() };
+        let app = AppId::try_from("demo").expect("an id");
+        Event { at: Timestamp::from_millis(7), app, what }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_dropped_and_counted_and_what_was_taken_keeps_its_place() {
+        let metrics = Arc::new(Metrics::new());
+        let notices = Notices::new(metrics.clone());
+        for days in 0..10_003 {
+            notices.tell(event(days));
+        }
+        assert!(metrics.text().contains("imquota_events_dropped_total 3\n"), "{}", metrics.text());
+        let batch = notices.take().expect("there are some");
+        assert_eq!(batch.len(), APPENDED_MAX);
+        notices.put_back(batch);
+        let batch = notices.take().expect("there are some");
+        assert_eq!(batch, (0..256).map(event).collect::<Vec<_>>());
+        assert_eq!(notices.give_up(), 10_000 - APPENDED_MAX);
+        assert_eq!(notices.take(), None);
+    }
+}

@@ -1,0 +1,278 @@
+//! Events as stored bytes: JSON of types of their own, with a version.
+
+use serde::{Deserialize, Serialize};
+
+use super::EventsError;
+use crate::domain::decision::{Reason, Subject};
+use crate::domain::event::{Count, Event, Happening, NumberedEvent, Sold};
+use crate::domain::id::{AppId, GroupId, Name, UserId};
+use crate::domain::time::Timestamp;
+
+const VERSION: u32 = 1;
+
+const REASONS: [Reason; 9] = [
+    Reason::ServiceStopped,
+    Reason::AccountsPerApp,
+    Reason::MyFriends,
+    Reason::PeerFriends,
+    Reason::GroupsPerUser,
+    Reason::GroupsPerApp,
+    Reason::GroupsPerDay,
+    Reason::MembersPerGroup,
+    Reason::MembersAtCreation,
+];
+
+#[derive(Serialize, Deserialize)]
+struct StoredEvent {
+    v: u32,
+    at_ms: i64,
+    app_id: String,
+    #[serde(flatten)]
+    what: StoredHappening,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredCount {
+    limit_id: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    user: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    group: Option<String>,
+    used: u64,
+    limit: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum StoredSold {
+    Edition(String),
+    AddOn(String),
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+enum StoredHappening {
+    LimitPassed { count: StoredCount, percent: u64 },
+    Denied { sample: StoredCount, reason: String, denials: u64 },
+    Ending { what: StoredSold, ends_at_ms: i64, days_left: u32 },
+    GraceBegan { edition: String, ended_at_ms: i64 },
+    ServiceStopped { edition: String, ended_at_ms: i64 },
+    AddOnEnded { add_on: String, ended_at_ms: i64 },
+    AppCreated { request_id: String },
+    Purchased { what: StoredSold, months: u32, renewal: bool, price_fen: i64, request_id: String },
+    Refunded { what: StoredSold, refund_fen: i64, request_id: String },
+    RetentionSet { days: u32, request_id: String },
+    DriftFound { differences: u64, request_id: String },
+    StatementIssued { month: String, total_fen: i64 },
+}
+
+/// An event as bytes.
+#[must_use]
+pub fn encode(event: &Event) -> Vec<u8> {
+    let Event { at, app, what } = event.clone();
+    let (at_ms, app_id) = (at.as_millis(), app.to_string());
+    let stored = StoredEvent { v: VERSION, at_ms, app_id, what: what.into() };
+    serde_json::to_vec(&stored).expect("maps with string keys can always be written")
+}
+
+/// The event of that number.
+pub fn decode(number: u64, bytes: &[u8]) -> Result<NumberedEvent, EventsError> {
+    let unreadable = |reason: String| EventsError::Unreadable { number, reason };
+    let stored: Versioned =
+        serde_json::from_slice(bytes).map_err(|error| unreadable(error.to_string()))?;
+    if stored.v != VERSION {
+        return Err(unreadable(format!("version {} is not {VERSION}", stored.v)));
+    }
+    let stored: StoredEvent =
+        serde_json::from_slice(bytes).map_err(|error| unreadable(error.to_string()))?;
+    let app = AppId::try_from(stored.app_id).map_err(|error| unreadable(error.to_string()))?;
+    let what = happening(stored.what).map_err(unreadable)?;
+    let event = Event { at: Timestamp::from_millis(stored.at_ms), app, what };
+    Ok(NumberedEvent { number, event })
+}
+
+/// What is looked at before all else: a later version may have other kinds.
+#[derive(Deserialize)]
+struct Versioned {
+    v: u32,
+}
+
+impl From<Count> for StoredCount {
+    fn from(Count { limit_id, subject, used, limit }: Count) -> Self {
+        let (user, group) = match subject {
+            Subject::App => (None, None),
+            Subject::User(id) => (Some(id.to_string()), None),
+            Subject::Group(id) => (None, Some(id.to_string())),
+        };
+        Self { limit_id, user, group, used, limit }
+    }
+}
+
+impl TryFrom<StoredCount> for Count {
+    type Error = String;
+
+    fn try_from(stored: StoredCount) -> Result<Self, String> {
+        let StoredCount { limit_id, user, group, used, limit } = stored;
+        let subject = match (user, group) {
+            (Some(id), _) => {
+                Subject::User(UserId::try_from(id).map_err(|error| error.to_string())?)
+            }
+            (None, Some(id)) => {
+                Subject::Group(GroupId::try_from(id).map_err(|error| error.to_string())?)
+            }
+            (None, None) => Subject::App,
+        };
+        Ok(Self { limit_id, subject, used, limit })
+    }
+}
+
+impl From<Sold> for StoredSold {
+    fn from(sold: Sold) -> Self {
+        match sold {
+            Sold::Edition(name) => Self::Edition(name.to_string()),
+            Sold::AddOn(name) => Self::AddOn(name.to_string()),
+        }
+    }
+}
+
+impl From<StoredSold> for Sold {
+    fn from(sold: StoredSold) -> Self {
+        match sold {
+            StoredSold::Edition(name) => Self::Edition(Name::from(name.as_str())),
+            StoredSold::AddOn(name) => Self::AddOn(Name::from(name.as_str())),
+        }
+    }
+}
+
+impl From<Happening> for StoredHappening {
+    fn from(what: Happening) -> Self {
+        let ms = Timestamp::as_millis;
+        match what {
+            Happening::LimitPassed { count, percent } => {
+                Self::LimitPassed { count: count.into(), percent }
+            }
+            Happening::Denied { sample, reason, denials } => {
+                Self::Denied { sample: sample.into(), reason: reason.name().to_owned(), denials }
+            }
+            Happening::Ending { what, ends_at, days_left } => {
+                Self::Ending { what: what.into(), ends_at_ms: ms(ends_at), days_left }
+            }
+            Happening::GraceBegan { edition, ended_at } => {
+                Self::GraceBegan { edition: edition.to_string(), ended_at_ms: ms(ended_at) }
+            }
+            Happening::ServiceStopped { edition, ended_at } => {
+                Self::ServiceStopped { edition: edition.to_string(), ended_at_ms: ms(ended_at) }
+            }
+            Happening::AddOnEnded { add_on, ended_at } => {
+                Self::AddOnEnded { add_on: add_on.to_string(), ended_at_ms: ms(ended_at) }
+            }
+            Happening::AppCreated { request_id } => Self::AppCreated { request_id },
+            Happening::Purchased { what, months, renewal, price_fen, request_id } => {
+                Self::Purchased { what: what.into(), months, renewal, price_fen, request_id }
+            }
+            Happening::Refunded { what, refund_fen, request_id } => {
+                Self::Refunded { what: what.into(), refund_fen, request_id }
+            }
+            Happening::RetentionSet { days, request_id } => Self::RetentionSet { days, request_id },
+            Happening::DriftFound { differences, request_id } => {
+                Self::DriftFound { differences, request_id }
+            }
+            Happening::StatementIssued { month, total_fen } => {
+                Self::StatementIssued { month: month.to_string(), total_fen }
+            }
+        }
+    }
+}
+
+fn happening(stored: StoredHappening) -> Result<Happening, String> {
+    let at = Timestamp::from_millis;
+    let name = |text: String| Name::from(text.as_str());
+    Ok(match stored {
+        StoredHappening::LimitPassed { count, percent } => {
+            Happening::LimitPassed { count: count.try_into()?, percent }
+        }
+        StoredHappening::Denied { sample, reason, denials } => {
+            let known = REASONS.into_iter().find(|known| known.name() == reason);
+            let reason = known.ok_or_else(|| format!("no reason is called {reason:?}"))?;
+            Happening::Denied { sample: sample.try_into()?, reason, denials }
+        }
+        StoredHappening::Ending { what, ends_at_ms, days_left } => {
+            Happening::Ending { what: what.into(), ends_at: at(ends_at_ms), days_left }
+        }
+        StoredHappening::GraceBegan { edition, ended_at_ms } => {
+            Happening::GraceBegan { edition: name(edition), ended_at: at(ended_at_ms) }
+        }
+        StoredHappening::ServiceStopped { edition, ended_at_ms } => {
+            Happening::ServiceStopped { edition: name(edition), ended_at: at(ended_at_ms) }
+        }
+        StoredHappening::AddOnEnded { add_on, ended_at_ms } => {
+            Happening::AddOnEnded { add_on: name(add_on), ended_at: at(ended_at_ms) }
+        }
+        StoredHappening::AppCreated { request_id } => Happening::AppCreated { request_id },
+        StoredHappening::Purchased { what, months, renewal, price_fen, request_id } => {
+            Happening::Purchased { what: what.into(), months, renewal, price_fen, request_id }
+        }
+        StoredHappening::Refunded { what, refund_fen, request_id } => {
+            Happening::Refunded { what: what.into(), refund_fen, request_id }
+        }
+        StoredHappening::RetentionSet { days, request_id } => {
+            Happening::RetentionSet { days, request_id }
+        }
+        StoredHappening::DriftFound { differences, request_id } => {
+            Happening::DriftFound { differences, request_id }
+        }
+        StoredHappening::StatementIssued { month, total_fen } => {
+            let month = month.parse().map_err(|_| format!("{month:?} is no month"))?;
+            Happening::StatementIssued { month, total_fen }
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One of each kind. What stands on disk stays readable.
+    const GOLDEN: &[&str] = &[
+        r#"{"v":1,"at_ms":7,"app_id":"demo","kind":"limit_passed","count":{"limit_id":"groups_per_user","user":"alice","used":45,"limit":50},"percent":90}"#,
+        r#"{"v":1,"at_ms":7,"app_id":"demo","kind":"denied","sample":{"limit_id":"members_per_group","group":"g1","used":20,"limit":20},"reason":"MEMBERS_PER_GROUP","denials":17}"#,
+        r#"{"v":1,"at_ms":7,"app_id":"demo","kind":"denied","sample":{"limit_id":"service","used":0,"limit":0},"reason":"SERVICE_STOPPED","denials":1}"#,
+        r#"{"v":1,"at_ms":7,"app_id":"demo","kind":"ending","what":{"edition":"professional"},"ends_at_ms":9,"days_left":7}"#,
+        r#"{"v":1,"at_ms":7,"app_id":"demo","kind":"grace_began","edition":"professional","ended_at_ms":9}"#,
+        r#"{"v":1,"at_ms":7,"app_id":"demo","kind":"service_stopped","edition":"professional","ended_at_ms":9}"#,
+        r#"{"v":1,"at_ms":7,"app_id":"demo","kind":"add_on_ended","add_on":"members-2000","ended_at_ms":9}"#,
+        r#"{"v":1,"at_ms":7,"app_id":"demo","kind":"app_created","request_id":"r1"}"#,
+        r#"{"v":1,"at_ms":7,"app_id":"demo","kind":"purchased","what":{"add_on":"members-2000"},"months":1,"renewal":false,"price_fen":50000,"request_id":"r1"}"#,
+        r#"{"v":1,"at_ms":7,"app_id":"demo","kind":"refunded","what":{"edition":"professional"},"refund_fen":99900,"request_id":"r1"}"#,
+        r#"{"v":1,"at_ms":7,"app_id":"demo","kind":"retention_set","days":30,"request_id":"r1"}"#,
+        r#"{"v":1,"at_ms":7,"app_id":"demo","kind":"drift_found","differences":3,"request_id":""}"#,
+        r#"{"v":1,"at_ms":7,"app_id":"demo","kind":"statement_issued","month":"2019-08","total_fen":199900}"#,
+    ];
+
+    #[test]
+    fn events_stand_on_disk_as_they_always_did() {
+        for golden in GOLDEN {
+            let event = decode(4, golden.as_bytes()).expect(golden);
+            assert_eq!(event.number, 4);
+            assert_eq!(String::from_utf8(encode(&event.event)).expect("text"), *golden);
+        }
+    }
+
+    #[test]
+    fn every_reason_is_read_back() {
+        for reason in REASONS {
+            let text = GOLDEN[1].replace("MEMBERS_PER_GROUP", reason.name());
+            let event = decode(1, text.as_bytes()).expect("readable").event;
+            assert!(matches!(event.what, Happening::Denied { reason: it, .. } if it == reason));
+        }
+    }
+
+    #[test]
+    fn what_a_newer_version_wrote_is_named_and_not_guessed() {
+        let newer = r#"{"v":2,"kind":"sung"}"#;
+        let error = decode(7, newer.as_bytes()).expect_err("newer").to_string();
+        assert!(error.contains("event 7") && error.contains("version 2"), "{error}");
+        let damaged = GOLDEN[1].replace("MEMBERS_PER_GROUP", "WHIM");
+        assert!(decode(7, damaged.as_bytes()).is_err());
+    }
+}

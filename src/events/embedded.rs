@@ -1,0 +1,157 @@
+//! The log of events in the embedded store's file, through its one writing thread.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use redb::{ReadableTable as _, StorageError};
+
+use super::{Claim, EVENTS_KEPT_MAX, EventLog, EventsError, Lease, Move, Page, codec};
+use crate::clock::Clock;
+use crate::domain::event::Event;
+use crate::domain::time::Timestamp;
+use crate::ledger::embedded::Embedded;
+use crate::ledger::embedded::writer::{Unit, Writer, WriterError};
+
+/// Events in the embedded store.
+pub struct EmbeddedEvents {
+    writer: Arc<Writer>,
+    clock: Arc<dyn Clock>,
+}
+
+impl EmbeddedEvents {
+    /// The log in the same file as that ledger.
+    #[must_use]
+    pub fn beside(ledger: &Embedded) -> Self {
+        Self { writer: ledger.writer(), clock: ledger.clock() }
+    }
+}
+
+/// Numbers of the oldest event and of the last one.
+fn ends(unit: &Unit<'_, '_>) -> Result<(u64, u64), StorageError> {
+    let head = unit.tables.events.last()?.map_or(0, |(number, _)| number.value());
+    let oldest = unit.tables.events.first()?.map_or(1, |(number, _)| number.value());
+    Ok((oldest, head))
+}
+
+fn append(
+    unit: &mut Unit<'_, '_>,
+    events: &[Vec<u8>],
+    moved: Option<&Move>,
+) -> Result<bool, StorageError> {
+    if let Some(Move { cursor, from, to }) = moved {
+        let there = unit.tables.cursors.get(cursor)?.map(|at| at.value().to_owned());
+        if there != *from {
+            return Ok(false);
+        }
+        unit.tables.cursors.insert(cursor, to.as_str())?;
+    }
+    let (mut oldest, mut head) = ends(unit)?;
+    for event in events {
+        head += 1;
+        unit.tables.events.insert(head, event.as_slice())?;
+    }
+    while head + 1 - oldest > EVENTS_KEPT_MAX {
+        unit.tables.events.remove(oldest)?;
+        oldest += 1;
+    }
+    unit.wrote = true;
+    Ok(true)
+}
+
+fn read(
+    unit: &Unit<'_, '_>,
+    after: u64,
+    limit: usize,
+) -> Result<Result<Page, EventsError>, StorageError> {
+    let (oldest, head) = ends(unit)?;
+    let mut events = Vec::new();
+    for row in unit.tables.events.range(after.saturating_add(1)..)?.take(limit) {
+        let (number, bytes) = row?;
+        match codec::decode(number.value(), bytes.value()) {
+            Ok(event) => events.push(event),
+            Err(unreadable) => return Ok(Err(unreadable)),
+        }
+    }
+    Ok(Ok(Page { events, oldest, head }))
+}
+
+/// Position, holder, and until when, in milliseconds.
+type Held = (Option<u64>, String, i64);
+
+fn held(unit: &Unit<'_, '_>, lease: &Lease) -> Result<Held, StorageError> {
+    let row = unit.tables.leases.get(lease.name)?;
+    Ok(row.map_or((None, String::new(), i64::MIN), |row| {
+        let (position, holder, until) = row.value();
+        (position, holder.to_owned(), until)
+    }))
+}
+
+fn claim(
+    unit: &mut Unit<'_, '_>,
+    lease: &Lease,
+    now: Timestamp,
+    keep: Duration,
+) -> Result<Claim, StorageError> {
+    let (position, holder, until) = held(unit, lease)?;
+    if holder != lease.holder && now.as_millis() < until {
+        return Ok(Claim::Refused);
+    }
+    let until = (now + keep).as_millis();
+    unit.tables.leases.insert(lease.name, (position, lease.holder.as_str(), until))?;
+    unit.wrote = true;
+    Ok(Claim::Granted { position })
+}
+
+fn advance(
+    unit: &mut Unit<'_, '_>,
+    lease: &Lease,
+    now: Timestamp,
+    position: u64,
+) -> Result<bool, StorageError> {
+    let (_, holder, until) = held(unit, lease)?;
+    if holder != lease.holder || until <= now.as_millis() {
+        return Ok(false);
+    }
+    unit.tables.leases.insert(lease.name, (Some(position), lease.holder.as_str(), until))?;
+    unit.wrote = true;
+    Ok(true)
+}
+
+#[async_trait]
+impl EventLog for EmbeddedEvents {
+    async fn append(&self, events: &[Event], moved: Option<Move>) -> Result<bool, EventsError> {
+        let events: Vec<_> = events.iter().map(codec::encode).collect();
+        let work = move |unit: &mut Unit<'_, '_>| append(unit, &events, moved.as_ref());
+        Ok(self.writer.submit_patiently(work).await?)
+    }
+
+    async fn cursor(&self, name: &'static str) -> Result<Option<String>, EventsError> {
+        let work = move |unit: &mut Unit<'_, '_>| {
+            Ok(unit.tables.cursors.get(name)?.map(|at| at.value().to_owned()))
+        };
+        Ok(self.writer.submit_patiently(work).await?)
+    }
+
+    async fn read(&self, after: u64, limit: usize) -> Result<Page, EventsError> {
+        self.writer.submit_patiently(move |unit| read(unit, after, limit)).await?
+    }
+
+    async fn claim(&self, lease: &Lease, keep: Duration) -> Result<Claim, EventsError> {
+        let (lease, clock) = (lease.clone(), self.clock.clone());
+        let work = move |unit: &mut Unit<'_, '_>| claim(unit, &lease, clock.now(), keep);
+        Ok(self.writer.submit_patiently(work).await?)
+    }
+
+    async fn advance(&self, lease: &Lease, position: u64) -> Result<bool, EventsError> {
+        let (lease, clock) = (lease.clone(), self.clock.clone());
+        let work = move |unit: &mut Unit<'_, '_>| advance(unit, &lease, clock.now(), position);
+        Ok(self.writer.submit_patiently(work).await?)
+    }
+}
+
+impl From<WriterError> for EventsError {
+    fn from(error: WriterError) -> Self {
+        Self::Unavailable(error.to_string())
+    }
+}

@@ -1,0 +1,109 @@
+//! The log of events: what is told to whoever watches, kept for a while.
+//!
+//! The contract of every store:
+//!
+//! - **Bounded.** The last [`EVENTS_KEPT_MAX`] events are kept.
+//! - **Numbered** from 1 without gaps; numbers are never used again, also where all is trimmed.
+//! - **Told once.** What is derived from something else moves a cursor in the same step that
+//!   appends it, and nothing is appended where the cursor is not where it was expected: of several
+//!   sidecars that derive the same, one appends it.
+//! - **One at a time.** A lease is held by one holder until it ends, by the store's clock, and only
+//!   its holder moves its position.
+//! - **Durable** when it answers. Redis keeps what the master keeps.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::domain::event::{Event, NumberedEvent};
+
+pub mod backoff;
+mod codec;
+pub mod embedded;
+pub mod redis;
+
+/// Most events kept: at a few hundred bytes each a few megabytes, and days of what a busy
+/// deployment tells, so that a watcher may stay away over a weekend.
+pub const EVENTS_KEPT_MAX: u64 = 10_000;
+/// Most events of one step, so that a store is not held up by it.
+pub const APPENDED_MAX: usize = 256;
+
+/// A cursor that moves with what is appended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Move {
+    /// Its name.
+    pub cursor: &'static str,
+    /// Where it is expected; `None` where it was never set.
+    pub from: Option<String>,
+    /// Where it goes.
+    pub to: String,
+}
+
+/// A part of the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page {
+    /// Events in their order.
+    pub events: Vec<NumberedEvent>,
+    /// Number of the oldest event that is kept; one more than `head` where none is.
+    pub oldest: u64,
+    /// Number of the last event; 0 before the first.
+    pub head: u64,
+}
+
+/// Who holds a lease, or wants to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lease {
+    /// Its name.
+    pub name: &'static str,
+    /// The holder, who differs from all others that ever were.
+    pub holder: String,
+}
+
+/// What became of a claim to a lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Claim {
+    /// Somebody else holds it.
+    Refused,
+    /// The one who claimed it holds it.
+    Granted {
+        /// Its position; `None` where it was never set.
+        position: Option<u64>,
+    },
+}
+
+/// Why the log has no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum EventsError {
+    /// The event was written by a newer version, or is damaged.
+    #[error("event {number} cannot be read: {reason}")]
+    Unreadable {
+        /// Its number.
+        number: u64,
+        /// Why.
+        reason: String,
+    },
+    /// The store failed. Whether anything was written is unknown.
+    #[error("the store failed: {0}")]
+    Unavailable(String),
+}
+
+/// A store of events.
+#[async_trait]
+pub trait EventLog: Send + Sync + 'static {
+    /// Appends up to [`APPENDED_MAX`] events and moves the cursor, both or neither; `false` where
+    /// the cursor was not where it was expected.
+    async fn append(&self, events: &[Event], moved: Option<Move>) -> Result<bool, EventsError>;
+
+    /// Where a cursor is; `None` where it was never set.
+    async fn cursor(&self, name: &'static str) -> Result<Option<String>, EventsError>;
+
+    /// Up to `limit` events from the one after number `after` on, or from the oldest on that is
+    /// kept where that is a later one.
+    async fn read(&self, after: u64, limit: usize) -> Result<Page, EventsError>;
+
+    /// Holds the lease for so long from now on, unless somebody else holds it.
+    async fn claim(&self, lease: &Lease, keep: Duration) -> Result<Claim, EventsError>;
+
+    /// Moves the position of a lease; `false` where somebody else holds it, or nobody.
+    async fn advance(&self, lease: &Lease, position: u64) -> Result<bool, EventsError>;
+}

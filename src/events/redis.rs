@@ -1,0 +1,124 @@
+//! The log of events in the ledger's Redis: a hash of events by number, and one of cursors.
+//!
+//! A hash, since it needs no command that the ledger does not need too: who runs an older version
+//! has no permission to add.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use redis::Value;
+
+use super::{Claim, EVENTS_KEPT_MAX, EventLog, EventsError, Lease, Move, Page, codec};
+use crate::domain::event::Event;
+use crate::ledger::LedgerError;
+use crate::ledger::redis::Redis;
+use crate::ledger::redis::keys::{CURSORS, EVENTS};
+use crate::ledger::redis::reply::{array, bytes, integer, text};
+use crate::ledger::redis::scripts::ScriptId;
+use crate::ledger::redis::store::{PATIENCE, Store};
+
+/// What stands before the name of a cursor that moves with what is appended, so that it is not
+/// taken for another field of the hash.
+const CURSOR_PREFIX: &str = "cursor/";
+/// The same of leases.
+const LEASE_PREFIX: &str = "lease/";
+
+/// Somebody else holds the lease.
+const REFUSED: i64 = -2;
+
+/// Events in Redis.
+pub struct RedisEvents {
+    store: Arc<Store>,
+}
+
+impl RedisEvents {
+    /// The log in the same Redis as that ledger.
+    #[must_use]
+    pub fn beside(ledger: &Redis) -> Self {
+        Self { store: ledger.store() }
+    }
+
+    async fn call(&self, script: ScriptId, arguments: &[Vec<u8>]) -> Result<Value, EventsError> {
+        let keys = [EVENTS.to_vec(), CURSORS.to_vec()];
+        let answer = self.store.raw(script, &keys, arguments, PATIENCE).await;
+        answer.map_err(|error| EventsError::Unavailable(reason(error)))
+    }
+}
+
+fn reason(error: LedgerError) -> String {
+    match error {
+        LedgerError::Unavailable(reason) | LedgerError::Refused(reason) => reason,
+        other => other.to_string(),
+    }
+}
+
+fn senseless() -> EventsError {
+    EventsError::Unavailable("an answer that makes no sense".to_owned())
+}
+
+fn number(value: &Value) -> Result<u64, EventsError> {
+    integer(value).and_then(|number| u64::try_from(number).ok()).ok_or_else(senseless)
+}
+
+fn decimal(number: u64) -> Vec<u8> {
+    number.to_string().into_bytes()
+}
+
+#[async_trait]
+impl EventLog for RedisEvents {
+    async fn append(&self, events: &[Event], moved: Option<Move>) -> Result<bool, EventsError> {
+        let mut arguments = vec![decimal(EVENTS_KEPT_MAX)];
+        match moved {
+            // Where a cursor is, is never the empty text.
+            Some(Move { cursor, from, to }) => arguments.extend([
+                format!("{CURSOR_PREFIX}{cursor}").into_bytes(),
+                from.unwrap_or_default().into_bytes(),
+                to.into_bytes(),
+            ]),
+            None => arguments.extend([Vec::new(), Vec::new(), Vec::new()]),
+        }
+        arguments.extend(events.iter().map(codec::encode));
+        Ok(number(&self.call(ScriptId::AppendEvents, &arguments).await?)? == 1)
+    }
+
+    async fn cursor(&self, name: &'static str) -> Result<Option<String>, EventsError> {
+        let field = format!("{CURSOR_PREFIX}{name}").into_bytes();
+        let answer = self.call(ScriptId::EventCursor, &[field]).await?;
+        let at = bytes(answer).and_then(text).ok_or_else(senseless)?;
+        Ok(Some(at).filter(|at| !at.is_empty()))
+    }
+
+    async fn read(&self, after: u64, limit: usize) -> Result<Page, EventsError> {
+        let arguments = [decimal(after), decimal(limit as u64)];
+        let answer = self.call(ScriptId::ReadEvents, &arguments).await?;
+        let mut parts = array(answer).ok_or_else(senseless)?.into_iter();
+        let mut next = || parts.next().ok_or_else(senseless);
+        let (oldest, head, first) = (number(&next()?)?, number(&next()?)?, number(&next()?)?);
+        let events = (first..)
+            .zip(parts)
+            .map(|(number, event)| codec::decode(number, &bytes(event).ok_or_else(senseless)?));
+        Ok(Page { events: events.collect::<Result<_, _>>()?, oldest, head })
+    }
+
+    async fn claim(&self, lease: &Lease, keep: Duration) -> Result<Claim, EventsError> {
+        let name = format!("{LEASE_PREFIX}{}", lease.name).into_bytes();
+        let arguments = [
+            name,
+            lease.holder.clone().into_bytes(),
+            decimal(u64::try_from(keep.as_millis()).unwrap_or(u64::MAX)),
+        ];
+        let answer = self.call(ScriptId::ClaimLease, &arguments).await?;
+        match integer(&answer).ok_or_else(senseless)? {
+            REFUSED => Ok(Claim::Refused),
+            // Below 0: it has no position yet.
+            position => Ok(Claim::Granted { position: u64::try_from(position).ok() }),
+        }
+    }
+
+    async fn advance(&self, lease: &Lease, position: u64) -> Result<bool, EventsError> {
+        let name = format!("{LEASE_PREFIX}{}", lease.name).into_bytes();
+        let arguments = [name, lease.holder.clone().into_bytes(), decimal(position)];
+        Ok(number(&self.call(ScriptId::AdvanceLease, &arguments).await?)? == 1)
+    }
+}

@@ -1,0 +1,235 @@
+//! The WatchEvents stream: the log of events, from a place on and as it grows.
+//!
+//! The log is read anew for each stream, by number, so that a stream begins again anywhere: with
+//! this sidecar after a restart, or with another one of the same store. A reader who is slow is
+//! waited for; one who is so slow that the bounded log overtakes him is told how many he missed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
+use tokio::time::sleep;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Status;
+
+use crate::domain::event::NumberedEvent;
+use crate::domain::id::AppId;
+use crate::engine::administration::Administration;
+use crate::events::{EventLog, EventsError, Page};
+use crate::grpc::event::{event, kind};
+use crate::grpc::fields::Fields;
+use crate::grpc::pb;
+use crate::grpc::status::of_invalid;
+
+/// Streams at once: each reads the log twice a second.
+pub const WATCHERS_MAX: usize = 64;
+/// How often the log is looked at for what other sidecars have appended.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// Events read at a time.
+const PAGE: usize = 256;
+/// Answers that wait for a reader.
+const ANSWERS_MAX: usize = 16;
+/// Most kinds of a request, as the proto says.
+const KINDS_MAX: usize = 32;
+
+/// The answers of one stream.
+pub type Answers = ReceiverStream<Result<pb::WatchEventsResponse, Status>>;
+type Sender = mpsc::Sender<Result<pb::WatchEventsResponse, Status>>;
+
+/// What is watched for.
+pub struct Wanted {
+    /// After which number; `None`: after what there is now.
+    after: Option<u64>,
+    app: Option<AppId>,
+    /// Empty: all.
+    kinds: Vec<pb::EventKind>,
+}
+
+impl Wanted {
+    /// As a request has it.
+    pub fn new(request: pb::WatchEventsRequest) -> Result<Self, Status> {
+        let mut fields = Fields::default();
+        let after = match request.resume_token.as_str() {
+            "" => Some(None),
+            token => {
+                let bad = "must be the resume_token of an answer, or \"0\" for all that is kept";
+                fields.check("resume_token", number(token).map(Some).ok_or(bad))
+            }
+        };
+        let app = match request.app_id {
+            none if none.is_empty() => Some(None),
+            app => fields.app_id(app).map(Some),
+        };
+        let kinds = kinds(&mut fields, &request.kinds);
+        let wanted = after.zip(app).zip(kinds);
+        let wanted = wanted.map(|((after, app), kinds)| Self { after, app, kinds });
+        fields.finish(wanted).map_err(of_invalid)
+    }
+
+    fn wants(&self, numbered: &NumberedEvent) -> bool {
+        let app = self.app.as_ref();
+        app.is_none_or(|app| *app == numbered.event.app)
+            && (self.kinds.is_empty() || self.kinds.contains(&kind(&numbered.event.what)))
+    }
+}
+
+/// A number as tokens write it: digits only, without those that lead.
+fn number(token: &str) -> Option<u64> {
+    token.parse().ok().filter(|number: &u64| number.to_string() == token)
+}
+
+fn kinds(fields: &mut Fields, numbers: &[i32]) -> Option<Vec<pb::EventKind>> {
+    if numbers.len() > KINDS_MAX {
+        fields.wrong("kinds", format!("must have 0-{KINDS_MAX} entries, not {}", numbers.len()));
+        return None;
+    }
+    let mut kinds = Vec::with_capacity(numbers.len());
+    for (index, number) in numbers.iter().enumerate() {
+        match pb::EventKind::try_from(*number) {
+            Ok(kind) if kind != pb::EventKind::Unspecified => kinds.push(kind),
+            _ => fields.wrong(format!("kinds[{index}]"), format!("no kind has number {number}")),
+        }
+    }
+    (kinds.len() == numbers.len()).then_some(kinds)
+}
+
+/// A stream being answered.
+pub struct Stream {
+    /// What is watched for.
+    pub wanted: Wanted,
+    /// Whose catalog has the zone, and whose engine says when there is more.
+    pub administration: Administration,
+    /// Where the events are.
+    pub log: Arc<dyn EventLog>,
+    /// True when the server shuts down.
+    pub shutdown: watch::Receiver<bool>,
+    /// How many streams there may be.
+    pub permit: OwnedSemaphorePermit,
+}
+
+impl Stream {
+    /// Answers it. An error before the first answer is the call's.
+    pub async fn answer(self) -> Result<Answers, Status> {
+        let page = self.log.read(0, 0).await;
+        let (after, missed) = begin(self.wanted.after, &page.map_err(|error| of_events(&error))?)?;
+        let (answers, receiver) = mpsc::channel(ANSWERS_MAX);
+        let first =
+            pb::WatchEventsResponse { event: None, resume_token: after.to_string(), missed };
+        // The channel is empty and open.
+        let _ = answers.try_send(Ok(first));
+        tokio::spawn(async move {
+            let mut shutdown = self.shutdown.clone();
+            let end = tokio::select! {
+                end = self.follow(after, &answers) => end,
+                () = answers.closed() => return,
+                _ = shutdown.wait_for(|down| *down) => Status::unavailable(
+                    "the server is shutting down; begin again after the last resume_token",
+                ),
+            };
+            // A reader who has gone away does not want to know.
+            let _ = answers.send(Err(end)).await;
+            drop(self.permit);
+        });
+        Ok(ReceiverStream::new(receiver))
+    }
+
+    /// Sends what comes, until it cannot be read or nobody listens.
+    async fn follow(&self, mut after: u64, answers: &Sender) -> Status {
+        loop {
+            let page = match self.log.read(after, PAGE).await {
+                Ok(page) => page,
+                Err(error) => return of_events(&error),
+            };
+            let more = page.events.len() == PAGE;
+            let mut missed = page.oldest.saturating_sub(after + 1);
+            after = after.max(page.oldest.saturating_sub(1));
+            let zone = self.administration.catalog().zone;
+            for numbered in page.events {
+                after = numbered.number;
+                if !self.wanted.wants(&numbered) {
+                    continue;
+                }
+                let answer = pb::WatchEventsResponse {
+                    event: Some(event(&numbered, zone)),
+                    resume_token: after.to_string(),
+                    missed: std::mem::take(&mut missed),
+                };
+                if answers.send(Ok(answer)).await.is_err() {
+                    return Status::cancelled("the caller has gone away");
+                }
+            }
+            if !more {
+                tokio::select! {
+                    () = self.administration.events_appended() => {}
+                    () = sleep(LOOK_EVERY) => {}
+                }
+            }
+        }
+    }
+}
+
+/// After which number a stream begins, and how many events it missed.
+fn begin(asked: Option<u64>, page: &Page) -> Result<(u64, u64), Status> {
+    let oldest = page.oldest.saturating_sub(1);
+    match asked {
+        None => Ok((page.head, 0)),
+        Some(0) => Ok((oldest, 0)),
+        Some(after) if after > page.head => Err(Status::out_of_range(format!(
+            "resume_token {after} lies beyond the last event, {}: it is of another store, or this \
+             one has lost its end",
+            page.head
+        ))),
+        Some(after) => Ok((after.max(oldest), oldest.saturating_sub(after))),
+    }
+}
+
+fn of_events(error: &EventsError) -> Status {
+    match error {
+        EventsError::Unreadable { .. } => Status::internal(error.to_string()),
+        EventsError::Unavailable(_) => Status::unavailable(error.to_string()),
+    }
+}
+
+/// What a caller is told who asks for more than there may be.
+pub fn too_many() -> Status {
+    let most = format!("{WATCHERS_MAX} callers watch events, which is the most");
+    Status::resource_exhausted(most)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_begins_where_it_was_told_to_and_says_what_it_missed() {
+        let page = |oldest, head| Page { events: Vec::new(), oldest, head };
+        for (asked, page, wanted) in [
+            (None, page(1, 0), (0, 0)),
+            (None, page(11, 20), (20, 0)),
+            (Some(0), page(1, 0), (0, 0)),
+            (Some(0), page(11, 20), (10, 0)),
+            (Some(20), page(11, 20), (20, 0)),
+            (Some(10), page(11, 20), (10, 0)),
+            (Some(9), page(11, 20), (10, 1)),
+            (Some(1), page(11, 20), (10, 9)),
+        ] {
+            assert_eq!(begin(asked, &page).expect("begins"), wanted, "{asked:?}");
+        }
+        let beyond = begin(Some(21), &page(11, 20)).expect_err("beyond the end");
+        assert_eq!(beyond.code(), tonic::Code::OutOfRange);
+        assert!(beyond.message().contains("resume_token 21"), "{beyond}");
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_request_is_named() {
+        for token in ["x", "-1", "+1", "01", "1 ", "99999999999999999999"] {
+            let request =
+                pb::WatchEventsRequest { resume_token: token.into(), ..Default::default() };
+            let Err(status) = Wanted::new(request) else { panic!("{token:?} was taken") };
+            assert!(status.message().contains("resume_token"), "{status}");
+        }
+        let request = pb::WatchEventsRequest { kinds: vec![1, 0, 99], ..Default::default() };
+        let Err(status) = Wanted::new(request) else { panic!("kinds were taken") };
+        assert!(status.message().contains("kinds[1]"), "{status}");
+    }
+}

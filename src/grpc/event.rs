@@ -1,0 +1,126 @@
+//! Events as messages.
+
+use super::answer::{reason, subject, timestamp};
+use super::{json, pb};
+use crate::domain::calendar::Zone;
+use crate::domain::event::{Count, Happening, NumberedEvent, Sold};
+
+/// An event; instants within its sentence are in that zone.
+pub fn event(numbered: &NumberedEvent, zone: Zone) -> pb::Event {
+    let NumberedEvent { number, event } = numbered;
+    let told = pb::Event {
+        event_id: number.to_string(),
+        kind: kind(&event.what).into(),
+        app_id: event.app.to_string(),
+        occurred_at: Some(timestamp(event.at)),
+        message: event.what.sentence(zone),
+        ..pb::Event::default()
+    };
+    with_details(told, &event.what)
+}
+
+/// An event on one line, as a webhook is sent it.
+#[must_use]
+pub fn event_json(numbered: &NumberedEvent, zone: Zone) -> String {
+    json::compact("Event", &event(numbered, zone))
+}
+
+fn with_details(told: pb::Event, what: &Happening) -> pb::Event {
+    match what.clone() {
+        Happening::LimitPassed { count, percent } => {
+            let percent = u32::try_from(percent).unwrap_or(u32::MAX);
+            pb::Event { percent, ..counted(told, count) }
+        }
+        Happening::Denied { sample, reason: why, denials } => {
+            let reason = reason(why).into();
+            pb::Event { reason, count: denials, ..counted(told, sample) }
+        }
+        Happening::Ending { what, ends_at, days_left } => {
+            pb::Event { ends_at: Some(timestamp(ends_at)), days_left, ..about(told, what) }
+        }
+        Happening::GraceBegan { edition, ended_at }
+        | Happening::ServiceStopped { edition, ended_at } => {
+            let ends_at = Some(timestamp(ended_at));
+            pb::Event { ends_at, edition_id: edition.to_string(), ..told }
+        }
+        Happening::AddOnEnded { add_on, ended_at } => {
+            let ends_at = Some(timestamp(ended_at));
+            pb::Event { ends_at, add_on_id: add_on.to_string(), ..told }
+        }
+        Happening::AppCreated { request_id } => pb::Event { request_id, ..told },
+        Happening::Purchased { what, price_fen, request_id, .. } => {
+            pb::Event { amount_fen: price_fen, request_id, ..about(told, what) }
+        }
+        Happening::Refunded { what, refund_fen, request_id } => {
+            pb::Event { amount_fen: -refund_fen, request_id, ..about(told, what) }
+        }
+        Happening::RetentionSet { days, request_id } => {
+            pb::Event { retention_days: days, request_id, ..told }
+        }
+        Happening::DriftFound { differences, request_id } => {
+            pb::Event { count: differences, request_id, ..told }
+        }
+        Happening::StatementIssued { month, total_fen } => {
+            pb::Event { month: month.to_string(), amount_fen: total_fen, ..told }
+        }
+    }
+}
+
+fn counted(told: pb::Event, count: Count) -> pb::Event {
+    let Count { limit_id, subject: of, used, limit } = count;
+    pb::Event { limit_id, subject: Some(subject(&of)), used, limit, ..told }
+}
+
+fn about(told: pb::Event, what: Sold) -> pb::Event {
+    match what {
+        Sold::Edition(name) => pb::Event { edition_id: name.to_string(), ..told },
+        Sold::AddOn(name) => pb::Event { add_on_id: name.to_string(), ..told },
+    }
+}
+
+/// The kind of an event.
+pub fn kind(what: &Happening) -> pb::EventKind {
+    match what {
+        Happening::LimitPassed { .. } => pb::EventKind::LimitPassed,
+        Happening::Denied { .. } => pb::EventKind::Denied,
+        Happening::Ending { .. } => pb::EventKind::Ending,
+        Happening::GraceBegan { .. } => pb::EventKind::GraceBegan,
+        Happening::ServiceStopped { .. } => pb::EventKind::ServiceStopped,
+        Happening::AddOnEnded { .. } => pb::EventKind::AddOnEnded,
+        Happening::AppCreated { .. } => pb::EventKind::AppCreated,
+        Happening::Purchased { .. } => pb::EventKind::Purchased,
+        Happening::Refunded { .. } => pb::EventKind::Refunded,
+        Happening::RetentionSet { .. } => pb::EventKind::RetentionSet,
+        Happening::DriftFound { .. } => pb::EventKind::DriftFound,
+        Happening::StatementIssued { .. } => pb::EventKind::StatementIssued,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::event::Event;
+    use crate::domain::id::AppId;
+    use crate::domain::time::Timestamp;
+
+    #[test]
+    fn a_webhook_is_sent_the_names_of_the_protos_on_one_line() {
+        let zone = Zone::named("Asia/Shanghai").expect("known");
+        let what = Happening::Refunded {
+            what: Sold::AddOn("members-2000".into()),
+            refund_fen: 50_000,
+            request_id: "r1".into(),
+        };
+        let app = AppId::try_from("demo").expect("an id");
+        let event = Event { at: Timestamp::from_millis(1_552_320_000_000), app, what };
+        assert_eq!(
+            event_json(&NumberedEvent { number: 7, event }, zone),
+            concat!(
+                r#"{"event_id":"7","kind":"EVENT_KIND_REFUNDED","app_id":"demo","#,
+                r#""occurred_at":"2019-03-11T16:00:00Z","#,
+                r#""message":"add-on \"members-2000\" was refunded with 500.00 CNY","#,
+                r#""add_on_id":"members-2000","amount_fen":-50000,"request_id":"r1"}"#,
+            )
+        );
+    }
+}

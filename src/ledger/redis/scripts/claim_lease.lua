@@ -1,0 +1,12 @@
+#!lua
+-- Holds a lease from now on for a while. KEYS: 1 unused, 2 cursors.
+-- ARGV: 1 lease, 2 holder, 3 for how long, in ms.
+-- Answer: its position; -1 where it has none; -2 where somebody else holds it, by the server's clock.
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local names = {ARGV[1] .. '/position', ARGV[1] .. '/holder', ARGV[1] .. '/until'}
+local held = redis.call('HMGET', KEYS[2], unpack(names))
+if held[2] and held[2] ~= ARGV[2] and now < tonumber(held[3]) then return -2 end
+redis.call('HSET', KEYS[2], names[2], ARGV[2])
+redis.call('HSET', KEYS[2], names[3], string.format('%d', now + tonumber(ARGV[3])))
+return tonumber(held[1] or -1)

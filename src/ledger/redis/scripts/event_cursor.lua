@@ -1,0 +1,3 @@
+#!lua flags=no-writes
+-- Where a cursor is. KEYS: 1 unused, 2 cursors. ARGV: 1 its name. Answer: nil where it was not set.
+return redis.call('HGET', KEYS[2], ARGV[1])

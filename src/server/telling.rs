@@ -1,0 +1,79 @@
+//! The tasks that tell what happens: one that fills the log of events, and one that posts it to the
+//! webhook.
+//!
+//! They end after the listeners, so that what the last requests did is told too.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::ServeError;
+use crate::clock::Clock;
+use crate::directory::Directory;
+use crate::engine::Engine;
+use crate::engine::events::{Pump, PumpError};
+use crate::events::EventLog;
+use crate::telemetry::Metrics;
+use crate::webhook::{SetUpError, Target, Webhook};
+
+/// What is told, and where to.
+pub struct Telling<'a> {
+    /// What decides.
+    pub engine: &'a Arc<Engine>,
+    /// Who bought what.
+    pub directory: Arc<dyn Directory>,
+    /// Where to.
+    pub log: Arc<dyn EventLog>,
+    /// The time of posts.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// The tasks at work.
+pub struct Tellers {
+    tasks: JoinSet<()>,
+    stop: watch::Sender<bool>,
+}
+
+impl Telling<'_> {
+    /// Notes from where on events are told, and starts.
+    pub async fn begin(
+        self,
+        target: Option<Target>,
+        metrics: &Arc<Metrics>,
+    ) -> Result<Tellers, ServeError> {
+        let Self { engine, directory, log, clock } = self;
+        let (stop, stopped) = watch::channel(false);
+        let mut tasks = JoinSet::new();
+        let pump = Pump::new(engine.clone(), directory, log.clone());
+        pump.begin().await?;
+        tasks.spawn(pump.run(stopped.clone()));
+        if let Some(target) = target {
+            let holder = random_name().map_err(SetUpError::Random)?;
+            let webhook = Webhook::new(target, log, clock, metrics.clone(), holder)?;
+            webhook.begin().await.map_err(PumpError::Log)?;
+            let engine = engine.clone();
+            tasks.spawn(webhook.run(move || engine.catalog().zone, stopped));
+        }
+        Ok(Tellers { tasks, stop })
+    }
+}
+
+impl Tellers {
+    /// Tells what is left, and ends.
+    pub async fn end(self) {
+        let _ = self.stop.send(true);
+        self.tasks.join_all().await;
+    }
+}
+
+/// 128 random bits in hexadecimal.
+fn random_name() -> Result<String, getrandom::Error> {
+    let mut bytes = [0_u8; 16];
+    getrandom::fill(&mut bytes)?;
+    Ok(bytes.iter().fold(String::with_capacity(32), |mut name, byte| {
+        let _ = write!(name, "{byte:02x}");
+        name
+    }))
+}

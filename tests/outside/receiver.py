@@ -1,0 +1,102 @@
+"""A webhook's receiver: a real HTTP server that notes what it is sent and answers as it is told."""
+
+import hashlib
+import hmac
+import json
+import ssl
+import threading
+import time
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+SECRET = b"a secret of 16 bytes or more"
+CLOCK_DIFFERENCE_MAX_S = 60
+
+
+@dataclass
+class Post:
+    """One post, and what it was answered."""
+
+    path: str
+    headers: dict
+    body: bytes
+    status: int
+
+    @property
+    def id(self) -> int:
+        """The event's id, by the header."""
+        return int(self.headers["imquota-event-id"])
+
+    @property
+    def event(self) -> dict:
+        """What is told."""
+        return json.loads(self.body)
+
+    def check(self) -> None:
+        """Fails unless it is signed with the secret, of now, and whole."""
+        timestamp = self.headers["imquota-timestamp"]
+        assert abs(time.time() - int(timestamp)) < CLOCK_DIFFERENCE_MAX_S
+        digest = hmac.new(SECRET, timestamp.encode() + b"." + self.body, hashlib.sha256)
+        assert self.headers["imquota-signature"] == f"v1={digest.hexdigest()}"
+        assert self.headers["content-type"] == "application/json"
+        assert self.event["event_id"] == str(self.id)
+
+
+class Receiver:
+    """Serves on a free port of the loopback interface while it is entered."""
+
+    def __init__(self, tls: tuple[str, str] | None = None):
+        self.posts: list[Post] = []
+        self.answers: list[int] = []
+        """Statuses of the next answers; afterwards 200."""
+        self.open = threading.Event()
+        """Cleared: posts are noted and held up until it is set."""
+        self.open.set()
+        receiver = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self):
+                body = self.rfile.read(int(self.headers["content-length"]))
+                status = receiver.answers.pop(0) if receiver.answers else 200
+                headers = {name.lower(): value for name, value in self.headers.items()}
+                receiver.posts.append(Post(self.path, headers, body, status))
+                receiver.open.wait()
+                self.send_response(status)
+                if 300 <= status < 400:
+                    self.send_header("location", f"{receiver.url}/elsewhere")
+                self.send_header("content-length", "0")
+                self.end_headers()
+
+            def do_GET(self):
+                raise AssertionError("a redirect was followed")
+
+            def log_message(self, *_):
+                pass
+
+        class Server(ThreadingHTTPServer):
+            def handle_error(self, *_):
+                """A sidecar that was killed breaks its connection."""
+
+        self._server = Server(("127.0.0.1", 0), Handler)
+        scheme = "http"
+        if tls:
+            scheme = "https"
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(*tls)
+            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
+        self.url = f"{scheme}://127.0.0.1:{self._server.server_port}"
+
+    def __enter__(self) -> "Receiver":
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *_exception) -> None:
+        self.open.set()
+        self._server.shutdown()
+        self._server.server_close()
+
+    def taken(self) -> list[int]:
+        """Ids of the events that were answered 200, in their order."""
+        return [post.id for post in self.posts if post.status == 200]
