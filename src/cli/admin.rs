@@ -17,6 +17,7 @@ use super::token;
 use crate::grpc::Role;
 use crate::grpc::pb;
 use crate::grpc::pb::admin_service_client::AdminServiceClient;
+use crate::grpc::pb::metering_service_client::MeteringServiceClient;
 
 const EXAMPLE: &str = "\
 Example:
@@ -86,6 +87,14 @@ enum Change {
         /// The request id of the purchase, as get-app shows it
         purchase: String,
     },
+    /// Set for how many days messages are kept from now on.
+    #[command(after_help = "Example:\n  imquota admin set-message-retention demo 30")]
+    SetMessageRetention {
+        #[command(flatten)]
+        of: Changed,
+        /// The catalog's free days (7), which switches it off, to its most (360)
+        days: u32,
+    },
     /// Sell an add-on.
     #[command(after_help = "\
 Example:
@@ -126,6 +135,7 @@ impl Change {
             | Self::PurchaseEdition { of, .. }
             | Self::RenewEdition { of, .. }
             | Self::RefundPurchase { of, .. }
+            | Self::SetMessageRetention { of, .. }
             | Self::GrantAddOn { of, .. } => of,
         }
     }
@@ -182,6 +192,11 @@ async fn apply(to: &AdminAddress, calling: Calling, mut change: Change) -> Resul
             let request =
                 pb::RefundPurchaseRequest { app_id, request_id, purchase_request_id, effective_at };
             session.finish(client.refund_purchase(session.request(request)).await)
+        }
+        Change::SetMessageRetention { days, .. } => {
+            let mut client = MeteringServiceClient::new(session.channel());
+            let request = pb::SetMessageRetentionRequest { app_id, request_id, days, effective_at };
+            session.finish(client.set_message_retention(session.request(request)).await)
         }
         Change::GrantAddOn { add_on: add_on_id, term: Term { months }, .. } => {
             let request =

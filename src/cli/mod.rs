@@ -24,6 +24,7 @@ mod output;
 mod quota;
 mod reconcile;
 mod session;
+mod statement;
 mod tls;
 mod token;
 mod usage;
@@ -79,6 +80,8 @@ pub enum ClientCommand {
     Quota(quota::Quota),
     /// Show what an app, a user or a group holds, and what it may hold.
     Usage(usage::Usage),
+    /// Show what an app has to pay for a month, and why.
+    Statement(statement::Statement),
     /// Compare what is held with an export of the IM's database, and repair the differences.
     Reconcile(Box<reconcile::Reconcile>),
     /// Show and check catalogs of editions, add-ons and group types.
@@ -123,6 +126,7 @@ pub async fn run(command: ClientCommand) -> Exit {
         ClientCommand::Admin(args) => admin::run(*args).await,
         ClientCommand::Quota(args) => quota::run(args).await,
         ClientCommand::Usage(args) => usage::run(args).await,
+        ClientCommand::Statement(args) => statement::run(args).await,
         ClientCommand::Reconcile(args) => reconcile::run(*args).await,
         ClientCommand::Catalog(args) => catalog::run(args),
         ClientCommand::Completions { shell } => completions(shell),

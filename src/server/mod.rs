@@ -10,13 +10,9 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tonic::service::Routes;
-use tonic::service::interceptor::InterceptedService;
 use tonic_health::ServingStatus;
-use tonic_health::server::HealthReporter;
 use tracing::{info, warn};
 
-use crate::access::Access;
 use crate::catalog::watch::Watch;
 use crate::catalog::{self, LoadError};
 use crate::clock::{Clock, SystemClock};
@@ -32,7 +28,6 @@ use crate::engine::events::PumpError;
 use crate::events::EventLog;
 use crate::events::embedded::EmbeddedEvents;
 use crate::events::redis::RedisEvents;
-use crate::grpc::{ADMIN_SERVICE, AdminApi, HealthApi, QUOTA_SERVICE, QuotaApi, pb};
 use crate::ledger::Ledger;
 use crate::ledger::embedded::{Embedded, OpenError};
 use crate::ledger::redis::{self, Redis};
@@ -41,15 +36,19 @@ use crate::webhook;
 
 mod connections;
 mod credentials;
+mod issuing;
 mod listen;
 mod management;
 mod reload;
+mod routes;
 mod signals;
 mod telling;
 mod tls;
 
 use credentials::Credentials;
 pub use listen::{BindError, Listener, Listeners, UnixSocket};
+pub(crate) use routes::ServedRoutes;
+use routes::{SERVICES, routes};
 use telling::Telling;
 pub use tls::TlsError;
 
@@ -143,6 +142,8 @@ pub async fn run(
         administration.clone(),
         metrics.clone(),
     ));
+    let issuing = issuing::issue_statements(administration.clone(), stopped.clone());
+    let issuing = tokio::spawn(issuing);
     let (health, routes) =
         routes(&config, engine, administration, log, credentials.access.clone(), &stopped).await?;
     let mut servers = listeners.serve(&routes, &credentials, metrics, &stopped);
@@ -157,13 +158,14 @@ pub async fn run(
         }),
     };
     info!("shutting down");
-    for service in ["", QUOTA_SERVICE, ADMIN_SERVICE] {
+    for service in std::iter::once("").chain(SERVICES) {
         health.set_service_status(service, ServingStatus::NotServing).await;
     }
     let _ = stop.send(true);
     drain(&mut servers, config.drain_timeout).await;
     let _ = reloading.await;
     let _ = following.await;
+    let _ = issuing.await;
     telling.end().await;
     ledger.close().await;
     info!("store closed");
@@ -196,57 +198,6 @@ async fn open_store(store: &Store, clock: Arc<dyn Clock>) -> Result<OpenStore, S
     let directory = Arc::new(EmbeddedDirectory::beside(&embedded));
     let events = Arc::new(EmbeddedEvents::beside(&embedded));
     Ok((Arc::new(embedded), directory, events))
-}
-
-/// What each kind of listener answers.
-pub(crate) struct ServedRoutes {
-    data: Routes,
-    admin: Routes,
-}
-
-async fn routes(
-    config: &Config,
-    engine: Arc<Engine>,
-    administration: Administration,
-    log: Arc<dyn EventLog>,
-    access: Arc<Access>,
-    stopped: &watch::Receiver<bool>,
-) -> Result<(HealthReporter, ServedRoutes), ServeError> {
-    let health = HealthReporter::new();
-    let health_service = HealthApi::new(health.clone(), stopped.clone()).into_service();
-    for service in [QUOTA_SERVICE, ADMIN_SERVICE] {
-        health.set_service_status(service, ServingStatus::Serving).await;
-    }
-    let quota =
-        QuotaApi::new(engine, config.request_timeout, config.apply_in_flight_max, stopped.clone());
-    let data = Routes::new(health_service.clone()).add_service(quota.into_service());
-    // Health and reflection are open to whoever reaches the listener.
-    let administration = AdminApi::new(administration, log, stopped.clone()).into_service();
-    let guarded = InterceptedService::new(administration, move |request| access.admit(request));
-    let admin = Routes::new(health_service).add_service(guarded);
-    let routes = if config.reflection {
-        ServedRoutes {
-            data: add_reflection(data, QUOTA_SERVICE)?,
-            admin: add_reflection(admin, ADMIN_SERVICE)?,
-        }
-    } else {
-        ServedRoutes { data, admin }
-    };
-    Ok((health, routes))
-}
-
-fn add_reflection(
-    routes: Routes,
-    service: &str,
-) -> Result<Routes, tonic_reflection::server::Error> {
-    let builder = || {
-        tonic_reflection::server::Builder::configure()
-            .register_encoded_file_descriptor_set(pb::DESCRIPTORS)
-            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-            .with_service_name(service)
-            .with_service_name("grpc.health.v1.Health")
-    };
-    Ok(routes.add_service(builder().build_v1()?).add_service(builder().build_v1alpha()?))
 }
 
 async fn drain(servers: &mut JoinSet<Result<(), tonic::transport::Error>>, longest: Duration) {

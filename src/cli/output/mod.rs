@@ -20,6 +20,7 @@ mod look;
 mod progress;
 mod reconcile;
 mod results;
+mod statement;
 mod table;
 mod usage;
 mod value;

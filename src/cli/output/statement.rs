@@ -1,0 +1,113 @@
+//! A statement as a table: a row a line, and the total.
+
+use super::Report;
+use super::table::{Cell, Colour, Style, Table, paint};
+use super::value;
+use crate::grpc::pb::{GetStatementResponse, SetMessageRetentionResponse, StatementLine};
+
+impl Report for GetStatementResponse {
+    const NAME: &'static str = "GetStatementResponse";
+
+    fn text(&self, style: Style) -> String {
+        let Some(statement) = &self.statement else { return String::new() };
+        let mut table = Table::new(["WHAT", "QUANTITY", "UNIT PRICE", "AMOUNT", "PEAK"]);
+        for line in &statement.lines {
+            table.row([
+                Cell::new(&line.description),
+                Cell::number(line.quantity.to_string()),
+                Cell::number(line.unit_price_fen.map_or_else(|| "-".into(), value::money)),
+                Cell::number(value::money(line.amount_fen)),
+                Cell::new(peak(line)),
+            ]);
+        }
+        table.row([
+            Cell::new("Total"),
+            Cell::default(),
+            Cell::default(),
+            Cell::number(value::money(statement.total_fen)),
+            Cell::default(),
+        ]);
+        let (state, colour) = if statement.r#final {
+            ("final since", Colour::Green)
+        } else {
+            ("running; final on", Colour::Yellow)
+        };
+        let until = value::instant(statement.final_at.as_ref());
+        let head = format!("{} {}: {state} {until}", statement.app_id, statement.month);
+        let hash = format!("sha256 {}", statement.hash);
+        let head = paint(style, Some(colour), Cell::new(head).text());
+        let hash = paint(style, Some(Colour::Dim), Cell::new(hash).text());
+        format!("{head}\n\n{}\n{hash}\n", table.render(style))
+    }
+}
+
+/// Such as `150000 on 2019-08-14`; empty for what was bought.
+fn peak(line: &StatementLine) -> String {
+    let input = |name: &str| {
+        let found = line.inputs.iter().find(|input| input.name == name);
+        found.map(|input| input.value.as_str()).filter(|value| !value.is_empty())
+    };
+    match (input("peak"), input("peak_day")) {
+        (Some(peak), Some(day)) => format!("{peak} on {day}"),
+        _ => String::new(),
+    }
+}
+
+impl Report for SetMessageRetentionResponse {
+    const NAME: &'static str = "SetMessageRetentionResponse";
+
+    fn text(&self, _style: Style) -> String {
+        let since = value::instant(self.since.as_ref());
+        format!("messages are kept for {} since {since}\n", value::count(self.days, "day"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prost_types::Timestamp;
+
+    use super::super::table::PLAIN;
+    use super::*;
+    use crate::grpc::pb::{Statement, StatementInput};
+
+    #[test]
+    fn every_line_has_a_row_and_the_total_comes_last() {
+        let input =
+            |name: &str, value: &str| StatementInput { name: name.into(), value: value.into() };
+        let line = |description: &str, quantity, unit_price_fen, amount_fen| StatementLine {
+            description: description.into(),
+            quantity,
+            unit_price_fen,
+            amount_fen,
+            ..StatementLine::default()
+        };
+        let dau = StatementLine {
+            inputs: vec![input("peak", "150000"), input("peak_day", "2019-08-14")],
+            ..line("Daily active users", 1, Some(1_000_000), 1_000_000)
+        };
+        let statement = Statement {
+            app_id: "demo".into(),
+            month: "2019-08".into(),
+            r#final: true,
+            final_at: Some(Timestamp { seconds: 1_567_440_000, nanos: 0 }),
+            lines: vec![dau, line("Refund", 1, Some(-500), -500), line("Overseas", 7, None, 0)],
+            total_fen: 999_500,
+            hash: "ab12".into(),
+            ..Statement::default()
+        };
+        assert_eq!(
+            GetStatementResponse { statement: Some(statement) }.text(PLAIN),
+            "\
+demo 2019-08: final since 2019-09-02T16:00:00Z
+
+WHAT                QUANTITY    UNIT PRICE        AMOUNT  PEAK
+Daily active users         1  10000.00 CNY  10000.00 CNY  150000 on 2019-08-14
+Refund                     1     -5.00 CNY     -5.00 CNY
+Overseas                   7             -      0.00 CNY
+Total                                        9995.00 CNY
+
+sha256 ab12
+"
+        );
+    }
+}
