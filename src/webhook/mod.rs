@@ -19,7 +19,7 @@ use tokio::time::sleep;
 use tracing::{info, warn};
 
 use self::post::{Poster, Refused};
-use crate::clock::Clock;
+use crate::clock::{Clock, Stopwatch};
 use crate::domain::calendar::Zone;
 use crate::domain::event::NumberedEvent;
 use crate::events::backoff::backoff;
@@ -35,9 +35,12 @@ pub use sign::signature;
 
 /// The lease of the sender.
 const LEASE: &str = "webhook";
-/// How long the lease is held: longer than one post may take, and short enough that another
-/// sidecar takes over within half a minute of a crash.
-const LEASE_KEPT_FOR: Duration = Duration::from_secs(15);
+/// How long the lease is held: short enough that another sidecar takes over within half a minute of
+/// a crash.
+const LEASE_KEPT_FOR: Duration = Duration::from_secs(20);
+/// After so long it is claimed again before the next post: more is left than a post may take, and
+/// a store that commits to disk is not written to all the time.
+const CLAIMED_AGAIN_AFTER: Duration = Duration::from_secs(5);
 /// How often a sidecar that does not send asks whether it should.
 const ASKED_EVERY: Duration = Duration::from_secs(2);
 /// How often the sender looks for new events.
@@ -73,6 +76,12 @@ pub struct Webhook {
     metrics: Arc<Metrics>,
 }
 
+/// The lease as it was claimed, and how far the receiver has come.
+struct Held {
+    since: Stopwatch,
+    position: u64,
+}
+
 /// What keeps an event from being posted.
 enum Trouble {
     /// The receiver did not take it.
@@ -103,11 +112,7 @@ impl Webhook {
     /// Notes where the first post begins, where there was none yet: with what happens from now on.
     /// To be done before anything is served.
     pub async fn begin(&self) -> Result<(), EventsError> {
-        let nothing_yet = Claim::Granted { position: None };
-        if self.log.claim(&self.lease, LEASE_KEPT_FOR).await? == nothing_yet {
-            let head = self.log.read(0, 0).await?.head;
-            self.log.advance(&self.lease, head).await?;
-        }
+        self.hold(&mut None).await?;
         Ok(())
     }
 
@@ -127,11 +132,12 @@ impl Webhook {
     }
 
     async fn post_until(&self, zone: &impl Fn() -> Zone, mut stopped: watch::Receiver<bool>) {
-        let mut failures = 0;
+        let (mut failures, mut held) = (0, None);
         while !*stopped.borrow() {
-            let pause = match self.post_some(zone, &stopped, &mut failures).await {
+            let pause = match self.post_some(zone, &stopped, &mut held, &mut failures).await {
                 Ok(pause) => pause,
                 Err(trouble) => {
+                    held = None;
                     failures += 1;
                     let pause = backoff(failures, FIRST_PAUSE, LONGEST_PAUSE);
                     complain(&trouble, failures, pause);
@@ -150,21 +156,16 @@ impl Webhook {
         &self,
         zone: &impl Fn() -> Zone,
         stopped: &watch::Receiver<bool>,
+        held: &mut Option<Held>,
         failures: &mut u32,
     ) -> Result<Duration, Trouble> {
-        let position = match self.log.claim(&self.lease, LEASE_KEPT_FOR).await? {
-            Claim::Refused => return Ok(ASKED_EVERY),
-            Claim::Granted { position: None } => {
-                self.begin().await?;
-                return Ok(Duration::ZERO);
-            }
-            Claim::Granted { position: Some(position) } => position,
-        };
+        let Some(position) = self.hold(held).await? else { return Ok(ASKED_EVERY) };
         let page = self.log.read(position, PAGE).await?;
         if page.head < position {
             // A failover has lost the end of the log.
             warn!(position, head = page.head, "the log of events ends before the webhook's place");
             self.log.advance(&self.lease, page.head).await?;
+            *held = None;
             return Ok(Duration::ZERO);
         }
         let missed = page.oldest.saturating_sub(position + 1);
@@ -173,8 +174,7 @@ impl Webhook {
             warn!(events = missed, "the webhook will never be told of events that were dropped");
         }
         for numbered in page.events.iter().take_while(|_| !*stopped.borrow()) {
-            // A slow receiver must not let the lease end while the next event is on its way.
-            if self.log.claim(&self.lease, LEASE_KEPT_FOR).await? == Claim::Refused {
+            if self.hold(held).await?.is_none() {
                 return Ok(ASKED_EVERY);
             }
             self.post(numbered, zone()).await.map_err(Trouble::Receiver)?;
@@ -183,10 +183,34 @@ impl Webhook {
                 *failures = 0;
             }
             if !self.log.advance(&self.lease, numbered.number).await? {
+                *held = None;
                 return Ok(ASKED_EVERY);
+            }
+            if let Some(held) = held {
+                held.position = numbered.number;
             }
         }
         Ok(if page.events.is_empty() { LOOKED_EVERY } else { Duration::ZERO })
+    }
+
+    /// Holds the lease for at least as long as a post may take, and answers how far the receiver
+    /// has come; `None` where another sidecar holds it.
+    async fn hold(&self, held: &mut Option<Held>) -> Result<Option<u64>, EventsError> {
+        if let Some(held) = held.as_ref().filter(|it| it.since.elapsed() < CLAIMED_AGAIN_AFTER) {
+            return Ok(Some(held.position));
+        }
+        // From before the call, so that it is not believed to last longer than it does.
+        let since = Stopwatch::start();
+        let position = match self.log.claim(&self.lease, LEASE_KEPT_FOR).await? {
+            Claim::Refused => None,
+            Claim::Granted { position: Some(position) } => Some(position),
+            Claim::Granted { position: None } => {
+                let head = self.log.read(0, 0).await?.head;
+                self.log.advance(&self.lease, head).await?.then_some(head)
+            }
+        };
+        *held = position.map(|position| Held { since, position });
+        Ok(position)
     }
 
     async fn post(&self, numbered: &NumberedEvent, zone: Zone) -> Result<(), Refused> {

@@ -18,7 +18,7 @@ from stubs import admin_pb, common_pb
 WATCHERS_MAX = 64
 TOLD_WITHIN_S = 20
 TAKEN_OVER_WITHIN_S = 40
-"""The lease of a sidecar that was killed lasts 15 s."""
+"""The lease of a sidecar that was killed lasts 20 s."""
 CREATED = admin_pb.EVENT_KIND_APP_CREATED
 PURCHASED = admin_pb.EVENT_KIND_PURCHASED
 REFUNDED = admin_pb.EVENT_KIND_REFUNDED

@@ -197,11 +197,80 @@ fn passed(warning: &Warning) -> Happening {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::decision::{Breach, Subject};
+    use crate::domain::id::UserId;
+    use crate::domain::limit::{Bound, Limit, Source};
+    use crate::engine::Ruling;
 
     fn event(days: u32) -> Event {
         let what = Happening::RetentionSet { days, request_id: String::new() };
         let app = AppId::try_from("demo").expect("an id");
         Event { at: Timestamp::from_millis(7), app, what }
+    }
+
+    fn denied(subject: &Subject, used: u64) -> Ruling {
+        let bound = Bound { limit: Limit::Finite(50), source: Source::App };
+        let breach =
+            Breach::check(Reason::GroupsPerUser, LimitId::GroupsPerUser, subject, used, &bound);
+        let denial = Denial {
+            breach: breach.expect("over the limit"),
+            im_error_code: 10_037,
+            message: String::new(),
+            upgrades: Vec::new(),
+        };
+        Ruling { outcome: Outcome::Denied, denials: vec![denial] }
+    }
+
+    fn decision(at: i64, items: Vec<Ruling>, warnings: Vec<Warning>) -> Decision {
+        Decision {
+            decided_at: Timestamp::from_millis(at),
+            whole: None,
+            items,
+            members_released: 0,
+            group_reclaimed: false,
+            warnings,
+        }
+    }
+
+    #[test]
+    fn thresholds_are_told_one_by_one_and_denials_are_counted() {
+        let notices = Notices::new(Arc::new(Metrics::new()));
+        let app = AppId::try_from("demo").expect("an id");
+        let user = |id: &str| Subject::User(UserId::try_from(id).expect("an id"));
+        let passed = |used, percent| Warning {
+            limit_id: LimitId::GroupsPerUser,
+            subject: user("ann"),
+            used,
+            limit: 50,
+            percent,
+        };
+        let warned = decision(1, Vec::new(), vec![passed(35, 70), passed(45, 90)]);
+        notices.note(&app, Mode::Enforce, &warned);
+        let both = || vec![denied(&user("ann"), 50), denied(&user("bob"), 51)];
+        notices.note(&app, Mode::Enforce, &decision(5, both(), Vec::new()));
+        notices.note(&app, Mode::Enforce, &decision(3, both(), Vec::new()));
+        // Nobody was denied anything by these.
+        for mode in [Mode::CheckOnly, Mode::Shadow, Mode::Force] {
+            notices.note(&app, mode, &decision(9, both(), Vec::new()));
+        }
+        let count = |used| Count {
+            limit_id: "groups_per_user".into(),
+            subject: user("ann"),
+            used,
+            limit: 50,
+        };
+        let event = |at, what| Event { at: Timestamp::from_millis(at), app: app.clone(), what };
+        let told = [(35, 70), (45, 90)].map(|(used, percent)| {
+            event(1, Happening::LimitPassed { count: count(used), percent })
+        });
+        assert_eq!(notices.take(), Some(told.to_vec()));
+        assert_eq!(notices.take(), None, "denials are told once a minute");
+        notices.sum_up();
+        let (reason, denials) = (Reason::GroupsPerUser, 4);
+        let sum = event(5, Happening::Denied { sample: count(50), reason, denials });
+        assert_eq!(notices.take(), Some(vec![sum]));
+        notices.sum_up();
+        assert_eq!(notices.take(), None);
     }
 
     #[test]

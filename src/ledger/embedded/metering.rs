@@ -162,7 +162,7 @@ fn report_bandwidth(
         };
         let key = (app, day.number(), region.as_str());
         let highest = table.get(key)?.map(|row| row.value());
-        if highest.is_some_and(|highest| *kbps <= highest) {
+        if *kbps <= highest.unwrap_or(0) {
             outcomes.push(MeterOutcome::AlreadyCounted);
             continue;
         }

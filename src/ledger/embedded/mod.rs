@@ -38,6 +38,7 @@ mod reconcile;
 mod step;
 mod tables;
 mod tracking;
+mod warned;
 pub(crate) mod writer;
 
 /// The file in the store's directory.

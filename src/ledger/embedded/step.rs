@@ -6,7 +6,7 @@ use redb::{ReadableTable, StorageError};
 
 use super::facts::{Facts, GroupRow};
 use super::writer::Unit;
-use super::{accounts, friends, groups, members, tracking};
+use super::{accounts, friends, groups, members, tracking, warned};
 use crate::domain::calendar::Day;
 use crate::domain::decision::{Breach, Subject, Verdict};
 use crate::domain::group_type::GroupType;
@@ -118,6 +118,7 @@ pub fn apply(
     let today = call.catalog.zone.day_of(now);
     let mut step = Step { facts, ids, limits, call, today };
     let verdicts = decide(&mut step, operation)?;
+    let mut warnings = Vec::new();
     if call.mode.writes() || releases(operation) {
         let traces = match tracking {
             Some(_) if tracks(&step, operation)? => {
@@ -125,6 +126,8 @@ pub fn apply(
             }
             _ => Vec::new(),
         };
+        warnings = warned::warnings(&mut step, operation)?;
+        warned::forget(&mut step, operation)?;
         unit.wrote |= step.facts.write()?;
         if let Some(tracking) = tracking {
             tracking::remember(unit, app, tracking, traces)?;
@@ -139,7 +142,7 @@ pub fn apply(
         members_released: verdicts.members_released,
         group_reclaimed: verdicts.group_reclaimed,
         limits: any_breach.then(|| limits.clone()),
-        warnings: Vec::new(),
+        warnings,
     })
 }
 

@@ -31,6 +31,7 @@ const GROUP_DAYS: TableDefinition<(AppKey, i32), (u64, u64, u64)> =
 const LOGINS: TableDefinition<(AppKey, UserKey), u64> = TableDefinition::new("logins");
 const LOGIN_DAYS: TableDefinition<(AppKey, i32), u64> = TableDefinition::new("login_days");
 const BANDWIDTH: TableDefinition<(AppKey, i32, &str), u64> = TableDefinition::new("bandwidth");
+const WARNED: TableDefinition<(AppKey, &str), u64> = TableDefinition::new("warned");
 const TRACKING: TableDefinition<AppKey, (i64, i64, u64)> = TableDefinition::new("tracking");
 const EVENTS: TableDefinition<u64, &[u8]> = TableDefinition::new("events");
 const CURSORS: TableDefinition<&str, &str> = TableDefinition::new("event_cursors");
@@ -81,6 +82,8 @@ pub struct Tables<'txn> {
     pub cursors: Table<'txn, &'static str, &'static str>,
     /// Leases by name.
     pub leases: Table<'txn, &'static str, LeaseRow<'static>>,
+    /// The highest threshold that was warned of, by the count; missing: none.
+    pub warned: Table<'txn, (AppKey, &'static str), u64>,
     /// Since when and until when changes are tracked, in milliseconds, and how many were.
     pub tracking: Table<'txn, AppKey, (i64, i64, u64)>,
     /// What was changed since.
@@ -108,6 +111,7 @@ impl<'txn> Tables<'txn> {
             events: txn.open_table(EVENTS)?,
             cursors: txn.open_table(CURSORS)?,
             leases: txn.open_table(LEASES)?,
+            warned: txn.open_table(WARNED)?,
             tracking: txn.open_table(TRACKING)?,
             tracked: txn.open_table(TRACKED)?,
         })

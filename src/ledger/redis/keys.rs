@@ -119,6 +119,11 @@ impl Keys {
         self.key(part, "tracked")
     }
 
+    /// The highest threshold that was warned of, by the count.
+    pub fn warned(&self, part: Part) -> Vec<u8> {
+        self.key(part, "warned")
+    }
+
     /// Since when and until when changes of that part are tracked.
     pub fn tracking(&self, part: Part) -> Vec<u8> {
         self.key(part, "tracking")
@@ -252,6 +257,7 @@ mod tests {
             (keys.bandwidth(), "q1{f8f93d5e4673d663/accounts}bandwidth"),
             (keys.group_totals(), "q1{f8f93d5e4673d663/groups}totals"),
             (keys.tracked(Part::Friends), "q1{f8f93d5e4673d663/friends}tracked"),
+            (keys.warned(Part::Accounts), "q1{f8f93d5e4673d663/accounts}warned"),
             (keys.tracking(Part::Groups), "q1{f8f93d5e4673d663/groups}tracking"),
         ] {
             assert_eq!(String::from_utf8(key).expect("text"), golden);

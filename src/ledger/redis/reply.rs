@@ -71,8 +71,25 @@ pub struct Decided {
     /// The segment of limits that it was decided by; empty where nothing was in the way, or where
     /// the app has no limits of its own.
     pub segment: Vec<u8>,
+    /// Counts that passed a threshold.
+    pub risen: Vec<Risen>,
     /// What the script adds.
     pub more: Vec<Value>,
+}
+
+/// A count that passed a threshold, as `scripts/shared/warn.lua` tells it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Risen {
+    /// The limit.
+    pub over: Over,
+    /// Whose: a cell's element, or a group type.
+    pub of: String,
+    /// The count.
+    pub used: u64,
+    /// The limit's number.
+    pub limit: u64,
+    /// The threshold.
+    pub percent: u64,
 }
 
 /// Reads an answer; `None` where it has another shape.
@@ -88,8 +105,11 @@ pub fn read(value: Value) -> Option<Reply> {
     let Some(notes) = parts.next() else {
         return Some(Reply::Nothing { now, why: text(first)?, detail: text(second)? });
     };
-    let said = items(&first, &text(bytes(notes)?)?)?;
-    Some(Reply::Decided(Decided { now, said, segment: second, more: parts.collect() }))
+    let notes = text(bytes(notes)?)?;
+    let (notes, warnings) = notes.split_once('|').unwrap_or((&notes, ""));
+    let said = items(&first, notes)?;
+    let risen = warnings.split_ascii_whitespace().map(risen).collect::<Option<_>>()?;
+    Some(Reply::Decided(Decided { now, said, segment: second, risen, more: parts.collect() }))
 }
 
 /// Letters with their notes: one word of notes for each letter that has some.
@@ -115,6 +135,20 @@ fn word(word: &str) -> Option<Vec<Note>> {
         rest = &digits[end..];
     }
     Some(notes)
+}
+
+/// Such as `u-12,140,200,70`.
+fn risen(word: &str) -> Option<Risen> {
+    let mut parts = word.split(',');
+    let what = parts.next()?;
+    let over = match what.chars().next()? {
+        // Whose list it is, is told by the element.
+        'f' => Over::PeerFriends,
+        letter => over(letter)?,
+    };
+    let mut number = || parts.next()?.parse().ok();
+    let (used, limit, percent) = (number()?, number()?, number()?);
+    Some(Risen { over, of: what[1..].to_owned(), used, limit, percent })
 }
 
 fn over(letter: char) -> Option<Over> {
@@ -190,13 +224,23 @@ mod tests {
 
     #[test]
     fn answers_are_read_item_by_item() {
-        let parts = vec![Value::Int(7), bulk("AHDS"), bulk("{}"), bulk("u50m20 s0"), Value::Int(3)];
+        let notes = bulk("u50m20 s0|u-12,140,200,70 gRoom,5,5,100");
+        let parts = vec![Value::Int(7), bulk("AHDS"), bulk("{}"), notes, Value::Int(3)];
         let Some(Reply::Decided(decided)) = read(Value::Array(parts)) else { panic!("decided") };
         let letters: Vec<u8> = decided.said.iter().map(|said| said.letter).collect();
         assert_eq!(letters, b"AHDS");
         let note = |over, used| Note { over, used };
         assert_eq!(decided.said[2].notes, [note(Over::UserGroups, 50), note(Over::Members, 20)]);
         assert_eq!(decided.said[3].notes, [note(Over::Stopped, 0)]);
+        let risen = |over, of: &str, used, limit, percent| {
+            let of = of.to_owned();
+            Risen { over, of, used, limit, percent }
+        };
+        let warned = [
+            risen(Over::UserGroups, "-12", 140, 200, 70),
+            risen(Over::AppGroups, "Room", 5, 5, 100),
+        ];
+        assert_eq!(decided.risen, warned);
         assert_eq!(decided.more, [Value::Int(3)]);
     }
 
@@ -209,6 +253,8 @@ mod tests {
             vec![Value::Int(1), bulk("A"), bulk(""), bulk("u5")],
             vec![Value::Int(1), bulk("D"), bulk(""), bulk("z5")],
             vec![Value::Int(1), bulk("D"), bulk(""), bulk("u")],
+            vec![Value::Int(1), bulk("A"), bulk(""), bulk("|u1,2,3")],
+            vec![Value::Int(1), bulk("A"), bulk(""), bulk("|z1,2,3,70")],
         ] {
             assert_eq!(read(Value::Array(parts.clone())), None, "{parts:?}");
         }

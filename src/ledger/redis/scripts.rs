@@ -66,6 +66,16 @@ scripts! {
     AdvanceLease "advance_lease",
 }
 
+impl ScriptId {
+    /// Whether it looks at thresholds, beside those that count groups by day.
+    pub fn warns(self) -> bool {
+        matches!(
+            self,
+            Self::CreateAccounts | Self::AddFriends | Self::DeleteFriends | Self::JoinGroup
+        )
+    }
+}
+
 /// The text with its shared parts, without comments: Redis keeps and hashes every byte.
 fn compose(text: &str) -> String {
     let mut composed = String::new();
@@ -90,6 +100,7 @@ fn shared(part: &str) -> &'static str {
         "totals" => include_str!("scripts/shared/totals.lua"),
         "groups" => include_str!("scripts/shared/groups.lua"),
         "left" => include_str!("scripts/shared/left.lua"),
+        "warn" => include_str!("scripts/shared/warn.lua"),
         "track" => include_str!("scripts/shared/track.lua"),
         "repair" => include_str!("scripts/shared/repair.lua"),
         "members" => include_str!("scripts/shared/members.lua"),

@@ -12,7 +12,7 @@ use super::keys::Part;
 use super::releases;
 use super::reply::{Decided, Reply, Said, bytes, integer, text};
 use super::scripts::ScriptId;
-use super::verdict::{Group, Scene, at, empty, extend, limits, unreadable};
+use super::verdict::{Group, Scene, at, empty, extend, limits, unreadable, warnings};
 use super::work::{Step, Work, flag, refusal, types};
 use crate::domain::decision::{Mode, Outcome, Reason, Verdict};
 use crate::domain::id::{GroupId, Name, UserId};
@@ -111,6 +111,7 @@ pub async fn create_accounts(work: &Work<'_>, users: &[UserId]) -> Result<Answer
             Scene { call: work.call, actor: None, group: None, full: Reason::MembersPerGroup };
         let items = scene.verdicts(&decided.said, &unknown, limits.as_ref());
         let items = assumed.merge(users, items.ok_or_else(senseless)?);
+        answer.warnings.extend(warnings(&keys, &decided, &[], None));
         extend(&mut answer, &decided, limits, items);
     }
     Ok(answer)
@@ -160,6 +161,9 @@ pub async fn add_friends(
         let items = scene.verdicts(&decided.said, &unknown, limits.as_ref());
         let items = assumed.merge(friends, items.ok_or_else(senseless)?);
         assumed.correct(decided.more.first());
+        let mut both = unknown;
+        both.push(user);
+        answer.warnings.extend(warnings(&keys, &decided, &both, None));
         extend(&mut answer, &decided, limits, items);
     }
     Ok(answer)
@@ -203,6 +207,8 @@ pub async fn create_group(work: &Work<'_>, new: &New<'_>) -> Result<Answer, Ledg
     let items = scene.verdicts(items, &first, limits.as_ref()).ok_or_else(senseless)?;
     assumed.remember(&first, &items);
     assumed.correct(decided.more.get(2));
+    let everybody: Vec<&UserId> = new.owner.into_iter().chain(first.iter().copied()).collect();
+    answer.warnings.extend(warnings(&work.keys(), &decided, &everybody, Some(new.id)));
     extend(&mut answer, &decided, limits, items);
     answer.whole = Some(whole);
     let rest: Vec<&UserId> = rest.iter().collect();
@@ -216,14 +222,7 @@ pub async fn create_group(work: &Work<'_>, new: &New<'_>) -> Result<Answer, Ledg
         } else {
             join_step(work, new.id, &unknown, 0).await?
         };
-        add(
-            &mut answer,
-            &mut assumed,
-            (work.call, new.id),
-            &decided,
-            users,
-            Reason::MembersAtCreation,
-        )?;
+        add(&mut answer, &mut assumed, (work, new.id), &decided, users, Reason::MembersAtCreation)?;
     }
     Ok(answer)
 }
@@ -244,14 +243,7 @@ pub async fn join_group(
             continue;
         }
         let decided = join_step(work, group, &unknown, assumed.taken).await?;
-        add(
-            &mut answer,
-            &mut assumed,
-            (work.call, group),
-            &decided,
-            users,
-            Reason::MembersPerGroup,
-        )?;
+        add(&mut answer, &mut assumed, (work, group), &decided, users, Reason::MembersPerGroup)?;
     }
     Ok(answer)
 }
@@ -260,15 +252,16 @@ pub async fn join_group(
 fn add<'a>(
     answer: &mut Answer,
     assumed: &mut Assumed<'a>,
-    (call, group): (&Call, &GroupId),
+    (work, group): (&Work<'_>, &GroupId),
     decided: &Decided,
     users: &[&'a UserId],
     full: Reason,
 ) -> Result<(), LedgerError> {
-    let limits = limits(call, decided)?;
-    let scene = scene(call, group, decided, full)?;
+    let limits = limits(work.call, decided)?;
+    let scene = scene(work.call, group, decided, full)?;
     let unknown = assumed.unknown(users);
     let items = scene.verdicts(&decided.said, &unknown, limits.as_ref()).ok_or_else(senseless)?;
+    answer.warnings.extend(warnings(&work.keys(), decided, &unknown, Some(group)));
     extend(answer, decided, limits, assumed.merge(users, items));
     Ok(())
 }

@@ -1,7 +1,8 @@
 //! From what a script said to verdicts: notes become breaches, with bounds worked out from the
 //! same segment of limits that the script decided by.
 
-use super::reply::{Decided, Note, Over, Said};
+use super::keys::Keys;
+use super::reply::{Decided, Note, Over, Risen, Said};
 use crate::domain::decision::{Breach, Outcome, Reason, Subject, Verdict};
 use crate::domain::group_type::GroupType;
 use crate::domain::id::{GroupId, UserId};
@@ -9,6 +10,7 @@ use crate::domain::limit::LimitId;
 use crate::domain::schedule::Limits;
 use crate::domain::time::Timestamp;
 use crate::domain::usage::per_day_of_all_types;
+use crate::domain::warning::Warning;
 use crate::ledger::{Answer, Call, LedgerError, schedule_codec};
 
 /// The group of an operation, as the store knows it.
@@ -133,6 +135,35 @@ pub fn at(decided: &Decided) -> Timestamp {
 /// What the store holds makes no sense.
 pub fn unreadable(reason: &str) -> LedgerError {
     LedgerError::Unavailable(reason.to_owned())
+}
+
+/// The counts that passed a threshold by a step; `users` and `group` are those of the step.
+pub fn warnings(
+    keys: &Keys,
+    decided: &Decided,
+    users: &[&UserId],
+    group: Option<&GroupId>,
+) -> Vec<Warning> {
+    let warning = |risen: &Risen| {
+        let user = || {
+            let is_his = |user: &&&UserId| keys.user(user).element() == risen.of.as_bytes();
+            users.iter().find(is_his).map(|user| Subject::User((*user).clone()))
+        };
+        let of_type = || risen.of.as_str().into();
+        let (limit_id, subject) = match risen.over {
+            Over::Stopped => return None,
+            Over::Accounts => (LimitId::AccountsPerApp, Subject::App),
+            Over::MyFriends | Over::PeerFriends => (LimitId::FriendsPerUser, user()?),
+            Over::UserGroups => (LimitId::GroupsPerUser, user()?),
+            Over::AppGroups => (LimitId::GroupsPerApp(of_type()), Subject::App),
+            Over::DayOfType => (LimitId::GroupsPerDayOfType(of_type()), Subject::App),
+            Over::Day => (LimitId::GroupsPerDay, Subject::App),
+            Over::Members => (LimitId::MembersPerGroup, Subject::Group(group?.clone())),
+        };
+        let Risen { used, limit, percent, .. } = *risen;
+        Some(Warning { limit_id, subject, used, limit, percent })
+    };
+    decided.risen.iter().filter_map(warning).collect()
 }
 
 /// Adds a later step's answer to that of the steps before.

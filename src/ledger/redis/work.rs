@@ -34,8 +34,9 @@ pub struct Step {
     pub part: Part,
     /// Whether it counts by day; its fourth own argument is then filled in.
     pub by_day: bool,
-    /// Its keys, without that of the limits, which is the first, that of what is tracked, which is
-    /// the last, and that of the number of groups by day, which comes before it where it is needed.
+    /// Its keys, without those that every script has or many share: the limits, which are the first,
+    /// and as the last ones, where they are needed, the number of groups by day, the thresholds
+    /// that were warned of, and what is tracked.
     pub keys: Vec<Vec<u8>>,
     /// Its arguments, without mode, deadline and default limits.
     pub arguments: Vec<Vec<u8>>,
@@ -88,8 +89,12 @@ impl<'a> Work<'a> {
         let of_app = self.keys();
         let mut keys = vec![of_app.limits(*part)];
         keys.extend(own_keys.iter().cloned());
-        if *by_day && *part == Part::Groups {
+        let counts_groups = *by_day && *part == Part::Groups;
+        if counts_groups {
             keys.push(of_app.group_totals());
+        }
+        if counts_groups || script.warns() {
+            keys.push(of_app.warned(*part));
         }
         keys.push(of_app.tracked(*part));
         let default = call.unknown_app.as_ref().map(|limits| line(*part, limits));

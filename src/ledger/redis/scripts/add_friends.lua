@@ -6,8 +6,10 @@
 -- Invariant: the fans of a user are those who have him in their lists and are not in his.
 -- include begin
 -- include track
+-- include warn
 local most, one_way, me = limit(limits), ARGV[4] == '1', ARGV[5]
-local mine = redis.call('SCARD', KEYS[2]) + ARGV[6]
+local before = redis.call('SCARD', KEYS[2])
+local mine = before + ARGV[6]
 local have = redis.call('SMISMEMBER', KEYS[2], unpack(ARGV, 7))
 local seen, new = {}, {}
 for i = 7, #ARGV do
@@ -17,25 +19,28 @@ for i = 7, #ARGV do
   if seen[friend] or not (mine_grows or his_grows) then
     say('H')
   else
-    local note = ''
+    local note, his = '', 0
     if mine_grows and mine >= most then note = 'f' .. mine end
     if his_grows then
-      local his = redis.call('SCARD', list)
+      his = redis.call('SCARD', list)
       if his >= most then note = note .. 'p' .. his end
     end
     if judge(note) then
       seen[friend] = true
       if mine_grows then mine = mine + 1 end
-      new[#new + 1] = {i, mine_grows, his_grows, has_me}
+      new[#new + 1] = {i, mine_grows, his_grows, has_me, his}
     end
   end
 end
 if mode ~= 'C' then
   for _, one in ipairs(new) do
-    local i, mine_grows, his_grows, has_me = unpack(one)
+    local i, mine_grows, his_grows, has_me, his = unpack(one)
     local friend, list, fans = ARGV[i], KEYS[2 * i - 10], KEYS[2 * i - 9]
     if mine_grows then redis.call('SADD', KEYS[2], friend) end
-    if his_grows then redis.call('SADD', list, me) end
+    if his_grows then
+      redis.call('SADD', list, me)
+      risen('f' .. friend, his, his + 1, most)
+    end
     if has_me then
       redis.call('SREM', KEYS[3], friend)
     elseif his_grows then
@@ -45,6 +50,7 @@ if mode ~= 'C' then
     end
   end
 end
+if mode ~= 'C' then risen('f' .. me, before, mine, most) end
 if mode ~= 'C' and tracks() then
   track(allowed(7, me .. ' ', ''))
   if not one_way then track(allowed(7, '', ' ' .. me)) end

@@ -5,6 +5,7 @@
 -- Invariant: the number of accounts is the sum of the buckets' sizes.
 -- include begin
 -- include track
+-- include warn
 local most = limit(limits)
 local used = (redis.call('GET', KEYS[2]) or 0) + ARGV[4]
 local seen, new = {}, {}
@@ -19,6 +20,7 @@ end
 if mode ~= 'C' and #new > 0 then
   for _, i in ipairs(new) do redis.call('SADD', KEYS[i - 2], ARGV[i]) end
   redis.call('INCRBY', KEYS[2], #new)
+  risen('a', used - #new, used, most)
 end
 if mode ~= 'C' and tracks() then track(allowed(5, '', '')) end
 return answer()

@@ -7,6 +7,7 @@
 -- would be taken so far (check only).
 -- include begin
 -- include types
+-- include warn
 -- include members
 -- include days
 -- include totals
@@ -21,8 +22,11 @@ local exists, first = name ~= nil, 12
 name, own = ARGV[10], own or ARGV[8]
 most = math.min(kind.cap, per_group, limit(own))
 used = redis.call('SCARD', KEYS[3]) + ARGV[6]
-local function too_many(letter, count, at_most)
-  return tonumber(count or 0) >= at_most and letter .. (count or 0) or ''
+local rises = {}
+local function too_many(letter, of, count, at_most)
+  count = tonumber(count or 0)
+  rises[#rises + 1] = {letter .. of, count, count + 1, at_most}
+  return count >= at_most and letter .. count or ''
 end
 if ARGV[11] == '1' then first = 13 end
 if exists and first == 13 and kind.tracked then
@@ -33,11 +37,12 @@ elseif exists then
 else
   local _, at = string.find(limits, ' ' .. name .. '=', 1, true)
   local sold = limit(at and string.match(limits, '^%S+', at + 1) or '-')
-  local note = too_many('g', redis.call('HGET', KEYS[4], name), math.min(kind.per_app, sold))
-    .. too_many('t', redis.call('HGET', KEYS[5], day .. '/' .. name), kind.per_day)
-    .. too_many('d', redis.call('HGET', KEYS[5], day), limit(ARGV[9]))
-  if first == 13 then note = note .. in_the_way(kind, 6) end
-  if judge(note) and first == 13 then plan(kind, ARGV[12], 6) end
+  local note = too_many('g', name, redis.call('HGET', KEYS[4], name), math.min(kind.per_app, sold))
+    .. too_many('t', name, redis.call('HGET', KEYS[5], day .. '/' .. name), kind.per_day)
+    .. too_many('d', '', redis.call('HGET', KEYS[5], day), limit(ARGV[9]))
+  local own_note, groups = '', 0
+  if first == 13 then own_note, groups = in_the_way(kind, 6) end
+  if judge(note .. own_note) and first == 13 then plan(kind, ARGV[12], 6, groups) end
 end
 if said[1] == 'D' then return answer(name, own) end
 for i = first, #ARGV do
@@ -46,6 +51,7 @@ end
 if mode ~= 'C' and not exists then
   redis.call('SET', KEYS[2], own .. ' ' .. name)
   count_group(name, 1)
+  for _, rise in ipairs(rises) do risen(unpack(rise)) end
 end
 local taken = used - redis.call('SCARD', KEYS[3])
 write_members(kind)

@@ -28,11 +28,12 @@ for i = first, #ARGV do
   if name and held > 0 and redis.call('SCARD', members) == 0 then
     local kind = rules(ARGV[4], name)
     if leaving == '!' or (kind and kind.reclaim) then
-      remove_group(group, name)
+      remove_group(group, name, ARGV[i])
       reclaimed[#reclaimed + 1] = ARGV[i]
     end
   end
 end
+redis.call('HDEL', KEYS[#KEYS - 1], 'u' .. ARGV[5])
 if tracks() then track(reclaimed) end
 say(left_groups > 0 and 'A' or 'N')
 return answer(left_of(KEYS[2], KEYS[3]))

@@ -27,7 +27,7 @@ for i = 8, #ARGV do
 end
 local left = redis.call('SRANDMEMBER', KEYS[3], 256)
 if #left == 0 then
-  remove_group(KEYS[2], name)
+  remove_group(KEYS[2], name, ARGV[5])
 elseif leaving == '' then
   redis.call('SET', KEYS[2], '!' .. own .. ' ' .. name)
 end

@@ -5,6 +5,7 @@
 -- Answer: also the group's type and its own limit.
 -- include begin
 -- include types
+-- include warn
 -- include members
 -- include track
 local leaving, own, name = read_group(KEYS[2])

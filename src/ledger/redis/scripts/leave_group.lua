@@ -21,7 +21,7 @@ end
 local reclaimed, kind = 0, name and rules(ARGV[4], name)
 if name and out > 0 and redis.call('SCARD', KEYS[3]) == 0 then
   if leaving == '!' or (kind and kind.reclaim) then
-    remove_group(KEYS[2], name)
+    remove_group(KEYS[2], name, ARGV[5])
     reclaimed = 1
   end
 end

@@ -11,7 +11,7 @@ local late, peaks = tonumber(ARGV[4]), {}
 for i = 8, #ARGV, 4 do
   local of, at = tonumber(ARGV[i]) or day, tonumber(ARGV[i + 1]) or now
   local field, kbps = of .. '/' .. ARGV[i + 2], ARGV[i + 3]
-  local highest = peaks[field] or redis.call('HGET', KEYS[2], field) or -1
+  local highest = peaks[field] or redis.call('HGET', KEYS[2], field) or 0
   if at > now + ARGV[5] then
     say('F')
   elseif of < day - late then

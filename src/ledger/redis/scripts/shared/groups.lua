@@ -11,7 +11,9 @@ local function count_group(name, step)
     forget(KEYS[5], days_kept)
   end
 end
-local function remove_group(key, name)
+-- Takes a group away, with what was warned of it (KEYS[#KEYS - 1]).
+local function remove_group(key, name, group)
   redis.call('DEL', key)
+  redis.call('HDEL', KEYS[#KEYS - 1], 'm' .. group)
   count_group(name, -1)
 end

@@ -1,31 +1,32 @@
 -- Taking users into the group ARGV[5], whose members are KEYS[3]. A user has two cells, next to
--- each other in KEYS: groups that count for him, and groups that do not.
+-- each other in KEYS: groups that count for him, and groups that do not. Needs warn.lua.
 local per_user, per_group = string.match(limits, '^(%S+) (%S+)')
 per_user, per_group = limit(per_user), limit(per_group)
 local seen, new, used, most = {}, {}, 0, 0
 local function in_the_way(kind, key)
-  local note = ''
+  local note, groups = '', 0
   if kind.tracked then
     if kind.counts then
-      local groups = redis.call('SCARD', KEYS[key])
+      groups = redis.call('SCARD', KEYS[key])
       if groups >= per_user then note = 'u' .. groups end
     end
     if used >= most then note = note .. 'm' .. used end
   end
-  return note
+  return note, groups
 end
-local function plan(kind, user, key)
+local function plan(kind, user, key, groups)
   if kind.tracked then
     seen[user] = true
     used = used + 1
-    new[#new + 1] = {user, key}
+    new[#new + 1] = {user, key, groups}
   end
 end
 local function take_in(kind, user, key, held)
   if kind.tracked and (held == 1 or seen[user]) then
     say('H')
-  elseif judge(in_the_way(kind, key)) then
-    plan(kind, user, key)
+  else
+    local note, groups = in_the_way(kind, key)
+    if judge(note) then plan(kind, user, key, groups) end
   end
 end
 local function write_members(kind)
@@ -34,6 +35,8 @@ local function write_members(kind)
   for i, one in ipairs(new) do
     users[i] = one[1]
     redis.call('SADD', KEYS[kind.counts and one[2] or one[2] + 1], ARGV[5])
+    if kind.counts then risen('u' .. one[1], one[3], one[3] + 1, per_user) end
   end
   redis.call('SADD', KEYS[3], unpack(users))
+  risen('m' .. ARGV[5], used - #new, used, most)
 end
