@@ -19,6 +19,8 @@ mod holdings;
 mod limits;
 #[path = "conformance/members.rs"]
 mod members;
+#[path = "conformance/metering.rs"]
+mod metering;
 #[path = "conformance/modes.rs"]
 mod modes;
 #[path = "conformance/operations.rs"]
@@ -32,6 +34,8 @@ mod script;
 #[path = "conformance/stores.rs"]
 mod stores;
 mod support;
+#[path = "conformance/warnings.rs"]
+mod warnings;
 
 /// One test for each case.
 macro_rules! tests_over {
@@ -129,6 +133,29 @@ macro_rules! stamp {
                 nobody_of_a_large_app_is_left_out
                 a_group_is_whole_or_gone_while_it_is_dissolved
                 nobody_is_gone_through_after_the_deadline
+            }
+            warnings {
+                each_threshold_warns_once_on_the_way_up
+                a_threshold_warns_again_after_the_count_fell_five_points_below
+                what_passes_several_thresholds_warns_of_the_highest
+                every_count_warns_by_its_own_limit
+                net_new_groups_of_a_day_warn
+                what_is_only_checked_or_denied_warns_of_nothing
+                a_limit_that_changed_is_judged_as_it_is
+                imported_facts_warn_with_the_next_take
+                what_is_gone_is_warned_of_anew
+                a_race_warns_of_each_threshold_once
+                random_joins_and_leaves_warn_as_a_plain_model_does
+                nothing_is_warned_of_after_the_deadline
+            }
+            metering {
+                a_user_counts_once_on_each_day
+                logins_are_refused_one_by_one
+                logins_count_alike_in_any_order
+                six_hundred_logins_at_once
+                a_race_counts_each_user_once
+                the_highest_bandwidth_of_a_day_and_region_is_kept
+                nothing_is_metered_after_the_deadline_or_for_an_unknown_app
             }
             races {
                 twenty_places_go_to_twenty_of_sixty_four

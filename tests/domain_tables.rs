@@ -4,6 +4,8 @@
 //! The precedence of denials has its tables in `denials`, through the engine; refunds have theirs
 //! in `refunds`, and what is told of their ends in `milestones`.
 
+#[path = "domain_tables/billing.rs"]
+mod billing;
 #[path = "domain_tables/denials.rs"]
 mod denials;
 #[path = "domain_tables/milestones.rs"]

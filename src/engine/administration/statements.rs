@@ -122,7 +122,10 @@ impl Office {
                 .to_string(),
             };
             match self.directory.put_statement(&record, month, &sealed.json, event).await {
-                Ok(()) => return self.publish(&record).await,
+                Ok(()) => {
+                    self.engine.notices().audit_grew();
+                    return self.publish(&record).await;
+                }
                 Err(DirectoryError::Conflict(_)) => {}
                 Err(error) => return Err(error.into()),
             }

@@ -1,0 +1,193 @@
+//! Statements over a store on a moved clock: a final one never changes, is issued once however many
+//! sidecars there are, and nothing is booked into its month any more.
+
+mod support;
+
+use std::sync::Arc;
+
+use imquota::directory::statement::Sealed;
+use imquota::domain::billing::Item;
+use imquota::domain::id::AppId;
+use imquota::domain::metering::Login;
+use imquota::domain::month::Month;
+use imquota::domain::time::Timestamp;
+use imquota::engine::administration::{AdminError, Change, EntryFilter, Made, What};
+use support::moved_clock::MovedClock;
+use support::redis::Server;
+use support::{ManualClock, Place, Service, actor, app, order, request_id, user};
+use tokio::task::JoinSet;
+
+const HOUR: i64 = 60 * 60 * 1000;
+const DAY: i64 = 24 * HOUR;
+/// 2019-08-01 00:00 in Shanghai.
+const AUGUST: i64 = 1_564_588_800_000;
+/// 2019-09-01 00:00 in Shanghai.
+const SEPTEMBER: i64 = AUGUST + 31 * DAY;
+/// When the statement of August becomes final.
+const FINAL: i64 = SEPTEMBER + 2 * DAY;
+
+fn month(text: &str) -> Month {
+    text.parse().expect("a month")
+}
+
+async fn open(place: &Place, clock: &Arc<ManualClock>) -> Arc<Service> {
+    let catalog = imquota::catalog::builtin();
+    Arc::new(Service::open_any(place, clock.clone(), catalog).await)
+}
+
+async fn of(service: &Service, app: &AppId, of: &str) -> Result<Sealed, AdminError> {
+    service.administration.statement(app, Some(month(of))).await
+}
+
+async fn log_in(service: &Service, app: &AppId, users: std::ops::Range<usize>, at: i64) {
+    let at = Some(Timestamp::from_millis(at));
+    let logins = users.map(|number| Login { user: user(format!("u{number}")), at }).collect();
+    let deadline = service.deadline();
+    service.engine.record_logins(app.clone(), logins, deadline).await.expect("metered");
+}
+
+async fn change_at(service: &Service, app: &AppId, id: &str, what: What, at: i64) -> String {
+    let effective_at = Some(Timestamp::from_millis(at));
+    let change = Change { app: app.clone(), request_id: request_id(id), effective_at, what };
+    match service.administration.change(change, actor()).await {
+        Ok(_) => "done".to_owned(),
+        Err(error) => error.to_string(),
+    }
+}
+
+/// The whole life of a statement. `one` and `other` are sidecars over one store.
+async fn a_final_statement_never_changes(
+    one: Arc<Service>,
+    other: Arc<Service>,
+    clock: &ManualClock,
+) {
+    let app = app("billed");
+    clock.set(AUGUST + HOUR);
+    one.register(&app, "r0").await.expect("registered");
+    one.buy(&app, "r1", order("professional"), 12).await.expect("bought");
+    log_in(&one, &app, 0..10, AUGUST + HOUR).await;
+    let running = of(&other, &app, "2019-08").await.expect("a statement").statement;
+    assert!(!running.is_final && running.days.len() == 1 && running.days[0].figures.dau == 10);
+    assert_eq!(running.total_fen, 12 * 99_900);
+
+    // Late logins count until it is final.
+    clock.set(FINAL - 1);
+    log_in(&other, &app, 5..25, AUGUST + 20 * DAY).await;
+    let running = of(&one, &app, "2019-08").await.expect("a statement").statement;
+    assert!(!running.is_final && running.days[20].figures.dau == 20);
+    let dated_back = |id: &'static str| {
+        let add_on = What::Buy { order: order("members-2000"), months: 1 };
+        change_at(&one, &app, id, add_on, SEPTEMBER - HOUR)
+    };
+    assert_eq!(dated_back("r2").await, "done");
+
+    clock.set(FINAL);
+    let mut tasks = JoinSet::new();
+    for number in 0..8 {
+        let (service, app) =
+            (if number % 2 == 0 { one.clone() } else { other.clone() }, app.clone());
+        tasks.spawn(async move { of(&service, &app, "2019-08").await.expect("a statement") });
+    }
+    let all = tasks.join_all().await;
+    let first = all[0].clone();
+    assert!(first.statement.is_final);
+    assert_eq!(first.statement.total_fen, 12 * 99_900 + 50_000);
+    assert!(all.iter().all(|sealed| sealed.json == first.json), "one and the same");
+    let issued = EntryFilter { action: Some("IssueStatement".into()), ..EntryFilter::default() };
+    let entries = one.administration.entries(0, 10, &issued).await.expect("entries").entries;
+    assert_eq!(entries.len(), 1);
+    assert!(entries[0].event.after.contains(&first.hash), "{:?}", entries[0].event);
+    let view = one.administration.app(&app).await.expect("the app");
+    assert!(!view.pending, "the limits follow the record");
+
+    // Whatever comes later.
+    log_in(&one, &app, 100..200, AUGUST + 20 * DAY).await;
+    let closed = dated_back("r3").await;
+    assert!(closed.contains("2019-08 is closed"), "{closed}");
+    let retention = What::SetRetention { days: 30 };
+    let closed = change_at(&one, &app, "r4", retention.clone(), SEPTEMBER - HOUR).await;
+    assert!(closed.contains("2019-08 is closed"), "{closed}");
+    assert_eq!(change_at(&one, &app, "r4", retention, SEPTEMBER).await, "done");
+    clock.set(FINAL + 200 * DAY);
+    one.administration.issue_due().await.expect("issued");
+    other.administration.issue_due().await.expect("nothing is left");
+    let again = of(&other, &app, "2019-08").await.expect("a statement");
+    assert_eq!(again, first);
+    let september = of(&one, &app, "2019-09").await.expect("a statement").statement;
+    let history = september.lines.iter().find(|line| line.item == Item::MessageHistory);
+    assert!(history.is_some_and(|line| line.description.contains("30 days")));
+    let entries = one.administration.entries(0, 100, &issued).await.expect("entries").entries;
+    // August to February, each once and in order.
+    assert_eq!(entries.len(), 7);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_final_statement_never_changes_on_disk() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let clock = ManualClock::at(AUGUST);
+    let service = open(&Place::directory(directory.path()), &clock).await;
+    a_final_statement_never_changes(service.clone(), service.clone(), &clock).await;
+    let before = of(&service, &app("billed"), "2019-08").await.expect("a statement");
+    Arc::into_inner(service).expect("the last one").close().await;
+    let service = open(&Place::directory(directory.path()), &clock).await;
+    assert_eq!(of(&service, &app("billed"), "2019-08").await.expect("a statement"), before);
+    Arc::into_inner(service).expect("the last one").close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_final_statement_never_changes_in_redis() {
+    let moved = MovedClock::new();
+    let server = Server::start_with_clock(&[], &moved);
+    let clock = ManualClock::shared(AUGUST, &moved.file());
+    let place = Place::Redis(format!("redis://{}/0", server.address()));
+    let (one, other) = (open(&place, &clock).await, open(&place, &clock).await);
+    a_final_statement_never_changes(one.clone(), other.clone(), &clock).await;
+    for service in [one, other] {
+        Arc::into_inner(service).expect("the last one").close().await;
+    }
+}
+
+#[tokio::test]
+async fn there_is_no_statement_of_a_month_without_figures() {
+    let clock = ManualClock::at(AUGUST + HOUR);
+    let (service, app) = (open(&Place::Memory, &clock).await, app("new"));
+    let unknown = of(&service, &app, "2019-08").await;
+    assert_eq!(unknown, Err(AdminError::UnknownApp(app.clone())));
+    service.register(&app, "r0").await.expect("registered");
+    for (text, told) in [
+        ("2019-09", "2019-09 has not begun; it is 2019-08"),
+        ("2019-07", "app \"new\" was registered in 2019-08; there is no statement of 2019-07"),
+    ] {
+        let error = of(&service, &app, text).await.expect_err("refused").to_string();
+        assert_eq!(error, told);
+    }
+    // Nobody asked for two years, and no sidecar ran.
+    clock.set(AUGUST + 730 * DAY);
+    let gone = of(&service, &app, "2019-09").await;
+    assert_eq!(gone, Err(AdminError::FiguresGone(month("2019-09"))));
+    let kept = of(&service, &app, "2021-05").await.expect("a statement").statement;
+    assert!(kept.is_final && kept.total_fen == 0);
+}
+
+#[tokio::test]
+async fn the_retention_is_set_once_by_a_request_and_within_bounds() {
+    let clock = ManualClock::at(AUGUST + HOUR);
+    let (service, app) = (open(&Place::Memory, &clock).await, app("kept"));
+    service.register(&app, "r0").await.expect("registered");
+    let set = |days| What::SetRetention { days };
+    let made = service.change(&app, "r1", set(30)).await.expect("set");
+    assert_eq!(made.made, Made::Retention(0));
+    clock.set(AUGUST + 2 * HOUR);
+    let again = service.change(&app, "r1", set(30)).await.expect("as before");
+    assert_eq!(again.view.record.retentions, made.view.record.retentions);
+    for (request, days, told) in [
+        ("r1", 31, "days was 30 and is 31 now"),
+        ("r2", 6, "must be 7, which switches it off, to 360, not 6"),
+        ("r2", 361, "must be 7, which switches it off, to 360, not 361"),
+    ] {
+        let error = service.change(&app, request, set(days)).await.expect_err("refused");
+        assert!(error.contains(told), "{error}");
+    }
+    let error = service.change(&app, "r0", set(30)).await.expect_err("another kind");
+    assert!(error.contains("used before for the registration"), "{error}");
+}
