@@ -1,4 +1,4 @@
-//! Every RPC of the administration, and the least role that may make it.
+//! Every RPC of the admin listener, and the least role that may make it.
 
 use imquota::clock::{Clock as _, SystemClock};
 use imquota::grpc::pb::reconcile_request::Part;
@@ -21,7 +21,7 @@ const fn row(rpc: &'static str, dated_back: bool, least: Role) -> Call {
 }
 
 /// The table.
-pub const CALLS: [Call; 18] = [
+pub const CALLS: [Call; 24] = [
     row("CreateApp", false, Role::Operator),
     row("CreateApp", true, Role::Owner),
     row("PurchaseEdition", false, Role::Operator),
@@ -40,6 +40,12 @@ pub const CALLS: [Call; 18] = [
     row("WatchEvents", false, Role::Viewer),
     row("TrackChanges", false, Role::Operator),
     row("Reconcile", false, Role::Operator),
+    row("RecordLogins", false, Role::Operator),
+    row("ReportBandwidth", false, Role::Operator),
+    row("SetMessageRetention", false, Role::Operator),
+    row("SetMessageRetention", true, Role::Owner),
+    row("GetStatement", false, Role::Viewer),
+    row("ExportStatement", false, Role::Viewer),
 ];
 
 fn code<T>(answer: Result<Response<T>, Status>) -> Code {
@@ -109,6 +115,42 @@ impl Call {
                 code(client.track_changes(request).await)
             }
             "Reconcile" => reconcile(client, app_id).await,
+            _ => self.make_metering(client, app_id, request_id, effective_at).await,
+        }
+    }
+
+    async fn make_metering(
+        self,
+        client: &mut Client,
+        app_id: String,
+        request_id: String,
+        effective_at: Option<Timestamp>,
+    ) -> Code {
+        let client = &mut client.metering;
+        match self.rpc {
+            "RecordLogins" => {
+                let logins = vec![pb::Login { user_id: "a".to_owned(), at: None }];
+                code(client.record_logins(pb::RecordLoginsRequest { app_id, logins }).await)
+            }
+            "ReportBandwidth" => {
+                let region = "mainland".to_owned();
+                let samples = vec![pb::BandwidthSample { region, kbps: 1, at: None }];
+                code(client.report_bandwidth(pb::ReportBandwidthRequest { app_id, samples }).await)
+            }
+            "SetMessageRetention" => {
+                let days = 30;
+                let request =
+                    pb::SetMessageRetentionRequest { app_id, request_id, days, effective_at };
+                code(client.set_message_retention(request).await)
+            }
+            "GetStatement" => {
+                let month = String::new();
+                code(client.get_statement(pb::GetStatementRequest { app_id, month }).await)
+            }
+            "ExportStatement" => {
+                let request = pb::ExportStatementRequest { app_id, ..Default::default() };
+                code(client.export_statement(request).await)
+            }
             other => panic!("no RPC {other}"),
         }
     }
@@ -118,6 +160,8 @@ impl Call {
         match self.rpc {
             // Begun and finished.
             "Reconcile" => 2,
+            // What is metered is no change.
+            "RecordLogins" | "ReportBandwidth" => 0,
             _ => u64::from(self.least > Role::Viewer),
         }
     }

@@ -1,11 +1,13 @@
 //! Connections of a test to a sidecar.
 
 use std::net::SocketAddr;
+use std::ops::{Deref, DerefMut};
 use std::path::Path;
 use std::sync::Arc;
 
 use hyper_util::rt::TokioIo;
 use imquota::grpc::pb::admin_service_client::AdminServiceClient;
+use imquota::grpc::pb::metering_service_client::MeteringServiceClient;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
@@ -34,12 +36,43 @@ impl Interceptor for Shown {
     }
 }
 
-pub type Client = AdminServiceClient<InterceptedService<Channel, Shown>>;
+type Way = InterceptedService<Channel, Shown>;
+
+/// The services of the admin listener; that of the administration can be called as it is.
+#[derive(Clone)]
+pub struct Client {
+    admin: AdminServiceClient<Way>,
+    pub metering: MeteringServiceClient<Way>,
+}
+
+impl Deref for Client {
+    type Target = AdminServiceClient<Way>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.admin
+    }
+}
+
+impl DerefMut for Client {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.admin
+    }
+}
+
+impl Client {
+    /// A client that shows that.
+    pub fn with(channel: Channel, shown: Shown) -> Self {
+        Self {
+            admin: AdminServiceClient::with_interceptor(channel.clone(), shown.clone()),
+            metering: MeteringServiceClient::with_interceptor(channel, shown),
+        }
+    }
+}
 
 /// A client that shows this token, or nothing.
 pub fn client(channel: Channel, token: Option<&str>) -> Client {
     let shown = Shown(token.map(|token| format!("Bearer {token}")).into_iter().collect());
-    AdminServiceClient::with_interceptor(channel, shown)
+    Client::with(channel, shown)
 }
 
 pub async fn plain(address: SocketAddr) -> Channel {

@@ -1,7 +1,7 @@
 //! Every RPC x every role x every transport.
 
 use imquota::access::make_token;
-use imquota::grpc::{ADMIN_SERVICE, Role, pb};
+use imquota::grpc::{ADMIN_SERVICE, METERING_SERVICE, Role, pb};
 use prost_reflect::DescriptorPool;
 use tonic::Code;
 use tonic::transport::Channel;
@@ -81,8 +81,9 @@ async fn prepare(call: Call, owner: &mut Client, app: &str) {
 #[test]
 fn the_table_names_every_rpc() {
     let pool = DescriptorPool::decode(pb::DESCRIPTORS).expect("descriptors");
-    let service = pool.get_service_by_name(ADMIN_SERVICE).expect("the service");
-    for method in service.methods() {
+    let services = [ADMIN_SERVICE, METERING_SERVICE];
+    let services = services.map(|name| pool.get_service_by_name(name).expect("the service"));
+    for method in services.iter().flat_map(prost_reflect::ServiceDescriptor::methods) {
         let rows = CALLS.iter().filter(|call| call.rpc == method.name()).count();
         let dated = method.input().get_field_by_name("effective_at").is_some();
         assert_eq!(rows, 1 + usize::from(dated), "{}", method.name());

@@ -69,7 +69,7 @@ async fn every_refusal_of_credentials_says_the_same() {
     said.dedup();
     assert_eq!(said.len(), 1, "{said:?}");
     let lower = Shown(vec![format!("bearer  {good}")]);
-    assert_eq!(list(AdminServiceClient::with_interceptor(channel, lower)).await, Code::Ok);
+    assert_eq!(list(Client::with(channel, lower)).await, Code::Ok);
     sidecar.stop().await;
 }
 
