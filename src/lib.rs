@@ -8,11 +8,12 @@
 //!
 //! | module | holds | must not use |
 //! |---|---|---|
-//! | [`domain`] | ids, limits, calendar, purchases, decisions. Pure | I/O and its crates, clocks |
-//! | [`ledger`] | the contract of a store of facts; the embedded store and Redis | engine, grpc |
-//! | [`directory`] | apps and what they have bought, as versioned documents | engine, grpc |
+//! | [`domain`] | ids, limits, calendar, purchases, decisions, bills. Pure | I/O, clocks |
+//! | [`ledger`] | the contract of a store that decides and meters; its two stores | engine, grpc |
+//! | [`directory`] | apps, what they have bought, and their final statements | engine, grpc |
 //! | [`events`] | the log of what is told to whoever watches | engine, grpc |
-//! | [`engine`] | one operation from request to decision; administration | tonic, prost, stores |
+//! | [`engine`] | one operation from request to decision; administration; what is told | stores |
+//! | [`export`] | statements as JSON, CSV and a page | engine, grpc, stores |
 //! | [`grpc`] | protobuf to domain and back; errors to status; thin services | stores |
 //! | [`catalog`] | the built-in catalog, loading and watching one | engine, grpc, stores |
 //! | [`access`] | who may call the administration: tokens, certificates, users | engine, stores |
@@ -37,6 +38,12 @@
 //!   `tests/access.rs`.
 //! - Reconciling repairs what differs from an export, and nothing that live traffic asked for
 //!   since: `tests/outside/test_reconcile.py`, `tests/conformance.rs`.
+//! - A user counts once on a day, and the number of groups has its peak of each day:
+//!   `tests/metering.rs` against a model that shares no code.
+//! - A statement is what an independent script makes of the same events, and a final one never
+//!   changes: `tests/outside/test_month.py`, `tests/statements.rs`.
+//! - A count that passes 70, 90 or 100 % of its limit is told once until it fell five points below:
+//!   `tests/conformance.rs`. What is told of changes and ends is told once: `tests/told.rs`.
 //! - Bad input names the field and touches nothing: `tests/outside/test_errors.py`.
 //!
 //! # Accuracy

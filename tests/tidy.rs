@@ -50,6 +50,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("directory", &["crate::engine", "crate::grpc", "crate::server", "tonic", "prost"]),
     ("engine", &["crate::grpc", "crate::server", "tonic", "prost", "redb", "redis", "::embedded"]),
     ("grpc", &["crate::ledger::embedded", "crate::directory::embedded", "redb", "redis"]),
+    ("export", &["crate::engine", "crate::grpc", "crate::ledger", "crate::server", "redb"]),
     ("access", &["crate::engine", "crate::ledger", "crate::directory", "crate::server", "redb"]),
     ("catalog", &["crate::engine", "crate::grpc", "crate::ledger", "crate::directory", "serde"]),
 ];

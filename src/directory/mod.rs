@@ -96,7 +96,7 @@ pub trait Directory: Send + Sync + 'static {
     /// none), and logs the change. Durable when it answers.
     async fn put(&self, record: &AppRecord, event: Event) -> Result<(), DirectoryError>;
 
-    /// The same together with the final statement of a month, as [`statement::encode`] writes it.
+    /// The same together with the final statement of a month, as [`statement::seal`] writes it.
     async fn put_statement(
         &self,
         record: &AppRecord,

@@ -45,7 +45,8 @@ pub fn page(sealed: &Sealed) -> String {
     let _ = write!(
         page,
         "<footer><p>Days and months in {}. Prices of catalog {}. Light bars: days that are not \
-         charged.</p><p>SHA-256 of the JSON export: <code>{}</code></p></footer>\n</body>\n</html>\n",
+         charged.</p><p>SHA-256 of the JSON export: <code>{}</code></p></footer>\n</body>\n\
+         </html>\n",
         escaped(zone.name()),
         escaped(&statement.catalog_version),
         escaped(&sealed.hash),
@@ -63,7 +64,8 @@ fn lines(statement: &Statement) -> String {
     }
     let _ = write!(
         table,
-        "</tbody>\n<tfoot><tr><th>Total</th><td></td><td></td><td class=\"n\">{}</td></tr></tfoot>\n\
+        "</tbody>\n<tfoot><tr><th>Total</th><td></td><td></td>\
+         <td class=\"n\">{}</td></tr></tfoot>\n\
          </table>\n",
         money(statement.total_fen)
     );

@@ -17,6 +17,8 @@ const ALL_YEAR: &[(&str, &str, u32)] = &[("2019-01-01", "professional", 12)];
 /// When the month is over.
 const LATER: &str = "2019-12-31";
 
+/// What was bought: when, what, for how many months.
+type Orders<'a> = &'a [(&'a str, &'a str, u32)];
 /// What happened on a day of August: day, users, groups at most, Mbps in the mainland.
 type Metered<'a> = &'a [(u32, u64, u64, u64)];
 
@@ -69,8 +71,8 @@ fn of(statement: &Statement, item: Item) -> i64 {
     lines.map(|line| line.amount_fen).sum::<i64>() / 100
 }
 
-/// What was metered in August, and what users, history, groups and bandwidth cost. Messages are kept
-/// for 30 days.
+/// What was metered in August, and what users, history, groups and bandwidth cost. Messages are
+/// kept for 30 days.
 const AUGUST: &[(Metered<'_>, [i64; 4])] = &[
     (&[], [0, 0, 0, 0]),
     // The published examples.
@@ -136,7 +138,7 @@ fn a_begun_megabit_counts_whole_and_overseas_is_listed() {
 }
 
 /// What was bought, and the first and last day of August that are charged; 0: none.
-const CHARGED: &[(&[(&str, &str, u32)], u32, u32)] = &[
+const CHARGED: &[(Orders<'_>, u32, u32)] = &[
     (&[], 0, 0),
     (ALL_YEAR, 1, 31),
     (&[("2019-08-10 13:00", "professional", 1)], 10, 31),

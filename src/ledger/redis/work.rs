@@ -34,9 +34,9 @@ pub struct Step {
     pub part: Part,
     /// Whether it counts by day; its fourth own argument is then filled in.
     pub by_day: bool,
-    /// Its keys, without those that every script has or many share: the limits, which are the first,
-    /// and as the last ones, where they are needed, the number of groups by day, the thresholds
-    /// that were warned of, and what is tracked.
+    /// Its keys, without those that every script has or many share: the limits, which come first,
+    /// and at the end, where they are needed, the number of groups by day, the thresholds that were
+    /// warned of, and what is tracked.
     pub keys: Vec<Vec<u8>>,
     /// Its arguments, without mode, deadline and default limits.
     pub arguments: Vec<Vec<u8>>,
