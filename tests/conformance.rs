@@ -145,6 +145,9 @@ macro_rules! stamp {
                 imported_facts_warn_with_the_next_take
                 what_is_gone_is_warned_of_anew
                 a_race_warns_of_each_threshold_once
+                a_race_of_one_users_groups_warns_of_each_threshold_once
+                everybody_who_is_taken_in_is_judged_by_himself_and_once
+                net_new_groups_of_a_type_warn
                 random_joins_and_leaves_warn_as_a_plain_model_does
                 nothing_is_warned_of_after_the_deadline
             }

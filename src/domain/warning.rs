@@ -2,7 +2,9 @@
 //!
 //! Each threshold warns once, and again only after the count fell five points below it. So that
 //! this is exact, the highest threshold that was warned of is kept beside the count, and is looked
-//! at by whatever takes the count to [`WATCHED_FROM_PERCENT`] or beyond.
+//! at by whatever takes the count to [`WATCHED_FROM_PERCENT`] or beyond. Falls are noticed by the
+//! next such rise. So a threshold does not warn again where the count fell and was brought back by
+//! something that is not judged: an import, or while there was no limit.
 
 use super::decision::Subject;
 use super::limit::LimitId;

@@ -239,6 +239,54 @@ pub async fn a_race_warns_of_each_threshold_once(app: App) {
     assert_eq!(warnings, each.map(|count| format!("members_per_group g {count}")));
 }
 
+pub async fn a_race_of_one_users_groups_warns_of_each_threshold_once(app: App) {
+    let app = app.roomy_but(&LimitId::GroupsPerUser, 10).await;
+    for number in 0..24 {
+        app.apply(create(&format!("g{number}"), "Public", "", &[])).await.expect("created");
+    }
+    let mut tasks = JoinSet::new();
+    for number in 0..24 {
+        let app = app.clone();
+        tasks.spawn(async move { app.warns(join(&format!("g{number}"), &["a"])).await });
+    }
+    let mut warnings: Vec<String> = tasks.join_all().await;
+    warnings.retain(|warning| !warning.is_empty());
+    warnings.sort_unstable();
+    let each = ["10/10 at 100", "7/10 at 70", "9/10 at 90"];
+    assert_eq!(warnings, each.map(|count| format!("groups_per_user a {count}")));
+}
+
+pub async fn everybody_who_is_taken_in_is_judged_by_himself_and_once(app: App) {
+    let app = app.roomy_but(&LimitId::GroupsPerUser, 4).await;
+    let other = app.beside().roomy_but(&LimitId::GroupsPerUser, 4).await;
+    let more = "groups_per_user b 3/4 at 70, groups_per_user c 3/4 at 70";
+    app.warned([
+        (create("g1", "Public", "a", &["b", "c"]), ""),
+        (create("g2", "Public", "d", &["b", "c", "e"]), ""),
+        // The one who comes twice is told once.
+        (create("g3", "Public", "a", &["b", "c", "b", "e"]), more),
+        (create("g4", "Public", "b", &["c"]), &more.replace("3/4 at 70", "4/4 at 100")),
+    ])
+    .await;
+    // Another app's users of the same names have their own counts.
+    other.warned([(create("g1", "Public", "b", &["c"]), "")]).await;
+}
+
+pub async fn net_new_groups_of_a_type_warn(app: App) {
+    // Five BChatRooms a day, and at once, in the built-in catalog.
+    let app = app.roomy_but(&LimitId::GroupsPerUser, 1000).await;
+    for (number, percent) in [(1, ""), (2, ""), (3, ""), (4, "70"), (5, "100")] {
+        let told = |what: &str| format!("{what}/BChatRoom app {number}/5 at {percent}");
+        let expected = if percent.is_empty() {
+            String::new()
+        } else {
+            [told("groups_per_app"), told("groups_per_day")].join(", ")
+        };
+        let operation = create(&format!("b{number}"), "BChatRoom", "", &[]);
+        assert_eq!(app.warns(operation).await, expected);
+    }
+}
+
 /// Which thresholds would warn: all at first, and each again below its five points.
 struct Armed([bool; 3]);
 

@@ -8,6 +8,7 @@ use super::counts::When;
 use super::facts::{Facts, GroupRow};
 use super::step::{StepError, begin};
 use super::tracking::{self, Trace};
+use super::warned;
 use super::writer::Unit;
 use crate::domain::calendar::Day;
 use crate::domain::time::Timestamp;
@@ -59,7 +60,8 @@ pub fn compare(
             Claim::Group { group, row: None, .. } => work.no_group(*group)?,
         }
     }
-    let Work { facts, differences, .. } = work;
+    let Work { mut facts, differences, .. } = work;
+    warned::forget_groups(&mut facts)?;
     unit.wrote |= facts.write()?;
     Ok(differences)
 }

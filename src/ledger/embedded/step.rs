@@ -127,7 +127,10 @@ pub fn apply(
             _ => Vec::new(),
         };
         warnings = warned::warnings(&mut step, operation)?;
-        warned::forget(&mut step, operation)?;
+        warned::forget_groups(&mut step.facts)?;
+        if let Operation::DeleteAccount { user } = operation {
+            warned::forget_user(&mut step, user)?;
+        }
         unit.wrote |= step.facts.write()?;
         if let Some(tracking) = tracking {
             tracking::remember(unit, app, tracking, traces)?;

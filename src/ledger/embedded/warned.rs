@@ -1,72 +1,83 @@
 //! Warnings before a limit bites: which counts an operation has raised past a threshold.
 //!
 //! What stood in the tables before is compared with what the operation is about to write, so that
-//! a count that rises several times is looked at once. Names of counts are those of the Redis
-//! store: a letter, and whose it is.
+//! a count that rises several times is looked at once. A count far below its limit costs a
+//! comparison. Names of counts are those of the Redis store: a letter, and whose it is.
 
 use redb::{ReadableTable, StorageError};
 
+use super::facts::Facts;
 use super::step::{Step, StepError};
 use crate::domain::decision::Subject;
-use crate::domain::id::{GroupId, Name, UserId};
+use crate::domain::id::{GroupId, UserId};
 use crate::domain::limit::{Limit, LimitId};
 use crate::domain::usage::per_day_of_all_types;
 use crate::domain::warning::{Warning, is_watched, rise};
 use crate::ledger::Operation;
 use crate::ledger::fingerprint::UserKey;
 
-/// A count that may have risen.
-struct Count {
+/// A count that is so high that it is looked at.
+struct Watched {
+    what: String,
     limit_id: LimitId,
     subject: Subject,
     before: u64,
-    after: u64,
-    limit: Limit,
+}
+
+/// What an operation has warned of so far.
+#[derive(Default)]
+struct Found {
+    warnings: Vec<Warning>,
+    /// Users whose counts were looked at: one may come twice in a batch.
+    users: Vec<UserKey>,
 }
 
 /// Counts that an operation has raised past a threshold; what was warned of is noted.
 pub fn warnings(step: &mut Step<'_, '_>, operation: &Operation) -> Result<Vec<Warning>, StepError> {
-    let mut warnings = Vec::new();
+    let mut found = Found::default();
     match operation {
         Operation::CreateAccounts { .. } => {
-            let before = counter(step, "accounts")?;
-            let count = Count {
-                before,
-                after: step.facts.accounts()?,
-                ..sold(step, LimitId::AccountsPerApp, Subject::App)
-            };
-            warnings.extend(judge(step, "a", count)?);
+            let limit = step.limits.sold_or_unlimited(&LimitId::AccountsPerApp).limit;
+            let after = step.facts.accounts()?;
+            found.judge(step, limit, after, |step| {
+                Ok(Watched {
+                    what: "a".to_owned(),
+                    limit_id: LimitId::AccountsPerApp,
+                    subject: Subject::App,
+                    before: counter(step, "accounts")?,
+                })
+            })?;
         }
         Operation::AddFriends { user, friends, .. } => {
-            for user in each_once(step, friends.iter().chain([user])) {
-                let count = sold(step, LimitId::FriendsPerUser, Subject::User(user.clone()));
-                let key = step.ids.user(user);
-                let (before, after) = (users_row(step, key)?.0, step.facts.user(key)?.friends);
-                let count = Count { before, after, ..count };
-                warnings.extend(judge(step, &format!("f{key}"), count)?);
+            let limit = step.limits.sold_or_unlimited(&LimitId::FriendsPerUser).limit;
+            for user in friends.iter().chain([user]) {
+                let after = step.facts.user(step.ids.user(user))?.friends;
+                found.judge_user(step, limit, after, user, &LimitId::FriendsPerUser)?;
             }
         }
         Operation::CreateGroup { group, owner, members, .. } => {
-            app_groups(step, group, &mut warnings)?;
-            joined(step, group, owner.iter().chain(members), &mut warnings)?;
+            app_groups(step, group, &mut found)?;
+            joined(step, group, owner.iter().chain(members), &mut found)?;
         }
-        Operation::JoinGroup { group, users } => joined(step, group, users.iter(), &mut warnings)?,
+        Operation::JoinGroup { group, users } => joined(step, group, users.iter(), &mut found)?,
         _ => {}
     }
-    Ok(warnings)
+    Ok(found.warnings)
 }
 
-/// Drops what was warned of groups that go away and of a user who is deleted.
-pub fn forget(step: &mut Step<'_, '_>, operation: &Operation) -> Result<(), StorageError> {
-    let app = step.facts.app;
-    for group in step.facts.removed_groups() {
-        step.facts.tables.warned.remove((app, format!("m{group}").as_str()))?;
+/// Drops what was warned of a user who is deleted.
+pub fn forget_user(step: &mut Step<'_, '_>, user: &UserId) -> Result<(), StorageError> {
+    let (app, user) = (step.facts.app, step.ids.user(user));
+    for letter in ["f", "u"] {
+        step.facts.tables.warned.remove((app, format!("{letter}{user}").as_str()))?;
     }
-    if let Operation::DeleteAccount { user } = operation {
-        let user = step.ids.user(user);
-        for letter in ["f", "u"] {
-            step.facts.tables.warned.remove((app, format!("{letter}{user}").as_str()))?;
-        }
+    Ok(())
+}
+
+/// Drops what was warned of groups that go away.
+pub fn forget_groups(facts: &mut Facts<'_, '_>) -> Result<(), StorageError> {
+    for group in facts.removed_groups() {
+        facts.tables.warned.remove((facts.app, format!("m{group}").as_str()))?;
     }
     Ok(())
 }
@@ -75,38 +86,45 @@ pub fn forget(step: &mut Step<'_, '_>, operation: &Operation) -> Result<(), Stor
 fn app_groups(
     step: &mut Step<'_, '_>,
     group: &GroupId,
-    warnings: &mut Vec<Warning>,
+    found: &mut Found,
 ) -> Result<(), StepError> {
     let Some(row) = step.facts.group(step.ids.group(group))? else { return Ok(()) };
     let Some(kind) = step.call.catalog.group_type(row.group_type.as_str()).cloned() else {
         return Ok(());
     };
-    let name = &kind.name;
-    let (today, app) = (step.today, step.facts.app);
-    let at_once = (counter(step, &format!("groups/{name}"))?, step.facts.groups_of_type(name)?);
-    let stored = |of: &Name| -> Result<i64, StorageError> {
-        let row = step.facts.tables.net_new.get((app, today.number(), of.as_str()))?;
-        Ok(row.map_or(0, |row| row.value()))
+    let (name, today) = (&kind.name, step.today);
+    let at_once = step.facts.groups_of_type(name)?;
+    found.judge(step, kind.per_app_bound(step.limits).limit, at_once, |step| {
+        Ok(Watched {
+            what: format!("g{name}"),
+            limit_id: LimitId::GroupsPerApp(name.clone()),
+            subject: Subject::App,
+            before: counter(step, &format!("groups/{name}"))?,
+        })
+    })?;
+    let of_type = step.facts.net_new(today, name)?;
+    let stored = |step: &Step<'_, '_>| -> Result<i64, StorageError> {
+        let key = (step.facts.app, today.number(), name.as_str());
+        Ok(step.facts.tables.net_new.get(key)?.map_or(0, |row| row.value()))
     };
-    let of_type = (whole(stored(name)?), whole(step.facts.net_new(today, name)?));
-    // Of all types, the operation has changed this one.
+    found.judge(step, kind.per_day, whole(of_type), |step| {
+        Ok(Watched {
+            what: format!("t{name}"),
+            limit_id: LimitId::GroupsPerDayOfType(name.clone()),
+            subject: Subject::App,
+            before: whole(stored(step)?),
+        })
+    })?;
     let all = step.facts.net_new_of_all_types(today)?;
-    let risen_by = step.facts.net_new(today, name)? - stored(name)?;
-    let per_day = per_day_of_all_types(&step.call.catalog).limit;
-    let counts = [
-        (
-            format!("g{name}"),
-            LimitId::GroupsPerApp(name.clone()),
-            at_once,
-            kind.per_app_bound(step.limits).limit,
-        ),
-        (format!("t{name}"), LimitId::GroupsPerDayOfType(name.clone()), of_type, kind.per_day),
-        ("d".to_owned(), LimitId::GroupsPerDay, (whole(all - risen_by), whole(all)), per_day),
-    ];
-    for (what, limit_id, (before, after), limit) in counts {
-        let count = Count { limit_id, subject: Subject::App, before, after, limit };
-        warnings.extend(judge(step, &what, count)?);
-    }
+    found.judge(step, per_day_of_all_types(&step.call.catalog).limit, whole(all), |step| {
+        Ok(Watched {
+            what: "d".to_owned(),
+            limit_id: LimitId::GroupsPerDay,
+            subject: Subject::App,
+            // Of all types, the operation has changed this one.
+            before: whole(all - (of_type - stored(step)?)),
+        })
+    })?;
     Ok(())
 }
 
@@ -115,72 +133,89 @@ fn joined<'o>(
     step: &mut Step<'_, '_>,
     group: &GroupId,
     users: impl Iterator<Item = &'o UserId>,
-    warnings: &mut Vec<Warning>,
+    found: &mut Found,
 ) -> Result<(), StepError> {
     let key = step.ids.group(group);
     let Some(row) = step.facts.group(key)? else { return Ok(()) };
     let kind = step.call.catalog.group_type(row.group_type.as_str()).cloned();
     let Some(kind) = kind.filter(|kind| kind.members_tracked) else { return Ok(()) };
-    for user in each_once(step, users) {
-        let count = sold(step, LimitId::GroupsPerUser, Subject::User(user.clone()));
-        let key = step.ids.user(user);
-        let (before, after) = (users_row(step, key)?.1, step.facts.user(key)?.groups);
-        let count = Count { before, after, ..count };
-        warnings.extend(judge(step, &format!("u{key}"), count)?);
+    let per_user = step.limits.sold_or_unlimited(&LimitId::GroupsPerUser).limit;
+    for user in users {
+        let after = step.facts.user(step.ids.user(user))?.groups;
+        found.judge_user(step, per_user, after, user, &LimitId::GroupsPerUser)?;
     }
-    let stored = step.facts.tables.groups.get((step.facts.app, key))?;
-    let before = stored.map_or(0, |row| row.value().1);
     let limit = kind.member_bound(step.limits, row.max_members.map(|max| (max, group))).limit;
-    let count = Count {
-        limit_id: LimitId::MembersPerGroup,
-        subject: Subject::Group(group.clone()),
-        before,
-        after: row.members,
-        limit,
-    };
-    warnings.extend(judge(step, &format!("m{key}"), count)?);
+    found.judge(step, limit, row.members, |step| {
+        let stored = step.facts.tables.groups.get((step.facts.app, key))?;
+        Ok(Watched {
+            what: format!("m{key}"),
+            limit_id: LimitId::MembersPerGroup,
+            subject: Subject::Group(group.clone()),
+            before: stored.map_or(0, |row| row.value().1),
+        })
+    })?;
     Ok(())
 }
 
-/// A count against what edition or add-on allow; it has not been read yet.
-fn sold(step: &Step<'_, '_>, limit_id: LimitId, subject: Subject) -> Count {
-    let limit = step.limits.sold_or_unlimited(&limit_id).limit;
-    Count { limit_id, subject, before: 0, after: 0, limit }
-}
-
-/// Whether a count has passed a threshold; what stands then is noted.
-fn judge(
-    step: &mut Step<'_, '_>,
-    what: &str,
-    count: Count,
-) -> Result<Option<Warning>, StorageError> {
-    let Count { limit_id, subject, before, after, limit } = count;
-    let Limit::Finite(limit) = limit else { return Ok(None) };
-    if after <= before || !is_watched(after, limit) {
-        return Ok(None);
+impl Found {
+    /// Looks at a user's friends or groups.
+    fn judge_user(
+        &mut self,
+        step: &mut Step<'_, '_>,
+        limit: Limit,
+        after: u64,
+        user: &UserId,
+        limit_id: &LimitId,
+    ) -> Result<(), StorageError> {
+        let key = step.ids.user(user);
+        if !limit.finite().is_some_and(|limit| is_watched(after, limit))
+            || self.users.contains(&key)
+        {
+            return Ok(());
+        }
+        self.users.push(key);
+        self.judge(step, limit, after, |step| {
+            let row = step.facts.tables.users.get((step.facts.app, key))?;
+            let (friends, groups) = row.map_or((0, 0), |row| row.value());
+            let of_friends = *limit_id == LimitId::FriendsPerUser;
+            let (letter, before) = if of_friends { ("f", friends) } else { ("u", groups) };
+            Ok(Watched {
+                what: format!("{letter}{key}"),
+                limit_id: limit_id.clone(),
+                subject: Subject::User(user.clone()),
+                before,
+            })
+        })
     }
-    let (app, warned) = (step.facts.app, &mut step.facts.tables.warned);
-    let standing = warned.get((app, what))?.map_or(0, |row| row.value());
-    let risen = rise(standing, before, after, limit);
-    if risen.standing == 0 {
-        warned.remove((app, what))?;
-    } else if risen.standing != standing {
-        warned.insert((app, what), risen.standing)?;
+
+    /// Looks at a count that may have risen; what it was is only asked for where it is high.
+    fn judge(
+        &mut self,
+        step: &mut Step<'_, '_>,
+        limit: Limit,
+        after: u64,
+        watched: impl FnOnce(&Step<'_, '_>) -> Result<Watched, StorageError>,
+    ) -> Result<(), StorageError> {
+        let Some(limit) = limit.finite().filter(|limit| is_watched(after, *limit)) else {
+            return Ok(());
+        };
+        let Watched { what, limit_id, subject, before } = watched(step)?;
+        if after <= before {
+            return Ok(());
+        }
+        let (key, warned) = ((step.facts.app, what.as_str()), &mut step.facts.tables.warned);
+        let standing = warned.get(key)?.map_or(0, |row| row.value());
+        let risen = rise(standing, before, after, limit);
+        if risen.standing == 0 {
+            warned.remove(key)?;
+        } else if risen.standing != standing {
+            warned.insert(key, risen.standing)?;
+        }
+        if let Some(percent) = risen.passed {
+            self.warnings.push(Warning { limit_id, subject, used: after, limit, percent });
+        }
+        Ok(())
     }
-    let used = after;
-    Ok(risen.passed.map(|percent| Warning { limit_id, subject, used, limit, percent }))
-}
-
-/// Users of an operation, those that come twice once.
-fn each_once<'o>(step: &Step<'_, '_>, users: impl Iterator<Item = &'o UserId>) -> Vec<&'o UserId> {
-    let mut seen = std::collections::HashSet::new();
-    users.filter(|user| seen.insert(step.ids.user(user))).collect()
-}
-
-/// Friends and groups of a user as the tables have them.
-fn users_row(step: &Step<'_, '_>, user: UserKey) -> Result<(u64, u64), StorageError> {
-    let row = step.facts.tables.users.get((step.facts.app, user))?;
-    Ok(row.map_or((0, 0), |row| row.value()))
 }
 
 /// A count of the app as the tables have it.

@@ -19,6 +19,7 @@ if wanted == '' and name then
   local has_members = mode ~= 'C' and redis.call('SCARD', KEYS[3]) > 0
   if repairs(was_changed or has_members) then
     redis.call('DEL', KEYS[2])
+    redis.call('HDEL', KEYS[#KEYS - 1], 'm' .. ARGV[5])
     count_group(name, -1)
   end
   return answer('there')
