@@ -163,3 +163,14 @@ def test_the_catalog_is_shown(tcp_app):
     shown = tcp_app.administration.GetCatalog(admin_pb.GetCatalogRequest())
     assert [edition.edition_id for edition in shown.editions] == ["trial", "professional"]
     assert shown.full_refund_days == 5 and len(shown.group_types) == 5
+    assert [edition.postpaid_allowed for edition in shown.editions] == [False, True]
+    metering = shown.metering
+    tiers = [(it.free, it.unit, it.price_fen_per_unit)
+             for it in (metering.dau, metering.groups, metering.history)]
+    unit = 100_000
+    assert tiers == [(unit, unit, 1_000_000), (unit, unit, 100_000), (0, unit, 50_000)]
+    assert (metering.final_day, metering.groups_first_day) == (3, 4)
+    assert (metering.history_free_days, metering.history_days_max) == (7, 360)
+    prices = [(it.region, it.price_fen_per_mbps_day, it.HasField("price_fen_per_mbps_day"))
+              for it in metering.regions]
+    assert prices == [("mainland", 200, True), ("overseas", 0, False)]

@@ -110,8 +110,42 @@ impl Report for pb::GetCatalogResponse {
         }
         let (version, zone) = (Cell::new(&self.version), Cell::new(&self.time_zone));
         let head = format!("catalog {}, {}\n", version.text(), zone.text());
-        [head, sold.render(style), types.render(style)].join("\n")
+        let mut parts = vec![head, sold.render(style), types.render(style)];
+        parts.extend(self.metering.as_ref().map(|metering| metered(metering).render(style)));
+        parts.join("\n")
     }
+}
+
+/// What is paid for afterwards.
+fn metered(metering: &pb::CatalogMetering) -> Table {
+    let mut table = Table::new(["METERED", "FREE", "UNIT", "A UNIT", "OF"]);
+    let mut row = |what: &str, tier: Option<&pb::CatalogTier>, of: String| {
+        let tier = tier.copied().unwrap_or_default();
+        table.row([
+            Cell::new(what),
+            Cell::number(tier.free.to_string()),
+            Cell::number(tier.unit.to_string()),
+            Cell::number(value::money(tier.price_fen_per_unit)),
+            Cell::new(of),
+        ]);
+    };
+    row("dau", metering.dau.as_ref(), "highest day of the month".to_owned());
+    let from = format!("highest number from day {} on", metering.groups_first_day);
+    row("groups", metering.groups.as_ref(), from);
+    let (free, most) = (metering.history_free_days, metering.history_days_max);
+    let kept = format!("highest day of users, beyond {free} days of at most {most}");
+    row("message history", metering.history.as_ref(), kept);
+    for region in &metering.regions {
+        let price = region.price_fen_per_mbps_day;
+        table.row([
+            Cell::new(format!("bandwidth {}", region.region)),
+            Cell::number("0"),
+            Cell::number("1"),
+            Cell::number(price.map_or_else(|| "not charged".to_owned(), value::money)),
+            Cell::new("Mbps of the day's peak, each day"),
+        ]);
+    }
+    table
 }
 
 impl Report for pb::ListAuditEventsResponse {

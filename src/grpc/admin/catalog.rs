@@ -3,6 +3,7 @@
 use crate::domain::catalog::{AddOn, Catalog, Edition};
 use crate::domain::group_type::GroupType;
 use crate::domain::limit::{Limit, LimitId};
+use crate::domain::postpaid::{PostPaid, Region, Tier};
 use crate::grpc::pb;
 
 /// All of the catalog that is sold and limited.
@@ -19,6 +20,33 @@ pub fn catalog(catalog: &Catalog) -> pb::GetCatalogResponse {
         add_on_grace_days: validity.add_on_grace_days,
         full_refund_days: validity.full_refund_days,
         full_refunds_per_app: u32::try_from(validity.full_refunds_per_app).unwrap_or(u32::MAX),
+        metering: Some(metering(&catalog.postpaid)),
+    }
+}
+
+fn metering(postpaid: &PostPaid) -> pb::CatalogMetering {
+    pb::CatalogMetering {
+        final_day: postpaid.final_day,
+        dau: Some(tier(&postpaid.dau)),
+        groups: Some(tier(&postpaid.groups)),
+        groups_first_day: postpaid.groups_first_day,
+        history_free_days: postpaid.history.free_days,
+        history_days_max: postpaid.history.days_max,
+        history: Some(tier(&postpaid.history.tier)),
+        regions: postpaid.regions.iter().map(region).collect(),
+    }
+}
+
+fn tier(tier: &Tier) -> pb::CatalogTier {
+    let Tier { free, unit, price_fen_per_unit } = *tier;
+    pb::CatalogTier { free, unit, price_fen_per_unit }
+}
+
+fn region(region: &Region) -> pb::CatalogRegion {
+    pb::CatalogRegion {
+        region: region.id.to_string(),
+        label: region.label.clone(),
+        price_fen_per_mbps_day: region.price_fen_per_mbps_day,
     }
 }
 
@@ -29,6 +57,7 @@ fn edition(edition: &Edition) -> pb::CatalogEdition {
         price_fen_per_month: edition.price_fen_per_month,
         add_ons_allowed: edition.add_ons_allowed,
         limits: edition.limits.iter().map(|(id, limit)| limit_of(id, *limit)).collect(),
+        postpaid_allowed: edition.postpaid_allowed,
     }
 }
 
