@@ -30,8 +30,9 @@ const BEGIN_MS: i64 = 1_563_595_200_000;
 const USERS: usize = 25;
 const GROUPS: usize = 12;
 const REGIONS: [&str; 2] = ["mainland", "overseas"];
-/// How far back the figures are compared: beyond every late event.
-const COMPARED_DAYS: i32 = 45;
+/// How far back the figures are compared: beyond every late event, and beyond the days for which
+/// net-new groups are kept by type.
+const COMPARED_DAYS: i32 = 100;
 
 /// The day of an instant in Shanghai.
 fn day(millis: i64) -> i32 {

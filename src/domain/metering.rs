@@ -80,19 +80,22 @@ pub struct GroupDay {
     pub peak: u64,
     /// The latest one.
     pub end: u64,
+    /// Groups created less groups dissolved; those that were only found out are neither.
+    pub net_new: i64,
 }
 
 impl GroupDay {
-    /// A day on which the number changes for the first time.
+    /// A day that begins with so many.
     #[must_use]
-    pub fn first_change(before: u64, after: u64) -> Self {
-        Self { start: before, peak: before.max(after), end: after }
+    pub fn beginning_with(number: u64) -> Self {
+        Self { start: number, peak: number, end: number, net_new: 0 }
     }
 
-    /// The same day after another change.
+    /// The same day after a change.
     #[must_use]
-    pub fn changed(self, after: u64) -> Self {
-        Self { peak: self.peak.max(after), end: after, ..self }
+    pub fn changed(self, after: u64, net_new: i64) -> Self {
+        let net_new = self.net_new + net_new;
+        Self { peak: self.peak.max(after), end: after, net_new, ..self }
     }
 }
 
@@ -112,14 +115,16 @@ pub struct DayFigures {
 }
 
 /// The highest number of groups on each day from `first` to `last`. `changed` are the days on
-/// which it changed, in order, and `now` is the number of this moment.
+/// which it changed, in order, and `now` is the number of this moment. Days beyond those that are
+/// kept at once are left out.
 #[must_use]
 pub fn group_peaks(changed: &[(Day, GroupDay)], now: u64, first: Day, last: Day) -> Vec<u64> {
     // Before the first change that is known there were as many as at its beginning.
     let mut carried = changed.first().map_or(now, |(_, day)| day.start);
     let mut changed = changed.iter().peekable();
     let mut peaks = Vec::new();
-    for number in first.number()..=last.number() {
+    let most = usize::try_from(FIGURES_DAYS_KEPT).unwrap_or(usize::MAX);
+    for number in (first.number()..=last.number()).take(most) {
         let day = Day::from_number(number);
         while let Some((_, earlier)) = changed.next_if(|(of, _)| *of < day) {
             carried = earlier.end;
@@ -136,18 +141,20 @@ mod tests {
     #[test]
     fn a_quiet_day_has_the_number_of_the_day_before() {
         let day = Day::from_number;
-        let busy = |start, peak, end| GroupDay { start, peak, end };
+        let busy = |start, peak, end| GroupDay { start, peak, end, net_new: 0 };
         let peaks = |changed: &[(Day, GroupDay)], now| group_peaks(changed, now, day(10), day(14));
         assert_eq!(peaks(&[], 7), [7, 7, 7, 7, 7]);
         // The first event is a dissolution: until it there was one more.
         assert_eq!(peaks(&[(day(12), busy(5, 5, 4))], 4), [5, 5, 5, 4, 4]);
         assert_eq!(peaks(&[(day(8), busy(0, 9, 3)), (day(11), busy(3, 6, 2))], 2), [3, 6, 2, 2, 2]);
         assert_eq!(peaks(&[(day(16), busy(8, 9, 1))], 1), [8, 8, 8, 8, 8]);
+        assert_eq!(group_peaks(&[], 1, day(0), day(i32::MAX)).len(), 400);
     }
 
     #[test]
     fn a_day_knows_its_beginning_its_peak_and_its_end() {
-        let day = GroupDay::first_change(5, 4).changed(3).changed(9).changed(8);
-        assert_eq!(day, GroupDay { start: 5, peak: 9, end: 8 });
+        // The third change was found out only.
+        let day = GroupDay::beginning_with(5).changed(4, -1).changed(3, -1).changed(9, 0);
+        assert_eq!(day.changed(8, -1), GroupDay { start: 5, peak: 9, end: 8, net_new: -3 });
     }
 }

@@ -17,14 +17,8 @@ impl Engine {
         logins: Vec<Login>,
         deadline: Timestamp,
     ) -> Result<Metered, LedgerError> {
-        let measure = self.metrics.measure("record_logins", Mode::Enforce);
         let (call, _) = self.call(app, Mode::Enforce, deadline);
-        let metered = self.ledger.record_logins(call, logins).await;
-        match &metered {
-            Ok(metered) => measure.metered(&metered.outcomes),
-            Err(error) => measure.failed(error.name()),
-        }
-        metered
+        self.meter("record_logins", self.ledger.record_logins(call, logins)).await
     }
 
     /// Takes in samples of bandwidth.
@@ -34,9 +28,17 @@ impl Engine {
         samples: Vec<Sample>,
         deadline: Timestamp,
     ) -> Result<Metered, LedgerError> {
-        let measure = self.metrics.measure("report_bandwidth", Mode::Enforce);
         let (call, _) = self.call(app, Mode::Enforce, deadline);
-        let metered = self.ledger.report_bandwidth(call, samples).await;
+        self.meter("report_bandwidth", self.ledger.report_bandwidth(call, samples)).await
+    }
+
+    async fn meter(
+        &self,
+        operation: &'static str,
+        work: impl Future<Output = Result<Metered, LedgerError>>,
+    ) -> Result<Metered, LedgerError> {
+        let measure = self.metrics.measure(operation, Mode::Enforce);
+        let metered = work.await;
         match &metered {
             Ok(metered) => measure.metered(&metered.outcomes),
             Err(error) => measure.failed(error.name()),

@@ -51,6 +51,8 @@ pub trait Meter: Send + Sync + 'static {
         samples: Vec<Sample>,
     ) -> Result<Metered, LedgerError>;
 
-    /// The figures of the days from `first` to `last`. Days after today have the groups of today.
+    /// The figures of the days from `first` to `last`, of at most as many days as are kept
+    /// ([`FIGURES_DAYS_KEPT`](crate::domain::metering::FIGURES_DAYS_KEPT)). Days after today have
+    /// the groups of today.
     async fn figures(&self, call: &Call, first: Day, last: Day) -> Result<Figures, LedgerError>;
 }

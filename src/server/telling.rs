@@ -3,7 +3,6 @@
 //!
 //! They end after the listeners, so that what the last requests did is told too.
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 use tokio::sync::watch;
@@ -12,6 +11,7 @@ use tokio::task::JoinSet;
 use super::ServeError;
 use crate::clock::Clock;
 use crate::directory::Directory;
+use crate::domain::audit::hex;
 use crate::engine::Engine;
 use crate::engine::events::{Pump, PumpError};
 use crate::events::EventLog;
@@ -72,8 +72,5 @@ impl Tellers {
 fn random_name() -> Result<String, getrandom::Error> {
     let mut bytes = [0_u8; 16];
     getrandom::fill(&mut bytes)?;
-    Ok(bytes.iter().fold(String::with_capacity(32), |mut name, byte| {
-        let _ = write!(name, "{byte:02x}");
-        name
-    }))
+    Ok(hex(&bytes))
 }

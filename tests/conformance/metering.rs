@@ -13,7 +13,7 @@ use imquota::ledger::LedgerError;
 use imquota::ledger::metering::Metered;
 use tokio::task::JoinSet;
 
-use super::operations::numbered;
+use super::operations::{create, dissolve, join, numbered, texts};
 use super::script::{App, before, now};
 use super::support::{Rng, seed, user};
 
@@ -149,6 +149,25 @@ pub async fn the_highest_bandwidth_of_a_day_and_region_is_kept(app: App) {
     let figures = app.ledger.figures(&app.call, first, today).await.expect("figures");
     let bandwidth: Vec<_> = figures.days.iter().map(|day| day.bandwidth.clone()).collect();
     assert_eq!(bandwidth, [vec![("overseas".into(), 7)], vec![("mainland".into(), 501)]]);
+}
+
+pub async fn a_large_group_comes_and_goes_as_one(app: App) {
+    let app = app.roomy().await;
+    let names = numbered("u", 500);
+    for operation in [
+        create("g", "ChatRoom", "", &texts(&names)),
+        join("g", &["a", "b"]),
+        create("h", "AVChatRoom", "", &[]),
+        dissolve("g"),
+    ] {
+        app.apply(operation).await.expect("done");
+    }
+    let today = app.call.catalog.zone.day_of(now());
+    let yesterday = Day::from_number(today.number() - 1);
+    let figures = app.ledger.figures(&app.call, yesterday, today).await.expect("figures");
+    let groups: Vec<_> =
+        figures.days.iter().map(|day| (day.groups_peak, day.groups_net_new)).collect();
+    assert_eq!(groups, [(0, 0), (2, 1)]);
 }
 
 pub async fn nothing_is_metered_after_the_deadline_or_for_an_unknown_app(mut app: App) {

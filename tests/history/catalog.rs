@@ -24,6 +24,31 @@ accounts_max = 100
 members_max = 500
 friends_max = 1000
 
+[metering]
+final_day = 3
+
+[metering.dau]
+free = 0
+unit = 1
+price_fen_per_unit = 1
+
+[metering.groups]
+first_day = 4
+free = 0
+unit = 1
+price_fen_per_unit = 1
+
+[metering.message_history]
+free_days = 7
+days_max = 7
+unit = 1
+price_fen_per_unit = 1
+
+[[metering.bandwidth]]
+region = "mainland"
+label = "Mainland"
+price_fen_per_mbps_day = 1
+
 [im_codes]
 service_stopped = 60020
 accounts_per_app = 70398
@@ -40,6 +65,7 @@ batch_of_members = 10005
 id = "trial"
 label = "Trial"
 add_ons_allowed = false
+postpaid_allowed = false
 
 [editions.limits]
 accounts_per_app = 3

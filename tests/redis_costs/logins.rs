@@ -50,6 +50,30 @@ async fn a_batch_of_logins_is_one_script_call() {
     service.close().await;
 }
 
+/// Every hundredth new user has his bucket swept.
+#[tokio::test(flavor = "multi_thread")]
+async fn users_who_have_not_come_for_a_month_are_dropped_and_no_others() {
+    let (redis, app) = (Standalone::start(), app("login-sweep"));
+    let service = service(&redis).await;
+    let ids = service.fingerprints();
+    let sweeps = |user: &UserId| ids.user(user).cast_signed().to_string().ends_with("00");
+    let mut names = (0..100_000).map(|number| user(format!("u{number}")));
+    let sweeper = names.find(sweeps).expect("one of many");
+    let bucket = ids.user(&sweeper) >> 49;
+    let key = format!("q1{{{:016x}/accounts}}l{bucket:04x}", ids.app(&app));
+    let zone = service.engine.catalog().zone;
+    let today = i64::from(zone.day_of(service.engine.local_now()).number());
+    // Latest day, as the others' rows have it: 33 bits of mask below it.
+    for (who, day) in [("1", today - 32), ("2", today - 400), ("3", today - 31), ("4", today)] {
+        redis.server.cli(&["HSET", &key, who, &((day << 33) + 1).to_string()]);
+    }
+    record(&service, &app, std::slice::from_ref(&sweeper)).await;
+    let left = redis.server.cli(&["HKEYS", &key]);
+    let left: Vec<&str> = left.split_whitespace().collect();
+    assert!(left.len() == 3 && left.contains(&"3") && left.contains(&"4"), "{left:?}");
+    service.close().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_user_who_logs_in_is_small_however_often_he_comes() {
     let (redis, app) = (Standalone::start(), app("login-memory"));

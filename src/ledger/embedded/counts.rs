@@ -62,13 +62,15 @@ impl Facts<'_, '_> {
         let before = self.groups_of_all_types()?;
         self.count(&groups_counter(group_type), more)?;
         let (day, after) = (when.day(), step(before, more));
-        let changed = match self.group_day(day)? {
-            Some(row) => row.changed(after),
-            None => GroupDay::first_change(before, after),
+        let net_new = match when {
+            When::Now(_) if more => 1,
+            When::Now(_) => -1,
+            When::Before(_) => 0,
         };
-        self.group_day = Some((day, changed));
-        if let When::Now(day) = when {
-            let net = self.net_new(day, group_type)? + if more { 1 } else { -1 };
+        let row = self.group_day(day)?.unwrap_or_else(|| GroupDay::beginning_with(before));
+        self.group_day = Some((day, row.changed(after, net_new)));
+        if net_new != 0 {
+            let net = self.net_new(day, group_type)? + net_new;
             self.net_new.insert((day, group_type.clone()), net);
         }
         Ok(())
@@ -94,8 +96,8 @@ impl Facts<'_, '_> {
         }
         let row = self.tables.group_days.get((self.app, day.number()))?;
         Ok(row.map(|row| {
-            let (start, peak, end) = row.value();
-            GroupDay { start, peak, end }
+            let (start, peak, end, net_new) = row.value();
+            GroupDay { start, peak, end, net_new }
         }))
     }
 

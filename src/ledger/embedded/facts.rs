@@ -302,9 +302,9 @@ impl<'u, 'txn> Facts<'u, 'txn> {
             }
             wrote = true;
         }
-        if let Some((day, GroupDay { start, peak, end })) = self.group_day {
+        if let Some((day, GroupDay { start, peak, end, net_new })) = self.group_day {
             let key = (app, day.number());
-            if tables.group_days.insert(key, (start, peak, end))?.is_none() {
+            if tables.group_days.insert(key, (start, peak, end, net_new))?.is_none() {
                 let oldest = day.number().saturating_sub_unsigned(FIGURES_DAYS_KEPT);
                 tables.group_days.retain_in((app, i32::MIN)..(app, oldest), |_, _| false)?;
             }

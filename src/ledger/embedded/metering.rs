@@ -191,15 +191,16 @@ fn figures(
     let mut changed = Vec::new();
     for row in tables.group_days.range((app, i32::MIN)..=(app, i32::MAX))? {
         let (key, row) = row?;
-        let (start, peak, end) = row.value();
-        changed.push((Day::from_number(key.value().1), GroupDay { start, peak, end }));
+        let (start, peak, end, net_new) = row.value();
+        changed.push((Day::from_number(key.value().1), GroupDay { start, peak, end, net_new }));
     }
     let facts = Facts::new(tables, app);
     let peaks = group_peaks(&changed, facts.groups_of_all_types()?, first, last);
     let mut days = Vec::with_capacity(peaks.len());
     for (groups_peak, number) in peaks.into_iter().zip(first.number()..) {
         let day = Day::from_number(number);
-        let groups_net_new = facts.net_new_of_all_types(day)?;
+        let of_day = changed.binary_search_by_key(&day, |(day, _)| *day);
+        let groups_net_new = of_day.map_or(0, |index| changed[index].1.net_new);
         let dau = facts.tables.login_days.get((app, number))?.map_or(0, |row| row.value());
         let mut bandwidth = Vec::new();
         for row in facts.tables.bandwidth.range((app, number, "")..(app, number + 1, ""))? {
@@ -209,4 +210,59 @@ fn figures(
         days.push(DayFigures { day, dau, groups_peak, groups_net_new, bandwidth });
     }
     Ok(days)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicI64, Ordering};
+    use std::time::Duration;
+
+    use redb::ReadableTableMetadata as _;
+
+    use super::*;
+    use crate::clock::Clock;
+    use crate::domain::decision::Mode;
+    use crate::domain::id::{AppId, UserId};
+    use crate::domain::schedule::Schedule;
+
+    const DAY_MS: i64 = 24 * 60 * 60 * 1000;
+
+    struct Moved(AtomicI64);
+
+    impl Clock for Moved {
+        fn now(&self) -> Timestamp {
+            Timestamp::from_millis(self.0.load(Ordering::SeqCst))
+        }
+    }
+
+    #[tokio::test]
+    async fn users_who_have_not_come_for_a_month_are_dropped_little_by_little() {
+        let clock = Arc::new(Moved(AtomicI64::new(20_000 * DAY_MS)));
+        let store = Embedded::in_memory(clock.clone()).expect("opens");
+        let catalog = Arc::new(crate::catalog::builtin());
+        let trial = Schedule::default_of(&catalog).expect("a default edition");
+        let log_in = async |from: usize| {
+            let call = Call {
+                app: AppId::try_from("demo").expect("an id"),
+                mode: Mode::Enforce,
+                deadline: clock.now() + Duration::from_secs(60),
+                catalog: catalog.clone(),
+                unknown_app: Some(Arc::new(trial.clone())),
+            };
+            let user = |number| UserId::try_from(format!("u{number}")).expect("an id");
+            let logins = (from..from + 500).map(|number| Login { user: user(number), at: None });
+            store.record_logins(call, logins.collect()).await.expect("metered");
+            let rows = store.writer.submit(|unit| unit.tables.logins.len()).await;
+            rows.expect("the store works")
+        };
+        assert_eq!(log_in(0).await, 500);
+        // A login of that day may still come, and would be a repetition.
+        clock.0.fetch_add(31 * DAY_MS, Ordering::SeqCst);
+        assert_eq!(log_in(500).await, 1000);
+        clock.0.fetch_add(DAY_MS, Ordering::SeqCst);
+        let rows = log_in(1000).await;
+        // Of the 500 who are too old most were looked at by the 500 who are new.
+        assert!((1000..1300).contains(&rows), "{rows} rows");
+    }
 }

@@ -26,7 +26,7 @@ const MEMBERSHIPS: TableDefinition<(AppKey, UserKey, GroupKey), bool> =
     TableDefinition::new("memberships");
 const COUNTERS: TableDefinition<(AppKey, &str), u64> = TableDefinition::new("counters");
 const NET_NEW: TableDefinition<(AppKey, i32, &str), i64> = TableDefinition::new("net_new");
-const GROUP_DAYS: TableDefinition<(AppKey, i32), (u64, u64, u64)> =
+const GROUP_DAYS: TableDefinition<(AppKey, i32), (u64, u64, u64, i64)> =
     TableDefinition::new("group_days");
 const LOGINS: TableDefinition<(AppKey, UserKey), u64> = TableDefinition::new("logins");
 const LOGIN_DAYS: TableDefinition<(AppKey, i32), u64> = TableDefinition::new("login_days");
@@ -68,8 +68,8 @@ pub struct Tables<'txn> {
     /// Groups created less groups dissolved, by day and type.
     pub net_new: Table<'txn, (AppKey, i32, &'static str), i64>,
     /// Groups of all types over a day on which their number changed: at its beginning, the most,
-    /// and the latest.
-    pub group_days: Table<'txn, (AppKey, i32), (u64, u64, u64)>,
+    /// the latest, and net-new.
+    pub group_days: Table<'txn, (AppKey, i32), (u64, u64, u64, i64)>,
     /// On which of the last days each user logged in (see [`crate::domain::activity`]).
     pub logins: Table<'txn, (AppKey, UserKey), u64>,
     /// How many users logged in, by day.

@@ -74,7 +74,7 @@ impl Meter for Redis {
         let keys: Keys = work.keys();
         let logins = vec![keys.logins_by_day(), keys.bandwidth()];
         let logins = part(&work, Part::Accounts, HASHES, logins);
-        let groups = vec![keys.groups_by_type(), keys.groups_by_day(), keys.group_totals()];
+        let groups = vec![keys.groups_by_type(), keys.group_totals()];
         let groups = part(&work, Part::Groups, HASHES, groups);
         let (logins, groups) = tokio::try_join!(logins, groups)?;
         let days = days(&logins, &groups, first, last).ok_or_else(senseless)?;
@@ -129,8 +129,8 @@ fn days(logins: &Decided, groups: &Decided, first: Day, last: Day) -> Option<Vec
     let mut bandwidth = by_day_and_region(logins.more.get(2)?)?;
     let by_type = fields(groups.more.get(1)?)?;
     let now = by_type.iter().map(|(_, count)| integer(count)).sum::<Option<i64>>()?;
-    let net_new = by_day(groups.more.get(2)?, integer)?;
-    let totals = by_day(groups.more.get(3)?, total)?;
+    let totals = by_day(groups.more.get(2)?, total)?;
+    let net_new: HashMap<i32, i64> = totals.iter().map(|(day, it)| (*day, it.net_new)).collect();
     let mut changed: Vec<(Day, GroupDay)> =
         totals.into_iter().map(|(day, total)| (Day::from_number(day), total)).collect();
     changed.sort_unstable_by_key(|(day, _)| *day);
@@ -145,13 +145,10 @@ fn days(logins: &Decided, groups: &Decided, first: Day, last: Day) -> Option<Vec
     Some(peaks.into_iter().zip(first.number()..).map(figures).collect())
 }
 
-/// A hash by day; fields of more than a day are left out.
+/// A hash by day.
 fn by_day<T>(hash: &Value, read: impl Fn(&Value) -> Option<T>) -> Option<HashMap<i32, T>> {
-    let days = fields(hash)?.into_iter().filter_map(|(field, value)| {
-        let day = field.parse().ok()?;
-        Some(read(&value).map(|value| (day, value)))
-    });
-    days.collect()
+    let day = |(field, value): (String, Value)| Some((field.parse().ok()?, read(&value)?));
+    fields(hash)?.into_iter().map(day).collect()
 }
 
 /// Bandwidth by day, of each in the order of its regions.
@@ -168,9 +165,11 @@ fn by_day_and_region(hash: &Value) -> Option<HashMap<i32, Vec<(Name, u64)>>> {
     Some(days)
 }
 
-/// Such as `5 9 7`.
+/// Such as `5 9 7 2`.
 fn total(value: &Value) -> Option<GroupDay> {
     let text = text(bytes(value.clone())?)?;
-    let mut numbers = text.split(' ').map(|number| number.parse().ok());
-    Some(GroupDay { start: numbers.next()??, peak: numbers.next()??, end: numbers.next()?? })
+    let (numbers, net_new) = text.rsplit_once(' ')?;
+    let mut numbers = numbers.split(' ').map(|number| number.parse().ok());
+    let (start, peak, end) = (numbers.next()??, numbers.next()??, numbers.next()??);
+    Some(GroupDay { start, peak, end, net_new: net_new.parse().ok()? })
 }

@@ -3,8 +3,8 @@
 -- script that is stopped at one midway stays half done.
 -- KEYS: 1 any key of the facts. Answer: the names of the commands.
 local names = {
-  {'DECR', 'DEL', 'EXISTS', 'GET', 'HGETALL', 'HKEYS', 'HLEN', 'HVALS', 'LLEN', 'SCAN', 'SCARD',
-    'SMEMBERS', 'SRANDMEMBER', 'UNLINK'},
+  {'DECR', 'DEL', 'EXISTS', 'GET', 'HGETALL', 'HKEYS', 'LLEN', 'SCAN', 'SCARD', 'SMEMBERS',
+    'SRANDMEMBER', 'UNLINK'},
   {'HDEL', 'HGET', 'HMGET', 'INCRBY', 'PEXPIREAT', 'RPUSH', 'SADD', 'SET', 'SISMEMBER',
     'SMISMEMBER', 'SREM'},
   {'HINCRBY', 'HSET', 'HSETNX', 'LRANGE', 'ZADD', 'ZRANGEBYLEX'},

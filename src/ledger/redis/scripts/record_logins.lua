@@ -35,18 +35,17 @@ for i = 8, #ARGV, 3 do
     end
   end
 end
--- Drops whose logins are too old to matter, each time that a bucket has got so many users more.
+-- Drops whose logins are too old to matter. Every hundredth new user has his bucket swept, by the
+-- end of his fingerprint, so that it costs little and no bucket grows for ever.
 local function sweep(bucket)
-  if redis.call('HLEN', bucket) % 64 > 0 then return end
   local rows = redis.call('HGETALL', bucket)
   for i = 1, #rows, 2 do
     if math.floor(rows[i + 1] / masks) < day - late then redis.call('HDEL', bucket, rows[i]) end
   end
 end
 for user, cell in pairs(cells) do
-  if redis.call('HSET', buckets[user], user, string.format('%.0f', cell)) == 1 then
-    sweep(buckets[user])
-  end
+  local is_new = redis.call('HSET', buckets[user], user, string.format('%.0f', cell)) == 1
+  if is_new and string.sub(user, -2) == '00' then sweep(buckets[user]) end
 end
 for of, logins in pairs(counted) do
   if redis.call('HINCRBY', KEYS[2], of, logins) == logins then

@@ -11,7 +11,7 @@
 -- include repair
 local function count_group(name, step)
   redis.call('HINCRBY', KEYS[4], name, step)
-  note_total(step)
+  note_total(step, 0)
 end
 local leaving, own, name = read_group(KEYS[2])
 local wanted, wanted_own, was_changed = ARGV[6], ARGV[8], tracks and changed(ARGV[5])

@@ -2,7 +2,7 @@
 local days_kept = 62
 local function count_group(name, step)
   redis.call('HINCRBY', KEYS[4], name, step)
-  note_total(step)
+  note_total(step, step)
   redis.call('HINCRBY', KEYS[5], day, step)
   local field = day .. '/' .. name
   if redis.call('HSETNX', KEYS[5], field, step) == 0 then
