@@ -1,4 +1,4 @@
-"""Requests of the administration made by chance: each is answered in an orderly way.
+"""Requests of the admin listener made by chance: each is answered in an orderly way.
 
 Good requests with bytes flipped, cut out, doubled and put in, from a seed that is in the case's
 name. Whatever comes, the answer is one of the codes that a caller may get, no request that was
@@ -13,6 +13,7 @@ import pytest
 from app import TIMEOUT_S, App
 from bad_input import VALID, is_data_plane, request_type
 from stubs import admin_pb as pb
+from stubs import metering_pb
 
 SEEDS = range(8)
 REQUESTS = 60
@@ -23,6 +24,14 @@ EXPECTED = {
     Code.OK, Code.INVALID_ARGUMENT, Code.NOT_FOUND, Code.ALREADY_EXISTS, Code.FAILED_PRECONDITION,
 }
 RPCS = sorted(rpc for rpc in VALID if not is_data_plane(rpc))
+METERING = {
+    "RecordLogins": {"logins": [metering_pb.Login(user_id="u"), metering_pb.Login(user_id="v")]},
+    "ReportBandwidth": {"samples": [metering_pb.BandwidthSample(region="mainland", kbps=9)]},
+    "SetMessageRetention": {"request_id": "by chance", "days": 30},
+    "GetStatement": {"month": "2019-08"},
+    "ExportStatement": {"format": metering_pb.STATEMENT_FORMAT_CSV},
+}
+"""A good request of each RPC of MeteringService, but for its app."""
 
 
 @pytest.fixture(scope="module")
@@ -69,20 +78,32 @@ def changes(app: App) -> int:
     return app.admin("ListAuditEvents", request_id="", page_size=1).head_number
 
 
-@pytest.mark.parametrize("seed", SEEDS)
-@pytest.mark.parametrize("rpc", RPCS)
-def test_requests_made_by_chance_are_answered_in_order(app, rpc, seed):
+def send_by_chance(app: App, service: str, rpc: str, good: bytes, seed: int) -> None:
+    """Sends many a request that was a good one."""
     rng = random.Random(f"{rpc} {seed}")
-    values = {"app_id": app.id, "request_id": "by chance"}
-    known = request_type(rpc).DESCRIPTOR.fields_by_name
-    good = {**VALID[rpc], **{field: value for field, value in values.items() if field in known}}
-    call = app.admin_channel.unary_unary(f"/imquota.v1.AdminService/{rpc}")
+    call = app.admin_channel.unary_unary(f"/imquota.v1.{service}/{rpc}")
     for _ in range(REQUESTS):
-        message = mutated(rng, request_type(rpc)(**good).SerializeToString())
+        message = mutated(rng, good)
         before = changes(app)
         code = code_of(lambda sent=message: call(sent, timeout=TIMEOUT_S))
         assert code in EXPECTED, (code, message)
         assert code == Code.OK or changes(app) == before, (code, message)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("rpc", RPCS)
+def test_requests_made_by_chance_are_answered_in_order(app, rpc, seed):
+    values = {"app_id": app.id, "request_id": "by chance"}
+    known = request_type(rpc).DESCRIPTOR.fields_by_name
+    good = {**VALID[rpc], **{field: value for field, value in values.items() if field in known}}
+    send_by_chance(app, "AdminService", rpc, request_type(rpc)(**good).SerializeToString(), seed)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("rpc", sorted(METERING))
+def test_metering_by_chance_is_answered_in_order(app, rpc, seed):
+    good = getattr(metering_pb, f"{rpc}Request")(app_id=app.id, **METERING[rpc])
+    send_by_chance(app, "MeteringService", rpc, good.SerializeToString(), seed)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
