@@ -170,6 +170,28 @@ async fn there_is_no_statement_of_a_month_without_figures() {
 }
 
 #[tokio::test]
+async fn what_is_dated_back_before_the_registration_stands_on_the_first_statement() {
+    let clock = ManualClock::at(SEPTEMBER + 10 * DAY);
+    let (service, app) = (open(&Place::Memory, &clock).await, app("moved-here"));
+    assert_eq!(change_at(&service, &app, "r0", What::Create, AUGUST - 60 * DAY).await, "done");
+    // No month from before is closed meanwhile.
+    service.administration.issue_due().await.expect("nothing is due");
+    let edition = What::Buy { order: order("professional"), months: 6 };
+    assert_eq!(change_at(&service, &app, "r1", edition, AUGUST - 40 * DAY).await, "done");
+    let early = of(&service, &app, "2019-08").await.expect_err("before it was here").to_string();
+    assert!(early.contains("was registered in 2019-09"), "{early}");
+    clock.set(SEPTEMBER + 40 * DAY);
+    let september = of(&service, &app, "2019-09").await.expect("a statement").statement;
+    assert!(september.is_final);
+    assert_eq!(september.total_fen, 6 * 99_900);
+    let october = of(&service, &app, "2019-10").await.expect("a statement").statement;
+    assert_eq!(october.total_fen, 0);
+    let add_on = What::Buy { order: order("members-2000"), months: 1 };
+    let closed = change_at(&service, &app, "r2", add_on, AUGUST).await;
+    assert!(closed.contains("2019-09 is closed"), "{closed}");
+}
+
+#[tokio::test]
 async fn the_retention_is_set_once_by_a_request_and_within_bounds() {
     let clock = ManualClock::at(AUGUST + HOUR);
     let (service, app) = (open(&Place::Memory, &clock).await, app("kept"));

@@ -4,7 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{AppRecord, DirectoryError};
 use crate::domain::billing::RetentionChange;
+use crate::domain::calendar::Day;
 use crate::domain::id::{AppId, InvalidId, RequestId};
+use crate::domain::month::{InvalidMonth, Month};
 use crate::domain::purchase::{Item, Purchase, Refund, Sales};
 use crate::domain::time::Timestamp;
 
@@ -22,6 +24,8 @@ struct StoredApp {
     refunds: Vec<StoredRefund>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     retentions: Vec<StoredRetention>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    billed_since: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     closed_through: Option<String>,
 }
@@ -74,6 +78,7 @@ pub fn encode(record: &AppRecord) -> Vec<u8> {
         purchases: record.sales.purchases.iter().map(store_purchase).collect(),
         refunds: record.sales.refunds.iter().map(store_refund).collect(),
         retentions: record.retentions.iter().map(store_retention).collect(),
+        billed_since: Some(record.billed_since.to_string()),
         closed_through: record.closed_through.map(|month| month.to_string()),
     };
     serde_json::to_vec(&stored).expect("maps with string keys can always be written")
@@ -125,10 +130,18 @@ pub fn decode(key: &str, bytes: &[u8]) -> Result<AppRecord, DirectoryError> {
     if let Some(refund) = stored.refunds.iter().find(|refund| refund.purchase >= purchases) {
         return Err(unreadable(format!("a refund of purchase {}", refund.purchase)));
     }
-    let closed_through = stored.closed_through.as_deref().map(str::parse).transpose();
-    let closed_through = closed_through.map_err(|_| unreadable("a closed month".to_owned()))?;
+    let month = |text: Option<&str>| {
+        let month: Option<Month> = text.map(str::parse).transpose()?;
+        Ok::<_, InvalidMonth>(month)
+    };
+    let months = (|| {
+        Ok((month(stored.billed_since.as_deref())?, month(stored.closed_through.as_deref())?))
+    })();
+    let (billed_since, closed_through) =
+        months.map_err(|error: InvalidMonth| unreadable(error.to_string()))?;
     let record = load(stored).map_err(|error| unreadable(error.to_string()))?;
-    Ok(AppRecord { closed_through, ..record })
+    let billed_since = billed_since.unwrap_or(record.billed_since);
+    Ok(AppRecord { billed_since, closed_through, ..record })
 }
 
 fn load(stored: StoredApp) -> Result<AppRecord, InvalidId> {
@@ -142,6 +155,8 @@ fn load(stored: StoredApp) -> Result<AppRecord, InvalidId> {
             refunds: stored.refunds.into_iter().map(load_refund).collect::<Result<_, _>>()?,
         },
         retentions: stored.retentions.into_iter().map(load_retention).collect::<Result<_, _>>()?,
+        // As records from before metering have it; whose zone the month is of hardly matters there.
+        billed_since: Month::of(Day::of_utc(Timestamp::from_millis(stored.created_at_ms))),
         closed_through: None,
     })
 }
@@ -184,7 +199,7 @@ fn load_purchase(stored: StoredPurchase) -> Result<Purchase, InvalidId> {
 mod tests {
     use super::*;
 
-    const GOLDEN: &str = r#"{"v":1,"app_id":"1400000000","revision":3,"created_at_ms":1549900800000,"created_by":"r0","purchases":[{"request_id":"r1","kind":"edition","item":"professional","months":1,"price_fen":99900,"at_ms":1549900800001},{"request_id":"r2","kind":"add_on","item":"members-2000","months":2,"price_fen":100000,"at_ms":1549900800002},{"request_id":"r3","kind":"renewal","item":"professional","months":1,"price_fen":99900,"at_ms":1549900800003},{"request_id":"r4","kind":"restart","item":"professional","months":1,"price_fen":99900,"at_ms":1569900800003}],"refunds":[{"request_id":"r5","purchase":1,"made_after":2,"refund_fen":90000,"in_full":false,"at_ms":1549900800002}],"retentions":[{"request_id":"r6","days":30,"at_ms":1549900800003}],"closed_through":"2019-03"}"#;
+    const GOLDEN: &str = r#"{"v":1,"app_id":"1400000000","revision":3,"created_at_ms":1549900800000,"created_by":"r0","purchases":[{"request_id":"r1","kind":"edition","item":"professional","months":1,"price_fen":99900,"at_ms":1549900800001},{"request_id":"r2","kind":"add_on","item":"members-2000","months":2,"price_fen":100000,"at_ms":1549900800002},{"request_id":"r3","kind":"renewal","item":"professional","months":1,"price_fen":99900,"at_ms":1549900800003},{"request_id":"r4","kind":"restart","item":"professional","months":1,"price_fen":99900,"at_ms":1569900800003}],"refunds":[{"request_id":"r5","purchase":1,"made_after":2,"refund_fen":90000,"in_full":false,"at_ms":1549900800002}],"retentions":[{"request_id":"r6","days":30,"at_ms":1549900800003}],"billed_since":"2019-01","closed_through":"2019-03"}"#;
 
     fn record() -> AppRecord {
         let purchase = |id: &str, item, months, price_fen, at| Purchase {
@@ -244,6 +259,7 @@ mod tests {
                 days: 30,
                 at: Timestamp::from_millis(1_549_900_800_003),
             }],
+            billed_since: "2019-01".parse().expect("a month"),
             closed_through: Some("2019-03".parse().expect("a month")),
         }
     }
@@ -258,7 +274,9 @@ mod tests {
     fn a_record_from_before_metering_is_read() {
         let (older, _) = GOLDEN.split_once(r#","retentions""#).expect("the later fields");
         let older = decode("1400000000", format!("{older}}}").as_bytes());
-        let expected = AppRecord { retentions: Vec::new(), closed_through: None, ..record() };
+        let billed_since = "2019-02".parse().expect("the month in which it was registered");
+        let expected =
+            AppRecord { retentions: Vec::new(), billed_since, closed_through: None, ..record() };
         assert_eq!(older, Ok(expected));
     }
 

@@ -45,6 +45,9 @@ pub struct AppRecord {
     pub sales: Sales,
     /// How long messages are kept, in the order of the changes.
     pub retentions: Vec<RetentionChange>,
+    /// The month of its first statement: the one in which it was registered, wherever that was
+    /// dated back to.
+    pub billed_since: Month,
     /// The last month whose statement is final: nothing is booked into it or before it any more.
     pub closed_through: Option<Month>,
 }

@@ -40,6 +40,13 @@ impl Day {
         NaiveDate::from_epoch_days(self.0).unwrap_or(NaiveDate::MAX)
     }
 
+    /// The day in UTC on which an instant falls.
+    #[must_use]
+    pub fn of_utc(at: Timestamp) -> Self {
+        let utc = DateTime::from_timestamp_millis(at.as_millis()).unwrap_or_default();
+        Self::of(utc.date_naive())
+    }
+
     /// From a text such as `2019-08-01`.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {

@@ -61,6 +61,7 @@ fn bill(
         app: &app("demo"),
         sales,
         retentions: &retentions,
+        since: "2019-01".parse().expect("a month"),
         figures: &figures,
     };
     statement(&books, month, now)
@@ -125,8 +126,14 @@ fn a_begun_megabit_counts_whole_and_overseas_is_listed() {
     figures[0].bandwidth = vec![("mainland".into(), 1), ("overseas".into(), 5_000_001)];
     figures[1].bandwidth = vec![("mainland".into(), 1001)];
     let app = app("demo");
-    let books =
-        Books { catalog: &catalog, app: &app, sales: &sales, retentions: &[], figures: &figures };
+    let books = Books {
+        catalog: &catalog,
+        app: &app,
+        sales: &sales,
+        retentions: &[],
+        since: "2019-01".parse().expect("a month"),
+        figures: &figures,
+    };
     let bill = statement(&books, august(), at(LATER));
     let lines: Vec<_> = bill
         .lines

@@ -103,6 +103,8 @@ pub struct Books<'a> {
     pub sales: &'a Sales,
     /// How long its messages were kept, in the order of the changes.
     pub retentions: &'a [RetentionChange],
+    /// The month of its first statement, on which stands too what is dated back before it.
+    pub since: Month,
     /// The figures of the month's days, from the first on.
     pub figures: &'a [DayFigures],
 }

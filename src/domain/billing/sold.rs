@@ -10,7 +10,8 @@ use crate::domain::timeline::Timeline;
 /// Purchases and then refunds, each in the order in which they were made.
 pub fn lines(books: &Books<'_>, month: Month) -> Vec<Line> {
     let (zone, sales) = (books.catalog.zone, books.sales);
-    let is_of = |at: Timestamp| Month::at(zone, at) == month;
+    // What is dated back before the first statement stands on it, so that it is billed at all.
+    let is_of = |at: Timestamp| Month::at(zone, at).max(books.since) == month;
     let timeline = Timeline::new(books.catalog, sales);
     let purchases = sales.purchases.iter().zip(&timeline.valid).filter(|(it, _)| is_of(it.at));
     let purchases = purchases.map(|(purchase, valid)| {

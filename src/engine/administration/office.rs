@@ -98,6 +98,7 @@ impl Office {
             created_by: change.request_id.clone(),
             sales: Sales::default(),
             retentions: Vec::new(),
+            billed_since: Month::at(self.engine.catalog().zone, now),
             closed_through: None,
         })
     }

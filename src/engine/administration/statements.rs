@@ -41,7 +41,7 @@ impl Office {
         if month > running {
             return Err(AdminError::NotBegun { month, now: running });
         }
-        let since = Month::at(zone, record.created_at);
+        let since = record.billed_since;
         if month < since {
             return Err(AdminError::BeforeApp { app: app.clone(), since, month });
         }
@@ -149,6 +149,7 @@ impl Office {
             app: &record.app,
             sales: &record.sales,
             retentions: &record.retentions,
+            since: record.billed_since,
             figures: &figures.days,
         };
         Ok(statement(&books, month, now))
@@ -157,8 +158,7 @@ impl Office {
 
 /// The first month of an app that is not closed, of those whose figures are still kept.
 fn first_open(record: &AppRecord, zone: Zone, now: Timestamp) -> Month {
-    let created = Month::at(zone, record.created_at);
-    let open = record.closed_through.map_or(created, Month::next);
+    let open = record.closed_through.map_or(record.billed_since, Month::next);
     let oldest = zone.day_of(now).number().saturating_sub_unsigned(FIGURES_DAYS_KEPT);
     let kept = Month::of(Day::from_number(oldest)).next();
     open.max(kept)
