@@ -16,8 +16,17 @@ pub fn node() -> Server {
     Server::start(&["--cluster-enabled", "yes", "--cluster-node-timeout", "2000"])
 }
 
+/// Gives nodes that have not met yet distinct configuration epochs. Nodes that start alike sort
+/// them out by themselves a while later; one that does so while it loses a slot claims it anew.
+pub fn tell_apart(nodes: &[Server]) {
+    for (index, node) in nodes.iter().enumerate() {
+        node.cli(&["CLUSTER", "SET-CONFIG-EPOCH", &(index + 1).to_string()]);
+    }
+}
+
 pub fn cluster() -> Vec<Server> {
     let nodes: Vec<_> = (0..3).map(|_| node()).collect();
+    tell_apart(&nodes);
     let ranges = [("0", "5460"), ("5461", "10922"), ("10923", "16383")];
     for (node, (first, last)) in nodes.iter().zip(ranges) {
         node.cli(&["CLUSTER", "ADDSLOTSRANGE", first, last]);

@@ -8,7 +8,7 @@ use imquota::ledger::redis::client::{Client, OpenError};
 use imquota::ledger::redis::options::{Options, Tls, Topology};
 use tempfile::TempDir;
 
-use crate::cluster::SLOT_OF_FOO;
+use crate::cluster::{SLOT_OF_FOO, tell_apart};
 use crate::servers::{Server, free_port};
 use crate::{PATIENCE, at, count, options, scripts, standalone};
 
@@ -98,6 +98,7 @@ async fn a_slot_that_moved_is_followed_where_the_cluster_is_encrypted() {
     let folder = certificates();
     let mode = ["--cluster-enabled", "yes", "--cluster-node-timeout", "2000"];
     let nodes = [(); 2].map(|()| Server::encrypted(folder.path(), &mode));
+    tell_apart(&nodes);
     nodes[0].cli(&["CLUSTER", "ADDSLOTSRANGE", "0", "16383"]);
     nodes[1].cli(&["CLUSTER", "MEET", "127.0.0.1", &nodes[0].port.to_string()]);
     for node in &nodes {
