@@ -6,7 +6,6 @@
 //! several tokens, so that a new one can be handed out before the old one is taken back.
 
 use std::collections::HashMap;
-use std::fmt::Write as _;
 use std::path::Path;
 
 use sha2::{Digest as _, Sha256};
@@ -14,6 +13,7 @@ use subtle::{ConditionallySelectable as _, ConstantTimeEq as _};
 
 use super::LOCAL;
 use crate::catalog::{LoadError, PROBLEMS_MAX, Problem, Problems, read_file, text_of};
+use crate::domain::text::hex;
 use crate::grpc::Role;
 
 /// Begins every token, so that searches for leaked secrets find it.
@@ -159,13 +159,6 @@ fn entry(text: &str) -> Result<Entry, String> {
 
 fn hash(token: &[u8]) -> Hash {
     Sha256::digest(token).into()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 fn unhex(text: &str) -> Option<Hash> {

@@ -3,8 +3,6 @@
 //! A change whose `--request-id` is absent gets a random one, which is named when the change fails:
 //! repeated with it, the change happens once, however the first try ended.
 
-use std::fmt::Write as _;
-
 use clap::{Args, Subcommand};
 use prost_types::Timestamp;
 
@@ -14,6 +12,7 @@ use super::error::Error;
 use super::look::Look;
 use super::session::{Calling, Session};
 use super::token;
+use crate::domain::text::hex;
 use crate::grpc::Role;
 use crate::grpc::pb;
 use crate::grpc::pb::admin_service_client::AdminServiceClient;
@@ -210,10 +209,7 @@ async fn apply(to: &AdminAddress, calling: Calling, mut change: Change) -> Resul
 fn random_id() -> Result<String, Error> {
     let mut bytes = [0_u8; 16];
     getrandom::fill(&mut bytes).map_err(Error::Random)?;
-    Ok(bytes.iter().fold(String::with_capacity(32), |mut id, byte| {
-        let _ = write!(id, "{byte:02x}");
-        id
-    }))
+    Ok(hex(&bytes))
 }
 
 #[cfg(test)]

@@ -9,12 +9,12 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::DirectoryError;
-use crate::domain::audit::hex;
 use crate::domain::billing::{Item, Line, Statement, StatementDay};
 use crate::domain::calendar::{Day, Zone};
 use crate::domain::id::AppId;
 use crate::domain::metering::DayFigures;
 use crate::domain::month::Month;
+use crate::domain::text::hex;
 use crate::domain::time::Timestamp;
 
 const VERSION: u32 = 1;

@@ -4,11 +4,10 @@
 //! changes, removes or inserts one has to rewrite all that follow. Against that the head (number
 //! and hash of the last entry) is kept elsewhere.
 
-use std::fmt::Write as _;
-
 use sha2::{Digest as _, Sha256};
 
 use super::id::AppId;
+use super::text::hex;
 use super::time::Timestamp;
 
 /// Begins everything that is hashed, so that no other hash of ours can be taken for one of these.
@@ -109,15 +108,6 @@ impl Event {
         }
         hex(&hasher.finalize())
     }
-}
-
-/// Bytes in hexadecimal digits.
-#[must_use]
-pub fn hex(bytes: &[u8]) -> Hash {
-    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 impl Entry {

@@ -9,6 +9,7 @@ use super::calendar::Zone;
 use super::decision::{Reason, Subject};
 use super::id::{AppId, Name};
 use super::month::Month;
+use super::text::money;
 use super::time::Timestamp;
 
 /// Something that happened to an app.
@@ -239,12 +240,6 @@ impl fmt::Display for Sold {
 
 fn times(count: u64) -> String {
     if count == 1 { "once".to_owned() } else { format!("{count} times") }
-}
-
-fn money(fen: i64) -> String {
-    let sign = if fen < 0 { "-" } else { "" };
-    let fen = fen.unsigned_abs();
-    format!("{sign}{}.{:02} CNY", fen / 100, fen % 100)
 }
 
 #[cfg(test)]

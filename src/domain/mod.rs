@@ -7,7 +7,8 @@
 //! breaches), [`upgrade`] (what to buy to get past one), [`usage`] (counts against limits),
 //! [`warning`] (before a limit bites), [`month`], [`metering`], [`activity`] and [`history`] (what
 //! is counted by day), [`postpaid`] and [`billing`] (what that costs, and the monthly statement),
-//! [`audit`] (who changed what), [`event`] and [`milestone`] (what is told as it happens).
+//! [`audit`] (who changed what), [`event`] and [`milestone`] (what is told as it happens),
+//! [`text`] (how bytes and money are written).
 
 pub mod activity;
 pub mod audit;
@@ -27,6 +28,7 @@ pub mod postpaid;
 pub mod purchase;
 pub mod refund;
 pub mod schedule;
+pub mod text;
 pub mod time;
 pub mod timeline;
 pub mod upgrade;

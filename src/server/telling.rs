@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use super::ServeError;
 use crate::clock::Clock;
 use crate::directory::Directory;
-use crate::domain::audit::hex;
+use crate::domain::text::hex;
 use crate::engine::Engine;
 use crate::engine::events::{Pump, PumpError};
 use crate::events::EventLog;

@@ -3,6 +3,7 @@
 use super::Report;
 use super::table::{Cell, Colour, Style, Table, paint};
 use super::value;
+use crate::domain::text::money;
 use crate::grpc::pb::{self, App, Entitlement, Purchase, ServiceState};
 
 /// What is said of an app whose latest change does not count everywhere yet.
@@ -48,7 +49,7 @@ fn refunded(value: pb::RemainingValue) -> String {
     } else {
         format!("{} of {} used", value.days_used, value::count(value.days, "day"))
     };
-    let (refund, price) = (value::money(value.refund_fen), value::money(value.price_fen));
+    let (refund, price) = (money(value.refund_fen), money(value.price_fen));
     format!("refunded {refund} of {price}: {why}\n\n")
 }
 
@@ -94,7 +95,7 @@ fn receipt(purchase: &Purchase) -> String {
         if purchase.renewal { "renewed" } else { "bought" },
         item.text(),
         value::count(purchase.months, "month"),
-        value::money(purchase.price_fen),
+        money(purchase.price_fen),
         value::instant(purchase.valid_from.as_ref()),
         value::instant(purchase.valid_until.as_ref()),
     )
@@ -139,14 +140,14 @@ fn purchases(purchases: &[Purchase]) -> Table {
     for purchase in purchases {
         let renewal = if purchase.renewal { " (renewal)" } else { "" };
         let refund = purchase.refund.as_ref();
-        let refund = refund.map(|it| format!(" (refunded {})", value::money(it.refund_fen)));
+        let refund = refund.map(|it| format!(" (refunded {})", money(it.refund_fen)));
         table.row([
             Cell::new(
                 value::bought(purchase.item.as_ref()) + renewal + &refund.unwrap_or_default(),
             ),
             Cell::new(value::instant(purchase.purchased_at.as_ref())),
             Cell::number(purchase.months.to_string()),
-            Cell::number(value::money(purchase.price_fen)),
+            Cell::number(money(purchase.price_fen)),
             Cell::new(value::instant(purchase.valid_from.as_ref())),
             Cell::new(value::instant(purchase.valid_until.as_ref())),
             Cell::new(&purchase.request_id),

@@ -4,6 +4,7 @@ use super::Report;
 use super::app::limits;
 use super::table::{Cell, Colour, Style, Table, paint};
 use super::value;
+use crate::domain::text::money;
 use crate::grpc::pb::{self, subject::Kind};
 
 impl Report for pb::PreviewEntitlementResponse {
@@ -20,7 +21,7 @@ impl Report for pb::PreviewEntitlementResponse {
         line("edition", now.edition_id.clone(), then.edition_id.clone());
         line("add-ons", now.add_on_ids.join(", "), then.add_on_ids.join(", "));
         if self.price_fen != 0 {
-            line("price", String::new(), value::money(self.price_fen));
+            line("price", String::new(), money(self.price_fen));
         }
         let mut parts = vec![head.render(style), limits(&then).render(style)];
         if !self.overruns.is_empty() {
@@ -81,7 +82,7 @@ impl Report for pb::GetCatalogResponse {
             sold.row([
                 Cell::new(what),
                 Cell::new(label),
-                Cell::number(price.map_or_else(|| "-".to_owned(), value::money)),
+                Cell::number(price.map_or_else(|| "-".to_owned(), money)),
                 Cell::number(value::limit(of.limit)),
                 Cell::new(&of.limit_id),
             ]);
@@ -125,7 +126,7 @@ fn metered(metering: &pb::CatalogMetering) -> Table {
             Cell::new(what),
             Cell::number(tier.free.to_string()),
             Cell::number(tier.unit.to_string()),
-            Cell::number(value::money(tier.price_fen_per_unit)),
+            Cell::number(money(tier.price_fen_per_unit)),
             Cell::new(of),
         ]);
     };
@@ -141,7 +142,7 @@ fn metered(metering: &pb::CatalogMetering) -> Table {
             Cell::new(format!("bandwidth {}", region.region)),
             Cell::number("0"),
             Cell::number("1"),
-            Cell::number(price.map_or_else(|| "not charged".to_owned(), value::money)),
+            Cell::number(price.map_or_else(|| "not charged".to_owned(), money)),
             Cell::new("Mbps of the day's peak, each day"),
         ]);
     }

@@ -3,6 +3,7 @@
 use super::Report;
 use super::table::{Cell, Colour, Style, Table, paint};
 use super::value;
+use crate::domain::text::money;
 use crate::grpc::pb::{GetStatementResponse, SetMessageRetentionResponse, StatementLine};
 
 impl Report for GetStatementResponse {
@@ -15,8 +16,8 @@ impl Report for GetStatementResponse {
             table.row([
                 Cell::new(&line.description),
                 Cell::number(line.quantity.to_string()),
-                Cell::number(line.unit_price_fen.map_or_else(|| "-".into(), value::money)),
-                Cell::number(value::money(line.amount_fen)),
+                Cell::number(line.unit_price_fen.map_or_else(|| "-".into(), money)),
+                Cell::number(money(line.amount_fen)),
                 Cell::new(peak(line)),
             ]);
         }
@@ -24,7 +25,7 @@ impl Report for GetStatementResponse {
             Cell::new("Total"),
             Cell::default(),
             Cell::default(),
-            Cell::number(value::money(statement.total_fen)),
+            Cell::number(money(statement.total_fen)),
             Cell::default(),
         ]);
         let (state, colour) = if statement.r#final {

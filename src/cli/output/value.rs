@@ -3,14 +3,8 @@
 use chrono::{DateTime, SecondsFormat};
 use prost_types::Timestamp;
 
+use crate::domain::text::money;
 use crate::grpc::pb::{LimitSource, Upgrade, purchase, upgrade};
-
-/// Money: `50000` fen are `500.00 CNY`.
-pub fn money(fen: i64) -> String {
-    let sign = if fen < 0 { "-" } else { "" };
-    let fen = fen.unsigned_abs();
-    format!("{sign}{}.{:02} CNY", fen / 100, fen % 100)
-}
 
 /// An instant in RFC 3339 and UTC, to the second; `-` where there is none.
 pub fn instant(at: Option<&Timestamp>) -> String {
@@ -79,14 +73,6 @@ fn named(kind: &str, id: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn fen_are_shown_as_yuan() {
-        let shown = [0, 5, 99_900, 50_000, 123_456_789, -150].map(money);
-        let wanted = ["0.00", "0.05", "999.00", "500.00", "1234567.89", "-1.50"];
-        assert_eq!(shown, wanted.map(|yuan| format!("{yuan} CNY")));
-        assert_eq!(money(i64::MIN), "-92233720368547758.08 CNY");
-    }
 
     #[test]
     fn instants_are_shown_in_utc_to_the_second() {

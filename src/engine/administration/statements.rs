@@ -60,14 +60,10 @@ impl Office {
         let mut pages = Pages::default();
         while let Some(page) = pages.next(&*self.directory).await? {
             for record in page {
-                let mut due = None;
                 let mut month = first_open(&record, catalog.zone, now);
                 while final_at(&catalog, month) <= now {
-                    due = Some(month);
+                    self.issue(&record.app, month, now).await?;
                     month = month.next();
-                }
-                if let Some(last) = due {
-                    self.issue_through(&record, last, now).await?;
                 }
             }
         }
