@@ -87,6 +87,7 @@ impl Store {
             deadline: Timestamp::MAX,
             catalog: Arc::new(catalog::builtin()),
             unknown_app: None,
+            hurried: false,
         };
         Self { ledger: Arc::new(ledger), call }
     }

@@ -64,6 +64,9 @@ pub struct Call {
     pub catalog: Arc<Catalog>,
     /// The limits of an app without a schedule; `None` refuses such an app.
     pub unknown_app: Option<Arc<Schedule>>,
+    /// Whether the caller has another answer at hand, so that a store that has not answered for a
+    /// while is not waited for.
+    pub hurried: bool,
 }
 
 /// What became of an operation.
@@ -274,6 +277,11 @@ pub trait Ledger: Meter {
 
     /// The store's clock, by which decisions are made.
     async fn now(&self) -> Result<Timestamp, LedgerError>;
+
+    /// Every server of the store by its address, and whether it has not answered for a while.
+    fn servers(&self) -> Vec<(String, bool)> {
+        Vec::new()
+    }
 
     /// Ready when the store has failed for good: everything answers [`LedgerError::Unavailable`]
     /// until the process is started again.

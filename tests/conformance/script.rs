@@ -66,6 +66,7 @@ impl App {
             deadline: now() + DEADLINE,
             catalog,
             unknown_app: Some(Arc::new(trial)),
+            hurried: false,
         };
         Self { ledger: store.ledger.clone(), call, revision: Arc::default() }
     }

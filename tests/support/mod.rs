@@ -248,6 +248,7 @@ impl Service {
             deadline: self.deadline(),
             catalog: self.engine.catalog(),
             unknown_app: Schedule::default_of(&self.engine.catalog()).ok().map(Arc::new),
+            hurried: false,
         }
     }
 

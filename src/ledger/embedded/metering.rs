@@ -249,6 +249,7 @@ mod tests {
                 deadline: clock.now() + Duration::from_secs(60),
                 catalog: catalog.clone(),
                 unknown_app: Some(Arc::new(trial.clone())),
+                hurried: false,
             };
             let user = |number| UserId::try_from(format!("u{number}")).expect("an id");
             let logins = (from..from + 500).map(|number| Login { user: user(number), at: None });

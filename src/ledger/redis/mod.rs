@@ -77,6 +77,18 @@ pub enum OpenError {
     Random(getrandom::Error),
 }
 
+impl OpenError {
+    /// Whether the same may succeed a while later.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Client(error) => error.may_pass(),
+            Self::Unreadable(error) => error.can_retry(),
+            _ => false,
+        }
+    }
+}
+
 /// The Redis ledger.
 pub struct Redis {
     store: Arc<Store>,
@@ -342,6 +354,10 @@ impl Ledger for Redis {
     async fn now(&self) -> Result<Timestamp, LedgerError> {
         let identity = read_identity(&self.store.client).await?;
         Ok(Timestamp::from_millis(identity.now))
+    }
+
+    fn servers(&self) -> Vec<(String, bool)> {
+        self.store.client.nodes()
     }
 
     async fn failed(&self) {

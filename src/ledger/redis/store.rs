@@ -10,7 +10,7 @@ use std::time::Duration;
 use redis::Value;
 use tokio::sync::Semaphore;
 
-use super::client::{CallError, Client};
+use super::client::{CallError, Client, Patience};
 use super::scripts::ScriptId;
 use crate::clock::Clock;
 use crate::domain::time::Timestamp;
@@ -74,9 +74,9 @@ impl Store {
         script: ScriptId,
         keys: &[Vec<u8>],
         arguments: &[Vec<u8>],
-        within: Duration,
+        patience: impl Into<Patience>,
     ) -> Result<Value, LedgerError> {
-        Ok(self.client.call(script as usize, keys, arguments, within).await?)
+        Ok(self.client.call(script as usize, keys, arguments, patience).await?)
     }
 }
 

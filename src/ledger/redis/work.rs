@@ -5,8 +5,8 @@
 //! call is made once more.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
+use super::client::Patience;
 use super::keys::{Keys, Part};
 use super::limits::line;
 use super::reply::{self, Decided, Reply};
@@ -111,7 +111,8 @@ impl<'a> Work<'a> {
             if *by_day {
                 all[3 + DAYS_INDEX] = days(call.catalog.zone, store.server_time(sent_at));
             }
-            let reply = self.reply(*script, &keys, &all, within).await?;
+            let patience = Patience { within, hurried: call.hurried };
+            let reply = self.reply(*script, &keys, &all, patience).await?;
             match &reply {
                 Reply::Nothing { now, why, .. } if why == "late" || why == "other_day" => {
                     store.relearn(*now);
@@ -130,9 +131,9 @@ impl<'a> Work<'a> {
         script: ScriptId,
         keys: &[Vec<u8>],
         arguments: &[Vec<u8>],
-        within: Duration,
+        patience: Patience,
     ) -> Result<Reply, LedgerError> {
-        let value = self.store.raw(script, keys, arguments, within).await?;
+        let value = self.store.raw(script, keys, arguments, patience).await?;
         reply::read(value).ok_or_else(|| unreadable(&format!("{script:?}: unknown answer")))
     }
 }

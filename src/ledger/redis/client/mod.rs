@@ -5,11 +5,13 @@
 //! and the caller decides.
 //!
 //! Layout, from the wire up: `connect` greets a server, `link` keeps one connection alive, `node`
-//! is one server with its permits, `batch` lets replicas confirm, `sentinel` and `cluster` know
-//! which server it is, `open` refuses what cannot work, and this file repeats what did nothing.
+//! is one server with its permits, `breaker` says whether that is worth waiting for, `batch` lets
+//! replicas confirm, `sentinel` and `cluster` know which server it is, `open` refuses what cannot
+//! work, and this file repeats what did nothing.
 
 mod advice;
 mod batch;
+mod breaker;
 mod cluster;
 mod connect;
 mod link;
@@ -29,7 +31,7 @@ use thiserror::Error;
 use tokio::sync::RwLock;
 
 pub use self::open::OpenError;
-use self::pace::Deadline;
+use self::pace::{Deadline, Retries};
 use self::servers::Servers;
 use super::options::Options;
 use super::script::Script;
@@ -75,8 +77,24 @@ struct Request {
 pub struct Client {
     digests: Vec<String>,
     servers: Mutex<Option<Arc<Servers>>>,
+    retries: Retries,
     /// Held for reading by calls, so that closing can wait for them.
     calls: RwLock<()>,
+}
+
+/// How long a call may take, and what becomes of it while its server does not answer.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// The longest.
+    pub within: Duration,
+    /// Whether it is refused at once where its server has not answered for a while.
+    pub hurried: bool,
+}
+
+impl From<Duration> for Patience {
+    fn from(within: Duration) -> Self {
+        Self { within, hurried: false }
+    }
 }
 
 impl Client {
@@ -84,22 +102,26 @@ impl Client {
     pub async fn open(options: Options, scripts: Vec<Script>) -> Result<Self, OpenError> {
         let digests = scripts.iter().map(|script| script.digest.clone()).collect();
         let servers = Arc::new(open::open(options, scripts).await?);
-        Ok(Self { digests, servers: Mutex::new(Some(servers)), calls: RwLock::new(()) })
+        Ok(Self {
+            digests,
+            servers: Mutex::new(Some(servers)),
+            retries: Retries::new(),
+            calls: RwLock::new(()),
+        })
     }
 
     /// Calls `scripts[script]` at the server of the keys, which share a hash tag; the first one
-    /// decides. Takes no longer than `within`.
+    /// decides.
     pub async fn call(
         &self,
         script: usize,
         keys: &[Vec<u8>],
         arguments: &[Vec<u8>],
-        within: Duration,
+        patience: impl Into<Patience>,
     ) -> Result<Value, CallError> {
-        let deadline = Deadline::after(within);
+        let deadline = Deadline::of(patience.into());
         let Ok(_call) = self.calls.try_read() else { return Err(CallError::Closing) };
-        let servers = self.servers.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let Some(servers) = servers else { return Err(CallError::Closing) };
+        let Some(servers) = self.servers() else { return Err(CallError::Closing) };
         let Some(digest) = self.digests.get(script) else {
             return Err(CallError::Refused(format!("there is no script {script}")));
         };
@@ -110,7 +132,17 @@ impl Client {
         }
         let slot = keys.first().map_or(0, |key| slot::slot(key));
         let request = Request { script, command: Arc::new(command), slot };
-        servers.call(&request, deadline).await
+        servers.call(&request, deadline, &self.retries).await
+    }
+
+    /// Every server that calls are sent to, and whether it has not answered for a while.
+    pub fn nodes(&self) -> Vec<(String, bool)> {
+        let nodes = self.servers().map(|servers| servers.nodes()).unwrap_or_default();
+        nodes.iter().map(|node| (node.address.to_string(), node.is_failing())).collect()
+    }
+
+    fn servers(&self) -> Option<Arc<Servers>> {
+        self.servers.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Waits for the calls in work; later ones answer [`CallError::Closing`].

@@ -7,6 +7,7 @@ use redis::{Cmd, Value};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use super::batch::Batches;
+use super::breaker::{Breaker, Changed};
 use super::connect::Connector;
 use super::link::Lane;
 use super::pace::Deadline;
@@ -17,12 +18,16 @@ use crate::ledger::redis::options::{Address, Durability};
 /// another one may have taken over.
 pub(super) const LINK_PATIENCE: Duration = Duration::from_millis(100);
 
+/// Calls with less time say more about their callers than about the server.
+const PATIENCE_MIN: Duration = Duration::from_millis(100);
+
 /// A server.
 pub(super) struct Node {
     pub(super) address: Address,
     connector: Arc<Connector>,
     lane: Lane,
     batches: Option<Batches>,
+    breaker: Breaker,
     /// Calls in work and waiting.
     admission: Arc<Semaphore>,
     /// Calls in work.
@@ -56,6 +61,7 @@ impl Node {
             connector: Arc::clone(connector),
             lane,
             batches,
+            breaker: Breaker::default(),
             admission: Arc::new(Semaphore::new(most * 2)),
             work: Arc::new(Semaphore::new(most)),
         })
@@ -69,8 +75,34 @@ impl Node {
         }
     }
 
+    /// Whether a call that can do without the server may be sent.
+    pub(super) fn admits(&self) -> bool {
+        self.breaker.admits()
+    }
+
+    /// Whether it has not answered for a while.
+    pub(super) fn is_failing(&self) -> bool {
+        self.breaker.is_open()
+    }
+
     /// Sends the call once, if there is a connection, and waits for its outcome.
     pub(super) async fn call(
+        &self,
+        request: &Request,
+        asking: bool,
+        deadline: Deadline,
+    ) -> Result<Value, Failure> {
+        let tells = deadline.within >= PATIENCE_MIN;
+        let outcome = self.attempt(request, asking, deadline).await;
+        match self.breaker.note(&outcome, tells) {
+            Some(Changed::Opened) => tracing::warn!(server = %self.address, "Redis fails"),
+            Some(Changed::Closed) => tracing::info!(server = %self.address, "Redis answers again"),
+            None => {}
+        }
+        outcome
+    }
+
+    async fn attempt(
         &self,
         request: &Request,
         asking: bool,

@@ -133,6 +133,12 @@ impl From<FileError> for OpenError {
 }
 
 impl OpenError {
+    /// Whether the same may succeed a while later: what is wrong is not how we ask.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        matches!(self, Self::Unreachable { .. } | Self::Loading { .. })
+    }
+
     fn of_connect(server: &impl ToString, error: &ConnectError) -> Self {
         let (server, why) = (server.to_string(), error.to_string());
         match error {

@@ -1,7 +1,9 @@
 //! How long things may take and how long to pause between attempts.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use super::Patience;
 use crate::clock::Stopwatch;
 
 /// Shortest pause between attempts; shorter ones only burn the other side's processor.
@@ -13,13 +15,21 @@ const PAUSE_MAX_MS: u64 = 200;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Deadline {
     started: Stopwatch,
-    within: Duration,
+    pub(super) within: Duration,
+    /// Whether the caller has another answer at hand, so that a server that did not answer lately
+    /// is not waited for.
+    pub(super) hurried: bool,
 }
 
 impl Deadline {
     /// From now on.
     pub(super) fn after(within: Duration) -> Self {
-        Self { started: Stopwatch::start(), within }
+        Self::of(within.into())
+    }
+
+    /// The same, for a caller who may have another answer at hand.
+    pub(super) fn of(Patience { within, hurried }: Patience) -> Self {
+        Self { started: Stopwatch::start(), within, hurried }
     }
 
     /// What is left; zero when it is over.
@@ -55,6 +65,42 @@ pub(super) async fn rest(attempts: u32, deadline: Deadline) {
     tokio::time::sleep(pause(attempts).min(deadline.left())).await;
 }
 
+/// Second attempts of all calls together: while a server is away, many wait for it, and it is not
+/// to be found by all of them at once.
+pub(super) struct Retries(Mutex<(u32, Stopwatch)>);
+
+/// Second attempts a second, and as many at once: a failover or a flush of scripts meets each call
+/// in work once, and of those there are fewer.
+const RETRIES_PER_S: u32 = 1000;
+
+impl Retries {
+    /// None was made yet.
+    pub(super) fn new() -> Self {
+        Self(Mutex::new((RETRIES_PER_S, Stopwatch::start())))
+    }
+
+    /// Pauses after so many attempts, and until there is one to be had, but not beyond the
+    /// deadline.
+    pub(super) async fn rest(&self, attempts: u32, deadline: Deadline) {
+        rest(attempts, deadline).await;
+        while !deadline.is_over() && !self.take() {
+            tokio::time::sleep(Duration::from_millis(PAUSE_MAX_MS).min(deadline.left())).await;
+        }
+    }
+
+    fn take(&self) -> bool {
+        let mut retries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (left, since) = *retries;
+        let earned = since.elapsed().as_millis() * u128::from(RETRIES_PER_S) / 1000;
+        let earned = u32::try_from(earned).unwrap_or(u32::MAX);
+        let there = left.saturating_add(earned).min(RETRIES_PER_S);
+        // What was earned by less than one is not forgotten.
+        let since = if earned > 0 { Stopwatch::start() } else { since };
+        *retries = (there.saturating_sub(1), since);
+        there > 0
+    }
+}
+
 /// A background task that ends with its owner.
 #[derive(Debug)]
 pub(super) struct Task(tokio::task::JoinHandle<()>);
@@ -69,5 +115,22 @@ impl Task {
 impl Drop for Task {
     fn drop(&mut self) {
         self.0.abort();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn second_attempts_are_bounded_and_come_back_with_time() {
+        let retries = Retries::new();
+        let taken = (0..3 * RETRIES_PER_S).filter(|_| retries.take()).count();
+        let most = RETRIES_PER_S as usize;
+        // As many as there are at once, and what a slow machine earns meanwhile.
+        assert!((most..3 * most).contains(&taken), "{taken}");
+        while retries.take() {}
+        std::thread::sleep(Duration::from_millis(20));
+        assert!(retries.take());
     }
 }

@@ -17,6 +17,15 @@ pub(super) fn is_from_within_a_script(error: &ServerError) -> bool {
     error.details().is_some_and(|details| details.contains("@user_script:"))
 }
 
+/// Codes of errors that pass by themselves, and with which nothing was done.
+const PASSING: &[&str] =
+    &["TRYAGAIN", "CLUSTERDOWN", "LOADING", "MASTERDOWN", "READONLY", "NOREPLICAS", "BUSY"];
+
+/// Whether an error of that code passes by itself; nothing was done.
+pub(super) fn is_passing(code: &str) -> bool {
+    PASSING.contains(&code)
+}
+
 /// A string in a reply.
 pub(super) fn text(value: &Value) -> Option<String> {
     match value {

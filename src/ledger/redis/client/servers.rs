@@ -7,14 +7,10 @@ use redis::{ServerError, Value};
 
 use super::cluster::Cluster;
 use super::node::Node;
-use super::pace::{self, Deadline};
+use super::pace::{Deadline, Retries};
 use super::sentinel::Watched;
 use super::{CallError, Failure, Request, reply};
 use crate::ledger::redis::options::HostPort;
-
-/// Codes of errors that pass by themselves, and with which nothing was done.
-const PASSING: &[&str] =
-    &["TRYAGAIN", "CLUSTERDOWN", "LOADING", "MASTERDOWN", "READONLY", "NOREPLICAS", "BUSY"];
 
 /// A call that was refused is not sent again with less time than this: its reply would hardly come
 /// in time, and what is known to be undone would be told as lost.
@@ -46,6 +42,7 @@ impl Servers {
         &self,
         request: &Request,
         deadline: Deadline,
+        retries: &Retries,
     ) -> Result<Value, CallError> {
         let mut asking = None;
         let mut attempts = 0;
@@ -54,6 +51,10 @@ impl Servers {
                 None => {
                     self.doubt(false);
                     Next::Later(format!("no node of the cluster serves slot {}", request.slot))
+                }
+                Some(node) if deadline.hurried && !node.admits() => {
+                    let why = format!("{} does not answer at present", node.address);
+                    return Err(CallError::Refused(why));
                 }
                 Some(node) => match node.call(request, asking.is_some(), deadline).await {
                     Ok(value) => return Ok(value),
@@ -73,7 +74,7 @@ impl Servers {
                 }
             };
             if asking.is_none() || attempts > 2 {
-                pace::rest(attempts, deadline).await;
+                retries.rest(attempts, deadline).await;
             }
             attempts += 1;
             if deadline.left() < ATTEMPT_MIN {
@@ -128,12 +129,21 @@ impl Servers {
                 Next::Later(why)
             }
             ("ASK", Self::Cluster(_), Some((_, address))) => Next::Now(Some(address)),
-            (code, _, _) if PASSING.contains(&code) => {
+            (code, _, _) if reply::is_passing(code) => {
                 self.doubt(code == "READONLY");
                 Next::Later(why)
             }
             _ if reply::is_from_within_a_script(error) => Next::Stop(CallError::Lost(why)),
             _ => Next::Stop(CallError::Refused(why)),
+        }
+    }
+
+    /// Every server that calls are sent to.
+    pub(super) fn nodes(&self) -> Vec<Arc<Node>> {
+        match self {
+            Self::Single(node) => vec![Arc::clone(node)],
+            Self::Sentinel(watched) => vec![watched.master()],
+            Self::Cluster(cluster) => cluster.nodes(),
         }
     }
 
