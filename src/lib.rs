@@ -13,6 +13,7 @@
 //! | [`directory`] | apps, what they have bought, and their final statements | engine, grpc |
 //! | [`events`] | the log of what is told to whoever watches | engine, grpc |
 //! | [`engine`] | one operation from request to decision; administration; what is told | stores |
+//! | [`journal`] | what was decided without the store, on disk | engine, grpc, stores |
 //! | [`export`] | statements as JSON, CSV and a page | engine, grpc, stores |
 //! | [`grpc`] | protobuf to domain and back; errors to status; thin services | stores |
 //! | [`catalog`] | the built-in catalog, loading and watching one | engine, grpc, stores |
@@ -66,6 +67,7 @@ pub mod engine;
 pub mod events;
 pub mod export;
 pub mod grpc;
+pub mod journal;
 pub mod ledger;
 pub mod server;
 pub mod telemetry;

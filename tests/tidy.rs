@@ -46,6 +46,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
     ("ledger", &["crate::engine", "crate::grpc", "crate::server", "tonic", "prost"]),
     ("events", &["crate::engine", "crate::grpc", "crate::server", "tonic", "prost"]),
+    ("journal", &["crate::engine", "crate::grpc", "crate::server", "::embedded", "redis", "tonic"]),
     ("webhook", &["crate::engine", "crate::ledger", "crate::directory", "::embedded", "redb"]),
     ("directory", &["crate::engine", "crate::grpc", "crate::server", "tonic", "prost"]),
     ("engine", &["crate::grpc", "crate::server", "tonic", "prost", "redb", "redis", "::embedded"]),

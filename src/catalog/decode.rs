@@ -11,6 +11,7 @@ use crate::domain::id::NAME_MAX_BYTES;
 use crate::domain::id::Name;
 use crate::domain::limit::Limit;
 
+use super::failure;
 use super::offers;
 use super::postpaid;
 use super::reader::{Document, Table, Value};
@@ -51,6 +52,7 @@ pub(super) fn catalog(document: &Document<'_>) -> Option<Catalog> {
     let groups_per_day = section(&root, "groups", |groups| required_limit(groups, "per_day", 0));
     let batch = section(&root, "batch", batch);
     let postpaid = section(&root, "metering", postpaid::postpaid);
+    let failure = section(&root, "failure", failure::failure);
     let im_codes = section(&root, "im_codes", im_codes);
     let types = root
         .required("group_types")
@@ -71,6 +73,7 @@ pub(super) fn catalog(document: &Document<'_>) -> Option<Catalog> {
         groups_per_day: groups_per_day?,
         validity: validity?,
         postpaid: postpaid?,
+        failure: failure?,
         batch: batch?,
         im_codes: im_codes?,
     })

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use crate::domain::catalog::Catalog;
 
 mod decode;
+mod failure;
 mod offers;
 mod postpaid;
 mod problem;

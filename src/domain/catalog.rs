@@ -10,6 +10,7 @@ use super::decision::Reason;
 use super::group_type::GroupType;
 use super::id::Name;
 use super::limit::{Limit, LimitId};
+use super::policy::FailurePolicy;
 use super::postpaid::PostPaid;
 
 /// Editions, add-ons, group types, IM codes and validity rules.
@@ -33,6 +34,8 @@ pub struct Catalog {
     pub validity: Validity,
     /// What is paid for afterwards.
     pub postpaid: PostPaid,
+    /// What is decided while the store does not answer.
+    pub failure: FailurePolicy,
     /// How many ids a call may carry.
     pub batch: Batch,
     /// What IM clients know.

@@ -144,6 +144,17 @@ pub enum Happening {
         /// The request that found it; empty where it had no id.
         request_id: String,
     },
+    /// What was admitted and given back without the store is in the store.
+    JournalReplayed {
+        /// How many facts.
+        facts: u64,
+        /// Of them, how many are over a limit.
+        over: u64,
+        /// Operations that could not be done any more.
+        failed: u64,
+        /// The count of one of those who are over.
+        sample: Option<Count>,
+    },
     /// The statement of a month became final.
     StatementIssued {
         /// The month.
@@ -168,6 +179,7 @@ impl Happening {
             Self::Purchased { .. } => "purchased",
             Self::Refunded { .. } => "refunded",
             Self::RetentionSet { .. } => "retention_set",
+            Self::JournalReplayed { .. } => "journal_replayed",
             Self::DriftFound { .. } => "drift_found",
             Self::StatementIssued { .. } => "statement_issued",
         }
@@ -214,6 +226,14 @@ impl Happening {
             Self::DriftFound { differences, .. } => {
                 let unit = if *differences == 1 { "fact" } else { "facts" };
                 format!("{differences} {unit} differed from the database of the IM")
+            }
+            Self::JournalReplayed { facts, over, failed, sample } => {
+                let sample = sample.as_ref().map(|sample| format!("; one of them where {sample}"));
+                format!(
+                    "{facts} facts decided without the store are counted: {over} over a limit, \
+                     {failed} operations void{}",
+                    sample.unwrap_or_default()
+                )
             }
             Self::StatementIssued { month, total_fen } => {
                 format!("the statement of {month} is final, over {}", money(*total_fen))

@@ -5,7 +5,8 @@
 //! [`calendar`], [`purchase`], [`timeline`] and [`refund`] (what was bought, how long it is valid
 //! and what is paid back), [`schedule`] (limits at an instant), [`decision`] (outcome and
 //! breaches), [`upgrade`] (what to buy to get past one), [`usage`] (counts against limits),
-//! [`warning`] (before a limit bites), [`month`], [`metering`], [`activity`] and [`history`] (what
+//! [`warning`] (before a limit bites), [`policy`] (while the store does not
+//! answer), [`month`], [`metering`], [`activity`] and [`history`] (what
 //! is counted by day), [`postpaid`] and [`billing`] (what that costs, and the monthly statement),
 //! [`audit`] (who changed what), [`event`] and [`milestone`] (what is told as it happens),
 //! [`text`] (how bytes and money are written).
@@ -24,6 +25,7 @@ pub mod limit;
 pub mod metering;
 pub mod milestone;
 pub mod month;
+pub mod policy;
 pub mod postpaid;
 pub mod purchase;
 pub mod refund;

@@ -4,6 +4,7 @@
 //! what comes back: each breach becomes a [`Denial`] with the IM's code, a sentence and what to
 //! buy. It decides nothing itself: the one atomic step is the ledger's.
 //!
+//! [`fallback`] decides while the store does not answer, [`admission`] bounds what is in work,
 //! [`events`] brings what happens into the log of events; [`administration`] sells editions and
 //! add-ons and brings the limits that follow to the ledger.
 
@@ -26,12 +27,17 @@ use crate::ledger::{Answer, Call, Ledger, LedgerError, Operation};
 use crate::telemetry::Metrics;
 
 pub mod administration;
+mod admission;
 mod denial;
 pub mod events;
+pub mod fallback;
 mod metering;
 
+use admission::Admission;
+pub use admission::Bounds;
 pub use denial::{Denial, Ruling};
 use events::Notices;
+use fallback::Fallback;
 
 /// Most accounts of one call that are deleted side by side, so that they share their commits.
 const DELETIONS_MAX: usize = 64;
@@ -61,6 +67,8 @@ pub struct Engine {
     unknown_app: UnknownApp,
     rules: ArcSwap<Rules>,
     notices: Notices,
+    admission: Admission,
+    fallback: Option<Arc<Fallback>>,
 }
 
 /// One operation on an app.
@@ -91,6 +99,33 @@ pub struct Decision {
     pub group_reclaimed: bool,
     /// Counts that passed a threshold by it.
     pub warnings: Vec<Warning>,
+    /// Why the answer is not exact, where it is not.
+    pub degradation: Option<Degradation>,
+}
+
+/// Why an answer is not exact: the store did not decide it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Degradation {
+    /// It was admitted without counting.
+    Admitted,
+    /// It was denied by what was denied lately.
+    Denied,
+    /// It is given back later.
+    Released,
+}
+
+impl Degradation {
+    /// A sentence for people.
+    #[must_use]
+    pub fn sentence(self) -> &'static str {
+        match self {
+            Self::Admitted => {
+                "the store did not answer: admitted without counting, and counted once it does"
+            }
+            Self::Denied => "the store did not answer: denied, as it was a short while ago",
+            Self::Released => "the store did not answer: given back once it does",
+        }
+    }
 }
 
 /// Counts and limits of one subject.
@@ -117,7 +152,27 @@ impl Engine {
     ) -> Result<Self, MissingItem> {
         let rules = ArcSwap::from_pointee(Rules::new(catalog, unknown_app)?);
         let notices = Notices::new(metrics.clone());
-        Ok(Self { ledger, clock, metrics, unknown_app, rules, notices })
+        let admission = Admission::new(Bounds::default(), metrics.clone());
+        let fallback = None;
+        Ok(Self { ledger, clock, metrics, unknown_app, rules, notices, admission, fallback })
+    }
+
+    /// The same with so much in work at once.
+    #[must_use]
+    pub fn bounded(self, bounds: Bounds) -> Self {
+        Self { admission: Admission::new(bounds, self.metrics.clone()), ..self }
+    }
+
+    /// The same with what decides while the store does not answer.
+    #[must_use]
+    pub fn falling_back(self, fallback: Arc<Fallback>) -> Self {
+        Self { fallback: Some(fallback), ..self }
+    }
+
+    /// Whether anything is admitted while the store does not answer.
+    #[must_use]
+    pub fn admits_without_store(&self) -> bool {
+        self.fallback.is_some() && self.catalog().failure.opens_something()
     }
 
     /// The catalog of the moment.
@@ -151,11 +206,12 @@ impl Engine {
 
     /// Decides one operation and, where it is allowed, writes it.
     pub async fn apply(&self, request: Request) -> Result<Decision, LedgerError> {
-        let Request { app, mode, deadline, operation } = request;
-        let measure = self.metrics.measure(operation.name(), mode);
-        let (call, catalog) = self.call(app.clone(), mode, deadline);
-        let answer = self.ledger.apply(call, operation).await;
-        let decision = answer.map(|answer| Decision::new(&catalog, answer));
+        let (app, mode) = (request.app.clone(), request.mode);
+        let measure = self.metrics.measure(request.operation.name(), mode);
+        let decision = match self.admission.enter(&app) {
+            Some(_place) => self.decide(request).await,
+            None => Err(LedgerError::Overloaded),
+        };
         match &decision {
             Ok(decision) => {
                 decision.log(&app, measure.operation());
@@ -165,6 +221,21 @@ impl Engine {
             Err(error) => measure.failed(error.name()),
         }
         decision
+    }
+
+    async fn decide(&self, request: Request) -> Result<Decision, LedgerError> {
+        match &self.fallback {
+            Some(fallback) => fallback.decide(self, request).await,
+            None => self.ask(request, false).await,
+        }
+    }
+
+    /// Has the ledger decide.
+    async fn ask(&self, request: Request, hurried: bool) -> Result<Decision, LedgerError> {
+        let Request { app, mode, deadline, operation } = request;
+        let (call, catalog) = self.call(app, mode, deadline);
+        let answer = self.ledger.apply(Call { hurried, ..call }, operation).await?;
+        Ok(Decision::new(&catalog, answer))
     }
 
     /// Deletes accounts, each in a step of its own; rulings in the order of `users`.
@@ -201,6 +272,7 @@ impl Engine {
         }
         Ok(Decision {
             decided_at: deleted.last().map_or_else(|| self.clock.now(), |last| last.decided_at),
+            degradation: deleted.iter().find_map(|decision| decision.degradation),
             whole: None,
             items: deleted.into_iter().filter_map(|decision| decision.whole).collect(),
             members_released: 0,
@@ -251,7 +323,9 @@ impl Engine {
         let rules = self.rules.load();
         let catalog = rules.catalog.clone();
         let unknown_app = rules.unknown_app.clone();
-        (Call { app, mode, deadline, catalog: catalog.clone(), unknown_app }, catalog)
+        let call =
+            Call { app, mode, deadline, catalog: catalog.clone(), unknown_app, hurried: false };
+        (call, catalog)
     }
 }
 
@@ -276,6 +350,7 @@ impl Decision {
             members_released: answer.members_released,
             group_reclaimed: answer.group_reclaimed,
             warnings: answer.warnings,
+            degradation: None,
         }
     }
 

@@ -63,6 +63,7 @@ enum StoredHappening {
     Refunded { what: StoredSold, refund_fen: i64, request_id: String },
     RetentionSet { days: u32, request_id: String },
     DriftFound { differences: u64, request_id: String },
+    JournalReplayed { facts: u64, over: u64, failed: u64, sample: Option<StoredCount> },
     StatementIssued { month: String, total_fen: i64 },
 }
 
@@ -177,6 +178,9 @@ impl From<Happening> for StoredHappening {
             Happening::DriftFound { differences, request_id } => {
                 Self::DriftFound { differences, request_id }
             }
+            Happening::JournalReplayed { facts, over, failed, sample } => {
+                Self::JournalReplayed { facts, over, failed, sample: sample.map(Into::into) }
+            }
             Happening::StatementIssued { month, total_fen } => {
                 Self::StatementIssued { month: month.to_string(), total_fen }
             }
@@ -220,6 +224,10 @@ fn happening(stored: StoredHappening) -> Result<Happening, String> {
         }
         StoredHappening::DriftFound { differences, request_id } => {
             Happening::DriftFound { differences, request_id }
+        }
+        StoredHappening::JournalReplayed { facts, over, failed, sample } => {
+            let sample = sample.map(TryInto::try_into).transpose()?;
+            Happening::JournalReplayed { facts, over, failed, sample }
         }
         StoredHappening::StatementIssued { month, total_fen } => {
             let month = month.parse().map_err(|_| format!("{month:?} is no month"))?;

@@ -9,7 +9,7 @@ use crate::domain::metering::MeterOutcome;
 use crate::domain::time::Timestamp;
 use crate::domain::upgrade::{Offer, Upgrade};
 use crate::domain::usage::Usage;
-use crate::engine::{Decision, Denial, Ruling, UsageReport};
+use crate::engine::{Decision, Degradation, Denial, Ruling, UsageReport};
 use crate::ledger::metering::Metered;
 
 /// An answer that is made of a decision and the request's ids.
@@ -22,7 +22,7 @@ macro_rules! results_per_item {
     ($($answer:ident),*) => {$(
         impl FromDecision for pb::$answer {
             fn from_decision(decision: Decision, ids: Ids) -> Self {
-                let info = Some(exact_at(decision.decided_at));
+                let info = Some(info(&decision));
                 Self { results: results(ids.items, decision.items), decision: info }
             }
         }
@@ -40,7 +40,7 @@ results_per_item!(
 impl FromDecision for pb::LeaveGroupResponse {
     fn from_decision(decision: Decision, ids: Ids) -> Self {
         Self {
-            decision: Some(exact_at(decision.decided_at)),
+            decision: Some(info(&decision)),
             group_reclaimed: decision.group_reclaimed,
             results: results(ids.items, decision.items),
         }
@@ -50,7 +50,7 @@ impl FromDecision for pb::LeaveGroupResponse {
 impl FromDecision for pb::CreateGroupResponse {
     fn from_decision(decision: Decision, ids: Ids) -> Self {
         Self {
-            decision: Some(exact_at(decision.decided_at)),
+            decision: Some(info(&decision)),
             group: decision.whole.map(|ruling| result(ids.whole, ruling)),
             members: results(ids.items, decision.items),
         }
@@ -60,7 +60,7 @@ impl FromDecision for pb::CreateGroupResponse {
 impl FromDecision for pb::UpdateGroupResponse {
     fn from_decision(decision: Decision, ids: Ids) -> Self {
         Self {
-            decision: Some(exact_at(decision.decided_at)),
+            decision: Some(info(&decision)),
             result: decision.whole.map(|ruling| result(ids.whole, ruling)),
         }
     }
@@ -69,7 +69,7 @@ impl FromDecision for pb::UpdateGroupResponse {
 impl FromDecision for pb::DissolveGroupResponse {
     fn from_decision(decision: Decision, ids: Ids) -> Self {
         Self {
-            decision: Some(exact_at(decision.decided_at)),
+            decision: Some(info(&decision)),
             members_released: decision.members_released,
             result: decision.whole.map(|ruling| result(ids.whole, ruling)),
         }
@@ -119,6 +119,11 @@ fn history(history: History) -> pb::UsageHistory {
         days: history.days,
         first_day: history.first.to_string(),
     }
+}
+
+fn info(decision: &Decision) -> pb::DecisionInfo {
+    let degradation = decision.degradation.map(Degradation::sentence).unwrap_or_default();
+    pb::DecisionInfo { degradation: degradation.to_owned(), ..exact_at(decision.decided_at) }
 }
 
 fn exact_at(at: Timestamp) -> pb::DecisionInfo {

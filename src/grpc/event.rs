@@ -60,6 +60,10 @@ fn with_details(told: pb::Event, what: &Happening) -> pb::Event {
         Happening::DriftFound { differences, request_id } => {
             pb::Event { count: differences, request_id, ..told }
         }
+        Happening::JournalReplayed { facts, over, failed, sample } => {
+            let told = pb::Event { count: facts, over, failed, ..told };
+            sample.map_or(told.clone(), |sample| counted(told, sample))
+        }
         Happening::StatementIssued { month, total_fen } => {
             pb::Event { month: month.to_string(), amount_fen: total_fen, ..told }
         }
@@ -92,6 +96,7 @@ pub fn kind(what: &Happening) -> pb::EventKind {
         Happening::Refunded { .. } => pb::EventKind::Refunded,
         Happening::RetentionSet { .. } => pb::EventKind::RetentionSet,
         Happening::DriftFound { .. } => pb::EventKind::DriftFound,
+        Happening::JournalReplayed { .. } => pb::EventKind::JournalReplayed,
         Happening::StatementIssued { .. } => pb::EventKind::StatementIssued,
     }
 }

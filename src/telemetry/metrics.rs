@@ -11,6 +11,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
+use super::Condition;
 use crate::clock::Stopwatch;
 use crate::domain::decision::{Mode, Outcome};
 use crate::domain::metering::MeterOutcome;
@@ -64,6 +65,8 @@ struct VersionLabel {
 
 /// Everything that is counted.
 pub struct Metrics {
+    /// In what condition the sidecar is.
+    pub condition: Condition,
     registry: Registry,
     decisions: Family<DecisionLabels, Counter>,
     metered: Family<MeteredLabels, Counter>,
@@ -90,6 +93,7 @@ impl Metrics {
     #[must_use]
     pub fn new() -> Self {
         let metrics = Self {
+            condition: Condition::default(),
             registry: Registry::with_prefix("imquota"),
             decisions: Family::default(),
             metered: Family::default(),
@@ -151,6 +155,7 @@ impl Metrics {
             self.callers_refused.clone(),
         );
         self.register_events();
+        self.condition.register(&mut self.registry);
         self
     }
 

@@ -1,7 +1,9 @@
 //! Logs and metrics.
 
+mod condition;
 mod metrics;
 
+pub use condition::{Condition, Degraded, Replayed, Shed};
 pub use metrics::Metrics;
 
 use std::io::IsTerminal;

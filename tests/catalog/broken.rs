@@ -83,6 +83,21 @@ price_fen_per_unit = 100
 region = "mainland"
 label = "Mainland"
 price_fen_per_mbps_day = 2
+[failure]
+accounts_per_app = "closed"
+friends_per_user = "open"
+groups_per_user = "open"
+members_per_group = "open"
+groups_per_app = "closed"
+groups_per_day = "open"
+per_user_max = 10
+per_group_max = 50
+per_app_max = 10000
+[[failure.apps]]
+app_id = "demo"
+accounts_per_app = "open"
+[[failure.apps]]
+app_id = "other"
 "#
 );
 

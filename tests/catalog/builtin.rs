@@ -1,15 +1,20 @@
 //! The built-in catalog against tables written by hand from the pricing rules.
 
-use imquota::catalog::builtin;
+use std::collections::BTreeMap;
+
+use imquota::catalog::{builtin, parse};
 use imquota::domain::catalog::{AfterGrace, Batch, Validity};
 use imquota::domain::decision::Reason;
-use imquota::domain::id::{Name, RequestId};
+use imquota::domain::id::{AppId, Name, RequestId};
 use imquota::domain::limit::Limit::{Finite, Unlimited};
 use imquota::domain::limit::{Limit, LimitId};
+use imquota::domain::policy::{Budget, FailurePolicy, Stance, Stances};
 use imquota::domain::postpaid::{MessageHistory, PostPaid, Region, Tier};
 use imquota::domain::purchase::{Item, Purchase};
 use imquota::domain::schedule::{Limits, Schedule};
 use imquota::domain::time::Timestamp;
+
+use crate::broken::SMALL;
 
 fn rooms(kind: &str) -> LimitId {
     LimitId::GroupsPerApp(Name::from(kind))
@@ -63,6 +68,29 @@ fn what_is_metered_costs_what_section_6_says() {
         ],
     };
     assert_eq!(catalog.postpaid, expected);
+}
+
+#[test]
+fn friends_and_joins_are_open_and_accounts_and_rooms_closed() {
+    let policy = builtin().failure;
+    let stances = Stances {
+        accounts_per_app: Stance::Closed,
+        friends_per_user: Stance::Open,
+        groups_per_user: Stance::Open,
+        members_per_group: Stance::Open,
+        groups_per_app: Stance::Closed,
+        groups_per_day: Stance::Open,
+    };
+    let budget = Budget { per_user_max: 10, per_group_max: 50, per_app_max: 10_000 };
+    assert_eq!(policy, FailurePolicy { stances, apps: BTreeMap::new(), budget });
+}
+
+#[test]
+fn an_app_has_what_it_names_and_else_what_all_have() {
+    let policy = parse(SMALL).expect("a catalog").failure;
+    let of = |id: &str| *policy.of(&AppId::try_from(id).expect("an id"));
+    let opened = Stances { accounts_per_app: Stance::Open, ..policy.stances };
+    assert_eq!([of("demo"), of("other"), of("third")], [opened, policy.stances, policy.stances]);
 }
 
 #[test]

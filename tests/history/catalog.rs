@@ -24,6 +24,17 @@ accounts_max = 100
 members_max = 500
 friends_max = 1000
 
+[failure]
+accounts_per_app = "closed"
+friends_per_user = "open"
+groups_per_user = "open"
+members_per_group = "open"
+groups_per_app = "closed"
+groups_per_day = "open"
+per_user_max = 10
+per_group_max = 50
+per_app_max = 10000
+
 [metering]
 final_day = 3
 

@@ -40,6 +40,7 @@ fn colour(event: &pb::Event) -> Option<Colour> {
         | EventKind::Ending
         | EventKind::GraceBegan
         | EventKind::DriftFound => Some(Colour::Yellow),
+        EventKind::JournalReplayed if event.over > 0 || event.failed > 0 => Some(Colour::Yellow),
         _ => None,
     }
 }

@@ -229,6 +229,7 @@ mod tests {
             members_released: 0,
             group_reclaimed: false,
             warnings,
+            degradation: None,
         }
     }
 

@@ -1,0 +1,94 @@
+//! What is decided while the store does not answer.
+
+use std::collections::BTreeMap;
+
+use crate::domain::id::AppId;
+use crate::domain::policy::{Budget, FailurePolicy, Stance, Stances};
+
+use super::reader::{Table, Value};
+
+/// Greatest budget: what one sidecar's journal has room for.
+const BUDGET_MAX: i64 = 100_000;
+/// Most apps with a policy of their own.
+const APPS_MAX: usize = 10_000;
+
+/// Reads the section `failure`.
+pub(super) fn failure(table: &Table<'_>) -> Option<FailurePolicy> {
+    let stances = stances(table, None);
+    let budget = |key| table.required(key).and_then(|value| value.integer(0..=BUDGET_MAX));
+    let (per_user_max, per_group_max) = (budget("per_user_max"), budget("per_group_max"));
+    let per_app_max = budget("per_app_max");
+    let apps = match (table.optional("apps"), stances) {
+        (None, _) => Some(BTreeMap::new()),
+        (Some(value), Some(stances)) => apps(&value, stances),
+        // What an app leaves out is not known.
+        (Some(_), None) => None,
+    };
+    Some(FailurePolicy {
+        stances: stances?,
+        apps: apps?,
+        budget: Budget {
+            per_user_max: per_user_max?,
+            per_group_max: per_group_max?,
+            per_app_max: per_app_max?,
+        },
+    })
+}
+
+fn apps(value: &Value<'_>, of_all: Stances) -> Option<BTreeMap<AppId, Stances>> {
+    let mut apps = BTreeMap::new();
+    let mut whole = true;
+    for table in value.tables(1..=APPS_MAX)? {
+        let app = table.required("app_id").and_then(|value| app(&value, &apps));
+        let stances = stances(&table, Some(of_all));
+        table.finish();
+        match (app, stances) {
+            (Some(app), Some(stances)) => {
+                apps.insert(app, stances);
+            }
+            _ => whole = false,
+        }
+    }
+    whole.then_some(apps)
+}
+
+fn app(value: &Value<'_>, others: &BTreeMap<AppId, Stances>) -> Option<AppId> {
+    let id = value.as_str().and_then(|text| AppId::try_from(text).ok());
+    let id = value.or_wrong(id, "an app's id: 1 to 64 of A-Z, a-z, 0-9, '.', '_' and '-'")?;
+    if others.contains_key(&id) {
+        value.problem(format!("\"{id}\" is the app_id of an entry above"));
+        return None;
+    }
+    Some(id)
+}
+
+/// What is left out is as in `otherwise`, or missing where there is none.
+fn stances(table: &Table<'_>, otherwise: Option<Stances>) -> Option<Stances> {
+    let one = |key: &str, otherwise: Option<Stance>| match otherwise {
+        None => table.required(key).and_then(|value| stance(&value)),
+        Some(otherwise) => table.optional(key).map_or(Some(otherwise), |value| stance(&value)),
+    };
+    let accounts_per_app = one("accounts_per_app", otherwise.map(|of| of.accounts_per_app));
+    let friends_per_user = one("friends_per_user", otherwise.map(|of| of.friends_per_user));
+    let groups_per_user = one("groups_per_user", otherwise.map(|of| of.groups_per_user));
+    let members_per_group = one("members_per_group", otherwise.map(|of| of.members_per_group));
+    let groups_per_app = one("groups_per_app", otherwise.map(|of| of.groups_per_app));
+    let groups_per_day = one("groups_per_day", otherwise.map(|of| of.groups_per_day));
+    Some(Stances {
+        accounts_per_app: accounts_per_app?,
+        friends_per_user: friends_per_user?,
+        groups_per_user: groups_per_user?,
+        members_per_group: members_per_group?,
+        groups_per_app: groups_per_app?,
+        groups_per_day: groups_per_day?,
+    })
+}
+
+fn stance(value: &Value<'_>) -> Option<Stance> {
+    let stance = match value.as_str() {
+        Some("closed") => Some(Stance::Closed),
+        Some("open") => Some(Stance::Open),
+        _ => None,
+    };
+    value.or_wrong(stance, "\"closed\" or \"open\"")
+}

@@ -1,0 +1,202 @@
+//! In what condition the sidecar is: whether it can decide, what waits, and what was decided
+//! without the store.
+
+use std::sync::atomic::{AtomicI64, AtomicU64};
+use std::time::Duration;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ServiceLabel {
+    service: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct NodeLabel {
+    node: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReasonLabel {
+    reason: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutcomeLabel {
+    outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct DegradedLabels {
+    operation: &'static str,
+    answer: &'static str,
+}
+
+/// Gauges and counters of the sidecar's condition.
+#[derive(Default)]
+pub struct Condition {
+    ready: Family<ServiceLabel, Gauge>,
+    store_up: Gauge,
+    store_silent: Gauge<f64, AtomicU64>,
+    breaker_open: Family<NodeLabel, Gauge>,
+    in_flight: Gauge<i64, AtomicI64>,
+    shed: Family<ReasonLabel, Counter>,
+    journal_entries: Gauge,
+    journal_replayed: Family<OutcomeLabel, Counter>,
+    degraded: Family<DegradedLabels, Counter>,
+}
+
+/// Why a request was turned away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shed {
+    /// The sidecar had as many in work as it may.
+    Full,
+    /// The app had its share of them.
+    AppShare,
+}
+
+/// What was answered without the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Degraded {
+    /// Admitted without counting.
+    Admitted,
+    /// Denied, since it was denied lately.
+    Denied,
+    /// Refused: there is no budget left, or the journal takes no more.
+    Refused,
+    /// Given back later.
+    Released,
+}
+
+/// What became of a fact of the journal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Replayed {
+    /// It is counted now.
+    Applied,
+    /// It was, or needed not be.
+    Held,
+    /// It is counted now, and over a limit.
+    Over,
+    /// It cannot be done any more.
+    Failed,
+}
+
+impl Condition {
+    pub(super) fn register(&self, registry: &mut Registry) {
+        let ready = self.ready.clone();
+        registry.register("ready", "1 where health says SERVING, by service", ready);
+        let up = self.store_up.clone();
+        registry.register("store_up", "1 where the store has answered within its tolerance", up);
+        registry.register(
+            "store_silent_seconds",
+            "Time since the store last answered",
+            self.store_silent.clone(),
+        );
+        registry.register(
+            "breaker_open",
+            "1 where a server of the store has not answered for a while, by address",
+            self.breaker_open.clone(),
+        );
+        registry.register("in_flight", "Operations in work", self.in_flight.clone());
+        registry.register(
+            "shed",
+            "Operations turned away, by reason: full, or app_share",
+            self.shed.clone(),
+        );
+        registry.register(
+            "journal_entries",
+            "Operations that were accepted without the store and wait for it",
+            self.journal_entries.clone(),
+        );
+        registry.register(
+            "journal_replayed",
+            "Facts that were brought to the store from the journal, by outcome",
+            self.journal_replayed.clone(),
+        );
+        registry.register(
+            "degraded",
+            "Operations answered without the store, by operation and answer",
+            self.degraded.clone(),
+        );
+        for shed in [Shed::Full, Shed::AppShare] {
+            // There from the beginning, so that the first one is an increase.
+            self.shed.get_or_create(&label_of(shed)).inc_by(0);
+        }
+        for outcome in [Replayed::Applied, Replayed::Held, Replayed::Over, Replayed::Failed] {
+            self.replayed(outcome, 0);
+        }
+    }
+
+    /// Says whether health says SERVING of a service.
+    pub fn ready(&self, service: &'static str, ready: bool) {
+        self.ready.get_or_create(&ServiceLabel { service }).set(i64::from(ready));
+    }
+
+    /// Says when the store last answered, and whether that is within its tolerance.
+    pub fn store(&self, silent: Duration, up: bool) {
+        self.store_silent.set(silent.as_secs_f64());
+        self.store_up.set(i64::from(up));
+    }
+
+    /// Says which servers have not answered for a while.
+    pub fn servers(&self, servers: Vec<(String, bool)>) {
+        self.breaker_open.clear();
+        for (node, failing) in servers {
+            self.breaker_open.get_or_create(&NodeLabel { node }).set(i64::from(failing));
+        }
+    }
+
+    /// One more operation is in work.
+    pub fn entered(&self) {
+        self.in_flight.inc();
+    }
+
+    /// One operation has ended.
+    pub fn left(&self) {
+        self.in_flight.dec();
+    }
+
+    /// Counts an operation that was turned away.
+    pub fn shed(&self, why: Shed) {
+        self.shed.get_or_create(&label_of(why)).inc();
+    }
+
+    /// Says how much waits in the journal.
+    pub fn journal(&self, entries: usize) {
+        self.journal_entries.set(i64::try_from(entries).unwrap_or(i64::MAX));
+    }
+
+    /// Counts facts of the journal.
+    pub fn replayed(&self, outcome: Replayed, facts: u64) {
+        let outcome = match outcome {
+            Replayed::Applied => "applied",
+            Replayed::Held => "held",
+            Replayed::Over => "over",
+            Replayed::Failed => "failed",
+        };
+        self.journal_replayed.get_or_create(&OutcomeLabel { outcome }).inc_by(facts);
+    }
+
+    /// Counts an operation that was answered without the store.
+    pub fn degraded(&self, operation: &'static str, answer: Degraded) {
+        let answer = match answer {
+            Degraded::Admitted => "admitted",
+            Degraded::Denied => "denied",
+            Degraded::Refused => "refused",
+            Degraded::Released => "released",
+        };
+        self.degraded.get_or_create(&DegradedLabels { operation, answer }).inc();
+    }
+}
+
+fn label_of(shed: Shed) -> ReasonLabel {
+    let reason = match shed {
+        Shed::Full => "full",
+        Shed::AppShare => "app_share",
+    };
+    ReasonLabel { reason }
+}
