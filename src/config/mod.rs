@@ -5,17 +5,19 @@
 //! wrong is reported at once with the name of its source. An environment variable that is empty
 //! counts as absent, since that is how templates leave one out; one that is unknown is none of
 //! our business. Reading order: `settings` (the table), `values` (from text to a value),
-//! `sources` (who sets what), `access` (who may call).
+//! `sources` (who sets what), `access` (who may call), `condition` (too many calls, no store, the
+//! end).
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::engine::UnknownApp;
+use crate::engine::{Bounds, UnknownApp};
 use crate::ledger::redis::options::{Credentials, Tls};
 use crate::webhook::Target;
 
 mod access;
+mod condition;
 mod error;
 mod redis_url;
 mod settings;
@@ -58,6 +60,16 @@ pub struct Config {
     pub request_timeout: Duration,
     /// Longest time that requests in flight may take to finish when the service stops.
     pub drain_timeout: Duration,
+    /// How long everybody is served as before once health says that the service stops.
+    pub shutdown_delay: Duration,
+    /// How long the store may be silent before health says so.
+    pub store_tolerance: Duration,
+    /// Longest wait for the store where the failure policy has another answer.
+    pub store_timeout: Duration,
+    /// Where what was decided without the store is kept; `None` where nothing is.
+    pub journal: Option<PathBuf>,
+    /// How much may be in work at once.
+    pub bounds: Bounds,
     /// Most operations of one Apply stream that are in work at once.
     pub apply_in_flight_max: usize,
     /// Where every event is posted to; `None` where nowhere.
@@ -74,6 +86,7 @@ impl Config {
         let admin_listen = access::protected(&mut sources, &access, admin_listen);
         let management = sources.list(&settings::MANAGEMENT_LISTEN, values::management_listen);
         refuse_duplicates(&mut sources, &listen, &admin_listen, &management);
+        let condition = condition::read(&mut sources);
         let config = Self {
             store: store(&mut sources),
             listen: listen.into_iter().map(|(listen, _)| listen).collect(),
@@ -91,6 +104,11 @@ impl Config {
                 .one(&settings::REQUEST_TIMEOUT_MS, |text| values::millis(text, 1..=60_000)),
             drain_timeout: sources
                 .one(&settings::DRAIN_TIMEOUT_MS, |text| values::millis(text, 0..=600_000)),
+            shutdown_delay: condition.shutdown_delay,
+            store_tolerance: condition.store_tolerance,
+            store_timeout: condition.store_timeout,
+            journal: condition.journal,
+            bounds: condition.bounds,
             apply_in_flight_max: sources
                 .one(&settings::APPLY_IN_FLIGHT_MAX, |text| values::number(text, 1..=10_000)),
             webhook: webhook::read(&mut sources),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
-use super::{access, webhook};
+use super::{access, condition, webhook};
 
 /// One thing that can be set.
 #[derive(Debug)]
@@ -297,6 +297,12 @@ pub const SETTINGS: &[Setting] = &[
     REFLECTION,
     REQUEST_TIMEOUT_MS,
     DRAIN_TIMEOUT_MS,
+    condition::SHUTDOWN_DELAY_MS,
+    condition::STORE_TOLERANCE_MS,
+    condition::STORE_TIMEOUT_MS,
+    condition::JOURNAL,
+    condition::IN_FLIGHT_MAX,
+    condition::APP_SHARE_PERCENT,
     APPLY_IN_FLIGHT_MAX,
     webhook::WEBHOOK_URL,
     webhook::WEBHOOK_SECRET_FILE,

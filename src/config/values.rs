@@ -107,6 +107,17 @@ pub(super) fn management_listen(text: &str) -> Result<Option<SocketAddr>, String
     address(text).map(Some).ok_or_else(|| wrong(expected, text))
 }
 
+pub(super) fn journal(text: &str) -> Result<Option<PathBuf>, String> {
+    if text == "off" {
+        return Ok(None);
+    }
+    if usable_path(text) {
+        Ok(Some(text.into()))
+    } else {
+        Err(wrong("a directory or \"off\"", text))
+    }
+}
+
 pub(super) fn path(text: &str) -> Result<PathBuf, String> {
     if usable_path(text) { Ok(text.into()) } else { Err(wrong("a path", text)) }
 }

@@ -69,6 +69,14 @@ impl Accept for UnixSocket {
     }
 }
 
+impl<T: Accept> Accept for Arc<T> {
+    type Stream = T::Stream;
+
+    fn accept(&self) -> impl Future<Output = io::Result<(Self::Stream, Peer)>> + Send {
+        T::accept(self)
+    }
+}
+
 /// A connection before anything was said on it.
 pub struct Accepted<S> {
     /// The connection.

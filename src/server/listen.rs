@@ -16,12 +16,11 @@ use tonic::service::Routes;
 use tonic::transport::{Error, Server};
 use tracing::info;
 
+use super::ServedRoutes;
 use super::connections::{Connection, incoming};
 use super::credentials::Credentials;
 use super::tls::{Certificates, encrypted};
-use super::{ServedRoutes, management};
 use crate::config::{Config, Listen};
-use crate::telemetry::Metrics;
 
 /// Most requests of one connection in work at once; more wait in the client.
 const STREAMS_MAX: u32 = 1024;
@@ -47,11 +46,12 @@ pub struct BindError {
 }
 
 /// One open listener.
+#[derive(Clone)]
 pub enum Listener {
     /// A TCP port.
-    Tcp(TcpListener),
+    Tcp(Arc<TcpListener>),
     /// A Unix socket, whose file is removed when it is closed.
-    Unix(UnixSocket),
+    Unix(Arc<UnixSocket>),
 }
 
 /// A Unix socket that listens.
@@ -103,27 +103,22 @@ impl Listeners {
         })
     }
 
-    /// Serves on all of them until `stopped` turns true.
+    /// Serves data and administration until `stopped` turns true. The listeners stay open.
     pub(super) fn serve(
-        self,
+        &self,
+        servers: &mut JoinSet<Result<(), Error>>,
         routes: &ServedRoutes,
         credentials: &Credentials,
-        metrics: Arc<Metrics>,
         stopped: &watch::Receiver<bool>,
-    ) -> JoinSet<Result<(), Error>> {
-        let mut servers = JoinSet::new();
-        for listener in self.data {
+    ) {
+        for listener in self.data.iter().cloned() {
             let certificates = credentials.data.clone();
             servers.spawn(serve(listener, certificates, routes.data.clone(), stopped.clone()));
         }
-        for listener in self.admin {
+        for listener in self.admin.iter().cloned() {
             let certificates = credentials.admin.clone();
             servers.spawn(serve(listener, certificates, routes.admin.clone(), stopped.clone()));
         }
-        if let Some(listener) = self.management {
-            servers.spawn(management::serve(listener, metrics, stopped.clone()));
-        }
-        servers
     }
 }
 
@@ -131,7 +126,7 @@ async fn bind_all(addresses: &[Listen], mode: u32, role: &str) -> Result<Vec<Lis
     let mut listeners = Vec::with_capacity(addresses.len());
     for address in addresses {
         listeners.push(match address {
-            Listen::Tcp(address) => Listener::Tcp(bind_tcp(*address, role).await?),
+            Listen::Tcp(address) => Listener::Tcp(Arc::new(bind_tcp(*address, role).await?)),
             Listen::Unix(path) => bind_unix(path, mode, role).await?,
         });
     }
@@ -157,7 +152,7 @@ async fn bind_unix(path: &Path, mode: u32, role: &str) -> Result<Listener, BindE
         std::fs::set_permissions(path, Permissions::from_mode(mode))?;
         let listener = socket.listen(BACKLOG)?;
         info!(address = %path.display(), role, "listening");
-        Ok(Listener::Unix(UnixSocket { listener, file }))
+        Ok(Listener::Unix(Arc::new(UnixSocket { listener, file })))
     };
     bound.await.map_err(|source| BindError { address: format!("unix:{}", path.display()), source })
 }

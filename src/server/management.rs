@@ -1,6 +1,7 @@
-//! The management port: `/metrics` for Prometheus, over HTTP/1.1.
+//! The management port, over HTTP/1.1: `/metrics` for Prometheus, and probes.
 
 use std::convert::Infallible;
+use std::fmt::Write as _;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +20,7 @@ use tonic::transport::Error;
 use tracing::debug;
 
 use super::connections::{Connection, accept_up_to};
+use super::readiness::{Probe, Readiness};
 use crate::telemetry::Metrics;
 
 /// Most connections at once: a few scrapers and a person.
@@ -26,12 +28,14 @@ const CONNECTIONS_MAX: usize = 32;
 /// Longest time for the head of a request, so that idle connections do not use up all of them.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
+const PLAIN: &str = "text/plain; charset=utf-8";
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Serves until `stopped` turns true.
 pub async fn serve(
     listener: TcpListener,
     metrics: Arc<Metrics>,
+    readiness: Arc<Readiness>,
     mut stopped: watch::Receiver<bool>,
 ) -> Result<(), Error> {
     let mut connections = pin!(accept_up_to(listener, CONNECTIONS_MAX));
@@ -42,10 +46,10 @@ pub async fn serve(
         };
         // The stream never ends, and pauses over errors by itself.
         let Some(connection) = connection.map(Connection::patient) else { continue };
-        let metrics = metrics.clone();
+        let (metrics, readiness) = (metrics.clone(), readiness.clone());
         tokio::spawn(async move {
             let answer = service_fn(move |request| {
-                let answer = answer(&request, &metrics);
+                let answer = answer(&request, &metrics, &readiness);
                 async move { Ok::<_, Infallible>(answer) }
             });
             let served = http1::Builder::new()
@@ -59,16 +63,49 @@ pub async fn serve(
     }
 }
 
-fn answer(request: &Request<Incoming>, metrics: &Metrics) -> Response<Full<Bytes>> {
-    let (status, content_type, text) = match (request.method(), request.uri().path()) {
-        (&Method::GET, "/metrics") => (StatusCode::OK, OPEN_METRICS, metrics.text()),
-        (_, "/metrics") => {
-            (StatusCode::METHOD_NOT_ALLOWED, "text/plain", "only GET is served here\n".to_owned())
+fn answer(
+    request: &Request<Incoming>,
+    metrics: &Metrics,
+    readiness: &Readiness,
+) -> Response<Full<Bytes>> {
+    let path = request.uri().path();
+    let verbose = request.uri().query().is_some_and(|query| {
+        query.split('&').any(|field| field == "verbose" || field.starts_with("verbose="))
+    });
+    let only_get = request.method() == Method::GET || request.method() == Method::HEAD;
+    let (status, content_type, text) = match path {
+        "/metrics" | "/livez" | "/readyz" | "/startupz" if !only_get => {
+            (StatusCode::METHOD_NOT_ALLOWED, PLAIN, "only GET is served here\n".to_owned())
         }
-        _ => (StatusCode::NOT_FOUND, "text/plain", "only /metrics is served here\n".to_owned()),
+        "/metrics" => (StatusCode::OK, OPEN_METRICS, metrics.text()),
+        "/livez" => probed("livez", &Readiness::live(), verbose),
+        "/startupz" => probed("startupz", &readiness.started(), verbose),
+        "/readyz" => probed("readyz", &readiness.ready(), verbose),
+        _ => {
+            let text = "only /metrics, /livez, /readyz and /startupz are served here\n";
+            (StatusCode::NOT_FOUND, PLAIN, text.to_owned())
+        }
     };
     let mut response = Response::new(Full::from(text));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, http::HeaderValue::from_static(content_type));
     response
+}
+
+/// As Kubernetes' own components answer: the checks where they are asked for or one of them failed.
+fn probed(name: &str, probe: &Probe, verbose: bool) -> (StatusCode, &'static str, String) {
+    let mut text = String::new();
+    if verbose || !probe.good {
+        for (good, what) in &probe.checks {
+            let sign = if *good { '+' } else { '-' };
+            let _ = writeln!(text, "[{sign}] {what}");
+        }
+    }
+    let end = match (probe.good, verbose) {
+        (true, false) => "ok\n".to_owned(),
+        (true, true) => format!("{name} check passed\n"),
+        (false, _) => format!("{name} check failed\n"),
+    };
+    let status = if probe.good { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, PLAIN, text + &end)
 }

@@ -1,16 +1,17 @@
 //! The sidecar as a process: opens the store, serves, and ends in order.
 //!
 //! [`serve`] is what the binary runs: it binds, listens to signals and hands over to [`run`],
-//! which is handed all that a test cannot fake. The end: health says NOT_SERVING, what is in work
-//! is finished (no longer than `drain_timeout`), and the store is closed last.
+//! which is handed all that a test cannot fake. The end: health says NOT_SERVING, for
+//! `shutdown_delay` everybody is served as before, what is in work is finished (no longer than
+//! `drain_timeout`), and the store is closed last.
 
 use std::future::Future;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
-use tonic_health::ServingStatus;
+use tokio::task::{JoinHandle, JoinSet};
 use tracing::{info, warn};
 
 use crate::catalog::watch::Watch;
@@ -25,9 +26,11 @@ use crate::domain::schedule::MissingItem;
 use crate::engine::Engine;
 use crate::engine::administration::{AdminError, Administration};
 use crate::engine::events::PumpError;
+use crate::engine::fallback::Fallback;
 use crate::events::EventLog;
 use crate::events::embedded::EmbeddedEvents;
 use crate::events::redis::RedisEvents;
+use crate::journal::{Journal, JournalError, Numbered};
 use crate::ledger::Ledger;
 use crate::ledger::embedded::{Embedded, OpenError};
 use crate::ledger::redis::{self, Redis};
@@ -39,6 +42,8 @@ mod credentials;
 mod issuing;
 mod listen;
 mod management;
+mod opening;
+mod readiness;
 mod reload;
 mod routes;
 mod signals;
@@ -47,9 +52,11 @@ mod tls;
 
 use credentials::Credentials;
 pub use listen::{BindError, Listener, Listeners, UnixSocket};
+use opening::open_patiently;
+use readiness::Readiness;
 pub(crate) use routes::ServedRoutes;
-use routes::{SERVICES, routes};
-use telling::Telling;
+use routes::routes;
+use telling::{Tellers, Telling};
 pub use tls::TlsError;
 
 /// Why the sidecar did not start, or ended.
@@ -88,6 +95,12 @@ pub enum ServeError {
     /// gRPC reflection cannot be set up.
     #[error("cannot set up reflection: {0}")]
     Reflection(#[from] tonic_reflection::server::Error),
+    /// The journal cannot be opened.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The journal failed while serving.
+    #[error("the journal failed; it is opened anew when imquota is started again")]
+    JournalFailed,
     /// The store failed while serving.
     #[error("the store failed; it is opened anew when imquota is started again")]
     StoreFailed,
@@ -97,6 +110,13 @@ pub enum ServeError {
     /// A listener failed while serving.
     #[error("a listener failed: {0}")]
     Transport(#[from] tonic::transport::Error),
+}
+
+impl ServeError {
+    /// Whether the same may succeed a while later.
+    fn may_pass(&self) -> bool {
+        matches!(self, Self::Redis(error) if error.may_pass())
+    }
 }
 
 /// Runs the sidecar until SIGTERM or SIGINT.
@@ -111,7 +131,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
 /// catalog, tokens and certificates read again.
 pub async fn run(
     config: Config,
-    listeners: Listeners,
+    mut listeners: Listeners,
     clock: Arc<dyn Clock>,
     reload: mpsc::Receiver<()>,
     shutdown: impl Future<Output = ()>,
@@ -119,57 +139,176 @@ pub async fn run(
     let metrics = Arc::new(Metrics::new());
     let credentials = Credentials::open(&config.access, &metrics)?;
     let (catalog, watch) = load_catalog(&config)?;
-    let version = catalog.version.clone();
-    let (ledger, directory, log) = open_store(&config.store, clock.clone()).await?;
-    let engine =
-        Engine::new(ledger.clone(), clock.clone(), metrics.clone(), catalog, config.unknown_app)?;
-    let engine = Arc::new(engine);
-    let administration = Administration::new(engine.clone(), directory.clone());
-    administration.publish_all().await?;
-    let telling = Telling { engine: &engine, directory, log: log.clone(), clock };
-    let telling = telling.begin(config.webhook.clone(), &metrics).await?;
-    metrics.catalog_in_force(&version);
-
+    let journal = open_journal(&config)?;
+    let readiness = Readiness::new(metrics.clone(), config.store_tolerance).await;
     let (stop, stopped) = watch::channel(false);
-    let [reload_catalog, reload_credentials] = credentials::to_both(reload, stopped.clone());
-    let following =
-        credentials.clone().follow(reload_credentials, stopped.clone(), metrics.clone());
-    let following = tokio::spawn(following);
-    let reloading = tokio::spawn(reload::reload_catalog(
-        watch,
-        reload_catalog,
-        stopped.clone(),
-        administration.clone(),
-        metrics.clone(),
-    ));
-    let issuing = issuing::issue_statements(administration.clone(), stopped.clone());
-    let issuing = tokio::spawn(issuing);
-    let (health, routes) =
-        routes(&config, engine, administration, log, credentials.access.clone(), &stopped).await?;
-    let mut servers = listeners.serve(&routes, &credentials, metrics, &stopped);
-    info!(store = %config.store, catalog = version, "serving");
-
-    let end = tokio::select! {
-        () = shutdown => Ok(()),
-        () = ledger.failed() => Err(ServeError::StoreFailed),
-        ended = servers.join_next() => Err(match ended {
-            Some(Ok(Err(error))) => error.into(),
-            _ => ServeError::ListenerEnded,
-        }),
-    };
-    info!("shutting down");
-    for service in std::iter::once("").chain(SERVICES) {
-        health.set_service_status(service, ServingStatus::NotServing).await;
+    let mut servers = JoinSet::new();
+    if let Some(listener) = listeners.management.take() {
+        let probes = readiness.clone();
+        servers.spawn(management::serve(listener, metrics.clone(), probes, stopped.clone()));
     }
-    let _ = stop.send(true);
-    drain(&mut servers, config.drain_timeout).await;
-    let _ = reloading.await;
-    let _ = following.await;
-    let _ = issuing.await;
-    telling.end().await;
-    ledger.close().await;
-    info!("store closed");
-    end
+    let mut shutdown = pin!(shutdown);
+    let opening = open_patiently(&config.store, &clock, &listeners, &credentials, &readiness);
+    let opened = tokio::select! {
+        biased;
+        opened = opening => opened?,
+        () = &mut shutdown => {
+            info!("shutting down before the store was there");
+            return Ok(());
+        }
+    };
+    readiness.answered().await;
+    let process =
+        Process { config: &config, clock, metrics, credentials, readiness, stop, stopped };
+    let running = process.start(opened, catalog, watch, journal, reload).await?;
+    process.serve(running, &listeners, servers, shutdown).await
+}
+
+/// What all parts of the process have in common.
+struct Process<'a> {
+    config: &'a Config,
+    clock: Arc<dyn Clock>,
+    metrics: Arc<Metrics>,
+    credentials: Credentials,
+    readiness: Arc<Readiness>,
+    stop: watch::Sender<bool>,
+    stopped: watch::Receiver<bool>,
+}
+
+/// What has been started.
+struct Running {
+    ledger: Arc<dyn Ledger>,
+    routes: ServedRoutes,
+    tasks: JoinSet<()>,
+    telling: Tellers,
+    fallback: Option<(Arc<Fallback>, Replaying)>,
+}
+
+impl Process<'_> {
+    /// Starts everything that works behind the listeners.
+    async fn start(
+        &self,
+        (ledger, directory, log): OpenStore,
+        catalog: Catalog,
+        watch: Option<Watch>,
+        journal: Option<(Journal, Vec<Numbered>)>,
+        reload: mpsc::Receiver<()>,
+    ) -> Result<Running, ServeError> {
+        let Self { config, clock, metrics, credentials, readiness, stopped, .. } = self;
+        let version = catalog.version.clone();
+        let unknown_app = config.unknown_app;
+        let engine =
+            Engine::new(ledger.clone(), clock.clone(), metrics.clone(), catalog, unknown_app)?;
+        let fallback = journal.map(|(journal, entries)| {
+            Arc::new(Fallback::new(journal, entries, config.store_timeout, metrics.clone()))
+        });
+        let engine = engine.bounded(config.bounds);
+        let engine = Arc::new(match &fallback {
+            Some(fallback) => engine.falling_back(fallback.clone()),
+            None => engine,
+        });
+        let administration = Administration::new(engine.clone(), directory.clone());
+        administration.publish_all().await?;
+        let telling =
+            Telling { engine: &engine, directory, log: log.clone(), clock: clock.clone() };
+        let telling = telling.begin(config.webhook.clone(), metrics).await?;
+        metrics.catalog_in_force(&version);
+
+        let mut tasks = JoinSet::new();
+        let [reload_catalog, reload_credentials] = credentials::to_both(reload, stopped.clone());
+        let credentials = credentials.clone();
+        let access = credentials.access.clone();
+        tasks.spawn(credentials.follow(reload_credentials, stopped.clone(), metrics.clone()));
+        tasks.spawn(reload::reload_catalog(
+            watch,
+            reload_catalog,
+            stopped.clone(),
+            administration.clone(),
+            metrics.clone(),
+        ));
+        tasks.spawn(issuing::issue_statements(administration.clone(), stopped.clone()));
+        tasks.spawn(readiness.clone().follow(engine.clone(), ledger.clone(), stopped.clone()));
+        let fallback = fallback.map(|fallback| {
+            let replaying = Replaying::start(&fallback, &engine);
+            (fallback, replaying)
+        });
+        let health = readiness.health();
+        let routes = routes(config, health, engine, administration, log, access, stopped)?;
+        info!(store = %config.store, catalog = version, "serving");
+        Ok(Running { ledger, routes, tasks, telling, fallback })
+    }
+
+    /// Serves until the end, and ends in order.
+    async fn serve(
+        self,
+        running: Running,
+        listeners: &Listeners,
+        mut servers: JoinSet<Result<(), tonic::transport::Error>>,
+        shutdown: Pin<&mut impl Future<Output = ()>>,
+    ) -> Result<(), ServeError> {
+        let Running { ledger, routes, mut tasks, telling, fallback } = running;
+        listeners.serve(&mut servers, &routes, &self.credentials, &self.stopped);
+        let journal_failed = async {
+            match &fallback {
+                Some((fallback, _)) => fallback.failed().await,
+                None => std::future::pending().await,
+            }
+        };
+        let end = tokio::select! {
+            () = shutdown => Ok(()),
+            () = ledger.failed() => Err(ServeError::StoreFailed),
+            () = journal_failed => Err(ServeError::JournalFailed),
+            ended = servers.join_next() => Err(match ended {
+                Some(Ok(Err(error))) => error.into(),
+                _ => ServeError::ListenerEnded,
+            }),
+        };
+        info!("shutting down");
+        self.readiness.stopping().await;
+        if end.is_ok() {
+            // Whoever has not heard of it yet is served as before.
+            tokio::time::sleep(self.config.shutdown_delay).await;
+        }
+        let _ = self.stop.send(true);
+        drain(&mut servers, self.config.drain_timeout).await;
+        while tasks.join_next().await.is_some() {}
+        if let Some((fallback, replaying)) = fallback {
+            replaying.end().await;
+            fallback.close().await;
+        }
+        telling.end().await;
+        ledger.close().await;
+        info!("store closed");
+        end
+    }
+}
+
+/// What brings the journal to the store. It ends after the listeners, so that what the last
+/// requests left is brought there too.
+struct Replaying {
+    stop: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+impl Replaying {
+    fn start(fallback: &Arc<Fallback>, engine: &Arc<Engine>) -> Self {
+        let (stop, stopped) = watch::channel(false);
+        let task = tokio::spawn(fallback.clone().replay(engine.clone(), stopped));
+        Self { stop, task }
+    }
+
+    async fn end(self) {
+        let _ = self.stop.send(true);
+        let _ = self.task.await;
+    }
+}
+
+/// The journal, where there is to be one: a store in this very process is never away.
+fn open_journal(config: &Config) -> Result<Option<(Journal, Vec<Numbered>)>, JournalError> {
+    match (&config.store, &config.journal) {
+        (Store::Redis(_), Some(directory)) => Journal::open(directory).map(Some),
+        _ => Ok(None),
+    }
 }
 
 fn load_catalog(config: &Config) -> Result<(Catalog, Option<Watch>), LoadError> {

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tonic::service::Routes;
 use tonic::service::interceptor::InterceptedService;
-use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
 use super::ServeError;
@@ -30,20 +29,17 @@ pub(crate) struct ServedRoutes {
     pub(super) admin: Routes,
 }
 
-/// All services over an engine, and what tells whether they serve.
-pub(super) async fn routes(
+/// All services over an engine.
+pub(super) fn routes(
     config: &Config,
+    health: HealthReporter,
     engine: Arc<Engine>,
     administration: Administration,
     log: Arc<dyn EventLog>,
     access: Arc<Access>,
     stopped: &watch::Receiver<bool>,
-) -> Result<(HealthReporter, ServedRoutes), ServeError> {
-    let health = HealthReporter::new();
-    let health_service = HealthApi::new(health.clone(), stopped.clone()).into_service();
-    for service in SERVICES {
-        health.set_service_status(service, ServingStatus::Serving).await;
-    }
+) -> Result<ServedRoutes, ServeError> {
+    let health_service = HealthApi::new(health, stopped.clone()).into_service();
     let metering = |plane| {
         let (engine, administration) = (engine.clone(), administration.clone());
         MeteringApi::new(engine, administration, config.request_timeout, plane).into_service()
@@ -68,7 +64,7 @@ pub(super) async fn routes(
     } else {
         ServedRoutes { data, admin }
     };
-    Ok((health, routes))
+    Ok(routes)
 }
 
 fn add_reflection(

@@ -13,7 +13,7 @@ use clap::{Args, Command, FromArgMatches};
 use imquota::config::{
     AccessConfig, Config, Flags, Kind, Listen, LogFormat, SETTINGS, Setting, Store,
 };
-use imquota::engine::UnknownApp;
+use imquota::engine::{Bounds, UnknownApp};
 
 fn tcp(address: &str) -> Listen {
     Listen::Tcp(address.parse().expect("an address"))
@@ -61,6 +61,11 @@ fn defaults() -> Config {
         reflection: false,
         request_timeout: Duration::from_secs(2),
         drain_timeout: Duration::from_secs(10),
+        shutdown_delay: Duration::from_secs(2),
+        store_tolerance: Duration::from_secs(10),
+        store_timeout: Duration::from_millis(500),
+        journal: Some("imquota-journal".into()),
+        bounds: Bounds { in_flight_max: 4096, app_share_percent: 50 },
         apply_in_flight_max: 256,
         webhook: None,
     }
@@ -101,6 +106,12 @@ const BY_FLAG: &[Row] = &[
     ("reflection", "true", "true", |c| c.reflection = true),
     ("request_timeout_ms", "1", "1", |c| c.request_timeout = Duration::from_millis(1)),
     ("drain_timeout_ms", "0", "0", |c| c.drain_timeout = Duration::ZERO),
+    ("shutdown_delay_ms", "0", "0", |c| c.shutdown_delay = Duration::ZERO),
+    ("store_tolerance_ms", "100", "100", |c| c.store_tolerance = Duration::from_millis(100)),
+    ("store_timeout_ms", "1", "1", |c| c.store_timeout = Duration::from_millis(1)),
+    ("journal", "off", "'off'", |c| c.journal = None),
+    ("in_flight_max", "1", "1", |c| c.bounds.in_flight_max = 1),
+    ("app_share_percent", "100", "100", |c| c.bounds.app_share_percent = 100),
     ("apply_in_flight_max", "10000", "10_000", |c| c.apply_in_flight_max = 10_000),
 ];
 
@@ -121,6 +132,12 @@ const LOWER: &[Row] = &[
     ("reflection", "false", "false", |_| {}),
     ("request_timeout_ms", "60000", "60000", |c| c.request_timeout = Duration::from_secs(60)),
     ("drain_timeout_ms", "600000", "600000", |c| c.drain_timeout = Duration::from_secs(600)),
+    ("shutdown_delay_ms", "60000", "60000", |c| c.shutdown_delay = Duration::from_secs(60)),
+    ("store_tolerance_ms", "600000", "600000", |c| c.store_tolerance = Duration::from_secs(600)),
+    ("store_timeout_ms", "60000", "60000", |c| c.store_timeout = Duration::from_secs(60)),
+    ("journal", "/j", "'/j'", |c| c.journal = Some("/j".into())),
+    ("in_flight_max", "100000", "100000", |c| c.bounds.in_flight_max = 100_000),
+    ("app_share_percent", "1", "1", |c| c.bounds.app_share_percent = 1),
     ("apply_in_flight_max", "1", "1", |c| c.apply_in_flight_max = 1),
 ];
 

@@ -45,6 +45,9 @@ impl Sidecar {
             .args(["--listen", &listen("quota.sock")])
             .args(["--admin-listen", &listen("admin.sock")])
             .args(["--management-listen", "off"])
+            // Every answer is judged as exact.
+            .args(["--journal", "off"])
+            .args(["--shutdown-delay-ms", "0"])
             .args(["--request-timeout-ms", &timeout_ms.to_string()])
             .args(["--log-filter", "warn"])
             .args(more)

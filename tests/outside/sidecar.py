@@ -38,9 +38,10 @@ def binary() -> str:
 
 
 def clean_environment(**extra: str) -> dict[str, str]:
-    """This process's environment without the sidecar's own settings."""
+    """This process's environment without the sidecar's own settings, but for one: nobody has to
+    hear of its end here."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith("IMQUOTA_")}
-    return {**kept, "NO_COLOR": "1", **extra}
+    return {**kept, "NO_COLOR": "1", "IMQUOTA_SHUTDOWN_DELAY_MS": "0", **extra}
 
 
 def free_ports(count: int) -> list[int]:
@@ -63,7 +64,7 @@ def connect(target: str) -> grpc.Channel:
     return grpc.insecure_channel(target, options=options)
 
 
-def is_serving(target: str, service: str = "") -> bool:
+def is_serving(target: str, service: str = "imquota.v1.QuotaService") -> bool:
     """Whether the health service of a listener says SERVING."""
     with connect(target) as channel:
         request = health_pb2.HealthCheckRequest(service=service)
@@ -89,7 +90,7 @@ class Sidecar:
     """One `imquota serve` process and the folder that it lives in."""
 
     def __init__(self, *extra: str, store: str = "embedded", folder: Path | None = None,
-                 environment: dict[str, str] | None = None):
+                 environment: dict[str, str] | None = None, management: bool = False):
         self._owns_folder = folder is None
         # Short, since the path of a Unix socket may have 107 bytes only.
         self.folder = folder or Path(tempfile.mkdtemp(prefix="imquota-"))
@@ -98,6 +99,7 @@ class Sidecar:
         self.log = self.folder / "log"
         self._extra = extra
         self._environment = environment or {}
+        self._management = management
         self.process: subprocess.Popen | None = None
 
     @property
@@ -118,12 +120,14 @@ class Sidecar:
     def arguments(self) -> list[str]:
         """The command line, without the program."""
         listen = ["--listen", self.tcp, "--listen", self.unix, "--admin-listen", self.admin]
-        return ["serve", "--store", self.store, *listen, "--management-listen", "off", *self._extra]
+        management = f"127.0.0.1:{self.management_port}" if self._management else "off"
+        return ["serve", "--store", self.store, *listen, "--management-listen", management,
+                *self._extra]
 
     def start(self) -> "Sidecar":
         """Starts the process and waits until all listeners serve."""
         for attempt in range(1, START_ATTEMPTS_MAX + 1):
-            self.port, self.admin_port = free_ports(2)
+            self.port, self.admin_port, self.management_port = free_ports(3)
             self.launch(self.arguments(), clean_environment(**self._environment))
             wait_until(self._serving_or_ended, START_TIMEOUT_S, f"serving\n{self.read_log()}")
             if self.process.poll() is None:

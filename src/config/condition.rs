@@ -1,0 +1,94 @@
+//! Settings of what becomes of calls when there are too many, when the store does not answer, and
+//! at the end.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::settings::{Kind, Setting};
+use super::sources::Sources;
+use super::values;
+use crate::engine::Bounds;
+
+pub(super) const SHUTDOWN_DELAY_MS: Setting = Setting {
+    key: "shutdown_delay_ms",
+    flag: "shutdown-delay-ms",
+    env: "IMQUOTA_SHUTDOWN_DELAY_MS",
+    kind: Kind::Number,
+    value_name: "MS",
+    default: Some("2000"),
+    help: "Time from NOT_SERVING to the end of accepting, for callers to hear of it: 0 to 60000",
+};
+
+pub(super) const STORE_TOLERANCE_MS: Setting = Setting {
+    key: "store_tolerance_ms",
+    flag: "store-tolerance-ms",
+    env: "IMQUOTA_STORE_TOLERANCE_MS",
+    kind: Kind::Number,
+    value_name: "MS",
+    default: Some("10000"),
+    help: "How long the store may be silent before health says NOT_SERVING: 100 to 600000",
+};
+
+pub(super) const STORE_TIMEOUT_MS: Setting = Setting {
+    key: "store_timeout_ms",
+    flag: "store-timeout-ms",
+    env: "IMQUOTA_STORE_TIMEOUT_MS",
+    kind: Kind::Number,
+    value_name: "MS",
+    default: Some("500"),
+    help: "Longest wait for Redis where the failure policy has another answer: 1 to 60000",
+};
+
+pub(super) const JOURNAL: Setting = Setting {
+    key: "journal",
+    flag: "journal",
+    env: "IMQUOTA_JOURNAL",
+    kind: Kind::Text,
+    value_name: "DIR",
+    default: Some("imquota-journal"),
+    help: "Directory for what is decided while Redis is away; without it (\"off\") nothing is",
+};
+
+pub(super) const IN_FLIGHT_MAX: Setting = Setting {
+    key: "in_flight_max",
+    flag: "in-flight-max",
+    env: "IMQUOTA_IN_FLIGHT_MAX",
+    kind: Kind::Number,
+    value_name: "COUNT",
+    default: Some("4096"),
+    help: "Most operations in work at once; more are RESOURCE_EXHAUSTED: 1 to 100000",
+};
+
+pub(super) const APP_SHARE_PERCENT: Setting = Setting {
+    key: "app_share_percent",
+    flag: "app-share-percent",
+    env: "IMQUOTA_APP_SHARE_PERCENT",
+    kind: Kind::Number,
+    value_name: "PERCENT",
+    default: Some("50"),
+    help: "Of them for one app at most, so that it cannot take the others' places: 1 to 100",
+};
+
+/// What the settings of this file say.
+pub(super) struct Condition {
+    pub(super) shutdown_delay: Duration,
+    pub(super) store_tolerance: Duration,
+    pub(super) store_timeout: Duration,
+    pub(super) journal: Option<PathBuf>,
+    pub(super) bounds: Bounds,
+}
+
+pub(super) fn read(sources: &mut Sources<'_>) -> Condition {
+    let millis = |least, most| move |text: &str| values::millis(text, least..=most);
+    let number = |most| move |text: &str| values::number(text, 1..=most);
+    Condition {
+        shutdown_delay: sources.one(&SHUTDOWN_DELAY_MS, millis(0, 60_000)),
+        store_tolerance: sources.one(&STORE_TOLERANCE_MS, millis(100, 600_000)),
+        store_timeout: sources.one(&STORE_TIMEOUT_MS, millis(1, 60_000)),
+        journal: sources.one(&JOURNAL, values::journal),
+        bounds: Bounds {
+            in_flight_max: sources.one(&IN_FLIGHT_MAX, number(100_000)),
+            app_share_percent: sources.one(&APP_SHARE_PERCENT, number(100)),
+        },
+    }
+}

@@ -1,0 +1,185 @@
+//! Whether the sidecar can decide, for everybody who asks: health over gRPC, probes over HTTP, and
+//! metrics.
+//!
+//! The process is alive as long as it answers. It has started once the store was opened. It is
+//! ready for decisions while the store has answered within `store_tolerance`, so that a blink turns
+//! nobody away, or while the failure policy admits without it; for metering and administration only
+//! the store will do. From the signal to end on, nothing is ready.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+use tonic_health::ServingStatus;
+use tonic_health::server::HealthReporter;
+use tracing::{info, warn};
+
+use super::routes::SERVICES;
+use crate::clock::Stopwatch;
+use crate::engine::Engine;
+use crate::grpc::QUOTA_SERVICE;
+use crate::ledger::Ledger;
+use crate::telemetry::Metrics;
+
+/// How often the store is asked for a sign of life, or more often where the tolerance is short.
+const ASK_EVERY: Duration = Duration::from_secs(1);
+/// So often at least within the tolerance.
+const ASKED_PER_TOLERANCE: u32 = 4;
+/// How often at most.
+const ASK_EVERY_MIN: Duration = Duration::from_millis(20);
+
+/// What is known, and who is told.
+pub(super) struct Readiness {
+    health: HealthReporter,
+    metrics: Arc<Metrics>,
+    tolerance: Duration,
+    state: Mutex<State>,
+}
+
+/// What readiness follows from.
+#[derive(Debug, Clone, Default)]
+struct State {
+    /// When the store last answered; `None` before it was opened.
+    answered: Option<Stopwatch>,
+    /// Whether the failure policy admits anything without the store.
+    opens: bool,
+    stopping: bool,
+    /// What was told last: ready to decide, and whether the store is there.
+    told: Option<(bool, bool)>,
+}
+
+/// How a probe is answered.
+pub(super) struct Probe {
+    /// Whether it succeeds.
+    pub(super) good: bool,
+    /// What was looked at, a line each, for people.
+    pub(super) checks: Vec<(bool, String)>,
+}
+
+impl Readiness {
+    /// Of a sidecar that has not opened its store.
+    pub(super) async fn new(metrics: Arc<Metrics>, tolerance: Duration) -> Arc<Self> {
+        let health = HealthReporter::new();
+        let state = Mutex::default();
+        let readiness = Self { health, metrics, tolerance, state };
+        readiness.tell().await;
+        Arc::new(readiness)
+    }
+
+    /// What health over gRPC is served from.
+    pub(super) fn health(&self) -> HealthReporter {
+        self.health.clone()
+    }
+
+    /// The store was opened, or has answered.
+    pub(super) async fn answered(&self) {
+        self.state().answered = Some(Stopwatch::start());
+        self.tell().await;
+    }
+
+    /// The process is about to end.
+    pub(super) async fn stopping(&self) {
+        self.state().stopping = true;
+        self.tell().await;
+    }
+
+    /// Asks the store for signs of life until `stopped` turns true.
+    pub(super) async fn follow(
+        self: Arc<Self>,
+        engine: Arc<Engine>,
+        ledger: Arc<dyn Ledger>,
+        mut stopped: watch::Receiver<bool>,
+    ) {
+        let every = (self.tolerance / ASKED_PER_TOLERANCE).clamp(ASK_EVERY_MIN, ASK_EVERY);
+        let mut pace = interval(every);
+        pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = pace.tick() => {}
+                _ = stopped.wait_for(|stop| *stop) => return,
+            }
+            self.state().opens = engine.admits_without_store();
+            match timeout(every, ledger.now()).await {
+                Ok(Ok(_)) => self.answered().await,
+                _ => self.tell().await,
+            }
+            self.metrics.condition.servers(ledger.servers());
+        }
+    }
+
+    /// Whether the process is to be left alone. It is as long as it can say so.
+    pub(super) fn live() -> Probe {
+        Probe { good: true, checks: vec![(true, "the process answers".to_owned())] }
+    }
+
+    /// Whether the store was opened once.
+    pub(super) fn started(&self) -> Probe {
+        let good = self.state().answered.is_some();
+        let what = if good { "the store was opened" } else { "the store was not reached yet" };
+        Probe { good, checks: vec![(good, what.to_owned())] }
+    }
+
+    /// Whether calls are to be sent here.
+    pub(super) fn ready(&self) -> Probe {
+        let state = self.state().clone();
+        let (ready, store) = state.conclude(self.tolerance);
+        let mut checks = vec![
+            (state.answered.is_some(), "started".to_owned()),
+            (!state.stopping, "not ending".to_owned()),
+        ];
+        checks.push((
+            store || state.opens,
+            match state.answered {
+                Some(last) => {
+                    format!("the store answered {:.1} s ago", last.elapsed().as_secs_f64())
+                }
+                None => "the store has not answered yet".to_owned(),
+            },
+        ));
+        if state.opens && !store {
+            checks.push((true, "the failure policy admits without it".to_owned()));
+        }
+        Probe { good: ready, checks }
+    }
+
+    async fn tell(&self) {
+        let (ready, store, known, silent) = {
+            let mut state = self.state();
+            let (ready, store) = state.conclude(self.tolerance);
+            let known = state.told.replace((ready, store));
+            let silent = state.answered.map(|last| last.elapsed()).unwrap_or_default();
+            (ready, store, known, silent)
+        };
+        self.metrics.condition.store(silent, store);
+        if known == Some((ready, store)) {
+            return;
+        }
+        match (known, store) {
+            (Some((_, true)), false) => warn!(?silent, ready, "the store does not answer"),
+            (Some((_, false)), true) => info!("the store answers"),
+            _ => {}
+        }
+        let stopping = self.state().stopping;
+        let status = |good| if good { ServingStatus::Serving } else { ServingStatus::NotServing };
+        self.health.set_service_status("", status(!stopping)).await;
+        for service in SERVICES {
+            let good = if service == QUOTA_SERVICE { ready } else { store && !stopping };
+            self.metrics.condition.ready(service, good);
+            self.health.set_service_status(service, status(good)).await;
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Whether decisions can be made, and whether the store is there.
+    fn conclude(&self, tolerance: Duration) -> (bool, bool) {
+        let store = self.answered.is_some_and(|last| last.elapsed() < tolerance);
+        let started = self.answered.is_some();
+        (started && !self.stopping && (store || self.opens), store)
+    }
+}

@@ -1,0 +1,366 @@
+"""Fault drills: what each caller sees while the store is away, and that all of it is counted after.
+
+Real processes throughout: a Redis, a proxy in front of it, the sidecar. Each drill spoils the way or
+the server, calls meanwhile, mends it, and then reads in the store what should be there.
+"""
+
+import threading
+import time
+from contextlib import ExitStack, contextmanager
+
+import grpc
+import pytest
+
+from app import ALREADY_HELD, APPLIED, DENIED, App, names, outcomes
+from http_port import get, metric
+from redis_proxy import Proxy, Redis
+from sidecar import Sidecar, clean_environment, wait_until
+from stubs import admin_pb, quota_pb
+
+DEADLINE_S = 2.0
+SLACK_S = 1.0
+"""What a loaded machine may take beyond a deadline."""
+PER_USER_MAX = 10
+PER_GROUP_MAX = 50
+BACK_WITHIN_S = 30
+LOADED = 12
+"""Keys that are loaded slowly, half a second each."""
+
+
+@contextmanager
+def drilled(*settings: str, sidecar_settings=()):
+    """A Redis, the proxy before it, a sidecar, and an app on the Professional edition."""
+    with ExitStack() as stack:
+        redis = stack.enter_context(Redis(*settings))
+        proxy = stack.enter_context(Proxy(redis.port))
+        sidecar = stack.enter_context(
+            Sidecar(*sidecar_settings, store=proxy.url, management=True))
+        app = stack.enter_context(App(sidecar))
+        yield redis, proxy, sidecar, app
+
+
+def join(app: App, group: str, *users: str, timeout: float = DEADLINE_S, mode: int = 0):
+    """The whole answer, and how long it took."""
+    request = quota_pb.JoinGroupRequest(
+        app_id=app.id, group_id=group, user_ids=users, mode=mode)
+    began = time.monotonic()
+    answer = app.quota.JoinGroup(request, timeout=timeout)
+    return answer, time.monotonic() - began
+
+
+def leave(app: App, group: str, *users: str):
+    """The whole answer."""
+    request = quota_pb.LeaveGroupRequest(app_id=app.id, group_id=group, user_ids=users)
+    return app.quota.LeaveGroup(request, timeout=DEADLINE_S)
+
+
+def code(call) -> grpc.StatusCode:
+    """The code that a call fails with."""
+    with pytest.raises(grpc.RpcError) as caught:
+        call()
+    return caught.value.code()
+
+
+def drained(sidecar: Sidecar) -> None:
+    """Waits until the journal is in the store."""
+    empty = lambda: metric(sidecar.management_port, "imquota_journal_entries") == 0  # noqa: E731
+    wait_until(empty, BACK_WITHIN_S, f"the journal is in the store\n{sidecar.read_log()[-3000:]}")
+
+
+def kill(redis, _proxy):
+    redis.kill()
+
+
+def restart(redis, _proxy):
+    redis.start()
+
+
+def slow(_redis, proxy):
+    proxy.slow(0.5)
+
+
+def fast(_redis, proxy):
+    proxy.slow(0)
+
+
+def swallow(_redis, proxy):
+    proxy.swallow()
+
+
+def let_through(_redis, proxy):
+    proxy.swallow(False)
+
+
+def follow_nobody(redis, _proxy):
+    redis.cli("REPLICAOF", "127.0.0.1", "1")
+
+
+def lead(redis, _proxy):
+    redis.cli("REPLICAOF", "NO", "ONE")
+
+
+def fill(redis, _proxy):
+    redis.cli("CONFIG", "SET", "maxmemory", "1")
+
+
+def give_room(redis, _proxy):
+    redis.cli("CONFIG", "SET", "maxmemory", "0")
+
+
+def load(redis, _proxy):
+    redis.kill()
+    threading.Thread(target=redis.start).start()
+    wait_until(lambda: "LOADING" in redis.cli("GET", "k"), 10, "it is loading")
+
+
+def nothing(_redis, _proxy):
+    pass
+
+
+SLOW_LOADING = ["--key-load-delay", "500000", "--loading-process-events-interval-bytes", "1024",
+                "--enable-debug-command", "yes"]
+
+DRILLS = {
+    "down": ([], kill, restart),
+    "slow": ([], slow, fast),
+    "black_hole": ([], swallow, let_through),
+    "read_only": ([], follow_nobody, lead),
+    "out_of_memory": ([], fill, give_room),
+    "loading": (SLOW_LOADING, load, nothing),
+}
+
+
+@pytest.mark.parametrize("name", DRILLS)
+def test_a_store_that_is_away_costs_nobody_more_than_a_deadline_and_all_is_counted_after(name):
+    settings, spoil, mend = DRILLS[name]
+    with drilled(*settings) as (redis, proxy, sidecar, app):
+        app.upgrade()
+        app.create_group("g", owner="owner")
+        join(app, "g", "goes", "stays", timeout=20)
+        if name == "loading":
+            for number in range(LOADED):
+                redis.cli("SET", f"slow{number}", "x" * 2000)
+            redis.cli("BGREWRITEAOF")
+            wait_until(lambda: "aof_rewrite_in_progress:0" in redis.cli("INFO", "persistence"),
+                       20, "the file is written")
+        spoil(redis, proxy)
+
+        admitted, seen = [], []
+        for number in range(30):
+            user = f"u{number}"
+            answer, took = join(app, "g", user)
+            seen.append(took)
+            assert outcomes(answer.results) == [APPLIED]
+            assert took < DEADLINE_S + SLACK_S, f"{user} waited {took:.2f} s"
+            assert answer.decision.degradation, "it says that it is not exact"
+            admitted.append(user)
+        assert sum(seen[15:]) < 0.2 * 15 + SLACK_S or name == "slow", f"late ones wait too: {seen}"
+
+        # What gives back is accepted, whoever is away.
+        answer = leave(app, "g", "goes")
+        assert outcomes(answer.results) == [APPLIED]
+        assert answer.decision.degradation, "it goes behind what is in the journal"
+        # Closed limits decide nothing without the store, which a slow one still does.
+        if name != "slow":
+            request = quota_pb.CreateAccountsRequest(app_id=app.id, user_ids=["a"])
+            closed = code(lambda: app.quota.CreateAccounts(request, timeout=DEADLINE_S))
+            assert closed in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+
+        # The budget of the group, which "owner" and others before have not touched.
+        room = PER_GROUP_MAX - len(admitted)
+        answer, _ = join(app, "g", *names("more", room))
+        assert outcomes(answer.results) == [APPLIED] * room
+        admitted += names("more", room)
+        assert code(lambda: join(app, "g", "too-many")) == grpc.StatusCode.UNAVAILABLE
+
+        mend(redis, proxy)
+        drained(sidecar)
+        wait_until(lambda: metric(sidecar.management_port, "imquota_breaker_open") == 0,
+                   BACK_WITHIN_S, "the breaker closes")
+        members = app.usages(group_id="g")["members_per_group"].used
+        assert members == len(admitted) + len(["owner", "stays"])
+        answer, _ = join(app, "g", *admitted, "goes", timeout=20)
+        assert outcomes(answer.results) == [ALREADY_HELD] * len(admitted) + [APPLIED]
+        assert not answer.decision.degradation, "it is exact again"
+        replayed = metric(sidecar.management_port, "imquota_journal_replayed_total")
+        assert replayed == len([*admitted, "goes"])
+
+
+def test_what_is_admitted_beyond_a_limit_is_bounded_and_whoever_is_over_is_told():
+    with drilled() as (redis, proxy, sidecar, app):
+        limit = 50  # Groups of a user on Trial.
+        app.create_groups(names("g", limit + 2 * PER_USER_MAX))
+        for group in names("g", limit):
+            join(app, group, "full", timeout=20)
+        answer, _ = join(app, f"g{limit}", "full", timeout=20)
+        assert outcomes(answer.results) == [DENIED]
+        for group in names("g", limit - 3):
+            join(app, group, "nearly", timeout=20)
+
+        proxy.refuse()
+        over = names("g", 2 * PER_USER_MAX, first=limit)
+        # Denied a moment ago: denied still, with the same words.
+        answer, _ = join(app, over[0], "full")
+        assert outcomes(answer.results) == [DENIED]
+        assert answer.decision.degradation
+        assert [denial.used for denial in answer.results[0].denials] == [limit]
+        let_in = []
+        for group in over:
+            try:
+                answer, _ = join(app, group, "nearly")
+                assert outcomes(answer.results) == [APPLIED]
+                let_in.append(group)
+            except grpc.RpcError as error:
+                assert error.code() == grpc.StatusCode.UNAVAILABLE
+        assert len(let_in) == PER_USER_MAX, "the budget, and no more"
+
+        proxy.refuse(False)
+        drained(sidecar)
+        used = app.usages(user_id="nearly")["groups_per_user"]
+        assert (used.used, used.limit) == (limit - 3 + PER_USER_MAX, limit)
+        over_limit = PER_USER_MAX - 3
+        assert metric(sidecar.management_port, "imquota_journal_replayed_total",
+                      outcome="over") == over_limit
+        told = wait_until(lambda: [event for event in _events(app)
+                                   if event.kind == admin_kind("JOURNAL_REPLAYED")],
+                          BACK_WITHIN_S, "the report")
+        assert [(event.count, event.over, event.failed) for event in told] == [
+            (PER_USER_MAX, over_limit, 0)]
+        assert told[0].subject.user_id == "nearly"
+        # Whoever is over by it is denied now, and would be without the store too.
+        answer, _ = join(app, "g49", "nearly", timeout=20)
+        assert outcomes(answer.results) == [DENIED]
+        proxy.refuse()
+        answer, _ = join(app, "g49", "nearly")
+        assert outcomes(answer.results) == [DENIED]
+
+
+def admin_kind(name: str) -> int:
+    return admin_pb.EventKind.Value(f"EVENT_KIND_{name}")
+
+
+def _events(app: App):
+    stream = app.administration.WatchEvents(
+        admin_pb.WatchEventsRequest(app_id=app.id, resume_token="0"), timeout=1)
+    events = []
+    try:
+        for answer in stream:
+            if answer.HasField("event"):
+                events.append(answer.event)
+    except grpc.RpcError:
+        pass
+    return events
+
+
+def test_the_journal_outlives_a_sidecar_that_is_killed_in_the_middle():
+    with Redis() as redis, Proxy(redis.port) as proxy:
+        sidecar = Sidecar(store=proxy.url, management=True)
+        sidecar.start()
+        try:
+            with App(sidecar) as app:
+                app.upgrade()
+                app.create_group("g")
+                join(app, "g", "goes", timeout=20)
+                proxy.refuse()
+                acknowledged = []
+                for number in range(40):
+                    join(app, "g", f"u{number}")
+                    acknowledged.append(f"u{number}")
+                leave(app, "g", "goes")
+                app_id = app.id
+            sidecar.kill()
+            # It starts although the store is away, and says so.
+            sidecar.launch(sidecar.arguments(), clean_environment())
+            wait_until(lambda: get_quietly(sidecar, "/livez") == 200, 20, "it lives")
+            assert get(sidecar.management_port, "/readyz")[0] == 503
+            assert get(sidecar.management_port, "/startupz")[0] == 503
+            proxy.refuse(False)
+            wait_until(lambda: get_quietly(sidecar, "/readyz") == 200, 20, "it is ready")
+            with App(sidecar, app_id=app_id) as app:
+                # Nothing overtakes what is still in the journal.
+                answer, _ = join(app, "g", *acknowledged, timeout=20)
+                assert outcomes(answer.results) == [ALREADY_HELD] * len(acknowledged)
+                drained(sidecar)
+                assert app.usages(group_id="g")["members_per_group"].used == len(acknowledged)
+        finally:
+            sidecar._clean_up()
+
+
+def get_quietly(sidecar: Sidecar, path: str) -> int:
+    """The status, or 0 where nobody listens."""
+    try:
+        return get(sidecar.management_port, path)[0]
+    except OSError:
+        return 0
+
+
+def test_readiness_outlasts_a_blink_and_falls_with_a_longer_absence():
+    settings = ("--store-tolerance-ms", "2000", "--journal", "off")
+    with drilled(sidecar_settings=settings) as (redis, proxy, sidecar, app):
+        port = sidecar.management_port
+        assert get(port, "/readyz") == (200, "ok\n")
+        proxy.refuse()
+        began = time.monotonic()
+        while time.monotonic() - began < 1.0:
+            assert get(port, "/readyz")[0] == 200, "a blink"
+            time.sleep(0.05)
+        proxy.refuse(False)
+        wait_until(lambda: metric(port, "imquota_store_silent_seconds") < 1, 10, "an answer")
+        proxy.refuse()
+        wait_until(lambda: get(port, "/readyz")[0] == 503, 10, "it falls")
+        status, text = get(port, "/readyz?verbose")
+        assert status == 503 and "[-] the store answered" in text and "[+] started" in text
+        assert get(port, "/livez")[0] == 200 and get(port, "/startupz")[0] == 200
+        assert metric(port, "imquota_store_up") == 0
+        assert metric(port, "imquota_ready", service="imquota.v1.QuotaService") == 0
+        proxy.refuse(False)
+        wait_until(lambda: get(port, "/readyz")[0] == 200, 10, "it is back")
+
+
+def test_with_a_policy_that_admits_it_is_ready_for_decisions_without_the_store():
+    with drilled(sidecar_settings=("--store-tolerance-ms", "500")) as (redis, proxy, sidecar, app):
+        port = sidecar.management_port
+        app.create_group("g")
+        proxy.refuse()
+        wait_until(lambda: metric(port, "imquota_store_up") == 0, 10, "it is missed")
+        status, text = get(port, "/readyz?verbose")
+        assert status == 200 and "the failure policy admits without it" in text
+        assert metric(port, "imquota_ready", service="imquota.v1.QuotaService") == 1
+        assert metric(port, "imquota_ready", service="imquota.v1.AdminService") == 0
+        answer, _ = join(app, "g", "u")
+        assert outcomes(answer.results) == [APPLIED]
+
+
+def test_nothing_overtakes_what_is_in_the_journal():
+    """A user who left without the store and comes back with it is a member in the end."""
+    with drilled() as (redis, proxy, sidecar, app):
+        app.upgrade()
+        app.create_group("g", owner="stays")
+        join(app, "g", *names("u", 40), timeout=20)
+        for round_ in range(5):
+            proxy.refuse()
+            for user in names("u", 40):
+                leave(app, "g", user)
+            proxy.refuse(False)
+            # Behind what is in the journal, or after it: never before.
+            answer, _ = join(app, "g", *names("u", 40), timeout=20)
+            assert outcomes(answer.results) == [APPLIED] * 40, f"round {round_}"
+            drained(sidecar)
+            assert app.usages(group_id="g")["members_per_group"].used == 41
+
+
+def test_an_app_that_asks_too_much_is_turned_away_and_others_are_not():
+    settings = ("--in-flight-max", "20", "--app-share-percent", "50", "--journal", "off")
+    with drilled(sidecar_settings=settings) as (redis, proxy, sidecar, app):
+        app.create_accounts("a")
+        with App(sidecar) as other:
+            proxy.slow(0.1)
+            request = quota_pb.CreateAccountsRequest(app_id=app.id, user_ids=["a"])
+            calls = [app.quota.CreateAccounts.future(request, timeout=10) for _ in range(60)]
+            assert outcomes(other.create_accounts("b")) == [APPLIED]
+            failed = [call.exception() for call in calls if call.exception()]
+            assert failed and all(
+                each.code() == grpc.StatusCode.RESOURCE_EXHAUSTED for each in failed)
+            assert len(failed) < 60
+        assert metric(sidecar.management_port, "imquota_shed_total", reason="app_share") == len(
+            failed)
