@@ -7,6 +7,7 @@
 //! - `session`: one call over it, from the request to what is printed.
 //! - `quota`, `usage`, `admin`, `health`, `catalog`: a command each; `look` is what `admin` has
 //!   that changes nothing; `watch` prints events as they come.
+//! - `backup`: copies the embedded store to a file.
 //! - `reconcile`: compares an export of the IM's database with what is held; a folder of its own.
 //! - `output`: answers as tables or JSON; the only place that writes to the terminal.
 //! - `error`: why a command came to nothing, in sentences.
@@ -15,6 +16,7 @@
 //! format, exit code) is in `session` and `output`. No rule of the domain is decided here.
 
 mod admin;
+mod backup;
 mod catalog;
 mod connect;
 mod error;
@@ -82,6 +84,8 @@ pub enum ClientCommand {
     Usage(usage::Usage),
     /// Show what an app has to pay for a month, and why.
     Statement(statement::Statement),
+    /// Copy the embedded store to a file while the sidecar goes on.
+    Backup(Box<backup::Backup>),
     /// Compare what is held with an export of the IM's database, and repair the differences.
     Reconcile(Box<reconcile::Reconcile>),
     /// Show and check catalogs of editions, add-ons and group types.
@@ -127,6 +131,7 @@ pub async fn run(command: ClientCommand) -> Exit {
         ClientCommand::Quota(args) => quota::run(args).await,
         ClientCommand::Usage(args) => usage::run(args).await,
         ClientCommand::Statement(args) => statement::run(args).await,
+        ClientCommand::Backup(args) => backup::run(*args).await,
         ClientCommand::Reconcile(args) => reconcile::run(*args).await,
         ClientCommand::Catalog(args) => catalog::run(args),
         ClientCommand::Completions { shell } => completions(shell),

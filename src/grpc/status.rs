@@ -14,7 +14,7 @@ use crate::domain::purchase::Refusal;
 use crate::engine::administration::AdminError;
 use crate::engine::administration::reconcile::ReconcileError;
 use crate::engine::{Decision, Denial};
-use crate::ledger::LedgerError;
+use crate::ledger::{LedgerError, SnapshotError};
 
 /// The domain of every ErrorInfo.
 const DOMAIN: &str = "imquota";
@@ -104,6 +104,15 @@ pub fn of_reconcile(error: ReconcileError) -> Status {
         ReconcileError::NotTracked(_) => Status::failed_precondition(error.to_string()),
         ReconcileError::TooMuch(_) => Status::out_of_range(error.to_string()),
     }
+}
+
+/// The status of a copy of the store that was not made.
+pub fn of_snapshot(error: &SnapshotError) -> Status {
+    let code = match error {
+        SnapshotError::Elsewhere => Code::FailedPrecondition,
+        SnapshotError::Closing | SnapshotError::Failed(_) => Code::Unavailable,
+    };
+    Status::new(code, error.to_string())
 }
 
 fn timed_out() -> (Code, &'static str) {

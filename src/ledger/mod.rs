@@ -22,6 +22,7 @@
 //! What to offer against a denial, messages and codes are not the ledger's business: it reports
 //! bare [`Breach`](crate::domain::decision::Breach)es.
 
+use std::fs::File;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -215,6 +216,20 @@ impl LedgerError {
     }
 }
 
+/// Why there is no copy of the store.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SnapshotError {
+    /// The store is a server of its own.
+    #[error("the facts are in Redis: back that up by its own means (BGSAVE, its AOF, a replica)")]
+    Elsewhere,
+    /// The store is being closed.
+    #[error("the store is closing")]
+    Closing,
+    /// It could not be written.
+    #[error("the copy could not be written: {0}")]
+    Failed(String),
+}
+
 /// A store of facts that decides and meters. See the module's head for the contract.
 #[async_trait]
 pub trait Ledger: Meter {
@@ -277,6 +292,12 @@ pub trait Ledger: Meter {
 
     /// The store's clock, by which decisions are made.
     async fn now(&self) -> Result<Timestamp, LedgerError>;
+
+    /// A copy of the whole store as of one instant, to be read from its beginning, where the store
+    /// is in this process. The file has no name.
+    async fn snapshot(&self) -> Result<File, SnapshotError> {
+        Err(SnapshotError::Elsewhere)
+    }
 
     /// Every server of the store by its address, and whether it has not answered for a while.
     fn servers(&self) -> Vec<(String, bool)> {

@@ -66,7 +66,8 @@ async fn check(who: Who, mut caller: Client, mut owner: Client, name: &str, from
 /// Brings the app to where the call can succeed.
 async fn prepare(call: Call, owner: &mut Client, app: &str) {
     let before: &[&str] = match call.rpc {
-        "CreateApp" | "ListApps" | "GetCatalog" | "ListAuditEvents" | "WatchEvents" => &[],
+        "CreateApp" | "ListApps" | "GetCatalog" | "ListAuditEvents" | "WatchEvents"
+        | "CreateBackup" => &[],
         "RenewEdition" | "GrantAddOn" | "RefundPurchase" => &["CreateApp", "PurchaseEdition"],
         _ => &["CreateApp"],
     };

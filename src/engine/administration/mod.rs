@@ -6,6 +6,7 @@
 //! repetition with the same request id finishes it, and so does the next start
 //! ([`Administration::publish_all`]).
 
+use std::fs::File;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,7 +26,7 @@ use crate::domain::purchase::{Period, Refusal};
 use crate::domain::refund::Remaining;
 use crate::domain::schedule::{MissingItem, Schedule};
 use crate::domain::time::Timestamp;
-use crate::ledger::LedgerError;
+use crate::ledger::{LedgerError, SnapshotError};
 
 mod change;
 mod entries;
@@ -222,6 +223,11 @@ impl Administration {
     /// Issues the statements of all apps and months that have become final.
     pub async fn issue_due(&self) -> Result<(), AdminError> {
         self.0.issue_due().await
+    }
+
+    /// A copy of the store as of one instant, to be read from its beginning.
+    pub async fn snapshot(&self) -> Result<File, SnapshotError> {
+        self.0.engine.ledger.snapshot().await
     }
 
     /// Up to `limit` entries of the audit log that fit, from the one after number `after` on.

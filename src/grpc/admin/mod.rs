@@ -9,12 +9,13 @@ use self::check::AsksForChange;
 use super::caller::{Role, require};
 use super::fields::Fields;
 use super::pb::admin_service_server::{AdminService, AdminServiceServer};
-use super::status::{of_admin, of_invalid, of_reconcile};
+use super::status::{of_admin, of_invalid, of_reconcile, of_snapshot};
 use super::{REQUEST_MAX_BYTES, pb};
 use crate::domain::id::AppId;
 use crate::engine::administration::{Administration, Changed, Made, Preview, Question};
 use crate::events::EventLog;
 
+mod backup;
 mod catalog;
 pub(super) mod check;
 mod exported;
@@ -40,6 +41,7 @@ pub struct AdminApi {
     events: Arc<dyn EventLog>,
     reconciling: Arc<Semaphore>,
     watching: Arc<Semaphore>,
+    backing_up: Arc<Semaphore>,
     counting_everybody: Arc<Semaphore>,
     shutdown: tokio::sync::watch::Receiver<bool>,
 }
@@ -55,8 +57,15 @@ impl AdminApi {
     ) -> Self {
         let watching = Arc::new(Semaphore::new(watch::WATCHERS_MAX));
         let reconciling = Arc::new(Semaphore::new(RECONCILING_MAX));
-        let counting_everybody = Arc::new(Semaphore::new(EVERYBODY_MAX));
-        Self { administration, events, reconciling, watching, counting_everybody, shutdown }
+        Self {
+            administration,
+            events,
+            reconciling,
+            watching,
+            backing_up: Arc::new(Semaphore::new(backup::BACKUPS_MAX)),
+            counting_everybody: Arc::new(Semaphore::new(EVERYBODY_MAX)),
+            shutdown,
+        }
     }
 
     /// As a service of a server.
@@ -237,6 +246,20 @@ impl AdminService for AdminApi {
             permit: permit.map_err(|_| watch::too_many())?,
         };
         Ok(Response::new(stream.answer().await?))
+    }
+
+    type CreateBackupStream = backup::Answers;
+
+    async fn create_backup(
+        &self,
+        request: Request<pb::CreateBackupRequest>,
+    ) -> Result<Response<Self::CreateBackupStream>, Status> {
+        require(&request, Role::Owner, "CreateBackup")?;
+        let permit = self.backing_up.clone().try_acquire_owned();
+        let permit =
+            permit.map_err(|_| Status::resource_exhausted("another backup is being made"))?;
+        let file = self.administration.snapshot().await.map_err(|error| of_snapshot(&error))?;
+        Ok(Response::new(backup::send(file, permit)))
     }
 
     async fn track_changes(

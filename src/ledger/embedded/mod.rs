@@ -6,6 +6,7 @@
 //!
 //! The file is locked while it is open, so that a second process cannot count beside the first.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +20,7 @@ use self::writer::{Unit, Writer, WriterError};
 use super::fingerprint::{Fingerprints, KEY_BYTES};
 use super::holdings::{Holders, Holdings};
 use super::reconcile::{Claim, Comparison, Difference, Place, Section, Subjects, Tracking};
-use super::{Answer, Call, Ledger, LedgerError, Operation, Reading};
+use super::{Answer, Call, Ledger, LedgerError, Operation, Reading, SnapshotError};
 use crate::clock::Clock;
 use crate::domain::decision::Subject;
 use crate::domain::id::AppId;
@@ -35,6 +36,7 @@ mod holdings;
 mod members;
 mod metering;
 mod reconcile;
+mod snapshot;
 mod step;
 mod tables;
 mod tracking;
@@ -93,6 +95,8 @@ pub enum OpenError {
 /// The embedded ledger.
 pub struct Embedded {
     writer: Arc<Writer>,
+    /// Where copies are made; the store's own directory, or that of temporary files.
+    directory: PathBuf,
     clock: Arc<dyn Clock>,
     ids: Fingerprints,
 }
@@ -107,7 +111,7 @@ impl Embedded {
             DatabaseError::DatabaseAlreadyOpen => OpenError::InUse { path: path.clone() },
             other => OpenError::Unreadable { path: path.clone(), reason: other.to_string() },
         })?;
-        Self::over(database, path, clock)
+        Self::over(database, path, directory.to_owned(), clock)
     }
 
     /// A store that lives as long as the process.
@@ -116,10 +120,15 @@ impl Embedded {
         let database = builder().create_with_backend(InMemoryBackend::new()).map_err(|error| {
             OpenError::Unreadable { path: path.clone(), reason: error.to_string() }
         })?;
-        Self::over(database, path, clock)
+        Self::over(database, path, std::env::temp_dir(), clock)
     }
 
-    fn over(database: Database, path: PathBuf, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
+    fn over(
+        database: Database,
+        path: PathBuf,
+        directory: PathBuf,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, OpenError> {
         let mut key = [0; KEY_BYTES];
         getrandom::fill(&mut key).map_err(OpenError::Random)?;
         let identity = first_transaction(&database, &key)
@@ -130,7 +139,7 @@ impl Embedded {
             Identity::Foreign(reason) => return Err(OpenError::Foreign { path, reason }),
         };
         let writer = Arc::new(Writer::start(database).map_err(OpenError::Thread)?);
-        Ok(Self { writer, clock, ids: Fingerprints::new(key) })
+        Ok(Self { writer, directory, clock, ids: Fingerprints::new(key) })
     }
 
     /// The writing thread, for the directory that lives in the same file.
@@ -272,6 +281,14 @@ impl Ledger for Embedded {
 
     async fn now(&self) -> Result<Timestamp, LedgerError> {
         Ok(self.clock.now())
+    }
+
+    async fn snapshot(&self) -> Result<File, SnapshotError> {
+        let database = self.writer.database().ok_or(SnapshotError::Closing)?;
+        let directory = self.directory.clone();
+        let copying = tokio::task::spawn_blocking(move || snapshot::copy(&database, &directory));
+        let copied = copying.await.map_err(|error| SnapshotError::Failed(error.to_string()))?;
+        copied.map_err(SnapshotError::Failed)
     }
 
     async fn failed(&self) {

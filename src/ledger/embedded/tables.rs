@@ -3,8 +3,12 @@
 //! Apps, users and groups are fingerprints (see [`super::fingerprint`]). Counts stand beside the
 //! facts that they count and are written in the same transaction.
 
-use redb::{ReadableTable, StorageError, Table, TableDefinition, TableError, WriteTransaction};
+use redb::{
+    ReadTransaction, ReadableTable, StorageError, Table, TableDefinition, TableError,
+    WriteTransaction,
+};
 
+use super::snapshot::copy_table;
 use crate::ledger::fingerprint::{AppKey, GroupKey, KEY_BYTES, UserKey};
 
 /// The version of everything below. A store with a higher one is refused.
@@ -116,6 +120,32 @@ impl<'txn> Tables<'txn> {
             tracked: txn.open_table(TRACKED)?,
         })
     }
+}
+
+/// Copies every table.
+pub fn copy_all(from: &ReadTransaction, to: &WriteTransaction) -> Result<(), redb::Error> {
+    copy_table(from, to, META)?;
+    copy_table(from, to, DOCUMENTS)?;
+    copy_table(from, to, SCHEDULES)?;
+    copy_table(from, to, ACCOUNTS)?;
+    copy_table(from, to, EDGES)?;
+    copy_table(from, to, USERS)?;
+    copy_table(from, to, GROUPS)?;
+    copy_table(from, to, MEMBERS)?;
+    copy_table(from, to, MEMBERSHIPS)?;
+    copy_table(from, to, COUNTERS)?;
+    copy_table(from, to, NET_NEW)?;
+    copy_table(from, to, GROUP_DAYS)?;
+    copy_table(from, to, LOGINS)?;
+    copy_table(from, to, LOGIN_DAYS)?;
+    copy_table(from, to, BANDWIDTH)?;
+    copy_table(from, to, WARNED)?;
+    copy_table(from, to, TRACKING)?;
+    copy_table(from, to, EVENTS)?;
+    copy_table(from, to, CURSORS)?;
+    copy_table(from, to, LEASES)?;
+    copy_table(from, to, TRACKED)?;
+    Ok(())
 }
 
 /// What a store says about itself.

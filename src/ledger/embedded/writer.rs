@@ -8,8 +8,8 @@
 //! is opened anew. [`Writer::failed`] tells, so that the process can end and be started again.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 
 use redb::{Database, StorageError, WriteTransaction};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -69,6 +69,8 @@ enum Message {
 /// Hands work to the writing thread.
 pub struct Writer {
     queue: mpsc::Sender<Message>,
+    /// The thread's; gone when that has ended.
+    database: Weak<Database>,
     closing: AtomicBool,
     ended: watch::Receiver<bool>,
 }
@@ -78,6 +80,8 @@ impl Writer {
     pub fn start(database: Database) -> std::io::Result<Self> {
         let (queue, waiting) = mpsc::channel(QUEUE_MAX);
         let (end, ended) = watch::channel(false);
+        let database = Arc::new(database);
+        let shared = Arc::downgrade(&database);
         std::thread::Builder::new().name("imquota-writer".into()).spawn(move || {
             // Whoever waits for the end is told even if the thread panics.
             let end = Told(end);
@@ -85,7 +89,12 @@ impl Writer {
             drop(database);
             drop(end);
         })?;
-        Ok(Self { queue, closing: AtomicBool::new(false), ended })
+        Ok(Self { queue, database: shared, closing: AtomicBool::new(false), ended })
+    }
+
+    /// What the thread writes, to be read beside it; `None` when it has ended.
+    pub fn database(&self) -> Option<Arc<Database>> {
+        self.database.upgrade()
     }
 
     /// Does the work in the next transaction; its result comes once that is durable. Work whose

@@ -1,0 +1,61 @@
+//! A copy of the whole store as of one instant, while it goes on being written.
+
+use std::fs::{File, OpenOptions};
+use std::io::{Seek as _, SeekFrom};
+use std::path::Path;
+use std::sync::Arc;
+
+use redb::backends::FileBackend;
+use redb::{Database, Key, ReadTransaction, TableDefinition, TableError, Value, WriteTransaction};
+use redb::{ReadableDatabase as _, ReadableTable as _};
+
+use super::tables::copy_all;
+
+/// Copies what was committed so far into a new file of the same format. The file has no name any
+/// more; whoever drops it gives its room back.
+pub(super) fn copy(database: &Arc<Database>, directory: &Path) -> Result<File, String> {
+    let told = |error: redb::Error| error.to_string();
+    let file = nameless(directory).map_err(|error| error.to_string())?;
+    let own = file.try_clone().map_err(|error| error.to_string())?;
+    let reading = database.begin_read().map_err(|error| told(error.into()))?;
+    let backend = FileBackend::new(own).map_err(|error| told(error.into()))?;
+    let copy = super::builder().create_with_backend(backend);
+    let copy = copy.map_err(|error| told(error.into()))?;
+    let writing = copy.begin_write().map_err(|error| told(error.into()))?;
+    copy_all(&reading, &writing).map_err(told)?;
+    writing.commit().map_err(|error| told(error.into()))?;
+    drop(copy);
+    let mut file = file;
+    file.seek(SeekFrom::Start(0)).map_err(|error| error.to_string())?;
+    Ok(file)
+}
+
+/// A new file whose name is taken away at once, so that nothing is left of it after a crash.
+fn nameless(directory: &Path) -> std::io::Result<File> {
+    let mut random = [0; 8];
+    getrandom::fill(&mut random).map_err(std::io::Error::other)?;
+    let name = format!(".imquota-backup-{:016x}", u64::from_be_bytes(random));
+    let path = directory.join(name);
+    let file = OpenOptions::new().read(true).write(true).create_new(true).open(&path)?;
+    std::fs::remove_file(&path)?;
+    Ok(file)
+}
+
+/// Copies a table, if it is there.
+pub(super) fn copy_table<K: Key + 'static, V: Value + 'static>(
+    from: &ReadTransaction,
+    to: &WriteTransaction,
+    table: TableDefinition<K, V>,
+) -> Result<(), redb::Error> {
+    let source = match from.open_table(table) {
+        Ok(source) => source,
+        Err(TableError::TableDoesNotExist(_)) => return Ok(()),
+        Err(error) => return Err(error.into()),
+    };
+    let mut target = to.open_table(table)?;
+    for row in source.iter()? {
+        let (key, value) = row?;
+        target.insert(key.value(), value.value())?;
+    }
+    Ok(())
+}
