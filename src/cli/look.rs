@@ -54,6 +54,17 @@ Example:
   imquota admin watch-events --app demo --kind ending --kind grace-began
   imquota admin watch-events --after 0 --output json")]
     WatchEvents(Watch),
+    /// List who was denied most by this sidecar within the running hour.
+    #[command(after_help = "Example:\n  imquota admin top-denials --app demo")]
+    TopDenials {
+        /// Only of this app
+        #[arg(long, value_name = "APP", default_value = "")]
+        app: String,
+        /// At most so many apps, and so many subjects
+        #[arg(long, value_name = "N", default_value_t = 20)]
+        #[arg(value_parser = clap::value_parser!(u32).range(1..=100))]
+        most: u32,
+    },
     /// The audit log: who changed what.
     #[command(subcommand, after_help = "Example:\n  imquota admin audit verify")]
     Audit(AuditCommand),
@@ -178,6 +189,10 @@ impl Look {
             Self::Preview(preview) => {
                 let request = session.request(preview.request());
                 session.finish(client.preview_entitlement(request).await)
+            }
+            Self::TopDenials { app: app_id, most: page_size } => {
+                let request = session.request(pb::ListTopDenialsRequest { app_id, page_size });
+                session.finish(client.list_top_denials(request).await)
             }
             Self::WatchEvents(watch) => watch.run(session).await,
             Self::Audit(AuditCommand::List(audit)) => {

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use crate::engine::{Bounds, UnknownApp};
 use crate::ledger::redis::options::{Credentials, Tls};
+use crate::telemetry::trace::TraceConfig;
 use crate::webhook::Target;
 
 mod access;
@@ -33,7 +34,7 @@ use sources::Sources;
 pub use values::{Listen, LogFormat, Store};
 
 /// Everything that can be set, checked.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Config {
     /// Where the facts are kept.
     pub store: Store,
@@ -54,6 +55,8 @@ pub struct Config {
     pub log_format: LogFormat,
     /// What is logged: directives that `tracing_subscriber::EnvFilter` understands.
     pub log_filter: String,
+    /// Where spans are sent; `None` where nowhere.
+    pub traces: Option<TraceConfig>,
     /// Whether gRPC reflection is served.
     pub reflection: bool,
     /// Longest time for a decision, also where the caller gives no deadline.
@@ -99,6 +102,7 @@ impl Config {
             unknown_app: sources.one(&settings::UNKNOWN_APP, values::unknown_app),
             log_format: sources.one(&settings::LOG_FORMAT, values::log_format),
             log_filter: sources.one(&settings::LOG_FILTER, values::log_filter),
+            traces: traces(&mut sources),
             reflection: sources.one(&settings::REFLECTION, values::boolean),
             request_timeout: sources
                 .one(&settings::REQUEST_TIMEOUT_MS, |text| values::millis(text, 1..=60_000)),
@@ -122,6 +126,12 @@ impl Default for Config {
     fn default() -> Self {
         Self::load(&Flags::default(), &|_| None).expect("defaults are valid; a test reads them")
     }
+}
+
+fn traces(sources: &mut Sources<'_>) -> Option<TraceConfig> {
+    let ratio = sources.one(&settings::TRACE_SAMPLE_RATIO, values::part);
+    let endpoint = sources.optional(&settings::OTLP_ENDPOINT, values::http_url);
+    endpoint.map(|(endpoint, _)| TraceConfig { endpoint, ratio })
 }
 
 /// The store, with what other settings say of it.

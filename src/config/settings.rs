@@ -224,6 +224,26 @@ pub(super) const LOG_FILTER: Setting = Setting {
     help: "What is logged, such as `info` or `warn,imquota::engine=debug`",
 };
 
+pub(super) const OTLP_ENDPOINT: Setting = Setting {
+    key: "otlp_endpoint",
+    flag: "otlp-endpoint",
+    env: "IMQUOTA_OTLP_ENDPOINT",
+    kind: Kind::Text,
+    value_name: "URL",
+    default: None,
+    help: "Where spans are sent, by OTLP over gRPC, such as http://localhost:4317; else nowhere",
+};
+
+pub(super) const TRACE_SAMPLE_RATIO: Setting = Setting {
+    key: "trace_sample_ratio",
+    flag: "trace-sample-ratio",
+    env: "IMQUOTA_TRACE_SAMPLE_RATIO",
+    kind: Kind::Text,
+    value_name: "PART",
+    default: Some("0.01"),
+    help: "Part of the calls without a traceparent that is traced: 0 to 1",
+};
+
 pub(super) const REFLECTION: Setting = Setting {
     key: "reflection",
     flag: "reflection",
@@ -294,6 +314,8 @@ pub const SETTINGS: &[Setting] = &[
     UNKNOWN_APP,
     LOG_FORMAT,
     LOG_FILTER,
+    OTLP_ENDPOINT,
+    TRACE_SAMPLE_RATIO,
     REFLECTION,
     REQUEST_TIMEOUT_MS,
     DRAIN_TIMEOUT_MS,

@@ -107,6 +107,19 @@ pub(super) fn management_listen(text: &str) -> Result<Option<SocketAddr>, String
     address(text).map(Some).ok_or_else(|| wrong(expected, text))
 }
 
+/// A part of a whole.
+pub(super) fn part(text: &str) -> Result<f64, String> {
+    let part = text.parse().ok().filter(|part| (0.0..=1.0).contains(part));
+    part.ok_or_else(|| wrong("a number from 0 to 1, such as 0.01", text))
+}
+
+pub(super) fn http_url(text: &str) -> Result<String, String> {
+    let good = text
+        .parse::<http::Uri>()
+        .is_ok_and(|uri| uri.scheme_str() == Some("http") && uri.host().is_some());
+    if good { Ok(text.to_owned()) } else { Err(wrong("a URL such as http://localhost:4317", text)) }
+}
+
 pub(super) fn journal(text: &str) -> Result<Option<PathBuf>, String> {
     if text == "off" {
         return Ok(None);

@@ -17,8 +17,8 @@ impl Engine {
         logins: Vec<Login>,
         deadline: Timestamp,
     ) -> Result<Metered, LedgerError> {
-        let (call, _) = self.call(app, Mode::Enforce, deadline);
-        self.meter("record_logins", self.ledger.record_logins(call, logins)).await
+        let (call, _) = self.call(app.clone(), Mode::Enforce, deadline);
+        self.meter("record_logins", &app, self.ledger.record_logins(call, logins)).await
     }
 
     /// Takes in samples of bandwidth.
@@ -28,17 +28,18 @@ impl Engine {
         samples: Vec<Sample>,
         deadline: Timestamp,
     ) -> Result<Metered, LedgerError> {
-        let (call, _) = self.call(app, Mode::Enforce, deadline);
-        self.meter("report_bandwidth", self.ledger.report_bandwidth(call, samples)).await
+        let (call, _) = self.call(app.clone(), Mode::Enforce, deadline);
+        self.meter("report_bandwidth", &app, self.ledger.report_bandwidth(call, samples)).await
     }
 
     async fn meter(
         &self,
         operation: &'static str,
+        app: &AppId,
         work: impl Future<Output = Result<Metered, LedgerError>>,
     ) -> Result<Metered, LedgerError> {
         let measure = self.metrics.measure(operation, Mode::Enforce);
-        let metered = work.await;
+        let metered = self.measured("record", app, work).await;
         match &metered {
             Ok(metered) => measure.metered(&metered.outcomes),
             Err(error) => measure.failed(error.name()),

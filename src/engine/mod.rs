@@ -32,12 +32,16 @@ mod denial;
 pub mod events;
 pub mod fallback;
 mod metering;
+mod store;
+mod top;
 
 use admission::Admission;
 pub use admission::Bounds;
 pub use denial::{Denial, Ruling};
 use events::Notices;
 use fallback::Fallback;
+use top::TopDenials;
+pub use top::{Denied, Tally, Top};
 
 /// Most accounts of one call that are deleted side by side, so that they share their commits.
 const DELETIONS_MAX: usize = 64;
@@ -67,6 +71,7 @@ pub struct Engine {
     unknown_app: UnknownApp,
     rules: ArcSwap<Rules>,
     notices: Notices,
+    top: TopDenials,
     admission: Admission,
     fallback: Option<Arc<Fallback>>,
 }
@@ -153,8 +158,9 @@ impl Engine {
         let rules = ArcSwap::from_pointee(Rules::new(catalog, unknown_app)?);
         let notices = Notices::new(metrics.clone());
         let admission = Admission::new(Bounds::default(), metrics.clone());
+        let top = TopDenials::new(clock.now());
         let fallback = None;
-        Ok(Self { ledger, clock, metrics, unknown_app, rules, notices, admission, fallback })
+        Ok(Self { ledger, clock, metrics, unknown_app, rules, notices, top, admission, fallback })
     }
 
     /// The same with so much in work at once.
@@ -167,6 +173,13 @@ impl Engine {
     #[must_use]
     pub fn falling_back(self, fallback: Arc<Fallback>) -> Self {
         Self { fallback: Some(fallback), ..self }
+    }
+
+    /// Who was denied most by this sidecar lately, up to so many apps and subjects; of one app,
+    /// where it is named.
+    #[must_use]
+    pub fn top_denials(&self, app: Option<&AppId>, most: usize) -> Top {
+        self.top.top(self.clock.now(), app, most)
     }
 
     /// Whether anything is admitted while the store does not answer.
@@ -216,6 +229,7 @@ impl Engine {
             Ok(decision) => {
                 decision.log(&app, measure.operation());
                 self.notices.note(&app, mode, decision);
+                self.top.note(decision.decided_at, &app, mode, decision);
                 measure.decided(decision.rulings());
             }
             Err(error) => measure.failed(error.name()),
@@ -233,8 +247,9 @@ impl Engine {
     /// Has the ledger decide.
     async fn ask(&self, request: Request, hurried: bool) -> Result<Decision, LedgerError> {
         let Request { app, mode, deadline, operation } = request;
-        let (call, catalog) = self.call(app, mode, deadline);
-        let answer = self.ledger.apply(Call { hurried, ..call }, operation).await?;
+        let (call, catalog) = self.call(app.clone(), mode, deadline);
+        let work = self.ledger.apply(Call { hurried, ..call }, operation);
+        let answer = self.measured("apply", &app, work).await?;
         Ok(Decision::new(&catalog, answer))
     }
 
@@ -309,7 +324,8 @@ impl Engine {
         subject: Subject,
     ) -> Result<UsageReport, LedgerError> {
         let is_app = subject == Subject::App;
-        let reading = self.ledger.read(call.clone(), subject).await?;
+        let work = self.ledger.read(call.clone(), subject);
+        let reading = self.measured("read", &call.app, work).await?;
         let at = reading.read_at;
         Ok(UsageReport {
             read_at: at,

@@ -23,8 +23,11 @@ use super::pb::apply_response::Answer;
 use super::quota::QuotaApi;
 use super::request::Check;
 use super::status::{Failure, apply_error};
+use tracing::Instrument as _;
+
 use crate::clock::Stopwatch;
 use crate::domain::time::Timestamp;
+use crate::telemetry::trace;
 
 /// What is wrong with a request that has no operation, or one that could not be decoded.
 const UNREADABLE: &str = "must be given, as a message whose strings are UTF-8";
@@ -51,7 +54,7 @@ pub fn answer_stream(
         shutdown_began: None,
     };
     let (answers, receiver) = mpsc::channel(in_flight_max);
-    tokio::spawn(stream.run(api, answers, shutdown));
+    tokio::spawn(stream.run(api, answers, shutdown).in_current_span());
     ReceiverStream::new(receiver)
 }
 
@@ -79,12 +82,13 @@ impl Stream {
             let (api, answers) = (api.clone(), answers.clone());
             let stream_left =
                 self.timeout.map(|timeout| timeout.saturating_sub(self.age.elapsed()));
-            tokio::spawn(async move {
+            let work = async move {
                 let answer = answer(&api, request, stream_left).await;
                 // A caller that has gone away does not want to know.
                 let _ = answers.send(Ok(answer)).await;
                 drop(permit);
-            });
+            };
+            tokio::spawn(work.instrument(trace::of_operation("Apply operation")));
         };
         if let Some(status) = end {
             // All permits back: everything that was read has been answered.

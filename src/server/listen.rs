@@ -17,6 +17,7 @@ use tonic::transport::{Error, Server};
 use tracing::info;
 
 use super::ServedRoutes;
+use super::calls::CallLayer;
 use super::connections::{Connection, incoming};
 use super::credentials::Credentials;
 use super::tls::{Certificates, encrypted};
@@ -113,11 +114,13 @@ impl Listeners {
     ) {
         for listener in self.data.iter().cloned() {
             let certificates = credentials.data.clone();
-            servers.spawn(serve(listener, certificates, routes.data.clone(), stopped.clone()));
+            let (routes, calls) = (routes.data.clone(), routes.calls.clone());
+            servers.spawn(serve(listener, certificates, routes, calls, stopped.clone()));
         }
         for listener in self.admin.iter().cloned() {
             let certificates = credentials.admin.clone();
-            servers.spawn(serve(listener, certificates, routes.admin.clone(), stopped.clone()));
+            let (routes, calls) = (routes.admin.clone(), routes.calls.clone());
+            servers.spawn(serve(listener, certificates, routes, calls, stopped.clone()));
         }
     }
 }
@@ -178,6 +181,7 @@ async fn serve(
     listener: Listener,
     certificates: Option<Arc<Certificates>>,
     routes: Routes,
+    calls: CallLayer,
     mut stopped: watch::Receiver<bool>,
 ) -> Result<(), Error> {
     let stop = async move {
@@ -189,6 +193,7 @@ async fn serve(
         .http2_max_header_list_size(HEADER_MAX_BYTES)
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+        .layer(calls)
         .add_routes(routes);
     match (listener, certificates) {
         (Listener::Tcp(listener), Some(certificates)) => {

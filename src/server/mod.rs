@@ -37,6 +37,7 @@ use crate::ledger::redis::{self, Redis};
 use crate::telemetry::{self, Metrics};
 use crate::webhook;
 
+mod calls;
 mod connections;
 mod credentials;
 mod issuing;
@@ -121,10 +122,15 @@ impl ServeError {
 
 /// Runs the sidecar until SIGTERM or SIGINT.
 pub async fn serve(config: Config) -> Result<(), ServeError> {
-    telemetry::start_logging(config.log_format, &config.log_filter);
+    let traces = telemetry::start(config.log_format, &config.log_filter, config.traces.as_ref());
     let signals = signals::listen().map_err(ServeError::Signals)?;
     let listeners = Listeners::bind(&config).await?;
-    run(config, listeners, Arc::new(SystemClock), signals.reload, signals.shutdown).await
+    let clock = Arc::new(SystemClock);
+    let end = run(config, listeners, clock, signals.reload, signals.shutdown).await;
+    if let Some(traces) = traces {
+        traces.end().await;
+    }
+    end
 }
 
 /// Runs the sidecar on these listeners until `shutdown` is ready. Each message of `reload` has the

@@ -21,6 +21,7 @@ use tonic::service::Routes;
 use tower::Service;
 use tracing::{info, warn};
 
+use super::calls::CallLayer;
 use super::credentials::Credentials;
 use super::listen::Listeners;
 use super::readiness::Readiness;
@@ -75,6 +76,7 @@ fn not_ready(readiness: &Readiness, waiting: &watch::Receiver<bool>) -> ServedRo
     ServedRoutes {
         data: Routes::new(health()).add_service(QuotaLater).add_service(MeteringLater),
         admin: Routes::new(health()).add_service(AdminLater).add_service(MeteringLater),
+        calls: CallLayer::new(None),
     }
 }
 

@@ -8,6 +8,7 @@ use tonic::service::interceptor::InterceptedService;
 use tonic_health::server::HealthReporter;
 
 use super::ServeError;
+use super::calls::CallLayer;
 use crate::access::Access;
 use crate::config::Config;
 use crate::engine::Engine;
@@ -17,6 +18,7 @@ use crate::grpc::{
     ADMIN_SERVICE, AdminApi, HealthApi, METERING_SERVICE, MeteringApi, Plane, QUOTA_SERVICE,
     QuotaApi, pb,
 };
+use crate::telemetry::trace::Sampling;
 
 /// Every service that health tells of by name.
 pub(super) const SERVICES: [&str; 3] = [QUOTA_SERVICE, METERING_SERVICE, ADMIN_SERVICE];
@@ -27,6 +29,8 @@ pub(crate) struct ServedRoutes {
     pub(super) data: Routes,
     /// The admin listeners.
     pub(super) admin: Routes,
+    /// What every call gets.
+    pub(super) calls: CallLayer,
 }
 
 /// All services over an engine.
@@ -56,13 +60,16 @@ pub(super) fn routes(
     let guarded_metering =
         InterceptedService::new(metering_of_admin, move |request| of_access.admit(request));
     let admin = Routes::new(health_service).add_service(guarded).add_service(guarded_metering);
+    let sampling = config.traces.as_ref().map(|traces| Arc::new(Sampling::new(traces.ratio)));
+    let calls = CallLayer::new(sampling);
     let routes = if config.reflection {
         ServedRoutes {
             data: add_reflection(data, QUOTA_SERVICE)?,
             admin: add_reflection(admin, ADMIN_SERVICE)?,
+            calls,
         }
     } else {
-        ServedRoutes { data, admin }
+        ServedRoutes { data, admin, calls }
     };
     Ok(routes)
 }

@@ -3,44 +3,18 @@
 use std::sync::atomic::AtomicI64;
 
 use prometheus_client::encoding::EncodeLabelSet;
-use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
 use super::Condition;
+use super::operations::{Measure, Operations};
+use super::process::Process;
 use crate::clock::Stopwatch;
-use crate::domain::decision::{Mode, Outcome};
-use crate::domain::metering::MeterOutcome;
-use crate::engine::Ruling;
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct DecisionLabels {
-    operation: &'static str,
-    mode: &'static str,
-    outcome: &'static str,
-    reason: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct MeteredLabels {
-    operation: &'static str,
-    outcome: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ErrorLabels {
-    operation: &'static str,
-    reason: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OperationLabel {
-    operation: &'static str,
-}
+use crate::domain::decision::Mode;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct KindLabel {
@@ -68,10 +42,7 @@ pub struct Metrics {
     /// In what condition the sidecar is.
     pub condition: Condition,
     registry: Registry,
-    decisions: Family<DecisionLabels, Counter>,
-    metered: Family<MeteredLabels, Counter>,
-    errors: Family<ErrorLabels, Counter>,
-    seconds: Family<OperationLabel, Histogram>,
+    operations: Operations,
     catalog: Family<VersionLabel, Gauge<i64, AtomicI64>>,
     catalog_reloads: Family<ResultLabel, Counter>,
     credential_reloads: Family<ReloadLabels, Counter>,
@@ -82,12 +53,6 @@ pub struct Metrics {
     webhook_missed: Counter,
 }
 
-/// From 50 us, a decision from memory, to 2 s, the longest that one may take by default.
-const SECONDS: [f64; 15] = [
-    0.000_05, 0.000_1, 0.000_2, 0.000_4, 0.000_8, 0.001_5, 0.003, 0.006, 0.012, 0.025, 0.05, 0.1,
-    0.25, 0.5, 2.0,
-];
-
 impl Metrics {
     /// Nothing counted yet.
     #[must_use]
@@ -95,10 +60,7 @@ impl Metrics {
         let metrics = Self {
             condition: Condition::default(),
             registry: Registry::with_prefix("imquota"),
-            decisions: Family::default(),
-            metered: Family::default(),
-            errors: Family::default(),
-            seconds: Family::new_with_constructor(|| Histogram::new(SECONDS)),
+            operations: Operations::new(),
             catalog: Family::default(),
             catalog_reloads: Family::default(),
             credential_reloads: Family::default(),
@@ -118,26 +80,7 @@ impl Metrics {
     fn registered(mut self) -> Self {
         let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         self.registry.register("build", "The running version", build);
-        self.registry.register(
-            "decisions",
-            "Subjects decided, by operation, mode, outcome and the first reason of a denial",
-            self.decisions.clone(),
-        );
-        self.registry.register(
-            "metered",
-            "Logins and samples of bandwidth, by operation and outcome",
-            self.metered.clone(),
-        );
-        self.registry.register(
-            "errors",
-            "Operations without a decision, by reason; abandoned: the caller's time was up",
-            self.errors.clone(),
-        );
-        self.registry.register(
-            "operation_seconds",
-            "Time from request to durable decision or error",
-            self.seconds.clone(),
-        );
+        self.operations.register(&mut self.registry);
         self.registry.register("catalog", "1 for the catalog in force", self.catalog.clone());
         self.registry.register(
             "catalog_reloads",
@@ -206,7 +149,12 @@ impl Metrics {
     /// Measures an operation that begins now.
     #[must_use]
     pub fn measure(&self, operation: &'static str, mode: Mode) -> Measure<'_> {
-        Measure { metrics: self, operation, mode, watch: Stopwatch::start(), ended: false }
+        self.operations.measure(operation, mode)
+    }
+
+    /// Counts a call of the store that began with the watch; `error` is its name, if it failed.
+    pub fn store_called(&self, call: &'static str, watch: Stopwatch, error: Option<&'static str>) {
+        self.operations.store_called(call, watch, error);
     }
 
     /// Says which catalog is in force.
@@ -245,7 +193,11 @@ impl Metrics {
     pub fn text(&self) -> String {
         let mut text = String::new();
         // Writing to a string cannot fail.
-        let _ = encode(&mut text, &self.registry);
+        let _ = encode_registry(&mut text, &self.registry);
+        let mut process = Registry::default();
+        process.register_collector(Box::new(Process));
+        let _ = encode_registry(&mut text, &process);
+        let _ = encode_eof(&mut text);
         text
     }
 }
@@ -256,96 +208,5 @@ const REFUSED: &str = "refused";
 impl Default for Metrics {
     fn default() -> Self {
         Self::new()
-    }
-}
-
-/// An operation in work. One that is dropped before it has ended counts as abandoned.
-pub struct Measure<'a> {
-    metrics: &'a Metrics,
-    operation: &'static str,
-    mode: Mode,
-    watch: Stopwatch,
-    ended: bool,
-}
-
-impl Measure<'_> {
-    /// What is measured.
-    #[must_use]
-    pub fn operation(&self) -> &'static str {
-        self.operation
-    }
-
-    /// It ended with these rulings.
-    pub fn decided<'r>(mut self, rulings: impl IntoIterator<Item = &'r Ruling>) {
-        self.end();
-        for ruling in rulings {
-            let labels = DecisionLabels {
-                operation: self.operation,
-                mode: mode_name(self.mode),
-                outcome: outcome_name(ruling.outcome),
-                reason: ruling.denials.first().map_or("", |denial| denial.breach.reason.name()),
-            };
-            self.metrics.decisions.get_or_create(&labels).inc();
-        }
-    }
-
-    /// It ended with these outcomes.
-    pub fn metered(mut self, outcomes: &[MeterOutcome]) {
-        self.end();
-        for outcome in outcomes {
-            let outcome = match outcome {
-                MeterOutcome::Counted => "counted",
-                MeterOutcome::AlreadyCounted => "already_counted",
-                MeterOutcome::TooLate => "too_late",
-                MeterOutcome::InFuture => "in_future",
-            };
-            let labels = MeteredLabels { operation: self.operation, outcome };
-            self.metrics.metered.get_or_create(&labels).inc();
-        }
-    }
-
-    /// It ended without a decision.
-    pub fn failed(mut self, reason: &'static str) {
-        self.end();
-        self.count_error(reason);
-    }
-
-    fn end(&mut self) {
-        self.ended = true;
-        let label = OperationLabel { operation: self.operation };
-        let took = self.watch.elapsed().as_secs_f64();
-        self.metrics.seconds.get_or_create(&label).observe(took);
-    }
-
-    fn count_error(&self, reason: &'static str) {
-        let labels = ErrorLabels { operation: self.operation, reason };
-        self.metrics.errors.get_or_create(&labels).inc();
-    }
-}
-
-impl Drop for Measure<'_> {
-    fn drop(&mut self) {
-        if !self.ended {
-            self.end();
-            self.count_error("abandoned");
-        }
-    }
-}
-
-fn outcome_name(outcome: Outcome) -> &'static str {
-    match outcome {
-        Outcome::Applied => "applied",
-        Outcome::AlreadyHeld => "already_held",
-        Outcome::NotHeld => "not_held",
-        Outcome::Denied => "denied",
-    }
-}
-
-fn mode_name(mode: Mode) -> &'static str {
-    match mode {
-        Mode::Enforce => "enforce",
-        Mode::CheckOnly => "check_only",
-        Mode::Shadow => "shadow",
-        Mode::Force => "force",
     }
 }

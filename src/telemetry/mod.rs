@@ -1,25 +1,44 @@
-//! Logs and metrics.
+//! Logs, metrics and traces.
 
 mod condition;
 mod metrics;
+mod operations;
+mod process;
+pub mod trace;
 
 pub use condition::{Condition, Degraded, Replayed, Shed};
 pub use metrics::Metrics;
 
 use std::io::IsTerminal;
 
-use tracing_subscriber::EnvFilter;
+use tracing::warn;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer as _, Registry, filter};
 
 use crate::config::LogFormat;
+use trace::{TraceConfig, Traces};
 
-/// Sends logs to standard error from now on. `filter` has been validated with the configuration.
-pub fn start_logging(format: LogFormat, filter: &str) {
+/// Sends logs to standard error from now on and, where there is a collector, spans to that.
+/// `filter` has been validated with the configuration.
+pub fn start(format: LogFormat, filter: &str, traces: Option<&TraceConfig>) -> Option<Traces> {
     let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
-    let logs = tracing_subscriber::fmt().with_env_filter(filter);
+    let logs = tracing_subscriber::fmt::layer();
     let logs = logs.with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
-    // An error means that logging has been started already, which is as good.
-    let _ = match format {
-        LogFormat::Text => logs.try_init(),
-        LogFormat::Json => logs.json().flatten_event(true).try_init(),
+    let logs = match format {
+        LogFormat::Text => logs.with_filter(filter).boxed(),
+        LogFormat::Json => logs.json().flatten_event(true).with_filter(filter).boxed(),
     };
+    let started = traces.map(Traces::start).transpose();
+    let spans = started.as_ref().ok().and_then(Option::as_ref).map(|traces| {
+        let spans = tracing_opentelemetry::layer().with_tracer(traces.tracer());
+        let spans = spans.with_location(false).with_threads(false).with_target(false);
+        spans.with_filter(filter::filter_fn(|of| of.is_span() && of.target() == trace::TARGET))
+    });
+    // An error means that logging has been started already, which is as good.
+    let _ = Registry::default().with(logs).with(spans).try_init();
+    started.unwrap_or_else(|error| {
+        warn!(%error, "spans cannot be sent");
+        None
+    })
 }

@@ -21,7 +21,7 @@ const fn row(rpc: &'static str, dated_back: bool, least: Role) -> Call {
 }
 
 /// The table.
-pub const CALLS: [Call; 25] = [
+pub const CALLS: [Call; 26] = [
     row("CreateApp", false, Role::Operator),
     row("CreateApp", true, Role::Owner),
     row("PurchaseEdition", false, Role::Operator),
@@ -38,6 +38,7 @@ pub const CALLS: [Call; 25] = [
     row("PreviewEntitlement", false, Role::Viewer),
     row("ListAuditEvents", false, Role::Viewer),
     row("WatchEvents", false, Role::Viewer),
+    row("ListTopDenials", false, Role::Viewer),
     row("CreateBackup", false, Role::Owner),
     row("TrackChanges", false, Role::Operator),
     row("Reconcile", false, Role::Operator),
@@ -111,6 +112,9 @@ impl Call {
                 code(client.list_audit_events(pb::ListAuditEventsRequest::default()).await)
             }
             "WatchEvents" => code(client.watch_events(pb::WatchEventsRequest::default()).await),
+            "ListTopDenials" => {
+                code(client.list_top_denials(pb::ListTopDenialsRequest::default()).await)
+            }
             "CreateBackup" => code(client.create_backup(pb::CreateBackupRequest {}).await),
             "TrackChanges" => {
                 let request = pb::TrackChangesRequest { app_id, keep_for: None };

@@ -14,6 +14,7 @@ use imquota::config::{
     AccessConfig, Config, Flags, Kind, Listen, LogFormat, SETTINGS, Setting, Store,
 };
 use imquota::engine::{Bounds, UnknownApp};
+use imquota::telemetry::trace::TraceConfig;
 
 fn tcp(address: &str) -> Listen {
     Listen::Tcp(address.parse().expect("an address"))
@@ -58,6 +59,7 @@ fn defaults() -> Config {
         unknown_app: UnknownApp::Trial,
         log_format: LogFormat::Text,
         log_filter: "info".into(),
+        traces: None,
         reflection: false,
         request_timeout: Duration::from_secs(2),
         drain_timeout: Duration::from_secs(10),
@@ -103,6 +105,10 @@ const BY_FLAG: &[Row] = &[
     ("unknown_app", "reject", "'reject'", |c| c.unknown_app = UnknownApp::Reject),
     ("log_format", "json", "'json'", |c| c.log_format = LogFormat::Json),
     ("log_filter", "debug,h2=off", "'debug,h2=off'", |c| c.log_filter = "debug,h2=off".into()),
+    ("otlp_endpoint", "http://a:4317", "'http://a:4317'", |c| {
+        c.traces = Some(TraceConfig { endpoint: "http://a:4317".into(), ratio: 0.01 });
+    }),
+    ("trace_sample_ratio", "0.5", "'0.5'", |_| {}),
     ("reflection", "true", "true", |c| c.reflection = true),
     ("request_timeout_ms", "1", "1", |c| c.request_timeout = Duration::from_millis(1)),
     ("drain_timeout_ms", "0", "0", |c| c.drain_timeout = Duration::ZERO),
@@ -129,6 +135,10 @@ const LOWER: &[Row] = &[
     ("unknown_app", "trial", "'trial'", |_| {}),
     ("log_format", "text", "'text'", |_| {}),
     ("log_filter", "warn", "'warn'", |c| c.log_filter = "warn".into()),
+    ("otlp_endpoint", "http://b", "'http://b'", |c| {
+        c.traces = Some(TraceConfig { endpoint: "http://b".into(), ratio: 0.01 });
+    }),
+    ("trace_sample_ratio", "1", "'1'", |_| {}),
     ("reflection", "false", "false", |_| {}),
     ("request_timeout_ms", "60000", "60000", |c| c.request_timeout = Duration::from_secs(60)),
     ("drain_timeout_ms", "600000", "600000", |c| c.drain_timeout = Duration::from_secs(600)),

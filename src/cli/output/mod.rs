@@ -22,6 +22,7 @@ mod reconcile;
 mod results;
 mod statement;
 mod table;
+mod top;
 mod usage;
 mod value;
 

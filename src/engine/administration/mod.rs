@@ -14,7 +14,7 @@ use tokio::sync::Mutex;
 
 use self::everybody::EVERYBODY_MINUTES;
 use self::office::Office;
-use super::Engine;
+use super::{Engine, Top};
 use crate::directory::statement::Sealed;
 use crate::directory::{AppRecord, Directory, DirectoryError, PURCHASES_MAX, RETENTIONS_MAX};
 use crate::domain::audit::Actor;
@@ -225,9 +225,19 @@ impl Administration {
         self.0.issue_due().await
     }
 
-    /// A copy of the store as of one instant, to be read from its beginning.
-    pub async fn snapshot(&self) -> Result<File, SnapshotError> {
-        self.0.engine.ledger.snapshot().await
+    /// Who was denied most by this sidecar lately.
+    #[must_use]
+    pub fn top_denials(&self, app: Option<&AppId>, most: usize) -> Top {
+        self.0.engine.top_denials(app, most)
+    }
+
+    /// A copy of the store as of one instant, to be read from its beginning; who takes it is
+    /// logged.
+    pub async fn snapshot(&self, actor: Actor) -> Result<File, SnapshotError> {
+        let file = self.0.engine.ledger.snapshot().await?;
+        let logged = self.log("CreateBackup", None, actor, "{}".to_owned(), String::new()).await;
+        logged.map_err(|error| SnapshotError::Failed(error.to_string()))?;
+        Ok(file)
     }
 
     /// Up to `limit` entries of the audit log that fit, from the one after number `after` on.

@@ -139,8 +139,8 @@ impl Fallback {
         }
     }
 
-    /// Waits until everything about the operation's subjects is in the store; `false` where it is to
-    /// go behind that, since the store is away.
+    /// Waits until everything about the operation's subjects is in the store; `false` where it is
+    /// to go behind that, since the store is away.
     async fn settled(
         &self,
         engine: &Engine,

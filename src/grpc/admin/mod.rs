@@ -22,6 +22,7 @@ mod exported;
 mod found;
 mod reconcile;
 mod show;
+mod top;
 mod watch;
 
 pub use show::audit_entry;
@@ -248,17 +249,28 @@ impl AdminService for AdminApi {
         Ok(Response::new(stream.answer().await?))
     }
 
+    async fn list_top_denials(
+        &self,
+        request: Request<pb::ListTopDenialsRequest>,
+    ) -> Result<Response<pb::ListTopDenialsResponse>, Status> {
+        require(&request, Role::Viewer, "ListTopDenials")?;
+        let (app, most) = top::asked(request.into_inner())?;
+        let top = self.administration.top_denials(app.as_ref(), most);
+        Ok(Response::new(top::answer(top)))
+    }
+
     type CreateBackupStream = backup::Answers;
 
     async fn create_backup(
         &self,
         request: Request<pb::CreateBackupRequest>,
     ) -> Result<Response<Self::CreateBackupStream>, Status> {
-        require(&request, Role::Owner, "CreateBackup")?;
+        let actor = require(&request, Role::Owner, "CreateBackup")?;
         let permit = self.backing_up.clone().try_acquire_owned();
         let permit =
             permit.map_err(|_| Status::resource_exhausted("another backup is being made"))?;
-        let file = self.administration.snapshot().await.map_err(|error| of_snapshot(&error))?;
+        let file =
+            self.administration.snapshot(actor).await.map_err(|error| of_snapshot(&error))?;
         Ok(Response::new(backup::send(file, permit)))
     }
 

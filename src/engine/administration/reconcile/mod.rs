@@ -176,7 +176,7 @@ impl Administration {
         let show = |at| self.catalog().zone.show(at);
         let request = json!({"app_id": app.as_str(), "keep_for_s": keep_for.as_secs()});
         let after = json!({"since": show(tracking.since), "until": show(tracking.until)});
-        self.log("TrackChanges", app, actor, request.to_string(), after.to_string()).await?;
+        self.log("TrackChanges", Some(app), actor, request.to_string(), after.to_string()).await?;
         Ok(tracking)
     }
 
@@ -219,10 +219,10 @@ impl Administration {
         Ok(Some(tracking))
     }
 
-    async fn log(
+    pub(super) async fn log(
         &self,
         action: &str,
-        app: &AppId,
+        app: Option<&AppId>,
         actor: Actor,
         request: String,
         after: String,
@@ -232,7 +232,7 @@ impl Administration {
             actor,
             action: action.to_owned(),
             request,
-            app: Some(app.clone()),
+            app: app.cloned(),
             request_id: String::new(),
             before: String::new(),
             after,
@@ -385,7 +385,7 @@ impl Reconciliation {
         let counts = self.memory().counts.to_json();
         let after = json!({"state": state, "differences": counts});
         let (request, after) = (request.to_string(), after.to_string());
-        Ok(self.office.log("Reconcile", app, self.actor.clone(), request, after).await?)
+        Ok(self.office.log("Reconcile", Some(app), self.actor.clone(), request, after).await?)
     }
 
     fn engine(&self) -> &Engine {

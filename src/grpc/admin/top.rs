@@ -1,0 +1,54 @@
+//! ListTopDenials: from a request to what is asked, and from counts to the answer.
+
+use tonic::Status;
+
+use crate::domain::id::AppId;
+use crate::engine::{Denied, Tally, Top};
+use crate::grpc::answer::{reason, subject, timestamp};
+use crate::grpc::fields::Fields;
+use crate::grpc::pb;
+use crate::grpc::status::of_invalid;
+
+/// Where none are asked for.
+const PAGE_DEFAULT: usize = 20;
+const PAGE_MAX: u32 = 100;
+
+/// Of which app, and how many.
+pub fn asked(request: pb::ListTopDenialsRequest) -> Result<(Option<AppId>, usize), Status> {
+    let mut fields = Fields::default();
+    let app = match request.app_id {
+        none if none.is_empty() => Some(None),
+        app => fields.app_id(app).map(Some),
+    };
+    let most = match request.page_size {
+        0 => Some(PAGE_DEFAULT),
+        size => {
+            let size = usize::try_from(size).ok().filter(|_| size <= PAGE_MAX);
+            fields.check("page_size", size.ok_or("must be 0 to 100"))
+        }
+    };
+    fields.finish(app.zip(most)).map_err(of_invalid)
+}
+
+/// The answer.
+pub fn answer(top: Top) -> pb::ListTopDenialsResponse {
+    let of_app = |(app, Tally { count, error }): (AppId, Tally)| pb::TopDenial {
+        app_id: app.to_string(),
+        denials: count,
+        error,
+        ..pb::TopDenial::default()
+    };
+    let of_subject = |(denied, Tally { count, error }): (Denied, Tally)| pb::TopDenial {
+        app_id: denied.app.to_string(),
+        subject: Some(subject(&denied.subject)),
+        limit_id: denied.limit_id.to_string(),
+        reason: reason(denied.reason).into(),
+        denials: count,
+        error,
+    };
+    pb::ListTopDenialsResponse {
+        since: Some(timestamp(top.since)),
+        apps: top.apps.into_iter().map(of_app).collect(),
+        subjects: top.subjects.into_iter().map(of_subject).collect(),
+    }
+}

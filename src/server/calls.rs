@@ -1,0 +1,112 @@
+//! What every call gets, whichever service it is for: its `x-request-id` back, and a span where it
+//! is traced.
+//!
+//! A call that has neither passes as it is.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures_util::future::Either;
+use http::{HeaderName, HeaderValue, Request, Response};
+use tonic::body::Body;
+use tower::{Layer, Service};
+use tracing::{Instrument as _, Level, Span, debug_span};
+
+use crate::telemetry::trace::Sampling;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// Longest id that is given back: twice what anybody uses.
+const REQUEST_ID_MAX_BYTES: usize = 128;
+/// What the names of our services begin with; health and reflection are not traced.
+const OURS: &str = "/imquota.";
+
+/// Wraps every service of a listener.
+#[derive(Clone)]
+pub(super) struct CallLayer {
+    sampling: Option<Arc<Sampling>>,
+}
+
+impl CallLayer {
+    /// Traces calls where there is somewhere to send spans.
+    pub(super) fn new(sampling: Option<Arc<Sampling>>) -> Self {
+        Self { sampling }
+    }
+
+    fn span<B>(&self, request: &Request<B>, id: Option<&HeaderValue>) -> Span {
+        let path = request.uri().path();
+        let names = path.strip_prefix('/').and_then(|names| names.split_once('/'));
+        let span = match (&self.sampling, names) {
+            (Some(sampling), Some((service, method))) if path.starts_with(OURS) => {
+                sampling.span(request.headers(), service, method)
+            }
+            _ => Span::none(),
+        };
+        // It was checked to be ASCII.
+        let Some(id) = id.and_then(|id| id.to_str().ok()) else { return span };
+        if span.is_none() && tracing::enabled!(Level::DEBUG) {
+            return debug_span!("call", request_id = id);
+        }
+        span.record("request_id", id);
+        span
+    }
+}
+
+impl<S> Layer<S> for CallLayer {
+    type Service = CallService<S>;
+
+    fn layer(&self, inner: S) -> CallService<S> {
+        CallService { inner, layer: self.clone() }
+    }
+}
+
+/// A wrapped service.
+#[derive(Clone)]
+pub(super) struct CallService<S> {
+    inner: S,
+    layer: CallLayer,
+}
+
+type Wrapped<R, E> = Pin<Box<dyn Future<Output = Result<R, E>> + Send>>;
+
+impl<S> Service<Request<Body>> for CallService<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>>,
+    S::Future: Send + 'static,
+{
+    type Response = Response<Body>;
+    type Error = S::Error;
+    type Future = Either<S::Future, Wrapped<Response<Body>, S::Error>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let id = request.headers().get(REQUEST_ID).filter(|id| is_id(id)).cloned();
+        let span = self.layer.span(&request, id.as_ref());
+        if id.is_none() && span.is_none() {
+            return Either::Left(self.inner.call(request));
+        }
+        let answer = span.in_scope(|| self.inner.call(request));
+        let of_answer = span.clone();
+        let answer = async move {
+            let mut answer = answer.await?;
+            // An error comes as headers alone; all else is told to be good by then.
+            let status = answer.headers().get("grpc-status");
+            let status = status.and_then(|status| status.to_str().ok()?.parse::<i64>().ok());
+            of_answer.record("rpc.grpc.status_code", status.unwrap_or(0));
+            if let Some(id) = id {
+                answer.headers_mut().insert(REQUEST_ID, id);
+            }
+            Ok(answer)
+        };
+        Either::Right(Box::pin(answer.instrument(span)))
+    }
+}
+
+fn is_id(id: &HeaderValue) -> bool {
+    let bytes = id.as_bytes();
+    (1..=REQUEST_ID_MAX_BYTES).contains(&bytes.len())
+        && bytes.iter().all(|byte| (0x20..=0x7e).contains(byte))
+}

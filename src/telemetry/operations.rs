@@ -1,0 +1,371 @@
+//! What is counted of operations, with the handle of each series at hand: a decision costs an array
+//! index and no look-up by labels.
+
+use std::sync::OnceLock;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+use crate::clock::Stopwatch;
+use crate::domain::decision::{Mode, Outcome, Reason};
+use crate::domain::metering::MeterOutcome;
+use crate::engine::Ruling;
+
+/// Every operation that is measured. One that is missing here is measured too, by look-up.
+const OPERATIONS: [&str; 12] = [
+    "join_group",
+    "leave_group",
+    "add_friends",
+    "remove_friends",
+    "create_group",
+    "create_accounts",
+    "dissolve_group",
+    "update_group",
+    "delete_account",
+    "get_usage",
+    "record_logins",
+    "report_bandwidth",
+];
+/// Every call of the store that is measured.
+const STORE_CALLS: [&str; 3] = ["apply", "read", "record"];
+const MODES: usize = 4;
+const OUTCOMES: usize = 4;
+/// One more than there are, for "none".
+const REASONS: usize = 10;
+
+/// From 50 us, a decision from memory, to 2 s, the longest that one may take by default.
+const SECONDS: [f64; 15] = [
+    0.000_05, 0.000_1, 0.000_2, 0.000_4, 0.000_8, 0.001_5, 0.003, 0.006, 0.012, 0.025, 0.05, 0.1,
+    0.25, 0.5, 2.0,
+];
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct DecisionLabels {
+    operation: &'static str,
+    mode: &'static str,
+    outcome: &'static str,
+    reason: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutcomeLabels {
+    operation: &'static str,
+    outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ErrorLabels {
+    operation: &'static str,
+    reason: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OperationLabel {
+    operation: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CallLabel {
+    call: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CallLabels {
+    call: &'static str,
+    outcome: &'static str,
+}
+
+/// Counters and times of operations.
+pub struct Operations {
+    decisions: Family<DecisionLabels, Counter>,
+    metered: Family<OutcomeLabels, Counter>,
+    errors: Family<ErrorLabels, Counter>,
+    seconds: Family<OperationLabel, Histogram>,
+    store_calls: Family<CallLabels, Counter>,
+    store_seconds: Family<CallLabel, Histogram>,
+    at_hand: [Handles; OPERATIONS.len()],
+    store_at_hand: [OnceLock<(Counter, Histogram)>; STORE_CALLS.len()],
+}
+
+/// The series of one operation, each from its first use on.
+struct Handles {
+    seconds: OnceLock<Histogram>,
+    decisions: Box<[OnceLock<Counter>]>,
+}
+
+impl Default for Handles {
+    fn default() -> Self {
+        let decisions = (0..MODES * OUTCOMES * REASONS).map(|_| OnceLock::new()).collect();
+        Self { seconds: OnceLock::new(), decisions }
+    }
+}
+
+impl Operations {
+    pub(super) fn new() -> Self {
+        let seconds = || Histogram::new(SECONDS);
+        Self {
+            decisions: Family::default(),
+            metered: Family::default(),
+            errors: Family::default(),
+            seconds: Family::new_with_constructor(seconds),
+            store_calls: Family::default(),
+            store_seconds: Family::new_with_constructor(seconds),
+            at_hand: std::array::from_fn(|_| Handles::default()),
+            store_at_hand: std::array::from_fn(|_| OnceLock::new()),
+        }
+    }
+
+    pub(super) fn register(&self, registry: &mut Registry) {
+        registry.register(
+            "decisions",
+            "Subjects decided, by operation, mode, outcome and the first reason of a denial",
+            self.decisions.clone(),
+        );
+        registry.register(
+            "metered",
+            "Logins and samples of bandwidth, by operation and outcome",
+            self.metered.clone(),
+        );
+        registry.register(
+            "errors",
+            "Operations without a decision, by reason; abandoned: the caller's time was up",
+            self.errors.clone(),
+        );
+        registry.register(
+            "operation_seconds",
+            "Time from request to durable decision or error",
+            self.seconds.clone(),
+        );
+        registry.register(
+            "store_calls",
+            "Calls of the store, by call and outcome: ok, or the error",
+            self.store_calls.clone(),
+        );
+        registry.register(
+            "store_call_seconds",
+            "Time of calls of the store",
+            self.store_seconds.clone(),
+        );
+    }
+
+    /// Measures an operation that begins now.
+    #[must_use]
+    pub(super) fn measure(&self, operation: &'static str, mode: Mode) -> Measure<'_> {
+        let index = OPERATIONS.iter().position(|known| *known == operation);
+        Measure {
+            operations: self,
+            operation,
+            index,
+            mode,
+            watch: Stopwatch::start(),
+            ended: false,
+        }
+    }
+
+    /// Counts a call of the store that began with the watch; `error` is its name, if it failed.
+    pub(super) fn store_called(
+        &self,
+        call: &'static str,
+        watch: Stopwatch,
+        error: Option<&'static str>,
+    ) {
+        let make = || {
+            let calls = self.store_calls.get_or_create(&CallLabels { call, outcome: "ok" }).clone();
+            (calls, self.store_seconds.get_or_create(&CallLabel { call }).clone())
+        };
+        let took = watch.elapsed().as_secs_f64();
+        let index = STORE_CALLS.iter().position(|known| *known == call);
+        let at_hand = index.map(|index| self.store_at_hand[index].get_or_init(make));
+        let made = at_hand.is_none().then(make);
+        let Some((calls, seconds)) = at_hand.or(made.as_ref()) else { return };
+        seconds.observe(took);
+        match error {
+            None => {
+                calls.inc();
+            }
+            Some(outcome) => {
+                self.store_calls.get_or_create(&CallLabels { call, outcome }).inc();
+            }
+        }
+    }
+}
+
+/// An operation in work. One that is dropped before it has ended counts as abandoned.
+pub struct Measure<'a> {
+    operations: &'a Operations,
+    operation: &'static str,
+    index: Option<usize>,
+    mode: Mode,
+    watch: Stopwatch,
+    ended: bool,
+}
+
+impl Measure<'_> {
+    /// What is measured.
+    #[must_use]
+    pub fn operation(&self) -> &'static str {
+        self.operation
+    }
+
+    /// It ended with these rulings.
+    pub fn decided<'r>(mut self, rulings: impl IntoIterator<Item = &'r Ruling>) {
+        self.end();
+        for ruling in rulings {
+            let reason = ruling.denials.first().map(|denial| denial.breach.reason);
+            self.count(ruling.outcome, reason);
+        }
+    }
+
+    fn count(&self, outcome: Outcome, reason: Option<Reason>) {
+        let (mode_at, mode) = mode_name(self.mode);
+        let (outcome_at, outcome) = outcome_name(outcome);
+        let labels = || DecisionLabels {
+            operation: self.operation,
+            mode,
+            outcome,
+            reason: reason.map_or("", Reason::name),
+        };
+        let decisions = &self.operations.decisions;
+        let Some(index) = self.index else {
+            decisions.get_or_create(&labels()).inc();
+            return;
+        };
+        let reason_at = reason.map_or(0, |reason| reason as usize + 1);
+        let at = (mode_at * OUTCOMES + outcome_at) * REASONS + reason_at;
+        let handle = &self.operations.at_hand[index].decisions[at];
+        handle.get_or_init(|| decisions.get_or_create(&labels()).clone()).inc();
+    }
+
+    /// It ended with these outcomes.
+    pub fn metered(mut self, outcomes: &[MeterOutcome]) {
+        self.end();
+        for outcome in outcomes {
+            let outcome = match outcome {
+                MeterOutcome::Counted => "counted",
+                MeterOutcome::AlreadyCounted => "already_counted",
+                MeterOutcome::TooLate => "too_late",
+                MeterOutcome::InFuture => "in_future",
+            };
+            let labels = OutcomeLabels { operation: self.operation, outcome };
+            self.operations.metered.get_or_create(&labels).inc();
+        }
+    }
+
+    /// It ended without a decision.
+    pub fn failed(mut self, reason: &'static str) {
+        self.end();
+        self.count_error(reason);
+    }
+
+    fn end(&mut self) {
+        self.ended = true;
+        let took = self.watch.elapsed().as_secs_f64();
+        let seconds = &self.operations.seconds;
+        let label = OperationLabel { operation: self.operation };
+        let Some(index) = self.index else {
+            seconds.get_or_create(&label).observe(took);
+            return;
+        };
+        let handle = &self.operations.at_hand[index].seconds;
+        handle.get_or_init(|| seconds.get_or_create(&label).clone()).observe(took);
+    }
+
+    fn count_error(&self, reason: &'static str) {
+        let labels = ErrorLabels { operation: self.operation, reason };
+        self.operations.errors.get_or_create(&labels).inc();
+    }
+}
+
+impl Drop for Measure<'_> {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.end();
+            self.count_error("abandoned");
+        }
+    }
+}
+
+fn outcome_name(outcome: Outcome) -> (usize, &'static str) {
+    match outcome {
+        Outcome::Applied => (0, "applied"),
+        Outcome::AlreadyHeld => (1, "already_held"),
+        Outcome::NotHeld => (2, "not_held"),
+        Outcome::Denied => (3, "denied"),
+    }
+}
+
+fn mode_name(mode: Mode) -> (usize, &'static str) {
+    match mode {
+        Mode::Enforce => (0, "enforce"),
+        Mode::CheckOnly => (1, "check_only"),
+        Mode::Shadow => (2, "shadow"),
+        Mode::Force => (3, "force"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::Operation;
+
+    const REASONS_THERE_ARE: [Reason; REASONS - 1] = [
+        Reason::ServiceStopped,
+        Reason::AccountsPerApp,
+        Reason::MyFriends,
+        Reason::PeerFriends,
+        Reason::GroupsPerUser,
+        Reason::GroupsPerApp,
+        Reason::GroupsPerDay,
+        Reason::MembersPerGroup,
+        Reason::MembersAtCreation,
+    ];
+
+    #[test]
+    fn every_combination_has_its_own_series() {
+        let operations = Operations::new();
+        let modes = [Mode::Enforce, Mode::CheckOnly, Mode::Shadow, Mode::Force];
+        let outcomes = [Outcome::Applied, Outcome::AlreadyHeld, Outcome::NotHeld, Outcome::Denied];
+        let reasons = [None].into_iter().chain(REASONS_THERE_ARE.map(Some));
+        let mut asked = Vec::new();
+        for operation in OPERATIONS.into_iter().chain(["another"]) {
+            for mode in modes {
+                for outcome in outcomes {
+                    asked.extend(reasons.clone().map(|reason| (operation, mode, outcome, reason)));
+                }
+            }
+        }
+        for _ in 0..2 {
+            for (operation, mode, outcome, reason) in &asked {
+                let measure = operations.measure(operation, *mode);
+                measure.count(*outcome, *reason);
+                measure.decided([]);
+            }
+        }
+        for (operation, mode, outcome, reason) in asked {
+            let labels = DecisionLabels {
+                operation,
+                mode: mode_name(mode).1,
+                outcome: outcome_name(outcome).1,
+                reason: reason.map_or("", Reason::name),
+            };
+            assert_eq!(operations.decisions.get_or_create(&labels).get(), 2, "{labels:?}");
+        }
+    }
+
+    #[test]
+    fn the_names_are_those_of_the_operations() {
+        let user = || crate::domain::id::UserId::try_from("u").expect("an id");
+        let group = || crate::domain::id::GroupId::try_from("g").expect("an id");
+        for operation in [
+            Operation::JoinGroup { group: group(), users: Vec::new() },
+            Operation::LeaveGroup { group: group(), users: Vec::new() },
+            Operation::AddFriends { user: user(), friends: Vec::new(), one_way: false },
+            Operation::DeleteAccount { user: user() },
+        ] {
+            assert!(OPERATIONS.contains(&operation.name()), "{}", operation.name());
+        }
+    }
+}
