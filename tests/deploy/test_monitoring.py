@@ -1,0 +1,147 @@
+"""Alerts and dashboard against a real Prometheus that scrapes a real sidecar, and the runbook."""
+
+import json
+import re
+import subprocess
+import time
+import urllib.parse
+import urllib.request
+from contextlib import contextmanager
+
+import yaml
+
+from app import App, names
+from redis_proxy import Redis
+from sidecar import Sidecar, free_ports, wait_until
+from tools import DEPLOY, run
+
+ALERTS = DEPLOY / "prometheus" / "alerts.yaml"
+DASHBOARD = DEPLOY / "grafana" / "imquota.json"
+RUNBOOK = DEPLOY / "RUNBOOK.md"
+VARIABLES = {"$instance": ".*", "$__rate_interval": "10s"}
+ONLY_IN_TROUBLE = {
+    "imquota_degraded_total", "imquota_credential_reloads_total", "imquota_errors_total",
+}
+"""Series that come into being with their first trouble."""
+
+
+def alerts() -> list[dict]:
+    """The alerts."""
+    (group,) = yaml.safe_load(ALERTS.read_text())["groups"]
+    return group["rules"]
+
+
+def panels() -> list[tuple[str, str]]:
+    """Title and query of each panel of the dashboard."""
+    found = []
+    for panel in json.loads(DASHBOARD.read_text())["panels"]:
+        for target in panel.get("targets", []):
+            expression = target["expr"]
+            for variable, value in VARIABLES.items():
+                expression = expression.replace(variable, value)
+            found.append((panel["title"], expression))
+    return found
+
+
+def test_rules_are_good_and_each_alert_fires_in_trouble_and_not_else():
+    run("promtool", "check", "rules", str(ALERTS))
+    folder = DEPLOY / "prometheus"
+    run("promtool", "test", "rules", "alerts_test.yaml", folder=folder)
+    tested = (folder / "alerts_test.yaml").read_text()
+    for rule in alerts():
+        for what in ("fires", "is quiet"):
+            assert f"name: {rule['alert']} {what}\n" in tested, rule["alert"]
+
+
+def test_rules_that_never_fire_would_be_found(tmp_path):
+    text, changed = re.subn(r"(?m)^        expr: .*$", "        expr: vector(0) > 1",
+                            ALERTS.read_text())
+    assert changed == len(alerts())
+    (tmp_path / "alerts.yaml").write_text(text)
+    (tmp_path / "alerts_test.yaml").write_text(
+        (DEPLOY / "prometheus" / "alerts_test.yaml").read_text())
+    told = run("promtool", "test", "rules", "alerts_test.yaml", good=False, folder=tmp_path)
+    for rule in alerts():
+        assert rule["alert"] in told
+
+
+def test_every_alert_has_its_section_of_the_runbook():
+    sections = {line.removeprefix("### ") for line in RUNBOOK.read_text().splitlines()
+                if line.startswith("### ")}
+    for rule in alerts():
+        assert rule["alert"] in sections
+        assert rule["annotations"]["runbook"] == f"deploy/RUNBOOK.md#{rule['alert'].lower()}"
+
+
+@contextmanager
+def prometheus(folder, target: str):
+    """A Prometheus that scrapes that target each half second; asks it a query."""
+    (port,) = free_ports(1)
+    config = {
+        "global": {"scrape_interval": "500ms", "evaluation_interval": "500ms"},
+        "rule_files": [str(ALERTS)],
+        "scrape_configs": [{"job_name": "imquota", "static_configs": [{"targets": [target]}]}],
+    }
+    (folder / "prometheus.yaml").write_text(yaml.safe_dump(config))
+    server = subprocess.Popen(
+        ["prometheus", f"--config.file={folder / 'prometheus.yaml'}",
+         f"--storage.tsdb.path={folder / 'data'}", f"--web.listen-address=127.0.0.1:{port}"],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def ask(path: str, **fields: str):
+        url = f"http://127.0.0.1:{port}{path}?{urllib.parse.urlencode(fields)}"
+        with urllib.request.urlopen(url, timeout=20) as answer:
+            return json.load(answer)["data"]
+
+    def is_up() -> bool:
+        try:
+            return bool(ask("/api/v1/query", query="up == 1")["result"])
+        except OSError:
+            return False
+
+    try:
+        wait_until(is_up, 30, "Prometheus scrapes")
+        yield ask
+    finally:
+        server.kill()
+        server.wait()
+
+
+def some_load(app: App) -> None:
+    """Everything that a dashboard may show."""
+    app.create_group("g", owner="u0")
+    app.create_accounts(*names("a", 100))
+    for number in range(10):
+        app.create_accounts(f"more{number}")
+    app.usages(user_id="u0")
+
+
+def test_queries_of_dashboard_and_alerts_have_data_of_a_real_sidecar(tmp_path):
+    with Redis() as redis:
+        store = f"redis://127.0.0.1:{redis.port}/0"
+        with Sidecar(store=store, management=True) as sidecar, App(sidecar) as app, prometheus(
+                tmp_path, f"127.0.0.1:{sidecar.management_port}") as ask:
+            end = time.monotonic() + 6
+            while time.monotonic() < end:
+                some_load(app)
+            metrics = set(ask("/api/v1/label/__name__/values"))
+
+            def has_data(expression: str) -> bool:
+                return bool(ask("/api/v1/query", query=expression)["result"])
+
+            for title, expression in panels():
+                named = set(re.findall(r"\b(?:imquota|process)_\w+", expression))
+                if named & ONLY_IN_TROUBLE:
+                    ask("/api/v1/query", query=expression)
+                    continue
+                assert named <= metrics, title
+                wait_until(lambda: has_data(expression), 20, f"{title}: {expression}")
+            for rule in alerts():
+                named = set(re.findall(r"\b(?:imquota|process)_\w+", rule["expr"]))
+                assert named - ONLY_IN_TROUBLE <= metrics | {"up"}, rule["alert"]
+            rules = ask("/api/v1/rules")["groups"][0]["rules"]
+            assert [rule["health"] for rule in rules] == ["ok"] * len(rules)
+            firing = [rule["name"] for rule in rules if rule["state"] == "firing"]
+            assert not firing, firing
+            redis.kill()
+            wait_until(lambda: has_data('imquota_store_silent_seconds > 1'), 20, "it is silent")

