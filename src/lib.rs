@@ -45,6 +45,8 @@
 //!   changes: `tests/outside/test_month.py`, `tests/statements.rs`.
 //! - A count that passes 70, 90 or 100 % of its limit is told once until it fell five points below:
 //!   `tests/conformance.rs`. What is told of changes and ends is told once: `tests/told.rs`.
+//! - What is admitted while the store is away is on disk first, within its budget, and counted
+//!   after: `tests/outside/test_drills.py`.
 //! - Bad input names the field and touches nothing: `tests/outside/test_errors.py`.
 //!
 //! # Accuracy
@@ -55,6 +57,9 @@
 //! | `memory` | exact | everything |
 //! | Redis, `local` | exact over what the master holds | what a promoted replica had not got |
 //! | Redis, `replicated` | exact | nothing that was acknowledged and is on the promoted replica |
+//!
+//! While Redis does not answer, an answer with `degradation` is exact up to the budget of the
+//! catalog's failure policy; with `journal = "off"` there are none.
 
 pub mod access;
 pub mod catalog;
