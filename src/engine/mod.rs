@@ -4,7 +4,7 @@
 //! what comes back: each breach becomes a [`Denial`] with the IM's code, a sentence and what to
 //! buy. It decides nothing itself: the one atomic step is the ledger's.
 //!
-//! [`fallback`] decides while the store does not answer, [`admission`] bounds what is in work,
+//! [`fallback`] decides while the store does not answer, `admission` bounds what is in work,
 //! [`events`] brings what happens into the log of events; [`administration`] sells editions and
 //! add-ons and brings the limits that follow to the ledger.
 

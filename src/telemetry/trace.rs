@@ -68,7 +68,7 @@ impl Traces {
         self.provider.tracer("imquota")
     }
 
-    /// Sends what is left, for no longer than [`EXPORT_TIMEOUT`].
+    /// Sends what is left, for some seconds at most.
     pub async fn end(self) {
         let ended = tokio::task::spawn_blocking(move || {
             self.provider.shutdown_with_timeout(EXPORT_TIMEOUT)

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 import yaml
 
 from app import App, names
+from http_port import get
 from redis_proxy import Redis
 from sidecar import Sidecar, free_ports, wait_until
 from tools import DEPLOY, run
@@ -71,6 +72,22 @@ def test_every_alert_has_its_section_of_the_runbook():
     for rule in alerts():
         assert rule["alert"] in sections
         assert rule["annotations"]["runbook"] == f"deploy/RUNBOOK.md#{rule['alert'].lower()}"
+
+
+def test_every_metric_is_described():
+    described = (DEPLOY / "README.md").read_text()
+    with Sidecar(store="memory", management=True) as sidecar:
+        _, text = get(sidecar.management_port, "/metrics")
+    families = {}
+    for line in text.splitlines():
+        if line.startswith("# TYPE "):
+            _, _, name, kind = line.split()
+            families[name] = {"counter": "_total", "info": "_info"}.get(kind, "")
+    assert len(families) > 20
+    for name, ending in families.items():
+        assert f"`{name}{ending}" in described, name
+    for name in re.findall(r"`((?:imquota|process)_\w+?)(?:_total|_info)?[{`]", described):
+        assert name in families, name
 
 
 @contextmanager

@@ -5,7 +5,7 @@
 //!   time lasts.
 //! - What is admitted without the store is in the journal, on disk, before it is answered, and so
 //!   is what is given back. Whoever was denied lately is denied.
-//! - Once the store answers, the journal is brought to it in order ([`replay`]). Until an entry is
+//! - Once the store answers, the journal is brought to it in order (`replay`). Until an entry is
 //!   there, later operations on its users and groups do not overtake it: what gives back goes
 //!   behind it, and so does what takes while the store is away; once it is back, what takes waits
 //!   for the entry and is then decided exactly.
