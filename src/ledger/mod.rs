@@ -65,8 +65,7 @@ pub struct Call {
     pub catalog: Arc<Catalog>,
     /// The limits of an app without a schedule; `None` refuses such an app.
     pub unknown_app: Option<Arc<Schedule>>,
-    /// Whether the caller has another answer at hand, so that a store that has not answered for a
-    /// while is not waited for.
+    /// Whether a store that has not answered for a while is not waited for.
     pub hurried: bool,
 }
 

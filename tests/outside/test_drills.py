@@ -4,6 +4,7 @@ Real processes throughout: a Redis, a proxy in front of it, the sidecar. Each dr
 the server, calls meanwhile, mends it, and then reads in the store what should be there.
 """
 
+import subprocess
 import threading
 import time
 from contextlib import ExitStack, contextmanager
@@ -14,7 +15,7 @@ import pytest
 from app import ALREADY_HELD, APPLIED, DENIED, App, names, outcomes
 from http_port import get, metric
 from redis_proxy import Proxy, Redis
-from sidecar import Sidecar, clean_environment, wait_until
+from sidecar import Sidecar, binary, clean_environment, wait_until
 from stubs import admin_pb, quota_pb
 
 DEADLINE_S = 2.0
@@ -169,8 +170,13 @@ def test_a_store_that_is_away_costs_nobody_more_than_a_deadline_and_all_is_count
         # Closed limits decide nothing without the store, which a slow one still does.
         if name != "slow":
             request = quota_pb.CreateAccountsRequest(app_id=app.id, user_ids=["a"])
+            began = time.monotonic()
             closed = code(lambda: app.quota.CreateAccounts(request, timeout=DEADLINE_S))
-            assert closed in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+            # But for the one that finds out whether the server is back.
+            again = code(lambda: app.quota.CreateAccounts(request, timeout=DEADLINE_S))
+            took = time.monotonic() - began
+            assert grpc.StatusCode.UNAVAILABLE in (closed, again), (closed, again)
+            assert took < DEADLINE_S + SLACK_S, f"both waited, {took:.2f} s"
 
         # The budget of the group, which "owner" and others before have not touched.
         room = PER_GROUP_MAX - len(admitted)
@@ -188,9 +194,12 @@ def test_a_store_that_is_away_costs_nobody_more_than_a_deadline_and_all_is_count
         answer, _ = join(app, "g", *admitted, "goes", timeout=20)
         assert outcomes(answer.results) == [ALREADY_HELD] * len(admitted) + [APPLIED]
         assert not answer.decision.degradation, "it is exact again"
-        applied = metric(sidecar.management_port, "imquota_journal_replayed_total",
-                         outcome="applied")
-        assert applied == len([*admitted, "goes"])
+        applied, held = [
+            metric(sidecar.management_port, "imquota_journal_replayed_total", outcome=outcome)
+            for outcome in ("applied", "held")]
+        # What a slow store did, although its answer came too late, was there already.
+        facts = len([*admitted, "goes"])
+        assert applied <= facts <= applied + held
 
 
 def test_what_is_admitted_beyond_a_limit_is_bounded_and_whoever_is_over_is_told():
@@ -306,6 +315,7 @@ def test_readiness_outlasts_a_blink_and_falls_with_a_longer_absence():
     with drilled(sidecar_settings=settings) as (redis, proxy, sidecar, app):
         port = sidecar.management_port
         assert get(port, "/readyz") == (200, "ok\n")
+        assert probe(sidecar) == 0
         proxy.refuse()
         began = time.monotonic()
         while time.monotonic() - began < 1.0:
@@ -317,11 +327,19 @@ def test_readiness_outlasts_a_blink_and_falls_with_a_longer_absence():
         wait_until(lambda: get(port, "/readyz")[0] == 503, 10, "it falls")
         status, text = get(port, "/readyz?verbose")
         assert status == 503 and "[-] the store answered" in text and "[+] started" in text
+        wait_until(lambda: probe(sidecar) == 1, 10, "as a probe by exec asks")
         assert get(port, "/livez")[0] == 200 and get(port, "/startupz")[0] == 200
         assert metric(port, "imquota_store_up") == 0
         assert metric(port, "imquota_ready", service="imquota.v1.QuotaService") == 0
         proxy.refuse(False)
         wait_until(lambda: get(port, "/readyz")[0] == 200, 10, "it is back")
+
+
+def probe(sidecar: Sidecar) -> int:
+    """The exit code of a probe by exec, over the socket that an IM shares."""
+    command = [binary(), "health", "--address", sidecar.unix,
+               "--service", "imquota.v1.QuotaService"]
+    return subprocess.run(command, capture_output=True, env=clean_environment()).returncode
 
 
 def test_with_a_policy_that_admits_it_is_ready_for_decisions_without_the_store():

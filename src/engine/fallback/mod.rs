@@ -1,8 +1,8 @@
 //! What is decided while the store does not answer, by the catalog's failure policy.
 //!
-//! - A call that the policy may answer waits for the store for `store_timeout` at most, and not at
-//!   all where its server has not answered for a while. Every other call waits as long as its own
-//!   time lasts.
+//! - A call that the policy may answer waits for the store for `store_timeout` at most, every other
+//!   one as long as its own time lasts, and none of them where its server has not answered for a
+//!   while.
 //! - What is admitted without the store is in the journal, on disk, before it is answered, and so
 //!   is what is given back. Whoever was denied lately is denied.
 //! - Once the store answers, the journal is brought to it in order (`replay`). Until an entry is
@@ -114,7 +114,7 @@ impl Fallback {
         }
         let (app, operation) = (request.app.clone(), request.operation.clone());
         if plan == Plan::Closed {
-            let decided = engine.ask(request, false).await?;
+            let decided = engine.ask(request, true).await?;
             self.lately.learn(&app, &operation, &decided);
             return Ok(decided);
         }

@@ -23,8 +23,9 @@ const BATCH_MAX: usize = 64;
 /// Time between two batches: at most 2,000 entries a second, a fraction of what a store does, so
 /// that those who wait for their answers do not wait for this.
 const BATCH_EVERY: Duration = Duration::from_millis(32);
-/// Longest time for one entry.
-const ENTRY_TIMEOUT: Duration = Duration::from_secs(2);
+/// Longest time for one entry, where decisions wait for the store less long: a store that is too
+/// slow for them is away for the journal too, and the other way round.
+const ENTRY_TIMEOUT_MIN: Duration = Duration::from_millis(500);
 /// Pauses while the store does not answer.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
@@ -116,7 +117,7 @@ impl Fallback {
     async fn bring(&self, engine: &Engine, (_, entry): &Numbered, reports: &mut Reports) -> bool {
         let Entry { app, mode, operation, .. } = entry.clone();
         let mode = mode_of_replay(mode);
-        let deadline = engine.local_now() + ENTRY_TIMEOUT;
+        let deadline = engine.local_now() + self.store_timeout.max(ENTRY_TIMEOUT_MIN);
         let request = Request { app: app.clone(), mode, deadline, operation };
         let report = reports.entry(app).or_default();
         match engine.ask(request, true).await {

@@ -1,8 +1,9 @@
-//! Whether a server is worth waiting for: after some failures in a row, a call whose caller has
-//! another answer at hand is refused at once, but for one now and then that finds out.
+//! Whether a server is worth waiting for: after some failures in a row, a call that is in a hurry
+//! (its caller has another answer at hand, or rather hears at once that there is none) is refused,
+//! but for one now and then that finds out.
 //!
-//! Calls that have nothing but the server's answer are not held back here: they wait until their
-//! time is up, as before, and what they find out counts.
+//! Other calls are not held back here: they wait until their time is up, and what they find out
+//! counts.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -12,10 +13,9 @@ use super::Failure;
 use super::reply;
 use crate::clock::Stopwatch;
 
-/// Failures in a row that open it: one may be a slow script, a few are no accident.
-const FAILURES_MIN: u32 = 5;
-/// For so long at least: a connection that is lost and made anew is no reason.
-const FAILING_MIN: Duration = Duration::from_millis(300);
+/// What opens it, each alone: so many failures in a row over so long. One may be a slow script, and
+/// a connection that is lost and made anew is no reason; but where few call, few can fail.
+const OPENS: [(u32, Duration); 2] = [(5, Duration::from_millis(300)), (2, Duration::from_secs(1))];
 /// How often one call finds out whether the server is back.
 const PROBE_EVERY: Duration = Duration::from_millis(500);
 
@@ -42,17 +42,17 @@ impl Breaker {
         self.open.load(Ordering::Relaxed)
     }
 
-    /// Whether a call that can do without may be sent.
-    pub(super) fn admits(&self) -> bool {
+    /// What is to become of a call that is in a hurry.
+    pub(super) fn gate(&self) -> Gate {
         if !self.is_open() {
-            return true;
+            return Gate::Pass;
         }
         let mut times = self.times();
-        let due = times.probed.is_none_or(|last| last.elapsed() >= PROBE_EVERY);
-        if due {
-            times.probed = Some(Stopwatch::start());
+        if times.probed.is_some_and(|last| last.elapsed() < PROBE_EVERY) {
+            return Gate::Refuse;
         }
-        due
+        times.probed = Some(Stopwatch::start());
+        Gate::Probe
     }
 
     /// Notes what became of a call; `tells` is whether a failure says more about the server than
@@ -77,8 +77,9 @@ impl Breaker {
         if failures == 1 {
             times.failing = Some(Stopwatch::start());
         }
-        let for_long = times.failing.is_some_and(|first| first.elapsed() >= FAILING_MIN);
-        if failures < FAILURES_MIN || !for_long || self.open.swap(true, Ordering::Relaxed) {
+        let failing = times.failing.map(|first| first.elapsed()).unwrap_or_default();
+        let opens = OPENS.iter().any(|(least, long)| failures >= *least && failing >= *long);
+        if !opens || self.open.swap(true, Ordering::Relaxed) {
             return None;
         }
         times.probed = Some(Stopwatch::start());
@@ -97,6 +98,17 @@ impl Breaker {
     fn times(&self) -> MutexGuard<'_, Times> {
         self.times.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What is to become of a call that is in a hurry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Gate {
+    /// It is sent.
+    Pass,
+    /// It is sent to find out, and not waited for as long as its caller would.
+    Probe,
+    /// It is refused.
+    Refuse,
 }
 
 /// What a call did to the breaker.
@@ -120,6 +132,7 @@ mod tests {
     use super::*;
 
     const LONG: Duration = Duration::from_millis(310);
+    const MANY: u32 = OPENS[0].0;
 
     fn failed() -> Result<(), Failure> {
         Err(Failure::Lost("gone".to_owned()))
@@ -132,24 +145,26 @@ mod tests {
     #[test]
     fn it_opens_after_failures_in_a_row_and_closes_with_the_first_answer() {
         let breaker = Breaker::default();
-        assert_eq!(fail(&breaker, 2 * FAILURES_MIN), None, "many at once are one");
+        assert_eq!(fail(&breaker, 2 * MANY), None, "many at once are one");
         assert_eq!(breaker.note(&Ok(()), true), None);
-        assert_eq!(fail(&breaker, FAILURES_MIN - 2), None);
+        assert_eq!(fail(&breaker, MANY - 2), None);
         std::thread::sleep(LONG);
         assert_eq!(fail(&breaker, 1), None, "long, and not many");
-        assert!(breaker.admits());
+        assert_eq!(breaker.gate(), Gate::Pass);
         assert_eq!(fail(&breaker, 1), Some(Changed::Opened));
-        assert!(breaker.is_open() && !breaker.admits(), "the first probe comes later");
+        assert!(breaker.is_open());
+        assert_eq!(breaker.gate(), Gate::Refuse, "the first probe comes later");
         assert_eq!(fail(&breaker, 1), None, "it is open already");
         assert_eq!(breaker.note(&Ok(()), true), Some(Changed::Closed));
-        assert!(!breaker.is_open() && breaker.admits());
+        assert!(!breaker.is_open());
+        assert_eq!(breaker.gate(), Gate::Pass);
     }
 
     #[test]
     fn one_call_now_and_then_finds_out() {
         let breaker = Breaker::default();
         breaker.open.store(true, Ordering::Relaxed);
-        assert_eq!([breaker.admits(), breaker.admits()], [true, false]);
+        assert_eq!([breaker.gate(), breaker.gate()], [Gate::Probe, Gate::Refuse]);
     }
 
     #[test]
@@ -157,7 +172,7 @@ mod tests {
         let breaker = Breaker::default();
         breaker.note(&failed(), true);
         std::thread::sleep(LONG);
-        for _ in 0..2 * FAILURES_MIN {
+        for _ in 0..2 * MANY {
             assert_eq!(breaker.note(&failed(), false), None);
             assert_eq!(breaker.note::<()>(&Err(Failure::Overloaded), true), None);
         }

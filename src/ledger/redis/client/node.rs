@@ -7,7 +7,7 @@ use redis::{Cmd, Value};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use super::batch::Batches;
-use super::breaker::{Breaker, Changed};
+use super::breaker::{Breaker, Changed, Gate};
 use super::connect::Connector;
 use super::link::Lane;
 use super::pace::Deadline;
@@ -75,9 +75,9 @@ impl Node {
         }
     }
 
-    /// Whether a call that can do without the server may be sent.
-    pub(super) fn admits(&self) -> bool {
-        self.breaker.admits()
+    /// What is to become of a call that is in a hurry.
+    pub(super) fn gate(&self) -> Gate {
+        self.breaker.gate()
     }
 
     /// Whether it has not answered for a while.

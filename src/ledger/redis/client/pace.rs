@@ -16,8 +16,7 @@ const PAUSE_MAX_MS: u64 = 200;
 pub(super) struct Deadline {
     started: Stopwatch,
     pub(super) within: Duration,
-    /// Whether the caller has another answer at hand, so that a server that did not answer lately
-    /// is not waited for.
+    /// Whether a server that has not answered for a while is not waited for.
     pub(super) hurried: bool,
 }
 
@@ -27,9 +26,17 @@ impl Deadline {
         Self::of(within.into())
     }
 
-    /// The same, for a caller who may have another answer at hand.
+    /// The same, for a caller who may be in a hurry.
     pub(super) fn of(Patience { within, hurried }: Patience) -> Self {
         Self { started: Stopwatch::start(), within, hurried }
+    }
+
+    /// The same, and no later than so long from now.
+    pub(super) fn at_most(self, longest: Duration) -> Self {
+        if self.left() <= longest {
+            return self;
+        }
+        Self { started: Stopwatch::start(), within: longest, hurried: self.hurried }
     }
 
     /// What is left; zero when it is over.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use redis::{ServerError, Value};
 
+use super::breaker::Gate;
 use super::cluster::Cluster;
 use super::node::Node;
 use super::pace::{Deadline, Retries};
@@ -15,6 +16,10 @@ use crate::ledger::redis::options::HostPort;
 /// A call that was refused is not sent again with less time than this: its reply would hardly come
 /// in time, and what is known to be undone would be told as lost.
 const ATTEMPT_MIN: Duration = Duration::from_millis(10);
+
+/// Longest time of a call that finds out whether a server is back: whoever makes it is not to wait
+/// as if nothing were known. More than a server needs that is worth being called back.
+const PROBE_PATIENCE: Duration = Duration::from_millis(500);
 
 /// Where the servers are.
 pub(super) enum Servers {
@@ -41,7 +46,7 @@ impl Servers {
     pub(super) async fn call(
         &self,
         request: &Request,
-        deadline: Deadline,
+        mut deadline: Deadline,
         retries: &Retries,
     ) -> Result<Value, CallError> {
         let mut asking = None;
@@ -52,14 +57,15 @@ impl Servers {
                     self.doubt(false);
                     Next::Later(format!("no node of the cluster serves slot {}", request.slot))
                 }
-                Some(node) if deadline.hurried && !node.admits() => {
-                    let why = format!("{} does not answer at present", node.address);
-                    return Err(CallError::Refused(why));
+                Some(node) => {
+                    if deadline.hurried {
+                        deadline = hurry(&node, deadline)?;
+                    }
+                    match node.call(request, asking.is_some(), deadline).await {
+                        Ok(value) => return Ok(value),
+                        Err(failure) => self.next(failure, &node, request, deadline).await,
+                    }
                 }
-                Some(node) => match node.call(request, asking.is_some(), deadline).await {
-                    Ok(value) => return Ok(value),
-                    Err(failure) => self.next(failure, &node, request, deadline).await,
-                },
             };
             // A redirection that leads nowhere ends with the call's time like everything else.
             let why = match next {
@@ -154,6 +160,18 @@ impl Servers {
             Self::Sentinel(watched) if is_replica => watched.doubt(),
             Self::Single(_) | Self::Sentinel(_) => {}
             Self::Cluster(cluster) => cluster.doubt(),
+        }
+    }
+}
+
+/// How long a call that is in a hurry may wait for that server, if at all.
+fn hurry(node: &Node, deadline: Deadline) -> Result<Deadline, CallError> {
+    match node.gate() {
+        Gate::Pass => Ok(deadline),
+        Gate::Probe => Ok(deadline.at_most(PROBE_PATIENCE)),
+        Gate::Refuse => {
+            let why = format!("{} has not answered for a while", node.address);
+            Err(CallError::Refused(why))
         }
     }
 }
