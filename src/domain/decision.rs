@@ -76,6 +76,19 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// Every one, in order.
+    pub const ALL: [Self; 9] = [
+        Self::ServiceStopped,
+        Self::AccountsPerApp,
+        Self::MyFriends,
+        Self::PeerFriends,
+        Self::GroupsPerUser,
+        Self::GroupsPerApp,
+        Self::GroupsPerDay,
+        Self::MembersPerGroup,
+        Self::MembersAtCreation,
+    ];
+
     /// In capitals, as error details and metrics name it.
     #[must_use]
     pub fn name(self) -> &'static str {

@@ -10,18 +10,6 @@ use crate::domain::time::Timestamp;
 
 const VERSION: u32 = 1;
 
-const REASONS: [Reason; 9] = [
-    Reason::ServiceStopped,
-    Reason::AccountsPerApp,
-    Reason::MyFriends,
-    Reason::PeerFriends,
-    Reason::GroupsPerUser,
-    Reason::GroupsPerApp,
-    Reason::GroupsPerDay,
-    Reason::MembersPerGroup,
-    Reason::MembersAtCreation,
-];
-
 #[derive(Serialize, Deserialize)]
 struct StoredEvent {
     v: u32,
@@ -196,7 +184,7 @@ fn happening(stored: StoredHappening) -> Result<Happening, String> {
             Happening::LimitPassed { count: count.try_into()?, percent }
         }
         StoredHappening::Denied { sample, reason, denials } => {
-            let known = REASONS.into_iter().find(|known| known.name() == reason);
+            let known = Reason::ALL.into_iter().find(|known| known.name() == reason);
             let reason = known.ok_or_else(|| format!("no reason is called {reason:?}"))?;
             Happening::Denied { sample: sample.try_into()?, reason, denials }
         }
@@ -268,7 +256,7 @@ mod tests {
 
     #[test]
     fn every_reason_is_read_back() {
-        for reason in REASONS {
+        for reason in Reason::ALL {
             let text = GOLDEN[1].replace("MEMBERS_PER_GROUP", reason.name());
             let event = decode(1, text.as_bytes()).expect("readable").event;
             assert!(matches!(event.what, Happening::Denied { reason: it, .. } if it == reason));

@@ -34,7 +34,7 @@ const STORE_CALLS: [&str; 3] = ["apply", "read", "record"];
 const MODES: usize = 4;
 const OUTCOMES: usize = 4;
 /// One more than there are, for "none".
-const REASONS: usize = 10;
+const REASONS: usize = Reason::ALL.len() + 1;
 
 /// From 50 us, a decision from memory, to 2 s, the longest that one may take by default.
 const SECONDS: [f64; 15] = [
@@ -311,24 +311,12 @@ mod tests {
     use super::*;
     use crate::ledger::Operation;
 
-    const REASONS_THERE_ARE: [Reason; REASONS - 1] = [
-        Reason::ServiceStopped,
-        Reason::AccountsPerApp,
-        Reason::MyFriends,
-        Reason::PeerFriends,
-        Reason::GroupsPerUser,
-        Reason::GroupsPerApp,
-        Reason::GroupsPerDay,
-        Reason::MembersPerGroup,
-        Reason::MembersAtCreation,
-    ];
-
     #[test]
     fn every_combination_has_its_own_series() {
         let operations = Operations::new();
         let modes = [Mode::Enforce, Mode::CheckOnly, Mode::Shadow, Mode::Force];
         let outcomes = [Outcome::Applied, Outcome::AlreadyHeld, Outcome::NotHeld, Outcome::Denied];
-        let reasons = [None].into_iter().chain(REASONS_THERE_ARE.map(Some));
+        let reasons = [None].into_iter().chain(Reason::ALL.map(Some));
         let mut asked = Vec::new();
         for operation in OPERATIONS.into_iter().chain(["another"]) {
             for mode in modes {

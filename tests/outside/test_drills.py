@@ -374,6 +374,18 @@ def test_nothing_overtakes_what_is_in_the_journal():
             assert app.usages(group_id="g")["members_per_group"].used == 41
 
 
+def test_an_impatient_caller_is_no_reason_to_do_without_the_store():
+    with drilled() as (redis, proxy, sidecar, app):
+        app.create_group("g")
+        proxy.slow(0.03)
+        for number in range(20):
+            late = code(lambda: join(app, "g", f"u{number}", timeout=0.04))
+            assert late in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+        assert metric(sidecar.management_port, "imquota_degraded_total") == 0
+        answer, _ = join(app, "g", "patient")
+        assert outcomes(answer.results) == [APPLIED] and not answer.decision.degradation
+
+
 def test_an_app_that_asks_too_much_is_turned_away_and_others_are_not():
     settings = ("--in-flight-max", "20", "--app-share-percent", "50", "--journal", "off")
     with drilled(sidecar_settings=settings) as (redis, proxy, sidecar, app):

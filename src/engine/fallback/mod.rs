@@ -41,6 +41,10 @@ use plan::Plan;
 /// Of a caller's time the fourth that is kept for an answer without the store.
 const KEPT_PART: u32 = 4;
 
+/// Of a call that had less time, an answer that did not come in time says more about its caller's
+/// patience than about the store.
+const PATIENCE_MIN: Duration = Duration::from_millis(100);
+
 /// Decides without the store.
 pub struct Fallback {
     journal: Journal,
@@ -126,7 +130,7 @@ impl Fallback {
                 self.lately.learn(&request.app, &request.operation, &decided);
                 Ok(decided)
             }
-            Err(error) if !is_absence(&error) => Err(error),
+            Err(error) if !self.tells_of_absence(&error, patience) => Err(error),
             Err(error) => {
                 self.away.send_if_modified(|away| !std::mem::replace(away, true));
                 if plan == Plan::Release {
@@ -137,6 +141,12 @@ impl Fallback {
                 admitted.map_err(|refusal| if error.did_nothing() { refusal } else { error })
             }
         }
+    }
+
+    /// Whether an error of a call with so much time says that the store is away.
+    fn tells_of_absence(&self, error: &LedgerError, patience: Duration) -> bool {
+        let waited = patience >= PATIENCE_MIN.min(self.store_timeout);
+        is_absence(error) && (waited || matches!(error, LedgerError::Refused(_)))
     }
 
     /// Waits until everything about the operation's subjects is in the store; `false` where it is
