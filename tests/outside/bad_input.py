@@ -47,6 +47,7 @@ VALID: dict[str, dict[str, Any]] = {
     "GetCatalog": {},
     "PreviewEntitlement": {**APP, "user_ids": ["u"], "group_ids": ["g"]},
     "ListAuditEvents": APP,
+    "ListTopDenials": APP,
     "TrackChanges": APP,
 }
 """A good request of each RPC."""
@@ -130,7 +131,7 @@ def _scalars() -> list[Case]:
 
 def is_absent(rpc: str, field: str, value: Any) -> bool:
     """Whether the value stands for a filter that is not set, or for a token that is good."""
-    return rpc == "ListAuditEvents" and value == "" or (rpc, field, value) == (
+    return rpc in ("ListAuditEvents", "ListTopDenials") and value == "" or (rpc, field, value) == (
         "ListApps", "page_token", "-")
 
 
