@@ -1,5 +1,6 @@
 """Every manifest that can be rendered is one that Kubernetes takes, and keeps its promises."""
 
+import functools
 import json
 import re
 
@@ -13,15 +14,20 @@ EVERYTHING = {
     "networkPolicy.enabled": "true", "serviceMonitor.enabled": "true",
     "prometheusRule.enabled": "true", "dashboard.enabled": "true", "autoscaling.enabled": "true",
     "catalog": "schema = 1", "redisPasswordSecret": "redis", "podAnnotations.a": "b",
-    "nodeSelector.disk": "ssd",
+    "nodeSelector.disk": "ssd", "filesSecret": "imquota",
+    "networkPolicy.extraEgress[0].ports[0].port": "4317",
 }
-CUSTOM = {"ServiceMonitor", "PrometheusRule"}
+CUSTOM = {"ServiceMonitor", "PodMonitor", "PrometheusRule"}
 """Kinds of the Prometheus operator, of which Kubernetes has no schema."""
+
+
+printed = functools.cache(run)
+"""What renders the same twice is run once."""
 
 
 def kustomized(folder: str) -> list[dict]:
     """The objects of an overlay."""
-    text = run(tool("kubectl"), "kustomize", str(DEPLOY / "kustomize" / folder))
+    text = printed(tool("kubectl"), "kustomize", str(DEPLOY / "kustomize" / folder))
     return [each for each in yaml.safe_load_all(text) if each]
 
 
@@ -29,7 +35,7 @@ def templated(values: dict[str, str], good: bool = True):
     """The objects of the chart with these values, or what helm says."""
     settings = [part for key, value in values.items() for part in ("--set-string" if value not in (
         "true", "false") and not value.isdigit() else "--set", f"{key}={value}")]
-    text = run(tool("helm"), "template", "try", "helm/imquota", *settings, good=good)
+    text = printed(tool("helm"), "template", "try", "helm/imquota", *settings, good=good)
     return [each for each in yaml.safe_load_all(text) if each] if good else text
 
 
@@ -39,9 +45,12 @@ RENDERED = {
     "sidecar": lambda: kustomized("overlays/sidecar"),
     "chart": lambda: templated({}),
     "chart with everything": lambda: templated(EVERYTHING),
-    "service monitor": lambda: [yaml.safe_load(
-        (DEPLOY / "prometheus" / "servicemonitor.yaml").read_text())],
 }
+
+
+def monitor(name: str) -> dict:
+    """What tells the Prometheus operator whom to scrape."""
+    return yaml.safe_load((DEPLOY / "prometheus" / f"{name}.yaml").read_text())
 
 
 def kinds(objects: list[dict]) -> set[str]:
@@ -49,10 +58,23 @@ def kinds(objects: list[dict]) -> set[str]:
     return {each["kind"] for each in objects}
 
 
+def only(kind: str, objects: list[dict]) -> dict:
+    """The one object of a kind."""
+    (found,) = [each for each in objects if each["kind"] == kind]
+    return found
+
+
 def pod_of(objects: list[dict]) -> dict:
     """The pod of the one Deployment."""
-    (deployment,) = [each for each in objects if each["kind"] == "Deployment"]
-    return deployment["spec"]["template"]["spec"]
+    return only("Deployment", objects)["spec"]["template"]["spec"]
+
+
+def imquota_of(objects: list[dict]) -> dict:
+    """The container that runs imquota."""
+    pod = pod_of(objects)
+    containers = pod["containers"] + pod.get("initContainers", [])
+    (found,) = [each for each in containers if each["name"] == "imquota"]
+    return found
 
 
 @pytest.mark.parametrize("name", RENDERED)
@@ -65,7 +87,7 @@ def test_kubernetes_takes_it_to_the_last_field(name):
 
 
 def test_a_field_that_does_not_exist_would_be_found():
-    (deployment,) = [each for each in RENDERED["chart"]() if each["kind"] == "Deployment"]
+    deployment = only("Deployment", RENDERED["chart"]())
     deployment["spec"]["template"]["spec"]["containers"][0]["readinesProbe"] = {}
     with pytest.raises(kubernetes_validate.ValidationError):
         kubernetes_validate.validate(deployment, "1.33", strict=True)
@@ -73,9 +95,8 @@ def test_a_field_that_does_not_exist_would_be_found():
 
 @pytest.mark.parametrize("name", ["standalone", "sidecar", "chart", "chart with everything"])
 def test_it_runs_without_rights_and_ends_in_its_time(name):
-    pod = pod_of(RENDERED[name]())
-    containers = pod["containers"] + pod.get("initContainers", [])
-    (imquota,) = [each for each in containers if each["name"] == "imquota"]
+    objects = RENDERED[name]()
+    pod, imquota = pod_of(objects), imquota_of(objects)
     security = {**pod["securityContext"], **imquota["securityContext"]}
     assert security["runAsNonRoot"] and security["runAsUser"] == 65532
     assert security["readOnlyRootFilesystem"] and not security["allowPrivilegeEscalation"]
@@ -109,7 +130,7 @@ def test_the_sidecar_is_started_first_and_shares_one_socket():
 def test_what_the_chart_makes_follows_its_values():
     least = kinds(templated({"podDisruptionBudget.enabled": "false"}))
     assert least == {"ServiceAccount", "ConfigMap", "Deployment", "Service"}
-    assert kinds(templated(EVERYTHING)) == least | CUSTOM | {
+    assert kinds(templated(EVERYTHING)) == least | CUSTOM - {"PodMonitor"} | {
         "PodDisruptionBudget", "HorizontalPodAutoscaler", "NetworkPolicy"}
     assert kinds(RENDERED["standalone"]()) == least | {
         "PodDisruptionBudget", "HorizontalPodAutoscaler", "NetworkPolicy"}
@@ -117,8 +138,8 @@ def test_what_the_chart_makes_follows_its_values():
 
 def test_the_chart_carries_alerts_and_dashboard_as_they_are():
     objects = templated(EVERYTHING)
-    (rule,) = [each for each in objects if each["kind"] == "PrometheusRule"]
-    assert rule["spec"] == yaml.safe_load((DEPLOY / "prometheus" / "alerts.yaml").read_text())
+    assert only("PrometheusRule", objects)["spec"] == yaml.safe_load(
+        (DEPLOY / "prometheus" / "alerts.yaml").read_text())
     (board,) = [each for each in objects if each["metadata"]["name"].endswith("-dashboard")]
     assert json.loads(board["data"]["imquota.json"]) == json.loads(
         (DEPLOY / "grafana" / "imquota.json").read_text())
@@ -132,6 +153,8 @@ def test_the_chart_carries_alerts_and_dashboard_as_they_are():
     ({"serviceMonitor.interval": "often"}, "interval"),
     ({"replica": "2"}, "replica"),
     ({"image.pullPolicy": "Sometimes"}, "pullPolicy"),
+    ({"settings.DRAIN_TIMEOUT_MS": "30s"}, "settings.DRAIN_TIMEOUT_MS"),
+    ({"terminationGracePeriodSeconds": "18"}, "terminationGracePeriodSeconds"),
 ])
 def test_a_wrong_value_is_refused_by_its_name(values, field):
     assert field in templated(values, good=False)
@@ -141,11 +164,56 @@ def test_the_chart_has_nothing_to_complain_about():
     run(tool("helm"), "lint", "--strict", "helm/imquota")
 
 
+@pytest.mark.parametrize("name", ["standalone", "chart with everything"])
+def test_an_autoscaler_is_alone_in_saying_how_many_pods_there_are(name):
+    objects = RENDERED[name]()
+    assert only("HorizontalPodAutoscaler", objects)["spec"]["minReplicas"] >= 2
+    assert "replicas" not in only("Deployment", objects)["spec"]
+    assert only("Deployment", templated({}))["spec"]["replicas"] == 2
+
+
+@pytest.mark.parametrize("name", ["standalone", "sidecar", "chart with everything"])
+def test_a_secret_holds_the_files_and_imquota_alone_may_read_them(name):
+    objects = RENDERED[name]()
+    (volume,) = [each for each in pod_of(objects)["volumes"]
+                 if each.get("secret", {}).get("secretName") == "imquota"]
+    assert volume["secret"]["defaultMode"] == 0o440, "for the group, which is fsGroup"
+    (mount,) = [each for each in imquota_of(objects)["volumeMounts"]
+                if each["name"] == volume["name"]]
+    assert mount["readOnly"] and mount["mountPath"] == "/etc/imquota/files"
+    mounted = [each["name"] for container in pod_of(objects)["containers"]
+               for each in container["volumeMounts"] if container["name"] != "imquota"]
+    assert volume["name"] not in mounted
+
+
+def test_prometheus_finds_sidecars_and_servers_by_the_job_of_the_alerts():
+    (endpoint,) = monitor("podmonitor")["spec"]["podMetricsEndpoints"]
+    objects = RENDERED["sidecar"]()
+    assert endpoint["port"] in {port["name"] for port in imquota_of(objects)["ports"]}
+    assert {"targetLabel": "job", "replacement": "imquota"} in endpoint["relabelings"]
+    labels = only("Deployment", objects)["spec"]["template"]["metadata"]["labels"].items()
+    assert monitor("podmonitor")["spec"]["selector"]["matchLabels"].items() <= labels
+
+    for spec, rendered in ((monitor("servicemonitor")["spec"], "standalone"),
+                           (only("ServiceMonitor", RENDERED["chart with everything"]())["spec"],
+                            "chart with everything")):
+        service = only("Service", RENDERED[rendered]())
+        labels = service["metadata"]["labels"]
+        assert spec["selector"]["matchLabels"].items() <= labels.items()
+        assert labels[spec["jobLabel"]] == "imquota"
+        (endpoint,) = spec["endpoints"]
+        assert endpoint["port"] in {port["name"] for port in service["spec"]["ports"]}
+
+
+def test_the_policy_lets_out_whom_the_values_name():
+    policy = only("NetworkPolicy", RENDERED["chart with everything"]())
+    assert {"ports": [{"port": 4317}]} in policy["spec"]["egress"]
+
+
 def test_selectors_find_the_pods():
     for name in ("standalone", "chart with everything"):
         objects = RENDERED[name]()
-        (deployment,) = [each for each in objects if each["kind"] == "Deployment"]
-        labels = deployment["spec"]["template"]["metadata"]["labels"].items()
+        labels = only("Deployment", objects)["spec"]["template"]["metadata"]["labels"].items()
         for each in objects:
             if each["kind"] == "Service":
                 assert each["spec"]["selector"].items() <= labels
