@@ -1,30 +1,93 @@
 """The configuration for Redis: a real one takes it, and imquota has nothing to warn of."""
 
+import re
 import shutil
 import subprocess
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
 
 from app import APPLIED, App, outcomes
 from redis_proxy import Redis
-from sidecar import Sidecar
+from sidecar import Sidecar, free_ports, wait_until
 from tools import DEPLOY
 
 CONF = DEPLOY / "redis" / "redis.conf"
+USERS = DEPLOY / "redis" / "users.acl"
+PASSWORD = "SECRET"
+"""What stands in the place of one."""
 
 
-def test_a_redis_with_this_configuration_is_what_imquota_wants(tmp_path):
+def settings() -> dict[str, str]:
+    """The lines of the configuration."""
+    lines = [line for line in CONF.read_text().splitlines() if line and not line.startswith("#")]
+    return dict(line.split(None, 1) for line in lines)
+
+
+@contextmanager
+def redis_of(conf: Path, folder: Path, *more: str):
+    """A server that is started with that file; asks it as redis-cli does."""
+    (port,) = free_ports(1)
+    with (folder / "log").open("w") as log:
+        server = subprocess.Popen(
+            ["redis-server", str(conf), "--port", str(port), "--bind", "127.0.0.1", "--dir",
+             str(folder), *more], stdout=log, stderr=log)
+
+    def ask(*command: str) -> str:
+        login = ["--user", "imquota", "--pass", PASSWORD, "--no-auth-warning"] if more else []
+        ran = subprocess.run(["redis-cli", "-p", str(port), *login, *command],
+                             capture_output=True, text=True, timeout=20)
+        return ran.stdout.strip()
+
+    def is_up() -> bool:
+        assert server.poll() is None, (folder / "log").read_text()
+        return "redis_version" in ask("INFO", "server")
+
+    try:
+        wait_until(is_up, 20, "redis answers")
+        yield port, ask
+    finally:
+        server.kill()
+        server.wait()
+
+
+def warnings(sidecar: Sidecar) -> list[str]:
+    """What it warned of, but for the administration of the tests, which has no credentials."""
+    return [line for line in sidecar.read_log().splitlines()
+            if "WARN" in line and "credentials" not in line]
+
+
+def test_a_redis_with_this_file_is_what_imquota_wants(tmp_path):
     assert shutil.which("redis-server")
-    settings = []
-    for line in CONF.read_text().splitlines():
-        if line and not line.startswith("#"):
-            name, value = line.split(None, 1)
-            settings += [f"--{name}", value]
-    with Redis(*settings) as redis:
-        assert redis.cli("CONFIG", "GET", "maxmemory-policy").splitlines()[1] == "noeviction"
-        with Sidecar(store=f"redis://127.0.0.1:{redis.port}/0") as sidecar, App(sidecar) as app:
+    with redis_of(CONF, tmp_path) as (port, ask):
+        for name, value in settings().items():
+            number = re.fullmatch(r"(\d+)(mb|gb)", value)
+            if number:
+                value = str(int(number[1]) << {"mb": 20, "gb": 30}[number[2]])
+            assert ask("CONFIG", "GET", name).splitlines() == [name, value]
+        with Sidecar(store=f"redis://127.0.0.1:{port}/0") as sidecar, App(sidecar) as app:
             assert outcomes(app.create_accounts("a")) == [APPLIED]
-            warned = [line for line in sidecar.read_log().splitlines()
-                      if "WARN" in line and "credentials" not in line]
-            assert not warned, warned
+            assert not warnings(sidecar)
+
+
+def test_imquota_works_as_the_user_of_the_acl_and_is_not_warned(tmp_path):
+    (tmp_path / "password").write_text(PASSWORD)
+    login = ["--redis-username", "imquota", "--redis-password-file", str(tmp_path / "password")]
+    with redis_of(CONF, tmp_path, "--aclfile", str(USERS)) as (port, ask):
+        store = f"redis://127.0.0.1:{port}/0"
+        with Sidecar(*login, store=store) as sidecar, App(sidecar) as app:
+            assert outcomes(app.create_accounts("a")) == [APPLIED]
+            assert not warnings(sidecar)
+        for refused in (("FLUSHALL",), ("CONFIG", "SET", "maxmemory", "1"), ("GET", "else")):
+            assert "NOPERM" in ask(*refused), refused
+
+
+def test_the_acl_gives_what_the_readme_names():
+    (user,) = [line for line in USERS.read_text().splitlines() if line.startswith("user imquota")]
+    _, _, rest = (DEPLOY.parent / "README.md").read_text().partition("ACL SETUSER imquota ")
+    named, _, _ = rest.partition("\n\n")
+    assert user.split()[2:] == [*named.split(), "+config|get"]
 
 
 def test_each_line_has_its_reason():
@@ -39,9 +102,9 @@ def test_a_redis_with_its_defaults_is_warned_of():
             assert "noeviction" in sidecar.read_log()
 
 
-def test_redis_itself_reads_the_file(tmp_path):
-    # A value that it does not take ends it at once.
-    done = subprocess.run(
-        ["redis-server", str(CONF), "--port", "0", "--dir", str(tmp_path), "--maxmemory", "x"],
-        capture_output=True, text=True, timeout=20)
-    assert done.returncode != 0 and "maxmemory" in done.stdout + done.stderr
+def test_a_redis_that_does_not_take_the_file_would_be_found(tmp_path):
+    wrong = tmp_path / "redis.conf"
+    wrong.write_text(CONF.read_text().replace("noeviction", "never"))
+    with pytest.raises(AssertionError, match="maxmemory-policy"):
+        with redis_of(wrong, tmp_path):
+            pass
