@@ -8,6 +8,8 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from http_port import get
+from sidecar import Sidecar, binary
 from tools import DEPLOY, run, tool
 
 EVERYTHING = {
@@ -225,28 +227,30 @@ def test_selectors_find_the_pods():
                 assert selector and selector.items() <= labels
 
 
-def test_the_image_is_built_from_what_is_there_and_runs_as_nobody():
-    text = (DEPLOY / "Dockerfile").read_text()
-    for sources in re.findall(r"^COPY (?!--)(.*) \S+$", text, re.M):
-        for source in sources.split():
-            assert (DEPLOY.parent / source).exists(), source
-            assert f"!{source}" in (DEPLOY.parent / ".dockerignore").read_text().split()
-    last = text.rsplit("FROM ", 1)[1]
-    assert "USER 65532:65532" in last and 'ENTRYPOINT ["/usr/local/bin/imquota"]' in last
-
-
-def test_docker_compose_names_files_that_exist_and_settings_that_do(tmp_path):
-    from sidecar import binary
-    composed = yaml.safe_load((DEPLOY / "docker-compose.yaml").read_text())["services"]
-    for service in composed.values():
-        for volume in service.get("volumes", []):
-            if volume.startswith("./"):
-                assert (DEPLOY / volume.split(":")[0]).is_file(), volume
+def test_settings_and_probes_are_those_of_the_real_binary():
     known = " ".join(run(binary(), "serve", "--help").split())
-    named = set(composed["imquota"]["environment"])
-    for name in RENDERED:
-        for each in RENDERED[name]():
-            text = yaml.safe_dump(each)
-            named |= set(re.findall(r"\bIMQUOTA_(?!ADDRESS)[A-Z_]+", text))
-    for setting in named:
-        assert f"env: {setting}]" in known, setting
+    with Sidecar(store="memory", management=True) as sidecar:
+        for name in ("standalone", "sidecar", "chart with everything"):
+            objects = RENDERED[name]()
+            text = "".join(map(yaml.safe_dump, objects))
+            for setting in set(re.findall(r"\bIMQUOTA_(?!ADDRESS)[A-Z_]+", text)):
+                assert f"env: {setting}]" in known, setting
+            imquota = imquota_of(objects)
+            for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+                succeeds(imquota, imquota[probe], sidecar)
+
+
+def succeeds(imquota: dict, probe: dict, sidecar: Sidecar) -> None:
+    """Probes a sidecar as the kubelet would."""
+    if "httpGet" in probe:
+        ports = {port["name"]: port["containerPort"] for port in imquota["ports"]}
+        assert ports[probe["httpGet"]["port"]] == 9090, "IMQUOTA_MANAGEMENT_LISTEN"
+        status, text = get(sidecar.management_port, probe["httpGet"]["path"])
+        assert status == 200, text
+        return
+    program, *arguments = probe["exec"]["command"]
+    assert program == "/usr/local/bin/imquota"
+    settings = {each["name"]: each["value"] for each in imquota["env"]}
+    listen = settings["IMQUOTA_LISTEN"]
+    assert listen in arguments
+    run(binary(), *(sidecar.unix if each == listen else each for each in arguments))
