@@ -144,12 +144,12 @@ impl Readiness {
     }
 
     async fn tell(&self) {
-        let (ready, store, known, silent) = {
+        let (ready, store, stopping, known, silent) = {
             let mut state = self.state();
             let (ready, store) = state.conclude(self.tolerance);
             let known = state.told.replace((ready, store));
             let silent = state.answered.map(|last| last.elapsed()).unwrap_or_default();
-            (ready, store, known, silent)
+            (ready, store, state.stopping, known, silent)
         };
         self.metrics.condition.store(silent, store);
         if known == Some((ready, store)) {
@@ -160,7 +160,6 @@ impl Readiness {
             (Some((_, false)), true) => info!("the store answers"),
             _ => {}
         }
-        let stopping = self.state().stopping;
         let status = |good| if good { ServingStatus::Serving } else { ServingStatus::NotServing };
         self.health.set_service_status("", status(!stopping)).await;
         for service in SERVICES {

@@ -5,7 +5,7 @@ use super::app::limits;
 use super::table::{Cell, Colour, Style, Table, paint};
 use super::value;
 use crate::domain::text::money;
-use crate::grpc::pb::{self, subject::Kind};
+use crate::grpc::pb;
 
 impl Report for pb::PreviewEntitlementResponse {
     const NAME: &'static str = "PreviewEntitlementResponse";
@@ -37,14 +37,8 @@ impl Report for pb::PreviewEntitlementResponse {
 fn overruns(overruns: &[pb::Overrun]) -> Table {
     let mut table = Table::new(["OVER", "WHAT", "USED", "LIMIT"]);
     for overrun in overruns {
-        let kind = overrun.subject.as_ref().and_then(|subject| subject.kind.as_ref());
-        let who = match kind {
-            Some(Kind::UserId(user)) => format!("user {user}"),
-            Some(Kind::GroupId(group)) => format!("group {group}"),
-            Some(Kind::App(_)) | None => "the app".to_owned(),
-        };
         table.row([
-            Cell::new(who).coloured(Colour::Red),
+            Cell::new(value::subject(overrun.subject.as_ref())).coloured(Colour::Red),
             Cell::new(&overrun.limit_id),
             Cell::number(overrun.used.to_string()),
             Cell::number(overrun.limit.to_string()),

@@ -3,7 +3,6 @@
 use super::Report;
 use super::table::{Cell, Colour, Style, Table, paint};
 use super::value;
-use crate::grpc::pb::subject::Kind;
 use crate::grpc::pb::{ListTopDenialsResponse, TopDenial};
 
 impl Report for ListTopDenialsResponse {
@@ -21,15 +20,9 @@ impl Report for ListTopDenialsResponse {
         }
         let mut subjects = Table::new(["APP", "WHO", "LIMIT", "DENIALS"]);
         for denied in &self.subjects {
-            let who = denied.subject.as_ref().and_then(|subject| subject.kind.as_ref());
-            let who = match who {
-                Some(Kind::UserId(user)) => format!("user {user}"),
-                Some(Kind::GroupId(group)) => format!("group {group}"),
-                Some(Kind::App(_)) | None => "the app".to_owned(),
-            };
             subjects.row([
                 Cell::new(&denied.app_id),
-                Cell::new(who),
+                Cell::new(value::subject(denied.subject.as_ref())),
                 Cell::new(&denied.limit_id),
                 Cell::number(count(denied)),
             ]);

@@ -4,12 +4,22 @@ use chrono::{DateTime, SecondsFormat};
 use prost_types::Timestamp;
 
 use crate::domain::text::money;
-use crate::grpc::pb::{LimitSource, Upgrade, purchase, upgrade};
+use crate::grpc::pb::subject::Kind;
+use crate::grpc::pb::{LimitSource, Subject, Upgrade, purchase, upgrade};
 
 /// An instant in RFC 3339 and UTC, to the second; `-` where there is none.
 pub fn instant(at: Option<&Timestamp>) -> String {
     at.and_then(|at| DateTime::from_timestamp(at.seconds, u32::try_from(at.nanos).ok()?))
         .map_or_else(|| "-".into(), |at| at.to_rfc3339_opts(SecondsFormat::Secs, true))
+}
+
+/// Whom something is about, such as `user alice`.
+pub fn subject(subject: Option<&Subject>) -> String {
+    match subject.and_then(|subject| subject.kind.as_ref()) {
+        Some(Kind::UserId(user)) => format!("user {user}"),
+        Some(Kind::GroupId(group)) => format!("group {group}"),
+        Some(Kind::App(_)) | None => "the app".to_owned(),
+    }
 }
 
 /// A limit; absent is unlimited.

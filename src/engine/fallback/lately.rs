@@ -65,19 +65,15 @@ impl Lately {
             return Vec::new();
         }
         let denied = self.denied();
-        let mut found: Vec<Breach> = asked
-            .iter()
-            .filter_map(|(subject, limit_id, reason)| {
-                let breaches = denied.get(&(app.clone(), subject.clone()))?;
-                let lately = |since: &Stopwatch| since.elapsed() < REMEMBERED_FOR;
-                let (breach, _) = breaches
-                    .iter()
-                    .find(|(breach, since)| breach.limit_id == *limit_id && lately(since))?;
-                Some(Breach { reason: *reason, ..breach.clone() })
-            })
-            .collect();
-        found.sort_by_key(|breach| breach.reason);
-        found
+        let found = asked.iter().filter_map(|(subject, limit_id, reason)| {
+            let breaches = denied.get(&(app.clone(), subject.clone()))?;
+            let lately = |since: &Stopwatch| since.elapsed() < REMEMBERED_FOR;
+            let (breach, _) = breaches
+                .iter()
+                .find(|(breach, since)| breach.limit_id == *limit_id && lately(since))?;
+            Some(Breach { reason: *reason, ..breach.clone() })
+        });
+        found.collect()
     }
 
     fn denied(&self) -> MutexGuard<'_, Denied> {

@@ -57,7 +57,7 @@ pub struct Fallback {
     /// Whether the store did not answer when it was last asked to take the journal, or since then.
     /// Sent anew with all that was brought to it.
     away: watch::Sender<bool>,
-    /// Why the journal takes nothing more.
+    /// Whether the journal has failed.
     failed: watch::Sender<bool>,
 }
 

@@ -14,7 +14,7 @@ use crate::domain::event::{Count, Event, Happening};
 use crate::domain::id::AppId;
 use crate::engine::{Decision, Engine, Request};
 use crate::events::backoff::backoff;
-use crate::journal::{Entry, Numbered};
+use crate::journal::Entry;
 use crate::ledger::LedgerError;
 use crate::telemetry::Replayed;
 
@@ -89,18 +89,22 @@ impl Fallback {
         let mut done = Vec::with_capacity(oldest.len());
         let mut answers = true;
         for (number, entry) in oldest {
-            if !self.bring(engine, &(number, entry), reports).await {
+            if !self.bring(engine, &entry, reports).await {
                 answers = false;
                 break;
             }
             done.push(number);
         }
-        if done.is_empty() {
-            self.away.send_replace(!answers);
-            return answers;
+        if !done.is_empty() && !self.strike_out(done).await {
+            return false;
         }
-        // Only what is struck out on disk is forgotten here: it could be brought there once more,
-        // after what comes later.
+        self.away.send_replace(!answers);
+        answers
+    }
+
+    /// Forgets entries that are in the store; `false` where the journal fails. Only what is struck
+    /// out on disk is forgotten here: it could be brought there once more, after what comes later.
+    async fn strike_out(&self, done: Vec<u64>) -> bool {
         if let Err(error) = self.journal.remove(done.clone()).await {
             self.told(&error);
             return false;
@@ -109,12 +113,11 @@ impl Fallback {
             self.pending().remove(number);
         }
         self.metrics.condition.journal(self.journal.len());
-        self.away.send_replace(!answers);
-        answers
+        true
     }
 
     /// Brings one entry to the store; `false` where that does not answer.
-    async fn bring(&self, engine: &Engine, (_, entry): &Numbered, reports: &mut Reports) -> bool {
+    async fn bring(&self, engine: &Engine, entry: &Entry, reports: &mut Reports) -> bool {
         let Entry { app, mode, operation, .. } = entry.clone();
         let mode = mode_of_replay(mode);
         let deadline = engine.local_now() + self.store_timeout.max(ENTRY_TIMEOUT_MIN);
