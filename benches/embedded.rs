@@ -22,14 +22,15 @@ use tempfile::TempDir;
 
 use self::floor::Floor;
 use self::load::{Pairs, Store};
+use self::shared::{SEED, Spread};
 
 #[path = "embedded/floor.rs"]
 mod floor;
 #[path = "embedded/load.rs"]
 mod load;
+#[path = "shared/mod.rs"]
+mod shared;
 
-/// Picks who joins what, and the floor's keys.
-const SEED: u64 = 20_190_809;
 /// Operations in flight while the stores are filled.
 const FILL_IN_FLIGHT: u32 = 256;
 
@@ -61,9 +62,7 @@ const QUICK: Scale = Scale {
 };
 
 fn main() {
-    let arguments: Vec<_> = std::env::args().skip(1).collect();
-    let has = |argument: &str| arguments.iter().any(|given| given == argument);
-    let quick = has("--quick") || !has("--bench");
+    let quick = shared::is_quick();
     let scale = if quick { QUICK } else { FULL };
     print_head(&scale, quick);
 
@@ -110,17 +109,10 @@ fn main() {
 }
 
 fn print_head(scale: &Scale, quick: bool) {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let (os, arch) = (std::env::consts::OS, std::env::consts::ARCH);
-    println!("hardware: {cores} cores, {os} {arch}");
-    println!("command: cargo bench --bench embedded{}", if quick { " -- --quick" } else { "" });
-    println!("seed: {SEED}");
+    shared::print_head("embedded", quick);
     println!("memberships at the start: {}", scale.filled);
     for (in_flight, operations) in scale.in_flight {
         println!("operations: {} rounds of {operations}, {in_flight} in flight", scale.rounds);
-    }
-    if quick || cfg!(debug_assertions) {
-        println!("THE FIGURES BELOW MEAN NOTHING: this run is small, or not optimized");
     }
 }
 
@@ -139,17 +131,13 @@ fn print_disk(folder: &TempDir, memberships: u32) {
 /// Prints a line from what the ledger and the floor took for the same operations in each round.
 fn print_decisions(in_flight: u32, operations: u32, rounds: &[(Duration, Duration)]) {
     let per_second = |took: Duration| f64::from(operations) / took.as_secs_f64();
-    let decided = sorted(rounds.iter().map(|(decided, _)| per_second(*decided)));
-    let bare = sorted(rounds.iter().map(|(_, bare)| per_second(*bare)));
+    let decided = Spread::of(rounds.iter().map(|(decided, _)| per_second(*decided)));
+    let bare = Spread::of(rounds.iter().map(|(_, bare)| per_second(*bare)));
     let ratios = rounds.iter().map(|(decided, bare)| bare.as_secs_f64() / decided.as_secs_f64());
-    let ratios = sorted(ratios);
+    let Spread { median: ratio, least, most } = Spread::of(ratios);
     println!(
-        "| {in_flight} | {:.0} | {:.0} | {:.2} | {:.2} | {:.2} |",
-        median(&decided),
-        median(&bare),
-        median(&ratios),
-        ratios[0],
-        ratios[ratios.len() - 1],
+        "| {in_flight} | {:.0} | {:.0} | {ratio:.2} | {least:.2} | {most:.2} |",
+        decided.median, bare.median
     );
 }
 
@@ -170,19 +158,8 @@ async fn dissolutions(store: &Store, pairs: &mut Pairs, scale: &Scale) {
         ("worst delay of a join meanwhile", worst),
         ("worst delay of a join for as long without it", worst_alone),
     ] {
-        let times = sorted(times.iter().map(|time| time.as_secs_f64() * 1e3));
-        let (least, most) = (times[0], times[times.len() - 1]);
-        println!("| {what} | {:.1} | {least:.1} | {most:.1} |", median(&times));
+        let times = Spread::of(times.iter().map(|time| time.as_secs_f64() * 1e3));
+        let Spread { median, least, most } = times;
+        println!("| {what} | {median:.1} | {least:.1} | {most:.1} |");
     }
-}
-
-fn sorted(values: impl Iterator<Item = f64>) -> Vec<f64> {
-    let mut values: Vec<_> = values.collect();
-    values.sort_by(f64::total_cmp);
-    values
-}
-
-/// The value in the middle, the upper one of two.
-fn median(sorted: &[f64]) -> f64 {
-    sorted[sorted.len() / 2]
 }

@@ -21,16 +21,17 @@ use imquota::clock::SystemClock;
 use imquota::domain::id::UserId;
 use imquota::engine::administration::reconcile::{Begin, ExportedGroup, Part};
 use imquota::ledger::reconcile::{Repair, Section};
+use shared::SEED;
 use support::redis::Standalone;
 use support::{Place, Rng, Service, actor, app, group, user};
 
 #[path = "import/floor.rs"]
 mod floor;
+#[path = "shared/mod.rs"]
+mod shared;
 #[path = "../tests/support/mod.rs"]
 mod support;
 
-/// Picks who is whose friend and in which group.
-const SEED: u64 = 20_190_809;
 /// Facts of one part, about.
 const PART: usize = 1000;
 /// Parts that are compared side by side, as a stream has them.
@@ -119,19 +120,11 @@ fn users(numbers: &[u32]) -> Vec<UserId> {
 }
 
 fn main() {
-    let arguments: Vec<_> = std::env::args().skip(1).collect();
-    let has = |argument: &str| arguments.iter().any(|given| given == argument);
-    let quick = has("--quick") || !has("--bench");
+    let quick = shared::is_quick();
     let count = if quick { 400 } else { 40_000 };
     let export = Export::new(count);
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let (os, arch) = (std::env::consts::OS, std::env::consts::ARCH);
-    println!("hardware: {cores} cores, {os} {arch}");
-    println!("command: cargo bench --bench import{}", if quick { " -- --quick" } else { "" });
-    println!("seed: {SEED}; {count} users with {LIST} friends, {count} groups of {LIST}");
-    if quick || cfg!(debug_assertions) {
-        println!("THE FIGURES BELOW MEAN NOTHING: this run is small, or not optimized");
-    }
+    shared::print_head("import", quick);
+    println!("{count} users with {LIST} friends, {count} groups of {LIST}");
     println!("\n| store | section | facts | facts/s | floor, facts/s | ratio |");
     println!("|---|---|---:|---:|---:|---:|");
 

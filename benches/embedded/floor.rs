@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use redb::{Builder, Database, TableDefinition};
 
-use super::load::{GROUP_TYPE, Pair};
+use super::load::GROUP_TYPE;
+use super::shared::Pair;
 
 /// As much as the store keeps in memory.
 const CACHE_BYTES: usize = 64 * 1024 * 1024;

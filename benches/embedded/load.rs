@@ -16,51 +16,37 @@ use imquota::ledger::embedded::Embedded;
 use imquota::ledger::{Answer, Call, Ledger, Operation};
 use tokio::task::JoinSet;
 
+use super::shared::{self, Pair};
+
 /// The type of every group: the one that holds 6000 members.
 pub const GROUP_TYPE: &str = "ChatRoom";
 /// Users, as a power of two.
 const USER_BITS: u32 = 14;
 /// Groups, as a power of two.
 const GROUP_BITS: u32 = 10;
-const PAIRS: u32 = 1 << (USER_BITS + GROUP_BITS);
 /// Most users of one join, as the catalog has it.
 const BATCH: u32 = 500;
 /// How often a join is submitted while the worst delay is sought; the runtime's timers tick so.
 const PROBE_EVERY: Duration = Duration::from_millis(1);
 
-/// A user who joins a group.
-#[derive(Clone, Copy)]
-pub struct Pair {
-    pub user: u32,
-    pub group: u32,
-}
-
-/// Every pair of a user and a group once, in an order that the seed shuffles.
+/// Pairs that were not taken yet.
 pub struct Pairs {
-    seed: u32,
-    next: u32,
+    all: shared::Pairs,
+    next: u64,
 }
 
 impl Pairs {
     pub fn new(seed: u64) -> Self {
-        let low = u32::try_from(seed % u64::from(PAIRS)).expect("less than a u32");
-        Self { seed: low, next: 0 }
+        Self { all: shared::Pairs::of(1 << USER_BITS, 1 << GROUP_BITS, seed), next: 0 }
     }
 
     pub fn take(&mut self, many: u32) -> Vec<Pair> {
         (0..many).map(|_| self.one()).collect()
     }
 
-    /// Each step is a permutation of the pairs' numbers.
     fn one(&mut self) -> Pair {
-        assert!(self.next < PAIRS, "there are more joins than pairs");
-        let mut number = self.next ^ self.seed;
         self.next += 1;
-        for multiplier in [0x9e_37b1, 0xc2_b2af] {
-            number = number.wrapping_mul(multiplier) % PAIRS;
-            number ^= number >> 11;
-        }
-        Pair { user: number >> GROUP_BITS, group: number % (1 << GROUP_BITS) }
+        self.all.get(self.next - 1)
     }
 }
 

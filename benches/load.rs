@@ -1,0 +1,171 @@
+//! Load on the sidecar over its network, and how far that is from its floors.
+//!
+//! - `cargo bench --bench load`: the goals. The sidecar over Redis and in memory, beside a bare
+//!   tonic echo and the bare join script, in rounds that take turns.
+//! - `... -- drive`: load on a server that runs already, in an open or a closed loop.
+//! - `... -- sweep`: rising load on one, with a plot of latency over load.
+//! - `... -- growth`, `masters`, `million`: how cost grows with what is there.
+//!
+//! Without `--bench`, as `cargo test` calls it, or with `--quick`, it runs small: that shows that
+//! it works, and its figures mean nothing.
+
+#![allow(clippy::disallowed_methods, reason = "a bench reads the clock; nothing here decides")]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a bench prints its figures")]
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[path = "load/command.rs"]
+mod command;
+#[path = "load/drive.rs"]
+mod drive;
+#[path = "load/echo.rs"]
+mod echo;
+#[path = "load/goals.rs"]
+mod goals;
+#[path = "load/growth.rs"]
+mod growth;
+#[path = "load/masters.rs"]
+mod masters;
+#[path = "load/million.rs"]
+mod million;
+#[path = "load/mix.rs"]
+mod mix;
+#[path = "load/pacer.rs"]
+mod pacer;
+#[path = "load/place.rs"]
+mod place;
+#[path = "load/plot.rs"]
+mod plot;
+#[path = "load/processes.rs"]
+mod processes;
+#[path = "load/results.rs"]
+mod results;
+#[path = "load/script.rs"]
+mod script;
+#[path = "shared/mod.rs"]
+mod shared;
+#[path = "load/stream.rs"]
+mod stream;
+#[path = "../tests/support/mod.rs"]
+mod support;
+#[path = "load/sweep.rs"]
+mod sweep;
+#[path = "load/unary.rs"]
+mod unary;
+
+/// Measures the sidecar over its network.
+#[derive(Parser)]
+#[command(name = "load")]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    /// Runs small: shows that it works
+    #[arg(long, global = true)]
+    quick: bool,
+    /// What cargo bench adds
+    #[arg(long, global = true, hide = true)]
+    bench: bool,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// The sidecar beside its floors (the default)
+    Goals(goals::Goals),
+    /// Load on a server that runs already
+    Drive(Box<command::Drive>),
+    /// Rising load on one, with a plot of latency over load
+    Sweep(Box<sweep::Sweep>),
+    /// How the cost of a join grows with groups of a user, members of a group, users of a call
+    Growth {
+        /// Draws it
+        #[arg(long, value_name = "FILE")]
+        svg: Option<std::path::PathBuf>,
+    },
+    /// Decisions over a cluster of one, two and three masters
+    Masters,
+    /// A million users in the embedded store: bytes, and the time of a start
+    Million,
+    /// The floor: answers joins without deciding anything
+    Echo {
+        /// Where to listen: HOST:PORT or unix:PATH
+        address: place::Place,
+    },
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let quick = cli.quick || !cli.bench;
+    if let Some(Command::Echo { address }) = cli.command {
+        // On the runtime that a server has by default.
+        let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+        runtime.block_on(echo::serve(&address));
+        return ExitCode::SUCCESS;
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let end = runtime.expect("a runtime").block_on(async {
+        match cli.command {
+            Some(command) => run(command, quick).await,
+            None if quick => all_small().await,
+            None => run(parsed(&["goals"]), quick).await,
+        }
+    });
+    match end {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// A command as if it had been given.
+fn parsed(arguments: &[&str]) -> Command {
+    let all = ["load"].iter().chain(arguments);
+    Cli::parse_from(all).command.expect("it was given")
+}
+
+async fn run(command: Command, quick: bool) -> Result<(), String> {
+    match command {
+        Command::Drive(drive) => return drive.run().await,
+        Command::Sweep(sweep) => return sweep.run().await,
+        _ => shared::print_head("load", quick),
+    }
+    match command {
+        Command::Goals(goals) => goals::run(goals, quick).await,
+        Command::Growth { svg } => growth::run(quick, svg).await?,
+        Command::Masters => masters::run(quick).await?,
+        Command::Million => million::run(quick).await?,
+        Command::Drive(_) | Command::Sweep(_) | Command::Echo { .. } => {}
+    }
+    Ok(())
+}
+
+/// Everything once.
+async fn all_small() -> Result<(), String> {
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
+    let file = |name: &str| folder.path().join(name).display().to_string();
+    for command in ["goals", "masters", "million"] {
+        run(parsed(&[command]), true).await?;
+    }
+    run(parsed(&["growth", "--svg", &file("growth.svg")]), true).await?;
+    let binary = env!("CARGO_BIN_EXE_imquota").as_ref();
+    let transport = processes::Transport::Unix;
+    let sidecar = processes::Process::sidecar(binary, folder.path(), transport, "memory").await;
+    let (data, admin) = (sidecar.place.to_string(), sidecar.admin.to_string());
+    let small = ["--users", "1024", "--groups", "16", "--seconds", "0.2", "--address", &data];
+    let (csv, svg, json) = (file("sweep.csv"), file("sweep.svg"), file("drive.json"));
+    let sweep = ["sweep", "--rates", "200,400", "--csv", &csv, "--svg", &svg];
+    let sold = ["--admin-address", &admin, "--processes", "2", "--rpc", "apply"];
+    run(parsed(&[&sweep[..], &sold, &small].concat()), true).await?;
+    for mix in ["join-heavy", "friend-heavy", "denial-heavy", "hot-group", "zipf", "mixed"] {
+        let drive = ["drive", "--mix", mix, "--json", &json, "--csv", &csv, "--connections", "2"];
+        run(parsed(&[&drive[..], &small].concat()), true).await?;
+        let report = std::fs::read_to_string(&json).map_err(|error| error.to_string())?;
+        assert!(!report.contains("\"error"), "{mix}: {report}");
+    }
+    let written = [csv, svg, json, file("growth.svg")];
+    assert!(written.iter().all(|file| std::fs::metadata(file).is_ok_and(|it| it.len() > 100)));
+    Ok(())
+}
