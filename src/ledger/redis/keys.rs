@@ -35,6 +35,8 @@ pub const BUCKETS: u64 = 1 << BUCKET_BITS;
 const LOGIN_BUCKET_BITS: u32 = 15;
 /// Hexadecimal digits of a cell within a key.
 const CELL_DIGITS: usize = 16;
+/// Bytes of the longest key: `q1{APP/accounts}kCELL`.
+const KEY_BYTES: usize = 46;
 
 /// One of the three parts of an app.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,7 +108,20 @@ impl Keys {
             Part::Friends => "friends",
             Part::Groups => "groups",
         };
-        format!("q1{{{:016x}/{part}}}{rest}", self.app).into_bytes()
+        let mut key = Vec::with_capacity(KEY_BYTES);
+        key.extend(b"q1{");
+        key.extend(hexadecimal(self.app));
+        key.push(b'/');
+        key.extend(part.as_bytes());
+        key.push(b'}');
+        key.extend(rest.as_bytes());
+        key
+    }
+
+    fn key_of(&self, part: Part, kind: &str, cell: Cell) -> Vec<u8> {
+        let mut key = self.key(part, kind);
+        key.extend(hexadecimal(cell.0));
+        key
     }
 
     /// The limits of the app, as they lie with that part.
@@ -188,32 +203,32 @@ impl Keys {
 
     /// The friends in the user's list.
     pub fn friends(&self, user: Cell) -> Vec<u8> {
-        self.key(Part::Friends, &format!("f{:016x}", user.0))
+        self.key_of(Part::Friends, "f", user)
     }
 
     /// Who has the user in his list and is not in the user's.
     pub fn fans(&self, user: Cell) -> Vec<u8> {
-        self.key(Part::Friends, &format!("r{:016x}", user.0))
+        self.key_of(Part::Friends, "r", user)
     }
 
     /// The groups that count for the user.
     pub fn counted_groups(&self, user: Cell) -> Vec<u8> {
-        self.key(Part::Groups, &format!("u{:016x}", user.0))
+        self.key_of(Part::Groups, "u", user)
     }
 
     /// The groups that do not count for the user.
     pub fn other_groups(&self, user: Cell) -> Vec<u8> {
-        self.key(Part::Groups, &format!("n{:016x}", user.0))
+        self.key_of(Part::Groups, "n", user)
     }
 
     /// The group's record.
     pub fn group_record(&self, group: Cell) -> Vec<u8> {
-        self.key(Part::Groups, &format!("g{:016x}", group.0))
+        self.key_of(Part::Groups, "g", group)
     }
 
     /// The group's members.
     pub fn members(&self, group: Cell) -> Vec<u8> {
-        self.key(Part::Groups, &format!("m{:016x}", group.0))
+        self.key_of(Part::Groups, "m", group)
     }
 
     /// Groups by type.
@@ -225,6 +240,17 @@ impl Keys {
     pub fn groups_by_day(&self) -> Vec<u8> {
         self.key(Part::Groups, "days")
     }
+}
+
+/// As many digits as a fingerprint can have, without the machinery of formatting: every call has
+/// half a dozen of them.
+fn hexadecimal(number: u64) -> [u8; CELL_DIGITS] {
+    let mut digits = [0; CELL_DIGITS];
+    for (digit, place) in digits.iter_mut().zip((0..u64::BITS).step_by(4).rev()) {
+        let value = (number >> place) & 0xf;
+        *digit = b"0123456789abcdef"[usize::try_from(value).expect("below 16")];
+    }
+    digits
 }
 
 #[cfg(test)]

@@ -71,7 +71,7 @@ impl Meter for Redis {
     async fn figures(&self, call: &Call, first: Day, last: Day) -> Result<Figures, LedgerError> {
         self.check()?;
         let work = Work::new(&self.store, call);
-        let keys: Keys = work.keys();
+        let keys: &Keys = work.keys();
         let logins = vec![keys.logins_by_day(), keys.bandwidth()];
         let logins = part(&work, Part::Accounts, HASHES, logins);
         let groups = vec![keys.groups_by_type(), keys.group_totals()];

@@ -46,6 +46,7 @@ pub mod script;
 pub(crate) mod scripts;
 pub(crate) mod store;
 mod takes;
+mod texts;
 mod verdict;
 mod work;
 

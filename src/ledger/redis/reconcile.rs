@@ -66,7 +66,7 @@ pub async fn compare(
         // The semaphore is never closed.
         let _permit = store.comparing.acquire().await;
         let work = Work::new(store, call);
-        Comparing { keys: work.keys(), work, comparison }.claim(&claim).await
+        Comparing { keys: work.keys().clone(), work, comparison }.claim(&claim).await
     });
     let each: Vec<_> = stream::iter(compared).buffered(AT_ONCE).try_collect().await?;
     Ok(each.into_iter().flatten().collect())

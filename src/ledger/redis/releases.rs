@@ -11,7 +11,7 @@ use super::reply::{array, bytes, integer};
 use super::scripts::ScriptId;
 use super::takes::SUBJECTS_MAX;
 use super::verdict::{at, empty, unreadable};
-use super::work::{Step, Work, flag, types};
+use super::work::{Step, Work, flag};
 use crate::domain::decision::{Outcome, Verdict};
 use crate::domain::id::{GroupId, UserId};
 use crate::domain::time::Timestamp;
@@ -58,7 +58,7 @@ fn of_group(work: &Work<'_>, group: &GroupId) -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
         keys.groups_by_type(),
         keys.groups_by_day(),
     ];
-    (own_keys, vec![types(work.call), cell.element(), Vec::new(), Vec::new()])
+    (own_keys, vec![work.types(), cell.element(), Vec::new(), Vec::new()])
 }
 
 /// Takes users out of a group.
@@ -182,7 +182,7 @@ async fn delete_memberships(work: &Work<'_>, user: &UserId) -> Result<bool, Ledg
             keys.groups_by_type(),
             keys.groups_by_day(),
         ];
-        let mut arguments = vec![types(work.call), me.element(), flag(at_once), Vec::new()];
+        let mut arguments = vec![work.types(), me.element(), flag(at_once), Vec::new()];
         for group in groups {
             own_keys.extend([keys.group_record(*group), keys.members(*group)]);
             arguments.push(group.element());

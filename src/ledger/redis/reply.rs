@@ -1,4 +1,4 @@
-//! What a script answered, as values. See `scripts/shared/begin.lua` for its shape.
+//! What a script answered, as values. See `scripts/shared/verdicts.lua` for its shape.
 
 use redis::Value;
 

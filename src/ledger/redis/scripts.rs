@@ -95,6 +95,7 @@ fn compose(text: &str) -> String {
 fn shared(part: &str) -> &'static str {
     match part {
         "begin" => include_str!("scripts/shared/begin.lua"),
+        "verdicts" => include_str!("scripts/shared/verdicts.lua"),
         "types" => include_str!("scripts/shared/types.lua"),
         "days" => include_str!("scripts/shared/days.lua"),
         "totals" => include_str!("scripts/shared/totals.lua"),

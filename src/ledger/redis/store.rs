@@ -7,15 +7,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use redis::Value;
 use tokio::sync::Semaphore;
 
 use super::client::{CallError, Client, Patience};
 use super::scripts::ScriptId;
+use super::texts::Texts;
 use crate::clock::Clock;
 use crate::domain::time::Timestamp;
-use crate::ledger::LedgerError;
 use crate::ledger::fingerprint::Fingerprints;
+use crate::ledger::{Call, LedgerError};
 
 /// Longest time for a call that has no caller who waits.
 pub const PATIENCE: Duration = Duration::from_secs(5);
@@ -34,6 +36,8 @@ pub struct Store {
     pub ids: Fingerprints,
     /// The server's clock less ours, in milliseconds, by its latest answer.
     ahead_ms: AtomicI64,
+    /// What scripts were told of the catalog last.
+    texts: ArcSwapOption<Texts>,
     /// Held by claims while they are compared.
     pub comparing: Semaphore,
 }
@@ -42,7 +46,19 @@ impl Store {
     /// A store whose clock said `server_now` a moment ago.
     pub fn new(client: Client, clock: Arc<dyn Clock>, ids: Fingerprints, server_now: i64) -> Self {
         let ahead_ms = AtomicI64::new(server_now - clock.now().as_millis());
-        Self { client, clock, ids, ahead_ms, comparing: Semaphore::new(COMPARED_AT_ONCE) }
+        let comparing = Semaphore::new(COMPARED_AT_ONCE);
+        Self { client, clock, ids, ahead_ms, texts: ArcSwapOption::empty(), comparing }
+    }
+
+    /// What scripts are told of the catalog that the call goes by.
+    pub fn texts(&self, call: &Call) -> Arc<Texts> {
+        let known = self.texts.load();
+        if let Some(texts) = known.as_ref().filter(|texts| texts.are_of(call)) {
+            return texts.clone();
+        }
+        let texts = Arc::new(Texts::of(call));
+        self.texts.store(Some(texts.clone()));
+        texts
     }
 
     /// What the server's clock says when ours says `instant`.

@@ -13,7 +13,7 @@ use super::releases;
 use super::reply::{Decided, Reply, Said, bytes, integer, text};
 use super::scripts::ScriptId;
 use super::verdict::{Group, Scene, at, empty, extend, limits, unreadable, warnings};
-use super::work::{Step, Work, flag, refusal, types};
+use super::work::{Step, Work, flag, refusal};
 use crate::domain::decision::{Mode, Outcome, Reason, Verdict};
 use crate::domain::id::{GroupId, Name, UserId};
 use crate::domain::usage::per_day_of_all_types;
@@ -111,7 +111,7 @@ pub async fn create_accounts(work: &Work<'_>, users: &[UserId]) -> Result<Answer
             Scene { call: work.call, actor: None, group: None, full: Reason::MembersPerGroup };
         let items = scene.verdicts(&decided.said, &unknown, limits.as_ref());
         let items = assumed.merge(users, items.ok_or_else(senseless)?);
-        answer.warnings.extend(warnings(&keys, &decided, &[], None));
+        answer.warnings.extend(warnings(keys, &decided, &[], None));
         extend(&mut answer, &decided, limits, items);
     }
     Ok(answer)
@@ -163,7 +163,7 @@ pub async fn add_friends(
         assumed.correct(decided.more.first());
         let mut both = unknown;
         both.push(user);
-        answer.warnings.extend(warnings(&keys, &decided, &both, None));
+        answer.warnings.extend(warnings(keys, &decided, &both, None));
         extend(&mut answer, &decided, limits, items);
     }
     Ok(answer)
@@ -208,7 +208,7 @@ pub async fn create_group(work: &Work<'_>, new: &New<'_>) -> Result<Answer, Ledg
     assumed.remember(&first, &items);
     assumed.correct(decided.more.get(2));
     let everybody: Vec<&UserId> = new.owner.into_iter().chain(first.iter().copied()).collect();
-    answer.warnings.extend(warnings(&work.keys(), &decided, &everybody, Some(new.id)));
+    answer.warnings.extend(warnings(work.keys(), &decided, &everybody, Some(new.id)));
     extend(&mut answer, &decided, limits, items);
     answer.whole = Some(whole);
     let rest: Vec<&UserId> = rest.iter().collect();
@@ -261,7 +261,7 @@ fn add<'a>(
     let scene = scene(work.call, group, decided, full)?;
     let unknown = assumed.unknown(users);
     let items = scene.verdicts(&decided.said, &unknown, limits.as_ref()).ok_or_else(senseless)?;
-    answer.warnings.extend(warnings(&work.keys(), decided, &unknown, Some(group)));
+    answer.warnings.extend(warnings(work.keys(), decided, &unknown, Some(group)));
     extend(answer, decided, limits, assumed.merge(users, items));
     Ok(())
 }
@@ -284,7 +284,7 @@ async fn found(
         keys.groups_by_day(),
     ];
     let mut arguments = vec![
-        types(work.call),
+        work.types(),
         group.element(),
         taken.to_string().into_bytes(),
         Vec::new(),
@@ -327,7 +327,7 @@ async fn join_step(
     let keys = work.keys();
     let cell = keys.group(group);
     let mut own_keys = vec![keys.group_record(cell), keys.members(cell)];
-    let mut arguments = vec![types(work.call), cell.element(), taken.to_string().into_bytes()];
+    let mut arguments = vec![work.types(), cell.element(), taken.to_string().into_bytes()];
     for user in users {
         let cell = keys.user(user);
         own_keys.extend([keys.counted_groups(cell), keys.other_groups(cell)]);
@@ -366,7 +366,7 @@ pub async fn update_group(
         part: Part::Groups,
         by_day: false,
         keys: vec![keys.group_record(keys.group(group))],
-        arguments: vec![types(work.call), own.into_bytes(), keys.group(group).element()],
+        arguments: vec![work.types(), own.into_bytes(), keys.group(group).element()],
     };
     let decided = work.step(Some(group), step).await?;
     let outcome = match decided.said.as_slice() {

@@ -4,18 +4,18 @@
 //! that clock turns out wrong, the script has written nothing and says what time it is, and the
 //! call is made once more.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::client::Patience;
 use super::keys::{Keys, Part};
-use super::limits::line;
 use super::reply::{self, Decided, Reply};
 use super::scripts::ScriptId;
 use super::store::Store;
+use super::texts::Texts;
 use super::verdict::unreadable;
 use crate::domain::calendar::Zone;
 use crate::domain::decision::Mode;
-use crate::domain::group_type::GroupType;
 use crate::domain::id::GroupId;
 use crate::domain::time::Timestamp;
 use crate::ledger::{Call, LedgerError};
@@ -48,6 +48,9 @@ pub struct Work<'a> {
     pub store: &'a Store,
     /// What it is carried out under.
     pub call: &'a Call,
+    /// What scripts are told of the catalog.
+    pub texts: Arc<Texts>,
+    keys: Keys,
     /// Whether a step has been decided that may have written.
     begun: AtomicBool,
 }
@@ -55,12 +58,18 @@ pub struct Work<'a> {
 impl<'a> Work<'a> {
     /// An operation of which nothing is done yet.
     pub fn new(store: &'a Store, call: &'a Call) -> Self {
-        Self { store, call, begun: AtomicBool::new(false) }
+        let (texts, keys) = (store.texts(call), Keys::new(store.ids, &call.app));
+        Self { store, call, texts, keys, begun: AtomicBool::new(false) }
     }
 
     /// The keys of the app.
-    pub fn keys(&self) -> Keys {
-        Keys::new(self.store.ids, &self.call.app)
+    pub fn keys(&self) -> &Keys {
+        &self.keys
+    }
+
+    /// The catalog's group types, as scripts read them.
+    pub fn types(&self) -> Vec<u8> {
+        self.texts.types.clone()
     }
 
     /// Calls a script; `group` is the one that it is about.
@@ -86,30 +95,29 @@ impl<'a> Work<'a> {
     async fn timed_step(&self, step: &Step) -> Result<Reply, LedgerError> {
         let Step { script, part, by_day, keys: own_keys, arguments } = step;
         let (store, call) = (self.store, self.call);
-        let of_app = self.keys();
-        let mut keys = vec![of_app.limits(*part)];
-        keys.extend(own_keys.iter().cloned());
         let counts_groups = *by_day && *part == Part::Groups;
-        if counts_groups {
-            keys.push(of_app.group_totals());
-        }
-        if counts_groups || script.warns() {
-            keys.push(of_app.warned(*part));
-        }
-        keys.push(of_app.tracked(*part));
-        let default = call.unknown_app.as_ref().map(|limits| line(*part, limits));
-        let mut all = vec![mode(call.mode), Vec::new(), default.unwrap_or_default().into_bytes()];
-        all.extend(arguments.iter().cloned());
+        let first = self.keys.limits(*part);
+        let last = [
+            counts_groups.then(|| self.keys.group_totals()),
+            (counts_groups || script.warns()).then(|| self.keys.warned(*part)),
+            Some(self.keys.tracked(*part)),
+        ];
+        let all_keys = std::iter::once(&first).chain(own_keys).chain(last.iter().flatten());
+        let keys: Vec<&[u8]> = all_keys.map(Vec::as_slice).collect();
         for _ in 0..ATTEMPTS_MAX {
             let sent_at = store.clock.now();
             let within = call.deadline - sent_at;
             if within.is_zero() {
                 return Err(LedgerError::DeadlinePassed);
             }
-            let deadline = store.server_time(call.deadline).as_millis();
-            all[1] = deadline.to_string().into_bytes();
-            if *by_day {
-                all[3 + DAYS_INDEX] = days(call.catalog.zone, store.server_time(sent_at));
+            let deadline = store.server_time(call.deadline).as_millis().to_string();
+            let days = by_day.then(|| days(call.catalog.zone, store.server_time(sent_at)));
+            let head = [mode(call.mode), deadline.as_bytes(), self.texts.default_line(*part)];
+            let mut all: Vec<&[u8]> = Vec::with_capacity(head.len() + arguments.len());
+            all.extend(head);
+            all.extend(arguments.iter().map(Vec::as_slice));
+            if let Some(days) = &days {
+                all[head.len() + DAYS_INDEX] = days;
             }
             let patience = Patience { within, hurried: call.hurried };
             let reply = self.reply(*script, &keys, &all, patience).await?;
@@ -129,11 +137,13 @@ impl<'a> Work<'a> {
     async fn reply(
         &self,
         script: ScriptId,
-        keys: &[Vec<u8>],
-        arguments: &[Vec<u8>],
+        keys: &[&[u8]],
+        arguments: &[&[u8]],
         patience: Patience,
     ) -> Result<Reply, LedgerError> {
-        let value = self.store.raw(script, keys, arguments, patience).await?;
+        let client = &self.store.client;
+        let value = client.call_with(script as usize, keys, arguments, patience).await;
+        let value = value.map_err(LedgerError::from)?;
         reply::read(value).ok_or_else(|| unreadable(&format!("{script:?}: unknown answer")))
     }
 }
@@ -143,14 +153,13 @@ pub fn flag(on: bool) -> Vec<u8> {
     vec![b'0' + u8::from(on)]
 }
 
-fn mode(mode: Mode) -> Vec<u8> {
+fn mode(mode: Mode) -> &'static [u8] {
     match mode {
         Mode::Enforce => b"E",
         Mode::CheckOnly => b"C",
         Mode::Shadow => b"S",
         Mode::Force => b"F",
     }
-    .to_vec()
 }
 
 /// Yesterday, today and tomorrow, each with its first instant, and the end of tomorrow: the
@@ -181,27 +190,4 @@ pub fn refusal(call: &Call, group: Option<&GroupId>, why: &str, detail: &str) ->
         "not_tracked" => LedgerError::MembersNotTracked { group, group_type: detail.into() },
         _ => senseless(),
     }
-}
-
-/// The catalog's group types, as scripts read them.
-pub fn types(call: &Call) -> Vec<u8> {
-    let mut text = ";".to_owned();
-    for kind in &call.catalog.group_types {
-        text.push_str(&type_rules(kind));
-    }
-    text.into_bytes()
-}
-
-fn type_rules(kind: &GroupType) -> String {
-    let number = super::limits::number;
-    format!(
-        "{} {} {} {} {} {} {};",
-        kind.name,
-        number(kind.member_cap),
-        u8::from(kind.members_tracked),
-        u8::from(kind.counts_towards_user),
-        u8::from(kind.reclaim_empty),
-        number(kind.per_app),
-        number(kind.per_day),
-    )
 }

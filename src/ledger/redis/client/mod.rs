@@ -36,6 +36,11 @@ use self::servers::Servers;
 use super::options::Options;
 use super::script::Script;
 
+/// Words of a call before its keys: the command, the script's digest and the number of keys.
+const WORDS_BEFORE: usize = 3;
+/// Bytes of these words, no fewer.
+const BYTES_BEFORE: usize = 56;
+
 /// Why a call has no answer.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum CallError {
@@ -119,16 +124,31 @@ impl Client {
         arguments: &[Vec<u8>],
         patience: impl Into<Patience>,
     ) -> Result<Value, CallError> {
-        let deadline = Deadline::of(patience.into());
+        let keys: Vec<&[u8]> = keys.iter().map(Vec::as_slice).collect();
+        let arguments: Vec<&[u8]> = arguments.iter().map(Vec::as_slice).collect();
+        self.call_with(script, &keys, &arguments, patience.into()).await
+    }
+
+    /// The same, with keys and arguments that need not lie together.
+    pub async fn call_with(
+        &self,
+        script: usize,
+        keys: &[&[u8]],
+        arguments: &[&[u8]],
+        patience: Patience,
+    ) -> Result<Value, CallError> {
+        let deadline = Deadline::of(patience);
         let Ok(_call) = self.calls.try_read() else { return Err(CallError::Closing) };
         let Some(servers) = self.servers() else { return Err(CallError::Closing) };
         let Some(digest) = self.digests.get(script) else {
             return Err(CallError::Refused(format!("there is no script {script}")));
         };
-        let mut command = redis::cmd("EVALSHA");
-        command.arg(digest).arg(keys.len());
-        for argument in keys.iter().chain(arguments) {
-            command.arg(argument.as_slice());
+        let words = WORDS_BEFORE + keys.len() + arguments.len();
+        let bytes = keys.iter().chain(arguments).map(|word| word.len()).sum::<usize>();
+        let mut command = Cmd::with_capacity(words, BYTES_BEFORE + bytes);
+        command.arg("EVALSHA").arg(digest).arg(keys.len());
+        for word in keys.iter().chain(arguments) {
+            command.arg(word);
         }
         let slot = keys.first().map_or(0, |key| slot::slot(key));
         let request = Request { script, command: Arc::new(command), slot };

@@ -133,6 +133,9 @@ impl Node {
     async fn admit(&self, deadline: Deadline) -> Result<Permits, Failure> {
         let overloaded = |_| Failure::Overloaded;
         let admitted = self.admission.clone().try_acquire_owned().map_err(overloaded)?;
+        if let Ok(working) = self.work.clone().try_acquire_owned() {
+            return Ok(Permits { _admitted: admitted, _working: working });
+        }
         let working = tokio::time::timeout(deadline.left(), self.work.clone().acquire_owned());
         match working.await {
             Ok(Ok(working)) if !deadline.is_over() => {

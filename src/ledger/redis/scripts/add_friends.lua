@@ -5,6 +5,7 @@
 -- Answer: also how many would be taken so far (check only).
 -- Invariant: the fans of a user are those who have him in their lists and are not in his.
 -- include begin
+-- include verdicts
 -- include track
 -- include warn
 local most, one_way, me = limit(limits), ARGV[4] == '1', ARGV[5]

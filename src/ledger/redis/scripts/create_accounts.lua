@@ -4,6 +4,7 @@
 -- taken before (check only), 5.. users.
 -- Invariant: the number of accounts is the sum of the buckets' sizes.
 -- include begin
+-- include verdicts
 -- include track
 -- include warn
 local most = limit(limits)

@@ -6,6 +6,7 @@
 -- Answer: first letter for the whole, also the type, the group's own limit and how many members
 -- would be taken so far (check only).
 -- include begin
+-- include verdicts
 -- include types
 -- include warn
 -- include members

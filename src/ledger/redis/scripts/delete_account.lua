@@ -1,6 +1,7 @@
 #!lua flags=allow-oom
 -- Gives one account back. KEYS: 1 limits, 2 number of accounts, 3 the user's bucket. ARGV: 4 user.
 -- include begin
+-- include verdicts
 -- include track
 local held = redis.call('SREM', KEYS[3], ARGV[4])
 if held == 1 then redis.call('DECR', KEYS[2]) end

@@ -3,6 +3,7 @@
 -- KEYS: 1 limits, 2 list of the user, 3 his fans, then each other's list and fans.
 -- ARGV: 4 user, 5 '1': nothing is ended unless all of his are named; 6.. others.
 -- include begin
+-- include verdicts
 -- include left
 -- include track
 local me, named, ended = ARGV[4], 0, 0

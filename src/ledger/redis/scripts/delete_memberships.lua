@@ -4,6 +4,7 @@
 -- members. ARGV: 4 types, 5 user, 6 '1': he is in all of them still unless all are named, 7 days,
 -- 8.. groups.
 -- include begin
+-- include verdicts
 -- include types
 -- include days
 -- include totals

@@ -6,6 +6,7 @@
 -- 7 days, 8.. users.
 -- Answer: N no such group, A gone, M members are left; how many were released, who is left.
 -- include begin
+-- include verdicts
 -- include types
 -- include days
 -- include totals

@@ -3,6 +3,7 @@
 -- KEYS: 1 limits, 2 group, 3 its members, 4 groups by type, 5 by day, then each user's two cells.
 -- ARGV: 4 types, 5 group, 6 unused, 7 days, 8.. users. Answer: also whether it was reclaimed.
 -- include begin
+-- include verdicts
 -- include types
 -- include days
 -- include totals

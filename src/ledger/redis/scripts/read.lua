@@ -3,6 +3,7 @@
 -- group and its members; 'hashes' any hashes, as lists of fields and values.
 -- Answer: also the whole schedule ('' where there is none), then what was read.
 -- include begin
+-- include verdicts
 -- include types
 say('A')
 local schedule, what = redis.call('HGET', KEYS[1], 'json') or '', ARGV[4]

@@ -8,6 +8,7 @@
 -- Letters: A counted, H counted before, O too old, F in the future.
 -- Invariant: the logins of a day are the bits of all users for it.
 -- include begin
+-- include verdicts
 -- include days
 local late = tonumber(ARGV[4])
 local back, masks, cells, buckets, counted = late + 1, 2 ^ (late + 2), {}, {}, {}

@@ -4,6 +4,7 @@
 -- ARGV: 4 one way (0, 1), 5 user, 6.. friends.
 -- Invariant: the fans of a user are those who have him in their lists and are not in his.
 -- include begin
+-- include verdicts
 -- include track
 local one_way, me = ARGV[4] == '1', ARGV[5]
 for i = 6, #ARGV do

@@ -4,6 +4,7 @@
 -- exist (0, 1), 6.. users.
 -- Invariant: the number of accounts is the sum of the buckets' sizes.
 -- include begin
+-- include verdicts
 -- include repair
 local exist, done = ARGV[5] == '1', 0
 for i = 6, #ARGV do

@@ -4,6 +4,7 @@
 -- ARGV: 4 since, 5 user, 6 whether they are friends (0, 1), 7.. friends.
 -- Invariant: the fans of a user are those who have him in their lists and are not in his.
 -- include begin
+-- include verdicts
 -- include repair
 local me, are, new = ARGV[5], ARGV[6] == '1', {}
 local function put(key, element, is) redis.call(is and 'SADD' or 'SREM', key, element) end

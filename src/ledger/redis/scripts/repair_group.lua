@@ -5,6 +5,7 @@
 -- A group that is found out now is no net-new group of today.
 -- Answer: also what is wrong: nothing, here, there, type, own. A group that somebody is in stays.
 -- include begin
+-- include verdicts
 -- include types
 -- include days
 -- include totals

@@ -4,6 +4,7 @@
 -- ARGV: 4 since, 5 group, 6 whether they are members (0, 1), 7 whether the type counts for the
 -- user (0, 1), 8.. users. To a group that does not exist, or is being dissolved, nobody is added.
 -- include begin
+-- include verdicts
 -- include types
 -- include repair
 local group, are, counts = ARGV[5], ARGV[6] == '1', ARGV[7] == '1'

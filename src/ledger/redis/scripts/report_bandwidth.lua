@@ -6,6 +6,7 @@
 -- each sample.
 -- Letters: A a new peak, H no higher than before, O too old, F in the future.
 -- include begin
+-- include verdicts
 -- include days
 local late, peaks = tonumber(ARGV[4]), {}
 for i = 8, #ARGV, 4 do

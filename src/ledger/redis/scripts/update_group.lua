@@ -2,6 +2,7 @@
 -- Changes a group's own limit. KEYS: 1 limits, 2 group. ARGV: 4 types, 5 own limit ('-': none),
 -- 6 group.
 -- include begin
+-- include verdicts
 -- include types
 -- include track
 local leaving, own, name = read_group(KEYS[2])

@@ -1,0 +1,26 @@
+-- How verdicts are said. Needs begin.lua.
+-- A limit from its text: '-' is unlimited.
+local function limit(text) return tonumber(text) or math.huge end
+-- Letters, one an item: A applied, S applied although over, H held, N not held, D denied.
+-- Notes, one an item with S or D: letters of the limits in the way, each with its count.
+-- Warnings (see warn.lua) come behind the notes, after a '|'.
+local said, notes, warnings = {}, {}, {}
+local function say(letter) said[#said + 1] = letter end
+-- The verdict on taking what is not held; whether it is taken.
+local function judge(note)
+  if stopped then note = 's0' end
+  if note == '' or mode == 'F' then
+    say('A')
+    return true
+  end
+  notes[#notes + 1] = note
+  say(mode == 'S' and 'S' or 'D')
+  return mode == 'S'
+end
+-- The answer; with notes comes the segment of limits that they were decided by.
+local function answer(...)
+  local segment = #notes > 0 and redis.call('HGET', KEYS[1], part) or ''
+  local told = table.concat(notes, ' ')
+  if #warnings > 0 then told = told .. '|' .. table.concat(warnings, ' ') end
+  return {now, table.concat(said), segment, told, ...}
+end
