@@ -21,12 +21,13 @@ use super::pb;
 use super::pb::apply_request::Operation;
 use super::pb::apply_response::Answer;
 use super::quota::QuotaApi;
-use super::request::Check;
+use super::request::{Check, Checked, Ids};
 use super::status::{Failure, apply_error};
 use tracing::Instrument as _;
 
 use crate::clock::Stopwatch;
 use crate::domain::time::Timestamp;
+use crate::engine::Decision;
 use crate::telemetry::trace;
 
 /// What is wrong with a request that has no operation, or one that could not be decoded.
@@ -135,33 +136,40 @@ async fn answer(
     pb::ApplyResponse { tag: request.tag, answer: Some(answer) }
 }
 
+/// How a decision becomes the stream's answer.
+type Dress = fn(Decision, Ids) -> Answer;
+
+/// One way for all operations: what is in work is as large as the largest, of which there are many.
 async fn carry_out(
     api: &QuotaApi,
     operation: Operation,
     deadline: Timestamp,
 ) -> Result<Answer, Failure> {
-    async fn decide<A: FromDecision>(
-        api: &QuotaApi,
-        request: impl Check,
-        deadline: Timestamp,
-        answer: fn(A) -> Answer,
-    ) -> Result<Answer, Failure> {
-        let (decision, ids) = api.decide(request, deadline).await?;
-        Ok(answer(A::from_decision(decision, ids)))
+    let catalog = api.catalog();
+    macro_rules! checked {
+        ($request:expr, $answer:ident) => {
+            ($request.check(&catalog)?, |decision, ids| {
+                Answer::$answer(FromDecision::from_decision(decision, ids))
+            })
+        };
     }
-    match operation {
-        Operation::CreateAccounts(it) => decide(api, it, deadline, Answer::CreateAccounts).await,
-        Operation::DeleteAccounts(it) => decide(api, it, deadline, Answer::DeleteAccounts).await,
-        Operation::AddFriends(it) => decide(api, it, deadline, Answer::AddFriends).await,
-        Operation::RemoveFriends(it) => decide(api, it, deadline, Answer::RemoveFriends).await,
-        Operation::CreateGroup(it) => decide(api, it, deadline, Answer::CreateGroup).await,
-        Operation::UpdateGroup(it) => decide(api, it, deadline, Answer::UpdateGroup).await,
-        Operation::JoinGroup(it) => decide(api, it, deadline, Answer::JoinGroup).await,
-        Operation::LeaveGroup(it) => decide(api, it, deadline, Answer::LeaveGroup).await,
-        Operation::DissolveGroup(it) => decide(api, it, deadline, Answer::DissolveGroup).await,
+    let (checked, dress): (Checked, Dress) = match operation {
+        Operation::CreateAccounts(it) => checked!(it, CreateAccounts),
+        Operation::DeleteAccounts(it) => checked!(it, DeleteAccounts),
+        Operation::AddFriends(it) => checked!(it, AddFriends),
+        Operation::RemoveFriends(it) => checked!(it, RemoveFriends),
+        Operation::CreateGroup(it) => checked!(it, CreateGroup),
+        Operation::UpdateGroup(it) => checked!(it, UpdateGroup),
+        Operation::JoinGroup(it) => checked!(it, JoinGroup),
+        Operation::LeaveGroup(it) => checked!(it, LeaveGroup),
+        Operation::DissolveGroup(it) => checked!(it, DissolveGroup),
         Operation::RecordLogins(it) => {
-            api.record_logins(it, deadline).await.map(Answer::RecordLogins)
+            return Box::pin(api.record_logins(it, deadline)).await.map(Answer::RecordLogins);
         }
-        Operation::GetUsage(it) => api.usage(it, deadline).await.map(Answer::GetUsage),
-    }
+        Operation::GetUsage(it) => {
+            return Box::pin(api.usage(it, deadline)).await.map(Answer::GetUsage);
+        }
+    };
+    let (decision, ids) = api.decide(checked, deadline).await?;
+    Ok(dress(decision, ids))
 }

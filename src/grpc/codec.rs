@@ -14,6 +14,16 @@ use tonic_prost::{ProstCodec, ProstEncoder};
 
 use super::pb;
 
+/// What a call has for each of its two messages from the start: nearly all of them fit. tonic's own
+/// 8 KiB are more than the allocator hands out cheaply.
+const BUFFER_BYTES: usize = 512;
+/// Most bytes of a stream's messages that are sent in one piece, as tonic has it.
+const PIECE_BYTES: usize = 32 * 1024;
+
+fn buffers() -> BufferSettings {
+    BufferSettings::new(BUFFER_BYTES, PIECE_BYTES)
+}
+
 /// Encodes `T` and decodes `U`.
 #[derive(Debug, Clone)]
 pub struct StrictCodec<T, U>(PhantomData<(T, U)>);
@@ -39,7 +49,7 @@ where
     type Decoder = StrictDecoder<U>;
 
     fn encoder(&mut self) -> Self::Encoder {
-        ProstCodec::<T, U>::raw_encoder(BufferSettings::default())
+        ProstCodec::<T, U>::raw_encoder(buffers())
     }
 
     fn decoder(&mut self) -> Self::Decoder {
@@ -66,6 +76,10 @@ fn tagged<U: 'static>(bytes: &[u8]) -> Option<U> {
 impl<U: Message + Default + 'static> Decoder for StrictDecoder<U> {
     type Item = U;
     type Error = Status;
+
+    fn buffer_settings(&self) -> BufferSettings {
+        buffers()
+    }
 
     fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<U>, Status> {
         let bytes = buffer.copy_to_bytes(buffer.remaining());

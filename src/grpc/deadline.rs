@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::TryFutureExt as _;
 use tonic::metadata::MetadataMap;
 
 use super::status::Failure;
@@ -29,13 +30,14 @@ pub fn deadline(own: Option<Duration>, now: Timestamp, longest: Duration) -> Tim
 }
 
 /// Waits for an engine's work until the deadline.
-pub async fn in_time<T>(
+pub fn in_time<T, W: Future<Output = T>>(
     engine: &Engine,
     deadline: Timestamp,
-    work: impl Future<Output = T>,
-) -> Result<T, Failure> {
+    work: W,
+) -> impl Future<Output = Result<T, Failure>> + use<T, W> {
     let left = deadline - engine.local_now();
-    tokio::time::timeout(left, work).await.map_err(|_| Failure::TimedOut)
+    // Not an async function, which would hold the work twice.
+    tokio::time::timeout(left, work).map_err(|_| Failure::TimedOut)
 }
 
 /// A timeout as gRPC writes it: up to 8 digits and a unit.

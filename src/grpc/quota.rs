@@ -15,6 +15,7 @@ use super::pb::quota_service_server::{QuotaService, QuotaServiceServer};
 use super::request::{Action, Check, Checked, Ids};
 use super::status::{self, Failure};
 use super::{REQUEST_MAX_BYTES, pb, request};
+use crate::domain::catalog::Catalog;
 use crate::domain::time::Timestamp;
 use crate::engine::{self, Decision, Engine};
 
@@ -59,21 +60,27 @@ impl QuotaApi {
         deadline(timeout, self.engine.local_now(), self.request_timeout)
     }
 
-    /// Decides a request.
+    /// The catalog of the moment, which requests are checked by.
+    pub(super) fn catalog(&self) -> Arc<Catalog> {
+        self.engine.catalog()
+    }
+
+    /// Decides a request that has been checked.
     pub(super) async fn decide(
         &self,
-        request: impl Check,
+        checked: Checked,
         deadline: Timestamp,
     ) -> Result<(Decision, Ids), Failure> {
-        let Checked { app, mode, action, ids } = request.check(&self.engine.catalog())?;
+        let Checked { app, mode, action, ids } = checked;
         let decision = match action {
             Action::Operation(operation) => {
                 let request = engine::Request { app, mode, deadline, operation };
                 in_time(&self.engine, deadline, self.engine.apply(request)).await?
             }
             Action::DeleteAccounts(users) => {
-                in_time(&self.engine, deadline, self.engine.delete_accounts(&app, users, deadline))
-                    .await?
+                // Seldom, and too large for everybody else to carry.
+                let deleting = Box::pin(self.engine.delete_accounts(&app, users, deadline));
+                in_time(&self.engine, deadline, deleting).await?
             }
         };
         Ok((decision?, ids))
@@ -105,7 +112,9 @@ impl QuotaApi {
     ) -> Result<Response<A>, Status> {
         let deadline = self.unary_deadline(request.metadata());
         let deny_as_error = request.metadata().get(DENY_AS_ERROR).is_some_and(|value| value == "1");
-        let decided = self.decide(request.into_inner(), deadline).await;
+        let checked = request.into_inner().check(&self.catalog());
+        let checked = checked.map_err(|invalid| status::of_failure(invalid.into()))?;
+        let decided = self.decide(checked, deadline).await;
         let (decision, ids) = decided.map_err(status::of_failure)?;
         if deny_as_error
             && decision.denied()
