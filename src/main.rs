@@ -27,8 +27,18 @@ fn main() -> ExitCode {
 fn serve(flags: &Flags) -> Result<(), Exit> {
     let env = |name: &str| std::env::var(name).ok();
     let config = Config::load(flags, &env).map_err(|error| cli::fail(&error))?;
-    let runtime = runtime(Builder::new_multi_thread())?;
+    let runtime = runtime(workers(config.worker_threads))?;
     runtime.block_on(server::serve(config)).map_err(|error| cli::fail(&error))
+}
+
+/// One thread hands nothing to another, which costs a call more than its decision.
+fn workers(count: usize) -> Builder {
+    if count == 1 {
+        return Builder::new_current_thread();
+    }
+    let mut builder = Builder::new_multi_thread();
+    builder.worker_threads(count);
+    builder
 }
 
 fn client(command: impl Future<Output = Exit>) -> Exit {

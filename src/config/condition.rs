@@ -69,6 +69,16 @@ pub(super) const APP_SHARE_PERCENT: Setting = Setting {
     help: "Of them for one app at most, so that it cannot take the others' places: 1 to 100",
 };
 
+pub(super) const WORKER_THREADS: Setting = Setting {
+    key: "worker_threads",
+    flag: "worker-threads",
+    env: "IMQUOTA_WORKER_THREADS",
+    kind: Kind::Number,
+    value_name: "COUNT",
+    default: Some("1"),
+    help: "Threads that answer calls; one costs least a call, more answer more calls: 1 to 64",
+};
+
 /// What the settings of this file say.
 pub(super) struct Condition {
     pub(super) shutdown_delay: Duration,
@@ -76,6 +86,7 @@ pub(super) struct Condition {
     pub(super) store_timeout: Duration,
     pub(super) journal: Option<PathBuf>,
     pub(super) bounds: Bounds,
+    pub(super) worker_threads: usize,
 }
 
 pub(super) fn read(sources: &mut Sources<'_>) -> Condition {
@@ -90,5 +101,6 @@ pub(super) fn read(sources: &mut Sources<'_>) -> Condition {
             in_flight_max: sources.one(&IN_FLIGHT_MAX, number(100_000)),
             app_share_percent: sources.one(&APP_SHARE_PERCENT, number(100)),
         },
+        worker_threads: sources.one(&WORKER_THREADS, number(64)),
     }
 }

@@ -73,6 +73,8 @@ pub struct Config {
     pub journal: Option<PathBuf>,
     /// How much may be in work at once.
     pub bounds: Bounds,
+    /// Threads that answer calls.
+    pub worker_threads: usize,
     /// Most operations of one Apply stream that are in work at once.
     pub apply_in_flight_max: usize,
     /// Where every event is posted to; `None` where nowhere.
@@ -113,6 +115,7 @@ impl Config {
             store_timeout: condition.store_timeout,
             journal: condition.journal,
             bounds: condition.bounds,
+            worker_threads: condition.worker_threads,
             apply_in_flight_max: sources
                 .one(&settings::APPLY_IN_FLIGHT_MAX, |text| values::number(text, 1..=10_000)),
             webhook: webhook::read(&mut sources),

@@ -325,6 +325,7 @@ pub const SETTINGS: &[Setting] = &[
     condition::JOURNAL,
     condition::IN_FLIGHT_MAX,
     condition::APP_SHARE_PERCENT,
+    condition::WORKER_THREADS,
     APPLY_IN_FLIGHT_MAX,
     webhook::WEBHOOK_URL,
     webhook::WEBHOOK_SECRET_FILE,

@@ -68,6 +68,7 @@ fn defaults() -> Config {
         store_timeout: Duration::from_millis(500),
         journal: Some("imquota-journal".into()),
         bounds: Bounds { in_flight_max: 4096, app_share_percent: 50 },
+        worker_threads: 1,
         apply_in_flight_max: 256,
         webhook: None,
     }
@@ -118,6 +119,7 @@ const BY_FLAG: &[Row] = &[
     ("journal", "off", "'off'", |c| c.journal = None),
     ("in_flight_max", "1", "1", |c| c.bounds.in_flight_max = 1),
     ("app_share_percent", "100", "100", |c| c.bounds.app_share_percent = 100),
+    ("worker_threads", "64", "64", |c| c.worker_threads = 64),
     ("apply_in_flight_max", "10000", "10_000", |c| c.apply_in_flight_max = 10_000),
 ];
 
@@ -148,6 +150,7 @@ const LOWER: &[Row] = &[
     ("journal", "/j", "'/j'", |c| c.journal = Some("/j".into())),
     ("in_flight_max", "100000", "100000", |c| c.bounds.in_flight_max = 100_000),
     ("app_share_percent", "1", "1", |c| c.bounds.app_share_percent = 1),
+    ("worker_threads", "2", "2", |c| c.worker_threads = 2),
     ("apply_in_flight_max", "1", "1", |c| c.apply_in_flight_max = 1),
 ];
 
