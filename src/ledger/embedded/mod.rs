@@ -16,7 +16,7 @@ use redb::backends::InMemoryBackend;
 use redb::{Builder, Database, DatabaseError};
 
 use self::tables::{Identity, identify};
-use self::writer::{Unit, Writer, WriterError};
+use self::writer::{Keeping, Unit, Writer, WriterError};
 use super::fingerprint::{Fingerprints, KEY_BYTES};
 use super::holdings::{Holders, Holdings};
 use super::reconcile::{Claim, Comparison, Difference, Place, Section, Subjects, Tracking};
@@ -111,7 +111,7 @@ impl Embedded {
             DatabaseError::DatabaseAlreadyOpen => OpenError::InUse { path: path.clone() },
             other => OpenError::Unreadable { path: path.clone(), reason: other.to_string() },
         })?;
-        Self::over(database, path, directory.to_owned(), clock)
+        Self::over(database, Keeping::File, path, directory.to_owned(), clock)
     }
 
     /// A store that lives as long as the process.
@@ -120,11 +120,12 @@ impl Embedded {
         let database = builder().create_with_backend(InMemoryBackend::new()).map_err(|error| {
             OpenError::Unreadable { path: path.clone(), reason: error.to_string() }
         })?;
-        Self::over(database, path, std::env::temp_dir(), clock)
+        Self::over(database, Keeping::Memory, path, std::env::temp_dir(), clock)
     }
 
     fn over(
         database: Database,
+        keeping: Keeping,
         path: PathBuf,
         directory: PathBuf,
         clock: Arc<dyn Clock>,
@@ -138,7 +139,7 @@ impl Embedded {
             Identity::New => key,
             Identity::Foreign(reason) => return Err(OpenError::Foreign { path, reason }),
         };
-        let writer = Arc::new(Writer::start(database).map_err(OpenError::Thread)?);
+        let writer = Arc::new(Writer::start(database, keeping).map_err(OpenError::Thread)?);
         Ok(Self { writer, directory, clock, ids: Fingerprints::new(key) })
     }
 

@@ -10,12 +10,14 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
-use redb::{Database, StorageError, WriteTransaction};
+use redb::{Database, Durability, StorageError, WriteTransaction};
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::error;
 
 use super::tables::Tables;
+use crate::clock::Stopwatch;
 use crate::domain::schedule::Schedule;
 use crate::ledger::fingerprint::AppKey;
 
@@ -24,6 +26,13 @@ use crate::ledger::fingerprint::AppKey;
 const QUEUE_MAX: usize = 4096;
 /// Most units of work in one transaction, so that the first of them does not wait for ever.
 const BATCH_MAX: usize = 1024;
+/// Callers who have just been answered get this part of the time that their commit took to come
+/// back with what they do next, so that the next commit carries it too.
+const GATHERING_PART: u32 = 8;
+/// How often it is looked whether they have.
+const GATHERING_STEP: Duration = Duration::from_micros(20);
+/// In memory, pages that are not needed any more are given back by every commit of this number.
+const MEMORY_COMMITS_MAX: u64 = 256;
 /// Most decoded schedules kept; beyond that they are read again.
 const SCHEDULES_MAX: usize = 10_000;
 
@@ -61,6 +70,25 @@ type Work = Box<dyn for<'a, 'txn> FnOnce(Attempt<'_, 'a, 'txn>) -> Result<Finish
 /// A transaction to work in, or why there is none.
 type Attempt<'u, 'a, 'txn> = Result<&'u mut Unit<'a, 'txn>, String>;
 
+/// Where commits are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keeping {
+    /// In a file: each commit is on disk before anybody is told of it.
+    File,
+    /// In memory, where nothing has to be made ready for a start after a crash.
+    Memory,
+}
+
+impl Keeping {
+    /// How much that commit has to outlive.
+    fn of_commit(self, number: u64) -> Durability {
+        if self == Self::Memory && !number.is_multiple_of(MEMORY_COMMITS_MAX) {
+            return Durability::None;
+        }
+        Durability::Immediate
+    }
+}
+
 enum Message {
     Work(Work),
     Stop,
@@ -77,7 +105,7 @@ pub struct Writer {
 
 impl Writer {
     /// Starts the thread, which owns the database from then on.
-    pub fn start(database: Database) -> std::io::Result<Self> {
+    pub fn start(database: Database, keeping: Keeping) -> std::io::Result<Self> {
         let (queue, waiting) = mpsc::channel(QUEUE_MAX);
         let (end, ended) = watch::channel(false);
         let database = Arc::new(database);
@@ -85,7 +113,7 @@ impl Writer {
         std::thread::Builder::new().name("imquota-writer".into()).spawn(move || {
             // Whoever waits for the end is told even if the thread panics.
             let end = Told(end);
-            write_all(&database, waiting);
+            write_all(&database, keeping, waiting);
             drop(database);
             drop(end);
         })?;
@@ -203,37 +231,79 @@ where
     (work, result)
 }
 
-fn write_all(database: &Database, mut waiting: mpsc::Receiver<Message>) {
+fn write_all(database: &Database, keeping: Keeping, mut waiting: mpsc::Receiver<Message>) {
     let mut schedules = Schedules::new();
+    let mut commits = 0;
+    let mut batch = Vec::new();
     while let Some(message) = waiting.blocking_recv() {
-        let mut batch = Vec::new();
-        let mut next = Some(message);
-        while let Some(message) = next {
-            match message {
-                Message::Work(work) => batch.push(work),
-                Message::Stop => waiting.close(),
+        take_in(message, &mut batch, &mut waiting);
+        take_in_waiting(&mut batch, &mut waiting);
+        while !batch.is_empty() {
+            if schedules.len() > SCHEDULES_MAX {
+                schedules.clear();
             }
-            next = if batch.len() < BATCH_MAX { waiting.try_recv().ok() } else { None };
-        }
-        if schedules.len() > SCHEDULES_MAX {
-            schedules.clear();
-        }
-        if let Err(failure) = write_batch(database, &mut schedules, batch) {
-            error!(error = %failure, "the store failed; nothing can be decided until it is opened \
-                anew");
-            waiting.close();
-            while let Some(message) = waiting.blocking_recv() {
-                if let Message::Work(work) = message {
-                    let _ = work(Err(failure.clone()));
-                }
+            commits += 1;
+            let several = batch.len();
+            let work = std::mem::take(&mut batch);
+            let began = Stopwatch::start();
+            let durability = keeping.of_commit(commits);
+            if let Err(failure) = write_batch((database, durability), &mut schedules, work) {
+                error!(error = %failure, "the store failed; nothing can be decided until it is \
+                    opened anew");
+                return refuse_all(&failure, waiting);
             }
+            if several > 1 {
+                gather(several, began.elapsed() / GATHERING_PART, &mut batch, &mut waiting);
+            }
+        }
+    }
+}
+
+fn take_in(message: Message, batch: &mut Vec<Work>, waiting: &mut mpsc::Receiver<Message>) {
+    match message {
+        Message::Work(work) => batch.push(work),
+        Message::Stop => waiting.close(),
+    }
+}
+
+/// Takes what waits, up to a full batch.
+fn take_in_waiting(batch: &mut Vec<Work>, waiting: &mut mpsc::Receiver<Message>) {
+    while batch.len() < BATCH_MAX
+        && let Ok(message) = waiting.try_recv()
+    {
+        take_in(message, batch, waiting);
+    }
+}
+
+/// Waits so long at most for as much work as there was before.
+fn gather(
+    several: usize,
+    longest: Duration,
+    batch: &mut Vec<Work>,
+    waiting: &mut mpsc::Receiver<Message>,
+) {
+    let began = Stopwatch::start();
+    loop {
+        take_in_waiting(batch, waiting);
+        if batch.len() >= several || began.elapsed() >= longest || waiting.is_closed() {
+            return;
+        }
+        std::thread::sleep(GATHERING_STEP);
+    }
+}
+
+fn refuse_all(failure: &str, mut waiting: mpsc::Receiver<Message>) {
+    waiting.close();
+    while let Some(message) = waiting.blocking_recv() {
+        if let Message::Work(work) = message {
+            let _ = work(Err(failure.to_owned()));
         }
     }
 }
 
 /// Works off a batch and tells everybody. An error means that the store failed.
 fn write_batch(
-    database: &Database,
+    database: (&Database, Durability),
     schedules: &mut Schedules,
     batch: Vec<Work>,
 ) -> Result<(), String> {
@@ -252,12 +322,13 @@ fn write_batch(
 }
 
 fn transact(
-    database: &Database,
+    (database, durability): (&Database, Durability),
     schedules: &mut Schedules,
     batch: &mut impl Iterator<Item = Work>,
     finished: &mut Vec<Finish>,
 ) -> Result<(), String> {
-    let txn = database.begin_write().map_err(|failure| failure.to_string())?;
+    let mut txn = database.begin_write().map_err(|failure| failure.to_string())?;
+    txn.set_durability(durability).map_err(|failure| failure.to_string())?;
     let wrote = work_all(&txn, schedules, batch, finished)?;
     if wrote {
         txn.commit().map_err(|failure| failure.to_string())
