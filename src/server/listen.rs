@@ -32,6 +32,14 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(60);
 /// See [`KEEPALIVE_INTERVAL`].
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// Bytes of one call that may be under way and not yet read: a stream of small requests is far
+/// ahead with less.
+const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
+/// The same of one connection. HTTP/2 keeps a record for each frame, however small, and h2 closes a
+/// connection whose small frames take half of this: two streams of the smallest requests, whose
+/// callers send without pause while nothing is decided, stay below it.
+const CONNECTION_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
+
 /// Longest header of a request, all fields together: a token and a deadline are a few hundred
 /// bytes.
 const HEADER_MAX_BYTES: u32 = 16 * 1024;
@@ -190,6 +198,8 @@ async fn serve(
     };
     let server = Server::builder()
         .max_concurrent_streams(STREAMS_MAX)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .http2_max_header_list_size(HEADER_MAX_BYTES)
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))

@@ -7,7 +7,9 @@ from collections import Counter
 import pytest
 
 import racers
-from app import APPLIED, DENIED, TIMEOUT_S, names, outcomes
+from app import APPLIED, DENIED, TIMEOUT_S, App, names, outcomes
+from redis_proxy import Redis
+from sidecar import Sidecar
 from stubs import common_pb, metering_pb, quota_pb
 
 RACERS = 4
@@ -44,6 +46,24 @@ def test_of_2000_pipelined_operations_each_is_answered_once_and_the_limit_admitt
     denied = [each[0].denials[0] for each in results if each[0].outcome == DENIED]
     assert {denial.im_error_code for denial in denied} == {70398}
     assert app.accounts() == 100
+
+
+def test_a_caller_far_ahead_of_the_store_is_slowed_down_and_not_cut_off():
+    ahead = 10_000
+    with Redis() as redis, Sidecar(store=f"redis://127.0.0.1:{redis.port}") as sidecar, \
+            App(sidecar) as app:
+        requests = [
+            quota_pb.ApplyRequest(tag=tag, create_accounts=quota_pb.CreateAccountsRequest(
+                app_id=app.id, user_ids=[f"u{tag}"]))
+            for tag in range(ahead)
+        ]
+        answers = apply(app, requests, timeout=120)
+        assert sorted(answers) == list(range(ahead))
+        counted = Counter(
+            answer.create_accounts.results[0].outcome if answer.WhichOneof("answer") != "error"
+            else str(answer.error)
+            for answer in answers.values())
+        assert counted == {APPLIED: 100, DENIED: ahead - 100}
 
 
 def test_a_caller_who_waits_for_each_answer_gets_it_before_he_sends_the_next(tcp_app):
