@@ -13,8 +13,8 @@ pub const GROUP_TYPE: &str = "ChatRoom";
 pub const HOT_GROUP: &str = "hot";
 /// The group that nobody can join: it holds one member.
 pub const FULL_GROUP: &str = "full";
-/// Who is in it, and in the hot group.
-pub const ONLY_MEMBER: &str = "the-only-member";
+/// Who is in every group.
+pub const RESIDENT: &str = "resident";
 /// A leave names the join that stands so many operations earlier.
 const LAG: u64 = 4096;
 /// Members of the hot group at most, give or take what is in flight.
@@ -116,20 +116,19 @@ impl Plan {
 
     /// What has to exist before: all groups, the hot one and the full one.
     pub fn groups(&self) -> Vec<pb::CreateGroupRequest> {
+        // Somebody stays in each, so that it outlives whoever leaves.
         let create = |group_id: String| pb::CreateGroupRequest {
             app_id: self.app.clone(),
             group_id,
             r#type: GROUP_TYPE.to_owned(),
+            member_ids: vec![RESIDENT.to_owned()],
             mode: pb::Mode::Force.into(),
             ..Default::default()
         };
         let mut groups: Vec<_> = (0..self.groups).map(|group| create(group_id(group))).collect();
-        // Somebody stays in both, so that they outlive whoever leaves.
-        let member_ids = vec![ONLY_MEMBER.to_owned()];
-        let hot = create(HOT_GROUP.to_owned());
-        groups.push(pb::CreateGroupRequest { member_ids: member_ids.clone(), ..hot });
+        groups.push(create(HOT_GROUP.to_owned()));
         let full = create(FULL_GROUP.to_owned());
-        groups.push(pb::CreateGroupRequest { max_members: Some(1), member_ids, ..full });
+        groups.push(pb::CreateGroupRequest { max_members: Some(1), ..full });
         groups
     }
 
