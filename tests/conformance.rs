@@ -95,10 +95,12 @@ macro_rules! stamp {
                 shadow_writes_everything_and_reports
                 force_writes_everything_and_is_silent
                 releases_and_changes_have_no_mode
+                who_is_far_from_every_limit_is_decided_in_each_mode_as_anybody
             }
             limits {
                 nothing_is_done_after_the_deadline
                 a_stopped_service_takes_nothing_and_releases
+                a_stopped_service_takes_nothing_however_far_the_limits
                 an_unknown_app_is_refused
                 a_later_revision_of_the_schedule_counts
                 limits_change_by_themselves_when_their_time_comes
@@ -118,6 +120,7 @@ macro_rules! stamp {
                 a_repair_makes_the_facts_what_was_claimed
                 an_import_only_adds_and_goes_by_no_limit
                 what_live_traffic_asked_for_is_left_alone
+                who_joined_alone_and_far_from_every_limit_is_left_alone
                 a_group_that_lives_keeps_its_members_and_they_keep_it
                 what_was_denied_or_only_checked_is_not_tracked
                 both_ways_are_tracked_and_one_way_alone

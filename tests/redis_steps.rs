@@ -128,6 +128,11 @@ async fn a_group_that_is_being_dissolved_is_none_that_would_be_over() {
     // As the first step of a dissolution leaves it.
     redis.server.cli(&["SET", &record, "!- Public"]);
     assert_eq!(over().await, [(200, 1, 300)]);
+    let deadline = SystemClock.now() + Duration::from_secs(5);
+    let late = join("first", &[user("late")]);
+    let late = Request { app: app.clone(), mode: Mode::Enforce, deadline, operation: late };
+    let refused = service.engine.apply(late).await.expect_err("nobody joins it any more");
+    assert_eq!(refused, LedgerError::GroupNotFound(group("first")));
     let dissolve = Operation::DissolveGroup { group: group("first") };
     assert_eq!(service.enforce(&app, dissolve).await.members_released, 300);
     assert_eq!(over().await, [(200, 1, 300)]);

@@ -80,6 +80,18 @@ pub async fn a_stopped_service_takes_nothing_and_releases(app: App) {
     app.counts([("app", "accounts 0; today 0")]).await;
 }
 
+pub async fn a_stopped_service_takes_nothing_however_far_the_limits(app: App) {
+    let app = app.roomy().await;
+    app.script([(create("g", "Public", "a", &[]), "applied")]).await;
+    let mut limits = app.trial();
+    limits.sold.clear();
+    limits.state = ServiceState::Stopped;
+    app.put(&Schedule::from_segments(vec![endless(limits)]).expect("endless")).await;
+    let stopped = "denied SERVICE_STOPPED 0/0 app";
+    app.script([(join("g", &["b"]), stopped), (join("g", &["a"]), "held")]).await;
+    app.counts([("group g", "Public 1"), ("user b", "friends 0 groups 0")]).await;
+}
+
 pub async fn an_unknown_app_is_refused(app: App) {
     let mut refused = app.clone();
     refused.call.unknown_app = None;

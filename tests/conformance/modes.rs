@@ -100,3 +100,18 @@ pub async fn releases_and_changes_have_no_mode(app: App) {
     check.script([(dissolve("g"), "applied; released 1"), (delete("a"), "applied")]).await;
     app.counts([("app", "accounts 0; today 0"), ("user a", "friends 0 groups 0")]).await;
 }
+
+pub async fn who_is_far_from_every_limit_is_decided_in_each_mode_as_anybody(app: App) {
+    let app = app.roomy().await;
+    let [check, shadow, force] =
+        [Mode::CheckOnly, Mode::Shadow, Mode::Force].map(|mode| app.as_mode(mode));
+    app.script([(create("g", "Public", "a", &[]), "applied")]).await;
+    check.script([(join("g", &["b"]), "applied"), (join("g", &["a"]), "held")]).await;
+    app.counts([("group g", "Public 1"), ("user b", "friends 0 groups 0")]).await;
+    app.script([(join("g", &["b"]), "applied"), (join("g", &["b"]), "held")]).await;
+    shadow.script([(join("g", &["c"]), "applied"), (join("g", &["b"]), "held")]).await;
+    force.script([(join("g", &["d"]), "applied"), (join("g", &["c"]), "held")]).await;
+    app.counts([("group g", "Public 4"), ("user b", "friends 0 groups 1")]).await;
+    app.script([(leave("g", &["b"]), "applied"), (leave("g", &["b"]), "not held")]).await;
+    app.counts([("group g", "Public 3"), ("user b", "friends 0 groups 0")]).await;
+}

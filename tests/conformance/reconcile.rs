@@ -291,6 +291,19 @@ pub async fn what_live_traffic_asked_for_is_left_alone(app: App) {
     .await;
 }
 
+pub async fn who_joined_alone_and_far_from_every_limit_is_left_alone(app: App) {
+    let app = app.roomy().await;
+    app.script([(create("g1", "Public", "a", &["b", "c"]), "applied | applied x2")]).await;
+    let tracking = Some(app.track().await);
+    app.script([(join("g1", &["b"]), "held"), (join("g1", &["d"]), "applied")]).await;
+    let expected = [
+        "member g1 b missing there, left alone",
+        "member g1 c missing there, repaired",
+        "member g1 d missing there, left alone",
+    ];
+    app.compare(Repair::Both, tracking, &["group g1 Public: a"], &expected).await;
+}
+
 pub async fn a_group_that_lives_keeps_its_members_and_they_keep_it(app: App) {
     app.script([
         (create("g1", "Private", "a", &["b"]), "applied | applied"),
