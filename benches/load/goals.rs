@@ -179,27 +179,44 @@ const RATES: [fn(&Measured) -> f64; 4] = [
     |it| it.redis_us,
 ];
 
+/// Echo, bare script and sidecar in rounds that take turns.
+async fn beside_floors(
+    scale: &Scale,
+    in_flight: usize,
+    echo: &mut Subject<'_>,
+    sidecar: &mut Subject<'_>,
+    bare: &mut Bare,
+) -> [Vec<Measured>; 3] {
+    let (mut echoes, mut scripts, mut joins) = (Vec::new(), Vec::new(), Vec::new());
+    for round in 0..scale.rounds {
+        for turn in 0..3 {
+            match (round + turn) % 3 {
+                0 => echoes.push(echo.measure(scale, Rpc::Unary, in_flight).await),
+                1 => joins.push(sidecar.measure(scale, Rpc::Unary, in_flight).await),
+                _ => scripts.push(measure_bare(bare, scale, in_flight as u64, sidecar).await),
+            }
+        }
+    }
+    [echoes, scripts, joins]
+}
+
+fn print_rows([echoes, scripts, joins]: &[Vec<Measured>; 3], columns: &[fn(&Measured) -> f64]) {
+    print_row("echo", echoes, columns);
+    print_row("bare script", scripts, columns);
+    print_row("sidecar", joins, columns);
+}
+
 async fn one_in_flight(
     scale: &Scale,
     echo: &mut Subject<'_>,
     sidecar: &mut Subject<'_>,
     bare: &mut Bare,
 ) {
-    let (mut echoes, mut scripts, mut joins) = (Vec::new(), Vec::new(), Vec::new());
-    for round in 0..scale.rounds {
-        for turn in 0..3 {
-            match (round + turn) % 3 {
-                0 => echoes.push(echo.measure(scale, Rpc::Unary, 1).await),
-                1 => joins.push(sidecar.measure(scale, Rpc::Unary, 1).await),
-                _ => scripts.push(measure_bare(bare, scale, 1, sidecar).await),
-            }
-        }
-    }
+    let measured = beside_floors(scale, 1, echo, sidecar, bare).await;
     println!("### 1 in flight\n");
     print_columns(&["p50, us", "p99, us", "server CPU a call, us", "Redis CPU a call, us"]);
-    print_row("echo", &echoes, &LATENCIES);
-    print_row("bare script", &scripts, &LATENCIES);
-    print_row("sidecar", &joins, &LATENCIES);
+    print_rows(&measured, &LATENCIES);
+    let [echoes, scripts, joins] = measured;
     let floors = echoes.iter().zip(&scripts).map(|(echo, script)| echo.p50() + script.p50());
     let ratios = joins.iter().zip(floors).map(|(join, floor)| join.p50() / floor);
     println!("\np50 to that of echo and script together: {}\n", Spread::of(ratios));
@@ -227,21 +244,11 @@ async fn many_in_flight(
     sidecar: &mut Subject<'_>,
     bare: &mut Bare,
 ) {
-    let (mut echoes, mut scripts, mut joins) = (Vec::new(), Vec::new(), Vec::new());
-    for round in 0..scale.rounds {
-        for turn in 0..3 {
-            match (round + turn) % 3 {
-                0 => echoes.push(echo.measure(scale, Rpc::Unary, MANY).await),
-                1 => joins.push(sidecar.measure(scale, Rpc::Unary, MANY).await),
-                _ => scripts.push(measure_bare(bare, scale, MANY as u64, sidecar).await),
-            }
-        }
-    }
+    let measured = beside_floors(scale, MANY, echo, sidecar, bare).await;
     println!("### {MANY} in flight\n");
     print_columns(&["calls/s", "p99, us", "server CPU a call, us", "Redis CPU a call, us"]);
-    print_row("echo", &echoes, &RATES);
-    print_row("bare script", &scripts, &RATES);
-    print_row("sidecar", &joins, &RATES);
+    print_rows(&measured, &RATES);
+    let [echoes, _, joins] = measured;
     println!("\ncalls/s to the echo's: {}", ratio(&joins, &echoes, Measured::per_second));
     println!("server CPU a call to the echo's: {}\n", ratio(&joins, &echoes, |it| it.server_us));
 }
