@@ -17,7 +17,7 @@ use crate::engine::{Decision, Denial};
 use crate::ledger::{LedgerError, SnapshotError};
 
 /// The domain of every ErrorInfo.
-const DOMAIN: &str = "imquota";
+const DOMAIN: &str = "imquota.v1";
 /// When a repetition may help: by then the queue of the store has been worked off.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
 /// Most denials that are told in error details, which travel in an HTTP/2 header.
@@ -56,9 +56,11 @@ fn ledger_code(error: &LedgerError) -> Code {
         LedgerError::NotTracked(_) => Code::FailedPrecondition,
         LedgerError::DeadlinePassed => Code::DeadlineExceeded,
         LedgerError::Overloaded => Code::ResourceExhausted,
-        LedgerError::Refused(_) | LedgerError::Unavailable(_) | LedgerError::Closing => {
-            Code::Unavailable
-        }
+        LedgerError::Refused(_)
+        | LedgerError::Unavailable(_)
+        | LedgerError::StoreLost(_)
+        | LedgerError::ClockSkew(_)
+        | LedgerError::Closing => Code::Unavailable,
         // RESOURCE_EXHAUSTED says that nothing was done.
         LedgerError::Unfinished(reason) => match ledger_code(reason) {
             Code::ResourceExhausted => Code::Unavailable,

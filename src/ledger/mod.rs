@@ -151,6 +151,16 @@ pub enum LedgerError {
     /// The store failed. Whether the operation was done is unknown; a repetition is safe.
     #[error("the store failed: {0}; whether the operation was done is unknown")]
     Unavailable(String),
+    /// The store lost its facts, or is another one; nothing was done.
+    #[error("the store lost its facts, or is another one: {0}; nothing was done")]
+    StoreLost(String),
+    /// The store's clock and this process's differ too much for what depends on the time; nothing
+    /// was done.
+    #[error(
+        "the store's clock and the clock of this machine are {0} s apart, and this depends on the \
+         time; nothing was done"
+    )]
+    ClockSkew(u64),
     /// The store is being closed; nothing was done.
     #[error("the store is closing; nothing was done")]
     Closing,
@@ -179,6 +189,8 @@ impl LedgerError {
             Self::Overloaded => "overloaded",
             Self::Refused(_) => "refused",
             Self::Unavailable(_) => "unavailable",
+            Self::StoreLost(_) => "store_lost",
+            Self::ClockSkew(_) => "clock_skew",
             Self::Closing => "closing",
             Self::Unfinished(_) => "unfinished",
         }
@@ -209,6 +221,8 @@ impl LedgerError {
                 | Self::Overloaded
                 | Self::Refused(_)
                 | Self::Unavailable(_)
+                | Self::StoreLost(_)
+                | Self::ClockSkew(_)
                 | Self::Closing
                 | Self::Unfinished(_)
         )

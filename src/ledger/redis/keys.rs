@@ -139,6 +139,11 @@ impl Keys {
         self.key(part, "warned")
     }
 
+    /// How many steps have changed facts of that part.
+    pub fn writes(&self, part: Part) -> Vec<u8> {
+        self.key(part, "writes")
+    }
+
     /// Since when and until when changes of that part are tracked.
     pub fn tracking(&self, part: Part) -> Vec<u8> {
         self.key(part, "tracking")
@@ -285,6 +290,7 @@ mod tests {
             (keys.tracked(Part::Friends), "q1{f8f93d5e4673d663/friends}tracked"),
             (keys.warned(Part::Accounts), "q1{f8f93d5e4673d663/accounts}warned"),
             (keys.tracking(Part::Groups), "q1{f8f93d5e4673d663/groups}tracking"),
+            (keys.writes(Part::Groups), "q1{f8f93d5e4673d663/groups}writes"),
         ] {
             assert_eq!(String::from_utf8(key).expect("text"), golden);
         }

@@ -33,9 +33,11 @@ use crate::domain::schedule::Schedule;
 use crate::domain::time::Timestamp;
 
 pub mod client;
+mod generation;
 mod holdings;
 pub(crate) mod keys;
 mod limits;
+mod marks;
 mod metering;
 pub mod options;
 mod reading;
@@ -102,6 +104,9 @@ struct Identity {
     now: i64,
     format: String,
     key: String,
+    generation: String,
+    /// Whether all marks of the generation were written.
+    is_marked: bool,
 }
 
 impl Redis {
@@ -119,8 +124,12 @@ impl Redis {
             return Err(OpenError::Foreign(identity.format));
         }
         let key = unhex(&identity.key).ok_or(OpenError::Damaged)?;
-        let store = Store::new(client, clock, Fingerprints::new(key), identity.now);
+        let ids = Fingerprints::new(key);
+        let store = Store::new(client, clock, ids, &identity.generation, identity.now);
         let store = Arc::new(store);
+        if !identity.is_marked {
+            generation::put_marks(&store).await.map_err(OpenError::Unreadable)?;
+        }
         let (fail, failed) = watch::channel(false);
         let watching = tokio::spawn(watch_identity(store.clone(), identity.key, fail));
         Ok(Self { store, failed, watching })
@@ -169,10 +178,13 @@ async fn forbidden(client: &Client) -> Result<Vec<String>, LedgerError> {
 /// The store's identity; one with `new_key` is made where there is none, unless that is empty.
 async fn identify(client: &Client, new_key: &str) -> Result<Identity, LedgerError> {
     let identity = read_identity(client).await?;
-    if !identity.key.is_empty() || new_key.is_empty() {
+    let is_whole = !identity.key.is_empty() && !identity.generation.is_empty();
+    if is_whole || new_key.is_empty() {
         return Ok(identity);
     }
-    let arguments = [FORMAT.as_bytes().to_vec(), new_key.as_bytes().to_vec()];
+    let generation =
+        generation::random().map_err(|error| LedgerError::Refused(error.to_string()))?;
+    let arguments = [FORMAT, new_key, &generation].map(|text| text.as_bytes().to_vec());
     let script = ScriptId::Identify as usize;
     client.call(script, &[IDENTITY.to_vec()], &arguments, PATIENCE).await?;
     read_identity(client).await
@@ -185,7 +197,10 @@ async fn read_identity(client: &Client) -> Result<Identity, LedgerError> {
         let mut parts = array(value)?.into_iter();
         let now = integer(&parts.next()?)?;
         let format = text(bytes(parts.next()?)?)?;
-        Some(Identity { now, format, key: text(bytes(parts.next()?)?)? })
+        let key = text(bytes(parts.next()?)?)?;
+        let generation = text(bytes(parts.next()?)?)?;
+        let is_marked = bytes(parts.next()?)? == b"all";
+        Some(Identity { now, format, key, generation, is_marked })
     };
     read().ok_or_else(|| verdict::unreadable("an identity that makes no sense"))
 }

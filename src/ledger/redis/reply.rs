@@ -66,6 +66,8 @@ pub enum Reply {
 pub struct Decided {
     /// The server's clock, in milliseconds since the epoch.
     pub now: i64,
+    /// The part's counter of writes after it.
+    pub writes: u64,
     /// One entry an item.
     pub said: Vec<Said>,
     /// The segment of limits that it was decided by; empty where nothing was in the way, or where
@@ -97,19 +99,31 @@ pub fn read(value: Value) -> Option<Reply> {
     let Value::Array(parts) = value else { return None };
     let mut parts = parts.into_iter();
     let now = integer(&parts.next()?)?;
-    let first = bytes(parts.next()?)?;
+    let first = parts.next()?;
+    let writes = match first {
+        Value::Int(writes) => Some(u64::try_from(writes).ok()?),
+        _ => None,
+    };
+    let first = bytes(if writes.is_some() { parts.next()? } else { first })?;
     let Some(second) = parts.next() else {
         return Some(Reply::Nothing { now, why: text(first)?, detail: String::new() });
     };
     let second = bytes(second)?;
-    let Some(notes) = parts.next() else {
+    let Some(writes) = writes else {
         return Some(Reply::Nothing { now, why: text(first)?, detail: text(second)? });
     };
-    let notes = text(bytes(notes)?)?;
+    let notes = text(bytes(parts.next()?)?)?;
     let (notes, warnings) = notes.split_once('|').unwrap_or((&notes, ""));
     let said = items(&first, notes)?;
     let risen = warnings.split_ascii_whitespace().map(risen).collect::<Option<_>>()?;
-    Some(Reply::Decided(Decided { now, said, segment: second, risen, more: parts.collect() }))
+    Some(Reply::Decided(Decided {
+        now,
+        writes,
+        said,
+        segment: second,
+        risen,
+        more: parts.collect(),
+    }))
 }
 
 /// Letters with their notes: one word of notes for each letter that has some.
@@ -225,8 +239,10 @@ mod tests {
     #[test]
     fn answers_are_read_item_by_item() {
         let notes = bulk("u50m20 s0|u-12,140,200,70 gRoom,5,5,100");
-        let parts = vec![Value::Int(7), bulk("AHDS"), bulk("{}"), notes, Value::Int(3)];
+        let parts =
+            vec![Value::Int(7), Value::Int(9), bulk("AHDS"), bulk("{}"), notes, Value::Int(3)];
         let Some(Reply::Decided(decided)) = read(Value::Array(parts)) else { panic!("decided") };
+        assert_eq!(decided.writes, 9);
         let letters: Vec<u8> = decided.said.iter().map(|said| said.letter).collect();
         assert_eq!(letters, b"AHDS");
         let note = |over, used| Note { over, used };
@@ -249,12 +265,14 @@ mod tests {
         for parts in [
             vec![],
             vec![bulk("x"), bulk("late")],
-            vec![Value::Int(1), bulk("D"), bulk(""), bulk("")],
-            vec![Value::Int(1), bulk("A"), bulk(""), bulk("u5")],
-            vec![Value::Int(1), bulk("D"), bulk(""), bulk("z5")],
-            vec![Value::Int(1), bulk("D"), bulk(""), bulk("u")],
-            vec![Value::Int(1), bulk("A"), bulk(""), bulk("|u1,2,3")],
-            vec![Value::Int(1), bulk("A"), bulk(""), bulk("|z1,2,3,70")],
+            vec![Value::Int(1), Value::Int(-2), bulk("A"), bulk(""), bulk("")],
+            vec![Value::Int(1), Value::Int(2), bulk("A"), bulk("")],
+            vec![Value::Int(1), Value::Int(2), bulk("D"), bulk(""), bulk("")],
+            vec![Value::Int(1), Value::Int(2), bulk("A"), bulk(""), bulk("u5")],
+            vec![Value::Int(1), Value::Int(2), bulk("D"), bulk(""), bulk("z5")],
+            vec![Value::Int(1), Value::Int(2), bulk("D"), bulk(""), bulk("u")],
+            vec![Value::Int(1), Value::Int(2), bulk("A"), bulk(""), bulk("|u1,2,3")],
+            vec![Value::Int(1), Value::Int(2), bulk("A"), bulk(""), bulk("|z1,2,3,70")],
         ] {
             assert_eq!(read(Value::Array(parts.clone())), None, "{parts:?}");
         }

@@ -43,6 +43,8 @@ scripts! {
     Identity "identity",
     ScheduleRevision "schedule_revision",
     Identify "identify",
+    PutMark "put_mark",
+    FinishMarks "finish_marks",
     PutApp "put_app",
     ListApps "list_apps",
     Forbidden "forbidden",
@@ -80,13 +82,14 @@ impl ScriptId {
 fn compose(text: &str) -> String {
     let mut composed = String::new();
     for line in text.lines() {
-        let lines = match line.strip_prefix(INCLUDE) {
-            Some(part) => shared(part),
-            None => line,
-        };
-        for line in lines.lines().filter(|line| !line.starts_with("--")) {
-            composed.push_str(line);
-            composed.push('\n');
+        match line.strip_prefix(INCLUDE) {
+            // A shared part may include others.
+            Some(part) => composed.push_str(&compose(shared(part))),
+            None if line.starts_with("--") => {}
+            None => {
+                composed.push_str(line);
+                composed.push('\n');
+            }
         }
     }
     composed
@@ -94,6 +97,7 @@ fn compose(text: &str) -> String {
 
 fn shared(part: &str) -> &'static str {
     match part {
+        "mark" => include_str!("scripts/shared/mark.lua"),
         "begin" => include_str!("scripts/shared/begin.lua"),
         "verdicts" => include_str!("scripts/shared/verdicts.lua"),
         "types" => include_str!("scripts/shared/types.lua"),

@@ -7,11 +7,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use redis::Value;
 use tokio::sync::Semaphore;
 
 use super::client::{CallError, Client, Patience};
+use super::marks::Marks;
 use super::scripts::ScriptId;
 use super::texts::Texts;
 use crate::clock::Clock;
@@ -38,16 +39,29 @@ pub struct Store {
     ahead_ms: AtomicI64,
     /// What scripts were told of the catalog last.
     texts: ArcSwapOption<Texts>,
+    /// Where the marks lie that scripts check.
+    pub marks: Marks,
+    /// The generation that the marks have to carry.
+    generation: ArcSwap<Vec<u8>>,
     /// Held by claims while they are compared.
     pub comparing: Semaphore,
 }
 
 impl Store {
-    /// A store whose clock said `server_now` a moment ago.
-    pub fn new(client: Client, clock: Arc<dyn Clock>, ids: Fingerprints, server_now: i64) -> Self {
+    /// A store of a generation, whose clock said `server_now` a moment ago.
+    pub fn new(
+        client: Client,
+        clock: Arc<dyn Clock>,
+        ids: Fingerprints,
+        generation: &str,
+        server_now: i64,
+    ) -> Self {
         let ahead_ms = AtomicI64::new(server_now - clock.now().as_millis());
         let comparing = Semaphore::new(COMPARED_AT_ONCE);
-        Self { client, clock, ids, ahead_ms, texts: ArcSwapOption::empty(), comparing }
+        let marks = Marks::new(client.is_cluster());
+        let generation = ArcSwap::from_pointee(generation.as_bytes().to_vec());
+        let texts = ArcSwapOption::empty();
+        Self { client, clock, ids, ahead_ms, texts, marks, generation, comparing }
     }
 
     /// What scripts are told of the catalog that the call goes by.
@@ -84,7 +98,17 @@ impl Store {
         server_now - self.clock.now().as_millis()
     }
 
-    /// Calls any script.
+    /// The generation that the marks have to carry.
+    pub fn generation(&self) -> Arc<Vec<u8>> {
+        self.generation.load_full()
+    }
+
+    /// This process's clock, as scripts read it.
+    pub fn caller_now(&self) -> Vec<u8> {
+        self.clock.now().as_millis().to_string().into_bytes()
+    }
+
+    /// Calls a script that includes `scripts/shared/mark.lua`, and not `begin.lua`.
     pub async fn raw(
         &self,
         script: ScriptId,
@@ -92,7 +116,12 @@ impl Store {
         arguments: &[Vec<u8>],
         patience: impl Into<Patience>,
     ) -> Result<Value, LedgerError> {
-        Ok(self.client.call(script as usize, keys, arguments, patience).await?)
+        let mark = keys.first().map(|key| self.marks.beside(key));
+        let (generation, caller_now) = (self.generation(), self.caller_now());
+        let keys: Vec<&[u8]> = keys.iter().chain(&mark).map(Vec::as_slice).collect();
+        let own = arguments.iter().map(Vec::as_slice);
+        let arguments: Vec<&[u8]> = own.chain([generation.as_slice(), &caller_now]).collect();
+        Ok(self.client.call_with(script as usize, &keys, &arguments, patience.into()).await?)
     }
 }
 
@@ -101,6 +130,7 @@ impl From<CallError> for LedgerError {
         match error {
             CallError::Overloaded => Self::Overloaded,
             CallError::Closing => Self::Closing,
+            CallError::StoreLost(reason) => Self::StoreLost(reason),
             CallError::Refused(reason) => Self::Refused(reason),
             CallError::Lost(reason) => Self::Unavailable(reason),
         }

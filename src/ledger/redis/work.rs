@@ -36,9 +36,10 @@ pub struct Step {
     pub by_day: bool,
     /// Its keys, without those that every script has or many share: the limits, which come first,
     /// and at the end, where they are needed, the number of groups by day, the thresholds that were
-    /// warned of, and what is tracked.
+    /// warned of, and what is tracked, then the counter of writes and the mark.
     pub keys: Vec<Vec<u8>>,
-    /// Its arguments, without mode, deadline and default limits.
+    /// Its arguments, without mode, deadline and default limits, and without the generation and
+    /// this process's clock, which come last.
     pub arguments: Vec<Vec<u8>>,
 }
 
@@ -101,7 +102,10 @@ impl<'a> Work<'a> {
             counts_groups.then(|| self.keys.group_totals()),
             (counts_groups || script.warns()).then(|| self.keys.warned(*part)),
             Some(self.keys.tracked(*part)),
+            Some(self.keys.writes(*part)),
+            Some(store.marks.beside(&first)),
         ];
+        let generation = store.generation();
         let all_keys = std::iter::once(&first).chain(own_keys).chain(last.iter().flatten());
         let keys: Vec<&[u8]> = all_keys.map(Vec::as_slice).collect();
         for _ in 0..ATTEMPTS_MAX {
@@ -113,12 +117,14 @@ impl<'a> Work<'a> {
             let deadline = store.server_time(call.deadline).as_millis().to_string();
             let days = by_day.then(|| days(call.catalog.zone, store.server_time(sent_at)));
             let head = [mode(call.mode), deadline.as_bytes(), self.texts.default_line(*part)];
-            let mut all: Vec<&[u8]> = Vec::with_capacity(head.len() + arguments.len());
+            let mut all: Vec<&[u8]> = Vec::with_capacity(head.len() + arguments.len() + 2);
             all.extend(head);
             all.extend(arguments.iter().map(Vec::as_slice));
             if let Some(days) = &days {
                 all[head.len() + DAYS_INDEX] = days;
             }
+            let caller_now = sent_at.as_millis().to_string();
+            all.extend([generation.as_slice(), caller_now.as_bytes()]);
             let patience = Patience { within, hurried: call.hurried };
             let reply = self.reply(*script, &keys, &all, patience).await?;
             match &reply {

@@ -33,6 +33,7 @@ use tokio::sync::RwLock;
 pub use self::open::OpenError;
 use self::pace::{Deadline, Retries};
 use self::servers::Servers;
+pub(crate) use self::slot::{SLOTS, slot};
 use super::options::Options;
 use super::script::Script;
 
@@ -54,6 +55,9 @@ pub enum CallError {
     /// done is unknown.
     #[error("what Redis did is unknown: {0}")]
     Lost(String),
+    /// Nothing was done: the slot lacks the mark of the generation that the call named.
+    #[error("the facts of the store are lost: {0}")]
+    StoreLost(String),
     /// Nothing was sent: the client is closed.
     #[error("the connection to Redis is being closed")]
     Closing,
@@ -150,9 +154,14 @@ impl Client {
         for word in keys.iter().chain(arguments) {
             command.arg(word);
         }
-        let slot = keys.first().map_or(0, |key| slot::slot(key));
+        let slot = keys.first().map_or(0, |key| slot(key));
         let request = Request { script, command: Arc::new(command), slot };
         servers.call(&request, deadline, &self.retries).await
+    }
+
+    /// Whether it calls a cluster.
+    pub fn is_cluster(&self) -> bool {
+        matches!(self.servers().as_deref(), Some(Servers::Cluster(_)))
     }
 
     /// Every server that calls are sent to, and whether it has not answered for a while.

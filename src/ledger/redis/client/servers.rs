@@ -135,6 +135,7 @@ impl Servers {
                 Next::Later(why)
             }
             ("ASK", Self::Cluster(_), Some((_, address))) => Next::Now(Some(address)),
+            ("STORELOST", _, _) => Next::Stop(CallError::StoreLost(why)),
             (code, _, _) if reply::is_passing(code) => {
                 self.doubt(code == "READONLY");
                 Next::Later(why)

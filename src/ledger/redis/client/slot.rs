@@ -1,10 +1,10 @@
 //! Which slot of a cluster a key belongs to.
 
 /// How many slots a cluster has.
-pub(super) const SLOTS: u16 = 16384;
+pub(crate) const SLOTS: u16 = 16384;
 
 /// The slot of a key: of its hash tag, or of all of it where it has none.
-pub(super) fn slot(key: &[u8]) -> u16 {
+pub(crate) fn slot(key: &[u8]) -> u16 {
     crc16(tag(key)) % SLOTS
 }
 

@@ -33,7 +33,8 @@ for i = 7, #ARGV do
     end
   end
 end
-if mode ~= 'C' then
+if mode ~= 'C' and #new > 0 then
+  count_write()
   for _, one in ipairs(new) do
     local i, mine_grows, his_grows, has_me, his = unpack(one)
     local friend, list, fans = ARGV[i], KEYS[2 * i - 10], KEYS[2 * i - 9]

@@ -3,6 +3,7 @@
 -- KEYS: 1 events by number, 2 cursors. ARGV: 1 most kept, 2 cursor ('': none), 3 where it is
 -- expected ('': never set), 4 where it goes, 5.. events.
 -- Answer: 1; 0 where the cursor is elsewhere. Numbers count from 1 without gaps.
+-- include mark
 if ARGV[2] ~= '' then
   local there = redis.call('HGET', KEYS[2], ARGV[2]) or ''
   if there ~= ARGV[3] then return 0 end

@@ -2,6 +2,7 @@
 -- Holds a lease from now on for a while. KEYS: 1 unused, 2 cursors.
 -- ARGV: 1 lease, 2 holder, 3 for how long, in ms.
 -- Answer: its position; -1 where it has none; -2 where somebody else holds it, by the server's clock.
+-- include mark
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local names = {ARGV[1] .. '/position', ARGV[1] .. '/holder', ARGV[1] .. '/until'}

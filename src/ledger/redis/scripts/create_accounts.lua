@@ -19,6 +19,7 @@ for i = 5, #ARGV do
   end
 end
 if mode ~= 'C' and #new > 0 then
+  count_write()
   for _, i in ipairs(new) do redis.call('SADD', KEYS[i - 2], ARGV[i]) end
   redis.call('INCRBY', KEYS[2], #new)
   risen('a', used - #new, used, most)

@@ -4,7 +4,10 @@
 -- include verdicts
 -- include track
 local held = redis.call('SREM', KEYS[3], ARGV[4])
-if held == 1 then redis.call('DECR', KEYS[2]) end
+if held == 1 then
+  redis.call('DECR', KEYS[2])
+  count_write()
+end
 if tracks() then track({ARGV[4]}) end
 say(held == 1 and 'A' or 'N')
 return answer()

@@ -18,6 +18,7 @@ if ARGV[5] == '0' or named == redis.call('SCARD', KEYS[2]) + redis.call('SCARD',
       + redis.call('SREM', list, me) + redis.call('SREM', fans, me)
   end
 end
+if ended > 0 then count_write() end
 redis.call('HDEL', KEYS[#KEYS - 1], 'f' .. me)
 if tracks() then track({'d' .. me}) end
 say(ended > 0 and 'A' or 'N')

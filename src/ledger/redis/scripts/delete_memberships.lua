@@ -34,6 +34,7 @@ for i = first, #ARGV do
     end
   end
 end
+if left_groups > 0 then count_write() end
 redis.call('HDEL', KEYS[#KEYS - 1], 'u' .. ARGV[5])
 if tracks() then track(reclaimed) end
 say(left_groups > 0 and 'A' or 'N')

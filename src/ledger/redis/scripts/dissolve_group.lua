@@ -18,6 +18,7 @@ if not name or (ARGV[6] == '1' and leaving == '') then
   say('N')
   return answer(0, {})
 end
+count_write()
 local released = 0
 for i = 8, #ARGV do
   local held = redis.call('SREM', KEYS[3], ARGV[i])

@@ -1,6 +1,8 @@
 #!lua
--- Gives the store a format and a fingerprint key, once. KEYS: 1 identity. ARGV: 1 format, 2 key.
+-- Gives the store a format and a fingerprint key, and a generation, once each.
+-- KEYS: 1 identity. ARGV: 1 format, 2 key, 3 generation.
 if redis.call('EXISTS', KEYS[1]) == 0 then
   redis.call('HSET', KEYS[1], 'format', ARGV[1], 'fingerprint_key', ARGV[2])
 end
+redis.call('HSETNX', KEYS[1], 'generation', ARGV[3])
 return 1

@@ -19,8 +19,13 @@ if mode == 'E' and not stopped and not ARGV[8] then
     local far = members * 100 < most * 65 and groups * 100 < (tonumber(per_user) or huge) * 65
     if far and tracked == '1' and redis.call('EXISTS', KEYS[#KEYS]) == 0 then
       local held = redis.call('SADD', KEYS[3], ARGV[7]) == 0
-      if not held then redis.call('SADD', his, ARGV[5]) end
-      return {now, held and 'H' or 'A', '', '', name, own}
+      if held then
+        writes = tonumber(redis.call('GET', writes_key) or 0)
+      else
+        redis.call('SADD', his, ARGV[5])
+        writes = redis.call('INCRBY', writes_key, 1)
+      end
+      return {now, writes, held and 'H' or 'A', '', '', name, own}
     end
   end
 end

@@ -4,6 +4,7 @@
 -- 2 revision, 3 document, 4 number of the last entry, 5 entry, 6 app and month of a statement ('':
 -- none is written), 7 statement.
 -- Answer: 1; 0 on a conflict; 2 where another entry was logged meanwhile.
+-- include mark
 if ARGV[1] ~= '' then
   local there = redis.call('HGET', KEYS[1], ARGV[1])
   local revision = there and tonumber(string.match(there, '^%d+')) or 0

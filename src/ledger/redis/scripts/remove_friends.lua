@@ -20,6 +20,7 @@ for i = 6, #ARGV do
   if had and not has_me then redis.call('SREM', fans, me) end
   say((had or (has_me and not one_way)) and 'A' or 'N')
 end
+if string.find(table.concat(said), 'A', 1, true) then count_write() end
 if tracks() then
   track(allowed(6, me .. ' ', ''))
   if not one_way then track(allowed(6, '', ' ' .. me)) end

@@ -15,5 +15,8 @@ for i = 6, #ARGV do
     done = done + redis.call(exist and 'SADD' or 'SREM', bucket, user)
   end
 end
-if done > 0 then redis.call('INCRBY', KEYS[2], exist and done or -done) end
+if done > 0 then
+  redis.call('INCRBY', KEYS[2], exist and done or -done)
+  count_write()
+end
 return answer()

@@ -22,5 +22,8 @@ for i = 7, #ARGV do
     end
   end
 end
-if #new > 0 then redis.call(are and 'SADD' or 'SREM', KEYS[2], unpack(new)) end
+if #new > 0 then
+  redis.call(are and 'SADD' or 'SREM', KEYS[2], unpack(new))
+  count_write()
+end
 return answer()

@@ -13,6 +13,7 @@
 local function count_group(name, step)
   redis.call('HINCRBY', KEYS[4], name, step)
   note_total(step, 0)
+  count_write()
 end
 local leaving, own, name = read_group(KEYS[2])
 local wanted, wanted_own, was_changed = ARGV[6], ARGV[8], tracks and changed(ARGV[5])
@@ -46,5 +47,8 @@ if name ~= wanted then
   say(was_changed and 'L' or 'F')
   return answer('type')
 end
-if repairs(was_changed) then redis.call('SET', KEYS[2], wanted_own .. ' ' .. name) end
+if repairs(was_changed) then
+  redis.call('SET', KEYS[2], wanted_own .. ' ' .. name)
+  count_write()
+end
 return answer('own')

@@ -26,5 +26,8 @@ for i = 8, #ARGV do
     end
   end
 end
-if #new > 0 then redis.call(are and 'SADD' or 'SREM', KEYS[3], unpack(new)) end
+if #new > 0 then
+  redis.call(are and 'SADD' or 'SREM', KEYS[3], unpack(new))
+  count_write()
+end
 return answer()

@@ -3,6 +3,7 @@
 -- ARGV: 1 'sets' or 'groups'. Answer, in the order of KEYS: the number of elements of each set; or
 -- type, own limit and number of members of each group, of one that is gone or being dissolved
 -- nothing.
+-- include mark
 -- include types
 local sizes = {}
 if ARGV[1] == 'sets' then

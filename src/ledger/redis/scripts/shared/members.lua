@@ -31,6 +31,7 @@ local function take_in(kind, user, key, held)
 end
 local function write_members(kind)
   if mode == 'C' or #new == 0 then return end
+  count_write()
   local users = {}
   for i, one in ipairs(new) do
     users[i] = one[1]

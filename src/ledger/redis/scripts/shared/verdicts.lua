@@ -17,10 +17,14 @@ local function judge(note)
   say(mode == 'S' and 'S' or 'D')
   return mode == 'S'
 end
--- The answer; with notes comes the segment of limits that they were decided by.
+-- Counts a write of facts, once a step. To be called by every step that changes facts.
+local function count_write() writes = writes or redis.call('INCRBY', writes_key, 1) end
+-- The answer: the counter of writes after it; with notes the segment of limits that they were
+-- decided by.
 local function answer(...)
   local segment = #notes > 0 and redis.call('HGET', KEYS[1], part) or ''
   local told = table.concat(notes, ' ')
   if #warnings > 0 then told = told .. '|' .. table.concat(warnings, ' ') end
-  return {now, table.concat(said), segment, told, ...}
+  writes = writes or tonumber(redis.call('GET', writes_key) or 0)
+  return {now, writes, table.concat(said), segment, told, ...}
 end
