@@ -13,9 +13,13 @@ mod connection;
 mod matrix;
 #[path = "access/refused.rs"]
 mod refused;
+#[path = "access/repeated.rs"]
+mod repeated;
 #[path = "access/rotation.rs"]
 mod rotation;
 #[path = "access/sidecar.rs"]
 mod sidecar;
 #[path = "access/transport.rs"]
 mod transport;
+
+mod support;

@@ -3,6 +3,8 @@
 
 #[path = "administration/everybody.rs"]
 mod everybody;
+#[path = "administration/recorded.rs"]
+mod recorded;
 mod support;
 
 use std::sync::Arc;

@@ -1,7 +1,11 @@
 //! `imquota admin`: apps, what is sold to them and refunded.
 //!
-//! A change whose `--request-id` is absent gets a random one, which is named when the change fails:
-//! repeated with it, the change happens once, however the first try ended.
+//! A change whose `--request-id` is absent gets a random one before the first attempt. An attempt
+//! that may have been carried out unseen, or that a busy or restarting sidecar refused, is repeated
+//! a few times with the same id, so that the change is made once. An error that is left names the
+//! id, so that the caller can repeat the command with it.
+
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use prost_types::Timestamp;
@@ -12,11 +16,21 @@ use super::error::Error;
 use super::look::Look;
 use super::session::{Calling, Session};
 use super::token;
+use crate::clock::Stopwatch;
 use crate::domain::text::hex;
+use crate::events::backoff::backoff;
 use crate::grpc::Role;
 use crate::grpc::pb;
 use crate::grpc::pb::admin_service_client::AdminServiceClient;
 use crate::grpc::pb::metering_service_client::MeteringServiceClient;
+
+/// Most attempts of a change: with the pauses between them they outlast a leader election.
+const ATTEMPTS_MAX: u32 = 4;
+/// Pauses between attempts.
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// No attempt begins later than this, so that a hanging sidecar does not hold the caller for long.
+const ATTEMPTS_WITHIN: Duration = Duration::from_secs(8);
 
 const EXAMPLE: &str = "\
 Example:
@@ -52,7 +66,7 @@ enum AdminCommand {
     },
 }
 
-#[derive(Debug, Subcommand)]
+#[derive(Debug, Clone, Subcommand)]
 enum Change {
     /// Register an app, on the catalog's default edition.
     #[command(after_help = "Example:\n  imquota admin create-app demo")]
@@ -108,11 +122,12 @@ Example:
     },
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 struct Changed {
     /// The app
     app: String,
-    /// Makes a repetition harmless; 1-64 printable characters [default: a random one]
+    /// Makes a repetition harmless, and is used for the repetitions of this command's own, up to 3
+    /// where the outcome is unknown; 1-64 printable characters [default: a random one]
     #[arg(long, value_name = "ID")]
     request_id: Option<String>,
     /// From when it counts, such as 2019-02-12T09:30:00+08:00; needs the role owner [default: now]
@@ -120,7 +135,7 @@ struct Changed {
     effective_at: Option<Timestamp>,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 struct Term {
     /// Whole months, 1-24
     #[arg(long, value_name = "N")]
@@ -153,17 +168,39 @@ pub async fn run(args: Admin) -> Result<Exit, Error> {
         }
         AdminCommand::Change(change) => change,
     };
-    let made_up = match &mut change.of().request_id {
-        Some(_) => None,
-        absent @ None => Some(absent.insert(random_id()?).clone()),
+    let (request_id, how) = match &mut change.of().request_id {
+        Some(given) => (given.clone(), "keep"),
+        absent @ None => (absent.insert(random_id()?).clone(), "add"),
     };
-    let end = apply(&to, calling, change).await;
-    end.map_err(|error| match made_up {
-        Some(request_id) if error.is_worth_repeating() => {
-            Error::Change { error: Box::new(error), request_id }
+    apply_with_retry(&to, calling, &change).await.map_err(|error| {
+        if error.is_worth_repeating() {
+            Error::Change { error: Box::new(error), how, request_id }
+        } else {
+            error
         }
-        _ => error,
     })
+}
+
+/// Attempts the change until its outcome is known, within bounds.
+async fn apply_with_retry(
+    to: &AdminAddress,
+    calling: Calling,
+    change: &Change,
+) -> Result<Exit, Error> {
+    let begun = Stopwatch::start();
+    for attempt in 1..ATTEMPTS_MAX {
+        let error = match apply(to, calling, change.clone()).await {
+            Err(error) if error.may_pass() => error,
+            end => return end,
+        };
+        // Where nobody has answered yet, the address is wrong rather than the moment.
+        let never_connected = attempt == 1 && matches!(error, Error::Connect { .. });
+        if never_connected || begun.elapsed() > ATTEMPTS_WITHIN {
+            return Err(error);
+        }
+        tokio::time::sleep(backoff(attempt, FIRST_PAUSE, LONGEST_PAUSE)).await;
+    }
+    apply(to, calling, change.clone()).await
 }
 
 async fn apply(to: &AdminAddress, calling: Calling, mut change: Change) -> Result<Exit, Error> {

@@ -58,11 +58,13 @@ pub enum Error {
         /// What may be wrong.
         doubt: String,
     },
-    /// A change failed whose request id was made up here.
-    #[error("{error}\nTo repeat it safely, add: --request-id {request_id}")]
+    /// A change failed, or its outcome is unknown.
+    #[error("{error}\nTo repeat it safely, {how}: --request-id {request_id}")]
     Change {
         /// What failed.
         error: Box<Error>,
+        /// Whether the command line lacks the id (`add`) or has it (`keep`).
+        how: &'static str,
         /// The id that makes a repetition harmless.
         request_id: String,
     },
@@ -146,6 +148,11 @@ impl Error {
             ),
             _ => false,
         }
+    }
+
+    /// Whether a repetition by this command itself may get an answer.
+    pub fn may_pass(&self) -> bool {
+        !matches!(self, Self::Write(_)) && self.is_worth_repeating()
     }
 
     /// The same, of a comparison, with how to go on where that may help.
@@ -284,7 +291,7 @@ mod tests {
     #[test]
     fn a_failed_change_names_the_request_id_that_was_made_up() {
         let error = Box::new(Error::from(Status::unavailable("the store is gone")));
-        let error = Error::Change { error, request_id: "0a1b".into() };
+        let error = Error::Change { error, how: "add", request_id: "0a1b".into() };
         assert_eq!(
             error.to_string(),
             "UNAVAILABLE: the store is gone\n\

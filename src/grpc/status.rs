@@ -74,6 +74,7 @@ fn admin_code(error: &AdminError) -> Code {
         AdminError::UnknownApp(_) => Code::NotFound,
         AdminError::AppExists(_) | AdminError::RequestIdReused { .. } => Code::AlreadyExists,
         AdminError::Refused(_)
+        | AdminError::Recorded(_)
         | AdminError::TooManyPurchases(_)
         | AdminError::TooManyRetentions(_)
         | AdminError::Missing { .. }
@@ -89,6 +90,7 @@ fn admin_code(error: &AdminError) -> Code {
         ) => Code::DataLoss,
         AdminError::Directory(DirectoryError::Unavailable(_))
         | AdminError::Unfinished(_)
+        | AdminError::OutcomeUnknown(_)
         | AdminError::Unread(_)
         | AdminError::Clock(_) => Code::Unavailable,
     }
@@ -99,6 +101,7 @@ pub fn of_reconcile(error: ReconcileError) -> Status {
     match error {
         ReconcileError::Ledger(error) => of_failure(Failure::Ledger(error)),
         ReconcileError::Admin(error) => of_admin(&error),
+        ReconcileError::Unlogged(_) => of_reason(Code::Unavailable, &error, "UNLOGGED"),
         ReconcileError::TooEarly { .. } | ReconcileError::InTheFuture { .. } => {
             of_invalid(Invalid::field("begin.as_of", error))
         }
@@ -205,8 +208,27 @@ pub fn of_admin(error: &AdminError) -> Status {
         AdminError::NotBegun { .. } | AdminError::BeforeApp { .. } => {
             of_invalid(Invalid::field("month", error))
         }
-        _ => Status::new(admin_code(error), error.to_string()),
+        _ => match admin_reason(error) {
+            Some(reason) => of_reason(admin_code(error), error, reason),
+            None => Status::new(admin_code(error), error.to_string()),
+        },
     }
+}
+
+/// The reason in the ErrorInfo of an administrative error, for programs that act on it.
+fn admin_reason(error: &AdminError) -> Option<&'static str> {
+    match error {
+        AdminError::Unfinished(_) => Some("RECORDED_NOT_IN_FORCE"),
+        AdminError::Recorded(_) => Some("RECORDED_NOT_SHOWN"),
+        AdminError::OutcomeUnknown(_) => Some("OUTCOME_UNKNOWN"),
+        _ => None,
+    }
+}
+
+/// A status with a stable reason.
+fn of_reason(code: Code, error: &impl ToString, reason: &str) -> Status {
+    let details = ErrorDetails::with_error_info(reason, DOMAIN, HashMap::new());
+    Status::with_error_details(code, error.to_string(), details)
 }
 
 /// The status that a caller gets for a denial who asked for it as an error.

@@ -30,7 +30,7 @@ fn imquota(arguments: &[&str], env: &[(&str, &str)]) -> Output {
 }
 
 /// The same beside a sidecar of this process.
-async fn beside(arguments: &[&str], env: &[(&'static str, &str)]) -> Result<String, String> {
+pub async fn beside(arguments: &[&str], env: &[(&'static str, &str)]) -> Result<String, String> {
     let arguments: Vec<_> = arguments.iter().map(|&argument| argument.to_owned()).collect();
     let env: Vec<_> = env.iter().map(|&(name, value)| (name, value.to_owned())).collect();
     let run = tokio::task::spawn_blocking(move || {

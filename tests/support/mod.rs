@@ -6,6 +6,7 @@
 
 #![allow(dead_code, reason = "each test crate uses a part of it")]
 
+pub mod faulty;
 pub mod moved_clock;
 pub mod ports;
 pub mod proxy;
@@ -38,6 +39,8 @@ use imquota::ledger::redis::Redis;
 use imquota::ledger::redis::options::Options;
 use imquota::ledger::{Call, Fingerprints, Ledger, LedgerError, Operation};
 use imquota::telemetry::Metrics;
+
+use self::faulty::{Faults, FaultyDirectory, FaultyLedger};
 
 /// A time of day that the test moves.
 #[derive(Debug)]
@@ -195,6 +198,15 @@ impl Service {
         let store = store.expect("the store opens");
         let directory = Arc::new(EmbeddedDirectory::beside(&store));
         Self::over(Arc::new(store), directory, clock, catalog)
+    }
+
+    /// Over a store in memory that fails where the test says so.
+    pub fn faulty(faults: &Arc<Faults>, clock: Arc<dyn Clock>, catalog: Catalog) -> Self {
+        let store = Embedded::in_memory(clock.clone()).expect("the store opens");
+        let directory = Arc::new(EmbeddedDirectory::beside(&store));
+        let ledger = FaultyLedger(Arc::new(store), faults.clone());
+        let directory = FaultyDirectory(directory, faults.clone());
+        Self::over(Arc::new(ledger), Arc::new(directory), clock, catalog)
     }
 
     fn over(

@@ -130,6 +130,28 @@ pub enum AdminError {
     /// The change is recorded, but does not count yet; the same request finishes it.
     #[error("recorded, but not in force yet; repeat the same request to finish it: {0}")]
     Unfinished(LedgerError),
+    /// The change is recorded, but this sidecar's catalog cannot carry it out or show it.
+    #[error("recorded, but this sidecar cannot show or apply it: {0}")]
+    Recorded(Box<AdminError>),
+    /// The store failed while the change was written.
+    #[error("whether it was recorded is unknown; repeat the same request to find out: {0}")]
+    OutcomeUnknown(DirectoryError),
+}
+
+impl AdminError {
+    /// An error that came after the change was recorded.
+    fn recorded(error: Self) -> Self {
+        Self::Recorded(Box::new(error))
+    }
+
+    /// An error of a write: after a conflict nothing was written, after a failure of the store
+    /// perhaps.
+    fn from_write(error: DirectoryError) -> Self {
+        match error {
+            DirectoryError::Unavailable(_) => Self::OutcomeUnknown(error),
+            other => Self::Directory(other),
+        }
+    }
 }
 
 /// An app as it is at an instant.
@@ -200,7 +222,7 @@ impl Administration {
         // Carried through, whether or not the caller waits for it.
         let changed = tokio::spawn(async move { office.change(&change, &actor).await });
         changed.await.unwrap_or_else(|interrupted| {
-            Err(DirectoryError::Unavailable(interrupted.to_string()).into())
+            Err(AdminError::from_write(DirectoryError::Unavailable(interrupted.to_string())))
         })
     }
 
@@ -234,9 +256,12 @@ impl Administration {
     /// A copy of the store as of one instant, to be read from its beginning; who takes it is
     /// logged.
     pub async fn snapshot(&self, actor: Actor) -> Result<File, SnapshotError> {
+        let failed = |error: AdminError| SnapshotError::Failed(error.to_string());
+        let now = self.0.engine.now().await.map_err(|error| failed(error.into()))?;
         let file = self.0.engine.ledger.snapshot().await?;
-        let logged = self.log("CreateBackup", None, actor, "{}".to_owned(), String::new()).await;
-        logged.map_err(|error| SnapshotError::Failed(error.to_string()))?;
+        let request = "{}".to_owned();
+        let logged = self.log(now, "CreateBackup", None, actor, request, String::new());
+        logged.await.map_err(|error| failed(error.into()))?;
         Ok(file)
     }
 

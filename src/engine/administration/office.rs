@@ -39,7 +39,7 @@ impl Office {
     ) -> Result<Changed, AdminError> {
         let _changing = self.changing.lock().await;
         let mut attempts = 0;
-        let (record, made) = loop {
+        let (record, made, at) = loop {
             attempts += 1;
             match self.record(change, actor).await {
                 // Another sidecar came first: look again.
@@ -48,22 +48,25 @@ impl Office {
                 recorded => break recorded?,
             }
         };
-        self.publish(&record).await?;
-        self.changed(record, made).await
+        // From here on the change is recorded: no error may read as if it were not.
+        self.publish(&record, at).await?;
+        self.changed(record, made, at).map_err(AdminError::recorded)
     }
 
-    /// Records the change and logs it, unless the same request has done so before.
+    /// Records the change and logs it, unless the same request has done so before. Returns the
+    /// record, what the change made, and the instant to answer for.
     async fn record(
         &self,
         change: &Change,
         actor: &Actor,
-    ) -> Result<(AppRecord, Made), AdminError> {
+    ) -> Result<(AppRecord, Made, Timestamp), AdminError> {
         let there = self.directory.app(&change.app).await?;
         let catalog = self.engine.catalog();
         if let Some(record) = &there
             && let Some(made) = change.made_before(record, catalog.zone)?
         {
-            return Ok((record.clone(), made));
+            let now = self.engine.now().await.map_err(AdminError::Unfinished)?;
+            return Ok((record.clone(), made, now));
         }
         let now = self.engine.now().await?;
         let (record, made) = match (&there, &change.what) {
@@ -85,9 +88,9 @@ impl Office {
             },
             after: self.snapshot(&record, now)?,
         };
-        self.directory.put(&record, event).await?;
+        self.directory.put(&record, event).await.map_err(AdminError::from_write)?;
         self.engine.notices().audit_grew();
-        Ok((record, made))
+        Ok((record, made, now))
     }
 
     fn create(&self, change: &Change, now: Timestamp) -> Result<AppRecord, AdminError> {
@@ -162,20 +165,25 @@ impl Office {
         Ok((record, made))
     }
 
-    /// Puts the limits of an app where the decisions are made.
-    pub(super) async fn publish(&self, record: &AppRecord) -> Result<(), AdminError> {
-        let now = self.engine.now().await.map_err(AdminError::Unfinished)?;
-        let schedule = schedule(&self.engine.catalog(), record, now)?;
+    /// Puts the limits of an app, from an instant on, where the decisions are made. The record is
+    /// stored already, and every error says so.
+    pub(super) async fn publish(
+        &self,
+        record: &AppRecord,
+        now: Timestamp,
+    ) -> Result<(), AdminError> {
+        let schedule =
+            schedule(&self.engine.catalog(), record, now).map_err(AdminError::recorded)?;
         let put = self.engine.ledger.put_schedule(&record.app, record.revision, &schedule);
         put.await.map_err(AdminError::Unfinished)
     }
 
-    async fn changed(&self, record: AppRecord, made: Made) -> Result<Changed, AdminError> {
+    fn changed(&self, record: AppRecord, made: Made, at: Timestamp) -> Result<Changed, AdminError> {
         let remaining = match made {
             Made::Refund(index) => Some(self.remaining(&record.sales, index)?),
             Made::App | Made::Purchase(_) | Made::Retention(_) => None,
         };
-        let view = self.view_at(record, self.engine.now().await?, false)?;
+        let view = self.view_at(record, at, false)?;
         Ok(Changed { made, remaining, view })
     }
 
@@ -237,8 +245,9 @@ impl Office {
     /// A page's limits are put side by side, so that they share their commits.
     pub(super) async fn publish_each(&self) -> Result<(), AdminError> {
         let mut pages = Pages::default();
+        let now = self.engine.now().await.map_err(AdminError::Unfinished)?;
         while let Some(page) = pages.next(&*self.directory).await? {
-            try_join_all(page.iter().map(|record| self.publish(record))).await?;
+            try_join_all(page.iter().map(|record| self.publish(record, now))).await?;
         }
         Ok(())
     }

@@ -120,10 +120,10 @@ impl Office {
             match self.directory.put_statement(&record, month, &sealed.json, event).await {
                 Ok(()) => {
                     self.engine.notices().audit_grew();
-                    return self.publish(&record).await;
+                    return self.publish(&record, now).await;
                 }
                 Err(DirectoryError::Conflict(_)) => {}
-                Err(error) => return Err(error.into()),
+                Err(error) => return Err(AdminError::from_write(error)),
             }
         }
         Err(DirectoryError::Conflict(app.clone()).into())

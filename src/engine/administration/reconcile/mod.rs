@@ -10,7 +10,8 @@
 //!
 //! Repairs leave alone what live traffic changed since the export
 //! ([`Ledger::track`](crate::ledger::Ledger::track)), and without that nothing is ever removed. The
-//! audit log has an entry before the first repair and one with the counts after the last.
+//! audit log has an entry before the first repair and one with the counts after the last, also where
+//! the comparison was cut off.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -20,6 +21,7 @@ use serde_json::json;
 use self::report::{Counts, Named};
 use self::seen::Seen;
 use super::{AdminError, Administration};
+use crate::directory::DirectoryError;
 use crate::domain::audit::{Actor, Event};
 use crate::domain::event::{self, Happening};
 use crate::domain::id::{AppId, GroupId, Name, UserId};
@@ -43,6 +45,10 @@ pub const LIST_MAX: usize = 20_000;
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Claims that are compared at a time when the store's subjects are gone through.
 const CLAIMED_AT_ONCE: usize = 256;
+/// States of a comparison, as the audit log calls them.
+const BEGUN: &str = "begun";
+const FINISHED: &str = "finished";
+const CUT_OFF: &str = "cut off";
 
 /// Why there is no comparison, or no more of it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -82,9 +88,12 @@ pub enum ReconcileError {
     /// The ledger has no answer.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
-    /// It could not be logged.
+    /// The store's clock could not be read before anything was done.
     #[error(transparent)]
     Admin(#[from] AdminError),
+    /// It was done, but the audit log has no entry about it.
+    #[error("it was done, but the audit log has no entry about it: {0}")]
+    Unlogged(DirectoryError),
 }
 
 /// What is compared, and what happens to differences.
@@ -162,6 +171,8 @@ struct Memory {
     seen: Seen,
     counts: Counts,
     unnamed: report::Unnamed,
+    /// Facts of which a failure of the store left open whether they were repaired.
+    facts_unknown: u64,
 }
 
 impl Administration {
@@ -176,7 +187,9 @@ impl Administration {
         let show = |at| self.catalog().zone.show(at);
         let request = json!({"app_id": app.as_str(), "keep_for_s": keep_for.as_secs()});
         let after = json!({"since": show(tracking.since), "until": show(tracking.until)});
-        self.log("TrackChanges", Some(app), actor, request.to_string(), after.to_string()).await?;
+        let (request, after) = (request.to_string(), after.to_string());
+        let logged = self.log(tracking.since, "TrackChanges", Some(app), actor, request, after);
+        logged.await.map_err(ReconcileError::Unlogged)?;
         Ok(tracking)
     }
 
@@ -196,7 +209,8 @@ impl Administration {
             begin,
         };
         if reconciliation.begin.repair != Repair::No {
-            reconciliation.log("begun").await?;
+            let now = self.0.engine.now().await.map_err(AdminError::from)?;
+            reconciliation.log(now, BEGUN).await.map_err(AdminError::from)?;
         }
         Ok(reconciliation)
     }
@@ -219,16 +233,18 @@ impl Administration {
         Ok(Some(tracking))
     }
 
+    /// Writes an entry about what was done at an instant.
     pub(super) async fn log(
         &self,
+        at: Timestamp,
         action: &str,
         app: Option<&AppId>,
         actor: Actor,
         request: String,
         after: String,
-    ) -> Result<(), AdminError> {
+    ) -> Result<(), DirectoryError> {
         let event = Event {
-            at: self.0.engine.now().await?,
+            at,
             actor,
             action: action.to_owned(),
             request,
@@ -310,7 +326,12 @@ impl Reconciliation {
         let (call, _) = engine.call(self.begin.app.clone(), mode, deadline);
         let comparison =
             Comparison { call, repair: self.begin.repair, tracked_since: self.tracked_since() };
-        Ok(engine.ledger.compare(&comparison, claims).await?)
+        let facts: u64 = claims.iter().map(|claim| claim.facts() as u64).sum();
+        let compared = engine.ledger.compare(&comparison, claims).await;
+        if compared.is_err() {
+            self.memory().facts_unknown += facts;
+        }
+        Ok(compared?)
     }
 
     /// The export is whole: what is to be gone through now. Where only is added, nothing.
@@ -356,8 +377,7 @@ impl Reconciliation {
     /// Everything was compared.
     pub async fn finish(&self) -> Result<(), ReconcileError> {
         if self.begin.repair != Repair::No {
-            self.log("finished").await?;
-            return Ok(());
+            return self.log_end(FINISHED).await;
         }
         // A comparison changes nothing and so is not in the audit log, from which others are told.
         let differences = self.memory().counts.found();
@@ -369,7 +389,22 @@ impl Reconciliation {
         Ok(())
     }
 
-    async fn log(&self, state: &str) -> Result<(), ReconcileError> {
+    /// The comparison ends before everything was compared. What was repaired is logged; to be
+    /// called when no part is in work any more.
+    pub async fn cut_off(&self) -> Result<(), ReconcileError> {
+        if self.begin.repair == Repair::No { Ok(()) } else { self.log_end(CUT_OFF).await }
+    }
+
+    /// Logs the end, and all that was done until it.
+    async fn log_end(&self, state: &str) -> Result<(), ReconcileError> {
+        let unlogged = |error: LedgerError| {
+            ReconcileError::Unlogged(DirectoryError::Unavailable(error.to_string()))
+        };
+        let now = self.engine().now().await.map_err(unlogged)?;
+        self.log(now, state).await.map_err(ReconcileError::Unlogged)
+    }
+
+    async fn log(&self, at: Timestamp, state: &str) -> Result<(), DirectoryError> {
         let Begin { app, repair, as_of, sections, .. } = &self.begin;
         let zone = self.office.catalog().zone;
         let request = json!({
@@ -382,10 +417,16 @@ impl Reconciliation {
             "as_of": as_of.map(|at| zone.show(at)),
             "sections": sections.iter().map(|section| section.name()).collect::<Vec<_>>(),
         });
-        let counts = self.memory().counts.to_json();
-        let after = json!({"state": state, "differences": counts});
-        let (request, after) = (request.to_string(), after.to_string());
-        Ok(self.office.log("Reconcile", Some(app), self.actor.clone(), request, after).await?)
+        let after = {
+            let memory = self.memory();
+            let mut after = json!({"state": state, "differences": memory.counts.to_json()});
+            if memory.facts_unknown > 0 {
+                after["facts_unknown"] = memory.facts_unknown.into();
+            }
+            after.to_string()
+        };
+        let (request, actor) = (request.to_string(), self.actor.clone());
+        self.office.log(at, "Reconcile", Some(app), actor, request, after).await
     }
 
     fn engine(&self) -> &Engine {

@@ -1,0 +1,228 @@
+//! A ledger and a directory that fail where the test says so.
+
+use std::fs::File;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use imquota::directory::{AppRecord, Directory, DirectoryError};
+use imquota::domain::audit::{Entry, Event, Head};
+use imquota::domain::calendar::Day;
+use imquota::domain::decision::Subject;
+use imquota::domain::id::AppId;
+use imquota::domain::metering::{Login, Sample};
+use imquota::domain::month::Month;
+use imquota::domain::schedule::Schedule;
+use imquota::domain::time::Timestamp;
+use imquota::ledger::holdings::{Holders, Holdings};
+use imquota::ledger::metering::{Figures, Meter, Metered};
+use imquota::ledger::reconcile::{
+    Claim, Comparison, Difference, Place, Section, Subjects, Tracking,
+};
+use imquota::ledger::{
+    Answer, Call, Fingerprints, Ledger, LedgerError, Operation, Reading, SnapshotError,
+};
+
+/// What fails.
+#[derive(Debug, Default)]
+pub struct Faults {
+    /// Everything of the ledger fails once the directory has written a record.
+    pub ledger_after_record: AtomicBool,
+    /// The ledger's clock fails once the directory has written a record.
+    pub clock_after_record: AtomicBool,
+    /// The directory writes a record and says that the store failed.
+    pub reply_of_record: AtomicBool,
+    recorded: AtomicBool,
+}
+
+impl Faults {
+    fn hit(&self, fault: &AtomicBool) -> bool {
+        fault.load(Ordering::SeqCst) && self.recorded.load(Ordering::SeqCst)
+    }
+
+    /// Nothing fails any more.
+    pub fn mend(&self) {
+        for each in [&self.ledger_after_record, &self.clock_after_record, &self.reply_of_record] {
+            each.store(false, Ordering::SeqCst);
+        }
+        self.recorded.store(false, Ordering::SeqCst);
+    }
+}
+
+fn away() -> LedgerError {
+    LedgerError::Unavailable("the test has taken it away".to_owned())
+}
+
+/// A ledger with faults.
+pub struct FaultyLedger(pub Arc<dyn Ledger>, pub Arc<Faults>);
+
+/// A directory with faults.
+pub struct FaultyDirectory(pub Arc<dyn Directory>, pub Arc<Faults>);
+
+#[async_trait]
+impl Directory for FaultyDirectory {
+    async fn app(&self, app: &AppId) -> Result<Option<AppRecord>, DirectoryError> {
+        self.0.app(app).await
+    }
+
+    async fn put(&self, record: &AppRecord, event: Event) -> Result<(), DirectoryError> {
+        self.0.put(record, event).await?;
+        self.1.recorded.store(true, Ordering::SeqCst);
+        if self.1.hit(&self.1.reply_of_record) {
+            return Err(DirectoryError::Unavailable("the reply was lost".to_owned()));
+        }
+        Ok(())
+    }
+
+    async fn put_statement(
+        &self,
+        record: &AppRecord,
+        month: Month,
+        statement: &[u8],
+        event: Event,
+    ) -> Result<(), DirectoryError> {
+        self.0.put_statement(record, month, statement, event).await?;
+        self.1.recorded.store(true, Ordering::SeqCst);
+        Ok(())
+    }
+
+    async fn statement(
+        &self,
+        app: &AppId,
+        month: Month,
+    ) -> Result<Option<Vec<u8>>, DirectoryError> {
+        self.0.statement(app, month).await
+    }
+
+    async fn log(&self, event: Event) -> Result<(), DirectoryError> {
+        self.0.log(event).await
+    }
+
+    async fn entries(&self, after: u64, limit: usize) -> Result<Vec<(u64, Entry)>, DirectoryError> {
+        self.0.entries(after, limit).await
+    }
+
+    async fn head(&self) -> Result<Head, DirectoryError> {
+        self.0.head().await
+    }
+
+    async fn apps(
+        &self,
+        after: Option<&AppId>,
+        limit: usize,
+    ) -> Result<Vec<AppRecord>, DirectoryError> {
+        self.0.apps(after, limit).await
+    }
+}
+
+#[async_trait]
+impl Meter for FaultyLedger {
+    async fn record_logins(&self, call: Call, logins: Vec<Login>) -> Result<Metered, LedgerError> {
+        self.0.record_logins(call, logins).await
+    }
+
+    async fn report_bandwidth(
+        &self,
+        call: Call,
+        samples: Vec<Sample>,
+    ) -> Result<Metered, LedgerError> {
+        self.0.report_bandwidth(call, samples).await
+    }
+
+    async fn figures(&self, call: &Call, first: Day, last: Day) -> Result<Figures, LedgerError> {
+        self.0.figures(call, first, last).await
+    }
+}
+
+#[async_trait]
+impl Ledger for FaultyLedger {
+    async fn apply(&self, call: Call, operation: Operation) -> Result<Answer, LedgerError> {
+        self.0.apply(call, operation).await
+    }
+
+    async fn read(&self, call: Call, subject: Subject) -> Result<Reading, LedgerError> {
+        self.0.read(call, subject).await
+    }
+
+    async fn put_schedule(
+        &self,
+        app: &AppId,
+        revision: u64,
+        schedule: &Schedule,
+    ) -> Result<(), LedgerError> {
+        if self.1.hit(&self.1.ledger_after_record) {
+            return Err(away());
+        }
+        self.0.put_schedule(app, revision, schedule).await
+    }
+
+    async fn schedule_revision(&self, app: &AppId) -> Result<u64, LedgerError> {
+        self.0.schedule_revision(app).await
+    }
+
+    fn fingerprints(&self) -> Fingerprints {
+        self.0.fingerprints()
+    }
+
+    async fn compare(
+        &self,
+        comparison: &Comparison,
+        claims: Vec<Claim>,
+    ) -> Result<Vec<Difference>, LedgerError> {
+        self.0.compare(comparison, claims).await
+    }
+
+    async fn subjects(
+        &self,
+        call: &Call,
+        section: Section,
+        from: Option<Place>,
+    ) -> Result<Subjects, LedgerError> {
+        self.0.subjects(call, section, from).await
+    }
+
+    async fn holdings(
+        &self,
+        call: &Call,
+        of: Holders,
+        from: Option<Place>,
+    ) -> Result<Holdings, LedgerError> {
+        self.0.holdings(call, of, from).await
+    }
+
+    async fn track(&self, app: &AppId, keep_for: Duration) -> Result<Tracking, LedgerError> {
+        self.0.track(app, keep_for).await
+    }
+
+    async fn tracking(&self, app: &AppId) -> Result<Option<Tracking>, LedgerError> {
+        self.0.tracking(app).await
+    }
+
+    fn keeps_order(&self) -> bool {
+        self.0.keeps_order()
+    }
+
+    async fn now(&self) -> Result<Timestamp, LedgerError> {
+        if self.1.hit(&self.1.ledger_after_record) || self.1.hit(&self.1.clock_after_record) {
+            return Err(away());
+        }
+        self.0.now().await
+    }
+
+    async fn snapshot(&self) -> Result<File, SnapshotError> {
+        self.0.snapshot().await
+    }
+
+    fn servers(&self) -> Vec<(String, bool)> {
+        self.0.servers()
+    }
+
+    async fn failed(&self) {
+        self.0.failed().await;
+    }
+
+    async fn close(&self) {
+        self.0.close().await;
+    }
+}
