@@ -1,10 +1,11 @@
 //! What a refund pays back (pricing rules, section 5).
 //!
 //! The price less what was used of it by days, of which the running one counts; soon after the
-//! purchase the whole price, as often as the catalog says.
+//! purchase the whole price, as often as the catalog says. Nothing is used of a renewal that has
+//! not begun.
 
 use super::catalog::Catalog;
-use super::purchase::{Refusal, Sales};
+use super::purchase::{Refund, Refusal, Sales};
 use super::time::Timestamp;
 use super::timeline::Timeline;
 
@@ -50,9 +51,14 @@ pub fn refund(
     let days = last - day(valid.from) + 1;
     let days_used = if at < valid.from { 0 } else { day(at) - day(valid.from) + 1 };
     let rules = catalog.validity;
-    let made_in_full = sales.refunds.iter().filter(|refund| refund.in_full).count();
+    // A renewal that has not begun is paid back whole by the days that are left of it, which uses
+    // up none of the refunds that are whole for being soon. Records of older versions may say that
+    // it did.
+    let begun = |of: usize, at| timeline.valid[of].from <= at;
+    let was_whole = |made: &&Refund| made.in_full && begun(made.purchase, made.at);
+    let made_in_full = sales.refunds.iter().filter(was_whole).count();
     let is_soon = at < purchase.at + rules.full_refund_within();
-    let in_full = is_soon && made_in_full < rules.full_refunds_per_app;
+    let in_full = begun(index, at) && is_soon && made_in_full < rules.full_refunds_per_app;
     let price_fen = purchase.price_fen;
     let refund_fen = if in_full { price_fen } else { share(price_fen, days - days_used, days) };
     Ok(Remaining { price_fen, days, days_used, in_full, refund_fen })

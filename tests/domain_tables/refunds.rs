@@ -18,6 +18,11 @@ const LEAP: Orders<'_> = &[("2020-01-31", "professional", 1)];
 const MARCH: Orders<'_> = &[("2019-03-31", "professional", 1)];
 const QUARTER: Orders<'_> = &[("2019-01-31", "professional", 3)];
 const RENEWED: Orders<'_> = &[("2019-02-12", "professional", 1), ("2019-02-20", "renew", 1)];
+const SOON: Orders<'_> = &[
+    ("2019-02-12", "professional", 1),
+    ("2019-02-12", "renew", 1),
+    ("2019-02-12", "members-2000", 1),
+];
 const ADD_ONS: Orders<'_> = &[
     ("2019-02-12", "professional", 3),
     ("2019-02-20", "members-2000", 1),
@@ -47,6 +52,10 @@ const REFUNDS: &[Case<'_>] = &[
     (RENEWED, &[], 0, "2019-03-01", Err("RenewedSince")),
     (RENEWED, &[(1, "2019-03-01")], 0, "2019-03-02", Ok((28, 19, false, 32_111))),
     (RENEWED, &[(1, "2019-03-01")], 1, "2019-03-02", Err("Refunded")),
+    // By nature, and not by being soon.
+    (RENEWED, &[], 1, "2019-02-20 12:00", Ok((31, 0, false, 99_900))),
+    (RENEWED, &[(1, "2019-02-20 12:00")], 0, "2019-02-20 13:00", Ok((28, 9, false, 67_789))),
+    (SOON, &[(1, "2019-02-12 12:00")], 2, "2019-02-13", Ok((28, 2, true, 50_000))),
     // In full once for an app.
     (ADD_ONS, &[], 1, "2019-02-23", Ok((28, 4, true, 50_000))),
     (ADD_ONS, &[(1, "2019-02-23")], 2, "2019-02-23", Ok((28, 2, false, 46_429))),
@@ -65,6 +74,14 @@ fn refunded(mut sales: Sales, purchase: usize, when: &str) -> Sales {
         at: at(when),
     });
     sales
+}
+
+#[test]
+fn an_old_record_of_a_renewal_refunded_in_full_uses_nothing_up() {
+    let mut sales = refunded(history(SOON), 1, "2019-02-12 12:00");
+    // As the version before wrote it.
+    sales.refunds[0].in_full = true;
+    assert!(refund(&catalog(), &sales, 2, at("2019-02-13")).expect("refunded").in_full);
 }
 
 #[test]

@@ -140,7 +140,8 @@ impl Purchases {
         } else if until <= at {
             return Err("nothing of it is left");
         }
-        let soon = at - bought_at < FULL_REFUND_DAYS * DAY_MILLIS;
+        // What has not begun is paid back whole anyway.
+        let soon = from <= at && at - bought_at < FULL_REFUND_DAYS * DAY_MILLIS;
         let paid_back = if soon && !self.refunded_in_full {
             self.refunded_in_full = true;
             price_fen
