@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use imquota::directory::statement::Sealed;
 use imquota::domain::billing::Item;
+use imquota::domain::calendar::Zone;
 use imquota::domain::id::AppId;
 use imquota::domain::metering::Login;
 use imquota::domain::month::Month;
@@ -99,6 +100,26 @@ async fn a_final_statement_never_changes(
     assert!(entries[0].event.after.contains(&first.hash), "{:?}", entries[0].event);
     let view = one.administration.app(&app).await.expect("the app");
     assert!(!view.pending, "the limits follow the record");
+
+    // Also where its day comes later by another catalog, or the month is not over by its zone.
+    for (final_day, zone, at) in
+        [(28, "Asia/Shanghai", FINAL), (3, "Pacific/Honolulu", FINAL), (1, "Asia/Tokyo", FINAL)]
+    {
+        clock.set(at);
+        let mut moved = imquota::catalog::builtin();
+        moved.postpaid.final_day = final_day;
+        moved.zone = Zone::named(zone).expect("a zone");
+        for service in [&one, &other] {
+            let changed = service.administration.change_catalog(moved.clone()).await;
+            changed.expect("nothing that was bought is missing");
+            let shown = of(service, &app, "2019-08").await.expect("a statement");
+            assert_eq!(shown, first, "{final_day} {zone}");
+        }
+    }
+    for service in [&one, &other] {
+        let builtin = imquota::catalog::builtin();
+        service.administration.change_catalog(builtin).await.expect("as it was");
+    }
 
     // Whatever comes later.
     log_in(&one, &app, 100..200, AUGUST + 20 * DAY).await;

@@ -38,6 +38,10 @@ impl Office {
         let month = month.unwrap_or(running);
         let record = self.directory.app(app).await?;
         let record = record.ok_or_else(|| AdminError::UnknownApp(app.clone()))?;
+        // What was issued stays final, also where the catalog's zone or final day has moved since.
+        if let Some(issued) = self.issued(app, month).await? {
+            return Ok(issued);
+        }
         if month > running {
             return Err(AdminError::NotBegun { month, now: running });
         }
@@ -45,11 +49,12 @@ impl Office {
         if month < since {
             return Err(AdminError::BeforeApp { app: app.clone(), since, month });
         }
+        // The record was read before: a closed month without a statement has had no figures.
+        if record.closed_through >= Some(month) {
+            return Err(AdminError::FiguresGone(month));
+        }
         if now < final_at(&self.engine.catalog(), month) {
             return Ok(seal(self.work_out(&record, month, now).await?));
-        }
-        if let Some(issued) = self.issued(app, month).await? {
-            return Ok(issued);
         }
         self.issue_through(&record, month, now).await?;
         self.issued(app, month).await?.ok_or(AdminError::FiguresGone(month))
