@@ -76,6 +76,7 @@ fn sales() -> Sales {
         item,
         months: 1,
         price_fen: 0,
+        terms: None,
         at: NOW,
     });
     Sales::from(purchases.to_vec())

@@ -6,6 +6,8 @@
 
 #[path = "domain_tables/billing.rs"]
 mod billing;
+#[path = "domain_tables/catalogs.rs"]
+mod catalogs;
 #[path = "domain_tables/denials.rs"]
 mod denials;
 #[path = "domain_tables/milestones.rs"]
@@ -20,6 +22,7 @@ use imquota::domain::id::RequestId;
 use imquota::domain::limit::{Limit, LimitId};
 use imquota::domain::purchase::{Item, Purchase, Refusal, Sales, sell};
 use imquota::domain::schedule::{Limits, Schedule};
+use imquota::domain::terms::Terms;
 use imquota::domain::time::Timestamp;
 use imquota::domain::timeline::{ServiceState, Timeline};
 use imquota::domain::upgrade::{Offer, upgrades};
@@ -60,7 +63,8 @@ fn history(orders: &[(&str, &str, u32)]) -> Sales {
 
 fn purchase(when: &str, item: Item, months: u32, price_fen: i64) -> Purchase {
     let request_id = RequestId::try_from("request").expect("valid");
-    Purchase { request_id, item, months, price_fen, at: at(when) }
+    let terms = Terms::of(&catalog(), &item);
+    Purchase { request_id, item, months, price_fen, at: at(when), terms }
 }
 
 /// The limits of an app from its first day on.

@@ -188,6 +188,7 @@ fn schedule(call: &Call) -> Schedule {
         item,
         months: 1,
         price_fen: 0,
+        terms: None,
         at: now,
     });
     Schedule::compile(&call.catalog, &Sales::from(purchases.to_vec()), now)

@@ -1,13 +1,17 @@
 //! App records as stored bytes: JSON of types of their own, with a version.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
+use super::terms_codec::{self, StoredTerms};
 use super::{AppRecord, DirectoryError};
 use crate::domain::billing::RetentionChange;
 use crate::domain::calendar::Day;
 use crate::domain::id::{AppId, InvalidId, RequestId};
 use crate::domain::month::{InvalidMonth, Month};
 use crate::domain::purchase::{Item, Purchase, Refund, Sales};
+use crate::domain::terms::Terms;
 use crate::domain::time::Timestamp;
 
 const VERSION: u32 = 1;
@@ -28,6 +32,9 @@ struct StoredApp {
     billed_since: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     closed_through: Option<String>,
+    /// What purchases carry, each once.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    terms: Vec<StoredTerms>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -55,6 +62,9 @@ struct StoredPurchase {
     months: u32,
     price_fen: i64,
     at_ms: i64,
+    /// What it carries, by its place in the document's list.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    terms: Option<usize>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -69,22 +79,33 @@ enum StoredItem {
 /// A record as bytes.
 #[must_use]
 pub fn encode(record: &AppRecord) -> Vec<u8> {
+    let mut terms = Vec::new();
+    let purchases = record.sales.purchases.iter();
+    let purchases = purchases.map(|purchase| store_purchase(purchase, &mut terms)).collect();
     let stored = StoredApp {
         v: VERSION,
         app_id: record.app.to_string(),
         revision: record.revision,
         created_at_ms: record.created_at.as_millis(),
         created_by: record.created_by.to_string(),
-        purchases: record.sales.purchases.iter().map(store_purchase).collect(),
+        purchases,
         refunds: record.sales.refunds.iter().map(store_refund).collect(),
         retentions: record.retentions.iter().map(store_retention).collect(),
         billed_since: Some(record.billed_since.to_string()),
         closed_through: record.closed_through.map(|month| month.to_string()),
+        terms: terms.iter().map(|terms| terms_codec::store(terms)).collect(),
     };
     serde_json::to_vec(&stored).expect("maps with string keys can always be written")
 }
 
-fn store_purchase(purchase: &Purchase) -> StoredPurchase {
+fn store_purchase(purchase: &Purchase, terms: &mut Vec<Arc<Terms>>) -> StoredPurchase {
+    let place = |carried: &Arc<Terms>| {
+        // Most purchases carry what the one before does.
+        terms.iter().rposition(|known| known == carried).unwrap_or_else(|| {
+            terms.push(carried.clone());
+            terms.len() - 1
+        })
+    };
     StoredPurchase {
         request_id: purchase.request_id.to_string(),
         item: match &purchase.item {
@@ -96,6 +117,7 @@ fn store_purchase(purchase: &Purchase) -> StoredPurchase {
         months: purchase.months,
         price_fen: purchase.price_fen,
         at_ms: purchase.at.as_millis(),
+        terms: purchase.terms.as_ref().map(place),
     }
 }
 
@@ -121,7 +143,7 @@ fn store_refund(refund: &Refund) -> StoredRefund {
 /// A record from the bytes that stand under `key`.
 pub fn decode(key: &str, bytes: &[u8]) -> Result<AppRecord, DirectoryError> {
     let unreadable = |reason: String| DirectoryError::Unreadable { app: key.to_owned(), reason };
-    let stored: StoredApp =
+    let mut stored: StoredApp =
         serde_json::from_slice(bytes).map_err(|error| unreadable(error.to_string()))?;
     if stored.v != VERSION {
         return Err(unreadable(format!("version {} is not {VERSION}", stored.v)));
@@ -139,9 +161,39 @@ pub fn decode(key: &str, bytes: &[u8]) -> Result<AppRecord, DirectoryError> {
     })();
     let (billed_since, closed_through) =
         months.map_err(|error: InvalidMonth| unreadable(error.to_string()))?;
-    let record = load(stored).map_err(|error| unreadable(error.to_string()))?;
+    let terms = load_terms(&mut stored)
+        .map_err(|purchase| unreadable(format!("what its purchase {purchase} carries")))?;
+    let mut record = load(stored).map_err(|error| unreadable(error.to_string()))?;
+    for (purchase, terms) in record.sales.purchases.iter_mut().zip(terms) {
+        purchase.terms = terms;
+    }
     let billed_since = billed_since.unwrap_or(record.billed_since);
     Ok(AppRecord { billed_since, closed_through, ..record })
+}
+
+/// What each purchase carries; the index of the purchase where that is not in the list or of
+/// another item.
+fn load_terms(stored: &mut StoredApp) -> Result<Vec<Option<Arc<Terms>>>, usize> {
+    let listed: Vec<Option<Arc<Terms>>> = std::mem::take(&mut stored.terms)
+        .into_iter()
+        .map(|terms| terms_codec::load(terms).map(Arc::new))
+        .collect();
+    let purchases = stored.purchases.iter().enumerate();
+    let carried = purchases.map(|(index, purchase)| {
+        let Some(place) = purchase.terms else { return Ok(None) };
+        let terms = listed.get(place).cloned().flatten().ok_or(index)?;
+        if terms.are_of(&load_item(&purchase.item)) { Ok(Some(terms)) } else { Err(index) }
+    });
+    carried.collect()
+}
+
+fn load_item(stored: &StoredItem) -> Item {
+    match stored {
+        StoredItem::Edition(name) => Item::Edition(name.as_str().into()),
+        StoredItem::Renewal(name) => Item::Renewal(name.as_str().into()),
+        StoredItem::Restart(name) => Item::Restart(name.as_str().into()),
+        StoredItem::AddOn(name) => Item::AddOn(name.as_str().into()),
+    }
 }
 
 fn load(stored: StoredApp) -> Result<AppRecord, InvalidId> {
@@ -183,15 +235,11 @@ fn load_refund(stored: StoredRefund) -> Result<Refund, InvalidId> {
 fn load_purchase(stored: StoredPurchase) -> Result<Purchase, InvalidId> {
     Ok(Purchase {
         request_id: RequestId::try_from(stored.request_id)?,
-        item: match stored.item {
-            StoredItem::Edition(name) => Item::Edition(name.as_str().into()),
-            StoredItem::Renewal(name) => Item::Renewal(name.as_str().into()),
-            StoredItem::Restart(name) => Item::Restart(name.as_str().into()),
-            StoredItem::AddOn(name) => Item::AddOn(name.as_str().into()),
-        },
+        item: load_item(&stored.item),
         months: stored.months,
         price_fen: stored.price_fen,
         at: Timestamp::from_millis(stored.at_ms),
+        terms: None,
     })
 }
 
@@ -208,6 +256,7 @@ mod tests {
             months,
             price_fen,
             at: Timestamp::from_millis(at),
+            terms: None,
         };
         AppRecord {
             app: AppId::try_from("1400000000").expect("an id"),
@@ -268,6 +317,32 @@ mod tests {
     fn records_stand_on_disk_as_they_always_did() {
         assert_eq!(String::from_utf8(encode(&record())).expect("text"), GOLDEN);
         assert_eq!(decode("1400000000", GOLDEN.as_bytes()), Ok(record()));
+    }
+
+    /// The ends of the same document whose first two purchases carry terms.
+    const CARRIED: [&str; 3] = [
+        r#""price_fen":99900,"at_ms":1549900800001,"terms":0},"#,
+        r#""at_ms":1549900800002,"terms":1},"#,
+        r#""terms":[{"edition":{"id":"professional","label":"Professional","price_fen":99900,"add_ons_allowed":true,"postpaid_allowed":true,"limits":[["accounts_per_app",null],["friends_per_user",3000],["groups_per_user",200],["members_per_group",200],["groups_per_app/AVChatRoom",50]]}},{"add_on":{"id":"members-2000","label":"2000 members per group","limit_id":"members_per_group","limit":2000,"price_fen":50000}}]}"#,
+    ];
+
+    #[test]
+    fn what_purchases_carry_stands_in_the_document_once() {
+        let catalog = crate::catalog::builtin();
+        let mut record = record();
+        for purchase in &mut record.sales.purchases {
+            purchase.terms = Terms::of(&catalog, &purchase.item);
+        }
+        let stored = String::from_utf8(encode(&record)).expect("text");
+        for part in CARRIED {
+            assert!(stored.contains(part), "{part} in {stored}");
+        }
+        assert_eq!(decode("1400000000", stored.as_bytes()), Ok(record));
+        for (from, to) in [("\"terms\":1}", "\"terms\":2}"), ("\"terms\":1}", "\"terms\":0}")] {
+            let damaged = stored.replace(from, to);
+            let error = decode("1400000000", damaged.as_bytes()).expect_err("damaged").to_string();
+            assert!(error.contains("what its purchase 1 carries"), "{error}");
+        }
     }
 
     #[test]

@@ -55,6 +55,16 @@ fn statement_key(app: &AppId, month: Month) -> String {
     format!("{STATEMENT_PREFIX}{app}/{month}")
 }
 
+/// What stands before the number of a catalog's record in its key, with as many digits as the
+/// highest one.
+const CATALOG_PREFIX: &str = "catalog/";
+/// The first key after all records of catalogs.
+const CATALOGS_END: &str = "catalog0";
+
+fn catalog_key(number: u64) -> String {
+    format!("{CATALOG_PREFIX}{number:020}")
+}
+
 type Documents<'txn> = redb::Table<'txn, &'static str, &'static [u8]>;
 type Decoded<T> = Result<T, DirectoryError>;
 
@@ -131,6 +141,47 @@ fn put(
     Ok(Ok(()))
 }
 
+fn catalogs(documents: &Documents<'_>, known: u64) -> Result<Vec<(u64, Vec<u8>)>, StorageError> {
+    if last_catalog(documents)? == known {
+        return Ok(Vec::new());
+    }
+    let rows = documents.range::<&str>(CATALOG_PREFIX..CATALOGS_END)?;
+    rows.map(|row| row.map(|(key, value)| (catalog_number(key.value()), value.value().to_vec())))
+        .collect()
+}
+
+fn catalog_number(key: &str) -> u64 {
+    key.trim_start_matches(CATALOG_PREFIX).parse().unwrap_or(0)
+}
+
+fn last_catalog(documents: &Documents<'_>) -> Result<u64, StorageError> {
+    let last = documents.range::<&str>(CATALOG_PREFIX..CATALOGS_END)?.next_back();
+    Ok(last.transpose()?.map_or(0, |(key, _)| catalog_number(key.value())))
+}
+
+fn put_catalog(
+    unit: &mut Unit<'_, '_>,
+    last: u64,
+    record: &[u8],
+    removed: &[u64],
+    event: Option<Event>,
+) -> Result<Decoded<bool>, StorageError> {
+    if last_catalog(&unit.tables.documents)? != last {
+        return Ok(Ok(false));
+    }
+    if let Some(event) = event
+        && let Err(unreadable) = log(unit, event)?
+    {
+        return Ok(Err(unreadable));
+    }
+    for number in removed {
+        unit.tables.documents.remove(catalog_key(*number).as_str())?;
+    }
+    unit.tables.documents.insert(catalog_key(last + 1).as_str(), record)?;
+    unit.wrote = true;
+    Ok(Ok(true))
+}
+
 fn list(
     documents: &Documents<'_>,
     after: Option<&AppId>,
@@ -186,6 +237,25 @@ impl Directory for EmbeddedDirectory {
             Ok(row.map(|row| row.value().to_vec()))
         };
         Ok(self.writer.submit_patiently(work).await?)
+    }
+
+    async fn catalogs(&self, known: u64) -> Result<Vec<(u64, Vec<u8>)>, DirectoryError> {
+        let work = move |unit: &mut Unit<'_, '_>| catalogs(&unit.tables.documents, known);
+        Ok(self.writer.submit_patiently(work).await?)
+    }
+
+    async fn put_catalog(
+        &self,
+        last: u64,
+        record: &[u8],
+        removed: &[u64],
+        event: Option<Event>,
+    ) -> Result<bool, DirectoryError> {
+        let (record, removed) = (record.to_vec(), removed.to_vec());
+        let work = move |unit: &mut Unit<'_, '_>| {
+            put_catalog(unit, last, &record, &removed, event.clone())
+        };
+        self.writer.submit_patiently(work).await?
     }
 
     async fn log(&self, event: Event) -> Result<(), DirectoryError> {

@@ -19,10 +19,19 @@ use crate::domain::purchase::Sales;
 use crate::domain::time::Timestamp;
 
 mod audit_codec;
+pub mod catalog_codec;
 pub mod document;
 pub mod embedded;
 pub mod redis;
 pub mod statement;
+mod terms_codec;
+
+/// Most records of catalogs: one a working day for three years, far more than open months need.
+pub const CATALOGS_MAX: usize = 1_000;
+
+/// Most bytes of all records of catalogs together: as many of the largest catalogs, of 16 KiB, as
+/// there may be records. A sidecar reads them all when another one was put into force.
+pub const CATALOGS_MAX_BYTES: usize = 16 << 20;
 
 /// Most purchases of one app: two a month for four hundred years.
 pub const PURCHASES_MAX: usize = 10_000;
@@ -84,6 +93,14 @@ pub enum DirectoryError {
         /// Why.
         reason: String,
     },
+    /// The record was written by a newer version, or is damaged.
+    #[error("catalog record {number} cannot be read: {reason}")]
+    UnreadableCatalog {
+        /// Its number.
+        number: u64,
+        /// Why.
+        reason: String,
+    },
     /// The store failed. Whether the change was made is unknown; a repetition is safe.
     #[error("the store failed: {0}")]
     Unavailable(String),
@@ -111,6 +128,22 @@ pub trait Directory: Send + Sync + 'static {
     /// The final statement of a month, as it was put; `None` where there is none.
     async fn statement(&self, app: &AppId, month: Month)
     -> Result<Option<Vec<u8>>, DirectoryError>;
+
+    /// The records of all catalogs that were in force, by their numbers, as
+    /// [`catalog_codec::encode`] writes them; empty where the last one has the number `known`, or
+    /// there are none.
+    async fn catalogs(&self, known: u64) -> Result<Vec<(u64, Vec<u8>)>, DirectoryError>;
+
+    /// Adds the record of the catalog that comes after the one numbered `last`, removes the
+    /// records of those numbers, and logs the event, in one step; `false`, and nothing is changed,
+    /// where another record is the last one. Durable when it answers.
+    async fn put_catalog(
+        &self,
+        last: u64,
+        record: &[u8],
+        removed: &[u64],
+        event: Option<Event>,
+    ) -> Result<bool, DirectoryError>;
 
     /// Logs a change that is not of a record. Durable when it answers.
     async fn log(&self, event: Event) -> Result<(), DirectoryError>;

@@ -1,5 +1,5 @@
 //! The directory in the ledger's Redis: one hash of documents, an index in the order of ids, the
-//! audit log as a list, and one hash of final statements.
+//! audit log as a list, one hash of final statements, and one of the catalogs that were in force.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::domain::id::AppId;
 use crate::domain::month::Month;
 use crate::ledger::LedgerError;
 use crate::ledger::redis::Redis;
-use crate::ledger::redis::keys::{AUDIT, DOCUMENTS, INDEX, STATEMENTS};
+use crate::ledger::redis::keys::{AUDIT, CATALOGS, DOCUMENTS, INDEX, STATEMENTS};
 use crate::ledger::redis::reply::{array, bytes, integer};
 use crate::ledger::redis::scripts::ScriptId;
 use crate::ledger::redis::store::{PATIENCE, Store};
@@ -39,6 +39,16 @@ impl RedisDirectory {
 
     async fn call(&self, script: ScriptId, arguments: &[Vec<u8>]) -> Result<Value, DirectoryError> {
         let keys = [DOCUMENTS, INDEX, AUDIT, STATEMENTS].map(<[u8]>::to_vec);
+        let answer = self.store.raw(script, &keys, arguments, PATIENCE).await;
+        answer.map_err(|error| DirectoryError::Unavailable(reason(error)))
+    }
+
+    async fn call_catalogs(
+        &self,
+        script: ScriptId,
+        arguments: &[Vec<u8>],
+    ) -> Result<Value, DirectoryError> {
+        let keys = [CATALOGS, AUDIT].map(<[u8]>::to_vec);
         let answer = self.store.raw(script, &keys, arguments, PATIENCE).await;
         answer.map_err(|error| DirectoryError::Unavailable(reason(error)))
     }
@@ -95,6 +105,10 @@ impl RedisDirectory {
 /// Where the statement of a month stands.
 fn statement_field(app: &AppId, month: Month) -> String {
     format!("{app}/{month}")
+}
+
+fn decimal(number: u64) -> Vec<u8> {
+    number.to_string().into_bytes()
 }
 
 fn reason(error: LedgerError) -> String {
@@ -156,6 +170,46 @@ impl Directory for RedisDirectory {
         let arguments = [statement_field(app, month).into_bytes()];
         let found = text(&self.call(ScriptId::GetStatement, &arguments).await?);
         Ok((!found.is_empty()).then_some(found))
+    }
+
+    async fn catalogs(&self, known: u64) -> Result<Vec<(u64, Vec<u8>)>, DirectoryError> {
+        let arguments = [decimal(known)];
+        let answer = self.call_catalogs(ScriptId::ListCatalogs, &arguments).await?;
+        let malformed = || DirectoryError::Unavailable("a malformed list of catalogs".to_owned());
+        let flat = array(answer).ok_or_else(malformed)?;
+        let number = |field: &Value| String::from_utf8(text(field)).ok()?.parse::<u64>().ok();
+        let pairs = flat.chunks_exact(2);
+        let mut records: Vec<_> =
+            pairs.filter_map(|pair| Some((number(&pair[0])?, text(&pair[1])))).collect();
+        records.sort_unstable_by_key(|(number, _)| *number);
+        Ok(records)
+    }
+
+    async fn put_catalog(
+        &self,
+        last: u64,
+        record: &[u8],
+        removed: &[u64],
+        event: Option<Event>,
+    ) -> Result<bool, DirectoryError> {
+        for _ in 0..LOG_ATTEMPTS_MAX {
+            let mut arguments = vec![decimal(last), decimal(last + 1), record.to_vec()];
+            match &event {
+                Some(event) => {
+                    let head = self.head().await?;
+                    let entry = event.clone().follow(&head);
+                    arguments.extend([decimal(head.number), audit_codec::encode(&entry)]);
+                }
+                None => arguments.extend([Vec::new(), Vec::new()]),
+            }
+            arguments.extend(removed.iter().map(|number| decimal(*number)));
+            match integer(&self.call_catalogs(ScriptId::PutCatalog, &arguments).await?) {
+                Some(OVERTAKEN) => {}
+                Some(answer) => return Ok(answer == WRITTEN),
+                None => break,
+            }
+        }
+        Err(DirectoryError::Unavailable("the audit log takes no entry".to_owned()))
     }
 
     async fn log(&self, event: Event) -> Result<(), DirectoryError> {

@@ -2,12 +2,13 @@
 //!
 //! Time and ids come in as values. Reading order: [`id`] and [`time`] (what everything is made
 //! of), [`limit`] and [`group_type`] (what can be limited), [`catalog`] (the numbers),
-//! [`calendar`], [`purchase`], [`timeline`] and [`refund`] (what was bought, how long it is valid
+//! [`calendar`], [`purchase`], [`terms`], [`timeline`] and [`refund`] (what was bought, how long it is valid
 //! and what is paid back), [`schedule`] (limits at an instant), [`decision`] (outcome and
 //! breaches), [`upgrade`] (what to buy to get past one), [`usage`] (counts against limits),
 //! [`warning`] (before a limit bites), [`policy`] (while the store does not
 //! answer), [`month`], [`metering`], [`activity`] and [`history`] (what
-//! is counted by day), [`postpaid`] and [`billing`] (what that costs, and the monthly statement),
+//! is counted by day), [`postpaid`], [`catalog_history`] and [`billing`] (what that costs, by
+//! which catalog, and the monthly statement),
 //! [`audit`] (who changed what), [`event`] and [`milestone`] (what is told as it happens),
 //! [`text`] (how bytes and money are written).
 
@@ -16,6 +17,7 @@ pub mod audit;
 pub mod billing;
 pub mod calendar;
 pub mod catalog;
+pub mod catalog_history;
 pub mod decision;
 pub mod event;
 pub mod group_type;
@@ -30,6 +32,7 @@ pub mod postpaid;
 pub mod purchase;
 pub mod refund;
 pub mod schedule;
+pub mod terms;
 pub mod text;
 pub mod time;
 pub mod timeline;

@@ -3,9 +3,12 @@
 //! Sales only grow: each purchase and refund stands at the instant from which it counts. What is
 //! valid when follows from all of them (`timeline`), and what a refund pays back is `refund`'s.
 
+use std::sync::Arc;
+
 use super::catalog::Catalog;
 use super::id::{Name, RequestId};
 use super::month::Month;
+use super::terms::Terms;
 use super::time::Timestamp;
 use super::timeline::{AddOnRun, ServiceState, Timeline};
 
@@ -38,6 +41,8 @@ pub struct Purchase {
     pub price_fen: i64,
     /// When.
     pub at: Timestamp,
+    /// The item as the catalog had it then; `None` where no catalog that was kept has it.
+    pub terms: Option<Arc<Terms>>,
 }
 
 /// Money given back for a purchase, which ends it.
@@ -243,7 +248,7 @@ pub fn sell(
         }
         Order::AddOn(id) => {
             let add_on = catalog.add_on(id).ok_or_else(|| Refusal::UnknownAddOn(id.to_owned()))?;
-            check_add_on(catalog, &timeline, id, at)?;
+            check_add_on(catalog, sales, &timeline, id, at)?;
             (Item::AddOn(add_on.id.clone()), add_on.price_fen_per_month)
         }
     };
@@ -259,6 +264,7 @@ fn edition_for_sale(catalog: &Catalog, id: &str) -> Result<(Name, i64), Refusal>
 
 fn check_add_on(
     catalog: &Catalog,
+    sales: &Sales,
     timeline: &Timeline,
     id: &str,
     at: Timestamp,
@@ -267,12 +273,12 @@ fn check_add_on(
     if state == ServiceState::Stopped {
         return Err(Refusal::EditionStopped(edition));
     }
-    if !catalog.edition(edition.as_str()).is_some_and(|edition| edition.add_ons_allowed) {
+    if !sales.edition(catalog, &edition, at).is_some_and(|edition| edition.add_ons_allowed) {
         return Err(Refusal::AddOnsNotAllowed(edition));
     }
-    let kind = |id: &str| catalog.add_on(id).map(|add_on| &add_on.limit_id);
-    let same_kind =
-        |run: &&AddOnRun| at < run.in_force.until && kind(run.add_on.as_str()) == kind(id);
+    let wanted = catalog.add_on(id).map(|add_on| &add_on.limit_id);
+    let kind = |id: &Name| sales.add_on(catalog, id, at).map(|add_on| &add_on.limit_id);
+    let same_kind = |run: &&AddOnRun| at < run.in_force.until && kind(&run.add_on) == wanted;
     match timeline.add_ons.iter().find(same_kind) {
         Some(run) => Err(Refusal::AddOnInForce {
             add_on: run.add_on.clone(),

@@ -4,7 +4,7 @@
 //! with the limits that hold until its end. Looking up the segment of an instant is all that a
 //! decision needs of what was bought.
 
-use super::catalog::Catalog;
+use super::catalog::{AddOn, Catalog};
 use super::id::Name;
 use super::limit::{Bound, Limit, LimitId, Source};
 use super::purchase::Sales;
@@ -39,9 +39,9 @@ pub struct Schedule {
     segments: Vec<Segment>,
 }
 
-/// Why a schedule cannot be worked out: the catalog lost something that was bought.
+/// Why a schedule cannot be worked out: something was bought that no catalog describes.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{what} \"{name}\" was bought, but the catalog has it no more")]
+#[error("{what} \"{name}\" was bought, but no catalog that is kept describes it")]
 pub struct MissingItem {
     /// `edition` or `add-on`.
     pub what: &'static str,
@@ -71,10 +71,15 @@ impl Limits {
         self.state == ServiceState::Stopped
     }
 
-    fn at(catalog: &Catalog, timeline: &Timeline, at: Timestamp) -> Result<Self, MissingItem> {
+    fn at(
+        catalog: &Catalog,
+        sales: &Sales,
+        timeline: &Timeline,
+        at: Timestamp,
+    ) -> Result<Self, MissingItem> {
         let (name, state) = timeline.edition_at(at);
-        let edition = catalog
-            .edition(name.as_str())
+        let edition = sales
+            .edition(catalog, &name, at)
             .ok_or_else(|| MissingItem { what: "edition", name: name.clone() })?;
         let mut limits = Self {
             edition: name,
@@ -91,17 +96,15 @@ impl Limits {
         };
         if edition.add_ons_allowed && !limits.stopped() {
             for run in timeline.add_ons.iter().filter(|run| run.in_force.contains(at)) {
-                limits.raise(catalog, &run.add_on)?;
+                limits.raise(sales.add_on(catalog, &run.add_on, at), &run.add_on)?;
             }
         }
         Ok(limits)
     }
 
     /// Add-ons of one kind do not stack: the highest counts, and only where it raises.
-    fn raise(&mut self, catalog: &Catalog, name: &Name) -> Result<(), MissingItem> {
-        let add_on = catalog
-            .add_on(name.as_str())
-            .ok_or_else(|| MissingItem { what: "add-on", name: name.clone() })?;
+    fn raise(&mut self, add_on: Option<&AddOn>, name: &Name) -> Result<(), MissingItem> {
+        let add_on = add_on.ok_or_else(|| MissingItem { what: "add-on", name: name.clone() })?;
         if let Some((_, bound)) = self.sold.iter_mut().find(|(id, _)| *id == add_on.limit_id)
             && add_on.limit > bound.limit
         {
@@ -137,7 +140,7 @@ impl Schedule {
         let starts = std::iter::once(now)
             .chain(timeline.boundaries().into_iter().filter(|boundary| *boundary > now));
         for start in starts {
-            let limits = Limits::at(catalog, &timeline, start)?;
+            let limits = Limits::at(catalog, sales, &timeline, start)?;
             if segments.last().is_some_and(|last| last.limits == limits) {
                 continue;
             }

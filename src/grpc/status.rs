@@ -78,13 +78,20 @@ fn admin_code(error: &AdminError) -> Code {
         | AdminError::TooManyPurchases(_)
         | AdminError::TooManyRetentions(_)
         | AdminError::Missing { .. }
+        | AdminError::TooManyCatalogs
+        | AdminError::SeveralCatalogs { .. }
+        | AdminError::CatalogInForce(_)
         | AdminError::FiguresGone(_) => Code::FailedPrecondition,
-        AdminError::NotBegun { .. } | AdminError::BeforeApp { .. } => Code::InvalidArgument,
+        AdminError::NotBegun { .. }
+        | AdminError::BeforeApp { .. }
+        | AdminError::UnknownCatalog { .. }
+        | AdminError::UnknownContent(_) => Code::InvalidArgument,
         AdminError::Catalog(_) => Code::Internal,
         AdminError::TooLong(_) => Code::DeadlineExceeded,
         AdminError::Directory(DirectoryError::Conflict(_)) => Code::Aborted,
         AdminError::Directory(
             DirectoryError::Unreadable { .. }
+            | DirectoryError::UnreadableCatalog { .. }
             | DirectoryError::UnreadableEntry { .. }
             | DirectoryError::UnreadableStatement { .. },
         ) => Code::DataLoss,

@@ -55,6 +55,7 @@ use credentials::Credentials;
 pub use listen::{BindError, Listener, Listeners, UnixSocket};
 use opening::open_patiently;
 use readiness::Readiness;
+use reload::Reported;
 pub(crate) use routes::ServedRoutes;
 use routes::routes;
 use telling::{Tellers, Telling};
@@ -201,10 +202,14 @@ impl Process<'_> {
         reload: mpsc::Receiver<()>,
     ) -> Result<Running, ServeError> {
         let Self { config, clock, metrics, credentials, readiness, stopped, .. } = self;
-        let version = catalog.version.clone();
         let unknown_app = config.unknown_app;
-        let engine =
-            Engine::new(ledger.clone(), clock.clone(), metrics.clone(), catalog, unknown_app)?;
+        let engine = Engine::new(
+            ledger.clone(),
+            clock.clone(),
+            metrics.clone(),
+            catalog.clone(),
+            unknown_app,
+        )?;
         let fallback = journal.map(|(journal, entries)| {
             Arc::new(Fallback::new(journal, entries, config.store_timeout, metrics.clone()))
         });
@@ -214,11 +219,13 @@ impl Process<'_> {
             None => engine,
         });
         let administration = Administration::new(engine.clone(), directory.clone());
+        let standing = administration.change_catalog(catalog).await?;
+        let reported = Arc::new(Reported::new(metrics.clone()));
+        reported.report(&standing);
         administration.publish_all().await?;
         let telling =
             Telling { engine: &engine, directory, log: log.clone(), clock: clock.clone() };
         let telling = telling.begin(config.webhook.clone(), metrics).await?;
-        metrics.catalog_in_force(&version);
 
         let mut tasks = JoinSet::new();
         let [reload_catalog, reload_credentials] = credentials::to_both(reload, stopped.clone());
@@ -230,8 +237,9 @@ impl Process<'_> {
             reload_catalog,
             stopped.clone(),
             administration.clone(),
-            metrics.clone(),
+            reported.clone(),
         ));
+        tasks.spawn(reload::follow_catalog(administration.clone(), reported, stopped.clone()));
         tasks.spawn(issuing::issue_statements(administration.clone(), stopped.clone()));
         tasks.spawn(readiness.clone().follow(engine.clone(), ledger.clone(), stopped.clone()));
         let fallback = fallback.map(|fallback| {
@@ -240,7 +248,7 @@ impl Process<'_> {
         });
         let health = readiness.health();
         let routes = routes(config, health, engine, administration, log, access, stopped)?;
-        info!(store = %config.store, catalog = version, "serving");
+        info!(store = %config.store, catalog = standing.in_force, "serving");
         Ok(Running { ledger, routes, tasks, telling, fallback })
     }
 

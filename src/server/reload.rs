@@ -1,21 +1,25 @@
-//! Puts changed catalogs into force while the sidecar runs.
+//! Puts changed catalogs into force while the sidecar runs, and follows those of other sidecars.
 //!
-//! A bad one is refused and the last good one stays. One that is accepted decides at once for
+//! A bad one is refused and the last good one stays; one whose content was replaced is not put into
+//! force again. One that is accepted decides at once for
 //! apps that have bought nothing; the limits of the others are brought to the ledger until all
 //! are there.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
+use tokio::time::MissedTickBehavior;
 use tracing::{error, info, warn};
 
 use crate::catalog::LoadError;
 use crate::catalog::watch::Watch;
 use crate::domain::catalog::Catalog;
-use crate::engine::administration::{AdminError, Administration};
+use crate::engine::administration::{Administration, Standing};
 use crate::telemetry::Metrics;
 
+/// Time between looks at what the store has in force: by then a change counts at every sidecar.
+const FOLLOW_INTERVAL: Duration = Duration::from_secs(3);
 /// Time before limits that could not be brought to the ledger are tried again.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
@@ -25,7 +29,7 @@ pub async fn reload_catalog(
     mut reload: mpsc::Receiver<()>,
     mut stopped: watch::Receiver<bool>,
     administration: Administration,
-    metrics: Arc<Metrics>,
+    reported: Arc<Reported>,
 ) {
     let Some(watch) = watch else {
         // The built-in catalog does not change, but whoever asks is told.
@@ -39,11 +43,11 @@ pub async fn reload_catalog(
     };
     let until = stopped.clone();
     let change = |loaded| {
-        let (administration, metrics) = (administration.clone(), metrics.clone());
+        let (administration, reported) = (administration.clone(), reported.clone());
         let mut stopped = until.clone();
         async move {
             tokio::select! {
-                () = change_catalog(loaded, &administration, &metrics) => {}
+                () = change_catalog(loaded, &administration, &reported) => {}
                 // The next start brings the limits of all apps to the ledger anyway.
                 _ = stopped.wait_for(|stop| *stop) => {}
             }
@@ -52,31 +56,99 @@ pub async fn reload_catalog(
     watch.run(reload, stopped, change).await;
 }
 
+/// Which catalog is in force, as metrics and the log say it: once a change.
+pub struct Reported {
+    metrics: Arc<Metrics>,
+    last: Mutex<Option<(String, Option<String>)>>,
+}
+
+impl Reported {
+    /// Nothing reported yet.
+    pub fn new(metrics: Arc<Metrics>) -> Self {
+        Self { metrics, last: Mutex::default() }
+    }
+
+    /// Says what is in force, unless that was the last thing said.
+    pub fn report(&self, standing: &Standing) {
+        let (in_force, differs) = (&standing.in_force, &standing.differs);
+        let now = Some((in_force.clone(), differs.clone()));
+        let mut last = self.last.lock().expect("nothing panics with it");
+        if *last == now {
+            return;
+        }
+        self.metrics.catalog_in_force(in_force, differs.as_deref());
+        if let Some(loaded) = differs {
+            warn!(
+                loaded,
+                in_force,
+                "catalog differs: the content of the loaded one was replaced, and the store's is \
+                 followed; give it a new version or activate it"
+            );
+        }
+        *last = now;
+    }
+}
+
 async fn change_catalog(
     loaded: Result<Catalog, LoadError>,
     administration: &Administration,
-    metrics: &Metrics,
+    reported: &Reported,
 ) {
     let accepted = match loaded {
-        Ok(catalog) => accept(catalog, administration).await.map_err(|why| why.to_string()),
+        Ok(catalog) => administration.change_catalog(catalog).await.map_err(|why| why.to_string()),
         Err(bad) => Err(bad.to_string()),
     };
-    metrics.catalog_reloaded(accepted.is_ok());
+    reported.metrics.catalog_reloaded(accepted.is_ok());
     match accepted {
-        Ok(version) => {
-            metrics.catalog_in_force(&version);
-            while let Err(error) = administration.publish_all().await {
-                warn!(%error, "the limits of some apps are still those of the catalog before");
-                tokio::time::sleep(RETRY_PAUSE).await;
-            }
-            info!(catalog = version, "catalog reloaded");
+        Ok(standing) => {
+            reported.report(&standing);
+            publish(administration).await;
+            info!(catalog = standing.in_force, "catalog reloaded");
         }
         Err(reason) => error!(reason, "catalog refused; the last good one stays in force"),
     }
 }
 
-async fn accept(catalog: Catalog, administration: &Administration) -> Result<String, AdminError> {
-    let version = catalog.version.clone();
-    administration.change_catalog(catalog).await?;
-    Ok(version)
+/// Brings the limits of all apps to the ledger, as often as it takes.
+async fn publish(administration: &Administration) {
+    while let Err(error) = administration.publish_all().await {
+        warn!(%error, "the limits of some apps are still those of the catalog before");
+        tokio::time::sleep(RETRY_PAUSE).await;
+    }
+}
+
+/// Follows what other sidecars and owners put into force, until the end.
+pub async fn follow_catalog(
+    administration: Administration,
+    reported: Arc<Reported>,
+    mut stopped: watch::Receiver<bool>,
+) {
+    let mut interval = tokio::time::interval(FOLLOW_INTERVAL);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut is_failing = false;
+    let follow = async {
+        loop {
+            interval.tick().await;
+            match administration.follow_catalog().await {
+                Ok(standing) => {
+                    is_failing = false;
+                    reported.report(&standing);
+                    if standing.changed {
+                        publish(&administration).await;
+                        info!(catalog = standing.in_force, "catalog followed");
+                    }
+                }
+                Err(error) if !is_failing => {
+                    is_failing = true;
+                    warn!(%error, "catalogs cannot be read, retrying");
+                }
+                Err(_) => {}
+            }
+        }
+    };
+    tokio::select! {
+        () = follow => {}
+        // An error means that the sender is gone, which is the end too.
+        _ = stopped.wait_for(|stop| *stop) => {}
+    }
 }

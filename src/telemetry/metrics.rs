@@ -37,6 +37,12 @@ struct VersionLabel {
     version: String,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct DiffersLabels {
+    loaded: String,
+    in_force: String,
+}
+
 /// Everything that is counted.
 pub struct Metrics {
     /// In what condition the sidecar is.
@@ -44,6 +50,7 @@ pub struct Metrics {
     registry: Registry,
     operations: Operations,
     catalog: Family<VersionLabel, Gauge<i64, AtomicI64>>,
+    catalog_differs: Family<DiffersLabels, Gauge<i64, AtomicI64>>,
     catalog_reloads: Family<ResultLabel, Counter>,
     credential_reloads: Family<ReloadLabels, Counter>,
     callers_refused: Counter,
@@ -62,6 +69,7 @@ impl Metrics {
             registry: Registry::with_prefix("imquota"),
             operations: Operations::new(),
             catalog: Family::default(),
+            catalog_differs: Family::default(),
             catalog_reloads: Family::default(),
             credential_reloads: Family::default(),
             callers_refused: Counter::default(),
@@ -82,6 +90,11 @@ impl Metrics {
         self.registry.register("build", "The running version", build);
         self.operations.register(&mut self.registry);
         self.registry.register("catalog", "1 for the catalog in force", self.catalog.clone());
+        self.registry.register(
+            "catalog_differs",
+            "1 where this sidecar loaded a catalog that was replaced: its version and the one followed",
+            self.catalog_differs.clone(),
+        );
         self.registry.register(
             "catalog_reloads",
             "Catalogs found changed, by whether they were accepted or refused",
@@ -157,8 +170,13 @@ impl Metrics {
         self.operations.store_called(call, watch, error);
     }
 
-    /// Says which catalog is in force.
-    pub fn catalog_in_force(&self, version: &str) {
+    /// Says which catalog is in force, and which one this sidecar loaded where that is another.
+    pub fn catalog_in_force(&self, version: &str, differing: Option<&str>) {
+        self.catalog_differs.clear();
+        if let Some(loaded) = differing {
+            let (loaded, in_force) = (loaded.to_owned(), version.to_owned());
+            self.catalog_differs.get_or_create(&DiffersLabels { loaded, in_force }).set(1);
+        }
         self.catalog.clear();
         self.catalog.get_or_create(&VersionLabel { version: version.to_owned() }).set(1);
     }

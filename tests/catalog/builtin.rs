@@ -192,6 +192,7 @@ fn limits_with(items: &[Item]) -> Limits {
             item: item.clone(),
             months: 1,
             price_fen: 0,
+            terms: None,
             at,
         })
         .collect();

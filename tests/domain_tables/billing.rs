@@ -1,8 +1,12 @@
 //! Statements against the published examples and boundaries of the pricing rules, section 6, and
 //! rows that were worked out by hand. Money is in CNY here.
 
+use std::sync::Arc;
+
 use imquota::domain::billing::{Books, Item, RetentionChange, Statement, statement};
 use imquota::domain::calendar::Day;
+use imquota::domain::catalog::Catalog;
+use imquota::domain::catalog_history::CatalogHistory;
 use imquota::domain::id::RequestId;
 use imquota::domain::metering::DayFigures;
 use imquota::domain::month::Month;
@@ -21,6 +25,11 @@ const LATER: &str = "2019-12-31";
 type Orders<'a> = &'a [(&'a str, &'a str, u32)];
 /// What happened on a day of August: day, users, groups at most, Mbps in the mainland.
 type Metered<'a> = &'a [(u32, u64, u64, u64)];
+
+/// A catalog that is in force for ever.
+pub fn only(catalog: Catalog) -> CatalogHistory {
+    CatalogHistory::of(Arc::new(catalog))
+}
 
 fn august() -> Month {
     "2019-08".parse().expect("a month")
@@ -54,10 +63,10 @@ fn bill(
     metered: Metered<'_>,
     now: &str,
 ) -> Statement {
-    let (catalog, retentions, now) = (catalog(), retention(kept), at(now));
-    let figures = figures(month, catalog.zone.day_of(now), metered);
+    let (catalogs, retentions, now) = (only(catalog()), retention(kept), at(now));
+    let figures = figures(month, catalogs.day_of(now), metered);
     let books = Books {
-        catalog: &catalog,
+        catalogs: &catalogs,
         app: &app("demo"),
         sales,
         retentions: &retentions,
@@ -121,13 +130,13 @@ fn two_months_of_history_at_200_000_users_cost_2000() {
 #[test]
 fn a_begun_megabit_counts_whole_and_overseas_is_listed() {
     let sales = history(ALL_YEAR);
-    let catalog = catalog();
+    let catalogs = only(catalog());
     let mut figures = figures(august(), august().last_day(), &[]);
     figures[0].bandwidth = vec![("mainland".into(), 1), ("overseas".into(), 5_000_001)];
     figures[1].bandwidth = vec![("mainland".into(), 1001)];
     let app = app("demo");
     let books = Books {
-        catalog: &catalog,
+        catalogs: &catalogs,
         app: &app,
         sales: &sales,
         retentions: &[],

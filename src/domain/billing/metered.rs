@@ -1,8 +1,11 @@
 //! Lines for what was metered in a month.
 
+use std::sync::Arc;
+
 use super::retention::longest;
 use super::{Books, Item, Line, StatementDay, amount, input};
 use crate::domain::calendar::Day;
+use crate::domain::catalog::Catalog;
 use crate::domain::metering::DayFigures;
 use crate::domain::month::Month;
 use crate::domain::postpaid::{Region, Tier, whole_mbps};
@@ -10,53 +13,128 @@ use crate::domain::purchase::Period;
 use crate::domain::time::Timestamp;
 use crate::domain::timeline::{ServiceState, Timeline};
 
+/// A day of a month with the catalog that it goes by.
+pub struct MeteredDay {
+    /// The day as it stands on the statement.
+    pub day: StatementDay,
+    catalog: Arc<Catalog>,
+}
+
 /// The days of the month, and whether each is charged: an edition that may run over was in force
-/// at some instant of it.
-pub fn days(books: &Books<'_>) -> Vec<StatementDay> {
-    let (catalog, zone) = (books.catalog, books.catalog.zone);
-    let timeline = Timeline::new(catalog, books.sales);
-    let boundaries = timeline.boundaries();
-    let is_charged = |at: Timestamp| {
-        let (edition, state) = timeline.edition_at(at);
-        let edition = catalog.edition(edition.as_str());
-        state != ServiceState::Stopped && edition.is_some_and(|edition| edition.postpaid_allowed)
-    };
+/// at some instant of it, by the catalog of that day.
+pub fn days(books: &Books<'_>) -> Vec<MeteredDay> {
+    let mut run: Option<(Arc<Catalog>, Timeline, Vec<Timestamp>)> = None;
     let day = |figures: &DayFigures| {
-        let of_day = Period {
-            from: zone.start_of(figures.day),
-            until: zone.start_of(figures.day.plus_days(1)),
+        let catalog = books.catalogs.on(figures.day);
+        // Catalogs change seldom, so that most days share what follows from one.
+        let (catalog, timeline, boundaries) = match run.take().filter(|(of, ..)| *of == catalog) {
+            Some(run) => run,
+            None => {
+                let timeline = Timeline::new(&catalog, books.sales);
+                let boundaries = timeline.boundaries();
+                (catalog, timeline, boundaries)
+            }
         };
-        let changes = boundaries.iter().copied().filter(|at| of_day.contains(*at));
-        let charged = std::iter::once(of_day.from).chain(changes).any(is_charged);
-        StatementDay { figures: figures.clone(), charged }
+        let charged = is_charged(books, &catalog, &timeline, &boundaries, figures.day);
+        run = Some((catalog.clone(), timeline, boundaries));
+        MeteredDay { day: StatementDay { figures: figures.clone(), charged }, catalog }
     };
     books.figures.iter().map(day).collect()
 }
 
+fn is_charged(
+    books: &Books<'_>,
+    catalog: &Catalog,
+    timeline: &Timeline,
+    boundaries: &[Timestamp],
+    day: Day,
+) -> bool {
+    let catalogs = books.catalogs;
+    let of_day =
+        Period { from: catalogs.start_of(day), until: catalogs.start_of(day.plus_days(1)) };
+    let may_run_over = |at: Timestamp| {
+        let (edition, state) = timeline.edition_at(at);
+        let edition = books.sales.edition(catalog, &edition, at);
+        state != ServiceState::Stopped && edition.is_some_and(|edition| edition.postpaid_allowed)
+    };
+    let changes = boundaries.iter().copied().filter(|at| of_day.contains(*at));
+    std::iter::once(of_day.from).chain(changes).any(may_run_over)
+}
+
 /// Every metered line, also where nothing is due, so that the figures are seen.
-pub fn lines(books: &Books<'_>, month: Month, days: &[StatementDay], now: Timestamp) -> Vec<Line> {
-    let rules = &books.catalog.postpaid;
-    let charged: Vec<&DayFigures> =
-        days.iter().filter(|day| day.charged).map(|day| &day.figures).collect();
-    let dau = Peak::of(&charged, |figures| figures.dau);
-    let mut lines = vec![of_dau(rules.dau, &dau), of_history(books, month, &dau, &charged, now)];
+pub fn lines(books: &Books<'_>, month: Month, days: &[MeteredDay], now: Timestamp) -> Vec<Line> {
+    let catalog = books.catalogs.pricing(month);
+    let rules = &catalog.postpaid;
+    let charged: Vec<&MeteredDay> = days.iter().filter(|it| it.day.charged).collect();
+    let figures: Vec<&DayFigures> = charged.iter().map(|it| &it.day.figures).collect();
+    let dau = Peak::of(&charged, |figures| figures.dau, |catalog| catalog.postpaid.dau.free);
+    let users = Peak::highest(&figures, |figures| figures.dau);
+    let mut lines = vec![of_dau(rules.dau, &dau), of_history(books, month, &users, &figures, now)];
     let from = month.day(rules.groups_first_day);
-    let window: Vec<&DayFigures> = charged.iter().copied().filter(|it| it.day >= from).collect();
-    lines.push(of_groups(rules.groups, month, from, &window));
-    lines.extend(rules.regions.iter().map(|region| of_bandwidth(region, &charged)));
+    let is_in_window = |it: &&MeteredDay| it.day.figures.day >= from;
+    let window: Vec<&MeteredDay> = charged.iter().copied().filter(is_in_window).collect();
+    let free = |catalog: &Catalog| catalog.postpaid.groups.free;
+    let groups = Peak::of(&window, |figures| figures.groups_peak, free);
+    lines.push(of_groups(rules.groups, month, from, &groups));
+    lines.extend(rules.regions.iter().map(|region| of_bandwidth(region, &figures)));
+    let removed = removed_regions(books, month, &figures);
+    lines.extend(removed.into_iter().map(|region| of_bandwidth(region, &figures)));
     lines
 }
 
-/// The highest figure, and the first day that had it.
+/// Regions with traffic that the month's last catalog lacks, each as the last catalog of the month
+/// that had it.
+fn removed_regions<'a>(
+    books: &'a Books<'_>,
+    month: Month,
+    charged: &[&DayFigures],
+) -> Vec<&'a Region> {
+    let mut regions: Vec<&Region> = Vec::new();
+    let last = &books.catalogs.pricing(month).postpaid.regions;
+    for catalog in books.catalogs.within(month) {
+        for region in &catalog.postpaid.regions {
+            let is = |other: &Region| other.id == region.id;
+            let listed = last.iter().any(is) || regions.iter().any(|other| is(other));
+            if !listed && charged.iter().any(|figures| of_day(figures, region) > 0) {
+                regions.push(region);
+            }
+        }
+    }
+    regions
+}
+
+/// The figure that is charged, which is the one of the day that exceeds its allowance most, and
+/// the first day that had it.
 struct Peak {
     figure: u64,
+    free: u64,
     day: Option<Day>,
     charged_days: usize,
 }
 
 impl Peak {
-    fn of(days: &[&DayFigures], figure: impl Fn(&DayFigures) -> u64) -> Self {
-        let mut peak = Self { figure: 0, day: None, charged_days: days.len() };
+    fn of(
+        days: &[&MeteredDay],
+        figure: impl Fn(&DayFigures) -> u64,
+        free: impl Fn(&Catalog) -> u64,
+    ) -> Self {
+        let first_free = days.last().map_or(0, |day| free(&day.catalog));
+        let mut peak = Self { figure: 0, free: first_free, day: None, charged_days: days.len() };
+        let mut highest = (0, 0);
+        for MeteredDay { day, catalog } in days {
+            let (of_day, free) = (figure(&day.figures), free(catalog));
+            let exceeds = (of_day.saturating_sub(free), of_day);
+            if exceeds > highest {
+                highest = exceeds;
+                peak = Self { figure: of_day, free, day: Some(day.figures.day), ..peak };
+            }
+        }
+        peak
+    }
+
+    /// The highest figure, whatever is free.
+    fn highest(days: &[&DayFigures], figure: impl Fn(&DayFigures) -> u64) -> Self {
+        let mut peak = Self { figure: 0, free: 0, day: None, charged_days: days.len() };
         for day in days {
             let of_day = figure(day);
             if of_day > peak.figure {
@@ -64,6 +142,11 @@ impl Peak {
             }
         }
         peak
+    }
+
+    /// The rules of a tier with the allowance of the day that is charged.
+    fn tier(&self, tier: Tier) -> Tier {
+        if self.charged_days == 0 { tier } else { Tier { free: self.free, ..tier } }
     }
 
     fn inputs(&self) -> Vec<(String, String)> {
@@ -75,9 +158,15 @@ impl Peak {
     }
 }
 
-fn of_tier(item: Item, description: String, tier: Tier, peak: &Peak, units: u64) -> Line {
+fn of_tier(
+    item: Item,
+    description: String,
+    tier: Tier,
+    peak: Vec<(String, String)>,
+    units: u64,
+) -> Line {
     let quantity = i64::try_from(units).unwrap_or(i64::MAX);
-    let mut inputs = peak.inputs();
+    let mut inputs = peak;
     inputs.push(input("free", tier.free));
     inputs.push(input("unit", tier.unit));
     Line {
@@ -94,14 +183,16 @@ fn of_tier(item: Item, description: String, tier: Tier, peak: &Peak, units: u64)
 }
 
 fn of_dau(tier: Tier, peak: &Peak) -> Line {
-    let description = "Daily active users, by the highest day".to_owned();
-    of_tier(Item::Dau, description, tier, peak, tier.units(peak.figure))
+    let (tier, description) =
+        (peak.tier(tier), "Daily active users, by the highest day".to_owned());
+    of_tier(Item::Dau, description, tier, peak.inputs(), tier.units(peak.figure))
 }
 
-fn of_groups(tier: Tier, month: Month, from: Day, window: &[&DayFigures]) -> Line {
-    let peak = Peak::of(window, |figures| figures.groups_peak);
+fn of_groups(tier: Tier, month: Month, from: Day, peak: &Peak) -> Line {
+    let tier = peak.tier(tier);
     let description = format!("Groups, by the highest number from {from} on");
-    let mut line = of_tier(Item::Groups, description, tier, &peak, tier.units(peak.figure));
+    let units = tier.units(peak.figure);
+    let mut line = of_tier(Item::Groups, description, tier, peak.inputs(), units);
     line.inputs.push(input("from", from));
     line.inputs.push(input("until", month.last_day()));
     line
@@ -114,10 +205,10 @@ fn of_history(
     charged: &[&DayFigures],
     now: Timestamp,
 ) -> Line {
-    let (zone, rules) = (books.catalog.zone, books.catalog.postpaid.history);
-    let end = zone.start_of(month.next().first_day());
+    let (catalogs, rules) = (books.catalogs, books.catalogs.pricing(month).postpaid.history);
+    let end = catalogs.start_of(month.next().first_day());
     let so_far = Timestamp::from_millis(now.as_millis().saturating_add(1));
-    let period = Period { from: zone.start_of(month.first_day()), until: end.min(so_far) };
+    let period = Period { from: catalogs.start_of(month.first_day()), until: end.min(so_far) };
     let kept = longest(books.retentions, rules.free_days, period);
     let on = kept > rules.free_days && !charged.is_empty();
     let units = if on { rules.tier.units(peak.figure) } else { 0 };
@@ -126,7 +217,7 @@ fn of_history(
     } else {
         format!("Message history, kept for {kept} days: nothing is charged")
     };
-    let mut line = of_tier(Item::MessageHistory, description, rules.tier, peak, units);
+    let mut line = of_tier(Item::MessageHistory, description, rules.tier, peak.inputs(), units);
     line.inputs.push(input("retention_days", kept));
     line.inputs.push(input("free_days", rules.free_days));
     line.inputs.push(input("months", u32::from(on)));
@@ -135,12 +226,15 @@ fn of_history(
     Line { formula: formula.to_owned(), ..line }
 }
 
+/// Whole megabits a second of a day's peak in a region.
+fn of_day(figures: &DayFigures, region: &Region) -> u64 {
+    let found = figures.bandwidth.iter().find(|(of, _)| *of == region.id);
+    found.map_or(0, |(_, kbps)| whole_mbps(*kbps))
+}
+
 fn of_bandwidth(region: &Region, charged: &[&DayFigures]) -> Line {
-    let of_day = |figures: &DayFigures| {
-        let found = figures.bandwidth.iter().find(|(of, _)| *of == region.id);
-        found.map_or(0, |(_, kbps)| whole_mbps(*kbps))
-    };
-    let peak = Peak::of(charged, of_day);
+    let of_day = |figures: &DayFigures| of_day(figures, region);
+    let peak = Peak::highest(charged, of_day);
     let sum: u128 = charged.iter().map(|figures| u128::from(of_day(figures))).sum();
     let quantity = i64::try_from(sum).unwrap_or(i64::MAX);
     let days = charged.iter().filter(|figures| of_day(figures) > 0).count();

@@ -2,10 +2,11 @@
 //!
 //! What was bought and refunded in the month stands beside what was metered in it. Only days on
 //! which an edition that may run over was in force are charged (ours); the others are shown.
-//! A month is worked out from its figures by [`statement`]; nothing here knows whether it is final.
+//! A day's charge and allowance follow the catalog of that day, the prices of units that of the
+//! month's last instant. A month is worked out from its figures by [`statement`]; nothing here knows whether it is final.
 
 use super::calendar::Zone;
-use super::catalog::Catalog;
+use super::catalog_history::CatalogHistory;
 use super::id::AppId;
 use super::metering::DayFigures;
 use super::month::Month;
@@ -95,8 +96,8 @@ pub struct Statement {
 /// What a statement is worked out from.
 #[derive(Debug, Clone, Copy)]
 pub struct Books<'a> {
-    /// Prices, and what editions allow.
-    pub catalog: &'a Catalog,
+    /// Prices, and what editions allow, by when they are in force.
+    pub catalogs: &'a CatalogHistory,
     /// The app.
     pub app: &'a AppId,
     /// Everything that it bought and gave back.
@@ -111,27 +112,29 @@ pub struct Books<'a> {
 
 /// When the statement of a month becomes final.
 #[must_use]
-pub fn final_at(catalog: &Catalog, month: Month) -> Timestamp {
-    catalog.zone.start_of(month.next().day(catalog.postpaid.final_day))
+pub fn final_at(catalogs: &CatalogHistory, month: Month) -> Timestamp {
+    let final_day = catalogs.pricing(month).postpaid.final_day;
+    catalogs.start_of(month.next().day(final_day))
 }
 
 /// The statement of a month, as it is at an instant.
 #[must_use]
 pub fn statement(books: &Books<'_>, month: Month, now: Timestamp) -> Statement {
-    let catalog = books.catalog;
-    let days = metered::days(books);
+    let catalogs = books.catalogs;
+    let metered_days = metered::days(books);
     let mut lines = sold::lines(books, month);
-    lines.extend(metered::lines(books, month, &days, now));
+    lines.extend(metered::lines(books, month, &metered_days, now));
+    let days = metered_days.into_iter().map(|metered| metered.day).collect();
     let total: i128 = lines.iter().map(|line| i128::from(line.amount_fen)).sum();
-    let final_at = final_at(catalog, month);
+    let final_at = final_at(catalogs, month);
     Statement {
         app: books.app.clone(),
         month,
-        zone: catalog.zone,
+        zone: catalogs.zone_of(month),
         is_final: now >= final_at,
         computed_at: now,
         final_at,
-        catalog_version: catalog.version.clone(),
+        catalog_version: catalogs.pricing(month).version.clone(),
         lines,
         total_fen: fen(total),
         days,

@@ -1,21 +1,25 @@
 //! Lines for what was bought and refunded in a month.
 
 use super::{Books, Item, Line, input};
+use crate::domain::catalog::Catalog;
 use crate::domain::month::Month;
 use crate::domain::purchase::{Item as Bought, Purchase, Refund, Sales};
 use crate::domain::refund::refund;
+use crate::domain::terms::Terms;
 use crate::domain::time::Timestamp;
 use crate::domain::timeline::Timeline;
 
 /// Purchases and then refunds, each in the order in which they were made.
 pub fn lines(books: &Books<'_>, month: Month) -> Vec<Line> {
-    let (zone, sales) = (books.catalog.zone, books.sales);
+    let (catalogs, sales) = (books.catalogs, books.sales);
+    let catalog = catalogs.pricing(month);
+    let zone = catalogs.zone_of(month);
     // What is dated back before the first statement stands on it, so that it is billed at all.
-    let is_of = |at: Timestamp| Month::at(zone, at).max(books.since) == month;
-    let timeline = Timeline::new(books.catalog, sales);
+    let is_of = |at: Timestamp| catalogs.month_of(at).max(books.since) == month;
+    let timeline = Timeline::new(catalog, sales);
     let purchases = sales.purchases.iter().zip(&timeline.valid).filter(|(it, _)| is_of(it.at));
     let purchases = purchases.map(|(purchase, valid)| {
-        let (item, item_id, name) = named(books, purchase);
+        let (item, item_id, name) = named(catalog, purchase);
         let months = i64::from(purchase.months);
         let per_month = purchase.price_fen / months.max(1);
         let even = per_month * months == purchase.price_fen;
@@ -43,14 +47,15 @@ pub fn lines(books: &Books<'_>, month: Month) -> Vec<Line> {
     });
     let mut lines: Vec<Line> = purchases.collect();
     let refunds = sales.refunds.iter().enumerate().filter(|(_, it)| is_of(it.at));
-    lines.extend(refunds.map(|(index, refund)| of_refund(books, index, refund)));
+    lines.extend(refunds.map(|(index, refund)| of_refund(books, catalog, index, refund)));
     lines
 }
 
-fn of_refund(books: &Books<'_>, index: usize, made: &Refund) -> Line {
-    let (zone, sales) = (books.catalog.zone, books.sales);
+fn of_refund(books: &Books<'_>, catalog: &Catalog, index: usize, made: &Refund) -> Line {
+    let (catalog_then, sales) = (books.catalogs.at(made.at), books.sales);
+    let zone = catalog_then.zone;
     let purchase = &sales.purchases[made.purchase];
-    let (.., name) = named(books, purchase);
+    let (.., name) = named(catalog, purchase);
     let mut inputs = vec![
         input("request_id", &made.request_id),
         input("purchase", &purchase.request_id),
@@ -60,7 +65,7 @@ fn of_refund(books: &Books<'_>, index: usize, made: &Refund) -> Line {
         purchases: sales.purchases[..made.made_after].to_vec(),
         refunds: sales.refunds[..index].to_vec(),
     };
-    if let Ok(figures) = refund(books.catalog, &before, made.purchase, made.at) {
+    if let Ok(figures) = refund(catalog_then, &before, made.purchase, made.at) {
         inputs.push(input("days", figures.days));
         inputs.push(input("days_used", figures.days_used));
     }
@@ -82,9 +87,16 @@ fn of_refund(books: &Books<'_>, index: usize, made: &Refund) -> Line {
 }
 
 /// What a purchase is a line for, its id, and its name.
-fn named(books: &Books<'_>, purchase: &Purchase) -> (Item, String, String) {
-    let label = |id: &str, label: Option<&String>| label.cloned().unwrap_or_else(|| id.to_owned());
-    let catalog = books.catalog;
+fn named(catalog: &Catalog, purchase: &Purchase) -> (Item, String, String) {
+    // What the catalog lacks has the label that it was bought under.
+    let carried = match purchase.terms.as_deref() {
+        Some(Terms::Edition(edition)) => Some(&edition.label),
+        Some(Terms::AddOn(add_on)) => Some(&add_on.label),
+        None => None,
+    };
+    let label = |id: &str, label: Option<&String>| {
+        label.or(carried).cloned().unwrap_or_else(|| id.to_owned())
+    };
     match &purchase.item {
         Bought::AddOn(id) => {
             let name = label(id.as_str(), catalog.add_on(id.as_str()).map(|it| &it.label));

@@ -12,11 +12,16 @@ use std::time::Duration;
 
 use tokio::sync::Mutex;
 
+use self::catalogs::Kept;
 use self::everybody::EVERYBODY_MINUTES;
+use self::filled::Filled;
 use self::office::Office;
 use super::{Engine, Top};
 use crate::directory::statement::Sealed;
-use crate::directory::{AppRecord, Directory, DirectoryError, PURCHASES_MAX, RETENTIONS_MAX};
+use crate::directory::{
+    AppRecord, CATALOGS_MAX, CATALOGS_MAX_BYTES, Directory, DirectoryError, PURCHASES_MAX,
+    RETENTIONS_MAX,
+};
 use crate::domain::audit::Actor;
 use crate::domain::catalog::Catalog;
 use crate::domain::id::{AppId, RequestId};
@@ -28,14 +33,17 @@ use crate::domain::schedule::{MissingItem, Schedule};
 use crate::domain::time::Timestamp;
 use crate::ledger::{LedgerError, SnapshotError};
 
+mod catalogs;
 mod change;
 mod entries;
 mod everybody;
+mod filled;
 mod office;
 mod preview;
 pub mod reconcile;
 mod statements;
 
+pub use catalogs::{Activated, Activation, Standing};
 pub use change::{Change, Difference, Made, What};
 pub use entries::{EntryFilter, FoundEntries};
 pub use everybody::OverrunCount;
@@ -101,7 +109,7 @@ pub enum AdminError {
     /// The rules of buying are against it.
     #[error(transparent)]
     Refused(#[from] Refusal),
-    /// The catalog lost something that was bought.
+    /// The app bought something that no kept catalog describes.
     #[error("app \"{app}\": {missing}")]
     Missing {
         /// The app.
@@ -109,6 +117,35 @@ pub enum AdminError {
         /// What.
         missing: MissingItem,
     },
+    /// Every catalog that is kept is needed.
+    #[error(
+        "the store keeps at most {CATALOGS_MAX} catalogs and {CATALOGS_MAX_BYTES} bytes of them, \
+         and months without a final statement need them all; this one can be loaded once \
+         statements of earlier months are final"
+    )]
+    TooManyCatalogs,
+    /// No catalog of that version is kept.
+    #[error("the store keeps no catalog of version \"{version}\"; the last ones are {last}")]
+    UnknownCatalog {
+        /// What was asked for.
+        version: String,
+        /// The versions of the last ones, in quotes.
+        last: String,
+    },
+    /// No catalog of that version has that content.
+    #[error("no catalog of that version has the content {0}")]
+    UnknownContent(String),
+    /// Several contents have the same version.
+    #[error("several catalogs have version \"{version}\"; name one of the contents {hashes}")]
+    SeveralCatalogs {
+        /// The version.
+        version: String,
+        /// The hashes of the last ones.
+        hashes: String,
+    },
+    /// The catalog is in force already.
+    #[error("catalog \"{0}\" is in force; there is nothing to activate")]
+    CatalogInForce(String),
     /// The catalog lacks what an app that has bought nothing is on.
     #[error("default edition: {0}")]
     Catalog(MissingItem),
@@ -190,7 +227,9 @@ impl Administration {
     /// Over a directory, for an engine's ledger.
     #[must_use]
     pub fn new(engine: Arc<Engine>, directory: Arc<dyn Directory>) -> Self {
-        Self(Arc::new(Office { engine, directory, changing: Mutex::new(()) }))
+        let (kept, stored) = (Arc::<Kept>::default(), directory);
+        let directory = Arc::new(Filled { stored: stored.clone(), kept: kept.clone() });
+        Self(Arc::new(Office { engine, directory, stored, kept, changing: Mutex::new(()) }))
     }
 
     /// The catalog of the moment.
@@ -213,7 +252,11 @@ impl Administration {
     ) -> Result<Vec<AppView>, AdminError> {
         let now = self.0.engine.now().await?;
         let records = self.0.directory.apps(after, limit).await?;
-        records.into_iter().map(|record| self.0.view_at(record, now, false)).collect()
+        let mut views = Vec::with_capacity(records.len());
+        for record in records {
+            views.push(self.0.view_or_published(record, now).await?);
+        }
+        Ok(views)
     }
 
     /// Makes a change on somebody's behalf.
@@ -287,18 +330,33 @@ impl Administration {
         self.0.engine.notices().appended_more().await;
     }
 
-    /// Replaces the catalog. Nothing changes where the new one lacks something that an app has
-    /// bought. The limits of the apps follow with [`Administration::publish_all`].
-    pub async fn change_catalog(&self, catalog: Catalog) -> Result<(), AdminError> {
+    /// Puts a catalog into force that was loaded from this sidecar's file, at the start or by a
+    /// reload, unless the store has had its content before: then the store's is followed. The
+    /// limits of the apps follow with [`Administration::publish_all`].
+    pub async fn change_catalog(&self, catalog: Catalog) -> Result<Standing, AdminError> {
         let _changing = self.0.changing.lock().await;
-        let now = self.0.engine.now().await?;
-        let mut pages = Pages::default();
-        while let Some(page) = pages.next(&*self.0.directory).await? {
-            for record in page {
-                schedule(&catalog, &record, now)?;
-            }
-        }
-        self.0.engine.set_catalog(catalog).map_err(AdminError::Catalog)
+        self.0.load_catalog(catalog).await
+    }
+
+    /// Follows what another sidecar or an owner put into force, and a changed zone once it counts.
+    pub async fn follow_catalog(&self) -> Result<Standing, AdminError> {
+        let _changing = self.0.changing.lock().await;
+        self.0.follow_catalog().await
+    }
+
+    /// Puts a kept catalog into force again, together with the limits of all apps.
+    pub async fn activate_catalog(
+        &self,
+        activation: Activation,
+        actor: Actor,
+    ) -> Result<Activated, AdminError> {
+        let office = self.0.clone();
+        // Carried through, whether or not the caller waits for it.
+        let activated =
+            tokio::spawn(async move { office.activate_catalog(&activation, &actor).await });
+        activated.await.unwrap_or_else(|interrupted| {
+            Err(DirectoryError::Unavailable(interrupted.to_string()).into())
+        })
     }
 }
 

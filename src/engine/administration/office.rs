@@ -5,18 +5,23 @@ use std::sync::Arc;
 use futures_util::future::try_join_all;
 use serde_json::json;
 use tokio::sync::Mutex;
+use tracing::error;
 
+use super::catalogs::Kept;
 use super::change::{Change, Made, What};
-use super::{AdminError, AppView, Changed, Pages, schedule};
+use super::{AdminError, AppView, Changed, PATIENCE, Pages, schedule};
 use crate::directory::{AppRecord, Directory, DirectoryError, PURCHASES_MAX, RETENTIONS_MAX};
 use crate::domain::audit::{Actor, Event};
 use crate::domain::billing::RetentionChange;
 use crate::domain::calendar::Zone;
+use crate::domain::decision::{Mode, Subject};
 use crate::domain::id::Name;
 use crate::domain::month::Month;
 use crate::domain::postpaid::MessageHistory;
 use crate::domain::purchase::{Purchase, Refund, Refusal, Sales, sell};
 use crate::domain::refund::{Remaining, refund};
+use crate::domain::schedule::Schedule;
+use crate::domain::terms::Terms;
 use crate::domain::time::Timestamp;
 use crate::domain::timeline::Timeline;
 use crate::engine::Engine;
@@ -27,7 +32,11 @@ const ATTEMPTS_MAX: usize = 16;
 /// Where changes are made, one at a time.
 pub(super) struct Office {
     pub(super) engine: Arc<Engine>,
+    /// Records with the terms that purchases of before lack.
     pub(super) directory: Arc<dyn Directory>,
+    /// Records as they are stored.
+    pub(super) stored: Arc<dyn Directory>,
+    pub(super) kept: Arc<Kept>,
     pub(super) changing: Mutex<()>,
 }
 
@@ -38,6 +47,8 @@ impl Office {
         actor: &Actor,
     ) -> Result<Changed, AdminError> {
         let _changing = self.changing.lock().await;
+        // A sale goes by the price list in force, also if another sidecar has just put it there.
+        self.follow_catalog().await?;
         let mut attempts = 0;
         let (record, made, at) = loop {
             attempts += 1;
@@ -130,7 +141,9 @@ impl Office {
                     return Err(AdminError::TooManyPurchases(record.app));
                 }
                 let (item, price_fen) = sell(&catalog, sales, order, *months, at)?;
-                sales.purchases.push(Purchase { request_id, item, months: *months, price_fen, at });
+                let (months, terms) = (*months, Terms::of(&catalog, &item));
+                let bought = Purchase { request_id, item, months, price_fen, at, terms };
+                sales.purchases.push(bought);
                 Made::Purchase(sales.purchases.len() - 1)
             }
             What::Refund { purchase } => {
@@ -222,6 +235,26 @@ impl Office {
         })
     }
 
+    /// The app as it is; with the limits that were published last where no kept catalog describes
+    /// what it bought, so that one such app does not keep the others from being listed.
+    pub(super) async fn view_or_published(
+        &self,
+        record: AppRecord,
+        now: Timestamp,
+    ) -> Result<AppView, AdminError> {
+        match self.view_at(record.clone(), now, false) {
+            Err(AdminError::Missing { app, .. }) => {
+                let deadline = self.engine.local_now() + PATIENCE;
+                let (call, catalog) = self.engine.call(app, Mode::CheckOnly, deadline);
+                let reading = self.engine.ledger.read(call, Subject::App).await;
+                let schedule = Schedule::clone(&reading.map_err(AdminError::Unread)?.schedule);
+                let valid = Timeline::new(&catalog, &record.sales).valid;
+                Ok(AppView { valid, schedule, at: now, pending: true, record })
+            }
+            view => view,
+        }
+    }
+
     /// What an app is entitled to, as JSON for the audit log.
     pub(super) fn snapshot(
         &self,
@@ -242,13 +275,26 @@ impl Office {
         Ok(snapshot.to_string())
     }
 
+    /// The limits of an app stay as they were published where no kept catalog describes what it
+    /// bought.
+    async fn publish_known(&self, record: &AppRecord, now: Timestamp) -> Result<(), AdminError> {
+        match self.publish(record, now).await {
+            Err(AdminError::Recorded(error)) if matches!(*error, AdminError::Missing { .. }) => {
+                error!(%error, "limits not published: they stay as they were");
+                Ok(())
+            }
+            published => published,
+        }
+    }
+
     /// A page's limits are put side by side, so that they share their commits.
     pub(super) async fn publish_each(&self) -> Result<(), AdminError> {
         let mut pages = Pages::default();
         let now = self.engine.now().await.map_err(AdminError::Unfinished)?;
         while let Some(page) = pages.next(&*self.directory).await? {
-            try_join_all(page.iter().map(|record| self.publish(record, now))).await?;
+            try_join_all(page.iter().map(|record| self.publish_known(record, now))).await?;
         }
+        self.kept.published();
         Ok(())
     }
 }

@@ -13,6 +13,7 @@ use crate::domain::limit::LimitId;
 use crate::domain::purchase::{Order, Purchase, Refund, Refusal, sell};
 use crate::domain::refund::refund;
 use crate::domain::schedule::Schedule;
+use crate::domain::terms::Terms;
 use crate::domain::time::Timestamp;
 use crate::domain::usage::{Counts, Usage, usages};
 use crate::ledger::LedgerError;
@@ -123,7 +124,9 @@ impl Office {
             Some(Previewed::Buy(order, months)) => {
                 let (item, price_fen) = sell(&catalog, sales, &order, months, at)?;
                 let request_id = request_id();
-                sales.purchases.push(Purchase { request_id, item, months, price_fen, at });
+                let terms = Terms::of(&catalog, &item);
+                let bought = Purchase { request_id, item, months, price_fen, at, terms };
+                sales.purchases.push(bought);
                 price_fen
             }
             Some(Previewed::Refund(of)) => {

@@ -13,7 +13,8 @@ use crate::directory::statement::{Sealed, open, seal};
 use crate::directory::{AppRecord, DirectoryError};
 use crate::domain::audit::{Actor, Event};
 use crate::domain::billing::{Books, Statement, final_at, statement};
-use crate::domain::calendar::{Day, Zone};
+use crate::domain::calendar::Day;
+use crate::domain::catalog_history::CatalogHistory;
 use crate::domain::decision::Mode;
 use crate::domain::id::AppId;
 use crate::domain::metering::FIGURES_DAYS_KEPT;
@@ -33,8 +34,8 @@ impl Office {
         app: &AppId,
         month: Option<Month>,
     ) -> Result<Sealed, AdminError> {
-        let (now, zone) = (self.engine.now().await?, self.engine.catalog().zone);
-        let running = Month::at(zone, now);
+        let (now, catalogs) = (self.engine.now().await?, self.catalogs().await?);
+        let running = catalogs.month_of(now);
         let month = month.unwrap_or(running);
         let record = self.directory.app(app).await?;
         let record = record.ok_or_else(|| AdminError::UnknownApp(app.clone()))?;
@@ -53,7 +54,7 @@ impl Office {
         if record.closed_through >= Some(month) {
             return Err(AdminError::FiguresGone(month));
         }
-        if now < final_at(&self.engine.catalog(), month) {
+        if now < final_at(&catalogs, month) {
             return Ok(seal(self.work_out(&record, month, now).await?));
         }
         self.issue_through(&record, month, now).await?;
@@ -61,12 +62,12 @@ impl Office {
     }
 
     pub(super) async fn issue_due(&self) -> Result<(), AdminError> {
-        let (now, catalog) = (self.engine.now().await?, self.engine.catalog());
+        let (now, catalogs) = (self.engine.now().await?, self.catalogs().await?);
         let mut pages = Pages::default();
         while let Some(page) = pages.next(&*self.directory).await? {
             for record in page {
-                let mut month = first_open(&record, catalog.zone, now);
-                while final_at(&catalog, month) <= now {
+                let mut month = first_open(&record, &catalogs, now);
+                while final_at(&catalogs, month) <= now {
                     self.issue(&record.app, month, now).await?;
                     month = month.next();
                 }
@@ -83,7 +84,7 @@ impl Office {
         last: Month,
         now: Timestamp,
     ) -> Result<(), AdminError> {
-        let mut month = first_open(record, self.engine.catalog().zone, now);
+        let mut month = first_open(record, &*self.catalogs().await?, now);
         while month <= last {
             self.issue(&record.app, month, now).await?;
             month = month.next();
@@ -141,12 +142,13 @@ impl Office {
         now: Timestamp,
     ) -> Result<Statement, AdminError> {
         let deadline = self.engine.local_now() + PATIENCE;
-        let (call, catalog) = self.engine.call(record.app.clone(), Mode::CheckOnly, deadline);
-        let last = month.last_day().min(catalog.zone.day_of(now));
+        let (call, _) = self.engine.call(record.app.clone(), Mode::CheckOnly, deadline);
+        let catalogs = self.catalogs().await?;
+        let last = month.last_day().min(catalogs.day_of(now));
         let figures = self.engine.ledger.figures(&call, month.first_day(), last).await;
         let figures = figures.map_err(AdminError::Unread)?;
         let books = Books {
-            catalog: &catalog,
+            catalogs: &catalogs,
             app: &record.app,
             sales: &record.sales,
             retentions: &record.retentions,
@@ -158,9 +160,9 @@ impl Office {
 }
 
 /// The first month of an app that is not closed, of those whose figures are still kept.
-fn first_open(record: &AppRecord, zone: Zone, now: Timestamp) -> Month {
+pub(super) fn first_open(record: &AppRecord, catalogs: &CatalogHistory, now: Timestamp) -> Month {
     let open = record.closed_through.map_or(record.billed_since, Month::next);
-    let oldest = zone.day_of(now).number().saturating_sub_unsigned(FIGURES_DAYS_KEPT);
+    let oldest = catalogs.day_of(now).number().saturating_sub_unsigned(FIGURES_DAYS_KEPT);
     let kept = Month::of(Day::from_number(oldest)).next();
     open.max(kept)
 }

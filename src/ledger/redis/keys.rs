@@ -25,6 +25,9 @@ pub const CURSORS: &[u8] = b"q1{events}cursors";
 /// Final statements by app and month.
 pub const STATEMENTS: &[u8] = b"q1{directory}statements";
 
+/// Records of the catalogs that were in force, by number, and the last number.
+pub const CATALOGS: &[u8] = b"q1{directory}catalogs";
+
 /// Bits of a fingerprint that choose the bucket of an account: 4096 buckets keep ten million
 /// accounts in sets of 2,500, which Redis holds as integer sets.
 const BUCKET_BITS: u32 = 12;

@@ -66,6 +66,8 @@ scripts! {
     ReadEvents "read_events",
     ClaimLease "claim_lease",
     AdvanceLease "advance_lease",
+    ListCatalogs "list_catalogs",
+    PutCatalog "put_catalog",
 }
 
 impl ScriptId {

@@ -1,0 +1,375 @@
+//! Catalogs that were in force as stored bytes: the parts that price and limit.
+//!
+//! A content is JSON of types of its own, with a version, always written the same way, so that
+//! its SHA-256 names it: comments, white space and the order of keys of the file that it came from
+//! do not matter, and neither do the parts that each sidecar reads from its own file (the policy
+//! while the store is unavailable, the sizes of batches, the codes of IM clients).
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use super::DirectoryError;
+use super::terms_codec::{self, StoredAddOn, StoredEdition};
+use crate::domain::calendar::Zone;
+use crate::domain::catalog::{AfterGrace, Catalog, Validity};
+use crate::domain::group_type::GroupType;
+use crate::domain::limit::Limit;
+use crate::domain::postpaid::{MessageHistory, PostPaid, Region, Tier};
+use crate::domain::text::hex;
+use crate::domain::time::Timestamp;
+
+const VERSION: u32 = 1;
+
+/// A catalog that was put into force.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CatalogRecord {
+    /// Counts the records of the store, from 1.
+    pub number: u64,
+    /// From when on it is in force, until the next record.
+    pub since: Timestamp,
+    /// The request that put it into force; empty where a sidecar loaded it from its file.
+    pub request_id: String,
+    /// SHA-256 of the content, in hexadecimal digits.
+    pub hash: String,
+    /// The catalog.
+    pub catalog: Arc<Catalog>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredRecord {
+    v: u32,
+    number: u64,
+    since_ms: i64,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    request_id: String,
+    hash: String,
+    content: StoredCatalog,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredCatalog {
+    version: String,
+    time_zone: String,
+    default_edition: String,
+    editions: Vec<StoredEdition>,
+    add_ons: Vec<StoredAddOn>,
+    group_types: Vec<StoredGroupType>,
+    groups_per_day: Option<u64>,
+    validity: StoredValidity,
+    metering: StoredMetering,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredGroupType {
+    name: String,
+    label: String,
+    member_cap: Option<u64>,
+    members_tracked: bool,
+    counts_towards_user: bool,
+    per_app: Option<u64>,
+    per_day: Option<u64>,
+    reclaim_empty: bool,
+    per_app_im_code: i32,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredValidity {
+    edition_grace_days: u32,
+    add_on_grace_days: u32,
+    after_grace: StoredAfterGrace,
+    full_refund_days: u32,
+    full_refunds_per_app: usize,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum StoredAfterGrace {
+    Stop,
+    DefaultEdition,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredMetering {
+    final_day: u32,
+    dau: StoredTier,
+    groups: StoredTier,
+    groups_first_day: u32,
+    history_free_days: u32,
+    history_days_max: u32,
+    history: StoredTier,
+    regions: Vec<StoredRegion>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredTier {
+    free: u64,
+    unit: u64,
+    price_fen: i64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredRegion {
+    id: String,
+    label: String,
+    price_fen: Option<i64>,
+}
+
+/// SHA-256 of a catalog's content, in hexadecimal digits.
+#[must_use]
+pub fn hash(catalog: &Catalog) -> String {
+    hash_of(&store(catalog))
+}
+
+fn hash_of(content: &StoredCatalog) -> String {
+    hex(&Sha256::digest(written(content)))
+}
+
+fn written<T: Serialize>(stored: &T) -> Vec<u8> {
+    serde_json::to_vec(stored).expect("structs of texts and numbers can always be written")
+}
+
+/// A record as bytes.
+#[must_use]
+pub fn encode(record: &CatalogRecord) -> Vec<u8> {
+    let content = store(&record.catalog);
+    written(&StoredRecord {
+        v: VERSION,
+        number: record.number,
+        since_ms: record.since.as_millis(),
+        request_id: record.request_id.clone(),
+        hash: hash_of(&content),
+        content,
+    })
+}
+
+/// The record of that number from its bytes; what is not kept is that of `own`.
+pub fn decode(number: u64, bytes: &[u8], own: &Catalog) -> Result<CatalogRecord, DirectoryError> {
+    let unreadable = |reason: String| DirectoryError::UnreadableCatalog { number, reason };
+    let stored: StoredRecord =
+        serde_json::from_slice(bytes).map_err(|error| unreadable(error.to_string()))?;
+    if stored.v != VERSION {
+        return Err(unreadable(format!("version {} is not {VERSION}", stored.v)));
+    }
+    if hash_of(&stored.content) != stored.hash {
+        return Err(unreadable("its hash is not that of its content".to_owned()));
+    }
+    let catalog = load(stored.content, own);
+    Ok(CatalogRecord {
+        number,
+        since: Timestamp::from_millis(stored.since_ms),
+        request_id: stored.request_id,
+        hash: stored.hash,
+        catalog: Arc::new(
+            catalog.ok_or_else(|| unreadable("its time zone or one of its limits".to_owned()))?,
+        ),
+    })
+}
+
+fn store(catalog: &Catalog) -> StoredCatalog {
+    let Validity {
+        edition_grace_days,
+        add_on_grace_days,
+        after_grace,
+        full_refund_days,
+        full_refunds_per_app,
+    } = catalog.validity;
+    StoredCatalog {
+        version: catalog.version.clone(),
+        time_zone: catalog.zone.name().to_owned(),
+        default_edition: catalog.default_edition.to_string(),
+        editions: catalog.editions.iter().map(terms_codec::store_edition).collect(),
+        add_ons: catalog.add_ons.iter().map(terms_codec::store_add_on).collect(),
+        group_types: catalog.group_types.iter().map(store_group_type).collect(),
+        groups_per_day: catalog.groups_per_day.finite(),
+        validity: StoredValidity {
+            edition_grace_days,
+            add_on_grace_days,
+            after_grace: match after_grace {
+                AfterGrace::Stop => StoredAfterGrace::Stop,
+                AfterGrace::DefaultEdition => StoredAfterGrace::DefaultEdition,
+            },
+            full_refund_days,
+            full_refunds_per_app,
+        },
+        metering: store_metering(&catalog.postpaid),
+    }
+}
+
+fn store_group_type(kind: &GroupType) -> StoredGroupType {
+    StoredGroupType {
+        name: kind.name.to_string(),
+        label: kind.label.clone(),
+        member_cap: kind.member_cap.finite(),
+        members_tracked: kind.members_tracked,
+        counts_towards_user: kind.counts_towards_user,
+        per_app: kind.per_app.finite(),
+        per_day: kind.per_day.finite(),
+        reclaim_empty: kind.reclaim_empty,
+        per_app_im_code: kind.per_app_im_code,
+    }
+}
+
+fn store_metering(rules: &PostPaid) -> StoredMetering {
+    let tier = |tier: Tier| StoredTier {
+        free: tier.free,
+        unit: tier.unit,
+        price_fen: tier.price_fen_per_unit,
+    };
+    let region = |region: &Region| StoredRegion {
+        id: region.id.to_string(),
+        label: region.label.clone(),
+        price_fen: region.price_fen_per_mbps_day,
+    };
+    StoredMetering {
+        final_day: rules.final_day,
+        dau: tier(rules.dau),
+        groups: tier(rules.groups),
+        groups_first_day: rules.groups_first_day,
+        history_free_days: rules.history.free_days,
+        history_days_max: rules.history.days_max,
+        history: tier(rules.history.tier),
+        regions: rules.regions.iter().map(region).collect(),
+    }
+}
+
+fn load(stored: StoredCatalog, own: &Catalog) -> Option<Catalog> {
+    let StoredValidity {
+        edition_grace_days,
+        add_on_grace_days,
+        after_grace,
+        full_refund_days,
+        full_refunds_per_app,
+    } = stored.validity;
+    Some(Catalog {
+        version: stored.version,
+        zone: Zone::named(&stored.time_zone)?,
+        default_edition: stored.default_edition.as_str().into(),
+        editions: stored
+            .editions
+            .into_iter()
+            .map(terms_codec::load_edition)
+            .collect::<Option<_>>()?,
+        add_ons: stored.add_ons.into_iter().map(terms_codec::load_add_on).collect::<Option<_>>()?,
+        group_types: stored.group_types.into_iter().map(load_group_type).collect(),
+        groups_per_day: limit(stored.groups_per_day),
+        validity: Validity {
+            edition_grace_days,
+            add_on_grace_days,
+            after_grace: match after_grace {
+                StoredAfterGrace::Stop => AfterGrace::Stop,
+                StoredAfterGrace::DefaultEdition => AfterGrace::DefaultEdition,
+            },
+            full_refund_days,
+            full_refunds_per_app,
+        },
+        postpaid: load_metering(stored.metering),
+        failure: own.failure.clone(),
+        batch: own.batch,
+        im_codes: own.im_codes,
+    })
+}
+
+fn load_group_type(stored: StoredGroupType) -> GroupType {
+    GroupType {
+        name: stored.name.as_str().into(),
+        label: stored.label,
+        member_cap: limit(stored.member_cap),
+        members_tracked: stored.members_tracked,
+        counts_towards_user: stored.counts_towards_user,
+        per_app: limit(stored.per_app),
+        per_day: limit(stored.per_day),
+        reclaim_empty: stored.reclaim_empty,
+        per_app_im_code: stored.per_app_im_code,
+    }
+}
+
+fn load_metering(stored: StoredMetering) -> PostPaid {
+    let tier = |tier: StoredTier| Tier {
+        free: tier.free,
+        unit: tier.unit,
+        price_fen_per_unit: tier.price_fen,
+    };
+    let region = |region: StoredRegion| Region {
+        id: region.id.as_str().into(),
+        label: region.label,
+        price_fen_per_mbps_day: region.price_fen,
+    };
+    PostPaid {
+        final_day: stored.final_day,
+        dau: tier(stored.dau),
+        groups: tier(stored.groups),
+        groups_first_day: stored.groups_first_day,
+        history: MessageHistory {
+            free_days: stored.history_free_days,
+            days_max: stored.history_days_max,
+            tier: tier(stored.history),
+        },
+        regions: stored.regions.into_iter().map(region).collect(),
+    }
+}
+
+fn limit(stored: Option<u64>) -> Limit {
+    stored.map_or(Limit::Unlimited, Limit::Finite)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The record of a catalog with one entry of each kind.
+    const GOLDEN: &str = include_str!("catalog_golden.json");
+
+    fn small() -> Catalog {
+        let builtin = crate::catalog::builtin();
+        let editions = builtin.editions[..2].to_vec();
+        let (add_ons, group_types) =
+            (builtin.add_ons[..1].to_vec(), builtin.group_types[..1].to_vec());
+        Catalog { editions, add_ons, group_types, ..builtin }
+    }
+
+    fn record() -> CatalogRecord {
+        let catalog = small();
+        CatalogRecord {
+            number: 7,
+            since: Timestamp::from_millis(1_549_900_800_000),
+            request_id: "r1".to_owned(),
+            hash: hash(&catalog),
+            catalog: Arc::new(catalog),
+        }
+    }
+
+    #[test]
+    fn catalogs_stand_on_disk_as_they_always_did() {
+        assert_eq!(String::from_utf8(encode(&record())).expect("text"), GOLDEN.trim_end());
+        assert_eq!(decode(7, GOLDEN.trim_end().as_bytes(), &small()), Ok(record()));
+    }
+
+    #[test]
+    fn a_content_is_named_by_what_prices_and_limits_alone() {
+        let text = crate::catalog::BUILTIN;
+        let same = format!("# Another comment.\n{}", text.replace("\n\n", "\n\n\n"));
+        let parse = |text: &str| crate::catalog::parse(text).expect("a catalog");
+        assert_eq!(hash(&parse(&same)), hash(&parse(text)));
+        let own = text.replace("service_stopped = 60020", "service_stopped = 60021");
+        assert_ne!(own, text);
+        assert_eq!(hash(&parse(&own)), hash(&parse(text)));
+        let renamed = text.replace("version = \"2019-08-09\"", "version = \"2019-08-10\"");
+        assert_ne!(hash(&parse(&renamed)), hash(&parse(text)));
+    }
+
+    #[test]
+    fn a_damaged_record_is_refused_by_its_number() {
+        for (from, to, reason) in [
+            ("{\"v\":1", "{\"v\":2", "version 2"),
+            ("\"final_day\":3", "\"final_day\":4", "its hash"),
+            ("\"number\"", "\"numbr\"", "number"),
+        ] {
+            let damaged = GOLDEN.replacen(from, to, 1);
+            assert_ne!(damaged, GOLDEN, "{from}");
+            let error = decode(7, damaged.as_bytes(), &small()).expect_err("damaged").to_string();
+            assert!(error.contains("record 7") && error.contains(reason), "{error}");
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! Editions and add-ons as stored JSON, in catalogs and as what purchases carry.
+
+use serde::{Deserialize, Serialize};
+
+use crate::domain::catalog::{AddOn, Edition};
+use crate::domain::limit::{Limit, LimitId};
+use crate::domain::terms::Terms;
+
+/// What a purchase carries.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StoredTerms {
+    /// Of an edition.
+    Edition(StoredEdition),
+    /// Of an add-on.
+    AddOn(StoredAddOn),
+}
+
+/// An edition. A limit of null is unlimited.
+#[derive(Serialize, Deserialize)]
+pub struct StoredEdition {
+    id: String,
+    label: String,
+    price_fen: Option<i64>,
+    add_ons_allowed: bool,
+    postpaid_allowed: bool,
+    limits: Vec<(String, Option<u64>)>,
+}
+
+/// An add-on. A limit of null is unlimited.
+#[derive(Serialize, Deserialize)]
+pub struct StoredAddOn {
+    id: String,
+    label: String,
+    limit_id: String,
+    limit: Option<u64>,
+    price_fen: i64,
+}
+
+/// Terms as they are stored.
+pub fn store(terms: &Terms) -> StoredTerms {
+    match terms {
+        Terms::Edition(edition) => StoredTerms::Edition(store_edition(edition)),
+        Terms::AddOn(add_on) => StoredTerms::AddOn(store_add_on(add_on)),
+    }
+}
+
+/// Stored terms; `None` where they name a limit that this version does not sell.
+pub fn load(stored: StoredTerms) -> Option<Terms> {
+    Some(match stored {
+        StoredTerms::Edition(edition) => Terms::Edition(load_edition(edition)?),
+        StoredTerms::AddOn(add_on) => Terms::AddOn(load_add_on(add_on)?),
+    })
+}
+
+/// An edition as it is stored.
+pub fn store_edition(edition: &Edition) -> StoredEdition {
+    let limit = |(id, limit): &(LimitId, Limit)| (id.to_string(), limit.finite());
+    StoredEdition {
+        id: edition.id.to_string(),
+        label: edition.label.clone(),
+        price_fen: edition.price_fen_per_month,
+        add_ons_allowed: edition.add_ons_allowed,
+        postpaid_allowed: edition.postpaid_allowed,
+        limits: edition.limits.iter().map(limit).collect(),
+    }
+}
+
+/// A stored edition; `None` where it names a limit that this version does not sell.
+pub fn load_edition(stored: StoredEdition) -> Option<Edition> {
+    let limit =
+        |(id, most): (String, Option<u64>)| Some((LimitId::sold_by_name(&id)?, limit(most)));
+    Some(Edition {
+        id: stored.id.as_str().into(),
+        label: stored.label,
+        price_fen_per_month: stored.price_fen,
+        add_ons_allowed: stored.add_ons_allowed,
+        postpaid_allowed: stored.postpaid_allowed,
+        limits: stored.limits.into_iter().map(limit).collect::<Option<_>>()?,
+    })
+}
+
+/// An add-on as it is stored.
+pub fn store_add_on(add_on: &AddOn) -> StoredAddOn {
+    StoredAddOn {
+        id: add_on.id.to_string(),
+        label: add_on.label.clone(),
+        limit_id: add_on.limit_id.to_string(),
+        limit: add_on.limit.finite(),
+        price_fen: add_on.price_fen_per_month,
+    }
+}
+
+/// A stored add-on; `None` where it names a limit that this version does not sell.
+pub fn load_add_on(stored: StoredAddOn) -> Option<AddOn> {
+    Some(AddOn {
+        id: stored.id.as_str().into(),
+        label: stored.label,
+        limit_id: LimitId::sold_by_name(&stored.limit_id)?,
+        limit: limit(stored.limit),
+        price_fen_per_month: stored.price_fen,
+    })
+}
+
+fn limit(stored: Option<u64>) -> Limit {
+    stored.map_or(Limit::Unlimited, Limit::Finite)
+}

@@ -1,0 +1,93 @@
+//! A directory whose records are complete: purchases of before they carried terms have those of
+//! the first kept catalog that has the item.
+//!
+//! The terms are added when a record is read, and stand in the document from its next change on.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::catalogs::Kept;
+use crate::directory::{AppRecord, Directory, DirectoryError};
+use crate::domain::audit::{Entry, Event, Head};
+use crate::domain::id::AppId;
+use crate::domain::month::Month;
+
+/// A directory and the catalogs that are known of it.
+pub(super) struct Filled {
+    pub(super) stored: Arc<dyn Directory>,
+    pub(super) kept: Arc<Kept>,
+}
+
+impl Filled {
+    fn fill(&self, mut record: AppRecord) -> AppRecord {
+        if let Some(history) = &self.kept.known().history {
+            history.fill(&mut record.sales);
+        }
+        record
+    }
+}
+
+#[async_trait]
+impl Directory for Filled {
+    async fn app(&self, app: &AppId) -> Result<Option<AppRecord>, DirectoryError> {
+        Ok(self.stored.app(app).await?.map(|record| self.fill(record)))
+    }
+
+    async fn apps(
+        &self,
+        after: Option<&AppId>,
+        limit: usize,
+    ) -> Result<Vec<AppRecord>, DirectoryError> {
+        let records = self.stored.apps(after, limit).await?;
+        Ok(records.into_iter().map(|record| self.fill(record)).collect())
+    }
+
+    async fn put(&self, record: &AppRecord, event: Event) -> Result<(), DirectoryError> {
+        self.stored.put(record, event).await
+    }
+
+    async fn put_statement(
+        &self,
+        record: &AppRecord,
+        month: Month,
+        statement: &[u8],
+        event: Event,
+    ) -> Result<(), DirectoryError> {
+        self.stored.put_statement(record, month, statement, event).await
+    }
+
+    async fn statement(
+        &self,
+        app: &AppId,
+        month: Month,
+    ) -> Result<Option<Vec<u8>>, DirectoryError> {
+        self.stored.statement(app, month).await
+    }
+
+    async fn catalogs(&self, known: u64) -> Result<Vec<(u64, Vec<u8>)>, DirectoryError> {
+        self.stored.catalogs(known).await
+    }
+
+    async fn put_catalog(
+        &self,
+        last: u64,
+        record: &[u8],
+        removed: &[u64],
+        event: Option<Event>,
+    ) -> Result<bool, DirectoryError> {
+        self.stored.put_catalog(last, record, removed, event).await
+    }
+
+    async fn log(&self, event: Event) -> Result<(), DirectoryError> {
+        self.stored.log(event).await
+    }
+
+    async fn entries(&self, after: u64, limit: usize) -> Result<Vec<(u64, Entry)>, DirectoryError> {
+        self.stored.entries(after, limit).await
+    }
+
+    async fn head(&self) -> Result<Head, DirectoryError> {
+        self.stored.head().await
+    }
+}
