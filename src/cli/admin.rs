@@ -11,6 +11,7 @@ use clap::{Args, Subcommand};
 use prost_types::Timestamp;
 
 use super::Exit;
+use super::activate::Activate;
 use super::connect::AdminAddress;
 use super::error::Error;
 use super::look::Look;
@@ -54,6 +55,8 @@ enum AdminCommand {
     Look(Look),
     #[command(flatten)]
     Change(Change),
+    /// Put a catalog into force again that was replaced.
+    ActivateCatalog(Activate),
     /// Make a token up, and its line for the file of `--admin-tokens-file`. Calls nobody.
     #[command(after_help = "Example:\n  imquota admin make-token ann operator")]
     MakeToken {
@@ -166,6 +169,7 @@ pub async fn run(args: Admin) -> Result<Exit, Error> {
         AdminCommand::MakeToken { name, role } => {
             return token::make(&name, role).map(|()| Exit::Done);
         }
+        AdminCommand::ActivateCatalog(activate) => return activate.run(&to, calling).await,
         AdminCommand::Change(change) => change,
     };
     let (request_id, how) = match &mut change.of().request_id {
@@ -243,7 +247,7 @@ async fn apply(to: &AdminAddress, calling: Calling, mut change: Change) -> Resul
 }
 
 /// 128 random bits in hexadecimal.
-fn random_id() -> Result<String, Error> {
+pub(super) fn random_id() -> Result<String, Error> {
     let mut bytes = [0_u8; 16];
     getrandom::fill(&mut bytes).map_err(Error::Random)?;
     Ok(hex(&bytes))

@@ -15,6 +15,7 @@
 //! A command only makes a request and names the RPC. What all share (connection, deadline, output
 //! format, exit code) is in `session` and `output`. No rule of the domain is decided here.
 
+mod activate;
 mod admin;
 mod backup;
 mod catalog;

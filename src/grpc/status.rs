@@ -79,13 +79,12 @@ fn admin_code(error: &AdminError) -> Code {
         | AdminError::TooManyRetentions(_)
         | AdminError::Missing { .. }
         | AdminError::TooManyCatalogs
-        | AdminError::SeveralCatalogs { .. }
-        | AdminError::CatalogInForce(_)
         | AdminError::FiguresGone(_) => Code::FailedPrecondition,
         AdminError::NotBegun { .. }
         | AdminError::BeforeApp { .. }
         | AdminError::UnknownCatalog { .. }
-        | AdminError::UnknownContent(_) => Code::InvalidArgument,
+        | AdminError::UnknownContent(_)
+        | AdminError::SeveralCatalogs { .. } => Code::InvalidArgument,
         AdminError::Catalog(_) => Code::Internal,
         AdminError::TooLong(_) => Code::DeadlineExceeded,
         AdminError::Directory(DirectoryError::Conflict(_)) => Code::Aborted,
@@ -215,6 +214,10 @@ pub fn of_admin(error: &AdminError) -> Status {
         AdminError::NotBegun { .. } | AdminError::BeforeApp { .. } => {
             of_invalid(Invalid::field("month", error))
         }
+        AdminError::UnknownCatalog { .. } => of_invalid(Invalid::field("version", error)),
+        AdminError::UnknownContent(_) | AdminError::SeveralCatalogs { .. } => {
+            of_invalid(Invalid::field("content_hash", error))
+        }
         _ => match admin_reason(error) {
             Some(reason) => of_reason(admin_code(error), error, reason),
             None => Status::new(admin_code(error), error.to_string()),
@@ -228,6 +231,7 @@ fn admin_reason(error: &AdminError) -> Option<&'static str> {
         AdminError::Unfinished(_) => Some("RECORDED_NOT_IN_FORCE"),
         AdminError::Recorded(_) => Some("RECORDED_NOT_SHOWN"),
         AdminError::OutcomeUnknown(_) => Some("OUTCOME_UNKNOWN"),
+        AdminError::TooManyCatalogs => Some("TOO_MANY_CATALOGS"),
         _ => None,
     }
 }

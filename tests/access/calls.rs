@@ -40,6 +40,7 @@ pub const CALLS: [Call; 26] = [
     row("WatchEvents", false, Role::Viewer),
     row("ListTopDenials", false, Role::Viewer),
     row("CreateBackup", false, Role::Owner),
+    row("ActivateCatalog", false, Role::Owner),
     row("TrackChanges", false, Role::Operator),
     row("Reconcile", false, Role::Operator),
     row("RecordLogins", false, Role::Operator),
@@ -116,6 +117,13 @@ impl Call {
                 code(client.list_top_denials(pb::ListTopDenialsRequest::default()).await)
             }
             "CreateBackup" => code(client.create_backup(pb::CreateBackupRequest {}).await),
+            "ActivateCatalog" => {
+                // The one in force, put into force once more.
+                let version = imquota::catalog::builtin().version;
+                let content_hash = String::new();
+                let request = pb::ActivateCatalogRequest { request_id, version, content_hash };
+                code(client.activate_catalog(request).await)
+            }
             "TrackChanges" => {
                 let request = pb::TrackChangesRequest { app_id, keep_for: None };
                 code(client.track_changes(request).await)

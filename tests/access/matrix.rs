@@ -67,7 +67,7 @@ async fn check(who: Who, mut caller: Client, mut owner: Client, name: &str, from
 async fn prepare(call: Call, owner: &mut Client, app: &str) {
     let before: &[&str] = match call.rpc {
         "CreateApp" | "ListApps" | "GetCatalog" | "ListAuditEvents" | "WatchEvents"
-        | "ListTopDenials" | "CreateBackup" => &[],
+        | "ListTopDenials" | "CreateBackup" | "ActivateCatalog" => &[],
         "RenewEdition" | "GrantAddOn" | "RefundPurchase" => &["CreateApp", "PurchaseEdition"],
         _ => &["CreateApp"],
     };

@@ -48,6 +48,7 @@ VALID: dict[str, dict[str, Any]] = {
     "PreviewEntitlement": {**APP, "user_ids": ["u"], "group_ids": ["g"]},
     "ListAuditEvents": APP,
     "ListTopDenials": APP,
+    "ActivateCatalog": {"request_id": "new", "version": "2019-08-09"},
     "TrackChanges": APP,
 }
 """A good request of each RPC."""
@@ -118,6 +119,7 @@ def _scalars() -> list[Case]:
         "from": INSTANTS, "until": INSTANTS, "page_size": PAGE_SIZES, "page_token": ["x y", "-"],
         "action": ["Sell", "grantaddon"], "renew_edition_months": MONTHS,
         "refund_purchase_request_id": REQUEST_IDS, "keep_for": KEPT_FOR,
+        "version": ["", "x" * 65, "unheard-of"], "content_hash": ["x", "A" * 64, "0" * 65, "0" * 64],
         "add_on_id": CATALOG_IDS, "type": [*CATALOG_IDS, "public", "PUBLIC"], "max_members": [0],
     }
     return [
@@ -234,6 +236,8 @@ def _several_at_once() -> list[Case]:
         all_wrong("ListAuditEvents", "app_id", "page_size", "page_token", "from", "action",
                   app_id="a b", page_size=1001, page_token="x", action="x",
                   **{"from": INSTANTS[0]}),
+        all_wrong("ActivateCatalog", "request_id", "version", "content_hash",
+                  request_id="", version="", content_hash="x"),
         all_wrong("TrackChanges", "app_id", "keep_for", app_id="", keep_for=KEPT_FOR[0]),
         all_wrong("GrantAddOn", "app_id", "request_id", "add_on_id", "months",
                   app_id="", request_id="", add_on_id="", months=25),

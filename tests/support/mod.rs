@@ -226,6 +226,14 @@ impl Service {
         Self { engine, administration, clock, ledger }
     }
 
+    /// Puts the service's catalog into force as a sidecar does at its start, and publishes the
+    /// limits of all apps: the version that is in force then, and the loaded one where it differs.
+    pub async fn load(&self, catalog: Catalog) -> (String, Option<String>) {
+        let standing = self.administration.change_catalog(catalog).await.expect("accepted");
+        self.administration.publish_all().await.expect("published");
+        (standing.in_force, standing.differs)
+    }
+
     /// Closes the store in good order.
     pub async fn close(self) {
         self.ledger.close().await;

@@ -12,6 +12,7 @@
 //! Everything is rendered to a string first and written at once. A reader that goes away early
 //! (`| head`) ends the writing and is no error.
 
+mod activated;
 mod app;
 mod event;
 mod history;

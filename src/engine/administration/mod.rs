@@ -143,9 +143,6 @@ pub enum AdminError {
         /// The hashes of the last ones.
         hashes: String,
     },
-    /// The catalog is in force already.
-    #[error("catalog \"{0}\" is in force; there is nothing to activate")]
-    CatalogInForce(String),
     /// The catalog lacks what an app that has bought nothing is on.
     #[error("default edition: {0}")]
     Catalog(MissingItem),

@@ -6,7 +6,7 @@ use crate::catalog::clipped;
 use crate::domain::audit::Actor;
 use crate::domain::id::{AppId, GroupId, RequestId};
 use crate::domain::purchase::Order;
-use crate::engine::administration::{Change, EntryFilter, Previewed, Question, What};
+use crate::engine::administration::{Activation, Change, EntryFilter, Previewed, Question, What};
 use crate::grpc::caller::{Role, require};
 use crate::grpc::fields::{Fields, instant};
 use crate::grpc::pb::{self, preview_entitlement_request::Change as Asked};
@@ -19,7 +19,7 @@ const PAGE_DEFAULT: usize = 100;
 const PREVIEWED_MAX: usize = 1000;
 
 /// Every RPC that the audit log tells of.
-const ACTIONS: [&str; 9] = [
+const ACTIONS: [&str; 10] = [
     pb::CreateAppRequest::RPC,
     pb::PurchaseEditionRequest::RPC,
     pb::RenewEditionRequest::RPC,
@@ -28,6 +28,7 @@ const ACTIONS: [&str; 9] = [
     pb::SetMessageRetentionRequest::RPC,
     super::TRACK_CHANGES,
     super::RECONCILE,
+    super::ACTIVATE_CATALOG,
     ISSUE_STATEMENT,
 ];
 /// What the audit log calls the issue of a final statement, which nobody asks for.
@@ -87,6 +88,29 @@ asks_for_change! {
 
 fn buy(order: Option<Order>, months: Option<u32>) -> Option<What> {
     Some(What::Buy { order: order?, months: months? })
+}
+
+/// Longest version of a catalog, in bytes, as catalogs have them.
+const VERSION_MAX_BYTES: usize = 64;
+/// Digits of the hash of a catalog's content.
+const HASH_DIGITS: usize = 64;
+
+/// The catalog that is to be put into force.
+pub fn activation(it: pb::ActivateCatalogRequest) -> Result<Activation, Status> {
+    let mut fields = Fields::default();
+    let request_id = fields.request_id(it.request_id);
+    if it.version.is_empty() || it.version.len() > VERSION_MAX_BYTES {
+        let length = it.version.len();
+        fields.wrong("version", format!("must have 1 to {VERSION_MAX_BYTES} bytes, not {length}"));
+    }
+    let digits = it.content_hash.bytes().all(|it| matches!(it, b'0'..=b'9' | b'a'..=b'f'));
+    if !it.content_hash.is_empty() && !(digits && it.content_hash.len() == HASH_DIGITS) {
+        let expected = format!("must be empty or {HASH_DIGITS} hexadecimal digits");
+        fields.wrong("content_hash", expected);
+    }
+    let hash = Some(it.content_hash).filter(|hash| !hash.is_empty());
+    let value = request_id.map(|request_id| Activation { request_id, version: it.version, hash });
+    fields.finish(value).map_err(of_invalid)
 }
 
 /// The change that a request asks for, and who asks.

@@ -12,7 +12,7 @@ use super::pb::admin_service_server::{AdminService, AdminServiceServer};
 use super::status::{of_admin, of_invalid, of_reconcile, of_snapshot};
 use super::{REQUEST_MAX_BYTES, pb};
 use crate::domain::id::AppId;
-use crate::engine::administration::{Administration, Changed, Made, Preview, Question};
+use crate::engine::administration::{Activated, Administration, Changed, Made, Preview, Question};
 use crate::events::EventLog;
 
 mod backup;
@@ -30,6 +30,8 @@ pub use show::audit_entry;
 /// RPCs whose requests have no id.
 const TRACK_CHANGES: &str = "TrackChanges";
 const RECONCILE: &str = "Reconcile";
+/// The RPC that puts a kept catalog into force again.
+const ACTIVATE_CATALOG: &str = "ActivateCatalog";
 /// Exports that are compared at once: each remembers what it named.
 const RECONCILING_MAX: usize = 4;
 /// Previews that go through all users and groups at once: each keeps a Redis busy by a third.
@@ -272,6 +274,19 @@ impl AdminService for AdminApi {
         let file =
             self.administration.snapshot(actor).await.map_err(|error| of_snapshot(&error))?;
         Ok(Response::new(backup::send(file, permit)))
+    }
+
+    async fn activate_catalog(
+        &self,
+        request: Request<pb::ActivateCatalogRequest>,
+    ) -> Result<Response<pb::ActivateCatalogResponse>, Status> {
+        let actor = require(&request, Role::Owner, ACTIVATE_CATALOG)?;
+        let activation = check::activation(request.into_inner())?;
+        let activated = self.administration.activate_catalog(activation, actor).await;
+        let Activated { version, hash, since } = activated.map_err(|error| of_admin(&error))?;
+        let in_force_since = Some(super::answer::timestamp(since));
+        let content_hash = hash;
+        Ok(Response::new(pb::ActivateCatalogResponse { version, content_hash, in_force_since }))
     }
 
     async fn track_changes(
