@@ -28,7 +28,10 @@ fn serve(flags: &Flags) -> Result<(), Exit> {
     let env = |name: &str| std::env::var(name).ok();
     let config = Config::load(flags, &env).map_err(|error| cli::fail(&error))?;
     let runtime = runtime(workers(config.worker_threads))?;
-    runtime.block_on(server::serve(config)).map_err(|error| cli::fail(&error))
+    let end = runtime.block_on(server::serve(config)).map_err(|error| cli::fail(&error));
+    // A store that was still being opened when the end came is not waited for.
+    runtime.shutdown_background();
+    end
 }
 
 /// One thread hands nothing to another, which costs a call more than its decision.

@@ -137,12 +137,20 @@ async fn a_refund_counts_for_the_next_decision_of_every_sidecar() {
 }
 
 /// A change that reaches one part of an app and not the next is shown as such, and its repetition
-/// finishes it.
+/// or a round of any sidecar finishes it.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_change_that_is_cut_off_half_way_is_shown_and_finished_by_its_repetition() {
+async fn a_change_that_is_cut_off_half_way_is_shown_and_finished() {
+    for repeated in [true, false] {
+        cut_off_half_way(repeated).await;
+    }
+}
+
+async fn cut_off_half_way(repeated: bool) {
     let redis = Standalone::start();
     let (service, app) = (open(&Place::Redis(redis.url())).await, app("half-way"));
+    let other = open(&Place::Redis(redis.url())).await;
     service.register(&app, "r0").await.expect("registered");
+    other.administration.publish_all().await.expect("all are published");
     let in_force = service.administration.app(&app).await.expect("registered");
     assert!(!in_force.pending);
     // Limits lie under three keys; the last one is put out of reach.
@@ -163,7 +171,13 @@ async fn a_change_that_is_cut_off_half_way_is_shown_and_finished_by_its_repetiti
     redis.server.cli(&["RENAME", "aside", last]);
     let meanwhile = service.administration.app(&app).await.expect("registered");
     assert!(meanwhile.pending && meanwhile.record.sales.purchases.len() == 1);
-    service.buy(&app, "r1", order("professional"), 1).await.expect("finished");
+    if repeated {
+        service.buy(&app, "r1", order("professional"), 1).await.expect("finished");
+    } else {
+        // By another sidecar, which has published all apps before.
+        let again = other.administration.publish_all().await;
+        again.expect("finished");
+    }
     let after = service.administration.app(&app).await.expect("registered");
     assert!(!after.pending && after.record.sales.purchases.len() == 1);
 }

@@ -125,10 +125,10 @@ async fn a_later_price_list_leaves_a_month_as_it_was(store: Store) {
     store.clock.set(DECEMBER + DAY);
     let (service, in_force) = store.start(lacking()).await;
     assert_eq!(in_force, "lacking");
-    let views = service.administration.apps(None, 10).await.expect("all apps are listed");
-    let limits = views[0].schedule.at(views[0].at);
+    let listed = service.administration.apps(None, 10).await.expect("all apps are listed");
+    let limits = listed.views[0].schedule.at(listed.views[0].at);
     assert_eq!((limits.edition.as_str(), limits.add_ons.len()), ("professional", 1));
-    assert!(!views[0].pending, "its limits are published");
+    assert!(!listed.views[0].pending, "its limits are published");
     store.clock.set(DECEMBER + 5 * DAY);
     assert_eq!(total(&service, "2019-11").await, 999 + 500 + 30_000);
     let refund = What::Refund { purchase: request_id("r1") };
@@ -308,7 +308,7 @@ async fn a_sale_of_before_is_completed_by_the_first_catalog_that_has_it() {
     let event = entry.expect("entries").entries[0].event.clone();
     directory.put(&record, event).await.expect("written");
     service.load(lacking()).await;
-    let views = service.administration.apps(None, 10).await.expect("all apps are listed");
+    let views = service.administration.apps(None, 10).await.expect("all apps are listed").views;
     assert_eq!(views[0].schedule.at(views[0].at).edition.as_str(), "professional");
     // It is written with the next change.
     let retention = What::SetRetention { days: 30 };
@@ -333,7 +333,7 @@ async fn an_item_that_no_kept_catalog_has_keeps_no_other_app_away() {
     let event = entry.expect("entries").entries[0].event.clone();
     directory.put(&record, event).await.expect("written");
     let (service, _) = store.start(lacking()).await;
-    let views = service.administration.apps(None, 10).await.expect("all apps are listed");
+    let views = service.administration.apps(None, 10).await.expect("all apps are listed").views;
     let ids: Vec<_> = views.iter().map(|view| view.record.app.as_str()).collect();
     assert_eq!(ids, ["another", "billed"]);
     // It goes on by what was published last, and says that this is not what is recorded.

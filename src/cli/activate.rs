@@ -42,7 +42,7 @@ impl Activate {
         };
         end.await.map_err(|error| {
             if is_random && error.is_worth_repeating() {
-                Error::Change { error: Box::new(error), request_id }
+                Error::Change { error: Box::new(error), how: "add", request_id }
             } else {
                 error
             }

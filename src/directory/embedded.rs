@@ -9,7 +9,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use redb::{ReadableTable, StorageError};
 
-use super::{AppRecord, Directory, DirectoryError, audit_codec, document};
+use super::{AppPage, AppRecord, Directory, DirectoryError, audit_codec, document};
 use crate::domain::audit::{Entry, Event, Head};
 use crate::domain::id::AppId;
 use crate::domain::month::Month;
@@ -182,22 +182,16 @@ fn put_catalog(
     Ok(Ok(true))
 }
 
-fn list(
-    documents: &Documents<'_>,
-    after: Option<&AppId>,
-    limit: usize,
-) -> Result<Decoded<Vec<AppRecord>>, StorageError> {
-    let after = after.map_or_else(|| APP_PREFIX.to_owned(), key);
+fn list(documents: &Documents<'_>, after: &str, limit: usize) -> Result<AppPage, StorageError> {
+    let after = format!("{APP_PREFIX}{after}");
     let range = (Bound::Excluded(after.as_str()), Bound::Excluded(APPS_END));
-    let mut records = Vec::new();
+    let mut page = AppPage::default();
     for row in documents.range::<&str>(range)?.take(limit) {
         let (key, value) = row?;
-        match document::decode(key.value().trim_start_matches(APP_PREFIX), value.value()) {
-            Ok(record) => records.push(record),
-            Err(unreadable) => return Ok(Err(unreadable)),
-        }
+        let app = key.value().trim_start_matches(APP_PREFIX);
+        page.add(app, document::decode(app, value.value()));
     }
-    Ok(Ok(records))
+    Ok(page)
 }
 
 #[async_trait]
@@ -271,15 +265,10 @@ impl Directory for EmbeddedDirectory {
         self.writer.submit_patiently(|unit| head(&unit.tables.documents)).await?
     }
 
-    async fn apps(
-        &self,
-        after: Option<&AppId>,
-        limit: usize,
-    ) -> Result<Vec<AppRecord>, DirectoryError> {
-        let after = after.cloned();
-        let work =
-            move |unit: &mut Unit<'_, '_>| list(&unit.tables.documents, after.as_ref(), limit);
-        self.writer.submit_patiently(work).await?
+    async fn apps(&self, after: Option<&str>, limit: usize) -> Result<AppPage, DirectoryError> {
+        let after = after.unwrap_or_default().to_owned();
+        let work = move |unit: &mut Unit<'_, '_>| list(&unit.tables.documents, &after, limit);
+        Ok(self.writer.submit_patiently(work).await?)
     }
 }
 

@@ -61,6 +61,55 @@ pub struct AppRecord {
     pub closed_through: Option<Month>,
 }
 
+/// An app whose document cannot be read; the other apps do without it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnreadableApp {
+    /// The key of the document: the app's id.
+    pub app: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// Some apps in the order of their ids.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AppPage {
+    /// The apps whose documents can be read.
+    pub records: Vec<AppRecord>,
+    /// The apps whose documents cannot be read.
+    pub unreadable: Vec<UnreadableApp>,
+    /// The id after which the next page begins; `None` where this page is empty.
+    pub last: Option<String>,
+}
+
+impl AppPage {
+    /// Adds the document that stands under `key`, as [`document::decode`] read it.
+    fn add(&mut self, key: &str, decoded: Result<AppRecord, DirectoryError>) {
+        self.last = Some(key.to_owned());
+        match decoded {
+            Ok(record) => self.records.push(record),
+            Err(DirectoryError::Unreadable { app, reason }) => {
+                self.unreadable.push(UnreadableApp { app, reason });
+            }
+            Err(other) => {
+                let reason = other.to_string();
+                self.unreadable.push(UnreadableApp { app: key.to_owned(), reason });
+            }
+        }
+    }
+
+    /// How many apps it holds, whether or not they can be read.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.records.len() + self.unreadable.len()
+    }
+
+    /// Whether it holds none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
 /// Why the directory has no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DirectoryError {
@@ -155,10 +204,7 @@ pub trait Directory: Send + Sync + 'static {
     /// The audit log's last entry.
     async fn head(&self) -> Result<Head, DirectoryError>;
 
-    /// Up to `limit` records in the order of their ids, from the one after `after` on.
-    async fn apps(
-        &self,
-        after: Option<&AppId>,
-        limit: usize,
-    ) -> Result<Vec<AppRecord>, DirectoryError>;
+    /// Up to `limit` apps in the order of their ids, from the one after id `after` on. An app whose
+    /// document cannot be read is listed as such and does not fail the page.
+    async fn apps(&self, after: Option<&str>, limit: usize) -> Result<AppPage, DirectoryError>;
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use redis::Value;
 
-use super::{AppRecord, Directory, DirectoryError, audit_codec, document};
+use super::{AppPage, AppRecord, Directory, DirectoryError, audit_codec, document};
 use crate::domain::audit::{Entry, Event, Head};
 use crate::domain::id::AppId;
 use crate::domain::month::Month;
@@ -234,13 +234,12 @@ impl Directory for RedisDirectory {
         Ok(audit_codec::decode(0, &text(&last))?.head)
     }
 
-    async fn apps(
-        &self,
-        after: Option<&AppId>,
-        limit: usize,
-    ) -> Result<Vec<AppRecord>, DirectoryError> {
+    async fn apps(&self, after: Option<&str>, limit: usize) -> Result<AppPage, DirectoryError> {
         let from = after.map_or_else(|| "-".to_owned(), |after| format!("({after}"));
-        let found = self.list(from, limit).await?;
-        found.iter().map(|(id, stored)| record(id, stored)).collect()
+        let mut page = AppPage::default();
+        for (id, stored) in self.list(from, limit).await? {
+            page.add(&id, record(&id, &stored));
+        }
+        Ok(page)
     }
 }

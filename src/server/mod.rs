@@ -10,8 +10,9 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::timeout;
 use tracing::{info, warn};
 
 use crate::catalog::watch::Watch;
@@ -25,7 +26,6 @@ use crate::domain::catalog::Catalog;
 use crate::domain::schedule::MissingItem;
 use crate::engine::Engine;
 use crate::engine::administration::{AdminError, Administration};
-use crate::engine::events::PumpError;
 use crate::engine::fallback::Fallback;
 use crate::events::EventLog;
 use crate::events::embedded::EmbeddedEvents;
@@ -44,6 +44,7 @@ mod issuing;
 mod listen;
 mod management;
 mod opening;
+mod publishing;
 mod readiness;
 mod reload;
 mod routes;
@@ -88,9 +89,6 @@ pub enum ServeError {
     /// Signals cannot be listened to.
     #[error("cannot listen to signals: {0}")]
     Signals(std::io::Error),
-    /// Events cannot be told.
-    #[error("events cannot be told: {0}")]
-    Events(#[from] PumpError),
     /// The webhook cannot be set up.
     #[error(transparent)]
     Webhook(#[from] webhook::SetUpError),
@@ -146,7 +144,6 @@ pub async fn run(
     let metrics = Arc::new(Metrics::new());
     let credentials = Credentials::open(&config.access, &metrics)?;
     let (catalog, watch) = load_catalog(&config)?;
-    let journal = open_journal(&config)?;
     let readiness = Readiness::new(metrics.clone(), config.store_tolerance).await;
     let (stop, stopped) = watch::channel(false);
     let mut servers = JoinSet::new();
@@ -155,8 +152,12 @@ pub async fn run(
         servers.spawn(management::serve(listener, metrics.clone(), probes, stopped.clone()));
     }
     let mut shutdown = pin!(shutdown);
-    let opening = open_patiently(&config.store, &clock, &listeners, &credentials, &readiness);
-    let opened = tokio::select! {
+    let opening = async {
+        let journal = open_journal(&config).await?;
+        let opened = open_patiently(&config.store, &clock, &listeners, &credentials, &readiness);
+        Ok::<_, ServeError>((journal, opened.await?))
+    };
+    let (journal, opened) = tokio::select! {
         biased;
         opened = opening => opened?,
         () = &mut shutdown => {
@@ -219,15 +220,20 @@ impl Process<'_> {
             None => engine,
         });
         let administration = Administration::new(engine.clone(), directory.clone());
-        let standing = administration.change_catalog(catalog).await?;
         let reported = Arc::new(Reported::new(metrics.clone()));
-        reported.report(&standing);
-        administration.publish_all().await?;
+        let unloaded = load_into_force(&administration, catalog, &reported).await?;
+        let in_force = engine.catalog();
+        let mut tasks = JoinSet::new();
+        let (published, first_round) = oneshot::channel();
+        let publishing =
+            publishing::publish_limits(administration.clone(), published, stopped.clone());
+        tasks.spawn(publishing);
+        // Whether or not it is through: what is left is published in the background.
+        let _ = timeout(publishing::FIRST_ROUND_MAX, first_round).await;
         let telling =
             Telling { engine: &engine, directory, log: log.clone(), clock: clock.clone() };
         let telling = telling.begin(config.webhook.clone(), metrics).await?;
 
-        let mut tasks = JoinSet::new();
         let [reload_catalog, reload_credentials] = credentials::to_both(reload, stopped.clone());
         let credentials = credentials.clone();
         let access = credentials.access.clone();
@@ -239,7 +245,9 @@ impl Process<'_> {
             administration.clone(),
             reported.clone(),
         ));
-        tasks.spawn(reload::follow_catalog(administration.clone(), reported, stopped.clone()));
+        let following =
+            reload::follow_catalog(administration.clone(), unloaded, reported, stopped.clone());
+        tasks.spawn(following);
         tasks.spawn(issuing::issue_statements(administration.clone(), stopped.clone()));
         tasks.spawn(readiness.clone().follow(engine.clone(), ledger.clone(), stopped.clone()));
         let fallback = fallback.map(|fallback| {
@@ -248,7 +256,7 @@ impl Process<'_> {
         });
         let health = readiness.health();
         let routes = routes(config, health, engine, administration, log, access, stopped)?;
-        info!(store = %config.store, catalog = standing.in_force, "serving");
+        info!(store = %config.store, catalog = in_force.version, "serving");
         Ok(Running { ledger, routes, tasks, telling, fallback })
     }
 
@@ -297,6 +305,26 @@ impl Process<'_> {
     }
 }
 
+/// Puts the loaded catalog into force. Returns it where the store does not answer: it decides
+/// meanwhile, and comes into force later.
+async fn load_into_force(
+    administration: &Administration,
+    catalog: Catalog,
+    reported: &Reported,
+) -> Result<Option<Catalog>, AdminError> {
+    match administration.change_catalog(catalog.clone()).await {
+        Ok(standing) => {
+            reported.report(&standing);
+            Ok(None)
+        }
+        Err(error) if error.is_of_store() => {
+            warn!(%error, "catalogs not read, the loaded one decides meanwhile, retrying");
+            Ok(Some(catalog))
+        }
+        Err(error) => Err(error),
+    }
+}
+
 /// What brings the journal to the store. It ends after the listeners, so that what the last
 /// requests left is brought there too.
 struct Replaying {
@@ -318,9 +346,12 @@ impl Replaying {
 }
 
 /// The journal, where there is to be one: a store in this very process is never away.
-fn open_journal(config: &Config) -> Result<Option<(Journal, Vec<Numbered>)>, JournalError> {
+async fn open_journal(config: &Config) -> Result<Option<(Journal, Vec<Numbered>)>, JournalError> {
     match (&config.store, &config.journal) {
-        (Store::Redis(_), Some(directory)) => Journal::open(directory).map(Some),
+        (Store::Redis(_), Some(directory)) => {
+            let directory = directory.clone();
+            beside(move || Journal::open(&directory)).await.map(Some)
+        }
         _ => Ok(None),
     }
 }
@@ -332,11 +363,24 @@ fn load_catalog(config: &Config) -> Result<(Catalog, Option<Watch>), LoadError> 
     }
 }
 
+/// Does what blocks on a thread of its own, so that probes are answered meanwhile.
+async fn beside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        // Only a runtime that ends cancels it, and with it this task.
+        Err(_) => std::future::pending().await,
+    }
+}
+
 type OpenStore = (Arc<dyn Ledger>, Arc<dyn Directory>, Arc<dyn EventLog>);
 
 async fn open_store(store: &Store, clock: Arc<dyn Clock>) -> Result<OpenStore, ServeError> {
     let embedded = match store {
-        Store::Embedded(directory) => Embedded::open(directory, clock)?,
+        Store::Embedded(directory) => {
+            let directory = directory.clone();
+            beside(move || Embedded::open(&directory, clock)).await?
+        }
         Store::Memory => {
             warn!("the store is in memory: everything is lost when the process ends");
             Embedded::in_memory(clock)?

@@ -1,11 +1,12 @@
 //! Opens the store, however late it comes.
 //!
-//! A store that does not answer yet is waited for: the process is alive, health and probes say that
-//! it is not ready, and every other call is told so. What waiting does not mend ends the process
-//! with a sentence.
+//! A store that does not answer yet, or takes long to open, is waited for: the process is alive,
+//! health and probes say that it is not ready, and every other call is told so. What waiting does
+//! not mend ends the process with a sentence.
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -36,7 +37,10 @@ use crate::grpc::{ADMIN_SERVICE, HealthApi, METERING_SERVICE, QUOTA_SERVICE};
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
-/// Opens the store. Where it does not answer at once, the listeners say so meanwhile.
+/// After so long the listeners say that the store is not open yet: a small store is open before.
+const SILENT_MAX: Duration = Duration::from_millis(100);
+
+/// Opens the store. Where it is not open soon, the listeners say so meanwhile.
 pub(super) async fn open_patiently(
     store: &Store,
     clock: &Arc<dyn Clock>,
@@ -46,14 +50,35 @@ pub(super) async fn open_patiently(
 ) -> Result<OpenStore, ServeError> {
     let (found, waiting) = watch::channel(false);
     let mut reception = JoinSet::new();
+    let opened = {
+        let mut opening = pin!(open_at_last(store, clock));
+        let soon = tokio::select! {
+            opened = &mut opening => Some(opened),
+            () = sleep(SILENT_MAX) => None,
+        };
+        match soon {
+            Some(opened) => opened,
+            None => {
+                let routes = not_ready(readiness, &waiting);
+                listeners.serve(&mut reception, &routes, credentials, &waiting);
+                opening.await
+            }
+        }
+    };
+    let _ = found.send(true);
+    // The listeners stay open; whoever connects now is served by what comes next.
+    while reception.join_next().await.is_some() {}
+    opened
+}
+
+/// Opens the store, as often as it may yet succeed.
+async fn open_at_last(store: &Store, clock: &Arc<dyn Clock>) -> Result<OpenStore, ServeError> {
     let mut attempts = 0;
     let opened = loop {
         match open_store(store, clock.clone()).await {
             Err(error) if error.may_pass() => {
                 if attempts == 0 {
                     warn!(%error, "the store is not there yet; it is waited for");
-                    let routes = not_ready(readiness, &waiting);
-                    listeners.serve(&mut reception, &routes, credentials, &waiting);
                 }
                 attempts += 1;
                 sleep(backoff(attempts, FIRST_PAUSE, LONGEST_PAUSE)).await;
@@ -64,9 +89,6 @@ pub(super) async fn open_patiently(
     if attempts > 0 && opened.is_ok() {
         info!(attempts, "the store is there");
     }
-    let _ = found.send(true);
-    // The listeners stay open; whoever connects now is served by what comes next.
-    while reception.join_next().await.is_some() {}
     opened
 }
 
@@ -81,7 +103,7 @@ fn not_ready(readiness: &Readiness, waiting: &watch::Receiver<bool>) -> ServedRo
 }
 
 /// What every call but health is told before the store is there.
-const NOT_YET: &str = "the store has not answered yet; nothing was done";
+const NOT_YET: &str = "the store is not open yet; nothing was done";
 
 macro_rules! later {
     ($($service:ident: $name:expr),*) => {$(

@@ -1,9 +1,9 @@
 //! Puts changed catalogs into force while the sidecar runs, and follows those of other sidecars.
 //!
 //! A bad one is refused and the last good one stays; one whose content was replaced is not put into
-//! force again. One that is accepted decides at once for
-//! apps that have bought nothing; the limits of the others are brought to the ledger until all
-//! are there.
+//! force again. One that is accepted decides at once for apps that have bought nothing; the limits
+//! of the others are published at once where the store answers, and in the background where it does
+//! not.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -20,8 +20,6 @@ use crate::telemetry::Metrics;
 
 /// Time between looks at what the store has in force: by then a change counts at every sidecar.
 const FOLLOW_INTERVAL: Duration = Duration::from_secs(3);
-/// Time before limits that could not be brought to the ledger are tried again.
-const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
 /// Follows the catalog file until the end.
 pub async fn reload_catalog(
@@ -102,24 +100,19 @@ async fn change_catalog(
     match accepted {
         Ok(standing) => {
             reported.report(&standing);
-            publish(administration).await;
+            // What fails here is logged, and tried again in the background.
+            let _ = administration.publish_all().await;
             info!(catalog = standing.in_force, "catalog reloaded");
         }
         Err(reason) => error!(reason, "catalog refused; the last good one stays in force"),
     }
 }
 
-/// Brings the limits of all apps to the ledger, as often as it takes.
-async fn publish(administration: &Administration) {
-    while let Err(error) = administration.publish_all().await {
-        warn!(%error, "the limits of some apps are still those of the catalog before");
-        tokio::time::sleep(RETRY_PAUSE).await;
-    }
-}
-
-/// Follows what other sidecars and owners put into force, until the end.
+/// Follows what other sidecars and owners put into force, until the end. An `unloaded` catalog,
+/// which the store could not be asked about at the start, comes into force first.
 pub async fn follow_catalog(
     administration: Administration,
+    mut unloaded: Option<Catalog>,
     reported: Arc<Reported>,
     mut stopped: watch::Receiver<bool>,
 ) {
@@ -129,12 +122,17 @@ pub async fn follow_catalog(
     let follow = async {
         loop {
             interval.tick().await;
-            match administration.follow_catalog().await {
+            let followed = match &unloaded {
+                Some(catalog) => administration.change_catalog(catalog.clone()).await,
+                None => administration.follow_catalog().await,
+            };
+            match followed {
                 Ok(standing) => {
+                    unloaded = None;
                     is_failing = false;
                     reported.report(&standing);
                     if standing.changed {
-                        publish(&administration).await;
+                        let _ = administration.publish_all().await;
                         info!(catalog = standing.in_force, "catalog followed");
                     }
                 }

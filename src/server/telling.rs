@@ -3,20 +3,28 @@
 //!
 //! They end after the listeners, so that what the last requests did is told too.
 
+use std::fmt::Display;
+use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tracing::warn;
 
 use super::ServeError;
 use crate::clock::Clock;
 use crate::directory::Directory;
 use crate::domain::text::hex;
 use crate::engine::Engine;
-use crate::engine::events::{Pump, PumpError};
+use crate::engine::events::Pump;
 use crate::events::EventLog;
 use crate::telemetry::Metrics;
 use crate::webhook::{SetUpError, Target, Webhook};
+
+/// Longest time for which a start waits until it is noted from where on events are told.
+const BEGIN_MAX: Duration = Duration::from_secs(2);
 
 /// What is told, and where to.
 pub struct Telling<'a> {
@@ -47,16 +55,26 @@ impl Telling<'_> {
         let (stop, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
         let pump = Pump::new(engine.clone(), directory, log.clone());
-        pump.begin().await?;
+        begun("events", pump.begin()).await;
         tasks.spawn(pump.run(stopped.clone()));
         if let Some(target) = target {
             let holder = random_name().map_err(SetUpError::Random)?;
             let webhook = Webhook::new(target, log, clock, metrics.clone(), holder)?;
-            webhook.begin().await.map_err(PumpError::Log)?;
+            begun("webhook", webhook.begin()).await;
             let engine = engine.clone();
             tasks.spawn(webhook.run(move || engine.catalog().zone, stopped));
         }
         Ok(Tellers { tasks, stop })
+    }
+}
+
+/// Waits for a beginning, though not for a part of the store that is away: the tasks do what is
+/// left of it once that answers.
+async fn begun<E: Display>(what: &str, beginning: impl Future<Output = Result<(), E>>) {
+    match timeout(BEGIN_MAX, beginning).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => warn!(%error, what, "log of events not reached, retrying"),
+        Err(_) => warn!(within = ?BEGIN_MAX, what, "log of events not reached, retrying"),
     }
 }
 

@@ -48,6 +48,8 @@ pub struct Condition {
     journal_entries: Gauge,
     journal_replayed: Family<OutcomeLabel, Counter>,
     degraded: Family<DegradedLabels, Counter>,
+    apps_unpublished: Gauge,
+    apps_unreadable: Gauge,
 }
 
 /// Why a request was turned away.
@@ -122,6 +124,16 @@ impl Condition {
             "Operations answered without the store, by operation and answer",
             self.degraded.clone(),
         );
+        registry.register(
+            "apps_unpublished",
+            "Apps whose latest limits could not be published to every part of the store yet",
+            self.apps_unpublished.clone(),
+        );
+        registry.register(
+            "apps_unreadable",
+            "Apps whose stored documents cannot be read",
+            self.apps_unreadable.clone(),
+        );
         for shed in [Shed::Full, Shed::AppShare] {
             // There from the beginning, so that the first one is an increase.
             self.shed.get_or_create(&label_of(shed)).inc_by(0);
@@ -148,6 +160,16 @@ impl Condition {
         for (node, failing) in servers {
             self.breaker_open.get_or_create(&NodeLabel { node }).set(i64::from(failing));
         }
+    }
+
+    /// Sets how many apps wait for their latest limits to be published.
+    pub fn apps_unpublished(&self, apps: usize) {
+        self.apps_unpublished.set(i64::try_from(apps).unwrap_or(i64::MAX));
+    }
+
+    /// Sets how many apps have documents that cannot be read.
+    pub fn apps_unreadable(&self, apps: usize) {
+        self.apps_unreadable.set(i64::try_from(apps).unwrap_or(i64::MAX));
     }
 
     /// One more operation is in work.

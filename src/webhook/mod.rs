@@ -110,7 +110,7 @@ impl Webhook {
     }
 
     /// Notes where the first post begins, where there was none yet: with what happens from now on.
-    /// To be done before anything is served.
+    /// To be done before anything is served; what fails here is done before the first post.
     pub async fn begin(&self) -> Result<(), EventsError> {
         self.hold(&mut None).await?;
         Ok(())

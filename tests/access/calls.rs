@@ -21,7 +21,7 @@ const fn row(rpc: &'static str, dated_back: bool, least: Role) -> Call {
 }
 
 /// The table.
-pub const CALLS: [Call; 26] = [
+pub const CALLS: [Call; 27] = [
     row("CreateApp", false, Role::Operator),
     row("CreateApp", true, Role::Owner),
     row("PurchaseEdition", false, Role::Operator),

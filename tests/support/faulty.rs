@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use imquota::directory::{AppRecord, Directory, DirectoryError};
+use imquota::directory::{AppPage, AppRecord, Directory, DirectoryError};
 use imquota::domain::audit::{Entry, Event, Head};
 use imquota::domain::calendar::Day;
 use imquota::domain::decision::Subject;
@@ -107,12 +107,22 @@ impl Directory for FaultyDirectory {
         self.0.head().await
     }
 
-    async fn apps(
-        &self,
-        after: Option<&AppId>,
-        limit: usize,
-    ) -> Result<Vec<AppRecord>, DirectoryError> {
+    async fn apps(&self, after: Option<&str>, limit: usize) -> Result<AppPage, DirectoryError> {
         self.0.apps(after, limit).await
+    }
+
+    async fn catalogs(&self, known: u64) -> Result<Vec<(u64, Vec<u8>)>, DirectoryError> {
+        self.0.catalogs(known).await
+    }
+
+    async fn put_catalog(
+        &self,
+        last: u64,
+        record: &[u8],
+        removed: &[u64],
+        event: Option<Event>,
+    ) -> Result<bool, DirectoryError> {
+        self.0.put_catalog(last, record, removed, event).await
     }
 }
 

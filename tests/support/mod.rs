@@ -6,6 +6,7 @@
 
 #![allow(dead_code, reason = "each test crate uses a part of it")]
 
+pub mod binary;
 pub mod faulty;
 pub mod moved_clock;
 pub mod ports;

@@ -7,8 +7,8 @@ use crate::domain::text::money;
 use crate::grpc::pb::{self, App, Entitlement, Purchase, ServiceState};
 
 /// What is said of an app whose latest change does not count everywhere yet.
-const PENDING: &str =
-    "the latest change is recorded, but not in force for every limit yet: repeat it";
+const PENDING: &str = "the latest change is recorded, but not in force for every limit yet: it is finished in the \
+     background";
 
 /// The app as it is, after what was bought where something was.
 macro_rules! reports {
@@ -74,7 +74,14 @@ impl Report for pb::ListAppsResponse {
             "" => String::new(),
             next => format!("more: --after {next}\n"),
         };
-        table.render(style) + &more
+        let unreadable = self.unreadable.iter();
+        let unreadable: String = unreadable
+            .map(|app| {
+                let (app, why) = (Cell::new(&app.app_id), Cell::new(&app.reason));
+                format!("unreadable: app {}: {}\n", app.text(), why.text())
+            })
+            .collect();
+        table.render(style) + &unreadable + &more
     }
 }
 

@@ -278,7 +278,7 @@ impl Office {
             let known = self.known().await?;
             if let Some(made) = made_before(&known, activation)? {
                 self.follow_known(&known, now)?;
-                self.publish_each().await?;
+                self.publish_round().await?;
                 return Ok(made);
             }
             let wanted = wanted(&known, activation)?;

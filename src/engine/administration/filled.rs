@@ -8,7 +8,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::catalogs::Kept;
-use crate::directory::{AppRecord, Directory, DirectoryError};
+use crate::directory::{AppPage, AppRecord, Directory, DirectoryError};
 use crate::domain::audit::{Entry, Event, Head};
 use crate::domain::id::AppId;
 use crate::domain::month::Month;
@@ -34,13 +34,10 @@ impl Directory for Filled {
         Ok(self.stored.app(app).await?.map(|record| self.fill(record)))
     }
 
-    async fn apps(
-        &self,
-        after: Option<&AppId>,
-        limit: usize,
-    ) -> Result<Vec<AppRecord>, DirectoryError> {
-        let records = self.stored.apps(after, limit).await?;
-        Ok(records.into_iter().map(|record| self.fill(record)).collect())
+    async fn apps(&self, after: Option<&str>, limit: usize) -> Result<AppPage, DirectoryError> {
+        let page = self.stored.apps(after, limit).await?;
+        let records = page.records.into_iter().map(|record| self.fill(record)).collect();
+        Ok(AppPage { records, ..page })
     }
 
     async fn put(&self, record: &AppRecord, event: Event) -> Result<(), DirectoryError> {

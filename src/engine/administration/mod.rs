@@ -3,14 +3,12 @@
 //!
 //! A change is first recorded in the directory, together with its entry in the audit log, and then
 //! put where the decisions are made; it is answered after both. Where the second step fails, a
-//! repetition with the same request id finishes it, and so does the next start
+//! repetition with the same request id finishes it, and so does the next round of any sidecar
 //! ([`Administration::publish_all`]).
 
 use std::fs::File;
 use std::sync::Arc;
 use std::time::Duration;
-
-use tokio::sync::Mutex;
 
 use self::catalogs::Kept;
 use self::everybody::EVERYBODY_MINUTES;
@@ -19,8 +17,8 @@ use self::office::Office;
 use super::{Engine, Top};
 use crate::directory::statement::Sealed;
 use crate::directory::{
-    AppRecord, CATALOGS_MAX, CATALOGS_MAX_BYTES, Directory, DirectoryError, PURCHASES_MAX,
-    RETENTIONS_MAX,
+    AppPage, AppRecord, CATALOGS_MAX, CATALOGS_MAX_BYTES, Directory, DirectoryError, PURCHASES_MAX,
+    RETENTIONS_MAX, UnreadableApp,
 };
 use crate::domain::audit::Actor;
 use crate::domain::catalog::Catalog;
@@ -40,6 +38,7 @@ mod everybody;
 mod filled;
 mod office;
 mod preview;
+mod publishing;
 pub mod reconcile;
 mod statements;
 
@@ -161,8 +160,11 @@ pub enum AdminError {
     /// The directory failed.
     #[error(transparent)]
     Directory(#[from] DirectoryError),
-    /// The change is recorded, but does not count yet; the same request finishes it.
-    #[error("recorded, but not in force yet; repeat the same request to finish it: {0}")]
+    /// The change is recorded, but does not count everywhere yet; a later round finishes it.
+    #[error(
+        "recorded, but not in force yet in every part of the store: {0}; it is finished in the \
+         background, and the same request may be repeated"
+    )]
     Unfinished(LedgerError),
     /// The change is recorded, but this sidecar's catalog cannot carry it out or show it.
     #[error("recorded, but this sidecar cannot show or apply it: {0}")]
@@ -173,6 +175,12 @@ pub enum AdminError {
 }
 
 impl AdminError {
+    /// Whether the store did not answer, so that the same may succeed later.
+    #[must_use]
+    pub fn is_of_store(&self) -> bool {
+        matches!(self, Self::Clock(_) | Self::Directory(DirectoryError::Unavailable(_)))
+    }
+
     /// An error that came after the change was recorded.
     fn recorded(error: Self) -> Self {
         Self::Recorded(Box::new(error))
@@ -203,6 +211,17 @@ pub struct AppView {
     pub pending: bool,
 }
 
+/// Some apps in the order of their ids.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AppList {
+    /// The apps as they are.
+    pub views: Vec<AppView>,
+    /// The apps that cannot be shown, and why.
+    pub unreadable: Vec<UnreadableApp>,
+    /// The id after which the rest begins; `None` where this is the end.
+    pub next: Option<String>,
+}
+
 /// What became of a change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Changed {
@@ -226,7 +245,16 @@ impl Administration {
     pub fn new(engine: Arc<Engine>, directory: Arc<dyn Directory>) -> Self {
         let (kept, stored) = (Arc::<Kept>::default(), directory);
         let directory = Arc::new(Filled { stored: stored.clone(), kept: kept.clone() });
-        Self(Arc::new(Office { engine, directory, stored, kept, changing: Mutex::new(()) }))
+        let (changing, publishing, unpublished) = Default::default();
+        Self(Arc::new(Office {
+            engine,
+            directory,
+            stored,
+            kept,
+            changing,
+            publishing,
+            unpublished,
+        }))
     }
 
     /// The catalog of the moment.
@@ -241,19 +269,21 @@ impl Administration {
         self.0.view(record.ok_or_else(|| AdminError::UnknownApp(app.clone()))?).await
     }
 
-    /// Shows up to `limit` apps in the order of their ids, from the one after `after` on.
-    pub async fn apps(
-        &self,
-        after: Option<&AppId>,
-        limit: usize,
-    ) -> Result<Vec<AppView>, AdminError> {
+    /// Shows up to `limit` apps in the order of their ids, from the one after `after` on. What
+    /// cannot be shown of one app does not hide the others.
+    pub async fn apps(&self, after: Option<&AppId>, limit: usize) -> Result<AppList, AdminError> {
         let now = self.0.engine.now().await?;
-        let records = self.0.directory.apps(after, limit).await?;
-        let mut views = Vec::with_capacity(records.len());
-        for record in records {
-            views.push(self.0.view_or_published(record, now).await?);
+        let page = self.0.directory.apps(after.map(AppId::as_str), limit).await?;
+        let next = page.last.clone().filter(|_| page.len() == limit);
+        let (mut views, mut unreadable) = (Vec::new(), page.unreadable);
+        for record in page.records {
+            let app = record.app.to_string();
+            match self.0.view_or_published(record, now).await {
+                Ok(view) => views.push(view),
+                Err(error) => unreadable.push(UnreadableApp { app, reason: error.to_string() }),
+            }
         }
-        Ok(views)
+        Ok(AppList { views, unreadable, next })
     }
 
     /// Makes a change on somebody's behalf.
@@ -316,10 +346,16 @@ impl Administration {
     }
 
     /// Brings the limits of every app to the ledger, as they follow from what is recorded and
-    /// from the catalog of the moment. Done at every start, before the first decision.
+    /// from the catalog of the moment: of each app once, and after that of those whose latest
+    /// change is not in force in every part of the store. Every app is tried; the error is that of
+    /// one of those that could not be published.
     pub async fn publish_all(&self) -> Result<(), AdminError> {
-        let _changing = self.0.changing.lock().await;
-        self.0.publish_each().await
+        self.0.publish_round().await
+    }
+
+    /// Ready once a change was recorded and could not be published.
+    pub async fn publishing_wanted(&self) {
+        self.0.unpublished.notified().await;
     }
 
     /// Ready once this sidecar has told something more.
@@ -365,7 +401,9 @@ fn schedule(catalog: &Catalog, record: &AppRecord, now: Timestamp) -> Result<Sch
 /// Goes through all apps, page by page.
 #[derive(Default)]
 struct Pages {
-    after: Option<AppId>,
+    after: Option<String>,
+    /// The apps so far whose documents cannot be read; they are on no page.
+    unreadable: Vec<UnreadableApp>,
 }
 
 impl Pages {
@@ -373,8 +411,10 @@ impl Pages {
         &mut self,
         directory: &dyn Directory,
     ) -> Result<Option<Vec<AppRecord>>, DirectoryError> {
-        let page = directory.apps(self.after.as_ref(), PAGE).await?;
-        self.after = page.last().map(|last| last.app.clone());
-        Ok(self.after.is_some().then_some(page))
+        let AppPage { records, unreadable, last } =
+            directory.apps(self.after.as_deref(), PAGE).await?;
+        self.unreadable.extend(unreadable);
+        self.after = last;
+        Ok(self.after.is_some().then_some(records))
     }
 }

@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use futures_util::future::try_join_all;
 use serde_json::json;
-use tokio::sync::Mutex;
-use tracing::error;
+use tokio::sync::{Mutex, Notify};
 
 use super::catalogs::Kept;
 use super::change::{Change, Made, What};
-use super::{AdminError, AppView, Changed, PATIENCE, Pages, schedule};
+use super::publishing::Publishing;
+use super::{AdminError, AppView, Changed, PATIENCE, schedule};
 use crate::directory::{AppRecord, Directory, DirectoryError, PURCHASES_MAX, RETENTIONS_MAX};
 use crate::domain::audit::{Actor, Event};
 use crate::domain::billing::RetentionChange;
@@ -38,6 +37,10 @@ pub(super) struct Office {
     pub(super) stored: Arc<dyn Directory>,
     pub(super) kept: Arc<Kept>,
     pub(super) changing: Mutex<()>,
+    /// What rounds of publishing have found; held during a round.
+    pub(super) publishing: Mutex<Publishing>,
+    /// Notified where a round is wanted before its time.
+    pub(super) unpublished: Notify,
 }
 
 impl Office {
@@ -47,8 +50,6 @@ impl Office {
         actor: &Actor,
     ) -> Result<Changed, AdminError> {
         let _changing = self.changing.lock().await;
-        // A sale goes by the price list in force, also if another sidecar has just put it there.
-        self.follow_catalog().await?;
         let mut attempts = 0;
         let (record, made, at) = loop {
             attempts += 1;
@@ -59,8 +60,9 @@ impl Office {
                 recorded => break recorded?,
             }
         };
-        // From here on the change is recorded: no error may read as if it were not.
-        self.publish(&record, at).await?;
+        // From here on the change is recorded: no error may read as if it were not. What fails is
+        // finished by a later round.
+        self.publish(&record, at).await.inspect_err(|_| self.unpublished.notify_one())?;
         self.changed(record, made, at).map_err(AdminError::recorded)
     }
 
@@ -72,13 +74,15 @@ impl Office {
         actor: &Actor,
     ) -> Result<(AppRecord, Made, Timestamp), AdminError> {
         let there = self.directory.app(&change.app).await?;
-        let catalog = self.engine.catalog();
         if let Some(record) = &there
-            && let Some(made) = change.made_before(record, catalog.zone)?
+            && let Some(made) = change.made_before(record, self.engine.catalog().zone)?
         {
             let now = self.engine.now().await.map_err(AdminError::Unfinished)?;
             return Ok((record.clone(), made, now));
         }
+        // A sale goes by the price list in force, also if another sidecar has just put it there.
+        self.follow_catalog().await?;
+        let catalog = self.engine.catalog();
         let now = self.engine.now().await?;
         let (record, made) = match (&there, &change.what) {
             (None, What::Create) => (self.create(change, now)?, Made::App),
@@ -178,19 +182,6 @@ impl Office {
         Ok((record, made))
     }
 
-    /// Puts the limits of an app, from an instant on, where the decisions are made. The record is
-    /// stored already, and every error says so.
-    pub(super) async fn publish(
-        &self,
-        record: &AppRecord,
-        now: Timestamp,
-    ) -> Result<(), AdminError> {
-        let schedule =
-            schedule(&self.engine.catalog(), record, now).map_err(AdminError::recorded)?;
-        let put = self.engine.ledger.put_schedule(&record.app, record.revision, &schedule);
-        put.await.map_err(AdminError::Unfinished)
-    }
-
     fn changed(&self, record: AppRecord, made: Made, at: Timestamp) -> Result<Changed, AdminError> {
         let remaining = match made {
             Made::Refund(index) => Some(self.remaining(&record.sales, index)?),
@@ -273,29 +264,6 @@ impl Office {
             "refunds": record.sales.refunds.len(),
         });
         Ok(snapshot.to_string())
-    }
-
-    /// The limits of an app stay as they were published where no kept catalog describes what it
-    /// bought.
-    async fn publish_known(&self, record: &AppRecord, now: Timestamp) -> Result<(), AdminError> {
-        match self.publish(record, now).await {
-            Err(AdminError::Recorded(error)) if matches!(*error, AdminError::Missing { .. }) => {
-                error!(%error, "limits not published: they stay as they were");
-                Ok(())
-            }
-            published => published,
-        }
-    }
-
-    /// A page's limits are put side by side, so that they share their commits.
-    pub(super) async fn publish_each(&self) -> Result<(), AdminError> {
-        let mut pages = Pages::default();
-        let now = self.engine.now().await.map_err(AdminError::Unfinished)?;
-        while let Some(page) = pages.next(&*self.directory).await? {
-            try_join_all(page.iter().map(|record| self.publish_known(record, now))).await?;
-        }
-        self.kept.published();
-        Ok(())
     }
 }
 

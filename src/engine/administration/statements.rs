@@ -63,17 +63,21 @@ impl Office {
 
     pub(super) async fn issue_due(&self) -> Result<(), AdminError> {
         let (now, catalogs) = (self.engine.now().await?, self.catalogs().await?);
-        let mut pages = Pages::default();
+        let (mut pages, mut first_error) = (Pages::default(), None);
         while let Some(page) = pages.next(&*self.directory).await? {
             for record in page {
                 let mut month = first_open(&record, &catalogs, now);
                 while final_at(&catalogs, month) <= now {
-                    self.issue(&record.app, month, now).await?;
+                    // An app whose figures are out of reach holds up no other.
+                    if let Err(error) = self.issue(&record.app, month, now).await {
+                        first_error.get_or_insert(error);
+                        break;
+                    }
                     month = month.next();
                 }
             }
         }
-        Ok(())
+        first_error.map_or(Ok(()), Err)
     }
 
     /// Issues what is due and not issued yet, in the order of the months: at most as many as
@@ -126,7 +130,11 @@ impl Office {
             match self.directory.put_statement(&record, month, &sealed.json, event).await {
                 Ok(()) => {
                     self.engine.notices().audit_grew();
-                    return self.publish(&record, now).await;
+                    // It is issued; a later round brings the new revision to the ledger.
+                    if self.publish(&record, now).await.is_err() {
+                        self.unpublished.notify_one();
+                    }
+                    return Ok(());
                 }
                 Err(DirectoryError::Conflict(_)) => {}
                 Err(error) => return Err(AdminError::from_write(error)),

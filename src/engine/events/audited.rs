@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::{Pump, PumpError};
-use crate::directory::AppRecord;
+use crate::directory::{AppRecord, DirectoryError};
 use crate::domain::audit::Entry;
 use crate::domain::event::{Event, Happening, Sold};
 use crate::domain::purchase::Item;
@@ -20,8 +20,11 @@ impl Pump {
     pub(super) async fn begin_audit(&self) -> Result<(), PumpError> {
         let from = self.log.cursor(CURSOR).await?;
         let head = self.directory.head().await?.number;
+        // Where nothing was told yet, what was logged since the start is.
+        let noted = self.head.get().filter(|_| from.is_none());
+        let to = noted.map_or(head, |noted| head.min(*noted));
         if from.as_deref().map(place).is_none_or(|told| told > head) {
-            let to = head.to_string();
+            let to = to.to_string();
             // Where it was moved meanwhile, another sidecar has done so.
             self.log.append(&[], Some(Move { cursor: CURSOR, from, to })).await?;
         }
@@ -52,7 +55,11 @@ impl Pump {
         let Some(app) = change.app.clone() else { return Ok(None) };
         let record = match change.action.as_str() {
             "PurchaseEdition" | "RenewEdition" | "GrantAddOn" | "RefundPurchase" => {
-                self.directory.app(&app).await?
+                match self.directory.app(&app).await {
+                    // The app's sales cannot be told; those of the others are.
+                    Err(DirectoryError::Unreadable { .. }) => None,
+                    found => found?,
+                }
             }
             _ => None,
         };

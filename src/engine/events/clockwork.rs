@@ -94,12 +94,15 @@ impl Pump {
         // Of a partly told instant the rest is looked for too.
         let partly = i64::from(told.app.is_some());
         let after = Timestamp::from_millis(told.at.as_millis().saturating_sub(partly));
-        let (mut due, mut last): (Vec<Event>, Option<AppId>) = (Vec::new(), None);
+        let (mut due, mut last): (Vec<Event>, Option<String>) = (Vec::new(), None);
         loop {
-            let page = self.directory.apps(last.as_ref(), PAGE).await?;
-            let Some(end) = page.last() else { return Ok(due) };
-            last = Some(end.app.clone());
-            for record in page {
+            // Of an app whose document cannot be read nothing is known to be due.
+            let page = self.directory.apps(last.as_deref(), PAGE).await?;
+            last = page.last;
+            if last.is_none() {
+                return Ok(due);
+            }
+            for record in page.records {
                 for (at, what) in milestones(&catalog, &record.sales, after, now) {
                     let event = Event { at, app: record.app.clone(), what };
                     if !told.has(&event) {

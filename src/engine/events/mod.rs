@@ -10,7 +10,7 @@
 //!
 //! [`Pump`] carries all three, in one task a sidecar.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -63,18 +63,23 @@ pub struct Pump {
     engine: Arc<Engine>,
     directory: Arc<dyn Directory>,
     log: Arc<dyn EventLog>,
+    /// The number of the audit log's last entry when the sidecar started, where it could be read.
+    head: OnceLock<u64>,
 }
 
 impl Pump {
     /// From that engine and directory into that log.
     #[must_use]
     pub fn new(engine: Arc<Engine>, directory: Arc<dyn Directory>, log: Arc<dyn EventLog>) -> Self {
-        Self { engine, directory, log }
+        Self { engine, directory, log, head: OnceLock::new() }
     }
 
     /// Notes from where on events are told, where that is not known: in a store that is new, or
-    /// that was written by a version which told none. To be done before anything is served.
+    /// that was written by a version which told none. To be done before anything is served. What
+    /// fails here is done by [`Pump::run`] later, from the same entry of the audit log on.
     pub async fn begin(&self) -> Result<(), PumpError> {
+        let head = self.directory.head().await?.number;
+        self.head.get_or_init(|| head);
         self.begin_audit().await?;
         self.begin_clockwork().await
     }
@@ -146,9 +151,17 @@ impl Pump {
     }
 
     async fn follow_audit(&self, mut stopped: watch::Receiver<bool>) {
-        let mut failing = false;
+        let (mut failing, mut begun) = (false, false);
         loop {
-            note(&mut failing, "changes", &self.tell_audit().await);
+            let told = async {
+                if !begun {
+                    self.begin_audit().await?;
+                    begun = true;
+                }
+                self.tell_audit().await
+            };
+            let told = told.await;
+            note(&mut failing, "changes", &told);
             tokio::select! {
                 () = self.engine.notices().changed() => {}
                 () = sleep(AUDIT_LOOKED_AT_EVERY) => {}

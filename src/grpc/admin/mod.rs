@@ -179,13 +179,13 @@ impl AdminService for AdminApi {
     ) -> Result<Response<pb::ListAppsResponse>, Status> {
         require(&request, Role::Viewer, "ListApps")?;
         let (after, size) = check::apps_page(request.get_ref())?;
-        let views = self.administration.apps(after.as_ref(), size).await;
-        let views = views.map_err(|error| of_admin(&error))?;
+        let list = self.administration.apps(after.as_ref(), size).await;
+        let list = list.map_err(|error| of_admin(&error))?;
         let catalog = self.administration.catalog();
-        let next = views.last().filter(|_| views.len() == size);
         Ok(Response::new(pb::ListAppsResponse {
-            next_page_token: next.map(|last| last.record.app.to_string()).unwrap_or_default(),
-            apps: views.iter().map(|view| show::listed(&catalog, view)).collect(),
+            next_page_token: list.next.unwrap_or_default(),
+            apps: list.views.iter().map(|view| show::listed(&catalog, view)).collect(),
+            unreadable: list.unreadable.into_iter().map(show::unreadable).collect(),
         }))
     }
 

@@ -1,5 +1,6 @@
 //! Apps, purchases and the audit log as messages.
 
+use crate::directory::UnreadableApp;
 use crate::domain::audit::{Actor, Entry, Event, Head};
 use crate::domain::catalog::Catalog;
 use crate::domain::id::{AppId, Name};
@@ -34,6 +35,11 @@ pub fn listed(catalog: &Catalog, view: &AppView) -> pb::App {
         timeline: Vec::new(),
         pending: view.pending,
     }
+}
+
+/// An app that cannot be shown.
+pub fn unreadable(app: UnreadableApp) -> pb::UnreadableApp {
+    pb::UnreadableApp { app_id: app.app, reason: app.reason }
 }
 
 /// What a schedule entitles to at an instant.

@@ -77,7 +77,9 @@ mod tests {
             assert_eq!(slot(&marks.key(number)), number);
         }
         // A mark is found by its key: these stay what they are.
-        for (number, golden) in [(0, "q1{3560}mark"), (1, "q1{22179}mark"), (16383, "q1{39296}mark")] {
+        for (number, golden) in
+            [(0, "q1{3560}mark"), (1, "q1{22179}mark"), (16383, "q1{39296}mark")]
+        {
             assert_eq!(String::from_utf8(marks.key(number)).expect("text"), golden);
         }
     }

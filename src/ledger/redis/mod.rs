@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::future::{join_all, try_join_all};
 use tokio::sync::watch;
 use tracing::error;
 
@@ -283,6 +284,7 @@ impl Ledger for Redis {
 
     /// The limits lie with each part; the next decision of each goes by them once this answers.
     /// What is there already is not written again, so that a sidecar starts without memory too.
+    /// Every part is tried, whatever fails with another one.
     async fn put_schedule(
         &self,
         app: &AppId,
@@ -293,31 +295,35 @@ impl Ledger for Redis {
         let keys = keys::Keys::new(self.store.ids, app);
         let revision = revision.to_string().into_bytes();
         let encoded = schedule_codec::encode_schedule(schedule);
-        for part in PARTS {
+        let put = |part| {
             let keys = [keys.limits(part)];
             let wanted = [revision.clone(), encoded.clone()];
-            let has = self.store.raw(ScriptId::HasSchedule, &keys, &wanted, PATIENCE).await?;
-            if integer(&has) == Some(1) {
-                continue;
-            }
             let line = limits::line(part, schedule).into_bytes();
             let mut arguments = vec![revision.clone(), line, encoded.clone()];
             arguments.extend(schedule.segments().iter().map(schedule_codec::encode_limits));
-            self.store.raw(ScriptId::PutSchedule, &keys, &arguments, PATIENCE).await?;
-        }
-        Ok(())
+            async move {
+                let has = self.store.raw(ScriptId::HasSchedule, &keys, &wanted, PATIENCE).await?;
+                if integer(&has) != Some(1) {
+                    self.store.raw(ScriptId::PutSchedule, &keys, &arguments, PATIENCE).await?;
+                }
+                Ok(())
+            }
+        };
+        join_all(PARTS.map(put)).await.into_iter().collect()
     }
 
     async fn schedule_revision(&self, app: &AppId) -> Result<u64, LedgerError> {
         let keys = keys::Keys::new(self.store.ids, app);
-        let mut lowest = u64::MAX;
-        for part in PARTS {
+        let revision_in = |part| {
             let keys = [keys.limits(part)];
-            let found = self.store.raw(ScriptId::ScheduleRevision, &keys, &[], PATIENCE).await?;
-            let revision = integer(&found).and_then(|revision| u64::try_from(revision).ok());
-            lowest = lowest.min(revision.unwrap_or(0));
-        }
-        Ok(lowest)
+            async move {
+                let found = self.store.raw(ScriptId::ScheduleRevision, &keys, &[], PATIENCE).await;
+                let revision = found.map(|found| integer(&found).map(u64::try_from));
+                revision.map(|revision| revision.and_then(Result::ok).unwrap_or(0))
+            }
+        };
+        let revisions = try_join_all(PARTS.map(revision_in)).await?;
+        Ok(revisions.into_iter().min().unwrap_or(0))
     }
 
     fn fingerprints(&self) -> Fingerprints {
