@@ -1,18 +1,36 @@
 //! The only file that reads a clock.
 //!
 //! Everything else is handed a [`Clock`] or a [`Stopwatch`]; clippy forbids the rest
-//! (`clippy.toml`).
+//! (`clippy.toml`). The sidecar goes by a [`SteadyClock`]: what is done to the machine's time of
+//! day while it runs counts only once it has lasted for a while.
 
 #![allow(clippy::disallowed_methods)]
 
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::domain::time::Timestamp;
 
-/// Tells the time of day.
+/// How often a [`SteadyClock`] reads the time of day again: a clock that is wrong for some seconds
+/// goes unnoticed, and one that was corrected counts soon.
+pub const WALL_CLOCK_READ_EVERY: Duration = Duration::from_secs(60);
+
+/// Returns the time of day.
 pub trait Clock: Send + Sync + 'static {
     /// Now, in UTC.
     fn now(&self) -> Timestamp;
+
+    /// The machine's time of day at this very moment, which may have been set since
+    /// [`Clock::now`] took it up.
+    fn wall(&self) -> Timestamp {
+        self.now()
+    }
+
+    /// The time since some fixed instant, undisturbed by changes of the time of day. By default
+    /// it agrees with [`Clock::now`].
+    fn monotonic(&self) -> Duration {
+        Duration::from_millis(u64::try_from(self.now().as_millis()).unwrap_or(0))
+    }
 }
 
 /// The machine's clock.
@@ -21,8 +39,92 @@ pub struct SystemClock;
 
 impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
-        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Timestamp::from_millis(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX))
+        millis(wall_micros())
+    }
+
+    fn monotonic(&self) -> Duration {
+        Duration::from_micros(u64::try_from(monotonic::micros()).unwrap_or(0))
+    }
+}
+
+/// The machine's time of day at the start, carried on by its monotonic clock, and read again each
+/// [`WALL_CLOCK_READ_EVERY`].
+#[derive(Debug)]
+pub struct SteadyClock {
+    /// The time of day less the monotonic clock, in microseconds, when it was read last.
+    offset: AtomicI64,
+    /// The monotonic clock when it was read last.
+    read_at: AtomicI64,
+}
+
+impl SteadyClock {
+    /// Reads the time of day for the first time.
+    #[must_use]
+    pub fn start() -> Self {
+        let monotonic = monotonic::micros();
+        let offset = AtomicI64::new(wall_micros() - monotonic);
+        Self { offset, read_at: AtomicI64::new(monotonic) }
+    }
+
+    /// The time of day by a reading of both clocks, of which the time of day counts when it is due.
+    fn at(&self, monotonic: i64, wall: impl FnOnce() -> i64) -> i64 {
+        let since = monotonic - self.read_at.load(Ordering::Relaxed);
+        if since >= READ_EVERY_MICROS {
+            self.offset.store(wall() - monotonic, Ordering::Relaxed);
+            self.read_at.store(monotonic, Ordering::Relaxed);
+        }
+        monotonic + self.offset.load(Ordering::Relaxed)
+    }
+}
+
+impl Clock for SteadyClock {
+    fn now(&self) -> Timestamp {
+        millis(self.at(monotonic::micros(), wall_micros))
+    }
+
+    fn wall(&self) -> Timestamp {
+        SystemClock.now()
+    }
+
+    fn monotonic(&self) -> Duration {
+        SystemClock.monotonic()
+    }
+}
+
+/// [`WALL_CLOCK_READ_EVERY`], as it is compared.
+const READ_EVERY_MICROS: i64 = 60 * 1_000_000;
+
+fn wall_micros() -> i64 {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since_epoch.as_micros()).unwrap_or(i64::MAX)
+}
+
+fn millis(micros: i64) -> Timestamp {
+    Timestamp::from_millis(micros.div_euclid(1000))
+}
+
+/// Linux's monotonic clock that goes on while the machine is suspended: a sidecar that wakes up
+/// has the right time at once.
+#[cfg(target_os = "linux")]
+mod monotonic {
+    use rustix::time::{ClockId, clock_gettime};
+
+    pub(super) fn micros() -> i64 {
+        let time = clock_gettime(ClockId::Boottime);
+        time.tv_sec.saturating_mul(1_000_000).saturating_add(time.tv_nsec / 1000)
+    }
+}
+
+/// The monotonic clock since it was read first.
+#[cfg(not(target_os = "linux"))]
+mod monotonic {
+    use std::sync::OnceLock;
+    use std::time::Instant;
+
+    pub(super) fn micros() -> i64 {
+        static FIRST: OnceLock<Instant> = OnceLock::new();
+        let since = FIRST.get_or_init(Instant::now).elapsed();
+        i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
     }
 }
 
@@ -41,5 +143,42 @@ impl Stopwatch {
     #[must_use]
     pub fn elapsed(&self) -> Duration {
         self.0.elapsed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: i64 = 1_000_000;
+
+    #[test]
+    fn a_jump_of_the_time_of_day_counts_once_it_is_read_again() {
+        let clock = SteadyClock { offset: AtomicI64::new(500 * SECOND), read_at: 0.into() };
+        // Of the monotonic clock, the time of day, and what the steady one makes of them.
+        for (monotonic, wall, now) in [
+            (SECOND, 501, 501),
+            // For a second the time of day is days ahead, and then behind.
+            (2 * SECOND, 900_000, 502),
+            (3 * SECOND, 7, 503),
+            (60 * SECOND - 1, 900_000, 559),
+            // It was corrected by two seconds, and is read again.
+            (60 * SECOND, 562, 562),
+            (61 * SECOND, 900_000, 563),
+            (120 * SECOND, 622, 622),
+        ] {
+            let told = clock.at(monotonic, || wall * SECOND) / SECOND;
+            assert_eq!(told, now, "{monotonic}");
+        }
+        assert_eq!(Duration::from_micros(READ_EVERY_MICROS.unsigned_abs()), WALL_CLOCK_READ_EVERY);
+    }
+
+    #[test]
+    fn a_steady_clock_agrees_with_the_time_of_day() {
+        let clock = SteadyClock::start();
+        let apart = clock.now().as_millis() - SystemClock.now().as_millis();
+        assert!((-50..=50).contains(&apart), "{apart} ms");
+        let before = clock.monotonic();
+        assert!(clock.monotonic() >= before);
     }
 }

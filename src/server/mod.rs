@@ -17,7 +17,7 @@ use tracing::{info, warn};
 
 use crate::catalog::watch::Watch;
 use crate::catalog::{self, LoadError};
-use crate::clock::{Clock, SystemClock};
+use crate::clock::{Clock, SteadyClock};
 use crate::config::{Config, Store};
 use crate::directory::Directory;
 use crate::directory::embedded::EmbeddedDirectory;
@@ -124,7 +124,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     let traces = telemetry::start(config.log_format, &config.log_filter, config.traces.as_ref());
     let signals = signals::listen().map_err(ServeError::Signals)?;
     let listeners = Listeners::bind(&config).await?;
-    let clock = Arc::new(SystemClock);
+    let clock = Arc::new(SteadyClock::start());
     let end = run(config, listeners, clock, signals.reload, signals.shutdown).await;
     if let Some(traces) = traces {
         traces.end().await;

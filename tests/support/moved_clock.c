@@ -4,10 +4,14 @@
  * measures by its monotonic clock goes on as ever.
  *
  * Programs that ask clock_gettime for the time of day, such as those in Rust, are moved too where
- * MOVED_CLOCK_GETTIME is set. Where it is not, clock_gettime tells the truth. */
+ * MOVED_CLOCK_GETTIME is set. Where it is not, clock_gettime returns the true time. The clock that
+ * goes on while a machine is suspended (CLOCK_BOOTTIME) moves with the time of day, as if the
+ * machine had slept; where MOVED_CLOCK_BOOTTIME is "true" it does not, as if somebody had set the
+ * time of day. */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
@@ -46,8 +50,15 @@ int gettimeofday(struct timeval *restrict time, void *restrict zone) {
     return 0;
 }
 
+static int is_moved(clockid_t clock) {
+    if (!getenv("MOVED_CLOCK_GETTIME")) return 0;
+    const char *boottime = getenv("MOVED_CLOCK_BOOTTIME");
+    return clock == CLOCK_REALTIME
+        || (clock == CLOCK_BOOTTIME && !(boottime && !strcmp(boottime, "true")));
+}
+
 int clock_gettime(clockid_t clock, struct timespec *time) {
-    if (clock != CLOCK_REALTIME || !getenv("MOVED_CLOCK_GETTIME")) return true_time(clock, time);
+    if (!is_moved(clock)) return true_time(clock, time);
     long long now = moved_micros();
     time->tv_sec = now / 1000000;
     time->tv_nsec = now % 1000000 * 1000;
