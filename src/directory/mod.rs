@@ -17,6 +17,7 @@ use crate::domain::id::{AppId, RequestId};
 use crate::domain::month::Month;
 use crate::domain::purchase::Sales;
 use crate::domain::time::Timestamp;
+use crate::ledger::LedgerError;
 
 mod audit_codec;
 pub mod catalog_codec;
@@ -150,6 +151,9 @@ pub enum DirectoryError {
         /// Why.
         reason: String,
     },
+    /// The store's clock and this machine's are so many seconds apart; nothing was changed.
+    #[error("{}", LedgerError::ClockSkew(*.0))]
+    ClockSkew(u64),
     /// The store failed. Whether the change was made is unknown; a repetition is safe.
     #[error("the store failed: {0}")]
     Unavailable(String),

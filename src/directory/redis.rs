@@ -40,7 +40,10 @@ impl RedisDirectory {
     async fn call(&self, script: ScriptId, arguments: &[Vec<u8>]) -> Result<Value, DirectoryError> {
         let keys = [DOCUMENTS, INDEX, AUDIT, STATEMENTS].map(<[u8]>::to_vec);
         let answer = self.store.raw(script, &keys, arguments, PATIENCE).await;
-        answer.map_err(|error| DirectoryError::Unavailable(reason(error)))
+        answer.map_err(|error| match error {
+            LedgerError::ClockSkew(seconds) => DirectoryError::ClockSkew(seconds),
+            other => DirectoryError::Unavailable(reason(other)),
+        })
     }
 
     async fn call_catalogs(

@@ -63,6 +63,15 @@ impl Month {
         (first..=last).map(Day::from_number)
     }
 
+    /// The month before it.
+    #[must_use]
+    pub fn previous(self) -> Self {
+        match self.month {
+            1 => Self { year: self.year - 1, month: 12 },
+            month => Self { year: self.year, month: month - 1 },
+        }
+    }
+
     /// The month after it.
     #[must_use]
     pub fn next(self) -> Self {
@@ -114,6 +123,7 @@ mod tests {
             assert_eq!(parsed.first_day().to_string(), first);
             assert_eq!(parsed.last_day().to_string(), last);
             assert_eq!(parsed.next().to_string(), next);
+            assert_eq!(parsed.next().previous(), parsed);
             let days: Vec<Day> = parsed.days().collect();
             assert_eq!((days[0], *days.last().expect("days")), (parsed.day(1), parsed.day(31)));
             assert!(days.iter().all(|day| Month::of(*day) == parsed));

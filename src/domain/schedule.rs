@@ -133,14 +133,44 @@ impl Schedule {
         Self::compile(catalog, &Sales::default(), Timestamp::from_millis(0))
     }
 
+    /// Works out the limits from the beginning on, so that they hold whatever a clock says. What
+    /// was over by `now` and cannot be worked out, since the catalog has lost it, is left out: what
+    /// follows holds before it too.
+    pub fn whole(catalog: &Catalog, sales: &Sales, now: Timestamp) -> Result<Self, MissingItem> {
+        let timeline = Timeline::new(catalog, sales);
+        let later = Self::from_instant(catalog, sales, &timeline, now)?;
+        let past = timeline.boundaries().into_iter().take_while(|boundary| *boundary <= now);
+        let starts: Vec<_> = std::iter::once(Timestamp::from_millis(0)).chain(past).collect();
+        let ends = starts.iter().skip(1).copied().chain([now]);
+        let mut segments: Vec<Segment> = Vec::new();
+        for (start, until) in starts.iter().zip(ends) {
+            match Limits::at(catalog, sales, &timeline, *start) {
+                Ok(limits) => join(&mut segments, Segment { until, limits }),
+                Err(_) => segments.clear(),
+            }
+        }
+        for segment in later.segments {
+            join(&mut segments, segment);
+        }
+        Ok(Self { segments })
+    }
+
     /// Works out the limits from `now` on.
     pub fn compile(catalog: &Catalog, sales: &Sales, now: Timestamp) -> Result<Self, MissingItem> {
-        let timeline = Timeline::new(catalog, sales);
+        Self::from_instant(catalog, sales, &Timeline::new(catalog, sales), now)
+    }
+
+    fn from_instant(
+        catalog: &Catalog,
+        sales: &Sales,
+        timeline: &Timeline,
+        now: Timestamp,
+    ) -> Result<Self, MissingItem> {
         let mut segments: Vec<Segment> = Vec::new();
         let starts = std::iter::once(now)
             .chain(timeline.boundaries().into_iter().filter(|boundary| *boundary > now));
         for start in starts {
-            let limits = Limits::at(catalog, sales, &timeline, start)?;
+            let limits = Limits::at(catalog, sales, timeline, start)?;
             if segments.last().is_some_and(|last| last.limits == limits) {
                 continue;
             }
@@ -197,5 +227,13 @@ impl Schedule {
             from = segment.until;
         }
         None
+    }
+}
+
+/// Adds the segment that follows, to the last one where that has the same limits.
+fn join(segments: &mut Vec<Segment>, next: Segment) {
+    match segments.last_mut() {
+        Some(last) if last.limits == next.limits => last.until = next.until,
+        _ => segments.push(next),
     }
 }

@@ -23,7 +23,7 @@ use crate::domain::schedule::{MissingItem, Schedule};
 use crate::domain::time::Timestamp;
 use crate::domain::usage::{Usage, usages};
 use crate::domain::warning::Warning;
-use crate::ledger::{Answer, Call, Ledger, LedgerError, Operation};
+use crate::ledger::{Answer, CLOCK_SKEW_MAX, Call, Ledger, LedgerError, Operation};
 use crate::telemetry::Metrics;
 
 pub mod administration;
@@ -211,6 +211,23 @@ impl Engine {
         self.ledger.now().await
     }
 
+    /// Now, by the store's clock, where this process's agrees: for what is recorded, issued or told
+    /// by the time.
+    pub async fn agreed_now(&self) -> Result<Timestamp, LedgerError> {
+        let (now, local) = (self.now().await?, self.clock.now());
+        let apart = (now - local).max(local - now);
+        if apart > CLOCK_SKEW_MAX {
+            return Err(LedgerError::ClockSkew(apart.as_secs()));
+        }
+        Ok(now)
+    }
+
+    /// An instant that an event may carry: the store's, unless it is far from this process's.
+    pub(in crate::engine) fn plausible(&self, at: Timestamp) -> Timestamp {
+        let local = self.clock.now();
+        if (at - local).max(local - at) > CLOCK_SKEW_MAX { local } else { at }
+    }
+
     /// Decides every later operation by another catalog.
     fn set_catalog(&self, catalog: Catalog) -> Result<(), MissingItem> {
         self.rules.store(Arc::new(Rules::new(catalog, self.unknown_app)?));
@@ -228,7 +245,7 @@ impl Engine {
         match &decision {
             Ok(decision) => {
                 decision.log(&app, measure.operation());
-                self.notices.note(&app, mode, decision);
+                self.notices.note(&app, mode, self.plausible(decision.decided_at), decision);
                 self.top.note(decision.decided_at, &app, mode, decision);
                 measure.decided(decision.rulings());
             }

@@ -16,6 +16,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::domain::event::{Event, NumberedEvent};
+use crate::ledger::LedgerError;
 
 pub mod backoff;
 mod codec;
@@ -82,6 +83,9 @@ pub enum EventsError {
         /// Why.
         reason: String,
     },
+    /// The store's clock and this machine's are so many seconds apart; nothing was written.
+    #[error("{}", LedgerError::ClockSkew(*.0))]
+    ClockSkew(u64),
     /// The store failed. Whether anything was written is unknown.
     #[error("the store failed: {0}")]
     Unavailable(String),

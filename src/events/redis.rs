@@ -42,7 +42,10 @@ impl RedisEvents {
     async fn call(&self, script: ScriptId, arguments: &[Vec<u8>]) -> Result<Value, EventsError> {
         let keys = [EVENTS.to_vec(), CURSORS.to_vec()];
         let answer = self.store.raw(script, &keys, arguments, PATIENCE).await;
-        answer.map_err(|error| EventsError::Unavailable(reason(error)))
+        answer.map_err(|error| match error {
+            LedgerError::ClockSkew(seconds) => EventsError::ClockSkew(seconds),
+            other => EventsError::Unavailable(reason(other)),
+        })
     }
 }
 

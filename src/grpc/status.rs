@@ -94,7 +94,7 @@ fn admin_code(error: &AdminError) -> Code {
             | DirectoryError::UnreadableEntry { .. }
             | DirectoryError::UnreadableStatement { .. },
         ) => Code::DataLoss,
-        AdminError::Directory(DirectoryError::Unavailable(_))
+        AdminError::Directory(DirectoryError::Unavailable(_) | DirectoryError::ClockSkew(_))
         | AdminError::Unfinished(_)
         | AdminError::OutcomeUnknown(_)
         | AdminError::Unread(_)
@@ -218,6 +218,12 @@ pub fn of_admin(error: &AdminError) -> Status {
         AdminError::UnknownContent(_) | AdminError::SeveralCatalogs { .. } => {
             of_invalid(Invalid::field("content_hash", error))
         }
+        AdminError::Clock(skew @ LedgerError::ClockSkew(_))
+        | AdminError::Unfinished(skew @ LedgerError::ClockSkew(_))
+        | AdminError::Unread(skew @ LedgerError::ClockSkew(_)) => of_skew(error, skew),
+        AdminError::Directory(DirectoryError::ClockSkew(seconds)) => {
+            of_skew(error, &LedgerError::ClockSkew(*seconds))
+        }
         _ => match admin_reason(error) {
             Some(reason) => of_reason(admin_code(error), error, reason),
             None => Status::new(admin_code(error), error.to_string()),
@@ -240,6 +246,14 @@ fn admin_reason(error: &AdminError) -> Option<&'static str> {
 fn of_reason(code: Code, error: &impl ToString, reason: &str) -> Status {
     let details = ErrorDetails::with_error_info(reason, DOMAIN, HashMap::new());
     Status::with_error_details(code, error.to_string(), details)
+}
+
+/// The status of a change that clocks are too far apart for.
+fn of_skew(error: &AdminError, skew: &LedgerError) -> Status {
+    let reason = skew.name().to_uppercase();
+    let mut details = ErrorDetails::with_error_info(reason, DOMAIN, HashMap::new());
+    details.set_retry_info(Some(RETRY_AFTER));
+    Status::with_error_details(admin_code(error), error.to_string(), details)
 }
 
 /// The status that a caller gets for a denial who asked for it as an error.

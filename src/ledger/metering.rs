@@ -6,6 +6,8 @@
 //!   user has one cell, a base day and a mask of the days before it, and a day's count grows in the
 //!   same step that sets the bit. A day's peaks are maxima.
 //! - **Idempotent.** A repeated call changes nothing.
+//! - **Closed.** From the cut-off of its month on ([`final_at`](crate::domain::billing::final_at)),
+//!   by the store's clock, a day takes no login and no sample any more.
 //! - **Its own day.** A login or sample counts for the day of its instant in the catalog's zone;
 //!   how late it may come, and how far ahead its instant may lie, is judged by the store's clock.
 //! - **Durable**, and **in time**, as [`Ledger`](super::Ledger) says.
@@ -38,6 +40,17 @@ pub struct Figures {
     pub days: Vec<DayFigures>,
 }
 
+/// A month that is to be closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClosedMonth {
+    /// Its first day.
+    pub first: Day,
+    /// Its last day.
+    pub last: Day,
+    /// From when on nothing late counts for it.
+    pub cut_off: Timestamp,
+}
+
 /// A store that meters. See the module's head for the contract.
 #[async_trait]
 pub trait Meter: Send + Sync + 'static {
@@ -55,4 +68,12 @@ pub trait Meter: Send + Sync + 'static {
     /// ([`FIGURES_DAYS_KEPT`](crate::domain::metering::FIGURES_DAYS_KEPT)). Days after today have
     /// the groups of today.
     async fn figures(&self, call: &Call, first: Day, last: Day) -> Result<Figures, LedgerError>;
+
+    /// Closes a month and reads its figures, which never change from then on: each part in one step
+    /// that reads its server's clock. `None`: by some server's clock the cut-off has not come.
+    async fn close_month(
+        &self,
+        call: &Call,
+        month: ClosedMonth,
+    ) -> Result<Option<Figures>, LedgerError>;
 }

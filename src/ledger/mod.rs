@@ -212,6 +212,16 @@ impl LedgerError {
         !matches!(self, Self::Unavailable(_) | Self::Unfinished(_))
     }
 
+    /// Whether clocks that are too far apart are the cause.
+    #[must_use]
+    pub fn is_clock_skew(&self) -> bool {
+        match self {
+            Self::ClockSkew(_) => true,
+            Self::Unfinished(why) => why.is_clock_skew(),
+            _ => false,
+        }
+    }
+
     /// Whether the same operation may succeed when repeated.
     #[must_use]
     pub fn can_retry(&self) -> bool {
@@ -228,6 +238,10 @@ impl LedgerError {
         )
     }
 }
+
+/// Most that the store's clock and this process's may differ for what goes by the time: more than
+/// clocks drift apart that anybody looks after, and little beside a day.
+pub const CLOCK_SKEW_MAX: Duration = Duration::from_secs(5 * 60);
 
 /// Why there is no copy of the store.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -305,6 +319,11 @@ pub trait Ledger: Meter {
 
     /// The store's clock, by which decisions are made.
     async fn now(&self) -> Result<Timestamp, LedgerError>;
+
+    /// By how many seconds the clock of each server differs from this process's, by its address.
+    fn clock_skew(&self) -> Vec<(String, f64)> {
+        Vec::new()
+    }
 
     /// A copy of the whole store as of one instant, to be read from its beginning, where the store
     /// is in this process. The file has no name.

@@ -105,6 +105,7 @@ impl Readiness {
                 _ => self.tell().await,
             }
             self.metrics.condition.servers(ledger.servers());
+            self.metrics.condition.clock_skew(ledger.clock_skew());
         }
     }
 

@@ -43,6 +43,7 @@ pub struct Condition {
     store_up: Gauge,
     store_silent: Gauge<f64, AtomicU64>,
     breaker_open: Family<NodeLabel, Gauge>,
+    clock_skew: Family<NodeLabel, Gauge<f64, AtomicU64>>,
     in_flight: Gauge<i64, AtomicI64>,
     shed: Family<ReasonLabel, Counter>,
     journal_entries: Gauge,
@@ -102,6 +103,11 @@ impl Condition {
             "breaker_open",
             "1 where a server of the store has not answered for a while, by address",
             self.breaker_open.clone(),
+        );
+        registry.register(
+            "clock_skew_seconds",
+            "By how much the clock of a server of the store differs from this machine's, by address",
+            self.clock_skew.clone(),
         );
         registry.register("in_flight", "Operations in work", self.in_flight.clone());
         registry.register(
@@ -170,6 +176,14 @@ impl Condition {
     /// Sets how many apps have documents that cannot be read.
     pub fn apps_unreadable(&self, apps: usize) {
         self.apps_unreadable.set(i64::try_from(apps).unwrap_or(i64::MAX));
+    }
+
+    /// Sets by how many seconds the servers' clocks differ from this machine's.
+    pub fn clock_skew(&self, servers: Vec<(String, f64)>) {
+        self.clock_skew.clear();
+        for (node, seconds) in servers {
+            self.clock_skew.get_or_create(&NodeLabel { node }).set(seconds);
+        }
     }
 
     /// One more operation is in work.

@@ -16,7 +16,7 @@ use imquota::domain::month::Month;
 use imquota::domain::schedule::Schedule;
 use imquota::domain::time::Timestamp;
 use imquota::ledger::holdings::{Holders, Holdings};
-use imquota::ledger::metering::{Figures, Meter, Metered};
+use imquota::ledger::metering::{ClosedMonth, Figures, Meter, Metered};
 use imquota::ledger::reconcile::{
     Claim, Comparison, Difference, Place, Section, Subjects, Tracking,
 };
@@ -142,6 +142,14 @@ impl Meter for FaultyLedger {
 
     async fn figures(&self, call: &Call, first: Day, last: Day) -> Result<Figures, LedgerError> {
         self.0.figures(call, first, last).await
+    }
+
+    async fn close_month(
+        &self,
+        call: &Call,
+        month: ClosedMonth,
+    ) -> Result<Option<Figures>, LedgerError> {
+        self.0.close_month(call, month).await
     }
 }
 

@@ -3,9 +3,11 @@
 //! What was bought and refunded in the month stands beside what was metered in it. Only days on
 //! which an edition that may run over was in force are charged (ours); the others are shown.
 //! A day's charge and allowance follow the catalog of that day, the prices of units that of the
-//! month's last instant. A month is worked out from its figures by [`statement`]; nothing here knows whether it is final.
+//! month's last instant. A month is worked out from its figures by [`statement`]; whether it is final is not known
+//! here.
 
-use super::calendar::Zone;
+use super::calendar::{Day, Zone};
+use super::catalog::Catalog;
 use super::catalog_history::CatalogHistory;
 use super::id::AppId;
 use super::metering::DayFigures;
@@ -115,6 +117,24 @@ pub struct Books<'a> {
 pub fn final_at(catalogs: &CatalogHistory, month: Month) -> Timestamp {
     let final_day = catalogs.pricing(month).postpaid.final_day;
     catalogs.start_of(month.next().day(final_day))
+}
+
+/// When a month becomes final by one catalog.
+#[must_use]
+pub fn cut_off(catalog: &Catalog, month: Month) -> Timestamp {
+    catalog.zone.start_of(month.next().day(catalog.postpaid.final_day))
+}
+
+/// The first day that is open to what comes late at an instant: the month before it is final.
+#[must_use]
+pub fn first_open_day(catalog: &Catalog, at: Timestamp) -> Day {
+    // Of the months that begin before the instant the last one that is final is at most two back:
+    // a final day is a day of the next month.
+    let mut month = Month::at(catalog.zone, at).previous().previous();
+    while cut_off(catalog, month) <= at {
+        month = month.next();
+    }
+    month.first_day()
 }
 
 /// The statement of a month, as it is at an instant.

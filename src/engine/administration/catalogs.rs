@@ -142,7 +142,7 @@ impl Office {
         Schedule::default_of(&catalog).map_err(AdminError::Catalog)?;
         let hash = catalog_codec::hash(&catalog);
         let catalog = Arc::new(catalog);
-        let now = self.engine.now().await?;
+        let now = self.engine.agreed_now().await?;
         for _ in 0..ATTEMPTS_MAX {
             let known = self.known().await?;
             if known.records.iter().any(|record| record.hash == hash) {
@@ -164,7 +164,7 @@ impl Office {
 
     /// Decides by what the store has in force, as another sidecar or an owner put it there.
     pub(super) async fn follow_catalog(&self) -> Result<Standing, AdminError> {
-        let now = self.engine.now().await?;
+        let now = self.engine.plausible(self.engine.now().await?);
         let known = self.known().await?;
         self.follow_known(&known, now)
     }
@@ -274,7 +274,7 @@ impl Office {
     ) -> Result<Activated, AdminError> {
         let _changing = self.changing.lock().await;
         for _ in 0..ATTEMPTS_MAX {
-            let now = self.engine.now().await?;
+            let now = self.engine.agreed_now().await?;
             let known = self.known().await?;
             if let Some(made) = made_before(&known, activation)? {
                 self.follow_known(&known, now)?;

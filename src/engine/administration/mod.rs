@@ -178,7 +178,11 @@ impl AdminError {
     /// Whether the store did not answer, so that the same may succeed later.
     #[must_use]
     pub fn is_of_store(&self) -> bool {
-        matches!(self, Self::Clock(_) | Self::Directory(DirectoryError::Unavailable(_)))
+        matches!(
+            self,
+            Self::Clock(_)
+                | Self::Directory(DirectoryError::Unavailable(_) | DirectoryError::ClockSkew(_))
+        )
     }
 
     /// An error that came after the change was recorded.
@@ -312,9 +316,15 @@ impl Administration {
         })
     }
 
-    /// Issues the statements of all apps and months that have become final.
-    pub async fn issue_due(&self) -> Result<(), AdminError> {
+    /// Issues the statements of all apps and months that have become final, and returns when the
+    /// next ones do; `None` where some could not be issued yet.
+    pub async fn issue_due(&self) -> Result<Option<Timestamp>, AdminError> {
         self.0.issue_due().await
+    }
+
+    /// Now, by the store's clock.
+    pub async fn now(&self) -> Result<Timestamp, AdminError> {
+        Ok(self.0.engine.now().await?)
     }
 
     /// Who was denied most by this sidecar lately.

@@ -83,7 +83,7 @@ impl Office {
         // A sale goes by the price list in force, also if another sidecar has just put it there.
         self.follow_catalog().await?;
         let catalog = self.engine.catalog();
-        let now = self.engine.now().await?;
+        let now = self.engine.agreed_now().await?;
         let (record, made) = match (&there, &change.what) {
             (None, What::Create) => (self.create(change, now)?, Made::App),
             (None, _) => return Err(AdminError::UnknownApp(change.app.clone())),

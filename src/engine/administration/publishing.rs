@@ -15,11 +15,12 @@ use tokio::time::timeout;
 use tracing::{error, info, warn};
 
 use super::office::Office;
-use super::{AdminError, Pages, schedule};
+use super::{AdminError, Pages};
 use crate::clock::Stopwatch;
 use crate::directory::{AppRecord, UnreadableApp};
 use crate::domain::catalog::Catalog;
 use crate::domain::id::AppId;
+use crate::domain::schedule::Schedule;
 use crate::domain::time::Timestamp;
 use crate::ledger::LedgerError;
 
@@ -84,8 +85,8 @@ impl Publishing {
 }
 
 impl Office {
-    /// Puts the limits of an app, from an instant on, where the decisions are made. The record is
-    /// stored already, and every error says so.
+    /// Puts the limits of an app where the decisions are made, with all that was before: they hold
+    /// whatever a clock says. The record is stored already, and every error says so.
     pub(super) async fn publish(
         &self,
         record: &AppRecord,
@@ -93,7 +94,11 @@ impl Office {
     ) -> Result<(), AdminError> {
         loop {
             let catalog = self.engine.catalog();
-            let schedule = schedule(&catalog, record, now).map_err(AdminError::recorded)?;
+            // By a clock that is ahead, less would be needed of the catalog.
+            let now = now.min(self.engine.local_now());
+            let missing = |missing| AdminError::Missing { app: record.app.clone(), missing };
+            let schedule = Schedule::whole(&catalog, &record.sales, now)
+                .map_err(|item| AdminError::recorded(missing(item)))?;
             let put = self.engine.ledger.put_schedule(&record.app, record.revision, &schedule);
             put.await.map_err(AdminError::Unfinished)?;
             // A catalog that came meanwhile may have been published before this one.

@@ -1,7 +1,8 @@
 //! Statements: worked out while their month runs, and issued once it is final.
 //!
 //! A final statement is written together with the app's record, which notes the month as closed.
-//! Whoever comes first writes it, and everybody shows what was written: it never changes, whatever
+//! Only the issuer in the background writes it ([`Office::issue_due`]), from figures that are closed
+//! by then; until it has, a due month is shown as one that is not final. It never changes, whatever
 //! comes later. A change that is dated back works on the same record, so that none slips in
 //! between.
 
@@ -20,6 +21,7 @@ use crate::domain::id::AppId;
 use crate::domain::metering::FIGURES_DAYS_KEPT;
 use crate::domain::month::Month;
 use crate::domain::time::Timestamp;
+use crate::ledger::metering::{ClosedMonth, Figures};
 
 /// Most tries to close a month while others change the same record.
 const ATTEMPTS_MAX: usize = 16;
@@ -57,43 +59,40 @@ impl Office {
         if now < final_at(&catalogs, month) {
             return Ok(seal(self.work_out(&record, month, now).await?));
         }
-        self.issue_through(&record, month, now).await?;
-        self.issued(app, month).await?.ok_or(AdminError::FiguresGone(month))
+        if month < first_open(&record, &catalogs, now) {
+            return Err(AdminError::FiguresGone(month));
+        }
+        // It is due. Only the issuer issues it, within seconds.
+        let preliminary = self.work_out(&record, month, now).await?;
+        Ok(seal(Statement { is_final: false, ..preliminary }))
     }
 
-    pub(super) async fn issue_due(&self) -> Result<(), AdminError> {
-        let (now, catalogs) = (self.engine.now().await?, self.catalogs().await?);
-        let (mut pages, mut first_error) = (Pages::default(), None);
+    pub(super) async fn issue_due(&self) -> Result<Option<Timestamp>, AdminError> {
+        let (now, catalogs) = (self.engine.agreed_now().await?, self.catalogs().await?);
+        let (mut pages, mut are_all_issued, mut first_error) = (Pages::default(), true, None);
         while let Some(page) = pages.next(&*self.directory).await? {
             for record in page {
                 let mut month = first_open(&record, &catalogs, now);
                 while final_at(&catalogs, month) <= now {
                     // An app whose figures are out of reach holds up no other.
-                    if let Err(error) = self.issue(&record.app, month, now).await {
-                        first_error.get_or_insert(error);
+                    let issued = self.issue(&record.app, month).await;
+                    are_all_issued &= matches!(issued, Ok(true));
+                    if !matches!(issued, Ok(true)) {
+                        first_error = first_error.or(issued.err());
                         break;
                     }
                     month = month.next();
                 }
             }
         }
-        first_error.map_or(Ok(()), Err)
-    }
-
-    /// Issues what is due and not issued yet, in the order of the months: at most as many as
-    /// figures are kept for.
-    async fn issue_through(
-        &self,
-        record: &AppRecord,
-        last: Month,
-        now: Timestamp,
-    ) -> Result<(), AdminError> {
-        let mut month = first_open(record, &*self.catalogs().await?, now);
-        while month <= last {
-            self.issue(&record.app, month, now).await?;
+        if let Some(error) = first_error {
+            return Err(error);
+        }
+        let mut month = catalogs.month_of(now).previous().previous();
+        while final_at(&catalogs, month) <= now {
             month = month.next();
         }
-        Ok(())
+        Ok(are_all_issued.then(|| final_at(&catalogs, month)))
     }
 
     async fn issued(&self, app: &AppId, month: Month) -> Result<Option<Sealed>, AdminError> {
@@ -101,16 +100,20 @@ impl Office {
         Ok(stored.map(|json| open(app, month, json)).transpose()?)
     }
 
-    async fn issue(&self, app: &AppId, month: Month, now: Timestamp) -> Result<(), AdminError> {
+    /// Issues a statement; `false` where a server's clock says that it is too early.
+    async fn issue(&self, app: &AppId, month: Month) -> Result<bool, AdminError> {
         let _changing = self.changing.lock().await;
         for _ in 0..ATTEMPTS_MAX {
             let before = self.directory.app(app).await?;
             let before = before.ok_or_else(|| AdminError::UnknownApp(app.clone()))?;
             if before.closed_through >= Some(month) {
-                // Somebody else has issued it.
-                return Ok(());
+                // Another sidecar has issued it.
+                return Ok(true);
             }
-            let sealed = seal(self.work_out(&before, month, now).await?);
+            let Some(figures) = self.close(app, month).await? else { return Ok(false) };
+            let now = figures.read_at;
+            let catalogs = self.catalogs().await?;
+            let sealed = seal(statement_of(&catalogs, &before, month, now, &figures));
             let record =
                 AppRecord { revision: before.revision + 1, closed_through: Some(month), ..before };
             let event = Event {
@@ -134,7 +137,7 @@ impl Office {
                     if self.publish(&record, now).await.is_err() {
                         self.unpublished.notify_one();
                     }
-                    return Ok(());
+                    return Ok(true);
                 }
                 Err(DirectoryError::Conflict(_)) => {}
                 Err(error) => return Err(AdminError::from_write(error)),
@@ -155,16 +158,36 @@ impl Office {
         let last = month.last_day().min(catalogs.day_of(now));
         let figures = self.engine.ledger.figures(&call, month.first_day(), last).await;
         let figures = figures.map_err(AdminError::Unread)?;
-        let books = Books {
-            catalogs: &catalogs,
-            app: &record.app,
-            sales: &record.sales,
-            retentions: &record.retentions,
-            since: record.billed_since,
-            figures: &figures.days,
-        };
-        Ok(statement(&books, month, now))
+        Ok(statement_of(&catalogs, record, month, now, &figures))
     }
+
+    /// Closes a month, and reads its figures; `None` where a server's clock says that it is too
+    /// early.
+    async fn close(&self, app: &AppId, month: Month) -> Result<Option<Figures>, AdminError> {
+        let deadline = self.engine.local_now() + PATIENCE;
+        let (call, _) = self.engine.call(app.clone(), Mode::CheckOnly, deadline);
+        let cut_off = final_at(&*self.catalogs().await?, month);
+        let month = ClosedMonth { first: month.first_day(), last: month.last_day(), cut_off };
+        self.engine.ledger.close_month(&call, month).await.map_err(AdminError::Unread)
+    }
+}
+
+fn statement_of(
+    catalogs: &CatalogHistory,
+    record: &AppRecord,
+    month: Month,
+    now: Timestamp,
+    figures: &Figures,
+) -> Statement {
+    let books = Books {
+        catalogs,
+        app: &record.app,
+        sales: &record.sales,
+        retentions: &record.retentions,
+        since: record.billed_since,
+        figures: &figures.days,
+    };
+    statement(&books, month, now)
 }
 
 /// The first month of an app that is not closed, of those whose figures are still kept.

@@ -6,12 +6,15 @@
 use std::fmt;
 use std::str::FromStr;
 
+use tracing::warn;
+
 use super::{Pump, PumpError};
 use crate::domain::event::Event;
 use crate::domain::id::AppId;
 use crate::domain::milestone::milestones;
 use crate::domain::time::Timestamp;
 use crate::events::{APPENDED_MAX, Move};
+use crate::ledger::CLOCK_SKEW_MAX;
 
 /// The cursor.
 const CURSOR: &str = "clockwork";
@@ -57,7 +60,7 @@ impl Pump {
     pub(super) async fn begin_clockwork(&self) -> Result<(), PumpError> {
         let from = self.log.cursor(CURSOR).await?;
         if from.as_deref().is_none_or(|told| told.parse::<Told>().is_err()) {
-            let to = Told { at: self.engine.now().await?, app: None }.to_string();
+            let to = Told { at: self.engine.agreed_now().await?, app: None }.to_string();
             // Where it was set meanwhile, another sidecar has done so.
             self.log.append(&[], Some(Move { cursor: CURSOR, from, to })).await?;
         }
@@ -66,11 +69,15 @@ impl Pump {
 
     /// Tells what has come to pass since the cursor.
     pub(super) async fn tell_milestones(&self) -> Result<(), PumpError> {
-        let now = self.engine.now().await?;
+        let now = self.engine.agreed_now().await?;
         loop {
             let from = self.log.cursor(CURSOR).await?;
             let told = from.as_deref().and_then(|told| told.parse::<Told>().ok());
             let Some(told) = told else { return self.begin_clockwork().await };
+            if told.at > now + CLOCK_SKEW_MAX {
+                self.set_back(from, &told, now).await?;
+                continue;
+            }
             if now <= told.at {
                 return Ok(());
             }
@@ -86,6 +93,21 @@ impl Pump {
                 self.appended(&events);
             }
         }
+    }
+
+    /// Sets back a cursor that a clock which was ahead has moved into the future: what lies before
+    /// now is not told again, and what comes is told in time.
+    async fn set_back(
+        &self,
+        from: Option<String>,
+        told: &Told,
+        now: Timestamp,
+    ) -> Result<(), PumpError> {
+        let (at_ms, now_ms) = (told.at.as_millis(), now.as_millis());
+        warn!(at_ms, now_ms, "events told too early: a clock was ahead; their cursor is set back");
+        let to = Told { at: now, app: None }.to_string();
+        self.log.append(&[], Some(Move { cursor: CURSOR, from, to })).await?;
+        Ok(())
     }
 
     /// The next events in their order; somewhat more than can be appended where there are more.

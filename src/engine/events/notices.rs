@@ -62,13 +62,18 @@ impl Notices {
     }
 
     /// Takes in what a decision tells. Of a mode that only asks, nothing was denied to anybody.
-    pub(in crate::engine) fn note(&self, app: &AppId, mode: Mode, decision: &Decision) {
+    pub(in crate::engine) fn note(
+        &self,
+        app: &AppId,
+        mode: Mode,
+        at: Timestamp,
+        decision: &Decision,
+    ) {
         let denied = decision.rulings().any(|ruling| ruling.outcome == Outcome::Denied);
         let denied = denied && mode.denies() && mode.writes();
         if decision.warnings.is_empty() && !denied {
             return;
         }
-        let at = decision.decided_at;
         let mut pending = self.pending();
         for warning in &decision.warnings {
             let event = Event { at, app: app.clone(), what: passed(warning) };
@@ -246,13 +251,14 @@ mod tests {
             percent,
         };
         let warned = decision(1, Vec::new(), vec![passed(35, 70), passed(45, 90)]);
-        notices.note(&app, Mode::Enforce, &warned);
+        notices.note(&app, Mode::Enforce, warned.decided_at, &warned);
+        let at = Timestamp::from_millis;
         let both = || vec![denied(&user("ann"), 50), denied(&user("bob"), 51)];
-        notices.note(&app, Mode::Enforce, &decision(5, both(), Vec::new()));
-        notices.note(&app, Mode::Enforce, &decision(3, both(), Vec::new()));
+        notices.note(&app, Mode::Enforce, at(5), &decision(5, both(), Vec::new()));
+        notices.note(&app, Mode::Enforce, at(3), &decision(3, both(), Vec::new()));
         // Nobody was denied anything by these.
         for mode in [Mode::CheckOnly, Mode::Shadow, Mode::Force] {
-            notices.note(&app, mode, &decision(9, both(), Vec::new()));
+            notices.note(&app, mode, at(9), &decision(9, both(), Vec::new()));
         }
         let count = |used| Count {
             limit_id: "groups_per_user".into(),

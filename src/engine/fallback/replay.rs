@@ -125,12 +125,15 @@ impl Fallback {
         let report = reports.entry(app).or_default();
         match engine.ask(request, true).await {
             Ok(decision) => {
-                engine.notices().note(&entry.app, mode, &decision);
+                let at = engine.plausible(decision.decided_at);
+                engine.notices().note(&entry.app, mode, at, &decision);
                 self.count(entry, &decision, report);
                 true
             }
             Err(error) if is_absence(&error) || matches!(error, LedgerError::Overloaded) => false,
             Err(LedgerError::Closing) => false,
+            // What goes by the time waits until the clocks agree.
+            Err(error) if error.is_clock_skew() => false,
             Err(error) => {
                 let operation = entry.operation.name();
                 warn!(app = %entry.app, operation, %error, "an entry of the journal is void");

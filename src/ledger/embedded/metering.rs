@@ -9,6 +9,7 @@ use super::step::{self, StepError, begin};
 use super::tables::Tables;
 use super::writer::Unit;
 use crate::domain::activity::{Activity, LoggedIn};
+use crate::domain::billing::first_open_day;
 use crate::domain::calendar::Day;
 use crate::domain::metering::{
     DayFigures, FIGURES_DAYS_KEPT, GroupDay, LATE_DAYS_MAX, Login, MeterOutcome, Sample, TooFar,
@@ -16,7 +17,7 @@ use crate::domain::metering::{
 };
 use crate::domain::time::Timestamp;
 use crate::ledger::fingerprint::{AppKey, UserKey};
-use crate::ledger::metering::{Figures, Meter, Metered};
+use crate::ledger::metering::{ClosedMonth, Figures, Meter, Metered};
 use crate::ledger::{Call, LedgerError};
 
 /// Users looked at after each new one, whose logins may have become too old to matter: with two, at
@@ -65,6 +66,41 @@ impl Meter for Embedded {
         };
         self.writer.submit(work).await?
     }
+
+    async fn close_month(
+        &self,
+        call: &Call,
+        month: ClosedMonth,
+    ) -> Result<Option<Figures>, LedgerError> {
+        let (clock, ids, call) = (self.clock.clone(), self.ids, call.clone());
+        let work = move |unit: &mut Unit<'_, '_>| {
+            let now = clock.now();
+            step::answer(begin(unit, &ids, &call, now).and_then(|_| {
+                let (ClosedMonth { first, last, cut_off }, app) = (month, ids.app(&call.app));
+                if now < cut_off {
+                    return Ok(None);
+                }
+                if step::first_day_not_closed(unit.tables, app)? <= last {
+                    unit.tables.closed.insert(app, last.number())?;
+                    unit.wrote = true;
+                }
+                let days = figures(unit.tables, app, first, last)?;
+                Ok(Some(Figures { read_at: now, days }))
+            }))
+        };
+        self.writer.submit(work).await?
+    }
+}
+
+/// The first day that is open to what comes late: by the cut-off of its month, and since the month
+/// was closed.
+fn first_open(
+    tables: &Tables<'_>,
+    app: AppKey,
+    call: &Call,
+    now: Timestamp,
+) -> Result<Day, StorageError> {
+    Ok(first_open_day(&call.catalog, now).max(step::first_day_not_closed(tables, app)?))
 }
 
 fn refused(reason: TooFar) -> MeterOutcome {
@@ -83,9 +119,14 @@ fn record_logins(
 ) -> Result<Metered, StepError> {
     let (tables, zone) = (&mut *unit.tables, call.catalog.zone);
     let oldest = oldest(zone.day_of(now), LATE_DAYS_MAX);
+    let open = first_open(tables, app, call, now)?;
     let mut outcomes = Vec::new();
     for (user, at) in logins {
         let day = match day_counted(zone, now, at) {
+            Ok(day) if day < open => {
+                outcomes.push(MeterOutcome::TooLate);
+                continue;
+            }
             Ok(day) => day,
             Err(reason) => {
                 outcomes.push(refused(reason));
@@ -150,10 +191,15 @@ fn report_bandwidth(
     now: Timestamp,
     samples: &[Sample],
 ) -> Result<Metered, StepError> {
+    let open = first_open(unit.tables, app, call, now)?;
     let table = &mut unit.tables.bandwidth;
     let mut outcomes = Vec::with_capacity(samples.len());
     for Sample { region, kbps, at } in samples {
         let day = match day_counted(call.catalog.zone, now, *at) {
+            Ok(day) if day < open => {
+                outcomes.push(MeterOutcome::TooLate);
+                continue;
+            }
             Ok(day) => day,
             Err(reason) => {
                 outcomes.push(refused(reason));

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use redb::{ReadableTable, StorageError};
 
 use super::facts::{Facts, GroupRow};
+use super::tables::Tables;
 use super::writer::Unit;
 use super::{accounts, friends, groups, members, tracking, warned};
 use crate::domain::calendar::Day;
@@ -114,8 +115,19 @@ pub fn apply(
     let limits = schedule.at(now);
     let app = ids.app(&call.app);
     let tracking = tracking::current(unit.tables, app, now)?;
+    let counts_by_day = matches!(
+        operation,
+        Operation::CreateGroup { .. }
+            | Operation::LeaveGroup { .. }
+            | Operation::DissolveGroup { .. }
+            | Operation::DeleteAccount { .. }
+    );
+    let mut today = call.catalog.zone.day_of(now);
+    if counts_by_day {
+        // A day that is closed does not change any more.
+        today = today.max(first_day_not_closed(unit.tables, app)?);
+    }
     let facts = Facts::new(unit.tables, app);
-    let today = call.catalog.zone.day_of(now);
     let mut step = Step { facts, ids, limits, call, today };
     let verdicts = decide(&mut step, operation)?;
     let mut warnings = Vec::new();
@@ -147,6 +159,12 @@ pub fn apply(
         limits: any_breach.then(|| limits.clone()),
         warnings,
     })
+}
+
+/// The first day whose figures are not closed.
+pub fn first_day_not_closed(tables: &Tables<'_>, app: AppKey) -> Result<Day, StorageError> {
+    let closed = tables.closed.get(app)?.map(|row| row.value());
+    Ok(Day::from_number(closed.map_or(i32::MIN, |closed| closed.saturating_add(1))))
 }
 
 fn decide(step: &mut Step<'_, '_>, operation: &Operation) -> Result<Verdicts, StepError> {

@@ -35,6 +35,7 @@ const GROUP_DAYS: TableDefinition<(AppKey, i32), (u64, u64, u64, i64)> =
 const LOGINS: TableDefinition<(AppKey, UserKey), u64> = TableDefinition::new("logins");
 const LOGIN_DAYS: TableDefinition<(AppKey, i32), u64> = TableDefinition::new("login_days");
 const BANDWIDTH: TableDefinition<(AppKey, i32, &str), u64> = TableDefinition::new("bandwidth");
+const CLOSED: TableDefinition<AppKey, i32> = TableDefinition::new("closed_days");
 const WARNED: TableDefinition<(AppKey, &str), u64> = TableDefinition::new("warned");
 const TRACKING: TableDefinition<AppKey, (i64, i64, u64)> = TableDefinition::new("tracking");
 const EVENTS: TableDefinition<u64, &[u8]> = TableDefinition::new("events");
@@ -80,6 +81,8 @@ pub struct Tables<'txn> {
     pub login_days: Table<'txn, (AppKey, i32), u64>,
     /// The highest bandwidth in kilobits a second, by day and region.
     pub bandwidth: Table<'txn, (AppKey, i32, &'static str), u64>,
+    /// The last day of each app whose figures are closed.
+    pub closed: Table<'txn, AppKey, i32>,
     /// The last events by number.
     pub events: Table<'txn, u64, &'static [u8]>,
     /// Cursors that move with what is appended to the events.
@@ -112,6 +115,7 @@ impl<'txn> Tables<'txn> {
             logins: txn.open_table(LOGINS)?,
             login_days: txn.open_table(LOGIN_DAYS)?,
             bandwidth: txn.open_table(BANDWIDTH)?,
+            closed: txn.open_table(CLOSED)?,
             events: txn.open_table(EVENTS)?,
             cursors: txn.open_table(CURSORS)?,
             leases: txn.open_table(LEASES)?,
@@ -139,6 +143,7 @@ pub fn copy_all(from: &ReadTransaction, to: &WriteTransaction) -> Result<(), red
     copy_table(from, to, LOGINS)?;
     copy_table(from, to, LOGIN_DAYS)?;
     copy_table(from, to, BANDWIDTH)?;
+    copy_table(from, to, CLOSED)?;
     copy_table(from, to, WARNED)?;
     copy_table(from, to, TRACKING)?;
     copy_table(from, to, EVENTS)?;

@@ -147,6 +147,11 @@ impl Keys {
         self.key(part, "writes")
     }
 
+    /// The last day of that part's figures that was closed.
+    pub fn closed(&self, part: Part) -> Vec<u8> {
+        self.key(part, "closed")
+    }
+
     /// Since when and until when changes of that part are tracked.
     pub fn tracking(&self, part: Part) -> Vec<u8> {
         self.key(part, "tracking")
@@ -294,6 +299,7 @@ mod tests {
             (keys.warned(Part::Accounts), "q1{f8f93d5e4673d663/accounts}warned"),
             (keys.tracking(Part::Groups), "q1{f8f93d5e4673d663/groups}tracking"),
             (keys.writes(Part::Groups), "q1{f8f93d5e4673d663/groups}writes"),
+            (keys.closed(Part::Groups), "q1{f8f93d5e4673d663/groups}closed"),
         ] {
             assert_eq!(String::from_utf8(key).expect("text"), golden);
         }

@@ -1,4 +1,9 @@
-//! The limits of an app as a script reads them: one line, with only what its part needs.
+//! The limits of an app as a script reads them: lines, with only what its part needs.
+//!
+//! A decision reads one line, which begins with the segment in force when it was written: `0 0
+//! FROM;` and then the segments from FROM on, in milliseconds since the epoch. What held before
+//! FROM stands in another line, which is read where the clock went back. A reader of the version
+//! before takes the beginning for a segment that is over.
 //!
 //! `TILL STOPPED LIMITS;` for each segment: TILL in milliseconds since the epoch, STOPPED 0 or 1,
 //! LIMITS numbers or `-` for unlimited. For groups these are groups per user and members per
@@ -8,16 +13,44 @@ use std::fmt::Write as _;
 
 use super::keys::Part;
 use crate::domain::limit::{Limit, LimitId};
-use crate::domain::schedule::{Limits, Schedule};
+use crate::domain::schedule::{Limits, Schedule, Segment};
 use crate::domain::time::Timestamp;
 
 /// No end: the greatest whole number that Lua is exact about.
 const NO_END: i64 = (1 << 53) - 1;
 
-/// The line of a part.
+/// Limits as they are written: the line that decisions read, and what holds before it.
+pub struct Lines<'a> {
+    /// The line that decisions read.
+    pub line: String,
+    /// The line of what comes before.
+    pub past: String,
+    /// The segments of the line.
+    pub later_segments: &'a [Segment],
+    /// The segments of what comes before.
+    pub past_segments: &'a [Segment],
+}
+
+impl<'a> Lines<'a> {
+    /// The lines of a part, written at an instant.
+    pub fn new(part: Part, schedule: &'a Schedule, now: Timestamp) -> Self {
+        let segments = schedule.segments();
+        let (_, later) = schedule.segment_and_later(now);
+        let (past_segments, later_segments) = segments.split_at(segments.len() - later.len() - 1);
+        let from = past_segments.last().map_or(0, |last| last.until.as_millis().max(0));
+        let line = format!("0 0 {from};{}", line_of(part, later_segments));
+        Self { line, past: line_of(part, past_segments), later_segments, past_segments }
+    }
+}
+
+/// The limits of a schedule from its beginning on.
 pub fn line(part: Part, schedule: &Schedule) -> String {
+    Lines::new(part, schedule, Timestamp::from_millis(i64::MIN)).line
+}
+
+fn line_of(part: Part, segments: &[Segment]) -> String {
     let mut line = String::new();
-    for segment in schedule.segments() {
+    for segment in segments {
         let till = if segment.until == Timestamp::MAX { NO_END } else { segment.until.as_millis() };
         let stopped = u8::from(segment.limits.stopped());
         // Writing to a string cannot fail.
@@ -53,7 +86,6 @@ pub fn number(limit: Limit) -> String {
 mod tests {
     use super::*;
     use crate::domain::limit::{Bound, Source};
-    use crate::domain::schedule::Segment;
     use crate::domain::timeline::ServiceState;
 
     #[test]
@@ -89,7 +121,12 @@ mod tests {
                 "1552233600000 0 200 - AVChatRoom=50 ;9007199254740991 1 200 - AVChatRoom=50 ;",
             ),
         ] {
-            assert_eq!(line(part, &schedule), golden);
+            assert_eq!(line(part, &schedule), format!("0 0 0;{golden}"));
+            let later = Lines::new(part, &schedule, Timestamp::from_millis(1_552_233_600_000));
+            let split = golden.find(';').expect("two segments") + 1;
+            assert_eq!(later.past, golden[..split]);
+            assert_eq!(later.line, format!("0 0 1552233600000;{}", &golden[split..]));
+            assert_eq!((later.past_segments.len(), later.later_segments.len()), (1, 1));
         }
     }
 }

@@ -23,7 +23,7 @@ use crate::domain::metering::{
     group_peaks,
 };
 use crate::domain::time::Timestamp;
-use crate::ledger::metering::{Figures, Meter, Metered};
+use crate::ledger::metering::{ClosedMonth, Figures, Meter, Metered};
 use crate::ledger::{Call, LedgerError};
 
 #[async_trait]
@@ -80,6 +80,41 @@ impl Meter for Redis {
         let days = days(&logins, &groups, first, last).ok_or_else(senseless)?;
         Ok(Figures { read_at: at(&groups), days })
     }
+
+    async fn close_month(
+        &self,
+        call: &Call,
+        month: ClosedMonth,
+    ) -> Result<Option<Figures>, LedgerError> {
+        self.check()?;
+        let work = Work::new(&self.store, call);
+        let keys: &Keys = work.keys();
+        let logins = [keys.logins_by_day(), keys.bandwidth()];
+        let groups = [keys.groups_by_type(), keys.group_totals()];
+        let logins = close(&work, Part::Accounts, logins, month);
+        let groups = close(&work, Part::Groups, groups, month);
+        let (logins, groups) = tokio::try_join!(logins, groups)?;
+        let is_closed = |decided: &Decided| decided.more.first().and_then(integer) == Some(1);
+        if !is_closed(&logins) || !is_closed(&groups) {
+            return Ok(None);
+        }
+        let days = days(&logins, &groups, month.first, month.last).ok_or_else(senseless)?;
+        Ok(Some(Figures { read_at: at(&logins).max(at(&groups)), days }))
+    }
+}
+
+/// Closes a month in one part of the app.
+async fn close(
+    work: &Work<'_>,
+    part: Part,
+    hashes: [Vec<u8>; 2],
+    month: ClosedMonth,
+) -> Result<Decided, LedgerError> {
+    let keys = std::iter::once(work.keys().closed(part)).chain(hashes).collect();
+    let numbers = [month.cut_off.as_millis(), month.last.number().into()];
+    let arguments = numbers.map(|number| number.to_string().into_bytes()).into();
+    let step = Step { script: ScriptId::CloseMonth, part, by_day: false, keys, arguments };
+    work.step(None, step).await
 }
 
 /// The first arguments of a script that meters: how late, how far ahead, how long kept, and the
@@ -124,7 +159,7 @@ async fn extend(
 
 /// The figures of each day; `None` where what was read makes no sense.
 fn days(logins: &Decided, groups: &Decided, first: Day, last: Day) -> Option<Vec<DayFigures>> {
-    // The first thing that is read is the schedule.
+    // The first thing is the schedule, or whether the month is closed.
     let dau = by_day(logins.more.get(1)?, integer)?;
     let mut bandwidth = by_day_and_region(logins.more.get(2)?)?;
     let by_type = fields(groups.more.get(1)?)?;

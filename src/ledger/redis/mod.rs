@@ -47,6 +47,7 @@ mod releases;
 pub(crate) mod reply;
 pub mod script;
 pub(crate) mod scripts;
+mod skew;
 pub(crate) mod store;
 mod takes;
 mod texts;
@@ -98,6 +99,7 @@ pub struct Redis {
     store: Arc<Store>,
     failed: watch::Receiver<bool>,
     watching: tokio::task::JoinHandle<()>,
+    watching_clocks: tokio::task::JoinHandle<()>,
 }
 
 /// What a store says of itself.
@@ -126,14 +128,15 @@ impl Redis {
         }
         let key = unhex(&identity.key).ok_or(OpenError::Damaged)?;
         let ids = Fingerprints::new(key);
-        let store = Store::new(client, clock, ids, &identity.generation, identity.now);
+        let store = Store::new(client, clock, ids, &identity.generation);
         let store = Arc::new(store);
         if !identity.is_marked {
             generation::put_marks(&store).await.map_err(OpenError::Unreadable)?;
         }
         let (fail, failed) = watch::channel(false);
         let watching = tokio::spawn(watch_identity(store.clone(), identity.key, fail));
-        Ok(Self { store, failed, watching })
+        let watching_clocks = tokio::spawn(skew::watch_clocks(store.clone()));
+        Ok(Self { store, failed, watching, watching_clocks })
     }
 
     /// Nothing is counted in a store that is not ours any more.
@@ -298,9 +301,13 @@ impl Ledger for Redis {
         let put = |part| {
             let keys = [keys.limits(part)];
             let wanted = [revision.clone(), encoded.clone()];
-            let line = limits::line(part, schedule).into_bytes();
-            let mut arguments = vec![revision.clone(), line, encoded.clone()];
-            arguments.extend(schedule.segments().iter().map(schedule_codec::encode_limits));
+            let now = self.store.clock.now();
+            let lines = limits::Lines::new(part, schedule, now);
+            let past = lines.past_segments.len().to_string().into_bytes();
+            let (line, before) = (lines.line.into_bytes(), lines.past.into_bytes());
+            let mut arguments = vec![revision.clone(), line, encoded.clone(), before, past];
+            let segments = lines.past_segments.iter().chain(lines.later_segments);
+            arguments.extend(segments.map(schedule_codec::encode_limits));
             async move {
                 let has = self.store.raw(ScriptId::HasSchedule, &keys, &wanted, PATIENCE).await?;
                 if integer(&has) != Some(1) {
@@ -382,6 +389,12 @@ impl Ledger for Redis {
         self.store.client.nodes()
     }
 
+    fn clock_skew(&self) -> Vec<(String, f64)> {
+        let readings = self.store.clock_readings();
+        let seconds = |ahead_ms: i64| Duration::from_millis(ahead_ms.unsigned_abs()).as_secs_f64();
+        readings.iter().map(|it| (it.server.clone(), seconds(it.ahead_ms))).collect()
+    }
+
     async fn failed(&self) {
         let mut failed = self.failed.clone();
         if failed.wait_for(|failed| *failed).await.is_err() {
@@ -392,6 +405,7 @@ impl Ledger for Redis {
 
     async fn close(&self) {
         self.watching.abort();
+        self.watching_clocks.abort();
         self.store.client.close().await;
     }
 }

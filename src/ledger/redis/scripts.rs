@@ -61,6 +61,7 @@ scripts! {
     RepairMembers "repair_members",
     RecordLogins "record_logins",
     ReportBandwidth "report_bandwidth",
+    CloseMonth "close_month",
     AppendEvents "append_events",
     EventCursor "event_cursor",
     ReadEvents "read_events",
@@ -100,6 +101,9 @@ fn compose(text: &str) -> String {
 fn shared(part: &str) -> &'static str {
     match part {
         "mark" => include_str!("scripts/shared/mark.lua"),
+        "now" => include_str!("scripts/shared/now.lua"),
+        "skew" => include_str!("scripts/shared/skew.lua"),
+        "one_day" => include_str!("scripts/shared/one_day.lua"),
         "begin" => include_str!("scripts/shared/begin.lua"),
         "verdicts" => include_str!("scripts/shared/verdicts.lua"),
         "types" => include_str!("scripts/shared/types.lua"),

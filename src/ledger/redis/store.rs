@@ -1,22 +1,17 @@
-//! The connection to the store together with its clock.
-//!
-//! Our clock may differ from the server's, so that deadlines are told in the server's time, by
-//! what its latest answers said.
+//! The connection to the store together with this process's clock.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use redis::Value;
 use tokio::sync::Semaphore;
 
-use super::client::{CallError, Client, Patience};
+use super::client::{CallError, Client, ClockReading, Patience};
 use super::marks::Marks;
 use super::scripts::ScriptId;
 use super::texts::Texts;
 use crate::clock::Clock;
-use crate::domain::time::Timestamp;
 use crate::ledger::fingerprint::Fingerprints;
 use crate::ledger::{Call, LedgerError};
 
@@ -35,8 +30,8 @@ pub struct Store {
     pub clock: Arc<dyn Clock>,
     /// Makes fingerprints.
     pub ids: Fingerprints,
-    /// The server's clock less ours, in milliseconds, by its latest answer.
-    ahead_ms: AtomicI64,
+    /// The servers' clocks as they were read last.
+    clock_readings: ArcSwap<Vec<ClockReading>>,
     /// What scripts were told of the catalog last.
     texts: ArcSwapOption<Texts>,
     /// Where the marks lie that scripts check.
@@ -48,20 +43,14 @@ pub struct Store {
 }
 
 impl Store {
-    /// A store of a generation, whose clock said `server_now` a moment ago.
-    pub fn new(
-        client: Client,
-        clock: Arc<dyn Clock>,
-        ids: Fingerprints,
-        generation: &str,
-        server_now: i64,
-    ) -> Self {
-        let ahead_ms = AtomicI64::new(server_now - clock.now().as_millis());
+    /// A store of a generation.
+    pub fn new(client: Client, clock: Arc<dyn Clock>, ids: Fingerprints, generation: &str) -> Self {
+        let clock_readings = ArcSwap::default();
         let comparing = Semaphore::new(COMPARED_AT_ONCE);
         let marks = Marks::new(client.is_cluster());
         let generation = ArcSwap::from_pointee(generation.as_bytes().to_vec());
         let texts = ArcSwapOption::empty();
-        Self { client, clock, ids, ahead_ms, texts, marks, generation, comparing }
+        Self { client, clock, ids, clock_readings, texts, marks, generation, comparing }
     }
 
     /// What scripts are told of the catalog that the call goes by.
@@ -75,27 +64,14 @@ impl Store {
         texts
     }
 
-    /// What the server's clock says when ours says `instant`.
-    pub fn server_time(&self, instant: Timestamp) -> Timestamp {
-        let ahead_ms = self.ahead_ms.load(Ordering::Relaxed);
-        Timestamp::from_millis(instant.as_millis().saturating_add(ahead_ms))
+    /// The servers' clocks as they were read last.
+    pub fn clock_readings(&self) -> Arc<Vec<ClockReading>> {
+        self.clock_readings.load_full()
     }
 
-    /// The estimate was wrong: the server's clock was set, or another server took over.
-    pub fn relearn(&self, server_now: i64) {
-        self.ahead_ms.store(self.at_least(server_now), Ordering::Relaxed);
-    }
-
-    /// Takes in what an answer says of the server's clock, between our `sent_at` and now.
-    pub fn learn(&self, server_now: i64, sent_at: Timestamp) {
-        let at_least = self.at_least(server_now);
-        let at_most = at_least.max(server_now - sent_at.as_millis());
-        let known = self.ahead_ms.load(Ordering::Relaxed);
-        self.ahead_ms.store(known.clamp(at_least, at_most), Ordering::Relaxed);
-    }
-
-    fn at_least(&self, server_now: i64) -> i64 {
-        server_now - self.clock.now().as_millis()
+    /// Keeps the servers' clocks as they were read.
+    pub fn set_clock_readings(&self, readings: Vec<ClockReading>) {
+        self.clock_readings.store(Arc::new(readings));
     }
 
     /// The generation that the marks have to carry.
@@ -131,6 +107,7 @@ impl From<CallError> for LedgerError {
             CallError::Overloaded => Self::Overloaded,
             CallError::Closing => Self::Closing,
             CallError::StoreLost(reason) => Self::StoreLost(reason),
+            CallError::ClockSkew(seconds) => Self::ClockSkew(seconds),
             CallError::Refused(reason) => Self::Refused(reason),
             CallError::Lost(reason) => Self::Unavailable(reason),
         }

@@ -7,6 +7,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use redis::Cmd;
+
 use super::client::Patience;
 use super::keys::{Keys, Part};
 use super::reply::{self, Decided, Reply};
@@ -14,9 +16,12 @@ use super::scripts::ScriptId;
 use super::store::Store;
 use super::texts::Texts;
 use super::verdict::unreadable;
-use crate::domain::calendar::Zone;
+use crate::domain::billing::{cut_off, first_open_day};
+use crate::domain::calendar::Day;
+use crate::domain::catalog::Catalog;
 use crate::domain::decision::Mode;
 use crate::domain::id::GroupId;
+use crate::domain::month::Month;
 use crate::domain::time::Timestamp;
 use crate::ledger::{Call, LedgerError};
 
@@ -36,7 +41,8 @@ pub struct Step {
     pub by_day: bool,
     /// Its keys, without those that every script has or many share: the limits, which come first,
     /// and at the end, where they are needed, the number of groups by day, the thresholds that were
-    /// warned of, and what is tracked, then the counter of writes and the mark.
+    /// warned of, what is tracked, and the last day that was closed, then the counter of writes
+    /// and the mark.
     pub keys: Vec<Vec<u8>>,
     /// Its arguments, without mode, deadline and default limits, and without the generation and
     /// this process's clock, which come last.
@@ -102,6 +108,7 @@ impl<'a> Work<'a> {
             counts_groups.then(|| self.keys.group_totals()),
             (counts_groups || script.warns()).then(|| self.keys.warned(*part)),
             Some(self.keys.tracked(*part)),
+            by_day.then(|| self.keys.closed(*part)),
             Some(self.keys.writes(*part)),
             Some(store.marks.beside(&first)),
         ];
@@ -114,43 +121,37 @@ impl<'a> Work<'a> {
             if within.is_zero() {
                 return Err(LedgerError::DeadlinePassed);
             }
-            let deadline = store.server_time(call.deadline).as_millis().to_string();
-            let days = by_day.then(|| days(call.catalog.zone, store.server_time(sent_at)));
-            let head = [mode(call.mode), deadline.as_bytes(), self.texts.default_line(*part)];
-            let mut all: Vec<&[u8]> = Vec::with_capacity(head.len() + arguments.len() + 2);
-            all.extend(head);
-            all.extend(arguments.iter().map(Vec::as_slice));
-            if let Some(days) = &days {
-                all[head.len() + DAYS_INDEX] = days;
-            }
-            let caller_now = sent_at.as_millis().to_string();
-            all.extend([generation.as_slice(), caller_now.as_bytes()]);
+            let words = |offset_ms: i64, command: &mut Cmd| {
+                // What the server's clock says when ours says so.
+                let server_time = |at: Timestamp| {
+                    Timestamp::from_millis(at.as_millis().saturating_add(offset_ms))
+                };
+                command.arg(mode(call.mode)).arg(server_time(call.deadline).as_millis());
+                command.arg(self.texts.default_line(*part));
+                let days = by_day.then(|| days(&call.catalog, server_time(sent_at), sent_at));
+                for (index, argument) in arguments.iter().enumerate() {
+                    let days = days.as_deref().filter(|_| index == DAYS_INDEX);
+                    command.arg(days.unwrap_or(argument));
+                }
+                command.arg(generation.as_slice()).arg(sent_at.as_millis());
+            };
             let patience = Patience { within, hurried: call.hurried };
-            let reply = self.reply(*script, &keys, &all, patience).await?;
+            let called =
+                store.client.call_timed(*script as usize, &keys, &words, &*store.clock, patience);
+            let (value, clock) = called.await?;
+            let reply = reply::read(value);
+            let reply = reply.ok_or_else(|| unreadable(&format!("{script:?}: unknown answer")))?;
             match &reply {
                 Reply::Nothing { now, why, .. } if why == "late" || why == "other_day" => {
-                    store.relearn(*now);
+                    clock.reset(*now, store.clock.now());
                 }
                 Reply::Nothing { now, .. } | Reply::Decided(Decided { now, .. }) => {
-                    store.learn(*now, sent_at);
+                    clock.observe(*now, sent_at, store.clock.now());
                     return Ok(reply);
                 }
             }
         }
         Err(LedgerError::DeadlinePassed)
-    }
-
-    async fn reply(
-        &self,
-        script: ScriptId,
-        keys: &[&[u8]],
-        arguments: &[&[u8]],
-        patience: Patience,
-    ) -> Result<Reply, LedgerError> {
-        let client = &self.store.client;
-        let value = client.call_with(script as usize, keys, arguments, patience).await;
-        let value = value.map_err(LedgerError::from)?;
-        reply::read(value).ok_or_else(|| unreadable(&format!("{script:?}: unknown answer")))
     }
 }
 
@@ -169,8 +170,11 @@ fn mode(mode: Mode) -> &'static [u8] {
 }
 
 /// Yesterday, today and tomorrow, each with its first instant, and the end of tomorrow: the
-/// script takes the one that its clock is in.
-fn days(zone: Zone, now: Timestamp) -> Vec<u8> {
+/// script takes the one that its clock is in. Then the first day that is open to what comes late,
+/// the instant at which another one is, and that one; and today by this process's clock. See
+/// `scripts/shared/days.lua`.
+fn days(catalog: &Catalog, now: Timestamp, local_now: Timestamp) -> Vec<u8> {
+    let zone = catalog.zone;
     let today = zone.day_of(now);
     let before = zone.start_of(today).as_millis() - 1;
     let first = zone.day_of(Timestamp::from_millis(before));
@@ -178,6 +182,16 @@ fn days(zone: Zone, now: Timestamp) -> Vec<u8> {
     for days in 0..4 {
         text.push(' ');
         text.push_str(&zone.start_of(first.plus_days(days)).as_millis().to_string());
+    }
+    let open = first_open_day(catalog, zone.start_of(first));
+    // No two months are closed within three days.
+    let end = zone.start_of(first.plus_days(3));
+    let next_open = first_open_day(catalog, end);
+    let cut_off = cut_off(catalog, Month::of(Day::from_number(next_open.number() - 1)));
+    let numbers = [open.number().into(), cut_off.as_millis(), next_open.number().into()];
+    for number in numbers.into_iter().chain([zone.day_of(local_now).number().into()]) {
+        text.push(' ');
+        text.push_str(&number.to_string());
     }
     text.into_bytes()
 }

@@ -5,13 +5,14 @@
 //! and the caller decides.
 //!
 //! Layout, from the wire up: `connect` greets a server, `link` keeps one connection alive, `node`
-//! is one server with its permits, `breaker` says whether that is worth waiting for, `batch` lets
+//! is one server with its permits and its `clock`, `breaker` says whether that is worth waiting for, `batch` lets
 //! replicas confirm, `sentinel` and `cluster` know which server it is, `open` refuses what cannot
 //! work, and this file repeats what did nothing.
 
 mod advice;
 mod batch;
 mod breaker;
+mod clock;
 mod cluster;
 mod connect;
 mod link;
@@ -30,17 +31,24 @@ use redis::{Cmd, ServerError, Value};
 use thiserror::Error;
 use tokio::sync::RwLock;
 
+pub use self::clock::{ClockReading, ServerClock};
 pub use self::open::OpenError;
 use self::pace::{Deadline, Retries};
 use self::servers::Servers;
 pub(crate) use self::slot::{SLOTS, slot};
 use super::options::Options;
 use super::script::Script;
+use crate::clock::Clock;
 
 /// Words of a call before its keys: the command, the script's digest and the number of keys.
 const WORDS_BEFORE: usize = 3;
 /// Bytes of these words, no fewer.
 const BYTES_BEFORE: usize = 56;
+
+/// Words that usually follow the keys of a timed call.
+const WORDS_USUAL: usize = 16;
+/// Bytes of these words: most are the limits of an app that has none of its own, and group types.
+const BYTES_USUAL: usize = 1024;
 
 /// Why a call has no answer.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -58,6 +66,9 @@ pub enum CallError {
     /// Nothing was done: the slot lacks the mark of the generation that the call named.
     #[error("the facts of the store are lost: {0}")]
     StoreLost(String),
+    /// Nothing was done: the server's clock and the caller's are so many seconds apart.
+    #[error("the clocks of Redis and of this machine are {0} s apart")]
+    ClockSkew(u64),
     /// Nothing was sent: the client is closed.
     #[error("the connection to Redis is being closed")]
     Closing,
@@ -75,11 +86,25 @@ enum Failure {
     Closing,
 }
 
+/// A call that is wanted, wherever it is sent.
+struct Wanted<'a> {
+    script: usize,
+    slot: u16,
+    command: Command<'a>,
+}
+
+/// What is sent.
+enum Command<'a> {
+    /// The same to every server.
+    Fixed(Arc<Cmd>),
+    /// A command by how many milliseconds the server's clock is ahead of that one.
+    Timed(&'a (dyn Fn(i64) -> Cmd + Sync), &'a dyn Clock),
+}
+
 /// A call, ready to be sent.
 struct Request {
     script: usize,
     command: Arc<Cmd>,
-    slot: u16,
 }
 
 /// A pool of supervised connections to one Redis, of whichever topology.
@@ -155,8 +180,48 @@ impl Client {
             command.arg(word);
         }
         let slot = keys.first().map_or(0, |key| slot(key));
-        let request = Request { script, command: Arc::new(command), slot };
-        servers.call(&request, deadline, &self.retries).await
+        let wanted = Wanted { script, slot, command: Command::Fixed(Arc::new(command)) };
+        servers.call(wanted, deadline, &self.retries).await.map(|(value, _)| value)
+    }
+
+    /// Calls a script with words that depend on the clock of the server that is to run it: `words`
+    /// adds them to the command, and is given by how many milliseconds that clock is ahead of
+    /// `clock`. Returns the reply, and the clock of the server that gave it.
+    pub async fn call_timed(
+        &self,
+        script: usize,
+        keys: &[&[u8]],
+        words: &(dyn Fn(i64, &mut Cmd) + Sync),
+        clock: &dyn Clock,
+        patience: Patience,
+    ) -> Result<(Value, Arc<ServerClock>), CallError> {
+        let deadline = Deadline::of(patience);
+        let Ok(_call) = self.calls.try_read() else { return Err(CallError::Closing) };
+        let Some(servers) = self.servers() else { return Err(CallError::Closing) };
+        let Some(digest) = self.digests.get(script) else {
+            return Err(CallError::Refused(format!("there is no script {script}")));
+        };
+        let command = |offset_ms| {
+            let bytes = keys.iter().map(|key| key.len()).sum::<usize>();
+            let words_max = WORDS_BEFORE + keys.len() + WORDS_USUAL;
+            let mut command = Cmd::with_capacity(words_max, BYTES_BEFORE + bytes + BYTES_USUAL);
+            command.arg("EVALSHA").arg(digest).arg(keys.len());
+            for key in keys {
+                command.arg(*key);
+            }
+            words(offset_ms, &mut command);
+            command
+        };
+        let slot = keys.first().map_or(0, |key| slot(key));
+        let wanted = Wanted { script, slot, command: Command::Timed(&command, clock) };
+        servers.call(wanted, deadline, &self.retries).await
+    }
+
+    /// Reads the clocks of all servers, of those that answer in time.
+    pub async fn read_clocks(&self, clock: &dyn Clock, within: Duration) -> Vec<ClockReading> {
+        let nodes = self.servers().map(|servers| servers.nodes()).unwrap_or_default();
+        let readings = nodes.iter().map(|node| node.read_clock(clock, Deadline::after(within)));
+        futures_util::future::join_all(readings).await.into_iter().flatten().collect()
     }
 
     /// Whether it calls a cluster.

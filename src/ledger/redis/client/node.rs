@@ -8,10 +8,12 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use super::batch::Batches;
 use super::breaker::{Breaker, Changed, Gate};
+use super::clock::{ClockReading, ServerClock};
 use super::connect::Connector;
 use super::link::Lane;
 use super::pace::Deadline;
-use super::{Failure, Request};
+use super::{Failure, Request, reply};
+use crate::clock::Clock;
 use crate::ledger::redis::options::{Address, Durability};
 
 /// A call waits so long for a connection before it asks anew which server it needs: by then
@@ -24,6 +26,8 @@ const PATIENCE_MIN: Duration = Duration::from_millis(100);
 /// A server.
 pub(super) struct Node {
     pub(super) address: Address,
+    /// What is known of its clock.
+    pub(super) clock: Arc<ServerClock>,
     connector: Arc<Connector>,
     lane: Lane,
     batches: Option<Batches>,
@@ -58,6 +62,7 @@ impl Node {
         let most = connector.options.in_flight_max.clamp(1, Semaphore::MAX_PERMITS / 2);
         Arc::new(Self {
             address,
+            clock: Arc::default(),
             connector: Arc::clone(connector),
             lane,
             batches,
@@ -156,6 +161,32 @@ impl Node {
     pub(super) async fn ask(&self, command: &Cmd, deadline: Deadline) -> Result<Value, Failure> {
         let link = self.lane.link(LINK_PATIENCE.min(deadline.left())).await;
         link.map_err(Failure::Unsent)?.send(command, deadline.left()).await
+    }
+
+    /// Reads its clock, in milliseconds since the epoch.
+    pub(super) async fn read_clock(
+        &self,
+        clock: &dyn Clock,
+        deadline: Deadline,
+    ) -> Option<ClockReading> {
+        let sent_at = clock.now();
+        let reply = self.ask(&redis::cmd("TIME"), deadline).await.ok()?;
+        let now = clock.now();
+        let [seconds, micros] = reply::elements(&reply) else { return None };
+        let number = |value| reply::text(value)?.parse::<i64>().ok();
+        let server_now = number(seconds)? * 1000 + number(micros)? / 1000;
+        self.clock.observe(server_now, sent_at, now);
+        Some(ClockReading::new(self.address.to_string(), server_now, sent_at, now))
+    }
+
+    /// What its clock is ahead of this process's, in milliseconds; it is read where that is not
+    /// known yet. A server that does not answer will not answer the call either.
+    pub(super) async fn clock_offset_ms(&self, clock: &dyn Clock, deadline: Deadline) -> i64 {
+        if let Some(offset_ms) = self.clock.offset_ms() {
+            return offset_ms;
+        }
+        self.read_clock(clock, deadline).await;
+        self.clock.offset_ms().unwrap_or(0)
     }
 
     /// Waits until there is a connection, or says why there is none.

@@ -6,11 +6,12 @@ use std::time::Duration;
 use redis::{ServerError, Value};
 
 use super::breaker::Gate;
+use super::clock::ServerClock;
 use super::cluster::Cluster;
 use super::node::Node;
 use super::pace::{Deadline, Retries};
 use super::sentinel::Watched;
-use super::{CallError, Failure, Request, reply};
+use super::{CallError, Command, Failure, Request, Wanted, reply};
 use crate::ledger::redis::options::HostPort;
 
 /// A call that was refused is not sent again with less time than this: its reply would hardly come
@@ -41,29 +42,43 @@ enum Next {
     Stop(CallError),
 }
 
+impl Wanted<'_> {
+    /// The call as that server is to carry it out.
+    async fn request(&self, node: &Node, deadline: Deadline) -> Request {
+        let command = match &self.command {
+            Command::Fixed(command) => Arc::clone(command),
+            Command::Timed(command, clock) => {
+                Arc::new(command(node.clock_offset_ms(*clock, deadline).await))
+            }
+        };
+        Request { script: self.script, command }
+    }
+}
+
 impl Servers {
     /// Sends the call until it is answered, refused or lost, or its time is up.
     pub(super) async fn call(
         &self,
-        request: &Request,
+        wanted: Wanted<'_>,
         mut deadline: Deadline,
         retries: &Retries,
-    ) -> Result<Value, CallError> {
+    ) -> Result<(Value, Arc<ServerClock>), CallError> {
         let mut asking = None;
         let mut attempts = 0;
         loop {
-            let next = match self.node(request.slot, asking.as_ref()) {
+            let next = match self.node(wanted.slot, asking.as_ref()) {
                 None => {
                     self.doubt(false);
-                    Next::Later(format!("no node of the cluster serves slot {}", request.slot))
+                    Next::Later(format!("no node of the cluster serves slot {}", wanted.slot))
                 }
                 Some(node) => {
                     if deadline.hurried {
                         deadline = hurry(&node, deadline)?;
                     }
-                    match node.call(request, asking.is_some(), deadline).await {
-                        Ok(value) => return Ok(value),
-                        Err(failure) => self.next(failure, &node, request, deadline).await,
+                    let request = wanted.request(&node, deadline).await;
+                    match node.call(&request, asking.is_some(), deadline).await {
+                        Ok(value) => return Ok((value, Arc::clone(&node.clock))),
+                        Err(failure) => self.next(failure, &node, &request, deadline).await,
                     }
                 }
             };
@@ -135,6 +150,9 @@ impl Servers {
                 Next::Later(why)
             }
             ("ASK", Self::Cluster(_), Some((_, address))) => Next::Now(Some(address)),
+            ("CLOCKSKEW", _, _) => {
+                Next::Stop(CallError::ClockSkew(leading_number(error.details().unwrap_or(""))))
+            }
             ("STORELOST", _, _) => Next::Stop(CallError::StoreLost(why)),
             (code, _, _) if reply::is_passing(code) => {
                 self.doubt(code == "READONLY");
@@ -175,4 +193,10 @@ fn hurry(node: &Node, deadline: Deadline) -> Result<Deadline, CallError> {
             Err(CallError::Refused(why))
         }
     }
+}
+
+/// The number that a text begins with; 0 where there is none.
+fn leading_number(text: &str) -> u64 {
+    let digits = text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len());
+    text[..digits].parse().unwrap_or(0)
 }

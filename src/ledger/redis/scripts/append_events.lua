@@ -4,7 +4,9 @@
 -- expected ('': never set), 4 where it goes, 5.. events.
 -- Answer: 1; 0 where the cursor is elsewhere. Numbers count from 1 without gaps.
 -- include mark
+-- include now
 if ARGV[2] ~= '' then
+-- include skew
   local there = redis.call('HGET', KEYS[2], ARGV[2]) or ''
   if there ~= ARGV[3] then return 0 end
 end

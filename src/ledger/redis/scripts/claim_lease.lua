@@ -3,11 +3,14 @@
 -- ARGV: 1 lease, 2 holder, 3 for how long, in ms.
 -- Answer: its position; -1 where it has none; -2 where somebody else holds it, by the server's clock.
 -- include mark
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
+-- include now
+-- include skew
 local names = {ARGV[1] .. '/position', ARGV[1] .. '/holder', ARGV[1] .. '/until'}
 local held = redis.call('HMGET', KEYS[2], unpack(names))
-if held[2] and held[2] ~= ARGV[2] and now < tonumber(held[3]) then return -2 end
+-- One that ends later than any that is claimed now was claimed by a clock that was ahead.
+local ends = tonumber(held[3] or 0)
+local is_held = now < ends and ends <= now + ARGV[3] + 300000
+if held[2] and held[2] ~= ARGV[2] and is_held then return -2 end
 redis.call('HSET', KEYS[2], names[2], ARGV[2])
 redis.call('HSET', KEYS[2], names[3], string.format('%d', now + tonumber(ARGV[3])))
 return tonumber(held[1] or -1)

@@ -3,8 +3,7 @@
 -- KEYS: 1 limits, 2 group, 3 its members, 4 groups by type, 5 by day, then each user's two cells.
 -- ARGV: 4 types, 5 group, 6 members taken before (check only), 7 days, 8 own limit, 9 net-new
 -- groups of a day, 10 type, 11 whether the first user is the owner (0, 1), 12.. users.
--- Answer: first letter for the whole, also the type, the group's own limit and how many members
--- would be taken so far (check only).
+-- Answer: first letter for the whole, also type, own limit and members so far (check only).
 -- include begin
 -- include verdicts
 -- include types
@@ -29,13 +28,14 @@ local function too_many(letter, of, count, at_most)
   rises[#rises + 1] = {letter .. of, count, count + 1, at_most}
   return count >= at_most and letter .. count or ''
 end
-if ARGV[11] == '1' then first = 13 end
+first = ARGV[11] == '1' and 13 or first
 if exists and first == 13 and kind.tracked then
   take_in(kind, ARGV[12], 6, redis.call('SISMEMBER', KEYS[3], ARGV[12]))
   if said[1] ~= 'D' then said[1] = said[1] == 'S' and 'G' or 'H' end
 elseif exists then
   say('H')
 else
+-- include one_day
   local _, at = string.find(limits, ' ' .. name .. '=', 1, true)
   local sold = limit(at and string.match(limits, '^%S+', at + 1) or '-')
   local note = too_many('g', name, redis.call('HGET', KEYS[4], name), math.min(kind.per_app, sold))

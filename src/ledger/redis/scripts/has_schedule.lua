@@ -4,4 +4,5 @@
 -- include mark
 local revision = tonumber(redis.call('HGET', KEYS[1], 'revision') or 0)
 if revision ~= tonumber(ARGV[1]) then return revision > tonumber(ARGV[1]) and 1 or 0 end
+if not redis.call('HGET', KEYS[1], 'past') then return 0 end
 return redis.call('HGET', KEYS[1], 'json') == ARGV[2] and 1 or 0

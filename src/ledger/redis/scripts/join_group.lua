@@ -6,7 +6,7 @@
 -- include begin
 -- Most joins are of one user whom no limit is near: no count comes to where warn.lua looks. Of him
 -- all that could be in the way is read before the first write, and the rest of the script spared.
-if mode == 'E' and not stopped and not ARGV[8] then
+if mode == 'E' and not stopped and not is_astray and not ARGV[8] then
   local own, name = string.match(redis.call('GET', KEYS[2]) or '', '^([^!]%S*) (.*)$')
   local _, found = string.find(ARGV[4], ';' .. (name or '') .. ' ', 1, true)
   if found then

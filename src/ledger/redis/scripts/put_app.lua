@@ -5,7 +5,9 @@
 -- none is written), 7 statement.
 -- Answer: 1; 0 on a conflict; 2 where another entry was logged meanwhile.
 -- include mark
+-- include now
 if ARGV[1] ~= '' then
+-- include skew
   local there = redis.call('HGET', KEYS[1], ARGV[1])
   local revision = there and tonumber(string.match(there, '^%d+')) or 0
   if revision + 1 ~= tonumber(ARGV[2]) then return 0 end

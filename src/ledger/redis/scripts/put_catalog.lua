@@ -5,6 +5,8 @@
 -- nothing is logged), 5 entry, 6... numbers of records to remove.
 -- Answer: 1; 0 where another record is the last one; 2 where another entry was logged meanwhile.
 -- include mark
+-- include now
+-- include skew
 if (redis.call('HGET', KEYS[1], 'last') or '0') ~= ARGV[1] then return 0 end
 if ARGV[4] ~= '' then
   if redis.call('LLEN', KEYS[2]) ~= tonumber(ARGV[4]) then return 2 end

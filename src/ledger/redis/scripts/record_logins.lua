@@ -5,9 +5,10 @@
 -- kept, 7 days, then the day, the instant in ms ('' for both: now) and the user of each login.
 -- A bucket holds, by user, base * 2^33 + mask; bit i of the mask: he logged in on day base - i.
 -- The base may be tomorrow, so that 33 days are needed to reach back far enough.
--- Letters: A counted, H counted before, O too old, F in the future.
+-- Letters: A counted, H counted before, O too old or of a month that is closed, F in the future.
 -- Invariant: the logins of a day are the bits of all users for it.
 -- include begin
+-- include skew
 -- include verdicts
 -- include days
 local late = tonumber(ARGV[4])
@@ -19,7 +20,7 @@ for i = 8, #ARGV, 3 do
   local base, mask = math.floor(cell / masks), cell % masks
   if at > now + ARGV[5] then
     say('F')
-  elseif of < day - late or of < base - back then
+  elseif of < first_open or of < day - late or of < base - back then
     say('O')
   else
     if of > base then

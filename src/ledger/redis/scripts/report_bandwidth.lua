@@ -4,8 +4,9 @@
 -- ARGV: 4 days that a sample may come late, 5 ms that it may lie ahead, 6 days of figures that are
 -- kept, 7 days, then the day, the instant in ms ('' for both: now), the region and the kbit/s of
 -- each sample.
--- Letters: A a new peak, H no higher than before, O too old, F in the future.
+-- Letters: A a new peak, H no higher than before, O too old or of a month that is closed, F in the future.
 -- include begin
+-- include skew
 -- include verdicts
 -- include days
 local late, peaks = tonumber(ARGV[4]), {}
@@ -15,7 +16,7 @@ for i = 8, #ARGV, 4 do
   local highest = peaks[field] or redis.call('HGET', KEYS[2], field) or 0
   if at > now + ARGV[5] then
     say('F')
-  elseif of < day - late then
+  elseif of < first_open or of < day - late then
     say('O')
   elseif tonumber(kbps) > tonumber(highest) then
     say('A')

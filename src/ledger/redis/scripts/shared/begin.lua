@@ -11,12 +11,26 @@ if now > tonumber(ARGV[2]) then return {now, 'late'} end
 local mode = ARGV[1]
 local line = redis.call('HGET', KEYS[1], 'line') or ARGV[3]
 if line == '' then return {now, 'unknown_app'} end
-local part, at, stopped, limits = 0, 1, false, ''
-repeat
-  local _, last, till, flag, rest = string.find(line, '^(%d+) (%d) ([^;]*);', at)
-  if not last then
-    stopped, limits = false, ''
-    break
-  end
-  part, at, stopped, limits = part + 1, last + 1, flag == '1', rest
-until now < tonumber(till)
+-- A line begins with '0 0 FROM;': it holds from FROM on, and before that another one. One of the
+-- version before has no such beginning, and holds always.
+local part, named, from = 2, '', nil
+local _, at, since, till, flag, limits = string.find(line, '^0 0 (%d+);(%d+) (%d) ([^;]*);')
+if at and now >= tonumber(since) then
+  from = since
+else
+  if at then line, named = redis.call('HGET', KEYS[1], 'past') or '', 'p' end
+  part = 1
+  _, at, till, flag, limits = string.find(line, '^(%d+) (%d) ([^;]*);')
+end
+while at and now >= tonumber(till) do
+  part, from = part + 1, till
+  _, at, till, flag, limits = string.find(line, '^(%d+) (%d) ([^;]*);', at + 1)
+end
+local stopped = flag == '1'
+limits = limits or ''
+-- Whether the clocks of the server and of the caller differ by more than 5 minutes, and whether the
+-- caller's is in another segment of the limits.
+local is_skewed, is_astray = now - caller_now > 300000 or caller_now - now > 300000, false
+if is_skewed then
+  is_astray = (from and caller_now < tonumber(from)) or (at and caller_now >= tonumber(till))
+end

@@ -1,6 +1,16 @@
 -- The number of groups over a day: KEYS[4] has the groups by type, KEYS[#KEYS - 2] by day
 -- 'START PEAK END NET_NEW'.
 local figures_days_kept = 400
+-- A day that is closed does not change any more.
+day = math.max(day, closed + 1)
+-- By clocks that disagree it is the day of the one that is nearer to what was counted last.
+if is_other_day then
+  local newest, callers = -math.huge, tonumber(callers_day)
+  for _, of in ipairs(redis.call('HKEYS', KEYS[#KEYS - 2])) do
+    newest = math.max(newest, tonumber(of))
+  end
+  if math.abs(callers - newest) <= math.abs(day - newest) then day = callers end
+end
 -- To be called after the number has changed by step; net_new: by so much on that day.
 local function note_total(step, net_new)
   local total, by_type, totals = 0, redis.call('HGETALL', KEYS[4]), KEYS[#KEYS - 2]

@@ -9,6 +9,11 @@ local function say(letter) said[#said + 1] = letter end
 -- The verdict on taking what is not held; whether it is taken.
 local function judge(note)
   if stopped then note = 's0' end
+  -- Nothing is taken, nor is the service said to have stopped, by limits that hold by one of two
+  -- clocks only. Judged is before the first write.
+  if is_astray and (stopped or note == '' or mode == 'F' or mode == 'S') then
+    error({err = 'CLOCKSKEW ' .. math.floor(math.abs(now - caller_now) / 1000)})
+  end
   if note == '' or mode == 'F' then
     say('A')
     return true
@@ -22,7 +27,7 @@ local function count_write() writes = writes or redis.call('INCRBY', writes_key,
 -- The answer: the counter of writes after it; with notes the segment of limits that they were
 -- decided by.
 local function answer(...)
-  local segment = #notes > 0 and redis.call('HGET', KEYS[1], part) or ''
+  local segment = #notes > 0 and redis.call('HGET', KEYS[1], named .. part) or ''
   local told = table.concat(notes, ' ')
   if #warnings > 0 then told = told .. '|' .. table.concat(warnings, ' ') end
   writes = writes or tonumber(redis.call('GET', writes_key) or 0)

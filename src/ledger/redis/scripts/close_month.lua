@@ -1,0 +1,15 @@
+#!lua
+-- Closes a month in one part of an app, and reads its figures: later logins, samples and numbers of
+-- groups of these days change nothing. Does nothing before the month's cut-off.
+-- KEYS: 1 limits, 2 the last day that was closed, 3 and 4 hashes of figures, as lists of fields and
+-- values. ARGV: 4 cut-off in ms, 5 the month's last day.
+-- Answer: also whether it is closed (0, 1), then the hashes.
+-- include begin
+-- include skew
+-- include verdicts
+say('A')
+if now < tonumber(ARGV[4]) then return answer(0) end
+if tonumber(redis.call('GET', KEYS[2]) or -2^31) < tonumber(ARGV[5]) then
+  redis.call('SET', KEYS[2], ARGV[5])
+end
+return answer(1, redis.call('HGETALL', KEYS[3]), redis.call('HGETALL', KEYS[4]))
