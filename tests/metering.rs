@@ -12,6 +12,7 @@ mod support;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use chrono::{Datelike as _, Months, NaiveDate};
 use imquota::domain::calendar::Day;
 use imquota::domain::decision::Mode;
 use imquota::domain::id::AppId;
@@ -39,6 +40,15 @@ fn day(millis: i64) -> i32 {
     i32::try_from((millis + 8 * 60 * MINUTE_MS).div_euclid(DAY_MS)).expect("a day")
 }
 
+/// The day from which on a day takes nothing more: the third of the month after its own.
+fn closes_on(of: i32) -> i32 {
+    let epoch = NaiveDate::default();
+    let date = epoch + chrono::Duration::days(of.into());
+    let third = date.checked_add_months(Months::new(1)).and_then(|date| date.with_day(3));
+    let days = third.expect("a date").signed_duration_since(epoch).num_days();
+    i32::try_from(days).expect("a day")
+}
+
 /// Everything that happened.
 #[derive(Default)]
 struct Model {
@@ -54,7 +64,7 @@ impl Model {
     fn outcome(at: i64, now: i64, changes: bool) -> MeterOutcome {
         if at > now + 5 * MINUTE_MS {
             MeterOutcome::InFuture
-        } else if day(at) < day(now) - 31 {
+        } else if day(at) < day(now) - 31 || day(now) >= closes_on(day(at)) {
             MeterOutcome::TooLate
         } else if changes {
             MeterOutcome::Counted

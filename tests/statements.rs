@@ -9,7 +9,7 @@ use imquota::directory::statement::Sealed;
 use imquota::domain::billing::Item;
 use imquota::domain::calendar::Zone;
 use imquota::domain::id::AppId;
-use imquota::domain::metering::Login;
+use imquota::domain::metering::{Login, MeterOutcome};
 use imquota::domain::month::Month;
 use imquota::domain::time::Timestamp;
 use imquota::engine::administration::{AdminError, Change, EntryFilter, Made, What};
@@ -40,11 +40,26 @@ async fn of(service: &Service, app: &AppId, of: &str) -> Result<Sealed, AdminErr
     service.administration.statement(app, Some(month(of))).await
 }
 
-async fn log_in(service: &Service, app: &AppId, users: std::ops::Range<usize>, at: i64) {
+/// The same once the issuer has been there.
+async fn issued(service: &Service, app: &AppId, month: &str) -> Sealed {
+    service.administration.issue_due().await.expect("issued");
+    let sealed = of(service, app, month).await.expect("a statement");
+    assert!(sealed.statement.is_final, "{month}");
+    sealed
+}
+
+/// Lets users log in, and returns what became of them.
+async fn log_in(
+    service: &Service,
+    app: &AppId,
+    users: std::ops::Range<usize>,
+    at: i64,
+) -> Vec<MeterOutcome> {
     let at = Some(Timestamp::from_millis(at));
     let logins = users.map(|number| Login { user: user(format!("u{number}")), at }).collect();
     let deadline = service.deadline();
-    service.engine.record_logins(app.clone(), logins, deadline).await.expect("metered");
+    let metered = service.engine.record_logins(app.clone(), logins, deadline).await;
+    metered.expect("metered").outcomes
 }
 
 async fn change_at(service: &Service, app: &AppId, id: &str, what: What, at: i64) -> String {
@@ -83,11 +98,20 @@ async fn a_final_statement_never_changes(
     assert_eq!(dated_back("r2").await, "done");
 
     clock.set(FINAL);
+    // Nobody has looked yet, and it is too late all the same.
+    let late = log_in(&one, &app, 30..31, SEPTEMBER - HOUR).await;
+    assert_eq!(late, [MeterOutcome::TooLate]);
+    // A look issues nothing.
+    for service in [&one, &other] {
+        assert!(!of(service, &app, "2019-08").await.expect("a statement").statement.is_final);
+    }
+    let view = one.administration.app(&app).await.expect("the app");
+    assert_eq!(view.record.closed_through, None);
     let mut tasks = JoinSet::new();
     for number in 0..8 {
         let (service, app) =
             (if number % 2 == 0 { one.clone() } else { other.clone() }, app.clone());
-        tasks.spawn(async move { of(&service, &app, "2019-08").await.expect("a statement") });
+        tasks.spawn(async move { issued(&service, &app, "2019-08").await });
     }
     let all = tasks.join_all().await;
     let first = all[0].clone();
@@ -122,7 +146,8 @@ async fn a_final_statement_never_changes(
     }
 
     // Whatever comes later.
-    log_in(&one, &app, 100..200, AUGUST + 20 * DAY).await;
+    let late = log_in(&one, &app, 100..200, AUGUST + 20 * DAY).await;
+    assert!(late.iter().all(|outcome| *outcome == MeterOutcome::TooLate), "{late:?}");
     let closed = dated_back("r3").await;
     assert!(closed.contains("2019-08 is closed"), "{closed}");
     let retention = What::SetRetention { days: 30 };
@@ -186,8 +211,9 @@ async fn there_is_no_statement_of_a_month_without_figures() {
     clock.set(AUGUST + 730 * DAY);
     let gone = of(&service, &app, "2019-09").await;
     assert_eq!(gone, Err(AdminError::FiguresGone(month("2019-09"))));
-    let kept = of(&service, &app, "2021-05").await.expect("a statement").statement;
-    assert!(kept.is_final && kept.total_fen == 0);
+    let due = of(&service, &app, "2021-05").await.expect("a statement").statement;
+    assert!(!due.is_final);
+    assert_eq!(issued(&service, &app, "2021-05").await.statement.total_fen, 0);
 }
 
 #[tokio::test]
@@ -202,8 +228,7 @@ async fn what_is_dated_back_before_the_registration_stands_on_the_first_statemen
     let early = of(&service, &app, "2019-08").await.expect_err("before it was here").to_string();
     assert!(early.contains("was registered in 2019-09"), "{early}");
     clock.set(SEPTEMBER + 40 * DAY);
-    let september = of(&service, &app, "2019-09").await.expect("a statement").statement;
-    assert!(september.is_final);
+    let september = issued(&service, &app, "2019-09").await.statement;
     assert_eq!(september.total_fen, 6 * 99_900);
     let october = of(&service, &app, "2019-10").await.expect("a statement").statement;
     assert_eq!(october.total_fen, 0);

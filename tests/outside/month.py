@@ -85,10 +85,14 @@ def planned_logins(rng: random.Random, logins: int, users: int) -> dict[int, lis
         delivered = min(max(day + late, BEGINS), ENDS)
         if delivered - day > LATE_DAYS_MAX:
             return
+        if day < FIRST_DAY:
+            # The month before is closed on the 3rd.
+            delivered = min(delivered, FIRST_DAY + 1)
         event = (f"user-{user}", day_begins(day) + within)
         days[delivered].append(event)
         if rng.random() < 0.15:
-            days[min(delivered + rng.choice((0, 0, 1)), ENDS, day + LATE_DAYS_MAX)].append(event)
+            again = min(delivered + rng.choice((0, 0, 1)), ENDS, day + LATE_DAYS_MAX)
+            days[min(again, FIRST_DAY + 1) if day < FIRST_DAY else again].append(event)
 
     for user in range(users):
         deliver(user, FULL_DAY)
@@ -140,6 +144,8 @@ class Traffic:
         self.sidecars, self.app_id, self.rng = sidecars, app_id, rng
         self.apps = [App(sidecar, app_id=app_id) for sidecar in sidecars]
         self.counted = 0
+        self.allowed = {COUNTED, ALREADY_COUNTED}
+        """What may become of a login."""
         self.unknown = 0
         """Logins of which some attempt had no answer: they may have been counted unseen."""
         self._lock = threading.Lock()
@@ -200,7 +206,7 @@ class Traffic:
     def _take(self, batch: list[Login], answer, tells: bool) -> None:
         outcomes = list(answer.outcomes)
         assert len(outcomes) == len(batch), answer
-        assert set(outcomes) <= {COUNTED, ALREADY_COUNTED}, set(outcomes)
+        assert set(outcomes) <= self.allowed, set(outcomes)
         with self._lock:
             self.counted += outcomes.count(COUNTED)
         if tells:

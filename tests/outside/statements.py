@@ -5,6 +5,7 @@ import json
 
 import statement_oracle as oracle
 from app import App
+from sidecar import wait_until
 from stubs import metering_pb
 
 ITEMS = {
@@ -18,6 +19,18 @@ ITEMS = {
 }
 BOUGHT = {"edition", "add_on"}
 METERED = {"dau", "message_history", "groups", "bandwidth"}
+
+
+ISSUED_WITHIN_S = 20
+
+
+def issued(app: App, month: str) -> metering_pb.Statement:
+    """The statement of a month that is final: waits for the issuer, who works in the background."""
+    def final() -> metering_pb.Statement | None:
+        statement = app.statement(month)
+        return statement if statement.final else None
+
+    return wait_until(final, ISSUED_WITHIN_S, f"the statement of {month}")
 
 
 def days_of(statement: metering_pb.Statement) -> dict[str, oracle.Day]:

@@ -4,6 +4,7 @@ What is wrong is named by its field, and the good rest of the request is not cou
 """
 
 import time
+from datetime import datetime, timedelta, timezone
 
 import grpc
 import pytest
@@ -174,6 +175,13 @@ def test_retention_has_bounds_and_is_set_once_for_a_request_id(tcp_app):
     assert line.amount_fen == 50_000, "500 CNY for up to 100,000 users on the highest day"
 
 
+def closes(at: int) -> int:
+    """When the month of an instant is closed: on the third of the next one."""
+    of = datetime.fromtimestamp(at / 1000, timezone(timedelta(hours=8))).replace(day=1)
+    third = (of + timedelta(days=32)).replace(day=3, hour=0, minute=0, second=0, microsecond=0)
+    return int(third.timestamp() * 1000)
+
+
 def test_each_login_has_an_outcome_of_its_own(app):
     at, today = now(), day_number(now())
     oldest = (today - DAYS_LATE_MAX) * MILLIS_A_DAY - 8 * 3_600_000
@@ -183,7 +191,8 @@ def test_each_login_has_an_outcome_of_its_own(app):
         (login("b", at=instant(at)), COUNTED),
         (login("a", at=instant(at - MILLIS_A_DAY)), COUNTED),
         # A day later in case midnight passes meanwhile.
-        (login("a", at=instant(oldest + MILLIS_A_DAY)), COUNTED),
+        (login("a", at=instant(oldest + MILLIS_A_DAY)),
+         TOO_LATE if at >= closes(oldest + MILLIS_A_DAY) else COUNTED),
         (login("a", at=instant(oldest - 1)), TOO_LATE),
         (login("c", at=instant(0)), TOO_LATE),
         (login("c", at=instant(at + AHEAD_MAX_MILLIS + MARGIN_MILLIS)), IN_FUTURE),

@@ -14,7 +14,7 @@ from month import ALREADY_COUNTED, COUNTED, login
 from moved import MovedClock, redis_server
 from sidecar import Sidecar
 from statement_oracle import millis
-from statements import find
+from statements import find, issued
 from stubs import metering_pb
 
 TOO_LATE = metering_pb.METER_OUTCOME_TOO_LATE
@@ -154,10 +154,10 @@ def test_a_statement_is_final_from_the_third_on(world):
     assert record(one, ("a", LAST)) == [COUNTED]
     assert not one.statement("2019-08").final
     clock.stand_at(millis("2019-09-03 00:00:00.000"))
-    final = two.statement("2019-08")
-    assert final.final and final.final_at.ToMilliseconds() == millis("2019-09-03 00:00")
+    # By the instant, whether or not anybody has looked.
+    assert record(two, ("b", LAST)) == [TOO_LATE]
+    final = issued(two, "2019-08")
+    assert final.final_at.ToMilliseconds() == millis("2019-09-03 00:00")
     assert final.days[-1].dau == 1
-    # It counts for its day, and changes no statement.
-    assert record(two, ("b", LAST)) == [COUNTED]
     assert one.statement("2019-08") == final
     assert not one.statement("2019-09").final
