@@ -100,7 +100,8 @@ def planned_logins(rng: random.Random, logins: int, users: int) -> dict[int, lis
         where = rng.random()
         day = rng.randint(FIRST_DAY, LAST_DAY)
         if where < 0.05:
-            day = rng.randint(BEGINS - LATE_DAYS_MAX, BEGINS)
+            # The last day of June is closed by then.
+            day = rng.randint(BEGINS - LATE_DAYS_MAX + 1, BEGINS)
         elif where < 0.1:
             day = rng.randint(LAST_DAY + 1, ENDS)
         deliver(rng.randrange(users), day)

@@ -84,12 +84,13 @@ def test_logins_count_for_the_side_of_midnight_on_which_they_were_made(world):
 
 def test_a_login_too_early_takes_no_day_from_those_that_come_late(world):
     clock, one, two = world
-    clock.stand_at(millis(LAST))
+    today = "2019-09-01 23:59:59.999"
+    clock.stand_at(millis(today))
     # Tomorrow's, a millisecond ahead, and then that of 31 days before today.
-    assert record(one, ("a", FIRST)) == [COUNTED]
-    assert record(two, ("a", "2019-07-31 00:00:00.000")) == [COUNTED]
-    assert record(two, ("a", "2019-07-30 23:59:59.999")) == [TOO_LATE]
-    assert record(one, ("a", "2019-07-31 12:00"), ("a", LAST)) == [ALREADY_COUNTED, COUNTED]
+    assert record(one, ("a", "2019-09-02 00:00:00.000")) == [COUNTED]
+    assert record(two, ("a", "2019-08-01 00:00:00.000")) == [COUNTED]
+    assert record(two, ("a", "2019-07-31 23:59:59.999")) == [TOO_LATE]
+    assert record(one, ("a", "2019-08-01 12:00"), ("a", today)) == [ALREADY_COUNTED, COUNTED]
 
 
 def test_groups_are_carried_over_midnight(world):

@@ -5,6 +5,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use tempfile::TempDir;
 
@@ -36,6 +37,15 @@ impl MovedClock {
     /// Holds the time: microseconds since the epoch, or how many before the true time if negative.
     pub fn file(&self) -> PathBuf {
         self.folder.path().join("clock")
+    }
+
+    /// Lets it run so far behind the true time.
+    pub fn run_behind(&self, behind: Duration) {
+        let micros = i64::try_from(behind.as_micros()).expect("some years");
+        // In place: the servers have the file mapped. Zero would stop the clock.
+        let file = std::fs::OpenOptions::new().write(true).open(self.file()).expect("is there");
+        std::os::unix::fs::FileExt::write_all_at(&file, &(-micros.max(1)).to_ne_bytes(), 0)
+            .expect("writes");
     }
 
     /// What stands in the environment of a process that goes by it.

@@ -47,18 +47,24 @@ impl Cluster {
 
     /// The same with further settings of every node.
     pub fn start_with(extra: &[&str]) -> Self {
-        Self::start_by(None, extra)
+        Self::start_by(&[], extra)
     }
 
     /// One whose nodes go by a time of day that the test moves, once this is done; none is ever
     /// replaced.
     pub fn start_with_clock(clock: &MovedClock) -> Self {
-        Self::start_by(Some(clock), UNHURRIED)
+        Self::start_by(&[clock], UNHURRIED)
     }
 
-    fn start_by(clock: Option<&MovedClock>, extra: &[&str]) -> Self {
+    /// The same where each master, with its replica, has a clock of its own.
+    pub fn start_with_clocks(clocks: [&MovedClock; MASTERS]) -> Self {
+        Self::start_by(&clocks, UNHURRIED)
+    }
+
+    fn start_by(clocks: &[&MovedClock], extra: &[&str]) -> Self {
         let settings: Vec<&str> = SETTINGS.iter().chain(extra).copied().collect();
-        let start = |_| Server::start_by(clock, &settings);
+        let clock = |node: usize| clocks.get(node % clocks.len().max(1)).copied();
+        let start = |node| Server::start_by(clock(node), &settings);
         let nodes: Vec<Server> = (0..2 * MASTERS).map(start).collect();
         for (index, node) in nodes.iter().enumerate() {
             // Distinct epochs from the start; the nodes would have to sort them out otherwise.

@@ -1,0 +1,105 @@
+//! Nodes of a cluster whose clocks are some seconds apart: nothing is done after its deadline by
+//! the clock of the node that would do it, and no call is made twice to find out its time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use imquota::clock::{Clock as _, SystemClock};
+use imquota::domain::decision::Mode;
+use imquota::domain::id::AppId;
+use imquota::engine::Request;
+use imquota::ledger::Ledger as _;
+use imquota::ledger::redis::Redis;
+
+use super::world::{create, join};
+use crate::support::moved_clock::MovedClock;
+use crate::support::redis::{Cluster, wait_for};
+use crate::support::{Place, Service, app, redis_options};
+
+const APPS: usize = 60;
+/// How far each master is behind, in seconds.
+const BEHIND_S: [i64; 3] = [5, 10, 15];
+
+fn clocks() -> [MovedClock; 3] {
+    BEHIND_S.map(|seconds| {
+        let clock = MovedClock::new();
+        clock.run_behind(Duration::from_secs(seconds.unsigned_abs()));
+        clock
+    })
+}
+
+fn apps() -> Vec<AppId> {
+    (0..APPS).map(|number| app(&format!("app-{number}"))).collect()
+}
+
+/// Calls of scripts that all masters have carried out.
+fn scripts(cluster: &Cluster) -> u64 {
+    let calls = cluster.nodes.iter().take(3).map(|node| {
+        let line = node.info("commandstats", "cmdstat_evalsha").unwrap_or_default();
+        let calls = line.split(',').next().and_then(|calls| calls.strip_prefix("calls="));
+        calls.and_then(|calls| calls.parse::<u64>().ok()).unwrap_or(0)
+    });
+    calls.sum()
+}
+
+async fn members(service: &Service, app: &AppId) -> i64 {
+    let subject = imquota::domain::decision::Subject::Group(crate::support::group("g"));
+    service.used(app, subject, "members_per_group").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_that_are_seconds_apart_keep_each_deadline_and_are_called_once() {
+    let clocks = clocks();
+    let cluster = Cluster::start_with_clocks([&clocks[0], &clocks[1], &clocks[2]]);
+    let place = Place::Redis(cluster.url());
+    let catalog = imquota::catalog::builtin();
+    let service = Arc::new(Service::open_any(&place, Arc::new(SystemClock), catalog).await);
+    for app in apps() {
+        service.enforce(&app, create("g")).await;
+    }
+    // Besides these calls the store is looked after: a second before tells how much.
+    let before = scripts(&cluster);
+    for app in apps() {
+        service.enforce(&app, join("g", &["early"])).await;
+    }
+    let calls = scripts(&cluster) - before;
+    assert!(calls <= 60 + 60 / 10, "{calls} scripts for {APPS} calls");
+
+    // Each node holds up what it is sent until the deadline has passed.
+    for node in cluster.nodes.iter().take(3) {
+        node.cli(&["CLIENT", "PAUSE", "1500", "ALL"]);
+    }
+    let late = apps().into_iter().map(|app| {
+        let service = Arc::clone(&service);
+        tokio::spawn(async move {
+            let deadline = SystemClock.now() + Duration::from_millis(700);
+            let operation = join("g", &["late"]);
+            let request = Request { app, mode: Mode::Enforce, deadline, operation };
+            assert!(service.engine.apply(request).await.is_err());
+        })
+    });
+    for call in late.collect::<Vec<_>>() {
+        call.await.expect("refused");
+    }
+    wait_for("the nodes to go on", || cluster.nodes[0].try_cli(&["PING"]).ok());
+    for app in apps() {
+        assert_eq!(members(&service, &app).await, 1, "{app}: carried out after its deadline");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_difference_of_each_master_is_measured() {
+    let clocks = clocks();
+    let cluster = Cluster::start_with_clocks([&clocks[0], &clocks[1], &clocks[2]]);
+    let options = redis_options(&cluster.url());
+    let ledger = Redis::open(options, Arc::new(SystemClock)).await.expect("opens");
+    let mut seconds: Vec<i64> = wait_for("all clocks to be read", || {
+        let skew = ledger.clock_skew();
+        #[allow(clippy::cast_possible_truncation, reason = "some seconds")]
+        let seconds = skew.iter().map(|(_, seconds)| seconds.round() as i64).collect();
+        (skew.len() == 3).then_some(seconds)
+    });
+    seconds.sort_unstable();
+    assert_eq!(seconds, BEHIND_S);
+    ledger.close().await;
+}
