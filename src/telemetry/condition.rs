@@ -106,7 +106,7 @@ impl Condition {
         );
         registry.register(
             "clock_skew_seconds",
-            "By how much the clock of a server of the store differs from this machine's, by address",
+            "By how much the clock of a server differs from this machine's, by address",
             self.clock_skew.clone(),
         );
         registry.register("in_flight", "Operations in work", self.in_flight.clone());

@@ -1,10 +1,9 @@
 //! Statements: worked out while their month runs, and issued once it is final.
 //!
 //! A final statement is written together with the app's record, which notes the month as closed.
-//! Only the issuer in the background writes it ([`Office::issue_due`]), from figures that are closed
-//! by then; until it has, a due month is shown as one that is not final. It never changes, whatever
-//! comes later. A change that is dated back works on the same record, so that none slips in
-//! between.
+//! Only the issuer in the background writes it, from figures that are closed by then; until it has,
+//! a due month is shown as one that is not final. It never changes, whatever comes later. A change
+//! that is dated back works on the same record, so that none slips in between.
 
 use serde_json::json;
 

@@ -5,9 +5,9 @@
 //! and the caller decides.
 //!
 //! Layout, from the wire up: `connect` greets a server, `link` keeps one connection alive, `node`
-//! is one server with its permits and its `clock`, `breaker` says whether that is worth waiting for, `batch` lets
-//! replicas confirm, `sentinel` and `cluster` know which server it is, `open` refuses what cannot
-//! work, and this file repeats what did nothing.
+//! is one server with its permits and its `clock`, `breaker` says whether that is worth waiting
+//! for, `batch` lets replicas confirm, `sentinel` and `cluster` know which server it is, `open`
+//! refuses what cannot work, and this file repeats what did nothing.
 
 mod advice;
 mod batch;

@@ -12,17 +12,18 @@ local mode = ARGV[1]
 local line = redis.call('HGET', KEYS[1], 'line') or ARGV[3]
 if line == '' then return {now, 'unknown_app'} end
 -- A line begins with '0 0 FROM;': it holds from FROM on, and before that another one. One of the
--- version before has no such beginning, and holds always.
+-- version before has no such beginning, and holds always. Subtracting reads a number from a text
+-- without a call.
 local part, named, from = 2, '', nil
 local _, at, since, till, flag, limits = string.find(line, '^0 0 (%d+);(%d+) (%d) ([^;]*);')
-if at and now >= tonumber(since) then
+if at and now - since >= 0 then
   from = since
 else
   if at then line, named = redis.call('HGET', KEYS[1], 'past') or '', 'p' end
   part = 1
   _, at, till, flag, limits = string.find(line, '^(%d+) (%d) ([^;]*);')
 end
-while at and now >= tonumber(till) do
+while at and now - till >= 0 do
   part, from = part + 1, till
   _, at, till, flag, limits = string.find(line, '^(%d+) (%d) ([^;]*);', at + 1)
 end
@@ -32,5 +33,5 @@ limits = limits or ''
 -- caller's is in another segment of the limits.
 local is_skewed, is_astray = now - caller_now > 300000 or caller_now - now > 300000, false
 if is_skewed then
-  is_astray = (from and caller_now < tonumber(from)) or (at and caller_now >= tonumber(till))
+  is_astray = (from and caller_now - from < 0) or (at and caller_now - till >= 0)
 end
