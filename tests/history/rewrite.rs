@@ -95,11 +95,14 @@ pub fn composed(script: &str) -> String {
     };
     let mut composed = String::new();
     for line in read(script).lines() {
-        let part = line.strip_prefix("-- include ").map(|part| read(&format!("shared/{part}")));
-        let lines = part.as_deref().unwrap_or(line);
-        for line in lines.lines().filter(|line| !line.starts_with("--")) {
-            composed.push_str(line);
-            composed.push('\n');
+        match line.strip_prefix("-- include ") {
+            // A shared part may include others.
+            Some(part) => composed.push_str(&self::composed(&format!("shared/{part}"))),
+            None if line.starts_with("--") => {}
+            None => {
+                composed.push_str(line);
+                composed.push('\n');
+            }
         }
     }
     composed
