@@ -170,6 +170,9 @@ macro_rules! stamp {
                 one_account_is_taken_once
                 friendships_from_both_sides_count_once
                 two_apps_do_not_disturb_each_other
+                of_many_dissolutions_of_one_group_one_is_applied
+                a_large_creation_that_is_dissolved_adds_nobody_to_the_next_group
+                a_large_leave_that_meets_a_dissolution_takes_nobody_out_of_the_next_group
             }
         }
     };

@@ -160,8 +160,8 @@ async fn a_redis_that_fails_and_comes_back_has_a_legal_history() {
 const MUTANTS: &[(&str, &str, &str)] = &[
     (
         "join_group",
-        "used = redis.call('SCARD', KEYS[3]) + ARGV[6]",
-        "used = tonumber(redis.call('GET', KEYS[3] .. '~') or 0) + ARGV[6]\n\
+        "used = redis.call('SCARD', KEYS[3]) + taken_before",
+        "used = tonumber(redis.call('GET', KEYS[3] .. '~') or 0) + taken_before\n\
          redis.call('SET', KEYS[3] .. '~', redis.call('SCARD', KEYS[3]))",
     ),
     ("create_accounts", "used < most and", "used <= most and"),

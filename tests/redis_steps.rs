@@ -2,7 +2,11 @@
 //! repetition finishes them, that nothing is done after its deadline, and what works without
 //! memory.
 
+#[path = "redis_steps/replaced.rs"]
+mod replaced;
 mod support;
+#[path = "redis_steps/versions.rs"]
+mod versions;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -50,6 +50,7 @@ fn ledger_code(error: &LedgerError) -> Code {
     match error {
         LedgerError::UnknownApp(_) | LedgerError::GroupNotFound(_) => Code::NotFound,
         LedgerError::GroupTypeDiffers { .. } => Code::AlreadyExists,
+        LedgerError::GroupReplaced(_) => Code::Aborted,
         LedgerError::GroupTypeUnknown { .. } | LedgerError::MembersNotTracked { .. } => {
             Code::FailedPrecondition
         }
@@ -275,4 +276,25 @@ pub fn of_denial(decision: &Decision) -> Option<Status> {
     let violations = denials().take(QUOTA_VIOLATIONS_MAX).map(violation);
     details.set_quota_failure(violations.collect::<Vec<_>>());
     Some(Status::with_error_details(Code::ResourceExhausted, first.message.clone(), details))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::id::GroupId;
+
+    #[test]
+    fn a_replaced_group_aborts_the_call_and_invites_no_blind_retry() {
+        let group = GroupId::try_from("g").expect("an id");
+        let replaced = LedgerError::GroupReplaced(group);
+        let message = replaced.to_string();
+        let status = of_failure(Failure::Ledger(replaced.clone()));
+        assert_eq!((status.code(), status.message()), (Code::Aborted, message.as_str()));
+        let details = status.get_error_details();
+        let info = details.error_info().expect("an ErrorInfo");
+        assert_eq!((info.reason.as_str(), info.domain.as_str()), ("GROUP_REPLACED", DOMAIN));
+        assert!(details.retry_info().is_none());
+        let of_stream = apply_error(Failure::Ledger(replaced));
+        assert_eq!((of_stream.code, of_stream.message), (Code::Aborted.into(), message));
+    }
 }

@@ -108,6 +108,14 @@ pub enum LedgerError {
     /// There is no such group.
     #[error("group \"{0}\" does not exist")]
     GroupNotFound(GroupId),
+    /// The group to which an operation of several steps was done in part was dissolved before its
+    /// next step, and perhaps created anew. The rest was not done; what was, was undone by the
+    /// dissolution. Beside sidecars of the version before it may be the same group after all.
+    #[error(
+        "group \"{0}\" was dissolved, or cannot be shown to be the same any more, after a part of \
+         the operation was done; the rest was not done; look at the group before you repeat it"
+    )]
+    GroupReplaced(GroupId),
     /// The group id is in use.
     #[error("group \"{group}\" exists with type {existing}")]
     GroupTypeDiffers {
@@ -181,6 +189,7 @@ impl LedgerError {
         match self {
             Self::UnknownApp(_) => "unknown_app",
             Self::GroupNotFound(_) => "group_not_found",
+            Self::GroupReplaced(_) => "group_replaced",
             Self::GroupTypeDiffers { .. } => "group_type_differs",
             Self::GroupTypeUnknown { .. } => "group_type_unknown",
             Self::MembersNotTracked { .. } => "members_not_tracked",
@@ -209,7 +218,7 @@ impl LedgerError {
     /// Whether it is certain that nothing was done.
     #[must_use]
     pub fn did_nothing(&self) -> bool {
-        !matches!(self, Self::Unavailable(_) | Self::Unfinished(_))
+        !matches!(self, Self::Unavailable(_) | Self::Unfinished(_) | Self::GroupReplaced(_))
     }
 
     /// Whether clocks that are too far apart are the cause.

@@ -7,7 +7,8 @@ use imquota::ledger::Operation;
 use tokio::task::JoinSet;
 
 use super::operations::{
-    accounts, befriend, create, create_capped, delete, dissolve, follow, join, numbered,
+    accounts, befriend, create, create_capped, delete, dissolve, follow, join, leave, numbered,
+    texts,
 };
 use super::script::App;
 
@@ -119,4 +120,71 @@ pub async fn two_apps_do_not_disturb_each_other(app: App) {
             ("app", "accounts 1; Private 2; today 2: Private 2"),
         ])
         .await;
+}
+
+/// So often is a race run that has no winner by design.
+const ROUNDS: usize = 12;
+
+pub async fn of_many_dissolutions_of_one_group_one_is_applied(app: App) {
+    let app = app.roomy().await;
+    let names = numbered("u", 600);
+    for _ in 0..ROUNDS {
+        app.script([(create("g", "ChatRoom", "", &texts(&names)), "applied | applied x600")]).await;
+        let answers = at_once(&app, (0..8).map(|_| dissolve("g")).collect()).await;
+        let applied = answers.iter().filter(|(answer, _)| answer.starts_with("applied"));
+        assert_eq!(applied.map(|(_, count)| count).sum::<usize>(), 1, "{answers:?}");
+        let others = answers.iter().filter(|(answer, _)| answer.starts_with("not held"));
+        assert_eq!(others.map(|(_, count)| count).sum::<usize>(), 7, "{answers:?}");
+        let released = answers.iter().filter_map(|(answer, count)| {
+            let (_, released) = answer.split_once("released ")?;
+            Some(released.parse::<usize>().expect("a number") * count)
+        });
+        assert_eq!(released.sum::<usize>(), 600, "{answers:?}");
+        app.counts([("group g", "error: group_not_found"), ("app", "accounts 0; today 0")]).await;
+    }
+}
+
+pub async fn a_large_creation_that_is_dissolved_adds_nobody_to_the_next_group(app: App) {
+    let app = app.roomy().await;
+    let names = numbered("u", 600);
+    for round in 0..ROUNDS {
+        let (creating, large) = (app.clone(), create("g", "ChatRoom", "", &texts(&names)));
+        let created = tokio::spawn(async move { creating.done(large).await });
+        while !app.done(dissolve("g")).await.starts_with("applied") {}
+        app.script([(create("g", "ChatRoom", "new", &[]), "applied")]).await;
+        let created = created.await.expect("no task panics");
+        let answers = ["applied | applied x600", "error: group_replaced"];
+        assert!(answers.contains(&created.as_str()), "{round}: {created}");
+        app.counts([
+            ("group g", "ChatRoom 1"),
+            ("user u0", "friends 0 groups 0"),
+            ("user u599", "friends 0 groups 0"),
+        ])
+        .await;
+        app.script([(dissolve("g"), "applied; released 1")]).await;
+    }
+}
+
+pub async fn a_large_leave_that_meets_a_dissolution_takes_nobody_out_of_the_next_group(app: App) {
+    let app = app.roomy().await;
+    let names = numbered("u", 600);
+    // Named again and again, so that there is time for a dissolution and a creation in between.
+    let again = texts(&names).repeat(20);
+    for round in 0..ROUNDS {
+        app.script([(create("g", "ChatRoom", "a", &texts(&names)), "applied | applied x600")])
+            .await;
+        let (leaving, large) = (app.clone(), leave("g", &again));
+        let left = tokio::spawn(async move { leaving.done(large).await });
+        while app.held("user u0").await == "friends 0 groups 1" {
+            tokio::task::yield_now().await;
+        }
+        app.done(dissolve("g")).await;
+        app.script([(create("g", "ChatRoom", "a", &texts(&names)), "applied | applied x600")])
+            .await;
+        // Who left before is out; who did not is not taken out of the group that came after.
+        let left = left.await.expect("no task panics");
+        assert!(left.starts_with("applied x"), "{round}: {left}");
+        app.counts([("group g", "ChatRoom 601"), ("user u599", "friends 0 groups 1")]).await;
+        app.script([(dissolve("g"), "applied; released 601")]).await;
+    }
 }

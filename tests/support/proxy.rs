@@ -30,7 +30,17 @@ pub struct Proxy {
     port: u16,
     mode: watch::Sender<Mode>,
     losses: Arc<Losses>,
+    gate: Arc<Gate>,
     task: JoinHandle<()>,
+}
+
+/// Where one request stops until it is let through.
+#[derive(Debug)]
+struct Gate {
+    /// How many requests that contain this pass before the one that stops.
+    wanted: std::sync::Mutex<Option<(usize, Vec<u8>)>>,
+    /// Whether a request waits at it.
+    is_closed: watch::Sender<bool>,
 }
 
 /// Replies that are still to be lost.
@@ -47,14 +57,17 @@ impl Proxy {
     pub async fn start(target: u16) -> Self {
         let (mode, watched) = watch::channel(Mode::Pass);
         let losses = Arc::new(Losses::default());
+        let is_closed = watch::Sender::new(false);
+        let gate = Arc::new(Gate { wanted: std::sync::Mutex::default(), is_closed });
         let (listener, port) = loop {
             let port = free_port();
             if let Ok(listener) = TcpListener::bind(("127.0.0.1", port)).await {
                 break (listener, port);
             }
         };
-        let task = tokio::spawn(serve(listener, port, target, watched, losses.clone()));
-        Self { port, mode, losses, task }
+        let of_connections = (losses.clone(), gate.clone());
+        let task = tokio::spawn(serve(listener, port, target, watched, of_connections));
+        Self { port, mode, losses, gate, task }
     }
 
     /// Where it listens.
@@ -72,6 +85,23 @@ impl Proxy {
     pub fn drop_replies(&self, count: usize, of: &str) {
         *self.losses.of.lock().expect("nobody panics with it") = of.as_bytes().to_vec();
         self.losses.left.store(count, Ordering::SeqCst);
+    }
+
+    /// Lets `after` requests that contain `of` through, and stops the next one.
+    pub fn stop_request(&self, after: usize, of: &str) {
+        let wanted = Some((after, of.as_bytes().to_vec()));
+        *self.gate.wanted.lock().expect("nobody panics with it") = wanted;
+    }
+
+    /// Waits until a request has stopped.
+    pub async fn stopped(&self) {
+        let mut is_closed = self.gate.is_closed.subscribe();
+        is_closed.wait_for(|is_closed| *is_closed).await.expect("the gate is ours");
+    }
+
+    /// Lets the request that has stopped through.
+    pub fn let_through(&self) {
+        self.gate.is_closed.send_replace(false);
     }
 
     /// How many replies were dropped so far.
@@ -99,12 +129,36 @@ impl Losses {
     }
 }
 
+impl Gate {
+    /// Ready when this request may go on.
+    async fn pass(&self, request: &[u8]) {
+        let stops = {
+            let mut wanted = self.wanted.lock().expect("nobody panics with it");
+            let is_one = |of: &[u8]| request.windows(of.len()).any(|part| part == of);
+            match wanted.as_mut() {
+                Some((0, of)) if is_one(of) => wanted.take().is_some(),
+                Some((after, of)) if is_one(of) => {
+                    *after -= 1;
+                    false
+                }
+                _ => false,
+            }
+        };
+        if stops {
+            self.is_closed.send_replace(true);
+            let mut is_closed = self.is_closed.subscribe();
+            // The sender lives as long as this.
+            let _ = is_closed.wait_for(|is_closed| !is_closed).await;
+        }
+    }
+}
+
 async fn serve(
     listener: TcpListener,
     port: u16,
     target: u16,
     mut mode: watch::Receiver<Mode>,
-    losses: Arc<Losses>,
+    (losses, gate): (Arc<Losses>, Arc<Gate>),
 ) {
     let mut listener = Some(listener);
     // Aborts its tasks, and so closes the connections, when it is dropped.
@@ -127,13 +181,19 @@ async fn serve(
         tokio::select! {
             changed = mode.changed() => if changed.is_err() { return },
             accepted = accept => if let Ok((client, _)) = accepted {
-                connections.spawn(forward(client, target, mode.clone(), losses.clone()));
+                let of_connection = (losses.clone(), gate.clone());
+                connections.spawn(forward(client, target, mode.clone(), of_connection));
             },
         }
     }
 }
 
-async fn forward(client: TcpStream, target: u16, mode: watch::Receiver<Mode>, losses: Arc<Losses>) {
+async fn forward(
+    client: TcpStream,
+    target: u16,
+    mode: watch::Receiver<Mode>,
+    (losses, gate): (Arc<Losses>, Arc<Gate>),
+) {
     let mut waiting = mode.clone();
     if waiting.wait_for(|mode| *mode != Mode::BlackHole).await.is_err() {
         return;
@@ -146,7 +206,7 @@ async fn forward(client: TcpStream, target: u16, mode: watch::Receiver<Mode>, lo
     let (from_server, to_server) = server.into_split();
     let lose = AtomicBool::new(false);
     tokio::join!(
-        requests(from_client, to_server, mode.clone(), &losses, &lose),
+        requests(from_client, to_server, mode.clone(), (&losses, &gate), &lose),
         replies(from_server, to_client, mode, &losses, &lose),
     );
 }
@@ -156,11 +216,12 @@ async fn requests(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
     mut mode: watch::Receiver<Mode>,
-    losses: &Losses,
+    (losses, gate): (&Losses, &Gate),
     lose: &AtomicBool,
 ) {
     let mut chunk = vec![0; CHUNK_BYTES];
     while let Some(bytes) = read(&mut from, &mut chunk, &mut mode).await {
+        gate.pass(&chunk[..bytes]).await;
         if losses.take(&chunk[..bytes]) {
             lose.store(true, Ordering::SeqCst);
         }

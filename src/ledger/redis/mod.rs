@@ -41,6 +41,7 @@ mod limits;
 mod marks;
 mod metering;
 pub mod options;
+mod position;
 mod reading;
 mod reconcile;
 mod releases;

@@ -7,12 +7,13 @@
 use redis::Value;
 
 use super::keys::{Cell, Part};
+use super::position::Position;
 use super::reply::{array, bytes, integer};
 use super::scripts::ScriptId;
 use super::takes::SUBJECTS_MAX;
 use super::verdict::{at, empty, unreadable};
 use super::work::{Step, Work, flag};
-use crate::domain::decision::{Outcome, Verdict};
+use crate::domain::decision::{Mode, Outcome, Verdict};
 use crate::domain::id::{GroupId, UserId};
 use crate::domain::time::Timestamp;
 use crate::ledger::{Answer, LedgerError};
@@ -69,8 +70,11 @@ pub async fn leave_group(
 ) -> Result<Answer, LedgerError> {
     let keys = work.keys();
     let mut answer = empty();
+    // Releases have no mode.
+    let mut position = Position::first(Mode::Force, users.len() <= SUBJECTS_MAX);
     for users in users.chunks(SUBJECTS_MAX) {
         let (mut own_keys, mut arguments) = of_group(work, group);
+        arguments[POSITION] = position.argument(0);
         for user in users {
             let cell = keys.user(user);
             own_keys.extend([keys.counted_groups(cell), keys.other_groups(cell)]);
@@ -82,27 +86,34 @@ pub async fn leave_group(
         answer.decided_at = at(&decided);
         answer.items.extend(decided.said.iter().map(|said| released(said.letter)));
         answer.group_reclaimed |= decided.more.first().and_then(integer) == Some(1);
+        let malformed = || unreadable("a group's generation is malformed");
+        position.advance(decided.more.get(1)).ok_or_else(malformed)?;
     }
     Ok(answer)
 }
 
-/// Where in a dissolution's own arguments it stands whether it was begun before.
-const RESUMED: usize = 2;
+/// Where in the own arguments of these scripts it stands which step of the operation it is.
+const POSITION: usize = 2;
+/// The claim of a creation that finishes a dissolution of others.
+const HELP: &[u8] = b"help";
 
-/// Takes everybody out, and the group away. A dissolution that others have `begun` is finished, and
-/// a new group of the same id left alone.
+/// Takes everybody out, and the group away. For a creation of the same id (`is_help`), it only
+/// finishes what others have begun, and leaves a new group alone.
+///
+/// Of several dissolutions of one group one is applied: see [`super::position`].
 pub async fn dissolve_group(
     work: &Work<'_>,
     group: &GroupId,
-    begun: bool,
+    is_help: bool,
 ) -> Result<Answer, LedgerError> {
     let keys = work.keys();
     let mut answer = empty();
     let mut members: Vec<Cell> = Vec::new();
-    let mut found = begun;
+    let mut claim = if is_help { HELP.to_vec() } else { Vec::new() };
+    let (mut found, mut is_overtaken) = (false, false);
     loop {
         let (mut own_keys, mut arguments) = of_group(work, group);
-        arguments[RESUMED] = flag(found);
+        arguments[POSITION].clone_from(&claim);
         for cell in &members {
             own_keys.extend([keys.counted_groups(*cell), keys.other_groups(*cell)]);
             arguments.push(cell.element());
@@ -116,12 +127,17 @@ pub async fn dissolve_group(
         let released = more.next().as_ref().and_then(integer).unwrap_or(0);
         answer.members_released += u64::try_from(released).unwrap_or(0);
         found |= letter != Some(b'N');
+        let left = more.next();
+        let malformed = || unreadable("a dissolution's claim is malformed");
+        claim = more.next().and_then(bytes).ok_or_else(malformed)?;
+        is_overtaken |= more.next().as_ref().and_then(integer) == Some(1);
         if letter != Some(b'M') {
             break;
         }
-        members = cells(more.next())?;
+        members = cells(left)?;
     }
-    let outcome = if found { Outcome::Applied } else { Outcome::NotHeld };
+    let is_applied = found && !is_overtaken;
+    let outcome = if is_applied { Outcome::Applied } else { Outcome::NotHeld };
     Ok(Answer { whole: Some(Verdict::of(outcome)), ..answer })
 }
 

@@ -115,6 +115,7 @@ fn shared(part: &str) -> &'static str {
         "track" => include_str!("scripts/shared/track.lua"),
         "repair" => include_str!("scripts/shared/repair.lua"),
         "members" => include_str!("scripts/shared/members.lua"),
+        "generation" => include_str!("scripts/shared/generation.lua"),
         _ => unreachable!("a test composes every script"),
     }
 }

@@ -9,6 +9,7 @@ use std::collections::HashSet;
 use redis::Value;
 
 use super::keys::Part;
+use super::position::Position;
 use super::releases;
 use super::reply::{Decided, Reply, Said, bytes, integer, text};
 use super::scripts::ScriptId;
@@ -188,7 +189,8 @@ pub async fn create_group(work: &Work<'_>, new: &New<'_>) -> Result<Answer, Ledg
     let first_step = SUBJECTS_MAX - usize::from(new.owner.is_some());
     let (first, rest) = new.members.split_at(new.members.len().min(first_step));
     let first: Vec<&UserId> = first.iter().collect();
-    let decided = found(work, new, new.owner, &first, 0).await?;
+    let mut position = Position::first(work.call.mode, rest.is_empty());
+    let decided = found(work, new, new.owner, &first, position.argument(0)).await?;
     let mut answer = empty();
     let mut assumed = Assumed::new(work.call.mode);
     let limits = limits(work.call, &decided)?;
@@ -201,6 +203,7 @@ pub async fn create_group(work: &Work<'_>, new: &New<'_>) -> Result<Answer, Ledg
         answer.whole = Some(whole);
         return Ok(answer);
     }
+    position.advance(decided.more.get(3)).ok_or_else(senseless)?;
     if let Some(owner) = new.owner {
         assumed.remember(&[owner], std::slice::from_ref(&whole));
     }
@@ -215,12 +218,12 @@ pub async fn create_group(work: &Work<'_>, new: &New<'_>) -> Result<Answer, Ledg
     for users in rest.chunks(SUBJECTS_MAX) {
         let unknown = assumed.unknown(users);
         let decided = if assumed.on {
-            let taken = assumed.taken;
+            let taken = position.argument(assumed.taken);
             let mut decided = found(work, new, None, &unknown, taken).await?;
             decided.said.remove(0);
             decided
         } else {
-            join_step(work, new.id, &unknown, 0).await?
+            join_step(work, new.id, &unknown, position.argument(0)).await?
         };
         add(&mut answer, &mut assumed, (work, new.id), &decided, users, Reason::MembersAtCreation)?;
     }
@@ -236,13 +239,16 @@ pub async fn join_group(
     let mut answer = empty();
     let mut assumed = Assumed::new(work.call.mode);
     let users: Vec<&UserId> = users.iter().collect();
+    let mut position = Position::first(work.call.mode, users.len() <= SUBJECTS_MAX);
     for users in users.chunks(SUBJECTS_MAX) {
         let unknown = assumed.unknown(users);
         if unknown.is_empty() {
             answer.items.extend(assumed.merge(users, Vec::new()));
             continue;
         }
-        let decided = join_step(work, group, &unknown, assumed.taken).await?;
+        let argument = position.argument(assumed.taken);
+        let decided = join_step(work, group, &unknown, argument).await?;
+        position.advance(decided.more.get(2)).ok_or_else(senseless)?;
         add(&mut answer, &mut assumed, (work, group), &decided, users, Reason::MembersPerGroup)?;
     }
     Ok(answer)
@@ -271,7 +277,7 @@ async fn found(
     new: &New<'_>,
     owner: Option<&UserId>,
     members: &[&UserId],
-    taken: usize,
+    position: Vec<u8>,
 ) -> Result<Decided, LedgerError> {
     let keys = work.keys();
     let group = keys.group(new.id);
@@ -286,7 +292,7 @@ async fn found(
     let mut arguments = vec![
         work.types(),
         group.element(),
-        taken.to_string().into_bytes(),
+        position,
         Vec::new(),
         own.into_bytes(),
         per_day.into_bytes(),
@@ -322,12 +328,12 @@ async fn join_step(
     work: &Work<'_>,
     group: &GroupId,
     users: &[&UserId],
-    taken: usize,
+    position: Vec<u8>,
 ) -> Result<Decided, LedgerError> {
     let keys = work.keys();
     let cell = keys.group(group);
     let mut own_keys = vec![keys.group_record(cell), keys.members(cell)];
-    let mut arguments = vec![work.types(), cell.element(), taken.to_string().into_bytes()];
+    let mut arguments = vec![work.types(), cell.element(), position];
     for user in users {
         let cell = keys.user(user);
         own_keys.extend([keys.counted_groups(cell), keys.other_groups(cell)]);

@@ -205,6 +205,7 @@ pub fn refusal(call: &Call, group: Option<&GroupId>, why: &str, detail: &str) ->
     let Some(group) = group.cloned() else { return senseless() };
     match why {
         "group_not_found" => LedgerError::GroupNotFound(group),
+        "group_replaced" => LedgerError::GroupReplaced(group),
         "type_differs" => LedgerError::GroupTypeDiffers { group, existing: detail.into() },
         "type_unknown" => LedgerError::GroupTypeUnknown { group, group_type: detail.into() },
         "not_tracked" => LedgerError::MembersNotTracked { group, group_type: detail.into() },

@@ -1,9 +1,9 @@
 #!lua
 -- Creates a group with its owner and members, or joins them where it exists.
 -- KEYS: 1 limits, 2 group, 3 its members, 4 groups by type, 5 by day, then each user's two cells.
--- ARGV: 4 types, 5 group, 6 members taken before (check only), 7 days, 8 own limit, 9 net-new
--- groups of a day, 10 type, 11 whether the first user is the owner (0, 1), 12.. users.
--- Answer: first letter for the whole, also type, own limit and members so far (check only).
+-- ARGV: 4 types, 5 group, 6 which step (see generation.lua), 7 days, 8 own limit, 9 net-new groups
+-- of a day, 10 type, 11 whether the first user is the owner (0, 1), 12.. users.
+-- Answer: first letter for the whole, also type, own limit, members so far (check only), generation.
 -- include begin
 -- include verdicts
 -- include types
@@ -21,7 +21,7 @@ if name and name ~= ARGV[10] then return {now, 'type_differs', name} end
 local exists, first = name ~= nil, 12
 name, own = ARGV[10], own or ARGV[8]
 most = math.min(kind.cap, per_group, limit(own))
-used = redis.call('SCARD', KEYS[3]) + ARGV[6]
+used = redis.call('SCARD', KEYS[3]) + taken_before
 local rises = {}
 local function too_many(letter, of, count, at_most)
   count = tonumber(count or 0)
@@ -57,4 +57,4 @@ end
 local taken = used - redis.call('SCARD', KEYS[3])
 write_members(kind)
 if mode ~= 'C' and tracks() then track({ARGV[5]}) end
-return answer(name, own, taken)
+return answer(name, own, taken, generation(true))

@@ -1,10 +1,15 @@
 #!lua flags=allow-oom
 -- Takes members out of a group that nobody can join any more, and names up to 256 that are left;
 -- with the last one the group is gone. May be resumed at any point by another dissolution.
+-- The record is '!CLAIM TYPE' meanwhile, with the claim of the dissolution that came last. It alone
+-- is applied, also where a creation, a leave or another dissolution takes the group away. The last
+-- claims that others took over are in the field 'overtaken' of KEYS[#KEYS - 1] (2048 bytes).
 -- KEYS: 1 limits, 2 group, 3 its members, 4 groups by type, 5 by day, then each user's two cells.
--- ARGV: 4 types, 5 group, 6 '1': it was begun before, and a new group of this id is left alone,
+-- ARGV: 4 types, 5 group, 6 '': the first step; a CLAIM: a later step of the dissolution that has
+-- it; 'help': a creation finishes what others began. Only the first step begins a dissolution.
 -- 7 days, 8.. users.
--- Answer: N no such group, A gone, M members are left; how many were released, who is left.
+-- Answer: N no such group, A gone, M members are left; how many were released, who is left, the
+-- claim, and 1 where another dissolution has taken it over.
 -- include begin
 -- include verdicts
 -- include types
@@ -13,12 +18,21 @@
 -- include groups
 -- include track
 if tracks() then track({ARGV[5]}) end
-local leaving, own, name = read_group(KEYS[2])
-if not name or (ARGV[6] == '1' and leaving == '') then
+local leaving, claim, name = read_group(KEYS[2])
+local mine, is_first, warned = ARGV[6], ARGV[6] == '', KEYS[#KEYS - 1]
+local overtaken = redis.call('HGET', warned, 'overtaken') or ' '
+local is_overtaken = string.find(overtaken, ' ' .. mine .. ' ', 1, true) and 1 or 0
+if not name or (not is_first and leaving == '') then
   say('N')
-  return answer(0, {})
+  return answer(0, {}, mine, is_overtaken)
 end
 count_write()
+if is_first then
+  mine = now .. '-' .. writes
+  if leaving == '!' then
+    redis.call('HSET', warned, 'overtaken', string.sub(overtaken .. claim .. ' ', -2048))
+  end
+end
 local released = 0
 for i = 8, #ARGV do
   local held = redis.call('SREM', KEYS[3], ARGV[i])
@@ -30,8 +44,8 @@ end
 local left = redis.call('SRANDMEMBER', KEYS[3], 256)
 if #left == 0 then
   remove_group(KEYS[2], name, ARGV[5])
-elseif leaving == '' then
-  redis.call('SET', KEYS[2], '!' .. own .. ' ' .. name)
+elseif is_first then
+  redis.call('SET', KEYS[2], '!' .. mine .. ' ' .. name)
 end
 say(#left == 0 and 'A' or 'M')
-return answer(released, left)
+return answer(released, left, mine, is_overtaken)

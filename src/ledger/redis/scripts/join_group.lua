@@ -1,12 +1,12 @@
 #!lua
 -- Makes users members, in order.
 -- KEYS: 1 limits, 2 group, 3 its members, then each user's two cells.
--- ARGV: 4 types, 5 group, 6 members taken before (check only), 7.. users.
--- Answer: also the group's type and its own limit.
+-- ARGV: 4 types, 5 group, 6 which step (see generation.lua), 7.. users.
+-- Answer: also the group's type, its own limit and its generation.
 -- include begin
 -- Most joins are of one user whom no limit is near: no count comes to where warn.lua looks. Of him
 -- all that could be in the way is read before the first write, and the rest of the script spared.
-if mode == 'E' and not stopped and not is_astray and not ARGV[8] then
+if mode == 'E' and not stopped and not is_astray and not ARGV[8] and ARGV[6] == '0' then
   local own, name = string.match(redis.call('GET', KEYS[2]) or '', '^([^!]%S*) (.*)$')
   local _, found = string.find(ARGV[4], ';' .. (name or '') .. ' ', 1, true)
   if found then
@@ -35,13 +35,16 @@ end
 -- include members
 -- include track
 local leaving, own, name = read_group(KEYS[2])
+if is_later and (leaving == '!' or generation(name) ~= wanted) then
+  return {now, 'group_replaced'}
+end
 if not name or leaving == '!' then return {now, 'group_not_found'} end
 local kind = rules(ARGV[4], name)
 if not kind then return {now, 'type_unknown', name} end
 most = math.min(kind.cap, per_group, limit(own))
-used = redis.call('SCARD', KEYS[3]) + ARGV[6]
+used = redis.call('SCARD', KEYS[3]) + taken_before
 local held = redis.call('SMISMEMBER', KEYS[3], unpack(ARGV, 7))
 for i = 7, #ARGV do take_in(kind, ARGV[i], 2 * i - 10, held[i - 6]) end
 write_members(kind)
 if mode ~= 'C' and kind.tracked and tracks() then track(allowed(7, ARGV[5] .. ' ', '')) end
-return answer(name, own)
+return answer(name, own, generation(name))

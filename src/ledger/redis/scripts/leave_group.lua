@@ -1,7 +1,9 @@
 #!lua flags=allow-oom
 -- Takes users out; a group whose last member left is reclaimed where its type says so.
 -- KEYS: 1 limits, 2 group, 3 its members, 4 groups by type, 5 by day, then each user's two cells.
--- ARGV: 4 types, 5 group, 6 unused, 7 days, 8.. users. Answer: also whether it was reclaimed.
+-- ARGV: 4 types, 5 group, 6 which step (see generation.lua), 7 days, 8.. users. Of a group that was
+-- created after the first step nobody is taken out: they left the one before with its dissolution.
+-- Answer: also whether it was reclaimed, and the group's generation.
 -- include begin
 -- include verdicts
 -- include types
@@ -9,10 +11,13 @@
 -- include totals
 -- include groups
 -- include track
+-- include generation
 local leaving, own, name = read_group(KEYS[2])
+local its_generation = generation(name)
+local is_replaced = is_later and its_generation ~= wanted
 local out = 0
 for i = 8, #ARGV do
-  local held = redis.call('SREM', KEYS[3], ARGV[i])
+  local held = is_replaced and 0 or redis.call('SREM', KEYS[3], ARGV[i])
   if held == 1 and redis.call('SREM', KEYS[2 * i - 10], ARGV[5]) == 0 then
     redis.call('SREM', KEYS[2 * i - 9], ARGV[5])
   end
@@ -31,4 +36,4 @@ if (not kind or kind.tracked) and tracks() then
   track(allowed(8, ARGV[5] .. ' ', ''))
   if reclaimed == 1 then track({ARGV[5]}) end
 end
-return answer(reclaimed)
+return answer(reclaimed, its_generation)

@@ -1,21 +1,23 @@
 -- Warnings before a limit bites: a count passes 70, 90 or 100 % of it. The highest threshold that
 -- was warned of stands in the hash KEYS[#KEYS - 1], as long as the count is no more than 5 points
--- below it; a count below 65 % is not looked at.
+-- below it; a count below 65 % is not looked at. Behind it a group's generation may stand (see
+-- generation.lua), which stays.
 -- A count has risen by this step; what: its letter, and whose it is.
 local function risen(what, before, after, most)
   if most == 0 or after <= before or after * 100 < most * 65 then return end
   local warned = KEYS[#KEYS - 1]
-  local standing = tonumber(redis.call('HGET', warned, what) or 0)
+  local value = redis.call('HGET', warned, what) or '0'
+  local standing, kept = tonumber(value), string.match(value, '%..*$') or ''
   local still, reached = 0, 0
   for _, percent in ipairs({70, 90, 100}) do
     if percent <= standing and before * 100 >= most * (percent - 5) then still = percent end
     if after * 100 >= most * percent then reached = percent end
   end
   local stands = math.max(still, reached)
-  if stands == 0 then
+  if stands == 0 and kept == '' then
     redis.call('HDEL', warned, what)
   elseif stands ~= standing then
-    redis.call('HSET', warned, what, stands)
+    redis.call('HSET', warned, what, stands .. kept)
   end
   if reached > still then
     warnings[#warnings + 1] = what .. ',' .. after .. ',' .. most .. ',' .. reached
