@@ -39,6 +39,7 @@ use crate::domain::warning::Warning;
 pub mod embedded;
 mod fingerprint;
 pub mod holdings;
+mod identified;
 pub mod metering;
 mod operation;
 pub mod reconcile;
@@ -50,6 +51,7 @@ use metering::Meter;
 use reconcile::{Claim, Comparison, Difference, Place, Section, Subjects, Tracking};
 
 pub use fingerprint::Fingerprints;
+pub use identified::{AcceptError, Accepted, GenerationGuard, Identified, Loss, StoreIdentity};
 pub use operation::Operation;
 
 /// What every operation is carried out under.
@@ -268,7 +270,7 @@ pub enum SnapshotError {
 
 /// A store of facts that decides and meters. See the module's head for the contract.
 #[async_trait]
-pub trait Ledger: Meter {
+pub trait Ledger: Meter + Identified {
     /// Decides and writes, in one atomic step.
     async fn apply(&self, call: Call, operation: Operation) -> Result<Answer, LedgerError>;
 

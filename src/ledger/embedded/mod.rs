@@ -20,7 +20,7 @@ use self::writer::{Keeping, Unit, Writer, WriterError};
 use super::fingerprint::{Fingerprints, KEY_BYTES};
 use super::holdings::{Holders, Holdings};
 use super::reconcile::{Claim, Comparison, Difference, Place, Section, Subjects, Tracking};
-use super::{Answer, Call, Ledger, LedgerError, Operation, Reading, SnapshotError};
+use super::{Answer, Call, Identified, Ledger, LedgerError, Operation, Reading, SnapshotError};
 use crate::clock::Clock;
 use crate::domain::decision::Subject;
 use crate::domain::id::AppId;
@@ -171,6 +171,8 @@ fn first_transaction(database: &Database, new_key: &[u8; KEY_BYTES]) -> Result<I
     }
     Ok(identity)
 }
+
+impl Identified for Embedded {}
 
 #[async_trait]
 impl Ledger for Embedded {

@@ -36,12 +36,14 @@ impl Marks {
         if self.numbers.is_none() { mark(SINGLE) } else { self.key(slot(key)) }
     }
 
-    /// Every mark.
-    pub fn all(&self) -> Vec<Vec<u8>> {
-        match &self.numbers {
-            None => vec![mark(SINGLE)],
-            Some(numbers) => numbers.iter().copied().map(mark).collect(),
-        }
+    /// The slot of the mark beside a key; 0 of a single server.
+    pub fn slot_beside(&self, key: &[u8]) -> u16 {
+        if self.numbers.is_none() { 0 } else { slot(key) }
+    }
+
+    /// Every slot that has a mark of its own; 0 alone of a single server.
+    pub fn slots(&self) -> std::ops::Range<u16> {
+        if self.numbers.is_none() { 0..1 } else { 0..SLOTS }
     }
 }
 
@@ -87,7 +89,7 @@ mod tests {
     #[test]
     fn a_single_server_has_one_mark() {
         let marks = Marks::new(false);
-        assert_eq!(marks.all(), [b"q1{0}mark".to_vec()]);
+        assert_eq!((marks.slots(), marks.slot_beside(b"q1{other}key")), (0..1, 0));
         assert_eq!(marks.beside(b"q1{other}key"), b"q1{0}mark");
     }
 }

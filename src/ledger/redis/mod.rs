@@ -14,28 +14,39 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::future::{join_all, try_join_all};
 use tokio::sync::watch;
-use tracing::error;
+use tracing::warn;
 
 use self::client::Client;
-use self::keys::{DOCUMENTS, IDENTITY, PARTS};
+use self::identity::{Known, Match};
+use self::keys::{DOCUMENTS, PARTS};
 use self::options::Options;
 use self::reply::{array, bytes, integer, text};
 use self::scripts::ScriptId;
+use self::seen::Seen;
+use self::standing::Standing;
+use self::state_file::StateFile;
+pub use self::state_file::{StateFileError, StoreMemory};
 use self::store::{PATIENCE, Store};
 use self::work::Work;
 use super::fingerprint::{Fingerprints, KEY_BYTES};
 use super::holdings::{Holders, Holdings};
 use super::reconcile::{Claim, Comparison, Difference, Place, Section, Subjects, Tracking};
-use super::{Answer, Call, Ledger, LedgerError, Operation, Reading, schedule_codec};
+use super::{
+    AcceptError, Accepted, Answer, Call, GenerationGuard, Identified, Ledger, LedgerError, Loss,
+    Operation, Reading, StoreIdentity, schedule_codec,
+};
 use crate::clock::Clock;
 use crate::domain::decision::Subject;
 use crate::domain::id::AppId;
 use crate::domain::schedule::Schedule;
 use crate::domain::time::Timestamp;
 
+mod acceptance;
+mod checks;
 pub mod client;
 mod generation;
 mod holdings;
+mod identity;
 pub(crate) mod keys;
 mod limits;
 mod marks;
@@ -48,17 +59,15 @@ mod releases;
 pub(crate) mod reply;
 pub mod script;
 pub(crate) mod scripts;
+mod seen;
 mod skew;
+mod standing;
+mod state_file;
 pub(crate) mod store;
 mod takes;
 mod texts;
 mod verdict;
 mod work;
-
-/// The format of everything that is stored; another one is refused.
-const FORMAT: &str = "1";
-/// How often it is checked that the store still has its identity.
-const IDENTITY_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Why the store cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -70,10 +79,10 @@ pub enum OpenError {
     #[error("cannot read the store's identity: {0}")]
     Unreadable(LedgerError),
     /// The data was written by another version of the product.
-    #[error("the data in Redis has format {0}, and this version reads format {FORMAT}")]
+    #[error("the data in Redis has format {0}, and this version reads format 1")]
     Foreign(String),
     /// The key of the fingerprints is not what it should be.
-    #[error("the key {} does not hold a fingerprint key", String::from_utf8_lossy(IDENTITY))]
+    #[error("the key imquota:identity does not hold a fingerprint key")]
     Damaged,
     /// The user may not do what the scripts do.
     #[error("the user may not run {0} on the facts in Redis; extend his ACL rules")]
@@ -81,6 +90,9 @@ pub enum OpenError {
     /// The system has no randomness for the fingerprint key.
     #[error("cannot make the store's fingerprint key: {0}")]
     Random(getrandom::Error),
+    /// What is known of the store cannot be read or kept.
+    #[error("the state of the store cannot be used: {0}")]
+    State(#[from] StateFileError),
 }
 
 impl OpenError {
@@ -103,19 +115,21 @@ pub struct Redis {
     watching_clocks: tokio::task::JoinHandle<()>,
 }
 
-/// What a store says of itself.
-struct Identity {
-    now: i64,
-    format: String,
-    key: String,
-    generation: String,
-    /// Whether all marks of the generation were written.
-    is_marked: bool,
-}
-
 impl Redis {
-    /// Connects, and makes the store's identity where it has none.
+    /// Connects, and makes the store's identity where it has none. Nothing is kept of it.
     pub async fn open(options: Options, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
+        Self::open_known(options, clock, StoreMemory::default()).await
+    }
+
+    /// Connects to the store that is remembered; to any, where none is. One that is not that store,
+    /// or has lost its identity, is opened as lost.
+    pub async fn open_known(
+        options: Options,
+        clock: Arc<dyn Clock>,
+        memory: StoreMemory,
+    ) -> Result<Self, OpenError> {
+        let file = memory.directory.as_deref().map(StateFile::new);
+        let kept = file.as_ref().map(StateFile::load).transpose()?.flatten();
         let client = Client::open(options, scripts::all()).await?;
         let forbidden = forbidden(&client).await.map_err(OpenError::Unreadable)?;
         if !forbidden.is_empty() {
@@ -123,29 +137,23 @@ impl Redis {
         }
         let mut new_key = [0; KEY_BYTES];
         getrandom::fill(&mut new_key).map_err(OpenError::Random)?;
-        let identity = identify(&client, &hex(new_key)).await.map_err(OpenError::Unreadable)?;
-        if identity.format != FORMAT {
-            return Err(OpenError::Foreign(identity.format));
+        let recognized = recognize(&client, kept, &memory, &identity::key_text(new_key)).await?;
+        let Recognized { known, seen, lost } = recognized;
+        let key = identity::key_bytes(&known.key).ok_or(OpenError::Damaged)?;
+        if let Some(file) = file.as_ref().filter(|_| lost.is_none()) {
+            keep(file, &known, &seen, memory.is_required)?;
         }
-        let key = unhex(&identity.key).ok_or(OpenError::Damaged)?;
-        let ids = Fingerprints::new(key);
-        let store = Store::new(client, clock, ids, &identity.generation);
+        let loss = lost.map(|why| Loss { why, since: clock.now() });
+        let standing = Standing::new(known, seen, file, loss);
+        let store = Store::new(client, clock, Fingerprints::new(key), standing);
         let store = Arc::new(store);
-        if !identity.is_marked {
-            generation::put_marks(&store).await.map_err(OpenError::Unreadable)?;
+        if !store.standing.is_lost() && !store.standing.seen.is_all() {
+            store.complete_marks().await;
         }
         let (fail, failed) = watch::channel(false);
-        let watching = tokio::spawn(watch_identity(store.clone(), identity.key, fail));
+        let watching = tokio::spawn(checks::watch_store(store.clone(), fail));
         let watching_clocks = tokio::spawn(skew::watch_clocks(store.clone()));
         Ok(Self { store, failed, watching, watching_clocks })
-    }
-
-    /// Nothing is counted in a store that is not ours any more.
-    fn check(&self) -> Result<(), LedgerError> {
-        if *self.failed.borrow() {
-            return Err(LedgerError::Refused("it is another store now".to_owned()));
-        }
-        Ok(())
     }
 
     /// What the directory in the same Redis is reached through.
@@ -154,19 +162,65 @@ impl Redis {
     }
 }
 
-/// Facts are found by the fingerprint key. Where a failover or a flush has lost it, ours is put
-/// back before anybody makes another; where there is another, nothing can be counted any more.
-async fn watch_identity(store: Arc<Store>, key: String, fail: watch::Sender<bool>) {
-    let mut interval = tokio::time::interval(IDENTITY_CHECK_INTERVAL);
-    loop {
-        interval.tick().await;
-        let Ok(found) = identify(&store.client, &key).await else { continue };
-        if found.key != key || found.format != FORMAT {
-            error!("the store has another fingerprint key or format; it is another store now");
-            // Nobody who waits is gone before us.
-            let _ = fail.send(true);
-            return;
+/// A store that was found, and what it is to this process.
+struct Recognized {
+    known: Known,
+    seen: Seen,
+    /// Why it is lost, where it is.
+    lost: Option<String>,
+}
+
+/// Compares the store with what is kept of it. Where nothing is, and any store is accepted, makes
+/// what its identity lacks.
+async fn recognize(
+    client: &Client,
+    kept: Option<(Known, Seen)>,
+    memory: &StoreMemory,
+    new_key: &str,
+) -> Result<Recognized, OpenError> {
+    let mut found = identity::read(client).await.map_err(OpenError::Unreadable)?;
+    if !found.is_empty() && found.format != identity::FORMAT {
+        return Err(OpenError::Foreign(found.format));
+    }
+    let only = memory.store_id.as_deref();
+    let of_another =
+        |(known, _): &(Known, Seen)| only.is_some_and(|only| only != known.id.as_str());
+    if let Some((known, _)) = kept.as_ref().filter(|kept| of_another(kept)) {
+        warn!(store_id = known.id, "store state ignored: --store-id names another store");
+    }
+    let kept = kept.filter(|kept| !of_another(kept));
+    if kept.is_none() && only.is_none() && (found.key.is_empty() || found.generation.is_empty()) {
+        found = identity::make(client, new_key).await.map_err(OpenError::Unreadable)?;
+    }
+    let (known, seen) = kept.unwrap_or_else(|| {
+        let id = only.map_or_else(|| found.id.clone(), str::to_owned);
+        let key = new_key.to_owned();
+        let known = Known { id, generation: String::new(), previous: Vec::new(), key };
+        (known, Seen::default())
+    });
+    let (known, seen, lost) = match known.compare(&found) {
+        Match::Lost(why) => (known, seen, Some(why)),
+        Match::Same => (found.known(), seen, None),
+        Match::Descends | Match::OtherKey => (found.known(), Seen::default(), None),
+    };
+    if lost.is_none() && found.is_marked {
+        seen.insert_all();
+    }
+    Ok(Recognized { known, seen, lost })
+}
+
+fn keep(
+    file: &StateFile,
+    known: &Known,
+    seen: &Seen,
+    is_required: bool,
+) -> Result<(), StateFileError> {
+    match file.save(known, seen) {
+        Err(error) if !is_required => {
+            warn!(%error, "store state not kept: a restart cannot notice an emptied store");
+            Ok(())
         }
+        kept => kept,
     }
 }
 
@@ -178,45 +232,6 @@ async fn forbidden(client: &Client) -> Result<Vec<String>, LedgerError> {
     let names = array(value).map(|names| names.into_iter().map(|name| text(bytes(name)?)));
     let names: Option<Option<Vec<_>>> = names.map(Iterator::collect);
     names.flatten().ok_or_else(|| verdict::unreadable("permissions that make no sense"))
-}
-
-/// The store's identity; one with `new_key` is made where there is none, unless that is empty.
-async fn identify(client: &Client, new_key: &str) -> Result<Identity, LedgerError> {
-    let identity = read_identity(client).await?;
-    let is_whole = !identity.key.is_empty() && !identity.generation.is_empty();
-    if is_whole || new_key.is_empty() {
-        return Ok(identity);
-    }
-    let generation =
-        generation::random().map_err(|error| LedgerError::Refused(error.to_string()))?;
-    let arguments = [FORMAT, new_key, &generation].map(|text| text.as_bytes().to_vec());
-    let script = ScriptId::Identify as usize;
-    client.call(script, &[IDENTITY.to_vec()], &arguments, PATIENCE).await?;
-    read_identity(client).await
-}
-
-async fn read_identity(client: &Client) -> Result<Identity, LedgerError> {
-    let script = ScriptId::Identity as usize;
-    let value = client.call(script, &[IDENTITY.to_vec()], &[], PATIENCE).await?;
-    let read = || {
-        let mut parts = array(value)?.into_iter();
-        let now = integer(&parts.next()?)?;
-        let format = text(bytes(parts.next()?)?)?;
-        let key = text(bytes(parts.next()?)?)?;
-        let generation = text(bytes(parts.next()?)?)?;
-        let is_marked = bytes(parts.next()?)? == b"all";
-        Some(Identity { now, format, key, generation, is_marked })
-    };
-    read().ok_or_else(|| verdict::unreadable("an identity that makes no sense"))
-}
-
-fn hex(key: [u8; KEY_BYTES]) -> String {
-    format!("{:032x}", u128::from_be_bytes(key))
-}
-
-fn unhex(text: &str) -> Option<[u8; KEY_BYTES]> {
-    let whole = text.len() == 2 * KEY_BYTES;
-    u128::from_str_radix(text, 16).ok().filter(|_| whole).map(u128::to_be_bytes)
 }
 
 async fn carry_out(work: &Work<'_>, operation: &Operation) -> Result<Answer, LedgerError> {
@@ -268,9 +283,47 @@ fn may_take_steps(operation: &Operation) -> bool {
 }
 
 #[async_trait]
+impl Identified for Redis {
+    fn identity(&self) -> StoreIdentity {
+        let standing = &self.store.standing;
+        let Known { id, generation, .. } = standing.known();
+        StoreIdentity { id, generation, loss: standing.loss() }
+    }
+
+    fn is_lost(&self) -> bool {
+        self.store.standing.is_lost()
+    }
+
+    fn identity_changes(&self) -> Option<watch::Receiver<u64>> {
+        Some(self.store.standing.changes())
+    }
+
+    async fn keep_generation(&self) -> GenerationGuard {
+        let kept = self.store.standing.using.clone().read_owned().await;
+        let generation = self.store.standing.known().generation;
+        GenerationGuard { generation, _kept: Some(kept) }
+    }
+
+    async fn begin_acceptance(
+        &self,
+        request_id: &str,
+        found_id: &str,
+    ) -> Result<Accepted, AcceptError> {
+        acceptance::begin(&self.store, request_id, found_id).await
+    }
+
+    async fn finish_acceptance(&self, _accepted: &Accepted) -> Result<(), AcceptError> {
+        acceptance::finish(&self.store).await
+    }
+
+    fn abandon_acceptance(&self, why: &str) {
+        self.store.standing.abandon_acceptance(why);
+    }
+}
+
+#[async_trait]
 impl Ledger for Redis {
     async fn apply(&self, call: Call, operation: Operation) -> Result<Answer, LedgerError> {
-        self.check()?;
         if !may_take_steps(&operation) {
             return carry_out(&Work::new(&self.store, &call), &operation).await;
         }
@@ -282,7 +335,6 @@ impl Ledger for Redis {
     }
 
     async fn read(&self, call: Call, subject: Subject) -> Result<Reading, LedgerError> {
-        self.check()?;
         reading::read(&Work::new(&self.store, &call), &subject).await
     }
 
@@ -295,7 +347,6 @@ impl Ledger for Redis {
         revision: u64,
         schedule: &Schedule,
     ) -> Result<(), LedgerError> {
-        self.check()?;
         let keys = keys::Keys::new(self.store.ids, app);
         let revision = revision.to_string().into_bytes();
         let encoded = schedule_codec::encode_schedule(schedule);
@@ -343,7 +394,6 @@ impl Ledger for Redis {
         comparison: &Comparison,
         claims: Vec<Claim>,
     ) -> Result<Vec<Difference>, LedgerError> {
-        self.check()?;
         reconcile::compare(&self.store, comparison, claims).await
     }
 
@@ -353,7 +403,6 @@ impl Ledger for Redis {
         section: Section,
         from: Option<Place>,
     ) -> Result<Subjects, LedgerError> {
-        self.check()?;
         reconcile::subjects(&self.store, call, section, from).await
     }
 
@@ -363,17 +412,14 @@ impl Ledger for Redis {
         of: Holders,
         from: Option<Place>,
     ) -> Result<Holdings, LedgerError> {
-        self.check()?;
         holdings::holdings(&self.store, call, of, from.as_ref()).await
     }
 
     async fn track(&self, app: &AppId, keep_for: Duration) -> Result<Tracking, LedgerError> {
-        self.check()?;
         reconcile::track(&self.store, app, keep_for).await
     }
 
     async fn tracking(&self, app: &AppId) -> Result<Option<Tracking>, LedgerError> {
-        self.check()?;
         reconcile::tracking(&self.store, app).await
     }
 
@@ -382,7 +428,7 @@ impl Ledger for Redis {
     }
 
     async fn now(&self) -> Result<Timestamp, LedgerError> {
-        let identity = read_identity(&self.store.client).await?;
+        let identity = identity::read(&self.store.client).await?;
         Ok(Timestamp::from_millis(identity.now))
     }
 

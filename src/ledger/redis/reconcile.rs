@@ -359,7 +359,7 @@ pub async fn track(
     keep_for: Duration,
 ) -> Result<Tracking, LedgerError> {
     let keys = Keys::new(store.ids, app);
-    let since = super::read_identity(&store.client).await?.now;
+    let since = super::identity::read(&store.client).await?.now;
     let since = Timestamp::from_millis(since);
     let until = since + keep_for;
     let arguments = [since, until].map(|at| at.as_millis().to_string().into_bytes());

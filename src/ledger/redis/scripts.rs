@@ -45,6 +45,9 @@ scripts! {
     Identify "identify",
     PutMark "put_mark",
     FinishMarks "finish_marks",
+    ReadMark "read_mark",
+    RenewMark "renew_mark",
+    AcceptStore "accept_store",
     PutApp "put_app",
     ListApps "list_apps",
     Forbidden "forbidden",
@@ -72,6 +75,14 @@ scripts! {
 }
 
 impl ScriptId {
+    /// Whether it belongs to publishing the limits of all apps.
+    pub fn publishes(self) -> bool {
+        matches!(
+            self,
+            Self::ListApps | Self::HasSchedule | Self::PutSchedule | Self::ScheduleRevision
+        )
+    }
+
     /// Whether it looks at thresholds, beside those that count groups by day.
     pub fn warns(self) -> bool {
         matches!(

@@ -10,6 +10,7 @@ use tokio::sync::Semaphore;
 use super::client::{CallError, Client, ClockReading, Patience};
 use super::marks::Marks;
 use super::scripts::ScriptId;
+use super::standing::Standing;
 use super::texts::Texts;
 use crate::clock::Clock;
 use crate::ledger::fingerprint::Fingerprints;
@@ -21,6 +22,12 @@ pub const PATIENCE: Duration = Duration::from_secs(5);
 /// Claims that are compared at once: enough to keep a server busy, and few enough that nobody else
 /// waits long behind them.
 const COMPARED_AT_ONCE: usize = 32;
+
+/// Most calls of one step while its mark is found out about: once without it, once in another
+/// generation.
+pub const MARK_ATTEMPTS_MAX: usize = 3;
+/// What is said of a store whose marks change faster than that.
+pub const CHANGING: &str = "its generation is changing";
 
 /// What scripts are called through.
 pub struct Store {
@@ -36,21 +43,25 @@ pub struct Store {
     texts: ArcSwapOption<Texts>,
     /// Where the marks lie that scripts check.
     pub marks: Marks,
-    /// The generation that the marks have to carry.
-    generation: ArcSwap<Vec<u8>>,
+    /// Whether it is the store that was opened.
+    pub standing: Standing,
     /// Held by claims while they are compared.
     pub comparing: Semaphore,
 }
 
 impl Store {
-    /// A store of a generation.
-    pub fn new(client: Client, clock: Arc<dyn Clock>, ids: Fingerprints, generation: &str) -> Self {
+    /// A store, as this process stands to it.
+    pub fn new(
+        client: Client,
+        clock: Arc<dyn Clock>,
+        ids: Fingerprints,
+        standing: Standing,
+    ) -> Self {
         let clock_readings = ArcSwap::default();
         let comparing = Semaphore::new(COMPARED_AT_ONCE);
         let marks = Marks::new(client.is_cluster());
-        let generation = ArcSwap::from_pointee(generation.as_bytes().to_vec());
         let texts = ArcSwapOption::empty();
-        Self { client, clock, ids, clock_readings, texts, marks, generation, comparing }
+        Self { client, clock, ids, clock_readings, texts, marks, standing, comparing }
     }
 
     /// What scripts are told of the catalog that the call goes by.
@@ -76,7 +87,14 @@ impl Store {
 
     /// The generation that the marks have to carry.
     pub fn generation(&self) -> Arc<Vec<u8>> {
-        self.generation.load_full()
+        self.standing.generation()
+    }
+
+    /// A call went through: the mark beside that key is there.
+    pub fn saw_mark(&self, key: &[u8]) {
+        if !self.standing.seen.is_all() {
+            self.standing.seen.insert(self.marks.slot_beside(key));
+        }
     }
 
     /// This process's clock, as scripts read it.
@@ -92,12 +110,27 @@ impl Store {
         arguments: &[Vec<u8>],
         patience: impl Into<Patience>,
     ) -> Result<Value, LedgerError> {
-        let mark = keys.first().map(|key| self.marks.beside(key));
-        let (generation, caller_now) = (self.generation(), self.caller_now());
-        let keys: Vec<&[u8]> = keys.iter().chain(&mark).map(Vec::as_slice).collect();
-        let own = arguments.iter().map(Vec::as_slice);
-        let arguments: Vec<&[u8]> = own.chain([generation.as_slice(), &caller_now]).collect();
-        Ok(self.client.call_with(script as usize, &keys, &arguments, patience.into()).await?)
+        let (patience, first) = (patience.into(), keys.first().map_or(&[][..], Vec::as_slice));
+        let mark = self.marks.beside(first);
+        let keys: Vec<&[u8]> = keys.iter().chain([&mark]).map(Vec::as_slice).collect();
+        let mut attempts = 0;
+        loop {
+            self.standing.check(script)?;
+            let (generation, caller_now) = (self.generation(), self.caller_now());
+            let own = arguments.iter().map(Vec::as_slice);
+            let all: Vec<&[u8]> = own.chain([generation.as_slice(), &caller_now]).collect();
+            match self.client.call_with(script as usize, &keys, &all, patience).await {
+                Ok(value) => {
+                    self.saw_mark(first);
+                    return Ok(value);
+                }
+                Err(met) => self.examine(&generation, first, met).await?,
+            }
+            attempts += 1;
+            if attempts >= MARK_ATTEMPTS_MAX {
+                return Err(LedgerError::StoreLost(CHANGING.to_owned()));
+            }
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use super::client::Patience;
 use super::keys::{Keys, Part};
 use super::reply::{self, Decided, Reply};
 use super::scripts::ScriptId;
-use super::store::Store;
+use super::store::{MARK_ATTEMPTS_MAX, Store};
 use super::texts::Texts;
 use super::verdict::unreadable;
 use crate::domain::billing::{cut_off, first_open_day};
@@ -112,10 +112,12 @@ impl<'a> Work<'a> {
             Some(self.keys.writes(*part)),
             Some(store.marks.beside(&first)),
         ];
-        let generation = store.generation();
         let all_keys = std::iter::once(&first).chain(own_keys).chain(last.iter().flatten());
         let keys: Vec<&[u8]> = all_keys.map(Vec::as_slice).collect();
-        for _ in 0..ATTEMPTS_MAX {
+        let (mut attempts, mut met) = (0, 0);
+        while attempts < ATTEMPTS_MAX {
+            store.standing.check(*script)?;
+            let generation = store.generation();
             let sent_at = store.clock.now();
             let within = call.deadline - sent_at;
             if within.is_zero() {
@@ -138,9 +140,19 @@ impl<'a> Work<'a> {
             let patience = Patience { within, hurried: call.hurried };
             let called =
                 store.client.call_timed(*script as usize, &keys, &words, &*store.clock, patience);
-            let (value, clock) = called.await?;
+            let (value, clock) = match called.await {
+                Ok(called) => called,
+                Err(error) if met < MARK_ATTEMPTS_MAX => {
+                    store.examine(&generation, &first, error).await?;
+                    met += 1;
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
             let reply = reply::read(value);
             let reply = reply.ok_or_else(|| unreadable(&format!("{script:?}: unknown answer")))?;
+            attempts += 1;
+            store.saw_mark(&first);
             match &reply {
                 Reply::Nothing { now, why, .. } if why == "late" || why == "other_day" => {
                     clock.reset(*now, store.clock.now());

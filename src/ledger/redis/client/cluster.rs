@@ -61,6 +61,18 @@ impl Cluster {
         slots.get(usize::from(slot)).cloned().flatten()
     }
 
+    /// A slot of each node that serves any, another one each turn.
+    pub(super) fn sample_slots(&self, turn: usize) -> Vec<u16> {
+        let slots = self.shared.slots.read().unwrap_or_else(PoisonError::into_inner);
+        let mut served: HashMap<String, Vec<u16>> = HashMap::new();
+        for (slot, node) in (0..SLOTS).zip(slots.iter()) {
+            if let Some(node) = node {
+                served.entry(node.address.to_string()).or_default().push(slot);
+            }
+        }
+        served.into_values().map(|slots| slots[turn % slots.len()]).collect()
+    }
+
     /// The node of that address, for one call.
     pub(super) fn at(&self, address: &HostPort) -> Arc<Node> {
         self.shared.at(address)

@@ -229,6 +229,16 @@ impl Client {
         matches!(self.servers().as_deref(), Some(Servers::Cluster(_)))
     }
 
+    /// A slot of each server that calls are sent to, another one each turn. A server without slots
+    /// has none.
+    pub fn sample_slots(&self, turn: usize) -> Vec<u16> {
+        match self.servers().as_deref() {
+            Some(Servers::Cluster(cluster)) => cluster.sample_slots(turn),
+            Some(_) => vec![0],
+            None => Vec::new(),
+        }
+    }
+
     /// Every server that calls are sent to, and whether it has not answered for a while.
     pub fn nodes(&self) -> Vec<(String, bool)> {
         let nodes = self.servers().map(|servers| servers.nodes()).unwrap_or_default();

@@ -1,0 +1,169 @@
+//! Finds out whether the store is still the one that was opened.
+//!
+//! A call that met another mark is looked into at once. A periodic check looks at the identity and
+//! at one mark of each server, so that readiness falls without a call. Neither writes an identity,
+//! and a mark only where none was ever seen.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::{MissedTickBehavior, interval};
+use tracing::{error, info};
+
+use super::client::CallError;
+use super::generation::{self, Marked};
+use super::identity::{self, Identity, Match};
+use super::store::Store;
+use crate::ledger::LedgerError;
+
+/// How often the store is looked at.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
+/// How many checks pass between two looks at all marks of a store that is lost.
+const ALL_MARKS_EVERY: usize = 5;
+
+impl Store {
+    /// The store is lost.
+    pub(super) fn lose(&self, why: &str) -> LedgerError {
+        self.standing.lose(why, self.clock.now());
+        self.standing.refusal()
+    }
+
+    /// Finds out why a call met another mark than the one of `generation` beside a key. Where there
+    /// is no error, the call is to be repeated.
+    pub(super) async fn examine(
+        &self,
+        generation: &[u8],
+        key: &[u8],
+        met: CallError,
+    ) -> Result<(), LedgerError> {
+        let CallError::StoreLost(met) = met else { return Err(met.into()) };
+        let examined = self.standing.examined.load(Ordering::Acquire);
+        let _one_at_a_time = self.standing.examining.lock().await;
+        if self.standing.is_lost() {
+            return Err(self.standing.refusal());
+        }
+        let by_another = self.standing.examined.load(Ordering::Acquire) != examined;
+        if by_another || *self.standing.generation() != generation {
+            return Ok(());
+        }
+        let slot = self.marks.slot_beside(key);
+        let found = identity::read(&self.client).await;
+        // Without an identity nothing is decided here: the call was refused, and that is all.
+        let Ok(found) = found else { return Err(LedgerError::StoreLost(met)) };
+        match self.standing.known().compare(&found) {
+            Match::Lost(why) => return Err(self.lose(&why)),
+            Match::OtherKey => return Err(LedgerError::StoreLost(met)),
+            Match::Descends => {
+                // Where somebody relies on the generation, the periodic check waits for them.
+                let Ok(_alone) = self.standing.using.try_write() else {
+                    return Err(LedgerError::StoreLost(met));
+                };
+                self.standing.reopen(&found);
+            }
+            Match::Same => {
+                if found.is_marked {
+                    self.standing.seen.insert_all();
+                }
+                let put = if self.standing.seen.contains(slot) {
+                    // Another process may have written it since the call.
+                    let wrong = generation::wrong(self, std::iter::once(slot)).await;
+                    wrong.map_or(Ok(()), |why| Err(LedgerError::StoreLost(why)))
+                } else {
+                    generation::put_mark(self, slot, CHECK_INTERVAL).await
+                };
+                match put {
+                    Err(LedgerError::StoreLost(why)) => return Err(self.lose(&why)),
+                    put => put?,
+                }
+            }
+        }
+        self.standing.examined.fetch_add(1, Ordering::AcqRel);
+        Ok(())
+    }
+
+    /// Looks at identity and marks once; `false` where this process cannot go on with the store.
+    pub(super) async fn check_once(&self, turn: usize) -> bool {
+        let version = self.standing.version();
+        // An answer is missing while servers change: the next check asks again.
+        let Ok(found) = identity::read(&self.client).await else { return true };
+        if self.standing.is_being_accepted() || self.standing.version() != version {
+            return true;
+        }
+        match self.standing.known().compare(&found) {
+            Match::OtherKey => return false,
+            Match::Lost(why) => drop(self.lose(&why)),
+            Match::Descends => {
+                let _alone = self.standing.using.write().await;
+                self.standing.reopen(&found);
+            }
+            Match::Same if self.standing.is_lost() => self.look_at_all(&found, turn).await,
+            Match::Same => self.look_at_some(&found, turn).await,
+        }
+        true
+    }
+
+    /// A store that was lost is open again where all marks are there, as after a failback.
+    async fn look_at_all(&self, found: &Identity, turn: usize) {
+        if !found.is_marked || turn % ALL_MARKS_EVERY != 0 {
+            return;
+        }
+        let version = self.standing.version();
+        self.standing.seen.insert_all();
+        if generation::all_there(self).await {
+            let _alone = self.standing.using.write().await;
+            if self.standing.version() == version {
+                self.standing.reopen(found);
+            }
+        }
+    }
+
+    async fn look_at_some(&self, found: &Identity, turn: usize) {
+        let seen = &self.standing.seen;
+        if found.is_marked && !seen.is_all() {
+            seen.insert_all();
+            self.standing.save();
+        }
+        let version = self.standing.version();
+        let slots = self.client.sample_slots(turn).into_iter();
+        if let Some(why) = generation::wrong(self, slots).await {
+            // It may have been accepted since the identity was read.
+            let now = identity::read(&self.client).await;
+            let is_same = now.is_ok_and(|now| now.generation == found.generation);
+            if is_same && self.standing.version() == version {
+                self.lose(&why);
+            }
+            return;
+        }
+        if !seen.is_all() {
+            self.complete_marks().await;
+        }
+    }
+
+    /// Writes marks that could not be written before.
+    pub(super) async fn complete_marks(&self) {
+        match generation::put_marks(self).await {
+            Ok(Marked::All) => info!("store marks complete"),
+            Ok(Marked::Lost(why)) => drop(self.lose(&why)),
+            // The servers that were away are asked again.
+            Ok(Marked::Some) | Err(_) => {}
+        }
+        self.standing.save();
+    }
+}
+
+/// Looks each second until the process cannot go on with the store.
+pub async fn watch_store(store: Arc<Store>, fail: watch::Sender<bool>) {
+    let mut pace = interval(CHECK_INTERVAL);
+    pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    for turn in 0_usize.. {
+        pace.tick().await;
+        if !store.check_once(turn).await {
+            error!("store accepted with another fingerprint key: this process has to start again");
+            // Nobody who waits is gone before us.
+            let _ = fail.send(true);
+            return;
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! What a process keeps of its store over a restart, in a file of its own.
+//!
+//! With it a process that starts notices a store that was emptied while it was down. The file holds
+//! the key of fingerprints, so that only its owner may read it. It is replaced whole or not at all.
+
+use std::fs::{self, DirBuilder, OpenOptions};
+use std::io::{ErrorKind, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::identity::{Known, key_bytes};
+use super::seen::Seen;
+
+/// The version of the file. Another one is refused.
+const VERSION: u32 = 1;
+const NAME: &str = "store-state.json";
+const NEW_NAME: &str = "store-state.json.new";
+/// Permissions: nobody else may read the key.
+const FILE_MODE: u32 = 0o600;
+const DIRECTORY_MODE: u32 = 0o700;
+
+/// What a process remembers of its store, and which one it accepts.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct StoreMemory {
+    /// Where the state is kept; `None` where nowhere.
+    pub directory: Option<PathBuf>,
+    /// Whether the directory was named, and has to be usable.
+    pub is_required: bool,
+    /// The only store that is accepted, by its id; `None` where any is.
+    pub store_id: Option<String>,
+}
+
+/// Why the state cannot be read or written.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}: {why}; {hint}", .path.display())]
+pub struct StateFileError {
+    path: PathBuf,
+    why: String,
+    hint: &'static str,
+}
+
+/// The file as it is written.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Document {
+    version: u32,
+    store_id: String,
+    generation: String,
+    previous: Vec<String>,
+    fingerprint_key: String,
+    marks: String,
+}
+
+/// The file in a directory.
+#[derive(Debug, Clone)]
+pub struct StateFile {
+    directory: PathBuf,
+}
+
+impl StateFile {
+    /// In that directory.
+    pub fn new(directory: &Path) -> Self {
+        Self { directory: directory.to_owned() }
+    }
+
+    /// What it holds; `None` where there is no file.
+    pub fn load(&self) -> Result<Option<(Known, Seen)>, StateFileError> {
+        let path = self.directory.join(NAME);
+        let failed = |why: String| StateFileError {
+            path: path.clone(),
+            why,
+            hint: "mend it, or move it away to start as a sidecar that has met no store",
+        };
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(failed(error.to_string())),
+        };
+        decode(&bytes).map(Some).map_err(failed)
+    }
+
+    /// Replaces it, on disk when this returns.
+    pub fn save(&self, known: &Known, seen: &Seen) -> Result<(), StateFileError> {
+        self.write(&encode(known, seen)).map_err(|error| StateFileError {
+            path: self.directory.join(NAME),
+            why: error.to_string(),
+            hint: "name another directory by the setting `state_dir`",
+        })
+    }
+
+    fn write(&self, bytes: &[u8]) -> std::io::Result<()> {
+        DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(&self.directory)?;
+        let new = self.directory.join(NEW_NAME);
+        // One that a crash left behind may have other permissions.
+        if let Err(error) = fs::remove_file(&new)
+            && error.kind() != ErrorKind::NotFound
+        {
+            return Err(error);
+        }
+        let mut file =
+            OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(&new)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&new, self.directory.join(NAME))?;
+        fs::File::open(&self.directory)?.sync_all()
+    }
+}
+
+fn encode(known: &Known, seen: &Seen) -> Vec<u8> {
+    let document = Document {
+        version: VERSION,
+        store_id: known.id.clone(),
+        generation: known.generation.clone(),
+        previous: known.previous.clone(),
+        fingerprint_key: known.key.clone(),
+        marks: seen.to_text(),
+    };
+    let mut text = serde_json::to_string_pretty(&document).expect("texts and a number");
+    text.push('\n');
+    text.into_bytes()
+}
+
+fn decode(bytes: &[u8]) -> Result<(Known, Seen), String> {
+    let value: serde_json::Value =
+        serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+    let version = value.get("version").and_then(serde_json::Value::as_u64);
+    if let Some(version) = version.filter(|version| *version != u64::from(VERSION)) {
+        return Err(format!("it has version {version}, and this version reads {VERSION}"));
+    }
+    let document: Document = serde_json::from_value(value).map_err(|error| error.to_string())?;
+    let Document { store_id: id, generation, previous, fingerprint_key: key, marks, .. } = document;
+    if key_bytes(&key).is_none() {
+        return Err("fingerprint_key is no key".to_owned());
+    }
+    if id.is_empty() || generation.is_empty() {
+        return Err("store_id and generation must not be empty".to_owned());
+    }
+    let seen = Seen::from_text(&marks).ok_or("marks is malformed")?;
+    Ok((Known { id, generation, previous, key }, seen))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    const GOLDEN: &str = r#"{
+  "version": 1,
+  "store_id": "c0ffee",
+  "generation": "g2",
+  "previous": [
+    "g1"
+  ],
+  "fingerprint_key": "000102030405060708090a0b0c0d0e0f",
+  "marks": "all"
+}
+"#;
+
+    fn known() -> Known {
+        Known {
+            id: "c0ffee".into(),
+            generation: "g2".into(),
+            previous: vec!["g1".into()],
+            key: "000102030405060708090a0b0c0d0e0f".into(),
+        }
+    }
+
+    #[test]
+    fn the_file_stays_what_it_is() {
+        let seen = Seen::default();
+        seen.insert_all();
+        assert_eq!(String::from_utf8(encode(&known(), &seen)).expect("text"), GOLDEN);
+        let (read, seen) = decode(GOLDEN.as_bytes()).expect("reads");
+        assert!(read == known() && seen.is_all());
+    }
+
+    #[test]
+    fn it_is_replaced_whole_and_read_by_its_owner_alone() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let directory = folder.path().join("state");
+        let file = StateFile::new(&directory);
+        assert!(file.load().expect("none yet").is_none());
+        let seen = Seen::default();
+        for slot in [1, 2] {
+            seen.insert(slot);
+            file.save(&known(), &seen).expect("saved");
+        }
+        let (read, seen) = file.load().expect("reads").expect("is there");
+        assert!(read == known() && seen.contains(2) && !seen.is_all());
+        let mode = |path: &Path| fs::metadata(path).expect("is there").permissions().mode() & 0o777;
+        assert_eq!(mode(&directory.join(NAME)), FILE_MODE);
+        assert_eq!(mode(&directory), DIRECTORY_MODE);
+        assert!(!directory.join(NEW_NAME).exists());
+    }
+
+    #[test]
+    fn what_is_not_understood_is_refused_with_the_name_of_the_file() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = StateFile::new(folder.path());
+        let short_key = GOLDEN.replace("000102", "");
+        let newer = GOLDEN.replace("\"version\": 1", "\"version\": 2");
+        let unknown = GOLDEN.replace("\"marks\"", "\"x\": 1,\n  \"marks\"");
+        for (bad, why) in [
+            ("", "EOF"),
+            (short_key.as_str(), "fingerprint_key"),
+            (newer.as_str(), "version 2"),
+            (unknown.as_str(), "unknown field"),
+        ] {
+            fs::write(folder.path().join(NAME), bad).expect("written");
+            let error = file.load().err().map(|error| error.to_string()).expect("refused");
+            assert!(error.contains(why) && error.contains(NAME), "{error}");
+        }
+    }
+}
