@@ -57,6 +57,18 @@ enum AdminCommand {
     Change(Change),
     /// Put a catalog into force again that was replaced.
     ActivateCatalog(Activate),
+    /// Accept a Redis store that lost its facts, so that every sidecar goes on with what is there.
+    ///
+    /// Afterwards import the facts from the IM's database: imquota reconcile --import.
+    #[command(after_help = "Example:\n  imquota admin accept-store")]
+    AcceptStore {
+        /// Makes a repetition harmless; 1-64 printable characters [default: a random one]
+        #[arg(long, value_name = "ID")]
+        request_id: Option<String>,
+        /// Take over the store of this id, which is another one
+        #[arg(long, value_name = "ID", default_value = "")]
+        found_store_id: String,
+    },
     /// Make a token up, and its line for the file of `--admin-tokens-file`. Calls nobody.
     #[command(after_help = "Example:\n  imquota admin make-token ann operator")]
     MakeToken {
@@ -170,19 +182,30 @@ pub async fn run(args: Admin) -> Result<Exit, Error> {
             return token::make(&name, role).map(|()| Exit::Done);
         }
         AdminCommand::ActivateCatalog(activate) => return activate.run(&to, calling).await,
+        AdminCommand::AcceptStore { request_id, found_store_id } => {
+            let is_random = request_id.is_none();
+            let request_id = request_id.map_or_else(random_id, Ok)?;
+            let end = accept_store(&to, calling, request_id.clone(), found_store_id).await;
+            let how = if is_random { "add" } else { "keep" };
+            return end.map_err(|error| repeatable(error, how, request_id));
+        }
         AdminCommand::Change(change) => change,
     };
     let (request_id, how) = match &mut change.of().request_id {
         Some(given) => (given.clone(), "keep"),
         absent @ None => (absent.insert(random_id()?).clone(), "add"),
     };
-    apply_with_retry(&to, calling, &change).await.map_err(|error| {
-        if error.is_worth_repeating() {
-            Error::Change { error: Box::new(error), how, request_id }
-        } else {
-            error
-        }
-    })
+    let end = apply_with_retry(&to, calling, &change).await;
+    end.map_err(|error| repeatable(error, how, request_id))
+}
+
+/// A failed change that may be repeated, with its request id.
+fn repeatable(error: Error, how: &'static str, request_id: String) -> Error {
+    if error.is_worth_repeating() {
+        Error::Change { error: Box::new(error), how, request_id }
+    } else {
+        error
+    }
 }
 
 /// Attempts the change until its outcome is known, within bounds.
@@ -205,6 +228,18 @@ async fn apply_with_retry(
         tokio::time::sleep(backoff(attempt, FIRST_PAUSE, LONGEST_PAUSE)).await;
     }
     apply(to, calling, change.clone()).await
+}
+
+async fn accept_store(
+    to: &AdminAddress,
+    calling: Calling,
+    request_id: String,
+    found_store_id: String,
+) -> Result<Exit, Error> {
+    let session = Session::open(to.target()?, calling).await?;
+    let mut client = AdminServiceClient::new(session.channel());
+    let request = pb::AcceptStoreRequest { request_id, found_store_id };
+    session.finish(client.accept_store(session.request(request)).await)
 }
 
 async fn apply(to: &AdminAddress, calling: Calling, mut change: Change) -> Result<Exit, Error> {

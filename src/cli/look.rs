@@ -65,6 +65,23 @@ Example:
         #[arg(value_parser = clap::value_parser!(u32).range(1..=100))]
         most: u32,
     },
+    /// Print the id of the store, as --store-id takes it.
+    #[command(after_help = "Example:\n  imquota admin store-id")]
+    StoreId,
+    /// Show which store the facts are in, and whether it has lost them.
+    #[command(after_help = "Example:\n  imquota admin store-state")]
+    StoreState,
+    /// List operations that were accepted without the store, and set aside when one was accepted.
+    #[command(after_help = "Example:\n  imquota admin set-aside-operations --after 120")]
+    SetAsideOperations {
+        /// After the operation of this number
+        #[arg(long, value_name = "NUMBER", default_value = "")]
+        after: String,
+        /// At most so many
+        #[arg(long, value_name = "N", default_value_t = PAGE)]
+        #[arg(value_parser = clap::value_parser!(u32).range(1..=i64::from(PAGE)))]
+        most: u32,
+    },
     /// The audit log: who changed what.
     #[command(subcommand, after_help = "Example:\n  imquota admin audit verify")]
     Audit(AuditCommand),
@@ -193,6 +210,21 @@ impl Look {
             Self::TopDenials { app: app_id, most: page_size } => {
                 let request = session.request(pb::ListTopDenialsRequest { app_id, page_size });
                 session.finish(client.list_top_denials(request).await)
+            }
+            Self::StoreId => {
+                let request = session.request(pb::GetStoreStateRequest {});
+                let state = client.get_store_state(request).await;
+                let store_id = state.map_err(|status| session.explained(status))?.into_inner();
+                output::emit(&format!("{}\n", store_id.store_id))?;
+                Ok(Exit::Done)
+            }
+            Self::StoreState => {
+                let request = session.request(pb::GetStoreStateRequest {});
+                session.finish(client.get_store_state(request).await)
+            }
+            Self::SetAsideOperations { after: page_token, most: page_size } => {
+                let request = pb::ListSetAsideOperationsRequest { page_size, page_token };
+                session.finish(client.list_set_aside_operations(session.request(request)).await)
             }
             Self::WatchEvents(watch) => watch.run(session).await,
             Self::Audit(AuditCommand::List(audit)) => {

@@ -8,6 +8,7 @@ use super::settings::{Kind, Setting};
 use super::sources::Sources;
 use super::values;
 use crate::engine::Bounds;
+use crate::ledger::redis::StoreMemory;
 
 pub(super) const SHUTDOWN_DELAY_MS: Setting = Setting {
     key: "shutdown_delay_ms",
@@ -49,6 +50,27 @@ pub(super) const JOURNAL: Setting = Setting {
     help: "Directory for what is decided while Redis is away; without it (\"off\") nothing is",
 };
 
+pub(super) const STATE_DIR: Setting = Setting {
+    key: "state_dir",
+    flag: "state-dir",
+    env: "IMQUOTA_STATE_DIR",
+    kind: Kind::Text,
+    value_name: "DIR",
+    default: None,
+    help: "Directory where it is kept which Redis store was opened, so that a start notices one \
+           that was emptied [default: the journal's directory, also where that is \"off\"]",
+};
+
+pub(super) const STORE_ID: Setting = Setting {
+    key: "store_id",
+    flag: "store-id",
+    env: "IMQUOTA_STORE_ID",
+    kind: Kind::Text,
+    value_name: "ID",
+    default: None,
+    help: "Only this Redis store is used, by its id, as `imquota admin store-id` prints it",
+};
+
 pub(super) const IN_FLIGHT_MAX: Setting = Setting {
     key: "in_flight_max",
     flag: "in-flight-max",
@@ -85,6 +107,7 @@ pub(super) struct Condition {
     pub(super) store_tolerance: Duration,
     pub(super) store_timeout: Duration,
     pub(super) journal: Option<PathBuf>,
+    pub(super) store_memory: StoreMemory,
     pub(super) bounds: Bounds,
     pub(super) worker_threads: usize,
 }
@@ -92,15 +115,26 @@ pub(super) struct Condition {
 pub(super) fn read(sources: &mut Sources<'_>) -> Condition {
     let millis = |least, most| move |text: &str| values::millis(text, least..=most);
     let number = |most| move |text: &str| values::number(text, 1..=most);
+    let journal = sources.one(&JOURNAL, values::journal);
     Condition {
+        store_memory: store_memory(sources, journal.as_ref()),
+        journal,
         shutdown_delay: sources.one(&SHUTDOWN_DELAY_MS, millis(0, 60_000)),
         store_tolerance: sources.one(&STORE_TOLERANCE_MS, millis(100, 600_000)),
         store_timeout: sources.one(&STORE_TIMEOUT_MS, millis(1, 60_000)),
-        journal: sources.one(&JOURNAL, values::journal),
         bounds: Bounds {
             in_flight_max: sources.one(&IN_FLIGHT_MAX, number(100_000)),
             app_share_percent: sources.one(&APP_SHARE_PERCENT, number(100)),
         },
         worker_threads: sources.one(&WORKER_THREADS, number(64)),
     }
+}
+
+/// What is remembered of a store in Redis.
+fn store_memory(sources: &mut Sources<'_>, journal: Option<&PathBuf>) -> StoreMemory {
+    let named = sources.optional(&STATE_DIR, values::path).map(|(path, _)| path);
+    let store_id = sources.optional(&STORE_ID, values::store_id).map(|(id, _)| id);
+    let is_required = named.is_some();
+    let by_default = || journal.cloned().or_else(|| JOURNAL.default.map(PathBuf::from));
+    StoreMemory { directory: named.or_else(by_default), is_required, store_id }
 }

@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::engine::{Bounds, UnknownApp};
+use crate::ledger::redis::StoreMemory;
 use crate::ledger::redis::options::{Credentials, Tls};
 use crate::telemetry::trace::TraceConfig;
 use crate::webhook::Target;
@@ -71,6 +72,8 @@ pub struct Config {
     pub store_timeout: Duration,
     /// Where what was decided without the store is kept; `None` where nothing is.
     pub journal: Option<PathBuf>,
+    /// What is remembered of a store in Redis, and which one is used.
+    pub store_memory: StoreMemory,
     /// How much may be in work at once.
     pub bounds: Bounds,
     /// Threads that answer calls.
@@ -114,6 +117,7 @@ impl Config {
             store_tolerance: condition.store_tolerance,
             store_timeout: condition.store_timeout,
             journal: condition.journal,
+            store_memory: condition.store_memory,
             bounds: condition.bounds,
             worker_threads: condition.worker_threads,
             apply_in_flight_max: sources

@@ -323,6 +323,8 @@ pub const SETTINGS: &[Setting] = &[
     condition::STORE_TOLERANCE_MS,
     condition::STORE_TIMEOUT_MS,
     condition::JOURNAL,
+    condition::STATE_DIR,
+    condition::STORE_ID,
     condition::IN_FLIGHT_MAX,
     condition::APP_SHARE_PERCENT,
     condition::WORKER_THREADS,

@@ -131,6 +131,14 @@ pub(super) fn journal(text: &str) -> Result<Option<PathBuf>, String> {
     }
 }
 
+/// The id of a store in Redis.
+pub(super) fn store_id(text: &str) -> Result<String, String> {
+    let is_id = text.len() == 32
+        && text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
+    let expected = "32 hexadecimal digits, as `imquota admin store-id` prints them";
+    if is_id { Ok(text.to_owned()) } else { Err(wrong(expected, text)) }
+}
+
 pub(super) fn path(text: &str) -> Result<PathBuf, String> {
     if usable_path(text) { Ok(text.into()) } else { Err(wrong("a path", text)) }
 }

@@ -157,6 +157,9 @@ pub enum DirectoryError {
     /// The store failed. Whether the change was made is unknown; a repetition is safe.
     #[error("the store failed: {0}")]
     Unavailable(String),
+    /// The store lost its facts, or is another one; nothing was done.
+    #[error("the store lost its facts, or is another one: {0}; nothing was done")]
+    StoreLost(String),
 }
 
 /// A store of app records.

@@ -38,12 +38,7 @@ impl RedisDirectory {
     }
 
     async fn call(&self, script: ScriptId, arguments: &[Vec<u8>]) -> Result<Value, DirectoryError> {
-        let keys = [DOCUMENTS, INDEX, AUDIT, STATEMENTS].map(<[u8]>::to_vec);
-        let answer = self.store.raw(script, &keys, arguments, PATIENCE).await;
-        answer.map_err(|error| match error {
-            LedgerError::ClockSkew(seconds) => DirectoryError::ClockSkew(seconds),
-            other => DirectoryError::Unavailable(reason(other)),
-        })
+        self.call_on(&[DOCUMENTS, INDEX, AUDIT, STATEMENTS], script, arguments).await
     }
 
     async fn call_catalogs(
@@ -51,9 +46,22 @@ impl RedisDirectory {
         script: ScriptId,
         arguments: &[Vec<u8>],
     ) -> Result<Value, DirectoryError> {
-        let keys = [CATALOGS, AUDIT].map(<[u8]>::to_vec);
+        self.call_on(&[CATALOGS, AUDIT], script, arguments).await
+    }
+
+    async fn call_on(
+        &self,
+        keys: &[&[u8]],
+        script: ScriptId,
+        arguments: &[Vec<u8>],
+    ) -> Result<Value, DirectoryError> {
+        let keys: Vec<Vec<u8>> = keys.iter().map(|key| key.to_vec()).collect();
         let answer = self.store.raw(script, &keys, arguments, PATIENCE).await;
-        answer.map_err(|error| DirectoryError::Unavailable(reason(error)))
+        answer.map_err(|error| match error {
+            LedgerError::ClockSkew(seconds) => DirectoryError::ClockSkew(seconds),
+            LedgerError::StoreLost(why) => DirectoryError::StoreLost(why),
+            other => DirectoryError::Unavailable(reason(other)),
+        })
     }
 
     /// Writes a document, where there is one, together with the entry that follows the last one.

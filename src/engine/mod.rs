@@ -188,6 +188,12 @@ impl Engine {
         self.fallback.is_some() && self.catalog().failure.opens_something()
     }
 
+    /// Whether the store is lost: it answers nothing until it is accepted.
+    #[must_use]
+    pub fn is_store_lost(&self) -> bool {
+        self.ledger.is_lost()
+    }
+
     /// The catalog of the moment.
     #[must_use]
     pub fn catalog(&self) -> Arc<Catalog> {

@@ -89,6 +89,9 @@ pub enum EventsError {
     /// The store failed. Whether anything was written is unknown.
     #[error("the store failed: {0}")]
     Unavailable(String),
+    /// The store lost its facts, or is another one; nothing was done.
+    #[error("the store lost its facts, or is another one: {0}; nothing was done")]
+    StoreLost(String),
 }
 
 /// A store of events.

@@ -44,6 +44,7 @@ impl RedisEvents {
         let answer = self.store.raw(script, &keys, arguments, PATIENCE).await;
         answer.map_err(|error| match error {
             LedgerError::ClockSkew(seconds) => EventsError::ClockSkew(seconds),
+            LedgerError::StoreLost(why) => EventsError::StoreLost(why),
             other => EventsError::Unavailable(reason(other)),
         })
     }

@@ -11,13 +11,15 @@ use super::pb;
 use crate::directory::DirectoryError;
 use crate::domain::decision::Outcome;
 use crate::domain::purchase::Refusal;
-use crate::engine::administration::AdminError;
 use crate::engine::administration::reconcile::ReconcileError;
+use crate::engine::administration::{AdminError, StoreError};
 use crate::engine::{Decision, Denial};
-use crate::ledger::{LedgerError, SnapshotError};
+use crate::ledger::{AcceptError, LedgerError, SnapshotError};
 
 /// The domain of every ErrorInfo.
 const DOMAIN: &str = "imquota.v1";
+/// The reason of every call that is refused because the store lost its facts.
+const STORE_LOST: &str = "STORE_LOST";
 /// When a repetition may help: by then the queue of the store has been worked off.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
 /// Most denials that are told in error details, which travel in an HTTP/2 header.
@@ -95,7 +97,11 @@ fn admin_code(error: &AdminError) -> Code {
             | DirectoryError::UnreadableEntry { .. }
             | DirectoryError::UnreadableStatement { .. },
         ) => Code::DataLoss,
-        AdminError::Directory(DirectoryError::Unavailable(_) | DirectoryError::ClockSkew(_))
+        AdminError::Directory(
+            DirectoryError::Unavailable(_)
+            | DirectoryError::ClockSkew(_)
+            | DirectoryError::StoreLost(_),
+        )
         | AdminError::Unfinished(_)
         | AdminError::OutcomeUnknown(_)
         | AdminError::Unread(_)
@@ -108,7 +114,7 @@ pub fn of_reconcile(error: ReconcileError) -> Status {
     match error {
         ReconcileError::Ledger(error) => of_failure(Failure::Ledger(error)),
         ReconcileError::Admin(error) => of_admin(&error),
-        ReconcileError::Unlogged(_) => of_reason(Code::Unavailable, &error, "UNLOGGED"),
+        ReconcileError::Unlogged(_) => of_reason(Code::Unavailable, "UNLOGGED", error.to_string()),
         ReconcileError::TooEarly { .. } | ReconcileError::InTheFuture { .. } => {
             of_invalid(Invalid::field("begin.as_of", error))
         }
@@ -225,10 +231,53 @@ pub fn of_admin(error: &AdminError) -> Status {
         AdminError::Directory(DirectoryError::ClockSkew(seconds)) => {
             of_skew(error, &LedgerError::ClockSkew(*seconds))
         }
+        _ if is_lost(error) => of_store_lost(error.to_string()),
         _ => match admin_reason(error) {
-            Some(reason) => of_reason(admin_code(error), error, reason),
+            Some(reason) => of_reason(admin_code(error), reason, error.to_string()),
             None => Status::new(admin_code(error), error.to_string()),
         },
+    }
+}
+
+/// Whether it is the store that is lost.
+fn is_lost(error: &AdminError) -> bool {
+    matches!(
+        error,
+        AdminError::Directory(DirectoryError::StoreLost(_))
+            | AdminError::Unfinished(LedgerError::StoreLost(_))
+            | AdminError::Unread(LedgerError::StoreLost(_))
+            | AdminError::Clock(LedgerError::StoreLost(_))
+    )
+}
+
+/// The status of every call while the store is lost.
+pub fn of_store_lost(message: String) -> Status {
+    of_reason(Code::Unavailable, STORE_LOST, message)
+}
+
+/// A status with a stable reason.
+fn of_reason(code: Code, reason: &str, message: String) -> Status {
+    let details = ErrorDetails::with_error_info(reason, DOMAIN, HashMap::new());
+    Status::with_error_details(code, message, details)
+}
+
+/// The status of a store that was not accepted.
+pub fn of_acceptance(error: &StoreError) -> Status {
+    let message = error.to_string();
+    match error {
+        StoreError::Accept(AcceptError::NotLost) => {
+            of_reason(Code::FailedPrecondition, "STORE_NOT_LOST", message)
+        }
+        StoreError::Accept(AcceptError::OtherStore(_)) => {
+            of_reason(Code::FailedPrecondition, "STORE_DIFFERS", message)
+        }
+        StoreError::Accept(AcceptError::Elsewhere) => {
+            of_reason(Code::FailedPrecondition, "STORE_EMBEDDED", message)
+        }
+        StoreError::Accept(AcceptError::Ledger(_)) | StoreError::Limits(_) => {
+            of_store_lost(message)
+        }
+        StoreError::Unlogged(error) => Status::new(admin_code(error), message),
     }
 }
 
@@ -241,12 +290,6 @@ fn admin_reason(error: &AdminError) -> Option<&'static str> {
         AdminError::TooManyCatalogs => Some("TOO_MANY_CATALOGS"),
         _ => None,
     }
-}
-
-/// A status with a stable reason.
-fn of_reason(code: Code, error: &impl ToString, reason: &str) -> Status {
-    let details = ErrorDetails::with_error_info(reason, DOMAIN, HashMap::new());
-    Status::with_error_details(code, error.to_string(), details)
 }
 
 /// The status of a change that clocks are too far apart for.

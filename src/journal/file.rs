@@ -3,15 +3,24 @@
 
 use std::path::Path;
 
-use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition};
+use redb::{
+    Database, ReadableDatabase as _, ReadableTable, ReadableTableMetadata as _, TableDefinition,
+};
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::error;
+
+use super::ENTRIES_MAX;
 
 /// The version of the tables and of what is in them. A journal with another one is refused.
 const FORMAT: u64 = 1;
 const FORMAT_KEY: &str = "format";
 const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
 const ENTRIES: TableDefinition<u64, &[u8]> = TableDefinition::new("entries");
+/// Entries of an earlier generation of the store, which are not brought to it.
+const SET_ASIDE: TableDefinition<u64, &[u8]> = TableDefinition::new("set_aside");
+/// The generation of the store that entries were accepted for. Both tables came with format 1.
+const TEXTS: TableDefinition<&str, &str> = TableDefinition::new("texts");
+const GENERATION_KEY: &str = "generation";
 const NAME: &str = "journal.redb";
 /// Pages kept in memory: entries are written once and read once.
 const CACHE_BYTES: usize = 1 << 20;
@@ -27,6 +36,11 @@ pub(super) enum Message {
     Append(Vec<u8>, oneshot::Sender<Result<u64, String>>),
     /// Strike these out.
     Remove(Vec<u64>, oneshot::Sender<Result<(), String>>),
+    /// Note the generation of the store, set all entries aside where they may be of an earlier
+    /// one, and say how many those were.
+    Follow { generation: String, set_aside: bool, done: oneshot::Sender<Result<usize, String>> },
+    /// Read what was set aside: from the one after that number on, at most so many.
+    ReadSetAside { after: u64, limit: usize, done: oneshot::Sender<Result<Stored, String>> },
     /// End.
     Stop,
 }
@@ -38,16 +52,25 @@ pub(super) struct File {
 }
 
 /// Numbers and bytes of what is stored, in order.
-type Stored = Vec<(u64, Vec<u8>)>;
+pub(super) type Stored = Vec<(u64, Vec<u8>)>;
+
+/// What a file holds when it is opened.
+pub(super) struct Held {
+    /// What waits for the store.
+    pub(super) entries: Stored,
+    /// How much was set aside.
+    pub(super) set_aside: usize,
+    /// The generation of the store that entries were accepted for, where one was noted.
+    pub(super) generation: Option<String>,
+}
 
 impl File {
-    pub(super) fn open(directory: &Path) -> Result<(Self, Stored), String> {
+    pub(super) fn open(directory: &Path) -> Result<(Self, Held), String> {
         std::fs::create_dir_all(directory).map_err(|error| error.to_string())?;
         let mut builder = Database::builder();
         builder.set_cache_size(CACHE_BYTES);
         let database = builder.create(directory.join(NAME)).map_err(|error| error.to_string())?;
-        let stored = prepare(&database)?;
-        let next = stored.last().map_or(1, |(number, _)| number + 1);
+        let (held, next) = prepare(&database)?;
         let (queue, waiting) = mpsc::channel(QUEUE_MAX);
         let (end, ended) = watch::channel(());
         let thread = std::thread::Builder::new().name("imquota-journal".into());
@@ -57,7 +80,7 @@ impl File {
             write_all(&database, waiting, next);
         });
         spawned.map_err(|error| error.to_string())?;
-        Ok((Self { queue, ended }, stored))
+        Ok((Self { queue, ended }, held))
     }
 
     pub(super) async fn send(&self, message: Message) -> Result<(), ()> {
@@ -72,11 +95,14 @@ impl File {
     }
 }
 
-fn prepare(database: &Database) -> Result<Stored, String> {
+/// What it holds, and the number of its next entry.
+fn prepare(database: &Database) -> Result<(Held, u64), String> {
     let prepared = || -> Result<Option<u64>, redb::Error> {
         let writing = database.begin_write()?;
         let format = {
             writing.open_table(ENTRIES)?;
+            writing.open_table(SET_ASIDE)?;
+            writing.open_table(TEXTS)?;
             let mut meta = writing.open_table(META)?;
             let format = meta.get(FORMAT_KEY)?.map(|format| format.value());
             if format.is_none() {
@@ -91,16 +117,36 @@ fn prepare(database: &Database) -> Result<Stored, String> {
     if let Some(format) = format.filter(|format| *format != FORMAT) {
         return Err(format!("it has format {format}, and this version reads {FORMAT}"));
     }
-    let read = || -> Result<Stored, redb::Error> {
-        let entries = database.begin_read()?.open_table(ENTRIES)?;
-        let mut stored = Vec::new();
-        for row in entries.iter()? {
-            let (number, bytes) = row?;
-            stored.push((number.value(), bytes.value().to_vec()));
-        }
-        Ok(stored)
+    let read = || -> Result<(Held, u64), redb::Error> {
+        let reading = database.begin_read()?;
+        let aside = reading.open_table(SET_ASIDE)?;
+        let last_aside = aside.last()?.map_or(0, |(number, _)| number.value());
+        let set_aside = usize::try_from(aside.len()?).unwrap_or(usize::MAX);
+        let generation = reading.open_table(TEXTS)?.get(GENERATION_KEY)?;
+        let generation = generation.map(|text| text.value().to_owned());
+        let entries = rows(&reading.open_table(ENTRIES)?, 0, usize::MAX)?;
+        let last = entries.last().map_or(0, |(number, _)| *number);
+        Ok((Held { entries, set_aside, generation }, last.max(last_aside) + 1))
     };
     read().map_err(|error| error.to_string())
+}
+
+/// Rows from the one after that number on.
+fn rows(
+    table: &impl ReadableTable<u64, &'static [u8]>,
+    after: u64,
+    limit: usize,
+) -> Result<Stored, redb::Error> {
+    let mut stored = Vec::new();
+    for row in table.range(after.saturating_add(1)..)?.take(limit) {
+        let (number, bytes) = row?;
+        stored.push((number.value(), bytes.value().to_vec()));
+    }
+    Ok(stored)
+}
+
+fn read_set_aside(database: &Database, after: u64, limit: usize) -> Result<Stored, redb::Error> {
+    rows(&database.begin_read()?.open_table(SET_ASIDE)?, after, limit)
 }
 
 /// Writes until it is stopped or fails. After a failure what the file holds is known again only
@@ -122,11 +168,18 @@ fn write_all(database: &Database, mut waiting: mpsc::Receiver<Message>, mut next
             // A caller that has gone away does not want to know.
             match message {
                 Message::Append(_, done) => {
-                    let _ = done.send(written.clone().map(|()| next));
+                    let _ = done.send(written.clone().map(|_| next));
                     next += 1;
                 }
                 Message::Remove(_, done) => {
+                    let _ = done.send(written.clone().map(drop));
+                }
+                Message::Follow { done, .. } => {
                     let _ = done.send(written.clone());
+                }
+                Message::ReadSetAside { after, limit, done } => {
+                    let read = read_set_aside(database, after, limit);
+                    let _ = done.send(read.map_err(|error| error.to_string()));
                 }
                 Message::Stop => {}
             }
@@ -141,8 +194,10 @@ fn write_all(database: &Database, mut waiting: mpsc::Receiver<Message>, mut next
     }
 }
 
-fn write(database: &Database, batch: &[Message], mut next: u64) -> Result<(), redb::Error> {
+/// Writes a batch; returns how many entries were set aside.
+fn write(database: &Database, batch: &[Message], mut next: u64) -> Result<usize, redb::Error> {
     let writing = database.begin_write()?;
+    let mut moved = 0;
     {
         let mut entries = writing.open_table(ENTRIES)?;
         for message in batch {
@@ -156,10 +211,23 @@ fn write(database: &Database, batch: &[Message], mut next: u64) -> Result<(), re
                         entries.remove(number)?;
                     }
                 }
-                Message::Stop => {}
+                Message::Follow { generation, set_aside, .. } => {
+                    writing.open_table(TEXTS)?.insert(GENERATION_KEY, generation.as_str())?;
+                    if *set_aside {
+                        let mut aside = writing.open_table(SET_ASIDE)?;
+                        while let Some((number, bytes)) = entries.pop_first()? {
+                            aside.insert(number.value(), bytes.value())?;
+                            moved += 1;
+                        }
+                        while aside.len()? > ENTRIES_MAX as u64 {
+                            aside.pop_first()?;
+                        }
+                    }
+                }
+                Message::ReadSetAside { .. } | Message::Stop => {}
             }
         }
     }
     writing.commit()?;
-    Ok(())
+    Ok(moved)
 }

@@ -7,6 +7,7 @@
 
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use tokio::sync::oneshot;
 
@@ -64,6 +65,9 @@ pub enum JournalError {
 pub struct Journal {
     file: File,
     entries: AtomicUsize,
+    set_aside: AtomicUsize,
+    /// The generation of the store that entries are accepted for, where one was noted.
+    generation: Mutex<Option<String>>,
 }
 
 impl Journal {
@@ -72,11 +76,57 @@ impl Journal {
     pub fn open(directory: &Path) -> Result<(Self, Vec<Numbered>), JournalError> {
         let failed =
             |why: String| JournalError::Open { path: directory.display().to_string(), why };
-        let (file, stored) = File::open(directory).map_err(failed)?;
-        let read = |(number, bytes): (u64, Vec<u8>)| Ok((number, codec::decode(&bytes)?));
-        let entries: Vec<Numbered> =
-            stored.into_iter().map(read).collect::<Result<_, String>>().map_err(failed)?;
-        Ok((Self { file, entries: AtomicUsize::new(entries.len()) }, entries))
+        let (file, held) = File::open(directory).map_err(failed)?;
+        let entries = decode(held.entries).map_err(failed)?;
+        let journal = Self {
+            file,
+            entries: AtomicUsize::new(entries.len()),
+            set_aside: AtomicUsize::new(held.set_aside),
+            generation: Mutex::new(held.generation),
+        };
+        Ok((journal, entries))
+    }
+
+    /// Whether entries are accepted for that generation of the store.
+    #[must_use]
+    pub fn is_of(&self, generation: &str) -> bool {
+        self.generation().as_deref() == Some(generation)
+    }
+
+    /// Accepts entries for that generation of the store from now on, and sets aside what was
+    /// accepted for an earlier one. Returns how much that is. What a version before accepted is
+    /// taken for the store's that is there.
+    pub async fn follow(&self, generation: &str) -> Result<usize, JournalError> {
+        let (done, answer) = oneshot::channel();
+        let set_aside = self.generation().is_some_and(|before| before != generation);
+        let message = Message::Follow { generation: generation.to_owned(), set_aside, done };
+        let moved = self.ask(message, answer).await?;
+        self.entries.fetch_sub(moved, Ordering::Relaxed);
+        self.set_aside.fetch_add(moved, Ordering::Relaxed);
+        *self.generation.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some(generation.to_owned());
+        Ok(moved)
+    }
+
+    /// How many entries were set aside; of more than [`ENTRIES_MAX`] the oldest are gone.
+    #[must_use]
+    pub fn set_aside(&self) -> usize {
+        self.set_aside.load(Ordering::Relaxed).min(ENTRIES_MAX)
+    }
+
+    /// What was set aside, from the one after that number on, at most so many.
+    pub async fn read_set_aside(
+        &self,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<Numbered>, JournalError> {
+        let (done, answer) = oneshot::channel();
+        let message = Message::ReadSetAside { after, limit, done };
+        decode(self.ask(message, answer).await?).map_err(JournalError::Failed)
+    }
+
+    fn generation(&self) -> Option<String> {
+        self.generation.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// How many entries it holds.
@@ -127,5 +177,55 @@ impl Journal {
     /// Waits until everything is on disk and the file is closed.
     pub async fn close(&self) {
         self.file.close().await;
+    }
+}
+
+fn decode(stored: file::Stored) -> Result<Vec<Numbered>, String> {
+    let read = |(number, bytes): (u64, Vec<u8>)| Ok((number, codec::decode(&bytes)?));
+    stored.into_iter().map(read).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::id::UserId;
+
+    fn entry(user: &str) -> Entry {
+        let users = vec![UserId::try_from(user).expect("an id")];
+        Entry {
+            app: AppId::try_from("demo").expect("an id"),
+            mode: Mode::Enforce,
+            at: Timestamp::from_millis(1),
+            operation: Operation::CreateAccounts { users },
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_accepted_for_an_earlier_generation_is_set_aside_and_kept() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (journal, _) = Journal::open(folder.path()).expect("opens");
+        journal.append(&entry("before")).await.expect("written");
+        // A version before noted no generation.
+        assert_eq!(journal.follow("g1").await, Ok(0));
+        let second = journal.append(&entry("of g1")).await.expect("written");
+        assert!(journal.is_of("g1") && journal.len() == 2);
+        assert_eq!(journal.follow("g1").await, Ok(0));
+        assert_eq!(journal.follow("g2").await, Ok(2));
+        assert_eq!((journal.len(), journal.set_aside()), (0, 2));
+        journal.close().await;
+        drop(journal);
+
+        let (journal, entries) = Journal::open(folder.path()).expect("opens");
+        assert!(entries.is_empty() && journal.is_of("g2"));
+        let third = journal.append(&entry("of g2")).await.expect("written");
+        assert!(third > second, "numbers are not given twice");
+        let aside = journal.read_set_aside(0, 10).await.expect("read");
+        assert_eq!(
+            aside.iter().map(|(_, it)| it.clone()).collect::<Vec<_>>(),
+            [entry("before"), entry("of g1")]
+        );
+        assert_eq!(journal.read_set_aside(second, 10).await, Ok(Vec::new()));
+        assert_eq!((journal.len(), journal.set_aside()), (1, 2));
+        journal.close().await;
     }
 }

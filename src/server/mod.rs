@@ -54,7 +54,7 @@ mod tls;
 
 use credentials::Credentials;
 pub use listen::{BindError, Listener, Listeners, UnixSocket};
-use opening::open_patiently;
+use opening::Reception;
 use readiness::Readiness;
 use reload::Reported;
 pub(crate) use routes::ServedRoutes;
@@ -153,11 +153,23 @@ pub async fn run(
     }
     let mut shutdown = pin!(shutdown);
     let opening = async {
-        let journal = open_journal(&config).await?;
-        let opened = open_patiently(&config.store, &clock, &listeners, &credentials, &readiness);
-        Ok::<_, ServeError>((journal, opened.await?))
+        let fallback = open_journal(&config).await?.map(|(journal, entries)| {
+            Arc::new(Fallback::new(journal, entries, config.store_timeout, metrics.clone()))
+        });
+        let reception = Reception {
+            config: &config,
+            clock: &clock,
+            metrics: &metrics,
+            listeners: &listeners,
+            credentials: &credentials,
+            readiness: &readiness,
+            catalog: &catalog,
+            fallback: fallback.as_ref(),
+        };
+        let opened = reception.open().await?;
+        Ok::<_, ServeError>((fallback, opened))
     };
-    let (journal, opened) = tokio::select! {
+    let (fallback, opened) = tokio::select! {
         biased;
         opened = opening => opened?,
         () = &mut shutdown => {
@@ -168,7 +180,7 @@ pub async fn run(
     readiness.answered().await;
     let process =
         Process { config: &config, clock, metrics, credentials, readiness, stop, stopped };
-    let running = process.start(opened, catalog, watch, journal, reload).await?;
+    let running = process.start(opened, catalog, watch, fallback, reload).await?;
     process.serve(running, &listeners, servers, shutdown).await
 }
 
@@ -199,7 +211,7 @@ impl Process<'_> {
         (ledger, directory, log): OpenStore,
         catalog: Catalog,
         watch: Option<Watch>,
-        journal: Option<(Journal, Vec<Numbered>)>,
+        fallback: Option<Arc<Fallback>>,
         reload: mpsc::Receiver<()>,
     ) -> Result<Running, ServeError> {
         let Self { config, clock, metrics, credentials, readiness, stopped, .. } = self;
@@ -211,9 +223,6 @@ impl Process<'_> {
             catalog.clone(),
             unknown_app,
         )?;
-        let fallback = journal.map(|(journal, entries)| {
-            Arc::new(Fallback::new(journal, entries, config.store_timeout, metrics.clone()))
-        });
         let engine = engine.bounded(config.bounds);
         let engine = Arc::new(match &fallback {
             Some(fallback) => engine.falling_back(fallback.clone()),
@@ -375,8 +384,8 @@ async fn beside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) ->
 
 type OpenStore = (Arc<dyn Ledger>, Arc<dyn Directory>, Arc<dyn EventLog>);
 
-async fn open_store(store: &Store, clock: Arc<dyn Clock>) -> Result<OpenStore, ServeError> {
-    let embedded = match store {
+async fn open_store(config: &Config, clock: Arc<dyn Clock>) -> Result<OpenStore, ServeError> {
+    let embedded = match &config.store {
         Store::Embedded(directory) => {
             let directory = directory.clone();
             beside(move || Embedded::open(&directory, clock)).await?
@@ -386,7 +395,8 @@ async fn open_store(store: &Store, clock: Arc<dyn Clock>) -> Result<OpenStore, S
             Embedded::in_memory(clock)?
         }
         Store::Redis(options) => {
-            let redis = Redis::open((**options).clone(), clock).await?;
+            let memory = config.store_memory.clone();
+            let redis = Redis::open_known((**options).clone(), clock, memory).await?;
             let directory = Arc::new(RedisDirectory::beside(&redis));
             let events = Arc::new(RedisEvents::beside(&redis));
             return Ok((Arc::new(redis), directory, events));

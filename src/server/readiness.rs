@@ -15,6 +15,7 @@ use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 use tracing::{info, warn};
 
+use super::opening::changed;
 use super::routes::SERVICES;
 use crate::clock::Stopwatch;
 use crate::engine::Engine;
@@ -44,6 +45,8 @@ struct State {
     answered: Option<Stopwatch>,
     /// Whether the failure policy admits anything without the store.
     opens: bool,
+    /// Why the store is lost, where it is.
+    lost: Option<String>,
     stopping: bool,
     /// What was told last: ready to decide, and whether the store is there.
     told: Option<(bool, bool)>,
@@ -78,6 +81,14 @@ impl Readiness {
         self.tell().await;
     }
 
+    /// Takes in whether the store is lost.
+    pub(super) async fn lost(&self, ledger: &dyn Ledger) {
+        let loss = ledger.is_lost().then(|| ledger.identity().loss).flatten();
+        self.metrics.condition.store_lost(ledger.is_lost());
+        self.state().lost = loss.map(|loss| loss.why);
+        self.tell().await;
+    }
+
     /// The process is about to end.
     pub(super) async fn stopping(&self) {
         self.state().stopping = true;
@@ -94,11 +105,14 @@ impl Readiness {
         let every = (self.tolerance / ASKED_PER_TOLERANCE).clamp(ASK_EVERY_MIN, ASK_EVERY);
         let mut pace = interval(every);
         pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut changes = ledger.identity_changes();
         loop {
             tokio::select! {
                 _ = pace.tick() => {}
+                () = changed(&mut changes) => {}
                 _ = stopped.wait_for(|stop| *stop) => return,
             }
+            self.lost(ledger.as_ref()).await;
             self.state().opens = engine.admits_without_store();
             match timeout(every, ledger.now()).await {
                 Ok(Ok(_)) => self.answered().await,
@@ -130,7 +144,7 @@ impl Readiness {
             (!state.stopping, "not ending".to_owned()),
         ];
         checks.push((
-            store || state.opens,
+            store || state.opens || state.lost.is_some(),
             match state.answered {
                 Some(last) => {
                     format!("the store answered {:.1} s ago", last.elapsed().as_secs_f64())
@@ -138,25 +152,29 @@ impl Readiness {
                 None => "the store has not answered yet".to_owned(),
             },
         ));
-        if state.opens && !store {
+        if let Some(why) = &state.lost {
+            checks.push((false, format!("the store lost its facts, or is another one: {why}")));
+        }
+        if state.opens && !store && state.lost.is_none() {
             checks.push((true, "the failure policy admits without it".to_owned()));
         }
         Probe { good: ready, checks }
     }
 
     async fn tell(&self) {
-        let (ready, store, stopping, known, silent) = {
+        let (ready, store, stopping, known, silent, lost) = {
             let mut state = self.state();
             let (ready, store) = state.conclude(self.tolerance);
             let known = state.told.replace((ready, store));
             let silent = state.answered.map(|last| last.elapsed()).unwrap_or_default();
-            (ready, store, state.stopping, known, silent)
+            (ready, store, state.stopping, known, silent, state.lost.is_some())
         };
         self.metrics.condition.store(silent, store);
         if known == Some((ready, store)) {
             return;
         }
         match (known, store) {
+            (Some((_, true)), false) if lost => {}
             (Some((_, true)), false) => warn!(?silent, ready, "the store does not answer"),
             (Some((_, false)), true) => info!("the store answers"),
             _ => {}
@@ -178,8 +196,10 @@ impl Readiness {
 impl State {
     /// Whether decisions can be made, and whether the store is there.
     fn conclude(&self, tolerance: Duration) -> (bool, bool) {
-        let store = self.answered.is_some_and(|last| last.elapsed() < tolerance);
+        let answers = self.answered.is_some_and(|last| last.elapsed() < tolerance);
+        let store = answers && self.lost.is_none();
         let started = self.answered.is_some();
-        (started && !self.stopping && (store || self.opens), store)
+        let opens = self.opens && self.lost.is_none();
+        (started && !self.stopping && (store || opens), store)
     }
 }

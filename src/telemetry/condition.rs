@@ -41,6 +41,7 @@ struct DegradedLabels {
 pub struct Condition {
     ready: Family<ServiceLabel, Gauge>,
     store_up: Gauge,
+    store_lost: Gauge,
     store_silent: Gauge<f64, AtomicU64>,
     breaker_open: Family<NodeLabel, Gauge>,
     clock_skew: Family<NodeLabel, Gauge<f64, AtomicU64>>,
@@ -94,6 +95,11 @@ impl Condition {
         registry.register("ready", "1 where health says SERVING, by service", ready);
         let up = self.store_up.clone();
         registry.register("store_up", "1 where the store has answered within its tolerance", up);
+        registry.register(
+            "store_lost",
+            "1 where the store lost its facts, or is another one, and answers nothing",
+            self.store_lost.clone(),
+        );
         registry.register(
             "store_silent_seconds",
             "Time since the store last answered",
@@ -158,6 +164,11 @@ impl Condition {
     pub fn store(&self, silent: Duration, up: bool) {
         self.store_silent.set(silent.as_secs_f64());
         self.store_up.set(i64::from(up));
+    }
+
+    /// Says whether the store lost its facts.
+    pub fn store_lost(&self, lost: bool) {
+        self.store_lost.set(i64::from(lost));
     }
 
     /// Says which servers have not answered for a while.

@@ -201,18 +201,17 @@ impl Service {
         Self::over(Arc::new(store), directory, clock, catalog)
     }
 
-
-        Self::over(Arc::new(ledger), Arc::new(directory), clock, catalog)
-        let directory = Arc::new(EmbeddedDirectory::beside(&store));
-        let directory = FaultyDirectory(directory, faults.clone());
-        let ledger = FaultyLedger(Arc::new(store), faults.clone());
-        let store = Embedded::in_memory(clock.clone()).expect("the store opens");
     /// Over a store in memory that fails where the test says so.
-    /// Over an open store.
-    fn over(
     pub fn faulty(faults: &Arc<Faults>, clock: Arc<dyn Clock>, catalog: Catalog) -> Self {
-    pub fn over(
+        let store = Embedded::in_memory(clock.clone()).expect("the store opens");
+        let directory = Arc::new(EmbeddedDirectory::beside(&store));
+        let ledger = FaultyLedger(Arc::new(store), faults.clone());
+        let directory = FaultyDirectory(directory, faults.clone());
+        Self::over(Arc::new(ledger), Arc::new(directory), clock, catalog)
     }
+
+    /// Over an open store.
+    pub fn over(
         ledger: Arc<dyn Ledger>,
         directory: Arc<dyn Directory>,
         clock: Arc<dyn Clock>,

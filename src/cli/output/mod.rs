@@ -22,6 +22,7 @@ mod progress;
 mod reconcile;
 mod results;
 mod statement;
+mod store;
 mod table;
 mod top;
 mod usage;

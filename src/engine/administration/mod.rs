@@ -41,12 +41,14 @@ mod preview;
 mod publishing;
 pub mod reconcile;
 mod statements;
+mod store;
 
 pub use catalogs::{Activated, Activation, Standing};
 pub use change::{Change, Difference, Made, What};
 pub use entries::{EntryFilter, FoundEntries};
 pub use everybody::OverrunCount;
 pub use preview::{Overrun, Preview, Previewed, Question};
+pub use store::{StoreAccepted, StoreError, StoreState};
 
 /// Apps read at a time when all of them are gone through.
 const PAGE: usize = 256;

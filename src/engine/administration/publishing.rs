@@ -108,6 +108,12 @@ impl Office {
         }
     }
 
+    /// Publishes the limits of all apps, whatever is known to be in force: the store lost them.
+    pub(super) async fn publish_anew(&self) -> Result<(), AdminError> {
+        self.publishing.lock().await.catalog = None;
+        self.publish_round().await
+    }
+
     /// One round over all apps. The error is that of one app where others were published.
     pub(super) async fn publish_round(&self) -> Result<(), AdminError> {
         let mut publishing = self.publishing.lock().await;

@@ -48,6 +48,12 @@ impl Lately {
         self.subjects.store(denied.len(), Ordering::Relaxed);
     }
 
+    /// Forgets everything: the store was replaced.
+    pub(super) fn clear(&self) {
+        self.denied().clear();
+        self.subjects.store(0, Ordering::Relaxed);
+    }
+
     /// Whoever is over a limit by what was brought to the store from the journal.
     pub(super) fn over(&self, app: &AppId, breach: &Breach) {
         let mut denied = self.denied();

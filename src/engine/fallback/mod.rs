@@ -29,6 +29,7 @@ use crate::journal::{Entry, Journal, JournalError, Numbered};
 use crate::ledger::{LedgerError, Operation};
 use crate::telemetry::{Degraded, Metrics};
 
+mod generation;
 mod lately;
 mod pending;
 mod plan;
@@ -50,6 +51,8 @@ pub struct Fallback {
     journal: Journal,
     store_timeout: Duration,
     pending: Mutex<Pending>,
+    /// Held while the journal follows the generation of the store.
+    following: tokio::sync::Mutex<()>,
     lately: Lately,
     metrics: Arc<Metrics>,
     /// Something was appended.
@@ -80,6 +83,7 @@ impl Fallback {
             journal,
             store_timeout,
             pending: Mutex::new(pending),
+            following: tokio::sync::Mutex::new(()),
             lately: Lately::default(),
             metrics,
             appended: Notify::new(),
@@ -106,6 +110,12 @@ impl Fallback {
         engine: &Engine,
         request: Request,
     ) -> Result<Decision, LedgerError> {
+        if engine.ledger.is_lost() {
+            return Err(generation::refusal(engine));
+        }
+        if !self.journal.is_empty() {
+            self.follow_generation(engine).await?;
+        }
         let catalog = engine.catalog();
         let plan = Plan::of(&catalog, &request.app, request.mode, &request.operation);
         if !self.journal.is_empty() && self.pending().holds(&request.app, &request.operation) {

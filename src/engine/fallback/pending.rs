@@ -108,6 +108,13 @@ impl Pending {
         }
     }
 
+    /// Forgets every entry; what is being written down keeps its place.
+    pub(super) fn clear(&mut self) {
+        for (_, Entry { app, operation, .. }) in std::mem::take(&mut self.entries) {
+            self.leave(&app, &operation);
+        }
+    }
+
     /// How many entries there are.
     pub(super) fn len(&self) -> usize {
         self.entries.len()

@@ -51,6 +51,9 @@ impl Fallback {
         let mut pace = interval(BATCH_EVERY);
         pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut attempts = 0;
+        let mut changes = engine.ledger.identity_changes();
+        // A journal that cannot be written says so by itself.
+        let _ = self.follow_generation(&engine).await;
         loop {
             let waiting = !self.pending().is_empty();
             if !waiting {
@@ -59,6 +62,7 @@ impl Fallback {
             tokio::select! {
                 _ = stopped.wait_for(|stop| *stop) => break,
                 () = self.appended.notified(), if !waiting => {}
+                () = changed(&mut changes) => {}
                 _ = pace.tick(), if waiting => {}
             }
             if self.batch(&engine, &mut reports).await {
@@ -85,6 +89,11 @@ impl Fallback {
 
     /// Brings the oldest entries to the store; `false` where it does not answer.
     async fn batch(&self, engine: &Engine, reports: &mut Reports) -> bool {
+        // What is brought is of the generation that it is brought to.
+        let _kept = engine.ledger.keep_generation().await;
+        if engine.ledger.is_lost() || self.follow_generation(engine).await.is_err() {
+            return false;
+        }
         let oldest = self.pending().oldest(BATCH_MAX);
         let mut done = Vec::with_capacity(oldest.len());
         let mut answers = true;
@@ -131,7 +140,7 @@ impl Fallback {
                 true
             }
             Err(error) if is_absence(&error) || matches!(error, LedgerError::Overloaded) => false,
-            Err(LedgerError::Closing) => false,
+            Err(LedgerError::Closing | LedgerError::StoreLost(_)) => false,
             // What goes by the time waits until the clocks agree.
             Err(error) if error.is_clock_skew() => false,
             Err(error) => {
@@ -167,6 +176,16 @@ impl Fallback {
             self.lately.over(&entry.app, breach);
         }
     }
+}
+
+/// Ready when the store's identity has changed.
+async fn changed(changes: &mut Option<watch::Receiver<u64>>) {
+    if let Some(changes) = changes
+        && changes.changed().await.is_ok()
+    {
+        return;
+    }
+    std::future::pending().await
 }
 
 /// Tells what became of the entries, by app.

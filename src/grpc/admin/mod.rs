@@ -22,6 +22,7 @@ mod exported;
 mod found;
 mod reconcile;
 mod show;
+mod store;
 mod top;
 mod watch;
 
@@ -287,6 +288,32 @@ impl AdminService for AdminApi {
         let in_force_since = Some(super::answer::timestamp(since));
         let content_hash = hash;
         Ok(Response::new(pb::ActivateCatalogResponse { version, content_hash, in_force_since }))
+    }
+
+    async fn get_store_state(
+        &self,
+        request: Request<pb::GetStoreStateRequest>,
+    ) -> Result<Response<pb::GetStoreStateResponse>, Status> {
+        require(&request, Role::Viewer, "GetStoreState")?;
+        Ok(Response::new(store::state(self.administration.store_state())))
+    }
+
+    async fn accept_store(
+        &self,
+        request: Request<pb::AcceptStoreRequest>,
+    ) -> Result<Response<pb::AcceptStoreResponse>, Status> {
+        store::accept(self, request).await.map(Response::new)
+    }
+
+    async fn list_set_aside_operations(
+        &self,
+        request: Request<pb::ListSetAsideOperationsRequest>,
+    ) -> Result<Response<pb::ListSetAsideOperationsResponse>, Status> {
+        require(&request, Role::Viewer, "ListSetAsideOperations")?;
+        let (after, size) = store::page(request.into_inner())?;
+        let entries = self.administration.read_set_aside(after, size).await;
+        let entries = entries.map_err(|error| Status::unavailable(error.to_string()))?;
+        Ok(Response::new(store::set_aside(entries, size)))
     }
 
     async fn track_changes(

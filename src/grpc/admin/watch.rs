@@ -19,7 +19,7 @@ use crate::events::{EventLog, EventsError, Page};
 use crate::grpc::event::{event, kind};
 use crate::grpc::fields::Fields;
 use crate::grpc::pb;
-use crate::grpc::status::of_invalid;
+use crate::grpc::status::{of_invalid, of_store_lost};
 
 /// Streams at once: each reads the log twice a second.
 pub const WATCHERS_MAX: usize = 64;
@@ -189,6 +189,7 @@ fn of_events(error: &EventsError) -> Status {
         EventsError::Unavailable(_) | EventsError::ClockSkew(_) => {
             Status::unavailable(error.to_string())
         }
+        EventsError::StoreLost(_) => of_store_lost(error.to_string()),
     }
 }
 

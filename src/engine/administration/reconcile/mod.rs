@@ -243,13 +243,25 @@ impl Administration {
         request: String,
         after: String,
     ) -> Result<(), DirectoryError> {
+        self.log_as(at, Logged { action, app, request_id: "" }, actor, request, after).await
+    }
+
+    /// The same of a request that may have an id.
+    pub(super) async fn log_as(
+        &self,
+        at: Timestamp,
+        logged: Logged<'_>,
+        actor: Actor,
+        request: String,
+        after: String,
+    ) -> Result<(), DirectoryError> {
         let event = Event {
             at,
             actor,
-            action: action.to_owned(),
+            action: logged.action.to_owned(),
             request,
-            app: app.cloned(),
-            request_id: String::new(),
+            app: logged.app.cloned(),
+            request_id: logged.request_id.to_owned(),
             before: String::new(),
             after,
         };
@@ -257,6 +269,16 @@ impl Administration {
         self.0.engine.notices().audit_grew();
         Ok(())
     }
+}
+
+/// What is logged of a request.
+pub(super) struct Logged<'a> {
+    /// The RPC.
+    pub(super) action: &'a str,
+    /// The app, where it is about one.
+    pub(super) app: Option<&'a AppId>,
+    /// The request's id; empty where it has none.
+    pub(super) request_id: &'a str,
 }
 
 impl Reconciliation {

@@ -1,0 +1,149 @@
+//! The store's identity, and accepting one that lost its facts.
+
+use serde_json::json;
+
+use super::reconcile::Logged;
+use super::{AdminError, Administration, EntryFilter};
+use crate::domain::audit::Actor;
+use crate::domain::id::RequestId;
+use crate::journal::{JournalError, Numbered};
+use crate::ledger::{AcceptError, Accepted, StoreIdentity};
+
+/// The RPC, as the audit log names it.
+const ACTION: &str = "AcceptStore";
+
+/// A store as this sidecar has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoreState {
+    /// Which store it is, and whether it is lost.
+    pub identity: StoreIdentity,
+    /// How many operations of this sidecar's journal were set aside.
+    pub set_aside: usize,
+}
+
+/// A store that was accepted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoreAccepted {
+    /// Its new generation, and those that it replaces.
+    pub accepted: Accepted,
+    /// How many operations of this sidecar's journal are set aside.
+    pub set_aside: usize,
+}
+
+/// Why a store is not accepted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// The store is not, or cannot be, accepted.
+    #[error(transparent)]
+    Accept(#[from] AcceptError),
+    /// The limits of the apps could not be published, and nothing is answered yet.
+    #[error("the store is not accepted yet; repeat the request: {0}")]
+    Limits(AdminError),
+    /// It is accepted, and the audit log lacks the entry.
+    #[error("the store is accepted, but not logged; repeat the request: {0}")]
+    Unlogged(AdminError),
+}
+
+impl Administration {
+    /// The store as this sidecar has it.
+    #[must_use]
+    pub fn store_state(&self) -> StoreState {
+        let engine = &self.0.engine;
+        StoreState { identity: engine.ledger.identity(), set_aside: self.set_aside() }
+    }
+
+    /// Accepts a store that lost its facts, with the limits of all apps that it still names. Once
+    /// this answers, every sidecar that had an earlier generation goes on by itself.
+    pub async fn accept_store(
+        &self,
+        request_id: &RequestId,
+        found_id: &str,
+        actor: Actor,
+    ) -> Result<StoreAccepted, StoreError> {
+        let (this, request_id) = (self.clone(), request_id.clone());
+        let found_id = found_id.to_owned();
+        // Carried through, whether or not the caller waits for it.
+        let accepting =
+            tokio::spawn(async move { this.accept(&request_id, &found_id, actor).await });
+        accepting.await.unwrap_or_else(|cut_off| {
+            let why = crate::ledger::LedgerError::Unavailable(cut_off.to_string());
+            Err(AcceptError::Ledger(why).into())
+        })
+    }
+
+    async fn accept(
+        &self,
+        request_id: &RequestId,
+        found_id: &str,
+        actor: Actor,
+    ) -> Result<StoreAccepted, StoreError> {
+        let office = &self.0;
+        let ledger = &office.engine.ledger;
+        let _changing = office.changing.lock().await;
+        let accepted = ledger.begin_acceptance(request_id.as_str(), found_id).await?;
+        if !accepted.is_repetition {
+            if let Err(error) = office.publish_anew().await {
+                ledger.abandon_acceptance(&error.to_string());
+                return Err(StoreError::Limits(error));
+            }
+            ledger.finish_acceptance(&accepted).await?;
+            if let Some(fallback) = &office.engine.fallback {
+                let followed = fallback.follow_generation(&office.engine).await;
+                followed.map_err(AcceptError::Ledger)?;
+            }
+        }
+        let request = json!({"request_id": request_id.as_str(), "found_store_id": found_id});
+        let after = json!({
+            "store_id": accepted.id,
+            "generation": accepted.generation,
+            "previous": accepted.previous,
+        });
+        self.log_once(request_id, actor, request.to_string(), after.to_string()).await?;
+        Ok(StoreAccepted { accepted, set_aside: self.set_aside() })
+    }
+
+    /// Logs an acceptance, unless the same request was logged before.
+    async fn log_once(
+        &self,
+        request_id: &RequestId,
+        actor: Actor,
+        request: String,
+        after: String,
+    ) -> Result<(), StoreError> {
+        let filter = EntryFilter {
+            action: Some(ACTION.to_owned()),
+            request_id: Some(request_id.to_string()),
+            ..EntryFilter::default()
+        };
+        let mut next = Some(0);
+        while let Some(from) = next {
+            let found = self.0.entries(from, 1, &filter).await.map_err(StoreError::Unlogged)?;
+            if !found.entries.is_empty() {
+                return Ok(());
+            }
+            next = found.next;
+        }
+        let logged = Logged { action: ACTION, app: None, request_id: request_id.as_str() };
+        let unlogged = |error: AdminError| StoreError::Unlogged(error);
+        let at = self.0.engine.now().await.map_err(|error| unlogged(error.into()))?;
+        let logging = self.log_as(at, logged, actor, request, after).await;
+        logging.map_err(|error| unlogged(error.into()))
+    }
+
+    /// What was set aside of this sidecar's journal, from the one after that number on, at most so
+    /// many.
+    pub async fn read_set_aside(
+        &self,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<Numbered>, JournalError> {
+        match &self.0.engine.fallback {
+            Some(fallback) => fallback.read_set_aside(after, limit).await,
+            None => Ok(Vec::new()),
+        }
+    }
+
+    fn set_aside(&self) -> usize {
+        self.0.engine.fallback.as_ref().map_or(0, |fallback| fallback.set_aside())
+    }
+}

@@ -1,0 +1,62 @@
+//! The journal and the generations of the store.
+//!
+//! What was accepted for a store that lost its facts is not brought to the one that replaces it:
+//! the import knows better what is held. It is set aside, and can be read.
+
+use tracing::warn;
+
+use super::Fallback;
+use crate::engine::Engine;
+use crate::journal::{JournalError, Numbered};
+use crate::ledger::LedgerError;
+
+impl Fallback {
+    /// Sets aside what was accepted for an earlier generation of the store than the one that is
+    /// there.
+    pub(in crate::engine) async fn follow_generation(
+        &self,
+        engine: &Engine,
+    ) -> Result<(), LedgerError> {
+        let identity = engine.ledger.identity();
+        if identity.generation.is_empty() || self.journal.is_of(&identity.generation) {
+            return Ok(());
+        }
+        let _one_at_a_time = self.following.lock().await;
+        // Others may have come first, or the store may be lost by now.
+        let identity = engine.ledger.identity();
+        if identity.loss.is_some() || self.journal.is_of(&identity.generation) {
+            return Ok(());
+        }
+        let moved = self.journal.follow(&identity.generation).await.map_err(|error| {
+            self.told(&error);
+            LedgerError::Refused(error.to_string())
+        })?;
+        if moved > 0 {
+            self.pending().clear();
+            self.metrics.condition.journal(self.journal.len());
+            warn!(entries = moved, "journal entries set aside: the store was accepted anew");
+        }
+        self.lately.clear();
+        Ok(())
+    }
+
+    /// How many entries were set aside.
+    pub(in crate::engine) fn set_aside(&self) -> usize {
+        self.journal.set_aside()
+    }
+
+    /// What was set aside, from the one after that number on, at most so many.
+    pub(in crate::engine) async fn read_set_aside(
+        &self,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<Numbered>, JournalError> {
+        self.journal.read_set_aside(after, limit).await
+    }
+}
+
+/// The answer of every operation while the store is lost.
+pub(super) fn refusal(engine: &Engine) -> LedgerError {
+    let loss = engine.ledger.identity().loss;
+    LedgerError::StoreLost(loss.map_or_else(|| "it is being accepted".to_owned(), |it| it.why))
+}

@@ -1,0 +1,96 @@
+//! The store's identity, accepting a store that lost its facts, and what was set aside then.
+
+use tonic::{Request, Status};
+
+use super::AdminApi;
+use crate::domain::id::RequestId;
+use crate::engine::administration::{StoreAccepted, StoreState};
+use crate::grpc::answer::timestamp;
+use crate::grpc::caller::{Role, require};
+use crate::grpc::fields::Fields;
+use crate::grpc::pb;
+use crate::grpc::status::{of_acceptance, of_invalid};
+use crate::journal::Numbered;
+
+/// Hexadecimal digits of a store's id.
+const ID_DIGITS: usize = 32;
+/// Where none are asked for.
+const PAGE_DEFAULT: usize = 100;
+const PAGE_MAX: u32 = 1000;
+
+/// The answer about a store.
+pub fn state(state: StoreState) -> pb::GetStoreStateResponse {
+    let StoreState { identity, set_aside } = state;
+    let loss = identity
+        .loss
+        .map(|loss| pb::StoreLoss { reason: loss.why, since: Some(timestamp(loss.since)) });
+    pb::GetStoreStateResponse {
+        store_id: identity.id,
+        generation: identity.generation,
+        loss,
+        set_aside_operations: u64::try_from(set_aside).unwrap_or(u64::MAX),
+    }
+}
+
+/// Accepts the store on an owner's behalf.
+pub async fn accept(
+    api: &AdminApi,
+    request: Request<pb::AcceptStoreRequest>,
+) -> Result<pb::AcceptStoreResponse, Status> {
+    let actor = require(&request, Role::Owner, "AcceptStore")?;
+    let (request_id, found_id) = asked(request.into_inner())?;
+    let accepted = api.administration.accept_store(&request_id, &found_id, actor).await;
+    let StoreAccepted { accepted, set_aside } = accepted.map_err(|error| of_acceptance(&error))?;
+    Ok(pb::AcceptStoreResponse {
+        store_id: accepted.id,
+        generation: accepted.generation,
+        previous_generations: accepted.previous,
+        set_aside_operations: u64::try_from(set_aside).unwrap_or(u64::MAX),
+    })
+}
+
+fn asked(request: pb::AcceptStoreRequest) -> Result<(RequestId, String), Status> {
+    let mut fields = Fields::default();
+    let request_id = fields.request_id(request.request_id);
+    let found_id = request.found_store_id;
+    let is_id = found_id.is_empty()
+        || (found_id.len() == ID_DIGITS && found_id.bytes().all(|byte| byte.is_ascii_hexdigit()));
+    let must = "must be empty, or the 32 hexadecimal digits of a store's id";
+    let found_id = fields.check("found_store_id", is_id.then_some(found_id).ok_or(must));
+    fields.finish(request_id.zip(found_id)).map_err(of_invalid)
+}
+
+/// A page of what was set aside: after which number, and how many.
+pub fn page(request: pb::ListSetAsideOperationsRequest) -> Result<(u64, usize), Status> {
+    let mut fields = Fields::default();
+    let after = match request.page_token.as_str() {
+        "" => Some(0),
+        token => fields.check("page_token", token.parse().map_err(|_| "must be of an answer")),
+    };
+    let size = match request.page_size {
+        0 => Some(PAGE_DEFAULT),
+        size => {
+            let size = usize::try_from(size).ok().filter(|_| size <= PAGE_MAX);
+            fields.check("page_size", size.ok_or("must be 0 to 1000"))
+        }
+    };
+    fields.finish(after.zip(size)).map_err(of_invalid)
+}
+
+/// The answer with what was set aside.
+pub fn set_aside(entries: Vec<Numbered>, size: usize) -> pb::ListSetAsideOperationsResponse {
+    let next = entries.last().filter(|_| entries.len() == size);
+    pb::ListSetAsideOperationsResponse {
+        next_page_token: next.map(|(number, _)| number.to_string()).unwrap_or_default(),
+        operations: entries
+            .into_iter()
+            .map(|(number, entry)| pb::SetAsideOperation {
+                number,
+                app_id: entry.app.to_string(),
+                accepted_at: Some(timestamp(entry.at)),
+                operation: entry.operation.name().to_owned(),
+                detail: format!("{:?}", entry.operation),
+            })
+            .collect(),
+    }
+}
