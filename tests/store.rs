@@ -8,9 +8,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use imquota::clock::SystemClock;
-use imquota::ledger::Ledger as _;
 use imquota::ledger::embedded::{Embedded, OpenError};
 use imquota::ledger::redis::Redis;
+use imquota::ledger::{Identified as _, Ledger as _};
 use redb::{Database, TableDefinition};
 use support::redis::Standalone;
 use support::redis_options;
@@ -123,18 +123,22 @@ async fn data_in_redis_of_a_newer_format_is_refused_and_left_as_it_is() {
     open().await.expect("opens again").close().await;
 }
 
+/// What a version before wrote gets a generation, an id and marks at the first start, once.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_identity_that_was_lost_is_put_back_and_another_one_ends_the_store() {
+async fn a_store_of_the_version_before_gets_its_generation_and_marks() {
     let redis = Standalone::start();
-    let store = Redis::open(redis_options(&redis.url()), Arc::new(SystemClock)).await;
-    let store = store.expect("opens");
-    let key = || redis.server.cli(&["HGET", "imquota:identity", "fingerprint_key"]);
-    let first = key();
-    redis.server.cli(&["DEL", "imquota:identity"]);
-    support::redis::wait_for("the identity", || (key() == first).then_some(()));
-    let other = "0123456789abcdef0123456789abcdef";
-    redis.server.cli(&["HSET", "imquota:identity", "fingerprint_key", other]);
-    let failed = tokio::time::timeout(std::time::Duration::from_secs(20), store.failed());
-    failed.await.expect("it says that it failed");
-    assert_eq!(key().trim(), other);
+    let key = "000102030405060708090a0b0c0d0e0f";
+    redis.server.cli(&["HSET", "imquota:identity", "format", "1", "fingerprint_key", key]);
+    let open = || Redis::open(redis_options(&redis.url()), Arc::new(SystemClock));
+    let (one, other) = tokio::join!(open(), open());
+    let (one, other) = (one.expect("opens"), other.expect("opens"));
+    assert_eq!(one.identity(), other.identity());
+    let field = |name| redis.server.cli(&["HGET", "imquota:identity", name]);
+    assert_eq!(field("fingerprint_key"), key);
+    assert_eq!((field("id").len(), field("marks").as_str()), (32, "all"));
+    assert_eq!(field("generation"), redis.server.cli(&["GET", "q1{0}mark"]));
+    assert_eq!(field("generation"), one.identity().generation);
+    assert!(one.identity().loss.is_none());
+    one.close().await;
+    other.close().await;
 }

@@ -21,7 +21,7 @@ const fn row(rpc: &'static str, dated_back: bool, least: Role) -> Call {
 }
 
 /// The table.
-pub const CALLS: [Call; 27] = [
+pub const CALLS: [Call; 30] = [
     row("CreateApp", false, Role::Operator),
     row("CreateApp", true, Role::Owner),
     row("PurchaseEdition", false, Role::Operator),
@@ -41,6 +41,9 @@ pub const CALLS: [Call; 27] = [
     row("ListTopDenials", false, Role::Viewer),
     row("CreateBackup", false, Role::Owner),
     row("ActivateCatalog", false, Role::Owner),
+    row("GetStoreState", false, Role::Viewer),
+    row("AcceptStore", false, Role::Owner),
+    row("ListSetAsideOperations", false, Role::Viewer),
     row("TrackChanges", false, Role::Operator),
     row("Reconcile", false, Role::Operator),
     row("RecordLogins", false, Role::Operator),
@@ -56,6 +59,12 @@ fn code<T>(answer: Result<Response<T>, Status>) -> Code {
 }
 
 impl Call {
+    /// The code of a caller who may make the call.
+    pub fn when_let_through(self) -> Code {
+        // The store of these tests is embedded, and has nothing to accept.
+        if self.rpc == "AcceptStore" { Code::FailedPrecondition } else { Code::Ok }
+    }
+
     /// Makes it about that app.
     pub async fn make(self, client: &mut Client, app: &str) -> Code {
         let app_id = app.to_owned();
@@ -123,6 +132,16 @@ impl Call {
                 let content_hash = String::new();
                 let request = pb::ActivateCatalogRequest { request_id, version, content_hash };
                 code(client.activate_catalog(request).await)
+            }
+            "GetStoreState" => code(client.get_store_state(pb::GetStoreStateRequest {}).await),
+            "AcceptStore" => {
+                let found_store_id = String::new();
+                let request = pb::AcceptStoreRequest { request_id, found_store_id };
+                code(client.accept_store(request).await)
+            }
+            "ListSetAsideOperations" => {
+                let request = pb::ListSetAsideOperationsRequest::default();
+                code(client.list_set_aside_operations(request).await)
             }
             "TrackChanges" => {
                 let request = pb::TrackChangesRequest { app_id, keep_for: None };

@@ -36,8 +36,8 @@ use imquota::engine::{Bounds, Decision, Engine, Request, UnknownApp, UsageReport
 use imquota::ledger::embedded::Embedded;
 use imquota::ledger::metering::Figures;
 use imquota::ledger::reconcile::{Claim, Comparison, Difference};
-use imquota::ledger::redis::Redis;
 use imquota::ledger::redis::options::Options;
+use imquota::ledger::redis::{Redis, StoreMemory};
 use imquota::ledger::{Call, Fingerprints, Ledger, LedgerError, Operation};
 use imquota::telemetry::Metrics;
 
@@ -184,7 +184,17 @@ impl Service {
 
     /// Over a Redis that is reached in that way.
     pub async fn open_redis(options: Options, clock: Arc<dyn Clock>, catalog: Catalog) -> Self {
-        let store = Redis::open(options, clock.clone()).await.expect("opens");
+        Self::open_remembered(options, StoreMemory::default(), clock, catalog).await
+    }
+
+    /// The same with what is remembered of it.
+    pub async fn open_remembered(
+        options: Options,
+        memory: StoreMemory,
+        clock: Arc<dyn Clock>,
+        catalog: Catalog,
+    ) -> Self {
+        let store = Redis::open_known(options, clock.clone(), memory).await.expect("opens");
         let directory = Arc::new(RedisDirectory::beside(&store));
         Self::over(Arc::new(store), directory, clock, catalog)
     }
@@ -234,6 +244,11 @@ impl Service {
         let standing = self.administration.change_catalog(catalog).await.expect("accepted");
         self.administration.publish_all().await.expect("published");
         (standing.in_force, standing.differs)
+    }
+
+    /// Whether the store lost its facts, and why.
+    pub fn loss(&self) -> Option<String> {
+        self.ledger.identity().loss.map(|loss| loss.why)
     }
 
     /// Closes the store in good order.

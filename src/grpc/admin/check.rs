@@ -19,7 +19,7 @@ const PAGE_DEFAULT: usize = 100;
 const PREVIEWED_MAX: usize = 1000;
 
 /// Every RPC that the audit log tells of.
-const ACTIONS: [&str; 10] = [
+const ACTIONS: [&str; 11] = [
     pb::CreateAppRequest::RPC,
     pb::PurchaseEditionRequest::RPC,
     pb::RenewEditionRequest::RPC,
@@ -29,6 +29,7 @@ const ACTIONS: [&str; 10] = [
     super::TRACK_CHANGES,
     super::RECONCILE,
     super::ACTIVATE_CATALOG,
+    super::ACCEPT_STORE,
     ISSUE_STATEMENT,
 ];
 /// What the audit log calls the issue of a final statement, which nobody asks for.

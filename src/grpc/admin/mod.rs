@@ -28,7 +28,8 @@ mod watch;
 
 pub use show::audit_entry;
 
-/// RPCs whose requests have no id.
+/// RPCs that are logged beside the changes of apps.
+const ACCEPT_STORE: &str = "AcceptStore";
 const TRACK_CHANGES: &str = "TrackChanges";
 const RECONCILE: &str = "Reconcile";
 /// The RPC that puts a kept catalog into force again.

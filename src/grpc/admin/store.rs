@@ -37,7 +37,7 @@ pub async fn accept(
     api: &AdminApi,
     request: Request<pb::AcceptStoreRequest>,
 ) -> Result<pb::AcceptStoreResponse, Status> {
-    let actor = require(&request, Role::Owner, "AcceptStore")?;
+    let actor = require(&request, Role::Owner, super::ACCEPT_STORE)?;
     let (request_id, found_id) = asked(request.into_inner())?;
     let accepted = api.administration.accept_store(&request_id, &found_id, actor).await;
     let StoreAccepted { accepted, set_aside } = accepted.map_err(|error| of_acceptance(&error))?;
