@@ -21,6 +21,8 @@ use tokio::task::JoinHandle;
 
 /// The store is looked at each second; the rest is for a busy machine.
 const NOTICED_WITHIN: Duration = Duration::from_secs(30);
+/// Members of a group on the edition of the tests.
+const GROUP_FULL: i64 = 200;
 const TRAFFIC: Duration = Duration::from_millis(300);
 
 fn rounds(quick: usize, full: usize) -> usize {
@@ -299,4 +301,103 @@ async fn an_identity_that_an_older_sidecar_writes_back_is_no_identity() {
     .await;
     older.store(false, Ordering::SeqCst);
     writing.join().expect("no panic");
+}
+
+/// Joins through both sidecars, none of which may be refused for a loss, while `change` runs.
+async fn is_no_loss(url: &str, change: impl FnOnce() + Send + 'static) {
+    let sidecars = two(url, Durability::Local).await;
+    let app = app("demo");
+    set_up(&sidecars[0], &app, 0).await;
+    let traffic = Traffic::start(&sidecars, &app, 0);
+    tokio::time::sleep(TRAFFIC).await;
+    tokio::task::spawn_blocking(change).await.expect("changed");
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let (before, _) = traffic.end().await;
+    assert!(before > 0);
+    for sidecar in &sidecars {
+        assert_eq!(sidecar.service.loss(), None);
+        let joined = sidecar.join(&app, "late".to_owned()).await;
+        assert!(joined.is_ok(), "{joined:?}");
+    }
+    // Those whose answer was lost on the way may be held as well; the group is full some time.
+    let held = members(&sidecars[0], &app).await;
+    let least = i64::try_from(before).expect("few") + 3;
+    assert!(held >= least.min(GROUP_FULL), "{held} of {least}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn planned_failovers_that_lose_nothing_are_no_loss() {
+    let deployment = Arc::new(Sentinels::start());
+    let servers = deployment.clone();
+    is_no_loss(&deployment.url(), move || {
+        for _ in 0..rounds(1, 20) {
+            let master = servers.master();
+            servers.sentinels[0].cli(&["SENTINEL", "FAILOVER", "imquota"]);
+            let new = servers.wait_for_new_master(master);
+            wait_for("the replicas of the new master", || {
+                let connected = servers.server(new).info("replication", "connected_slaves")?;
+                (connected == "2").then_some(())
+            });
+            servers.server(new).wait_until_replicated(2);
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn moved_slots_and_a_new_empty_master_are_no_loss() {
+    let mut cluster = Cluster::start();
+    // A seventh node, without slots at first.
+    let new = Server::start(&["cluster-enabled yes", "cluster-node-timeout 1000"]);
+    let port = new.port();
+    cluster.nodes[0].cli(&["CLUSTER", "MEET", "127.0.0.1", &port.to_string()]);
+    cluster.nodes.push(new);
+    wait_for("all nodes to know the new one", || {
+        let knows = |node: &Server| node.cli(&["CLUSTER", "NODES"]).lines().count() == 7;
+        cluster.nodes.iter().all(knows).then_some(())
+    });
+    cluster.wait_until_ok();
+    let cluster = Arc::new(cluster);
+    let url = cluster.url();
+    let sidecar = Sidecar::start(&url, Durability::Local).await;
+    let fingerprint = sidecar.service.fingerprints().app(&app("demo"));
+    let slots: Vec<usize> = ["accounts", "friends", "groups"]
+        .iter()
+        .map(|part| cluster.slot_of(&format!("q1{{{fingerprint:016x}/{part}}}limits")))
+        .chain((0..rounds(1, 5)).map(|number| number * 3000 + 7))
+        .collect();
+    let nodes = cluster.clone();
+    is_no_loss(&url, move || {
+        for slot in slots {
+            nodes.move_slot(slot, port);
+        }
+    })
+    .await;
+    assert_eq!(sidecar.service.loss(), None);
+}
+
+/// Two sidecars at once on a fresh cluster, one shard of which is away: its marks are written when
+/// it is back, and no call is refused for a loss.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shard_that_is_away_at_the_first_start_gets_its_marks_later() {
+    let cluster = Cluster::start_with(&["cluster-require-full-coverage no"]);
+    let of_identity = cluster.master_of(cluster.slot_of("imquota:identity"));
+    let away = cluster.masters().into_iter().find(|port| *port != of_identity).expect("another");
+    let index = cluster.nodes.iter().position(|node| node.port() == away).expect("a node");
+    // It and its replica.
+    let stopped = [index % 3, index % 3 + 3].map(|index| &cluster.nodes[index]);
+    stopped.into_iter().for_each(Server::stop);
+    let sidecars = two(&cluster.url(), Durability::Local).await;
+    let marks = || {
+        let node = cluster.node(of_identity);
+        node.cli(&["HGET", "imquota:identity", "marks"])
+    };
+    assert_eq!(marks(), "", "they are not all there");
+    stopped.into_iter().for_each(Server::resume);
+    wait_for("all marks", || (marks() == "all").then_some(()));
+    for sidecar in &sidecars {
+        assert_eq!(sidecar.service.loss(), None);
+    }
+    set_up(&sidecars[0], &app("demo"), 0).await;
+    assert_eq!(members(&sidecars[1], &app("demo")).await, 3);
 }

@@ -141,6 +141,18 @@ impl Store {
         }
     }
 
+    /// Looks at every mark, and writes those that were never written.
+    pub(super) async fn look_at_marks(&self) {
+        if self.standing.is_lost() {
+            return;
+        }
+        if let Some(why) = generation::wrong(self, self.marks.slots()).await {
+            self.lose(&why);
+        } else if !self.standing.seen.is_all() {
+            self.complete_marks().await;
+        }
+    }
+
     /// Writes marks that could not be written before.
     pub(super) async fn complete_marks(&self) {
         match generation::put_marks(self).await {

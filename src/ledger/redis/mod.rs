@@ -24,7 +24,7 @@ use self::reply::{array, bytes, integer, text};
 use self::scripts::ScriptId;
 use self::seen::Seen;
 use self::standing::Standing;
-use self::state_file::StateFile;
+use self::state_file::{Kept, StateFile};
 pub use self::state_file::{StateFileError, StoreMemory};
 use self::store::{PATIENCE, Store};
 use self::work::Work;
@@ -147,9 +147,7 @@ impl Redis {
         let standing = Standing::new(known, seen, file, loss);
         let store = Store::new(client, clock, Fingerprints::new(key), standing);
         let store = Arc::new(store);
-        if !store.standing.is_lost() && !store.standing.seen.is_all() {
-            store.complete_marks().await;
-        }
+        store.look_at_marks().await;
         let (fail, failed) = watch::channel(false);
         let watching = tokio::spawn(checks::watch_store(store.clone(), fail));
         let watching_clocks = tokio::spawn(skew::watch_clocks(store.clone()));
@@ -174,7 +172,7 @@ struct Recognized {
 /// what its identity lacks.
 async fn recognize(
     client: &Client,
-    kept: Option<(Known, Seen)>,
+    kept: Option<Kept>,
     memory: &StoreMemory,
     new_key: &str,
 ) -> Result<Recognized, OpenError> {
@@ -183,24 +181,23 @@ async fn recognize(
         return Err(OpenError::Foreign(found.format));
     }
     let only = memory.store_id.as_deref();
-    let of_another =
-        |(known, _): &(Known, Seen)| only.is_some_and(|only| only != known.id.as_str());
-    if let Some((known, _)) = kept.as_ref().filter(|kept| of_another(kept)) {
+    let of_another = |kept: &Kept| only.is_some_and(|only| only != kept.known.id.as_str());
+    if let Some(Kept { known, .. }) = kept.as_ref().filter(|kept| of_another(kept)) {
         warn!(store_id = known.id, "store state ignored: --store-id names another store");
     }
     let kept = kept.filter(|kept| !of_another(kept));
     if kept.is_none() && only.is_none() && (found.key.is_empty() || found.generation.is_empty()) {
         found = identity::make(client, new_key).await.map_err(OpenError::Unreadable)?;
     }
-    let (known, seen) = kept.unwrap_or_else(|| {
+    let Kept { known, seen, lost } = kept.unwrap_or_else(|| {
         let id = only.map_or_else(|| found.id.clone(), str::to_owned);
         let key = new_key.to_owned();
         let known = Known { id, generation: String::new(), previous: Vec::new(), key };
-        (known, Seen::default())
+        Kept { known, seen: Seen::default(), lost: None }
     });
     let (known, seen, lost) = match known.compare(&found) {
         Match::Lost(why) => (known, seen, Some(why)),
-        Match::Same => (found.known(), seen, None),
+        Match::Same => (found.known(), seen, lost),
         Match::Descends | Match::OtherKey => (found.known(), Seen::default(), None),
     };
     if lost.is_none() && found.is_marked {
@@ -215,7 +212,7 @@ fn keep(
     seen: &Seen,
     is_required: bool,
 ) -> Result<(), StateFileError> {
-    match file.save(known, seen) {
+    match file.save(known, seen, None) {
         Err(error) if !is_required => {
             warn!(%error, "store state not kept: a restart cannot notice an emptied store");
             Ok(())

@@ -126,6 +126,7 @@ impl Standing {
             self.phase.store(LOST, Ordering::Release);
         }
         say_lost(why, &self.known());
+        self.save();
         self.changed();
     }
 
@@ -156,8 +157,8 @@ impl Standing {
         if found.is_marked {
             self.seen.insert_all();
         }
-        self.save();
         *lock(&self.loss) = None;
+        self.save();
         self.phase.store(OPEN, Ordering::Release);
         let Identity { id, generation, .. } = found;
         info!(store_id = id, generation, before = before.generation, "store open: it is whole");
@@ -167,7 +168,13 @@ impl Standing {
     /// Keeps what is known over a restart.
     pub fn save(&self) {
         let Some(file) = &self.file else { return };
-        if let Err(error) = file.save(&self.known(), &self.seen) {
+        let known = self.known();
+        // Of a store that was never known there is nothing to keep.
+        if known.generation.is_empty() {
+            return;
+        }
+        let lost = self.loss().map(|loss| loss.why);
+        if let Err(error) = file.save(&known, &self.seen, lost.as_deref()) {
             warn!(%error, "store state not kept: a restart cannot notice an emptied store");
         }
     }

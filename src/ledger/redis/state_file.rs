@@ -51,6 +51,18 @@ struct Document {
     previous: Vec<String>,
     fingerprint_key: String,
     marks: String,
+    /// Why the store is lost; empty where it is not.
+    lost: String,
+}
+
+/// What is kept of a store.
+pub struct Kept {
+    /// Which one it is.
+    pub known: Known,
+    /// The marks that were seen.
+    pub seen: Seen,
+    /// Why it is lost, where it is.
+    pub lost: Option<String>,
 }
 
 /// The file in a directory.
@@ -66,7 +78,7 @@ impl StateFile {
     }
 
     /// What it holds; `None` where there is no file.
-    pub fn load(&self) -> Result<Option<(Known, Seen)>, StateFileError> {
+    pub fn load(&self) -> Result<Option<Kept>, StateFileError> {
         let path = self.directory.join(NAME);
         let failed = |why: String| StateFileError {
             path: path.clone(),
@@ -82,8 +94,13 @@ impl StateFile {
     }
 
     /// Replaces it, on disk when this returns.
-    pub fn save(&self, known: &Known, seen: &Seen) -> Result<(), StateFileError> {
-        self.write(&encode(known, seen)).map_err(|error| StateFileError {
+    pub fn save(
+        &self,
+        known: &Known,
+        seen: &Seen,
+        lost: Option<&str>,
+    ) -> Result<(), StateFileError> {
+        self.write(&encode(known, seen, lost)).map_err(|error| StateFileError {
             path: self.directory.join(NAME),
             why: error.to_string(),
             hint: "name another directory by the setting `state_dir`",
@@ -108,7 +125,7 @@ impl StateFile {
     }
 }
 
-fn encode(known: &Known, seen: &Seen) -> Vec<u8> {
+fn encode(known: &Known, seen: &Seen, lost: Option<&str>) -> Vec<u8> {
     let document = Document {
         version: VERSION,
         store_id: known.id.clone(),
@@ -116,13 +133,14 @@ fn encode(known: &Known, seen: &Seen) -> Vec<u8> {
         previous: known.previous.clone(),
         fingerprint_key: known.key.clone(),
         marks: seen.to_text(),
+        lost: lost.unwrap_or_default().to_owned(),
     };
     let mut text = serde_json::to_string_pretty(&document).expect("texts and a number");
     text.push('\n');
     text.into_bytes()
 }
 
-fn decode(bytes: &[u8]) -> Result<(Known, Seen), String> {
+fn decode(bytes: &[u8]) -> Result<Kept, String> {
     let value: serde_json::Value =
         serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
     let version = value.get("version").and_then(serde_json::Value::as_u64);
@@ -130,7 +148,8 @@ fn decode(bytes: &[u8]) -> Result<(Known, Seen), String> {
         return Err(format!("it has version {version}, and this version reads {VERSION}"));
     }
     let document: Document = serde_json::from_value(value).map_err(|error| error.to_string())?;
-    let Document { store_id: id, generation, previous, fingerprint_key: key, marks, .. } = document;
+    let Document { store_id: id, generation, previous, fingerprint_key: key, marks, lost, .. } =
+        document;
     if key_bytes(&key).is_none() {
         return Err("fingerprint_key is no key".to_owned());
     }
@@ -138,7 +157,8 @@ fn decode(bytes: &[u8]) -> Result<(Known, Seen), String> {
         return Err("store_id and generation must not be empty".to_owned());
     }
     let seen = Seen::from_text(&marks).ok_or("marks is malformed")?;
-    Ok((Known { id, generation, previous, key }, seen))
+    let lost = Some(lost).filter(|why| !why.is_empty());
+    Ok(Kept { known: Known { id, generation, previous, key }, seen, lost })
 }
 
 #[cfg(test)]
@@ -155,7 +175,8 @@ mod tests {
     "g1"
   ],
   "fingerprint_key": "000102030405060708090a0b0c0d0e0f",
-  "marks": "all"
+  "marks": "all",
+  "lost": ""
 }
 "#;
 
@@ -172,9 +193,9 @@ mod tests {
     fn the_file_stays_what_it_is() {
         let seen = Seen::default();
         seen.insert_all();
-        assert_eq!(String::from_utf8(encode(&known(), &seen)).expect("text"), GOLDEN);
-        let (read, seen) = decode(GOLDEN.as_bytes()).expect("reads");
-        assert!(read == known() && seen.is_all());
+        assert_eq!(String::from_utf8(encode(&known(), &seen, None)).expect("text"), GOLDEN);
+        let Kept { known: read, seen, lost } = decode(GOLDEN.as_bytes()).expect("reads");
+        assert!(read == known() && seen.is_all() && lost.is_none());
     }
 
     #[test]
@@ -186,10 +207,11 @@ mod tests {
         let seen = Seen::default();
         for slot in [1, 2] {
             seen.insert(slot);
-            file.save(&known(), &seen).expect("saved");
+            file.save(&known(), &seen, Some("it is empty")).expect("saved");
         }
-        let (read, seen) = file.load().expect("reads").expect("is there");
+        let Kept { known: read, seen, lost } = file.load().expect("reads").expect("is there");
         assert!(read == known() && seen.contains(2) && !seen.is_all());
+        assert_eq!(lost.as_deref(), Some("it is empty"));
         let mode = |path: &Path| fs::metadata(path).expect("is there").permissions().mode() & 0o777;
         assert_eq!(mode(&directory.join(NAME)), FILE_MODE);
         assert_eq!(mode(&directory), DIRECTORY_MODE);
