@@ -35,6 +35,8 @@
 //!   saw has a legal order: `tests/history.rs`.
 //! - A call to Redis is sent again only when the server said that it did nothing:
 //!   `tests/redis_client`.
+//! - A Redis that lost its facts answers nothing until an owner accepts it: `tests/store_loss.rs`,
+//!   `tests/outside/test_store_loss.py`.
 //! - Nobody calls the administration without the role for it, however they come:
 //!   `tests/access.rs`.
 //! - Reconciling repairs what differs from an export, and nothing that live traffic asked for

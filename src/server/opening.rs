@@ -172,7 +172,7 @@ pub(super) async fn changed(changes: &mut Option<watch::Receiver<u64>>) {
     {
         return;
     }
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 /// Health, and that nothing else is to be had yet.

@@ -162,14 +162,17 @@ impl Readiness {
     }
 
     async fn tell(&self) {
-        let (ready, store, stopping, known, silent, lost) = {
+        let (ready, store, stopping, known, silent, lost, started) = {
             let mut state = self.state();
             let (ready, store) = state.conclude(self.tolerance);
             let known = state.told.replace((ready, store));
             let silent = state.answered.map(|last| last.elapsed()).unwrap_or_default();
-            (ready, store, state.stopping, known, silent, state.lost.is_some())
+            let (lost, started) = (state.lost.is_some(), state.answered.is_some());
+            (ready, store, state.stopping, known, silent, lost, started)
         };
-        self.metrics.condition.store(silent, store);
+        // A store that answers and is lost has an alert of its own.
+        let answers = started && silent < self.tolerance;
+        self.metrics.condition.store(silent, answers);
         if known == Some((ready, store)) {
             return;
         }

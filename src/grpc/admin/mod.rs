@@ -311,7 +311,7 @@ impl AdminService for AdminApi {
         request: Request<pb::ListSetAsideOperationsRequest>,
     ) -> Result<Response<pb::ListSetAsideOperationsResponse>, Status> {
         require(&request, Role::Viewer, "ListSetAsideOperations")?;
-        let (after, size) = store::page(request.into_inner())?;
+        let (after, size) = store::page(request.get_ref())?;
         let entries = self.administration.read_set_aside(after, size).await;
         let entries = entries.map_err(|error| Status::unavailable(error.to_string()))?;
         Ok(Response::new(store::set_aside(entries, size)))

@@ -61,7 +61,7 @@ fn asked(request: pb::AcceptStoreRequest) -> Result<(RequestId, String), Status>
 }
 
 /// A page of what was set aside: after which number, and how many.
-pub fn page(request: pb::ListSetAsideOperationsRequest) -> Result<(u64, usize), Status> {
+pub fn page(request: &pb::ListSetAsideOperationsRequest) -> Result<(u64, usize), Status> {
     let mut fields = Fields::default();
     let after = match request.page_token.as_str() {
         "" => Some(0),

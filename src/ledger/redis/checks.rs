@@ -106,7 +106,7 @@ impl Store {
 
     /// A store that was lost is open again where all marks are there, as after a failback.
     async fn look_at_all(&self, found: &Identity, turn: usize) {
-        if !found.is_marked || turn % ALL_MARKS_EVERY != 0 {
+        if !found.is_marked || !turn.is_multiple_of(ALL_MARKS_EVERY) {
             return;
         }
         let version = self.standing.version();

@@ -3,6 +3,7 @@
 //! One that was seen and is missing later is a loss; one that was never seen may still have to be
 //! written: the store is new, or its data are of a version before, or its server was away.
 
+use std::fmt::Write as _;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::client::SLOTS;
@@ -64,7 +65,11 @@ impl Seen {
         if self.is_all() {
             return ALL.to_owned();
         }
-        self.words.iter().map(|word| format!("{:016x}", word.load(Ordering::Relaxed))).collect()
+        self.words.iter().fold(String::new(), |mut text, word| {
+            // Writing to a string cannot fail.
+            let _ = write!(text, "{:016x}", word.load(Ordering::Relaxed));
+            text
+        })
     }
 
     /// From the state file; `None` where it is malformed.
