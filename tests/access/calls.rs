@@ -133,22 +133,30 @@ impl Call {
                 let request = pb::ActivateCatalogRequest { request_id, version, content_hash };
                 code(client.activate_catalog(request).await)
             }
+            "TrackChanges" => {
+                let request = pb::TrackChangesRequest { app_id, keep_for: None };
+                code(client.track_changes(request).await)
+            }
+            "Reconcile" => reconcile(client, app_id).await,
+            "GetStoreState" | "AcceptStore" | "ListSetAsideOperations" => {
+                self.make_of_store(client, request_id).await
+            }
+            _ => self.make_metering(client, app_id, request_id, effective_at).await,
+        }
+    }
+
+    async fn make_of_store(self, client: &mut Client, request_id: String) -> Code {
+        match self.rpc {
             "GetStoreState" => code(client.get_store_state(pb::GetStoreStateRequest {}).await),
             "AcceptStore" => {
                 let found_store_id = String::new();
                 let request = pb::AcceptStoreRequest { request_id, found_store_id };
                 code(client.accept_store(request).await)
             }
-            "ListSetAsideOperations" => {
+            _ => {
                 let request = pb::ListSetAsideOperationsRequest::default();
                 code(client.list_set_aside_operations(request).await)
             }
-            "TrackChanges" => {
-                let request = pb::TrackChangesRequest { app_id, keep_for: None };
-                code(client.track_changes(request).await)
-            }
-            "Reconcile" => reconcile(client, app_id).await,
-            _ => self.make_metering(client, app_id, request_id, effective_at).await,
         }
     }
 
@@ -195,6 +203,8 @@ impl Call {
             "Reconcile" => 2,
             // What is metered is no change.
             "RecordLogins" | "ReportBandwidth" => 0,
+            // There is nothing to accept.
+            "AcceptStore" => 0,
             _ => u64::from(self.least > Role::Viewer),
         }
     }

@@ -14,6 +14,7 @@ use imquota::config::{
     AccessConfig, Config, Flags, Kind, Listen, LogFormat, SETTINGS, Setting, Store,
 };
 use imquota::engine::{Bounds, UnknownApp};
+use imquota::ledger::redis::StoreMemory;
 use imquota::telemetry::trace::TraceConfig;
 
 fn tcp(address: &str) -> Listen {
@@ -67,6 +68,10 @@ fn defaults() -> Config {
         store_tolerance: Duration::from_secs(10),
         store_timeout: Duration::from_millis(500),
         journal: Some("imquota-journal".into()),
+        store_memory: StoreMemory {
+            directory: Some("imquota-journal".into()),
+            ..StoreMemory::default()
+        },
         bounds: Bounds { in_flight_max: 4096, app_share_percent: 50 },
         worker_threads: 1,
         apply_in_flight_max: 256,
@@ -97,6 +102,14 @@ type Change = fn(&mut Config);
 /// A setting's key, a value for flag and environment, the same in the file, what it changes.
 type Row = (&'static str, &'static str, &'static str, Change);
 
+const ID: &str = "00112233445566778899aabbccddeeff";
+const OTHER_ID: &str = "ffffffffffffffffffffffffffffffff";
+
+fn state_dir(config: &mut Config, directory: &str, is_required: bool) {
+    config.store_memory.directory = Some(directory.into());
+    config.store_memory.is_required = is_required;
+}
+
 const BY_FLAG: &[Row] = &[
     ("store", "memory", "'memory'", |c| c.store = Store::Memory),
     ("listen", "[::1]:1", "['[::1]:1']", |c| c.listen = vec![tcp("[::1]:1")]),
@@ -117,6 +130,10 @@ const BY_FLAG: &[Row] = &[
     ("store_tolerance_ms", "100", "100", |c| c.store_tolerance = Duration::from_millis(100)),
     ("store_timeout_ms", "1", "1", |c| c.store_timeout = Duration::from_millis(1)),
     ("journal", "off", "'off'", |c| c.journal = None),
+    ("state_dir", "/s", "'/s'", |c| state_dir(c, "/s", true)),
+    ("store_id", ID, "'00112233445566778899aabbccddeeff'", |c| {
+        c.store_memory.store_id = Some(ID.into());
+    }),
     ("in_flight_max", "1", "1", |c| c.bounds.in_flight_max = 1),
     ("app_share_percent", "100", "100", |c| c.bounds.app_share_percent = 100),
     ("worker_threads", "64", "64", |c| c.worker_threads = 64),
@@ -147,7 +164,14 @@ const LOWER: &[Row] = &[
     ("shutdown_delay_ms", "60000", "60000", |c| c.shutdown_delay = Duration::from_secs(60)),
     ("store_tolerance_ms", "600000", "600000", |c| c.store_tolerance = Duration::from_secs(600)),
     ("store_timeout_ms", "60000", "60000", |c| c.store_timeout = Duration::from_secs(60)),
-    ("journal", "/j", "'/j'", |c| c.journal = Some("/j".into())),
+    ("journal", "/j", "'/j'", |c| {
+        c.journal = Some("/j".into());
+        state_dir(c, "/j", false);
+    }),
+    ("state_dir", "t", "'t'", |c| state_dir(c, "t", true)),
+    ("store_id", OTHER_ID, "'ffffffffffffffffffffffffffffffff'", |c| {
+        c.store_memory.store_id = Some(OTHER_ID.into());
+    }),
     ("in_flight_max", "100000", "100000", |c| c.bounds.in_flight_max = 100_000),
     ("app_share_percent", "1", "1", |c| c.bounds.app_share_percent = 1),
     ("worker_threads", "2", "2", |c| c.worker_threads = 2),

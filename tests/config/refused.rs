@@ -37,6 +37,8 @@ fn a_wrong_value_is_refused_with_what_would_be_right() {
         ),
         ("catalog", "/", "must be a file that can be read (is a directory), not \"/\"".into()),
         ("catalog", "", "must be a path, not \"\"".into()),
+        ("state-dir", "", "must be a path, not \"\"".into()),
+        ("store-id", "FFFF", "must be 32 hexadecimal digits, as `imquota admin store-id`".into()),
         ("unknown-app", "Trial", "must be \"trial\" or \"reject\", not \"Trial\"".into()),
         ("log-format", "xml", "must be \"text\" or \"json\", not \"xml\"".into()),
         ("log-filter", " ", "must be directives such as".into()),

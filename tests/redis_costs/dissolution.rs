@@ -25,7 +25,7 @@ const MEMBERS: usize = 6000;
 /// Most users of one script call.
 const CHUNK_USERS_MAX: usize = 256;
 /// Keys of a chunk besides those of its users, and keys of a user.
-const KEYS_OF_GROUP: usize = 10;
+const KEYS_OF_GROUP: usize = 11;
 const KEYS_OF_USER: usize = 2;
 /// Others, each with one call under way at any time: half in the same app, half in another.
 const CALLERS: usize = 8;
