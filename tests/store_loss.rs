@@ -263,7 +263,7 @@ async fn each_master_of_a_cluster_that_is_emptied_makes_the_whole_store_lost() {
     let fingerprints = sidecars[0].service.fingerprints();
     for (round, port) in cluster.masters().into_iter().enumerate() {
         // An app whose groups lie there.
-        let app = (0..).map(|number| app(&format!("demo-{number}"))).find(|app| {
+        let app = (0..1000).map(|number| app(&format!("demo-{number}"))).find(|app| {
             let key = format!("q1{{{:016x}/groups}}limits", fingerprints.app(app));
             cluster.master_of(cluster.slot_of(&key)) == port
         });
