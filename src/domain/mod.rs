@@ -10,7 +10,7 @@
 //! is counted by day), [`postpaid`], [`catalog_history`] and [`billing`] (what that costs, by
 //! which catalog, and the monthly statement),
 //! [`audit`] (who changed what), [`event`] and [`milestone`] (what is told as it happens),
-//! [`text`] (how bytes and money are written).
+//! [`clock_guard`] (whether the time can be trusted), [`text`] (how bytes and money are written).
 
 pub mod activity;
 pub mod audit;
@@ -18,6 +18,7 @@ pub mod billing;
 pub mod calendar;
 pub mod catalog;
 pub mod catalog_history;
+pub mod clock_guard;
 pub mod decision;
 pub mod event;
 pub mod group_type;
