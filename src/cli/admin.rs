@@ -69,6 +69,17 @@ enum AdminCommand {
         #[arg(long, value_name = "ID", default_value = "")]
         found_store_id: String,
     },
+    /// Have an embedded store go by the machine's time of day, after that was set by hand.
+    #[command(after_help = "\
+Only after the machine's clock was checked: what is sold from then on has its time.
+
+Example:
+  imquota admin accept-clock")]
+    AcceptClock {
+        /// Makes a repetition harmless; 1-64 printable characters [default: a random one]
+        #[arg(long, value_name = "ID")]
+        request_id: Option<String>,
+    },
     /// Make a token up, and its line for the file of `--admin-tokens-file`. Calls nobody.
     #[command(after_help = "Example:\n  imquota admin make-token ann operator")]
     MakeToken {
@@ -186,6 +197,17 @@ pub async fn run(args: Admin) -> Result<Exit, Error> {
             let is_random = request_id.is_none();
             let request_id = request_id.map_or_else(random_id, Ok)?;
             let end = accept_store(&to, calling, request_id.clone(), found_store_id).await;
+            let how = if is_random { "add" } else { "keep" };
+            return end.map_err(|error| repeatable(error, how, request_id));
+        }
+        AdminCommand::AcceptClock { request_id } => {
+            let is_random = request_id.is_none();
+            let request_id = request_id.map_or_else(random_id, Ok)?;
+            let session = Session::open(to.target()?, calling).await?;
+            let request =
+                session.request(pb::AcceptClockRequest { request_id: request_id.clone() });
+            let mut client = AdminServiceClient::new(session.channel());
+            let end = session.finish(client.accept_clock(request).await);
             let how = if is_random { "add" } else { "keep" };
             return end.map_err(|error| repeatable(error, how, request_id));
         }

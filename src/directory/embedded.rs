@@ -8,12 +8,18 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use redb::{ReadableTable, StorageError};
+use serde_json::json;
 
-use super::{AppPage, AppRecord, Directory, DirectoryError, audit_codec, document};
-use crate::domain::audit::{Entry, Event, Head};
-use crate::domain::id::AppId;
+use super::{
+    AcceptClockError, AppPage, AppRecord, Directory, DirectoryError, audit_codec, document,
+};
+use crate::domain::audit::{Actor, Entry, Event, Head};
+use crate::domain::clock_guard::AcceptedClock;
+use crate::domain::id::{AppId, RequestId};
 use crate::domain::month::Month;
+use crate::domain::time::Timestamp;
 use crate::ledger::embedded::Embedded;
+use crate::ledger::embedded::store_clock::{StoreClock, accepted_by};
 use crate::ledger::embedded::writer::{Unit, Writer, WriterError};
 
 /// What stands before the app's id in the key of its document.
@@ -24,13 +30,14 @@ const APPS_END: &str = "app0";
 /// Documents in the embedded store.
 pub struct EmbeddedDirectory {
     writer: Arc<Writer>,
+    clock: Arc<StoreClock>,
 }
 
 impl EmbeddedDirectory {
     /// The directory in the same file as that ledger.
     #[must_use]
     pub fn beside(ledger: &Embedded) -> Self {
-        Self { writer: ledger.writer() }
+        Self { writer: ledger.writer(), clock: ledger.clock() }
     }
 }
 
@@ -141,6 +148,34 @@ fn put(
     Ok(Ok(()))
 }
 
+/// Accepts the machine's time of day. A log that cannot be read leaves the clock as it is.
+fn accept_clock(
+    unit: &mut Unit<'_, '_>,
+    clock: &StoreClock,
+    request_id: &RequestId,
+    actor: Actor,
+) -> Result<Result<AcceptedClock, AcceptClockError>, StorageError> {
+    if let Some(accepted) = accepted_by(&unit.tables.clock, request_id)? {
+        return Ok(Ok(accepted));
+    }
+    if let Err(unreadable) = head(&unit.tables.documents)? {
+        return Ok(Err(unreadable.into()));
+    }
+    let accepted = clock.accept(unit, request_id)?;
+    let clock = |at: Timestamp| json!({"clock_ms": at.as_millis()}).to_string();
+    let event = Event {
+        at: accepted.after,
+        actor,
+        action: "AcceptClock".to_owned(),
+        request: "{}".to_owned(),
+        app: None,
+        request_id: request_id.to_string(),
+        before: clock(accepted.before),
+        after: clock(accepted.after),
+    };
+    Ok(log(unit, event)?.map(|()| accepted).map_err(AcceptClockError::from))
+}
+
 fn catalogs(documents: &Documents<'_>, known: u64) -> Result<Vec<(u64, Vec<u8>)>, StorageError> {
     if last_catalog(documents)? == known {
         return Ok(Vec::new());
@@ -203,7 +238,12 @@ impl Directory for EmbeddedDirectory {
 
     async fn put(&self, record: &AppRecord, event: Event) -> Result<(), DirectoryError> {
         let record = record.clone();
-        self.writer.submit_patiently(move |unit| put(unit, &record, None, event.clone())).await?
+        let clock = self.clock.clone();
+        let work = move |unit: &mut Unit<'_, '_>| match clock.reading().selling() {
+            Ok(()) => put(unit, &record, None, event.clone()),
+            Err(refusal) => Ok(Err(refusal.into())),
+        };
+        self.writer.submit_patiently(work).await?
     }
 
     async fn put_statement(
@@ -214,8 +254,10 @@ impl Directory for EmbeddedDirectory {
         event: Event,
     ) -> Result<(), DirectoryError> {
         let (record, statement) = (record.clone(), statement.to_vec());
-        let work = move |unit: &mut Unit<'_, '_>| {
-            put(unit, &record, Some((month, &statement)), event.clone())
+        let clock = self.clock.clone();
+        let work = move |unit: &mut Unit<'_, '_>| match clock.reading().closing() {
+            Ok(()) => put(unit, &record, Some((month, &statement)), event.clone()),
+            Err(refusal) => Ok(Err(refusal.into())),
         };
         self.writer.submit_patiently(work).await?
     }
@@ -254,6 +296,17 @@ impl Directory for EmbeddedDirectory {
 
     async fn log(&self, event: Event) -> Result<(), DirectoryError> {
         self.writer.submit_patiently(move |unit| log(unit, event.clone())).await?
+    }
+
+    async fn accept_clock(
+        &self,
+        request_id: &RequestId,
+        actor: Actor,
+    ) -> Result<AcceptedClock, AcceptClockError> {
+        let (clock, request_id) = (self.clock.clone(), request_id.clone());
+        let work =
+            move |unit: &mut Unit<'_, '_>| accept_clock(unit, &clock, &request_id, actor.clone());
+        self.writer.submit_patiently(work).await.map_err(DirectoryError::from)?
     }
 
     async fn entries(&self, after: u64, limit: usize) -> Result<Vec<(u64, Entry)>, DirectoryError> {

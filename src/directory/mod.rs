@@ -11,8 +11,9 @@
 
 use async_trait::async_trait;
 
-use crate::domain::audit::{Entry, Event, Head};
+use crate::domain::audit::{Actor, Entry, Event, Head};
 use crate::domain::billing::RetentionChange;
+use crate::domain::clock_guard::{AcceptedClock, ClockRefusal};
 use crate::domain::id::{AppId, RequestId};
 use crate::domain::month::Month;
 use crate::domain::purchase::Sales;
@@ -154,12 +155,28 @@ pub enum DirectoryError {
     /// The store's clock and this machine's are so many seconds apart; nothing was changed.
     #[error("{}", LedgerError::ClockSkew(*.0))]
     ClockSkew(u64),
+    /// The time cannot be trusted; nothing was written.
+    #[error(transparent)]
+    ClockRefused(#[from] ClockRefusal),
     /// The store failed. Whether the change was made is unknown; a repetition is safe.
     #[error("the store failed: {0}")]
     Unavailable(String),
     /// The store lost its facts, or is another one; nothing was done.
     #[error("the store lost its facts, or is another one: {0}; nothing was done")]
     StoreLost(String),
+}
+
+/// Why a clock was not accepted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AcceptClockError {
+    /// The store's servers have clocks of their own.
+    #[error(
+        "the store goes by the clocks of its servers, which NTP sets; there is nothing to accept"
+    )]
+    Elsewhere,
+    /// The directory failed.
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
 }
 
 /// A store of app records.
@@ -203,6 +220,17 @@ pub trait Directory: Send + Sync + 'static {
 
     /// Logs a change that is not of a record. Durable when it answers.
     async fn log(&self, event: Event) -> Result<(), DirectoryError>;
+
+    /// Has a store in this process go by the machine's time of day from now on, and logs that, both
+    /// or neither; where it does so already, nothing changes but the log. A repetition of the last
+    /// such request returns what it did, and does nothing.
+    async fn accept_clock(
+        &self,
+        _request_id: &RequestId,
+        _actor: Actor,
+    ) -> Result<AcceptedClock, AcceptClockError> {
+        Err(AcceptClockError::Elsewhere)
+    }
 
     /// Up to `limit` entries of the audit log, each with its place, from the one after place
     /// `after` on. The place is the entry's number, unless somebody has tampered with the log.

@@ -11,6 +11,7 @@
 
 use std::time::Duration;
 
+use super::id::RequestId;
 use super::time::Timestamp;
 
 /// Furthest that two clocks may be apart for what depends on the time: as far as a caller's
@@ -63,6 +64,28 @@ pub enum ClockRefusal {
         /// How long it still takes.
         seconds: u64,
     },
+}
+
+impl ClockRefusal {
+    /// In words that error details can use as a reason.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Skewed { .. } | Self::Behind { .. } => "clock_skew",
+            Self::Settling { .. } => "clock_settling",
+        }
+    }
+}
+
+/// A time of day that was accepted although it is not the one that the store went by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AcceptedClock {
+    /// The request that accepted it.
+    pub request_id: RequestId,
+    /// The time that the store went by until then, or the recorded instant where that was later.
+    pub before: Timestamp,
+    /// The time that it goes by from then on.
+    pub after: Timestamp,
 }
 
 /// The time, and what it may be used for.

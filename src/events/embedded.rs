@@ -6,17 +6,19 @@ use std::time::Duration;
 use async_trait::async_trait;
 use redb::{ReadableTable as _, StorageError};
 
-use super::{Claim, EVENTS_KEPT_MAX, EventLog, EventsError, Lease, Move, Page, codec};
-use crate::clock::Clock;
+use super::{
+    Claim, EVENTS_KEPT_MAX, EventLog, EventsError, LEASE_MAX, Lease, Move, Page, TIME_CURSOR, codec,
+};
 use crate::domain::event::Event;
 use crate::domain::time::Timestamp;
 use crate::ledger::embedded::Embedded;
+use crate::ledger::embedded::store_clock::StoreClock;
 use crate::ledger::embedded::writer::{Unit, Writer, WriterError};
 
 /// Events in the embedded store.
 pub struct EmbeddedEvents {
     writer: Arc<Writer>,
-    clock: Arc<dyn Clock>,
+    clock: Arc<StoreClock>,
 }
 
 impl EmbeddedEvents {
@@ -94,10 +96,11 @@ fn claim(
     keep: Duration,
 ) -> Result<Claim, StorageError> {
     let (position, holder, until) = held(unit, lease)?;
-    if holder != lease.holder && now.as_millis() < until {
+    let (least, most) = (now.as_millis(), (now + LEASE_MAX).as_millis());
+    if holder != lease.holder && least < until && until <= most {
         return Ok(Claim::Refused);
     }
-    let until = (now + keep).as_millis();
+    let until = (now + keep.min(LEASE_MAX)).as_millis();
     unit.tables.leases.insert(lease.name, (position, lease.holder.as_str(), until))?;
     unit.wrote = true;
     Ok(Claim::Granted { position })
@@ -122,8 +125,14 @@ fn advance(
 impl EventLog for EmbeddedEvents {
     async fn append(&self, events: &[Event], moved: Option<Move>) -> Result<bool, EventsError> {
         let events: Vec<_> = events.iter().map(codec::encode).collect();
-        let work = move |unit: &mut Unit<'_, '_>| append(unit, &events, moved.as_ref());
-        Ok(self.writer.submit_patiently(work).await?)
+        let clock = self.clock.clone();
+        let by_time =
+            moved.as_ref().is_some_and(|it| it.cursor == TIME_CURSOR && it.from.is_some());
+        let work = move |unit: &mut Unit<'_, '_>| match clock.reading().selling() {
+            Err(refusal) if by_time => Ok(Err(refusal.into())),
+            _ => append(unit, &events, moved.as_ref()).map(Ok),
+        };
+        self.writer.submit_patiently(work).await?
     }
 
     async fn cursor(&self, name: &'static str) -> Result<Option<String>, EventsError> {
@@ -139,14 +148,26 @@ impl EventLog for EmbeddedEvents {
 
     async fn claim(&self, lease: &Lease, keep: Duration) -> Result<Claim, EventsError> {
         let (lease, clock) = (lease.clone(), self.clock.clone());
-        let work = move |unit: &mut Unit<'_, '_>| claim(unit, &lease, clock.now(), keep);
-        Ok(self.writer.submit_patiently(work).await?)
+        let work = move |unit: &mut Unit<'_, '_>| {
+            let reading = clock.reading();
+            match reading.metering() {
+                Ok(()) => claim(unit, &lease, reading.now, keep).map(Ok),
+                Err(refusal) => Ok(Err(refusal.into())),
+            }
+        };
+        self.writer.submit_patiently(work).await?
     }
 
     async fn advance(&self, lease: &Lease, position: u64) -> Result<bool, EventsError> {
         let (lease, clock) = (lease.clone(), self.clock.clone());
-        let work = move |unit: &mut Unit<'_, '_>| advance(unit, &lease, clock.now(), position);
-        Ok(self.writer.submit_patiently(work).await?)
+        let work = move |unit: &mut Unit<'_, '_>| {
+            let reading = clock.reading();
+            match reading.metering() {
+                Ok(()) => advance(unit, &lease, reading.now, position).map(Ok),
+                Err(refusal) => Ok(Err(refusal.into())),
+            }
+        };
+        self.writer.submit_patiently(work).await?
     }
 }
 

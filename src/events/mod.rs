@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+use crate::domain::clock_guard::ClockRefusal;
 use crate::domain::event::{Event, NumberedEvent};
 use crate::ledger::LedgerError;
 
@@ -28,6 +29,12 @@ pub mod redis;
 pub const EVENTS_KEPT_MAX: u64 = 10_000;
 /// Most events of one step, so that a store is not held up by it.
 pub const APPENDED_MAX: usize = 256;
+
+/// Longest time for which a lease is claimed: three times as long as the webhook's. One that lasts
+/// longer was claimed by a clock that was ahead, and binds nobody.
+pub const LEASE_MAX: Duration = Duration::from_secs(60);
+/// The cursor over instants, up to which everything that follows from time passing is appended.
+pub const TIME_CURSOR: &str = "clockwork";
 
 /// A cursor that moves with what is appended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,6 +93,9 @@ pub enum EventsError {
     /// The store's clock and this machine's are so many seconds apart; nothing was written.
     #[error("{}", LedgerError::ClockSkew(*.0))]
     ClockSkew(u64),
+    /// The time cannot be trusted; nothing was written.
+    #[error(transparent)]
+    ClockRefused(#[from] ClockRefusal),
     /// The store failed. Whether anything was written is unknown.
     #[error("the store failed: {0}")]
     Unavailable(String),
@@ -108,7 +118,8 @@ pub trait EventLog: Send + Sync + 'static {
     /// kept where that is a later one.
     async fn read(&self, after: u64, limit: usize) -> Result<Page, EventsError>;
 
-    /// Holds the lease for so long from now on, unless somebody else holds it.
+    /// Holds the lease for so long from now on, at most for [`LEASE_MAX`], unless somebody else
+    /// holds it.
     async fn claim(&self, lease: &Lease, keep: Duration) -> Result<Claim, EventsError>;
 
     /// Moves the position of a lease; `false` where somebody else holds it, or nobody.

@@ -8,7 +8,7 @@ use tonic_types::{ErrorDetails, FieldViolation, QuotaViolation, StatusExt};
 
 use super::fields::{Invalid, Violation};
 use super::pb;
-use crate::directory::DirectoryError;
+use crate::directory::{AcceptClockError, DirectoryError};
 use crate::domain::decision::Outcome;
 use crate::domain::purchase::Refusal;
 use crate::engine::administration::reconcile::ReconcileError;
@@ -100,6 +100,7 @@ fn admin_code(error: &AdminError) -> Code {
         AdminError::Directory(
             DirectoryError::Unavailable(_)
             | DirectoryError::ClockSkew(_)
+            | DirectoryError::ClockRefused(_)
             | DirectoryError::StoreLost(_),
         )
         | AdminError::Unfinished(_)
@@ -225,11 +226,14 @@ pub fn of_admin(error: &AdminError) -> Status {
         AdminError::UnknownContent(_) | AdminError::SeveralCatalogs { .. } => {
             of_invalid(Invalid::field("content_hash", error))
         }
+        AdminError::Directory(DirectoryError::ClockRefused(refusal)) => {
+            of_clock(refusal.name(), error)
+        }
         AdminError::Clock(skew @ LedgerError::ClockSkew(_))
         | AdminError::Unfinished(skew @ LedgerError::ClockSkew(_))
-        | AdminError::Unread(skew @ LedgerError::ClockSkew(_)) => of_skew(error, skew),
+        | AdminError::Unread(skew @ LedgerError::ClockSkew(_)) => of_clock(skew.name(), error),
         AdminError::Directory(DirectoryError::ClockSkew(seconds)) => {
-            of_skew(error, &LedgerError::ClockSkew(*seconds))
+            of_clock(LedgerError::ClockSkew(*seconds).name(), error)
         }
         _ if is_lost(error) => of_store_lost(error.to_string()),
         _ => match admin_reason(error) {
@@ -292,12 +296,24 @@ fn admin_reason(error: &AdminError) -> Option<&'static str> {
     }
 }
 
-/// The status of a change that clocks are too far apart for.
-fn of_skew(error: &AdminError, skew: &LedgerError) -> Status {
-    let reason = skew.name().to_uppercase();
+/// The status of a change that is not made while the time cannot be trusted.
+fn of_clock(reason: &str, error: &AdminError) -> Status {
+    let reason = reason.to_uppercase();
     let mut details = ErrorDetails::with_error_info(reason, DOMAIN, HashMap::new());
     details.set_retry_info(Some(RETRY_AFTER));
     Status::with_error_details(admin_code(error), error.to_string(), details)
+}
+
+/// The status of a clock that was not accepted.
+pub fn of_accept_clock(error: AcceptClockError) -> Status {
+    match error {
+        AcceptClockError::Elsewhere => {
+            let reason = "CLOCK_NOT_HERE";
+            let details = ErrorDetails::with_error_info(reason, DOMAIN, HashMap::new());
+            Status::with_error_details(Code::FailedPrecondition, error.to_string(), details)
+        }
+        AcceptClockError::Directory(error) => of_admin(&error.into()),
+    }
 }
 
 /// The status that a caller gets for a denial who asked for it as an error.

@@ -331,11 +331,6 @@ pub trait Ledger: Meter + Identified {
     /// The store's clock, by which decisions are made.
     async fn now(&self) -> Result<Timestamp, LedgerError>;
 
-    /// By how many seconds the clock of each server differs from this process's, by its address.
-    fn clock_skew(&self) -> Vec<(String, f64)> {
-        Vec::new()
-    }
-
     /// A copy of the whole store as of one instant, to be read from its beginning, where the store
     /// is in this process. The file has no name.
     async fn snapshot(&self) -> Result<File, SnapshotError> {
@@ -345,6 +340,17 @@ pub trait Ledger: Meter + Identified {
     /// Every server of the store by its address, and whether it has not answered for a while.
     fn servers(&self) -> Vec<(String, bool)> {
         Vec::new()
+    }
+
+    /// By how many seconds each clock that the store goes by and this machine's differ, by address.
+    fn clock_skews(&self) -> Vec<(String, f64)> {
+        Vec::new()
+    }
+
+    /// Records the highest instant that the store has seen, where that is due and the store is in
+    /// this process. To be called often.
+    async fn record_clock(&self) -> Result<(), LedgerError> {
+        Ok(())
     }
 
     /// Ready when the store has failed for good: everything answers [`LedgerError::Unavailable`]

@@ -38,6 +38,7 @@ use crate::telemetry::{self, Metrics};
 use crate::webhook;
 
 mod calls;
+mod clock_watch;
 mod connections;
 mod credentials;
 mod issuing;
@@ -258,6 +259,8 @@ impl Process<'_> {
             reload::follow_catalog(administration.clone(), unloaded, reported, stopped.clone());
         tasks.spawn(following);
         tasks.spawn(issuing::issue_statements(administration.clone(), stopped.clone()));
+        let watched = (ledger.clone(), metrics.clone());
+        tasks.spawn(clock_watch::watch_clocks(watched.0, watched.1, stopped.clone()));
         tasks.spawn(readiness.clone().follow(engine.clone(), ledger.clone(), stopped.clone()));
         let fallback = fallback.map(|fallback| {
             let replaying = Replaying::start(&fallback, &engine);

@@ -119,7 +119,6 @@ impl Readiness {
                 _ => self.tell().await,
             }
             self.metrics.condition.servers(ledger.servers());
-            self.metrics.condition.clock_skew(ledger.clock_skew());
         }
     }
 

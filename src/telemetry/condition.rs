@@ -112,7 +112,8 @@ impl Condition {
         );
         registry.register(
             "clock_skew_seconds",
-            "By how much the clock of a server differs from this machine's, by address",
+            "By how many seconds the clock of a server and this machine's differ, by address; of a \
+              store in this process its time of day and the monotonic clock",
             self.clock_skew.clone(),
         );
         registry.register("in_flight", "Operations in work", self.in_flight.clone());
@@ -189,11 +190,12 @@ impl Condition {
         self.apps_unreadable.set(i64::try_from(apps).unwrap_or(i64::MAX));
     }
 
-    /// Sets by how many seconds the servers' clocks differ from this machine's.
-    pub fn clock_skew(&self, servers: Vec<(String, f64)>) {
+    /// Sets how far this machine's time of day is ahead of each clock of the store, in seconds.
+    pub fn clock_skews(&self, skews: &[(String, f64)]) {
         self.clock_skew.clear();
-        for (node, seconds) in servers {
-            self.clock_skew.get_or_create(&NodeLabel { node }).set(seconds);
+        for (node, seconds) in skews {
+            let label = NodeLabel { node: node.clone() };
+            self.clock_skew.get_or_create(&label).set(*seconds);
         }
     }
 

@@ -21,7 +21,7 @@ const fn row(rpc: &'static str, dated_back: bool, least: Role) -> Call {
 }
 
 /// The table.
-pub const CALLS: [Call; 30] = [
+pub const CALLS: [Call; 31] = [
     row("CreateApp", false, Role::Operator),
     row("CreateApp", true, Role::Owner),
     row("PurchaseEdition", false, Role::Operator),
@@ -44,6 +44,7 @@ pub const CALLS: [Call; 30] = [
     row("GetStoreState", false, Role::Viewer),
     row("AcceptStore", false, Role::Owner),
     row("ListSetAsideOperations", false, Role::Viewer),
+    row("AcceptClock", false, Role::Owner),
     row("TrackChanges", false, Role::Operator),
     row("Reconcile", false, Role::Operator),
     row("RecordLogins", false, Role::Operator),
@@ -133,6 +134,7 @@ impl Call {
                 let request = pb::ActivateCatalogRequest { request_id, version, content_hash };
                 code(client.activate_catalog(request).await)
             }
+            "AcceptClock" => code(client.accept_clock(pb::AcceptClockRequest { request_id }).await),
             "TrackChanges" => {
                 let request = pb::TrackChangesRequest { app_id, keep_for: None };
                 code(client.track_changes(request).await)

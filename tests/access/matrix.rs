@@ -74,6 +74,7 @@ async fn prepare(call: Call, owner: &mut Client, app: &str) {
         | "ListTopDenials"
         | "CreateBackup"
         | "ActivateCatalog"
+        | "AcceptClock"
         | "GetStoreState"
         | "AcceptStore"
         | "ListSetAsideOperations" => &[],

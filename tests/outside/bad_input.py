@@ -50,6 +50,7 @@ VALID: dict[str, dict[str, Any]] = {
     "ListTopDenials": APP,
     "ActivateCatalog": {"request_id": "new", "version": "2019-08-09"},
     "TrackChanges": APP,
+    "AcceptClock": {"request_id": "new"},
 }
 """A good request of each RPC."""
 

@@ -5,6 +5,7 @@
 //! - `table`: columns.
 //! - `value`: money, instants, limits and sources as words.
 //! - `results`, `usage`, `app`, `look`, `reconcile`: the answers, each as a table with its notes.
+//! - `clock`: a clock that was accepted.
 //! - `event`: one event as a line.
 //! - `progress`: how far a long command has come.
 //! - `json`: any answer as JSON.
@@ -14,6 +15,7 @@
 
 mod activated;
 mod app;
+mod clock;
 mod event;
 mod history;
 mod json;

@@ -17,11 +17,12 @@ use self::office::Office;
 use super::{Engine, Top};
 use crate::directory::statement::Sealed;
 use crate::directory::{
-    AppPage, AppRecord, CATALOGS_MAX, CATALOGS_MAX_BYTES, Directory, DirectoryError, PURCHASES_MAX,
-    RETENTIONS_MAX, UnreadableApp,
+    AcceptClockError, AppPage, AppRecord, CATALOGS_MAX, CATALOGS_MAX_BYTES, Directory,
+    DirectoryError, PURCHASES_MAX, RETENTIONS_MAX, UnreadableApp,
 };
 use crate::domain::audit::Actor;
 use crate::domain::catalog::Catalog;
+use crate::domain::clock_guard::AcceptedClock;
 use crate::domain::id::{AppId, RequestId};
 use crate::domain::metering::FIGURES_DAYS_KEPT;
 use crate::domain::month::Month;
@@ -345,6 +346,17 @@ impl Administration {
         let logged = self.log(now, "CreateBackup", None, actor, request, String::new());
         logged.await.map_err(|error| failed(error.into()))?;
         Ok(file)
+    }
+
+    /// Has a store in this process go by the machine's time of day from now on.
+    pub async fn accept_clock(
+        &self,
+        request_id: &RequestId,
+        actor: Actor,
+    ) -> Result<AcceptedClock, AcceptClockError> {
+        let accepted = self.0.directory.accept_clock(request_id, actor).await?;
+        self.0.engine.notices().audit_grew();
+        Ok(accepted)
     }
 
     /// Up to `limit` entries of the audit log that fit, from the one after number `after` on.

@@ -13,11 +13,11 @@ use crate::domain::event::Event;
 use crate::domain::id::AppId;
 use crate::domain::milestone::milestones;
 use crate::domain::time::Timestamp;
-use crate::events::{APPENDED_MAX, Move};
+use crate::events::{APPENDED_MAX, Move, TIME_CURSOR};
 use crate::ledger::CLOCK_SKEW_MAX;
 
 /// The cursor.
-const CURSOR: &str = "clockwork";
+const CURSOR: &str = TIME_CURSOR;
 /// Apps read at a time.
 const PAGE: usize = 256;
 

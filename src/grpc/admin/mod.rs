@@ -9,7 +9,7 @@ use self::check::AsksForChange;
 use super::caller::{Role, require};
 use super::fields::Fields;
 use super::pb::admin_service_server::{AdminService, AdminServiceServer};
-use super::status::{of_admin, of_invalid, of_reconcile, of_snapshot};
+use super::status::{of_accept_clock, of_admin, of_invalid, of_reconcile, of_snapshot};
 use super::{REQUEST_MAX_BYTES, pb};
 use crate::domain::id::AppId;
 use crate::engine::administration::{Activated, Administration, Changed, Made, Preview, Question};
@@ -328,6 +328,21 @@ impl AdminService for AdminApi {
         let at = |instant| Some(super::answer::timestamp(instant));
         let (since, until) = (at(tracking.since), at(tracking.until));
         Ok(Response::new(pb::TrackChangesResponse { since, until }))
+    }
+
+    async fn accept_clock(
+        &self,
+        request: Request<pb::AcceptClockRequest>,
+    ) -> Result<Response<pb::AcceptClockResponse>, Status> {
+        let actor = require(&request, Role::Owner, "AcceptClock")?;
+        let mut fields = Fields::default();
+        let request_id = fields.request_id(request.into_inner().request_id);
+        let request_id = fields.finish(request_id).map_err(of_invalid)?;
+        let accepted = self.administration.accept_clock(&request_id, actor).await;
+        let accepted = accepted.map_err(of_accept_clock)?;
+        let at = |instant| Some(super::answer::timestamp(instant));
+        let (before, after) = (at(accepted.before), at(accepted.after));
+        Ok(Response::new(pb::AcceptClockResponse { before, after }))
     }
 
     type ReconcileStream = reconcile::Answers;

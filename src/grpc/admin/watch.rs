@@ -186,7 +186,7 @@ fn begin(asked: Option<u64>, page: &Page) -> Result<(u64, u64), Status> {
 fn of_events(error: &EventsError) -> Status {
     match error {
         EventsError::Unreadable { .. } => Status::internal(error.to_string()),
-        EventsError::Unavailable(_) | EventsError::ClockSkew(_) => {
+        EventsError::Unavailable(_) | EventsError::ClockSkew(_) | EventsError::ClockRefused(_) => {
             Status::unavailable(error.to_string())
         }
         EventsError::StoreLost(_) => of_store_lost(error.to_string()),

@@ -297,14 +297,15 @@ impl<'u, 'txn> Facts<'u, 'txn> {
         }
         for ((day, group_type), net) in &self.net_new {
             let key = (app, day.number(), group_type.as_str());
-            if tables.net_new.insert(key, *net)?.is_none() {
+            if tables.net_new.insert(key, *net)?.is_none() && !tables.keeps_figures {
                 forget_days_before(tables, app, day.number() - NET_NEW_DAYS_KEPT)?;
             }
             wrote = true;
         }
         if let Some((day, GroupDay { start, peak, end, net_new })) = self.group_day {
             let key = (app, day.number());
-            if tables.group_days.insert(key, (start, peak, end, net_new))?.is_none() {
+            let is_new = tables.group_days.insert(key, (start, peak, end, net_new))?.is_none();
+            if is_new && !tables.keeps_figures {
                 let oldest = day.number().saturating_sub_unsigned(FIGURES_DAYS_KEPT);
                 tables.group_days.retain_in((app, i32::MIN)..(app, oldest), |_, _| false)?;
             }

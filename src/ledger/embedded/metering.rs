@@ -27,10 +27,12 @@ const LOOKED_AT_PER_USER: usize = 2;
 #[async_trait]
 impl Meter for Embedded {
     async fn record_logins(&self, call: Call, logins: Vec<Login>) -> Result<Metered, LedgerError> {
-        let (clock, ids) = (self.clock.clone(), self.ids);
+        let (clock, ids, call) = (self.clock.clone(), self.ids, self.by_store(call));
         let work = move |unit: &mut Unit<'_, '_>| {
-            let now = clock.now();
+            let reading = clock.reading();
+            let now = reading.now;
             step::answer(begin(unit, &ids, &call, now).and_then(|_| {
+                reading.metering().map_err(LedgerError::from)?;
                 let app = ids.app(&call.app);
                 let each = logins.iter().map(|login| (ids.user(&login.user), login.at));
                 record_logins(unit, app, &call, now, each)
@@ -44,10 +46,12 @@ impl Meter for Embedded {
         call: Call,
         samples: Vec<Sample>,
     ) -> Result<Metered, LedgerError> {
-        let (clock, ids) = (self.clock.clone(), self.ids);
+        let (clock, ids, call) = (self.clock.clone(), self.ids, self.by_store(call));
         let work = move |unit: &mut Unit<'_, '_>| {
-            let now = clock.now();
+            let reading = clock.reading();
+            let now = reading.now;
             step::answer(begin(unit, &ids, &call, now).and_then(|_| {
+                reading.metering().map_err(LedgerError::from)?;
                 let app = ids.app(&call.app);
                 report_bandwidth(unit, app, &call, now, &samples)
             }))
@@ -56,7 +60,7 @@ impl Meter for Embedded {
     }
 
     async fn figures(&self, call: &Call, first: Day, last: Day) -> Result<Figures, LedgerError> {
-        let (clock, ids, call) = (self.clock.clone(), self.ids, call.clone());
+        let (clock, ids, call) = (self.clock.clone(), self.ids, self.by_store(call.clone()));
         let work = move |unit: &mut Unit<'_, '_>| {
             let now = clock.now();
             step::answer(begin(unit, &ids, &call, now).and_then(|_| {
@@ -74,7 +78,12 @@ impl Meter for Embedded {
     ) -> Result<Option<Figures>, LedgerError> {
         let (clock, ids, call) = (self.clock.clone(), self.ids, call.clone());
         let work = move |unit: &mut Unit<'_, '_>| {
-            let now = clock.now();
+            let reading = clock.reading();
+            // A month stays closed, so that the time has to be trusted.
+            if let Err(refusal) = reading.closing() {
+                return Ok(Err(refusal.into()));
+            }
+            let now = reading.now;
             step::answer(begin(unit, &ids, &call, now).and_then(|_| {
                 let (ClosedMonth { first, last, cut_off }, app) = (month, ids.app(&call.app));
                 if now < cut_off {
@@ -137,7 +146,7 @@ fn record_logins(
         outcomes.push(match Activity::log_in(before, day) {
             LoggedIn::First(activity) => {
                 tables.logins.insert((app, user), activity.packed())?;
-                if before.is_none() {
+                if before.is_none() && !tables.keeps_figures {
                     forget_after(tables, app, user, oldest)?;
                 }
                 count_login(tables, app, day)?;
@@ -155,7 +164,7 @@ fn count_login(tables: &mut Tables<'_>, app: AppKey, day: Day) -> Result<(), Sto
     let key = (app, day.number());
     let count = tables.login_days.get(key)?.map_or(0, |row| row.value());
     tables.login_days.insert(key, count + 1)?;
-    if count == 0 {
+    if count == 0 && !tables.keeps_figures {
         let oldest = oldest(day, FIGURES_DAYS_KEPT);
         tables.login_days.retain_in((app, i32::MIN)..(app, oldest), |_, _| false)?;
     }
@@ -192,6 +201,7 @@ fn report_bandwidth(
     samples: &[Sample],
 ) -> Result<Metered, StepError> {
     let open = first_open(unit.tables, app, call, now)?;
+    let keeps_figures = unit.tables.keeps_figures;
     let table = &mut unit.tables.bandwidth;
     let mut outcomes = Vec::with_capacity(samples.len());
     for Sample { region, kbps, at } in samples {
@@ -213,7 +223,7 @@ fn report_bandwidth(
             continue;
         }
         table.insert(key, *kbps)?;
-        if highest.is_none() {
+        if highest.is_none() && !keeps_figures {
             let oldest = oldest(day, FIGURES_DAYS_KEPT);
             table.retain_in((app, i32::MIN, "")..(app, oldest, ""), |_, _| false)?;
         }

@@ -14,14 +14,17 @@ use std::time::Duration;
 use async_trait::async_trait;
 use redb::backends::InMemoryBackend;
 use redb::{Builder, Database, DatabaseError};
+use tracing::warn;
 
-use self::tables::{Identity, identify};
+use self::store_clock::{StoreClock, recorded};
+use self::tables::{Identity, identify, open_clock};
 use self::writer::{Keeping, Unit, Writer, WriterError};
 use super::fingerprint::{Fingerprints, KEY_BYTES};
 use super::holdings::{Holders, Holdings};
 use super::reconcile::{Claim, Comparison, Difference, Place, Section, Subjects, Tracking};
 use super::{Answer, Call, Identified, Ledger, LedgerError, Operation, Reading, SnapshotError};
 use crate::clock::Clock;
+use crate::domain::clock_guard::ClockRefusal;
 use crate::domain::decision::Subject;
 use crate::domain::id::AppId;
 use crate::domain::schedule::Schedule;
@@ -38,6 +41,7 @@ mod metering;
 mod reconcile;
 mod snapshot;
 mod step;
+pub(crate) mod store_clock;
 mod tables;
 mod tracking;
 mod warned;
@@ -45,6 +49,8 @@ pub(crate) mod writer;
 
 /// The file in the store's directory.
 const FILE_NAME: &str = "imquota.redb";
+/// The name of the only clock of an embedded store, where servers have their addresses.
+const MACHINE: &str = "machine";
 /// Most facts that are compared in one unit of work, so that others do not wait long; one user or
 /// group is never split.
 const COMPARED_MAX: usize = 2048;
@@ -97,7 +103,7 @@ pub struct Embedded {
     writer: Arc<Writer>,
     /// Where copies are made; the store's own directory, or that of temporary files.
     directory: PathBuf,
-    clock: Arc<dyn Clock>,
+    clock: Arc<StoreClock>,
     ids: Fingerprints,
 }
 
@@ -132,14 +138,20 @@ impl Embedded {
     ) -> Result<Self, OpenError> {
         let mut key = [0; KEY_BYTES];
         getrandom::fill(&mut key).map_err(OpenError::Random)?;
-        let identity = first_transaction(&database, &key)
+        let (identity, recorded) = first_transaction(&database, &key)
             .map_err(|reason| OpenError::Unreadable { path: path.clone(), reason })?;
         let key = match identity {
             Identity::Known(key) => key,
             Identity::New => key,
             Identity::Foreign(reason) => return Err(OpenError::Foreign { path, reason }),
         };
-        let writer = Arc::new(Writer::start(database, keeping).map_err(OpenError::Thread)?);
+        let recorded = recorded.map_err(|reason| OpenError::Foreign { path, reason })?;
+        let clock = Arc::new(StoreClock::start(clock, recorded));
+        if let Some(refusal @ ClockRefusal::Behind { .. }) = clock.reading().refusal() {
+            warn!(%refusal, "clock behind the recorded instant, sales and statements are refused");
+        }
+        let writer = Writer::start(database, keeping, clock.clone()).map_err(OpenError::Thread)?;
+        let writer = Arc::new(writer);
         Ok(Self { writer, directory, clock, ids: Fingerprints::new(key) })
     }
 
@@ -148,9 +160,14 @@ impl Embedded {
         self.writer.clone()
     }
 
-    /// Its clock, for the leases that lie in the same file.
-    pub(crate) fn clock(&self) -> Arc<dyn Clock> {
+    /// Its clock, for what lies in the same file.
+    pub(crate) fn clock(&self) -> Arc<StoreClock> {
         self.clock.clone()
+    }
+
+    /// A call whose deadline is by the store's clock.
+    fn by_store(&self, call: Call) -> Call {
+        Call { deadline: self.clock.deadline(call.deadline), ..call }
     }
 }
 
@@ -160,16 +177,22 @@ fn builder() -> Builder {
     builder
 }
 
-fn first_transaction(database: &Database, new_key: &[u8; KEY_BYTES]) -> Result<Identity, String> {
+/// The identity of a store, and the instant that it has recorded.
+type Opened = (Identity, Result<Option<Timestamp>, String>);
+
+fn first_transaction(database: &Database, new_key: &[u8; KEY_BYTES]) -> Result<Opened, String> {
     let txn = database.begin_write().map_err(|error| error.to_string())?;
     let identity = identify(&txn, new_key).map_err(|error| error.to_string())?;
+    let clock = open_clock(&txn).map_err(|error| error.to_string())?;
+    let recorded = recorded(&clock).map_err(|error| error.to_string())?;
+    drop(clock);
     match identity {
         Identity::New => txn.commit().map_err(|error| error.to_string())?,
         Identity::Known(_) | Identity::Foreign(_) => {
             txn.abort().map_err(|error| error.to_string())?;
         }
     }
-    Ok(identity)
+    Ok((identity, recorded))
 }
 
 impl Identified for Embedded {}
@@ -177,15 +200,15 @@ impl Identified for Embedded {}
 #[async_trait]
 impl Ledger for Embedded {
     async fn apply(&self, call: Call, operation: Operation) -> Result<Answer, LedgerError> {
-        let (clock, ids) = (self.clock.clone(), self.ids);
+        let (clock, ids, call) = (self.clock.clone(), self.ids, self.by_store(call));
         let work = move |unit: &mut Unit<'_, '_>| {
-            step::answer(step::apply(unit, &ids, &call, clock.now(), &operation))
+            step::answer(step::apply(unit, &ids, &call, clock.reading(), &operation))
         };
         self.writer.submit(work).await?
     }
 
     async fn read(&self, call: Call, subject: Subject) -> Result<Reading, LedgerError> {
-        let (clock, ids) = (self.clock.clone(), self.ids);
+        let (clock, ids, call) = (self.clock.clone(), self.ids, self.by_store(call));
         let work = move |unit: &mut Unit<'_, '_>| {
             step::answer(step::read(unit, &ids, &call, clock.now(), &subject))
         };
@@ -200,9 +223,12 @@ impl Ledger for Embedded {
     ) -> Result<(), LedgerError> {
         let app = self.ids.app(app);
         let schedule = Arc::new(schedule.clone());
-        let work =
-            move |unit: &mut Unit<'_, '_>| step::put_schedule(unit, app, revision, &schedule);
-        Ok(self.writer.submit_patiently(work).await?)
+        let clock = self.clock.clone();
+        let work = move |unit: &mut Unit<'_, '_>| match clock.reading().metering() {
+            Ok(()) => step::put_schedule(unit, app, revision, &schedule).map(Ok),
+            Err(refusal) => Ok(Err(refusal.into())),
+        };
+        self.writer.submit_patiently(work).await?
     }
 
     async fn schedule_revision(&self, app: &AppId) -> Result<u64, LedgerError> {
@@ -229,7 +255,8 @@ impl Ledger for Embedded {
             };
             let fit = claims.iter().take_while(|claim| fits(claim)).count().max(1);
             let rest = claims.split_off(fit);
-            let (clock, ids, comparison) = (self.clock.clone(), self.ids, comparison.clone());
+            let (clock, ids, mut comparison) = (self.clock.clone(), self.ids, comparison.clone());
+            comparison.call = self.by_store(comparison.call);
             let work = move |unit: &mut Unit<'_, '_>| {
                 let now = clock.now();
                 step::answer(reconcile::compare(unit, &ids, &comparison, now, &claims))
@@ -258,7 +285,8 @@ impl Ledger for Embedded {
         of: Holders,
         from: Option<Place>,
     ) -> Result<Holdings, LedgerError> {
-        let (clock, app, call) = (self.clock.clone(), self.ids.app(&call.app), call.clone());
+        let (clock, app) = (self.clock.clone(), self.ids.app(&call.app));
+        let call = self.by_store(call.clone());
         let work = move |unit: &mut Unit<'_, '_>| {
             let now = clock.now();
             step::answer(holdings::holdings(unit, app, &call, now, of, from.as_ref()))
@@ -292,6 +320,19 @@ impl Ledger for Embedded {
         let copying = tokio::task::spawn_blocking(move || snapshot::copy(&database, &directory));
         let copied = copying.await.map_err(|error| SnapshotError::Failed(error.to_string()))?;
         copied.map_err(SnapshotError::Failed)
+    }
+
+    fn clock_skews(&self) -> Vec<(String, f64)> {
+        vec![(MACHINE.to_owned(), self.clock.skew_s())]
+    }
+
+    async fn record_clock(&self) -> Result<(), LedgerError> {
+        if !self.clock.is_due() {
+            return Ok(());
+        }
+        let clock = self.clock.clone();
+        let work = move |unit: &mut Unit<'_, '_>| clock.record(unit);
+        Ok(self.writer.submit_patiently(work).await?)
     }
 
     async fn failed(&self) {

@@ -9,7 +9,8 @@ use super::tables::Tables;
 use super::writer::Unit;
 use super::{accounts, friends, groups, members, tracking, warned};
 use crate::domain::calendar::Day;
-use crate::domain::decision::{Breach, Subject, Verdict};
+use crate::domain::clock_guard::ClockReading;
+use crate::domain::decision::{Breach, Outcome, Reason, Subject, Verdict};
 use crate::domain::group_type::GroupType;
 use crate::domain::id::{GroupId, Name};
 use crate::domain::schedule::{Limits, Schedule};
@@ -108,9 +109,10 @@ pub fn apply(
     unit: &mut Unit<'_, '_>,
     ids: &Fingerprints,
     call: &Call,
-    now: Timestamp,
+    reading: ClockReading,
     operation: &Operation,
 ) -> Result<Answer, StepError> {
+    let now = reading.now;
     let schedule = begin(unit, ids, call, now)?;
     let limits = schedule.at(now);
     let app = ids.app(&call.app);
@@ -130,6 +132,9 @@ pub fn apply(
     let facts = Facts::new(unit.tables, app);
     let mut step = Step { facts, ids, limits, call, today };
     let verdicts = decide(&mut step, operation)?;
+    if call.mode.denies() && !releases(operation) {
+        by_both_clocks(reading, &schedule, &verdicts)?;
+    }
     let mut warnings = Vec::new();
     if call.mode.writes() || releases(operation) {
         let traces = match tracking {
@@ -192,6 +197,24 @@ fn decide(step: &mut Step<'_, '_>, operation: &Operation) -> Result<Verdicts, St
         Operation::JoinGroup { group, users } => members::join(step, group, users),
         Operation::LeaveGroup { group, users } => members::leave(step, group, users),
     }
+}
+
+/// Refuses takes that the time decides while it is not known: those that a stopped service denies,
+/// and those admitted by limits that the machine's time of day does not give.
+fn by_both_clocks(
+    reading: ClockReading,
+    schedule: &Schedule,
+    verdicts: &Verdicts,
+) -> Result<(), LedgerError> {
+    let Some(other) = reading.other() else { return Ok(()) };
+    let differ = schedule.at(reading.now) != schedule.at(other);
+    let is_in_doubt = |verdict: &Verdict| match verdict.outcome {
+        Outcome::Applied => differ,
+        Outcome::Denied => verdict.breaches.iter().any(|it| it.reason == Reason::ServiceStopped),
+        Outcome::AlreadyHeld | Outcome::NotHeld => false,
+    };
+    let in_doubt = verdicts.whole.iter().chain(&verdicts.items).any(is_in_doubt);
+    if in_doubt { Ok(reading.metering()?) } else { Ok(()) }
 }
 
 /// Whether an operation is about facts: members that are not tracked are none.

@@ -9,6 +9,7 @@ use redb::{
 };
 
 use super::snapshot::copy_table;
+use super::store_clock::ClockTable;
 use crate::ledger::fingerprint::{AppKey, GroupKey, KEY_BYTES, UserKey};
 
 /// The version of everything below. A store with a higher one is refused.
@@ -42,6 +43,7 @@ const EVENTS: TableDefinition<u64, &[u8]> = TableDefinition::new("events");
 const CURSORS: TableDefinition<&str, &str> = TableDefinition::new("event_cursors");
 const LEASES: TableDefinition<&str, LeaseRow> = TableDefinition::new("event_leases");
 const TRACKED: TableDefinition<TrackedKey, ()> = TableDefinition::new("tracked");
+const CLOCK: TableDefinition<&str, &[u8]> = TableDefinition::new("clock");
 
 /// An app, since when, a sort of trace, and what it is about.
 type TrackedKey = (AppKey, i64, u8, u64, u64);
@@ -95,6 +97,10 @@ pub struct Tables<'txn> {
     pub tracking: Table<'txn, AppKey, (i64, i64, u64)>,
     /// What was changed since.
     pub tracked: Table<'txn, TrackedKey, ()>,
+    /// What is recorded of the store's clock.
+    pub clock: ClockTable<'txn>,
+    /// Whether figures that are too old are kept for now, since the time cannot be trusted yet.
+    pub keeps_figures: bool,
 }
 
 impl<'txn> Tables<'txn> {
@@ -122,8 +128,15 @@ impl<'txn> Tables<'txn> {
             warned: txn.open_table(WARNED)?,
             tracking: txn.open_table(TRACKING)?,
             tracked: txn.open_table(TRACKED)?,
+            clock: open_clock(txn)?,
+            keeps_figures: false,
         })
     }
+}
+
+/// Opens what is recorded of the store's clock.
+pub fn open_clock(txn: &WriteTransaction) -> Result<ClockTable<'_>, TableError> {
+    txn.open_table(CLOCK)
 }
 
 /// Copies every table.
@@ -150,6 +163,7 @@ pub fn copy_all(from: &ReadTransaction, to: &WriteTransaction) -> Result<(), red
     copy_table(from, to, CURSORS)?;
     copy_table(from, to, LEASES)?;
     copy_table(from, to, TRACKED)?;
+    copy_table(from, to, CLOCK)?;
     Ok(())
 }
 

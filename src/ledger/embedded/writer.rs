@@ -16,6 +16,7 @@ use redb::{Database, Durability, StorageError, WriteTransaction};
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::error;
 
+use super::store_clock::StoreClock;
 use super::tables::Tables;
 use crate::clock::Stopwatch;
 use crate::domain::schedule::Schedule;
@@ -105,7 +106,11 @@ pub struct Writer {
 
 impl Writer {
     /// Starts the thread, which owns the database from then on.
-    pub fn start(database: Database, keeping: Keeping) -> std::io::Result<Self> {
+    pub fn start(
+        database: Database,
+        keeping: Keeping,
+        clock: Arc<StoreClock>,
+    ) -> std::io::Result<Self> {
         let (queue, waiting) = mpsc::channel(QUEUE_MAX);
         let (end, ended) = watch::channel(false);
         let database = Arc::new(database);
@@ -113,7 +118,7 @@ impl Writer {
         std::thread::Builder::new().name("imquota-writer".into()).spawn(move || {
             // Whoever waits for the end is told even if the thread panics.
             let end = Told(end);
-            write_all(&database, keeping, waiting);
+            write_all(&database, (keeping, &clock), waiting);
             drop(database);
             drop(end);
         })?;
@@ -231,7 +236,11 @@ where
     (work, result)
 }
 
-fn write_all(database: &Database, keeping: Keeping, mut waiting: mpsc::Receiver<Message>) {
+fn write_all(
+    database: &Database,
+    (keeping, clock): (Keeping, &StoreClock),
+    mut waiting: mpsc::Receiver<Message>,
+) {
     let mut schedules = Schedules::new();
     let mut commits = 0;
     let mut batch = Vec::new();
@@ -247,7 +256,8 @@ fn write_all(database: &Database, keeping: Keeping, mut waiting: mpsc::Receiver<
             let work = std::mem::take(&mut batch);
             let began = Stopwatch::start();
             let durability = keeping.of_commit(commits);
-            if let Err(failure) = write_batch((database, durability), &mut schedules, work) {
+            let target = (database, durability, clock);
+            if let Err(failure) = write_batch(target, &mut schedules, work) {
                 error!(error = %failure, "the store failed; nothing can be decided until it is \
                     opened anew");
                 return refuse_all(&failure, waiting);
@@ -303,13 +313,13 @@ fn refuse_all(failure: &str, mut waiting: mpsc::Receiver<Message>) {
 
 /// Works off a batch and tells everybody. An error means that the store failed.
 fn write_batch(
-    database: (&Database, Durability),
+    target: (&Database, Durability, &StoreClock),
     schedules: &mut Schedules,
     batch: Vec<Work>,
 ) -> Result<(), String> {
     let mut finished = Vec::with_capacity(batch.len());
     let mut batch = batch.into_iter();
-    let end = transact(database, schedules, &mut batch, &mut finished);
+    let end = transact(target, schedules, &mut batch, &mut finished);
     for finish in finished {
         finish(end.clone());
     }
@@ -322,14 +332,15 @@ fn write_batch(
 }
 
 fn transact(
-    (database, durability): (&Database, Durability),
+    (database, durability, clock): (&Database, Durability, &StoreClock),
     schedules: &mut Schedules,
     batch: &mut impl Iterator<Item = Work>,
     finished: &mut Vec<Finish>,
 ) -> Result<(), String> {
     let mut txn = database.begin_write().map_err(|failure| failure.to_string())?;
     txn.set_durability(durability).map_err(|failure| failure.to_string())?;
-    let wrote = work_all(&txn, schedules, batch, finished)?;
+    let keeps_figures = clock.reading().closing().is_err();
+    let wrote = work_all((&txn, keeps_figures), schedules, batch, finished)?;
     if wrote {
         txn.commit().map_err(|failure| failure.to_string())
     } else {
@@ -338,12 +349,13 @@ fn transact(
 }
 
 fn work_all(
-    txn: &WriteTransaction,
+    (txn, keeps_figures): (&WriteTransaction, bool),
     schedules: &mut Schedules,
     batch: &mut impl Iterator<Item = Work>,
     finished: &mut Vec<Finish>,
 ) -> Result<bool, String> {
     let mut tables = Tables::open(txn).map_err(|failure| failure.to_string())?;
+    tables.keeps_figures = keeps_figures;
     let mut unit = Unit { tables: &mut tables, schedules, wrote: false };
     for work in batch {
         finished.push(work(Ok(&mut unit))?);

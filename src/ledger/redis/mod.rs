@@ -433,7 +433,7 @@ impl Ledger for Redis {
         self.store.client.nodes()
     }
 
-    fn clock_skew(&self) -> Vec<(String, f64)> {
+    fn clock_skews(&self) -> Vec<(String, f64)> {
         let readings = self.store.clock_readings();
         let seconds = |ahead_ms: i64| Duration::from_millis(ahead_ms.unsigned_abs()).as_secs_f64();
         readings.iter().map(|it| (it.server.clone(), seconds(it.ahead_ms))).collect()

@@ -1,0 +1,208 @@
+//! The time that the embedded store goes by, and the highest instant that it has recorded.
+//!
+//! The time of day at the start is carried on by the monotonic clock
+//! ([`ClockGuard`]). The recorded instant and the last acceptance of a clock lie in the store's
+//! `clock` table, each behind a byte with its version.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use redb::{ReadableTable, StorageError, Table};
+
+use super::writer::Unit;
+use crate::clock::Clock;
+use crate::domain::clock_guard::{AcceptedClock, ClockGuard, ClockReading, ClockRefusal, Clocks};
+use crate::domain::id::RequestId;
+use crate::domain::time::Timestamp;
+use crate::ledger::LedgerError;
+
+/// The highest instant that was recorded.
+const RECORDED_KEY: &str = "recorded";
+/// The last acceptance of a clock.
+const ACCEPTED_KEY: &str = "accepted";
+/// The version of both values.
+const VERSION: u8 = 1;
+const MILLIS_BYTES: usize = 8;
+
+/// The table of the two.
+pub type ClockTable<'txn> = Table<'txn, &'static str, &'static [u8]>;
+
+/// The clock of one open store.
+pub struct StoreClock {
+    clock: Arc<dyn Clock>,
+    guard: Mutex<ClockGuard>,
+}
+
+impl StoreClock {
+    /// The clock of a store that has recorded that instant.
+    pub fn start(clock: Arc<dyn Clock>, recorded: Option<Timestamp>) -> Self {
+        let guard = ClockGuard::start(clocks(&*clock), recorded);
+        Self { clock, guard: Mutex::new(guard) }
+    }
+
+    /// The time, and what it may be used for.
+    pub fn reading(&self) -> ClockReading {
+        // Under the lock, so that readings come in their order.
+        let mut guard = self.guard();
+        guard.observe(clocks(&*self.clock))
+    }
+
+    /// The time that the store goes by.
+    pub fn now(&self) -> Timestamp {
+        self.reading().now
+    }
+
+    /// A deadline of this process's clock by the store's. To be called as soon as the deadline is
+    /// there: it is as far away by both.
+    pub fn deadline(&self, deadline: Timestamp) -> Timestamp {
+        let ahead = self.now().as_millis().saturating_sub(self.clock.now().as_millis());
+        Timestamp::from_millis(deadline.as_millis().saturating_add(ahead))
+    }
+
+    /// Records the highest instant, where that is due.
+    pub fn record(&self, unit: &mut Unit<'_, '_>) -> Result<(), StorageError> {
+        let mut guard = self.guard();
+        if let Some(due) = guard.due(clocks(&*self.clock)) {
+            write_recorded(&mut unit.tables.clock, due)?;
+            unit.wrote = true;
+            guard.recorded(due);
+        }
+        Ok(())
+    }
+
+    /// Whether there is anything to be recorded.
+    pub fn is_due(&self) -> bool {
+        self.guard().due(clocks(&*self.clock)).is_some()
+    }
+
+    /// Goes by the time of day from now on, unless it does so already.
+    pub fn accept(
+        &self,
+        unit: &mut Unit<'_, '_>,
+        request_id: &RequestId,
+    ) -> Result<AcceptedClock, StorageError> {
+        let (mut guard, clocks) = (self.guard(), clocks(&*self.clock));
+        let reading = guard.observe(clocks);
+        let table = &mut unit.tables.clock;
+        let recorded = recorded(table)?.ok().flatten();
+        let mut accepted = AcceptedClock {
+            request_id: request_id.clone(),
+            before: recorded.map_or(reading.now, |recorded| recorded.max(reading.now)),
+            after: reading.now,
+        };
+        if reading.selling().is_err() {
+            accepted.after = reading.wall;
+            write_recorded(table, accepted.after)?;
+            guard.accept(clocks);
+        }
+        table.insert(ACCEPTED_KEY, encode_accepted(&accepted).as_slice())?;
+        unit.wrote = true;
+        Ok(accepted)
+    }
+
+    /// How far the time of day is ahead of the time that the store goes by, in seconds.
+    #[allow(clippy::cast_precision_loss, reason = "exact for some hundred thousand years")]
+    pub fn skew_s(&self) -> f64 {
+        self.reading().skew_ms() as f64 / 1000.0
+    }
+
+    fn guard(&self) -> MutexGuard<'_, ClockGuard> {
+        self.guard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl From<ClockRefusal> for LedgerError {
+    fn from(refusal: ClockRefusal) -> Self {
+        match refusal {
+            ClockRefusal::Skewed { seconds }
+            | ClockRefusal::Behind { seconds }
+            | ClockRefusal::Settling { seconds } => Self::ClockSkew(seconds),
+        }
+    }
+}
+
+fn clocks(clock: &dyn Clock) -> Clocks {
+    Clocks { wall: clock.wall(), monotonic: clock.monotonic() }
+}
+
+/// Why a value of the table cannot be read.
+type Unreadable = String;
+
+/// The highest instant that a store has recorded; `None` in a store that has none.
+pub fn recorded(
+    table: &ClockTable<'_>,
+) -> Result<Result<Option<Timestamp>, Unreadable>, StorageError> {
+    let Some(row) = table.get(RECORDED_KEY)? else { return Ok(Ok(None)) };
+    Ok(match row.value() {
+        [VERSION, millis @ ..] => match millis.try_into() {
+            Ok(millis) => Ok(Some(Timestamp::from_millis(i64::from_le_bytes(millis)))),
+            Err(_) => Err("its recorded instant is damaged".to_owned()),
+        },
+        _ => Err("its recorded instant was written by another version".to_owned()),
+    })
+}
+
+fn write_recorded(table: &mut ClockTable<'_>, at: Timestamp) -> Result<(), StorageError> {
+    table.insert(RECORDED_KEY, encode_recorded(at).as_slice())?;
+    Ok(())
+}
+
+fn encode_recorded(at: Timestamp) -> Vec<u8> {
+    let mut bytes = vec![VERSION];
+    bytes.extend(at.as_millis().to_le_bytes());
+    bytes
+}
+
+/// The last acceptance, where it was made by that request. One that cannot be read is none: the
+/// request is then made again, which does no harm.
+pub fn accepted_by(
+    table: &ClockTable<'_>,
+    request_id: &RequestId,
+) -> Result<Option<AcceptedClock>, StorageError> {
+    let Some(row) = table.get(ACCEPTED_KEY)? else { return Ok(None) };
+    Ok(decode_accepted(row.value()).filter(|accepted| accepted.request_id == *request_id))
+}
+
+fn encode_accepted(accepted: &AcceptedClock) -> Vec<u8> {
+    let mut bytes = vec![VERSION];
+    bytes.extend(accepted.before.as_millis().to_le_bytes());
+    bytes.extend(accepted.after.as_millis().to_le_bytes());
+    bytes.extend(accepted.request_id.as_str().as_bytes());
+    bytes
+}
+
+fn decode_accepted(bytes: &[u8]) -> Option<AcceptedClock> {
+    let (&[version], rest) = bytes.split_first_chunk::<1>()?;
+    let (before, rest) = rest.split_first_chunk::<MILLIS_BYTES>()?;
+    let (after, request_id) = rest.split_first_chunk::<MILLIS_BYTES>()?;
+    let instant = |bytes: &[u8; MILLIS_BYTES]| Timestamp::from_millis(i64::from_le_bytes(*bytes));
+    let request_id = RequestId::try_from(std::str::from_utf8(request_id).ok()?).ok()?;
+    (version == VERSION).then(|| AcceptedClock {
+        request_id,
+        before: instant(before),
+        after: instant(after),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_stored_is_these_bytes() {
+        let at = Timestamp::from_millis(0x0102_0304_0506);
+        assert_eq!(encode_recorded(at), [1, 6, 5, 4, 3, 2, 1, 0, 0]);
+        let accepted = AcceptedClock {
+            request_id: RequestId::try_from("r-1").expect("an id"),
+            before: at,
+            after: Timestamp::from_millis(-2),
+        };
+        let bytes = encode_accepted(&accepted);
+        let golden = b"\x01\x06\x05\x04\x03\x02\x01\0\0\xfe\xff\xff\xff\xff\xff\xff\xffr-1";
+        assert_eq!(bytes, golden);
+        assert_eq!(decode_accepted(&bytes), Some(accepted));
+        for cut in 0..bytes.len() - 2 {
+            assert_eq!(decode_accepted(&bytes[..cut]), None, "{cut} bytes");
+        }
+        assert_eq!(decode_accepted(&[&[2], &bytes[1..]].concat()), None);
+    }
+}
