@@ -185,7 +185,75 @@ fn decode_accepted(bytes: &[u8]) -> Option<AcceptedClock> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
+    use redb::{AccessGuard, TableDefinition};
+
     use super::*;
+    use crate::ledger::Ledger as _;
+    use crate::ledger::embedded::Embedded;
+
+    /// Changes the table of a store that is closed, by its name on disk.
+    fn change(directory: &Path, change: impl Fn(Option<&[u8]>) -> Option<Vec<u8>>) {
+        let database = redb::Database::open(directory.join("imquota.redb")).expect("opens");
+        let txn = database.begin_write().expect("begins");
+        let name = TableDefinition::<&str, &[u8]>::new("clock");
+        let table = txn.open_table(name).expect("opens");
+        let row = table.get(RECORDED_KEY).expect("reads");
+        let changed = change(row.as_ref().map(AccessGuard::value));
+        drop(row);
+        drop(table);
+        match changed {
+            Some(row) => {
+                let mut table = txn.open_table(name).expect("opens");
+                table.insert(RECORDED_KEY, row.as_slice()).expect("writes");
+            }
+            None => assert!(txn.delete_table(name).expect("deletes")),
+        }
+        txn.commit().expect("commits");
+    }
+
+    struct Stands(i64);
+
+    impl Clock for Stands {
+        fn now(&self) -> Timestamp {
+            Timestamp::from_millis(self.0)
+        }
+    }
+
+    #[tokio::test]
+    async fn a_store_of_the_version_before_has_recorded_nothing_and_opens() {
+        const LATER: i64 = 1_000_000_000_000;
+        let folder = tempfile::tempdir().expect("a directory");
+        let open = |at: i64| Embedded::open(folder.path(), Arc::new(Stands(at)));
+        let store = open(0).expect("opens");
+        let work = store.writer();
+        let record = move |unit: &mut Unit<'_, '_>| {
+            unit.wrote = true;
+            write_recorded(&mut unit.tables.clock, Timestamp::from_millis(LATER))
+        };
+        work.submit(record).await.expect("written");
+        store.close().await;
+        drop((work, store));
+        change(folder.path(), |row| row.map(<[u8]>::to_vec));
+        let behind = open(0).expect("opens");
+        assert!(behind.clock().reading().selling().is_err());
+        behind.close().await;
+        drop(behind);
+        // Without the table, as it was before.
+        change(folder.path(), |_| None);
+        let store = open(0).expect("opens");
+        assert_eq!(store.clock().reading().selling(), Ok(()));
+        store.close().await;
+        drop(store);
+        for (row, why) in
+            [(&[2, 0][..], "another version"), (&[1, 2, 3], "damaged"), (&[], "another")]
+        {
+            change(folder.path(), |_| Some(row.to_vec()));
+            let refused = open(0).err().expect("refused").to_string();
+            assert!(refused.contains(why), "{refused}");
+        }
+    }
 
     #[test]
     fn what_is_stored_is_these_bytes() {
