@@ -21,7 +21,7 @@ use imquota::engine::{Decision, Engine, Request, UnknownApp};
 use imquota::events::embedded::EmbeddedEvents;
 use imquota::events::{Claim, EventLog, EventsError, Lease, TIME_CURSOR};
 use imquota::ledger::embedded::Embedded;
-use imquota::ledger::metering::Metered;
+use imquota::ledger::metering::{Meter as _, Metered};
 use imquota::ledger::{Ledger, LedgerError, Operation};
 use imquota::telemetry::Metrics;
 use tokio::sync::watch;
@@ -107,6 +107,10 @@ pub fn assert_same(one: &str, other: &str, context: &str) {
         assert_eq!(one, other, "line {number}, {context}");
     }
     assert_eq!(one.len(), other.len(), "{context}");
+}
+
+fn line(of: &impl std::fmt::Debug) -> String {
+    format!("{of:?}\n")
 }
 
 /// The parts of a sidecar over its store.
@@ -201,7 +205,7 @@ impl World {
         for subject in [Subject::App, Subject::User(user("a")), Subject::Group(group("g"))] {
             let deadline = self.engine.local_now() + Duration::from_secs(2);
             let report = self.engine.usage(app(of), subject, deadline).await.expect("a reading");
-            all += &format!("{report:?}\n");
+            all += &line(&report);
         }
         all
     }
@@ -254,7 +258,6 @@ impl World {
             hurried: false,
         };
         let (first, last) = (Day::from_number(middle - 199), Day::from_number(middle + 199));
-        use imquota::ledger::metering::Meter as _;
         let figures = self.ledger.figures(&call, first, last).await.expect("figures");
         let days = figures.days.into_iter().filter(|day| day.dau > 0);
         days.map(|day| (day.day.number() - middle, day.dau)).collect()
@@ -274,21 +277,21 @@ impl World {
 
     /// Everything that can be seen of the store.
     pub async fn digest(&self, apps: &[&str]) -> String {
-        let mut all = format!("{:?}\n", self.ledger.now().await);
+        let mut all = line(&self.ledger.now().await);
         for name in apps {
             all += &self.usage(name).await;
-            all += &format!("{:?}\n", self.login_days(name, self.machine.wall()).await);
+            all += &line(&self.login_days(name, self.machine.wall()).await);
             let app: AppId = app(name);
-            all += &format!("{:?}\n", self.administration.app(&app).await.expect("the app"));
+            all += &line(&self.administration.app(&app).await.expect("the app"));
         }
         let entries = self.administration.entries(0, 1000, &EntryFilter::default()).await;
-        all += &format!("{:?}\n", entries.expect("entries"));
+        all += &line(&entries.expect("entries"));
         let page = self.log.read(0, 1000).await.expect("events");
         // Which of two sources comes first is left open.
         let mut events: Vec<_> = page.events.iter().map(|it| format!("{:?}\n", it.event)).collect();
         events.sort();
         all += &events.concat();
-        all += &format!("{:?}\n", self.log.cursor(TIME_CURSOR).await);
+        all += &line(&self.log.cursor(TIME_CURSOR).await);
         all
     }
 }

@@ -19,7 +19,7 @@ const PAGE_DEFAULT: usize = 100;
 const PREVIEWED_MAX: usize = 1000;
 
 /// Every RPC that the audit log tells of.
-const ACTIONS: [&str; 11] = [
+const ACTIONS: [&str; 12] = [
     pb::CreateAppRequest::RPC,
     pb::PurchaseEditionRequest::RPC,
     pb::RenewEditionRequest::RPC,
@@ -30,6 +30,7 @@ const ACTIONS: [&str; 11] = [
     super::RECONCILE,
     super::ACTIVATE_CATALOG,
     super::ACCEPT_STORE,
+    super::ACCEPT_CLOCK,
     ISSUE_STATEMENT,
 ];
 /// What the audit log calls the issue of a final statement, which nobody asks for.

@@ -34,6 +34,8 @@ const TRACK_CHANGES: &str = "TrackChanges";
 const RECONCILE: &str = "Reconcile";
 /// The RPC that puts a kept catalog into force again.
 const ACTIVATE_CATALOG: &str = "ActivateCatalog";
+/// The RPC that accepts a clock.
+const ACCEPT_CLOCK: &str = "AcceptClock";
 /// Exports that are compared at once: each remembers what it named.
 const RECONCILING_MAX: usize = 4;
 /// Previews that go through all users and groups at once: each keeps a Redis busy by a third.
@@ -334,7 +336,7 @@ impl AdminService for AdminApi {
         &self,
         request: Request<pb::AcceptClockRequest>,
     ) -> Result<Response<pb::AcceptClockResponse>, Status> {
-        let actor = require(&request, Role::Owner, "AcceptClock")?;
+        let actor = require(&request, Role::Owner, ACCEPT_CLOCK)?;
         let mut fields = Fields::default();
         let request_id = fields.request_id(request.into_inner().request_id);
         let request_id = fields.finish(request_id).map_err(of_invalid)?;
