@@ -9,8 +9,9 @@ use std::sync::Arc;
 use imquota::directory::catalog_codec::{self, CatalogRecord};
 use imquota::directory::embedded::EmbeddedDirectory;
 use imquota::directory::redis::RedisDirectory;
-use imquota::directory::{CATALOGS_MAX, Directory};
+use imquota::directory::{CATALOGS_MAX, CATALOGS_MAX_BYTES, Directory};
 use imquota::domain::catalog::Catalog;
+use imquota::domain::group_type::GroupType;
 use imquota::domain::metering::Login;
 use imquota::domain::time::Timestamp;
 use imquota::engine::administration::{Activation, AdminError, EntryFilter, What};
@@ -39,7 +40,7 @@ fn first() -> Catalog {
 /// The same at another price.
 fn dearer() -> Catalog {
     let mut catalog = first();
-    catalog.version = "dearer".to_owned();
+    "dearer".clone_into(&mut catalog.version);
     catalog.postpaid.dau.price_fen_per_unit *= 7;
     catalog
 }
@@ -47,7 +48,7 @@ fn dearer() -> Catalog {
 /// The same without what was for sale.
 fn lacking() -> Catalog {
     let mut catalog = dearer();
-    catalog.version = "lacking".to_owned();
+    "lacking".clone_into(&mut catalog.version);
     catalog.editions.retain(|edition| edition.id.as_str() == "trial");
     catalog.add_ons.clear();
     catalog
@@ -57,14 +58,15 @@ fn lacking() -> Catalog {
 struct Store {
     place: Place,
     clock: Arc<ManualClock>,
-    _kept: (Option<tempfile::TempDir>, Option<(Server, MovedClock)>),
+    /// A directory of files, or a server, that lives as long.
+    kept: (Option<tempfile::TempDir>, Option<(Server, MovedClock)>),
 }
 
 impl Store {
     fn embedded() -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let place = Place::directory(directory.path());
-        Self { place, clock: ManualClock::at(NOVEMBER), _kept: (Some(directory), None) }
+        Self { place, clock: ManualClock::at(NOVEMBER), kept: (Some(directory), None) }
     }
 
     fn redis() -> Self {
@@ -72,7 +74,7 @@ impl Store {
         let server = Server::start_with_clock(&[], &moved);
         let clock = ManualClock::shared(NOVEMBER, &moved.file());
         let place = Place::Redis(format!("redis://{}/0", server.address()));
-        Self { place, clock, _kept: (None, Some((server, moved))) }
+        Self { place, clock, kept: (None, Some((server, moved))) }
     }
 
     /// A sidecar that starts with that catalog, and what is in force then.
@@ -179,8 +181,8 @@ async fn a_rolling_restart_is_one_change_in_every_order_with_every_crash() {
             }
             store.clock.set(store.clock.millis() + 60_000);
         }
-        let records = store.directory().await.catalogs(0).await.expect("records");
-        assert_eq!(records.len(), 2, "{order:?} {who} {after}");
+        let records = store.directory().await.catalogs(0).await.expect("read");
+        assert_eq!(records.map(|it| it.len()), Some(2), "{order:?} {who} {after}");
         store.clock.set(DECEMBER + 5 * DAY);
         for sidecar in sidecars.iter().flatten() {
             let standing = sidecar.administration.follow_catalog().await.expect("followed");
@@ -203,7 +205,8 @@ async fn three_sidecars_that_load_at_once_are_one_change() {
         let all = futures_util::future::join_all(sidecars.iter().map(load)).await;
         assert!(all.iter().all(|(in_force, _)| *in_force == catalog.version), "{all:?}");
     }
-    assert_eq!(store.directory().await.catalogs(0).await.expect("records").len(), 2);
+    let records = store.directory().await.catalogs(0).await.expect("read");
+    assert_eq!(records.map(|it| it.len()), Some(2));
 }
 
 async fn a_replaced_content_is_not_put_into_force_again(store: Store) {
@@ -380,7 +383,7 @@ async fn the_oldest_that_no_open_month_needs_goes_first(store: &Store, sold: boo
 }
 
 async fn oldest_and_newest(directory: &dyn Directory) -> (usize, u64, u64) {
-    let records = directory.catalogs(0).await.expect("records");
+    let records = directory.catalogs(0).await.expect("read").expect("records");
     let numbers: Vec<u64> = records.iter().map(|(number, _)| *number).collect();
     (numbers.len(), numbers[0], numbers[numbers.len() - 1])
 }
@@ -409,4 +412,60 @@ async fn the_oldest_that_no_open_month_needs_goes_first_in_redis() {
         the_oldest_that_no_open_month_needs_goes_first(&store, sold).await;
         assert_eq!(oldest_and_newest(&*directory).await, (CATALOGS_MAX, 2, 1001), "{sold}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn catalogs_that_are_too_long_together_go_before_there_are_too_many() {
+    let store = Store::redis();
+    let directory = store.directory().await;
+    // As many group types as a catalog may have, with the longest names.
+    let fat = |number: usize| {
+        let mut catalog = Catalog { version: format!("fat {number}"), ..first() };
+        let kind = catalog.group_types[0].clone();
+        catalog.group_types.extend((0..64 - catalog.group_types.len()).map(|index| {
+            let name = format!("{index:064}").as_str().into();
+            GroupType { name, label: "x".repeat(64), ..kind.clone() }
+        }));
+        Arc::new(catalog)
+    };
+    let (mut bytes, mut count) = (0, 0);
+    loop {
+        let catalog = fat(count);
+        let number = u64::try_from(count).expect("fits") + 1;
+        let since = Timestamp::from_millis(NOVEMBER + i64::try_from(count).expect("fits") * 1000);
+        let (request_id, hash) = (String::new(), catalog_codec::hash(&catalog));
+        let record = CatalogRecord { number, since, request_id, hash, catalog };
+        let stored = catalog_codec::encode(&record);
+        if bytes + stored.len() > CATALOGS_MAX_BYTES {
+            break;
+        }
+        bytes += stored.len();
+        count += 1;
+        assert_eq!(directory.put_catalog(number - 1, &stored, &[], None).await, Ok(true));
+    }
+    assert!(count < CATALOGS_MAX, "{count}");
+    store.clock.set(NOVEMBER + DAY);
+    let service = Service::open_any(&store.place, store.clock.clone(), first()).await;
+    let next = Catalog::clone(&fat(count));
+    assert_eq!(service.load(next.clone()).await.0, next.version);
+    let records = directory.catalogs(0).await.expect("read").expect("records");
+    let kept: usize = records.iter().map(|(_, stored)| stored.len()).sum();
+    assert!(kept <= CATALOGS_MAX_BYTES, "{kept}");
+    assert_eq!((records.len(), records[0].0), (count, 2));
+    service.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_was_replaced_by_an_empty_one_gets_the_loaded_catalog() {
+    let store = Store::redis();
+    let (service, _) = store.start(first()).await;
+    service.load(dearer()).await;
+    let (server, _) = store.kept.1.as_ref().expect("a Redis");
+    let removed = server.cli(&["DEL", "q1{directory}catalogs"]);
+    assert_eq!(removed.trim(), "1");
+    let standing = service.administration.follow_catalog().await.expect("followed");
+    assert_eq!((standing.in_force.as_str(), standing.differs), ("dearer", None));
+    let records = store.directory().await.catalogs(0).await.expect("read").expect("records");
+    assert_eq!(records.len(), 1);
+    service.close().await;
 }

@@ -11,7 +11,8 @@ use redb::{ReadableTable, StorageError};
 use serde_json::json;
 
 use super::{
-    AcceptClockError, AppPage, AppRecord, Directory, DirectoryError, audit_codec, document,
+    AcceptClockError, AppPage, AppRecord, Directory, DirectoryError, StoredCatalogs, audit_codec,
+    document,
 };
 use crate::domain::audit::{Actor, Entry, Event, Head};
 use crate::domain::clock_guard::AcceptedClock;
@@ -176,13 +177,14 @@ fn accept_clock(
     Ok(log(unit, event)?.map(|()| accepted).map_err(AcceptClockError::from))
 }
 
-fn catalogs(documents: &Documents<'_>, known: u64) -> Result<Vec<(u64, Vec<u8>)>, StorageError> {
+fn catalogs(documents: &Documents<'_>, known: u64) -> Result<Option<StoredCatalogs>, StorageError> {
     if last_catalog(documents)? == known {
-        return Ok(Vec::new());
+        return Ok(None);
     }
     let rows = documents.range::<&str>(CATALOG_PREFIX..CATALOGS_END)?;
     rows.map(|row| row.map(|(key, value)| (catalog_number(key.value()), value.value().to_vec())))
-        .collect()
+        .collect::<Result<_, _>>()
+        .map(Some)
 }
 
 fn catalog_number(key: &str) -> u64 {
@@ -275,7 +277,7 @@ impl Directory for EmbeddedDirectory {
         Ok(self.writer.submit_patiently(work).await?)
     }
 
-    async fn catalogs(&self, known: u64) -> Result<Vec<(u64, Vec<u8>)>, DirectoryError> {
+    async fn catalogs(&self, known: u64) -> Result<Option<StoredCatalogs>, DirectoryError> {
         let work = move |unit: &mut Unit<'_, '_>| catalogs(&unit.tables.documents, known);
         Ok(self.writer.submit_patiently(work).await?)
     }

@@ -112,6 +112,9 @@ impl AppPage {
     }
 }
 
+/// Records of catalogs by their numbers, in order, as [`catalog_codec::encode`] writes them.
+pub type StoredCatalogs = Vec<(u64, Vec<u8>)>;
+
 /// Why the directory has no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DirectoryError {
@@ -202,10 +205,9 @@ pub trait Directory: Send + Sync + 'static {
     async fn statement(&self, app: &AppId, month: Month)
     -> Result<Option<Vec<u8>>, DirectoryError>;
 
-    /// The records of all catalogs that were in force, by their numbers, as
-    /// [`catalog_codec::encode`] writes them; empty where the last one has the number `known`, or
-    /// there are none.
-    async fn catalogs(&self, known: u64) -> Result<Vec<(u64, Vec<u8>)>, DirectoryError>;
+    /// The records of all catalogs that were in force; `None` where the last one has the number
+    /// `known`, which is 0 where there are none.
+    async fn catalogs(&self, known: u64) -> Result<Option<StoredCatalogs>, DirectoryError>;
 
     /// Adds the record of the catalog that comes after the one numbered `last`, removes the
     /// records of those numbers, and logs the event, in one step; `false`, and nothing is changed,

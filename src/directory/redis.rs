@@ -6,7 +6,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use redis::Value;
 
-use super::{AppPage, AppRecord, Directory, DirectoryError, audit_codec, document};
+use super::{
+    AppPage, AppRecord, Directory, DirectoryError, StoredCatalogs, audit_codec, document,
+};
 use crate::domain::audit::{Entry, Event, Head};
 use crate::domain::id::AppId;
 use crate::domain::month::Month;
@@ -183,9 +185,12 @@ impl Directory for RedisDirectory {
         Ok((!found.is_empty()).then_some(found))
     }
 
-    async fn catalogs(&self, known: u64) -> Result<Vec<(u64, Vec<u8>)>, DirectoryError> {
+    async fn catalogs(&self, known: u64) -> Result<Option<StoredCatalogs>, DirectoryError> {
         let arguments = [decimal(known)];
         let answer = self.call_catalogs(ScriptId::ListCatalogs, &arguments).await?;
+        if integer(&answer).is_some() {
+            return Ok(None);
+        }
         let malformed = || DirectoryError::Unavailable("a malformed list of catalogs".to_owned());
         let flat = array(answer).ok_or_else(malformed)?;
         let number = |field: &Value| String::from_utf8(text(field)).ok()?.parse::<u64>().ok();
@@ -193,7 +198,7 @@ impl Directory for RedisDirectory {
         let mut records: Vec<_> =
             pairs.filter_map(|pair| Some((number(&pair[0])?, text(&pair[1])))).collect();
         records.sort_unstable_by_key(|(number, _)| *number);
-        Ok(records)
+        Ok(Some(records))
     }
 
     async fn put_catalog(

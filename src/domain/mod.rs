@@ -2,8 +2,8 @@
 //!
 //! Time and ids come in as values. Reading order: [`id`] and [`time`] (what everything is made
 //! of), [`limit`] and [`group_type`] (what can be limited), [`catalog`] (the numbers),
-//! [`calendar`], [`purchase`], [`terms`], [`timeline`] and [`refund`] (what was bought, how long it is valid
-//! and what is paid back), [`schedule`] (limits at an instant), [`decision`] (outcome and
+//! [`calendar`], [`purchase`], [`terms`], [`timeline`] and [`refund`] (what was bought, how long it
+//! is valid and what is paid back), [`schedule`] (limits at an instant), [`decision`] (outcome and
 //! breaches), [`upgrade`] (what to buy to get past one), [`usage`] (counts against limits),
 //! [`warning`] (before a limit bites), [`policy`] (while the store does not
 //! answer), [`month`], [`metering`], [`activity`] and [`history`] (what

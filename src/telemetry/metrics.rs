@@ -92,7 +92,7 @@ impl Metrics {
         self.registry.register("catalog", "1 for the catalog in force", self.catalog.clone());
         self.registry.register(
             "catalog_differs",
-            "1 where this sidecar loaded a catalog that was replaced: its version and the one followed",
+            "1 where the catalog that this sidecar loaded was replaced by the one in force",
             self.catalog_differs.clone(),
         );
         self.registry.register(

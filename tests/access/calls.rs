@@ -127,13 +127,7 @@ impl Call {
                 code(client.list_top_denials(pb::ListTopDenialsRequest::default()).await)
             }
             "CreateBackup" => code(client.create_backup(pb::CreateBackupRequest {}).await),
-            "ActivateCatalog" => {
-                // The one in force, put into force once more.
-                let version = imquota::catalog::builtin().version;
-                let content_hash = String::new();
-                let request = pb::ActivateCatalogRequest { request_id, version, content_hash };
-                code(client.activate_catalog(request).await)
-            }
+            "ActivateCatalog" => activate(client, request_id).await,
             "AcceptClock" => code(client.accept_clock(pb::AcceptClockRequest { request_id }).await),
             "TrackChanges" => {
                 let request = pb::TrackChangesRequest { app_id, keep_for: None };
@@ -210,6 +204,13 @@ impl Call {
             _ => u64::from(self.least > Role::Viewer),
         }
     }
+}
+
+/// Puts the catalog in force into force once more.
+async fn activate(client: &mut Client, request_id: String) -> Code {
+    let version = imquota::catalog::builtin().version;
+    let request = pb::ActivateCatalogRequest { request_id, version, content_hash: String::new() };
+    code(client.activate_catalog(request).await)
 }
 
 /// Loads an export without accounts.

@@ -28,8 +28,11 @@ fn day(text: &str) -> Day {
     Day::parse(text).expect("a day")
 }
 
+/// What a catalog has otherwise than the one before it.
+type Change = fn(&mut Catalog);
+
 /// The built-in catalog until each instant, and then as it is changed.
-fn changed(changes: &[(&str, fn(&mut Catalog))]) -> CatalogHistory {
+fn changed(changes: &[(&str, Change)]) -> CatalogHistory {
     let mut records = vec![InForce { since: at("2018-06-01"), catalog: Arc::new(catalog()) }];
     for (number, (since, change)) in changes.iter().enumerate() {
         let mut next = Catalog::clone(&records[number].catalog);
@@ -87,6 +90,49 @@ fn without_editions(catalog: &mut Catalog) {
     catalog.add_ons.clear();
 }
 
+fn new_york(catalog: &mut Catalog) {
+    catalog.zone = Zone::named("America/New_York").expect("a zone");
+}
+
+fn auckland(catalog: &mut Catalog) {
+    catalog.zone = Zone::named("Pacific/Auckland").expect("a zone");
+}
+
+fn shanghai(catalog: &mut Catalog) {
+    catalog.zone = Zone::named("Asia/Shanghai").expect("a zone");
+}
+
+fn cheap(catalog: &mut Catalog) {
+    for region in &mut catalog.postpaid.regions {
+        region.price_fen_per_mbps_day = region.price_fen_per_mbps_day.map(|price| price / 2);
+    }
+}
+
+fn generous(catalog: &mut Catalog) {
+    catalog.postpaid.dau.free = 500_000;
+    catalog.postpaid.groups.free = 500_000;
+}
+
+fn not_charged(catalog: &mut Catalog) {
+    for edition in &mut catalog.editions {
+        edition.postpaid_allowed = false;
+    }
+}
+
+fn no_grace(catalog: &mut Catalog) {
+    catalog.validity.edition_grace_days = 0;
+}
+
+fn later(catalog: &mut Catalog) {
+    catalog.postpaid.final_day = 20;
+}
+
+fn label(version: &str) -> InForce {
+    let mut catalog = catalog();
+    version.clone_into(&mut catalog.editions[1].label);
+    InForce { since: at("2019-10-02"), catalog: Arc::new(catalog) }
+}
+
 #[test]
 fn the_catalog_of_an_instant_is_the_last_one_before_it_and_the_first_one_before_all() {
     let catalogs = changed(&[("2019-11-10 12:00", dearer), ("2019-12-01", dearer)]);
@@ -119,13 +165,7 @@ fn the_catalog_of_an_instant_is_the_last_one_before_it_and_the_first_one_before_
 
 #[test]
 fn a_changed_zone_counts_from_the_first_of_the_next_month() {
-    fn new_york(catalog: &mut Catalog) {
-        catalog.zone = Zone::named("America/New_York").expect("a zone");
-    }
-    fn auckland(catalog: &mut Catalog) {
-        catalog.zone = Zone::named("Pacific/Auckland").expect("a zone");
-    }
-    let zones: [(fn(&mut Catalog), &str); 2] =
+    let zones: [(Change, &str); 2] =
         [(new_york, "America/New_York"), (auckland, "Pacific/Auckland")];
     for (change, name) in zones {
         let catalogs = changed(&[("2019-11-10 12:00", change)]);
@@ -151,9 +191,6 @@ fn a_changed_zone_counts_from_the_first_of_the_next_month() {
         }
     }
     // Changed back before it counted, it never did.
-    fn shanghai(catalog: &mut Catalog) {
-        catalog.zone = Zone::named("Asia/Shanghai").expect("a zone");
-    }
     let catalogs = changed(&[("2019-11-10", new_york), ("2019-11-20", shanghai)]);
     assert_eq!(catalogs.at(at("2020-03-01")).zone.name(), "Asia/Shanghai");
 }
@@ -196,11 +233,6 @@ fn a_region_that_is_removed_is_charged_for_the_months_that_had_it() {
         .collect();
     assert_eq!(regions, ["overseas"], "a month after it has no line for it");
     // The last price that the month had for it.
-    fn cheap(catalog: &mut Catalog) {
-        for region in &mut catalog.postpaid.regions {
-            region.price_fen_per_mbps_day = region.price_fen_per_mbps_day.map(|price| price / 2);
-        }
-    }
     let catalogs = changed(&[("2019-11-05", cheap), ("2019-11-10", without_regions)]);
     assert_eq!(of(&bill(&catalogs, &sales, "2019-11", metered), Item::Bandwidth), 300);
 }
@@ -220,15 +252,6 @@ fn an_edition_that_was_sold_used_and_removed_is_charged_as_before() {
 
 #[test]
 fn charge_and_allowance_of_a_day_follow_the_catalog_of_that_day() {
-    fn generous(catalog: &mut Catalog) {
-        catalog.postpaid.dau.free = 500_000;
-        catalog.postpaid.groups.free = 500_000;
-    }
-    fn not_charged(catalog: &mut Catalog) {
-        for edition in &mut catalog.editions {
-            edition.postpaid_allowed = false;
-        }
-    }
     let sales = history(ALL_YEAR);
     let until_ninth = changed(&[("2019-11-10", generous)]);
     // 250,000 on the 9th exceed 100,000 by more than 600,000 on the 20th exceed 500,000.
@@ -252,9 +275,6 @@ fn charge_and_allowance_of_a_day_follow_the_catalog_of_that_day() {
 
 #[test]
 fn the_grace_of_a_day_is_that_of_its_catalog() {
-    fn no_grace(catalog: &mut Catalog) {
-        catalog.validity.edition_grace_days = 0;
-    }
     // Valid through the 9th, and then for seven days of grace.
     let sales = history(&[("2019-10-10", "professional", 1)]);
     let charged = |catalogs: &CatalogHistory| {
@@ -269,9 +289,6 @@ fn the_grace_of_a_day_is_that_of_its_catalog() {
 
 #[test]
 fn a_moved_final_day_does_not_move_that_of_a_month_before() {
-    fn later(catalog: &mut Catalog) {
-        catalog.postpaid.final_day = 20;
-    }
     let catalogs = changed(&[("2019-12-01", later)]);
     assert_eq!(final_at(&catalogs, month("2019-11")), at("2019-12-03"));
     assert_eq!(final_at(&catalogs, month("2019-12")), at("2020-01-20"));
@@ -315,11 +332,6 @@ fn old_purchases_carry_what_the_first_catalog_has_that_has_it() {
     let name = "professional".into();
     assert_eq!(missing, Err(MissingItem { what: "edition", name }));
     let first = InForce { since: at("2019-10-01"), catalog: Arc::new(lacking.clone()) };
-    fn label(version: &str) -> InForce {
-        let mut catalog = catalog();
-        version.clone_into(&mut catalog.editions[1].label);
-        InForce { since: at("2019-10-02"), catalog: Arc::new(catalog) }
-    }
     let records = vec![first, label("first"), label("second")];
     let catalogs = CatalogHistory::new(records).expect("in order");
     assert_eq!(catalogs.fills(&sales), [1, 1]);

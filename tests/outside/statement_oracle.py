@@ -14,9 +14,18 @@ milliseconds since the epoch:
     {"kind": "edition", "id": "professional", "fen": 99900, "at": ..., "until": ...}
     {"kind": "add_on", "id": "members-2000", "fen": 50000, "at": ...}
     {"kind": "refund", "fen": 24194, "at": ...}            how much was paid back
+    {"kind": "catalog", "at": ..., "dau": [100000, 100000, 1000000], ...}
 
 `until` is the end of the days of grace, or the refund where that came first: from `at` until then
 the app may run over, and is charged.
+
+`catalog` is a price list that is in force from `at` on; what it does not name is as published:
+`dau` and `groups` are free, unit and fen, `history` is unit and fen, `bandwidth` is fen by region
+(null: listed only), `editions` says of each edition for sale whether it may run over, and
+`grace_days` counts for editions with `valid_until` in place of `until`. A month's prices are those
+of its last instant, what is free on a day is that of the day's last instant. A region that the
+last list of the month lacks has its last price in the month; an edition that a list lacks runs over
+as when it was sold.
 """
 
 import calendar
@@ -40,7 +49,17 @@ BANDWIDTH_UNIT_FEN = {"mainland": 200}
 """A Mbps a day. Any other region is listed at no price."""
 FREE_DAYS_OF_HISTORY = 7
 FIRST_DAY_OF_GROUPS = 4
-RUNS_OVER = {"professional"}
+RUNS_OVER = {"professional": True}
+GRACE_DAYS = 7
+PUBLISHED = {
+    "dau": [FREE_DAU, DAU_UNIT, DAU_UNIT_FEN],
+    "groups": [FREE_GROUPS, GROUPS_UNIT, GROUPS_UNIT_FEN],
+    "history": [HISTORY_UNIT, HISTORY_UNIT_FEN],
+    "bandwidth": BANDWIDTH_UNIT_FEN,
+    "editions": RUNS_OVER,
+    "grace_days": GRACE_DAYS,
+}
+"""The price list that is in force before any other."""
 
 
 def units(beyond: int, unit: int) -> int:
@@ -118,10 +137,52 @@ def groups_fen(peak: int) -> tuple[int, int]:
     return taken, taken * GROUPS_UNIT_FEN
 
 
-def bandwidth_fen(region: str, kbps_by_day: Iterable[int]) -> tuple[int, int]:
+def bandwidth_fen(region: str, kbps_by_day: Iterable[int],
+                  prices: dict[str, int | None] = BANDWIDTH_UNIT_FEN) -> tuple[int, int]:
     """Mbps and fen for the days' peaks, each rounded up."""
     taken = sum(units(kbps, KBPS_A_UNIT) for kbps in kbps_by_day)
-    return taken, taken * BANDWIDTH_UNIT_FEN.get(region, 0)
+    return taken, taken * (prices.get(region) or 0)
+
+
+def day_begins(day: int) -> int:
+    """The instant at which a day of Shanghai begins."""
+    return day * MILLIS_A_DAY - OFFSET_MILLIS
+
+
+class Catalogs:
+    """The price lists, by when they are in force."""
+
+    def __init__(self):
+        self.lists: list[tuple[int, dict]] = []
+
+    def add(self, event: dict) -> None:
+        """One more, in any order."""
+        self.lists.append((event["at"], {**PUBLISHED, **event}))
+        self.lists.sort(key=lambda each: each[0])
+
+    def before(self, instant: int) -> dict:
+        """The one in force just before an instant. The first one holds before it, too."""
+        begun = [prices for at, prices in self.lists if at < instant]
+        earliest = self.lists[0][1] if self.lists else PUBLISHED
+        return begun[-1] if begun else earliest
+
+    def of_day(self, day: int) -> dict:
+        """The one in force at the end of a day."""
+        return self.before(day_begins(day + 1))
+
+    def regions_within(self, first: int, last: int) -> dict[str, int | None]:
+        """The last price of each region in the days from `first` to `last`."""
+        begins, ends = day_begins(first), day_begins(last + 1)
+        prices = dict(self.before(begins + 1)["bandwidth"])
+        for at, later in self.lists:
+            if begins < at < ends:
+                prices.update(later["bandwidth"])
+        return prices
+
+    def runs_over(self, edition: str, sold_at: int, day: int) -> bool:
+        """Whether an edition may run over on a day."""
+        editions = self.of_day(day)["editions"]
+        return editions.get(edition, self.before(sold_at + 1)["editions"].get(edition, False))
 
 
 class Month:
@@ -138,7 +199,8 @@ class Month:
         self.groups: list[tuple[int, int]] = []
         self.kbps: dict[int, dict[str, int]] = defaultdict(dict)
         self.retention: list[tuple[int, int]] = []
-        self.in_force: list[tuple[int, int]] = []
+        self.in_force: list[dict] = []
+        self.catalogs = Catalogs()
         self.bought: list[Line] = []
 
     def read(self, event: dict) -> None:
@@ -156,13 +218,14 @@ class Month:
             case "retention":
                 self.retention.append((at, event["days"]))
             case "edition":
-                if event["id"] in RUNS_OVER:
-                    self.in_force.append((at, event["until"]))
+                self.in_force.append(event)
                 self.buy(day, "edition", event["id"], event["fen"])
             case "add_on":
                 self.buy(day, "add_on", event["id"], event["fen"])
             case "refund":
                 self.buy(day, "refund", "", -event["fen"])
+            case "catalog":
+                self.catalogs.add(event)
             case other:
                 raise ValueError(f"unknown kind of event: {other!r}")
 
@@ -190,9 +253,24 @@ class Month:
 
     def is_charged(self, day: int) -> bool:
         """Whether what runs over was in force at some time of the day."""
-        begins = day * MILLIS_A_DAY - OFFSET_MILLIS
-        ends = begins + MILLIS_A_DAY
-        return any(since < ends and until > begins for since, until in self.in_force)
+        begins, ends = day_begins(day), day_begins(day + 1)
+        grace = self.catalogs.of_day(day)["grace_days"] * MILLIS_A_DAY
+        for edition in self.in_force:
+            since, valid_until = edition["at"], edition.get("valid_until")
+            until = edition["until"] if valid_until is None else valid_until + grace
+            if since < ends and until > begins and self.catalogs.runs_over(
+                    edition["id"], since, day):
+                return True
+        return False
+
+    def beyond(self, figures: dict[int, int], what: str) -> tuple[int, int, int]:
+        """Units and fen of what exceeds the day's allowance most, and that day's figure."""
+        def of(day: int) -> tuple[int, int]:
+            return max(figures[day] - self.catalogs.of_day(day)[what][0], 0), figures[day]
+
+        most, figure = max(map(of, figures), default=(0, 0))
+        _, unit, fen = self.catalogs.of_day(self.last)[what]
+        return units(most, unit), units(most, unit) * fen, figure
 
     def keeps_history(self) -> bool:
         """Whether history was switched on at some time of the month, so far."""
@@ -216,17 +294,20 @@ class Month:
         }
         charged = {number: day for number, day in days.items() if day.charged}
         lines = [*self.bought]
-        dau = max((day.dau for day in charged.values()), default=0)
-        lines.append(Line("dau", "", *dau_fen(dau), dau))
+        logins = {number: day.dau for number, day in charged.items()}
+        lines.append(Line("dau", "", *self.beyond(logins, "dau")))
         if charged and self.keeps_history():
-            lines.append(Line("message_history", "", *history_fen(dau, 1), dau))
+            dau = max(logins.values())
+            unit, fen = self.catalogs.of_day(self.last)["history"]
+            taken = units(dau, unit)
+            lines.append(Line("message_history", "", taken, taken * fen, dau))
         window = self.first + FIRST_DAY_OF_GROUPS - 1
-        peak = max((day.groups_peak for number, day in charged.items() if number >= window),
-                   default=0)
-        lines.append(Line("groups", "", *groups_fen(peak), peak))
+        held = {number: day.groups_peak for number, day in charged.items() if number >= window}
+        lines.append(Line("groups", "", *self.beyond(held, "groups")))
+        prices = self.catalogs.regions_within(self.first, self.last)
         for region in sorted({region for day in days.values() for region in day.bandwidth}):
             peaks = [day.bandwidth.get(region, 0) for day in charged.values()]
-            taken, fen = bandwidth_fen(region, peaks)
+            taken, fen = bandwidth_fen(region, peaks, prices)
             lines.append(Line("bandwidth", region, taken, fen, taken))
         named = {(date(1970, 1, 1) + timedelta(days=number)).isoformat(): day
                  for number, day in days.items()}

@@ -126,6 +126,34 @@ def test_only_days_with_an_edition_that_may_run_over_are_charged():
     assert made.total_fen == 99_900 + 3 * 200
 
 
+def test_price_lists_that_change_inside_and_after_a_month():
+    first = {"kind": "catalog", "at": millis("2019-01-01 00:00"), "dau": [1, 1, 100]}
+    users = [login(f"u{number}", "2019-08-05 12:00") for number in range(4)]
+    region = {"kind": "bandwidth", "region": "mainland", "kbps": 3000,
+              "at": millis("2019-08-05 12:00")}
+    events = [ALWAYS, first, *users, region]
+
+    def total(**change) -> int:
+        later = {**first, **change, "at": millis(change["at"])}
+        return statement([*events, later], "2019-08").total_fen
+
+    assert total(at="2019-09-01 00:00:00.000", dau=[1, 1, 700]) == 300 + 600
+    assert total(at="2019-08-31 23:59:59.999", dau=[1, 1, 700]) == 2100 + 600
+    # What is free is that of the day.
+    assert total(at="2019-08-06 00:00:00.000", dau=[9, 1, 100]) == 300 + 600
+    assert total(at="2019-08-05 23:59:59.999", dau=[9, 1, 100]) == 600
+    # What a later list lacks is charged as before.
+    for gone in ({"bandwidth": {}}, {"editions": {}}, {"bandwidth": {}, "editions": {}}):
+        assert total(at="2019-08-20 12:00", **gone) == 300 + 600
+    assert total(at="2019-08-05 12:00", editions={"professional": False}) == 0
+    ended = {**ALWAYS, "valid_until": millis("2019-08-01 00:00")}
+    graces = [{**first, "at": millis(at), "grace_days": days}
+              for at, days in [("2019-01-01 00:00", 7), ("2019-08-04 12:00", 3)]]
+    made = statement([ended, *graces], "2019-08")
+    assert [name for name, day in made.days.items() if day.charged] == [
+        "2019-08-01", "2019-08-02", "2019-08-03"]
+
+
 def test_the_script_prints_the_total(tmp_path):
     file = tmp_path / "events.jsonl"
     events = [{**ALWAYS, "at": millis("2019-08-01 12:00")},

@@ -27,14 +27,12 @@ pub fn days(books: &Books<'_>) -> Vec<MeteredDay> {
     let day = |figures: &DayFigures| {
         let catalog = books.catalogs.on(figures.day);
         // Catalogs change seldom, so that most days share what follows from one.
-        let (catalog, timeline, boundaries) = match run.take().filter(|(of, ..)| *of == catalog) {
-            Some(run) => run,
-            None => {
-                let timeline = Timeline::new(&catalog, books.sales);
-                let boundaries = timeline.boundaries();
-                (catalog, timeline, boundaries)
-            }
-        };
+        let shared = run.take().filter(|(of, ..)| *of == catalog);
+        let (catalog, timeline, boundaries) = shared.unwrap_or_else(|| {
+            let timeline = Timeline::new(&catalog, books.sales);
+            let boundaries = timeline.boundaries();
+            (catalog, timeline, boundaries)
+        });
         let charged = is_charged(books, &catalog, &timeline, &boundaries, figures.day);
         run = Some((catalog.clone(), timeline, boundaries));
         MeteredDay { day: StatementDay { figures: figures.clone(), charged }, catalog }

@@ -3,8 +3,8 @@
 //! What was bought and refunded in the month stands beside what was metered in it. Only days on
 //! which an edition that may run over was in force are charged (ours); the others are shown.
 //! A day's charge and allowance follow the catalog of that day, the prices of units that of the
-//! month's last instant. A month is worked out from its figures by [`statement`]; whether it is final is not known
-//! here.
+//! month's last instant. A month is worked out from its figures by [`statement`]; whether it was
+//! issued is not decided here.
 
 use super::calendar::{Day, Zone};
 use super::catalog::Catalog;

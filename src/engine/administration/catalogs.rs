@@ -118,9 +118,7 @@ impl Office {
     async fn known(&self) -> Result<Arc<Known>, AdminError> {
         let known = self.kept.known();
         let stored = self.directory.catalogs(known.last()).await?;
-        if stored.is_empty() {
-            return Ok(known);
-        }
+        let Some(stored) = stored else { return Ok(known) };
         let own = self.engine.catalog();
         let sizes = stored.iter().map(|(_, bytes)| bytes.len()).collect();
         let decode = |(number, bytes): (u64, Vec<u8>)| catalog_codec::decode(number, &bytes, &own);
@@ -166,7 +164,13 @@ impl Office {
     pub(super) async fn follow_catalog(&self) -> Result<Standing, AdminError> {
         let now = self.engine.plausible(self.engine.now().await?);
         let known = self.known().await?;
-        self.follow_known(&known, now)
+        match self.kept.loaded.load_full() {
+            // A store that was replaced by an empty one has no catalog yet.
+            Some(loaded) if known.records.is_empty() => {
+                self.load_catalog(Catalog::clone(&loaded)).await
+            }
+            _ => self.follow_known(&known, now),
+        }
     }
 
     fn follow_known(&self, known: &Known, now: Timestamp) -> Result<Standing, AdminError> {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::catalogs::Kept;
-use crate::directory::{AppPage, AppRecord, Directory, DirectoryError};
+use crate::directory::{AppPage, AppRecord, Directory, DirectoryError, StoredCatalogs};
 use crate::domain::audit::{Entry, Event, Head};
 use crate::domain::id::AppId;
 use crate::domain::month::Month;
@@ -62,7 +62,7 @@ impl Directory for Filled {
         self.stored.statement(app, month).await
     }
 
-    async fn catalogs(&self, known: u64) -> Result<Vec<(u64, Vec<u8>)>, DirectoryError> {
+    async fn catalogs(&self, known: u64) -> Result<Option<StoredCatalogs>, DirectoryError> {
         self.stored.catalogs(known).await
     }
 

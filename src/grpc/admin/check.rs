@@ -106,7 +106,8 @@ pub fn activation(it: pb::ActivateCatalogRequest) -> Result<Activation, Status> 
         fields.wrong("version", format!("must have 1 to {VERSION_MAX_BYTES} bytes, not {length}"));
     }
     let digits = it.content_hash.bytes().all(|it| matches!(it, b'0'..=b'9' | b'a'..=b'f'));
-    if !it.content_hash.is_empty() && !(digits && it.content_hash.len() == HASH_DIGITS) {
+    let is_hash = digits && it.content_hash.len() == HASH_DIGITS;
+    if !it.content_hash.is_empty() && !is_hash {
         let expected = format!("must be empty or {HASH_DIGITS} hexadecimal digits");
         fields.wrong("content_hash", expected);
     }
