@@ -120,7 +120,8 @@ def _scalars() -> list[Case]:
         "from": INSTANTS, "until": INSTANTS, "page_size": PAGE_SIZES, "page_token": ["x y", "-"],
         "action": ["Sell", "grantaddon"], "renew_edition_months": MONTHS,
         "refund_purchase_request_id": REQUEST_IDS, "keep_for": KEPT_FOR,
-        "version": ["", "x" * 65, "unheard-of"], "content_hash": ["x", "A" * 64, "0" * 65, "0" * 64],
+        "version": ["", "x" * 65, "unheard-of"],
+        "content_hash": ["x", "A" * 64, "0" * 65, "0" * 64],
         "add_on_id": CATALOG_IDS, "type": [*CATALOG_IDS, "public", "PUBLIC"], "max_members": [0],
     }
     return [
