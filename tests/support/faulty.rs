@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use imquota::directory::{AppPage, AppRecord, Directory, DirectoryError};
+use imquota::directory::{AppPage, AppRecord, Directory, DirectoryError, StoredCatalogs};
 use imquota::domain::audit::{Entry, Event, Head};
 use imquota::domain::calendar::Day;
 use imquota::domain::decision::Subject;
@@ -111,7 +111,7 @@ impl Directory for FaultyDirectory {
         self.0.apps(after, limit).await
     }
 
-    async fn catalogs(&self, known: u64) -> Result<Vec<(u64, Vec<u8>)>, DirectoryError> {
+    async fn catalogs(&self, known: u64) -> Result<Option<StoredCatalogs>, DirectoryError> {
         self.0.catalogs(known).await
     }
 
