@@ -53,6 +53,7 @@ pub struct ClockReading {
 
 impl ClockReading {
     /// Of a server whose clock said `server_now` some time between `sent_at` and `now`.
+    #[must_use]
     pub fn new(server: String, server_now: i64, sent_at: Timestamp, now: Timestamp) -> Self {
         let (least, most) = (server_now - now.as_millis(), server_now - sent_at.as_millis());
         Self { server, ahead_ms: 0.clamp(least.min(most), most.max(least)) }
