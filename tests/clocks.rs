@@ -78,10 +78,10 @@ impl Case<'_> {
             assert!(!shown.statement.is_final, "{name}");
         }
         // The same limits are there already; others are not published now.
-        world.reload(&world.catalog(1)).await.expect("a reload");
-        let other = world.reload(&world.catalog(2)).await;
+        world.reload(&World::catalog(1)).await.expect("a reload");
+        let other = world.reload(&World::catalog(2)).await;
         assert!(other.is_err_and(|error| error.contains("s apart")), "{name}: published");
-        world.reload(&world.catalog(1)).await.expect("a reload");
+        world.reload(&World::catalog(1)).await.expect("a reload");
 
         let sold = world.service.buy(paid, "skewed", order("renew"), 1).await;
         assert!(sold.is_err_and(|error| error.contains("s apart")), "{name}: sold");

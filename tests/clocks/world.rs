@@ -129,7 +129,7 @@ impl World {
     }
 
     /// A catalog with so many friends per user on the professional edition.
-    pub fn catalog(&self, friends: u64) -> Catalog {
+    pub fn catalog(friends: u64) -> Catalog {
         let mut catalog = imquota::catalog::builtin();
         if friends > 1 {
             for edition in &mut catalog.editions {
