@@ -116,7 +116,7 @@ async fn the_difference_of_each_master_is_measured() {
     let options = redis_options(&cluster.url());
     let ledger = Redis::open(options, Arc::new(SystemClock)).await.expect("opens");
     let mut seconds: Vec<i64> = wait_for("all clocks to be read", || {
-        let skew = ledger.clock_skew();
+        let skew = ledger.clock_skews();
         #[allow(clippy::cast_possible_truncation, reason = "some seconds")]
         let seconds = skew.iter().map(|(_, seconds)| seconds.round() as i64).collect();
         (skew.len() == 3).then_some(seconds)

@@ -21,7 +21,7 @@ use imquota::ledger::reconcile::{
     Claim, Comparison, Difference, Place, Section, Subjects, Tracking,
 };
 use imquota::ledger::{
-    Answer, Call, Fingerprints, Ledger, LedgerError, Operation, Reading, SnapshotError,
+    Answer, Call, Fingerprints, Identified, Ledger, LedgerError, Operation, Reading, SnapshotError,
 };
 
 /// What fails.
@@ -152,6 +152,8 @@ impl Meter for FaultyLedger {
         self.0.close_month(call, month).await
     }
 }
+
+impl Identified for FaultyLedger {}
 
 #[async_trait]
 impl Ledger for FaultyLedger {
