@@ -197,10 +197,8 @@ impl Call {
         match self.rpc {
             // Begun and finished.
             "Reconcile" => 2,
-            // What is metered is no change.
-            "RecordLogins" | "ReportBandwidth" => 0,
-            // There is nothing to accept.
-            "AcceptStore" => 0,
+            // What is metered is no change, and an embedded store has nothing to accept.
+            "RecordLogins" | "ReportBandwidth" | "AcceptStore" => 0,
             _ => u64::from(self.least > Role::Viewer),
         }
     }
