@@ -77,6 +77,8 @@ impl File {
         let spawned = thread.spawn(move || {
             // Whoever waits for the end is told even if the thread panics.
             let _end = end;
+            // Closed before that: whoever waits may open it anew.
+            let database = database;
             write_all(&database, waiting, next);
         });
         spawned.map_err(|error| error.to_string())?;
