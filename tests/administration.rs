@@ -6,6 +6,8 @@ mod everybody;
 #[path = "administration/recorded.rs"]
 mod recorded;
 mod support;
+#[path = "administration/unreadable.rs"]
+mod unreadable;
 
 use std::sync::Arc;
 

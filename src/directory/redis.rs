@@ -6,9 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use redis::Value;
 
-use super::{
-    AppPage, AppRecord, Directory, DirectoryError, StoredCatalogs, audit_codec, document,
-};
+use super::{AppPage, AppRecord, Directory, DirectoryError, StoredCatalogs, audit_codec, document};
 use crate::domain::audit::{Entry, Event, Head};
 use crate::domain::id::AppId;
 use crate::domain::month::Month;

@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tracing::error;
 
 use super::ENTRIES_MAX;
+use crate::ledger::redb_file::{self, Failure, Purpose, guarded};
 
 /// The version of the tables and of what is in them. A journal with another one is refused.
 const FORMAT: u64 = 1;
@@ -69,17 +70,35 @@ impl File {
         std::fs::create_dir_all(directory).map_err(|error| error.to_string())?;
         let mut builder = Database::builder();
         builder.set_cache_size(CACHE_BYTES);
-        let database = builder.create(directory.join(NAME)).map_err(|error| error.to_string())?;
-        let (held, next) = prepare(&database)?;
+        let path = directory.join(NAME);
+        let mut prepared = None;
+        let opened = redb_file::open(&path, Purpose::Journal, &builder, |database| {
+            prepared = Some(prepare(database)?);
+            Ok(())
+        });
+        let database = opened.map_err(|failure| match failure {
+            Failure::InUse => format!("{NAME} is in use by another process"),
+            Failure::Unusable(reason) => format!("{NAME}: {reason}"),
+        })?;
+        let (held, next) = prepared.ok_or("it was not read")?;
         let (queue, waiting) = mpsc::channel(QUEUE_MAX);
         let (end, ended) = watch::channel(());
         let thread = std::thread::Builder::new().name("imquota-journal".into());
         let spawned = thread.spawn(move || {
             // Whoever waits for the end is told even if the thread panics.
             let _end = end;
-            // Closed before that: whoever waits may open it anew.
-            let database = database;
-            write_all(&database, waiting, next);
+            let worked = guarded(&path, Purpose::Journal, || write_all(&database, waiting, next));
+            let closed = match worked {
+                Ok(()) => guarded(&path, Purpose::Journal, || drop(database)),
+                Err(damaged) => {
+                    // Closing would write pages that make no sense.
+                    std::mem::forget(database);
+                    Err(damaged)
+                }
+            };
+            if let Err(reason) = closed {
+                error!(path = %path.display(), %reason, "journal failed");
+            }
         });
         spawned.map_err(|error| error.to_string())?;
         Ok((Self { queue, ended }, held))

@@ -43,6 +43,7 @@ mod identified;
 pub mod metering;
 mod operation;
 pub mod reconcile;
+pub mod redb_file;
 pub mod redis;
 mod schedule_codec;
 

@@ -100,10 +100,10 @@ pub enum ServeError {
     #[error(transparent)]
     Journal(#[from] JournalError),
     /// The journal failed while serving.
-    #[error("the journal failed; it is opened anew when imquota is started again")]
+    #[error("the journal failed, as the log says; it is opened anew when imquota is started again")]
     JournalFailed,
     /// The store failed while serving.
-    #[error("the store failed; it is opened anew when imquota is started again")]
+    #[error("the store failed, as the log says; it is opened anew when imquota is started again")]
     StoreFailed,
     /// A listener stopped serving by itself.
     #[error("a listener ended by itself")]

@@ -38,7 +38,7 @@ use imquota::ledger::metering::Figures;
 use imquota::ledger::reconcile::{Claim, Comparison, Difference};
 use imquota::ledger::redis::options::Options;
 use imquota::ledger::redis::{Redis, StoreMemory};
-use imquota::ledger::{Call, Fingerprints, Ledger, LedgerError, Operation};
+use imquota::ledger::{Call, Fingerprints, Ledger, LedgerError, Operation, SnapshotError};
 use imquota::telemetry::Metrics;
 
 use self::faulty::{Faults, FaultyDirectory, FaultyLedger};
@@ -206,7 +206,11 @@ impl Service {
             Place::Directory(path) => Embedded::open(path, clock.clone()),
             Place::Redis(_) => panic!("Redis is opened by open_any"),
         };
-        let store = store.expect("the store opens");
+        Self::beside(store.expect("the store opens"), clock, catalog)
+    }
+
+    /// Over an embedded store that is open.
+    pub fn beside(store: Embedded, clock: Arc<dyn Clock>, catalog: Catalog) -> Self {
         let directory = Arc::new(EmbeddedDirectory::beside(&store));
         Self::over(Arc::new(store), directory, clock, catalog)
     }
@@ -254,6 +258,16 @@ impl Service {
     /// Closes the store in good order.
     pub async fn close(self) {
         self.ledger.close().await;
+    }
+
+    /// Ready when the store has failed for good.
+    pub async fn failed(&self) {
+        self.ledger.failed().await;
+    }
+
+    /// A copy of the store.
+    pub async fn snapshot(&self) -> Result<std::fs::File, SnapshotError> {
+        self.ledger.snapshot().await
     }
 
     /// A deadline that does not pass during a test.

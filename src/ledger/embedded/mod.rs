@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use redb::backends::InMemoryBackend;
-use redb::{Builder, Database, DatabaseError};
-use tracing::warn;
+use redb::{Builder, Database};
+use tracing::{error, warn};
 
 use self::store_clock::{StoreClock, recorded};
 use self::tables::{Identity, identify, open_clock};
@@ -22,6 +22,7 @@ use self::writer::{Keeping, Unit, Writer, WriterError};
 use super::fingerprint::{Fingerprints, KEY_BYTES};
 use super::holdings::{Holders, Holdings};
 use super::reconcile::{Claim, Comparison, Difference, Place, Section, Subjects, Tracking};
+use super::redb_file::{self, Failure, Purpose, guarded};
 use super::{Answer, Call, Identified, Ledger, LedgerError, Operation, Reading, SnapshotError};
 use crate::clock::Clock;
 use crate::domain::clock_guard::ClockRefusal;
@@ -101,6 +102,8 @@ pub enum OpenError {
 /// The embedded ledger.
 pub struct Embedded {
     writer: Arc<Writer>,
+    /// Its file, for what is said of it.
+    path: PathBuf,
     /// Where copies are made; the store's own directory, or that of temporary files.
     directory: PathBuf,
     clock: Arc<StoreClock>,
@@ -113,11 +116,19 @@ impl Embedded {
         std::fs::create_dir_all(directory)
             .map_err(|source| OpenError::Directory { path: directory.to_owned(), source })?;
         let path = directory.join(FILE_NAME);
-        let database = builder().create(&path).map_err(|error| match error {
-            DatabaseError::DatabaseAlreadyOpen => OpenError::InUse { path: path.clone() },
-            other => OpenError::Unreadable { path: path.clone(), reason: other.to_string() },
+        let mut key = [0; KEY_BYTES];
+        getrandom::fill(&mut key).map_err(OpenError::Random)?;
+        let mut first = None;
+        let opened = redb_file::open(&path, Purpose::Store, &builder(), |database| {
+            first = Some(first_transaction(database, &key)?);
+            Ok(())
+        });
+        let database = opened.map_err(|failure| match failure {
+            Failure::InUse => OpenError::InUse { path: path.clone() },
+            Failure::Unusable(reason) => OpenError::Unreadable { path: path.clone(), reason },
         })?;
-        Self::over(database, Keeping::File, path, directory.to_owned(), clock)
+        let first = first.unwrap_or((Identity::New, Ok(None)));
+        Self::over(database, (first, key), Keeping::File, path, directory.to_owned(), clock)
     }
 
     /// A store that lives as long as the process.
@@ -126,33 +137,37 @@ impl Embedded {
         let database = builder().create_with_backend(InMemoryBackend::new()).map_err(|error| {
             OpenError::Unreadable { path: path.clone(), reason: error.to_string() }
         })?;
-        Self::over(database, Keeping::Memory, path, std::env::temp_dir(), clock)
+        let mut key = [0; KEY_BYTES];
+        getrandom::fill(&mut key).map_err(OpenError::Random)?;
+        let first = first_transaction(&database, &key)
+            .map_err(|reason| OpenError::Unreadable { path: path.clone(), reason })?;
+        let directory = std::env::temp_dir();
+        Self::over(database, (first, key), Keeping::Memory, path, directory, clock)
     }
 
     fn over(
         database: Database,
+        ((identity, recorded), new_key): (Opened, [u8; KEY_BYTES]),
         keeping: Keeping,
         path: PathBuf,
         directory: PathBuf,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, OpenError> {
-        let mut key = [0; KEY_BYTES];
-        getrandom::fill(&mut key).map_err(OpenError::Random)?;
-        let (identity, recorded) = first_transaction(&database, &key)
-            .map_err(|reason| OpenError::Unreadable { path: path.clone(), reason })?;
         let key = match identity {
             Identity::Known(key) => key,
-            Identity::New => key,
+            Identity::New => new_key,
             Identity::Foreign(reason) => return Err(OpenError::Foreign { path, reason }),
         };
-        let recorded = recorded.map_err(|reason| OpenError::Foreign { path, reason })?;
+        let recorded =
+            recorded.map_err(|reason| OpenError::Foreign { path: path.clone(), reason })?;
         let clock = Arc::new(StoreClock::start(clock, recorded));
         if let Some(refusal @ ClockRefusal::Behind { .. }) = clock.reading().refusal() {
             warn!(%refusal, "clock behind the recorded instant, sales and statements are refused");
         }
-        let writer = Writer::start(database, keeping, clock.clone()).map_err(OpenError::Thread)?;
+        let writer = Writer::start(database, keeping, clock.clone(), path.clone())
+            .map_err(OpenError::Thread)?;
         let writer = Arc::new(writer);
-        Ok(Self { writer, directory, clock, ids: Fingerprints::new(key) })
+        Ok(Self { writer, path, directory, clock, ids: Fingerprints::new(key) })
     }
 
     /// The writing thread, for the directory that lives in the same file.
@@ -316,8 +331,14 @@ impl Ledger for Embedded {
 
     async fn snapshot(&self) -> Result<File, SnapshotError> {
         let database = self.writer.database().ok_or(SnapshotError::Closing)?;
-        let directory = self.directory.clone();
-        let copying = tokio::task::spawn_blocking(move || snapshot::copy(&database, &directory));
+        let (path, directory) = (self.path.clone(), self.directory.clone());
+        let copying = tokio::task::spawn_blocking(move || {
+            let copied = guarded(&path, Purpose::Store, || snapshot::copy(&database, &directory));
+            copied.unwrap_or_else(|reason| {
+                error!(path = %path.display(), %reason, "store not copied");
+                Err(format!("{}: {reason}", path.display()))
+            })
+        });
         let copied = copying.await.map_err(|error| SnapshotError::Failed(error.to_string()))?;
         copied.map_err(SnapshotError::Failed)
     }

@@ -8,6 +8,7 @@
 //! is opened anew. [`Writer::failed`] tells, so that the process can end and be started again.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -21,6 +22,7 @@ use super::tables::Tables;
 use crate::clock::Stopwatch;
 use crate::domain::schedule::Schedule;
 use crate::ledger::fingerprint::AppKey;
+use crate::ledger::redb_file::{Purpose, guarded};
 
 /// Most units of work that wait: at 10,000 a second, as on a slow disk, about 400 ms of work, well
 /// below the time that a request may take.
@@ -110,6 +112,7 @@ impl Writer {
         database: Database,
         keeping: Keeping,
         clock: Arc<StoreClock>,
+        path: PathBuf,
     ) -> std::io::Result<Self> {
         let (queue, waiting) = mpsc::channel(QUEUE_MAX);
         let (end, ended) = watch::channel(false);
@@ -118,8 +121,20 @@ impl Writer {
         std::thread::Builder::new().name("imquota-writer".into()).spawn(move || {
             // Whoever waits for the end is told even if the thread panics.
             let end = Told(end);
-            write_all(&database, (keeping, &clock), waiting);
-            drop(database);
+            let worked = guarded(&path, Purpose::Store, || {
+                write_all(&database, (keeping, &clock), waiting);
+            });
+            let closed = match worked {
+                Ok(()) => guarded(&path, Purpose::Store, || drop(database)),
+                Err(damaged) => {
+                    // Closing would write pages that make no sense.
+                    std::mem::forget(database);
+                    Err(damaged)
+                }
+            };
+            if let Err(reason) = closed {
+                error!(path = %path.display(), %reason, "store failed");
+            }
             drop(end);
         })?;
         Ok(Self { queue, database: shared, closing: AtomicBool::new(false), ended })

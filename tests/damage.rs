@@ -1,0 +1,235 @@
+//! Files that lost their content, or hold pages that make no sense: whatever redb does about them,
+//! panics included, the process ends with a sentence and an exit code, and nothing is taken for new.
+
+mod support;
+
+use std::collections::HashMap;
+use std::fs;
+use std::panic::{set_hook, take_hook};
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Once};
+use std::time::Duration;
+
+use imquota::catalog::builtin;
+use imquota::clock::SystemClock;
+use imquota::domain::decision::{Mode, Subject};
+use imquota::domain::time::Timestamp;
+use imquota::grpc::pb::quota_service_client::QuotaServiceClient;
+use imquota::grpc::pb::{self, CreateAccountsRequest};
+use imquota::journal::{Entry, Journal};
+use imquota::ledger::Operation;
+use imquota::ledger::embedded::Embedded;
+use support::binary::{Binary, embedded};
+use support::{Place, Service, app, user};
+use tempfile::TempDir;
+use tokio::sync::{Mutex, MutexGuard};
+use tokio::time::timeout;
+
+const STORE: &str = "imquota.redb";
+const JOURNAL: &str = "journal.redb";
+/// redb's pages.
+const PAGE_BYTES: usize = 4096;
+/// What a damaged page is filled with.
+const FILLINGS: [u8; 4] = [0x00, 0x01, 0x02, 0xff];
+const END_MAX: Duration = Duration::from_secs(60);
+
+static PANICS: AtomicUsize = AtomicUsize::new(0);
+
+/// Counts redb's panics instead of printing each. Held by a test that compares their number.
+async fn counting_panics() -> MutexGuard<'static, ()> {
+    static HOOK: Once = Once::new();
+    static COUNTING: Mutex<()> = Mutex::const_new(());
+    HOOK.call_once(|| {
+        let others = take_hook();
+        set_hook(Box::new(move |panic| {
+            if panic.location().is_some_and(|place| place.file().contains("redb-")) {
+                PANICS.fetch_add(1, Ordering::SeqCst);
+            } else {
+                others(panic);
+            }
+        }));
+    });
+    COUNTING.lock().await
+}
+
+fn accounts(count: usize) -> Operation {
+    Operation::CreateAccounts { users: (0..count).map(|n| user(format!("user {n}"))).collect() }
+}
+
+/// The bytes of a store with some facts of an app.
+async fn whole_store() -> Vec<u8> {
+    let directory = TempDir::new().expect("a directory");
+    let place = Place::directory(directory.path());
+    let service = Service::open(&place, Arc::new(SystemClock), builtin());
+    service.apply(&app("a"), Mode::Force, accounts(3000)).await.expect("created");
+    service.close().await;
+    fs::read(directory.path().join(STORE)).expect("readable")
+}
+
+/// What became of a damaged store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Outcome {
+    Refused,
+    RefusedByPanic,
+    Served,
+    Failed,
+    FailedByPanic,
+}
+
+/// Opens a store, uses it, and checks that a failure is answered and seen.
+async fn use_store(directory: &Path) -> Outcome {
+    let before = PANICS.load(Ordering::SeqCst);
+    let panicked = || PANICS.load(Ordering::SeqCst) > before;
+    let store = match Embedded::open(directory, Arc::new(SystemClock)) {
+        Ok(store) => store,
+        Err(error) => {
+            let said = error.to_string();
+            assert!(said.contains(STORE), "{said}");
+            assert!(!panicked() || said.contains("restore it from a backup"), "{said}");
+            return if panicked() { Outcome::RefusedByPanic } else { Outcome::Refused };
+        }
+    };
+    let service = Service::beside(store, Arc::new(SystemClock), builtin());
+    let users = (0..3000).step_by(700).map(|n| user(format!("user {n}"))).collect();
+    let some = Operation::CreateAccounts { users };
+    let mut answers = Vec::new();
+    answers.push(service.apply(&app("a"), Mode::Force, some).await.map(drop));
+    answers.push(service.engine.usage(app("a"), Subject::App, service.deadline()).await.map(drop));
+    let copied = service.snapshot().await;
+    answers.push(service.apply(&app("b"), Mode::Force, accounts(300)).await.map(drop));
+    let failed = answers.iter().any(Result::is_err);
+    if failed {
+        let seen = timeout(END_MAX, service.failed()).await;
+        seen.expect("the failure is seen by the process");
+    } else {
+        let closed = timeout(END_MAX, service.close()).await;
+        closed.expect("it closes");
+    }
+    match (failed || copied.is_err(), panicked()) {
+        (true, true) => Outcome::FailedByPanic,
+        (true, false) => Outcome::Failed,
+        (false, _) => Outcome::Served,
+    }
+}
+
+/// Every way to damage one page of a file, in which it is not empty.
+fn damages(whole: &[u8]) -> impl Iterator<Item = Vec<u8>> {
+    let pages = (0..whole.len()).step_by(PAGE_BYTES);
+    let used = pages.filter(|at| whole[*at..at + PAGE_BYTES].iter().any(|byte| *byte != 0));
+    used.flat_map(|at| FILLINGS.map(|filling| damaged(whole, at, filling)))
+}
+
+/// The file with a page, from its fifth byte on, filled with the same byte.
+fn damaged(whole: &[u8], at: usize, filling: u8) -> Vec<u8> {
+    let mut damaged = whole.to_vec();
+    damaged[at + 4..at + PAGE_BYTES].fill(filling);
+    damaged
+}
+
+/// Over a process: it ends with that code and a sentence that names the file and what to do.
+async fn ends_with_a_sentence(bytes: &[u8]) {
+    let directory = TempDir::new().expect("a directory");
+    fs::write(directory.path().join(STORE), bytes).expect("writes");
+    let mut sidecar = Binary::start(&embedded(directory.path()), &[]);
+    let url = format!("http://127.0.0.1:{}", sidecar.data);
+    let users = (0..3000).step_by(700).map(|n| format!("user {n}")).collect();
+    let request = CreateAccountsRequest {
+        app_id: "a".to_owned(),
+        user_ids: users,
+        mode: pb::Mode::Force.into(),
+    };
+    let calling = tokio::spawn(async move {
+        loop {
+            if let Ok(mut client) = QuotaServiceClient::connect(url.clone()).await {
+                let _ = client.create_accounts(request.clone()).await;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    let code = tokio::task::block_in_place(|| sidecar.end(END_MAX));
+    calling.abort();
+    let log = sidecar.log();
+    assert_eq!(code, Some(1), "{log}");
+    let path = directory.path().join(STORE).display().to_string();
+    assert!(log.contains(&path) && log.contains("restore it from a backup"), "{log}");
+    let last = log.trim_end().lines().last().unwrap_or_default();
+    assert!(last.starts_with("error: "), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_damaged_page_ends_a_store_in_silence() {
+    let _counting = counting_panics().await;
+    let whole = whole_store().await;
+    let mut found = HashMap::new();
+    for damaged in damages(&whole) {
+        let directory = TempDir::new().expect("a directory");
+        fs::write(directory.path().join(STORE), &damaged).expect("writes");
+        found.insert(use_store(directory.path()).await, damaged);
+    }
+    // The damage is such that redb panics, both while it opens a file and while it serves.
+    for outcome in [Outcome::RefusedByPanic, Outcome::FailedByPanic] {
+        ends_with_a_sentence(found.get(&outcome).expect("a page of that kind")).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_damaged_page_ends_a_journal_in_silence() {
+    let _counting = counting_panics().await;
+    let entry = |number: usize| Entry {
+        app: app("a"),
+        mode: Mode::Enforce,
+        at: Timestamp::from_millis(1),
+        operation: Operation::CreateAccounts { users: vec![user(format!("user {number}"))] },
+    };
+    let directory = TempDir::new().expect("a directory");
+    let (journal, _) = Journal::open(directory.path()).expect("opens");
+    for number in 0..300 {
+        journal.append(&entry(number)).await.expect("appended");
+    }
+    journal.close().await;
+    let whole = fs::read(directory.path().join(JOURNAL)).expect("readable");
+    let mut refused = 0;
+    for damaged in damages(&whole) {
+        let directory = TempDir::new().expect("a directory");
+        fs::write(directory.path().join(JOURNAL), &damaged).expect("writes");
+        let before = PANICS.load(Ordering::SeqCst);
+        let using = async {
+            let (journal, _) = Journal::open(directory.path()).map_err(|why| why.to_string())?;
+            let appended = journal.append(&entry(300)).await;
+            let removed = journal.remove((1..200).collect()).await;
+            journal.close().await;
+            appended.map(drop).and(removed).map_err(|why| why.to_string())
+        };
+        let used = timeout(END_MAX, using).await.expect("it answers");
+        if PANICS.load(Ordering::SeqCst) > before {
+            let said = used.expect_err("a panic is a failure");
+            assert!(said.contains("journal"), "{said}");
+            refused += 1;
+        }
+    }
+    assert!(refused > 0, "redb panics over no page");
+}
+
+#[tokio::test]
+async fn an_empty_file_is_not_taken_for_a_new_store_or_journal() {
+    let directory = TempDir::new().expect("a directory");
+    let (store, journal) = (directory.path().join(STORE), directory.path().join(JOURNAL));
+    for path in [&store, &journal] {
+        fs::write(path, b"").expect("writes");
+    }
+    let Err(error) = Embedded::open(directory.path(), Arc::new(SystemClock)) else {
+        panic!("an empty store was opened")
+    };
+    let Err(other) = Journal::open(directory.path()) else { panic!("an empty journal was opened") };
+    for (error, name) in [(error.to_string(), STORE), (other.to_string(), JOURNAL)] {
+        assert!(error.contains("0 bytes") && error.contains(name), "{error}");
+        assert!(error.contains("restore it") && error.contains("move it aside"), "{error}");
+    }
+    for path in [&store, &journal] {
+        assert_eq!(fs::metadata(path).expect("is there").len(), 0, "left as it is");
+    }
+    let mut sidecar = Binary::start(&embedded(directory.path()), &[]);
+    assert_eq!(sidecar.end(END_MAX), Some(1));
+    assert!(sidecar.log().contains("0 bytes"), "{}", sidecar.log());
+}
