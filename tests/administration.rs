@@ -3,6 +3,8 @@
 
 #[path = "administration/everybody.rs"]
 mod everybody;
+#[path = "administration/group_types.rs"]
+mod group_types;
 #[path = "administration/recorded.rs"]
 mod recorded;
 mod support;

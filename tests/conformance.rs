@@ -113,6 +113,7 @@ macro_rules! stamp {
                 six_hundred_members_are_released
                 a_thousand_friends_at_once
                 a_large_check_finds_what_it_took_itself
+                a_large_check_of_untracked_members_admits_a_repeated_one_again
                 ids_of_any_printable_bytes_are_told_apart
             }
             reconcile {

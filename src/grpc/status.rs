@@ -82,6 +82,7 @@ fn admin_code(error: &AdminError) -> Code {
         | AdminError::TooManyRetentions(_)
         | AdminError::Missing { .. }
         | AdminError::TooManyCatalogs
+        | AdminError::TypesInUse(_)
         | AdminError::FiguresGone(_) => Code::FailedPrecondition,
         AdminError::NotBegun { .. }
         | AdminError::BeforeApp { .. }

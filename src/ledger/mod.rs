@@ -22,6 +22,7 @@
 //! What to offer against a denial, messages and codes are not the ledger's business: it reports
 //! bare [`Breach`](crate::domain::decision::Breach)es.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::sync::Arc;
 use std::time::Duration;
@@ -100,6 +101,16 @@ pub struct Reading {
     pub counts: Counts,
     /// The app's limits from now on.
     pub schedule: Arc<Schedule>,
+}
+
+/// Group types of which there may be groups.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TypesInUse {
+    /// The types; one whose last group is gone may be among them.
+    pub types: BTreeSet<Name>,
+    /// Whether there are no others: a store that an earlier version has written says so once
+    /// [`Ledger::recheck_types`] has looked for all types.
+    pub is_complete: bool,
 }
 
 /// Why no decision was made.
@@ -324,6 +335,17 @@ pub trait Ledger: Meter + Identified {
 
     /// Since when changes are tracked, if they are.
     async fn tracking(&self, app: &AppId) -> Result<Option<Tracking>, LedgerError>;
+
+    /// The group types of which any app may have groups, also those that no catalog has any more.
+    async fn types_in_use(&self) -> Result<TypesInUse, LedgerError>;
+
+    /// Looks for groups of the wanted types, or of all types, in all apps, and answers the types
+    /// that it found. A wanted type without groups is not in use from then on, until a group of it
+    /// is created. May go through the whole store, beside the decisions.
+    async fn recheck_types(
+        &self,
+        wanted: Option<&BTreeSet<Name>>,
+    ) -> Result<BTreeSet<Name>, LedgerError>;
 
     /// Whether operations take effect in the order in which they are handed over, also where
     /// nobody waits for the one before.

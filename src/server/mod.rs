@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::catalog::watch::Watch;
 use crate::catalog::{self, LoadError};
@@ -41,6 +41,7 @@ mod calls;
 mod clock_watch;
 mod connections;
 mod credentials;
+mod group_types;
 mod issuing;
 mod listen;
 mod management;
@@ -84,8 +85,8 @@ pub enum ServeError {
     /// The catalog has no default edition.
     #[error("the catalog cannot be used: {0}")]
     DefaultEdition(#[from] MissingItem),
-    /// The limits that follow from what was bought cannot be worked out.
-    #[error("the limits of the apps cannot be worked out: {0}")]
+    /// The catalog lacks something that was bought, or a group type of which there are groups.
+    #[error("the catalog does not fit what is in the store: {0}")]
     Limits(#[from] AdminError),
     /// Signals cannot be listened to.
     #[error("cannot listen to signals: {0}")]
@@ -258,6 +259,7 @@ impl Process<'_> {
         let following =
             reload::follow_catalog(administration.clone(), unloaded, reported, stopped.clone());
         tasks.spawn(following);
+        tasks.spawn(group_types::count_types(administration.clone(), stopped.clone()));
         tasks.spawn(issuing::issue_statements(administration.clone(), stopped.clone()));
         let watched = (ledger.clone(), metrics.clone());
         tasks.spawn(clock_watch::watch_clocks(watched.0, watched.1, stopped.clone()));
@@ -332,6 +334,11 @@ async fn load_into_force(
         Err(error) if error.is_of_store() => {
             warn!(%error, "catalogs not read, the loaded one decides meanwhile, retrying");
             Ok(Some(catalog))
+        }
+        Err(error @ AdminError::TypesInUse(_)) if administration.keeps_catalogs() => {
+            error!(%error, "catalog refused, the store's last one is followed");
+            reported.report(&administration.follow_catalog().await?);
+            Ok(None)
         }
         Err(error) => Err(error),
     }

@@ -121,6 +121,21 @@ pub async fn a_large_check_finds_what_it_took_itself(app: App) {
     .await;
 }
 
+pub async fn a_large_check_of_untracked_members_admits_a_repeated_one_again(app: App) {
+    let mut names = numbered("u", 600);
+    names.extend(["u0".into(), "u599".into()]);
+    let names = texts(&names);
+    let app = app.roomy().await;
+    app.script([(create("g", "AVChatRoom", "", &[]), "applied")]).await;
+    for app in [app.as_mode(Mode::CheckOnly), app] {
+        app.script([
+            (join("g", &names), "applied x602"),
+            (create("h", "AVChatRoom", "", &names), "applied | applied x602"),
+        ])
+        .await;
+    }
+}
+
 /// Ids that a careless key, pattern, set of integers or comparison would take for another.
 const ODD: &[&str] = &[
     "a",

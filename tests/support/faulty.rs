@@ -1,5 +1,6 @@
 //! A ledger and a directory that fail where the test says so.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,7 +11,7 @@ use imquota::directory::{AppPage, AppRecord, Directory, DirectoryError, StoredCa
 use imquota::domain::audit::{Entry, Event, Head};
 use imquota::domain::calendar::Day;
 use imquota::domain::decision::Subject;
-use imquota::domain::id::AppId;
+use imquota::domain::id::{AppId, Name};
 use imquota::domain::metering::{Login, Sample};
 use imquota::domain::month::Month;
 use imquota::domain::schedule::Schedule;
@@ -22,6 +23,7 @@ use imquota::ledger::reconcile::{
 };
 use imquota::ledger::{
     Answer, Call, Fingerprints, Identified, Ledger, LedgerError, Operation, Reading, SnapshotError,
+    TypesInUse,
 };
 
 /// What fails.
@@ -217,6 +219,17 @@ impl Ledger for FaultyLedger {
 
     async fn tracking(&self, app: &AppId) -> Result<Option<Tracking>, LedgerError> {
         self.0.tracking(app).await
+    }
+
+    async fn types_in_use(&self) -> Result<TypesInUse, LedgerError> {
+        self.0.types_in_use().await
+    }
+
+    async fn recheck_types(
+        &self,
+        wanted: Option<&BTreeSet<Name>>,
+    ) -> Result<BTreeSet<Name>, LedgerError> {
+        self.0.recheck_types(wanted).await
     }
 
     fn keeps_order(&self) -> bool {

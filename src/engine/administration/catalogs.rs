@@ -5,6 +5,7 @@
 //! that loads one that was replaced follows the store's, so that a rolling restart is one change
 //! in whatever order it happens. Adding a record compares the last one in the same step.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -20,7 +21,7 @@ use crate::directory::{CATALOGS_MAX, CATALOGS_MAX_BYTES, DirectoryError};
 use crate::domain::audit::{Actor, Event};
 use crate::domain::catalog::Catalog;
 use crate::domain::catalog_history::{CatalogHistory, InForce};
-use crate::domain::id::RequestId;
+use crate::domain::id::{Name, RequestId};
 use crate::domain::schedule::Schedule;
 use crate::domain::time::Timestamp;
 
@@ -147,6 +148,7 @@ impl Office {
                 self.kept.loaded.store(Some(catalog));
                 return self.follow_known(&known, now);
             }
+            self.refuse_lost_types(&catalog).await?;
             let record = CatalogRecord {
                 number: known.last() + 1,
                 since: known.not_before_last(now),
@@ -158,6 +160,33 @@ impl Office {
         }
         Err(DirectoryError::Unavailable("other catalogs come into force all the time".into())
             .into())
+    }
+
+    /// Refuses a catalog that lacks a group type of which there are groups.
+    async fn refuse_lost_types(&self, catalog: &Catalog) -> Result<(), AdminError> {
+        let lost = self.lost_types(catalog).await?;
+        if lost.is_empty() { Ok(()) } else { Err(AdminError::TypesInUse(lost)) }
+    }
+
+    /// The group types of which there are groups, and which a catalog lacks. A type of which there
+    /// may be some is looked for.
+    pub(super) async fn lost_types(&self, catalog: &Catalog) -> Result<Vec<Name>, AdminError> {
+        let ledger = &self.engine.ledger;
+        let in_use = ledger.types_in_use().await.map_err(AdminError::Clock)?;
+        let has_not = |name: &Name| catalog.group_type(name.as_str()).is_none();
+        let mut lost: BTreeSet<Name> = in_use.types.into_iter().filter(has_not).collect();
+        if !in_use.is_complete {
+            let known = self.kept.known();
+            let last = known.records.last().map(|last| last.catalog.clone());
+            let before = last.unwrap_or_else(|| self.engine.catalog());
+            let names = before.group_types.iter().map(|kind| kind.name.clone());
+            lost.extend(names.filter(has_not));
+        }
+        if lost.is_empty() {
+            return Ok(Vec::new());
+        }
+        let lost = ledger.recheck_types(Some(&lost)).await.map_err(AdminError::Clock)?;
+        Ok(lost.into_iter().collect())
     }
 
     /// Decides by what the store has in force, as another sidecar or an owner put it there.
@@ -286,6 +315,7 @@ impl Office {
                 return Ok(made);
             }
             let wanted = wanted(&known, activation)?;
+            self.refuse_lost_types(&wanted.catalog).await?;
             let record = CatalogRecord {
                 number: known.last() + 1,
                 since: known.not_before_last(now),

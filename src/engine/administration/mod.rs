@@ -23,7 +23,7 @@ use crate::directory::{
 use crate::domain::audit::Actor;
 use crate::domain::catalog::Catalog;
 use crate::domain::clock_guard::AcceptedClock;
-use crate::domain::id::{AppId, RequestId};
+use crate::domain::id::{AppId, Name, RequestId};
 use crate::domain::metering::FIGURES_DAYS_KEPT;
 use crate::domain::month::Month;
 use crate::domain::purchase::{Period, Refusal};
@@ -148,6 +148,13 @@ pub enum AdminError {
     /// The catalog lacks what an app that has bought nothing is on.
     #[error("default edition: {0}")]
     Catalog(MissingItem),
+    /// The catalog lacks group types of which there are groups.
+    #[error(
+        "there are groups of {}, which the catalog lacks; keep them in the catalog until their last \
+         group is dissolved",
+        quoted(.0)
+    )]
+    TypesInUse(Vec<Name>),
     /// The store does not say what time it is; nothing was changed.
     #[error("nothing was changed: {0}")]
     Clock(#[from] LedgerError),
@@ -382,6 +389,17 @@ impl Administration {
         self.0.unpublished.notified().await;
     }
 
+    /// Looks for groups of all types where the store does not say which are in use, and names those
+    /// of which there are groups and which the catalog in force lacks.
+    pub async fn count_types(&self) -> Result<Vec<Name>, AdminError> {
+        let ledger = &self.0.engine.ledger;
+        let in_use = ledger.types_in_use().await.map_err(AdminError::Unread)?;
+        if !in_use.is_complete {
+            ledger.recheck_types(None).await.map_err(AdminError::Unread)?;
+        }
+        self.0.lost_types(&self.catalog()).await
+    }
+
     /// Ready once this sidecar has told something more.
     pub async fn events_appended(&self) {
         self.0.engine.notices().appended_more().await;
@@ -393,6 +411,12 @@ impl Administration {
     pub async fn change_catalog(&self, catalog: Catalog) -> Result<Standing, AdminError> {
         let _changing = self.0.changing.lock().await;
         self.0.load_catalog(catalog).await
+    }
+
+    /// Whether the store is known to keep a catalog.
+    #[must_use]
+    pub fn keeps_catalogs(&self) -> bool {
+        self.0.kept.known().history.is_some()
     }
 
     /// Follows what another sidecar or an owner put into force, and a changed zone once it counts.
@@ -415,6 +439,11 @@ impl Administration {
             Err(DirectoryError::Unavailable(interrupted.to_string()).into())
         })
     }
+}
+
+fn quoted(types: &[Name]) -> String {
+    let quoted: Vec<_> = types.iter().map(|name| format!("type \"{name}\"")).collect();
+    quoted.join(", ")
 }
 
 fn schedule(catalog: &Catalog, record: &AppRecord, now: Timestamp) -> Result<Schedule, AdminError> {

@@ -11,6 +11,12 @@ use crate::domain::metering::GroupDay;
 const GROUPS_COUNTERS: &str = "groups/";
 /// The first name after all of those: '0' follows '/'.
 const GROUPS_COUNTERS_END: &str = "groups0";
+
+/// The type whose groups a counter counts; `None` for any other counter.
+pub(super) fn type_of_counter(name: &str) -> Option<&str> {
+    name.strip_prefix(GROUPS_COUNTERS)
+}
+
 /// When a group comes or goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum When {

@@ -6,6 +6,7 @@
 //!
 //! The file is locked while it is open, so that a second process cannot count beside the first.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -23,11 +24,13 @@ use super::fingerprint::{Fingerprints, KEY_BYTES};
 use super::holdings::{Holders, Holdings};
 use super::reconcile::{Claim, Comparison, Difference, Place, Section, Subjects, Tracking};
 use super::redb_file::{self, Failure, Purpose, guarded};
-use super::{Answer, Call, Identified, Ledger, LedgerError, Operation, Reading, SnapshotError};
+use super::{
+    Answer, Call, Identified, Ledger, LedgerError, Operation, Reading, SnapshotError, TypesInUse,
+};
 use crate::clock::Clock;
 use crate::domain::clock_guard::ClockRefusal;
 use crate::domain::decision::Subject;
-use crate::domain::id::AppId;
+use crate::domain::id::{AppId, Name};
 use crate::domain::schedule::Schedule;
 use crate::domain::time::Timestamp;
 
@@ -35,6 +38,7 @@ mod accounts;
 mod counts;
 mod facts;
 mod friends;
+mod group_types;
 mod groups;
 mod holdings;
 mod members;
@@ -327,6 +331,27 @@ impl Ledger for Embedded {
 
     async fn now(&self) -> Result<Timestamp, LedgerError> {
         Ok(self.clock.now())
+    }
+
+    async fn types_in_use(&self) -> Result<TypesInUse, LedgerError> {
+        let database = self.writer.database().ok_or(LedgerError::Closing)?;
+        let path = self.path.clone();
+        let reading = tokio::task::spawn_blocking(move || {
+            let read = guarded(&path, Purpose::Store, || group_types::in_use(&database));
+            read.and_then(|types| types.map_err(|error| error.to_string()))
+        });
+        let read = reading.await.unwrap_or_else(|error| Err(error.to_string()));
+        let types = read.map_err(LedgerError::Refused)?;
+        Ok(TypesInUse { types, is_complete: true })
+    }
+
+    async fn recheck_types(
+        &self,
+        wanted: Option<&BTreeSet<Name>>,
+    ) -> Result<BTreeSet<Name>, LedgerError> {
+        let mut types = self.types_in_use().await?.types;
+        types.retain(|name| wanted.is_none_or(|wanted| wanted.contains(name)));
+        Ok(types)
     }
 
     async fn snapshot(&self) -> Result<File, SnapshotError> {

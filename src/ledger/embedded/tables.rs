@@ -29,7 +29,7 @@ const GROUPS: TableDefinition<(AppKey, GroupKey), (&str, u64, u32)> =
 const MEMBERS: TableDefinition<(AppKey, GroupKey, UserKey), bool> = TableDefinition::new("members");
 const MEMBERSHIPS: TableDefinition<(AppKey, UserKey, GroupKey), bool> =
     TableDefinition::new("memberships");
-const COUNTERS: TableDefinition<(AppKey, &str), u64> = TableDefinition::new("counters");
+pub(super) const COUNTERS: TableDefinition<(AppKey, &str), u64> = TableDefinition::new("counters");
 const NET_NEW: TableDefinition<(AppKey, i32, &str), i64> = TableDefinition::new("net_new");
 const GROUP_DAYS: TableDefinition<(AppKey, i32), (u64, u64, u64, i64)> =
     TableDefinition::new("group_days");

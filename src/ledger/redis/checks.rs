@@ -26,6 +26,7 @@ const ALL_MARKS_EVERY: usize = 5;
 impl Store {
     /// The store is lost.
     pub(super) fn lose(&self, why: &str) -> LedgerError {
+        self.noted.clear();
         self.standing.lose(why, self.clock.now());
         self.standing.refusal()
     }
@@ -61,6 +62,7 @@ impl Store {
                     return Err(LedgerError::StoreLost(met));
                 };
                 self.standing.reopen(&found);
+                self.noted.clear();
             }
             Match::Same => {
                 if found.is_marked {
@@ -97,6 +99,7 @@ impl Store {
             Match::Descends => {
                 let _alone = self.standing.using.write().await;
                 self.standing.reopen(&found);
+                self.noted.clear();
             }
             Match::Same if self.standing.is_lost() => self.look_at_all(&found, turn).await,
             Match::Same => self.look_at_some(&found, turn).await,

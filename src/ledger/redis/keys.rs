@@ -27,6 +27,10 @@ pub const STATEMENTS: &[u8] = b"q1{directory}statements";
 
 /// Records of the catalogs that were in force, by number, and the last number.
 pub const CATALOGS: &[u8] = b"q1{directory}catalogs";
+/// The group types of which there may be groups, in any app.
+pub const GROUP_TYPES: &[u8] = b"q1{directory}types";
+/// What the keys of all apps' groups by type look like.
+pub const ANY_GROUPS_BY_TYPE: &[u8] = b"q1{*/groups}types";
 
 /// Bits of a fingerprint that choose the bucket of an account: 4096 buckets keep ten million
 /// accounts in sets of 2,500, which Redis holds as integer sets.

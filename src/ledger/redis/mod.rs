@@ -8,6 +8,7 @@
 //!
 //! Not here: any decision. A cache or clock of this process cannot change one.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,11 +34,11 @@ use super::holdings::{Holders, Holdings};
 use super::reconcile::{Claim, Comparison, Difference, Place, Section, Subjects, Tracking};
 use super::{
     AcceptError, Accepted, Answer, Call, GenerationGuard, Identified, Ledger, LedgerError, Loss,
-    Operation, Reading, StoreIdentity, schedule_codec,
+    Operation, Reading, StoreIdentity, TypesInUse, schedule_codec,
 };
 use crate::clock::Clock;
 use crate::domain::decision::Subject;
-use crate::domain::id::AppId;
+use crate::domain::id::{AppId, Name};
 use crate::domain::schedule::Schedule;
 use crate::domain::time::Timestamp;
 
@@ -45,6 +46,7 @@ mod acceptance;
 mod checks;
 pub mod client;
 mod generation;
+mod group_types;
 mod holdings;
 mod identity;
 pub(crate) mod keys;
@@ -148,6 +150,8 @@ impl Redis {
         let store = Store::new(client, clock, Fingerprints::new(key), standing);
         let store = Arc::new(store);
         store.look_at_marks().await;
+        // So that the first creations need no note; without them, each makes its own.
+        let _ = group_types::in_use(&store).await;
         let (fail, failed) = watch::channel(false);
         let watching = tokio::spawn(checks::watch_store(store.clone(), fail));
         let watching_clocks = tokio::spawn(skew::watch_clocks(store.clone()));
@@ -418,6 +422,17 @@ impl Ledger for Redis {
 
     async fn tracking(&self, app: &AppId) -> Result<Option<Tracking>, LedgerError> {
         reconcile::tracking(&self.store, app).await
+    }
+
+    async fn types_in_use(&self) -> Result<TypesInUse, LedgerError> {
+        group_types::in_use(&self.store).await
+    }
+
+    async fn recheck_types(
+        &self,
+        wanted: Option<&BTreeSet<Name>>,
+    ) -> Result<BTreeSet<Name>, LedgerError> {
+        group_types::recheck(&self.store, wanted).await
     }
 
     fn keeps_order(&self) -> bool {

@@ -72,6 +72,10 @@ scripts! {
     AdvanceLease "advance_lease",
     ListCatalogs "list_catalogs",
     PutCatalog "put_catalog",
+    ScanGroupTypes "scan_group_types",
+    TypesInUse "types_in_use",
+    NoteTypes "note_types",
+    GroupsByType "groups_by_type",
 }
 
 impl ScriptId {

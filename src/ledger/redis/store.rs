@@ -8,6 +8,7 @@ use redis::Value;
 use tokio::sync::Semaphore;
 
 use super::client::{CallError, Client, ClockReading, Patience};
+use super::group_types::Noted;
 use super::marks::Marks;
 use super::scripts::ScriptId;
 use super::standing::Standing;
@@ -45,6 +46,8 @@ pub struct Store {
     pub marks: Marks,
     /// Whether it is the store that was opened.
     pub standing: Standing,
+    /// Group types that are known to be in the set of those in use.
+    pub noted: Noted,
     /// Held by claims while they are compared.
     pub comparing: Semaphore,
 }
@@ -60,8 +63,8 @@ impl Store {
         let clock_readings = ArcSwap::default();
         let comparing = Semaphore::new(COMPARED_AT_ONCE);
         let marks = Marks::new(client.is_cluster());
-        let texts = ArcSwapOption::empty();
-        Self { client, clock, ids, clock_readings, texts, marks, standing, comparing }
+        let (texts, noted) = (ArcSwapOption::empty(), Noted::default());
+        Self { client, clock, ids, clock_readings, texts, marks, standing, noted, comparing }
     }
 
     /// What scripts are told of the catalog that the call goes by.

@@ -8,6 +8,7 @@ use std::collections::HashSet;
 
 use redis::Value;
 
+use super::group_types;
 use super::keys::Part;
 use super::position::Position;
 use super::releases;
@@ -32,6 +33,8 @@ fn senseless() -> LedgerError {
 #[derive(Default)]
 struct Assumed<'a> {
     on: bool,
+    /// Whether members are not tracked, so that taking twice is no repetition.
+    untracked: bool,
     held: HashSet<&'a UserId>,
     taken: usize,
 }
@@ -48,7 +51,7 @@ impl<'a> Assumed<'a> {
 
     /// Remembers what a step would have taken.
     fn remember(&mut self, users: &[&'a UserId], verdicts: &[Verdict]) {
-        if !self.on {
+        if !self.on || self.untracked {
             return;
         }
         for (user, verdict) in users.iter().zip(verdicts) {
@@ -189,12 +192,14 @@ pub async fn create_group(work: &Work<'_>, new: &New<'_>) -> Result<Answer, Ledg
     let first_step = SUBJECTS_MAX - usize::from(new.owner.is_some());
     let (first, rest) = new.members.split_at(new.members.len().min(first_step));
     let first: Vec<&UserId> = first.iter().collect();
+    group_types::note(work.store, work.call, new.group_type).await?;
     let mut position = Position::first(work.call.mode, rest.is_empty());
     let decided = found(work, new, new.owner, &first, position.argument(0)).await?;
     let mut answer = empty();
     let mut assumed = Assumed::new(work.call.mode);
     let limits = limits(work.call, &decided)?;
     let scene = scene(work.call, new.id, &decided, Reason::MembersAtCreation)?;
+    assumed.untracked = is_untracked(&scene);
     let (whole, items) = decided.said.split_first().ok_or_else(senseless)?;
     let whole = scene.verdict(whole, new.owner, limits.as_ref()).ok_or_else(senseless)?;
     if whole.denied() {
@@ -265,6 +270,7 @@ fn add<'a>(
 ) -> Result<(), LedgerError> {
     let limits = limits(work.call, decided)?;
     let scene = scene(work.call, group, decided, full)?;
+    assumed.untracked = is_untracked(&scene);
     let unknown = assumed.unknown(users);
     let items = scene.verdicts(&decided.said, &unknown, limits.as_ref()).ok_or_else(senseless)?;
     answer.warnings.extend(warnings(work.keys(), decided, &unknown, Some(group)));
@@ -342,6 +348,11 @@ async fn join_step(
     let script = ScriptId::JoinGroup;
     let step = Step { script, part: Part::Groups, by_day: false, keys: own_keys, arguments };
     work.step(Some(group), step).await
+}
+
+/// Whether the group's type does not track members.
+fn is_untracked(scene: &Scene<'_>) -> bool {
+    scene.group.as_ref().is_some_and(|group| !group.kind.members_tracked)
 }
 
 /// The group that a script decided about, by the type and own limit that it adds.

@@ -239,6 +239,29 @@ impl Client {
         }
     }
 
+    /// Calls `scripts[script]`, without keys, at the server of that address among [`Self::nodes`].
+    pub async fn call_at(
+        &self,
+        address: &str,
+        script: usize,
+        arguments: &[&[u8]],
+        patience: impl Into<Patience>,
+    ) -> Result<Value, CallError> {
+        let deadline = Deadline::of(patience.into());
+        let Ok(_call) = self.calls.try_read() else { return Err(CallError::Closing) };
+        let Some(servers) = self.servers() else { return Err(CallError::Closing) };
+        let Some(digest) = self.digests.get(script) else {
+            return Err(CallError::Refused(format!("there is no script {script}")));
+        };
+        let mut command = redis::cmd("EVALSHA");
+        command.arg(digest).arg(0);
+        for word in arguments {
+            command.arg(*word);
+        }
+        let request = Request { script, command: Arc::new(command) };
+        servers.call_at(address, &request, deadline, &self.retries).await
+    }
+
     /// Every server that calls are sent to, and whether it has not answered for a while.
     pub fn nodes(&self) -> Vec<(String, bool)> {
         let nodes = self.servers().map(|servers| servers.nodes()).unwrap_or_default();

@@ -104,6 +104,36 @@ impl Servers {
         }
     }
 
+    /// The same, at the server of that address, wherever slots are.
+    pub(super) async fn call_at(
+        &self,
+        address: &str,
+        request: &Request,
+        deadline: Deadline,
+        retries: &Retries,
+    ) -> Result<Value, CallError> {
+        let mut attempts = 0;
+        loop {
+            let is_it = |node: &Arc<Node>| node.address.to_string() == address;
+            let Some(node) = self.nodes().into_iter().find(is_it) else {
+                return Err(CallError::Refused(format!("{address} is no master any more")));
+            };
+            let why = match node.call(request, false, deadline).await {
+                Ok(value) => return Ok(value),
+                Err(failure) => match self.next(failure, &node, request, deadline).await {
+                    Next::Stop(error) => return Err(error),
+                    Next::Now(_) => format!("{address} sent the call elsewhere"),
+                    Next::Later(why) => why,
+                },
+            };
+            retries.rest(attempts, deadline).await;
+            attempts += 1;
+            if deadline.left() < ATTEMPT_MIN {
+                return Err(CallError::Refused(why));
+            }
+        }
+    }
+
     fn node(&self, slot: u16, asking: Option<&HostPort>) -> Option<Arc<Node>> {
         match (self, asking) {
             (Self::Single(node), _) => Some(Arc::clone(node)),

@@ -1,0 +1,28 @@
+//! Which group types there are groups of, in any app of the store.
+
+use std::collections::BTreeSet;
+
+use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableError};
+
+use super::counts::type_of_counter;
+use super::tables::COUNTERS;
+use crate::domain::id::Name;
+
+/// The types of which any app has groups, as of the last commit. It reads beside the writing
+/// thread, which goes on.
+pub(super) fn in_use(database: &Database) -> Result<BTreeSet<Name>, redb::Error> {
+    let counters = match database.begin_read()?.open_table(COUNTERS) {
+        Ok(counters) => counters,
+        Err(TableError::TableDoesNotExist(_)) => return Ok(BTreeSet::new()),
+        Err(error) => return Err(error.into()),
+    };
+    let mut types = BTreeSet::new();
+    for row in counters.iter()? {
+        let (key, count) = row?;
+        let of_type = type_of_counter(key.value().1).filter(|_| count.value() > 0);
+        if let Some(name) = of_type.filter(|name| !types.contains(*name)) {
+            types.insert(name.to_owned());
+        }
+    }
+    Ok(types.iter().map(|name| Name::from(name.as_str())).collect())
+}

@@ -1,0 +1,181 @@
+//! Which group types there may be groups of, in any app of the store.
+//!
+//! A set beside the directory names every type of which a group was ever created, less those that
+//! were looked for and not found. A sidecar writes a type there before its first creation of that
+//! type and remembers that it has, so that later creations cost nothing more. Groups of a type are
+//! looked for among the keys of all masters: rarely, and never while a decision waits.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use redis::Value;
+
+use super::client::Patience;
+use super::keys::{ANY_GROUPS_BY_TYPE, GROUP_TYPES};
+use super::reply::{array, bytes, text};
+use super::scripts::ScriptId;
+use super::store::{PATIENCE, Store};
+use super::verdict::unreadable;
+use crate::clock::Stopwatch;
+use crate::domain::id::Name;
+use crate::ledger::{Call, LedgerError, TypesInUse};
+
+/// Keys looked at by one call: half a millisecond of the server's time.
+const LOOKED_AT: &str = "1000";
+/// Stands in the set where all groups of the store were looked through; no type has this name.
+const COUNTED: &str = "";
+/// What `note_types` is to do.
+const ADD: &str = "+";
+const REMOVE: &str = "-";
+
+/// How long a type counts as written: another sidecar that found no group of it may have removed
+/// it from the set since.
+const NOTED_FOR: Duration = Duration::from_secs(60);
+
+/// The types that this process has lately written into the set or found there.
+#[derive(Default)]
+pub struct Noted(Mutex<HashMap<Name, Stopwatch>>);
+
+impl Noted {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Name, Stopwatch>> {
+        let mut noted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        noted.retain(|_, since| since.elapsed() < NOTED_FOR);
+        noted
+    }
+
+    fn add(&self, names: impl IntoIterator<Item = Name>) {
+        self.lock().extend(names.into_iter().map(|name| (name, Stopwatch::start())));
+    }
+
+    /// Forgets everything: the store has another generation.
+    pub fn clear(&self) {
+        self.lock().clear();
+    }
+}
+
+/// Writes the type of a group that may be created next, unless this process has done so before.
+pub async fn note(store: &Store, call: &Call, group_type: &Name) -> Result<(), LedgerError> {
+    let is_known = call.catalog.group_type(group_type.as_str()).is_some();
+    if !is_known || !call.mode.writes() || store.noted.lock().contains_key(group_type) {
+        return Ok(());
+    }
+    let within = call.deadline - store.clock.now();
+    if within.is_zero() {
+        return Err(LedgerError::DeadlinePassed);
+    }
+    let patience = Patience { within, hurried: call.hurried };
+    let noted = change(store, ADD, [group_type.as_str()], patience).await;
+    // Whatever became of the note, nothing was done about the group.
+    noted.map_err(|error| match error {
+        LedgerError::Unavailable(reason) => LedgerError::Refused(reason),
+        other => other,
+    })?;
+    store.noted.add([group_type.clone()]);
+    Ok(())
+}
+
+/// The types of the set, and those that this process has written there.
+pub async fn in_use(store: &Store) -> Result<TypesInUse, LedgerError> {
+    let keys = [GROUP_TYPES.to_vec()];
+    let found = store.raw(ScriptId::TypesInUse, &keys, &[], PATIENCE).await?;
+    let names = words(found)?;
+    let is_complete = names.iter().any(|name| name == COUNTED);
+    let found = names.iter().filter(|name| *name != COUNTED).map(|name| Name::from(name.as_str()));
+    store.noted.add(found);
+    Ok(TypesInUse { types: store.noted.lock().keys().cloned().collect(), is_complete })
+}
+
+/// Looks for groups of these types, or of all, and writes into the set what was found.
+pub async fn recheck(
+    store: &Store,
+    wanted: Option<&BTreeSet<Name>>,
+) -> Result<BTreeSet<Name>, LedgerError> {
+    let found = look(store, wanted).await?;
+    let counted = wanted.is_none().then_some(COUNTED);
+    let names = found.iter().map(Name::as_str).chain(counted);
+    change(store, ADD, names, PATIENCE.into()).await?;
+    store.noted.add(found.iter().cloned());
+    if let Some(wanted) = wanted {
+        let gone: Vec<&Name> = wanted.difference(&found).collect();
+        store.noted.lock().retain(|name, _| !gone.contains(&name));
+        change(store, REMOVE, gone.into_iter().map(Name::as_str), PATIENCE.into()).await?;
+        return Ok(found.intersection(wanted).cloned().collect());
+    }
+    Ok(found)
+}
+
+/// Goes through the keys of all masters until every wanted type is found.
+async fn look(
+    store: &Store,
+    wanted: Option<&BTreeSet<Name>>,
+) -> Result<BTreeSet<Name>, LedgerError> {
+    let mut found = BTreeSet::new();
+    let masters = addresses(store);
+    for master in &masters {
+        let mut cursor = "0".to_owned();
+        loop {
+            let words = [cursor.as_bytes(), ANY_GROUPS_BY_TYPE, LOOKED_AT.as_bytes()];
+            let page =
+                store.client.call_at(master, ScriptId::ScanGroupTypes as usize, &words, PATIENCE);
+            let mut page = array(page.await?).unwrap_or_default().into_iter();
+            let next = page.next().and_then(|next| text(bytes(next)?)).ok_or_else(senseless)?;
+            for key in page.next().and_then(array).ok_or_else(senseless)? {
+                let key = bytes(key).ok_or_else(senseless)?;
+                found.extend(counted(store, key).await?);
+            }
+            if wanted.is_some_and(|wanted| wanted.is_subset(&found)) {
+                return Ok(found);
+            }
+            if next == "0" {
+                break;
+            }
+            cursor = next;
+        }
+    }
+    // Keys may have moved to a master that was gone through before.
+    if addresses(store) != masters {
+        return Err(LedgerError::Refused("the masters changed while groups were counted".into()));
+    }
+    Ok(found)
+}
+
+fn addresses(store: &Store) -> Vec<String> {
+    let mut addresses: Vec<_> = store.client.nodes().into_iter().map(|(node, _)| node).collect();
+    addresses.sort();
+    addresses
+}
+
+/// The types of which an app has groups, by the key of its counts.
+async fn counted(store: &Store, key: Vec<u8>) -> Result<Vec<Name>, LedgerError> {
+    let counts = words(store.raw(ScriptId::GroupsByType, &[key], &[], PATIENCE).await?)?;
+    let pairs = counts.chunks_exact(2);
+    let some = pairs.filter(|pair| pair[1].parse().is_ok_and(|count: i64| count > 0));
+    Ok(some.map(|pair| Name::from(pair[0].as_str())).collect())
+}
+
+/// Adds types to the set, or removes them.
+async fn change(
+    store: &Store,
+    how: &str,
+    types: impl IntoIterator<Item = &str>,
+    patience: Patience,
+) -> Result<(), LedgerError> {
+    let mut arguments = vec![how.as_bytes().to_vec()];
+    arguments.extend(types.into_iter().map(|name| name.as_bytes().to_vec()));
+    if arguments.len() > 1 {
+        let keys = [GROUP_TYPES.to_vec()];
+        store.raw(ScriptId::NoteTypes, &keys, &arguments, patience).await?;
+    }
+    Ok(())
+}
+
+fn words(value: Value) -> Result<Vec<String>, LedgerError> {
+    let words = array(value).ok_or_else(senseless)?.into_iter();
+    let words: Option<Vec<_>> = words.map(|word| text(bytes(word)?)).collect();
+    words.ok_or_else(senseless)
+}
+
+fn senseless() -> LedgerError {
+    unreadable("malformed reply about group types")
+}
