@@ -12,6 +12,8 @@ mod catalogs;
 mod denials;
 #[path = "domain_tables/milestones.rs"]
 mod milestones;
+#[path = "domain_tables/offers.rs"]
+mod offers;
 #[path = "domain_tables/refunds.rs"]
 mod refunds;
 mod support;
@@ -456,20 +458,21 @@ fn the_smallest_step_up_is_offered_and_nothing_where_nothing_helps() {
             };
             breach = breach.of_group_type(&kind.name, by_type);
         }
-        let offered: Vec<String> = upgrades(&catalog, &limits, &breach)
-            .into_iter()
-            .map(|upgrade| {
-                let what = match upgrade.offer {
-                    Offer::Edition(id) => format!("edition {id}"),
-                    Offer::AddOn(id) => format!("add-on {id}"),
-                };
-                let price = upgrade.price_fen_per_month;
-                let instead = upgrade
-                    .replaces
-                    .map_or(String::new(), |add_on| format!(" instead of {add_on}"));
-                format!("{what}: {} for {price}{instead}", upgrade.new_limit)
-            })
-            .collect();
+        let offered: Vec<String> =
+            upgrades(&catalog, &limits, &breach, std::slice::from_ref(&breach))
+                .into_iter()
+                .map(|upgrade| {
+                    let what = match upgrade.offer {
+                        Offer::Edition(id) => format!("edition {id}"),
+                        Offer::AddOn(id) => format!("add-on {id}"),
+                    };
+                    let price = upgrade.price_fen_per_month;
+                    let instead = upgrade
+                        .replaces
+                        .map_or(String::new(), |add_on| format!(" instead of {add_on}"));
+                    format!("{what}: {} for {price}{instead}", upgrade.new_limit)
+                })
+                .collect();
         assert_eq!(offered.join("; "), *expected, "{bought:?} {reason:?} {kind:?}");
     }
 }

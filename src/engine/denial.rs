@@ -16,7 +16,7 @@ pub struct Denial {
     pub im_error_code: i32,
     /// A sentence for logs and operators.
     pub message: String,
-    /// The smallest step up; empty where nothing for sale helps.
+    /// The cheapest purchase under which the request would be admitted; empty where there is none.
     pub upgrades: Vec<Upgrade>,
 }
 
@@ -31,21 +31,22 @@ pub struct Ruling {
 
 impl Ruling {
     pub(super) fn new(catalog: &Catalog, limits: Option<&Limits>, verdict: Verdict) -> Self {
-        let dress = |breach| Denial::new(catalog, limits, breach);
-        Self {
-            outcome: verdict.outcome,
-            denials: verdict.breaches.into_iter().map(dress).collect(),
-        }
+        let violations = verdict.breaches;
+        let dress = |breach: &Breach| {
+            let offered = |limits| upgrades(catalog, limits, breach, &violations);
+            Denial::new(catalog, breach.clone(), limits.map(offered).unwrap_or_default())
+        };
+        Self { outcome: verdict.outcome, denials: violations.iter().map(dress).collect() }
     }
 }
 
 impl Denial {
-    fn new(catalog: &Catalog, limits: Option<&Limits>, breach: Breach) -> Self {
+    fn new(catalog: &Catalog, breach: Breach, upgrades: Vec<Upgrade>) -> Self {
         let group_type = breach.group_type.as_ref().map(Name::as_str);
         Self {
             im_error_code: catalog.im_code(breach.reason, group_type),
             message: sentence(&breach),
-            upgrades: limits.map(|limits| upgrades(catalog, limits, &breach)).unwrap_or_default(),
+            upgrades,
             breach,
         }
     }
