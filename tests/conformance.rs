@@ -103,6 +103,9 @@ macro_rules! stamp {
                 a_stopped_service_takes_nothing_however_far_the_limits
                 an_unknown_app_is_refused
                 a_later_revision_of_the_schedule_counts
+                no_group_beyond_the_free_number_where_nothing_may_run_over
+                the_free_number_of_groups_is_a_limit_in_every_mode
+                the_last_free_groups_go_to_as_many_of_thirty_two
                 limits_change_by_themselves_when_their_time_comes
                 a_breach_names_limit_source_ceiling_and_type
                 a_reading_shows_the_schedule
@@ -140,6 +143,7 @@ macro_rules! stamp {
             }
             warnings {
                 each_threshold_warns_once_on_the_way_up
+                the_free_number_of_groups_warns_as_other_limits_do
                 a_threshold_warns_again_after_the_count_fell_five_points_below
                 what_passes_several_thresholds_warns_of_the_highest
                 every_count_warns_by_its_own_limit

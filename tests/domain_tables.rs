@@ -256,6 +256,7 @@ fn word(refusal: &Refusal) -> &'static str {
         Refusal::InTheFuture { .. } => "InTheFuture",
         Refusal::MonthClosed { .. } => "MonthClosed",
         Refusal::RetentionDays { .. } => "RetentionDays",
+        Refusal::PostpaidNotAllowed { .. } => "PostpaidNotAllowed",
     }
 }
 

@@ -110,6 +110,7 @@ const ALWAYS: &[(&str, u64)] = &[
 /// What runs must come by in which time goes fast and every limit is small.
 const WITH_SMALL_LIMITS: &[(&str, u64)] = &[
     ("reason ServiceStopped", 500),
+    ("reason GroupsAllowance", 20),
     ("state Grace", 500),
     ("state Stopped", 500),
     ("denied in grace", 50),
@@ -134,6 +135,7 @@ const OVER_REDIS: &[(&str, u64)] = &[
     ("reason GroupsPerUser", 20),
     ("reason GroupsPerApp", 20),
     ("reason GroupsPerDay", 5),
+    ("reason GroupsAllowance", 5),
     ("reason MembersPerGroup", 50),
     ("reason MembersAtCreation", 50),
     ("reason ServiceStopped", 100),

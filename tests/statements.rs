@@ -234,10 +234,83 @@ async fn what_is_dated_back_before_the_registration_stands_on_the_first_statemen
 }
 
 #[tokio::test]
+async fn on_trial_messages_are_kept_for_the_free_days_only() {
+    let clock = ManualClock::at(AUGUST + HOUR);
+    let (service, app) = (open(&Place::Memory, &clock).await, app("on-trial"));
+    service.register(&app, "r0").await.expect("registered");
+    let set = |days| What::SetRetention { days };
+    let refused = "edition \"trial\" keeps messages for the 7 free days and no longer; \
+                   purchase edition \"professional\" first";
+    let error = service.change(&app, "r1", set(8)).await.expect_err("on trial");
+    assert_eq!(error, refused);
+    service.change(&app, "r1", set(7)).await.expect("it is off anyway");
+    clock.set(AUGUST + 2 * HOUR);
+    service.buy(&app, "r2", order("professional"), 1).await.expect("bought");
+    service.change(&app, "r3", set(8)).await.expect("it may run over");
+    // Dated back to when it was on trial.
+    let early = change_at(&service, &app, "r4", set(30), AUGUST + HOUR).await;
+    assert!(early.contains("effective_at"), "{early}");
+}
+
+#[tokio::test]
+async fn a_refund_answers_as_the_first_time_in_another_zone() {
+    let clock = ManualClock::at(AUGUST + HOUR);
+    let (service, app) = (open(&Place::Memory, &clock).await, app("elsewhere"));
+    service.register(&app, "r0").await.expect("registered");
+    service.buy(&app, "r1", order("professional"), 2).await.expect("bought");
+    clock.set(AUGUST + 10 * DAY + HOUR);
+    let refund = || What::Refund { purchase: request_id("r1") };
+    let first = service.change(&app, "r2", refund()).await.expect("refunded").remaining;
+    let first = first.expect("figures");
+    assert_eq!((first.days, first.days_used), (61, 11));
+    for zone in ["America/Los_Angeles", "Asia/Tokyo", "UTC"] {
+        let mut moved = imquota::catalog::builtin();
+        moved.zone = Zone::named(zone).expect("a zone");
+        service.administration.change_catalog(moved).await.expect("changed");
+        let again = service.change(&app, "r2", refund()).await.expect("as before");
+        assert_eq!(again.remaining, Some(first), "{zone}");
+        let statement = of(&service, &app, "2019-08").await.expect("a statement").statement;
+        let line = statement.lines.iter().find(|line| line.item == Item::Refund).expect("a line");
+        for input in [("days", "61"), ("days_used", "11")] {
+            assert!(line.inputs.contains(&(input.0.into(), input.1.into())), "{line:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_was_bought_in_months_without_figures_stands_on_the_next_statement() {
+    let clock = ManualClock::at(AUGUST + HOUR);
+    let (service, app) = (open(&Place::Memory, &clock).await, app("forgotten"));
+    service.register(&app, "r0").await.expect("registered");
+    service.buy(&app, "r1", order("professional"), 12).await.expect("bought");
+    clock.set(FINAL);
+    let august = of(&service, &app, "2019-08").await.expect("a statement").statement;
+    assert_eq!(august.total_fen, 12 * 99_900);
+    clock.set(FINAL + 5 * DAY);
+    service.buy(&app, "r2", order("members-2000"), 3).await.expect("bought");
+    // No sidecar ran for two years: September has no figures any more.
+    clock.set(AUGUST + 730 * DAY);
+    let gone = of(&service, &app, "2019-09").await;
+    assert_eq!(gone, Err(AdminError::FiguresGone(month("2019-09"))));
+    service.administration.issue_due().await.expect("issued");
+    let issued = EntryFilter { action: Some("IssueStatement".into()), ..EntryFilter::default() };
+    let entries = service.administration.entries(0, 100, &issued).await.expect("entries").entries;
+    let fen = |entry: &imquota::domain::audit::Entry| {
+        let after: serde_json::Value = serde_json::from_str(&entry.event.after).expect("JSON");
+        after["total_fen"].as_i64().expect("a sum")
+    };
+    let sums: Vec<i64> = entries.iter().map(fen).collect();
+    // August, and then the first month that has figures: what September sold, once.
+    assert_eq!(sums[..2], [12 * 99_900, 3 * 50_000]);
+    assert!(sums.len() > 10 && sums[2..].iter().all(|sum| *sum == 0), "{sums:?}");
+}
+
+#[tokio::test]
 async fn the_retention_is_set_once_by_a_request_and_within_bounds() {
     let clock = ManualClock::at(AUGUST + HOUR);
     let (service, app) = (open(&Place::Memory, &clock).await, app("kept"));
     service.register(&app, "r0").await.expect("registered");
+    service.buy(&app, "edition", order("professional"), 1).await.expect("bought");
     let set = |days| What::SetRetention { days };
     let made = service.change(&app, "r1", set(30)).await.expect("set");
     assert_eq!(made.made, Made::Retention(0));

@@ -10,7 +10,7 @@ use crate::domain::billing::RetentionChange;
 use crate::domain::calendar::Day;
 use crate::domain::id::{AppId, InvalidId, RequestId};
 use crate::domain::month::{InvalidMonth, Month};
-use crate::domain::purchase::{Item, Purchase, Refund, Sales};
+use crate::domain::purchase::{DaysUsed, Item, Purchase, Refund, Sales};
 use crate::domain::terms::Terms;
 use crate::domain::time::Timestamp;
 
@@ -52,6 +52,11 @@ struct StoredRefund {
     refund_fen: i64,
     in_full: bool,
     at_ms: i64,
+    /// Absent, both, in records of versions that kept none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    days: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    days_used: Option<i64>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -137,6 +142,8 @@ fn store_refund(refund: &Refund) -> StoredRefund {
         refund_fen: refund.refund_fen,
         in_full: refund.in_full,
         at_ms: refund.at.as_millis(),
+        days: refund.used.map(|used| used.days),
+        days_used: refund.used.map(|used| used.days_used),
     }
 }
 
@@ -228,6 +235,10 @@ fn load_refund(stored: StoredRefund) -> Result<Refund, InvalidId> {
         made_after: stored.made_after,
         refund_fen: stored.refund_fen,
         in_full: stored.in_full,
+        used: stored
+            .days
+            .zip(stored.days_used)
+            .map(|(days, days_used)| DaysUsed { days, days_used }),
         at: Timestamp::from_millis(stored.at_ms),
     })
 }
@@ -300,6 +311,7 @@ mod tests {
                     made_after: 2,
                     refund_fen: 90_000,
                     in_full: false,
+                    used: None,
                     at: Timestamp::from_millis(1_549_900_800_002),
                 }],
             },
@@ -353,6 +365,16 @@ mod tests {
         let expected =
             AppRecord { retentions: Vec::new(), billed_since, closed_through: None, ..record() };
         assert_eq!(older, Ok(expected));
+    }
+
+    #[test]
+    fn the_figures_of_a_refund_stand_behind_what_versions_before_wrote() {
+        let mut record = record();
+        record.sales.refunds[0].used = Some(DaysUsed { days: 28, days_used: 3 });
+        let at = r#""in_full":false,"at_ms":1549900800002"#;
+        let golden = GOLDEN.replace(at, &format!(r#"{at},"days":28,"days_used":3"#));
+        assert_eq!(String::from_utf8(encode(&record)).expect("text"), golden);
+        assert_eq!(decode("1400000000", golden.as_bytes()), Ok(record));
     }
 
     #[test]

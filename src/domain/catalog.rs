@@ -155,6 +155,25 @@ impl Catalog {
         self.add_ons.iter().find(|add_on| add_on.id.as_str() == id)
     }
 
+    /// What an edition allows of a limit, what follows from its being post-paid included; `None`
+    /// where the limit is not the edition's business.
+    #[must_use]
+    pub fn edition_limit(&self, edition: &Edition, id: &LimitId) -> Option<Limit> {
+        match id {
+            LimitId::GroupsPerAppOfAllTypes if edition.postpaid_allowed => Some(Limit::Unlimited),
+            LimitId::GroupsPerAppOfAllTypes => Some(Limit::Finite(self.postpaid.groups.free)),
+            id => edition.limit(id),
+        }
+    }
+
+    /// The edition with the lowest price that may run over what is free, if any is for sale.
+    #[must_use]
+    pub fn cheapest_postpaid(&self) -> Option<(&Edition, i64)> {
+        let for_sale = self.editions.iter().filter(|edition| edition.postpaid_allowed);
+        let priced = for_sale.filter_map(|it| Some((it, it.price_fen_per_month?)));
+        priced.min_by_key(|(_, price)| *price)
+    }
+
     /// The group type of that name.
     #[must_use]
     pub fn group_type(&self, name: &str) -> Option<&GroupType> {
@@ -174,7 +193,7 @@ impl Catalog {
             Reason::GroupsPerApp => group_type
                 .and_then(|name| self.group_type(name))
                 .map_or(codes.groups_per_day, |kind| kind.per_app_im_code),
-            Reason::GroupsPerDay => codes.groups_per_day,
+            Reason::GroupsPerDay | Reason::GroupsAllowance => codes.groups_per_day,
             Reason::MembersPerGroup => codes.members_per_group,
             Reason::MembersAtCreation => codes.members_at_creation,
         }

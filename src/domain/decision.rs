@@ -73,11 +73,13 @@ pub enum Reason {
     MembersPerGroup,
     /// Members of the group, in the list given at creation.
     MembersAtCreation,
+    /// Groups of all types at once, beyond the free number, on an edition that may not run over it.
+    GroupsAllowance,
 }
 
 impl Reason {
     /// Every one, in order.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::ServiceStopped,
         Self::AccountsPerApp,
         Self::MyFriends,
@@ -87,6 +89,7 @@ impl Reason {
         Self::GroupsPerDay,
         Self::MembersPerGroup,
         Self::MembersAtCreation,
+        Self::GroupsAllowance,
     ];
 
     /// In capitals, as error details and metrics name it.
@@ -102,6 +105,7 @@ impl Reason {
             Self::GroupsPerDay => "GROUPS_PER_DAY",
             Self::MembersPerGroup => "MEMBERS_PER_GROUP",
             Self::MembersAtCreation => "MEMBERS_AT_CREATION",
+            Self::GroupsAllowance => "GROUPS_ALLOWANCE",
         }
     }
 }

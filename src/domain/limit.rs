@@ -59,6 +59,9 @@ pub enum LimitId {
     MembersPerGroupOfType(Name),
     /// `groups_per_app/TYPE`: groups of a type that exist at once.
     GroupsPerApp(Name),
+    /// `groups_per_app`: groups of all types that exist at once; of editions that may not run over
+    /// what is free of them.
+    GroupsPerAppOfAllTypes,
     /// `groups_per_day`: net-new groups of an app and day, over all types.
     GroupsPerDay,
     /// `groups_per_day/TYPE`: net-new groups of one type, an app and a day.
@@ -95,6 +98,7 @@ impl fmt::Display for LimitId {
             Self::MembersPerGroup => f.write_str("members_per_group"),
             Self::MembersPerGroupOfType(kind) => write!(f, "members_per_group/{kind}"),
             Self::GroupsPerApp(kind) => write!(f, "{}{kind}", Self::GROUPS_PER_APP_PREFIX),
+            Self::GroupsPerAppOfAllTypes => f.write_str("groups_per_app"),
             Self::GroupsPerDay => f.write_str("groups_per_day"),
             Self::GroupsPerDayOfType(kind) => write!(f, "groups_per_day/{kind}"),
         }

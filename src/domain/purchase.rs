@@ -58,8 +58,19 @@ pub struct Refund {
     pub refund_fen: i64,
     /// Whether that was the whole price, used or not.
     pub in_full: bool,
+    /// The days that it was worked out from; `None` in records of versions that kept none.
+    pub used: Option<DaysUsed>,
     /// When.
     pub at: Timestamp,
+}
+
+/// How much of a purchase was used, by days of the zone of the moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DaysUsed {
+    /// Days of the purchase's period.
+    pub days: i64,
+    /// Days of it that are used, the running one included.
+    pub days_used: i64,
 }
 
 /// Everything that an app has bought and given back.
@@ -185,6 +196,19 @@ pub enum Refusal {
         at: String,
         /// The last month that is closed.
         month: Month,
+    },
+    /// The edition may not run over what is free.
+    #[error(
+        "edition \"{edition}\" keeps messages for the {free_days} free days and no longer{}",
+        .offer.as_ref().map(|offer| format!("; purchase edition \"{offer}\" first")).unwrap_or_default()
+    )]
+    PostpaidNotAllowed {
+        /// The edition in force.
+        edition: Name,
+        /// The days that are free.
+        free_days: u32,
+        /// The edition with the lowest price that may run over, where one is for sale.
+        offer: Option<Name>,
     },
     /// Messages cannot be kept so long.
     #[error("must be {free_days}, which switches it off, to {days_max}, not {days}")]

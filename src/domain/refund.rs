@@ -5,7 +5,7 @@
 //! not begun.
 
 use super::catalog::Catalog;
-use super::purchase::{Refund, Refusal, Sales};
+use super::purchase::{DaysUsed, Refund, Refusal, Sales};
 use super::time::Timestamp;
 use super::timeline::Timeline;
 
@@ -22,6 +22,32 @@ pub struct Remaining {
     pub in_full: bool,
     /// What is paid back, in fen, rounded half up.
     pub refund_fen: i64,
+}
+
+impl Remaining {
+    /// The figures of a refund as it was made; worked out anew where its record keeps none.
+    pub fn of_made(catalog: &Catalog, sales: &Sales, index: usize) -> Result<Self, Refusal> {
+        let made = &sales.refunds[index];
+        let DaysUsed { days, days_used } = match made.used {
+            Some(used) => used,
+            None => {
+                let before = Sales {
+                    purchases: sales.purchases[..made.made_after].to_vec(),
+                    refunds: sales.refunds[..index].to_vec(),
+                };
+                refund(catalog, &before, made.purchase, made.at)?.used()
+            }
+        };
+        let price_fen = sales.purchases[made.purchase].price_fen;
+        let (in_full, refund_fen) = (made.in_full, made.refund_fen);
+        Ok(Self { price_fen, days, days_used, in_full, refund_fen })
+    }
+
+    /// The days that the record of the refund keeps.
+    #[must_use]
+    pub fn used(&self) -> DaysUsed {
+        DaysUsed { days: self.days, days_used: self.days_used }
+    }
 }
 
 /// Works out the refund of a purchase, by its index, at an instant.

@@ -94,6 +94,11 @@ impl Limits {
                 })
                 .collect(),
         };
+        if !edition.postpaid_allowed {
+            let limit = Limit::Finite(catalog.postpaid.groups.free);
+            let source = Source::Edition(edition.id.clone());
+            limits.sold.push((LimitId::GroupsPerAppOfAllTypes, Bound { limit, source }));
+        }
         if edition.add_ons_allowed && !limits.stopped() {
             for run in timeline.add_ons.iter().filter(|run| run.in_force.contains(at)) {
                 limits.raise(sales.add_on(catalog, &run.add_on, at), &run.add_on)?;

@@ -65,11 +65,12 @@ pub fn upgrades(
         return Vec::new();
     }
     let helps = |purchase: &Purchase<'_>| {
-        let lifts = |of: &Breach| purchase.limit(of).is_some_and(|it| it.admits_one_more(of.used));
-        violations.iter().all(lifts) && purchase.keeps(limits, violation)
+        let lifts =
+            |of: &Breach| purchase.limit(catalog, of).is_some_and(|it| it.admits_one_more(of.used));
+        violations.iter().all(lifts) && purchase.keeps(catalog, limits, violation)
     };
     let offers = purchases(catalog, limits).filter(helps).filter_map(|purchase| {
-        let new_limit = purchase.limit(violation)?;
+        let new_limit = purchase.limit(catalog, violation)?;
         Some(purchase.offer(new_limit, violation))
     });
     offers
@@ -95,11 +96,11 @@ fn purchases<'a>(catalog: &'a Catalog, limits: &'a Limits) -> impl Iterator<Item
 impl Purchase<'_> {
     /// What may be held after it of the limit that is violated, by the group's type and own limit
     /// too; `None` where it does not touch that limit.
-    fn limit(self, violation: &Breach) -> Option<Limit> {
+    fn limit(self, catalog: &Catalog, violation: &Breach) -> Option<Limit> {
         let id = &violation.limit_id;
         let sold = match self {
             Self::Edition(edition, _) if part(id).is_some() => {
-                edition.limit(id).unwrap_or(Limit::Unlimited)
+                catalog.edition_limit(edition, id).unwrap_or(Limit::Unlimited)
             }
             Self::AddOn(add_on, edition) if add_on.limit_id == *id => {
                 add_on.limit.max(edition.limit(id)?)
@@ -110,11 +111,13 @@ impl Purchase<'_> {
     }
 
     /// Whether it lowers no limit of the part that the violation is of.
-    fn keeps(self, limits: &Limits, violation: &Breach) -> bool {
+    fn keeps(self, catalog: &Catalog, limits: &Limits, violation: &Breach) -> bool {
         let Self::Edition(edition, _) = self else { return true };
         let of_part = part(&violation.limit_id);
         let mut same_part = limits.sold.iter().filter(|(id, _)| part(id) == of_part);
-        same_part.all(|(id, bound)| edition.limit(id).unwrap_or(Limit::Unlimited) >= bound.limit)
+        same_part.all(|(id, bound)| {
+            catalog.edition_limit(edition, id).unwrap_or(Limit::Unlimited) >= bound.limit
+        })
     }
 
     fn offer(self, new_limit: Limit, violation: &Breach) -> Upgrade {
@@ -137,7 +140,10 @@ fn part(id: &LimitId) -> Option<u8> {
     match id {
         LimitId::AccountsPerApp => Some(0),
         LimitId::FriendsPerUser => Some(1),
-        LimitId::GroupsPerUser | LimitId::MembersPerGroup | LimitId::GroupsPerApp(_) => Some(2),
+        LimitId::GroupsPerUser
+        | LimitId::MembersPerGroup
+        | LimitId::GroupsPerApp(_)
+        | LimitId::GroupsPerAppOfAllTypes => Some(2),
         LimitId::Service
         | LimitId::MembersPerGroupOfType(_)
         | LimitId::GroupsPerDay

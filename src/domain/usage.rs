@@ -86,6 +86,11 @@ pub fn usages(
                     |limits| kind.per_app_bound(limits),
                 ));
             }
+            let id = LimitId::GroupsPerAppOfAllTypes;
+            if schedule.at(at).sold(&id).is_some() {
+                let all_types = groups.iter().map(|(_, count)| count).sum();
+                all.push(sold(schedule, at, &id, all_types));
+            }
             all.extend(per_day(catalog, schedule, net_new_today, *net_new_today_of_all_types, at));
             all
         }
@@ -126,6 +131,9 @@ pub fn entitled(catalog: &Catalog, limits: &Limits) -> Vec<(LimitId, Bound)> {
     for kind in &catalog.group_types {
         let id = LimitId::GroupsPerApp(kind.name.clone());
         all.push((id, kind.per_app_bound(limits)));
+    }
+    if let Some(bound) = limits.sold(&LimitId::GroupsPerAppOfAllTypes) {
+        all.push((LimitId::GroupsPerAppOfAllTypes, bound.clone()));
     }
     all.push((LimitId::GroupsPerDay, per_day_of_all_types(catalog)));
     for kind in catalog.group_types.iter().filter(|kind| kind.per_day != Limit::Unlimited) {

@@ -69,6 +69,11 @@ fn sentence(breach: &Breach) -> String {
         Reason::GroupsPerUser => "groups",
         Reason::GroupsPerApp => "groups of this type",
         Reason::GroupsPerDay => "net-new groups today",
+        Reason::GroupsAllowance => {
+            return format!(
+                "{subject} has {used} groups, and its edition allows no more than {limit}"
+            );
+        }
         Reason::MembersPerGroup | Reason::MembersAtCreation => "members",
     };
     format!("{subject} has {used} of at most {limit} {what}")

@@ -175,6 +175,7 @@ pub fn reason(reason: Reason) -> pb::DenialReason {
         Reason::GroupsPerDay => pb::DenialReason::GroupsPerDay,
         Reason::MembersPerGroup => pb::DenialReason::MembersPerGroup,
         Reason::MembersAtCreation => pb::DenialReason::MembersAtCreation,
+        Reason::GroupsAllowance => pb::DenialReason::GroupsAllowance,
     }
 }
 

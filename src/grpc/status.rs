@@ -236,6 +236,14 @@ pub fn of_admin(error: &AdminError) -> Status {
         AdminError::Directory(DirectoryError::ClockSkew(seconds)) => {
             of_clock(LedgerError::ClockSkew(*seconds).name(), error)
         }
+        AdminError::Refused(Refusal::PostpaidNotAllowed { edition, offer, .. }) => {
+            let offer =
+                offer.iter().map(|offer| ("offer_edition_id".to_owned(), offer.to_string()));
+            let named = [("edition_id".to_owned(), edition.to_string())].into_iter().chain(offer);
+            let named: HashMap<_, _> = named.collect();
+            let details = ErrorDetails::with_error_info("POSTPAID_NOT_ALLOWED", DOMAIN, named);
+            Status::with_error_details(admin_code(error), error.to_string(), details)
+        }
         _ if is_lost(error) => of_store_lost(error.to_string()),
         _ => match admin_reason(error) {
             Some(reason) => of_reason(admin_code(error), reason, error.to_string()),

@@ -9,6 +9,8 @@ use crate::domain::time::Timestamp;
 use crate::domain::timeline::ServiceState;
 
 const VERSION: u32 = 1;
+/// The limit that is not among those that are sold.
+const ALLOWANCE: LimitId = LimitId::GroupsPerAppOfAllTypes;
 
 #[derive(Serialize, Deserialize)]
 struct StoredSchedule {
@@ -25,6 +27,10 @@ struct StoredSegment {
     state: StoredState,
     add_ons: Vec<String>,
     sold: Vec<StoredLimit>,
+    /// Groups of all types at once, where the edition allows no more than are free. A field of its
+    /// own: versions before read no limit of that name, and pass unknown fields over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    groups_allowance: Option<u64>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -55,6 +61,7 @@ pub fn encode_schedule(schedule: &Schedule) -> Vec<u8> {
 
 fn store_segment(segment: &Segment) -> StoredSegment {
     let limits = &segment.limits;
+    let sold = limits.sold.iter().filter(|(id, _)| *id != ALLOWANCE);
     StoredSegment {
         until: (segment.until != Timestamp::MAX).then(|| segment.until.as_millis()),
         edition: limits.edition.to_string(),
@@ -64,7 +71,8 @@ fn store_segment(segment: &Segment) -> StoredSegment {
             ServiceState::Stopped => StoredState::Stopped,
         },
         add_ons: limits.add_ons.iter().map(Name::to_string).collect(),
-        sold: limits.sold.iter().map(|(id, bound)| store_limit(id, bound)).collect(),
+        sold: sold.map(|(id, bound)| store_limit(id, bound)).collect(),
+        groups_allowance: limits.sold(&ALLOWANCE).and_then(|bound| bound.limit.finite()),
     }
 }
 
@@ -101,10 +109,15 @@ pub fn decode_limits(bytes: &[u8]) -> Result<Limits, String> {
 fn load_segment(stored: StoredSegment) -> Result<Segment, String> {
     let edition = Name::from(stored.edition.as_str());
     let sold = stored.sold.into_iter().map(|limit| load_limit(&edition, limit));
+    let mut sold = sold.collect::<Result<Vec<_>, _>>()?;
+    if let Some(allowance) = stored.groups_allowance {
+        let source = Source::Edition(edition.clone());
+        sold.push((ALLOWANCE, Bound { limit: Limit::Finite(allowance), source }));
+    }
     Ok(Segment {
         until: stored.until.map_or(Timestamp::MAX, Timestamp::from_millis),
         limits: Limits {
-            sold: sold.collect::<Result<_, _>>()?,
+            sold,
             edition,
             state: match stored.state {
                 StoredState::Active => ServiceState::Active,
@@ -168,6 +181,36 @@ mod tests {
     fn schedules_stand_on_disk_as_they_always_did() {
         assert_eq!(String::from_utf8(encode_schedule(&schedule())).expect("text"), GOLDEN);
         assert_eq!(decode_schedule(GOLDEN.as_bytes()), Ok(schedule()));
+    }
+
+    #[test]
+    fn the_free_number_of_groups_stands_where_versions_before_pass_it_over() {
+        let limits = Limits {
+            edition: "trial".into(),
+            state: ServiceState::Active,
+            add_ons: vec![],
+            sold: vec![
+                (
+                    LimitId::FriendsPerUser,
+                    Bound { limit: Limit::Finite(20), source: Source::Edition("trial".into()) },
+                ),
+                (
+                    ALLOWANCE,
+                    Bound {
+                        limit: Limit::Finite(100_000),
+                        source: Source::Edition("trial".into()),
+                    },
+                ),
+            ],
+        };
+        let segment = Segment { until: Timestamp::MAX, limits };
+        let golden = r#"{"edition":"trial","state":"active","add_ons":[],"sold":[{"id":"friends_per_user","limit":20}],"groups_allowance":100000}"#;
+        assert_eq!(String::from_utf8(encode_limits(&segment)).expect("text"), golden);
+        assert_eq!(decode_limits(golden.as_bytes()), Ok(segment.limits.clone()));
+        // As the version before wrote it: nothing is limited until it is published anew.
+        let older = golden.replace(r#","groups_allowance":100000"#, "");
+        let sold = segment.limits.sold[..1].to_vec();
+        assert_eq!(decode_limits(older.as_bytes()), Ok(Limits { sold, ..segment.limits }));
     }
 
     #[test]

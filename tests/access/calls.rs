@@ -175,7 +175,8 @@ impl Call {
                 code(client.report_bandwidth(pb::ReportBandwidthRequest { app_id, samples }).await)
             }
             "SetMessageRetention" => {
-                let days = 30;
+                // As the apps of the table are on trial, no longer than the free days.
+                let days = 7;
                 let request =
                     pb::SetMessageRetentionRequest { app_id, request_id, days, effective_at };
                 code(client.set_message_retention(request).await)

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use imquota::domain::decision::{Breach, Reason, Subject};
+use imquota::domain::decision::{Breach, Mode, Reason, Subject};
 use imquota::domain::limit::{Bound, Limit, LimitId, Source};
 use imquota::domain::schedule::{Schedule, Segment};
 use imquota::domain::timeline::ServiceState;
@@ -236,4 +236,94 @@ pub async fn a_closed_store_says_so(app: App) {
     let schedule = app.call.unknown_app.clone().expect("it is on trial");
     let put = app.ledger.put_schedule(&app.call.app, 1, &schedule).await;
     assert_eq!(put.map_err(|error| error.name()), Err("closing"));
+}
+
+const ALLOWANCE: LimitId = LimitId::GroupsPerAppOfAllTypes;
+
+pub async fn no_group_beyond_the_free_number_where_nothing_may_run_over(app: App) {
+    app.limit(&ALLOWANCE, 3).await;
+    let full = "denied GROUPS_ALLOWANCE 3/3 app";
+    app.script([
+        (create("a", "Private", "u", &[]), "applied"),
+        (create("b", "AVChatRoom", "", &[]), "applied"),
+        (create("c", "Public", "u", &[]), "applied"),
+        (create("d", "Public", "v", &["w"]), format!("{full} | denied").as_str()),
+        (create("d", "BChatRoom", "", &[]), full),
+        // What exists is joined.
+        (create("c", "Public", "v", &["w"]), "held | applied"),
+        (join("a", &["w"]), "applied"),
+        (dissolve("b"), "applied"),
+        (create("d", "Public", "v", &["w"]), "applied | applied"),
+        (create("e", "AVChatRoom", "", &[]), full),
+    ])
+    .await;
+    // An edition that may run over has no such limit, and one that shrinks takes nothing away.
+    let mut over = app.trial();
+    over.sold.retain(|(id, _)| *id != ALLOWANCE);
+    app.put(&Schedule::from_segments(vec![endless(over)]).expect("endless")).await;
+    app.script([(create("e", "AVChatRoom", "", &[]), "applied")]).await;
+    app.limit(&ALLOWANCE, 1).await;
+    app.script([
+        (
+            create("f", "AVChatRoom", "", &[]),
+            "denied groups_per_day 4/4 app + GROUPS_ALLOWANCE 4/1 app",
+        ),
+        (dissolve("e"), "applied"),
+        (create("f", "AVChatRoom", "", &[]), "denied GROUPS_ALLOWANCE 3/1 app"),
+    ])
+    .await;
+    app.counts([("app", "accounts 0; Private 1; Public 2; today 3: Private 1: Public 2")]).await;
+    let breach = app.apply(create("g", "BChatRoom", "", &[])).await.expect("denied").whole;
+    let breach = breach.expect("on the group").breaches.pop().expect("the last of them");
+    let source = Source::Edition("trial".into());
+    let expected = Breach {
+        reason: Reason::GroupsAllowance,
+        limit_id: ALLOWANCE,
+        subject: Subject::App,
+        used: 3,
+        bound: Bound { limit: Limit::Finite(1), source },
+        // Whatever the type's own number is: that would be a limit of its own.
+        ceiling: Limit::Unlimited,
+        group_type: None,
+    };
+    assert_eq!(breach, expected);
+}
+
+pub async fn the_free_number_of_groups_is_a_limit_in_every_mode(app: App) {
+    app.limit(&ALLOWANCE, 1).await;
+    app.script([(create("a", "Private", "u", &[]), "applied")]).await;
+    let full = "denied GROUPS_ALLOWANCE 1/1 app";
+    let check = app.as_mode(Mode::CheckOnly);
+    check.script([(create("b", "Public", "u", &["v"]), format!("{full} | denied").as_str())]).await;
+    let shadow = app.as_mode(Mode::Shadow);
+    let through = "applied GROUPS_ALLOWANCE 1/1 app | applied";
+    shadow.script([(create("b", "Public", "u", &["v"]), through)]).await;
+    app.as_mode(Mode::Force).script([(create("c", "AVChatRoom", "", &[]), "applied")]).await;
+    app.script([(create("d", "Private", "u", &[]), "denied GROUPS_ALLOWANCE 3/1 app")]).await;
+    app.limit(&ALLOWANCE, 4).await;
+    check.script([(create("d", "Private", "u", &[]), "applied")]).await;
+    app.script([(create("d", "Private", "u", &[]), "applied")]).await;
+    let both = "denied groups_per_day 4/4 app + GROUPS_ALLOWANCE 4/4 app";
+    app.script([(create("e", "Private", "v", &[]), both)]).await;
+}
+
+pub async fn the_last_free_groups_go_to_as_many_of_thirty_two(app: App) {
+    let app = app.roomy().await;
+    let mut limits = app.trial();
+    limits.sold.retain(|(id, _)| *id == ALLOWANCE);
+    for (_, bound) in &mut limits.sold {
+        bound.limit = Limit::Finite(10);
+    }
+    app.put(&Schedule::from_segments(vec![endless(limits)]).expect("endless")).await;
+    let types = ["Private", "Public", "ChatRoom", "AVChatRoom"];
+    let mut tasks = tokio::task::JoinSet::new();
+    for number in 0..32 {
+        let app = app.clone();
+        let group = create(&format!("g{number}"), types[number % 4], "", &[]);
+        tasks.spawn(async move { app.done(group).await });
+    }
+    let answers = tasks.join_all().await;
+    let applied = answers.iter().filter(|answer| *answer == "applied").count();
+    let denied = answers.iter().filter(|it| *it == "denied GROUPS_ALLOWANCE 10/10 app").count();
+    assert_eq!((applied, denied), (10, 22), "{answers:?}");
 }

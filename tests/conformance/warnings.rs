@@ -66,6 +66,23 @@ impl App {
     }
 }
 
+pub async fn the_free_number_of_groups_warns_as_other_limits_do(app: App) {
+    let app = app.roomy_but(&LimitId::GroupsPerAppOfAllTypes, 10).await;
+    for number in 0..6 {
+        app.warned([(create(&format!("g{number}"), "Private", "", &[]), "")]).await;
+    }
+    app.warned([
+        (create("a", "Public", "", &[]), "groups_per_app app 7/10 at 70"),
+        (create("a", "Public", "", &[]), ""),
+        (create("b", "AVChatRoom", "", &[]), ""),
+        (create("c", "ChatRoom", "", &[]), "groups_per_app app 9/10 at 90"),
+        (dissolve("g0"), ""),
+        (create("g0", "Private", "", &[]), "groups_per_app app 9/10 at 90"),
+        (create("d", "ChatRoom", "", &[]), "groups_per_app app 10/10 at 100"),
+    ])
+    .await;
+}
+
 pub async fn each_threshold_warns_once_on_the_way_up(app: App) {
     let app = app.roomy_but(&LimitId::GroupsPerUser, 20).await;
     for count in 1..=20 {

@@ -71,6 +71,7 @@ fn bill(
         sales,
         retentions: &retentions,
         since: "2019-01".parse().expect("a month"),
+        closed_through: None,
         figures: &figures,
     };
     statement(&books, month, now)
@@ -116,6 +117,23 @@ fn what_is_metered_costs_what_section_6_says() {
 }
 
 #[test]
+fn history_that_was_on_on_days_that_are_not_charged_costs_nothing() {
+    // Professional through 11 August, and 7 days of grace: charged through the 18th.
+    let sales = history(&[("2019-07-12", "professional", 1)]);
+    let metered: Metered<'_> = &[(10, 150_000, 0, 0), (25, 150_000, 0, 0)];
+    for (kept, fen) in [
+        (&[("2019-08-18 23:59", 30), ("2019-08-19", 7)][..], 1000),
+        (&[("2019-08-19", 30)], 0),
+        (&[("2019-08-20", 30), ("2019-08-21", 7)], 0),
+        (&[("2019-07-13", 30), ("2019-08-01", 7), ("2019-08-25", 30)], 0),
+        (&[("2019-07-13", 30), ("2019-08-01 00:01", 7), ("2019-08-25", 30)], 1000),
+    ] {
+        let bill = bill(august(), &sales, kept, metered, LATER);
+        assert_eq!(of(&bill, Item::MessageHistory), fen, "{kept:?}");
+    }
+}
+
+#[test]
 fn two_months_of_history_at_200_000_users_cost_2000() {
     let sales = history(ALL_YEAR);
     let kept = [("2019-08-31 23:59", 90), ("2019-09-01 00:01", 7)];
@@ -141,6 +159,7 @@ fn a_begun_megabit_counts_whole_and_overseas_is_listed() {
         sales: &sales,
         retentions: &[],
         since: "2019-01".parse().expect("a month"),
+        closed_through: None,
         figures: &figures,
     };
     let bill = statement(&books, august(), at(LATER));
@@ -201,6 +220,7 @@ fn what_was_bought_and_refunded_in_the_month_has_a_line() {
             made_after: 3,
             refund_fen: made.refund_fen,
             in_full: made.in_full,
+            used: None,
             at: at(when),
         });
     }

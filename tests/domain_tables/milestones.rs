@@ -135,6 +135,7 @@ fn sales(orders: Orders<'_>, refunds: &[(usize, &str)]) -> Sales {
         made_after: orders.len(),
         refund_fen: 0,
         in_full: false,
+        used: None,
         at: at(when),
     };
     sales.refunds = refunds.iter().map(refund).collect();

@@ -71,6 +71,7 @@ fn refunded(mut sales: Sales, purchase: usize, when: &str) -> Sales {
         made_after,
         refund_fen: figures.refund_fen,
         in_full: figures.in_full,
+        used: None,
         at: at(when),
     });
     sales

@@ -86,6 +86,7 @@ pub struct Allowed {
     pub groups: u64,
     pub members: u64,
     pub av_rooms: u64,
+    pub all_groups: u64,
 }
 
 /// Everything that an app has bought.
@@ -253,6 +254,7 @@ impl Purchases {
             groups: rule.groups,
             members: rule.members,
             av_rooms: rule.av_rooms,
+            all_groups: rule.all_groups,
         };
         if rule.add_ons && state != State::Stopped {
             for run in self.add_ons.iter().filter(|run| run.from <= at && at < run.until) {

@@ -16,6 +16,8 @@ pub struct EditionRule {
     pub groups: u64,
     pub members: u64,
     pub av_rooms: u64,
+    /// Groups of all types at once.
+    pub all_groups: u64,
 }
 
 /// What an add-on raises.
@@ -77,6 +79,7 @@ pub const BUILT_IN: Rules = Rules {
             groups: 50,
             members: 20,
             av_rooms: 10,
+            all_groups: 100_000,
         },
         EditionRule {
             id: "professional",
@@ -86,6 +89,7 @@ pub const BUILT_IN: Rules = Rules {
             groups: 200,
             members: 200,
             av_rooms: 50,
+            all_groups: FREE,
         },
     ],
     edition_fen: 99_900,
@@ -111,6 +115,7 @@ pub const SMALL: Rules = Rules {
             groups: 4,
             members: 4,
             av_rooms: 2,
+            all_groups: 9,
         },
         EditionRule {
             id: "professional",
@@ -120,6 +125,7 @@ pub const SMALL: Rules = Rules {
             groups: 6,
             members: 6,
             av_rooms: 3,
+            all_groups: FREE,
         },
     ],
     edition_fen: 99_900,
@@ -173,7 +179,7 @@ pub fn im_code(reason: Reason, kind: Option<&str>) -> i32 {
         (Reason::PeerFriends, _) => 30014,
         (Reason::GroupsPerUser, _) => 10037,
         (Reason::GroupsPerApp, Some("AVChatRoom" | "Lounge")) => 10036,
-        (Reason::GroupsPerApp | Reason::GroupsPerDay, _) => 10006,
+        (Reason::GroupsPerApp | Reason::GroupsPerDay | Reason::GroupsAllowance, _) => 10006,
         (Reason::MembersPerGroup, _) => 10014,
         (Reason::MembersAtCreation, _) => 10038,
     }

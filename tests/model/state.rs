@@ -326,6 +326,12 @@ impl App {
                 of_kind,
                 rules.kinds[kind].per_day,
             ),
+            check(
+                Reason::GroupsAllowance,
+                "groups_per_app".into(),
+                count(self.groups.len()),
+                under.allowed.all_groups,
+            ),
         ];
         checks.into_iter().flatten().collect()
     }

@@ -61,6 +61,10 @@ impl Reader<'_> {
                 lines.push(self.line(&format!("groups_per_day/{name}"), used, |_| rule.per_day));
             }
         }
+        if app.purchases.allowed(rules, self.now).all_groups != FREE {
+            let used = signed(crate::state::count(app.groups.len()));
+            lines.push(self.line("groups_per_app", used, |allowed| allowed.all_groups));
+        }
         lines
     }
 

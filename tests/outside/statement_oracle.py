@@ -272,15 +272,14 @@ class Month:
         _, unit, fen = self.catalogs.of_day(self.last)[what]
         return units(most, unit), units(most, unit) * fen, figure
 
-    def keeps_history(self) -> bool:
-        """Whether history was switched on at some time of the month, so far."""
-        begins = self.first * MILLIS_A_DAY - OFFSET_MILLIS
-        ends = (self.end + 1) * MILLIS_A_DAY - OFFSET_MILLIS
+    def keeps_history(self, day: int) -> bool:
+        """Whether history was switched on at some time of the day."""
+        begins, ends = day_begins(day), day_begins(day + 1)
         on = False
         for at, days in sorted(self.retention, key=lambda change: change[0]):
             if at >= ends:
                 break
-            # What was switched off before the month began does not count for it.
+            # What was switched off before the day began does not count for it.
             on = days > FREE_DAYS_OF_HISTORY or (on and at > begins)
         return on
 
@@ -296,7 +295,7 @@ class Month:
         lines = [*self.bought]
         logins = {number: day.dau for number, day in charged.items()}
         lines.append(Line("dau", "", *self.beyond(logins, "dau")))
-        if charged and self.keeps_history():
+        if any(self.keeps_history(day) for day in charged):
             dau = max(logins.values())
             unit, fen = self.catalogs.of_day(self.last)["history"]
             taken = units(dau, unit)

@@ -6,6 +6,7 @@ use super::retention::longest;
 use super::{Books, Item, Line, StatementDay, amount, input};
 use crate::domain::calendar::Day;
 use crate::domain::catalog::Catalog;
+use crate::domain::catalog_history::CatalogHistory;
 use crate::domain::metering::DayFigures;
 use crate::domain::month::Month;
 use crate::domain::postpaid::{Region, Tier, whole_mbps};
@@ -48,8 +49,7 @@ fn is_charged(
     day: Day,
 ) -> bool {
     let catalogs = books.catalogs;
-    let of_day =
-        Period { from: catalogs.start_of(day), until: catalogs.start_of(day.plus_days(1)) };
+    let of_day = day_of(catalogs, day);
     let may_run_over = |at: Timestamp| {
         let (edition, state) = timeline.edition_at(at);
         let edition = books.sales.edition(catalog, &edition, at);
@@ -57,6 +57,17 @@ fn is_charged(
     };
     let changes = boundaries.iter().copied().filter(|at| of_day.contains(*at));
     std::iter::once(of_day.from).chain(changes).any(may_run_over)
+}
+
+/// From the day's beginning to the next one's.
+fn day_of(catalogs: &CatalogHistory, day: Day) -> Period {
+    Period { from: catalogs.start_of(day), until: catalogs.start_of(day.plus_days(1)) }
+}
+
+/// What two periods have in common, if anything.
+fn shared(one: Period, other: Period) -> Option<Period> {
+    let both = Period { from: one.from.max(other.from), until: one.until.min(other.until) };
+    (both.from < both.until).then_some(both)
 }
 
 /// Every metered line, also where nothing is due, so that the figures are seen.
@@ -207,8 +218,15 @@ fn of_history(
     let end = catalogs.start_of(month.next().first_day());
     let so_far = Timestamp::from_millis(now.as_millis().saturating_add(1));
     let period = Period { from: catalogs.start_of(month.first_day()), until: end.min(so_far) };
-    let kept = longest(books.retentions, rules.free_days, period);
-    let on = kept > rules.free_days && !charged.is_empty();
+    // Where it was on for days that are not charged alone, it is not charged either.
+    let beyond = charged.iter().filter_map(|figures| {
+        let free_days = catalogs.on(figures.day).postpaid.history.free_days;
+        let of_day = shared(day_of(catalogs, figures.day), period)?;
+        Some(longest(books.retentions, free_days, of_day)).filter(|kept| *kept > free_days)
+    });
+    let charged_for = beyond.max();
+    let on = charged_for.is_some();
+    let kept = charged_for.unwrap_or_else(|| longest(books.retentions, rules.free_days, period));
     let units = if on { rules.tier.units(peak.figure) } else { 0 };
     let description = if on {
         format!("Message history, kept for {kept} days")

@@ -106,8 +106,12 @@ pub struct Books<'a> {
     pub sales: &'a Sales,
     /// How long its messages were kept, in the order of the changes.
     pub retentions: &'a [RetentionChange],
-    /// The month of its first statement, on which stands too what is dated back before it.
+    /// The first month that is not closed and whose figures are kept; on its statement stands too
+    /// what was bought before and is on none.
     pub since: Month,
+    /// The last month that is closed; what was bought until then stands on its statement or an
+    /// earlier one.
+    pub closed_through: Option<Month>,
     /// The figures of the month's days, from the first on.
     pub figures: &'a [DayFigures],
 }

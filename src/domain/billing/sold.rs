@@ -3,8 +3,8 @@
 use super::{Books, Item, Line, input};
 use crate::domain::catalog::Catalog;
 use crate::domain::month::Month;
-use crate::domain::purchase::{Item as Bought, Purchase, Refund, Sales};
-use crate::domain::refund::refund;
+use crate::domain::purchase::{Item as Bought, Purchase, Refund};
+use crate::domain::refund::Remaining;
 use crate::domain::terms::Terms;
 use crate::domain::time::Timestamp;
 use crate::domain::timeline::Timeline;
@@ -14,8 +14,12 @@ pub fn lines(books: &Books<'_>, month: Month) -> Vec<Line> {
     let (catalogs, sales) = (books.catalogs, books.sales);
     let catalog = catalogs.pricing(month);
     let zone = catalogs.zone_of(month);
-    // What is dated back before the first statement stands on it, so that it is billed at all.
-    let is_of = |at: Timestamp| catalogs.month_of(at).max(books.since) == month;
+    // What is dated back before the first open month stands on its statement, and so does what was
+    // bought in a month that was left out, so that it is billed at all. What was closed was billed.
+    let is_of = |at: Timestamp| {
+        let of = catalogs.month_of(at);
+        books.closed_through < Some(of) && of.max(books.since) == month
+    };
     let timeline = Timeline::new(catalog, sales);
     let purchases = sales.purchases.iter().zip(&timeline.valid).filter(|(it, _)| is_of(it.at));
     let purchases = purchases.map(|(purchase, valid)| {
@@ -61,11 +65,7 @@ fn of_refund(books: &Books<'_>, catalog: &Catalog, index: usize, made: &Refund) 
         input("purchase", &purchase.request_id),
         input("price_fen", purchase.price_fen),
     ];
-    let before = Sales {
-        purchases: sales.purchases[..made.made_after].to_vec(),
-        refunds: sales.refunds[..index].to_vec(),
-    };
-    if let Ok(figures) = refund(catalog_then, &before, made.purchase, made.at) {
+    if let Ok(figures) = Remaining::of_made(catalog_then, sales, index) {
         inputs.push(input("days", figures.days));
         inputs.push(input("days_used", figures.days_used));
     }

@@ -13,6 +13,7 @@ use crate::directory::{AppRecord, Directory, DirectoryError, PURCHASES_MAX, RETE
 use crate::domain::audit::{Actor, Event};
 use crate::domain::billing::RetentionChange;
 use crate::domain::calendar::Zone;
+use crate::domain::catalog::Catalog;
 use crate::domain::decision::{Mode, Subject};
 use crate::domain::id::Name;
 use crate::domain::month::Month;
@@ -154,7 +155,8 @@ impl Office {
                 let found = sales.purchases.iter().position(|made| made.request_id == *purchase);
                 let unknown = || Refusal::UnknownPurchase(purchase.to_string());
                 let purchase = found.ok_or_else(unknown)?;
-                let Remaining { in_full, refund_fen, .. } = refund(&catalog, sales, purchase, at)?;
+                let remaining = refund(&catalog, sales, purchase, at)?;
+                let (in_full, refund_fen) = (remaining.in_full, remaining.refund_fen);
                 let made_after = sales.purchases.len();
                 sales.refunds.push(Refund {
                     request_id,
@@ -162,16 +164,14 @@ impl Office {
                     made_after,
                     refund_fen,
                     in_full,
+                    used: Some(remaining.used()),
                     at,
                 });
                 Made::Refund(sales.refunds.len() - 1)
             }
             What::SetRetention { days } => {
                 let (days, retentions) = (*days, &mut record.retentions);
-                let MessageHistory { free_days, days_max, .. } = catalog.postpaid.history;
-                if !(free_days..=days_max).contains(&days) {
-                    return Err(Refusal::RetentionDays { days, free_days, days_max }.into());
-                }
+                check_retention(&catalog, sales, days, at)?;
                 if retentions.len() >= RETENTIONS_MAX {
                     return Err(AdminError::TooManyRetentions(record.app));
                 }
@@ -184,23 +184,13 @@ impl Office {
 
     fn changed(&self, record: AppRecord, made: Made, at: Timestamp) -> Result<Changed, AdminError> {
         let remaining = match made {
-            Made::Refund(index) => Some(self.remaining(&record.sales, index)?),
+            Made::Refund(index) => {
+                Some(Remaining::of_made(&self.engine.catalog(), &record.sales, index)?)
+            }
             Made::App | Made::Purchase(_) | Made::Retention(_) => None,
         };
         let view = self.view_at(record, at, false)?;
         Ok(Changed { made, remaining, view })
-    }
-
-    /// The figures of a refund that was made, by its index.
-    fn remaining(&self, sales: &Sales, index: usize) -> Result<Remaining, Refusal> {
-        let made = &sales.refunds[index];
-        let before = Sales {
-            purchases: sales.purchases[..made.made_after].to_vec(),
-            refunds: sales.refunds[..index].to_vec(),
-        };
-        let figures = refund(&self.engine.catalog(), &before, made.purchase, made.at)?;
-        // The catalog's rules may have changed since; what was paid back has not.
-        Ok(Remaining { in_full: made.in_full, refund_fen: made.refund_fen, ..figures })
     }
 
     pub(super) async fn view(&self, record: AppRecord) -> Result<AppView, AdminError> {
@@ -265,6 +255,26 @@ impl Office {
         });
         Ok(snapshot.to_string())
     }
+}
+
+/// Whether messages may be kept for so many days from an instant on.
+fn check_retention(
+    catalog: &Catalog,
+    sales: &Sales,
+    days: u32,
+    at: Timestamp,
+) -> Result<(), Refusal> {
+    let MessageHistory { free_days, days_max, .. } = catalog.postpaid.history;
+    if !(free_days..=days_max).contains(&days) {
+        return Err(Refusal::RetentionDays { days, free_days, days_max });
+    }
+    let (edition, _) = Timeline::new(catalog, sales).edition_at(at);
+    let may_run_over = sales.edition(catalog, &edition, at).is_some_and(|it| it.postpaid_allowed);
+    if days > free_days && !may_run_over {
+        let offer = catalog.cheapest_postpaid().map(|(edition, _)| edition.id.clone());
+        return Err(Refusal::PostpaidNotAllowed { edition, free_days, offer });
+    }
+    Ok(())
 }
 
 /// From when a change counts. Sales stay in the order of their instants even if the clock was set

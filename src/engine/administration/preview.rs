@@ -135,9 +135,16 @@ impl Office {
                 let remaining = refund(&catalog, sales, purchase, at)?;
                 let made_after = sales.purchases.len();
                 let (refund_fen, in_full) = (remaining.refund_fen, remaining.in_full);
-                let request_id = request_id();
-                let refund = Refund { request_id, purchase, made_after, refund_fen, in_full, at };
-                sales.refunds.push(refund);
+                let (request_id, used) = (request_id(), Some(remaining.used()));
+                sales.refunds.push(Refund {
+                    request_id,
+                    purchase,
+                    made_after,
+                    refund_fen,
+                    in_full,
+                    used,
+                    at,
+                });
                 -refund_fen
             }
         };

@@ -183,7 +183,8 @@ fn statement_of(
         app: &record.app,
         sales: &record.sales,
         retentions: &record.retentions,
-        since: record.billed_since,
+        since: first_open(record, catalogs, now),
+        closed_through: record.closed_through,
         figures: &figures.days,
     };
     statement(&books, month, now)

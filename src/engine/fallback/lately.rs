@@ -135,6 +135,7 @@ pub(super) fn asked_of_group(kind: &Name) -> Vec<(Subject, LimitId, Reason)> {
     vec![
         service(),
         (Subject::App, LimitId::GroupsPerApp(kind.clone()), Reason::GroupsPerApp),
+        (Subject::App, LimitId::GroupsPerAppOfAllTypes, Reason::GroupsAllowance),
         (Subject::App, LimitId::GroupsPerDay, Reason::GroupsPerDay),
         (Subject::App, LimitId::GroupsPerDayOfType(kind.clone()), Reason::GroupsPerDay),
     ]

@@ -92,6 +92,13 @@ fn app_breaches(step: &Step<'_, '_>, kind: &GroupType) -> Result<Vec<Breach>, St
     let today_all = step.facts.net_new_of_all_types(step.today)?;
     let per_day = kind.per_day_bound();
     let per_day_all = per_day_of_all_types(&step.call.catalog);
+    let mut of_all_types = None;
+    // Asked only of editions that allow no more than is free: the others need no sum.
+    if let Some(bound) = step.limits.sold(&LimitId::GroupsPerAppOfAllTypes) {
+        let used = step.facts.groups_of_all_types()?;
+        let id = LimitId::GroupsPerAppOfAllTypes;
+        of_all_types = Breach::check(Reason::GroupsAllowance, id, &Subject::App, used, bound);
+    }
     let checks = [
         Breach::check(
             Reason::GroupsPerApp,
@@ -107,6 +114,7 @@ fn app_breaches(step: &Step<'_, '_>, kind: &GroupType) -> Result<Vec<Breach>, St
         .into_iter()
         .flatten()
         .map(|breach| breach.of_group_type(name, kind.per_app))
+        .chain(of_all_types)
         .collect())
 }
 

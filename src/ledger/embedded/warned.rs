@@ -102,6 +102,18 @@ fn app_groups(
             before: counter(step, &format!("groups/{name}"))?,
         })
     })?;
+    if let Some(bound) = step.limits.sold(&LimitId::GroupsPerAppOfAllTypes).cloned() {
+        let all = step.facts.groups_of_all_types()?;
+        found.judge(step, bound.limit, all, |step| {
+            Ok(Watched {
+                what: "n".to_owned(),
+                limit_id: LimitId::GroupsPerAppOfAllTypes,
+                subject: Subject::App,
+                // Of all types, the operation has changed this one.
+                before: (all + counter(step, &format!("groups/{name}"))?).saturating_sub(at_once),
+            })
+        })?;
+    }
     let of_type = step.facts.net_new(today, name)?;
     let stored = |step: &Step<'_, '_>| -> Result<i64, StorageError> {
         let key = (step.facts.app, today.number(), name.as_str());

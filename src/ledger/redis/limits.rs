@@ -7,7 +7,8 @@
 //!
 //! `TILL STOPPED LIMITS;` for each segment: TILL in milliseconds since the epoch, STOPPED 0 or 1,
 //! LIMITS numbers or `-` for unlimited. For groups these are groups per user and members per
-//! group, then `TYPE=NUMBER` for each type that is sold by number, each followed by a space.
+//! group, then `TYPE=NUMBER` for each type that is sold by number, and `*=NUMBER` where there is a
+//! limit over all types, each followed by a space. Scripts pass over what they do not look for.
 
 use std::fmt::Write as _;
 
@@ -72,6 +73,9 @@ fn numbers(part: Part, limits: &Limits) -> String {
                     let _ = write!(numbers, "{group_type}={} ", number(bound.limit));
                 }
             }
+            if let Some(bound) = limits.sold(&LimitId::GroupsPerAppOfAllTypes) {
+                let _ = write!(numbers, "*={} ", number(bound.limit));
+            }
             numbers
         }
     }
@@ -87,6 +91,23 @@ mod tests {
     use super::*;
     use crate::domain::limit::{Bound, Source};
     use crate::domain::timeline::ServiceState;
+
+    #[test]
+    fn the_free_number_of_groups_stands_behind_what_is_sold() {
+        let bound =
+            |limit| Bound { limit: Limit::Finite(limit), source: Source::Edition("trial".into()) };
+        let limits = Limits {
+            edition: "trial".into(),
+            state: ServiceState::Active,
+            add_ons: Vec::new(),
+            sold: vec![
+                (LimitId::GroupsPerAppOfAllTypes, bound(100_000)),
+                (LimitId::GroupsPerApp("AVChatRoom".into()), bound(10)),
+            ],
+        };
+        assert_eq!(numbers(Part::Groups, &limits), "- - AVChatRoom=10 *=100000 ");
+        assert_eq!(numbers(Part::Accounts, &limits), "-");
+    }
 
     #[test]
     fn lines_stay_what_they_are() {

@@ -28,6 +28,8 @@ pub enum Over {
     UserGroups,
     /// Groups of the type.
     AppGroups,
+    /// Groups of all types.
+    AllGroups,
     /// Net-new groups of the type today.
     DayOfType,
     /// Net-new groups today.
@@ -173,6 +175,7 @@ fn over(letter: char) -> Option<Over> {
         'p' => Over::PeerFriends,
         'u' => Over::UserGroups,
         'g' => Over::AppGroups,
+        'n' => Over::AllGroups,
         't' => Over::DayOfType,
         'd' => Over::Day,
         'm' => Over::Members,
@@ -190,6 +193,7 @@ impl Over {
             Self::PeerFriends => Reason::PeerFriends,
             Self::UserGroups => Reason::GroupsPerUser,
             Self::AppGroups => Reason::GroupsPerApp,
+            Self::AllGroups => Reason::GroupsAllowance,
             Self::DayOfType | Self::Day => Reason::GroupsPerDay,
             Self::Members => full,
         }

@@ -125,6 +125,7 @@ fn shared(part: &str) -> &'static str {
         "days" => include_str!("scripts/shared/days.lua"),
         "totals" => include_str!("scripts/shared/totals.lua"),
         "groups" => include_str!("scripts/shared/groups.lua"),
+        "sold" => include_str!("scripts/shared/sold.lua"),
         "left" => include_str!("scripts/shared/left.lua"),
         "warn" => include_str!("scripts/shared/warn.lua"),
         "track" => include_str!("scripts/shared/track.lua"),

@@ -77,6 +77,7 @@ impl Scene<'_> {
         match over {
             Over::Stopped => Some(Breach::of_stopped_service(&limits.edition)),
             Over::Accounts => sold(LimitId::AccountsPerApp, Subject::App),
+            Over::AllGroups => sold(LimitId::GroupsPerAppOfAllTypes, Subject::App),
             Over::MyFriends => sold(LimitId::FriendsPerUser, of_user(self.actor)?),
             Over::PeerFriends => sold(LimitId::FriendsPerUser, of_user(user)?),
             Over::UserGroups => sold(LimitId::GroupsPerUser, of_user(user)?),
@@ -153,6 +154,7 @@ pub fn warnings(
         let (limit_id, subject) = match risen.over {
             Over::Stopped => return None,
             Over::Accounts => (LimitId::AccountsPerApp, Subject::App),
+            Over::AllGroups => (LimitId::GroupsPerAppOfAllTypes, Subject::App),
             Over::MyFriends | Over::PeerFriends => (LimitId::FriendsPerUser, user()?),
             Over::UserGroups => (LimitId::GroupsPerUser, user()?),
             Over::AppGroups => (LimitId::GroupsPerApp(of_type()), Subject::App),

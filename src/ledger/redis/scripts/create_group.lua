@@ -12,13 +12,14 @@
 -- include days
 -- include totals
 -- include groups
+-- include sold
 -- include track
 local kind = rules(ARGV[4], ARGV[10])
 if not kind then return {now, 'type_unknown', ARGV[10]} end
 local leaving, own, name = read_group(KEYS[2])
 if leaving == '!' then return {now, 'dissolving'} end
 if name and name ~= ARGV[10] then return {now, 'type_differs', name} end
-local exists, first = name ~= nil, 12
+local exists, first = name ~= nil, ARGV[11] == '1' and 13 or 12
 name, own = ARGV[10], own or ARGV[8]
 most = math.min(kind.cap, per_group, limit(own))
 used = redis.call('SCARD', KEYS[3]) + taken_before
@@ -28,7 +29,6 @@ local function too_many(letter, of, count, at_most)
   rises[#rises + 1] = {letter .. of, count, count + 1, at_most}
   return count >= at_most and letter .. count or ''
 end
-first = ARGV[11] == '1' and 13 or first
 if exists and first == 13 and kind.tracked then
   take_in(kind, ARGV[12], 6, redis.call('SISMEMBER', KEYS[3], ARGV[12]))
   if said[1] ~= 'D' then said[1] = said[1] == 'S' and 'G' or 'H' end
@@ -36,9 +36,9 @@ elseif exists then
   say('H')
 else
 -- include one_day
-  local _, at = string.find(limits, ' ' .. name .. '=', 1, true)
-  local sold = limit(at and string.match(limits, '^%S+', at + 1) or '-')
-  local note = too_many('g', name, redis.call('HGET', KEYS[4], name), math.min(kind.per_app, sold))
+  local free, at_once = sold('*'), math.min(kind.per_app, sold(name))
+  local note = too_many('g', name, redis.call('HGET', KEYS[4], name), at_once)
+    .. (free < math.huge and too_many('n', '', total_groups(), free) or '')
     .. too_many('t', name, redis.call('HGET', KEYS[5], day .. '/' .. name), kind.per_day)
     .. too_many('d', '', redis.call('HGET', KEYS[5], day), limit(ARGV[9]))
   local own_note, groups = '', 0

@@ -11,10 +11,14 @@ if is_other_day then
   end
   if math.abs(callers - newest) <= math.abs(day - newest) then day = callers end
 end
+local function total_groups()
+  local total = 0
+  for _, count in ipairs(redis.call('HVALS', KEYS[4])) do total = total + count end
+  return total
+end
 -- To be called after the number has changed by step; net_new: by so much on that day.
 local function note_total(step, net_new)
-  local total, by_type, totals = 0, redis.call('HGETALL', KEYS[4]), KEYS[#KEYS - 2]
-  for i = 2, #by_type, 2 do total = total + by_type[i] end
+  local total, totals = total_groups(), KEYS[#KEYS - 2]
   local start, peak, net = string.match(redis.call('HGET', totals, day) or '',
     '^(%d+) (%d+) %d+ (-?%d+)')
   if not start then
