@@ -91,7 +91,7 @@ fn numbers(events: usize) -> Vec<Event> {
 }
 
 fn moved(cursor: &'static str, from: Option<&str>, to: &str) -> Move {
-    Move { cursor, from: from.map(str::to_owned), to: to.to_owned() }
+    Move { cursor, from: from.map(str::to_owned), to: to.to_owned(), beside: None }
 }
 
 async fn head(log: &dyn EventLog) -> u64 {
@@ -112,6 +112,29 @@ async fn events_are_numbered_and_read_in_pages(log: Arc<dyn EventLog>) {
     for after in [before + 5, before + 6, before + 1_000_000] {
         assert!(log.read(after, 100).await.expect("reads").events.is_empty());
     }
+}
+
+async fn a_cursor_moves_only_while_the_one_beside_it_stands(log: Arc<dyn EventLog>) {
+    let (cursor, other) = (name("cursor"), name("other"));
+    let before = head(&*log).await;
+    let beside = |from: Option<&str>, to: &str, at: Option<&str>| {
+        let beside = Some((other, at.map(str::to_owned)));
+        Some(Move { beside, ..moved(cursor, from, to) })
+    };
+    for (step, done) in [
+        (beside(None, "1", Some("7")), false),
+        (beside(None, "1", None), true),
+        (Some(moved(other, None, "7")), true),
+        (beside(Some("1"), "2", None), false),
+        (beside(Some("1"), "2", Some("8")), false),
+        (beside(Some("0"), "2", Some("7")), false),
+        (beside(Some("1"), "2", Some("7")), true),
+    ] {
+        assert_eq!(log.append(&[event(0)], step.clone()).await, Ok(done), "{step:?}");
+    }
+    assert_eq!(head(&*log).await, before + 3);
+    assert_eq!(log.cursor(cursor).await, Ok(Some("2".to_owned())));
+    assert_eq!(log.cursor(other).await, Ok(Some("7".to_owned())));
 }
 
 async fn a_cursor_moves_with_what_is_appended_or_neither(log: Arc<dyn EventLog>) {
@@ -232,6 +255,7 @@ macro_rules! on_each {
             stamp! { $store:
                 events_are_numbered_and_read_in_pages
                 a_cursor_moves_with_what_is_appended_or_neither
+                a_cursor_moves_only_while_the_one_beside_it_stands
                 of_many_who_tell_the_same_one_does
                 the_last_events_are_kept
                 a_lease_is_held_by_one_until_it_ends

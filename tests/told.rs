@@ -1,6 +1,17 @@
 //! What the pump tells, on a clock that the test moves: ends of what was bought, each once, however
 //! many sidecars there are and however long none was there.
 
+#[allow(dead_code, reason = "of the model only what was bought is used")]
+#[path = "model/calendar.rs"]
+mod calendar;
+#[allow(dead_code, reason = "of the model only what was bought is used")]
+#[path = "model/entitlement.rs"]
+mod entitlement;
+#[path = "told/random.rs"]
+mod random;
+#[allow(dead_code, reason = "of the model only what was bought is used")]
+#[path = "model/rules.rs"]
+mod rules;
 mod support;
 
 use std::sync::Arc;
@@ -8,6 +19,7 @@ use std::sync::Arc;
 use imquota::clock::SystemClock;
 use imquota::directory::embedded::EmbeddedDirectory;
 use imquota::directory::redis::RedisDirectory;
+use imquota::domain::catalog::Catalog;
 use imquota::domain::event::{Event, Happening, NumberedEvent};
 use imquota::domain::id::AppId;
 use imquota::domain::time::Timestamp;
@@ -34,7 +46,9 @@ const FEBRUARY_12: i64 = 1_549_900_800_000;
 const MARCH_12: i64 = FEBRUARY_12 + 28 * DAY;
 
 /// A store, and sidecars over it.
+#[derive(Clone)]
 struct World {
+    catalog: Catalog,
     clock: Arc<ManualClock>,
     ledger: Arc<Embedded>,
     directory: Arc<EmbeddedDirectory>,
@@ -42,6 +56,7 @@ struct World {
 }
 
 /// One sidecar's part in it.
+#[derive(Clone)]
 struct Sidecar {
     engine: Arc<Engine>,
     administration: Administration,
@@ -49,16 +64,20 @@ struct Sidecar {
 
 impl World {
     fn new() -> Self {
+        Self::with(imquota::catalog::builtin())
+    }
+
+    fn with(catalog: Catalog) -> Self {
         let clock = ManualClock::at(FEBRUARY_12 + 12 * 60 * 60 * SECOND);
         let ledger = Arc::new(Embedded::in_memory(clock.clone()).expect("opens"));
         let directory = Arc::new(EmbeddedDirectory::beside(&ledger));
         let log = Arc::new(EmbeddedEvents::beside(&ledger));
-        Self { clock, ledger, directory, log }
+        Self { catalog, clock, ledger, directory, log }
     }
 
     fn sidecar(&self) -> Sidecar {
         let metrics = Arc::new(Metrics::new());
-        let catalog = imquota::catalog::builtin();
+        let catalog = self.catalog.clone();
         let (ledger, clock) = (self.ledger.clone(), self.clock.clone());
         let engine = Engine::new(ledger, clock, metrics, catalog, UnknownApp::Trial);
         let engine = Arc::new(engine.expect("the catalog has its default edition"));

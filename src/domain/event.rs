@@ -96,6 +96,13 @@ pub enum Happening {
         /// When its grace was over.
         ended_at: Timestamp,
     },
+    /// An edition ended for good, and the app is on the default edition.
+    EditionEnded {
+        /// The edition.
+        edition: Name,
+        /// When its grace was over.
+        ended_at: Timestamp,
+    },
     /// An add-on ended.
     AddOnEnded {
         /// The add-on.
@@ -174,6 +181,7 @@ impl Happening {
             Self::Ending { .. } => "ending",
             Self::GraceBegan { .. } => "grace_began",
             Self::ServiceStopped { .. } => "service_stopped",
+            Self::EditionEnded { .. } => "edition_ended",
             Self::AddOnEnded { .. } => "add_on_ended",
             Self::AppCreated { .. } => "app_created",
             Self::Purchased { .. } => "purchased",
@@ -209,6 +217,12 @@ impl Happening {
             Self::ServiceStopped { edition, ended_at } => {
                 let ended_at = zone.show(*ended_at);
                 format!("edition \"{edition}\" is over since {ended_at}; the service has stopped")
+            }
+            Self::EditionEnded { edition, ended_at } => {
+                let ended_at = zone.show(*ended_at);
+                format!(
+                    "edition \"{edition}\" is over since {ended_at}; the app is on the default edition"
+                )
             }
             Self::AddOnEnded { add_on, ended_at } => {
                 format!("add-on \"{add_on}\" ended {}", zone.show(*ended_at))

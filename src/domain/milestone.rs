@@ -2,15 +2,19 @@
 //!
 //! Worked out from everything bought and refunded so far, so that an edition which was renewed is
 //! never said to end when it would have. What a refund cuts short was told as the refund; only the
-//! service that it stops is told besides.
+//! end of the edition is told besides.
+//!
+//! A change may bring about an end that lies in the past already, or undo one that has come to pass
+//! unseen: [`ends_of_change`] decides which of them follow from the change, so that all others
+//! follow from time alone and each is told once.
 
 use std::time::Duration;
 
-use super::catalog::Catalog;
+use super::catalog::{AfterGrace, Catalog};
 use super::event::{Happening, Sold};
 use super::purchase::{Period, Sales};
 use super::time::Timestamp;
-use super::timeline::{ServiceState, Timeline};
+use super::timeline::Timeline;
 
 /// So many days of 24 hours before its end something is said to end (pricing rules, section 6:
 /// from 7 days on).
@@ -26,9 +30,41 @@ pub fn milestones(
     after: Timestamp,
     until: Timestamp,
 ) -> Vec<(Timestamp, Happening)> {
+    let mut found = all(catalog, sales);
+    found.retain(|(at, _)| after < *at && *at <= until);
+    found
+}
+
+/// The ends to be told of a change of the sales, in their order: those that it brings about and
+/// that time has passed, and those that came to pass before it was recorded, were not told yet, and
+/// are undone by it. `has_passed`: whether what followed from time alone is told up to an instant.
+#[must_use]
+pub fn ends_of_change(
+    catalog: &Catalog,
+    before: &Sales,
+    after: &Sales,
+    recorded_at: Timestamp,
+    has_passed: impl Fn(Timestamp) -> bool,
+) -> Vec<(Timestamp, Happening)> {
+    let ends = |sales| {
+        let mut ends = all(catalog, sales);
+        ends.retain(|(_, what)| !matches!(what, Happening::Ending { .. }));
+        ends
+    };
+    let (were, are) = (ends(before), ends(after));
+    let undone = were.iter().filter(|end| !are.contains(end));
+    let undone = undone.filter(|(at, _)| !has_passed(*at) && *at <= recorded_at);
+    let brought_about = are.iter().filter(|end| !were.contains(end) && has_passed(end.0));
+    let mut told: Vec<_> = undone.chain(brought_about).cloned().collect();
+    told.sort_by_key(|(at, _)| *at);
+    told
+}
+
+/// All milestones, in their order.
+fn all(catalog: &Catalog, sales: &Sales) -> Vec<(Timestamp, Happening)> {
     let timeline = Timeline::new(catalog, sales);
     let mut found = Vec::new();
-    for run in &timeline.editions {
+    for (index, run) in timeline.editions.iter().enumerate() {
         let edition = || run.edition.clone();
         let ended_at = run.valid.until;
         if !run.refunded {
@@ -37,11 +73,13 @@ pub fn milestones(
                 found.push((ended_at, Happening::GraceBegan { edition: edition(), ended_at }));
             }
         }
-        let (stopped, state) = timeline.edition_at(run.stops_at);
-        if state == ServiceState::Stopped && stopped == run.edition {
-            let ended_at = run.stops_at;
-            found.push((ended_at, Happening::ServiceStopped { edition: edition(), ended_at }));
-        }
+        let (edition, ended_at) = (edition(), run.stops_at);
+        let what = match timeline.after_end_of(index) {
+            Some(AfterGrace::Stop) => Happening::ServiceStopped { edition, ended_at },
+            Some(AfterGrace::DefaultEdition) => Happening::EditionEnded { edition, ended_at },
+            None => continue,
+        };
+        found.push((ended_at, what));
     }
     for run in timeline.add_ons.iter().filter(|run| !run.refunded) {
         let add_on = || run.add_on.clone();
@@ -49,7 +87,6 @@ pub fn milestones(
         let ended_at = run.in_force.until;
         found.push((ended_at, Happening::AddOnEnded { add_on: add_on(), ended_at }));
     }
-    found.retain(|(at, _)| after < *at && *at <= until);
     // Stable, so that what happens at once is told in the order of purchase.
     found.sort_by_key(|(at, _)| *at);
     found

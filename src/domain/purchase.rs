@@ -90,6 +90,23 @@ impl Sales {
         purchased.max(self.refunds.last().map(|refund| refund.at))
     }
 
+    /// Everything before the change that a request made, and with it; `None` where it made none.
+    #[must_use]
+    pub fn around(&self, request_id: &str) -> Option<(Self, Self)> {
+        let until = |purchases: usize, refunds: usize| Self {
+            purchases: self.purchases[..purchases].to_vec(),
+            refunds: self.refunds[..refunds].to_vec(),
+        };
+        let made = self.purchases.iter().position(|made| made.request_id.as_str() == request_id);
+        if let Some(index) = made {
+            let refunds = self.refunds.iter().take_while(|made| made.made_after <= index).count();
+            return Some((until(index, refunds), until(index + 1, refunds)));
+        }
+        let index = self.refunds.iter().position(|made| made.request_id.as_str() == request_id)?;
+        let purchases = self.refunds[index].made_after.min(self.purchases.len());
+        Some((until(purchases, index), until(purchases, index + 1)))
+    }
+
     /// The refund of a purchase, by its index.
     #[must_use]
     pub fn refund_of(&self, purchase: usize) -> Option<&Refund> {

@@ -196,6 +196,14 @@ impl Timeline {
         }
     }
 
+    /// What comes after the end of a run, by its index; `None` where another one has begun by then.
+    #[must_use]
+    pub fn after_end_of(&self, run: usize) -> Option<AfterGrace> {
+        let stops_at = self.editions.get(run)?.stops_at;
+        let last = self.editions.iter().rposition(|it| it.valid.from <= stops_at);
+        (last == Some(run)).then_some(self.after_grace)
+    }
+
     /// The instants at which anything may change, sorted, each once.
     #[must_use]
     pub fn boundaries(&self) -> Vec<Timestamp> {

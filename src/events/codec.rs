@@ -45,6 +45,7 @@ enum StoredHappening {
     Ending { what: StoredSold, ends_at_ms: i64, days_left: u32 },
     GraceBegan { edition: String, ended_at_ms: i64 },
     ServiceStopped { edition: String, ended_at_ms: i64 },
+    EditionEnded { edition: String, ended_at_ms: i64 },
     AddOnEnded { add_on: String, ended_at_ms: i64 },
     AppCreated { request_id: String },
     Purchased { what: StoredSold, months: u32, renewal: bool, price_fen: i64, request_id: String },
@@ -152,6 +153,9 @@ impl From<Happening> for StoredHappening {
             Happening::ServiceStopped { edition, ended_at } => {
                 Self::ServiceStopped { edition: edition.to_string(), ended_at_ms: ms(ended_at) }
             }
+            Happening::EditionEnded { edition, ended_at } => {
+                Self::EditionEnded { edition: edition.to_string(), ended_at_ms: ms(ended_at) }
+            }
             Happening::AddOnEnded { add_on, ended_at } => {
                 Self::AddOnEnded { add_on: add_on.to_string(), ended_at_ms: ms(ended_at) }
             }
@@ -197,6 +201,9 @@ fn happening(stored: StoredHappening) -> Result<Happening, String> {
         StoredHappening::ServiceStopped { edition, ended_at_ms } => {
             Happening::ServiceStopped { edition: name(edition), ended_at: at(ended_at_ms) }
         }
+        StoredHappening::EditionEnded { edition, ended_at_ms } => {
+            Happening::EditionEnded { edition: name(edition), ended_at: at(ended_at_ms) }
+        }
         StoredHappening::AddOnEnded { add_on, ended_at_ms } => {
             Happening::AddOnEnded { add_on: name(add_on), ended_at: at(ended_at_ms) }
         }
@@ -236,6 +243,7 @@ mod tests {
         r#"{"v":1,"at_ms":7,"app_id":"demo","kind":"ending","what":{"edition":"professional"},"ends_at_ms":9,"days_left":7}"#,
         r#"{"v":1,"at_ms":7,"app_id":"demo","kind":"grace_began","edition":"professional","ended_at_ms":9}"#,
         r#"{"v":1,"at_ms":7,"app_id":"demo","kind":"service_stopped","edition":"professional","ended_at_ms":9}"#,
+        r#"{"v":1,"at_ms":7,"app_id":"demo","kind":"edition_ended","edition":"professional","ended_at_ms":9}"#,
         r#"{"v":1,"at_ms":7,"app_id":"demo","kind":"add_on_ended","add_on":"members-2000","ended_at_ms":9}"#,
         r#"{"v":1,"at_ms":7,"app_id":"demo","kind":"app_created","request_id":"r1"}"#,
         r#"{"v":1,"at_ms":7,"app_id":"demo","kind":"purchased","what":{"add_on":"members-2000"},"months":1,"renewal":false,"price_fen":50000,"request_id":"r1"}"#,

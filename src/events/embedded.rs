@@ -41,10 +41,14 @@ fn append(
     events: &[Vec<u8>],
     moved: Option<&Move>,
 ) -> Result<bool, StorageError> {
-    if let Some(Move { cursor, from, to }) = moved {
-        let there = unit.tables.cursors.get(cursor)?.map(|at| at.value().to_owned());
-        if there != *from {
-            return Ok(false);
+    if let Some(Move { cursor, from, to, beside }) = moved {
+        for (cursor, expected) in
+            [(cursor, from)].into_iter().chain(beside.iter().map(|it| (&it.0, &it.1)))
+        {
+            let there = unit.tables.cursors.get(cursor)?.map(|at| at.value().to_owned());
+            if there != *expected {
+                return Ok(false);
+            }
         }
         unit.tables.cursors.insert(cursor, to.as_str())?;
     }

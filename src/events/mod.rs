@@ -45,6 +45,8 @@ pub struct Move {
     pub from: Option<String>,
     /// Where it goes.
     pub to: String,
+    /// Another cursor that must not have moved, and where it is expected.
+    pub beside: Option<(&'static str, Option<String>)>,
 }
 
 /// A part of the log.
@@ -108,7 +110,7 @@ pub enum EventsError {
 #[async_trait]
 pub trait EventLog: Send + Sync + 'static {
     /// Appends up to [`APPENDED_MAX`] events and moves the cursor, both or neither; `false` where
-    /// the cursor was not where it was expected.
+    /// the cursor, or the one beside it, was not where it was expected.
     async fn append(&self, events: &[Event], moved: Option<Move>) -> Result<bool, EventsError>;
 
     /// Where a cursor is; `None` where it was never set.

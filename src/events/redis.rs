@@ -75,12 +75,14 @@ impl EventLog for RedisEvents {
         let mut arguments = vec![decimal(EVENTS_KEPT_MAX)];
         match moved {
             // Where a cursor is, is never the empty text.
-            Some(Move { cursor, from, to }) => arguments.extend([
-                format!("{CURSOR_PREFIX}{cursor}").into_bytes(),
-                from.unwrap_or_default().into_bytes(),
-                to.into_bytes(),
-            ]),
-            None => arguments.extend([Vec::new(), Vec::new(), Vec::new()]),
+            Some(Move { cursor, from, to, beside }) => {
+                let field = |cursor: &str| format!("{CURSOR_PREFIX}{cursor}").into_bytes();
+                let at = |at: Option<String>| at.unwrap_or_default().into_bytes();
+                arguments.extend([field(cursor), at(from), to.into_bytes()]);
+                let beside = beside.map(|(beside, expected)| [field(beside), at(expected)]);
+                arguments.extend(beside.unwrap_or_default());
+            }
+            None => arguments.extend([const { Vec::new() }; 5]),
         }
         arguments.extend(events.iter().map(codec::encode));
         Ok(number(&self.call(ScriptId::AppendEvents, &arguments).await?)? == 1)

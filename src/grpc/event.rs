@@ -39,7 +39,8 @@ fn with_details(told: pb::Event, what: &Happening) -> pb::Event {
             pb::Event { ends_at: Some(timestamp(ends_at)), days_left, ..about(told, what) }
         }
         Happening::GraceBegan { edition, ended_at }
-        | Happening::ServiceStopped { edition, ended_at } => {
+        | Happening::ServiceStopped { edition, ended_at }
+        | Happening::EditionEnded { edition, ended_at } => {
             let ends_at = Some(timestamp(ended_at));
             pb::Event { ends_at, edition_id: edition.to_string(), ..told }
         }
@@ -90,6 +91,7 @@ pub fn kind(what: &Happening) -> pb::EventKind {
         Happening::Ending { .. } => pb::EventKind::Ending,
         Happening::GraceBegan { .. } => pb::EventKind::GraceBegan,
         Happening::ServiceStopped { .. } => pb::EventKind::ServiceStopped,
+        Happening::EditionEnded { .. } => pb::EventKind::EditionEnded,
         Happening::AddOnEnded { .. } => pb::EventKind::AddOnEnded,
         Happening::AppCreated { .. } => pb::EventKind::AppCreated,
         Happening::Purchased { .. } => pb::EventKind::Purchased,

@@ -66,6 +66,7 @@ fn bill(
         sales,
         retentions: &[],
         since: month("2018-06"),
+        closed_through: None,
         figures: &figures,
     };
     statement(&books, of, at("2020-06-01"))

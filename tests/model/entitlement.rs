@@ -271,6 +271,26 @@ impl Purchases {
         allowed
     }
 
+    /// Every end, as it stands: when, and `grace`, `end` or the add-on's id.
+    #[allow(dead_code, reason = "one of the tests that share the model asks for it")]
+    pub fn ends(&self, rules: &Rules) -> Vec<(i64, String)> {
+        let mut ends = Vec::new();
+        for (number, run) in self.runs.iter().enumerate() {
+            // A refund ends it without grace.
+            if run.until < run.stops_at {
+                ends.push((run.until, "grace".to_owned()));
+            }
+            // Where it was bought anew by then, nothing stops.
+            if !self.runs[number + 1..].iter().any(|later| later.from <= run.stops_at) {
+                ends.push((run.stops_at, "end".to_owned()));
+            }
+        }
+        for run in self.add_ons.iter().filter(|run| !self.sold[run.purchase].refunded) {
+            ends.push((run.until, rules.add_ons[run.add_on].id.to_owned()));
+        }
+        ends
+    }
+
     /// The instants after `at` at which anything may change, in order.
     pub fn boundaries(&self, at: i64) -> Vec<i64> {
         let editions = self.runs.iter().flat_map(|run| [run.until, run.stops_at]);

@@ -1,12 +1,16 @@
 """Reconcile streams that are wrong: what is wrong is named, and nothing is repaired."""
 
+import json
+import threading
+
 import grpc
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from app import TIMEOUT_S, App, names
 from details import INVALID_ARGUMENT, bad_fields, error_of
-from stubs import admin_pb as pb
+from sidecar import connect, wait_until
+from stubs import admin_grpc, admin_pb as pb
 
 APPLY, IMPORT = pb.RECONCILE_MODE_APPLY, pb.RECONCILE_MODE_IMPORT
 END = pb.ReconcileRequest(end=pb.ReconcileEnd())
@@ -177,6 +181,44 @@ def test_an_import_is_answered_message_by_message_and_logged(sidecar):
         assert begun.action == finished.action == "Reconcile"
         assert '"begun"' in begun.after and '"finished"' in finished.after
         assert '"member missing here, repaired":2' in finished.after
+
+
+@pytest.mark.parametrize("end", ["cancelled", "gone", "wrong"])
+def test_an_import_that_is_cut_off_is_logged_with_what_was_done(sidecar, end):
+    parts, size = 40, 200
+    with App(sidecar) as app:
+        app.upgrade()
+        exported = [facts(account_user_ids=names(f"{part}-", size)) for part in range(parts)]
+        goes_on = threading.Event()
+
+        def messages():
+            yield begin(app)
+            yield from exported
+            if end == "wrong":
+                yield facts(account_user_ids=["too long" * 9])
+            goes_on.wait(TIMEOUT_S)
+
+        with connect(sidecar.admin) as channel:
+            answers = admin_grpc.AdminServiceStub(channel).Reconcile(messages())
+            if end == "wrong":
+                assert error_of(lambda: list(answers)).code() == INVALID_ARGUMENT
+            else:
+                # While parts are in work and their answers are not read.
+                next(answers)
+                next(answers)
+            if end == "cancelled":
+                answers.cancel()
+        goes_on.set()
+
+        def last():
+            entry = list(app.admin("ListAuditEvents", request_id="").events)[-1]
+            return entry if '"cut off"' in entry.after else None
+
+        after = json.loads(wait_until(last, TIMEOUT_S, "an entry about the end").after)
+        (counted,) = after["differences"].values() if after["differences"] else (0,)
+        assert app.accounts() == counted and "facts_unknown" not in after
+        assert counted >= size, "one part was answered"
+        assert end != "wrong" or counted == parts * size
 
 
 def test_users_who_come_up_later_are_named_then(sidecar):

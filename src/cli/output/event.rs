@@ -34,7 +34,9 @@ pub fn line(answer: &pb::WatchEventsResponse, style: Style) -> String {
 
 fn colour(event: &pb::Event) -> Option<Colour> {
     match event.kind() {
-        EventKind::Denied | EventKind::ServiceStopped => Some(Colour::Red),
+        EventKind::Denied | EventKind::ServiceStopped | EventKind::EditionEnded => {
+            Some(Colour::Red)
+        }
         EventKind::LimitPassed if event.percent >= 100 => Some(Colour::Red),
         EventKind::LimitPassed
         | EventKind::Ending

@@ -1,18 +1,28 @@
-//! Events that follow from the audit log.
+//! Events that follow from the audit log, and ends that follow from its changes.
+//!
+//! Which ends these are depends on how far time is told, so that the cursor moves only while the
+//! one of time stands where it was read.
+
+use std::collections::HashMap;
 
 use serde_json::Value;
 
+use super::clockwork::{self, Told};
 use super::{Pump, PumpError};
 use crate::directory::{AppRecord, DirectoryError};
 use crate::domain::audit::Entry;
 use crate::domain::event::{Event, Happening, Sold};
+use crate::domain::id::AppId;
+use crate::domain::milestone::ends_of_change;
 use crate::domain::purchase::Item;
-use crate::events::Move;
+use crate::events::{APPENDED_MAX, Move};
 
 /// The cursor: the number of the last entry that is told.
-const CURSOR: &str = "audit";
-/// Entries read at a time; each becomes at most one event.
+pub(super) const CURSOR: &str = "audit";
+/// Entries read at a time.
 const PAGE: usize = 64;
+/// Changes of what an app has bought.
+const SALES: [&str; 4] = ["PurchaseEdition", "RenewEdition", "GrantAddOn", "RefundPurchase"];
 
 impl Pump {
     /// What was logged before this store knew events is not told. Where the log ends before the
@@ -26,7 +36,7 @@ impl Pump {
         if from.as_deref().map(place).is_none_or(|told| told > head) {
             let to = to.to_string();
             // Where it was moved meanwhile, another sidecar has done so.
-            self.log.append(&[], Some(Move { cursor: CURSOR, from, to })).await?;
+            self.log.append(&[], Some(Move { cursor: CURSOR, from, to, beside: None })).await?;
         }
         Ok(())
     }
@@ -37,34 +47,79 @@ impl Pump {
             let from = self.log.cursor(CURSOR).await?;
             let told = from.as_deref().map_or(0, place);
             let entries = self.directory.entries(told, PAGE).await?;
-            let Some((last, _)) = entries.last() else { return Ok(()) };
-            let to = last.to_string();
-            let mut events = Vec::new();
-            for (_, entry) in &entries {
-                events.extend(self.event_of(entry).await?);
+            if entries.is_empty() {
+                return Ok(());
             }
+            let time = self.log.cursor(clockwork::CURSOR).await?;
+            let passed = time.as_deref().and_then(|told| told.parse::<Told>().ok());
+            let (mut events, mut last) = (Vec::new(), told);
+            for (number, entry) in &entries {
+                let of_entry = self.events_of(entry, passed.as_ref()).await?;
+                if last > told && events.len() + of_entry.len() > APPENDED_MAX {
+                    break;
+                }
+                events.extend(of_entry);
+                last = *number;
+            }
+            let (to, beside) = (last.to_string(), Some((clockwork::CURSOR, time)));
             // Where another sidecar came first, there may be more that it has not told.
-            if self.log.append(&events, Some(Move { cursor: CURSOR, from, to })).await? {
+            let moved = Move { cursor: CURSOR, from, to, beside };
+            if self.log.append(&events, Some(moved)).await? {
                 self.appended(&events);
             }
         }
     }
 
-    async fn event_of(&self, entry: &Entry) -> Result<Option<Event>, PumpError> {
+    /// What an entry tells: the ends that it undoes, itself, and the ends that it brings about.
+    async fn events_of(
+        &self,
+        entry: &Entry,
+        passed: Option<&Told>,
+    ) -> Result<Vec<Event>, PumpError> {
         let change = &entry.event;
-        let Some(app) = change.app.clone() else { return Ok(None) };
-        let record = match change.action.as_str() {
-            "PurchaseEdition" | "RenewEdition" | "GrantAddOn" | "RefundPurchase" => {
-                match self.directory.app(&app).await {
-                    // The app's sales cannot be told; those of the others are.
-                    Err(DirectoryError::Unreadable { .. }) => None,
-                    found => found?,
+        let Some(app) = change.app.clone() else { return Ok(Vec::new()) };
+        let is_sale = SALES.contains(&change.action.as_str());
+        let record = match is_sale {
+            true => match self.directory.app(&app).await {
+                // The app's sales cannot be told; those of the others are.
+                Err(DirectoryError::Unreadable { .. }) => None,
+                found => found?,
+            },
+            false => None,
+        };
+        let around = record.as_ref().and_then(|it| it.sales.around(&change.request_id));
+        let ends = around.map_or_else(Vec::new, |(before, after)| {
+            let has_passed = |at| passed.is_some_and(|told| told.has_passed(at, &app));
+            let catalog = self.engine.catalog();
+            ends_of_change(&catalog, &before, &after, change.at, has_passed)
+        });
+        let told = happening(entry, record.as_ref()).map(|what| (change.at, what));
+        let undone =
+            ends.iter().filter(|(at, _)| !passed.is_some_and(|told| told.has_passed(*at, &app)));
+        let brought_about =
+            ends.iter().filter(|(at, _)| passed.is_some_and(|told| told.has_passed(*at, &app)));
+        let all = undone.cloned().chain(told).chain(brought_about.cloned());
+        Ok(all.map(|(at, what)| Event { at, app: app.clone(), what }).collect())
+    }
+
+    /// The first sale of each app that is logged and not told yet, by its request.
+    pub(super) async fn untold_sales(
+        &self,
+        cursor: Option<&str>,
+    ) -> Result<HashMap<AppId, String>, PumpError> {
+        let mut after = cursor.map_or(0, place);
+        let mut first = HashMap::new();
+        loop {
+            let entries = self.directory.entries(after, PAGE).await?;
+            let Some((last, _)) = entries.last() else { return Ok(first) };
+            after = *last;
+            for (_, entry) in entries {
+                let change = entry.event;
+                if let Some(app) = change.app.filter(|_| SALES.contains(&change.action.as_str())) {
+                    first.entry(app).or_insert(change.request_id);
                 }
             }
-            _ => None,
-        };
-        let what = happening(entry, record.as_ref());
-        Ok(what.map(|what| Event { at: change.at, app, what }))
+        }
     }
 }
 

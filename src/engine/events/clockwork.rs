@@ -2,13 +2,17 @@
 //!
 //! The cursor is an instant, up to which everything is told; or an instant and an app, where many
 //! apps have something at the same instant: midnight of the first day of a month has most of them.
+//!
+//! An app's purchases count as far as the audit log is told, and the cursor moves only while the
+//! one of the audit log stands where it was read: so an end follows either from time or from a
+//! change, never from both and never from neither.
 
 use std::fmt;
 use std::str::FromStr;
 
 use tracing::warn;
 
-use super::{Pump, PumpError};
+use super::{Pump, PumpError, audited};
 use crate::domain::event::Event;
 use crate::domain::id::AppId;
 use crate::domain::milestone::milestones;
@@ -17,13 +21,13 @@ use crate::events::{APPENDED_MAX, Move, TIME_CURSOR};
 use crate::ledger::CLOCK_SKEW_MAX;
 
 /// The cursor.
-const CURSOR: &str = TIME_CURSOR;
+pub(super) const CURSOR: &str = TIME_CURSOR;
 /// Apps read at a time.
 const PAGE: usize = 256;
 
 /// Up to where everything is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Told {
+pub(super) struct Told {
     /// Everything before this instant.
     at: Timestamp,
     /// Of the instant itself what this app and those before it have; `None`: all of it.
@@ -32,8 +36,12 @@ struct Told {
 
 impl Told {
     fn has(&self, event: &Event) -> bool {
-        let app = self.app.as_ref();
-        event.at < self.at || event.at == self.at && app.is_none_or(|app| event.app <= *app)
+        self.has_passed(event.at, &event.app)
+    }
+
+    /// Whether what an app has at an instant is told.
+    pub(super) fn has_passed(&self, at: Timestamp, app: &AppId) -> bool {
+        at < self.at || at == self.at && self.app.as_ref().is_none_or(|last| app <= last)
     }
 }
 
@@ -62,7 +70,7 @@ impl Pump {
         if from.as_deref().is_none_or(|told| told.parse::<Told>().is_err()) {
             let to = Told { at: self.engine.agreed_now().await?, app: None }.to_string();
             // Where it was set meanwhile, another sidecar has done so.
-            self.log.append(&[], Some(Move { cursor: CURSOR, from, to })).await?;
+            self.log.append(&[], Some(Move { cursor: CURSOR, from, to, beside: None })).await?;
         }
         Ok(())
     }
@@ -71,6 +79,8 @@ impl Pump {
     pub(super) async fn tell_milestones(&self) -> Result<(), PumpError> {
         let now = self.engine.agreed_now().await?;
         loop {
+            self.tell_audit().await?;
+            let audit = self.log.cursor(audited::CURSOR).await?;
             let from = self.log.cursor(CURSOR).await?;
             let told = from.as_deref().and_then(|told| told.parse::<Told>().ok());
             let Some(told) = told else { return self.begin_clockwork().await };
@@ -81,14 +91,15 @@ impl Pump {
             if now <= told.at {
                 return Ok(());
             }
-            let mut events = self.due(&told, now).await?;
+            let mut events = self.due(&told, now, audit.as_deref()).await?;
             let left = cut(&mut events);
             let last = events.last().filter(|_| left);
             let to = last.map_or(Told { at: now, app: None }, |last| Told {
                 at: last.at,
                 app: Some(last.app.clone()),
             });
-            let moved = Move { cursor: CURSOR, from, to: to.to_string() };
+            let beside = Some((audited::CURSOR, audit));
+            let moved = Move { cursor: CURSOR, from, to: to.to_string(), beside };
             if self.log.append(&events, Some(moved)).await? {
                 self.appended(&events);
             }
@@ -106,12 +117,17 @@ impl Pump {
         let (at_ms, now_ms) = (told.at.as_millis(), now.as_millis());
         warn!(at_ms, now_ms, "events told too early: a clock was ahead; their cursor is set back");
         let to = Told { at: now, app: None }.to_string();
-        self.log.append(&[], Some(Move { cursor: CURSOR, from, to })).await?;
+        self.log.append(&[], Some(Move { cursor: CURSOR, from, to, beside: None })).await?;
         Ok(())
     }
 
     /// The next events in their order; somewhat more than can be appended where there are more.
-    async fn due(&self, told: &Told, now: Timestamp) -> Result<Vec<Event>, PumpError> {
+    async fn due(
+        &self,
+        told: &Told,
+        now: Timestamp,
+        audit: Option<&str>,
+    ) -> Result<Vec<Event>, PumpError> {
         let catalog = self.engine.catalog();
         // Of a partly told instant the rest is looked for too.
         let partly = i64::from(told.app.is_some());
@@ -124,8 +140,13 @@ impl Pump {
             if last.is_none() {
                 return Ok(due);
             }
+            // Read after the records, so that it has every change that they have.
+            let untold = self.untold_sales(audit).await?;
             for record in page.records {
-                for (at, what) in milestones(&catalog, &record.sales, after, now) {
+                let first = untold.get(&record.app);
+                let before = first.and_then(|request| record.sales.around(request));
+                let sales = before.map_or(record.sales, |(before, _)| before);
+                for (at, what) in milestones(&catalog, &sales, after, now) {
                     let event = Event { at, app: record.app.clone(), what };
                     if !told.has(&event) {
                         due.push(event);

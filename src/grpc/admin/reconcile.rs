@@ -11,6 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
+use tracing::warn;
 
 use super::exported;
 use super::found::found as shown;
@@ -61,15 +62,12 @@ impl Stream {
     }
 
     async fn run(mut self, answers: &Sender) -> Result<(), Status> {
-        let reconciliation = self.begin(answers).await?;
-        self.parts(&reconciliation, answers).await?;
-        let mut rest = reconciliation.rest();
-        while let Some((found, next)) =
-            reconciliation.compare_rest(rest).await.map_err(of_reconcile)?
-        {
-            self.go_on()?;
-            send(answers, shown(&found)).await?;
-            rest = next;
+        let reconciliation = self.begin().await?;
+        if let Err(status) = self.compare(&reconciliation, answers).await {
+            if let Err(error) = reconciliation.cut_off().await {
+                warn!(%error, "reconciliation cut off, audit entry missing");
+            }
+            return Err(status);
         }
         reconciliation.finish().await.map_err(of_reconcile)?;
         let finished = pb::ReconcileResponse { finished: true, ..Default::default() };
@@ -78,29 +76,51 @@ impl Stream {
         Ok(())
     }
 
-    async fn begin(&mut self, answers: &Sender) -> Result<Reconciliation, Status> {
+    /// Compares everything. After an error nothing is in work any more.
+    async fn compare(
+        &mut self,
+        reconciliation: &Reconciliation,
+        answers: &Sender,
+    ) -> Result<(), Status> {
+        let tracked_since = reconciliation.tracked_since().map(answer::timestamp);
+        send(answers, pb::ReconcileResponse { tracked_since, ..Default::default() }).await?;
+        self.parts(reconciliation, answers).await?;
+        let mut rest = reconciliation.rest();
+        while let Some((found, next)) =
+            reconciliation.compare_rest(rest).await.map_err(of_reconcile)?
+        {
+            self.go_on()?;
+            send(answers, shown(&found)).await?;
+            rest = next;
+        }
+        Ok(())
+    }
+
+    async fn begin(&mut self) -> Result<Reconciliation, Status> {
         let Some(Part::Begin(begin)) = self.next().await? else {
             return Err(invalid("begin", "must be the first message"));
         };
         let begin = exported::begin(begin)?;
         let reconciliation = self.administration.reconcile(begin, self.actor.clone()).await;
-        let reconciliation = reconciliation.map_err(of_reconcile)?;
-        let tracked_since = reconciliation.tracked_since().map(answer::timestamp);
-        send(answers, pb::ReconcileResponse { tracked_since, ..Default::default() }).await?;
-        Ok(reconciliation)
+        reconciliation.map_err(of_reconcile)
     }
 
-    /// Compares parts until the export is at its end.
+    /// Compares parts until the export is at its end. What is in work is finished also after an
+    /// error, so that all that was repaired is counted.
     async fn parts(
         &mut self,
         reconciliation: &Reconciliation,
         answers: &Sender,
     ) -> Result<(), Status> {
         let mut in_work = FuturesOrdered::new();
+        let mut answered = Ok(());
         let end = loop {
             tokio::select! {
                 Some(found) = in_work.next(), if !in_work.is_empty() => {
-                    answer_part(answers, found).await?;
+                    answered = answer_part(answers, found).await;
+                    if answered.is_err() {
+                        break Ok(());
+                    }
                 }
                 part = self.next(), if in_work.len() < AT_ONCE => {
                     let facts = match part {
@@ -120,9 +140,12 @@ impl Stream {
             }
         };
         while let Some(found) = in_work.next().await {
-            answer_part(answers, found).await?;
+            // An answer that is left out ends the answers: the caller goes by their order.
+            if answered.is_ok() {
+                answered = answer_part(answers, found).await;
+            }
         }
-        end
+        answered.and(end)
     }
 
     /// The next message; `None` where there are no more.
