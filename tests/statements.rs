@@ -71,6 +71,26 @@ async fn change_at(service: &Service, app: &AppId, id: &str, what: What, at: i64
     }
 }
 
+/// It is final also where its day comes later by another catalog, or the month is not over by its
+/// zone.
+async fn stays_final_as_catalogs_move(one: &Service, other: &Service, first: &Sealed) {
+    for (final_day, zone) in [(28, "Asia/Shanghai"), (3, "Pacific/Honolulu"), (1, "Asia/Tokyo")] {
+        let mut moved = imquota::catalog::builtin();
+        moved.postpaid.final_day = final_day;
+        moved.zone = Zone::named(zone).expect("a zone");
+        for service in [one, other] {
+            let changed = service.administration.change_catalog(moved.clone()).await;
+            changed.expect("nothing that was bought is missing");
+            let shown = of(service, &app("billed"), "2019-08").await.expect("a statement");
+            assert_eq!(shown, *first, "{final_day} {zone}");
+        }
+    }
+    for service in [one, other] {
+        let builtin = imquota::catalog::builtin();
+        service.administration.change_catalog(builtin).await.expect("as it was");
+    }
+}
+
 /// The whole life of a statement. `one` and `other` are sidecars over one store.
 async fn a_final_statement_never_changes(
     one: Arc<Service>,
@@ -121,25 +141,7 @@ async fn a_final_statement_never_changes(
     let is_pending = one.administration.app(&app).await.expect("the app").pending;
     assert!(!is_pending, "the limits follow the record");
 
-    // Also where its day comes later by another catalog, or the month is not over by its zone.
-    for (final_day, zone, at) in
-        [(28, "Asia/Shanghai", FINAL), (3, "Pacific/Honolulu", FINAL), (1, "Asia/Tokyo", FINAL)]
-    {
-        clock.set(at);
-        let mut moved = imquota::catalog::builtin();
-        moved.postpaid.final_day = final_day;
-        moved.zone = Zone::named(zone).expect("a zone");
-        for service in [&one, &other] {
-            let changed = service.administration.change_catalog(moved.clone()).await;
-            changed.expect("nothing that was bought is missing");
-            let shown = of(service, &app, "2019-08").await.expect("a statement");
-            assert_eq!(shown, first, "{final_day} {zone}");
-        }
-    }
-    for service in [&one, &other] {
-        let builtin = imquota::catalog::builtin();
-        service.administration.change_catalog(builtin).await.expect("as it was");
-    }
+    stays_final_as_catalogs_move(&one, &other, &first).await;
 
     // Whatever comes later.
     let late = log_in(&one, &app, 100..200, AUGUST + 20 * DAY).await;

@@ -221,7 +221,8 @@ impl Happening {
             Self::EditionEnded { edition, ended_at } => {
                 let ended_at = zone.show(*ended_at);
                 format!(
-                    "edition \"{edition}\" is over since {ended_at}; the app is on the default edition"
+                    "edition \"{edition}\" is over since {ended_at}; the app is on the default \
+                     edition"
                 )
             }
             Self::AddOnEnded { add_on, ended_at } => {

@@ -217,7 +217,7 @@ pub enum Refusal {
     /// The edition may not run over what is free.
     #[error(
         "edition \"{edition}\" keeps messages for the {free_days} free days and no longer{}",
-        .offer.as_ref().map(|offer| format!("; purchase edition \"{offer}\" first")).unwrap_or_default()
+        first_purchase(.offer.as_ref())
     )]
     PostpaidNotAllowed {
         /// The edition in force.
@@ -245,6 +245,11 @@ pub enum Refusal {
         /// Now.
         now: String,
     },
+}
+
+/// What to do, as it ends a sentence.
+fn first_purchase(offer: Option<&Name>) -> String {
+    offer.map_or_else(String::new, |offer| format!("; purchase edition \"{offer}\" first"))
 }
 
 /// An order that has not been checked yet.

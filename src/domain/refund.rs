@@ -28,15 +28,14 @@ impl Remaining {
     /// The figures of a refund as it was made; worked out anew where its record keeps none.
     pub fn of_made(catalog: &Catalog, sales: &Sales, index: usize) -> Result<Self, Refusal> {
         let made = &sales.refunds[index];
-        let DaysUsed { days, days_used } = match made.used {
-            Some(used) => used,
-            None => {
-                let before = Sales {
-                    purchases: sales.purchases[..made.made_after].to_vec(),
-                    refunds: sales.refunds[..index].to_vec(),
-                };
-                refund(catalog, &before, made.purchase, made.at)?.used()
-            }
+        let DaysUsed { days, days_used } = if let Some(used) = made.used {
+            used
+        } else {
+            let before = Sales {
+                purchases: sales.purchases[..made.made_after].to_vec(),
+                refunds: sales.refunds[..index].to_vec(),
+            };
+            refund(catalog, &before, made.purchase, made.at)?.used()
         };
         let price_fen = sales.purchases[made.purchase].price_fen;
         let (in_full, refund_fen) = (made.in_full, made.refund_fen);

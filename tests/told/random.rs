@@ -6,7 +6,7 @@
 //! every end that lies behind by then and was none before.
 
 use imquota::domain::catalog::AfterGrace;
-use imquota::domain::event::Happening;
+use imquota::domain::event::{Happening, NumberedEvent};
 use imquota::domain::id::AppId;
 use imquota::domain::time::Timestamp;
 use imquota::engine::administration::{Change, What};
@@ -129,7 +129,7 @@ async fn run(after_grace: AfterGrace, seed: u64) {
             0..5 => now += rng.between(0, 3 * DAY / 2),
             5..7 => {
                 let mut telling = JoinSet::new();
-                for sidecar in &sidecars[..1 + rng.below(2)] {
+                for sidecar in &sidecars[..=rng.below(2)] {
                     let (world, sidecar) = (world.clone(), sidecar.clone());
                     telling.spawn(async move { world.tell(&sidecar).await });
                 }
@@ -149,15 +149,28 @@ async fn run(after_grace: AfterGrace, seed: u64) {
         }
         world.clock.set(now);
         if now > passed {
-            apps.iter_mut().for_each(|(of, _)| of.pass(passed, now));
+            for (of, _) in &mut apps {
+                of.pass(passed, now);
+            }
             passed = now;
         }
     }
     now = passed + 100 * DAY;
     world.clock.set(now);
-    apps.iter_mut().for_each(|(of, _)| of.pass(passed, now));
+    for (of, _) in &mut apps {
+        of.pass(passed, now);
+    }
     world.tell(&sidecars[0]).await;
-    let told = world.told(0).await;
+    compare(after_grace, &world.told(0).await, apps, seed);
+}
+
+/// What was told is what the model has.
+fn compare(
+    after_grace: AfterGrace,
+    told: &[NumberedEvent],
+    mut apps: Vec<(Modelled, Vec<usize>)>,
+    seed: u64,
+) {
     let kinds: Vec<&str> = told.iter().map(|it| it.event.what.kind()).collect();
     let (wrong, right) = match after_grace {
         AfterGrace::Stop => ("edition_ended", "service_stopped"),

@@ -10,8 +10,8 @@
 //!
 //! Repairs leave alone what live traffic changed since the export
 //! ([`Ledger::track`](crate::ledger::Ledger::track)), and without that nothing is ever removed. The
-//! audit log has an entry before the first repair and one with the counts after the last, also where
-//! the comparison was cut off.
+//! audit log has an entry before the first repair and one with the counts after the last, also
+//! where the comparison was cut off.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
