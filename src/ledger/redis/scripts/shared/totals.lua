@@ -12,8 +12,8 @@ if is_other_day then
   if math.abs(callers - newest) <= math.abs(day - newest) then day = callers end
 end
 local function total_groups()
-  local total = 0
-  for _, count in ipairs(redis.call('HVALS', KEYS[4])) do total = total + count end
+  local total, by_type = 0, redis.call('HGETALL', KEYS[4])
+  for i = 2, #by_type, 2 do total = total + by_type[i] end
   return total
 end
 -- To be called after the number has changed by step; net_new: by so much on that day.
