@@ -49,6 +49,8 @@
 //!   `tests/conformance.rs`. What is told of changes and ends is told once: `tests/told.rs`.
 //! - What is admitted while the store is away is on disk first, within its budget, and counted
 //!   after: `tests/outside/test_drills.py`.
+//! - Acknowledged writes that Redis has lost are noticed by each sidecar that had seen them, and
+//!   nothing else is taken for a loss: `tests/facts_lost`.
 //! - Bad input names the field and touches nothing: `tests/outside/test_errors.py`.
 //!
 //! # Accuracy

@@ -83,7 +83,7 @@ fn name(what: &str) -> &'static str {
 
 fn event(number: usize) -> Event {
     let what = Happening::AppCreated { request_id: format!("r{number}") };
-    Event { at: Timestamp::from_millis(7), app: app("demo"), what }
+    Event { at: Timestamp::from_millis(7), app: Some(app("demo")), what }
 }
 
 fn numbers(events: usize) -> Vec<Event> {

@@ -211,8 +211,12 @@ async fn of_many_apps_that_end_at_once_each_is_told_once_by_many_sidecars() {
     let ends = ends.iter().filter(|it| it.event.what.kind() != "app_created");
     let instants: Vec<_> = ends.map(|it| it.event.at).collect();
     assert!(instants.is_sorted(), "the ends are in their order");
-    let key =
-        |it: &NumberedEvent| (it.event.app.clone(), kinds(std::slice::from_ref(it)).swap_remove(0));
+    let key = |it: &NumberedEvent| {
+        (
+            it.event.app.clone().expect("about an app"),
+            kinds(std::slice::from_ref(it)).swap_remove(0),
+        )
+    };
     told.sort_by_key(key);
     let count = told.len();
     told.dedup_by_key(|it| key(it));
@@ -238,7 +242,11 @@ async fn what_happens_while_the_store_is_away_is_told_when_it_is_back() {
     redis.server.kill9();
     for days in 1..=u32::try_from(EVENTS).expect("fits") {
         let what = Happening::RetentionSet { days, request_id: String::new() };
-        engine.notices().tell(Event { at: Timestamp::from_millis(7), app: app("demo"), what });
+        engine.notices().tell(Event {
+            at: Timestamp::from_millis(7),
+            app: Some(app("demo")),
+            what,
+        });
     }
     redis.server.restart();
     let runtime = tokio::runtime::Handle::current();

@@ -125,7 +125,7 @@ fn entries(
 
 fn put(
     unit: &mut Unit<'_, '_>,
-    record: &AppRecord,
+    (after, record): (u64, &AppRecord),
     statement: Option<(Month, &[u8])>,
     event: Event,
 ) -> Result<Decoded<()>, StorageError> {
@@ -133,7 +133,7 @@ fn put(
         Ok(there) => there,
         Err(unreadable) => return Ok(Err(unreadable)),
     };
-    if there.map_or(0, |there| there.revision) + 1 != record.revision {
+    if there.map_or(0, |there| there.revision) != after {
         return Ok(Err(DirectoryError::Conflict(record.app.clone())));
     }
     if let Err(unreadable) = log(unit, event)? {
@@ -239,10 +239,19 @@ impl Directory for EmbeddedDirectory {
     }
 
     async fn put(&self, record: &AppRecord, event: Event) -> Result<(), DirectoryError> {
+        self.put_after(record.revision.saturating_sub(1), record, event).await
+    }
+
+    async fn put_after(
+        &self,
+        after: u64,
+        record: &AppRecord,
+        event: Event,
+    ) -> Result<(), DirectoryError> {
         let record = record.clone();
         let clock = self.clock.clone();
         let work = move |unit: &mut Unit<'_, '_>| match clock.reading().selling() {
-            Ok(()) => put(unit, &record, None, event.clone()),
+            Ok(()) => put(unit, (after, &record), None, event.clone()),
             Err(refusal) => Ok(Err(refusal.into())),
         };
         self.writer.submit_patiently(work).await?
@@ -256,9 +265,9 @@ impl Directory for EmbeddedDirectory {
         event: Event,
     ) -> Result<(), DirectoryError> {
         let (record, statement) = (record.clone(), statement.to_vec());
-        let clock = self.clock.clone();
+        let (clock, after) = (self.clock.clone(), record.revision.saturating_sub(1));
         let work = move |unit: &mut Unit<'_, '_>| match clock.reading().closing() {
-            Ok(()) => put(unit, &record, Some((month, &statement)), event.clone()),
+            Ok(()) => put(unit, (after, &record), Some((month, &statement)), event.clone()),
             Err(refusal) => Ok(Err(refusal.into())),
         };
         self.writer.submit_patiently(work).await?

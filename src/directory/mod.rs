@@ -10,6 +10,7 @@
 //! facts ([`Ledger::put_schedule`](crate::ledger::Ledger::put_schedule)).
 
 use async_trait::async_trait;
+use serde_json::{Value, json};
 
 use crate::domain::audit::{Actor, Entry, Event, Head};
 use crate::domain::billing::RetentionChange;
@@ -121,6 +122,18 @@ pub enum DirectoryError {
     /// Another change came first; look again.
     #[error("app \"{0}\" was changed by someone else at the same time")]
     Conflict(AppId),
+    /// The store lost changes that it had acknowledged; look again.
+    #[error(
+        "the store lost changes {}-{known} of the directory, which it had acknowledged; nothing \
+         was done: look at the app, and repeat what is missing",
+        found + 1
+    )]
+    Lost {
+        /// Entries that the audit log has.
+        found: u64,
+        /// Entries that it had.
+        known: u64,
+    },
     /// The document was written by a newer version, or is damaged.
     #[error("the document of app \"{app}\" cannot be read: {reason}")]
     Unreadable {
@@ -182,6 +195,44 @@ pub enum AcceptClockError {
     Directory(#[from] DirectoryError),
 }
 
+/// The end of the audit log that the store has lost: the entries after `found`, up to `known`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LostEnd {
+    /// The entries that it has.
+    pub found: u64,
+    /// The highest number that was seen.
+    pub known: u64,
+}
+
+impl LostEnd {
+    /// The RPC that its entry in the audit log names.
+    pub const ACTION: &str = "FactsLost";
+
+    /// Its entry in the audit log; of an app whose record lost revisions.
+    #[must_use]
+    pub fn event(self, at: Timestamp, app: Option<AppId>) -> Event {
+        Event {
+            at,
+            actor: Actor { name: "imquota".to_owned(), from: String::new() },
+            action: Self::ACTION.to_owned(),
+            request: json!({ "found": self.found, "known": self.known }).to_string(),
+            app,
+            request_id: String::new(),
+            before: String::new(),
+            after: String::new(),
+        }
+    }
+
+    /// As that entry names it; `None` where it is another entry.
+    #[must_use]
+    pub fn of(event: &Event) -> Option<Self> {
+        let request: Value = serde_json::from_str(&event.request).ok()?;
+        let number = |field: &str| request[field].as_u64();
+        let is_one = event.action == Self::ACTION;
+        is_one.then_some(Self { found: number("found")?, known: number("known")? })
+    }
+}
+
 /// A store of app records.
 #[async_trait]
 pub trait Directory: Send + Sync + 'static {
@@ -191,6 +242,15 @@ pub trait Directory: Send + Sync + 'static {
     /// Writes a record whose `revision` follows the one that is there (or is 1 where there is
     /// none), and logs the change. Durable when it answers.
     async fn put(&self, record: &AppRecord, event: Event) -> Result<(), DirectoryError>;
+
+    /// Writes a record in the place of the one of revision `after`, and logs the change. Its own
+    /// revision may be any later one: it is raised where the store lost revisions in between.
+    async fn put_after(
+        &self,
+        after: u64,
+        record: &AppRecord,
+        event: Event,
+    ) -> Result<(), DirectoryError>;
 
     /// The same together with the final statement of a month, as [`statement::seal`] writes it.
     async fn put_statement(
@@ -244,4 +304,16 @@ pub trait Directory: Send + Sync + 'static {
     /// Up to `limit` apps in the order of their ids, from the one after id `after` on. An app whose
     /// document cannot be read is listed as such and does not fail the page.
     async fn apps(&self, after: Option<&str>, limit: usize) -> Result<AppPage, DirectoryError>;
+
+    /// The end of the audit log that is lost; the log is known to have had `told` entries. Nothing
+    /// where its entry is there already. Never where the store is in this process.
+    async fn lost_end(&self, _told: u64) -> Result<Option<LostEnd>, DirectoryError> {
+        Ok(None)
+    }
+
+    /// Logs that the end of the audit log is lost, directly behind what is left; nothing where
+    /// another entry came first.
+    async fn log_lost_end(&self, _lost: LostEnd, _event: Event) -> Result<(), DirectoryError> {
+        Ok(())
+    }
 }

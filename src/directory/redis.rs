@@ -6,13 +6,16 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use redis::Value;
 
-use super::{AppPage, AppRecord, Directory, DirectoryError, StoredCatalogs, audit_codec, document};
+use super::{
+    AppPage, AppRecord, Directory, DirectoryError, LostEnd, StoredCatalogs, audit_codec, document,
+};
 use crate::domain::audit::{Entry, Event, Head};
 use crate::domain::id::AppId;
 use crate::domain::month::Month;
 use crate::ledger::LedgerError;
 use crate::ledger::redis::Redis;
 use crate::ledger::redis::keys::{AUDIT, CATALOGS, DOCUMENTS, INDEX, STATEMENTS};
+use crate::ledger::redis::known::{Before, Tail};
 use crate::ledger::redis::reply::{array, bytes, integer};
 use crate::ledger::redis::scripts::ScriptId;
 use crate::ledger::redis::store::{PATIENCE, Store};
@@ -20,10 +23,23 @@ use crate::ledger::redis::store::{PATIENCE, Store};
 /// Most tries to log a change while other sidecars log theirs.
 const LOG_ATTEMPTS_MAX: usize = 64;
 
+/// Entries that are looked at for the one of a loss: it follows directly on what was left.
+const LOOKED_AT_MAX: usize = 256;
+
 /// What became of writing a record and an entry; anything else is a conflict of records.
 const WRITTEN: i64 = 1;
 /// Another entry was logged meanwhile.
 const OVERTAKEN: i64 = 2;
+/// An entry that was seen is lost.
+const LOST: i64 = 3;
+
+/// What is written together.
+struct Change<'a> {
+    /// The record, and the revision that it takes the place of; `None`: only the log grows.
+    record: Option<(&'a AppRecord, u64)>,
+    statement: Option<(Month, &'a [u8])>,
+    event: &'a Event,
+}
 
 /// Documents in Redis.
 pub struct RedisDirectory {
@@ -65,34 +81,73 @@ impl RedisDirectory {
     }
 
     /// Writes a document, where there is one, together with the entry that follows the last one.
-    async fn put_logged(
-        &self,
-        app: &[u8],
-        revision: u64,
-        document: &[u8],
-        statement: Option<(String, &[u8])>,
-        event: &Event,
-    ) -> Result<i64, DirectoryError> {
-        let (field, statement) = statement.unwrap_or_default();
+    async fn put_logged(&self, change: &Change<'_>) -> Result<(), DirectoryError> {
         for _ in 0..LOG_ATTEMPTS_MAX {
+            let before = self.store.known.audit.before();
             let head = self.head().await?;
-            let entry = event.clone().follow(&head);
-            let arguments = [
-                app.to_vec(),
-                revision.to_string().into_bytes(),
-                document.to_vec(),
-                head.number.to_string().into_bytes(),
-                audit_codec::encode(&entry),
-                field.clone().into_bytes(),
-                statement.to_vec(),
-            ];
-            match integer(&self.call(ScriptId::PutApp, &arguments).await?) {
-                Some(OVERTAKEN) => {}
-                Some(answer) => return Ok(answer),
-                None => break,
+            let answer = self.put_behind(change, &head, &before).await?;
+            match (answer, change.record) {
+                (Some(OVERTAKEN), _) => {}
+                (Some(LOST), _) => return Err(self.lost(&before).await?),
+                (Some(WRITTEN), _) | (Some(_), None) => return Ok(()),
+                (Some(_), Some((record, _))) => {
+                    return Err(DirectoryError::Conflict(record.app.clone()));
+                }
+                (None, _) => break,
             }
         }
         Err(DirectoryError::Unavailable("the audit log takes no entry".to_owned()))
+    }
+
+    /// The same, where `head` is the last entry.
+    async fn put_behind(
+        &self,
+        change: &Change<'_>,
+        head: &Head,
+        before: &Before,
+    ) -> Result<Option<i64>, DirectoryError> {
+        let entry = change.event.clone().follow(head);
+        let decimal = |number: u64| number.to_string().into_bytes();
+        let record = change.record;
+        let text = |bytes: Option<Vec<u8>>| bytes.unwrap_or_default();
+        let field = record.zip(change.statement);
+        let field = field.map(|((record, _), (month, _))| statement_field(&record.app, month));
+        let arguments = [
+            text(record.map(|(record, _)| record.app.as_str().as_bytes().to_vec())),
+            decimal(record.map_or(0, |(record, _)| record.revision)),
+            text(record.map(|(record, _)| document::encode(record))),
+            decimal(head.number),
+            audit_codec::encode(&entry),
+            text(field.map(String::into_bytes)),
+            text(change.statement.map(|(_, statement)| statement.to_vec())),
+            decimal(record.map_or(0, |(_, after)| after)),
+            decimal(before.seen.number),
+            before.seen.hash.clone().into_bytes(),
+        ];
+        let answer = integer(&self.call(ScriptId::PutApp, &arguments).await?);
+        if answer == Some(WRITTEN) {
+            self.store.known.audit.raise(before, entry.head.number, &entry.head.hash);
+        }
+        Ok(answer)
+    }
+
+    /// What was lost, where an entry that was seen is lost.
+    async fn lost(&self, before: &Before) -> Result<DirectoryError, DirectoryError> {
+        let (found, known) = (self.head().await?.number, before.seen.number);
+        let found = found.min(known.saturating_sub(1));
+        // The hash of what was put in its place is not known; by its number alone it is lost too.
+        self.store.known.audit_ends(before, found, "");
+        Ok(DirectoryError::Lost { found, known })
+    }
+
+    /// The last entries that say that entries before them were lost.
+    async fn losses(&self, head: u64) -> Result<Vec<(u64, LostEnd)>, DirectoryError> {
+        let from = head.saturating_sub(LOOKED_AT_MAX as u64);
+        let entries = self.entries(from, LOOKED_AT_MAX).await?;
+        let lost = |(place, entry): (u64, Entry)| Some((place, LostEnd::of(&entry.event)?));
+        // About an app: its record lost revisions.
+        let of_log = entries.into_iter().filter(|(_, entry)| entry.event.app.is_none());
+        Ok(of_log.filter_map(lost).collect())
     }
 
     /// Ids and records as they are stored.
@@ -149,12 +204,17 @@ impl Directory for RedisDirectory {
     }
 
     async fn put(&self, record: &AppRecord, event: Event) -> Result<(), DirectoryError> {
-        let app = record.app.as_str().as_bytes();
-        let document = document::encode(record);
-        match self.put_logged(app, record.revision, &document, None, &event).await? {
-            WRITTEN => Ok(()),
-            _ => Err(DirectoryError::Conflict(record.app.clone())),
-        }
+        self.put_after(record.revision.saturating_sub(1), record, event).await
+    }
+
+    async fn put_after(
+        &self,
+        after: u64,
+        record: &AppRecord,
+        event: Event,
+    ) -> Result<(), DirectoryError> {
+        let record = Some((record, after));
+        self.put_logged(&Change { record, statement: None, event: &event }).await
     }
 
     async fn put_statement(
@@ -164,13 +224,9 @@ impl Directory for RedisDirectory {
         statement: &[u8],
         event: Event,
     ) -> Result<(), DirectoryError> {
-        let app = record.app.as_str().as_bytes();
-        let document = document::encode(record);
-        let statement = Some((statement_field(&record.app, month), statement));
-        match self.put_logged(app, record.revision, &document, statement, &event).await? {
-            WRITTEN => Ok(()),
-            _ => Err(DirectoryError::Conflict(record.app.clone())),
-        }
+        let record = Some((record, record.revision.saturating_sub(1)));
+        let statement = Some((month, statement));
+        self.put_logged(&Change { record, statement, event: &event }).await
     }
 
     async fn statement(
@@ -227,7 +283,7 @@ impl Directory for RedisDirectory {
     }
 
     async fn log(&self, event: Event) -> Result<(), DirectoryError> {
-        self.put_logged(b"", 0, b"", None, &event).await.map(drop)
+        self.put_logged(&Change { record: None, statement: None, event: &event }).await
     }
 
     async fn entries(&self, after: u64, limit: usize) -> Result<Vec<(u64, Entry)>, DirectoryError> {
@@ -241,11 +297,62 @@ impl Directory for RedisDirectory {
     }
 
     async fn head(&self) -> Result<Head, DirectoryError> {
+        let before = self.store.known.audit.before();
         let arguments = [b"-1".to_vec(), b"1".to_vec()];
         let answer = self.call(ScriptId::ListAudit, &arguments).await?;
         let last = array(answer).unwrap_or_default().pop();
-        let Some(last) = last else { return Ok(Head::default()) };
-        Ok(audit_codec::decode(0, &text(&last))?.head)
+        let head = match last {
+            Some(last) => audit_codec::decode(0, &text(&last))?.head,
+            None => Head::default(),
+        };
+        self.store.known.audit_ends(&before, head.number, &head.hash);
+        Ok(head)
+    }
+
+    async fn lost_end(&self, told: u64) -> Result<Option<LostEnd>, DirectoryError> {
+        let audit = &self.store.known.audit;
+        audit.had(told);
+        let before = audit.before();
+        let known = before.seen.number;
+        let head = self.head().await?;
+        let place = known.saturating_sub(1);
+        let seen = if known == 0 { Vec::new() } else { self.entries(place, 1).await? };
+        let seen = seen.first().map(|(_, entry)| &entry.head.hash);
+        let hash = &before.seen.hash;
+        if known == 0 || seen.is_some_and(|there| hash.is_empty() || there == hash) {
+            audit.raise(&before, head.number, &head.hash);
+            if audit.last_loss().is_none() {
+                audit.lost_last(Some(self.losses(head.number).await?.last().map_or(0, |it| it.0)));
+            }
+            return Ok(None);
+        }
+        let found = head.number.min(place);
+        self.store.known.audit_ends(&before, found, "");
+        // Another process may have logged it. An entry that was there before is of another loss.
+        let last = audit.last_loss().unwrap_or(0);
+        let losses = self.losses(head.number).await?;
+        let logged = losses.iter().rfind(|(place, lost)| *place > last && lost.known >= known);
+        if let Some((place, _)) = logged {
+            audit.heal(head.number, &head.hash, Some(*place));
+            return Ok(None);
+        }
+        Ok(Some(LostEnd { found, known }))
+    }
+
+    async fn log_lost_end(&self, lost: LostEnd, event: Event) -> Result<(), DirectoryError> {
+        let head = self.head().await?;
+        if head.number.min(lost.known.saturating_sub(1)) != lost.found {
+            return Ok(());
+        }
+        let change = Change { record: None, statement: None, event: &event };
+        // The entry that was seen is lost: it is not asked for.
+        let unseen = Tail::default().before();
+        if self.put_behind(&change, &head, &unseen).await? == Some(WRITTEN) {
+            let entry = event.follow(&head);
+            let Head { number, hash } = entry.head;
+            self.store.known.audit.heal(number, &hash, Some(number));
+        }
+        Ok(())
     }
 
     async fn apps(&self, after: Option<&str>, limit: usize) -> Result<AppPage, DirectoryError> {

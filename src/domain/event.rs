@@ -17,8 +17,8 @@ use super::time::Timestamp;
 pub struct Event {
     /// When, by the store's clock.
     pub at: Timestamp,
-    /// The app.
-    pub app: AppId,
+    /// The app; `None`: it concerns the whole store.
+    pub app: Option<AppId>,
     /// What.
     pub what: Happening,
 }
@@ -52,6 +52,39 @@ pub enum Sold {
     Edition(Name),
     /// An add-on.
     AddOn(Name),
+}
+
+/// A part of a store that is written, and can be lost, as a whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum StorePart {
+    /// Accounts of an app.
+    Accounts,
+    /// Friends of an app's users.
+    Friends,
+    /// Groups of an app and their members.
+    Groups,
+    /// Apps, what they bought, the audit log and final statements.
+    Directory,
+    /// The log of events.
+    Events,
+}
+
+impl StorePart {
+    /// All of them.
+    pub const ALL: [Self; 5] =
+        [Self::Accounts, Self::Friends, Self::Groups, Self::Directory, Self::Events];
+
+    /// Its name in stored events, metrics and messages.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Accounts => "accounts",
+            Self::Friends => "friends",
+            Self::Groups => "groups",
+            Self::Directory => "directory",
+            Self::Events => "events",
+        }
+    }
 }
 
 /// What happened.
@@ -169,6 +202,17 @@ pub enum Happening {
         /// What is to be paid, in fen.
         total_fen: i64,
     },
+    /// The store lost writes that it had acknowledged: those after `found`, up to `known`.
+    FactsLost {
+        /// The part that lost them.
+        part: StorePart,
+        /// The number that the part counts up to now. Of facts it counts writes; of the directory
+        /// entries of the audit log, or revisions of the app's record where it is about an app;
+        /// of the log of events, events.
+        found: u64,
+        /// The highest number that was seen before.
+        known: u64,
+    },
 }
 
 impl Happening {
@@ -190,6 +234,7 @@ impl Happening {
             Self::JournalReplayed { .. } => "journal_replayed",
             Self::DriftFound { .. } => "drift_found",
             Self::StatementIssued { .. } => "statement_issued",
+            Self::FactsLost { .. } => "facts_lost",
         }
     }
 
@@ -253,6 +298,7 @@ impl Happening {
             Self::StatementIssued { month, total_fen } => {
                 format!("the statement of {month} is final, over {}", money(*total_fen))
             }
+            Self::FactsLost { part, found, known } => lost(*part, *found, *known),
         }
     }
 }
@@ -271,6 +317,18 @@ impl fmt::Display for Sold {
             Self::AddOn(name) => write!(out, "add-on \"{name}\""),
         }
     }
+}
+
+fn lost(part: StorePart, found: u64, known: u64) -> String {
+    let (first, name) = (found + 1, part.name());
+    let what = match part {
+        StorePart::Accounts | StorePart::Friends | StorePart::Groups => {
+            format!("writes {first}-{known} of its {name}")
+        }
+        StorePart::Directory => format!("changes {first}-{known} of the directory"),
+        StorePart::Events => format!("events {first}-{known}"),
+    };
+    format!("the store lost {what}, which it had acknowledged")
 }
 
 fn times(count: u64) -> String {
@@ -341,6 +399,14 @@ mod tests {
             (
                 Happening::DriftFound { differences: 1, request_id: request_id() },
                 "1 fact differed from the database of the IM",
+            ),
+            (
+                Happening::FactsLost { part: StorePart::Groups, found: 90, known: 97 },
+                "the store lost writes 91-97 of its groups, which it had acknowledged",
+            ),
+            (
+                Happening::FactsLost { part: StorePart::Events, found: 4, known: 5 },
+                "the store lost events 5-5, which it had acknowledged",
             ),
         ] {
             assert_eq!(what.sentence(zone), sentence);

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::EventsError;
 use crate::domain::decision::{Reason, Subject};
-use crate::domain::event::{Count, Event, Happening, NumberedEvent, Sold};
+use crate::domain::event::{Count, Event, Happening, NumberedEvent, Sold, StorePart};
 use crate::domain::id::{AppId, GroupId, Name, UserId};
 use crate::domain::time::Timestamp;
 
@@ -14,6 +14,7 @@ const VERSION: u32 = 1;
 struct StoredEvent {
     v: u32,
     at_ms: i64,
+    /// Empty: the event concerns the whole store.
     app_id: String,
     #[serde(flatten)]
     what: StoredHappening,
@@ -54,13 +55,14 @@ enum StoredHappening {
     DriftFound { differences: u64, request_id: String },
     JournalReplayed { facts: u64, over: u64, failed: u64, sample: Option<StoredCount> },
     StatementIssued { month: String, total_fen: i64 },
+    FactsLost { part: String, found: u64, known: u64 },
 }
 
 /// An event as bytes.
 #[must_use]
 pub fn encode(event: &Event) -> Vec<u8> {
     let Event { at, app, what } = event.clone();
-    let (at_ms, app_id) = (at.as_millis(), app.to_string());
+    let (at_ms, app_id) = (at.as_millis(), app.map(|app| app.to_string()).unwrap_or_default());
     let stored = StoredEvent { v: VERSION, at_ms, app_id, what: what.into() };
     serde_json::to_vec(&stored).expect("maps with string keys can always be written")
 }
@@ -75,7 +77,8 @@ pub fn decode(number: u64, bytes: &[u8]) -> Result<NumberedEvent, EventsError> {
     }
     let stored: StoredEvent =
         serde_json::from_slice(bytes).map_err(|error| unreadable(error.to_string()))?;
-    let app = AppId::try_from(stored.app_id).map_err(|error| unreadable(error.to_string()))?;
+    let app = Some(stored.app_id).filter(|app| !app.is_empty()).map(AppId::try_from).transpose();
+    let app = app.map_err(|error| unreadable(error.to_string()))?;
     let what = happening(stored.what).map_err(unreadable)?;
     let event = Event { at: Timestamp::from_millis(stored.at_ms), app, what };
     Ok(NumberedEvent { number, event })
@@ -176,6 +179,9 @@ impl From<Happening> for StoredHappening {
             Happening::StatementIssued { month, total_fen } => {
                 Self::StatementIssued { month: month.to_string(), total_fen }
             }
+            Happening::FactsLost { part, found, known } => {
+                Self::FactsLost { part: part.name().to_owned(), found, known }
+            }
         }
     }
 }
@@ -228,6 +234,11 @@ fn happening(stored: StoredHappening) -> Result<Happening, String> {
             let month = month.parse().map_err(|_| format!("{month:?} is no month"))?;
             Happening::StatementIssued { month, total_fen }
         }
+        StoredHappening::FactsLost { part, found, known } => {
+            let named = StorePart::ALL.into_iter().find(|named| named.name() == part);
+            let part = named.ok_or_else(|| format!("no part is called {part:?}"))?;
+            Happening::FactsLost { part, found, known }
+        }
     })
 }
 
@@ -251,6 +262,8 @@ mod tests {
         r#"{"v":1,"at_ms":7,"app_id":"demo","kind":"retention_set","days":30,"request_id":"r1"}"#,
         r#"{"v":1,"at_ms":7,"app_id":"demo","kind":"drift_found","differences":3,"request_id":""}"#,
         r#"{"v":1,"at_ms":7,"app_id":"demo","kind":"statement_issued","month":"2019-08","total_fen":199900}"#,
+        r#"{"v":1,"at_ms":7,"app_id":"demo","kind":"facts_lost","part":"groups","found":90,"known":97}"#,
+        r#"{"v":1,"at_ms":7,"app_id":"","kind":"facts_lost","part":"events","found":90,"known":97}"#,
     ];
 
     #[test]

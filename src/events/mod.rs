@@ -4,6 +4,8 @@
 //!
 //! - **Bounded.** The last [`EVENTS_KEPT_MAX`] events are kept.
 //! - **Numbered** from 1 without gaps; numbers are never used again, also where all is trimmed.
+//!   Where Redis has lost events that were seen, the log goes on beyond them, with an event that
+//!   says so. A store in this process loses none.
 //! - **Told once.** What is derived from something else moves a cursor in the same step that
 //!   appends it, and nothing is appended where the cursor is not where it was expected: of several
 //!   sidecars that derive the same, one appends it.
@@ -56,7 +58,8 @@ pub struct Page {
     pub events: Vec<NumberedEvent>,
     /// Number of the oldest event that is kept; one more than `head` where none is.
     pub oldest: u64,
-    /// Number of the last event; 0 before the first.
+    /// Number of the last event; 0 before the first. Where it is below one that was read before,
+    /// the store has lost events.
     pub head: u64,
 }
 

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use redis::Value;
 
 use super::{Claim, EVENTS_KEPT_MAX, EventLog, EventsError, Lease, Move, Page, codec};
-use crate::domain::event::Event;
+use crate::domain::event::{Event, Happening, StorePart};
 use crate::ledger::LedgerError;
 use crate::ledger::redis::Redis;
 use crate::ledger::redis::keys::{CURSORS, EVENTS};
@@ -23,6 +23,14 @@ use crate::ledger::redis::store::{PATIENCE, Store};
 const CURSOR_PREFIX: &str = "cursor/";
 /// The same of leases.
 const LEASE_PREFIX: &str = "lease/";
+
+/// Events are lost that were seen; nothing was appended.
+const LOST: u64 = 2;
+/// Most tries to append, while other sidecars find the same loss.
+const APPEND_ATTEMPTS_MAX: usize = 8;
+/// Numbers that are left out after a loss: other sidecars may have seen later events than this one
+/// by then, of the last moments.
+const NUMBERS_LEFT_OUT: u64 = 1000;
 
 /// Somebody else holds the lease.
 const REFUSED: i64 = -2;
@@ -50,6 +58,45 @@ impl RedisEvents {
     }
 }
 
+impl RedisEvents {
+    /// What is appended, where the log once had events up to `seen`; `found`: the last one that it
+    /// has instead.
+    fn arguments(
+        &self,
+        events: &[Event],
+        moved: Option<&Move>,
+        seen: u64,
+        found: Option<u64>,
+    ) -> Vec<Vec<u8>> {
+        let mut arguments = vec![decimal(EVENTS_KEPT_MAX)];
+        match moved {
+            // Where a cursor is, is never the empty text.
+            Some(Move { cursor, from, to, beside }) => {
+                let field = |cursor: &str| format!("{CURSOR_PREFIX}{cursor}").into_bytes();
+                let at = |at: &Option<String>| at.clone().unwrap_or_default().into_bytes();
+                arguments.extend([field(cursor), at(from), to.clone().into_bytes()]);
+                let beside = beside.as_ref();
+                let beside = beside.map(|(beside, expected)| [field(beside), at(expected)]);
+                arguments.extend(beside.unwrap_or_default());
+            }
+            None => arguments.extend([const { Vec::new() }; 5]),
+        }
+        arguments.push(decimal(seen));
+        match found {
+            Some(found) => {
+                let at = self.store.clock.now();
+                let what = Happening::FactsLost { part: StorePart::Events, found, known: seen };
+                let lost = Event { at, app: None, what };
+                let on = seen.saturating_add(NUMBERS_LEFT_OUT);
+                arguments.extend([decimal(found), decimal(on), codec::encode(&lost)]);
+            }
+            None => arguments.extend([Vec::new(), Vec::new(), Vec::new()]),
+        }
+        arguments.extend(events.iter().map(codec::encode));
+        arguments
+    }
+}
+
 fn reason(error: LedgerError) -> String {
     match error {
         LedgerError::Unavailable(reason) | LedgerError::Refused(reason) => reason,
@@ -71,21 +118,25 @@ fn decimal(number: u64) -> Vec<u8> {
 
 #[async_trait]
 impl EventLog for RedisEvents {
+    /// Where the log has lost events that were seen, it goes on beyond them with an event that says
+    /// so.
     async fn append(&self, events: &[Event], moved: Option<Move>) -> Result<bool, EventsError> {
-        let mut arguments = vec![decimal(EVENTS_KEPT_MAX)];
-        match moved {
-            // Where a cursor is, is never the empty text.
-            Some(Move { cursor, from, to, beside }) => {
-                let field = |cursor: &str| format!("{CURSOR_PREFIX}{cursor}").into_bytes();
-                let at = |at: Option<String>| at.unwrap_or_default().into_bytes();
-                arguments.extend([field(cursor), at(from), to.into_bytes()]);
-                let beside = beside.map(|(beside, expected)| [field(beside), at(expected)]);
-                arguments.extend(beside.unwrap_or_default());
+        let known = &self.store.known;
+        let mut found = None;
+        for _ in 0..APPEND_ATTEMPTS_MAX {
+            let before = known.events.before();
+            let arguments = self.arguments(events, moved.as_ref(), before.seen.number, found);
+            let answer = self.call(ScriptId::AppendEvents, &arguments).await?;
+            let mut parts = array(answer).ok_or_else(senseless)?.into_iter();
+            let mut next = || number(&parts.next().ok_or_else(senseless)?);
+            let (outcome, head) = (next()?, next()?);
+            known.events_end(&before, head);
+            if outcome != LOST {
+                return Ok(outcome == 1);
             }
-            None => arguments.extend([const { Vec::new() }; 5]),
+            found = Some(head);
         }
-        arguments.extend(events.iter().map(codec::encode));
-        Ok(number(&self.call(ScriptId::AppendEvents, &arguments).await?)? == 1)
+        Err(EventsError::Unavailable("the log loses its end again and again".to_owned()))
     }
 
     async fn cursor(&self, name: &'static str) -> Result<Option<String>, EventsError> {
@@ -96,15 +147,18 @@ impl EventLog for RedisEvents {
     }
 
     async fn read(&self, after: u64, limit: usize) -> Result<Page, EventsError> {
+        let before = self.store.known.events.before();
         let arguments = [decimal(after), decimal(limit as u64)];
         let answer = self.call(ScriptId::ReadEvents, &arguments).await?;
         let mut parts = array(answer).ok_or_else(senseless)?.into_iter();
         let mut next = || parts.next().ok_or_else(senseless);
-        let (oldest, head, first) = (number(&next()?)?, number(&next()?)?, number(&next()?)?);
-        let events = (first..)
-            .zip(parts)
-            .map(|(number, event)| codec::decode(number, &bytes(event).ok_or_else(senseless)?));
-        Ok(Page { events: events.collect::<Result<_, _>>()?, oldest, head })
+        let (oldest, head) = (number(&next()?)?, number(&next()?)?);
+        self.store.known.events_end(&before, head);
+        let mut events = Vec::new();
+        while let (Some(place), Some(event)) = (parts.next(), parts.next()) {
+            events.push(codec::decode(number(&place)?, &bytes(event).ok_or_else(senseless)?)?);
+        }
+        Ok(Page { events, oldest, head })
     }
 
     async fn claim(&self, lease: &Lease, keep: Duration) -> Result<Claim, EventsError> {

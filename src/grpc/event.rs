@@ -11,7 +11,7 @@ pub fn event(numbered: &NumberedEvent, zone: Zone) -> pb::Event {
     let told = pb::Event {
         event_id: number.to_string(),
         kind: kind(&event.what).into(),
-        app_id: event.app.to_string(),
+        app_id: event.app.as_ref().map(ToString::to_string).unwrap_or_default(),
         occurred_at: Some(timestamp(event.at)),
         message: event.what.sentence(zone),
         ..pb::Event::default()
@@ -68,6 +68,9 @@ fn with_details(told: pb::Event, what: &Happening) -> pb::Event {
         Happening::StatementIssued { month, total_fen } => {
             pb::Event { month: month.to_string(), amount_fen: total_fen, ..told }
         }
+        Happening::FactsLost { part, found, known } => {
+            pb::Event { part: part.name().to_owned(), found, known, ..told }
+        }
     }
 }
 
@@ -100,13 +103,14 @@ pub fn kind(what: &Happening) -> pb::EventKind {
         Happening::DriftFound { .. } => pb::EventKind::DriftFound,
         Happening::JournalReplayed { .. } => pb::EventKind::JournalReplayed,
         Happening::StatementIssued { .. } => pb::EventKind::StatementIssued,
+        Happening::FactsLost { .. } => pb::EventKind::FactsLost,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::event::Event;
+    use crate::domain::event::{Event, StorePart};
     use crate::domain::id::AppId;
     use crate::domain::time::Timestamp;
 
@@ -119,7 +123,7 @@ mod tests {
             request_id: "r1".into(),
         };
         let app = AppId::try_from("demo").expect("an id");
-        let event = Event { at: Timestamp::from_millis(1_552_320_000_000), app, what };
+        let event = Event { at: Timestamp::from_millis(1_552_320_000_000), app: Some(app), what };
         assert_eq!(
             event_json(&NumberedEvent { number: 7, event }, zone),
             concat!(
@@ -127,6 +131,17 @@ mod tests {
                 r#""occurred_at":"2019-03-11T16:00:00Z","#,
                 r#""message":"add-on \"members-2000\" was refunded with 500.00 CNY","#,
                 r#""add_on_id":"members-2000","amount_fen":-50000,"request_id":"r1"}"#,
+            )
+        );
+        let what = Happening::FactsLost { part: StorePart::Events, found: 4, known: 9 };
+        let event = Event { at: Timestamp::from_millis(1_552_320_000_000), app: None, what };
+        assert_eq!(
+            event_json(&NumberedEvent { number: 1010, event }, zone),
+            concat!(
+                r#"{"event_id":"1010","kind":"EVENT_KIND_FACTS_LOST","#,
+                r#""occurred_at":"2019-03-11T16:00:00Z","#,
+                r#""message":"the store lost events 5-9, which it had acknowledged","#,
+                r#""part":"events","found":4,"known":9}"#,
             )
         );
     }

@@ -8,7 +8,7 @@ use tonic_types::{ErrorDetails, FieldViolation, QuotaViolation, StatusExt};
 
 use super::fields::{Invalid, Violation};
 use super::pb;
-use crate::directory::{AcceptClockError, DirectoryError};
+use crate::directory::{AcceptClockError, DirectoryError, LostEnd};
 use crate::domain::decision::Outcome;
 use crate::domain::purchase::Refusal;
 use crate::engine::administration::reconcile::ReconcileError;
@@ -91,7 +91,10 @@ fn admin_code(error: &AdminError) -> Code {
         | AdminError::SeveralCatalogs { .. } => Code::InvalidArgument,
         AdminError::Catalog(_) => Code::Internal,
         AdminError::TooLong(_) => Code::DeadlineExceeded,
-        AdminError::Directory(DirectoryError::Conflict(_)) => Code::Aborted,
+        AdminError::RevisionsLost { .. }
+        | AdminError::Directory(DirectoryError::Conflict(_) | DirectoryError::Lost { .. }) => {
+            Code::Aborted
+        }
         AdminError::Directory(
             DirectoryError::Unreadable { .. }
             | DirectoryError::UnreadableCatalog { .. }
@@ -244,6 +247,14 @@ pub fn of_admin(error: &AdminError) -> Status {
             let details = ErrorDetails::with_error_info("POSTPAID_NOT_ALLOWED", DOMAIN, named);
             Status::with_error_details(admin_code(error), error.to_string(), details)
         }
+        AdminError::RevisionsLost { lost: LostEnd { found, known }, .. }
+        | AdminError::Directory(DirectoryError::Lost { found, known }) => {
+            let metadata =
+                [("found", found), ("known", known)].map(|(key, it)| (key.into(), it.to_string()));
+            let metadata = HashMap::from(metadata);
+            let details = ErrorDetails::with_error_info("FACTS_LOST", DOMAIN, metadata);
+            Status::with_error_details(Code::Aborted, error.to_string(), details)
+        }
         _ if is_lost(error) => of_store_lost(error.to_string()),
         _ => match admin_reason(error) {
             Some(reason) => of_reason(admin_code(error), reason, error.to_string()),
@@ -323,6 +334,17 @@ pub fn of_accept_clock(error: AcceptClockError) -> Status {
         }
         AcceptClockError::Directory(error) => of_admin(&error.into()),
     }
+}
+
+/// The status of a stream that is to begin after an event that the log does not have.
+pub fn of_beyond(resume_token: u64, last: u64) -> Status {
+    let message = format!(
+        "resume_token {resume_token} lies beyond the last event, {last}: it is of another store, \
+         or this one has lost its end; begin again with \"0\" for all that is kept"
+    );
+    let metadata = HashMap::from([("last_event_id".to_owned(), last.to_string())]);
+    let details = ErrorDetails::with_error_info("RESUME_TOKEN_BEYOND_END", DOMAIN, metadata);
+    Status::with_error_details(Code::OutOfRange, message, details)
 }
 
 /// The status that a caller gets for a denial who asked for it as an error.

@@ -41,6 +41,7 @@ pub mod embedded;
 mod fingerprint;
 pub mod holdings;
 mod identified;
+pub mod loss;
 pub mod metering;
 mod operation;
 pub mod reconcile;
@@ -49,6 +50,7 @@ pub mod redis;
 mod schedule_codec;
 
 use holdings::{Holders, Holdings};
+use loss::LostWrites;
 use metering::Meter;
 use reconcile::{Claim, Comparison, Difference, Place, Section, Subjects, Tracking};
 
@@ -300,6 +302,18 @@ pub trait Ledger: Meter + Identified {
     /// The revision of the limits by which every decision about an app is made at least; 0 where
     /// there are none.
     async fn schedule_revision(&self, app: &AppId) -> Result<u64, LedgerError>;
+
+    /// The latest revision of the limits that any part of the store has, of those that answer; 0
+    /// where there are none.
+    async fn latest_revision(&self, app: &AppId) -> Result<u64, LedgerError> {
+        self.schedule_revision(app).await
+    }
+
+    /// Waits until the store is found to have lost acknowledged writes. Never where the store is in
+    /// this process: its file has a commit or ends before it, and nothing takes its place.
+    async fn next_loss(&self) -> LostWrites {
+        std::future::pending().await
+    }
 
     /// Makes the fingerprints under which the store knows users and groups.
     fn fingerprints(&self) -> Fingerprints;

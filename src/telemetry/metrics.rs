@@ -15,6 +15,7 @@ use super::operations::{Measure, Operations};
 use super::process::Process;
 use crate::clock::Stopwatch;
 use crate::domain::decision::Mode;
+use crate::domain::event::StorePart;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct KindLabel {
@@ -43,6 +44,11 @@ struct DiffersLabels {
     in_force: String,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PartLabel {
+    part: &'static str,
+}
+
 /// Everything that is counted.
 pub struct Metrics {
     /// In what condition the sidecar is.
@@ -58,6 +64,7 @@ pub struct Metrics {
     events_dropped: Counter,
     webhook_posts: Family<ResultLabel, Counter>,
     webhook_missed: Counter,
+    facts_lost: Family<PartLabel, Counter>,
 }
 
 impl Metrics {
@@ -77,7 +84,11 @@ impl Metrics {
             events_dropped: Counter::default(),
             webhook_posts: Family::default(),
             webhook_missed: Counter::default(),
+            facts_lost: Family::default(),
         };
+        for part in StorePart::ALL.map(StorePart::name) {
+            metrics.facts_lost.get_or_create(&PartLabel { part }).inc_by(0);
+        }
         for result in [ACCEPTED, REFUSED] {
             // There from the beginning, so that the first one is an increase.
             metrics.catalog_reloads.get_or_create(&ResultLabel { result }).inc_by(0);
@@ -136,6 +147,11 @@ impl Metrics {
             "Events that the bounded log dropped before the webhook took them",
             self.webhook_missed.clone(),
         );
+        self.registry.register(
+            "facts_lost",
+            "Times that a part of the store was found to have lost acknowledged writes",
+            self.facts_lost.clone(),
+        );
     }
 
     /// Counts an event that is in the log.
@@ -157,6 +173,11 @@ impl Metrics {
     /// Counts events that the webhook will never be told.
     pub fn webhook_missed(&self, count: u64) {
         self.webhook_missed.inc_by(count);
+    }
+
+    /// Counts a loss of acknowledged writes of a part of the store.
+    pub fn facts_lost(&self, part: &'static str) {
+        self.facts_lost.get_or_create(&PartLabel { part }).inc();
     }
 
     /// Measures an operation that begins now.

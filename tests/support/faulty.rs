@@ -69,7 +69,16 @@ impl Directory for FaultyDirectory {
     }
 
     async fn put(&self, record: &AppRecord, event: Event) -> Result<(), DirectoryError> {
-        self.0.put(record, event).await?;
+        self.put_after(record.revision - 1, record, event).await
+    }
+
+    async fn put_after(
+        &self,
+        after: u64,
+        record: &AppRecord,
+        event: Event,
+    ) -> Result<(), DirectoryError> {
+        self.0.put_after(after, record, event).await?;
         self.1.recorded.store(true, Ordering::SeqCst);
         if self.1.hit(&self.1.reply_of_record) {
             return Err(DirectoryError::Unavailable("the reply was lost".to_owned()));

@@ -178,7 +178,7 @@ fn compare(
     };
     assert!(!kinds.contains(&wrong) && kinds.contains(&right));
     for (of, _) in &mut apps {
-        let of_app = told.iter().filter(|it| it.event.app == of.app);
+        let of_app = told.iter().filter(|it| it.event.app.as_ref() == Some(&of.app));
         let ends =
             of_app.filter_map(|it| Some((it.event.at.as_millis(), told_end(&it.event.what)?)));
         let mut ends: Vec<_> = ends.collect();

@@ -26,7 +26,9 @@ pub fn line(answer: &pb::WatchEventsResponse, style: Style) -> String {
     let at = value::instant(event.occurred_at.as_ref());
     let kind = format!("{:KIND_WIDTH$}", kind_name(event.kind()));
     let kind = paint(style, colour(event), &kind);
-    let (app, sentence) = (Cell::new(&event.app_id), Cell::new(&event.message));
+    // What concerns the whole store has no app.
+    let app = if event.app_id.is_empty() { "-" } else { &event.app_id };
+    let (app, sentence) = (Cell::new(app), Cell::new(&event.message));
     let token = Cell::new(&answer.resume_token);
     let token = paint(style, Some(Colour::Dim), &format!("[{}]", token.text()));
     text + &format!("{at}  {kind}  {}  {}  {token}\n", app.text(), sentence.text())
@@ -34,9 +36,10 @@ pub fn line(answer: &pb::WatchEventsResponse, style: Style) -> String {
 
 fn colour(event: &pb::Event) -> Option<Colour> {
     match event.kind() {
-        EventKind::Denied | EventKind::ServiceStopped | EventKind::EditionEnded => {
-            Some(Colour::Red)
-        }
+        EventKind::Denied
+        | EventKind::ServiceStopped
+        | EventKind::EditionEnded
+        | EventKind::FactsLost => Some(Colour::Red),
         EventKind::LimitPassed if event.percent >= 100 => Some(Colour::Red),
         EventKind::LimitPassed
         | EventKind::Ending
@@ -70,6 +73,16 @@ mod tests {
             "missed 2 events\n2019-03-11T16:00:00Z  limit-passed      demo  \
              user \"a\u{fffd}\" has 45 of at most 50  [7]\n"
         );
+        let event = pb::Event {
+            kind: EventKind::FactsLost.into(),
+            occurred_at: Some(prost_types::Timestamp { seconds: 1_552_320_000, nanos: 0 }),
+            message: "the store lost events 5-9".into(),
+            ..pb::Event::default()
+        };
+        let answer =
+            pb::WatchEventsResponse { event: Some(event), resume_token: token(), missed: 0 };
+        let wanted = "2019-03-11T16:00:00Z  facts-lost        -  the store lost events 5-9  [7]\n";
+        assert_eq!(line(&answer, PLAIN), wanted);
         let first = pb::WatchEventsResponse { event: None, resume_token: token(), missed: 0 };
         assert_eq!(line(&first, PLAIN), "");
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::catalogs::Kept;
-use crate::directory::{AppPage, AppRecord, Directory, DirectoryError, StoredCatalogs};
+use crate::directory::{AppPage, AppRecord, Directory, DirectoryError, LostEnd, StoredCatalogs};
 use crate::domain::audit::{Entry, Event, Head};
 use crate::domain::id::AppId;
 use crate::domain::month::Month;
@@ -42,6 +42,15 @@ impl Directory for Filled {
 
     async fn put(&self, record: &AppRecord, event: Event) -> Result<(), DirectoryError> {
         self.stored.put(record, event).await
+    }
+
+    async fn put_after(
+        &self,
+        after: u64,
+        record: &AppRecord,
+        event: Event,
+    ) -> Result<(), DirectoryError> {
+        self.stored.put_after(after, record, event).await
     }
 
     async fn put_statement(
@@ -86,5 +95,13 @@ impl Directory for Filled {
 
     async fn head(&self) -> Result<Head, DirectoryError> {
         self.stored.head().await
+    }
+
+    async fn lost_end(&self, told: u64) -> Result<Option<LostEnd>, DirectoryError> {
+        self.stored.lost_end(told).await
+    }
+
+    async fn log_lost_end(&self, lost: LostEnd, event: Event) -> Result<(), DirectoryError> {
+        self.stored.log_lost_end(lost, event).await
     }
 }

@@ -18,7 +18,7 @@ use super::{Engine, Top};
 use crate::directory::statement::Sealed;
 use crate::directory::{
     AcceptClockError, AppPage, AppRecord, CATALOGS_MAX, CATALOGS_MAX_BYTES, Directory,
-    DirectoryError, PURCHASES_MAX, RETENTIONS_MAX, UnreadableApp,
+    DirectoryError, LostEnd, PURCHASES_MAX, RETENTIONS_MAX, UnreadableApp,
 };
 use crate::domain::audit::Actor;
 use crate::domain::catalog::Catalog;
@@ -170,6 +170,19 @@ pub enum AdminError {
     /// The directory failed.
     #[error(transparent)]
     Directory(#[from] DirectoryError),
+    /// The directory has lost changes of the app; nothing was changed.
+    #[error(
+        "the store lost changes {}-{} of app \"{app}\", which it had acknowledged; nothing was \
+         changed: look at the app, and repeat what is missing",
+        .lost.found + 1,
+        .lost.known
+    )]
+    RevisionsLost {
+        /// The app.
+        app: AppId,
+        /// Revisions of its record.
+        lost: LostEnd,
+    },
     /// The change is recorded, but does not count everywhere yet; a later round finishes it.
     #[error(
         "recorded, but not in force yet in every part of the store: {0}; it is finished in the \

@@ -4,17 +4,21 @@ use std::sync::Arc;
 
 use serde_json::json;
 use tokio::sync::{Mutex, Notify};
+use tracing::error;
 
 use super::catalogs::Kept;
 use super::change::{Change, Made, What};
 use super::publishing::Publishing;
 use super::{AdminError, AppView, Changed, PATIENCE, schedule};
-use crate::directory::{AppRecord, Directory, DirectoryError, PURCHASES_MAX, RETENTIONS_MAX};
+use crate::directory::{
+    AppRecord, Directory, DirectoryError, LostEnd, PURCHASES_MAX, RETENTIONS_MAX,
+};
 use crate::domain::audit::{Actor, Event};
 use crate::domain::billing::RetentionChange;
 use crate::domain::calendar::Zone;
 use crate::domain::catalog::Catalog;
 use crate::domain::decision::{Mode, Subject};
+use crate::domain::event::StorePart;
 use crate::domain::id::Name;
 use crate::domain::month::Month;
 use crate::domain::postpaid::MessageHistory;
@@ -74,7 +78,15 @@ impl Office {
         change: &Change,
         actor: &Actor,
     ) -> Result<(AppRecord, Made, Timestamp), AdminError> {
+        // First: a record is written before its limits are published, so that one which is read
+        // later has that revision, unless it is lost.
+        let published = self.engine.ledger.latest_revision(&change.app).await?;
         let there = self.directory.app(&change.app).await?;
+        let after = there.as_ref().map_or(0, |record| record.revision);
+        // A new app goes on with the revisions of one that is wholly lost.
+        if after < published && (there.is_some() || change.what != What::Create) {
+            return Err(self.revisions_lost(change, there.as_ref(), published).await?);
+        }
         if let Some(record) = &there
             && let Some(made) = change.made_before(record, self.engine.catalog().zone)?
         {
@@ -86,7 +98,7 @@ impl Office {
         let catalog = self.engine.catalog();
         let now = self.engine.agreed_now().await?;
         let (record, made) = match (&there, &change.what) {
-            (None, What::Create) => (self.create(change, now)?, Made::App),
+            (None, What::Create) => (self.create(change, published + 1, now)?, Made::App),
             (None, _) => return Err(AdminError::UnknownApp(change.app.clone())),
             (Some(_), What::Create) => return Err(AdminError::AppExists(change.app.clone())),
             (Some(record), _) => self.add(record, change, now)?,
@@ -104,15 +116,44 @@ impl Office {
             },
             after: self.snapshot(&record, now)?,
         };
-        self.directory.put(&record, event).await.map_err(AdminError::from_write)?;
+        let put = self.directory.put_after(after, &record, event).await;
+        put.map_err(AdminError::from_write)?;
         self.engine.notices().audit_grew();
         Ok((record, made, now))
     }
 
-    fn create(&self, change: &Change, now: Timestamp) -> Result<AppRecord, AdminError> {
+    /// The directory has lost changes of an app whose limits were published: says so, and raises
+    /// the revision of the record, so that the next change counts.
+    async fn revisions_lost(
+        &self,
+        change: &Change,
+        there: Option<&AppRecord>,
+        published: u64,
+    ) -> Result<AdminError, AdminError> {
+        let app = change.app.clone();
+        let found = there.map_or(0, |record| record.revision);
+        let lost = LostEnd { found, known: published };
+        if let Some(record) = there {
+            let raised = AppRecord { revision: published + 1, ..record.clone() };
+            let event = lost.event(self.engine.now().await?, Some(app.clone()));
+            self.directory.put_after(found, &raised, event).await?;
+            let part = StorePart::Directory.name();
+            error!(part, app = app.as_str(), found, known = published, "facts lost: revisions");
+            self.engine.metrics.facts_lost(part);
+            self.engine.notices().audit_grew();
+        }
+        Ok(AdminError::RevisionsLost { app, lost })
+    }
+
+    fn create(
+        &self,
+        change: &Change,
+        revision: u64,
+        now: Timestamp,
+    ) -> Result<AppRecord, AdminError> {
         Ok(AppRecord {
             app: change.app.clone(),
-            revision: 1,
+            revision,
             created_at: instant(self.engine.catalog().zone, change.effective_at, None, now)?,
             created_by: change.request_id.clone(),
             sales: Sales::default(),

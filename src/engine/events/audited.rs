@@ -9,9 +9,9 @@ use serde_json::Value;
 
 use super::clockwork::{self, Told};
 use super::{Pump, PumpError};
-use crate::directory::{AppRecord, DirectoryError};
+use crate::directory::{AppRecord, DirectoryError, LostEnd};
 use crate::domain::audit::Entry;
-use crate::domain::event::{Event, Happening, Sold};
+use crate::domain::event::{Event, Happening, Sold, StorePart};
 use crate::domain::id::AppId;
 use crate::domain::milestone::ends_of_change;
 use crate::domain::purchase::Item;
@@ -19,6 +19,8 @@ use crate::events::{APPENDED_MAX, Move};
 
 /// The cursor: the number of the last entry that is told.
 pub(super) const CURSOR: &str = "audit";
+/// Most tries to log a loss while other sidecars log it, or something else.
+const LOSS_ATTEMPTS_MAX: usize = 16;
 /// Entries read at a time.
 const PAGE: usize = 64;
 /// Changes of what an app has bought.
@@ -28,6 +30,7 @@ impl Pump {
     /// What was logged before this store knew events is not told. Where the log ends before the
     /// cursor, a failover has lost its end: what follows is told.
     pub(super) async fn begin_audit(&self) -> Result<(), PumpError> {
+        self.go_on_after_loss().await?;
         let from = self.log.cursor(CURSOR).await?;
         let head = self.directory.head().await?.number;
         // Where nothing was told yet, what was logged since the start is.
@@ -41,8 +44,34 @@ impl Pump {
         Ok(())
     }
 
+    /// Where the audit log has lost its end, has it go on with an entry that says so.
+    ///
+    /// The cursor goes back before that, so that it is behind whatever is logged from then on: an
+    /// entry with a number that was told before is told too.
+    async fn go_on_after_loss(&self) -> Result<(), PumpError> {
+        for _ in 0..LOSS_ATTEMPTS_MAX {
+            let from = self.log.cursor(CURSOR).await?;
+            let told = from.as_deref().map_or(0, place);
+            let Some(lost) = self.directory.lost_end(told).await? else { return Ok(()) };
+            if told > lost.found {
+                let to = lost.found.to_string();
+                if !self
+                    .log
+                    .append(&[], Some(Move { cursor: CURSOR, from, to, beside: None }))
+                    .await?
+                {
+                    continue;
+                }
+            }
+            let event = lost.event(self.engine.now().await?, None);
+            self.directory.log_lost_end(lost, event).await?;
+        }
+        Ok(())
+    }
+
     /// Tells what was logged since the cursor.
     pub(super) async fn tell_audit(&self) -> Result<(), PumpError> {
+        self.go_on_after_loss().await?;
         loop {
             let from = self.log.cursor(CURSOR).await?;
             let told = from.as_deref().map_or(0, place);
@@ -77,7 +106,13 @@ impl Pump {
         passed: Option<&Told>,
     ) -> Result<Vec<Event>, PumpError> {
         let change = &entry.event;
-        let Some(app) = change.app.clone() else { return Ok(Vec::new()) };
+        let Some(app) = change.app.clone() else {
+            let what = happening(entry, None);
+            return Ok(what
+                .map(|what| Event { at: change.at, app: None, what })
+                .into_iter()
+                .collect());
+        };
         let is_sale = SALES.contains(&change.action.as_str());
         let record = match is_sale {
             true => match self.directory.app(&app).await {
@@ -99,7 +134,7 @@ impl Pump {
         let brought_about =
             ends.iter().filter(|(at, _)| passed.is_some_and(|told| told.has_passed(*at, &app)));
         let all = undone.cloned().chain(told).chain(brought_about.cloned());
-        Ok(all.map(|(at, what)| Event { at, app: app.clone(), what }).collect())
+        Ok(all.map(|(at, what)| Event { at, app: Some(app.clone()), what }).collect())
     }
 
     /// The first sale of each app that is logged and not told yet, by its request.
@@ -134,6 +169,10 @@ fn happening(entry: &Entry, record: Option<&AppRecord>) -> Option<Happening> {
     let request_id = change.request_id.clone();
     let json = |text: &str| serde_json::from_str::<Value>(text).unwrap_or_default();
     match change.action.as_str() {
+        LostEnd::ACTION => {
+            let LostEnd { found, known } = LostEnd::of(change)?;
+            Some(Happening::FactsLost { part: StorePart::Directory, found, known })
+        }
         "CreateApp" => Some(Happening::AppCreated { request_id }),
         "PurchaseEdition" | "RenewEdition" | "GrantAddOn" => purchased(record?, request_id),
         "RefundPurchase" => refunded(record?, request_id),
@@ -240,6 +279,12 @@ mod tests {
             ("Reconcile", r#"{"mode":"import"}"#, finished, None),
             ("Reconcile", r#"{"mode":"apply"}"#, alone, None),
             ("TrackChanges", "{}", "{}", None),
+            (
+                "FactsLost",
+                r#"{"found":90,"known":97}"#,
+                "",
+                Some(Happening::FactsLost { part: StorePart::Directory, found: 90, known: 97 }),
+            ),
             // Whatever cannot be read is passed over, so that what follows is told.
             ("IssueStatement", "nonsense", "{}", None),
             ("PurchaseEdition", "{}", "{}", None),

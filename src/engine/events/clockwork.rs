@@ -36,7 +36,10 @@ pub(super) struct Told {
 
 impl Told {
     fn has(&self, event: &Event) -> bool {
-        self.has_passed(event.at, &event.app)
+        match &event.app {
+            Some(app) => self.has_passed(event.at, app),
+            None => event.at <= self.at,
+        }
     }
 
     /// Whether what an app has at an instant is told.
@@ -96,7 +99,7 @@ impl Pump {
             let last = events.last().filter(|_| left);
             let to = last.map_or(Told { at: now, app: None }, |last| Told {
                 at: last.at,
-                app: Some(last.app.clone()),
+                app: last.app.clone(),
             });
             let beside = Some((audited::CURSOR, audit));
             let moved = Move { cursor: CURSOR, from, to: to.to_string(), beside };
@@ -147,7 +150,7 @@ impl Pump {
                 let before = first.and_then(|request| record.sales.around(request));
                 let sales = before.map_or(record.sales, |(before, _)| before);
                 for (at, what) in milestones(&catalog, &sales, after, now) {
-                    let event = Event { at, app: record.app.clone(), what };
+                    let event = Event { at, app: Some(record.app.clone()), what };
                     if !told.has(&event) {
                         due.push(event);
                     }
@@ -180,7 +183,7 @@ mod tests {
     fn event(at: i64, app: &str) -> Event {
         let what = Happening::AppCreated { request_id: String::new() };
         let app = AppId::try_from(app).expect("an id");
-        Event { at: Timestamp::from_millis(at), app, what }
+        Event { at: Timestamp::from_millis(at), app: Some(app), what }
     }
 
     #[test]

@@ -8,7 +8,9 @@
 //! - `clockwork`: what the passing of time tells: derived from all purchases, by a cursor over
 //!   instants, in the same way.
 //!
-//! [`Pump`] carries all three, in one task a sidecar.
+//! Beside them, what the store is found to have lost is told as it is found.
+//!
+//! [`Pump`] carries all of them, in one task a sidecar.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -19,10 +21,11 @@ use tracing::{info, warn};
 
 use super::Engine;
 use crate::directory::{Directory, DirectoryError};
-use crate::domain::event::Event;
+use crate::domain::event::{Event, Happening, StorePart};
 use crate::events::backoff::backoff;
 use crate::events::{EventLog, EventsError};
 use crate::ledger::LedgerError;
+use crate::ledger::loss::LostWrites;
 
 mod audited;
 mod clockwork;
@@ -88,7 +91,32 @@ impl Pump {
     pub async fn run(self, stopped: watch::Receiver<bool>) {
         let notices = self.tell_notices(stopped.clone());
         let audit = self.follow_audit(stopped.clone());
-        tokio::join!(notices, audit, self.follow_clock(stopped));
+        tokio::join!(notices, audit, self.tell_losses(stopped.clone()), self.follow_clock(stopped));
+    }
+
+    /// Tells what the store has lost. What the directory has lost stands in the audit log first,
+    /// and the log of events itself goes on with an event that says so.
+    async fn tell_losses(&self, mut stopped: watch::Receiver<bool>) {
+        loop {
+            let LostWrites { part, app, found, known } = tokio::select! {
+                loss = self.engine.ledger.next_loss() => loss,
+                _ = stopped.wait_for(|stop| *stop) => return,
+            };
+            self.engine.metrics.facts_lost(part.name());
+            match part {
+                StorePart::Directory => self.engine.notices().audit_grew(),
+                StorePart::Events => {
+                    if !self.append_patiently(&[], &mut stopped).await {
+                        return;
+                    }
+                }
+                StorePart::Accounts | StorePart::Friends | StorePart::Groups => {
+                    let at = self.engine.now().await.unwrap_or_else(|_| self.engine.local_now());
+                    let what = Happening::FactsLost { part, found, known };
+                    self.engine.notices().tell(Event { at, app, what });
+                }
+            }
+        }
     }
 
     async fn tell_notices(&self, mut stopped: watch::Receiver<bool>) {

@@ -76,7 +76,7 @@ impl Notices {
         }
         let mut pending = self.pending();
         for warning in &decision.warnings {
-            let event = Event { at, app: app.clone(), what: passed(warning) };
+            let event = Event { at, app: Some(app.clone()), what: passed(warning) };
             self.push(&mut pending, event);
         }
         if denied {
@@ -125,7 +125,7 @@ impl Notices {
             let Some(Tally { sample, last_at, denials }) = denials.remove(&key) else { continue };
             let (app, _, reason) = key;
             let what = Happening::Denied { sample, reason, denials };
-            events.push_back(Event { at: last_at, app, what });
+            events.push_back(Event { at: last_at, app: Some(app), what });
         }
         self.waiting.notify_one();
     }
@@ -210,7 +210,7 @@ mod tests {
     fn event(days: u32) -> Event {
         let what = Happening::RetentionSet { days, request_id: String::new() };
         let app = AppId::try_from("demo").expect("an id");
-        Event { at: Timestamp::from_millis(7), app, what }
+        Event { at: Timestamp::from_millis(7), app: Some(app), what }
     }
 
     fn denied(subject: &Subject, used: u64) -> Ruling {
@@ -266,7 +266,8 @@ mod tests {
             used,
             limit: 50,
         };
-        let event = |at, what| Event { at: Timestamp::from_millis(at), app: app.clone(), what };
+        let event =
+            |at, what| Event { at: Timestamp::from_millis(at), app: Some(app.clone()), what };
         let told = [(35, 70), (45, 90)].map(|(used, percent)| {
             event(1, Happening::LimitPassed { count: count(used), percent })
         });

@@ -194,6 +194,6 @@ fn tell(engine: &Engine, reports: &mut Reports) {
         info!(%app, facts, over, failed, "the journal is in the store");
         let at = engine.local_now();
         let what = Happening::JournalReplayed { facts, over, failed, sample };
-        engine.notices().tell(Event { at, app, what });
+        engine.notices().tell(Event { at, app: Some(app), what });
     }
 }

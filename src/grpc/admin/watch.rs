@@ -19,7 +19,7 @@ use crate::events::{EventLog, EventsError, Page};
 use crate::grpc::event::{event, kind};
 use crate::grpc::fields::Fields;
 use crate::grpc::pb;
-use crate::grpc::status::{of_invalid, of_store_lost};
+use crate::grpc::status::{of_beyond, of_invalid, of_store_lost};
 
 /// Streams at once: each reads the log twice a second.
 pub const WATCHERS_MAX: usize = 64;
@@ -68,7 +68,7 @@ impl Wanted {
 
     fn wants(&self, numbered: &NumberedEvent) -> bool {
         let app = self.app.as_ref();
-        app.is_none_or(|app| *app == numbered.event.app)
+        app.is_none_or(|app| numbered.event.app.as_ref() == Some(app))
             && (self.kinds.is_empty() || self.kinds.contains(&kind(&numbered.event.what)))
     }
 }
@@ -174,11 +174,7 @@ fn begin(asked: Option<u64>, page: &Page) -> Result<(u64, u64), Status> {
     match asked {
         None => Ok((page.head, 0)),
         Some(0) => Ok((oldest, 0)),
-        Some(after) if after > page.head => Err(Status::out_of_range(format!(
-            "resume_token {after} lies beyond the last event, {}: it is of another store, or this \
-             one has lost its end",
-            page.head
-        ))),
+        Some(after) if after > page.head => Err(of_beyond(after, page.head)),
         Some(after) => Ok((after.max(oldest), oldest.saturating_sub(after))),
     }
 }

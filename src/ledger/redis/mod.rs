@@ -9,15 +9,16 @@
 //! Not here: any decision. A cache or clock of this process cannot change one.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures_util::future::{join_all, try_join_all};
+use futures_util::future::join_all;
 use tokio::sync::watch;
 use tracing::warn;
 
-use self::client::Client;
+use self::client::{Client, Patience};
 use self::identity::{Known, Match};
 use self::keys::{DOCUMENTS, PARTS};
 use self::options::Options;
@@ -31,6 +32,7 @@ use self::store::{PATIENCE, Store};
 use self::work::Work;
 use super::fingerprint::{Fingerprints, KEY_BYTES};
 use super::holdings::{Holders, Holdings};
+use super::loss::LostWrites;
 use super::reconcile::{Claim, Comparison, Difference, Place, Section, Subjects, Tracking};
 use super::{
     AcceptError, Accepted, Answer, Call, GenerationGuard, Identified, Ledger, LedgerError, Loss,
@@ -50,6 +52,7 @@ mod group_types;
 mod holdings;
 mod identity;
 pub(crate) mod keys;
+pub(crate) mod known;
 mod limits;
 mod marks;
 mod metering;
@@ -115,6 +118,8 @@ pub struct Redis {
     failed: watch::Receiver<bool>,
     watching: tokio::task::JoinHandle<()>,
     watching_clocks: tokio::task::JoinHandle<()>,
+    /// What saves what has been seen, and its task, where there is a directory for it.
+    saving: Option<(PathBuf, tokio::task::JoinHandle<()>)>,
 }
 
 impl Redis {
@@ -132,6 +137,7 @@ impl Redis {
     ) -> Result<Self, OpenError> {
         let file = memory.directory.as_deref().map(StateFile::new);
         let kept = file.as_ref().map(StateFile::load).transpose()?.flatten();
+        let state_dir = memory.directory.clone();
         let client = Client::open(options, scripts::all()).await?;
         let forbidden = forbidden(&client).await.map_err(OpenError::Unreadable)?;
         if !forbidden.is_empty() {
@@ -155,13 +161,40 @@ impl Redis {
         let (fail, failed) = watch::channel(false);
         let watching = tokio::spawn(checks::watch_store(store.clone(), fail));
         let watching_clocks = tokio::spawn(skew::watch_clocks(store.clone()));
-        Ok(Self { store, failed, watching, watching_clocks })
+        let saving = remember(&store, state_dir).await;
+        Ok(Self { store, failed, watching, watching_clocks, saving })
+    }
+
+    /// The revision of the limits of each part.
+    async fn revisions(&self, app: &AppId, hurried: bool) -> Vec<Result<u64, LedgerError>> {
+        let keys = keys::Keys::new(self.store.ids, app);
+        let patience = Patience { within: PATIENCE, hurried };
+        let read = async |part| {
+            let keys = [keys.limits(part)];
+            let found = self.store.raw(ScriptId::ScheduleRevision, &keys, &[], patience).await?;
+            let revision = integer(&found).and_then(|revision| u64::try_from(revision).ok());
+            Ok(revision.unwrap_or(0))
+        };
+        join_all(PARTS.map(read)).await
     }
 
     /// What the directory in the same Redis is reached through.
     pub(crate) fn store(&self) -> Arc<Store> {
         self.store.clone()
     }
+}
+
+/// Compares the store with what was seen of it before the start, and saves what is seen.
+async fn remember(
+    store: &Store,
+    state_dir: Option<PathBuf>,
+) -> Option<(PathBuf, tokio::task::JoinHandle<()>)> {
+    let directory = state_dir?;
+    let generation = store.generation();
+    known::load(&store.known, &String::from_utf8_lossy(&generation), &directory);
+    store.client.compare(PATIENCE).await;
+    let saver = known::Saver::new(store.known.clone(), directory.clone());
+    Some((directory, tokio::spawn(saver.run())))
 }
 
 /// A store that was found, and what it is to this process.
@@ -352,7 +385,8 @@ impl Ledger for Redis {
         let revision = revision.to_string().into_bytes();
         let encoded = schedule_codec::encode_schedule(schedule);
         let put = |part| {
-            let keys = [keys.limits(part)];
+            let has_keys = [keys.limits(part)];
+            let put_keys = [keys.limits(part), keys.writes(part)];
             let wanted = [revision.clone(), encoded.clone()];
             let now = self.store.clock.now();
             let lines = limits::Lines::new(part, schedule, now);
@@ -362,9 +396,15 @@ impl Ledger for Redis {
             let segments = lines.past_segments.iter().chain(lines.later_segments);
             arguments.extend(segments.map(schedule_codec::encode_limits));
             async move {
-                let has = self.store.raw(ScriptId::HasSchedule, &keys, &wanted, PATIENCE).await?;
-                if integer(&has) != Some(1) {
-                    self.store.raw(ScriptId::PutSchedule, &keys, &arguments, PATIENCE).await?;
+                let store = &self.store;
+                let has = store.raw(ScriptId::HasSchedule, &has_keys, &wanted, PATIENCE).await?;
+                if integer(&has) == Some(1) {
+                    return Ok(());
+                }
+                let before = store.known.counts.before(app, part);
+                let put = store.raw(ScriptId::PutSchedule, &put_keys, &arguments, PATIENCE).await?;
+                if let Some(writes) = integer(&put).and_then(|writes| u64::try_from(writes).ok()) {
+                    store.known.wrote(&before, app, part, writes);
                 }
                 Ok(())
             }
@@ -373,17 +413,21 @@ impl Ledger for Redis {
     }
 
     async fn schedule_revision(&self, app: &AppId) -> Result<u64, LedgerError> {
-        let keys = keys::Keys::new(self.store.ids, app);
-        let revision_in = |part| {
-            let keys = [keys.limits(part)];
-            async move {
-                let found = self.store.raw(ScriptId::ScheduleRevision, &keys, &[], PATIENCE).await;
-                let revision = found.map(|found| integer(&found).map(u64::try_from));
-                revision.map(|revision| revision.and_then(Result::ok).unwrap_or(0))
+        let revisions: Result<Vec<_>, _> = self.revisions(app, false).await.into_iter().collect();
+        Ok(revisions?.into_iter().min().unwrap_or(0))
+    }
+
+    async fn latest_revision(&self, app: &AppId) -> Result<u64, LedgerError> {
+        let mut latest = 0;
+        for revision in self.revisions(app, true).await {
+            match revision {
+                Ok(revision) => latest = latest.max(revision),
+                Err(error @ LedgerError::StoreLost(_)) => return Err(error),
+                // A part that does not answer is passed over: the others have the revision too.
+                Err(_) => {}
             }
-        };
-        let revisions = try_join_all(PARTS.map(revision_in)).await?;
-        Ok(revisions.into_iter().min().unwrap_or(0))
+        }
+        Ok(latest)
     }
 
     fn fingerprints(&self) -> Fingerprints {
@@ -444,6 +488,10 @@ impl Ledger for Redis {
         Ok(Timestamp::from_millis(identity.now))
     }
 
+    async fn next_loss(&self) -> LostWrites {
+        self.store.known.next_loss().await
+    }
+
     fn servers(&self) -> Vec<(String, bool)> {
         self.store.client.nodes()
     }
@@ -466,5 +514,9 @@ impl Ledger for Redis {
         self.watching.abort();
         self.watching_clocks.abort();
         self.store.client.close().await;
+        if let Some((directory, saving)) = &self.saving {
+            saving.abort();
+            known::Saver::new(self.store.known.clone(), directory.clone()).save();
+        }
     }
 }

@@ -9,6 +9,7 @@ use tokio::sync::Semaphore;
 
 use super::client::{CallError, Client, ClockReading, Patience};
 use super::group_types::Noted;
+use super::known::Known;
 use super::marks::Marks;
 use super::scripts::ScriptId;
 use super::standing::Standing;
@@ -48,6 +49,8 @@ pub struct Store {
     pub standing: Standing,
     /// Group types that are known to be in the set of those in use.
     pub noted: Noted,
+    /// What has been seen of the store.
+    pub known: Arc<Known>,
     /// Held by claims while they are compared.
     pub comparing: Semaphore,
 }
@@ -64,7 +67,10 @@ impl Store {
         let comparing = Semaphore::new(COMPARED_AT_ONCE);
         let marks = Marks::new(client.is_cluster());
         let (texts, noted) = (ArcSwapOption::empty(), Noted::default());
-        Self { client, clock, ids, clock_readings, texts, marks, standing, noted, comparing }
+        let known = client.known();
+        known.use_ids(ids);
+        known.of_generation(&standing.generation());
+        Self { client, clock, ids, clock_readings, texts, marks, standing, noted, known, comparing }
     }
 
     /// What scripts are told of the catalog that the call goes by.
@@ -90,7 +96,9 @@ impl Store {
 
     /// The generation that the marks have to carry.
     pub fn generation(&self) -> Arc<Vec<u8>> {
-        self.standing.generation()
+        let generation = self.standing.generation();
+        self.known.of_generation(&generation);
+        generation
     }
 
     /// A call went through: the mark beside that key is there.

@@ -138,6 +138,7 @@ impl<'a> Work<'a> {
                 command.arg(generation.as_slice()).arg(sent_at.as_millis());
             };
             let patience = Patience { within, hurried: call.hurried };
+            let before = store.known.counts.before(&call.app, *part);
             let called =
                 store.client.call_timed(*script as usize, &keys, &words, &*store.clock, patience);
             let (value, clock) = match called.await {
@@ -153,6 +154,9 @@ impl<'a> Work<'a> {
             let reply = reply.ok_or_else(|| unreadable(&format!("{script:?}: unknown answer")))?;
             attempts += 1;
             store.saw_mark(&first);
+            if let Reply::Decided(Decided { writes, .. }) = &reply {
+                store.known.wrote(&before, &call.app, *part, *writes);
+            }
             match &reply {
                 Reply::Nothing { now, why, .. } if why == "late" || why == "other_day" => {
                     clock.reset(*now, store.clock.now());

@@ -406,7 +406,7 @@ impl Reconciliation {
         if differences > 0 {
             let (at, app) = (self.engine().now().await?, self.begin.app.clone());
             let what = Happening::DriftFound { differences, request_id: String::new() };
-            self.engine().notices().tell(event::Event { at, app, what });
+            self.engine().notices().tell(event::Event { at, app: Some(app), what });
         }
         Ok(())
     }

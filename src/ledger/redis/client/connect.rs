@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
@@ -15,6 +16,7 @@ use thiserror::Error;
 
 use super::link::Link;
 use super::reply;
+use crate::ledger::redis::known::Known;
 use crate::ledger::redis::options::{Address, Credentials, HostPort, Options, Topology};
 use crate::ledger::redis::script::Script;
 
@@ -60,12 +62,18 @@ pub(super) struct FileError {
 pub(super) struct Connector {
     pub(super) options: Options,
     pub(super) scripts: Vec<Script>,
+    /// What each new connection is compared with.
+    pub(super) known: Arc<Known>,
     certificates: Option<TlsCertificates>,
 }
 
 impl Connector {
     /// Reads the files that encryption needs.
-    pub(super) fn new(options: Options, scripts: Vec<Script>) -> Result<Self, FileError> {
+    pub(super) fn new(
+        options: Options,
+        scripts: Vec<Script>,
+        known: Arc<Known>,
+    ) -> Result<Self, FileError> {
         let certificates = match &options.tls {
             None => None,
             Some(tls) => {
@@ -80,7 +88,7 @@ impl Connector {
                 Some(TlsCertificates { client_tls, root_cert })
             }
         };
-        Ok(Self { options, scripts, certificates })
+        Ok(Self { options, scripts, known, certificates })
     }
 
     /// Whether servers form a cluster.

@@ -10,6 +10,7 @@ use tokio::sync::{Notify, watch};
 
 use super::Failure;
 use super::connect::{ConnectError, Connector};
+use super::inspect::{Compared, inspect};
 use super::pace::{self, Deadline, Task};
 use crate::clock::Stopwatch;
 use crate::ledger::redis::options::Address;
@@ -200,10 +201,12 @@ async fn supervise(
     alarm: Arc<Notify>,
 ) {
     let mut failures = 0;
+    let mut compared = Compared::default();
     loop {
         match connector.greeted(&address).await {
             Ok(link) => {
                 let link = Arc::new(link);
+                inspect(&link, &connector, &mut compared).await;
                 tracing::info!(server = %address, "connected to Redis");
                 failures = 0;
                 state.send_replace(State::Up(Arc::clone(&link)));

@@ -4,10 +4,11 @@
 //! When bytes may have reached a server and its reply is missing, the call is [`CallError::Lost`]
 //! and the caller decides.
 //!
-//! Layout, from the wire up: `connect` greets a server, `link` keeps one connection alive, `node`
-//! is one server with its permits and its `clock`, `breaker` says whether that is worth waiting
-//! for, `batch` lets replicas confirm, `sentinel` and `cluster` know which server it is, `open`
-//! refuses what cannot work, and this file repeats what did nothing.
+//! Layout, from the wire up: `connect` greets a server, `inspect` compares what it counts with what
+//! was seen before, `link` keeps one connection alive, `node` is one server with its permits and its
+//! `clock`, `breaker` says whether that is worth waiting for, `batch` lets replicas confirm,
+//! `sentinel` and `cluster` know which server it is, `open` refuses what cannot work, and this file
+//! repeats what did nothing.
 
 mod advice;
 mod batch;
@@ -15,6 +16,7 @@ mod breaker;
 mod clock;
 mod cluster;
 mod connect;
+mod inspect;
 mod link;
 mod node;
 mod open;
@@ -36,6 +38,7 @@ pub use self::open::OpenError;
 use self::pace::{Deadline, Retries};
 use self::servers::Servers;
 pub(crate) use self::slot::{SLOTS, slot};
+use super::known::Known;
 use super::options::Options;
 use super::script::Script;
 use crate::clock::Clock;
@@ -112,6 +115,8 @@ pub struct Client {
     digests: Vec<String>,
     servers: Mutex<Option<Arc<Servers>>>,
     retries: Retries,
+    /// What has been seen of the store.
+    known: Arc<Known>,
     /// Held for reading by calls, so that closing can wait for them.
     calls: RwLock<()>,
 }
@@ -135,11 +140,13 @@ impl Client {
     /// Connects and loads the scripts; refuses with a sentence what cannot work.
     pub async fn open(options: Options, scripts: Vec<Script>) -> Result<Self, OpenError> {
         let digests = scripts.iter().map(|script| script.digest.clone()).collect();
-        let servers = Arc::new(open::open(options, scripts).await?);
+        let known = Arc::new(Known::default());
+        let servers = Arc::new(open::open(options, scripts, known.clone()).await?);
         Ok(Self {
             digests,
             servers: Mutex::new(Some(servers)),
             retries: Retries::new(),
+            known,
             calls: RwLock::new(()),
         })
     }
@@ -222,6 +229,19 @@ impl Client {
         let nodes = self.servers().map(|servers| servers.nodes()).unwrap_or_default();
         let readings = nodes.iter().map(|node| node.read_clock(clock, Deadline::after(within)));
         futures_util::future::join_all(readings).await.into_iter().flatten().collect()
+    }
+
+    /// What has been seen of the store; compared on each new connection before calls are sent.
+    pub(crate) fn known(&self) -> Arc<Known> {
+        self.known.clone()
+    }
+
+    /// Compares what every server counts with what has been seen.
+    pub(crate) async fn compare(&self, within: Duration) {
+        let deadline = Deadline::after(within);
+        for node in self.servers().map(|servers| servers.nodes()).unwrap_or_default() {
+            node.compare(deadline).await;
+        }
     }
 
     /// Whether it calls a cluster.

@@ -12,7 +12,7 @@ use super::clock::{ClockReading, ServerClock};
 use super::connect::Connector;
 use super::link::Lane;
 use super::pace::Deadline;
-use super::{Failure, Request, reply};
+use super::{Failure, Request, inspect, reply};
 use crate::clock::Clock;
 use crate::ledger::redis::options::{Address, Durability};
 
@@ -192,6 +192,13 @@ impl Node {
     /// Waits until there is a connection, or says why there is none.
     pub(super) async fn connected(&self, patience: Duration) -> Result<(), String> {
         self.lane.link(patience).await.map(drop)
+    }
+
+    /// Compares what the server counts with what was seen before, where there is a connection.
+    pub(super) async fn compare(&self, deadline: Deadline) {
+        if let Ok(link) = self.lane.link(LINK_PATIENCE.min(deadline.left())).await {
+            inspect::compare(&link, &self.connector, deadline).await;
+        }
     }
 
     /// Whether there is a connection.

@@ -15,6 +15,7 @@ use super::pace::{self, Deadline};
 use super::sentinel::{self, Named, Watched};
 use super::servers::Servers;
 use super::{advice, link, reply};
+use crate::ledger::redis::known::Known;
 use crate::ledger::redis::options::{Address, HostPort, Options, Topology};
 use crate::ledger::redis::script::Script;
 
@@ -169,8 +170,12 @@ impl OpenError {
 }
 
 /// Connects, checks and loads.
-pub(super) async fn open(options: Options, scripts: Vec<Script>) -> Result<Servers, OpenError> {
-    let connector = Arc::new(Connector::new(options, scripts)?);
+pub(super) async fn open(
+    options: Options,
+    scripts: Vec<Script>,
+    known: Arc<Known>,
+) -> Result<Servers, OpenError> {
+    let connector = Arc::new(Connector::new(options, scripts, known)?);
     match connector.options.topology.clone() {
         Topology::Standalone { address, .. } => {
             check(&connector, &address).await?;

@@ -2,28 +2,45 @@
 -- Appends events and moves a cursor, both or neither. The oldest events beyond the most are dropped.
 -- KEYS: 1 events by number, 2 cursors. ARGV: 1 most kept, 2 cursor ('': none), 3 where it is
 -- expected ('': never set), 4 where it goes, 5 another cursor ('': none), 6 where that is
--- expected, 7.. events.
--- Answer: 1; 0 where a cursor is elsewhere. Numbers count from 1 without gaps.
+-- expected, 7 the highest number that the caller has seen, 8 the last number as the caller found
+-- it, and 9 after which one to go on ('' both: nothing is lost), 10 the event of a loss,
+-- 11.. events.
+-- Answer: 1, or 0 where a cursor is elsewhere, or 2 where events are lost that the caller has seen
+-- and nothing was written; then the last number. Numbers count from 1, without gaps but where events
+-- were lost, and none is used twice.
 -- include mark
 -- include now
 if ARGV[2] ~= '' then
 -- include skew
 end
-for i = 2, 5, 3 do
-  local expected = ARGV[i == 2 and 3 or 6]
-  if ARGV[i] ~= '' and (redis.call('HGET', KEYS[2], ARGV[i]) or '') ~= expected then return 0 end
-end
 local ends = redis.call('HMGET', KEYS[2], 'oldest', 'head')
 local oldest, head = tonumber(ends[1] or 1), tonumber(ends[2] or 0)
-for i = 7, #ARGV do
-  head = head + 1
-  redis.call('HSET', KEYS[1], string.format('%d', head), ARGV[i])
+for i = 2, 5, 3 do
+  local expected = ARGV[i == 2 and 3 or 6]
+  local there = ARGV[i] ~= '' and (redis.call('HGET', KEYS[2], ARGV[i]) or '')
+  if there and there ~= expected then return {0, head} end
 end
-while head - oldest >= tonumber(ARGV[1]) do
+local most = tonumber(ARGV[1])
+local function put(event)
+  head = head + 1
+  redis.call('HSET', KEYS[1], string.format('%d', head), event)
+end
+if head < tonumber(ARGV[7]) then
+  if ARGV[8] == '' or tonumber(ARGV[8]) ~= head then return {2, head} end
+  -- What lies so far behind is not kept, and dropping it one by one would take long.
+  if ARGV[9] - head >= most then
+    redis.call('UNLINK', KEYS[1])
+    oldest = ARGV[9] + 1
+  end
+  head = tonumber(ARGV[9])
+  put(ARGV[10])
+end
+for i = 11, #ARGV do put(ARGV[i]) end
+while head - oldest >= most do
   redis.call('HDEL', KEYS[1], string.format('%d', oldest))
   oldest = oldest + 1
 end
 redis.call('HSET', KEYS[2], 'oldest', string.format('%d', oldest))
 redis.call('HSET', KEYS[2], 'head', string.format('%d', head))
 if ARGV[2] ~= '' then redis.call('HSET', KEYS[2], ARGV[2], ARGV[4]) end
-return 1
+return {1, head}

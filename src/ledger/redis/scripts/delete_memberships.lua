@@ -11,7 +11,7 @@
 -- include groups
 -- include left
 -- include track
-local named, left_groups = 0, 0
+local named, left_groups, changed = 0, 0, 0
 for i = 8, #ARGV do
   named = named + redis.call('SISMEMBER', KEYS[2], ARGV[i])
     + redis.call('SISMEMBER', KEYS[3], ARGV[i])
@@ -23,7 +23,7 @@ end
 for i = first, #ARGV do
   local group, members = KEYS[2 * i - 10], KEYS[2 * i - 9]
   local held = redis.call('SREM', KEYS[2], ARGV[i]) + redis.call('SREM', KEYS[3], ARGV[i])
-  redis.call('SREM', members, ARGV[5])
+  changed = changed + held + redis.call('SREM', members, ARGV[5])
   left_groups = left_groups + held
   local leaving, own, name = read_group(group)
   if name and held > 0 and redis.call('SCARD', members) == 0 then
@@ -34,7 +34,7 @@ for i = first, #ARGV do
     end
   end
 end
-if left_groups > 0 then count_write() end
+if changed > 0 then count_write() end
 redis.call('HDEL', KEYS[#KEYS - 1], 'u' .. ARGV[5])
 if tracks() then track(reclaimed) end
 say(left_groups > 0 and 'A' or 'N')

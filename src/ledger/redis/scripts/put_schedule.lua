@@ -1,7 +1,7 @@
 #!lua
--- Sets the limits of an app, unless later ones are there. KEYS: 1 limits.
+-- Sets the limits of an app, unless later ones are there. KEYS: 1 limits, 2 counter of writes.
 -- ARGV: 1 revision, 2 line, 3 whole schedule, 4 line of what comes before, 5 how many segments that
--- has, 6.. its segments, then those of the line.
+-- has, 6.. its segments, then those of the line. Answer: the counter after it.
 -- include mark
 -- include now
 -- include skew
@@ -9,7 +9,7 @@ local revision = tonumber(redis.call('HGET', KEYS[1], 'revision') or 0)
 local later = revision > tonumber(ARGV[1])
 local same = revision == tonumber(ARGV[1]) and redis.call('HGET', KEYS[1], 'json') == ARGV[3]
   and redis.call('HGET', KEYS[1], 'past')
-if later or same then return 0 end
+if later or same then return tonumber(redis.call('GET', KEYS[2]) or 0) end
 redis.call('DEL', KEYS[1])
 redis.call('HSET', KEYS[1], 'revision', ARGV[1], 'line', ARGV[2], 'json', ARGV[3])
 redis.call('HSET', KEYS[1], 'past', ARGV[4])
@@ -19,4 +19,4 @@ for i = 6, #ARGV do
   local number = i - 5 <= past and 'p' .. i - 5 or i - 4 - past
   redis.call('HSET', KEYS[1], number, ARGV[i])
 end
-return 1
+return redis.call('INCRBY', KEYS[2], 1)

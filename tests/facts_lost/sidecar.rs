@@ -1,0 +1,182 @@
+//! One process of the product over a Redis, without its listeners.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use imquota::clock::{Clock as _, Stopwatch, SystemClock};
+use imquota::directory::Directory as _;
+use imquota::directory::redis::RedisDirectory;
+use imquota::domain::audit::{Entry, Head};
+use imquota::domain::decision::{Mode, Outcome};
+use imquota::domain::event::{Happening, NumberedEvent};
+use imquota::domain::id::AppId;
+use imquota::engine::administration::{Administration, Change, Changed, What};
+use imquota::engine::events::Pump;
+use imquota::engine::{Engine, Request, UnknownApp};
+use imquota::events::EventLog as _;
+use imquota::events::redis::RedisEvents;
+use imquota::ledger::redis::{Redis, StoreMemory};
+use imquota::ledger::redis::options::Options;
+use imquota::ledger::{Ledger as _, LedgerError, Operation};
+use imquota::telemetry::Metrics;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::support::{actor, order, redis_options, request_id, user};
+
+/// Longer than anything takes, on a busy machine.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+/// Longer than a second report of the same loss would take.
+pub const QUIET: Duration = Duration::from_secs(4);
+
+/// One process of the product, without its listeners.
+pub struct Sidecar {
+    pub store: Arc<Redis>,
+    pub engine: Arc<Engine>,
+    pub administration: Administration,
+    pub directory: Arc<RedisDirectory>,
+    pub log: Arc<RedisEvents>,
+    metrics: Arc<Metrics>,
+    stop: watch::Sender<bool>,
+    pumping: JoinHandle<()>,
+}
+
+impl Sidecar {
+    pub async fn start(url: &str) -> Self {
+        Self::start_with(redis_options(url), StoreMemory::default()).await
+    }
+
+    pub async fn start_with(options: Options, memory: StoreMemory) -> Self {
+        let clock = Arc::new(SystemClock);
+        let store = Redis::open_known(options, clock.clone(), memory).await.expect("opens");
+        let store = Arc::new(store);
+        let directory = Arc::new(RedisDirectory::beside(&store));
+        let log = Arc::new(RedisEvents::beside(&store));
+        let (metrics, catalog) = (Arc::new(Metrics::new()), imquota::catalog::builtin());
+        let engine = Engine::new(store.clone(), clock, metrics.clone(), catalog, UnknownApp::Trial);
+        let engine = Arc::new(engine.expect("the catalog has its default edition"));
+        let administration = Administration::new(engine.clone(), directory.clone());
+        let pump = Pump::new(engine.clone(), directory.clone(), log.clone());
+        pump.begin().await.expect("begins");
+        let (stop, stopped) = watch::channel(false);
+        let pumping = tokio::spawn(pump.run(stopped));
+        Self { store, engine, administration, directory, log, metrics, stop, pumping }
+    }
+
+    pub async fn end(self) {
+        self.stop.send(true).expect("it runs");
+        self.pumping.await.expect("it ends");
+        self.store.close().await;
+    }
+
+    /// Takes an account, however long the store is away.
+    pub async fn take(&self, app: &AppId, name: &str) {
+        until("a decision", async || self.try_take(app, name).await.ok()).await;
+    }
+
+    pub async fn try_take(&self, app: &AppId, name: &str) -> Result<(), LedgerError> {
+        let deadline = SystemClock.now() + Duration::from_secs(5);
+        let operation = Operation::CreateAccounts { users: vec![user(name)] };
+        let request = Request { app: app.clone(), mode: Mode::Enforce, deadline, operation };
+        let decision = self.engine.apply(request).await?;
+        assert_ne!(decision.items[0].outcome, Outcome::Denied, "{name}");
+        Ok(())
+    }
+
+    pub async fn take_each(&self, app: &AppId, names: std::ops::Range<usize>) {
+        for name in names {
+            self.take(app, &format!("u{name}")).await;
+        }
+    }
+
+    pub async fn change(&self, app: &AppId, request: &str, what: What) -> Result<Changed, String> {
+        let (app, request_id) = (app.clone(), request_id(request));
+        let change = Change { app, request_id, effective_at: None, what };
+        self.administration.change(change, actor()).await.map_err(|error| error.to_string())
+    }
+
+    pub async fn buy(&self, app: &AppId, request: &str, what: &str) -> Result<Changed, String> {
+        self.change(app, request, What::Buy { order: order(what), months: 1 }).await
+    }
+
+    /// The same until it is done; returns what was answered before.
+    pub async fn buy_patiently(&self, app: &AppId, request: &str, what: &str) -> Vec<String> {
+        let mut refusals = Vec::new();
+        until("a sale", async || match self.buy(app, request, what).await {
+            Ok(_) => Some(()),
+            Err(refusal) => {
+                refusals.push(refusal);
+                None
+            }
+        })
+        .await;
+        refusals
+    }
+
+    pub async fn events(&self) -> Vec<NumberedEvent> {
+        until("events", async || self.log.read(0, 10_000).await.ok()).await.events
+    }
+
+    /// What was told to be lost: app, part, what was found and what was known.
+    pub async fn losses(&self) -> Vec<String> {
+        let lost = |it: NumberedEvent| match it.event.what {
+            Happening::FactsLost { part, found, known } => {
+                let app = it.event.app.map_or_else(|| "-".to_owned(), |app| app.to_string());
+                Some(format!("{app} {} {found} {known}", part.name()))
+            }
+            _ => None,
+        };
+        let mut lost: Vec<_> = self.events().await.into_iter().filter_map(lost).collect();
+        lost.sort();
+        lost
+    }
+
+    /// Waits for these losses, and a while for more.
+    pub async fn expect_losses(&self, wanted: &[&str]) {
+        let waiting = Stopwatch::start();
+        while self.losses().await.len() < wanted.len() && waiting.elapsed() < PATIENCE {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        tokio::time::sleep(QUIET).await;
+        assert_eq!(self.losses().await, wanted);
+    }
+
+    /// Waits until the log of events has as many of a kind.
+    pub async fn expect_told(&self, kind: &str, count: usize) {
+        until(kind, async || {
+            let events = self.events().await;
+            (events.iter().filter(|it| it.event.what.kind() == kind).count() == count).then_some(())
+        })
+        .await;
+    }
+
+    /// The actions of the audit log, whose chain holds.
+    pub async fn audit(&self) -> Vec<String> {
+        let mut before = Head::default();
+        let entries = self.directory.entries(0, 1000).await.expect("reads");
+        let action = |(_, entry): (u64, Entry)| {
+            entry.verify(&before).expect("the chain holds");
+            before = entry.head;
+            entry.event.action
+        };
+        entries.into_iter().map(action).collect()
+    }
+
+    pub fn counted(&self, part: &str) -> String {
+        let (text, name) = (self.metrics.text(), format!("facts_lost_total{{part=\"{part}\"}} "));
+        let mut lines = text.lines().filter_map(|line| line.split_once(&name));
+        lines.next().expect("it is counted").1.to_owned()
+    }
+}
+
+/// Looks until there is something.
+pub async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+    let waiting = Stopwatch::start();
+    loop {
+        if let Some(found) = look().await {
+            return found;
+        }
+        assert!(waiting.elapsed() < PATIENCE, "waited in vain for {what}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
