@@ -1,5 +1,5 @@
 //! Files that lost their content, or hold pages that make no sense: whatever redb does about them,
-//! panics included, the process ends with a sentence and an exit code, and nothing is taken for new.
+//! panics included, the process ends with a sentence and an exit code; none is taken for new.
 
 mod support;
 
@@ -128,7 +128,7 @@ fn damaged(whole: &[u8], at: usize, filling: u8) -> Vec<u8> {
 }
 
 /// Over a process: it ends with that code and a sentence that names the file and what to do.
-async fn ends_with_a_sentence(bytes: &[u8]) {
+fn ends_with_a_sentence(bytes: &[u8]) {
     let directory = TempDir::new().expect("a directory");
     fs::write(directory.path().join(STORE), bytes).expect("writes");
     let mut sidecar = Binary::start(&embedded(directory.path()), &[]);
@@ -169,7 +169,7 @@ async fn no_damaged_page_ends_a_store_in_silence() {
     }
     // The damage is such that redb panics, both while it opens a file and while it serves.
     for outcome in [Outcome::RefusedByPanic, Outcome::FailedByPanic] {
-        ends_with_a_sentence(found.get(&outcome).expect("a page of that kind")).await;
+        ends_with_a_sentence(found.get(&outcome).expect("a page of that kind"));
     }
 }
 

@@ -6,9 +6,9 @@
 //! limit; nothing where none helps. So nothing is offered where the type's own cap, the group's own
 //! limit or a daily limit stands in the way, nor where two purchases would be needed.
 //!
-//! For sale are the add-ons that the running edition may buy, in place of a running one of the same
-//! kind, and the other editions. An edition that lowers a limit of the same part (accounts, friends,
-//! or groups) is not offered: what is held of that limit is not part of the result.
+//! For sale are the add-ons that the running edition may buy, in place of a running one of the
+//! same kind, and the other editions. An edition that lowers a limit of the same part (accounts,
+//! friends, or groups) is not offered: what is held of that limit is not part of the result.
 //!
 //! Against the limit of the peer's friends nothing is offered to the user who adds; a purchase that
 //! lifts it too is offered against that user's own limit.

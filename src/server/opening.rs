@@ -85,13 +85,12 @@ impl Reception<'_> {
                 opened = &mut opening => Some(opened),
                 () = sleep(SILENT_MAX) => None,
             };
-            match soon {
-                Some(opened) => opened,
-                None => {
-                    let routes = not_ready(self.readiness, &waiting);
-                    self.listeners.serve(&mut reception, &routes, self.credentials, &waiting);
-                    opening.await
-                }
+            if let Some(opened) = soon {
+                opened
+            } else {
+                let routes = not_ready(self.readiness, &waiting);
+                self.listeners.serve(&mut reception, &routes, self.credentials, &waiting);
+                opening.await
             }
         };
         let _ = found.send(true);

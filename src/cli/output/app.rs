@@ -1,5 +1,7 @@
 //! An app: its state, what it bought and what it is entitled to.
 
+use std::fmt::Write as _;
+
 use super::Report;
 use super::table::{Cell, Colour, Style, Table, paint};
 use super::value;
@@ -7,8 +9,8 @@ use crate::domain::text::money;
 use crate::grpc::pb::{self, App, Entitlement, Purchase, ServiceState};
 
 /// What is said of an app whose latest change does not count everywhere yet.
-const PENDING: &str = "the latest change is recorded, but not in force for every limit yet: it is finished in the \
-     background";
+const PENDING: &str = "the latest change is recorded, but not in force for every limit yet: \
+    it is finished in the background";
 
 /// The app as it is, after what was bought where something was.
 macro_rules! reports {
@@ -74,13 +76,12 @@ impl Report for pb::ListAppsResponse {
             "" => String::new(),
             next => format!("more: --after {next}\n"),
         };
-        let unreadable = self.unreadable.iter();
-        let unreadable: String = unreadable
-            .map(|app| {
-                let (app, why) = (Cell::new(&app.app_id), Cell::new(&app.reason));
-                format!("unreadable: app {}: {}\n", app.text(), why.text())
-            })
-            .collect();
+        let mut unreadable = String::new();
+        for app in &self.unreadable {
+            let (app, why) = (Cell::new(&app.app_id), Cell::new(&app.reason));
+            // Writing to a string cannot fail.
+            let _ = writeln!(unreadable, "unreadable: app {}: {}", app.text(), why.text());
+        }
         table.render(style) + &unreadable + &more
     }
 }

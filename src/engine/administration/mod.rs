@@ -150,8 +150,8 @@ pub enum AdminError {
     Catalog(MissingItem),
     /// The catalog lacks group types of which there are groups.
     #[error(
-        "there are groups of {}, which the catalog lacks; keep them in the catalog until their last \
-         group is dissolved",
+        "there are groups of {}, which the catalog lacks; keep them in the catalog until \
+         their last group is dissolved",
         quoted(.0)
     )]
     TypesInUse(Vec<Name>),
