@@ -14,15 +14,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures_util::future::join_all;
 use tokio::sync::watch;
 use tracing::warn;
 
-use self::client::{Client, Patience};
+use self::client::Client;
 use self::identity::{Known, Match};
-use self::keys::{DOCUMENTS, PARTS};
+use self::keys::DOCUMENTS;
 use self::options::Options;
-use self::reply::{array, bytes, integer, text};
+use self::reply::{array, bytes, text};
 use self::scripts::ScriptId;
 use self::seen::Seen;
 use self::standing::Standing;
@@ -36,7 +35,7 @@ use super::loss::LostWrites;
 use super::reconcile::{Claim, Comparison, Difference, Place, Section, Subjects, Tracking};
 use super::{
     AcceptError, Accepted, Answer, Call, GenerationGuard, Identified, Ledger, LedgerError, Loss,
-    Operation, Reading, StoreIdentity, TypesInUse, schedule_codec,
+    Operation, Reading, StoreIdentity, TypesInUse,
 };
 use crate::clock::Clock;
 use crate::domain::decision::Subject;
@@ -62,6 +61,7 @@ mod reading;
 mod reconcile;
 mod releases;
 pub(crate) mod reply;
+mod schedules;
 pub mod script;
 pub(crate) mod scripts;
 mod seen;
@@ -163,19 +163,6 @@ impl Redis {
         let watching_clocks = tokio::spawn(skew::watch_clocks(store.clone()));
         let saving = remember(&store, state_dir).await;
         Ok(Self { store, failed, watching, watching_clocks, saving })
-    }
-
-    /// The revision of the limits of each part.
-    async fn revisions(&self, app: &AppId, hurried: bool) -> Vec<Result<u64, LedgerError>> {
-        let keys = keys::Keys::new(self.store.ids, app);
-        let patience = Patience { within: PATIENCE, hurried };
-        let read = async |part| {
-            let keys = [keys.limits(part)];
-            let found = self.store.raw(ScriptId::ScheduleRevision, &keys, &[], patience).await?;
-            let revision = integer(&found).and_then(|revision| u64::try_from(revision).ok());
-            Ok(revision.unwrap_or(0))
-        };
-        join_all(PARTS.map(read)).await
     }
 
     /// What the directory in the same Redis is reached through.
@@ -381,45 +368,18 @@ impl Ledger for Redis {
         revision: u64,
         schedule: &Schedule,
     ) -> Result<(), LedgerError> {
-        let keys = keys::Keys::new(self.store.ids, app);
-        let revision = revision.to_string().into_bytes();
-        let encoded = schedule_codec::encode_schedule(schedule);
-        let put = |part| {
-            let has_keys = [keys.limits(part)];
-            let put_keys = [keys.limits(part), keys.writes(part)];
-            let wanted = [revision.clone(), encoded.clone()];
-            let now = self.store.clock.now();
-            let lines = limits::Lines::new(part, schedule, now);
-            let past = lines.past_segments.len().to_string().into_bytes();
-            let (line, before) = (lines.line.into_bytes(), lines.past.into_bytes());
-            let mut arguments = vec![revision.clone(), line, encoded.clone(), before, past];
-            let segments = lines.past_segments.iter().chain(lines.later_segments);
-            arguments.extend(segments.map(schedule_codec::encode_limits));
-            async move {
-                let store = &self.store;
-                let has = store.raw(ScriptId::HasSchedule, &has_keys, &wanted, PATIENCE).await?;
-                if integer(&has) == Some(1) {
-                    return Ok(());
-                }
-                let before = store.known.counts.before(app, part);
-                let put = store.raw(ScriptId::PutSchedule, &put_keys, &arguments, PATIENCE).await?;
-                if let Some(writes) = integer(&put).and_then(|writes| u64::try_from(writes).ok()) {
-                    store.known.wrote(&before, app, part, writes);
-                }
-                Ok(())
-            }
-        };
-        join_all(PARTS.map(put)).await.into_iter().collect()
+        schedules::put(&self.store, app, revision, schedule).await
     }
 
     async fn schedule_revision(&self, app: &AppId) -> Result<u64, LedgerError> {
-        let revisions: Result<Vec<_>, _> = self.revisions(app, false).await.into_iter().collect();
+        let revisions: Result<Vec<_>, _> =
+            schedules::revisions(&self.store, app, false).await.into_iter().collect();
         Ok(revisions?.into_iter().min().unwrap_or(0))
     }
 
     async fn latest_revision(&self, app: &AppId) -> Result<u64, LedgerError> {
         let mut latest = 0;
-        for revision in self.revisions(app, true).await {
+        for revision in schedules::revisions(&self.store, app, true).await {
             match revision {
                 Ok(revision) => latest = latest.max(revision),
                 Err(error @ LedgerError::StoreLost(_)) => return Err(error),

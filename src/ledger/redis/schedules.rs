@@ -1,0 +1,64 @@
+//! The limits of an app where its facts are: written to each part, and read back by their
+//! revisions.
+
+use futures_util::future::join_all;
+
+use super::client::Patience;
+use super::keys::{Keys, PARTS};
+use super::limits;
+use super::reply::integer;
+use super::scripts::ScriptId;
+use super::store::{PATIENCE, Store};
+use crate::domain::id::AppId;
+use crate::domain::schedule::Schedule;
+use crate::ledger::{LedgerError, schedule_codec};
+
+/// The revision of the limits of each part.
+pub async fn revisions(store: &Store, app: &AppId, hurried: bool) -> Vec<Result<u64, LedgerError>> {
+    let keys = Keys::new(store.ids, app);
+    let patience = Patience { within: PATIENCE, hurried };
+    let read = async |part| {
+        let keys = [keys.limits(part)];
+        let found = store.raw(ScriptId::ScheduleRevision, &keys, &[], patience).await?;
+        let revision = integer(&found).and_then(|revision| u64::try_from(revision).ok());
+        Ok(revision.unwrap_or(0))
+    };
+    join_all(PARTS.map(read)).await
+}
+
+/// Sets the limits of each part, where they are not there yet.
+pub async fn put(
+    store: &Store,
+    app: &AppId,
+    revision: u64,
+    schedule: &Schedule,
+) -> Result<(), LedgerError> {
+    let keys = Keys::new(store.ids, app);
+    let revision = revision.to_string().into_bytes();
+    let encoded = schedule_codec::encode_schedule(schedule);
+    let put = |part| {
+        let has_keys = [keys.limits(part)];
+        let put_keys = [keys.limits(part), keys.writes(part)];
+        let wanted = [revision.clone(), encoded.clone()];
+        let now = store.clock.now();
+        let lines = limits::Lines::new(part, schedule, now);
+        let past = lines.past_segments.len().to_string().into_bytes();
+        let (line, before) = (lines.line.into_bytes(), lines.past.into_bytes());
+        let mut arguments = vec![revision.clone(), line, encoded.clone(), before, past];
+        let segments = lines.past_segments.iter().chain(lines.later_segments);
+        arguments.extend(segments.map(schedule_codec::encode_limits));
+        async move {
+            let has = store.raw(ScriptId::HasSchedule, &has_keys, &wanted, PATIENCE).await?;
+            if integer(&has) == Some(1) {
+                return Ok(());
+            }
+            let before = store.known.counts.before(app, part);
+            let put = store.raw(ScriptId::PutSchedule, &put_keys, &arguments, PATIENCE).await?;
+            if let Some(writes) = integer(&put).and_then(|writes| u64::try_from(writes).ok()) {
+                store.known.wrote(&before, app, part, writes);
+            }
+            Ok(())
+        }
+    };
+    join_all(PARTS.map(put)).await.into_iter().collect()
+}
