@@ -242,7 +242,7 @@ async fn apply_with_retry(
             Err(error) if error.may_pass() => error,
             end => return end,
         };
-        // Where nobody has answered yet, the address is wrong rather than the moment.
+        // Where no server has answered yet, the address is wrong rather than the moment.
         let never_connected = attempt == 1 && matches!(error, Error::Connect { .. });
         if never_connected || begun.elapsed() > ATTEMPTS_WITHIN {
             return Err(error);

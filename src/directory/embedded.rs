@@ -299,8 +299,10 @@ impl Directory for EmbeddedDirectory {
         event: Option<Event>,
     ) -> Result<bool, DirectoryError> {
         let (record, removed) = (record.to_vec(), removed.to_vec());
-        let work = move |unit: &mut Unit<'_, '_>| {
-            put_catalog(unit, last, &record, &removed, event.clone())
+        let clock = self.clock.clone();
+        let work = move |unit: &mut Unit<'_, '_>| match clock.reading().selling() {
+            Ok(()) => put_catalog(unit, last, &record, &removed, event.clone()),
+            Err(refusal) => Ok(Err(refusal.into())),
         };
         self.writer.submit_patiently(work).await?
     }

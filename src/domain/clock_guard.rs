@@ -2,7 +2,7 @@
 //!
 //! The time of day at the start, carried on by the monotonic clock, is the time that a store in
 //! this process goes by; it is read again each minute while the two are close. Where the time of
-//! day differs from it by more than [`SKEW_MAX`], somebody has set a clock, and what depends on the
+//! day differs from it by more than [`SKEW_MAX`], a clock was set, and what depends on the
 //! time is refused until it is right again or is accepted ([`ClockGuard::accept`]).
 //!
 //! The monotonic clock ends with the process. So the highest instant that can be trusted is
@@ -17,7 +17,7 @@ use super::time::Timestamp;
 /// Furthest that two clocks may be apart for what depends on the time: as far as a caller's
 /// instants may lie ahead ([`AHEAD_MAX`](super::metering::AHEAD_MAX)).
 pub const SKEW_MAX: Duration = Duration::from_secs(5 * 60);
-/// From this difference on somebody should look: servers that are kept by NTP are closer.
+/// From this difference on an operator should look: servers that are kept by NTP are closer.
 pub const SKEW_NOTICED: Duration = Duration::from_secs(1);
 /// How long both clocks have to agree before the time is used for what cannot be undone: long
 /// beside the time that NTP takes to correct a clock after a start.

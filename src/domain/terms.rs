@@ -1,7 +1,7 @@
 //! What a purchase carries of the catalog by which it was made.
 //!
 //! While the catalog in force has an item, its limits are the catalog's. Where it lacks an item
-//! that somebody bought, the terms that the purchase carries count, so that a price list without
+//! that an app bought, the terms that the purchase carries count, so that a price list without
 //! an item takes nothing away from those who bought it. Prices are those of the purchase in any
 //! case.
 

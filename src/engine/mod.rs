@@ -218,9 +218,12 @@ impl Engine {
     }
 
     /// Now, by the store's clock, where this process's agrees: for what is recorded, issued or told
-    /// by the time.
+    /// by the time. A store in this process has no other clock, and refuses by itself.
     pub async fn agreed_now(&self) -> Result<Timestamp, LedgerError> {
         let (now, local) = (self.now().await?, self.clock.now());
+        if self.ledger.servers().is_empty() {
+            return Ok(now);
+        }
         let apart = (now - local).max(local - now);
         if apart > CLOCK_SKEW_MAX {
             return Err(LedgerError::ClockSkew(apart.as_secs()));

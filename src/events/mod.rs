@@ -33,7 +33,7 @@ pub const EVENTS_KEPT_MAX: u64 = 10_000;
 pub const APPENDED_MAX: usize = 256;
 
 /// Longest time for which a lease is claimed: three times as long as the webhook's. One that lasts
-/// longer was claimed by a clock that was ahead, and binds nobody.
+/// longer was claimed by a clock that was ahead, and is not binding.
 pub const LEASE_MAX: Duration = Duration::from_secs(60);
 /// The cursor over instants, up to which everything that follows from time passing is appended.
 pub const TIME_CURSOR: &str = "clockwork";
@@ -123,7 +123,7 @@ pub trait EventLog: Send + Sync + 'static {
     /// kept where that is a later one.
     async fn read(&self, after: u64, limit: usize) -> Result<Page, EventsError>;
 
-    /// Holds the lease for so long from now on, at most for [`LEASE_MAX`], unless somebody else
+    /// Holds the lease for so long from now on, at most for [`LEASE_MAX`], unless another holder
     /// holds it.
     async fn claim(&self, lease: &Lease, keep: Duration) -> Result<Claim, EventsError>;
 

@@ -63,6 +63,7 @@ fn ledger_code(error: &LedgerError) -> Code {
         | LedgerError::Unavailable(_)
         | LedgerError::StoreLost(_)
         | LedgerError::ClockSkew(_)
+        | LedgerError::ClockSettling(_)
         | LedgerError::Closing => Code::Unavailable,
         // RESOURCE_EXHAUSTED says that nothing was done.
         LedgerError::Unfinished(reason) => match ledger_code(reason) {
@@ -233,9 +234,13 @@ pub fn of_admin(error: &AdminError) -> Status {
         AdminError::Directory(DirectoryError::ClockRefused(refusal)) => {
             of_clock(refusal.name(), error)
         }
-        AdminError::Clock(skew @ LedgerError::ClockSkew(_))
-        | AdminError::Unfinished(skew @ LedgerError::ClockSkew(_))
-        | AdminError::Unread(skew @ LedgerError::ClockSkew(_)) => of_clock(skew.name(), error),
+        AdminError::Clock(refusal)
+        | AdminError::Unfinished(refusal)
+        | AdminError::Unread(refusal)
+            if matches!(refusal, LedgerError::ClockSkew(_) | LedgerError::ClockSettling(_)) =>
+        {
+            of_clock(refusal.name(), error)
+        }
         AdminError::Directory(DirectoryError::ClockSkew(seconds)) => {
             of_clock(LedgerError::ClockSkew(*seconds).name(), error)
         }

@@ -30,6 +30,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::domain::catalog::Catalog;
+use crate::domain::clock_guard::ClockRefusal;
 use crate::domain::decision::{Mode, Subject, Verdict};
 use crate::domain::id::{AppId, GroupId, Name};
 use crate::domain::schedule::{Limits, Schedule};
@@ -185,6 +186,10 @@ pub enum LedgerError {
          time; nothing was done"
     )]
     ClockSkew(u64),
+    /// The store was opened, or its clock accepted, too short a while ago for what cannot be
+    /// undone; nothing was done.
+    #[error("{}", ClockRefusal::Settling { seconds: *.0 })]
+    ClockSettling(u64),
     /// The store is being closed; nothing was done.
     #[error("the store is closing; nothing was done")]
     Closing,
@@ -216,6 +221,7 @@ impl LedgerError {
             Self::Unavailable(_) => "unavailable",
             Self::StoreLost(_) => "store_lost",
             Self::ClockSkew(_) => "clock_skew",
+            Self::ClockSettling(_) => "clock_settling",
             Self::Closing => "closing",
             Self::Unfinished(_) => "unfinished",
         }
@@ -258,6 +264,7 @@ impl LedgerError {
                 | Self::Unavailable(_)
                 | Self::StoreLost(_)
                 | Self::ClockSkew(_)
+                | Self::ClockSettling(_)
                 | Self::Closing
                 | Self::Unfinished(_)
         )

@@ -4,7 +4,7 @@
 //! redb answers most damage with an error, and panics over some. [`guarded`] turns such a panic
 //! into a sentence that names the file and says what to do. A second panic while the first one
 //! unwinds would abort the process; then the sentence is printed and the process ends with
-//! [`DAMAGED_EXIT_CODE`].
+//! exit code 1.
 
 use std::any::Any;
 use std::cell::RefCell;

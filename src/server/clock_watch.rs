@@ -22,7 +22,7 @@ const INTERVAL: Duration = Duration::from_secs(1);
 enum Skew {
     /// Less than anybody needs to look at.
     Small,
-    /// So far that somebody should look.
+    /// So far that an operator should look.
     Noticed,
     /// So far that what depends on the time is refused.
     Refused,

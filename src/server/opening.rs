@@ -94,7 +94,7 @@ impl Reception<'_> {
             }
         };
         let _ = found.send(true);
-        // The listeners stay open; whoever connects now is served by what comes next.
+        // The listeners stay open; new connections are served by what comes next.
         while reception.join_next().await.is_some() {}
         opened
     }

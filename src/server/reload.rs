@@ -15,7 +15,7 @@ use tracing::{error, info, warn};
 use crate::catalog::LoadError;
 use crate::catalog::watch::Watch;
 use crate::domain::catalog::Catalog;
-use crate::engine::administration::{Administration, Standing};
+use crate::engine::administration::{AdminError, Administration, Standing};
 use crate::telemetry::Metrics;
 
 /// Time between looks at what the store has in force: by then a change counts at every sidecar.
@@ -93,7 +93,7 @@ async fn change_catalog(
     reported: &Reported,
 ) {
     let accepted = match loaded {
-        Ok(catalog) => administration.change_catalog(catalog).await.map_err(|why| why.to_string()),
+        Ok(catalog) => load(catalog, administration).await.map_err(|why| why.to_string()),
         Err(bad) => Err(bad.to_string()),
     };
     reported.metrics.catalog_reloaded(accepted.is_ok());
@@ -105,6 +105,23 @@ async fn change_catalog(
             info!(catalog = standing.in_force, "catalog reloaded");
         }
         Err(reason) => error!(reason, "catalog refused; the last good one stays in force"),
+    }
+}
+
+/// Puts a catalog into force, as soon as the store answers and its clock can be trusted.
+async fn load(catalog: Catalog, administration: &Administration) -> Result<Standing, AdminError> {
+    let mut is_failing = false;
+    loop {
+        match administration.change_catalog(catalog.clone()).await {
+            Err(error) if error.is_of_store() => {
+                if !is_failing {
+                    warn!(%error, "catalog not in force yet, retrying");
+                }
+                is_failing = true;
+                tokio::time::sleep(FOLLOW_INTERVAL).await;
+            }
+            loaded => return loaded,
+        }
     }
 }
 

@@ -103,7 +103,7 @@ impl Metrics {
         self.registry.register("catalog", "1 for the catalog in force", self.catalog.clone());
         self.registry.register(
             "catalog_differs",
-            "1 where the catalog that this sidecar loaded was replaced by the one in force",
+            "1 where the catalog that this sidecar loaded was replaced by the one in force, else 0",
             self.catalog_differs.clone(),
         );
         self.registry.register(
@@ -194,10 +194,9 @@ impl Metrics {
     /// Says which catalog is in force, and which one this sidecar loaded where that is another.
     pub fn catalog_in_force(&self, version: &str, differing: Option<&str>) {
         self.catalog_differs.clear();
-        if let Some(loaded) = differing {
-            let (loaded, in_force) = (loaded.to_owned(), version.to_owned());
-            self.catalog_differs.get_or_create(&DiffersLabels { loaded, in_force }).set(1);
-        }
+        let (loaded, in_force) = (differing.unwrap_or(version).to_owned(), version.to_owned());
+        let differs = self.catalog_differs.get_or_create_owned(&DiffersLabels { loaded, in_force });
+        differs.set(i64::from(differing.is_some()));
         self.catalog.clear();
         self.catalog.get_or_create(&VersionLabel { version: version.to_owned() }).set(1);
     }

@@ -141,13 +141,14 @@ impl Office {
         Schedule::default_of(&catalog).map_err(AdminError::Catalog)?;
         let hash = catalog_codec::hash(&catalog);
         let catalog = Arc::new(catalog);
-        let now = self.engine.agreed_now().await?;
         for _ in 0..ATTEMPTS_MAX {
             let known = self.known().await?;
             if known.records.iter().any(|record| record.hash == hash) {
                 self.kept.loaded.store(Some(catalog));
+                let now = self.engine.plausible(self.engine.now().await?);
                 return self.follow_known(&known, now);
             }
+            let now = self.engine.agreed_now().await?;
             self.refuse_lost_types(&catalog).await?;
             let record = CatalogRecord {
                 number: known.last() + 1,

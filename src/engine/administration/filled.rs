@@ -8,9 +8,12 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::catalogs::Kept;
-use crate::directory::{AppPage, AppRecord, Directory, DirectoryError, LostEnd, StoredCatalogs};
-use crate::domain::audit::{Entry, Event, Head};
-use crate::domain::id::AppId;
+use crate::directory::{
+    AcceptClockError, AppPage, AppRecord, Directory, DirectoryError, LostEnd, StoredCatalogs,
+};
+use crate::domain::audit::{Actor, Entry, Event, Head};
+use crate::domain::clock_guard::AcceptedClock;
+use crate::domain::id::{AppId, RequestId};
 use crate::domain::month::Month;
 
 /// A directory and the catalogs that are known of it.
@@ -87,6 +90,14 @@ impl Directory for Filled {
 
     async fn log(&self, event: Event) -> Result<(), DirectoryError> {
         self.stored.log(event).await
+    }
+
+    async fn accept_clock(
+        &self,
+        request_id: &RequestId,
+        actor: Actor,
+    ) -> Result<AcceptedClock, AcceptClockError> {
+        self.stored.accept_clock(request_id, actor).await
     }
 
     async fn entries(&self, after: u64, limit: usize) -> Result<Vec<(u64, Entry)>, DirectoryError> {

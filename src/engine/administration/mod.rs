@@ -204,7 +204,11 @@ impl AdminError {
         matches!(
             self,
             Self::Clock(_)
-                | Self::Directory(DirectoryError::Unavailable(_) | DirectoryError::ClockSkew(_))
+                | Self::Directory(
+                    DirectoryError::Unavailable(_)
+                        | DirectoryError::ClockSkew(_)
+                        | DirectoryError::ClockRefused(_)
+                )
         )
     }
 

@@ -99,7 +99,7 @@ impl Pump {
         }
     }
 
-    /// What an entry tells: the ends that it undoes, itself, and the ends that it brings about.
+    /// The events of an entry: the ends that it undoes, itself, and the ends that it brings about.
     async fn events_of(
         &self,
         entry: &Entry,
@@ -114,13 +114,14 @@ impl Pump {
                 .collect());
         };
         let is_sale = SALES.contains(&change.action.as_str());
-        let record = match is_sale {
-            true => match self.directory.app(&app).await {
+        let record = if is_sale {
+            match self.directory.app(&app).await {
                 // The app's sales cannot be told; those of the others are.
                 Err(DirectoryError::Unreadable { .. }) => None,
                 found => found?,
-            },
-            false => None,
+            }
+        } else {
+            None
         };
         let around = record.as_ref().and_then(|it| it.sales.around(&change.request_id));
         let ends = around.map_or_else(Vec::new, |(before, after)| {

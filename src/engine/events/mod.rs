@@ -94,8 +94,8 @@ impl Pump {
         tokio::join!(notices, audit, self.tell_losses(stopped.clone()), self.follow_clock(stopped));
     }
 
-    /// Tells what the store has lost. What the directory has lost stands in the audit log first,
-    /// and the log of events itself goes on with an event that says so.
+    /// Publishes what the store has lost. What the directory has lost stands in the audit log
+    /// first, and the log of events itself goes on with an event that says so.
     async fn tell_losses(&self, mut stopped: watch::Receiver<bool>) {
         loop {
             let LostWrites { part, app, found, known } = tokio::select! {

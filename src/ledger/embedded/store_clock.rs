@@ -5,6 +5,7 @@
 //! `clock` table, each behind a byte with its version.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use redb::{ReadableTable, StorageError, Table};
 
@@ -14,6 +15,9 @@ use crate::domain::clock_guard::{AcceptedClock, ClockGuard, ClockReading, ClockR
 use crate::domain::id::RequestId;
 use crate::domain::time::Timestamp;
 use crate::ledger::LedgerError;
+
+/// Longest time between the readings of the two clocks for them to be of one moment.
+const READ_WITHIN: Duration = Duration::from_millis(100);
 
 /// The highest instant that was recorded.
 const RECORDED_KEY: &str = "recorded";
@@ -113,15 +117,25 @@ impl StoreClock {
 impl From<ClockRefusal> for LedgerError {
     fn from(refusal: ClockRefusal) -> Self {
         match refusal {
-            ClockRefusal::Skewed { seconds }
-            | ClockRefusal::Behind { seconds }
-            | ClockRefusal::Settling { seconds } => Self::ClockSkew(seconds),
+            ClockRefusal::Skewed { seconds } | ClockRefusal::Behind { seconds } => {
+                Self::ClockSkew(seconds)
+            }
+            ClockRefusal::Settling { seconds } => Self::ClockSettling(seconds),
         }
     }
 }
 
+/// Both clocks at one moment. Where the process was stopped between the two readings they would
+/// differ for ever, so that they are then read again.
 fn clocks(clock: &dyn Clock) -> Clocks {
-    Clocks { wall: clock.wall(), monotonic: clock.monotonic() }
+    loop {
+        let before = clock.monotonic();
+        let wall = clock.wall();
+        let monotonic = clock.monotonic();
+        if monotonic.abs_diff(before) < READ_WITHIN {
+            return Clocks { wall, monotonic };
+        }
+    }
 }
 
 /// Why a value of the table cannot be read.

@@ -57,7 +57,7 @@ impl Store {
             Match::Lost(why) => return Err(self.lose(&why)),
             Match::OtherKey => return Err(LedgerError::StoreLost(met)),
             Match::Descends => {
-                // Where somebody relies on the generation, the periodic check waits for them.
+                // Where a caller relies on the generation, the periodic check waits for them.
                 let Ok(_alone) = self.standing.using.try_write() else {
                     return Err(LedgerError::StoreLost(met));
                 };
@@ -176,7 +176,7 @@ pub async fn watch_store(store: Arc<Store>, fail: watch::Sender<bool>) {
         pace.tick().await;
         if !store.check_once(turn).await {
             error!("store accepted with another fingerprint key: this process has to start again");
-            // Nobody who waits is gone before us.
+            // The receivers outlive this task.
             let _ = fail.send(true);
             return;
         }

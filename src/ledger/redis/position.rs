@@ -11,9 +11,9 @@
 //! | `LeaveGroup` | `NOT_HELD` for the users of the later steps |
 //! | `DissolveGroup` | `APPLIED`, or `NOT_HELD` where another dissolution is applied |
 //!
-//! Whoever a creation or join had added was released by the dissolution, and nobody is added to the
-//! later group; users who did not leave any more left with the dissolution, and nobody is taken out
-//! of the later group.
+//! What a creation or join had added was released by the dissolution, and no user is added to the
+//! later group; users who did not leave any more left with the dissolution, and no user is taken
+//! out of the later group.
 //!
 //! Of several dissolutions of one group the one that began last is `APPLIED`, once, and the others
 //! are `NOT_HELD` when the group is gone: they compare claims, which lie in the record of a group

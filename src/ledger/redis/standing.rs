@@ -34,7 +34,7 @@ pub struct Standing {
     generation: ArcSwap<Vec<u8>>,
     /// The marks that were seen.
     pub seen: Seen,
-    /// Held for reading by whoever needs the generation to stay.
+    /// Held for reading by callers that need the generation to stay.
     pub using: Arc<RwLock<()>>,
     /// Held while it is found out why a call met another mark.
     pub examining: tokio::sync::Mutex<()>,

@@ -16,8 +16,7 @@ use super::seen::Seen;
 /// The version of the file. Another one is refused.
 const VERSION: u32 = 1;
 const NAME: &str = "store-state.json";
-const NEW_NAME: &str = "store-state.json.new";
-/// Permissions: nobody else may read the key.
+/// Permissions: only the owner may read the key.
 const FILE_MODE: u32 = 0o600;
 const DIRECTORY_MODE: u32 = 0o700;
 
@@ -100,29 +99,31 @@ impl StateFile {
         seen: &Seen,
         lost: Option<&str>,
     ) -> Result<(), StateFileError> {
-        self.write(&encode(known, seen, lost)).map_err(|error| StateFileError {
+        let written = write_whole(&self.directory, NAME, &encode(known, seen, lost));
+        written.map_err(|error| StateFileError {
             path: self.directory.join(NAME),
             why: error.to_string(),
             hint: "name another directory by the setting `state_dir`",
         })
     }
+}
 
-    fn write(&self, bytes: &[u8]) -> std::io::Result<()> {
-        DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(&self.directory)?;
-        let new = self.directory.join(NEW_NAME);
-        // One that a crash left behind may have other permissions.
-        if let Err(error) = fs::remove_file(&new)
-            && error.kind() != ErrorKind::NotFound
-        {
-            return Err(error);
-        }
-        let mut file =
-            OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(&new)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&new, self.directory.join(NAME))?;
-        fs::File::open(&self.directory)?.sync_all()
+/// Writes a file whole or not at all, for its owner alone: it takes the place of the file before
+/// once it is on disk.
+pub(super) fn write_whole(directory: &Path, name: &str, bytes: &[u8]) -> std::io::Result<()> {
+    DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(directory)?;
+    let new = directory.join(format!("{name}.new"));
+    // One that a crash left behind may have other permissions.
+    if let Err(error) = fs::remove_file(&new)
+        && error.kind() != ErrorKind::NotFound
+    {
+        return Err(error);
     }
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(&new)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&new, directory.join(name))?;
+    fs::File::open(directory)?.sync_all()
 }
 
 fn encode(known: &Known, seen: &Seen, lost: Option<&str>) -> Vec<u8> {
@@ -215,7 +216,7 @@ mod tests {
         let mode = |path: &Path| fs::metadata(path).expect("is there").permissions().mode() & 0o777;
         assert_eq!(mode(&directory.join(NAME)), FILE_MODE);
         assert_eq!(mode(&directory), DIRECTORY_MODE);
-        assert!(!directory.join(NEW_NAME).exists());
+        assert!(!directory.join(format!("{NAME}.new")).exists());
     }
 
     #[test]

@@ -5,8 +5,8 @@
 //! and the caller decides.
 //!
 //! Layout, from the wire up: `connect` greets a server, `inspect` compares what it counts with what
-//! was seen before, `link` keeps one connection alive, `node` is one server with its permits and its
-//! `clock`, `breaker` says whether that is worth waiting for, `batch` lets replicas confirm,
+//! was seen before, `link` keeps one connection alive, `node` is one server with its permits and
+//! its `clock`, `breaker` says whether that is worth waiting for, `batch` lets replicas confirm,
 //! `sentinel` and `cluster` know which server it is, `open` refuses what cannot work, and this file
 //! repeats what did nothing.
 

@@ -3,8 +3,8 @@
 //! A failover to a replica that lacked the last writes, or a restored backup, takes a part of the
 //! store back to an older state. Each part counts what is written to it: the parts of an app their
 //! writes (`counts`), the audit log its entries, and the log of events its events (`tail`). A count
-//! below the highest one that was seen is a [`LostWrites`]. It is compared by each call, and on each new
-//! connection to a server before calls are sent on it: a server that has just taken over may
+//! below the highest one that was seen is a [`LostWrites`]. Each call compares it, and so does each
+//! new connection to a server before calls are sent on it: a server that has just taken over may
 //! otherwise have counted on by then. `saved` keeps it for the next start.
 //!
 //! What stays unnoticed: writes that no living process had seen and none has saved; and those that

@@ -11,11 +11,10 @@ use tracing::warn;
 
 use super::Known;
 use crate::domain::id::AppId;
+use crate::ledger::redis::state_file::write_whole;
 
 /// The file in the directory of the state.
 const FILE: &str = "counters.json";
-/// What it is written to first.
-const NEW_FILE: &str = "counters.json.new";
 const VERSION: u32 = 1;
 /// How often it is written where anything has changed: so much is forgotten by a crash.
 const SAVED_EVERY: Duration = Duration::from_secs(10);
@@ -135,7 +134,7 @@ impl Saver {
         }
         let generation = self.known.generation.load_full();
         let bytes = self.known.snapshot(&String::from_utf8_lossy(&generation));
-        let written = write(&self.directory, &bytes);
+        let written = write_whole(&self.directory, FILE, &bytes);
         match &written {
             Ok(()) => self.saved = Some(changes),
             Err(error) if !self.is_failing => {
@@ -146,17 +145,6 @@ impl Saver {
         }
         self.is_failing = written.is_err();
     }
-}
-
-/// Whole or not at all: it takes the place of the file before once it is on disk.
-fn write(directory: &Path, bytes: &[u8]) -> io::Result<()> {
-    fs::create_dir_all(directory)?;
-    let new = directory.join(NEW_FILE);
-    let file = fs::File::create(&new)?;
-    io::Write::write_all(&mut &file, bytes)?;
-    file.sync_all()?;
-    fs::rename(&new, directory.join(FILE))?;
-    fs::File::open(directory)?.sync_all()
 }
 
 #[cfg(test)]
