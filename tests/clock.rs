@@ -80,8 +80,10 @@ impl Act {
             Self::Reload => {
                 let mut catalog = imquota::catalog::builtin();
                 "another".clone_into(&mut catalog.version);
-                world.administration.change_catalog(catalog).await.expect("accepted");
-                came(world.administration.publish_all().await)
+                match world.administration.change_catalog(catalog).await {
+                    Ok(_) => came(world.administration.publish_all().await),
+                    refused => came(refused.map(drop)),
+                }
             }
             Self::Sale => came(world.buy("paid", "add-on", "members-2000").await),
             Self::Retention => {

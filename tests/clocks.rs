@@ -239,7 +239,7 @@ async fn limits_of_the_version_before_are_read() {
     server.cli(&["HDEL", &key, "past"]);
     assert_eq!(world.take(&paid, join("g", &["a"])).await, Ok(false));
     // The next start writes it anew.
-    world.service.administration.publish_all().await.expect("published");
+    world.publish_at_start().await;
     assert_eq!(server.cli(&["HGET", &key, "line"]), line);
     assert_eq!(world.take(&paid, join("g", &["b"])).await, Ok(false));
     let refused = world.service.apply(&paid, Mode::Enforce, join("none", &["b"])).await;

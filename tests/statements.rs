@@ -93,8 +93,7 @@ async fn stays_final_as_catalogs_move(one: &Service, other: &Service, first: &Se
 
 /// The whole life of a statement. `one` and `other` are sidecars over one store.
 async fn a_final_statement_never_changes(
-    one: Arc<Service>,
-    other: Arc<Service>,
+    (one, other): (Arc<Service>, Arc<Service>),
     clock: &ManualClock,
 ) {
     let app = app("billed");
@@ -170,7 +169,7 @@ async fn a_final_statement_never_changes_on_disk() {
     let directory = tempfile::tempdir().expect("a directory");
     let clock = ManualClock::at(AUGUST);
     let service = open(&Place::directory(directory.path()), &clock).await;
-    a_final_statement_never_changes(service.clone(), service.clone(), &clock).await;
+    a_final_statement_never_changes((service.clone(), service.clone()), &clock).await;
     let before = of(&service, &app("billed"), "2019-08").await.expect("a statement");
     Arc::into_inner(service).expect("the last one").close().await;
     let service = open(&Place::directory(directory.path()), &clock).await;
@@ -185,7 +184,7 @@ async fn a_final_statement_never_changes_in_redis() {
     let clock = ManualClock::shared(AUGUST, &moved.file());
     let place = Place::Redis(format!("redis://{}/0", server.address()));
     let (one, other) = (open(&place, &clock).await, open(&place, &clock).await);
-    a_final_statement_never_changes(one.clone(), other.clone(), &clock).await;
+    a_final_statement_never_changes((one.clone(), other.clone()), &clock).await;
     for service in [one, other] {
         Arc::into_inner(service).expect("the last one").close().await;
     }
@@ -286,7 +285,7 @@ async fn what_was_bought_in_months_without_figures_stands_on_the_next_statement(
     service.register(&app, "r0").await.expect("registered");
     service.buy(&app, "r1", order("professional"), 12).await.expect("bought");
     clock.set(FINAL);
-    let august = of(&service, &app, "2019-08").await.expect("a statement").statement;
+    let august = issued(&service, &app, "2019-08").await.statement;
     assert_eq!(august.total_fen, 12 * 99_900);
     clock.set(FINAL + 5 * DAY);
     service.buy(&app, "r2", order("members-2000"), 3).await.expect("bought");

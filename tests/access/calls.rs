@@ -123,26 +123,29 @@ impl Call {
                 code(client.list_audit_events(pb::ListAuditEventsRequest::default()).await)
             }
             "WatchEvents" => code(client.watch_events(pb::WatchEventsRequest::default()).await),
-            "ListTopDenials" => {
-                code(client.list_top_denials(pb::ListTopDenialsRequest::default()).await)
-            }
             "CreateBackup" => code(client.create_backup(pb::CreateBackupRequest {}).await),
-            "ActivateCatalog" => activate(client, request_id).await,
-            "AcceptClock" => code(client.accept_clock(pb::AcceptClockRequest { request_id }).await),
             "TrackChanges" => {
                 let request = pb::TrackChangesRequest { app_id, keep_for: None };
                 code(client.track_changes(request).await)
             }
             "Reconcile" => reconcile(client, app_id).await,
-            "GetStoreState" | "AcceptStore" | "ListSetAsideOperations" => {
-                self.make_of_store(client, request_id).await
-            }
+            "ListTopDenials"
+            | "ActivateCatalog"
+            | "AcceptClock"
+            | "GetStoreState"
+            | "AcceptStore"
+            | "ListSetAsideOperations" => self.make_of_store(client, request_id).await,
             _ => self.make_metering(client, app_id, request_id, effective_at).await,
         }
     }
 
     async fn make_of_store(self, client: &mut Client, request_id: String) -> Code {
         match self.rpc {
+            "ListTopDenials" => {
+                code(client.list_top_denials(pb::ListTopDenialsRequest::default()).await)
+            }
+            "ActivateCatalog" => activate(client, request_id).await,
+            "AcceptClock" => code(client.accept_clock(pb::AcceptClockRequest { request_id }).await),
             "GetStoreState" => code(client.get_store_state(pb::GetStoreStateRequest {}).await),
             "AcceptStore" => {
                 let found_store_id = String::new();

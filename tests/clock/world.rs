@@ -81,7 +81,7 @@ pub trait OfClock {
 
 impl OfClock for LedgerError {
     fn is_of_clock(&self) -> bool {
-        matches!(self, Self::ClockSkew(_))
+        matches!(self, Self::ClockSkew(_) | Self::ClockSettling(_))
     }
 }
 
@@ -89,7 +89,9 @@ impl OfClock for AdminError {
     fn is_of_clock(&self) -> bool {
         match self {
             Self::Directory(DirectoryError::ClockRefused(_)) => true,
-            Self::Unfinished(error) | Self::Clock(error) => error.is_of_clock(),
+            Self::Unfinished(error) | Self::Clock(error) | Self::Unread(error) => {
+                error.is_of_clock()
+            }
             _ => false,
         }
     }

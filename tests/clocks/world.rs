@@ -11,7 +11,7 @@ use imquota::domain::event::Happening;
 use imquota::domain::id::AppId;
 use imquota::domain::metering::{DayFigures, Login, MeterOutcome};
 use imquota::domain::time::Timestamp;
-use imquota::engine::administration::{Change, What};
+use imquota::engine::administration::{Administration, Change, What};
 use imquota::engine::events::Pump;
 use imquota::events::redis::RedisEvents;
 use imquota::events::{Claim, EventLog as _, EventsError, Lease};
@@ -53,7 +53,9 @@ impl World {
         let directory = Arc::new(RedisDirectory::beside(&redis));
         let log = Arc::new(RedisEvents::beside(&redis));
         let catalog = imquota::catalog::builtin();
-        let service = Service::over(Arc::new(redis), directory.clone(), sidecars.clone(), catalog);
+        let clock = sidecars.clone();
+        let service = Service::over(Arc::new(redis), directory.clone(), clock, catalog.clone());
+        service.load(catalog).await;
         let wrong = [AtomicI64::new(0), AtomicI64::new(0)];
         let right = AtomicI64::new(right);
         Self { service, log, directory, right, servers, sidecars, wrong }
@@ -148,6 +150,13 @@ impl World {
         changed.map_err(|error| error.to_string())?;
         let published = self.service.administration.publish_all().await;
         published.map_err(|error| error.to_string())
+    }
+
+    /// Publishes all limits as a sidecar does at its start.
+    pub async fn publish_at_start(&self) {
+        let engine = self.service.engine.clone();
+        let started = Administration::new(engine, self.directory.clone());
+        started.publish_all().await.expect("published");
     }
 
     /// Lets a sidecar start, tell what there is to tell, and end.

@@ -10,6 +10,9 @@ use imquota::clock::Stopwatch;
 use imquota::grpc::pb::quota_service_client::QuotaServiceClient;
 use tokio::net::UnixStream;
 use tonic::transport::{Channel, Endpoint, Uri};
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
 use tower::service_fn;
 
 pub type Client = QuotaServiceClient<Channel>;
@@ -45,26 +48,38 @@ impl Sidecar {
         sidecar
     }
 
+    /// Waits until the store is open: before, the sidecar listens and refuses every call.
     async fn wait(&mut self) {
         let watch = Stopwatch::start();
-        while UnixStream::connect(&self.socket).await.is_err() {
+        while !self.is_serving().await {
             let ended = self.child.try_wait().expect("the child can be asked");
             assert_eq!(ended, None, "the sidecar ended at its start");
-            assert!(watch.elapsed() < START_MAX, "the sidecar does not listen");
+            assert!(watch.elapsed() < START_MAX, "the sidecar does not serve");
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     }
 
+    async fn is_serving(&self) -> bool {
+        let Ok(channel) = self.channel().await else {
+            return false;
+        };
+        let asked = HealthCheckRequest { service: String::new() };
+        let answer = HealthClient::new(channel).check(asked).await;
+        answer.is_ok_and(|answer| answer.into_inner().status() == ServingStatus::Serving)
+    }
+
     /// A connection of its own.
     pub async fn connect(&self) -> Client {
+        Client::new(self.channel().await.expect("the sidecar accepts"))
+    }
+
+    async fn channel(&self) -> Result<Channel, tonic::transport::Error> {
         let socket = self.socket.clone();
         let connector = service_fn(move |_: Uri| {
             let socket = socket.clone();
             async move { UnixStream::connect(socket).await.map(TokioIo::new) as io::Result<_> }
         });
-        let endpoint = Endpoint::from_static("http://localhost");
-        let channel = endpoint.connect_with_connector(connector).await;
-        Client::new(channel.expect("the sidecar accepts"))
+        Endpoint::from_static("http://localhost").connect_with_connector(connector).await
     }
 
     /// SIGKILL.

@@ -100,7 +100,7 @@ async fn planned_failovers_under_sentinels_that_lose_nothing_are_no_loss() {
                 let old = servers.master();
                 let master = servers.server(old);
                 // Nothing is written until the other one has it all.
-                master.cli(&["CLIENT", "PAUSE", "60000", "WRITE"]);
+                master.cli(&["CLIENT", "PAUSE", "8000", "WRITE"]);
                 master.wait_until_replicated(2);
                 wait_for("a failover", || {
                     let ask = ["SENTINEL", "FAILOVER", "imquota"];

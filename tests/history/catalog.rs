@@ -45,7 +45,7 @@ price_fen_per_unit = 1
 
 [metering.groups]
 first_day = 4
-free = 0
+free = 1000000
 unit = 1
 price_fen_per_unit = 1
 

@@ -47,6 +47,8 @@ impl Sidecar {
             .args(["--management-listen", "off"])
             // Every answer is judged as exact.
             .args(["--journal", "off"])
+            .arg("--state-dir")
+            .arg(at("state"))
             .args(["--shutdown-delay-ms", "0"])
             .args(["--request-timeout-ms", &timeout_ms.to_string()])
             .args(["--log-filter", "warn"])
@@ -61,14 +63,23 @@ impl Sidecar {
         sidecar
     }
 
+    /// Waits until it decides: it listens before its store is open.
     async fn wait(&mut self) {
         let watch = Stopwatch::start();
-        while UnixStream::connect(&self.socket).await.is_err() {
+        while !self.decides().await {
             let ended = self.child.try_wait().expect("the child can be asked");
             assert_eq!(ended, None, "the sidecar ended at its start");
             assert!(watch.elapsed() < START_MAX, "the sidecar does not listen");
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
+    }
+
+    async fn decides(&self) -> bool {
+        if UnixStream::connect(&self.socket).await.is_err() {
+            return false;
+        }
+        let nothing = tokio_stream::empty::<imquota::grpc::pb::ApplyRequest>();
+        self.connect().await.apply(nothing).await.is_ok()
     }
 
     /// A connection of its own.

@@ -51,6 +51,9 @@ VALID: dict[str, dict[str, Any]] = {
     "ActivateCatalog": {"request_id": "new", "version": "2019-08-09"},
     "TrackChanges": APP,
     "AcceptClock": {"request_id": "new"},
+    "GetStoreState": {},
+    "AcceptStore": {"request_id": "new"},
+    "ListSetAsideOperations": {},
 }
 """A good request of each RPC."""
 
@@ -122,6 +125,7 @@ def _scalars() -> list[Case]:
         "refund_purchase_request_id": REQUEST_IDS, "keep_for": KEPT_FOR,
         "version": ["", "x" * 65, "unheard-of"],
         "content_hash": ["x", "A" * 64, "0" * 65, "0" * 64],
+        "found_store_id": ["x", "g" * 32, "0" * 31, "0" * 33],
         "add_on_id": CATALOG_IDS, "type": [*CATALOG_IDS, "public", "PUBLIC"], "max_members": [0],
     }
     return [

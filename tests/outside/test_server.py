@@ -106,7 +106,7 @@ def test_a_denial_comes_as_an_error_with_details_where_the_caller_asks_for_it(tc
     error = error_of(lambda: app.join("g", "busy", metadata=DENY_AS_ERROR))
     assert error.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
     info = error_info(error)
-    assert (info.domain, info.reason) == ("imquota", "GROUPS_PER_USER")
+    assert (info.domain, info.reason) == ("imquota.v1", "GROUPS_PER_USER")
     assert info.metadata["im_error_code"] == "10037"
     failure = detail(error, error_details_pb2.QuotaFailure)
     assert failure.violations

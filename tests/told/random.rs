@@ -19,6 +19,8 @@ use crate::rules::BUILT_IN;
 
 const APPS: usize = 24;
 const STEPS: usize = 500;
+/// Below the five minutes from which on sales are refused, in milliseconds.
+const SET_BACK_MAX: i64 = 4 * 60 * 1000;
 
 /// An app as the model has it.
 #[derive(Clone)]
@@ -134,10 +136,10 @@ async fn run(after_grace: AfterGrace, seed: u64) {
                     telling.spawn(async move { world.tell(&sidecar).await });
                 }
                 telling.join_all().await;
-                // The clock is set back a little, so that a change is recorded for an instant
-                // that the cursor has passed.
+                // The clock is set back by as much as is tolerated, so that a change is recorded
+                // for an instant that the cursor has passed.
                 if rng.percent(50) {
-                    now -= rng.between(0, 2 * DAY);
+                    now = passed - rng.between(0, SET_BACK_MAX);
                 }
             }
             _ => {
