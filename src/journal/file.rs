@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tracing::error;
 
 use super::ENTRIES_MAX;
-use crate::ledger::redb_file::{self, Failure, Purpose, guarded};
+use crate::ledger::redb_file::{self, Failure, Purpose, work_and_close};
 
 /// The version of the tables and of what is in them. A journal with another one is refused.
 const FORMAT: u64 = 1;
@@ -87,15 +87,9 @@ impl File {
         let spawned = thread.spawn(move || {
             // Whoever waits for the end is told even if the thread panics.
             let _end = end;
-            let worked = guarded(&path, Purpose::Journal, || write_all(&database, waiting, next));
-            let closed = match worked {
-                Ok(()) => guarded(&path, Purpose::Journal, || drop(database)),
-                Err(damaged) => {
-                    // Closing would write pages that make no sense.
-                    std::mem::forget(database);
-                    Err(damaged)
-                }
-            };
+            let closed = work_and_close(&path, Purpose::Journal, database, |database| {
+                write_all(database, waiting, next);
+            });
             if let Err(reason) = closed {
                 error!(path = %path.display(), %reason, "journal failed");
             }

@@ -78,6 +78,23 @@ pub fn guarded<T>(path: &Path, of: Purpose, work: impl FnOnce() -> T) -> Result<
     done.map_err(|panic| format!("it is damaged ({}); {}", message(&*panic), of.remedy()))
 }
 
+/// Does work with an open database and closes it. A damaged one is not closed: that would write
+/// pages that make no sense.
+pub fn work_and_close<D>(
+    path: &Path,
+    of: Purpose,
+    database: D,
+    work: impl FnOnce(&D),
+) -> Result<(), String> {
+    match guarded(path, of, || work(&database)) {
+        Ok(()) => guarded(path, of, || drop(database)),
+        Err(damaged) => {
+            std::mem::forget(database);
+            Err(damaged)
+        }
+    }
+}
+
 /// Ends the process where a guarded thread panics for the second time.
 fn end_where_unwinding_panics(_: &PanicHookInfo<'_>) {
     AT_WORK.with_borrow_mut(|at_work| {

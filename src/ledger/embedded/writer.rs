@@ -22,7 +22,7 @@ use super::tables::Tables;
 use crate::clock::Stopwatch;
 use crate::domain::schedule::Schedule;
 use crate::ledger::fingerprint::AppKey;
-use crate::ledger::redb_file::{Purpose, guarded};
+use crate::ledger::redb_file::{Purpose, work_and_close};
 
 /// Most units of work that wait: at 10,000 a second, as on a slow disk, about 400 ms of work, well
 /// below the time that a request may take.
@@ -121,17 +121,9 @@ impl Writer {
         std::thread::Builder::new().name("imquota-writer".into()).spawn(move || {
             // Whoever waits for the end is told even if the thread panics.
             let end = Told(end);
-            let worked = guarded(&path, Purpose::Store, || {
-                write_all(&database, (keeping, &clock), waiting);
+            let closed = work_and_close(&path, Purpose::Store, database, |database| {
+                write_all(database, (keeping, &clock), waiting);
             });
-            let closed = match worked {
-                Ok(()) => guarded(&path, Purpose::Store, || drop(database)),
-                Err(damaged) => {
-                    // Closing would write pages that make no sense.
-                    std::mem::forget(database);
-                    Err(damaged)
-                }
-            };
             if let Err(reason) = closed {
                 error!(path = %path.display(), %reason, "store failed");
             }
