@@ -173,7 +173,7 @@ impl ClockGuard {
             *self = Self::start(clocks, self.recorded);
         }
         let carried = self.base.wall + monotonic.saturating_sub(self.base.monotonic);
-        let apart = apart(wall, carried);
+        let apart = wall.abs_diff(carried);
         if apart >= SKEW_NOTICED {
             self.agreed_since = monotonic;
         }
@@ -223,11 +223,6 @@ impl ClockGuard {
     pub fn recorded(&mut self, at: Timestamp) {
         self.recorded = Some(at);
     }
-}
-
-/// The time between two instants, whichever comes first.
-fn apart(one: Timestamp, other: Timestamp) -> Duration {
-    (one - other).max(other - one)
 }
 
 #[cfg(test)]

@@ -22,6 +22,12 @@ impl Timestamp {
     pub const fn as_millis(self) -> i64 {
         self.0
     }
+
+    /// The time between the two, whichever comes first.
+    #[must_use]
+    pub fn abs_diff(self, other: Self) -> Duration {
+        (self - other).max(other - self)
+    }
 }
 
 impl Add<Duration> for Timestamp {

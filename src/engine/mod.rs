@@ -224,7 +224,7 @@ impl Engine {
         if self.ledger.servers().is_empty() {
             return Ok(now);
         }
-        let apart = (now - local).max(local - now);
+        let apart = now.abs_diff(local);
         if apart > CLOCK_SKEW_MAX {
             return Err(LedgerError::ClockSkew(apart.as_secs()));
         }
@@ -234,7 +234,7 @@ impl Engine {
     /// An instant that an event may carry: the store's, unless it is far from this process's.
     pub(in crate::engine) fn plausible(&self, at: Timestamp) -> Timestamp {
         let local = self.clock.now();
-        if (at - local).max(local - at) > CLOCK_SKEW_MAX { local } else { at }
+        if at.abs_diff(local) > CLOCK_SKEW_MAX { local } else { at }
     }
 
     /// Decides every later operation by another catalog.
