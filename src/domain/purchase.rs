@@ -263,6 +263,23 @@ pub enum Order {
     AddOn(String),
 }
 
+impl Purchase {
+    /// What an order buys at an instant, with the terms that it carries; nothing is added to the
+    /// sales.
+    pub fn of_order(
+        catalog: &Catalog,
+        sales: &Sales,
+        request_id: RequestId,
+        order: &Order,
+        months: u32,
+        at: Timestamp,
+    ) -> Result<Self, Refusal> {
+        let (item, price_fen) = sell(catalog, sales, order, months, at)?;
+        let terms = Terms::of(catalog, &item);
+        Ok(Self { request_id, item, months, price_fen, at, terms })
+    }
+}
+
 /// Checks an order against what runs, and prices it: what is bought, and for how many fen.
 pub fn sell(
     catalog: &Catalog,

@@ -5,6 +5,7 @@
 //! not begun.
 
 use super::catalog::Catalog;
+use super::id::RequestId;
 use super::purchase::{DaysUsed, Refund, Refusal, Sales};
 use super::time::Timestamp;
 use super::timeline::Timeline;
@@ -46,6 +47,31 @@ impl Remaining {
     #[must_use]
     pub fn used(&self) -> DaysUsed {
         DaysUsed { days: self.days, days_used: self.days_used }
+    }
+}
+
+impl Refund {
+    /// The refund of the purchase that a request made, at an instant; nothing is added to the
+    /// sales.
+    pub fn of_purchase(
+        catalog: &Catalog,
+        sales: &Sales,
+        request_id: RequestId,
+        bought_by: &RequestId,
+        at: Timestamp,
+    ) -> Result<Self, Refusal> {
+        let found = sales.purchases.iter().position(|made| made.request_id == *bought_by);
+        let purchase = found.ok_or_else(|| Refusal::UnknownPurchase(bought_by.to_string()))?;
+        let remaining = refund(catalog, sales, purchase, at)?;
+        Ok(Self {
+            request_id,
+            purchase,
+            made_after: sales.purchases.len(),
+            refund_fen: remaining.refund_fen,
+            in_full: remaining.in_full,
+            used: Some(remaining.used()),
+            at,
+        })
     }
 }
 

@@ -22,10 +22,9 @@ use crate::domain::event::StorePart;
 use crate::domain::id::Name;
 use crate::domain::month::Month;
 use crate::domain::postpaid::MessageHistory;
-use crate::domain::purchase::{Purchase, Refund, Refusal, Sales, sell};
-use crate::domain::refund::{Remaining, refund};
+use crate::domain::purchase::{Purchase, Refund, Refusal, Sales};
+use crate::domain::refund::Remaining;
 use crate::domain::schedule::Schedule;
-use crate::domain::terms::Terms;
 use crate::domain::time::Timestamp;
 use crate::domain::timeline::Timeline;
 use crate::engine::Engine;
@@ -186,28 +185,13 @@ impl Office {
                 if sales.purchases.len() >= PURCHASES_MAX {
                     return Err(AdminError::TooManyPurchases(record.app));
                 }
-                let (item, price_fen) = sell(&catalog, sales, order, *months, at)?;
-                let (months, terms) = (*months, Terms::of(&catalog, &item));
-                let bought = Purchase { request_id, item, months, price_fen, at, terms };
+                let bought = Purchase::of_order(&catalog, sales, request_id, order, *months, at)?;
                 sales.purchases.push(bought);
                 Made::Purchase(sales.purchases.len() - 1)
             }
             What::Refund { purchase } => {
-                let found = sales.purchases.iter().position(|made| made.request_id == *purchase);
-                let unknown = || Refusal::UnknownPurchase(purchase.to_string());
-                let purchase = found.ok_or_else(unknown)?;
-                let remaining = refund(&catalog, sales, purchase, at)?;
-                let (in_full, refund_fen) = (remaining.in_full, remaining.refund_fen);
-                let made_after = sales.purchases.len();
-                sales.refunds.push(Refund {
-                    request_id,
-                    purchase,
-                    made_after,
-                    refund_fen,
-                    in_full,
-                    used: Some(remaining.used()),
-                    at,
-                });
+                let made = Refund::of_purchase(&catalog, sales, request_id, purchase, at)?;
+                sales.refunds.push(made);
                 Made::Refund(sales.refunds.len() - 1)
             }
             What::SetRetention { days } => {

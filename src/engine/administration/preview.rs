@@ -10,10 +10,8 @@ use crate::domain::catalog::Catalog;
 use crate::domain::decision::{Mode, Subject};
 use crate::domain::id::{AppId, GroupId, RequestId, UserId};
 use crate::domain::limit::LimitId;
-use crate::domain::purchase::{Order, Purchase, Refund, Refusal, sell};
-use crate::domain::refund::refund;
+use crate::domain::purchase::{Order, Purchase, Refund};
 use crate::domain::schedule::Schedule;
-use crate::domain::terms::Terms;
 use crate::domain::time::Timestamp;
 use crate::domain::usage::{Counts, Usage, usages};
 use crate::ledger::LedgerError;
@@ -117,34 +115,20 @@ impl Office {
     ) -> Result<(AppRecord, i64), AdminError> {
         let catalog = self.engine.catalog();
         let at = record.sales.last_at().map_or(now, |last| now.max(last));
-        let request_id = || RequestId::try_from(PREVIEW).expect("it is printable and short");
+        let request_id = RequestId::try_from(PREVIEW).expect("it is printable and short");
         let sales = &mut record.sales;
         let price_fen = match change {
             None => 0,
             Some(Previewed::Buy(order, months)) => {
-                let (item, price_fen) = sell(&catalog, sales, &order, months, at)?;
-                let request_id = request_id();
-                let terms = Terms::of(&catalog, &item);
-                let bought = Purchase { request_id, item, months, price_fen, at, terms };
+                let bought = Purchase::of_order(&catalog, sales, request_id, &order, months, at)?;
+                let price_fen = bought.price_fen;
                 sales.purchases.push(bought);
                 price_fen
             }
             Some(Previewed::Refund(of)) => {
-                let found = sales.purchases.iter().position(|made| made.request_id == of);
-                let purchase = found.ok_or_else(|| Refusal::UnknownPurchase(of.to_string()))?;
-                let remaining = refund(&catalog, sales, purchase, at)?;
-                let made_after = sales.purchases.len();
-                let (refund_fen, in_full) = (remaining.refund_fen, remaining.in_full);
-                let (request_id, used) = (request_id(), Some(remaining.used()));
-                sales.refunds.push(Refund {
-                    request_id,
-                    purchase,
-                    made_after,
-                    refund_fen,
-                    in_full,
-                    used,
-                    at,
-                });
+                let made = Refund::of_purchase(&catalog, sales, request_id, &of, at)?;
+                let refund_fen = made.refund_fen;
+                sales.refunds.push(made);
                 -refund_fen
             }
         };
