@@ -168,7 +168,7 @@ pub enum DirectoryError {
         /// Why.
         reason: String,
     },
-    /// The store's clock and this machine's are so many seconds apart; nothing was changed.
+    /// The store's clock and this machine's differ by that many seconds; nothing was changed.
     #[error("{}", LedgerError::ClockSkew(*.0))]
     ClockSkew(u64),
     /// The time cannot be trusted; nothing was written.
@@ -305,9 +305,9 @@ pub trait Directory: Send + Sync + 'static {
     /// document cannot be read is listed as such and does not fail the page.
     async fn apps(&self, after: Option<&str>, limit: usize) -> Result<AppPage, DirectoryError>;
 
-    /// The end of the audit log that is lost; the log is known to have had `told` entries. Nothing
-    /// where its entry is there already. Never where the store is in this process.
-    async fn lost_end(&self, _told: u64) -> Result<Option<LostEnd>, DirectoryError> {
+    /// The end of the audit log that is lost; the log is known to have had `published` entries.
+    /// Nothing where its entry is there already. Never where the store is in this process.
+    async fn lost_end(&self, _published: u64) -> Result<Option<LostEnd>, DirectoryError> {
         Ok(None)
     }
 

@@ -309,9 +309,9 @@ impl Directory for RedisDirectory {
         Ok(head)
     }
 
-    async fn lost_end(&self, told: u64) -> Result<Option<LostEnd>, DirectoryError> {
+    async fn lost_end(&self, published: u64) -> Result<Option<LostEnd>, DirectoryError> {
         let audit = &self.store.known.audit;
-        audit.had(told);
+        audit.had(published);
         let before = audit.before();
         let known = before.seen.number;
         let head = self.head().await?;

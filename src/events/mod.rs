@@ -95,7 +95,7 @@ pub enum EventsError {
         /// Why.
         reason: String,
     },
-    /// The store's clock and this machine's are so many seconds apart; nothing was written.
+    /// The store's clock and this machine's differ by that many seconds; nothing was written.
     #[error("{}", LedgerError::ClockSkew(*.0))]
     ClockSkew(u64),
     /// The time cannot be trusted; nothing was written.

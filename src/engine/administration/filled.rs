@@ -108,8 +108,8 @@ impl Directory for Filled {
         self.stored.head().await
     }
 
-    async fn lost_end(&self, told: u64) -> Result<Option<LostEnd>, DirectoryError> {
-        self.stored.lost_end(told).await
+    async fn lost_end(&self, published: u64) -> Result<Option<LostEnd>, DirectoryError> {
+        self.stored.lost_end(published).await
     }
 
     async fn log_lost_end(&self, lost: LostEnd, event: Event) -> Result<(), DirectoryError> {
