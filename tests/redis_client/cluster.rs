@@ -129,8 +129,7 @@ async fn a_seed_that_is_dead_is_passed_over_and_every_master_is_looked_at() {
     let nodes = cluster();
     nodes[1].cli(&["CONFIG", "SET", "maxmemory-policy", "allkeys-lru"]);
     nodes[2].cli(&["CONFIG", "SET", "set-max-intset-entries", "8192"]);
-    let logs = Logs::default();
-    let _reading = logs.read();
+    let logs = Logs::collect();
     let topology = Topology::Cluster { seeds: vec![at(free_port()), at(nodes[0].port)] };
     let client = Client::open(options(topology), scripts()).await.expect("opened");
     for key in ["bar", "hello", "foo"] {

@@ -1,21 +1,29 @@
-//! What is logged on the test's own thread.
+//! What the tests of this binary log, all of them together.
 
 use std::io::Write;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 
-use tracing::subscriber::DefaultGuard;
-
-/// Lines so far.
+/// Lines since the first test that reads them asked for it.
 #[derive(Clone, Default)]
 pub struct Logs(Arc<Mutex<Vec<u8>>>);
 
+/// One subscriber for the process: a line that is first reached on another thread is switched off
+/// for good if only this thread has a subscriber.
+static LOGS: LazyLock<Logs> = LazyLock::new(|| {
+    let logs = Logs::default();
+    let writer = logs.clone();
+    let subscriber =
+        tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+    tracing::subscriber::set_global_default(subscriber).expect("the first subscriber");
+    // Lines that were reached while it was being set.
+    tracing::callsite::rebuild_interest_cache();
+    logs
+});
+
 impl Logs {
-    /// Reads along until the guard is dropped.
-    pub fn read(&self) -> DefaultGuard {
-        let logs = self.clone();
-        let subscriber =
-            tracing_subscriber::fmt().with_ansi(false).with_writer(move || logs.clone()).finish();
-        tracing::subscriber::set_default(subscriber)
+    /// Collects what is logged from now on.
+    pub fn collect() -> Self {
+        LOGS.clone()
     }
 
     pub fn text(&self) -> String {
