@@ -63,7 +63,7 @@ impl Sidecar {
         let Ok(channel) = self.channel().await else {
             return false;
         };
-        let asked = HealthCheckRequest { service: String::new() };
+        let asked = HealthCheckRequest { service: "imquota.v1.QuotaService".to_owned() };
         let answer = HealthClient::new(channel).check(asked).await;
         answer.is_ok_and(|answer| answer.into_inner().status() == ServingStatus::Serving)
     }
