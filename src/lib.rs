@@ -19,6 +19,7 @@
 //! | [`catalog`] | the built-in catalog, loading and watching one | engine, grpc, stores |
 //! | [`access`] | who may call the administration: tokens, certificates, users | engine, stores |
 //! | [`webhook`] | posts every event to a URL, signed, until it is taken | engine, stores |
+//! | [`private_file`] | creates every file, for its owner alone | engine, grpc, stores |
 //! | [`config`], [`telemetry`], [`server`], [`cli`], [`clock`] | the shell | - |
 //!
 //! `tests/tidy.rs` keeps the table.
@@ -51,6 +52,8 @@
 //!   after: `tests/outside/test_drills.py`.
 //! - Acknowledged writes that Redis has lost are noticed by each sidecar that had seen them, and
 //!   nothing else is taken for a loss: `tests/facts_lost`.
+//! - What imquota writes to disk can be read by its user alone, whatever the umask is:
+//!   `tests/outside/test_private_files.py`.
 //! - Bad input names the field and touches nothing: `tests/outside/test_errors.py`.
 //!
 //! # Accuracy
@@ -78,6 +81,7 @@ pub mod export;
 pub mod grpc;
 pub mod journal;
 pub mod ledger;
+pub mod private_file;
 pub mod server;
 pub mod telemetry;
 pub mod webhook;

@@ -59,6 +59,18 @@ const LAYERS: &[(&str, &[&str])] = &[
 /// Words that mean unfinished work, or that name how the work is organised.
 const BANNED: &[&str] = &["TODO", "FIXME", "XXX", "HACK", "unimplemented!", "/work/", "../shared"];
 
+/// What creates files and directories; `src/private_file.rs` does so with a mode.
+const CREATING: &[&str] = &[
+    "File::create",
+    "File::options",
+    "OpenOptions::new",
+    "DirBuilder::new",
+    "fs::write(",
+    "fs::copy(",
+    "create_dir(",
+    "create_dir_all(",
+];
+
 fn files(folder: &str, ending: &str) -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
     let mut found = Vec::new();
@@ -191,6 +203,30 @@ fn clocks_are_read_in_one_file() {
         }
     }
     none(&problems);
+}
+
+#[test]
+fn files_are_created_in_one_file() {
+    let mut problems = Vec::new();
+    let mut found = 0;
+    for path in files("src", "rs") {
+        let text = read(&path);
+        // Tests write what they like.
+        let text = text.split("#[cfg(test)]").next().unwrap_or_default();
+        if path.to_string_lossy().ends_with("_tests.rs") {
+            continue;
+        }
+        for (number, line) in text.lines().enumerate() {
+            for word in CREATING.iter().filter(|word| names(code(line), word)) {
+                found += 1;
+                if !path.ends_with("src/private_file.rs") {
+                    problems.push(format!("{}:{}: {word}", path.display(), number + 1));
+                }
+            }
+        }
+    }
+    none(&problems);
+    assert!(found > 1, "the words are those that create files");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //!
 //! The file has its name only once it is whole, checked and on disk.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -17,6 +17,7 @@ use super::session::{Calling, Session};
 use crate::domain::text::hex;
 use crate::grpc::pb::CreateBackupRequest;
 use crate::grpc::pb::admin_service_client::AdminServiceClient;
+use crate::private_file;
 
 /// Arguments of `imquota backup`.
 #[derive(Debug, Args)]
@@ -26,7 +27,7 @@ To restore: stop the sidecar, and put the file in the place of imquota.redb in i
 Example:
   imquota backup --out imquota-2026-01-31.redb")]
 pub struct Backup {
-    /// The file to write; an existing one is left alone
+    /// The file to write, readable by you alone; an existing one is left alone
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
     #[command(flatten)]
@@ -43,7 +44,7 @@ pub async fn run(args: Backup) -> Result<Exit, Error> {
     }
     let session = Session::open(args.to.target()?, args.calling).await?;
     let part = part_of(&args.out);
-    let mut file = OpenOptions::new().write(true).create_new(true).open(&part).map_err(failed)?;
+    let mut file = private_file::create_new(&part).map_err(failed)?;
     let written = receive(&session, &mut file, &args.out).await;
     let whole = written.and_then(|bytes| {
         file.sync_all().map_err(failed)?;

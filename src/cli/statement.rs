@@ -11,6 +11,7 @@ use super::output;
 use super::session::{Calling, Session};
 use crate::grpc::pb::metering_service_client::MeteringServiceClient;
 use crate::grpc::pb::{self, StatementFormat};
+use crate::private_file;
 
 const EXAMPLE: &str = "\
 Example:
@@ -30,7 +31,8 @@ pub struct Statement {
     /// As a file instead of a table
     #[arg(long, value_enum, value_name = "KIND")]
     export: Option<Export>,
-    /// The file to write; an existing one is replaced [default: standard output]
+    /// The file to write, for you alone if it is new; an existing one is replaced [default:
+    /// standard output]
     #[arg(long, value_name = "FILE", requires = "export")]
     out: Option<PathBuf>,
     #[command(flatten)]
@@ -75,5 +77,6 @@ pub async fn run(args: Statement) -> Result<Exit, Error> {
 }
 
 fn write(path: &Path, content: &[u8]) -> Result<(), Error> {
-    std::fs::write(path, content).map_err(|error| Error::WriteFile { path: path.to_owned(), error })
+    private_file::write(path, content)
+        .map_err(|error| Error::WriteFile { path: path.to_owned(), error })
 }

@@ -11,6 +11,7 @@ use tracing::error;
 
 use super::ENTRIES_MAX;
 use crate::ledger::redb_file::{self, Failure, Purpose, work_and_close};
+use crate::private_file;
 
 /// The version of the tables and of what is in them. A journal with another one is refused.
 const FORMAT: u64 = 1;
@@ -67,7 +68,7 @@ pub(super) struct Held {
 
 impl File {
     pub(super) fn open(directory: &Path) -> Result<(Self, Held), String> {
-        std::fs::create_dir_all(directory).map_err(|error| error.to_string())?;
+        private_file::create_directory(directory).map_err(|error| error.to_string())?;
         let mut builder = Database::builder();
         builder.set_cache_size(CACHE_BYTES);
         let path = directory.join(NAME);

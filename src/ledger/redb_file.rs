@@ -15,7 +15,10 @@ use std::path::{Path, PathBuf};
 use std::process::exit;
 use std::sync::Once;
 
+use redb::backends::FileBackend;
 use redb::{Builder, Database, DatabaseError};
+
+use crate::private_file;
 
 /// What the process ends with where damage does not even let a thread unwind: as any failed start
 /// and any failed store.
@@ -129,6 +132,7 @@ pub fn open(
             of.remedy()
         ))),
         Ok(_) => {
+            private_file::warn_if_shared(path);
             let database = builder.create(path).map_err(failure)?;
             prepare(&database).map_err(Failure::Unusable)?;
             Ok(database)
@@ -148,7 +152,9 @@ fn make(
     let unusable = |error: io::Error| Failure::Unusable(error.to_string());
     let new = unused_name(path).map_err(unusable)?;
     let named = || {
-        let database = builder.create(&new).map_err(failure)?;
+        let file = private_file::create_new(&new).map_err(unusable)?;
+        let backend = FileBackend::new(file).map_err(failure)?;
+        let database = builder.create_with_backend(backend).map_err(failure)?;
         prepare(&database).map_err(Failure::Unusable)?;
         // Unlike a renaming, this does not replace what another process has made meanwhile.
         fs::hard_link(&new, path).map_err(|error| match error.kind() {

@@ -4,8 +4,8 @@
 //! It is written whole under another name and then takes the place of the old one, at most once a
 //! second. What was compared after the last writing is compared again, which is harmless.
 
-use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use super::export::{ExportFile, FileState, Kind};
 use super::tally::Tally;
 use crate::cli::error::Error;
 use crate::clock::Stopwatch;
+use crate::private_file;
 
 /// What this program writes.
 const VERSION: u32 = 1;
@@ -140,13 +141,7 @@ impl Checkpoint {
 }
 
 fn replace(path: &Path, stored: &Stored) -> io::Result<()> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".new");
-    let new = path.with_file_name(name);
-    let mut file = File::create(&new)?;
-    file.write_all(&serde_json::to_vec(stored)?)?;
-    file.sync_all()?;
-    fs::rename(&new, path)
+    private_file::replace(path, &serde_json::to_vec(stored)?)
 }
 
 impl StoredFile {
@@ -182,6 +177,8 @@ impl Stored {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     struct Case {
@@ -218,6 +215,8 @@ mod tests {
         first.advance(Kind::Accounts, 2);
         let tally = Tally { facts_compared: 2, ..Tally::default() };
         first.save(tally.clone()).unwrap();
+        let mode = fs::metadata(case.path()).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
         let second = case.open().unwrap();
         assert!(second.goes_on());
         assert_eq!((second.done(Kind::Accounts), second.tally()), (2, tally));

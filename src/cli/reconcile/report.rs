@@ -1,6 +1,6 @@
 //! The file of `--report`: each difference as a line of JSON.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, BufWriter, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::tally::{Sample, kind_name, side_name};
 use crate::cli::error::Error;
 use crate::grpc::pb;
+use crate::private_file;
 
 /// A line is shorter: it has two ids and a few names.
 const LINE_MAX_BYTES: u64 = 4096;
@@ -37,7 +38,7 @@ struct Resolved<'a> {
 impl Report {
     /// An empty one, or the one that an interrupted run began.
     pub fn open(path: &Path, goes_on: bool) -> Result<Self, Error> {
-        let opened = if goes_on { reopen(path) } else { File::create(path) };
+        let opened = if goes_on { reopen(path) } else { private_file::create(path) };
         let file = opened.map_err(|error| Error::WriteFile { path: path.to_owned(), error })?;
         Ok(Self { path: path.to_owned(), out: BufWriter::new(file) })
     }
@@ -72,7 +73,7 @@ impl Report {
 
 /// Opens a report at its end, without the half line that a killed run may have left there.
 fn reopen(path: &Path) -> io::Result<File> {
-    let mut options = OpenOptions::new();
+    let mut options = private_file::options();
     let mut file = options.read(true).write(true).create(true).truncate(false).open(path)?;
     let length = file.metadata()?.len();
     let tail_from = length.saturating_sub(LINE_MAX_BYTES);

@@ -33,6 +33,7 @@ use crate::domain::decision::Subject;
 use crate::domain::id::{AppId, Name};
 use crate::domain::schedule::Schedule;
 use crate::domain::time::Timestamp;
+use crate::private_file;
 
 mod accounts;
 mod counts;
@@ -117,7 +118,7 @@ pub struct Embedded {
 impl Embedded {
     /// Opens the store in a directory, creating both where they are missing.
     pub fn open(directory: &Path, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
-        std::fs::create_dir_all(directory)
+        private_file::create_directory(directory)
             .map_err(|source| OpenError::Directory { path: directory.to_owned(), source })?;
         let path = directory.join(FILE_NAME);
         let mut key = [0; KEY_BYTES];

@@ -1,6 +1,6 @@
 //! A copy of the whole store as of one instant, while it goes on being written.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{Seek as _, SeekFrom};
 use std::path::Path;
 use std::sync::Arc;
@@ -10,6 +10,7 @@ use redb::{Database, Key, ReadTransaction, TableDefinition, TableError, Value, W
 use redb::{ReadableDatabase as _, ReadableTable as _};
 
 use super::tables::copy_all;
+use crate::private_file;
 
 /// Copies what was committed so far into a new file of the same format. The file has no name any
 /// more; whoever drops it gives its room back.
@@ -36,7 +37,7 @@ fn nameless(directory: &Path) -> std::io::Result<File> {
     getrandom::fill(&mut random).map_err(std::io::Error::other)?;
     let name = format!(".imquota-backup-{:016x}", u64::from_be_bytes(random));
     let path = directory.join(name);
-    let file = OpenOptions::new().read(true).write(true).create_new(true).open(&path)?;
+    let file = private_file::create_new(&path)?;
     std::fs::remove_file(&path)?;
     Ok(file)
 }

@@ -3,22 +3,19 @@
 //! With it a process that starts notices a store that was emptied while it was down. The file holds
 //! the key of fingerprints, so that only its owner may read it. It is replaced whole or not at all.
 
-use std::fs::{self, DirBuilder, OpenOptions};
-use std::io::{ErrorKind, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::identity::{Known, key_bytes};
 use super::seen::Seen;
+use crate::private_file;
 
 /// The version of the file. Another one is refused.
 const VERSION: u32 = 1;
 const NAME: &str = "store-state.json";
-/// Permissions: only the owner may read the key.
-const FILE_MODE: u32 = 0o600;
-const DIRECTORY_MODE: u32 = 0o700;
 
 /// What a process remembers of its store, and which one it accepts.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -111,18 +108,8 @@ impl StateFile {
 /// Writes a file whole or not at all, for its owner alone: it takes the place of the file before
 /// once it is on disk.
 pub(super) fn write_whole(directory: &Path, name: &str, bytes: &[u8]) -> std::io::Result<()> {
-    DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(directory)?;
-    let new = directory.join(format!("{name}.new"));
-    // One that a crash left behind may have other permissions.
-    if let Err(error) = fs::remove_file(&new)
-        && error.kind() != ErrorKind::NotFound
-    {
-        return Err(error);
-    }
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(&new)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&new, directory.join(name))?;
+    private_file::create_directory(directory)?;
+    private_file::replace(&directory.join(name), bytes)?;
     fs::File::open(directory)?.sync_all()
 }
 
@@ -214,8 +201,8 @@ mod tests {
         assert!(read == known() && seen.contains(2) && !seen.is_all());
         assert_eq!(lost.as_deref(), Some("it is empty"));
         let mode = |path: &Path| fs::metadata(path).expect("is there").permissions().mode() & 0o777;
-        assert_eq!(mode(&directory.join(NAME)), FILE_MODE);
-        assert_eq!(mode(&directory), DIRECTORY_MODE);
+        assert_eq!(mode(&directory.join(NAME)), 0o600);
+        assert_eq!(mode(&directory), 0o700);
         assert!(!directory.join(format!("{NAME}.new")).exists());
     }
 
