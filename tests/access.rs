@@ -15,6 +15,8 @@ mod matrix;
 mod refused;
 #[path = "access/repeated.rs"]
 mod repeated;
+#[path = "access/revoked.rs"]
+mod revoked;
 #[path = "access/rotation.rs"]
 mod rotation;
 #[path = "access/sidecar.rs"]

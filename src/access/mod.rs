@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use tokio::sync::watch;
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Status};
 use tracing::warn;
@@ -18,12 +19,12 @@ use crate::catalog::LoadError;
 use crate::clock::Stopwatch;
 use crate::config::AccessConfig;
 use crate::domain::audit::Actor;
-use crate::grpc::{Caller, Role};
+use crate::grpc::{Caller, Role, Validity};
 use crate::telemetry::Metrics;
 
 mod tokens;
 
-pub use tokens::{ROLES, TOKEN_MAX_BYTES, Tokens, is_name, line_of, make_token};
+pub use tokens::{Digest, ROLES, TOKEN_MAX_BYTES, Tokens, is_name, line_of, make_token};
 
 /// Who everybody is where nobody has to prove it.
 pub const LOCAL: &str = "local";
@@ -54,7 +55,9 @@ pub enum Proof {
 /// Knows who may call.
 pub struct Access {
     open: bool,
-    tokens: ArcSwap<Tokens>,
+    tokens: Arc<ArcSwap<Tokens>>,
+    /// A message follows each change of the tokens.
+    changes: watch::Sender<()>,
     certified: BTreeMap<String, Role>,
     users: BTreeMap<u32, Role>,
     refusals: Mutex<Refusals>,
@@ -83,7 +86,8 @@ impl Access {
         }
         Ok(Self {
             open: config.is_open(),
-            tokens: ArcSwap::from_pointee(tokens),
+            tokens: Arc::new(ArcSwap::from_pointee(tokens)),
+            changes: watch::Sender::new(()),
             certified: config.client_roles.clone(),
             users: config.unix_uids.clone(),
             refusals: Mutex::default(),
@@ -91,9 +95,10 @@ impl Access {
         })
     }
 
-    /// Takes these tokens from now on, and no others.
+    /// Takes these tokens from now on, and no others. Calls in work by other tokens end.
     pub fn change_tokens(&self, tokens: Tokens) {
         self.tokens.store(Arc::new(tokens));
+        self.changes.send_replace(());
     }
 
     /// The request with its [`Caller`], or UNAUTHENTICATED.
@@ -104,9 +109,9 @@ impl Access {
             return Err(refusal());
         };
         match self.caller(&peer, request.metadata()) {
-            Ok((name, role)) => {
+            Ok((name, role, validity)) => {
                 let actor = Actor { name, from: peer.from.to_string() };
-                request.extensions_mut().insert(Caller { actor, role });
+                request.extensions_mut().insert(Caller { actor, role, validity });
                 Ok(request)
             }
             Err(reason) => {
@@ -117,15 +122,40 @@ impl Access {
         }
     }
 
-    /// Name and role, or for the log what is wrong.
-    fn caller(&self, peer: &Peer, metadata: &MetadataMap) -> Result<(String, Role), &'static str> {
+    /// Name, role and whether they still hold, or for the log what is wrong.
+    fn caller(
+        &self,
+        peer: &Peer,
+        metadata: &MetadataMap,
+    ) -> Result<(String, Role, Validity), &'static str> {
         if self.open {
-            return Ok((LOCAL.to_owned(), Role::Owner));
+            return Ok((LOCAL.to_owned(), Role::Owner, Validity::constant()));
         }
         if let Some(token) = bearer(metadata)? {
-            return self.tokens.load().find(token).ok_or("the token is not known");
+            return self.by_token(token).ok_or("the token is not known");
         }
-        match &peer.proof {
+        // Roles in settings change with a restart only.
+        let (name, role) = self.by_connection(&peer.proof)?;
+        Ok((name, role, Validity::constant()))
+    }
+
+    /// The caller with that token. It holds as long as it is the same person's.
+    fn by_token(&self, token: &[u8]) -> Option<(String, Role, Validity)> {
+        // First, so that no change is missed between the two.
+        let changes = self.changes.subscribe();
+        let digest = Digest::of(token);
+        let (name, role) = self.tokens.load().find(&digest)?;
+        let (tokens, owner) = (self.tokens.clone(), name.clone());
+        let validity = Validity::changing(changes, move || {
+            let (name, role) = tokens.load().find(&digest)?;
+            (name == owner).then_some(role)
+        });
+        Some((name, role, validity))
+    }
+
+    /// Name and role by what the connection proves.
+    fn by_connection(&self, proof: &Proof) -> Result<(String, Role), &'static str> {
+        match proof {
             Proof::None => Err("no credentials were sent"),
             Proof::Names(names) => {
                 let known = names.iter().filter_map(|name| Some((name, self.certified.get(name)?)));

@@ -1,7 +1,12 @@
-//! Who makes a call, as the listener has found out.
+//! Who makes a call, as the listener has found out, and whether they still may while it lasts.
 
+use std::future::pending;
+use std::sync::Arc;
+
+use tokio::sync::watch;
 use tonic::{Request, Status};
 
+use super::status::of_revoked;
 use crate::domain::audit::Actor;
 
 /// What a caller may do. Each may do what the ones before it may.
@@ -34,16 +39,97 @@ impl Role {
 }
 
 /// A caller of the administration.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct Caller {
     /// The name and the peer.
     pub actor: Actor,
     /// What they may do.
     pub role: Role,
+    /// Whether the credentials still hold.
+    pub validity: Validity,
+}
+
+/// Whether credentials still hold. They are looked up again at each change of what is accepted.
+#[derive(Clone)]
+pub struct Validity(Option<Changing>);
+
+/// Credentials that may be revoked.
+#[derive(Clone)]
+struct Changing {
+    changes: watch::Receiver<()>,
+    role: Arc<dyn Fn() -> Option<Role> + Send + Sync>,
+}
+
+impl Validity {
+    /// Credentials that hold as long as the process runs.
+    #[must_use]
+    pub fn constant() -> Self {
+        Self(None)
+    }
+
+    /// Credentials whose role `role` looks up; `None` where they were revoked. A message on
+    /// `changes` follows each change.
+    #[must_use]
+    pub fn changing(
+        changes: watch::Receiver<()>,
+        role: impl Fn() -> Option<Role> + Send + Sync + 'static,
+    ) -> Self {
+        Self(Some(Changing { changes, role: Arc::new(role) }))
+    }
+}
+
+/// The right of a call that lasts, such as a stream, to go on.
+#[derive(Clone)]
+pub struct Authorization {
+    validity: Validity,
+    least: Role,
+    what: &'static str,
+}
+
+impl Authorization {
+    /// An error if the caller could not make the call any more.
+    pub fn check(&self) -> Result<(), Status> {
+        let Some(Changing { role, .. }) = &self.validity.0 else { return Ok(()) };
+        match role() {
+            Some(role) if role >= self.least => Ok(()),
+            found => Err(of_revoked(self.what, found.map(Role::name), self.least.name())),
+        }
+    }
+
+    /// Waits until the caller could not make the call any more, and returns the status that ends
+    /// it. Can be dropped and called again.
+    pub async fn revoked(&mut self) -> Status {
+        loop {
+            if let Err(status) = self.check() {
+                return status;
+            }
+            let changed = match &mut self.validity.0 {
+                Some(Changing { changes, .. }) => changes.changed().await.is_ok(),
+                None => false,
+            };
+            if !changed {
+                return pending().await;
+            }
+        }
+    }
 }
 
 /// The caller of a request, who has to have at least that role for `what`.
 pub fn require<T>(request: &Request<T>, role: Role, what: &str) -> Result<Actor, Status> {
+    caller(request, role, what).map(|caller| caller.actor.clone())
+}
+
+/// The caller of a request that lasts, and their right to go on with it.
+pub fn require_lasting<T>(
+    request: &Request<T>,
+    least: Role,
+    what: &'static str,
+) -> Result<(Actor, Authorization), Status> {
+    let Caller { actor, validity, .. } = caller(request, least, what)?.clone();
+    Ok((actor, Authorization { validity, least, what }))
+}
+
+fn caller<'r, T>(request: &'r Request<T>, role: Role, what: &str) -> Result<&'r Caller, Status> {
     let Some(caller) = request.extensions().get::<Caller>() else {
         return Err(Status::unauthenticated("the caller is not known"));
     };
@@ -53,5 +139,5 @@ pub fn require<T>(request: &Request<T>, role: Role, what: &str) -> Result<Actor,
             "{what} needs the role {needs}, and \"{name}\" has {has}"
         )));
     }
-    Ok(caller.actor.clone())
+    Ok(caller)
 }

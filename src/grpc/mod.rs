@@ -19,7 +19,7 @@ mod request;
 mod status;
 
 pub use admin::{AdminApi, audit_entry};
-pub use caller::{Caller, Role};
+pub use caller::{Caller, Role, Validity};
 pub use event::event_json;
 pub use health::HealthApi;
 pub use metering::{MeteringApi, Plane};

@@ -20,6 +20,8 @@ use crate::ledger::{AcceptError, LedgerError, SnapshotError};
 const DOMAIN: &str = "imquota.v1";
 /// The reason of every call that is refused because the store lost its facts.
 const STORE_LOST: &str = "STORE_LOST";
+/// The reason of a call that ended because its credentials do not allow it any more.
+const CREDENTIALS_REVOKED: &str = "CREDENTIALS_REVOKED";
 /// When a repetition may help: by then the queue of the store has been worked off.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
 /// Most denials that are told in error details, which travel in an HTTP/2 header.
@@ -288,6 +290,23 @@ pub fn of_store_lost(message: String) -> Status {
 fn of_reason(code: Code, reason: &str, message: String) -> Status {
     let details = ErrorDetails::with_error_info(reason, DOMAIN, HashMap::new());
     Status::with_error_details(code, message, details)
+}
+
+/// The status that ends a call in work whose caller lost the right to it. `role` is what the
+/// credentials give now; `None` where they are not accepted any more.
+pub fn of_revoked(what: &str, role: Option<&str>, least: &str) -> Status {
+    match role {
+        None => of_reason(
+            Code::Unauthenticated,
+            CREDENTIALS_REVOKED,
+            format!("{what} was ended: the token was revoked; call again with valid credentials"),
+        ),
+        Some(role) => of_reason(
+            Code::PermissionDenied,
+            CREDENTIALS_REVOKED,
+            format!("{what} was ended: it needs the role {least}, and the token now has {role}"),
+        ),
+    }
 }
 
 /// The status of a store that was not accepted.

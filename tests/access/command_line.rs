@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
-use imquota::access::Tokens;
+use imquota::access::{Digest, Tokens};
 use imquota::clock::Stopwatch;
 use imquota::grpc::{Role, pb};
 use tempfile::TempDir;
@@ -54,7 +54,10 @@ fn a_token_that_is_made_up_is_taken_by_its_line() {
     let lines: Vec<_> = said.lines().collect();
     let (token, line) = (lines[0], lines[lines.len() - 1]);
     let tokens = Tokens::parse(line).expect("a good line");
-    assert_eq!(tokens.find(token.as_bytes()), Some(("ann@ops".to_owned(), Role::Operator)));
+    assert_eq!(
+        tokens.find(&Digest::of(token.as_bytes())),
+        Some(("ann@ops".to_owned(), Role::Operator))
+    );
     for bad in [["ann", "admin"], ["local", "owner"], ["imq_0", "owner"], ["a b", "owner"]] {
         let output = imquota(&["admin", "make-token", bad[0], bad[1]], &[]);
         assert_eq!(output.status.code(), Some(2), "{bad:?}");

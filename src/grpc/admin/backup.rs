@@ -9,6 +9,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
 use crate::domain::text::hex;
+use crate::grpc::caller::Authorization;
 use crate::grpc::pb;
 
 /// Backups at once: each is a whole copy of the store.
@@ -22,26 +23,29 @@ const PIECES_MAX: usize = 4;
 pub type Answers = ReceiverStream<Result<pb::CreateBackupResponse, Status>>;
 type Sender = mpsc::Sender<Result<pb::CreateBackupResponse, Status>>;
 
-/// Sends a file, which is given up when all is sent or nobody reads it.
-pub fn send(file: File, permit: OwnedSemaphorePermit) -> Answers {
+/// Sends a file, which is given up when all is sent, nobody reads it, or the caller may not have it
+/// any more.
+pub fn send(file: File, authorization: Authorization, permit: OwnedSemaphorePermit) -> Answers {
     let (answers, receiver) = mpsc::channel(PIECES_MAX);
     tokio::task::spawn_blocking(move || {
         let _permit = permit;
-        if let Err(error) = read_all(file, &answers) {
-            let failed = Status::unavailable(format!("the copy could not be read: {error}"));
+        if let Err(status) = read_all(file, &authorization, &answers) {
             // A reader who has gone away does not want to know.
-            let _ = answers.blocking_send(Err(failed));
+            let _ = answers.blocking_send(Err(status));
         }
     });
     ReceiverStream::new(receiver)
 }
 
-fn read_all(mut file: File, answers: &Sender) -> std::io::Result<()> {
+fn read_all(mut file: File, authorization: &Authorization, answers: &Sender) -> Result<(), Status> {
     let mut hasher = Sha256::new();
     loop {
+        authorization.check()?;
         let mut content = Vec::with_capacity(PIECE_BYTES);
         let piece = u64::try_from(PIECE_BYTES).unwrap_or(u64::MAX);
-        let read = file.by_ref().take(piece).read_to_end(&mut content)?;
+        let read = file.by_ref().take(piece).read_to_end(&mut content);
+        let failed = |error| Status::unavailable(format!("the copy could not be read: {error}"));
+        let read = read.map_err(failed)?;
         hasher.update(&content);
         let last = read == 0;
         let sha256 = if last { hex(&hasher.clone().finalize()) } else { String::new() };
@@ -49,5 +53,48 @@ fn read_all(mut file: File, answers: &Sender) -> std::io::Result<()> {
         if answers.blocking_send(Ok(answer)).is_err() || last {
             return Ok(());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use tokio::sync::{Semaphore, watch};
+    use tokio_stream::StreamExt as _;
+    use tonic::{Code, Request};
+
+    use super::*;
+    use crate::domain::audit::Actor;
+    use crate::grpc::caller::{Caller, Role, Validity, require_lasting};
+
+    #[tokio::test]
+    async fn a_copy_ends_in_the_middle_when_the_caller_may_not_have_it_any_more() {
+        let is_valid = Arc::new(AtomicBool::new(true));
+        let valid = is_valid.clone();
+        let role = move || valid.load(Ordering::SeqCst).then_some(Role::Owner);
+        let changes = watch::Sender::new(());
+        let validity = Validity::changing(changes.subscribe(), role);
+        let actor = Actor { name: "ann".into(), from: "here".into() };
+        let mut request = Request::new(());
+        request.extensions_mut().insert(Caller { actor, role: Role::Owner, validity });
+        let (_, authorization) = require_lasting(&request, Role::Owner, "CreateBackup").unwrap();
+        let file = tempfile::tempfile().unwrap();
+        let pieces = 4 * PIECES_MAX;
+        file.set_len((pieces * PIECE_BYTES) as u64).unwrap();
+        let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+        let mut answers = send(file, authorization, permit);
+        assert!(answers.next().await.unwrap().is_ok());
+        is_valid.store(false, Ordering::SeqCst);
+        let mut sent = 1;
+        let end = loop {
+            match answers.next().await.expect("an error is last") {
+                Ok(_) => sent += 1,
+                Err(status) => break status,
+            }
+        };
+        assert_eq!(end.code(), Code::Unauthenticated, "{end}");
+        assert!(sent < pieces, "{sent} of {pieces}");
     }
 }

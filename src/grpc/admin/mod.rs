@@ -6,7 +6,7 @@ use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status, Streaming};
 
 use self::check::AsksForChange;
-use super::caller::{Role, require};
+use super::caller::{Authorization, Role, require, require_lasting};
 use super::fields::Fields;
 use super::pb::admin_service_server::{AdminService, AdminServiceServer};
 use super::status::{of_accept_clock, of_admin, of_invalid, of_reconcile, of_snapshot};
@@ -100,8 +100,14 @@ impl AdminApi {
         Ok((purchase, Some(app), changed))
     }
 
-    /// A preview. One that goes through everybody ends with the server, and with its caller.
-    async fn preview(&self, app: &AppId, question: Question) -> Result<Preview, Status> {
+    /// A preview. One that goes through everybody ends with the server, with its caller, and with
+    /// the caller's right to it.
+    async fn preview(
+        &self,
+        app: &AppId,
+        question: Question,
+        mut authorization: Authorization,
+    ) -> Result<Preview, Status> {
         let too_many = |_| {
             let most = "another preview goes through all users and groups; there is one at a time";
             Status::resource_exhausted(most)
@@ -117,6 +123,7 @@ impl AdminApi {
             Ok(_) = shutdown.wait_for(|down| *down), if everybody => {
                 Err(Status::unavailable("the server is shutting down; nothing was changed"))
             }
+            status = authorization.revoked(), if everybody => Err(status),
         }
     }
 }
@@ -197,9 +204,9 @@ impl AdminService for AdminApi {
         &self,
         request: Request<pb::PreviewEntitlementRequest>,
     ) -> Result<Response<pb::PreviewEntitlementResponse>, Status> {
-        require(&request, Role::Viewer, "PreviewEntitlement")?;
+        let (_, authorization) = require_lasting(&request, Role::Viewer, "PreviewEntitlement")?;
         let (app, question) = check::preview(request.into_inner())?;
-        let preview = self.preview(&app, question).await?;
+        let preview = self.preview(&app, question, authorization).await?;
         let catalog = self.administration.catalog();
         Ok(Response::new(pb::PreviewEntitlementResponse {
             now: Some(show::entitlement(&catalog, &preview.schedule_now, preview.now)),
@@ -242,13 +249,14 @@ impl AdminService for AdminApi {
         &self,
         request: Request<pb::WatchEventsRequest>,
     ) -> Result<Response<Self::WatchEventsStream>, Status> {
-        require(&request, Role::Viewer, "WatchEvents")?;
+        let (_, authorization) = require_lasting(&request, Role::Viewer, "WatchEvents")?;
         let wanted = watch::Wanted::new(request.into_inner())?;
         let permit = self.watching.clone().try_acquire_owned();
         let stream = watch::Stream {
             wanted,
             administration: self.administration.clone(),
             log: self.events.clone(),
+            authorization,
             shutdown: self.shutdown.clone(),
             permit: permit.map_err(|_| watch::too_many())?,
         };
@@ -271,13 +279,13 @@ impl AdminService for AdminApi {
         &self,
         request: Request<pb::CreateBackupRequest>,
     ) -> Result<Response<Self::CreateBackupStream>, Status> {
-        let actor = require(&request, Role::Owner, "CreateBackup")?;
+        let (actor, authorization) = require_lasting(&request, Role::Owner, "CreateBackup")?;
         let permit = self.backing_up.clone().try_acquire_owned();
         let permit =
             permit.map_err(|_| Status::resource_exhausted("another backup is being made"))?;
         let file =
             self.administration.snapshot(actor).await.map_err(|error| of_snapshot(&error))?;
-        Ok(Response::new(backup::send(file, permit)))
+        Ok(Response::new(backup::send(file, authorization, permit)))
     }
 
     async fn activate_catalog(
@@ -353,7 +361,7 @@ impl AdminService for AdminApi {
         &self,
         request: Request<Streaming<pb::ReconcileRequest>>,
     ) -> Result<Response<Self::ReconcileStream>, Status> {
-        let actor = require(&request, Role::Operator, RECONCILE)?;
+        let (actor, authorization) = require_lasting(&request, Role::Operator, RECONCILE)?;
         let too_many = |_| {
             let most = format!("{RECONCILING_MAX} exports are being compared, which is the most");
             Status::resource_exhausted(most)
@@ -363,6 +371,7 @@ impl AdminService for AdminApi {
             administration: self.administration.clone(),
             actor,
             requests: request.into_inner(),
+            authorization,
             shutdown: self.shutdown.clone(),
             permit,
         };

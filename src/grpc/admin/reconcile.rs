@@ -2,7 +2,8 @@
 //!
 //! A few parts are compared side by side. While those are in work the stream is not read, so the
 //! caller feels HTTP/2's back pressure. A part that is not valid ends the stream, after the answers
-//! to what came before; what those repaired stays repaired.
+//! to what came before; what those repaired stays repaired. So does a caller who loses the right to
+//! reconcile.
 
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use super::found::found as shown;
 use crate::domain::audit::Actor;
 use crate::engine::administration::Administration;
 use crate::engine::administration::reconcile::{Found, ReconcileError, Reconciliation};
+use crate::grpc::caller::Authorization;
 use crate::grpc::fields::Invalid;
 use crate::grpc::pb::reconcile_request::Part;
 use crate::grpc::status::{of_invalid, of_reconcile};
@@ -42,6 +44,8 @@ pub struct Stream {
     pub actor: Actor,
     /// What is asked.
     pub requests: Streaming<pb::ReconcileRequest>,
+    /// The caller's right to go on.
+    pub authorization: Authorization,
     /// True when the server shuts down.
     pub shutdown: watch::Receiver<bool>,
     /// How many streams there may be.
@@ -52,8 +56,10 @@ impl Stream {
     /// Answers it.
     pub fn answer(self) -> Answers {
         let (answers, receiver) = mpsc::channel(ANSWERS_MAX);
+        let authorization = self.authorization.clone();
+        let sender = Sender { answers: answers.clone(), authorization };
         tokio::spawn(async move {
-            if let Err(status) = self.run(&answers).await {
+            if let Err(status) = self.run(&sender).await {
                 // A caller that has gone away does not want to know.
                 let _ = answers.send(Err(status)).await;
             }
@@ -71,7 +77,7 @@ impl Stream {
         }
         reconciliation.finish().await.map_err(of_reconcile)?;
         let finished = pb::ReconcileResponse { finished: true, ..Default::default() };
-        send(answers, finished).await?;
+        answers.send(finished).await?;
         drop(self.permit);
         Ok(())
     }
@@ -83,14 +89,14 @@ impl Stream {
         answers: &Sender,
     ) -> Result<(), Status> {
         let tracked_since = reconciliation.tracked_since().map(answer::timestamp);
-        send(answers, pb::ReconcileResponse { tracked_since, ..Default::default() }).await?;
+        answers.send(pb::ReconcileResponse { tracked_since, ..Default::default() }).await?;
         self.parts(reconciliation, answers).await?;
         let mut rest = reconciliation.rest();
         while let Some((found, next)) =
             reconciliation.compare_rest(rest).await.map_err(of_reconcile)?
         {
             self.go_on()?;
-            send(answers, shown(&found)).await?;
+            answers.send(shown(&found)).await?;
             rest = next;
         }
         Ok(())
@@ -150,32 +156,49 @@ impl Stream {
 
     /// The next message; `None` where there are no more.
     async fn next(&mut self) -> Result<Option<Part>, Status> {
-        let Self { requests, shutdown, .. } = self;
+        let Self { requests, shutdown, authorization, .. } = self;
         tokio::select! {
+            biased;
+            status = authorization.revoked() => Err(status),
+            _ = shutdown.wait_for(|down| *down) => Err(shutting_down()),
             message = timeout(SILENT_MAX, requests.message()) => {
                 let silent = |_| Status::deadline_exceeded("the caller said nothing for too long");
                 let Some(message) = message.map_err(silent)?? else { return Ok(None) };
                 message.part.map(Some).ok_or_else(|| invalid("part", "must be given"))
             }
-            _ = shutdown.wait_for(|down| *down) => Err(shutting_down()),
         }
     }
 
     fn go_on(&self) -> Result<(), Status> {
+        self.authorization.check()?;
         if *self.shutdown.borrow() { Err(shutting_down()) } else { Ok(()) }
     }
 }
 
-type Sender = mpsc::Sender<Result<pb::ReconcileResponse, Status>>;
+/// Where the answers of one stream go.
+struct Sender {
+    answers: mpsc::Sender<Result<pb::ReconcileResponse, Status>>,
+    authorization: Authorization,
+}
+
+impl Sender {
+    /// Sends an answer as soon as the caller reads. An error where they have gone away or lost the
+    /// right to go on: nothing more is repaired then.
+    async fn send(&self, answer: pb::ReconcileResponse) -> Result<(), Status> {
+        let mut authorization = self.authorization.clone();
+        tokio::select! {
+            biased;
+            sent = self.answers.send(Ok(answer)) => {
+                sent.map_err(|_| Status::cancelled("the caller has gone away"))
+            }
+            status = authorization.revoked() => Err(status),
+        }
+    }
+}
 
 async fn answer_part(answers: &Sender, found: Result<Found, ReconcileError>) -> Result<(), Status> {
     let found = found.map_err(of_reconcile)?;
-    send(answers, shown(&found)).await
-}
-
-async fn send(answers: &Sender, answer: pb::ReconcileResponse) -> Result<(), Status> {
-    // Nobody is told that nobody listens any more; nothing more is repaired for him.
-    answers.send(Ok(answer)).await.map_err(|_| Status::cancelled("the caller has gone away"))
+    answers.send(shown(&found)).await
 }
 
 fn shutting_down() -> Status {

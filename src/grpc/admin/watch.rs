@@ -16,6 +16,7 @@ use crate::domain::event::NumberedEvent;
 use crate::domain::id::AppId;
 use crate::engine::administration::Administration;
 use crate::events::{EventLog, EventsError, Page};
+use crate::grpc::caller::Authorization;
 use crate::grpc::event::{event, kind};
 use crate::grpc::fields::Fields;
 use crate::grpc::pb;
@@ -101,6 +102,8 @@ pub struct Stream {
     pub administration: Administration,
     /// Where the events are.
     pub log: Arc<dyn EventLog>,
+    /// The caller's right to go on.
+    pub authorization: Authorization,
     /// True when the server shuts down.
     pub shutdown: watch::Receiver<bool>,
     /// How many streams there may be.
@@ -119,12 +122,14 @@ impl Stream {
         let _ = answers.try_send(Ok(first));
         tokio::spawn(async move {
             let mut shutdown = self.shutdown.clone();
+            let mut authorization = self.authorization.clone();
             let end = tokio::select! {
                 end = self.follow(after, &answers) => end,
                 () = answers.closed() => return,
                 _ = shutdown.wait_for(|down| *down) => Status::unavailable(
                     "the server is shutting down; begin again after the last resume_token",
                 ),
+                status = authorization.revoked() => status,
             };
             // A reader who has gone away does not want to know.
             let _ = answers.send(Err(end)).await;
