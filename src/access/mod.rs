@@ -17,7 +17,7 @@ use tracing::warn;
 
 use crate::catalog::LoadError;
 use crate::clock::Stopwatch;
-use crate::config::AccessConfig;
+use crate::config::{AccessConfig, CertificateName};
 use crate::domain::audit::Actor;
 use crate::grpc::{Caller, Role, Validity};
 use crate::telemetry::Metrics;
@@ -47,7 +47,7 @@ pub enum Proof {
     /// Nothing.
     None,
     /// The DNS names and URIs of a certificate that was verified.
-    Names(Arc<[String]>),
+    Names(Arc<[CertificateName]>),
     /// The user of the process at a Unix socket.
     User(u32),
 }
@@ -58,7 +58,7 @@ pub struct Access {
     tokens: Arc<ArcSwap<Tokens>>,
     /// A message follows each change of the tokens.
     changes: watch::Sender<()>,
-    certified: BTreeMap<String, Role>,
+    certified: BTreeMap<CertificateName, Role>,
     users: BTreeMap<u32, Role>,
     refusals: Mutex<Refusals>,
     metrics: Arc<Metrics>,
@@ -160,7 +160,7 @@ impl Access {
             Proof::Names(names) => {
                 let known = names.iter().filter_map(|name| Some((name, self.certified.get(name)?)));
                 let highest = known.max_by_key(|(_, role)| **role);
-                let highest = highest.map(|(name, role)| (name.clone(), *role));
+                let highest = highest.map(|(name, role)| (name.text().to_owned(), *role));
                 highest.ok_or("no name in the certificate has a role")
             }
             Proof::User(uid) => {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use super::certificate_name::CertificateName;
 use super::settings::{Kind, Setting};
 use super::sources::Sources;
 use super::values::{self, Listen};
@@ -94,10 +95,10 @@ pub(super) const ADMIN_CLIENT_ROLES: Setting = Setting {
     flag: "admin-client-roles",
     env: "IMQUOTA_ADMIN_CLIENT_ROLES",
     kind: Kind::List,
-    value_name: "SAN=ROLE",
+    value_name: "KIND:NAME=ROLE",
     default: None,
-    help: "The role of a DNS name or URI in a client's certificate: viewer, operator or owner; \
-           may be repeated",
+    help: "The role of a name in a client's certificate: `DNS:NAME=ROLE` or `URI:URI=ROLE`, with \
+           viewer, operator or owner; may be repeated",
 };
 
 pub(super) const ADMIN_TOKENS_FILE: Setting = Setting {
@@ -133,7 +134,7 @@ pub struct AccessConfig {
     /// How the administration's TCP listeners are encrypted.
     pub admin_tls: Option<TlsFiles>,
     /// The roles of names in client certificates.
-    pub client_roles: BTreeMap<String, Role>,
+    pub client_roles: BTreeMap<CertificateName, Role>,
     /// The file of the administration's tokens.
     pub tokens_file: Option<PathBuf>,
     /// The roles of users of the administration's Unix sockets.
@@ -185,9 +186,9 @@ pub(super) fn read(sources: &mut Sources<'_>) -> AccessConfig {
     let admin_pair = self::pair(sources, [&ADMIN_TLS_CERT, &ADMIN_TLS_KEY]).or(pair.clone());
     let admin_client_ca = sources.optional(&ADMIN_TLS_CLIENT_CA, values::readable_file);
     let client_roles =
-        roles(sources, &ADMIN_CLIENT_ROLES, |san| (!san.is_empty()).then(|| san.to_owned()));
+        roles(sources, &ADMIN_CLIENT_ROLES, |name| CertificateName::parse(name).map_err(Some));
     let tokens_file = sources.optional(&ADMIN_TOKENS_FILE, values::readable_file);
-    let unix_uids = roles(sources, &ADMIN_UNIX_UIDS, |uid| uid.parse().ok());
+    let unix_uids = roles(sources, &ADMIN_UNIX_UIDS, |uid| uid.parse().map_err(|_| None));
     match (&admin_client_ca, client_roles.first()) {
         (Some((_, by)), None) => {
             sources.report(by, "needs admin_client_roles, or nobody has a role".to_owned());
@@ -210,7 +211,7 @@ pub(super) fn read(sources: &mut Sources<'_>) -> AccessConfig {
             admin_client_ca,
             required,
         ),
-        client_roles: client_roles.into_iter().map(|(san, role, _)| (san, role)).collect(),
+        client_roles: client_roles.into_iter().map(|(name, role, _)| (name, role)).collect(),
         tokens_file,
         unix_uids: unix_uids.into_iter().map(|(uid, role, _)| (uid, role)).collect(),
     }
@@ -279,21 +280,21 @@ fn tls(
     Some(TlsFiles { certificate, key, client_ca, client_required })
 }
 
-/// `WHO=ROLE`, each once.
+/// `WHO=ROLE`, each once. `who` may say what is wrong with its part.
 fn roles<W: PartialEq>(
     sources: &mut Sources<'_>,
     setting: &Setting,
-    who: impl Fn(&str) -> Option<W>,
+    who: impl Fn(&str) -> Result<W, Option<String>>,
 ) -> Vec<(W, Role, String)> {
     let given = sources.any(setting, |text| {
+        let form = setting.value_name;
+        let wrong =
+            || values::wrong(&format!("{form} with a role viewer, operator or owner"), text);
         // A URI may hold an equals sign, a role does not.
-        let split = text
-            .rsplit_once('=')
-            .and_then(|(left, role)| Some((who(left.trim())?, Role::named(role.trim())?)));
-        split.ok_or_else(|| {
-            let form = setting.value_name;
-            values::wrong(&format!("{form} with a role viewer, operator or owner"), text)
-        })
+        let (left, role) = text.rsplit_once('=').ok_or_else(wrong)?;
+        let role = Role::named(role.trim()).ok_or_else(wrong)?;
+        let who = who(left.trim()).map_err(|why| why.unwrap_or_else(wrong))?;
+        Ok((who, role))
     });
     let mut roles: Vec<(W, Role, String)> = Vec::with_capacity(given.len());
     for ((who, role), by) in given {

@@ -19,6 +19,7 @@ use crate::telemetry::trace::TraceConfig;
 use crate::webhook::Target;
 
 mod access;
+mod certificate_name;
 mod condition;
 mod error;
 mod redis_url;
@@ -28,6 +29,7 @@ mod values;
 mod webhook;
 
 pub use access::{AccessConfig, TlsFiles};
+pub use certificate_name::CertificateName;
 pub use error::{ConfigError, ConfigErrors};
 pub use settings::{Flags, Kind, SETTINGS, Setting};
 

@@ -20,7 +20,7 @@ use tracing::debug;
 use super::connections::Accepted;
 use crate::access::{Peer, Proof};
 use crate::catalog::{LoadError, read_file};
-use crate::config::TlsFiles;
+use crate::config::{CertificateName, TlsFiles};
 
 /// Longest time for a handshake: a far and slow client needs less than one second.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -128,8 +128,9 @@ fn proof(stream: &TlsStream<TcpStream>) -> Proof {
     let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default();
     let Some(first) = certificates.first() else { return Proof::None };
     let Ok(certificate) = webpki::EndEntityCert::try_from(first) else { return Proof::None };
-    let names = certificate.valid_dns_names().chain(certificate.valid_uri_names());
-    Proof::Names(names.map(ToOwned::to_owned).collect())
+    let dns = certificate.valid_dns_names().map(|name| CertificateName::Dns(name.to_owned()));
+    let uris = certificate.valid_uri_names().map(|uri| CertificateName::Uri(uri.to_owned()));
+    Proof::Names(dns.chain(uris).collect())
 }
 
 fn load(prefix: &str, files: &TlsFiles) -> Result<ServerConfig, TlsError> {

@@ -147,11 +147,13 @@ async fn over_tls_tokens_say_who_may_do_what() {
 async fn a_name_in_a_client_certificate_says_who_may_do_what() {
     let (file, authority) = (TokenFile::new(), Authority::new());
     let names = ["viewer.example", "operator.example", "spiffe://example/owner"];
+    // The second one is written as before kinds were.
+    let kinds = ["DNS:", "", "URI:"];
     let mut flags = tls_flags(&authority).to_vec();
     flags.push(flag("admin-tls-client-ca", authority.certificate()));
     flags.push(flag("admin-tokens-file", file.path()));
-    for (role, name) in ROLES.into_iter().zip(names) {
-        flags.push(("admin-client-roles", format!("{name}={}", role.name())));
+    for ((role, name), kind) in ROLES.into_iter().zip(names).zip(kinds) {
+        flags.push(("admin-client-roles", format!("{kind}{name}={}", role.name())));
     }
     let sidecar = Sidecar::start(&flags).await;
     let pairs = [
@@ -159,7 +161,12 @@ async fn a_name_in_a_client_certificate_says_who_may_do_what() {
         // Of several names the one with the highest role counts.
         authority.certify("operator", "DNS:viewer.example,DNS:operator.example,DNS:x.example"),
         authority.certify("owner", "URI:spiffe://example/owner"),
-        authority.certify("stranger", "DNS:owner,DNS:Viewer.example,URI:spiffe://example/owner2"),
+        // The URIs are equal to what has a role as a DNS name.
+        authority.certify(
+            "stranger",
+            "DNS:owner,DNS:Viewer.example,URI:spiffe://example/owner2,URI:viewer.example,\
+             URI:operator.example",
+        ),
     ];
     for who in EVERYBODY {
         let (pair, name) = match who {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use imquota::config::{AccessConfig, Config, Flags};
+use imquota::config::{AccessConfig, CertificateName, Config, Flags};
 use imquota::grpc::Role;
 
 use crate::certificates::Authority;
@@ -80,6 +80,25 @@ fn settings_that_protect_nothing_are_refused_in_a_sentence() {
 }
 
 #[test]
+fn a_word_that_a_setting_does_not_have_is_refused_with_those_that_it_has() {
+    for (flag, value, expected) in [
+        (
+            "admin-client-roles",
+            "DNS:a=admin",
+            "must be KIND:NAME=ROLE with a role viewer, operator or owner, not \"DNS:a=admin\"",
+        ),
+        (
+            "admin-client-roles",
+            "urn:a=owner",
+            "must say of which kind a name is: DNS:NAME=ROLE or URI:URI=ROLE, not \"urn:a\"",
+        ),
+    ] {
+        let error = load(&[(flag, value)]).expect_err(expected);
+        assert_eq!(error, format!("--{flag}: {expected}"));
+    }
+}
+
+#[test]
 fn an_address_that_others_reach_is_good_with_encryption_and_credentials() {
     let file = "Cargo.toml";
     let far = [("admin-listen", "[::]:1"), ("tls-cert", file), ("tls-key", file)];
@@ -91,8 +110,10 @@ fn an_address_that_others_reach_is_good_with_encryption_and_credentials() {
     ];
     let access = load(&[&far[..], &roles].concat()).expect("good");
     let roles: Vec<_> = access.client_roles.into_iter().collect();
-    let expected =
-        [("ann.example".to_owned(), Role::Viewer), ("spiffe://a/b?c=d".to_owned(), Role::Operator)];
+    let expected = [
+        (CertificateName::Dns("ann.example".to_owned()), Role::Viewer),
+        (CertificateName::Uri("spiffe://a/b?c=d".to_owned()), Role::Operator),
+    ];
     assert_eq!(roles, expected);
     // Without tokens nobody has business there without a certificate.
     assert!(access.admin_tls.expect("encrypted").client_required);

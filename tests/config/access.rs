@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use imquota::config::{AccessConfig, TlsFiles};
+use imquota::config::{AccessConfig, CertificateName, TlsFiles};
 use imquota::grpc::Role;
 
 use crate::load;
@@ -32,7 +32,7 @@ const VALUES: [(&str, Option<&str>); 11] = [
     ("rustfmt.toml", None),
     ("README.md", None),
     ("CHANGELOG.md", None),
-    ("ann=owner", Some("spiffe://a/b=viewer")),
+    ("DNS:ann=owner", Some("URI:urn:a=viewer")),
     ("build.rs", None),
     ("0=owner", Some("1000=operator")),
 ];
@@ -55,8 +55,8 @@ fn expected() -> AccessConfig {
             client_required: false,
         }),
         client_roles: BTreeMap::from([
-            ("ann".to_owned(), Role::Owner),
-            ("spiffe://a/b".to_owned(), Role::Viewer),
+            (CertificateName::Dns("ann".to_owned()), Role::Owner),
+            (CertificateName::Uri("urn:a".to_owned()), Role::Viewer),
         ]),
         tokens_file: Some("build.rs".into()),
         unix_uids: BTreeMap::from([(0, Role::Owner), (1000, Role::Operator)]),
