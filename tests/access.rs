@@ -9,6 +9,8 @@ mod certificates;
 mod command_line;
 #[path = "access/connection.rs"]
 mod connection;
+#[path = "access/force.rs"]
+mod force;
 #[path = "access/matrix.rs"]
 mod matrix;
 #[path = "access/refused.rs"]

@@ -39,6 +39,8 @@ pub struct Peer {
     pub from: Arc<str>,
     /// What the connection itself proves.
     pub proof: Proof,
+    /// Whether only this machine reaches our listener: a Unix socket or a loopback address.
+    pub listener_is_local: bool,
 }
 
 /// What a connection proves about its other end.

@@ -7,7 +7,7 @@ use super::certificate_name::CertificateName;
 use super::settings::{Kind, Setting};
 use super::sources::Sources;
 use super::values::{self, Listen};
-use crate::grpc::Role;
+use crate::grpc::{ForcePolicy, Role};
 
 pub(super) const UNIX_SOCKET_MODE: Setting = Setting {
     key: "unix_socket_mode",
@@ -122,6 +122,18 @@ pub(super) const ADMIN_UNIX_UIDS: Setting = Setting {
            may be repeated",
 };
 
+pub(super) const FORCE: Setting = Setting {
+    key: "force",
+    flag: "force",
+    env: "IMQUOTA_FORCE",
+    kind: Kind::Text,
+    value_name: "WHO",
+    default: None,
+    help: "Who may use mode FORCE, which writes although over a limit: `allow`, everybody; \
+           `certificates`, callers with a verified client certificate; `deny`, nobody [default: \
+           allow on loopback addresses and Unix sockets, certificates elsewhere]",
+};
+
 /// Who may call, and how the way is protected.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AccessConfig {
@@ -139,6 +151,8 @@ pub struct AccessConfig {
     pub tokens_file: Option<PathBuf>,
     /// The roles of users of the administration's Unix sockets.
     pub unix_uids: BTreeMap<u32, Role>,
+    /// Who may use mode FORCE on the data plane; `None` where that depends on the listener.
+    pub force: Option<ForcePolicy>,
 }
 
 impl Default for AccessConfig {
@@ -152,6 +166,7 @@ impl Default for AccessConfig {
             client_roles: BTreeMap::new(),
             tokens_file: None,
             unix_uids: BTreeMap::new(),
+            force: None,
         }
     }
 }
@@ -214,6 +229,7 @@ pub(super) fn read(sources: &mut Sources<'_>) -> AccessConfig {
         client_roles: client_roles.into_iter().map(|(name, role, _)| (name, role)).collect(),
         tokens_file,
         unix_uids: unix_uids.into_iter().map(|(uid, role, _)| (uid, role)).collect(),
+        force: sources.optional(&FORCE, values::force).map(|(policy, _)| policy),
     }
 }
 

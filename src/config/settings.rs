@@ -310,6 +310,7 @@ pub const SETTINGS: &[Setting] = &[
     access::ADMIN_CLIENT_ROLES,
     access::ADMIN_TOKENS_FILE,
     access::ADMIN_UNIX_UIDS,
+    access::FORCE,
     CATALOG,
     UNKNOWN_APP,
     LOG_FORMAT,

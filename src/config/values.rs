@@ -11,6 +11,7 @@ use tracing_subscriber::EnvFilter;
 use super::redis_url;
 use crate::catalog::clipped;
 use crate::engine::UnknownApp;
+use crate::grpc::ForcePolicy;
 use crate::ledger::redis::options::{Durability, Options};
 
 /// Longest path of a Unix socket, in bytes: the kernel keeps it in 108, with a zero at the end.
@@ -205,6 +206,15 @@ pub(super) fn log_filter(text: &str) -> Result<String, String> {
     match EnvFilter::builder().parse(text) {
         Ok(_) => Ok(text.to_owned()),
         Err(error) => Err(format!("{}: {error}", wrong(expected, text))),
+    }
+}
+
+pub(super) fn force(text: &str) -> Result<ForcePolicy, String> {
+    match text {
+        "allow" => Ok(ForcePolicy::Allow),
+        "certificates" => Ok(ForcePolicy::Certificates),
+        "deny" => Ok(ForcePolicy::Deny),
+        _ => Err(wrong("\"allow\", \"certificates\" or \"deny\"", text)),
     }
 }
 

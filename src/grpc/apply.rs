@@ -17,6 +17,7 @@ use tonic::{Request, Status, Streaming};
 use super::answer::FromDecision;
 use super::deadline::timeout;
 use super::fields::Invalid;
+use super::force::ForceRefused;
 use super::pb;
 use super::pb::apply_request::Operation;
 use super::pb::apply_response::Answer;
@@ -50,6 +51,7 @@ pub fn answer_stream(
     let stream = Stream {
         timeout: timeout(request.metadata()),
         age: Stopwatch::start(),
+        may_force: api.may_force(request.extensions()),
         requests: request.into_inner(),
         in_flight_max,
         shutdown_began: None,
@@ -62,6 +64,8 @@ pub fn answer_stream(
 struct Stream {
     timeout: Option<Duration>,
     age: Stopwatch,
+    /// Whether its caller may use mode FORCE.
+    may_force: Result<(), ForceRefused>,
     requests: Streaming<pb::ApplyRequest>,
     in_flight_max: usize,
     shutdown_began: Option<Stopwatch>,
@@ -80,11 +84,11 @@ impl Stream {
                 Ok(None) => break None,
                 Err(status) => break Some(status),
             };
-            let (api, answers) = (api.clone(), answers.clone());
+            let (api, answers, may_force) = (api.clone(), answers.clone(), self.may_force);
             let stream_left =
                 self.timeout.map(|timeout| timeout.saturating_sub(self.age.elapsed()));
             let work = async move {
-                let answer = answer(&api, request, stream_left).await;
+                let answer = answer(&api, request, stream_left, may_force).await;
                 // A caller that has gone away does not want to know.
                 let _ = answers.send(Ok(answer)).await;
                 drop(permit);
@@ -124,12 +128,13 @@ async fn answer(
     api: &QuotaApi,
     request: pb::ApplyRequest,
     stream_left: Option<Duration>,
+    may_force: Result<(), ForceRefused>,
 ) -> pb::ApplyResponse {
     let own =
         (request.timeout_ms > 0).then(|| Duration::from_millis(u64::from(request.timeout_ms)));
     let deadline = api.deadline_after(own.into_iter().chain(stream_left).min());
     let answer = match request.operation {
-        Some(operation) => carry_out(api, operation, deadline).await,
+        Some(operation) => carry_out(api, operation, deadline, may_force).await,
         None => Err(Invalid::field("operation", UNREADABLE).into()),
     };
     let answer = answer.unwrap_or_else(|failure| Answer::Error(apply_error(failure)));
@@ -144,6 +149,7 @@ async fn carry_out(
     api: &QuotaApi,
     operation: Operation,
     deadline: Timestamp,
+    may_force: Result<(), ForceRefused>,
 ) -> Result<Answer, Failure> {
     let catalog = api.catalog();
     macro_rules! checked {
@@ -170,6 +176,6 @@ async fn carry_out(
             return Box::pin(api.usage(it, deadline)).await.map(Answer::GetUsage);
         }
     };
-    let (decision, ids) = api.decide(checked, deadline).await?;
+    let (decision, ids) = api.decide(checked, deadline, || may_force).await?;
     Ok(dress(decision, ids))
 }

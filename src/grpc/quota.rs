@@ -5,17 +5,19 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tonic::metadata::MetadataMap;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Extensions, Request, Response, Status, Streaming};
 
 use super::answer::FromDecision;
 use super::apply::{Answers, answer_stream};
 use super::deadline::{deadline, in_time, less_margin, timeout};
+use super::force::{self, ForcePolicy, ForceRefused};
 use super::metering::record;
 use super::pb::quota_service_server::{QuotaService, QuotaServiceServer};
 use super::request::{Action, Check, Checked, Ids};
 use super::status::{self, Failure};
 use super::{REQUEST_MAX_BYTES, pb, request};
 use crate::domain::catalog::Catalog;
+use crate::domain::decision::Mode;
 use crate::domain::time::Timestamp;
 use crate::engine::{self, Decision, Engine};
 
@@ -28,20 +30,23 @@ pub struct QuotaApi {
     engine: Arc<Engine>,
     request_timeout: Duration,
     apply_in_flight_max: usize,
+    force: Option<ForcePolicy>,
     shutdown: watch::Receiver<bool>,
 }
 
 impl QuotaApi {
     /// `request_timeout` bounds every decision, `apply_in_flight_max` the operations of one Apply
-    /// stream in work at once; streams end when `shutdown` turns true.
+    /// stream in work at once; `force` says who may use mode FORCE, where it is set; streams end
+    /// when `shutdown` turns true.
     #[must_use]
     pub fn new(
         engine: Arc<Engine>,
         request_timeout: Duration,
         apply_in_flight_max: usize,
+        force: Option<ForcePolicy>,
         shutdown: watch::Receiver<bool>,
     ) -> Self {
-        Self { engine, request_timeout, apply_in_flight_max, shutdown }
+        Self { engine, request_timeout, apply_in_flight_max, force, shutdown }
     }
 
     /// As a service of a server.
@@ -65,13 +70,22 @@ impl QuotaApi {
         self.engine.catalog()
     }
 
-    /// Decides a request that has been checked.
+    /// Whether the caller of a request with these extensions may use mode FORCE.
+    pub(super) fn may_force(&self, extensions: &Extensions) -> Result<(), ForceRefused> {
+        force::check(self.force, extensions)
+    }
+
+    /// Decides a request that has been checked. `may_force` is asked in mode FORCE only.
     pub(super) async fn decide(
         &self,
         checked: Checked,
         deadline: Timestamp,
+        may_force: impl FnOnce() -> Result<(), ForceRefused>,
     ) -> Result<(Decision, Ids), Failure> {
         let Checked { app, mode, action, ids } = checked;
+        if mode == Mode::Force {
+            may_force()?;
+        }
         let decision = match action {
             Action::Operation(operation) => {
                 let request = engine::Request { app, mode, deadline, operation };
@@ -112,9 +126,10 @@ impl QuotaApi {
     ) -> Result<Response<A>, Status> {
         let deadline = self.unary_deadline(request.metadata());
         let deny_as_error = request.metadata().get(DENY_AS_ERROR).is_some_and(|value| value == "1");
-        let checked = request.into_inner().check(&self.catalog());
+        let (_, extensions, request) = request.into_parts();
+        let checked = request.check(&self.catalog());
         let checked = checked.map_err(|invalid| status::of_failure(invalid.into()))?;
-        let decided = self.decide(checked, deadline).await;
+        let decided = self.decide(checked, deadline, || self.may_force(&extensions)).await;
         let (decision, ids) = decided.map_err(status::of_failure)?;
         if deny_as_error
             && decision.denied()

@@ -7,6 +7,7 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, QuotaViolation, StatusExt};
 
 use super::fields::{Invalid, Violation};
+use super::force::ForceRefused;
 use super::pb;
 use crate::directory::{AcceptClockError, DirectoryError, LostEnd};
 use crate::domain::decision::Outcome;
@@ -22,6 +23,8 @@ const DOMAIN: &str = "imquota.v1";
 const STORE_LOST: &str = "STORE_LOST";
 /// The reason of a call that ended because its credentials do not allow it any more.
 const CREDENTIALS_REVOKED: &str = "CREDENTIALS_REVOKED";
+/// The reason of a take in mode FORCE whose caller may not use it.
+const FORCE_NOT_ALLOWED: &str = "FORCE_NOT_ALLOWED";
 /// When a repetition may help: by then the queue of the store has been worked off.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
 /// Most denials that are told in error details, which travel in an HTTP/2 header.
@@ -34,6 +37,8 @@ pub enum Failure {
     Invalid(Invalid),
     /// The ledger has no decision.
     Ledger(LedgerError),
+    /// The caller may not use mode FORCE.
+    ForceRefused(ForceRefused),
     /// The time was up before there was an answer.
     TimedOut,
 }
@@ -41,6 +46,12 @@ pub enum Failure {
 impl From<Invalid> for Failure {
     fn from(invalid: Invalid) -> Self {
         Self::Invalid(invalid)
+    }
+}
+
+impl From<ForceRefused> for Failure {
+    fn from(refused: ForceRefused) -> Self {
+        Self::ForceRefused(refused)
     }
 }
 
@@ -157,6 +168,9 @@ pub fn of_failure(failure: Failure) -> Status {
             }
             Status::with_error_details(ledger_code(&error), error.to_string(), details)
         }
+        Failure::ForceRefused(refused) => {
+            of_reason(Code::PermissionDenied, FORCE_NOT_ALLOWED, refused.to_string())
+        }
         Failure::TimedOut => {
             let (code, message) = timed_out();
             Status::new(code, message)
@@ -172,6 +186,9 @@ pub fn apply_error(failure: Failure) -> pb::ApplyError {
             (Code::InvalidArgument, message, invalid.violations, invalid.im_error_code)
         }
         Failure::Ledger(error) => (ledger_code(&error), error.to_string(), Vec::new(), None),
+        Failure::ForceRefused(refused) => {
+            (Code::PermissionDenied, refused.to_string(), Vec::new(), None)
+        }
         Failure::TimedOut => {
             let (code, message) = timed_out();
             (code, message.to_owned(), Vec::new(), None)

@@ -46,9 +46,15 @@ impl Accept for TcpListener {
 
     async fn accept(&self) -> io::Result<(TcpStream, Peer)> {
         let (stream, address) = Self::accept(self).await?;
+        let own = self.local_addr()?;
         // Answers are small and must not wait for each other.
         stream.set_nodelay(true)?;
-        Ok((stream, Peer { from: address.to_string().into(), proof: Proof::None }))
+        let peer = Peer {
+            from: address.to_string().into(),
+            proof: Proof::None,
+            listener_is_local: own.ip().to_canonical().is_loopback(),
+        };
+        Ok((stream, peer))
     }
 }
 
@@ -62,8 +68,13 @@ impl Accept for UnixSocket {
             Ok(user) => Peer {
                 from: format!("unix:{path} uid {}", user.uid()).into(),
                 proof: Proof::User(user.uid()),
+                listener_is_local: true,
             },
-            Err(_) => Peer { from: format!("unix:{path}").into(), proof: Proof::None },
+            Err(_) => Peer {
+                from: format!("unix:{path}").into(),
+                proof: Proof::None,
+                listener_is_local: true,
+            },
         };
         Ok((stream, peer))
     }

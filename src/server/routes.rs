@@ -49,8 +49,13 @@ pub(super) fn routes(
         MeteringApi::new(engine, administration, config.request_timeout, plane).into_service()
     };
     let (metering, metering_of_admin) = (metering(Plane::Data), metering(Plane::Admin));
-    let quota =
-        QuotaApi::new(engine, config.request_timeout, config.apply_in_flight_max, stopped.clone());
+    let quota = QuotaApi::new(
+        engine,
+        config.request_timeout,
+        config.apply_in_flight_max,
+        config.access.force,
+        stopped.clone(),
+    );
     let data =
         Routes::new(health_service.clone()).add_service(quota.into_service()).add_service(metering);
     // Health and reflection are open to whoever reaches the listener.

@@ -111,10 +111,10 @@ async fn handshake(
     accepted: Accepted<TcpStream>,
 ) -> Option<Accepted<TlsStream<TcpStream>>> {
     let Accepted { stream, peer, permit } = accepted;
-    let from = peer.from;
+    let from = peer.from.clone();
     match tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
         Ok(Ok(stream)) => {
-            let peer = Peer { from, proof: proof(&stream) };
+            let peer = Peer { proof: proof(&stream), ..peer };
             return Some(Accepted { stream, peer, permit });
         }
         Ok(Err(error)) => debug!(peer = %from, %error, "a TLS handshake failed"),

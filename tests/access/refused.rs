@@ -92,6 +92,7 @@ fn a_word_that_a_setting_does_not_have_is_refused_with_those_that_it_has() {
             "urn:a=owner",
             "must say of which kind a name is: DNS:NAME=ROLE or URI:URI=ROLE, not \"urn:a\"",
         ),
+        ("force", "yes", "must be \"allow\", \"certificates\" or \"deny\", not \"yes\""),
     ] {
         let error = load(&[(flag, value)]).expect_err(expected);
         assert_eq!(error, format!("--{flag}: {expected}"));

@@ -23,6 +23,8 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 /// A running sidecar.
 pub struct Sidecar {
     pub data: SocketAddr,
+    /// The other TCP listeners of the data plane, in the order of the flags.
+    pub more_data: Vec<SocketAddr>,
     pub admin: SocketAddr,
     pub management: Option<SocketAddr>,
     pub socket: PathBuf,
@@ -65,6 +67,9 @@ impl Sidecar {
         let config = config(folder.path(), flags);
         let listeners = Listeners::bind(&config).await.expect("free ports");
         let (data, admin) = (address(&listeners.data[0]), address(&listeners.admin[0]));
+        let more = listeners.data[1..].iter();
+        let more = more.filter(|listener| matches!(listener, Listener::Tcp(_)));
+        let more_data = more.map(address).collect();
         let management = listeners.management.as_ref();
         let management = management.map(|listener| listener.local_addr().expect("bound"));
         let socket = folder.path().join("admin.sock");
@@ -75,7 +80,7 @@ impl Sidecar {
         };
         let run = server::run(config, listeners, Arc::new(SystemClock), reloads, stopped);
         let (task, stop) = (tokio::spawn(run), Some(stop));
-        Self { data, admin, management, socket, reload, stop, task, _folder: folder }
+        Self { data, more_data, admin, management, socket, reload, stop, task, _folder: folder }
     }
 
     /// What SIGHUP does.

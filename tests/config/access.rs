@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use imquota::config::{AccessConfig, CertificateName, TlsFiles};
-use imquota::grpc::Role;
+use imquota::grpc::{ForcePolicy, Role};
 
 use crate::load;
 
 /// The settings of this file, in the order of the table.
-pub const KEYS: [&str; 11] = [
+pub const KEYS: [&str; 12] = [
     "unix_socket_mode",
     "admin_unix_socket_mode",
     "tls_cert",
@@ -20,10 +20,11 @@ pub const KEYS: [&str; 11] = [
     "admin_client_roles",
     "admin_tokens_file",
     "admin_unix_uids",
+    "force",
 ];
 
 /// A value for each of them; the second of a list.
-const VALUES: [(&str, Option<&str>); 11] = [
+const VALUES: [(&str, Option<&str>); 12] = [
     ("0600", None),
     ("0640", None),
     ("Cargo.toml", None),
@@ -35,6 +36,7 @@ const VALUES: [(&str, Option<&str>); 11] = [
     ("DNS:ann=owner", Some("URI:urn:a=viewer")),
     ("build.rs", None),
     ("0=owner", Some("1000=operator")),
+    ("certificates", None),
 ];
 
 fn expected() -> AccessConfig {
@@ -60,6 +62,7 @@ fn expected() -> AccessConfig {
         ]),
         tokens_file: Some("build.rs".into()),
         unix_uids: BTreeMap::from([(0, Role::Owner), (1000, Role::Operator)]),
+        force: Some(ForcePolicy::Certificates),
     }
 }
 

@@ -1,0 +1,64 @@
+//! Who may use mode FORCE, which writes although over a limit.
+//!
+//! The setting is for the data plane: the journal's replay and reconciliation do not pass here.
+
+use std::fmt;
+
+use tonic::Extensions;
+
+use crate::access::{Peer, Proof};
+
+/// Callers of the data plane that may use mode FORCE.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ForcePolicy {
+    /// All.
+    Allow,
+    /// Those with a client certificate that was verified.
+    Certificates,
+    /// None.
+    Deny,
+}
+
+/// Why a caller may not use mode FORCE.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ForceRefused {
+    policy: ForcePolicy,
+    is_default: bool,
+}
+
+impl fmt::Display for ForceRefused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let by_default = if self.is_default {
+            ", its default on listeners that other machines can reach"
+        } else {
+            ""
+        };
+        match self.policy {
+            ForcePolicy::Certificates => write!(
+                f,
+                "mode FORCE needs a verified client certificate: the setting `force` is \
+                 certificates{by_default}; nothing was done"
+            ),
+            _ => f.write_str("mode FORCE is off: the setting `force` is deny; nothing was done"),
+        }
+    }
+}
+
+/// Whether the caller of a request with these extensions may use mode FORCE. Without a policy
+/// everybody may where only this machine reaches the listener, and callers with a certificate
+/// elsewhere.
+pub fn check(policy: Option<ForcePolicy>, extensions: &Extensions) -> Result<(), ForceRefused> {
+    let peer = extensions.get::<Peer>();
+    let by_default = || match peer {
+        Some(peer) if peer.listener_is_local => ForcePolicy::Allow,
+        // An unknown listener is taken for one that anybody can reach.
+        _ => ForcePolicy::Certificates,
+    };
+    let has_certificate = peer.is_some_and(|peer| matches!(peer.proof, Proof::Names(_)));
+    let is_default = policy.is_none();
+    match policy.unwrap_or_else(by_default) {
+        ForcePolicy::Allow => Ok(()),
+        ForcePolicy::Certificates if has_certificate => Ok(()),
+        policy => Err(ForceRefused { policy, is_default }),
+    }
+}
