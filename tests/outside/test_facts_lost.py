@@ -1,5 +1,8 @@
 """What a live process says where Redis lost acknowledged writes: to watchers, a webhook, and sellers."""
 
+import re
+import time
+
 import grpc
 import pytest
 
@@ -16,6 +19,8 @@ FACTS_LOST = admin_pb.EVENT_KIND_FACTS_LOST
 CREATED = admin_pb.EVENT_KIND_APP_CREATED
 PURCHASED = admin_pb.EVENT_KIND_PURCHASED
 TOLD_WITHIN_S = 20
+MANY = 40
+"""Apps that lose writes together."""
 LEFT_OUT = 1000
 """Numbers that the log of events leaves out after a loss."""
 
@@ -47,6 +52,11 @@ def sidecar(redis, receiver, tmp_path):
 def metrics(sidecar: Sidecar) -> str:
     """What it counts."""
     return get(sidecar.management_port, "/metrics")[1]
+
+
+def loss_lines(sidecar: Sidecar) -> list[str]:
+    """What it logged of lost facts."""
+    return [line for line in sidecar.read_log().splitlines() if "facts lost:" in line]
 
 
 def keys(redis: Redis, pattern: str) -> list[str]:
@@ -146,5 +156,41 @@ def test_a_part_of_an_app_that_lost_writes_is_told_and_goes_on(redis, sidecar):
         assert (lost.kind, lost.app_id, lost.part) == (FACTS_LOST, app.id, "accounts")
         # One write for the limits and one for the first accounts were left, and one was made since.
         assert (lost.found, lost.known) == (3, 5)
-        assert "facts lost" in sidecar.read_log() and "ERROR" in sidecar.read_log()
+        (line,) = wait_until(lambda: loss_lines(sidecar), TOLD_WITHIN_S, "a log line")
+        assert f'examples="{app.id} accounts 4-5"' in line, line
         assert 'imquota_facts_lost_total{part="accounts"} 1' in metrics(sidecar)
+
+
+def test_a_loss_of_many_apps_is_an_event_each_and_one_line_a_second(redis, sidecar):
+    apps = [f"app-{number:02}" for number in range(MANY)]
+    with App(sidecar) as app:
+        app.register()
+        watch = Watch(app)
+
+        def take(users: list[str]) -> None:
+            for app_id in apps:
+                with App(sidecar, app_id=app_id) as each:
+                    each.create_accounts(*users)
+
+        take(["u1"])
+        saved = save(redis, "q1{*/accounts}*")
+        for user in ("u2", "u3", "u4"):
+            take([user])
+        began = time.monotonic()
+        put_back(redis, "q1{*/accounts}*", saved)
+        take(["u5"])
+        lost = []
+        while len(lost) < MANY:
+            # The app's creation may come first.
+            lost += [event for event in watch.next(1) if event.kind == FACTS_LOST]
+        assert sorted((event.app_id, event.part) for event in lost) == [
+            (each, "accounts") for each in apps]
+
+        def logged():
+            return [int(re.search(r'parts="accounts (\d+)"', line)[1])
+                    for line in loss_lines(sidecar)]
+
+        wait_until(lambda: sum(logged()) == MANY, TOLD_WITHIN_S, "all are in the log")
+        took_s = time.monotonic() - began
+        assert len(logged()) <= 1 + took_s, "each line is of a second of its own"
+        assert len(logged()) < MANY

@@ -474,6 +474,7 @@ impl Ledger for Redis {
         self.watching.abort();
         self.watching_clocks.abort();
         self.store.client.close().await;
+        self.store.known.log_losses();
         if let Some((directory, saving)) = &self.saving {
             saving.abort();
             known::Saver::new(self.store.known.clone(), directory.clone()).save();

@@ -16,9 +16,9 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use arc_swap::ArcSwap;
 use redis::{Cmd, Value};
 use tokio::sync::Notify;
-use tracing::error;
 
 use self::counts::{Counts, Lost};
+use self::loss_log::LossLog;
 use super::keys::{AUDIT, CURSORS, Keys, Part};
 use super::reply::integer;
 use crate::domain::event::StorePart;
@@ -27,6 +27,7 @@ use crate::ledger::fingerprint::Fingerprints;
 use crate::ledger::loss::LostWrites;
 
 mod counts;
+mod loss_log;
 mod saved;
 mod tail;
 
@@ -51,6 +52,7 @@ pub struct Known {
     /// Of the store that it was seen in.
     generation: ArcSwap<Vec<u8>>,
     losses: Mutex<VecDeque<LostWrites>>,
+    log: LossLog,
     lost: Notify,
 }
 
@@ -155,6 +157,11 @@ impl Known {
         }
     }
 
+    /// Logs the losses of the last moments now: the process ends.
+    pub fn log_losses(&self) {
+        self.log.write();
+    }
+
     /// Waits for the next loss.
     pub async fn next_loss(&self) -> LostWrites {
         loop {
@@ -168,17 +175,11 @@ impl Known {
     }
 
     fn report(&self, part: StorePart, app: Option<AppId>, Lost { found, known }: Lost) {
-        let id = app.as_ref().map_or("", AppId::as_str);
-        error!(
-            part = part.name(),
-            app = id,
-            found,
-            known,
-            "facts lost: the store counts fewer writes than it has acknowledged"
-        );
+        let loss = LostWrites { part, app, found, known };
+        self.log.add(&loss);
         let mut losses = self.losses.lock().unwrap_or_else(PoisonError::into_inner);
         if losses.len() < LOSSES_MAX {
-            losses.push_back(LostWrites { part, app, found, known });
+            losses.push_back(loss);
         }
         drop(losses);
         self.lost.notify_one();
