@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tracing::{error, info, warn};
 
@@ -109,6 +109,9 @@ pub enum ServeError {
     /// A listener stopped serving by itself.
     #[error("a listener ended by itself")]
     ListenerEnded,
+    /// A task of the process panicked: what it did is done by nobody until a new start.
+    #[error("a task panicked, as the log says; imquota has to be started again")]
+    TaskPanicked,
     /// A listener failed while serving.
     #[error("a listener failed: {0}")]
     Transport(#[from] tonic::transport::Error),
@@ -124,6 +127,7 @@ impl ServeError {
 /// Runs the sidecar until SIGTERM or SIGINT.
 pub async fn serve(config: Config) -> Result<(), ServeError> {
     let traces = telemetry::start(config.log_format, &config.log_filter, config.traces.as_ref());
+    telemetry::log_panics();
     let signals = signals::listen().map_err(ServeError::Signals)?;
     let listeners = Listeners::bind(&config).await?;
     let clock = Arc::new(SteadyClock::start());
@@ -206,6 +210,16 @@ struct Running {
     fallback: Option<(Arc<Fallback>, Replaying)>,
 }
 
+/// Ready when one of the tasks has panicked.
+async fn panicked(tasks: &mut JoinSet<()>) {
+    while let Some(ended) = tasks.join_next().await {
+        if ended.is_err_and(|error| error.is_panic()) {
+            return;
+        }
+    }
+    std::future::pending::<()>().await;
+}
+
 impl Process<'_> {
     /// Starts everything that works behind the listeners.
     async fn start(
@@ -282,18 +296,23 @@ impl Process<'_> {
         mut servers: JoinSet<Result<(), tonic::transport::Error>>,
         shutdown: Pin<&mut impl Future<Output = ()>>,
     ) -> Result<(), ServeError> {
-        let Running { ledger, routes, mut tasks, telling, fallback } = running;
+        let Running { ledger, routes, mut tasks, mut telling, mut fallback } = running;
         listeners.serve(&mut servers, &routes, &self.credentials, &self.stopped);
         let journal_failed = async {
-            match &fallback {
-                Some((fallback, _)) => fallback.failed().await,
-                None => std::future::pending().await,
+            let Some((fallback, replaying)) = &mut fallback else {
+                return std::future::pending().await;
+            };
+            tokio::select! {
+                () = fallback.failed() => ServeError::JournalFailed,
+                () = panicked(&mut replaying.tasks) => ServeError::TaskPanicked,
             }
         };
         let end = tokio::select! {
             () = shutdown => Ok(()),
             () = ledger.failed() => Err(ServeError::StoreFailed),
-            () = journal_failed => Err(ServeError::JournalFailed),
+            error = journal_failed => Err(error),
+            () = panicked(&mut tasks) => Err(ServeError::TaskPanicked),
+            () = telling.panicked() => Err(ServeError::TaskPanicked),
             ended = servers.join_next() => Err(match ended {
                 Some(Ok(Err(error))) => error.into(),
                 _ => ServeError::ListenerEnded,
@@ -348,19 +367,21 @@ async fn load_into_force(
 /// requests left is brought there too.
 struct Replaying {
     stop: watch::Sender<bool>,
-    task: JoinHandle<()>,
+    /// One task.
+    tasks: JoinSet<()>,
 }
 
 impl Replaying {
     fn start(fallback: &Arc<Fallback>, engine: &Arc<Engine>) -> Self {
         let (stop, stopped) = watch::channel(false);
-        let task = tokio::spawn(fallback.clone().replay(engine.clone(), stopped));
-        Self { stop, task }
+        let mut tasks = JoinSet::new();
+        tasks.spawn(fallback.clone().replay(engine.clone(), stopped));
+        Self { stop, tasks }
     }
 
-    async fn end(self) {
+    async fn end(mut self) {
         let _ = self.stop.send(true);
-        let _ = self.task.await;
+        while self.tasks.join_next().await.is_some() {}
     }
 }
 

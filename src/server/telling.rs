@@ -79,10 +79,15 @@ async fn begun<E: Display>(what: &str, beginning: impl Future<Output = Result<()
 }
 
 impl Tellers {
+    /// Ready when one of the tasks has panicked.
+    pub async fn panicked(&mut self) {
+        super::panicked(&mut self.tasks).await;
+    }
+
     /// Tells what is left, and ends.
-    pub async fn end(self) {
+    pub async fn end(mut self) {
         let _ = self.stop.send(true);
-        self.tasks.join_all().await;
+        while self.tasks.join_next().await.is_some() {}
     }
 }
 

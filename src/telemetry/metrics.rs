@@ -10,9 +10,9 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
-use super::Condition;
 use super::operations::{Measure, Operations};
 use super::process::Process;
+use super::{Condition, panics};
 use crate::clock::Stopwatch;
 use crate::domain::decision::Mode;
 use crate::domain::event::StorePart;
@@ -123,6 +123,7 @@ impl Metrics {
         );
         self.register_events();
         self.condition.register(&mut self.registry);
+        panics::register(&mut self.registry);
         self
     }
 

@@ -3,11 +3,13 @@
 mod condition;
 mod metrics;
 mod operations;
+mod panics;
 mod process;
 pub mod trace;
 
 pub use condition::{Condition, Degraded, Replayed, Shed};
 pub use metrics::Metrics;
+pub use panics::log_panics;
 
 use std::io::IsTerminal;
 
