@@ -91,7 +91,10 @@ fn files(folder: &str, ending: &str) -> Vec<PathBuf> {
 }
 
 fn rust_files() -> Vec<PathBuf> {
-    ["src", "tests", "benches"].into_iter().flat_map(|folder| files(folder, "rs")).collect()
+    ["src", "tests", "benches", "fuzz/targets", "fuzz/fuzz_targets"]
+        .into_iter()
+        .flat_map(|folder| files(folder, "rs"))
+        .collect()
 }
 
 fn read(path: &Path) -> String {

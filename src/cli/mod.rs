@@ -40,6 +40,9 @@ use clap_complete::Shell;
 
 use crate::config::Flags;
 
+#[doc(hidden)]
+pub use reconcile::read_export;
+
 const ROOT_HELP: &str = "\
 Exit codes:
   0  done: everything was applied, already held or not held

@@ -16,7 +16,9 @@ mod health;
 pub(crate) mod json;
 mod metering;
 mod quota;
-mod request;
+// Public for the fuzz targets alone.
+#[doc(hidden)]
+pub mod request;
 mod status;
 
 pub use admin::{AdminApi, audit_entry};

@@ -65,7 +65,8 @@ struct NewGroup {
 }
 
 /// An entry as bytes.
-pub(super) fn encode(entry: &Entry) -> Vec<u8> {
+#[must_use]
+pub fn encode(entry: &Entry) -> Vec<u8> {
     let stored = Stored {
         v: VERSION,
         app_id: entry.app.to_string(),
@@ -82,7 +83,7 @@ pub(super) fn encode(entry: &Entry) -> Vec<u8> {
 }
 
 /// The entry of those bytes.
-pub(super) fn decode(bytes: &[u8]) -> Result<Entry, String> {
+pub fn decode(bytes: &[u8]) -> Result<Entry, String> {
     let stored: Stored = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
     if stored.v != VERSION {
         return Err(format!("version {} is not {VERSION}", stored.v));

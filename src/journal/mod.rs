@@ -16,7 +16,9 @@ use crate::domain::id::AppId;
 use crate::domain::time::Timestamp;
 use crate::ledger::Operation;
 
-mod codec;
+// Public for the fuzz targets alone.
+#[doc(hidden)]
+pub mod codec;
 mod file;
 
 use file::{File, Message};

@@ -48,7 +48,9 @@ mod operation;
 pub mod reconcile;
 pub mod redb_file;
 pub mod redis;
-mod schedule_codec;
+// Public for the fuzz targets alone.
+#[doc(hidden)]
+pub mod schedule_codec;
 
 use holdings::{Holders, Holdings};
 use loss::LostWrites;

@@ -53,6 +53,7 @@ struct StoredLimit {
 }
 
 /// A schedule as bytes.
+#[must_use]
 pub fn encode_schedule(schedule: &Schedule) -> Vec<u8> {
     let segments = schedule.segments().iter().map(store_segment).collect();
     let stored = StoredSchedule { v: VERSION, segments };
@@ -96,6 +97,7 @@ pub fn decode_schedule(bytes: &[u8]) -> Result<Schedule, String> {
 }
 
 /// The limits of one segment as bytes.
+#[must_use]
 pub fn encode_limits(segment: &Segment) -> Vec<u8> {
     serde_json::to_vec(&store_segment(segment)).expect("maps with string keys can be written")
 }

@@ -12,7 +12,7 @@
 //! Mistakes in a file end the run before a connection is made. A run that was cut off may be
 //! repeated at any time: every fact is compared by itself.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, SecondsFormat};
 use clap::{ArgGroup, Args, Subcommand};
@@ -21,7 +21,7 @@ use prost_types::Timestamp;
 use self::begin::Begin;
 use self::check::Checked;
 use self::checkpoint::{Checkpoint, Job};
-use self::export::{ExportFile, Kind};
+use self::export::{ExportFile, Kind, Subject};
 use self::feed::Share;
 use self::findings::Findings;
 use self::report::Report;
@@ -137,6 +137,30 @@ struct Compare {
     /// repeated. Removed at the end
     #[arg(long, value_name = "FILE")]
     checkpoint: Option<PathBuf>,
+}
+
+/// Reads a file of an export to its end, and calls `seen` with the line of each user or group, its
+/// id and the ids in its list. Returns how many bytes were read. Public for the fuzz targets alone.
+pub fn read_export(
+    kind: &str,
+    path: &Path,
+    seen: &mut dyn FnMut(u64, &str, &[String]),
+) -> Result<u64, String> {
+    let found = Kind::ALL.into_iter().find(|known| known.name() == kind);
+    let kind = found.ok_or_else(|| format!("there are no {kind}"))?;
+    let mut read = || {
+        let mut subjects = ExportFile::find(kind, path.to_owned())?.open()?;
+        while let Some(item) = subjects.next()? {
+            let listed = match &item.subject {
+                Subject::Group(group) => group.member_ids.as_slice(),
+                Subject::Friends(friends) => friends.friend_ids.as_slice(),
+                Subject::Account(_) => &[],
+            };
+            seen(item.line, item.subject.id(), listed);
+        }
+        Ok(subjects.bytes_read())
+    };
+    read().map_err(|error: Error| error.to_string())
 }
 
 /// Begins or compares.

@@ -60,7 +60,9 @@ mod position;
 mod reading;
 mod reconcile;
 mod releases;
-pub(crate) mod reply;
+// Public for the fuzz targets alone.
+#[doc(hidden)]
+pub mod reply;
 mod schedules;
 pub mod script;
 pub(crate) mod scripts;

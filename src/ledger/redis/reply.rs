@@ -185,6 +185,7 @@ fn over(letter: char) -> Option<Over> {
 
 impl Over {
     /// The reason of a denial; `full` where it is the group that has no room.
+    #[must_use]
     pub fn reason(self, full: Reason) -> Reason {
         match self {
             Self::Stopped => Reason::ServiceStopped,
@@ -201,6 +202,7 @@ impl Over {
 }
 
 /// A whole number.
+#[must_use]
 pub fn integer(value: &Value) -> Option<i64> {
     match value {
         Value::Int(number) => Some(*number),
@@ -210,6 +212,7 @@ pub fn integer(value: &Value) -> Option<i64> {
 }
 
 /// A string.
+#[must_use]
 pub fn bytes(value: Value) -> Option<Vec<u8>> {
     match value {
         Value::BulkString(bytes) => Some(bytes),
@@ -220,11 +223,13 @@ pub fn bytes(value: Value) -> Option<Vec<u8>> {
 }
 
 /// A string that is text.
+#[must_use]
 pub fn text(bytes: Vec<u8>) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
 /// An array.
+#[must_use]
 pub fn array(value: Value) -> Option<Vec<Value>> {
     match value {
         Value::Array(values) => Some(values),

@@ -21,7 +21,9 @@ mod link;
 mod node;
 mod open;
 mod pace;
-mod reply;
+// Public for the fuzz targets alone.
+#[doc(hidden)]
+pub mod reply;
 mod sentinel;
 mod servers;
 mod slot;

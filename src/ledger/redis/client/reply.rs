@@ -53,7 +53,8 @@ pub(super) fn elements(value: &Value) -> &[Value] {
 }
 
 /// From the reply to `ROLE`: the master of a replica, `None` for a master.
-pub(super) fn followed_master(role: &Value) -> Option<String> {
+#[must_use]
+pub fn followed_master(role: &Value) -> Option<String> {
     let [kind, host, port, ..] = elements(role) else { return None };
     if text(kind)? != "slave" {
         return None;
@@ -62,13 +63,15 @@ pub(super) fn followed_master(role: &Value) -> Option<String> {
 }
 
 /// From the reply to `INFO`: the value of a field.
-pub(super) fn field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
+#[must_use]
+pub fn field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
     info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
 }
 
 /// From `MOVED` and `ASK`: the slot, and the server, whose host is empty where it is the host of
 /// the server that answered.
-pub(super) fn redirection(details: &str, asked_host: &str) -> Option<(u16, HostPort)> {
+#[must_use]
+pub fn redirection(details: &str, asked_host: &str) -> Option<(u16, HostPort)> {
     let (slot, address) = details.split_once(' ')?;
     // Errors from within scripts carry the script's place behind the address.
     let address = address.split_whitespace().next()?;

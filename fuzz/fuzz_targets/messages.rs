@@ -1,0 +1,12 @@
+//! Runs the target `messages` under libFuzzer.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+#[path = "../targets/mod.rs"]
+mod targets;
+
+fuzz_target!(|bytes: &[u8]| {
+    targets::run("messages", bytes);
+});
