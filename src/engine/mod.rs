@@ -40,8 +40,8 @@ pub use admission::Bounds;
 pub use denial::{Denial, Ruling};
 use events::Notices;
 use fallback::Fallback;
-use top::TopDenials;
-pub use top::{Denied, Tally, Top};
+use top::DenialCounter;
+pub use top::{DenialKey, Estimate, TopDenials};
 
 /// Most accounts of one call that are deleted side by side, so that they share their commits.
 const DELETIONS_MAX: usize = 64;
@@ -71,7 +71,7 @@ pub struct Engine {
     unknown_app: UnknownApp,
     rules: ArcSwap<Rules>,
     notices: Notices,
-    top: TopDenials,
+    top: DenialCounter,
     admission: Admission,
     fallback: Option<Arc<Fallback>>,
 }
@@ -158,7 +158,7 @@ impl Engine {
         let rules = ArcSwap::from_pointee(Rules::new(catalog, unknown_app)?);
         let notices = Notices::new(metrics.clone());
         let admission = Admission::new(Bounds::default(), metrics.clone());
-        let top = TopDenials::new(clock.now());
+        let top = DenialCounter::new(clock.now());
         let fallback = None;
         Ok(Self { ledger, clock, metrics, unknown_app, rules, notices, top, admission, fallback })
     }
@@ -175,10 +175,10 @@ impl Engine {
         Self { fallback: Some(fallback), ..self }
     }
 
-    /// Who was denied most by this sidecar lately, up to so many apps and subjects; of one app,
-    /// where it is named.
+    /// The most frequent denials of this sidecar within the running hour, up to so many apps and
+    /// subjects; of one app, where it is named.
     #[must_use]
-    pub fn top_denials(&self, app: Option<&AppId>, most: usize) -> Top {
+    pub fn top_denials(&self, app: Option<&AppId>, most: usize) -> TopDenials {
         self.top.top(self.clock.now(), app, most)
     }
 
@@ -255,7 +255,7 @@ impl Engine {
             Ok(decision) => {
                 decision.log(&app, measure.operation());
                 self.notices.note(&app, mode, self.plausible(decision.decided_at), decision);
-                self.top.note(decision.decided_at, &app, mode, decision);
+                self.top.record(decision.decided_at, &app, mode, decision);
                 measure.decided(decision.rulings());
             }
             Err(error) => measure.failed(error.name()),

@@ -1,14 +1,17 @@
-//! Who is denied most: counts with a bound on memory and on their error (Space-Saving, Metwally et
-//! al. 2005), of this sidecar, within the running hour.
+//! The most frequent denials: counts with a bound on memory and on their error (Space-Saving,
+//! Metwally et al. 2005), of this sidecar, within the running hour.
 //!
-//! While there are fewer kinds than places every count is exact. Beyond that the smallest makes
-//! room for a new one, which inherits its count as the most that it may be too high by. Whoever has
-//! more denials than all of them divided by the places is in the list for certain.
+//! While there are fewer keys than places every count is exact. Beyond that a new key takes the
+//! place of the lowest one and inherits its count as the most that its own may be too high by. A
+//! key with more denials than all of them divided by the places is in the list for certain.
+//! Counting takes constant time.
 
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+use indexmap::IndexMap;
 
 use super::Decision;
 use crate::domain::decision::{Mode, Outcome, Reason, Subject};
@@ -23,9 +26,9 @@ const SUBJECTS_MAX: usize = 1024;
 /// After so long all counts begin anew.
 const WINDOW: Duration = Duration::from_secs(3600);
 
-/// A subject of an app and the limit in its way.
+/// A subject of an app and the limit that it reached.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Denied {
+pub struct DenialKey {
     /// The app.
     pub app: AppId,
     /// Whose limit.
@@ -36,50 +39,50 @@ pub struct Denied {
     pub reason: Reason,
 }
 
-/// How often something was counted.
+/// A count and its greatest error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Tally {
-    /// At most so often,
+pub struct Estimate {
+    /// The greatest number of denials that there may have been.
     pub count: u64,
-    /// and at least so much less often.
+    /// By how many it may be too high.
     pub error: u64,
 }
 
-/// What was denied most.
+/// The most frequent denials.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Top {
-    /// Since when it is counted.
+pub struct TopDenials {
+    /// The instant since which denials are counted.
     pub since: Timestamp,
-    /// Apps, the most first.
-    pub apps: Vec<(AppId, Tally)>,
-    /// Subjects, the most first.
-    pub subjects: Vec<(Denied, Tally)>,
+    /// Apps, the most denied first.
+    pub apps: Vec<(AppId, Estimate)>,
+    /// Subjects, the most denied first.
+    pub subjects: Vec<(DenialKey, Estimate)>,
 }
 
 /// Counts denials.
-pub(super) struct TopDenials(Mutex<Counted>);
+pub(super) struct DenialCounter(Mutex<Counts>);
 
-struct Counted {
+struct Counts {
     since: Timestamp,
-    apps: Sketch<AppId>,
-    subjects: Sketch<Denied>,
+    apps: SpaceSaving<AppId>,
+    subjects: SpaceSaving<DenialKey>,
 }
 
-impl Counted {
+impl Counts {
     fn new(since: Timestamp) -> Self {
-        let (apps, subjects) = (Sketch::new(APPS_MAX), Sketch::new(SUBJECTS_MAX));
+        let (apps, subjects) = (SpaceSaving::new(APPS_MAX), SpaceSaving::new(SUBJECTS_MAX));
         Self { since, apps, subjects }
     }
 }
 
-impl TopDenials {
-    /// From that instant on.
+impl DenialCounter {
+    /// Counts from that instant on.
     pub(super) fn new(now: Timestamp) -> Self {
-        Self(Mutex::new(Counted::new(now)))
+        Self(Mutex::new(Counts::new(now)))
     }
 
-    /// Takes in what a decision denied; of one that only asks, nothing was denied to anybody.
-    pub(super) fn note(&self, now: Timestamp, app: &AppId, mode: Mode, decision: &Decision) {
+    /// Counts the denials of a decision, unless it was a dry run.
+    pub(super) fn record(&self, now: Timestamp, app: &AppId, mode: Mode, decision: &Decision) {
         let mut denials = decision
             .rulings()
             .filter(|ruling| ruling.outcome == Outcome::Denied && mode.writes())
@@ -88,11 +91,11 @@ impl TopDenials {
         if denials.peek().is_none() {
             return;
         }
-        let mut counted = self.counted(now);
+        let mut counts = self.counts(now);
         for denial in denials {
             let breach = &denial.breach;
-            counted.apps.add(app);
-            counted.subjects.add(&Denied {
+            counts.apps.add(app);
+            counts.subjects.add(&DenialKey {
                 app: app.clone(),
                 subject: breach.subject.clone(),
                 limit_id: breach.limit_id.clone(),
@@ -101,58 +104,78 @@ impl TopDenials {
         }
     }
 
-    /// The most, up to so many of each; of one app, where it is named.
-    pub(super) fn top(&self, now: Timestamp, app: Option<&AppId>, most: usize) -> Top {
-        let counted = self.counted(now);
+    /// Returns up to `most` apps and subjects; of one app, where it is named.
+    pub(super) fn top(&self, now: Timestamp, app: Option<&AppId>, most: usize) -> TopDenials {
+        let counts = self.counts(now);
         let is = |of: &AppId| app.is_none_or(|app| app == of);
-        Top {
-            since: counted.since,
-            apps: counted.apps.top(most, is),
-            subjects: counted.subjects.top(most, |denied| is(&denied.app)),
+        TopDenials {
+            since: counts.since,
+            apps: counts.apps.top(most, is),
+            subjects: counts.subjects.top(most, |denied| is(&denied.app)),
         }
     }
 
-    fn counted(&self, now: Timestamp) -> MutexGuard<'_, Counted> {
-        let mut counted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if now - counted.since >= WINDOW {
-            *counted = Counted::new(now);
+    fn counts(&self, now: Timestamp) -> MutexGuard<'_, Counts> {
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if now - counts.since >= WINDOW {
+            *counts = Counts::new(now);
         }
-        counted
+        counts
     }
 }
 
-/// Counts of the most frequent kinds.
-struct Sketch<K> {
-    most: usize,
-    tallies: HashMap<K, Tally>,
+/// Counts of the most frequent keys.
+///
+/// They are kept in descending order, and where each count begins is known. A count grows by one:
+/// its key changes places with the first key of the same count, and is still in order.
+struct SpaceSaving<K> {
+    places: usize,
+    /// The greatest count first.
+    estimates: IndexMap<K, Estimate>,
+    /// The index of the first estimate with a count.
+    first_of_count: HashMap<u64, usize>,
 }
 
-impl<K: Clone + Eq + Hash> Sketch<K> {
-    fn new(most: usize) -> Self {
-        Self { most, tallies: HashMap::new() }
+impl<K: Clone + Eq + Hash> SpaceSaving<K> {
+    fn new(places: usize) -> Self {
+        Self { places, estimates: IndexMap::new(), first_of_count: HashMap::new() }
     }
 
-    fn add(&mut self, kind: &K) {
-        if let Some(tally) = self.tallies.get_mut(kind) {
-            tally.count += 1;
-            return;
-        }
-        let mut tally = Tally { count: 1, error: 0 };
-        if self.tallies.len() >= self.most {
-            let smallest = self.tallies.iter().min_by_key(|(_, tally)| tally.count);
-            if let Some((there, Tally { count, .. })) = smallest.map(|(kind, t)| (kind.clone(), *t))
-            {
-                self.tallies.remove(&there);
-                tally = Tally { count: count + 1, error: count };
-            }
-        }
-        self.tallies.insert(kind.clone(), tally);
+    fn add(&mut self, key: &K) {
+        let index = self.estimates.get_index_of(key);
+        let index = index.unwrap_or_else(|| self.admit(key.clone()));
+        self.increment(index);
     }
 
-    fn top(&self, most: usize, wanted: impl Fn(&K) -> bool) -> Vec<(K, Tally)> {
-        let found = self.tallies.iter().filter(|(kind, _)| wanted(kind));
-        let mut found: Vec<_> = found.map(|(kind, tally)| (kind.clone(), *tally)).collect();
-        found.sort_by_key(|(_, tally)| std::cmp::Reverse((tally.count, tally.count - tally.error)));
+    /// Gives a place to a key, that of the lowest count where there is no other. Returns its index.
+    fn admit(&mut self, key: K) -> usize {
+        let is_full = self.estimates.len() >= self.places;
+        let lowest = if is_full { self.estimates.pop() } else { None };
+        let error = lowest.map_or(0, |(_, lowest)| lowest.count);
+        let (index, _) = self.estimates.insert_full(key, Estimate { count: error, error });
+        // A key that takes another's place has its count, too.
+        self.first_of_count.entry(error).or_insert(index);
+        index
+    }
+
+    fn increment(&mut self, index: usize) {
+        let count = self.estimates[index].count;
+        let first = self.first_of_count[&count];
+        self.estimates.swap_indices(index, first);
+        self.estimates[first].count += 1;
+        let next = self.estimates.get_index(first + 1);
+        if next.is_some_and(|(_, next)| next.count == count) {
+            self.first_of_count.insert(count, first + 1);
+        } else {
+            self.first_of_count.remove(&count);
+        }
+        self.first_of_count.entry(count + 1).or_insert(first);
+    }
+
+    fn top(&self, most: usize, wanted: impl Fn(&K) -> bool) -> Vec<(K, Estimate)> {
+        let found = self.estimates.iter().filter(|(key, _)| wanted(key));
+        let mut found: Vec<_> = found.map(|(key, estimate)| (key.clone(), *estimate)).collect();
+        found.sort_by_key(|(_, it)| std::cmp::Reverse((it.count, it.count - it.error)));
         found.truncate(most);
         found
     }
@@ -175,32 +198,67 @@ mod tests {
     #[test]
     fn counts_are_never_too_low_and_too_high_by_no_more_than_they_say() {
         let (places, calls) = (50, 20_000);
-        let mut sketch = Sketch::new(places);
+        let mut counts = SpaceSaving::new(places);
         let mut exact: HashMap<u64, u64> = HashMap::new();
-        for kind in skewed().take(calls) {
-            sketch.add(&kind);
-            *exact.entry(kind).or_default() += 1;
+        for key in skewed().take(calls) {
+            counts.add(&key);
+            *exact.entry(key).or_default() += 1;
         }
         assert!(exact.len() > 5 * places, "{}", exact.len());
-        assert_eq!(sketch.tallies.len(), places);
-        for (kind, Tally { count, error }) in sketch.top(places, |_| true) {
-            let exact = exact[&kind];
-            assert!(exact <= count && count - error <= exact, "{kind}: {exact}, {count} - {error}");
+        assert_eq!(counts.estimates.len(), places);
+        for (key, Estimate { count, error }) in counts.top(places, |_| true) {
+            let exact = exact[&key];
+            assert!(exact <= count && count - error <= exact, "{key}: {exact}, {count} - {error}");
         }
-        for (kind, count) in exact.into_iter().filter(|(_, count)| *count > (calls / places) as u64)
+        for (key, count) in exact.into_iter().filter(|(_, count)| *count > (calls / places) as u64)
         {
-            assert!(sketch.tallies.contains_key(&kind), "{kind} came {count} times");
+            assert!(counts.estimates.contains_key(&key), "{key} came {count} times");
         }
     }
 
     #[test]
-    fn while_there_is_room_everything_is_exact_and_in_order() {
-        let mut sketch = Sketch::new(4);
-        for kind in ["a", "b", "a", "c", "a", "b"] {
-            sketch.add(&kind);
+    fn each_count_is_as_if_the_lowest_had_been_searched_for() {
+        let (places, calls) = (20, 5_000);
+        let mut counts = SpaceSaving::new(places);
+        let mut model: Vec<(u64, Estimate)> = Vec::new();
+        let mut evicted = 0;
+        for key in skewed().take(calls) {
+            if let Some((_, estimate)) = model.iter_mut().find(|(of, _)| *of == key) {
+                estimate.count += 1;
+            } else {
+                let mut error = 0;
+                if model.len() == places {
+                    error = model.iter().map(|(_, it)| it.count).min().expect("not empty");
+                    // Of several with the lowest count it is any: the one that was taken is gone.
+                    let gone = model.iter().position(|(of, it)| {
+                        it.count == error && counts.estimates.last().is_some_and(|(k, _)| k == of)
+                    });
+                    model.remove(gone.expect("the last in order has the lowest count"));
+                    evicted += 1;
+                }
+                model.push((key, Estimate { count: error + 1, error }));
+            }
+            counts.add(&key);
+            assert_eq!(counts.estimates.len(), model.len());
+            for (key, estimate) in &model {
+                assert_eq!(counts.estimates.get(key), Some(estimate), "{key}");
+            }
+            let in_order: Vec<u64> = counts.estimates.values().map(|it| it.count).collect();
+            assert!(in_order.is_sorted_by(|one, next| one >= next), "{in_order:?}");
+            let begins = in_order.iter().enumerate().rev().map(|(at, count)| (*count, at));
+            assert_eq!(counts.first_of_count, begins.collect::<HashMap<_, _>>());
         }
-        let tally = |count| Tally { count, error: 0 };
-        assert_eq!(sketch.top(2, |_| true), [("a", tally(3)), ("b", tally(2))]);
-        assert_eq!(sketch.top(9, |kind| *kind != "a"), [("b", tally(2)), ("c", tally(1))]);
+        assert!(evicted > places, "{evicted}");
+    }
+
+    #[test]
+    fn while_there_is_room_everything_is_exact_and_in_order() {
+        let mut counts = SpaceSaving::new(4);
+        for key in ["a", "b", "a", "c", "a", "b"] {
+            counts.add(&key);
+        }
+        let exactly = |count| Estimate { count, error: 0 };
+        assert_eq!(counts.top(2, |_| true), [("a", exactly(3)), ("b", exactly(2))]);
+        assert_eq!(counts.top(9, |key| *key != "a"), [("b", exactly(2)), ("c", exactly(1))]);
     }
 }

@@ -14,7 +14,7 @@ use self::catalogs::Kept;
 use self::everybody::EVERYBODY_MINUTES;
 use self::filled::Filled;
 use self::office::Office;
-use super::{Engine, Top};
+use super::{Engine, TopDenials};
 use crate::directory::statement::Sealed;
 use crate::directory::{
     AcceptClockError, AppPage, AppRecord, CATALOGS_MAX, CATALOGS_MAX_BYTES, Directory,
@@ -354,9 +354,9 @@ impl Administration {
         Ok(self.0.engine.now().await?)
     }
 
-    /// Who was denied most by this sidecar lately.
+    /// The most frequent denials of this sidecar within the running hour.
     #[must_use]
-    pub fn top_denials(&self, app: Option<&AppId>, most: usize) -> Top {
+    pub fn top_denials(&self, app: Option<&AppId>, most: usize) -> TopDenials {
         self.0.engine.top_denials(app, most)
     }
 

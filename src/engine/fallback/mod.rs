@@ -29,13 +29,13 @@ use crate::journal::{Entry, Journal, JournalError, Numbered};
 use crate::ledger::{LedgerError, Operation};
 use crate::telemetry::{Degraded, Metrics};
 
+mod denial_cache;
 mod generation;
-mod lately;
 mod pending;
 mod plan;
 mod replay;
 
-use lately::{Lately, asked_of_group, service};
+use denial_cache::{DenialCache, asked_of_group, service};
 use pending::Pending;
 use plan::Plan;
 
@@ -53,7 +53,7 @@ pub struct Fallback {
     pending: Mutex<Pending>,
     /// Held while the journal follows the generation of the store.
     following: tokio::sync::Mutex<()>,
-    lately: Lately,
+    lately: DenialCache,
     metrics: Arc<Metrics>,
     /// Something was appended.
     appended: Notify,
@@ -84,7 +84,7 @@ impl Fallback {
             store_timeout,
             pending: Mutex::new(pending),
             following: tokio::sync::Mutex::new(()),
-            lately: Lately::default(),
+            lately: DenialCache::default(),
             metrics,
             appended: Notify::new(),
             away: watch::Sender::new(false),

@@ -3,7 +3,7 @@
 use tonic::Status;
 
 use crate::domain::id::AppId;
-use crate::engine::{Denied, Tally, Top};
+use crate::engine::{DenialKey, Estimate, TopDenials};
 use crate::grpc::answer::{reason, subject, timestamp};
 use crate::grpc::fields::Fields;
 use crate::grpc::pb;
@@ -31,14 +31,14 @@ pub fn asked(request: pb::ListTopDenialsRequest) -> Result<(Option<AppId>, usize
 }
 
 /// The answer.
-pub fn answer(top: Top) -> pb::ListTopDenialsResponse {
-    let of_app = |(app, Tally { count, error }): (AppId, Tally)| pb::TopDenial {
+pub fn answer(top: TopDenials) -> pb::ListTopDenialsResponse {
+    let of_app = |(app, Estimate { count, error }): (AppId, Estimate)| pb::TopDenial {
         app_id: app.to_string(),
         denials: count,
         error,
         ..pb::TopDenial::default()
     };
-    let of_subject = |(denied, Tally { count, error }): (Denied, Tally)| pb::TopDenial {
+    let of_subject = |(denied, Estimate { count, error }): (DenialKey, Estimate)| pb::TopDenial {
         app_id: denied.app.to_string(),
         subject: Some(subject(&denied.subject)),
         limit_id: denied.limit_id.to_string(),

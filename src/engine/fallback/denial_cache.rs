@@ -1,0 +1,216 @@
+//! The denial cache: recent denials, by which operations are denied while the store is unavailable.
+//!
+//! Subjects are kept in the order of their latest denial. A full cache evicts the subject whose
+//! latest denial is the oldest. Recording a denial takes constant time, however many subjects were
+//! denied before: it evicts one subject and removes a fixed number of expired ones at most.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use hashlink::LinkedHashMap;
+
+use super::plan::subjects;
+use crate::clock::Stopwatch;
+use crate::domain::decision::{Breach, Outcome, Reason, Subject};
+use crate::domain::id::{AppId, Name};
+use crate::domain::limit::LimitId;
+use crate::engine::Decision;
+use crate::ledger::Operation;
+
+/// How long a denial is kept: as long as an outage that nobody has to be called for.
+const KEPT_FOR: Duration = Duration::from_secs(600);
+/// Most subjects in the cache: about 5 MB.
+const SUBJECTS_MAX: usize = 10_000;
+/// Most expired subjects that are removed when a denial is recorded: more than the one that is
+/// added, so that the cache shrinks after a burst of denials.
+const EXPIRED_REMOVED_MAX: usize = 2;
+
+/// Recent denials by subject.
+pub(super) struct DenialCache {
+    started: Stopwatch,
+    /// As many as there are in `denials`, to be read without its lock.
+    subjects: AtomicUsize,
+    denials: Mutex<Denials>,
+}
+
+impl Default for DenialCache {
+    fn default() -> Self {
+        let denials = Mutex::new(Denials::new(SUBJECTS_MAX));
+        Self { started: Stopwatch::start(), subjects: AtomicUsize::new(0), denials }
+    }
+}
+
+impl DenialCache {
+    /// Records the denials of a decision of the store, and removes those of subjects that it
+    /// changed.
+    pub(super) fn learn(&self, app: &AppId, operation: &Operation, decision: &Decision) {
+        let any = |outcome| decision.rulings().any(|ruling| ruling.outcome == outcome);
+        let changed = any(Outcome::Applied) && self.subjects.load(Ordering::Relaxed) > 0;
+        if !changed && !any(Outcome::Denied) {
+            return;
+        }
+        let now = self.started.elapsed();
+        let mut denials = self.denials();
+        if changed {
+            denials.remove_changed(app, operation);
+        }
+        for ruling in decision.rulings().filter(|ruling| ruling.outcome == Outcome::Denied) {
+            for denial in &ruling.denials {
+                denials.record(app, &denial.breach, now);
+            }
+        }
+        self.subjects.store(denials.len(), Ordering::Relaxed);
+    }
+
+    /// Removes everything: the store was replaced.
+    pub(super) fn clear(&self) {
+        self.denials().clear();
+        self.subjects.store(0, Ordering::Relaxed);
+    }
+
+    /// Records that a subject is over a limit by an operation that was replayed from the journal.
+    pub(super) fn over(&self, app: &AppId, breach: &Breach) {
+        let now = self.started.elapsed();
+        let mut denials = self.denials();
+        denials.record(app, breach, now);
+        self.subjects.store(denials.len(), Ordering::Relaxed);
+    }
+
+    /// Returns the recent denials of these limits of these subjects, as breaches for these reasons.
+    pub(super) fn breaches(
+        &self,
+        app: &AppId,
+        asked: &[(Subject, LimitId, Reason)],
+    ) -> Vec<Breach> {
+        if self.subjects.load(Ordering::Relaxed) == 0 {
+            return Vec::new();
+        }
+        let now = self.started.elapsed();
+        let denials = self.denials();
+        let found = asked.iter().filter_map(|(subject, limit_id, reason)| {
+            let breach = denials.get(&(app.clone(), subject.clone()), limit_id, now)?;
+            Some(Breach { reason: *reason, ..breach.clone() })
+        });
+        found.collect()
+    }
+
+    fn denials(&self) -> MutexGuard<'_, Denials> {
+        self.denials.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A subject of an app.
+type Key = (AppId, Subject);
+
+/// A denial and when it was recorded.
+struct Denial {
+    breach: Breach,
+    at: Duration,
+}
+
+impl Denial {
+    fn is_recent(&self, now: Duration) -> bool {
+        now.saturating_sub(self.at) < KEPT_FOR
+    }
+}
+
+/// Denials by subject, with a bound on the subjects. Instants are durations since a fixed one.
+struct Denials {
+    subjects_max: usize,
+    /// The subject with the oldest latest denial first; of each, one denial a limit, the latest
+    /// last.
+    by_subject: LinkedHashMap<Key, Vec<Denial>>,
+}
+
+impl Denials {
+    fn new(subjects_max: usize) -> Self {
+        Self { subjects_max, by_subject: LinkedHashMap::new() }
+    }
+
+    fn len(&self) -> usize {
+        self.by_subject.len()
+    }
+
+    fn clear(&mut self) {
+        self.by_subject.clear();
+    }
+
+    fn get(&self, key: &Key, limit_id: &LimitId, now: Duration) -> Option<&Breach> {
+        let of_limit = |denial: &&Denial| denial.breach.limit_id == *limit_id;
+        let denial = self.by_subject.get(key)?.iter().find(of_limit)?;
+        denial.is_recent(now).then_some(&denial.breach)
+    }
+
+    fn record(&mut self, app: &AppId, breach: &Breach, now: Duration) {
+        self.remove_expired(now);
+        let key = (app.clone(), breach.subject.clone());
+        let there = self.by_subject.remove(&key);
+        let mut denials = there.unwrap_or_else(|| Vec::with_capacity(1));
+        denials.retain(|denial| denial.breach.limit_id != breach.limit_id);
+        denials.push(Denial { breach: breach.clone(), at: now });
+        // Inserted as the last.
+        self.by_subject.insert(key, denials);
+        if self.by_subject.len() > self.subjects_max {
+            self.by_subject.pop_front();
+        }
+    }
+
+    fn remove_expired(&mut self, now: Duration) {
+        for _ in 0..EXPIRED_REMOVED_MAX {
+            let oldest = self.by_subject.front().and_then(|(_, denials)| denials.last());
+            if oldest.is_none_or(|latest| latest.is_recent(now)) {
+                return;
+            }
+            self.by_subject.pop_front();
+        }
+    }
+
+    /// Removes the denials of subjects that an operation changed: whether the next take is denied
+    /// is not known.
+    fn remove_changed(&mut self, app: &AppId, operation: &Operation) {
+        for subject in subjects(operation) {
+            self.by_subject.remove(&(app.clone(), subject));
+        }
+        let of_app = (app.clone(), Subject::App);
+        if let Some(denials) = self.by_subject.get_mut(&of_app) {
+            // Whatever the app was given, its service runs.
+            denials.retain(|denial| !counts_in(operation, &denial.breach.limit_id));
+            if denials.is_empty() {
+                self.by_subject.remove(&of_app);
+            }
+        }
+    }
+}
+
+/// Whether an operation changes the count of that limit of its app.
+fn counts_in(operation: &Operation, limit: &LimitId) -> bool {
+    match operation {
+        Operation::CreateAccounts { .. } | Operation::DeleteAccount { .. } => true,
+        Operation::CreateGroup { .. }
+        | Operation::DissolveGroup { .. }
+        | Operation::LeaveGroup { .. } => *limit != LimitId::AccountsPerApp,
+        Operation::AddFriends { .. } | Operation::JoinGroup { .. } => *limit == LimitId::Service,
+        Operation::RemoveFriends { .. } | Operation::UpdateGroup { .. } => false,
+    }
+}
+
+/// The limits of the app that the creation of a group of that type counts towards.
+pub(super) fn asked_of_group(kind: &Name) -> Vec<(Subject, LimitId, Reason)> {
+    vec![
+        service(),
+        (Subject::App, LimitId::GroupsPerApp(kind.clone()), Reason::GroupsPerApp),
+        (Subject::App, LimitId::GroupsPerAppOfAllTypes, Reason::GroupsAllowance),
+        (Subject::App, LimitId::GroupsPerDay, Reason::GroupsPerDay),
+        (Subject::App, LimitId::GroupsPerDayOfType(kind.clone()), Reason::GroupsPerDay),
+    ]
+}
+
+/// The limit that is reached where the app's service has stopped.
+pub(super) fn service() -> (Subject, LimitId, Reason) {
+    (Subject::App, LimitId::Service, Reason::ServiceStopped)
+}
+
+#[cfg(test)]
+#[path = "denial_cache_tests.rs"]
+mod tests;
