@@ -6,8 +6,7 @@
 //! log does, at most once a second. Whether a role is enough for a call is the service's business.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
@@ -16,11 +15,10 @@ use tonic::{Request, Status};
 use tracing::warn;
 
 use crate::catalog::LoadError;
-use crate::clock::Stopwatch;
 use crate::config::{AccessConfig, CertificateName};
 use crate::domain::audit::Actor;
 use crate::grpc::{Caller, Role, Validity};
-use crate::telemetry::Metrics;
+use crate::telemetry::{LogLimit, Metrics};
 
 mod tokens;
 
@@ -28,9 +26,6 @@ pub use tokens::{Digest, ROLES, TOKEN_MAX_BYTES, Tokens, is_name, line_of, make_
 
 /// Who everybody is where nobody has to prove it.
 pub const LOCAL: &str = "local";
-
-/// Shortest time between log lines about refused callers, so that guessing cannot fill the log.
-const LOG_PAUSE: Duration = Duration::from_secs(1);
 
 /// The other end of a connection.
 #[derive(Debug, Clone)]
@@ -62,15 +57,9 @@ pub struct Access {
     changes: watch::Sender<()>,
     certified: BTreeMap<CertificateName, Role>,
     users: BTreeMap<u32, Role>,
-    refusals: Mutex<Refusals>,
+    /// Guessing cannot fill the log.
+    refusals: LogLimit,
     metrics: Arc<Metrics>,
-}
-
-/// Refusals since the last log line.
-#[derive(Debug, Default)]
-struct Refusals {
-    logged: Option<Stopwatch>,
-    unlogged: u64,
 }
 
 impl Access {
@@ -92,7 +81,7 @@ impl Access {
             changes: watch::Sender::new(()),
             certified: config.client_roles.clone(),
             users: config.unix_uids.clone(),
-            refusals: Mutex::default(),
+            refusals: LogLimit::default(),
             metrics,
         })
     }
@@ -173,15 +162,7 @@ impl Access {
     }
 
     fn log(&self, peer: &Peer, reason: &str) {
-        let unlogged = {
-            let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
-            if refusals.logged.is_some_and(|last| last.elapsed() < LOG_PAUSE) {
-                refusals.unlogged += 1;
-                return;
-            }
-            refusals.logged = Some(Stopwatch::start());
-            std::mem::take(&mut refusals.unlogged)
-        };
+        let Some(unlogged) = self.refusals.permit() else { return };
         warn!(peer = %peer.from, reason, unlogged, "a caller of the admin service was refused");
     }
 }

@@ -1,6 +1,7 @@
 //! Logs, metrics and traces.
 
 mod condition;
+mod log_limit;
 mod metrics;
 mod operations;
 mod panics;
@@ -8,6 +9,7 @@ mod process;
 pub mod trace;
 
 pub use condition::{Condition, Degraded, Replayed, Shed};
+pub use log_limit::LogLimit;
 pub use metrics::Metrics;
 pub use panics::log_panics;
 
@@ -24,7 +26,8 @@ use trace::{TraceConfig, Traces};
 /// Sends logs to standard error from now on and, where there is a collector, spans to that.
 /// `filter` has been validated with the configuration.
 pub fn start(format: LogFormat, filter: &str, traces: Option<&TraceConfig>) -> Option<Traces> {
-    let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter =
+        EnvFilter::try_new(format!("{QUIET},{filter}")).unwrap_or_else(|_| EnvFilter::new("info"));
     let logs = tracing_subscriber::fmt::layer();
     let logs = logs.with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
     let logs = match format {
