@@ -6,7 +6,7 @@
 //! counts as absent, since that is how templates leave one out; one that is unknown is none of
 //! our business. Reading order: `settings` (the table), `values` (from text to a value),
 //! `sources` (who sets what), `access` (who may call), `condition` (too many calls, no store, the
-//! end).
+//! end), `connections` (their number, and what their calls hold).
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -21,6 +21,7 @@ use crate::webhook::Target;
 mod access;
 mod certificate_name;
 mod condition;
+mod connections;
 mod error;
 mod redis_url;
 mod settings;
@@ -30,6 +31,7 @@ mod webhook;
 
 pub use access::{AccessConfig, TlsFiles};
 pub use certificate_name::CertificateName;
+pub use connections::Connections;
 pub use error::{ConfigError, ConfigErrors};
 pub use settings::{Flags, Kind, SETTINGS, Setting};
 
@@ -82,6 +84,8 @@ pub struct Config {
     pub worker_threads: usize,
     /// Most operations of one Apply stream that are in work at once.
     pub apply_in_flight_max: usize,
+    /// Bounds of connections and of what their calls may hold.
+    pub connections: Connections,
     /// Where every event is posted to; `None` where nowhere.
     pub webhook: Option<Target>,
 }
@@ -124,6 +128,7 @@ impl Config {
             worker_threads: condition.worker_threads,
             apply_in_flight_max: sources
                 .one(&settings::APPLY_IN_FLIGHT_MAX, |text| values::number(text, 1..=10_000)),
+            connections: connections::read(&mut sources),
             webhook: webhook::read(&mut sources),
         };
         sources.finish(config)

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
-use super::{access, condition, webhook};
+use super::{access, condition, connections, webhook};
 
 /// One thing that can be set.
 #[derive(Debug)]
@@ -330,6 +330,12 @@ pub const SETTINGS: &[Setting] = &[
     condition::APP_SHARE_PERCENT,
     condition::WORKER_THREADS,
     APPLY_IN_FLIGHT_MAX,
+    connections::CONNECTIONS_MAX,
+    connections::CONNECTIONS_PER_PEER_MAX,
+    connections::CONNECTION_IDLE_TIMEOUT_MS,
+    connections::STREAMS_MAX,
+    connections::MESSAGE_TIMEOUT_MS,
+    connections::CALL_MEMORY_MIB,
     webhook::WEBHOOK_URL,
     webhook::WEBHOOK_SECRET_FILE,
 ];

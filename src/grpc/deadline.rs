@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use futures_util::TryFutureExt as _;
+use http::HeaderMap;
 use tonic::metadata::MetadataMap;
 
 use super::status::Failure;
@@ -16,6 +17,11 @@ const MARGIN_MAX: Duration = Duration::from_millis(5);
 /// The time that the caller gives a call, where he gives one that can be read.
 pub fn timeout(metadata: &MetadataMap) -> Option<Duration> {
     metadata.get("grpc-timeout").and_then(|value| parse(value.to_str().ok()?))
+}
+
+/// The same of a call whose metadata is still HTTP headers.
+pub fn timeout_of(headers: &HeaderMap) -> Option<Duration> {
+    headers.get("grpc-timeout").and_then(|value| parse(value.to_str().ok()?))
 }
 
 /// The time after which a unary call that has so much is given up.

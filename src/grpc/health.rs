@@ -14,6 +14,8 @@ use tonic_health::pb::health_server::{Health, HealthServer};
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 use tonic_health::server::{HealthReporter, HealthService};
 
+use super::OPEN_REQUEST_MAX_BYTES;
+
 /// Longest that a watch is kept for its last status once the server shuts down.
 const LAST_STATUS_TIMEOUT: Duration = Duration::from_millis(100);
 /// Statuses that wait for a slow watcher.
@@ -37,7 +39,7 @@ impl HealthApi {
     /// As a service of a server.
     #[must_use]
     pub fn into_service(self) -> HealthServer<Self> {
-        HealthServer::new(self)
+        HealthServer::new(self).max_decoding_message_size(OPEN_REQUEST_MAX_BYTES)
     }
 }
 

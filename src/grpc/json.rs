@@ -1,15 +1,10 @@
 //! Any message as JSON: the protobuf mapping with the names of the `.proto` files and 64-bit
 //! integers as numbers. Made from the descriptors, so that a new field needs nothing here.
 
-use std::sync::LazyLock;
-
 use prost::Message;
-use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
+use prost_reflect::{DynamicMessage, SerializeOptions};
 
-static DESCRIPTORS: LazyLock<DescriptorPool> = LazyLock::new(|| {
-    let bytes = super::pb::DESCRIPTORS;
-    DescriptorPool::decode(bytes).expect("the build wrote valid descriptors")
-});
+use super::descriptors::DESCRIPTORS;
 
 /// The message of that name within the package, indented, with every field that has a value or a
 /// default, ending with a line break.

@@ -8,18 +8,20 @@ mod answer;
 mod apply;
 pub(crate) mod caller;
 pub(crate) mod codec;
-mod deadline;
+pub(crate) mod deadline;
+pub(crate) mod descriptors;
 mod event;
 mod fields;
 mod force;
 mod health;
 pub(crate) mod json;
+pub(crate) mod memory;
 mod metering;
 mod quota;
 // Public for the fuzz targets alone.
 #[doc(hidden)]
 pub mod request;
-mod status;
+pub(crate) mod status;
 
 pub use admin::{AdminApi, audit_entry};
 pub use caller::{Caller, Role, Validity};
@@ -48,3 +50,7 @@ pub const METERING_SERVICE: &str = "imquota.v1.MeteringService";
 
 /// Largest request that is read: the longest ids in the largest batch a catalog may allow fit.
 const REQUEST_MAX_BYTES: usize = 1024 * 1024;
+
+/// Largest request of health and reflection, which are open to whoever reaches a listener: the
+/// longest name of a service or symbol fits many times.
+pub const OPEN_REQUEST_MAX_BYTES: usize = 4 * 1024;

@@ -388,6 +388,24 @@ pub fn of_beyond(resume_token: u64, last: u64) -> Status {
     Status::with_error_details(Code::OutOfRange, message, details)
 }
 
+/// The status of a call whose connection holds too much memory; nothing was done.
+pub fn of_too_much_memory() -> Status {
+    let mut details = ErrorDetails::with_error_info("OVERLOADED", DOMAIN, HashMap::new());
+    details.set_retry_info(Some(RETRY_AFTER));
+    let message = "the open calls and unfinished requests of this connection take too much \
+                   memory; nothing was done; send fewer at once";
+    Status::with_error_details(Code::ResourceExhausted, message, details)
+}
+
+/// The status of a request that did not arrive whole in time.
+pub fn of_unfinished_request(limit: Duration) -> Status {
+    let message = format!(
+        "the request was not complete within {} ms of its first byte; nothing was done with it",
+        limit.as_millis()
+    );
+    of_reason(Code::DeadlineExceeded, "REQUEST_UNFINISHED", message)
+}
+
 /// The status that a caller gets for a denial who asked for it as an error.
 pub fn of_denial(decision: &Decision) -> Option<Status> {
     let denials = || decision.rulings().flat_map(|ruling| &ruling.denials);

@@ -1,7 +1,7 @@
-//! Accepts connections, at most so many at once, and survives when the system has no more to give.
+//! Accepts connections and survives when the system has no more to give.
 //!
-//! Nobody holds a place for nothing: a connection that does not begin to speak in time is closed,
-//! and one whose peer has vanished is found out by the server's keepalive.
+//! A connection that does not begin to speak in time is closed, and one whose peer has vanished is
+//! found out by the server's keepalive. How many there may be: `places`.
 
 use std::future::Future;
 use std::io;
@@ -15,20 +15,19 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Sleep, sleep};
-use tonic::transport::server::Connected;
-use tracing::warn;
+use tracing::{debug, warn};
 
 use super::listen::UnixSocket;
+use super::places::{ConnectionState, PeerKey, Place, Places};
 use crate::access::{Peer, Proof};
+use crate::grpc::memory::ConnectionMemory;
 
-/// Most connections of a listener at once: IM servers keep a few each; more wait to be accepted.
-const CONNECTIONS_MAX: usize = 1024;
 /// Time before the next connection is accepted after one could not be, so that a process without
 /// file descriptors does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Longest time for a client's first words.
-const PREFACE_TIMEOUT: Duration = Duration::from_secs(10);
+const PREFACE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Length of those: what every HTTP/2 client says first.
 const PREFACE_BYTES: usize = 24;
 
@@ -37,14 +36,14 @@ pub trait Accept: Send + Sync + 'static {
     /// One connection.
     type Stream: Send + 'static;
 
-    /// The next connection, and who is at its other end.
-    fn accept(&self) -> impl Future<Output = io::Result<(Self::Stream, Peer)>> + Send;
+    /// The next connection.
+    fn accept(&self) -> impl Future<Output = io::Result<Accepted<Self::Stream>>> + Send;
 }
 
 impl Accept for TcpListener {
     type Stream = TcpStream;
 
-    async fn accept(&self) -> io::Result<(TcpStream, Peer)> {
+    async fn accept(&self) -> io::Result<Accepted<TcpStream>> {
         let (stream, address) = Self::accept(self).await?;
         let own = self.local_addr()?;
         // Answers are small and must not wait for each other.
@@ -54,14 +53,14 @@ impl Accept for TcpListener {
             proof: Proof::None,
             listener_is_local: own.ip().to_canonical().is_loopback(),
         };
-        Ok((stream, peer))
+        Ok(Accepted { stream, peer, key: address.ip().into() })
     }
 }
 
 impl Accept for UnixSocket {
     type Stream = UnixStream;
 
-    async fn accept(&self) -> io::Result<(UnixStream, Peer)> {
+    async fn accept(&self) -> io::Result<Accepted<UnixStream>> {
         let (stream, _) = self.listener.accept().await?;
         let path = self.path().display();
         let peer = match stream.peer_cred() {
@@ -76,14 +75,14 @@ impl Accept for UnixSocket {
                 listener_is_local: true,
             },
         };
-        Ok((stream, peer))
+        Ok(Accepted { stream, peer, key: PeerKey::Local })
     }
 }
 
 impl<T: Accept> Accept for Arc<T> {
     type Stream = T::Stream;
 
-    fn accept(&self) -> impl Future<Output = io::Result<(Self::Stream, Peer)>> + Send {
+    fn accept(&self) -> impl Future<Output = io::Result<Accepted<Self::Stream>>> + Send {
         T::accept(self)
     }
 }
@@ -94,44 +93,60 @@ pub struct Accepted<S> {
     pub stream: S,
     /// Who is at its other end.
     pub peer: Peer,
-    /// Its place among those of the listener.
-    pub permit: OwnedSemaphorePermit,
+    /// Who it is counted for.
+    pub(super) key: PeerKey,
 }
 
-/// The connections of a listener, at most [`CONNECTIONS_MAX`] at once. Never ends.
-pub fn incoming<A: Accept>(listener: A) -> impl Stream<Item = Accepted<A::Stream>> + Send {
-    accept_up_to(listener, CONNECTIONS_MAX)
-}
-
-/// The connections of a listener, at most `most` at once. Never ends.
-pub fn accept_up_to<A: Accept>(
-    listener: A,
-    most: usize,
-) -> impl Stream<Item = Accepted<A::Stream>> + Send {
-    let free = Arc::new(Semaphore::new(most));
-    stream::unfold((listener, free), |(listener, free)| async move {
-        // The semaphore is never closed.
-        let permit = free.clone().acquire_owned().await.ok()?;
-        loop {
-            match listener.accept().await {
-                Ok((stream, peer)) => {
-                    return Some((Accepted { stream, peer, permit }, (listener, free)));
-                }
-                Err(error) => {
-                    warn!(%error, "a connection could not be accepted");
-                    sleep(ACCEPT_PAUSE).await;
-                }
+/// The next connection, however long the system has none to give.
+async fn accept<A: Accept>(listener: &A) -> Accepted<A::Stream> {
+    loop {
+        match listener.accept().await {
+            Ok(accepted) => return accepted,
+            Err(error) => {
+                warn!(%error, "a connection could not be accepted");
+                sleep(ACCEPT_PAUSE).await;
             }
+        }
+    }
+}
+
+/// The connections of a listener, each with its place. Never ends.
+pub fn incoming<A: Accept>(
+    listener: A,
+    places: Arc<Places>,
+) -> impl Stream<Item = (Accepted<A::Stream>, Place)> + Send {
+    stream::unfold((listener, places), |(listener, places)| async move {
+        loop {
+            let accepted = accept(&listener).await;
+            if let Some(place) = places.admit(accepted.key).await {
+                return Some(((accepted, place), (listener, places)));
+            }
+            debug!(peer = %accepted.peer.from, "connection refused: its peer has its share");
         }
     })
 }
 
-/// A connection that counts until it is dropped.
-pub struct Connection<S> {
+/// The connections of a listener, at most `most` at once: each counts until its permit is dropped.
+/// Never ends.
+pub fn accept_up_to<A: Accept>(
+    listener: A,
+    most: usize,
+) -> impl Stream<Item = (A::Stream, OwnedSemaphorePermit)> + Send {
+    let free = Arc::new(Semaphore::new(most));
+    stream::unfold((listener, free), |(listener, free)| async move {
+        // The semaphore is never closed.
+        let permit = free.clone().acquire_owned().await.ok()?;
+        let accepted = accept(&listener).await;
+        Some(((accepted.stream, permit), (listener, free)))
+    })
+}
+
+/// A connection of a client that has to say the first words of HTTP/2 in time.
+pub(super) struct Connection<S> {
     stream: S,
-    peer: Peer,
     preface: Option<Preface>,
-    _permit: OwnedSemaphorePermit,
+    state: Arc<ConnectionState>,
+    memory: Arc<ConnectionMemory>,
 }
 
 /// What the client has yet to say, and until when.
@@ -141,17 +156,14 @@ struct Preface {
 }
 
 impl<S> Connection<S> {
-    /// Of a client that has to say the first words of HTTP/2 in time.
-    pub fn http2(accepted: Accepted<S>) -> Self {
+    pub(super) fn new(
+        stream: S,
+        state: Arc<ConnectionState>,
+        memory: Arc<ConnectionMemory>,
+    ) -> Self {
         let limit = Box::pin(sleep(PREFACE_TIMEOUT));
         let preface = Some(Preface { missing: PREFACE_BYTES, limit });
-        Self { preface, ..Self::patient(accepted) }
-    }
-
-    /// Of a client that is timed elsewhere.
-    pub fn patient(accepted: Accepted<S>) -> Self {
-        let Accepted { stream, peer, permit } = accepted;
-        Self { stream, peer, preface: None, _permit: permit }
+        Self { stream, preface, state, memory }
     }
 
     /// Notes what was read, and whether there is still time.
@@ -160,6 +172,7 @@ impl<S> Connection<S> {
         preface.missing = preface.missing.saturating_sub(read.unwrap_or(0));
         if preface.missing == 0 {
             self.preface = None;
+            self.state.begins();
         } else if preface.limit.as_mut().poll(context).is_ready() {
             return Err(io::Error::new(io::ErrorKind::TimedOut, "the client said nothing"));
         }
@@ -203,18 +216,14 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
+        let flushed = Pin::new(&mut self.stream).poll_flush(context);
+        if matches!(flushed, Poll::Ready(Ok(()))) {
+            self.memory.flushed();
+        }
+        flushed
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(context)
-    }
-}
-
-impl<S> Connected for Connection<S> {
-    type ConnectInfo = Peer;
-
-    fn connect_info(&self) -> Peer {
-        self.peer.clone()
     }
 }

@@ -6,43 +6,17 @@ use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
-use futures_util::StreamExt as _;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tonic::service::Routes;
-use tonic::transport::{Error, Server};
 use tracing::info;
 
 use super::ServedRoutes;
-use super::calls::CallLayer;
-use super::connections::{Connection, incoming};
 use super::credentials::Credentials;
-use super::tls::{Certificates, encrypted};
+use super::serving::{CallerBounds, Serving, serve, serve_encrypted};
 use crate::config::{Config, Listen};
 
-/// Most requests of one connection in work at once; more wait in the client.
-const STREAMS_MAX: u32 = 1024;
-
-/// Time after which a silent connection is asked for a sign of life, and the time it has to give
-/// it: a peer that vanished does not hold its connection for ever.
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(60);
-/// See [`KEEPALIVE_INTERVAL`].
-const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
-
-/// Bytes of one call that may be under way and not yet read: a stream of small requests is far
-/// ahead with less.
-const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
-/// The same of one connection. HTTP/2 keeps a record for each frame, however small, and h2 closes a
-/// connection whose small frames take half of this: two streams of the smallest requests, whose
-/// callers send without pause while nothing is decided, stay below it.
-const CONNECTION_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
-
-/// Longest header of a request, all fields together: a token and a deadline are a few hundred
-/// bytes.
-const HEADER_MAX_BYTES: u32 = 16 * 1024;
 /// Connections that wait in the kernel to be accepted.
 const BACKLOG: u32 = 1024;
 
@@ -95,6 +69,8 @@ pub struct Listeners {
     pub admin: Vec<Listener>,
     /// For metrics over HTTP.
     pub management: Option<TcpListener>,
+    /// What bounds their callers.
+    pub(super) bounds: Arc<CallerBounds>,
 }
 
 impl Listeners {
@@ -102,6 +78,7 @@ impl Listeners {
     pub async fn bind(config: &Config) -> Result<Self, BindError> {
         let access = &config.access;
         let admin_mode = access.admin_unix_socket_mode;
+        let count = config.listen.len() + config.admin_listen.len();
         Ok(Self {
             data: bind_all(&config.listen, access.unix_socket_mode, "data").await?,
             admin: bind_all(&config.admin_listen, admin_mode, "admin").await?,
@@ -109,26 +86,34 @@ impl Listeners {
                 Some(address) => Some(bind_tcp(address, "management").await?),
                 None => None,
             },
+            bounds: CallerBounds::new(&config.connections, count),
         })
     }
 
     /// Serves data and administration until `stopped` turns true. The listeners stay open.
     pub(super) fn serve(
         &self,
-        servers: &mut JoinSet<Result<(), Error>>,
+        servers: &mut JoinSet<()>,
         routes: &ServedRoutes,
         credentials: &Credentials,
         stopped: &watch::Receiver<bool>,
     ) {
-        for listener in self.data.iter().cloned() {
-            let certificates = credentials.data.clone();
-            let (routes, calls) = (routes.data.clone(), routes.calls.clone());
-            servers.spawn(serve(listener, certificates, routes, calls, stopped.clone()));
-        }
-        for listener in self.admin.iter().cloned() {
-            let certificates = credentials.admin.clone();
-            let (routes, calls) = (routes.admin.clone(), routes.calls.clone());
-            servers.spawn(serve(listener, certificates, routes, calls, stopped.clone()));
+        for (listeners, answering, certificates) in [
+            (&self.data, &routes.data, &credentials.data),
+            (&self.admin, &routes.admin, &credentials.admin),
+        ] {
+            for listener in listeners.iter().cloned() {
+                let (serving, stopped) = (Serving::new(answering, &self.bounds), stopped.clone());
+                match (listener, certificates.clone()) {
+                    (Listener::Tcp(listener), Some(certificates)) => {
+                        servers.spawn(serve_encrypted(listener, certificates, serving, stopped))
+                    }
+                    (Listener::Tcp(listener), None) => {
+                        servers.spawn(serve(listener, serving, stopped))
+                    }
+                    (Listener::Unix(socket), _) => servers.spawn(serve(socket, serving, stopped)),
+                };
+            }
         }
     }
 }
@@ -182,41 +167,5 @@ async fn remove_dead_socket(path: &Path) -> io::Result<()> {
             std::fs::remove_file(path)
         }
         Err(error) => Err(error),
-    }
-}
-
-async fn serve(
-    listener: Listener,
-    certificates: Option<Arc<Certificates>>,
-    routes: Routes,
-    calls: CallLayer,
-    mut stopped: watch::Receiver<bool>,
-) -> Result<(), Error> {
-    let stop = async move {
-        // An error means that the sender is gone, which is the end too.
-        let _ = stopped.wait_for(|stop| *stop).await;
-    };
-    let server = Server::builder()
-        .max_concurrent_streams(STREAMS_MAX)
-        .initial_stream_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-        .http2_max_header_list_size(HEADER_MAX_BYTES)
-        .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
-        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
-        .layer(calls)
-        .add_routes(routes);
-    match (listener, certificates) {
-        (Listener::Tcp(listener), Some(certificates)) => {
-            let incoming = encrypted(incoming(listener), certificates).map(Connection::http2);
-            server.serve_with_incoming_shutdown(incoming.map(io::Result::Ok), stop).await
-        }
-        (Listener::Tcp(listener), None) => {
-            let incoming = incoming(listener).map(Connection::http2);
-            server.serve_with_incoming_shutdown(incoming.map(io::Result::Ok), stop).await
-        }
-        (Listener::Unix(socket), _) => {
-            let incoming = incoming(socket).map(Connection::http2);
-            server.serve_with_incoming_shutdown(incoming.map(io::Result::Ok), stop).await
-        }
     }
 }

@@ -16,10 +16,9 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tonic::transport::Error;
 use tracing::debug;
 
-use super::connections::{Connection, accept_up_to};
+use super::connections::accept_up_to;
 use super::readiness::{Probe, Readiness};
 use crate::telemetry::Metrics;
 
@@ -37,15 +36,15 @@ pub async fn serve(
     metrics: Arc<Metrics>,
     readiness: Arc<Readiness>,
     mut stopped: watch::Receiver<bool>,
-) -> Result<(), Error> {
+) {
     let mut connections = pin!(accept_up_to(listener, CONNECTIONS_MAX));
     loop {
         let connection = tokio::select! {
             connection = connections.next() => connection,
-            _ = stopped.wait_for(|stop| *stop) => return Ok(()),
+            _ = stopped.wait_for(|stop| *stop) => return,
         };
         // The stream never ends, and pauses over errors by itself.
-        let Some(connection) = connection.map(Connection::patient) else { continue };
+        let Some((connection, permit)) = connection else { continue };
         let (metrics, readiness) = (metrics.clone(), readiness.clone());
         tokio::spawn(async move {
             let answer = service_fn(move |request| {
@@ -59,6 +58,7 @@ pub async fn serve(
             if let Err(error) = served.await {
                 debug!(%error, "a management connection ended early");
             }
+            drop(permit);
         });
     }
 }

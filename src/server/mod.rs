@@ -41,15 +41,19 @@ mod calls;
 mod clock_watch;
 mod connections;
 mod credentials;
+mod descriptors;
 mod group_types;
 mod issuing;
 mod listen;
 mod management;
 mod opening;
+mod places;
 mod publishing;
 mod readiness;
 mod reload;
+mod requests;
 mod routes;
+mod serving;
 mod signals;
 mod telling;
 mod tls;
@@ -112,9 +116,6 @@ pub enum ServeError {
     /// A task of the process panicked: what it did is done by nobody until a new start.
     #[error("a task panicked, as the log says; imquota has to be started again")]
     TaskPanicked,
-    /// A listener failed while serving.
-    #[error("a listener failed: {0}")]
-    Transport(#[from] tonic::transport::Error),
 }
 
 impl ServeError {
@@ -293,7 +294,7 @@ impl Process<'_> {
         self,
         running: Running,
         listeners: &Listeners,
-        mut servers: JoinSet<Result<(), tonic::transport::Error>>,
+        mut servers: JoinSet<()>,
         shutdown: Pin<&mut impl Future<Output = ()>>,
     ) -> Result<(), ServeError> {
         let Running { ledger, routes, mut tasks, mut telling, mut fallback } = running;
@@ -313,10 +314,7 @@ impl Process<'_> {
             error = journal_failed => Err(error),
             () = panicked(&mut tasks) => Err(ServeError::TaskPanicked),
             () = telling.panicked() => Err(ServeError::TaskPanicked),
-            ended = servers.join_next() => Err(match ended {
-                Some(Ok(Err(error))) => error.into(),
-                _ => ServeError::ListenerEnded,
-            }),
+            _ = servers.join_next() => Err(ServeError::ListenerEnded),
         };
         info!("shutting down");
         self.readiness.stopping().await;
@@ -438,7 +436,7 @@ async fn open_store(config: &Config, clock: Arc<dyn Clock>) -> Result<OpenStore,
     Ok((Arc::new(embedded), directory, events))
 }
 
-async fn drain(servers: &mut JoinSet<Result<(), tonic::transport::Error>>, longest: Duration) {
+async fn drain(servers: &mut JoinSet<()>, longest: Duration) {
     let all = async { while servers.join_next().await.is_some() {} };
     if tokio::time::timeout(longest, all).await.is_err() {
         warn!(drain_timeout = ?longest, "requests in work did not end in time and were cut off");

@@ -177,11 +177,9 @@ pub(super) async fn changed(changes: &mut Option<watch::Receiver<u64>>) {
 /// Health, and that nothing else is to be had yet.
 fn not_ready(readiness: &Readiness, waiting: &watch::Receiver<bool>) -> ServedRoutes {
     let health = || HealthApi::new(readiness.health(), waiting.clone()).into_service();
-    ServedRoutes {
-        data: Routes::new(health()).add_service(QuotaLater).add_service(MeteringLater),
-        admin: Routes::new(health()).add_service(AdminLater).add_service(MeteringLater),
-        calls: CallLayer::new(None),
-    }
+    let data = Routes::new(health()).add_service(QuotaLater).add_service(MeteringLater);
+    let admin = Routes::new(health()).add_service(AdminLater).add_service(MeteringLater);
+    ServedRoutes::new(data, admin, &CallLayer::new(None))
 }
 
 /// What every call but health is told before the store is there.

@@ -6,31 +6,51 @@ use tokio::sync::watch;
 use tonic::service::Routes;
 use tonic::service::interceptor::InterceptedService;
 use tonic_health::server::HealthReporter;
+use tower::Layer as _;
 
 use super::ServeError;
 use super::calls::CallLayer;
+use super::serving::Answering;
 use crate::access::Access;
 use crate::config::Config;
 use crate::engine::Engine;
 use crate::engine::administration::Administration;
 use crate::events::EventLog;
+use crate::grpc::descriptors::client_streams;
 use crate::grpc::{
-    ADMIN_SERVICE, AdminApi, HealthApi, METERING_SERVICE, MeteringApi, Plane, QUOTA_SERVICE,
-    QuotaApi, pb,
+    ADMIN_SERVICE, AdminApi, HealthApi, METERING_SERVICE, MeteringApi, OPEN_REQUEST_MAX_BYTES,
+    Plane, QUOTA_SERVICE, QuotaApi, pb,
 };
 use crate::telemetry::trace::Sampling;
 
 /// Every service that health tells of by name.
 pub(super) const SERVICES: [&str; 3] = [QUOTA_SERVICE, METERING_SERVICE, ADMIN_SERVICE];
 
+/// The calls of reflection, which are streams.
+const REFLECTION: [&str; 2] = [
+    "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+    "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+];
+
 /// What each kind of listener answers.
 pub(crate) struct ServedRoutes {
     /// The data listeners.
-    pub(super) data: Routes,
+    pub(super) data: Answering,
     /// The admin listeners.
-    pub(super) admin: Routes,
-    /// What every call gets.
-    pub(super) calls: CallLayer,
+    pub(super) admin: Answering,
+}
+
+impl ServedRoutes {
+    /// Both, with what every call gets.
+    pub(super) fn new(data: Routes, admin: Routes, calls: &CallLayer) -> Self {
+        let streams = client_streams().into_iter().chain(REFLECTION.map(ToOwned::to_owned));
+        let client_streams: Arc<[String]> = streams.collect();
+        let answering = |routes: Routes| {
+            let routes = calls.layer(routes.prepare());
+            Answering { routes, client_streams: client_streams.clone() }
+        };
+        Self { data: answering(data), admin: answering(admin) }
+    }
 }
 
 /// All services over an engine.
@@ -67,16 +87,12 @@ pub(super) fn routes(
     let admin = Routes::new(health_service).add_service(guarded).add_service(guarded_metering);
     let sampling = config.traces.as_ref().map(|traces| Arc::new(Sampling::new(traces.ratio)));
     let calls = CallLayer::new(sampling);
-    let routes = if config.reflection {
-        ServedRoutes {
-            data: add_reflection(data, QUOTA_SERVICE)?,
-            admin: add_reflection(admin, ADMIN_SERVICE)?,
-            calls,
-        }
+    let (data, admin) = if config.reflection {
+        (add_reflection(data, QUOTA_SERVICE)?, add_reflection(admin, ADMIN_SERVICE)?)
     } else {
-        ServedRoutes { data, admin, calls }
+        (data, admin)
     };
-    Ok(routes)
+    Ok(ServedRoutes::new(data, admin, &calls))
 }
 
 fn add_reflection(
@@ -91,5 +107,7 @@ fn add_reflection(
             .with_service_name(METERING_SERVICE)
             .with_service_name("grpc.health.v1.Health")
     };
-    Ok(routes.add_service(builder().build_v1()?).add_service(builder().build_v1alpha()?))
+    let v1 = builder().build_v1()?.max_decoding_message_size(OPEN_REQUEST_MAX_BYTES);
+    let v1alpha = builder().build_v1alpha()?.max_decoding_message_size(OPEN_REQUEST_MAX_BYTES);
+    Ok(routes.add_service(v1).add_service(v1alpha))
 }

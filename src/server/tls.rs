@@ -1,12 +1,10 @@
-//! Encryption of the TCP listeners: certificates that can change while the sidecar runs, and
-//! handshakes that keep nobody else waiting.
+//! Encryption of the TCP listeners: certificates that can change while the sidecar runs.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use futures_util::stream::{Stream, StreamExt as _};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::danger::ClientCertVerifier;
@@ -17,16 +15,12 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tracing::debug;
 
-use super::connections::Accepted;
 use crate::access::{Peer, Proof};
 use crate::catalog::{LoadError, read_file};
 use crate::config::{CertificateName, TlsFiles};
 
 /// Longest time for a handshake: a far and slow client needs less than one second.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Most handshakes of a listener in work at once; more connections wait to be accepted. Each holds
-/// some ten kilobytes before its peer has proved anything.
-const HANDSHAKES_MAX: usize = 256;
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// What is spoken inside.
 const HTTP2: &[u8] = b"h2";
 
@@ -92,30 +86,18 @@ impl Certificates {
     }
 }
 
-/// The connections whose handshake came to a good end.
-pub fn encrypted(
-    incoming: impl Stream<Item = Accepted<TcpStream>> + Send,
-    certificates: Arc<Certificates>,
-) -> impl Stream<Item = Accepted<TlsStream<TcpStream>>> + Send {
-    let handshakes = incoming.map(move |accepted| {
-        let acceptor = TlsAcceptor::from(certificates.current.load_full());
-        // A task for each, so that they use all cores; it ends by its time limit at the latest.
-        tokio::spawn(handshake(acceptor, accepted))
-    });
-    let ended = handshakes.buffer_unordered(HANDSHAKES_MAX);
-    ended.filter_map(|ended| std::future::ready(ended.ok().flatten()))
-}
-
-async fn handshake(
-    acceptor: TlsAcceptor,
-    accepted: Accepted<TcpStream>,
-) -> Option<Accepted<TlsStream<TcpStream>>> {
-    let Accepted { stream, peer, permit } = accepted;
+/// The encrypted connection, and what its peer has proved; `None` where the handshake failed.
+pub(super) async fn handshake(
+    certificates: &Certificates,
+    stream: TcpStream,
+    peer: Peer,
+) -> Option<(TlsStream<TcpStream>, Peer)> {
+    let acceptor = TlsAcceptor::from(certificates.current.load_full());
     let from = peer.from.clone();
     match tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
         Ok(Ok(stream)) => {
-            let peer = Peer { proof: proof(&stream), ..peer };
-            return Some(Accepted { stream, peer, permit });
+            let proof = proof(&stream);
+            return Some((stream, Peer { proof, ..peer }));
         }
         Ok(Err(error)) => debug!(peer = %from, %error, "a TLS handshake failed"),
         Err(_) => debug!(peer = %from, "a TLS handshake took too long"),

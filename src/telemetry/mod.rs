@@ -23,6 +23,10 @@ use tracing_subscriber::{EnvFilter, Layer as _, Registry, filter};
 use crate::config::LogFormat;
 use trace::{TraceConfig, Traces};
 
+/// What the HTTP/2 libraries log only where the filter names them: a caller can make them warn as
+/// often as they like, and their lines do not say who. The server logs one line a second instead.
+const QUIET: &str = "h2=error,hyper=error";
+
 /// Sends logs to standard error from now on and, where there is a collector, spans to that.
 /// `filter` has been validated with the configuration.
 pub fn start(format: LogFormat, filter: &str, traces: Option<&TraceConfig>) -> Option<Traces> {

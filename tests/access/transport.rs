@@ -182,6 +182,26 @@ async fn who_says_nothing_keeps_nobody_waiting_and_is_sent_away() {
 }
 
 #[tokio::test]
+async fn half_open_handshakes_give_their_places_up() {
+    let authority = Authority::new();
+    let server = authority.certify("server", "IP:127.0.0.1");
+    let tls = Sidecar::start(&[
+        flag("tls-cert", &server.certificate),
+        flag("tls-key", &server.key),
+        ("connections-max", "16".to_owned()),
+    ])
+    .await;
+    let mut silent = Vec::new();
+    for _ in 0..40 {
+        silent.push(TcpStream::connect(tls.data).await.expect("the system takes it"));
+    }
+    // Eight a second go for those behind them; the time limit alone would take five for sixteen.
+    let next = gets_through(tls.data, tls_config(&authority, None));
+    assert_eq!(tokio::time::timeout(PATIENCE, next).await, Ok(true));
+    tls.stop().await;
+}
+
+#[tokio::test]
 async fn a_socket_has_the_mode_that_is_set_for_it() {
     let folder = tempfile::tempdir().expect("a folder");
     let data = folder.path().join("data.sock");

@@ -1,6 +1,7 @@
 //! The configuration: defaults and precedence; what is refused stands in `refused`.
 
 mod access;
+mod connections;
 mod redis;
 mod refused;
 mod webhook;
@@ -75,6 +76,7 @@ fn defaults() -> Config {
         bounds: Bounds { in_flight_max: 4096, app_share_percent: 50 },
         worker_threads: 1,
         apply_in_flight_max: 256,
+        connections: connections::by_default(),
         webhook: None,
     }
 }
@@ -180,7 +182,7 @@ const LOWER: &[Row] = &[
 
 #[test]
 fn flags_win_over_the_environment_which_wins_over_the_file() {
-    let elsewhere = [&redis::KEYS[..], &access::KEYS, &webhook::KEYS].concat();
+    let elsewhere = [&redis::KEYS[..], &access::KEYS, &connections::KEYS, &webhook::KEYS].concat();
     assert_eq!(BY_FLAG.len() + elsewhere.len(), SETTINGS.len());
     let is_elsewhere = |setting: &&Setting| elsewhere.contains(&setting.key);
     let settings = SETTINGS.iter().filter(|setting| !is_elsewhere(setting));

@@ -1,0 +1,319 @@
+//! Serves the connections of a listener over HTTP/2, each until it ends, is idle for too long, has
+//! to make room, or holds too much memory.
+
+use std::convert::Infallible;
+use std::error::Error as _;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::server::conn::http2;
+use hyper::service::Service as HyperService;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use tonic::Status;
+use tonic::body::Body;
+use tonic::service::Routes;
+use tower::Service as _;
+use tracing::{debug, warn};
+
+use super::calls::CallService;
+use super::connections::{Accept, Accepted, Connection, incoming};
+use super::descriptors;
+use super::places::{ConnectionState, Place, Places};
+use super::requests::{Call, RequestBody, Requests, ResponseBody};
+use super::tls::{Certificates, handshake};
+use crate::access::Peer;
+use crate::config::Connections;
+use crate::grpc::deadline::timeout_of;
+use crate::grpc::memory::{ConnectionMemory, MemoryBudget};
+use crate::grpc::status::of_too_much_memory;
+use crate::telemetry::LogLimit;
+
+/// Time after which a silent connection is asked for a sign of life, and the time it has to give
+/// it: a peer that vanished does not hold its connection for ever.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(60);
+/// See [`KEEPALIVE_INTERVAL`].
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Bytes of one call that may be under way and not yet read: a stream of small requests is far
+/// ahead with less.
+pub(super) const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
+/// The same of one connection. HTTP/2 keeps a record for each frame, however small, and h2 closes a
+/// connection whose small frames take half of this: two streams of the smallest requests, whose
+/// callers send without pause while nothing is decided, stay below it.
+const CONNECTION_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
+/// Most bytes of a call's answers that wait in HTTP/2 for a peer that does not read.
+const SEND_BUFFER_BYTES: usize = 32 * 1024;
+
+/// Longest header of a request, all fields together: a token and a deadline are a few hundred
+/// bytes.
+const HEADER_MAX_BYTES: u32 = 16 * 1024;
+
+/// Time that a peer has to close a connection once it was told to.
+const CLOSE_GRACE: Duration = Duration::from_secs(1);
+
+/// What bounds the callers of all listeners together.
+pub struct CallerBounds {
+    connections: Connections,
+    /// Most connections of each listener.
+    connections_max: usize,
+    memory: Arc<MemoryBudget>,
+    log: ClosedLog,
+}
+
+impl CallerBounds {
+    /// For so many listeners. The process's limit of file descriptors is raised where they need it.
+    pub(super) fn new(connections: &Connections, listeners: usize) -> Arc<Self> {
+        Arc::new(Self {
+            connections: connections.clone(),
+            connections_max: descriptors::connections_max(connections.max, listeners),
+            memory: MemoryBudget::new(connections.call_memory_bytes),
+            log: ClosedLog::default(),
+        })
+    }
+}
+
+/// Lines about closed connections, of which callers can provoke as many as they like.
+#[derive(Default)]
+struct ClosedLog {
+    abuse: LogLimit,
+    memory: LogLimit,
+}
+
+/// What a listener answers.
+#[derive(Clone)]
+pub(super) struct Answering {
+    pub(super) routes: CallService<Routes>,
+    /// Paths of the calls that send a stream of requests.
+    pub(super) client_streams: Arc<[String]>,
+}
+
+/// How one listener is served.
+#[derive(Clone)]
+pub(super) struct Serving {
+    answering: Answering,
+    bounds: Arc<CallerBounds>,
+    places: Arc<Places>,
+    http2: http2::Builder<TokioExecutor>,
+}
+
+impl Serving {
+    pub(super) fn new(answering: &Answering, bounds: &Arc<CallerBounds>) -> Self {
+        let mut http2 = http2::Builder::new(TokioExecutor::new());
+        http2
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(bounds.connections.streams_max)
+            .initial_stream_window_size(STREAM_WINDOW_BYTES)
+            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+            .max_send_buf_size(SEND_BUFFER_BYTES)
+            .max_header_list_size(HEADER_MAX_BYTES)
+            .keep_alive_interval(Some(KEEPALIVE_INTERVAL))
+            .keep_alive_timeout(KEEPALIVE_TIMEOUT);
+        let most = bounds.connections_max;
+        let per_peer_max = bounds.connections.per_peer_max.unwrap_or(most.div_ceil(2));
+        let places = Places::new(most, per_peer_max);
+        Self { answering: answering.clone(), bounds: bounds.clone(), places, http2 }
+    }
+}
+
+/// Serves a listener until `stopped` turns true and all connections have ended.
+pub(super) async fn serve<A: Accept>(listener: A, serving: Serving, stopped: watch::Receiver<bool>)
+where
+    A::Stream: AsyncRead + AsyncWrite + Unpin,
+{
+    let as_it_is =
+        |accepted: Accepted<A::Stream>| std::future::ready(Some((accepted.stream, accepted.peer)));
+    serve_through(listener, as_it_is, serving, stopped).await;
+}
+
+/// Serves a listener whose connections are encrypted.
+pub(super) async fn serve_encrypted(
+    listener: Arc<TcpListener>,
+    certificates: Arc<Certificates>,
+    serving: Serving,
+    stopped: watch::Receiver<bool>,
+) {
+    let encrypted = move |accepted: Accepted<_>| {
+        let certificates = certificates.clone();
+        async move { handshake(&certificates, accepted.stream, accepted.peer).await }
+    };
+    serve_through(listener, encrypted, serving, stopped).await;
+}
+
+async fn serve_through<A, S, F>(
+    listener: A,
+    open: impl Fn(Accepted<A::Stream>) -> F,
+    serving: Serving,
+    mut stopped: watch::Receiver<bool>,
+) where
+    A: Accept,
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    F: Future<Output = Option<(S, Peer)>> + Send + 'static,
+{
+    let mut connections = JoinSet::new();
+    {
+        let mut incoming = pin!(incoming(listener, serving.places.clone()));
+        let of_connections = stopped.clone();
+        loop {
+            let (accepted, place) = tokio::select! {
+                Some(next) = incoming.next() => next,
+                Some(_) = connections.join_next() => continue,
+                // An error means that the sender is gone, which is the end too.
+                _ = stopped.wait_for(|stop| *stop) => break,
+            };
+            let opening = open(accepted);
+            let (serving, mut stopped) = (serving.clone(), of_connections.clone());
+            connections.spawn(async move {
+                let opened = tokio::select! {
+                    opened = opening => opened,
+                    () = place.connection.evicted() => None,
+                    _ = stopped.wait_for(|stop| *stop) => None,
+                };
+                if let Some((stream, peer)) = opened {
+                    serve_connection(stream, peer, &place, &serving, stopped).await;
+                }
+            });
+        }
+    }
+    while connections.join_next().await.is_some() {}
+}
+
+async fn serve_connection<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    stream: S,
+    peer: Peer,
+    place: &Place,
+    serving: &Serving,
+    mut stopped: watch::Receiver<bool>,
+) {
+    let Serving { answering, bounds, http2, .. } = serving;
+    let CallerBounds { connections, log, .. } = bounds.as_ref();
+    let from = peer.from.clone();
+    let state = place.connection.clone();
+    let memory = bounds.memory.connection();
+    let io = Connection::new(stream, state.clone(), memory.clone());
+    let calls = Calls {
+        answering: answering.clone(),
+        message_timeout: connections.message_timeout,
+        peer,
+        connection: state.clone(),
+        memory: memory.clone(),
+    };
+    let mut connection = pin!(http2.serve_connection(TokioIo::new(io), calls));
+    let ends = async {
+        tokio::select! {
+            () = state.idle_for(connections.idle_timeout) => Ending::Idle,
+            () = state.evicted() => Ending::Evicted,
+            _ = stopped.wait_for(|stop| *stop) => Ending::Stopped,
+        }
+    };
+    let ending = tokio::select! {
+        ended = &mut connection => return log.ended(&from, ended),
+        () = memory.exceeded() => return log.memory_exceeded(&from),
+        ending = ends => ending,
+    };
+    debug!(peer = %from, ?ending, "closing a connection");
+    connection.as_mut().graceful_shutdown();
+    let is_late = async {
+        sleep(CLOSE_GRACE).await;
+        match ending {
+            Ending::Evicted => {}
+            // A call that came meanwhile is served to its end.
+            Ending::Idle | Ending::Stopped => state.idle_for(CLOSE_GRACE).await,
+        }
+    };
+    tokio::select! {
+        ended = &mut connection => log.ended(&from, ended),
+        () = memory.exceeded() => log.memory_exceeded(&from),
+        () = is_late => {}
+    }
+}
+
+/// Why a connection is closed.
+#[derive(Debug, Clone, Copy)]
+enum Ending {
+    /// No call has been open for the idle timeout.
+    Idle,
+    /// Its place is needed.
+    Evicted,
+    /// The server stops.
+    Stopped,
+}
+
+impl ClosedLog {
+    /// Logs the peer that HTTP/2 was cut off for its frames; others simply went away.
+    fn ended(&self, peer: &str, ended: hyper::Result<()>) {
+        let Err(error) = ended else { return };
+        let of_http2 = error.source().and_then(|source| source.downcast_ref::<h2::Error>());
+        let Some(cause) = of_http2.filter(|cause| cause.is_library()) else {
+            debug!(peer, %error, "a connection ended early");
+            return;
+        };
+        if let Some(unlogged) = self.abuse.permit() {
+            warn!(peer, error = %cause, unlogged, "connection closed: HTTP/2 protocol violated");
+        }
+    }
+
+    fn memory_exceeded(&self, peer: &str) {
+        if let Some(unlogged) = self.memory.permit() {
+            warn!(peer, unlogged, "connection closed: it held most of the memory for calls");
+        }
+    }
+}
+
+/// The calls of one connection.
+struct Calls {
+    answering: Answering,
+    message_timeout: Duration,
+    peer: Peer,
+    connection: Arc<ConnectionState>,
+    memory: Arc<ConnectionMemory>,
+}
+
+type Answered = Pin<Box<dyn Future<Output = Result<Response<ResponseBody>, Infallible>> + Send>>;
+
+impl HyperService<Request<Incoming>> for Calls {
+    type Response = Response<ResponseBody>;
+    type Error = Infallible;
+    type Future = Answered;
+
+    fn call(&self, request: Request<Incoming>) -> Answered {
+        let path = request.uri().path();
+        let is_stream = self.answering.client_streams.iter().any(|stream| stream == path);
+        let requests = if is_stream { Requests::Stream } else { Requests::One };
+        let call = Call::begin(&self.connection, &self.memory, request.headers(), requests);
+        let Some(call) = call else {
+            let refused = of_too_much_memory().into_http::<Body>();
+            let refused = refused.map(|body| ResponseBody::new(body, None));
+            return Box::pin(std::future::ready(Ok(refused)));
+        };
+        let longest = timeout_of(request.headers());
+        let limit = self.message_timeout;
+        let of_request = call.clone();
+        let mut request =
+            request.map(|body| Body::new(RequestBody::new(body, of_request, requests, limit)));
+        request.extensions_mut().insert(self.peer.clone());
+        request.extensions_mut().insert(self.memory.clone());
+        // It is always ready.
+        let answering = self.answering.routes.clone().call(request);
+        Box::pin(async move {
+            let answered = match longest {
+                Some(longest) => timeout(longest, answering).await.ok(),
+                None => Some(answering.await),
+            };
+            let answer = match answered {
+                Some(Ok(answer)) => answer,
+                // As gRPC servers say it; services answer DEADLINE_EXCEEDED before.
+                None => Status::cancelled("Timeout expired").into_http(),
+            };
+            Ok(answer.map(|body| ResponseBody::new(body, Some(call))))
+        })
+    }
+}

@@ -1,0 +1,70 @@
+//! Settings that bound connections and what their calls may hold.
+
+use std::time::Duration;
+
+use imquota::config::{Config, Connections};
+
+use super::{defaults, load};
+
+/// The settings of this file, which the table in `main` leaves to it.
+pub const KEYS: [&str; 6] = [
+    "connections_max",
+    "connections_per_peer_max",
+    "connection_idle_timeout_ms",
+    "streams_max",
+    "message_timeout_ms",
+    "call_memory_mib",
+];
+
+/// What holds where nothing is set.
+pub fn by_default() -> Connections {
+    Connections {
+        max: 1024,
+        per_peer_max: None,
+        idle_timeout: Duration::from_secs(300),
+        streams_max: 128,
+        message_timeout: Duration::from_secs(10),
+        call_memory_bytes: 48 * 1024 * 1024,
+    }
+}
+
+#[test]
+fn each_is_a_flag_a_variable_and_a_key_of_the_file() {
+    type Change = fn(&mut Connections);
+    let rows: [(&str, &str, Change); 6] = [
+        ("connections_max", "16", |c| c.max = 16),
+        ("connections_per_peer_max", "1", |c| c.per_peer_max = Some(1)),
+        ("connection_idle_timeout_ms", "1000", |c| c.idle_timeout = Duration::from_secs(1)),
+        ("streams_max", "1", |c| c.streams_max = 1),
+        ("message_timeout_ms", "100", |c| c.message_timeout = Duration::from_millis(100)),
+        ("call_memory_mib", "24", |c| c.call_memory_bytes = 24 * 1024 * 1024),
+    ];
+    for ((key, value, change), expected_key) in rows.into_iter().zip(KEYS) {
+        assert_eq!(key, expected_key);
+        let mut connections = by_default();
+        change(&mut connections);
+        let expected = Ok(Config { connections, ..defaults() });
+        let flag = format!("--{}={value}", key.replace('_', "-"));
+        let variable = format!("IMQUOTA_{}", key.to_uppercase());
+        let file = format!("{key} = {value}");
+        assert_eq!(load(&[&flag], &[], None), expected);
+        assert_eq!(load(&[], &[(&variable, value)], None), expected);
+        assert_eq!(load(&[], &[], Some(&file)), expected);
+    }
+}
+
+#[test]
+fn bounds_that_would_shut_everybody_out_are_refused() {
+    for (flag, range) in [
+        ("--connections-max=15", "from 16 to 16384"),
+        ("--connections-per-peer-max=0", "from 1 to 16384"),
+        ("--connection-idle-timeout-ms=999", "of milliseconds from 1000 to 86400000"),
+        ("--streams-max=0", "from 1 to 4096"),
+        ("--message-timeout-ms=99", "of milliseconds from 100 to 600000"),
+        ("--call-memory-mib=23", "from 24 to 65536"),
+    ] {
+        let error = load(&[flag], &[], None).expect_err("too little");
+        let (name, value) = flag.split_once('=').expect("a value");
+        assert_eq!(error, format!("{name}: must be a whole number {range}, not {value:?}"));
+    }
+}
