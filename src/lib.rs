@@ -54,6 +54,8 @@
 //!   nothing else is taken for a loss: `tests/facts_lost`.
 //! - What imquota writes to disk can be read by its user alone, whatever the umask is:
 //!   `tests/outside/test_private_files.py`.
+//! - What callers hold without finishing or reading it is bounded, and keeps nobody waiting:
+//!   `tests/outside/test_floods.py`.
 //! - Bad input names the field and touches nothing: `tests/outside/test_errors.py`.
 //!
 //! # Accuracy

@@ -1,8 +1,10 @@
 //! The Apply stream: operations in work side by side, answers as they come.
 //!
-//! At most `in_flight_max` operations are in work; beyond that the stream is not read, so the
-//! caller feels HTTP/2's back pressure. A bad request answers an error with its tag. Only bytes
-//! of which not even the tag can be read end the stream, after the answers to what came before.
+//! At most `in_flight_max` operations are in work, and operations and answers hold at most so many
+//! bytes of the stream, of its connection and of the process; beyond that the stream is not read,
+//! so the caller feels HTTP/2's back pressure until the answers are read. A bad request answers an
+//! error with its tag. Only bytes of which not even the tag can be read end the stream, after the
+//! answers to what came before.
 //!
 //! When the server shuts down, a stream is read on until it pauses, for a moment at most; what was
 //! read is answered, and then the stream ends as UNAVAILABLE.
@@ -10,6 +12,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
+use futures_util::stream::Map;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Status, Streaming};
@@ -23,6 +27,7 @@ use super::pb::apply_request::Operation;
 use super::pb::apply_response::Answer;
 use super::quota::QuotaApi;
 use super::request::{Check, Checked, Ids};
+use super::room::{Room, Rooms};
 use super::status::{Failure, apply_error};
 use tracing::Instrument as _;
 
@@ -38,8 +43,11 @@ const PAUSE_AT_SHUTDOWN: Duration = Duration::from_millis(100);
 /// Longest that a stream is read on once the server shuts down.
 const READ_AT_SHUTDOWN: Duration = Duration::from_secs(1);
 
+/// An answer, with what it holds until it is sent.
+type Held = (Result<pb::ApplyResponse, Status>, Option<Room>);
+
 /// The answers of one stream.
-pub type Answers = ReceiverStream<Result<pb::ApplyResponse, Status>>;
+pub type Answers = Map<ReceiverStream<Held>, fn(Held) -> Result<pb::ApplyResponse, Status>>;
 
 /// Answers a stream of operations.
 pub fn answer_stream(
@@ -50,6 +58,7 @@ pub fn answer_stream(
 ) -> Answers {
     let stream = Stream {
         timeout: timeout(request.metadata()),
+        rooms: Rooms::new(request.extensions().get().cloned()),
         age: Stopwatch::start(),
         may_force: api.may_force(request.extensions()),
         requests: request.into_inner(),
@@ -58,7 +67,7 @@ pub fn answer_stream(
     };
     let (answers, receiver) = mpsc::channel(in_flight_max);
     tokio::spawn(stream.run(api, answers, shutdown).in_current_span());
-    ReceiverStream::new(receiver)
+    ReceiverStream::new(receiver).map(|(answer, _)| answer)
 }
 
 struct Stream {
@@ -67,11 +76,12 @@ struct Stream {
     /// Whether its caller may use mode FORCE.
     may_force: Result<(), ForceRefused>,
     requests: Streaming<pb::ApplyRequest>,
+    rooms: Rooms,
     in_flight_max: usize,
     shutdown_began: Option<Stopwatch>,
 }
 
-type Sender = mpsc::Sender<Result<pb::ApplyResponse, Status>>;
+type Sender = mpsc::Sender<Held>;
 
 impl Stream {
     async fn run(mut self, api: QuotaApi, answers: Sender, mut shutdown: watch::Receiver<bool>) {
@@ -84,13 +94,18 @@ impl Stream {
                 Ok(None) => break None,
                 Err(status) => break Some(status),
             };
+            let room = tokio::select! {
+                room = self.rooms.room(&request) => room,
+                () = answers.closed() => None,
+            };
+            // A caller that has gone away does not want to know.
+            let Some(room) = room else { break None };
             let (api, answers, may_force) = (api.clone(), answers.clone(), self.may_force);
             let stream_left =
                 self.timeout.map(|timeout| timeout.saturating_sub(self.age.elapsed()));
             let work = async move {
                 let answer = answer(&api, request, stream_left, may_force).await;
-                // A caller that has gone away does not want to know.
-                let _ = answers.send(Ok(answer)).await;
+                let _ = answers.send((Ok(answer), Some(room))).await;
                 drop(permit);
             };
             tokio::spawn(work.instrument(trace::of_operation("Apply operation")));
@@ -99,7 +114,7 @@ impl Stream {
             // All permits back: everything that was read has been answered.
             let all = u32::try_from(self.in_flight_max).unwrap_or(u32::MAX);
             let _settled = in_flight.acquire_many(all).await;
-            let _ = answers.send(Err(status)).await;
+            let _ = answers.send((Err(status), None)).await;
         }
     }
 

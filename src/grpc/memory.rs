@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 
 use crate::clock::Stopwatch;
 
@@ -21,6 +21,9 @@ pub const CALL_BYTES: usize = 8 * 1024;
 pub const STREAM_BYTES: usize = 4 * 1024;
 /// Requests up to this length are paid for by [`CALL_BYTES`].
 pub const SMALL_REQUEST_BYTES: usize = 4 * 1024;
+/// Most that the operations and answers of one connection's Apply streams may hold; beyond it they
+/// are not read.
+pub const CONNECTION_ANSWERS_MAX_BYTES: usize = 4 * 1024 * 1024;
 
 /// Bytes count as stalled once they were held for one to two of these: a call that has no deadline
 /// of its own ends before.
@@ -72,6 +75,8 @@ pub enum Use {
     Call,
     /// A request.
     Message,
+    /// Operations of Apply and their answers, which have their own bound for each connection.
+    Answer,
 }
 
 impl Entry {
@@ -137,6 +142,7 @@ impl MemoryBudget {
             id,
             exceeded,
             has_unsent: AtomicBool::new(false),
+            answers: Arc::new(Semaphore::new(CONNECTION_ANSWERS_MAX_BYTES)),
         })
     }
 
@@ -215,6 +221,7 @@ pub struct ConnectionMemory {
     id: u64,
     exceeded: Arc<Notify>,
     has_unsent: AtomicBool,
+    answers: Arc<Semaphore>,
 }
 
 impl ConnectionMemory {
@@ -234,13 +241,13 @@ impl ConnectionMemory {
         let mut state = budget.state();
         let entry = state.entry(self.id, step).filter(|entry| !entry.is_closing);
         let Some(own) = entry.map(|entry| entry.held_bytes()) else { return false };
-        if own + bytes > budget.connection_max_bytes {
+        if purpose != Use::Answer && own + bytes > budget.connection_max_bytes {
             return false;
         }
         let most_bytes = match purpose {
             Use::Call if own < SMALL_CONNECTION_BYTES => process_max_bytes + slack_bytes,
             Use::Call => process_max_bytes,
-            Use::Message => process_max_bytes / 4 * 3,
+            Use::Message | Use::Answer => process_max_bytes / 4 * 3,
         };
         // What is being closed is free soon.
         while state.held_bytes + bytes > most_bytes + state.closing_bytes.min(slack_bytes) {
@@ -286,6 +293,12 @@ impl ConnectionMemory {
         let bytes = std::mem::take(&mut entry.unsent_bytes);
         let since = entry.unsent_since;
         state.remove(self.id, since, bytes);
+    }
+
+    /// The bytes that operations and answers of this connection's Apply streams may hold.
+    #[must_use]
+    pub fn answers(&self) -> Arc<Semaphore> {
+        self.answers.clone()
     }
 
     fn release(&self, since: u64, bytes: usize) {

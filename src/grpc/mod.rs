@@ -21,6 +21,7 @@ mod quota;
 // Public for the fuzz targets alone.
 #[doc(hidden)]
 pub mod request;
+mod room;
 pub(crate) mod status;
 
 pub use admin::{AdminApi, audit_entry};
