@@ -48,6 +48,8 @@
 //!   changes: `tests/outside/test_month.py`, `tests/statements.rs`.
 //! - A count that passes 70, 90 or 100 % of its limit is told once until it fell five points below:
 //!   `tests/conformance.rs`. What is told of changes and ends is told once: `tests/told.rs`.
+//! - A flood of events about limits displaces no change, and a reader gets a report of what was
+//!   dropped: `tests/events.rs` against a model that shares no code.
 //! - What is admitted while the store is away is on disk first, within its budget, and counted
 //!   after: `tests/outside/test_drills.py`.
 //! - Acknowledged writes that Redis has lost are noticed by each sidecar that had seen them, and

@@ -1,9 +1,14 @@
-//! What the log of events promises, on every store: bounded, numbered, appended once by whoever
-//! comes first, and leases that one holds at a time.
+//! What the log of events promises, on every store: numbered, appended once by whoever comes first,
+//! and leases that one holds at a time. `retention` has its bounds, `earlier` logs of the version
+//! before.
 //!
 //! Stores whose deployment is shared are looked at by what is appended after a case began, with
 //! cursors and leases of the case's own.
 
+#[path = "events/earlier.rs"]
+mod earlier;
+#[path = "events/retention.rs"]
+mod retention;
 mod support;
 
 use std::any::Any;
@@ -16,10 +21,11 @@ use imquota::domain::event::{Event, Happening};
 use imquota::domain::time::Timestamp;
 use imquota::events::embedded::EmbeddedEvents;
 use imquota::events::redis::RedisEvents;
-use imquota::events::{APPENDED_MAX, Claim, EVENTS_KEPT_MAX, EventLog, Lease, Move};
+use imquota::events::{APPENDED_MAX, Claim, EventLog, Lease, Move, Retention};
 use imquota::ledger::Ledger;
 use imquota::ledger::embedded::Embedded;
 use imquota::ledger::redis::Redis;
+use retention::limit_event;
 use support::redis::{shared_cluster, shared_sentinels, shared_standalone};
 use support::{app, redis_options};
 use tempfile::TempDir;
@@ -185,25 +191,37 @@ async fn of_many_who_tell_the_same_one_does(log: Arc<dyn EventLog>) {
     assert_eq!(told, numbers(STEPS));
 }
 
-async fn the_last_events_are_kept(log: Arc<dyn EventLog>) {
+/// With the bounds that every log has by default.
+async fn a_flood_of_limit_events_displaces_no_change(log: Arc<dyn EventLog>) {
+    let Retention { limit_events_max: most, limit_events_per_app_max: of_app, .. } =
+        Retention::default();
+    assert_eq!((most, of_app), (10_000, 500));
     let before = head(&*log).await;
-    let mut left = usize::try_from(EVENTS_KEPT_MAX).expect("fits") + 10;
-    while left > 0 {
-        let some = left.min(APPENDED_MAX);
-        log.append(&numbers(some), None).await.expect("appends");
-        left -= some;
-    }
-    let page = log.read(0, 1).await.expect("reads");
-    assert_eq!(page.head, before + EVENTS_KEPT_MAX + 10);
-    assert_eq!(page.oldest, before + 11);
-    assert_eq!(page.events[0].number, before + 11);
-    let mut after = page.oldest - 1;
-    while after < page.head {
-        let part = log.read(after, 1000).await.expect("reads");
-        for numbered in part.events {
-            after += 1;
-            assert_eq!(numbered.number, after);
-        }
+    assert!(log.append(&numbers(1), None).await.expect("appends"));
+    let change = before + 1;
+    append_all(&*log, (0..of_app + 20).map(|_| limit_event("busy", false))).await;
+    let page = log.read(change, 2).await.expect("reads");
+    let gap = |last, kinds: &[&str]| {
+        let kinds = kinds.iter().map(|kind| (*kind).to_owned()).collect();
+        Happening::EventsDropped { first: change + 1, last, kinds }
+    };
+    assert_eq!(page.events[0].event.what, gap(change + 20, &["limit_passed"]));
+    assert_eq!(page.events[1].number, change + 21, "an app has its last {of_app}");
+    // More than there may be of all, of apps that are each within bounds.
+    let flood = (0..most + 10).map(|number| limit_event(&format!("app-{}", number % 2000), true));
+    append_all(&*log, flood).await;
+    let page = log.read(before, 3).await.expect("reads");
+    assert_eq!(page.events[0].event, event(0), "the change is there");
+    let first = change + of_app + 20 + 10;
+    assert_eq!(page.events[1].event.what, gap(first, &["denied", "limit_passed"]));
+    assert_eq!(page.events[2].number, first + 1);
+    assert_eq!(page.head, first + most);
+}
+
+async fn append_all(log: &dyn EventLog, events: impl Iterator<Item = Event>) {
+    let events: Vec<_> = events.collect();
+    for some in events.chunks(APPENDED_MAX) {
+        assert_eq!(log.append(some, None).await, Ok(true));
     }
 }
 
@@ -257,7 +275,7 @@ macro_rules! on_each {
                 a_cursor_moves_with_what_is_appended_or_neither
                 a_cursor_moves_only_while_the_one_beside_it_stands
                 of_many_who_tell_the_same_one_does
-                the_last_events_are_kept
+                a_flood_of_limit_events_displaces_no_change
                 a_lease_is_held_by_one_until_it_ends
             }
         )*
@@ -265,6 +283,32 @@ macro_rules! on_each {
 }
 
 on_each!(memory, embedded, standalone, sentinel, cluster);
+
+macro_rules! bounded {
+    ($($store:ident),*) => {
+        mod bounded {
+            $(bounded! { @ $store: what_is_kept_and_reported_is_what_the_model_says
+                changes_of_a_month_are_kept_up_to_the_most })*
+        }
+    };
+    (@ $store:ident: $($case:ident)*) => {
+        mod $store {
+            use crate::retention;
+
+            $(
+                #[tokio::test(flavor = "multi_thread")]
+                async fn $case() {
+                    let _alone = crate::ONE_AT_A_TIME.lock().await;
+                    let store = retention::$store(retention::SMALL).await;
+                    retention::$case(store.log.clone()).await;
+                    store.ledger.close().await;
+                }
+            )*
+        }
+    };
+}
+
+bounded!(memory, embedded, standalone, sentinel, cluster);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_log_is_there_when_the_file_is_opened_again() {

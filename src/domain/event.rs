@@ -26,10 +26,23 @@ pub struct Event {
 /// An event with its place in the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NumberedEvent {
-    /// Counts the events of a store from 1, without gaps.
+    /// Counts the events of a store from 1, without gaps. Of [`Happening::EventsDropped`] the last
+    /// number that was dropped.
     pub number: u64,
     /// What is told.
     pub event: Event,
+}
+
+impl NumberedEvent {
+    /// What tells it from every other event of the store: its number, or, of events that were
+    /// dropped, their range.
+    #[must_use]
+    pub fn id(&self) -> String {
+        match &self.event.what {
+            Happening::EventsDropped { first, last, .. } => format!("dropped-{first}-{last}"),
+            _ => self.number.to_string(),
+        }
+    }
 }
 
 /// A count of a subject against its limit.
@@ -213,6 +226,17 @@ pub enum Happening {
         /// The highest number that was seen before.
         known: u64,
     },
+    /// Events were dropped from the bounded log before this reader had read them. The log makes it
+    /// for a reader; it is not stored.
+    EventsDropped {
+        /// The first number that the reader has not read.
+        first: u64,
+        /// The last number before the next event that is kept.
+        last: u64,
+        /// The kinds of the events that were dropped, as [`Happening::kind`] names them; a name
+        /// that is none where a kind is not known.
+        kinds: Vec<String>,
+    },
 }
 
 impl Happening {
@@ -235,7 +259,15 @@ impl Happening {
             Self::DriftFound { .. } => "drift_found",
             Self::StatementIssued { .. } => "statement_issued",
             Self::FactsLost { .. } => "facts_lost",
+            Self::EventsDropped { .. } => "events_dropped",
         }
+    }
+
+    /// Whether it is about a limit: a threshold that was crossed, or denials. There may be as many
+    /// of these as callers like.
+    #[must_use]
+    pub fn is_about_limit(&self) -> bool {
+        matches!(self, Self::LimitPassed { .. } | Self::Denied { .. })
     }
 
     /// A sentence for people, with instants in that zone.
@@ -299,6 +331,12 @@ impl Happening {
                 format!("the statement of {month} is final, over {}", money(*total_fen))
             }
             Self::FactsLost { part, found, known } => lost(*part, *found, *known),
+            Self::EventsDropped { first, last, kinds } => {
+                format!(
+                    "events {first}-{last} were dropped from the bounded log ({})",
+                    kinds.join(", ")
+                )
+            }
         }
     }
 }
@@ -411,5 +449,18 @@ mod tests {
         ] {
             assert_eq!(what.sentence(zone), sentence);
         }
+    }
+
+    #[test]
+    fn dropped_events_have_a_sentence_and_an_id_of_their_own() {
+        let kinds = ["denied", "limit_passed"].map(str::to_owned).to_vec();
+        let what = Happening::EventsDropped { first: 4, last: 9, kinds };
+        let zone = Zone::named("Asia/Shanghai").expect("known");
+        let sentence = "events 4-9 were dropped from the bounded log (denied, limit_passed)";
+        assert_eq!(what.sentence(zone), sentence);
+        let event = |what| Event { at: Timestamp::from_millis(7), app: None, what };
+        assert_eq!(NumberedEvent { number: 9, event: event(what) }.id(), "dropped-4-9");
+        let created = Happening::AppCreated { request_id: String::new() };
+        assert_eq!(NumberedEvent { number: 9, event: event(created) }.id(), "9");
     }
 }

@@ -56,6 +56,7 @@ enum StoredHappening {
     JournalReplayed { facts: u64, over: u64, failed: u64, sample: Option<StoredCount> },
     StatementIssued { month: String, total_fen: i64 },
     FactsLost { part: String, found: u64, known: u64 },
+    EventsDropped { first: u64, last: u64, kinds: Vec<String> },
 }
 
 /// An event as bytes.
@@ -82,6 +83,43 @@ pub fn decode(number: u64, bytes: &[u8]) -> Result<NumberedEvent, EventsError> {
     let what = happening(stored.what).map_err(unreadable)?;
     let event = Event { at: Timestamp::from_millis(stored.at_ms), app, what };
     Ok(NumberedEvent { number, event })
+}
+
+/// The kind of a stored event and, of one about a limit, its app; as much as an index of the log
+/// needs, also of kinds that this version does not have.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Outline {
+    /// The name of its kind.
+    pub kind: String,
+    /// When, in milliseconds.
+    pub at_ms: i64,
+    /// Its app, where it is about a limit.
+    pub limited_app: Option<String>,
+}
+
+impl Outline {
+    /// Of an event that is about to be stored.
+    pub fn of(event: &Event) -> Self {
+        let limited_app = event.app.as_ref().filter(|_| event.what.is_about_limit());
+        Self {
+            kind: event.what.kind().to_owned(),
+            at_ms: event.at.as_millis(),
+            limited_app: limited_app.map(ToString::to_string),
+        }
+    }
+}
+
+/// The outline of a stored event; `None` where it cannot be read.
+pub(super) fn outline(bytes: &[u8]) -> Option<Outline> {
+    #[derive(Deserialize)]
+    struct Head {
+        at_ms: i64,
+        app_id: String,
+        kind: String,
+    }
+    let Head { at_ms, app_id, kind } = serde_json::from_slice(bytes).ok()?;
+    let is_about_limit = matches!(kind.as_str(), "limit_passed" | "denied") && !app_id.is_empty();
+    Some(Outline { kind, at_ms, limited_app: is_about_limit.then_some(app_id) })
 }
 
 /// What is looked at before all else: a later version may have other kinds.
@@ -182,6 +220,9 @@ impl From<Happening> for StoredHappening {
             Happening::FactsLost { part, found, known } => {
                 Self::FactsLost { part: part.name().to_owned(), found, known }
             }
+            Happening::EventsDropped { first, last, kinds } => {
+                Self::EventsDropped { first, last, kinds }
+            }
         }
     }
 }
@@ -239,6 +280,9 @@ fn happening(stored: StoredHappening) -> Result<Happening, String> {
             let part = named.ok_or_else(|| format!("no part is called {part:?}"))?;
             Happening::FactsLost { part, found, known }
         }
+        StoredHappening::EventsDropped { first, last, kinds } => {
+            Happening::EventsDropped { first, last, kinds }
+        }
     })
 }
 
@@ -264,6 +308,7 @@ mod tests {
         r#"{"v":1,"at_ms":7,"app_id":"demo","kind":"statement_issued","month":"2019-08","total_fen":199900}"#,
         r#"{"v":1,"at_ms":7,"app_id":"demo","kind":"facts_lost","part":"groups","found":90,"known":97}"#,
         r#"{"v":1,"at_ms":7,"app_id":"","kind":"facts_lost","part":"events","found":90,"known":97}"#,
+        r#"{"v":1,"at_ms":7,"app_id":"","kind":"events_dropped","first":4,"last":9,"kinds":["denied"]}"#,
     ];
 
     #[test]
@@ -271,6 +316,8 @@ mod tests {
         for golden in GOLDEN {
             let event = decode(4, golden.as_bytes()).expect(golden);
             assert_eq!(event.number, 4);
+            let (stored, new) = (outline(golden.as_bytes()), Outline::of(&event.event));
+            assert_eq!(stored, Some(new), "the index sees both alike");
             assert_eq!(String::from_utf8(encode(&event.event)).expect("text"), *golden);
         }
     }

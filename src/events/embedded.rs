@@ -6,9 +6,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use redb::{ReadableTable as _, StorageError};
 
-use super::{
-    Claim, EVENTS_KEPT_MAX, EventLog, EventsError, LEASE_MAX, Lease, Move, Page, TIME_CURSOR, codec,
-};
+use super::codec::{self, Outline};
+use super::embedded_index::{Index, dropped_before};
+use super::retention::PageEvents;
+use super::{Claim, EventLog, EventsError, LEASE_MAX, Lease, Move, Page, Retention, TIME_CURSOR};
 use crate::domain::event::Event;
 use crate::domain::time::Timestamp;
 use crate::ledger::embedded::Embedded;
@@ -19,27 +20,40 @@ use crate::ledger::embedded::writer::{Unit, Writer, WriterError};
 pub struct EmbeddedEvents {
     writer: Arc<Writer>,
     clock: Arc<StoreClock>,
+    retention: Retention,
 }
 
 impl EmbeddedEvents {
     /// The log in the same file as that ledger.
     #[must_use]
     pub fn beside(ledger: &Embedded) -> Self {
-        Self { writer: ledger.writer(), clock: ledger.clock() }
+        let retention = Retention::default();
+        Self { writer: ledger.writer(), clock: ledger.clock(), retention }
+    }
+
+    /// The same log with other bounds.
+    #[must_use]
+    pub fn keeping(self, retention: Retention) -> Self {
+        Self { retention, ..self }
     }
 }
 
-/// Numbers of the oldest event and of the last one.
+/// Numbers of the oldest event and of the last one; the last one is never dropped.
 fn ends(unit: &Unit<'_, '_>) -> Result<(u64, u64), StorageError> {
     let head = unit.tables.events.last()?.map_or(0, |(number, _)| number.value());
-    let oldest = unit.tables.events.first()?.map_or(1, |(number, _)| number.value());
+    let oldest = unit.tables.events.first()?.map_or(head + 1, |(number, _)| number.value());
     Ok((oldest, head))
 }
 
+/// Events as they are stored, with what the index needs of them.
+type Encoded = (Vec<u8>, Outline);
+
 fn append(
     unit: &mut Unit<'_, '_>,
-    events: &[Vec<u8>],
+    events: &[Encoded],
     moved: Option<&Move>,
+    retention: Retention,
+    kept_since: Option<Timestamp>,
 ) -> Result<bool, StorageError> {
     if let Some(Move { cursor, from, to, beside }) = moved {
         for (cursor, expected) in
@@ -52,15 +66,13 @@ fn append(
         }
         unit.tables.cursors.insert(cursor, to.as_str())?;
     }
-    let (mut oldest, mut head) = ends(unit)?;
-    for event in events {
+    let (_, mut head) = ends(unit)?;
+    let mut index = Index::open(unit.tables, retention, kept_since, head)?;
+    for (event, outline) in events {
         head += 1;
-        unit.tables.events.insert(head, event.as_slice())?;
+        index.append(head, event, outline)?;
     }
-    while head + 1 - oldest > EVENTS_KEPT_MAX {
-        unit.tables.events.remove(oldest)?;
-        oldest += 1;
-    }
+    index.close(head)?;
     unit.wrote = true;
     Ok(true)
 }
@@ -71,15 +83,15 @@ fn read(
     limit: usize,
 ) -> Result<Result<Page, EventsError>, StorageError> {
     let (oldest, head) = ends(unit)?;
-    let mut events = Vec::new();
+    let mut events = PageEvents::after(after);
     for row in unit.tables.events.range(after.saturating_add(1)..)?.take(limit) {
         let (number, bytes) = row?;
         match codec::decode(number.value(), bytes.value()) {
-            Ok(event) => events.push(event),
+            Ok(event) => events.push(event, &dropped_before(unit.tables, number.value())?),
             Err(unreadable) => return Ok(Err(unreadable)),
         }
     }
-    Ok(Ok(Page { events, oldest, head }))
+    Ok(Ok(Page { events: events.finish(), oldest, head }))
 }
 
 /// Position, holder, and until when, in milliseconds.
@@ -128,13 +140,22 @@ fn advance(
 #[async_trait]
 impl EventLog for EmbeddedEvents {
     async fn append(&self, events: &[Event], moved: Option<Move>) -> Result<bool, EventsError> {
-        let events: Vec<_> = events.iter().map(codec::encode).collect();
-        let clock = self.clock.clone();
+        let events: Vec<_> =
+            events.iter().map(|event| (codec::encode(event), Outline::of(event))).collect();
+        let (clock, retention) = (self.clock.clone(), self.retention);
         let by_time =
             moved.as_ref().is_some_and(|it| it.cursor == TIME_CURSOR && it.from.is_some());
-        let work = move |unit: &mut Unit<'_, '_>| match clock.reading().selling() {
-            Err(refusal) if by_time => Ok(Err(refusal.into())),
-            _ => append(unit, &events, moved.as_ref()).map(Ok),
+        let work = move |unit: &mut Unit<'_, '_>| {
+            let reading = clock.reading();
+            match reading.selling() {
+                Err(refusal) if by_time => Ok(Err(refusal.into())),
+                _ => {
+                    // What is dropped cannot be had back.
+                    let may_drop = reading.closing().is_ok();
+                    let kept_since = may_drop.then(|| retention.kept_since(reading.now));
+                    append(unit, &events, moved.as_ref(), retention, kept_since).map(Ok)
+                }
+            }
         };
         self.writer.submit_patiently(work).await?
     }

@@ -2,8 +2,12 @@
 //!
 //! The contract of every store:
 //!
-//! - **Bounded.** The last [`EVENTS_KEPT_MAX`] events are kept.
-//! - **Numbered** from 1 without gaps; numbers are never used again, also where all is trimmed.
+//! - **Bounded** by a [`Retention`]: events about limits in all and by app; the others by age and
+//!   number. An append drops at most two events for each one that it adds, and never the last one.
+//! - **Dropped events are reported.** A page has one [`Happening::EventsDropped`] for each range of
+//!   numbers in which events were dropped that the reader had not read, before the next event that
+//!   is kept. What is dropped behind a reader is not reported to it.
+//! - **Numbered** from 1 without gaps; numbers are never used again.
 //!   Where Redis has lost events that were seen, the log goes on beyond them, with an event that
 //!   says so. A store in this process loses none.
 //! - **Told once.** What is derived from something else moves a cursor in the same step that
@@ -18,17 +22,20 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::domain::clock_guard::ClockRefusal;
+#[cfg(doc)]
+use crate::domain::event::Happening;
 use crate::domain::event::{Event, NumberedEvent};
 use crate::ledger::LedgerError;
 
 pub mod backoff;
 mod codec;
 pub mod embedded;
+mod embedded_index;
 pub mod redis;
+mod retention;
 
-/// Most events kept: at a few hundred bytes each a few megabytes, and days of what a busy
-/// deployment tells, so that a watcher may stay away over a weekend.
-pub const EVENTS_KEPT_MAX: u64 = 10_000;
+pub use retention::Retention;
+
 /// Most events of one step, so that a store is not held up by it.
 pub const APPENDED_MAX: usize = 256;
 
@@ -54,7 +61,7 @@ pub struct Move {
 /// A part of the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Page {
-    /// Events in their order.
+    /// Events in their order, up to twice as many as were asked for where events were dropped.
     pub events: Vec<NumberedEvent>,
     /// Number of the oldest event that is kept; one more than `head` where none is.
     pub oldest: u64,
@@ -119,8 +126,8 @@ pub trait EventLog: Send + Sync + 'static {
     /// Where a cursor is; `None` where it was never set.
     async fn cursor(&self, name: &'static str) -> Result<Option<String>, EventsError>;
 
-    /// Up to `limit` events from the one after number `after` on, or from the oldest on that is
-    /// kept where that is a later one.
+    /// Up to `limit` events that are kept, from the one after number `after` on, and one before
+    /// each range of dropped ones.
     async fn read(&self, after: u64, limit: usize) -> Result<Page, EventsError>;
 
     /// Holds the lease for so long from now on, at most for [`LEASE_MAX`], unless another holder

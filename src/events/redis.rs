@@ -1,7 +1,9 @@
-//! The log of events in the ledger's Redis: a hash of events by number, and one of cursors.
+//! The log of events in the ledger's Redis: a hash of events by number, one of cursors, and one
+//! that indexes which events are kept.
 //!
-//! A hash, since it needs no command that the ledger does not need too: who runs an older version
-//! has no permission to add.
+//! Hashes, since they need no command that the ledger does not need too: who runs an older version
+//! has no permission to add. Events that a version without an index has appended are read as they
+//! are, and indexed by the next append.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,11 +11,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use redis::Value;
 
-use super::{Claim, EVENTS_KEPT_MAX, EventLog, EventsError, Lease, Move, Page, codec};
+use super::retention::PageEvents;
+use super::{Claim, EventLog, EventsError, Lease, Move, Page, Retention, codec};
 use crate::domain::event::{Event, Happening, StorePart};
 use crate::ledger::LedgerError;
 use crate::ledger::redis::Redis;
-use crate::ledger::redis::keys::{CURSORS, EVENTS};
+use crate::ledger::redis::keys::{CURSORS, EVENT_INDEX, EVENTS};
 use crate::ledger::redis::reply::{array, bytes, integer, text};
 use crate::ledger::redis::scripts::ScriptId;
 use crate::ledger::redis::store::{PATIENCE, Store};
@@ -26,8 +29,11 @@ const LEASE_PREFIX: &str = "lease/";
 
 /// Events are lost that were seen; nothing was appended.
 const LOST: u64 = 2;
-/// Most tries to append, while other sidecars find the same loss.
-const APPEND_ATTEMPTS_MAX: usize = 8;
+/// Events without an index are there; some were indexed, and nothing was appended.
+const INDEXING: u64 = 3;
+/// Most tries to append, while other sidecars find the same loss, and while up to 10,000 events of
+/// a version without an index are indexed, 1000 at a time.
+const APPEND_ATTEMPTS_MAX: usize = 32;
 /// Numbers that are left out after a loss: other sidecars may have seen later events than this one
 /// by then, of the last moments.
 const NUMBERS_LEFT_OUT: u64 = 1000;
@@ -38,17 +44,24 @@ const REFUSED: i64 = -2;
 /// Events in Redis.
 pub struct RedisEvents {
     store: Arc<Store>,
+    retention: Retention,
 }
 
 impl RedisEvents {
     /// The log in the same Redis as that ledger.
     #[must_use]
     pub fn beside(ledger: &Redis) -> Self {
-        Self { store: ledger.store() }
+        Self { store: ledger.store(), retention: Retention::default() }
+    }
+
+    /// The same log with other bounds.
+    #[must_use]
+    pub fn keeping(self, retention: Retention) -> Self {
+        Self { retention, ..self }
     }
 
     async fn call(&self, script: ScriptId, arguments: &[Vec<u8>]) -> Result<Value, EventsError> {
-        let keys = [EVENTS.to_vec(), CURSORS.to_vec()];
+        let keys = [EVENTS.to_vec(), CURSORS.to_vec(), EVENT_INDEX.to_vec()];
         let answer = self.store.raw(script, &keys, arguments, PATIENCE).await;
         answer.map_err(|error| match error {
             LedgerError::ClockSkew(seconds) => EventsError::ClockSkew(seconds),
@@ -68,7 +81,7 @@ impl RedisEvents {
         seen: u64,
         found: Option<u64>,
     ) -> Vec<Vec<u8>> {
-        let mut arguments = vec![decimal(EVENTS_KEPT_MAX)];
+        let mut arguments = vec![bounds(&self.retention)];
         match moved {
             // Where a cursor is, is never the empty text.
             Some(Move { cursor, from, to, beside }) => {
@@ -95,6 +108,17 @@ impl RedisEvents {
         arguments.extend(events.iter().map(codec::encode));
         arguments
     }
+}
+
+/// Bounds as the script reads them.
+fn bounds(retention: &Retention) -> Vec<u8> {
+    let Retention { limit_events_max, limit_events_per_app_max, changes_min, changes_max, .. } =
+        retention;
+    let changes_ms = retention.changes_for.as_millis();
+    let text = format!(
+        "{limit_events_max} {limit_events_per_app_max} {changes_min} {changes_max} {changes_ms}"
+    );
+    text.into_bytes()
 }
 
 fn reason(error: LedgerError) -> String {
@@ -131,10 +155,11 @@ impl EventLog for RedisEvents {
             let mut next = || number(&parts.next().ok_or_else(senseless)?);
             let (outcome, head) = (next()?, next()?);
             known.events_end(&before, head);
-            if outcome != LOST {
-                return Ok(outcome == 1);
+            match outcome {
+                LOST => found = Some(head),
+                INDEXING => {}
+                _ => return Ok(outcome == 1),
             }
-            found = Some(head);
         }
         Err(EventsError::Unavailable("the log loses its end again and again".to_owned()))
     }
@@ -154,11 +179,15 @@ impl EventLog for RedisEvents {
         let mut next = || parts.next().ok_or_else(senseless);
         let (oldest, head) = (number(&next()?)?, number(&next()?)?);
         self.store.known.events_end(&before, head);
-        let mut events = Vec::new();
-        while let (Some(place), Some(event)) = (parts.next(), parts.next()) {
-            events.push(codec::decode(number(&place)?, &bytes(event).ok_or_else(senseless)?)?);
+        let mut events = PageEvents::after(after);
+        while let (Some(place), Some(event), Some(kinds)) =
+            (parts.next(), parts.next(), parts.next())
+        {
+            let event = bytes(event).ok_or_else(senseless)?;
+            let kinds = bytes(kinds).and_then(text).ok_or_else(senseless)?;
+            events.push(codec::decode(number(&place)?, &event)?, &kinds);
         }
-        Ok(Page { events, oldest, head })
+        Ok(Page { events: events.finish(), oldest, head })
     }
 
     async fn claim(&self, lease: &Lease, keep: Duration) -> Result<Claim, EventsError> {

@@ -7,9 +7,9 @@ use crate::domain::event::{Count, Happening, NumberedEvent, Sold};
 
 /// An event; instants within its sentence are in that zone.
 pub fn event(numbered: &NumberedEvent, zone: Zone) -> pb::Event {
-    let NumberedEvent { number, event } = numbered;
+    let event = &numbered.event;
     let told = pb::Event {
-        event_id: number.to_string(),
+        event_id: numbered.id(),
         kind: kind(&event.what).into(),
         app_id: event.app.as_ref().map(ToString::to_string).unwrap_or_default(),
         occurred_at: Some(timestamp(event.at)),
@@ -71,6 +71,10 @@ fn with_details(told: pb::Event, what: &Happening) -> pb::Event {
         Happening::FactsLost { part, found, known } => {
             pb::Event { part: part.name().to_owned(), found, known, ..told }
         }
+        Happening::EventsDropped { first, last, kinds } => {
+            let dropped_kinds = kinds.iter().map(|name| kind_named(name).into()).collect();
+            pb::Event { first_dropped: first, last_dropped: last, dropped_kinds, ..told }
+        }
     }
 }
 
@@ -104,7 +108,14 @@ pub fn kind(what: &Happening) -> pb::EventKind {
         Happening::JournalReplayed { .. } => pb::EventKind::JournalReplayed,
         Happening::StatementIssued { .. } => pb::EventKind::StatementIssued,
         Happening::FactsLost { .. } => pb::EventKind::FactsLost,
+        Happening::EventsDropped { .. } => pb::EventKind::EventsDropped,
     }
+}
+
+/// The kind that [`Happening::kind`] names so; unspecified where this version has none.
+pub fn kind_named(name: &str) -> pb::EventKind {
+    let name = format!("EVENT_KIND_{}", name.to_ascii_uppercase());
+    pb::EventKind::from_str_name(&name).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -142,6 +153,19 @@ mod tests {
                 r#""occurred_at":"2019-03-11T16:00:00Z","#,
                 r#""message":"the store lost events 5-9, which it had acknowledged","#,
                 r#""part":"events","found":4,"known":9}"#,
+            )
+        );
+        let kinds = ["denied", "limit_passed", "?"].map(str::to_owned).to_vec();
+        let what = Happening::EventsDropped { first: 4, last: 9, kinds };
+        let event = Event { at: Timestamp::from_millis(1_552_320_000_000), app: None, what };
+        assert_eq!(
+            event_json(&NumberedEvent { number: 9, event }, zone),
+            concat!(
+                r#"{"event_id":"dropped-4-9","kind":"EVENT_KIND_EVENTS_DROPPED","#,
+                r#""occurred_at":"2019-03-11T16:00:00Z","#,
+                r#""message":"events 4-9 were dropped from the bounded log (denied, limit_passed, ?)","#,
+                r#""first_dropped":4,"last_dropped":9,"dropped_kinds":["EVENT_KIND_DENIED","#,
+                r#""EVENT_KIND_LIMIT_PASSED","EVENT_KIND_UNSPECIFIED"]}"#,
             )
         );
     }

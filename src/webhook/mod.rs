@@ -3,7 +3,8 @@
 //! - **At least once.** How far it has come is kept in the store. Whoever crashes between a post
 //!   and that note is followed by one who posts the event again, with the same id.
 //! - **In order**, one at a time. An event that is not taken is tried again for ever; the ones
-//!   behind it wait in the log. What the bounded log drops meanwhile is counted and logged.
+//!   behind it wait in the log. What the bounded log drops meanwhile is posted as one event with
+//!   its range, counted and logged.
 //! - **One sender.** Of all sidecars of a store the one that holds the lease posts.
 //!
 //! # Layout
@@ -21,7 +22,7 @@ use tracing::{info, warn};
 use self::post::{Poster, Refused};
 use crate::clock::{Clock, Stopwatch};
 use crate::domain::calendar::Zone;
-use crate::domain::event::NumberedEvent;
+use crate::domain::event::{Happening, NumberedEvent};
 use crate::events::backoff::backoff;
 use crate::events::{Claim, EventLog, EventsError, Lease};
 use crate::grpc::event_json;
@@ -168,16 +169,15 @@ impl Webhook {
             *held = None;
             return Ok(Duration::ZERO);
         }
-        let missed = page.oldest.saturating_sub(position + 1);
-        if missed > 0 {
-            self.metrics.webhook_missed(missed);
-            warn!(events = missed, "the webhook will never be told of events that were dropped");
-        }
         for numbered in page.events.iter().take_while(|_| !*stopped.borrow()) {
             if self.hold(held).await?.is_none() {
                 return Ok(ASKED_EVERY);
             }
             self.post(numbered, zone()).await.map_err(Trouble::Receiver)?;
+            if let Happening::EventsDropped { first, last, .. } = numbered.event.what {
+                self.metrics.webhook_missed(last - first + 1);
+                warn!(first, last, "events were dropped before the webhook received them");
+            }
             if *failures > 0 {
                 info!(failures, "the webhook takes events again");
                 *failures = 0;
@@ -215,7 +215,7 @@ impl Webhook {
 
     async fn post(&self, numbered: &NumberedEvent, zone: Zone) -> Result<(), Refused> {
         let body = event_json(numbered, zone);
-        let posted = self.poster.post(&numbered.number.to_string(), body).await;
+        let posted = self.poster.post(&numbered.id(), body).await;
         self.metrics.webhook_posted(posted.is_ok());
         posted
     }

@@ -23,9 +23,10 @@ class Post:
     status: int
 
     @property
-    def id(self) -> int:
-        """The event's id, by the header."""
-        return int(self.headers["imquota-event-id"])
+    def id(self) -> int | str:
+        """The event's id, by the header: a number, or the range of dropped events."""
+        event_id = self.headers["imquota-event-id"]
+        return int(event_id) if event_id.isdigit() else event_id
 
     @property
     def event(self) -> dict:
@@ -97,6 +98,6 @@ class Receiver:
         self._server.shutdown()
         self._server.server_close()
 
-    def taken(self) -> list[int]:
+    def taken(self) -> list[int | str]:
         """Ids of the events that were answered 200, in their order."""
         return [post.id for post in self.posts if post.status == 200]

@@ -18,7 +18,8 @@ pub fn kind_name(kind: EventKind) -> String {
 /// The line of an answer, ending with a line break; empty where it has nothing for people.
 pub fn line(answer: &pb::WatchEventsResponse, style: Style) -> String {
     let mut text = String::new();
-    if answer.missed > 0 {
+    let is_reported = answer.event.as_ref().is_some_and(|it| it.kind() == EventKind::EventsDropped);
+    if answer.missed > 0 && !is_reported {
         let missed = format!("missed {}", value::count(answer.missed, "event"));
         text = paint(style, Some(Colour::Yellow), &missed) + "\n";
     }
@@ -44,6 +45,7 @@ fn colour(event: &pb::Event) -> Option<Colour> {
         EventKind::LimitPassed
         | EventKind::Ending
         | EventKind::GraceBegan
+        | EventKind::EventsDropped
         | EventKind::DriftFound => Some(Colour::Yellow),
         EventKind::JournalReplayed if event.over > 0 || event.failed > 0 => Some(Colour::Yellow),
         _ => None,
@@ -82,6 +84,17 @@ mod tests {
         let answer =
             pb::WatchEventsResponse { event: Some(event), resume_token: token(), missed: 0 };
         let wanted = "2019-03-11T16:00:00Z  facts-lost        -  the store lost events 5-9  [7]\n";
+        assert_eq!(line(&answer, PLAIN), wanted);
+        let event = pb::Event {
+            kind: EventKind::EventsDropped.into(),
+            occurred_at: Some(prost_types::Timestamp { seconds: 1_552_320_000, nanos: 0 }),
+            message: "events 5-9 were dropped from the bounded log (denied)".into(),
+            ..pb::Event::default()
+        };
+        let answer =
+            pb::WatchEventsResponse { event: Some(event), resume_token: token(), missed: 5 };
+        let wanted = "2019-03-11T16:00:00Z  events-dropped    -  events 5-9 were dropped from the \
+                      bounded log (denied)  [7]\n";
         assert_eq!(line(&answer, PLAIN), wanted);
         let first = pb::WatchEventsResponse { event: None, resume_token: token(), missed: 0 };
         assert_eq!(line(&first, PLAIN), "");

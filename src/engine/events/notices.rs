@@ -18,8 +18,12 @@ use crate::engine::{Decision, Denial};
 use crate::events::APPENDED_MAX;
 use crate::telemetry::Metrics;
 
-/// Most events that wait for the store: as many as the log keeps.
+/// Most events about limits that wait for the store, and most of the others: as many as the log
+/// keeps of the first.
 const WAITING_MAX: usize = 10_000;
+/// Most events about limits that are appended at once: about a millisecond of Redis, which drops as
+/// many meanwhile.
+const LIMITS_APPENDED_MAX: usize = 64;
 /// Most apps, limits and reasons whose denials are counted at once: 10,000 apps with one each.
 const DENIALS_MAX: usize = 10_000;
 
@@ -34,8 +38,10 @@ pub struct Notices {
 
 #[derive(Default)]
 struct Pending {
-    /// The oldest first.
-    events: VecDeque<Event>,
+    /// Events about limits, of which there may be as many as callers like; the oldest first.
+    limits: VecDeque<Event>,
+    /// The others, which are appended first.
+    changes: VecDeque<Event>,
     denials: HashMap<Key, Tally>,
 }
 
@@ -46,6 +52,13 @@ struct Tally {
     sample: Count,
     last_at: Timestamp,
     denials: u64,
+}
+
+impl Pending {
+    /// Where an event waits.
+    fn of(&mut self, event: &Event) -> &mut VecDeque<Event> {
+        if event.what.is_about_limit() { &mut self.limits } else { &mut self.changes }
+    }
 }
 
 impl Notices {
@@ -118,38 +131,43 @@ impl Notices {
     /// What was denied since the last time becomes events, as far as there is room.
     pub(super) fn sum_up(&self) {
         let mut pending = self.pending();
-        let Pending { events, denials } = &mut *pending;
-        let room = WAITING_MAX.saturating_sub(events.len()).min(denials.len());
+        let Pending { limits, denials, .. } = &mut *pending;
+        let room = WAITING_MAX.saturating_sub(limits.len()).min(denials.len());
         let keys: Vec<Key> = denials.keys().take(room).cloned().collect();
         for key in keys {
             let Some(Tally { sample, last_at, denials }) = denials.remove(&key) else { continue };
             let (app, _, reason) = key;
             let what = Happening::Denied { sample, reason, denials };
-            events.push_back(Event { at: last_at, app: Some(app), what });
+            limits.push_back(Event { at: last_at, app: Some(app), what });
         }
         self.waiting.notify_one();
     }
 
     /// Some events to be appended; `None` where there are none.
     pub(super) fn take(&self) -> Option<Vec<Event>> {
-        let events = &mut self.pending().events;
-        let some = events.len().min(APPENDED_MAX);
-        (some > 0).then(|| events.drain(..some).collect())
+        let Pending { changes, limits, .. } = &mut *self.pending();
+        let first = changes.len().min(APPENDED_MAX);
+        let rest = limits.len().min(APPENDED_MAX - first).min(LIMITS_APPENDED_MAX);
+        (first + rest > 0).then(|| changes.drain(..first).chain(limits.drain(..rest)).collect())
     }
 
     /// What was taken and not appended.
     pub(super) fn put_back(&self, batch: Vec<Event>) {
-        let events = &mut self.pending().events;
+        let mut pending = self.pending();
         for event in batch.into_iter().rev() {
-            events.push_front(event);
+            pending.of(&event).push_front(event);
         }
     }
 
     /// Drops everything and says how much that is.
     pub(super) fn give_up(&self) -> usize {
-        let lost = std::mem::take(&mut self.pending().events);
-        self.metrics.events_dropped(lost.len());
-        lost.len()
+        let mut pending = self.pending();
+        let lost = pending.changes.len() + pending.limits.len();
+        pending.changes.clear();
+        pending.limits.clear();
+        drop(pending);
+        self.metrics.events_dropped(lost);
+        lost
     }
 
     /// Counts what was appended, and tells those who watch.
@@ -161,8 +179,9 @@ impl Notices {
     }
 
     fn push(&self, pending: &mut Pending, event: Event) {
-        if pending.events.len() < WAITING_MAX {
-            pending.events.push_back(event);
+        let waiting = pending.of(&event);
+        if waiting.len() < WAITING_MAX {
+            waiting.push_back(event);
         } else {
             self.metrics.events_dropped(1);
         }
@@ -279,6 +298,24 @@ mod tests {
         assert_eq!(notices.take(), Some(vec![sum]));
         notices.sum_up();
         assert_eq!(notices.take(), None);
+    }
+
+    #[test]
+    fn a_flood_of_limit_events_displaces_no_change() {
+        let metrics = Arc::new(Metrics::new());
+        let notices = Notices::new(metrics.clone());
+        let subject = Subject::App;
+        let count = Count { limit_id: "accounts_per_app".into(), subject, used: 70, limit: 100 };
+        let passed = Happening::LimitPassed { count, percent: 70 };
+        for _ in 0..10_003 {
+            notices.tell(Event { what: passed.clone(), ..event(1) });
+        }
+        notices.tell(event(7));
+        assert!(metrics.text().contains("imquota_events_dropped_total 3\n"), "{}", metrics.text());
+        let batch = notices.take().expect("there are some");
+        assert_eq!((batch.len(), &batch[0]), (1 + LIMITS_APPENDED_MAX, &event(7)));
+        notices.put_back(batch);
+        assert_eq!(notices.take().expect("there are some")[0], event(7));
     }
 
     #[test]

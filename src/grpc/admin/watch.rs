@@ -2,7 +2,8 @@
 //!
 //! The log is read anew for each stream, by number, so that a stream begins again anywhere: with
 //! this sidecar after a restart, or with another one of the same store. A reader who is slow is
-//! waited for; one who is so slow that the bounded log overtakes him is told how many he missed.
+//! waited for; where the bounded log dropped events before they were read, the reader gets one
+//! event that names their range and kinds.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,12 +13,12 @@ use tokio::time::sleep;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
-use crate::domain::event::NumberedEvent;
+use crate::domain::event::{Happening, NumberedEvent};
 use crate::domain::id::AppId;
 use crate::engine::administration::Administration;
 use crate::events::{EventLog, EventsError, Page};
 use crate::grpc::caller::Authorization;
-use crate::grpc::event::{event, kind};
+use crate::grpc::event::{event, kind, kind_named};
 use crate::grpc::fields::Fields;
 use crate::grpc::pb;
 use crate::grpc::status::{of_beyond, of_invalid, of_store_lost};
@@ -67,7 +68,18 @@ impl Wanted {
         fields.finish(wanted).map_err(of_invalid)
     }
 
+    /// Dropped events are wanted where one of a wanted kind may be among them, of any app: of which
+    /// apps they were is not kept.
     fn wants(&self, numbered: &NumberedEvent) -> bool {
+        if let Happening::EventsDropped { kinds, .. } = &numbered.event.what {
+            let may_be_wanted = |kind: &pb::EventKind| {
+                [pb::EventKind::Unspecified, pb::EventKind::EventsDropped].contains(kind)
+                    || self.kinds.contains(kind)
+            };
+            return self.kinds.is_empty()
+                || self.kinds.contains(&pb::EventKind::EventsDropped)
+                || kinds.iter().map(|name| kind_named(name)).any(|kind| may_be_wanted(&kind));
+        }
         let app = self.app.as_ref();
         app.is_none_or(|app| numbered.event.app.as_ref() == Some(app))
             && (self.kinds.is_empty() || self.kinds.contains(&kind(&numbered.event.what)))
@@ -114,10 +126,10 @@ impl Stream {
     /// Answers it. An error before the first answer is the call's.
     pub async fn answer(self) -> Result<Answers, Status> {
         let page = self.log.read(0, 0).await;
-        let (after, missed) = begin(self.wanted.after, &page.map_err(|error| of_events(&error))?)?;
+        let after = begin(self.wanted.after, &page.map_err(|error| of_events(&error))?)?;
         let (answers, receiver) = mpsc::channel(ANSWERS_MAX);
         let first =
-            pb::WatchEventsResponse { event: None, resume_token: after.to_string(), missed };
+            pb::WatchEventsResponse { event: None, resume_token: after.to_string(), missed: 0 };
         // The channel is empty and open.
         let _ = answers.try_send(Ok(first));
         tokio::spawn(async move {
@@ -145,9 +157,7 @@ impl Stream {
                 Ok(page) => page,
                 Err(error) => return of_events(&error),
             };
-            let more = page.events.len() == PAGE;
-            let mut missed = page.oldest.saturating_sub(after + 1);
-            after = after.max(page.oldest.saturating_sub(1));
+            let more = page.events.len() >= PAGE;
             let zone = self.administration.catalog().zone;
             for numbered in page.events {
                 after = numbered.number;
@@ -157,7 +167,7 @@ impl Stream {
                 let answer = pb::WatchEventsResponse {
                     event: Some(event(&numbered, zone)),
                     resume_token: after.to_string(),
-                    missed: std::mem::take(&mut missed),
+                    missed: missed(&numbered),
                 };
                 if answers.send(Ok(answer)).await.is_err() {
                     return Status::cancelled("the caller has gone away");
@@ -173,14 +183,23 @@ impl Stream {
     }
 }
 
-/// After which number a stream begins, and how many events it missed.
-fn begin(asked: Option<u64>, page: &Page) -> Result<(u64, u64), Status> {
-    let oldest = page.oldest.saturating_sub(1);
+/// After which number a stream begins.
+fn begin(asked: Option<u64>, page: &Page) -> Result<u64, Status> {
     match asked {
-        None => Ok((page.head, 0)),
-        Some(0) => Ok((oldest, 0)),
+        None => Ok(page.head),
+        Some(0) => Ok(page.oldest.saturating_sub(1)),
         Some(after) if after > page.head => Err(of_beyond(after, page.head)),
-        Some(after) => Ok((after.max(oldest), oldest.saturating_sub(after))),
+        Some(after) => Ok(after),
+    }
+}
+
+/// How many numbers were dropped, of an event that reports it.
+fn missed(numbered: &NumberedEvent) -> u64 {
+    match numbered.event.what {
+        Happening::EventsDropped { first, last, .. } => {
+            last.saturating_sub(first).saturating_add(1)
+        }
+        _ => 0,
     }
 }
 
@@ -203,25 +222,55 @@ pub fn too_many() -> Status {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::event::Event;
+    use crate::domain::time::Timestamp;
 
     #[test]
-    fn a_stream_begins_where_it_was_told_to_and_says_what_it_missed() {
+    fn a_stream_begins_where_it_was_told_to() {
         let page = |oldest, head| Page { events: Vec::new(), oldest, head };
         for (asked, page, wanted) in [
-            (None, page(1, 0), (0, 0)),
-            (None, page(11, 20), (20, 0)),
-            (Some(0), page(1, 0), (0, 0)),
-            (Some(0), page(11, 20), (10, 0)),
-            (Some(20), page(11, 20), (20, 0)),
-            (Some(10), page(11, 20), (10, 0)),
-            (Some(9), page(11, 20), (10, 1)),
-            (Some(1), page(11, 20), (10, 9)),
+            (None, page(1, 0), 0),
+            (None, page(11, 20), 20),
+            (Some(0), page(1, 0), 0),
+            (Some(0), page(11, 20), 10),
+            (Some(20), page(11, 20), 20),
+            (Some(10), page(11, 20), 10),
+            (Some(9), page(11, 20), 9),
+            (Some(1), page(11, 20), 1),
         ] {
             assert_eq!(begin(asked, &page).expect("begins"), wanted, "{asked:?}");
         }
         let beyond = begin(Some(21), &page(11, 20)).expect_err("beyond the end");
         assert_eq!(beyond.code(), tonic::Code::OutOfRange);
         assert!(beyond.message().contains("resume_token 21"), "{beyond}");
+    }
+
+    #[test]
+    fn dropped_events_are_sent_where_a_wanted_one_may_be_among_them() {
+        let of = |kinds: &[pb::EventKind], app_id: &str| {
+            let kinds = kinds.iter().map(|kind| (*kind).into()).collect();
+            let app_id = app_id.to_owned();
+            let request = pb::WatchEventsRequest { kinds, app_id, ..Default::default() };
+            Wanted::new(request).unwrap_or_else(|status| panic!("{status}"))
+        };
+        let dropped = |kinds: &[&str]| {
+            let kinds = kinds.iter().map(|kind| (*kind).to_owned()).collect();
+            let what = Happening::EventsDropped { first: 4, last: 9, kinds };
+            let event = Event { at: Timestamp::from_millis(7), app: None, what };
+            NumberedEvent { number: 9, event }
+        };
+        let limits = dropped(&["denied", "limit_passed"]);
+        assert_eq!(missed(&limits), 6);
+        for (kinds, app, wanted) in [
+            (&[][..], "", true),
+            (&[], "demo", true),
+            (&[pb::EventKind::Denied], "demo", true),
+            (&[pb::EventKind::EventsDropped], "", true),
+            (&[pb::EventKind::Purchased, pb::EventKind::Refunded], "", false),
+        ] {
+            assert_eq!(of(kinds, app).wants(&limits), wanted, "{kinds:?} {app}");
+            assert!(of(kinds, app).wants(&dropped(&["?"])), "{kinds:?} {app}");
+        }
     }
 
     #[test]

@@ -48,7 +48,7 @@ mod reconcile;
 mod snapshot;
 mod step;
 pub(crate) mod store_clock;
-mod tables;
+pub(crate) mod tables;
 mod tracking;
 mod warned;
 pub(crate) mod writer;

@@ -40,6 +40,7 @@ const CLOSED: TableDefinition<AppKey, i32> = TableDefinition::new("closed_days")
 const WARNED: TableDefinition<(AppKey, &str), u64> = TableDefinition::new("warned");
 const TRACKING: TableDefinition<AppKey, (i64, i64, u64)> = TableDefinition::new("tracking");
 const EVENTS: TableDefinition<u64, &[u8]> = TableDefinition::new("events");
+const EVENT_INDEX: TableDefinition<EventIndexKey, &str> = TableDefinition::new("event_index");
 const CURSORS: TableDefinition<&str, &str> = TableDefinition::new("event_cursors");
 const LEASES: TableDefinition<&str, LeaseRow> = TableDefinition::new("event_leases");
 const TRACKED: TableDefinition<TrackedKey, ()> = TableDefinition::new("tracked");
@@ -47,6 +48,9 @@ const CLOCK: TableDefinition<&str, &[u8]> = TableDefinition::new("clock");
 
 /// An app, since when, a sort of trace, and what it is about.
 type TrackedKey = (AppKey, i64, u8, u64, u64);
+
+/// What a row of the index of events is about, an app, and a number.
+pub type EventIndexKey<'a> = (u8, &'a str, u64);
 
 /// Position of a lease, its holder, and until when in milliseconds.
 type LeaseRow<'a> = (Option<u64>, &'a str, i64);
@@ -85,8 +89,10 @@ pub struct Tables<'txn> {
     pub bandwidth: Table<'txn, (AppKey, i32, &'static str), u64>,
     /// The last day of each app whose figures are closed.
     pub closed: Table<'txn, AppKey, i32>,
-    /// The last events by number.
+    /// Events that are kept, by number.
     pub events: Table<'txn, u64, &'static [u8]>,
+    /// Which events are kept, by what bounds them, and what was dropped between them.
+    pub event_index: Table<'txn, EventIndexKey<'static>, &'static str>,
     /// Cursors that move with what is appended to the events.
     pub cursors: Table<'txn, &'static str, &'static str>,
     /// Leases by name.
@@ -123,6 +129,7 @@ impl<'txn> Tables<'txn> {
             bandwidth: txn.open_table(BANDWIDTH)?,
             closed: txn.open_table(CLOSED)?,
             events: txn.open_table(EVENTS)?,
+            event_index: txn.open_table(EVENT_INDEX)?,
             cursors: txn.open_table(CURSORS)?,
             leases: txn.open_table(LEASES)?,
             warned: txn.open_table(WARNED)?,
@@ -160,6 +167,7 @@ pub fn copy_all(from: &ReadTransaction, to: &WriteTransaction) -> Result<(), red
     copy_table(from, to, WARNED)?;
     copy_table(from, to, TRACKING)?;
     copy_table(from, to, EVENTS)?;
+    copy_table(from, to, EVENT_INDEX)?;
     copy_table(from, to, CURSORS)?;
     copy_table(from, to, LEASES)?;
     copy_table(from, to, TRACKED)?;

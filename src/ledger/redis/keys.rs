@@ -21,6 +21,8 @@ pub const AUDIT: &[u8] = b"q1{directory}audit";
 pub const EVENTS: &[u8] = b"q1{events}log";
 /// How far the log of events goes, cursors that move with it, and leases.
 pub const CURSORS: &[u8] = b"q1{events}cursors";
+/// Which events are kept, and what was dropped between them.
+pub const EVENT_INDEX: &[u8] = b"q1{events}index";
 
 /// Final statements by app and month.
 pub const STATEMENTS: &[u8] = b"q1{directory}statements";

@@ -131,6 +131,9 @@ fn shared(part: &str) -> &'static str {
         "track" => include_str!("scripts/shared/track.lua"),
         "repair" => include_str!("scripts/shared/repair.lua"),
         "members" => include_str!("scripts/shared/members.lua"),
+        "event_tree" => include_str!("scripts/shared/event_tree.lua"),
+        "event_index" => include_str!("scripts/shared/event_index.lua"),
+        "event_bounds" => include_str!("scripts/shared/event_bounds.lua"),
         "generation" => include_str!("scripts/shared/generation.lua"),
         _ => unreachable!("a test composes every script"),
     }

@@ -1,46 +1,60 @@
 #!lua
--- Appends events and moves a cursor, both or neither. The oldest events beyond the most are dropped.
--- KEYS: 1 events by number, 2 cursors. ARGV: 1 most kept, 2 cursor ('': none), 3 where it is
--- expected ('': never set), 4 where it goes, 5 another cursor ('': none), 6 where that is
+-- Appends events and moves a cursor, both or neither, and drops events beyond the bounds.
+-- KEYS: 1 events by number, 2 cursors, 3 index. ARGV: 1 bounds (most limit events, most of them of an
+-- app, changes that are kept at least, at most, and for how many ms), 2 cursor ('': none), 3 where it
+-- is expected ('': never set), 4 where it goes, 5 another cursor ('': none), 6 where that is
 -- expected, 7 the highest number that the caller has seen, 8 the last number as the caller found
 -- it, and 9 after which one to go on ('' both: nothing is lost), 10 the event of a loss,
 -- 11.. events.
--- Answer: 1, or 0 where a cursor is elsewhere, or 2 where events are lost that the caller has seen
--- and nothing was written; then the last number. Numbers count from 1, without gaps but where events
--- were lost, and none is used twice.
+-- Answer: 1, or 0 where a cursor is elsewhere, or 2 where events are lost that the caller has seen,
+-- or 3 where there are more events that a version without an index has appended, of which some were
+-- indexed; of these nothing was appended; then the last number. Numbers count from 1, without gaps
+-- but where events were lost, and none is used twice.
 -- include mark
 -- include now
 if ARGV[2] ~= '' then
 -- include skew
 end
-local ends = redis.call('HMGET', KEYS[2], 'oldest', 'head')
+local ends = redis.call('HMGET', KEYS[2], 'oldest', 'head', 'indexed')
 local oldest, head = tonumber(ends[1] or 1), tonumber(ends[2] or 0)
+local counts = redis.call('HMGET', KEYS[2], 'changes', 'limits')
 for i = 2, 5, 3 do
   local expected = ARGV[i == 2 and 3 or 6]
   local there = ARGV[i] ~= '' and (redis.call('HGET', KEYS[2], ARGV[i]) or '')
   if there and there ~= expected then return {0, head} end
 end
-local most = tonumber(ARGV[1])
+local is_lost = head < tonumber(ARGV[7])
+if is_lost and (ARGV[8] == '' or tonumber(ARGV[8]) ~= head) then return {2, head} end
+-- include event_bounds
+local function write_ends(indexed)
+  write_index()
+  -- A version without an index reads and drops by the oldest number.
+  oldest = math.max(oldest, head - 9999)
+  local values = {oldest = oldest, head = head, indexed = indexed, changes = changes, limits = limits}
+  for name, value in pairs(values) do
+    redis.call('HSET', KEYS[2], name, string.format('%d', value))
+  end
+end
+local indexed = math.max(tonumber(ends[3] or 0), oldest - 1)
+local indexed_to = math.min(head, indexed + 1000)
+for number = indexed + 1, indexed_to do
+  local event = redis.call('HGET', KEYS[1], string.format('%d', number))
+  if event then keep(number, event) end
+end
+if indexed_to < head then
+  write_ends(indexed_to)
+  return {3, head}
+end
 local function put(event)
   head = head + 1
   redis.call('HSET', KEYS[1], string.format('%d', head), event)
+  keep(head, event)
 end
-if head < tonumber(ARGV[7]) then
-  if ARGV[8] == '' or tonumber(ARGV[8]) ~= head then return {2, head} end
-  -- What lies so far behind is not kept, and dropping it one by one would take long.
-  if ARGV[9] - head >= most then
-    redis.call('UNLINK', KEYS[1])
-    oldest = ARGV[9] + 1
-  end
+if is_lost then
   head = tonumber(ARGV[9])
   put(ARGV[10])
 end
 for i = 11, #ARGV do put(ARGV[i]) end
-while head - oldest >= most do
-  redis.call('HDEL', KEYS[1], string.format('%d', oldest))
-  oldest = oldest + 1
-end
-redis.call('HSET', KEYS[2], 'oldest', string.format('%d', oldest))
-redis.call('HSET', KEYS[2], 'head', string.format('%d', head))
+write_ends(head)
 if ARGV[2] ~= '' then redis.call('HSET', KEYS[2], ARGV[2], ARGV[4]) end
 return {1, head}
