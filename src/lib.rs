@@ -50,6 +50,7 @@
 //!   `tests/conformance.rs`. What is told of changes and ends is told once: `tests/told.rs`.
 //! - A flood of events about limits displaces no change, and a reader gets a report of what was
 //!   dropped: `tests/events.rs` against a model that shares no code.
+//! - Apps that nobody registered are bounded in number and in facts: `tests/unknown_apps.rs`.
 //! - What is admitted while the store is away is on disk first, within its budget, and counted
 //!   after: `tests/outside/test_drills.py`.
 //! - Acknowledged writes that Redis has lost are noticed by each sidecar that had seen them, and

@@ -75,6 +75,26 @@ async fn one_decision_is_one_script_call() {
     service.close().await;
 }
 
+/// An app that nobody registered is counted at its first take, by two calls more: the take that
+/// finds that it is not counted yet, and the one that counts it. Later takes cost what others do.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unknown_app_costs_two_more_calls_once() {
+    let redis = Standalone::start();
+    let service = service(&redis).await;
+    let mut fewest = [u64::MAX; 2];
+    for number in 0..4 {
+        let app = app(&format!("unknown-{number}"));
+        for (take, fewest) in fewest.iter_mut().enumerate() {
+            let before = script_calls(&redis.server);
+            let users = users(&format!("take {take}"), 1);
+            service.enforce(&app, Operation::CreateAccounts { users }).await;
+            *fewest = (*fewest).min(script_calls(&redis.server) - before);
+        }
+    }
+    assert_eq!(fewest, [3, 1]);
+    service.close().await;
+}
+
 /// A purchase counts for the very next decision of another sidecar.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_purchase_counts_at_once_for_every_sidecar() {

@@ -74,6 +74,7 @@ impl Store {
             catalog: Arc::new(catalog::builtin()),
             unknown_app: None,
             hurried: false,
+            is_replayed: false,
         };
         Self { ledger: Arc::new(ledger), call }
     }

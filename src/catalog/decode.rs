@@ -5,7 +5,7 @@
 //! read in [`super::offers`].
 
 use crate::domain::calendar::Zone;
-use crate::domain::catalog::{AfterGrace, Batch, Catalog, ImCodes, Validity};
+use crate::domain::catalog::{AfterGrace, Batch, Catalog, ImCodes, UnknownApps, Validity};
 use crate::domain::group_type::GroupType;
 use crate::domain::id::NAME_MAX_BYTES;
 use crate::domain::id::Name;
@@ -29,6 +29,8 @@ const LABEL_MAX_CHARS: usize = 64;
 const IM_CODE_MAX: i64 = 999_999;
 /// Most ids in one call, so that an operation stays one short step of the store.
 const BATCH_MAX: i64 = 10_000;
+/// Greatest bound for apps that nobody registered: as the greatest limit.
+const UNKNOWN_APPS_MAX: i64 = 1_000_000_000;
 /// Longest grace: a year.
 const GRACE_MAX_DAYS: i64 = 366;
 /// Most refunds in full of one app: as many as it can make purchases.
@@ -53,6 +55,11 @@ pub(super) fn catalog(document: &Document<'_>) -> Option<Catalog> {
     let batch = section(&root, "batch", batch);
     let postpaid = section(&root, "metering", postpaid::postpaid);
     let failure = section(&root, "failure", failure::failure);
+    let unknown_apps = match root.optional("unknown_apps") {
+        Some(_) => section(&root, "unknown_apps", unknown_apps),
+        // A catalog of the version before has no such section.
+        None => Some(UnknownApps::default()),
+    };
     let im_codes = section(&root, "im_codes", im_codes);
     let types = root
         .required("group_types")
@@ -74,6 +81,7 @@ pub(super) fn catalog(document: &Document<'_>) -> Option<Catalog> {
         validity: validity?,
         postpaid: postpaid?,
         failure: failure?,
+        unknown_apps: unknown_apps?,
         batch: batch?,
         im_codes: im_codes?,
     })
@@ -213,6 +221,12 @@ fn batch(table: &Table<'_>) -> Option<Batch> {
         members_max: members_max?,
         friends_max: friends_max?,
     })
+}
+
+fn unknown_apps(table: &Table<'_>) -> Option<UnknownApps> {
+    let bound = |key| table.required(key).and_then(|value| value.integer(0..=UNKNOWN_APPS_MAX));
+    let (max, facts_per_app_max) = (bound("max"), bound("facts_per_app_max"));
+    Some(UnknownApps { max: max?, facts_per_app_max: facts_per_app_max? })
 }
 
 fn required_code(table: &Table<'_>, key: &str) -> Option<i32> {

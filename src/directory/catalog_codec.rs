@@ -266,6 +266,7 @@ fn load(stored: StoredCatalog, own: &Catalog) -> Option<Catalog> {
         },
         postpaid: load_metering(stored.metering),
         failure: own.failure.clone(),
+        unknown_apps: own.unknown_apps,
         batch: own.batch,
         im_codes: own.im_codes,
     })

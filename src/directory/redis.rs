@@ -14,7 +14,7 @@ use crate::domain::id::AppId;
 use crate::domain::month::Month;
 use crate::ledger::LedgerError;
 use crate::ledger::redis::Redis;
-use crate::ledger::redis::keys::{AUDIT, CATALOGS, DOCUMENTS, INDEX, STATEMENTS};
+use crate::ledger::redis::keys::{AUDIT, CATALOGS, DOCUMENTS, INDEX, STATEMENTS, UNKNOWN_APPS};
 use crate::ledger::redis::known::{Before, Tail};
 use crate::ledger::redis::reply::{array, bytes, integer};
 use crate::ledger::redis::scripts::ScriptId;
@@ -54,7 +54,7 @@ impl RedisDirectory {
     }
 
     async fn call(&self, script: ScriptId, arguments: &[Vec<u8>]) -> Result<Value, DirectoryError> {
-        self.call_on(&[DOCUMENTS, INDEX, AUDIT, STATEMENTS], script, arguments).await
+        self.call_on(&[DOCUMENTS, INDEX, AUDIT, STATEMENTS, UNKNOWN_APPS], script, arguments).await
     }
 
     async fn call_catalogs(

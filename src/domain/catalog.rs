@@ -3,6 +3,7 @@
 //! It is plain data that the loader (`crate::catalog`) has validated whole; here it is only asked.
 //! Prices are fen (1/100 CNY) a month.
 
+use std::fmt;
 use std::time::Duration;
 
 use super::calendar::Zone;
@@ -36,10 +37,49 @@ pub struct Catalog {
     pub postpaid: PostPaid,
     /// What is decided while the store does not answer.
     pub failure: FailurePolicy,
+    /// How much apps that nobody registered may put into a store.
+    pub unknown_apps: UnknownApps,
     /// How many ids a call may carry.
     pub batch: Batch,
     /// What IM clients know.
     pub im_codes: ImCodes,
+}
+
+/// How much apps that nobody registered may put into a store, since their ids cost nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UnknownApps {
+    /// Most such apps of a store; those that have facts are not refused beyond it.
+    pub max: u64,
+    /// Most facts of such an app in each part of the store: accounts, friends, groups with members.
+    pub facts_per_app_max: u64,
+}
+
+/// Of what apps that nobody registered have reached the most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UnknownAppBound {
+    /// Apps of the store.
+    Apps,
+    /// Facts of the app in a part.
+    Facts,
+}
+
+impl fmt::Display for UnknownAppBound {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::Apps => "such apps (unknown_apps.max)",
+            Self::Facts => {
+                "accounts, friends, or groups with members of such an app \
+                 (unknown_apps.facts_per_app_max)"
+            }
+        })
+    }
+}
+
+impl Default for UnknownApps {
+    /// Of a catalog without the section: some gigabytes in all, and far above what is tried out.
+    fn default() -> Self {
+        Self { max: 10_000, facts_per_app_max: 100_000 }
+    }
 }
 
 /// An edition.

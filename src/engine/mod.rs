@@ -272,9 +272,22 @@ impl Engine {
 
     /// Has the ledger decide.
     async fn ask(&self, request: Request, hurried: bool) -> Result<Decision, LedgerError> {
+        self.carry_out(request, |call| Call { hurried, ..call }).await
+    }
+
+    /// Brings to the ledger what was answered without it.
+    async fn replay(&self, request: Request) -> Result<Decision, LedgerError> {
+        self.carry_out(request, |call| Call { hurried: true, is_replayed: true, ..call }).await
+    }
+
+    async fn carry_out(
+        &self,
+        request: Request,
+        how: impl FnOnce(Call) -> Call,
+    ) -> Result<Decision, LedgerError> {
         let Request { app, mode, deadline, operation } = request;
         let (call, catalog) = self.call(app.clone(), mode, deadline);
-        let work = self.ledger.apply(Call { hurried, ..call }, operation);
+        let work = self.ledger.apply(how(call), operation);
         let answer = self.measured("apply", &app, work).await?;
         Ok(Decision::new(&catalog, answer))
     }
@@ -365,8 +378,15 @@ impl Engine {
         let rules = self.rules.load();
         let catalog = rules.catalog.clone();
         let unknown_app = rules.unknown_app.clone();
-        let call =
-            Call { app, mode, deadline, catalog: catalog.clone(), unknown_app, hurried: false };
+        let call = Call {
+            app,
+            mode,
+            deadline,
+            catalog: catalog.clone(),
+            unknown_app,
+            hurried: false,
+            is_replayed: false,
+        };
         (call, catalog)
     }
 }

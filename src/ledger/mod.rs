@@ -18,6 +18,14 @@
 //!   so a late duplicate cannot undo what came after it.
 //! - **Limits of the moment.** The schedule of limits lies with the facts: what
 //!   [`Ledger::put_schedule`] has answered counts for every decision that starts after it.
+//! - **Unknown apps are bounded.** An app without limits of its own is counted from its first take
+//!   on, or the first login or sample of it, and refused where there are as many as the catalog
+//!   admits and it has no facts; so is a take that would give it more facts in a part than the
+//!   catalog admits. Releases are never refused, nor is what was answered before
+//!   ([`Call::is_replayed`]) or is to be written whatever the limits say ([`Mode::Force`]). The app
+//!   is not counted any more once it is registered, or was found without facts for a day
+//!   ([`Ledger::review_unknown_apps`]). Facts that a version before had written are not counted,
+//!   and such a part of an app counts as one that has facts.
 //!
 //! What to offer against a denial, messages and codes are not the ledger's business: it reports
 //! bare [`Breach`](crate::domain::decision::Breach)es.
@@ -29,7 +37,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::domain::catalog::Catalog;
+use crate::domain::catalog::{Catalog, UnknownAppBound};
 use crate::domain::clock_guard::ClockRefusal;
 use crate::domain::decision::{Mode, Subject, Verdict};
 use crate::domain::id::{AppId, GroupId, Name};
@@ -76,6 +84,17 @@ pub struct Call {
     pub unknown_app: Option<Arc<Schedule>>,
     /// Whether a store that has not answered for a while is not waited for.
     pub hurried: bool,
+    /// Whether the operation was answered before it is carried out: bounds of unknown apps do not
+    /// refuse it.
+    pub is_replayed: bool,
+}
+
+impl Call {
+    /// Whether bounds of unknown apps may refuse a take.
+    #[must_use]
+    pub fn is_bounded(&self) -> bool {
+        self.mode != Mode::Force && !self.is_replayed
+    }
 }
 
 /// What became of an operation.
@@ -121,6 +140,20 @@ pub struct TypesInUse {
 /// Why no decision was made.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LedgerError {
+    /// Nobody registered the app, and the catalog's bound for such apps is reached; nothing was
+    /// done.
+    #[error(
+        "app \"{app}\" is not registered, and the catalog admits at most {most} {bound}; nothing \
+         was done; register the app"
+    )]
+    UnknownAppsFull {
+        /// The app.
+        app: AppId,
+        /// What is bounded.
+        bound: UnknownAppBound,
+        /// How much of it there may be.
+        most: u64,
+    },
     /// Nobody registered the app, and unknown apps are refused.
     #[error("app \"{0}\" is not registered")]
     UnknownApp(AppId),
@@ -211,6 +244,7 @@ impl LedgerError {
     pub fn name(&self) -> &'static str {
         match self {
             Self::UnknownApp(_) => "unknown_app",
+            Self::UnknownAppsFull { .. } => "unknown_apps_full",
             Self::GroupNotFound(_) => "group_not_found",
             Self::GroupReplaced(_) => "group_replaced",
             Self::GroupTypeDiffers { .. } => "group_type_differs",
@@ -235,6 +269,7 @@ impl LedgerError {
         match self {
             Self::Unfinished(_) => self,
             error if error.can_retry() => Self::Unfinished(Box::new(error)),
+            full @ Self::UnknownAppsFull { .. } => Self::Unfinished(Box::new(full)),
             error => error,
         }
     }
@@ -272,6 +307,12 @@ impl LedgerError {
         )
     }
 }
+
+/// How long an app that counts as unknown is not counted anew. Less than
+/// [`UNKNOWN_APP_EMPTY_FOR`], so that no app with takes is found to be empty for so long.
+pub const UNKNOWN_APP_SEEN_FOR: Duration = Duration::from_secs(6 * 60 * 60);
+/// After so long without facts an unknown app is not counted any more.
+pub const UNKNOWN_APP_EMPTY_FOR: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Most that the store's clock and this process's may differ for what goes by the time: more than
 /// clocks drift apart that anybody looks after, and little beside a day.
@@ -369,6 +410,11 @@ pub trait Ledger: Meter + Identified {
         &self,
         wanted: Option<&BTreeSet<Name>>,
     ) -> Result<BTreeSet<Name>, LedgerError>;
+
+    /// Looks for apps that count as unknown ones, were last seen with facts or with a first take so
+    /// long ago, and have no facts; they are not counted any more. Returns how many those are. To
+    /// be called now and then; several sidecars may do it at once.
+    async fn review_unknown_apps(&self, empty_for: Duration) -> Result<u64, LedgerError>;
 
     /// Whether operations take effect in the order in which they are handed over, also where
     /// nobody waits for the one before.

@@ -57,6 +57,7 @@ mod serving;
 mod signals;
 mod telling;
 mod tls;
+mod unknown_apps;
 
 use credentials::Credentials;
 pub use listen::{BindError, Listener, Listeners, UnixSocket};
@@ -275,6 +276,7 @@ impl Process<'_> {
             reload::follow_catalog(administration.clone(), unloaded, reported, stopped.clone());
         tasks.spawn(following);
         tasks.spawn(group_types::count_types(administration.clone(), stopped.clone()));
+        tasks.spawn(unknown_apps::review(ledger.clone(), stopped.clone()));
         tasks.spawn(issuing::issue_statements(administration.clone(), stopped.clone()));
         let watched = (ledger.clone(), metrics.clone());
         tasks.spawn(clock_watch::watch_clocks(watched.0, watched.1, stopped.clone()));

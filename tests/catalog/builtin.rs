@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use imquota::catalog::{builtin, parse};
-use imquota::domain::catalog::{AfterGrace, Batch, Validity};
+use imquota::domain::catalog::{AfterGrace, Batch, UnknownApps, Validity};
 use imquota::domain::decision::Reason;
 use imquota::domain::id::{AppId, Name, RequestId};
 use imquota::domain::limit::Limit::{Finite, Unlimited};
@@ -83,6 +83,26 @@ fn friends_and_joins_are_open_and_accounts_and_rooms_closed() {
     };
     let budget = Budget { per_user_max: 10, per_group_max: 50, per_app_max: 10_000 };
     assert_eq!(policy, FailurePolicy { stances, apps: BTreeMap::new(), budget });
+}
+
+#[test]
+fn unknown_apps_have_bounds_also_where_a_catalog_of_the_version_before_has_none() {
+    let bounds = UnknownApps { max: 10_000, facts_per_app_max: 100_000 };
+    assert_eq!(builtin().unknown_apps, bounds);
+    assert_eq!(parse(SMALL).expect("a catalog").unknown_apps, bounds);
+    let section = "unknown_apps = { max = 7, facts_per_app_max = 0 }\ngroups = {";
+    let text = SMALL.replacen("groups = {", section, 1);
+    let found = parse(&text).expect("a catalog").unknown_apps;
+    assert_eq!(found, UnknownApps { max: 7, facts_per_app_max: 0 });
+    for (wrong, reported) in [
+        ("max = -1, facts_per_app_max = 0", "unknown_apps.max: must be a whole number from 0 to"),
+        ("max = 7", "unknown_apps: \"facts_per_app_max\" is missing"),
+        ("max = 7, facts_per_app_max = 0, mix = 1", "unknown_apps.mix: unknown key"),
+    ] {
+        let text = text.replace("max = 7, facts_per_app_max = 0", wrong);
+        let problems = parse(&text).expect_err("wrong").to_string();
+        assert!(problems.contains(reported), "{problems}");
+    }
 }
 
 #[test]

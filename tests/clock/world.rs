@@ -258,6 +258,7 @@ impl World {
             catalog,
             unknown_app: None,
             hurried: false,
+            is_replayed: false,
         };
         let (first, last) = (Day::from_number(middle - 199), Day::from_number(middle + 199));
         let figures = self.ledger.figures(&call, first, last).await.expect("figures");

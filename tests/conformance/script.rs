@@ -67,6 +67,7 @@ impl App {
             catalog,
             unknown_app: Some(Arc::new(trial)),
             hurried: false,
+            is_replayed: false,
         };
         Self { ledger: store.ledger.clone(), call, revision: Arc::default() }
     }

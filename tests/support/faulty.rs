@@ -192,6 +192,10 @@ impl Ledger for FaultyLedger {
         self.0.schedule_revision(app).await
     }
 
+    async fn review_unknown_apps(&self, empty_for: Duration) -> Result<u64, LedgerError> {
+        self.0.review_unknown_apps(empty_for).await
+    }
+
     fn fingerprints(&self) -> Fingerprints {
         self.0.fingerprints()
     }

@@ -303,6 +303,7 @@ impl Service {
             catalog: self.engine.catalog(),
             unknown_app: Schedule::default_of(&self.engine.catalog()).ok().map(Arc::new),
             hurried: false,
+            is_replayed: false,
         }
     }
 

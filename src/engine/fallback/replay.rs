@@ -132,7 +132,7 @@ impl Fallback {
         let deadline = engine.local_now() + self.store_timeout.max(ENTRY_TIMEOUT_MIN);
         let request = Request { app: app.clone(), mode, deadline, operation };
         let report = reports.entry(app).or_default();
-        match engine.ask(request, true).await {
+        match engine.replay(request).await {
             Ok(decision) => {
                 let at = engine.plausible(decision.decided_at);
                 engine.notices().note(&entry.app, mode, at, &decision);

@@ -12,6 +12,7 @@ use redb::{ReadableTable, StorageError};
 use super::counts::When;
 use super::tables::Tables;
 use super::tracking::{self, Trace};
+use super::unknown_apps::{Part, Steps};
 use crate::domain::calendar::Day;
 use crate::domain::id::Name;
 use crate::domain::metering::{FIGURES_DAYS_KEPT, GroupDay};
@@ -60,6 +61,7 @@ pub struct Facts<'u, 'txn> {
     pub(super) net_new: HashMap<(Day, Name), i64>,
     /// An operation lies on one day.
     pub(super) group_day: Option<(Day, GroupDay)>,
+    pub(super) fact_steps: Steps,
 }
 
 impl<'u, 'txn> Facts<'u, 'txn> {
@@ -76,6 +78,7 @@ impl<'u, 'txn> Facts<'u, 'txn> {
             counters: HashMap::new(),
             net_new: HashMap::new(),
             group_day: None,
+            fact_steps: Steps::default(),
         }
     }
 
@@ -90,6 +93,7 @@ impl<'u, 'txn> Facts<'u, 'txn> {
     /// Adds or removes an account that was not or was there.
     pub fn set_account(&mut self, user: UserKey, exists: bool) -> Result<()> {
         self.accounts.insert(user, exists);
+        self.count_fact(Part::Accounts, exists);
         self.count("accounts", exists)
     }
 
@@ -119,6 +123,7 @@ impl<'u, 'txn> Facts<'u, 'txn> {
     pub fn set_friend(&mut self, user: UserKey, friend: UserKey, has: bool) -> Result<()> {
         self.flip(user, friend, HAS)?;
         self.flip(friend, user, IS_HAD)?;
+        self.count_fact(Part::Friends, has);
         let mut row = self.user(user)?;
         row.friends = step(row.friends, has);
         self.users.insert(user, row);
@@ -168,6 +173,7 @@ impl<'u, 'txn> Facts<'u, 'txn> {
     /// Creates a group without members.
     pub fn create_group(&mut self, group: GroupKey, row: GroupRow, when: When) -> Result<()> {
         self.count_groups(&row.group_type, when, true)?;
+        self.count_fact(Part::Groups, true);
         self.groups.insert(group, Some(row));
         Ok(())
     }
@@ -180,6 +186,7 @@ impl<'u, 'txn> Facts<'u, 'txn> {
     /// Takes a group away whose members have been taken out.
     pub fn remove_group(&mut self, group: GroupKey, group_type: &Name, when: When) -> Result<()> {
         self.count_groups(group_type, when, false)?;
+        self.count_fact(Part::Groups, false);
         self.groups.insert(group, None);
         Ok(())
     }
@@ -217,6 +224,7 @@ impl<'u, 'txn> Facts<'u, 'txn> {
         counts: bool,
     ) -> Result<()> {
         let joins = membership.is_some();
+        self.count_fact(Part::Groups, joins);
         self.memberships.insert((user, group), membership);
         if let Some(mut row) = self.group(group)? {
             row.members = step(row.members, joins);

@@ -7,6 +7,7 @@ use super::Embedded;
 use super::facts::Facts;
 use super::step::{self, StepError, begin};
 use super::tables::Tables;
+use super::unknown_apps;
 use super::writer::Unit;
 use crate::domain::activity::{Activity, LoggedIn};
 use crate::domain::billing::first_open_day;
@@ -31,7 +32,9 @@ impl Meter for Embedded {
         let work = move |unit: &mut Unit<'_, '_>| {
             let reading = clock.reading();
             let now = reading.now;
-            step::answer(begin(unit, &ids, &call, now).and_then(|_| {
+            let entered = unknown_apps::enter(unit, &ids, &call, now);
+            let begun = entered.and_then(|()| begin(unit, &ids, &call, now));
+            step::answer(begun.and_then(|_| {
                 reading.metering().map_err(LedgerError::from)?;
                 let app = ids.app(&call.app);
                 let each = logins.iter().map(|login| (ids.user(&login.user), login.at));
@@ -50,7 +53,9 @@ impl Meter for Embedded {
         let work = move |unit: &mut Unit<'_, '_>| {
             let reading = clock.reading();
             let now = reading.now;
-            step::answer(begin(unit, &ids, &call, now).and_then(|_| {
+            let entered = unknown_apps::enter(unit, &ids, &call, now);
+            let begun = entered.and_then(|()| begin(unit, &ids, &call, now));
+            step::answer(begun.and_then(|_| {
                 reading.metering().map_err(LedgerError::from)?;
                 let app = ids.app(&call.app);
                 report_bandwidth(unit, app, &call, now, &samples)
@@ -306,6 +311,7 @@ mod tests {
                 catalog: catalog.clone(),
                 unknown_app: Some(Arc::new(trial.clone())),
                 hurried: false,
+                is_replayed: false,
             };
             let user = |number| UserId::try_from(format!("u{number}")).expect("an id");
             let logins = (from..from + 500).map(|number| Login { user: user(number), at: None });

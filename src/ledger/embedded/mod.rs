@@ -50,6 +50,7 @@ mod step;
 pub(crate) mod store_clock;
 pub(crate) mod tables;
 mod tracking;
+mod unknown_apps;
 mod warned;
 pub(crate) mod writer;
 
@@ -249,6 +250,23 @@ impl Ledger for Embedded {
             Err(refusal) => Ok(Err(refusal.into())),
         };
         self.writer.submit_patiently(work).await?
+    }
+
+    async fn review_unknown_apps(&self, empty_for: Duration) -> Result<u64, LedgerError> {
+        let (mut removed, mut from) = (0, Some(0));
+        while let Some(first) = from {
+            let clock = self.clock.clone();
+            let work = move |unit: &mut Unit<'_, '_>| {
+                let now = clock.now();
+                let ago = i64::try_from(empty_for.as_millis()).unwrap_or(i64::MAX);
+                let used_before = Timestamp::from_millis(now.as_millis().saturating_sub(ago));
+                unknown_apps::review(unit, first, used_before, now)
+            };
+            let (more, next) = self.writer.submit_patiently(work).await?;
+            removed += more;
+            from = next;
+        }
+        Ok(removed)
     }
 
     async fn schedule_revision(&self, app: &AppId) -> Result<u64, LedgerError> {

@@ -62,6 +62,7 @@ pub fn compare(
     }
     let Work { mut facts, differences, .. } = work;
     warned::forget_groups(&mut facts)?;
+    facts.count_facts(None)?;
     unit.wrote |= facts.write()?;
     Ok(differences)
 }

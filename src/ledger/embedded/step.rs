@@ -7,7 +7,7 @@ use redb::{ReadableTable, StorageError};
 use super::facts::{Facts, GroupRow};
 use super::tables::Tables;
 use super::writer::Unit;
-use super::{accounts, friends, groups, members, tracking, warned};
+use super::{accounts, friends, groups, members, tracking, unknown_apps, warned};
 use crate::domain::calendar::Day;
 use crate::domain::clock_guard::ClockReading;
 use crate::domain::decision::{Breach, Outcome, Reason, Subject, Verdict};
@@ -113,6 +113,9 @@ pub fn apply(
     operation: &Operation,
 ) -> Result<Answer, StepError> {
     let now = reading.now;
+    if !releases(operation) {
+        unknown_apps::enter(unit, ids, call, now)?;
+    }
     let schedule = begin(unit, ids, call, now)?;
     let limits = schedule.at(now);
     let app = ids.app(&call.app);
@@ -134,6 +137,11 @@ pub fn apply(
     let verdicts = decide(&mut step, operation)?;
     if call.mode.denies() && !releases(operation) {
         by_both_clocks(reading, &schedule, &verdicts)?;
+    }
+    let most = call.catalog.unknown_apps.facts_per_app_max;
+    let is_bounded = call.is_bounded() && !releases(operation);
+    if let Some(bound) = step.facts.count_facts(is_bounded.then_some(most))? {
+        return Err(LedgerError::UnknownAppsFull { app: call.app.clone(), bound, most }.into());
     }
     let mut warnings = Vec::new();
     if call.mode.writes() || releases(operation) {
@@ -332,6 +340,7 @@ pub fn put_schedule(
     if !settled {
         unit.tables.schedules.insert(app, (revision, encoded.as_slice()))?;
         unit.schedules.insert(app, schedule.clone());
+        unit.tables.unknown_apps.remove(app)?;
         unit.wrote = true;
     }
     Ok(())

@@ -44,6 +44,8 @@ const EVENT_INDEX: TableDefinition<EventIndexKey, &str> = TableDefinition::new("
 const CURSORS: TableDefinition<&str, &str> = TableDefinition::new("event_cursors");
 const LEASES: TableDefinition<&str, LeaseRow> = TableDefinition::new("event_leases");
 const TRACKED: TableDefinition<TrackedKey, ()> = TableDefinition::new("tracked");
+/// Milliseconds since when an unknown app was not known to be in use.
+const UNKNOWN_APPS: TableDefinition<AppKey, i64> = TableDefinition::new("unknown_apps");
 const CLOCK: TableDefinition<&str, &[u8]> = TableDefinition::new("clock");
 
 /// An app, since when, a sort of trace, and what it is about.
@@ -103,6 +105,8 @@ pub struct Tables<'txn> {
     pub tracking: Table<'txn, AppKey, (i64, i64, u64)>,
     /// What was changed since.
     pub tracked: Table<'txn, TrackedKey, ()>,
+    /// Apps that nobody registered, and when each was last known to be in use, in milliseconds.
+    pub unknown_apps: Table<'txn, AppKey, i64>,
     /// What is recorded of the store's clock.
     pub clock: ClockTable<'txn>,
     /// Whether figures that are too old are kept for now, since the time cannot be trusted yet.
@@ -135,6 +139,7 @@ impl<'txn> Tables<'txn> {
             warned: txn.open_table(WARNED)?,
             tracking: txn.open_table(TRACKING)?,
             tracked: txn.open_table(TRACKED)?,
+            unknown_apps: txn.open_table(UNKNOWN_APPS)?,
             clock: open_clock(txn)?,
             keeps_figures: false,
         })
@@ -171,6 +176,7 @@ pub fn copy_all(from: &ReadTransaction, to: &WriteTransaction) -> Result<(), red
     copy_table(from, to, CURSORS)?;
     copy_table(from, to, LEASES)?;
     copy_table(from, to, TRACKED)?;
+    copy_table(from, to, UNKNOWN_APPS)?;
     copy_table(from, to, CLOCK)?;
     Ok(())
 }

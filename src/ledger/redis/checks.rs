@@ -27,6 +27,7 @@ impl Store {
     /// The store is lost.
     pub(super) fn lose(&self, why: &str) -> LedgerError {
         self.noted.clear();
+        self.unknown_apps.clear();
         self.standing.lose(why, self.clock.now());
         self.standing.refusal()
     }
@@ -63,6 +64,7 @@ impl Store {
                 };
                 self.standing.reopen(&found);
                 self.noted.clear();
+                self.unknown_apps.clear();
             }
             Match::Same => {
                 if found.is_marked {
@@ -100,6 +102,7 @@ impl Store {
                 let _alone = self.standing.using.write().await;
                 self.standing.reopen(&found);
                 self.noted.clear();
+                self.unknown_apps.clear();
             }
             Match::Same if self.standing.is_lost() => self.look_at_all(&found, turn).await,
             Match::Same => self.look_at_some(&found, turn).await,

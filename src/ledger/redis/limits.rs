@@ -18,7 +18,7 @@ use crate::domain::schedule::{Limits, Schedule, Segment};
 use crate::domain::time::Timestamp;
 
 /// No end: the greatest whole number that Lua is exact about.
-const NO_END: i64 = (1 << 53) - 1;
+pub(super) const NO_END: i64 = (1 << 53) - 1;
 
 /// Limits as they are written: the line that decisions read, and what holds before it.
 pub struct Lines<'a> {

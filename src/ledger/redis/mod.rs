@@ -73,6 +73,7 @@ mod state_file;
 pub(crate) mod store;
 mod takes;
 mod texts;
+mod unknown_apps;
 mod verdict;
 mod work;
 
@@ -371,6 +372,10 @@ impl Ledger for Redis {
         schedule: &Schedule,
     ) -> Result<(), LedgerError> {
         schedules::put(&self.store, app, revision, schedule).await
+    }
+
+    async fn review_unknown_apps(&self, empty_for: Duration) -> Result<u64, LedgerError> {
+        unknown_apps::review(&self.store, empty_for).await
     }
 
     async fn schedule_revision(&self, app: &AppId) -> Result<u64, LedgerError> {

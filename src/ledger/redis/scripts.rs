@@ -76,6 +76,10 @@ scripts! {
     TypesInUse "types_in_use",
     NoteTypes "note_types",
     GroupsByType "groups_by_type",
+    EnterUnknownApp "enter_unknown_app",
+    ListUnknownApps "list_unknown_apps",
+    SettleUnknownApp "settle_unknown_app",
+    HasFacts "has_facts",
 }
 
 impl ScriptId {
@@ -84,6 +88,19 @@ impl ScriptId {
         matches!(
             self,
             Self::ListApps | Self::HasSchedule | Self::PutSchedule | Self::ScheduleRevision
+        )
+    }
+
+    /// Whether it may put something into the store that was not there.
+    pub fn takes(self) -> bool {
+        matches!(
+            self,
+            Self::CreateAccounts
+                | Self::AddFriends
+                | Self::CreateGroup
+                | Self::JoinGroup
+                | Self::RecordLogins
+                | Self::ReportBandwidth
         )
     }
 

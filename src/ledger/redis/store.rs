@@ -14,6 +14,7 @@ use super::marks::Marks;
 use super::scripts::ScriptId;
 use super::standing::Standing;
 use super::texts::Texts;
+use super::unknown_apps::SeenApps;
 use crate::clock::Clock;
 use crate::ledger::fingerprint::Fingerprints;
 use crate::ledger::{Call, LedgerError};
@@ -49,6 +50,8 @@ pub struct Store {
     pub standing: Standing,
     /// Group types that are known to be in the set of those in use.
     pub noted: Noted,
+    /// Apps that nobody registered, and that are known to be counted.
+    pub unknown_apps: SeenApps,
     /// What has been seen of the store.
     pub known: Arc<Known>,
     /// Held by claims while they are compared.
@@ -67,10 +70,23 @@ impl Store {
         let comparing = Semaphore::new(COMPARED_AT_ONCE);
         let marks = Marks::new(client.is_cluster());
         let (texts, noted) = (ArcSwapOption::empty(), Noted::default());
+        let unknown_apps = SeenApps::default();
         let known = client.known();
         known.use_ids(ids);
         known.of_generation(&standing.generation());
-        Self { client, clock, ids, clock_readings, texts, marks, standing, noted, known, comparing }
+        Self {
+            client,
+            clock,
+            ids,
+            clock_readings,
+            texts,
+            marks,
+            standing,
+            noted,
+            unknown_apps,
+            known,
+            comparing,
+        }
     }
 
     /// What scripts are told of the catalog that the call goes by.

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use super::keys::{PARTS, Part};
-use super::limits::{line, number};
+use super::limits::{NO_END, line, number};
 use crate::domain::catalog::Catalog;
 use crate::domain::group_type::GroupType;
 use crate::domain::schedule::Schedule;
@@ -18,7 +18,27 @@ pub struct Texts {
     /// Group types: `;NAME CAP TRACKED COUNTS RECLAIM PER_APP PER_DAY;...`.
     pub types: Vec<u8>,
     lines: [Vec<u8>; PARTS.len()],
+    /// The same, for an app that is not known to be counted.
+    uncounted_lines: [Vec<u8>; PARTS.len()],
+    /// The same, for what was answered before, which goes by no bound of unknown apps.
+    unbounded_lines: [Vec<u8>; PARTS.len()],
 }
+
+/// How an app that nobody registered stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UnknownAs {
+    /// Not known to be counted.
+    Uncounted,
+    /// Counted, or nothing has to be.
+    Counted,
+    /// What is done was answered before.
+    Answered,
+}
+
+/// What stands before the limits of an unknown app that is not known to be counted.
+const UNCOUNTED: &str = "!";
+/// What stands before the most facts of an unknown app, behind its limits.
+const FACTS_MAX: &str = "#";
 
 impl Texts {
     /// Of the catalog and limits that the call goes by.
@@ -28,12 +48,17 @@ impl Texts {
         for kind in &catalog.group_types {
             types.push_str(&type_rules(kind));
         }
-        let default = |part| {
+        let default = |before: &str, part, facts_max: String| {
             let line = unknown_app.as_ref().map(|limits| line(part, limits));
+            let line = line.map(|line| format!("{before}{line}{FACTS_MAX}{facts_max}"));
             line.unwrap_or_default().into_bytes()
         };
-        let lines = PARTS.map(default);
-        Self { types: types.into_bytes(), lines, catalog, unknown_app }
+        let facts_max = || catalog.unknown_apps.facts_per_app_max.to_string();
+        let lines = PARTS.map(|part| default("", part, facts_max()));
+        let uncounted_lines = PARTS.map(|part| default(UNCOUNTED, part, facts_max()));
+        let unbounded_lines = PARTS.map(|part| default("", part, NO_END.to_string()));
+        let types = types.into_bytes();
+        Self { catalog, unknown_app, types, lines, uncounted_lines, unbounded_lines }
     }
 
     /// Whether they are what the call goes by.
@@ -47,8 +72,13 @@ impl Texts {
     }
 
     /// The limits of an app that has none of its own, for that part; empty where it is refused.
-    pub fn default_line(&self, part: Part) -> &[u8] {
-        &self.lines[part as usize]
+    pub fn default_line(&self, part: Part, app: UnknownAs) -> &[u8] {
+        let lines = match app {
+            UnknownAs::Uncounted => &self.uncounted_lines,
+            UnknownAs::Counted => &self.lines,
+            UnknownAs::Answered => &self.unbounded_lines,
+        };
+        &lines[part as usize]
     }
 }
 
@@ -84,10 +114,18 @@ mod tests {
             catalog: catalog.clone(),
             unknown_app: unknown_app.cloned(),
             hurried: false,
+            is_replayed: false,
         };
         let texts = Texts::of(&call(&catalog, Some(&limits)));
         for part in PARTS {
-            assert_eq!(texts.default_line(part), line(part, &limits).as_bytes(), "{part:?}");
+            let line = line(part, &limits);
+            for (app, wanted) in [
+                (UnknownAs::Counted, format!("{line}#100000")),
+                (UnknownAs::Uncounted, format!("!{line}#100000")),
+                (UnknownAs::Answered, format!("{line}#9007199254740991")),
+            ] {
+                assert_eq!(texts.default_line(part, app), wanted.as_bytes(), "{part:?} {app:?}");
+            }
         }
         assert!(texts.are_of(&call(&catalog, Some(&limits))));
         assert!(!texts.are_of(&call(&catalog, None)));
@@ -96,7 +134,7 @@ mod tests {
         let copy = Arc::new((*limits).clone());
         assert!(!texts.are_of(&call(&catalog, Some(&copy))));
         let refused = Texts::of(&call(&catalog, None));
-        assert_eq!(refused.default_line(Part::Groups), b"");
+        assert_eq!(refused.default_line(Part::Groups, UnknownAs::Uncounted), b"");
         assert!(refused.types.starts_with(b";Private "));
     }
 }

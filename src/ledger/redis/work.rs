@@ -14,11 +14,12 @@ use super::keys::{Keys, Part};
 use super::reply::{self, Decided, Reply};
 use super::scripts::ScriptId;
 use super::store::{MARK_ATTEMPTS_MAX, Store};
-use super::texts::Texts;
+use super::texts::{Texts, UnknownAs};
+use super::unknown_apps;
 use super::verdict::unreadable;
 use crate::domain::billing::{cut_off, first_open_day};
 use crate::domain::calendar::Day;
-use crate::domain::catalog::Catalog;
+use crate::domain::catalog::{Catalog, UnknownAppBound};
 use crate::domain::decision::Mode;
 use crate::domain::id::GroupId;
 use crate::domain::month::Month;
@@ -89,7 +90,16 @@ impl<'a> Work<'a> {
 
     /// Calls a script with the app's limits, a deadline and the days.
     pub async fn try_step(&self, step: &Step) -> Result<Reply, LedgerError> {
-        let reply = self.timed_step(step).await;
+        let app = unknown_apps::standing(self.store, self.call, step.script);
+        let mut reply = self.timed_step(step, app).await;
+        if let Ok(Reply::Nothing { why, .. }) = &reply
+            && why == "uncounted"
+        {
+            reply = match unknown_apps::enter(self.store, self.call).await {
+                Ok(()) => self.timed_step(step, UnknownAs::Counted).await,
+                Err(refused) => Err(refused),
+            };
+        }
         // Once a step is done, no error of a later one may say that nothing was.
         let begun = self.begun.load(Ordering::Relaxed);
         let reply = reply.map_err(|error| if begun { error.of_unfinished() } else { error })?;
@@ -99,7 +109,7 @@ impl<'a> Work<'a> {
         Ok(reply)
     }
 
-    async fn timed_step(&self, step: &Step) -> Result<Reply, LedgerError> {
+    async fn timed_step(&self, step: &Step, app: UnknownAs) -> Result<Reply, LedgerError> {
         let Step { script, part, by_day, keys: own_keys, arguments } = step;
         let (store, call) = (self.store, self.call);
         let counts_groups = *by_day && *part == Part::Groups;
@@ -128,8 +138,8 @@ impl<'a> Work<'a> {
                 let server_time = |at: Timestamp| {
                     Timestamp::from_millis(at.as_millis().saturating_add(offset_ms))
                 };
-                command.arg(mode(call.mode)).arg(server_time(call.deadline).as_millis());
-                command.arg(self.texts.default_line(*part));
+                command.arg(mode(call)).arg(server_time(call.deadline).as_millis());
+                command.arg(self.texts.default_line(*part, app));
                 let days = by_day.then(|| days(&call.catalog, server_time(sent_at), sent_at));
                 for (index, argument) in arguments.iter().enumerate() {
                     let days = days.as_deref().filter(|_| index == DAYS_INDEX);
@@ -176,8 +186,9 @@ pub fn flag(on: bool) -> Vec<u8> {
     vec![b'0' + u8::from(on)]
 }
 
-fn mode(mode: Mode) -> &'static [u8] {
-    match mode {
+/// The mode, as scripts read it.
+fn mode(call: &Call) -> &'static [u8] {
+    match call.mode {
         Mode::Enforce => b"E",
         Mode::CheckOnly => b"C",
         Mode::Shadow => b"S",
@@ -217,6 +228,11 @@ pub fn refusal(call: &Call, group: Option<&GroupId>, why: &str, detail: &str) ->
     let senseless = || unreadable(&format!("a script answered \"{why}\""));
     if why == "unknown_app" {
         return LedgerError::UnknownApp(call.app.clone());
+    }
+    if why == "facts_full" {
+        let most = call.catalog.unknown_apps.facts_per_app_max;
+        let (app, bound) = (call.app.clone(), UnknownAppBound::Facts);
+        return LedgerError::UnknownAppsFull { app, bound, most };
     }
     let Some(group) = group.cloned() else { return senseless() };
     match why {

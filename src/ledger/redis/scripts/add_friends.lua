@@ -9,10 +9,9 @@
 -- include track
 -- include warn
 local most, one_way, me = limit(limits), ARGV[4] == '1', ARGV[5]
-local before = redis.call('SCARD', KEYS[2])
+local before, have = redis.call('SCARD', KEYS[2]), redis.call('SMISMEMBER', KEYS[2], unpack(ARGV, 7))
 local mine = before + ARGV[6]
-local have = redis.call('SMISMEMBER', KEYS[2], unpack(ARGV, 7))
-local seen, new = {}, {}
+local seen, new, places = {}, {}, 0
 for i = 7, #ARGV do
   local friend, list = ARGV[i], KEYS[2 * i - 10]
   local has_me = redis.call('SISMEMBER', list, me) == 1
@@ -27,14 +26,15 @@ for i = 7, #ARGV do
       if his >= most then note = note .. 'p' .. his end
     end
     if judge(note) then
-      seen[friend] = true
       if mine_grows then mine = mine + 1 end
-      new[#new + 1] = {i, mine_grows, his_grows, has_me, his}
+      places = places + (mine_grows and 1 or 0) + (his_grows and 1 or 0)
+      seen[friend], new[#new + 1] = true, {i, mine_grows, his_grows, has_me, his}
     end
   end
 end
+if exceeds_facts(places) then return {now, 'facts_full'} end
 if mode ~= 'C' and #new > 0 then
-  count_write()
+  count_write(places)
   for _, one in ipairs(new) do
     local i, mine_grows, his_grows, has_me, his = unpack(one)
     local friend, list, fans = ARGV[i], KEYS[2 * i - 10], KEYS[2 * i - 9]

@@ -18,8 +18,9 @@ for i = 5, #ARGV do
     seen[user], used, new[#new + 1] = true, used + 1, i
   end
 end
+if exceeds_facts(#new) then return {now, 'facts_full'} end
 if mode ~= 'C' and #new > 0 then
-  count_write()
+  count_write(#new)
   for _, i in ipairs(new) do redis.call('SADD', KEYS[i - 2], ARGV[i]) end
   redis.call('INCRBY', KEYS[2], #new)
   risen('a', used - #new, used, most)

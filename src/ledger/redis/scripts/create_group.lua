@@ -19,11 +19,10 @@ if not kind then return {now, 'type_unknown', ARGV[10]} end
 local leaving, own, name = read_group(KEYS[2])
 if leaving == '!' then return {now, 'dissolving'} end
 if name and name ~= ARGV[10] then return {now, 'type_differs', name} end
-local exists, first = name ~= nil, ARGV[11] == '1' and 13 or 12
+local exists, first, rises = name ~= nil, ARGV[11] == '1' and 13 or 12, {}
 name, own = ARGV[10], own or ARGV[8]
 most = math.min(kind.cap, per_group, limit(own))
 used = redis.call('SCARD', KEYS[3]) + taken_before
-local rises = {}
 local function too_many(letter, of, count, at_most)
   count = tonumber(count or 0)
   rises[#rises + 1] = {letter .. of, count, count + 1, at_most}
@@ -49,6 +48,7 @@ if said[1] == 'D' then return answer(name, own) end
 for i = first, #ARGV do
   take_in(kind, ARGV[i], 2 * i - 18, redis.call('SISMEMBER', KEYS[3], ARGV[i]))
 end
+if exceeds_facts(#new + (exists and 0 or 1)) then return {now, 'facts_full'} end
 if mode ~= 'C' and not exists then
   redis.call('SET', KEYS[2], own .. ' ' .. name)
   count_group(name, 1)

@@ -6,7 +6,7 @@
 local held = redis.call('SREM', KEYS[3], ARGV[4])
 if held == 1 then
   redis.call('DECR', KEYS[2])
-  count_write()
+  count_write(-1)
 end
 if tracks() then track({ARGV[4]}) end
 say(held == 1 and 'A' or 'N')

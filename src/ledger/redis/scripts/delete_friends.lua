@@ -6,7 +6,7 @@
 -- include verdicts
 -- include left
 -- include track
-local me, named, ended = ARGV[4], 0, 0
+local me, named, ended, places = ARGV[4], 0, 0, 0
 for i = 6, #ARGV do
   named = named + redis.call('SISMEMBER', KEYS[2], ARGV[i])
     + redis.call('SISMEMBER', KEYS[3], ARGV[i])
@@ -14,11 +14,14 @@ end
 if ARGV[5] == '0' or named == redis.call('SCARD', KEYS[2]) + redis.call('SCARD', KEYS[3]) then
   for i = 6, #ARGV do
     local other, list, fans = ARGV[i], KEYS[2 * i - 8], KEYS[2 * i - 7]
-    ended = ended + redis.call('SREM', KEYS[2], other) + redis.call('SREM', KEYS[3], other)
-      + redis.call('SREM', list, me) + redis.call('SREM', fans, me)
+    local left = redis.call('SREM', KEYS[2], other) + redis.call('SREM', list, me)
+    ended = ended + left + redis.call('SREM', KEYS[3], other) + redis.call('SREM', fans, me)
+    places = places + left
   end
 end
-if ended > 0 then count_write() end
+if ended > 0 then
+  count_write(-places)
+end
 redis.call('HDEL', KEYS[#KEYS - 1], 'f' .. me)
 if tracks() then track({'d' .. me}) end
 say(ended > 0 and 'A' or 'N')

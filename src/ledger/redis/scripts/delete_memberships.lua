@@ -34,7 +34,9 @@ for i = first, #ARGV do
     end
   end
 end
-if changed > 0 then count_write() end
+if changed > 0 then
+  count_write(-left_groups)
+end
 redis.call('HDEL', KEYS[#KEYS - 1], 'u' .. ARGV[5])
 if tracks() then track(reclaimed) end
 say(left_groups > 0 and 'A' or 'N')

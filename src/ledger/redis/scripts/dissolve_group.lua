@@ -41,6 +41,7 @@ for i = 8, #ARGV do
   end
   released = released + held
 end
+count_write(-released)
 local left = redis.call('SRANDMEMBER', KEYS[3], 256)
 if #left == 0 then
   remove_group(KEYS[2], name, ARGV[5])

@@ -6,7 +6,8 @@
 -- include begin
 -- Most joins are of one user whom no limit is near: no count comes to where warn.lua looks. Of him
 -- all that could be in the way is read before the first write, and the rest of the script spared.
-if mode == 'E' and not stopped and not is_astray and not ARGV[8] and ARGV[6] == '0' then
+local is_plain = mode == 'E' and not stopped and not is_astray and not facts_max
+if is_plain and not ARGV[8] and ARGV[6] == '0' then
   local own, name = string.match(redis.call('GET', KEYS[2]) or '', '^([^!]%S*) (.*)$')
   local _, found = string.find(ARGV[4], ';' .. (name or '') .. ' ', 1, true)
   if found then
@@ -45,6 +46,7 @@ most = math.min(kind.cap, per_group, limit(own))
 used = redis.call('SCARD', KEYS[3]) + taken_before
 local held = redis.call('SMISMEMBER', KEYS[3], unpack(ARGV, 7))
 for i = 7, #ARGV do take_in(kind, ARGV[i], 2 * i - 10, held[i - 6]) end
+if exceeds_facts(#new) then return {now, 'facts_full'} end
 write_members(kind)
 if mode ~= 'C' and kind.tracked and tracks() then track(allowed(7, ARGV[5] .. ' ', '')) end
 return answer(name, own, generation(name))

@@ -24,7 +24,9 @@ for i = 8, #ARGV do
   out = out + held
   say(held == 1 and 'A' or 'N')
 end
-if out > 0 then count_write() end
+if out > 0 then
+  count_write(-out)
+end
 local reclaimed, kind = 0, name and rules(ARGV[4], name)
 if name and out > 0 and redis.call('SCARD', KEYS[3]) == 0 then
   if leaving == '!' or (kind and kind.reclaim) then

@@ -1,9 +1,9 @@
 #!lua
 -- Writes an app's document whose revision follows the one that is there, and logs the change.
--- KEYS: 1 documents, 2 index, 3 audit log, 4 statements. ARGV: 1 app ('' where only the log grows),
--- 2 revision, 3 document, 4 number of the last entry, 5 entry, 6 app and month of a statement ('':
--- none is written), 7 statement, 8 the revision that is expected, 9 number of an entry that the
--- caller has seen (0: none), 10 its hash ('': not known).
+-- KEYS: 1 documents, 2 index, 3 audit log, 4 statements, 5 unknown apps, of which it is none.
+-- ARGV: 1 app ('' where only the log grows), 2 revision, 3 document, 4 number of the last entry, 5
+-- entry, 6 app and month of a statement ('': none is written), 7 statement, 8 the revision that is
+-- expected, 9 number of an entry that the caller has seen (0: none), 10 its hash ('': not known).
 -- Answer: 1; 0 on a conflict; 2 where another entry was logged meanwhile; 3 where the entry that the
 -- caller has seen is lost.
 -- include mark
@@ -25,6 +25,7 @@ redis.call('RPUSH', KEYS[3], ARGV[5])
 if ARGV[1] ~= '' then
   redis.call('HSET', KEYS[1], ARGV[1], ARGV[2] .. ' ' .. ARGV[3])
   redis.call('ZADD', KEYS[2], 0, ARGV[1])
+  if redis.call('HDEL', KEYS[5], ARGV[1]) == 1 then redis.call('HINCRBY', KEYS[5], '#', -1) end
 end
 if ARGV[6] ~= '' then redis.call('HSET', KEYS[4], ARGV[6], ARGV[7]) end
 return 1

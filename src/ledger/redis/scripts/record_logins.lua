@@ -49,7 +49,9 @@ for user, cell in pairs(cells) do
   local is_new = redis.call('HSET', buckets[user], user, string.format('%.0f', cell)) == 1
   if is_new and string.sub(user, -2) == '00' then sweep(buckets[user]) end
 end
-if next(counted) then count_write() end
+if next(counted) then
+  count_write(0)
+end
 for of, logins in pairs(counted) do
   if redis.call('HINCRBY', KEYS[2], of, logins) == logins then
     forget(KEYS[2], tonumber(ARGV[6]))

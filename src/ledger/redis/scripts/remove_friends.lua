@@ -6,7 +6,7 @@
 -- include begin
 -- include verdicts
 -- include track
-local one_way, me = ARGV[4] == '1', ARGV[5]
+local one_way, me, places = ARGV[4] == '1', ARGV[5], 0
 for i = 6, #ARGV do
   local friend, list, fans = ARGV[i], KEYS[2 * i - 8], KEYS[2 * i - 7]
   local had = redis.call('SREM', KEYS[2], friend) == 1
@@ -18,9 +18,12 @@ for i = 6, #ARGV do
     redis.call('SADD', KEYS[3], friend)
   end
   if had and not has_me then redis.call('SREM', fans, me) end
+  places = places + (had and 1 or 0) + (has_me and not one_way and 1 or 0)
   say((had or (has_me and not one_way)) and 'A' or 'N')
 end
-if string.find(table.concat(said), 'A', 1, true) then count_write() end
+if places > 0 then
+  count_write(-places)
+end
 if tracks() then
   track(allowed(6, me .. ' ', ''))
   if not one_way then track(allowed(6, '', ' ' .. me)) end

@@ -17,6 +17,6 @@ for i = 6, #ARGV do
 end
 if done > 0 then
   redis.call('INCRBY', KEYS[2], exist and done or -done)
-  count_write()
+  count_write(exist and done or -done)
 end
 return answer()

@@ -24,6 +24,6 @@ for i = 7, #ARGV do
 end
 if #new > 0 then
   redis.call(are and 'SADD' or 'SREM', KEYS[2], unpack(new))
-  count_write()
+  count_write(are and #new or -#new)
 end
 return answer()

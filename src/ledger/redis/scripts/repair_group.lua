@@ -13,7 +13,7 @@
 local function count_group(name, step)
   redis.call('HINCRBY', KEYS[4], name, step)
   note_total(step, 0)
-  count_write()
+  count_write(step)
 end
 local leaving, own, name = read_group(KEYS[2])
 local wanted, wanted_own, was_changed = ARGV[6], ARGV[8], tracks and changed(ARGV[5])

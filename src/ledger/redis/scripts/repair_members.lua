@@ -28,6 +28,6 @@ for i = 8, #ARGV do
 end
 if #new > 0 then
   redis.call(are and 'SADD' or 'SREM', KEYS[3], unpack(new))
-  count_write()
+  count_write(are and #new or -#new)
 end
 return answer()

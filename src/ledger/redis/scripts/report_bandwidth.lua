@@ -25,7 +25,9 @@ for i = 8, #ARGV, 4 do
     say('H')
   end
 end
-if next(peaks) then count_write() end
+if next(peaks) then
+  count_write(0)
+end
 for field, kbps in pairs(peaks) do
   if redis.call('HSET', KEYS[2], field, kbps) == 1 then forget(KEYS[2], tonumber(ARGV[6])) end
 end

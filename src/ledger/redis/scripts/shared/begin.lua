@@ -1,16 +1,22 @@
 -- The beginning of every operation: its time and its limits. It makes no functions, which cost a
 -- call more than they run.
--- KEYS[1] limits; ARGV[1] mode (E, C, S, F), [2] deadline in ms, [3] limits of an app that has
--- none ('' refuses it). Nothing is written after the deadline. Takes off the end of KEYS, before the
--- mark, the part's counter of writes.
+-- KEYS[1] limits; ARGV[1] mode (E, C, S, F), [2] deadline in ms, [3] limits of an app that has none
+-- ('' refuses it), before them '!' where the app has to be counted before anything is taken, and
+-- behind them '#' and the most facts of a part. Nothing is written after the deadline. Takes off the
+-- end of KEYS, before the mark, the part's counter of writes.
 -- include mark
 local writes_key, writes = table.remove(KEYS), nil
 local time = redis.call('TIME')
 local now = time[1] * 1000 + (time[2] - time[2] % 1000) / 1000
 if now > tonumber(ARGV[2]) then return {now, 'late'} end
 local mode = ARGV[1]
-local line = redis.call('HGET', KEYS[1], 'line') or ARGV[3]
-if line == '' then return {now, 'unknown_app'} end
+local line, facts_max = redis.call('HGET', KEYS[1], 'line'), nil
+if not line then
+  line = ARGV[3]
+  if line == '' then return {now, 'unknown_app'} end
+  if string.sub(line, 1, 1) == '!' then return {now, 'uncounted'} end
+  facts_max = tonumber(string.match(line, '#(%d+)$'))
+end
 -- A line begins with '0 0 FROM;': it holds from FROM on, and before that another one. One of the
 -- version before has no such beginning, and holds always. Subtracting reads a number from a text
 -- without a call.

@@ -1,7 +1,7 @@
 -- Counts of groups, at once (KEYS[4]) and net-new by day (KEYS[5]).
 local days_kept = 62
 local function count_group(name, step)
-  count_write()
+  count_write(step)
   redis.call('HINCRBY', KEYS[4], name, step)
   note_total(step, step)
   redis.call('HINCRBY', KEYS[5], day, step)

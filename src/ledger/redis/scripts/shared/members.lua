@@ -32,7 +32,7 @@ local function take_in(kind, user, key, held)
 end
 local function write_members(kind)
   if mode == 'C' or #new == 0 then return end
-  count_write()
+  count_write(#new)
   local users = {}
   for i, one in ipairs(new) do
     users[i] = one[1]

@@ -22,8 +22,22 @@ local function judge(note)
   say(mode == 'S' and 'S' or 'D')
   return mode == 'S'
 end
--- Counts a write of facts, once a step. To be called by every step that changes facts.
-local function count_write() writes = writes or redis.call('INCRBY', writes_key, 1) end
+-- Counts a write of facts, once a step. To be called by every step that changes facts. `facts`: how
+-- many are added, less those released; they are counted for an app that has no limits of its own
+-- (facts_max), from its first write on.
+local function count_write(facts)
+  writes = writes or redis.call('INCRBY', writes_key, 1)
+  if facts and facts_max then
+    if (writes == 1 and facts >= 0) or redis.call('HGET', KEYS[1], 'facts') then
+      redis.call('HINCRBY', KEYS[1], 'facts', string.format('%d', facts))
+    end
+  end
+end
+-- Whether so many new facts are too many. To be asked before the first write.
+local function exceeds_facts(new)
+  if not facts_max or mode == 'F' or new == 0 then return false end
+  return (redis.call('HGET', KEYS[1], 'facts') or 0) + new > facts_max
+end
 -- The answer: the counter of writes after it; with notes the segment of limits that they were
 -- decided by.
 local function answer(...)

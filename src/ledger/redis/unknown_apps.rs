@@ -1,0 +1,174 @@
+//! Which apps that nobody registered the store has: a hash beside the directory, in the slot
+//! `{directory}`, with the instant at which each was last known to be in use.
+//!
+//! A take of an app without limits of its own does nothing until this process has seen the app in
+//! the hash. That costs an unknown app two more calls at its first take, and a registered one none.
+//! An app that this process has seen there is asked about again after [`SEEN_FOR`], which is less
+//! than the time after which one without facts may be removed: so none is that has takes.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use redis::Value;
+
+use super::client::Patience;
+use super::keys::{Keys, PARTS, Part, UNKNOWN_APPS};
+use super::reply::{array, bytes, integer, text};
+use super::scripts::ScriptId;
+use super::store::{PATIENCE, Store};
+use super::texts::UnknownAs;
+use super::verdict::unreadable;
+use crate::clock::Stopwatch;
+use crate::domain::catalog::UnknownAppBound;
+use crate::domain::decision::Mode;
+use crate::domain::id::AppId;
+use crate::ledger::{Call, LedgerError, UNKNOWN_APP_SEEN_FOR as SEEN_FOR};
+
+/// Most apps that are remembered: three times as many as a store has by default. Beyond it all are
+/// asked about again.
+const SEEN_MAX: usize = 30_000;
+
+/// What a look at an app's facts returned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Found {
+    Nothing,
+    Facts,
+    /// It has limits of its own.
+    Registered,
+}
+
+/// Unknown apps that this process has seen in the store's hash.
+#[derive(Default)]
+pub struct SeenApps(Mutex<HashMap<AppId, Stopwatch>>);
+
+impl SeenApps {
+    fn lock(&self) -> MutexGuard<'_, HashMap<AppId, Stopwatch>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the app was seen there lately.
+    pub fn has(&self, app: &AppId) -> bool {
+        self.lock().get(app).is_some_and(|since| since.elapsed() < SEEN_FOR)
+    }
+
+    fn add(&self, app: &AppId, since: Stopwatch) {
+        let mut seen = self.lock();
+        if seen.len() >= SEEN_MAX {
+            seen.clear();
+        }
+        seen.insert(app.clone(), since);
+    }
+
+    /// Forgets everything: the store has another generation.
+    pub fn clear(&self) {
+        self.lock().clear();
+    }
+}
+
+/// Enters the app of a take, so that it counts; an error where there is no room for it.
+pub async fn enter(store: &Store, call: &Call) -> Result<(), LedgerError> {
+    let within = call.deadline - store.clock.now();
+    if within.is_zero() {
+        return Err(LedgerError::DeadlinePassed);
+    }
+    let patience = Patience { within, hurried: call.hurried };
+    let most = call.catalog.unknown_apps.max;
+    let entered = async {
+        let always = !call.is_bounded();
+        if put(store, &call.app, most, always, patience).await? {
+            return Ok(());
+        }
+        if look(store, &call.app, patience).await? == Found::Nothing {
+            let (app, bound) = (call.app.clone(), UnknownAppBound::Apps);
+            return Err(LedgerError::UnknownAppsFull { app, bound, most });
+        }
+        put(store, &call.app, most, true, patience).await.map(drop)
+    };
+    // Whatever became of the entry, nothing was done about the operation.
+    entered.await.map_err(|error| match error {
+        LedgerError::Unavailable(reason) => LedgerError::Refused(reason),
+        other => other,
+    })
+}
+
+/// Writes the app into the hash; `false` where there is no room.
+async fn put(
+    store: &Store,
+    app: &AppId,
+    most: u64,
+    always: bool,
+    patience: Patience,
+) -> Result<bool, LedgerError> {
+    // From before the call, so that it is not believed to be there for longer than it is.
+    let since = Stopwatch::start();
+    let always: &[u8] = if always { b"1" } else { b"0" };
+    let arguments =
+        [app.as_str().as_bytes().to_vec(), most.to_string().into_bytes(), always.to_vec()];
+    let keys = [UNKNOWN_APPS.to_vec()];
+    let answer = store.raw(ScriptId::EnterUnknownApp, &keys, &arguments, patience).await?;
+    let is_there = integer(&answer).ok_or_else(senseless)? == 1;
+    if is_there {
+        store.unknown_apps.add(app, since);
+    }
+    Ok(is_there)
+}
+
+/// Whether an app has facts in any part.
+async fn look(store: &Store, app: &AppId, patience: Patience) -> Result<Found, LedgerError> {
+    let keys = Keys::new(store.ids, app);
+    let mut found = Found::Nothing;
+    for part in PARTS {
+        let mut own = vec![keys.limits(part), keys.writes(part)];
+        if part == Part::Accounts {
+            own.extend([keys.logins_by_day(), keys.bandwidth()]);
+        }
+        let answer = store.raw(ScriptId::HasFacts, &own, &[], patience).await?;
+        match integer(&answer).ok_or_else(senseless)? {
+            0 => {}
+            1 => found = Found::Facts,
+            _ => return Ok(Found::Registered),
+        }
+    }
+    Ok(found)
+}
+
+/// Removes apps from the hash that have no facts, and were not known to be in use for so long.
+pub async fn review(store: &Store, empty_for: Duration) -> Result<u64, LedgerError> {
+    let keys = [UNKNOWN_APPS.to_vec()];
+    let empty_ms = empty_for.as_millis().to_string().into_bytes();
+    let arguments = std::slice::from_ref(&empty_ms);
+    let listed = store.raw(ScriptId::ListUnknownApps, &keys, arguments, PATIENCE).await?;
+    let mut removed = 0;
+    let words: Option<Vec<String>> = array(listed).and_then(texts);
+    for pair in words.ok_or_else(senseless)?.chunks_exact(2) {
+        let Ok(app) = AppId::try_from(pair[0].as_str()) else { continue };
+        let is_used = look(store, &app, PATIENCE.into()).await? == Found::Facts;
+        let used: &[u8] = if is_used { b"1" } else { b"0" };
+        let arguments = [pair[0].clone().into_bytes(), pair[1].clone().into_bytes(), used.to_vec()];
+        let answer = store.raw(ScriptId::SettleUnknownApp, &keys, &arguments, PATIENCE).await?;
+        removed += u64::from(integer(&answer) == Some(1));
+    }
+    Ok(removed)
+}
+
+fn texts(values: Vec<Value>) -> Option<Vec<String>> {
+    values.into_iter().map(|value| text(bytes(value)?)).collect()
+}
+
+fn senseless() -> LedgerError {
+    unreadable("malformed reply about unknown apps")
+}
+
+/// How the app of a call stands, where nobody registered it: a take has to wait until the app was
+/// seen in the hash.
+pub fn standing(store: &Store, call: &Call, script: ScriptId) -> UnknownAs {
+    let takes = script.takes() && call.mode != Mode::CheckOnly;
+    if call.is_replayed {
+        UnknownAs::Answered
+    } else if takes && call.unknown_app.is_some() && !store.unknown_apps.has(&call.app) {
+        UnknownAs::Uncounted
+    } else {
+        UnknownAs::Counted
+    }
+}

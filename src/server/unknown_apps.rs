@@ -1,0 +1,48 @@
+//! Looks in the background for apps that nobody registered and that have no facts any more.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::sleep;
+use tracing::{info, warn};
+
+use crate::events::backoff::backoff;
+use crate::ledger::{Ledger, UNKNOWN_APP_EMPTY_FOR};
+
+/// How often they are looked for: so much later than after a day an app leaves the count.
+const INTERVAL: Duration = Duration::from_secs(60 * 60);
+/// Pauses after a failure.
+const FIRST_PAUSE: Duration = Duration::from_secs(10);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10 * 60);
+
+/// Reviews until `stopped` turns true.
+pub async fn review(ledger: Arc<dyn Ledger>, mut stopped: watch::Receiver<bool>) {
+    let (mut failures, mut pause) = (0, INTERVAL);
+    loop {
+        tokio::select! {
+            () = sleep(pause) => {}
+            _ = stopped.wait_for(|stop| *stop) => return,
+        }
+        let reviewed = tokio::select! {
+            reviewed = ledger.review_unknown_apps(UNKNOWN_APP_EMPTY_FOR) => reviewed,
+            _ = stopped.wait_for(|stop| *stop) => return,
+        };
+        pause = match reviewed {
+            Ok(removed) => {
+                failures = 0;
+                if removed > 0 {
+                    info!(apps = removed, "unregistered apps without facts not counted any more");
+                }
+                INTERVAL
+            }
+            Err(error) => {
+                failures += 1;
+                if failures == 1 {
+                    warn!(%error, "unregistered apps not reviewed, retrying");
+                }
+                backoff(failures, FIRST_PAUSE, LONGEST_PAUSE)
+            }
+        };
+    }
+}
