@@ -17,7 +17,7 @@ use imquota::domain::decision::{Mode, Subject};
 use imquota::domain::time::Timestamp;
 use imquota::grpc::pb::quota_service_client::QuotaServiceClient;
 use imquota::grpc::pb::{self, CreateAccountsRequest};
-use imquota::journal::{Entry, Journal};
+use imquota::journal::{Encoded, Entry, Journal};
 use imquota::ledger::Operation;
 use imquota::ledger::embedded::Embedded;
 use support::binary::{Binary, embedded};
@@ -185,7 +185,8 @@ async fn no_damaged_page_ends_a_journal_in_silence() {
     let directory = TempDir::new().expect("a directory");
     let (journal, _) = Journal::open(directory.path()).expect("opens");
     for number in 0..300 {
-        journal.append(&entry(number)).await.expect("appended");
+        let encoded = Encoded::from(&entry(number));
+        journal.append(journal.next_number(), &encoded).await.expect("appended");
     }
     journal.close().await;
     let whole = fs::read(directory.path().join(JOURNAL)).expect("readable");
@@ -196,10 +197,11 @@ async fn no_damaged_page_ends_a_journal_in_silence() {
         let before = PANICS.load(Ordering::SeqCst);
         let using = async {
             let (journal, _) = Journal::open(directory.path()).map_err(|why| why.to_string())?;
-            let appended = journal.append(&entry(300)).await;
+            let entry = Encoded::from(&entry(300));
+            let appended = journal.append(journal.next_number(), &entry).await;
             let removed = journal.remove((1..200).collect()).await;
             journal.close().await;
-            appended.map(drop).and(removed).map_err(|why| why.to_string())
+            appended.and(removed).map_err(|why| why.to_string())
         };
         let used = timeout(END_MAX, using).await.expect("it answers");
         if PANICS.load(Ordering::SeqCst) > before {

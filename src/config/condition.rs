@@ -37,7 +37,8 @@ pub(super) const STORE_TIMEOUT_MS: Setting = Setting {
     kind: Kind::Number,
     value_name: "MS",
     default: Some("500"),
-    help: "Longest wait for Redis where the failure policy has another answer: 1 to 60000",
+    help: "A Redis server that is silent for this time is absent, and the failure policy decides: \
+           20 to 60000",
 };
 
 pub(super) const JOURNAL: Setting = Setting {
@@ -121,7 +122,7 @@ pub(super) fn read(sources: &mut Sources<'_>) -> Condition {
         journal,
         shutdown_delay: sources.one(&SHUTDOWN_DELAY_MS, millis(0, 60_000)),
         store_tolerance: sources.one(&STORE_TOLERANCE_MS, millis(100, 600_000)),
-        store_timeout: sources.one(&STORE_TIMEOUT_MS, millis(1, 60_000)),
+        store_timeout: sources.one(&STORE_TIMEOUT_MS, millis(20, 60_000)),
         bounds: Bounds {
             in_flight_max: sources.one(&IN_FLIGHT_MAX, number(100_000)),
             app_share_percent: sources.one(&APP_SHARE_PERCENT, number(100)),

@@ -72,7 +72,7 @@ pub struct Config {
     pub shutdown_delay: Duration,
     /// How long the store may be silent before health says so.
     pub store_tolerance: Duration,
-    /// Longest wait for the store where the failure policy has another answer.
+    /// A server of the store that is silent for this time is absent.
     pub store_timeout: Duration,
     /// Where what was decided without the store is kept; `None` where nothing is.
     pub journal: Option<PathBuf>,
@@ -102,7 +102,7 @@ impl Config {
         refuse_duplicates(&mut sources, &listen, &admin_listen, &management);
         let condition = condition::read(&mut sources);
         let config = Self {
-            store: store(&mut sources),
+            store: store(&mut sources, condition.store_timeout),
             listen: listen.into_iter().map(|(listen, _)| listen).collect(),
             admin_listen: admin_listen.into_iter().map(|(listen, _)| listen).collect(),
             access,
@@ -149,7 +149,7 @@ fn traces(sources: &mut Sources<'_>) -> Option<TraceConfig> {
 }
 
 /// The store, with what other settings say of it.
-fn store(sources: &mut Sources<'_>) -> Store {
+fn store(sources: &mut Sources<'_>, silence_max: Duration) -> Store {
     let store = sources.one(&settings::STORE, values::store);
     let durability = sources.one(&settings::DURABILITY, values::durability);
     let in_flight_max =
@@ -176,6 +176,7 @@ fn store(sources: &mut Sources<'_>) -> Store {
     let [password, sentinel_password] = passwords;
     options.durability = durability;
     options.in_flight_max = in_flight_max;
+    options.silence_max = silence_max;
     options.credentials.username = username.or(options.credentials.username);
     options.credentials.password = password.or(options.credentials.password);
     options.sentinel_credentials =

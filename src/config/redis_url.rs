@@ -56,6 +56,7 @@ pub(super) fn parse(text: &str) -> Result<Options, String> {
         sentinel_credentials: Credentials::default(),
         durability: Durability::default(),
         connect_timeout: CONNECT_TIMEOUT,
+        silence_max: Duration::ZERO,
         in_flight_max: 0,
     })
 }

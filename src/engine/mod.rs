@@ -247,10 +247,7 @@ impl Engine {
     pub async fn apply(&self, request: Request) -> Result<Decision, LedgerError> {
         let (app, mode) = (request.app.clone(), request.mode);
         let measure = self.metrics.measure(request.operation.name(), mode);
-        let decision = match self.admission.enter(&app) {
-            Some(_place) => self.decide(request).await,
-            None => Err(LedgerError::Overloaded),
-        };
+        let decision = self.decide(request).await;
         match &decision {
             Ok(decision) => {
                 decision.log(&app, measure.operation());
@@ -266,7 +263,16 @@ impl Engine {
     async fn decide(&self, request: Request) -> Result<Decision, LedgerError> {
         match &self.fallback {
             Some(fallback) => fallback.decide(self, request).await,
-            None => self.ask(request, false).await,
+            None => self.ask_in_turn(request).await,
+        }
+    }
+
+    /// Has the ledger decide, where there is room for one more operation of the app.
+    async fn ask_in_turn(&self, request: Request) -> Result<Decision, LedgerError> {
+        let app = request.app.clone();
+        match self.admission.enter(&app) {
+            Some(_place) => self.ask(request, true).await,
+            None => Err(LedgerError::Overloaded),
         }
     }
 

@@ -74,6 +74,11 @@ fn ledger_code(error: &LedgerError) -> Code {
         LedgerError::Overloaded | LedgerError::UnknownAppsFull { .. } => Code::ResourceExhausted,
         LedgerError::Refused(_)
         | LedgerError::Unavailable(_)
+        | LedgerError::ConnectionLost(_)
+        | LedgerError::Unconfirmed(_)
+        | LedgerError::Failed(_)
+        | LedgerError::Absent { .. }
+        | LedgerError::JournalBlocked { .. }
         | LedgerError::StoreLost(_)
         | LedgerError::ClockSkew(_)
         | LedgerError::ClockSettling(_)

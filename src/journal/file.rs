@@ -34,10 +34,10 @@ const BATCH_MAX: usize = 1024;
 
 /// What the thread is asked.
 pub(super) enum Message {
-    /// Write this down, and say under which number.
-    Append(Vec<u8>, oneshot::Sender<Result<u64, String>>),
-    /// Strike these out.
-    Remove(Vec<u64>, oneshot::Sender<Result<(), String>>),
+    /// Write this down under that number.
+    Append { number: u64, bytes: Box<[u8]>, done: oneshot::Sender<Result<(), String>> },
+    /// Strike these out, and say how many of them were there.
+    Remove(Vec<u64>, oneshot::Sender<Result<usize, String>>),
     /// Note the generation of the store, set all entries aside where they may be of an earlier
     /// one, and say how many those were.
     Follow { generation: String, set_aside: bool, done: oneshot::Sender<Result<usize, String>> },
@@ -64,6 +64,8 @@ pub(super) struct Held {
     pub(super) set_aside: usize,
     /// The generation of the store that entries were accepted for, where one was noted.
     pub(super) generation: Option<String>,
+    /// The number of the next entry.
+    pub(super) next: u64,
 }
 
 impl File {
@@ -81,7 +83,7 @@ impl File {
             Failure::InUse => format!("{NAME} is in use by another process"),
             Failure::Unusable(reason) => format!("{NAME}: {reason}"),
         })?;
-        let (held, next) = prepared.ok_or("it was not read")?;
+        let held = prepared.ok_or("it was not read")?;
         let (queue, waiting) = mpsc::channel(QUEUE_MAX);
         let (end, ended) = watch::channel(());
         let thread = std::thread::Builder::new().name("imquota-journal".into());
@@ -89,7 +91,7 @@ impl File {
             // Whoever waits for the end is told even if the thread panics.
             let _end = end;
             let closed = work_and_close(&path, Purpose::Journal, database, |database| {
-                write_all(database, waiting, next);
+                write_all(database, waiting);
             });
             if let Err(reason) = closed {
                 error!(path = %path.display(), %reason, "journal failed");
@@ -111,8 +113,8 @@ impl File {
     }
 }
 
-/// What it holds, and the number of its next entry.
-fn prepare(database: &Database) -> Result<(Held, u64), String> {
+/// What it holds.
+fn prepare(database: &Database) -> Result<Held, String> {
     let prepared = || -> Result<Option<u64>, redb::Error> {
         let writing = database.begin_write()?;
         let format = {
@@ -133,7 +135,7 @@ fn prepare(database: &Database) -> Result<(Held, u64), String> {
     if let Some(format) = format.filter(|format| *format != FORMAT) {
         return Err(format!("it has format {format}, and this version reads {FORMAT}"));
     }
-    let read = || -> Result<(Held, u64), redb::Error> {
+    let read = || -> Result<Held, redb::Error> {
         let reading = database.begin_read()?;
         let aside = reading.open_table(SET_ASIDE)?;
         let last_aside = aside.last()?.map_or(0, |(number, _)| number.value());
@@ -142,7 +144,7 @@ fn prepare(database: &Database) -> Result<(Held, u64), String> {
         let generation = generation.map(|text| text.value().to_owned());
         let entries = rows(&reading.open_table(ENTRIES)?, 0, usize::MAX)?;
         let last = entries.last().map_or(0, |(number, _)| *number);
-        Ok((Held { entries, set_aside, generation }, last.max(last_aside) + 1))
+        Ok(Held { entries, set_aside, generation, next: last.max(last_aside) + 1 })
     };
     read().map_err(|error| error.to_string())
 }
@@ -167,7 +169,7 @@ fn read_set_aside(database: &Database, after: u64, limit: usize) -> Result<Store
 
 /// Writes until it is stopped or fails. After a failure what the file holds is known again only
 /// when it is opened anew.
-fn write_all(database: &Database, mut waiting: mpsc::Receiver<Message>, mut next: u64) {
+fn write_all(database: &Database, mut waiting: mpsc::Receiver<Message>) {
     let mut batch = Vec::with_capacity(BATCH_MAX);
     loop {
         batch.clear();
@@ -179,19 +181,17 @@ fn write_all(database: &Database, mut waiting: mpsc::Receiver<Message>, mut next
             batch.push(message);
         }
         let stops = batch.iter().any(|message| matches!(message, Message::Stop));
-        let written = write(database, &batch, next).map_err(|error| error.to_string());
+        let written = write(database, &batch).map_err(|error| error.to_string());
+        let mut written = written.map(Vec::into_iter);
         for message in batch.drain(..) {
             // A caller that has gone away does not want to know.
             match message {
-                Message::Append(_, done) => {
-                    let _ = done.send(written.clone().map(|_| next));
-                    next += 1;
+                Message::Append { done, .. } => {
+                    let _ = done.send(written.as_ref().map(drop).map_err(Clone::clone));
                 }
-                Message::Remove(_, done) => {
-                    let _ = done.send(written.clone().map(drop));
-                }
-                Message::Follow { done, .. } => {
-                    let _ = done.send(written.clone());
+                Message::Remove(_, done) | Message::Follow { done, .. } => {
+                    let count = written.as_mut().map(|counts| counts.next().unwrap_or(0));
+                    let _ = done.send(count.map_err(|error| error.clone()));
                 }
                 Message::ReadSetAside { after, limit, done } => {
                     let read = read_set_aside(database, after, limit);
@@ -210,25 +210,28 @@ fn write_all(database: &Database, mut waiting: mpsc::Receiver<Message>, mut next
     }
 }
 
-/// Writes a batch; returns how many entries were set aside.
-fn write(database: &Database, batch: &[Message], mut next: u64) -> Result<usize, redb::Error> {
+/// Writes a batch; returns how many entries each [`Message::Remove`] took out and each
+/// [`Message::Follow`] set aside.
+fn write(database: &Database, batch: &[Message]) -> Result<Vec<usize>, redb::Error> {
     let writing = database.begin_write()?;
-    let mut moved = 0;
+    let mut counts = Vec::new();
     {
         let mut entries = writing.open_table(ENTRIES)?;
         for message in batch {
             match message {
-                Message::Append(bytes, _) => {
-                    entries.insert(next, bytes.as_slice())?;
-                    next += 1;
+                Message::Append { number, bytes, .. } => {
+                    entries.insert(number, &**bytes)?;
                 }
                 Message::Remove(numbers, _) => {
+                    let mut removed = 0;
                     for number in numbers {
-                        entries.remove(number)?;
+                        removed += usize::from(entries.remove(number)?.is_some());
                     }
+                    counts.push(removed);
                 }
                 Message::Follow { generation, set_aside, .. } => {
                     writing.open_table(TEXTS)?.insert(GENERATION_KEY, generation.as_str())?;
+                    let mut moved = 0;
                     if *set_aside {
                         let mut aside = writing.open_table(SET_ASIDE)?;
                         while let Some((number, bytes)) = entries.pop_first()? {
@@ -239,11 +242,12 @@ fn write(database: &Database, batch: &[Message], mut next: u64) -> Result<usize,
                             aside.pop_first()?;
                         }
                     }
+                    counts.push(moved);
                 }
                 Message::ReadSetAside { .. } | Message::Stop => {}
             }
         }
     }
     writing.commit()?;
-    Ok(moved)
+    Ok(counts)
 }

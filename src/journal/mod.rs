@@ -6,7 +6,7 @@
 //! is an operation, and those may be repeated.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use tokio::sync::oneshot;
@@ -23,8 +23,10 @@ mod file;
 
 use file::{File, Message};
 
-/// Most entries: at a kilobyte each a few hundred megabytes at the very worst.
+/// Most entries.
 pub const ENTRIES_MAX: usize = 200_000;
+/// Most bytes of all entries together, in memory and, up to three times as much, on disk.
+pub const BYTES_MAX: usize = 32 << 20;
 
 /// An operation that was accepted without the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +44,40 @@ pub struct Entry {
 /// An entry and its number.
 pub type Numbered = (u64, Entry);
 
+/// An entry as it is stored: a fraction of what it takes otherwise.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Encoded(Box<[u8]>);
+
+impl Encoded {
+    /// The entry.
+    pub fn decode(&self) -> Result<Entry, String> {
+        codec::decode(&self.0)
+    }
+
+    /// How many bytes it has.
+    #[must_use]
+    pub fn size_bytes(&self) -> usize {
+        self.0.len()
+    }
+}
+
+impl From<&Entry> for Encoded {
+    fn from(entry: &Entry) -> Self {
+        Self(codec::encode(entry).into_boxed_slice())
+    }
+}
+
+/// An entry of a journal that was opened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Opened {
+    /// Its number.
+    pub number: u64,
+    /// What it says.
+    pub entry: Entry,
+    /// The same as it is stored.
+    pub encoded: Encoded,
+}
+
 /// Why the journal cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum JournalError {
@@ -55,17 +91,19 @@ pub enum JournalError {
         /// What happened.
         why: String,
     },
-    /// It holds as much as it may.
-    #[error("the journal is full: {ENTRIES_MAX} operations wait for the store")]
-    Full,
-    /// It failed, and nothing more is accepted until it is opened anew.
+    /// It failed while it wrote; what it wrote last may be on disk. Nothing more is accepted until
+    /// it is opened anew.
     #[error("the journal failed: {0}")]
     Failed(String),
+    /// It has failed before, or is closed; nothing was written.
+    #[error("the journal has ended")]
+    Ended,
 }
 
 /// An open journal.
 pub struct Journal {
     file: File,
+    next: AtomicU64,
     entries: AtomicUsize,
     set_aside: AtomicUsize,
     /// The generation of the store that entries are accepted for, where one was noted.
@@ -75,13 +113,15 @@ pub struct Journal {
 impl Journal {
     /// Opens the journal in a directory, which is made where there is none, and reads what it
     /// holds, in order.
-    pub fn open(directory: &Path) -> Result<(Self, Vec<Numbered>), JournalError> {
+    pub fn open(directory: &Path) -> Result<(Self, Vec<Opened>), JournalError> {
         let failed =
             |why: String| JournalError::Open { path: directory.display().to_string(), why };
         let (file, held) = File::open(directory).map_err(failed)?;
-        let entries = decode(held.entries).map_err(failed)?;
+        let entries: Result<Vec<_>, _> = held.entries.into_iter().map(opened).collect();
+        let entries = entries.map_err(failed)?;
         let journal = Self {
             file,
+            next: AtomicU64::new(held.next),
             entries: AtomicUsize::new(entries.len()),
             set_aside: AtomicUsize::new(held.set_aside),
             generation: Mutex::new(held.generation),
@@ -143,26 +183,28 @@ impl Journal {
         self.len() == 0
     }
 
-    /// Writes an entry down; its number comes once it is on disk.
-    pub async fn append(&self, entry: &Entry) -> Result<u64, JournalError> {
-        if self.entries.fetch_add(1, Ordering::Relaxed) >= ENTRIES_MAX {
-            self.entries.fetch_sub(1, Ordering::Relaxed);
-            return Err(JournalError::Full);
-        }
+    /// The number of the next entry; another one each time.
+    pub fn next_number(&self) -> u64 {
+        self.next.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Writes an entry down under a number that was taken for it; returns once it is on disk.
+    pub async fn append(&self, number: u64, entry: &Encoded) -> Result<(), JournalError> {
+        self.entries.fetch_add(1, Ordering::Relaxed);
         let (done, answer) = oneshot::channel();
-        let written = self.ask(Message::Append(codec::encode(entry), done), answer).await;
+        let message = Message::Append { number, bytes: entry.0.clone(), done };
+        let written = self.ask(message, answer).await;
         if written.is_err() {
             self.entries.fetch_sub(1, Ordering::Relaxed);
         }
         written
     }
 
-    /// Strikes entries out.
+    /// Strikes entries out. Those that are not there any more are passed over.
     pub async fn remove(&self, numbers: Vec<u64>) -> Result<(), JournalError> {
-        let count = numbers.len();
         let (done, answer) = oneshot::channel();
-        self.ask(Message::Remove(numbers, done), answer).await?;
-        self.entries.fetch_sub(count, Ordering::Relaxed);
+        let removed = self.ask(Message::Remove(numbers, done), answer).await?;
+        self.entries.fetch_sub(removed, Ordering::Relaxed);
         Ok(())
     }
 
@@ -171,15 +213,19 @@ impl Journal {
         message: Message,
         answer: oneshot::Receiver<Result<T, String>>,
     ) -> Result<T, JournalError> {
-        let ended = || JournalError::Failed("it has ended".to_owned());
-        self.file.send(message).await.map_err(|()| ended())?;
-        answer.await.map_err(|_| ended())?.map_err(JournalError::Failed)
+        self.file.send(message).await.map_err(|()| JournalError::Ended)?;
+        answer.await.map_err(|_| JournalError::Ended)?.map_err(JournalError::Failed)
     }
 
     /// Waits until everything is on disk and the file is closed.
     pub async fn close(&self) {
         self.file.close().await;
     }
+}
+
+fn opened((number, bytes): (u64, Vec<u8>)) -> Result<Opened, String> {
+    let entry = codec::decode(&bytes)?;
+    Ok(Opened { number, entry, encoded: Encoded(bytes.into_boxed_slice()) })
 }
 
 fn decode(stored: file::Stored) -> Result<Vec<Numbered>, String> {
@@ -202,14 +248,31 @@ mod tests {
         }
     }
 
+    async fn append(journal: &Journal, user: &str) -> u64 {
+        let number = journal.next_number();
+        journal.append(number, &Encoded::from(&entry(user))).await.expect("written");
+        number
+    }
+
+    #[tokio::test]
+    async fn what_is_struck_out_twice_is_counted_once() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (journal, _) = Journal::open(folder.path()).expect("opens");
+        let numbers = vec![append(&journal, "a").await, append(&journal, "b").await];
+        assert_eq!(journal.remove(vec![numbers[0]]).await, Ok(()));
+        assert_eq!(journal.remove(numbers).await, Ok(()));
+        assert!(journal.is_empty());
+        journal.close().await;
+    }
+
     #[tokio::test]
     async fn what_was_accepted_for_an_earlier_generation_is_set_aside_and_kept() {
         let folder = tempfile::tempdir().expect("a folder");
         let (journal, _) = Journal::open(folder.path()).expect("opens");
-        journal.append(&entry("before")).await.expect("written");
+        append(&journal, "before").await;
         // A version before noted no generation.
         assert_eq!(journal.follow("g1").await, Ok(0));
-        let second = journal.append(&entry("of g1")).await.expect("written");
+        let second = append(&journal, "of g1").await;
         assert!(journal.is_of("g1") && journal.len() == 2);
         assert_eq!(journal.follow("g1").await, Ok(0));
         assert_eq!(journal.follow("g2").await, Ok(2));
@@ -219,7 +282,7 @@ mod tests {
 
         let (journal, entries) = Journal::open(folder.path()).expect("opens");
         assert!(entries.is_empty() && journal.is_of("g2"));
-        let third = journal.append(&entry("of g2")).await.expect("written");
+        let third = append(&journal, "of g2").await;
         assert!(third > second, "numbers are not given twice");
         let aside = journal.read_set_aside(0, 10).await.expect("read");
         assert_eq!(

@@ -37,16 +37,16 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::domain::catalog::{Catalog, UnknownAppBound};
-use crate::domain::clock_guard::ClockRefusal;
+use crate::domain::catalog::Catalog;
 use crate::domain::decision::{Mode, Subject, Verdict};
-use crate::domain::id::{AppId, GroupId, Name};
+use crate::domain::id::{AppId, Name};
 use crate::domain::schedule::{Limits, Schedule};
 use crate::domain::time::Timestamp;
 use crate::domain::usage::Counts;
 use crate::domain::warning::Warning;
 
 pub mod embedded;
+mod error;
 mod fingerprint;
 pub mod holdings;
 mod identified;
@@ -65,6 +65,7 @@ use loss::LostWrites;
 use metering::Meter;
 use reconcile::{Claim, Comparison, Difference, Place, Section, Subjects, Tracking};
 
+pub use error::LedgerError;
 pub use fingerprint::Fingerprints;
 pub use identified::{AcceptError, Accepted, GenerationGuard, Identified, Loss, StoreIdentity};
 pub use operation::Operation;
@@ -82,7 +83,7 @@ pub struct Call {
     pub catalog: Arc<Catalog>,
     /// The limits of an app without a schedule; `None` refuses such an app.
     pub unknown_app: Option<Arc<Schedule>>,
-    /// Whether a store that has not answered for a while is not waited for.
+    /// Whether an absent server is not waited for.
     pub hurried: bool,
     /// Whether the operation was answered before it is carried out: bounds of unknown apps do not
     /// refuse it.
@@ -137,182 +138,22 @@ pub struct TypesInUse {
     pub is_complete: bool,
 }
 
-/// Why no decision was made.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum LedgerError {
-    /// Nobody registered the app, and the catalog's bound for such apps is reached; nothing was
-    /// done.
-    #[error(
-        "app \"{app}\" is not registered, and the catalog admits at most {most} {bound}; nothing \
-         was done; register the app"
-    )]
-    UnknownAppsFull {
-        /// The app.
-        app: AppId,
-        /// What is bounded.
-        bound: UnknownAppBound,
-        /// How much of it there may be.
-        most: u64,
-    },
-    /// Nobody registered the app, and unknown apps are refused.
-    #[error("app \"{0}\" is not registered")]
-    UnknownApp(AppId),
-    /// There is no such group.
-    #[error("group \"{0}\" does not exist")]
-    GroupNotFound(GroupId),
-    /// The group to which an operation of several steps was done in part was dissolved before its
-    /// next step, and perhaps created anew. The rest was not done; what was, was undone by the
-    /// dissolution. Beside sidecars of the version before it may be the same group after all.
-    #[error(
-        "group \"{0}\" was dissolved, or cannot be shown to be the same any more, after a part of \
-         the operation was done; the rest was not done; look at the group before you repeat it"
-    )]
-    GroupReplaced(GroupId),
-    /// The group id is in use.
-    #[error("group \"{group}\" exists with type {existing}")]
-    GroupTypeDiffers {
-        /// The group.
-        group: GroupId,
-        /// The type that it has.
-        existing: Name,
-    },
-    /// The group's type is not in the catalog any more.
-    #[error("group \"{group}\" has type {group_type}, which the catalog does not have")]
-    GroupTypeUnknown {
-        /// The group.
-        group: GroupId,
-        /// The type that it has.
-        group_type: Name,
-    },
-    /// The group cannot have a member limit of its own.
-    #[error("group \"{group}\" has type {group_type}, whose members are not tracked")]
-    MembersNotTracked {
-        /// The group.
-        group: GroupId,
-        /// The type that it has.
-        group_type: Name,
-    },
-    /// Changes are not remembered since then.
-    #[error(
-        "changes are not tracked since {}: tracking has run out, was begun anew, or too many \
-         changes were made; begin again, and export again",
-        .0.as_millis()
-    )]
-    NotTracked(Timestamp),
-    /// The deadline passed before the store came to it; nothing was done.
-    #[error("the deadline passed before the operation was decided; nothing was done")]
-    DeadlinePassed,
-    /// Too much is waiting; nothing was done.
-    #[error("too many operations wait for the store; nothing was done")]
-    Overloaded,
-    /// The store could not be reached or refused; nothing was done.
-    #[error("the store did not do it: {0}; nothing was done")]
-    Refused(String),
-    /// The store failed. Whether the operation was done is unknown; a repetition is safe.
-    #[error("the store failed: {0}; whether the operation was done is unknown")]
-    Unavailable(String),
-    /// The store lost its facts, or is another one; nothing was done.
-    #[error("the store lost its facts, or is another one: {0}; nothing was done")]
-    StoreLost(String),
-    /// The store's clock and this process's differ too much for what depends on the time; nothing
-    /// was done.
-    #[error(
-        "the store's clock and the clock of this machine are {0} s apart, and this depends on the \
-         time; nothing was done"
-    )]
-    ClockSkew(u64),
-    /// The store was opened, or its clock accepted, too short a while ago for what cannot be
-    /// undone; nothing was done.
-    #[error("{}", ClockRefusal::Settling { seconds: *.0 })]
-    ClockSettling(u64),
-    /// The store is being closed; nothing was done.
-    #[error("the store is closing; nothing was done")]
-    Closing,
-    /// An operation of several steps was begun, and could not be finished for this reason. A
-    /// repetition finishes it.
-    #[error(
-        "a part of the operation may have been done, and the rest was not ({}); a repetition \
-         finishes it",
-        .0.name()
-    )]
-    Unfinished(Box<Self>),
-}
-
-impl LedgerError {
-    /// In words that metrics can use as a label.
-    #[must_use]
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::UnknownApp(_) => "unknown_app",
-            Self::UnknownAppsFull { .. } => "unknown_apps_full",
-            Self::GroupNotFound(_) => "group_not_found",
-            Self::GroupReplaced(_) => "group_replaced",
-            Self::GroupTypeDiffers { .. } => "group_type_differs",
-            Self::GroupTypeUnknown { .. } => "group_type_unknown",
-            Self::MembersNotTracked { .. } => "members_not_tracked",
-            Self::NotTracked(_) => "not_tracked",
-            Self::DeadlinePassed => "deadline_passed",
-            Self::Overloaded => "overloaded",
-            Self::Refused(_) => "refused",
-            Self::Unavailable(_) => "unavailable",
-            Self::StoreLost(_) => "store_lost",
-            Self::ClockSkew(_) => "clock_skew",
-            Self::ClockSettling(_) => "clock_settling",
-            Self::Closing => "closing",
-            Self::Unfinished(_) => "unfinished",
-        }
-    }
-
-    /// The same of an operation of which a part may have been done.
-    #[must_use]
-    pub fn of_unfinished(self) -> Self {
-        match self {
-            Self::Unfinished(_) => self,
-            error if error.can_retry() => Self::Unfinished(Box::new(error)),
-            full @ Self::UnknownAppsFull { .. } => Self::Unfinished(Box::new(full)),
-            error => error,
-        }
-    }
-
-    /// Whether it is certain that nothing was done.
-    #[must_use]
-    pub fn did_nothing(&self) -> bool {
-        !matches!(self, Self::Unavailable(_) | Self::Unfinished(_) | Self::GroupReplaced(_))
-    }
-
-    /// Whether clocks that are too far apart are the cause.
-    #[must_use]
-    pub fn is_clock_skew(&self) -> bool {
-        match self {
-            Self::ClockSkew(_) => true,
-            Self::Unfinished(why) => why.is_clock_skew(),
-            _ => false,
-        }
-    }
-
-    /// Whether the same operation may succeed when repeated.
-    #[must_use]
-    pub fn can_retry(&self) -> bool {
-        matches!(
-            self,
-            Self::DeadlinePassed
-                | Self::Overloaded
-                | Self::Refused(_)
-                | Self::Unavailable(_)
-                | Self::StoreLost(_)
-                | Self::ClockSkew(_)
-                | Self::ClockSettling(_)
-                | Self::Closing
-                | Self::Unfinished(_)
-        )
-    }
-}
-
 /// How long an app that counts as unknown is not counted anew. Less than
 /// [`UNKNOWN_APP_EMPTY_FOR`], so that no app with takes is found to be empty for so long.
 pub const UNKNOWN_APP_SEEN_FOR: Duration = Duration::from_secs(6 * 60 * 60);
 /// After so long without facts an unknown app is not counted any more.
 pub const UNKNOWN_APP_EMPTY_FOR: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// A server of the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerState {
+    /// Its address.
+    pub address: String,
+    /// Whether it is absent.
+    pub is_absent: bool,
+    /// What it has refused a short while ago, in its words.
+    pub refusal: Option<String>,
+}
 
 /// Most that the store's clock and this process's may differ for what goes by the time: more than
 /// clocks drift apart that anybody looks after, and little beside a day.
@@ -429,9 +270,14 @@ pub trait Ledger: Meter + Identified {
         Err(SnapshotError::Elsewhere)
     }
 
-    /// Every server of the store by its address, and whether it has not answered for a while.
-    fn servers(&self) -> Vec<(String, bool)> {
+    /// Every server of the store; none where it is in this process.
+    fn servers(&self) -> Vec<ServerState> {
         Vec::new()
+    }
+
+    /// Whether a server that holds facts about the operation is absent, as its probe finds.
+    fn is_absent(&self, _app: &AppId, _operation: &Operation) -> bool {
+        false
     }
 
     /// By how many seconds each clock that the store goes by and this machine's differ, by address.

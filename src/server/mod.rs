@@ -30,7 +30,7 @@ use crate::engine::fallback::Fallback;
 use crate::events::EventLog;
 use crate::events::embedded::EmbeddedEvents;
 use crate::events::redis::RedisEvents;
-use crate::journal::{Journal, JournalError, Numbered};
+use crate::journal::{Journal, JournalError, Opened};
 use crate::ledger::Ledger;
 use crate::ledger::embedded::{Embedded, OpenError};
 use crate::ledger::redis::{self, Redis};
@@ -386,7 +386,7 @@ impl Replaying {
 }
 
 /// The journal, where there is to be one: a store in this very process is never away.
-async fn open_journal(config: &Config) -> Result<Option<(Journal, Vec<Numbered>)>, JournalError> {
+async fn open_journal(config: &Config) -> Result<Option<(Journal, Vec<Opened>)>, JournalError> {
     match (&config.store, &config.journal) {
         (Store::Redis(_), Some(directory)) => {
             let directory = directory.clone();

@@ -20,7 +20,7 @@ use super::routes::SERVICES;
 use crate::clock::Stopwatch;
 use crate::engine::Engine;
 use crate::grpc::QUOTA_SERVICE;
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, ServerState};
 use crate::telemetry::Metrics;
 
 /// How often the store is asked for a sign of life, or more often where the tolerance is short.
@@ -47,6 +47,8 @@ struct State {
     opens: bool,
     /// Why the store is lost, where it is.
     lost: Option<String>,
+    /// The servers of the store.
+    servers: Vec<ServerState>,
     stopping: bool,
     /// What was told last: ready to decide, and whether the store is there.
     told: Option<(bool, bool)>,
@@ -118,7 +120,9 @@ impl Readiness {
                 Ok(Ok(_)) => self.answered().await,
                 _ => self.tell().await,
             }
-            self.metrics.condition.servers(ledger.servers());
+            let servers = ledger.servers();
+            self.metrics.condition.servers(&servers);
+            self.state().servers = servers;
         }
     }
 
@@ -153,6 +157,14 @@ impl Readiness {
         ));
         if let Some(why) = &state.lost {
             checks.push((false, format!("the store lost its facts, or is another one: {why}")));
+        }
+        for ServerState { address, is_absent, refusal } in &state.servers {
+            if *is_absent {
+                checks.push((false, format!("server {address} is absent")));
+            }
+            if let Some(words) = refusal {
+                checks.push((false, format!("server {address} refuses calls: {words}")));
+            }
         }
         if state.opens && !store && state.lost.is_none() {
             checks.push((true, "the failure policy admits without it".to_owned()));

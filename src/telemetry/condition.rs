@@ -10,6 +10,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+use crate::ledger::ServerState;
+
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ServiceLabel {
     service: &'static str,
@@ -44,10 +46,12 @@ pub struct Condition {
     store_lost: Gauge,
     store_silent: Gauge<f64, AtomicU64>,
     breaker_open: Family<NodeLabel, Gauge>,
+    store_refuses: Family<NodeLabel, Gauge>,
     clock_skew: Family<NodeLabel, Gauge<f64, AtomicU64>>,
     in_flight: Gauge<i64, AtomicI64>,
     shed: Family<ReasonLabel, Counter>,
     journal_entries: Gauge,
+    journal_blocked: Gauge,
     journal_replayed: Family<OutcomeLabel, Counter>,
     degraded: Family<DegradedLabels, Counter>,
     apps_unpublished: Gauge,
@@ -107,8 +111,13 @@ impl Condition {
         );
         registry.register(
             "breaker_open",
-            "1 where a server of the store has not answered for a while, by address",
+            "1 where a server of the store is absent, by address",
             self.breaker_open.clone(),
+        );
+        registry.register(
+            "store_refuses",
+            "1 where a server of the store answers, and has refused a call within 10 s, by address",
+            self.store_refuses.clone(),
         );
         registry.register(
             "clock_skew_seconds",
@@ -122,21 +131,7 @@ impl Condition {
             "Operations turned away, by reason: full, or app_share",
             self.shed.clone(),
         );
-        registry.register(
-            "journal_entries",
-            "Operations that were accepted without the store and wait for it",
-            self.journal_entries.clone(),
-        );
-        registry.register(
-            "journal_replayed",
-            "Facts that were brought to the store from the journal, by outcome",
-            self.journal_replayed.clone(),
-        );
-        registry.register(
-            "degraded",
-            "Operations answered without the store, by operation and answer",
-            self.degraded.clone(),
-        );
+        self.register_journal(registry);
         registry.register(
             "apps_unpublished",
             "Apps whose latest limits could not be published to every part of the store yet",
@@ -156,6 +151,29 @@ impl Condition {
         }
     }
 
+    fn register_journal(&self, registry: &mut Registry) {
+        registry.register(
+            "journal_entries",
+            "Operations that were accepted without the store and wait for it",
+            self.journal_entries.clone(),
+        );
+        registry.register(
+            "journal_blocked",
+            "Entries of the journal that the store answers and cannot carry out",
+            self.journal_blocked.clone(),
+        );
+        registry.register(
+            "journal_replayed",
+            "Facts that were brought to the store from the journal, by outcome",
+            self.journal_replayed.clone(),
+        );
+        registry.register(
+            "degraded",
+            "Operations answered without the store, by operation and answer",
+            self.degraded.clone(),
+        );
+    }
+
     /// Says whether health says SERVING of a service.
     pub fn ready(&self, service: &'static str, ready: bool) {
         self.ready.get_or_create(&ServiceLabel { service }).set(i64::from(ready));
@@ -172,11 +190,14 @@ impl Condition {
         self.store_lost.set(i64::from(lost));
     }
 
-    /// Says which servers have not answered for a while.
-    pub fn servers(&self, servers: Vec<(String, bool)>) {
+    /// Sets which servers are absent, and which refuse calls.
+    pub fn servers(&self, servers: &[ServerState]) {
         self.breaker_open.clear();
-        for (node, failing) in servers {
-            self.breaker_open.get_or_create(&NodeLabel { node }).set(i64::from(failing));
+        self.store_refuses.clear();
+        for server in servers {
+            let label = NodeLabel { node: server.address.clone() };
+            self.breaker_open.get_or_create(&label).set(i64::from(server.is_absent));
+            self.store_refuses.get_or_create(&label).set(i64::from(server.refusal.is_some()));
         }
     }
 
@@ -217,6 +238,11 @@ impl Condition {
     /// Says how much waits in the journal.
     pub fn journal(&self, entries: usize) {
         self.journal_entries.set(i64::try_from(entries).unwrap_or(i64::MAX));
+    }
+
+    /// Sets how many entries of the journal are blocked.
+    pub fn journal_blocked(&self, entries: usize) {
+        self.journal_blocked.set(i64::try_from(entries).unwrap_or(i64::MAX));
     }
 
     /// Counts facts of the journal.

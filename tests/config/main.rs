@@ -130,7 +130,7 @@ const BY_FLAG: &[Row] = &[
     ("drain_timeout_ms", "0", "0", |c| c.drain_timeout = Duration::ZERO),
     ("shutdown_delay_ms", "0", "0", |c| c.shutdown_delay = Duration::ZERO),
     ("store_tolerance_ms", "100", "100", |c| c.store_tolerance = Duration::from_millis(100)),
-    ("store_timeout_ms", "1", "1", |c| c.store_timeout = Duration::from_millis(1)),
+    ("store_timeout_ms", "20", "20", |c| c.store_timeout = Duration::from_millis(20)),
     ("journal", "off", "'off'", |c| c.journal = None),
     ("state_dir", "/s", "'/s'", |c| state_dir(c, "/s", true)),
     ("store_id", ID, "'00112233445566778899aabbccddeeff'", |c| {

@@ -26,6 +26,8 @@ PER_GROUP_MAX = 50
 BACK_WITHIN_S = 30
 DOWN_S = 10
 LOADED = 12
+FORCE = 4
+"""Of `Mode`."""
 """Keys that are loaded slowly, half a second each."""
 
 
@@ -109,6 +111,14 @@ def give_room(redis, _proxy):
     redis.cli("CONFIG", "SET", "maxmemory", "0")
 
 
+def forbid(redis, _proxy):
+    redis.cli("ACL", "SETUSER", "default", "-sadd")
+
+
+def permit(redis, _proxy):
+    redis.cli("ACL", "SETUSER", "default", "+sadd")
+
+
 def load(redis, _proxy):
     redis.kill()
     threading.Thread(target=redis.start).start()
@@ -126,10 +136,16 @@ DRILLS = {
     "down": ([], kill, restart),
     "slow": ([], slow, fast),
     "black_hole": ([], swallow, let_through),
-    "read_only": ([], follow_nobody, lead),
-    "out_of_memory": ([], fill, give_room),
     "loading": (SLOW_LOADING, load, nothing),
 }
+"""By which the store is absent."""
+
+REFUSALS = {
+    "read_only": (follow_nobody, lead, "replica"),
+    "out_of_memory": (fill, give_room, "OOM"),
+    "denied": (forbid, permit, "can't run this command"),
+}
+"""By which it answers, and refuses."""
 
 
 @pytest.mark.parametrize("name", DRILLS)
@@ -200,6 +216,114 @@ def test_a_store_that_is_away_costs_nobody_more_than_a_deadline_and_all_is_count
         # What a slow store did, although its answer came too late, was there already.
         facts = len([*admitted, "goes"])
         assert applied <= facts <= applied + held
+
+
+@pytest.mark.parametrize("name", REFUSALS)
+def test_a_store_that_answers_and_refuses_opens_nothing(name):
+    spoil, mend, words = REFUSALS[name]
+    with drilled() as (redis, proxy, sidecar, app):
+        app.create_group("g", owner="owner")
+        join(app, "g", "goes", "stays", timeout=20)
+        before = app.usages(group_id="g")["members_per_group"].used
+        spoil(redis, proxy)
+        for number in range(10):
+            with pytest.raises(grpc.RpcError) as caught:
+                join(app, "g", f"u{number}")
+            assert caught.value.code() == grpc.StatusCode.UNAVAILABLE, caught.value
+            assert words in caught.value.details(), "the server's own words"
+        port = sidecar.management_port
+        assert metric(port, "imquota_degraded_total") == 0
+        assert metric(port, "imquota_journal_entries") == 0
+        wait_until(lambda: metric(port, "imquota_store_refuses") == 1, 10, "it is reported")
+        assert words in get(port, "/readyz?verbose")[1]
+        lines = sidecar.read_log().count
+        assert lines("Redis refuses calls") + lines("cannot connect to Redis") <= 4, "not one each"
+        gone = 0
+        if name == "out_of_memory":
+            # A release runs when memory is short, and is exact.
+            answer = leave(app, "g", "goes")
+            assert outcomes(answer.results) == [APPLIED]
+            assert not answer.decision.degradation
+            gone = 1
+        mend(redis, proxy)
+        answer, _ = join(app, "g", "back", timeout=20)
+        assert outcomes(answer.results) == [APPLIED] and not answer.decision.degradation
+        assert app.usages(group_id="g")["members_per_group"].used == before + 1 - gone
+
+
+def test_a_server_that_others_keep_silent_is_absent_and_one_that_is_only_busy_for_us_is_not():
+    """A long script of somebody else: `BUSY` is an answer, silence before it is none."""
+    with drilled() as (redis, proxy, sidecar, app):
+        app.create_group("g", owner="owner")
+        redis.cli("CONFIG", "SET", "busy-reply-threshold", "100")
+        script = "local t = redis.call('TIME')[1] + 3 while redis.call('TIME')[1] + 0 < t do end"
+        busy = threading.Thread(target=lambda: redis.cli("EVAL", script, "0"))
+        busy.start()
+        time.sleep(0.5)
+        refused = code(lambda: join(app, "g", "u", timeout=1.0))
+        assert refused in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+        assert metric(sidecar.management_port, "imquota_degraded_total") == 0
+        busy.join()
+        answer, _ = join(app, "g", "u", timeout=20)
+        assert outcomes(answer.results) == [APPLIED]
+        redis.cli("CONFIG", "SET", "busy-reply-threshold", "5000")
+        silent = threading.Thread(target=lambda: redis.cli("EVAL", script, "0"))
+        silent.start()
+        time.sleep(0.2)
+        answer, took = join(app, "g", "v", timeout=DEADLINE_S)
+        assert outcomes(answer.results) == [APPLIED] and answer.decision.degradation
+        silent.join()
+        drained(sidecar)
+        answer, _ = join(app, "g", "v", timeout=20)
+        assert outcomes(answer.results) == [ALREADY_HELD]
+
+
+def test_the_load_of_one_app_never_opens_the_policy():
+    """Many large calls of one app, and another app's users at their limit, exact throughout."""
+    with drilled() as (redis, proxy, sidecar, app):
+        limit = 20
+        app.create_group("g", group_type="Public")
+        friends = names("f", limit)
+        with App(sidecar) as quiet:
+            stub = quiet.quota
+            request = lambda user, ids: quota_pb.AddFriendsRequest(  # noqa: E731
+                app_id=quiet.id, user_id=user, friend_ids=ids, one_way=True)
+            stub.AddFriends(request("full", friends), timeout=20)
+            stop = threading.Event()
+
+            def flood():
+                number = 0
+                while not stop.is_set():
+                    number += 1
+                    many = [f"m{number}-{each}" for each in range(250)]
+                    calls = [app.quota.AddFriends.future(quota_pb.AddFriendsRequest(
+                        app_id=app.id, user_id=f"x{number}-{each}", friend_ids=many,
+                        one_way=True, mode=FORCE), timeout=20)
+                        for each in range(8)]
+                    for call in calls:
+                        call.exception()
+
+            floods = [threading.Thread(target=flood) for _ in range(8)]
+            for thread in floods:
+                thread.start()
+            try:
+                usage = quiet.usages(user_id="full")["friends_per_user"]
+                assert usage.used == limit <= usage.limit
+                for number in range(100):
+                    try:
+                        stub.AddFriends(
+                            request("full", names("n", 1, first=number)), timeout=DEADLINE_S)
+                    except grpc.RpcError as error:
+                        assert error.code() in (grpc.StatusCode.RESOURCE_EXHAUSTED,
+                                                grpc.StatusCode.UNAVAILABLE,
+                                                grpc.StatusCode.DEADLINE_EXCEEDED), error
+            finally:
+                stop.set()
+                for thread in floods:
+                    thread.join()
+            assert metric(sidecar.management_port, "imquota_degraded_total") == 0
+            usage = quiet.usages(user_id="full")["friends_per_user"]
+            assert usage.used <= usage.limit
 
 
 def test_what_is_admitted_beyond_a_limit_is_bounded_and_whoever_is_over_is_told():

@@ -56,6 +56,7 @@ fn options(topology: Topology) -> Options {
         sentinel_credentials: Credentials::default(),
         durability: Durability::Local,
         connect_timeout: Duration::from_secs(2),
+        silence_max: Duration::from_millis(500),
         in_flight_max: 512,
     }
 }

@@ -39,7 +39,10 @@ async fn many_calls_share_a_wait_and_none_is_answered_without_a_replica() {
 
     replica.kill();
     let answer = count(&client, "k", Duration::from_secs(3)).await;
-    assert!(matches!(&answer, Err(CallError::Lost(why)) if why.contains("replica")), "{answer:?}");
+    assert!(
+        matches!(&answer, Err(CallError::Unconfirmed { why, .. }) if why.contains("replica")),
+        "{answer:?}"
+    );
 }
 
 fn calls(stats: &str, command: &str) -> usize {

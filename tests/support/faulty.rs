@@ -22,8 +22,8 @@ use imquota::ledger::reconcile::{
     Claim, Comparison, Difference, Place, Section, Subjects, Tracking,
 };
 use imquota::ledger::{
-    Answer, Call, Fingerprints, Identified, Ledger, LedgerError, Operation, Reading, SnapshotError,
-    TypesInUse,
+    Answer, Call, Fingerprints, Identified, Ledger, LedgerError, Operation, Reading, ServerState,
+    SnapshotError, TypesInUse,
 };
 
 /// What fails.
@@ -260,8 +260,12 @@ impl Ledger for FaultyLedger {
         self.0.snapshot().await
     }
 
-    fn servers(&self) -> Vec<(String, bool)> {
+    fn servers(&self) -> Vec<ServerState> {
         self.0.servers()
+    }
+
+    fn is_absent(&self, app: &AppId, operation: &Operation) -> bool {
+        self.0.is_absent(app, operation)
     }
 
     async fn failed(&self) {

@@ -28,16 +28,21 @@ impl Fallback {
             return Ok(());
         }
         let moved = self.journal.follow(&identity.generation).await.map_err(|error| {
-            self.told(&error);
+            self.report(&error);
             LedgerError::Refused(error.to_string())
         })?;
         if moved > 0 {
-            self.pending().clear();
+            self.queue().clear();
             self.metrics.condition.journal(self.journal.len());
             warn!(entries = moved, "journal entries set aside: the store was accepted anew");
         }
         self.lately.clear();
         Ok(())
+    }
+
+    /// Whether the journal's entries are of that generation of the store.
+    pub(super) fn is_of(&self, generation: &str) -> bool {
+        generation.is_empty() || self.journal.is_of(generation)
     }
 
     /// How many entries were set aside.

@@ -1,15 +1,15 @@
-//! What is decided while the store does not answer, by the catalog's failure policy.
+//! What is decided while a server of the store is absent, by the catalog's failure policy.
 //!
-//! - A call that the policy may answer waits for the store for `store_timeout` at most, every other
-//!   one as long as its own time lasts, and none of them where its server has not answered for a
-//!   while.
+//! - The store is asked first, and whatever it answers stands. Only where the server that holds the
+//!   facts is absent, as its own probe finds, the policy decides (`step` has the table).
 //! - What is admitted without the store is in the journal, on disk, before it is answered, and so
-//!   is what is given back. Whoever was denied lately is denied.
-//! - Once the store answers, the journal is brought to it in order (`replay`). Until an entry is
-//!   there, later operations on its users and groups do not overtake it: what gives back goes
-//!   behind it, and so does what takes while the store is away; once it is back, what takes waits
-//!   for the entry and is then decided exactly.
-//! - What is admitted is bounded by the budget, which an entry gives back when it has been counted.
+//!   is what is released. A user or group that was denied a short while ago is denied.
+//! - Once the server answers, the entries are brought to it (`replay`), each behind the earlier
+//!   ones of every user and group that it names, and behind nothing else (`queue`). Until then
+//!   later operations on the same users and groups do not overtake them.
+//! - What is admitted is bounded by the budget, which an entry gives back when it is counted.
+//! - An entry that its server cannot carry out is blocked, and with it all later ones of its users
+//!   and groups (`blocked`).
 //!
 //! What is in the journal of a sidecar, no other sidecar knows of. So what is sent to another one
 //! about the same user and group may be overtaken by it: the README's contract for callers.
@@ -25,69 +25,77 @@ use crate::domain::catalog::Catalog;
 use crate::domain::decision::{Mode, Outcome, Reason, Subject, Verdict};
 use crate::domain::id::UserId;
 use crate::domain::limit::LimitId;
-use crate::journal::{Entry, Journal, JournalError, Numbered};
+use crate::domain::policy::Budget;
+use crate::journal::{Encoded, Entry, Journal, JournalError, Opened};
 use crate::ledger::{LedgerError, Operation};
 use crate::telemetry::{Degraded, Metrics};
 
+mod blocked;
+mod chain;
 mod denial_cache;
 mod generation;
-mod pending;
+mod lane;
+mod merge;
 mod plan;
+mod queue;
+#[cfg(test)]
+mod queue_tests;
+mod repeats;
 mod replay;
+mod step;
+mod subject;
 
 use denial_cache::{DenialCache, asked_of_group, service};
-use pending::Pending;
 use plan::Plan;
+use queue::{NoRoom, Queue};
+use step::{After, Step};
 
-/// Of a caller's time the fourth that is kept for an answer without the store.
-const KEPT_PART: u32 = 4;
-
-/// Of a call that had less time, an answer that did not come in time says more about its caller's
-/// patience than about the store.
-const PATIENCE_MIN: Duration = Duration::from_millis(100);
+/// Longest time of one attempt, in allowed times without an answer: an operation that a network
+/// holds back for longer does nothing when it arrives.
+const ATTEMPT_SILENCES: u32 = 4;
+/// Time before the store is asked again on another connection.
+const ASK_AGAIN_AFTER: Duration = Duration::from_millis(20);
+/// How often a call that waits for an entry looks whether the server has become absent.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// Decides without the store.
 pub struct Fallback {
     journal: Journal,
     store_timeout: Duration,
-    pending: Mutex<Pending>,
+    queue: Mutex<Queue>,
     /// Held while the journal follows the generation of the store.
     following: tokio::sync::Mutex<()>,
     lately: DenialCache,
     metrics: Arc<Metrics>,
-    /// Something was appended.
-    appended: Notify,
-    /// Whether the store did not answer when it was last asked to take the journal, or since then.
-    /// Sent anew with all that was brought to it.
-    away: watch::Sender<bool>,
+    /// The queue has something new.
+    changed: Notify,
     /// Whether the journal has failed.
     failed: watch::Sender<bool>,
 }
 
 impl Fallback {
-    /// Over an open journal and what it holds. A decision waits for the store so long.
+    /// Over an open journal and what it holds. A server that is silent for `store_timeout` is
+    /// absent.
     #[must_use]
     pub fn new(
         journal: Journal,
-        entries: Vec<Numbered>,
+        entries: Vec<Opened>,
         store_timeout: Duration,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let mut pending = Pending::default();
-        for (number, entry) in entries {
-            pending.enter(&entry.app, &entry.operation);
-            pending.insert(number, entry);
+        let mut queue = Queue::new();
+        for Opened { number, entry, encoded } in entries {
+            queue.restore(number, &entry, encoded);
         }
         metrics.condition.journal(journal.len());
         Self {
             journal,
             store_timeout,
-            pending: Mutex::new(pending),
+            queue: Mutex::new(queue),
             following: tokio::sync::Mutex::new(()),
             lately: DenialCache::default(),
             metrics,
-            appended: Notify::new(),
-            away: watch::Sender::new(false),
+            changed: Notify::new(),
             failed: watch::Sender::new(false),
         }
     }
@@ -104,7 +112,7 @@ impl Fallback {
         self.journal.close().await;
     }
 
-    /// Decides by the store or, while that does not answer, by the policy.
+    /// Decides by the store or, while its server is absent, by the policy.
     pub(super) async fn decide(
         self: &Arc<Self>,
         engine: &Engine,
@@ -118,76 +126,99 @@ impl Fallback {
         }
         let catalog = engine.catalog();
         let plan = Plan::of(&catalog, &request.app, request.mode, &request.operation);
-        if !self.journal.is_empty() && self.pending().holds(&request.app, &request.operation) {
-            if plan == Plan::Release {
-                return self.accept(engine, request).await;
-            }
-            if !self.settled(engine, &request, plan).await? {
-                return self.admit(engine, &catalog, request).await;
+        if !self.journal.is_empty() {
+            match self.settle(engine, &request, plan).await? {
+                After::Accept => return self.accept(engine, request).await,
+                After::Admit => return self.admit(engine, &catalog, request).await,
+                After::Ask => {}
             }
         }
-        let (app, operation) = (request.app.clone(), request.operation.clone());
-        if plan == Plan::Closed {
-            let decided = engine.ask(request, true).await?;
-            self.lately.learn(&app, &operation, &decided);
-            return Ok(decided);
-        }
-        let patience = self.store_timeout.min(part_of_time(engine, &request));
-        let deadline = engine.local_now() + patience;
-        let hurried = Request { app, mode: request.mode, deadline, operation };
-        match engine.ask(hurried, true).await {
+        let error = match self.ask(engine, &request, plan).await {
             Ok(decided) => {
                 self.lately.learn(&request.app, &request.operation, &decided);
-                Ok(decided)
+                return Ok(decided);
             }
-            Err(error) if !self.tells_of_absence(&error, patience) => Err(error),
-            Err(error) => {
-                self.away.send_if_modified(|away| !std::mem::replace(away, true));
-                if plan == Plan::Release {
-                    return self.accept(engine, request).await;
-                }
+            Err(error) => error,
+        };
+        match step::after(plan, error.is_absence()) {
+            After::Accept => self.accept(engine, request).await,
+            After::Admit => {
                 let admitted = self.admit(engine, &catalog, request).await;
                 // Where it may have been done, no other error may say that nothing was.
                 admitted.map_err(|refusal| if error.did_nothing() { refusal } else { error })
             }
+            After::Ask => Err(error),
         }
     }
 
-    /// Whether an error of a call with so much time says that the store is away.
-    fn tells_of_absence(&self, error: &LedgerError, patience: Duration) -> bool {
-        let waited = patience >= PATIENCE_MIN.min(self.store_timeout);
-        is_absence(error) && (waited || matches!(error, LedgerError::Refused(_)))
-    }
-
-    /// Waits until everything about the operation's subjects is in the store; `false` where it is
-    /// to go behind that, since the store is away.
-    async fn settled(
+    /// Asks the store, within the caller's time. An operation that the policy may decide is asked
+    /// again where the connection was lost: by then its server answers, or is absent.
+    async fn ask(
         &self,
         engine: &Engine,
         request: &Request,
         plan: Plan,
-    ) -> Result<bool, LedgerError> {
-        let mut away = self.away.subscribe();
-        let waiting = async {
-            loop {
-                let is_away = *away.borrow_and_update();
-                if !self.pending().holds(&request.app, &request.operation) {
-                    return true;
+    ) -> Result<Decision, LedgerError> {
+        let mut may_be_done = false;
+        loop {
+            let longest = engine.local_now() + ATTEMPT_SILENCES * self.store_timeout;
+            let is_last = request.deadline <= longest;
+            let deadline = if is_last { request.deadline } else { longest };
+            match engine.ask_in_turn(Request { deadline, ..request.clone() }).await {
+                // The store did nothing, and the caller has time left.
+                Err(LedgerError::DeadlinePassed) if !is_last => {}
+                Err(LedgerError::ConnectionLost(why)) if plan != Plan::Closed => {
+                    may_be_done = true;
+                    if request.deadline - engine.local_now() <= ASK_AGAIN_AFTER {
+                        return Err(LedgerError::ConnectionLost(why));
+                    }
+                    tokio::time::sleep(ASK_AGAIN_AFTER).await;
                 }
-                if is_away && plan == Plan::Take {
-                    return false;
-                }
-                // The sender lives as long as this.
-                let _ = away.changed().await;
+                Err(error) if may_be_done && error.did_nothing() => return Err(error.of_unknown()),
+                answer => return answer,
             }
-        };
-        tokio::time::timeout(part_of_time(engine, request), waiting).await.map_err(|_| {
-            let why = "operations on the same users or groups are being brought to it first";
-            LedgerError::Refused(why.to_owned())
-        })
+        }
     }
 
-    /// Gives back without the store.
+    /// Waits until everything about the operation's users and groups is in the store, or finds that
+    /// something else is to be done.
+    async fn settle(
+        &self,
+        engine: &Engine,
+        request: &Request,
+        plan: Plan,
+    ) -> Result<After, LedgerError> {
+        let Request { app, operation, .. } = request;
+        loop {
+            let ahead = self.queue().ahead(app, operation);
+            let is_absent = || engine.ledger.is_absent(app, operation);
+            let entry = match step::before(plan, ahead, is_absent) {
+                Step::Ask => return Ok(After::Ask),
+                Step::Accept => return Ok(After::Accept),
+                Step::Admit => return Ok(After::Admit),
+                Step::Wait(entry) => entry,
+                Step::Absent => {
+                    let why = "operations on the same users or groups wait for it".to_owned();
+                    return Err(LedgerError::Absent { why, may_be_done: false });
+                }
+                Step::Blocked(entry) => {
+                    let why = self.queue().why_blocked(entry);
+                    return Err(LedgerError::JournalBlocked { entry, why });
+                }
+            };
+            let left = request.deadline - engine.local_now();
+            if left.is_zero() {
+                let why = "operations on the same users or groups are being brought to it first";
+                return Err(LedgerError::Refused(why.to_owned()));
+            }
+            let Some(gone) = self.queue().wait_for(entry) else { continue };
+            self.changed.notify_one();
+            // Whether it is gone or time has passed, the queue says what is to be done.
+            let _ = tokio::time::timeout(left.min(LOOK_EVERY), gone).await;
+        }
+    }
+
+    /// Releases without the store.
     async fn accept(
         self: &Arc<Self>,
         engine: &Engine,
@@ -195,13 +226,12 @@ impl Fallback {
     ) -> Result<Decision, LedgerError> {
         let name = request.operation.name();
         let decision = given(&request.operation, engine);
-        self.pending().enter(&request.app, &request.operation);
-        self.write(entry(engine, request)).await?;
+        self.write(entry(engine, request), None).await?;
         self.metrics.condition.degraded(name, Degraded::Released);
         Ok(Decision { degradation: Some(Degradation::Released), ..decision })
     }
 
-    /// Admits without the store, or denies whoever was denied lately.
+    /// Admits without the store, or denies what was denied a short while ago.
     async fn admit(
         self: &Arc<Self>,
         engine: &Engine,
@@ -214,14 +244,8 @@ impl Fallback {
             self.metrics.condition.degraded(name, Degraded::Denied);
             return Ok(decision);
         };
-        let request = Request { operation, ..request };
-        let budget = catalog.failure.budget;
-        if !self.pending().reserve(&budget, &request.app, &request.operation) {
-            self.metrics.condition.degraded(name, Degraded::Refused);
-            let why = "it does not answer, and no more may be admitted without it";
-            return Err(LedgerError::Refused(why.to_owned()));
-        }
-        if let Err(failed) = self.write(entry(engine, request)).await {
+        let entry = entry(engine, Request { operation, ..request });
+        if let Err(failed) = self.write(entry, Some(catalog.failure.budget)).await {
             self.metrics.condition.degraded(name, Degraded::Refused);
             return Err(failed);
         }
@@ -296,20 +320,41 @@ impl Fallback {
         (Decision { whole, items, degradation: Some(degradation), ..undecided(engine) }, left)
     }
 
-    /// Writes an entry down whose place was taken. Carried through even if the caller goes away.
-    async fn write(self: &Arc<Self>, entry: Entry) -> Result<(), LedgerError> {
+    /// Writes an entry down, as far as it is not there; with a budget, where it fits into that.
+    /// Carried through even if the caller goes away.
+    async fn write(
+        self: &Arc<Self>,
+        entry: Entry,
+        budget: Option<Budget>,
+    ) -> Result<(), LedgerError> {
+        let (number, encoded) = {
+            let mut queue = self.queue();
+            let Entry { app, mode, at, operation } = entry;
+            let Some(operation) = queue.without_repeats(&app, mode, operation) else {
+                return Ok(());
+            };
+            let entry = Entry { app, mode, at, operation };
+            let (number, encoded) = (self.journal.next_number(), Encoded::from(&entry));
+            queue.enter(number, &entry, encoded.clone(), budget.as_ref()).map_err(no_room)?;
+            (number, encoded)
+        };
         let this = self.clone();
         let writing = tokio::spawn(async move {
-            match this.journal.append(&entry).await {
-                Ok(number) => {
-                    this.pending().insert(number, entry);
+            let written = this.journal.append(number, &encoded).await;
+            match written {
+                Ok(()) => {
+                    this.queue().written(number);
                     this.metrics.condition.journal(this.journal.len());
-                    this.appended.notify_one();
+                    this.changed.notify_one();
                     Ok(())
                 }
                 Err(error) => {
-                    this.pending().leave(&entry.app, &entry.operation);
-                    this.told(&error);
+                    this.report(&error);
+                    if matches!(error, JournalError::Failed(_)) {
+                        // It may be on disk, and keeps its place.
+                        return Err(LedgerError::Unavailable(error.to_string()));
+                    }
+                    this.queue().remove(&[number]);
                     Err(LedgerError::Refused(error.to_string()))
                 }
             }
@@ -318,31 +363,22 @@ impl Fallback {
         writing.await.map_err(cut_off)?
     }
 
-    fn told(&self, error: &JournalError) {
-        warn!(%error, "what the store did not decide cannot be written down");
-        if matches!(error, JournalError::Failed(_)) {
-            self.failed.send_replace(true);
-        }
+    fn report(&self, error: &JournalError) {
+        warn!(%error, "journal failed");
+        self.failed.send_replace(true);
     }
 
-    fn pending(&self) -> MutexGuard<'_, Pending> {
-        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Whether the store did not decide, as opposed to refusing the operation.
-fn is_absence(error: &LedgerError) -> bool {
-    match error {
-        LedgerError::Refused(_) | LedgerError::Unavailable(_) | LedgerError::DeadlinePassed => true,
-        LedgerError::Unfinished(why) => is_absence(why),
-        _ => false,
-    }
-}
-
-/// What is left of the caller's time, less what is kept for an answer without the store.
-fn part_of_time(engine: &Engine, request: &Request) -> Duration {
-    let left = request.deadline - engine.local_now();
-    left.saturating_sub(left / KEPT_PART)
+fn no_room(why: NoRoom) -> LedgerError {
+    let why = match why {
+        NoRoom::Budget => "it is absent, and no more may be admitted without it",
+        NoRoom::Journal => "it is absent, and the journal is full",
+    };
+    LedgerError::Refused(why.to_owned())
 }
 
 fn entry(engine: &Engine, request: Request) -> Entry {

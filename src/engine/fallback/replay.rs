@@ -1,34 +1,32 @@
-//! Brings the journal to the store, in order, not too fast, and says who is over a limit by it.
+//! Brings the journal to the store, as much at once as the order of users and groups allows, and
+//! reports who is over a limit by it.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tokio::sync::watch;
-use tokio::time::{MissedTickBehavior, interval, sleep};
-use tracing::{info, warn};
+use tokio::time::sleep;
+use tracing::{error, info, warn};
 
-use super::{Fallback, is_absence, mode_of_replay};
+use super::queue::Batch;
+use super::{Fallback, mode_of_replay, undecided};
+use crate::clock::Stopwatch;
 use crate::domain::decision::Outcome;
 use crate::domain::event::{Count, Event, Happening};
 use crate::domain::id::AppId;
 use crate::engine::{Decision, Engine, Request};
-use crate::events::backoff::backoff;
-use crate::journal::Entry;
-use crate::ledger::LedgerError;
+use crate::ledger::{LedgerError, Operation};
 use crate::telemetry::Replayed;
 
-/// Entries that are struck out of the journal together.
-const BATCH_MAX: usize = 64;
-/// Time between two batches: at most 2,000 entries a second, a fraction of what a store does, so
-/// that those who wait for their answers do not wait for this.
-const BATCH_EVERY: Duration = Duration::from_millis(32);
-/// Longest time for one entry, where decisions wait for the store less long: a store that is too
-/// slow for them is away for the journal too, and the other way round.
-const ENTRY_TIMEOUT_MIN: Duration = Duration::from_millis(500);
-/// Pauses while the store does not answer.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// Most operations of the journal that the store is asked at once, so that callers find room
+/// between them.
+const IN_WORK_MAX: usize = 64;
+/// Longest time for one operation.
+const OPERATION_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often entries that could not go are looked at again.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// Longest time at the end for what can still be brought to the store.
 const LAST_TRY_MAX: Duration = Duration::from_secs(5);
 
@@ -43,117 +41,137 @@ struct Report {
 
 type Reports = HashMap<AppId, Report>;
 
+/// What became of entries that were brought to the store.
+enum Brought {
+    /// They are in it.
+    Done,
+    /// They cannot be done any more: their group or app is gone.
+    Void,
+    /// The store could not take anything.
+    Later,
+    /// The store answers, and cannot carry them out.
+    Failed(String),
+}
+
+/// A batch that was brought to the store, and the decision about it.
+type Ended = (Vec<u64>, Brought, Option<(Request, Decision)>);
+
 impl Fallback {
     /// Brings what waits to the store until `stopped` turns true, and then what is left, as far as
-    /// the store answers at once.
+    /// the store takes it at once.
     pub async fn replay(self: Arc<Self>, engine: Arc<Engine>, mut stopped: watch::Receiver<bool>) {
         let mut reports = Reports::new();
-        let mut pace = interval(BATCH_EVERY);
-        pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut attempts = 0;
+        let mut in_work = FuturesUnordered::new();
+        let mut striking = FuturesUnordered::new();
         let mut changes = engine.ledger.identity_changes();
-        // A journal that cannot be written says so by itself.
-        let _ = self.follow_generation(&engine).await;
+        let mut ends: Option<Stopwatch> = None;
         loop {
-            let waiting = !self.pending().is_empty();
+            // A journal that cannot be written says so by itself.
+            let may_go = !engine.ledger.is_lost() && self.follow_generation(&engine).await.is_ok();
+            while may_go && in_work.len() < IN_WORK_MAX {
+                let is_absent =
+                    |app: &AppId, operation: &Operation| engine.ledger.is_absent(app, operation);
+                let Some(batch) = self.queue().take(is_absent) else { break };
+                in_work.push(self.bring(&engine, batch));
+            }
+            if striking.is_empty() {
+                let done = self.queue().to_strike_out();
+                if !done.is_empty() {
+                    striking.push(self.strike_out(done));
+                }
+            }
+            let waiting = self.queue().len() > 0;
             if !waiting {
-                tell(&engine, &mut reports);
+                report(&engine, &mut reports);
             }
-            tokio::select! {
-                _ = stopped.wait_for(|stop| *stop) => break,
-                () = self.appended.notified(), if !waiting => {}
-                () = changed(&mut changes) => {}
-                _ = pace.tick(), if waiting => {}
-            }
-            if self.batch(&engine, &mut reports).await {
-                attempts = 0;
-                continue;
-            }
-            attempts += 1;
-            tokio::select! {
-                () = sleep(backoff(attempts, FIRST_PAUSE, LONGEST_PAUSE)) => {}
-                _ = stopped.wait_for(|stop| *stop) => break,
-            }
-        }
-        let rest = async {
-            while !self.pending().is_empty() && self.batch(&engine, &mut reports).await {}
-        };
-        // What is left is on disk, and is brought to the store after the next start.
-        let _ = tokio::time::timeout(LAST_TRY_MAX, rest).await;
-        tell(&engine, &mut reports);
-        let left = self.pending().len();
-        if left > 0 {
-            warn!(entries = left, "the store does not have all of the journal; it is kept");
-        }
-    }
-
-    /// Brings the oldest entries to the store; `false` where it does not answer.
-    async fn batch(&self, engine: &Engine, reports: &mut Reports) -> bool {
-        // What is brought is of the generation that it is brought to.
-        let _kept = engine.ledger.keep_generation().await;
-        if engine.ledger.is_lost() || self.follow_generation(engine).await.is_err() {
-            return false;
-        }
-        let oldest = self.pending().oldest(BATCH_MAX);
-        let mut done = Vec::with_capacity(oldest.len());
-        let mut answers = true;
-        for (number, entry) in oldest {
-            if !self.bring(engine, &entry, reports).await {
-                answers = false;
+            let is_idle = in_work.is_empty() && striking.is_empty();
+            let is_late = ends.as_ref().is_some_and(|since| since.elapsed() > LAST_TRY_MAX);
+            if ends.is_some() && (is_idle || is_late) {
                 break;
             }
-            done.push(number);
+            tokio::select! {
+                Some(ended) = in_work.next() => self.settle_batch(ended, &engine, &mut reports),
+                Some(()) = striking.next() => {}
+                () = self.changed.notified() => {}
+                () = changed(&mut changes) => {}
+                () = sleep(LOOK_EVERY), if waiting => {}
+                _ = stopped.wait_for(|stop| *stop), if ends.is_none() => {
+                    ends = Some(Stopwatch::start());
+                }
+            }
         }
-        if !done.is_empty() && !self.strike_out(done).await {
-            return false;
+        report(&engine, &mut reports);
+        // What is left is on disk, and is brought to the store after the next start.
+        let left = self.queue().len();
+        if left > 0 {
+            warn!(entries = left, "journal kept: the store does not have all of it");
         }
-        self.away.send_replace(!answers);
-        answers
     }
 
-    /// Forgets entries that are in the store; `false` where the journal fails. Only what is struck
-    /// out on disk is forgotten here: it could be brought there once more, after what comes later.
-    async fn strike_out(&self, done: Vec<u64>) -> bool {
+    /// Strikes entries out that are in the store. Only what is struck out on disk is forgotten: it
+    /// could be brought to the store once more, after what comes later.
+    async fn strike_out(&self, done: Vec<u64>) {
         if let Err(error) = self.journal.remove(done.clone()).await {
-            self.told(&error);
-            return false;
+            self.report(&error);
+            // The process ends with a journal that has failed.
+            return std::future::pending().await;
         }
-        for number in done {
-            self.pending().remove(number);
-        }
+        self.queue().remove(&done);
         self.metrics.condition.journal(self.journal.len());
-        true
     }
 
-    /// Brings one entry to the store; `false` where that does not answer.
-    async fn bring(&self, engine: &Engine, entry: &Entry, reports: &mut Reports) -> bool {
-        let Entry { app, mode, operation, .. } = entry.clone();
-        let mode = mode_of_replay(mode);
-        let deadline = engine.local_now() + self.store_timeout.max(ENTRY_TIMEOUT_MIN);
-        let request = Request { app: app.clone(), mode, deadline, operation };
-        let report = reports.entry(app).or_default();
-        match engine.replay(request).await {
-            Ok(decision) => {
-                let at = engine.plausible(decision.decided_at);
-                engine.notices().note(&entry.app, mode, at, &decision);
-                self.count(entry, &decision, report);
-                true
-            }
-            Err(error) if is_absence(&error) || matches!(error, LedgerError::Overloaded) => false,
-            Err(LedgerError::Closing | LedgerError::StoreLost(_)) => false,
-            // What goes by the time waits until the clocks agree.
-            Err(error) if error.is_clock_skew() => false,
+    /// Brings a batch to the store.
+    async fn bring(&self, engine: &Engine, batch: Batch) -> Ended {
+        let Batch { numbers, merged } = batch;
+        // What is brought is of the generation that it is brought to.
+        let kept = engine.ledger.keep_generation().await;
+        if engine.ledger.is_lost() || !self.is_of(&kept.generation) {
+            return (numbers, Brought::Later, None);
+        }
+        let mode = mode_of_replay(merged.mode);
+        let deadline = engine.local_now() + OPERATION_TIMEOUT;
+        let request = Request { app: merged.app, mode, deadline, operation: merged.operation };
+        match engine.replay(request.clone()).await {
+            Ok(decision) => (numbers, Brought::Done, Some((request, decision))),
             Err(error) => {
-                let operation = entry.operation.name();
-                warn!(app = %entry.app, operation, %error, "an entry of the journal is void");
-                report.failed += 1;
-                self.metrics.condition.replayed(Replayed::Failed, 1);
-                true
+                let brought = after(&error);
+                if let Brought::Void = brought {
+                    let operation = request.operation.name();
+                    warn!(app = %request.app, operation, %error, "journal entry dropped: void");
+                }
+                (numbers, brought, Some((request, undecided(engine))))
             }
         }
     }
 
-    fn count(&self, entry: &Entry, decision: &Decision, report: &mut Report) {
+    fn settle_batch(&self, ended: Ended, engine: &Engine, reports: &mut Reports) {
+        let (numbers, brought, decided) = ended;
+        match (brought, decided) {
+            (Brought::Done, Some((Request { app, mode, .. }, decision))) => {
+                let at = engine.plausible(decision.decided_at);
+                engine.notices().note(&app, mode, at, &decision);
+                self.count(&app, &decision, reports);
+                self.queue().done(&numbers);
+            }
+            (Brought::Void, Some((Request { app, .. }, _))) => {
+                let count = u64::try_from(numbers.len()).unwrap_or(u64::MAX);
+                reports.entry(app).or_default().failed += count;
+                self.metrics.condition.replayed(Replayed::Failed, count);
+                self.queue().done(&numbers);
+            }
+            (Brought::Failed(why), Some((Request { app, operation, .. }, _))) => {
+                if let Some(entry) = self.queue().failed(&numbers, &why) {
+                    let operation = operation.name();
+                    error!(%app, entry, operation, reason = why, "journal entry blocked");
+                }
+                self.metrics.condition.journal_blocked(self.queue().blocked().len());
+            }
+            _ => self.queue().put_back(&numbers),
+        }
+    }
+
+    fn count(&self, app: &AppId, decision: &Decision, reports: &mut Reports) {
+        let report = reports.entry(app.clone()).or_default();
         for ruling in decision.rulings() {
             report.facts += 1;
             let over = ruling.denials.first();
@@ -169,12 +187,41 @@ impl Fallback {
             report.sample.get_or_insert_with(|| Count {
                 limit_id: breach.limit_id.to_string(),
                 subject: breach.subject.clone(),
-                // The breach tells what there was before this one.
+                // The breach has what there was before this one.
                 used: breach.used + 1,
                 limit: breach.bound.limit.finite().unwrap_or(u64::MAX),
             });
-            self.lately.over(&entry.app, breach);
+            self.lately.over(app, breach);
         }
+    }
+}
+
+/// What an error means for the entries that met it.
+fn after(error: &LedgerError) -> Brought {
+    match error {
+        LedgerError::Absent { .. }
+        | LedgerError::Refused(_)
+        | LedgerError::Unavailable(_)
+        | LedgerError::ConnectionLost(_)
+        | LedgerError::Unconfirmed(_)
+        | LedgerError::Overloaded
+        | LedgerError::DeadlinePassed
+        | LedgerError::StoreLost(_)
+        | LedgerError::ClockSkew(_)
+        | LedgerError::ClockSettling(_)
+        | LedgerError::JournalBlocked { .. }
+        // It is not bounded here: what was answered is brought to the store.
+        | LedgerError::UnknownAppsFull { .. }
+        | LedgerError::Closing => Brought::Later,
+        LedgerError::Failed(why) => Brought::Failed(why.clone()),
+        LedgerError::Unfinished(why) => after(why),
+        LedgerError::UnknownApp(_)
+        | LedgerError::GroupNotFound(_)
+        | LedgerError::GroupReplaced(_)
+        | LedgerError::GroupTypeDiffers { .. }
+        | LedgerError::GroupTypeUnknown { .. }
+        | LedgerError::MembersNotTracked { .. }
+        | LedgerError::NotTracked(_) => Brought::Void,
     }
 }
 
@@ -188,8 +235,8 @@ async fn changed(changes: &mut Option<watch::Receiver<u64>>) {
     std::future::pending::<()>().await;
 }
 
-/// Tells what became of the entries, by app.
-fn tell(engine: &Engine, reports: &mut Reports) {
+/// Reports what became of the entries, by app.
+fn report(engine: &Engine, reports: &mut Reports) {
     for (app, Report { facts, over, failed, sample }) in reports.drain() {
         info!(%app, facts, over, failed, "the journal is in the store");
         let at = engine.local_now();

@@ -69,6 +69,7 @@ pub async fn note(store: &Store, call: &Call, group_type: &Name) -> Result<(), L
     // Whatever became of the note, nothing was done about the group.
     noted.map_err(|error| match error {
         LedgerError::Unavailable(reason) => LedgerError::Refused(reason),
+        LedgerError::Absent { why, .. } => LedgerError::Absent { why, may_be_done: false },
         other => other,
     })?;
     store.noted.add([group_type.clone()]);
@@ -141,7 +142,7 @@ async fn look(
 }
 
 fn addresses(store: &Store) -> Vec<String> {
-    let mut addresses: Vec<_> = store.client.nodes().into_iter().map(|(node, _)| node).collect();
+    let mut addresses: Vec<_> = store.client.nodes().into_iter().map(|node| node.address).collect();
     addresses.sort();
     addresses
 }

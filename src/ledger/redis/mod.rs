@@ -19,7 +19,7 @@ use tracing::warn;
 
 use self::client::Client;
 use self::identity::{Known, Match};
-use self::keys::DOCUMENTS;
+use self::keys::{DOCUMENTS, Keys, PARTS, Part};
 use self::options::Options;
 use self::reply::{array, bytes, text};
 use self::scripts::ScriptId;
@@ -35,7 +35,7 @@ use super::loss::LostWrites;
 use super::reconcile::{Claim, Comparison, Difference, Place, Section, Subjects, Tracking};
 use super::{
     AcceptError, Accepted, Answer, Call, GenerationGuard, Identified, Ledger, LedgerError, Loss,
-    Operation, Reading, StoreIdentity, TypesInUse,
+    Operation, Reading, ServerState, StoreIdentity, TypesInUse,
 };
 use crate::clock::Clock;
 use crate::domain::decision::Subject;
@@ -459,8 +459,25 @@ impl Ledger for Redis {
         self.store.known.next_loss().await
     }
 
-    fn servers(&self) -> Vec<(String, bool)> {
+    fn servers(&self) -> Vec<ServerState> {
         self.store.client.nodes()
+    }
+
+    fn is_absent(&self, app: &AppId, operation: &Operation) -> bool {
+        let keys = Keys::new(self.store.ids, app);
+        let absent = |part: &Part| self.store.client.is_absent(&keys.limits(*part));
+        match operation {
+            Operation::CreateAccounts { .. } => absent(&Part::Accounts),
+            Operation::AddFriends { .. } | Operation::RemoveFriends { .. } => {
+                absent(&Part::Friends)
+            }
+            Operation::DeleteAccount { .. } => PARTS.iter().any(absent),
+            Operation::CreateGroup { .. }
+            | Operation::UpdateGroup { .. }
+            | Operation::JoinGroup { .. }
+            | Operation::LeaveGroup { .. }
+            | Operation::DissolveGroup { .. } => absent(&Part::Groups),
+        }
     }
 
     fn clock_skews(&self) -> Vec<(String, f64)> {

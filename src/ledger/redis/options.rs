@@ -19,6 +19,8 @@ pub struct Options {
     pub durability: Durability,
     /// Longest time for one connection to be made and greeted.
     pub connect_timeout: Duration,
+    /// Longest time without an answer to the probe of a server that is not absent.
+    pub silence_max: Duration,
     /// Most calls of one server in work at once; as many again may wait.
     pub in_flight_max: usize,
 }

@@ -63,6 +63,18 @@ pub enum Reply {
     },
 }
 
+impl Reply {
+    /// Whether everything was denied, and nothing else was found.
+    pub fn is_denial(&self) -> bool {
+        match self {
+            Self::Decided(Decided { said, risen, .. }) => {
+                !said.is_empty() && said.iter().all(|said| said.letter == b'D') && risen.is_empty()
+            }
+            Self::Nothing { .. } => false,
+        }
+    }
+}
+
 /// What was decided.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Decided {

@@ -170,6 +170,10 @@ impl From<CallError> for LedgerError {
             CallError::ClockSkew(seconds) => Self::ClockSkew(seconds),
             CallError::Refused(reason) => Self::Refused(reason),
             CallError::Lost(reason) => Self::Unavailable(reason),
+            CallError::Broken(reason) => Self::ConnectionLost(reason),
+            CallError::Unconfirmed { why, .. } => Self::Unconfirmed(why),
+            CallError::Failed(reason) => Self::Failed(reason),
+            CallError::Absent { why, may_be_done } => Self::Absent { why, may_be_done },
         }
     }
 }

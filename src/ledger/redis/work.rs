@@ -7,9 +7,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use redis::Cmd;
+use redis::{Cmd, Value};
 
-use super::client::Patience;
+use super::client::{CallError, Patience};
 use super::keys::{Keys, Part};
 use super::reply::{self, Decided, Reply};
 use super::scripts::ScriptId;
@@ -153,6 +153,7 @@ impl<'a> Work<'a> {
                 store.client.call_timed(*script as usize, &keys, &words, &*store.clock, patience);
             let (value, clock) = match called.await {
                 Ok(called) => called,
+                Err(CallError::Unconfirmed { reply, why }) => return unconfirmed(*reply, why),
                 Err(error) if met < MARK_ATTEMPTS_MAX => {
                     store.examine(&generation, &first, error).await?;
                     met += 1;
@@ -179,6 +180,12 @@ impl<'a> Work<'a> {
         }
         Err(LedgerError::DeadlinePassed)
     }
+}
+
+/// What stands of a reply that no replica has confirmed: a denial, which changes nothing, whichever
+/// server is the master later.
+fn unconfirmed(reply: Value, why: String) -> Result<Reply, LedgerError> {
+    reply::read(reply).filter(Reply::is_denial).ok_or(LedgerError::Unconfirmed(why))
 }
 
 /// Yes or no, as scripts read it.

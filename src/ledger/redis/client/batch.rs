@@ -15,6 +15,7 @@ use tokio::sync::{Mutex, mpsc, oneshot};
 use super::link::{Lane, Link};
 use super::node::{LINK_PATIENCE, Permits};
 use super::pace::{Deadline, Task};
+use super::probe::Probe;
 use super::{Failure, Request, reply};
 
 /// Most calls of one batch: a full one keeps a server busy for some milliseconds.
@@ -65,6 +66,7 @@ impl Batches {
         asking: bool,
         deadline: Deadline,
         permits: Permits,
+        probe: &Probe,
     ) -> Result<Value, Failure> {
         let [first, second] = &self.lanes;
         if first.ready().is_none() && second.ready().is_none() {
@@ -79,7 +81,14 @@ impl Batches {
         self.queue.send(job).map_err(|_| Failure::Closing)?;
         loop {
             let patience = LINK_PATIENCE.min(deadline.left());
-            match tokio::time::timeout(patience, &mut answered).await {
+            let waited = tokio::select! {
+                biased;
+                answer = tokio::time::timeout(patience, &mut answered) => answer,
+                () = probe.absence(), if deadline.hurried => {
+                    return Err(Failure::Absent { is_sent: !withdraw(&stage) });
+                }
+            };
+            match waited {
                 Ok(Ok(answer)) => return answer,
                 Ok(Err(_)) if withdraw(&stage) => return Err(Failure::Closing),
                 Ok(Err(_)) => return Err(Failure::Lost("the batch was given up".to_owned())),
@@ -177,8 +186,8 @@ async fn send_batch(link: &Link, jobs: &mut Vec<Job>) {
         let answer = match (replies.next(), &unconfirmed) {
             (Some(Value::ServerError(error)), _) => Err(Failure::Server(error)),
             (Some(value), None) => Ok(value),
-            (_, Some(why)) => Err(Failure::Lost(why.clone())),
-            (None, None) => Err(Failure::Lost("an empty reply".to_owned())),
+            (Some(value), Some(why)) => Err(Failure::Unconfirmed(value, why.clone())),
+            (None, _) => Err(Failure::Lost("an empty reply".to_owned())),
         };
         let _ = job.answer.send(answer);
     }

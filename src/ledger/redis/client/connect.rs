@@ -15,8 +15,10 @@ use redis::{
 use thiserror::Error;
 
 use super::link::Link;
+use super::probe::ProbeThread;
 use super::reply;
 use crate::ledger::redis::known::Known;
+use crate::ledger::redis::marks::Marks;
 use crate::ledger::redis::options::{Address, Credentials, HostPort, Options, Topology};
 use crate::ledger::redis::script::Script;
 
@@ -50,6 +52,17 @@ pub(super) enum ConnectError {
     Late(Duration),
 }
 
+/// Why no connections can be made at all.
+#[derive(Debug, Error)]
+pub(super) enum NewError {
+    /// A file is of no use.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The system has no more threads or descriptors.
+    #[error("cannot start the thread of the probes: {0}")]
+    Thread(#[from] std::io::Error),
+}
+
 /// A file that was needed for encryption, and why it is of no use.
 #[derive(Debug, Clone, Error)]
 #[error("{path}: {why}")]
@@ -64,16 +77,20 @@ pub(super) struct Connector {
     pub(super) scripts: Vec<Script>,
     /// What each new connection is compared with.
     pub(super) known: Arc<Known>,
+    /// Where the marks lie.
+    pub(super) marks: Marks,
+    /// Where probes run.
+    pub(super) probes: ProbeThread,
     certificates: Option<TlsCertificates>,
 }
 
 impl Connector {
-    /// Reads the files that encryption needs.
+    /// Reads the files that encryption needs, and starts the thread of the probes.
     pub(super) fn new(
         options: Options,
         scripts: Vec<Script>,
         known: Arc<Known>,
-    ) -> Result<Self, FileError> {
+    ) -> Result<Self, NewError> {
         let certificates = match &options.tls {
             None => None,
             Some(tls) => {
@@ -88,7 +105,9 @@ impl Connector {
                 Some(TlsCertificates { client_tls, root_cert })
             }
         };
-        Ok(Self { options, scripts, known, certificates })
+        let is_cluster = matches!(options.topology, Topology::Cluster { .. });
+        let (marks, probes) = (Marks::new(is_cluster), ProbeThread::start()?);
+        Ok(Self { options, scripts, known, marks, probes, certificates })
     }
 
     /// Whether servers form a cluster.

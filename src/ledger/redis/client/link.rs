@@ -95,7 +95,7 @@ impl Link {
             }
             Ok(Err(why)) => {
                 self.give_up();
-                Err(Failure::Lost(why.to_string()))
+                Err(Failure::Broken(why.to_string()))
             }
             Err(_) => {
                 if patience >= LATE_AFTER {
@@ -185,6 +185,14 @@ impl Lane {
         match &*self.state.borrow() {
             State::Down(why) => Err(why.clone()),
             up @ State::Up(_) => up.usable().ok_or_else(|| LOST.to_owned()),
+        }
+    }
+
+    /// Why there is no connection now; `None` where there is one, or none was lost for long.
+    pub(super) fn reason(&self) -> Option<String> {
+        match &*self.state.borrow() {
+            State::Down(why) if why != LOST => Some(why.clone()),
+            _ => None,
         }
     }
 

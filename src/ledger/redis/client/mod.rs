@@ -6,13 +6,12 @@
 //!
 //! Layout, from the wire up: `connect` greets a server, `inspect` compares what it counts with what
 //! was seen before, `link` keeps one connection alive, `node` is one server with its permits and
-//! its `clock`, `breaker` says whether that is worth waiting for, `batch` lets replicas confirm,
-//! `sentinel` and `cluster` know which server it is, `open` refuses what cannot work, and this file
-//! repeats what did nothing.
+//! its `clock`, `probe` finds out whether it is absent (`silence`), `refusals` keeps what it
+//! refuses, `batch` lets replicas confirm, `sentinel` and `cluster` know which server it is, `open`
+//! refuses what cannot work, and this file repeats what did nothing.
 
 mod advice;
 mod batch;
-mod breaker;
 mod clock;
 mod cluster;
 mod connect;
@@ -21,11 +20,14 @@ mod link;
 mod node;
 mod open;
 mod pace;
+mod probe;
+mod refusals;
 // Public for the fuzz targets alone.
 #[doc(hidden)]
 pub mod reply;
 mod sentinel;
 mod servers;
+mod silence;
 mod slot;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -36,6 +38,7 @@ use thiserror::Error;
 use tokio::sync::RwLock;
 
 pub use self::clock::{ClockReading, ServerClock};
+use self::node::Node;
 pub use self::open::OpenError;
 use self::pace::{Deadline, Retries};
 use self::servers::Servers;
@@ -44,6 +47,7 @@ use super::known::Known;
 use super::options::Options;
 use super::script::Script;
 use crate::clock::Clock;
+use crate::ledger::ServerState;
 
 /// Words of a call before its keys: the command, the script's digest and the number of keys.
 const WORDS_BEFORE: usize = 3;
@@ -56,7 +60,7 @@ const WORDS_USUAL: usize = 16;
 const BYTES_USUAL: usize = 1024;
 
 /// Why a call has no answer.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[derive(Debug, Clone, PartialEq, Error)]
 pub enum CallError {
     /// Nothing was sent: too many calls are in work and waiting.
     #[error("too many calls are waiting for Redis")]
@@ -64,10 +68,32 @@ pub enum CallError {
     /// Nothing was done: the server refused it, or could not be reached in time.
     #[error("Redis did not do it: {0}")]
     Refused(String),
-    /// It was sent, and the reply is missing or says that the script broke off: whether it was
-    /// done is unknown.
+    /// It was sent, and the reply is missing: whether it was done is unknown.
     #[error("what Redis did is unknown: {0}")]
     Lost(String),
+    /// It was sent, and the connection was lost before the reply came: whether it was done is
+    /// unknown.
+    #[error("the connection to Redis was lost: {0}")]
+    Broken(String),
+    /// The script broke off within the server; whether it was done in part is unknown.
+    #[error("Redis could not carry it out: {0}")]
+    Failed(String),
+    /// The server is absent; `may_be_done`: it had been sent.
+    #[error("Redis is absent: {why}")]
+    Absent {
+        /// Which server.
+        why: String,
+        /// Whether it may have been done.
+        may_be_done: bool,
+    },
+    /// The master has replied, and no replica has confirmed that it holds what the reply rests on.
+    #[error("no replica confirmed what Redis did: {why}")]
+    Unconfirmed {
+        /// The master's reply.
+        reply: Box<Value>,
+        /// What is missing.
+        why: String,
+    },
     /// Nothing was done: the slot lacks the mark of the generation that the call named.
     #[error("the facts of the store are lost: {0}")]
     StoreLost(String),
@@ -88,6 +114,14 @@ enum Failure {
     /// The server's own word.
     Server(ServerError),
     Lost(String),
+    /// The connection was lost before the reply came.
+    Broken(String),
+    /// The server is absent.
+    Absent {
+        is_sent: bool,
+    },
+    /// The master's reply, and why no replica confirms it.
+    Unconfirmed(Value, String),
     Closing,
 }
 
@@ -128,7 +162,7 @@ pub struct Client {
 pub struct Patience {
     /// The longest.
     pub within: Duration,
-    /// Whether it is refused at once where its server has not answered for a while.
+    /// Whether it fails at once where its server is absent.
     pub hurried: bool,
 }
 
@@ -284,10 +318,20 @@ impl Client {
         servers.call_at(address, &request, deadline, &self.retries).await
     }
 
-    /// Every server that calls are sent to, and whether it has not answered for a while.
-    pub fn nodes(&self) -> Vec<(String, bool)> {
+    /// Every server that calls are sent to.
+    pub fn nodes(&self) -> Vec<ServerState> {
         let nodes = self.servers().map(|servers| servers.nodes()).unwrap_or_default();
-        nodes.iter().map(|node| (node.address.to_string(), node.is_failing())).collect()
+        let state = |node: &Arc<Node>| ServerState {
+            address: node.address.to_string(),
+            is_absent: node.is_absent(),
+            refusal: node.refusal(),
+        };
+        nodes.iter().map(state).collect()
+    }
+
+    /// Whether the server of that key is absent.
+    pub fn is_absent(&self, key: &[u8]) -> bool {
+        self.servers().is_some_and(|servers| servers.is_absent(slot(key)))
     }
 
     fn servers(&self) -> Option<Arc<Servers>> {

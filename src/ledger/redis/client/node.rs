@@ -7,11 +7,12 @@ use redis::{Cmd, Value};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use super::batch::Batches;
-use super::breaker::{Breaker, Changed, Gate};
 use super::clock::{ClockReading, ServerClock};
 use super::connect::Connector;
-use super::link::Lane;
+use super::link::{Lane, Link};
 use super::pace::Deadline;
+use super::probe::Probe;
+use super::refusals::Refusals;
 use super::{Failure, Request, inspect, reply};
 use crate::clock::Clock;
 use crate::ledger::redis::options::{Address, Durability};
@@ -19,9 +20,6 @@ use crate::ledger::redis::options::{Address, Durability};
 /// A call waits so long for a connection before it asks anew which server it needs: by then
 /// another one may have taken over.
 pub(super) const LINK_PATIENCE: Duration = Duration::from_millis(100);
-
-/// Calls with less time say more about their callers than about the server.
-const PATIENCE_MIN: Duration = Duration::from_millis(100);
 
 /// A server.
 pub(super) struct Node {
@@ -31,7 +29,8 @@ pub(super) struct Node {
     connector: Arc<Connector>,
     lane: Lane,
     batches: Option<Batches>,
-    breaker: Breaker,
+    probe: Probe,
+    refusals: Refusals,
     /// Calls in work and waiting.
     admission: Arc<Semaphore>,
     /// Calls in work.
@@ -61,12 +60,13 @@ impl Node {
         };
         let most = connector.options.in_flight_max.clamp(1, Semaphore::MAX_PERMITS / 2);
         Arc::new(Self {
+            probe: Probe::start(address.clone(), connector),
+            refusals: Refusals::default(),
             address,
             clock: Arc::default(),
             connector: Arc::clone(connector),
             lane,
             batches,
-            breaker: Breaker::default(),
             admission: Arc::new(Semaphore::new(most * 2)),
             work: Arc::new(Semaphore::new(most)),
         })
@@ -80,14 +80,21 @@ impl Node {
         }
     }
 
-    /// What is to become of a call that is in a hurry.
-    pub(super) fn gate(&self) -> Gate {
-        self.breaker.gate()
+    /// Whether it is absent.
+    pub(super) fn is_absent(&self) -> bool {
+        self.probe.is_absent()
     }
 
-    /// Whether it has not answered for a while.
-    pub(super) fn is_failing(&self) -> bool {
-        self.breaker.is_open()
+    /// It serves that slot, as far as is known.
+    pub(super) fn serves(&self, slot: u16) {
+        self.probe.serves(slot);
+    }
+
+    /// What it has refused a short while ago, or why there is no connection although it is not
+    /// absent.
+    pub(super) fn refusal(&self) -> Option<String> {
+        let unconnected = || self.lane.reason().filter(|_| !self.is_absent());
+        self.refusals.current().or_else(unconnected)
     }
 
     /// Sends the call once, if there is a connection, and waits for its outcome.
@@ -97,13 +104,8 @@ impl Node {
         asking: bool,
         deadline: Deadline,
     ) -> Result<Value, Failure> {
-        let tells = deadline.within >= PATIENCE_MIN;
         let outcome = self.attempt(request, asking, deadline).await;
-        match self.breaker.note(&outcome, tells) {
-            Some(Changed::Opened) => tracing::warn!(server = %self.address, "Redis fails"),
-            Some(Changed::Closed) => tracing::info!(server = %self.address, "Redis answers again"),
-            None => {}
-        }
+        self.refusals.record(&self.address, &outcome);
         outcome
     }
 
@@ -113,9 +115,9 @@ impl Node {
         asking: bool,
         deadline: Deadline,
     ) -> Result<Value, Failure> {
-        let permits = self.admit(deadline).await?;
+        let permits = self.unless_absent(deadline, false, self.admit(deadline)).await?;
         if let Some(batches) = &self.batches {
-            return batches.call(request, asking, deadline, permits).await;
+            return batches.call(request, asking, deadline, permits, &self.probe).await;
         }
         let link = self.lane.link(LINK_PATIENCE.min(deadline.left())).await;
         let link = link.map_err(Failure::Unsent)?;
@@ -123,15 +125,24 @@ impl Node {
         if patience.is_zero() {
             return Err(Failure::Unsent("no time was left to send it".to_owned()));
         }
-        if !asking {
-            return link.send(&request.command, patience).await;
+        let sending = send(&link, request, asking, patience);
+        self.unless_absent(deadline, true, sending).await
+    }
+
+    /// Works until it is done or, for a call that fails fast, until the server is absent.
+    async fn unless_absent<T>(
+        &self,
+        deadline: Deadline,
+        is_sent: bool,
+        work: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        if !deadline.hurried {
+            return work.await;
         }
-        let mut pair = redis::pipe();
-        pair.cmd("ASKING").add_command((*request.command).clone());
-        match link.send_all(&pair, patience).await?.pop() {
-            Some(Value::ServerError(error)) => Err(Failure::Server(error)),
-            Some(value) => Ok(value),
-            None => Err(Failure::Lost("an empty reply".to_owned())),
+        tokio::select! {
+            biased;
+            done = work => done,
+            () = self.probe.absence() => Err(Failure::Absent { is_sent }),
         }
     }
 
@@ -214,5 +225,24 @@ impl Node {
         if let Some(batches) = &self.batches {
             batches.distrust();
         }
+    }
+}
+
+/// Sends the call once and waits for its reply.
+async fn send(
+    link: &Link,
+    request: &Request,
+    asking: bool,
+    patience: Duration,
+) -> Result<Value, Failure> {
+    if !asking {
+        return link.send(&request.command, patience).await;
+    }
+    let mut pair = redis::pipe();
+    pair.cmd("ASKING").add_command((*request.command).clone());
+    match link.send_all(&pair, patience).await?.pop() {
+        Some(Value::ServerError(error)) => Err(Failure::Server(error)),
+        Some(value) => Ok(value),
+        None => Err(Failure::Lost("an empty reply".to_owned())),
     }
 }

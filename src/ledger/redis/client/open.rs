@@ -9,7 +9,7 @@ use thiserror::Error;
 use tokio::sync::Notify;
 
 use super::cluster::{self, Cluster};
-use super::connect::{ConnectError, Connector, FileError};
+use super::connect::{ConnectError, Connector, NewError};
 use super::node::Node;
 use super::pace::{self, Deadline};
 use super::sentinel::{self, Named, Watched};
@@ -31,6 +31,9 @@ pub enum OpenError {
     /// A file for encryption is of no use.
     #[error("cannot read the file for encryption {0}")]
     File(String),
+    /// The system lacks what the client needs.
+    #[error("{0}")]
+    Thread(String),
     /// Nobody answers.
     #[error("cannot reach Redis at {server}: {why}; check the address, and that it is running")]
     Unreachable {
@@ -127,9 +130,12 @@ pub enum OpenError {
     },
 }
 
-impl From<FileError> for OpenError {
-    fn from(error: FileError) -> Self {
-        Self::File(error.to_string())
+impl From<NewError> for OpenError {
+    fn from(error: NewError) -> Self {
+        match error {
+            NewError::File(error) => Self::File(error.to_string()),
+            NewError::Thread(_) => Self::Thread(error.to_string()),
+        }
     }
 }
 

@@ -31,12 +31,9 @@ impl Deadline {
         Self { started: Stopwatch::start(), within, hurried }
     }
 
-    /// The same, and no later than so long from now.
-    pub(super) fn at_most(self, longest: Duration) -> Self {
-        if self.left() <= longest {
-            return self;
-        }
-        Self { started: Stopwatch::start(), within: longest, hurried: self.hurried }
+    /// The same, and so much earlier.
+    pub(super) fn less(self, kept: Duration) -> Self {
+        Self { within: self.within.saturating_sub(kept), ..self }
     }
 
     /// What is left; zero when it is over.

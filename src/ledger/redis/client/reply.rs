@@ -17,13 +17,36 @@ pub(super) fn is_from_within_a_script(error: &ServerError) -> bool {
     error.details().is_some_and(|details| details.contains("@user_script:"))
 }
 
-/// Codes of errors that pass by themselves, and with which nothing was done.
-const PASSING: &[&str] =
-    &["TRYAGAIN", "CLUSTERDOWN", "LOADING", "MASTERDOWN", "READONLY", "NOREPLICAS", "BUSY"];
+/// Whether a script broke off because the user may not run one of its commands: not the data but
+/// the server's rules are the cause.
+pub(super) fn lacks_permission(error: &ServerError) -> bool {
+    is_from_within_a_script(error)
+        && error.details().is_some_and(|details| {
+            details.contains("The user executing the script") || details.contains("NOPERM")
+        })
+}
 
-/// Whether an error of that code passes by itself; nothing was done.
-pub(super) fn is_passing(code: &str) -> bool {
-    PASSING.contains(&code)
+/// Codes of errors by which a server does not answer.
+const ABSENCE: &[&str] = &["LOADING", "CLUSTERDOWN", "MASTERDOWN"];
+/// Codes of other transient errors with which nothing was done.
+const TRANSIENT: &[&str] = &["TRYAGAIN", "READONLY", "NOREPLICAS", "BUSY"];
+/// Codes of errors that belong to the normal work of a server, and of our own scripts.
+const ROUTINE: &[&str] = &["MOVED", "ASK", "TRYAGAIN", "NOSCRIPT", "CLOCKSKEW", "STORELOST"];
+
+/// Whether an error of that code is no answer: the server cannot serve anything.
+pub(super) fn is_absence(code: &str) -> bool {
+    ABSENCE.contains(&code)
+}
+
+/// Whether an error of that code may pass by itself; nothing was done.
+pub(super) fn is_transient(code: &str) -> bool {
+    is_absence(code) || TRANSIENT.contains(&code)
+}
+
+/// Whether an error of that code says that the server, or what it holds, needs attention: it
+/// answers, and refuses what it is there for.
+pub(super) fn is_refusal(code: &str) -> bool {
+    !is_absence(code) && !ROUTINE.contains(&code)
 }
 
 /// A string in a reply.

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use redis::{ServerError, Value};
 
-use super::breaker::Gate;
 use super::clock::ServerClock;
 use super::cluster::Cluster;
 use super::node::Node;
@@ -17,10 +16,9 @@ use crate::ledger::redis::options::HostPort;
 /// A call that was refused is not sent again with less time than this: its reply would hardly come
 /// in time, and what is known to be undone would be told as lost.
 const ATTEMPT_MIN: Duration = Duration::from_millis(10);
-
-/// Longest time of a call that finds out whether a server is back: whoever makes it is not to wait
-/// as if nothing were known. More than a server needs that is worth being called back.
-const PROBE_PATIENCE: Duration = Duration::from_millis(500);
+/// The part of the time of a call that fails fast which is kept for the answer that the server
+/// refused it.
+const KEPT_PART: u32 = 8;
 
 /// Where the servers are.
 pub(super) enum Servers {
@@ -60,11 +58,13 @@ impl Servers {
     pub(super) async fn call(
         &self,
         wanted: Wanted<'_>,
-        mut deadline: Deadline,
+        deadline: Deadline,
         retries: &Retries,
     ) -> Result<(Value, Arc<ServerClock>), CallError> {
         let mut asking = None;
         let mut attempts = 0;
+        let kept = if deadline.hurried { deadline.within / KEPT_PART } else { ATTEMPT_MIN };
+        let until = deadline.less(kept.max(ATTEMPT_MIN));
         loop {
             let next = match self.node(wanted.slot, asking.as_ref()) {
                 None => {
@@ -72,8 +72,8 @@ impl Servers {
                     Next::Later(format!("no node of the cluster serves slot {}", wanted.slot))
                 }
                 Some(node) => {
-                    if deadline.hurried {
-                        deadline = hurry(&node, deadline)?;
+                    if deadline.hurried && node.is_absent() {
+                        return Err(absent(&node, false));
                     }
                     let request = wanted.request(&node, deadline).await;
                     match node.call(&request, asking.is_some(), deadline).await {
@@ -95,10 +95,10 @@ impl Servers {
                 }
             };
             if asking.is_none() || attempts > 2 {
-                retries.rest(attempts, deadline).await;
+                retries.rest(attempts, until).await;
             }
             attempts += 1;
-            if deadline.left() < ATTEMPT_MIN {
+            if until.is_over() {
                 return Err(CallError::Refused(why));
             }
         }
@@ -139,7 +139,20 @@ impl Servers {
             (Self::Single(node), _) => Some(Arc::clone(node)),
             (Self::Sentinel(watched), _) => Some(watched.master()),
             (Self::Cluster(cluster), Some(address)) => Some(cluster.at(address)),
-            (Self::Cluster(cluster), None) => cluster.node(slot),
+            (Self::Cluster(cluster), None) => {
+                let node = cluster.node(slot)?;
+                node.serves(slot);
+                Some(node)
+            }
+        }
+    }
+
+    /// Whether the server of that slot is absent.
+    pub(super) fn is_absent(&self, slot: u16) -> bool {
+        match self {
+            Self::Single(node) => node.is_absent(),
+            Self::Sentinel(watched) => watched.master().is_absent(),
+            Self::Cluster(cluster) => cluster.node(slot).is_some_and(|node| node.is_absent()),
         }
     }
 
@@ -153,7 +166,15 @@ impl Servers {
         match failure {
             Failure::Overloaded => Next::Stop(CallError::Overloaded),
             Failure::Closing => Next::Stop(CallError::Closing),
+            Failure::Absent { is_sent } => Next::Stop(absent(node, is_sent)),
+            Failure::Unconfirmed(reply, why) => {
+                let why = format!("{}: {why}", node.address);
+                Next::Stop(CallError::Unconfirmed { reply: Box::new(reply), why })
+            }
             Failure::Lost(why) => Next::Stop(CallError::Lost(format!("{}: {why}", node.address))),
+            Failure::Broken(why) => {
+                Next::Stop(CallError::Broken(format!("{}: {why}", node.address)))
+            }
             Failure::Unsent(why) => Next::Later(format!("{}: {why}", node.address)),
             Failure::Server(error) => self.next_after(&error, node, request, deadline).await,
         }
@@ -184,11 +205,12 @@ impl Servers {
                 Next::Stop(CallError::ClockSkew(leading_number(error.details().unwrap_or(""))))
             }
             ("STORELOST", _, _) => Next::Stop(CallError::StoreLost(why)),
-            (code, _, _) if reply::is_passing(code) => {
+            (code, _, _) if reply::is_transient(code) => {
                 self.doubt(code == "READONLY");
                 Next::Later(why)
             }
-            _ if reply::is_from_within_a_script(error) => Next::Stop(CallError::Lost(why)),
+            _ if reply::lacks_permission(error) => Next::Stop(CallError::Lost(why)),
+            _ if reply::is_from_within_a_script(error) => Next::Stop(CallError::Failed(why)),
             _ => Next::Stop(CallError::Refused(why)),
         }
     }
@@ -213,16 +235,9 @@ impl Servers {
     }
 }
 
-/// How long a call that is in a hurry may wait for that server, if at all.
-fn hurry(node: &Node, deadline: Deadline) -> Result<Deadline, CallError> {
-    match node.gate() {
-        Gate::Pass => Ok(deadline),
-        Gate::Probe => Ok(deadline.at_most(PROBE_PATIENCE)),
-        Gate::Refuse => {
-            let why = format!("{} has not answered for a while", node.address);
-            Err(CallError::Refused(why))
-        }
-    }
+/// The error of a call whose server is absent.
+fn absent(node: &Node, may_be_done: bool) -> CallError {
+    CallError::Absent { why: format!("{} does not answer", node.address), may_be_done }
 }
 
 /// The number that a text begins with; 0 where there is none.

@@ -1,0 +1,96 @@
+//! Entries that fail again and again although their server answers.
+//!
+//! Such an entry is blocked. Everything that waits behind it, at whichever user or group, is stuck
+//! with it until it is retried or dropped.
+
+use super::queue::{Queue, State, Waiting};
+use crate::journal::Entry;
+
+impl Queue {
+    /// Sets an entry aside that cannot be carried out.
+    pub(super) fn block(&mut self, number: u64, why: String) {
+        if let Some(waiting) = self.entries.get_mut(&number) {
+            waiting.state = State::Blocked(why);
+            waiting.wake();
+        }
+        self.mark_stuck(number);
+    }
+
+    /// Marks everything that waits behind a blocked entry, at whichever user or group.
+    fn mark_stuck(&mut self, blocked: u64) {
+        let mut behind = vec![blocked];
+        while let Some(number) = behind.pop() {
+            let Some(waiting) = self.entries.get(&number) else { continue };
+            let chains = waiting.named.iter().filter_map(|named| self.chains.get(&named.id));
+            let later: Vec<u64> =
+                chains.flat_map(|chain| chain.iter().filter(|it| *it > number)).collect();
+            for later in later {
+                let Some(waiting) = self.entries.get_mut(&later) else { continue };
+                if waiting.blocked_by(later).is_none() {
+                    waiting.stuck_behind = Some(blocked);
+                    waiting.wake();
+                    behind.push(later);
+                }
+            }
+        }
+    }
+
+    /// Every blocked entry, why it is, and how many entries wait behind it.
+    pub(super) fn blocked(&self) -> Vec<(u64, String, usize)> {
+        let blocked = self.entries.iter().filter_map(|(number, waiting)| match &waiting.state {
+            State::Blocked(why) => Some((*number, why.clone())),
+            _ => None,
+        });
+        let behind = |number: u64| {
+            self.entries.values().filter(|it| it.stuck_behind == Some(number)).count()
+        };
+        blocked.map(|(number, why)| (number, why, behind(number))).collect()
+    }
+
+    /// Why an entry is blocked.
+    pub(super) fn why_blocked(&self, number: u64) -> String {
+        match self.entries.get(&number).map(|waiting| &waiting.state) {
+            Some(State::Blocked(why)) => why.clone(),
+            _ => String::new(),
+        }
+    }
+
+    /// Has a blocked entry tried again, and everything behind it after it; `false` where no such
+    /// entry is blocked.
+    pub(super) fn retry(&mut self, number: u64) -> bool {
+        let Some(waiting) = self.entries.get_mut(&number) else { return false };
+        if !matches!(waiting.state, State::Blocked(_)) {
+            return false;
+        }
+        waiting.state = State::Queued;
+        waiting.tries = 1;
+        self.release_stuck(number);
+        self.list(number, false);
+        true
+    }
+
+    /// Lets go of what was stuck behind an entry.
+    pub(super) fn release_stuck(&mut self, number: u64) {
+        for waiting in self.entries.values_mut() {
+            if waiting.stuck_behind == Some(number) {
+                waiting.stuck_behind = None;
+            }
+        }
+        for (other, _, _) in self.blocked() {
+            self.mark_stuck(other);
+        }
+    }
+
+    /// A blocked entry, as it is to be dropped.
+    pub(super) fn blocked_entry(&self, number: u64) -> Option<Entry> {
+        let waiting = self.entries.get(&number)?;
+        matches!(waiting.state, State::Blocked(_)).then(|| waiting.encoded.decode().ok())?
+    }
+}
+
+impl Waiting {
+    /// The blocked entry that holds this one up, which may be itself.
+    pub(super) fn blocked_by(&self, number: u64) -> Option<u64> {
+        if matches!(self.state, State::Blocked(_)) { Some(number) } else { self.stuck_behind }
+    }
+}

@@ -1,0 +1,130 @@
+//! Operations of the journal that may go to the store as one.
+
+use crate::domain::decision::{Mode, Subject};
+use crate::domain::id::{AppId, UserId};
+use crate::journal::Entry;
+use crate::ledger::Operation;
+
+/// Most users of operations that are put together: one step of the store.
+pub(super) const MERGED_USERS_MAX: usize = 256;
+
+/// Operations that may be put together are alike in this.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Join,
+    Leave,
+    Befriend,
+    BefriendOneWay,
+    Unfriend,
+    UnfriendOneWay,
+    /// Accounts are created side by side.
+    Accounts,
+    /// It goes alone.
+    Single,
+}
+
+/// The kind of an operation.
+pub(super) fn kind(operation: &Operation) -> Kind {
+    match operation {
+        Operation::JoinGroup { .. } => Kind::Join,
+        Operation::LeaveGroup { .. } => Kind::Leave,
+        Operation::AddFriends { one_way: false, .. } => Kind::Befriend,
+        Operation::AddFriends { one_way: true, .. } => Kind::BefriendOneWay,
+        Operation::RemoveFriends { one_way: false, .. } => Kind::Unfriend,
+        Operation::RemoveFriends { one_way: true, .. } => Kind::UnfriendOneWay,
+        Operation::CreateAccounts { .. } => Kind::Accounts,
+        _ => Kind::Single,
+    }
+}
+
+/// An operation to which others are added.
+pub(super) struct Merged {
+    pub(super) app: AppId,
+    pub(super) mode: Mode,
+    pub(super) operation: Operation,
+}
+
+impl Merged {
+    /// Begins with one.
+    pub(super) fn new(first: Entry) -> Self {
+        let Entry { app, mode, operation, .. } = first;
+        Self { app, mode, operation }
+    }
+
+    /// How many users it adds or takes out.
+    pub(super) fn users(&self) -> usize {
+        users(&self.operation).map_or(0, <[UserId]>::len)
+    }
+
+    /// Adds the users of the next operation on the same group or list; `false` where the two must
+    /// go one after the other.
+    pub(super) fn add(&mut self, next: &Entry) -> bool {
+        let alike = self.app == next.app
+            && self.mode == next.mode
+            && kind(&self.operation) == kind(&next.operation)
+            && main(&next.operation).is_some()
+            && main(&self.operation) == main(&next.operation);
+        let (Some(there), Some(more)) = (users(&self.operation), users(&next.operation)) else {
+            return false;
+        };
+        let fits = there.len() + more.len() <= MERGED_USERS_MAX;
+        // Names twice in one operation are refused by the store's contract.
+        if !alike || !fits || more.iter().any(|user| there.contains(user)) {
+            return false;
+        }
+        let more = more.to_vec();
+        if let Some(users) = users_mut(&mut self.operation) {
+            users.extend(more);
+        }
+        true
+    }
+}
+
+/// The group, or the user on whose list it works.
+pub(super) fn main(operation: &Operation) -> Option<Subject> {
+    match operation {
+        Operation::JoinGroup { group, .. } | Operation::LeaveGroup { group, .. } => {
+            Some(Subject::Group(group.clone()))
+        }
+        Operation::AddFriends { user, .. } | Operation::RemoveFriends { user, .. } => {
+            Some(Subject::User(user.clone()))
+        }
+        _ => None,
+    }
+}
+
+fn users(operation: &Operation) -> Option<&[UserId]> {
+    match operation {
+        Operation::CreateAccounts { users }
+        | Operation::JoinGroup { users, .. }
+        | Operation::LeaveGroup { users, .. } => Some(users),
+        Operation::AddFriends { friends, .. } | Operation::RemoveFriends { friends, .. } => {
+            Some(friends)
+        }
+        _ => None,
+    }
+}
+
+fn users_mut(operation: &mut Operation) -> Option<&mut Vec<UserId>> {
+    match operation {
+        Operation::CreateAccounts { users }
+        | Operation::JoinGroup { users, .. }
+        | Operation::LeaveGroup { users, .. } => Some(users),
+        Operation::AddFriends { friends, .. } | Operation::RemoveFriends { friends, .. } => {
+            Some(friends)
+        }
+        _ => None,
+    }
+}
+
+/// The same operation without those of its users for which `is_redundant` holds; `None`: nothing is
+/// left of it.
+pub(super) fn without(
+    operation: Operation,
+    mut is_redundant: impl FnMut(&UserId) -> bool,
+) -> Option<Operation> {
+    let mut operation = operation;
+    let Some(users) = users_mut(&mut operation) else { return Some(operation) };
+    users.retain(|user| !is_redundant(user));
+    if users.is_empty() { None } else { Some(operation) }
+}

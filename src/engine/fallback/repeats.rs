@@ -1,0 +1,48 @@
+//! Calls that repeat what the journal has already.
+
+use super::chain::Chain;
+use super::merge::{Kind, kind, main, without};
+use super::queue::{Queue, State};
+use crate::domain::decision::{Mode, Subject};
+use crate::domain::id::{AppId, UserId};
+use crate::ledger::Operation;
+
+/// Most entries of a group or list that are looked at for a repeated call.
+const REPEATS_MAX: usize = 64;
+
+impl Queue {
+    /// What of an operation is not the latest entry about its users already; `None`: nothing. Who
+    /// repeats a call that was answered adds nothing to the journal.
+    pub(super) fn without_repeats(
+        &self,
+        app: &AppId,
+        mode: Mode,
+        operation: Operation,
+    ) -> Option<Operation> {
+        let kind = kind(&operation);
+        if kind == Kind::Single {
+            return Some(operation);
+        }
+        let main = main(&operation).map(|main| self.hasher.id(app, &main));
+        let is_repeated = |user: &UserId| {
+            let id = self.hasher.id(app, &Subject::User(user.clone()));
+            let Some(last) = self.chains.get(&id).map(Chain::last) else { return false };
+            let alike = |number: u64| {
+                self.entries.get(&number).is_some_and(|it| {
+                    it.kind == kind && it.mode == mode && it.state != State::Writing
+                })
+            };
+            let Some(main) = main else { return alike(last) };
+            // Whatever came after it about the group or the list did the same for others.
+            let since = self.chains.get(&main).map(|chain| chain.iter().rev());
+            let since: Vec<u64> = since
+                .into_iter()
+                .flatten()
+                .take(REPEATS_MAX)
+                .take_while(|it| *it >= last)
+                .collect();
+            since.last() == Some(&last) && since.into_iter().all(alike)
+        };
+        without(operation, is_repeated)
+    }
+}

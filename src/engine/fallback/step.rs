@@ -1,0 +1,116 @@
+//! What becomes of an operation next: a pure function of the failure policy, of what waits in the
+//! journal about the same users and groups, and of whether their server is absent.
+//!
+//! | journal | server | release | take, fails open | closed |
+//! |---|---|---|---|---|
+//! | nothing | any | asked | asked | asked |
+//! | entries wait | answers | journaled behind them | waits for them | waits for them |
+//! | entries wait | absent | journaled behind them | admitted behind them | UNAVAILABLE |
+//! | an entry is blocked | any | journaled behind it | JOURNAL_BLOCKED | JOURNAL_BLOCKED |
+//!
+//! | what was asked | release | take, fails open | closed |
+//! |---|---|---|---|
+//! | is decided | answered | answered | answered |
+//! | meets an absent server | journaled | admitted | UNAVAILABLE |
+//! | meets any other error | the error | the error | the error |
+
+use super::plan::Plan;
+use super::queue::Ahead;
+
+/// What becomes of an operation before the store is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    /// The store decides.
+    Ask,
+    /// It is written down as given back.
+    Accept,
+    /// It is decided without the store.
+    Admit,
+    /// It waits until the entry of that number is in the store.
+    Wait(u64),
+    /// Its server is absent, and nothing else may decide.
+    Absent,
+    /// The entry of that number is blocked.
+    Blocked(u64),
+}
+
+/// What becomes of an operation before the store is asked.
+pub(super) fn before(plan: Plan, ahead: Ahead, is_absent: impl FnOnce() -> bool) -> Step {
+    match (ahead, plan) {
+        (Ahead::Nothing, _) => Step::Ask,
+        (_, Plan::Release) => Step::Accept,
+        (Ahead::Blocked(entry), Plan::Take | Plan::Closed) => Step::Blocked(entry),
+        (Ahead::Waits(entry), Plan::Take | Plan::Closed) => match (is_absent(), plan) {
+            (false, _) => Step::Wait(entry),
+            (true, Plan::Take) => Step::Admit,
+            (true, _) => Step::Absent,
+        },
+    }
+}
+
+/// What becomes of an operation where nothing has to be waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum After {
+    /// It is written down as given back.
+    Accept,
+    /// It is decided without the store.
+    Admit,
+    /// What the store says stands.
+    Ask,
+}
+
+/// What becomes of an operation that failed.
+pub(super) fn after(plan: Plan, is_absence: bool) -> After {
+    match (is_absence, plan) {
+        (true, Plan::Release) => After::Accept,
+        (true, Plan::Take) => After::Admit,
+        (true, Plan::Closed) | (false, _) => After::Ask,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_combination_is_as_the_table_says() {
+        use Ahead::{Blocked, Nothing, Waits};
+        let plans = [Plan::Release, Plan::Take, Plan::Closed];
+        let table = [
+            (Nothing, false, [Step::Ask, Step::Ask, Step::Ask]),
+            (Nothing, true, [Step::Ask, Step::Ask, Step::Ask]),
+            (Waits(7), false, [Step::Accept, Step::Wait(7), Step::Wait(7)]),
+            (Waits(7), true, [Step::Accept, Step::Admit, Step::Absent]),
+            (Blocked(7), false, [Step::Accept, Step::Blocked(7), Step::Blocked(7)]),
+            (Blocked(7), true, [Step::Accept, Step::Blocked(7), Step::Blocked(7)]),
+        ];
+        for (ahead, is_absent, steps) in table {
+            for (plan, step) in plans.into_iter().zip(steps) {
+                assert_eq!(
+                    before(plan, ahead, || is_absent),
+                    step,
+                    "{ahead:?} {is_absent} {plan:?}"
+                );
+            }
+        }
+        let table = [
+            (true, [After::Accept, After::Admit, After::Ask]),
+            (false, [After::Ask, After::Ask, After::Ask]),
+        ];
+        for (is_absence, afters) in table {
+            for (plan, step) in plans.into_iter().zip(afters) {
+                assert_eq!(after(plan, is_absence), step, "{is_absence} {plan:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_but_absence_ever_admits_without_the_store() {
+        for plan in [Plan::Release, Plan::Take, Plan::Closed] {
+            for ahead in [Ahead::Nothing, Ahead::Waits(1), Ahead::Blocked(1)] {
+                assert_ne!(before(plan, ahead, || false), Step::Admit);
+            }
+            assert_ne!(after(plan, false), After::Admit);
+        }
+    }
+}

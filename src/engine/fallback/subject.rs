@@ -1,0 +1,119 @@
+//! Users and groups as the journal's queue knows them, and what an operation takes of each.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+
+use siphasher::sip128::{Hasher128, SipHasher13};
+
+use super::plan::{facts, subjects};
+use crate::domain::decision::Subject;
+use crate::domain::id::AppId;
+use crate::domain::policy::Budget;
+use crate::ledger::Operation;
+
+/// Bytes of the key of a [`SubjectHasher`].
+const KEY_BYTES: usize = 16;
+
+/// A user or group of an app in 16 bytes: two of them are the same by chance once in 2^64 pairs,
+/// and are then kept in one order, which is harmless.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct SubjectId(u128);
+
+/// Makes the ids, under a key of this process, so that no caller can choose two that are the same.
+pub(super) struct SubjectHasher([u8; KEY_BYTES]);
+
+impl SubjectHasher {
+    pub(super) fn new() -> Self {
+        let mut key = [0; KEY_BYTES];
+        // Without randomness ids can be chosen, which costs an attacker's own app its order alone.
+        let _ = getrandom::fill(&mut key);
+        Self(key)
+    }
+
+    /// The id of one.
+    pub(super) fn id(&self, app: &AppId, subject: &Subject) -> SubjectId {
+        let mut hasher = SipHasher13::new_with_key(&self.0);
+        (app, subject).hash(&mut hasher);
+        let hash = hasher.finish128();
+        SubjectId(hash.as_u128())
+    }
+
+    /// Every user and group that an operation names, once, with the facts that it takes in their
+    /// name.
+    pub(super) fn of(&self, app: &AppId, operation: &Operation) -> Vec<Named> {
+        let costs = costs(operation);
+        let mut named: Vec<Named> = Vec::new();
+        let mut seen = std::collections::HashSet::new();
+        for subject in subjects(operation) {
+            let id = self.id(app, &subject);
+            if seen.insert(id) {
+                let taken = costs.get(&subject).copied().unwrap_or(0);
+                let max = match subject {
+                    Subject::User(_) => Whose::User,
+                    _ => Whose::Group,
+                };
+                named.push(Named { id, whose: max, taken });
+            }
+        }
+        named
+    }
+}
+
+/// Whether it is a user or a group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Whose {
+    User,
+    Group,
+}
+
+impl Whose {
+    /// The most facts of one.
+    pub(super) fn max(self, budget: &Budget) -> usize {
+        match self {
+            Self::User => budget.per_user_max,
+            Self::Group => budget.per_group_max,
+        }
+    }
+}
+
+/// A user or group that an operation names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Named {
+    pub(super) id: SubjectId,
+    pub(super) whose: Whose,
+    /// Facts that it takes in their name.
+    pub(super) taken: u32,
+}
+
+fn takes(operation: &Operation) -> bool {
+    matches!(
+        operation,
+        Operation::CreateAccounts { .. }
+            | Operation::AddFriends { .. }
+            | Operation::CreateGroup { .. }
+            | Operation::JoinGroup { .. }
+    )
+}
+
+/// How many facts an operation takes; a release takes none.
+pub(super) fn facts_taken(operation: &Operation) -> usize {
+    if takes(operation) { facts(operation).len() } else { 0 }
+}
+
+/// Facts that an operation takes, by whose they are.
+fn costs(operation: &Operation) -> HashMap<Subject, u32> {
+    let mut costs = HashMap::new();
+    // An account stands in the app's count alone.
+    if !takes(operation) || matches!(operation, Operation::CreateAccounts { .. }) {
+        return costs;
+    }
+    for fact in facts(operation) {
+        for user in fact.users {
+            *costs.entry(Subject::User(user.clone())).or_default() += 1;
+        }
+        if let Some(group) = fact.group {
+            *costs.entry(Subject::Group(group.clone())).or_default() += 1;
+        }
+    }
+    costs
+}

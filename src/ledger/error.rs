@@ -1,0 +1,254 @@
+//! Why the ledger made no decision, and what is known of the operation then.
+
+use crate::domain::catalog::UnknownAppBound;
+use crate::domain::clock_guard::ClockRefusal;
+use crate::domain::id::{AppId, GroupId, Name};
+use crate::domain::time::Timestamp;
+
+/// Why no decision was made.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LedgerError {
+    /// Nobody registered the app, and the catalog's bound for such apps is reached; nothing was
+    /// done.
+    #[error(
+        "app \"{app}\" is not registered, and the catalog admits at most {most} {bound}; nothing \
+         was done; register the app"
+    )]
+    UnknownAppsFull {
+        /// The app.
+        app: AppId,
+        /// What is bounded.
+        bound: UnknownAppBound,
+        /// How much of it there may be.
+        most: u64,
+    },
+    /// Nobody registered the app, and unknown apps are refused.
+    #[error("app \"{0}\" is not registered")]
+    UnknownApp(AppId),
+    /// There is no such group.
+    #[error("group \"{0}\" does not exist")]
+    GroupNotFound(GroupId),
+    /// The group to which an operation of several steps was done in part was dissolved before its
+    /// next step, and perhaps created anew. The rest was not done; what was, was undone by the
+    /// dissolution. Beside sidecars of the version before it may be the same group after all.
+    #[error(
+        "group \"{0}\" was dissolved, or cannot be shown to be the same any more, after a part of \
+         the operation was done; the rest was not done; look at the group before you repeat it"
+    )]
+    GroupReplaced(GroupId),
+    /// The group id is in use.
+    #[error("group \"{group}\" exists with type {existing}")]
+    GroupTypeDiffers {
+        /// The group.
+        group: GroupId,
+        /// The type that it has.
+        existing: Name,
+    },
+    /// The group's type is not in the catalog any more.
+    #[error("group \"{group}\" has type {group_type}, which the catalog does not have")]
+    GroupTypeUnknown {
+        /// The group.
+        group: GroupId,
+        /// The type that it has.
+        group_type: Name,
+    },
+    /// The group cannot have a member limit of its own.
+    #[error("group \"{group}\" has type {group_type}, whose members are not tracked")]
+    MembersNotTracked {
+        /// The group.
+        group: GroupId,
+        /// The type that it has.
+        group_type: Name,
+    },
+    /// Changes are not remembered since then.
+    #[error(
+        "changes are not tracked since {}: tracking has run out, was begun anew, or too many \
+         changes were made; begin again, and export again",
+        .0.as_millis()
+    )]
+    NotTracked(Timestamp),
+    /// The deadline passed before the store came to it; nothing was done.
+    #[error("the deadline passed before the operation was decided; nothing was done")]
+    DeadlinePassed,
+    /// Too much is waiting; nothing was done.
+    #[error("too many operations wait for the store; nothing was done")]
+    Overloaded,
+    /// The store could not be reached or refused; nothing was done.
+    #[error("the store did not do it: {0}; nothing was done")]
+    Refused(String),
+    /// The store failed. Whether the operation was done is unknown; a repetition is safe.
+    #[error("the store failed: {0}; whether the operation was done is unknown")]
+    Unavailable(String),
+    /// The connection to the store was lost while the operation was under way. Whether it was done
+    /// is unknown; a repetition is safe.
+    #[error("the connection was lost: {0}; whether the operation was done is unknown")]
+    ConnectionLost(String),
+    /// The master has decided, and no replica has confirmed it. Whether the operation outlives the
+    /// master is unknown; a repetition is safe.
+    #[error("no replica has confirmed the decision: {0}; whether it lasts is unknown")]
+    Unconfirmed(String),
+    /// The store answers, and cannot carry the operation out on what it holds. Whether a part was
+    /// done is unknown; a repetition is safe.
+    #[error("the store cannot carry it out: {0}; whether a part of it was done is unknown")]
+    Failed(String),
+    /// The server that holds the facts is absent: it is refused, unreachable or silent, or cannot
+    /// serve anything.
+    #[error("the store is absent: {why}; {}", if *.may_be_done {
+        "whether the operation was done is unknown"
+    } else {
+        "nothing was done"
+    })]
+    Absent {
+        /// Which server, and how that shows.
+        why: String,
+        /// Whether the operation may have been done.
+        may_be_done: bool,
+    },
+    /// An operation on the same user or group waits in the journal and cannot be brought to the
+    /// store; nothing was done.
+    #[error(
+        "journal entry {entry} about the same user or group is blocked: {why}; nothing was done; \
+         retry or drop the entry with `imquota admin journal`"
+    )]
+    JournalBlocked {
+        /// Its number.
+        entry: u64,
+        /// What the store answered to it.
+        why: String,
+    },
+    /// The store lost its facts, or is another one; nothing was done.
+    #[error("the store lost its facts, or is another one: {0}; nothing was done")]
+    StoreLost(String),
+    /// The store's clock and this process's differ too much for what depends on the time; nothing
+    /// was done.
+    #[error(
+        "the store's clock and the clock of this machine are {0} s apart, and this depends on the \
+         time; nothing was done"
+    )]
+    ClockSkew(u64),
+    /// The store was opened, or its clock accepted, too short a while ago for what cannot be
+    /// undone; nothing was done.
+    #[error("{}", ClockRefusal::Settling { seconds: *.0 })]
+    ClockSettling(u64),
+    /// The store is being closed; nothing was done.
+    #[error("the store is closing; nothing was done")]
+    Closing,
+    /// An operation of several steps was begun, and could not be finished for this reason. A
+    /// repetition finishes it.
+    #[error(
+        "a part of the operation may have been done, and the rest was not ({}); a repetition \
+         finishes it",
+        .0.name()
+    )]
+    Unfinished(Box<Self>),
+}
+
+impl LedgerError {
+    /// In words that metrics can use as a label.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::UnknownApp(_) => "unknown_app",
+            Self::UnknownAppsFull { .. } => "unknown_apps_full",
+            Self::GroupNotFound(_) => "group_not_found",
+            Self::GroupReplaced(_) => "group_replaced",
+            Self::GroupTypeDiffers { .. } => "group_type_differs",
+            Self::GroupTypeUnknown { .. } => "group_type_unknown",
+            Self::MembersNotTracked { .. } => "members_not_tracked",
+            Self::NotTracked(_) => "not_tracked",
+            Self::DeadlinePassed => "deadline_passed",
+            Self::Overloaded => "overloaded",
+            Self::Refused(_) => "refused",
+            Self::Unavailable(_) => "unavailable",
+            Self::ConnectionLost(_) => "connection_lost",
+            Self::Unconfirmed(_) => "unconfirmed",
+            Self::Failed(_) => "failed",
+            Self::Absent { .. } => "store_absent",
+            Self::JournalBlocked { .. } => "journal_blocked",
+            Self::StoreLost(_) => "store_lost",
+            Self::ClockSkew(_) => "clock_skew",
+            Self::ClockSettling(_) => "clock_settling",
+            Self::Closing => "closing",
+            Self::Unfinished(_) => "unfinished",
+        }
+    }
+
+    /// The same of an operation of which a part may have been done.
+    #[must_use]
+    pub fn of_unfinished(self) -> Self {
+        match self {
+            Self::Unfinished(_) => self,
+            error if error.can_retry() => Self::Unfinished(Box::new(error)),
+            full @ Self::UnknownAppsFull { .. } => Self::Unfinished(Box::new(full)),
+            error => error,
+        }
+    }
+
+    /// The same of an operation that was sent before, and may have been done then.
+    #[must_use]
+    pub fn of_unknown(self) -> Self {
+        match self {
+            Self::Absent { why, .. } => Self::Absent { why, may_be_done: true },
+            error if error.did_nothing() => Self::Unavailable(error.to_string()),
+            error => error,
+        }
+    }
+
+    /// Whether it is certain that nothing was done.
+    #[must_use]
+    pub fn did_nothing(&self) -> bool {
+        let may_be_done = matches!(
+            self,
+            Self::Unavailable(_)
+                | Self::ConnectionLost(_)
+                | Self::Unconfirmed(_)
+                | Self::Failed(_)
+                | Self::Unfinished(_)
+                | Self::GroupReplaced(_)
+                | Self::Absent { may_be_done: true, .. }
+        );
+        !may_be_done
+    }
+
+    /// Whether the server that holds the facts is absent, as opposed to answering anything.
+    #[must_use]
+    pub fn is_absence(&self) -> bool {
+        match self {
+            Self::Absent { .. } => true,
+            Self::Unfinished(why) => why.is_absence(),
+            _ => false,
+        }
+    }
+
+    /// Whether clocks that are too far apart are the cause.
+    #[must_use]
+    pub fn is_clock_skew(&self) -> bool {
+        match self {
+            Self::ClockSkew(_) => true,
+            Self::Unfinished(why) => why.is_clock_skew(),
+            _ => false,
+        }
+    }
+
+    /// Whether the same operation may succeed when repeated.
+    #[must_use]
+    pub fn can_retry(&self) -> bool {
+        matches!(
+            self,
+            Self::DeadlinePassed
+                | Self::Overloaded
+                | Self::Refused(_)
+                | Self::Unavailable(_)
+                | Self::ConnectionLost(_)
+                | Self::Unconfirmed(_)
+                | Self::Failed(_)
+                | Self::Absent { .. }
+                | Self::JournalBlocked { .. }
+                | Self::StoreLost(_)
+                | Self::ClockSkew(_)
+                | Self::ClockSettling(_)
+                | Self::Closing
+                | Self::Unfinished(_)
+        )
+    }
+}
