@@ -16,6 +16,8 @@ use crate::private_file;
 /// The version of the tables and of what is in them. A journal with another one is refused.
 const FORMAT: u64 = 1;
 const FORMAT_KEY: &str = "format";
+/// The highest number that was given to an entry; absent where an earlier version wrote the file.
+const LAST_KEY: &str = "last_number";
 const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
 const ENTRIES: TableDefinition<u64, &[u8]> = TableDefinition::new("entries");
 /// Entries of an earlier generation of the store, which are not brought to it.
@@ -43,6 +45,8 @@ pub(super) enum Message {
     Follow { generation: String, set_aside: bool, done: oneshot::Sender<Result<usize, String>> },
     /// Read what was set aside: from the one after that number on, at most so many.
     ReadSetAside { after: u64, limit: usize, done: oneshot::Sender<Result<Stored, String>> },
+    /// Delete what was set aside, up to that number, and say how much that was.
+    DeleteSetAside { through: u64, done: oneshot::Sender<Result<usize, String>> },
     /// End.
     Stop,
 }
@@ -144,7 +148,8 @@ fn prepare(database: &Database) -> Result<Held, String> {
         let generation = generation.map(|text| text.value().to_owned());
         let entries = rows(&reading.open_table(ENTRIES)?, 0, usize::MAX)?;
         let last = entries.last().map_or(0, |(number, _)| *number);
-        Ok(Held { entries, set_aside, generation, next: last.max(last_aside) + 1 })
+        let given = reading.open_table(META)?.get(LAST_KEY)?.map_or(0, |last| last.value());
+        Ok(Held { entries, set_aside, generation, next: last.max(last_aside).max(given) + 1 })
     };
     read().map_err(|error| error.to_string())
 }
@@ -189,7 +194,9 @@ fn write_all(database: &Database, mut waiting: mpsc::Receiver<Message>) {
                 Message::Append { done, .. } => {
                     let _ = done.send(written.as_ref().map(drop).map_err(Clone::clone));
                 }
-                Message::Remove(_, done) | Message::Follow { done, .. } => {
+                Message::Remove(_, done)
+                | Message::Follow { done, .. }
+                | Message::DeleteSetAside { done, .. } => {
                     let count = written.as_mut().map(|counts| counts.next().unwrap_or(0));
                     let _ = done.send(count.map_err(|error| error.clone()));
                 }
@@ -210,8 +217,8 @@ fn write_all(database: &Database, mut waiting: mpsc::Receiver<Message>) {
     }
 }
 
-/// Writes a batch; returns how many entries each [`Message::Remove`] took out and each
-/// [`Message::Follow`] set aside.
+/// Writes a batch; returns how many entries each [`Message::Remove`] took out, each
+/// [`Message::Follow`] set aside and each [`Message::DeleteSetAside`] deleted.
 fn write(database: &Database, batch: &[Message]) -> Result<Vec<usize>, redb::Error> {
     let writing = database.begin_write()?;
     let mut counts = Vec::new();
@@ -244,8 +251,23 @@ fn write(database: &Database, batch: &[Message]) -> Result<Vec<usize>, redb::Err
                     }
                     counts.push(moved);
                 }
+                Message::DeleteSetAside { through, .. } => {
+                    let mut aside = writing.open_table(SET_ASIDE)?;
+                    let before = aside.len()?;
+                    aside.retain_in(..=*through, |_, _| false)?;
+                    counts.push(usize::try_from(before - aside.len()?).unwrap_or(usize::MAX));
+                }
                 Message::ReadSetAside { .. } | Message::Stop => {}
             }
+        }
+        let last = batch.iter().filter_map(|message| match message {
+            Message::Append { number, .. } => Some(*number),
+            _ => None,
+        });
+        if let Some(last) = last.max() {
+            let mut meta = writing.open_table(META)?;
+            let known = meta.get(LAST_KEY)?.map_or(0, |last| last.value());
+            meta.insert(LAST_KEY, last.max(known))?;
         }
     }
     writing.commit()?;

@@ -54,6 +54,17 @@ impl Encoded {
         codec::decode(&self.0)
     }
 
+    /// The entry as JSON, as the journal's file has it.
+    #[must_use]
+    pub fn json(&self) -> &str {
+        std::str::from_utf8(&self.0).unwrap_or("null")
+    }
+
+    /// The entry of that JSON.
+    pub fn parse(json: &str) -> Result<Entry, String> {
+        codec::decode(json.as_bytes())
+    }
+
     /// How many bytes it has.
     #[must_use]
     pub fn size_bytes(&self) -> usize {
@@ -165,6 +176,14 @@ impl Journal {
         let (done, answer) = oneshot::channel();
         let message = Message::ReadSetAside { after, limit, done };
         decode(self.ask(message, answer).await?).map_err(JournalError::Failed)
+    }
+
+    /// Deletes what was set aside, up to that number, and returns how much that was.
+    pub async fn delete_set_aside(&self, through: u64) -> Result<usize, JournalError> {
+        let (done, answer) = oneshot::channel();
+        let deleted = self.ask(Message::DeleteSetAside { through, done }, answer).await?;
+        self.set_aside.fetch_sub(deleted, Ordering::Relaxed);
+        Ok(deleted)
     }
 
     fn generation(&self) -> Option<String> {
@@ -292,5 +311,42 @@ mod tests {
         assert_eq!(journal.read_set_aside(second, 10).await, Ok(Vec::new()));
         assert_eq!((journal.len(), journal.set_aside()), (1, 2));
         journal.close().await;
+    }
+    #[tokio::test]
+    async fn what_was_set_aside_is_deleted_up_to_a_number_and_no_number_is_given_twice() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (journal, _) = Journal::open(folder.path()).expect("opens");
+        assert_eq!(journal.follow("g1").await, Ok(0));
+        let mut numbers = Vec::new();
+        for user in ["a", "b", "c"] {
+            numbers.push(append(&journal, user).await);
+        }
+        assert_eq!(journal.follow("g2").await, Ok(3));
+        assert_eq!(journal.delete_set_aside(numbers[1]).await, Ok(2));
+        assert_eq!(journal.set_aside(), 1);
+        let aside = journal.read_set_aside(0, 10).await;
+        assert_eq!(aside, Ok(vec![(numbers[2], entry("c"))]));
+        assert_eq!(journal.delete_set_aside(numbers[2]).await, Ok(1));
+        assert_eq!(journal.delete_set_aside(u64::MAX).await, Ok(0));
+        journal.close().await;
+        drop(journal);
+
+        let (journal, entries) = Journal::open(folder.path()).expect("opens");
+        assert_eq!((entries.len(), journal.set_aside()), (0, 0));
+        let next = append(&journal, "d").await;
+        assert!(next > numbers[2], "{next} was given before");
+        assert_eq!(journal.remove(vec![next]).await, Ok(()));
+        journal.close().await;
+        drop(journal);
+        let (journal, _) = Journal::open(folder.path()).expect("opens");
+        assert!(append(&journal, "e").await > next);
+        journal.close().await;
+    }
+
+    #[test]
+    fn an_entry_is_read_back_from_its_json() {
+        let encoded = Encoded::from(&entry("a"));
+        assert!(encoded.json().starts_with(r#"{"v":1,"app_id":"demo""#), "{}", encoded.json());
+        assert_eq!(Encoded::parse(encoded.json()), Ok(entry("a")));
     }
 }
