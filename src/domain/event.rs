@@ -237,6 +237,23 @@ pub enum Happening {
         /// that is none where a kind is not known.
         kinds: Vec<String>,
     },
+    /// The store answers and cannot carry out an operation that was accepted without it. The
+    /// operation and all later ones on the same users and groups wait until an operator acts.
+    JournalBlocked {
+        /// The number of the entry in the journal of its sidecar.
+        entry: u64,
+        /// The operation, such as `join_group`.
+        operation: String,
+        /// What the store answered.
+        why: String,
+    },
+    /// A server of the store answers, and refuses calls.
+    StoreRefuses {
+        /// Its address.
+        server: String,
+        /// What it answered.
+        why: String,
+    },
 }
 
 impl Happening {
@@ -260,6 +277,8 @@ impl Happening {
             Self::StatementIssued { .. } => "statement_issued",
             Self::FactsLost { .. } => "facts_lost",
             Self::EventsDropped { .. } => "events_dropped",
+            Self::JournalBlocked { .. } => "journal_blocked",
+            Self::StoreRefuses { .. } => "store_refuses",
         }
     }
 
@@ -337,6 +356,10 @@ impl Happening {
                     kinds.join(", ")
                 )
             }
+            Self::JournalBlocked { entry, operation, why } => {
+                format!("journal entry {entry} ({operation}) is blocked: {why}")
+            }
+            Self::StoreRefuses { server, why } => format!("server {server} refuses calls: {why}"),
         }
     }
 }
@@ -462,5 +485,29 @@ mod tests {
         assert_eq!(NumberedEvent { number: 9, event: event(what) }.id(), "dropped-4-9");
         let created = Happening::AppCreated { request_id: String::new() };
         assert_eq!(NumberedEvent { number: 9, event: event(created) }.id(), "9");
+    }
+
+    #[test]
+    fn what_an_operator_has_to_act_on_has_the_words_of_the_store() {
+        let zone = Zone::named("Asia/Shanghai").expect("known");
+        for (what, sentence) in [
+            (
+                Happening::JournalBlocked {
+                    entry: 7,
+                    operation: "join_group".to_owned(),
+                    why: "WRONGTYPE Operation".to_owned(),
+                },
+                "journal entry 7 (join_group) is blocked: WRONGTYPE Operation",
+            ),
+            (
+                Happening::StoreRefuses {
+                    server: "10.0.0.1:6379".to_owned(),
+                    why: "OOM command not allowed".to_owned(),
+                },
+                "server 10.0.0.1:6379 refuses calls: OOM command not allowed",
+            ),
+        ] {
+            assert_eq!(what.sentence(zone), sentence);
+        }
     }
 }

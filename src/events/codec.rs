@@ -57,6 +57,8 @@ enum StoredHappening {
     StatementIssued { month: String, total_fen: i64 },
     FactsLost { part: String, found: u64, known: u64 },
     EventsDropped { first: u64, last: u64, kinds: Vec<String> },
+    JournalBlocked { entry: u64, operation: String, why: String },
+    StoreRefuses { server: String, why: String },
 }
 
 /// An event as bytes.
@@ -223,6 +225,10 @@ impl From<Happening> for StoredHappening {
             Happening::EventsDropped { first, last, kinds } => {
                 Self::EventsDropped { first, last, kinds }
             }
+            Happening::JournalBlocked { entry, operation, why } => {
+                Self::JournalBlocked { entry, operation, why }
+            }
+            Happening::StoreRefuses { server, why } => Self::StoreRefuses { server, why },
         }
     }
 }
@@ -283,6 +289,10 @@ fn happening(stored: StoredHappening) -> Result<Happening, String> {
         StoredHappening::EventsDropped { first, last, kinds } => {
             Happening::EventsDropped { first, last, kinds }
         }
+        StoredHappening::JournalBlocked { entry, operation, why } => {
+            Happening::JournalBlocked { entry, operation, why }
+        }
+        StoredHappening::StoreRefuses { server, why } => Happening::StoreRefuses { server, why },
     })
 }
 
@@ -309,6 +319,8 @@ mod tests {
         r#"{"v":1,"at_ms":7,"app_id":"demo","kind":"facts_lost","part":"groups","found":90,"known":97}"#,
         r#"{"v":1,"at_ms":7,"app_id":"","kind":"facts_lost","part":"events","found":90,"known":97}"#,
         r#"{"v":1,"at_ms":7,"app_id":"","kind":"events_dropped","first":4,"last":9,"kinds":["denied"]}"#,
+        r#"{"v":1,"at_ms":7,"app_id":"demo","kind":"journal_blocked","entry":7,"operation":"join_group","why":"WRONGTYPE Operation"}"#,
+        r#"{"v":1,"at_ms":7,"app_id":"","kind":"store_refuses","server":"r:6379","why":"OOM command not allowed"}"#,
     ];
 
     #[test]

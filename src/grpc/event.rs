@@ -75,6 +75,10 @@ fn with_details(told: pb::Event, what: &Happening) -> pb::Event {
             let dropped_kinds = kinds.iter().map(|name| kind_named(name).into()).collect();
             pb::Event { first_dropped: first, last_dropped: last, dropped_kinds, ..told }
         }
+        Happening::JournalBlocked { entry, operation, why } => {
+            pb::Event { journal_entry: entry, operation, store_message: why, ..told }
+        }
+        Happening::StoreRefuses { server, why } => pb::Event { server, store_message: why, ..told },
     }
 }
 
@@ -109,6 +113,8 @@ pub fn kind(what: &Happening) -> pb::EventKind {
         Happening::StatementIssued { .. } => pb::EventKind::StatementIssued,
         Happening::FactsLost { .. } => pb::EventKind::FactsLost,
         Happening::EventsDropped { .. } => pb::EventKind::EventsDropped,
+        Happening::JournalBlocked { .. } => pb::EventKind::JournalBlocked,
+        Happening::StoreRefuses { .. } => pb::EventKind::StoreRefuses,
     }
 }
 
@@ -166,6 +172,22 @@ mod tests {
                 r#""message":"events 4-9 were dropped from the bounded log (denied, limit_passed, ?)","#,
                 r#""first_dropped":4,"last_dropped":9,"dropped_kinds":["EVENT_KIND_DENIED","#,
                 r#""EVENT_KIND_LIMIT_PASSED","EVENT_KIND_UNSPECIFIED"]}"#,
+            )
+        );
+        let app = AppId::try_from("demo").expect("an id");
+        let what = Happening::JournalBlocked {
+            entry: 7,
+            operation: "join_group".to_owned(),
+            why: "WRONGTYPE".to_owned(),
+        };
+        let event = Event { at: Timestamp::from_millis(1_552_320_000_000), app: Some(app), what };
+        assert_eq!(
+            event_json(&NumberedEvent { number: 8, event }, zone),
+            concat!(
+                r#"{"event_id":"8","kind":"EVENT_KIND_JOURNAL_BLOCKED","app_id":"demo","#,
+                r#""occurred_at":"2019-03-11T16:00:00Z","#,
+                r#""message":"journal entry 7 (join_group) is blocked: WRONGTYPE","#,
+                r#""journal_entry":7,"operation":"join_group","store_message":"WRONGTYPE"}"#,
             )
         );
     }

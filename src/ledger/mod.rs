@@ -59,6 +59,7 @@ pub mod redis;
 // Public for the fuzz targets alone.
 #[doc(hidden)]
 pub mod schedule_codec;
+mod server;
 
 use holdings::{Holders, Holdings};
 use loss::LostWrites;
@@ -69,6 +70,7 @@ pub use error::LedgerError;
 pub use fingerprint::Fingerprints;
 pub use identified::{AcceptError, Accepted, GenerationGuard, Identified, Loss, StoreIdentity};
 pub use operation::Operation;
+pub use server::{Refusal, ServerState};
 
 /// What every operation is carried out under.
 #[derive(Debug, Clone)]
@@ -143,17 +145,6 @@ pub struct TypesInUse {
 pub const UNKNOWN_APP_SEEN_FOR: Duration = Duration::from_secs(6 * 60 * 60);
 /// After so long without facts an unknown app is not counted any more.
 pub const UNKNOWN_APP_EMPTY_FOR: Duration = Duration::from_secs(24 * 60 * 60);
-
-/// A server of the store.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ServerState {
-    /// Its address.
-    pub address: String,
-    /// Whether it is absent.
-    pub is_absent: bool,
-    /// What it has refused a short while ago, in its words.
-    pub refusal: Option<String>,
-}
 
 /// Most that the store's clock and this process's may differ for what goes by the time: more than
 /// clocks drift apart that anybody looks after, and little beside a day.

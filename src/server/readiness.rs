@@ -162,7 +162,8 @@ impl Readiness {
             if *is_absent {
                 checks.push((false, format!("server {address} is absent")));
             }
-            if let Some(words) = refusal {
+            if let Some(refusal) = refusal {
+                let words = &refusal.words;
                 checks.push((false, format!("server {address} refuses calls: {words}")));
             }
         }

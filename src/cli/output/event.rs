@@ -40,6 +40,8 @@ fn colour(event: &pb::Event) -> Option<Colour> {
         EventKind::Denied
         | EventKind::ServiceStopped
         | EventKind::EditionEnded
+        | EventKind::JournalBlocked
+        | EventKind::StoreRefuses
         | EventKind::FactsLost => Some(Colour::Red),
         EventKind::LimitPassed if event.percent >= 100 => Some(Colour::Red),
         EventKind::LimitPassed

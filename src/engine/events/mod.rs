@@ -8,7 +8,8 @@
 //! - `clockwork`: what the passing of time tells: derived from all purchases, by a cursor over
 //!   instants, in the same way.
 //!
-//! Beside them, what the store is found to have lost is told as it is found.
+//! Beside them, what the store is found to have lost is told as it is found, and what its servers
+//! refuse (`refusals`).
 //!
 //! [`Pump`] carries all of them, in one task a sidecar.
 
@@ -30,6 +31,7 @@ use crate::ledger::loss::LostWrites;
 mod audited;
 mod clockwork;
 mod notices;
+mod refusals;
 
 pub use notices::Notices;
 
@@ -91,7 +93,9 @@ impl Pump {
     pub async fn run(self, stopped: watch::Receiver<bool>) {
         let notices = self.tell_notices(stopped.clone());
         let audit = self.follow_audit(stopped.clone());
-        tokio::join!(notices, audit, self.tell_losses(stopped.clone()), self.follow_clock(stopped));
+        let (losses, refusals) =
+            (self.tell_losses(stopped.clone()), self.tell_refusals(stopped.clone()));
+        tokio::join!(notices, audit, losses, refusals, self.follow_clock(stopped));
     }
 
     /// Publishes what the store has lost. What the directory has lost stands in the audit log

@@ -65,6 +65,7 @@ pub enum Reply {
 
 impl Reply {
     /// Whether everything was denied, and nothing else was found.
+    #[must_use]
     pub fn is_denial(&self) -> bool {
         match self {
             Self::Decided(Decided { said, risen, .. }) => {

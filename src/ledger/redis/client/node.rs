@@ -15,6 +15,7 @@ use super::probe::Probe;
 use super::refusals::Refusals;
 use super::{Failure, Request, inspect, reply};
 use crate::clock::Clock;
+use crate::ledger::Refusal;
 use crate::ledger::redis::options::{Address, Durability};
 
 /// A call waits so long for a connection before it asks anew which server it needs: by then
@@ -92,8 +93,11 @@ impl Node {
 
     /// What it has refused a short while ago, or why there is no connection although it is not
     /// absent.
-    pub(super) fn refusal(&self) -> Option<String> {
-        let unconnected = || self.lane.reason().filter(|_| !self.is_absent());
+    pub(super) fn refusal(&self) -> Option<Refusal> {
+        let unconnected = || {
+            let words = self.lane.reason().filter(|_| !self.is_absent())?;
+            Some(Refusal { code: "UNCONNECTED".to_owned(), words })
+        };
         self.refusals.current().or_else(unconnected)
     }
 

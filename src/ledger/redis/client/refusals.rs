@@ -1,26 +1,29 @@
-//! What a server that answers refuses, for the log and for readiness.
+//! What a server that answers refuses, for the log, readiness and events.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::{Failure, reply};
 use crate::clock::Stopwatch;
+use crate::ledger::Refusal;
 use crate::ledger::redis::options::Address;
 
 /// How long a refusal is reported after it was seen.
 const REPORTED_FOR: Duration = Duration::from_secs(10);
 /// Time between two log lines about the same code.
 const LOGGED_EVERY: Duration = Duration::from_secs(60);
+/// Most codes of one server whose last log line is remembered: more than Redis has.
+const CODES_MAX: usize = 32;
 
-/// The last refusal of one server.
+/// The refusals of one server.
 #[derive(Default)]
-pub(super) struct Refusals(Mutex<Option<Refusal>>);
+pub(super) struct Refusals(Mutex<Seen>);
 
-struct Refusal {
-    code: String,
-    words: String,
-    seen: Stopwatch,
-    logged: Stopwatch,
+#[derive(Default)]
+struct Seen {
+    last: Option<(Refusal, Stopwatch)>,
+    /// Codes, and when each was logged.
+    logged: Vec<(String, Stopwatch)>,
 }
 
 impl Refusals {
@@ -33,27 +36,52 @@ impl Refusals {
             Err(Failure::Unconfirmed(_, why)) => ("UNCONFIRMED", why.clone()),
             _ => return,
         };
-        let mut last = self.last();
-        let known =
-            last.take().filter(|known| known.code == code && known.logged.elapsed() < LOGGED_EVERY);
-        let logged = known.map_or_else(
-            || {
-                tracing::warn!(%server, code, reason = words, "Redis refuses calls");
-                Stopwatch::start()
-            },
-            |known| known.logged,
-        );
-        *last = Some(Refusal { code: code.to_owned(), words, seen: Stopwatch::start(), logged });
+        let mut seen = self.seen();
+        if seen.is_due(code) {
+            tracing::warn!(%server, code, reason = words, "Redis refuses calls");
+        }
+        seen.last = Some((Refusal { code: code.to_owned(), words }, Stopwatch::start()));
     }
 
-    /// The server's words, where it has refused a call a short while ago.
-    pub(super) fn current(&self) -> Option<String> {
-        let last = self.last();
-        let recent = last.as_ref().filter(|last| last.seen.elapsed() < REPORTED_FOR);
-        recent.map(|last| last.words.clone())
+    /// The last refusal, where that is a short while ago.
+    pub(super) fn current(&self) -> Option<Refusal> {
+        let seen = self.seen();
+        let recent = seen.last.as_ref().filter(|(_, since)| since.elapsed() < REPORTED_FOR);
+        recent.map(|(refusal, _)| refusal.clone())
     }
 
-    fn last(&self) -> MutexGuard<'_, Option<Refusal>> {
+    fn seen(&self) -> MutexGuard<'_, Seen> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Seen {
+    /// Whether a code is to be logged now; if so, it is not for a while.
+    fn is_due(&mut self, code: &str) -> bool {
+        self.logged.retain(|(_, since)| since.elapsed() < LOGGED_EVERY);
+        if self.logged.len() >= CODES_MAX || self.logged.iter().any(|(known, _)| known == code) {
+            return false;
+        }
+        self.logged.push((code.to_owned(), Stopwatch::start()));
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_that_take_turns_are_logged_once_each() {
+        let mut seen = Seen::default();
+        let mut due = 0;
+        for _ in 0..100 {
+            due += usize::from(seen.is_due("OOM")) + usize::from(seen.is_due("READONLY"));
+        }
+        assert_eq!(due, 2);
+        for number in 0..100 {
+            seen.is_due(&format!("CODE{number}"));
+        }
+        assert_eq!(seen.logged.len(), CODES_MAX);
     }
 }

@@ -1,0 +1,85 @@
+//! Events about servers of the store that answer and refuse calls.
+
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::sleep;
+
+use super::Pump;
+use crate::clock::Stopwatch;
+use crate::domain::event::{Event, Happening};
+use crate::ledger::ServerState;
+
+/// How often the servers are looked at: well within the time for which a refusal is reported.
+const LOOKED_AT_EVERY: Duration = Duration::from_secs(1);
+/// Time between two events about the same code of the same server.
+const PUBLISHED_EVERY: Duration = Duration::from_secs(60);
+
+/// What was published a short while ago: server, code, and when.
+#[derive(Default)]
+struct Published(Vec<(String, String, Stopwatch)>);
+
+impl Pump {
+    /// Publishes refusals until `stopped` turns true.
+    pub(super) async fn tell_refusals(&self, mut stopped: watch::Receiver<bool>) {
+        let mut published = Published::default();
+        loop {
+            tokio::select! {
+                () = sleep(LOOKED_AT_EVERY) => {}
+                _ = stopped.wait_for(|stop| *stop) => return,
+            }
+            for what in published.due(self.engine.ledger.servers()) {
+                let at = self.engine.local_now();
+                self.engine.notices().tell(Event { at, app: None, what });
+            }
+        }
+    }
+}
+
+impl Published {
+    /// The refusals of these servers that are to be published now.
+    fn due(&mut self, servers: Vec<ServerState>) -> Vec<Happening> {
+        self.0.retain(|(_, _, since)| since.elapsed() < PUBLISHED_EVERY);
+        let mut due = Vec::new();
+        for ServerState { address: server, refusal, .. } in servers {
+            let Some(refusal) = refusal else { continue };
+            let is_known = |(of, code, _): &(String, String, Stopwatch)| {
+                *of == server && *code == refusal.code
+            };
+            if !self.0.iter().any(is_known) {
+                self.0.push((server.clone(), refusal.code, Stopwatch::start()));
+                due.push(Happening::StoreRefuses { server, why: refusal.words });
+            }
+        }
+        due
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::Refusal;
+
+    #[test]
+    fn a_refusal_is_published_once_a_minute_for_each_server_and_code() {
+        let mut published = Published::default();
+        let server = |address: &str, code: &str| {
+            let words = format!("{code} words");
+            let refusal = Some(Refusal { code: code.to_owned(), words });
+            ServerState { address: address.to_owned(), is_absent: false, refusal }
+        };
+        let silent = ServerState { refusal: None, ..server("a", "") };
+        assert_eq!(published.due(vec![silent]), []);
+        let of = |server: &str, why: &str| Happening::StoreRefuses {
+            server: server.to_owned(),
+            why: why.to_owned(),
+        };
+        assert_eq!(
+            published.due(vec![server("a", "OOM"), server("b", "OOM")]),
+            [of("a", "OOM words"), of("b", "OOM words")]
+        );
+        assert_eq!(published.due(vec![server("a", "OOM"), server("b", "OOM")]), []);
+        assert_eq!(published.due(vec![server("a", "READONLY")]), [of("a", "READONLY words")]);
+        assert_eq!(published.due(vec![server("a", "OOM")]), [], "codes that take turns");
+    }
+}
