@@ -14,6 +14,7 @@ use super::Exit;
 use super::activate::Activate;
 use super::connect::AdminAddress;
 use super::error::Error;
+use super::journal::JournalCommand;
 use super::look::Look;
 use super::session::{Calling, Session};
 use super::token;
@@ -69,6 +70,9 @@ enum AdminCommand {
         #[arg(long, value_name = "ID", default_value = "")]
         found_store_id: String,
     },
+    /// What this sidecar accepted without the store and has not brought there yet.
+    #[command(subcommand, after_help = "Example:\n  imquota admin journal list --blocked")]
+    Journal(JournalCommand),
     /// Have an embedded store go by the machine's time of day, after that was set by hand.
     #[command(after_help = "\
 Only after the machine's clock was checked: what is sold from then on has its time.
@@ -193,6 +197,7 @@ pub async fn run(args: Admin) -> Result<Exit, Error> {
             return token::make(&name, role).map(|()| Exit::Done);
         }
         AdminCommand::ActivateCatalog(activate) => return activate.run(&to, calling).await,
+        AdminCommand::Journal(command) => return command.run(&to, calling).await,
         AdminCommand::AcceptStore { request_id, found_store_id } => {
             let is_random = request_id.is_none();
             let request_id = request_id.map_or_else(random_id, Ok)?;
@@ -222,7 +227,7 @@ pub async fn run(args: Admin) -> Result<Exit, Error> {
 }
 
 /// A failed change that may be repeated, with its request id.
-fn repeatable(error: Error, how: &'static str, request_id: String) -> Error {
+pub(super) fn repeatable(error: Error, how: &'static str, request_id: String) -> Error {
     if error.is_worth_repeating() {
         Error::Change { error: Box::new(error), how, request_id }
     } else {

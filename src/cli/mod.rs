@@ -7,6 +7,7 @@
 //! - `session`: one call over it, from the request to what is printed.
 //! - `quota`, `usage`, `admin`, `health`, `catalog`: a command each; `look` is what `admin` has
 //!   that changes nothing; `watch` prints events as they come.
+//! - `journal`: what a sidecar has not brought to the store, and what to do about it.
 //! - `backup`: copies the embedded store to a file.
 //! - `reconcile`: compares an export of the IM's database with what is held; a folder of its own.
 //! - `output`: answers as tables or JSON; the only place that writes to the terminal.
@@ -22,6 +23,7 @@ mod catalog;
 mod connect;
 mod error;
 mod health;
+mod journal;
 mod look;
 mod output;
 mod quota;

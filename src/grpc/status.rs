@@ -13,7 +13,7 @@ use crate::directory::{AcceptClockError, DirectoryError, LostEnd};
 use crate::domain::decision::Outcome;
 use crate::domain::purchase::Refusal;
 use crate::engine::administration::reconcile::ReconcileError;
-use crate::engine::administration::{AdminError, StoreError};
+use crate::engine::administration::{AdminError, JournalChangeError, StoreError};
 use crate::engine::{Decision, Denial};
 use crate::ledger::{AcceptError, LedgerError, SnapshotError};
 
@@ -167,7 +167,11 @@ pub fn of_failure(failure: Failure) -> Status {
         Failure::Invalid(invalid) => of_invalid(invalid),
         Failure::Ledger(error) => {
             let reason = error.name().to_uppercase();
-            let mut details = ErrorDetails::with_error_info(reason, DOMAIN, HashMap::new());
+            let mut metadata = HashMap::new();
+            if let LedgerError::JournalBlocked { entry, .. } = &error {
+                metadata.insert("entry".to_owned(), entry.to_string());
+            }
+            let mut details = ErrorDetails::with_error_info(reason, DOMAIN, metadata);
             if error.can_retry() {
                 details.set_retry_info(Some(RETRY_AFTER));
             }
@@ -348,6 +352,20 @@ pub fn of_acceptance(error: &StoreError) -> Status {
             of_store_lost(message)
         }
         StoreError::Unlogged(error) => Status::new(admin_code(error), message),
+    }
+}
+
+/// The status of what was not done to the journal.
+pub fn of_journal(error: &JournalChangeError) -> Status {
+    let message = error.to_string();
+    match error {
+        JournalChangeError::NotBlocked { .. } => {
+            of_reason(Code::FailedPrecondition, "JOURNAL_ENTRY_NOT_BLOCKED", message)
+        }
+        JournalChangeError::RequestIdReused(..) => Status::already_exists(message),
+        JournalChangeError::Journal(_) => Status::unavailable(message),
+        JournalChangeError::Unlogged(error) if is_lost(error) => of_store_lost(message),
+        JournalChangeError::Unlogged(error) => Status::new(admin_code(error), message),
     }
 }
 

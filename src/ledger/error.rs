@@ -108,7 +108,7 @@ pub enum LedgerError {
     /// store; nothing was done.
     #[error(
         "journal entry {entry} about the same user or group is blocked: {why}; nothing was done; \
-         retry or drop the entry with `imquota admin journal`"
+         an owner has to run `imquota admin journal retry {entry}` or `drop {entry}`"
     )]
     JournalBlocked {
         /// Its number.

@@ -21,7 +21,7 @@ const fn row(rpc: &'static str, dated_back: bool, least: Role) -> Call {
 }
 
 /// The table.
-pub const CALLS: [Call; 31] = [
+pub const CALLS: [Call; 35] = [
     row("CreateApp", false, Role::Operator),
     row("CreateApp", true, Role::Owner),
     row("PurchaseEdition", false, Role::Operator),
@@ -44,6 +44,10 @@ pub const CALLS: [Call; 31] = [
     row("GetStoreState", false, Role::Viewer),
     row("AcceptStore", false, Role::Owner),
     row("ListSetAsideOperations", false, Role::Viewer),
+    row("DeleteSetAsideOperations", false, Role::Owner),
+    row("ListJournalEntries", false, Role::Viewer),
+    row("RetryJournalEntry", false, Role::Owner),
+    row("DropJournalEntry", false, Role::Owner),
     row("AcceptClock", false, Role::Owner),
     row("TrackChanges", false, Role::Operator),
     row("Reconcile", false, Role::Operator),
@@ -55,6 +59,16 @@ pub const CALLS: [Call; 31] = [
     row("ExportStatement", false, Role::Viewer),
 ];
 
+/// Those about the store, or the sidecar itself.
+const OF_STORE: [&str; 6] = [
+    "ListTopDenials",
+    "ActivateCatalog",
+    "AcceptClock",
+    "GetStoreState",
+    "AcceptStore",
+    "ListSetAsideOperations",
+];
+
 fn code<T>(answer: Result<Response<T>, Status>) -> Code {
     answer.map_or_else(|status| status.code(), |_| Code::Ok)
 }
@@ -62,8 +76,9 @@ fn code<T>(answer: Result<Response<T>, Status>) -> Code {
 impl Call {
     /// The code of a caller who may make the call.
     pub fn when_let_through(self) -> Code {
-        // The store of these tests is embedded, and has nothing to accept.
-        if self.rpc == "AcceptStore" { Code::FailedPrecondition } else { Code::Ok }
+        // The store of these tests is embedded: it has nothing to accept, and no journal.
+        let needs_redis = ["AcceptStore", "RetryJournalEntry", "DropJournalEntry"];
+        if needs_redis.contains(&self.rpc) { Code::FailedPrecondition } else { Code::Ok }
     }
 
     /// Makes it about that app.
@@ -129,12 +144,10 @@ impl Call {
                 code(client.track_changes(request).await)
             }
             "Reconcile" => reconcile(client, app_id).await,
-            "ListTopDenials"
-            | "ActivateCatalog"
-            | "AcceptClock"
-            | "GetStoreState"
-            | "AcceptStore"
-            | "ListSetAsideOperations" => self.make_of_store(client, request_id).await,
+            rpc if OF_STORE.contains(&rpc) => self.make_of_store(client, request_id).await,
+            rpc if rpc.contains("Journal") || rpc.starts_with("DeleteSetAside") => {
+                self.make_of_journal(client, app_id, request_id).await
+            }
             _ => self.make_metering(client, app_id, request_id, effective_at).await,
         }
     }
@@ -155,6 +168,33 @@ impl Call {
             _ => {
                 let request = pb::ListSetAsideOperationsRequest::default();
                 code(client.list_set_aside_operations(request).await)
+            }
+        }
+    }
+
+    async fn make_of_journal(
+        self,
+        client: &mut Client,
+        app_id: String,
+        request_id: String,
+    ) -> Code {
+        let (number, through_number) = (1, 1);
+        match self.rpc {
+            "DeleteSetAsideOperations" => {
+                let request = pb::DeleteSetAsideOperationsRequest { request_id, through_number };
+                code(client.delete_set_aside_operations(request).await)
+            }
+            "RetryJournalEntry" => {
+                let request = pb::RetryJournalEntryRequest { request_id, number, app_id };
+                code(client.retry_journal_entry(request).await)
+            }
+            "DropJournalEntry" => {
+                let request = pb::DropJournalEntryRequest { request_id, number, app_id };
+                code(client.drop_journal_entry(request).await)
+            }
+            _ => {
+                let request = pb::ListJournalEntriesRequest::default();
+                code(client.list_journal_entries(request).await)
             }
         }
     }
@@ -201,8 +241,14 @@ impl Call {
         match self.rpc {
             // Begun and finished.
             "Reconcile" => 2,
-            // What is metered is no change, and an embedded store has nothing to accept.
-            "RecordLogins" | "ReportBandwidth" | "AcceptStore" => 0,
+            // What is metered is no change, and an embedded store has nothing to accept and no
+            // journal.
+            "RecordLogins"
+            | "ReportBandwidth"
+            | "AcceptStore"
+            | "RetryJournalEntry"
+            | "DropJournalEntry"
+            | "DeleteSetAsideOperations" => 0,
             _ => u64::from(self.least > Role::Viewer),
         }
     }

@@ -77,7 +77,11 @@ async fn prepare(call: Call, owner: &mut Client, app: &str) {
         | "AcceptClock"
         | "GetStoreState"
         | "AcceptStore"
-        | "ListSetAsideOperations" => &[],
+        | "ListSetAsideOperations"
+        | "DeleteSetAsideOperations"
+        | "ListJournalEntries"
+        | "RetryJournalEntry"
+        | "DropJournalEntry" => &[],
         "RenewEdition" | "GrantAddOn" | "RefundPurchase" => &["CreateApp", "PurchaseEdition"],
         _ => &["CreateApp"],
     };

@@ -54,10 +54,14 @@ VALID: dict[str, dict[str, Any]] = {
     "GetStoreState": {},
     "AcceptStore": {"request_id": "new"},
     "ListSetAsideOperations": {},
+    "DeleteSetAsideOperations": {"request_id": "new", "through_number": 1},
+    "ListJournalEntries": {},
+    "RetryJournalEntry": {"request_id": "new", "number": 1},
+    "DropJournalEntry": {"request_id": "new", "number": 1},
 }
 """A good request of each RPC."""
 
-ANY_VALUE_IS_GOOD = {"one_way", "group_id_allocated_by_im", "actor", "everybody"}
+ANY_VALUE_IS_GOOD = {"one_way", "group_id_allocated_by_im", "actor", "everybody", "only_blocked"}
 """Fields that cannot be wrong."""
 
 INSTANTS = [Timestamp(seconds=-1), Timestamp(seconds=2**62), Timestamp(seconds=1, nanos=-1)]
@@ -126,6 +130,7 @@ def _scalars() -> list[Case]:
         "version": ["", "x" * 65, "unheard-of"],
         "content_hash": ["x", "A" * 64, "0" * 65, "0" * 64],
         "found_store_id": ["x", "g" * 32, "0" * 31, "0" * 33],
+        "number": [0], "through_number": [0],
         "add_on_id": CATALOG_IDS, "type": [*CATALOG_IDS, "public", "PUBLIC"], "max_members": [0],
     }
     return [
@@ -139,8 +144,9 @@ def _scalars() -> list[Case]:
 
 def is_absent(rpc: str, field: str, value: Any) -> bool:
     """Whether the value stands for a filter that is not set, or for a token that is good."""
-    return rpc in ("ListAuditEvents", "ListTopDenials") and value == "" or (rpc, field, value) == (
-        "ListApps", "page_token", "-")
+    filtered = rpc in ("ListAuditEvents", "ListTopDenials") or field == "app_id" and rpc in (
+        "RetryJournalEntry", "DropJournalEntry")
+    return filtered and value == "" or (rpc, field, value) == ("ListApps", "page_token", "-")
 
 
 BATCHES = [

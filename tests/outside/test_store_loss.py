@@ -233,6 +233,25 @@ def test_what_was_accepted_without_the_store_is_set_aside_and_not_replayed():
         state = json.loads(cli(sidecar, "store-state", "--output", "json"))
         assert int(state["set_aside_operations"]) == 5, "they outlive a restart"
 
+        # Once they were read, an owner deletes them up to a number, and that is in the audit log.
+        numbers = [int(entry["number"]) for entry in listed["operations"]]
+        delete = ("journal", "delete-set-aside", "--through", str(numbers[3]),
+                  "--request-id", "delete-1", "--output", "json")
+        for _ in range(2):
+            deleted = json.loads(cli(sidecar, *delete))
+            told = (int(deleted["deleted_operations"]), int(deleted["set_aside_operations"]))
+            assert told == (4, 1), "a repetition answers as the first time"
+        listed = json.loads(cli(sidecar, "set-aside-operations", "--output", "json"))
+        assert [int(entry["number"]) for entry in listed["operations"]] == numbers[4:]
+        with App(sidecar, app_id=app.id) as again:
+            (entry,) = again.administration.ListAuditEvents(
+                admin_pb.ListAuditEventsRequest(action="DeleteSetAsideOperations")).events
+        assert entry.request_id == "delete-1"
+        logged = json.loads(entry.after)
+        assert (logged["operations"], logged["first"], logged["last"]) == (
+            4, numbers[0], numbers[3])
+        assert logged["apps"] == {app.id: 4}
+
 
 def test_only_the_store_of_that_id_is_used():
     with redis_store() as (redis, url), Sidecar(store=url) as any_store:

@@ -5,6 +5,7 @@
 //! - `table`: columns.
 //! - `value`: money, instants, limits and sources as words.
 //! - `results`, `usage`, `app`, `look`, `reconcile`: the answers, each as a table with its notes.
+//! - `journal`: the journal of a sidecar.
 //! - `clock`: a clock that was accepted.
 //! - `event`: one event as a line.
 //! - `progress`: how far a long command has come.
@@ -18,6 +19,7 @@ mod app;
 mod clock;
 mod event;
 mod history;
+mod journal;
 mod json;
 mod look;
 mod progress;

@@ -37,6 +37,7 @@ mod change;
 mod entries;
 mod everybody;
 mod filled;
+mod journal;
 mod office;
 mod preview;
 mod publishing;
@@ -48,6 +49,7 @@ pub use catalogs::{Activated, Activation, Standing};
 pub use change::{Change, Difference, Made, What};
 pub use entries::{EntryFilter, FoundEntries};
 pub use everybody::OverrunCount;
+pub use journal::{JournalAction, JournalChange, JournalChangeError};
 pub use preview::{Overrun, Preview, Previewed, Question};
 pub use store::{StoreAccepted, StoreError, StoreState};
 

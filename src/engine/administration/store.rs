@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::reconcile::Logged;
 use super::{AdminError, Administration, EntryFilter};
-use crate::domain::audit::Actor;
+use crate::domain::audit::{Actor, Entry};
 use crate::domain::id::RequestId;
 use crate::journal::{JournalError, Numbered};
 use crate::ledger::{AcceptError, Accepted, StoreIdentity};
@@ -110,24 +110,37 @@ impl Administration {
         request: String,
         after: String,
     ) -> Result<(), StoreError> {
-        let filter = EntryFilter {
-            action: Some(ACTION.to_owned()),
-            request_id: Some(request_id.to_string()),
-            ..EntryFilter::default()
-        };
-        let mut next = Some(0);
-        while let Some(from) = next {
-            let found = self.0.entries(from, 1, &filter).await.map_err(StoreError::Unlogged)?;
-            if !found.entries.is_empty() {
-                return Ok(());
-            }
-            next = found.next;
+        let found = self.find_logged(ACTION, request_id).await;
+        if found.map_err(StoreError::Unlogged)?.is_some() {
+            return Ok(());
         }
         let logged = Logged { action: ACTION, app: None, request_id: request_id.as_str() };
         let unlogged = |error: AdminError| StoreError::Unlogged(error);
         let at = self.0.engine.now().await.map_err(|error| unlogged(error.into()))?;
         let logging = self.log_as(at, logged, actor, request, after).await;
         logging.map_err(|error| unlogged(error.into()))
+    }
+
+    /// The entry of the audit log about a request of that action, where there is one.
+    pub(super) async fn find_logged(
+        &self,
+        action: &str,
+        request_id: &RequestId,
+    ) -> Result<Option<Entry>, AdminError> {
+        let filter = EntryFilter {
+            action: Some(action.to_owned()),
+            request_id: Some(request_id.to_string()),
+            ..EntryFilter::default()
+        };
+        let mut next = Some(0);
+        while let Some(from) = next {
+            let mut found = self.0.entries(from, 1, &filter).await?;
+            if let Some(entry) = found.entries.pop() {
+                return Ok(Some(entry));
+            }
+            next = found.next;
+        }
+        Ok(None)
     }
 
     /// What was set aside of this sidecar's journal, from the one after that number on, at most so
@@ -143,7 +156,7 @@ impl Administration {
         }
     }
 
-    fn set_aside(&self) -> usize {
+    pub(super) fn set_aside(&self) -> usize {
         self.0.engine.fallback.as_ref().map_or(0, |fallback| fallback.set_aside())
     }
 }

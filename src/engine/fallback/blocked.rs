@@ -3,8 +3,9 @@
 //! Such an entry is blocked. Everything that waits behind it, at whichever user or group, is stuck
 //! with it until it is retried or dropped.
 
+use std::collections::BTreeMap;
+
 use super::queue::{Queue, State, Waiting};
-use crate::journal::Entry;
 
 impl Queue {
     /// Sets an entry aside that cannot be carried out.
@@ -12,6 +13,7 @@ impl Queue {
         if let Some(waiting) = self.entries.get_mut(&number) {
             waiting.state = State::Blocked(why);
             waiting.wake();
+            self.blocked.insert(number);
         }
         self.mark_stuck(number);
     }
@@ -35,16 +37,21 @@ impl Queue {
         }
     }
 
-    /// Every blocked entry, why it is, and how many entries wait behind it.
-    pub(super) fn blocked(&self) -> Vec<(u64, String, usize)> {
-        let blocked = self.entries.iter().filter_map(|(number, waiting)| match &waiting.state {
-            State::Blocked(why) => Some((*number, why.clone())),
-            _ => None,
-        });
-        let behind = |number: u64| {
-            self.entries.values().filter(|it| it.stuck_behind == Some(number)).count()
-        };
-        blocked.map(|(number, why)| (number, why, behind(number))).collect()
+    /// How many entries are blocked.
+    pub(super) fn blocked_len(&self) -> usize {
+        self.blocked.len()
+    }
+
+    /// The oldest blocked entries, at most so many, with how many entries wait behind each.
+    pub(super) fn blocked(&self, limit: usize) -> Vec<(u64, usize)> {
+        let mut blocked: BTreeMap<u64, usize> =
+            self.blocked.iter().take(limit).map(|number| (*number, 0)).collect();
+        if !blocked.is_empty() {
+            for blocking in self.entries.values().filter_map(|it| it.stuck_behind) {
+                blocked.entry(blocking).and_modify(|behind| *behind += 1);
+            }
+        }
+        blocked.into_iter().collect()
     }
 
     /// Why an entry is blocked.
@@ -64,6 +71,7 @@ impl Queue {
         }
         waiting.state = State::Queued;
         waiting.tries = 1;
+        self.blocked.remove(&number);
         self.release_stuck(number);
         self.list(number, false);
         true
@@ -76,15 +84,9 @@ impl Queue {
                 waiting.stuck_behind = None;
             }
         }
-        for (other, _, _) in self.blocked() {
+        for other in self.blocked.clone() {
             self.mark_stuck(other);
         }
-    }
-
-    /// A blocked entry, as it is to be dropped.
-    pub(super) fn blocked_entry(&self, number: u64) -> Option<Entry> {
-        let waiting = self.entries.get(&number)?;
-        matches!(waiting.state, State::Blocked(_)).then(|| waiting.encoded.decode().ok())?
     }
 }
 

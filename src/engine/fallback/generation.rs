@@ -34,6 +34,7 @@ impl Fallback {
         if moved > 0 {
             self.queue().clear();
             self.metrics.condition.journal(self.journal.len());
+            self.report_blocked();
             warn!(entries = moved, "journal entries set aside: the store was accepted anew");
         }
         self.lately.clear();

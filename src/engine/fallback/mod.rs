@@ -9,7 +9,7 @@
 //!   later operations on the same users and groups do not overtake them.
 //! - What is admitted is bounded by the budget, which an entry gives back when it is counted.
 //! - An entry that its server cannot carry out is blocked, and with it all later ones of its users
-//!   and groups (`blocked`).
+//!   and groups (`blocked`), until an operator has it retried or dropped (`manage`).
 //!
 //! What is in the journal of a sidecar, no other sidecar knows of. So what is sent to another one
 //! about the same user and group may be overtaken by it: the README's contract for callers.
@@ -35,6 +35,8 @@ mod chain;
 mod denial_cache;
 mod generation;
 mod lane;
+mod listing;
+mod manage;
 mod merge;
 mod plan;
 mod queue;
@@ -44,9 +46,13 @@ mod repeats;
 mod replay;
 mod step;
 mod subject;
+mod wait;
 
 use denial_cache::{DenialCache, asked_of_group, service};
+pub use listing::{JournalItem, JournalState};
+pub use manage::JournalCondition;
 use plan::Plan;
+pub use plan::subjects;
 use queue::{NoRoom, Queue};
 use step::{After, Step};
 

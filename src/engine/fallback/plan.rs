@@ -95,7 +95,7 @@ pub(super) fn facts(operation: &Operation) -> Vec<Fact<'_>> {
 }
 
 /// Everybody whom an operation is about, some of them more than once.
-pub(super) fn subjects(operation: &Operation) -> Vec<Subject> {
+pub fn subjects(operation: &Operation) -> Vec<Subject> {
     let of_fact = |fact: Fact<'_>| {
         let users = fact.users.into_iter().cloned().map(Subject::User);
         users.chain(fact.group.cloned().map(Subject::Group)).collect::<Vec<_>>()

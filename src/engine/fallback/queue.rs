@@ -23,8 +23,6 @@ pub(super) const NAMES_MAX: usize = 400_000;
 pub(super) const TRIES_MAX: u32 = 5;
 /// Time without a try after one that failed.
 const REST: Duration = Duration::from_millis(100);
-/// Most entries that are looked at when a caller waits for one.
-const WANTED_MAX: usize = 1024;
 
 /// What waits about the users and groups of an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,7 +61,7 @@ pub(super) enum State {
 
 /// An entry that waits.
 pub(super) struct Waiting {
-    lane: LaneId,
+    pub(super) lane: LaneId,
     pub(super) kind: Kind,
     pub(super) mode: Mode,
     /// The group, or the user on whose list it works.
@@ -75,9 +73,9 @@ pub(super) struct Waiting {
     /// The blocked entry behind which it waits.
     pub(super) stuck_behind: Option<u64>,
     pub(super) tries: u32,
-    is_wanted: bool,
-    is_listed: bool,
-    waiters: Vec<oneshot::Sender<()>>,
+    pub(super) is_wanted: bool,
+    pub(super) is_listed: bool,
+    pub(super) waiters: Vec<oneshot::Sender<()>>,
 }
 
 /// Entries that go to the store as one operation.
@@ -93,7 +91,9 @@ pub(super) struct Queue {
     pub(super) chains: HashMap<SubjectId, Chain>,
     /// Facts taken, by app.
     apps: HashMap<AppId, usize>,
-    lanes: Lanes,
+    pub(super) lanes: Lanes,
+    /// Entries that are blocked.
+    pub(super) blocked: BTreeSet<u64>,
     /// Entries that have failed, and when; they rest alone.
     resting: VecDeque<(Stopwatch, u64)>,
     done: BTreeSet<u64>,
@@ -110,6 +110,7 @@ impl Queue {
             chains: HashMap::new(),
             apps: HashMap::new(),
             lanes: Lanes::default(),
+            blocked: BTreeSet::new(),
             resting: VecDeque::new(),
             done: BTreeSet::new(),
             bytes: 0,
@@ -121,7 +122,10 @@ impl Queue {
     #[cfg(test)]
     pub(super) fn is_spotless(&self) -> bool {
         let gone = self.entries.is_empty() && self.chains.is_empty() && self.apps.is_empty();
-        gone && self.done.is_empty() && self.bytes == 0 && self.names == 0
+        gone && self.done.is_empty()
+            && self.blocked.is_empty()
+            && self.bytes == 0
+            && self.names == 0
     }
 
     /// How many entries there are.
@@ -426,7 +430,7 @@ impl Queue {
             self.bytes -= waiting.encoded.size_bytes();
             self.names -= waiting.named.len();
             waiting.wake();
-            if matches!(waiting.state, State::Blocked(_)) {
+            if self.blocked.remove(number) {
                 self.release_stuck(*number);
             }
             let ids: Vec<SubjectId> = waiting.named.iter().map(|named| named.id).collect();
@@ -439,36 +443,5 @@ impl Queue {
         let known = self.entries.iter().filter(|(_, it)| it.state != State::Writing);
         let numbers: Vec<u64> = known.map(|(number, _)| *number).collect();
         self.remove(&numbers);
-    }
-
-    /// Ready when the entry of that number is struck out or blocked. What it waits for goes first.
-    pub(super) fn wait_for(&mut self, number: u64) -> Option<oneshot::Receiver<()>> {
-        let (sender, receiver) = oneshot::channel();
-        self.entries.get_mut(&number)?.waiters.push(sender);
-        let (mut wanted, mut looked_at) = (vec![number], 0);
-        while let Some(number) = wanted.pop() {
-            let Some(waiting) = self.entries.get_mut(&number) else { continue };
-            if waiting.is_wanted || looked_at >= WANTED_MAX {
-                continue;
-            }
-            looked_at += 1;
-            waiting.is_wanted = true;
-            if waiting.is_listed {
-                self.lanes.add(&waiting.lane, number, true, false);
-            }
-            let chains = waiting.named.iter().filter_map(|named| self.chains.get(&named.id));
-            wanted.extend(chains.flat_map(|chain| chain.iter().take_while(|it| *it < number)));
-        }
-        Some(receiver)
-    }
-}
-
-impl Waiting {
-    /// Wakes the callers that wait for it.
-    pub(super) fn wake(&mut self) {
-        for waiter in self.waiters.drain(..) {
-            // A caller that has gone away does not want to know.
-            let _ = waiter.send(());
-        }
     }
 }

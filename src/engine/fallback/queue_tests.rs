@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
+use super::listing::{JournalItem, JournalState};
 use super::queue::{Ahead, NoRoom, Queue, TRIES_MAX};
 use crate::domain::decision::Mode;
 use crate::domain::id::{AppId, GroupId, UserId};
@@ -182,7 +183,7 @@ fn a_batch_that_fails_is_tried_one_by_one_until_the_entry_is_found() {
         assert_eq!(queue.ahead(&app(), &operation), Ahead::Blocked(1), "{operation:?}");
     }
     assert_eq!(queue.ahead(&app(), &join("i", &["z"])), Ahead::Nothing);
-    assert_eq!(queue.blocked(), [(1, "WRONGTYPE".to_owned(), 2)]);
+    assert_eq!((queue.blocked_len(), queue.blocked(9)), (1, vec![(1, 2)]));
     // What is written down behind it is stuck too.
     add(&mut queue, 5, leave("h", &["y"]));
     assert_eq!(queue.ahead(&app(), &join("x", &["y"])), Ahead::Blocked(1));
@@ -211,10 +212,60 @@ fn a_dropped_entry_lets_the_chain_go_on() {
     }
     std::thread::sleep(AFTER_REST);
     assert_eq!(take_all(&mut queue), Vec::<Vec<u64>>::new());
-    assert_eq!(queue.blocked_entry(2), None, "it is not the blocked one");
-    assert_eq!(queue.blocked_entry(1).map(|entry| entry.operation), Some(join("g", &["a"])));
+    assert!(!fits(&mut queue, 3, join("g", &["p", "q", "r"])), "its fact stays in the budget");
     queue.remove(&[1]);
+    assert_eq!(queue.blocked_len(), 0);
     assert_eq!(take_all(&mut queue), [[2]]);
+    assert!(fits(&mut queue, 3, join("g", &["p", "q", "r"])), "its fact is given back");
+}
+
+#[test]
+fn a_list_says_how_far_each_entry_is() {
+    let mut queue = Queue::new();
+    add(&mut queue, 1, join("g", &["a"]));
+    add(&mut queue, 2, leave("g", &["a"]));
+    add(&mut queue, 3, join("h", &["b"]));
+    add(&mut queue, 4, join("h", &["b", "c"]));
+    queue.block(1, "WRONGTYPE".to_owned());
+    assert_eq!(take_all(&mut queue), [[3]]);
+    let why = || "WRONGTYPE".to_owned();
+    let states = |items: Vec<JournalItem>| -> Vec<(u64, JournalState)> {
+        items.into_iter().map(|item| (item.number, item.state)).collect()
+    };
+    assert_eq!(
+        states(queue.page(0, 9, false)),
+        [
+            (1, JournalState::Blocked(why())),
+            (2, JournalState::Stuck { behind: 1, why: why() }),
+            (3, JournalState::InWork),
+            (4, JournalState::Queued),
+        ]
+    );
+    assert_eq!(states(queue.page(0, 9, true)), [(1, JournalState::Blocked(why()))]);
+    assert_eq!(states(queue.page(2, 1, false)), [(3, JournalState::InWork)]);
+    assert_eq!(queue.page(1, 9, true), []);
+    let item = queue.item(2).expect("it waits");
+    assert_eq!(item.entry.operation, leave("g", &["a"]));
+}
+
+#[test]
+fn what_only_its_turn_keeps_from_the_store_is_due() {
+    let mut queue = Queue::new();
+    add(&mut queue, 1, join("g", &["a"]));
+    add(&mut queue, 2, leave("g", &["a"]));
+    add(&mut queue, 3, befriend("x", &["y"], false));
+    queue.block(1, "WRONGTYPE".to_owned());
+    assert_eq!(queue.oldest_due(|_, _| false), Some(3), "blocked ones and those behind are not");
+    assert_eq!(queue.oldest_due(|_, _| true), None, "their server is absent");
+    assert!(queue.retry(1));
+    let is_absent = |_: &AppId, operation: &Operation| {
+        matches!(operation, Operation::JoinGroup { .. } | Operation::LeaveGroup { .. })
+    };
+    assert_eq!(queue.oldest_due(is_absent), Some(3));
+    assert_eq!(queue.oldest_due(|_, _| false), Some(1));
+    queue.remove(&[1, 2, 3]);
+    assert_eq!(queue.oldest_due(|_, _| false), None);
+    assert!(queue.is_spotless());
 }
 
 #[test]

@@ -160,11 +160,16 @@ impl Fallback {
                 self.queue().done(&numbers);
             }
             (Brought::Failed(why), Some((Request { app, operation, .. }, _))) => {
-                if let Some(entry) = self.queue().failed(&numbers, &why) {
+                let blocked = self.queue().failed(&numbers, &why);
+                if let Some(entry) = blocked {
                     let operation = operation.name();
                     error!(%app, entry, operation, reason = why, "journal entry blocked");
+                    self.report_blocked();
+                    let what =
+                        Happening::JournalBlocked { entry, operation: operation.into(), why };
+                    let at = engine.local_now();
+                    engine.notices().tell(Event { at, app: Some(app), what });
                 }
-                self.metrics.condition.journal_blocked(self.queue().blocked().len());
             }
             _ => self.queue().put_back(&numbers),
         }

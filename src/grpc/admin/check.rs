@@ -19,7 +19,7 @@ const PAGE_DEFAULT: usize = 100;
 const PREVIEWED_MAX: usize = 1000;
 
 /// Every RPC that the audit log tells of.
-const ACTIONS: [&str; 12] = [
+const ACTIONS: [&str; 15] = [
     pb::CreateAppRequest::RPC,
     pb::PurchaseEditionRequest::RPC,
     pb::RenewEditionRequest::RPC,
@@ -30,6 +30,9 @@ const ACTIONS: [&str; 12] = [
     super::RECONCILE,
     super::ACTIVATE_CATALOG,
     super::ACCEPT_STORE,
+    super::RETRY_JOURNAL_ENTRY,
+    super::DROP_JOURNAL_ENTRY,
+    super::DELETE_SET_ASIDE_OPERATIONS,
     super::ACCEPT_CLOCK,
     ISSUE_STATEMENT,
 ];

@@ -20,6 +20,7 @@ mod catalog;
 pub(super) mod check;
 mod exported;
 mod found;
+mod journal;
 mod reconcile;
 mod show;
 mod store;
@@ -30,6 +31,9 @@ pub use show::audit_entry;
 
 /// RPCs that are logged beside the changes of apps.
 const ACCEPT_STORE: &str = "AcceptStore";
+const RETRY_JOURNAL_ENTRY: &str = "RetryJournalEntry";
+const DROP_JOURNAL_ENTRY: &str = "DropJournalEntry";
+const DELETE_SET_ASIDE_OPERATIONS: &str = "DeleteSetAsideOperations";
 const TRACK_CHANGES: &str = "TrackChanges";
 const RECONCILE: &str = "Reconcile";
 /// The RPC that puts a kept catalog into force again.
@@ -321,10 +325,39 @@ impl AdminService for AdminApi {
         request: Request<pb::ListSetAsideOperationsRequest>,
     ) -> Result<Response<pb::ListSetAsideOperationsResponse>, Status> {
         require(&request, Role::Viewer, "ListSetAsideOperations")?;
-        let (after, size) = store::page(request.get_ref())?;
+        let it = request.get_ref();
+        let (after, size) = store::page(&it.page_token, it.page_size)?;
         let entries = self.administration.read_set_aside(after, size).await;
         let entries = entries.map_err(|error| Status::unavailable(error.to_string()))?;
         Ok(Response::new(store::set_aside(entries, size)))
+    }
+
+    async fn delete_set_aside_operations(
+        &self,
+        request: Request<pb::DeleteSetAsideOperationsRequest>,
+    ) -> Result<Response<pb::DeleteSetAsideOperationsResponse>, Status> {
+        journal::delete_set_aside(self, request).await.map(Response::new)
+    }
+
+    async fn list_journal_entries(
+        &self,
+        request: Request<pb::ListJournalEntriesRequest>,
+    ) -> Result<Response<pb::ListJournalEntriesResponse>, Status> {
+        journal::list(self, request).map(Response::new)
+    }
+
+    async fn retry_journal_entry(
+        &self,
+        request: Request<pb::RetryJournalEntryRequest>,
+    ) -> Result<Response<pb::RetryJournalEntryResponse>, Status> {
+        journal::retry(self, request).await.map(Response::new)
+    }
+
+    async fn drop_journal_entry(
+        &self,
+        request: Request<pb::DropJournalEntryRequest>,
+    ) -> Result<Response<pb::DropJournalEntryResponse>, Status> {
+        journal::drop_entry(self, request).await.map(Response::new)
     }
 
     async fn track_changes(

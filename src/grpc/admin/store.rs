@@ -60,17 +60,17 @@ fn asked(request: pb::AcceptStoreRequest) -> Result<(RequestId, String), Status>
     fields.finish(request_id.zip(found_id)).map_err(of_invalid)
 }
 
-/// A page of what was set aside: after which number, and how many.
-pub fn page(request: &pb::ListSetAsideOperationsRequest) -> Result<(u64, usize), Status> {
+/// A page of what is numbered: after which number, and how many.
+pub fn page(page_token: &str, page_size: u32) -> Result<(u64, usize), Status> {
     let mut fields = Fields::default();
-    let after = match request.page_token.as_str() {
+    let after = match page_token {
         "" => Some(0),
         token => fields.check("page_token", token.parse().map_err(|_| "must be of an answer")),
     };
-    let size = match request.page_size {
+    let size = match page_size {
         0 => Some(PAGE_DEFAULT),
         size => {
-            let size = usize::try_from(size).ok().filter(|_| size <= PAGE_MAX);
+            let size = usize::try_from(size).ok().filter(|_| page_size <= PAGE_MAX);
             fields.check("page_size", size.ok_or("must be 0 to 1000"))
         }
     };

@@ -1,0 +1,263 @@
+//! What operators do about the journal of this sidecar: list it, retry and drop blocked entries,
+//! and delete what was set aside.
+//!
+//! Each of these is in the audit log before it is done, a dropped entry as a whole. A repeated
+//! request is found there: it finishes what was cut off, and answers as the first time.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::reconcile::Logged;
+use super::{AdminError, Administration};
+use crate::domain::audit::{Actor, Entry as AuditEntry};
+use crate::domain::id::{AppId, RequestId};
+use crate::engine::fallback::{Fallback, JournalItem, JournalState};
+use crate::journal::{Encoded, Entry, JournalError};
+
+/// Set-aside operations that are read at a time.
+const PAGE: usize = 1000;
+/// Most apps that the audit log names of a deletion.
+const APPS_LOGGED_MAX: usize = 100;
+
+/// What is done to a blocked entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JournalAction {
+    /// It is brought to the store once more.
+    Retry,
+    /// It is struck out.
+    Drop,
+}
+
+impl JournalAction {
+    /// The RPC, as the audit log names it.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Retry => "RetryJournalEntry",
+            Self::Drop => "DropJournalEntry",
+        }
+    }
+}
+
+/// Something to be done to a blocked entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JournalChange {
+    /// The request's id.
+    pub request_id: RequestId,
+    /// What.
+    pub action: JournalAction,
+    /// The number of the entry.
+    pub number: u64,
+    /// The app that the entry has to be about, where one was named.
+    pub app: Option<AppId>,
+}
+
+/// Why nothing was done to the journal.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum JournalChangeError {
+    /// No such entry is blocked.
+    #[error(
+        "no entry {number}{} is blocked in the journal of this sidecar; nothing was done; \
+         `imquota admin journal list` has its entries, and each sidecar has a journal of its own",
+        .app.as_ref().map(|app| format!(" of app \"{app}\"")).unwrap_or_default()
+    )]
+    NotBlocked {
+        /// The number.
+        number: u64,
+        /// The app that was named.
+        app: Option<AppId>,
+    },
+    /// The same request id came with other content.
+    #[error("request_id \"{0}\" was used before for another request, {1}")]
+    RequestIdReused(RequestId, String),
+    /// The journal cannot be written.
+    #[error("{0}; repeat the same request once the sidecar has started again")]
+    Journal(#[from] JournalError),
+    /// The audit log could not be read or written.
+    #[error("nothing was done to the journal; repeat the same request: {0}")]
+    Unlogged(#[from] AdminError),
+}
+
+impl Administration {
+    /// Entries of this sidecar's journal from the one after that number on, at most so many; all,
+    /// or the blocked ones.
+    #[must_use]
+    pub fn journal(&self, after: u64, limit: usize, only_blocked: bool) -> Vec<JournalItem> {
+        let fallback = self.0.engine.fallback.as_ref();
+        fallback.map(|it| it.list(after, limit, only_blocked)).unwrap_or_default()
+    }
+
+    /// Retries or drops a blocked entry, and returns it as it was.
+    pub async fn change_journal(
+        &self,
+        change: JournalChange,
+        actor: Actor,
+    ) -> Result<JournalItem, JournalChangeError> {
+        let this = self.clone();
+        // Carried through, whether or not the caller waits for it.
+        let changing = tokio::spawn(async move { this.change_journal_alone(&change, actor).await });
+        changing.await.unwrap_or_else(|cut_off| Err(interrupted(&cut_off)))
+    }
+
+    async fn change_journal_alone(
+        &self,
+        change: &JournalChange,
+        actor: Actor,
+    ) -> Result<JournalItem, JournalChangeError> {
+        let _changing = self.0.changing.lock().await;
+        let JournalChange { request_id, action, number, app } = change;
+        let request = json!({
+            "request_id": request_id.as_str(),
+            "number": number,
+            "app_id": app.as_ref().map(AppId::as_str),
+        });
+        let request = request.to_string();
+        let fallback = self.0.engine.fallback.as_ref();
+        let there = fallback.and_then(|it| it.item(*number));
+        let blocked = there.clone().filter(|it| {
+            let is_of_app = app.as_ref().is_none_or(|app| *app == it.entry.app);
+            is_of_app && matches!(it.state, JournalState::Blocked(_))
+        });
+        let logged = self.find_logged(action.name(), request_id).await?;
+        let is_repeated = logged.is_some();
+        let item = match logged {
+            Some(logged) => {
+                if logged.event.request != request {
+                    let before = logged.event.request;
+                    return Err(JournalChangeError::RequestIdReused(request_id.clone(), before));
+                }
+                let item = logged_item(*number, &logged)?;
+                let is_there = there.is_some_and(|there| there.entry == item.entry);
+                if !is_there || *action == JournalAction::Retry && blocked.is_none() {
+                    return Ok(item);
+                }
+                item
+            }
+            None => blocked.ok_or_else(|| not_blocked(change))?,
+        };
+        let Some(fallback) = fallback else { return Err(not_blocked(change)) };
+        if !is_repeated {
+            let after = entry_json(&item);
+            let app = Some(&item.entry.app);
+            let logged = Logged { action: action.name(), app, request_id: request_id.as_str() };
+            self.log_now(logged, actor, request, after).await?;
+        }
+        let is_done = match action {
+            JournalAction::Retry => fallback.retry(*number),
+            JournalAction::Drop => fallback.drop_entry(*number).await?,
+        };
+        if is_done { Ok(item) } else { Err(not_blocked(change)) }
+    }
+
+    /// Deletes what was set aside, up to that number. Returns how much that was.
+    pub async fn delete_set_aside(
+        &self,
+        request_id: RequestId,
+        through: u64,
+        actor: Actor,
+    ) -> Result<usize, JournalChangeError> {
+        let Some(fallback) = self.0.engine.fallback.clone() else { return Ok(0) };
+        let this = self.clone();
+        // Carried through, whether or not the caller waits for it.
+        let deleting = tokio::spawn(async move {
+            this.delete_set_aside_alone(&fallback, &request_id, through, actor).await
+        });
+        deleting.await.unwrap_or_else(|cut_off| Err(interrupted(&cut_off)))
+    }
+
+    async fn delete_set_aside_alone(
+        &self,
+        fallback: &Arc<Fallback>,
+        request_id: &RequestId,
+        through: u64,
+        actor: Actor,
+    ) -> Result<usize, JournalChangeError> {
+        const ACTION: &str = "DeleteSetAsideOperations";
+        let _changing = self.0.changing.lock().await;
+        let request = json!({"request_id": request_id.as_str(), "through_number": through});
+        let request = request.to_string();
+        if let Some(logged) = self.find_logged(ACTION, request_id).await? {
+            let AuditEntry { event, .. } = logged;
+            if event.request != request {
+                let before = event.request;
+                return Err(JournalChangeError::RequestIdReused(request_id.clone(), before));
+            }
+            // Whatever the first one left: numbers are never given twice.
+            fallback.delete_set_aside(through).await?;
+            return Ok(json_of(&event.after)["operations"]
+                .as_u64()
+                .and_then(|count| usize::try_from(count).ok())
+                .unwrap_or(0));
+        }
+        let (count, after) = summary(fallback, through).await?;
+        if count == 0 {
+            return Ok(0);
+        }
+        let logged = Logged { action: ACTION, app: None, request_id: request_id.as_str() };
+        self.log_now(logged, actor, request, after).await?;
+        Ok(fallback.delete_set_aside(through).await?)
+    }
+
+    async fn log_now(
+        &self,
+        logged: Logged<'_>,
+        actor: Actor,
+        request: String,
+        after: String,
+    ) -> Result<(), AdminError> {
+        let at = self.0.engine.now().await?;
+        Ok(self.log_as(at, logged, actor, request, after).await?)
+    }
+}
+
+fn not_blocked(change: &JournalChange) -> JournalChangeError {
+    JournalChangeError::NotBlocked { number: change.number, app: change.app.clone() }
+}
+
+fn interrupted(cut_off: &tokio::task::JoinError) -> JournalChangeError {
+    JournalError::Failed(cut_off.to_string()).into()
+}
+
+/// An entry, and why it is blocked, for the audit log.
+fn entry_json(item: &JournalItem) -> String {
+    let why = if let JournalState::Blocked(why) = &item.state { why.as_str() } else { "" };
+    let encoded = Encoded::from(&item.entry);
+    json!({"entry": json_of(encoded.json()), "reason": why}).to_string()
+}
+
+/// The entry that the audit log has of a request.
+fn logged_item(number: u64, logged: &AuditEntry) -> Result<JournalItem, JournalError> {
+    let after = json_of(&logged.event.after);
+    let entry: Entry = Encoded::parse(&after["entry"].to_string()).map_err(JournalError::Failed)?;
+    let why = after["reason"].as_str().unwrap_or_default().to_owned();
+    Ok(JournalItem { number, entry, state: JournalState::Blocked(why) })
+}
+
+fn json_of(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_default()
+}
+
+/// What is set aside up to that number: how much, and the same for the audit log.
+async fn summary(fallback: &Fallback, through: u64) -> Result<(usize, String), JournalError> {
+    let (mut count, mut first, mut last) = (0, None, 0);
+    let mut apps: BTreeMap<String, u64> = BTreeMap::new();
+    loop {
+        let mut page = fallback.read_set_aside(last, PAGE).await?;
+        page.retain(|(number, _)| *number <= through);
+        let is_last = page.len() < PAGE;
+        for (number, entry) in page {
+            count += 1;
+            first.get_or_insert(number);
+            last = number;
+            let app = entry.app.to_string();
+            if apps.len() < APPS_LOGGED_MAX || apps.contains_key(&app) {
+                *apps.entry(app).or_default() += 1;
+            }
+        }
+        if is_last {
+            let after = json!({"operations": count, "first": first, "last": last, "apps": apps});
+            return Ok((count, after.to_string()));
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! The journal as operators see it: what waits, what is blocked, and what they do about it.
+
+use tracing::{info, warn};
+
+use super::Fallback;
+use super::listing::{JournalItem, JournalState};
+use crate::engine::Engine;
+use crate::journal::JournalError;
+
+/// Most blocked entries that are named one by one.
+const NAMED_MAX: usize = 10;
+
+/// In what condition the journal is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct JournalCondition {
+    /// How many entries are blocked.
+    pub blocked: usize,
+    /// The oldest of them, with how many entries wait behind each.
+    pub oldest_blocked: Vec<(JournalItem, usize)>,
+    /// The number of the oldest entry that nothing but its turn keeps from the store; `None` where
+    /// there is none.
+    pub oldest_due: Option<u64>,
+}
+
+impl Engine {
+    /// In what condition the journal is.
+    #[must_use]
+    pub fn journal_condition(&self) -> JournalCondition {
+        let Some(fallback) = &self.fallback else { return JournalCondition::default() };
+        let queue = fallback.queue();
+        let named = queue.blocked(NAMED_MAX).into_iter();
+        JournalCondition {
+            blocked: queue.blocked_len(),
+            oldest_blocked: named
+                .filter_map(|(number, behind)| Some((queue.item(number)?, behind)))
+                .collect(),
+            oldest_due: queue.oldest_due(|app, operation| self.ledger.is_absent(app, operation)),
+        }
+    }
+}
+
+impl JournalCondition {
+    /// What is wrong with it, a line each for people.
+    #[must_use]
+    pub fn complaints(&self) -> Vec<String> {
+        let line = |(item, behind): &(JournalItem, usize)| {
+            let JournalItem { number, entry, state } = item;
+            let why = if let JournalState::Blocked(why) = state { why.as_str() } else { "" };
+            let (operation, app) = (entry.operation.name(), &entry.app);
+            format!(
+                "journal entry {number} is blocked: {operation} of app \"{app}\": {why}; {behind} \
+                 entries wait behind it"
+            )
+        };
+        let mut lines: Vec<String> = self.oldest_blocked.iter().map(line).collect();
+        let more = self.blocked.saturating_sub(lines.len());
+        if more > 0 {
+            lines.push(format!("{more} more journal entries are blocked"));
+        }
+        lines
+    }
+}
+
+impl Fallback {
+    /// Entries of the journal from the one after that number on, at most so many; all, or the
+    /// blocked ones.
+    pub(in crate::engine) fn list(
+        &self,
+        after: u64,
+        limit: usize,
+        only_blocked: bool,
+    ) -> Vec<JournalItem> {
+        self.queue().page(after, limit, only_blocked)
+    }
+
+    /// The entry of that number.
+    pub(in crate::engine) fn item(&self, number: u64) -> Option<JournalItem> {
+        self.queue().item(number)
+    }
+
+    /// Has a blocked entry tried again, and everything behind it after it; `false` where no such
+    /// entry is blocked.
+    pub(in crate::engine) fn retry(&self, number: u64) -> bool {
+        let is_retried = self.queue().retry(number);
+        if is_retried {
+            info!(entry = number, "journal entry retried");
+            self.report_blocked();
+            self.changed.notify_one();
+        }
+        is_retried
+    }
+
+    /// Strikes a blocked entry out, so that what waits behind it goes on; `false` where no such
+    /// entry is blocked any more. What it takes of the budget is given back.
+    pub(in crate::engine) async fn drop_entry(&self, number: u64) -> Result<bool, JournalError> {
+        // The journal does not turn to another generation meanwhile.
+        let _one_at_a_time = self.following.lock().await;
+        let item = self.item(number);
+        if !item.is_some_and(|item| matches!(item.state, JournalState::Blocked(_))) {
+            return Ok(false);
+        }
+        self.journal.remove(vec![number]).await.inspect_err(|error| self.report(error))?;
+        self.queue().remove(&[number]);
+        warn!(entry = number, "journal entry dropped by an operator");
+        self.report_blocked();
+        self.metrics.condition.journal(self.journal.len());
+        self.changed.notify_one();
+        Ok(true)
+    }
+
+    /// Deletes what was set aside, up to that number, and returns how much that was.
+    pub(in crate::engine) async fn delete_set_aside(
+        &self,
+        through: u64,
+    ) -> Result<usize, JournalError> {
+        let deleted = self.journal.delete_set_aside(through).await;
+        deleted.inspect_err(|error| self.report(error))
+    }
+
+    /// Sets the metric of blocked entries.
+    pub(super) fn report_blocked(&self) {
+        self.metrics.condition.journal_blocked(self.queue().blocked_len());
+    }
+}

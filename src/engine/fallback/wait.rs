@@ -1,0 +1,41 @@
+//! Callers that wait until an entry is in the store.
+
+use tokio::sync::oneshot;
+
+use super::queue::{Queue, Waiting};
+
+/// Most entries that are looked at when a caller waits for one.
+const WANTED_MAX: usize = 1024;
+
+impl Queue {
+    /// Ready when the entry of that number is struck out or blocked. What it waits for goes first.
+    pub(super) fn wait_for(&mut self, number: u64) -> Option<oneshot::Receiver<()>> {
+        let (sender, receiver) = oneshot::channel();
+        self.entries.get_mut(&number)?.waiters.push(sender);
+        let (mut wanted, mut looked_at) = (vec![number], 0);
+        while let Some(number) = wanted.pop() {
+            let Some(waiting) = self.entries.get_mut(&number) else { continue };
+            if waiting.is_wanted || looked_at >= WANTED_MAX {
+                continue;
+            }
+            looked_at += 1;
+            waiting.is_wanted = true;
+            if waiting.is_listed {
+                self.lanes.add(&waiting.lane, number, true, false);
+            }
+            let chains = waiting.named.iter().filter_map(|named| self.chains.get(&named.id));
+            wanted.extend(chains.flat_map(|chain| chain.iter().take_while(|it| *it < number)));
+        }
+        Some(receiver)
+    }
+}
+
+impl Waiting {
+    /// Wakes the callers that wait for it.
+    pub(super) fn wake(&mut self) {
+        for waiter in self.waiters.drain(..) {
+            // A caller that has gone away does not want to know.
+            let _ = waiter.send(());
+        }
+    }
+}
