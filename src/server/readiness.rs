@@ -19,6 +19,7 @@ use super::opening::changed;
 use super::routes::SERVICES;
 use crate::clock::Stopwatch;
 use crate::engine::Engine;
+use crate::engine::fallback::JournalCondition;
 use crate::grpc::QUOTA_SERVICE;
 use crate::ledger::{Ledger, ServerState};
 use crate::telemetry::Metrics;
@@ -27,6 +28,8 @@ use crate::telemetry::Metrics;
 const ASK_EVERY: Duration = Duration::from_secs(1);
 /// So often at least within the tolerance.
 const ASKED_PER_TOLERANCE: u32 = 4;
+/// An operation of the journal that has waited for so long although its server answers is reported.
+const JOURNAL_WAITS_MAX: Duration = Duration::from_secs(60);
 /// How often at most.
 const ASK_EVERY_MIN: Duration = Duration::from_millis(20);
 
@@ -49,6 +52,10 @@ struct State {
     lost: Option<String>,
     /// The servers of the store.
     servers: Vec<ServerState>,
+    /// The journal.
+    journal: JournalCondition,
+    /// The oldest entry of the journal whose server answers, and since when it is that.
+    oldest: Option<(u64, Stopwatch)>,
     stopping: bool,
     /// What was told last: ready to decide, and whether the store is there.
     told: Option<(bool, bool)>,
@@ -123,7 +130,19 @@ impl Readiness {
             let servers = ledger.servers();
             self.metrics.condition.servers(&servers);
             self.state().servers = servers;
+            self.journal(engine.journal_condition());
         }
+    }
+
+    /// Takes in the condition of the journal.
+    fn journal(&self, journal: JournalCondition) {
+        let mut state = self.state();
+        state.oldest = match (journal.oldest_due, state.oldest.take()) {
+            (Some(due), Some((before, since))) if due == before => Some((due, since)),
+            (due, _) => due.map(|due| (due, Stopwatch::start())),
+        };
+        state.journal = journal;
+        self.metrics.condition.journal_oldest(state.journal_waits());
     }
 
     /// Whether the process is to be left alone. It is as long as it can say so.
@@ -167,6 +186,16 @@ impl Readiness {
                 checks.push((false, format!("server {address} refuses calls: {words}")));
             }
         }
+        checks.extend(state.journal.complaints().into_iter().map(|line| (false, line)));
+        let waits = state.journal_waits();
+        if let Some((entry, _)) = state.oldest.as_ref().filter(|_| waits > JOURNAL_WAITS_MAX) {
+            let seconds = waits.as_secs();
+            let line = format!(
+                "journal entry {entry}, the oldest, waits for {seconds} s although its server \
+                 answers"
+            );
+            checks.push((false, line));
+        }
         if state.opens && !store && state.lost.is_none() {
             checks.push((true, "the failure policy admits without it".to_owned()));
         }
@@ -209,6 +238,11 @@ impl Readiness {
 }
 
 impl State {
+    /// For how long the oldest entry of the journal has waited although its server answers.
+    fn journal_waits(&self) -> Duration {
+        self.oldest.as_ref().map(|(_, since)| since.elapsed()).unwrap_or_default()
+    }
+
     /// Whether decisions can be made, and whether the store is there.
     fn conclude(&self, tolerance: Duration) -> (bool, bool) {
         let answers = self.answered.is_some_and(|last| last.elapsed() < tolerance);

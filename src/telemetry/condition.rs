@@ -52,6 +52,7 @@ pub struct Condition {
     shed: Family<ReasonLabel, Counter>,
     journal_entries: Gauge,
     journal_blocked: Gauge,
+    journal_oldest: Gauge<f64, AtomicU64>,
     journal_replayed: Family<OutcomeLabel, Counter>,
     degraded: Family<DegradedLabels, Counter>,
     apps_unpublished: Gauge,
@@ -111,7 +112,7 @@ impl Condition {
         );
         registry.register(
             "breaker_open",
-            "1 where a server of the store is absent, by address",
+            "1 where a server of the store does not answer its probe, by address",
             self.breaker_open.clone(),
         );
         registry.register(
@@ -151,6 +152,7 @@ impl Condition {
         }
     }
 
+    /// What was decided without the store.
     fn register_journal(&self, registry: &mut Registry) {
         registry.register(
             "journal_entries",
@@ -161,6 +163,12 @@ impl Condition {
             "journal_blocked",
             "Entries of the journal that the store answers and cannot carry out",
             self.journal_blocked.clone(),
+        );
+        registry.register(
+            "journal_oldest_seconds",
+            "Time for which the oldest operation of the journal has waited although its server \
+             answers; without those that are blocked",
+            self.journal_oldest.clone(),
         );
         registry.register(
             "journal_replayed",
@@ -243,6 +251,12 @@ impl Condition {
     /// Sets how many entries of the journal are blocked.
     pub fn journal_blocked(&self, entries: usize) {
         self.journal_blocked.set(i64::try_from(entries).unwrap_or(i64::MAX));
+    }
+
+    /// Sets for how long the oldest operation of the journal has waited although its server
+    /// answers.
+    pub fn journal_oldest(&self, waited: Duration) {
+        self.journal_oldest.set(waited.as_secs_f64());
     }
 
     /// Counts facts of the journal.
