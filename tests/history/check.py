@@ -8,7 +8,11 @@ optionally "tolerance_ns" (how long after its deadline an operation may still ta
 it for ever), "faults_expected", "losses_expected", and "deletions_in_parts" (deleting an account
 gives back friends, groups and account one after another). A line with "event" tells of a fault.
 All others are operations: "client", "id", "cell", "invoke_ns", "return_ns", "op" with its
-arguments, "outcome", "denials"; a batch has "users" and a result for each.
+arguments, "outcome", "denials"; a batch has "users" and a result for each. The outcome JOURNALED
+is that of an operation that was accepted without the store: it takes effect until "stored_ns",
+when it was seen to be in the store, whatever the limits are, and what the same "sidecar" is asked
+later about the same users and group does not overtake it, though it may be blocked and retried in
+between. DROPPED is one that an operator had struck out: it never takes effect.
 
 That nothing was ever over a limit, nothing denied below one, no acknowledged fact lost and nothing
 counted twice all follow from there being a legal order (order.py). Where losses are expected, at

@@ -40,6 +40,13 @@ def facts_of(op: dict) -> list[tuple]:
     return []
 
 
+def subjects_of(op: dict) -> set[tuple]:
+    """The users and groups that an operation names."""
+    users = [op[key] for key in ("user", "friend") if key in op] + list(op.get("users", ()))
+    groups = [op[key] for key in ("group", "room") if key in op]
+    return {("user", user) for user in users} | {("group", group) for group in groups}
+
+
 def singles_of(op: dict) -> list[dict]:
     """A batch as what it is for each user, in order."""
     told = op.get("results") or [{"outcome": op["outcome"]}] * len(op["users"])
@@ -93,6 +100,8 @@ class Model:
 
     def __init__(self, ops: list[dict], limits: dict):
         self.limits = limits
+        # What was accepted without the store may be over a limit.
+        self.may_be_over = any(op["outcome"] == "JOURNALED" for op in ops)
         facts = dict.fromkeys(fact for op in ops for fact in facts_of(op))
         self.bit = {fact: 1 << number for number, fact in enumerate(facts)}
         self.counted = defaultdict(int)
@@ -114,6 +123,8 @@ class Model:
         kind, outcome = op["op"], op["outcome"]
         if kind.startswith("count_"):
             return self._count(op), False
+        if outcome == "JOURNALED":
+            return self._journaled(op), True
         if kind == "befriend":
             step = self._befriend(op)
         elif kind == "join_all":
@@ -136,9 +147,17 @@ class Model:
             "count_rooms": ("rooms_per_app", ""),
         }[kind]
         mask = self.counted[counter]
-        if value is None or value > self.limits[counter[0]]:
+        if value is None or value > self.limits[counter[0]] and not self.may_be_over:
             return never
         return lambda state: state if (state & mask).bit_count() == value else NEVER
+
+    def _journaled(self, op: dict):
+        """What was accepted, whether or not it is held already and whatever the limits are."""
+        if op["op"] not in TAKES:
+            mask = self._released(op)
+            return lambda state: state & ~mask
+        new = sum(self.bit[fact] for fact in set(facts_of(op)))
+        return lambda state: state | new
 
     def _take(self, op: dict):
         """A fact that is refused by whichever of its counts are at their limits."""
@@ -154,7 +173,7 @@ class Model:
                 state | new
                 if not state & bit and (state & mask).bit_count() < limit
                 and (state & mask2).bit_count() < limit2 else NEVER)
-        used = denials_of(op, {name: limit, name2: limit2})
+        used = denials_of(op, {name: limit, name2: limit2}, self.may_be_over)
         if used is None:
             return never
         first, second = used.get(name), used.get(name2)
@@ -192,7 +211,7 @@ class Model:
         if outcome == "ALREADY_HELD":
             return lambda state: state if state & wanted == wanted else NEVER
         if outcome == "DENIED":
-            used = denials_of(op, {name: limit for name in names})
+            used = denials_of(op, {name: limit for name in names}, self.may_be_over)
             if used is None:
                 return never
 
@@ -210,15 +229,19 @@ class Model:
             return state if op.get("check") else state | wanted
         return decide
 
-    def _release(self, op: dict):
-        mask = sum(self.bit[fact] for fact in facts_of(op))
+    def _released(self, op: dict) -> int:
+        """The facts that an operation gives back."""
         if op["op"] == "delete_account":
-            mask = self.of_user[op["user"]]
+            return self.of_user[op["user"]]
         if op["op"] == "dissolve":
-            mask = self.counted["members_per_group", op["group"]]
-            if op["outcome"] == "APPLIED":
-                # The group was there, perhaps without members.
-                return lambda state: state & ~mask
+            return self.counted["members_per_group", op["group"]]
+        return sum(self.bit[fact] for fact in facts_of(op))
+
+    def _release(self, op: dict):
+        mask = self._released(op)
+        if op["op"] == "dissolve" and op["outcome"] == "APPLIED":
+            # The group was there, perhaps without members.
+            return lambda state: state & ~mask
         if op["outcome"] == "NOT_HELD":
             return lambda state: NEVER if state & mask else state
         if op["outcome"] == "EITHER":
@@ -233,9 +256,12 @@ def never(_state: int) -> int:
     return NEVER
 
 
-def denials_of(op: dict, limits: dict) -> dict | None:
-    """What a denial names, by limit; None where no facts within the limits allow it."""
+def denials_of(op: dict, limits: dict, may_be_over: bool) -> dict | None:
+    """What a denial names, by limit; None where no facts allow it: those that are at the limits, or
+    over them where that may be."""
     used = {each["limit"]: each["used"] for each in op.get("denials", [])}
-    fits = all(name in limits and count == limits[name] for name, count in used.items())
+    fits = all(name in limits
+               and (count == limits[name] or may_be_over and count > limits[name])
+               for name, count in used.items())
     complete = op["outcome"] == "DENIED" and used and len(used) == len(op["denials"])
     return used if fits and complete else None

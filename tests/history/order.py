@@ -6,12 +6,14 @@ already taken effect, packed in one number. At a return only those configuration
 that operation has taken effect, after whatever other open ones had to come first. An answer that
 changes nothing is placed as soon as it fits, which never rules anything out.
 
-An operation of unknown fate may take effect until its end is known, once, or never.
+An operation of unknown fate may take effect until its end is known, once, or never. One that was
+accepted without the store takes effect until it was seen to be there, and nothing that its sidecar
+was asked after its answer about the same users and groups takes effect before it; reads do.
 """
 
 from collections import deque
 
-from facts import Model
+from facts import Model, subjects_of
 
 CONFIGURATIONS_MAX = 200_000
 """Beyond this a history is given up as undecided: it has too many operations of unknown fate."""
@@ -27,19 +29,35 @@ class Undecided(Exception):
 class Open:
     """An operation that was invoked and has not returned."""
 
-    __slots__ = ("op", "step", "bit", "optional", "end", "key")
+    __slots__ = ("op", "step", "bit", "optional", "end", "key", "behind", "ended")
 
     def __init__(self, op: dict, step, bit: int, optional: bool, end: float):
         self.op, self.step, self.bit, self.optional, self.end = op, step, bit, optional, end
-        self.key = ""
+        self.key, self.ended = "", False
+        self.behind: list[Open] = []
         if optional:
             what = {name: op.get(name) for name in ("op", "user", "users", "friend", "group",
                                                     "room", "one_way")}
             self.key = repr(what)
 
 
+    def may_go(self, configuration: int) -> bool:
+        """Whether everything has taken effect that must not be overtaken."""
+        return all(before.ended or configuration & before.bit for before in self.behind)
+
+
+def is_overtaken(before: Open, op: dict) -> bool:
+    """Whether an operation must not take effect before one that is in a journal."""
+    first = before.op
+    return (first["outcome"] == "JOURNALED" and first["return_ns"] < op["invoke_ns"]
+            and not op["op"].startswith("count_") and first.get("sidecar") == op.get("sidecar")
+            and bool(subjects_of(first) & subjects_of(op)))
+
+
 def end_of(op: dict, tolerance_ns: int | None) -> float:
     """Until when an operation may take effect."""
+    if op["outcome"] == "JOURNALED":
+        return op.get("stored_ns") or ENDLESS
     if op["outcome"] != "ERROR_UNKNOWN":
         return op["return_ns"]
     if tolerance_ns is None or op.get("deadline_ns") is None:
@@ -55,7 +73,7 @@ def find_order(ops: list[dict], limits: dict, tolerance_ns: int | None = None) -
 def matters(op: dict) -> bool:
     """Whether an operation changed something, may have done so, or says something."""
     reads = op.get("check") or op["op"].startswith("count_")
-    ignored = ("ERROR_NOTHING_DONE", "ERROR_UNKNOWN") if reads else ("ERROR_NOTHING_DONE",)
+    ignored = ("ERROR_NOTHING_DONE", "DROPPED") + (("ERROR_UNKNOWN",) if reads else ())
     return op["outcome"] not in ignored
 
 
@@ -97,6 +115,7 @@ class Search:
             if not self.configurations:
                 return self.explain(it, before)
             (self.changing if it in self.changing else self.still).remove(it)
+            it.ended = True
             self.free.append(it.bit)
             self.recent.append(op)
         return None
@@ -108,7 +127,9 @@ class Search:
             bit = 1 << (self.shift + self.slots)
             self.slots += 1
         step, changes = self.model.compile(op)
-        it = self.open[number] = Open(op, step, bit, op["outcome"] == "ERROR_UNKNOWN", end)
+        it = Open(op, step, bit, op["outcome"] == "ERROR_UNKNOWN", end)
+        it.behind = [each for each in self.open.values() if is_overtaken(each, op)]
+        self.open[number] = it
         if changes:
             self.changing.append(it)
             if it.optional:
@@ -117,7 +138,8 @@ class Search:
             self.still.append(it)
             facts = self.facts
             self.configurations = {
-                each | bit if step(each & facts) >= 0 else each for each in self.configurations}
+                each | bit if it.may_go(each) and step(each & facts) >= 0 else each
+                for each in self.configurations}
 
     def after_return(self, it: Open) -> set[int]:
         """The configurations in which `it` has taken effect, after as few others as it takes."""
@@ -144,7 +166,7 @@ class Search:
         state = configuration & self.facts
         waits = set()
         for it in self.changing:
-            if configuration & it.bit:
+            if configuration & it.bit or not it.may_go(configuration):
                 continue
             if it.optional:
                 # Of equal ones the first to end goes first.
@@ -156,7 +178,7 @@ class Search:
                 continue
             after = configuration - state + then | it.bit
             for other in self.still:
-                if not after & other.bit and other.step(then) >= 0:
+                if not after & other.bit and other.may_go(after) and other.step(then) >= 0:
                     after |= other.bit
             yield after
 

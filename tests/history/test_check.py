@@ -20,7 +20,8 @@ FULL_GROUP = [{"limit": "members_per_group", "used": 3}]
 def write(text: str) -> list[dict]:
     """A history, one operation a line: invoke, return or `-`, kind, arguments, `->`, outcome.
 
-    After the outcome come denials as limit=used, and for counts the value.
+    After the outcome come denials as limit=used, for counts the value, and of what is in a journal
+    when it was in the store.
     """
     ops = []
     for number, line in enumerate(text.strip().splitlines()):
@@ -50,8 +51,11 @@ def write(text: str) -> list[dict]:
                 for each in outcomes])
             if "ERROR_UNKNOWN" in outcomes:
                 op.update(outcome="ERROR_UNKNOWN", results=[])
-        op["denials"] = [{"limit": name, "used": int(used)}
-                         for name, used in (each.split("=") for each in rest)]
+        named = [(name, int(number)) for name, number in (each.split("=") for each in rest)]
+        if outcome == "JOURNALED":
+            op.update(named)
+            named = []
+        op["denials"] = [{"limit": name, "used": used} for name, used in named]
         ops.append(op)
     return ops
 
@@ -112,6 +116,69 @@ LEGAL = {
 10 11 join d g -> APPLIED
 12 13 count_friends b -> 0""",
 }
+JOURNALED = {
+    "in the store later": """
+ 0  1 join a g -> JOURNALED stored_ns=9
+ 2  3 count_group g -> 0
+10 11 count_group g -> 1""",
+    "over a limit": FULL + """6 7 join d g -> JOURNALED stored_ns=9
+10 11 count_group g -> 4
+12 13 join e g -> DENIED members_per_group=4
+14 15 leave a g -> APPLIED
+16 17 join e g -> DENIED members_per_group=3""",
+    "blocked, and retried in order": """
+ 0  1 join a g -> JOURNALED stored_ns=20
+ 2  3 join b h -> APPLIED
+ 4  5 leave a g -> JOURNALED stored_ns=20
+ 6  7 join c g -> ERROR_NOTHING_DONE
+ 8  9 count_group g -> 0
+22 23 count_group g -> 0
+24 25 join a g -> APPLIED""",
+    "waited for": """
+ 0  1 join a g -> JOURNALED stored_ns=9
+ 2  8 leave a g -> APPLIED
+10 11 count_group g -> 0""",
+    "dropped, and the chain goes on": """
+ 0  1 join a g -> DROPPED
+ 2  3 join b g -> JOURNALED stored_ns=9
+ 4  5 leave a g -> JOURNALED stored_ns=9
+10 11 count_group g -> 1
+12 13 join? a g -> APPLIED""",
+    "held before": "0 1 join a g -> APPLIED\n2 3 join a g -> JOURNALED stored_ns=9\n"
+    "10 11 count_group g -> 1",
+    "a dissolution": FULL + """6 7 dissolve g -> JOURNALED stored_ns=20
+8 9 join d g -> JOURNALED stored_ns=20
+22 23 count_group g -> 1""",
+    "of another sidecar": """
+ 0  1 join a g -> JOURNALED stored_ns=9 sidecar=1
+ 2  3 leave a g -> NOT_HELD
+10 11 count_group g -> 1""",
+}
+NOT_JOURNALED = {
+    "never in the store": "0 1 join a g -> JOURNALED stored_ns=9\n10 11 count_group g -> 0",
+    "overtaken by a release": """
+ 0  1 join a g -> JOURNALED stored_ns=9
+ 2  8 leave a g -> NOT_HELD
+10 11 count_group g -> 1""",
+    "retried out of order": """
+ 0  1 join a g -> JOURNALED stored_ns=20
+ 2  3 leave a g -> JOURNALED stored_ns=20
+22 23 count_group g -> 1""",
+    "done twice": """
+ 0  1 join a g -> JOURNALED stored_ns=9
+10 11 leave a g -> APPLIED
+12 13 count_group g -> 1""",
+    "dropped, yet seen": "0 1 join a g -> DROPPED\n2 3 count_group g -> 1",
+    "dropped, and what is behind it with it": """
+ 0  1 join a g -> DROPPED
+ 2  3 join b g -> JOURNALED stored_ns=9
+10 11 count_group g -> 0""",
+    "over a limit with the store": FULL + """6 7 join d g -> JOURNALED stored_ns=9
+10 11 join e g -> APPLIED""",
+    "denied below a limit": """
+ 0  1 join a g -> JOURNALED stored_ns=9
+10 11 join b g -> DENIED members_per_group=1""",
+}
 ILLEGAL = {
     "over the limit": FULL + "6 7 join d g -> APPLIED",
     "over the limit at once": ROOMS + "0 9 create_room t -> APPLIED",
@@ -151,6 +218,17 @@ def test_a_legal_history_has_an_order(name):
 @pytest.mark.parametrize("name", ILLEGAL)
 def test_an_illegal_history_has_none(name):
     (problem,) = problems(write(ILLEGAL[name]))
+    assert "no place for" in problem
+
+
+@pytest.mark.parametrize("name", JOURNALED)
+def test_what_was_journaled_takes_effect_once_and_in_order(name):
+    assert problems(write(JOURNALED[name])) == []
+
+
+@pytest.mark.parametrize("name", NOT_JOURNALED)
+def test_a_journal_that_does_otherwise_is_found_out(name):
+    (problem,) = problems(write(NOT_JOURNALED[name]))
     assert "no place for" in problem
 
 
