@@ -7,6 +7,7 @@
 //! hexadecimal.
 
 use crate::domain::id::{AppId, GroupId, UserId};
+use crate::ledger::Operation;
 use crate::ledger::fingerprint::Fingerprints;
 
 /// The key of the store's identity: its format and its fingerprint key.
@@ -62,6 +63,20 @@ pub enum Part {
 
 /// The parts of an app, each of which has the limits of the app.
 pub const PARTS: [Part; 3] = [Part::Accounts, Part::Friends, Part::Groups];
+
+/// The parts of its app that an operation is about.
+pub fn parts_of(operation: &Operation) -> &'static [Part] {
+    match operation {
+        Operation::CreateAccounts { .. } => &[Part::Accounts],
+        Operation::AddFriends { .. } | Operation::RemoveFriends { .. } => &[Part::Friends],
+        Operation::DeleteAccount { .. } => &PARTS,
+        Operation::CreateGroup { .. }
+        | Operation::UpdateGroup { .. }
+        | Operation::JoinGroup { .. }
+        | Operation::LeaveGroup { .. }
+        | Operation::DissolveGroup { .. } => &[Part::Groups],
+    }
+}
 
 /// A user or group as it stands in keys and sets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

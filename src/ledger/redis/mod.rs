@@ -19,7 +19,7 @@ use tracing::warn;
 
 use self::client::Client;
 use self::identity::{Known, Match};
-use self::keys::{DOCUMENTS, Keys, PARTS, Part};
+use self::keys::{DOCUMENTS, Keys};
 use self::options::Options;
 use self::reply::{array, bytes, text};
 use self::scripts::ScriptId;
@@ -465,19 +465,8 @@ impl Ledger for Redis {
 
     fn is_absent(&self, app: &AppId, operation: &Operation) -> bool {
         let keys = Keys::new(self.store.ids, app);
-        let absent = |part: &Part| self.store.client.is_absent(&keys.limits(*part));
-        match operation {
-            Operation::CreateAccounts { .. } => absent(&Part::Accounts),
-            Operation::AddFriends { .. } | Operation::RemoveFriends { .. } => {
-                absent(&Part::Friends)
-            }
-            Operation::DeleteAccount { .. } => PARTS.iter().any(absent),
-            Operation::CreateGroup { .. }
-            | Operation::UpdateGroup { .. }
-            | Operation::JoinGroup { .. }
-            | Operation::LeaveGroup { .. }
-            | Operation::DissolveGroup { .. } => absent(&Part::Groups),
-        }
+        let mut parts = keys::parts_of(operation).iter();
+        parts.any(|part| self.store.client.is_absent(&keys.limits(*part)))
     }
 
     fn clock_skews(&self) -> Vec<(String, f64)> {

@@ -193,7 +193,8 @@ impl Probing {
         });
         if changed && is_absent {
             let silent_ms = u64::try_from(self.allowed.as_millis()).unwrap_or(u64::MAX);
-            tracing::warn!(server = %self.address, silent_ms, "Redis absent: no answer to its probe");
+            let server = &self.address;
+            tracing::warn!(%server, silent_ms, "Redis absent: no answer to its probe");
         } else if changed {
             tracing::info!(server = %self.address, "Redis answers again");
         }

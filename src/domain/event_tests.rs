@@ -1,0 +1,114 @@
+//! Tests of the sentences and ids of events.
+
+use super::*;
+use crate::domain::id::UserId;
+
+#[test]
+fn every_event_has_a_sentence_for_people() {
+    let zone = Zone::named("Asia/Shanghai").expect("known");
+    let midnight = Timestamp::from_millis(1_552_320_000_000);
+    let user = Subject::User(UserId::try_from("alice").expect("an id"));
+    let count = |subject, used| {
+        let limit_id = "groups_per_user".to_owned();
+        Count { limit_id, subject, used, limit: 50 }
+    };
+    let request_id = String::new;
+    let edition = || Name::from("professional");
+    for (what, sentence) in [
+        (
+            Happening::LimitPassed { count: count(user.clone(), 45), percent: 90 },
+            "user \"alice\" has 45 of at most 50 (groups_per_user): 90 % is reached",
+        ),
+        (
+            Happening::Denied {
+                sample: count(user, 50),
+                reason: Reason::GroupsPerUser,
+                denials: 17,
+            },
+            "denied 17 times within a minute, one of them where user \"alice\" has 50 of at \
+             most 50 (groups_per_user)",
+        ),
+        (
+            Happening::Denied {
+                sample: count(Subject::App, 0),
+                reason: Reason::ServiceStopped,
+                denials: 1,
+            },
+            "denied once within a minute, since the service has stopped, to the app",
+        ),
+        (
+            Happening::Ending {
+                what: Sold::AddOn("members-2000".into()),
+                ends_at: midnight,
+                days_left: 1,
+            },
+            "add-on \"members-2000\" ends in 1 day, 2019-03-12 00:00:00 +08:00",
+        ),
+        (
+            Happening::Purchased {
+                what: Sold::Edition(edition()),
+                months: 2,
+                renewal: true,
+                price_fen: 199_800,
+                request_id: request_id(),
+            },
+            "edition \"professional\" was renewed for 2 months, for 1998.00 CNY",
+        ),
+        (
+            Happening::ServiceStopped { edition: edition(), ended_at: midnight },
+            "edition \"professional\" is over since 2019-03-12 00:00:00 +08:00; the service \
+             has stopped",
+        ),
+        (
+            Happening::DriftFound { differences: 1, request_id: request_id() },
+            "1 fact differed from the database of the IM",
+        ),
+        (
+            Happening::FactsLost { part: StorePart::Groups, found: 90, known: 97 },
+            "the store lost writes 91-97 of its groups, which it had acknowledged",
+        ),
+        (
+            Happening::FactsLost { part: StorePart::Events, found: 4, known: 5 },
+            "the store lost events 5-5, which it had acknowledged",
+        ),
+    ] {
+        assert_eq!(what.sentence(zone), sentence);
+    }
+}
+
+#[test]
+fn dropped_events_have_a_sentence_and_an_id_of_their_own() {
+    let kinds = ["denied", "limit_passed"].map(str::to_owned).to_vec();
+    let what = Happening::EventsDropped { first: 4, last: 9, kinds };
+    let zone = Zone::named("Asia/Shanghai").expect("known");
+    let sentence = "events 4-9 were dropped from the bounded log (denied, limit_passed)";
+    assert_eq!(what.sentence(zone), sentence);
+    let event = |what| Event { at: Timestamp::from_millis(7), app: None, what };
+    assert_eq!(NumberedEvent { number: 9, event: event(what) }.id(), "dropped-4-9");
+    let created = Happening::AppCreated { request_id: String::new() };
+    assert_eq!(NumberedEvent { number: 9, event: event(created) }.id(), "9");
+}
+
+#[test]
+fn what_an_operator_has_to_act_on_has_the_words_of_the_store() {
+    let zone = Zone::named("Asia/Shanghai").expect("known");
+    for (what, sentence) in [
+        (
+            Happening::JournalBlocked {
+                entry: 7,
+                operation: "join_group".to_owned(),
+                why: "WRONGTYPE Operation".to_owned(),
+            },
+            "journal entry 7 (join_group) is blocked: WRONGTYPE Operation",
+        ),
+        (
+            Happening::StoreRefuses {
+                server: "10.0.0.1:6379".to_owned(),
+                why: "OOM command not allowed".to_owned(),
+            },
+            "server 10.0.0.1:6379 refuses calls: OOM command not allowed",
+        ),
+    ] {
+        assert_eq!(what.sentence(zone), sentence);
+    }
+}
