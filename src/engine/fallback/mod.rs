@@ -59,7 +59,7 @@ use step::{After, Step};
 /// Longest time of one attempt, in allowed times without an answer: an operation that a network
 /// holds back for longer does nothing when it arrives.
 const ATTEMPT_SILENCES: u32 = 4;
-/// Time before the store is asked again on another connection.
+/// Time before the store is asked again.
 const ASK_AGAIN_AFTER: Duration = Duration::from_millis(20);
 /// How often a call that waits for an entry looks whether the server has become absent.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -172,7 +172,9 @@ impl Fallback {
             let deadline = if is_last { request.deadline } else { longest };
             match engine.ask_in_turn(Request { deadline, ..request.clone() }).await {
                 // The store did nothing, and the caller has time left.
-                Err(LedgerError::DeadlinePassed) if !is_last => {}
+                Err(LedgerError::DeadlinePassed) if !is_last => {
+                    tokio::time::sleep(ASK_AGAIN_AFTER).await;
+                }
                 Err(LedgerError::ConnectionLost(why)) if plan != Plan::Closed => {
                     may_be_done = true;
                     if request.deadline - engine.local_now() <= ASK_AGAIN_AFTER {

@@ -332,6 +332,17 @@ fn what_a_caller_waits_for_goes_first() {
     assert!(gone.try_recv().is_ok());
 }
 
+#[test]
+fn callers_that_have_given_up_leave_nothing() {
+    let mut queue = Queue::new();
+    add(&mut queue, 1, join("g", &["a"]));
+    let _waits = queue.wait_for(1).expect("it waits");
+    for _ in 0..10_000 {
+        drop(queue.wait_for(1));
+    }
+    assert!(queue.entries[&1].waiters.len() < 10, "{}", queue.entries[&1].waiters.len());
+}
+
 /// Numbers that are always the same.
 struct Random(u64);
 

@@ -11,7 +11,12 @@ impl Queue {
     /// Ready when the entry of that number is struck out or blocked. What it waits for goes first.
     pub(super) fn wait_for(&mut self, number: u64) -> Option<oneshot::Receiver<()>> {
         let (sender, receiver) = oneshot::channel();
-        self.entries.get_mut(&number)?.waiters.push(sender);
+        let waiters = &mut self.entries.get_mut(&number)?.waiters;
+        if waiters.len() == waiters.capacity() {
+            // Of those that have given up nothing is kept.
+            waiters.retain(|waiter| !waiter.is_closed());
+        }
+        waiters.push(sender);
         let (mut wanted, mut looked_at) = (vec![number], 0);
         while let Some(number) = wanted.pop() {
             let Some(waiting) = self.entries.get_mut(&number) else { continue };
