@@ -1,6 +1,7 @@
 //! Acknowledged writes that the store has lost are noticed by each process that had seen them, in
 //! every part of the store, and nothing else is taken for a loss.
 
+mod accepted;
 mod none;
 mod servers;
 mod sidecar;

@@ -82,7 +82,8 @@ impl Known {
         self.ids.get().is_some()
     }
 
-    /// The store has that generation from now on. What was seen of another one is forgotten.
+    /// The store has that generation from now on. What was seen of another one is forgotten, but
+    /// for the number of the last event: readers have tokens of it, and none is used twice.
     pub fn of_generation(&self, generation: &Arc<Vec<u8>>) {
         let known = self.generation.load();
         if Arc::ptr_eq(&known, generation) {
@@ -91,7 +92,7 @@ impl Known {
         if **known != **generation {
             self.counts.clear();
             self.audit.heal(0, "", None);
-            self.events.heal(0, "", None);
+            self.events.heal(self.events.before().seen.number, "", None);
         }
         self.generation.store(generation.clone());
     }
