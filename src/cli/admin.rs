@@ -60,7 +60,8 @@ enum AdminCommand {
     ActivateCatalog(Activate),
     /// Accept a Redis store that lost its facts, so that every sidecar goes on with what is there.
     ///
-    /// Afterwards import the facts from the IM's database: imquota reconcile --import.
+    /// Afterwards register the apps that are gone, and import the facts of each from the IM's
+    /// database: imquota reconcile --app APP --groups FILE --import.
     #[command(after_help = "Example:\n  imquota admin accept-store")]
     AcceptStore {
         /// Makes a repetition harmless; 1-64 printable characters [default: a random one]

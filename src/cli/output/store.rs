@@ -41,8 +41,9 @@ impl Report for AcceptStoreResponse {
             Cell::number(self.set_aside_operations.to_string()),
         ]);
         table.render(style)
-            + "every sidecar goes on with what is there; now import the facts: \
-               imquota reconcile --import\n"
+            + "every sidecar goes on with what is there; now register the apps that are gone, and \
+               import the facts of each: imquota reconcile --app APP --groups FILE --friends FILE \
+               --accounts FILE --import\n"
     }
 }
 
