@@ -199,7 +199,8 @@ impl Administration {
         Ok(fallback.delete_set_aside(through).await?)
     }
 
-    async fn log_now(
+    /// Writes an entry about something that happens now into the audit log.
+    pub(super) async fn log_now(
         &self,
         logged: Logged<'_>,
         actor: Actor,

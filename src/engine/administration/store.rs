@@ -115,10 +115,7 @@ impl Administration {
             return Ok(());
         }
         let logged = Logged { action: ACTION, app: None, request_id: request_id.as_str() };
-        let unlogged = |error: AdminError| StoreError::Unlogged(error);
-        let at = self.0.engine.now().await.map_err(|error| unlogged(error.into()))?;
-        let logging = self.log_as(at, logged, actor, request, after).await;
-        logging.map_err(|error| unlogged(error.into()))
+        self.log_now(logged, actor, request, after).await.map_err(StoreError::Unlogged)
     }
 
     /// The entry of the audit log about a request of that action, where there is one.

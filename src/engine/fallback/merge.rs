@@ -51,31 +51,22 @@ impl Merged {
         Self { app, mode, operation }
     }
 
-    /// How many users it adds or takes out.
-    pub(super) fn users(&self) -> usize {
-        users(&self.operation).map_or(0, <[UserId]>::len)
-    }
-
     /// Adds the users of the next operation on the same group or list; `false` where the two must
     /// go one after the other.
-    pub(super) fn add(&mut self, next: &Entry) -> bool {
+    pub(super) fn add(&mut self, mut next: Entry) -> bool {
         let alike = self.app == next.app
             && self.mode == next.mode
             && kind(&self.operation) == kind(&next.operation)
             && main(&next.operation).is_some()
             && main(&self.operation) == main(&next.operation);
-        let (Some(there), Some(more)) = (users(&self.operation), users(&next.operation)) else {
-            return false;
-        };
+        let lists = (users_mut(&mut self.operation), users_mut(&mut next.operation));
+        let (Some(there), Some(more)) = lists else { return false };
         let fits = there.len() + more.len() <= MERGED_USERS_MAX;
         // Names twice in one operation are refused by the store's contract.
         if !alike || !fits || more.iter().any(|user| there.contains(user)) {
             return false;
         }
-        let more = more.to_vec();
-        if let Some(users) = users_mut(&mut self.operation) {
-            users.extend(more);
-        }
+        there.append(more);
         true
     }
 }
@@ -93,18 +84,7 @@ pub(super) fn main(operation: &Operation) -> Option<Subject> {
     }
 }
 
-fn users(operation: &Operation) -> Option<&[UserId]> {
-    match operation {
-        Operation::CreateAccounts { users }
-        | Operation::JoinGroup { users, .. }
-        | Operation::LeaveGroup { users, .. } => Some(users),
-        Operation::AddFriends { friends, .. } | Operation::RemoveFriends { friends, .. } => {
-            Some(friends)
-        }
-        _ => None,
-    }
-}
-
+/// The users that an operation adds or takes out.
 fn users_mut(operation: &mut Operation) -> Option<&mut Vec<UserId>> {
     match operation {
         Operation::CreateAccounts { users }

@@ -326,11 +326,11 @@ impl Queue {
             let may_go = waiting.state == State::Queued
                 && waiting.tries == 0
                 && waiting.named.iter().all(|named| self.goes_after(named, next, &batch.numbers));
-            if !may_go || batch.merged.users() >= MERGED_USERS_MAX {
+            if !may_go {
                 break;
             }
             let Ok(entry) = waiting.encoded.decode() else { break };
-            if !batch.merged.add(&entry) {
+            if !batch.merged.add(entry) {
                 break;
             }
             if let Some(waiting) = self.entries.get_mut(&next) {
