@@ -50,7 +50,7 @@ pub struct Store {
     pub standing: Standing,
     /// Group types that are known to be in the set of those in use.
     pub noted: Noted,
-    /// Apps that nobody registered, and that are known to be counted.
+    /// Unregistered apps that are known to be counted.
     pub unknown_apps: SeenApps,
     /// What has been seen of the store.
     pub known: Arc<Known>,
@@ -68,7 +68,7 @@ impl Store {
     ) -> Self {
         let clock_readings = ArcSwap::default();
         let comparing = Semaphore::new(COMPARED_AT_ONCE);
-        let marks = Marks::new(client.is_cluster());
+        let marks = client.marks();
         let (texts, noted) = (ArcSwapOption::empty(), Noted::default());
         let unknown_apps = SeenApps::default();
         let known = client.known();

@@ -90,6 +90,7 @@ impl Connector {
         options: Options,
         scripts: Vec<Script>,
         known: Arc<Known>,
+        marks: Marks,
     ) -> Result<Self, NewError> {
         let certificates = match &options.tls {
             None => None,
@@ -105,8 +106,7 @@ impl Connector {
                 Some(TlsCertificates { client_tls, root_cert })
             }
         };
-        let is_cluster = matches!(options.topology, Topology::Cluster { .. });
-        let (marks, probes) = (Marks::new(is_cluster), ProbeThread::start()?);
+        let probes = ProbeThread::start()?;
         Ok(Self { options, scripts, known, marks, probes, certificates })
     }
 

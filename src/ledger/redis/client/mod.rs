@@ -44,7 +44,8 @@ use self::pace::{Deadline, Retries};
 use self::servers::Servers;
 pub(crate) use self::slot::{SLOTS, slot};
 use super::known::Known;
-use super::options::Options;
+use super::marks::Marks;
+use super::options::{Options, Topology};
 use super::script::Script;
 use crate::clock::Clock;
 use crate::ledger::ServerState;
@@ -153,6 +154,8 @@ pub struct Client {
     retries: Retries,
     /// What has been seen of the store.
     known: Arc<Known>,
+    /// Where the marks of the servers lie.
+    marks: Marks,
     /// Held for reading by calls, so that closing can wait for them.
     calls: RwLock<()>,
 }
@@ -177,12 +180,15 @@ impl Client {
     pub async fn open(options: Options, scripts: Vec<Script>) -> Result<Self, OpenError> {
         let digests = scripts.iter().map(|script| script.digest.clone()).collect();
         let known = Arc::new(Known::default());
-        let servers = Arc::new(open::open(options, scripts, known.clone()).await?);
+        let marks = Marks::new(matches!(options.topology, Topology::Cluster { .. }));
+        let opening = open::open(options, scripts, known.clone(), marks.clone());
+        let servers = Arc::new(opening.await?);
         Ok(Self {
             digests,
             servers: Mutex::new(Some(servers)),
             retries: Retries::new(),
             known,
+            marks,
             calls: RwLock::new(()),
         })
     }
@@ -267,6 +273,11 @@ impl Client {
         futures_util::future::join_all(readings).await.into_iter().flatten().collect()
     }
 
+    /// Where the marks of the servers lie.
+    pub(crate) fn marks(&self) -> Marks {
+        self.marks.clone()
+    }
+
     /// What has been seen of the store; compared on each new connection before calls are sent.
     pub(crate) fn known(&self) -> Arc<Known> {
         self.known.clone()
@@ -278,11 +289,6 @@ impl Client {
         for node in self.servers().map(|servers| servers.nodes()).unwrap_or_default() {
             node.compare(deadline).await;
         }
-    }
-
-    /// Whether it calls a cluster.
-    pub fn is_cluster(&self) -> bool {
-        matches!(self.servers().as_deref(), Some(Servers::Cluster(_)))
     }
 
     /// A slot of each server that calls are sent to, another one each turn. A server without slots

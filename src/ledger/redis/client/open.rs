@@ -16,6 +16,7 @@ use super::sentinel::{self, Named, Watched};
 use super::servers::Servers;
 use super::{advice, link, reply};
 use crate::ledger::redis::known::Known;
+use crate::ledger::redis::marks::Marks;
 use crate::ledger::redis::options::{Address, HostPort, Options, Topology};
 use crate::ledger::redis::script::Script;
 
@@ -180,8 +181,9 @@ pub(super) async fn open(
     options: Options,
     scripts: Vec<Script>,
     known: Arc<Known>,
+    marks: Marks,
 ) -> Result<Servers, OpenError> {
-    let connector = Arc::new(Connector::new(options, scripts, known)?);
+    let connector = Arc::new(Connector::new(options, scripts, known, marks)?);
     match connector.options.topology.clone() {
         Topology::Standalone { address, .. } => {
             check(&connector, &address).await?;
