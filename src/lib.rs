@@ -50,7 +50,7 @@
 //!   `tests/conformance.rs`. What is told of changes and ends is told once: `tests/told.rs`.
 //! - A flood of events about limits displaces no change, and a reader gets a report of what was
 //!   dropped: `tests/events.rs` against a model that shares no code.
-//! - Apps that nobody registered are bounded in number and in facts: `tests/unknown_apps.rs`.
+//! - Unregistered apps are bounded in number and in facts: `tests/unknown_apps.rs`.
 //! - Only a server that is absent by its own probe opens the failure policy, and for its own apps
 //!   alone: `tests/absence.rs`, `tests/outside/test_drills.py`.
 //! - What is admitted while the store is away is on disk first, within its budget, and counted

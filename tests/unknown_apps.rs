@@ -1,4 +1,4 @@
-//! Apps that nobody registered are bounded, in number and in facts, on every store.
+//! Unregistered apps are bounded, in number and in facts, on every store.
 
 #[path = "unknown_apps/facts.rs"]
 mod facts;

@@ -105,7 +105,7 @@ pub struct Tables<'txn> {
     pub tracking: Table<'txn, AppKey, (i64, i64, u64)>,
     /// What was changed since.
     pub tracked: Table<'txn, TrackedKey, ()>,
-    /// Apps that nobody registered, and when each was last known to be in use, in milliseconds.
+    /// Unregistered apps, and when each was last known to be in use, in milliseconds.
     pub unknown_apps: Table<'txn, AppKey, i64>,
     /// What is recorded of the store's clock.
     pub clock: ClockTable<'txn>,

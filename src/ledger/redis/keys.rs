@@ -32,7 +32,7 @@ pub const STATEMENTS: &[u8] = b"q1{directory}statements";
 pub const CATALOGS: &[u8] = b"q1{directory}catalogs";
 /// The group types of which there may be groups, in any app.
 pub const GROUP_TYPES: &[u8] = b"q1{directory}types";
-/// Apps that nobody registered, and how many they are.
+/// Unregistered apps, and how many they are.
 pub const UNKNOWN_APPS: &[u8] = b"q1{directory}unknown";
 /// What the keys of all apps' groups by type look like.
 pub const ANY_GROUPS_BY_TYPE: &[u8] = b"q1{*/groups}types";
