@@ -12,9 +12,12 @@ mod random;
 #[allow(dead_code, reason = "of the model only what was bought is used")]
 #[path = "model/rules.rs"]
 mod rules;
+#[path = "told/slow.rs"]
+mod slow;
 mod support;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use imquota::clock::SystemClock;
 use imquota::directory::embedded::EmbeddedDirectory;
@@ -33,6 +36,7 @@ use imquota::ledger::Ledger as _;
 use imquota::ledger::embedded::Embedded;
 use imquota::ledger::redis::Redis;
 use imquota::telemetry::Metrics;
+use slow::SlowOnce;
 use support::redis::{Standalone, wait_for};
 use support::{ManualClock, actor, app, order, redis_options, request_id};
 use tokio::sync::watch;
@@ -221,6 +225,25 @@ async fn of_many_apps_that_end_at_once_each_is_told_once_by_many_sidecars() {
     let count = told.len();
     told.dedup_by_key(|it| key(it));
     assert_eq!((count, told.len()), (7 * APPS, 7 * APPS));
+}
+
+/// A sidecar that could not reach the log at its start sets the cursor later, from several tasks.
+#[tokio::test(flavor = "multi_thread")]
+async fn changes_before_the_first_start_are_not_published_whichever_task_comes_first() {
+    let world = World::new();
+    let sidecar = world.sidecar();
+    sidecar.upgrade(&app("before")).await;
+    let log = Arc::new(SlowOnce::over(world.log.clone(), Duration::from_millis(300)));
+    let pump = Pump::new(sidecar.engine.clone(), world.directory.clone(), log);
+    let (stop, stopped) = watch::channel(false);
+    let running = tokio::spawn(pump.run(stopped));
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    sidecar.upgrade(&app("after")).await;
+    stop.send(true).expect("it runs");
+    running.await.expect("ends");
+    let told = world.told(0).await;
+    assert!(told.iter().all(|it| it.event.app == Some(app("after"))), "{told:?}");
+    assert_eq!(kinds(&told), ["app_created", "purchased"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -69,11 +69,16 @@ impl Pump {
         Ok(())
     }
 
-    /// Tells what was logged since the cursor.
+    /// Publishes what was logged since the cursor. Where that was never set, it is set first: the
+    /// task that follows the clock may get here before the one that follows the audit log.
     pub(super) async fn tell_audit(&self) -> Result<(), PumpError> {
         self.go_on_after_loss().await?;
         loop {
             let from = self.log.cursor(CURSOR).await?;
+            if from.is_none() {
+                self.begin_audit().await?;
+                continue;
+            }
             let told = from.as_deref().map_or(0, place);
             let entries = self.directory.entries(told, PAGE).await?;
             if entries.is_empty() {
