@@ -367,12 +367,12 @@ async fn moved_slots_and_a_new_empty_master_are_no_loss() {
         .chain((0..rounds(1, 5)).map(|number| number * 3000 + 7))
         .collect();
     let nodes = cluster.clone();
-    is_no_loss(&url, move || {
+    let moves = move || {
         for slot in slots {
             nodes.move_slot(slot, port);
         }
-    })
-    .await;
+    };
+    Box::pin(is_no_loss(&url, moves)).await;
     assert_eq!(sidecar.service.loss(), None);
 }
 

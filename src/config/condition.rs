@@ -7,7 +7,6 @@ use std::time::Duration;
 use super::settings::{Kind, Setting};
 use super::sources::Sources;
 use super::values;
-use crate::engine::Bounds;
 use crate::ledger::redis::StoreMemory;
 
 pub(super) const SHUTDOWN_DELAY_MS: Setting = Setting {
@@ -72,24 +71,15 @@ pub(super) const STORE_ID: Setting = Setting {
     help: "Only this Redis store is used, by its id, as `imquota admin store-id` prints it",
 };
 
-pub(super) const IN_FLIGHT_MAX: Setting = Setting {
-    key: "in_flight_max",
-    flag: "in-flight-max",
-    env: "IMQUOTA_IN_FLIGHT_MAX",
+pub(super) const SUBJECTS_IN_FLIGHT_MAX: Setting = Setting {
+    key: "subjects_in_flight_max",
+    flag: "subjects-in-flight-max",
+    env: "IMQUOTA_SUBJECTS_IN_FLIGHT_MAX",
     kind: Kind::Number,
     value_name: "COUNT",
     default: Some("4096"),
-    help: "Most operations in work at once; more are RESOURCE_EXHAUSTED: 1 to 100000",
-};
-
-pub(super) const APP_SHARE_PERCENT: Setting = Setting {
-    key: "app_share_percent",
-    flag: "app-share-percent",
-    env: "IMQUOTA_APP_SHARE_PERCENT",
-    kind: Kind::Number,
-    value_name: "PERCENT",
-    default: Some("50"),
-    help: "Of them for one app at most, so that it cannot take the others' places: 1 to 100",
+    help: "Most users and groups that each server of the store works on at once; of each app 16 \
+           times as many wait: 1 to 100000",
 };
 
 pub(super) const WORKER_THREADS: Setting = Setting {
@@ -109,7 +99,7 @@ pub(super) struct Condition {
     pub(super) store_timeout: Duration,
     pub(super) journal: Option<PathBuf>,
     pub(super) store_memory: StoreMemory,
-    pub(super) bounds: Bounds,
+    pub(super) subjects_in_flight_max: usize,
     pub(super) worker_threads: usize,
 }
 
@@ -123,10 +113,7 @@ pub(super) fn read(sources: &mut Sources<'_>) -> Condition {
         shutdown_delay: sources.one(&SHUTDOWN_DELAY_MS, millis(0, 60_000)),
         store_tolerance: sources.one(&STORE_TOLERANCE_MS, millis(100, 600_000)),
         store_timeout: sources.one(&STORE_TIMEOUT_MS, millis(20, 60_000)),
-        bounds: Bounds {
-            in_flight_max: sources.one(&IN_FLIGHT_MAX, number(100_000)),
-            app_share_percent: sources.one(&APP_SHARE_PERCENT, number(100)),
-        },
+        subjects_in_flight_max: sources.one(&SUBJECTS_IN_FLIGHT_MAX, number(100_000)),
         worker_threads: sources.one(&WORKER_THREADS, number(64)),
     }
 }

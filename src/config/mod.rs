@@ -12,7 +12,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::engine::{Bounds, UnknownApp};
+use crate::engine::UnknownApp;
 use crate::ledger::redis::StoreMemory;
 use crate::ledger::redis::options::{Credentials, Tls};
 use crate::telemetry::trace::TraceConfig;
@@ -24,6 +24,7 @@ mod condition;
 mod connections;
 mod error;
 mod redis_url;
+mod retired;
 mod settings;
 mod sources;
 mod values;
@@ -35,6 +36,7 @@ pub use connections::Connections;
 pub use error::{ConfigError, ConfigErrors};
 pub use settings::{Flags, Kind, SETTINGS, Setting};
 
+use condition::Condition;
 use sources::Sources;
 pub use values::{Listen, LogFormat, Store};
 
@@ -78,8 +80,8 @@ pub struct Config {
     pub journal: Option<PathBuf>,
     /// What is remembered of a store in Redis, and which one is used.
     pub store_memory: StoreMemory,
-    /// How much may be in work at once.
-    pub bounds: Bounds,
+    /// Most users and groups whose operations each server of the store works on at once.
+    pub subjects_in_flight_max: usize,
     /// Threads that answer calls.
     pub worker_threads: usize,
     /// Most operations of one Apply stream that are in work at once.
@@ -100,9 +102,10 @@ impl Config {
         let admin_listen = access::protected(&mut sources, &access, admin_listen);
         let management = sources.list(&settings::MANAGEMENT_LISTEN, values::management_listen);
         refuse_duplicates(&mut sources, &listen, &admin_listen, &management);
+        retired::refuse(&mut sources);
         let condition = condition::read(&mut sources);
         let config = Self {
-            store: store(&mut sources, condition.store_timeout),
+            store: store(&mut sources, &condition),
             listen: listen.into_iter().map(|(listen, _)| listen).collect(),
             admin_listen: admin_listen.into_iter().map(|(listen, _)| listen).collect(),
             access,
@@ -124,7 +127,7 @@ impl Config {
             store_timeout: condition.store_timeout,
             journal: condition.journal,
             store_memory: condition.store_memory,
-            bounds: condition.bounds,
+            subjects_in_flight_max: condition.subjects_in_flight_max,
             worker_threads: condition.worker_threads,
             apply_in_flight_max: sources
                 .one(&settings::APPLY_IN_FLIGHT_MAX, |text| values::number(text, 1..=10_000)),
@@ -149,11 +152,9 @@ fn traces(sources: &mut Sources<'_>) -> Option<TraceConfig> {
 }
 
 /// The store, with what other settings say of it.
-fn store(sources: &mut Sources<'_>, silence_max: Duration) -> Store {
+fn store(sources: &mut Sources<'_>, condition: &Condition) -> Store {
     let store = sources.one(&settings::STORE, values::store);
     let durability = sources.one(&settings::DURABILITY, values::durability);
-    let in_flight_max =
-        sources.one(&settings::REDIS_IN_FLIGHT_MAX, |text| values::number(text, 1..=100_000));
     let mut optional = |setting| sources.optional(setting, values::name).map(|(text, _)| text);
     let usernames = [&settings::REDIS_USERNAME, &settings::SENTINEL_USERNAME].map(&mut optional);
     let mut secret = |setting| sources.optional(setting, values::secret).map(|(text, _)| text);
@@ -175,8 +176,8 @@ fn store(sources: &mut Sources<'_>, silence_max: Duration) -> Store {
     let [username, sentinel_username] = usernames;
     let [password, sentinel_password] = passwords;
     options.durability = durability;
-    options.in_flight_max = in_flight_max;
-    options.silence_max = silence_max;
+    options.subjects_in_flight_max = condition.subjects_in_flight_max;
+    options.silence_max = condition.store_timeout;
     options.credentials.username = username.or(options.credentials.username);
     options.credentials.password = password.or(options.credentials.password);
     options.sentinel_credentials =

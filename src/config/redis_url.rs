@@ -57,7 +57,7 @@ pub(super) fn parse(text: &str) -> Result<Options, String> {
         durability: Durability::default(),
         connect_timeout: CONNECT_TIMEOUT,
         silence_max: Duration::ZERO,
-        in_flight_max: 0,
+        subjects_in_flight_max: 0,
     })
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
+use super::retired::RETIRED;
 use super::{access, condition, connections, webhook};
 
 /// One thing that can be set.
@@ -142,16 +143,6 @@ pub(super) const REDIS_TLS_KEY: Setting = Setting {
     value_name: "FILE",
     default: None,
     help: "The key of redis_tls_cert, in PEM",
-};
-
-pub(super) const REDIS_IN_FLIGHT_MAX: Setting = Setting {
-    key: "redis_in_flight_max",
-    flag: "redis-in-flight-max",
-    env: "IMQUOTA_REDIS_IN_FLIGHT_MAX",
-    kind: Kind::Number,
-    value_name: "COUNT",
-    default: Some("1024"),
-    help: "Most calls of one Redis server in work at once; as many more wait: 1 to 100000",
 };
 
 pub(super) const LISTEN: Setting = Setting {
@@ -295,7 +286,6 @@ pub const SETTINGS: &[Setting] = &[
     REDIS_TLS_CA,
     REDIS_TLS_CERT,
     REDIS_TLS_KEY,
-    REDIS_IN_FLIGHT_MAX,
     LISTEN,
     ADMIN_LISTEN,
     MANAGEMENT_LISTEN,
@@ -326,8 +316,7 @@ pub const SETTINGS: &[Setting] = &[
     condition::JOURNAL,
     condition::STATE_DIR,
     condition::STORE_ID,
-    condition::IN_FLIGHT_MAX,
-    condition::APP_SHARE_PERCENT,
+    condition::SUBJECTS_IN_FLIGHT_MAX,
     condition::WORKER_THREADS,
     APPLY_IN_FLIGHT_MAX,
     connections::CONNECTIONS_MAX,
@@ -367,7 +356,8 @@ impl Setting {
         let arg = Arg::new(self.flag)
             .long(self.flag)
             .value_name(self.value_name)
-            .help(format!("{} [env: {}]{default}", self.help, self.env));
+            .help(format!("{} [env: {}]{default}", self.help, self.env))
+            .hide(RETIRED.iter().any(|retired| retired.flag == self.flag));
         match self.kind {
             Kind::List => arg.action(ArgAction::Append),
             Kind::Switch => arg.num_args(0..=1).require_equals(true).default_missing_value("true"),
@@ -377,7 +367,7 @@ impl Setting {
 }
 
 fn settings() -> impl Iterator<Item = &'static Setting> {
-    std::iter::once(&CONFIG).chain(SETTINGS)
+    std::iter::once(&CONFIG).chain(SETTINGS).chain(&RETIRED)
 }
 
 impl clap::Args for Flags {

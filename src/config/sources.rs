@@ -7,6 +7,7 @@ use crate::catalog::reader::{Document, Value};
 use crate::catalog::{LoadError, read_file, text_of};
 
 use super::error::{ConfigError, ConfigErrors};
+use super::retired::RETIRED;
 use super::settings::{CONFIG, Flags, Kind, SETTINGS, Setting};
 
 /// A text that somebody gave for a setting.
@@ -161,7 +162,7 @@ fn default_of<T>(setting: &Setting, parse: impl Fn(&str) -> Result<T, String>) -
 fn file_values(path: &Path, document: &Document<'_>) -> FileValues {
     let root = document.root();
     let mut file = FileValues::new();
-    for setting in SETTINGS {
+    for setting in SETTINGS.iter().chain(&RETIRED) {
         let Some(value) = root.optional(setting.key) else { continue };
         let texts = texts(setting.kind, &value).into_iter().filter(|(value, _)| value.legible());
         let given = texts.map(|(value, text)| {

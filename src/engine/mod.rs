@@ -4,9 +4,9 @@
 //! what comes back: each breach becomes a [`Denial`] with the IM's code, a sentence and what to
 //! buy. It decides nothing itself: the one atomic step is the ledger's.
 //!
-//! [`fallback`] decides while the store does not answer, `admission` bounds what is in work,
-//! [`events`] brings what happens into the log of events; [`administration`] sells editions and
-//! add-ons and brings the limits that follow to the ledger.
+//! [`fallback`] decides while the store does not answer, [`events`] brings what happens into the
+//! log of events; [`administration`] sells editions and add-ons and brings the limits that follow
+//! to the ledger.
 
 use std::sync::Arc;
 
@@ -27,7 +27,6 @@ use crate::ledger::{Answer, CLOCK_SKEW_MAX, Call, Ledger, LedgerError, Operation
 use crate::telemetry::Metrics;
 
 pub mod administration;
-mod admission;
 mod denial;
 pub mod events;
 pub mod fallback;
@@ -35,8 +34,6 @@ mod metering;
 mod store;
 mod top;
 
-use admission::Admission;
-pub use admission::Bounds;
 pub use denial::{Denial, Ruling};
 use events::Notices;
 use fallback::Fallback;
@@ -72,7 +69,6 @@ pub struct Engine {
     rules: ArcSwap<Rules>,
     notices: Notices,
     top: DenialCounter,
-    admission: Admission,
     fallback: Option<Arc<Fallback>>,
 }
 
@@ -157,16 +153,9 @@ impl Engine {
     ) -> Result<Self, MissingItem> {
         let rules = ArcSwap::from_pointee(Rules::new(catalog, unknown_app)?);
         let notices = Notices::new(metrics.clone());
-        let admission = Admission::new(Bounds::default(), metrics.clone());
         let top = DenialCounter::new(clock.now());
         let fallback = None;
-        Ok(Self { ledger, clock, metrics, unknown_app, rules, notices, top, admission, fallback })
-    }
-
-    /// The same with so much in work at once.
-    #[must_use]
-    pub fn bounded(self, bounds: Bounds) -> Self {
-        Self { admission: Admission::new(bounds, self.metrics.clone()), ..self }
+        Ok(Self { ledger, clock, metrics, unknown_app, rules, notices, top, fallback })
     }
 
     /// The same with what decides while the store does not answer.
@@ -247,7 +236,10 @@ impl Engine {
     pub async fn apply(&self, request: Request) -> Result<Decision, LedgerError> {
         let (app, mode) = (request.app.clone(), request.mode);
         let measure = self.metrics.measure(request.operation.name(), mode);
-        let decision = self.decide(request).await;
+        let decision = {
+            let _in_work = self.metrics.condition.in_work();
+            self.decide(request).await
+        };
         match &decision {
             Ok(decision) => {
                 decision.log(&app, measure.operation());
@@ -263,16 +255,7 @@ impl Engine {
     async fn decide(&self, request: Request) -> Result<Decision, LedgerError> {
         match &self.fallback {
             Some(fallback) => fallback.decide(self, request).await,
-            None => self.ask_in_turn(request).await,
-        }
-    }
-
-    /// Has the ledger decide, where there is room for one more operation of the app.
-    async fn ask_in_turn(&self, request: Request) -> Result<Decision, LedgerError> {
-        let app = request.app.clone();
-        match self.admission.enter(&app) {
-            Some(_place) => self.ask(request, true).await,
-            None => Err(LedgerError::Overloaded),
+            None => self.ask(request, true).await,
         }
     }
 

@@ -22,6 +22,9 @@ impl Engine {
         let error = answer.as_ref().err().map(LedgerError::name);
         span.record("outcome", error.unwrap_or("ok"));
         self.metrics.store_called(call, watch, error);
+        if let Err(LedgerError::Overloaded(why)) = &answer {
+            self.metrics.condition.shed(*why);
+        }
         answer
     }
 }

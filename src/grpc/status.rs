@@ -71,7 +71,7 @@ fn ledger_code(error: &LedgerError) -> Code {
         }
         LedgerError::NotTracked(_) => Code::FailedPrecondition,
         LedgerError::DeadlinePassed => Code::DeadlineExceeded,
-        LedgerError::Overloaded | LedgerError::UnknownAppsFull { .. } => Code::ResourceExhausted,
+        LedgerError::Overloaded(_) | LedgerError::UnknownAppsFull { .. } => Code::ResourceExhausted,
         LedgerError::Refused(_)
         | LedgerError::Unavailable(_)
         | LedgerError::ConnectionLost(_)

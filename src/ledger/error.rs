@@ -5,6 +5,17 @@ use crate::domain::clock_guard::ClockRefusal;
 use crate::domain::id::{AppId, GroupId, Name};
 use crate::domain::time::Timestamp;
 
+/// Why an operation was not sent to the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Overload {
+    /// As much waits as may.
+    #[error("too many operations wait for the store")]
+    Full,
+    /// Its time was up before its turn came.
+    #[error("the operation's time was up before its turn at the store came")]
+    Late,
+}
+
 /// Why no decision was made.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LedgerError {
@@ -71,8 +82,8 @@ pub enum LedgerError {
     #[error("the deadline passed before the operation was decided; nothing was done")]
     DeadlinePassed,
     /// Too much is waiting; nothing was done.
-    #[error("too many operations wait for the store; nothing was done")]
-    Overloaded,
+    #[error("{0}; nothing was done")]
+    Overloaded(Overload),
     /// The store could not be reached or refused; nothing was done.
     #[error("the store did not do it: {0}; nothing was done")]
     Refused(String),
@@ -157,7 +168,7 @@ impl LedgerError {
             Self::MembersNotTracked { .. } => "members_not_tracked",
             Self::NotTracked(_) => "not_tracked",
             Self::DeadlinePassed => "deadline_passed",
-            Self::Overloaded => "overloaded",
+            Self::Overloaded(_) => "overloaded",
             Self::Refused(_) => "refused",
             Self::Unavailable(_) => "unavailable",
             Self::ConnectionLost(_) => "connection_lost",
@@ -236,7 +247,7 @@ impl LedgerError {
         matches!(
             self,
             Self::DeadlinePassed
-                | Self::Overloaded
+                | Self::Overloaded(_)
                 | Self::Refused(_)
                 | Self::Unavailable(_)
                 | Self::ConnectionLost(_)

@@ -47,6 +47,7 @@ use crate::domain::warning::Warning;
 
 pub mod embedded;
 mod error;
+pub mod fair;
 mod fingerprint;
 pub mod holdings;
 mod identified;
@@ -61,12 +62,13 @@ pub mod redis;
 pub mod schedule_codec;
 mod server;
 
+use fair::Load;
 use holdings::{Holders, Holdings};
 use loss::LostWrites;
 use metering::Meter;
 use reconcile::{Claim, Comparison, Difference, Place, Section, Subjects, Tracking};
 
-pub use error::LedgerError;
+pub use error::{LedgerError, Overload};
 pub use fingerprint::Fingerprints;
 pub use identified::{AcceptError, Accepted, GenerationGuard, Identified, Loss, StoreIdentity};
 pub use operation::Operation;
@@ -265,6 +267,9 @@ pub trait Ledger: Meter + Identified {
     fn servers(&self) -> Vec<ServerState> {
         Vec::new()
     }
+
+    /// How much each server is given at once, and how much waits for it, by address.
+    fn loads(&self) -> Vec<(String, Load)>;
 
     /// Whether a server that holds facts about the operation is absent, as its probe finds.
     fn is_absent(&self, _app: &AppId, _operation: &Operation) -> bool {

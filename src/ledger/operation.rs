@@ -75,6 +75,20 @@ pub enum Operation {
 }
 
 impl Operation {
+    /// Users and groups that it is about, beside the one that it is called for; at least one.
+    #[must_use]
+    pub fn subjects(&self) -> usize {
+        let named = match self {
+            Self::CreateAccounts { users }
+            | Self::JoinGroup { users, .. }
+            | Self::LeaveGroup { users, .. } => users.len(),
+            Self::AddFriends { friends, .. } | Self::RemoveFriends { friends, .. } => friends.len(),
+            Self::CreateGroup { members, .. } => 1 + members.len(),
+            Self::DeleteAccount { .. } | Self::UpdateGroup { .. } | Self::DissolveGroup { .. } => 1,
+        };
+        named.max(1)
+    }
+
     /// The name under which metrics and logs show it.
     #[must_use]
     pub fn name(&self) -> &'static str {

@@ -241,7 +241,6 @@ impl Process<'_> {
             catalog.clone(),
             unknown_app,
         )?;
-        let engine = engine.bounded(config.bounds);
         let engine = Arc::new(match &fallback {
             Some(fallback) => engine.falling_back(fallback.clone()),
             None => engine,
@@ -433,6 +432,7 @@ async fn open_store(config: &Config, clock: Arc<dyn Clock>) -> Result<OpenStore,
             return Ok((Arc::new(redis), directory, events));
         }
     };
+    let embedded = embedded.bounded(config.subjects_in_flight_max);
     let directory = Arc::new(EmbeddedDirectory::beside(&embedded));
     let events = Arc::new(EmbeddedEvents::beside(&embedded));
     Ok((Arc::new(embedded), directory, events))

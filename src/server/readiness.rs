@@ -129,6 +129,7 @@ impl Readiness {
             }
             let servers = ledger.servers();
             self.metrics.condition.servers(&servers);
+            self.metrics.condition.loads(&ledger.loads());
             self.state().servers = servers;
             self.journal(engine.journal_condition());
         }

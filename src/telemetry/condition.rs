@@ -10,7 +10,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use crate::ledger::ServerState;
+use crate::ledger::fair::Load;
+use crate::ledger::{Overload, ServerState};
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ServiceLabel {
@@ -49,6 +50,9 @@ pub struct Condition {
     store_refuses: Family<NodeLabel, Gauge>,
     clock_skew: Family<NodeLabel, Gauge<f64, AtomicU64>>,
     in_flight: Gauge<i64, AtomicI64>,
+    store_in_work: Family<NodeLabel, Gauge>,
+    store_waiting: Family<NodeLabel, Gauge>,
+    store_window: Family<NodeLabel, Gauge>,
     shed: Family<ReasonLabel, Counter>,
     journal_entries: Gauge,
     journal_blocked: Gauge,
@@ -57,15 +61,6 @@ pub struct Condition {
     degraded: Family<DegradedLabels, Counter>,
     apps_unpublished: Gauge,
     apps_unreadable: Gauge,
-}
-
-/// Why a request was turned away.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Shed {
-    /// The sidecar had as many in work as it may.
-    Full,
-    /// The app had its share of them.
-    AppShare,
 }
 
 /// What was answered without the store.
@@ -128,8 +123,24 @@ impl Condition {
         );
         registry.register("in_flight", "Operations in work", self.in_flight.clone());
         registry.register(
+            "store_in_work_subjects",
+            "Users and groups of the calls that a server of the store works on, by address",
+            self.store_in_work.clone(),
+        );
+        registry.register(
+            "store_waiting_subjects",
+            "Users and groups of the calls that wait for their turn at a server, by address",
+            self.store_waiting.clone(),
+        );
+        registry.register(
+            "store_window_subjects",
+            "Users and groups whose calls a server is given at once, as it answers, by address",
+            self.store_window.clone(),
+        );
+        registry.register(
             "shed",
-            "Operations turned away, by reason: full, or app_share",
+            "Calls of the store that were turned away, by reason: full (as much waits as may), or \
+             late (no turn in time)",
             self.shed.clone(),
         );
         self.register_journal(registry);
@@ -143,7 +154,7 @@ impl Condition {
             "Apps whose stored documents cannot be read",
             self.apps_unreadable.clone(),
         );
-        for shed in [Shed::Full, Shed::AppShare] {
+        for shed in [Overload::Full, Overload::Late] {
             // There from the beginning, so that the first one is an increase.
             self.shed.get_or_create(&label_of(shed)).inc_by(0);
         }
@@ -228,18 +239,30 @@ impl Condition {
         }
     }
 
-    /// One more operation is in work.
-    pub fn entered(&self) {
+    /// Counts an operation as in work until what is returned is dropped.
+    #[must_use]
+    pub fn in_work(&self) -> InWork {
         self.in_flight.inc();
+        InWork(self.in_flight.clone())
     }
 
-    /// One operation has ended.
-    pub fn left(&self) {
-        self.in_flight.dec();
+    /// Sets how much each server of the store is given at once, and how much waits for it.
+    pub fn loads(&self, loads: &[(String, Load)]) {
+        let gauges = [&self.store_in_work, &self.store_waiting, &self.store_window];
+        for gauge in gauges {
+            gauge.clear();
+        }
+        for (node, Load { in_work, waiting, window }) in loads {
+            let label = NodeLabel { node: node.clone() };
+            for (gauge, subjects) in gauges.into_iter().zip([in_work, waiting, window]) {
+                let subjects = i64::try_from(*subjects).unwrap_or(i64::MAX);
+                gauge.get_or_create(&label).set(subjects);
+            }
+        }
     }
 
     /// Counts an operation that was turned away.
-    pub fn shed(&self, why: Shed) {
+    pub fn shed(&self, why: Overload) {
         self.shed.get_or_create(&label_of(why)).inc();
     }
 
@@ -282,10 +305,19 @@ impl Condition {
     }
 }
 
-fn label_of(shed: Shed) -> ReasonLabel {
-    let reason = match shed {
-        Shed::Full => "full",
-        Shed::AppShare => "app_share",
+fn label_of(why: Overload) -> ReasonLabel {
+    let reason = match why {
+        Overload::Full => "full",
+        Overload::Late => "late",
     };
     ReasonLabel { reason }
+}
+
+/// An operation in work.
+pub struct InWork(Gauge<i64, AtomicI64>);
+
+impl Drop for InWork {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
 }

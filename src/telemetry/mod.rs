@@ -8,7 +8,7 @@ mod panics;
 mod process;
 pub mod trace;
 
-pub use condition::{Condition, Degraded, Replayed, Shed};
+pub use condition::{Condition, Degraded, Replayed};
 pub use log_limit::LogLimit;
 pub use metrics::Metrics;
 pub use panics::log_panics;

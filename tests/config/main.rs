@@ -14,7 +14,7 @@ use clap::{Args, Command, FromArgMatches};
 use imquota::config::{
     AccessConfig, Config, Flags, Kind, Listen, LogFormat, SETTINGS, Setting, Store,
 };
-use imquota::engine::{Bounds, UnknownApp};
+use imquota::engine::UnknownApp;
 use imquota::ledger::redis::StoreMemory;
 use imquota::telemetry::trace::TraceConfig;
 
@@ -73,7 +73,7 @@ fn defaults() -> Config {
             directory: Some("imquota-journal".into()),
             ..StoreMemory::default()
         },
-        bounds: Bounds { in_flight_max: 4096, app_share_percent: 50 },
+        subjects_in_flight_max: 4096,
         worker_threads: 1,
         apply_in_flight_max: 256,
         connections: connections::by_default(),
@@ -136,8 +136,7 @@ const BY_FLAG: &[Row] = &[
     ("store_id", ID, "'00112233445566778899aabbccddeeff'", |c| {
         c.store_memory.store_id = Some(ID.into());
     }),
-    ("in_flight_max", "1", "1", |c| c.bounds.in_flight_max = 1),
-    ("app_share_percent", "100", "100", |c| c.bounds.app_share_percent = 100),
+    ("subjects_in_flight_max", "1", "1", |c| c.subjects_in_flight_max = 1),
     ("worker_threads", "64", "64", |c| c.worker_threads = 64),
     ("apply_in_flight_max", "10000", "10_000", |c| c.apply_in_flight_max = 10_000),
 ];
@@ -174,8 +173,7 @@ const LOWER: &[Row] = &[
     ("store_id", OTHER_ID, "'ffffffffffffffffffffffffffffffff'", |c| {
         c.store_memory.store_id = Some(OTHER_ID.into());
     }),
-    ("in_flight_max", "100000", "100000", |c| c.bounds.in_flight_max = 100_000),
-    ("app_share_percent", "1", "1", |c| c.bounds.app_share_percent = 1),
+    ("subjects_in_flight_max", "100000", "100000", |c| c.subjects_in_flight_max = 100_000),
     ("worker_threads", "2", "2", |c| c.worker_threads = 2),
     ("apply_in_flight_max", "1", "1", |c| c.apply_in_flight_max = 1),
 ];

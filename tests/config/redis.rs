@@ -8,7 +8,7 @@ use imquota::ledger::redis::options::{Credentials, Durability, Options, Tls};
 use crate::{defaults, load};
 
 /// The settings of this file, in the order of the table.
-pub const KEYS: [&str; 9] = [
+pub const KEYS: [&str; 8] = [
     "durability",
     "redis_username",
     "redis_password_file",
@@ -17,7 +17,6 @@ pub const KEYS: [&str; 9] = [
     "redis_tls_ca",
     "redis_tls_cert",
     "redis_tls_key",
-    "redis_in_flight_max",
 ];
 
 fn options(arguments: &[&str], env: &[(&str, &str)], file: Option<&str>) -> Options {
@@ -38,7 +37,7 @@ fn everything_about_redis_reaches_its_options() {
             "--redis-tls-ca=Cargo.toml",
             "--redis-tls-cert=clippy.toml",
         ],
-        &[("IMQUOTA_REDIS_PASSWORD_FILE", "rustfmt.toml"), ("IMQUOTA_REDIS_IN_FLIGHT_MAX", "7")],
+        &[("IMQUOTA_REDIS_PASSWORD_FILE", "rustfmt.toml"), ("IMQUOTA_SUBJECTS_IN_FLIGHT_MAX", "7")],
         Some("redis_tls_key = 'build.rs'\nsentinel_password_file = 'clippy.toml'"),
     );
     let text = |path: &str| Some(std::fs::read_to_string(path).expect("reads").trim_end().into());
@@ -49,7 +48,7 @@ fn everything_about_redis_reaches_its_options() {
     assert_eq!(options.topology.to_string(), "redis-sentinel://a:26379,b:7/main/2");
     assert_eq!(options.credentials, user("app", "rustfmt.toml"));
     assert_eq!(options.sentinel_credentials, user("watcher", "clippy.toml"));
-    assert_eq!((options.durability, options.in_flight_max), (Durability::Replicated, 7));
+    assert_eq!((options.durability, options.subjects_in_flight_max), (Durability::Replicated, 7));
     let path = |path: &str| PathBuf::from(path);
     let certificate = Some((path("clippy.toml"), path("build.rs")));
     assert_eq!(options.tls, Some(Tls { ca: Some(path("Cargo.toml")), certificate }));
@@ -61,7 +60,7 @@ fn the_url_says_the_rest() {
     let credentials = Credentials { username: Some("u".into()), password: Some("p/w".into()) };
     assert_eq!(options.credentials, credentials);
     assert_eq!((options.tls, options.durability), (None, Durability::Local));
-    assert_eq!(options.in_flight_max, 1024);
+    assert_eq!(options.subjects_in_flight_max, 4096);
 }
 
 #[test]
@@ -76,7 +75,6 @@ fn half_a_certificate_and_wrong_values_are_refused() {
         ("--redis-password-file=/nowhere", "must be a file that can be read"),
         ("--redis-password-file=Cargo.lock", "must be a file of 1 to 1024 bytes"),
         ("--durability=some", "must be \"local\" or \"replicated\""),
-        ("--redis-in-flight-max=0", "1 to 100000"),
         ("--store=redis-sentinel://u:secret@h", "must name the master"),
     ] {
         let error = load(&[argument], &[], None).expect_err(argument);

@@ -48,12 +48,30 @@ fn a_wrong_value_is_refused_with_what_would_be_right() {
         ("request-timeout-ms", "60001", format!("{ports} 1 to 60000, not \"60001\"")),
         ("request-timeout-ms", "2s", format!("{ports} 1 to 60000, not \"2s\"")),
         ("drain-timeout-ms", "-1", format!("{ports} 0 to 600000, not \"-1\"")),
+        (
+            "subjects-in-flight-max",
+            "100001",
+            "must be a whole number from 1 to 100000, not \"100001\"".into(),
+        ),
+        ("in-flight-max", "9", "is retired: set subjects_in_flight_max, which counts".into()),
+        ("app-share-percent", "50", "is retired: set subjects_in_flight_max, which".into()),
+        ("redis-in-flight-max", "9", "is retired: set subjects_in_flight_max, which".into()),
         ("apply-in-flight-max", "0", "must be a whole number from 1 to 10000, not \"0\"".into()),
     ] {
         let error = load(&[&format!("--{flag}={value}")], &[], None).expect_err(value);
         assert!(error.starts_with(&format!("--{flag}: {expected}")), "{error}");
         assert_eq!(error.lines().count(), 1, "{error}");
     }
+}
+
+#[test]
+fn a_retired_setting_is_refused_in_the_environment_and_the_file_too() {
+    let env = [("IMQUOTA_IN_FLIGHT_MAX", "4096")];
+    let error = load(&[], &env, Some("redis_in_flight_max = 7")).expect_err("retired");
+    let lines: Vec<_> = error.lines().collect();
+    assert_eq!(lines.len(), 2, "{error}");
+    assert!(lines[0].starts_with("IMQUOTA_IN_FLIGHT_MAX: is retired: set subjects_in"), "{error}");
+    assert!(lines[1].contains("redis_in_flight_max: is retired"), "{error}");
 }
 
 #[test]

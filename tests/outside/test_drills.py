@@ -511,7 +511,8 @@ def test_an_impatient_caller_is_no_reason_to_do_without_the_store():
 
 
 def test_an_app_that_asks_too_much_is_turned_away_and_others_are_not():
-    settings = ("--in-flight-max", "20", "--app-share-percent", "50", "--journal", "off")
+    # One subject is in work at a time, and 16 of an app wait.
+    settings = ("--subjects-in-flight-max", "1", "--journal", "off")
     with drilled(sidecar_settings=settings) as (redis, proxy, sidecar, app):
         app.create_accounts("a")
         with App(sidecar) as other:
@@ -522,6 +523,7 @@ def test_an_app_that_asks_too_much_is_turned_away_and_others_are_not():
             failed = [call.exception() for call in calls if call.exception()]
             assert failed and all(
                 each.code() == grpc.StatusCode.RESOURCE_EXHAUSTED for each in failed)
-            assert len(failed) < 60
-        assert metric(sidecar.management_port, "imquota_shed_total", reason="app_share") == len(
-            failed)
+            assert 60 - 17 <= len(failed) < 60
+        shed = [metric(sidecar.management_port, "imquota_shed_total", reason=reason)
+                for reason in ("full", "late")]
+        assert sum(shed) == len(failed) and shed[0] >= 60 - 17

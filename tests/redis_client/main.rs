@@ -57,7 +57,7 @@ fn options(topology: Topology) -> Options {
         durability: Durability::Local,
         connect_timeout: Duration::from_secs(2),
         silence_max: Duration::from_millis(500),
-        in_flight_max: 512,
+        subjects_in_flight_max: 512,
     }
 }
 

@@ -1,5 +1,6 @@
 //! One server.
 
+use imquota::ledger::Overload;
 use imquota::ledger::redis::client::{CallError, Client};
 
 use crate::servers::Server;
@@ -29,18 +30,19 @@ async fn an_error_of_the_server_is_told_in_its_own_words() {
 }
 
 #[tokio::test]
-async fn more_calls_than_may_wait_are_refused_unsent() {
+async fn calls_beyond_those_in_work_wait_for_their_turn_and_beyond_those_are_refused_unsent() {
     let server = Server::start(&[]);
     let mut options = standalone(server.port);
-    options.in_flight_max = 2;
+    options.subjects_in_flight_max = 2;
     let client = Client::open(options, scripts()).await.expect("opened");
     assert_eq!(count(&client, "k", PATIENCE).await, Ok(1));
     server.signal("-STOP");
-    let calls = (0..6).map(|_| count(&client, "k", std::time::Duration::from_millis(300)));
+    let calls = (0..40).map(|_| count(&client, "k", std::time::Duration::from_millis(300)));
     let answers = futures_util::future::join_all(calls).await;
     server.signal("-CONT");
-    let refused = answers.iter().filter(|answer| **answer == Err(CallError::Overloaded)).count();
-    // Two are in work, two wait, and the others are not even let wait.
-    assert!(refused >= 2, "{answers:?}");
+    let of = |why| answers.iter().filter(|it| **it == Err(CallError::Overloaded(why))).count();
+    // Two are in work, and 16 times as many wait; the others are not even let wait.
+    assert_eq!((of(Overload::Full), of(Overload::Late)), (40 - 2 - 32, 32), "{answers:?}");
     assert!(answers.iter().all(Result::is_err), "{answers:?}");
+    assert_eq!(count(&client, "k", PATIENCE).await.map(drop), Ok(()), "nothing is left over");
 }

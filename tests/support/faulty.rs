@@ -16,6 +16,7 @@ use imquota::domain::metering::{Login, Sample};
 use imquota::domain::month::Month;
 use imquota::domain::schedule::Schedule;
 use imquota::domain::time::Timestamp;
+use imquota::ledger::fair::Load;
 use imquota::ledger::holdings::{Holders, Holdings};
 use imquota::ledger::metering::{ClosedMonth, Figures, Meter, Metered};
 use imquota::ledger::reconcile::{
@@ -247,6 +248,10 @@ impl Ledger for FaultyLedger {
 
     fn keeps_order(&self) -> bool {
         self.0.keeps_order()
+    }
+
+    fn loads(&self) -> Vec<(String, Load)> {
+        self.0.loads()
     }
 
     async fn now(&self) -> Result<Timestamp, LedgerError> {

@@ -32,7 +32,7 @@ use imquota::domain::purchase::Order;
 use imquota::domain::schedule::Schedule;
 use imquota::domain::time::Timestamp;
 use imquota::engine::administration::{Administration, Change, Changed, What};
-use imquota::engine::{Bounds, Decision, Engine, Request, UnknownApp, UsageReport};
+use imquota::engine::{Decision, Engine, Request, UnknownApp, UsageReport};
 use imquota::ledger::embedded::Embedded;
 use imquota::ledger::metering::Figures;
 use imquota::ledger::reconcile::{Claim, Comparison, Difference};
@@ -234,10 +234,7 @@ impl Service {
         let metrics = Arc::new(Metrics::new());
         let engine =
             Engine::new(ledger.clone(), clock.clone(), metrics, catalog, UnknownApp::Trial);
-        // Races hand over as much at once as they like.
-        let bounds = Bounds { in_flight_max: 100_000, app_share_percent: 100 };
-        let engine = engine.expect("the catalog has its default edition").bounded(bounds);
-        let engine = Arc::new(engine);
+        let engine = Arc::new(engine.expect("the catalog has its default edition"));
         let administration = Administration::new(engine.clone(), directory);
         Self { engine, administration, clock, ledger }
     }

@@ -27,7 +27,7 @@ use crate::domain::id::UserId;
 use crate::domain::limit::LimitId;
 use crate::domain::policy::Budget;
 use crate::journal::{Encoded, Entry, Journal, JournalError, Opened};
-use crate::ledger::{LedgerError, Operation};
+use crate::ledger::{LedgerError, Operation, Overload};
 use crate::telemetry::{Degraded, Metrics};
 
 mod blocked;
@@ -170,11 +170,12 @@ impl Fallback {
             let longest = engine.local_now() + ATTEMPT_SILENCES * self.store_timeout;
             let is_last = request.deadline <= longest;
             let deadline = if is_last { request.deadline } else { longest };
-            match engine.ask_in_turn(Request { deadline, ..request.clone() }).await {
+            match engine.ask(Request { deadline, ..request.clone() }, true).await {
                 // The store did nothing, and the caller has time left.
                 Err(LedgerError::DeadlinePassed) if !is_last => {
                     tokio::time::sleep(ASK_AGAIN_AFTER).await;
                 }
+                Err(LedgerError::Overloaded(Overload::Late)) if !is_last => {}
                 Err(LedgerError::ConnectionLost(why)) if plan != Plan::Closed => {
                     may_be_done = true;
                     if request.deadline - engine.local_now() <= ASK_AGAIN_AFTER {

@@ -209,7 +209,7 @@ fn after(error: &LedgerError) -> Brought {
         | LedgerError::Unavailable(_)
         | LedgerError::ConnectionLost(_)
         | LedgerError::Unconfirmed(_)
-        | LedgerError::Overloaded
+        | LedgerError::Overloaded(_)
         | LedgerError::DeadlinePassed
         | LedgerError::StoreLost(_)
         | LedgerError::ClockSkew(_)

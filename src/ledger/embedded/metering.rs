@@ -29,6 +29,7 @@ const LOOKED_AT_PER_USER: usize = 2;
 impl Meter for Embedded {
     async fn record_logins(&self, call: Call, logins: Vec<Login>) -> Result<Metered, LedgerError> {
         let (clock, ids, call) = (self.clock.clone(), self.ids, self.by_store(call));
+        let (turn, within) = self.turn(&call, logins.len());
         let work = move |unit: &mut Unit<'_, '_>| {
             let reading = clock.reading();
             let now = reading.now;
@@ -41,7 +42,7 @@ impl Meter for Embedded {
                 record_logins(unit, app, &call, now, each)
             }))
         };
-        self.writer.submit(work).await?
+        self.writer.submit(turn, within, work).await?
     }
 
     async fn report_bandwidth(
@@ -50,6 +51,7 @@ impl Meter for Embedded {
         samples: Vec<Sample>,
     ) -> Result<Metered, LedgerError> {
         let (clock, ids, call) = (self.clock.clone(), self.ids, self.by_store(call));
+        let (turn, within) = self.turn(&call, samples.len());
         let work = move |unit: &mut Unit<'_, '_>| {
             let reading = clock.reading();
             let now = reading.now;
@@ -61,11 +63,12 @@ impl Meter for Embedded {
                 report_bandwidth(unit, app, &call, now, &samples)
             }))
         };
-        self.writer.submit(work).await?
+        self.writer.submit(turn, within, work).await?
     }
 
     async fn figures(&self, call: &Call, first: Day, last: Day) -> Result<Figures, LedgerError> {
         let (clock, ids, call) = (self.clock.clone(), self.ids, self.by_store(call.clone()));
+        let (turn, within) = self.turn(&call, 1);
         let work = move |unit: &mut Unit<'_, '_>| {
             let now = clock.now();
             step::answer(begin(unit, &ids, &call, now).and_then(|_| {
@@ -73,7 +76,7 @@ impl Meter for Embedded {
                 Ok(Figures { read_at: now, days })
             }))
         };
-        self.writer.submit(work).await?
+        self.writer.submit(turn, within, work).await?
     }
 
     async fn close_month(
@@ -82,6 +85,7 @@ impl Meter for Embedded {
         month: ClosedMonth,
     ) -> Result<Option<Figures>, LedgerError> {
         let (clock, ids, call) = (self.clock.clone(), self.ids, call.clone());
+        let (turn, within) = self.turn(&call, 1);
         let work = move |unit: &mut Unit<'_, '_>| {
             let reading = clock.reading();
             // A month stays closed, so that the time has to be trusted.
@@ -102,7 +106,7 @@ impl Meter for Embedded {
                 Ok(Some(Figures { read_at: now, days }))
             }))
         };
-        self.writer.submit(work).await?
+        self.writer.submit(turn, within, work).await?
     }
 }
 
@@ -316,7 +320,7 @@ mod tests {
             let user = |number| UserId::try_from(format!("u{number}")).expect("an id");
             let logins = (from..from + 500).map(|number| Login { user: user(number), at: None });
             store.record_logins(call, logins.collect()).await.expect("metered");
-            let rows = store.writer.submit(|unit| unit.tables.logins.len()).await;
+            let rows = store.writer.submit_patiently(|unit| unit.tables.logins.len()).await;
             rows.expect("the store works")
         };
         assert_eq!(log_in(0).await, 500);

@@ -20,6 +20,7 @@ use tracing::{error, warn};
 use self::store_clock::{StoreClock, recorded};
 use self::tables::{Identity, identify, open_clock};
 use self::writer::{Keeping, Unit, Writer, WriterError};
+use super::fair::{Load, Turn};
 use super::fingerprint::{Fingerprints, KEY_BYTES};
 use super::holdings::{Holders, Holdings};
 use super::reconcile::{Claim, Comparison, Difference, Place, Section, Subjects, Tracking};
@@ -186,6 +187,19 @@ impl Embedded {
         self.clock.clone()
     }
 
+    /// The same that works on at most so many users and groups at once.
+    #[must_use]
+    pub fn bounded(self, subjects_in_flight_max: usize) -> Self {
+        self.writer.bound(subjects_in_flight_max);
+        self
+    }
+
+    /// The turn of a call about so many subjects, and for how long it waits for it.
+    fn turn(&self, call: &Call, subjects: usize) -> (Turn, Duration) {
+        let turn = Turn { app: self.ids.app(&call.app), subjects };
+        (turn, call.deadline - self.clock.now())
+    }
+
     /// A call whose deadline is by the store's clock.
     fn by_store(&self, call: Call) -> Call {
         Call { deadline: self.clock.deadline(call.deadline), ..call }
@@ -222,18 +236,20 @@ impl Identified for Embedded {}
 impl Ledger for Embedded {
     async fn apply(&self, call: Call, operation: Operation) -> Result<Answer, LedgerError> {
         let (clock, ids, call) = (self.clock.clone(), self.ids, self.by_store(call));
+        let (turn, within) = self.turn(&call, operation.subjects());
         let work = move |unit: &mut Unit<'_, '_>| {
             step::answer(step::apply(unit, &ids, &call, clock.reading(), &operation))
         };
-        self.writer.submit(work).await?
+        self.writer.submit(turn, within, work).await?
     }
 
     async fn read(&self, call: Call, subject: Subject) -> Result<Reading, LedgerError> {
         let (clock, ids, call) = (self.clock.clone(), self.ids, self.by_store(call));
+        let (turn, within) = self.turn(&call, 1);
         let work = move |unit: &mut Unit<'_, '_>| {
             step::answer(step::read(unit, &ids, &call, clock.now(), &subject))
         };
-        self.writer.submit(work).await?
+        self.writer.submit(turn, within, work).await?
     }
 
     async fn put_schedule(
@@ -391,6 +407,10 @@ impl Ledger for Embedded {
         vec![(MACHINE.to_owned(), self.clock.skew_s())]
     }
 
+    fn loads(&self) -> Vec<(String, Load)> {
+        vec![("embedded".to_owned(), self.writer.load())]
+    }
+
     async fn record_clock(&self) -> Result<(), LedgerError> {
         if !self.clock.is_due() {
             return Ok(());
@@ -412,7 +432,7 @@ impl Ledger for Embedded {
 impl From<WriterError> for LedgerError {
     fn from(error: WriterError) -> Self {
         match error {
-            WriterError::Overloaded => Self::Overloaded,
+            WriterError::Overloaded(why) => Self::Overloaded(why),
             WriterError::Closing => Self::Closing,
             WriterError::Failed(reason) => Self::Unavailable(reason),
         }

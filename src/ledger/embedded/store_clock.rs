@@ -246,7 +246,7 @@ mod tests {
             unit.wrote = true;
             write_recorded(&mut unit.tables.clock, Timestamp::from_millis(LATER))
         };
-        work.submit(record).await.expect("written");
+        work.submit_patiently(record).await.expect("written");
         store.close().await;
         drop((work, store));
         change(folder.path(), |row| row.map(<[u8]>::to_vec));

@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use redb::{Database, Durability, StorageError, WriteTransaction};
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::error;
@@ -21,12 +22,13 @@ use super::store_clock::StoreClock;
 use super::tables::Tables;
 use crate::clock::Stopwatch;
 use crate::domain::schedule::Schedule;
+use crate::ledger::Overload;
+use crate::ledger::fair::{Load, Turn, Turns};
 use crate::ledger::fingerprint::AppKey;
 use crate::ledger::redb_file::{Purpose, work_and_close};
 
-/// Most units of work that wait: at 10,000 a second, as on a slow disk, about 400 ms of work, well
-/// below the time that a request may take.
-const QUEUE_MAX: usize = 4096;
+/// Most subjects of the work that the thread is given at once, where no more is said.
+const SUBJECTS_IN_FLIGHT_MAX: usize = 4096;
 /// Most units of work in one transaction, so that the first of them does not wait for ever.
 const BATCH_MAX: usize = 1024;
 /// Callers who have just been answered get this part of the time that their commit took to come
@@ -56,8 +58,8 @@ pub struct Unit<'a, 'txn> {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum WriterError {
     /// Too much waits.
-    #[error("too many operations wait for the store")]
-    Overloaded,
+    #[error("{0}")]
+    Overloaded(Overload),
     /// The store is being closed.
     #[error("the store is closing")]
     Closing,
@@ -97,9 +99,11 @@ enum Message {
     Stop,
 }
 
-/// Hands work to the writing thread.
+/// Hands work to the writing thread, in fair turns.
 pub struct Writer {
-    queue: mpsc::Sender<Message>,
+    // Bounded by the turns: each unit of work has its places.
+    queue: mpsc::UnboundedSender<Message>,
+    turns: ArcSwap<Turns>,
     /// The thread's; gone when that has ended.
     database: Weak<Database>,
     closing: AtomicBool,
@@ -114,7 +118,8 @@ impl Writer {
         clock: Arc<StoreClock>,
         path: PathBuf,
     ) -> std::io::Result<Self> {
-        let (queue, waiting) = mpsc::channel(QUEUE_MAX);
+        let (queue, waiting) = mpsc::unbounded_channel();
+        let turns = ArcSwap::new(Turns::new(SUBJECTS_IN_FLIGHT_MAX));
         let (end, ended) = watch::channel(false);
         let database = Arc::new(database);
         let shared = Arc::downgrade(&database);
@@ -129,7 +134,7 @@ impl Writer {
             }
             drop(end);
         })?;
-        Ok(Self { queue, database: shared, closing: AtomicBool::new(false), ended })
+        Ok(Self { queue, turns, database: shared, closing: AtomicBool::new(false), ended })
     }
 
     /// What the thread writes, to be read beside it; `None` when it has ended.
@@ -137,32 +142,46 @@ impl Writer {
         self.database.upgrade()
     }
 
-    /// Does the work in the next transaction; its result comes once that is durable. Work whose
-    /// caller has gone away before it began is not done. Refused where too much waits.
-    pub async fn submit<T, F>(&self, work: F) -> Result<T, WriterError>
+    /// Has the thread given work about at most so many subjects at once.
+    pub fn bound(&self, subjects_in_flight_max: usize) {
+        self.turns.store(Turns::new(subjects_in_flight_max));
+    }
+
+    /// How much the thread is given at once, and how much waits.
+    pub fn load(&self) -> Load {
+        self.turns.load().load()
+    }
+
+    /// Does the work in the next transaction once its turn has come, within that time; its result
+    /// comes once that is durable. Work whose caller has gone away before it began is not done.
+    pub async fn submit<T, F>(
+        &self,
+        turn: Turn,
+        within: Duration,
+        work: F,
+    ) -> Result<T, WriterError>
     where
         T: Send + 'static,
         F: for<'a, 'txn> FnOnce(&mut Unit<'a, 'txn>) -> Result<T, StorageError> + Send + 'static,
     {
+        self.check_open()?;
+        let turns = self.turns.load_full();
+        let places = turns.places(turn, within).await.map_err(WriterError::Overloaded)?;
         let (work, result) = package(work);
         self.check_open()?;
-        self.queue.try_send(Message::Work(work)).map_err(|refused| match refused {
-            mpsc::error::TrySendError::Full(_) => WriterError::Overloaded,
-            mpsc::error::TrySendError::Closed(_) => self.gone(),
-        })?;
-        self.result(result).await
+        self.queue.send(Message::Work(work)).map_err(|_| self.gone())?;
+        let result = self.result(result).await;
+        places.answered();
+        result
     }
 
-    /// The same for work that rather waits for its turn than be refused: administration.
+    /// The same for administration, which waits for its turn without a limit of time.
     pub async fn submit_patiently<T, F>(&self, work: F) -> Result<T, WriterError>
     where
         T: Send + 'static,
         F: for<'a, 'txn> FnOnce(&mut Unit<'a, 'txn>) -> Result<T, StorageError> + Send + 'static,
     {
-        let (work, result) = package(work);
-        self.check_open()?;
-        self.queue.send(Message::Work(work)).await.map_err(|_| self.gone())?;
-        self.result(result).await
+        self.submit(Turn::SHARED, Duration::MAX, work).await
     }
 
     async fn result<T>(
@@ -179,7 +198,7 @@ impl Writer {
     pub async fn close(&self) {
         if !self.closing.swap(true, Ordering::AcqRel) {
             // It fails only when the thread has ended already.
-            let _ = self.queue.send(Message::Stop).await;
+            let _ = self.queue.send(Message::Stop);
         }
         self.wait_for_end().await;
     }
@@ -246,7 +265,7 @@ where
 fn write_all(
     database: &Database,
     (keeping, clock): (Keeping, &StoreClock),
-    mut waiting: mpsc::Receiver<Message>,
+    mut waiting: mpsc::UnboundedReceiver<Message>,
 ) {
     let mut schedules = Schedules::new();
     let mut commits = 0;
@@ -276,7 +295,11 @@ fn write_all(
     }
 }
 
-fn take_in(message: Message, batch: &mut Vec<Work>, waiting: &mut mpsc::Receiver<Message>) {
+fn take_in(
+    message: Message,
+    batch: &mut Vec<Work>,
+    waiting: &mut mpsc::UnboundedReceiver<Message>,
+) {
     match message {
         Message::Work(work) => batch.push(work),
         Message::Stop => waiting.close(),
@@ -284,7 +307,7 @@ fn take_in(message: Message, batch: &mut Vec<Work>, waiting: &mut mpsc::Receiver
 }
 
 /// Takes what waits, up to a full batch.
-fn take_in_waiting(batch: &mut Vec<Work>, waiting: &mut mpsc::Receiver<Message>) {
+fn take_in_waiting(batch: &mut Vec<Work>, waiting: &mut mpsc::UnboundedReceiver<Message>) {
     while batch.len() < BATCH_MAX
         && let Ok(message) = waiting.try_recv()
     {
@@ -297,7 +320,7 @@ fn gather(
     several: usize,
     longest: Duration,
     batch: &mut Vec<Work>,
-    waiting: &mut mpsc::Receiver<Message>,
+    waiting: &mut mpsc::UnboundedReceiver<Message>,
 ) {
     let began = Stopwatch::start();
     loop {
@@ -309,7 +332,7 @@ fn gather(
     }
 }
 
-fn refuse_all(failure: &str, mut waiting: mpsc::Receiver<Message>) {
+fn refuse_all(failure: &str, mut waiting: mpsc::UnboundedReceiver<Message>) {
     waiting.close();
     while let Some(message) = waiting.blocking_recv() {
         if let Message::Work(work) = message {

@@ -33,15 +33,19 @@ impl Meter for Redis {
         let mut metered = Metered { at: Timestamp::from_millis(0), outcomes: Vec::new() };
         for logins in logins.chunks(SUBJECTS_MAX) {
             let keys = work.keys();
-            let mut own_keys = vec![keys.logins_by_day()];
+            let mut step_keys = vec![keys.logins_by_day()];
             let mut arguments = bounds();
             for Login { user, at } in logins {
                 let cell = keys.user(user);
-                own_keys.push(keys.login_bucket(cell));
+                step_keys.push(keys.login_bucket(cell));
                 arguments.extend(instant(call.catalog.zone, *at));
                 arguments.push(cell.element());
             }
-            extend(&mut metered, &work, ScriptId::RecordLogins, own_keys, arguments).await?;
+            let (script, keys) = (ScriptId::RecordLogins, step_keys);
+            let subjects = logins.len();
+            let step =
+                Step { script, part: Part::Accounts, by_day: true, subjects, keys, arguments };
+            extend(&mut metered, &work, step).await?;
         }
         Ok(metered)
     }
@@ -54,14 +58,18 @@ impl Meter for Redis {
         let work = Work::new(&self.store, &call);
         let mut metered = Metered { at: Timestamp::from_millis(0), outcomes: Vec::new() };
         for samples in samples.chunks(SUBJECTS_MAX) {
-            let own_keys = vec![work.keys().bandwidth()];
+            let keys = vec![work.keys().bandwidth()];
             let mut arguments = bounds();
             for Sample { region, kbps, at } in samples {
                 arguments.extend(instant(call.catalog.zone, *at));
                 arguments.push(region.as_str().as_bytes().to_vec());
                 arguments.push(kbps.to_string().into_bytes());
             }
-            extend(&mut metered, &work, ScriptId::ReportBandwidth, own_keys, arguments).await?;
+            let script = ScriptId::ReportBandwidth;
+            let subjects = samples.len();
+            let step =
+                Step { script, part: Part::Accounts, by_day: true, subjects, keys, arguments };
+            extend(&mut metered, &work, step).await?;
         }
         Ok(metered)
     }
@@ -109,7 +117,8 @@ async fn close(
     let keys = std::iter::once(work.keys().closed(part)).chain(hashes).collect();
     let numbers = [month.cut_off.as_millis(), month.last.number().into()];
     let arguments = numbers.map(|number| number.to_string().into_bytes()).into();
-    let step = Step { script: ScriptId::CloseMonth, part, by_day: false, keys, arguments };
+    let step =
+        Step { script: ScriptId::CloseMonth, part, by_day: false, subjects: 1, keys, arguments };
     work.step(None, step).await
 }
 
@@ -131,14 +140,7 @@ fn instant(zone: Zone, at: Option<Timestamp>) -> [Vec<u8>; 2] {
 }
 
 /// Makes a step and adds what became of it.
-async fn extend(
-    metered: &mut Metered,
-    work: &Work<'_>,
-    script: ScriptId,
-    keys: Vec<Vec<u8>>,
-    arguments: Vec<Vec<u8>>,
-) -> Result<(), LedgerError> {
-    let step = Step { script, part: Part::Accounts, by_day: true, keys, arguments };
+async fn extend(metered: &mut Metered, work: &Work<'_>, step: Step) -> Result<(), LedgerError> {
     let decided = work.step(None, step).await?;
     metered.at = at(&decided);
     for said in &decided.said {

@@ -35,7 +35,7 @@ use super::loss::LostWrites;
 use super::reconcile::{Claim, Comparison, Difference, Place, Section, Subjects, Tracking};
 use super::{
     AcceptError, Accepted, Answer, Call, GenerationGuard, Identified, Ledger, LedgerError, Loss,
-    Operation, Reading, ServerState, StoreIdentity, TypesInUse,
+    Operation, Reading, ServerState, StoreIdentity, TypesInUse, fair::Load,
 };
 use crate::clock::Clock;
 use crate::domain::decision::Subject;
@@ -461,6 +461,10 @@ impl Ledger for Redis {
 
     fn servers(&self) -> Vec<ServerState> {
         self.store.client.nodes()
+    }
+
+    fn loads(&self) -> Vec<(String, Load)> {
+        self.store.client.loads()
     }
 
     fn is_absent(&self, app: &AppId, operation: &Operation) -> bool {

@@ -22,7 +22,7 @@ pub struct Options {
     /// Longest time without an answer to the probe of a server that is not absent.
     pub silence_max: Duration,
     /// Most calls of one server in work at once; as many again may wait.
-    pub in_flight_max: usize,
+    pub subjects_in_flight_max: usize,
 }
 
 /// Where the servers are. Shown as it is configured, without secrets.

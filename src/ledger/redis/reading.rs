@@ -52,7 +52,7 @@ pub async fn read(work: &Work<'_>, subject: &Subject) -> Result<Reading, LedgerE
 
 fn step(part: Part, what: &str, keys: Vec<Vec<u8>>) -> Step {
     let arguments = vec![what.as_bytes().to_vec()];
-    Step { script: ScriptId::Read, part, by_day: false, keys, arguments }
+    Step { script: ScriptId::Read, part, by_day: false, subjects: 1, keys, arguments }
 }
 
 /// Reads from one part of the app.

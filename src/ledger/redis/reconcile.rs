@@ -182,8 +182,8 @@ impl Comparing<'_> {
         let own_keys = vec![keys.group_record(group), keys.members(group), keys.groups_by_type()];
         let [group_type, own] = [group_type, own].map(|word| word.as_bytes().to_vec());
         let arguments = vec![self.since(), group.element(), group_type, Vec::new(), own];
-        let script = ScriptId::RepairGroup;
-        let step = Step { script, part: Part::Groups, by_day: true, keys: own_keys, arguments };
+        let (script, part, keys) = (ScriptId::RepairGroup, Part::Groups, own_keys);
+        let step = Step { script, part, by_day: true, subjects: 1, keys, arguments };
         let decided = self.step(step).await?;
         let what = decided.more.into_iter().next().and_then(bytes).and_then(text);
         let side = match what.as_deref() {
@@ -252,7 +252,9 @@ impl Comparing<'_> {
                 arguments.push(user.element());
             }
             let Repairing { script, part, .. } = *repairing;
-            let decided = self.step(Step { script, part, by_day: false, keys, arguments }).await?;
+            let subjects = users.len();
+            let step = Step { script, part, by_day: false, subjects, keys, arguments };
+            let decided = self.step(step).await?;
             for (said, user) in decided.said.iter().zip(users) {
                 let difference = |outcome| Difference { fact: fact(*user), side, outcome };
                 differences.extend(outcome(said.letter).map(difference));
@@ -293,7 +295,8 @@ fn outcome(letter: u8) -> Option<Outcome> {
 
 async fn list_set(work: &Work<'_>, part: Part, key: Vec<u8>) -> Result<HashSet<Cell>, LedgerError> {
     let script = ScriptId::ListSet;
-    let step = Step { script, part, by_day: false, keys: vec![key], arguments: Vec::new() };
+    let (keys, arguments) = (vec![key], Vec::new());
+    let step = Step { script, part, by_day: false, subjects: 1, keys, arguments };
     let decided = work.step(None, step).await?;
     let elements = decided.more.into_iter().next().and_then(array);
     let cells = elements.and_then(|elements| {

@@ -36,8 +36,15 @@ pub async fn remove_friends(
             own_keys.extend([keys.friends(cell), keys.fans(cell)]);
             arguments.push(cell.element());
         }
-        let script = ScriptId::RemoveFriends;
-        let step = Step { script, part: Part::Friends, by_day: false, keys: own_keys, arguments };
+        let (script, subjects) = (ScriptId::RemoveFriends, friends.len());
+        let step = Step {
+            script,
+            part: Part::Friends,
+            by_day: false,
+            subjects,
+            keys: own_keys,
+            arguments,
+        };
         let decided = work.step(None, step).await?;
         answer.decided_at = at(&decided);
         answer.items.extend(decided.said.iter().map(|said| released(said.letter)));
@@ -80,8 +87,9 @@ pub async fn leave_group(
             own_keys.extend([keys.counted_groups(cell), keys.other_groups(cell)]);
             arguments.push(cell.element());
         }
-        let script = ScriptId::LeaveGroup;
-        let step = Step { script, part: Part::Groups, by_day: true, keys: own_keys, arguments };
+        let (script, subjects) = (ScriptId::LeaveGroup, users.len());
+        let step =
+            Step { script, part: Part::Groups, by_day: true, subjects, keys: own_keys, arguments };
         let decided = work.step(None, step).await?;
         answer.decided_at = at(&decided);
         answer.items.extend(decided.said.iter().map(|said| released(said.letter)));
@@ -118,8 +126,9 @@ pub async fn dissolve_group(
             own_keys.extend([keys.counted_groups(*cell), keys.other_groups(*cell)]);
             arguments.push(cell.element());
         }
-        let script = ScriptId::DissolveGroup;
-        let step = Step { script, part: Part::Groups, by_day: true, keys: own_keys, arguments };
+        let (script, subjects) = (ScriptId::DissolveGroup, members.len());
+        let step =
+            Step { script, part: Part::Groups, by_day: true, subjects, keys: own_keys, arguments };
         let decided = work.step(None, step).await?;
         answer.decided_at = at(&decided);
         let letter = decided.said.first().map(|said| said.letter);
@@ -165,6 +174,7 @@ async fn delete_from_accounts(
         script: ScriptId::DeleteAccount,
         part: Part::Accounts,
         by_day: false,
+        subjects: 1,
         keys: vec![keys.accounts(), keys.account_bucket(cell)],
         arguments: vec![cell.element()],
     };
@@ -182,8 +192,8 @@ async fn delete_friends(work: &Work<'_>, user: &UserId) -> Result<bool, LedgerEr
             own_keys.extend([keys.friends(*other), keys.fans(*other)]);
             arguments.push(other.element());
         }
-        let script = ScriptId::DeleteFriends;
-        Step { script, part: Part::Friends, by_day: false, keys: own_keys, arguments }
+        let (script, subjects) = (ScriptId::DeleteFriends, others.len());
+        Step { script, part: Part::Friends, by_day: false, subjects, keys: own_keys, arguments }
     })
     .await
 }
@@ -203,8 +213,8 @@ async fn delete_memberships(work: &Work<'_>, user: &UserId) -> Result<bool, Ledg
             own_keys.extend([keys.group_record(*group), keys.members(*group)]);
             arguments.push(group.element());
         }
-        let script = ScriptId::DeleteMemberships;
-        Step { script, part: Part::Groups, by_day: true, keys: own_keys, arguments }
+        let (script, subjects) = (ScriptId::DeleteMemberships, groups.len());
+        Step { script, part: Part::Groups, by_day: true, subjects, keys: own_keys, arguments }
     })
     .await
 }

@@ -146,7 +146,7 @@ impl Store {
             let (generation, caller_now) = (self.generation(), self.caller_now());
             let own = arguments.iter().map(Vec::as_slice);
             let all: Vec<&[u8]> = own.chain([generation.as_slice(), &caller_now]).collect();
-            match self.client.call_with(script as usize, &keys, &all, patience).await {
+            match self.client.call_with(script as usize, &keys, &all, 1, patience).await {
                 Ok(value) => {
                     self.saw_mark(first);
                     return Ok(value);
@@ -164,7 +164,7 @@ impl Store {
 impl From<CallError> for LedgerError {
     fn from(error: CallError) -> Self {
         match error {
-            CallError::Overloaded => Self::Overloaded,
+            CallError::Overloaded(why) => Self::Overloaded(why),
             CallError::Closing => Self::Closing,
             CallError::StoreLost(reason) => Self::StoreLost(reason),
             CallError::ClockSkew(seconds) => Self::ClockSkew(seconds),

@@ -106,6 +106,7 @@ pub async fn create_accounts(work: &Work<'_>, users: &[UserId]) -> Result<Answer
             script: ScriptId::CreateAccounts,
             part: Part::Accounts,
             by_day: false,
+            subjects: unknown.len(),
             keys: own_keys,
             arguments,
         };
@@ -151,6 +152,7 @@ pub async fn add_friends(
             script: ScriptId::AddFriends,
             part: Part::Friends,
             by_day: false,
+            subjects: unknown.len(),
             keys: own_keys,
             arguments,
         };
@@ -310,8 +312,9 @@ async fn found(
         own_keys.extend([keys.counted_groups(cell), keys.other_groups(cell)]);
         arguments.push(cell.element());
     }
-    let script = ScriptId::CreateGroup;
-    let step = Step { script, part: Part::Groups, by_day: true, keys: own_keys, arguments };
+    let (script, subjects) = (ScriptId::CreateGroup, 1 + members.len());
+    let (part, keys) = (Part::Groups, own_keys);
+    let step = Step { script, part, by_day: true, subjects, keys, arguments };
     loop {
         match work.try_step(&step).await? {
             Reply::Decided(decided) => return Ok(decided),
@@ -345,8 +348,9 @@ async fn join_step(
         own_keys.extend([keys.counted_groups(cell), keys.other_groups(cell)]);
         arguments.push(cell.element());
     }
-    let script = ScriptId::JoinGroup;
-    let step = Step { script, part: Part::Groups, by_day: false, keys: own_keys, arguments };
+    let (script, subjects) = (ScriptId::JoinGroup, users.len());
+    let (part, keys) = (Part::Groups, own_keys);
+    let step = Step { script, part, by_day: false, subjects, keys, arguments };
     work.step(Some(group), step).await
 }
 
@@ -382,6 +386,7 @@ pub async fn update_group(
         script: ScriptId::UpdateGroup,
         part: Part::Groups,
         by_day: false,
+        subjects: 1,
         keys: vec![keys.group_record(keys.group(group))],
         arguments: vec![work.types(), own.into_bytes(), keys.group(group).element()],
     };

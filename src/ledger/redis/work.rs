@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use redis::{Cmd, Value};
 
-use super::client::{CallError, Patience};
+use super::client::{CallError, Patience, Timed};
 use super::keys::{Keys, Part};
 use super::reply::{self, Decided, Reply};
 use super::scripts::ScriptId;
@@ -40,6 +40,8 @@ pub struct Step {
     pub part: Part,
     /// Whether it counts by day; its fourth own argument is then filled in.
     pub by_day: bool,
+    /// Users and groups that it is about, beside the one that it is called for.
+    pub subjects: usize,
     /// Its keys, without those that every script has or many share: the limits, which come first,
     /// and at the end, where they are needed, the number of groups by day, the thresholds that were
     /// warned of, what is tracked, and the last day that was closed, then the counter of writes
@@ -110,7 +112,7 @@ impl<'a> Work<'a> {
     }
 
     async fn timed_step(&self, step: &Step, app: UnknownAs) -> Result<Reply, LedgerError> {
-        let Step { script, part, by_day, keys: own_keys, arguments } = step;
+        let Step { script, part, by_day, subjects, keys: own_keys, arguments } = step;
         let (store, call) = (self.store, self.call);
         let counts_groups = *by_day && *part == Part::Groups;
         let first = self.keys.limits(*part);
@@ -122,8 +124,8 @@ impl<'a> Work<'a> {
             Some(self.keys.writes(*part)),
             Some(store.marks.beside(&first)),
         ];
-        let all_keys = std::iter::once(&first).chain(own_keys).chain(last.iter().flatten());
-        let keys: Vec<&[u8]> = all_keys.map(Vec::as_slice).collect();
+        let all = std::iter::once(&first).chain(own_keys).chain(last.iter().flatten());
+        let keys: Vec<&[u8]> = all.map(Vec::as_slice).collect();
         let (mut attempts, mut met) = (0, 0);
         while attempts < ATTEMPTS_MAX {
             store.standing.check(*script)?;
@@ -149,8 +151,8 @@ impl<'a> Work<'a> {
             };
             let patience = Patience { within, hurried: call.hurried };
             let before = store.known.counts.before(&call.app, *part);
-            let called =
-                store.client.call_timed(*script as usize, &keys, &words, &*store.clock, patience);
+            let (timed, script) = (Timed { words: &words, clock: &*store.clock }, *script as usize);
+            let called = store.client.call_timed(script, &keys, timed, *subjects, patience);
             let (value, clock) = match called.await {
                 Ok(called) => called,
                 Err(CallError::Unconfirmed { reply, why }) => return unconfirmed(*reply, why),

@@ -13,10 +13,11 @@ use redis::{Cmd, Value};
 use tokio::sync::{Mutex, mpsc, oneshot};
 
 use super::link::{Lane, Link};
-use super::node::{LINK_PATIENCE, Permits};
+use super::node::LINK_PATIENCE;
 use super::pace::{Deadline, Task};
 use super::probe::Probe;
 use super::{Failure, Request, reply};
+use crate::ledger::fair::Places;
 
 /// Most calls of one batch: a full one keeps a server busy for some milliseconds.
 const BATCH_MAX: usize = 256;
@@ -35,15 +36,15 @@ struct Job {
     deadline: Deadline,
     stage: Arc<AtomicU8>,
     answer: oneshot::Sender<Result<Value, Failure>>,
-    /// Held until it is answered, also where nobody waits for that any more.
-    _permits: Permits,
+    /// Held until it is answered, also where no one waits for that any more.
+    places: Places,
 }
 
 type Queue = Arc<Mutex<mpsc::UnboundedReceiver<Job>>>;
 
 /// The batches of one server.
 pub(super) struct Batches {
-    // Bounded by the server's permits, which every job holds.
+    // Bounded by the places of the server, of which every job holds some.
     queue: mpsc::UnboundedSender<Job>,
     lanes: [Lane; 2],
     _loops: [Task; 2],
@@ -65,7 +66,7 @@ impl Batches {
         request: &Request,
         asking: bool,
         deadline: Deadline,
-        permits: Permits,
+        places: Places,
         probe: &Probe,
     ) -> Result<Value, Failure> {
         let [first, second] = &self.lanes;
@@ -76,8 +77,7 @@ impl Batches {
         let (answer, mut answered) = oneshot::channel();
         let stage = Arc::new(AtomicU8::new(WAITING));
         let command = Arc::clone(&request.command);
-        let job =
-            Job { command, asking, deadline, stage: Arc::clone(&stage), answer, _permits: permits };
+        let job = Job { command, asking, deadline, stage: Arc::clone(&stage), answer, places };
         self.queue.send(job).map_err(|_| Failure::Closing)?;
         loop {
             let patience = LINK_PATIENCE.min(deadline.left());
@@ -189,6 +189,7 @@ async fn send_batch(link: &Link, jobs: &mut Vec<Job>) {
             (Some(value), Some(why)) => Err(Failure::Unconfirmed(value, why.clone())),
             (None, _) => Err(Failure::Lost("an empty reply".to_owned())),
         };
+        job.places.answered();
         let _ = job.answer.send(answer);
     }
 }

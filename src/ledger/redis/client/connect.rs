@@ -194,7 +194,7 @@ impl Connector {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(None)
             .set_response_timeout(None)
-            .set_pipeline_buffer_size(self.options.in_flight_max.max(1));
+            .set_pipeline_buffer_size(self.options.subjects_in_flight_max.max(1));
         let client = client.map_err(ConnectError::Io)?;
         let connecting = client.get_multiplexed_async_connection_with_config(&config);
         match tokio::time::timeout(patience, connecting).await {

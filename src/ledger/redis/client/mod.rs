@@ -5,8 +5,8 @@
 //! and the caller decides.
 //!
 //! Layout, from the wire up: `connect` greets a server, `inspect` compares what it counts with what
-//! was seen before, `link` keeps one connection alive, `node` is one server with its permits and
-//! its `clock`, `probe` finds out whether it is absent (`silence`), `refusals` keeps what it
+//! was seen before, `link` keeps one connection alive, `node` is one server with its turns (`turn`)
+//! and its `clock`, `probe` finds out whether it is absent (`silence`), `refusals` keeps what it
 //! refuses, `batch` lets replicas confirm, `sentinel` and `cluster` know which server it is, `open`
 //! refuses what cannot work, and this file repeats what did nothing.
 
@@ -29,6 +29,7 @@ mod sentinel;
 mod servers;
 mod silence;
 mod slot;
+mod turn;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -48,7 +49,8 @@ use super::marks::Marks;
 use super::options::{Options, Topology};
 use super::script::Script;
 use crate::clock::Clock;
-use crate::ledger::ServerState;
+use crate::ledger::fair::{Load, Turn};
+use crate::ledger::{Overload, ServerState};
 
 /// Words of a call before its keys: the command, the script's digest and the number of keys.
 const WORDS_BEFORE: usize = 3;
@@ -63,9 +65,9 @@ const BYTES_USUAL: usize = 1024;
 /// Why a call has no answer.
 #[derive(Debug, Clone, PartialEq, Error)]
 pub enum CallError {
-    /// Nothing was sent: too many calls are in work and waiting.
-    #[error("too many calls are waiting for Redis")]
-    Overloaded,
+    /// Nothing was sent: too much is waiting.
+    #[error("{0}")]
+    Overloaded(Overload),
     /// Nothing was done: the server refused it, or could not be reached in time.
     #[error("Redis did not do it: {0}")]
     Refused(String),
@@ -109,7 +111,7 @@ pub enum CallError {
 /// What became of one attempt.
 #[derive(Debug, Clone)]
 enum Failure {
-    Overloaded,
+    Overloaded(Overload),
     /// There was no connection to send it on.
     Unsent(String),
     /// The server's own word.
@@ -130,6 +132,7 @@ enum Failure {
 struct Wanted<'a> {
     script: usize,
     slot: u16,
+    turn: Turn,
     command: Command<'a>,
 }
 
@@ -141,9 +144,20 @@ enum Command<'a> {
     Timed(&'a (dyn Fn(i64) -> Cmd + Sync), &'a dyn Clock),
 }
 
+/// Words that depend on the clock of the server that is to run a call.
+#[derive(Clone, Copy)]
+pub struct Timed<'a> {
+    /// Adds them to the command, and is given by how many milliseconds that clock is ahead of
+    /// `clock`.
+    pub words: &'a (dyn Fn(i64, &mut Cmd) + Sync),
+    /// This process's clock.
+    pub clock: &'a dyn Clock,
+}
+
 /// A call, ready to be sent.
 struct Request {
     script: usize,
+    turn: Turn,
     command: Arc<Cmd>,
 }
 
@@ -204,15 +218,17 @@ impl Client {
     ) -> Result<Value, CallError> {
         let keys: Vec<&[u8]> = keys.iter().map(Vec::as_slice).collect();
         let arguments: Vec<&[u8]> = arguments.iter().map(Vec::as_slice).collect();
-        self.call_with(script, &keys, &arguments, patience.into()).await
+        self.call_with(script, &keys, &arguments, 1, patience.into()).await
     }
 
-    /// The same, with keys and arguments that need not lie together.
+    /// The same, with keys and arguments that need not lie together, about so many users and
+    /// groups.
     pub async fn call_with(
         &self,
         script: usize,
         keys: &[&[u8]],
         arguments: &[&[u8]],
+        subjects: usize,
         patience: Patience,
     ) -> Result<Value, CallError> {
         let deadline = Deadline::of(patience);
@@ -229,19 +245,19 @@ impl Client {
             command.arg(word);
         }
         let slot = keys.first().map_or(0, |key| slot(key));
-        let wanted = Wanted { script, slot, command: Command::Fixed(Arc::new(command)) };
+        let turn = Turn { app: turn::app_of(keys), subjects };
+        let wanted = Wanted { script, slot, turn, command: Command::Fixed(Arc::new(command)) };
         servers.call(wanted, deadline, &self.retries).await.map(|(value, _)| value)
     }
 
-    /// Calls a script with words that depend on the clock of the server that is to run it: `words`
-    /// adds them to the command, and is given by how many milliseconds that clock is ahead of
-    /// `clock`. Returns the reply, and the clock of the server that gave it.
+    /// Calls a script with words that depend on the clock of the server that is to run it, about so
+    /// many users and groups. Returns the reply, and the clock of the server that gave it.
     pub async fn call_timed(
         &self,
         script: usize,
         keys: &[&[u8]],
-        words: &(dyn Fn(i64, &mut Cmd) + Sync),
-        clock: &dyn Clock,
+        Timed { words, clock }: Timed<'_>,
+        subjects: usize,
         patience: Patience,
     ) -> Result<(Value, Arc<ServerClock>), CallError> {
         let deadline = Deadline::of(patience);
@@ -262,7 +278,8 @@ impl Client {
             command
         };
         let slot = keys.first().map_or(0, |key| slot(key));
-        let wanted = Wanted { script, slot, command: Command::Timed(&command, clock) };
+        let turn = Turn { app: turn::app_of(keys), subjects };
+        let wanted = Wanted { script, slot, turn, command: Command::Timed(&command, clock) };
         servers.call(wanted, deadline, &self.retries).await
     }
 
@@ -320,7 +337,7 @@ impl Client {
         for word in arguments {
             command.arg(*word);
         }
-        let request = Request { script, command: Arc::new(command) };
+        let request = Request { script, turn: Turn::SHARED, command: Arc::new(command) };
         servers.call_at(address, &request, deadline, &self.retries).await
     }
 
@@ -333,6 +350,12 @@ impl Client {
             refusal: node.refusal(),
         };
         nodes.iter().map(state).collect()
+    }
+
+    /// How much each server is given at once, and how much waits for it, by address.
+    pub fn loads(&self) -> Vec<(String, Load)> {
+        let nodes = self.servers().map(|servers| servers.nodes()).unwrap_or_default();
+        nodes.iter().map(|node| (node.address.to_string(), node.load())).collect()
     }
 
     /// Whether the server of that key is absent.

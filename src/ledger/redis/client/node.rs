@@ -1,10 +1,10 @@
-//! One server: its connections, and how many calls it is given at once.
+//! One server: its connections, and the turns in which it is given calls.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use redis::{Cmd, Value};
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Notify;
 
 use super::batch::Batches;
 use super::clock::{ClockReading, ServerClock};
@@ -15,8 +15,9 @@ use super::probe::Probe;
 use super::refusals::Refusals;
 use super::{Failure, Request, inspect, reply};
 use crate::clock::Clock;
-use crate::ledger::Refusal;
+use crate::ledger::fair::{Load, Places, Turns};
 use crate::ledger::redis::options::{Address, Durability};
+use crate::ledger::{Overload, Refusal};
 
 /// A call waits so long for a connection before it asks anew which server it needs: by then
 /// another one may have taken over.
@@ -32,16 +33,7 @@ pub(super) struct Node {
     batches: Option<Batches>,
     probe: Probe,
     refusals: Refusals,
-    /// Calls in work and waiting.
-    admission: Arc<Semaphore>,
-    /// Calls in work.
-    work: Arc<Semaphore>,
-}
-
-/// A call's places among those in work and waiting.
-pub(super) struct Permits {
-    _admitted: OwnedSemaphorePermit,
-    _working: OwnedSemaphorePermit,
+    turns: Arc<Turns>,
 }
 
 impl Node {
@@ -59,7 +51,6 @@ impl Node {
                 Some(Batches::new([lane.clone(), second]))
             }
         };
-        let most = connector.options.in_flight_max.clamp(1, Semaphore::MAX_PERMITS / 2);
         Arc::new(Self {
             probe: Probe::start(address.clone(), connector),
             refusals: Refusals::default(),
@@ -68,8 +59,7 @@ impl Node {
             connector: Arc::clone(connector),
             lane,
             batches,
-            admission: Arc::new(Semaphore::new(most * 2)),
-            work: Arc::new(Semaphore::new(most)),
+            turns: Turns::new(connector.options.subjects_in_flight_max),
         })
     }
 
@@ -101,6 +91,11 @@ impl Node {
         self.refusals.current().or_else(unconnected)
     }
 
+    /// How much it is given at once, and how much waits.
+    pub(super) fn load(&self) -> Load {
+        self.turns.load()
+    }
+
     /// Sends the call once, if there is a connection, and waits for its outcome.
     pub(super) async fn call(
         &self,
@@ -119,9 +114,13 @@ impl Node {
         asking: bool,
         deadline: Deadline,
     ) -> Result<Value, Failure> {
-        let permits = self.unless_absent(deadline, false, self.admit(deadline)).await?;
+        let places = match self.turns.at_once(request.turn) {
+            Some(places) => places,
+            // Boxed, since most calls do not wait.
+            None => Box::pin(self.wait_for_turn(request, deadline)).await?,
+        };
         if let Some(batches) = &self.batches {
-            return batches.call(request, asking, deadline, permits, &self.probe).await;
+            return batches.call(request, asking, deadline, places, &self.probe).await;
         }
         let link = self.lane.link(LINK_PATIENCE.min(deadline.left())).await;
         let link = link.map_err(Failure::Unsent)?;
@@ -130,7 +129,28 @@ impl Node {
             return Err(Failure::Unsent("no time was left to send it".to_owned()));
         }
         let sending = send(&link, request, asking, patience);
-        self.unless_absent(deadline, true, sending).await
+        let outcome = self.unless_absent(deadline, true, sending).await;
+        if matches!(outcome, Ok(_) | Err(Failure::Server(_))) {
+            places.answered();
+        }
+        outcome
+    }
+
+    /// Places for a call, when its turn comes.
+    async fn wait_for_turn(
+        &self,
+        request: &Request,
+        deadline: Deadline,
+    ) -> Result<Places, Failure> {
+        let turn = async {
+            let places = self.turns.places(request.turn, deadline.left()).await;
+            match places {
+                // A turn that comes with the end of the call's time comes too late.
+                Ok(_) if deadline.is_over() => Err(Failure::Overloaded(Overload::Late)),
+                places => places.map_err(Failure::Overloaded),
+            }
+        };
+        self.unless_absent(deadline, false, turn).await
     }
 
     /// Works until it is done or, for a call that fails fast, until the server is absent.
@@ -150,23 +170,12 @@ impl Node {
         }
     }
 
-    async fn admit(&self, deadline: Deadline) -> Result<Permits, Failure> {
-        let overloaded = |_| Failure::Overloaded;
-        let admitted = self.admission.clone().try_acquire_owned().map_err(overloaded)?;
-        if let Ok(working) = self.work.clone().try_acquire_owned() {
-            return Ok(Permits { _admitted: admitted, _working: working });
-        }
-        let working = tokio::time::timeout(deadline.left(), self.work.clone().acquire_owned());
-        match working.await {
-            Ok(Ok(working)) if !deadline.is_over() => {
-                Ok(Permits { _admitted: admitted, _working: working })
-            }
-            _ => Err(Failure::Overloaded),
-        }
-    }
-
     /// Gives the server a script that it has forgotten.
-    pub(super) async fn load(&self, script: usize, deadline: Deadline) -> Result<(), Failure> {
+    pub(super) async fn load_script(
+        &self,
+        script: usize,
+        deadline: Deadline,
+    ) -> Result<(), Failure> {
         let text = self.connector.scripts.get(script).map(|script| script.text.as_str());
         let command = redis::cmd("SCRIPT").arg("LOAD").arg(text).to_owned();
         self.ask(&command, deadline).await.map(drop)

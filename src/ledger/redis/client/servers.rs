@@ -49,7 +49,7 @@ impl Wanted<'_> {
                 Arc::new(command(node.clock_offset_ms(*clock, deadline).await))
             }
         };
-        Request { script: self.script, command }
+        Request { script: self.script, turn: self.turn, command }
     }
 }
 
@@ -164,7 +164,7 @@ impl Servers {
         deadline: Deadline,
     ) -> Next {
         match failure {
-            Failure::Overloaded => Next::Stop(CallError::Overloaded),
+            Failure::Overloaded(why) => Next::Stop(CallError::Overloaded(why)),
             Failure::Closing => Next::Stop(CallError::Closing),
             Failure::Absent { is_sent } => Next::Stop(absent(node, is_sent)),
             Failure::Unconfirmed(reply, why) => {
@@ -193,7 +193,7 @@ impl Servers {
         match (error.code(), self, redirection) {
             ("NOSCRIPT", _, _) => {
                 // Without it the call is refused the same way once more.
-                let _ = node.load(request.script, deadline).await;
+                let _ = node.load_script(request.script, deadline).await;
                 Next::Later(why)
             }
             ("MOVED", Self::Cluster(cluster), Some((slot, address))) => {

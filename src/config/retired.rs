@@ -1,0 +1,27 @@
+//! Settings of earlier versions: each is refused with what there is instead.
+
+use super::settings::{Kind, Setting};
+use super::sources::Sources;
+
+/// What stands instead of the bounds that counted calls.
+const COUNTS_SUBJECTS: &str = "is retired: set subjects_in_flight_max, which counts users and \
+    groups; apps take fair turns, so that none needs a share";
+
+/// Settings that are known only to be refused; their help says why.
+pub(super) static RETIRED: [Setting; 3] = [
+    retired("in_flight_max", "in-flight-max", "IMQUOTA_IN_FLIGHT_MAX"),
+    retired("app_share_percent", "app-share-percent", "IMQUOTA_APP_SHARE_PERCENT"),
+    retired("redis_in_flight_max", "redis-in-flight-max", "IMQUOTA_REDIS_IN_FLIGHT_MAX"),
+];
+
+const fn retired(key: &'static str, flag: &'static str, env: &'static str) -> Setting {
+    let (kind, value_name, help) = (Kind::Number, "COUNT", COUNTS_SUBJECTS);
+    Setting { key, flag, env, kind, value_name, default: None, help }
+}
+
+/// Reports each of them that is set.
+pub(super) fn refuse(sources: &mut Sources<'_>) {
+    for setting in &RETIRED {
+        sources.optional(setting, |_| Err::<(), _>(setting.help.to_owned()));
+    }
+}

@@ -1,0 +1,518 @@
+//! Deficit round robin over apps, counted in subjects.
+//!
+//! A call holds as many places as it has subjects while it is in work. While there is room and
+//! nothing waits, calls pass at once: an app alone may use everything. Else each app waits in a
+//! queue of its own, and the queues take turns. With each turn an app may send [`QUANTUM`] subjects
+//! more, so that a call waits for one turn of each other app for each [`QUANTUM`] of its subjects,
+//! however large the others' calls are. Within an app calls keep their order.
+//!
+//! An app that had nothing waiting takes its first turn before those that wait for another one. It
+//! gets no second first turn before the others have had theirs.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use super::window::{Answered, Window};
+use crate::clock::Stopwatch;
+use crate::ledger::Overload;
+
+/// Subjects that an app may send with each of its turns: the largest step of a script.
+const QUANTUM: usize = 256;
+/// Subjects of one app that may wait, for each one that may be in work: about a second of work.
+const WAITING_PER_PLACE: usize = 16;
+/// Apps whose queues may be full at once.
+const FULL_QUEUES_MAX: usize = 16;
+
+/// Whose turn a call takes, and how large it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Turn {
+    /// The app, as a number; 0 stands for what belongs to no app.
+    pub app: u64,
+    /// Users and groups that it is about.
+    pub subjects: usize,
+}
+
+impl Turn {
+    /// Of what belongs to no app.
+    pub const SHARED: Self = Self { app: 0, subjects: 1 };
+}
+
+/// How much is in work and waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Load {
+    /// Subjects in work.
+    pub in_work: usize,
+    /// Subjects that wait.
+    pub waiting: usize,
+    /// Subjects that may be in work at once.
+    pub window: usize,
+}
+
+/// The turns in front of one server.
+pub struct Turns {
+    waiting_max: usize,
+    since: Stopwatch,
+    state: Mutex<State>,
+}
+
+struct State {
+    window: Window,
+    in_work: usize,
+    waiting: usize,
+    queues: HashMap<u64, Queue>,
+    /// Apps that wait for their first turn, which come before all others, and those others.
+    order: [VecDeque<u64>; 2],
+}
+
+/// Where in the order the apps that wait for their first turn stand, and all others.
+const FIRST: usize = 0;
+const AGAIN: usize = 1;
+
+#[derive(Default)]
+struct Queue {
+    calls: VecDeque<Waiting>,
+    subjects: usize,
+    deficit: usize,
+    /// Whether it has got its quantum for the turn that it is at.
+    is_credited: bool,
+}
+
+struct Waiting {
+    subjects: usize,
+    grant: oneshot::Sender<()>,
+}
+
+/// A call's places, given back when dropped.
+pub struct Places {
+    turns: Arc<Turns>,
+    subjects: usize,
+    sent_at: Duration,
+}
+
+impl Turns {
+    /// Of a server that has at most so many subjects in work.
+    #[must_use]
+    pub fn new(in_work_max: usize) -> Arc<Self> {
+        let state = State {
+            window: Window::new(in_work_max.max(1)),
+            in_work: 0,
+            waiting: 0,
+            queues: HashMap::new(),
+            order: Default::default(),
+        };
+        let waiting_max = in_work_max.max(1).saturating_mul(WAITING_PER_PLACE);
+        Arc::new(Self { waiting_max, since: Stopwatch::start(), state: Mutex::new(state) })
+    }
+
+    /// Places for a call, when its turn comes.
+    ///
+    /// # Errors
+    ///
+    /// The app has too much waiting, or its turn has not come within that time.
+    pub async fn places(
+        self: &Arc<Self>,
+        turn: Turn,
+        within: Duration,
+    ) -> Result<Places, Overload> {
+        match self.at_once(turn) {
+            Some(places) => Ok(places),
+            // Boxed, since most calls do not wait.
+            None => Box::pin(self.when_it_comes(turn, within)).await,
+        }
+    }
+
+    /// Places for a call, where there is room and nothing waits.
+    #[must_use]
+    pub fn at_once(self: &Arc<Self>, turn: Turn) -> Option<Places> {
+        let subjects = turn.subjects.max(1);
+        let mut state = self.state();
+        if state.waiting > 0 || !state.has_room(subjects) {
+            return None;
+        }
+        state.in_work += subjects;
+        drop(state);
+        Some(self.granted(subjects))
+    }
+
+    async fn when_it_comes(
+        self: &Arc<Self>,
+        turn: Turn,
+        within: Duration,
+    ) -> Result<Places, Overload> {
+        let subjects = turn.subjects.max(1);
+        let granted = {
+            let mut state = self.state();
+            let granted = state.enqueue(turn.app, subjects, self.waiting_max)?;
+            // There may be room meanwhile.
+            state.grant();
+            granted
+        };
+        let mut waiting = InQueue { turns: self, app: turn.app, subjects, granted: Some(granted) };
+        match timeout(within, waiting.wait()).await {
+            Ok(()) => Ok(self.granted(subjects)),
+            Err(_) => Err(Overload::Late),
+        }
+    }
+
+    /// How much is in work and waits now.
+    #[must_use]
+    pub fn load(&self) -> Load {
+        let state = self.state();
+        let State { in_work, waiting, .. } = *state;
+        Load { in_work, waiting, window: state.window.size() }
+    }
+
+    fn granted(self: &Arc<Self>, subjects: usize) -> Places {
+        Places { turns: Arc::clone(self), subjects, sent_at: self.since.elapsed() }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// A call that is larger than the window is in work alone.
+    fn has_room(&self, subjects: usize) -> bool {
+        self.in_work == 0 || self.in_work + subjects <= self.window.size()
+    }
+
+    fn enqueue(
+        &mut self,
+        app: u64,
+        subjects: usize,
+        waiting_max: usize,
+    ) -> Result<oneshot::Receiver<()>, Overload> {
+        let ahead = self.queues.get(&app).map_or(0, |queue| queue.subjects);
+        // One call always fits into an empty queue.
+        let is_full = ahead > 0 && ahead + subjects > waiting_max;
+        if is_full || self.waiting >= waiting_max.saturating_mul(FULL_QUEUES_MAX) {
+            return Err(Overload::Full);
+        }
+        let Self { queues, order: [first, _], .. } = self;
+        let queue = queues.entry(app).or_insert_with(|| {
+            first.push_back(app);
+            Queue::default()
+        });
+        let (grant, granted) = oneshot::channel();
+        queue.calls.push_back(Waiting { subjects, grant });
+        queue.subjects += subjects;
+        self.waiting += subjects;
+        Ok(granted)
+    }
+
+    /// Grants places in turn while there is room.
+    fn grant(&mut self) {
+        loop {
+            let turn = if self.order[FIRST].is_empty() { AGAIN } else { FIRST };
+            let Some(app) = self.order[turn].front().copied() else { return };
+            let Some(queue) = self.queues.get_mut(&app) else {
+                self.order[turn].pop_front();
+                continue;
+            };
+            while queue.calls.front().is_some_and(|call| call.grant.is_closed()) {
+                queue.calls.pop_front();
+            }
+            let Some(subjects) = queue.calls.front().map(|call| call.subjects) else {
+                self.end_of_calls(turn, app);
+                continue;
+            };
+            if !queue.is_credited {
+                queue.deficit = queue.deficit.saturating_add(QUANTUM);
+                queue.is_credited = true;
+            }
+            if queue.deficit < subjects {
+                queue.is_credited = false;
+                self.order[turn].pop_front();
+                self.order[AGAIN].push_back(app);
+            } else if self.has_room(subjects) {
+                self.send_first_of(app);
+            } else {
+                return;
+            }
+        }
+    }
+
+    /// An app has no more calls. After its first turn it keeps its place among the others, so that
+    /// it cannot have one first turn after another.
+    fn end_of_calls(&mut self, turn: usize, app: u64) {
+        self.order[turn].pop_front();
+        match self.queues.get_mut(&app) {
+            Some(queue) if turn == FIRST => {
+                (queue.deficit, queue.is_credited) = (0, false);
+                self.order[AGAIN].push_back(app);
+            }
+            _ => drop(self.queues.remove(&app)),
+        }
+    }
+
+    fn send_first_of(&mut self, app: u64) {
+        let Some(queue) = self.queues.get_mut(&app) else { return };
+        let Some(Waiting { subjects, grant }) = queue.calls.pop_front() else { return };
+        // One whose caller has gone away is counted no more.
+        if grant.send(()).is_ok() {
+            queue.deficit -= subjects;
+            queue.subjects -= subjects;
+            self.waiting -= subjects;
+            self.in_work += subjects;
+        }
+    }
+}
+
+/// A call that waits; leaves its queue when dropped.
+struct InQueue<'a> {
+    turns: &'a Arc<Turns>,
+    app: u64,
+    subjects: usize,
+    granted: Option<oneshot::Receiver<()>>,
+}
+
+impl InQueue<'_> {
+    async fn wait(&mut self) {
+        if let Some(granted) = &mut self.granted {
+            // The other side is dropped only with a call that nobody waits for.
+            let _ = granted.await;
+            self.granted = None;
+        }
+    }
+}
+
+impl Drop for InQueue<'_> {
+    fn drop(&mut self) {
+        let Some(mut granted) = self.granted.take() else { return };
+        let mut state = self.turns.state();
+        granted.close();
+        if granted.try_recv().is_ok() {
+            state.in_work -= self.subjects;
+        } else {
+            state.waiting -= self.subjects;
+            if let Some(queue) = state.queues.get_mut(&self.app) {
+                queue.subjects -= self.subjects;
+            }
+        }
+        // It may have stood before calls for which there is room.
+        state.grant();
+    }
+}
+
+impl Places {
+    /// The server has answered; gives the places back.
+    pub fn answered(mut self) {
+        let subjects = std::mem::take(&mut self.subjects);
+        let now = self.turns.since.elapsed();
+        let mut state = self.turns.state();
+        state.in_work -= subjects;
+        let (in_work, is_contended) = (state.in_work, state.waiting > 0);
+        let answer = Answered { sent_at: self.sent_at, subjects, in_work, is_contended };
+        state.window.answered(now, answer);
+        state.grant();
+    }
+}
+
+impl Drop for Places {
+    fn drop(&mut self) {
+        if self.subjects > 0 {
+            let mut state = self.turns.state();
+            state.in_work -= self.subjects;
+            state.grant();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::time::Duration;
+
+    use futures_util::FutureExt as _;
+    use futures_util::future::join_all;
+    use tokio::task::unconstrained;
+
+    use super::*;
+
+    impl State {
+        /// Whether nothing is kept of those who are gone.
+        fn is_idle(&self) -> bool {
+            self.queues.is_empty() && self.order.iter().all(VecDeque::is_empty)
+        }
+    }
+
+    const FOREVER: Duration = Duration::from_secs(3600);
+
+    fn turn(app: u64, subjects: usize) -> Turn {
+        Turn { app, subjects }
+    }
+
+    #[tokio::test]
+    async fn an_app_alone_may_use_everything_and_what_is_larger_is_in_work_alone() {
+        let turns = Turns::new(1024);
+        let all = join_all((0..1024).map(|_| turns.places(turn(1, 1), FOREVER))).await;
+        assert!(all.iter().all(Result::is_ok));
+        assert_eq!(turns.load(), Load { in_work: 1024, waiting: 0, window: 1024 });
+        let large = turns.clone();
+        let large = tokio::spawn(async move { large.places(turn(1, 5000), FOREVER).await });
+        tokio::task::yield_now().await;
+        assert_eq!(turns.load(), Load { in_work: 1024, waiting: 5000, window: 1024 });
+        drop(all);
+        let large = large.await.expect("ends").expect("its turn");
+        assert_eq!(turns.load(), Load { in_work: 5000, waiting: 0, window: 1024 });
+        drop(large);
+        assert_eq!(turns.load(), Load { in_work: 0, waiting: 0, window: 1024 });
+        assert!(turns.state().is_idle());
+    }
+
+    /// The order in which waiting calls of those turns are granted, where one call is in work at a
+    /// time.
+    async fn order_of(calls: &[Turn]) -> Vec<usize> {
+        // Thousands are polled at once.
+        unconstrained(order_by_polling(calls)).await
+    }
+
+    async fn order_by_polling(calls: &[Turn]) -> Vec<usize> {
+        let mut turns = Turns::new(1);
+        Arc::get_mut(&mut turns).expect("its only owner").waiting_max = 1_000_000;
+        let first = turns.places(Turn::SHARED, FOREVER).await.expect("idle");
+        let mut waiting: Vec<_> =
+            calls.iter().map(|turn| Some(Box::pin(turns.places(*turn, FOREVER)))).collect();
+        // Each enters its queue.
+        for call in waiting.iter_mut().flatten() {
+            assert!(call.now_or_never().is_none());
+        }
+        let (mut order, mut in_work) = (Vec::new(), Some(first));
+        while order.len() < calls.len() {
+            drop(in_work.take());
+            for (index, call) in waiting.iter_mut().enumerate() {
+                let Some(granted) = call.as_mut().and_then(futures_util::FutureExt::now_or_never)
+                else {
+                    continue;
+                };
+                assert!(in_work.is_none(), "two at once");
+                in_work = Some(granted.expect("its turn"));
+                order.push(index);
+                *call = None;
+            }
+        }
+        order
+    }
+
+    #[tokio::test]
+    async fn apps_take_turns_by_subjects_and_not_by_calls() {
+        // App 1 asks for 4 times 256, app 2 for 3 times 100, app 3 for one.
+        let calls = [
+            turn(1, 256),
+            turn(1, 256),
+            turn(1, 256),
+            turn(1, 256),
+            turn(2, 100),
+            turn(2, 100),
+            turn(2, 100),
+            turn(3, 1),
+        ];
+        assert_eq!(order_of(&calls).await, [0, 4, 5, 7, 1, 6, 2, 3]);
+    }
+
+    #[tokio::test]
+    async fn a_large_call_waits_for_as_many_rounds_as_it_has_quanta() {
+        let mut calls = vec![turn(2, 1); 2000];
+        calls.push(turn(1, 1000));
+        let order = order_of(&calls).await;
+        let before = order.iter().position(|index| *index == 2000).expect("granted");
+        // Four turns of the other app, of which each goes before one of this one.
+        assert_eq!(before, 4 * QUANTUM);
+    }
+
+    #[tokio::test]
+    async fn each_call_of_many_apps_comes_within_its_rounds() {
+        const APPS: usize = 50;
+        let calls: Vec<Turn> = (0..20)
+            .flat_map(|_| (1..=50).map(|app| turn(app, if app == 1 { 256 } else { 1 })))
+            .collect();
+        let order = order_of(&calls).await;
+        // The calls of the apps with small calls are all through after one turn of each.
+        let last_small = order.iter().rposition(|index| calls[*index].subjects == 1);
+        assert!(last_small.expect("there are some") < 20 * (APPS - 1) + 2);
+    }
+
+    #[tokio::test]
+    async fn an_app_that_comes_anew_goes_first_once_and_not_again_and_again() {
+        let mut turns = Turns::new(1);
+        Arc::get_mut(&mut turns).expect("its only owner").waiting_max = 1_000_000;
+        let first = turns.places(Turn::SHARED, FOREVER).await.expect("idle");
+        let mut greedy: VecDeque<_> =
+            (0..3).map(|_| Box::pin(turns.places(turn(1, 256), FOREVER))).collect();
+        assert!(greedy.iter_mut().all(|call| call.now_or_never().is_none()));
+        // It has had its first turn, and waits for room in another one.
+        drop(first);
+        let in_work = greedy.pop_front().expect("there").await.expect("its turn");
+        let mut quiet = Box::pin(turns.places(turn(2, 1), FOREVER));
+        assert!((&mut quiet).now_or_never().is_none());
+        drop(in_work);
+        let in_work = quiet.await.expect("before the others");
+        let mut quiet = Box::pin(turns.places(turn(2, 1), FOREVER));
+        assert!((&mut quiet).now_or_never().is_none());
+        drop(in_work);
+        let in_work = greedy.pop_front().expect("there").await.expect("its turn");
+        assert!((&mut quiet).now_or_never().is_none(), "a second first turn");
+        drop(in_work);
+        let in_work = quiet.await.expect("its turn");
+        drop(in_work);
+        drop(greedy.pop_front().expect("there").await.expect("its turn"));
+        assert!(turns.state().is_idle());
+    }
+
+    #[tokio::test]
+    async fn who_asks_too_much_is_refused_and_others_are_not() {
+        let turns = Turns::new(1);
+        let first = turns.places(Turn::SHARED, FOREVER).await.expect("idle");
+        let mut waiting: Vec<_> =
+            (0..16).map(|_| Box::pin(turns.places(turn(1, 1), FOREVER))).collect();
+        assert!(waiting.iter_mut().all(|call| call.now_or_never().is_none()));
+        let refused = turns.places(turn(1, 1), FOREVER).now_or_never();
+        assert_eq!(refused.map(|it| it.map(drop)), Some(Err(Overload::Full)));
+        let mut other = pin!(turns.places(turn(2, 1000), FOREVER));
+        assert!(other.as_mut().now_or_never().is_none(), "a large call into an empty queue waits");
+        drop((first, waiting));
+        assert!(other.await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn one_whose_time_is_up_leaves_its_queue_and_gives_back_what_it_was_granted() {
+        let turns = Turns::new(1);
+        let first = turns.places(Turn::SHARED, FOREVER).await.expect("idle");
+        let late = turns.places(turn(1, 3), Duration::from_millis(1)).await;
+        assert_eq!(late.map(drop), Err(Overload::Late));
+        assert_eq!(turns.load(), Load { in_work: 1, waiting: 0, window: 1 });
+        // Granted, and dropped before it is looked at again.
+        let mut granted = Box::pin(turns.places(turn(1, 1), FOREVER));
+        assert!((&mut granted).now_or_never().is_none());
+        drop(first);
+        assert_eq!(turns.load(), Load { in_work: 1, waiting: 0, window: 1 });
+        drop(granted);
+        assert_eq!(turns.load(), Load { in_work: 0, waiting: 0, window: 1 });
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn nothing_is_lost_where_many_come_go_and_give_up() {
+        let turns = Turns::new(7);
+        let calls = (0..4000_u64).map(|number| {
+            let turns = turns.clone();
+            tokio::spawn(async move {
+                let within = Duration::from_micros(number % 50 * 20);
+                let size = usize::try_from(number % 11).expect("fits");
+                let Ok(places) = turns.places(turn(number % 5, size), within).await else { return };
+                assert!(turns.load().in_work <= 10);
+                tokio::task::yield_now().await;
+                if number % 2 == 0 { places.answered() } else { drop(places) }
+            })
+        });
+        for call in join_all(calls).await {
+            call.expect("ends well");
+        }
+        assert_eq!(turns.load(), Load { in_work: 0, waiting: 0, window: 7 });
+        assert!(turns.state().is_idle());
+    }
+}

@@ -1,0 +1,261 @@
+//! How many subjects a server is given at once: as few as keep it busy.
+//!
+//! A pure state machine over how long answers take, by a clock that the caller reads. While answers
+//! take little longer than from an idle server, the window grows; where they take longer, calls
+//! queue up at the server, and the window shrinks. How long an idle server takes is measured anew
+//! every [`MEASURED_EVERY`], when for a round trip no more than [`MEASURED_AT`] are in work.
+
+use std::time::Duration;
+
+/// Subjects that may always be in work: the largest step of a script and some more.
+pub(super) const WINDOW_MIN: usize = 288;
+/// What a subject is divided into, so that the window also changes by less than one.
+const PARTS: usize = 4;
+/// By how many parts the window grows for each subject that is answered in time, while others wait:
+/// by a quarter in each round trip.
+const GROWN_BY: usize = 1;
+/// By how many it shrinks for each one that is late: by half in each round trip.
+const SHRUNK_BY: usize = 2;
+/// Subjects at the start, until the first answers.
+const WINDOW_AT_START: usize = 1024;
+/// The delay at the server that is allowed, where an idle one takes less than that to answer: what
+/// its largest step takes.
+const DELAY_ALLOWED_MIN: Duration = Duration::from_millis(1);
+/// Time between two measurements of an idle server.
+const MEASURED_EVERY: Duration = Duration::from_secs(10);
+/// Subjects in work during a measurement, beside the call that is alone in work.
+const MEASURED_AT: usize = 32;
+/// Answers of one measurement.
+const MEASURED_ANSWERS: u32 = 4;
+/// Longest time of one measurement.
+const MEASURED_WITHIN: Duration = Duration::from_secs(5);
+
+/// What is being found out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// Nothing, until that time.
+    Open { until: Duration },
+    /// It is waited until little is in work, from that time on.
+    Draining { since: Duration },
+    /// How long calls that are sent from that time on take.
+    Measuring { since: Duration, least: Option<Duration>, answers: u32 },
+}
+
+/// An answer.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Answered {
+    /// When the call was sent; times are those since the window was made.
+    pub(super) sent_at: Duration,
+    /// Its subjects.
+    pub(super) subjects: usize,
+    /// Subjects that are still in work.
+    pub(super) in_work: usize,
+    /// Whether calls wait for room.
+    pub(super) is_contended: bool,
+}
+
+/// How many subjects may be in work at once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Window {
+    min: usize,
+    max: usize,
+    /// In [`PARTS`] of a subject.
+    size: usize,
+    /// How long an idle server takes, where that is known.
+    idle: Option<Duration>,
+    phase: Phase,
+}
+
+impl Window {
+    /// Of a server that was not called yet.
+    pub(super) fn new(max: usize) -> Self {
+        let phase = Phase::Open { until: MEASURED_EVERY };
+        let min = WINDOW_MIN.min(max);
+        Self { min, max, size: PARTS * WINDOW_AT_START.clamp(min, max), idle: None, phase }
+    }
+
+    /// How many subjects may be in work now.
+    pub(super) fn size(&self) -> usize {
+        match self.phase {
+            Phase::Open { .. } => self.size / PARTS,
+            Phase::Draining { .. } | Phase::Measuring { .. } => self.min.min(MEASURED_AT),
+        }
+    }
+
+    /// Takes in an answer.
+    pub(super) fn answered(&mut self, now: Duration, answer: Answered) {
+        let took = now.saturating_sub(answer.sent_at);
+        match self.phase {
+            Phase::Open { until } => {
+                self.adapt(took, &answer);
+                if now >= until {
+                    self.phase = self.drained(now, now, &answer);
+                }
+            }
+            Phase::Draining { since } => self.phase = self.drained(since, now, &answer),
+            Phase::Measuring { since, least, answers } if answer.sent_at >= since => {
+                let least = least.map_or(took, |least| least.min(took));
+                let answers = answers + 1;
+                self.phase = Phase::Measuring { since, least: Some(least), answers };
+                if answers == MEASURED_ANSWERS {
+                    self.measured(now, Some(least));
+                }
+            }
+            Phase::Measuring { .. } => {}
+        }
+        self.end_if_late(now);
+    }
+
+    fn adapt(&mut self, took: Duration, answer: &Answered) {
+        let idle = self.idle.map_or(took, |idle| idle.min(took));
+        self.idle = Some(idle);
+        if took > idle + idle.max(DELAY_ALLOWED_MIN) {
+            let shrunk = self.size.saturating_sub(SHRUNK_BY * answer.subjects);
+            self.size = shrunk.max(PARTS * self.min);
+        } else if answer.is_contended {
+            let grown = self.size + GROWN_BY * answer.subjects;
+            self.size = grown.min(PARTS * self.max);
+        }
+    }
+
+    /// The phase once the answer is in, where it has been waited since that time.
+    fn drained(&self, since: Duration, now: Duration, answer: &Answered) -> Phase {
+        if answer.in_work <= self.min.min(MEASURED_AT) {
+            Phase::Measuring { since: now, least: None, answers: 0 }
+        } else {
+            Phase::Draining { since }
+        }
+    }
+
+    fn measured(&mut self, now: Duration, least: Option<Duration>) {
+        self.idle = least.or(self.idle);
+        self.phase = Phase::Open { until: now + MEASURED_EVERY };
+    }
+
+    fn end_if_late(&mut self, now: Duration) {
+        let (since, least) = match self.phase {
+            Phase::Open { .. } => return,
+            Phase::Draining { since } => (since, None),
+            Phase::Measuring { since, least, .. } => (since, least),
+        };
+        if now.saturating_sub(since) > MEASURED_WITHIN {
+            self.measured(now, least);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+
+    use super::*;
+
+    /// A server that takes `round_trip` and then `per_subject` for each subject, one after another,
+    /// and a caller who always has calls of so many subjects waiting.
+    struct Simulated {
+        window: Window,
+        now: Duration,
+        round_trip: Duration,
+        per_subject: Duration,
+        busy_until: Duration,
+        in_work: VecDeque<(Duration, Duration, usize)>,
+        subjects: usize,
+    }
+
+    impl Simulated {
+        fn new(round_trip_ms: u64, per_subject_us: u64) -> Self {
+            Self {
+                window: Window::new(4096),
+                now: Duration::ZERO,
+                round_trip: Duration::from_millis(round_trip_ms),
+                per_subject: Duration::from_micros(per_subject_us),
+                busy_until: Duration::ZERO,
+                in_work: VecDeque::new(),
+                subjects: 0,
+            }
+        }
+
+        /// Sends as much as there is room for, and takes in the next answer; its delay.
+        fn turn(&mut self, subjects: usize) -> Duration {
+            while self.subjects == 0 || self.subjects + subjects <= self.window.size() {
+                let arrives = self.now + self.round_trip / 2;
+                let work = self.per_subject * u32::try_from(subjects).expect("fits");
+                self.busy_until = self.busy_until.max(arrives) + work;
+                let answers = self.busy_until + self.round_trip / 2;
+                self.in_work.push_back((answers, self.now, subjects));
+                self.subjects += subjects;
+            }
+            let first = self.in_work.pop_front();
+            let (answers, sent_at, subjects) = first.expect("one was sent");
+            self.subjects -= subjects;
+            self.now = answers;
+            let in_work = self.subjects;
+            let answer = Answered { sent_at, subjects, in_work, is_contended: true };
+            self.window.answered(self.now, answer);
+            self.now.saturating_sub(sent_at)
+        }
+
+        /// Subjects a second over so long, and the longest delay in the second half of it.
+        fn run(&mut self, subjects: usize, seconds: u64) -> (u128, Duration) {
+            let (end, mut done) = (self.now + Duration::from_secs(seconds), 0);
+            let (half, mut longest) = (self.now + Duration::from_secs(seconds / 2), Duration::ZERO);
+            while self.now < end {
+                let delay = self.turn(subjects);
+                done += subjects;
+                if self.now > half {
+                    longest = longest.max(delay);
+                }
+            }
+            (done as u128 / u128::from(seconds), longest)
+        }
+    }
+
+    #[test]
+    fn a_server_nearby_is_kept_busy_without_a_long_queue() {
+        for subjects in [1, 16, 256] {
+            let mut server = Simulated::new(1, 10);
+            let (per_s, longest) = server.run(subjects, 30);
+            assert!(per_s > 80_000, "{subjects}: {per_s} of 100,000 a second");
+            assert!(longest < Duration::from_millis(12), "{subjects}: {longest:?}");
+        }
+    }
+
+    #[test]
+    fn a_server_far_away_is_given_as_much_as_allowed() {
+        let mut server = Simulated::new(300, 10);
+        let (per_s, longest) = server.run(256, 120);
+        // 4096 a round trip, without the first ones and the measurements.
+        assert!(per_s > 11_000, "{per_s} of 13,650 a second");
+        assert!(longest < Duration::from_millis(650), "{longest:?}");
+    }
+
+    #[test]
+    fn a_server_that_comes_to_be_further_away_is_measured_anew() {
+        let mut server = Simulated::new(1, 10);
+        server.run(16, 30);
+        server.round_trip = Duration::from_millis(50);
+        server.run(16, 25);
+        assert!(server.run(16, 30).0 > 60_000, "{:?}", server.window);
+    }
+
+    #[test]
+    fn a_slow_server_gets_the_least_and_never_less_than_one_step() {
+        let mut server = Simulated::new(1, 10);
+        server.run(256, 5);
+        server.per_subject = Duration::from_millis(5);
+        // A step of 256 takes 1.28 s.
+        let (per_s, longest) = server.run(256, 240);
+        assert!(per_s > 170, "{per_s} of 200 a second");
+        assert!(longest < Duration::from_secs(6), "{longest:?}");
+        assert!(server.window.size >= PARTS * WINDOW_MIN);
+    }
+
+    #[test]
+    fn the_bound_is_kept_also_where_it_is_below_the_least() {
+        let window = Window::new(7);
+        assert_eq!((window.size(), window.min, window.max), (7, 7, 7));
+        let mut window = Window::new(7);
+        window.phase = Phase::Draining { since: Duration::ZERO };
+        assert_eq!(window.size(), 7);
+    }
+}
