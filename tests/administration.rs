@@ -5,6 +5,8 @@
 mod everybody;
 #[path = "administration/group_types.rs"]
 mod group_types;
+#[path = "administration/paced.rs"]
+mod paced;
 #[path = "administration/recorded.rs"]
 mod recorded;
 mod support;

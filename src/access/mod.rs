@@ -102,7 +102,9 @@ impl Access {
         match self.caller(&peer, request.metadata()) {
             Ok((name, role, validity)) => {
                 let actor = Actor { name, from: peer.from.to_string() };
-                request.extensions_mut().insert(Caller { actor, role, validity });
+                let has_credentials = !self.open;
+                let caller = Caller { actor, role, validity, has_credentials };
+                request.extensions_mut().insert(caller);
                 Ok(request)
             }
             Err(reason) => {

@@ -1,6 +1,7 @@
 //! Who makes a call, as the listener has found out, and whether they still may while it lasts.
 
 use std::future::pending;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::sync::watch;
@@ -47,6 +48,45 @@ pub struct Caller {
     pub role: Role,
     /// Whether the credentials still hold.
     pub validity: Validity,
+    /// Whether they have any; without, every caller has the same name.
+    pub has_credentials: bool,
+}
+
+/// Whom permits are counted for: the name that the credentials stand for, and without credentials
+/// the host that calls.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct CallerKey {
+    name: String,
+    host: String,
+}
+
+impl CallerKey {
+    /// The caller of that name. `host` tells callers apart who have no credentials of their own,
+    /// and is empty for others.
+    #[must_use]
+    pub fn of(name: &str, host: &str) -> Self {
+        Self { name: name.to_owned(), host: host.to_owned() }
+    }
+
+    /// In words.
+    #[must_use]
+    pub fn name(&self) -> String {
+        let Self { name, host } = self;
+        if host.is_empty() { name.clone() } else { format!("{name} from {host}") }
+    }
+}
+
+impl Caller {
+    /// Whom permits are counted for.
+    #[must_use]
+    pub fn key(&self) -> CallerKey {
+        let Actor { name, from } = &self.actor;
+        if self.has_credentials {
+            return CallerKey::of(name, "");
+        }
+        let address = from.parse().map(|address: SocketAddr| address.ip().to_canonical());
+        CallerKey::of(name, &address.map_or_else(|_| from.clone(), |address| address.to_string()))
+    }
 }
 
 /// Whether credentials still hold. They are looked up again at each change of what is accepted.
@@ -119,14 +159,24 @@ pub fn require<T>(request: &Request<T>, role: Role, what: &str) -> Result<Actor,
     caller(request, role, what).map(|caller| caller.actor.clone())
 }
 
+/// The caller of a request of which only so many may be in work.
+pub fn require_counted<T>(
+    request: &Request<T>,
+    role: Role,
+    what: &str,
+) -> Result<CallerKey, Status> {
+    caller(request, role, what).map(Caller::key)
+}
+
 /// The caller of a request that lasts, and their right to go on with it.
 pub fn require_lasting<T>(
     request: &Request<T>,
     least: Role,
     what: &'static str,
-) -> Result<(Actor, Authorization), Status> {
-    let Caller { actor, validity, .. } = caller(request, least, what)?.clone();
-    Ok((actor, Authorization { validity, least, what }))
+) -> Result<(Caller, Authorization), Status> {
+    let caller = caller(request, least, what)?.clone();
+    let authorization = Authorization { validity: caller.validity.clone(), least, what };
+    Ok((caller, authorization))
 }
 
 fn caller<'r, T>(request: &'r Request<T>, role: Role, what: &str) -> Result<&'r Caller, Status> {

@@ -17,6 +17,7 @@ mod health;
 pub(crate) mod json;
 pub(crate) mod memory;
 mod metering;
+mod permits;
 mod quota;
 // Public for the fuzz targets alone.
 #[doc(hidden)]

@@ -25,6 +25,8 @@ const STORE_LOST: &str = "STORE_LOST";
 const CREDENTIALS_REVOKED: &str = "CREDENTIALS_REVOKED";
 /// The reason of a take in mode FORCE whose caller may not use it.
 const FORCE_NOT_ALLOWED: &str = "FORCE_NOT_ALLOWED";
+/// The reason of a call of which there are as many in work as there may be.
+const TOO_MANY_CALLS: &str = "TOO_MANY_CALLS";
 /// When a repetition may help: by then the queue of the store has been worked off.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
 /// Most denials that are told in error details, which travel in an HTTP/2 header.
@@ -333,6 +335,26 @@ pub fn of_revoked(what: &str, role: Option<&str>, least: &str) -> Status {
             format!("{what} was ended: it needs the role {least}, and the token now has {role}"),
         ),
     }
+}
+
+/// The status of a call of which there are as many in work as there may be: of all callers, or of
+/// the one that is named.
+pub fn of_too_many_calls(what: &str, max: usize, caller: Option<String>) -> Status {
+    let (calls, are) = if max == 1 { ("call", "is") } else { ("calls", "are") };
+    let message = match &caller {
+        Some(caller) => format!(
+            "\"{caller}\" has {max} {calls} of {what} in work, which is the most for one caller; \
+             end one of them first"
+        ),
+        None => format!(
+            "{max} {calls} of {what} {are} in work, which is the most; repeat it once one of them \
+             has ended"
+        ),
+    };
+    let mut metadata = HashMap::from([("max".to_owned(), max.to_string())]);
+    metadata.extend(caller.map(|caller| ("caller".to_owned(), caller)));
+    let details = ErrorDetails::with_error_info(TOO_MANY_CALLS, DOMAIN, metadata);
+    Status::with_error_details(Code::ResourceExhausted, message, details)
 }
 
 /// The status of a store that was not accepted.

@@ -285,6 +285,7 @@ impl Office {
         let mut oldest = known.not_before_last(now);
         let (stored, mut pages) = (&self.stored, Pages::default());
         while let Some(page) = pages.next(&**stored).await? {
+            self.pace.next_slice().await;
             for record in page {
                 let month = first_open(&record, history, now);
                 oldest = oldest.min(history.start_of(month.first_day()));

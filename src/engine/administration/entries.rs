@@ -6,10 +6,10 @@ use crate::domain::audit::{Entry, Head};
 use crate::domain::id::AppId;
 use crate::domain::time::Timestamp;
 
-/// Entries read at a time.
-const PAGE: usize = 256;
+/// Entries read at a time: a slice of [`Pace`](super::Pace).
+const PAGE: usize = 64;
 /// Most entries that one call looks at.
-const LOOKED_AT_MAX: usize = 16 * PAGE;
+const LOOKED_AT_MAX: usize = 64 * PAGE;
 
 /// Which entries are looked for: whatever is set has to fit.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -76,6 +76,7 @@ impl Office {
                     entries.push(entry);
                 }
             }
+            self.pace.next_slice().await;
         };
         Ok(FoundEntries { entries, next, head: self.directory.head().await? })
     }

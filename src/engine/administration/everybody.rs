@@ -88,6 +88,7 @@ impl Office {
             if place.is_none() {
                 return Ok(tally.finish());
             }
+            self.pace.next_slice().await;
         }
     }
 }

@@ -39,6 +39,7 @@ mod everybody;
 mod filled;
 mod journal;
 mod office;
+mod pace;
 mod preview;
 mod publishing;
 pub mod reconcile;
@@ -50,6 +51,7 @@ pub use change::{Change, Difference, Made, What};
 pub use entries::{EntryFilter, FoundEntries};
 pub use everybody::OverrunCount;
 pub use journal::{JournalAction, JournalChange, JournalChangeError};
+pub use pace::{Pace, SLICE_ITEMS};
 pub use preview::{Overrun, Preview, Previewed, Question};
 pub use store::{StoreAccepted, StoreError, StoreState};
 
@@ -278,7 +280,7 @@ impl Administration {
     pub fn new(engine: Arc<Engine>, directory: Arc<dyn Directory>) -> Self {
         let (kept, stored) = (Arc::<Kept>::default(), directory);
         let directory = Arc::new(Filled { stored: stored.clone(), kept: kept.clone() });
-        let (changing, publishing, unpublished) = Default::default();
+        let (changing, publishing, unpublished, pace) = Default::default();
         Self(Arc::new(Office {
             engine,
             directory,
@@ -287,7 +289,14 @@ impl Administration {
             changing,
             publishing,
             unpublished,
+            pace,
         }))
+    }
+
+    /// Paces long work of the administration, also that of its callers on the same threads.
+    #[must_use]
+    pub fn pace(&self) -> &Pace {
+        &self.0.pace
     }
 
     /// The catalog of the moment.
@@ -305,18 +314,7 @@ impl Administration {
     /// Shows up to `limit` apps in the order of their ids, from the one after `after` on. What
     /// cannot be shown of one app does not hide the others.
     pub async fn apps(&self, after: Option<&AppId>, limit: usize) -> Result<AppList, AdminError> {
-        let now = self.0.engine.now().await?;
-        let page = self.0.directory.apps(after.map(AppId::as_str), limit).await?;
-        let next = page.last.clone().filter(|_| page.len() == limit);
-        let (mut views, mut unreadable) = (Vec::new(), page.unreadable);
-        for record in page.records {
-            let app = record.app.to_string();
-            match self.0.view_or_published(record, now).await {
-                Ok(view) => views.push(view),
-                Err(error) => unreadable.push(UnreadableApp { app, reason: error.to_string() }),
-            }
-        }
-        Ok(AppList { views, unreadable, next })
+        self.0.apps(after, limit).await
     }
 
     /// Makes a change on somebody's behalf.

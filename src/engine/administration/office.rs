@@ -8,10 +8,11 @@ use tracing::error;
 
 use super::catalogs::Kept;
 use super::change::{Change, Made, What};
+use super::pace::{Pace, SLICE_ITEMS};
 use super::publishing::Publishing;
-use super::{AdminError, AppView, Changed, PATIENCE, schedule};
+use super::{AdminError, AppList, AppView, Changed, PATIENCE, schedule};
 use crate::directory::{
-    AppRecord, Directory, DirectoryError, LostEnd, PURCHASES_MAX, RETENTIONS_MAX,
+    AppRecord, Directory, DirectoryError, LostEnd, PURCHASES_MAX, RETENTIONS_MAX, UnreadableApp,
 };
 use crate::domain::audit::{Actor, Event};
 use crate::domain::billing::RetentionChange;
@@ -19,7 +20,7 @@ use crate::domain::calendar::Zone;
 use crate::domain::catalog::Catalog;
 use crate::domain::decision::{Mode, Subject};
 use crate::domain::event::StorePart;
-use crate::domain::id::Name;
+use crate::domain::id::{AppId, Name};
 use crate::domain::month::Month;
 use crate::domain::postpaid::MessageHistory;
 use crate::domain::purchase::{Purchase, Refund, Refusal, Sales};
@@ -45,6 +46,7 @@ pub(super) struct Office {
     pub(super) publishing: Mutex<Publishing>,
     /// Notified where a round is wanted before its time.
     pub(super) unpublished: Notify,
+    pub(super) pace: Pace,
 }
 
 impl Office {
@@ -216,6 +218,28 @@ impl Office {
         };
         let view = self.view_at(record, at, false)?;
         Ok(Changed { made, remaining, view })
+    }
+
+    pub(super) async fn apps(
+        &self,
+        after: Option<&AppId>,
+        limit: usize,
+    ) -> Result<AppList, AdminError> {
+        let now = self.engine.now().await?;
+        let page = self.directory.apps(after.map(AppId::as_str), limit).await?;
+        let next = page.last.clone().filter(|_| page.len() == limit);
+        let (mut views, mut unreadable) = (Vec::new(), page.unreadable);
+        for (index, record) in page.records.into_iter().enumerate() {
+            if index > 0 && index % SLICE_ITEMS == 0 {
+                self.pace.next_slice().await;
+            }
+            let app = record.app.to_string();
+            match self.view_or_published(record, now).await {
+                Ok(view) => views.push(view),
+                Err(error) => unreadable.push(UnreadableApp { app, reason: error.to_string() }),
+            }
+        }
+        Ok(AppList { views, unreadable, next })
     }
 
     pub(super) async fn view(&self, record: AppRecord) -> Result<AppView, AdminError> {

@@ -1,9 +1,11 @@
 //! What an app would be entitled to, and who would be over.
 
+use futures_util::future::try_join_all;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 
 use super::everybody::OverrunCount;
 use super::office::Office;
+use super::pace::SLICE_ITEMS;
 use super::{AdminError, schedule};
 use crate::directory::AppRecord;
 use crate::domain::catalog::Catalog;
@@ -16,8 +18,8 @@ use crate::domain::time::Timestamp;
 use crate::domain::usage::{Counts, Usage, usages};
 use crate::ledger::LedgerError;
 
-/// Most subjects whose counts are read side by side.
-const READS_MAX: usize = 64;
+/// Slices of subjects whose counts are read side by side.
+const SLICES_AT_ONCE: usize = 4;
 
 /// Stands for the request that would make the change.
 const PREVIEW: &str = "preview";
@@ -95,10 +97,8 @@ impl Office {
         let subjects = std::iter::once(Subject::App)
             .chain(users.into_iter().map(Subject::User))
             .chain(groups.into_iter().map(Subject::Group));
-        let read = |subject: Subject| self.overruns(app, subject, &schedule_then, at);
-        let overruns: Vec<Vec<Overrun>> =
-            stream::iter(subjects).map(read).buffered(READS_MAX).try_collect().await?;
-        let overruns = overruns.into_iter().flatten().collect();
+        let subjects: Vec<Subject> = subjects.collect();
+        let overruns = self.overruns_of_all(app, &subjects, &schedule_then, at).await?;
         let overrun_counts = if everybody {
             Some(self.overrun_counts(app, &catalog, &schedule_then, at).await?)
         } else {
@@ -135,11 +135,46 @@ impl Office {
         Ok((record, price_fen))
     }
 
+    /// The subjects' counts that are over what the schedule allows at an instant, in the order of
+    /// the subjects.
+    async fn overruns_of_all(
+        &self,
+        app: &AppId,
+        subjects: &[Subject],
+        schedule: &Schedule,
+        at: Timestamp,
+    ) -> Result<Vec<Overrun>, AdminError> {
+        let slices = subjects.chunks(SLICE_ITEMS).enumerate();
+        let slices: Vec<_> = slices
+            .map(|(index, slice)| self.overruns_of_slice(app, index, slice, schedule, at))
+            .collect();
+        let slices = stream::iter(slices).buffered(SLICES_AT_ONCE);
+        let each: Vec<Vec<Overrun>> = slices.try_collect().await?;
+        Ok(each.into_iter().flatten().collect())
+    }
+
+    async fn overruns_of_slice(
+        &self,
+        app: &AppId,
+        index: usize,
+        slice: &[Subject],
+        schedule: &Schedule,
+        at: Timestamp,
+    ) -> Result<Vec<Overrun>, AdminError> {
+        let _reading = match index {
+            0 => None,
+            _ => Some(self.pace.next_reads().await),
+        };
+        let each = slice.iter().map(|subject| self.overruns(app, subject, schedule, at));
+        let each = try_join_all(each.collect::<Vec<_>>()).await?;
+        Ok(each.into_iter().flatten().collect())
+    }
+
     /// The subject's counts that are over what the schedule allows at an instant.
     async fn overruns(
         &self,
         app: &AppId,
-        subject: Subject,
+        subject: &Subject,
         schedule: &Schedule,
         at: Timestamp,
     ) -> Result<Vec<Overrun>, AdminError> {

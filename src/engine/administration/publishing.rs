@@ -11,11 +11,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use futures_util::stream::{self, StreamExt as _};
 use tokio::time::timeout;
 use tracing::{error, info, warn};
 
 use super::office::Office;
-use super::{AdminError, Pages};
+use super::pace::SLICE_ITEMS;
+use super::{AdminError, PAGE, Pages};
 use crate::clock::Stopwatch;
 use crate::directory::{AppRecord, UnreadableApp};
 use crate::domain::catalog::Catalog;
@@ -56,6 +58,15 @@ enum Need {
     Publish,
     /// Publish its limits where an earlier revision is there.
     Compare,
+}
+
+/// An app whose limits are brought to the ledger in a round.
+struct Tried<'r> {
+    key: u64,
+    record: &'r AppRecord,
+    need: Need,
+    /// Whether it could not be published before.
+    again: bool,
 }
 
 impl Publishing {
@@ -122,13 +133,18 @@ impl Office {
         let had_failed = !publishing.failing.is_empty();
         let (mut pages, mut first_error) = (Pages::default(), None);
         while let Some(page) = self.next_page(&mut publishing, &mut pages).await? {
-            let tried = page.iter().filter_map(|record| {
-                let key = self.key(record);
-                let need = publishing.need(key, record, compares)?;
-                let again = publishing.failing.contains_key(&record.app);
-                Some(async move { (key, record, need, self.bring(record, need, again).await) })
-            });
-            for (key, record, need, ended) in join_all(tried.collect::<Vec<_>>()).await {
+            self.pace.next_slice().await;
+            let tried: Vec<Tried> = page
+                .iter()
+                .filter_map(|record| {
+                    let key = self.key(record);
+                    let need = publishing.need(key, record, compares)?;
+                    let again = publishing.failing.contains_key(&record.app);
+                    Some(Tried { key, record, need, again })
+                })
+                .collect();
+            let ended = self.bring_all(&tried).await;
+            for (Tried { key, record, need, .. }, ended) in tried.into_iter().zip(ended) {
                 if let Err(error) = ended {
                     publishing.failing.insert(record.app.clone(), need);
                     first_error.get_or_insert((record.app.clone(), error));
@@ -156,6 +172,22 @@ impl Office {
             None => {}
         }
         Ok(())
+    }
+
+    /// Brings the limits of some apps to the ledger, in slices, and says in the same order how each
+    /// attempt ended.
+    async fn bring_all(&self, tried: &[Tried<'_>]) -> Vec<Result<(), AdminError>> {
+        let slices = tried.chunks(SLICE_ITEMS).enumerate();
+        let slices: Vec<_> = slices.map(|(index, slice)| self.bring_slice(index, slice)).collect();
+        stream::iter(slices).buffered(PAGE / SLICE_ITEMS).concat().await
+    }
+
+    async fn bring_slice(&self, index: usize, slice: &[Tried<'_>]) -> Vec<Result<(), AdminError>> {
+        if index > 0 {
+            self.pace.next_slice().await;
+        }
+        let each = slice.iter().map(|it| self.bring(it.record, it.need, it.again));
+        join_all(each.collect::<Vec<_>>()).await
     }
 
     async fn next_page(

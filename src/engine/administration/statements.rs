@@ -35,6 +35,7 @@ impl Office {
         app: &AppId,
         month: Option<Month>,
     ) -> Result<Sealed, AdminError> {
+        self.pace.next_slice().await;
         let (now, catalogs) = (self.engine.now().await?, self.catalogs().await?);
         let running = catalogs.month_of(now);
         let month = month.unwrap_or(running);
@@ -70,6 +71,7 @@ impl Office {
         let (now, catalogs) = (self.engine.agreed_now().await?, self.catalogs().await?);
         let (mut pages, mut are_all_issued, mut first_error) = (Pages::default(), true, None);
         while let Some(page) = pages.next(&*self.directory).await? {
+            self.pace.next_slice().await;
             for record in page {
                 let mut month = first_open(&record, &catalogs, now);
                 while final_at(&catalogs, month) <= now {

@@ -4,13 +4,14 @@ use std::fs::File;
 use std::io::Read as _;
 
 use sha2::{Digest as _, Sha256};
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
 use crate::domain::text::hex;
 use crate::grpc::caller::Authorization;
 use crate::grpc::pb;
+use crate::grpc::permits::Permit;
 
 /// Backups at once: each is a whole copy of the store.
 pub const BACKUPS_MAX: usize = 1;
@@ -25,7 +26,7 @@ type Sender = mpsc::Sender<Result<pb::CreateBackupResponse, Status>>;
 
 /// Sends a file, which is given up when all is sent, nobody reads it, or the caller may not have it
 /// any more.
-pub fn send(file: File, authorization: Authorization, permit: OwnedSemaphorePermit) -> Answers {
+pub fn send(file: File, authorization: Authorization, permit: Permit) -> Answers {
     let (answers, receiver) = mpsc::channel(PIECES_MAX);
     tokio::task::spawn_blocking(move || {
         let _permit = permit;
@@ -61,13 +62,14 @@ mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicBool, Ordering};
 
-    use tokio::sync::{Semaphore, watch};
+    use tokio::sync::watch;
     use tokio_stream::StreamExt as _;
     use tonic::{Code, Request};
 
     use super::*;
     use crate::domain::audit::Actor;
-    use crate::grpc::caller::{Caller, Role, Validity, require_lasting};
+    use crate::grpc::caller::{Caller, CallerKey, Role, Validity, require_lasting};
+    use crate::grpc::permits::Permits;
 
     #[tokio::test]
     async fn a_copy_ends_in_the_middle_when_the_caller_may_not_have_it_any_more() {
@@ -78,12 +80,18 @@ mod tests {
         let validity = Validity::changing(changes.subscribe(), role);
         let actor = Actor { name: "ann".into(), from: "here".into() };
         let mut request = Request::new(());
-        request.extensions_mut().insert(Caller { actor, role: Role::Owner, validity });
+        request.extensions_mut().insert(Caller {
+            actor,
+            role: Role::Owner,
+            validity,
+            has_credentials: true,
+        });
         let (_, authorization) = require_lasting(&request, Role::Owner, "CreateBackup").unwrap();
         let file = tempfile::tempfile().unwrap();
         let pieces = 4 * PIECES_MAX;
         file.set_len((pieces * PIECE_BYTES) as u64).unwrap();
-        let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+        let permit = Permits::new("CreateBackup", 1).try_acquire(&CallerKey::of("ann", ""));
+        let permit = permit.unwrap();
         let mut answers = send(file, authorization, permit);
         assert!(answers.next().await.unwrap().is_ok());
         is_valid.store(false, Ordering::SeqCst);

@@ -2,17 +2,19 @@
 
 use std::sync::Arc;
 
-use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status, Streaming};
 
 use self::check::AsksForChange;
-use super::caller::{Authorization, Role, require, require_lasting};
+use super::caller::{Authorization, CallerKey, Role, require, require_counted, require_lasting};
 use super::fields::Fields;
 use super::pb::admin_service_server::{AdminService, AdminServiceServer};
+use super::permits::Permits;
 use super::status::{of_accept_clock, of_admin, of_invalid, of_reconcile, of_snapshot};
 use super::{REQUEST_MAX_BYTES, pb};
 use crate::domain::id::AppId;
-use crate::engine::administration::{Activated, Administration, Changed, Made, Preview, Question};
+use crate::engine::administration::{
+    Activated, Administration, Changed, Made, Preview, Question, SLICE_ITEMS,
+};
 use crate::events::EventLog;
 
 mod backup;
@@ -44,16 +46,22 @@ const ACCEPT_CLOCK: &str = "AcceptClock";
 const RECONCILING_MAX: usize = 4;
 /// Previews that go through all users and groups at once: each keeps a Redis busy by a third.
 const EVERYBODY_MAX: usize = 1;
+/// Previews at once, which take slices in turns.
+const PREVIEWING_MAX: usize = 32;
+/// Lists that are read at once, which take slices in turns.
+const LISTING_MAX: usize = 32;
 
 /// The administration as a service.
 #[derive(Clone)]
 pub struct AdminApi {
     administration: Administration,
     events: Arc<dyn EventLog>,
-    reconciling: Arc<Semaphore>,
-    watching: Arc<Semaphore>,
-    backing_up: Arc<Semaphore>,
-    counting_everybody: Arc<Semaphore>,
+    reconciling: Permits,
+    watching: Permits,
+    backing_up: Permits,
+    counting_everybody: Permits,
+    previewing: Permits,
+    listing: Permits,
     shutdown: tokio::sync::watch::Receiver<bool>,
 }
 
@@ -66,15 +74,15 @@ impl AdminApi {
         events: Arc<dyn EventLog>,
         shutdown: tokio::sync::watch::Receiver<bool>,
     ) -> Self {
-        let watching = Arc::new(Semaphore::new(watch::WATCHERS_MAX));
-        let reconciling = Arc::new(Semaphore::new(RECONCILING_MAX));
         Self {
             administration,
             events,
-            reconciling,
-            watching,
-            backing_up: Arc::new(Semaphore::new(backup::BACKUPS_MAX)),
-            counting_everybody: Arc::new(Semaphore::new(EVERYBODY_MAX)),
+            reconciling: Permits::new("Reconcile", RECONCILING_MAX),
+            watching: Permits::new("WatchEvents", watch::WATCHERS_MAX),
+            backing_up: Permits::new("CreateBackup", backup::BACKUPS_MAX),
+            counting_everybody: Permits::new("PreviewEntitlement with everybody", EVERYBODY_MAX),
+            previewing: Permits::new("PreviewEntitlement", PREVIEWING_MAX),
+            listing: Permits::new("ListApps and ListAuditEvents", LISTING_MAX),
             shutdown,
         }
     }
@@ -110,15 +118,12 @@ impl AdminApi {
         &self,
         app: &AppId,
         question: Question,
+        caller: &CallerKey,
         mut authorization: Authorization,
     ) -> Result<Preview, Status> {
-        let too_many = |_| {
-            let most = "another preview goes through all users and groups; there is one at a time";
-            Status::resource_exhausted(most)
-        };
         let everybody = question.everybody;
-        let permit = everybody.then(|| self.counting_everybody.try_acquire());
-        let _permit = permit.transpose().map_err(too_many)?;
+        let permits = if everybody { &self.counting_everybody } else { &self.previewing };
+        let _permit = permits.try_acquire(caller)?;
         let mut shutdown = self.shutdown.clone();
         tokio::select! {
             preview = self.administration.preview(app, question) => {
@@ -192,14 +197,22 @@ impl AdminService for AdminApi {
         &self,
         request: Request<pb::ListAppsRequest>,
     ) -> Result<Response<pb::ListAppsResponse>, Status> {
-        require(&request, Role::Viewer, "ListApps")?;
+        let caller = require_counted(&request, Role::Viewer, "ListApps")?;
         let (after, size) = check::apps_page(request.get_ref())?;
+        let _permit = self.listing.try_acquire(&caller)?;
         let list = self.administration.apps(after.as_ref(), size).await;
         let list = list.map_err(|error| of_admin(&error))?;
         let catalog = self.administration.catalog();
+        let mut apps = Vec::with_capacity(list.views.len());
+        for views in list.views.chunks(SLICE_ITEMS) {
+            if !apps.is_empty() {
+                self.administration.pace().next_slice().await;
+            }
+            apps.extend(views.iter().map(|view| show::listed(&catalog, view)));
+        }
         Ok(Response::new(pb::ListAppsResponse {
             next_page_token: list.next.unwrap_or_default(),
-            apps: list.views.iter().map(|view| show::listed(&catalog, view)).collect(),
+            apps,
             unreadable: list.unreadable.into_iter().map(show::unreadable).collect(),
         }))
     }
@@ -208,9 +221,10 @@ impl AdminService for AdminApi {
         &self,
         request: Request<pb::PreviewEntitlementRequest>,
     ) -> Result<Response<pb::PreviewEntitlementResponse>, Status> {
-        let (_, authorization) = require_lasting(&request, Role::Viewer, "PreviewEntitlement")?;
+        let (caller, authorization) =
+            require_lasting(&request, Role::Viewer, "PreviewEntitlement")?;
         let (app, question) = check::preview(request.into_inner())?;
-        let preview = self.preview(&app, question, authorization).await?;
+        let preview = self.preview(&app, question, &caller.key(), authorization).await?;
         let catalog = self.administration.catalog();
         Ok(Response::new(pb::PreviewEntitlementResponse {
             now: Some(show::entitlement(&catalog, &preview.schedule_now, preview.now)),
@@ -235,7 +249,8 @@ impl AdminService for AdminApi {
         &self,
         request: Request<pb::ListAuditEventsRequest>,
     ) -> Result<Response<pb::ListAuditEventsResponse>, Status> {
-        require(&request, Role::Viewer, "ListAuditEvents")?;
+        let caller = require_counted(&request, Role::Viewer, "ListAuditEvents")?;
+        let _permit = self.listing.try_acquire(&caller)?;
         let (after, size, filter) = check::audit_page(request.into_inner())?;
         let found = self.administration.entries(after, size, &filter).await;
         let found = found.map_err(|error| of_admin(&error))?;
@@ -253,16 +268,15 @@ impl AdminService for AdminApi {
         &self,
         request: Request<pb::WatchEventsRequest>,
     ) -> Result<Response<Self::WatchEventsStream>, Status> {
-        let (_, authorization) = require_lasting(&request, Role::Viewer, "WatchEvents")?;
+        let (caller, authorization) = require_lasting(&request, Role::Viewer, "WatchEvents")?;
         let wanted = watch::Wanted::new(request.into_inner())?;
-        let permit = self.watching.clone().try_acquire_owned();
         let stream = watch::Stream {
             wanted,
             administration: self.administration.clone(),
             log: self.events.clone(),
             authorization,
             shutdown: self.shutdown.clone(),
-            permit: permit.map_err(|_| watch::too_many())?,
+            permit: self.watching.try_acquire(&caller.key())?,
         };
         Ok(Response::new(stream.answer().await?))
     }
@@ -283,12 +297,13 @@ impl AdminService for AdminApi {
         &self,
         request: Request<pb::CreateBackupRequest>,
     ) -> Result<Response<Self::CreateBackupStream>, Status> {
-        let (actor, authorization) = require_lasting(&request, Role::Owner, "CreateBackup")?;
-        let permit = self.backing_up.clone().try_acquire_owned();
-        let permit =
-            permit.map_err(|_| Status::resource_exhausted("another backup is being made"))?;
-        let file =
-            self.administration.snapshot(actor).await.map_err(|error| of_snapshot(&error))?;
+        let (caller, authorization) = require_lasting(&request, Role::Owner, "CreateBackup")?;
+        let permit = self.backing_up.try_acquire(&caller.key())?;
+        let file = self
+            .administration
+            .snapshot(caller.actor)
+            .await
+            .map_err(|error| of_snapshot(&error))?;
         Ok(Response::new(backup::send(file, authorization, permit)))
     }
 
@@ -394,15 +409,11 @@ impl AdminService for AdminApi {
         &self,
         request: Request<Streaming<pb::ReconcileRequest>>,
     ) -> Result<Response<Self::ReconcileStream>, Status> {
-        let (actor, authorization) = require_lasting(&request, Role::Operator, RECONCILE)?;
-        let too_many = |_| {
-            let most = format!("{RECONCILING_MAX} exports are being compared, which is the most");
-            Status::resource_exhausted(most)
-        };
-        let permit = self.reconciling.clone().try_acquire_owned().map_err(too_many)?;
+        let (caller, authorization) = require_lasting(&request, Role::Operator, RECONCILE)?;
+        let permit = self.reconciling.try_acquire(&caller.key())?;
         let stream = reconcile::Stream {
             administration: self.administration.clone(),
-            actor,
+            actor: caller.actor,
             requests: request.into_inner(),
             authorization,
             shutdown: self.shutdown.clone(),

@@ -5,10 +5,11 @@
 //! to what came before; what those repaired stays repaired. So does a caller who loses the right to
 //! reconcile.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::stream::{FuturesOrdered, StreamExt as _};
-use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
@@ -18,16 +19,20 @@ use super::exported;
 use super::found::found as shown;
 use crate::domain::audit::Actor;
 use crate::engine::administration::Administration;
-use crate::engine::administration::reconcile::{Found, ReconcileError, Reconciliation};
+use crate::engine::administration::reconcile::{self, Found, ReconcileError, Reconciliation};
 use crate::grpc::caller::Authorization;
 use crate::grpc::fields::Invalid;
 use crate::grpc::pb::reconcile_request::Part;
+use crate::grpc::permits::Permit;
 use crate::grpc::status::{of_invalid, of_reconcile};
 use crate::grpc::{answer, pb};
+use crate::ledger::LedgerError;
 
 /// Parts of one stream that are compared side by side. A durable commit of the embedded store takes
 /// them all: the more rows it writes, the more of them share a page.
 const AT_ONCE: usize = 64;
+/// Facts and messages that are read in one slice.
+const READ_MAX: usize = 4096;
 /// Answers that wait for a caller who does not read them.
 const ANSWERS_MAX: usize = 16;
 /// A stream that says nothing for so long, and has no answer due, is ended.
@@ -49,7 +54,7 @@ pub struct Stream {
     /// True when the server shuts down.
     pub shutdown: watch::Receiver<bool>,
     /// How many streams there may be.
-    pub permit: OwnedSemaphorePermit,
+    pub permit: Permit,
 }
 
 impl Stream {
@@ -68,7 +73,7 @@ impl Stream {
     }
 
     async fn run(mut self, answers: &Sender) -> Result<(), Status> {
-        let reconciliation = self.begin().await?;
+        let reconciliation = Arc::new(self.begin().await?);
         if let Err(status) = self.compare(&reconciliation, answers).await {
             if let Err(error) = reconciliation.cut_off().await {
                 warn!(%error, "reconciliation cut off, audit entry missing");
@@ -85,7 +90,7 @@ impl Stream {
     /// Compares everything. After an error nothing is in work any more.
     async fn compare(
         &mut self,
-        reconciliation: &Reconciliation,
+        reconciliation: &Arc<Reconciliation>,
         answers: &Sender,
     ) -> Result<(), Status> {
         let tracked_since = reconciliation.tracked_since().map(answer::timestamp);
@@ -115,11 +120,12 @@ impl Stream {
     /// error, so that all that was repaired is counted.
     async fn parts(
         &mut self,
-        reconciliation: &Reconciliation,
+        reconciliation: &Arc<Reconciliation>,
         answers: &Sender,
     ) -> Result<(), Status> {
         let mut in_work = FuturesOrdered::new();
         let mut answered = Ok(());
+        let mut slice = Slice::default();
         let end = loop {
             tokio::select! {
                 Some(found) = in_work.next(), if !in_work.is_empty() => {
@@ -138,8 +144,11 @@ impl Stream {
                         Ok(None) => break Err(invalid("end", "must be the last message")),
                         Err(status) => break Err(status),
                     };
+                    if slice.is_full_with(&facts) {
+                        self.administration.pace().next_slice().await;
+                    }
                     match exported::part(facts, &self.administration.catalog(), reconciliation) {
-                        Ok(part) => in_work.push_back(reconciliation.compare(part)),
+                        Ok(part) => in_work.push_back(compare_part(reconciliation.clone(), part)),
                         Err(status) => break Err(status),
                     }
                 }
@@ -175,6 +184,27 @@ impl Stream {
     }
 }
 
+/// Facts and messages that were read since the last rest.
+#[derive(Default)]
+struct Slice {
+    read: usize,
+}
+
+impl Slice {
+    /// Whether a rest is due before this message, which begins the next slice then.
+    fn is_full_with(&mut self, facts: &pb::ReconcileFacts) -> bool {
+        let lists = facts.friends.iter().map(|it| it.friend_ids.len());
+        let lists = lists.chain(facts.groups.iter().map(|it| it.member_ids.len()));
+        let more = 1 + facts.account_user_ids.len() + lists.map(|length| 1 + length).sum::<usize>();
+        self.read += more;
+        let is_full = self.read > READ_MAX;
+        if is_full {
+            self.read = more;
+        }
+        is_full
+    }
+}
+
 /// Where the answers of one stream go.
 struct Sender {
     answers: mpsc::Sender<Result<pb::ReconcileResponse, Status>>,
@@ -194,6 +224,19 @@ impl Sender {
             status = authorization.revoked() => Err(status),
         }
     }
+}
+
+/// Compares a part in a task of its own: others that are paced with it must not wait for a caller
+/// who does not read the answers.
+async fn compare_part(
+    reconciliation: Arc<Reconciliation>,
+    part: reconcile::Part,
+) -> Result<Found, ReconcileError> {
+    let compared = tokio::spawn(async move { reconciliation.compare(part).await });
+    compared.await.unwrap_or_else(|ended| match ended.try_into_panic() {
+        Ok(panic) => std::panic::resume_unwind(panic),
+        Err(ended) => Err(LedgerError::Unavailable(ended.to_string()).into()),
+    })
 }
 
 async fn answer_part(answers: &Sender, found: Result<Found, ReconcileError>) -> Result<(), Status> {

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
@@ -21,6 +21,7 @@ use crate::grpc::caller::Authorization;
 use crate::grpc::event::{event, kind, kind_named};
 use crate::grpc::fields::Fields;
 use crate::grpc::pb;
+use crate::grpc::permits::Permit;
 use crate::grpc::status::{of_beyond, of_invalid, of_store_lost};
 
 /// Streams at once: each reads the log twice a second.
@@ -119,7 +120,7 @@ pub struct Stream {
     /// True when the server shuts down.
     pub shutdown: watch::Receiver<bool>,
     /// How many streams there may be.
-    pub permit: OwnedSemaphorePermit,
+    pub permit: Permit,
 }
 
 impl Stream {
@@ -173,7 +174,9 @@ impl Stream {
                     return Status::cancelled("the caller has gone away");
                 }
             }
-            if !more {
+            if more {
+                self.administration.pace().next_slice().await;
+            } else {
                 tokio::select! {
                     () = self.administration.events_appended() => {}
                     () = sleep(LOOK_EVERY) => {}
@@ -211,12 +214,6 @@ fn of_events(error: &EventsError) -> Status {
         }
         EventsError::StoreLost(_) => of_store_lost(error.to_string()),
     }
-}
-
-/// What a caller is told who asks for more than there may be.
-pub fn too_many() -> Status {
-    let most = format!("{WATCHERS_MAX} callers watch events, which is the most");
-    Status::resource_exhausted(most)
 }
 
 #[cfg(test)]

@@ -11,10 +11,11 @@ use tonic::{Request, Response, Status};
 
 use super::admin::check;
 use super::answer::timestamp;
-use super::caller::{Role, require};
+use super::caller::{Role, require, require_counted};
 use super::deadline::{deadline, less_margin, timeout};
 use super::fields::{Fields, Invalid};
 use super::pb::metering_service_server::{MeteringService, MeteringServiceServer};
+use super::permits::Permits;
 use super::status::{of_admin, of_failure, of_invalid};
 use super::{REQUEST_MAX_BYTES, pb};
 use crate::directory::statement::Sealed;
@@ -25,6 +26,9 @@ use crate::export::{self, Format};
 
 pub(super) mod record;
 mod show;
+
+/// Statements that are worked out at once, which take slices in turns.
+const STATEMENTS_MAX: usize = 32;
 
 /// Which listener a service answers on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +46,7 @@ pub struct MeteringApi {
     administration: Administration,
     request_timeout: Duration,
     plane: Plane,
+    statements: Permits,
 }
 
 impl MeteringApi {
@@ -53,7 +58,8 @@ impl MeteringApi {
         request_timeout: Duration,
         plane: Plane,
     ) -> Self {
-        Self { engine, administration, request_timeout, plane }
+        let statements = Permits::new("GetStatement and ExportStatement", STATEMENTS_MAX);
+        Self { engine, administration, request_timeout, plane, statements }
     }
 
     /// As a service of a server.
@@ -93,7 +99,8 @@ impl MeteringApi {
         month: &str,
     ) -> Result<Sealed, Status> {
         self.of_admin_plane(what)?;
-        require(request, Role::Viewer, what)?;
+        let caller = require_counted(request, Role::Viewer, what)?;
+        let _permit = self.statements.try_acquire(&caller)?;
         let mut fields = Fields::default();
         let app = fields.app_id(app_id.to_owned());
         let month = match month {

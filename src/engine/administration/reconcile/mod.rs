@@ -27,11 +27,12 @@ use crate::domain::event::{self, Happening};
 use crate::domain::id::{AppId, GroupId, Name, UserId};
 use crate::domain::time::Timestamp;
 use crate::engine::Engine;
-use crate::ledger::reconcile::{Claim, ClaimedGroup, Comparison, Place, Repair, Section, Tracking};
+use crate::ledger::reconcile::{Claim, ClaimedGroup, Place, Repair, Section, Tracking};
 use crate::ledger::{Fingerprints, LedgerError};
 
 mod report;
 mod seen;
+mod slices;
 
 pub use report::{Found, Kind, Labelled, NamedDifference, Resolved};
 
@@ -336,24 +337,6 @@ impl Reconciliation {
         }
         found.facts_compared = claims.iter().map(|claim| claim.facts() as u64).sum();
         Ok(claims)
-    }
-
-    async fn compare_claims(
-        &self,
-        claims: Vec<Claim>,
-    ) -> Result<Vec<crate::ledger::reconcile::Difference>, ReconcileError> {
-        let engine = self.engine();
-        let deadline = engine.local_now() + PATIENCE;
-        let mode = crate::domain::decision::Mode::Force;
-        let (call, _) = engine.call(self.begin.app.clone(), mode, deadline);
-        let comparison =
-            Comparison { call, repair: self.begin.repair, tracked_since: self.tracked_since() };
-        let facts: u64 = claims.iter().map(|claim| claim.facts() as u64).sum();
-        let compared = engine.ledger.compare(&comparison, claims).await;
-        if compared.is_err() {
-            self.memory().facts_unknown += facts;
-        }
-        Ok(compared?)
     }
 
     /// The export is whole: what is to be gone through now. Where only is added, nothing.
