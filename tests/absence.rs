@@ -3,6 +3,8 @@
 //! policy.
 
 mod support;
+#[path = "absence/topologies.rs"]
+mod topologies;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -156,8 +158,18 @@ async fn a_frozen_server_of_a_cluster_holds_up_its_own_apps_alone() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn slots_that_move_are_followed_and_open_nothing() {
+    slots_move(Durability::Local).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn slots_that_move_are_followed_where_replicas_confirm() {
+    slots_move(Durability::Replicated).await;
+}
+
+async fn slots_move(durability: Durability) {
     let cluster = Cluster::start();
-    let sidecar = Arc::new(Sidecar::start(redis_options(&cluster.url())).await);
+    let options = Options { durability, ..redis_options(&cluster.url()) };
+    let sidecar = Arc::new(Sidecar::start(options).await);
     let apps: Vec<_> = apps().into_iter().take(6).collect();
     for app in &apps {
         sidecar.fill(app, 0).await;
