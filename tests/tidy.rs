@@ -274,3 +274,23 @@ fn every_promise_of_the_readme_names_a_test_that_exists() {
     }
     assert!(named > 5, "the documents name tests");
 }
+
+#[test]
+fn every_rpc_is_in_a_table_of_the_readme() {
+    let readme = read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md"));
+    let cells = readme.lines().filter_map(|line| line.strip_prefix("| ")?.split(" |").next());
+    let named: Vec<&str> = cells.flat_map(|cell| cell.split(", ")).collect();
+    let (mut rpcs, mut problems) = (0, Vec::new());
+    for proto in files("proto", "proto") {
+        for line in read(&proto).lines() {
+            let Some(rpc) = line.trim_start().strip_prefix("rpc ") else { continue };
+            let rpc = rpc.split('(').next().unwrap_or_default();
+            rpcs += 1;
+            if !named.contains(&rpc) {
+                problems.push(format!("README.md: no table names {rpc}"));
+            }
+        }
+    }
+    assert!(rpcs > 30, "{rpcs} RPCs");
+    none(&problems);
+}
