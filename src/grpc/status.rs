@@ -453,6 +453,16 @@ pub fn of_unfinished_request(limit: Duration) -> Status {
 
 /// The status that a caller gets for a denial who asked for it as an error.
 pub fn of_denial(decision: &Decision) -> Option<Status> {
+    #[test]
+    fn that_nothing_was_done_is_said_once() {
+        let skew = LedgerError::ClockSkew(400);
+        let status = of_admin(&AdminError::Clock(skew.clone()));
+        assert_eq!(status.message(), skew.to_string());
+        assert_eq!(status.message().matches("nothing was").count(), 1, "{status}");
+        let lost = of_admin(&AdminError::Clock(LedgerError::ConnectionLost("it".into())));
+        assert!(lost.message().starts_with("nothing was changed: the connection was lost"));
+    }
+
     let denials = || decision.rulings().flat_map(|ruling| &ruling.denials);
     let first = denials().next()?;
     debug_assert!(decision.rulings().all(|ruling| ruling.outcome == Outcome::Denied));

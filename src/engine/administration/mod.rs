@@ -160,7 +160,7 @@ pub enum AdminError {
     )]
     TypesInUse(Vec<Name>),
     /// The store does not say what time it is; nothing was changed.
-    #[error("nothing was changed: {0}")]
+    #[error("{}", unchanged(.0))]
     Clock(#[from] LedgerError),
     /// A count could not be read.
     #[error("a count could not be read: {0}")]
@@ -461,6 +461,12 @@ impl Administration {
 fn quoted(types: &[Name]) -> String {
     let quoted: Vec<_> = types.iter().map(|name| format!("type \"{name}\"")).collect();
     quoted.join(", ")
+/// Says once that nothing was changed.
+fn unchanged(error: &LedgerError) -> String {
+    let said = error.to_string();
+    if said.contains("nothing was done") { said } else { format!("nothing was changed: {said}") }
+}
+
 }
 
 fn schedule(catalog: &Catalog, record: &AppRecord, now: Timestamp) -> Result<Schedule, AdminError> {
