@@ -15,7 +15,7 @@ use tracing::{error, info, warn};
 use crate::catalog::LoadError;
 use crate::catalog::watch::Watch;
 use crate::domain::catalog::Catalog;
-use crate::engine::administration::{AdminError, Administration, Standing};
+use crate::engine::administration::{AdminError, Administration, CatalogId, Standing};
 use crate::telemetry::Metrics;
 
 /// Time between looks at what the store has in force: by then a change counts at every sidecar.
@@ -57,7 +57,7 @@ pub async fn reload_catalog(
 /// Which catalog is in force, as metrics and the log say it: once a change.
 pub struct Reported {
     metrics: Arc<Metrics>,
-    last: Mutex<Option<(String, Option<String>)>>,
+    last: Mutex<Option<(CatalogId, Option<CatalogId>)>>,
 }
 
 impl Reported {
@@ -74,11 +74,13 @@ impl Reported {
         if *last == now {
             return;
         }
-        self.metrics.catalog_in_force(in_force, differs.as_deref());
+        self.metrics.catalog_in_force(in_force.both(), differs.as_ref().map(CatalogId::both));
         if let Some(loaded) = differs {
             warn!(
-                loaded,
-                in_force,
+                loaded = loaded.version,
+                loaded_content = loaded.hash,
+                in_force = in_force.version,
+                in_force_content = in_force.hash,
                 "catalog differs: the content of the loaded one was replaced, and the store's is \
                  followed; give it a new version or activate it"
             );
@@ -102,7 +104,7 @@ async fn change_catalog(
             reported.report(&standing);
             // What fails here is logged, and tried again in the background.
             let _ = administration.publish_all().await;
-            info!(catalog = standing.in_force, "catalog reloaded");
+            info!(catalog = standing.in_force.version, "catalog reloaded");
         }
         Err(reason) => error!(reason, "catalog refused; the last good one stays in force"),
     }
@@ -150,7 +152,7 @@ pub async fn follow_catalog(
                     reported.report(&standing);
                     if standing.changed {
                         let _ = administration.publish_all().await;
-                        info!(catalog = standing.in_force, "catalog followed");
+                        info!(catalog = standing.in_force.version, "catalog followed");
                     }
                 }
                 Err(error) if !is_failing => {

@@ -41,7 +41,9 @@ struct VersionLabel {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct DiffersLabels {
     loaded: String,
+    loaded_content: String,
     in_force: String,
+    in_force_content: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -193,13 +195,19 @@ impl Metrics {
     }
 
     /// Says which catalog is in force, and which one this sidecar loaded where that is another.
-    pub fn catalog_in_force(&self, version: &str, differing: Option<&str>) {
+    /// Each is a version and the hash of its content.
+    pub fn catalog_in_force(&self, in_force: (&str, &str), differing: Option<(&str, &str)>) {
+        let loaded = differing.unwrap_or(in_force);
+        let owned = |(version, content): (&str, &str)| (version.to_owned(), content.to_owned());
+        let ((loaded, loaded_content), (version, in_force_content)) =
+            (owned(loaded), owned(in_force));
+        let in_force = version.clone();
+        let labels = DiffersLabels { loaded, loaded_content, in_force, in_force_content };
         self.catalog_differs.clear();
-        let (loaded, in_force) = (differing.unwrap_or(version).to_owned(), version.to_owned());
-        let differs = self.catalog_differs.get_or_create_owned(&DiffersLabels { loaded, in_force });
+        let differs = self.catalog_differs.get_or_create_owned(&labels);
         differs.set(i64::from(differing.is_some()));
         self.catalog.clear();
-        self.catalog.get_or_create(&VersionLabel { version: version.to_owned() }).set(1);
+        self.catalog.get_or_create(&VersionLabel { version }).set(1);
     }
 
     /// Counts a catalog that was found changed.

@@ -14,7 +14,7 @@ from contextlib import ExitStack
 import pytest
 
 from app import APPLIED, App
-from http_port import metric
+from http_port import get, metric
 from month import login
 from moved import MovedClock, redis_server
 from price_lists import install, price_list
@@ -168,9 +168,13 @@ def test_a_replaced_catalog_is_followed_warned_of_and_activated_by_an_owner(worl
         return metric(sidecar.management_port, "imquota_catalog_differs", **labels)
 
     assert differs(loaded="first", in_force="second") == 1
+    (loaded, in_force), = re.findall(
+        r'catalog_differs{loaded="first",loaded_content="(\w{64})",in_force="second",'
+        r'in_force_content="(\w{64})"} 1', get(sidecar.management_port, "/metrics")[1])
+    assert loaded != in_force
     assert re.search(r"WARN[^\n]*catalog differs", sidecar.read_log())
     command = [binary(), "admin", "--address", sidecar.admin, "activate-catalog", "first"]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run([*command, "--content-hash", loaded], capture_output=True, text=True)
     assert done.returncode == 0 and "first" in done.stdout, done.stderr
     wait_until(lambda: world.versions() == {"first"}, FOLLOWED_WITHIN_S, "all follow")
     wait_until(lambda: differs() == 0, FOLLOWED_WITHIN_S, "no difference")

@@ -244,7 +244,7 @@ impl Service {
     pub async fn load(&self, catalog: Catalog) -> (String, Option<String>) {
         let standing = self.administration.change_catalog(catalog).await.expect("accepted");
         self.administration.publish_all().await.expect("published");
-        (standing.in_force, standing.differs)
+        (standing.in_force.version, standing.differs.map(|it| it.version))
     }
 
     /// Whether the store lost its facts, and why.

@@ -51,13 +51,34 @@ pub(super) struct Kept {
     unpublished: AtomicBool,
 }
 
+/// A catalog: several contents may have the same version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CatalogId {
+    /// Its version.
+    pub version: String,
+    /// The hash of its content.
+    pub hash: String,
+}
+
+impl CatalogId {
+    fn of(catalog: &Catalog) -> Self {
+        Self { version: catalog.version.clone(), hash: catalog_codec::hash(catalog) }
+    }
+
+    /// Version and hash.
+    #[must_use]
+    pub fn both(&self) -> (&str, &str) {
+        (&self.version, &self.hash)
+    }
+}
+
 /// Which catalog decides at this sidecar.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Standing {
-    /// The version of the catalog in force.
-    pub in_force: String,
-    /// The version of the catalog that this sidecar loaded, where that is another content.
-    pub differs: Option<String>,
+    /// The catalog in force.
+    pub in_force: CatalogId,
+    /// The catalog that this sidecar loaded, where that is another content.
+    pub differs: Option<CatalogId>,
     /// Whether another catalog decides than the limits of all apps were published by: they follow
     /// with [`super::Administration::publish_all`].
     pub changed: bool,
@@ -207,7 +228,7 @@ impl Office {
         let before = self.engine.catalog();
         let loaded = self.kept.loaded.load_full().unwrap_or_else(|| before.clone());
         let Some(history) = &known.history else {
-            let in_force = before.version.clone();
+            let in_force = CatalogId::of(&before);
             return Ok(Standing { in_force, differs: None, changed: false });
         };
         let stored = history.at(known.not_before_last(now));
@@ -218,16 +239,15 @@ impl Office {
             im_codes: loaded.im_codes,
             ..Catalog::clone(stored)
         };
-        let is_last = known.records.last().map(|last| &last.hash);
-        let differs = is_last != Some(&catalog_codec::hash(&loaded));
-        let in_force = catalog.version.clone();
+        let (loaded, in_force) = (CatalogId::of(&loaded), CatalogId::of(stored));
+        let differs = known.records.last().is_none_or(|last| last.hash != loaded.hash);
         if *before != catalog {
             self.engine.set_catalog(catalog).map_err(AdminError::Catalog)?;
             self.kept.unpublished.store(true, Ordering::SeqCst);
         }
         Ok(Standing {
             in_force,
-            differs: differs.then(|| loaded.version.clone()),
+            differs: differs.then_some(loaded),
             changed: self.kept.unpublished.load(Ordering::SeqCst),
         })
     }

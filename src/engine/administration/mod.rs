@@ -46,7 +46,7 @@ pub mod reconcile;
 mod statements;
 mod store;
 
-pub use catalogs::{Activated, Activation, Standing};
+pub use catalogs::{Activated, Activation, CatalogId, Standing};
 pub use change::{Change, Difference, Made, What};
 pub use entries::{EntryFilter, FoundEntries};
 pub use everybody::OverrunCount;
@@ -142,7 +142,10 @@ pub enum AdminError {
     #[error("no catalog of that version has the content {0}")]
     UnknownContent(String),
     /// Several contents have the same version.
-    #[error("several catalogs have version \"{version}\"; name one of the contents {hashes}")]
+    #[error(
+        "several catalogs have version \"{version}\"; give content_hash (--content-hash) too, \
+         one of these, the latest first: {hashes}"
+    )]
     SeveralCatalogs {
         /// The version.
         version: String,
@@ -458,15 +461,15 @@ impl Administration {
     }
 }
 
-fn quoted(types: &[Name]) -> String {
-    let quoted: Vec<_> = types.iter().map(|name| format!("type \"{name}\"")).collect();
-    quoted.join(", ")
 /// Says once that nothing was changed.
 fn unchanged(error: &LedgerError) -> String {
     let said = error.to_string();
     if said.contains("nothing was done") { said } else { format!("nothing was changed: {said}") }
 }
 
+fn quoted(types: &[Name]) -> String {
+    let quoted: Vec<_> = types.iter().map(|name| format!("type \"{name}\"")).collect();
+    quoted.join(", ")
 }
 
 fn schedule(catalog: &Catalog, record: &AppRecord, now: Timestamp) -> Result<Schedule, AdminError> {
