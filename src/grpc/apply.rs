@@ -19,6 +19,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Status, Streaming};
 
 use super::answer::FromDecision;
+use super::apply_error::apply_error;
 use super::deadline::timeout;
 use super::fields::Invalid;
 use super::force::ForceRefused;
@@ -28,7 +29,7 @@ use super::pb::apply_response::Answer;
 use super::quota::QuotaApi;
 use super::request::{Check, Checked, Ids};
 use super::room::{Room, Rooms};
-use super::status::{Failure, apply_error};
+use super::status::Failure;
 use tracing::Instrument as _;
 
 use crate::clock::Stopwatch;

@@ -6,6 +6,7 @@
 mod admin;
 mod answer;
 mod apply;
+mod apply_error;
 pub(crate) mod caller;
 pub(crate) mod codec;
 pub(crate) mod deadline;

@@ -8,7 +8,6 @@ use tonic_types::{ErrorDetails, FieldViolation, QuotaViolation, StatusExt};
 
 use super::fields::{Invalid, Violation};
 use super::force::ForceRefused;
-use super::pb;
 use crate::directory::{AcceptClockError, DirectoryError, LostEnd};
 use crate::domain::decision::Outcome;
 use crate::domain::purchase::Refusal;
@@ -23,8 +22,10 @@ const DOMAIN: &str = "imquota.v1";
 const STORE_LOST: &str = "STORE_LOST";
 /// The reason of a call that ended because its credentials do not allow it any more.
 const CREDENTIALS_REVOKED: &str = "CREDENTIALS_REVOKED";
+/// The reason of a call with too many ids.
+pub(super) const BATCH_TOO_LARGE: &str = "BATCH_TOO_LARGE";
 /// The reason of a take in mode FORCE whose caller may not use it.
-const FORCE_NOT_ALLOWED: &str = "FORCE_NOT_ALLOWED";
+pub(super) const FORCE_NOT_ALLOWED: &str = "FORCE_NOT_ALLOWED";
 /// The reason of a call of which there are as many in work as there may be.
 const TOO_MANY_CALLS: &str = "TOO_MANY_CALLS";
 /// When a repetition may help: by then the queue of the store has been worked off.
@@ -63,7 +64,7 @@ impl From<LedgerError> for Failure {
     }
 }
 
-fn ledger_code(error: &LedgerError) -> Code {
+pub(super) fn ledger_code(error: &LedgerError) -> Code {
     match error {
         LedgerError::UnknownApp(_) | LedgerError::GroupNotFound(_) => Code::NotFound,
         LedgerError::GroupTypeDiffers { .. } => Code::AlreadyExists,
@@ -159,7 +160,7 @@ pub fn of_snapshot(error: &SnapshotError) -> Status {
     Status::new(code, error.to_string())
 }
 
-fn timed_out() -> (Code, &'static str) {
+pub(super) fn timed_out() -> (Code, &'static str) {
     (Code::DeadlineExceeded, "the time was up; whether it was done is unknown, a retry is safe")
 }
 
@@ -189,31 +190,6 @@ pub fn of_failure(failure: Failure) -> Status {
     }
 }
 
-/// The same for one operation of an Apply stream.
-pub fn apply_error(failure: Failure) -> pb::ApplyError {
-    let (code, message, violations, im_error_code) = match failure {
-        Failure::Invalid(invalid) => {
-            let message = summary(&invalid);
-            (Code::InvalidArgument, message, invalid.violations, invalid.im_error_code)
-        }
-        Failure::Ledger(error) => (ledger_code(&error), error.to_string(), Vec::new(), None),
-        Failure::ForceRefused(refused) => {
-            (Code::PermissionDenied, refused.to_string(), Vec::new(), None)
-        }
-        Failure::TimedOut => {
-            let (code, message) = timed_out();
-            (code, message.to_owned(), Vec::new(), None)
-        }
-    };
-    let told = |Violation { field, description }| pb::FieldViolation { field, description };
-    pb::ApplyError {
-        code: code.into(),
-        message,
-        field_violations: violations.into_iter().map(told).collect(),
-        im_error_code: im_error_code.unwrap_or(0),
-    }
-}
-
 /// The status of a request with bad fields.
 pub fn of_invalid(invalid: Invalid) -> Status {
     let message = summary(&invalid);
@@ -222,12 +198,12 @@ pub fn of_invalid(invalid: Invalid) -> Status {
     let mut details = ErrorDetails::with_bad_request(violations);
     if let Some(code) = invalid.im_error_code {
         let metadata = HashMap::from([("im_error_code".to_owned(), code.to_string())]);
-        details.set_error_info("BATCH_TOO_LARGE", DOMAIN, metadata);
+        details.set_error_info(BATCH_TOO_LARGE, DOMAIN, metadata);
     }
     Status::with_error_details(Code::InvalidArgument, message, details)
 }
 
-fn summary(invalid: &Invalid) -> String {
+pub(super) fn summary(invalid: &Invalid) -> String {
     let mut told = invalid.violations.iter();
     let first = told.next().map_or_else(String::new, |Violation { field, description }| {
         format!("{field} {description}")
@@ -453,16 +429,6 @@ pub fn of_unfinished_request(limit: Duration) -> Status {
 
 /// The status that a caller gets for a denial who asked for it as an error.
 pub fn of_denial(decision: &Decision) -> Option<Status> {
-    #[test]
-    fn that_nothing_was_done_is_said_once() {
-        let skew = LedgerError::ClockSkew(400);
-        let status = of_admin(&AdminError::Clock(skew.clone()));
-        assert_eq!(status.message(), skew.to_string());
-        assert_eq!(status.message().matches("nothing was").count(), 1, "{status}");
-        let lost = of_admin(&AdminError::Clock(LedgerError::ConnectionLost("it".into())));
-        assert!(lost.message().starts_with("nothing was changed: the connection was lost"));
-    }
-
     let denials = || decision.rulings().flat_map(|ruling| &ruling.denials);
     let first = denials().next()?;
     debug_assert!(decision.rulings().all(|ruling| ruling.outcome == Outcome::Denied));
@@ -488,6 +454,16 @@ mod tests {
     use crate::domain::id::GroupId;
 
     #[test]
+    fn that_nothing_was_done_is_said_once() {
+        let skew = LedgerError::ClockSkew(400);
+        let status = of_admin(&AdminError::Clock(skew.clone()));
+        assert_eq!(status.message(), skew.to_string());
+        assert_eq!(status.message().matches("nothing was").count(), 1, "{status}");
+        let lost = of_admin(&AdminError::Clock(LedgerError::ConnectionLost("it".into())));
+        assert!(lost.message().starts_with("nothing was changed: the connection was lost"));
+    }
+
+    #[test]
     fn a_replaced_group_aborts_the_call_and_invites_no_blind_retry() {
         let group = GroupId::try_from("g").expect("an id");
         let replaced = LedgerError::GroupReplaced(group);
@@ -498,7 +474,7 @@ mod tests {
         let info = details.error_info().expect("an ErrorInfo");
         assert_eq!((info.reason.as_str(), info.domain.as_str()), ("GROUP_REPLACED", DOMAIN));
         assert!(details.retry_info().is_none());
-        let of_stream = apply_error(Failure::Ledger(replaced));
+        let of_stream = crate::grpc::apply_error::apply_error(Failure::Ledger(replaced));
         assert_eq!((of_stream.code, of_stream.message), (Code::Aborted.into(), message));
     }
 }

@@ -93,7 +93,10 @@ async fn check(mut data: Data, setting: Option<&str>, is_let_through: bool, cont
         let app = format!("app-{on_stream}");
         let refused = if on_stream {
             let error = refusal_on_stream(&mut data, &app, pb::Mode::Force).await;
-            error.map(|error| (Code::from(error.code), error.message))
+            error.map(|error| {
+                assert_eq!(error.reason, "FORCE_NOT_ALLOWED");
+                (Code::from(error.code), error.message)
+            })
         } else {
             let status = data.create_accounts(create(&app, pb::Mode::Force)).await.err();
             status.map(|status| {
