@@ -211,11 +211,15 @@ pub fn is_lost(status: &Status) -> bool {
 }
 
 fn sentence(status: &Status) -> String {
-    let mut said = code_name(status.code());
+    let lost = is_lost(status);
+    // UNKNOWN of a connection that was lost reads like the outcome of a change.
+    let mut said = match status.code() {
+        Code::Unknown if lost => "the connection was lost".to_owned(),
+        code => code_name(code),
+    };
     if !status.message().is_empty() {
         let _ = write!(said, ": {}", status.message());
     }
-    let lost = is_lost(status);
     if let Some(cause) = status.source().filter(|_| lost) {
         let _ = write!(said, ": {}", with_causes(cause));
     }
@@ -308,6 +312,18 @@ mod tests {
             "cannot connect to 127.0.0.1:50051: Connection refused (os error 111)\n\
              Is a sidecar listening there? `imquota serve` starts one; --address names another."
         );
+    }
+
+    #[test]
+    fn a_lost_connection_is_no_unknown_outcome() {
+        let mut lost = Status::new(Code::Unknown, "h2 protocol error");
+        lost.set_source(std::sync::Arc::new(io::Error::from(io::ErrorKind::BrokenPipe)));
+        assert_eq!(
+            Error::from(lost).to_string(),
+            "the connection was lost: h2 protocol error: broken pipe"
+        );
+        let answered = Status::new(Code::Unknown, "of the sidecar");
+        assert_eq!(Error::from(answered).to_string(), "UNKNOWN: of the sidecar");
     }
 
     #[test]

@@ -60,7 +60,7 @@ impl Watch {
         let answers = client.watch_events(session.endless(request)).await;
         let mut answers = answers.map_err(|status| session.explained(status))?.into_inner();
         loop {
-            let answer = answers.message().await.map_err(|status| session.explained(status))?;
+            let answer = answers.message().await?;
             let Some(answer) = answer else { return Ok(Exit::Done) };
             if !output::emit_more(&output::watched(&answer, session.format()))? {
                 return Ok(Exit::Done);

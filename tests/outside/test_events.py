@@ -242,6 +242,20 @@ def test_the_command_line_prints_a_line_an_event():
         assert beyond.returncode == 1 and "resume_token 77" in beyond.stderr
 
 
+def test_a_watch_whose_connection_is_lost_says_so_and_how_to_go_on():
+    with Sidecar(store="memory") as sidecar, App(sidecar) as app:
+        app.register()
+        command = [binary(), "admin", "watch-events", "--address", sidecar.admin, "--after", "0"]
+        with subprocess.Popen(command, env=clean_environment(), text=True,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+            assert "app-created" in process.stdout.readline()
+            sidecar.kill()
+            complaint = process.stderr.read()
+        assert process.returncode == 1
+        assert "--after 1" in complaint and "error: the connection was lost:" in complaint
+        assert "UNKNOWN" not in complaint and "https" not in complaint
+
+
 # The webhook.
 
 
