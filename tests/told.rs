@@ -15,6 +15,8 @@ mod rules;
 #[path = "told/slow.rs"]
 mod slow;
 mod support;
+#[path = "told/unanswered.rs"]
+mod unanswered;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -45,6 +45,7 @@ use crate::domain::time::Timestamp;
 use crate::domain::usage::Counts;
 use crate::domain::warning::Warning;
 
+pub mod crossings;
 pub mod embedded;
 mod error;
 pub mod fair;
@@ -62,6 +63,7 @@ pub mod redis;
 pub mod schedule_codec;
 mod server;
 
+use crossings::Crossings;
 use fair::Load;
 use holdings::{Holders, Holdings};
 use loss::LostWrites;
@@ -196,6 +198,13 @@ pub trait Ledger: Meter + Identified {
     /// Waits until the store is found to have lost acknowledged writes. Never where the store is in
     /// this process: its file has a commit or ends before it, and nothing takes its place.
     async fn next_loss(&self) -> LostWrites {
+        std::future::pending().await
+    }
+
+    /// Waits for thresholds that were crossed by an operation whose answer did not reach the
+    /// caller: the reply was lost, the caller stopped waiting, or a later step failed. Each is
+    /// returned once, while this process lives.
+    async fn next_crossings(&self) -> Crossings {
         std::future::pending().await
     }
 

@@ -27,7 +27,7 @@ use imquota::domain::audit::Actor;
 use imquota::domain::calendar::Day;
 use imquota::domain::catalog::Catalog;
 use imquota::domain::decision::{Mode, Subject};
-use imquota::domain::id::{AppId, GroupId, RequestId, UserId};
+use imquota::domain::id::{AppId, GroupId, Name, RequestId, UserId};
 use imquota::domain::purchase::Order;
 use imquota::domain::schedule::Schedule;
 use imquota::domain::time::Timestamp;
@@ -141,6 +141,17 @@ pub fn user(name: impl Into<String>) -> UserId {
 
 pub fn group(name: impl Into<String>) -> GroupId {
     GroupId::try_from(name.into()).expect("a valid group id")
+}
+
+/// The creation of the group "g" with that many members and a limit of its own.
+pub fn create_capped(members: u32, max_members: u32) -> Operation {
+    Operation::CreateGroup {
+        group: group("g"),
+        group_type: Name::from("Public"),
+        owner: None,
+        members: (0..members).map(|number| user(format!("first{number}"))).collect(),
+        max_members: Some(max_members),
+    }
 }
 
 /// The options of that URL, as the sidecar reads them.

@@ -95,7 +95,20 @@ impl Pump {
         let audit = self.follow_audit(stopped.clone());
         let (losses, refusals) =
             (self.tell_losses(stopped.clone()), self.tell_refusals(stopped.clone()));
-        tokio::join!(notices, audit, losses, refusals, self.follow_clock(stopped));
+        let crossings = self.publish_crossings(stopped.clone());
+        tokio::join!(notices, audit, losses, refusals, crossings, self.follow_clock(stopped));
+    }
+
+    /// Publishes thresholds that were crossed by operations whose answer was lost.
+    async fn publish_crossings(&self, mut stopped: watch::Receiver<bool>) {
+        loop {
+            let crossings = tokio::select! {
+                crossings = self.engine.ledger.next_crossings() => crossings,
+                _ = stopped.wait_for(|stop| *stop) => return,
+            };
+            let at = self.engine.plausible(crossings.at);
+            self.engine.notices().add_crossings(&crossings.app, at, &crossings.warnings);
+        }
     }
 
     /// Publishes what the store has lost. What the directory has lost stands in the audit log

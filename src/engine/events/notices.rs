@@ -87,21 +87,33 @@ impl Notices {
         if decision.warnings.is_empty() && !denied {
             return;
         }
-        let mut pending = self.pending();
-        for warning in &decision.warnings {
-            let event = Event { at, app: Some(app.clone()), what: passed(warning) };
-            self.push(&mut pending, event);
-        }
+        self.add_crossings(app, at, &decision.warnings);
         if denied {
+            let mut pending = self.pending();
             let rulings = decision.rulings().filter(|ruling| ruling.outcome == Outcome::Denied);
             for denial in rulings.flat_map(|ruling| &ruling.denials) {
                 self.count(&mut pending, app, at, denial);
             }
         }
-        drop(pending);
-        if !decision.warnings.is_empty() {
-            self.waiting.notify_one();
+    }
+
+    /// Adds an event for each threshold that was crossed.
+    pub(in crate::engine) fn add_crossings(
+        &self,
+        app: &AppId,
+        at: Timestamp,
+        warnings: &[Warning],
+    ) {
+        if warnings.is_empty() {
+            return;
         }
+        let mut pending = self.pending();
+        for warning in warnings {
+            let event = Event { at, app: Some(app.clone()), what: passed(warning) };
+            self.push(&mut pending, event);
+        }
+        drop(pending);
+        self.waiting.notify_one();
     }
 
     /// Takes in an event that is written down nowhere else.

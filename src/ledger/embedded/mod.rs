@@ -20,6 +20,7 @@ use tracing::{error, warn};
 use self::store_clock::{StoreClock, recorded};
 use self::tables::{Identity, identify, open_clock};
 use self::writer::{Keeping, Unit, Writer, WriterError};
+use super::crossings::{CrossingQueue, Crossings, UnreportedAnswer};
 use super::fair::{Load, Turn};
 use super::fingerprint::{Fingerprints, KEY_BYTES};
 use super::holdings::{Holders, Holdings};
@@ -51,6 +52,8 @@ mod step;
 pub(crate) mod store_clock;
 pub(crate) mod tables;
 mod tracking;
+#[cfg(test)]
+mod unanswered_tests;
 mod unknown_apps;
 mod warned;
 pub(crate) mod writer;
@@ -115,6 +118,8 @@ pub struct Embedded {
     directory: PathBuf,
     clock: Arc<StoreClock>,
     ids: Fingerprints,
+    /// Of answers that did not reach their callers.
+    crossings: Arc<CrossingQueue>,
 }
 
 impl Embedded {
@@ -174,7 +179,8 @@ impl Embedded {
         let writer = Writer::start(database, keeping, clock.clone(), path.clone())
             .map_err(OpenError::Thread)?;
         let writer = Arc::new(writer);
-        Ok(Self { writer, path, directory, clock, ids: Fingerprints::new(key) })
+        let (ids, crossings) = (Fingerprints::new(key), Arc::default());
+        Ok(Self { writer, path, directory, clock, ids, crossings })
     }
 
     /// The writing thread, for the directory that lives in the same file.
@@ -237,10 +243,17 @@ impl Ledger for Embedded {
     async fn apply(&self, call: Call, operation: Operation) -> Result<Answer, LedgerError> {
         let (clock, ids, call) = (self.clock.clone(), self.ids, self.by_store(call));
         let (turn, within) = self.turn(&call, operation.subjects());
+        let crossings = self.crossings.clone();
         let work = move |unit: &mut Unit<'_, '_>| {
-            step::answer(step::apply(unit, &ids, &call, clock.reading(), &operation))
+            let answer = step::answer(step::apply(unit, &ids, &call, clock.reading(), &operation))?;
+            Ok(answer.map(|answer| UnreportedAnswer::new(answer, call.app, crossings)))
         };
-        self.writer.submit(turn, within, work).await?
+        let answer = self.writer.submit(turn, within, work).await??.into_answer();
+        answer.ok_or_else(|| LedgerError::Unavailable("the answer is missing".to_owned()))
+    }
+
+    async fn next_crossings(&self) -> Crossings {
+        self.crossings.next().await
     }
 
     async fn read(&self, call: Call, subject: Subject) -> Result<Reading, LedgerError> {

@@ -29,6 +29,7 @@ use self::state_file::{Kept, StateFile};
 pub use self::state_file::{StateFileError, StoreMemory};
 use self::store::{PATIENCE, Store};
 use self::work::Work;
+use super::crossings::Crossings;
 use super::fingerprint::{Fingerprints, KEY_BYTES};
 use super::holdings::{Holders, Holdings};
 use super::loss::LostWrites;
@@ -44,6 +45,7 @@ use crate::domain::schedule::Schedule;
 use crate::domain::time::Timestamp;
 
 mod acceptance;
+mod apply;
 mod checks;
 pub mod client;
 mod generation;
@@ -73,6 +75,7 @@ mod state_file;
 pub(crate) mod store;
 mod takes;
 mod texts;
+mod unanswered;
 mod unknown_apps;
 mod verdict;
 mod work;
@@ -258,54 +261,6 @@ async fn forbidden(client: &Client) -> Result<Vec<String>, LedgerError> {
     names.flatten().ok_or_else(|| verdict::unreadable("permissions that make no sense"))
 }
 
-async fn carry_out(work: &Work<'_>, operation: &Operation) -> Result<Answer, LedgerError> {
-    match operation {
-        Operation::CreateAccounts { users } => takes::create_accounts(work, users).await,
-        Operation::DeleteAccount { user } => releases::delete_account(work, user).await,
-        Operation::AddFriends { user, friends, one_way } => {
-            takes::add_friends(work, user, friends, *one_way).await
-        }
-        Operation::RemoveFriends { user, friends, one_way } => {
-            releases::remove_friends(work, user, friends, *one_way).await
-        }
-        Operation::CreateGroup { group, group_type, owner, members, max_members } => {
-            let new = takes::New {
-                id: group,
-                group_type,
-                owner: owner.as_ref(),
-                members,
-                max_members: *max_members,
-            };
-            takes::create_group(work, &new).await
-        }
-        Operation::UpdateGroup { group, max_members } => {
-            takes::update_group(work, group, *max_members).await
-        }
-        Operation::JoinGroup { group, users } => takes::join_group(work, group, users).await,
-        Operation::LeaveGroup { group, users } => releases::leave_group(work, group, users).await,
-        Operation::DissolveGroup { group } => releases::dissolve_group(work, group, false).await,
-    }
-}
-
-/// Whether an operation may take several steps, which are carried through even if the caller goes
-/// away.
-fn may_take_steps(operation: &Operation) -> bool {
-    let many = |users: usize| users > takes::SUBJECTS_MAX;
-    match operation {
-        // Before a creation, a group of the same id may have to be dissolved.
-        Operation::DissolveGroup { .. }
-        | Operation::DeleteAccount { .. }
-        | Operation::CreateGroup { .. } => true,
-        Operation::CreateAccounts { users }
-        | Operation::JoinGroup { users, .. }
-        | Operation::LeaveGroup { users, .. } => many(users.len()),
-        Operation::AddFriends { friends, .. } | Operation::RemoveFriends { friends, .. } => {
-            many(friends.len())
-        }
-        Operation::UpdateGroup { .. } => false,
-    }
-}
-
 #[async_trait]
 impl Identified for Redis {
     fn identity(&self) -> StoreIdentity {
@@ -348,14 +303,7 @@ impl Identified for Redis {
 #[async_trait]
 impl Ledger for Redis {
     async fn apply(&self, call: Call, operation: Operation) -> Result<Answer, LedgerError> {
-        if !may_take_steps(&operation) {
-            return carry_out(&Work::new(&self.store, &call), &operation).await;
-        }
-        let store = self.store.clone();
-        let steps = async move { carry_out(&Work::new(&store, &call), &operation).await };
-        let cut_off =
-            |error| LedgerError::Unavailable(format!("the operation was cut off: {error}"));
-        tokio::spawn(steps).await.map_err(cut_off)?
+        apply::apply(&self.store, call, operation).await
     }
 
     async fn read(&self, call: Call, subject: Subject) -> Result<Reading, LedgerError> {
@@ -457,6 +405,10 @@ impl Ledger for Redis {
 
     async fn next_loss(&self) -> LostWrites {
         self.store.known.next_loss().await
+    }
+
+    async fn next_crossings(&self) -> Crossings {
+        unanswered::next(&self.store).await
     }
 
     fn servers(&self) -> Vec<ServerState> {

@@ -167,7 +167,8 @@ fn word(word: &str) -> Option<Vec<Note>> {
 }
 
 /// Such as `u-12,140,200,70`.
-fn risen(word: &str) -> Option<Risen> {
+#[must_use]
+pub fn risen(word: &str) -> Option<Risen> {
     let mut parts = word.split(',');
     let what = parts.next()?;
     let over = match what.chars().next()? {

@@ -80,6 +80,7 @@ scripts! {
     ListUnknownApps "list_unknown_apps",
     SettleUnknownApp "settle_unknown_app",
     HasFacts "has_facts",
+    ReadCrossings "read_crossings",
 }
 
 impl ScriptId {

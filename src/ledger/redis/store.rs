@@ -14,6 +14,7 @@ use super::marks::Marks;
 use super::scripts::ScriptId;
 use super::standing::Standing;
 use super::texts::Texts;
+use super::unanswered::UnansweredQueue;
 use super::unknown_apps::SeenApps;
 use crate::clock::Clock;
 use crate::ledger::fingerprint::Fingerprints;
@@ -54,6 +55,8 @@ pub struct Store {
     pub unknown_apps: SeenApps,
     /// What has been seen of the store.
     pub known: Arc<Known>,
+    /// Takes whose answer did not reach the caller.
+    pub unanswered: UnansweredQueue,
     /// Held by claims while they are compared.
     pub comparing: Semaphore,
 }
@@ -85,6 +88,7 @@ impl Store {
             noted,
             unknown_apps,
             known,
+            unanswered: UnansweredQueue::default(),
             comparing,
         }
     }

@@ -145,6 +145,16 @@ pub fn warnings(
     users: &[&UserId],
     group: Option<&GroupId>,
 ) -> Vec<Warning> {
+    warnings_of(keys, &decided.risen, users, group)
+}
+
+/// The same of counts that rose.
+pub fn warnings_of(
+    keys: &Keys,
+    risen: &[Risen],
+    users: &[&UserId],
+    group: Option<&GroupId>,
+) -> Vec<Warning> {
     let warning = |risen: &Risen| {
         let user = || {
             let is_his = |user: &&&UserId| keys.user(user).element() == risen.of.as_bytes();
@@ -165,7 +175,7 @@ pub fn warnings(
         let Risen { used, limit, percent, .. } = *risen;
         Some(Warning { limit_id, subject, used, limit, percent })
     };
-    decided.risen.iter().filter_map(warning).collect()
+    risen.iter().filter_map(warning).collect()
 }
 
 /// Adds a later step's answer to that of the steps before.

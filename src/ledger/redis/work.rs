@@ -15,6 +15,7 @@ use super::reply::{self, Decided, Reply};
 use super::scripts::ScriptId;
 use super::store::{MARK_ATTEMPTS_MAX, Store};
 use super::texts::{Texts, UnknownAs};
+use super::unanswered::{SentSteps, may_cross};
 use super::unknown_apps;
 use super::verdict::unreadable;
 use crate::domain::billing::{cut_off, first_open_day};
@@ -63,13 +64,20 @@ pub struct Work<'a> {
     keys: Keys,
     /// Whether a step has been decided that may have written.
     begun: AtomicBool,
+    /// Where steps are noted that may cross thresholds.
+    sent: Option<&'a SentSteps>,
 }
 
 impl<'a> Work<'a> {
     /// An operation of which nothing is done yet.
     pub fn new(store: &'a Store, call: &'a Call) -> Self {
         let (texts, keys) = (store.texts(call), Keys::new(store.ids, &call.app));
-        Self { store, call, texts, keys, begun: AtomicBool::new(false) }
+        Self { store, call, texts, keys, begun: AtomicBool::new(false), sent: None }
+    }
+
+    /// The same, whose steps are noted there until they are known to have crossed no threshold.
+    pub fn noting(self, sent: &'a SentSteps) -> Self {
+        Self { sent: Some(sent), ..self }
     }
 
     /// The keys of the app.
@@ -112,7 +120,7 @@ impl<'a> Work<'a> {
     }
 
     async fn timed_step(&self, step: &Step, app: UnknownAs) -> Result<Reply, LedgerError> {
-        let Step { script, part, by_day, subjects, keys: own_keys, arguments } = step;
+        let Step { script, part, by_day, subjects, keys: own_keys, .. } = step;
         let (store, call) = (self.store, self.call);
         let counts_groups = *by_day && *part == Part::Groups;
         let first = self.keys.limits(*part);
@@ -136,24 +144,21 @@ impl<'a> Work<'a> {
                 return Err(LedgerError::DeadlinePassed);
             }
             let words = |offset_ms: i64, command: &mut Cmd| {
-                // What the server's clock says when ours says so.
-                let server_time = |at: Timestamp| {
-                    Timestamp::from_millis(at.as_millis().saturating_add(offset_ms))
-                };
-                command.arg(mode(call)).arg(server_time(call.deadline).as_millis());
-                command.arg(self.texts.default_line(*part, app));
-                let days = by_day.then(|| days(&call.catalog, server_time(sent_at), sent_at));
-                for (index, argument) in arguments.iter().enumerate() {
-                    let days = days.as_deref().filter(|_| index == DAYS_INDEX);
-                    command.arg(days.unwrap_or(argument));
-                }
+                self.add_words(step, app, offset_ms, sent_at, command);
                 command.arg(generation.as_slice()).arg(sent_at.as_millis());
             };
             let patience = Patience { within, hurried: call.hurried };
             let before = store.known.counts.before(&call.app, *part);
-            let (timed, script) = (Timed { words: &words, clock: &*store.clock }, *script as usize);
-            let called = store.client.call_timed(script, &keys, timed, *subjects, patience);
-            let (value, clock) = match called.await {
+            let noted = self.sent.filter(|_| may_cross(*script, call.mode));
+            noted.inspect(|noted| noted.add(sent_at));
+            let timed = Timed { words: &words, clock: &*store.clock };
+            let called =
+                store.client.call_timed(*script as usize, &keys, timed, *subjects, patience);
+            let called = called.await;
+            if called.as_ref().is_err_and(CallError::did_nothing) {
+                noted.inspect(|noted| noted.remove_last());
+            }
+            let (value, clock) = match called {
                 Ok(called) => called,
                 Err(CallError::Unconfirmed { reply, why }) => return unconfirmed(*reply, why),
                 Err(error) if met < MARK_ATTEMPTS_MAX => {
@@ -165,6 +170,8 @@ impl<'a> Work<'a> {
             };
             let reply = reply::read(value);
             let reply = reply.ok_or_else(|| unreadable(&format!("{script:?}: unknown answer")))?;
+            let crossed = matches!(&reply, Reply::Decided(decided) if !decided.risen.is_empty());
+            noted.filter(|_| !crossed).inspect(|noted| noted.remove_last());
             attempts += 1;
             store.saw_mark(&first);
             if let Reply::Decided(Decided { writes, .. }) = &reply {
@@ -181,6 +188,28 @@ impl<'a> Work<'a> {
             }
         }
         Err(LedgerError::DeadlinePassed)
+    }
+
+    /// Adds a step's arguments, for a server whose clock is that far ahead of ours.
+    fn add_words(
+        &self,
+        step: &Step,
+        app: UnknownAs,
+        offset_ms: i64,
+        sent_at: Timestamp,
+        command: &mut Cmd,
+    ) {
+        let call = self.call;
+        // What the server's clock says when ours says so.
+        let server_time =
+            |at: Timestamp| Timestamp::from_millis(at.as_millis().saturating_add(offset_ms));
+        command.arg(mode(call)).arg(server_time(call.deadline).as_millis());
+        command.arg(self.texts.default_line(step.part, app));
+        let days = step.by_day.then(|| days(&call.catalog, server_time(sent_at), sent_at));
+        for (index, argument) in step.arguments.iter().enumerate() {
+            let days = days.as_deref().filter(|_| index == DAYS_INDEX);
+            command.arg(days.unwrap_or(argument));
+        }
     }
 }
 

@@ -108,6 +108,21 @@ pub enum CallError {
     Closing,
 }
 
+impl CallError {
+    /// Whether it is certain that the server did nothing.
+    #[must_use]
+    pub fn did_nothing(&self) -> bool {
+        !matches!(
+            self,
+            Self::Lost(_)
+                | Self::Broken(_)
+                | Self::Failed(_)
+                | Self::Unconfirmed { .. }
+                | Self::Absent { may_be_done: true, .. }
+        )
+    }
+}
+
 /// What became of one attempt.
 #[derive(Debug, Clone)]
 enum Failure {

@@ -22,7 +22,7 @@ end
 if ended > 0 then
   count_write(-places)
 end
-redis.call('HDEL', KEYS[#KEYS - 1], 'f' .. me)
+redis.call('HDEL', KEYS[#KEYS - 1], 'f' .. me, 'xf' .. me)
 if tracks() then track({'d' .. me}) end
 say(ended > 0 and 'A' or 'N')
 return answer(left_of(KEYS[2], KEYS[3]))

@@ -37,7 +37,7 @@ end
 if changed > 0 then
   count_write(-left_groups)
 end
-redis.call('HDEL', KEYS[#KEYS - 1], 'u' .. ARGV[5])
+redis.call('HDEL', KEYS[#KEYS - 1], 'u' .. ARGV[5], 'xu' .. ARGV[5])
 if tracks() then track(reclaimed) end
 say(left_groups > 0 and 'A' or 'N')
 return answer(left_of(KEYS[2], KEYS[3]))

@@ -15,6 +15,6 @@ end
 -- Takes a group away, with what was warned of it (KEYS[#KEYS - 1]).
 local function remove_group(key, name, group)
   redis.call('DEL', key)
-  redis.call('HDEL', KEYS[#KEYS - 1], 'm' .. group)
+  redis.call('HDEL', KEYS[#KEYS - 1], 'm' .. group, 'xm' .. group)
   count_group(name, -1)
 end

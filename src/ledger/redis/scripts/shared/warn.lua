@@ -1,7 +1,8 @@
 -- Warnings before a limit bites: a count passes 70, 90 or 100 % of it. The highest threshold that
 -- was warned of stands in the hash KEYS[#KEYS - 1], as long as the count is no more than 5 points
 -- below it; a count below 65 % is not looked at. Behind it a group's generation may stand (see
--- generation.lua), which stays.
+-- generation.lua), which stays. The field 'x' and the count has what the latest crossing was, after
+-- the sender's clock: read_crossings.lua finds by it what a step crossed whose reply was lost.
 -- A count has risen by this step; what: its letter, and whose it is.
 local function risen(what, before, after, most)
   if most == 0 or after <= before or after * 100 < most * 65 then return end
@@ -15,11 +16,13 @@ local function risen(what, before, after, most)
   end
   local stands = math.max(still, reached)
   if stands == 0 and kept == '' then
-    redis.call('HDEL', warned, what)
+    redis.call('HDEL', warned, what, 'x' .. what)
   elseif stands ~= standing then
     redis.call('HSET', warned, what, stands .. kept)
   end
   if reached > still then
-    warnings[#warnings + 1] = what .. ',' .. after .. ',' .. most .. ',' .. reached
+    local crossing = ',' .. after .. ',' .. most .. ',' .. reached
+    warnings[#warnings + 1] = what .. crossing
+    redis.call('HSET', warned, 'x' .. what, string.format('%d', caller_now) .. crossing)
   end
 end

@@ -1,0 +1,81 @@
+//! Carries operations out, and notes those whose answer does not reach the caller.
+
+use std::sync::Arc;
+
+use super::store::Store;
+use super::unanswered::Unreported;
+use super::work::Work;
+use super::{releases, takes};
+use crate::ledger::{Answer, Call, LedgerError, Operation};
+
+/// Decides and writes an operation.
+pub async fn apply(
+    store: &Arc<Store>,
+    call: Call,
+    operation: Operation,
+) -> Result<Answer, LedgerError> {
+    let takes_steps = may_take_steps(&operation);
+    let unreported = Unreported::new(store.clone(), call, operation);
+    let steps = async move {
+        let Unreported { store, call, operation, sent } = &unreported;
+        let work = Work::new(store, call).noting(sent);
+        let answer = carry_out(&work, operation).await;
+        (answer, unreported)
+    };
+    let cut_off = |error| LedgerError::Unavailable(format!("the operation was cut off: {error}"));
+    let (answer, unreported) =
+        if takes_steps { tokio::spawn(steps).await.map_err(cut_off)? } else { steps.await };
+    // Dropped before, by whoever stopped waiting, and after an error it is noted.
+    if answer.is_ok() {
+        unreported.report();
+    }
+    answer
+}
+
+async fn carry_out(work: &Work<'_>, operation: &Operation) -> Result<Answer, LedgerError> {
+    match operation {
+        Operation::CreateAccounts { users } => takes::create_accounts(work, users).await,
+        Operation::DeleteAccount { user } => releases::delete_account(work, user).await,
+        Operation::AddFriends { user, friends, one_way } => {
+            takes::add_friends(work, user, friends, *one_way).await
+        }
+        Operation::RemoveFriends { user, friends, one_way } => {
+            releases::remove_friends(work, user, friends, *one_way).await
+        }
+        Operation::CreateGroup { group, group_type, owner, members, max_members } => {
+            let new = takes::New {
+                id: group,
+                group_type,
+                owner: owner.as_ref(),
+                members,
+                max_members: *max_members,
+            };
+            takes::create_group(work, &new).await
+        }
+        Operation::UpdateGroup { group, max_members } => {
+            takes::update_group(work, group, *max_members).await
+        }
+        Operation::JoinGroup { group, users } => takes::join_group(work, group, users).await,
+        Operation::LeaveGroup { group, users } => releases::leave_group(work, group, users).await,
+        Operation::DissolveGroup { group } => releases::dissolve_group(work, group, false).await,
+    }
+}
+
+/// Whether an operation may take several steps, which are carried through even if the caller goes
+/// away.
+fn may_take_steps(operation: &Operation) -> bool {
+    let many = |users: usize| users > takes::SUBJECTS_MAX;
+    match operation {
+        // Before a creation, a group of the same id may have to be dissolved.
+        Operation::DissolveGroup { .. }
+        | Operation::DeleteAccount { .. }
+        | Operation::CreateGroup { .. } => true,
+        Operation::CreateAccounts { users }
+        | Operation::JoinGroup { users, .. }
+        | Operation::LeaveGroup { users, .. } => many(users.len()),
+        Operation::AddFriends { friends, .. } | Operation::RemoveFriends { friends, .. } => {
+            many(friends.len())
+        }
+        Operation::UpdateGroup { .. } => false,
+    }
+}

@@ -1,0 +1,272 @@
+//! Takes whose answer did not reach the caller, and the thresholds of limits that they crossed.
+//!
+//! A script marks a threshold in the step that crosses it, so that it is reported once. Where the
+//! reply is lost, a repetition finds everything held and the threshold marked. So a step that is
+//! sent is noted by its [`Sent`] instant until its warnings are with the caller. Those that never
+//! get there are compared with the latest crossing of each count, which has the instant of the step
+//! that made it (`scripts/shared/warn.lua`), once no attempt can be carried out any more.
+//!
+//! A threshold is reported twice where two steps about one count were sent in the same millisecond,
+//! one of them crossed it, and the other one's reply was lost. It is not reported where the process
+//! ends before it has compared, or where the same count crossed a threshold once more by then.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::sleep;
+use tracing::warn;
+
+use super::keys::{Keys, Part};
+use super::reply::{self, array, bytes, text};
+use super::scripts::ScriptId;
+use super::store::{PATIENCE, Store};
+use super::takes::SUBJECTS_MAX;
+use super::verdict::{unreadable, warnings_of};
+use crate::domain::decision::Mode;
+use crate::domain::id::{AppId, GroupId, UserId};
+use crate::domain::time::Timestamp;
+use crate::domain::warning::Warning;
+use crate::ledger::crossings::Crossings;
+use crate::ledger::{Call, LedgerError, Operation};
+
+/// Most counts of all noted operations together, about 100 bytes each.
+const COUNTS_MAX: usize = 100_000;
+/// Time after the deadline of an operation until it is compared: more than the estimate of the
+/// server's clock may be wrong.
+const COMPARED_AFTER: Duration = Duration::from_secs(1);
+/// Time after a comparison that failed.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// When the steps of an operation were sent whose warnings the caller does not have.
+#[derive(Default)]
+pub struct SentSteps(Mutex<Vec<Timestamp>>);
+
+impl SentSteps {
+    /// Notes a step that is about to be sent.
+    pub fn add(&self, at: Timestamp) {
+        self.lock().push(at);
+    }
+
+    /// Removes the step that was added last: it crossed nothing.
+    pub fn remove_last(&self) {
+        self.lock().pop();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Timestamp>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// An operation until its answer is with the caller. Dropped before that, it is noted.
+pub struct Unreported {
+    /// Where it is carried out.
+    pub store: Arc<Store>,
+    /// What it is carried out under.
+    pub call: Call,
+    /// What is done.
+    pub operation: Operation,
+    /// Its steps.
+    pub sent: SentSteps,
+}
+
+impl Unreported {
+    /// An operation of which nothing was sent.
+    pub fn new(store: Arc<Store>, call: Call, operation: Operation) -> Self {
+        Self { store, call, operation, sent: SentSteps::default() }
+    }
+
+    /// The caller has the warnings.
+    pub fn report(self) {
+        self.sent.lock().clear();
+    }
+}
+
+impl Drop for Unreported {
+    fn drop(&mut self) {
+        let sent = std::mem::take(&mut *self.sent.lock());
+        if sent.is_empty() {
+            return;
+        }
+        let keys = Keys::new(self.store.ids, &self.call.app);
+        let Some((part, counts)) = counts(&keys, &self.operation) else { return };
+        self.store.unanswered.add(Unanswered {
+            app: self.call.app.clone(),
+            operation: self.operation.clone(),
+            part,
+            counts,
+            sent,
+            due: self.call.deadline + COMPARED_AFTER,
+        });
+    }
+}
+
+/// Whether a step of that script may cross a threshold.
+pub fn may_cross(script: ScriptId, mode: Mode) -> bool {
+    mode.writes() && script.takes()
+}
+
+/// An operation whose answer did not reach the caller.
+struct Unanswered {
+    app: AppId,
+    operation: Operation,
+    part: Part,
+    /// The names of all counts that it may have raised.
+    counts: Vec<String>,
+    sent: Vec<Timestamp>,
+    /// From when on no attempt can be carried out.
+    due: Timestamp,
+}
+
+/// All of them, the oldest first.
+#[derive(Default)]
+pub struct UnansweredQueue {
+    waiting: Mutex<Waiting>,
+    added: Notify,
+}
+
+#[derive(Default)]
+struct Waiting {
+    operations: VecDeque<Arc<Unanswered>>,
+    /// Of all operations together.
+    counts: usize,
+    /// Whether operations were dropped since all were compared.
+    is_overfull: bool,
+}
+
+impl UnansweredQueue {
+    fn add(&self, unanswered: Unanswered) {
+        let mut waiting = self.lock();
+        let counts = waiting.counts + unanswered.counts.len();
+        if counts > COUNTS_MAX {
+            if !std::mem::replace(&mut waiting.is_overfull, true) {
+                let app = &unanswered.app;
+                warn!(%app, "crossed thresholds not looked for: too many calls without an answer");
+            }
+            return;
+        }
+        waiting.counts = counts;
+        waiting.operations.push_back(Arc::new(unanswered));
+        drop(waiting);
+        self.added.notify_one();
+    }
+
+    fn first(&self) -> Option<Arc<Unanswered>> {
+        self.lock().operations.front().cloned()
+    }
+
+    /// Removes the first one, or puts it behind all others.
+    fn remove_first(&self, is_compared: bool) {
+        let mut waiting = self.lock();
+        let Some(first) = waiting.operations.pop_front() else { return };
+        if is_compared {
+            waiting.counts -= first.counts.len();
+        } else {
+            waiting.operations.push_back(first);
+        }
+        waiting.is_overfull &= !waiting.operations.is_empty();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Waits for the next operation that crossed thresholds without an answer. To be called by one
+/// task, which may stop waiting at any time.
+pub async fn next(store: &Store) -> Crossings {
+    let queue = &store.unanswered;
+    loop {
+        let Some(first) = queue.first() else {
+            queue.added.notified().await;
+            continue;
+        };
+        sleep(first.due - store.clock.now()).await;
+        match compare(store, &first).await {
+            Ok(crossings) => {
+                queue.remove_first(true);
+                if let Some(crossings) = crossings {
+                    return crossings;
+                }
+            }
+            Err(LedgerError::Failed(error)) => {
+                let app = &first.app;
+                warn!(%app, error, "crossed thresholds not looked for: the store cannot read them");
+                queue.remove_first(true);
+            }
+            Err(_) => {
+                queue.remove_first(false);
+                sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+/// What the steps of an operation crossed.
+async fn compare(store: &Store, unanswered: &Unanswered) -> Result<Option<Crossings>, LedgerError> {
+    let Unanswered { app, operation, part, counts, sent, .. } = unanswered;
+    let keys = Keys::new(store.ids, app);
+    let mut at = None;
+    let mut warnings: Vec<Warning> = Vec::new();
+    for counts in counts.chunks(SUBJECTS_MAX) {
+        let names: Vec<Vec<u8>> = counts.iter().map(|name| name.clone().into_bytes()).collect();
+        let own_keys = [keys.warned(*part)];
+        let value = store.raw(ScriptId::ReadCrossings, &own_keys, &names, PATIENCE).await?;
+        let crossings = array(value).filter(|crossings| crossings.len() == counts.len());
+        let crossings = crossings.ok_or_else(|| unreadable("crossings of thresholds"))?;
+        let mut risen = Vec::new();
+        for (name, crossing) in counts.iter().zip(crossings) {
+            let crossing = bytes(crossing).and_then(text).unwrap_or_default();
+            let Some((sent_at, rest)) = crossing.split_once(',') else { continue };
+            let ours = sent.iter().find(|sent| sent.as_millis().to_string() == sent_at);
+            if let Some(ours) = ours
+                && let Some(one) = reply::risen(&format!("{name},{rest}"))
+            {
+                at = at.max(Some(*ours));
+                risen.push(one);
+            }
+        }
+        let (users, group) = subjects(operation);
+        warnings.extend(warnings_of(&keys, &risen, &users, group));
+    }
+    let app = app.clone();
+    Ok(at.filter(|_| !warnings.is_empty()).map(|at| Crossings { app, at, warnings }))
+}
+
+/// The users and the group of a take.
+fn subjects(operation: &Operation) -> (Vec<&UserId>, Option<&GroupId>) {
+    match operation {
+        Operation::AddFriends { user, friends, .. } => {
+            (friends.iter().chain([user]).collect(), None)
+        }
+        Operation::CreateGroup { group, owner, members, .. } => {
+            (owner.iter().chain(members).collect(), Some(group))
+        }
+        Operation::JoinGroup { group, users } => (users.iter().collect(), Some(group)),
+        _ => (Vec::new(), None),
+    }
+}
+
+/// The names of all counts that a take may raise, as scripts name them, and where they lie.
+fn counts(keys: &Keys, operation: &Operation) -> Option<(Part, Vec<String>)> {
+    let cell = |element: Vec<u8>| String::from_utf8(element).unwrap_or_default();
+    let (users, group) = subjects(operation);
+    let of_users = |letter: char| {
+        users.iter().map(move |user| format!("{letter}{}", cell(keys.user(user).element())))
+    };
+    let of_group = group.map(|group| format!("m{}", cell(keys.group(group).element())));
+    match operation {
+        Operation::CreateAccounts { .. } => Some((Part::Accounts, vec!["a".to_owned()])),
+        Operation::AddFriends { .. } => Some((Part::Friends, of_users('f').collect())),
+        Operation::JoinGroup { .. } => {
+            Some((Part::Groups, of_users('u').chain(of_group).collect()))
+        }
+        Operation::CreateGroup { group_type, .. } => {
+            let of_app = [format!("g{group_type}"), format!("t{group_type}")];
+            let of_app = of_app.into_iter().chain(["n".to_owned(), "d".to_owned()]);
+            Some((Part::Groups, of_users('u').chain(of_group).chain(of_app).collect()))
+        }
+        _ => None,
+    }
+}
