@@ -20,8 +20,9 @@ use imquota::ledger::redis::Redis;
 use imquota::ledger::redis::options::{Durability, Options};
 use imquota::ledger::{Ledger as _, LedgerError, Operation};
 use imquota::telemetry::Metrics;
+use support::proxy::{Mode as Way, Proxy};
 use support::redis::{Cluster, Server, Standalone, wait_for};
-use support::{app, group, redis_options, user};
+use support::{app, create_capped, group, redis_options, user};
 use tokio::sync::watch;
 
 /// The group's own limit.
@@ -68,13 +69,7 @@ impl Sidecar {
 
     /// A group with that many members.
     async fn fill(&self, app: &AppId, members: u32) {
-        let create = Operation::CreateGroup {
-            group: group("g"),
-            group_type: Name::from("Public"),
-            owner: None,
-            members: (0..members).map(|number| user(format!("first{number}"))).collect(),
-            max_members: Some(MEMBERS_MAX),
-        };
+        let create = create_capped(members, MEMBERS_MAX);
         let created = self.apply(app, create).await.expect("decided");
         assert!(created.items.iter().all(|item| item.outcome == Outcome::Applied), "{created:?}");
     }
@@ -259,5 +254,79 @@ async fn without_its_replica_a_master_denies_and_nothing_is_admitted() {
     assert!(matches!(answer, Err(LedgerError::Unconfirmed(_))), "NOT_HELD is none: {answer:?}");
     let refusal = wait_for("it is reported", || sidecar.store.servers()[0].refusal.clone());
     assert!(refusal.words.contains("no replica confirmed"), "{refusal:?}");
+    sidecar.end().await;
+}
+
+/// The groups of a user, and the friends, that an app which nobody registered may have.
+const GROUPS_MAX: usize = 50;
+const FRIENDS_MAX: usize = 20;
+
+fn befriend(name: &str, friends: &[String]) -> Operation {
+    let friends = friends.iter().map(user).collect();
+    Operation::AddFriends { user: user(name), friends, one_way: true }
+}
+
+fn outcomes(decision: &Decision) -> Vec<Outcome> {
+    decision.items.iter().map(|item| item.outcome).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_journaled_releases_give_back_counts_for_the_takes_that_follow() {
+    use Outcome::{Applied, Denied};
+    let standalone = Standalone::start();
+    let proxy = Proxy::start(standalone.server.port()).await;
+    let url = format!("redis://127.0.0.1:{}/0", proxy.port());
+    let sidecar = Sidecar::start(redis_options(&url)).await;
+    let (demo, other) = (app("demo"), app("other"));
+    for app in [&demo, &other] {
+        sidecar.fill(app, 0).await;
+        for number in 0..GROUPS_MAX {
+            let create = Operation::CreateGroup {
+                group: group(format!("g{number}")),
+                group_type: Name::from("Public"),
+                owner: None,
+                members: vec![user("m1"), user("m2")],
+                max_members: None,
+            };
+            sidecar.apply(app, create).await.expect("created");
+        }
+        let denied = sidecar.apply(app, join("m1")).await.expect("decided");
+        assert_eq!(outcomes(&denied), [Denied], "m1 has as many groups as may be");
+    }
+    let friends: Vec<_> = (0..FRIENDS_MAX).map(|number| format!("f{number}")).collect();
+    sidecar.apply(&demo, befriend("full", &friends)).await.expect("applied");
+
+    proxy.set(Way::Refuse);
+    wait_for("it is absent", || sidecar.store.is_absent(&demo, &join("m1")).then_some(()));
+    let degraded = async |app: &AppId, operation| {
+        let decision = sidecar.apply(app, operation).await.expect("without the store");
+        assert!(decision.degradation.is_some(), "{decision:?}");
+        decision
+    };
+    degraded(&demo, Operation::DissolveGroup { group: group("g0") }).await;
+    degraded(&demo, Operation::DeleteAccount { user: user("f0") }).await;
+    assert_eq!(outcomes(&degraded(&demo, join("m1")).await), [Applied], "it gave back one");
+    assert_eq!(outcomes(&degraded(&other, join("m1")).await), [Denied], "of another app");
+
+    // The server answers, and cannot carry releases out for a while.
+    standalone.server.cli(&["ACL", "SETUSER", "default", "-srem"]);
+    proxy.set(Way::Pass);
+    wait_for("it answers", || (!sidecar.store.is_absent(&demo, &join("m2"))).then_some(()));
+    let two = Operation::JoinGroup { group: group("g"), users: vec![user("m2"), user("new")] };
+    let joins = sidecar.apply(&demo, two);
+    let befriends = sidecar.apply(&demo, befriend("full", &["another".to_owned()]));
+    let mut both = Box::pin(async { tokio::join!(joins, befriends) });
+    let waited = tokio::time::timeout(UNTIL_ABSENT, &mut both).await;
+    assert!(waited.is_err(), "both wait for the releases: {waited:?}");
+    let denied = sidecar.apply(&other, join("m2")).await.expect("the store decides");
+    assert_eq!((outcomes(&denied), denied.degradation), (vec![Denied], None));
+    standalone.server.cli(&["ACL", "SETUSER", "default", "+srem"]);
+    let (joined, befriended) = both.as_mut().await;
+    drop(both);
+    let (joined, befriended) = (joined.expect("decided"), befriended.expect("decided"));
+    assert_eq!((outcomes(&joined), joined.degradation), (vec![Applied, Applied], None));
+    assert_eq!((outcomes(&befriended), befriended.degradation), (vec![Applied], None));
+    let denied = sidecar.apply(&demo, befriend("full", &["more".to_owned()])).await;
+    assert_eq!(outcomes(&denied.expect("decided")), [Denied], "one was given back");
     sidecar.end().await;
 }

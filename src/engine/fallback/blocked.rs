@@ -37,6 +37,11 @@ impl Queue {
         }
     }
 
+    /// Whether an entry is blocked, or behind one that is.
+    pub(super) fn is_held_up(&self, number: u64) -> bool {
+        self.entries.get(&number).is_some_and(|waiting| waiting.blocked_by(number).is_some())
+    }
+
     /// How many entries are blocked.
     pub(super) fn blocked_len(&self) -> usize {
         self.blocked.len()

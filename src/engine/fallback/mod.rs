@@ -33,6 +33,7 @@ use crate::telemetry::{Degraded, Metrics};
 mod blocked;
 mod chain;
 mod denial_cache;
+mod freeing;
 mod generation;
 mod lane;
 mod listing;
@@ -139,7 +140,7 @@ impl Fallback {
                 After::Ask => {}
             }
         }
-        let error = match self.ask(engine, &request, plan).await {
+        let error = match self.ask_after_releases(engine, &request, plan).await {
             Ok(decided) => {
                 self.lately.learn(&request.app, &request.operation, &decided);
                 return Ok(decided);
@@ -271,8 +272,12 @@ impl Fallback {
         request: &Request,
     ) -> (Decision, Option<Operation>) {
         let Request { app, mode, operation, .. } = request;
+        let releases = self.queue().freeing.latest(app);
         let verdict = |asked: &[(Subject, LimitId, Reason)]| {
-            let verdict = Verdict::on_taking(*mode, self.lately.breaches(app, asked));
+            let mut breaches = self.lately.breaches(app, asked);
+            // What was denied before those may be admitted now.
+            breaches.retain(|breach| !releases.lower(&breach.limit_id));
+            let verdict = Verdict::on_taking(*mode, breaches);
             Ruling::new(catalog, None, verdict)
         };
         let joins = |user: &UserId, reason| {

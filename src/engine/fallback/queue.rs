@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::chain::Chain;
+use super::freeing::Freeing;
 use super::lane::{LaneId, Lanes, PartOf};
 use super::merge::{Kind, MERGED_USERS_MAX, Merged, kind, main};
 use super::subject::{Named, SubjectHasher, SubjectId, facts_taken};
@@ -97,6 +98,8 @@ pub(super) struct Queue {
     /// Entries that have failed, and when; they rest alone.
     resting: VecDeque<(Stopwatch, u64)>,
     done: BTreeSet<u64>,
+    /// Entries that release what others hold.
+    pub(super) freeing: Freeing,
     bytes: usize,
     names: usize,
 }
@@ -113,6 +116,7 @@ impl Queue {
             blocked: BTreeSet::new(),
             resting: VecDeque::new(),
             done: BTreeSet::new(),
+            freeing: Freeing::default(),
             bytes: 0,
             names: 0,
         }
@@ -124,6 +128,7 @@ impl Queue {
         let gone = self.entries.is_empty() && self.chains.is_empty() && self.apps.is_empty();
         gone && self.done.is_empty()
             && self.blocked.is_empty()
+            && self.freeing.is_empty()
             && self.bytes == 0
             && self.names == 0
     }
@@ -221,6 +226,7 @@ impl Queue {
         if facts > 0 {
             *self.apps.entry(entry.app.clone()).or_default() += facts;
         }
+        self.freeing.add(number, &entry.app, &entry.operation);
         self.bytes += encoded.size_bytes();
         self.names += named.len();
         let waiting = Waiting {
@@ -359,6 +365,7 @@ impl Queue {
             let Some(waiting) = self.entries.get_mut(number) else { continue };
             waiting.state = State::Done;
             self.done.insert(*number);
+            self.freeing.remove(*number, &waiting.lane.0);
             let ids: Vec<SubjectId> = waiting.named.iter().map(|named| named.id).collect();
             for id in &ids {
                 if let Some(chain) = self.chains.get_mut(id) {
@@ -414,6 +421,7 @@ impl Queue {
         for number in numbers {
             let Some(mut waiting) = self.entries.remove(number) else { continue };
             self.done.remove(number);
+            self.freeing.remove(*number, &waiting.lane.0);
             for Named { id, taken, .. } in &waiting.named {
                 let Some(chain) = self.chains.get_mut(id) else { continue };
                 chain.taken = chain.taken.saturating_sub(*taken);

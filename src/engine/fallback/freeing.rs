@@ -1,0 +1,206 @@
+//! Releases in the journal that lower counts of users and groups whom they do not name: a
+//! dissolution those of all members, a deletion those of friends and groups, and both, like a
+//! leave that is the last one, those of the app.
+//!
+//! They were answered, so a take that comes later counts on them. It is not ordered behind them,
+//! since it is not known whom they concern. So where the store denies a take by such a count, it
+//! is asked again after them; where it is absent, earlier denials by such a count do not stand. One
+//! that is blocked is not waited for: what becomes of it, an operator decides.
+
+use std::collections::{BTreeSet, HashMap};
+
+use super::{Fallback, LOOK_EVERY, Plan};
+use crate::domain::decision::Outcome;
+use crate::domain::id::AppId;
+use crate::domain::limit::LimitId;
+use crate::engine::{Decision, Engine, Request, Ruling};
+use crate::ledger::{LedgerError, Operation};
+
+/// What an operation releases beside what it names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Release {
+    Dissolution,
+    Deletion,
+    Leave,
+}
+
+const RELEASES: [Release; 3] = [Release::Dissolution, Release::Deletion, Release::Leave];
+
+impl Release {
+    fn of(operation: &Operation) -> Option<Self> {
+        match operation {
+            Operation::DissolveGroup { .. } => Some(Self::Dissolution),
+            Operation::DeleteAccount { .. } => Some(Self::Deletion),
+            Operation::LeaveGroup { .. } => Some(Self::Leave),
+            _ => None,
+        }
+    }
+
+    /// Whether it may lower a count of that limit whose subject it does not name.
+    fn lowers(self, limit: &LimitId) -> bool {
+        match limit {
+            LimitId::GroupsPerUser => self == Self::Dissolution,
+            LimitId::FriendsPerUser
+            | LimitId::MembersPerGroup
+            | LimitId::MembersPerGroupOfType(_)
+            | LimitId::AccountsPerApp => self == Self::Deletion,
+            LimitId::GroupsPerApp(_)
+            | LimitId::GroupsPerAppOfAllTypes
+            | LimitId::GroupsPerDay
+            | LimitId::GroupsPerDayOfType(_) => true,
+            LimitId::Service => false,
+        }
+    }
+}
+
+/// Entries that are not in the store, by app and by what they release.
+#[derive(Default)]
+pub(super) struct Freeing(HashMap<AppId, [BTreeSet<u64>; RELEASES.len()]>);
+
+/// The latest entry of each kind that an app had at some time.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Latest([Option<u64>; RELEASES.len()]);
+
+impl Latest {
+    /// Whether any of them may lower a count of that limit.
+    pub(super) fn lower(&self, limit: &LimitId) -> bool {
+        let kinds = RELEASES.iter().zip(&self.0);
+        kinds.into_iter().any(|(release, latest)| latest.is_some() && release.lowers(limit))
+    }
+}
+
+impl Freeing {
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(super) fn add(&mut self, number: u64, app: &AppId, operation: &Operation) {
+        if let Some(release) = Release::of(operation) {
+            self.0.entry(app.clone()).or_default()[release as usize].insert(number);
+        }
+    }
+
+    pub(super) fn remove(&mut self, number: u64, app: &AppId) {
+        let Some(kinds) = self.0.get_mut(app) else { return };
+        for kind in kinds.iter_mut() {
+            kind.remove(&number);
+        }
+        if kinds.iter().all(BTreeSet::is_empty) {
+            self.0.remove(app);
+        }
+    }
+
+    /// The latest entry of each kind.
+    pub(super) fn latest(&self, app: &AppId) -> Latest {
+        let kinds = self.0.get(app);
+        kinds.map_or_else(Latest::default, |kinds| {
+            Latest(kinds.each_ref().map(|kind| kind.last().copied()))
+        })
+    }
+
+    /// The entries up to the latest ones that may lower a count of one of those limits.
+    pub(super) fn up_to<'a>(
+        &'a self,
+        app: &AppId,
+        latest: &'a Latest,
+        limits: &'a [LimitId],
+    ) -> impl Iterator<Item = u64> + 'a {
+        let kinds = self.0.get(app).map(|kinds| RELEASES.iter().zip(kinds).zip(&latest.0));
+        let lowering = kinds
+            .into_iter()
+            .flatten()
+            .filter(|((release, _), _)| limits.iter().any(|limit| release.lowers(limit)));
+        lowering.flat_map(|((_, numbers), latest)| {
+            latest.iter().flat_map(|latest| numbers.range(..=*latest).copied())
+        })
+    }
+}
+
+impl Fallback {
+    /// Asks the store. Where it denies by a count that releases in the journal lower, waits for
+    /// those and asks again.
+    pub(super) async fn ask_after_releases(
+        &self,
+        engine: &Engine,
+        request: &Request,
+        plan: Plan,
+    ) -> Result<Decision, LedgerError> {
+        // Those that are in the store by the time of its answer may have come after it decided.
+        let latest = if self.journal.is_empty() {
+            Latest::default()
+        } else {
+            self.queue().freeing.latest(&request.app)
+        };
+        let decided = self.ask(engine, request, plan).await?;
+        let limits = denied_by(&decided, &latest);
+        if limits.is_empty() {
+            return Ok(decided);
+        }
+        let is_begun = decided.rulings().any(|ruling| ruling.outcome == Outcome::Applied);
+        let again = async {
+            self.wait_for_releases(engine, request, &latest, &limits).await?;
+            self.ask(engine, request, plan).await
+        };
+        match again.await {
+            Ok(again) => Ok(merged(decided, again)),
+            Err(error) if is_begun => Err(error.of_unfinished()),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn wait_for_releases(
+        &self,
+        engine: &Engine,
+        request: &Request,
+        latest: &Latest,
+        limits: &[LimitId],
+    ) -> Result<(), LedgerError> {
+        loop {
+            if engine.ledger.is_absent(&request.app, &request.operation) {
+                return Ok(());
+            }
+            let gone = {
+                let mut queue = self.queue();
+                let entries = queue.freeing.up_to(&request.app, latest, limits);
+                let entry = entries.into_iter().find(|entry| !queue.is_held_up(*entry));
+                let Some(entry) = entry else { return Ok(()) };
+                queue.wait_for(entry)
+            };
+            let left = request.deadline - engine.local_now();
+            if left.is_zero() {
+                let why = "releases that were answered before are being brought to it first";
+                return Err(LedgerError::Refused(why.to_owned()));
+            }
+            self.changed.notify_one();
+            if let Some(gone) = gone {
+                let _ = tokio::time::timeout(left.min(LOOK_EVERY), gone).await;
+            }
+        }
+    }
+}
+
+/// The limits by which anything was denied that releases may lower.
+fn denied_by(decision: &Decision, latest: &Latest) -> Vec<LimitId> {
+    let denied = decision.rulings().filter(|ruling| ruling.outcome == Outcome::Denied);
+    let limits = denied.flat_map(|ruling| &ruling.denials).map(|it| &it.breach.limit_id);
+    limits.filter(|limit| latest.lower(limit)).cloned().collect()
+}
+
+/// One decision of two on the same operation: the second one on what the first one denied.
+fn merged(first: Decision, second: Decision) -> Decision {
+    let later = |first: Ruling, second: Ruling| {
+        if first.outcome == Outcome::Denied { second } else { first }
+    };
+    let whole = match (first.whole, second.whole) {
+        (Some(first), Some(second)) => Some(later(first, second)),
+        (first, second) => first.or(second),
+    };
+    let items = first.items.into_iter().zip(second.items);
+    Decision {
+        whole,
+        items: items.map(|(first, second)| later(first, second)).collect(),
+        warnings: first.warnings.into_iter().chain(second.warnings).collect(),
+        ..second
+    }
+}
