@@ -26,6 +26,8 @@ PER_GROUP_MAX = 50
 BACK_WITHIN_S = 30
 DOWN_S = 10
 LOADED = 12
+CHAINED = 300
+"""Releases of one user: several seconds of replay over a slow way."""
 FORCE = 4
 """Of `Mode`."""
 """Keys that are loaded slowly, half a second each."""
@@ -527,3 +529,35 @@ def test_an_app_that_asks_too_much_is_turned_away_and_others_are_not():
         shed = [metric(sidecar.management_port, "imquota_shed_total", reason=reason)
                 for reason in ("full", "late")]
         assert sum(shed) == len(failed) and shed[0] >= 60 - 17
+
+
+def test_a_call_whose_turn_cannot_come_in_its_time_is_refused_and_waits_for_nothing():
+    """A chain of releases of one user over a slow way, which cannot be put together."""
+    with drilled() as (_redis, proxy, sidecar, app):
+        befriend = lambda user, timeout: app.quota.AddFriends(  # noqa: E731
+            quota_pb.AddFriendsRequest(app_id=app.id, user_id=user, friend_ids=["new"],
+                                       one_way=True), timeout=timeout)
+        befriend("busy", 20)
+        proxy.refuse()
+        for number in range(CHAINED):
+            request = quota_pb.RemoveFriendsRequest(
+                app_id=app.id, user_id="busy", friend_ids=["f"], one_way=number % 2 == 0)
+            answer = app.quota.RemoveFriends(request, timeout=20)
+            assert answer.decision.degradation
+        proxy.slow(0.02)
+        proxy.refuse(False)
+        port = sidecar.management_port
+        in_store = lambda: CHAINED - metric(port, "imquota_journal_entries")  # noqa: E731
+        wait_until(lambda: in_store() > 0, BACK_WITHIN_S, "the replay has begun")
+        # Until its pace is known, calls wait for their whole time.
+        refusals = set()
+        while in_store() < CHAINED * 3 // 4:
+            with pytest.raises(grpc.RpcError) as caught:
+                befriend("busy", 0.3)
+            assert caught.value.code() == grpc.StatusCode.UNAVAILABLE, caught.value
+            refusals.add("than fit into the call's time" in caught.value.details())
+            assert not befriend("quiet", 20).decision.degradation, "others are decided"
+        assert True in refusals, "no call was answered before its time was over"
+        proxy.slow(0)
+        drained(sidecar)
+        assert not befriend("busy", 20).decision.degradation

@@ -10,6 +10,7 @@ use super::queue::{Queue, State, Waiting};
 impl Queue {
     /// Sets an entry aside that cannot be carried out.
     pub(super) fn block(&mut self, number: u64, why: String) {
+        self.end_turn(number);
         if let Some(waiting) = self.entries.get_mut(&number) {
             waiting.state = State::Blocked(why);
             waiting.wake();
@@ -31,6 +32,7 @@ impl Queue {
                 if waiting.blocked_by(later).is_none() {
                     waiting.stuck_behind = Some(blocked);
                     waiting.wake();
+                    self.end_turn(later);
                     behind.push(later);
                 }
             }

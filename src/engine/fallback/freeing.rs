@@ -9,7 +9,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::{Fallback, LOOK_EVERY, Plan};
+use super::{Fallback, Plan};
 use crate::domain::decision::Outcome;
 use crate::domain::id::AppId;
 use crate::domain::limit::LimitId;
@@ -160,22 +160,13 @@ impl Fallback {
             if engine.ledger.is_absent(&request.app, &request.operation) {
                 return Ok(());
             }
-            let gone = {
-                let mut queue = self.queue();
-                let entries = queue.freeing.up_to(&request.app, latest, limits);
-                let entry = entries.into_iter().find(|entry| !queue.is_held_up(*entry));
-                let Some(entry) = entry else { return Ok(()) };
-                queue.wait_for(entry)
+            let entry = {
+                let queue = self.queue();
+                let mut entries = queue.freeing.up_to(&request.app, latest, limits);
+                entries.find(|entry| !queue.is_held_up(*entry))
             };
-            let left = request.deadline - engine.local_now();
-            if left.is_zero() {
-                let why = "releases that were answered before are being brought to it first";
-                return Err(LedgerError::Refused(why.to_owned()));
-            }
-            self.changed.notify_one();
-            if let Some(gone) = gone {
-                let _ = tokio::time::timeout(left.min(LOOK_EVERY), gone).await;
-            }
+            let Some(entry) = entry else { return Ok(()) };
+            self.wait_a_while(engine, request, entry).await?;
         }
     }
 }

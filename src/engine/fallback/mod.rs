@@ -39,6 +39,7 @@ mod lane;
 mod listing;
 mod manage;
 mod merge;
+mod pace;
 mod plan;
 mod queue;
 #[cfg(test)]
@@ -216,16 +217,36 @@ impl Fallback {
                     return Err(LedgerError::JournalBlocked { entry, why });
                 }
             };
-            let left = request.deadline - engine.local_now();
-            if left.is_zero() {
-                let why = "operations on the same users or groups are being brought to it first";
-                return Err(LedgerError::Refused(why.to_owned()));
-            }
-            let Some(gone) = self.queue().wait_for(entry) else { continue };
-            self.changed.notify_one();
-            // Whether it is gone or time has passed, the queue says what is to be done.
-            let _ = tokio::time::timeout(left.min(LOOK_EVERY), gone).await;
+            self.wait_a_while(engine, request, entry).await?;
         }
+    }
+
+    /// Waits until an entry is gone, for a while at most; refused where it cannot be in the store
+    /// within the caller's time.
+    async fn wait_a_while(
+        &self,
+        engine: &Engine,
+        request: &Request,
+        entry: u64,
+    ) -> Result<(), LedgerError> {
+        let left = request.deadline - engine.local_now();
+        let (gone, is_in_vain) = {
+            let mut queue = self.queue();
+            let Some(gone) = queue.wait_for(entry) else { return Ok(()) };
+            (gone, queue.is_in_vain(entry, left))
+        };
+        if is_in_vain {
+            let why = "more operations are being brought to it first than fit into the call's time";
+            return Err(LedgerError::Refused(why.to_owned()));
+        }
+        if left.is_zero() {
+            let why = "operations on the same users or groups are being brought to it first";
+            return Err(LedgerError::Refused(why.to_owned()));
+        }
+        self.changed.notify_one();
+        // Whether it is gone or time has passed, the queue says what is to be done.
+        let _ = tokio::time::timeout(left.min(LOOK_EVERY), gone).await;
+        Ok(())
     }
 
     /// Releases without the store.

@@ -10,6 +10,7 @@ use super::chain::Chain;
 use super::freeing::Freeing;
 use super::lane::{LaneId, Lanes, PartOf};
 use super::merge::{Kind, MERGED_USERS_MAX, Merged, kind, main};
+use super::pace::{Pace, Turns};
 use super::subject::{Named, SubjectHasher, SubjectId, facts_taken};
 use crate::clock::Stopwatch;
 use crate::domain::decision::Mode;
@@ -75,6 +76,8 @@ pub(super) struct Waiting {
     pub(super) stuck_behind: Option<u64>,
     pub(super) tries: u32,
     pub(super) is_wanted: bool,
+    /// Its turn among those that callers wait for.
+    pub(super) turn: Option<u64>,
     pub(super) is_listed: bool,
     pub(super) waiters: Vec<oneshot::Sender<()>>,
 }
@@ -100,6 +103,8 @@ pub(super) struct Queue {
     done: BTreeSet<u64>,
     /// Entries that release what others hold.
     pub(super) freeing: Freeing,
+    pub(super) turns: Turns,
+    pub(super) pace: Pace,
     bytes: usize,
     names: usize,
 }
@@ -117,6 +122,8 @@ impl Queue {
             resting: VecDeque::new(),
             done: BTreeSet::new(),
             freeing: Freeing::default(),
+            turns: Turns::default(),
+            pace: Pace::default(),
             bytes: 0,
             names: 0,
         }
@@ -241,6 +248,7 @@ impl Queue {
             stuck_behind,
             tries: 0,
             is_wanted: false,
+            turn: None,
             is_listed: false,
             waiters: Vec::new(),
         };
@@ -361,7 +369,9 @@ impl Queue {
 
     /// Entries are in the store.
     pub(super) fn done(&mut self, numbers: &[u64]) {
+        self.pace.advance(numbers.len());
         for number in numbers {
+            self.end_turn(*number);
             let Some(waiting) = self.entries.get_mut(number) else { continue };
             waiting.state = State::Done;
             self.done.insert(*number);
@@ -378,6 +388,7 @@ impl Queue {
 
     /// Entries could not be brought to the store for a reason that is not theirs.
     pub(super) fn put_back(&mut self, numbers: &[u64]) {
+        self.pace.forget();
         for number in numbers.iter().rev() {
             let Some(waiting) = self.entries.get_mut(number) else { continue };
             waiting.state = State::Queued;
@@ -419,6 +430,7 @@ impl Queue {
     /// Forgets entries: they are struck out, or were never written.
     pub(super) fn remove(&mut self, numbers: &[u64]) {
         for number in numbers {
+            self.end_turn(*number);
             let Some(mut waiting) = self.entries.remove(number) else { continue };
             self.done.remove(number);
             self.freeing.remove(*number, &waiting.lane.0);
@@ -443,6 +455,9 @@ impl Queue {
             }
             let ids: Vec<SubjectId> = waiting.named.iter().map(|named| named.id).collect();
             self.list_fronts(&ids);
+        }
+        if self.entries.is_empty() {
+            self.pace.forget();
         }
     }
 

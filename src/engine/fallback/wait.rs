@@ -17,19 +17,24 @@ impl Queue {
             waiters.retain(|waiter| !waiter.is_closed());
         }
         waiters.push(sender);
-        let (mut wanted, mut looked_at) = (vec![number], 0);
+        let (mut wanted, mut marked) = (vec![number], Vec::new());
         while let Some(number) = wanted.pop() {
             let Some(waiting) = self.entries.get_mut(&number) else { continue };
-            if waiting.is_wanted || looked_at >= WANTED_MAX {
+            if waiting.is_wanted || marked.len() >= WANTED_MAX {
                 continue;
             }
-            looked_at += 1;
             waiting.is_wanted = true;
+            marked.push(number);
             if waiting.is_listed {
                 self.lanes.add(&waiting.lane, number, true, false);
             }
             let chains = waiting.named.iter().filter_map(|named| self.chains.get(&named.id));
             wanted.extend(chains.flat_map(|chain| chain.iter().take_while(|it| *it < number)));
+        }
+        // Those that come first have the earlier turns.
+        marked.sort_unstable();
+        for number in marked {
+            self.give_turn(number);
         }
         Some(receiver)
     }
