@@ -67,7 +67,7 @@ pub(super) struct Waiting {
     pub(super) kind: Kind,
     pub(super) mode: Mode,
     /// The group, or the user on whose list it works.
-    main: Option<SubjectId>,
+    pub(super) main: Option<SubjectId>,
     pub(super) named: Box<[Named]>,
     facts: usize,
     pub(super) encoded: Encoded,

@@ -295,6 +295,11 @@ fn a_repeated_call_adds_nothing() {
     assert_eq!(left(&queue, operation.clone()), Some(operation.clone()));
     queue.written(5);
     assert_eq!(left(&queue, operation), None);
+    // Who is on whose list is two facts.
+    add(&mut queue, 6, befriend("x", &["y"], true));
+    assert_eq!(left(&queue, befriend("x", &["y"], true)), None);
+    let other_way = befriend("y", &["x"], true);
+    assert_eq!(left(&queue, other_way.clone()), Some(other_way));
 }
 
 #[test]

@@ -33,6 +33,10 @@ impl Queue {
                 })
             };
             let Some(main) = main else { return alike(last) };
+            // Of two users, either may be the one on whose list it works.
+            if self.entries.get(&last).is_none_or(|it| it.main != Some(main)) {
+                return false;
+            }
             // Whatever came after it about the group or the list did the same for others.
             let since = self.chains.get(&main).map(|chain| chain.iter().rev());
             let since: Vec<u64> = since
