@@ -2,13 +2,16 @@
 
 use std::collections::VecDeque;
 
-/// A chain of entries, never empty. Most have one entry, which costs no allocation.
+/// A chain of entries, never empty. Most have one entry, which costs no allocation; there are some
+/// hundred thousand of them at most, so they are small.
 #[derive(Debug)]
 pub(super) struct Chain {
     first: u64,
-    rest: VecDeque<u64>,
+    /// Those behind the first one, where there ever were some.
+    #[allow(clippy::box_collection, reason = "none takes 8 bytes, an empty deque 32")]
+    rest: Option<Box<VecDeque<u64>>>,
     /// How many entries at the beginning are in the store, and not yet struck out on disk.
-    done: usize,
+    done: u32,
     /// Facts that its entries take in the name of the user or group.
     pub(super) taken: u32,
 }
@@ -16,27 +19,28 @@ pub(super) struct Chain {
 impl Chain {
     /// Of one entry.
     pub(super) fn new(first: u64) -> Self {
-        Self { first, rest: VecDeque::new(), done: 0, taken: 0 }
+        Self { first, rest: None, done: 0, taken: 0 }
     }
 
     /// Adds an entry at the end.
     pub(super) fn push(&mut self, number: u64) {
-        self.rest.push_back(number);
+        self.rest.get_or_insert_default().push_back(number);
     }
 
     /// The oldest entry that is not in the store.
     pub(super) fn front(&self) -> Option<u64> {
-        self.get(self.done)
+        self.get(usize::try_from(self.done).unwrap_or(usize::MAX))
     }
 
     /// The latest entry.
     pub(super) fn last(&self) -> u64 {
-        self.rest.back().copied().unwrap_or(self.first)
+        self.rest.as_ref().and_then(|rest| rest.back()).copied().unwrap_or(self.first)
     }
 
     /// Its entries, the oldest first.
     pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = u64> {
-        std::iter::once(self.first).chain(self.rest.iter().copied())
+        let rest = self.rest.iter().flat_map(|rest| rest.iter().copied());
+        std::iter::once(self.first).chain(rest)
     }
 
     /// The front entry is in the store.
@@ -47,14 +51,15 @@ impl Chain {
     /// Takes an entry out; `false` where it was the last one and the chain has ended.
     pub(super) fn remove(&mut self, number: u64) -> bool {
         let Some(index) = self.iter().position(|there| there == number) else { return true };
-        if index < self.done {
+        if u32::try_from(index).is_ok_and(|index| index < self.done) {
             self.done -= 1;
         }
+        let rest = self.rest.as_mut();
         if index > 0 {
-            self.rest.remove(index - 1);
+            rest.and_then(|rest| rest.remove(index - 1));
             return true;
         }
-        match self.rest.pop_front() {
+        match rest.and_then(|rest| rest.pop_front()) {
             Some(next) => {
                 self.first = next;
                 true
@@ -64,6 +69,9 @@ impl Chain {
     }
 
     fn get(&self, index: usize) -> Option<u64> {
-        if index == 0 { Some(self.first) } else { self.rest.get(index - 1).copied() }
+        if index == 0 {
+            return Some(self.first);
+        }
+        self.rest.as_ref()?.get(index - 1).copied()
     }
 }

@@ -19,7 +19,7 @@ use crate::domain::policy::Budget;
 use crate::journal::{BYTES_MAX, ENTRIES_MAX, Encoded, Entry};
 use crate::ledger::Operation;
 
-/// Most users and groups in all entries together, about 100 bytes each.
+/// Most users and groups in all entries together, about 80 bytes each.
 pub(super) const NAMES_MAX: usize = 400_000;
 /// How often an entry is tried while its server answers, before it is blocked.
 pub(super) const TRIES_MAX: u32 = 5;

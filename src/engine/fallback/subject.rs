@@ -17,7 +17,7 @@ const KEY_BYTES: usize = 16;
 /// A user or group of an app in 16 bytes: two of them are the same by chance once in 2^64 pairs,
 /// and are then kept in one order, which is harmless.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct SubjectId(u128);
+pub(super) struct SubjectId(u64, u64);
 
 /// Makes the ids, under a key of this process, so that no caller can choose two that are the same.
 pub(super) struct SubjectHasher([u8; KEY_BYTES]);
@@ -35,7 +35,7 @@ impl SubjectHasher {
         let mut hasher = SipHasher13::new_with_key(&self.0);
         (app, subject).hash(&mut hasher);
         let hash = hasher.finish128();
-        SubjectId(hash.as_u128())
+        SubjectId(hash.h1, hash.h2)
     }
 
     /// Every user and group that an operation names, once, with the facts that it takes in their
