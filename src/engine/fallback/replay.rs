@@ -25,6 +25,9 @@ use crate::telemetry::Replayed;
 const IN_WORK_MAX: usize = 64;
 /// Longest time for one operation.
 const OPERATION_TIMEOUT: Duration = Duration::from_secs(5);
+/// Most entries that are prepared for the store, or forgotten, before callers get their turn: some
+/// hundred microseconds.
+const AT_ONCE_MAX: usize = 256;
 /// How often entries that could not go are looked at again.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// Longest time at the end for what can still be brought to the store.
@@ -68,10 +71,12 @@ impl Fallback {
         loop {
             // A journal that cannot be written says so by itself.
             let may_go = !engine.ledger.is_lost() && self.follow_generation(&engine).await.is_ok();
-            while may_go && in_work.len() < IN_WORK_MAX {
+            let mut prepared = 0;
+            while may_go && in_work.len() < IN_WORK_MAX && prepared < AT_ONCE_MAX {
                 let is_absent =
                     |app: &AppId, operation: &Operation| engine.ledger.is_absent(app, operation);
                 let Some(batch) = self.queue().take(is_absent) else { break };
+                prepared += batch.numbers.len();
                 in_work.push(self.bring(&engine, batch));
             }
             if striking.is_empty() {
@@ -89,9 +94,12 @@ impl Fallback {
             if ends.is_some() && (is_idle || is_late) {
                 break;
             }
+            // What is ready by itself does not keep callers from their turn.
+            tokio::task::yield_now().await;
             tokio::select! {
                 Some(ended) = in_work.next() => self.settle_batch(ended, &engine, &mut reports),
                 Some(()) = striking.next() => {}
+                () = std::future::ready(()), if prepared >= AT_ONCE_MAX => {}
                 () = self.changed.notified() => {}
                 () = changed(&mut changes) => {}
                 () = sleep(LOOK_EVERY), if waiting => {}
@@ -116,7 +124,10 @@ impl Fallback {
             // The process ends with a journal that has failed.
             return std::future::pending().await;
         }
-        self.queue().remove(&done);
+        for some in done.chunks(AT_ONCE_MAX) {
+            self.queue().remove(some);
+            tokio::task::yield_now().await;
+        }
         self.metrics.condition.journal(self.journal.len());
     }
 
