@@ -21,8 +21,10 @@ use crate::ledger::{LedgerError, Operation};
 use crate::telemetry::Replayed;
 
 /// Most operations of the journal that the store is asked at once, so that callers find room
-/// between them.
+/// between them: about a millisecond of Redis.
 const IN_WORK_MAX: usize = 64;
+/// The same for each of so many milliseconds that a far store takes at least for one operation.
+const IN_WORK_TIMES_MAX: u128 = 4;
 /// Longest time for one operation.
 const OPERATION_TIMEOUT: Duration = Duration::from_secs(5);
 /// Most entries that are prepared for the store, or forgotten, before callers get their turn: some
@@ -59,12 +61,20 @@ enum Brought {
 /// A batch that was brought to the store, and the decision about it.
 type Ended = (Vec<u64>, Brought, Option<(Request, Decision)>);
 
+/// How many operations the store is asked at once, by the shortest time that one has taken. While
+/// a far store is on its way with some, it could carry out others.
+fn in_work_max(shortest: Option<Duration>) -> usize {
+    let times = shortest.map_or(1, |time| time.as_millis().clamp(1, IN_WORK_TIMES_MAX));
+    IN_WORK_MAX * usize::try_from(times).unwrap_or(1)
+}
+
 impl Fallback {
     /// Brings what waits to the store until `stopped` turns true, and then what is left, as far as
     /// the store takes it at once.
     pub async fn replay(self: Arc<Self>, engine: Arc<Engine>, mut stopped: watch::Receiver<bool>) {
         let mut reports = Reports::new();
         let mut in_work = FuturesUnordered::new();
+        let mut shortest: Option<Duration> = None;
         let mut striking = FuturesUnordered::new();
         let mut changes = engine.ledger.identity_changes();
         let mut ends: Option<Stopwatch> = None;
@@ -72,12 +82,12 @@ impl Fallback {
             // A journal that cannot be written says so by itself.
             let may_go = !engine.ledger.is_lost() && self.follow_generation(&engine).await.is_ok();
             let mut prepared = 0;
-            while may_go && in_work.len() < IN_WORK_MAX && prepared < AT_ONCE_MAX {
+            while may_go && in_work.len() < in_work_max(shortest) && prepared < AT_ONCE_MAX {
                 let is_absent =
                     |app: &AppId, operation: &Operation| engine.ledger.is_absent(app, operation);
                 let Some(batch) = self.queue().take(is_absent) else { break };
                 prepared += batch.numbers.len();
-                in_work.push(self.bring(&engine, batch));
+                in_work.push(timed(self.bring(&engine, batch)));
             }
             if striking.is_empty() {
                 let done = self.queue().to_strike_out();
@@ -88,6 +98,7 @@ impl Fallback {
             let waiting = self.queue().len() > 0;
             if !waiting {
                 report(&engine, &mut reports);
+                shortest = None;
             }
             let is_idle = in_work.is_empty() && striking.is_empty();
             let is_late = ends.as_ref().is_some_and(|since| since.elapsed() > LAST_TRY_MAX);
@@ -97,7 +108,10 @@ impl Fallback {
             // What is ready by itself does not keep callers from their turn.
             tokio::task::yield_now().await;
             tokio::select! {
-                Some(ended) = in_work.next() => self.settle_batch(ended, &engine, &mut reports),
+                Some((ended, time)) = in_work.next() => {
+                    shortest = Some(shortest.map_or(time, |shortest| shortest.min(time)));
+                    self.settle_batch(ended, &engine, &mut reports);
+                }
                 Some(()) = striking.next() => {}
                 () = std::future::ready(()), if prepared >= AT_ONCE_MAX => {}
                 () = self.changed.notified() => {}
@@ -241,6 +255,12 @@ fn after(error: &LedgerError) -> Brought {
     }
 }
 
+/// The result, and how long it took.
+async fn timed<T>(work: impl Future<Output = T>) -> (T, Duration) {
+    let since = Stopwatch::start();
+    (work.await, since.elapsed())
+}
+
 /// Ready when the store's identity has changed.
 async fn changed(changes: &mut Option<watch::Receiver<u64>>) {
     if let Some(changes) = changes
@@ -258,5 +278,19 @@ fn report(engine: &Engine, reports: &mut Reports) {
         let at = engine.local_now();
         let what = Happening::JournalReplayed { facts, over, failed, sample };
         engine.notices().tell(Event { at, app: Some(app), what });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_far_store_is_asked_more_at_once() {
+        let table = [(0, 64), (999, 64), (1000, 64), (1999, 64), (2000, 128), (3300, 192)];
+        for (micros, expected) in table.into_iter().chain([(4000, 256), (1_000_000, 256)]) {
+            assert_eq!(in_work_max(Some(Duration::from_micros(micros))), expected, "{micros} us");
+        }
+        assert_eq!(in_work_max(None), 64, "while nothing is known");
     }
 }
