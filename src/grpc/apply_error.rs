@@ -46,14 +46,14 @@ mod tests {
     use super::*;
     use crate::grpc::fields::Invalid;
     use crate::grpc::status::of_failure;
-    use crate::ledger::LedgerError;
+    use crate::ledger::{LedgerError, Overload};
 
     #[test]
     fn an_operation_has_the_code_and_the_reason_of_a_unary_call() {
         let too_large =
             || Invalid { im_error_code: Some(70_206), ..Invalid::field("it", "is bad") };
         let failures: [fn() -> Failure; 4] = [
-            || Failure::Ledger(LedgerError::Overloaded),
+            || Failure::Ledger(LedgerError::Overloaded(Overload::Full)),
             || Failure::Ledger(LedgerError::JournalBlocked { entry: 7, why: "it".into() }),
             || Failure::Invalid(Invalid::field("it", "is bad")),
             || Failure::TimedOut,

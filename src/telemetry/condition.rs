@@ -121,6 +121,29 @@ impl Condition {
               store in this process its time of day and the monotonic clock",
             self.clock_skew.clone(),
         );
+        self.register_load(registry);
+        self.register_journal(registry);
+        registry.register(
+            "apps_unpublished",
+            "Apps whose latest limits could not be published to every part of the store yet",
+            self.apps_unpublished.clone(),
+        );
+        registry.register(
+            "apps_unreadable",
+            "Apps whose stored documents cannot be read",
+            self.apps_unreadable.clone(),
+        );
+        for shed in [Overload::Full, Overload::Late] {
+            // There from the beginning, so that the first one is an increase.
+            self.shed.get_or_create(&label_of(shed)).inc_by(0);
+        }
+        for outcome in [Replayed::Applied, Replayed::Held, Replayed::Over, Replayed::Failed] {
+            self.replayed(outcome, 0);
+        }
+    }
+
+    /// What is in work, and what is turned away.
+    fn register_load(&self, registry: &mut Registry) {
         registry.register("in_flight", "Operations in work", self.in_flight.clone());
         registry.register(
             "store_in_work_subjects",
@@ -143,24 +166,6 @@ impl Condition {
              late (no turn in time)",
             self.shed.clone(),
         );
-        self.register_journal(registry);
-        registry.register(
-            "apps_unpublished",
-            "Apps whose latest limits could not be published to every part of the store yet",
-            self.apps_unpublished.clone(),
-        );
-        registry.register(
-            "apps_unreadable",
-            "Apps whose stored documents cannot be read",
-            self.apps_unreadable.clone(),
-        );
-        for shed in [Overload::Full, Overload::Late] {
-            // There from the beginning, so that the first one is an increase.
-            self.shed.get_or_create(&label_of(shed)).inc_by(0);
-        }
-        for outcome in [Replayed::Applied, Replayed::Held, Replayed::Over, Replayed::Failed] {
-            self.replayed(outcome, 0);
-        }
     }
 
     /// What was decided without the store.

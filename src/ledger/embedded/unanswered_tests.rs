@@ -49,13 +49,13 @@ async fn what_was_crossed_for_a_caller_who_went_away_meanwhile_is_returned_once(
     let mut context = Context::from_waker(Waker::noop());
     // All that is handed over while the first is at work is one transaction.
     let (first, is_there, release) = stop();
-    let mut first = Box::pin(store.writer.submit(first));
+    let mut first = Box::pin(store.writer.submit_patiently(first));
     assert!(first.as_mut().poll(&mut context).is_pending());
     is_there.recv_timeout(LONGEST).expect("at work");
     let mut gone = Box::pin(create(90));
     assert!(gone.as_mut().poll(&mut context).is_pending());
     let (second, is_there, release_second) = stop();
-    let mut second = Box::pin(store.writer.submit(second));
+    let mut second = Box::pin(store.writer.submit_patiently(second));
     assert!(second.as_mut().poll(&mut context).is_pending());
     release.send(()).expect("it waits");
     is_there.recv_timeout(LONGEST).expect("the accounts are created, and not committed");
