@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from app import APPLIED, App, outcomes
+from app import ALREADY_HELD, APPLIED, App, outcomes
 from redis_proxy import Redis
 from sidecar import Sidecar, free_ports, wait_until
 from tools import DEPLOY
@@ -81,6 +81,26 @@ def test_imquota_works_as_the_user_of_the_acl_and_is_not_warned(tmp_path):
             assert not warnings(sidecar)
         for refused in (("FLUSHALL",), ("CONFIG", "SET", "maxmemory", "1"), ("GET", "else")):
             assert "NOPERM" in ask(*refused), refused
+
+
+def test_facts_outlive_a_restart_with_the_acl(tmp_path):
+    (tmp_path / "password").write_text(PASSWORD)
+    login = ["--redis-username", "imquota", "--redis-password-file", str(tmp_path / "password")]
+    app_id, found = None, []
+    for _ in range(2):
+        with redis_of(CONF, tmp_path, "--aclfile", str(USERS)) as (port, _ask):
+            store = f"redis://127.0.0.1:{port}/0"
+            with Sidecar(*login, store=store) as sidecar, App(sidecar, app_id=app_id) as app:
+                app_id = app.id
+                found += outcomes(app.create_accounts("a"))
+    assert found == [APPLIED, ALREADY_HELD]
+    # The append-only file is read with the permissions of the user `default`; nobody is that user.
+    with redis_of(CONF, tmp_path, "--aclfile", str(USERS)) as (port, _ask):
+        for password in ((), ("--pass", ""), ("--pass", PASSWORD)):
+            ran = subprocess.run(["redis-cli", "-p", str(port), *password, "INFO"],
+                                 capture_output=True, text=True, timeout=20)
+            told = ran.stdout + ran.stderr
+            assert "NOAUTH" in told and "redis_version" not in told, told
 
 
 def test_the_acl_gives_what_the_readme_names():
