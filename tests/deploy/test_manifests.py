@@ -1,14 +1,15 @@
 """Every manifest that can be rendered is one that Kubernetes takes, and keeps its promises."""
 
-import functools
 import json
 import re
+from itertools import product
 
 import kubernetes_validate
 import pytest
 import yaml
 
 from http_port import get
+from rendering import composed, imquota_of, kinds, kustomized, only, pod_of, templated
 from sidecar import Sidecar, binary
 from tools import DEPLOY, run, tool
 
@@ -17,34 +18,29 @@ EVERYTHING = {
     "prometheusRule.enabled": "true", "dashboard.enabled": "true", "autoscaling.enabled": "true",
     "catalog": "schema = 1", "redisPasswordSecret": "redis", "podAnnotations.a": "b",
     "nodeSelector.disk": "ssd", "filesSecret": "imquota",
-    "networkPolicy.extraEgress[0].ports[0].port": "4317",
+    "networkPolicy.extraEgress[0].ports[0].port": "4317", "settings.SUBJECTS_IN_FLIGHT_MAX": "4096",
+    "settings.OTLP_ENDPOINT": "http://otel:4317", "settings.WEBHOOK_URL": "https://im.example/",
+    "imagePullSecrets[0].name": "registry", "podLabels.team": "chat",
+    "affinity.nodeAffinity.preferredDuringSchedulingIgnoredDuringExecution[0].weight": "1",
+    "affinity.nodeAffinity.preferredDuringSchedulingIgnoredDuringExecution[0].preference"
+    ".matchExpressions[0].key": "disk",
+    "affinity.nodeAffinity.preferredDuringSchedulingIgnoredDuringExecution[0].preference"
+    ".matchExpressions[0].operator": "Exists",
+    "extraEnv[0].name": "IMQUOTA_LOG_FILTER", "extraEnv[0].value": "info",
 }
 CUSTOM = {"ServiceMonitor", "PodMonitor", "PrometheusRule"}
 """Kinds of the Prometheus operator, of which Kubernetes has no schema."""
 
 
-printed = functools.cache(run)
-"""What renders the same twice is run once."""
-
-
-def kustomized(folder: str) -> list[dict]:
-    """The objects of an overlay."""
-    text = printed(tool("kubectl"), "kustomize", str(DEPLOY / "kustomize" / folder))
-    return [each for each in yaml.safe_load_all(text) if each]
-
-
-def templated(values: dict[str, str], good: bool = True):
-    """The objects of the chart with these values, or what helm says."""
-    settings = [part for key, value in values.items() for part in ("--set-string" if value not in (
-        "true", "false") and not value.isdigit() else "--set", f"{key}={value}")]
-    text = printed(tool("helm"), "template", "try", "helm/imquota", *settings, good=good)
-    return [each for each in yaml.safe_load_all(text) if each] if good else text
-
-
 RENDERED = {
-    "base": lambda: kustomized("base"),
-    "standalone": lambda: kustomized("overlays/standalone"),
-    "sidecar": lambda: kustomized("overlays/sidecar"),
+    "base": lambda: kustomized("kustomize/base"),
+    "standalone": lambda: kustomized("kustomize/overlays/standalone"),
+    "sidecar": lambda: kustomized("kustomize/overlays/sidecar"),
+    "standalone with redis": lambda: kustomized("kustomize/overlays/standalone-redis"),
+    "sidecar with redis": lambda: kustomized("kustomize/overlays/sidecar-redis"),
+    "standalone with every option": lambda: composed(
+        ["kustomize/overlays/standalone"], [f"kustomize/components/{each.name}" for each in sorted(
+            (DEPLOY / "kustomize/components").iterdir())]),
     "chart": lambda: templated({}),
     "chart with everything": lambda: templated(EVERYTHING),
 }
@@ -53,30 +49,6 @@ RENDERED = {
 def monitor(name: str) -> dict:
     """What tells the Prometheus operator whom to scrape."""
     return yaml.safe_load((DEPLOY / "prometheus" / f"{name}.yaml").read_text())
-
-
-def kinds(objects: list[dict]) -> set[str]:
-    """The kinds among them."""
-    return {each["kind"] for each in objects}
-
-
-def only(kind: str, objects: list[dict]) -> dict:
-    """The one object of a kind."""
-    (found,) = [each for each in objects if each["kind"] == kind]
-    return found
-
-
-def pod_of(objects: list[dict]) -> dict:
-    """The pod of the one Deployment."""
-    return only("Deployment", objects)["spec"]["template"]["spec"]
-
-
-def imquota_of(objects: list[dict]) -> dict:
-    """The container that runs imquota."""
-    pod = pod_of(objects)
-    containers = pod["containers"] + pod.get("initContainers", [])
-    (found,) = [each for each in containers if each["name"] == "imquota"]
-    return found
 
 
 @pytest.mark.parametrize("name", RENDERED)
@@ -95,7 +67,10 @@ def test_a_field_that_does_not_exist_would_be_found():
         kubernetes_validate.validate(deployment, "1.33", strict=True)
 
 
-@pytest.mark.parametrize("name", ["standalone", "sidecar", "chart", "chart with everything"])
+IMQUOTA = [name for name in RENDERED if name != "base"]
+
+
+@pytest.mark.parametrize("name", IMQUOTA)
 def test_it_runs_without_rights_and_ends_in_its_time(name):
     objects = RENDERED[name]()
     pod, imquota = pod_of(objects), imquota_of(objects)
@@ -230,7 +205,7 @@ def test_selectors_find_the_pods():
 def test_settings_and_probes_are_those_of_the_real_binary():
     known = " ".join(run(binary(), "serve", "--help").split())
     with Sidecar(store="memory", management=True) as sidecar:
-        for name in ("standalone", "sidecar", "chart with everything"):
+        for name in IMQUOTA:
             objects = RENDERED[name]()
             text = "".join(map(yaml.safe_dump, objects))
             for setting in set(re.findall(r"\bIMQUOTA_(?!ADDRESS)[A-Z_]+", text)):
@@ -238,6 +213,19 @@ def test_settings_and_probes_are_those_of_the_real_binary():
             imquota = imquota_of(objects)
             for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
                 succeeds(imquota, imquota[probe], sidecar)
+
+
+def test_no_file_names_a_retired_setting():
+    code = (DEPLOY.parent / "src/config/retired.rs").read_text()
+    retired = re.findall(r'"IMQUOTA_([A-Z_]+)"', code)
+    assert "IN_FLIGHT_MAX" in retired
+    files = [path for path in DEPLOY.rglob("*") if path.is_file()]
+    assert len(files) > 30
+    for path, name in product(files, retired):
+        # A longer name may end with it: SUBJECTS_IN_FLIGHT_MAX is in force.
+        flag = name.replace("_", "[_-]")
+        spelt = rf"(?i)(?:IMQUOTA_|(?<![a-z][_-])(?<![a-z])){flag}"
+        assert not re.search(spelt, path.read_text()), (path, name)
 
 
 def succeeds(imquota: dict, probe: dict, sidecar: Sidecar) -> None:
