@@ -26,6 +26,7 @@ EVERYTHING = {
     ".matchExpressions[0].key": "disk",
     "affinity.nodeAffinity.preferredDuringSchedulingIgnoredDuringExecution[0].preference"
     ".matchExpressions[0].operator": "Exists",
+    "prometheusRule.runbookUrl": "https://wiki/imquota",
     "extraEnv[0].name": "IMQUOTA_LOG_FILTER", "extraEnv[0].value": "info",
 }
 CUSTOM = {"ServiceMonitor", "PodMonitor", "PrometheusRule"}
@@ -115,8 +116,12 @@ def test_what_the_chart_makes_follows_its_values():
 
 def test_the_chart_carries_alerts_and_dashboard_as_they_are():
     objects = templated(EVERYTHING)
+    text = (DEPLOY / "prometheus" / "alerts.yaml").read_text()
     assert only("PrometheusRule", objects)["spec"] == yaml.safe_load(
-        (DEPLOY / "prometheus" / "alerts.yaml").read_text())
+        text.replace("https://runbooks.example/imquota/RUNBOOK.md", "https://wiki/imquota"))
+    without = templated({"prometheusRule.enabled": "true"})
+    for rule in only("PrometheusRule", without)["spec"]["groups"][0]["rules"]:
+        assert rule["annotations"].keys() == {"summary", "description", "runbook"}, "no dead link"
     (board,) = [each for each in objects if each["metadata"]["name"].endswith("-dashboard")]
     assert json.loads(board["data"]["imquota.json"]) == json.loads(
         (DEPLOY / "grafana" / "imquota.json").read_text())
@@ -128,6 +133,7 @@ def test_the_chart_carries_alerts_and_dashboard_as_they_are():
     ({"settings.store": "x"}, "invalid propertyName 'store'"),
     ({"networkPolicy.redisPort": "70000"}, "redisPort"),
     ({"serviceMonitor.interval": "often"}, "interval"),
+    ({"prometheusRule.runbookUrl": "wiki"}, "runbookUrl"),
     ({"replica": "2"}, "replica"),
     ({"image.pullPolicy": "Sometimes"}, "pullPolicy"),
     ({"settings.DRAIN_TIMEOUT_MS": "30s"}, "settings.DRAIN_TIMEOUT_MS"),

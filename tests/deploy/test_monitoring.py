@@ -24,6 +24,8 @@ DASHBOARD = DEPLOY / "grafana" / "imquota.json"
 RUNBOOK = DEPLOY / "RUNBOOK.md"
 OF_SERVERS_THAT_ANSWER = "imquota_clock_skew_seconds"
 """A metric that has no series of a server that is away."""
+RUNBOOKS = "https://runbooks.example/imquota"
+"""What stands for the place where an operator publishes the runbook."""
 VARIABLES = {"$instance": ".*", "$__rate_interval": "10s"}
 
 
@@ -72,7 +74,10 @@ def test_every_alert_has_its_section_of_the_runbook():
                 if line.startswith("### ")}
     for rule in alerts():
         assert rule["alert"] in sections
-        assert rule["annotations"]["runbook"] == f"deploy/RUNBOOK.md#{rule['alert'].lower()}"
+        anchor = f"RUNBOOK.md#{rule['alert'].lower()}"
+        assert rule["annotations"]["runbook"] == f"deploy/{anchor}"
+        assert rule["annotations"]["runbook_url"] == f"{RUNBOOKS}/{anchor}"
+    assert f"`{RUNBOOKS}`" in (DEPLOY / "README.md").read_text(), "what to replace"
 
 
 def test_every_metric_is_described():
