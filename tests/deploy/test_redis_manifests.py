@@ -9,7 +9,7 @@ import kubernetes_validate
 import pytest
 
 from app import ALREADY_HELD, APPLIED, App, outcomes
-from rendering import every, imquota_of, kustomized, only, pod_of, settings_of
+from rendering import composed, every, imquota_of, kustomized, only, pod_of, settings_of
 from sidecar import Sidecar, free_ports, wait_until
 from tools import DEPLOY
 
@@ -171,3 +171,10 @@ def test_it_runs_without_rights_and_its_file_is_on_a_claim():
         security = container["securityContext"]
         assert security["readOnlyRootFilesystem"] and not security["allowPrivilegeEscalation"]
         assert security["capabilities"] == {"drop": ["ALL"]}
+
+
+def test_its_image_can_be_replaced_by_name():
+    image = {"name": "redis", "newName": "REGISTRY/redis", "newTag": "7.4"}
+    pod = redis_pod(composed(["kustomize/overlays/standalone-redis"], images=[image]))
+    assert {each["image"] for each in pod["containers"] + pod["initContainers"]} == {
+        "REGISTRY/redis:7.4"}
