@@ -22,6 +22,8 @@ use super::support::{app, create_capped, group, redis_options, user};
 
 /// The group's own limit.
 const MEMBERS_MAX: u32 = 20;
+/// After it the next step has another millisecond.
+const MILLISECONDS: Duration = Duration::from_millis(3);
 /// Of a call.
 const DEADLINE: Duration = Duration::from_millis(1500);
 /// Longer than it takes until a lost answer is looked for.
@@ -127,8 +129,11 @@ async fn a_threshold_that_was_crossed_with_a_lost_reply_is_published_once() {
     // The second is crossed with an answer, and nothing by the reply that is lost after it.
     let answered = sidecar.apply(join(&["b", "c", "d", "e"])).await.expect("decided");
     assert_eq!(answered.warnings.len(), 1);
+    // Steps of one millisecond cannot be told apart, so they are sent in different ones.
+    tokio::time::sleep(MILLISECONDS).await;
     proxy.drop_replies(1, OF_GROUPS);
     assert!(sidecar.apply(join(&["f"])).await.is_err());
+    tokio::time::sleep(MILLISECONDS).await;
     // The third is crossed by a call whose caller stops waiting while it is on its way.
     proxy.stop_request(0, OF_GROUPS);
     tokio::select! {

@@ -7,7 +7,8 @@
 //! that made it (`scripts/shared/warn.lua`), once no attempt can be carried out any more.
 //!
 //! A threshold is reported twice where two steps about one count were sent in the same millisecond,
-//! one of them crossed it, and the other one's reply was lost. It is not reported where the process
+//! one of them crossed it and was answered, or was another process's, and the other one's reply was
+//! lost. It is not reported where the process
 //! ends before it has compared, or where the same count crossed a threshold once more by then.
 
 use std::collections::VecDeque;
@@ -33,6 +34,8 @@ use crate::ledger::{Call, LedgerError, Operation};
 
 /// Most counts of all noted operations together, about 100 bytes each.
 const COUNTS_MAX: usize = 100_000;
+/// Most crossings that are remembered: those that several operations may find lie close together.
+const FOUND_MAX: usize = 256;
 /// Time after the deadline of an operation until it is compared: more than the estimate of the
 /// server's clock may be wrong.
 const COMPARED_AFTER: Duration = Duration::from_secs(1);
@@ -133,6 +136,8 @@ struct Waiting {
     counts: usize,
     /// Whether operations were dropped since all were compared.
     is_overfull: bool,
+    /// The latest crossings that were found.
+    found: VecDeque<(AppId, String)>,
 }
 
 impl UnansweredQueue {
@@ -150,6 +155,20 @@ impl UnansweredQueue {
         waiting.operations.push_back(Arc::new(unanswered));
         drop(waiting);
         self.added.notify_one();
+    }
+
+    /// Whether a crossing was not found before, by another operation that was sent in the same
+    /// millisecond.
+    fn is_first(&self, app: &AppId, crossing: &str) -> bool {
+        let found = &mut self.lock().found;
+        if found.iter().any(|(of, other)| of == app && other == crossing) {
+            return false;
+        }
+        if found.len() == FOUND_MAX {
+            found.pop_front();
+        }
+        found.push_back((app.clone(), crossing.to_owned()));
+        true
     }
 
     fn first(&self) -> Option<Arc<Unanswered>> {
@@ -222,6 +241,7 @@ async fn compare(store: &Store, unanswered: &Unanswered) -> Result<Option<Crossi
             let ours = sent.iter().find(|sent| sent.as_millis().to_string() == sent_at);
             if let Some(ours) = ours
                 && let Some(one) = reply::risen(&format!("{name},{rest}"))
+                && store.unanswered.is_first(app, &format!("{name},{crossing}"))
             {
                 at = at.max(Some(*ours));
                 risen.push(one);
@@ -268,5 +288,23 @@ fn counts(keys: &Keys, operation: &Operation) -> Option<(Part, Vec<String>)> {
             Some((Part::Groups, of_users('u').chain(of_group).chain(of_app).collect()))
         }
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_crossing_is_found_once_and_few_are_remembered() {
+        let queue = UnansweredQueue::default();
+        let [demo, other] = ["demo", "other"].map(|id| AppId::try_from(id).expect("an id"));
+        assert!(queue.is_first(&demo, "u1,7,14,20,70") && queue.is_first(&other, "u1,7,14,20,70"));
+        assert!(!queue.is_first(&demo, "u1,7,14,20,70") && queue.is_first(&demo, "u1,8,18,20,90"));
+        for number in 0..FOUND_MAX {
+            assert!(queue.is_first(&demo, &number.to_string()));
+        }
+        assert!(queue.is_first(&demo, "u1,7,14,20,70"), "it was long ago");
+        assert_eq!(queue.lock().found.len(), FOUND_MAX);
     }
 }
