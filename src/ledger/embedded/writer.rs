@@ -119,7 +119,7 @@ impl Writer {
         path: PathBuf,
     ) -> std::io::Result<Self> {
         let (queue, waiting) = mpsc::unbounded_channel();
-        let turns = ArcSwap::new(Turns::new(SUBJECTS_IN_FLIGHT_MAX));
+        let turns = ArcSwap::new(Turns::of_batches(SUBJECTS_IN_FLIGHT_MAX));
         let (end, ended) = watch::channel(false);
         let database = Arc::new(database);
         let shared = Arc::downgrade(&database);
@@ -144,7 +144,7 @@ impl Writer {
 
     /// Has the thread given work about at most so many subjects at once.
     pub fn bound(&self, subjects_in_flight_max: usize) {
-        self.turns.store(Turns::new(subjects_in_flight_max));
+        self.turns.store(Turns::of_batches(subjects_in_flight_max));
     }
 
     /// How much the thread is given at once, and how much waits.

@@ -7,7 +7,8 @@
 //! however large the others' calls are. Within an app calls keep their order.
 //!
 //! An app that had nothing waiting takes its first turn before those that wait for another one. It
-//! gets no second first turn before the others have had theirs.
+//! gets no second first turn before the others have had theirs. What belongs to no app (the
+//! directory, the log of events) is little, and concerns all apps: it goes before all of them.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,7 +17,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use super::window::{Answered, Window};
+use super::window::{Answered, Answers, Window};
 use crate::clock::Stopwatch;
 use crate::ledger::Overload;
 
@@ -97,8 +98,18 @@ impl Turns {
     /// Of a server that has at most so many subjects in work.
     #[must_use]
     pub fn new(in_work_max: usize) -> Arc<Self> {
+        Self::with(in_work_max, Answers::OneByOne)
+    }
+
+    /// Of one that works on batches, of which each waits for the one before.
+    #[must_use]
+    pub fn of_batches(in_work_max: usize) -> Arc<Self> {
+        Self::with(in_work_max, Answers::InBatches)
+    }
+
+    fn with(in_work_max: usize, answers: Answers) -> Arc<Self> {
         let state = State {
-            window: Window::new(in_work_max.max(1)),
+            window: Window::new(in_work_max.max(1), answers),
             in_work: 0,
             waiting: 0,
             queues: HashMap::new(),
@@ -195,7 +206,11 @@ impl State {
         }
         let Self { queues, order: [first, _], .. } = self;
         let queue = queues.entry(app).or_insert_with(|| {
-            first.push_back(app);
+            if app == Turn::SHARED.app {
+                first.push_front(app);
+            } else {
+                first.push_back(app);
+            }
             Queue::default()
         });
         let (grant, granted) = oneshot::channel();
@@ -242,7 +257,7 @@ impl State {
     fn end_of_calls(&mut self, turn: usize, app: u64) {
         self.order[turn].pop_front();
         match self.queues.get_mut(&app) {
-            Some(queue) if turn == FIRST => {
+            Some(queue) if turn == FIRST && app != Turn::SHARED.app => {
                 (queue.deficit, queue.is_credited) = (0, false);
                 self.order[AGAIN].push_back(app);
             }

@@ -140,6 +140,25 @@ async fn an_app_that_comes_anew_goes_first_once_and_not_again_and_again() {
 }
 
 #[tokio::test]
+async fn what_belongs_to_no_app_goes_before_all_apps_each_time() {
+    let calls = [turn(1, 200), turn(1, 200), turn(2, 1), Turn::SHARED, Turn::SHARED];
+    assert_eq!(order_of(&calls).await, [3, 4, 0, 2, 1]);
+    let turns = Turns::new(1);
+    let mut in_work = turns.places(turn(1, 1), FOREVER).await.expect("idle");
+    let mut app = Box::pin(turns.places(turn(2, 1), FOREVER));
+    for _ in 0..3 {
+        assert!((&mut app).now_or_never().is_none());
+        let mut shared = Box::pin(turns.places(Turn::SHARED, FOREVER));
+        assert!((&mut shared).now_or_never().is_none());
+        drop(in_work);
+        in_work = shared.await.expect("before the app");
+    }
+    drop(in_work);
+    assert!(app.await.is_ok());
+    assert!(turns.state().is_idle());
+}
+
+#[tokio::test]
 async fn who_asks_too_much_is_refused_and_others_are_not() {
     let turns = Turns::new(1);
     let first = turns.places(Turn::SHARED, FOREVER).await.expect("idle");

@@ -54,9 +54,30 @@ pub(super) struct Answered {
     pub(super) is_contended: bool,
 }
 
+/// How a server answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Answers {
+    /// Each call as soon as it is carried out.
+    OneByOne,
+    /// Calls together, while the next ones wait: a busy server takes twice as long as an idle one,
+    /// and is better off with larger batches.
+    InBatches,
+}
+
+impl Answers {
+    /// The delay that is allowed, where an idle server answers in that time.
+    fn delay_allowed(self, idle: Duration) -> Duration {
+        match self {
+            Self::OneByOne => idle.max(DELAY_ALLOWED_MIN),
+            Self::InBatches => (2 * idle).max(DELAY_ALLOWED_MIN),
+        }
+    }
+}
+
 /// How many subjects may be in work at once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Window {
+    answers: Answers,
     min: usize,
     max: usize,
     /// In [`PARTS`] of a subject.
@@ -68,10 +89,10 @@ pub(super) struct Window {
 
 impl Window {
     /// Of a server that was not called yet.
-    pub(super) fn new(max: usize) -> Self {
+    pub(super) fn new(max: usize, answers: Answers) -> Self {
         let phase = Phase::Open { until: MEASURED_EVERY };
         let min = WINDOW_MIN.min(max);
-        Self { min, max, size: PARTS * WINDOW_AT_START.clamp(min, max), idle: None, phase }
+        Self { answers, min, max, size: PARTS * WINDOW_AT_START.clamp(min, max), idle: None, phase }
     }
 
     /// How many subjects may be in work now.
@@ -109,7 +130,7 @@ impl Window {
     fn adapt(&mut self, took: Duration, answer: &Answered) {
         let idle = self.idle.map_or(took, |idle| idle.min(took));
         self.idle = Some(idle);
-        if took > idle + idle.max(DELAY_ALLOWED_MIN) {
+        if took > idle + self.answers.delay_allowed(idle) {
             let shrunk = self.size.saturating_sub(SHRUNK_BY * answer.subjects);
             self.size = shrunk.max(PARTS * self.min);
         } else if answer.is_contended {
@@ -165,7 +186,7 @@ mod tests {
     impl Simulated {
         fn new(round_trip_ms: u64, per_subject_us: u64) -> Self {
             Self {
-                window: Window::new(4096),
+                window: Window::new(4096, Answers::OneByOne),
                 now: Duration::ZERO,
                 round_trip: Duration::from_millis(round_trip_ms),
                 per_subject: Duration::from_micros(per_subject_us),
@@ -251,10 +272,19 @@ mod tests {
     }
 
     #[test]
+    fn batches_may_take_three_times_as_long_as_one_of_an_idle_server() {
+        let ms = Duration::from_millis;
+        for (idle, one_by_one, in_batches) in [(0, 1, 1), (1, 1, 2), (5, 5, 10)] {
+            assert_eq!(Answers::OneByOne.delay_allowed(ms(idle)), ms(one_by_one));
+            assert_eq!(Answers::InBatches.delay_allowed(ms(idle)), ms(in_batches));
+        }
+    }
+
+    #[test]
     fn the_bound_is_kept_also_where_it_is_below_the_least() {
-        let window = Window::new(7);
+        let window = Window::new(7, Answers::OneByOne);
         assert_eq!((window.size(), window.min, window.max), (7, 7, 7));
-        let mut window = Window::new(7);
+        let mut window = Window::new(7, Answers::OneByOne);
         window.phase = Phase::Draining { since: Duration::ZERO };
         assert_eq!(window.size(), 7);
     }

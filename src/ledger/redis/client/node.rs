@@ -44,11 +44,13 @@ impl Node {
         alarm: &Arc<Notify>,
     ) -> Arc<Self> {
         let lane = Lane::new(address.clone(), Arc::clone(connector), Arc::clone(alarm));
-        let batches = match connector.options.durability {
-            Durability::Local => None,
+        let most = connector.options.subjects_in_flight_max;
+        let (batches, turns) = match connector.options.durability {
+            Durability::Local => (None, Turns::new(most)),
             Durability::Replicated => {
                 let second = Lane::new(address.clone(), Arc::clone(connector), Arc::clone(alarm));
-                Some(Batches::new([lane.clone(), second]))
+                let batches = Batches::new([lane.clone(), second]);
+                (Some(batches), Turns::of_batches(most))
             }
         };
         Arc::new(Self {
@@ -59,7 +61,7 @@ impl Node {
             connector: Arc::clone(connector),
             lane,
             batches,
-            turns: Turns::new(connector.options.subjects_in_flight_max),
+            turns,
         })
     }
 
