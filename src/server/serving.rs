@@ -18,7 +18,6 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
-use tonic::Status;
 use tonic::body::Body;
 use tonic::service::Routes;
 use tower::Service as _;
@@ -34,7 +33,7 @@ use crate::access::Peer;
 use crate::config::Connections;
 use crate::grpc::deadline::timeout_of;
 use crate::grpc::memory::{ConnectionMemory, MemoryBudget};
-use crate::grpc::status::of_too_much_memory;
+use crate::grpc::status::{Failure, of_failure, of_too_much_memory};
 use crate::telemetry::LogLimit;
 
 /// Time after which a silent connection is asked for a sign of life, and the time it has to give
@@ -310,8 +309,8 @@ impl HyperService<Request<Incoming>> for Calls {
             };
             let answer = match answered {
                 Some(Ok(answer)) => answer,
-                // As gRPC servers say it; services answer DEADLINE_EXCEEDED before.
-                None => Status::cancelled("Timeout expired").into_http(),
+                // Services that keep a deadline of their own say the same.
+                None => of_failure(Failure::TimedOut).into_http(),
             };
             Ok(answer.map(|body| ResponseBody::new(body, Some(call))))
         })

@@ -518,7 +518,7 @@ def test_an_app_that_asks_too_much_is_turned_away_and_others_are_not():
     with drilled(sidecar_settings=settings) as (redis, proxy, sidecar, app):
         app.create_accounts("a")
         with App(sidecar) as other:
-            proxy.slow(0.1)
+            proxy.slow(0.01)
             request = quota_pb.CreateAccountsRequest(app_id=app.id, user_ids=["a"])
             calls = [app.quota.CreateAccounts.future(request, timeout=10) for _ in range(60)]
             assert outcomes(other.create_accounts("b")) == [APPLIED]

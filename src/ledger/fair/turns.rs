@@ -21,7 +21,8 @@ use super::window::{Answered, Answers, Window};
 use crate::clock::Stopwatch;
 use crate::ledger::Overload;
 
-/// Subjects that an app may send with each of its turns: the largest step of a script.
+/// Subjects that an app may send with each of its turns: the largest step of a script. Where fewer
+/// may be in work, as many as may.
 const QUANTUM: usize = 256;
 /// Subjects of one app that may wait, for each one that may be in work: about a second of work.
 const WAITING_PER_PLACE: usize = 16;
@@ -62,6 +63,8 @@ pub struct Turns {
 
 struct State {
     window: Window,
+    /// Subjects that an app may send with each of its turns.
+    quantum: usize,
     in_work: usize,
     waiting: usize,
     queues: HashMap<u64, Queue>,
@@ -110,6 +113,7 @@ impl Turns {
     fn with(in_work_max: usize, answers: Answers) -> Arc<Self> {
         let state = State {
             window: Window::new(in_work_max.max(1), answers),
+            quantum: QUANTUM.min(in_work_max.max(1)),
             in_work: 0,
             waiting: 0,
             queues: HashMap::new(),
@@ -237,7 +241,7 @@ impl State {
                 continue;
             };
             if !queue.is_credited {
-                queue.deficit = queue.deficit.saturating_add(QUANTUM);
+                queue.deficit = queue.deficit.saturating_add(self.quantum);
                 queue.is_credited = true;
             }
             if queue.deficit < subjects {

@@ -18,6 +18,15 @@ impl State {
 
 const FOREVER: Duration = Duration::from_secs(3600);
 
+/// Turns with one call in work at a time, of which many may wait, and the usual quantum.
+fn one_at_a_time() -> Arc<Turns> {
+    let mut turns = Turns::new(1);
+    let owned = Arc::get_mut(&mut turns).expect("its only owner");
+    owned.waiting_max = 1_000_000;
+    owned.state.get_mut().expect("no panic").quantum = QUANTUM;
+    turns
+}
+
 fn turn(app: u64, subjects: usize) -> Turn {
     Turn { app, subjects }
 }
@@ -48,8 +57,7 @@ async fn order_of(calls: &[Turn]) -> Vec<usize> {
 }
 
 async fn order_by_polling(calls: &[Turn]) -> Vec<usize> {
-    let mut turns = Turns::new(1);
-    Arc::get_mut(&mut turns).expect("its only owner").waiting_max = 1_000_000;
+    let turns = one_at_a_time();
     let first = turns.places(Turn::SHARED, FOREVER).await.expect("idle");
     let mut waiting: Vec<_> =
         calls.iter().map(|turn| Some(Box::pin(turns.places(*turn, FOREVER)))).collect();
@@ -114,8 +122,7 @@ async fn each_call_of_many_apps_comes_within_its_rounds() {
 
 #[tokio::test]
 async fn an_app_that_comes_anew_goes_first_once_and_not_again_and_again() {
-    let mut turns = Turns::new(1);
-    Arc::get_mut(&mut turns).expect("its only owner").waiting_max = 1_000_000;
+    let turns = one_at_a_time();
     let first = turns.places(Turn::SHARED, FOREVER).await.expect("idle");
     let mut greedy: VecDeque<_> =
         (0..3).map(|_| Box::pin(turns.places(turn(1, 256), FOREVER))).collect();
@@ -155,6 +162,23 @@ async fn what_belongs_to_no_app_goes_before_all_apps_each_time() {
     }
     drop(in_work);
     assert!(app.await.is_ok());
+    assert!(turns.state().is_idle());
+}
+
+#[tokio::test]
+async fn a_turn_is_no_longer_than_what_may_be_in_work() {
+    let turns = Turns::new(1);
+    let in_work = turns.places(turn(1, 1), FOREVER).await.expect("idle");
+    let mut greedy: VecDeque<_> =
+        (0..3).map(|_| Box::pin(turns.places(turn(1, 1), FOREVER))).collect();
+    assert!(greedy.iter_mut().all(|call| call.now_or_never().is_none()));
+    let mut quiet = Box::pin(turns.places(turn(2, 1), FOREVER));
+    assert!((&mut quiet).now_or_never().is_none());
+    drop(in_work);
+    let in_work = greedy.pop_front().expect("there").await.expect("its turn");
+    drop(in_work);
+    let in_work = quiet.await.expect("after one call of the other app");
+    drop((in_work, greedy));
     assert!(turns.state().is_idle());
 }
 
