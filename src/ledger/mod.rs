@@ -45,6 +45,7 @@ use crate::domain::time::Timestamp;
 use crate::domain::usage::Counts;
 use crate::domain::warning::Warning;
 
+mod backlog;
 pub mod crossings;
 pub mod embedded;
 mod error;

@@ -78,6 +78,18 @@ impl Claim {
             Self::Group { members, .. } => 1 + members.len(),
         }
     }
+
+    /// How many of the first claims have so many facts together; one at least, since no user or
+    /// group is split.
+    #[must_use]
+    pub fn fitting(claims: &[Self], facts_max: usize) -> usize {
+        let mut facts = 0;
+        let fits = |claim: &&Self| {
+            facts += claim.facts();
+            facts <= facts_max
+        };
+        claims.iter().take_while(fits).count().max(1)
+    }
 }
 
 /// What a database says of a group that exists.

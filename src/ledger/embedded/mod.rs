@@ -20,7 +20,8 @@ use tracing::{error, warn};
 use self::store_clock::{StoreClock, recorded};
 use self::tables::{Identity, identify, open_clock};
 use self::writer::{Keeping, Unit, Writer, WriterError};
-use super::crossings::{CrossingQueue, Crossings, UnreportedAnswer};
+use super::backlog::Backlog;
+use super::crossings::{Crossings, UnreportedAnswer};
 use super::fair::{Load, Turn};
 use super::fingerprint::{Fingerprints, KEY_BYTES};
 use super::holdings::{Holders, Holdings};
@@ -119,7 +120,7 @@ pub struct Embedded {
     clock: Arc<StoreClock>,
     ids: Fingerprints,
     /// Of answers that did not reach their callers.
-    crossings: Arc<CrossingQueue>,
+    crossings: Arc<Backlog<Crossings>>,
 }
 
 impl Embedded {
@@ -315,13 +316,7 @@ impl Ledger for Embedded {
     ) -> Result<Vec<Difference>, LedgerError> {
         let mut differences = Vec::new();
         while !claims.is_empty() {
-            let mut facts = 0;
-            let mut fits = |claim: &Claim| {
-                facts += claim.facts();
-                facts <= COMPARED_MAX
-            };
-            let fit = claims.iter().take_while(|claim| fits(claim)).count().max(1);
-            let rest = claims.split_off(fit);
+            let rest = claims.split_off(Claim::fitting(&claims, COMPARED_MAX));
             let (clock, ids, mut comparison) = (self.clock.clone(), self.ids, comparison.clone());
             comparison.call = self.by_store(comparison.call);
             let work = move |unit: &mut Unit<'_, '_>| {

@@ -31,8 +31,8 @@ impl Reconciliation {
         let has_servers = !engine.ledger.servers().is_empty();
         let mut differences = Vec::new();
         while !claims.is_empty() {
-            let length = if has_servers { slice_length(&claims) } else { claims.len() };
-            let rest = claims.split_off(length);
+            let slice = if has_servers { SLICE_FACTS } else { usize::MAX };
+            let rest = claims.split_off(Claim::fitting(&claims, slice));
             let pace = self.office.pace();
             let _reading = if has_servers { Some(pace.next_reads().await) } else { None };
             let deadline = engine.local_now() + PATIENCE;
@@ -45,16 +45,6 @@ impl Reconciliation {
         }
         Ok(differences)
     }
-}
-
-/// How many of the claims are one slice; one user or group is never split.
-fn slice_length(claims: &[Claim]) -> usize {
-    let mut facts = 0;
-    let fits = |claim: &&Claim| {
-        facts += claim.facts();
-        facts <= SLICE_FACTS
-    };
-    claims.iter().take_while(fits).count().max(1)
 }
 
 #[cfg(test)]
@@ -71,7 +61,7 @@ mod tests {
             (vec![of(1), of(SLICE_FACTS)], 1),
             (vec![of(1), of(2)], 2),
         ] {
-            assert_eq!(slice_length(&claims), length);
+            assert_eq!(Claim::fitting(&claims, SLICE_FACTS), length);
         }
     }
 }

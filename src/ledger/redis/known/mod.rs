@@ -10,12 +10,10 @@
 //! What stays unnoticed: writes that no living process had seen and none has saved; and those that
 //! others have made up for in number before a process that had seen them comes back.
 
-use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use redis::{Cmd, Value};
-use tokio::sync::Notify;
 
 use self::counts::{Counts, Lost};
 use self::loss_log::LossLog;
@@ -23,6 +21,7 @@ use super::keys::{AUDIT, CURSORS, Keys, Part};
 use super::reply::integer;
 use crate::domain::event::StorePart;
 use crate::domain::id::AppId;
+use crate::ledger::backlog::Backlog;
 use crate::ledger::fingerprint::Fingerprints;
 use crate::ledger::loss::LostWrites;
 
@@ -34,8 +33,6 @@ mod tail;
 pub use self::saved::{Saver, load};
 pub use self::tail::{Before, Tail};
 
-/// Most losses that wait for a reader: some of each of thousands of apps.
-const LOSSES_MAX: usize = 10_000;
 /// Most parts that are compared on a new connection: a tenth of a second of the server's time.
 const COMPARED_MAX: usize = 20_000;
 
@@ -51,9 +48,8 @@ pub struct Known {
     ids: OnceLock<Fingerprints>,
     /// Of the store that it was seen in.
     generation: ArcSwap<Vec<u8>>,
-    losses: Mutex<VecDeque<LostWrites>>,
+    losses: Backlog<LostWrites>,
     log: LossLog,
-    lost: Notify,
 }
 
 /// What a question to a server is about, with what was known before it was sent.
@@ -165,25 +161,13 @@ impl Known {
 
     /// Waits for the next loss.
     pub async fn next_loss(&self) -> LostWrites {
-        loop {
-            let lost = self.lost.notified();
-            let first = self.losses.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
-            if let Some(loss) = first {
-                return loss;
-            }
-            lost.await;
-        }
+        self.losses.next().await
     }
 
     fn report(&self, part: StorePart, app: Option<AppId>, Lost { found, known }: Lost) {
         let loss = LostWrites { part, app, found, known };
         self.log.add(&loss);
-        let mut losses = self.losses.lock().unwrap_or_else(PoisonError::into_inner);
-        if losses.len() < LOSSES_MAX {
-            losses.push_back(loss);
-        }
-        drop(losses);
-        self.lost.notify_one();
+        self.losses.add(loss);
     }
 }
 

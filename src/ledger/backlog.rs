@@ -1,0 +1,49 @@
+//! What was found and waits for its one reader, within a bound.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+
+/// Most entries: some of each of thousands of apps, and as many as events wait for the log.
+const ENTRIES_MAX: usize = 10_000;
+
+/// Entries, the oldest first.
+#[derive(Debug)]
+pub struct Backlog<T> {
+    waiting: Mutex<VecDeque<T>>,
+    added: Notify,
+}
+
+impl<T> Default for Backlog<T> {
+    fn default() -> Self {
+        Self { waiting: Mutex::default(), added: Notify::new() }
+    }
+}
+
+impl<T> Backlog<T> {
+    /// Adds an entry; beyond 10,000 it is dropped.
+    pub fn add(&self, entry: T) {
+        let mut waiting = self.waiting();
+        if waiting.len() < ENTRIES_MAX {
+            waiting.push_back(entry);
+        }
+        drop(waiting);
+        self.added.notify_one();
+    }
+
+    /// Waits for the next entry. To be called by one task, which may stop waiting at any time.
+    pub async fn next(&self) -> T {
+        loop {
+            let next = self.waiting().pop_front();
+            if let Some(next) = next {
+                return next;
+            }
+            self.added.notified().await;
+        }
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, VecDeque<T>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
