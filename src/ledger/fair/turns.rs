@@ -153,7 +153,8 @@ impl Turns {
         Some(self.granted(subjects))
     }
 
-    async fn when_it_comes(
+    /// Places for a call that did not pass at once, as [`Self::places`] gives them.
+    pub async fn when_it_comes(
         self: &Arc<Self>,
         turn: Turn,
         within: Duration,
@@ -293,7 +294,7 @@ struct InQueue<'a> {
 impl InQueue<'_> {
     async fn wait(&mut self) {
         if let Some(granted) = &mut self.granted {
-            // The other side is dropped only with a call that nobody waits for.
+            // The other side is dropped only with a call that is not waited for.
             let _ = granted.await;
             self.granted = None;
         }

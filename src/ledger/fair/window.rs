@@ -18,8 +18,7 @@ const GROWN_BY: usize = 1;
 const SHRUNK_BY: usize = 2;
 /// Subjects at the start, until the first answers.
 const WINDOW_AT_START: usize = 1024;
-/// The delay at the server that is allowed, where an idle one takes less than that to answer: what
-/// its largest step takes.
+/// The delay at the server that is allowed, where an idle one takes less than that to answer.
 const DELAY_ALLOWED_MIN: Duration = Duration::from_millis(1);
 /// Time between two measurements of an idle server.
 const MEASURED_EVERY: Duration = Duration::from_secs(10);
@@ -99,8 +98,13 @@ impl Window {
     pub(super) fn size(&self) -> usize {
         match self.phase {
             Phase::Open { .. } => self.size / PARTS,
-            Phase::Draining { .. } | Phase::Measuring { .. } => self.min.min(MEASURED_AT),
+            Phase::Draining { .. } | Phase::Measuring { .. } => self.measured_at(),
         }
+    }
+
+    /// Subjects in work during a measurement.
+    fn measured_at(&self) -> usize {
+        self.min.min(MEASURED_AT)
     }
 
     /// Takes in an answer.
@@ -141,7 +145,7 @@ impl Window {
 
     /// The phase once the answer is in, where it has been waited since that time.
     fn drained(&self, since: Duration, now: Duration, answer: &Answered) -> Phase {
-        if answer.in_work <= self.min.min(MEASURED_AT) {
+        if answer.in_work <= self.measured_at() {
             Phase::Measuring { since: now, least: None, answers: 0 }
         } else {
             Phase::Draining { since }

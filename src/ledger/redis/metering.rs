@@ -32,17 +32,16 @@ impl Meter for Redis {
         let work = Work::new(&self.store, &call);
         let mut metered = Metered { at: Timestamp::from_millis(0), outcomes: Vec::new() };
         for logins in logins.chunks(SUBJECTS_MAX) {
-            let keys = work.keys();
-            let mut step_keys = vec![keys.logins_by_day()];
+            let of_app = work.keys();
+            let mut keys = vec![of_app.logins_by_day()];
             let mut arguments = bounds();
             for Login { user, at } in logins {
-                let cell = keys.user(user);
-                step_keys.push(keys.login_bucket(cell));
+                let cell = of_app.user(user);
+                keys.push(of_app.login_bucket(cell));
                 arguments.extend(instant(call.catalog.zone, *at));
                 arguments.push(cell.element());
             }
-            let (script, keys) = (ScriptId::RecordLogins, step_keys);
-            let subjects = logins.len();
+            let (script, subjects) = (ScriptId::RecordLogins, logins.len());
             let step =
                 Step { script, part: Part::Accounts, by_day: true, subjects, keys, arguments };
             extend(&mut metered, &work, step).await?;
@@ -65,8 +64,7 @@ impl Meter for Redis {
                 arguments.push(region.as_str().as_bytes().to_vec());
                 arguments.push(kbps.to_string().into_bytes());
             }
-            let script = ScriptId::ReportBandwidth;
-            let subjects = samples.len();
+            let (script, subjects) = (ScriptId::ReportBandwidth, samples.len());
             let step =
                 Step { script, part: Part::Accounts, by_day: true, subjects, keys, arguments };
             extend(&mut metered, &work, step).await?;

@@ -145,7 +145,7 @@ impl Node {
         deadline: Deadline,
     ) -> Result<Places, Failure> {
         let turn = async {
-            let places = self.turns.places(request.turn, deadline.left()).await;
+            let places = self.turns.when_it_comes(request.turn, deadline.left()).await;
             match places {
                 // A turn that comes with the end of the call's time comes too late.
                 Ok(_) if deadline.is_over() => Err(Failure::Overloaded(Overload::Late)),
