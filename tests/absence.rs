@@ -257,7 +257,7 @@ async fn without_its_replica_a_master_denies_and_nothing_is_admitted() {
     sidecar.end().await;
 }
 
-/// The groups of a user, and the friends, that an app which nobody registered may have.
+/// The groups of a user, and the friends, that an unregistered app may have.
 const GROUPS_MAX: usize = 50;
 const FRIENDS_MAX: usize = 20;
 

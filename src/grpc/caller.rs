@@ -61,8 +61,8 @@ pub struct CallerKey {
 }
 
 impl CallerKey {
-    /// The caller of that name. `host` tells callers apart who have no credentials of their own,
-    /// and is empty for others.
+    /// The caller of that name. `host` distinguishes callers without credentials of their own, and
+    /// is empty for others.
     #[must_use]
     pub fn of(name: &str, host: &str) -> Self {
         Self { name: name.to_owned(), host: host.to_owned() }
@@ -159,7 +159,7 @@ pub fn require<T>(request: &Request<T>, role: Role, what: &str) -> Result<Actor,
     caller(request, role, what).map(|caller| caller.actor.clone())
 }
 
-/// The caller of a request of which only so many may be in work.
+/// The caller of a request of which a bounded number may be in work.
 pub fn require_counted<T>(
     request: &Request<T>,
     role: Role,

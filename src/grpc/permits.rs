@@ -1,4 +1,5 @@
-//! Permits of calls that last or are heavy: so many at once, and so many of them for one caller.
+//! Permits of calls that last or are heavy: a bounded number at once, and half of them for one
+//! caller.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;

@@ -79,8 +79,8 @@ impl Claim {
         }
     }
 
-    /// How many of the first claims have so many facts together; one at least, since no user or
-    /// group is split.
+    /// How many of the first claims have at most that number of facts together; one at least, since
+    /// no user or group is split.
     #[must_use]
     pub fn fitting(claims: &[Self], facts_max: usize) -> usize {
         let mut facts = 0;

@@ -25,7 +25,7 @@ def kustomized(folder: str) -> list[dict]:
 
 
 def composed(resources: list[str], components: list[str] = (), **more) -> list[dict]:
-    """The objects of an overlay that somebody writes over those in `deploy/`."""
+    """The objects of an overlay that a user writes over those in `deploy/`."""
     with tempfile.TemporaryDirectory() as folder:
         def path(name: str) -> str:
             return os.path.relpath((DEPLOY / name).resolve(), Path(folder).resolve())

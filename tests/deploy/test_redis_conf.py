@@ -94,7 +94,7 @@ def test_facts_outlive_a_restart_with_the_acl(tmp_path):
                 app_id = app.id
                 found += outcomes(app.create_accounts("a"))
     assert found == [APPLIED, ALREADY_HELD]
-    # The append-only file is read with the permissions of the user `default`; nobody is that user.
+    # The append-only file is read with the permissions of the user `default`; no client is that user.
     with redis_of(CONF, tmp_path, "--aclfile", str(USERS)) as (port, _ask):
         for password in ((), ("--pass", ""), ("--pass", PASSWORD)):
             ran = subprocess.run(["redis-cli", "-p", str(port), *password, "INFO"],

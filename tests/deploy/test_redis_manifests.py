@@ -115,7 +115,7 @@ def test_imquota_is_the_user_of_its_redis_and_facts_outlive_a_kill(overlay, tmp_
         with Sidecar(*flags, store=f"redis://127.0.0.1:{port}/0") as sidecar, App(sidecar) as app:
             assert outcomes(app.create_accounts("a")) == [APPLIED]
             name = app.id
-        assert "NOAUTH" in cli(port, "GET", "a"), "nobody comes in without a password"
+        assert "NOAUTH" in cli(port, "GET", "a"), "no login without a password"
         for user in ("imquota", "default"):
             assert "WRONGPASS" in cli(port, "--user", user, "--pass", "SECRET", "INFO"), user
     with redis_of(objects, tmp_path) as port:

@@ -3,7 +3,7 @@
 //!
 //! Previews, lists, comparisons, statements, and rounds over all apps do their work in slices of
 //! about a millisecond. All calls of the process share one pace: slices begin some time apart, in
-//! the order in which they were asked for. So many callers at once make one another slower, and
+//! the order in which they were asked for. Many callers at once make one another slower, and
 //! decisions not.
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -31,7 +31,7 @@ const FURTHER_REST_MAX: Duration = Duration::from_millis(20);
 pub struct Pace {
     started: Stopwatch,
     /// When the last slice that was asked for begins, since the start. Never held while anything
-    /// is waited for: a caller whose connection is stuck stops nobody.
+    /// is waited for: a caller whose connection is stuck stops no other.
     last_begins: Mutex<Duration>,
     reading: Semaphore,
     begun: AtomicU64,
@@ -156,9 +156,9 @@ mod tests {
         assert_eq!(*order.lock().unwrap(), ["a", "b", "c"].repeat(4));
     }
 
-    /// A caller that waits for its turn and is not polled, or goes away, holds up nobody.
+    /// A caller that waits for its turn and is not polled, or goes away, holds up no other.
     #[tokio::test]
-    async fn who_does_not_take_a_turn_holds_up_nobody() {
+    async fn a_turn_that_is_not_taken_holds_up_no_other() {
         let pace = Pace::default();
         let mut stuck: Vec<_> = (0..1000).map(|_| Box::pin(pace.next_slice())).collect();
         for one in &mut stuck {

@@ -1,8 +1,8 @@
 //! How fast the journal is brought to the store, and which callers wait in vain.
 //!
 //! A caller is refused only if its turn is certain not to come in time: the fastest that the replay
-//! has been since it began would have to become several times faster. Before that is known, nobody
-//! is refused.
+//! has been since it began would have to become several times faster. Before that is known, no
+//! caller is refused.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -31,7 +31,7 @@ impl Rate {
     }
 }
 
-/// Whether so many entries cannot be brought to the store in the time that is left.
+/// Whether that number of entries cannot be brought to the store in the time that is left.
 fn is_in_vain(entries: u64, fastest: Option<Rate>, left: Duration) -> bool {
     fastest.is_some_and(|rate| {
         u128::from(entries) * rate.time.as_micros()
@@ -47,7 +47,7 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    /// So many entries came to the store.
+    /// Counts entries that came to the store.
     pub(super) fn advance(&mut self, entries: usize) {
         let entries = u64::try_from(entries).unwrap_or(u64::MAX);
         // What the first ones took, they may have waited for the server.

@@ -23,7 +23,8 @@ use crate::telemetry::Replayed;
 /// Most operations of the journal that the store is asked at once, so that callers find room
 /// between them: about a millisecond of Redis.
 const IN_WORK_MAX: usize = 64;
-/// The same for each of so many milliseconds that a far store takes at least for one operation.
+/// Most milliseconds for each of which the same number is asked at once, where the store is so far
+/// away that one operation takes at least that long.
 const IN_WORK_TIMES_MAX: u128 = 4;
 /// Longest time for one operation.
 const OPERATION_TIMEOUT: Duration = Duration::from_secs(5);

@@ -194,14 +194,14 @@ impl Embedded {
         self.clock.clone()
     }
 
-    /// The same that works on at most so many users and groups at once.
+    /// The same with a bound of the users and groups that are worked on at once.
     #[must_use]
     pub fn bounded(self, subjects_in_flight_max: usize) -> Self {
         self.writer.bound(subjects_in_flight_max);
         self
     }
 
-    /// The turn of a call about so many subjects, and for how long it waits for it.
+    /// The turn of a call about that number of subjects, and how long it may wait for it.
     fn turn(&self, call: &Call, subjects: usize) -> (Turn, Duration) {
         let turn = Turn { app: self.ids.app(&call.app), subjects };
         (turn, call.deadline - self.clock.now())

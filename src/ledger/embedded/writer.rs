@@ -142,7 +142,7 @@ impl Writer {
         self.database.upgrade()
     }
 
-    /// Has the thread given work about at most so many subjects at once.
+    /// Bounds the subjects of the work that the thread is given at once.
     pub fn bound(&self, subjects_in_flight_max: usize) {
         self.turns.store(Turns::of_batches(subjects_in_flight_max));
     }

@@ -98,7 +98,7 @@ pub struct Places {
 }
 
 impl Turns {
-    /// Of a server that has at most so many subjects in work.
+    /// Of a server that has at most that number of subjects in work.
     #[must_use]
     pub fn new(in_work_max: usize) -> Arc<Self> {
         Self::with(in_work_max, Answers::OneByOne)

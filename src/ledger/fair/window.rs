@@ -176,7 +176,7 @@ mod tests {
     use super::*;
 
     /// A server that takes `round_trip` and then `per_subject` for each subject, one after another,
-    /// and a caller who always has calls of so many subjects waiting.
+    /// and a caller who always has calls of a given size waiting.
     struct Simulated {
         window: Window,
         now: Duration,

@@ -25,7 +25,7 @@ pub async fn apply(
     let cut_off = |error| LedgerError::Unavailable(format!("the operation was cut off: {error}"));
     let (answer, unreported) =
         if takes_steps { tokio::spawn(steps).await.map_err(cut_off)? } else { steps.await };
-    // Dropped before, by whoever stopped waiting, and after an error it is noted.
+    // Dropped before, where the caller stopped waiting, and after an error it is noted.
     if answer.is_ok() {
         unreported.report();
     }

@@ -236,8 +236,8 @@ impl Client {
         self.call_with(script, &keys, &arguments, 1, patience.into()).await
     }
 
-    /// The same, with keys and arguments that need not lie together, about so many users and
-    /// groups.
+    /// The same, with keys and arguments that need not lie together, about that number of
+    /// users and groups.
     pub async fn call_with(
         &self,
         script: usize,
@@ -265,8 +265,8 @@ impl Client {
         servers.call(wanted, deadline, &self.retries).await.map(|(value, _)| value)
     }
 
-    /// Calls a script with words that depend on the clock of the server that is to run it, about so
-    /// many users and groups. Returns the reply, and the clock of the server that gave it.
+    /// Calls a script with words that depend on the clock of the server that is to run it, about that
+    /// number of users and groups. Returns the reply, and the clock of the server that gave it.
     pub async fn call_timed(
         &self,
         script: usize,
