@@ -75,7 +75,7 @@ enum Probed {
 enum Called {
     /// It decides.
     Decides,
-    /// It refuses with an error, or no replica confirms the decision, or there is no place in a queue.
+    /// It refuses with an error, no replica confirms the decision, or there is no place in a queue.
     Refuses,
     /// It gives no reply.
     NoReply,

@@ -265,8 +265,9 @@ impl Client {
         servers.call(wanted, deadline, &self.retries).await.map(|(value, _)| value)
     }
 
-    /// Calls a script with words that depend on the clock of the server that is to run it, about that
-    /// number of users and groups. Returns the reply, and the clock of the server that gave it.
+    /// Calls a script with words that depend on the clock of the server that is to run it, about
+    /// that number of users and groups. Returns the reply, and the clock of the server that gave
+    /// it.
     pub async fn call_timed(
         &self,
         script: usize,
