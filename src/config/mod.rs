@@ -24,6 +24,7 @@ mod condition;
 mod connections;
 mod error;
 mod redis_url;
+mod replication;
 mod retired;
 mod settings;
 mod sources;
@@ -154,7 +155,7 @@ fn traces(sources: &mut Sources<'_>) -> Option<TraceConfig> {
 /// The store, with what other settings say of it.
 fn store(sources: &mut Sources<'_>, condition: &Condition) -> Store {
     let store = sources.one(&settings::STORE, values::store);
-    let durability = sources.one(&settings::DURABILITY, values::durability);
+    let (durability, confirmation) = replication::read(sources);
     let mut optional = |setting| sources.optional(setting, values::name).map(|(text, _)| text);
     let usernames = [&settings::REDIS_USERNAME, &settings::SENTINEL_USERNAME].map(&mut optional);
     let mut secret = |setting| sources.optional(setting, values::secret).map(|(text, _)| text);
@@ -176,6 +177,7 @@ fn store(sources: &mut Sources<'_>, condition: &Condition) -> Store {
     let [username, sentinel_username] = usernames;
     let [password, sentinel_password] = passwords;
     options.durability = durability;
+    options.confirmation = confirmation;
     options.subjects_in_flight_max = condition.subjects_in_flight_max;
     options.silence_max = condition.store_timeout;
     options.credentials.username = username.or(options.credentials.username);

@@ -10,7 +10,7 @@ use std::time::Duration;
 use percent_encoding::percent_decode_str;
 
 use crate::ledger::redis::options::{
-    Address, Credentials, Durability, HostPort, Options, Tls, Topology,
+    Address, Confirmation, Credentials, Durability, HostPort, Options, Tls, Topology,
 };
 
 /// Where a Redis listens if nothing is said.
@@ -55,6 +55,7 @@ pub(super) fn parse(text: &str) -> Result<Options, String> {
         credentials,
         sentinel_credentials: Credentials::default(),
         durability: Durability::default(),
+        confirmation: Confirmation::default(),
         connect_timeout: CONNECT_TIMEOUT,
         silence_max: Duration::ZERO,
         subjects_in_flight_max: 0,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use super::retired::RETIRED;
-use super::{access, condition, connections, webhook};
+use super::{access, condition, connections, replication, webhook};
 
 /// One thing that can be set.
 #[derive(Debug)]
@@ -63,16 +63,6 @@ pub(super) const STORE: Setting = Setting {
            `redis://[USER:PASSWORD@]HOST:PORT/DB`, `redis+unix:///PATH`, \
            `redis-sentinel://HOST,HOST/MASTER` or `redis-cluster://HOST,HOST`, or `rediss` \
            instead of `redis` for TLS",
-};
-
-pub(super) const DURABILITY: Setting = Setting {
-    key: "durability",
-    flag: "durability",
-    env: "IMQUOTA_DURABILITY",
-    kind: Kind::Text,
-    value_name: "LEVEL",
-    default: Some("local"),
-    help: "Redis only: answer when the master has it (`local`) or a replica too (`replicated`)",
 };
 
 pub(super) const REDIS_USERNAME: Setting = Setting {
@@ -278,7 +268,9 @@ pub(super) const APPLY_IN_FLIGHT_MAX: Setting = Setting {
 /// Every setting that the file may hold.
 pub const SETTINGS: &[Setting] = &[
     STORE,
-    DURABILITY,
+    replication::DURABILITY,
+    replication::REPLICAS_CONFIRMING,
+    replication::REPLICA_LAG_MAX_MS,
     REDIS_USERNAME,
     REDIS_PASSWORD_FILE,
     SENTINEL_USERNAME,

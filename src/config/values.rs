@@ -12,7 +12,7 @@ use super::redis_url;
 use crate::catalog::clipped;
 use crate::engine::UnknownApp;
 use crate::grpc::ForcePolicy;
-use crate::ledger::redis::options::{Durability, Options};
+use crate::ledger::redis::options::Options;
 
 /// Longest path of a Unix socket, in bytes: the kernel keeps it in 108, with a zero at the end.
 const UNIX_PATH_MAX_BYTES: usize = 107;
@@ -155,14 +155,6 @@ pub(super) fn readable_file(text: &str) -> Result<PathBuf, String> {
     // The whole path, however long: its end is what was mistyped.
     opened.map_err(|error| format!("must be a file that can be read ({error}), not {text:?}"))?;
     Ok(path)
-}
-
-pub(super) fn durability(text: &str) -> Result<Durability, String> {
-    match text {
-        "local" => Ok(Durability::Local),
-        "replicated" => Ok(Durability::Replicated),
-        _ => Err(wrong("\"local\" or \"replicated\"", text)),
-    }
 }
 
 /// What a file holds, without the line's end: a password.

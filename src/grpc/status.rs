@@ -79,6 +79,7 @@ pub(super) fn ledger_code(error: &LedgerError) -> Code {
         | LedgerError::Unavailable(_)
         | LedgerError::ConnectionLost(_)
         | LedgerError::Unconfirmed(_)
+        | LedgerError::Unconfirmable(_)
         | LedgerError::Failed(_)
         | LedgerError::Absent { .. }
         | LedgerError::JournalBlocked { .. }

@@ -98,6 +98,10 @@ pub enum LedgerError {
     /// master is unknown; a repetition is safe.
     #[error("no replica has confirmed the decision: {0}; whether it lasts is unknown")]
     Unconfirmed(String),
+    /// Replicas that have to confirm the decision are missing, or the master may be an old one;
+    /// nothing was done.
+    #[error("no decision can be confirmed: {0}; nothing was done")]
+    Unconfirmable(String),
     /// The store answers, and cannot carry the operation out on what it holds. Whether a part was
     /// done is unknown; a repetition is safe.
     #[error("the store cannot carry it out: {0}; whether a part of it was done is unknown")]
@@ -172,7 +176,7 @@ impl LedgerError {
             Self::Refused(_) => "refused",
             Self::Unavailable(_) => "unavailable",
             Self::ConnectionLost(_) => "connection_lost",
-            Self::Unconfirmed(_) => "unconfirmed",
+            Self::Unconfirmed(_) | Self::Unconfirmable(_) => "unconfirmed",
             Self::Failed(_) => "failed",
             Self::Absent { .. } => "store_absent",
             Self::JournalBlocked { .. } => "journal_blocked",
@@ -252,6 +256,7 @@ impl LedgerError {
                 | Self::Unavailable(_)
                 | Self::ConnectionLost(_)
                 | Self::Unconfirmed(_)
+                | Self::Unconfirmable(_)
                 | Self::Failed(_)
                 | Self::Absent { .. }
                 | Self::JournalBlocked { .. }

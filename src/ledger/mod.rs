@@ -75,7 +75,7 @@ pub use error::{LedgerError, Overload};
 pub use fingerprint::Fingerprints;
 pub use identified::{AcceptError, Accepted, GenerationGuard, Identified, Loss, StoreIdentity};
 pub use operation::Operation;
-pub use server::{Refusal, ServerState};
+pub use server::{Refusal, Replication, ServerState, Standing};
 
 /// What every operation is carried out under.
 #[derive(Debug, Clone)]

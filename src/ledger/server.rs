@@ -9,6 +9,33 @@ pub struct ServerState {
     pub is_absent: bool,
     /// What it has refused a short while ago.
     pub refusal: Option<Refusal>,
+    /// What stands behind its answers.
+    pub replication: Replication,
+}
+
+/// What stands behind the answers of a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Replication {
+    /// Who holds what an answer rests on.
+    pub standing: Standing,
+    /// Replicas that have to confirm an answer.
+    pub required: usize,
+    /// Replicas that are attached.
+    pub attached: usize,
+}
+
+/// Who holds what an answer rests on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Standing {
+    /// The server, as it was asked for.
+    #[default]
+    Local,
+    /// All replicas that have to confirm it.
+    Replicated,
+    /// The server alone: it has no replica.
+    Alone,
+    /// No one: the replicas cannot confirm, and nothing is answered.
+    Closed,
 }
 
 /// Why a server that answers has refused a call.

@@ -21,7 +21,7 @@ use crate::clock::Stopwatch;
 use crate::engine::Engine;
 use crate::engine::fallback::JournalCondition;
 use crate::grpc::QUOTA_SERVICE;
-use crate::ledger::{Ledger, ServerState};
+use crate::ledger::{Ledger, ServerState, Standing};
 use crate::telemetry::Metrics;
 
 /// How often the store is asked for a sign of life, or more often where the tolerance is short.
@@ -178,13 +178,17 @@ impl Readiness {
         if let Some(why) = &state.lost {
             checks.push((false, format!("the store lost its facts, or is another one: {why}")));
         }
-        for ServerState { address, is_absent, refusal } in &state.servers {
+        for ServerState { address, is_absent, refusal, replication } in &state.servers {
             if *is_absent {
                 checks.push((false, format!("server {address} is absent")));
             }
             if let Some(refusal) = refusal {
                 let words = &refusal.words;
                 checks.push((false, format!("server {address} refuses calls: {words}")));
+            }
+            if replication.standing == Standing::Alone {
+                let line = format!("answers of server {address} rest on it alone: no replica");
+                checks.push((true, line));
             }
         }
         checks.extend(state.journal.complaints().into_iter().map(|line| (false, line)));

@@ -10,6 +10,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+use super::replication::ReplicationMetrics;
 use crate::ledger::fair::Load;
 use crate::ledger::{Overload, ServerState};
 
@@ -48,6 +49,7 @@ pub struct Condition {
     store_silent: Gauge<f64, AtomicU64>,
     breaker_open: Family<NodeLabel, Gauge>,
     store_refuses: Family<NodeLabel, Gauge>,
+    replication: ReplicationMetrics,
     clock_skew: Family<NodeLabel, Gauge<f64, AtomicU64>>,
     in_flight: Gauge<i64, AtomicI64>,
     store_in_work: Family<NodeLabel, Gauge>,
@@ -115,6 +117,7 @@ impl Condition {
             "1 where a server of the store answers, and has refused a call within 10 s, by address",
             self.store_refuses.clone(),
         );
+        self.replication.register(registry);
         registry.register(
             "clock_skew_seconds",
             "By how many seconds the clock of a server and this machine's differ, by address; of a \
@@ -214,10 +217,11 @@ impl Condition {
         self.store_lost.set(i64::from(lost));
     }
 
-    /// Sets which servers are absent, and which refuse calls.
+    /// Sets which servers are absent, which refuse calls, and what stands behind their answers.
     pub fn servers(&self, servers: &[ServerState]) {
         self.breaker_open.clear();
         self.store_refuses.clear();
+        self.replication.set(servers);
         for server in servers {
             let label = NodeLabel { node: server.address.clone() };
             self.breaker_open.get_or_create(&label).set(i64::from(server.is_absent));

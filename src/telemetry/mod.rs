@@ -6,6 +6,7 @@ mod metrics;
 mod operations;
 mod panics;
 mod process;
+mod replication;
 pub mod trace;
 
 pub use condition::{Condition, Degraded, Replayed};

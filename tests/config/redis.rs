@@ -1,15 +1,18 @@
 //! Settings that say how Redis is reached: they change the store, and only where it is a Redis.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use imquota::config::Store;
-use imquota::ledger::redis::options::{Credentials, Durability, Options, Tls};
+use imquota::ledger::redis::options::{Confirmation, Credentials, Durability, Options, Tls};
 
 use crate::{defaults, load};
 
 /// The settings of this file, in the order of the table.
-pub const KEYS: [&str; 8] = [
+pub const KEYS: [&str; 10] = [
     "durability",
+    "replicas_confirming",
+    "replica_lag_max_ms",
     "redis_username",
     "redis_password_file",
     "sentinel_username",
@@ -32,6 +35,8 @@ fn everything_about_redis_reaches_its_options() {
         &[
             "--store=rediss-sentinel://url-user:url-password@a,b:7/main/2",
             "--durability=replicated",
+            "--replicas-confirming=2",
+            "--replica-lag-max-ms=250",
             "--redis-username=app",
             "--sentinel-username=watcher",
             "--redis-tls-ca=Cargo.toml",
@@ -49,6 +54,8 @@ fn everything_about_redis_reaches_its_options() {
     assert_eq!(options.credentials, user("app", "rustfmt.toml"));
     assert_eq!(options.sentinel_credentials, user("watcher", "clippy.toml"));
     assert_eq!((options.durability, options.subjects_in_flight_max), (Durability::Replicated, 7));
+    let confirmation = Confirmation { replicas: Some(2), lag_max: Duration::from_millis(250) };
+    assert_eq!(options.confirmation, confirmation);
     let path = |path: &str| PathBuf::from(path);
     let certificate = Some((path("clippy.toml"), path("build.rs")));
     assert_eq!(options.tls, Some(Tls { ca: Some(path("Cargo.toml")), certificate }));
@@ -59,7 +66,9 @@ fn the_url_says_the_rest() {
     let options = options(&["--store=redis://u:p%2Fw@h/1"], &[], None);
     let credentials = Credentials { username: Some("u".into()), password: Some("p/w".into()) };
     assert_eq!(options.credentials, credentials);
-    assert_eq!((options.tls, options.durability), (None, Durability::Local));
+    assert_eq!((options.tls, options.durability), (None, Durability::Auto));
+    let confirmation = Confirmation { replicas: None, lag_max: Duration::from_secs(1) };
+    assert_eq!(options.confirmation, confirmation);
     assert_eq!(options.subjects_in_flight_max, 4096);
 }
 
@@ -74,7 +83,10 @@ fn half_a_certificate_and_wrong_values_are_refused() {
         ("--redis-tls-key=Cargo.toml", "need each other"),
         ("--redis-password-file=/nowhere", "must be a file that can be read"),
         ("--redis-password-file=Cargo.lock", "must be a file of 1 to 1024 bytes"),
-        ("--durability=some", "must be \"local\" or \"replicated\""),
+        ("--durability=some", "must be \"auto\", \"replicated\" or \"local\""),
+        ("--replicas-confirming=0", "must be \"all\" or a number from 1 to 16"),
+        ("--replicas-confirming=17", "must be \"all\" or a number from 1 to 16"),
+        ("--replica-lag-max-ms=49", "50"),
         ("--store=redis-sentinel://u:secret@h", "must name the master"),
     ] {
         let error = load(&[argument], &[], None).expect_err(argument);

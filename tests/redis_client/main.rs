@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use imquota::ledger::redis::client::{CallError, Client};
 use imquota::ledger::redis::options::{
-    Address, Credentials, Durability, HostPort, Options, Topology,
+    Address, Confirmation, Credentials, Durability, HostPort, Options, Topology,
 };
 use imquota::ledger::redis::script::Script;
 use redis::Value;
@@ -55,6 +55,7 @@ fn options(topology: Topology) -> Options {
         credentials: Credentials::default(),
         sentinel_credentials: Credentials::default(),
         durability: Durability::Local,
+        confirmation: Confirmation::default(),
         connect_timeout: Duration::from_secs(2),
         silence_max: Duration::from_millis(500),
         subjects_in_flight_max: 512,

@@ -58,7 +58,7 @@ impl Published {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::Refusal;
+    use crate::ledger::{Refusal, Replication};
 
     #[test]
     fn a_refusal_is_published_once_a_minute_for_each_server_and_code() {
@@ -66,7 +66,8 @@ mod tests {
         let server = |address: &str, code: &str| {
             let words = format!("{code} words");
             let refusal = Some(Refusal { code: code.to_owned(), words });
-            ServerState { address: address.to_owned(), is_absent: false, refusal }
+            let (address, replication) = (address.to_owned(), Replication::default());
+            ServerState { address, is_absent: false, refusal, replication }
         };
         let silent = ServerState { refusal: None, ..server("a", "") };
         assert_eq!(published.due(vec![silent]), []);

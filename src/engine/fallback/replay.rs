@@ -235,6 +235,7 @@ fn after(error: &LedgerError) -> Brought {
         | LedgerError::Unavailable(_)
         | LedgerError::ConnectionLost(_)
         | LedgerError::Unconfirmed(_)
+        | LedgerError::Unconfirmable(_)
         | LedgerError::Overloaded(_)
         | LedgerError::DeadlinePassed
         | LedgerError::StoreLost(_)

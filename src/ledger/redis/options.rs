@@ -17,6 +17,8 @@ pub struct Options {
     pub sentinel_credentials: Credentials,
     /// When an answer is given.
     pub durability: Durability,
+    /// Which replicas confirm it.
+    pub confirmation: Confirmation,
     /// Longest time for one connection to be made and greeted.
     pub connect_timeout: Duration,
     /// Longest time without an answer to the probe of a server that is not absent.
@@ -90,11 +92,29 @@ pub struct Tls {
 /// When an answer is given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Durability {
-    /// When the master has written.
+    /// When every replica has it that the master has; when the master has written it where there
+    /// is none.
     #[default]
-    Local,
-    /// When at least one replica has it too.
+    Auto,
+    /// When every replica has it that the master has, and there is one at least.
     Replicated,
+    /// When the master has written.
+    Local,
+}
+
+/// Which replicas confirm an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Confirmation {
+    /// How many of those that are attached; `None`: all that may be promoted.
+    pub replicas: Option<usize>,
+    /// Longest time for a replica to confirm; one that takes longer is left behind.
+    pub lag_max: Duration,
+}
+
+impl Default for Confirmation {
+    fn default() -> Self {
+        Self { replicas: None, lag_max: Duration::from_secs(1) }
+    }
 }
 
 impl fmt::Debug for Credentials {

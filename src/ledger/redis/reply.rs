@@ -63,19 +63,6 @@ pub enum Reply {
     },
 }
 
-impl Reply {
-    /// Whether everything was denied, and nothing else was found.
-    #[must_use]
-    pub fn is_denial(&self) -> bool {
-        match self {
-            Self::Decided(Decided { said, risen, .. }) => {
-                !said.is_empty() && said.iter().all(|said| said.letter == b'D') && risen.is_empty()
-            }
-            Self::Nothing { .. } => false,
-        }
-    }
-}
-
 /// What was decided.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Decided {

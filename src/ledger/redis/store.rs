@@ -175,7 +175,8 @@ impl From<CallError> for LedgerError {
             CallError::Refused(reason) => Self::Refused(reason),
             CallError::Lost(reason) => Self::Unavailable(reason),
             CallError::Broken(reason) => Self::ConnectionLost(reason),
-            CallError::Unconfirmed { why, .. } => Self::Unconfirmed(why),
+            CallError::Unconfirmed(why) => Self::Unconfirmed(why),
+            CallError::Unconfirmable(reason) => Self::Unconfirmable(reason),
             CallError::Failed(reason) => Self::Failed(reason),
             CallError::Absent { why, may_be_done } => Self::Absent { why, may_be_done },
         }

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use redis::{Cmd, Value};
+use redis::Cmd;
 
 use super::client::{CallError, Patience, Timed};
 use super::keys::{Keys, Part};
@@ -160,7 +160,6 @@ impl<'a> Work<'a> {
             }
             let (value, clock) = match called {
                 Ok(called) => called,
-                Err(CallError::Unconfirmed { reply, why }) => return unconfirmed(*reply, why),
                 Err(error) if met < MARK_ATTEMPTS_MAX => {
                     store.examine(&generation, &first, error).await?;
                     met += 1;
@@ -211,12 +210,6 @@ impl<'a> Work<'a> {
             command.arg(days.unwrap_or(argument));
         }
     }
-}
-
-/// What stands of a reply that no replica has confirmed: a denial, which changes nothing, whichever
-/// server is the master later.
-fn unconfirmed(reply: Value, why: String) -> Result<Reply, LedgerError> {
-    reply::read(reply).filter(Reply::is_denial).ok_or(LedgerError::Unconfirmed(why))
 }
 
 /// Yes or no, as scripts read it.

@@ -2,12 +2,10 @@
 
 use std::collections::HashMap;
 
-use redis::Value;
-
 use super::connect::{ConnectError, Connector};
 use super::pace::Deadline;
 use super::{link, reply};
-use crate::ledger::redis::options::{Address, Durability};
+use crate::ledger::redis::options::Address;
 
 /// Sets of numbers up to this size are to stay compact, an order of magnitude smaller than others.
 const INTSET_ENTRIES_MIN: u64 = 8192;
@@ -46,27 +44,13 @@ pub(super) async fn warn(connector: &Connector, address: &Address) {
     }
 }
 
-/// Asks for the settings; warns by the way of a master without the replica that it needs.
+/// Asks for the settings.
 async fn look(
     connector: &Connector,
     address: &Address,
 ) -> Result<HashMap<String, String>, ConnectError> {
     let connection = connector.plain(address).await?;
     let patience = Deadline::after(connector.options.connect_timeout);
-    if connector.options.durability == Durability::Replicated {
-        let info = link::ask(&connection, &redis::cmd("INFO"), patience).await?;
-        let info = reply::text(&info).unwrap_or_default();
-        if reply::field(&info, "connected_slaves") == Some("0") {
-            tracing::warn!(server = %address, "answers wait for a replica, and there is none");
-        }
-    }
     let command = redis::cmd("CONFIG").arg("GET").arg(SETTINGS).to_owned();
-    Ok(pairs(&link::ask(&connection, &command, patience).await?))
-}
-
-fn pairs(answer: &Value) -> HashMap<String, String> {
-    reply::elements(answer)
-        .chunks_exact(2)
-        .filter_map(|pair| Some((reply::text(&pair[0])?, reply::text(&pair[1])?)))
-        .collect()
+    Ok(reply::fields(&link::ask(&connection, &command, patience).await?))
 }

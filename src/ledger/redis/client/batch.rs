@@ -1,29 +1,38 @@
-//! Calls that are answered only when a replica has them too.
+//! Calls that are answered only when the replicas have them too.
 //!
-//! `WAIT` covers everything that the server had written when it came to the connection's last
-//! command, of other connections too, so that an answer about what others have written is as safe.
-//! It holds its connection up. So calls are sent in batches, each followed by one `WAIT`, and two
-//! connections take turns: while one waits, the other collects.
+//! A batch of calls is followed by `ROLE`, which says what the server had written by then, of other
+//! connections too, so that an answer about what others have written is as safe; by `WAIT`, which
+//! has the replicas confirm at once; and by another `ROLE`, which says which of them have. `WAIT`
+//! alone gives a number, and the replica that is missing from it may be the one that is promoted.
+//! It holds its connection up, so that two connections take turns: while one waits, the other
+//! collects.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
-use redis::{Cmd, Value};
+use redis::{Cmd, Pipeline, Value};
 use tokio::sync::{Mutex, mpsc, oneshot};
 
+use super::confirmations::Confirmations;
 use super::link::{Lane, Link};
 use super::node::LINK_PATIENCE;
 use super::pace::{Deadline, Task};
 use super::probe::Probe;
-use super::{Failure, Request, reply};
+use super::replicas::Replica;
+use super::reply::{self, ReplicationState};
+use super::{Failure, Request};
 use crate::ledger::fair::Places;
 
 /// Most calls of one batch: a full one keeps a server busy for some milliseconds.
 const BATCH_MAX: usize = 256;
-/// Longest wait for a replica; one that is slower is as good as gone.
-const REPLICA_PATIENCE: Duration = Duration::from_secs(1);
-/// What is left of the callers' time for the answer that no replica has confirmed it.
+/// How long a loop waits for a connection at a time.
+const CONNECTION_PATIENCE: Duration = Duration::from_secs(1);
+/// Longest single wait for the replicas, after which it is asked anew which have to confirm.
+const WAIT_MAX: Duration = Duration::from_millis(100);
+/// Pause where as many replicas have confirmed as were waited for, and they are not the right ones.
+const WAIT_AGAIN_AFTER: Duration = Duration::from_millis(5);
+/// What is left of the callers' time for the answer that the replicas have not confirmed it.
 const ANSWER_PATIENCE: Duration = Duration::from_millis(20);
 
 const WAITING: u8 = 0;
@@ -47,17 +56,32 @@ pub(super) struct Batches {
     // Bounded by the places of the server, of which every job holds some.
     queue: mpsc::UnboundedSender<Job>,
     lanes: [Lane; 2],
+    confirmations: Arc<Confirmations>,
     _loops: [Task; 2],
+}
+
+/// What a loop sends with.
+struct Sending {
+    lane: Lane,
+    confirmations: Arc<Confirmations>,
+    /// Longest time for the replicas to confirm.
+    lag_max: Duration,
 }
 
 impl Batches {
     /// Starts a loop on each lane.
-    pub(super) fn new(lanes: [Lane; 2]) -> Self {
+    pub(super) fn new(
+        lanes: [Lane; 2],
+        confirmations: &Arc<Confirmations>,
+        lag_max: Duration,
+    ) -> Self {
         let (queue, receiver) = mpsc::unbounded_channel();
         let receiver: Queue = Arc::new(Mutex::new(receiver));
-        let loops =
-            lanes.clone().map(|lane| Task::spawn(send_batches(lane, Arc::clone(&receiver))));
-        Self { queue, lanes, _loops: loops }
+        let loops = lanes.clone().map(|lane| {
+            let sending = Sending { lane, confirmations: Arc::clone(confirmations), lag_max };
+            Task::spawn(send_batches(sending, Arc::clone(&receiver)))
+        });
+        Self { queue, lanes, confirmations: Arc::clone(confirmations), _loops: loops }
     }
 
     /// Lets the call be part of a batch.
@@ -95,8 +119,11 @@ impl Batches {
                 Err(_) => {}
             }
             let up = first.ready().is_some() || second.ready().is_some();
-            if (deadline.is_over() || !up) && withdraw(&stage) {
-                return Err(Failure::Unsent("it was not sent in time".to_owned()));
+            let closed = self.confirmations.closed();
+            // Another server may be the master by now.
+            if (deadline.is_over() || !up || closed.is_some()) && withdraw(&stage) {
+                let late = || Failure::Unsent("it was not sent in time".to_owned());
+                return Err(closed.map_or_else(late, Failure::Unconfirmable));
             }
             if deadline.is_over() {
                 return Err(Failure::Lost("no reply in time".to_owned()));
@@ -123,19 +150,23 @@ fn take(job: &Job) -> bool {
     taken.is_ok()
 }
 
-async fn send_batches(lane: Lane, queue: Queue) {
+async fn send_batches(sending: Sending, queue: Queue) {
     let mut jobs = Vec::with_capacity(BATCH_MAX);
+    let lane = &sending.lane;
     loop {
         // Without a connection the other lane may have more luck.
-        if lane.link(REPLICA_PATIENCE).await.is_err() {
+        if lane.link(CONNECTION_PATIENCE).await.is_err() {
             continue;
         }
+        // What cannot be confirmed is not sent.
+        sending.confirmations.opened().await;
         {
             let mut queue = queue.lock().await;
             if queue.recv_many(&mut jobs, BATCH_MAX).await == 0 {
                 return;
             }
         }
+        sending.confirmations.opened().await;
         // The connection may have died while there was nothing to do.
         let link = match lane.link(LINK_PATIENCE).await {
             Ok(link) => link,
@@ -147,49 +178,113 @@ async fn send_batches(lane: Lane, queue: Queue) {
             }
         };
         jobs.retain(take);
-        send_batch(&link, &mut jobs).await;
+        sending.send_batch(&link, &mut jobs).await;
     }
 }
 
-async fn send_batch(link: &Link, jobs: &mut Vec<Job>) {
-    let Some(patience) = jobs.iter().map(|job| job.deadline.left()).max() else { return };
-    let mut commands = redis::pipe();
-    for job in jobs.iter() {
-        if job.asking {
-            commands.cmd("ASKING");
-        }
-        commands.add_command((*job.command).clone());
-    }
-    // Zero would be no limit at all.
-    let replica_patience = patience.saturating_sub(ANSWER_PATIENCE).min(REPLICA_PATIENCE);
-    let replica_ms = replica_patience.as_millis().max(1);
-    commands.cmd("WAIT").arg(1).arg(replica_ms.to_string());
-    let mut replies = match link.send_all(&commands, patience).await {
-        Ok(replies) => replies,
-        Err(failure) => {
-            for job in jobs.drain(..) {
-                let _ = job.answer.send(Err(failure.clone()));
+impl Sending {
+    async fn send_batch(&self, link: &Link, jobs: &mut Vec<Job>) {
+        let Some(patience) = jobs.iter().map(|job| job.deadline.left()).max() else { return };
+        let deadline = Deadline::after(patience);
+        let mut commands = redis::pipe();
+        for job in jobs.iter() {
+            if job.asking {
+                commands.cmd("ASKING");
             }
-            return;
+            commands.add_command((*job.command).clone());
         }
-    };
-    let unconfirmed = match replies.pop() {
-        Some(Value::Int(replicas)) if replicas >= 1 => None,
-        Some(Value::ServerError(error)) => Some(format!("WAIT failed: {}", reply::words(&error))),
-        _ => Some(format!("no replica confirmed it within {replica_ms} ms")),
-    };
-    let mut replies = replies.into_iter();
-    for job in jobs.drain(..) {
-        if job.asking {
-            replies.next();
-        }
-        let answer = match (replies.next(), &unconfirmed) {
-            (Some(Value::ServerError(error)), _) => Err(Failure::Server(error)),
-            (Some(value), None) => Ok(value),
-            (Some(value), Some(why)) => Err(Failure::Unconfirmed(value, why.clone())),
-            (None, _) => Err(Failure::Lost("an empty reply".to_owned())),
+        let until = deadline.less(ANSWER_PATIENCE);
+        commands.cmd("ROLE");
+        self.add_wait(&mut commands, until);
+        let sent_at = self.confirmations.now();
+        let mut replies = match link.send_all(&commands, patience).await {
+            Ok(replies) => replies,
+            Err(failure) => {
+                for job in jobs.drain(..) {
+                    let _ = job.answer.send(Err(failure.clone()));
+                }
+                return;
+            }
         };
-        job.places.answered();
-        let _ = job.answer.send(answer);
+        let answers = replies.len() - WORDS_OF_WAIT - 1;
+        let confirming = replies.split_off(answers);
+        let unconfirmed = self.confirm(link, confirming, sent_at, until).await.err();
+        let mut replies = replies.into_iter();
+        for job in jobs.drain(..) {
+            if job.asking {
+                replies.next();
+            }
+            let answer = match (replies.next(), &unconfirmed) {
+                (Some(Value::ServerError(error)), _) => Err(Failure::Server(error)),
+                (Some(value), None) => Ok(value),
+                (Some(_), Some(why)) => Err(Failure::Unconfirmed(why.clone())),
+                (None, _) => Err(Failure::Lost("an empty reply".to_owned())),
+            };
+            job.places.answered();
+            let _ = job.answer.send(answer);
+        }
+    }
+
+    /// Has the replicas confirm, for some time.
+    fn add_wait(&self, commands: &mut Pipeline, until: Deadline) {
+        // Zero would be no limit at all.
+        let longest = until.left().min(WAIT_MAX).as_millis().max(1);
+        let replicas = self.confirmations.required().max(1);
+        commands.cmd("WAIT").arg(replicas).arg(longest.to_string());
+        commands.cmd("ROLE");
+    }
+
+    /// Waits until the replicas have confirmed; otherwise why they have not. `replies`: those to
+    /// `ROLE` behind the calls, to `WAIT` and to the second `ROLE`.
+    async fn confirm(
+        &self,
+        link: &Link,
+        replies: Vec<Value>,
+        sent_at: Duration,
+        until: Deadline,
+    ) -> Result<(), String> {
+        let [written, waited, listed] = replies.try_into().map_err(|_| NO_MASTER.to_owned())?;
+        let offset = state_of(&written)?.offset;
+        let (mut waited, mut listed) = (waited, listed);
+        let waiting = Deadline::after(self.lag_max.min(until.left()));
+        loop {
+            if let Value::ServerError(error) = &waited {
+                return Err(format!("WAIT failed: {}", reply::words(error)));
+            }
+            let state = state_of(&listed)?;
+            let Err(late) = self.confirmations.confirm(offset, &state, sent_at) else {
+                return Ok(());
+            };
+            if waiting.is_over() {
+                let ms = self.confirmations.now().saturating_sub(sent_at).as_millis();
+                return Err(format!("not confirmed within {ms} ms by {}", names(&late)));
+            }
+            tokio::time::sleep(WAIT_AGAIN_AFTER).await;
+            let mut commands = redis::pipe();
+            self.add_wait(&mut commands, until);
+            let failed = |failure: Failure| format!("the connection was lost: {failure:?}");
+            let replies = link.send_all(&commands, until.left()).await.map_err(failed)?;
+            [waited, listed] = replies.try_into().map_err(|_| NO_MASTER.to_owned())?;
+        }
+    }
+}
+
+/// Replies to what [`Sending::add_wait`] adds.
+const WORDS_OF_WAIT: usize = 2;
+/// Why there is no confirmation of a server that is no master any more.
+const NO_MASTER: &str = "the server is no master any more";
+
+fn state_of(role: &Value) -> Result<ReplicationState, String> {
+    if let Value::ServerError(error) = role {
+        return Err(format!("ROLE failed: {}", reply::words(error)));
+    }
+    reply::replication_state(role).ok_or_else(|| NO_MASTER.to_owned())
+}
+
+/// Replicas in a sentence.
+fn names(late: &[Replica]) -> String {
+    match late {
+        [] => "a replica: none is attached".to_owned(),
+        late => format!("replica {}", late.join(", ")),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
@@ -19,7 +19,9 @@ use super::probe::ProbeThread;
 use super::reply;
 use crate::ledger::redis::known::Known;
 use crate::ledger::redis::marks::Marks;
-use crate::ledger::redis::options::{Address, Credentials, HostPort, Options, Topology};
+use crate::ledger::redis::options::{
+    Address, Credentials, Durability, HostPort, Options, Topology,
+};
 use crate::ledger::redis::script::Script;
 
 /// The kernel gives a connection up when sent bytes stay unacknowledged for so long: well before
@@ -81,6 +83,8 @@ pub(super) struct Connector {
     pub(super) marks: Marks,
     /// Where probes run.
     pub(super) probes: ProbeThread,
+    /// What holds instead of the durability that is configured.
+    durability: OnceLock<Durability>,
     certificates: Option<TlsCertificates>,
 }
 
@@ -107,7 +111,19 @@ impl Connector {
             }
         };
         let probes = ProbeThread::start()?;
-        Ok(Self { options, scripts, known, marks, probes, certificates })
+        let durability = OnceLock::new();
+        Ok(Self { options, scripts, known, marks, probes, durability, certificates })
+    }
+
+    /// When an answer is given.
+    pub(super) fn durability(&self) -> Durability {
+        self.durability.get().copied().unwrap_or(self.options.durability)
+    }
+
+    /// Answers are given when the master has written, since replicas cannot be asked to confirm.
+    pub(super) fn make_local(&self) {
+        // Where it was set before it is the same.
+        let _ = self.durability.set(Durability::Local);
     }
 
     /// Whether servers form a cluster.

@@ -14,7 +14,9 @@ mod advice;
 mod batch;
 mod clock;
 mod cluster;
+mod confirmations;
 mod connect;
+mod electors;
 mod inspect;
 mod link;
 mod node;
@@ -22,6 +24,7 @@ mod open;
 mod pace;
 mod probe;
 mod refusals;
+mod replicas;
 // Public for the fuzz targets alone.
 #[doc(hidden)]
 pub mod reply;
@@ -89,14 +92,14 @@ pub enum CallError {
         /// Whether it may have been done.
         may_be_done: bool,
     },
-    /// The master has replied, and no replica has confirmed that it holds what the reply rests on.
-    #[error("no replica confirmed what Redis did: {why}")]
-    Unconfirmed {
-        /// The master's reply.
-        reply: Box<Value>,
-        /// What is missing.
-        why: String,
-    },
+    /// The master has replied, and the replicas have not confirmed that they hold what the reply
+    /// rests on.
+    #[error("the replicas did not confirm what Redis did: {0}")]
+    Unconfirmed(String),
+    /// Nothing was sent: it could not be confirmed, since replicas are missing or the master may be
+    /// an old one.
+    #[error("no answer can be confirmed: {0}")]
+    Unconfirmable(String),
     /// Nothing was done: the slot lacks the mark of the generation that the call named.
     #[error("the facts of the store are lost: {0}")]
     StoreLost(String),
@@ -117,7 +120,7 @@ impl CallError {
             Self::Lost(_)
                 | Self::Broken(_)
                 | Self::Failed(_)
-                | Self::Unconfirmed { .. }
+                | Self::Unconfirmed(_)
                 | Self::Absent { may_be_done: true, .. }
         )
     }
@@ -138,8 +141,10 @@ enum Failure {
     Absent {
         is_sent: bool,
     },
-    /// The master's reply, and why no replica confirms it.
-    Unconfirmed(Value, String),
+    /// The master has replied, and the replicas have not confirmed it: why.
+    Unconfirmed(String),
+    /// Nothing was sent, since it could not be confirmed.
+    Unconfirmable(String),
     Closing,
 }
 
@@ -364,6 +369,7 @@ impl Client {
             address: node.address.to_string(),
             is_absent: node.is_absent(),
             refusal: node.refusal(),
+            replication: node.replication(),
         };
         nodes.iter().map(state).collect()
     }

@@ -8,16 +8,18 @@ use tokio::sync::Notify;
 
 use super::batch::Batches;
 use super::clock::{ClockReading, ServerClock};
+use super::confirmations::{Confirmations, Path};
 use super::connect::Connector;
+use super::electors::Electors;
 use super::link::{Lane, Link};
-use super::pace::Deadline;
+use super::pace::{Deadline, Task};
 use super::probe::Probe;
 use super::refusals::Refusals;
 use super::{Failure, Request, inspect, reply};
 use crate::clock::Clock;
 use crate::ledger::fair::{Load, Places, Turns};
 use crate::ledger::redis::options::{Address, Durability};
-use crate::ledger::{Overload, Refusal};
+use crate::ledger::{Overload, Refusal, Replication};
 
 /// A call waits so long for a connection before it asks anew which server it needs: by then
 /// another one may have taken over.
@@ -30,10 +32,18 @@ pub(super) struct Node {
     pub(super) clock: Arc<ServerClock>,
     connector: Arc<Connector>,
     lane: Lane,
-    batches: Option<Batches>,
+    /// Where answers may have to be confirmed by replicas.
+    confirmed: Option<Confirmed>,
     probe: Probe,
     refusals: Refusals,
     turns: Arc<Turns>,
+}
+
+/// How answers are confirmed.
+struct Confirmed {
+    batches: Batches,
+    confirmations: Arc<Confirmations>,
+    _keeper: Task,
 }
 
 impl Node {
@@ -42,17 +52,24 @@ impl Node {
         address: Address,
         connector: &Arc<Connector>,
         alarm: &Arc<Notify>,
+        electors: Electors,
     ) -> Arc<Self> {
         let lane = Lane::new(address.clone(), Arc::clone(connector), Arc::clone(alarm));
         let most = connector.options.subjects_in_flight_max;
-        let (batches, turns) = match connector.options.durability {
-            Durability::Local => (None, Turns::new(most)),
-            Durability::Replicated => {
-                let second = Lane::new(address.clone(), Arc::clone(connector), Arc::clone(alarm));
-                let batches = Batches::new([lane.clone(), second]);
-                (Some(batches), Turns::of_batches(most))
-            }
+        let durability = connector.durability();
+        let turns = match durability {
+            Durability::Local => Turns::new(most),
+            Durability::Auto | Durability::Replicated => Turns::of_batches(most),
         };
+        let confirmed =
+            (durability != Durability::Local || electors.may_name_another()).then(|| {
+                let second = Lane::new(address.clone(), Arc::clone(connector), Arc::clone(alarm));
+                let confirmations = Confirmations::new(address.clone(), connector, electors);
+                let lag_max = connector.options.confirmation.lag_max;
+                let batches = Batches::new([lane.clone(), second], &confirmations, lag_max);
+                let keeper = confirmations.keep(lane.clone());
+                Confirmed { batches, confirmations, _keeper: keeper }
+            });
         Arc::new(Self {
             probe: Probe::start(address.clone(), connector),
             refusals: Refusals::default(),
@@ -60,7 +77,7 @@ impl Node {
             clock: Arc::default(),
             connector: Arc::clone(connector),
             lane,
-            batches,
+            confirmed,
             turns,
         })
     }
@@ -90,7 +107,18 @@ impl Node {
             let words = self.lane.reason().filter(|_| !self.is_absent())?;
             Some(Refusal { code: "UNCONNECTED".to_owned(), words })
         };
-        self.refusals.current().or_else(unconnected)
+        let unconfirmed = || {
+            let words = self.confirmed.as_ref().filter(|_| !self.is_absent())?;
+            let words = words.confirmations.closed()?;
+            Some(Refusal { code: "UNCONFIRMED".to_owned(), words })
+        };
+        self.refusals.current().or_else(unconnected).or_else(unconfirmed)
+    }
+
+    /// What stands behind its answers.
+    pub(super) fn replication(&self) -> Replication {
+        let confirmed = self.confirmed.as_ref();
+        confirmed.map_or_else(Replication::default, |it| it.confirmations.replication())
     }
 
     /// How much it is given at once, and how much waits.
@@ -121,8 +149,10 @@ impl Node {
             // Boxed, since most calls do not wait.
             None => Box::pin(self.wait_for_turn(request, deadline)).await?,
         };
-        if let Some(batches) = &self.batches {
-            return batches.call(request, asking, deadline, places, &self.probe).await;
+        if let Some(confirmed) = &self.confirmed
+            && confirmed.confirmations.path() == Path::Confirmed
+        {
+            return confirmed.batches.call(request, asking, deadline, places, &self.probe).await;
         }
         let link = self.lane.link(LINK_PATIENCE.min(deadline.left())).await;
         let link = link.map_err(Failure::Unsent)?;
@@ -237,8 +267,8 @@ impl Node {
         if let Some(link) = self.lane.ready() {
             link.give_up();
         }
-        if let Some(batches) = &self.batches {
-            batches.distrust();
+        if let Some(confirmed) = &self.confirmed {
+            confirmed.batches.distrust();
         }
     }
 }

@@ -10,14 +10,15 @@ use tokio::sync::Notify;
 
 use super::cluster::{self, Cluster};
 use super::connect::{ConnectError, Connector, NewError};
+use super::electors::Electors;
 use super::node::Node;
 use super::pace::{self, Deadline};
-use super::sentinel::{self, Named, Watched};
+use super::sentinel::{self, Asked, Named};
 use super::servers::Servers;
 use super::{advice, link, reply};
 use crate::ledger::redis::known::Known;
 use crate::ledger::redis::marks::Marks;
-use crate::ledger::redis::options::{Address, HostPort, Options, Topology};
+use crate::ledger::redis::options::{Address, Durability, HostPort, Options, Topology};
 use crate::ledger::redis::script::Script;
 
 /// A server that reads its data from disk is waited for so long.
@@ -187,14 +188,20 @@ pub(super) async fn open(
     match connector.options.topology.clone() {
         Topology::Standalone { address, .. } => {
             check(&connector, &address).await?;
-            let node = Node::new(address, &connector, &Arc::new(Notify::new()));
+            let goes_on = connector.durability() != Durability::Replicated;
+            let alarm = Arc::new(Notify::new());
+            let node = Node::new(address, &connector, &alarm, Electors::None { goes_on });
             ready(&connector, &node).await;
             Ok(Servers::Single(node))
         }
         Topology::Sentinel { sentinels, master: name, .. } => {
-            let master = find_master(&connector, &sentinels, &name).await?;
+            let asked = Asked::start(&connector, sentinels.clone(), name.clone());
+            let master = match asked.master().await {
+                Some(master) => master,
+                None => find_master(&connector, &sentinels, &name).await?,
+            };
             check(&connector, &Address::Tcp(master.clone())).await?;
-            let watched = Watched::new(&connector, sentinels, name, master);
+            let watched = asked.watch(&connector, master);
             ready(&connector, &watched.master()).await;
             Ok(Servers::Sentinel(watched))
         }
@@ -285,7 +292,36 @@ async fn check(connector: &Connector, address: &Address) -> Result<(), OpenError
     if major.is_some_and(|major| major < MAJOR_MIN) {
         return Err(OpenError::Old { server, version: version.to_owned() });
     }
-    greet(connector, address).await
+    greet(connector, address).await?;
+    check_confirmations(connector, address, &connection).await
+}
+
+/// Tries what confirmations by replicas need. Without it `auto` means the master alone.
+async fn check_confirmations(
+    connector: &Connector,
+    address: &Address,
+    connection: &MultiplexedConnection,
+) -> Result<(), OpenError> {
+    if connector.durability() == Durability::Local {
+        return Ok(());
+    }
+    let patience = Deadline::after(connector.options.connect_timeout);
+    for command in [redis::cmd("WAIT").arg(0).arg(1).to_owned(), redis::cmd("ROLE")] {
+        match link::ask(connection, &command, patience).await {
+            Ok(_) => {}
+            Err(why @ ConnectError::Server(_)) if connector.durability() == Durability::Auto => {
+                tracing::warn!(
+                    server = %address, reason = %why,
+                    "answers rest on the master alone: replicas cannot be asked to confirm; \
+                     permit +wait and +role"
+                );
+                connector.make_local();
+                return Ok(());
+            }
+            Err(why) => return Err(OpenError::of_connect(address, &why)),
+        }
+    }
+    Ok(())
 }
 
 async fn information(

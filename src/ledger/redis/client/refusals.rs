@@ -33,7 +33,7 @@ impl Refusals {
             Err(Failure::Server(error)) if reply::is_refusal(error.code()) => {
                 (error.code(), reply::words(error))
             }
-            Err(Failure::Unconfirmed(_, why)) => ("UNCONFIRMED", why.clone()),
+            Err(Failure::Unconfirmed(why)) => ("UNCONFIRMED", why.clone()),
             _ => return,
         };
         let mut seen = self.seen();

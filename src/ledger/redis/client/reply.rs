@@ -1,5 +1,7 @@
 //! Reads what servers say about themselves and about errors.
 
+use std::collections::{BTreeMap, HashMap};
+
 use redis::{ServerError, Value};
 
 use crate::ledger::redis::options::HostPort;
@@ -75,6 +77,45 @@ pub(super) fn elements(value: &Value) -> &[Value] {
     }
 }
 
+/// Names and values that take turns in an array, as in the replies to `CONFIG GET` and
+/// `SENTINEL MASTER`.
+pub(super) fn fields(value: &Value) -> HashMap<String, String> {
+    elements(value)
+        .chunks_exact(2)
+        .filter_map(|pair| Some((text(&pair[0])?, text(&pair[1])?)))
+        .collect()
+}
+
+/// What a master says of its replication.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ReplicationState {
+    /// The end of what it has written.
+    pub offset: u64,
+    /// Its attached replicas, each with the end of what it has confirmed. Of several that share an
+    /// address and port, the second is named `address:port#2`, and so on.
+    pub replicas: BTreeMap<String, u64>,
+}
+
+/// From the reply to `ROLE`; `None` where it is not a master's.
+#[must_use]
+pub fn replication_state(role: &Value) -> Option<ReplicationState> {
+    let [kind, Value::Int(offset), replicas, ..] = elements(role) else { return None };
+    if text(kind)? != "master" {
+        return None;
+    }
+    let mut state =
+        ReplicationState { offset: u64::try_from(*offset).ok()?, replicas: BTreeMap::new() };
+    for replica in elements(replicas) {
+        let [host, port, confirmed] = elements(replica) else { return None };
+        let name = HostPort { host: text(host)?, port: number(port)? }.to_string();
+        let numbered = (2..).map(|number| format!("{name}#{number}"));
+        let mut names = std::iter::once(name.clone()).chain(numbered);
+        let free = names.find(|name| !state.replicas.contains_key(name))?;
+        state.replicas.insert(free, text(confirmed)?.parse().ok()?);
+    }
+    Some(state)
+}
+
 /// From the reply to `ROLE`: the master of a replica, `None` for a master.
 #[must_use]
 pub fn followed_master(role: &Value) -> Option<String> {
@@ -106,6 +147,24 @@ pub fn redirection(details: &str, asked_host: &str) -> Option<(u16, HostPort)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_master_lists_its_replicas() {
+        let bulk = |text: &str| Value::BulkString(text.as_bytes().to_vec());
+        let replica = |port, offset| Value::Array(vec![bulk("10.0.0.1"), bulk(port), bulk(offset)]);
+        let role =
+            |replicas| Value::Array(vec![bulk("master"), Value::Int(791), Value::Array(replicas)]);
+        let state = |replicas| replication_state(&role(replicas));
+        assert_eq!(state(vec![]), Some(ReplicationState { offset: 791, ..Default::default() }));
+        let found = state(vec![replica("1", "790"), replica("2", "7"), replica("1", "791")]);
+        let replicas = found.expect("a master").replicas.into_iter();
+        let replicas: Vec<_> = replicas.map(|(name, offset)| format!("{name} {offset}")).collect();
+        assert_eq!(replicas, ["10.0.0.1:1 790", "10.0.0.1:1#2 791", "10.0.0.1:2 7"]);
+        assert_eq!(state(vec![replica("x", "1")]), None);
+        let replica =
+            Value::Array(vec![bulk("slave"), bulk("h"), Value::Int(1), bulk("connected")]);
+        assert_eq!(replication_state(&replica), None);
+    }
 
     #[test]
     fn a_redirection_without_host_means_the_server_that_answered() {

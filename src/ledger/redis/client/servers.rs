@@ -34,8 +34,8 @@ pub(super) enum Servers {
 enum Next {
     /// Send it once more, there.
     Now(Option<HostPort>),
-    /// Send it once more after a pause.
-    Later(String),
+    /// Send it once more after a pause; otherwise that is the outcome.
+    Later(CallError),
     /// Tell the caller.
     Stop(CallError),
 }
@@ -69,7 +69,8 @@ impl Servers {
             let next = match self.node(wanted.slot, asking.as_ref()) {
                 None => {
                     self.doubt(false);
-                    Next::Later(format!("no node of the cluster serves slot {}", wanted.slot))
+                    let why = format!("no node of the cluster serves slot {}", wanted.slot);
+                    Next::Later(CallError::Refused(why))
                 }
                 Some(node) => {
                     if deadline.hurried && node.is_absent() {
@@ -87,7 +88,7 @@ impl Servers {
                 Next::Stop(error) => return Err(error),
                 Next::Now(place) => {
                     asking = place;
-                    "it was sent from server to server".to_owned()
+                    CallError::Refused("it was sent from server to server".to_owned())
                 }
                 Next::Later(why) => {
                     asking = None;
@@ -99,7 +100,7 @@ impl Servers {
             }
             attempts += 1;
             if until.is_over() {
-                return Err(CallError::Refused(why));
+                return Err(why);
             }
         }
     }
@@ -122,14 +123,16 @@ impl Servers {
                 Ok(value) => return Ok(value),
                 Err(failure) => match self.next(failure, &node, request, deadline).await {
                     Next::Stop(error) => return Err(error),
-                    Next::Now(_) => format!("{address} sent the call elsewhere"),
+                    Next::Now(_) => {
+                        CallError::Refused(format!("{address} sent the call elsewhere"))
+                    }
                     Next::Later(why) => why,
                 },
             };
             retries.rest(attempts, deadline).await;
             attempts += 1;
             if deadline.left() < ATTEMPT_MIN {
-                return Err(CallError::Refused(why));
+                return Err(why);
             }
         }
     }
@@ -167,15 +170,19 @@ impl Servers {
             Failure::Overloaded(why) => Next::Stop(CallError::Overloaded(why)),
             Failure::Closing => Next::Stop(CallError::Closing),
             Failure::Absent { is_sent } => Next::Stop(absent(node, is_sent)),
-            Failure::Unconfirmed(reply, why) => {
-                let why = format!("{}: {why}", node.address);
-                Next::Stop(CallError::Unconfirmed { reply: Box::new(reply), why })
+            Failure::Unconfirmed(why) => {
+                Next::Stop(CallError::Unconfirmed(format!("{}: {why}", node.address)))
             }
             Failure::Lost(why) => Next::Stop(CallError::Lost(format!("{}: {why}", node.address))),
             Failure::Broken(why) => {
                 Next::Stop(CallError::Broken(format!("{}: {why}", node.address)))
             }
-            Failure::Unsent(why) => Next::Later(format!("{}: {why}", node.address)),
+            Failure::Unsent(why) => {
+                Next::Later(CallError::Refused(format!("{}: {why}", node.address)))
+            }
+            Failure::Unconfirmable(why) => {
+                Next::Later(CallError::Unconfirmable(format!("{}: {why}", node.address)))
+            }
             Failure::Server(error) => self.next_after(&error, node, request, deadline).await,
         }
     }
@@ -194,11 +201,11 @@ impl Servers {
             ("NOSCRIPT", _, _) => {
                 // Without it the call is refused the same way once more.
                 let _ = node.load_script(request.script, deadline).await;
-                Next::Later(why)
+                Next::Later(CallError::Refused(why))
             }
             ("MOVED", Self::Cluster(cluster), Some((slot, address))) => {
                 cluster.moved(slot, &address);
-                Next::Later(why)
+                Next::Later(CallError::Refused(why))
             }
             ("ASK", Self::Cluster(_), Some((_, address))) => Next::Now(Some(address)),
             ("CLOCKSKEW", _, _) => {
@@ -207,7 +214,7 @@ impl Servers {
             ("STORELOST", _, _) => Next::Stop(CallError::StoreLost(why)),
             (code, _, _) if reply::is_transient(code) => {
                 self.doubt(code == "READONLY");
-                Next::Later(why)
+                Next::Later(CallError::Refused(why))
             }
             _ if reply::lacks_permission(error) => Next::Stop(CallError::Lost(why)),
             _ if reply::is_from_within_a_script(error) => Next::Stop(CallError::Failed(why)),

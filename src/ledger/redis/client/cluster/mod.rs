@@ -1,23 +1,31 @@
 //! The nodes of a Redis Cluster and which of them serves which slot.
 
+mod views;
+
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use redis::Value;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, OnceCell};
 
+use self::views::View;
 use super::connect::{ConnectError, Connector};
+use super::electors::{Electors, Stance};
 use super::node::Node;
 use super::pace::{self, Deadline, Task};
 use super::slot::SLOTS;
-use super::{link, reply};
+use super::{Failure, link, reply};
 use crate::ledger::redis::options::{Address, HostPort};
 
 /// How often the map is asked for when nothing seems wrong: changes show by redirections sooner.
 const ASK_EVERY: Duration = Duration::from_secs(5);
 /// How long one node may take to tell the map before another one is asked.
 const NODE_PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long a master may be silent to the others before they replace it, where it does not say.
+const NODE_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// A range of slots and the master that serves it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,7 +41,10 @@ pub(super) struct Cluster {
     _task: Task,
 }
 
-struct Shared {
+/// What the cluster's tasks and nodes share.
+pub(super) struct Shared {
+    this: Weak<Self>,
+    node_timeout: OnceCell<Duration>,
     connector: Arc<Connector>,
     seeds: Vec<HostPort>,
     alarm: Arc<Notify>,
@@ -44,7 +55,9 @@ struct Shared {
 impl Cluster {
     /// Starts with that map, and keeps it up to date.
     pub(super) fn new(connector: &Arc<Connector>, seeds: Vec<HostPort>, ranges: &[Range]) -> Self {
-        let shared = Arc::new(Shared {
+        let shared = Arc::new_cyclic(|this| Shared {
+            this: Weak::clone(this),
+            node_timeout: OnceCell::new(),
             connector: Arc::clone(connector),
             seeds,
             alarm: Arc::new(Notify::new()),
@@ -104,7 +117,8 @@ impl Shared {
     fn at(&self, address: &HostPort) -> Arc<Node> {
         let mut nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
         let node = nodes.entry(address.clone()).or_insert_with(|| {
-            Node::new(Address::Tcp(address.clone()), &self.connector, &self.alarm)
+            let electors = Electors::Cluster(Weak::clone(&self.this));
+            Node::new(Address::Tcp(address.clone()), &self.connector, &self.alarm, electors)
         });
         Arc::clone(node)
     }
@@ -128,6 +142,45 @@ impl Shared {
         let masters: HashSet<_> = ranges.iter().map(|range| &range.master).collect();
         let mut nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
         nodes.retain(|address, _| masters.contains(address));
+    }
+
+    /// How long a master may be silent to the others before they replace it.
+    pub(super) async fn node_timeout(&self) -> Duration {
+        let command = redis::cmd("CONFIG").arg("GET").arg("cluster-node-timeout").to_owned();
+        let ask = || async {
+            let node = self.known().into_iter().find(|node| node.is_up()).ok_or(())?;
+            let settings = match node.ask(&command, Deadline::after(NODE_PATIENCE)).await {
+                Ok(settings) => reply::fields(&settings),
+                Err(Failure::Server(_)) => return Ok(NODE_TIMEOUT),
+                Err(_) => return Err(()),
+            };
+            let ms = settings.get("cluster-node-timeout").and_then(|ms| ms.parse().ok());
+            Ok(ms.map_or(NODE_TIMEOUT, Duration::from_millis))
+        };
+        *self.node_timeout.get_or_try_init(ask).await.unwrap_or(&NODE_TIMEOUT)
+    }
+
+    /// Asks the nodes about that master.
+    pub(super) async fn ask_about(&self, master: &Address) -> Stance {
+        let command = redis::cmd("CLUSTER").arg("NODES").to_owned();
+        let ask = |node: Arc<Node>| {
+            let command = &command;
+            async move {
+                let nodes = node.ask(command, Deadline::after(NODE_PATIENCE)).await;
+                let nodes = nodes.map_err(|why| format!("{}: {why:?}", node.address))?;
+                let nodes = reply::text(&nodes).ok_or("CLUSTER NODES makes no sense")?;
+                Ok::<_, String>((node.address == *master, View::read(&nodes)))
+            }
+        };
+        let heard = join_all(self.known().into_iter().map(ask)).await;
+        let (own, others): (Vec<_>, Vec<_>) =
+            heard.iter().flatten().partition(|(is_own, _)| *is_own);
+        let [(_, own)] = own[..] else {
+            let why = heard.into_iter().find_map(Result::err);
+            return Stance::Doubtful(why.unwrap_or_else(|| "it is not in the map".to_owned()));
+        };
+        let others: Vec<View> = others.into_iter().map(|(_, view)| view.clone()).collect();
+        views::stand_by(own, &others).map_or_else(Stance::Doubtful, |()| Stance::Master)
     }
 
     /// Asks nodes that are connected, then the seeds.

@@ -1,0 +1,381 @@
+//! The replicas of one master that have to confirm an answer: a pure state machine over what the
+//! master lists, by a clock that the caller reads.
+//!
+//! A replica is *required* once the master lists it and it has caught up. One that is detached, or
+//! has not confirmed for as long as allowed, may have been promoted: it stays required, so that
+//! nothing can be answered, until those who elect masters were asked after that and stand by this
+//! master.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::reply::ReplicationState;
+
+/// Most replicas left behind whose names are kept; of more, only that there are some matters.
+const LEFT_MAX: usize = 1024;
+
+/// A replica as its master lists it: address and port, and a number where several share them.
+pub(super) type Replica = String;
+
+/// How many replicas have to confirm an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Rule {
+    /// This many of those that are listed; `None`: all that are required.
+    pub(super) fewer: Option<usize>,
+    /// Whether there may be no replica at all.
+    pub(super) may_be_alone: bool,
+    /// Longest time for a replica to confirm.
+    pub(super) lag_max: Duration,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Required {
+    is_detached: bool,
+    /// What it has not confirmed, and since when.
+    behind: Option<(u64, Duration)>,
+    /// Since when it is detached or has been silent for too long.
+    missing_since: Option<Duration>,
+}
+
+/// Whether calls may be sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Gate {
+    /// Not yet, or not now, for this reason.
+    Closed(String),
+    /// The replicas have to confirm.
+    Confirmed,
+    /// There is no replica that could.
+    Alone,
+}
+
+/// See the module's head.
+#[derive(Debug, Clone)]
+pub(super) struct Replicas {
+    rule: Rule,
+    required: BTreeMap<Replica, Required>,
+    /// Replicas that were required once and are not any more.
+    left: BTreeSet<Replica>,
+    /// Whether those who elect masters have stood by this one at all.
+    is_approved: bool,
+    /// When the master was listed first.
+    listed_since: Option<Duration>,
+    /// Its offset when it was listed last.
+    offset: Option<u64>,
+    /// Replicas that are listed now, and how many of them are not required.
+    attached: usize,
+    catching_up: usize,
+}
+
+impl Replicas {
+    /// Of a master of which nothing is known yet.
+    pub(super) fn new(rule: Rule) -> Self {
+        Self {
+            rule,
+            required: BTreeMap::new(),
+            left: BTreeSet::new(),
+            is_approved: false,
+            listed_since: None,
+            offset: None,
+            attached: 0,
+            catching_up: 0,
+        }
+    }
+
+    /// Takes in what the master lists.
+    pub(super) fn listed(&mut self, state: &ReplicationState, now: Duration) {
+        let caught_up = self.offset.unwrap_or(state.offset);
+        self.offset = Some(state.offset);
+        self.listed_since.get_or_insert(now);
+        self.attached = state.replicas.len();
+        for (replica, required) in &mut self.required {
+            match state.replicas.get(replica) {
+                // Also where it was silent before: it may have been promoted since.
+                None if !required.is_detached => {
+                    required.is_detached = true;
+                    required.missing_since = Some(now);
+                }
+                None => {}
+                Some(confirmed) => required.confirmed(*confirmed, caught_up),
+            }
+        }
+        for (replica, confirmed) in &state.replicas {
+            if *confirmed >= caught_up && !self.required.contains_key(replica) {
+                self.required.insert(replica.clone(), Required::default());
+                self.left.remove(replica);
+            }
+        }
+        let is_catching_up = |replica: &&Replica| !self.required.contains_key(*replica);
+        self.catching_up = state.replicas.keys().filter(is_catching_up).count();
+    }
+
+    /// Whether an answer is confirmed that rests on what the master had written at `offset` and
+    /// that was sent at `sent_at`. Otherwise the replicas that have not confirmed it.
+    pub(super) fn confirm(
+        &mut self,
+        offset: u64,
+        state: &ReplicationState,
+        sent_at: Duration,
+        now: Duration,
+    ) -> Result<(), Vec<Replica>> {
+        self.listed(state, now);
+        let has = |replica: &Replica| {
+            state.replicas.get(replica).is_some_and(|confirmed| *confirmed >= offset)
+        };
+        if let Some(fewer) = self.rule.fewer {
+            let confirmed = state.replicas.keys().filter(|replica| has(replica)).count();
+            let late = || state.replicas.keys().filter(|replica| !has(replica)).cloned().collect();
+            return if confirmed >= fewer { Ok(()) } else { Err(late()) };
+        }
+        for (replica, required) in &mut self.required {
+            if required.missing_since.is_none() && !has(replica) {
+                required.waited(offset, sent_at, now, self.rule.lag_max);
+            }
+        }
+        let late: Vec<_> = self.required.keys().filter(|replica| !has(replica)).cloned().collect();
+        let is_enough = self.rule.may_be_alone || !self.required.is_empty();
+        if late.is_empty() && is_enough && self.is_approved { Ok(()) } else { Err(late) }
+    }
+
+    /// Whether those who elect masters are to be asked about it, or about what has been missing
+    /// for that long.
+    pub(super) fn is_in_doubt(&self, missing_for: Duration, now: Duration) -> bool {
+        let is_due = |since: Duration| since.saturating_add(missing_for) <= now;
+        if self.required.values().filter_map(|it| it.missing_since).any(is_due) {
+            return true;
+        }
+        // A replica that is attached already is given time to catch up, so that it is required
+        // from the first answer on.
+        let Some(since) = self.listed_since else { return false };
+        !self.is_approved && (self.catching_up == 0 || since + self.rule.lag_max <= now)
+    }
+
+    /// Those who elect masters stand by this one; they were asked at `asked_at`. What had been
+    /// missing for that long by then is required no more. Returns what that is.
+    pub(super) fn approved(&mut self, asked_at: Duration, missing_for: Duration) -> Vec<Replica> {
+        self.is_approved = true;
+        let stays = |it: &Required| {
+            it.missing_since.is_none_or(|since| since.saturating_add(missing_for) > asked_at)
+        };
+        let (kept, left) =
+            std::mem::take(&mut self.required).into_iter().partition(|(_, it)| stays(it));
+        self.required = kept;
+        let left: Vec<Replica> = BTreeMap::into_keys(left).collect();
+        let room = LEFT_MAX.saturating_sub(self.left.len());
+        self.left.extend(left.iter().take(room).cloned());
+        left
+    }
+
+    /// No majority of those who elect masters can be asked, and the ones who can say that the
+    /// master has that many replicas: where all of them are attached, none was promoted.
+    pub(super) fn approved_if_complete(&mut self, replicas: usize) {
+        let attached = self.required.values().filter(|it| it.missing_since.is_none()).count();
+        if replicas > 0 && attached >= replicas {
+            self.is_approved = true;
+        }
+    }
+
+    /// Whether calls may be sent. `has_majority`: those who elect masters stand by this one now.
+    pub(super) fn gate(&self, has_majority: bool) -> Gate {
+        if let Some(fewer) = self.rule.fewer {
+            let (attached, why) = (self.attached, NO_MAJORITY.to_owned());
+            return match has_majority {
+                false => Gate::Closed(why),
+                true if attached >= fewer => Gate::Confirmed,
+                true => Gate::Closed(format!("{attached} of {fewer} replicas are attached")),
+            };
+        }
+        let missing: Vec<_> = self
+            .required
+            .iter()
+            .filter_map(|(replica, it)| it.missing_since.map(|_| replica.as_str()))
+            .collect();
+        if !missing.is_empty() {
+            return Gate::Closed(format!(
+                "replica {} is detached or silent, and may have been promoted",
+                missing.join(", ")
+            ));
+        }
+        if !self.is_approved {
+            return Gate::Closed("the master has not been confirmed yet".to_owned());
+        }
+        if !has_majority && (self.required.is_empty() || !self.left.is_empty()) {
+            return Gate::Closed(NO_MAJORITY.to_owned());
+        }
+        match self.required.is_empty() {
+            false => Gate::Confirmed,
+            true if self.rule.may_be_alone => Gate::Alone,
+            true => Gate::Closed("no replica is attached that could confirm".to_owned()),
+        }
+    }
+
+    /// Replicas that have to confirm, and those that are listed.
+    pub(super) fn count(&self) -> (usize, usize) {
+        (self.rule.fewer.unwrap_or(self.required.len()), self.attached)
+    }
+}
+
+/// Why nothing is answered where the master may be an old one.
+const NO_MAJORITY: &str = "no majority of those who elect masters can be asked";
+
+impl Required {
+    /// The master lists it with that offset.
+    fn confirmed(&mut self, offset: u64, caught_up: u64) {
+        self.is_detached = false;
+        if self.behind.is_some_and(|(behind, _)| offset >= behind) {
+            self.behind = None;
+        }
+        if self.missing_since.is_some() && offset >= caught_up && self.behind.is_none() {
+            self.missing_since = None;
+        }
+    }
+
+    /// It has not confirmed that offset of a call that was sent at `sent_at`.
+    fn waited(&mut self, offset: u64, sent_at: Duration, now: Duration, lag_max: Duration) {
+        let (_, since) = *self.behind.get_or_insert((offset, sent_at));
+        if now.saturating_sub(since) >= lag_max {
+            self.missing_since = Some(now);
+        }
+    }
+}
+
+#[cfg(test)]
+mod simulation;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LAG_MAX: Duration = Duration::from_millis(1000);
+
+    fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    fn new(fewer: Option<usize>, may_be_alone: bool) -> Replicas {
+        Replicas::new(Rule { fewer, may_be_alone, lag_max: LAG_MAX })
+    }
+
+    fn state(offset: u64, replicas: &[(&str, u64)]) -> ReplicationState {
+        let replicas = replicas.iter().map(|(name, confirmed)| ((*name).to_owned(), *confirmed));
+        ReplicationState { offset, replicas: replicas.collect() }
+    }
+
+    /// One whose replicas "a" and "b" are required, at the time 0.
+    fn of_two() -> Replicas {
+        let mut replicas = new(None, false);
+        replicas.listed(&state(10, &[("a", 10), ("b", 10)]), ms(0));
+        assert!(replicas.is_in_doubt(ms(0), ms(0)));
+        assert!(replicas.approved(ms(0), ms(0)).is_empty());
+        assert_eq!(replicas.gate(false), Gate::Confirmed);
+        replicas
+    }
+
+    #[test]
+    fn all_that_are_required_have_to_confirm() {
+        let mut replicas = of_two();
+        for (listed, late) in [
+            (&[("a", 20), ("b", 20)][..], &[][..]),
+            (&[("a", 20), ("b", 19)], &["b"]),
+            (&[("a", 9), ("b", 19)], &["a", "b"]),
+            // One that has just come does not stand in for another one.
+            (&[("a", 20), ("b", 19), ("c", 20)], &["b"]),
+            (&[("b", 20), ("c", 20)], &["a"]),
+        ] {
+            let confirmed = replicas.clone().confirm(20, &state(25, listed), ms(5), ms(9));
+            assert_eq!(confirmed.err().unwrap_or_default(), late, "{listed:?}");
+        }
+        // From when it has caught up it is required as well.
+        replicas.listed(&state(20, &[("a", 20), ("b", 20), ("c", 9)]), ms(10));
+        assert_eq!(replicas.count(), (2, 3));
+        let listed = state(25, &[("a", 25), ("b", 25), ("c", 22)]);
+        assert_eq!(replicas.confirm(25, &listed, ms(20), ms(30)), Err(vec!["c".to_owned()]));
+    }
+
+    #[test]
+    fn one_that_detached_is_left_behind_by_those_who_were_asked_after_that() {
+        let mut replicas = of_two();
+        replicas.listed(&state(10, &[("b", 10)]), ms(500));
+        assert!(matches!(replicas.gate(true), Gate::Closed(why) if why.contains('a')));
+        assert!(replicas.is_in_doubt(ms(0), ms(500)) && !replicas.is_in_doubt(ms(100), ms(599)));
+        assert!(replicas.approved(ms(499), ms(0)).is_empty());
+        assert!(replicas.approved(ms(599), ms(100)).is_empty());
+        assert_eq!(replicas.approved(ms(600), ms(100)), ["a"]);
+        // From now on a majority is needed, since not all can confirm.
+        assert!(matches!(replicas.gate(false), Gate::Closed(_)));
+        assert_eq!(replicas.gate(true), Gate::Confirmed);
+        replicas.listed(&state(30, &[("a", 30), ("b", 30)]), ms(900));
+        assert_eq!((replicas.gate(false), replicas.count()), (Gate::Confirmed, (2, 2)));
+    }
+
+    #[test]
+    fn one_that_is_silent_for_too_long_is_as_good_as_detached() {
+        let mut replicas = of_two();
+        let listed = |a| state(20, &[("a", a), ("b", 20)]);
+        assert!(replicas.confirm(20, &listed(19), ms(100), ms(600)).is_err());
+        assert!(!replicas.is_in_doubt(ms(0), ms(600)));
+        // Later calls do not give it more time.
+        assert!(replicas.confirm(20, &listed(19), ms(600), ms(1099)).is_err());
+        assert!(!replicas.is_in_doubt(ms(0), ms(1099)));
+        assert!(replicas.confirm(20, &listed(19), ms(600), ms(1100)).is_err());
+        assert!(replicas.is_in_doubt(ms(0), ms(1100)));
+        // It answers after all.
+        replicas.listed(&listed(20), ms(1200));
+        assert_eq!(replicas.gate(true), Gate::Confirmed);
+        // Waits that it has ended do not add up.
+        assert!(replicas.confirm(30, &listed(20), ms(1300), ms(2200)).is_err());
+        assert_eq!(replicas.confirm(20, &listed(20), ms(2200), ms(2200)), Ok(()));
+    }
+
+    #[test]
+    fn a_master_without_replicas_is_alone_or_closed() {
+        for (may_be_alone, gate) in [(true, Gate::Alone), (false, Gate::Closed(String::new()))] {
+            let mut replicas = new(None, may_be_alone);
+            assert!(matches!(replicas.gate(true), Gate::Closed(_)));
+            assert!(!replicas.is_in_doubt(ms(0), ms(0)), "nothing was listed yet");
+            replicas.listed(&state(10, &[]), ms(0));
+            assert!(replicas.is_in_doubt(ms(0), ms(0)));
+            replicas.approved(ms(0), ms(0));
+            let found = replicas.gate(true);
+            assert_eq!(std::mem::discriminant(&found), std::mem::discriminant(&gate));
+            assert!(matches!(replicas.gate(false), Gate::Closed(_)));
+            let confirmed = replicas.confirm(10, &state(10, &[]), ms(1), ms(1));
+            assert_eq!(confirmed.is_ok(), may_be_alone);
+        }
+    }
+
+    #[test]
+    fn what_is_attached_already_is_given_time_to_catch_up() {
+        let mut replicas = new(None, true);
+        replicas.listed(&state(10, &[("a", 9)]), ms(5));
+        assert!(!replicas.is_in_doubt(ms(0), ms(1004)) && replicas.is_in_doubt(ms(0), ms(1005)));
+        replicas.listed(&state(12, &[("a", 10)]), ms(10));
+        assert!(replicas.is_in_doubt(ms(0), ms(10)));
+        replicas.approved(ms(10), ms(0));
+        assert_eq!(replicas.gate(true), Gate::Confirmed);
+    }
+
+    #[test]
+    fn without_a_majority_all_that_there_are_are_enough() {
+        for (known, is_enough) in [(0, false), (1, true), (2, true), (3, false)] {
+            let mut replicas = new(None, false);
+            replicas.listed(&state(10, &[("a", 10), ("b", 10)]), ms(0));
+            replicas.approved_if_complete(known);
+            assert_eq!(replicas.gate(false) == Gate::Confirmed, is_enough, "{known}");
+        }
+    }
+
+    #[test]
+    fn fewer_can_be_asked_for() {
+        let mut replicas = new(Some(1), false);
+        replicas.listed(&state(10, &[("a", 10), ("b", 10)]), ms(0));
+        assert_eq!((replicas.gate(true), replicas.count()), (Gate::Confirmed, (1, 2)));
+        for (listed, is_confirmed) in
+            [(&[("a", 20), ("b", 1)][..], true), (&[("b", 20)], true), (&[("a", 19)], false)]
+        {
+            let confirmed = replicas.confirm(20, &state(20, listed), ms(1), ms(2));
+            assert_eq!(confirmed.is_ok(), is_confirmed, "{listed:?}");
+        }
+        replicas.listed(&state(10, &[]), ms(9));
+        assert!(matches!(replicas.gate(true), Gate::Closed(why) if why.contains("0 of 1")));
+    }
+}

@@ -1,0 +1,181 @@
+//! Asks one Sentinel, over a connection that is kept.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use redis::{Pipeline, Value};
+
+use super::quorum::{Failover, View, Vote};
+use crate::ledger::redis::client::connect::{ConnectError, Connector};
+use crate::ledger::redis::client::reply;
+use crate::ledger::redis::options::HostPort;
+
+/// A run id that no Sentinel has, for asking after a vote without giving one.
+const NO_ONE: &str = "0000000000000000000000000000000000000000";
+/// What a Sentinel that has not voted names.
+const NO_VOTE: &str = "*";
+
+/// What came of asking a Sentinel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Answer {
+    /// What it says.
+    View(View),
+    /// It names the master, and lets us ask nothing else: why.
+    NameOnly(HostPort, String),
+    /// It has not heard of the name.
+    Unknown,
+    /// There was no answer.
+    None(String),
+}
+
+/// A Sentinel.
+pub(super) struct Sentinel {
+    pub(super) address: HostPort,
+    connection: Option<MultiplexedConnection>,
+}
+
+impl Sentinel {
+    /// Not connected yet.
+    pub(super) fn new(address: HostPort) -> Self {
+        Self { address, connection: None }
+    }
+
+    /// Asks for everything about the master of that name.
+    pub(super) async fn ask(
+        &mut self,
+        connector: &Connector,
+        name: &str,
+        patience: Duration,
+    ) -> Answer {
+        match tokio::time::timeout(patience, self.ask_now(connector, name)).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(why)) => {
+                self.connection = None;
+                Answer::None(why.to_string())
+            }
+            Err(_) => {
+                self.connection = None;
+                Answer::None(ConnectError::Late(patience).to_string())
+            }
+        }
+    }
+
+    async fn ask_now(&mut self, connector: &Connector, name: &str) -> Result<Answer, ConnectError> {
+        let connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => connector.sentinel(&self.address).await?,
+        };
+        let mut questions = redis::pipe();
+        questions.cmd("SENTINEL").arg("GET-MASTER-ADDR-BY-NAME").arg(name);
+        questions.cmd("SENTINEL").arg("MASTER").arg(name);
+        questions.cmd("SENTINEL").arg("SENTINELS").arg(name);
+        questions.cmd("SENTINEL").arg("MYID");
+        let replies = send(&connection, &questions).await?;
+        let [named, master, others, id] = &replies[..] else { return Err(short()) };
+        if let Value::ServerError(error) = named {
+            return Err(ConnectError::Server(error.clone()));
+        }
+        let Some(named) = host_port(reply::elements(named)) else {
+            self.connection = Some(connection);
+            return Ok(Answer::Unknown);
+        };
+        if let Some(why) = refused(&[master, others, id]) {
+            self.connection = Some(connection);
+            return Ok(Answer::NameOnly(named, why));
+        }
+        let (fields, id) = (reply::fields(master), reply::text(id).unwrap_or_default());
+        let mut question = redis::pipe();
+        let field = |name: &str| fields.get(name).map_or("", String::as_str);
+        let (host, port) = (field("ip"), field("port"));
+        question.cmd("SENTINEL").arg("IS-MASTER-DOWN-BY-ADDR").arg(host).arg(port);
+        question.arg(0).arg(NO_ONE);
+        let replies = send(&connection, &question).await?;
+        let [vote] = &replies[..] else { return Err(short()) };
+        self.connection = Some(connection);
+        if let Some(why) = refused(&[vote]) {
+            return Ok(Answer::NameOnly(named, why));
+        }
+        let view = view(id, named.clone(), &fields, others, vote);
+        Ok(view.map_or_else(
+            || Answer::NameOnly(named, "its answers make no sense".to_owned()),
+            Answer::View,
+        ))
+    }
+}
+
+/// Sends questions and returns all replies, errors among them.
+async fn send(
+    connection: &MultiplexedConnection,
+    questions: &Pipeline,
+) -> Result<Vec<Value>, ConnectError> {
+    let mut connection = connection.clone();
+    let replies = connection.send_packed_commands(questions, 0, questions.len()).await;
+    replies.map_err(ConnectError::Io)
+}
+
+fn short() -> ConnectError {
+    ConnectError::Io(
+        (redis::ErrorKind::UnexpectedReturnType, "fewer replies than questions").into(),
+    )
+}
+
+/// The first error among replies.
+fn refused(replies: &[&Value]) -> Option<String> {
+    replies.iter().find_map(|reply| match reply {
+        Value::ServerError(error) => Some(reply::words(error)),
+        _ => None,
+    })
+}
+
+fn host_port(pair: &[Value]) -> Option<HostPort> {
+    let [host, port] = pair else { return None };
+    Some(HostPort { host: reply::text(host)?, port: reply::number(port)? })
+}
+
+/// Reads what a Sentinel says; `None` where it makes no sense.
+fn view(
+    id: String,
+    named: HostPort,
+    fields: &HashMap<String, String>,
+    others: &Value,
+    vote: &Value,
+) -> Option<View> {
+    let number = |name: &str| fields.get(name)?.parse::<u64>().ok();
+    let watched =
+        HostPort { host: fields.get("ip")?.clone(), port: fields.get("port")?.parse().ok()? };
+    let is_failover = fields.get("flags")?.split(',').any(|flag| flag == "failover_in_progress");
+    let failover = match is_failover {
+        false => Failover::None,
+        true if watched == named => Failover::Promoting,
+        true => Failover::Reconfiguring,
+    };
+    let other = |other: &Value| {
+        let fields = reply::fields(other);
+        let port = fields.get("port")?.parse().ok()?;
+        Some(HostPort { host: fields.get("ip")?.clone(), port })
+    };
+    let mut others: Vec<HostPort> = reply::elements(others).iter().filter_map(other).collect();
+    // The number says it where the list does not.
+    let count = usize::try_from(number("num-other-sentinels")?).ok()?;
+    others.truncate(count);
+    let [_, leader, epoch] = reply::elements(vote) else { return None };
+    let (leader, epoch) = (reply::text(leader)?, int(epoch)?);
+    (others.len() == count).then(|| View {
+        id,
+        master: named,
+        epoch: number("config-epoch").unwrap_or(0),
+        others,
+        replicas: number("num-slaves").and_then(|it| usize::try_from(it).ok()).unwrap_or(0),
+        failover,
+        vote: (leader != NO_VOTE).then_some(Vote { leader, epoch }),
+        failover_timeout: Duration::from_millis(number("failover-timeout").unwrap_or(180_000)),
+    })
+}
+
+fn int(value: &Value) -> Option<u64> {
+    match value {
+        Value::Int(number) => u64::try_from(*number).ok(),
+        other => reply::text(other)?.parse().ok(),
+    }
+}
