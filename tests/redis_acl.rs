@@ -1,6 +1,8 @@
 //! The permissions that the README names: the ledger works with them, and without one of them it
 //! does not open and says which is missing.
 
+#[path = "support/logs.rs"]
+mod logs;
 mod support;
 
 use std::sync::Arc;
@@ -10,6 +12,7 @@ use imquota::domain::decision::Subject;
 use imquota::ledger::Operation;
 use imquota::ledger::redis::Redis;
 use imquota::ledger::redis::options::{Credentials, Durability, Options};
+use logs::Logs;
 use support::redis::{Cluster, Sentinels, Server, Standalone};
 use support::{Service, app, group, order, redis_options, user};
 
@@ -18,14 +21,22 @@ const README: &str = include_str!("../README.md");
 const HEAD: &str = "    ACL SETUSER imquota ";
 /// What the line gives as the password.
 const PASSWORD: &str = "SECRET";
-/// What a cluster needs in place of `+role`.
-const OF_CLUSTERS: [&str; 2] = ["+cluster|slots", "+asking"];
+/// What a cluster needs as well; it opens without the one for its nodes.
+const OF_CLUSTERS: [&str; 3] = ["+cluster|slots", NODES, "+asking"];
+const NODES: &str = "+cluster|nodes";
 
-/// The rules, as the README has them.
+/// The rules at Redis and at the Sentinels, as the README has them.
+fn blocks() -> Vec<Vec<&'static str>> {
+    let rules = |rest: &'static str| {
+        let (block, _) = rest.split_once("\n\n").expect("the block ends");
+        block.split_whitespace().collect()
+    };
+    README.split(HEAD).skip(1).map(rules).collect()
+}
+
+/// The rules at Redis.
 fn rules() -> Vec<&'static str> {
-    let (_, rest) = README.split_once(HEAD).expect("the README has the line");
-    let (block, _) = rest.split_once("\n\n").expect("the block ends");
-    block.split_whitespace().collect()
+    blocks()[0].clone()
 }
 
 /// The permissions among them.
@@ -60,6 +71,14 @@ async fn is_missed(servers: &[Server], permission: &str, options: &Options) {
     for server in servers {
         set(server, &[permission]);
     }
+}
+
+/// Whether a sidecar that starts asks all Sentinels and judges what they say together.
+async fn believes_a_majority(options: &Options) -> bool {
+    let warned = || Logs::collect().text().matches("one Sentinel is believed").count();
+    let before = warned();
+    works(options).await;
+    warned() == before
 }
 
 /// Every kind of operation, and the directory.
@@ -110,9 +129,12 @@ async fn the_rules_of_the_readme_are_enough_and_none_can_be_spared() {
     let url = format!("redis://{}", servers[0].address());
     let options = as_user(&url);
     works(&options).await;
-    for permission in permissions() {
+    // Without `WAIT` answers rest on the master alone.
+    for permission in permissions().into_iter().filter(|permission| *permission != "+wait") {
         is_missed(&servers, permission, &options).await;
     }
+    set(&servers[0], &["-wait"]);
+    works(&options).await;
     let patterns = ["~q1{*", "~imquota:identity"];
     for kept in patterns {
         set(&servers[0], &["resetkeys", kept]);
@@ -128,36 +150,52 @@ async fn the_rules_of_the_readme_are_enough_and_none_can_be_spared() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cluster_needs_two_permissions_more_and_one_less() {
+async fn a_cluster_needs_permissions_of_its_own() {
     let cluster = Cluster::start();
     for node in &cluster.nodes {
-        set(node, &[&rules()[..], &OF_CLUSTERS, &["-role"]].concat());
+        set(node, &[&rules()[..], &OF_CLUSTERS].concat());
     }
     let options = as_user(&cluster.url());
     works(&options).await;
-    for permission in OF_CLUSTERS {
+    for permission in OF_CLUSTERS.into_iter().filter(|permission| *permission != NODES) {
         is_missed(&cluster.nodes, permission, &options).await;
     }
+    // Without it no one can be asked what became of a replica.
+    for node in &cluster.nodes {
+        set(node, &["-cluster|nodes"]);
+    }
+    works(&options).await;
+    works(&Options { durability: Durability::Replicated, ..options }).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn sentinels_need_one_permission_and_replicated_answers_another_one() {
+async fn sentinels_need_what_the_readme_says_and_one_permission_at_least() {
     let deployment = Sentinels::start();
     for server in &deployment.servers {
         set(server, &rules());
     }
-    let lookup = "+sentinel|get-master-addr-by-name";
+    let all = blocks()[1].clone();
     for sentinel in &deployment.sentinels {
-        set(sentinel, &["on", &format!(">{PASSWORD}"), "resetchannels", "-@all", lookup]);
+        set(sentinel, &all);
     }
     let mut options = as_user(&deployment.url());
     options.sentinel_credentials = options.credentials.clone();
-    works(&options).await;
-    is_missed(&deployment.sentinels, lookup, &options).await;
     options.durability = Durability::Replicated;
-    for server in &deployment.servers {
-        set(server, &["+wait"]);
-    }
-    works(&options).await;
+    assert!(believes_a_majority(&options).await);
     is_missed(&deployment.servers, "+wait", &options).await;
+    let (needed, others): (Vec<_>, Vec<_>) = all
+        .into_iter()
+        .filter(|rule| rule.starts_with("+sentinel"))
+        .partition(|rule| rule.ends_with("get-master-addr-by-name"));
+    is_missed(&deployment.sentinels, needed[0], &options).await;
+    // Without one of the others each Sentinel is believed by itself.
+    for permission in others {
+        for sentinel in &deployment.sentinels {
+            set(sentinel, &[&permission.replace('+', "-")]);
+        }
+        assert!(!believes_a_majority(&options).await, "{permission}");
+        for sentinel in &deployment.sentinels {
+            set(sentinel, &[permission]);
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 mod cluster;
 mod failures;
+#[path = "../support/logs.rs"]
 mod logs;
 mod neighbours;
 mod opening;

@@ -85,6 +85,8 @@ pub(super) struct Connector {
     pub(super) probes: ProbeThread,
     /// What holds instead of the durability that is configured.
     durability: OnceLock<Durability>,
+    /// Set where a cluster's nodes may not be asked about its masters.
+    asks_no_one: OnceLock<()>,
     certificates: Option<TlsCertificates>,
 }
 
@@ -111,8 +113,8 @@ impl Connector {
             }
         };
         let probes = ProbeThread::start()?;
-        let durability = OnceLock::new();
-        Ok(Self { options, scripts, known, marks, probes, durability, certificates })
+        let (durability, asks_no_one) = (OnceLock::new(), OnceLock::new());
+        Ok(Self { options, scripts, known, marks, probes, durability, asks_no_one, certificates })
     }
 
     /// When an answer is given.
@@ -124,6 +126,17 @@ impl Connector {
     pub(super) fn make_local(&self) {
         // Where it was set before it is the same.
         let _ = self.durability.set(Durability::Local);
+    }
+
+    /// The nodes of the cluster are not asked about its masters.
+    pub(super) fn ask_no_one(&self) {
+        // Where it was set before it is the same.
+        let _ = self.asks_no_one.set(());
+    }
+
+    /// Whether the nodes of the cluster are not asked about its masters.
+    pub(super) fn asks_no_one(&self) -> bool {
+        self.asks_no_one.get().is_some()
     }
 
     /// Whether servers form a cluster.

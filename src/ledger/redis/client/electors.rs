@@ -4,8 +4,9 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use super::cluster;
+use super::connect::Connector;
 use super::sentinel::Sentinels;
-use crate::ledger::redis::options::Address;
+use crate::ledger::redis::options::{Address, Durability};
 
 /// A replica of a single server is left behind once it has been missing for that long: there is
 /// no one who could have promoted it, except by hand.
@@ -40,6 +41,11 @@ pub(super) enum Electors {
 }
 
 impl Electors {
+    /// None, for a server that no one watches or may be asked about.
+    pub(super) fn unwatched(connector: &Connector) -> Self {
+        Self::None { goes_on: connector.durability() != Durability::Replicated }
+    }
+
     /// How long a replica has to be missing before they are asked; `None`: they never are.
     pub(super) async fn asked_after(&self) -> Option<Duration> {
         match self {

@@ -188,9 +188,8 @@ pub(super) async fn open(
     match connector.options.topology.clone() {
         Topology::Standalone { address, .. } => {
             check(&connector, &address).await?;
-            let goes_on = connector.durability() != Durability::Replicated;
-            let alarm = Arc::new(Notify::new());
-            let node = Node::new(address, &connector, &alarm, Electors::None { goes_on });
+            let (alarm, electors) = (Arc::new(Notify::new()), Electors::unwatched(&connector));
+            let node = Node::new(address, &connector, &alarm, electors);
             ready(&connector, &node).await;
             Ok(Servers::Single(node))
         }
@@ -320,6 +319,16 @@ async fn check_confirmations(
             }
             Err(why) => return Err(OpenError::of_connect(address, &why)),
         }
+    }
+    let nodes = redis::cmd("CLUSTER").arg("NODES").to_owned();
+    if connector.is_cluster()
+        && let Err(why) = link::ask(connection, &nodes, patience).await
+    {
+        tracing::warn!(
+            server = %address, reason = %why,
+            "the cluster cannot be asked about lost replicas; permit +cluster|nodes"
+        );
+        connector.ask_no_one();
     }
     Ok(())
 }

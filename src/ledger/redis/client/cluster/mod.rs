@@ -117,7 +117,10 @@ impl Shared {
     fn at(&self, address: &HostPort) -> Arc<Node> {
         let mut nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
         let node = nodes.entry(address.clone()).or_insert_with(|| {
-            let electors = Electors::Cluster(Weak::clone(&self.this));
+            let electors = match self.connector.asks_no_one() {
+                true => Electors::unwatched(&self.connector),
+                false => Electors::Cluster(Weak::clone(&self.this)),
+            };
             Node::new(Address::Tcp(address.clone()), &self.connector, &self.alarm, electors)
         });
         Arc::clone(node)
