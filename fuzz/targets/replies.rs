@@ -1,17 +1,22 @@
 //! What Redis answers: from the bytes of the protocol to what a script decided, and where the
 //! servers are.
 
-use imquota::ledger::redis::client::reply::{field, followed_master, redirection};
+use imquota::ledger::redis::client::reply::{
+    field, followed_master, forbidden_command, redirection, unknown_command,
+};
 use imquota::ledger::redis::reply::{Reply, array, bytes, integer, read, text};
 use redis::{Value, parse_redis_value};
 
 /// A reply in the protocol of Redis. What is not in it is read as the text of `INFO`, and as that
-/// of a redirection.
+/// of an error.
 pub fn redis_replies(input: &[u8]) -> bool {
     let Ok(value) = parse_redis_value(input) else {
         let text = String::from_utf8_lossy(input);
         let found = field(&text, "redis_version");
         assert!(found.is_none_or(|version| text.contains(version)));
+        for command in [unknown_command(&text), forbidden_command(&text)].into_iter().flatten() {
+            assert!(text.contains(command));
+        }
         return redirection(&text, "10.0.0.1").is_some();
     };
     let followed = followed_master(&value);

@@ -4,6 +4,7 @@ mod cluster;
 mod failures;
 #[path = "../support/logs.rs"]
 mod logs;
+mod managed;
 mod neighbours;
 mod opening;
 mod passing;

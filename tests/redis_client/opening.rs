@@ -111,5 +111,11 @@ async fn a_redis_that_is_too_old_is_named() {
     let server = Server::start(&[]);
     let older = made_older(server.port).await;
     let error = refused(standalone(older)).await.to_string();
-    assert!(error.contains(" is version 6.") && error.contains("7.0 or newer"), "{error}");
+    assert!(error.contains("Redis 6.") && error.contains("7.0 or newer"), "{error}");
+    // One that is compatible with Redis is named by what it is.
+    let info = server.cli(&["INFO", "server"]);
+    let own = info.lines().find_map(|line| line.trim_end().strip_prefix("valkey_version:"));
+    if let Some(own) = own {
+        assert!(error.contains(&format!(" is valkey {own} (compatible with ")), "{error}");
+    }
 }

@@ -1,9 +1,11 @@
-//! Warns of settings with which Redis works, but not as one would wish.
+//! Warns of settings with which Redis works, but not as one would wish, and of those that cannot be
+//! checked because the server hides them.
 
 use std::collections::HashMap;
 
 use super::connect::{ConnectError, Connector};
 use super::pace::Deadline;
+use super::server_info::ServerInfo;
 use super::{link, reply};
 use crate::ledger::redis::options::Address;
 
@@ -12,45 +14,102 @@ const INTSET_ENTRIES_MIN: u64 = 8192;
 /// What is looked at.
 const SETTINGS: &[&str] = &["maxmemory-policy", "set-max-intset-entries", "appendonly", "save"];
 
+/// What one server reports of its settings.
+struct Settings<'a> {
+    server: &'a Address,
+    /// The reply to `CONFIG GET`; empty where the server refuses it.
+    config: HashMap<String, String>,
+    /// Why a setting is not in `config`.
+    reason: String,
+    info: ServerInfo,
+}
+
 /// Warns of what may be forgotten; at the start, for each master.
 pub(super) async fn warn(connector: &Connector, address: &Address) {
-    let settings = match look(connector, address).await {
+    let settings = match Settings::read(connector, address).await {
         Ok(settings) => settings,
         Err(why) => {
             tracing::warn!(server = %address, reason = %why, "cannot check the settings of Redis");
             return;
         }
     };
-    let setting = |name: &str| settings.get(name).map_or("", String::as_str);
-    let policy = setting("maxmemory-policy");
-    if policy != "noeviction" {
-        tracing::warn!(
-            server = %address, maxmemory_policy = policy,
-            "Redis may evict facts when memory is short; set maxmemory-policy noeviction"
-        );
-    }
-    let entries = setting("set-max-intset-entries");
-    if entries.parse().is_ok_and(|entries: u64| entries < INTSET_ENTRIES_MIN) {
-        tracing::warn!(
-            server = %address, set_max_intset_entries = entries,
-            "sets will need much memory; set set-max-intset-entries 8192"
-        );
-    }
-    if setting("appendonly") == "no" && setting("save").is_empty() {
-        tracing::warn!(
-            server = %address, appendonly = "no", save = "",
-            "Redis keeps nothing over a restart; set appendonly yes"
-        );
-    }
+    settings.check_policy();
+    settings.check_intset_entries();
+    settings.check_persistence();
 }
 
-/// Asks for the settings.
-async fn look(
-    connector: &Connector,
-    address: &Address,
-) -> Result<HashMap<String, String>, ConnectError> {
-    let connection = connector.plain(address).await?;
-    let patience = Deadline::after(connector.options.connect_timeout);
-    let command = redis::cmd("CONFIG").arg("GET").arg(SETTINGS).to_owned();
-    Ok(reply::fields(&link::ask(&connection, &command, patience).await?))
+impl<'a> Settings<'a> {
+    /// Fails only where the server cannot be asked at all.
+    async fn read(connector: &Connector, server: &'a Address) -> Result<Self, ConnectError> {
+        let connection = connector.plain(server).await?;
+        let info = ServerInfo::read(connector, &connection).await?;
+        let deadline = Deadline::after(connector.options.connect_timeout);
+        let command = redis::cmd("CONFIG").arg("GET").arg(SETTINGS).to_owned();
+        let (config, reason) = match link::ask(&connection, &command, deadline).await {
+            Ok(answer) => (reply::fields(&answer), "CONFIG GET does not show it".to_owned()),
+            Err(ConnectError::Server(error)) => (HashMap::new(), reply::words(&error)),
+            Err(why) => return Err(why),
+        };
+        Ok(Self { server, config, reason, info })
+    }
+
+    fn setting(&self, name: &str) -> Option<&str> {
+        self.config.get(name).map(String::as_str)
+    }
+
+    /// Warns that an operator has to look at a setting themselves.
+    fn unchecked(&self, setting: &str, wanted: &str) {
+        tracing::warn!(
+            server = %self.server, setting, reason = self.reason,
+            "cannot check a setting of Redis; make sure that {wanted}"
+        );
+    }
+
+    fn check_policy(&self) {
+        match self.setting("maxmemory-policy").or_else(|| self.info.field("maxmemory_policy")) {
+            Some("noeviction") => {}
+            Some(policy) => tracing::warn!(
+                server = %self.server, maxmemory_policy = policy,
+                "Redis may evict facts when memory is short; set maxmemory-policy noeviction"
+            ),
+            None => self.unchecked(
+                "maxmemory-policy",
+                "maxmemory-policy is noeviction, or Redis may evict facts when memory is short",
+            ),
+        }
+    }
+
+    fn check_intset_entries(&self) {
+        let entries = self.setting("set-max-intset-entries");
+        match entries.and_then(|entries| entries.parse::<u64>().ok()) {
+            Some(INTSET_ENTRIES_MIN..) => {}
+            Some(entries) => tracing::warn!(
+                server = %self.server, set_max_intset_entries = entries,
+                "sets will need much memory; set set-max-intset-entries 8192"
+            ),
+            None => self.unchecked(
+                "set-max-intset-entries",
+                "set-max-intset-entries is 8192, or sets will need much memory",
+            ),
+        }
+    }
+
+    fn check_persistence(&self) {
+        let from_info = match self.info.field("aof_enabled") {
+            Some("1") => Some("yes"),
+            Some("0") => Some("no"),
+            _ => None,
+        };
+        match (self.setting("appendonly").or(from_info), self.setting("save")) {
+            (Some("no"), Some("")) => tracing::warn!(
+                server = %self.server, appendonly = "no", save = "",
+                "Redis keeps nothing over a restart; set appendonly yes"
+            ),
+            (Some("yes"), _) | (Some("no"), Some(_)) => {}
+            _ => self.unchecked(
+                "appendonly",
+                "appendonly is yes or save is set, or Redis keeps nothing over a restart",
+            ),
+        }
+    }
 }

@@ -8,7 +8,8 @@
 //! was seen before, `link` keeps one connection alive, `node` is one server with its turns (`turn`)
 //! and its `clock`, `probe` finds out whether it is absent (`silence`), `refusals` keeps what it
 //! refuses, `batch` lets replicas confirm, `sentinel` and `cluster` know which server it is, `open`
-//! refuses what cannot work, and this file repeats what did nothing.
+//! refuses what cannot work, `server_info` is what a server reports about itself, `advice` warns of
+//! settings, and this file repeats what did nothing.
 
 mod advice;
 mod batch;
@@ -29,6 +30,7 @@ mod replicas;
 #[doc(hidden)]
 pub mod reply;
 mod sentinel;
+mod server_info;
 mod servers;
 mod silence;
 mod slot;

@@ -3,8 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis::aio::MultiplexedConnection;
-use redis::{ErrorKind, Value};
+use redis::ErrorKind;
 use thiserror::Error;
 use tokio::sync::Notify;
 
@@ -14,6 +13,7 @@ use super::electors::Electors;
 use super::node::Node;
 use super::pace::{self, Deadline};
 use super::sentinel::{self, Asked, Named};
+use super::server_info::ServerInfo;
 use super::servers::Servers;
 use super::{advice, link, reply};
 use crate::ledger::redis::known::Known;
@@ -53,7 +53,7 @@ pub enum OpenError {
         why: String,
     },
     /// The user lacks a permission.
-    #[error("the user may not do enough at Redis at {server}: {why}; extend his ACL rules")]
+    #[error("the user may not do enough at Redis at {server}: {why}; extend their ACL rules")]
     Forbidden {
         /// Who was asked.
         server: String,
@@ -101,12 +101,26 @@ pub enum OpenError {
         name: String,
     },
     /// It is too old.
-    #[error("Redis at {server} is version {version}; version 7.0 or newer is needed")]
+    #[error(
+        "the server at {server} is {version}; Redis 7.0 or newer, or a server compatible with \
+         that, is needed"
+    )]
     Old {
         /// Who was asked.
         server: String,
-        /// What it is.
+        /// Its name and version.
         version: String,
+    },
+    /// It lacks a command.
+    #[error(
+        "Redis at {server} has no command {command}, which imquota needs; allow it under its own \
+         name (rename-command)"
+    )]
+    NoCommand {
+        /// Who was asked.
+        server: String,
+        /// The command.
+        command: String,
     },
     /// It is still reading its data.
     #[error("Redis at {server} is still loading its data after 10 s; start again when it is done")]
@@ -164,6 +178,9 @@ impl OpenError {
     fn of_words(server: &impl ToString, why: String) -> Self {
         let server = server.to_string();
         let says = |words: &[&str]| words.iter().any(|word| why.contains(word));
+        if let Some(command) = reply::unknown_command(&why) {
+            return Self::NoCommand { server, command: command.to_uppercase() };
+        }
         // What SELECT is refused with has lost its code on the way.
         if says(&["NOAUTH", "WRONGPASS", "Authentication required"]) {
             Self::Credentials { server, why }
@@ -278,19 +295,19 @@ async fn find_map(
 async fn check(connector: &Connector, address: &Address) -> Result<(), OpenError> {
     let connection = connector.plain(address).await;
     let connection = connection.map_err(|why| OpenError::of_connect(address, &why))?;
-    let info = information(connector, address, &connection).await?;
+    let info = ServerInfo::read(connector, &connection).await;
+    let info = info.map_err(|why| OpenError::of_connect(address, &why))?;
     let server = address.to_string();
-    match (reply::field(&info, "redis_mode"), connector.is_cluster()) {
+    match (info.mode(), connector.is_cluster()) {
         (Some("sentinel"), _) => return Err(OpenError::IsSentinel { server }),
         (Some("cluster"), false) => return Err(OpenError::ClusterOn { server }),
         (Some("standalone"), true) => return Err(OpenError::ClusterOff { server }),
         _ => {}
     }
-    let version = reply::field(&info, "redis_version").unwrap_or_default();
-    let major = version.split('.').next().and_then(|major| major.parse::<u32>().ok());
-    if major.is_some_and(|major| major < MAJOR_MIN) {
-        return Err(OpenError::Old { server, version: version.to_owned() });
+    if info.redis_major().is_some_and(|major| major < MAJOR_MIN) {
+        return Err(OpenError::Old { server, version: info.version().unwrap_or_default() });
     }
+    info.log(address);
     greet(connector, address).await?;
     check_confirmations(connector, address, &connection).await
 }
@@ -331,19 +348,6 @@ async fn check_confirmations(
         connector.ask_no_one();
     }
     Ok(())
-}
-
-async fn information(
-    connector: &Connector,
-    address: &Address,
-    connection: &MultiplexedConnection,
-) -> Result<String, OpenError> {
-    let patience = Deadline::after(connector.options.connect_timeout);
-    match link::ask(connection, &redis::cmd("INFO"), patience).await {
-        Ok(Value::BulkString(info)) => Ok(String::from_utf8_lossy(&info).into_owned()),
-        Ok(_) => Ok(String::new()),
-        Err(why) => Err(OpenError::of_connect(address, &why)),
-    }
 }
 
 /// Tries what every connection does; a server that is loading is waited for.

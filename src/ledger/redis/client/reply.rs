@@ -28,6 +28,25 @@ pub(super) fn lacks_permission(error: &ServerError) -> bool {
         })
 }
 
+/// From the words of an error: the command that the server does not have, since it was renamed or
+/// switched off.
+#[must_use]
+pub fn unknown_command(words: &str) -> Option<&str> {
+    quoted_after(words, "unknown command ")
+}
+
+/// From the words of an error: the command that the user may not run.
+#[must_use]
+pub fn forbidden_command(words: &str) -> Option<&str> {
+    quoted_after(words, "no permissions to run the ")
+}
+
+/// What stands in quotes behind a part of a sentence.
+fn quoted_after<'a>(words: &'a str, part: &str) -> Option<&'a str> {
+    let (_, rest) = words.split_once(part)?;
+    rest.strip_prefix(['\'', '`'])?.split(['\'', '`']).next()
+}
+
 /// Codes of errors by which a server does not answer.
 const ABSENCE: &[&str] = &["LOADING", "CLUSTERDOWN", "MASTERDOWN"];
 /// Codes of other transient errors with which nothing was done.
@@ -164,6 +183,16 @@ mod tests {
         let replica =
             Value::Array(vec![bulk("slave"), bulk("h"), Value::Int(1), bulk("connected")]);
         assert_eq!(replication_state(&replica), None);
+    }
+
+    #[test]
+    fn a_command_that_is_refused_is_the_quoted_one() {
+        let words = "ERR unknown command 'EVALSHA', with args beginning with: '00' '0' ";
+        assert_eq!(unknown_command(words), Some("EVALSHA"));
+        assert_eq!(unknown_command("ERR unknown command `INFO`, with args"), Some("INFO"));
+        let words = "NOPERM User u has no permissions to run the 'evalsha' command";
+        assert_eq!((unknown_command(words), forbidden_command(words)), (None, Some("evalsha")));
+        assert_eq!(forbidden_command("NOPERM No permissions to access a key"), None);
     }
 
     #[test]
