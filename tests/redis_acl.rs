@@ -10,8 +10,8 @@ use std::sync::Arc;
 use imquota::clock::SystemClock;
 use imquota::domain::decision::Subject;
 use imquota::ledger::Operation;
-use imquota::ledger::redis::Redis;
 use imquota::ledger::redis::options::{Credentials, Durability, Options};
+use imquota::ledger::redis::{OpenError, Redis};
 use logs::Logs;
 use support::redis::{Cluster, Sentinels, Server, Standalone};
 use support::{Service, app, group, order, redis_options, user};
@@ -55,9 +55,9 @@ fn as_user(url: &str) -> Options {
 }
 
 /// Why it does not open.
-async fn refusal(options: &Options) -> String {
+async fn failure(options: &Options) -> OpenError {
     let opened = Redis::open(options.clone(), Arc::new(SystemClock)).await;
-    opened.err().map_or_else(|| "it was opened".to_owned(), |error| error.to_string())
+    opened.err().expect("it does not open")
 }
 
 /// Without that permission the store does not open, and says what is missing.
@@ -66,8 +66,10 @@ async fn is_missed(servers: &[Server], permission: &str, options: &Options) {
     for server in servers {
         set(server, &[&format!("-{name}")]);
     }
-    let why = refusal(options).await;
+    let error = failure(options).await;
+    let why = error.to_string();
     assert!(why.to_lowercase().contains(name), "{permission}: {why}");
+    assert!(!error.may_pass(), "rules do not change by waiting: {permission}: {why}");
     for server in servers {
         set(server, &[permission]);
     }
@@ -136,10 +138,13 @@ async fn the_rules_of_the_readme_are_enough_and_none_can_be_spared() {
     set(&servers[0], &["-wait"]);
     works(&options).await;
     let patterns = ["~q1{*", "~imquota:identity"];
-    for kept in patterns {
+    for (kept, missing) in [(patterns[0], patterns[1]), (patterns[1], patterns[0])] {
         set(&servers[0], &["resetkeys", kept]);
-        let why = refusal(&options).await;
-        assert!(why.contains("NOPERM") && why.contains("keys"), "{kept}: {why}");
+        let error = failure(&options).await;
+        let why = error.to_string();
+        let sentence = format!("may not access the keys {} in Redis", &missing[1..]);
+        assert!(why.contains(&sentence) && why.contains("NOPERM"), "{kept}: {why}");
+        assert!(!error.may_pass(), "rules do not change by waiting: {kept}: {why}");
     }
     set(&servers[0], &patterns);
     let elsewhere = as_user(&format!("{url}/1"));
@@ -147,6 +152,23 @@ async fn the_rules_of_the_readme_are_enough_and_none_can_be_spared() {
     works(&elsewhere).await;
     is_missed(&servers, "+select", &elsewhere).await;
     works(&options).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn commands_that_the_server_does_not_have_are_named() {
+    let cases: [(&[&str], &str); 3] = [
+        (&["rename-command HKEYS \"\"", "rename-command ZADD SECRETNAME"], "HKEYS, ZADD"),
+        (&["rename-command EVALSHA \"\""], "EVALSHA"),
+        (&["rename-command SCRIPT SECRETNAME"], "SCRIPT"),
+    ];
+    for (settings, missing) in cases {
+        let redis = Server::start(settings);
+        let error = failure(&redis_options(&format!("redis://{}", redis.address()))).await;
+        let sentence = format!("has no command {missing}, which imquota needs");
+        assert!(error.to_string().contains(&sentence) && !error.may_pass(), "{error}");
+    }
+    let redis = Server::start(&["rename-command CONFIG \"\""]);
+    works(&redis_options(&format!("redis://{}", redis.address()))).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

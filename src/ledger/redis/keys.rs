@@ -12,6 +12,9 @@ use crate::ledger::fingerprint::Fingerprints;
 
 /// The key of the store's identity: its format and its fingerprint key.
 pub const IDENTITY: &[u8] = b"imquota:identity";
+/// What a user's rules need behind `~` for the identity, and for everything else.
+pub const IDENTITY_PATTERN: &str = "imquota:identity";
+pub const FACTS_PATTERN: &str = "q1{*";
 /// All app documents; one hash, since the directory is small and seldom asked.
 pub const DOCUMENTS: &[u8] = b"q1{directory}documents";
 /// The ids of all apps, in order.

@@ -19,10 +19,8 @@ use tracing::warn;
 
 use self::client::Client;
 use self::identity::{Known, Match};
-use self::keys::{DOCUMENTS, Keys};
+use self::keys::Keys;
 use self::options::Options;
-use self::reply::{array, bytes, text};
-use self::scripts::ScriptId;
 use self::seen::Seen;
 use self::standing::Standing;
 use self::state_file::{Kept, StateFile};
@@ -48,6 +46,7 @@ mod acceptance;
 mod apply;
 mod checks;
 pub mod client;
+mod commands;
 mod generation;
 mod group_types;
 mod holdings;
@@ -96,8 +95,22 @@ pub enum OpenError {
     #[error("the key imquota:identity does not hold a fingerprint key")]
     Damaged,
     /// The user may not do what the scripts do.
-    #[error("the user may not run {0} on the facts in Redis; extend his ACL rules")]
+    #[error("the user may not run {0} on the facts in Redis; extend their ACL rules")]
     Forbidden(String),
+    /// The user may not access the keys of that pattern.
+    #[error("the user may not access the keys {pattern} in Redis: {why}; extend their ACL rules")]
+    ForbiddenKeys {
+        /// What the rules lack behind `~`.
+        pattern: &'static str,
+        /// What the server replied.
+        why: String,
+    },
+    /// The server lacks commands that are needed for scripts.
+    #[error(
+        "Redis has no command {0}, which imquota needs; allow it under its own name \
+         (rename-command)"
+    )]
+    NoCommand(String),
     /// The system has no randomness for the fingerprint key.
     #[error("cannot make the store's fingerprint key: {0}")]
     Random(getrandom::Error),
@@ -107,6 +120,22 @@ pub enum OpenError {
 }
 
 impl OpenError {
+    /// Why a script about keys of that pattern was not run at the start.
+    fn of_script(error: LedgerError, pattern: &'static str) -> Self {
+        let (LedgerError::Refused(why) | LedgerError::Unconfirmed(why)) = &error else {
+            return Self::Unreadable(error);
+        };
+        if let Some(command) = client::reply::unknown_command(why) {
+            Self::NoCommand(command.to_uppercase())
+        } else if let Some(command) = client::reply::forbidden_command(why) {
+            Self::Forbidden(command.to_uppercase())
+        } else if why.contains("NOPERM") {
+            Self::ForbiddenKeys { pattern, why: why.clone() }
+        } else {
+            Self::Unreadable(error)
+        }
+    }
+
     /// Whether the same may succeed a while later.
     #[must_use]
     pub fn may_pass(&self) -> bool {
@@ -145,10 +174,7 @@ impl Redis {
         let kept = file.as_ref().map(StateFile::load).transpose()?.flatten();
         let state_dir = memory.directory.clone();
         let client = Client::open(options, scripts::all()).await?;
-        let forbidden = forbidden(&client).await.map_err(OpenError::Unreadable)?;
-        if !forbidden.is_empty() {
-            return Err(OpenError::Forbidden(forbidden.join(", ")));
-        }
+        commands::check(&client).await?;
         let mut new_key = [0; KEY_BYTES];
         getrandom::fill(&mut new_key).map_err(OpenError::Random)?;
         let recognized = recognize(&client, kept, &memory, &identity::key_text(new_key)).await?;
@@ -206,7 +232,8 @@ async fn recognize(
     memory: &StoreMemory,
     new_key: &str,
 ) -> Result<Recognized, OpenError> {
-    let mut found = identity::read(client).await.map_err(OpenError::Unreadable)?;
+    let unreadable = |error| OpenError::of_script(error, keys::IDENTITY_PATTERN);
+    let mut found = identity::read(client).await.map_err(unreadable)?;
     if !found.is_empty() && found.format != identity::FORMAT {
         return Err(OpenError::Foreign(found.format));
     }
@@ -217,7 +244,7 @@ async fn recognize(
     }
     let kept = kept.filter(|kept| !of_another(kept));
     if kept.is_none() && only.is_none() && (found.key.is_empty() || found.generation.is_empty()) {
-        found = identity::make(client, new_key).await.map_err(OpenError::Unreadable)?;
+        found = identity::make(client, new_key).await.map_err(unreadable)?;
     }
     let Kept { known, seen, lost } = kept.unwrap_or_else(|| {
         let id = only.map_or_else(|| found.id.clone(), str::to_owned);
@@ -249,16 +276,6 @@ fn keep(
         }
         kept => kept,
     }
-}
-
-/// What the scripts need and the user may not run. Of a cluster one node is asked: its users are
-/// those of the others.
-async fn forbidden(client: &Client) -> Result<Vec<String>, LedgerError> {
-    let script = ScriptId::Forbidden as usize;
-    let value = client.call(script, &[DOCUMENTS.to_vec()], &[], PATIENCE).await?;
-    let names = array(value).map(|names| names.into_iter().map(|name| text(bytes(name)?)));
-    let names: Option<Option<Vec<_>>> = names.map(Iterator::collect);
-    names.flatten().ok_or_else(|| verdict::unreadable("permissions that make no sense"))
 }
 
 #[async_trait]

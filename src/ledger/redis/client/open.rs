@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use redis::ErrorKind;
+use redis::aio::MultiplexedConnection;
 use thiserror::Error;
 use tokio::sync::Notify;
 

@@ -1,7 +1,7 @@
 #!lua flags=no-writes
--- Which commands of all scripts the user may not run. To be asked before anything is counted: a
--- script that is stopped at one midway stays half done.
--- KEYS: 1 any key of the facts. Answer: the names of the commands.
+-- Which commands of all scripts the user may not run, and which the server does not have. To be
+-- asked before anything is counted: a script that is stopped at one midway stays half done.
+-- KEYS: 1 any key of the facts. Answer: the names of the former, and those of the latter.
 local names = {
   {'DECR', 'DEL', 'EXISTS', 'GET', 'HGETALL', 'HKEYS', 'LLEN', 'SCAN', 'SCARD', 'SMEMBERS',
     'SRANDMEMBER', 'UNLINK'},
@@ -9,9 +9,11 @@ local names = {
     'SMISMEMBER', 'SREM'},
   {'HINCRBY', 'HSET', 'HSETNX', 'LRANGE', 'ZADD', 'ZRANGEBYLEX'},
 }
-local forbidden, values = {}, {}
+local forbidden, unknown, values = {}, {}, {}
 local function ask(name, ...)
-  if not redis.acl_check_cmd(name, ...) then forbidden[#forbidden + 1] = name end
+  local is_known, is_allowed = pcall(redis.acl_check_cmd, name, ...)
+  local names_of = not is_known and unknown or not is_allowed and forbidden
+  if names_of then names_of[#names_of + 1] = name end
 end
 ask('TIME')
 -- Each row takes one value more behind its key.
@@ -19,4 +21,4 @@ for _, row in ipairs(names) do
   for _, name in ipairs(row) do ask(name, KEYS[1], unpack(values)) end
   values[#values + 1] = '0'
 end
-return forbidden
+return {forbidden, unknown}
