@@ -11,8 +11,10 @@ from contextlib import ExitStack, contextmanager
 
 import grpc
 import pytest
+from google.rpc import error_details_pb2
 
 from app import ALREADY_HELD, APPLIED, DENIED, App, names, outcomes
+from details import detail
 from http_port import get, metric
 from redis_proxy import Proxy, Redis
 from sidecar import Sidecar, binary, clean_environment, wait_until
@@ -143,11 +145,11 @@ DRILLS = {
 """By which the store is absent."""
 
 REFUSALS = {
-    "read_only": (follow_nobody, lead, "replica"),
-    "out_of_memory": (fill, give_room, "OOM"),
-    "denied": (forbid, permit, "can't run this command"),
+    "read_only": (follow_nobody, lead, ["replica"]),
+    "out_of_memory": (fill, give_room, ["OOM"]),
+    "denied": (forbid, permit, ["can't run this command", "ACL failure in script"]),
 }
-"""By which it answers, and refuses."""
+"""By which it answers, and refuses; the words for it of Redis 7.0, and of later servers."""
 
 
 @pytest.mark.parametrize("name", DRILLS)
@@ -232,12 +234,16 @@ def test_a_store_that_answers_and_refuses_opens_nothing(name):
             with pytest.raises(grpc.RpcError) as caught:
                 join(app, "g", f"u{number}")
             assert caught.value.code() == grpc.StatusCode.UNAVAILABLE, caught.value
-            assert words in caught.value.details(), "the server's own words"
+            details = caught.value.details()
+            assert any(each in details for each in words), f"the server's own words: {details}"
+            reason = detail(caught.value, error_details_pb2.ErrorInfo).reason
+            assert reason != "FAILED", f"the data are not to blame: {details}"
         port = sidecar.management_port
         assert metric(port, "imquota_degraded_total") == 0
         assert metric(port, "imquota_journal_entries") == 0
         wait_until(lambda: metric(port, "imquota_store_refuses") == 1, 10, "it is reported")
-        assert words in get(port, "/readyz?verbose")[1]
+        state = get(port, "/readyz?verbose")[1]
+        assert any(each in state for each in words), state
         lines = sidecar.read_log().count
         assert lines("Redis refuses calls") + lines("cannot connect to Redis") <= 4, "not one each"
         gone = 0

@@ -24,7 +24,8 @@ pub(super) fn is_from_within_a_script(error: &ServerError) -> bool {
 pub(super) fn lacks_permission(error: &ServerError) -> bool {
     is_from_within_a_script(error)
         && error.details().is_some_and(|details| {
-            details.contains("The user executing the script") || details.contains("NOPERM")
+            let words = ["The user executing the script", "ACL failure in script", "NOPERM"];
+            words.iter().any(|word| details.contains(word))
         })
 }
 
@@ -183,6 +184,23 @@ mod tests {
         let replica =
             Value::Array(vec![bulk("slave"), bulk("h"), Value::Int(1), bulk("connected")]);
         assert_eq!(replication_state(&replica), None);
+    }
+
+    #[test]
+    fn a_script_that_lacks_a_permission_is_told_from_one_that_fails_on_the_data() {
+        let place = "script: 71021b1608dc515b55291a73cf3655a89638c659, on @user_script:182.";
+        let lacks = |words: &str| {
+            let line = format!("-{words} {place}\r\n");
+            match redis::parse_redis_value(line.as_bytes()) {
+                Ok(Value::ServerError(error)) => lacks_permission(&error),
+                other => panic!("{words}: {other:?}"),
+            }
+        };
+        // Redis 7.0; then Redis 8 and Valkey 8.
+        assert!(lacks("ERR The user executing the script can't run this command or subcommand"));
+        let later = "ERR ACL failure in script: User default has no permissions to run the 'sadd'";
+        assert!(lacks(&format!("{later} command")));
+        assert!(!lacks("WRONGTYPE Operation against a key holding the wrong kind of value"));
     }
 
     #[test]
