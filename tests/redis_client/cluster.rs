@@ -1,5 +1,7 @@
 //! Three masters; a slot moves, and one of them dies and is replaced by its replica.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use imquota::ledger::redis::client::{Client, OpenError};
@@ -77,6 +79,54 @@ async fn a_slot_that_moves_is_followed_while_and_after_it_moves() {
     }
     assert_eq!(count(&client, "foo", PATIENCE).await, Ok(3));
     assert_eq!(to.cli(&["GET", "foo"]).trim(), "3");
+}
+
+/// Moves the slot of "foo" with its key: at once where the servers can do that.
+fn move_foo(from: &Server, to: &Server) {
+    let (from_id, to_id) = (from.cli(&["CLUSTER", "MYID"]), to.cli(&["CLUSTER", "MYID"]));
+    let (from_id, to_id) = (from_id.trim(), to_id.trim());
+    if from.cli(&["CLUSTER", "HELP"]).contains("MIGRATESLOTS") {
+        let range = ["SLOTSRANGE", SLOT_OF_FOO, SLOT_OF_FOO, "NODE", to_id];
+        let answer = from.cli(&[&["CLUSTER", "MIGRATESLOTS"], &range[..]].concat());
+        assert_eq!(answer.trim(), "OK");
+    } else {
+        to.cli(&["CLUSTER", "SETSLOT", SLOT_OF_FOO, "IMPORTING", from_id]);
+        from.cli(&["CLUSTER", "SETSLOT", SLOT_OF_FOO, "MIGRATING", to_id]);
+        from.cli(&["MIGRATE", "127.0.0.1", &to.port.to_string(), "foo", "0", "2000"]);
+        for node in [to, from] {
+            node.cli(&["CLUSTER", "SETSLOT", SLOT_OF_FOO, "NODE", to_id]);
+        }
+    }
+    to.until("it serves the slot", || to.cli(&["GET", "foo"]).trim().parse::<i64>().is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_a_slot_moves_back_and_forth_every_call_is_done_once() {
+    let nodes = cluster();
+    let client = Arc::new(open(&nodes).await);
+    let done = Arc::new(AtomicBool::new(false));
+    let answered = Arc::new(AtomicI64::new(0));
+    let caller = {
+        let (client, done, answered) =
+            (Arc::clone(&client), Arc::clone(&done), Arc::clone(&answered));
+        tokio::spawn(async move {
+            while !done.load(Ordering::Relaxed) {
+                let next = answered.load(Ordering::Relaxed) + 1;
+                assert_eq!(count(&client, "foo", PATIENCE).await, Ok(next));
+                answered.store(next, Ordering::Relaxed);
+            }
+        })
+    };
+    let calls = || answered.load(Ordering::Relaxed);
+    for round in 0..4 {
+        let before = calls();
+        nodes[0].until("calls are done", || calls() > before + 20);
+        let (from, to) = if round % 2 == 0 { (2, 0) } else { (0, 2) };
+        move_foo(&nodes[from], &nodes[to]);
+    }
+    done.store(true, Ordering::Relaxed);
+    caller.await.expect("every call is answered by the next number");
+    assert_eq!(nodes[2].cli(&["GET", "foo"]).trim(), calls().to_string());
 }
 
 #[tokio::test]

@@ -167,10 +167,19 @@ impl Cluster {
         self.node(master.parse().expect("a port")).wait_until_replicated(1);
     }
 
-    /// Moves a slot with all its keys to another master.
+    /// Moves a slot with all its keys to another master: at once where the servers can do that.
     pub fn move_slot(&self, slot: usize, to: u16) {
-        self.begin_move(slot, to);
-        self.finish_move(slot, to);
+        let from = self.node(self.master_of(slot));
+        if !from.cli(&["CLUSTER", "HELP"]).contains("MIGRATESLOTS") {
+            self.begin_move(slot, to);
+            return self.finish_move(slot, to);
+        }
+        let id = self.node(to).cli(&["CLUSTER", "MYID"]);
+        let slot_word = slot.to_string();
+        let range = ["SLOTSRANGE", &slot_word, &slot_word, "NODE", &id];
+        from.cli(&[&["CLUSTER", "MIGRATESLOTS"], &range[..]].concat());
+        wait_for("a slot that moves at once", || (self.master_of(slot) == to).then_some(()));
+        self.wait_until_ok();
     }
 
     /// Opens a slot for moving: what its master does not have is asked of the other one.
