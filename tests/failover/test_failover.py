@@ -1,0 +1,59 @@
+"""Failovers under load lose nothing that was acknowledged, and the harness would see it if they
+did. Many rounds of every cell: `run.py` in this folder."""
+
+import pytest
+from rounds import Round
+from run import Deployed, counted, run_cell
+
+PACE_S = 0.08
+SEED = 7
+SENTINELS_DEAD_S = 8.0
+RESUMED_WITHIN_S = 10.0
+"""Generous: what a failover costs is measured by `run.py`. Without a replica that is left behind,
+answers resume only when the old master is back, which takes longer."""
+
+pytestmark = pytest.mark.usefixtures("namespaces")
+
+
+@pytest.fixture(scope="module")
+def deployed(request):
+    """Sentinels with two replicas, and sidecars with the durability that the test asks for."""
+    with Deployed("sentinel-2", request.param, []) as running:
+        yield running
+
+
+def with_durability(*durabilities: str):
+    """Runs a test with each of these; those with the same one share a deployment."""
+    return pytest.mark.parametrize("deployed", durabilities, indirect=True, scope="module")
+
+
+def counted_round(deployed: Deployed, fault: str, lasts_s: float | None = None) -> Round:
+    """A round that counts; neither it nor those before it may show what is forbidden."""
+    results = run_cell(deployed, fault, 1, SEED, PACE_S, lasts_s)
+    for result in results:
+        assert not result.fails, result
+    assert counted(results), results
+    return results[-1]
+
+
+@with_durability("local")
+def test_local_loses_facts_so_the_harness_can_see_a_loss(deployed):
+    result = counted_round(deployed, "planned")
+    assert result.lost > 0 and result.over > 0, result
+
+
+@with_durability("auto", "replicated")
+@pytest.mark.parametrize("fault", ["planned", "split-replica-sidecar"])
+def test_a_failover_with_the_old_master_alive_loses_nothing(deployed, fault):
+    counted_round(deployed, fault)
+
+
+@with_durability("auto")
+def test_answers_resume_after_a_kill_and_nothing_is_lost(deployed):
+    result = counted_round(deployed, "kill")
+    assert max(result.refused_s["beyond"]) <= RESUMED_WITHIN_S, result
+
+
+@with_durability("auto")
+def test_two_dead_sentinels_of_three_refuse_nothing(deployed):
+    counted_round(deployed, "sentinels-dead", SENTINELS_DEAD_S)
