@@ -5,6 +5,7 @@
 //! - `... -- drive`: load on a server that runs already, in an open or a closed loop.
 //! - `... -- sweep`: rising load on one, with a plot of latency over load.
 //! - `... -- growth`, `masters`, `million`: how cost grows with what is there.
+//! - `... -- durability`: what it costs that replicas confirm.
 //!
 //! Without `--bench`, as `cargo test` calls it, or with `--quick`, it runs small: that shows that
 //! it works, and its figures mean nothing.
@@ -20,6 +21,8 @@ use clap::{Parser, Subcommand};
 mod command;
 #[path = "load/drive.rs"]
 mod drive;
+#[path = "load/durability.rs"]
+mod durability;
 #[path = "load/echo.rs"]
 mod echo;
 #[path = "load/goals.rs"]
@@ -83,6 +86,8 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         svg: Option<std::path::PathBuf>,
     },
+    /// What it costs that replicas confirm
+    Durability,
     /// Decisions over a cluster of one, two and three masters
     Masters,
     /// A million users in the embedded store: bytes, and the time of a start
@@ -135,6 +140,7 @@ async fn run(command: Command, quick: bool) -> Result<(), String> {
     match command {
         Command::Goals(goals) => goals::run(goals, quick).await,
         Command::Growth { svg } => growth::run(quick, svg).await?,
+        Command::Durability => durability::run(quick).await?,
         Command::Masters => masters::run(quick).await?,
         Command::Million => million::run(quick).await?,
         Command::Drive(_) | Command::Sweep(_) | Command::Echo { .. } => {}
@@ -146,7 +152,7 @@ async fn run(command: Command, quick: bool) -> Result<(), String> {
 async fn all_small() -> Result<(), String> {
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
     let file = |name: &str| folder.path().join(name).display().to_string();
-    for command in ["goals", "masters", "million"] {
+    for command in ["goals", "durability", "masters", "million"] {
         run(parsed(&[command]), true).await?;
     }
     run(parsed(&["growth", "--svg", &file("growth.svg")]), true).await?;

@@ -55,6 +55,17 @@ impl Transport {
 impl Process {
     /// A sidecar over a store, with its sockets and its journal in the folder.
     pub async fn sidecar(binary: &Path, folder: &Path, transport: Transport, store: &str) -> Self {
+        Self::sidecar_with(binary, folder, transport, store, &[]).await
+    }
+
+    /// The same with further arguments.
+    pub async fn sidecar_with(
+        binary: &Path,
+        folder: &Path,
+        transport: Transport,
+        store: &str,
+        arguments: &[&str],
+    ) -> Self {
         let name = |end: &str| format!("{}-{end}", folder_name(store));
         let place = transport.place(folder, &name("quota.sock"));
         let admin = Place::Unix(folder.join(name("admin.sock")));
@@ -64,7 +75,7 @@ impl Process {
         }
         command.args(["serve", "--store", store, "--listen", &place.to_string()]);
         command.args(["--admin-listen", &admin.to_string(), "--management-listen", "off"]);
-        command.args(["--shutdown-delay-ms", "0"]);
+        command.args(["--shutdown-delay-ms", "0"]).args(arguments);
         command.args(["--journal", &folder.join(name("journal")).display().to_string()]);
         Self::start(command, place, admin).await
     }
