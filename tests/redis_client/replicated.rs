@@ -135,7 +135,9 @@ async fn one_that_lags_is_left_behind_where_sentinels_stand_by_the_master() {
 
         // No majority of the Sentinels can be asked, and none is needed: no replica was promoted.
         let frozen = &sentinels[1..];
-        frozen.iter().for_each(|sentinel| sentinel.signal("-STOP"));
+        for sentinel in frozen {
+            sentinel.signal("-STOP");
+        }
         tokio::time::sleep(Duration::from_secs(3)).await;
         for _ in 0..100 {
             count(&client, "k", PATIENCE).await.expect("answered");
@@ -152,7 +154,9 @@ async fn one_that_lags_is_left_behind_where_sentinels_stand_by_the_master() {
         let answer = count(&client, "k", Duration::from_millis(300)).await;
         assert!(matches!(answer, Err(CallError::Unconfirmable(_))), "{answer:?}");
         // The majority knows better.
-        frozen.iter().for_each(|sentinel| sentinel.signal("-CONT"));
+        for sentinel in frozen {
+            sentinel.signal("-CONT");
+        }
         until("the other one confirms alone", async || {
             count(&client, "k", Duration::from_millis(300)).await.is_ok()
         })

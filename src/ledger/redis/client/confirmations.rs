@@ -1,13 +1,13 @@
-//! Keeps up which replicas of one server have to confirm its answers: looks at what the server
-//! lists, and asks those who elect masters where a replica is missing.
+//! Tracks which replicas of one server have to confirm its answers: polls the replicas that the
+//! server lists, and queries the authority if one is missing.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 
+use super::authority::{Authority, MasterStatus};
 use super::connect::Connector;
-use super::electors::{Electors, Stance};
 use super::link::{Lane, Link};
 use super::pace::Task;
 use super::replicas::{Gate, Replica, Replicas, Rule};
@@ -16,38 +16,38 @@ use crate::clock::Stopwatch;
 use crate::ledger::redis::options::{Address, Durability};
 use crate::ledger::{Replication, Standing};
 
-/// Time between two looks at what the server lists, where nothing is missing.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
-/// Shortest time between two of them.
-const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(50);
-/// How long the server may take.
-const LOOK_PATIENCE: Duration = Duration::from_secs(1);
-/// A gate that is closed is looked at again after that time.
-const GATE_PAUSE: Duration = Duration::from_millis(20);
+/// Time between two polls if no replica is missing.
+const POLL_INTERVAL: Duration = Duration::from_millis(500);
+/// Shortest time between two polls.
+const POLL_INTERVAL_MIN: Duration = Duration::from_millis(50);
+/// Longest time for the server to reply to a poll.
+const POLL_TIMEOUT: Duration = Duration::from_secs(1);
+/// Time between two checks of a closed gate.
+const GATE_CHECK_INTERVAL: Duration = Duration::from_millis(20);
 
-/// How a call goes.
+/// When a call is answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Path {
-    /// It is answered when the server has replied.
+    /// When the server has replied.
     Direct,
-    /// It is answered when the replicas have confirmed, and waits until they can.
+    /// When the replicas have confirmed; it is sent once they can.
     Confirmed,
 }
 
-/// See the module's head.
+/// The replicas of one server that have to confirm its answers.
 pub(super) struct Confirmations {
     address: Address,
     durability: Durability,
-    electors: Electors,
+    authority: Authority,
     replicas: Mutex<Replicas>,
     clock: Stopwatch,
-    /// Something is missing: look at once.
+    /// Wakes the monitor: an answer was not confirmed.
     alarm: Notify,
 }
 
 impl Confirmations {
-    /// Of a server of which nothing is known yet.
-    pub(super) fn new(address: Address, connector: &Connector, electors: Electors) -> Arc<Self> {
+    /// A server that was not polled yet.
+    pub(super) fn new(address: Address, connector: &Connector, authority: Authority) -> Arc<Self> {
         let (durability, confirmation) = (connector.durability(), connector.options.confirmation);
         let rule = Rule {
             fewer: confirmation.replicas,
@@ -57,16 +57,16 @@ impl Confirmations {
         Arc::new(Self {
             address,
             durability,
-            electors,
+            authority,
             replicas: Mutex::new(Replicas::new(rule)),
             clock: Stopwatch::start(),
             alarm: Notify::new(),
         })
     }
 
-    /// How a call goes now.
+    /// When a call that is made now is answered.
     pub(super) fn path(&self) -> Path {
-        let has_majority = self.electors.stand_by(&self.address);
+        let has_majority = self.authority.names(&self.address);
         if self.durability == Durability::Local && has_majority {
             return Path::Direct;
         }
@@ -76,18 +76,26 @@ impl Confirmations {
         }
     }
 
-    /// Why no call can be confirmed now.
+    /// Why no call can be answered now.
     pub(super) fn closed(&self) -> Option<String> {
-        match self.state().gate(self.electors.stand_by(&self.address)) {
+        let has_majority = self.authority.names(&self.address);
+        match self.state().gate(has_majority) {
+            _ if self.durability == Durability::Local && has_majority => None,
             Gate::Closed(why) => Some(why),
             Gate::Confirmed | Gate::Alone => None,
         }
     }
 
-    /// Waits until calls can be confirmed.
+    /// Waits until calls can be answered; otherwise why they cannot.
+    pub(super) async fn opened_within(&self, within: Duration) -> Result<(), String> {
+        let opened = tokio::time::timeout(within, self.opened()).await;
+        opened.or_else(|_| self.closed().map_or(Ok(()), Err))
+    }
+
+    /// Waits until calls can be answered.
     pub(super) async fn opened(&self) {
         while self.closed().is_some() {
-            tokio::time::sleep(GATE_PAUSE).await;
+            tokio::time::sleep(GATE_CHECK_INTERVAL).await;
         }
     }
 
@@ -116,9 +124,9 @@ impl Confirmations {
         confirmed
     }
 
-    /// What stands behind an answer now.
+    /// What an answer that is given now rests on.
     pub(super) fn replication(&self) -> Replication {
-        let has_majority = self.electors.stand_by(&self.address);
+        let has_majority = self.authority.names(&self.address);
         let state = self.state();
         let standing = match state.gate(has_majority) {
             _ if self.durability == Durability::Local && has_majority => Standing::Local,
@@ -134,16 +142,16 @@ impl Confirmations {
         self.replicas.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Looks now and then, until what is returned is dropped.
-    pub(super) fn keep(self: &Arc<Self>, lane: Lane) -> Task {
-        Task::spawn(keep(Arc::clone(self), lane))
+    /// Polls the server until the returned task is dropped.
+    pub(super) fn monitor(self: &Arc<Self>, lane: Lane) -> Task {
+        Task::spawn(monitor(Arc::clone(self), lane))
     }
 
-    /// Takes in what the server lists; returns how often a replica has been attached to it.
-    async fn list(&self, link: &Link) -> Option<u64> {
+    /// Reads the list of replicas; returns how often a replica has been attached to the server.
+    async fn read_replicas(&self, link: &Link) -> Option<u64> {
         let mut questions = redis::pipe();
         questions.cmd("ROLE").cmd("INFO").arg("stats");
-        let replies = link.send_all(&questions, LOOK_PATIENCE).await.ok()?;
+        let replies = link.send_all(&questions, POLL_TIMEOUT).await.ok()?;
         let [role, stats] = &replies[..] else { return None };
         self.state().listed(&reply::replication_state(role)?, self.now());
         let stats = reply::text(stats).unwrap_or_default();
@@ -151,11 +159,12 @@ impl Confirmations {
         Some(count("sync_full").unwrap_or(0) + count("sync_partial_ok").unwrap_or(0))
     }
 
-    async fn look(&self, lane: &Lane) {
-        let Ok(link) = lane.link(LOOK_EVERY).await else { return };
-        let Some(attachments) = self.list(&link).await else { return };
-        let Some(missing_for) = self.electors.asked_after().await else {
-            // What is there at the start counts, and is never left behind.
+    /// Reads the list of replicas, and queries the authority if one is missing.
+    async fn poll(&self, lane: &Lane) {
+        let Ok(link) = lane.link(POLL_INTERVAL).await else { return };
+        let Some(attachments) = self.read_replicas(&link).await else { return };
+        let Some(missing_for) = self.authority.missing_min().await else {
+            // Replicas that are attached count, and are never left behind.
             self.approve(Duration::ZERO, Duration::MAX);
             return;
         };
@@ -163,17 +172,23 @@ impl Confirmations {
         if !self.state().is_in_doubt(missing_for, asked_at) {
             return;
         }
-        let stance = self.electors.ask(&self.address).await;
-        // One that came back meanwhile, and left again, may have been promoted since they answered.
-        if self.list(&link).await != Some(attachments) {
+        let status = self.authority.status_of(&self.address).await;
+        // One that was attached and detached meanwhile may have been promoted after the reply.
+        if self.read_replicas(&link).await != Some(attachments) {
             return;
         }
-        match stance {
-            Stance::Master => self.approve(asked_at, missing_for),
-            Stance::Undecided { replicas } => self.state().approved_if_complete(replicas),
-            Stance::Doubtful(why) => {
-                tracing::debug!(server = %self.address, reason = why, "master not confirmed");
+        match status {
+            // The first replica to be attached is waited for.
+            MasterStatus::JustPromoted if self.state().count().0 == 0 => {}
+            MasterStatus::Current | MasterStatus::JustPromoted => {
+                self.approve(asked_at, missing_for);
             }
+            MasterStatus::NoMajority { replicas, why } => {
+                let mut state = self.state();
+                state.approved_if_complete(replicas);
+                state.doubted(why);
+            }
+            MasterStatus::Uncertain(why) => self.state().doubted(why),
         }
     }
 
@@ -181,11 +196,11 @@ impl Confirmations {
         let left = self.state().approved(asked_at, missing_for);
         for replica in left {
             tracing::warn!(server = %self.address, replica,
-                "replica left behind: detached or silent, and the master stays the master");
+                "replica left behind: detached or silent, and no replica was promoted");
         }
     }
 
-    /// Logs what stands behind answers, where that has changed.
+    /// Logs what answers rest on, if that has changed.
     fn log(&self, logged: &mut Option<(Standing, usize)>) {
         let Replication { standing, required, .. } = self.replication();
         if logged.replace((standing, required)) == Some((standing, required)) {
@@ -208,16 +223,16 @@ impl Confirmations {
     }
 }
 
-async fn keep(confirmations: Arc<Confirmations>, lane: Lane) {
+async fn monitor(confirmations: Arc<Confirmations>, lane: Lane) {
     let mut logged = None;
     loop {
-        confirmations.look(&lane).await;
+        confirmations.poll(&lane).await;
         confirmations.log(&mut logged);
         let pause = match confirmations.closed() {
-            Some(_) => LOOK_AGAIN_AFTER,
-            None => LOOK_EVERY,
+            Some(_) => POLL_INTERVAL_MIN,
+            None => POLL_INTERVAL,
         };
         let _ = tokio::time::timeout(pause, confirmations.alarm.notified()).await;
-        tokio::time::sleep(LOOK_AGAIN_AFTER).await;
+        tokio::time::sleep(POLL_INTERVAL_MIN).await;
     }
 }

@@ -12,12 +12,13 @@
 //! settings, and this file repeats what did nothing.
 
 mod advice;
+mod authority;
 mod batch;
 mod clock;
 mod cluster;
 mod confirmations;
 mod connect;
-mod electors;
+
 mod inspect;
 mod link;
 mod node;

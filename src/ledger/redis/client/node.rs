@@ -6,11 +6,11 @@ use std::time::Duration;
 use redis::{Cmd, Value};
 use tokio::sync::Notify;
 
+use super::authority::Authority;
 use super::batch::Batches;
 use super::clock::{ClockReading, ServerClock};
 use super::confirmations::{Confirmations, Path};
 use super::connect::Connector;
-use super::electors::Electors;
 use super::link::{Lane, Link};
 use super::pace::{Deadline, Task};
 use super::probe::Probe;
@@ -43,7 +43,7 @@ pub(super) struct Node {
 struct Confirmed {
     batches: Batches,
     confirmations: Arc<Confirmations>,
-    _keeper: Task,
+    _monitor: Task,
 }
 
 impl Node {
@@ -52,7 +52,7 @@ impl Node {
         address: Address,
         connector: &Arc<Connector>,
         alarm: &Arc<Notify>,
-        electors: Electors,
+        authority: Authority,
     ) -> Arc<Self> {
         let lane = Lane::new(address.clone(), Arc::clone(connector), Arc::clone(alarm));
         let most = connector.options.subjects_in_flight_max;
@@ -62,13 +62,13 @@ impl Node {
             Durability::Auto | Durability::Replicated => Turns::of_batches(most),
         };
         let confirmed =
-            (durability != Durability::Local || electors.may_name_another()).then(|| {
+            (durability != Durability::Local || authority.can_replace_master()).then(|| {
                 let second = Lane::new(address.clone(), Arc::clone(connector), Arc::clone(alarm));
-                let confirmations = Confirmations::new(address.clone(), connector, electors);
+                let confirmations = Confirmations::new(address.clone(), connector, authority);
                 let lag_max = connector.options.confirmation.lag_max;
                 let batches = Batches::new([lane.clone(), second], &confirmations, lag_max);
-                let keeper = confirmations.keep(lane.clone());
-                Confirmed { batches, confirmations, _keeper: keeper }
+                let monitor = confirmations.monitor(lane.clone());
+                Confirmed { batches, confirmations, _monitor: monitor }
             });
         Arc::new(Self {
             probe: Probe::start(address.clone(), connector),
@@ -144,6 +144,16 @@ impl Node {
         asking: bool,
         deadline: Deadline,
     ) -> Result<Value, Failure> {
+        if let Some(Confirmed { confirmations, .. }) = &self.confirmed
+            && confirmations.closed().is_some()
+        {
+            // Before its turn: what cannot be answered takes no one's place.
+            let opening = async {
+                let opened = confirmations.opened_within(LINK_PATIENCE.min(deadline.left()));
+                opened.await.map_err(Failure::Unconfirmable)
+            };
+            Box::pin(self.unless_absent(deadline, false, opening)).await?;
+        }
         let places = match self.turns.at_once(request.turn) {
             Some(places) => places,
             // Boxed, since most calls do not wait.

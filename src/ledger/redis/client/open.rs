@@ -8,9 +8,9 @@ use redis::aio::MultiplexedConnection;
 use thiserror::Error;
 use tokio::sync::Notify;
 
+use super::authority::Authority;
 use super::cluster::{self, Cluster};
 use super::connect::{ConnectError, Connector, NewError};
-use super::electors::Electors;
 use super::node::Node;
 use super::pace::{self, Deadline};
 use super::sentinel::{self, Asked, Named};
@@ -206,8 +206,8 @@ pub(super) async fn open(
     match connector.options.topology.clone() {
         Topology::Standalone { address, .. } => {
             check(&connector, &address).await?;
-            let (alarm, electors) = (Arc::new(Notify::new()), Electors::unwatched(&connector));
-            let node = Node::new(address, &connector, &alarm, electors);
+            let (alarm, authority) = (Arc::new(Notify::new()), Authority::unwatched(&connector));
+            let node = Node::new(address, &connector, &alarm, authority);
             ready(&connector, &node).await;
             Ok(Servers::Single(node))
         }

@@ -1,10 +1,9 @@
-//! The replicas of one master that have to confirm an answer: a pure state machine over what the
-//! master lists, by a clock that the caller reads.
+//! The replicas of one master that have to confirm an answer: a pure state machine over the lists
+//! of replicas that the master returns. The caller reads the clock.
 //!
 //! A replica is *required* once the master lists it and it has caught up. One that is detached, or
-//! has not confirmed for as long as allowed, may have been promoted: it stays required, so that
-//! nothing can be answered, until those who elect masters were asked after that and stand by this
-//! master.
+//! has not confirmed for as long as allowed, may have been promoted: it stays required, and nothing
+//! can be answered, until the authority was queried after that and still names this master.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -55,8 +54,10 @@ pub(super) struct Replicas {
     required: BTreeMap<Replica, Required>,
     /// Replicas that were required once and are not any more.
     left: BTreeSet<Replica>,
-    /// Whether those who elect masters have stood by this one at all.
+    /// Whether the authority has named this master at all.
     is_approved: bool,
+    /// Why the authority did not name this master when it was queried last.
+    doubt: Option<String>,
     /// When the master was listed first.
     listed_since: Option<Duration>,
     /// Its offset when it was listed last.
@@ -74,6 +75,7 @@ impl Replicas {
             required: BTreeMap::new(),
             left: BTreeSet::new(),
             is_approved: false,
+            doubt: None,
             listed_since: None,
             offset: None,
             attached: 0,
@@ -124,7 +126,7 @@ impl Replicas {
         if let Some(fewer) = self.rule.fewer {
             let confirmed = state.replicas.keys().filter(|replica| has(replica)).count();
             let late = || state.replicas.keys().filter(|replica| !has(replica)).cloned().collect();
-            return if confirmed >= fewer { Ok(()) } else { Err(late()) };
+            return if confirmed >= self.needed(fewer) { Ok(()) } else { Err(late()) };
         }
         for (replica, required) in &mut self.required {
             if required.missing_since.is_none() && !has(replica) {
@@ -136,8 +138,8 @@ impl Replicas {
         if late.is_empty() && is_enough && self.is_approved { Ok(()) } else { Err(late) }
     }
 
-    /// Whether those who elect masters are to be asked about it, or about what has been missing
-    /// for that long.
+    /// Whether the authority is to be queried: it has not named this master yet, or a replica has
+    /// been missing for that long.
     pub(super) fn is_in_doubt(&self, missing_for: Duration, now: Duration) -> bool {
         let is_due = |since: Duration| since.saturating_add(missing_for) <= now;
         if self.required.values().filter_map(|it| it.missing_since).any(is_due) {
@@ -149,10 +151,11 @@ impl Replicas {
         !self.is_approved && (self.catching_up == 0 || since + self.rule.lag_max <= now)
     }
 
-    /// Those who elect masters stand by this one; they were asked at `asked_at`. What had been
-    /// missing for that long by then is required no more. Returns what that is.
+    /// The authority, queried at `asked_at`, names this master. Replicas that had been missing for
+    /// that long by then are required no more, and are returned.
     pub(super) fn approved(&mut self, asked_at: Duration, missing_for: Duration) -> Vec<Replica> {
         self.is_approved = true;
+        self.doubt = None;
         let stays = |it: &Required| {
             it.missing_since.is_none_or(|since| since.saturating_add(missing_for) > asked_at)
         };
@@ -165,8 +168,13 @@ impl Replicas {
         left
     }
 
-    /// No majority of those who elect masters can be asked, and the ones who can say that the
-    /// master has that many replicas: where all of them are attached, none was promoted.
+    /// The authority, when it was queried, did not name this master, for that reason.
+    pub(super) fn doubted(&mut self, why: String) {
+        self.doubt = Some(why);
+    }
+
+    /// No majority of the authority answered, and the ones that did count that many replicas. If
+    /// all of them are attached, none was promoted.
     pub(super) fn approved_if_complete(&mut self, replicas: usize) {
         let attached = self.required.values().filter(|it| it.missing_since.is_none()).count();
         if replicas > 0 && attached >= replicas {
@@ -174,14 +182,16 @@ impl Replicas {
         }
     }
 
-    /// Whether calls may be sent. `has_majority`: those who elect masters stand by this one now.
+    /// Whether calls may be sent. `has_majority`: a majority of the authority names this master
+    /// now.
     pub(super) fn gate(&self, has_majority: bool) -> Gate {
         if let Some(fewer) = self.rule.fewer {
-            let (attached, why) = (self.attached, NO_MAJORITY.to_owned());
-            return match has_majority {
-                false => Gate::Closed(why),
-                true if attached >= fewer => Gate::Confirmed,
-                true => Gate::Closed(format!("{attached} of {fewer} replicas are attached")),
+            return match self.attached {
+                _ if self.listed_since.is_none() => Gate::Closed(UNNAMED.to_owned()),
+                _ if !has_majority => Gate::Closed(self.with_doubt(NO_MAJORITY)),
+                0 if self.rule.may_be_alone => Gate::Alone,
+                attached if attached >= self.needed(fewer) => Gate::Confirmed,
+                attached => Gate::Closed(format!("{attached} of {fewer} replicas are attached")),
             };
         }
         let missing: Vec<_> = self
@@ -190,16 +200,16 @@ impl Replicas {
             .filter_map(|(replica, it)| it.missing_since.map(|_| replica.as_str()))
             .collect();
         if !missing.is_empty() {
-            return Gate::Closed(format!(
-                "replica {} is detached or silent, and may have been promoted",
-                missing.join(", ")
-            ));
+            let missing = missing.join(", ");
+            let why =
+                format!("replica {missing} is detached or silent, and may have been promoted");
+            return Gate::Closed(self.with_doubt(&why));
         }
         if !self.is_approved {
-            return Gate::Closed("the master has not been confirmed yet".to_owned());
+            return Gate::Closed(self.with_doubt(UNNAMED));
         }
         if !has_majority && (self.required.is_empty() || !self.left.is_empty()) {
-            return Gate::Closed(NO_MAJORITY.to_owned());
+            return Gate::Closed(self.with_doubt(NO_MAJORITY));
         }
         match self.required.is_empty() {
             false => Gate::Confirmed,
@@ -208,14 +218,29 @@ impl Replicas {
         }
     }
 
+    /// A reason, and what the authority has to do with it.
+    fn with_doubt(&self, why: &str) -> String {
+        let doubt = self.doubt.as_ref();
+        doubt.map_or_else(|| why.to_owned(), |doubt| format!("{why} ({doubt})"))
+    }
+
+    /// How many replicas confirm, if that many are asked for.
+    fn needed(&self, fewer: usize) -> usize {
+        if self.rule.may_be_alone { fewer.min(self.attached) } else { fewer }
+    }
+
     /// Replicas that have to confirm, and those that are listed.
     pub(super) fn count(&self) -> (usize, usize) {
-        (self.rule.fewer.unwrap_or(self.required.len()), self.attached)
+        let required = self.rule.fewer.map_or(self.required.len(), |fewer| self.needed(fewer));
+        (required, self.attached)
     }
 }
 
-/// Why nothing is answered where the master may be an old one.
-const NO_MAJORITY: &str = "no majority of those who elect masters can be asked";
+/// Why nothing is answered at first.
+const UNNAMED: &str = "waiting until the Sentinels, or the cluster, name this server as the master";
+/// Why nothing is answered if another server may be the master.
+const NO_MAJORITY: &str =
+    "no majority of the Sentinels can be queried, and not all replicas confirm";
 
 impl Required {
     /// The master lists it with that offset.
@@ -245,7 +270,7 @@ mod simulation;
 mod tests {
     use super::*;
 
-    const LAG_MAX: Duration = Duration::from_millis(1000);
+    const LAG_MAX: Duration = Duration::from_secs(1);
 
     fn ms(ms: u64) -> Duration {
         Duration::from_millis(ms)
@@ -377,5 +402,14 @@ mod tests {
         }
         replicas.listed(&state(10, &[]), ms(9));
         assert!(matches!(replicas.gate(true), Gate::Closed(why) if why.contains("0 of 1")));
+        // With `auto` as many as there are.
+        let mut replicas = new(Some(2), true);
+        assert!(matches!(replicas.gate(true), Gate::Closed(_)), "nothing was listed yet");
+        for (listed, gate, required) in
+            [(&[][..], Gate::Alone, 0), (&[("a", 10)], Gate::Confirmed, 1)]
+        {
+            replicas.listed(&state(10, listed), ms(0));
+            assert_eq!((replicas.gate(true), replicas.count().0), (gate, required));
+        }
     }
 }

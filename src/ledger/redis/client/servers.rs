@@ -36,6 +36,8 @@ enum Next {
     Now(Option<HostPort>),
     /// Send it once more after a pause; otherwise that is the outcome.
     Later(CallError),
+    /// It was not sent, and has waited already: try once more; otherwise that is the outcome.
+    Again(CallError),
     /// Tell the caller.
     Stop(CallError),
 }
@@ -86,6 +88,12 @@ impl Servers {
             // A redirection that leads nowhere ends with the call's time like everything else.
             let why = match next {
                 Next::Stop(error) => return Err(error),
+                // Another server may be the master by now.
+                Next::Again(why) if until.is_over() => return Err(why),
+                Next::Again(_) => {
+                    asking = None;
+                    continue;
+                }
                 Next::Now(place) => {
                     asking = place;
                     CallError::Refused("it was sent from server to server".to_owned())
@@ -126,7 +134,7 @@ impl Servers {
                     Next::Now(_) => {
                         CallError::Refused(format!("{address} sent the call elsewhere"))
                     }
-                    Next::Later(why) => why,
+                    Next::Later(why) | Next::Again(why) => why,
                 },
             };
             retries.rest(attempts, deadline).await;
@@ -181,7 +189,7 @@ impl Servers {
                 Next::Later(CallError::Refused(format!("{}: {why}", node.address)))
             }
             Failure::Unconfirmable(why) => {
-                Next::Later(CallError::Unconfirmable(format!("{}: {why}", node.address)))
+                Next::Again(CallError::Unconfirmable(format!("{}: {why}", node.address)))
             }
             Failure::Server(error) => self.next_after(&error, node, request, deadline).await,
         }

@@ -11,8 +11,8 @@ use redis::Value;
 use tokio::sync::{Notify, OnceCell};
 
 use self::views::View;
+use super::authority::{Authority, MasterStatus};
 use super::connect::{ConnectError, Connector};
-use super::electors::{Electors, Stance};
 use super::node::Node;
 use super::pace::{self, Deadline, Task};
 use super::slot::SLOTS;
@@ -117,11 +117,12 @@ impl Shared {
     fn at(&self, address: &HostPort) -> Arc<Node> {
         let mut nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
         let node = nodes.entry(address.clone()).or_insert_with(|| {
-            let electors = match self.connector.asks_no_one() {
-                true => Electors::unwatched(&self.connector),
-                false => Electors::Cluster(Weak::clone(&self.this)),
+            let authority = if self.connector.asks_no_one() {
+                Authority::unwatched(&self.connector)
+            } else {
+                Authority::Cluster(Weak::clone(&self.this))
             };
-            Node::new(Address::Tcp(address.clone()), &self.connector, &self.alarm, electors)
+            Node::new(Address::Tcp(address.clone()), &self.connector, &self.alarm, authority)
         });
         Arc::clone(node)
     }
@@ -164,7 +165,7 @@ impl Shared {
     }
 
     /// Asks the nodes about that master.
-    pub(super) async fn ask_about(&self, master: &Address) -> Stance {
+    pub(super) async fn status_of(&self, master: &Address) -> MasterStatus {
         let command = redis::cmd("CLUSTER").arg("NODES").to_owned();
         let ask = |node: Arc<Node>| {
             let command = &command;
@@ -180,10 +181,13 @@ impl Shared {
             heard.iter().flatten().partition(|(is_own, _)| *is_own);
         let [(_, own)] = own[..] else {
             let why = heard.into_iter().find_map(Result::err);
-            return Stance::Doubtful(why.unwrap_or_else(|| "it is not in the map".to_owned()));
+            return MasterStatus::Uncertain(
+                why.unwrap_or_else(|| "it is not in the map".to_owned()),
+            );
         };
         let others: Vec<View> = others.into_iter().map(|(_, view)| view.clone()).collect();
-        views::stand_by(own, &others).map_or_else(Stance::Doubtful, |()| Stance::Master)
+        views::majority_agrees(own, &others)
+            .map_or_else(MasterStatus::Uncertain, |()| MasterStatus::Current)
     }
 
     /// Asks nodes that are connected, then the seeds.

@@ -50,7 +50,7 @@ impl View {
 
 /// Whether a majority of the masters says the same of the one that gave `own`; otherwise why that
 /// is not so. `others`: what other nodes say.
-pub(super) fn stand_by(own: &View, others: &[View]) -> Result<(), String> {
+pub(super) fn majority_agrees(own: &View, others: &[View]) -> Result<(), String> {
     let Some(itself) = own.masters.get(&own.myself) else {
         return Err("it is no master".to_owned());
     };
@@ -131,7 +131,7 @@ mod tests {
             (empty(nodes("a", &[])), vec![empty(b.clone()), empty(c.clone())], true),
             (empty(nodes("a", &[])), vec![empty(b)], false),
         ] {
-            assert_eq!(stand_by(&own, &others).is_ok(), is_it, "{own:?} {others:?}");
+            assert_eq!(majority_agrees(&own, &others).is_ok(), is_it, "{own:?} {others:?}");
         }
     }
 }

@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use super::authority::Authority;
 use super::connect::{ConnectError, Connector};
-use super::electors::Electors;
 use super::node::Node;
 use super::pace::{Deadline, Task};
 use super::{link, reply};
@@ -85,8 +85,8 @@ impl Watched {
 }
 
 fn node_of(connector: &Arc<Connector>, sentinels: &Arc<Sentinels>, master: HostPort) -> Arc<Node> {
-    let electors = Electors::Sentinels(Arc::clone(sentinels));
-    Node::new(Address::Tcp(master), connector, &sentinels.alarm, electors)
+    let authority = Authority::Sentinels(Arc::clone(sentinels));
+    Node::new(Address::Tcp(master), connector, &sentinels.alarm, authority)
 }
 
 /// Asks one Sentinel for the master, over a connection of its own.

@@ -131,8 +131,8 @@ mod tests {
         Quorum::of(views, |_| false)
     }
 
-    fn vote(leader: &str, epoch: u64) -> Option<Vote> {
-        Some(Vote { leader: leader.to_owned(), epoch })
+    fn vote(leader: &str, epoch: u64) -> Vote {
+        Vote { leader: leader.to_owned(), epoch }
     }
 
     #[test]
@@ -166,7 +166,7 @@ mod tests {
     fn a_failover_that_may_be_under_way_is_unrest() {
         let promoting = View { failover: Failover::Promoting, ..view("b", 1, 3) };
         let done = View { failover: Failover::Reconfiguring, ..view("b", 2, 4) };
-        let voted = |leader, epoch| View { vote: vote(leader, epoch), ..view("a", 1, 3) };
+        let voted = |leader, epoch| View { vote: Some(vote(leader, epoch)), ..view("a", 1, 3) };
         for (views, is_unrest) in [
             (vec![view("a", 1, 3), view("b", 1, 3)], false),
             (vec![view("a", 1, 3), promoting], true),

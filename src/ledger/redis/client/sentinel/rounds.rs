@@ -11,8 +11,8 @@ use tokio::sync::{Notify, watch};
 use super::ask::{Answer, Sentinel};
 use super::quorum::{Quorum, View, Vote};
 use crate::clock::Stopwatch;
+use crate::ledger::redis::client::authority::MasterStatus;
 use crate::ledger::redis::client::connect::Connector;
-use crate::ledger::redis::client::electors::Stance;
 use crate::ledger::redis::client::pace::Task;
 use crate::ledger::redis::options::{Address, HostPort};
 
@@ -102,7 +102,7 @@ impl Sentinels {
     }
 
     /// Whether a majority named that master a short while ago.
-    pub(in crate::ledger::redis::client) fn stand_by(&self, master: &Address) -> bool {
+    pub(in crate::ledger::redis::client) fn names(&self, master: &Address) -> bool {
         let round = self.last.borrow();
         let is_fresh = round.asked.elapsed() < HOLDS_FOR;
         let is_it = |found: &HostPort| is_at(master, found);
@@ -114,29 +114,34 @@ impl Sentinels {
     }
 
     /// Asks them all about that master.
-    pub(in crate::ledger::redis::client) async fn ask_about(&self, master: &Address) -> Stance {
+    pub(in crate::ledger::redis::client) async fn status_of(
+        &self,
+        master: &Address,
+    ) -> MasterStatus {
         let round = self.ask().await;
         if round.name_only.as_ref().is_some_and(|found| is_at(master, found)) {
-            return Stance::Master;
+            return MasterStatus::Current;
         }
         let Quorum { is_majority, named, unrest, replicas, reached, of, .. } = round.quorum;
         let Some((named, _)) = named else {
-            return Stance::Doubtful(unrest.unwrap_or_else(|| "no Sentinel answers".to_owned()));
+            return MasterStatus::Uncertain(
+                unrest.unwrap_or_else(|| "no Sentinel answers".to_owned()),
+            );
         };
         if !is_at(master, &named) {
-            return Stance::Doubtful(format!("the Sentinels name {named}"));
+            return MasterStatus::Uncertain(format!("the Sentinels name {named}"));
         }
         if let Some(why) = unrest {
-            return Stance::Doubtful(why);
+            return MasterStatus::Uncertain(why);
         }
         if !is_majority {
-            tracing::debug!(reached, of, "no majority of the Sentinels answers");
-            return Stance::Undecided { replicas };
+            let why = format!("{reached} of {of} Sentinels answer");
+            return MasterStatus::NoMajority { replicas, why };
         }
         if self.is_reconfigured_soon(&named, round.quorum.is_reconfiguring) {
-            return Stance::Doubtful("replicas are being pointed at the new master".to_owned());
+            return MasterStatus::JustPromoted;
         }
-        Stance::Master
+        MasterStatus::Current
     }
 
     /// Whether the replicas of a new master are waited for.
