@@ -55,6 +55,9 @@
 //!   alone: `tests/absence.rs`, `tests/outside/test_drills.py`.
 //! - What is admitted while the store is away is on disk first, within its budget, and counted
 //!   after: `tests/outside/test_drills.py`.
+//! - With `auto` and `replicated` nothing that was acknowledged is lost where a replica is
+//!   promoted, also while the old master lives, and no two masters answer: `tests/failover`,
+//!   `ledger/redis/client/replicas/simulation.rs`.
 //! - Acknowledged writes that Redis has lost are noticed by each sidecar that had seen them, and
 //!   nothing else is taken for a loss: `tests/facts_lost`.
 //! - What imquota writes to disk can be read by its user alone, whatever the umask is:
@@ -70,7 +73,8 @@
 //! | `embedded` | exact | nothing that was acknowledged |
 //! | `memory` | exact | everything |
 //! | Redis, `local` | exact over what the master holds | what a promoted replica had not got |
-//! | Redis, `replicated` | exact | nothing that was acknowledged and is on the promoted replica |
+//! | Redis, `auto` | exact | nothing that was acknowledged while there was a replica |
+//! | Redis, `replicated` | exact | nothing that was acknowledged |
 //!
 //! While Redis does not answer, an answer with `degradation` is exact up to the budget of the
 //! catalog's failure policy; with `journal = "off"` there are none.

@@ -7,9 +7,10 @@
 //! Layout, from the wire up: `connect` greets a server, `inspect` compares what it counts with what
 //! was seen before, `link` keeps one connection alive, `node` is one server with its turns (`turn`)
 //! and its `clock`, `probe` finds out whether it is absent (`silence`), `refusals` keeps what it
-//! refuses, `batch` lets replicas confirm, `sentinel` and `cluster` know which server it is, `open`
-//! refuses what cannot work, `server_info` is what a server reports about itself, `advice` warns of
-//! settings, and this file repeats what did nothing.
+//! refuses, `batch` lets replicas confirm, `confirmations` tracks which have to (`replicas`),
+//! `sentinel` and `cluster` find the master and are the `authority` that says whether it still is
+//! one, `open` refuses what cannot work, `server_info` is what a server reports about itself,
+//! `advice` warns of settings, and this file repeats what did nothing.
 
 mod advice;
 mod authority;
@@ -18,7 +19,6 @@ mod clock;
 mod cluster;
 mod confirmations;
 mod connect;
-
 mod inspect;
 mod link;
 mod node;
