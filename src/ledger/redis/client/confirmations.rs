@@ -25,6 +25,9 @@ const POLL_TIMEOUT: Duration = Duration::from_secs(1);
 /// Time between two checks of a closed gate.
 const GATE_CHECK_INTERVAL: Duration = Duration::from_millis(20);
 
+/// Time at the start in which it is normal that replicas cannot confirm yet.
+const START_MAX: Duration = Duration::from_secs(2);
+
 /// When a call is answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Path {
@@ -203,6 +206,9 @@ impl Confirmations {
     /// Logs what answers rest on, if that has changed.
     fn log(&self, logged: &mut Option<(Standing, usize)>) {
         let Replication { standing, required, .. } = self.replication();
+        if standing == Standing::Closed && logged.is_none() && self.now() < START_MAX {
+            return;
+        }
         if logged.replace((standing, required)) == Some((standing, required)) {
             return;
         }
@@ -211,8 +217,11 @@ impl Confirmations {
             Standing::Replicated => {
                 tracing::info!(%server, replicas = required, "answers confirmed by replicas");
             }
+            Standing::Alone if !self.state().has_left_any() => {
+                tracing::info!(%server, "answers rest on the master alone: it has no replica");
+            }
             Standing::Alone => {
-                tracing::warn!(%server, "answers rest on the master alone: it has no replica");
+                tracing::warn!(%server, "answers rest on the master alone: it lost its replicas");
             }
             Standing::Closed => {
                 let reason = self.closed().unwrap_or_default();

@@ -229,6 +229,11 @@ impl Replicas {
         if self.rule.may_be_alone { fewer.min(self.attached) } else { fewer }
     }
 
+    /// Whether a replica was left behind that has not come back.
+    pub(super) fn has_left_any(&self) -> bool {
+        !self.left.is_empty()
+    }
+
     /// Replicas that have to confirm, and those that are listed.
     pub(super) fn count(&self) -> (usize, usize) {
         let required = self.rule.fewer.map_or(self.required.len(), |fewer| self.needed(fewer));
