@@ -329,7 +329,7 @@ async fn is_no_loss(url: &str, change: impl FnOnce() + Send + 'static) {
 async fn planned_failovers_that_lose_nothing_are_no_loss() {
     let deployment = Arc::new(Sentinels::start());
     let servers = deployment.clone();
-    is_no_loss(&deployment.url(), move || {
+    Box::pin(is_no_loss(&deployment.url(), move || {
         for _ in 0..rounds(1, 20) {
             let master = servers.master();
             servers.sentinels[0].cli(&["SENTINEL", "FAILOVER", "imquota"]);
@@ -340,7 +340,7 @@ async fn planned_failovers_that_lose_nothing_are_no_loss() {
             });
             servers.server(new).wait_until_replicated(2);
         }
-    })
+    }))
     .await;
 }
 
