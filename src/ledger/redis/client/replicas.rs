@@ -85,11 +85,14 @@ impl Replicas {
 
     /// Takes in what the master lists.
     pub(super) fn listed(&mut self, state: &ReplicationState, now: Duration) {
-        let caught_up = self.offset.unwrap_or(state.offset);
+        // A master that was restarted may count from the beginning.
+        let is_counted_anew = self.offset.is_some_and(|before| state.offset < before);
+        let caught_up = self.offset.map_or(state.offset, |before| before.min(state.offset));
         self.offset = Some(state.offset);
         self.listed_since.get_or_insert(now);
         self.attached = state.replicas.len();
         for (replica, required) in &mut self.required {
+            required.behind = required.behind.filter(|_| !is_counted_anew);
             match state.replicas.get(replica) {
                 // Also where it was silent before: it may have been promoted since.
                 None if !required.is_detached => {
@@ -354,6 +357,21 @@ mod tests {
         // Waits that it has ended do not add up.
         assert!(replicas.confirm(30, &listed(20), ms(1300), ms(2200)).is_err());
         assert_eq!(replicas.confirm(20, &listed(20), ms(2200), ms(2200)), Ok(()));
+    }
+
+    #[test]
+    fn a_master_that_counts_anew_is_confirmed_again() {
+        let mut replicas = of_two();
+        assert!(
+            replicas.confirm(20, &state(20, &[("a", 19), ("b", 20)]), ms(0), ms(1000)).is_err()
+        );
+        replicas.listed(&state(5, &[]), ms(1100));
+        replicas.listed(&state(6, &[("a", 6), ("b", 5)]), ms(1200));
+        assert_eq!(replicas.gate(true), Gate::Confirmed);
+        assert_eq!(
+            replicas.confirm(7, &state(7, &[("a", 7), ("b", 7)]), ms(1300), ms(1300)),
+            Ok(())
+        );
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Asks one Sentinel, over a connection that is kept.
+//! Asks one Sentinel over a connection that is kept.
 
 use std::collections::HashMap;
 use std::time::Duration;

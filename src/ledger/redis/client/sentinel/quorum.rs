@@ -1,4 +1,4 @@
-//! What several Sentinels say together: pure.
+//! The master that several Sentinels name together: pure.
 //!
 //! The answer of one Sentinel proves nothing, since it may be cut off together with an old master.
 //! A majority of all Sentinels that watch the master is reached or not; of those reached, the one
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::ledger::redis::options::HostPort;
 
-/// What one Sentinel says.
+/// The state of the master as one Sentinel returns it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::ledger::redis::client) struct View {
     /// Its run id.
@@ -18,11 +18,11 @@ pub(in crate::ledger::redis::client) struct View {
     pub(super) master: HostPort,
     /// The configuration epoch of that.
     pub(super) epoch: u64,
-    /// Its colleagues.
+    /// The other Sentinels.
     pub(super) others: Vec<HostPort>,
     /// Replicas that it has seen of the master.
     pub(super) replicas: usize,
-    /// What it does about a failover.
+    /// Whether it is carrying out a failover.
     pub(super) failover: Failover,
     /// Whom it has voted for last.
     pub(super) vote: Option<Vote>,
@@ -30,10 +30,10 @@ pub(in crate::ledger::redis::client) struct View {
     pub(super) failover_timeout: Duration,
 }
 
-/// What a Sentinel does about a failover.
+/// The stage of a failover that a Sentinel carries out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Failover {
-    /// Nothing.
+    /// There is no failover.
     None,
     /// It is about to promote a replica.
     Promoting,
@@ -55,8 +55,8 @@ pub(super) struct Vote {
 pub(super) struct Quorum {
     /// Whether a majority answered.
     pub(super) is_majority: bool,
-    /// The master that is right as far as was heard, and the epoch; `None` where nothing was
-    /// heard, or two are named at one epoch.
+    /// The master at the highest epoch, and that epoch; `None` if no Sentinel answered, or if two
+    /// masters are named at that epoch.
     pub(super) named: Option<(HostPort, u64)>,
     /// Why a replica may be promoted, or may have been.
     pub(super) unrest: Option<String>,
@@ -70,7 +70,7 @@ pub(super) struct Quorum {
 }
 
 impl Quorum {
-    /// Of what was heard. `is_over`: whether the failover that a vote was for has ended by its own
+    /// Judges the answers. `is_over`: whether the failover that a vote was for has ended by its own
     /// time limit.
     pub(super) fn of(views: &[View], is_over: impl Fn(&Vote) -> bool) -> Self {
         let ids: HashSet<&str> = views.iter().map(|view| view.id.as_str()).collect();

@@ -1,4 +1,4 @@
-//! Asks all Sentinels together, again and again, and keeps what they say.
+//! Queries all Sentinels together, round after round, and keeps the last result.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,9 +20,9 @@ use crate::ledger::redis::options::{Address, HostPort};
 const ROUND_EVERY: Duration = Duration::from_millis(500);
 /// Shortest time between two rounds.
 const ROUND_AGAIN_AFTER: Duration = Duration::from_millis(30);
-/// How long a Sentinel may take.
+/// Longest time for a Sentinel to answer.
 const SENTINEL_PATIENCE: Duration = Duration::from_millis(500);
-/// What a majority said holds for that long: a round that is late, and some more.
+/// How long the result of a round holds: as long as a late round takes, and some more.
 const HOLDS_FOR: Duration = Duration::from_secs(2);
 /// Longest time for the replicas of a new master to be pointed at it.
 const RECONFIGURED_WITHIN: Duration = Duration::from_millis(1500);
@@ -35,14 +35,15 @@ const SWITCH: &str = "+switch-master";
 /// Pause before a subscription is tried again.
 const SUBSCRIBE_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
-/// A round of questions.
+/// The result of one round of queries to all Sentinels.
 #[derive(Debug, Clone)]
 pub(super) struct Round {
-    /// When the questions were sent.
+    /// When the queries were sent.
     asked: Stopwatch,
-    /// What was heard.
+    /// What the Sentinels that answered everything name together.
     pub(super) quorum: Quorum,
-    /// The master by the Sentinels that let us ask for nothing else; then it is believed.
+    /// The master by the Sentinels that permit no other query, if no majority permits it. It is
+    /// believed.
     pub(super) name_only: Option<HostPort>,
 }
 
@@ -52,14 +53,14 @@ pub(in crate::ledger::redis::client) struct Sentinels {
     name: String,
     configured: Vec<HostPort>,
     last: watch::Sender<Round>,
-    /// Ask now.
+    /// Has a round begun at once.
     pub(super) alarm: Arc<Notify>,
     /// Since when replicas are being pointed at that master.
     reconfiguring: Mutex<Option<(HostPort, Stopwatch)>>,
 }
 
 impl Sentinels {
-    /// Not asked yet.
+    /// Sentinels that were not queried yet.
     pub(super) fn new(
         connector: Arc<Connector>,
         configured: Vec<HostPort>,
@@ -71,12 +72,12 @@ impl Sentinels {
         Arc::new(Self { connector, name, configured, last, alarm, reconfiguring })
     }
 
-    /// Starts to ask and to listen, until what is returned is dropped.
+    /// Runs rounds and subscriptions until the returned task is dropped.
     pub(super) fn start(self: &Arc<Self>) -> Task {
-        Task::spawn(Arc::clone(self).ask_again_and_again())
+        Task::spawn(Arc::clone(self).run_rounds())
     }
 
-    /// A round that begins after this call.
+    /// The result of a round that begins after this call.
     pub(super) async fn ask(&self) -> Round {
         let (called, mut rounds) = (Stopwatch::start(), self.last.subscribe());
         loop {
@@ -90,7 +91,7 @@ impl Sentinels {
         }
     }
 
-    /// The next round.
+    /// The result of the next round.
     pub(super) async fn next(&self, rounds: &mut watch::Receiver<Round>) -> Round {
         let _ = rounds.changed().await;
         rounds.borrow_and_update().clone()
@@ -101,7 +102,7 @@ impl Sentinels {
         self.last.subscribe()
     }
 
-    /// Whether a majority named that master a short while ago.
+    /// Whether a majority named that master within [`HOLDS_FOR`].
     pub(in crate::ledger::redis::client) fn names(&self, master: &Address) -> bool {
         let round = self.last.borrow();
         let is_fresh = round.asked.elapsed() < HOLDS_FOR;
@@ -113,7 +114,7 @@ impl Sentinels {
         is_fresh && round.quorum.is_majority && named.is_some_and(is_it)
     }
 
-    /// Asks them all about that master.
+    /// Queries all Sentinels about a server.
     pub(in crate::ledger::redis::client) async fn status_of(
         &self,
         master: &Address,
@@ -156,12 +157,12 @@ impl Sentinels {
         since.as_ref().is_some_and(|(_, since)| since.elapsed() < RECONFIGURED_WITHIN)
     }
 
-    async fn ask_again_and_again(self: Arc<Self>) {
+    async fn run_rounds(self: Arc<Self>) {
         let mut sentinels: Vec<Sentinel> = Vec::new();
         let mut votes: HashMap<Vote, Stopwatch> = HashMap::new();
         let mut others: Vec<HostPort> = Vec::new();
         let mut listening: HashMap<HostPort, Task> = HashMap::new();
-        let mut is_warned = false;
+        let (mut name_only, mut is_warned) = (None, false);
         loop {
             let wanted = self.configured.iter().chain(&others).take(SENTINELS_MAX);
             keep_only(&mut sentinels, wanted);
@@ -179,17 +180,16 @@ impl Sentinels {
             if !views.is_empty() {
                 others = views.iter().flat_map(|view| view.others.clone()).collect();
             }
-            let name_only = answers.iter().find_map(|answer| match answer {
-                Answer::NameOnly(master, why) => Some((master.clone(), why)),
-                _ => None,
-            });
-            if let Some((_, why)) = &name_only
-                && !std::mem::replace(&mut is_warned, true)
-            {
-                tracing::warn!(reason = %why, "one Sentinel is believed: permissions are missing");
+            if let Some((master, why)) = most_named(&answers) {
+                name_only = Some(master);
+                if !std::mem::replace(&mut is_warned, true) {
+                    tracing::warn!(
+                        reason = %why, "one Sentinel is believed: permissions are missing"
+                    );
+                }
             }
-            let name_only = name_only.map(|(master, _)| master);
-            self.last.send_replace(Round { asked, quorum, name_only });
+            name_only = name_only.filter(|_| !quorum.is_majority);
+            self.last.send_replace(Round { asked, quorum, name_only: name_only.clone() });
             let _ = tokio::time::timeout(ROUND_EVERY, self.alarm.notified()).await;
             tokio::time::sleep(ROUND_AGAIN_AFTER).await;
         }
@@ -234,6 +234,20 @@ impl Sentinels {
 
 fn is_at(master: &Address, found: &HostPort) -> bool {
     matches!(master, Address::Tcp(address) if address == found)
+}
+
+/// The master that most of the Sentinels name which permit no other query, and what one of them
+/// refused.
+fn most_named(answers: &[Answer]) -> Option<(HostPort, String)> {
+    let named = || {
+        answers.iter().filter_map(|answer| match answer {
+            Answer::NameOnly(master, why) => Some((master, why)),
+            _ => None,
+        })
+    };
+    let count = |master: &HostPort| named().filter(|(other, _)| *other == master).count();
+    let most = named().max_by_key(|(master, _)| count(master))?;
+    Some((most.0.clone(), most.1.clone()))
 }
 
 fn view(answer: &Answer) -> Option<View> {
