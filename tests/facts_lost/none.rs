@@ -59,13 +59,7 @@ async fn planned_failovers_and_moved_slots_that_lose_nothing_are_no_loss() {
         for _ in 0..failovers() {
             let cluster = redis.clone();
             blocking(move || {
-                let old = cluster.master_of(slot);
-                let replica = cluster.node(old).info("replication", "slave0").expect("a replica");
-                let port = replica.split("port=").nth(1).and_then(|it| it.split(',').next());
-                let port: u16 = port.expect("a port").parse().expect("a port");
-                cluster.node(old).wait_until_replicated(1);
-                cluster.node(port).cli(&["CLUSTER", "FAILOVER"]);
-                wait_for("the failover", || (cluster.master_of(slot) == port).then_some(()));
+                cluster.fail_over(slot);
                 cluster.wait_until_ok();
             })
             .await;

@@ -2,6 +2,10 @@
 //!
 //! Formed with `CLUSTER ADDSLOTSRANGE`, `MEET` and `REPLICATE`, which takes a second or two.
 
+use std::time::Duration;
+
+use imquota::clock::Stopwatch;
+
 use super::sentinels::wait_until_in_sync;
 use super::{Server, field_of, wait_for};
 use crate::support::moved_clock::MovedClock;
@@ -11,6 +15,9 @@ const SLOTS: usize = 16_384;
 /// Keys moved with one `MIGRATE`, and how long that may take.
 const KEYS_MOVED_AT_ONCE: &str = "100";
 const MOVE_TIMEOUT_MS: &str = "5000";
+
+/// A failover that an operator asks for is over by then, done or given up.
+const FAILOVER_GIVEN_UP: Duration = Duration::from_secs(12);
 
 const SETTINGS: &[&str] = &[
     "cluster-enabled yes",
@@ -126,6 +133,28 @@ impl Cluster {
             let known = known(self.running().next()?)?;
             known.into_iter().find(has).map(|known| known.port)
         })
+    }
+
+    /// Has the replica of that slot's master take over, as an operator does.
+    pub fn fail_over(&self, slot: usize) {
+        let old = self.master_of(slot);
+        let replica = self.node(old).info("replication", "slave0").expect("a replica");
+        let port = replica.split("port=").nth(1).and_then(|it| it.split(',').next());
+        let port: u16 = port.expect("a port").parse().expect("a port");
+        self.node(old).wait_until_replicated(1);
+        let mut asked: Option<Stopwatch> = None;
+        wait_for("the failover", || {
+            if self.master_of(slot) == port {
+                return Some(());
+            }
+            // The replica gives one up that it could not finish in time.
+            if asked.is_none_or(|asked| asked.elapsed() > FAILOVER_GIVEN_UP) {
+                // Where it is the master by now, this is refused.
+                let _ = self.node(port).try_cli(&["CLUSTER", "FAILOVER"]);
+                asked = Some(Stopwatch::start());
+            }
+            None
+        });
     }
 
     /// The ports of all masters that serve slots.
