@@ -9,14 +9,14 @@ pub struct ServerState {
     pub is_absent: bool,
     /// What it has refused a short while ago.
     pub refusal: Option<Refusal>,
-    /// What stands behind its answers.
+    /// The servers that hold what its answers rest on.
     pub replication: Replication,
 }
 
-/// What stands behind the answers of a server.
+/// The servers that hold what the answers of one rest on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Replication {
-    /// Who holds what an answer rests on.
+    /// The rule in force.
     pub standing: Standing,
     /// Replicas that have to confirm an answer.
     pub required: usize,
@@ -24,7 +24,7 @@ pub struct Replication {
     pub attached: usize,
 }
 
-/// Who holds what an answer rests on.
+/// The servers that hold what an answer rests on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Standing {
     /// The server, as it was asked for.

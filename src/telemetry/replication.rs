@@ -1,4 +1,4 @@
-//! What stands behind the answers of each server of the store, as metrics.
+//! Metrics of the replication behind the answers of each server of the store.
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::family::Family;
@@ -7,7 +7,7 @@ use prometheus_client::registry::Registry;
 
 use crate::ledger::{ServerState, Standing};
 
-/// What a server may stand at, as the label says it.
+/// Each standing and its label.
 const STANDINGS: [(Standing, &str); 4] = [
     (Standing::Local, "local"),
     (Standing::Replicated, "replicated"),

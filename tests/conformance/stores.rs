@@ -46,7 +46,7 @@ pub async fn cluster() -> Store {
 }
 
 async fn redis(url: &str) -> Store {
-    // What is decided is the same whoever confirms it.
+    // Decisions do not depend on which servers confirm them.
     let options = Options { durability: Durability::Local, ..redis_options(url) };
     let opened = Redis::open(options, Arc::new(SystemClock)).await;
     Store { ledger: Arc::new(opened.expect("the store opens")), _kept: None }

@@ -143,4 +143,4 @@ FAULTS = {
                    "split-replica-sentinel-sidecar"],
     "cluster": _COMMON,
 }
-"""What makes sense in each topology. A split from one replica alone leaves nobody to promote."""
+"""The faults of each topology. A split from the only replica leaves none to promote."""

@@ -26,7 +26,7 @@ TAKES_PER_GROUP = 100
 CONTENDED_MAX = 20
 """Limit of each group that all clients fill together."""
 CONTENDED_AT_ONCE = 6
-"""So many groups are filled at a time, which takes some seconds: longer than a failover."""
+"""Groups that are filled at a time, which takes some seconds: longer than a failover."""
 RELEASABLE = {"member": 190, "friend": 300, "account": 300, "group": 60}
 """Facts of each client that are taken before the fault; a Private group has 200 members at most."""
 

@@ -2,7 +2,7 @@
 
 All hosts hang on one bridge in a namespace of its own. A cut moves the links of some hosts to a
 second bridge. Every host has fixed entries for the hardware addresses of all others, so a packet
-to the other side is sent and dropped: nobody is refused and nothing is reported, in both
+to the other side is sent and dropped: no connection is refused and nothing is reported, in both
 directions. Clients and tests reach processes through Unix sockets, which a cut does not touch.
 """
 

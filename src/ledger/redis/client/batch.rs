@@ -60,25 +60,19 @@ pub(super) struct Batches {
     _loops: [Task; 2],
 }
 
-/// What a loop sends with.
+/// The connection that a loop sends on, and the replicas that have to confirm.
 struct Sending {
     lane: Lane,
     confirmations: Arc<Confirmations>,
-    /// Longest time for the replicas to confirm.
-    lag_max: Duration,
 }
 
 impl Batches {
     /// Starts a loop on each lane.
-    pub(super) fn new(
-        lanes: [Lane; 2],
-        confirmations: &Arc<Confirmations>,
-        lag_max: Duration,
-    ) -> Self {
+    pub(super) fn new(lanes: [Lane; 2], confirmations: &Arc<Confirmations>) -> Self {
         let (queue, receiver) = mpsc::unbounded_channel();
         let receiver: Queue = Arc::new(Mutex::new(receiver));
         let loops = lanes.clone().map(|lane| {
-            let sending = Sending { lane, confirmations: Arc::clone(confirmations), lag_max };
+            let sending = Sending { lane, confirmations: Arc::clone(confirmations) };
             Task::spawn(send_batches(sending, Arc::clone(&receiver)))
         });
         Self { queue, lanes, confirmations: Arc::clone(confirmations), _loops: loops }
@@ -158,14 +152,13 @@ async fn send_batches(sending: Sending, queue: Queue) {
         if lane.link(CONNECTION_PATIENCE).await.is_err() {
             continue;
         }
-        // What cannot be confirmed is not sent.
-        sending.confirmations.opened().await;
         {
             let mut queue = queue.lock().await;
             if queue.recv_many(&mut jobs, BATCH_MAX).await == 0 {
                 return;
             }
         }
+        // What cannot be confirmed is not sent; its callers take it back.
         sending.confirmations.opened().await;
         // The connection may have died while there was nothing to do.
         let link = match lane.link(LINK_PATIENCE).await {
@@ -246,7 +239,7 @@ impl Sending {
         let [written, waited, listed] = replies.try_into().map_err(|_| NO_MASTER.to_owned())?;
         let offset = state_of(&written)?.offset;
         let (mut waited, mut listed) = (waited, listed);
-        let waiting = Deadline::after(self.lag_max.min(until.left()));
+        let waiting = Deadline::after(self.confirmations.lag_max().min(until.left()));
         loop {
             if let Value::ServerError(error) = &waited {
                 return Err(format!("WAIT failed: {}", reply::words(error)));

@@ -28,15 +28,6 @@ const GATE_CHECK_INTERVAL: Duration = Duration::from_millis(20);
 /// Time at the start in which it is normal that replicas cannot confirm yet.
 const START_MAX: Duration = Duration::from_secs(2);
 
-/// When a call is answered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Path {
-    /// When the server has replied.
-    Direct,
-    /// When the replicas have confirmed; it is sent once they can.
-    Confirmed,
-}
-
 /// The replicas of one server that have to confirm its answers.
 pub(super) struct Confirmations {
     address: Address,
@@ -67,23 +58,23 @@ impl Confirmations {
         })
     }
 
-    /// When a call that is made now is answered.
-    pub(super) fn path(&self) -> Path {
+    /// Whether calls may be sent now, and have to be confirmed.
+    fn gate(&self) -> Gate {
         let has_majority = self.authority.names(&self.address);
         if self.durability == Durability::Local && has_majority {
-            return Path::Direct;
+            return Gate::Alone;
         }
-        match self.state().gate(has_majority) {
-            Gate::Alone => Path::Direct,
-            Gate::Closed(_) | Gate::Confirmed => Path::Confirmed,
-        }
+        self.state().gate(has_majority)
+    }
+
+    /// Whether a call is answered as soon as the server has replied.
+    pub(super) fn is_direct(&self) -> bool {
+        self.gate() == Gate::Alone
     }
 
     /// Why no call can be answered now.
     pub(super) fn closed(&self) -> Option<String> {
-        let has_majority = self.authority.names(&self.address);
-        match self.state().gate(has_majority) {
-            _ if self.durability == Durability::Local && has_majority => None,
+        match self.gate() {
             Gate::Closed(why) => Some(why),
             Gate::Confirmed | Gate::Alone => None,
         }
@@ -100,6 +91,11 @@ impl Confirmations {
         while self.closed().is_some() {
             tokio::time::sleep(GATE_CHECK_INTERVAL).await;
         }
+    }
+
+    /// Longest time for a replica to confirm.
+    pub(super) fn lag_max(&self) -> Duration {
+        self.state().lag_max()
     }
 
     /// How many replicas have to confirm.
@@ -127,17 +123,15 @@ impl Confirmations {
         confirmed
     }
 
-    /// What an answer that is given now rests on.
+    /// The servers that hold what an answer of now rests on.
     pub(super) fn replication(&self) -> Replication {
-        let has_majority = self.authority.names(&self.address);
-        let state = self.state();
-        let standing = match state.gate(has_majority) {
-            _ if self.durability == Durability::Local && has_majority => Standing::Local,
+        let standing = match self.gate() {
             Gate::Closed(_) => Standing::Closed,
             Gate::Confirmed => Standing::Replicated,
+            Gate::Alone if self.durability == Durability::Local => Standing::Local,
             Gate::Alone => Standing::Alone,
         };
-        let (required, attached) = state.count();
+        let (required, attached) = self.state().count();
         Replication { standing, required, attached }
     }
 

@@ -83,7 +83,7 @@ pub(super) struct Connector {
     pub(super) marks: Marks,
     /// Where probes run.
     pub(super) probes: ProbeThread,
-    /// What holds instead of the durability that is configured.
+    /// The durability in force, if it is not the configured one.
     durability: OnceLock<Durability>,
     /// Set where a cluster's nodes may not be asked about its masters.
     asks_no_one: OnceLock<()>,

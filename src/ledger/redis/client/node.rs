@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 use super::authority::Authority;
 use super::batch::Batches;
 use super::clock::{ClockReading, ServerClock};
-use super::confirmations::{Confirmations, Path};
+use super::confirmations::Confirmations;
 use super::connect::Connector;
 use super::link::{Lane, Link};
 use super::pace::{Deadline, Task};
@@ -65,8 +65,7 @@ impl Node {
             (durability != Durability::Local || authority.can_replace_master()).then(|| {
                 let second = Lane::new(address.clone(), Arc::clone(connector), Arc::clone(alarm));
                 let confirmations = Confirmations::new(address.clone(), connector, authority);
-                let lag_max = connector.options.confirmation.lag_max;
-                let batches = Batches::new([lane.clone(), second], &confirmations, lag_max);
+                let batches = Batches::new([lane.clone(), second], &confirmations);
                 let monitor = confirmations.monitor(lane.clone());
                 Confirmed { batches, confirmations, _monitor: monitor }
             });
@@ -115,7 +114,7 @@ impl Node {
         self.refusals.current().or_else(unconnected).or_else(unconfirmed)
     }
 
-    /// What stands behind its answers.
+    /// The servers that hold what its answers rest on.
     pub(super) fn replication(&self) -> Replication {
         let confirmed = self.confirmed.as_ref();
         confirmed.map_or_else(Replication::default, |it| it.confirmations.replication())
@@ -160,7 +159,7 @@ impl Node {
             None => Box::pin(self.wait_for_turn(request, deadline)).await?,
         };
         if let Some(confirmed) = &self.confirmed
-            && confirmed.confirmations.path() == Path::Confirmed
+            && !confirmed.confirmations.is_direct()
         {
             return confirmed.batches.call(request, asking, deadline, places, &self.probe).await;
         }

@@ -13,7 +13,7 @@ use super::cluster::{self, Cluster};
 use super::connect::{ConnectError, Connector, NewError};
 use super::node::Node;
 use super::pace::{self, Deadline};
-use super::sentinel::{self, Asked, Named};
+use super::sentinel::{self, Answer, Asked};
 use super::server_info::ServerInfo;
 use super::servers::Servers;
 use super::{advice, link, reply};
@@ -254,17 +254,18 @@ async fn find_master(
     };
     for sentinel in sentinels {
         let server = sentinel.to_string();
-        worst = match sentinel::lookup(connector, sentinel, name, patience).await {
-            Ok(Named::Master(master)) => return Ok(master),
-            Ok(Named::Unknown) => {
-                OpenError::UnknownMaster { sentinel: server, name: name.to_owned() }
-            }
-            Err(ConnectError::Server(error))
+        let answer = sentinel::lookup(connector, sentinel, name, patience).await;
+        if let Some(master) = answer.master() {
+            return Ok(master.clone());
+        }
+        worst = match answer {
+            Answer::None(ConnectError::Server(error))
                 if reply::words(&error).contains("unknown command") =>
             {
                 OpenError::NotSentinel { server }
             }
-            Err(why) => OpenError::of_connect(&server, &why),
+            Answer::None(why) => OpenError::of_connect(&server, &why),
+            _ => OpenError::UnknownMaster { sentinel: server, name: name.to_owned() },
         };
     }
     Err(worst)

@@ -89,6 +89,11 @@ pub(super) fn number(value: &Value) -> Option<u16> {
     }
 }
 
+/// A host and a port that follow each other.
+pub(super) fn host_port(host: &Value, port: &Value) -> Option<HostPort> {
+    Some(HostPort { host: text(host)?, port: number(port)? })
+}
+
 /// The elements of an array.
 pub(super) fn elements(value: &Value) -> &[Value] {
     match value {
@@ -106,7 +111,7 @@ pub(super) fn fields(value: &Value) -> HashMap<String, String> {
         .collect()
 }
 
-/// What a master says of its replication.
+/// The replication of a master, from its reply to `ROLE`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ReplicationState {
     /// The end of what it has written.
@@ -127,7 +132,7 @@ pub fn replication_state(role: &Value) -> Option<ReplicationState> {
         ReplicationState { offset: u64::try_from(*offset).ok()?, replicas: BTreeMap::new() };
     for replica in elements(replicas) {
         let [host, port, confirmed] = elements(replica) else { return None };
-        let name = HostPort { host: text(host)?, port: number(port)? }.to_string();
+        let name = host_port(host, port)?.to_string();
         let numbered = (2..).map(|number| format!("{name}#{number}"));
         let mut names = std::iter::once(name.clone()).chain(numbered);
         let free = names.find(|name| !state.replicas.contains_key(name))?;
@@ -143,7 +148,7 @@ pub fn followed_master(role: &Value) -> Option<String> {
     if text(kind)? != "slave" {
         return None;
     }
-    Some(HostPort { host: text(host)?, port: number(port)? }.to_string())
+    Some(host_port(host, port)?.to_string())
 }
 
 /// From the reply to `INFO`: the value of a field.

@@ -41,7 +41,7 @@ pub(super) struct Cluster {
     _task: Task,
 }
 
-/// What the cluster's tasks and nodes share.
+/// State that the cluster's tasks and nodes share.
 pub(super) struct Shared {
     this: Weak<Self>,
     node_timeout: OnceCell<Duration>,

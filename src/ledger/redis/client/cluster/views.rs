@@ -1,13 +1,13 @@
-//! What several nodes of a cluster say together about one of its masters: pure.
+//! The state of a master as several nodes of its cluster see it: pure.
 
 use std::collections::HashMap;
 
-/// What one node says, from its reply to `CLUSTER NODES`.
+/// The masters as one node sees them, from its reply to `CLUSTER NODES`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct View {
     /// The masters, by id.
     masters: HashMap<String, Master>,
-    /// The id of the node that says it.
+    /// The id of that node.
     myself: String,
 }
 
@@ -48,8 +48,8 @@ impl View {
     }
 }
 
-/// Whether a majority of the masters says the same of the one that gave `own`; otherwise why that
-/// is not so. `others`: what other nodes say.
+/// Whether a majority of the masters agrees with the one that sent `own` that it is a master;
+/// otherwise why not. `others`: the views of other nodes.
 pub(super) fn majority_agrees(own: &View, others: &[View]) -> Result<(), String> {
     let Some(itself) = own.masters.get(&own.myself) else {
         return Err("it is no master".to_owned());

@@ -26,7 +26,7 @@ impl Random {
 #[derive(Clone)]
 struct Replica {
     written: u64,
-    /// What it has written by what the master has heard of it.
+    /// The offset that it has confirmed to the master.
     heard: u64,
     is_attached: bool,
     is_unsound: bool,

@@ -13,20 +13,31 @@ use crate::ledger::redis::options::HostPort;
 
 /// A run id that no Sentinel has, for asking after a vote without giving one.
 const NO_ONE: &str = "0000000000000000000000000000000000000000";
-/// What a Sentinel that has not voted names.
+/// The leader in the reply of a Sentinel that has not voted.
 const NO_VOTE: &str = "*";
 
-/// What came of asking a Sentinel.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Answer {
-    /// What it says.
+/// The outcome of a query to a Sentinel.
+#[derive(Debug, Clone)]
+pub(in crate::ledger::redis::client) enum Answer {
+    /// The state of the master as it returns it.
     View(View),
     /// It names the master, and lets us ask nothing else: why.
     NameOnly(HostPort, String),
     /// It has not heard of the name.
     Unknown,
     /// There was no answer.
-    None(String),
+    None(ConnectError),
+}
+
+impl Answer {
+    /// The master that it names.
+    pub(in crate::ledger::redis::client) fn master(&self) -> Option<&HostPort> {
+        match self {
+            Self::View(view) => Some(&view.master),
+            Self::NameOnly(master, _) => Some(master),
+            Self::Unknown | Self::None(_) => None,
+        }
+    }
 }
 
 /// A Sentinel.
@@ -52,11 +63,11 @@ impl Sentinel {
             Ok(Ok(answer)) => answer,
             Ok(Err(why)) => {
                 self.connection = None;
-                Answer::None(why.to_string())
+                Answer::None(why)
             }
             Err(_) => {
                 self.connection = None;
-                Answer::None(ConnectError::Late(patience).to_string())
+                Answer::None(ConnectError::Late(patience))
             }
         }
     }
@@ -76,7 +87,11 @@ impl Sentinel {
         if let Value::ServerError(error) = named {
             return Err(ConnectError::Server(error.clone()));
         }
-        let Some(named) = host_port(reply::elements(named)) else {
+        let named = match reply::elements(named) {
+            [host, port] => reply::host_port(host, port),
+            _ => None,
+        };
+        let Some(named) = named else {
             self.connection = Some(connection);
             return Ok(Answer::Unknown);
         };
@@ -126,11 +141,6 @@ fn refused(replies: &[&Value]) -> Option<String> {
         Value::ServerError(error) => Some(reply::words(error)),
         _ => None,
     })
-}
-
-fn host_port(pair: &[Value]) -> Option<HostPort> {
-    let [host, port] = pair else { return None };
-    Some(HostPort { host: reply::text(host)?, port: reply::number(port)? })
 }
 
 /// Reads what a Sentinel says; `None` where it makes no sense.

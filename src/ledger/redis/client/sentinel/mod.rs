@@ -13,22 +13,14 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::authority::Authority;
-use super::connect::{ConnectError, Connector};
+use super::connect::Connector;
 use super::node::Node;
-use super::pace::{Deadline, Task};
-use super::{link, reply};
+use super::pace::Task;
 use crate::ledger::redis::options::{Address, HostPort};
 
+pub(super) use self::ask::Answer;
+use self::ask::Sentinel;
 pub(super) use self::rounds::Sentinels;
-
-/// What a Sentinel said.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Named {
-    /// The master is there.
-    Master(HostPort),
-    /// It has not heard of the name.
-    Unknown,
-}
 
 /// The master, whichever it is.
 pub(super) struct Watched {
@@ -89,23 +81,14 @@ fn node_of(connector: &Arc<Connector>, sentinels: &Arc<Sentinels>, master: HostP
     Node::new(Address::Tcp(master), connector, &sentinels.alarm, authority)
 }
 
-/// Asks one Sentinel for the master, over a connection of its own.
+/// Queries one Sentinel, over a connection of its own.
 pub(super) async fn lookup(
     connector: &Connector,
     sentinel: &HostPort,
     name: &str,
     patience: Duration,
-) -> Result<Named, ConnectError> {
-    let deadline = Deadline::after(patience);
-    let connection = tokio::time::timeout(patience, connector.sentinel(sentinel)).await;
-    let connection = connection.map_err(|_| ConnectError::Late(patience))??;
-    let command = redis::cmd("SENTINEL").arg("GET-MASTER-ADDR-BY-NAME").arg(name).to_owned();
-    let answer = link::ask(&connection, &command, deadline).await?;
-    let [host, port] = reply::elements(&answer) else { return Ok(Named::Unknown) };
-    match (reply::text(host), reply::number(port)) {
-        (Some(host), Some(port)) => Ok(Named::Master(HostPort { host, port })),
-        _ => Ok(Named::Unknown),
-    }
+) -> Answer {
+    Sentinel::new(sentinel.clone()).ask(connector, name, patience).await
 }
 
 /// Replaces the master by the one that the Sentinels name.

@@ -40,7 +40,7 @@ const SUBSCRIBE_AGAIN_AFTER: Duration = Duration::from_secs(1);
 pub(super) struct Round {
     /// When the queries were sent.
     asked: Stopwatch,
-    /// What the Sentinels that answered everything name together.
+    /// The judgement over the Sentinels that answered every query.
     pub(super) quorum: Quorum,
     /// The master by the Sentinels that permit no other query, if no majority permits it. It is
     /// believed.
