@@ -112,7 +112,7 @@ async fn a_replica_that_was_cut_off_and_promoted_is_noticed_by_whoever_had_seen_
     .await;
     one.take(&demo, "u20").await;
     other.take(&demo, "u21").await;
-    one.expect_losses(&["demo accounts 5 8"]).await;
+    one.expect_losses_of_apps(&["demo accounts 5 8"]).await;
     assert_eq!((one.counted("accounts").as_str(), other.counted("accounts").as_str()), ("1", "0"));
     one.end().await;
     other.end().await;
@@ -158,6 +158,6 @@ async fn a_failover_of_one_part_of_a_cluster_is_noticed_and_moved_slots_are_none
     })
     .await;
     sidecar.take(&demo, "u20").await;
-    sidecar.expect_losses(&["demo accounts 8 10"]).await;
+    sidecar.expect_losses_of_apps(&["demo accounts 8 10"]).await;
     sidecar.end().await;
 }
