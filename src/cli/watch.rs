@@ -1,14 +1,18 @@
 //! `imquota admin watch-events`: events as they come, until the command is stopped.
 //!
 //! Where the stream ends early, the error says after which token to begin again, so that nothing
-//! is missed and nothing comes twice.
+//! is missed and nothing comes twice. A stream that ends because its connection has reached its age
+//! is begun again without a word.
 
 use clap::Args;
+use tonic::Status;
+use tonic_types::StatusExt as _;
 
 use super::Exit;
 use super::error::Error;
 use super::output;
 use super::session::Session;
+use crate::grpc::connection_age::CONNECTION_AGE;
 use crate::grpc::pb::admin_service_client::AdminServiceClient;
 use crate::grpc::pb::{EventKind, WatchEventsRequest};
 
@@ -51,23 +55,39 @@ impl Watch {
     }
 
     async fn follow(self, session: &Session, token: &mut String) -> Result<Exit, Error> {
-        let request = WatchEventsRequest {
-            resume_token: self.after,
-            app_id: self.app,
-            kinds: self.kinds.into_iter().map(i32::from).collect(),
-        };
         let mut client = AdminServiceClient::new(session.channel());
-        let answers = client.watch_events(session.endless(request)).await;
-        let mut answers = answers.map_err(|status| session.explained(status))?.into_inner();
+        let mut goes_on = false;
         loop {
-            let answer = answers.message().await?;
-            let Some(answer) = answer else { return Ok(Exit::Done) };
-            if !output::emit_more(&output::watched(&answer, session.format()))? {
-                return Ok(Exit::Done);
+            let request = WatchEventsRequest {
+                resume_token: token.clone(),
+                app_id: self.app.clone(),
+                kinds: self.kinds.iter().copied().map(i32::from).collect(),
+            };
+            let answers = client.watch_events(session.endless(request)).await;
+            let mut answers = answers.map_err(|status| session.explained(status))?.into_inner();
+            loop {
+                let answer = match answers.message().await {
+                    Ok(Some(answer)) => answer,
+                    Ok(None) => return Ok(Exit::Done),
+                    Err(status) if is_of_age(&status) => break,
+                    Err(status) => return Err(status.into()),
+                };
+                // The first answer says where the stream begins, which is known if it goes on.
+                let is_shown = !goes_on || answer.event.is_some();
+                if is_shown && !output::emit_more(&output::watched(&answer, session.format()))? {
+                    return Ok(Exit::Done);
+                }
+                *token = answer.resume_token;
             }
-            *token = answer.resume_token;
+            goes_on = true;
         }
     }
+}
+
+/// Whether a stream ended because its connection reached its age.
+fn is_of_age(status: &Status) -> bool {
+    let details = status.get_error_details();
+    details.error_info().is_some_and(|info| info.reason == CONNECTION_AGE)
 }
 
 #[cfg(test)]

@@ -40,6 +40,28 @@ pub(super) const CONNECTION_IDLE_TIMEOUT_MS: Setting = Setting {
     help: "A connection without an open call is closed after this time: 1000 to 86400000",
 };
 
+pub(super) const CONNECTION_AGE_MAX_MS: Setting = Setting {
+    key: "connection_age_max_ms",
+    flag: "connection-age-max-ms",
+    env: "IMQUOTA_CONNECTION_AGE_MAX_MS",
+    kind: Kind::Number,
+    value_name: "MS",
+    default: Some("1800000"),
+    help: "A TCP connection of this age, 10 % more or less, gets GOAWAY, so that its client \
+           connects anew; never a Unix socket: 100 to 86400000, or 0 for no limit",
+};
+
+pub(super) const CONNECTION_AGE_GRACE_MS: Setting = Setting {
+    key: "connection_age_grace_ms",
+    flag: "connection-age-grace-ms",
+    env: "IMQUOTA_CONNECTION_AGE_GRACE_MS",
+    kind: Kind::Number,
+    value_name: "MS",
+    default: Some("300000"),
+    help: "Time that streams have after it to deliver what they have; other calls finish, however \
+           long they take: 1000 to 86400000",
+};
+
 pub(super) const STREAMS_MAX: Setting = Setting {
     key: "streams_max",
     flag: "streams-max",
@@ -81,6 +103,10 @@ pub struct Connections {
     pub per_peer_max: Option<usize>,
     /// A connection without an open call is closed after this time.
     pub idle_timeout: Duration,
+    /// A TCP connection of about this age gets GOAWAY; `None` for no limit.
+    pub age_max: Option<Duration>,
+    /// Time after the GOAWAY until streams that never end by themselves are cut off.
+    pub age_grace: Duration,
     /// Most open calls of one connection.
     pub streams_max: u32,
     /// Longest time for a message to arrive.
@@ -98,8 +124,19 @@ pub(super) fn read(sources: &mut Sources<'_>) -> Connections {
         max: sources.one(&CONNECTIONS_MAX, number(16, 16_384)),
         per_peer_max: per_peer_max.map(|(most, _)| most),
         idle_timeout: sources.one(&CONNECTION_IDLE_TIMEOUT_MS, millis(1_000, 86_400_000)),
+        age_max: sources.one(&CONNECTION_AGE_MAX_MS, age),
+        age_grace: sources.one(&CONNECTION_AGE_GRACE_MS, millis(1_000, 86_400_000)),
         streams_max: u32::try_from(streams_max).unwrap_or(u32::MAX),
         message_timeout: sources.one(&MESSAGE_TIMEOUT_MS, millis(100, 600_000)),
         call_memory_bytes: sources.one(&CALL_MEMORY_MIB, number(24, 65_536)) * MIB,
     }
+}
+
+/// The age of a connection; `None` for no limit.
+fn age(text: &str) -> Result<Option<Duration>, String> {
+    if text == "0" {
+        return Ok(None);
+    }
+    let age = values::millis(text, 100..=86_400_000);
+    age.map(Some).map_err(|error| format!("{error}; 0 for no limit"))
 }

@@ -314,6 +314,8 @@ pub const SETTINGS: &[Setting] = &[
     connections::CONNECTIONS_MAX,
     connections::CONNECTIONS_PER_PEER_MAX,
     connections::CONNECTION_IDLE_TIMEOUT_MS,
+    connections::CONNECTION_AGE_MAX_MS,
+    connections::CONNECTION_AGE_GRACE_MS,
     connections::STREAMS_MAX,
     connections::MESSAGE_TIMEOUT_MS,
     connections::CALL_MEMORY_MIB,

@@ -7,7 +7,8 @@
 //! answers to what came before.
 //!
 //! When the server shuts down, a stream is read on until it pauses, for a moment at most; what was
-//! read is answered, and then the stream ends as UNAVAILABLE.
+//! read is answered, and then the stream ends as UNAVAILABLE. When its connection has reached its
+//! age, it is not read any more, and ends in the same way.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +21,7 @@ use tonic::{Request, Status, Streaming};
 
 use super::answer::FromDecision;
 use super::apply_error::apply_error;
+use super::connection_age::ConnectionAge;
 use super::deadline::timeout;
 use super::fields::Invalid;
 use super::force::ForceRefused;
@@ -39,6 +41,8 @@ use crate::telemetry::trace;
 
 /// What is wrong with a request that has no operation, or one that could not be decoded.
 const UNREADABLE: &str = "must be given, as a message whose strings are UTF-8";
+/// What the caller of a stream does that ends because of its connection's age.
+const AFTER_AGE: &str = "what has no answer was not done; begin a new stream";
 /// A stream that pauses so long is not read any more once the server shuts down.
 const PAUSE_AT_SHUTDOWN: Duration = Duration::from_millis(100);
 /// Longest that a stream is read on once the server shuts down.
@@ -62,6 +66,7 @@ pub fn answer_stream(
         rooms: Rooms::new(request.extensions().get().cloned()),
         age: Stopwatch::start(),
         may_force: api.may_force(request.extensions()),
+        connection_age: ConnectionAge::of(request.extensions()),
         requests: request.into_inner(),
         in_flight_max,
         shutdown_began: None,
@@ -79,6 +84,7 @@ struct Stream {
     requests: Streaming<pb::ApplyRequest>,
     rooms: Rooms,
     in_flight_max: usize,
+    connection_age: ConnectionAge,
     shutdown_began: Option<Stopwatch>,
 }
 
@@ -87,10 +93,16 @@ type Sender = mpsc::Sender<Held>;
 impl Stream {
     async fn run(mut self, api: QuotaApi, answers: Sender, mut shutdown: watch::Receiver<bool>) {
         let in_flight = Arc::new(Semaphore::new(self.in_flight_max));
+        let mut age = self.connection_age.clone();
         let end = loop {
             // The semaphore is never closed.
             let Ok(permit) = in_flight.clone().acquire_owned().await else { break None };
-            let request = match self.next(&mut shutdown).await {
+            let request = tokio::select! {
+                biased;
+                status = age.reached(AFTER_AGE) => Err(status),
+                request = self.next(&mut shutdown) => request,
+            };
+            let request = match request {
                 Ok(Some(request)) => request,
                 Ok(None) => break None,
                 Err(status) => break Some(status),

@@ -1,7 +1,8 @@
 //! grpc.health.v1, whose watches end when the server does.
 //!
 //! tonic-health keeps watches open for ever, and an open stream keeps the server from ending. Here
-//! a watch gets the last status (NOT_SERVING) and then ends.
+//! a watch gets the last status (NOT_SERVING) and then ends. A watch whose connection has reached
+//! its age ends too, as UNAVAILABLE.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +16,7 @@ use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 use tonic_health::server::{HealthReporter, HealthService};
 
 use super::OPEN_REQUEST_MAX_BYTES;
+use super::connection_age::ConnectionAge;
 
 /// Longest that a watch is kept for its last status once the server shuts down.
 const LAST_STATUS_TIMEOUT: Duration = Duration::from_millis(100);
@@ -60,6 +62,7 @@ impl Health for HealthApi {
         &self,
         request: Request<HealthCheckRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
+        let mut age = ConnectionAge::of(request.extensions());
         let mut statuses = self.inner.watch(request).await?.into_inner();
         let mut shutdown = self.shutdown.clone();
         let (sender, receiver) = mpsc::channel(STATUSES_MAX);
@@ -69,6 +72,11 @@ impl Health for HealthApi {
                     status = statuses.next() => status,
                     () = sender.closed() => None,
                     _ = shutdown.wait_for(|down| *down) => break,
+                    status = age.reached("watch again") => {
+                        // A watcher that does not read has its stream ended without it.
+                        let _ = sender.try_send(Err(status));
+                        return;
+                    }
                 };
                 let Some(status) = status else { return };
                 if sender.send(status).await.is_err() {

@@ -9,6 +9,7 @@ mod apply;
 mod apply_error;
 pub(crate) mod caller;
 pub(crate) mod codec;
+pub(crate) mod connection_age;
 pub(crate) mod deadline;
 pub(crate) mod descriptors;
 mod event;

@@ -292,7 +292,7 @@ pub fn of_store_lost(message: String) -> Status {
 }
 
 /// A status with a stable reason.
-fn of_reason(code: Code, reason: &str, message: String) -> Status {
+pub(super) fn of_reason(code: Code, reason: &str, message: String) -> Status {
     let details = ErrorDetails::with_error_info(reason, DOMAIN, HashMap::new());
     Status::with_error_details(code, message, details)
 }

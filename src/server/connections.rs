@@ -7,7 +7,7 @@ use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use futures_util::stream::{self, Stream};
@@ -30,6 +30,15 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const PREFACE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Length of those: what every HTTP/2 client says first.
 const PREFACE_BYTES: usize = 24;
+
+/// Longest time for a peer to close its side of a connection that was closed on this one. A socket
+/// that is closed with bytes in it that were not read is reset, which can discard answers that the
+/// peer has not read.
+const LINGER_TIMEOUT: Duration = Duration::from_secs(1);
+/// Bytes that are read and discarded at a time meanwhile.
+const LINGER_BYTES: usize = 4 * 1024;
+/// Reads until other connections have their turn.
+const LINGER_READS_MAX: usize = 16;
 
 /// Something that accepts connections.
 pub trait Accept: Send + Sync + 'static {
@@ -145,6 +154,8 @@ pub fn accept_up_to<A: Accept>(
 pub(super) struct Connection<S> {
     stream: S,
     preface: Option<Preface>,
+    /// Once this side is closed: how long the peer has to close its side.
+    linger: Option<Pin<Box<Sleep>>>,
     state: Arc<ConnectionState>,
     memory: Arc<ConnectionMemory>,
 }
@@ -163,7 +174,13 @@ impl<S> Connection<S> {
     ) -> Self {
         let limit = Box::pin(sleep(PREFACE_TIMEOUT));
         let preface = Some(Preface { missing: PREFACE_BYTES, limit });
-        Self { stream, preface, state, memory }
+        Self { stream, preface, linger: None, state, memory }
+    }
+
+    fn note_written(&self, written: &Poll<io::Result<usize>>) {
+        if matches!(written, Poll::Ready(Ok(bytes)) if *bytes > 0) {
+            self.state.progresses();
+        }
     }
 
     /// Notes what was read, and whether there is still time.
@@ -177,6 +194,27 @@ impl<S> Connection<S> {
             return Err(io::Error::new(io::ErrorKind::TimedOut, "the client said nothing"));
         }
         Ok(())
+    }
+}
+
+impl<S: AsyncRead + Unpin> Connection<S> {
+    /// Discards what the peer sends until it has closed its side, or its time is up.
+    fn poll_linger(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let linger = self.linger.get_or_insert_with(|| Box::pin(sleep(LINGER_TIMEOUT)));
+        if linger.as_mut().poll(context).is_ready() {
+            return Poll::Ready(());
+        }
+        let mut bytes = [0; LINGER_BYTES];
+        for _ in 0..LINGER_READS_MAX {
+            let mut buffer = ReadBuf::new(&mut bytes);
+            match Pin::new(&mut self.stream).poll_read(context, &mut buffer) {
+                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {}
+                Poll::Ready(_) => return Poll::Ready(()),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
     }
 }
 
@@ -194,13 +232,15 @@ impl<S: AsyncRead + Unpin> AsyncRead for Connection<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Connection<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.note_written(&written);
+        written
     }
 
     fn poll_write_vectored(
@@ -208,7 +248,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+        let written = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
+        self.note_written(&written);
+        written
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -224,6 +266,14 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
+        if self.linger.is_none() {
+            ready!(Pin::new(&mut self.stream).poll_shutdown(context))?;
+        }
+        // A peer that violated the protocol is not waited for.
+        if self.state.is_closing() {
+            self.poll_linger(context).map(Ok)
+        } else {
+            Poll::Ready(Ok(()))
+        }
     }
 }

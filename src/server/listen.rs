@@ -103,7 +103,10 @@ impl Listeners {
             (&self.admin, &routes.admin, &credentials.admin),
         ] {
             for listener in listeners.iter().cloned() {
-                let (serving, stopped) = (Serving::new(answering, &self.bounds), stopped.clone());
+                // Behind a Unix socket there is no other sidecar that a client could come to.
+                let has_age = matches!(listener, Listener::Tcp(_));
+                let serving = Serving::new(answering, &self.bounds, has_age);
+                let stopped = stopped.clone();
                 match (listener, certificates.clone()) {
                     (Listener::Tcp(listener), Some(certificates)) => {
                         servers.spawn(serve_encrypted(listener, certificates, serving, stopped))

@@ -39,6 +39,7 @@ use crate::webhook;
 
 mod calls;
 mod clock_watch;
+mod closing;
 mod connections;
 mod credentials;
 mod descriptors;

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::time::{sleep, timeout};
 
 use crate::clock::Stopwatch;
@@ -64,6 +64,16 @@ pub(super) struct ConnectionState {
     idle_since_ms: AtomicU64,
     /// Whether HTTP/2 has begun.
     has_begun: AtomicBool,
+    /// How many of the open calls never end by themselves.
+    endless_calls: AtomicUsize,
+    /// How many of the open calls do not wait for the peer.
+    working_calls: AtomicUsize,
+    /// When the connection last made progress, in the listener's time.
+    progress_ms: AtomicU64,
+    /// Whether the peer was told that the connection is closed.
+    is_closing: AtomicBool,
+    /// Whether the connection has reached its age.
+    aged: watch::Sender<bool>,
     evicted: Notify,
 }
 
@@ -75,15 +85,24 @@ impl ConnectionState {
             open_calls: AtomicUsize::new(0),
             idle_since_ms: AtomicU64::new(0),
             has_begun: AtomicBool::new(false),
+            endless_calls: AtomicUsize::new(0),
+            working_calls: AtomicUsize::new(0),
+            progress_ms: AtomicU64::new(0),
+            is_closing: AtomicBool::new(false),
+            aged: watch::Sender::new(false),
             evicted: Notify::new(),
         };
-        state.idle_from_now();
+        state.idle_since_ms.store(state.now_ms(), Ordering::Relaxed);
         state
     }
 
-    fn idle_from_now(&self) {
-        let now = u64::try_from(self.age.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.idle_since_ms.store(now, Ordering::Relaxed);
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.age.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn since(&self, ms: &AtomicU64) -> Duration {
+        let since = Duration::from_millis(ms.load(Ordering::Relaxed));
+        self.age.elapsed().saturating_sub(since)
     }
 
     /// HTTP/2 begins.
@@ -91,16 +110,48 @@ impl ConnectionState {
         self.has_begun.store(true, Ordering::Relaxed);
     }
 
-    /// A call begins.
-    pub(super) fn call_begins(&self) {
+    /// The peer is told that the connection is closed.
+    pub(super) fn closes(&self) {
+        self.is_closing.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the peer was told that the connection is closed.
+    pub(super) fn is_closing(&self) -> bool {
+        self.is_closing.load(Ordering::Relaxed)
+    }
+
+    /// A call begins, which waits for nothing yet.
+    pub(super) fn call_begins(&self, is_endless: bool) {
+        self.endless_calls.fetch_add(usize::from(is_endless), Ordering::Relaxed);
+        self.working_calls.fetch_add(1, Ordering::Relaxed);
         self.open_calls.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A call ends.
-    pub(super) fn call_ends(&self) {
-        // Before the count, so that it is never idle since a former time.
-        self.idle_from_now();
+    /// A call ends. `waited` is whether it waited for the peer.
+    pub(super) fn call_ends(&self, is_endless: bool, waited: bool) {
+        let now = self.now_ms();
+        // Before the counts, so that it is never idle or stalled since a former time.
+        self.idle_since_ms.store(now, Ordering::Relaxed);
+        self.progress_ms.store(now, Ordering::Relaxed);
         self.open_calls.fetch_sub(1, Ordering::Relaxed);
+        self.working_calls.fetch_sub(usize::from(!waited), Ordering::Relaxed);
+        self.endless_calls.fetch_sub(usize::from(is_endless), Ordering::Relaxed);
+    }
+
+    /// A call begins to wait for its peer.
+    pub(super) fn call_waits(&self) {
+        self.progresses();
+        self.working_calls.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// A call waits for its peer no longer.
+    pub(super) fn call_goes_on(&self) {
+        self.working_calls.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Bytes were handed to the system.
+    pub(super) fn progresses(&self) {
+        self.progress_ms.store(self.now_ms(), Ordering::Relaxed);
     }
 
     /// How long no call has been open; `None` while one is.
@@ -108,19 +159,42 @@ impl ConnectionState {
         if self.open_calls.load(Ordering::Relaxed) > 0 {
             return None;
         }
-        let since = Duration::from_millis(self.idle_since_ms.load(Ordering::Relaxed));
-        Some(self.age.elapsed().saturating_sub(since))
+        Some(self.since(&self.idle_since_ms))
+    }
+
+    /// How long all open calls have waited for a peer that takes no bytes; `None` while one does
+    /// not wait.
+    fn stalled(&self) -> Option<Duration> {
+        if self.working_calls.load(Ordering::Relaxed) > 0 {
+            return None;
+        }
+        Some(self.since(&self.progress_ms))
     }
 
     /// Ready once no call has been open for so long.
     pub(super) async fn idle_for(&self, longest: Duration) {
-        loop {
-            let left = longest.saturating_sub(self.idle().unwrap_or(Duration::ZERO));
-            if left.is_zero() {
-                return;
-            }
-            sleep(left).await;
-        }
+        reaches(longest, || self.idle()).await;
+    }
+
+    /// Ready once all open calls have waited for so long for a peer that takes no bytes.
+    pub(super) async fn stalled_for(&self, longest: Duration) {
+        reaches(longest, || self.stalled()).await;
+    }
+
+    /// Whether every open call is one that never ends by itself.
+    pub(super) fn has_endless_calls_only(&self) -> bool {
+        let endless = self.endless_calls.load(Ordering::Relaxed);
+        self.open_calls.load(Ordering::Relaxed) <= endless
+    }
+
+    /// Ends the calls that never end by themselves, and all that begin later.
+    pub(super) fn reaches_age(&self) {
+        self.aged.send_replace(true);
+    }
+
+    /// Turns true when the connection has reached its age.
+    pub(super) fn aged(&self) -> watch::Receiver<bool> {
+        self.aged.subscribe()
     }
 
     /// Ready once the connection has to make room.
@@ -128,8 +202,20 @@ impl ConnectionState {
         self.evicted.notified().await;
     }
 
-    fn is_half_open(&self) -> bool {
+    /// Whether HTTP/2 has not begun.
+    pub(super) fn is_half_open(&self) -> bool {
         !self.has_begun.load(Ordering::Relaxed)
+    }
+}
+
+/// Ready once `time` has come to `longest`.
+async fn reaches(longest: Duration, time: impl Fn() -> Option<Duration>) {
+    loop {
+        let left = longest.saturating_sub(time().unwrap_or(Duration::ZERO));
+        if left.is_zero() {
+            return;
+        }
+        sleep(left).await;
     }
 }
 

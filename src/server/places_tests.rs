@@ -50,7 +50,7 @@ fn one_peer_may_take_what_is_free_and_makes_room_by_its_oldest_idle_connection()
     let proxy = key("10.0.0.1");
     // All but the spare two.
     let mut held: Vec<_> = (0..14).map(|_| begun(&places, proxy)).collect();
-    held[0].connection.call_begins();
+    held[0].connection.call_begins(false);
     assert!(closed(&held).is_empty());
     // Its fifteenth replaces its oldest idle one, for ever.
     held.push(begun(&places, proxy));
@@ -73,7 +73,7 @@ fn a_peer_that_is_never_idle_is_refused_the_spare_places() {
     let busy = key("10.0.0.1");
     let mut held: Vec<_> = (0..14).map(|_| begun(&places, busy)).collect();
     for place in &held {
-        place.connection.call_begins();
+        place.connection.call_begins(false);
     }
     assert!(matches!(places.try_admit(busy), Admission::Refused));
     held.push(begun(&places, key("10.0.0.2")));
@@ -82,7 +82,7 @@ fn a_peer_that_is_never_idle_is_refused_the_spare_places() {
     // All are busy, or have been idle for a moment only.
     assert!(matches!(places.try_admit(key("10.0.0.4")), Admission::Full));
     assert!(closed(&held).is_empty());
-    held[5].connection.call_ends();
+    held[5].connection.call_ends(false, false);
     held.push(begun(&places, key("10.0.0.4")));
     assert_eq!(closed(&held), [5]);
 }
@@ -96,7 +96,7 @@ fn this_machine_is_held_to_no_share_and_goes_only_when_it_was_idle_for_a_while()
     assert!(closed(&held).is_empty());
     let places = self::places(LONG, Duration::ZERO);
     let mut held: Vec<_> = (0..16).map(|_| begun(&places, PeerKey::Local)).collect();
-    held[0].connection.call_begins();
+    held[0].connection.call_begins(false);
     held.push(begun(&places, PeerKey::Local));
     assert_eq!(closed(&held), [1]);
 }

@@ -6,6 +6,7 @@
 //! from its first byte on. A stream that is silent between two messages has none.
 
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -35,6 +36,10 @@ pub(super) struct Call {
     memory: Arc<ConnectionMemory>,
     /// Taken when the call is over.
     charge: Mutex<Option<Charge>>,
+    /// Whether the call never ends by itself.
+    is_endless: bool,
+    /// Whether the next step is the peer's: to send the rest of a request, or to read an answer.
+    waits: AtomicBool,
 }
 
 impl Call {
@@ -44,15 +49,29 @@ impl Call {
         memory: &Arc<ConnectionMemory>,
         headers: &HeaderMap,
         requests: Requests,
+        is_endless: bool,
     ) -> Option<Arc<Self>> {
         let long = headers.iter().map(|(name, value)| name.as_str().len() + value.len());
         let long = long.sum::<usize>().saturating_sub(SMALL_HEADERS_BYTES);
         let stream = if requests == Requests::Stream { STREAM_BYTES } else { 0 };
         let charge = memory.try_charge(Use::Call, CALL_BYTES + stream + long)?;
         let charge = Mutex::new(Some(charge));
-        connection.call_begins();
+        connection.call_begins(is_endless);
         let (connection, memory) = (connection.clone(), memory.clone());
-        Some(Arc::new(Self { connection, memory, charge }))
+        let waits = AtomicBool::new(false);
+        Some(Arc::new(Self { connection, memory, charge, is_endless, waits }))
+    }
+
+    /// Notes whether the next step is the peer's.
+    fn waits(&self, waits: bool) {
+        if self.waits.swap(waits, Ordering::Relaxed) == waits {
+            return;
+        }
+        if waits {
+            self.connection.call_waits();
+        } else {
+            self.connection.call_goes_on();
+        }
     }
 
     fn with_charge<T>(&self, change: impl FnOnce(&mut Charge) -> T) -> Option<T> {
@@ -66,7 +85,7 @@ impl Drop for Call {
             // HTTP/2 keeps the stream until its answer is written.
             charge.until_flushed();
         }
-        self.connection.call_ends();
+        self.connection.call_ends(self.is_endless, *self.waits.get_mut());
     }
 }
 
@@ -172,6 +191,14 @@ impl RequestBody {
         Ok(())
     }
 
+    /// Notes whether the call waits for its request. A stream is read beside its answers, which
+    /// say whether it waits.
+    fn waits(&self, waits: bool) {
+        if self.requests == Requests::One {
+            self.call.waits(waits);
+        }
+    }
+
     fn is_timed(&self) -> bool {
         self.requests == Requests::One || self.framing.is_inside_message()
     }
@@ -195,14 +222,20 @@ impl HttpBody for RequestBody {
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         match Pin::new(&mut self.inner).poll_frame(context) {
             Poll::Ready(Some(Ok(frame))) => {
+                self.waits(false);
                 let taken = frame.data_ref().map_or(Ok(()), |piece| self.take(piece));
                 Poll::Ready(Some(taken.map(|()| frame)))
             }
             Poll::Ready(Some(Err(error))) => {
+                self.waits(false);
                 Poll::Ready(Some(Err(Status::from_error(Box::new(error)))))
             }
-            Poll::Ready(None) => Poll::Ready(None),
+            Poll::Ready(None) => {
+                self.waits(false);
+                Poll::Ready(None)
+            }
             Poll::Pending => {
+                self.waits(true);
                 self.poll_timer(context).map(|()| Some(Err(of_unfinished_request(self.limit))))
             }
         }
@@ -228,6 +261,10 @@ pub(super) struct ResponseBody {
 
 impl ResponseBody {
     pub(super) fn new(inner: Body, call: Option<Arc<Call>>) -> Self {
+        if let Some(call) = &call {
+            // It is polled once the peer has room for it.
+            call.waits(true);
+        }
         Self { inner, call, piece: None }
     }
 
@@ -249,6 +286,10 @@ impl HttpBody for ResponseBody {
         // The next piece is asked for once HTTP/2 has taken the one before.
         self.piece_is_sent();
         let polled = Pin::new(&mut self.inner).poll_frame(context);
+        if let Some(call) = &self.call {
+            // It is polled again once the peer has room for more.
+            call.waits(polled.is_ready());
+        }
         if let Poll::Ready(Some(Ok(frame))) = &polled
             && let Some(call) = &self.call
             && let Some(bytes) = frame.data_ref().map(Bytes::len)

@@ -32,6 +32,21 @@ const REFLECTION: [&str; 2] = [
     "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
 ];
 
+/// The calls that never end by themselves.
+const ENDLESS: [&str; 5] = [
+    "/imquota.v1.QuotaService/Apply",
+    "/imquota.v1.AdminService/WatchEvents",
+    "/grpc.health.v1.Health/Watch",
+    REFLECTION[0],
+    REFLECTION[1],
+];
+
+/// Whether the call of that path never ends by itself. All others, Reconcile among them, are
+/// finished also on a connection that has reached its age.
+pub(super) fn is_endless(path: &str) -> bool {
+    ENDLESS.contains(&path)
+}
+
 /// What each kind of listener answers.
 pub(crate) struct ServedRoutes {
     /// The data listeners.

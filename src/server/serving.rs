@@ -1,5 +1,5 @@
 //! Serves the connections of a listener over HTTP/2, each until it ends, is idle for too long, has
-//! to make room, or holds too much memory.
+//! reached its age, has to make room, or holds too much memory.
 
 use std::convert::Infallible;
 use std::error::Error as _;
@@ -17,20 +17,23 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use tonic::body::Body;
 use tonic::service::Routes;
 use tower::Service as _;
 use tracing::{debug, warn};
 
 use super::calls::CallService;
+use super::closing::{Ending, Lifetime};
 use super::connections::{Accept, Accepted, Connection, incoming};
 use super::descriptors;
 use super::places::{ConnectionState, Place, Places};
 use super::requests::{Call, RequestBody, Requests, ResponseBody};
+use super::routes::is_endless;
 use super::tls::{Certificates, handshake};
 use crate::access::Peer;
 use crate::config::Connections;
+use crate::grpc::connection_age::ConnectionAge;
 use crate::grpc::deadline::timeout_of;
 use crate::grpc::memory::{ConnectionMemory, MemoryBudget};
 use crate::grpc::status::{Failure, of_failure, of_too_much_memory};
@@ -55,9 +58,6 @@ const SEND_BUFFER_BYTES: usize = 32 * 1024;
 /// Longest header of a request, all fields together: a token and a deadline are a few hundred
 /// bytes.
 const HEADER_MAX_BYTES: u32 = 16 * 1024;
-
-/// Time that a peer has to close a connection once it was told to.
-const CLOSE_GRACE: Duration = Duration::from_secs(1);
 
 /// What bounds the callers of all listeners together.
 pub struct CallerBounds {
@@ -102,10 +102,12 @@ pub(super) struct Serving {
     bounds: Arc<CallerBounds>,
     places: Arc<Places>,
     http2: http2::Builder<TokioExecutor>,
+    /// Whether connections have an age.
+    has_age: bool,
 }
 
 impl Serving {
-    pub(super) fn new(answering: &Answering, bounds: &Arc<CallerBounds>) -> Self {
+    pub(super) fn new(answering: &Answering, bounds: &Arc<CallerBounds>, has_age: bool) -> Self {
         let mut http2 = http2::Builder::new(TokioExecutor::new());
         http2
             .timer(TokioTimer::new())
@@ -119,7 +121,8 @@ impl Serving {
         let most = bounds.connections_max;
         let per_peer_max = bounds.connections.per_peer_max.unwrap_or(most.div_ceil(2));
         let places = Places::new(most, per_peer_max);
-        Self { answering: answering.clone(), bounds: bounds.clone(), places, http2 }
+        let (answering, bounds) = (answering.clone(), bounds.clone());
+        Self { answering, bounds, places, http2, has_age }
     }
 }
 
@@ -190,9 +193,9 @@ async fn serve_connection<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     peer: Peer,
     place: &Place,
     serving: &Serving,
-    mut stopped: watch::Receiver<bool>,
+    stopped: watch::Receiver<bool>,
 ) {
-    let Serving { answering, bounds, http2, .. } = serving;
+    let Serving { answering, bounds, http2, has_age, .. } = serving;
     let CallerBounds { connections, log, .. } = bounds.as_ref();
     let from = peer.from.clone();
     let state = place.connection.clone();
@@ -206,44 +209,24 @@ async fn serve_connection<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         memory: memory.clone(),
     };
     let mut connection = pin!(http2.serve_connection(TokioIo::new(io), calls));
-    let ends = async {
-        tokio::select! {
-            () = state.idle_for(connections.idle_timeout) => Ending::Idle,
-            () = state.evicted() => Ending::Evicted,
-            _ = stopped.wait_for(|stop| *stop) => Ending::Stopped,
-        }
-    };
+    let mut lifetime = Lifetime::begin(connections, *has_age, state.clone(), stopped);
     let ending = tokio::select! {
         ended = &mut connection => return log.ended(&from, ended),
         () = memory.exceeded() => return log.memory_exceeded(&from),
-        ending = ends => ending,
+        ending = lifetime.ends() => ending,
     };
     debug!(peer = %from, ?ending, "closing a connection");
+    state.closes();
     connection.as_mut().graceful_shutdown();
-    let is_late = async {
-        sleep(CLOSE_GRACE).await;
-        match ending {
-            Ending::Evicted => {}
-            // A call that came meanwhile is served to its end.
-            Ending::Idle | Ending::Stopped => state.idle_for(CLOSE_GRACE).await,
-        }
-    };
+    if ending == Ending::Age {
+        // The GOAWAY is sent before what streams end with.
+        state.reaches_age();
+    }
     tokio::select! {
         ended = &mut connection => log.ended(&from, ended),
         () = memory.exceeded() => log.memory_exceeded(&from),
-        () = is_late => {}
+        () = lifetime.is_over(ending) => {}
     }
-}
-
-/// Why a connection is closed.
-#[derive(Debug, Clone, Copy)]
-enum Ending {
-    /// No call has been open for the idle timeout.
-    Idle,
-    /// Its place is needed.
-    Evicted,
-    /// The server stops.
-    Stopped,
 }
 
 impl ClosedLog {
@@ -287,7 +270,9 @@ impl HyperService<Request<Incoming>> for Calls {
         let path = request.uri().path();
         let is_stream = self.answering.client_streams.iter().any(|stream| stream == path);
         let requests = if is_stream { Requests::Stream } else { Requests::One };
-        let call = Call::begin(&self.connection, &self.memory, request.headers(), requests);
+        let is_endless = is_endless(path);
+        let headers = request.headers();
+        let call = Call::begin(&self.connection, &self.memory, headers, requests, is_endless);
         let Some(call) = call else {
             let refused = of_too_much_memory().into_http::<Body>();
             let refused = refused.map(|body| ResponseBody::new(body, None));
@@ -300,6 +285,9 @@ impl HyperService<Request<Incoming>> for Calls {
             request.map(|body| Body::new(RequestBody::new(body, of_request, requests, limit)));
         request.extensions_mut().insert(self.peer.clone());
         request.extensions_mut().insert(self.memory.clone());
+        if is_endless {
+            request.extensions_mut().insert(ConnectionAge::new(self.connection.aged()));
+        }
         // It is always ready.
         let answering = self.answering.routes.clone().call(request);
         Box::pin(async move {

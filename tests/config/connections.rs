@@ -7,10 +7,12 @@ use imquota::config::{Config, Connections};
 use super::{defaults, load};
 
 /// The settings of this file, which the table in `main` leaves to it.
-pub const KEYS: [&str; 6] = [
+pub const KEYS: [&str; 8] = [
     "connections_max",
     "connections_per_peer_max",
     "connection_idle_timeout_ms",
+    "connection_age_max_ms",
+    "connection_age_grace_ms",
     "streams_max",
     "message_timeout_ms",
     "call_memory_mib",
@@ -22,6 +24,8 @@ pub fn by_default() -> Connections {
         max: 1024,
         per_peer_max: None,
         idle_timeout: Duration::from_secs(300),
+        age_max: Some(Duration::from_secs(30 * 60)),
+        age_grace: Duration::from_secs(300),
         streams_max: 128,
         message_timeout: Duration::from_secs(10),
         call_memory_bytes: 48 * 1024 * 1024,
@@ -31,10 +35,12 @@ pub fn by_default() -> Connections {
 #[test]
 fn each_is_a_flag_a_variable_and_a_key_of_the_file() {
     type Change = fn(&mut Connections);
-    let rows: [(&str, &str, Change); 6] = [
+    let rows: [(&str, &str, Change); 8] = [
         ("connections_max", "16", |c| c.max = 16),
         ("connections_per_peer_max", "1", |c| c.per_peer_max = Some(1)),
         ("connection_idle_timeout_ms", "1000", |c| c.idle_timeout = Duration::from_secs(1)),
+        ("connection_age_max_ms", "0", |c| c.age_max = None),
+        ("connection_age_grace_ms", "1000", |c| c.age_grace = Duration::from_secs(1)),
         ("streams_max", "1", |c| c.streams_max = 1),
         ("message_timeout_ms", "100", |c| c.message_timeout = Duration::from_millis(100)),
         ("call_memory_mib", "24", |c| c.call_memory_bytes = 24 * 1024 * 1024),
@@ -59,6 +65,7 @@ fn bounds_that_would_shut_everybody_out_are_refused() {
         ("--connections-max=15", "from 16 to 16384"),
         ("--connections-per-peer-max=0", "from 1 to 16384"),
         ("--connection-idle-timeout-ms=999", "of milliseconds from 1000 to 86400000"),
+        ("--connection-age-grace-ms=999", "of milliseconds from 1000 to 86400000"),
         ("--streams-max=0", "from 1 to 4096"),
         ("--message-timeout-ms=99", "of milliseconds from 100 to 600000"),
         ("--call-memory-mib=23", "from 24 to 65536"),
@@ -66,5 +73,23 @@ fn bounds_that_would_shut_everybody_out_are_refused() {
         let error = load(&[flag], &[], None).expect_err("too little");
         let (name, value) = flag.split_once('=').expect("a value");
         assert_eq!(error, format!("{name}: must be a whole number {range}, not {value:?}"));
+    }
+}
+
+#[test]
+fn an_age_is_off_or_long_enough_to_be_of_use() {
+    let of = |text: &str| {
+        let loaded = load(&[&format!("--connection-age-max-ms={text}")], &[], None);
+        loaded.map(|config| config.connections.age_max)
+    };
+    assert_eq!(of("0"), Ok(None));
+    assert_eq!(of("100"), Ok(Some(Duration::from_millis(100))));
+    assert_eq!(of("86400000"), Ok(Some(Duration::from_secs(24 * 3600))));
+    for text in ["1", "99", "86400001", "-1", "off", "00"] {
+        let expected = format!(
+            "--connection-age-max-ms: must be a whole number of milliseconds from 100 to 86400000, \
+             not {text:?}; 0 for no limit"
+        );
+        assert_eq!(of(text), Err(expected));
     }
 }

@@ -4,6 +4,7 @@ Small as they are; with `IMQUOTA_FLOODS=1` as large as an attack, which prints w
 """
 
 import os
+import signal
 import stat
 import threading
 import time
@@ -25,6 +26,8 @@ APPLY_STREAMS = 400 if FULL else 4
 HOLD_S = 20 if FULL else 2
 STALLED_S = 4.5
 """After so long whatever is held counts as stalled."""
+STOPS_WITHIN_S = 8
+"""Less than the request's time limit (10 s) and the drain time (20 s)."""
 GOOD_CALL_PAUSE_S = 0.01
 GOOD_CALLS_MIN = 20
 GOOD_CALL_MAX_S = 0.1
@@ -233,6 +236,39 @@ def test_a_caller_who_reads_late_gets_every_answer():
         time.sleep(2)
         tags = sorted(answer.tag for answer in stream)
     assert tags == list(range(100))
+
+
+def mute(target: str) -> Http2:
+    """A peer that connects and says nothing."""
+    return Http2(target, preface=False)
+
+
+def unfinished(target: str) -> Http2:
+    """A peer that never sends the rest of its request."""
+    peer = Http2(target)
+    peer.call(UNARY, http2.unfinished(100_000, 10))
+    return peer
+
+
+def unread(target: str) -> Http2:
+    """A peer that takes none of its answers."""
+    peer = Http2(target, window=0)
+    for _ in range(8):
+        peer.call(APPLY, large_answer(1) + large_answer(2))
+    return peer
+
+
+@pytest.mark.parametrize("connect_to", [mute, unfinished, unread])
+def test_a_peer_that_neither_reads_nor_sends_does_not_hold_up_a_shutdown(connect_to):
+    with Sidecar("--drain-timeout-ms", "20000", store="memory") as sidecar:
+        peer = connect_to(sidecar.tcp)
+        # It goes on to answer PINGs, which is not reading.
+        pump([peer], lambda: False, 0.5)
+        sidecar.signal(signal.SIGTERM)
+        assert pump([peer], lambda: sidecar.process.poll() is not None, STOPS_WITHIN_S)
+        assert sidecar.wait() == 0
+        assert "did not end in time" not in sidecar.read_log()
+        peer.close()
 
 
 def test_idle_connections_are_closed_and_pings_do_not_count():

@@ -6,6 +6,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use self::check::AsksForChange;
 use super::caller::{Authorization, CallerKey, Role, require, require_counted, require_lasting};
+use super::connection_age::ConnectionAge;
 use super::fields::Fields;
 use super::pb::admin_service_server::{AdminService, AdminServiceServer};
 use super::permits::Permits;
@@ -269,12 +270,14 @@ impl AdminService for AdminApi {
         request: Request<pb::WatchEventsRequest>,
     ) -> Result<Response<Self::WatchEventsStream>, Status> {
         let (caller, authorization) = require_lasting(&request, Role::Viewer, "WatchEvents")?;
+        let connection_age = ConnectionAge::of(request.extensions());
         let wanted = watch::Wanted::new(request.into_inner())?;
         let stream = watch::Stream {
             wanted,
             administration: self.administration.clone(),
             log: self.events.clone(),
             authorization,
+            connection_age,
             shutdown: self.shutdown.clone(),
             permit: self.watching.try_acquire(&caller.key())?,
         };

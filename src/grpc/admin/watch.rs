@@ -18,6 +18,7 @@ use crate::domain::id::AppId;
 use crate::engine::administration::Administration;
 use crate::events::{EventLog, EventsError, Page};
 use crate::grpc::caller::Authorization;
+use crate::grpc::connection_age::ConnectionAge;
 use crate::grpc::event::{event, kind, kind_named};
 use crate::grpc::fields::Fields;
 use crate::grpc::pb;
@@ -32,6 +33,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 const PAGE: usize = 256;
 /// Answers that wait for a reader.
 const ANSWERS_MAX: usize = 16;
+/// What the caller of a stream does that ends because of its connection's age.
+const AFTER_AGE: &str = "begin again after the last resume_token";
 /// Most kinds of a request, as the proto says.
 const KINDS_MAX: usize = 32;
 
@@ -117,6 +120,8 @@ pub struct Stream {
     pub log: Arc<dyn EventLog>,
     /// The caller's right to go on.
     pub authorization: Authorization,
+    /// The age of the caller's connection.
+    pub connection_age: ConnectionAge,
     /// True when the server shuts down.
     pub shutdown: watch::Receiver<bool>,
     /// How many streams there may be.
@@ -136,6 +141,7 @@ impl Stream {
         tokio::spawn(async move {
             let mut shutdown = self.shutdown.clone();
             let mut authorization = self.authorization.clone();
+            let mut age = self.connection_age.clone();
             let end = tokio::select! {
                 end = self.follow(after, &answers) => end,
                 () = answers.closed() => return,
@@ -143,6 +149,7 @@ impl Stream {
                     "the server is shutting down; begin again after the last resume_token",
                 ),
                 status = authorization.revoked() => status,
+                status = age.reached(AFTER_AGE) => status,
             };
             // A reader who has gone away does not want to know.
             let _ = answers.send(Err(end)).await;

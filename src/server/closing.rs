@@ -1,0 +1,148 @@
+//! When a connection is closed, and how long its calls then have.
+//!
+//! HTTP/2 closes a connection by GOAWAY, after which the peer begins no more calls on it, and those
+//! that it has are finished. A peer may never do its part: what it has then depends on why the
+//! connection is closed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::sleep;
+
+use super::places::ConnectionState;
+use crate::config::Connections;
+
+/// Time that a peer has to close a connection once it was told to.
+const CLOSE_GRACE: Duration = Duration::from_secs(1);
+/// The same after its age: its peer is in the middle of its calls, and may have sent one more.
+const AGED_CLOSE_GRACE: Duration = Duration::from_secs(10);
+/// How often a connection whose grace is over is looked at for calls that have to be finished.
+const LOOK_AGAIN_EVERY: Duration = Duration::from_millis(100);
+/// Ages differ by this part in both directions, so that clients that came together do not go
+/// together.
+const JITTER_PERCENT: u64 = 10;
+
+/// Why a connection is closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// No call has been open for the idle timeout.
+    Idle,
+    /// It has reached its age.
+    Age,
+    /// Its place is needed.
+    Evicted,
+    /// The server stops.
+    Stopped,
+}
+
+/// How long one connection may last.
+pub(super) struct Lifetime {
+    idle_timeout: Duration,
+    /// At which age it is closed; `None` for none.
+    age: Option<Duration>,
+    age_grace: Duration,
+    state: Arc<ConnectionState>,
+    stopped: watch::Receiver<bool>,
+}
+
+impl Lifetime {
+    /// The lifetime of a connection, whose age counts from when [`Self::ends`] is first polled.
+    pub(super) fn begin(
+        bounds: &Connections,
+        has_age: bool,
+        state: Arc<ConnectionState>,
+        stopped: watch::Receiver<bool>,
+    ) -> Self {
+        let age = bounds.age_max.filter(|_| has_age);
+        Self {
+            idle_timeout: bounds.idle_timeout,
+            // Without randomness clients go together.
+            age: age.map(|age| jittered(age, getrandom::u64().unwrap_or_default())),
+            age_grace: bounds.age_grace,
+            state,
+            stopped,
+        }
+    }
+
+    /// Waits until the connection has to be closed, and returns why.
+    pub(super) async fn ends(&mut self) -> Ending {
+        tokio::select! {
+            () = self.state.idle_for(self.idle_timeout) => Ending::Idle,
+            () = sleep_for(self.age) => Ending::Age,
+            () = self.state.evicted() => Ending::Evicted,
+            // An error means that the sender is gone, which is the end too.
+            _ = self.stopped.wait_for(|stop| *stop) => Ending::Stopped,
+        }
+    }
+
+    /// Waits until a connection that is being closed for `ending` is not waited for any longer.
+    pub(super) async fn is_over(&mut self, mut ending: Ending) {
+        if ending == Ending::Age {
+            let state = &self.state;
+            let unused = async {
+                sleep(AGED_CLOSE_GRACE).await;
+                state.idle_for(AGED_CLOSE_GRACE).await;
+            };
+            ending = tokio::select! {
+                () = unused => return,
+                () = streams_are_over(state, self.age_grace) => return,
+                () = state.evicted() => Ending::Evicted,
+                _ = self.stopped.wait_for(|stop| *stop) => Ending::Stopped,
+            };
+        }
+        if self.state.is_half_open() {
+            return;
+        }
+        sleep(CLOSE_GRACE).await;
+        if ending != Ending::Evicted {
+            // A call that came meanwhile is served to its end, but not a peer that does not send
+            // the rest of its requests, or does not read its answers.
+            tokio::select! {
+                () = self.state.idle_for(CLOSE_GRACE) => {}
+                () = self.state.stalled_for(CLOSE_GRACE) => {}
+            }
+        }
+    }
+}
+
+/// Waits for the end of the grace, and then for the calls that are finished whatever their age.
+async fn streams_are_over(state: &ConnectionState, grace: Duration) {
+    sleep(grace).await;
+    while !state.has_endless_calls_only() {
+        sleep(LOOK_AGAIN_EVERY).await;
+    }
+}
+
+async fn sleep_for(time: Option<Duration>) {
+    match time {
+        Some(time) => sleep(time).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// An age, longer or shorter by up to a tenth.
+fn jittered(age: Duration, random: u64) -> Duration {
+    let age_ms = u64::try_from(age.as_millis()).unwrap_or(u64::MAX / 100);
+    let jitter_ms = age_ms / 100 * JITTER_PERCENT;
+    Duration::from_millis(age_ms - jitter_ms + random % (2 * jitter_ms + 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ages_differ_by_a_tenth_in_both_directions() {
+        for (age_ms, least, most) in
+            [(100, 90, 110), (300, 270, 330), (1_800_000, 1_620_000, 1_980_000)]
+        {
+            let of = |random| jittered(Duration::from_millis(age_ms), random).as_millis();
+            let span = most - least;
+            assert_eq!(of(0), u128::from(least));
+            assert_eq!(of(span), u128::from(most));
+            assert_eq!(of(span + 1), u128::from(least));
+            assert_eq!(of(span / 2), u128::from(age_ms));
+        }
+    }
+}
