@@ -154,7 +154,7 @@ fn ends_with_a_sentence(bytes: &[u8]) {
     let path = directory.path().join(STORE).display().to_string();
     assert!(log.contains(&path) && log.contains("restore it from a backup"), "{log}");
     let last = log.trim_end().lines().last().unwrap_or_default();
-    assert!(last.starts_with("error: "), "{log}");
+    assert!(last.contains("ERROR") && last.contains("sidecar failed"), "{log}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use imquota::clock::{Clock, SystemClock};
-use imquota::config::{Config, Flags};
+use imquota::config::{Config, Environment, Flags};
 use imquota::domain::time::Timestamp;
 use imquota::grpc::pb;
 use imquota::grpc::pb::quota_service_client::QuotaServiceClient;
@@ -82,7 +82,7 @@ impl Sidecar {
         for listener in ["listen", "admin-listen", "management-listen"] {
             flags = flags.with(listener, "127.0.0.1:0");
         }
-        let config = Config::load(&flags, &|_| None).expect("a good configuration");
+        let config = Config::load(&flags, &Environment::default()).expect("a good configuration");
         let listeners = Listeners::bind(&config).await.expect("free ports");
         let Listener::Tcp(data) = &listeners.data[0] else { panic!("a TCP port") };
         let data = data.local_addr().expect("bound");

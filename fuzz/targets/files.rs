@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use imquota::catalog::{self, PROBLEMS_MAX};
 use imquota::cli::read_export;
-use imquota::config::{Config, Flags, Store};
+use imquota::config::{Config, Environment, Flags, Store};
 use imquota::domain::id::{GroupId, UserId};
 use imquota::domain::schedule::Schedule;
 use tempfile::TempDir;
@@ -45,8 +45,8 @@ pub fn catalog(bytes: &[u8]) -> bool {
 
 /// A configuration file.
 pub fn config(bytes: &[u8]) -> bool {
-    let path = file("imquota.toml", bytes).display().to_string();
-    let env = |name: &str| (name == "IMQUOTA_CONFIG").then(|| path.clone());
+    let path = file("imquota.toml", bytes);
+    let env = Environment::from_iter([("IMQUOTA_CONFIG".into(), path.into())]);
     match Config::load(&Flags::default(), &env) {
         Ok(config) => {
             assert!(!config.listen.is_empty() && !config.admin_listen.is_empty());
@@ -82,7 +82,7 @@ pub fn store_url(bytes: &[u8]) -> bool {
 }
 
 fn load_store(text: &str) -> Result<Store, String> {
-    let env = |name: &str| (name == "IMQUOTA_STORE").then(|| text.to_owned());
+    let env = Environment::from_iter([("IMQUOTA_STORE".into(), text.into())]);
     let config = Config::load(&Flags::default(), &env);
     config.map(|config| config.store).map_err(|errors| errors.to_string())
 }

@@ -129,9 +129,10 @@ impl<'d> Table<'d> {
         self.entries.keys().map(|key| key.get_ref().as_ref())
     }
 
-    /// Reports the keys that nobody asked for.
-    pub(crate) fn finish(self) {
+    /// Reports the keys that nobody asked for; answers those that were probably meant.
+    pub(crate) fn finish(self) -> Vec<String> {
         let asked = self.asked.borrow();
+        let mut meant = Vec::new();
         let unknown = self.entries.keys().filter(|key| !asked.iter().any(|a| a == key.get_ref()));
         for (index, key) in unknown.enumerate() {
             let offset = key.span().start;
@@ -141,20 +142,25 @@ impl<'d> Table<'d> {
                 continue;
             }
             // Each costs a search, and of so many most are not shown anyway.
-            let hint =
-                if index < PROBLEMS_MAX { self.hint(key.get_ref(), &asked) } else { String::new() };
+            let mut hint = String::new();
+            if index < PROBLEMS_MAX {
+                let known = self.nearest(key.get_ref(), &asked);
+                meant.extend(known.map(ToOwned::to_owned));
+                hint = match known {
+                    Some(known) => format!("; did you mean \"{known}\"?"),
+                    None => format!("; the keys here are {}", listed(asked.iter())),
+                };
+            }
             let path = self.path_of(key.get_ref());
             self.document.note(offset, &path, format!("unknown key{hint}"));
         }
+        meant
     }
 
     /// What may have been meant instead of an unknown key.
-    fn hint(&self, key: &str, asked: &[String]) -> String {
+    fn nearest<'k>(&self, key: &str, asked: &'k [String]) -> Option<&'k str> {
         let free = asked.iter().filter(|known| !self.entries.contains_key(known.as_str()));
-        match nearest(key, free.map(String::as_str)) {
-            Some(known) => format!("; did you mean \"{known}\"?"),
-            None => format!("; the keys here are {}", listed(asked.iter())),
-        }
+        nearest(key, free.map(String::as_str))
     }
 
     fn path_of(&self, key: &str) -> String {

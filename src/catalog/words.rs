@@ -49,10 +49,12 @@ fn distance(from: &str, to: &str) -> usize {
 /// The parser's message about what it read. It takes `info` for `inf` and `no` for `nan`, which
 /// helps nobody who forgot the quotes.
 pub(crate) fn explained(message: &str, read: &str) -> String {
-    if message.starts_with("invalid float") && read.starts_with(char::is_alphabetic) {
+    let is_word = ["invalid float", "invalid boolean"].iter().any(|it| message.starts_with(it));
+    if is_word && read.starts_with(char::is_alphabetic) {
         "string values must be quoted".to_owned()
     } else {
-        message.to_owned()
+        // Each problem is one line.
+        message.replace('\n', "; ")
     }
 }
 

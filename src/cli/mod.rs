@@ -2,6 +2,7 @@
 //!
 //! # Layout
 //!
+//! - `serve`: runs the sidecar, and logs why it did not start.
 //! - `connect`: the flags that reach a sidecar, and the connection; `tls` encrypts it.
 //! - `token`: what shows who calls.
 //! - `session`: one call over it, from the request to what is printed.
@@ -28,6 +29,7 @@ mod look;
 mod output;
 mod quota;
 mod reconcile;
+mod serve;
 mod session;
 mod statement;
 mod tls;
@@ -41,6 +43,9 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::config::Flags;
+
+pub(crate) use error::with_causes;
+pub use serve::serve;
 
 #[doc(hidden)]
 pub use reconcile::read_export;

@@ -206,10 +206,12 @@ pub(super) fn read(sources: &mut Sources<'_>) -> AccessConfig {
     let unix_uids = roles(sources, &ADMIN_UNIX_UIDS, |uid| uid.parse().map_err(|_| None));
     match (&admin_client_ca, client_roles.first()) {
         (Some((_, by)), None) => {
-            sources.report(by, "needs admin_client_roles, or nobody has a role".to_owned());
+            let message = "needs admin_client_roles, or nobody has a role".to_owned();
+            sources.report_conflict(by, message, &[&ADMIN_CLIENT_ROLES]);
         }
         (None, Some((_, _, by))) => {
-            sources.report(by, "needs admin_tls_client_ca, which certifies the names".to_owned());
+            let message = "needs admin_tls_client_ca, which certifies the names".to_owned();
+            sources.report_conflict(by, message, &[&ADMIN_TLS_CLIENT_CA]);
         }
         _ => {}
     }
@@ -241,12 +243,16 @@ pub(super) fn protected(
     admin_listen: Vec<(Listen, String)>,
 ) -> Vec<(Listen, String)> {
     let certain = access.tokens_file.is_some() || !access.client_roles.is_empty();
-    let missing = match (certain, &access.admin_tls) {
-        (false, _) => {
+    let (missing, with): (_, &[&Setting]) = match (certain, &access.admin_tls) {
+        (false, _) => (
             "callers have to prove who they are: set admin_tokens_file, or admin_tls_client_ca \
-             and admin_client_roles"
-        }
-        (true, None) => "it has to be encrypted: set admin_tls_cert and admin_tls_key",
+             and admin_client_roles",
+            &[&ADMIN_TOKENS_FILE, &ADMIN_TLS_CLIENT_CA, &ADMIN_CLIENT_ROLES],
+        ),
+        (true, None) => (
+            "it has to be encrypted: set admin_tls_cert and admin_tls_key",
+            &[&TLS_CERT, &TLS_KEY, &ADMIN_TLS_CERT, &ADMIN_TLS_KEY],
+        ),
         (true, Some(_)) => return admin_listen,
     };
     let (near, far): (Vec<_>, Vec<_>) =
@@ -259,7 +265,7 @@ pub(super) fn protected(
             "{listen} can be reached from other machines, so {missing}; or use a loopback \
              address or unix:PATH"
         );
-        sources.report(&by, message);
+        sources.report_conflict(&by, message, with);
     }
     near
 }
@@ -272,7 +278,8 @@ fn pair(sources: &mut Sources<'_>, [certificate, key]: [&Setting; 2]) -> Option<
         [Some((certificate, _)), Some((key, _))] => Some((certificate, key)),
         [None, None] => None,
         [Some((_, by)), None] | [None, Some((_, by))] => {
-            sources.report(&by, format!("{} and {} need each other", certificate.key, key.key));
+            let message = format!("{} and {} need each other", certificate.key, key.key);
+            sources.report_conflict(&by, message, &[certificate, key]);
             None
         }
     }
@@ -287,7 +294,9 @@ fn tls(
 ) -> Option<TlsFiles> {
     let Some((certificate, key)) = pair else {
         if let Some((_, by)) = client_ca {
-            sources.report(&by, format!("needs {needed}: only an encrypted client has one"));
+            let message = format!("needs {needed}: only an encrypted client has one");
+            let with = [&TLS_CERT, &TLS_KEY, &ADMIN_TLS_CERT, &ADMIN_TLS_KEY];
+            sources.report_conflict(&by, message, &with);
         }
         return None;
     };

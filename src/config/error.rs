@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::values::LogFormat;
 use crate::catalog::lines;
 
 /// One thing that is wrong.
@@ -14,9 +15,14 @@ pub struct ConfigError {
     pub message: String,
 }
 
-/// Everything that is wrong, one a line. Never empty.
+/// Everything that is wrong, one a line.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub struct ConfigErrors(pub Vec<ConfigError>);
+pub struct ConfigErrors {
+    /// What is wrong. Never empty.
+    pub errors: Vec<ConfigError>,
+    /// How log lines look: as configured, else the default.
+    pub log_format: LogFormat,
+}
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -26,6 +32,6 @@ impl fmt::Display for ConfigError {
 
 impl fmt::Display for ConfigErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        lines(f, &self.0)
+        lines(f, &self.errors)
     }
 }

@@ -3,9 +3,10 @@
 //! [`SETTINGS`] is the one table of what can be set; from it come the flags, their help and the
 //! keys of the file. Every source is checked, also where a higher one wins, and everything that is
 //! wrong is reported at once with the name of its source. An environment variable that is empty
-//! counts as absent, since that is how templates leave one out; one that is unknown is none of
-//! our business. Reading order: `settings` (the table), `values` (from text to a value),
-//! `sources` (who sets what), `access` (who may call), `condition` (too many calls, no store, the
+//! counts as absent, since that is how templates leave one out; one that is unknown is refused, as
+//! is an unknown key. What follows from a mistake that is reported is not reported itself. Reading
+//! order: `settings` (the table), `values` (from text to a value),
+//! `sources` (who sets what), `environment` (its variables), `access` (who may call), `condition` (too many calls, no store, the
 //! end), `connections` (their number, and what their calls hold).
 
 use std::net::{IpAddr, SocketAddr};
@@ -22,6 +23,7 @@ mod access;
 mod certificate_name;
 mod condition;
 mod connections;
+mod environment;
 mod error;
 mod redis_url;
 mod replication;
@@ -34,6 +36,7 @@ mod webhook;
 pub use access::{AccessConfig, TlsFiles};
 pub use certificate_name::CertificateName;
 pub use connections::Connections;
+pub use environment::Environment;
 pub use error::{ConfigError, ConfigErrors};
 pub use settings::{Flags, Kind, SETTINGS, Setting};
 
@@ -94,8 +97,8 @@ pub struct Config {
 }
 
 impl Config {
-    /// Reads all sources. `env` is asked for environment variables by name.
-    pub fn load(flags: &Flags, env: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigErrors> {
+    /// Reads all sources.
+    pub fn load(flags: &Flags, env: &Environment) -> Result<Self, ConfigErrors> {
         let mut sources = Sources::open(flags, env);
         let listen = sources.list(&settings::LISTEN, values::listen);
         let access = access::read(&mut sources);
@@ -135,14 +138,16 @@ impl Config {
             connections: connections::read(&mut sources),
             webhook: webhook::read(&mut sources),
         };
-        sources.finish(config)
+        let log_format = config.log_format;
+        sources.finish(config, log_format)
     }
 }
 
 impl Default for Config {
     /// What holds where nothing is set.
     fn default() -> Self {
-        Self::load(&Flags::default(), &|_| None).expect("defaults are valid; a test reads them")
+        Self::load(&Flags::default(), &Environment::default())
+            .expect("defaults are valid; a test reads them")
     }
 }
 
@@ -168,7 +173,9 @@ fn store(sources: &mut Sources<'_>, condition: &Condition) -> Store {
     let certificate = match (certificate, key) {
         (Some((certificate, _)), Some((key, _))) => Some((certificate, key)),
         (Some((_, by)), None) | (None, Some((_, by))) => {
-            sources.report(&by, "redis_tls_cert and redis_tls_key need each other".to_owned());
+            let message = "redis_tls_cert and redis_tls_key need each other".to_owned();
+            let with = [&settings::REDIS_TLS_CERT, &settings::REDIS_TLS_KEY];
+            sources.report_conflict(&by, message, &with);
             None
         }
         (None, None) => None,

@@ -1,14 +1,16 @@
 //! Who sets what: flags before the environment before the file before the default.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use crate::catalog::reader::{Document, Value};
 use crate::catalog::{LoadError, read_file, text_of};
 
+use super::environment::Environment;
 use super::error::{ConfigError, ConfigErrors};
 use super::retired::RETIRED;
 use super::settings::{CONFIG, Flags, Kind, SETTINGS, Setting};
+use super::values::LogFormat;
 
 /// A text that somebody gave for a setting.
 #[derive(Debug)]
@@ -24,23 +26,42 @@ type FileValues = BTreeMap<&'static str, Vec<Given>>;
 /// All sources, and what was wrong with them so far.
 pub(super) struct Sources<'a> {
     flags: &'a Flags,
-    env: &'a dyn Fn(&str) -> Option<String>,
+    env: &'a Environment,
     file: FileValues,
     errors: Vec<ConfigError>,
+    /// Keys of settings that somebody wanted to set and whose values are unknown for a mistake.
+    mistaken: BTreeSet<&'static str>,
 }
 
 impl<'a> Sources<'a> {
     /// Reads the file that flag or environment name.
-    pub(super) fn open(flags: &'a Flags, env: &'a dyn Fn(&str) -> Option<String>) -> Self {
-        let mut sources = Self { flags, env, file: BTreeMap::new(), errors: Vec::new() };
+    pub(super) fn open(flags: &'a Flags, env: &'a Environment) -> Self {
+        let (file, errors, mistaken) = (BTreeMap::new(), Vec::new(), BTreeSet::new());
+        let mut sources = Self { flags, env, file, errors, mistaken };
+        for refused in env.refused() {
+            sources.report(refused.name, refused.message);
+            sources.mistaken.extend(refused.key);
+        }
         if let Some((path, origin)) = sources.optional(&CONFIG, super::values::path) {
             sources.read(&path, &origin);
+        }
+        if sources.mistaken.contains(CONFIG.key) {
+            // The file might have set anything.
+            sources.mistaken.extend(SETTINGS.iter().map(|setting| setting.key));
         }
         sources
     }
 
     pub(super) fn report(&mut self, origin: &str, message: String) {
         self.errors.push(ConfigError { source: origin.to_owned(), message });
+    }
+
+    /// Reports that settings do not go together, unless one of those it depends on is mistaken:
+    /// then it may follow from that mistake alone.
+    pub(super) fn report_conflict(&mut self, origin: &str, message: String, with: &[&Setting]) {
+        if !with.iter().any(|setting| self.mistaken.contains(setting.key)) {
+            self.report(origin, message);
+        }
     }
 
     /// The value.
@@ -70,6 +91,9 @@ impl<'a> Sources<'a> {
         parse: impl Fn(&str) -> Result<T, String>,
     ) -> Vec<(T, String)> {
         self.given(setting, &parse).unwrap_or_else(|| {
+            if self.mistaken.contains(setting.key) {
+                return Vec::new();
+            }
             vec![(default_of(setting, parse), format!("the default of {}", setting.key))]
         })
     }
@@ -84,8 +108,12 @@ impl<'a> Sources<'a> {
     }
 
     /// What was read, unless anything was wrong.
-    pub(super) fn finish<T>(self, read: T) -> Result<T, ConfigErrors> {
-        if self.errors.is_empty() { Ok(read) } else { Err(ConfigErrors(self.errors)) }
+    pub(super) fn finish<T>(self, read: T, log_format: LogFormat) -> Result<T, ConfigErrors> {
+        if self.errors.is_empty() {
+            Ok(read)
+        } else {
+            Err(ConfigErrors { errors: self.errors, log_format })
+        }
     }
 
     /// The values of the highest source that has any, less those that are wrong. All sources are
@@ -105,7 +133,12 @@ impl<'a> Sources<'a> {
             for Given { text, origin } in layer {
                 match parse(&text) {
                     Ok(value) => values.push((value, origin)),
-                    Err(message) => self.report(&origin, message),
+                    Err(message) => {
+                        self.report(&origin, message);
+                        if highest.is_none() {
+                            self.mistaken.insert(setting.key);
+                        }
+                    }
                 }
             }
             highest.get_or_insert(values);
@@ -120,31 +153,35 @@ impl<'a> Sources<'a> {
     }
 
     fn by_env(&self, setting: &Setting) -> Vec<Given> {
-        let Some(text) = (self.env)(setting.env).filter(|text| !text.is_empty()) else {
-            return Vec::new();
-        };
+        let Some(text) = self.env.get(setting.env) else { return Vec::new() };
         let given = |text: &str| Given { text: text.to_owned(), origin: setting.env.to_owned() };
         match setting.kind {
             Kind::List => text.split(',').map(|part| given(part.trim())).collect(),
-            Kind::Text | Kind::Number | Kind::Switch => vec![given(&text)],
+            Kind::Text | Kind::Number | Kind::Switch => vec![given(text)],
         }
     }
 
     fn read(&mut self, path: &Path, origin: &str) {
         let read = read_file(path).and_then(|bytes| {
             let document = Document::parse(text_of(path, &bytes)?);
-            let file = file_values(path, &document);
+            let (file, mistaken) = file_values(path, &document);
             let whole = document.finish(Some(()));
             let problems = whole.err().map(|problems| problems.0).unwrap_or_default();
-            Ok((file, problems))
+            Ok((file, mistaken, problems))
         });
         let problems = match read {
-            Ok((file, problems)) => {
+            Ok((file, mistaken, problems)) => {
                 self.file = file;
+                self.mistaken.extend(mistaken);
                 problems
             }
-            Err(LoadError::Invalid { problems, .. }) => problems.0,
-            Err(error) => return self.report(origin, error.to_string()),
+            Err(error) => {
+                self.mistaken.insert(CONFIG.key);
+                match error {
+                    LoadError::Invalid { problems, .. } => problems.0,
+                    error => return self.report(origin, error.to_string()),
+                }
+            }
         };
         for problem in problems {
             let place = format!("{}:{}:{}", path.display(), problem.line, problem.column);
@@ -158,13 +195,21 @@ fn default_of<T>(setting: &Setting, parse: impl Fn(&str) -> Result<T, String>) -
     parse(text).expect("defaults are valid; a test reads them")
 }
 
-/// The texts of the file's values. What has the wrong type is reported and left out.
-fn file_values(path: &Path, document: &Document<'_>) -> FileValues {
+/// The texts of the file's values, and the keys of which some cannot be read. What has the wrong
+/// type is reported and left out.
+fn file_values(path: &Path, document: &Document<'_>) -> (FileValues, BTreeSet<&'static str>) {
     let root = document.root();
     let mut file = FileValues::new();
+    let mut mistaken = BTreeSet::new();
     for setting in SETTINGS.iter().chain(&RETIRED) {
         let Some(value) = root.optional(setting.key) else { continue };
-        let texts = texts(setting.kind, &value).into_iter().filter(|(value, _)| value.legible());
+        let mut texts = texts(setting.kind, &value);
+        let entries = value.as_array().map_or(1, |entries| entries.len());
+        texts.retain(|(value, _)| value.legible());
+        if texts.len() < entries.max(1) {
+            mistaken.insert(setting.key);
+        }
+        let texts = texts.into_iter();
         let given = texts.map(|(value, text)| {
             let (line, column) = value.position();
             let origin = format!("{}:{line}:{column}: {}", path.display(), value.path());
@@ -172,8 +217,10 @@ fn file_values(path: &Path, document: &Document<'_>) -> FileValues {
         });
         file.insert(setting.key, given.collect());
     }
-    root.finish();
-    file
+    let keys = SETTINGS.iter().map(|setting| setting.key);
+    let meant: BTreeSet<_> = root.finish().into_iter().collect();
+    mistaken.extend(keys.filter(|key| meant.contains(*key)));
+    (file, mistaken)
 }
 
 /// A value as it would be written in the environment; for a list, each of its elements.

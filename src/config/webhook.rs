@@ -35,7 +35,8 @@ pub(super) fn read(sources: &mut Sources<'_>) -> Option<Target> {
     match (url, secret) {
         (Some((url, _)), Some((secret, _))) => Some(Target { url, secret }),
         (Some((_, by)), None) | (None, Some((_, by))) => {
-            sources.report(&by, "webhook_url and webhook_secret_file need each other".to_owned());
+            let message = "webhook_url and webhook_secret_file need each other".to_owned();
+            sources.report_conflict(&by, message, &[&WEBHOOK_URL, &WEBHOOK_SECRET_FILE]);
             None
         }
         (None, None) => None,

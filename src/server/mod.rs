@@ -17,6 +17,7 @@ use tracing::{error, info, warn};
 
 use crate::catalog::watch::Watch;
 use crate::catalog::{self, LoadError};
+use crate::cli::with_causes;
 use crate::clock::{Clock, SteadyClock};
 use crate::config::{Config, Store};
 use crate::directory::Directory;
@@ -121,6 +122,17 @@ pub enum ServeError {
 }
 
 impl ServeError {
+    /// What is wrong, each apart.
+    pub fn problems(&self) -> Vec<String> {
+        match self {
+            Self::File(LoadError::Invalid { path, problems }) => {
+                let path = path.display();
+                problems.0.iter().map(|problem| format!("{path}:{problem}")).collect()
+            }
+            _ => vec![with_causes(self)],
+        }
+    }
+
     /// Whether the same may succeed a while later.
     fn may_pass(&self) -> bool {
         matches!(self, Self::Redis(error) if error.may_pass())

@@ -19,7 +19,7 @@ use std::io::IsTerminal;
 use tracing::warn;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
-use tracing_subscriber::{EnvFilter, Layer as _, Registry, filter};
+use tracing_subscriber::{EnvFilter, Layer, Registry, filter};
 
 use crate::config::LogFormat;
 use trace::{TraceConfig, Traces};
@@ -28,17 +28,28 @@ use trace::{TraceConfig, Traces};
 /// often as they like, and their lines do not say who. The server logs one line a second instead.
 const QUIET: &str = "h2=error,hyper=error";
 
+/// Log lines on standard error.
+fn lines(format: LogFormat) -> Box<dyn Layer<Registry> + Send + Sync> {
+    let logs = tracing_subscriber::fmt::layer();
+    let logs = logs.with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
+    match format {
+        LogFormat::Text => logs.boxed(),
+        LogFormat::Json => logs.json().flatten_event(true).boxed(),
+    }
+}
+
+/// Logs what `log` does even where no log was started yet, and past every filter: why the process
+/// ends is always said.
+pub fn log_unfiltered(format: LogFormat, log: impl FnOnce()) {
+    tracing::subscriber::with_default(Registry::default().with(lines(format)), log);
+}
+
 /// Sends logs to standard error from now on and, where there is a collector, spans to that.
 /// `filter` has been validated with the configuration.
 pub fn start(format: LogFormat, filter: &str, traces: Option<&TraceConfig>) -> Option<Traces> {
     let filter =
         EnvFilter::try_new(format!("{QUIET},{filter}")).unwrap_or_else(|_| EnvFilter::new("info"));
-    let logs = tracing_subscriber::fmt::layer();
-    let logs = logs.with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
-    let logs = match format {
-        LogFormat::Text => logs.with_filter(filter).boxed(),
-        LogFormat::Json => logs.json().flatten_event(true).with_filter(filter).boxed(),
-    };
+    let logs = lines(format).with_filter(filter);
     let started = traces.map(Traces::start).transpose();
     let spans = started.as_ref().ok().and_then(Option::as_ref).map(|traces| {
         let spans = tracing_opentelemetry::layer().with_tracer(traces.tracer());

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use imquota::config::{AccessConfig, CertificateName, Config, Flags};
+use imquota::config::{AccessConfig, CertificateName, Config, Environment, Flags};
 use imquota::grpc::Role;
 
 use crate::certificates::Authority;
@@ -10,7 +10,7 @@ use crate::sidecar::{TokenFile, flag, refusal};
 
 fn load(flags: &[(&'static str, &str)]) -> Result<AccessConfig, String> {
     let given = flags.iter().fold(Flags::default(), |flags, (flag, value)| flags.with(flag, value));
-    match Config::load(&given, &|_| None) {
+    match Config::load(&given, &Environment::default()) {
         Ok(config) => Ok(config.access),
         Err(errors) => Err(errors.to_string()),
     }

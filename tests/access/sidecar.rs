@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use imquota::access::{line_of, make_token};
 use imquota::clock::SystemClock;
-use imquota::config::{Config, Flags};
+use imquota::config::{Config, Environment, Flags};
 use imquota::grpc::Role;
 use imquota::server::{self, Listener, Listeners, ServeError};
 use tempfile::TempDir;
@@ -51,7 +51,7 @@ fn config(folder: &Path, flags: &[Flag]) -> Config {
     for (name, value) in flags {
         given = given.with(name, value);
     }
-    Config::load(&given, &|_| None).expect("a good configuration")
+    Config::load(&given, &Environment::default()).expect("a good configuration")
 }
 
 fn address(listener: &Listener) -> SocketAddr {

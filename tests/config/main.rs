@@ -6,13 +6,13 @@ mod redis;
 mod refused;
 mod webhook;
 
-use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs;
 use std::time::Duration;
 
 use clap::{Args, Command, FromArgMatches};
 use imquota::config::{
-    AccessConfig, Config, Flags, Kind, Listen, LogFormat, SETTINGS, Setting, Store,
+    AccessConfig, Config, Environment, Flags, Kind, Listen, LogFormat, SETTINGS, Setting, Store,
 };
 use imquota::engine::UnknownApp;
 use imquota::ledger::redis::StoreMemory;
@@ -39,13 +39,13 @@ fn flags(arguments: &[&str]) -> Flags {
 fn load(arguments: &[&str], env: &[(&str, &str)], file: Option<&str>) -> Result<Config, String> {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("imquota.toml");
-    let mut env: BTreeMap<String, String> =
-        env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    let mut env: Vec<(OsString, OsString)> =
+        env.iter().map(|(name, value)| (name.into(), value.into())).collect();
     if let Some(text) = file {
         fs::write(&path, text).expect("written");
-        env.insert("IMQUOTA_CONFIG".into(), path.display().to_string());
+        env.push(("IMQUOTA_CONFIG".into(), path.clone().into()));
     }
-    let loaded = Config::load(&flags(arguments), &|name| env.get(name).cloned());
+    let loaded = Config::load(&flags(arguments), &env.into_iter().collect());
     loaded
         .map_err(|errors| errors.to_string().replace(&format!("{}/", folder.path().display()), ""))
 }
@@ -87,7 +87,8 @@ fn nothing_needs_to_be_set() {
     assert_eq!(load(&[], &[], Some("# nothing\n")), Ok(defaults()));
     assert_eq!(Config::default(), defaults());
     // What templates leave empty is not set; what belongs to others is not ours.
-    let env = [("IMQUOTA_STORE", ""), ("IMQUOTA_CONFIG", ""), ("IMQUOTA_PORT", "tcp://x")];
+    let env =
+        [("IMQUOTA_STORE", ""), ("IMQUOTA_CONFIG", ""), ("IMQUOTA_PORT", "tcp://10.0.0.1:50051")];
     assert_eq!(load(&[], &env, None), Ok(defaults()));
 }
 
@@ -223,7 +224,7 @@ fn a_listener_may_be_repeated_and_a_switch_may_stand_alone() {
     assert!(config.reflection);
     let off = load(&["--reflection=false"], &[("IMQUOTA_REFLECTION", "true")], None);
     assert!(!off.expect("good").reflection);
-    let by_flag = Config::load(&Flags::default().with("store", "memory"), &|_| None);
+    let by_flag = Config::load(&Flags::default().with("store", "memory"), &Environment::default());
     assert_eq!(by_flag.expect("good").store, Store::Memory);
 }
 

@@ -1,5 +1,7 @@
 //! What is refused, and how it is reported.
 
+use imquota::config::Config;
+
 use super::load;
 
 const NOT_AN_ADDRESS: &str = "must be IP:PORT such as 127.0.0.1:50051 or [::1]:50051, \
@@ -152,4 +154,102 @@ fn everything_is_reported_at_once_with_its_source() {
         load(&[], &[], Some("listen = []")).expect_err("nothing to listen on"),
         "imquota.toml:1:10: listen: must have at least one entry"
     );
+}
+
+#[test]
+fn an_unknown_environment_variable_is_refused_with_what_may_have_been_meant() {
+    let unknown = "unknown environment variable; ";
+    for (name, hint) in [
+        ("IMQUOTA_LISTN", "did you mean IMQUOTA_LISTEN?"),
+        ("IMQUOTA_STORES", "did you mean IMQUOTA_STORE?"),
+        ("IMQUOTA_LOG_FROMAT", "did you mean IMQUOTA_LOG_FORMAT?"),
+        ("IMQUOTA_log_format", "did you mean IMQUOTA_LOG_FORMAT?"),
+        ("IMQUOTA_REDIS_PASSWORD", "did you mean IMQUOTA_REDIS_PASSWORD_FILE?"),
+        ("IMQUOTA_CONFG", "did you mean IMQUOTA_CONFIG?"),
+        ("IMQUOTA_ZZZZZZ", "`imquota serve --help` lists those that are known"),
+        ("IMQUOTA_", "`imquota serve --help` lists those that are known"),
+        // Almost those of Kubernetes.
+        ("IMQUOTA_LISTEN_PORT", "`imquota serve --help` lists those that are known"),
+        ("IMQUOTA_PORT_x_TCP", "`imquota serve --help` lists those that are known"),
+    ] {
+        let error = load(&[], &[(name, "1")], None).expect_err(name);
+        assert_eq!(error, format!("{name}: {unknown}{hint}"));
+        assert!(load(&[], &[(name, "")], None).is_ok(), "{name}: an empty one counts as absent");
+    }
+}
+
+#[test]
+fn variables_of_kubernetes_of_commands_and_of_others_are_let_be() {
+    // As kubelet sets them: kubernetes.io/docs/tutorials/services/connect-applications-service.
+    for service in ["IMQUOTA", "IMQUOTA_HEADLESS", "IMQUOTA_PORT", "IMQUOTA_ADMIN_2"] {
+        let name = |rest: &str| format!("{service}_{rest}");
+        let variables = [
+            (name("SERVICE_HOST"), "10.0.162.149"),
+            (name("SERVICE_PORT"), "50051"),
+            (name("SERVICE_PORT_GRPC"), "50051"),
+            (name("SERVICE_PORT_GRPC_ADMIN"), "50052"),
+            (name("PORT"), "tcp://10.0.162.149:50051"),
+            (name("PORT_50051_TCP"), "tcp://10.0.162.149:50051"),
+            (name("PORT_50051_TCP_PROTO"), "tcp"),
+            (name("PORT_50051_TCP_PORT"), "50051"),
+            (name("PORT_50051_TCP_ADDR"), "10.0.162.149"),
+            (name("PORT_53_UDP"), "udp://[fd00::1]:53"),
+            (name("PORT_53_UDP_ADDR"), "fd00::1"),
+        ];
+        let variables: Vec<_> = variables.iter().map(|(name, value)| (&**name, *value)).collect();
+        assert_eq!(load(&[], &variables, None), Ok(Config::default()), "{service}");
+    }
+    let others = [
+        ("IMQUOTA_ADDRESS", "im:1"),
+        ("IMQUOTA_ADMIN_ADDRESS", "im:2"),
+        ("IMQUOTA_ADMIN_TOKEN", "imq_0"),
+        ("IMQUOTAS", "1"),
+        ("LISTEN", "1"),
+    ];
+    assert_eq!(load(&[], &others, None), Ok(Config::default()));
+}
+
+#[test]
+fn what_follows_from_a_mistake_is_not_reported() {
+    let far = ["--admin-listen=0.0.0.0:1"];
+    let (unknown, file) = ("unknown environment variable; did you mean", "/no/such-file");
+    for (arguments, env, toml, mistake) in [
+        // Nobody proves who they are, since the file with the tokens is not found.
+        (&far[..], ("IMQUOTA_ADMIN_TOKENS_FLIE", "t"), "", format!("_FLIE: {unknown}")),
+        (&far, ("IMQUOTA_ADMIN_TOKENS_FILE", file), "", "must be a file that can be read".into()),
+        (&far, ("", ""), "admin_tokens_fle = 't'", "unknown key; did you mean".into()),
+        (&far, ("", ""), "admin_tokens_file = 7", "must be a string, not 7".into()),
+        (&far, ("", ""), "admin_tokens_file = tokens", "string values must be quoted".into()),
+        (&far, ("IMQUOTA_CONFG", "imquota.toml"), "", format!("_CONFG: {unknown}")),
+        (&["--config=/no/such-file", far[0]], ("", ""), "", "cannot be read".into()),
+        // The default of what was meant is in the way of nothing.
+        (
+            &["--listen=127.0.0.1:50052"],
+            ("IMQUOTA_ADMIN_LISTN", "127.0.0.1:50051"),
+            "",
+            format!("_LISTN: {unknown}"),
+        ),
+        // Two that need each other.
+        (&["--tls-key=Cargo.toml"], ("IMQUOTA_TLS_CERT", file), "", "must be a file".into()),
+        (&["--tls-client-ca=Cargo.toml"], ("IMQUOTA_TLS_CRT", "c"), "", unknown.into()),
+        (&["--redis-tls-key=Cargo.toml"], ("IMQUOTA_REDIS_TLS_CERT", file), "", "must be".into()),
+        (
+            &["--webhook-secret-file=rustfmt.toml"],
+            ("IMQUOTA_WEBHOOK_URL", "x"),
+            "",
+            "must be".into(),
+        ),
+        (&["--admin-tls-client-ca=Cargo.toml"], ("IMQUOTA_ADMIN_CLIENT_ROLES", "x"), "", "".into()),
+        (&["--admin-client-roles=DNS:a=owner"], ("IMQUOTA_ADMIN_TLS_CLIENT_C", "x"), "", "".into()),
+    ] {
+        let env: &[_] = if env.0.is_empty() { &[] } else { &[env] };
+        let toml = (!toml.is_empty()).then_some(toml);
+        let error = load(arguments, env, toml).expect_err(&mistake);
+        assert!(error.contains(&mistake), "{error}\n{mistake}");
+        let ends = error.lines().count();
+        assert_eq!(ends, 1, "{arguments:?} {env:?} {toml:?}\n{error}");
+    }
+    // What does not follow is.
+    let error = load(&far, &[("IMQUOTA_LOG_FORMATS", "json")], None).expect_err("two mistakes");
+    assert_eq!(error.lines().count(), 2, "{error}");
 }

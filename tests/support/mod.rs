@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use imquota::clock::Clock;
-use imquota::config::{Config, Flags, Store};
+use imquota::config::{Config, Environment, Flags, Store};
 use imquota::directory::Directory;
 use imquota::directory::embedded::EmbeddedDirectory;
 use imquota::directory::redis::RedisDirectory;
@@ -156,7 +156,7 @@ pub fn create_capped(members: u32, max_members: u32) -> Operation {
 
 /// The options of that URL, as the sidecar reads them.
 pub fn redis_options(url: &str) -> Options {
-    let config = Config::load(&Flags::default().with("store", url), &|_| None);
+    let config = Config::load(&Flags::default().with("store", url), &Environment::default());
     match config.expect("a good URL").store {
         Store::Redis(options) => *options,
         other => panic!("{other} is no Redis"),
