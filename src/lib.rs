@@ -19,6 +19,7 @@
 //! | [`catalog`] | the built-in catalog, loading and watching one | engine, grpc, stores |
 //! | [`access`] | who may call the administration: tokens, certificates, users | engine, stores |
 //! | [`webhook`] | posts every event to a URL, signed, until it is taken | engine, stores |
+//! | [`input_file`] | reads the files that settings name | engine, grpc, stores |
 //! | [`private_file`] | creates every file, for its owner alone | engine, grpc, stores |
 //! | [`config`], [`telemetry`], [`server`], [`cli`], [`clock`] | the shell | - |
 //!
@@ -90,6 +91,7 @@ pub mod engine;
 pub mod events;
 pub mod export;
 pub mod grpc;
+pub mod input_file;
 pub mod journal;
 pub mod ledger;
 pub mod private_file;

@@ -7,11 +7,11 @@
 //! ([`crate::domain::catalog`]).
 
 use std::fmt;
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::domain::catalog::Catalog;
+use crate::input_file;
 
 mod decode;
 mod failure;
@@ -102,9 +102,7 @@ fn parse_file(path: &Path, bytes: &[u8]) -> Result<Catalog, LoadError> {
 
 /// The bytes of a file, unless there are too many.
 pub(crate) fn read_file(path: &Path) -> Result<Vec<u8>, LoadError> {
-    let mut bytes = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(FILE_MAX_BYTES + 1).read_to_end(&mut bytes))
+    let bytes = input_file::read(path, FILE_MAX_BYTES + 1)
         .map_err(|error| LoadError::Io { path: path.to_owned(), error })?;
     if bytes.len() as u64 > FILE_MAX_BYTES {
         return Err(LoadError::TooLarge { path: path.to_owned() });

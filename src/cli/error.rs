@@ -87,6 +87,12 @@ pub enum Error {
         /// What the system said.
         error: io::Error,
     },
+    /// A file is there that would be overwritten.
+    #[error("{} exists and is not overwritten; name another file, or remove it", path.display())]
+    Exists {
+        /// The file.
+        path: PathBuf,
+    },
     /// A file of an export is not what it has to be.
     #[error("{}: {why}", place(path, *line))]
     Export {
@@ -156,12 +162,15 @@ impl Error {
     }
 
     /// The same, of a comparison, with how to go on where that may help.
-    pub fn of_comparison(self, has_checkpoint: bool) -> Self {
+    pub fn of_comparison(self, has_checkpoint: bool, has_report: bool) -> Self {
         if !self.is_worth_repeating() {
             return self;
         }
         let advice = if has_checkpoint {
             "Run the same command again: it goes on where it stopped."
+        } else if has_report {
+            "Run the same command again, with another file for --report: it begins anew, which is \
+             harmless; with --checkpoint FILE it would go on where it stopped."
         } else {
             "Run the same command again: it begins anew, which is harmless; with --checkpoint FILE \
              it would go on where it stopped."

@@ -12,13 +12,11 @@ use super::redis_url;
 use crate::catalog::clipped;
 use crate::engine::UnknownApp;
 use crate::grpc::ForcePolicy;
+use crate::input_file::{self, SECRET_MAX_BYTES, read_secret};
 use crate::ledger::redis::options::Options;
 
 /// Longest path of a Unix socket, in bytes: the kernel keeps it in 108, with a zero at the end.
 const UNIX_PATH_MAX_BYTES: usize = 107;
-
-/// Longest password or user name, in bytes: Redis generates 64 digits.
-const SECRET_MAX_BYTES: usize = 1024;
 
 /// Where the facts are kept. Shown as it is configured.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -147,26 +145,15 @@ pub(super) fn path(text: &str) -> Result<PathBuf, String> {
 /// A file that can be opened now; what it holds is checked by whoever reads it.
 pub(super) fn readable_file(text: &str) -> Result<PathBuf, String> {
     let path = path(text)?;
-    let opened = match std::fs::metadata(&path) {
-        Ok(there) if there.is_dir() => Err(std::io::ErrorKind::IsADirectory.into()),
-        Ok(_) => std::fs::File::open(&path).map(drop),
-        Err(error) => Err(error),
-    };
     // The whole path, however long: its end is what was mistyped.
-    opened.map_err(|error| format!("must be a file that can be read ({error}), not {text:?}"))?;
+    input_file::open(&path)
+        .map_err(|error| format!("must be a file that can be read ({error}), not {text:?}"))?;
     Ok(path)
 }
 
 /// What a file holds, without the line's end: a password.
 pub(super) fn secret(text: &str) -> Result<String, String> {
-    let path = readable_file(text)?;
-    let read = std::fs::read_to_string(&path);
-    let held = read.map_err(|error| format!("must be a file of text ({error}), not {text:?}"))?;
-    let secret = held.trim_end_matches(['\r', '\n']);
-    if secret.is_empty() || secret.len() > SECRET_MAX_BYTES {
-        return Err(format!("must be a file of 1 to {SECRET_MAX_BYTES} bytes, not {text:?}"));
-    }
-    Ok(secret.to_owned())
+    read_secret(&readable_file(text)?)
 }
 
 pub(super) fn name(text: &str) -> Result<String, String> {

@@ -3,6 +3,7 @@
 use super::settings::{Kind, Setting};
 use super::sources::Sources;
 use super::values::{readable_file, wrong};
+use crate::input_file;
 use crate::webhook::{Target, is_url};
 
 pub(super) const WEBHOOK_URL: Setting = Setting {
@@ -51,7 +52,7 @@ fn url(text: &str) -> Result<String, String> {
 /// What the file holds, without the line's end.
 fn secret(text: &str) -> Result<Vec<u8>, String> {
     let path = readable_file(text)?;
-    let read = std::fs::read(&path);
+    let read = input_file::read(&path, *SECRET_BYTES.end() as u64 + 3);
     let mut held = read.map_err(|error| format!("cannot be read ({error}): {text:?}"))?;
     while held.last().is_some_and(|last| matches!(last, b'\r' | b'\n')) {
         held.pop();

@@ -211,6 +211,7 @@ fn variables_of_kubernetes_of_commands_and_of_others_are_let_be() {
 
 #[test]
 fn what_follows_from_a_mistake_is_not_reported() {
+    const CA: &str = "--admin-tls-client-ca=Cargo.toml";
     let far = ["--admin-listen=0.0.0.0:1"];
     let (unknown, file) = ("unknown environment variable; did you mean", "/no/such-file");
     for (arguments, env, toml, mistake) in [
@@ -239,8 +240,18 @@ fn what_follows_from_a_mistake_is_not_reported() {
             "",
             "must be".into(),
         ),
-        (&["--admin-tls-client-ca=Cargo.toml"], ("IMQUOTA_ADMIN_CLIENT_ROLES", "x"), "", "".into()),
-        (&["--admin-client-roles=DNS:a=owner"], ("IMQUOTA_ADMIN_TLS_CLIENT_C", "x"), "", "".into()),
+        (
+            &[CA, "--admin-tls-cert=Cargo.toml", "--admin-tls-key=Cargo.toml"],
+            ("IMQUOTA_ADMIN_CLIENT_ROLES", "x"),
+            "",
+            "must be KIND:NAME=ROLE".into(),
+        ),
+        (
+            &["--admin-client-roles=DNS:a=owner"],
+            ("IMQUOTA_ADMIN_TLS_CLIENT_C", "x"),
+            "",
+            unknown.into(),
+        ),
     ] {
         let env: &[_] = if env.0.is_empty() { &[] } else { &[env] };
         let toml = (!toml.is_empty()).then_some(toml);

@@ -146,9 +146,11 @@ def test_groups_come_first_accounts_last_and_messages_are_small(files):
 
 @pytest.mark.parametrize("mode, outcome, code", [
     ("--apply", pb.DIFFERENCE_OUTCOME_REPAIRED, 0),
-    ("--apply", pb.DIFFERENCE_OUTCOME_LEFT_ALONE, 0),
+    ("--apply", pb.DIFFERENCE_OUTCOME_LEFT_ALONE, DIFFERS),
     ("--apply", pb.DIFFERENCE_OUTCOME_FOUND, DIFFERS),
-    ("--import", pb.DIFFERENCE_OUTCOME_FOUND, 0),
+    ("--import", pb.DIFFERENCE_OUTCOME_REPAIRED, 0),
+    ("--import", pb.DIFFERENCE_OUTCOME_LEFT_ALONE, DIFFERS),
+    ("--import", pb.DIFFERENCE_OUTCOME_FOUND, DIFFERS),
 ])
 def test_the_exit_code_says_whether_differences_are_left(files, mode, outcome, code):
     service = MadeUp(outcome)
@@ -166,7 +168,14 @@ def test_the_exit_code_says_whether_differences_are_left(files, mode, outcome, c
 def test_a_report_has_a_line_for_each_difference_and_each_late_name(files, tmp_path):
     report = tmp_path / "report"
     report.write_text("old\n")
-    with serving(MadeUp()) as address:
+    service = MadeUp()
+    with serving(service) as address:
+        refused = _run(address, *files, "--report", str(report))
+        assert refused.returncode == 1 and service.asked == []
+        assert refused.stderr == (
+            f"error: {report} exists and is not overwritten; name another file, or remove it\n")
+        assert report.read_text() == "old\n"
+        report.unlink()
         _run(address, *files, "--report", str(report))
     lines = [json.loads(line) for line in report.read_text().splitlines()]
     of = {"kind": "member", "side": "missing_there", "outcome": "found"}
@@ -228,11 +237,17 @@ def test_a_signal_leaves_a_checkpoint(files, tmp_path):
         assert "goes on where it stopped" in said
 
 
-def test_without_a_checkpoint_a_run_begins_anew(files):
+def test_without_a_checkpoint_a_run_begins_anew(files, tmp_path):
     with serving(MadeUp(gives_up_after=3)) as address:
         done = _run(address, *files)
     assert done.returncode == 1
-    assert "it begins anew, which is harmless" in done.stderr
+    assert "Run the same command again: it begins anew, which is harmless" in done.stderr
+    report = tmp_path / "report"
+    # Without an answer there is nothing in the report, and the same command can be run again.
+    for _ in range(2):
+        done = _run("127.0.0.1:1", *files, "--report", str(report))
+        assert done.returncode == 1 and "cannot connect" in done.stderr, done.stderr
+        assert not report.exists()
 
 
 def test_what_a_sidecar_refuses_is_said_and_leaves_no_checkpoint(files, tmp_path):

@@ -82,6 +82,10 @@ impl Comparison {
             let ignored = value::count(self.tally.members_ignored, "exported member");
             let _ = writeln!(end, "{ignored} passed over: the types of their groups track none");
         }
+        if self.tally.members_skipped > 0 {
+            let skipped = value::count(self.tally.members_skipped, "exported member");
+            let _ = writeln!(end, "{skipped} skipped: their groups have another type in imquota");
+        }
         for (colour, sentence) in self.sentences() {
             end += &paint(style, Some(colour), &sentence);
             end.push('\n');
@@ -115,9 +119,9 @@ impl Comparison {
                 Colour::Yellow,
                 match self.mode {
                     "apply" => format!("{found} not repaired: the type of a group never is"),
-                    "import" => {
-                        format!("{found} not repaired: an import only adds what is missing")
-                    }
+                    "import" => format!(
+                        "{found} skipped: a group of another type keeps its type and members"
+                    ),
                     _ => format!(
                         "{found} found; this was a dry run, which changes nothing: --apply repairs"
                     ),

@@ -79,14 +79,18 @@ impl Findings {
         checkpoint.save(tally)
     }
 
-    /// The comparison was cut off: whether a repeated run goes on where it stopped. A checkpoint
-    /// with nothing done goes, so that the next run may be another one.
-    pub fn interrupt(&mut self) -> bool {
+    /// The comparison was cut off: whether a repeated run goes on where it stopped, and whether a
+    /// report is left. A checkpoint with nothing done is removed, so that the next run may be
+    /// another one.
+    pub fn interrupt(&mut self) -> (bool, bool) {
         if let Some(checkpoint) = self.checkpoint.take_if(|checkpoint| checkpoint.is_blank()) {
             // What failed before is the error to tell, here and below.
             let _ = checkpoint.remove();
         }
-        self.checkpoint.is_some() && self.save().is_ok()
+        let goes_on = self.checkpoint.is_some() && self.save().is_ok();
+        // A run that goes on finds its report.
+        let has_report = !goes_on && self.report.take().is_some_and(Report::interrupt);
+        (goes_on, has_report)
     }
 
     /// The comparison is finished: what it came to.

@@ -69,7 +69,8 @@ were read through and found good.
 To repair: `imquota reconcile begin`, wait as it says, note the time, export, and run this with
 --as-of that time; look at what it finds, and run it again with --apply.
 
-Exit codes: 0 nothing differs, or all was repaired; 4 differences are left; 1 an error.
+Exit codes: 0 nothing differs, or all was repaired; 4 differences are left, those included that
+live traffic has changed since and groups that an import skips; 1 an error.
 
 Example:
   imquota reconcile --app demo --accounts accounts.csv --groups groups.jsonl
@@ -129,8 +130,8 @@ struct Compare {
     /// When the export was begun, such as 2026-12-01T00:00:00+08:00
     #[arg(long, value_name = "TIME", value_parser = super::look::instant)]
     as_of: Option<Timestamp>,
-    /// Write each difference to this file, as a line of JSON. A file that is there is replaced,
-    /// unless --checkpoint goes on; then a line may come twice
+    /// Write each difference to this file, as a line of JSON. A file that exists is refused, unless
+    /// --checkpoint goes on; then a line may come twice
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
     /// Keep in this file how far it has come; a run that was cut off goes on there when it is
@@ -200,14 +201,14 @@ impl Compare {
         // Whether the files can be written is known before anything is changed.
         findings.save()?;
         if let Err(error) = stream::converse(&session, begin, shares, &mut findings).await {
-            let has_checkpoint = findings.interrupt();
-            return Err(error.of_comparison(has_checkpoint));
+            let (has_checkpoint, has_report) = findings.interrupt();
+            return Err(error.of_comparison(has_checkpoint, has_report));
         }
         let tally = findings.finish()?;
         let comparison = Comparison { mode: self.mode_name(), as_of: self.as_of_text(), tally };
         output::show_comparison(&comparison, session.format())?;
-        let (found, ..) = comparison.tally.totals();
-        Ok(if found > 0 && !self.import { Exit::Differs } else { Exit::Done })
+        let (found, _, left_alone) = comparison.tally.totals();
+        Ok(if found + left_alone > 0 { Exit::Differs } else { Exit::Done })
     }
 
     /// An export that went wrong often has a header and nothing else; repairing by it would remove

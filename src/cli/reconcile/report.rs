@@ -1,7 +1,7 @@
 //! The file of `--report`: each difference as a line of JSON.
 
-use std::fs::File;
-use std::io::{self, BufWriter, Read as _, Seek as _, SeekFrom, Write as _};
+use std::fs::{self, File};
+use std::io::{self, BufWriter, ErrorKind, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -19,6 +19,8 @@ const LINE_MAX_BYTES: u64 = 4096;
 pub struct Report {
     path: PathBuf,
     out: BufWriter<File>,
+    /// Whether this run created it and has written nothing.
+    is_empty: bool,
 }
 
 #[derive(Serialize)]
@@ -36,11 +38,22 @@ struct Resolved<'a> {
 }
 
 impl Report {
-    /// An empty one, or the one that an interrupted run began.
+    /// Creates one, or goes on with the one that an interrupted run began. What exists otherwise
+    /// is refused: it may be the only list of what an earlier run repaired.
     pub fn open(path: &Path, goes_on: bool) -> Result<Self, Error> {
-        let opened = if goes_on { reopen(path) } else { private_file::create(path) };
-        let file = opened.map_err(|error| Error::WriteFile { path: path.to_owned(), error })?;
-        Ok(Self { path: path.to_owned(), out: BufWriter::new(file) })
+        let opened = if goes_on { reopen(path) } else { private_file::create_new(path) };
+        let file = opened.map_err(|error| match error.kind() {
+            ErrorKind::AlreadyExists => Error::Exists { path: path.to_owned() },
+            _ => Error::WriteFile { path: path.to_owned(), error },
+        })?;
+        Ok(Self { path: path.to_owned(), out: BufWriter::new(file), is_empty: !goes_on })
+    }
+
+    /// Removes it unless something was written; whether it is left.
+    pub fn interrupt(mut self) -> bool {
+        // What failed before is the error to show.
+        let _ = self.out.flush();
+        !self.is_empty || fs::remove_file(&self.path).is_err()
     }
 
     /// Adds what an answer has.
@@ -61,6 +74,7 @@ impl Report {
     }
 
     fn line(&mut self, line: &impl Serialize) -> io::Result<()> {
+        self.is_empty = false;
         serde_json::to_writer(&mut self.out, line)?;
         self.out.write_all(b"\n")
     }
@@ -88,8 +102,6 @@ fn reopen(path: &Path) -> io::Result<File> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use super::*;
     use crate::grpc::pb::{DifferenceOutcome, DifferenceSide, FactKind};
 
@@ -120,12 +132,25 @@ mod tests {
     fn a_difference_is_a_line_and_so_is_a_name_that_comes_late() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("report");
-        for goes_on in [false, true, false] {
+        for goes_on in [false, true] {
             let mut report = Report::open(&path, goes_on).unwrap();
             report.add(&answer()).unwrap();
             report.flush().unwrap();
             let times = if goes_on { 2 } else { 1 };
             assert_eq!(fs::read_to_string(&path).unwrap(), WRITTEN.repeat(times));
+            assert!(matches!(Report::open(&path, false), Err(Error::Exists { .. })));
+            assert!(report.interrupt(), "a report with lines is left");
+            assert_eq!(fs::read_to_string(&path).unwrap(), WRITTEN.repeat(times));
+        }
+    }
+
+    #[test]
+    fn an_interrupted_report_without_lines_is_removed_so_that_the_run_can_be_repeated() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("report");
+        for _ in 0..2 {
+            assert!(!Report::open(&path, false).unwrap().interrupt());
+            assert!(!path.exists());
         }
     }
 

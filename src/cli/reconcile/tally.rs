@@ -18,6 +18,9 @@ pub struct Tally {
     pub facts_compared: u64,
     /// Exported members of groups that do not track them.
     pub members_ignored: u64,
+    /// Exported members of groups that have another type here.
+    #[serde(default)]
+    pub members_skipped: u64,
     /// By sort.
     pub differences: Vec<Differences>,
 }
@@ -99,6 +102,7 @@ impl Tally {
     pub fn add(&mut self, answer: &pb::ReconcileResponse) {
         self.facts_compared += answer.facts_compared;
         self.members_ignored += answer.members_ignored;
+        self.members_skipped += answer.members_skipped;
         for count in &answer.counts {
             let sort = self.sort(kind_name(count.kind()), side_name(count.side()));
             match count.outcome() {
@@ -132,6 +136,7 @@ impl Tally {
     pub fn merge(&mut self, other: Self) {
         self.facts_compared += other.facts_compared;
         self.members_ignored += other.members_ignored;
+        self.members_skipped += other.members_skipped;
         for more in other.differences {
             let sort = self.sort(&more.kind, &more.side);
             sort.found += more.found;
@@ -152,7 +157,7 @@ impl Tally {
             samples: sort.samples.into_iter().filter(|one| one.outcome == repaired).collect(),
             ..sort
         });
-        Self { facts_compared: 0, members_ignored: 0, differences: differences.collect() }
+        Self { differences: differences.collect(), ..Self::default() }
     }
 
     /// How many were found and not repaired, repaired, and left alone.

@@ -21,6 +21,7 @@ pub fn found(found: &Found) -> pb::ReconcileResponse {
         differences: found.differences.iter().map(difference).collect(),
         facts_compared: found.facts_compared,
         members_ignored: found.members_ignored,
+        members_skipped: found.members_skipped,
         resolved_users: resolved.collect(),
         tracked_since: None,
         finished: false,

@@ -303,11 +303,13 @@ impl Reconciliation {
         let mut memory = self.memory();
         memory.counts.add(&differences);
         found.counts.add(&differences);
-        let named = Named::new(&self.ids, &part, &differences, self.begin.names);
+        let (of_other_type, members) = report::skipped(&self.ids, &part, &differences);
+        found.members_skipped = members;
+        // Which groups are skipped is always listed, since nothing else repairs them.
+        let listed = if self.begin.names { differences } else { of_other_type };
+        let named = Named::new(&self.ids, &part, &listed);
         found.resolved = memory.unnamed.resolve(&self.ids, &part);
-        if self.begin.names {
-            found.differences = named.name(&differences, &mut memory.unnamed);
-        }
+        found.differences = named.name(&listed, &mut memory.unnamed);
         Ok(found)
     }
 

@@ -126,8 +126,29 @@ pub struct Found {
     pub facts_compared: u64,
     /// Members passed over, since their group's type does not track them.
     pub members_ignored: u64,
+    /// Members passed over, since their group has another type in the store.
+    pub members_skipped: u64,
     /// Users of earlier reports who have a name now.
     pub resolved: Vec<Resolved>,
+}
+
+/// The groups of a part that the store has with another type, and the number of their members in
+/// the export, which are not compared.
+pub fn skipped(
+    ids: &Fingerprints,
+    part: &Part,
+    differences: &[Difference],
+) -> (Vec<Difference>, u64) {
+    let other_type = |it: &&Difference| it.side == Side::OtherType;
+    let groups: Vec<Difference> = differences.iter().filter(other_type).copied().collect();
+    if groups.is_empty() {
+        return (groups, 0);
+    }
+    let facts: HashSet<Fact> = groups.iter().map(|it| it.fact).collect();
+    let exported =
+        part.groups.iter().filter(|it| facts.contains(&Fact::Group(ids.group(&it.group))));
+    let members = exported.map(|it| it.members.len() as u64).sum();
+    (groups, members)
 }
 
 /// Users who were reported by fingerprint.
@@ -168,13 +189,8 @@ pub struct Named<'a> {
 
 impl<'a> Named<'a> {
     /// Of a part with these differences; none where there are none to be named.
-    pub fn new(
-        ids: &Fingerprints,
-        part: &'a Part,
-        differences: &[Difference],
-        wanted: bool,
-    ) -> Self {
-        if differences.is_empty() || !wanted {
+    pub fn new(ids: &Fingerprints, part: &'a Part, differences: &[Difference]) -> Self {
+        if differences.is_empty() {
             return Self::default();
         }
         let groups = part.groups.iter().map(|it| (ids.group(&it.group), &it.group));

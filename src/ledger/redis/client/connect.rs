@@ -1,6 +1,5 @@
 //! Makes connections: encrypted, authenticated, named, with every script loaded.
 
-use std::fs;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -17,6 +16,7 @@ use thiserror::Error;
 use super::link::Link;
 use super::probe::ProbeThread;
 use super::reply;
+use crate::input_file;
 use crate::ledger::redis::known::Known;
 use crate::ledger::redis::marks::Marks;
 use crate::ledger::redis::options::{
@@ -33,6 +33,9 @@ const KEEPALIVE_AFTER: Duration = Duration::from_secs(5);
 const KEEPALIVE_EVERY: Duration = Duration::from_secs(1);
 /// What `CLIENT LIST` shows for our connections.
 const CLIENT_NAME: &str = "imquota";
+
+/// Most bytes of a file of certificates: the authorities of a whole system have a third of it.
+const FILE_MAX_BYTES: u64 = 1 << 20;
 
 /// Why there is no connection.
 #[derive(Debug, Clone, Error)]
@@ -279,6 +282,6 @@ impl Connector {
 
 fn read(path: impl AsRef<Path>) -> Result<Vec<u8>, FileError> {
     let path = path.as_ref();
-    fs::read(path)
+    input_file::read(path, FILE_MAX_BYTES)
         .map_err(|why| FileError { path: path.display().to_string(), why: why.to_string() })
 }
