@@ -35,12 +35,13 @@ pub fn read(path: &Path, most_bytes: u64) -> io::Result<Vec<u8>> {
 /// The password that a file holds, without the line's end. An error does not repeat it.
 pub fn read_secret(path: &Path) -> Result<String, String> {
     let most_bytes = (SECRET_MAX_BYTES + LINE_END_MAX_BYTES + 1) as u64;
+    let shown = path.display();
     let held = read(path, most_bytes)
         .and_then(|bytes| String::from_utf8(bytes).map_err(|_| ErrorKind::InvalidData.into()))
-        .map_err(|error| format!("must be a file of text ({error}), not {path:?}"))?;
+        .map_err(|error| format!("must be a file of text ({error}), not \"{shown}\""))?;
     let secret = held.trim_end_matches(['\r', '\n']);
     if secret.is_empty() || secret.len() > SECRET_MAX_BYTES {
-        return Err(format!("must be a file of 1 to {SECRET_MAX_BYTES} bytes, not {path:?}"));
+        return Err(format!("must be a file of 1 to {SECRET_MAX_BYTES} bytes, not \"{shown}\""));
     }
     Ok(secret.to_owned())
 }

@@ -50,7 +50,8 @@ fn set(server: &Server, rules: &[&str]) {
 
 fn as_user(url: &str) -> Options {
     let user = Some("imquota".to_owned());
-    let credentials = Credentials { username: user, password: Some(PASSWORD.to_owned()) };
+    let credentials =
+        Credentials { username: user, password: Some(PASSWORD.to_owned()), password_file: None };
     Options { credentials, ..redis_options(url) }
 }
 

@@ -14,6 +14,7 @@ use crate::server;
 use crate::telemetry::log_unfiltered;
 
 /// Runs the sidecar until its end.
+#[must_use]
 pub fn serve(flags: &Flags) -> Exit {
     let config = match Config::load(flags, &Environment::of_process()) {
         Ok(config) => config,

@@ -33,6 +33,7 @@ pub(super) struct Refused<'e> {
 
 impl Environment {
     /// The variables of this process.
+    #[must_use]
     pub fn of_process() -> Self {
         std::env::vars_os().collect()
     }

@@ -5,9 +5,9 @@
 //! wrong is reported at once with the name of its source. An environment variable that is empty
 //! counts as absent, since that is how templates leave one out; one that is unknown is refused, as
 //! is an unknown key. What follows from a mistake that is reported is not reported itself. Reading
-//! order: `settings` (the table), `values` (from text to a value),
-//! `sources` (who sets what), `environment` (its variables), `access` (who may call), `condition` (too many calls, no store, the
-//! end), `connections` (their number, and what their calls hold).
+//! order: `settings` (the table), `values` (from text to a value), `sources` (who sets what),
+//! `environment` (its variables), `access` (who may call), `condition` (too many calls, no store,
+//! the end), `connections` (their number, and what their calls hold).
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -163,7 +163,7 @@ fn store(sources: &mut Sources<'_>, condition: &Condition) -> Store {
     let (durability, confirmation) = replication::read(sources);
     let mut optional = |setting| sources.optional(setting, values::name).map(|(text, _)| text);
     let usernames = [&settings::REDIS_USERNAME, &settings::SENTINEL_USERNAME].map(&mut optional);
-    let mut secret = |setting| sources.optional(setting, values::secret).map(|(text, _)| text);
+    let mut secret = |setting| sources.optional(setting, values::secret).map(|(read, _)| read);
     let passwords =
         [&settings::REDIS_PASSWORD_FILE, &settings::SENTINEL_PASSWORD_FILE].map(&mut secret);
     let mut file = |setting| sources.optional(setting, values::readable_file);
@@ -188,9 +188,13 @@ fn store(sources: &mut Sources<'_>, condition: &Condition) -> Store {
     options.subjects_in_flight_max = condition.subjects_in_flight_max;
     options.silence_max = condition.store_timeout;
     options.credentials.username = username.or(options.credentials.username);
-    options.credentials.password = password.or(options.credentials.password);
+    if let Some((file, password)) = password {
+        options.credentials.password = Some(password);
+        options.credentials.password_file = Some(file);
+    }
+    let (password_file, password) = sentinel_password.unzip();
     options.sentinel_credentials =
-        Credentials { username: sentinel_username, password: sentinel_password };
+        Credentials { username: sentinel_username, password, password_file };
     if let Some(tls) = &mut options.tls {
         *tls = Tls { ca: ca.map(|(path, _)| path), certificate };
     }

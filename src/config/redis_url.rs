@@ -75,7 +75,8 @@ fn credentials(text: &str) -> Result<Credentials, String> {
         Ok((!decoded.is_empty()).then(|| decoded.into_owned()))
     };
     let (username, password) = text.split_once(':').unwrap_or((text, ""));
-    Ok(Credentials { username: decode(username)?, password: decode(password)? })
+    let (username, password) = (decode(username)?, decode(password)?);
+    Ok(Credentials { username, password, password_file: None })
 }
 
 fn standalone(rest: &str) -> Result<Topology, String> {

@@ -82,7 +82,8 @@ pub(super) const REDIS_PASSWORD_FILE: Setting = Setting {
     kind: Kind::Text,
     value_name: "FILE",
     default: None,
-    help: "File that holds the password of Redis; the store's URL may hold it too",
+    help: "File that holds the password of Redis, read again for each connection; the store's URL \
+           may hold it too",
 };
 
 pub(super) const SENTINEL_USERNAME: Setting = Setting {
@@ -102,7 +103,7 @@ pub(super) const SENTINEL_PASSWORD_FILE: Setting = Setting {
     kind: Kind::Text,
     value_name: "FILE",
     default: None,
-    help: "File that holds the password of the Sentinels",
+    help: "File that holds the password of the Sentinels, read again for each connection",
 };
 
 pub(super) const REDIS_TLS_CA: Setting = Setting {

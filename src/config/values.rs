@@ -151,9 +151,11 @@ pub(super) fn readable_file(text: &str) -> Result<PathBuf, String> {
     Ok(path)
 }
 
-/// What a file holds, without the line's end: a password.
-pub(super) fn secret(text: &str) -> Result<String, String> {
-    read_secret(&readable_file(text)?)
+/// A file, and the password that it holds.
+pub(super) fn secret(text: &str) -> Result<(PathBuf, String), String> {
+    let path = readable_file(text)?;
+    let secret = read_secret(&path)?;
+    Ok((path, secret))
 }
 
 pub(super) fn name(text: &str) -> Result<String, String> {

@@ -123,6 +123,7 @@ pub enum ServeError {
 
 impl ServeError {
     /// What is wrong, each apart.
+    #[must_use]
     pub fn problems(&self) -> Vec<String> {
         match self {
             Self::File(LoadError::Invalid { path, problems }) => {

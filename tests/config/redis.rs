@@ -49,6 +49,7 @@ fn everything_about_redis_reaches_its_options() {
     let user = |name: &str, path: &str| Credentials {
         username: Some(name.to_owned()),
         password: text(path),
+        password_file: Some(path.into()),
     };
     assert_eq!(options.topology.to_string(), "redis-sentinel://a:26379,b:7/main/2");
     assert_eq!(options.credentials, user("app", "rustfmt.toml"));
@@ -64,7 +65,11 @@ fn everything_about_redis_reaches_its_options() {
 #[test]
 fn the_url_says_the_rest() {
     let options = options(&["--store=redis://u:p%2Fw@h/1"], &[], None);
-    let credentials = Credentials { username: Some("u".into()), password: Some("p/w".into()) };
+    let credentials = Credentials {
+        username: Some("u".into()),
+        password: Some("p/w".into()),
+        password_file: None,
+    };
     assert_eq!(options.credentials, credentials);
     assert_eq!((options.tls, options.durability), (None, Durability::Auto));
     let confirmation = Confirmation { replicas: None, lag_max: Duration::from_secs(1) };

@@ -71,13 +71,15 @@ pub struct HostPort {
     pub port: u16,
 }
 
-/// A user and his password; never shown.
+/// A user and their password; never shown.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Credentials {
     /// The ACL user; `None`: the default one.
     pub username: Option<String>,
-    /// His password.
+    /// Their password; of a file, what it held when the options were read.
     pub password: Option<String>,
+    /// The file of the password, which is read again for each connection.
+    pub password_file: Option<PathBuf>,
 }
 
 /// Files for encrypted connections, in PEM.

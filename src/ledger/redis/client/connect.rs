@@ -14,14 +14,13 @@ use redis::{
 use thiserror::Error;
 
 use super::link::Link;
+use super::password::Password;
 use super::probe::ProbeThread;
 use super::reply;
 use crate::input_file;
 use crate::ledger::redis::known::Known;
 use crate::ledger::redis::marks::Marks;
-use crate::ledger::redis::options::{
-    Address, Credentials, Durability, HostPort, Options, Topology,
-};
+use crate::ledger::redis::options::{Address, Durability, HostPort, Options, Topology};
 use crate::ledger::redis::script::Script;
 
 /// The kernel gives a connection up when sent bytes stay unacknowledged for so long: well before
@@ -91,6 +90,9 @@ pub(super) struct Connector {
     /// Set where a cluster's nodes may not be asked about its masters.
     asks_no_one: OnceLock<()>,
     certificates: Option<TlsCertificates>,
+    /// Of the servers that hold data.
+    password: Password,
+    sentinel_password: Password,
 }
 
 impl Connector {
@@ -117,7 +119,20 @@ impl Connector {
         };
         let probes = ProbeThread::start()?;
         let (durability, asks_no_one) = (OnceLock::new(), OnceLock::new());
-        Ok(Self { options, scripts, known, marks, probes, durability, asks_no_one, certificates })
+        let password = Password::of(&options.credentials);
+        let sentinel_password = Password::of(&options.sentinel_credentials);
+        Ok(Self {
+            options,
+            scripts,
+            known,
+            marks,
+            probes,
+            durability,
+            asks_no_one,
+            certificates,
+            password,
+            sentinel_password,
+        })
     }
 
     /// When an answer is given.
@@ -148,23 +163,29 @@ impl Connector {
     }
 
     /// A client of the crate for a server that holds data.
-    fn server_client(&self, address: &Address) -> Result<redis::Client, RedisError> {
+    async fn server_client(&self, address: &Address) -> Result<redis::Client, RedisError> {
         let database = match self.options.topology {
             Topology::Standalone { database, .. } | Topology::Sentinel { database, .. } => database,
             Topology::Cluster { .. } => 0,
         };
-        self.client(address, &self.options.credentials, database)
+        let password = self.password.current(self.options.connect_timeout).await;
+        self.client(address, (&self.options.credentials.username, password), database)
     }
 
     /// A client of the crate for a Sentinel.
-    pub(super) fn sentinel_client(&self, address: &HostPort) -> Result<redis::Client, RedisError> {
-        self.client(&Address::Tcp(address.clone()), &self.options.sentinel_credentials, 0)
+    pub(super) async fn sentinel_client(
+        &self,
+        address: &HostPort,
+    ) -> Result<redis::Client, RedisError> {
+        let password = self.sentinel_password.current(self.options.connect_timeout).await;
+        let user = (&self.options.sentinel_credentials.username, password);
+        self.client(&Address::Tcp(address.clone()), user, 0)
     }
 
     fn client(
         &self,
         address: &Address,
-        credentials: &Credentials,
+        (username, password): (&Option<String>, Option<String>),
         database: i64,
     ) -> Result<redis::Client, RedisError> {
         let place = match (address, &self.certificates) {
@@ -180,10 +201,10 @@ impl Connector {
             },
         };
         let mut greeting = RedisConnectionInfo::default().set_db(database);
-        if let Some(username) = &credentials.username {
+        if let Some(username) = username {
             greeting = greeting.set_username(username);
         }
-        if let Some(password) = &credentials.password {
+        if let Some(password) = &password {
             greeting = greeting.set_password(password);
         }
         let keepalive =
@@ -206,7 +227,7 @@ impl Connector {
         &self,
         address: &Address,
     ) -> Result<MultiplexedConnection, ConnectError> {
-        self.connect(self.server_client(address)).await
+        self.connect(self.server_client(address).await).await
     }
 
     /// A connection to a Sentinel.
@@ -214,7 +235,7 @@ impl Connector {
         &self,
         address: &HostPort,
     ) -> Result<MultiplexedConnection, ConnectError> {
-        self.connect(self.sentinel_client(address)).await
+        self.connect(self.sentinel_client(address).await).await
     }
 
     async fn connect(

@@ -24,6 +24,7 @@ mod link;
 mod node;
 mod open;
 mod pace;
+mod password;
 mod probe;
 mod refusals;
 mod replicas;

@@ -211,7 +211,7 @@ impl Sentinels {
     /// Asks at every change that a Sentinel publishes.
     async fn listen(self: Arc<Self>, sentinel: HostPort) {
         loop {
-            if let Ok(client) = self.connector.sentinel_client(&sentinel) {
+            if let Ok(client) = self.connector.sentinel_client(&sentinel).await {
                 let subscribing = async {
                     let mut messages = client.get_async_pubsub().await?;
                     messages.subscribe(SWITCH).await?;

@@ -1,0 +1,63 @@
+//! The password for the next connection: a file of it is read again each time, so that a rotated
+//! one is taken without a restart.
+
+use std::mem::replace;
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
+use tracing::warn;
+
+use crate::input_file::read_secret;
+use crate::ledger::redis::options::Credentials;
+
+/// The password of a user.
+pub(super) struct Password {
+    file: Option<PathBuf>,
+    last: Mutex<Last>,
+}
+
+/// What was read last.
+struct Last {
+    password: Option<String>,
+    /// Whether the file could not be read since, which was logged.
+    is_failing: bool,
+}
+
+impl Password {
+    /// That of these credentials.
+    pub(super) fn of(credentials: &Credentials) -> Self {
+        let last = Last { password: credentials.password.clone(), is_failing: false };
+        Self { file: credentials.password_file.clone(), last: Mutex::new(last) }
+    }
+
+    /// The password now; the last one that was read where the file cannot be read within the time.
+    pub(super) async fn current(&self, read_timeout: Duration) -> Option<String> {
+        let read = match &self.file {
+            None => None,
+            Some(file) => {
+                let path = file.clone();
+                Some(
+                    match timeout(read_timeout, spawn_blocking(move || read_secret(&path))).await {
+                        Ok(Ok(read)) => read,
+                        Ok(Err(panic)) => Err(panic.to_string()),
+                        Err(_) => Err(format!("not read within {} ms", read_timeout.as_millis())),
+                    },
+                )
+            }
+        };
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        match (read, &self.file) {
+            (Some(Ok(password)), _) => *last = Last { password: Some(password), is_failing: false },
+            (Some(Err(error)), Some(file)) if !replace(&mut last.is_failing, true) => warn!(
+                file = %file.display(),
+                error,
+                "password file not read, the last password is used"
+            ),
+            _ => {}
+        }
+        last.password.clone()
+    }
+}
