@@ -105,9 +105,9 @@ def test_facts_outlive_a_restart_with_the_acl(tmp_path):
 
 def test_the_acl_gives_what_the_readme_names():
     (user,) = [line for line in USERS.read_text().splitlines() if line.startswith("user imquota")]
-    _, _, rest = (DEPLOY.parent / "README.md").read_text().partition("ACL SETUSER imquota ")
+    _, _, rest = (DEPLOY.parent / "README.md").read_text().partition("ACL SETUSER imquota on ")
     named, _, _ = rest.partition("\n\n")
-    assert user.split()[2:] == [*named.split(), "+config|get"]
+    assert user.split()[2:] == ["on", *named.split(), "+config|get"]
 
 
 def test_each_line_has_its_reason():
