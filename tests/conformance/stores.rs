@@ -7,7 +7,6 @@ use imquota::clock::SystemClock;
 use imquota::ledger::Ledger;
 use imquota::ledger::embedded::Embedded;
 use imquota::ledger::redis::Redis;
-use imquota::ledger::redis::options::{Durability, Options};
 use tempfile::TempDir;
 
 use crate::support::redis::{shared_cluster, shared_sentinels, shared_standalone};
@@ -46,8 +45,6 @@ pub async fn cluster() -> Store {
 }
 
 async fn redis(url: &str) -> Store {
-    // Decisions do not depend on which servers confirm them.
-    let options = Options { durability: Durability::Local, ..redis_options(url) };
-    let opened = Redis::open(options, Arc::new(SystemClock)).await;
+    let opened = Redis::open(redis_options(url), Arc::new(SystemClock)).await;
     Store { ledger: Arc::new(opened.expect("the store opens")), _kept: None }
 }

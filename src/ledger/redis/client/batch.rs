@@ -4,8 +4,9 @@
 //! connections too, so that an answer about what others have written is as safe; by `WAIT`, which
 //! has the replicas confirm at once; and by another `ROLE`, which says which of them have. `WAIT`
 //! alone gives a number, and the replica that is missing from it may be the one that is promoted.
-//! It holds its connection up, so that two connections take turns: while one waits, the other
-//! collects.
+//! Nor does it have the replicas acknowledge what other connections have written: where that is
+//! missing, they are asked for it (`acknowledgements`). It holds its connection up, so that two
+//! connections take turns: while one waits, the other collects.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -30,8 +31,9 @@ const BATCH_MAX: usize = 256;
 const CONNECTION_PATIENCE: Duration = Duration::from_secs(1);
 /// Longest single wait for the replicas, after which it is asked anew which have to confirm.
 const WAIT_MAX: Duration = Duration::from_millis(100);
-/// Pause where as many replicas have confirmed as were waited for, and they are not the right ones.
-const WAIT_AGAIN_AFTER: Duration = Duration::from_millis(5);
+/// Longest pause where as many replicas have confirmed as were waited for, but not what an answer
+/// rests on, or not the right ones.
+const WAIT_AGAIN_AFTER_MAX: Duration = Duration::from_millis(5);
 /// What is left of the callers' time for the answer that the replicas have not confirmed it.
 const ANSWER_PATIENCE: Duration = Duration::from_millis(20);
 
@@ -240,6 +242,7 @@ impl Sending {
         let offset = state_of(&written)?.offset;
         let (mut waited, mut listed) = (waited, listed);
         let waiting = Deadline::after(self.confirmations.lag_max().min(until.left()));
+        let mut pause = Duration::ZERO;
         loop {
             if let Value::ServerError(error) = &waited {
                 return Err(format!("WAIT failed: {}", reply::words(error)));
@@ -252,7 +255,9 @@ impl Sending {
                 let ms = self.confirmations.now().saturating_sub(sent_at).as_millis();
                 return Err(format!("not confirmed within {ms} ms by {}", names(&late)));
             }
-            tokio::time::sleep(WAIT_AGAIN_AFTER).await;
+            self.confirmations.request_acknowledgements();
+            tokio::time::sleep(pause).await;
+            pause = (pause + Duration::from_millis(1)).min(WAIT_AGAIN_AFTER_MAX);
             let mut commands = redis::pipe();
             self.add_wait(&mut commands, until);
             let failed = |failure: Failure| format!("the connection was lost: {failure:?}");

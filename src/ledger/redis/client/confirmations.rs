@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
+use super::acknowledgements::Acknowledgements;
 use super::authority::{Authority, MasterStatus};
 use super::connect::Connector;
 use super::link::{Lane, Link};
@@ -37,11 +38,17 @@ pub(super) struct Confirmations {
     clock: Stopwatch,
     /// Wakes the monitor: an answer was not confirmed.
     alarm: Notify,
+    acknowledgements: Acknowledgements,
 }
 
 impl Confirmations {
-    /// A server that was not polled yet.
-    pub(super) fn new(address: Address, connector: &Connector, authority: Authority) -> Arc<Self> {
+    /// A server that was not polled yet, and a lane that calls do not use.
+    pub(super) fn new(
+        address: Address,
+        connector: &Connector,
+        authority: Authority,
+        lane: Lane,
+    ) -> Arc<Self> {
         let (durability, confirmation) = (connector.durability(), connector.options.confirmation);
         let rule = Rule {
             fewer: confirmation.replicas,
@@ -55,6 +62,7 @@ impl Confirmations {
             replicas: Mutex::new(Replicas::new(rule)),
             clock: Stopwatch::start(),
             alarm: Notify::new(),
+            acknowledgements: Acknowledgements::new(lane),
         })
     }
 
@@ -121,6 +129,11 @@ impl Confirmations {
             self.alarm.notify_one();
         }
         confirmed
+    }
+
+    /// Has the replicas acknowledge soon what they have.
+    pub(super) fn request_acknowledgements(&self) {
+        self.acknowledgements.request();
     }
 
     /// The servers that hold what an answer of now rests on.
@@ -232,7 +245,11 @@ async fn monitor(confirmations: Arc<Confirmations>, lane: Lane) {
         confirmations.poll(&lane).await;
         confirmations.log(&mut logged);
         let pause = match confirmations.closed() {
-            Some(_) => POLL_INTERVAL_MIN,
+            Some(_) => {
+                // What the next poll lists is as new as it can be.
+                confirmations.request_acknowledgements();
+                POLL_INTERVAL_MIN
+            }
             None => POLL_INTERVAL,
         };
         let _ = tokio::time::timeout(pause, confirmations.alarm.notified()).await;

@@ -63,8 +63,11 @@ impl Node {
         };
         let confirmed =
             (durability != Durability::Local || authority.can_replace_master()).then(|| {
-                let second = Lane::new(address.clone(), Arc::clone(connector), Arc::clone(alarm));
-                let confirmations = Confirmations::new(address.clone(), connector, authority);
+                let another =
+                    || Lane::new(address.clone(), Arc::clone(connector), Arc::clone(alarm));
+                let second = another();
+                let confirmations =
+                    Confirmations::new(address.clone(), connector, authority, another());
                 let batches = Batches::new([lane.clone(), second], &confirmations);
                 let monitor = confirmations.monitor(lane.clone());
                 Confirmed { batches, confirmations, _monitor: monitor }
