@@ -37,7 +37,7 @@ use imquota::events::redis::RedisEvents;
 use imquota::ledger::Ledger as _;
 use imquota::ledger::embedded::Embedded;
 use imquota::ledger::redis::Redis;
-use imquota::telemetry::Metrics;
+use imquota::telemetry::{Exposition, Metrics};
 use slow::SlowOnce;
 use support::redis::{Standalone, wait_for};
 use support::{ManualClock, actor, app, order, redis_options, request_id};
@@ -288,7 +288,7 @@ async fn what_happens_while_the_store_is_away_is_told_when_it_is_back() {
     assert_eq!(days.collect::<Vec<_>>(), (1..=EVENTS).collect::<Vec<_>>());
     stop.send(true).expect("it runs");
     pumping.await.expect("it ends");
-    let text = metrics.text();
+    let text = metrics.text(Exposition::Text);
     assert!(text.contains("imquota_events_appended_total{kind=\"retention_set\"} 600"), "{text}");
     assert!(text.contains("imquota_events_dropped_total 0"), "{text}");
     store.close().await;

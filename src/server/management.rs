@@ -1,4 +1,5 @@
-//! The management port, over HTTP/1.1: `/metrics` for Prometheus, and probes.
+//! The management port, over HTTP/1.1: `/metrics` for Prometheus, in the format that the scraper
+//! accepts, and probes.
 
 use std::convert::Infallible;
 use std::fmt::Write as _;
@@ -7,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use http::header::CONTENT_TYPE;
+use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
@@ -20,7 +21,7 @@ use tracing::debug;
 
 use super::connections::accept_up_to;
 use super::readiness::{Probe, Readiness};
-use crate::telemetry::Metrics;
+use crate::telemetry::{Exposition, Metrics};
 
 /// Most connections at once: a few scrapers and a person.
 const CONNECTIONS_MAX: usize = 32;
@@ -28,7 +29,6 @@ const CONNECTIONS_MAX: usize = 32;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
 const PLAIN: &str = "text/plain; charset=utf-8";
-const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Serves until `stopped` turns true.
 pub async fn serve(
@@ -77,7 +77,11 @@ fn answer(
         "/metrics" | "/livez" | "/readyz" | "/startupz" if !only_get => {
             (StatusCode::METHOD_NOT_ALLOWED, PLAIN, "only GET is served here\n".to_owned())
         }
-        "/metrics" => (StatusCode::OK, OPEN_METRICS, metrics.text()),
+        "/metrics" => {
+            let accepts = request.headers().get_all(ACCEPT).iter();
+            let format = Exposition::accepted(accepts.filter_map(|value| value.to_str().ok()));
+            (StatusCode::OK, format.content_type(), metrics.text(format))
+        }
         "/livez" => probed("livez", &Readiness::live(), verbose),
         "/startupz" => probed("startupz", &readiness.started(), verbose),
         "/readyz" => probed("readyz", &readiness.ready(), verbose),

@@ -10,6 +10,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
+use super::exposition::{Exposition, prometheus_text};
 use super::operations::{Measure, Operations};
 use super::process::Process;
 use super::{Condition, panics};
@@ -235,9 +236,9 @@ impl Metrics {
         self.callers_refused.inc();
     }
 
-    /// Everything, in the OpenMetrics text format.
+    /// Everything, in that format.
     #[must_use]
-    pub fn text(&self) -> String {
+    pub fn text(&self, format: Exposition) -> String {
         let mut text = String::new();
         // Writing to a string cannot fail.
         let _ = encode_registry(&mut text, &self.registry);
@@ -245,7 +246,10 @@ impl Metrics {
         process.register_collector(Box::new(Process));
         let _ = encode_registry(&mut text, &process);
         let _ = encode_eof(&mut text);
-        text
+        match format {
+            Exposition::OpenMetrics => text,
+            Exposition::Text => prometheus_text(&text),
+        }
     }
 }
 

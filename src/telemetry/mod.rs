@@ -1,6 +1,7 @@
 //! Logs, metrics and traces.
 
 mod condition;
+mod exposition;
 mod log_limit;
 mod metrics;
 mod operations;
@@ -10,6 +11,7 @@ mod replication;
 pub mod trace;
 
 pub use condition::{Condition, Degraded, Replayed};
+pub use exposition::Exposition;
 pub use log_limit::LogLimit;
 pub use metrics::Metrics;
 pub use panics::log_panics;

@@ -80,24 +80,46 @@ def test_every_alert_has_its_section_of_the_runbook():
     assert f"`{RUNBOOKS}`" in (DEPLOY / "README.md").read_text(), "what to replace"
 
 
+def families(text: str) -> dict[str, str]:
+    """The type of each family of the text format, by the name of its samples."""
+    described = (line.split() for line in text.splitlines() if line.startswith("# TYPE "))
+    return {name: kind for _, _, name, kind in described}
+
+
 def test_every_metric_is_described():
     described = (DEPLOY / "README.md").read_text()
     with Sidecar(store="memory", management=True) as sidecar:
         _, text = get(sidecar.management_port, "/metrics")
-    families = {}
-    for line in text.splitlines():
-        if line.startswith("# TYPE "):
-            _, _, name, kind = line.split()
-            families[name] = {"counter": "_total", "info": "_info"}.get(kind, "")
-    assert len(families) > 15
-    for name, ending in families.items():
-        assert f"`{name}{ending}" in described, name
+    shown = set(families(text))
+    assert len(shown) > 15
+    for name in shown:
+        assert f"`{name}" in described, name
     # A family without a series is not told, so that the other way round the code has to do.
     code = "".join(path.read_text() for path in (DEPLOY.parent / "src/telemetry").glob("*.rs"))
-    named = re.findall(r"`((?:imquota|process)_\w+?)(?:_total|_info)?[{`]", described)
-    assert set(families) <= set(named) | {"imquota_build"}
+    named = re.findall(r"`((?:imquota|process)_\w+?)[{`]", described)
+    assert shown <= set(named)
     for name in named:
-        assert f'"{name.removeprefix("imquota_")}"' in code, name
+        without_ending = re.sub(r"_(total|info)$", "", name.removeprefix("imquota_"))
+        assert f'"{without_ending}"' in code, name
+
+
+def test_promtool_finds_nothing_wrong_with_the_metrics():
+    with Sidecar(store="memory", management=True) as sidecar, App(sidecar) as app:
+        some_load(app)
+        _, text = get(sidecar.management_port, "/metrics")
+    assert {"counter", "gauge", "histogram"} == set(families(text).values())
+    assert promtool_finds(text) == ""
+    for wrong in (text.replace("imquota_panics_total", "imquota_panics"),
+                  text.replace("TYPE imquota_build_info gauge", "TYPE imquota_build_info info")):
+        assert promtool_finds(wrong), "it checks nothing"
+
+
+def promtool_finds(text: str) -> str:
+    """What promtool says is wrong with metrics in the text format."""
+    done = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True,
+                          text=True, timeout=60)
+    assert (done.returncode == 0) == (done.stdout + done.stderr == "")
+    return done.stdout + done.stderr
 
 
 @contextmanager

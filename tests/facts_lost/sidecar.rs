@@ -18,7 +18,7 @@ use imquota::events::redis::RedisEvents;
 use imquota::ledger::redis::options::Options;
 use imquota::ledger::redis::{Redis, StoreMemory};
 use imquota::ledger::{Ledger as _, LedgerError, Operation};
-use imquota::telemetry::Metrics;
+use imquota::telemetry::{Exposition, Metrics};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -178,7 +178,8 @@ impl Sidecar {
     }
 
     pub fn counted(&self, part: &str) -> String {
-        let (text, name) = (self.metrics.text(), format!("facts_lost_total{{part=\"{part}\"}} "));
+        let (text, name) =
+            (self.metrics.text(Exposition::Text), format!("facts_lost_total{{part=\"{part}\"}} "));
         let mut lines = text.lines().filter_map(|line| line.split_once(&name));
         lines.next().expect("it is counted").1.to_owned()
     }

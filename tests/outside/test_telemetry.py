@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import grpc
 import pytest
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
-from prometheus_client.openmetrics import parser
+from prometheus_client import parser
 
 from app import APPLIED, DENIED, App, names, outcomes
 from http_port import get, metric
@@ -190,7 +190,7 @@ def test_metrics_are_whole_and_name_nobody():
         assert status == 200
         families = {family.name: family for family in parser.text_string_to_metric_families(text)}
         for name in [
-            "imquota_build", "imquota_decisions", "imquota_errors", "imquota_operation_seconds",
+            "imquota_build_info", "imquota_decisions", "imquota_errors", "imquota_operation_seconds",
             "imquota_store_calls", "imquota_store_call_seconds", "imquota_ready",
             "imquota_store_up", "imquota_store_silent_seconds", "imquota_in_flight",
             "imquota_shed", "imquota_journal_entries", "imquota_journal_replayed",

@@ -237,6 +237,7 @@ mod tests {
     use crate::domain::id::UserId;
     use crate::domain::limit::{Bound, Limit, Source};
     use crate::engine::Ruling;
+    use crate::telemetry::Exposition;
 
     fn event(days: u32) -> Event {
         let what = Happening::RetentionSet { days, request_id: String::new() };
@@ -323,7 +324,11 @@ mod tests {
             notices.tell(Event { what: passed.clone(), ..event(1) });
         }
         notices.tell(event(7));
-        assert!(metrics.text().contains("imquota_events_dropped_total 3\n"), "{}", metrics.text());
+        assert!(
+            metrics.text(Exposition::Text).contains("imquota_events_dropped_total 3\n"),
+            "{}",
+            metrics.text(Exposition::Text)
+        );
         let batch = notices.take().expect("there are some");
         assert_eq!((batch.len(), &batch[0]), (1 + LIMITS_APPENDED_MAX, &event(7)));
         notices.put_back(batch);
@@ -337,7 +342,11 @@ mod tests {
         for days in 0..10_003 {
             notices.tell(event(days));
         }
-        assert!(metrics.text().contains("imquota_events_dropped_total 3\n"), "{}", metrics.text());
+        assert!(
+            metrics.text(Exposition::Text).contains("imquota_events_dropped_total 3\n"),
+            "{}",
+            metrics.text(Exposition::Text)
+        );
         let batch = notices.take().expect("there are some");
         assert_eq!(batch.len(), APPENDED_MAX);
         notices.put_back(batch);
