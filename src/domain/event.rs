@@ -257,6 +257,28 @@ pub enum Happening {
 }
 
 impl Happening {
+    /// Every [`Happening::kind`] of events that are appended to the log; the only other one is
+    /// `events_dropped`, which readers get in place of what is gone.
+    pub const APPENDED_KINDS: [&str; 17] = [
+        "limit_passed",
+        "denied",
+        "ending",
+        "grace_began",
+        "service_stopped",
+        "edition_ended",
+        "add_on_ended",
+        "app_created",
+        "purchased",
+        "refunded",
+        "retention_set",
+        "journal_replayed",
+        "drift_found",
+        "statement_issued",
+        "facts_lost",
+        "journal_blocked",
+        "store_refuses",
+    ];
+
     /// What sort of event it is, as metrics and logs call it.
     #[must_use]
     pub fn kind(&self) -> &'static str {

@@ -51,6 +51,11 @@ pub enum MeterOutcome {
     InFuture,
 }
 
+impl MeterOutcome {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Counted, Self::AlreadyCounted, Self::TooLate, Self::InFuture];
+}
+
 /// Why an instant does not count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TooFar {

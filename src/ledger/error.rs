@@ -159,7 +159,33 @@ pub enum LedgerError {
 }
 
 impl LedgerError {
-    /// In words that metrics can use as a label.
+    /// Every [`LedgerError::name`].
+    pub const NAMES: [&str; 22] = [
+        "unknown_app",
+        "unknown_apps_full",
+        "group_not_found",
+        "group_replaced",
+        "group_type_differs",
+        "group_type_unknown",
+        "members_not_tracked",
+        "not_tracked",
+        "deadline_passed",
+        "overloaded",
+        "refused",
+        "unavailable",
+        "connection_lost",
+        "unconfirmed",
+        "failed",
+        "store_absent",
+        "journal_blocked",
+        "store_lost",
+        "clock_skew",
+        "clock_settling",
+        "closing",
+        "unfinished",
+    ];
+
+    /// The error's name, as metrics and logs show it.
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {

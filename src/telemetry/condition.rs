@@ -10,13 +10,14 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+use super::known_series::{RELEASES, TAKES};
 use super::replication::ReplicationMetrics;
 use crate::ledger::fair::Load;
 use crate::ledger::{Overload, ServerState};
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ServiceLabel {
-    service: &'static str,
+    service: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -94,7 +95,7 @@ pub enum Replayed {
 impl Condition {
     pub(super) fn register(&self, registry: &mut Registry) {
         let ready = self.ready.clone();
-        registry.register("ready", "1 where health says SERVING, by service", ready);
+        registry.register("ready", "1 where the health of a service is SERVING, by service", ready);
         let up = self.store_up.clone();
         registry.register("store_up", "1 where the store has answered within its tolerance", up);
         registry.register(
@@ -142,6 +143,14 @@ impl Condition {
         }
         for outcome in [Replayed::Applied, Replayed::Held, Replayed::Over, Replayed::Failed] {
             self.replayed(outcome, 0);
+        }
+        for (operation, _) in TAKES {
+            for answer in [Degraded::Admitted, Degraded::Denied, Degraded::Refused] {
+                self.degraded_by(operation, answer, 0);
+            }
+        }
+        for operation in RELEASES {
+            self.degraded_by(operation, Degraded::Released, 0);
         }
     }
 
@@ -201,8 +210,9 @@ impl Condition {
         );
     }
 
-    /// Says whether health says SERVING of a service.
+    /// Sets whether the health of a service, such as `imquota.v1.QuotaService`, is SERVING.
     pub fn ready(&self, service: &'static str, ready: bool) {
+        let service = service_label(service);
         self.ready.get_or_create(&ServiceLabel { service }).set(i64::from(ready));
     }
 
@@ -304,14 +314,31 @@ impl Condition {
 
     /// Counts an operation that was answered without the store.
     pub fn degraded(&self, operation: &'static str, answer: Degraded) {
+        self.degraded_by(operation, answer, 1);
+    }
+
+    fn degraded_by(&self, operation: &'static str, answer: Degraded, operations: u64) {
         let answer = match answer {
             Degraded::Admitted => "admitted",
             Degraded::Denied => "denied",
             Degraded::Refused => "refused",
             Degraded::Released => "released",
         };
-        self.degraded.get_or_create(&DegradedLabels { operation, answer }).inc();
+        self.degraded.get_or_create(&DegradedLabels { operation, answer }).inc_by(operations);
     }
+}
+
+/// The name of a service without its package, as other labels are written.
+fn service_label(service: &str) -> String {
+    let name = service.rsplit('.').next().unwrap_or(service);
+    let mut label = String::with_capacity(name.len() + 1);
+    for letter in name.chars() {
+        if letter.is_ascii_uppercase() && !label.is_empty() {
+            label.push('_');
+        }
+        label.push(letter.to_ascii_lowercase());
+    }
+    label
 }
 
 fn label_of(why: Overload) -> ReasonLabel {

@@ -16,7 +16,7 @@ use super::process::Process;
 use super::{Condition, panics};
 use crate::clock::Stopwatch;
 use crate::domain::decision::Mode;
-use crate::domain::event::StorePart;
+use crate::domain::event::{Happening, StorePart};
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct KindLabel {
@@ -96,6 +96,12 @@ impl Metrics {
             // There from the beginning, so that the first one is an increase.
             metrics.catalog_reloads.get_or_create(&ResultLabel { result }).inc_by(0);
         }
+        for kind in Happening::APPENDED_KINDS {
+            metrics.events_appended.get_or_create(&KindLabel { kind }).inc_by(0);
+        }
+        for result in [DELIVERED, FAILED] {
+            metrics.webhook_posts.get_or_create(&ResultLabel { result }).inc_by(0);
+        }
         metrics.registered()
     }
 
@@ -170,7 +176,7 @@ impl Metrics {
 
     /// Counts a post to the webhook.
     pub fn webhook_posted(&self, delivered: bool) {
-        let result = if delivered { "delivered" } else { "failed" };
+        let result = if delivered { DELIVERED } else { FAILED };
         self.webhook_posts.get_or_create(&ResultLabel { result }).inc();
     }
 
@@ -255,6 +261,8 @@ impl Metrics {
 
 const ACCEPTED: &str = "accepted";
 const REFUSED: &str = "refused";
+const DELIVERED: &str = "delivered";
+const FAILED: &str = "failed";
 
 impl Default for Metrics {
     fn default() -> Self {

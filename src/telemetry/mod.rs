@@ -2,6 +2,7 @@
 
 mod condition;
 mod exposition;
+mod known_series;
 mod log_limit;
 mod metrics;
 mod operations;

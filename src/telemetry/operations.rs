@@ -9,28 +9,19 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
+use super::known_series::{OPERATIONS, STORE_CALLS, decisions, reason_label};
 use crate::clock::Stopwatch;
 use crate::domain::decision::{Mode, Outcome, Reason};
 use crate::domain::metering::MeterOutcome;
 use crate::engine::Ruling;
+use crate::ledger::LedgerError;
 
-/// Every operation that is measured. One that is missing here is measured too, by look-up.
-const OPERATIONS: [&str; 12] = [
-    "join_group",
-    "leave_group",
-    "add_friends",
-    "remove_friends",
-    "create_group",
-    "create_accounts",
-    "dissolve_group",
-    "update_group",
-    "delete_account",
-    "get_usage",
-    "record_logins",
-    "report_bandwidth",
-];
-/// Every call of the store that is measured.
-const STORE_CALLS: [&str; 3] = ["apply", "read", "record"];
+/// Operations that meter.
+const METERED: [&str; 2] = ["record_logins", "report_bandwidth"];
+/// Outcome of a call of the store that did not fail.
+const OK: &str = "ok";
+/// Reason of an operation whose caller's time was up.
+const ABANDONED: &str = "abandoned";
 const MODES: usize = 4;
 const OUTCOMES: usize = 4;
 /// One more than there are, for "none".
@@ -48,6 +39,13 @@ struct DecisionLabels {
     mode: &'static str,
     outcome: &'static str,
     reason: &'static str,
+}
+
+impl DecisionLabels {
+    fn of(operation: &'static str, mode: Mode, outcome: Outcome, reason: Option<Reason>) -> Self {
+        let (mode, outcome) = (mode_name(mode).1, outcome_name(outcome).1);
+        Self { operation, mode, outcome, reason: reason.map_or("", reason_label) }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -104,9 +102,10 @@ impl Default for Handles {
 }
 
 impl Operations {
+    /// Nothing counted yet, and every series that may be counted at 0.
     pub(super) fn new() -> Self {
         let seconds = || Histogram::new(SECONDS);
-        Self {
+        let operations = Self {
             decisions: Family::default(),
             metered: Family::default(),
             errors: Family::default(),
@@ -115,6 +114,32 @@ impl Operations {
             store_seconds: Family::new_with_constructor(seconds),
             at_hand: std::array::from_fn(|_| Handles::default()),
             store_at_hand: std::array::from_fn(|_| OnceLock::new()),
+        };
+        operations.start_at_zero();
+        operations
+    }
+
+    fn start_at_zero(&self) {
+        for (operation, mode, outcome, reason) in decisions() {
+            let labels = DecisionLabels::of(operation, mode, outcome, reason);
+            drop(self.decisions.get_or_create(&labels));
+        }
+        for operation in OPERATIONS {
+            drop(self.seconds.get_or_create(&OperationLabel { operation }));
+            for reason in LedgerError::NAMES.into_iter().chain([ABANDONED]) {
+                drop(self.errors.get_or_create(&ErrorLabels { operation, reason }));
+            }
+        }
+        for operation in METERED {
+            for outcome in MeterOutcome::ALL.map(meter_outcome_name) {
+                drop(self.metered.get_or_create(&OutcomeLabels { operation, outcome }));
+            }
+        }
+        for call in STORE_CALLS {
+            drop(self.store_seconds.get_or_create(&CallLabel { call }));
+            for outcome in LedgerError::NAMES.into_iter().chain([OK]) {
+                drop(self.store_calls.get_or_create(&CallLabels { call, outcome }));
+            }
         }
     }
 
@@ -173,7 +198,7 @@ impl Operations {
         error: Option<&'static str>,
     ) {
         let make = || {
-            let calls = self.store_calls.get_or_create(&CallLabels { call, outcome: "ok" }).clone();
+            let calls = self.store_calls.get_or_create(&CallLabels { call, outcome: OK }).clone();
             (calls, self.store_seconds.get_or_create(&CallLabel { call }).clone())
         };
         let took = watch.elapsed().as_secs_f64();
@@ -220,14 +245,8 @@ impl Measure<'_> {
     }
 
     fn count(&self, outcome: Outcome, reason: Option<Reason>) {
-        let (mode_at, mode) = mode_name(self.mode);
-        let (outcome_at, outcome) = outcome_name(outcome);
-        let labels = || DecisionLabels {
-            operation: self.operation,
-            mode,
-            outcome,
-            reason: reason.map_or("", Reason::name),
-        };
+        let (mode_at, outcome_at) = (mode_name(self.mode).0, outcome_name(outcome).0);
+        let labels = || DecisionLabels::of(self.operation, self.mode, outcome, reason);
         let decisions = &self.operations.decisions;
         let Some(index) = self.index else {
             decisions.get_or_create(&labels()).inc();
@@ -243,12 +262,7 @@ impl Measure<'_> {
     pub fn metered(mut self, outcomes: &[MeterOutcome]) {
         self.end();
         for outcome in outcomes {
-            let outcome = match outcome {
-                MeterOutcome::Counted => "counted",
-                MeterOutcome::AlreadyCounted => "already_counted",
-                MeterOutcome::TooLate => "too_late",
-                MeterOutcome::InFuture => "in_future",
-            };
+            let outcome = meter_outcome_name(*outcome);
             let labels = OutcomeLabels { operation: self.operation, outcome };
             self.operations.metered.get_or_create(&labels).inc();
         }
@@ -283,8 +297,17 @@ impl Drop for Measure<'_> {
     fn drop(&mut self) {
         if !self.ended {
             self.end();
-            self.count_error("abandoned");
+            self.count_error(ABANDONED);
         }
+    }
+}
+
+fn meter_outcome_name(outcome: MeterOutcome) -> &'static str {
+    match outcome {
+        MeterOutcome::Counted => "counted",
+        MeterOutcome::AlreadyCounted => "already_counted",
+        MeterOutcome::TooLate => "too_late",
+        MeterOutcome::InFuture => "in_future",
     }
 }
 
@@ -333,12 +356,7 @@ mod tests {
             }
         }
         for (operation, mode, outcome, reason) in asked {
-            let labels = DecisionLabels {
-                operation,
-                mode: mode_name(mode).1,
-                outcome: outcome_name(outcome).1,
-                reason: reason.map_or("", Reason::name),
-            };
+            let labels = DecisionLabels::of(operation, mode, outcome, reason);
             assert_eq!(operations.decisions.get_or_create(&labels).get(), 2, "{labels:?}");
         }
     }

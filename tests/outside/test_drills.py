@@ -462,7 +462,7 @@ def test_readiness_outlasts_a_blink_and_falls_with_a_longer_absence():
         wait_until(lambda: probe(sidecar) == 1, 10, "as a probe by exec asks")
         assert get(port, "/livez")[0] == 200 and get(port, "/startupz")[0] == 200
         assert metric(port, "imquota_store_up") == 0
-        assert metric(port, "imquota_ready", service="imquota.v1.QuotaService") == 0
+        assert metric(port, "imquota_ready", service="quota_service") == 0
         proxy.refuse(False)
         wait_until(lambda: get(port, "/readyz")[0] == 200, 10, "it is back")
 
@@ -482,8 +482,8 @@ def test_with_a_policy_that_admits_it_is_ready_for_decisions_without_the_store()
         wait_until(lambda: metric(port, "imquota_store_up") == 0, 10, "it is missed")
         status, text = get(port, "/readyz?verbose")
         assert status == 200 and "the failure policy admits without it" in text
-        assert metric(port, "imquota_ready", service="imquota.v1.QuotaService") == 1
-        assert metric(port, "imquota_ready", service="imquota.v1.AdminService") == 0
+        assert metric(port, "imquota_ready", service="quota_service") == 1
+        assert metric(port, "imquota_ready", service="admin_service") == 0
         answer, _ = join(app, "g", "u")
         assert outcomes(answer.results) == [APPLIED]
 

@@ -201,7 +201,7 @@ def test_metrics_are_whole_and_name_nobody():
         assert "very-secret" not in text and app.id not in text
         port = sidecar.management_port
         assert metric(port, "imquota_decisions_total", operation="create_accounts",
-                      outcome="denied", reason="ACCOUNTS_PER_APP") == 1
+                      outcome="denied", reason="accounts_per_app") == 1
         assert metric(port, "imquota_decisions_total", operation="create_accounts",
                       outcome="applied") == 100
         assert metric(port, "imquota_store_calls_total", call="apply", outcome="ok") == 4
