@@ -27,6 +27,10 @@ OF_SERVERS_THAT_ANSWER = "imquota_clock_skew_seconds"
 RUNBOOKS = "https://runbooks.example/imquota"
 """What stands for the place where an operator publishes the runbook."""
 VARIABLES = {"$instance": ".*", "$__rate_interval": "10s"}
+PODS = 12
+LEGEND_ENTRIES_MAX = 12
+"""As many rows as a panel's legend shows before one has to scroll."""
+AT_A_GLANCE = ["Can decide", "Store", "Journal", "Denials"]
 
 
 def alerts() -> list[dict]:
@@ -35,15 +39,21 @@ def alerts() -> list[dict]:
     return group["rules"]
 
 
+def expression(target: dict) -> str:
+    """The query of a target of a panel, for all sidecars."""
+    text = target["expr"]
+    for variable, value in VARIABLES.items():
+        text = text.replace(variable, value)
+    return text
+
+
 def panels() -> list[tuple[str, str]]:
     """Title and query of each panel of the dashboard."""
     found = []
     for panel in json.loads(DASHBOARD.read_text())["panels"]:
         for target in panel.get("targets", []):
-            expression = target["expr"]
-            for variable, value in VARIABLES.items():
-                expression = expression.replace(variable, value)
-            found.append((panel["title"], expression))
+            # What is 0, or not a number, is only left out of the picture.
+            found.append((panel["title"], re.sub(r" >=? 0$", "", expression(target))))
     return found
 
 
@@ -123,13 +133,15 @@ def promtool_finds(text: str) -> str:
 
 
 @contextmanager
-def prometheus(folder, target: str):
-    """A Prometheus that scrapes that target each half second; asks it a query."""
+def prometheus(folder, target: str, instances: list[str] | None = None):
+    """A Prometheus that scrapes that target each half second; asks it a query. With `instances`
+    it takes the target for as many."""
     (port,) = free_ports(1)
+    named = [{"targets": [target], "labels": {"instance": name}} for name in instances or []]
     config = {
         "global": {"scrape_interval": "500ms", "evaluation_interval": "500ms"},
         "rule_files": [str(ALERTS)],
-        "scrape_configs": [{"job_name": "imquota", "static_configs": [{"targets": [target]}]}],
+        "scrape_configs": [{"job_name": "imquota", "static_configs": named or [{"targets": [target]}]}],
     }
     (folder / "prometheus.yaml").write_text(yaml.safe_dump(config))
     server = subprocess.Popen(
@@ -216,10 +228,90 @@ def test_queries_of_dashboard_and_alerts_have_data_of_a_real_sidecar(tmp_path):
         for title, expression in panels():
             # Each on its own, since one of several that is missing does not show in the whole.
             for one in [expression, *series(expression)]:
-                if not one.startswith(OF_SERVERS_THAT_ANSWER):
+                if OF_SERVERS_THAT_ANSWER not in one:
                     wait_until(lambda: has_data(one), 20, f"{title}: {one}")
         for rule in alerts():
             for one in series(rule["expr"]) - {one for _, one in live}:
                 wait_until(lambda: has_data(one), 20, f"{rule['alert']}: {one}")
         # How it ends without its store is the matter of other tests, and takes its time.
         sidecar.kill()
+
+
+def colour(panel: dict, legend: str, value: float) -> str:
+    """The colour of a value of a stat panel, as Grafana goes through its thresholds."""
+    thresholds = panel["fieldConfig"]["defaults"]["thresholds"]
+    for override in panel["fieldConfig"]["overrides"]:
+        assert override["matcher"]["id"] == "byName"
+        for changed in override["properties"]:
+            if (override["matcher"]["options"], changed["id"]) == (legend, "thresholds"):
+                thresholds = changed["value"]
+    assert thresholds["mode"] == "absolute" and thresholds["steps"][0]["value"] is None
+    bounds = [step["value"] for step in thresholds["steps"][1:]]
+    assert bounds == sorted(bounds)
+    return [step["color"] for step in thresholds["steps"]
+            if step["value"] is None or value >= step["value"]][-1]
+
+
+def test_panels_do_not_overlap_and_what_matters_stands_first():
+    board = json.loads(DASHBOARD.read_text())["panels"]
+    assert len({panel["id"] for panel in board}) == len(board)
+    cells = [(panel["gridPos"]["x"] + x, panel["gridPos"]["y"] + y)
+             for panel in board for x in range(panel["gridPos"]["w"])
+             for y in range(panel["gridPos"]["h"])]
+    assert len(set(cells)) == len(cells) and max(x for x, _ in cells) < 24
+    first = [panel["title"] for panel in board if panel["gridPos"]["y"] == 1]
+    assert first == AT_A_GLANCE
+    assert [panel["title"] for panel in board if panel["type"] == "stat"] == AT_A_GLANCE
+
+
+def test_stat_panels_change_colour_and_legends_are_short_at_twelve_pods(tmp_path):
+    board = json.loads(DASHBOARD.read_text())["panels"]
+    pods = [f"10.42.0.{number}:9090" for number in range(PODS)]
+    with Redis() as redis, sidecar_with_everything(tmp_path, redis) as sidecar, App(
+            sidecar) as app, prometheus(
+                tmp_path, f"127.0.0.1:{sidecar.management_port}", pods) as ask:
+        def values(target: dict) -> list[float]:
+            found = ask("/api/v1/query", query=expression(target))["result"]
+            return [float(each["value"][1]) for each in found]
+
+        def colours(title: str) -> dict[str, str]:
+            (panel,) = [panel for panel in board if panel["title"] == title]
+            shown = {}
+            for target in panel["targets"]:
+                (value,) = values(target)
+                shown[target["legendFormat"]] = colour(panel, target["legendFormat"], value)
+            return shown
+
+        def are(title: str, **expected: str) -> None:
+            """Waits until the values of a panel have these colours."""
+            wait_until(lambda: expected.items() <= colours(title).items(), 30,
+                       f"{title}: {expected}, and not {colours(title)}")
+
+        wait_until(lambda: len(ask("/api/v1/query", query="up == 1")["result"]) == PODS, 30,
+                   "all are scraped")
+        app.create_accounts(*names("a", 100))
+        app.create_group("g", owner="a0", members=names("a", 2, first=1))
+        end = time.monotonic() + 4
+        while time.monotonic() < end:
+            app.leave("g", "a2")
+            app.join("g", "a2")
+        for title in AT_A_GLANCE:
+            wait_until(lambda: set(colours(title).values()) == {"green"}, 30, f"{title} is green")
+        some_load(app)
+        for panel in board:
+            if panel["type"] == "timeseries":
+                legend = panel["options"]["legend"]
+                assert legend["displayMode"] == "table" and legend["sortDesc"], panel["title"]
+                entries = sum(len(values(target)) for target in panel["targets"])
+                assert entries <= LEGEND_ENTRIES_MAX, (panel["title"], entries)
+
+        end = time.monotonic() + 12
+        while time.monotonic() < end:
+            app.create_accounts("one-more")
+        are("Denials", denied="red")
+        redis.kill()
+        trouble(app)
+        are("Store", problems="red")
+        are("Journal", waiting="orange", blocked="green")
+        sidecar.kill()
+        are("Can decide", **{"can decide": "red"})
