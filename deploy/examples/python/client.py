@@ -1,7 +1,8 @@
 """How an IM server asks imquota: take before the database commit, give back after it.
 
-`Quota` wraps the generated stub: deadlines, retries and denials. `ImServer` is a very small IM
-with a SQLite database of its own, and shows where the calls belong. `main` plays a scene with them.
+`connect` opens a channel that reconnects at once. `Quota` wraps the generated stub: deadlines,
+retries and denials. `ImServer` is a very small IM with a SQLite database of its own, and shows
+where the calls belong. `main` plays a scene with them.
 """
 
 import argparse
@@ -12,6 +13,7 @@ import sys
 import tempfile
 import time
 import uuid
+from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
 
@@ -21,6 +23,9 @@ PROTO = Path(__file__).resolve().parents[3] / "proto"
 ATTEMPTS_MAX = 4
 CALL_TIMEOUT_S = 0.5
 FIRST_PAUSE_S = 0.05
+RECONNECT_EVERY_MS = 50
+"""Between attempts to connect. The sidecar is on this machine or near, so an attempt is cheap; with
+gRPC's default, a second and more, a restart of the sidecar would take as long for its callers."""
 RETRIED = (grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNAVAILABLE)
 
 log = logging.getLogger("im")
@@ -57,6 +62,16 @@ class Unavailable(Exception):
     """No decision was made. The IM decides what that means; this one turns the client away."""
 
 
+def connect(address: str) -> grpc.Channel:
+    """A channel to `HOST:PORT` or `unix:PATH` that is connected again soon after a restart."""
+    options = [("grpc.initial_reconnect_backoff_ms", RECONNECT_EVERY_MS),
+               ("grpc.max_reconnect_backoff_ms", RECONNECT_EVERY_MS)]
+    if address.startswith("unix:"):
+        # grpcio would send the path as the host's name, which is not valid HTTP/2.
+        options.append(("grpc.default_authority", "localhost"))
+    return grpc.insecure_channel(address, options=options)
+
+
 class Quota:
     """The sidecar, as this IM server uses it."""
 
@@ -64,18 +79,18 @@ class Quota:
         self._stub = services.QuotaServiceStub(channel)
         self._app_id = app_id
 
-    def create_group(self, group: str, group_type: str, owner: str) -> bool:
-        """Takes a group and its owner's place. True: it was not held before."""
+    def create_group(self, group: str, group_type: str, owner: str) -> None:
+        """Takes a group and its owner's place, or finds them held."""
         request = messages.CreateGroupRequest(
             app_id=self._app_id, group_id=group, type=group_type, owner_id=owner)
-        return self._taken(self._call(self._stub.CreateGroup, request).group)
+        self._check(self._call(self._stub.CreateGroup, request).group)
 
-    def join(self, group: str, user: str) -> bool:
-        """Takes a place in a group. True: it was not held before."""
+    def join(self, group: str, user: str) -> None:
+        """Takes a place in a group, or finds it held."""
         request = messages.JoinGroupRequest(
             app_id=self._app_id, group_id=group, user_ids=[user])
         (result,) = self._call(self._stub.JoinGroup, request).results
-        return self._taken(result)
+        self._check(result)
 
     def leave(self, group: str, user: str) -> None:
         """Gives a place back. To give back what is not held does no harm."""
@@ -96,18 +111,20 @@ class Quota:
         return next(usage.used for usage in usages if usage.limit_id == "members_per_group")
 
     @staticmethod
-    def _taken(result) -> bool:
+    def _check(result) -> None:
+        """APPLIED and ALREADY_HELD are alike: what is held may be what a first try took, whose
+        answer was lost."""
         if result.outcome == common.OUTCOME_DENIED:
             raise Denied(result.denials[0])
-        return result.outcome == common.OUTCOME_APPLIED
 
     @staticmethod
     def _call(method, request):
-        """Calls with a deadline. After DEADLINE_EXCEEDED the outcome is unknown, but every
-        operation is idempotent, so asking again is safe: a few times, with a random pause."""
+        """Calls with a deadline, and waits for a connection until then. After DEADLINE_EXCEEDED the
+        outcome is unknown, but every operation is idempotent, so asking again is safe: a few times,
+        with a random pause."""
         for attempt in range(ATTEMPTS_MAX):
             try:
-                return method(request, timeout=CALL_TIMEOUT_S)
+                return method(request, timeout=CALL_TIMEOUT_S, wait_for_ready=True)
             except grpc.RpcError as error:
                 if error.code() not in RETRIED:
                     raise
@@ -123,6 +140,7 @@ class ImServer:
     def __init__(self, database: sqlite3.Connection, quota: Quota):
         self._database = database
         self._quota = quota
+        self._unsettled: dict[tuple[str, str | None], float] = {}
         with database:
             database.execute("CREATE TABLE IF NOT EXISTS groups (id TEXT PRIMARY KEY)")
             database.execute(
@@ -130,27 +148,19 @@ class ImServer:
                 "PRIMARY KEY (group_id, user))")
 
     def create_group(self, group: str, group_type: str, owner: str) -> None:
-        """Take, then commit. Where the commit fails, give back what was taken just now."""
-        is_new = self._quota.create_group(group, group_type, owner)
-        try:
+        """Take, then commit."""
+        with self._settled_after_failure((group, None), (group, owner)):
+            self._quota.create_group(group, group_type, owner)
             with self._database:
                 self._database.execute("INSERT OR IGNORE INTO groups VALUES (?)", (group,))
                 self._insert_member(group, owner)
-        except sqlite3.Error:
-            if is_new:
-                self._give_back(self._quota.dissolve, group)
-            raise
 
     def join(self, group: str, user: str) -> None:
-        """Take, then commit. Where the commit fails, give back what was taken just now."""
-        is_new = self._quota.join(group, user)
-        try:
+        """Take, then commit."""
+        with self._settled_after_failure((group, user)):
+            self._quota.join(group, user)
             with self._database:
                 self._insert_member(group, user)
-        except sqlite3.Error:
-            if is_new:
-                self._give_back(self._quota.leave, group, user)
-            raise
 
     def leave(self, group: str, user: str) -> None:
         """Commit, then give back."""
@@ -166,22 +176,63 @@ class ImServer:
             self._database.execute("DELETE FROM groups WHERE id = ?", (group,))
         self._give_back(self._quota.dissolve, group)
 
+    def settle(self) -> int:
+        """Gives back what may be held for a group or member that the database does not have, and
+        returns how many are left. A server does this each second, ordered with its other calls
+        about the group and the user. What is forgotten at its end, `imquota reconcile` finds."""
+        for (group, user), due in list(self._unsettled.items()):
+            if time.monotonic() < due:
+                continue
+            try:
+                if user is None and not self._has_group(group):
+                    self._quota.dissolve(group)
+                elif user is not None and not self._has_member(group, user):
+                    self._quota.leave(group, user)
+            except (Unavailable, grpc.RpcError, sqlite3.Error) as error:
+                log.warning("not settled yet: group %s, member %s (%s)", group, user, error)
+                continue
+            del self._unsettled[group, user]
+        return len(self._unsettled)
+
     def members(self, group: str) -> int:
         """How many members the database knows."""
         query = "SELECT count(*) FROM members WHERE group_id = ?"
         return self._database.execute(query, (group,)).fetchone()[0]
 
+    def _has_group(self, group: str) -> bool:
+        query = "SELECT 1 FROM groups WHERE id = ?"
+        return self._database.execute(query, (group,)).fetchone() is not None
+
+    def _has_member(self, group: str, user: str) -> bool:
+        query = "SELECT 1 FROM members WHERE group_id = ? AND user = ?"
+        return self._database.execute(query, (group, user)).fetchone() is not None
+
     def _insert_member(self, group: str, user: str) -> None:
         self._database.execute("INSERT OR IGNORE INTO members VALUES (?, ?)", (group, user))
 
-    @staticmethod
-    def _give_back(call, *ids: str) -> None:
-        """The change is committed, so a failure here is no error of the user's. The ledger then
-        holds more than the database, never less; repeat the call later to set it right."""
+    @contextmanager
+    def _settled_after_failure(self, *facts: tuple[str, str | None]):
+        """Where the answer or the commit failed, what was taken is settled by the database later.
+        Whether the answer was APPLIED or ALREADY_HELD does not say what to give back: a repetition
+        finds its own first try, and a member who joins again has a place to keep."""
         try:
-            call(*ids)
+            yield
+        except (Unavailable, grpc.RpcError, sqlite3.Error):
+            self._settle_later(*facts)
+            raise
+
+    def _give_back(self, call, group: str, user: str | None = None) -> None:
+        """The change is committed, so a failure here is no error of the user's. The ledger then
+        holds more than the database, never less, until it is settled."""
+        try:
+            call(*([group] if user is None else [group, user]))
         except (Unavailable, grpc.RpcError) as error:
-            log.warning("not given back, repeat later: %s %s (%s)", call.__name__, ids, error)
+            log.warning("not given back yet: group %s, member %s (%s)", group, user, error)
+            self._settle_later((group, user))
+
+    def _settle_later(self, *facts: tuple[str, str | None]) -> None:
+        """Once the deadlines of all tries have passed, so that none is carried out after it."""
+        self._unsettled.update(dict.fromkeys(facts, time.monotonic() + CALL_TIMEOUT_S))
 
 
 def play(im: ImServer, quota: Quota) -> None:
@@ -199,6 +250,7 @@ def play(im: ImServer, quota: Quota) -> None:
     print(f"members in the database: {im.members(group)}")
     print(f"members in the ledger: {quota.members(group)}")
     im.dissolve(group)
+    im.settle()
 
 
 def main() -> int:
@@ -210,9 +262,7 @@ def main() -> int:
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, stream=sys.stderr)
 
-    # Over a Unix socket grpcio would send the path as the host's name, which is not valid HTTP/2.
-    options = [("grpc.default_authority", "localhost")] if "unix:" in arguments.address else []
-    with grpc.insecure_channel(arguments.address, options=options) as channel:
+    with connect(arguments.address) as channel:
         quota = Quota(channel, arguments.app)
         try:
             play(ImServer(sqlite3.connect(arguments.database), quota), quota)
