@@ -14,7 +14,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from app import ALREADY_HELD, APPLIED, TIMEOUT_S, denial_of, names, outcomes
 from details import detail, error_info, error_of
 from reflection import reflect
-from sidecar import clean_environment, connect
+from sidecar import binary, clean_environment, connect
 from stubs import REPOSITORY, admin_grpc, admin_pb, quota_pb
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -176,3 +176,18 @@ def test_a_call_that_runs_out_of_time_has_written_nothing_or_all(tcp_app):
         assert app.members(group) == 401
         assert (app.groups(users[0]), app.groups(users[-1])) == (1, 1)
     assert late > 0
+
+
+# What help and README say of a setting that makes things slower where it is set wrongly.
+
+def test_help_and_readme_say_when_a_second_worker_thread_is_slower():
+    shown = subprocess.run([binary(), "serve", "--help"], capture_output=True, text=True,
+                           timeout=60, env=clean_environment())
+    said = " ".join(shown.stdout.split())
+    (help_text,) = [part for part in said.split(" --")
+                    if part.startswith("worker-threads <COUNT> ")]
+    (row,) = [line for line in (REPOSITORY / "README.md").read_text().splitlines()
+              if line.startswith("| threads |")]
+    for text in (help_text, row):
+        assert "slower than one" in text and "two cores" in text, text
+        assert "23,000 against 36,000 joins a second" in text and "idle" in text, text
