@@ -41,7 +41,7 @@ impl Patience {
 /// Where the data plane listens.
 #[derive(Debug, Clone, Args)]
 pub struct DataAddress {
-    /// Where the sidecar listens: HOST:PORT, https://HOST:PORT or unix:PATH
+    /// Where the sidecar listens: HOST:PORT, http://HOST:PORT, https://HOST:PORT or unix:PATH
     #[arg(long, global = true, value_name = "WHERE", help_heading = CALLING)]
     #[arg(env = "IMQUOTA_ADDRESS", default_value = "127.0.0.1:50051")]
     address: Address,
@@ -52,7 +52,8 @@ pub struct DataAddress {
 /// Where the administration listens.
 #[derive(Debug, Clone, Args)]
 pub struct AdminAddress {
-    /// Where the sidecar's administration listens: HOST:PORT, https://HOST:PORT or unix:PATH
+    /// Where the sidecar's admin service listens: HOST:PORT, http://HOST:PORT, https://HOST:PORT or
+    /// unix:PATH
     #[arg(long, global = true, value_name = "WHERE", help_heading = CALLING)]
     #[arg(env = "IMQUOTA_ADMIN_ADDRESS", default_value = "127.0.0.1:50052")]
     address: Address,
@@ -93,12 +94,21 @@ impl Target {
                 let why = "a Unix socket is not encrypted; leave the flags --tls-... out";
                 return Err(Error::Tls(why.to_owned()));
             }
+            Address::Http(authority) if tls.are_given() => {
+                let why = format!(
+                    "http:// is not encrypted; use https://{authority}, or leave the flags \
+                     --tls-... out"
+                );
+                return Err(Error::Tls(why));
+            }
             address => address,
         };
         let encryption = match &address {
             Address::Tls(authority) => Some(tls.encryption(authority.host())?),
-            Address::Tcp(authority) if bearer.is_some() && !is_loopback(authority.host()) => {
-                return Err(Error::Readable { address });
+            Address::Tcp(authority) | Address::Http(authority)
+                if bearer.is_some() && !is_loopback(authority.host()) =>
+            {
+                return Err(Error::Readable { authority: authority.clone() });
             }
             _ => None,
         };
@@ -110,7 +120,9 @@ impl Target {
     /// What may be wrong with the way there, once a call has been lost on it.
     pub fn doubt(&self) -> Option<String> {
         match (&self.address, &self.encryption) {
-            (Address::Tcp(to), _) => Some(format!("If it is encrypted there, use https://{to}.")),
+            (Address::Tcp(to) | Address::Http(to), _) => {
+                Some(format!("If it is encrypted there, use https://{to}."))
+            }
             (_, Some(encryption)) => encryption.doubt().map(ToOwned::to_owned),
             _ => None,
         }
@@ -122,11 +134,13 @@ fn is_loopback(host: &str) -> bool {
     host == "localhost" || ip.is_ok_and(|ip| ip.to_canonical().is_loopback())
 }
 
-/// `HOST:PORT`, `https://HOST:PORT` or `unix:PATH`.
+/// `HOST:PORT`, `http://HOST:PORT`, `https://HOST:PORT` or `unix:PATH`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Address {
-    /// A host and a port.
+    /// A host and a port; encrypted where flags for TLS are given.
     Tcp(Authority),
+    /// A host and a port, not encrypted.
+    Http(Authority),
     /// A host and a port, encrypted.
     Tls(Authority),
     /// The path of a socket.
@@ -136,7 +150,8 @@ pub enum Address {
 /// A text that is no address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "expected HOST:PORT, such as 127.0.0.1:50051 or [::1]:50051, https://HOST:PORT or unix:PATH"
+    "expected HOST:PORT, such as 127.0.0.1:50051 or [::1]:50051, http://HOST:PORT, \
+     https://HOST:PORT or unix:PATH"
 )]
 pub struct BadAddress;
 
@@ -147,10 +162,13 @@ impl FromStr for Address {
         if let Some(path) = text.strip_prefix("unix:") {
             return if path.is_empty() { Err(BadAddress) } else { Ok(Self::Unix(path.into())) };
         }
-        let (scheme, text) = match text.strip_prefix("https://") {
-            Some(rest) => (Self::Tls as fn(_) -> _, rest),
-            None => (Self::Tcp as fn(_) -> _, text),
-        };
+        let schemes = [("http://", Self::Http as fn(_) -> _), ("https://", Self::Tls)];
+        let named = schemes.into_iter().find_map(|(prefix, scheme)| {
+            let rest = text.strip_prefix(prefix)?;
+            // A URL of a server is often copied with the path `/`.
+            Some((scheme, rest.strip_suffix('/').unwrap_or(rest)))
+        });
+        let (scheme, text) = named.unwrap_or((Self::Tcp, text));
         let authority: Authority = text.parse().map_err(|_| BadAddress)?;
         let good = authority.port_u16().is_some_and(|port| port > 0)
             && !authority.host().is_empty()
@@ -163,6 +181,7 @@ impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp(authority) => write!(f, "{authority}"),
+            Self::Http(authority) => write!(f, "http://{authority}"),
             Self::Tls(authority) => write!(f, "https://{authority}"),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
         }
@@ -181,7 +200,10 @@ pub async fn connect(target: &Target, timeout: Duration) -> Result<Channel, Erro
 async fn dial(target: &Target) -> Result<Channel, tonic::transport::Error> {
     let encryption = target.encryption.clone();
     match (target.address.clone(), encryption) {
-        (Address::Tls(authority) | Address::Tcp(authority), Some(encryption)) => {
+        (
+            Address::Tls(authority) | Address::Tcp(authority) | Address::Http(authority),
+            Some(encryption),
+        ) => {
             let endpoint = Endpoint::new(format!("https://{authority}"))?;
             let connector = tower::service_fn(move |_| {
                 let (encryption, to) = (encryption.clone(), authority.to_string());
@@ -193,7 +215,7 @@ async fn dial(target: &Target) -> Result<Channel, tonic::transport::Error> {
             });
             endpoint.connect_with_connector(connector).await
         }
-        (Address::Tls(authority) | Address::Tcp(authority), None) => {
+        (Address::Tls(authority) | Address::Tcp(authority) | Address::Http(authority), None) => {
             Endpoint::new(format!("http://{authority}"))?.connect().await
         }
         (Address::Unix(path), _) => {
@@ -217,10 +239,15 @@ mod tests {
             "127.0.0.1:50051",
             "[::1]:50051",
             "imquota.local:1",
+            "http://imquota.local:1",
             "https://imquota.local:1",
             "unix:/run/imquota.sock",
         ] {
             assert_eq!(good.parse::<Address>().map(|address| address.to_string()), Ok(good.into()));
+        }
+        for scheme in ["http", "https"] {
+            let copied: Address = format!("{scheme}://a:1/").parse().unwrap();
+            assert_eq!(copied.to_string(), format!("{scheme}://a:1"));
         }
         let bad = [
             "",
@@ -229,7 +256,9 @@ mod tests {
             "host:0",
             "host:99999",
             ":50051",
-            "http://a:1",
+            "http://a",
+            "http://a:1/path",
+            "ftp://a:1",
             "https://a",
             "a@b:1",
             "unix:",

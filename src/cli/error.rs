@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use http::uri::Authority;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
@@ -31,12 +32,12 @@ pub enum Error {
     Tls(String),
     /// A token is not sent where others could read it.
     #[error(
-        "the token is not sent to {address}, where anybody on the way could read it; use \
-         https://{address}"
+        "the token is not sent to {authority}, where anybody on the way could read it; use \
+         https://{authority}"
     )]
     Readable {
         /// Where.
-        address: Address,
+        authority: Authority,
     },
     /// What should be a token is none. It is not repeated here.
     #[error("{place} must hold a token: one word of ASCII, as `imquota admin make-token` prints")]
@@ -128,6 +129,14 @@ pub enum Error {
     /// The audit log is not what it was.
     #[error("the audit log was tampered with: {0}")]
     Audit(String),
+    /// The entry of the audit log that a person noted is not in the log.
+    #[error("--head {head} is not in the log, whose entries are unchanged: {why}")]
+    HeadNotFound {
+        /// Number and hash, as noted.
+        head: String,
+        /// What is there instead, and what that may mean.
+        why: String,
+    },
     /// The answer could not be written to stdout.
     #[error("cannot write the answer: {0}")]
     Write(io::Error),

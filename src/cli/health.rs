@@ -1,13 +1,13 @@
 //! `imquota health`: a probe for scripts and container runtimes, over `grpc.health.v1`.
 
 use clap::Args;
-use tonic::Request;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
-use super::connect::{self, DataAddress, Patience};
+use super::connect::DataAddress;
 use super::error::Error;
+use super::session::{Calling, Session};
 use super::{Exit, output};
 
 const EXAMPLE: &str = "\
@@ -24,16 +24,15 @@ pub struct Health {
     #[command(flatten)]
     to: DataAddress,
     #[command(flatten)]
-    patience: Patience,
+    calling: Calling,
 }
 
 /// Asks, and prints the status by its name.
 pub async fn run(args: Health) -> Result<Exit, Error> {
-    let timeout = args.patience.timeout();
-    let channel = connect::connect(&args.to.target()?, timeout).await?;
-    let mut request = Request::new(HealthCheckRequest { service: args.service });
-    request.set_timeout(timeout);
-    let status = HealthClient::new(channel).check(request).await?.into_inner().status();
+    let session = Session::open(args.to.target()?, args.calling).await?;
+    let request = session.request(HealthCheckRequest { service: args.service });
+    let answer = HealthClient::new(session.channel()).check(request).await;
+    let status = answer.map_err(|status| session.explained(status))?.into_inner().status();
     output::emit(&format!("{}\n", status.as_str_name()))?;
     Ok(if status == ServingStatus::Serving { Exit::Done } else { Exit::Failed })
 }

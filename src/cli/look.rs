@@ -273,6 +273,25 @@ impl Audit {
     }
 }
 
+/// Why a noted entry is not in a log whose chain is whole. A mistyped number or the log of another
+/// store is likelier than tampering, which is named last.
+fn missing_head(noted: &Head, last: &Head) -> Error {
+    let Head { number, hash } = noted;
+    let why = if *number > last.number {
+        let last = last.number;
+        format!(
+            "the log ends with entry {last}. Either the head was noted of another log, or the end \
+             of this one was removed"
+        )
+    } else {
+        format!(
+            "entry {number} has another hash. Either the head is mistyped or of another log, or \
+             this one was tampered with as a whole"
+        )
+    };
+    Error::HeadNotFound { head: format!("{number}:{hash}"), why }
+}
+
 /// Reads the whole log and follows its chain.
 async fn verify(
     session: &Session,
@@ -287,7 +306,8 @@ async fn verify(
             page_token,
             ..pb::ListAuditEventsRequest::default()
         };
-        let answer = client.list_audit_events(session.request(request)).await?.into_inner();
+        let answer = client.list_audit_events(session.request(request)).await;
+        let answer = answer.map_err(|status| session.explained(status))?.into_inner();
         for event in answer.events {
             let entry = crate::grpc::audit_entry(event).map_err(Error::Audit)?;
             entry.verify(&head).map_err(|fault| Error::Audit(fault.to_string()))?;
@@ -306,9 +326,8 @@ async fn verify(
             break;
         }
     }
-    if !has_noted {
-        let noted = noted.map(|noted| noted.number).unwrap_or_default();
-        return Err(Error::Audit(format!("it does not have the entry {noted} that was noted")));
+    if let Some(noted) = noted.filter(|_| !has_noted) {
+        return Err(missing_head(&noted, &head));
     }
     let Head { number, hash } = head;
     let entries = if number == 1 { "entry" } else { "entries" };

@@ -159,7 +159,8 @@ fn in_words(error: &io::Error) -> Option<String> {
             why => format!("the sidecar's certificate is not valid: {why}"),
         },
         rustls::Error::InvalidMessage(_) => {
-            "the sidecar does not speak TLS there; use HOST:PORT without https://".to_owned()
+            "the sidecar does not speak TLS there; use http://HOST:PORT, without flags --tls-..."
+                .to_owned()
         }
         rustls::Error::AlertReceived(alert) => {
             format!("the sidecar does not accept our certificate or our TLS: {alert:?}")

@@ -220,8 +220,9 @@ async fn what_is_wrong_with_an_encrypted_connection_is_said() {
     let open = Sidecar::start(&[]).await;
     let ca = text(authority.certificate());
     let [certificate, key] = [&ann.certificate, &ann.key].map(text);
-    let [plain, there, open_there] = [
+    let [plain, named_plain, there, open_there] = [
         sidecar.admin.to_string(),
+        format!("http://{}", sidecar.admin),
         format!("https://{}", sidecar.admin),
         format!("https://{}", open.admin),
     ];
@@ -234,7 +235,9 @@ async fn what_is_wrong_with_an_encrypted_connection_is_said() {
         (&there, [&trust[..], &["--tls-server-name", "a.b"]].concat(), "is for another name"),
         (&there, trust.to_vec(), "asked for a client certificate: --tls-cert and --tls-key"),
         (&plain, vec![], "If it is encrypted there, use https://127.0.0.1:"),
-        (&open_there, trust.to_vec(), "does not speak TLS there"),
+        (&named_plain, vec![], "If it is encrypted there, use https://127.0.0.1:"),
+        (&named_plain, trust.to_vec(), "http:// is not encrypted; use https://127.0.0.1:"),
+        (&open_there, trust.to_vec(), "does not speak TLS there; use http://HOST:PORT"),
         (&there, vec!["--tls-cert", &certificate], "--tls-cert and --tls-key need each other"),
         (&there, vec!["--tls-ca", &key], "must hold at least one certificate in PEM"),
         (&there, vec!["--tls-ca", "/no/such"], "cannot read /no/such"),
@@ -244,6 +247,19 @@ async fn what_is_wrong_with_an_encrypted_connection_is_said() {
         let error = beside(&list, &[]).await.expect_err(expected);
         assert!(error.contains(expected), "{list:?}: {error}");
     }
+    let data = sidecar.data.to_string();
+    for command in [
+        &["health", "--address", &data][..],
+        &["usage", "--app", "a", "--address", &data],
+        &["admin", "audit", "verify", "--address", &plain],
+        &["admin", "watch-events", "--address", &plain],
+    ] {
+        let error = beside(command, &[]).await.expect_err("it is encrypted");
+        let hint = "If it is encrypted there, use https://127.0.0.1:";
+        assert!(error.contains(hint), "{command:?}: {error}");
+    }
+    let named = format!("http://{}", open.admin);
+    beside(&["admin", "list-apps", "--address", &named], &[]).await.expect("it is not encrypted");
     sidecar.stop().await;
     open.stop().await;
 }

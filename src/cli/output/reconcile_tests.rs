@@ -91,6 +91,7 @@ fn programs_get_the_same() {
   "as_of": "2026-12-01T00:00:00Z",
   "facts_compared": 12,
   "members_ignored": 1,
+  "members_skipped": 0,
   "differences": [
     {
       "kind": "member",
