@@ -177,6 +177,7 @@ async fn cut_off_half_way(repeated: bool) {
     redis.server.cli(&["RENAME", "aside", last]);
     let meanwhile = service.administration.app(&app).await.expect("registered");
     assert!(meanwhile.pending && meanwhile.record.sales.purchases.len() == 1);
+    assert!(is_listed_as_pending(&service).await);
     if repeated {
         service.buy(&app, "r1", order("professional"), 1).await.expect("finished");
     } else {
@@ -186,6 +187,14 @@ async fn cut_off_half_way(repeated: bool) {
     }
     let after = service.administration.app(&app).await.expect("registered");
     assert!(!after.pending && after.record.sales.purchases.len() == 1);
+    assert!(!is_listed_as_pending(&service).await);
+}
+
+/// What the list says of its only app.
+async fn is_listed_as_pending(service: &Service) -> bool {
+    let list = service.administration.apps(None, 10).await.expect("listed");
+    assert_eq!((list.views.len(), list.unreadable.len()), (1, 0), "{list:?}");
+    list.views[0].pending
 }
 
 /// The whole log, read page by page, and whether its chain holds.

@@ -241,8 +241,8 @@ fn what_may_be_bought_and_for_how_much() {
 
 fn word(refusal: &Refusal) -> &'static str {
     match refusal {
-        Refusal::UnknownEdition(_) => "UnknownEdition",
-        Refusal::UnknownAddOn(_) => "UnknownAddOn",
+        Refusal::UnknownEdition { .. } => "UnknownEdition",
+        Refusal::UnknownAddOn { .. } => "UnknownAddOn",
         Refusal::EditionInForce { .. } => "EditionInForce",
         Refusal::NothingToRenew => "NothingToRenew",
         Refusal::AddOnsNotAllowed(_) => "AddOnsNotAllowed",
@@ -251,7 +251,7 @@ fn word(refusal: &Refusal) -> &'static str {
         Refusal::Refunded { .. } => "Refunded",
         Refusal::RenewedSince { .. } => "RenewedSince",
         Refusal::NothingLeft { .. } => "NothingLeft",
-        Refusal::UnknownPurchase(_) => "UnknownPurchase",
+        Refusal::UnknownPurchase { .. } => "UnknownPurchase",
         Refusal::BeforeLast { .. } => "BeforeLast",
         Refusal::InTheFuture { .. } => "InTheFuture",
         Refusal::MonthClosed { .. } => "MonthClosed",

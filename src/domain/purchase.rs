@@ -9,6 +9,7 @@ use super::catalog::Catalog;
 use super::id::{Name, RequestId};
 use super::month::Month;
 use super::terms::Terms;
+use super::text::quoted_names;
 use super::time::Timestamp;
 use super::timeline::{AddOnRun, ServiceState, Timeline};
 
@@ -141,11 +142,21 @@ impl Period {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// Not in the catalog.
-    #[error("the catalog has no edition \"{0}\" for sale")]
-    UnknownEdition(String),
+    #[error("the catalog has no edition \"{id}\" for sale; it has {known}")]
+    UnknownEdition {
+        /// What was asked for.
+        id: String,
+        /// The editions for sale, in quotes.
+        known: String,
+    },
     /// Not in the catalog.
-    #[error("the catalog has no add-on \"{0}\"")]
-    UnknownAddOn(String),
+    #[error("the catalog has no add-on \"{id}\"; it has {known}")]
+    UnknownAddOn {
+        /// What was asked for.
+        id: String,
+        /// The add-ons for sale, in quotes.
+        known: String,
+    },
     /// It runs, or runs on in grace.
     #[error("edition \"{edition}\" is in force until {until}; renew it instead")]
     EditionInForce {
@@ -196,8 +207,13 @@ pub enum Refusal {
         until: String,
     },
     /// There is no such purchase.
-    #[error("the app has made no purchase with request_id \"{0}\"")]
-    UnknownPurchase(String),
+    #[error("the app has made no purchase with request_id \"{id}\"; it has made {known}")]
+    UnknownPurchase {
+        /// What was asked for.
+        id: String,
+        /// The request ids of its purchases, the last one first, in quotes.
+        known: String,
+    },
     /// Sales stand in the order of their instants.
     #[error("effective_at {at} lies before the app's last purchase or refund, {last}")]
     BeforeLast {
@@ -310,7 +326,10 @@ pub fn sell(
             (item(edition), price)
         }
         Order::AddOn(id) => {
-            let add_on = catalog.add_on(id).ok_or_else(|| Refusal::UnknownAddOn(id.to_owned()))?;
+            let add_on = catalog.add_on(id).ok_or_else(|| {
+                let known = catalog.add_ons.iter().map(|add_on| add_on.id.as_str());
+                Refusal::UnknownAddOn { id: id.to_owned(), known: quoted_names(known) }
+            })?;
             check_add_on(catalog, sales, &timeline, id, at)?;
             (Item::AddOn(add_on.id.clone()), add_on.price_fen_per_month)
         }
@@ -322,7 +341,11 @@ fn edition_for_sale(catalog: &Catalog, id: &str) -> Result<(Name, i64), Refusal>
     catalog
         .edition(id)
         .and_then(|edition| Some((edition.id.clone(), edition.price_fen_per_month?)))
-        .ok_or_else(|| Refusal::UnknownEdition(id.to_owned()))
+        .ok_or_else(|| {
+            let sold = catalog.editions.iter().filter(|it| it.price_fen_per_month.is_some());
+            let known = quoted_names(sold.map(|edition| edition.id.as_str()));
+            Refusal::UnknownEdition { id: id.to_owned(), known }
+        })
 }
 
 fn check_add_on(

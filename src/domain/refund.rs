@@ -7,6 +7,7 @@
 use super::catalog::Catalog;
 use super::id::RequestId;
 use super::purchase::{DaysUsed, Refund, Refusal, Sales};
+use super::text::quoted_names;
 use super::time::Timestamp;
 use super::timeline::Timeline;
 
@@ -61,7 +62,10 @@ impl Refund {
         at: Timestamp,
     ) -> Result<Self, Refusal> {
         let found = sales.purchases.iter().position(|made| made.request_id == *bought_by);
-        let purchase = found.ok_or_else(|| Refusal::UnknownPurchase(bought_by.to_string()))?;
+        let purchase = found.ok_or_else(|| {
+            let made = sales.purchases.iter().rev().map(|made| made.request_id.as_str());
+            Refusal::UnknownPurchase { id: bought_by.to_string(), known: quoted_names(made) }
+        })?;
         let remaining = refund(catalog, sales, purchase, at)?;
         Ok(Self {
             request_id,

@@ -1,4 +1,4 @@
-//! How bytes and money are written, wherever they are shown.
+//! How bytes, money and lists of names are written, wherever they are shown.
 
 use std::fmt::Write as _;
 
@@ -19,9 +19,41 @@ pub fn money(fen: i64) -> String {
     format!("{sign}{}.{:02} CNY", fen / 100, fen % 100)
 }
 
+/// Most names that a message lists.
+pub const NAMES_SHOWN_MAX: usize = 20;
+
+/// The names that could have been meant, each once, in quotes, in their order; those beyond
+/// [`NAMES_SHOWN_MAX`] are counted. `none` where there are none.
+#[must_use]
+pub fn quoted_names<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+    let mut each: Vec<&str> = Vec::new();
+    for name in names {
+        if !each.contains(&name) {
+            each.push(name);
+        }
+    }
+    if each.is_empty() {
+        return "none".to_owned();
+    }
+    let more = each.len().saturating_sub(NAMES_SHOWN_MAX);
+    let shown: Vec<_> =
+        each.iter().take(NAMES_SHOWN_MAX).map(|name| format!("\"{name}\"")).collect();
+    let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+    format!("{}{more}", shown.join(", "))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_are_listed_once_each_and_not_without_end() {
+        assert_eq!(quoted_names([]), "none");
+        assert_eq!(quoted_names(["a", "b", "a"]), "\"a\", \"b\"");
+        let many: Vec<String> = (0..23).map(|number| format!("n{number}")).collect();
+        let shown = quoted_names(many.iter().map(String::as_str));
+        assert!(shown.ends_with("\"n19\" and 3 more"), "{shown}");
+    }
 
     #[test]
     fn bytes_are_two_digits_each() {

@@ -10,14 +10,12 @@ use crate::domain::decision::Mode;
 use crate::domain::group_type::GroupType;
 use crate::domain::id::{AppId, NAME_MAX_BYTES, RequestId, UserId};
 use crate::domain::purchase::MONTHS;
+use crate::domain::text::quoted_names;
 use crate::domain::time::Timestamp;
 
 /// Most violations that are told one by one: error details travel in an HTTP/2 header, which
 /// clients bound at 8 KiB.
 const VIOLATIONS_MAX: usize = 20;
-
-/// Most names that a message lists.
-const NAMES_SHOWN_MAX: usize = 20;
 
 /// The end of the year 9999.
 const LATEST_MILLIS: i64 = 253_402_300_799_999;
@@ -54,6 +52,8 @@ pub struct Fields {
     violations: Vec<Violation>,
     untold: usize,
     im_error_code: Option<i32>,
+    /// Kinds of names whose known ones were listed.
+    listed: Vec<&'static str>,
 }
 
 impl Fields {
@@ -65,6 +65,25 @@ impl Fields {
         }
         let description = description.to_string();
         self.violations.push(Violation { field: field.into(), description });
+    }
+
+    /// Notes that a name is not among the known ones, which are listed once for each kind of name:
+    /// error details travel in a header.
+    pub fn unknown_name<'a>(
+        &mut self,
+        field: impl Into<String>,
+        kind: &'static str,
+        given: &str,
+        known: impl IntoIterator<Item = &'a str>,
+    ) {
+        // No more of a wrong name than tells which it was.
+        let given = clipped(given);
+        if self.listed.contains(&kind) {
+            return self.wrong(field, format!("must be a {kind}, not {given:?}"));
+        }
+        self.listed.push(kind);
+        let known = quoted_names(known);
+        self.wrong(field, format!("must be a {kind}, one of {known}, not {given:?}"));
     }
 
     /// The value, or a note of what is wrong with it.
@@ -147,10 +166,7 @@ impl Fields {
         let kind = catalog.group_type(name);
         if kind.is_none() {
             let known = catalog.group_types.iter().map(|kind| kind.name.as_str());
-            let known: Vec<_> = known.take(NAMES_SHOWN_MAX).collect();
-            // Error details travel in a header: no more of a wrong name than tells which it was.
-            let shown = clipped(name);
-            self.wrong(field, format!("must be one of {}, not {shown:?}", known.join(", ")));
+            self.unknown_name(field, "group type", name, known);
         }
         kind
     }

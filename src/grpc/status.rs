@@ -110,7 +110,7 @@ fn admin_code(error: &AdminError) -> Code {
         AdminError::NotBegun { .. }
         | AdminError::BeforeApp { .. }
         | AdminError::UnknownCatalog { .. }
-        | AdminError::UnknownContent(_)
+        | AdminError::UnknownContent { .. }
         | AdminError::SeveralCatalogs { .. } => Code::InvalidArgument,
         AdminError::Catalog(_) => Code::Internal,
         AdminError::TooLong(_) => Code::DeadlineExceeded,
@@ -219,13 +219,13 @@ pub(super) fn summary(invalid: &Invalid) -> String {
 /// The status of an administrative change that was not made.
 pub fn of_admin(error: &AdminError) -> Status {
     match error {
-        AdminError::Refused(Refusal::UnknownEdition(_)) => {
+        AdminError::Refused(Refusal::UnknownEdition { .. }) => {
             of_invalid(Invalid::field("edition_id", error))
         }
-        AdminError::Refused(Refusal::UnknownAddOn(_)) => {
+        AdminError::Refused(Refusal::UnknownAddOn { .. }) => {
             of_invalid(Invalid::field("add_on_id", error))
         }
-        AdminError::Refused(Refusal::UnknownPurchase(_)) => {
+        AdminError::Refused(Refusal::UnknownPurchase { .. }) => {
             of_invalid(Invalid::field("purchase_request_id", error))
         }
         AdminError::Refused(Refusal::RetentionDays { .. }) => {
@@ -235,7 +235,7 @@ pub fn of_admin(error: &AdminError) -> Status {
             of_invalid(Invalid::field("month", error))
         }
         AdminError::UnknownCatalog { .. } => of_invalid(Invalid::field("version", error)),
-        AdminError::UnknownContent(_) | AdminError::SeveralCatalogs { .. } => {
+        AdminError::UnknownContent { .. } | AdminError::SeveralCatalogs { .. } => {
             of_invalid(Invalid::field("content_hash", error))
         }
         AdminError::Directory(DirectoryError::ClockRefused(refusal)) => {

@@ -8,9 +8,9 @@ import subprocess
 import grpc
 
 from app import App, names
-from details import bad_fields, error_of
+from details import bad_fields, error_of, violations
 from sidecar import binary, clean_environment
-from stubs import admin_pb, common_pb
+from stubs import admin_pb, common_pb, metering_pb
 
 
 def test_a_purchase_is_made_once_for_a_request_id(tcp_app):
@@ -41,6 +41,28 @@ def test_what_cannot_be_bought_now_is_a_failed_precondition(tcp_app):
     renewed = tcp_app.admin("RenewEdition", months=1).purchase
     assert renewed.renewal and renewed.valid_from.seconds == end
     assert 28 * 86_400 <= renewed.valid_until.seconds - end <= 31 * 86_400
+
+
+def test_an_unknown_id_is_refused_with_the_ids_that_there_are_each_once(tcp_app):
+    tcp_app.upgrade()
+    first = tcp_app.admin("GetApp").app.purchases[0].request_id
+    add_ons = ("members-2000", "members-6000", "groups-per-user-400", "groups-per-user-700",
+               "groups-per-user-1000", "av-chat-rooms-unlimited")
+    sample = metering_pb.BandwidthSample(region="mars", kbps=1)
+    for call, known in (
+        (lambda: tcp_app.admin("PurchaseEdition", edition_id="gold", months=1), ["professional"]),
+        (lambda: tcp_app.admin("GrantAddOn", add_on_id="members-1", months=1), add_ons),
+        (lambda: tcp_app.admin("RefundPurchase", purchase_request_id="nonesuch"), [first]),
+        (lambda: tcp_app.admin("ListAuditEvents", action="Nonesuch"), ["CreateBackup"]),
+        (lambda: tcp_app.create_group("g", "Nonesuch"), ["Private", "BChatRoom"]),
+        (lambda: tcp_app.meter("ReportBandwidth", samples=[sample] * 2), ["mainland", "overseas"]),
+    ):
+        error = error_of(call)
+        assert error.code() == grpc.StatusCode.INVALID_ARGUMENT, error
+        told = " ".join(violation.description for violation in violations(error))
+        assert [told.count(f'"{name}"') for name in known] == [1] * len(known), told
+        # The default edition is not for sale.
+        assert '"trial"' not in told
 
 
 def test_a_refund_names_its_figures_and_ends_the_purchase(tcp_app):

@@ -49,6 +49,11 @@ def test_a_backup_made_under_load_holds_all_that_was_acknowledged_before_and_not
         assert list(tmp_path.iterdir()) == [out], "nothing else is left"
         assert [path.name for path in sidecar.data.iterdir()] == ["imquota.redb"]
 
+        logged = subprocess.run(
+            [binary(), "admin", "audit", "list", "--action", "CreateBackup", "--address",
+             sidecar.admin], capture_output=True, text=True, env=clean_environment(), check=True)
+        assert len(logged.stdout.splitlines()) == 2 and "CreateBackup" in logged.stdout, logged
+
         again = back_up(sidecar, out)
         assert again.returncode == 1 and "exists" in again.stderr
         assert hashlib.sha256(out.read_bytes()).hexdigest() == digest

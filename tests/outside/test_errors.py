@@ -191,7 +191,7 @@ def test_a_wrong_name_is_not_repeated_beyond_what_error_details_may_carry(untouc
     request = quota_pb.CreateGroupRequest(app_id=untouched.id, group_id="new", type=name)
     error = error_of(lambda: untouched.quota.CreateGroup(request, timeout=TIMEOUT_S))
     assert error.code() == INVALID_ARGUMENT
-    assert "type must be one of Private" in error.details()
+    assert 'type must be a group type, one of "Private", "Public"' in error.details()
     assert len(error.details()) < 300
 
 

@@ -23,6 +23,7 @@ use crate::domain::catalog::Catalog;
 use crate::domain::catalog_history::{CatalogHistory, InForce};
 use crate::domain::id::{Name, RequestId};
 use crate::domain::schedule::Schedule;
+use crate::domain::text::quoted_names;
 use crate::domain::time::Timestamp;
 
 /// Most tries to add a record while other sidecars add theirs.
@@ -433,16 +434,13 @@ fn unknown(known: &Known, activation: &Activation) -> AdminError {
     if let Some(hash) = &activation.hash
         && known.records.iter().any(|it| it.catalog.version == activation.version)
     {
-        return AdminError::UnknownContent(hash.clone());
+        let contents = known.records.iter().rev();
+        let contents = contents.filter(|it| it.catalog.version == activation.version);
+        let known = contents.map(|record| record.hash.as_str()).take(LISTED_MAX);
+        let known = quoted_names(known);
+        return AdminError::UnknownContent { hash: hash.clone(), known };
     }
-    let mut versions: Vec<&str> = Vec::new();
-    for record in known.records.iter().rev() {
-        let version = record.catalog.version.as_str();
-        if versions.len() < LISTED_MAX && !versions.contains(&version) {
-            versions.push(version);
-        }
-    }
-    let versions: Vec<_> = versions.into_iter().map(|version| format!("\"{version}\"")).collect();
-    let (version, last) = (activation.version.clone(), versions.join(", "));
+    let versions = known.records.iter().rev().map(|record| record.catalog.version.as_str());
+    let (version, last) = (activation.version.clone(), quoted_names(versions));
     AdminError::UnknownCatalog { version, last }
 }

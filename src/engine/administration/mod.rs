@@ -139,8 +139,13 @@ pub enum AdminError {
         last: String,
     },
     /// No catalog of that version has that content.
-    #[error("no catalog of that version has the content {0}")]
-    UnknownContent(String),
+    #[error("no catalog of that version has the content {hash}; it has {known}, the latest first")]
+    UnknownContent {
+        /// What was asked for.
+        hash: String,
+        /// The hashes of the version's contents.
+        known: String,
+    },
     /// Several contents have the same version.
     #[error(
         "several catalogs have version \"{version}\"; give content_hash (--content-hash) too, \

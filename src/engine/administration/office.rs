@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use futures_util::future::join_all;
 use serde_json::json;
 use tokio::sync::{Mutex, Notify};
 use tracing::error;
@@ -229,17 +230,29 @@ impl Office {
         let page = self.directory.apps(after.map(AppId::as_str), limit).await?;
         let next = page.last.clone().filter(|_| page.len() == limit);
         let (mut views, mut unreadable) = (Vec::new(), page.unreadable);
-        for (index, record) in page.records.into_iter().enumerate() {
-            if index > 0 && index % SLICE_ITEMS == 0 {
+        for (index, slice) in page.records.chunks(SLICE_ITEMS).enumerate() {
+            if index > 0 {
                 self.pace.next_slice().await;
             }
-            let app = record.app.to_string();
-            match self.view_or_published(record, now).await {
-                Ok(view) => views.push(view),
-                Err(error) => unreadable.push(UnreadableApp { app, reason: error.to_string() }),
+            let pending = join_all(slice.iter().map(|record| self.is_pending(record))).await;
+            for (record, pending) in slice.iter().zip(pending) {
+                match self.view_or_published(record.clone(), now, pending).await {
+                    Ok(view) => views.push(view),
+                    Err(error) => unreadable.push(UnreadableApp {
+                        app: record.app.to_string(),
+                        reason: error.to_string(),
+                    }),
+                }
             }
         }
         Ok(AppList { views, unreadable, next })
+    }
+
+    /// Whether the app's latest change is not known to count in every part of the store: it does
+    /// not, or a part does not answer, which must not keep the other apps from being listed.
+    async fn is_pending(&self, record: &AppRecord) -> bool {
+        let in_force = self.engine.ledger.schedule_revision(&record.app).await;
+        !in_force.is_ok_and(|revision| revision >= record.revision)
     }
 
     pub(super) async fn view(&self, record: AppRecord) -> Result<AppView, AdminError> {
@@ -271,8 +284,9 @@ impl Office {
         &self,
         record: AppRecord,
         now: Timestamp,
+        pending: bool,
     ) -> Result<AppView, AdminError> {
-        match self.view_at(record.clone(), now, false) {
+        match self.view_at(record.clone(), now, pending) {
             Err(AdminError::Missing { app, .. }) => {
                 let deadline = self.engine.local_now() + PATIENCE;
                 let (call, catalog) = self.engine.call(app, Mode::CheckOnly, deadline);

@@ -2,7 +2,6 @@
 
 use tonic::{Request, Status};
 
-use crate::catalog::clipped;
 use crate::domain::audit::Actor;
 use crate::domain::id::{AppId, GroupId, RequestId};
 use crate::domain::purchase::Order;
@@ -19,7 +18,7 @@ const PAGE_DEFAULT: usize = 100;
 const PREVIEWED_MAX: usize = 1000;
 
 /// Every RPC that the audit log tells of.
-const ACTIONS: [&str; 15] = [
+const ACTIONS: [&str; 16] = [
     pb::CreateAppRequest::RPC,
     pb::PurchaseEditionRequest::RPC,
     pb::RenewEditionRequest::RPC,
@@ -34,6 +33,7 @@ const ACTIONS: [&str; 15] = [
     super::DROP_JOURNAL_ENTRY,
     super::DELETE_SET_ASIDE_OPERATIONS,
     super::ACCEPT_CLOCK,
+    super::CREATE_BACKUP,
     ISSUE_STATEMENT,
 ];
 /// What the audit log calls the issue of a final statement, which nobody asks for.
@@ -191,8 +191,7 @@ fn known(fields: &mut Fields, action: String) -> Option<String> {
     if ACTIONS.contains(&action.as_str()) {
         return Some(action);
     }
-    let (known, other) = (ACTIONS.join(", "), clipped(&action));
-    fields.wrong("action", format!("must be one of {known}, not {other:?}"));
+    fields.unknown_name("action", "logged action", &action, ACTIONS);
     None
 }
 

@@ -41,6 +41,8 @@ const TRACK_CHANGES: &str = "TrackChanges";
 const RECONCILE: &str = "Reconcile";
 /// The RPC that puts a kept catalog into force again.
 const ACTIVATE_CATALOG: &str = "ActivateCatalog";
+/// The RPC that copies the store.
+const CREATE_BACKUP: &str = "CreateBackup";
 /// The RPC that accepts a clock.
 const ACCEPT_CLOCK: &str = "AcceptClock";
 /// Exports that are compared at once: each remembers what it named.
@@ -80,7 +82,7 @@ impl AdminApi {
             events,
             reconciling: Permits::new("Reconcile", RECONCILING_MAX),
             watching: Permits::new("WatchEvents", watch::WATCHERS_MAX),
-            backing_up: Permits::new("CreateBackup", backup::BACKUPS_MAX),
+            backing_up: Permits::new(CREATE_BACKUP, backup::BACKUPS_MAX),
             counting_everybody: Permits::new("PreviewEntitlement with everybody", EVERYBODY_MAX),
             previewing: Permits::new("PreviewEntitlement", PREVIEWING_MAX),
             listing: Permits::new("ListApps and ListAuditEvents", LISTING_MAX),
@@ -300,7 +302,7 @@ impl AdminService for AdminApi {
         &self,
         request: Request<pb::CreateBackupRequest>,
     ) -> Result<Response<Self::CreateBackupStream>, Status> {
-        let (caller, authorization) = require_lasting(&request, Role::Owner, "CreateBackup")?;
+        let (caller, authorization) = require_lasting(&request, Role::Owner, CREATE_BACKUP)?;
         let permit = self.backing_up.try_acquire(&caller.key())?;
         let file = self
             .administration

@@ -63,9 +63,8 @@ fn sample(
     let regions = catalog.postpaid.regions.iter().map(|it| &it.id);
     let known = regions.clone().find(|it| it.as_str() == region).cloned();
     if known.is_none() {
-        let regions: Vec<_> = regions.map(Name::as_str).collect();
-        let known = regions.join(", ");
-        wrong(fields, name, "region", format!("must be a region of the catalog: {known}"));
+        let known = regions.map(Name::as_str);
+        fields.unknown_name(format!("{name}.region"), "region of the catalog", &region, known);
     }
     if kbps > KBPS_MAX {
         wrong(fields, name, "kbps", format!("must be 0-{KBPS_MAX}, not {kbps}"));
