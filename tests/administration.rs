@@ -306,7 +306,7 @@ async fn a_preview_shows_what_then_happens_and_changes_nothing() {
         };
         let purchase = Previewed::Buy(order("groups-per-user-400"), 2);
         let shown = preview(Some(purchase), None).await.expect("shown");
-        assert_eq!((shown.price_fen, shown.overruns.len()), (100_000, 0));
+        assert_eq!((shown.price_fen, shown.overruns().len()), (100_000, 0));
         let refused = preview(Some(Previewed::Buy(order("members-6000"), 1)), None).await;
         assert!(matches!(refused, Err(AdminError::Refused(_))), "{refused:?}");
         // After the edition's grace the service stops, and the limits are those of the edition.
@@ -348,7 +348,7 @@ async fn a_preview_names_every_given_user_and_group_that_would_be_over() {
     let users = vec![user("popular"), user("fine")];
     let question = Question { change: Some(refund), users, ..Question::default() };
     let shown = service.administration.preview(&app, question).await;
-    let over: Vec<_> = shown.expect("shown").overruns;
+    let over: Vec<_> = shown.expect("shown").overruns();
     let told: Vec<_> =
         over.iter().map(|it| (it.subject.clone(), it.limit_id.to_string(), it.used)).collect();
     assert_eq!(

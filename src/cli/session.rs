@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use clap::Args;
+use tonic::metadata::MetadataMap;
 use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
 
@@ -10,6 +11,8 @@ use super::Exit;
 use super::connect::{self, CALLING, Patience, Target};
 use super::error::{Error, is_lost};
 use super::output::{self, Format, Report};
+use crate::domain::calendar::Zone;
+use crate::grpc::TIME_ZONE_HEADER;
 
 /// Flags of every command that makes a call and prints its answer.
 #[derive(Debug, Clone, Copy, Args)]
@@ -20,6 +23,12 @@ pub struct Calling {
     #[arg(long, global = true, value_enum, default_value_t = Format::Table)]
     #[arg(value_name = "FORMAT", help_heading = CALLING)]
     output: Format,
+}
+
+/// The time zone of the catalog that an answer goes by; UTC where the sidecar does not say.
+pub fn zone_of(metadata: &MetadataMap) -> Zone {
+    let name = metadata.get(TIME_ZONE_HEADER).and_then(|name| name.to_str().ok());
+    name.and_then(Zone::named).unwrap_or(Zone::UTC)
 }
 
 /// A connection, and how its calls are made and shown.
@@ -66,8 +75,10 @@ impl Session {
 
     /// Prints an answer, or returns why there is none.
     pub fn finish<R: Report>(&self, answer: Result<Response<R>, Status>) -> Result<Exit, Error> {
-        let report = answer.map_err(|status| self.explained(status))?.into_inner();
-        output::show(&report, self.format)?;
+        let answer = answer.map_err(|status| self.explained(status))?;
+        let zone = zone_of(answer.metadata());
+        let report = answer.into_inner();
+        output::show(&report, self.format, zone)?;
         Ok(if report.denied() { Exit::Denied } else { Exit::Done })
     }
 

@@ -11,7 +11,7 @@ use tonic_types::StatusExt as _;
 use super::Exit;
 use super::error::Error;
 use super::output;
-use super::session::Session;
+use super::session::{Session, zone_of};
 use crate::grpc::connection_age::CONNECTION_AGE;
 use crate::grpc::pb::admin_service_client::AdminServiceClient;
 use crate::grpc::pb::{EventKind, WatchEventsRequest};
@@ -64,7 +64,9 @@ impl Watch {
                 kinds: self.kinds.iter().copied().map(i32::from).collect(),
             };
             let answers = client.watch_events(session.endless(request)).await;
-            let mut answers = answers.map_err(|status| session.explained(status))?.into_inner();
+            let answers = answers.map_err(|status| session.explained(status))?;
+            let zone = zone_of(answers.metadata());
+            let mut answers = answers.into_inner();
             loop {
                 let answer = match answers.message().await {
                     Ok(Some(answer)) => answer,
@@ -74,7 +76,8 @@ impl Watch {
                 };
                 // The first answer says where the stream begins, which is known if it goes on.
                 let is_shown = !goes_on || answer.event.is_some();
-                if is_shown && !output::emit_more(&output::watched(&answer, session.format()))? {
+                let line = || output::watched(&answer, session.format(), zone);
+                if is_shown && !output::emit_more(&line())? {
                     return Ok(Exit::Done);
                 }
                 *token = answer.resume_token;

@@ -82,6 +82,12 @@ impl fmt::Display for Day {
 }
 
 impl Zone {
+    /// Coordinated universal time.
+    pub const UTC: Self = Self(Tz::UTC);
+    /// That of the built-in catalog, for tests of what people read.
+    #[cfg(test)]
+    pub const SHANGHAI: Self = Self(Tz::Asia__Shanghai);
+
     /// The zone of that IANA name, such as `Asia/Shanghai`.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
@@ -116,13 +122,13 @@ impl Zone {
         Timestamp::from_millis(start.timestamp_millis())
     }
 
-    /// An instant as `2019-03-12 00:00:00 +08:00`, for messages and tables.
+    /// An instant in RFC 3339, to the second: `2019-03-12T00:00:00+08:00`. For whatever people read.
     #[must_use]
     pub fn show(self, at: Timestamp) -> String {
         DateTime::from_timestamp_millis(at.as_millis())
             .unwrap_or_default()
             .with_timezone(&self.0)
-            .format("%Y-%m-%d %H:%M:%S %:z")
+            .format("%Y-%m-%dT%H:%M:%S%:z")
             .to_string()
     }
 }
@@ -178,7 +184,7 @@ mod tests {
     fn days_begin_at_midnight_in_shanghai() {
         let zone = Zone::named("Asia/Shanghai").expect("known");
         let start = zone.start_of(day("2019-03-12"));
-        assert_eq!(zone.show(start), "2019-03-12 00:00:00 +08:00");
+        assert_eq!(zone.show(start), "2019-03-12T00:00:00+08:00");
         assert_eq!(zone.day_of(start), day("2019-03-12"));
         assert_eq!(zone.day_of(Timestamp::from_millis(start.as_millis() - 1)), day("2019-03-11"));
     }
@@ -187,6 +193,6 @@ mod tests {
     fn a_day_whose_midnight_is_skipped_begins_an_hour_later() {
         let zone = Zone::named("America/Sao_Paulo").expect("known");
         let start = zone.start_of(day("2018-11-04"));
-        assert_eq!(zone.show(start), "2018-11-04 01:00:00 -02:00");
+        assert_eq!(zone.show(start), "2018-11-04T01:00:00-02:00");
     }
 }

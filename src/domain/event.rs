@@ -327,24 +327,24 @@ impl Happening {
             }
             Self::Ending { what, ends_at, days_left } => {
                 let unit = if *days_left == 1 { "day" } else { "days" };
-                format!("{what} ends in {days_left} {unit}, {}", zone.show(*ends_at))
+                format!("{what} is valid until {}: {days_left} {unit} left", zone.show(*ends_at))
             }
             Self::GraceBegan { edition, ended_at } => {
-                format!("edition \"{edition}\" ended {}; its grace began", zone.show(*ended_at))
+                let ended_at = zone.show(*ended_at);
+                format!("edition \"{edition}\" was valid until {ended_at}; its grace began")
             }
             Self::ServiceStopped { edition, ended_at } => {
                 let ended_at = zone.show(*ended_at);
-                format!("edition \"{edition}\" is over since {ended_at}; the service has stopped")
+                format!("edition \"{edition}\" stopped at {ended_at}: the service has stopped")
             }
             Self::EditionEnded { edition, ended_at } => {
                 let ended_at = zone.show(*ended_at);
                 format!(
-                    "edition \"{edition}\" is over since {ended_at}; the app is on the default \
-                     edition"
+                    "edition \"{edition}\" stopped at {ended_at}: the app is on the default edition"
                 )
             }
             Self::AddOnEnded { add_on, ended_at } => {
-                format!("add-on \"{add_on}\" ended {}", zone.show(*ended_at))
+                format!("add-on \"{add_on}\" stopped at {}", zone.show(*ended_at))
             }
             Self::AppCreated { .. } => "the app was registered".to_owned(),
             Self::Purchased { what, months, renewal, price_fen, .. } => {

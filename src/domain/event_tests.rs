@@ -42,7 +42,7 @@ fn every_event_has_a_sentence_for_people() {
                 ends_at: midnight,
                 days_left: 1,
             },
-            "add-on \"members-2000\" ends in 1 day, 2019-03-12 00:00:00 +08:00",
+            "add-on \"members-2000\" is valid until 2019-03-12T00:00:00+08:00: 1 day left",
         ),
         (
             Happening::Purchased {
@@ -56,8 +56,7 @@ fn every_event_has_a_sentence_for_people() {
         ),
         (
             Happening::ServiceStopped { edition: edition(), ended_at: midnight },
-            "edition \"professional\" is over since 2019-03-12 00:00:00 +08:00; the service \
-             has stopped",
+            "edition \"professional\" stopped at 2019-03-12T00:00:00+08:00: the service has stopped",
         ),
         (
             Happening::DriftFound { differences: 1, request_id: request_id() },

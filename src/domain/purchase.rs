@@ -158,12 +158,17 @@ pub enum Refusal {
         known: String,
     },
     /// It runs, or runs on in grace.
-    #[error("edition \"{edition}\" is in force until {until}; renew it instead")]
+    #[error(
+        "edition \"{edition}\" is in force: valid until {valid_until}, stops at {stops_at}; renew it \
+         instead"
+    )]
     EditionInForce {
         /// The edition.
         edition: Name,
+        /// When it ends, without grace.
+        valid_until: String,
         /// When its grace is over.
-        until: String,
+        stops_at: String,
     },
     /// None was bought.
     #[error("no edition was bought that could be renewed; purchase one instead")]
@@ -175,12 +180,14 @@ pub enum Refusal {
     #[error("edition \"{0}\" has stopped; renew it first")]
     EditionStopped(Name),
     /// One of a kind at a time.
-    #[error("add-on \"{add_on}\" of the same kind runs until {until}; refund it first")]
+    #[error(
+        "add-on \"{add_on}\" of the same kind is in force, stops at {stops_at}; refund it first"
+    )]
     AddOnInForce {
         /// The add-on that runs.
         add_on: Name,
-        /// Until when.
-        until: String,
+        /// When its grace is over.
+        stops_at: String,
     },
     /// A purchase is refunded once.
     #[error("purchase \"{purchase}\" was refunded by request \"{by}\" already")]
@@ -199,7 +206,7 @@ pub enum Refusal {
         by: RequestId,
     },
     /// There is no value left.
-    #[error("purchase \"{purchase}\" ended {until}; nothing of it is left to refund")]
+    #[error("purchase \"{purchase}\" was valid until {until}; nothing of it is left to refund")]
     NothingLeft {
         /// The request that made the purchase.
         purchase: RequestId,
@@ -313,7 +320,8 @@ pub fn sell(
             if let Some(run) = running {
                 return Err(Refusal::EditionInForce {
                     edition: run.edition.clone(),
-                    until: zone.show(run.stops_at),
+                    valid_until: zone.show(run.valid.until),
+                    stops_at: zone.show(run.stops_at),
                 });
             }
             (Item::Edition(edition), price)
@@ -368,7 +376,7 @@ fn check_add_on(
     match timeline.add_ons.iter().find(same_kind) {
         Some(run) => Err(Refusal::AddOnInForce {
             add_on: run.add_on.clone(),
-            until: catalog.zone.show(run.in_force.until),
+            stops_at: catalog.zone.show(run.in_force.until),
         }),
         None => Ok(()),
     }

@@ -41,6 +41,24 @@ pub struct AddOnRun {
     pub refunded: bool,
 }
 
+/// The two ends of an edition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EditionEnd {
+    /// First instant after its validity, without grace.
+    pub valid_until: Timestamp,
+    /// First instant after its grace.
+    pub stops_at: Timestamp,
+}
+
+/// How long a purchase runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PurchaseRun {
+    /// When it is valid.
+    pub valid: Period,
+    /// First instant after its grace.
+    pub stops_at: Timestamp,
+}
+
 /// State of an app's service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ServiceState {
@@ -194,6 +212,28 @@ impl Timeline {
                 AfterGrace::DefaultEdition => (self.default_edition.clone(), ServiceState::Active),
             }
         }
+    }
+
+    /// When the edition of an instant ends; `None` where none was bought, or where the default
+    /// edition followed it.
+    #[must_use]
+    pub fn edition_end(&self, at: Timestamp) -> Option<EditionEnd> {
+        let run = self.editions.iter().rev().find(|run| run.valid.from <= at)?;
+        let is_replaced = at >= run.stops_at && self.after_grace == AfterGrace::DefaultEdition;
+        let end = EditionEnd { valid_until: run.valid.until, stops_at: run.stops_at };
+        (!is_replaced).then_some(end)
+    }
+
+    /// How long the last purchase runs; `None` where nothing was bought.
+    #[must_use]
+    pub fn last_purchase(&self) -> Option<PurchaseRun> {
+        let index = self.valid.len().checked_sub(1)?;
+        let add_on = self.add_ons.last().filter(|run| run.purchase == index);
+        let stops_at = match add_on {
+            Some(run) => run.in_force.until,
+            None => self.editions.last()?.stops_at,
+        };
+        Some(PurchaseRun { valid: self.valid[index], stops_at })
     }
 
     /// What comes after the end of a run, by its index; `None` where another one has begun by then.

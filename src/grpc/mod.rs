@@ -52,6 +52,10 @@ pub const ADMIN_SERVICE: &str = "imquota.v1.AdminService";
 /// The name under which health and reflection know the metering.
 pub const METERING_SERVICE: &str = "imquota.v1.MeteringService";
 
+/// Names the time zone of the catalog in answers of the admin service and of GetUsage, so that
+/// clients can show instants in it.
+pub const TIME_ZONE_HEADER: &str = "imquota-time-zone";
+
 /// Largest request that is read: the longest ids in the largest batch a catalog may allow fit.
 const REQUEST_MAX_BYTES: usize = 1024 * 1024;
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tonic::metadata::MetadataMap;
+use tonic::metadata::{AsciiMetadataValue, MetadataMap};
 use tonic::{Extensions, Request, Response, Status, Streaming};
 
 use super::answer::FromDecision;
@@ -15,7 +15,7 @@ use super::metering::record;
 use super::pb::quota_service_server::{QuotaService, QuotaServiceServer};
 use super::request::{Action, Check, Checked, Ids};
 use super::status::{self, Failure};
-use super::{REQUEST_MAX_BYTES, pb, request};
+use super::{REQUEST_MAX_BYTES, TIME_ZONE_HEADER, pb, request};
 use crate::domain::catalog::Catalog;
 use crate::domain::decision::Mode;
 use crate::domain::time::Timestamp;
@@ -212,7 +212,10 @@ impl QuotaService for QuotaApi {
     ) -> Result<Response<pb::GetUsageResponse>, Status> {
         let deadline = self.unary_deadline(request.metadata());
         let usage = self.usage(request.into_inner(), deadline).await;
-        usage.map(Response::new).map_err(status::of_failure)
+        let mut answer = usage.map(Response::new).map_err(status::of_failure)?;
+        let zone = AsciiMetadataValue::from_static(self.engine.catalog().zone.name());
+        answer.metadata_mut().insert(TIME_ZONE_HEADER, zone);
+        Ok(answer)
     }
 
     type ApplyStream = Answers;

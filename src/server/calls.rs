@@ -1,7 +1,7 @@
-//! What every call gets, whichever service it is for: its `x-request-id` back, and a span where it
-//! is traced.
+//! What every call gets, whichever service it is for: its `x-request-id` back, a span where it is
+//! traced, and on the admin listeners the name of the catalog's time zone.
 //!
-//! A call that has neither passes as it is.
+//! A call that has none of these passes as it is.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -13,6 +13,8 @@ use tonic::body::Body;
 use tower::{Layer, Service};
 use tracing::{Instrument as _, Level, Span, debug_span};
 
+use crate::engine::Engine;
+use crate::grpc::TIME_ZONE_HEADER;
 use crate::telemetry::trace::Sampling;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -25,12 +27,19 @@ const OURS: &str = "/imquota.";
 #[derive(Clone)]
 pub(super) struct CallLayer {
     sampling: Option<Arc<Sampling>>,
+    /// Whose catalog's time zone answers name.
+    zone_of: Option<Arc<Engine>>,
 }
 
 impl CallLayer {
     /// Traces calls where there is somewhere to send spans.
     pub(super) fn new(sampling: Option<Arc<Sampling>>) -> Self {
-        Self { sampling }
+        Self { sampling, zone_of: None }
+    }
+
+    /// The same, and answers name the time zone of the engine's catalog.
+    pub(super) fn naming_zone_of(self, engine: Arc<Engine>) -> Self {
+        Self { zone_of: Some(engine), ..self }
     }
 
     fn span<B>(&self, request: &Request<B>, id: Option<&HeaderValue>) -> Span {
@@ -85,7 +94,8 @@ where
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let id = request.headers().get(REQUEST_ID).filter(|id| is_id(id)).cloned();
         let span = self.layer.span(&request, id.as_ref());
-        if id.is_none() && span.is_none() {
+        let zone_of = self.layer.zone_of.clone();
+        if id.is_none() && span.is_none() && zone_of.is_none() {
             return Either::Left(self.inner.call(request));
         }
         let answer = span.in_scope(|| self.inner.call(request));
@@ -98,6 +108,10 @@ where
             of_answer.record("rpc.grpc.status_code", status.unwrap_or(0));
             if let Some(id) = id {
                 answer.headers_mut().insert(REQUEST_ID, id);
+            }
+            if let Some(engine) = zone_of {
+                let zone = HeaderValue::from_static(engine.catalog().zone.name());
+                answer.headers_mut().insert(TIME_ZONE_HEADER, zone);
             }
             Ok(answer)
         };

@@ -179,7 +179,8 @@ fn not_ready(readiness: &Readiness, waiting: &watch::Receiver<bool>) -> ServedRo
     let health = || HealthApi::new(readiness.health(), waiting.clone()).into_service();
     let data = Routes::new(health()).add_service(QuotaLater).add_service(MeteringLater);
     let admin = Routes::new(health()).add_service(AdminLater).add_service(MeteringLater);
-    ServedRoutes::new(data, admin, &CallLayer::new(None))
+    let calls = CallLayer::new(None);
+    ServedRoutes::new((data, calls.clone()), (admin, calls))
 }
 
 /// What every call but health is told before the store is there.

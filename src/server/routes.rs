@@ -56,15 +56,15 @@ pub(crate) struct ServedRoutes {
 }
 
 impl ServedRoutes {
-    /// Both, with what every call gets.
-    pub(super) fn new(data: Routes, admin: Routes, calls: &CallLayer) -> Self {
+    /// Both, with what every call of each gets.
+    pub(super) fn new((data, calls): (Routes, CallLayer), admin: (Routes, CallLayer)) -> Self {
         let streams = client_streams().into_iter().chain(REFLECTION.map(ToOwned::to_owned));
         let client_streams: Arc<[String]> = streams.collect();
-        let answering = |routes: Routes| {
+        let answering = |routes: Routes, calls: &CallLayer| {
             let routes = calls.layer(routes.prepare());
             Answering { routes, client_streams: client_streams.clone() }
         };
-        Self { data: answering(data), admin: answering(admin) }
+        Self { data: answering(data, &calls), admin: answering(admin.0, &admin.1) }
     }
 }
 
@@ -85,7 +85,7 @@ pub(super) fn routes(
     };
     let (metering, metering_of_admin) = (metering(Plane::Data), metering(Plane::Admin));
     let quota = QuotaApi::new(
-        engine,
+        engine.clone(),
         config.request_timeout,
         config.apply_in_flight_max,
         config.access.force,
@@ -107,7 +107,8 @@ pub(super) fn routes(
     } else {
         (data, admin)
     };
-    Ok(ServedRoutes::new(data, admin, &calls))
+    let admin_calls = calls.clone().naming_zone_of(engine);
+    Ok(ServedRoutes::new((data, calls), (admin, admin_calls)))
 }
 
 fn add_reflection(

@@ -204,7 +204,7 @@ fn shown(preview: &Preview) -> Expected {
 /// By limit, how many users and groups are over, and by how much the worst.
 fn named_over(preview: &Preview) -> BTreeMap<String, (u64, i64)> {
     let mut all = BTreeMap::new();
-    for it in preview.overruns.iter().filter(|it| it.subject != Subject::App) {
+    for it in preview.overruns().iter().filter(|it| it.subject != Subject::App) {
         let (count, highest) = all.entry(it.limit_id.to_string()).or_insert((0, 0));
         (*count, *highest) = (*count + 1, it.used.max(*highest));
     }

@@ -166,7 +166,7 @@ impl Purchases {
         let raises = rules.add_ons[add_on].raises;
         let same_kind = |run: &AddOnRun| rules.add_ons[run.add_on].raises == raises;
         if self.add_ons.iter().any(|run| at < run.until && same_kind(run)) {
-            return Err("of the same kind runs until");
+            return Err("of the same kind is in force, stops at");
         }
         Ok(())
     }

@@ -2,7 +2,6 @@
 
 use super::Report;
 use super::table::{Cell, Style, Table};
-use super::value;
 use crate::grpc::pb::ActivateCatalogResponse;
 
 impl Report for ActivateCatalogResponse {
@@ -12,7 +11,7 @@ impl Report for ActivateCatalogResponse {
         let mut table = Table::new(["CATALOG", "IN FORCE SINCE", "CONTENT"]);
         table.row([
             Cell::new(self.version.clone()),
-            Cell::new(value::instant(self.in_force_since.as_ref())),
+            Cell::new(style.instant(self.in_force_since.as_ref())),
             Cell::new(self.content_hash.clone()),
         ]);
         table.render(style)

@@ -20,7 +20,7 @@ macro_rules! reports {
 
             fn text(&self, style: Style) -> String {
                 let purchase: Option<&Purchase> = None$(.or(self.$purchase.as_ref()))?;
-                let receipt = purchase.map(receipt).unwrap_or_default();
+                let receipt = purchase.map(|it| receipt(it, style)).unwrap_or_default();
                 receipt + &self.app.as_ref().map(|app| shown(app, style)).unwrap_or_default()
             }
         }
@@ -59,7 +59,15 @@ impl Report for pb::ListAppsResponse {
     const NAME: &'static str = "ListAppsResponse";
 
     fn text(&self, style: Style) -> String {
-        let mut table = Table::new(["APP", "EDITION", "SERVICE", "ADD-ONS", "CHANGES"]);
+        let mut table = Table::new([
+            "APP",
+            "EDITION",
+            "SERVICE",
+            "VALID UNTIL",
+            "STOPS AT",
+            "ADD-ONS",
+            "PENDING",
+        ]);
         for app in &self.apps {
             let entitlement = app.entitlement.clone().unwrap_or_default();
             let (state, colour) = state(&entitlement);
@@ -67,8 +75,10 @@ impl Report for pb::ListAppsResponse {
                 Cell::new(&app.app_id),
                 Cell::new(&entitlement.edition_id),
                 Cell::new(state).coloured(colour),
+                Cell::new(style.instant(entitlement.valid_until.as_ref())),
+                Cell::new(style.instant(entitlement.stops_at.as_ref())),
                 Cell::new(entitlement.add_on_ids.join(", ")),
-                Cell::new(value::instant(entitlement.changes_at.as_ref())),
+                Cell::new(if app.pending { "latest change" } else { "" }).coloured(Colour::Yellow),
             ]);
         }
         let next = Cell::new(&self.next_page_token);
@@ -86,36 +96,37 @@ impl Report for pb::ListAppsResponse {
     }
 }
 
-fn state(entitlement: &Entitlement) -> (&'static str, Colour) {
+/// The state of the service in a word, alike in every command; what needs a look is in capitals.
+pub(super) fn state(entitlement: &Entitlement) -> (&'static str, Colour) {
     match entitlement.state() {
         ServiceState::Unspecified => ("unknown", Colour::Red),
         ServiceState::Active => ("active", Colour::Green),
-        ServiceState::Grace => ("in grace", Colour::Yellow),
-        ServiceState::Stopped => ("stopped", Colour::Red),
+        ServiceState::Grace => ("GRACE", Colour::Yellow),
+        ServiceState::Stopped => ("STOPPED", Colour::Red),
     }
 }
 
-/// Such as `bought edition professional for 1 month, 999.00 CNY: FROM to UNTIL`.
-fn receipt(purchase: &Purchase) -> String {
+/// Such as `bought edition professional for 1 month, 999.00 CNY: valid from FROM until UNTIL`.
+fn receipt(purchase: &Purchase, style: Style) -> String {
     let item = Cell::new(value::bought(purchase.item.as_ref()));
     format!(
-        "{} {} for {}, {}: {} to {}\n\n",
+        "{} {} for {}, {}: valid from {} until {}\n\n",
         if purchase.renewal { "renewed" } else { "bought" },
         item.text(),
         value::count(purchase.months, "month"),
         money(purchase.price_fen),
-        value::instant(purchase.valid_from.as_ref()),
-        value::instant(purchase.valid_until.as_ref()),
+        style.instant(purchase.valid_from.as_ref()),
+        style.instant(purchase.valid_until.as_ref()),
     )
 }
 
 fn shown(app: &App, style: Style) -> String {
-    let mut parts = vec![head(app).render(style)];
+    let mut parts = vec![head(app, style).render(style)];
     if !app.purchases.is_empty() {
-        parts.push(purchases(&app.purchases).render(style));
+        parts.push(purchases(&app.purchases, style).render(style));
     }
     if app.timeline.len() > 1 {
-        parts.push(timeline(&app.timeline).render(style));
+        parts.push(timeline(&app.timeline, style).render(style));
     }
     if let Some(entitlement) = app.entitlement.as_ref().filter(|it| !it.limits.is_empty()) {
         parts.push(limits(entitlement).render(style));
@@ -126,11 +137,11 @@ fn shown(app: &App, style: Style) -> String {
     parts.join("\n")
 }
 
-fn head(app: &App) -> Table {
+fn head(app: &App, style: Style) -> Table {
     let mut table = Table::new(["APP", &app.app_id]);
     let mut line =
         |name: &str, cell: Cell| table.row([Cell::new(name).coloured(Colour::Dim), cell]);
-    line("created", Cell::new(value::instant(app.created_at.as_ref())));
+    line("created", Cell::new(style.instant(app.created_at.as_ref())));
     if let Some(entitlement) = &app.entitlement {
         let (state, colour) = state(entitlement);
         line("edition", Cell::new(&entitlement.edition_id));
@@ -138,13 +149,16 @@ fn head(app: &App) -> Table {
         if !entitlement.add_on_ids.is_empty() {
             line("add-ons", Cell::new(entitlement.add_on_ids.join(", ")));
         }
-        line("changes", Cell::new(value::instant(entitlement.changes_at.as_ref())));
+        line("valid until", Cell::new(style.instant(entitlement.valid_until.as_ref())));
+        line("stops at", Cell::new(style.instant(entitlement.stops_at.as_ref())));
+        line("next change", Cell::new(style.instant(entitlement.changes_at.as_ref())));
     }
     table
 }
 
-fn purchases(purchases: &[Purchase]) -> Table {
-    let mut table = Table::new(["BOUGHT", "AT", "MONTHS", "PRICE", "FROM", "UNTIL", "REQUEST"]);
+fn purchases(purchases: &[Purchase], style: Style) -> Table {
+    let mut table =
+        Table::new(["BOUGHT", "AT", "MONTHS", "PRICE", "VALID FROM", "VALID UNTIL", "REQUEST"]);
     for purchase in purchases {
         let renewal = if purchase.renewal { " (renewal)" } else { "" };
         let refund = purchase.refund.as_ref();
@@ -153,25 +167,25 @@ fn purchases(purchases: &[Purchase]) -> Table {
             Cell::new(
                 value::bought(purchase.item.as_ref()) + renewal + &refund.unwrap_or_default(),
             ),
-            Cell::new(value::instant(purchase.purchased_at.as_ref())),
+            Cell::new(style.instant(purchase.purchased_at.as_ref())),
             Cell::number(purchase.months.to_string()),
             Cell::number(money(purchase.price_fen)),
-            Cell::new(value::instant(purchase.valid_from.as_ref())),
-            Cell::new(value::instant(purchase.valid_until.as_ref())),
+            Cell::new(style.instant(purchase.valid_from.as_ref())),
+            Cell::new(style.instant(purchase.valid_until.as_ref())),
             Cell::new(&purchase.request_id),
         ]);
     }
     table
 }
 
-fn timeline(periods: &[pb::Period]) -> Table {
+fn timeline(periods: &[pb::Period], style: Style) -> Table {
     let mut table = Table::new(["FROM", "UNTIL", "EDITION", "SERVICE", "ADD-ONS"]);
     for period in periods {
         let entitled = Entitlement { state: period.state, ..Entitlement::default() };
         let (state, colour) = state(&entitled);
         table.row([
-            Cell::new(value::instant(period.from.as_ref())),
-            Cell::new(value::instant(period.until.as_ref())),
+            Cell::new(style.instant(period.from.as_ref())),
+            Cell::new(style.instant(period.until.as_ref())),
             Cell::new(&period.edition_id),
             Cell::new(state).coloured(colour),
             Cell::new(period.add_on_ids.join(", ")),
@@ -180,7 +194,7 @@ fn timeline(periods: &[pb::Period]) -> Table {
     table
 }
 
-pub(super) fn limits(entitlement: &Entitlement) -> Table {
+fn limits(entitlement: &Entitlement) -> Table {
     let mut table = Table::new(["WHAT", "LIMIT", "SOURCE"]);
     for limit in &entitlement.limits {
         table.row([
@@ -231,7 +245,9 @@ mod tests {
             state: ServiceState::Active.into(),
             add_on_ids: vec![],
             limits,
-            changes_at: Some(at(1_552_924_800)),
+            changes_at: Some(at(1_552_320_000)),
+            valid_until: Some(at(1_552_320_000)),
+            stops_at: Some(at(1_552_924_800)),
         };
         App {
             app_id: "demo".into(),
@@ -249,18 +265,21 @@ mod tests {
         assert_eq!(
             answer.text(PLAIN),
             "\
-bought edition professional for 1 month, 999.00 CNY: 2019-02-12T02:00:00Z to 2019-03-11T16:00:00Z
+bought edition professional for 1 month, 999.00 CNY: valid from 2019-02-12T10:00:00+08:00 until \
+2019-03-12T00:00:00+08:00
 
-APP      demo
-created  2019-02-12T01:59:59Z
-edition  professional
-service  active
-changes  2019-03-18T16:00:00Z
+APP          demo
+created      2019-02-12T09:59:59+08:00
+edition      professional
+service      active
+valid until  2019-03-12T00:00:00+08:00
+stops at     2019-03-19T00:00:00+08:00
+next change  2019-03-12T00:00:00+08:00
 
-BOUGHT                AT                    MONTHS       PRICE  FROM                  \
-UNTIL                 REQUEST
-edition professional  2019-02-12T02:00:00Z       1  999.00 CNY  2019-02-12T02:00:00Z  \
-2019-03-11T16:00:00Z  r1
+BOUGHT                AT                         MONTHS       PRICE  VALID FROM                 \
+VALID UNTIL                REQUEST
+edition professional  2019-02-12T10:00:00+08:00       1  999.00 CNY  2019-02-12T10:00:00+08:00  \
+2019-03-12T00:00:00+08:00  r1
 
 WHAT                  LIMIT  SOURCE
 accounts_per_app  unlimited  edition professional

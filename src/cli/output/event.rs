@@ -24,7 +24,7 @@ pub fn line(answer: &pb::WatchEventsResponse, style: Style) -> String {
         text = paint(style, Some(Colour::Yellow), &missed) + "\n";
     }
     let Some(event) = &answer.event else { return text };
-    let at = value::instant(event.occurred_at.as_ref());
+    let at = style.instant(event.occurred_at.as_ref());
     let kind = format!("{:KIND_WIDTH$}", kind_name(event.kind()));
     let kind = paint(style, colour(event), &kind);
     // What concerns the whole store has no app.
@@ -74,7 +74,7 @@ mod tests {
             pb::WatchEventsResponse { event: Some(event), resume_token: token(), missed: 2 };
         assert_eq!(
             line(&answer, PLAIN),
-            "missed 2 events\n2019-03-11T16:00:00Z  limit-passed      demo  \
+            "missed 2 events\n2019-03-12T00:00:00+08:00  limit-passed      demo  \
              user \"a\u{fffd}\" has 45 of at most 50  [7]\n"
         );
         let event = pb::Event {
@@ -85,7 +85,8 @@ mod tests {
         };
         let answer =
             pb::WatchEventsResponse { event: Some(event), resume_token: token(), missed: 0 };
-        let wanted = "2019-03-11T16:00:00Z  facts-lost        -  the store lost events 5-9  [7]\n";
+        let wanted =
+            "2019-03-12T00:00:00+08:00  facts-lost        -  the store lost events 5-9  [7]\n";
         assert_eq!(line(&answer, PLAIN), wanted);
         let event = pb::Event {
             kind: EventKind::EventsDropped.into(),
@@ -95,7 +96,7 @@ mod tests {
         };
         let answer =
             pb::WatchEventsResponse { event: Some(event), resume_token: token(), missed: 5 };
-        let wanted = "2019-03-11T16:00:00Z  events-dropped    -  events 5-9 were dropped from the \
+        let wanted = "2019-03-12T00:00:00+08:00  events-dropped    -  events 5-9 were dropped from the \
                       bounded log (denied)  [7]\n";
         assert_eq!(line(&answer, PLAIN), wanted);
         let first = pb::WatchEventsResponse { event: None, resume_token: token(), missed: 0 };

@@ -64,7 +64,7 @@ mod tests {
 
     #[test]
     fn a_terminal_gets_a_line_of_bars() {
-        let bars = Style { bars: true, colours: false };
+        let bars = Style { bars: true, colours: false, ..PLAIN };
         assert_eq!(
             text(&[dau(&[0, 100, 80])], bars),
             "\n\

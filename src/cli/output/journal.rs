@@ -16,7 +16,7 @@ impl Report for pb::ListJournalEntriesResponse {
             "" => String::new(),
             next => format!("more: --after {next}\n"),
         };
-        table(&self.entries).render(style) + &more
+        table(&self.entries, style).render(style) + &more
     }
 }
 
@@ -26,7 +26,7 @@ impl Report for pb::RetryJournalEntryResponse {
     fn text(&self, style: Style) -> String {
         let entry = self.entry.clone().unwrap_or_default();
         let number = entry.number;
-        table(&[entry]).render(style)
+        table(&[entry], style).render(style)
             + &format!("entry {number} is tried again, and what waits behind it after it\n")
     }
 }
@@ -37,7 +37,7 @@ impl Report for pb::DropJournalEntryResponse {
     fn text(&self, style: Style) -> String {
         let entry = self.entry.clone().unwrap_or_default();
         let number = entry.number;
-        table(&[entry]).render(style)
+        table(&[entry], style).render(style)
             + &format!(
                 "entry {number} was dropped, and what waited behind it goes on; now compare the \
                  app with the IM's database: imquota reconcile\n"
@@ -54,12 +54,12 @@ impl Report for pb::DeleteSetAsideOperationsResponse {
     }
 }
 
-fn table(entries: &[pb::JournalEntry]) -> Table {
+fn table(entries: &[pb::JournalEntry], style: Style) -> Table {
     let mut table = Table::new(["NUMBER", "ACCEPTED", "APP", "OPERATION", "OF", "STATE"]);
     for entry in entries {
         table.row([
             Cell::number(entry.number.to_string()),
-            Cell::new(value::instant(entry.accepted_at.as_ref())),
+            Cell::new(style.instant(entry.accepted_at.as_ref())),
             Cell::new(&entry.app_id),
             Cell::new(&entry.operation),
             Cell::new(subjects(entry)),
@@ -130,7 +130,7 @@ mod tests {
             "user a\u{fffd}, group g and 3 more",
             "blocked: WRONGTYPE",
             "behind entry 7",
-            "2019-03-11T16:00:00Z",
+            "2019-03-12T00:00:00+08:00",
             "more: --after 8",
         ] {
             assert!(text.contains(part), "{part} is not in\n{text}");

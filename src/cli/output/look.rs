@@ -1,7 +1,7 @@
-//! Previews and the audit log.
+//! Previews, the catalog and the audit log.
 
 use super::Report;
-use super::app::limits;
+use super::app::state;
 use super::table::{Cell, Colour, Style, Table, paint};
 use super::value;
 use crate::domain::text::money;
@@ -11,22 +11,22 @@ impl Report for pb::PreviewEntitlementResponse {
     const NAME: &'static str = "PreviewEntitlementResponse";
 
     fn text(&self, style: Style) -> String {
-        let mut head = Table::new(["", "NOW", "THEN"]);
         let (now, then) = (self.now.clone().unwrap_or_default(), self.then.clone());
         let then = then.unwrap_or_default();
-        let mut line = |name: &str, now: String, then: String| {
-            head.row([Cell::new(name).coloured(Colour::Dim), Cell::new(now), Cell::new(then)]);
-        };
-        line("at", "now".to_owned(), value::instant(self.at.as_ref()));
-        line("edition", now.edition_id.clone(), then.edition_id.clone());
-        line("add-ons", now.add_on_ids.join(", "), then.add_on_ids.join(", "));
-        if self.price_fen != 0 {
-            line("price", String::new(), money(self.price_fen));
+        let mut parts = vec![self.head(&now, &then, style).render(style)];
+        if let Some(sale) = &self.sale {
+            let [from, until, stops_at] = [&sale.valid_from, &sale.valid_until, &sale.stops_at]
+                .map(|at| style.instant(at.as_ref()));
+            parts.push(format!(
+                "the sale would be valid from {from} until {until}, and stop at {stops_at}\n"
+            ));
         }
-        let mut parts = vec![head.render(style), limits(&then).render(style)];
-        if !self.overruns.is_empty() {
-            parts.push(overruns(&self.overruns).render(style));
+        if then.state() == pb::ServiceState::Stopped {
+            let line = "STOPPED then: everything that takes would be denied";
+            parts.push(paint(style, Some(Colour::Red), line) + "\n");
         }
+        parts.push(limits_beside(&now, &then).render(style));
+        parts.push(subjects(&self.subjects).render(style));
         if self.everybody {
             parts.push(counted(&self.overrun_counts, style));
         }
@@ -34,15 +34,74 @@ impl Report for pb::PreviewEntitlementResponse {
     }
 }
 
-fn overruns(overruns: &[pb::Overrun]) -> Table {
-    let mut table = Table::new(["OVER", "WHAT", "USED", "LIMIT"]);
-    for overrun in overruns {
-        table.row([
-            Cell::new(value::subject(overrun.subject.as_ref())).coloured(Colour::Red),
-            Cell::new(&overrun.limit_id),
-            Cell::number(overrun.used.to_string()),
-            Cell::number(overrun.limit.to_string()),
-        ]);
+impl pb::PreviewEntitlementResponse {
+    fn head(&self, now: &pb::Entitlement, then: &pb::Entitlement, style: Style) -> Table {
+        let mut head = Table::new(["", "NOW", "THEN"]);
+        let mut line = |name: &str, now: Cell, then: Cell| {
+            head.row([Cell::new(name).coloured(Colour::Dim), now, then]);
+        };
+        let instant = |at: &Option<prost_types::Timestamp>| Cell::new(style.instant(at.as_ref()));
+        let service = |of: &pb::Entitlement| {
+            let (state, colour) = state(of);
+            Cell::new(state).coloured(colour)
+        };
+        line("at", Cell::new("now"), instant(&self.at));
+        line("edition", Cell::new(&now.edition_id), Cell::new(&then.edition_id));
+        line("service", service(now), service(then));
+        line("valid until", instant(&now.valid_until), instant(&then.valid_until));
+        line("stops at", instant(&now.stops_at), instant(&then.stops_at));
+        let add_ons = |of: &pb::Entitlement| Cell::new(of.add_on_ids.join(", "));
+        line("add-ons", add_ons(now), add_ons(then));
+        if self.price_fen != 0 {
+            line("price", Cell::default(), Cell::new(money(self.price_fen)));
+        }
+        head
+    }
+}
+
+/// Every limit of now beside that of then; `-` where it is none of that edition's.
+fn limits_beside(now: &pb::Entitlement, then: &pb::Entitlement) -> Table {
+    let mut table = Table::new(["WHAT", "NOW", "THEN", "SOURCE THEN"]);
+    let of = |of: &pb::Entitlement, id: &str| {
+        let limit = of.limits.iter().find(|limit| limit.limit_id == id);
+        limit.map_or_else(|| "-".to_owned(), |limit| value::limit(limit.limit))
+    };
+    let is_then = |id: &str| then.limits.iter().any(|limit| limit.limit_id == id);
+    let only_now = now.limits.iter().filter(|limit| !is_then(&limit.limit_id));
+    for limit in then.limits.iter().chain(only_now) {
+        let id = limit.limit_id.as_str();
+        let source = match is_then(id) {
+            true => value::source(limit.source(), &limit.source_id),
+            false => "-".to_owned(),
+        };
+        let (before, after) = (of(now, id), of(then, id));
+        let after = Cell::number(&after).coloured_if(before != after, Colour::Yellow);
+        table.row([Cell::new(id), Cell::number(before), after, Cell::new(source)]);
+    }
+    table
+}
+
+/// The counts of the app and of each user and group that was asked for.
+fn subjects(subjects: &[pb::PreviewedSubject]) -> Table {
+    let mut table = Table::new(["WHO", "WHAT", "USED", "NOW", "THEN", ""]);
+    for of in subjects {
+        let who = || Cell::new(value::subject(of.subject.as_ref()));
+        if of.not_found {
+            let none = Cell::new("does not exist").coloured(Colour::Dim);
+            let [used, now, then, over] = Default::default();
+            table.row([who(), none, used, now, then, over]);
+        }
+        for count in &of.counts {
+            let over = if count.over { "OVER" } else { "" };
+            table.row([
+                who(),
+                Cell::new(&count.limit_id),
+                Cell::number(count.used.to_string()),
+                Cell::number(value::limit(count.limit_now)),
+                Cell::number(value::limit(count.limit_then)),
+                Cell::new(over).coloured(Colour::Red),
+            ]);
+        }
     }
     table
 }
@@ -152,7 +211,7 @@ impl Report for pb::ListAuditEventsResponse {
         for event in &self.events {
             table.row([
                 Cell::number(event.number.to_string()),
-                Cell::new(value::instant(event.made_at.as_ref())),
+                Cell::new(style.instant(event.made_at.as_ref())),
                 Cell::new(&event.actor),
                 Cell::new(&event.from),
                 Cell::new(format!("{} {}", event.action, event.request)),

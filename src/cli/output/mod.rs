@@ -36,8 +36,10 @@ use std::io::{self, ErrorKind, IsTerminal as _, Write as _};
 
 use clap::ValueEnum;
 use prost::Message;
+use terminal_size::{Width, terminal_size_of};
 
 use super::error::Error;
+use crate::domain::calendar::Zone;
 use crate::grpc::pb::{self, DecisionInfo};
 pub use event::kind_name;
 pub use progress::Progress;
@@ -69,9 +71,9 @@ pub trait Report: Message {
 }
 
 /// Prints an answer to stdout.
-pub fn show<R: Report>(report: &R, format: Format) -> Result<(), Error> {
+pub fn show<R: Report>(report: &R, format: Format, zone: Zone) -> Result<(), Error> {
     match format {
-        Format::Table => emit(&report.text(stdout_style())),
+        Format::Table => emit(&report.text(stdout_style(zone))),
         Format::Json => emit(&json::render(report)),
     }
 }
@@ -79,7 +81,8 @@ pub fn show<R: Report>(report: &R, format: Format) -> Result<(), Error> {
 /// Prints what a comparison came to.
 pub fn show_comparison(comparison: &Comparison, format: Format) -> Result<(), Error> {
     match format {
-        Format::Table => emit(&comparison.text(stdout_style())),
+        // It has no instants.
+        Format::Table => emit(&comparison.text(stdout_style(Zone::UTC))),
         Format::Json => emit(&comparison.json()),
     }
 }
@@ -100,9 +103,9 @@ pub fn emit_more(text: &str) -> Result<bool, Error> {
 
 /// An answer of a stream of events, as a line; none for the one that begins it, which people
 /// need not see.
-pub fn watched(answer: &pb::WatchEventsResponse, format: Format) -> String {
+pub fn watched(answer: &pb::WatchEventsResponse, format: Format, zone: Zone) -> String {
     match format {
-        Format::Table => event::line(answer, stdout_style()),
+        Format::Table => event::line(answer, stdout_style(zone)),
         Format::Json => crate::grpc::json::compact("WatchEventsResponse", answer) + "\n",
     }
 }
@@ -122,9 +125,12 @@ fn degraded(decision: Option<&DecisionInfo>, style: Style) -> String {
     }
 }
 
-fn stdout_style() -> Style {
+/// What stdout can show; a table is as wide as it has to be where stdout is no terminal.
+fn stdout_style(zone: Zone) -> Style {
     let terminal = io::stdout().is_terminal();
+    let size = terminal.then(|| terminal_size_of(io::stdout())).flatten();
+    let columns = size.map(|(Width(columns), _)| usize::from(columns)).filter(|it| *it > 0);
     // As https://no-color.org has it: set and not empty.
     let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    Style { bars: terminal, colours: terminal && !no_color }
+    Style { bars: terminal, colours: terminal && !no_color, columns, zone }
 }

@@ -17,15 +17,15 @@ impl Report for TrackChangesResponse {
 
     fn text(&self, style: Style) -> String {
         let mut table = Table::new(["CHANGES", "ARE REMEMBERED"]);
-        table.row([Cell::new("since"), Cell::new(value::instant(self.since.as_ref()))]);
-        table.row([Cell::new("until"), Cell::new(value::instant(self.until.as_ref()))]);
+        table.row([Cell::new("since"), Cell::new(style.instant(self.since.as_ref()))]);
+        table.row([Cell::new("until"), Cell::new(style.instant(self.until.as_ref()))]);
         // Rounded up, since the sidecar does not round.
         let wait = i64::try_from(SETTLED_AFTER.as_secs()).unwrap_or(i64::MAX);
         let export = self.since.map(|since| Timestamp {
             seconds: since.seconds + wait + i64::from(since.nanos > 0),
             nanos: 0,
         });
-        let export = value::instant(export.as_ref());
+        let export = style.instant(export.as_ref());
         let next = format!(
             "\
 Next:

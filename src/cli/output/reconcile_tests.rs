@@ -122,11 +122,11 @@ fn an_export_begins_ten_seconds_after_changes_are_tracked() {
         answer.text(PLAIN),
         "\
 CHANGES  ARE REMEMBERED
-since    2019-03-11T16:00:00Z
-until    2019-03-12T16:00:00Z
+since    2019-03-12T00:00:00+08:00
+until    2019-03-13T00:00:00+08:00
 
 Next:
-  1. Wait until 2019-03-11T16:00:11Z (10 s), and longer than the longest transaction of the IM \
+  1. Wait until 2019-03-12T00:00:11+08:00 (10 s), and longer than the longest transaction of the IM \
 takes.
   2. Note the time. Then export.
   3. imquota reconcile --app APP --groups FILE --friends FILE --accounts FILE --as-of TIME

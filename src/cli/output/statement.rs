@@ -33,7 +33,7 @@ impl Report for GetStatementResponse {
         } else {
             ("running; final on", Colour::Yellow)
         };
-        let until = value::instant(statement.final_at.as_ref());
+        let until = style.instant(statement.final_at.as_ref());
         let head = format!("{} {}: {state} {until}", statement.app_id, statement.month);
         let hash = format!("sha256 {}", statement.hash);
         let head = paint(style, Some(colour), Cell::new(head).text());
@@ -57,8 +57,8 @@ fn peak(line: &StatementLine) -> String {
 impl Report for SetMessageRetentionResponse {
     const NAME: &'static str = "SetMessageRetentionResponse";
 
-    fn text(&self, _style: Style) -> String {
-        let since = value::instant(self.since.as_ref());
+    fn text(&self, style: Style) -> String {
+        let since = style.instant(self.since.as_ref());
         format!("messages are kept for {} since {since}\n", value::count(self.days, "day"))
     }
 }
@@ -99,7 +99,7 @@ mod tests {
         assert_eq!(
             GetStatementResponse { statement: Some(statement) }.text(PLAIN),
             "\
-demo 2019-08: final since 2019-09-02T16:00:00Z
+demo 2019-08: final since 2019-09-03T00:00:00+08:00
 
 WHAT                QUANTITY    UNIT PRICE        AMOUNT  PEAK
 Daily active users         1  10000.00 CNY  10000.00 CNY  150000 on 2019-08-14

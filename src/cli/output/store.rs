@@ -2,7 +2,6 @@
 
 use super::Report;
 use super::table::{Cell, Style, Table};
-use super::value;
 use crate::grpc::pb::{AcceptStoreResponse, GetStoreStateResponse, ListSetAsideOperationsResponse};
 
 impl Report for GetStoreStateResponse {
@@ -15,7 +14,7 @@ impl Report for GetStoreStateResponse {
         let facts = match &self.loss {
             None => "there".to_owned(),
             Some(loss) => {
-                format!("lost since {}: {}", value::instant(loss.since.as_ref()), loss.reason)
+                format!("lost since {}: {}", style.instant(loss.since.as_ref()), loss.reason)
             }
         };
         let mut table = Table::new(["STORE", "GENERATION", "FACTS", "SET ASIDE"]);
@@ -58,7 +57,7 @@ impl Report for ListSetAsideOperationsResponse {
         for operation in &self.operations {
             table.row([
                 Cell::number(operation.number.to_string()),
-                Cell::new(value::instant(operation.accepted_at.as_ref())),
+                Cell::new(style.instant(operation.accepted_at.as_ref())),
                 Cell::new(&operation.app_id),
                 Cell::new(&operation.operation),
                 Cell::new(&operation.detail),

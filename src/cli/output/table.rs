@@ -1,4 +1,18 @@
-//! Columns of text: aligned, coloured where that is wanted, and safe to print.
+//! Columns of text: aligned, coloured where that is wanted, as wide as the terminal, and safe to
+//! print.
+//!
+//! Widths are in cells of a terminal: a Chinese character takes two. Where the columns are wider
+//! than the terminal, the text of the widest ones goes on below itself; nothing is cut off, so that
+//! ids can be copied.
+
+use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
+
+use crate::domain::calendar::Zone;
+
+/// Cells between two columns.
+const GAP: usize = 2;
+/// No column is made narrower: a terminal that has no room for that breaks the lines itself.
+const NARROWEST: usize = 8;
 
 /// What the reader can take in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -7,6 +21,10 @@ pub struct Style {
     pub bars: bool,
     /// Use colours.
     pub colours: bool,
+    /// Cells of a line; `None`: as many as it takes.
+    pub columns: Option<usize>,
+    /// Where instants are shown.
+    pub zone: Zone,
 }
 
 /// What a colour means.
@@ -61,13 +79,49 @@ impl Cell {
         Self { colour: Some(colour), ..self }
     }
 
+    /// The same in a colour where that holds.
+    pub fn coloured_if(self, holds: bool, colour: Colour) -> Self {
+        if holds { self.coloured(colour) } else { self }
+    }
+
     /// What is shown, without its colour.
     pub fn text(&self) -> &str {
         &self.text
     }
 
+    /// In cells.
     fn width(&self) -> usize {
-        self.text.chars().count()
+        self.text.width()
+    }
+
+    /// The cells of the longest word, which is what a column should not be narrower than.
+    fn word_width(&self) -> usize {
+        self.text.split(' ').map(|word| word.width()).max().unwrap_or(0)
+    }
+
+    /// The text in lines of at most so many cells, broken at blanks, and within words that are
+    /// longer. A character that is wider than a line has a line of its own.
+    fn lines(&self, width: usize) -> Vec<String> {
+        let (mut lines, mut line) = (Vec::new(), String::new());
+        for word in self.text.split(' ') {
+            let gap = usize::from(!line.is_empty());
+            if line.width() + gap + word.width() <= width {
+                line.extend((gap > 0).then_some(' '));
+                line += word;
+                continue;
+            }
+            if !line.is_empty() {
+                lines.push(std::mem::take(&mut line));
+            }
+            for letter in word.chars() {
+                if !line.is_empty() && line.width() + letter.width().unwrap_or(0) > width {
+                    lines.push(std::mem::take(&mut line));
+                }
+                line.push(letter);
+            }
+        }
+        lines.push(line);
+        lines
     }
 }
 
@@ -92,30 +146,63 @@ impl Table {
     /// The rows as lines, without blanks at their ends; a column that nothing stands in is left
     /// out.
     pub fn render(&self, style: Style) -> String {
-        let columns = self.rows[0].len();
-        let body = self.rows.get(1..).unwrap_or_default();
-        let width = |column: usize| {
-            let empty = !body.is_empty() && body.iter().all(|row| row[column].text.is_empty());
-            let widest = self.rows.iter().map(|row| row[column].width()).max();
-            if empty { 0 } else { widest.unwrap_or(0) }
-        };
-        let widths: Vec<usize> = (0..columns).map(width).collect();
+        let widths = self.widths(style.columns);
         // A head goes to the side of what stands below it.
         let right = |column: usize| self.rows.iter().any(|row| row[column].right);
-        let right: Vec<bool> = (0..columns).map(right).collect();
+        let right: Vec<bool> = (0..widths.len()).map(right).collect();
         let mut text = String::new();
         for row in &self.rows {
-            let mut line = String::new();
-            for (column, cell) in row.iter().enumerate().filter(|(column, _)| widths[*column] > 0) {
-                let blanks = " ".repeat(widths[column] - cell.width());
-                let shown = paint(style, cell.colour, &cell.text);
-                line += if column == 0 { "" } else { "  " };
-                line += &if right[column] { blanks + &shown } else { shown + &blanks };
+            let lines = |(cell, width): (&Cell, &usize)| match width {
+                0 => Vec::new(),
+                width => cell.lines(*width),
+            };
+            let cells: Vec<Vec<String>> = row.iter().zip(&widths).map(lines).collect();
+            let height = cells.iter().map(Vec::len).max().unwrap_or(0);
+            for index in 0..height {
+                let mut line = String::new();
+                for (column, cell) in row.iter().enumerate().filter(|(it, _)| widths[*it] > 0) {
+                    let part = cells[column].get(index).map_or("", String::as_str);
+                    let blanks = " ".repeat(widths[column].saturating_sub(part.width()));
+                    let shown = paint(style, cell.colour, part);
+                    line += if line.is_empty() { "" } else { "  " };
+                    line += &if right[column] { blanks + &shown } else { shown + &blanks };
+                }
+                text += line.trim_end();
+                text.push('\n');
             }
-            text += line.trim_end();
-            text.push('\n');
         }
         text
+    }
+
+    /// How wide each column is: as its widest cell, or less where that is wider than the terminal.
+    fn widths(&self, columns: Option<usize>) -> Vec<usize> {
+        let body = self.rows.get(1..).unwrap_or_default();
+        let widest = |column: usize, of: fn(&Cell) -> usize| {
+            let empty = !body.is_empty() && body.iter().all(|row| row[column].text.is_empty());
+            let widest = self.rows.iter().map(|row| of(&row[column])).max();
+            if empty { 0 } else { widest.unwrap_or(0) }
+        };
+        let number = self.rows[0].len();
+        let mut widths: Vec<usize> = (0..number).map(|it| widest(it, Cell::width)).collect();
+        let Some(columns) = columns else { return widths };
+        // Between words first, within words only where that is not enough.
+        let words: Vec<usize> = (0..number).map(|it| widest(it, Cell::word_width)).collect();
+        let narrowest = words.iter().map(|word| NARROWEST.min(*word)).collect();
+        for least in [words, narrowest] {
+            narrow(&mut widths, &least, columns);
+        }
+        widths
+    }
+}
+
+/// Narrows the widest columns until all fit into a line, as far as each may be.
+fn narrow(widths: &mut [usize], least: &[usize], columns: usize) {
+    let gaps = GAP * widths.iter().filter(|width| **width > 0).count().saturating_sub(1);
+    while widths.iter().sum::<usize>() + gaps > columns {
+        let may_shrink = |column: &usize| widths[*column] > least[*column];
+        let widest = (0..widths.len()).filter(may_shrink).max_by_key(|column| widths[*column]);
+        let Some(widest) = widest else { return };
+        widths[widest] -= 1;
     }
 }
 
@@ -136,7 +223,7 @@ pub fn printable(text: &str) -> String {
 }
 
 #[cfg(test)]
-pub const PLAIN: Style = Style { bars: false, colours: false };
+pub const PLAIN: Style = Style { bars: false, colours: false, columns: None, zone: Zone::SHANGHAI };
 
 #[cfg(test)]
 mod tests {
@@ -169,8 +256,50 @@ bo     12345  so
     fn colours_do_not_move_columns() {
         let mut table = Table::new(["A", "B"]);
         table.row([Cell::new("x").coloured(Colour::Red), Cell::new("y")]);
-        let text = table.render(Style { bars: false, colours: true });
+        let text = table.render(Style { bars: false, colours: true, ..PLAIN });
         assert_eq!(text, "\u{1b}[2mA\u{1b}[0m  \u{1b}[2mB\u{1b}[0m\n\u{1b}[31mx\u{1b}[0m  y\n");
+    }
+
+    #[test]
+    fn a_chinese_character_takes_two_cells() {
+        let mut table = Table::new(["WHAT", "LABEL", "N"]);
+        table.row([Cell::new("a"), Cell::new("\u{4e13}\u{4e1a}\u{7248}"), Cell::number("1")]);
+        table.row([Cell::new("b"), Cell::new("plain"), Cell::number("22")]);
+        // Six cells of three characters, and five.
+        assert_eq!(
+            table.render(PLAIN),
+            "WHAT  LABEL    N\na     \u{4e13}\u{4e1a}\u{7248}   1\nb     plain   22\n"
+        );
+    }
+
+    #[test]
+    fn a_table_is_no_wider_than_the_terminal_and_loses_nothing() {
+        let mut table = Table::new(["ID", "WHY", "N"]);
+        let why = "the app has 100 of at most 100 accounts; buy edition professional";
+        table.row([Cell::new("user-101"), Cell::new(why), Cell::number("7")]);
+        let narrow = |columns| table.render(Style { columns: Some(columns), ..PLAIN });
+        assert_eq!(
+            narrow(40),
+            "\
+ID        WHY                          N
+user-101  the app has 100 of at most   7
+          100 accounts; buy edition
+          professional
+"
+        );
+        assert_eq!(narrow(400), table.render(PLAIN));
+        // Within words only where it has to be.
+        let mut wide = Table::new(["ID", "HASH"]);
+        let hash = "\u{4e13}0123456789abcdef".repeat(3);
+        wide.row([Cell::new("x"), Cell::new(&hash)]);
+        for columns in [12, 20, 33] {
+            let text = wide.render(Style { columns: Some(columns), ..PLAIN });
+            assert!(text.lines().all(|line| line.width() <= columns), "{columns}:\n{text}");
+            let parts = text.lines().skip(1).map(|line| line.trim_start_matches('x').trim());
+            assert_eq!(parts.collect::<String>(), hash, "{columns}:\n{text}");
+        }
+        // Where there is no room at all, the columns still stand.
+        assert!(narrow(3).contains("accounts"), "{}", narrow(3));
     }
 
     #[test]

@@ -9,7 +9,7 @@ impl Report for ListTopDenialsResponse {
     const NAME: &'static str = "ListTopDenialsResponse";
 
     fn text(&self, style: Style) -> String {
-        let since = format!("since {}\n", value::instant(self.since.as_ref()));
+        let since = format!("since {}\n", style.instant(self.since.as_ref()));
         let since = paint(style, Some(Colour::Dim), &since);
         if self.apps.is_empty() {
             return since + "nothing was denied\n";

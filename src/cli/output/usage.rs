@@ -22,7 +22,7 @@ impl Report for GetUsageResponse {
                 Cell::number(value::limit(usage.limit)),
                 bar,
                 Cell::new(value::source(usage.source(), &usage.source_id)),
-                Cell::new(changes(usage)),
+                Cell::new(changes(usage, style)),
             ]);
         }
         let mut text = table.render(style);
@@ -54,9 +54,9 @@ fn bar(usage: &Usage) -> Cell {
     Cell::new(format!("[{}{}]", "#".repeat(filled), "-".repeat(empty))).coloured(colour)
 }
 
-/// Such as `2019-03-11T16:00:00Z: 50`; `-` where the limit stays.
-fn changes(usage: &Usage) -> String {
-    let at = value::instant(usage.changes_at.as_ref());
+/// Such as `2019-03-12T00:00:00+08:00: 50`; `-` where the limit stays.
+fn changes(usage: &Usage, style: Style) -> String {
+    let at = style.instant(usage.changes_at.as_ref());
     match &usage.future_limit {
         None => at,
         Some(FutureLimit { service_stopped: true, .. }) => format!("{at}: service stops"),
@@ -99,9 +99,9 @@ mod tests {
             answer().text(PLAIN),
             "\
 WHAT              USED      LIMIT  SOURCE         CHANGES
-groups_per_user     45         60  edition trial  2019-03-11T16:00:00Z: 50
+groups_per_user     45         60  edition trial  2019-03-12T00:00:00+08:00: 50
 friends_per_user     7         20  edition trial  -
-groups_per_day      -2  unlimited  edition trial  2019-03-11T16:00:00Z: service stops
+groups_per_day      -2  unlimited  edition trial  2019-03-12T00:00:00+08:00: service stops
 "
         );
     }
@@ -109,13 +109,13 @@ groups_per_day      -2  unlimited  edition trial  2019-03-11T16:00:00Z: service 
     #[test]
     fn a_terminal_gets_bars() {
         assert_eq!(
-            answer().text(Style { bars: true, colours: false }),
+            answer().text(Style { bars: true, colours: false, ..PLAIN }),
             "\
 WHAT              USED      LIMIT                          SOURCE         CHANGES
-groups_per_user     45         60  [###############-----]  edition trial  2019-03-11T16:00:00Z: 50
+groups_per_user     45         60  [###############-----]  edition trial  2019-03-12T00:00:00+08:00: 50
 friends_per_user     7         20  [#######-------------]  edition trial  -
 groups_per_day      -2  unlimited                          edition trial  \
-2019-03-11T16:00:00Z: service stops
+2019-03-12T00:00:00+08:00: service stops
 "
         );
     }

@@ -1,16 +1,25 @@
 //! Money, instants, limits and sources as words.
 
-use chrono::{DateTime, SecondsFormat};
 use prost_types::Timestamp;
 
+use super::table::Style;
 use crate::domain::text::money;
+use crate::domain::time::Timestamp as Instant;
 use crate::grpc::pb::subject::Kind;
 use crate::grpc::pb::{LimitSource, Subject, Upgrade, purchase, upgrade};
 
-/// An instant in RFC 3339 and UTC, to the second; `-` where there is none.
-pub fn instant(at: Option<&Timestamp>) -> String {
-    at.and_then(|at| DateTime::from_timestamp(at.seconds, u32::try_from(at.nanos).ok()?))
-        .map_or_else(|| "-".into(), |at| at.to_rfc3339_opts(SecondsFormat::Secs, true))
+/// The last second that RFC 3339 can write, that of the year 9999.
+const LAST_SECOND: i64 = 253_402_300_799;
+
+impl Style {
+    /// An instant in RFC 3339 and the reader's zone, to the second; `-` where there is none.
+    pub fn instant(self, at: Option<&Timestamp>) -> String {
+        let is_real = |at: &&Timestamp| {
+            (0..=LAST_SECOND).contains(&at.seconds) && (0..1_000_000_000).contains(&at.nanos)
+        };
+        let show = |at: &Timestamp| self.zone.show(Instant::from_millis(at.seconds * 1000));
+        at.filter(is_real).map_or_else(|| "-".into(), show)
+    }
 }
 
 /// Whom something is about, such as `user alice`.
@@ -82,14 +91,19 @@ fn named(kind: &str, id: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::table::PLAIN;
     use super::*;
+    use crate::domain::calendar::Zone;
 
     #[test]
-    fn instants_are_shown_in_utc_to_the_second() {
-        let at = |seconds, nanos| instant(Some(&Timestamp { seconds, nanos }));
-        assert_eq!(at(1_552_320_000, 0), "2019-03-11T16:00:00Z");
-        assert_eq!(at(0, 999_000_000), "1970-01-01T00:00:00Z");
-        assert_eq!([at(i64::MAX, 0), at(0, -1), instant(None)], ["-", "-", "-"]);
+    fn instants_are_shown_in_the_zone_to_the_second() {
+        let at = |seconds, nanos| PLAIN.instant(Some(&Timestamp { seconds, nanos }));
+        assert_eq!(at(1_552_320_000, 0), "2019-03-12T00:00:00+08:00");
+        assert_eq!(at(0, 999_000_000), "1970-01-01T08:00:00+08:00");
+        let utc = Style { zone: Zone::UTC, ..PLAIN };
+        let text = utc.instant(Some(&Timestamp { seconds: 1_552_320_000, nanos: 0 }));
+        assert_eq!(text, "2019-03-11T16:00:00+00:00");
+        assert_eq!([at(i64::MAX, 0), at(0, -1), PLAIN.instant(None)], ["-", "-", "-"]);
     }
 
     #[test]

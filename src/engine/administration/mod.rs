@@ -30,6 +30,7 @@ use crate::domain::purchase::{Period, Refusal};
 use crate::domain::refund::Remaining;
 use crate::domain::schedule::{MissingItem, Schedule};
 use crate::domain::time::Timestamp;
+use crate::domain::timeline::EditionEnd;
 use crate::ledger::{LedgerError, SnapshotError};
 
 mod catalogs;
@@ -52,7 +53,7 @@ pub use entries::{EntryFilter, FoundEntries};
 pub use everybody::OverrunCount;
 pub use journal::{JournalAction, JournalChange, JournalChangeError};
 pub use pace::{Pace, SLICE_ITEMS};
-pub use preview::{Overrun, Preview, Previewed, Question};
+pub use preview::{Count, Overrun, Preview, Previewed, Question, SubjectCounts};
 pub use store::{StoreAccepted, StoreError, StoreState};
 
 /// Apps read at a time when all of them are gone through.
@@ -246,6 +247,8 @@ pub struct AppView {
     pub record: AppRecord,
     /// When each purchase is valid, in the order of the record.
     pub valid: Vec<Period>,
+    /// When the edition of `at` ends.
+    pub edition_end: Option<EditionEnd>,
     /// What it is entitled to, from `at` on.
     pub schedule: Schedule,
     /// The instant.

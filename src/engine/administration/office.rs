@@ -269,8 +269,10 @@ impl Office {
         pending: bool,
     ) -> Result<AppView, AdminError> {
         let catalog = self.engine.catalog();
+        let timeline = Timeline::new(&catalog, &record.sales);
         Ok(AppView {
-            valid: Timeline::new(&catalog, &record.sales).valid,
+            edition_end: timeline.edition_end(now),
+            valid: timeline.valid,
             schedule: schedule(&catalog, &record, now)?,
             at: now,
             pending,
@@ -292,8 +294,9 @@ impl Office {
                 let (call, catalog) = self.engine.call(app, Mode::CheckOnly, deadline);
                 let reading = self.engine.ledger.read(call, Subject::App).await;
                 let schedule = Schedule::clone(&reading.map_err(AdminError::Unread)?.schedule);
-                let valid = Timeline::new(&catalog, &record.sales).valid;
-                Ok(AppView { valid, schedule, at: now, pending: true, record })
+                let timeline = Timeline::new(&catalog, &record.sales);
+                let (edition_end, valid) = (timeline.edition_end(now), timeline.valid);
+                Ok(AppView { valid, edition_end, schedule, at: now, pending: true, record })
             }
             view => view,
         }

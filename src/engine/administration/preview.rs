@@ -15,6 +15,7 @@ use crate::domain::limit::LimitId;
 use crate::domain::purchase::{Order, Purchase, Refund};
 use crate::domain::schedule::Schedule;
 use crate::domain::time::Timestamp;
+use crate::domain::timeline::{EditionEnd, PurchaseRun, Timeline};
 use crate::domain::usage::{Counts, Usage, usages};
 use crate::ledger::LedgerError;
 
@@ -48,6 +49,46 @@ pub struct Question {
     pub everybody: bool,
 }
 
+/// A count beside its limit of now and of then; `None` is unlimited.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Count {
+    /// Which limit.
+    pub limit_id: LimitId,
+    /// What is held.
+    pub used: i64,
+    /// What may be held now.
+    pub limit_now: Option<u64>,
+    /// What might be held then.
+    pub limit_then: Option<u64>,
+}
+
+impl Count {
+    /// The limit of then, where the count is over it.
+    #[must_use]
+    pub fn over_by(&self) -> Option<u64> {
+        self.limit_then.filter(|limit| is_over(self.used, *limit))
+    }
+}
+
+/// The counts of a subject.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SubjectCounts {
+    /// Whose.
+    pub subject: Subject,
+    /// Each count; `None`: there is no such group.
+    pub counts: Option<Vec<Count>>,
+}
+
+impl SubjectCounts {
+    /// Every count that would be over its limit.
+    pub fn overruns(&self) -> impl Iterator<Item = Overrun> {
+        self.counts.iter().flatten().filter_map(|count| {
+            let (subject, limit_id) = (self.subject.clone(), count.limit_id.clone());
+            Some(Overrun { subject, limit_id, used: count.used, limit: count.over_by()? })
+        })
+    }
+}
+
 /// A count that is over its limit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Overrun {
@@ -68,16 +109,30 @@ pub struct Preview {
     pub now: Timestamp,
     /// The limits as they are.
     pub schedule_now: Schedule,
+    /// When the edition of now ends.
+    pub end_now: Option<EditionEnd>,
     /// The instant that is looked at.
     pub at: Timestamp,
     /// The limits as they would be.
     pub schedule_then: Schedule,
+    /// When the edition of then ends.
+    pub end_then: Option<EditionEnd>,
+    /// How long a sale would run; `None`: none is looked at.
+    pub sale: Option<PurchaseRun>,
     /// What the change would cost, in fen; negative where money is paid back.
     pub price_fen: i64,
-    /// Every count that would be over its limit.
-    pub overruns: Vec<Overrun>,
+    /// The app, the users and the groups, with their counts.
+    pub subjects: Vec<SubjectCounts>,
     /// How many of all users and groups would be over theirs; `None`: nobody asked.
     pub overrun_counts: Option<Vec<OverrunCount>>,
+}
+
+impl Preview {
+    /// Every count that would be over its limit, in the order of the subjects.
+    #[must_use]
+    pub fn overruns(&self) -> Vec<Overrun> {
+        self.subjects.iter().flat_map(SubjectCounts::overruns).collect()
+    }
 }
 
 impl Office {
@@ -92,19 +147,36 @@ impl Office {
         let (catalog, now) = (self.engine.catalog(), self.engine.now().await?);
         let at = at.unwrap_or(now).max(now);
         let schedule_now = schedule(&catalog, &record, now)?;
+        let end_now = Timeline::new(&catalog, &record.sales).edition_end(now);
+        let is_sale = matches!(change, Some(Previewed::Buy(..)));
         let (then, price_fen) = self.changed_by(record, change, now)?;
         let schedule_then = schedule(&catalog, &then, now)?;
+        let timeline = Timeline::new(&catalog, &then.sales);
+        let sale = timeline.last_purchase().filter(|_| is_sale);
         let subjects = std::iter::once(Subject::App)
             .chain(users.into_iter().map(Subject::User))
             .chain(groups.into_iter().map(Subject::Group));
         let subjects: Vec<Subject> = subjects.collect();
-        let overruns = self.overruns_of_all(app, &subjects, &schedule_then, at).await?;
+        let compared = Compared { now, schedule_now: &schedule_now, at, schedule: &schedule_then };
+        let subjects = self.counts_of_all(app, &subjects, compared).await?;
         let overrun_counts = if everybody {
             Some(self.overrun_counts(app, &catalog, &schedule_then, at).await?)
         } else {
             None
         };
-        Ok(Preview { now, schedule_now, at, schedule_then, price_fen, overruns, overrun_counts })
+        let end_then = timeline.edition_end(at);
+        Ok(Preview {
+            now,
+            schedule_now,
+            end_now,
+            at,
+            schedule_then,
+            end_then,
+            sale,
+            price_fen,
+            subjects,
+            overrun_counts,
+        })
     }
 
     fn changed_by(
@@ -135,63 +207,84 @@ impl Office {
         Ok((record, price_fen))
     }
 
-    /// The subjects' counts that are over what the schedule allows at an instant, in the order of
-    /// the subjects.
-    async fn overruns_of_all(
+    /// The subjects' counts beside their limits, in the order of the subjects.
+    async fn counts_of_all(
         &self,
         app: &AppId,
         subjects: &[Subject],
-        schedule: &Schedule,
-        at: Timestamp,
-    ) -> Result<Vec<Overrun>, AdminError> {
+        compared: Compared<'_>,
+    ) -> Result<Vec<SubjectCounts>, AdminError> {
         let slices = subjects.chunks(SLICE_ITEMS).enumerate();
         let slices: Vec<_> = slices
-            .map(|(index, slice)| self.overruns_of_slice(app, index, slice, schedule, at))
+            .map(|(index, slice)| self.counts_of_slice(app, index, slice, compared))
             .collect();
         let slices = stream::iter(slices).buffered(SLICES_AT_ONCE);
-        let each: Vec<Vec<Overrun>> = slices.try_collect().await?;
+        let each: Vec<Vec<SubjectCounts>> = slices.try_collect().await?;
         Ok(each.into_iter().flatten().collect())
     }
 
-    async fn overruns_of_slice(
+    async fn counts_of_slice(
         &self,
         app: &AppId,
         index: usize,
         slice: &[Subject],
-        schedule: &Schedule,
-        at: Timestamp,
-    ) -> Result<Vec<Overrun>, AdminError> {
+        compared: Compared<'_>,
+    ) -> Result<Vec<SubjectCounts>, AdminError> {
         let _reading = match index {
             0 => None,
             _ => Some(self.pace.next_reads().await),
         };
-        let each = slice.iter().map(|subject| self.overruns(app, subject, schedule, at));
-        let each = try_join_all(each.collect::<Vec<_>>()).await?;
-        Ok(each.into_iter().flatten().collect())
+        let each = slice.iter().map(|subject| self.counts_of(app, subject, compared));
+        try_join_all(each.collect::<Vec<_>>()).await
     }
 
-    /// The subject's counts that are over what the schedule allows at an instant.
-    async fn overruns(
+    async fn counts_of(
         &self,
         app: &AppId,
         subject: &Subject,
-        schedule: &Schedule,
-        at: Timestamp,
-    ) -> Result<Vec<Overrun>, AdminError> {
+        compared: Compared<'_>,
+    ) -> Result<SubjectCounts, AdminError> {
         let deadline = self.engine.local_now() + super::PATIENCE;
         let (call, catalog) = self.engine.call(app.clone(), Mode::CheckOnly, deadline);
         let counts = match self.engine.ledger.read(call, subject.clone()).await {
-            Ok(reading) => reading.counts,
-            // A group that does not exist is over nothing.
-            Err(LedgerError::GroupNotFound(_)) => return Ok(Vec::new()),
+            Ok(reading) => Some(compared.counts(&catalog, &reading.counts)),
+            Err(LedgerError::GroupNotFound(_)) => None,
             Err(error) => return Err(AdminError::Unread(error)),
         };
-        let overrun = |(Usage { limit_id, used, .. }, limit)| {
-            let subject = subject.clone();
-            Overrun { subject, limit_id, used, limit }
-        };
-        Ok(over(&catalog, schedule, &counts, at).map(overrun).collect())
+        Ok(SubjectCounts { subject: subject.clone(), counts })
     }
+}
+
+/// The limits that counts are shown beside.
+#[derive(Clone, Copy)]
+struct Compared<'a> {
+    now: Timestamp,
+    schedule_now: &'a Schedule,
+    at: Timestamp,
+    schedule: &'a Schedule,
+}
+
+impl Compared<'_> {
+    /// Each count with both limits; one that only one of them has is unlimited by the other.
+    fn counts(self, catalog: &Catalog, counts: &Counts) -> Vec<Count> {
+        let now = usages(catalog, self.schedule_now, counts, self.now);
+        let then = usages(catalog, self.schedule, counts, self.at);
+        let limit = |usages: &[Usage], id: &LimitId| {
+            usages.iter().find(|usage| usage.limit_id == *id)?.bound.limit.finite()
+        };
+        let only_now = now.iter().filter(|it| then.iter().all(|its| its.limit_id != it.limit_id));
+        let count = |Usage { limit_id, used, .. }: &Usage| Count {
+            limit_now: limit(&now, limit_id),
+            limit_then: limit(&then, limit_id),
+            limit_id: limit_id.clone(),
+            used: *used,
+        };
+        then.iter().chain(only_now).map(count).collect()
+    }
+}
+
+fn is_over(used: i64, limit: u64) -> bool {
+    u64::try_from(used).is_ok_and(|used| used > limit)
 }
 
 /// The counts that are over their limits at an instant, each with what may be held.
@@ -203,7 +296,6 @@ pub(super) fn over(
 ) -> impl Iterator<Item = (Usage, u64)> {
     usages(catalog, schedule, counts, at).into_iter().filter_map(|usage| {
         let limit = usage.bound.limit.finite()?;
-        let is_over = u64::try_from(usage.used).is_ok_and(|used| used > limit);
-        is_over.then_some((usage, limit))
+        is_over(usage.used, limit).then_some((usage, limit))
     })
 }

@@ -229,15 +229,7 @@ impl AdminService for AdminApi {
         let (app, question) = check::preview(request.into_inner())?;
         let preview = self.preview(&app, question, &caller.key(), authorization).await?;
         let catalog = self.administration.catalog();
-        Ok(Response::new(pb::PreviewEntitlementResponse {
-            now: Some(show::entitlement(&catalog, &preview.schedule_now, preview.now)),
-            then: Some(show::entitlement(&catalog, &preview.schedule_then, preview.at)),
-            at: Some(super::answer::timestamp(preview.at)),
-            price_fen: preview.price_fen,
-            overruns: preview.overruns.iter().map(show::overrun).collect(),
-            everybody: preview.overrun_counts.is_some(),
-            overrun_counts: preview.overrun_counts.iter().flatten().map(show::counted).collect(),
-        }))
+        Ok(Response::new(show::preview(&catalog, &preview)))
     }
 
     async fn get_catalog(

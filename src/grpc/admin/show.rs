@@ -3,15 +3,16 @@
 use crate::directory::UnreadableApp;
 use crate::domain::audit::{Actor, Entry, Event, Head};
 use crate::domain::catalog::Catalog;
+use crate::domain::decision::Subject;
 use crate::domain::id::{AppId, Name};
 use crate::domain::limit::{Bound, LimitId, Source};
 use crate::domain::purchase::{Item, Period, Purchase, Refund};
 use crate::domain::refund::Remaining;
 use crate::domain::schedule::{Limits, Schedule};
 use crate::domain::time::Timestamp;
-use crate::domain::timeline::ServiceState;
+use crate::domain::timeline::{EditionEnd, PurchaseRun, ServiceState};
 use crate::domain::usage::entitled;
-use crate::engine::administration::{AppView, Overrun, OverrunCount};
+use crate::engine::administration::{AppView, Overrun, OverrunCount, Preview, SubjectCounts};
 use crate::grpc::answer::{source, timestamp};
 use crate::grpc::pb;
 
@@ -31,7 +32,7 @@ pub fn listed(catalog: &Catalog, view: &AppView) -> pb::App {
         app_id: view.record.app.to_string(),
         created_at: Some(timestamp(view.record.created_at)),
         purchases: Vec::new(),
-        entitlement: Some(entitlement(catalog, &view.schedule, view.at)),
+        entitlement: Some(entitlement(catalog, &view.schedule, view.at, view.edition_end)),
         timeline: Vec::new(),
         pending: view.pending,
     }
@@ -42,8 +43,13 @@ pub fn unreadable(app: UnreadableApp) -> pb::UnreadableApp {
     pb::UnreadableApp { app_id: app.app, reason: app.reason }
 }
 
-/// What a schedule entitles to at an instant.
-pub fn entitlement(catalog: &Catalog, schedule: &Schedule, at: Timestamp) -> pb::Entitlement {
+/// What a schedule entitles to at an instant, and when the edition of then ends.
+pub fn entitlement(
+    catalog: &Catalog,
+    schedule: &Schedule,
+    at: Timestamp,
+    end: Option<EditionEnd>,
+) -> pb::Entitlement {
     let limits = schedule.at(at);
     pb::Entitlement {
         edition_id: limits.edition.to_string(),
@@ -51,6 +57,8 @@ pub fn entitlement(catalog: &Catalog, schedule: &Schedule, at: Timestamp) -> pb:
         add_on_ids: limits.add_ons.iter().map(Name::to_string).collect(),
         limits: entitled(catalog, limits).iter().map(limit).collect(),
         changes_at: schedule.next_change(at).map(timestamp),
+        valid_until: end.map(|end| timestamp(end.valid_until)),
+        stops_at: end.map(|end| timestamp(end.stops_at)),
     }
 }
 
@@ -122,17 +130,58 @@ fn limit((limit_id, bound): &(LimitId, Bound)) -> pb::EntitledLimit {
     }
 }
 
-/// A count that would be over its limit.
-pub fn overrun(overrun: &Overrun) -> pb::Overrun {
-    use crate::domain::decision::Subject;
+/// A preview.
+pub fn preview(catalog: &Catalog, preview: &Preview) -> pb::PreviewEntitlementResponse {
+    let Preview { now, schedule_now, end_now, at, schedule_then, end_then, .. } = preview;
+    pb::PreviewEntitlementResponse {
+        now: Some(entitlement(catalog, schedule_now, *now, *end_now)),
+        then: Some(entitlement(catalog, schedule_then, *at, *end_then)),
+        at: Some(timestamp(*at)),
+        price_fen: preview.price_fen,
+        overruns: preview.overruns().into_iter().map(overrun).collect(),
+        everybody: preview.overrun_counts.is_some(),
+        overrun_counts: preview.overrun_counts.iter().flatten().map(counted).collect(),
+        sale: preview.sale.map(sale),
+        subjects: preview.subjects.iter().map(subject_counts).collect(),
+    }
+}
+
+fn sale(PurchaseRun { valid, stops_at }: PurchaseRun) -> pb::PreviewedSale {
+    pb::PreviewedSale {
+        valid_from: Some(timestamp(valid.from)),
+        valid_until: Some(timestamp(valid.until)),
+        stops_at: Some(timestamp(stops_at)),
+    }
+}
+
+fn subject_counts(of: &SubjectCounts) -> pb::PreviewedSubject {
+    let counts = of.counts.iter().flatten().map(|count| pb::PreviewedCount {
+        limit_id: count.limit_id.to_string(),
+        used: count.used,
+        limit_now: count.limit_now,
+        limit_then: count.limit_then,
+        over: count.over_by().is_some(),
+    });
+    pb::PreviewedSubject {
+        subject: Some(subject(&of.subject)),
+        not_found: of.counts.is_none(),
+        counts: counts.collect(),
+    }
+}
+
+fn subject(subject: &Subject) -> pb::Subject {
     use pb::subject::Kind;
-    let kind = match &overrun.subject {
+    let kind = match subject {
         Subject::App => Kind::App(pb::AppSubject {}),
         Subject::User(user) => Kind::UserId(user.to_string()),
         Subject::Group(group) => Kind::GroupId(group.to_string()),
     };
+    pb::Subject { kind: Some(kind) }
+}
+
+fn overrun(overrun: Overrun) -> pb::Overrun {
     pb::Overrun {
-        subject: Some(pb::Subject { kind: Some(kind) }),
+        subject: Some(subject(&overrun.subject)),
         limit_id: overrun.limit_id.to_string(),
         used: overrun.used,
         limit: overrun.limit,
@@ -140,7 +189,7 @@ pub fn overrun(overrun: &Overrun) -> pb::Overrun {
 }
 
 /// How many would be over the same limit.
-pub fn counted(count: &OverrunCount) -> pb::OverrunCount {
+fn counted(count: &OverrunCount) -> pb::OverrunCount {
     let (source, source_id) = match &count.source {
         // There are many, and none is known by name.
         Source::Group(_) => (pb::LimitSource::Group, String::new()),
