@@ -6,12 +6,11 @@
 use std::future::Future;
 use std::process::ExitCode;
 
-use clap::Parser as _;
-use imquota::cli::{self, Cli, Command, Exit};
+use imquota::cli::{self, Command, Exit};
 use tokio::runtime::Builder;
 
 fn main() -> ExitCode {
-    match Cli::parse().command {
+    match cli::parse().command {
         Command::Serve(flags) => cli::serve(&flags),
         Command::Client(command) => client(cli::run(*command)),
     }

@@ -16,6 +16,7 @@ use super::connect::AdminAddress;
 use super::error::Error;
 use super::journal::JournalCommand;
 use super::look::Look;
+use super::output::Format;
 use super::session::{Calling, Session};
 use super::token;
 use crate::clock::Stopwatch;
@@ -48,6 +49,13 @@ pub struct Admin {
     calling: Calling,
     #[command(subcommand)]
     command: AdminCommand,
+}
+
+impl Admin {
+    /// How the answer is printed.
+    pub fn format(&self) -> Format {
+        self.calling.format()
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -195,7 +203,7 @@ pub async fn run(args: Admin) -> Result<Exit, Error> {
             return look.run(&session).await;
         }
         AdminCommand::MakeToken { name, role } => {
-            return token::make(&name, role).map(|()| Exit::Done);
+            return token::make(&name, role, calling.format()).map(|()| Exit::Done);
         }
         AdminCommand::ActivateCatalog(activate) => return activate.run(&to, calling).await,
         AdminCommand::Journal(command) => return command.run(&to, calling).await,

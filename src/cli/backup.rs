@@ -7,12 +7,14 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
 use super::Exit;
 use super::connect::AdminAddress;
 use super::error::Error;
 use super::output;
+use super::output::Format;
 use super::session::{Calling, Session};
 use crate::domain::text::hex;
 use crate::grpc::pb::CreateBackupRequest;
@@ -36,6 +38,13 @@ pub struct Backup {
     calling: Calling,
 }
 
+impl Backup {
+    /// How the answer is printed.
+    pub fn format(&self) -> Format {
+        self.calling.format()
+    }
+}
+
 /// Makes the call and writes the file.
 pub async fn run(args: Backup) -> Result<Exit, Error> {
     let failed = |error| Error::WriteFile { path: args.out.clone(), error };
@@ -55,7 +64,10 @@ pub async fn run(args: Backup) -> Result<Exit, Error> {
     // What is left of a failure is of no use; after a success the name alone is gone.
     let _ = std::fs::remove_file(&part);
     let (bytes, sha256) = whole?;
-    output::emit(&format!("{}: {bytes} bytes, sha256 {sha256}\n", args.out.display()))?;
+    let file = args.out.display().to_string();
+    let object = json!({"file": file, "bytes": bytes, "sha256": sha256});
+    let text = format!("{file}: {bytes} bytes, sha256 {sha256}\n");
+    output::show_other(&text, &object, session.format())?;
     Ok(Exit::Done)
 }
 

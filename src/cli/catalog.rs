@@ -4,8 +4,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
+use serde_json::{Value, json};
 
 use super::error::Error;
+use super::output::Format;
+use super::session::OutputFlag;
 use super::{Exit, output};
 use crate::catalog::{BUILTIN, load};
 use crate::domain::catalog::Catalog as Loaded;
@@ -14,6 +17,8 @@ use crate::domain::catalog::Catalog as Loaded;
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  imquota catalog show")]
 pub struct Catalog {
+    #[command(flatten)]
+    output: OutputFlag,
     #[command(subcommand)]
     command: CatalogCommand,
 }
@@ -34,17 +39,32 @@ enum CatalogCommand {
     },
 }
 
+impl Catalog {
+    /// How the answer is printed.
+    pub fn format(&self) -> Format {
+        self.output.format()
+    }
+}
+
 /// Shows or checks.
 pub fn run(args: Catalog) -> Result<Exit, Error> {
-    let text = match args.command {
-        CatalogCommand::Show { file: None } => BUILTIN.to_owned(),
-        CatalogCommand::Show { file: Some(path) } => {
-            valid(&path)?;
-            fs::read_to_string(&path).map_err(|error| Error::Read { path, error })?
+    let format = args.format();
+    match args.command {
+        CatalogCommand::Show { file } => {
+            let text = match file {
+                None => BUILTIN.to_owned(),
+                Some(path) => {
+                    valid(&path)?;
+                    fs::read_to_string(&path).map_err(|error| Error::Read { path, error })?
+                }
+            };
+            output::show_other(&text, &json!({"toml": text}), format)?;
         }
-        CatalogCommand::Check { file } => summary(&file, &valid(&file)?),
-    };
-    output::emit(&text)?;
+        CatalogCommand::Check { file } => {
+            let catalog = valid(&file)?;
+            output::show_other(&summary(&file, &catalog), &object(&file, &catalog), format)?;
+        }
+    }
     Ok(Exit::Done)
 }
 
@@ -61,4 +81,14 @@ fn summary(path: &Path, catalog: &Loaded) -> String {
         output::count(catalog.add_ons.len(), "add-on"),
         output::count(catalog.group_types.len(), "group type"),
     )
+}
+
+fn object(path: &Path, catalog: &Loaded) -> Value {
+    json!({
+        "file": path.display().to_string(),
+        "version": catalog.version.to_string(),
+        "editions": catalog.editions.len(),
+        "add_ons": catalog.add_ons.len(),
+        "group_types": catalog.group_types.len(),
+    })
 }

@@ -17,7 +17,7 @@ use super::tls::{Encryption, TlsFlags};
 use super::token::{Bearer, TokenFlags};
 
 /// Where the help lists the flags that all calls share.
-pub const CALLING: &str = "Calling";
+pub const CALLING: &str = "Connection and output";
 
 /// How long a command waits; flags of every command that talks to a sidecar.
 #[derive(Debug, Clone, Copy, Args)]

@@ -126,6 +126,14 @@ pub enum Error {
         /// How to go on.
         advice: &'static str,
     },
+    /// Events were watched up to a token.
+    #[error("{error}\nTo go on where this ended: --after {token}")]
+    Watch {
+        /// What failed.
+        error: Box<Error>,
+        /// The last event that was printed.
+        token: String,
+    },
     /// The audit log is not what it was.
     #[error("the audit log was tampered with: {0}")]
     Audit(String),
@@ -277,7 +285,7 @@ fn place(path: &Path, line: Option<u64>) -> String {
 }
 
 /// The code as the gRPC documents spell it, such as `INVALID_ARGUMENT`.
-fn code_name(code: Code) -> String {
+pub fn code_name(code: Code) -> String {
     let camel = format!("{code:?}");
     let mut name = String::with_capacity(camel.len() + 2);
     for (at, letter) in camel.char_indices() {

@@ -3,6 +3,7 @@
 use chrono::DateTime;
 use clap::{Args, Subcommand};
 use prost_types::Timestamp;
+use serde_json::json;
 
 use super::Exit;
 use super::error::Error;
@@ -215,7 +216,9 @@ impl Look {
                 let request = session.request(pb::GetStoreStateRequest {});
                 let state = client.get_store_state(request).await;
                 let store_id = state.map_err(|status| session.explained(status))?.into_inner();
-                output::emit(&format!("{}\n", store_id.store_id))?;
+                let id = store_id.store_id;
+                let object = json!({"store_id": id});
+                output::show_other(&format!("{id}\n"), &object, session.format())?;
                 Ok(Exit::Done)
             }
             Self::StoreState => {
@@ -331,6 +334,8 @@ async fn verify(
     }
     let Head { number, hash } = head;
     let entries = if number == 1 { "entry" } else { "entries" };
-    output::emit(&format!("{number} {entries}, none changed or removed; head {number}:{hash}\n"))?;
+    let text = format!("{number} {entries}, none changed or removed; head {number}:{hash}\n");
+    let object = json!({"entries": number, "head": format!("{number}:{hash}")});
+    output::show_other(&text, &object, session.format())?;
     Ok(Exit::Done)
 }

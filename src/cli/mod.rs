@@ -12,7 +12,8 @@
 //! - `backup`: copies the embedded store to a file.
 //! - `reconcile`: compares an export of the IM's database with what is held; a folder of its own.
 //! - `output`: answers as tables or JSON; the only place that writes to the terminal.
-//! - `error`: why a command came to nothing, in sentences.
+//! - `error`: why a command came to nothing, in sentences; `error_object`: the same for programs.
+//! - `connection`: the options that commands share, which their help does not repeat.
 //!
 //! A command only makes a request and names the RPC. What all share (connection, deadline, output
 //! format, exit code) is in `session` and `output`. No rule of the domain is decided here.
@@ -22,7 +23,9 @@ mod admin;
 mod backup;
 mod catalog;
 mod connect;
+mod connection;
 mod error;
+mod error_object;
 mod health;
 mod journal;
 mod look;
@@ -39,12 +42,13 @@ mod watch;
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory as _, Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::config::Flags;
 
 pub(crate) use error::with_causes;
+use output::Format;
 pub use serve::serve;
 
 #[doc(hidden)]
@@ -101,12 +105,51 @@ pub enum ClientCommand {
     Reconcile(Box<reconcile::Reconcile>),
     /// Show and check catalogs of editions, add-ons and group types.
     Catalog(catalog::Catalog),
+    /// List the options of every command that calls a sidecar: address, TLS, token, output.
+    Connection(Box<connection::Connection>),
     /// Print a script that completes commands and flags in a shell.
     #[command(after_help = "Example:\n  imquota completions bash")]
     Completions {
         /// The shell
         shell: Shell,
     },
+}
+
+impl ClientCommand {
+    /// How its answer and its error are printed.
+    fn format(&self) -> Format {
+        match self {
+            Self::Health(args) => args.format(),
+            Self::Admin(args) => args.format(),
+            Self::Quota(args) => args.format(),
+            Self::Usage(args) => args.format(),
+            Self::Statement(args) => args.format(),
+            Self::Backup(args) => args.format(),
+            Self::Reconcile(args) => args.format(),
+            Self::Catalog(args) => args.format(),
+            Self::Connection(_) | Self::Completions { .. } => Format::Table,
+        }
+    }
+}
+
+/// The whole command line.
+pub fn command() -> clap::Command {
+    connection::hide_in(Cli::command(), false)
+}
+
+/// Reads the command line of this process, or says what is wrong with it and ends.
+pub fn parse() -> Cli {
+    let parsed = command().try_get_matches().and_then(|it| Cli::from_arg_matches(&it));
+    parsed.unwrap_or_else(|error| {
+        let arguments: Vec<_> = std::env::args_os().collect();
+        let is_json = arguments.iter().any(|it| it == "--output=json")
+            || arguments.windows(2).any(|it| it[0] == "--output" && it[1] == "json");
+        if is_json && error.use_stderr() {
+            output::complain(&error_object::line_of_usage(&error));
+            std::process::exit(error.exit_code());
+        }
+        error.exit()
+    })
 }
 
 /// How a command ended.
@@ -136,6 +179,7 @@ impl From<Exit> for ExitCode {
 
 /// Carries a command out and prints its answer, or why there is none.
 pub async fn run(command: ClientCommand) -> Exit {
+    let format = command.format();
     let end = match command {
         ClientCommand::Health(args) => health::run(args).await,
         ClientCommand::Admin(args) => admin::run(*args).await,
@@ -145,9 +189,16 @@ pub async fn run(command: ClientCommand) -> Exit {
         ClientCommand::Backup(args) => backup::run(*args).await,
         ClientCommand::Reconcile(args) => reconcile::run(*args).await,
         ClientCommand::Catalog(args) => catalog::run(args),
+        ClientCommand::Connection(_) => connection::run(),
         ClientCommand::Completions { shell } => completions(shell),
     };
-    end.unwrap_or_else(|error| fail(&error))
+    end.unwrap_or_else(|error| match format {
+        Format::Table => fail(&error),
+        Format::Json => {
+            output::complain(&error_object::line(&error));
+            Exit::Failed
+        }
+    })
 }
 
 fn completions(shell: Shell) -> Result<Exit, error::Error> {
@@ -176,12 +227,30 @@ mod tests {
 
     #[test]
     fn the_commands_are_consistent() {
-        Cli::command().debug_assert();
+        command().debug_assert();
+    }
+
+    #[test]
+    fn no_help_but_that_of_connection_lists_the_shared_options() {
+        let mut built = command();
+        built.build();
+        let mut seen = 0;
+        each(&built, &mut |command| {
+            let takes_them = command.get_arguments().any(|it| it.get_id() == "timeout_ms");
+            let help = command.clone().render_long_help().to_string();
+            let lists = ["--tls-ca <", "--timeout-ms <"].iter().any(|it| help.contains(it));
+            let is_list = command.get_name() == connection::NAME;
+            assert_eq!(lists, is_list, "{}:\n{help}", command.get_name());
+            let points = help.contains("`imquota help connection`");
+            assert_eq!(points, takes_them && !is_list, "{}:\n{help}", command.get_name());
+            seen += usize::from(points);
+        });
+        assert!(seen > 30, "{seen} commands");
     }
 
     #[test]
     fn the_help_of_every_command_ends_with_an_example() {
-        each(&Cli::command(), &mut |command| {
+        each(&command(), &mut |command| {
             let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
             let example = help.split("Example:\n").nth(1).unwrap_or_default();
             assert!(example.contains(command.get_name()), "{}: {help:?}", command.get_name());
@@ -190,7 +259,7 @@ mod tests {
 
     #[test]
     fn every_example_is_a_command_that_parses() {
-        each(&Cli::command(), &mut |command| {
+        each(&command(), &mut |command| {
             let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
             let examples = help.split("Example:\n").nth(1).unwrap_or_default();
             for example in examples.lines() {

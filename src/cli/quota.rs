@@ -5,6 +5,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use super::Exit;
 use super::connect::DataAddress;
 use super::error::Error;
+use super::output::Format;
 use super::session::{Calling, Session};
 use crate::grpc::pb;
 use crate::grpc::pb::quota_service_client::QuotaServiceClient;
@@ -23,6 +24,13 @@ pub struct Quota {
     calling: Calling,
     #[command(subcommand)]
     command: QuotaCommand,
+}
+
+impl Quota {
+    /// How the answer is printed.
+    pub fn format(&self) -> Format {
+        self.calling.format()
+    }
 }
 
 #[derive(Debug, Subcommand)]

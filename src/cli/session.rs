@@ -19,10 +19,31 @@ use crate::grpc::TIME_ZONE_HEADER;
 pub struct Calling {
     #[command(flatten)]
     patience: Patience,
-    /// How the answer is printed
+    #[command(flatten)]
+    output: OutputFlag,
+}
+
+/// How every command prints.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct OutputFlag {
+    /// How answers and errors are printed
     #[arg(long, global = true, value_enum, default_value_t = Format::Table)]
     #[arg(value_name = "FORMAT", help_heading = CALLING)]
     output: Format,
+}
+
+impl OutputFlag {
+    /// What was chosen.
+    pub fn format(self) -> Format {
+        self.output
+    }
+}
+
+impl Calling {
+    /// How the answer is printed.
+    pub fn format(self) -> Format {
+        self.output.format()
+    }
 }
 
 /// The time zone of the catalog that an answer goes by; UTC where the sidecar does not say.
@@ -44,7 +65,7 @@ impl Session {
     pub async fn open(target: Target, calling: Calling) -> Result<Self, Error> {
         let timeout = calling.patience.timeout();
         let channel = connect::connect(&target, timeout).await?;
-        Ok(Self { channel, target, timeout, format: calling.output })
+        Ok(Self { channel, target, timeout, format: calling.format() })
     }
 
     /// What a client is made from.

@@ -3,11 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
+use serde_json::json;
 
 use super::Exit;
 use super::connect::AdminAddress;
 use super::error::Error;
 use super::output;
+use super::output::Format;
 use super::session::{Calling, Session};
 use crate::grpc::pb::metering_service_client::MeteringServiceClient;
 use crate::grpc::pb::{self, StatementFormat};
@@ -41,6 +43,13 @@ pub struct Statement {
     calling: Calling,
 }
 
+impl Statement {
+    /// How the answer is printed.
+    pub fn format(&self) -> Format {
+        self.calling.format()
+    }
+}
+
 /// What file is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Export {
@@ -69,8 +78,20 @@ pub async fn run(args: Statement) -> Result<Exit, Error> {
     let request = pb::ExportStatementRequest { app_id, month, format: format.into() };
     let answer = client.export_statement(session.request(request)).await;
     let content = answer.map_err(|status| session.explained(status))?.into_inner().content;
+    let is_json = session.format() == Format::Json;
     match args.out {
-        Some(path) => write(&path, &content)?,
+        Some(path) => {
+            write(&path, &content)?;
+            if is_json {
+                let (file, bytes) = (path.display().to_string(), content.len());
+                output::emit(&format!("{:#}\n", json!({"file": file, "bytes": bytes})))?;
+            }
+        }
+        // The export as JSON is an object already.
+        None if is_json && export != Export::Json => {
+            let content = String::from_utf8_lossy(&content);
+            output::emit(&format!("{:#}\n", json!({"content": content})))?;
+        }
         None => output::emit(&String::from_utf8_lossy(&content))?,
     }
     Ok(Exit::Done)

@@ -5,11 +5,12 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use serde_json::json;
 use tonic::metadata::{Ascii, MetadataValue};
 
 use super::connect::CALLING;
 use super::error::Error;
-use super::output;
+use super::output::{self, Format};
 use crate::access::{ROLES, is_name, line_of, make_token};
 use crate::grpc::Role;
 
@@ -55,15 +56,16 @@ fn bearer(token: &str) -> Option<Bearer> {
 }
 
 /// Prints a fresh token and its line for the file.
-pub fn make(name: &str, role: Role) -> Result<(), Error> {
+pub fn make(name: &str, role: Role, format: Format) -> Result<(), Error> {
     let token = make_token().map_err(Error::NoToken)?;
     let line = line_of(name, role, &token);
-    output::emit(&format!(
+    let text = format!(
         "{token}\n\n\
          The first line is the token, which is shown only now. Add this one to the file of \
          --admin-tokens-file:\n\n\
          {line}\n"
-    ))
+    );
+    output::show_other(&text, &json!({"token": token, "line": line}), format)
 }
 
 /// A name that a token may have, from the command line.

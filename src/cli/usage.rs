@@ -5,6 +5,7 @@ use clap::Args;
 use super::Exit;
 use super::connect::DataAddress;
 use super::error::Error;
+use super::output::Format;
 use super::session::{Calling, Session};
 use crate::grpc::pb;
 use crate::grpc::pb::quota_service_client::QuotaServiceClient;
@@ -32,6 +33,13 @@ pub struct Usage {
     to: DataAddress,
     #[command(flatten)]
     calling: Calling,
+}
+
+impl Usage {
+    /// How the answer is printed.
+    pub fn format(&self) -> Format {
+        self.calling.format()
+    }
 }
 
 /// Makes the call and prints a row per limit.

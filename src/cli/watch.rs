@@ -48,10 +48,10 @@ impl Watch {
     pub async fn run(self, session: &Session) -> Result<Exit, Error> {
         let mut token = self.after.clone();
         let end = self.follow(session, &mut token).await;
-        if end.is_err() && !token.is_empty() {
-            output::complain(&format!("to go on where this ended: --after {token}"));
-        }
-        end
+        end.map_err(|error| match token.as_str() {
+            "" => error,
+            _ => Error::Watch { error: Box::new(error), token },
+        })
     }
 
     async fn follow(self, session: &Session, token: &mut String) -> Result<Exit, Error> {

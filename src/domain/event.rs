@@ -339,9 +339,7 @@ impl Happening {
             }
             Self::EditionEnded { edition, ended_at } => {
                 let ended_at = zone.show(*ended_at);
-                format!(
-                    "edition \"{edition}\" stopped at {ended_at}: the app is on the default edition"
-                )
+                format!("edition \"{edition}\" stopped at {ended_at}: the default edition follows")
             }
             Self::AddOnEnded { add_on, ended_at } => {
                 format!("add-on \"{add_on}\" stopped at {}", zone.show(*ended_at))

@@ -110,7 +110,7 @@ fn admin_code(error: &AdminError) -> Code {
         AdminError::NotBegun { .. }
         | AdminError::BeforeApp { .. }
         | AdminError::UnknownCatalog { .. }
-        | AdminError::UnknownContent { .. }
+        | AdminError::UnknownContent(..)
         | AdminError::SeveralCatalogs { .. } => Code::InvalidArgument,
         AdminError::Catalog(_) => Code::Internal,
         AdminError::TooLong(_) => Code::DeadlineExceeded,
@@ -235,7 +235,7 @@ pub fn of_admin(error: &AdminError) -> Status {
             of_invalid(Invalid::field("month", error))
         }
         AdminError::UnknownCatalog { .. } => of_invalid(Invalid::field("version", error)),
-        AdminError::UnknownContent { .. } | AdminError::SeveralCatalogs { .. } => {
+        AdminError::UnknownContent(..) | AdminError::SeveralCatalogs { .. } => {
             of_invalid(Invalid::field("content_hash", error))
         }
         AdminError::Directory(DirectoryError::ClockRefused(refusal)) => {

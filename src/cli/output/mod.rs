@@ -87,6 +87,14 @@ pub fn show_comparison(comparison: &Comparison, format: Format) -> Result<(), Er
     }
 }
 
+/// Prints what is no message: a text for people, or an object for programs.
+pub fn show_other(text: &str, object: &serde_json::Value, format: Format) -> Result<(), Error> {
+    match format {
+        Format::Table => emit(text),
+        Format::Json => emit(&format!("{object:#}\n")),
+    }
+}
+
 /// Writes text to stdout.
 pub fn emit(text: &str) -> Result<(), Error> {
     emit_more(text).map(drop)

@@ -28,7 +28,7 @@ use self::report::Report;
 use super::Exit;
 use super::connect::AdminAddress;
 use super::error::Error;
-use super::output::{self, Comparison, Progress};
+use super::output::{self, Comparison, Format, Progress};
 use super::session::{Calling, Session};
 use crate::domain::id::AppId;
 use crate::grpc::pb::{ReconcileBegin, ReconcileMode};
@@ -94,6 +94,13 @@ pub struct Reconcile {
     calling: Calling,
     #[command(subcommand)]
     step: Option<Step>,
+}
+
+impl Reconcile {
+    /// How the answer is printed.
+    pub fn format(&self) -> Format {
+        self.calling.format()
+    }
 }
 
 #[derive(Debug, Subcommand)]

@@ -438,7 +438,7 @@ fn unknown(known: &Known, activation: &Activation) -> AdminError {
         let contents = contents.filter(|it| it.catalog.version == activation.version);
         let known = contents.map(|record| record.hash.as_str()).take(LISTED_MAX);
         let known = quoted_names(known);
-        return AdminError::UnknownContent { hash: hash.clone(), known };
+        return AdminError::UnknownContent(hash.clone(), known);
     }
     let versions = known.records.iter().rev().map(|record| record.catalog.version.as_str());
     let (version, last) = (activation.version.clone(), quoted_names(versions));

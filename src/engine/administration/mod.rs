@@ -139,14 +139,9 @@ pub enum AdminError {
         /// The versions of the last ones, in quotes.
         last: String,
     },
-    /// No catalog of that version has that content.
-    #[error("no catalog of that version has the content {hash}; it has {known}, the latest first")]
-    UnknownContent {
-        /// What was asked for.
-        hash: String,
-        /// The hashes of the version's contents.
-        known: String,
-    },
+    /// No catalog of that version has that content, but others, whose hashes come second.
+    #[error("no catalog of that version has the content {0}; it has {1}, the latest first")]
+    UnknownContent(String, String),
     /// Several contents have the same version.
     #[error(
         "several catalogs have version \"{version}\"; give content_hash (--content-hash) too, \
@@ -377,8 +372,7 @@ impl Administration {
         let failed = |error: AdminError| SnapshotError::Failed(error.to_string());
         let now = self.0.engine.now().await.map_err(|error| failed(error.into()))?;
         let file = self.0.engine.ledger.snapshot().await?;
-        let request = "{}".to_owned();
-        let logged = self.log(now, "CreateBackup", None, actor, request, String::new());
+        let logged = self.log(now, "CreateBackup", None, actor, "{}".to_owned(), String::new());
         logged.await.map_err(|error| failed(error.into()))?;
         Ok(file)
     }
@@ -476,8 +470,7 @@ fn unchanged(error: &LedgerError) -> String {
 }
 
 fn quoted(types: &[Name]) -> String {
-    let quoted: Vec<_> = types.iter().map(|name| format!("type \"{name}\"")).collect();
-    quoted.join(", ")
+    types.iter().map(|name| format!("type \"{name}\"")).collect::<Vec<_>>().join(", ")
 }
 
 fn schedule(catalog: &Catalog, record: &AppRecord, now: Timestamp) -> Result<Schedule, AdminError> {
