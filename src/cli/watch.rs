@@ -72,7 +72,8 @@ impl Watch {
                     Ok(Some(answer)) => answer,
                     Ok(None) => return Ok(Exit::Done),
                     Err(status) if is_of_age(&status) => break,
-                    Err(status) => return Err(session.explained(status)),
+                    // There were answers, so that the address is right.
+                    Err(status) => return Err(status.into()),
                 };
                 // The first answer says where the stream begins, which is known if it goes on.
                 let is_shown = !goes_on || answer.event.is_some();

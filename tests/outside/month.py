@@ -7,6 +7,7 @@ before their day has begun.
 
 import json
 import random
+import re
 import threading
 from collections import defaultdict
 from collections.abc import Iterable
@@ -64,7 +65,8 @@ def regions(app: App) -> list[str]:
     error = error_of(lambda: app.meter("ReportBandwidth", samples=[sample]))
     (violation,) = violations(error)
     assert violation.field == "samples[0].region", violation
-    return violation.description.rpartition(":")[2].replace(",", " ").split()
+    named, _, _given = violation.description.rpartition(", not ")
+    return re.findall(r'"([^"]+)"', named)
 
 
 def planned_logins(rng: random.Random, logins: int, users: int) -> dict[int, list[Login]]:

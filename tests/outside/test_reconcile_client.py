@@ -278,5 +278,5 @@ def test_begin_says_what_to_do_next():
         done = _run(address, "begin", "--keep-for", "90m")
     assert done.returncode == 0, done.stderr
     assert service.keep_for == 90 * 60
-    assert "since    2026-12-01T00:00:00Z" in done.stdout
-    assert "Wait until 2026-12-01T00:00:11Z" in done.stdout
+    assert "since    2026-12-01T00:00:00+00:00" in done.stdout
+    assert "Wait until 2026-12-01T00:00:11+00:00" in done.stdout
