@@ -40,16 +40,18 @@ impl pb::PreviewEntitlementResponse {
         let mut line = |name: &str, now: Cell, then: Cell| {
             head.row([Cell::new(name).coloured(Colour::Dim), now, then]);
         };
-        let instant = |at: &Option<prost_types::Timestamp>| Cell::new(style.instant(at.as_ref()));
+        let instant = |at: Option<&prost_types::Timestamp>| Cell::new(style.instant(at));
         let service = |of: &pb::Entitlement| {
             let (state, colour) = state(of);
             Cell::new(state).coloured(colour)
         };
-        line("at", Cell::new("now"), instant(&self.at));
+        line("at", Cell::new("now"), instant(self.at.as_ref()));
         line("edition", Cell::new(&now.edition_id), Cell::new(&then.edition_id));
         line("service", service(now), service(then));
-        line("valid until", instant(&now.valid_until), instant(&then.valid_until));
-        line("stops at", instant(&now.stops_at), instant(&then.stops_at));
+        let (before, after) = (now.valid_until.as_ref(), then.valid_until.as_ref());
+        line("valid until", instant(before), instant(after));
+        let (before, after) = (now.stops_at.as_ref(), then.stops_at.as_ref());
+        line("stops at", instant(before), instant(after));
         let add_ons = |of: &pb::Entitlement| Cell::new(of.add_on_ids.join(", "));
         line("add-ons", add_ons(now), add_ons(then));
         if self.price_fen != 0 {
@@ -70,9 +72,10 @@ fn limits_beside(now: &pb::Entitlement, then: &pb::Entitlement) -> Table {
     let only_now = now.limits.iter().filter(|limit| !is_then(&limit.limit_id));
     for limit in then.limits.iter().chain(only_now) {
         let id = limit.limit_id.as_str();
-        let source = match is_then(id) {
-            true => value::source(limit.source(), &limit.source_id),
-            false => "-".to_owned(),
+        let source = if is_then(id) {
+            value::source(limit.source(), &limit.source_id)
+        } else {
+            "-".to_owned()
         };
         let (before, after) = (of(now, id), of(then, id));
         let after = Cell::number(&after).coloured_if(before != after, Colour::Yellow);

@@ -5,7 +5,7 @@
 //! than the terminal, the text of the widest ones goes on below itself; nothing is cut off, so that
 //! ids can be copied.
 
-use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
+use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr};
 
 use crate::domain::calendar::Zone;
 
@@ -96,7 +96,7 @@ impl Cell {
 
     /// The cells of the longest word, which is what a column should not be narrower than.
     fn word_width(&self) -> usize {
-        self.text.split(' ').map(|word| word.width()).max().unwrap_or(0)
+        self.text.split(' ').map(UnicodeWidthStr::width).max().unwrap_or(0)
     }
 
     /// The text in lines of at most so many cells, broken at blanks, and within words that are

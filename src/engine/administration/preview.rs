@@ -65,7 +65,7 @@ pub struct Count {
 impl Count {
     /// The limit of then, where the count is over it.
     #[must_use]
-    pub fn over_by(&self) -> Option<u64> {
+    pub fn exceeded_limit(&self) -> Option<u64> {
         self.limit_then.filter(|limit| is_over(self.used, *limit))
     }
 }
@@ -84,7 +84,7 @@ impl SubjectCounts {
     pub fn overruns(&self) -> impl Iterator<Item = Overrun> {
         self.counts.iter().flatten().filter_map(|count| {
             let (subject, limit_id) = (self.subject.clone(), count.limit_id.clone());
-            Some(Overrun { subject, limit_id, used: count.used, limit: count.over_by()? })
+            Some(Overrun { subject, limit_id, used: count.used, limit: count.exceeded_limit()? })
         })
     }
 }

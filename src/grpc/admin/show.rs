@@ -160,7 +160,7 @@ fn subject_counts(of: &SubjectCounts) -> pb::PreviewedSubject {
         used: count.used,
         limit_now: count.limit_now,
         limit_then: count.limit_then,
-        over: count.over_by().is_some(),
+        over: count.exceeded_limit().is_some(),
     });
     pb::PreviewedSubject {
         subject: Some(subject(&of.subject)),
