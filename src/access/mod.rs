@@ -17,6 +17,8 @@ use tracing::warn;
 use crate::catalog::LoadError;
 use crate::config::{AccessConfig, CertificateName};
 use crate::domain::audit::Actor;
+use crate::grpc::error_reason::ErrorReason;
+use crate::grpc::status::of_reason;
 use crate::grpc::{Caller, Role, Validity};
 use crate::telemetry::{LogLimit, Metrics};
 
@@ -171,7 +173,8 @@ impl Access {
 
 /// The same for everybody who is refused.
 fn refusal() -> Status {
-    Status::unauthenticated(
+    of_reason(
+        ErrorReason::CredentialsInvalid,
         "the admin service needs valid credentials: a token, a client certificate or a user of \
          its Unix socket that has a role",
     )

@@ -12,7 +12,7 @@ use super::Exit;
 use super::error::Error;
 use super::output;
 use super::session::{Session, zone_of};
-use crate::grpc::connection_age::CONNECTION_AGE;
+use crate::grpc::error_reason::ErrorReason;
 use crate::grpc::pb::admin_service_client::AdminServiceClient;
 use crate::grpc::pb::{EventKind, WatchEventsRequest};
 
@@ -91,7 +91,7 @@ impl Watch {
 /// Whether a stream ended because its connection reached its age.
 fn is_of_age(status: &Status) -> bool {
     let details = status.get_error_details();
-    details.error_info().is_some_and(|info| info.reason == CONNECTION_AGE)
+    details.error_info().is_some_and(|info| info.reason == ErrorReason::ConnectionAge.name())
 }
 
 #[cfg(test)]

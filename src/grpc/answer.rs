@@ -224,7 +224,7 @@ fn usage(usage: &Usage) -> pb::Usage {
         source_id,
         changes_at: usage.change.map(|change| timestamp(change.at)),
         future_limit: usage.change.map(|change| pb::FutureLimit {
-            limit: Limit::finite(change.limit),
+            limit: if change.stopped { None } else { Limit::finite(change.limit) },
             service_stopped: change.stopped,
         }),
     }

@@ -20,9 +20,9 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Status, Streaming};
 
 use super::answer::FromDecision;
-use super::apply_error::apply_error;
 use super::connection_age::ConnectionAge;
 use super::deadline::timeout;
+use super::error_reply::ErrorReply;
 use super::fields::Invalid;
 use super::force::ForceRefused;
 use super::pb;
@@ -31,7 +31,7 @@ use super::pb::apply_response::Answer;
 use super::quota::QuotaApi;
 use super::request::{Check, Checked, Ids};
 use super::room::{Room, Rooms};
-use super::status::Failure;
+use super::status::{Failure, of_shutdown};
 use tracing::Instrument as _;
 
 use crate::clock::Stopwatch;
@@ -143,7 +143,7 @@ impl Stream {
             }
         }
         let began = self.shutdown_began.get_or_insert_with(Stopwatch::start);
-        let ends = || Err(Status::unavailable("the server is shutting down"));
+        let ends = || Err(of_shutdown("begin a new stream"));
         if began.elapsed() > READ_AT_SHUTDOWN {
             return ends();
         }
@@ -165,7 +165,7 @@ async fn answer(
         Some(operation) => carry_out(api, operation, deadline, may_force).await,
         None => Err(Invalid::field("operation", UNREADABLE).into()),
     };
-    let answer = answer.unwrap_or_else(|failure| Answer::Error(apply_error(failure)));
+    let answer = answer.unwrap_or_else(|failure| Answer::Error(ErrorReply::from(failure).into()));
     pb::ApplyResponse { tag: request.tag, answer: Some(answer) }
 }
 

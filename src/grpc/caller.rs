@@ -7,7 +7,8 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tonic::{Request, Status};
 
-use super::status::of_revoked;
+use super::error_reason::ErrorReason;
+use super::status::{of_low_role, of_reason, of_revoked};
 use crate::domain::audit::Actor;
 
 /// What a caller may do. Each may do what the ones before it may.
@@ -181,13 +182,11 @@ pub fn require_lasting<T>(
 
 fn caller<'r, T>(request: &'r Request<T>, role: Role, what: &str) -> Result<&'r Caller, Status> {
     let Some(caller) = request.extensions().get::<Caller>() else {
-        return Err(Status::unauthenticated("the caller is not known"));
+        return Err(of_reason(ErrorReason::CredentialsInvalid, "the caller is not known"));
     };
     if caller.role < role {
         let (name, has, needs) = (&caller.actor.name, caller.role.name(), role.name());
-        return Err(Status::permission_denied(format!(
-            "{what} needs the role {needs}, and \"{name}\" has {has}"
-        )));
+        return Err(of_low_role(what, name, has, needs));
     }
     Ok(caller)
 }

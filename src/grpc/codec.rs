@@ -12,7 +12,9 @@ use tonic::Status;
 use tonic::codec::{BufferSettings, Codec, DecodeBuf, Decoder};
 use tonic_prost::{ProstCodec, ProstEncoder};
 
+use super::error_reason::ErrorReason;
 use super::pb;
+use super::status::of_reason;
 
 /// What a call has for each of its two messages from the start: nearly all of them fit. tonic's own
 /// 8 KiB are more than the allocator hands out cheaply.
@@ -86,7 +88,8 @@ impl<U: Message + Default + 'static> Decoder for StrictDecoder<U> {
         match U::decode(bytes.clone()) {
             Ok(message) => Ok(Some(message)),
             Err(error) => tagged(&bytes).map(Some).ok_or_else(|| {
-                Status::invalid_argument(format!("the message cannot be read: {error}"))
+                let message = format!("the message cannot be read: {error}");
+                of_reason(ErrorReason::MalformedMessage, &message)
             }),
         }
     }

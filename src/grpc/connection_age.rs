@@ -7,12 +7,10 @@
 use std::future::pending;
 
 use tokio::sync::watch;
-use tonic::{Code, Extensions, Status};
+use tonic::{Extensions, Status};
 
+use super::error_reason::ErrorReason;
 use super::status::of_reason;
-
-/// The reason of a stream that ended because of the age of its connection.
-pub const CONNECTION_AGE: &str = "CONNECTION_AGE";
 
 /// Whether the connection of a call has reached its age.
 #[derive(Debug, Clone)]
@@ -44,6 +42,6 @@ impl ConnectionAge {
         }
         let message =
             format!("the connection has reached its age (--connection-age-max-ms); {advice}");
-        of_reason(Code::Unavailable, CONNECTION_AGE, message)
+        of_reason(ErrorReason::ConnectionAge, &message)
     }
 }

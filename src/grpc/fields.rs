@@ -181,6 +181,16 @@ impl Fields {
         None
     }
 
+    /// After which number a page of what is numbered begins, up to `last`, which is the last one
+    /// that an answer can have named; 0 without a token.
+    pub fn page_token(&mut self, token: &str, last: u64) -> Option<u64> {
+        if token.is_empty() {
+            return Some(0);
+        }
+        let number = number(token).filter(|number| *number <= last);
+        self.check("page_token", number.ok_or("must be the next_page_token of an answer"))
+    }
+
     /// What was read, unless anything is wrong.
     pub fn finish<T>(mut self, value: Option<T>) -> Result<T, Invalid> {
         match value {
@@ -194,6 +204,11 @@ impl Fields {
             }
         }
     }
+}
+
+/// A number as tokens have it: digits only, without leading zeros.
+pub fn number(token: &str) -> Option<u64> {
+    token.parse().ok().filter(|number: &u64| number.to_string() == token)
 }
 
 /// An instant that may be absent; `None` also where it is wrong, which is noted.

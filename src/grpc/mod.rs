@@ -1,17 +1,21 @@
 //! The services: protobuf in, domain values through the engine, protobuf out.
 //!
 //! `fields` checks what came in and names every bad field; `request` and `answer` translate;
-//! `status` is the one table from errors to gRPC codes; the services only connect them.
+//! `status` and `admin_status` are the one table from errors to gRPC codes, `error_reason` has their
+//! reasons; the services only connect them.
 
 mod admin;
+mod admin_status;
 mod answer;
 mod apply;
-mod apply_error;
 pub(crate) mod caller;
 pub(crate) mod codec;
 pub(crate) mod connection_age;
 pub(crate) mod deadline;
+mod denied_as_error;
 pub(crate) mod descriptors;
+pub(crate) mod error_reason;
+mod error_reply;
 mod event;
 mod fields;
 mod force;

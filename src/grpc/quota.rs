@@ -10,6 +10,7 @@ use tonic::{Extensions, Request, Response, Status, Streaming};
 use super::answer::FromDecision;
 use super::apply::{Answers, answer_stream};
 use super::deadline::{deadline, in_time, less_margin, timeout};
+use super::denied_as_error::denied_as_error;
 use super::force::{self, ForcePolicy, ForceRefused};
 use super::metering::record;
 use super::pb::quota_service_server::{QuotaService, QuotaServiceServer};
@@ -20,9 +21,6 @@ use crate::domain::catalog::Catalog;
 use crate::domain::decision::Mode;
 use crate::domain::time::Timestamp;
 use crate::engine::{self, Decision, Engine};
-
-/// Request metadata by which a caller asks for denials as errors.
-const DENY_AS_ERROR: &str = "imquota-deny-as-error";
 
 /// The data plane over an engine.
 #[derive(Clone)]
@@ -125,15 +123,16 @@ impl QuotaApi {
         request: Request<Q>,
     ) -> Result<Response<A>, Status> {
         let deadline = self.unary_deadline(request.metadata());
-        let deny_as_error = request.metadata().get(DENY_AS_ERROR).is_some_and(|value| value == "1");
+        let denied_as_error = denied_as_error(request.metadata()).map_err(status::of_invalid)?;
         let (_, extensions, request) = request.into_parts();
         let checked = request.check(&self.catalog());
         let checked = checked.map_err(|invalid| status::of_failure(invalid.into()))?;
+        let app = denied_as_error.then(|| checked.app.clone());
         let decided = self.decide(checked, deadline, || self.may_force(&extensions)).await;
         let (decision, ids) = decided.map_err(status::of_failure)?;
-        if deny_as_error
+        if let Some(app) = app
             && decision.denied()
-            && let Some(denial) = status::of_denial(&decision)
+            && let Some(denial) = status::of_denial(&app, &decision)
         {
             return Err(denial);
         }

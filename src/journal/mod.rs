@@ -202,6 +202,12 @@ impl Journal {
         self.len() == 0
     }
 
+    /// The last number that was given; 0 before the first.
+    #[must_use]
+    pub fn last_number(&self) -> u64 {
+        self.next.load(Ordering::Relaxed) - 1
+    }
+
     /// The number of the next entry; another one each time.
     pub fn next_number(&self) -> u64 {
         self.next.fetch_add(1, Ordering::Relaxed)

@@ -17,7 +17,6 @@ use http::{Request, Response};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
-use tonic::Status;
 use tonic::body::Body;
 use tonic::server::NamedService;
 use tonic::service::Routes;
@@ -37,6 +36,7 @@ use crate::engine::Engine;
 use crate::engine::administration::Administration;
 use crate::engine::fallback::Fallback;
 use crate::events::backoff::backoff;
+use crate::grpc::status::of_unopened_store;
 use crate::grpc::{ADMIN_SERVICE, HealthApi, METERING_SERVICE, QUOTA_SERVICE};
 use crate::telemetry::Metrics;
 
@@ -183,9 +183,6 @@ fn not_ready(readiness: &Readiness, waiting: &watch::Receiver<bool>) -> ServedRo
     ServedRoutes::new((data, calls.clone()), (admin, calls))
 }
 
-/// What every call but health is told before the store is there.
-const NOT_YET: &str = "the store is not open yet; nothing was done";
-
 macro_rules! later {
     ($($service:ident: $name:expr),*) => {$(
         /// The service of that name, before the store is there.
@@ -206,7 +203,7 @@ macro_rules! later {
             }
 
             fn call(&mut self, _: Request<Body>) -> Self::Future {
-                ready(Ok(Status::unavailable(NOT_YET).into_http()))
+                ready(Ok(of_unopened_store().into_http()))
             }
         }
     )*};

@@ -111,7 +111,7 @@ def test_a_denial_comes_as_an_error_with_details_where_the_caller_asks_for_it(tc
     failure = detail(error, error_details_pb2.QuotaFailure)
     assert failure.violations
     assert all(each.subject and each.description for each in failure.violations)
-    assert "busy" in failure.violations[0].subject
+    assert failure.violations[0].subject == "user:busy"
     assert app.groups("busy") == 50
 
 

@@ -60,6 +60,12 @@ impl Office {
         limit: usize,
         filter: &EntryFilter,
     ) -> Result<FoundEntries, AdminError> {
+        if after > 0 {
+            let last = self.directory.head().await?.number;
+            if after > last {
+                return Err(AdminError::PageTokenBeyondEnd { last });
+            }
+        }
         let (mut entries, mut last, mut looked_at) = (Vec::new(), after, 0);
         let next = 'pages: loop {
             let page = self.directory.entries(last, PAGE).await?;

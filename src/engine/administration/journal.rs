@@ -88,6 +88,12 @@ impl Administration {
         fallback.map(|it| it.list(after, limit, only_blocked)).unwrap_or_default()
     }
 
+    /// The last number that an entry of this sidecar's journal was given; 0 without a journal.
+    #[must_use]
+    pub fn last_journal_number(&self) -> u64 {
+        self.0.engine.fallback.as_ref().map_or(0, |it| it.last_number())
+    }
+
     /// Retries or drops a blocked entry, and returns it as it was.
     pub async fn change_journal(
         &self,

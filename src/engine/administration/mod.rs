@@ -163,6 +163,12 @@ pub enum AdminError {
         quoted(.0)
     )]
     TypesInUse(Vec<Name>),
+    /// A page is to begin after an entry that the audit log does not have.
+    #[error("must be the next_page_token of an answer, and the audit log ends at {last}")]
+    PageTokenBeyondEnd {
+        /// The number of its last entry.
+        last: u64,
+    },
     /// The store does not say what time it is; nothing was changed.
     #[error("{}", unchanged(.0))]
     Clock(#[from] LedgerError),

@@ -59,6 +59,11 @@ impl Fallback {
     ) -> Result<Vec<Numbered>, JournalError> {
         self.journal.read_set_aside(after, limit).await
     }
+
+    /// The last number that an entry was given; 0 before the first.
+    pub(in crate::engine) fn last_number(&self) -> u64 {
+        self.journal.last_number()
+    }
 }
 
 /// The answer of every operation while the store is lost.

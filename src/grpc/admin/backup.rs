@@ -10,8 +10,10 @@ use tonic::Status;
 
 use crate::domain::text::hex;
 use crate::grpc::caller::Authorization;
+use crate::grpc::error_reason::ErrorReason;
 use crate::grpc::pb;
 use crate::grpc::permits::Permit;
+use crate::grpc::status::of_reason;
 
 /// Backups at once: each is a whole copy of the store.
 pub const BACKUPS_MAX: usize = 1;
@@ -45,7 +47,10 @@ fn read_all(mut file: File, authorization: &Authorization, answers: &Sender) -> 
         let mut content = Vec::with_capacity(PIECE_BYTES);
         let piece = u64::try_from(PIECE_BYTES).unwrap_or(u64::MAX);
         let read = file.by_ref().take(piece).read_to_end(&mut content);
-        let failed = |error| Status::unavailable(format!("the copy could not be read: {error}"));
+        let failed = |error: std::io::Error| {
+            let message = format!("the copy could not be read: {error}");
+            of_reason(ErrorReason::BackupFailed, &message)
+        };
         let read = read.map_err(failed)?;
         hasher.update(&content);
         let last = read == 0;

@@ -9,11 +9,12 @@ use crate::domain::audit::Actor;
 use crate::domain::id::{AppId, RequestId};
 use crate::engine::administration::{JournalAction, JournalChange};
 use crate::engine::fallback::{JournalItem, JournalState, subjects};
+use crate::grpc::admin_status::of_journal_change;
 use crate::grpc::answer::{subject, timestamp};
 use crate::grpc::caller::{Role, require};
 use crate::grpc::fields::Fields;
 use crate::grpc::pb;
-use crate::grpc::status::{of_invalid, of_journal};
+use crate::grpc::status::of_invalid;
 
 /// Most users and groups of an entry that are shown.
 const SUBJECTS_MAX: usize = 8;
@@ -25,7 +26,8 @@ pub fn list(
 ) -> Result<pb::ListJournalEntriesResponse, Status> {
     require(&request, Role::Viewer, "ListJournalEntries")?;
     let it = request.into_inner();
-    let (after, size) = super::store::page(&it.page_token, it.page_size)?;
+    let (after, size) =
+        super::store::page(&it.page_token, it.page_size, api.administration.last_journal_number())?;
     let items = api.administration.journal(after, size, it.only_blocked);
     let next = items.last().filter(|_| items.len() == size);
     Ok(pb::ListJournalEntriesResponse {
@@ -63,7 +65,7 @@ async fn changed(
     actor: Actor,
 ) -> Result<pb::JournalEntry, Status> {
     let changed = api.administration.change_journal(change, actor).await;
-    changed.map(shown).map_err(|error| of_journal(&error))
+    changed.map(shown).map_err(|error| of_journal_change(&error))
 }
 
 /// Deletes what was set aside.
@@ -79,7 +81,7 @@ pub async fn delete_set_aside(
     let asked: Option<(RequestId, u64)> = request_id.zip(through);
     let (request_id, through) = fields.finish(asked).map_err(of_invalid)?;
     let deleted = api.administration.delete_set_aside(request_id, through, actor).await;
-    let deleted = deleted.map_err(|error| of_journal(&error))?;
+    let deleted = deleted.map_err(|error| of_journal_change(&error))?;
     let count = |count| u64::try_from(count).unwrap_or(u64::MAX);
     Ok(pb::DeleteSetAsideOperationsResponse {
         deleted_operations: count(deleted),

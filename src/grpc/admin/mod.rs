@@ -5,12 +5,13 @@ use std::sync::Arc;
 use tonic::{Request, Response, Status, Streaming};
 
 use self::check::AsksForChange;
+use super::admin_status::{of_accept_clock, of_admin, of_journal, of_reconcile, of_snapshot};
 use super::caller::{Authorization, CallerKey, Role, require, require_counted, require_lasting};
 use super::connection_age::ConnectionAge;
 use super::fields::Fields;
 use super::pb::admin_service_server::{AdminService, AdminServiceServer};
 use super::permits::Permits;
-use super::status::{of_accept_clock, of_admin, of_invalid, of_reconcile, of_snapshot};
+use super::status::{of_invalid, of_shutdown};
 use super::{REQUEST_MAX_BYTES, pb};
 use crate::domain::id::AppId;
 use crate::engine::administration::{
@@ -133,7 +134,7 @@ impl AdminApi {
                 preview.map_err(|error| of_admin(&error))
             }
             Ok(_) = shutdown.wait_for(|down| *down), if everybody => {
-                Err(Status::unavailable("the server is shutting down; nothing was changed"))
+                Err(of_shutdown("nothing was changed"))
             }
             status = authorization.revoked(), if everybody => Err(status),
         }
@@ -338,9 +339,10 @@ impl AdminService for AdminApi {
     ) -> Result<Response<pb::ListSetAsideOperationsResponse>, Status> {
         require(&request, Role::Viewer, "ListSetAsideOperations")?;
         let it = request.get_ref();
-        let (after, size) = store::page(&it.page_token, it.page_size)?;
+        let (after, size) =
+            store::page(&it.page_token, it.page_size, self.administration.last_journal_number())?;
         let entries = self.administration.read_set_aside(after, size).await;
-        let entries = entries.map_err(|error| Status::unavailable(error.to_string()))?;
+        let entries = entries.map_err(|error| of_journal(&error))?;
         Ok(Response::new(store::set_aside(entries, size)))
     }
 

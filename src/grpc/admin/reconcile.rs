@@ -20,11 +20,14 @@ use super::found::found as shown;
 use crate::domain::audit::Actor;
 use crate::engine::administration::Administration;
 use crate::engine::administration::reconcile::{self, Found, ReconcileError, Reconciliation};
+use crate::grpc::admin_status::of_reconcile;
 use crate::grpc::caller::Authorization;
+use crate::grpc::error_reason::ErrorReason;
+use crate::grpc::error_reply::of_gone;
 use crate::grpc::fields::Invalid;
 use crate::grpc::pb::reconcile_request::Part;
 use crate::grpc::permits::Permit;
-use crate::grpc::status::{of_invalid, of_reconcile};
+use crate::grpc::status::{of_invalid, of_reason, of_shutdown};
 use crate::grpc::{answer, pb};
 use crate::ledger::LedgerError;
 
@@ -171,7 +174,9 @@ impl Stream {
             status = authorization.revoked() => Err(status),
             _ = shutdown.wait_for(|down| *down) => Err(shutting_down()),
             message = timeout(SILENT_MAX, requests.message()) => {
-                let silent = |_| Status::deadline_exceeded("the caller said nothing for too long");
+                let silent = |_| {
+                    of_reason(ErrorReason::StreamSilent, "the caller sent nothing for too long")
+                };
                 let Some(message) = message.map_err(silent)?? else { return Ok(None) };
                 message.part.map(Some).ok_or_else(|| invalid("part", "must be given"))
             }
@@ -219,7 +224,7 @@ impl Sender {
         tokio::select! {
             biased;
             sent = self.answers.send(Ok(answer)) => {
-                sent.map_err(|_| Status::cancelled("the caller has gone away"))
+                sent.map_err(|_| of_gone())
             }
             status = authorization.revoked() => Err(status),
         }
@@ -245,7 +250,7 @@ async fn answer_part(answers: &Sender, found: Result<Found, ReconcileError>) -> 
 }
 
 fn shutting_down() -> Status {
-    Status::unavailable("the server is shutting down; what was repaired stays repaired")
+    of_shutdown("what was repaired stays repaired")
 }
 
 fn invalid(field: &str, description: &str) -> Status {

@@ -5,11 +5,12 @@ use tonic::{Request, Status};
 use super::AdminApi;
 use crate::domain::id::RequestId;
 use crate::engine::administration::{StoreAccepted, StoreState};
+use crate::grpc::admin_status::of_acceptance;
 use crate::grpc::answer::timestamp;
 use crate::grpc::caller::{Role, require};
 use crate::grpc::fields::Fields;
 use crate::grpc::pb;
-use crate::grpc::status::{of_acceptance, of_invalid};
+use crate::grpc::status::of_invalid;
 use crate::journal::Numbered;
 
 /// Hexadecimal digits of a store's id.
@@ -60,13 +61,10 @@ fn asked(request: pb::AcceptStoreRequest) -> Result<(RequestId, String), Status>
     fields.finish(request_id.zip(found_id)).map_err(of_invalid)
 }
 
-/// A page of what is numbered: after which number, and how many.
-pub fn page(page_token: &str, page_size: u32) -> Result<(u64, usize), Status> {
+/// A page of what is numbered, up to `last`: after which number, and how many.
+pub fn page(page_token: &str, page_size: u32, last: u64) -> Result<(u64, usize), Status> {
     let mut fields = Fields::default();
-    let after = match page_token {
-        "" => Some(0),
-        token => fields.check("page_token", token.parse().map_err(|_| "must be of an answer")),
-    };
+    let after = fields.page_token(page_token, last);
     let size = match page_size {
         0 => Some(PAGE_DEFAULT),
         size => {

@@ -16,14 +16,16 @@ use tonic::Status;
 use crate::domain::event::{Happening, NumberedEvent};
 use crate::domain::id::AppId;
 use crate::engine::administration::Administration;
-use crate::events::{EventLog, EventsError, Page};
+use crate::events::{EventLog, Page};
+use crate::grpc::admin_status::{of_beyond, of_events};
 use crate::grpc::caller::Authorization;
 use crate::grpc::connection_age::ConnectionAge;
+use crate::grpc::error_reply::of_gone;
 use crate::grpc::event::{event, kind, kind_named};
-use crate::grpc::fields::Fields;
+use crate::grpc::fields::{Fields, number};
 use crate::grpc::pb;
 use crate::grpc::permits::Permit;
-use crate::grpc::status::{of_beyond, of_invalid, of_store_lost};
+use crate::grpc::status::{of_invalid, of_shutdown};
 
 /// Streams at once: each reads the log twice a second.
 pub const WATCHERS_MAX: usize = 64;
@@ -33,7 +35,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 const PAGE: usize = 256;
 /// Answers that wait for a reader.
 const ANSWERS_MAX: usize = 16;
-/// What the caller of a stream does that ends because of its connection's age.
+/// What the caller of a stream does that the sidecar or its connection's age has ended.
 const AFTER_AGE: &str = "begin again after the last resume_token";
 /// Most kinds of a request, as the proto says.
 const KINDS_MAX: usize = 32;
@@ -90,11 +92,6 @@ impl Wanted {
     }
 }
 
-/// A number as tokens write it: digits only, without those that lead.
-fn number(token: &str) -> Option<u64> {
-    token.parse().ok().filter(|number: &u64| number.to_string() == token)
-}
-
 fn kinds(fields: &mut Fields, numbers: &[i32]) -> Option<Vec<pb::EventKind>> {
     if numbers.len() > KINDS_MAX {
         fields.wrong("kinds", format!("must have 0-{KINDS_MAX} entries, not {}", numbers.len()));
@@ -145,9 +142,7 @@ impl Stream {
             let end = tokio::select! {
                 end = self.follow(after, &answers) => end,
                 () = answers.closed() => return,
-                _ = shutdown.wait_for(|down| *down) => Status::unavailable(
-                    "the server is shutting down; begin again after the last resume_token",
-                ),
+                _ = shutdown.wait_for(|down| *down) => of_shutdown(AFTER_AGE),
                 status = authorization.revoked() => status,
                 status = age.reached(AFTER_AGE) => status,
             };
@@ -178,7 +173,7 @@ impl Stream {
                     missed: missed(&numbered),
                 };
                 if answers.send(Ok(answer)).await.is_err() {
-                    return Status::cancelled("the caller has gone away");
+                    return of_gone();
                 }
             }
             if more {
@@ -210,16 +205,6 @@ fn missed(numbered: &NumberedEvent) -> u64 {
             last.saturating_sub(first).saturating_add(1)
         }
         _ => 0,
-    }
-}
-
-fn of_events(error: &EventsError) -> Status {
-    match error {
-        EventsError::Unreadable { .. } => Status::internal(error.to_string()),
-        EventsError::Unavailable(_) | EventsError::ClockSkew(_) | EventsError::ClockRefused(_) => {
-            Status::unavailable(error.to_string())
-        }
-        EventsError::StoreLost(_) => of_store_lost(error.to_string()),
     }
 }
 

@@ -10,13 +10,15 @@ use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
 
 use super::admin::check;
+use super::admin_status::of_admin;
 use super::answer::timestamp;
 use super::caller::{Role, require, require_counted};
 use super::deadline::{deadline, less_margin, timeout};
+use super::error_reason::ErrorReason;
 use super::fields::{Fields, Invalid};
 use super::pb::metering_service_server::{MeteringService, MeteringServiceServer};
 use super::permits::Permits;
-use super::status::{of_admin, of_failure, of_invalid};
+use super::status::{of_failure, of_invalid, of_reason};
 use super::{REQUEST_MAX_BYTES, pb};
 use crate::directory::statement::Sealed;
 use crate::domain::time::Timestamp;
@@ -84,9 +86,10 @@ impl MeteringApi {
     /// What is only answered on the admin listener.
     fn of_admin_plane(&self, what: &str) -> Result<(), Status> {
         match self.plane {
-            Plane::Data => Err(Status::permission_denied(format!(
-                "{what} is answered on the admin listener, not on this one"
-            ))),
+            Plane::Data => {
+                let message = format!("{what} is answered on the admin listener, not on this one");
+                Err(of_reason(ErrorReason::AdminListenerOnly, &message))
+            }
             Plane::Admin => Ok(()),
         }
     }
@@ -144,7 +147,7 @@ impl MeteringService for MeteringApi {
         let changed = self.administration.change(change, actor).await;
         let changed = changed.map_err(|error| of_admin(&error))?;
         let Made::Retention(index) = changed.made else {
-            return Err(Status::internal("the change made something else"));
+            return Err(of_reason(ErrorReason::InternalError, "the change made something else"));
         };
         let retention = &changed.view.record.retentions[index];
         let (days, since) = (retention.days, Some(timestamp(retention.at)));

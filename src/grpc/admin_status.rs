@@ -1,0 +1,292 @@
+//! The one table from errors of the administration and of events to gRPC codes and reasons.
+
+use tonic::{Code, Status};
+
+use super::error_reason::ErrorReason;
+use super::error_reply::ErrorReply;
+use super::status::{Failure, ledger_code, of_failure};
+use crate::directory::{AcceptClockError, DirectoryError, LostEnd};
+use crate::domain::purchase::Refusal;
+use crate::engine::administration::reconcile::ReconcileError;
+use crate::engine::administration::{AdminError, JournalChangeError, StoreError};
+use crate::events::EventsError;
+use crate::journal::JournalError;
+use crate::ledger::{AcceptError, LedgerError, SnapshotError};
+
+/// The status of an administrative change that was not made.
+pub fn of_admin(error: &AdminError) -> Status {
+    reply_of_admin(error, error.to_string()).into()
+}
+
+/// The reply to an error of the administration that another one may have wrapped into its message.
+fn reply_of_admin(error: &AdminError, message: String) -> ErrorReply {
+    let reason = admin_reason(error);
+    let reply = match bad_field(error) {
+        Some(field) => ErrorReply::of_field(reason, field, message),
+        None => ErrorReply::new(reason, message).retried(can_retry(error)),
+    };
+    match error {
+        AdminError::Refused(Refusal::PostpaidNotAllowed { edition, offer, .. }) => {
+            let reply = reply.with("edition_id", edition);
+            match offer {
+                Some(offer) => reply.with("offer_edition_id", offer),
+                None => reply,
+            }
+        }
+        AdminError::RevisionsLost { lost: LostEnd { found, known }, .. }
+        | AdminError::Directory(DirectoryError::Lost { found, known }) => {
+            reply.with("found", found).with("known", known)
+        }
+        _ => reply,
+    }
+}
+
+fn admin_reason(error: &AdminError) -> ErrorReason {
+    match error {
+        AdminError::UnknownApp(_) => ErrorReason::UnknownApp,
+        AdminError::AppExists(_) => ErrorReason::AppExists,
+        AdminError::RequestIdReused { .. } => ErrorReason::RequestIdReused,
+        AdminError::TooManyPurchases(_) => ErrorReason::TooManyPurchases,
+        AdminError::TooManyRetentions(_) => ErrorReason::TooManyRetentions,
+        AdminError::NotBegun { .. } => ErrorReason::MonthNotBegun,
+        AdminError::BeforeApp { .. } => ErrorReason::MonthBeforeApp,
+        AdminError::FiguresGone(_) => ErrorReason::FiguresGone,
+        AdminError::Refused(refusal) => refusal_reason(refusal),
+        AdminError::Missing { .. } => ErrorReason::ItemNotInCatalog,
+        AdminError::TooManyCatalogs => ErrorReason::TooManyCatalogs,
+        AdminError::UnknownCatalog { .. } => ErrorReason::UnknownCatalog,
+        AdminError::UnknownContent(_) => ErrorReason::UnknownCatalogContent,
+        AdminError::SeveralCatalogs { .. } => ErrorReason::AmbiguousCatalogVersion,
+        AdminError::Catalog(_) => ErrorReason::DefaultEditionMissing,
+        AdminError::TypesInUse(_) => ErrorReason::GroupTypesInUse,
+        AdminError::PageTokenBeyondEnd { .. } => ErrorReason::InvalidFields,
+        AdminError::Clock(error) | AdminError::Unread(error) => of_unread(error),
+        AdminError::TooLong(_) => ErrorReason::PreviewTooLong,
+        AdminError::Directory(error) => directory_reason(error),
+        AdminError::RevisionsLost { .. } => ErrorReason::FactsLost,
+        AdminError::Unfinished(_) => ErrorReason::RecordedNotInForce,
+        AdminError::Recorded(_) => ErrorReason::RecordedNotShown,
+        AdminError::OutcomeUnknown(_) => ErrorReason::OutcomeUnknown,
+    }
+}
+
+/// The reason of a reading that the store did not answer: what it is of a decision, where that is
+/// UNAVAILABLE too.
+fn of_unread(error: &LedgerError) -> ErrorReason {
+    match ledger_code(error) {
+        Code::Unavailable if !matches!(error, LedgerError::Unfinished(_)) => error.into(),
+        _ => ErrorReason::Unavailable,
+    }
+}
+
+fn directory_reason(error: &DirectoryError) -> ErrorReason {
+    match error {
+        DirectoryError::Conflict(_) => ErrorReason::ConcurrentChange,
+        DirectoryError::Lost { .. } => ErrorReason::FactsLost,
+        DirectoryError::Unreadable { .. }
+        | DirectoryError::UnreadableStatement { .. }
+        | DirectoryError::UnreadableEntry { .. }
+        | DirectoryError::UnreadableCatalog { .. } => ErrorReason::RecordUnreadable,
+        DirectoryError::ClockSkew(_) => ErrorReason::ClockSkew,
+        DirectoryError::ClockRefused(refusal) => refusal.into(),
+        DirectoryError::Unavailable(_) => ErrorReason::Unavailable,
+        DirectoryError::StoreLost(_) => ErrorReason::StoreLost,
+    }
+}
+
+fn refusal_reason(refusal: &Refusal) -> ErrorReason {
+    match refusal {
+        Refusal::UnknownEdition(_) => ErrorReason::UnknownEdition,
+        Refusal::UnknownAddOn(_) => ErrorReason::UnknownAddOn,
+        Refusal::EditionInForce { .. } => ErrorReason::EditionInForce,
+        Refusal::NothingToRenew => ErrorReason::NothingToRenew,
+        Refusal::AddOnsNotAllowed(_) => ErrorReason::AddOnsNotAllowed,
+        Refusal::EditionStopped(_) => ErrorReason::EditionStopped,
+        Refusal::AddOnInForce { .. } => ErrorReason::AddOnInForce,
+        Refusal::Refunded { .. } => ErrorReason::AlreadyRefunded,
+        Refusal::RenewedSince { .. } => ErrorReason::RenewedSince,
+        Refusal::NothingLeft { .. } => ErrorReason::NothingToRefund,
+        Refusal::UnknownPurchase(_) => ErrorReason::UnknownPurchase,
+        Refusal::BeforeLast { .. } => ErrorReason::EffectiveBeforeLast,
+        Refusal::MonthClosed { .. } => ErrorReason::MonthClosed,
+        Refusal::PostpaidNotAllowed { .. } => ErrorReason::PostpaidNotAllowed,
+        Refusal::RetentionDays { .. } => ErrorReason::RetentionOutOfRange,
+        Refusal::InTheFuture { .. } => ErrorReason::EffectiveInFuture,
+    }
+}
+
+/// The field of the request that is wrong, where the error is about one.
+fn bad_field(error: &AdminError) -> Option<&'static str> {
+    match error {
+        AdminError::Refused(Refusal::UnknownEdition(_)) => Some("edition_id"),
+        AdminError::Refused(Refusal::UnknownAddOn(_)) => Some("add_on_id"),
+        AdminError::Refused(Refusal::UnknownPurchase(_)) => Some("purchase_request_id"),
+        AdminError::Refused(Refusal::RetentionDays { .. }) => Some("days"),
+        AdminError::NotBegun { .. } | AdminError::BeforeApp { .. } => Some("month"),
+        AdminError::UnknownCatalog { .. } => Some("version"),
+        AdminError::UnknownContent(_) | AdminError::SeveralCatalogs { .. } => Some("content_hash"),
+        AdminError::PageTokenBeyondEnd { .. } => Some("page_token"),
+        _ => None,
+    }
+}
+
+/// Whether the same may succeed after a pause.
+fn can_retry(error: &AdminError) -> bool {
+    match error {
+        AdminError::Clock(error) | AdminError::Unread(error) => error.can_retry(),
+        AdminError::Directory(error) => matches!(
+            error,
+            DirectoryError::Conflict(_)
+                | DirectoryError::ClockSkew(_)
+                | DirectoryError::ClockRefused(_)
+                | DirectoryError::Unavailable(_)
+                | DirectoryError::StoreLost(_)
+        ),
+        AdminError::Unfinished(_) | AdminError::OutcomeUnknown(_) => true,
+        _ => false,
+    }
+}
+
+/// The status of a comparison that was not begun or broke off.
+pub fn of_reconcile(error: ReconcileError) -> Status {
+    let error = match error {
+        ReconcileError::Ledger(error) => return of_failure(Failure::Ledger(error)),
+        error => error,
+    };
+    let of_field = |reason, field| ErrorReply::of_field(reason, field, &error);
+    let reply = match &error {
+        ReconcileError::Ledger(error) => ErrorReply::new(ErrorReason::from(error), error),
+        ReconcileError::Admin(error) => return of_admin(error),
+        ReconcileError::TooEarly { .. } => of_field(ErrorReason::ExportTooEarly, "begin.as_of"),
+        ReconcileError::InTheFuture { .. } => of_field(ErrorReason::ExportInFuture, "begin.as_of"),
+        ReconcileError::Twice(_) => of_field(ErrorReason::ExportedTwice, "facts"),
+        ReconcileError::Unlogged(_) => ErrorReply::new(ErrorReason::Unlogged, &error),
+        ReconcileError::NotTracked(_) => ErrorReply::new(ErrorReason::NotTracked, &error),
+        ReconcileError::TooMuch(_) => ErrorReply::new(ErrorReason::ExportTooLarge, &error),
+    };
+    reply.into()
+}
+
+/// The status of a copy of the store that was not made.
+pub fn of_snapshot(error: &SnapshotError) -> Status {
+    let reason = match error {
+        SnapshotError::Elsewhere => ErrorReason::StoreNotEmbedded,
+        SnapshotError::Closing => ErrorReason::Closing,
+        SnapshotError::Failed(_) => ErrorReason::BackupFailed,
+    };
+    ErrorReply::new(reason, error).into()
+}
+
+/// The status of a store that was not accepted.
+pub fn of_acceptance(error: &StoreError) -> Status {
+    let reason = match error {
+        StoreError::Accept(AcceptError::NotLost) => ErrorReason::StoreNotLost,
+        StoreError::Accept(AcceptError::OtherStore(_)) => ErrorReason::StoreDiffers,
+        StoreError::Accept(AcceptError::Elsewhere) => ErrorReason::StoreEmbedded,
+        StoreError::Accept(AcceptError::Ledger(_)) | StoreError::Limits(_) => {
+            ErrorReason::StoreLost
+        }
+        StoreError::Unlogged(_) => ErrorReason::Unlogged,
+    };
+    ErrorReply::new(reason, error).into()
+}
+
+/// The status of what was not done to the journal.
+pub fn of_journal_change(error: &JournalChangeError) -> Status {
+    let reply = match error {
+        JournalChangeError::NotBlocked { .. } => {
+            ErrorReply::new(ErrorReason::JournalEntryNotBlocked, error)
+        }
+        JournalChangeError::RequestIdReused(..) => {
+            ErrorReply::new(ErrorReason::RequestIdReused, error)
+        }
+        JournalChangeError::Journal(_) => ErrorReply::new(ErrorReason::JournalFailed, error),
+        JournalChangeError::Unlogged(cause) => reply_of_admin(cause, error.to_string()),
+    };
+    reply.into()
+}
+
+/// The status of a journal that could not be read.
+pub fn of_journal(error: &JournalError) -> Status {
+    ErrorReply::new(ErrorReason::JournalFailed, error).into()
+}
+
+/// The status of a clock that was not accepted.
+pub fn of_accept_clock(error: AcceptClockError) -> Status {
+    match error {
+        AcceptClockError::Elsewhere => ErrorReply::new(ErrorReason::ClockNotHere, error).into(),
+        AcceptClockError::Directory(error) => of_admin(&error.into()),
+    }
+}
+
+/// The status of events that could not be read.
+pub fn of_events(error: &EventsError) -> Status {
+    let (reason, can_retry) = match error {
+        EventsError::Unreadable { .. } => (ErrorReason::EventUnreadable, false),
+        EventsError::Unavailable(_) => (ErrorReason::Unavailable, true),
+        EventsError::ClockSkew(_) => (ErrorReason::ClockSkew, true),
+        EventsError::ClockRefused(refusal) => (refusal.into(), true),
+        EventsError::StoreLost(_) => (ErrorReason::StoreLost, true),
+    };
+    ErrorReply::new(reason, error).retried(can_retry).into()
+}
+
+/// The status of a stream that is to begin after an event that the log does not have.
+pub fn of_beyond(resume_token: u64, last: u64) -> Status {
+    let message = format!(
+        "resume_token {resume_token} lies beyond the last event, {last}: it is of another store, \
+         or this one has lost its end; begin again with \"0\" for all that is kept"
+    );
+    let reply = ErrorReply::new(ErrorReason::ResumeTokenBeyondEnd, message);
+    reply.with("last_event_id", last).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use tonic_types::StatusExt as _;
+
+    use super::*;
+
+    fn reason(error: &AdminError) -> (Code, String) {
+        let status = of_admin(error);
+        let info = status.get_details_error_info().expect("an ErrorInfo");
+        assert_eq!(info.domain, "imquota.v1");
+        (status.code(), info.reason)
+    }
+
+    #[test]
+    fn that_nothing_was_done_is_said_once() {
+        let skew = LedgerError::ClockSkew(400);
+        let status = of_admin(&AdminError::Clock(skew.clone()));
+        assert_eq!(status.message(), skew.to_string());
+        assert_eq!(status.message().matches("nothing was").count(), 1, "{status}");
+        let lost = of_admin(&AdminError::Clock(LedgerError::ConnectionLost("it".into())));
+        assert!(lost.message().starts_with("nothing was changed: the connection was lost"));
+    }
+
+    #[test]
+    fn a_recorded_change_never_has_a_reason_that_says_nothing_was_done() {
+        for cause in [
+            LedgerError::ClockSkew(400),
+            LedgerError::StoreLost("it".into()),
+            LedgerError::Unavailable("it".into()),
+        ] {
+            let expected = (Code::Unavailable, "RECORDED_NOT_IN_FORCE".to_owned());
+            assert_eq!(reason(&AdminError::Unfinished(cause)), expected);
+        }
+    }
+
+    #[test]
+    fn a_reading_that_the_store_does_not_answer_is_unavailable() {
+        for (cause, expected) in [
+            (LedgerError::StoreLost("it".into()), "STORE_LOST"),
+            (LedgerError::Absent { why: "it".into(), may_be_done: false }, "STORE_ABSENT"),
+            (LedgerError::DeadlinePassed, "UNAVAILABLE"),
+            (LedgerError::Closing, "CLOSING"),
+        ] {
+            for error in [AdminError::Clock(cause.clone()), AdminError::Unread(cause)] {
+                assert_eq!(reason(&error), (Code::Unavailable, expected.to_owned()));
+            }
+        }
+    }
+}

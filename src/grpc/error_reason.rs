@@ -1,0 +1,209 @@
+//! The reasons in ErrorInfo: stable names by which programs distinguish errors.
+//!
+//! Each reason comes with the codes that it may have. The README has a table of all of them, which
+//! a test compares with this one.
+
+use tonic::Code;
+
+use crate::domain::clock_guard::ClockRefusal;
+use crate::domain::decision;
+use crate::ledger::LedgerError;
+
+macro_rules! reasons {
+    ($($reason:ident = $name:literal: $($code:ident)|+;)*) => {
+        /// Why a call failed, as its ErrorInfo names it.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum ErrorReason {$(
+            #[doc = $name]
+            $reason,
+        )*}
+
+        impl ErrorReason {
+            /// All reasons, in the order of the README's table.
+            #[cfg(test)]
+            pub const ALL: &[Self] = &[$(Self::$reason),*];
+
+            /// The reason as ErrorInfo has it.
+            pub const fn name(self) -> &'static str {
+                match self {$( Self::$reason => $name, )*}
+            }
+
+            /// The codes of the errors that have it.
+            pub const fn codes(self) -> &'static [Code] {
+                match self {$( Self::$reason => &[$(Code::$code),+], )*}
+            }
+        }
+    };
+}
+
+reasons! {
+    // Requests that are wrong.
+    InvalidFields = "INVALID_FIELDS": InvalidArgument;
+    MalformedMessage = "MALFORMED_MESSAGE": InvalidArgument;
+    BatchTooLarge = "BATCH_TOO_LARGE": InvalidArgument;
+    UnknownEdition = "UNKNOWN_EDITION": InvalidArgument;
+    UnknownAddOn = "UNKNOWN_ADD_ON": InvalidArgument;
+    UnknownPurchase = "UNKNOWN_PURCHASE": InvalidArgument;
+    RetentionOutOfRange = "RETENTION_OUT_OF_RANGE": InvalidArgument;
+    MonthNotBegun = "MONTH_NOT_BEGUN": InvalidArgument;
+    MonthBeforeApp = "MONTH_BEFORE_APP": InvalidArgument;
+    UnknownCatalog = "UNKNOWN_CATALOG": InvalidArgument;
+    UnknownCatalogContent = "UNKNOWN_CATALOG_CONTENT": InvalidArgument;
+    AmbiguousCatalogVersion = "AMBIGUOUS_CATALOG_VERSION": InvalidArgument;
+    ExportTooEarly = "EXPORT_TOO_EARLY": InvalidArgument;
+    ExportInFuture = "EXPORT_IN_FUTURE": InvalidArgument;
+    ExportedTwice = "EXPORTED_TWICE": InvalidArgument;
+    ExportTooLarge = "EXPORT_TOO_LARGE": OutOfRange;
+    // Callers who may not.
+    CredentialsInvalid = "CREDENTIALS_INVALID": Unauthenticated;
+    CredentialsRevoked = "CREDENTIALS_REVOKED": Unauthenticated | PermissionDenied;
+    RoleTooLow = "ROLE_TOO_LOW": PermissionDenied;
+    AdminListenerOnly = "ADMIN_LISTENER_ONLY": PermissionDenied;
+    ForceNotAllowed = "FORCE_NOT_ALLOWED": PermissionDenied;
+    // Denials, where they were asked for as errors.
+    ServiceStopped = "SERVICE_STOPPED": ResourceExhausted;
+    AccountsPerApp = "ACCOUNTS_PER_APP": ResourceExhausted;
+    MyFriends = "MY_FRIENDS": ResourceExhausted;
+    PeerFriends = "PEER_FRIENDS": ResourceExhausted;
+    GroupsPerUser = "GROUPS_PER_USER": ResourceExhausted;
+    GroupsPerApp = "GROUPS_PER_APP": ResourceExhausted;
+    GroupsPerDay = "GROUPS_PER_DAY": ResourceExhausted;
+    MembersPerGroup = "MEMBERS_PER_GROUP": ResourceExhausted;
+    MembersAtCreation = "MEMBERS_AT_CREATION": ResourceExhausted;
+    GroupsAllowance = "GROUPS_ALLOWANCE": ResourceExhausted;
+    // What is there, or not.
+    UnknownApp = "UNKNOWN_APP": NotFound;
+    GroupNotFound = "GROUP_NOT_FOUND": NotFound;
+    AppExists = "APP_EXISTS": AlreadyExists;
+    RequestIdReused = "REQUEST_ID_REUSED": AlreadyExists;
+    GroupTypeDiffers = "GROUP_TYPE_DIFFERS": AlreadyExists;
+    GroupTypeUnknown = "GROUP_TYPE_UNKNOWN": FailedPrecondition;
+    MembersNotTracked = "MEMBERS_NOT_TRACKED": FailedPrecondition;
+    NotTracked = "NOT_TRACKED": FailedPrecondition;
+    GroupReplaced = "GROUP_REPLACED": Aborted;
+    // Sales.
+    EditionInForce = "EDITION_IN_FORCE": FailedPrecondition;
+    NothingToRenew = "NOTHING_TO_RENEW": FailedPrecondition;
+    AddOnsNotAllowed = "ADD_ONS_NOT_ALLOWED": FailedPrecondition;
+    EditionStopped = "EDITION_STOPPED": FailedPrecondition;
+    AddOnInForce = "ADD_ON_IN_FORCE": FailedPrecondition;
+    AlreadyRefunded = "ALREADY_REFUNDED": FailedPrecondition;
+    RenewedSince = "RENEWED_SINCE": FailedPrecondition;
+    NothingToRefund = "NOTHING_TO_REFUND": FailedPrecondition;
+    EffectiveBeforeLast = "EFFECTIVE_BEFORE_LAST": FailedPrecondition;
+    EffectiveInFuture = "EFFECTIVE_IN_FUTURE": FailedPrecondition;
+    MonthClosed = "MONTH_CLOSED": FailedPrecondition;
+    PostpaidNotAllowed = "POSTPAID_NOT_ALLOWED": FailedPrecondition;
+    TooManyPurchases = "TOO_MANY_PURCHASES": FailedPrecondition;
+    TooManyRetentions = "TOO_MANY_RETENTIONS": FailedPrecondition;
+    FiguresGone = "FIGURES_GONE": FailedPrecondition;
+    RecordedNotInForce = "RECORDED_NOT_IN_FORCE": Unavailable;
+    RecordedNotShown = "RECORDED_NOT_SHOWN": FailedPrecondition;
+    OutcomeUnknown = "OUTCOME_UNKNOWN": Unavailable;
+    ConcurrentChange = "CONCURRENT_CHANGE": Aborted;
+    // Catalogs.
+    ItemNotInCatalog = "ITEM_NOT_IN_CATALOG": FailedPrecondition;
+    DefaultEditionMissing = "DEFAULT_EDITION_MISSING": Internal;
+    TooManyCatalogs = "TOO_MANY_CATALOGS": FailedPrecondition;
+    GroupTypesInUse = "GROUP_TYPES_IN_USE": FailedPrecondition;
+    // Load.
+    Overloaded = "OVERLOADED": ResourceExhausted;
+    UnknownAppsFull = "UNKNOWN_APPS_FULL": ResourceExhausted;
+    TooManyCalls = "TOO_MANY_CALLS": ResourceExhausted;
+    // Time.
+    TimedOut = "TIMED_OUT": DeadlineExceeded;
+    DeadlinePassed = "DEADLINE_PASSED": DeadlineExceeded;
+    RequestUnfinished = "REQUEST_UNFINISHED": DeadlineExceeded;
+    StreamSilent = "STREAM_SILENT": DeadlineExceeded;
+    PreviewTooLong = "PREVIEW_TOO_LONG": DeadlineExceeded;
+    ClockSkew = "CLOCK_SKEW": Unavailable;
+    ClockSettling = "CLOCK_SETTLING": Unavailable;
+    ClockNotHere = "CLOCK_NOT_HERE": FailedPrecondition;
+    // The store.
+    StoreAbsent = "STORE_ABSENT": Unavailable;
+    ConnectionLost = "CONNECTION_LOST": Unavailable;
+    Unavailable = "UNAVAILABLE": Unavailable;
+    Refused = "REFUSED": Unavailable;
+    Unfinished = "UNFINISHED": Unavailable | DeadlineExceeded;
+    Unconfirmed = "UNCONFIRMED": Unavailable;
+    Failed = "FAILED": Unavailable;
+    RecordUnreadable = "RECORD_UNREADABLE": DataLoss;
+    EventUnreadable = "EVENT_UNREADABLE": Internal;
+    StoreLost = "STORE_LOST": Unavailable;
+    StoreNotLost = "STORE_NOT_LOST": FailedPrecondition;
+    StoreDiffers = "STORE_DIFFERS": FailedPrecondition;
+    StoreEmbedded = "STORE_EMBEDDED": FailedPrecondition;
+    StoreNotEmbedded = "STORE_NOT_EMBEDDED": FailedPrecondition;
+    StoreNotOpen = "STORE_NOT_OPEN": Unavailable;
+    BackupFailed = "BACKUP_FAILED": Unavailable;
+    FactsLost = "FACTS_LOST": Aborted;
+    ResumeTokenBeyondEnd = "RESUME_TOKEN_BEYOND_END": OutOfRange;
+    Unlogged = "UNLOGGED": Unavailable;
+    // The journal.
+    JournalBlocked = "JOURNAL_BLOCKED": Unavailable;
+    JournalEntryNotBlocked = "JOURNAL_ENTRY_NOT_BLOCKED": FailedPrecondition;
+    JournalFailed = "JOURNAL_FAILED": Unavailable;
+    // Ends of streams and of the process.
+    ConnectionAge = "CONNECTION_AGE": Unavailable;
+    ShuttingDown = "SHUTTING_DOWN": Unavailable;
+    Closing = "CLOSING": Unavailable;
+    InternalError = "INTERNAL_ERROR": Internal;
+}
+
+impl From<&LedgerError> for ErrorReason {
+    fn from(error: &LedgerError) -> Self {
+        match error {
+            LedgerError::UnknownApp(_) => Self::UnknownApp,
+            LedgerError::UnknownAppsFull { .. } => Self::UnknownAppsFull,
+            LedgerError::GroupNotFound(_) => Self::GroupNotFound,
+            LedgerError::GroupReplaced(_) => Self::GroupReplaced,
+            LedgerError::GroupTypeDiffers { .. } => Self::GroupTypeDiffers,
+            LedgerError::GroupTypeUnknown { .. } => Self::GroupTypeUnknown,
+            LedgerError::MembersNotTracked { .. } => Self::MembersNotTracked,
+            LedgerError::NotTracked(_) => Self::NotTracked,
+            LedgerError::DeadlinePassed => Self::DeadlinePassed,
+            LedgerError::Overloaded(_) => Self::Overloaded,
+            LedgerError::Refused(_) => Self::Refused,
+            LedgerError::Unavailable(_) => Self::Unavailable,
+            LedgerError::ConnectionLost(_) => Self::ConnectionLost,
+            LedgerError::Unconfirmed(_) | LedgerError::Unconfirmable(_) => Self::Unconfirmed,
+            LedgerError::Failed(_) => Self::Failed,
+            LedgerError::Absent { .. } => Self::StoreAbsent,
+            LedgerError::JournalBlocked { .. } => Self::JournalBlocked,
+            LedgerError::StoreLost(_) => Self::StoreLost,
+            LedgerError::ClockSkew(_) => Self::ClockSkew,
+            LedgerError::ClockSettling(_) => Self::ClockSettling,
+            LedgerError::Closing => Self::Closing,
+            LedgerError::Unfinished(_) => Self::Unfinished,
+        }
+    }
+}
+
+impl From<&ClockRefusal> for ErrorReason {
+    fn from(refusal: &ClockRefusal) -> Self {
+        match refusal {
+            ClockRefusal::Skewed { .. } | ClockRefusal::Behind { .. } => Self::ClockSkew,
+            ClockRefusal::Settling { .. } => Self::ClockSettling,
+        }
+    }
+}
+
+impl From<decision::Reason> for ErrorReason {
+    fn from(reason: decision::Reason) -> Self {
+        match reason {
+            decision::Reason::ServiceStopped => Self::ServiceStopped,
+            decision::Reason::AccountsPerApp => Self::AccountsPerApp,
+            decision::Reason::MyFriends => Self::MyFriends,
+            decision::Reason::PeerFriends => Self::PeerFriends,
+            decision::Reason::GroupsPerUser => Self::GroupsPerUser,
+            decision::Reason::GroupsPerApp => Self::GroupsPerApp,
+            decision::Reason::GroupsPerDay => Self::GroupsPerDay,
+            decision::Reason::MembersPerGroup => Self::MembersPerGroup,
+            decision::Reason::MembersAtCreation => Self::MembersAtCreation,
+            decision::Reason::GroupsAllowance => Self::GroupsAllowance,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

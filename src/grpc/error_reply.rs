@@ -1,0 +1,153 @@
+//! An error as callers get it: the one form of unary calls, streams and operations of Apply.
+
+use std::collections::HashMap;
+use std::fmt::Display;
+use std::time::Duration;
+
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, FieldViolation, QuotaViolation, StatusExt as _};
+
+use super::error_reason::ErrorReason;
+use super::fields::{Invalid, Violation};
+use super::pb;
+
+/// The domain of every ErrorInfo.
+const DOMAIN: &str = "imquota.v1";
+/// The key of the code that IM clients know in the metadata of ErrorInfo.
+const IM_ERROR_CODE: &str = "im_error_code";
+/// When a repetition may help: by then the queue of the store has been worked off.
+pub(super) const RETRY_AFTER: Duration = Duration::from_millis(100);
+
+/// An error with its reason.
+#[derive(Debug)]
+pub struct ErrorReply {
+    code: Code,
+    reason: ErrorReason,
+    message: String,
+    metadata: Vec<(&'static str, String)>,
+    retry_delay: Option<Duration>,
+    field_violations: Vec<Violation>,
+    im_error_code: Option<i32>,
+    quota_violations: Vec<QuotaViolation>,
+}
+
+impl ErrorReply {
+    /// An error with that reason, which has one code only.
+    pub fn new(reason: ErrorReason, message: impl Display) -> Self {
+        debug_assert_eq!(reason.codes().len(), 1, "{reason:?}");
+        Self::with_code(reason.codes()[0], reason, message)
+    }
+
+    /// An error with one of the codes of that reason.
+    pub fn with_code(code: Code, reason: ErrorReason, message: impl Display) -> Self {
+        debug_assert!(reason.codes().contains(&code), "{reason:?} with {code:?}");
+        Self {
+            code,
+            reason,
+            message: message.to_string(),
+            metadata: Vec::new(),
+            retry_delay: None,
+            field_violations: Vec::new(),
+            im_error_code: None,
+            quota_violations: Vec::new(),
+        }
+    }
+
+    /// An error of one field, with a reason of its own.
+    pub fn of_field(reason: ErrorReason, field: &str, description: impl Display) -> Self {
+        Self { reason, ..Invalid::field(field, description).into() }
+    }
+
+    /// The same with an entry more in the metadata of its ErrorInfo.
+    pub fn with(mut self, key: &'static str, value: impl Display) -> Self {
+        self.metadata.push((key, value.to_string()));
+        self
+    }
+
+    /// The same with the code that IM clients know.
+    pub fn with_im_error_code(self, im_error_code: i32) -> Self {
+        Self { im_error_code: Some(im_error_code), ..self }
+    }
+
+    /// The same with the limits that were hit.
+    pub fn with_quota_violations(self, quota_violations: Vec<QuotaViolation>) -> Self {
+        Self { quota_violations, ..self }
+    }
+
+    /// The same with a pause after which a repetition may help, if `can_retry`.
+    pub fn retried(self, can_retry: bool) -> Self {
+        Self { retry_delay: can_retry.then_some(RETRY_AFTER), ..self }
+    }
+}
+
+impl From<Invalid> for ErrorReply {
+    fn from(invalid: Invalid) -> Self {
+        let message = summary(&invalid);
+        let reason = match invalid.im_error_code {
+            Some(_) => ErrorReason::BatchTooLarge,
+            None => ErrorReason::InvalidFields,
+        };
+        Self {
+            field_violations: invalid.violations,
+            im_error_code: invalid.im_error_code,
+            ..Self::new(reason, message)
+        }
+    }
+}
+
+impl From<ErrorReply> for Status {
+    fn from(reply: ErrorReply) -> Self {
+        let metadata = reply.metadata.into_iter().map(|(key, value)| (key.to_owned(), value));
+        let im_error_code =
+            reply.im_error_code.map(|it| (IM_ERROR_CODE.to_owned(), it.to_string()));
+        let metadata: HashMap<_, _> = metadata.chain(im_error_code).collect();
+        let mut details = ErrorDetails::with_error_info(reply.reason.name(), DOMAIN, metadata);
+        if reply.retry_delay.is_some() {
+            details.set_retry_info(reply.retry_delay);
+        }
+        if !reply.field_violations.is_empty() {
+            let violation =
+                |Violation { field, description }| FieldViolation::new(field, description);
+            let violations = reply.field_violations.into_iter().map(violation);
+            details.set_bad_request(violations.collect::<Vec<_>>());
+        }
+        if !reply.quota_violations.is_empty() {
+            details.set_quota_failure(reply.quota_violations);
+        }
+        Status::with_error_details(reply.code, reply.message, details)
+    }
+}
+
+impl From<ErrorReply> for pb::ApplyError {
+    fn from(reply: ErrorReply) -> Self {
+        let violation =
+            |Violation { field, description }| pb::FieldViolation { field, description };
+        let metadata = reply.metadata.into_iter().map(|(key, value)| (key.to_owned(), value));
+        Self {
+            code: reply.code.into(),
+            message: reply.message,
+            field_violations: reply.field_violations.into_iter().map(violation).collect(),
+            im_error_code: reply.im_error_code.unwrap_or(0),
+            reason: reply.reason.name().to_owned(),
+            retry_delay: reply.retry_delay.and_then(|delay| delay.try_into().ok()),
+            metadata: metadata.collect(),
+        }
+    }
+}
+
+/// The status of a stream whose caller has gone away, which nobody reads.
+pub fn of_gone() -> Status {
+    Status::cancelled("the caller has gone away")
+}
+
+fn summary(invalid: &Invalid) -> String {
+    let mut told = invalid.violations.iter();
+    let first = told.next().map_or_else(String::new, |Violation { field, description }| {
+        format!("{field} {description}")
+    });
+    match told.len() {
+        0 => first,
+        1 => format!("{first}; one more field is wrong"),
+        more => format!("{first}; {more} more fields are wrong"),
+    }
+}
