@@ -86,7 +86,7 @@ fn summary(path: &Path, catalog: &Loaded) -> String {
 fn object(path: &Path, catalog: &Loaded) -> Value {
     json!({
         "file": path.display().to_string(),
-        "version": catalog.version.to_string(),
+        "version": catalog.version.as_str(),
         "editions": catalog.editions.len(),
         "add_ons": catalog.add_ons.len(),
         "group_types": catalog.group_types.len(),

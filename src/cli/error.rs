@@ -12,6 +12,12 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
 use super::connect::Address;
+use crate::grpc::error_reason::ErrorReason;
+
+/// Reasons of a call whose own time limit passed at the sidecar.
+const TIMED_OUT: &str = ErrorReason::TimedOut.name();
+const DEADLINE_PASSED: &str = ErrorReason::DeadlinePassed.name();
+const UNFINISHED: &str = ErrorReason::Unfinished.name();
 
 /// Why a command came to nothing.
 #[derive(Debug, thiserror::Error)]
@@ -49,8 +55,11 @@ pub enum Error {
     #[error("cannot make a token up: {0}")]
     NoToken(getrandom::Error),
     /// The sidecar, or the way to it, answered with an error.
-    #[error("{}", sentence(.0))]
+    #[error("{}", sentence(.0, true))]
     Status(Box<Status>),
+    /// The same of a call that changes nothing, so that its outcome is no question.
+    #[error("{}", sentence(.0, false))]
+    Unread(Box<Status>),
     /// The connection was lost during the call.
     #[error("{error}\n{doubt}")]
     Lost {
@@ -159,7 +168,7 @@ impl Error {
         match self {
             Self::Connect { .. } | Self::Write(_) | Self::CutOff(_) => true,
             Self::Lost { error, .. } => error.is_worth_repeating(),
-            Self::Status(status) => matches!(
+            Self::Status(status) | Self::Unread(status) => matches!(
                 status.code(),
                 Code::Unavailable
                     | Code::DeadlineExceeded
@@ -176,6 +185,15 @@ impl Error {
     /// Whether a repetition by this command itself may get an answer.
     pub fn may_pass(&self) -> bool {
         !matches!(self, Self::Write(_)) && self.is_worth_repeating()
+    }
+
+    /// The same, of a call that changes nothing.
+    pub fn of_read(self) -> Self {
+        match self {
+            Self::Status(status) => Self::Unread(status),
+            Self::Lost { error, doubt } => Self::Lost { error: Box::new(error.of_read()), doubt },
+            other => other,
+        }
     }
 
     /// The same, of a comparison, with how to go on where that may help.
@@ -236,7 +254,7 @@ pub fn is_lost(status: &Status) -> bool {
     is_local && cause.is_none()
 }
 
-fn sentence(status: &Status) -> String {
+fn sentence(status: &Status, is_change: bool) -> String {
     let lost = is_lost(status);
     // UNKNOWN of a connection that was lost reads like the outcome of a change.
     let mut said = match status.code() {
@@ -263,9 +281,19 @@ fn sentence(status: &Status) -> String {
         }
     }
     match status.code() {
-        // What tonic makes of a deadline that passes here is CANCELLED.
         Code::DeadlineExceeded | Code::Cancelled if !lost => {
-            said += "\nThe time limit (--timeout-ms) passed; it may have been done all the same.";
+            let reason = details.error_info().map_or("", |info| info.reason.as_str());
+            // What tonic makes of a deadline that passes here is CANCELLED.
+            let is_late = status.source().is_some()
+                || [TIMED_OUT, DEADLINE_PASSED, UNFINISHED].contains(&reason)
+                || reason.is_empty() && status.code() == Code::DeadlineExceeded;
+            if is_late {
+                said += "\nThe time limit (--timeout-ms) passed.";
+            }
+            // Every other reason says by its sentence what is known.
+            if is_change && (reason.is_empty() || reason == TIMED_OUT) {
+                said += "\nIt may have been done all the same.";
+            }
         }
         Code::Unauthenticated => {
             said += "\nShow who you are: a token by --token-file or IMQUOTA_ADMIN_TOKEN, or a \
@@ -299,6 +327,8 @@ pub fn code_name(code: Code) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
     use tonic_types::ErrorDetails;
 
     use super::*;
@@ -350,6 +380,32 @@ mod tests {
         );
         let answered = Status::new(Code::Unknown, "of the sidecar");
         assert_eq!(Error::from(answered).to_string(), "UNKNOWN: of the sidecar");
+    }
+
+    #[test]
+    fn the_time_limit_is_blamed_for_what_it_has_ended_and_doubt_is_for_changes_alone() {
+        let with_reason = |reason: &str| {
+            let details = ErrorDetails::with_error_info(reason, "imquota.v1", HashMap::new());
+            Status::with_error_details(Code::DeadlineExceeded, "it", details)
+        };
+        let mut here = Status::new(Code::Cancelled, "Timeout expired");
+        here.set_source(std::sync::Arc::new(tonic::TimeoutExpired(())));
+        for (status, is_blamed, is_in_doubt) in [
+            (with_reason("TIMED_OUT"), true, true),
+            (with_reason("DEADLINE_PASSED"), true, false),
+            (with_reason("REQUEST_UNFINISHED"), false, false),
+            (with_reason("PREVIEW_TOO_LONG"), false, false),
+            (Status::unavailable("no answer within 2000 ms"), false, false),
+            (Status::cancelled("a panic"), false, true),
+            (here, true, true),
+        ] {
+            let change = Error::from(status.clone()).to_string();
+            assert_eq!(change.contains("--timeout-ms"), is_blamed, "{change}");
+            assert_eq!(change.contains("may have been done"), is_in_doubt, "{change}");
+            let read = Error::from(status).of_read().to_string();
+            assert_eq!(read.contains("--timeout-ms"), is_blamed, "{read}");
+            assert!(!read.contains("may have been done"), "{read}");
+        }
     }
 
     #[test]

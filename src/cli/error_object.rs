@@ -32,7 +32,7 @@ impl Object {
     fn of(error: &Error) -> Self {
         let new = |code, reason| Self::new(code, reason, error);
         match error {
-            Error::Status(status) => Self::of_status(status),
+            Error::Status(status) | Error::Unread(status) => Self::of_status(status),
             Error::Lost { error, doubt } => Self::of(error).with("advice", doubt.as_str()),
             Error::Comparison { error, advice } => Self::of(error).with("advice", *advice),
             Error::Change { error, request_id, .. } => {

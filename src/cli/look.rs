@@ -215,7 +215,8 @@ impl Look {
             Self::StoreId => {
                 let request = session.request(pb::GetStoreStateRequest {});
                 let state = client.get_store_state(request).await;
-                let store_id = state.map_err(|status| session.explained(status))?.into_inner();
+                let store_id =
+                    state.map_err(|status| session.explained(status).of_read())?.into_inner();
                 let id = store_id.store_id;
                 let object = json!({"store_id": id});
                 output::show_other(&format!("{id}\n"), &object, session.format())?;

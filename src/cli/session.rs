@@ -96,7 +96,11 @@ impl Session {
 
     /// Prints an answer, or returns why there is none.
     pub fn finish<R: Report>(&self, answer: Result<Response<R>, Status>) -> Result<Exit, Error> {
-        let answer = answer.map_err(|status| self.explained(status))?;
+        let explained = |status| {
+            let error = self.explained(status);
+            if is_read(R::NAME) { error.of_read() } else { error }
+        };
+        let answer = answer.map_err(explained)?;
         let zone = zone_of(answer.metadata());
         let report = answer.into_inner();
         output::show(&report, self.format, zone)?;
@@ -112,4 +116,9 @@ impl Session {
             None => error,
         }
     }
+}
+
+/// Whether the RPC with that answer changes nothing.
+fn is_read(answer: &str) -> bool {
+    ["Get", "List", "Preview", "Export"].iter().any(|verb| answer.starts_with(verb))
 }

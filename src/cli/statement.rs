@@ -77,7 +77,8 @@ pub async fn run(args: Statement) -> Result<Exit, Error> {
     };
     let request = pb::ExportStatementRequest { app_id, month, format: format.into() };
     let answer = client.export_statement(session.request(request)).await;
-    let content = answer.map_err(|status| session.explained(status))?.into_inner().content;
+    let content =
+        answer.map_err(|status| session.explained(status).of_read())?.into_inner().content;
     let is_json = session.format() == Format::Json;
     match args.out {
         Some(path) => {

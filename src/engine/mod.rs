@@ -333,6 +333,7 @@ impl Engine {
     ) -> Result<UsageReport, LedgerError> {
         let measure = self.metrics.measure("get_usage", Mode::CheckOnly);
         let (call, catalog) = self.call(app, Mode::CheckOnly, deadline);
+        let call = Call { hurried: true, ..call };
         match self.read_usage(&call, &catalog, subject).await {
             Ok(report) => {
                 measure.decided([]);

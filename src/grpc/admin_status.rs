@@ -55,7 +55,7 @@ fn admin_reason(error: &AdminError) -> ErrorReason {
         AdminError::Missing { .. } => ErrorReason::ItemNotInCatalog,
         AdminError::TooManyCatalogs => ErrorReason::TooManyCatalogs,
         AdminError::UnknownCatalog { .. } => ErrorReason::UnknownCatalog,
-        AdminError::UnknownContent(_) => ErrorReason::UnknownCatalogContent,
+        AdminError::UnknownContent(..) => ErrorReason::UnknownCatalogContent,
         AdminError::SeveralCatalogs { .. } => ErrorReason::AmbiguousCatalogVersion,
         AdminError::Catalog(_) => ErrorReason::DefaultEditionMissing,
         AdminError::TypesInUse(_) => ErrorReason::GroupTypesInUse,
@@ -96,8 +96,8 @@ fn directory_reason(error: &DirectoryError) -> ErrorReason {
 
 fn refusal_reason(refusal: &Refusal) -> ErrorReason {
     match refusal {
-        Refusal::UnknownEdition(_) => ErrorReason::UnknownEdition,
-        Refusal::UnknownAddOn(_) => ErrorReason::UnknownAddOn,
+        Refusal::UnknownEdition { .. } => ErrorReason::UnknownEdition,
+        Refusal::UnknownAddOn { .. } => ErrorReason::UnknownAddOn,
         Refusal::EditionInForce { .. } => ErrorReason::EditionInForce,
         Refusal::NothingToRenew => ErrorReason::NothingToRenew,
         Refusal::AddOnsNotAllowed(_) => ErrorReason::AddOnsNotAllowed,
@@ -106,7 +106,7 @@ fn refusal_reason(refusal: &Refusal) -> ErrorReason {
         Refusal::Refunded { .. } => ErrorReason::AlreadyRefunded,
         Refusal::RenewedSince { .. } => ErrorReason::RenewedSince,
         Refusal::NothingLeft { .. } => ErrorReason::NothingToRefund,
-        Refusal::UnknownPurchase(_) => ErrorReason::UnknownPurchase,
+        Refusal::UnknownPurchase { .. } => ErrorReason::UnknownPurchase,
         Refusal::BeforeLast { .. } => ErrorReason::EffectiveBeforeLast,
         Refusal::MonthClosed { .. } => ErrorReason::MonthClosed,
         Refusal::PostpaidNotAllowed { .. } => ErrorReason::PostpaidNotAllowed,
@@ -118,13 +118,13 @@ fn refusal_reason(refusal: &Refusal) -> ErrorReason {
 /// The field of the request that is wrong, where the error is about one.
 fn bad_field(error: &AdminError) -> Option<&'static str> {
     match error {
-        AdminError::Refused(Refusal::UnknownEdition(_)) => Some("edition_id"),
-        AdminError::Refused(Refusal::UnknownAddOn(_)) => Some("add_on_id"),
-        AdminError::Refused(Refusal::UnknownPurchase(_)) => Some("purchase_request_id"),
+        AdminError::Refused(Refusal::UnknownEdition { .. }) => Some("edition_id"),
+        AdminError::Refused(Refusal::UnknownAddOn { .. }) => Some("add_on_id"),
+        AdminError::Refused(Refusal::UnknownPurchase { .. }) => Some("purchase_request_id"),
         AdminError::Refused(Refusal::RetentionDays { .. }) => Some("days"),
         AdminError::NotBegun { .. } | AdminError::BeforeApp { .. } => Some("month"),
         AdminError::UnknownCatalog { .. } => Some("version"),
-        AdminError::UnknownContent(_) | AdminError::SeveralCatalogs { .. } => Some("content_hash"),
+        AdminError::UnknownContent(..) | AdminError::SeveralCatalogs { .. } => Some("content_hash"),
         AdminError::PageTokenBeyondEnd { .. } => Some("page_token"),
         _ => None,
     }

@@ -21,7 +21,7 @@ use tonic::{Request, Status, Streaming};
 
 use super::answer::FromDecision;
 use super::connection_age::ConnectionAge;
-use super::deadline::timeout;
+use super::deadline::{Deadline, timeout};
 use super::error_reply::ErrorReply;
 use super::fields::Invalid;
 use super::force::ForceRefused;
@@ -35,7 +35,6 @@ use super::status::{Failure, of_shutdown};
 use tracing::Instrument as _;
 
 use crate::clock::Stopwatch;
-use crate::domain::time::Timestamp;
 use crate::engine::Decision;
 use crate::telemetry::trace;
 
@@ -176,7 +175,7 @@ type Dress = fn(Decision, Ids) -> Answer;
 async fn carry_out(
     api: &QuotaApi,
     operation: Operation,
-    deadline: Timestamp,
+    deadline: Deadline,
     may_force: Result<(), ForceRefused>,
 ) -> Result<Answer, Failure> {
     let catalog = api.catalog();

@@ -2,17 +2,20 @@
 
 use std::time::Duration;
 
-use futures_util::TryFutureExt as _;
+use futures_util::FutureExt as _;
 use http::HeaderMap;
 use tonic::metadata::MetadataMap;
 
 use super::status::Failure;
 use crate::domain::time::Timestamp;
 use crate::engine::Engine;
+use crate::ledger::LedgerError;
 
 /// How much before the caller's own deadline the answer is given up: the transport ends the call
 /// at the deadline as CANCELLED, and the caller is to hear DEADLINE_EXCEEDED.
 const MARGIN_MAX: Duration = Duration::from_millis(5);
+/// An operation whose reply is given up so long before the deadline is given up because of it.
+const GIVEN_UP_BEFORE: Duration = Duration::from_millis(5);
 
 /// The time that the caller gives a call, where he gives one that can be read.
 pub fn timeout(metadata: &MetadataMap) -> Option<Duration> {
@@ -29,21 +32,64 @@ pub fn less_margin(timeout: Duration) -> Duration {
     timeout.saturating_sub(MARGIN_MAX.min(timeout / 10))
 }
 
+/// When a request must be decided, and whose bound that is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Deadline {
+    /// The instant.
+    pub at: Timestamp,
+    /// The sidecar's own bound, where that comes before the caller's.
+    own_bound: Option<Duration>,
+}
+
 /// The instant by which a request must be decided: after its own timeout, at most `longest` from
 /// now.
-pub fn deadline(own: Option<Duration>, now: Timestamp, longest: Duration) -> Timestamp {
-    now + own.unwrap_or(longest).min(longest)
+pub fn deadline(own: Option<Duration>, now: Timestamp, longest: Duration) -> Deadline {
+    match own {
+        Some(own) if own <= longest => Deadline { at: now + own, own_bound: None },
+        _ => Deadline { at: now + longest, own_bound: Some(longest) },
+    }
+}
+
+impl Deadline {
+    /// The failure of an operation that had no decision when the time was up: the caller's time, or
+    /// else that of the store.
+    fn passed(self) -> Failure {
+        match self.own_bound {
+            None => Failure::TimedOut,
+            Some(bound) => LedgerError::Unavailable(no_answer_within(bound)).into(),
+        }
+    }
+
+    /// The failure for an error that was returned at `now`. The store's reply may be given up just
+    /// before this deadline, by the same deadline.
+    fn failure(self, error: LedgerError, now: Timestamp) -> Failure {
+        let is_up = now + GIVEN_UP_BEFORE >= self.at;
+        match (error, self.own_bound) {
+            (LedgerError::Unavailable(_), _) if is_up => self.passed(),
+            (LedgerError::DeadlinePassed, Some(bound)) => {
+                LedgerError::Refused(no_answer_within(bound)).into()
+            }
+            (error, _) => error.into(),
+        }
+    }
+}
+
+fn no_answer_within(bound: Duration) -> String {
+    format!("no answer within {} ms (--request-timeout-ms)", bound.as_millis())
 }
 
 /// Waits for an engine's work until the deadline.
-pub fn in_time<T, W: Future<Output = T>>(
+pub fn in_time<T, W: Future<Output = Result<T, LedgerError>>>(
     engine: &Engine,
-    deadline: Timestamp,
+    deadline: Deadline,
     work: W,
-) -> impl Future<Output = Result<T, Failure>> + use<T, W> {
-    let left = deadline - engine.local_now();
+) -> impl Future<Output = Result<T, Failure>> + use<'_, T, W> {
+    let left = deadline.at - engine.local_now();
     // Not an async function, which would hold the work twice.
-    tokio::time::timeout(left, work).map_err(|_| Failure::TimedOut)
+    tokio::time::timeout(left, work).map(move |ended| match ended {
+        Ok(decided) => decided.map_err(|error| deadline.failure(error, engine.local_now())),
+        Err(_) => Err(deadline.passed()),
+    })
 }
 
 /// A timeout as gRPC writes it: up to 8 digits and a unit.
@@ -90,12 +136,39 @@ mod tests {
     }
 
     #[test]
+    fn the_callers_time_is_up_as_deadline_exceeded_and_the_sidecars_as_unavailable() {
+        use tonic::Code;
+
+        let now = Timestamp::from_millis(1_000);
+        let bound = Duration::from_secs(2);
+        let (callers, own) = (deadline(Some(bound / 2), now, bound), deadline(None, now, bound));
+        let late = || LedgerError::Unavailable("no reply within 999 ms".into());
+        let refused = || LedgerError::Refused("READONLY".into());
+        let code = |failure| crate::grpc::status::of_failure(failure).code();
+        for (deadline, error, at_ms, expected) in [
+            (callers, late(), 2_000, Code::DeadlineExceeded),
+            (callers, late(), 1_997, Code::DeadlineExceeded),
+            (callers, late(), 1_500, Code::Unavailable),
+            (callers, refused(), 2_000, Code::Unavailable),
+            (callers, LedgerError::DeadlinePassed, 2_000, Code::DeadlineExceeded),
+            (own, late(), 3_000, Code::Unavailable),
+            (own, LedgerError::DeadlinePassed, 3_000, Code::Unavailable),
+        ] {
+            let words = format!("{deadline:?} {error} at {at_ms}");
+            let failure = deadline.failure(error, Timestamp::from_millis(at_ms));
+            assert_eq!(code(failure), expected, "{words}");
+        }
+        assert_eq!(code(callers.passed()), Code::DeadlineExceeded);
+        assert_eq!(code(own.passed()), Code::Unavailable);
+    }
+
+    #[test]
     fn no_deadline_is_later_than_the_servers_own() {
         let now = Timestamp::from_millis(1_000);
         let longest = Duration::from_secs(2);
         let mut metadata = MetadataMap::new();
         let of_call =
-            |metadata: &MetadataMap| deadline(timeout(metadata).map(less_margin), now, longest);
+            |metadata: &MetadataMap| deadline(timeout(metadata).map(less_margin), now, longest).at;
         assert_eq!(of_call(&metadata), Timestamp::from_millis(3_000));
         metadata.insert("grpc-timeout", "50m".parse().expect("ascii"));
         assert_eq!(of_call(&metadata), Timestamp::from_millis(1_045));

@@ -1,8 +1,8 @@
 //! The services: protobuf in, domain values through the engine, protobuf out.
 //!
 //! `fields` checks what came in and names every bad field; `request` and `answer` translate;
-//! `status` and `admin_status` are the one table from errors to gRPC codes, `error_reason` has their
-//! reasons; the services only connect them.
+//! `status` and `admin_status` are the one table from errors to gRPC codes, and `error_reason` has
+//! their reasons; the services only connect them.
 
 mod admin;
 mod admin_status;

@@ -9,7 +9,7 @@ use tonic::{Extensions, Request, Response, Status, Streaming};
 
 use super::answer::FromDecision;
 use super::apply::{Answers, answer_stream};
-use super::deadline::{deadline, in_time, less_margin, timeout};
+use super::deadline::{Deadline, deadline, in_time, less_margin, timeout};
 use super::denied_as_error::denied_as_error;
 use super::force::{self, ForcePolicy, ForceRefused};
 use super::metering::record;
@@ -19,7 +19,6 @@ use super::status::{self, Failure};
 use super::{REQUEST_MAX_BYTES, TIME_ZONE_HEADER, pb, request};
 use crate::domain::catalog::Catalog;
 use crate::domain::decision::Mode;
-use crate::domain::time::Timestamp;
 use crate::engine::{self, Decision, Engine};
 
 /// The data plane over an engine.
@@ -54,12 +53,12 @@ impl QuotaApi {
     }
 
     /// The instant by which a unary call with that metadata must be decided.
-    fn unary_deadline(&self, metadata: &MetadataMap) -> Timestamp {
+    fn unary_deadline(&self, metadata: &MetadataMap) -> Deadline {
         self.deadline_after(timeout(metadata).map(less_margin))
     }
 
     /// The instant so far from now, at most as far as any request may take.
-    pub(super) fn deadline_after(&self, timeout: Option<Duration>) -> Timestamp {
+    pub(super) fn deadline_after(&self, timeout: Option<Duration>) -> Deadline {
         deadline(timeout, self.engine.local_now(), self.request_timeout)
     }
 
@@ -77,7 +76,7 @@ impl QuotaApi {
     pub(super) async fn decide(
         &self,
         checked: Checked,
-        deadline: Timestamp,
+        deadline: Deadline,
         may_force: impl FnOnce() -> Result<(), ForceRefused>,
     ) -> Result<(Decision, Ids), Failure> {
         let Checked { app, mode, action, ids } = checked;
@@ -86,34 +85,35 @@ impl QuotaApi {
         }
         let decision = match action {
             Action::Operation(operation) => {
-                let request = engine::Request { app, mode, deadline, operation };
+                let request = engine::Request { app, mode, deadline: deadline.at, operation };
                 in_time(&self.engine, deadline, self.engine.apply(request)).await?
             }
             Action::DeleteAccounts(users) => {
                 // Seldom, and too large for everybody else to carry.
-                let deleting = Box::pin(self.engine.delete_accounts(&app, users, deadline));
+                let deleting = Box::pin(self.engine.delete_accounts(&app, users, deadline.at));
                 in_time(&self.engine, deadline, deleting).await?
             }
         };
-        Ok((decision?, ids))
+        Ok((decision, ids))
     }
 
     /// Reads usage.
     pub(super) async fn usage(
         &self,
         request: pb::GetUsageRequest,
-        deadline: Timestamp,
+        deadline: Deadline,
     ) -> Result<pb::GetUsageResponse, Failure> {
         let (app, subject) = request::usage(request)?;
-        let usage = self.engine.usage(app, subject, deadline);
-        Ok(in_time(&self.engine, deadline, usage).await??.into())
+        let usage = self.engine.usage(app, subject, deadline.at);
+        let usage = in_time(&self.engine, deadline, usage).await;
+        Ok(usage.map_err(Failure::of_read)?.into())
     }
 
     /// Counts logins.
     pub(super) async fn record_logins(
         &self,
         request: pb::RecordLoginsRequest,
-        deadline: Timestamp,
+        deadline: Deadline,
     ) -> Result<pb::RecordLoginsResponse, Failure> {
         record::logins(&self.engine, request, deadline).await
     }

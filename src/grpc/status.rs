@@ -28,8 +28,23 @@ pub enum Failure {
     Ledger(LedgerError),
     /// The caller may not use mode FORCE.
     ForceRefused(ForceRefused),
-    /// The time was up before there was an answer.
+    /// The caller's time was up before there was an answer.
     TimedOut,
+    /// The ledger was not read.
+    Unread(LedgerError),
+    /// The caller's time was up before the ledger was read.
+    UnreadInTime,
+}
+
+impl Failure {
+    /// The same of a request that changes nothing, so that its outcome is no question.
+    pub fn of_read(self) -> Self {
+        match self {
+            Self::Ledger(error) => Self::Unread(error),
+            Self::TimedOut => Self::UnreadInTime,
+            other => other,
+        }
+    }
 }
 
 impl From<Invalid> for Failure {
@@ -72,6 +87,14 @@ impl From<Failure> for ErrorReply {
                     LedgerError::JournalBlocked { entry, .. } => reply.with("entry", entry),
                     _ => reply,
                 }
+            }
+            Failure::Unread(error) => {
+                let message = error.without_outcome();
+                let reply = Self::with_code(ledger_code(&error), (&error).into(), message);
+                reply.retried(error.can_retry())
+            }
+            Failure::UnreadInTime => {
+                Self::new(ErrorReason::TimedOut, "the time was up").retried(true)
             }
             Failure::ForceRefused(refused) => Self::new(ErrorReason::ForceNotAllowed, refused),
             Failure::TimedOut => {

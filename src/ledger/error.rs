@@ -214,6 +214,21 @@ impl LedgerError {
         }
     }
 
+    /// What went wrong, without what is known of the outcome: for operations that change nothing.
+    #[must_use]
+    pub fn without_outcome(&self) -> String {
+        let text = self.to_string();
+        let outcomes = [
+            "; nothing was done",
+            "; whether the operation was done is unknown",
+            "; whether it lasts is unknown",
+            "; whether a part of it was done is unknown",
+        ];
+        let ends_with = |outcome: &&str| text.ends_with(*outcome);
+        let outcome = outcomes.into_iter().find(ends_with).unwrap_or_default();
+        text.strip_suffix(outcome).unwrap_or(&text).to_owned()
+    }
+
     /// The same of an operation of which a part may have been done.
     #[must_use]
     pub fn of_unfinished(self) -> Self {
@@ -292,5 +307,33 @@ impl LedgerError {
                 | Self::Closing
                 | Self::Unfinished(_)
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_error_of_a_read_says_nothing_of_an_outcome() {
+        let why = || "it".to_owned();
+        for error in [
+            LedgerError::Refused(why()),
+            LedgerError::Unavailable(why()),
+            LedgerError::ConnectionLost(why()),
+            LedgerError::Unconfirmed(why()),
+            LedgerError::Unconfirmable(why()),
+            LedgerError::Failed(why()),
+            LedgerError::Absent { why: why(), may_be_done: false },
+            LedgerError::Absent { why: why(), may_be_done: true },
+            LedgerError::StoreLost(why()),
+            LedgerError::Closing,
+            LedgerError::DeadlinePassed,
+            LedgerError::Overloaded(Overload::Full),
+        ] {
+            let text = error.without_outcome();
+            assert!(!text.contains("was done") && !text.contains("unknown"), "{text}");
+            assert!(error.to_string().starts_with(&text) && !text.is_empty(), "{text}");
+        }
     }
 }

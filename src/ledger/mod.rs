@@ -286,6 +286,11 @@ pub trait Ledger: Meter + Identified {
         false
     }
 
+    /// Whether the server that holds the directory of apps is absent, as its probe finds.
+    fn is_directory_absent(&self) -> bool {
+        false
+    }
+
     /// By how many seconds each clock that the store goes by and this machine's differ, by address.
     fn clock_skews(&self) -> Vec<(String, f64)> {
         Vec::new()

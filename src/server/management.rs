@@ -100,9 +100,8 @@ fn answer(
 fn probed(name: &str, probe: &Probe, verbose: bool) -> (StatusCode, &'static str, String) {
     let mut text = String::new();
     if verbose || !probe.good {
-        for (good, what) in &probe.checks {
-            let sign = if *good { '+' } else { '-' };
-            let _ = writeln!(text, "[{sign}] {what}");
+        for check in &probe.checks {
+            let _ = writeln!(text, "{check}");
         }
     }
     let end = match (probe.good, verbose) {

@@ -6,6 +6,7 @@
 //! nobody away, or while the failure policy admits without it; for metering and administration only
 //! the store will do. From the signal to end on, nothing is ready.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -15,21 +16,22 @@ use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 use tracing::{info, warn};
 
+use self::checks::Check;
 use super::opening::changed;
 use super::routes::SERVICES;
 use crate::clock::Stopwatch;
 use crate::engine::Engine;
 use crate::engine::fallback::JournalCondition;
 use crate::grpc::QUOTA_SERVICE;
-use crate::ledger::{Ledger, ServerState, Standing};
+use crate::ledger::{Ledger, ServerState};
 use crate::telemetry::Metrics;
+
+mod checks;
 
 /// How often the store is asked for a sign of life, or more often where the tolerance is short.
 const ASK_EVERY: Duration = Duration::from_secs(1);
 /// So often at least within the tolerance.
 const ASKED_PER_TOLERANCE: u32 = 4;
-/// An operation of the journal that has waited for so long although its server answers is reported.
-const JOURNAL_WAITS_MAX: Duration = Duration::from_secs(60);
 /// How often at most.
 const ASK_EVERY_MIN: Duration = Duration::from_millis(20);
 
@@ -52,6 +54,10 @@ struct State {
     lost: Option<String>,
     /// The servers of the store.
     servers: Vec<ServerState>,
+    /// Since when each server is absent, of those that are, by address.
+    absent: HashMap<String, Stopwatch>,
+    /// By how many seconds each clock of the store and this machine's differ, by address.
+    clock_skews: Vec<(String, f64)>,
     /// The journal.
     journal: JournalCondition,
     /// The oldest entry of the journal whose server answers, and since when it is that.
@@ -66,7 +72,7 @@ pub(super) struct Probe {
     /// Whether it succeeds.
     pub(super) good: bool,
     /// What was looked at, a line each, for people.
-    pub(super) checks: Vec<(bool, String)>,
+    pub(super) checks: Vec<Check>,
 }
 
 impl Readiness {
@@ -130,9 +136,22 @@ impl Readiness {
             let servers = ledger.servers();
             self.metrics.condition.servers(&servers);
             self.metrics.condition.loads(&ledger.loads());
-            self.state().servers = servers;
+            self.servers(servers, ledger.clock_skews());
             self.journal(engine.journal_condition());
         }
+    }
+
+    /// Takes in the servers of the store and their clocks.
+    fn servers(&self, servers: Vec<ServerState>, clock_skews: Vec<(String, f64)>) {
+        let mut state = self.state();
+        let mut before = std::mem::take(&mut state.absent);
+        let absent = servers.iter().filter(|server| server.is_absent).map(|server| {
+            let since = before.remove(&server.address).unwrap_or_else(Stopwatch::start);
+            (server.address.clone(), since)
+        });
+        state.absent = absent.collect();
+        state.servers = servers;
+        state.clock_skews = clock_skews;
     }
 
     /// Takes in the condition of the journal.
@@ -148,63 +167,20 @@ impl Readiness {
 
     /// Whether the process is to be left alone. It is as long as it can say so.
     pub(super) fn live() -> Probe {
-        Probe { good: true, checks: vec![(true, "the process answers".to_owned())] }
+        Probe { good: true, checks: vec![Check::ok("process")] }
     }
 
     /// Whether the store was opened once.
     pub(super) fn started(&self) -> Probe {
-        let good = self.state().answered.is_some();
-        let what = if good { "the store was opened" } else { "the store was not reached yet" };
-        Probe { good, checks: vec![(good, what.to_owned())] }
+        let started = checks::started(&self.state());
+        Probe { good: started.good, checks: vec![started] }
     }
 
     /// Whether calls are to be sent here.
     pub(super) fn ready(&self) -> Probe {
         let state = self.state().clone();
-        let (ready, store) = state.conclude(self.tolerance);
-        let mut checks = vec![
-            (state.answered.is_some(), "started".to_owned()),
-            (!state.stopping, "not ending".to_owned()),
-        ];
-        checks.push((
-            store || state.opens || state.lost.is_some(),
-            match state.answered {
-                Some(last) => {
-                    format!("the store answered {:.1} s ago", last.elapsed().as_secs_f64())
-                }
-                None => "the store has not answered yet".to_owned(),
-            },
-        ));
-        if let Some(why) = &state.lost {
-            checks.push((false, format!("the store lost its facts, or is another one: {why}")));
-        }
-        for ServerState { address, is_absent, refusal, replication } in &state.servers {
-            if *is_absent {
-                checks.push((false, format!("server {address} is absent")));
-            }
-            if let Some(refusal) = refusal {
-                let words = &refusal.words;
-                checks.push((false, format!("server {address} refuses calls: {words}")));
-            }
-            if replication.standing == Standing::Alone {
-                let line = format!("answers of server {address} rest on it alone: no replica");
-                checks.push((true, line));
-            }
-        }
-        checks.extend(state.journal.complaints().into_iter().map(|line| (false, line)));
-        let waits = state.journal_waits();
-        if let Some((entry, _)) = state.oldest.as_ref().filter(|_| waits > JOURNAL_WAITS_MAX) {
-            let seconds = waits.as_secs();
-            let line = format!(
-                "journal entry {entry}, the oldest, waits for {seconds} s although its server \
-                 answers"
-            );
-            checks.push((false, line));
-        }
-        if state.opens && !store && state.lost.is_none() {
-            checks.push((true, "the failure policy admits without it".to_owned()));
-        }
-        Probe { good: ready, checks }
+        let (ready, _) = state.conclude(self.tolerance);
+        Probe { good: ready, checks: checks::of_state(&state, self.tolerance) }
     }
 
     async fn tell(&self) {

@@ -155,7 +155,7 @@ def test_one_damaged_key_holds_up_its_users_and_group_alone_and_the_chain_is_ret
         assert outcomes(answer.results) == [APPLIED] and answer.decision.degradation
         assert waits(sidecar) == 3, "it is behind the blocked one"
 
-        readiness(sidecar, f"[-] journal entry {number} is blocked: join_group")
+        readiness(sidecar, f"[-]journal-entry/{number} failed: blocked: join_group")
         (event,) = wait_until(lambda: [event for event in _events(app)
                                        if event.kind == admin_kind("JOURNAL_BLOCKED")],
                               BACK_WITHIN_S, "the event")

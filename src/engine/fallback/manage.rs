@@ -13,6 +13,12 @@ const NAMED_MAX: usize = 10;
 /// In what condition the journal is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct JournalCondition {
+    /// Whether there is a journal.
+    pub is_kept: bool,
+    /// How many entries wait for the store.
+    pub entries: usize,
+    /// How full it is, of 100; releases are taken up to 110.
+    pub fill_percent: usize,
     /// How many entries are blocked.
     pub blocked: usize,
     /// The oldest of them, with how many entries wait behind each.
@@ -30,6 +36,9 @@ impl Engine {
         let queue = fallback.queue();
         let named = queue.blocked(NAMED_MAX).into_iter();
         JournalCondition {
+            is_kept: true,
+            entries: queue.len(),
+            fill_percent: queue.fill_percent(),
             blocked: queue.blocked_len(),
             oldest_blocked: named
                 .filter_map(|(number, behind)| Some((queue.item(number)?, behind)))
@@ -40,24 +49,17 @@ impl Engine {
 }
 
 impl JournalCondition {
-    /// What is wrong with it, a line each for people.
-    #[must_use]
-    pub fn complaints(&self) -> Vec<String> {
-        let line = |(item, behind): &(JournalItem, usize)| {
+    /// The blocked entries that are named, each with what is wrong with it.
+    pub fn complaints(&self) -> impl Iterator<Item = (u64, String)> {
+        self.oldest_blocked.iter().map(|(item, behind)| {
             let JournalItem { number, entry, state } = item;
             let why = if let JournalState::Blocked(why) = state { why.as_str() } else { "" };
             let (operation, app) = (entry.operation.name(), &entry.app);
-            format!(
-                "journal entry {number} is blocked: {operation} of app \"{app}\": {why}; {behind} \
-                 entries wait behind it"
-            )
-        };
-        let mut lines: Vec<String> = self.oldest_blocked.iter().map(line).collect();
-        let more = self.blocked.saturating_sub(lines.len());
-        if more > 0 {
-            lines.push(format!("{more} more journal entries are blocked"));
-        }
-        lines
+            let words = format!(
+                "blocked: {operation} of app \"{app}\": {why}; {behind} entries wait behind it"
+            );
+            (*number, words)
+        })
     }
 }
 

@@ -48,6 +48,7 @@ mod repeats;
 mod replay;
 mod step;
 mod subject;
+mod void;
 mod wait;
 
 use denial_cache::{DenialCache, asked_of_group, service};

@@ -140,6 +140,13 @@ impl Queue {
             && self.names == 0
     }
 
+    /// How full it is, by the bound that is next: entries, bytes or names.
+    pub(super) fn fill_percent(&self) -> usize {
+        let parts =
+            [(self.entries.len(), ENTRIES_MAX), (self.bytes, BYTES_MAX), (self.names, NAMES_MAX)];
+        parts.into_iter().map(|(held, most)| held * 100 / most).max().unwrap_or(0)
+    }
+
     /// How many entries there are.
     pub(super) fn len(&self) -> usize {
         self.entries.len()

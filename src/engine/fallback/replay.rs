@@ -11,6 +11,7 @@ use tokio::time::sleep;
 use tracing::{error, info, warn};
 
 use super::queue::Batch;
+use super::void::VoidEntries;
 use super::{Fallback, mode_of_replay, undecided};
 use crate::clock::Stopwatch;
 use crate::domain::decision::Outcome;
@@ -45,14 +46,19 @@ struct Report {
     sample: Option<Count>,
 }
 
-type Reports = HashMap<AppId, Report>;
+/// What became of the entries since the last report.
+#[derive(Default)]
+struct Reports {
+    by_app: HashMap<AppId, Report>,
+    void: VoidEntries,
+}
 
 /// What became of entries that were brought to the store.
 enum Brought {
     /// They are in it.
     Done,
-    /// They cannot be done any more: their group or app is gone.
-    Void,
+    /// They cannot be done any more, for this reason: their group or app is gone, say.
+    Void(LedgerError),
     /// The store could not take anything.
     Later,
     /// The store answers, and cannot carry them out.
@@ -73,7 +79,7 @@ impl Fallback {
     /// Brings what waits to the store until `stopped` turns true, and then what is left, as far as
     /// the store takes it at once.
     pub async fn replay(self: Arc<Self>, engine: Arc<Engine>, mut stopped: watch::Receiver<bool>) {
-        let mut reports = Reports::new();
+        let mut reports = Reports::default();
         let mut in_work = FuturesUnordered::new();
         let mut shortest: Option<Duration> = None;
         let mut striking = FuturesUnordered::new();
@@ -101,6 +107,7 @@ impl Fallback {
                 report(&engine, &mut reports);
                 shortest = None;
             }
+            reports.void.log_if_due();
             let is_idle = in_work.is_empty() && striking.is_empty();
             let is_late = ends.as_ref().is_some_and(|since| since.elapsed() > LAST_TRY_MAX);
             if ends.is_some() && (is_idle || is_late) {
@@ -159,14 +166,7 @@ impl Fallback {
         let request = Request { app: merged.app, mode, deadline, operation: merged.operation };
         match engine.replay(request.clone()).await {
             Ok(decision) => (numbers, Brought::Done, Some((request, decision))),
-            Err(error) => {
-                let brought = after(&error);
-                if let Brought::Void = brought {
-                    let operation = request.operation.name();
-                    warn!(app = %request.app, operation, %error, "journal entry dropped: void");
-                }
-                (numbers, brought, Some((request, undecided(engine))))
-            }
+            Err(error) => (numbers, after(error), Some((request, undecided(engine)))),
         }
     }
 
@@ -179,9 +179,10 @@ impl Fallback {
                 self.count(&app, &decision, reports);
                 self.queue().done(&numbers);
             }
-            (Brought::Void, Some((Request { app, .. }, _))) => {
+            (Brought::Void(why), Some((Request { app, .. }, _))) => {
                 let count = u64::try_from(numbers.len()).unwrap_or(u64::MAX);
-                reports.entry(app).or_default().failed += count;
+                reports.void.add(&app, numbers.first(), count, &why);
+                reports.by_app.entry(app).or_default().failed += count;
                 self.metrics.condition.replayed(Replayed::Failed, count);
                 self.queue().done(&numbers);
             }
@@ -202,7 +203,7 @@ impl Fallback {
     }
 
     fn count(&self, app: &AppId, decision: &Decision, reports: &mut Reports) {
-        let report = reports.entry(app.clone()).or_default();
+        let report = reports.by_app.entry(app.clone()).or_default();
         for ruling in decision.rulings() {
             report.facts += 1;
             let over = ruling.denials.first();
@@ -228,7 +229,7 @@ impl Fallback {
 }
 
 /// What an error means for the entries that met it.
-fn after(error: &LedgerError) -> Brought {
+fn after(error: LedgerError) -> Brought {
     match error {
         LedgerError::Absent { .. }
         | LedgerError::Refused(_)
@@ -245,15 +246,15 @@ fn after(error: &LedgerError) -> Brought {
         // It is not bounded here: what was answered is brought to the store.
         | LedgerError::UnknownAppsFull { .. }
         | LedgerError::Closing => Brought::Later,
-        LedgerError::Failed(why) => Brought::Failed(why.clone()),
-        LedgerError::Unfinished(why) => after(why),
+        LedgerError::Failed(why) => Brought::Failed(why),
+        LedgerError::Unfinished(why) => after(*why),
         LedgerError::UnknownApp(_)
         | LedgerError::GroupNotFound(_)
         | LedgerError::GroupReplaced(_)
         | LedgerError::GroupTypeDiffers { .. }
         | LedgerError::GroupTypeUnknown { .. }
         | LedgerError::MembersNotTracked { .. }
-        | LedgerError::NotTracked(_) => Brought::Void,
+        | LedgerError::NotTracked(_) => Brought::Void(error),
     }
 }
 
@@ -275,7 +276,8 @@ async fn changed(changes: &mut Option<watch::Receiver<u64>>) {
 
 /// Reports what became of the entries, by app.
 fn report(engine: &Engine, reports: &mut Reports) {
-    for (app, Report { facts, over, failed, sample }) in reports.drain() {
+    reports.void.log();
+    for (app, Report { facts, over, failed, sample }) in reports.by_app.drain() {
         info!(%app, facts, over, failed, "the journal is in the store");
         let at = engine.local_now();
         let what = Happening::JournalReplayed { facts, over, failed, sample };

@@ -1,13 +1,16 @@
 //! AdminService: apps, what is sold to them and refunded, and the audit log.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tonic::{Request, Response, Status, Streaming};
 
 use self::check::AsksForChange;
+use self::read::read;
 use super::admin_status::{of_accept_clock, of_admin, of_journal, of_reconcile, of_snapshot};
 use super::caller::{Authorization, CallerKey, Role, require, require_counted, require_lasting};
 use super::connection_age::ConnectionAge;
+use super::deadline::timeout;
 use super::fields::Fields;
 use super::pb::admin_service_server::{AdminService, AdminServiceServer};
 use super::permits::Permits;
@@ -25,6 +28,7 @@ pub(super) mod check;
 mod exported;
 mod found;
 mod journal;
+pub(super) mod read;
 mod reconcile;
 mod show;
 mod store;
@@ -122,6 +126,7 @@ impl AdminApi {
         &self,
         app: &AppId,
         question: Question,
+        timeout: Option<Duration>,
         caller: &CallerKey,
         mut authorization: Authorization,
     ) -> Result<Preview, Status> {
@@ -129,10 +134,9 @@ impl AdminApi {
         let permits = if everybody { &self.counting_everybody } else { &self.previewing };
         let _permit = permits.try_acquire(caller)?;
         let mut shutdown = self.shutdown.clone();
+        let preview = self.administration.preview(app, question);
         tokio::select! {
-            preview = self.administration.preview(app, question) => {
-                preview.map_err(|error| of_admin(&error))
-            }
+            preview = read(&self.administration, timeout, preview) => preview,
             Ok(_) = shutdown.wait_for(|down| *down), if everybody => {
                 Err(of_shutdown("nothing was changed"))
             }
@@ -190,9 +194,10 @@ impl AdminService for AdminApi {
     ) -> Result<Response<pb::GetAppResponse>, Status> {
         require(&request, Role::Viewer, "GetApp")?;
         let mut fields = Fields::default();
+        let timeout = timeout(request.metadata());
         let app = fields.app_id(request.into_inner().app_id);
         let app = fields.finish(app).map_err(of_invalid)?;
-        let view = self.administration.app(&app).await.map_err(|error| of_admin(&error))?;
+        let view = read(&self.administration, timeout, self.administration.app(&app)).await?;
         let app = show::app(&self.administration.catalog(), &view);
         Ok(Response::new(pb::GetAppResponse { app: Some(app) }))
     }
@@ -204,8 +209,8 @@ impl AdminService for AdminApi {
         let caller = require_counted(&request, Role::Viewer, "ListApps")?;
         let (after, size) = check::apps_page(request.get_ref())?;
         let _permit = self.listing.try_acquire(&caller)?;
-        let list = self.administration.apps(after.as_ref(), size).await;
-        let list = list.map_err(|error| of_admin(&error))?;
+        let list = self.administration.apps(after.as_ref(), size);
+        let list = read(&self.administration, timeout(request.metadata()), list).await?;
         let catalog = self.administration.catalog();
         let mut apps = Vec::with_capacity(list.views.len());
         for views in list.views.chunks(SLICE_ITEMS) {
@@ -227,8 +232,9 @@ impl AdminService for AdminApi {
     ) -> Result<Response<pb::PreviewEntitlementResponse>, Status> {
         let (caller, authorization) =
             require_lasting(&request, Role::Viewer, "PreviewEntitlement")?;
+        let timeout = timeout(request.metadata());
         let (app, question) = check::preview(request.into_inner())?;
-        let preview = self.preview(&app, question, &caller.key(), authorization).await?;
+        let preview = self.preview(&app, question, timeout, &caller.key(), authorization).await?;
         let catalog = self.administration.catalog();
         Ok(Response::new(show::preview(&catalog, &preview)))
     }
@@ -247,9 +253,10 @@ impl AdminService for AdminApi {
     ) -> Result<Response<pb::ListAuditEventsResponse>, Status> {
         let caller = require_counted(&request, Role::Viewer, "ListAuditEvents")?;
         let _permit = self.listing.try_acquire(&caller)?;
+        let timeout = timeout(request.metadata());
         let (after, size, filter) = check::audit_page(request.into_inner())?;
-        let found = self.administration.entries(after, size, &filter).await;
-        let found = found.map_err(|error| of_admin(&error))?;
+        let found = self.administration.entries(after, size, &filter);
+        let found = read(&self.administration, timeout, found).await?;
         Ok(Response::new(pb::ListAuditEventsResponse {
             events: found.entries.into_iter().map(show::audit_event).collect(),
             next_page_token: found.next.map(|next| next.to_string()).unwrap_or_default(),

@@ -138,7 +138,7 @@ pub fn preview(catalog: &Catalog, preview: &Preview) -> pb::PreviewEntitlementRe
         then: Some(entitlement(catalog, schedule_then, *at, *end_then)),
         at: Some(timestamp(*at)),
         price_fen: preview.price_fen,
-        overruns: preview.overruns().into_iter().map(overrun).collect(),
+        overruns: preview.overruns().iter().map(overrun).collect(),
         everybody: preview.overrun_counts.is_some(),
         overrun_counts: preview.overrun_counts.iter().flatten().map(counted).collect(),
         sale: preview.sale.map(sale),
@@ -179,7 +179,7 @@ fn subject(subject: &Subject) -> pb::Subject {
     pb::Subject { kind: Some(kind) }
 }
 
-fn overrun(overrun: Overrun) -> pb::Overrun {
+fn overrun(overrun: &Overrun) -> pb::Overrun {
     pb::Overrun {
         subject: Some(subject(&overrun.subject)),
         limit_id: overrun.limit_id.to_string(),

@@ -9,11 +9,11 @@ use std::time::Duration;
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
 
-use super::admin::check;
+use super::admin::{check, read::read};
 use super::admin_status::of_admin;
 use super::answer::timestamp;
 use super::caller::{Role, require, require_counted};
-use super::deadline::{deadline, less_margin, timeout};
+use super::deadline::{Deadline, deadline, less_margin, timeout};
 use super::error_reason::ErrorReason;
 use super::fields::{Fields, Invalid};
 use super::pb::metering_service_server::{MeteringService, MeteringServiceServer};
@@ -21,7 +21,6 @@ use super::permits::Permits;
 use super::status::{of_failure, of_invalid, of_reason};
 use super::{REQUEST_MAX_BYTES, pb};
 use crate::directory::statement::Sealed;
-use crate::domain::time::Timestamp;
 use crate::engine::Engine;
 use crate::engine::administration::{Administration, Made};
 use crate::export::{self, Format};
@@ -70,7 +69,7 @@ impl MeteringApi {
         MeteringServiceServer::new(self).max_decoding_message_size(REQUEST_MAX_BYTES)
     }
 
-    fn deadline(&self, metadata: &MetadataMap) -> Timestamp {
+    fn deadline(&self, metadata: &MetadataMap) -> Deadline {
         let own = timeout(metadata).map(less_margin);
         deadline(own, self.engine.local_now(), self.request_timeout)
     }
@@ -111,8 +110,8 @@ impl MeteringApi {
             text => fields.check("month", text.parse()).map(Some),
         };
         let (app, month) = fields.finish(app.zip(month)).map_err(of_invalid)?;
-        let statement = self.administration.statement(&app, month).await;
-        statement.map_err(|error| of_admin(&error))
+        let statement = self.administration.statement(&app, month);
+        read(&self.administration, timeout(request.metadata()), statement).await
     }
 }
 

@@ -7,7 +7,7 @@ use crate::domain::id::{Name, UserId};
 use crate::domain::metering::{Login, Sample};
 use crate::domain::time::Timestamp;
 use crate::engine::Engine;
-use crate::grpc::deadline::in_time;
+use crate::grpc::deadline::{Deadline, in_time};
 use crate::grpc::fields::{Fields, instant};
 use crate::grpc::pb;
 use crate::grpc::status::Failure;
@@ -21,7 +21,7 @@ const KBPS_MAX: u64 = 1_000_000_000_000;
 pub async fn logins(
     engine: &Engine,
     request: pb::RecordLoginsRequest,
-    deadline: Timestamp,
+    deadline: Deadline,
 ) -> Result<pb::RecordLoginsResponse, Failure> {
     let mut fields = Fields::default();
     let app = fields.app_id(request.app_id);
@@ -32,15 +32,15 @@ pub async fn logins(
         Some(Login { user: user?, at: at? })
     });
     let (app, logins) = fields.finish(app.zip(logins))?;
-    let metered = engine.record_logins(app, logins, deadline);
-    Ok(in_time(engine, deadline, metered).await??.into())
+    let metered = engine.record_logins(app, logins, deadline.at);
+    Ok(in_time(engine, deadline, metered).await?.into())
 }
 
 /// Takes in samples of bandwidth.
 pub async fn bandwidth(
     engine: &Engine,
     request: pb::ReportBandwidthRequest,
-    deadline: Timestamp,
+    deadline: Deadline,
 ) -> Result<pb::ReportBandwidthResponse, Failure> {
     let catalog = engine.catalog();
     let mut fields = Fields::default();
@@ -49,8 +49,8 @@ pub async fn bandwidth(
         self::sample(fields, name, sample, &catalog)
     });
     let (app, samples) = fields.finish(app.zip(samples))?;
-    let metered = engine.report_bandwidth(app, samples, deadline);
-    Ok(in_time(engine, deadline, metered).await??.into())
+    let metered = engine.report_bandwidth(app, samples, deadline.at);
+    Ok(in_time(engine, deadline, metered).await?.into())
 }
 
 fn sample(

@@ -442,6 +442,10 @@ impl Ledger for Redis {
         parts.any(|part| self.store.client.is_absent(&keys.limits(*part)))
     }
 
+    fn is_directory_absent(&self) -> bool {
+        self.store.client.is_absent(keys::DOCUMENTS)
+    }
+
     fn clock_skews(&self) -> Vec<(String, f64)> {
         let readings = self.store.clock_readings();
         let seconds = |ahead_ms: i64| Duration::from_millis(ahead_ms.unsigned_abs()).as_secs_f64();

@@ -1,0 +1,55 @@
+//! Reads of the administration, which end with the caller's time, and at once while the server that
+//! holds the apps is absent.
+//!
+//! Only reads: what they leave unfinished changes nothing.
+
+use std::future::pending;
+use std::pin::pin;
+use std::time::Duration;
+
+use tokio::time::sleep;
+use tonic::Status;
+
+use crate::engine::administration::{AdminError, Administration};
+use crate::grpc::admin_status::of_admin;
+use crate::grpc::deadline::less_margin;
+use crate::grpc::status::{Failure, of_failure};
+use crate::ledger::LedgerError;
+
+/// How often a read looks whether the server is absent.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// Waits for a read of a caller who has so much time.
+pub async fn read<T>(
+    administration: &Administration,
+    timeout: Option<Duration>,
+    work: impl Future<Output = Result<T, AdminError>>,
+) -> Result<T, Status> {
+    let mut work = pin!(work);
+    let mut time_up = pin!(async {
+        match timeout.map(less_margin) {
+            Some(timeout) => sleep(timeout).await,
+            None => pending().await,
+        }
+    });
+    loop {
+        let is_up = tokio::select! {
+            biased;
+            done = &mut work => return done.map_err(|error| of_admin(&error)),
+            () = &mut time_up => true,
+            () = sleep(LOOK_EVERY) => false,
+        };
+        let absent = administration.absent_servers();
+        if administration.is_directory_absent() || is_up && !absent.is_empty() {
+            let why = match absent.as_slice() {
+                [] => "its server does not answer".to_owned(),
+                absent => format!("{} does not answer", absent.join(", ")),
+            };
+            let absent = LedgerError::Absent { why, may_be_done: false };
+            return Err(of_failure(Failure::Unread(absent)));
+        }
+        if is_up {
+            return Err(of_failure(Failure::UnreadInTime));
+        }
+    }
+}
