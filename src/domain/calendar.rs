@@ -122,7 +122,7 @@ impl Zone {
         Timestamp::from_millis(start.timestamp_millis())
     }
 
-    /// An instant in RFC 3339, to the second: `2019-03-12T00:00:00+08:00`. For whatever people read.
+    /// An instant in RFC 3339, to the second: `2019-03-12T00:00:00+08:00`, for texts.
     #[must_use]
     pub fn show(self, at: Timestamp) -> String {
         DateTime::from_timestamp_millis(at.as_millis())

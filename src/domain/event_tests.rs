@@ -56,7 +56,8 @@ fn every_event_has_a_sentence_for_people() {
         ),
         (
             Happening::ServiceStopped { edition: edition(), ended_at: midnight },
-            "edition \"professional\" stopped at 2019-03-12T00:00:00+08:00: the service has stopped",
+            "edition \"professional\" stopped at 2019-03-12T00:00:00+08:00: \
+             the service has stopped",
         ),
         (
             Happening::DriftFound { differences: 1, request_id: request_id() },

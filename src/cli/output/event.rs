@@ -96,8 +96,8 @@ mod tests {
         };
         let answer =
             pb::WatchEventsResponse { event: Some(event), resume_token: token(), missed: 5 };
-        let wanted = "2019-03-12T00:00:00+08:00  events-dropped    -  events 5-9 were dropped from the \
-                      bounded log (denied)  [7]\n";
+        let wanted = "2019-03-12T00:00:00+08:00  events-dropped    -  events 5-9 were dropped from \
+                      the bounded log (denied)  [7]\n";
         assert_eq!(line(&answer, PLAIN), wanted);
         let first = pb::WatchEventsResponse { event: None, resume_token: token(), missed: 0 };
         assert_eq!(line(&first, PLAIN), "");

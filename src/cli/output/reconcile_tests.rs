@@ -126,8 +126,8 @@ since    2019-03-12T00:00:00+08:00
 until    2019-03-13T00:00:00+08:00
 
 Next:
-  1. Wait until 2019-03-12T00:00:11+08:00 (10 s), and longer than the longest transaction of the IM \
-takes.
+  1. Wait until 2019-03-12T00:00:11+08:00 (10 s), and longer than the longest transaction of \
+the IM takes.
   2. Note the time. Then export.
   3. imquota reconcile --app APP --groups FILE --friends FILE --accounts FILE --as-of TIME
      where TIME is the noted one. --apply repairs what it finds.

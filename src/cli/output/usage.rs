@@ -112,7 +112,8 @@ groups_per_day      -2  unlimited  edition trial  2019-03-12T00:00:00+08:00: ser
             answer().text(Style { bars: true, colours: false, ..PLAIN }),
             "\
 WHAT              USED      LIMIT                          SOURCE         CHANGES
-groups_per_user     45         60  [###############-----]  edition trial  2019-03-12T00:00:00+08:00: 50
+groups_per_user     45         60  [###############-----]  edition trial  \
+2019-03-12T00:00:00+08:00: 50
 friends_per_user     7         20  [#######-------------]  edition trial  -
 groups_per_day      -2  unlimited                          edition trial  \
 2019-03-12T00:00:00+08:00: service stops
