@@ -159,8 +159,8 @@ pub enum Refusal {
     },
     /// It runs, or runs on in grace.
     #[error(
-        "edition \"{edition}\" is in force: valid until {valid_until}, stops at {stops_at}; renew it \
-         instead"
+        "edition \"{edition}\" is in force: valid until {valid_until}, stops at {stops_at}; \
+         renew it instead"
     )]
     EditionInForce {
         /// The edition.

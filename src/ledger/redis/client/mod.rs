@@ -8,9 +8,10 @@
 //! was seen before, `link` keeps one connection alive, `node` is one server with its turns (`turn`)
 //! and its `clock`, `probe` finds out whether it is absent (`silence`), `refusals` keeps what it
 //! refuses, `batch` lets replicas confirm, `confirmations` tracks which have to (`replicas`),
-//! `acknowledgements` has them confirm at once, `sentinel` and `cluster` find the master and are the `authority` that says whether it still is
-//! one, `open` refuses what cannot work, `server_info` is what a server reports about itself,
-//! `advice` warns of settings, and this file repeats what did nothing.
+//! `acknowledgements` has them confirm at once, `sentinel` and `cluster` find the master and are
+//! the `authority` that says whether it still is one, `open` refuses what cannot work,
+//! `server_info` is what a server reports about itself, `advice` warns of settings, and this file
+//! repeats what did nothing.
 
 mod acknowledgements;
 mod advice;
