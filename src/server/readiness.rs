@@ -229,7 +229,14 @@ impl State {
         let answers = self.answered.is_some_and(|last| last.elapsed() < tolerance);
         let store = answers && self.lost.is_none();
         let started = self.answered.is_some();
-        let opens = self.opens && self.lost.is_none();
-        (started && !self.stopping && (store || opens), store)
+        (started && !self.stopping && (store || self.admits_without_store()), store)
+    }
+
+    /// Whether the failure policy admits calls now: not while a server answers and refuses them,
+    /// and not if the journal is full.
+    fn admits_without_store(&self) -> bool {
+        let refuses = |server: &ServerState| !server.is_absent && server.refusal.is_some();
+        let has_room = self.journal.fill_percent < 100;
+        self.opens && self.lost.is_none() && has_room && !self.servers.iter().any(refuses)
     }
 }

@@ -259,6 +259,39 @@ def test_a_store_that_answers_and_refuses_opens_nothing(name):
         assert app.usages(group_id="g")["members_per_group"].used == before + 1 - gone
 
 
+@pytest.mark.parametrize("rule", ["resetpass", "off"])
+def test_a_server_that_refuses_the_password_opens_nothing(rule, tmp_path):
+    """It answers each new connection, although none can be used."""
+    (tmp_path / "password").write_text("first")
+    login = ("--redis-username", "imquota", "--redis-password-file", str(tmp_path / "password"))
+    user = ("--user", "imquota", "on", ">first", "~*", "&*", "+@all")
+    with drilled(*user, sidecar_settings=login) as (redis, _proxy, sidecar, app):
+        port = sidecar.management_port
+        app.create_group("g", owner="owner")
+        redis.cli("ACL", "SETUSER", "imquota", rule)
+        redis.cli("CLIENT", "KILL", "USER", "imquota")
+        wait_until(lambda: metric(port, "imquota_store_refuses") == 1, 10, "it is reported")
+        began = time.monotonic()
+        number = 0
+        # Far longer than a server may be silent.
+        while time.monotonic() - began < 3:
+            number += 1
+            with pytest.raises(grpc.RpcError) as caught:
+                join(app, "g", f"u{number}")
+            assert caught.value.code() == grpc.StatusCode.UNAVAILABLE, caught.value
+            assert "does not accept the user and password" in caught.value.details()
+            assert metric(port, "imquota_breaker_open") == 0
+            time.sleep(0.05)
+        assert metric(port, "imquota_degraded_total") == 0
+        assert metric(port, "imquota_journal_entries") == 0
+        wait_until(lambda: get(port, "/readyz")[0] == 503, 30, "nothing can be decided")
+        state = get(port, "/readyz?verbose")[1]
+        assert "does not accept the user and password" in state and "policy" not in state, state
+        redis.cli("ACL", "SETUSER", "imquota", "on", ">first")
+        answer, _ = join(app, "g", "back", timeout=20)
+        assert outcomes(answer.results) == [APPLIED] and not answer.decision.degradation
+
+
 def test_a_server_that_others_keep_silent_is_absent_and_one_that_is_only_busy_for_us_is_not():
     """A long script of somebody else: `BUSY` is an answer, silence before it is none."""
     with drilled() as (redis, proxy, sidecar, app):

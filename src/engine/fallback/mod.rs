@@ -411,10 +411,10 @@ impl Fallback {
 
 fn no_room(why: NoRoom) -> LedgerError {
     let why = match why {
-        NoRoom::Budget => "it is absent, and no more may be admitted without it",
-        NoRoom::Journal => "it is absent, and the journal is full",
+        NoRoom::Budget => "no more may be admitted without it",
+        NoRoom::Journal => "the journal is full",
     };
-    LedgerError::Refused(why.to_owned())
+    LedgerError::Absent { why: why.to_owned(), may_be_done: false }
 }
 
 fn entry(engine: &Engine, request: Request) -> Entry {

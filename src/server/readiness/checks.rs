@@ -91,7 +91,7 @@ fn store(state: &State, tolerance: Duration) -> Vec<Check> {
             let reason = format!("the store lost its facts, or is another one: {why}");
             checks.push(Check::failed("store-facts", reason));
         }
-        None if state.opens && !answers => {
+        None if state.admits_without_store() && !answers => {
             let detail = "the failure policy admits without the store";
             checks.push(Check::ok_with("failure-policy", detail));
         }

@@ -56,6 +56,19 @@ pub(super) enum ConnectError {
     Late(Duration),
 }
 
+impl ConnectError {
+    /// Whether it shows that the server works: see [`super::silence`].
+    pub(super) fn is_answer(&self) -> bool {
+        match self {
+            Self::Credentials | Self::Replica(_) => true,
+            Self::Server(error) => !reply::is_absence(error.code()),
+            // Errors of the server, such as `max number of clients reached`, have a code.
+            Self::Io(error) => error.code().is_some_and(|code| !reply::is_absence(code)),
+            Self::Late(_) => false,
+        }
+    }
+}
+
 /// Why no connections can be made at all.
 #[derive(Debug, Error)]
 pub(super) enum NewError {

@@ -146,6 +146,8 @@ impl Link {
 enum State {
     Up(Arc<Link>),
     Down(String),
+    /// Down, since the server answers and refuses.
+    Refused(String),
 }
 
 impl State {
@@ -183,15 +185,16 @@ impl Lane {
         // Whichever way the wait ended, the state tells.
         let _ = tokio::time::timeout(patience, up).await.map(|state| state.is_ok());
         match &*self.state.borrow() {
-            State::Down(why) => Err(why.clone()),
+            State::Down(why) | State::Refused(why) => Err(why.clone()),
             up @ State::Up(_) => up.usable().ok_or_else(|| LOST.to_owned()),
         }
     }
 
-    /// Why there is no connection now; `None` where there is one, or none was lost for long.
-    pub(super) fn reason(&self) -> Option<String> {
+    /// Why the server refuses a connection; `None` where there is one, or the server does not
+    /// answer.
+    pub(super) fn refusal(&self) -> Option<String> {
         match &*self.state.borrow() {
-            State::Down(why) if why != LOST => Some(why.clone()),
+            State::Refused(why) => Some(why.clone()),
             _ => None,
         }
     }
@@ -228,7 +231,8 @@ async fn supervise(
                     tracing::warn!(server = %address, reason = %why, "cannot connect to Redis");
                 }
                 failures += 1;
-                state.send_replace(State::Down(why.to_string()));
+                let down = if why.is_answer() { State::Refused } else { State::Down };
+                state.send_replace(down(why.to_string()));
             }
         }
         alarm.notify_one();

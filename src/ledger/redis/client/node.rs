@@ -102,11 +102,10 @@ impl Node {
         self.probe.serves(slot);
     }
 
-    /// What it has refused a short while ago, or why there is no connection although it is not
-    /// absent.
+    /// What it refuses: calls of a short while ago, or connections.
     pub(super) fn refusal(&self) -> Option<Refusal> {
         let unconnected = || {
-            let words = self.lane.reason().filter(|_| !self.is_absent())?;
+            let words = self.lane.refusal().filter(|_| !self.is_absent())?;
             Some(Refusal { code: "UNCONNECTED".to_owned(), words })
         };
         let unconfirmed = || {

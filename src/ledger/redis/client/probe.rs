@@ -117,8 +117,15 @@ impl Probing {
         let mut silence = Silence::new(self.allowed, 2 * self.step);
         loop {
             let connecting = self.connector.plain(&self.address);
-            if let Some(Ok(connection)) = self.watched(&mut silence, connecting).await {
-                self.ask(&mut silence, connection).await;
+            let begun = Stopwatch::start();
+            match self.watched(&mut silence, connecting).await {
+                Some(Ok(connection)) => self.ask(&mut silence, connection).await,
+                // A server that refuses the password answers.
+                Some(Err(error)) if error.is_answer() => {
+                    silence.answered(begun.elapsed());
+                    self.publish(&silence);
+                }
+                Some(Err(_)) | None => {}
             }
             self.pause(&mut silence).await;
         }

@@ -120,9 +120,28 @@ fn the_journal_says_how_full_it_is_and_whether_it_moves() {
 
 #[test]
 fn a_silent_store_is_said_to_be_silent_for_how_long_and_what_admits_without_it() {
-    let lines = lines(&healthy(), Duration::ZERO);
+    let silent = |change: fn(&mut State)| {
+        let mut state = healthy();
+        change(&mut state);
+        (lines(&state, Duration::ZERO), state.conclude(Duration::ZERO).0)
+    };
+    let (lines, is_ready) = silent(|it| it.servers[0].is_absent = true);
     assert_eq!(lines[2], "[-]store failed: silent for 0.0 s, longer than 0 s");
     assert_eq!(lines[3], "[+]failure-policy ok: the failure policy admits without the store");
+    assert!(is_ready);
+    // A server that answers and refuses opens nothing, and neither does a full journal.
+    for change in [
+        (|it| it.journal.fill_percent = 100) as fn(&mut State),
+        |it| it.opens = false,
+        |it| {
+            let (code, words) = ("NOPERM".into(), "no permission".into());
+            it.servers[0].refusal = Some(Refusal { code, words });
+        },
+    ] {
+        let (lines, is_ready) = silent(change);
+        assert!(!lines.iter().any(|line| line.contains("policy")), "{lines:?}");
+        assert!(!is_ready);
+    }
     let unopened = State::default();
     let lines = of_state(&unopened, TOLERANCE);
     let lines: Vec<_> = lines.iter().map(ToString::to_string).collect();
