@@ -59,18 +59,13 @@ impl App {
 }
 
 /// The letter of what counts unless its month is closed: from the third of the next month on.
-fn unless_closed(at: Timestamp, letter: char) -> char {
+fn unless_closed(zone: Zone, at: Timestamp, letter: char) -> char {
     let date = |at: Timestamp| {
-        let day = Day::from_number(app_zone().day_of(at).number());
-        NaiveDate::default() + chrono::Duration::days(day.number().into())
+        NaiveDate::default() + chrono::Duration::days(zone.day_of(at).number().into())
     };
     let (of, today) = (date(at), date(now()));
     let third = of.checked_add_months(Months::new(1)).and_then(|date| date.with_day(3));
     if today >= third.expect("a date") { 'L' } else { letter }
-}
-
-fn app_zone() -> Zone {
-    imquota::catalog::builtin().zone
 }
 
 fn ago(days: u32) -> Timestamp {
@@ -97,14 +92,15 @@ pub async fn logins_are_refused_one_by_one(app: App) {
         ("b", Some(Timestamp::from_millis(0))),
         ("b", None),
     ];
-    let oldest = |letter| unless_closed(ago(31), letter);
+    let zone = app.call.catalog.zone;
+    let oldest = |letter| unless_closed(zone, ago(31), letter);
     assert_eq!(app.logins(&logins).await, format!("{}LCFLC", oldest('C')));
     // The oldest day is still there, although the user was ahead.
     assert_eq!(app.logins(&[("a", Some(ago(31)))]).await, oldest('A').to_string());
 }
 
 pub async fn logins_count_alike_in_any_order(app: App) {
-    let seed = seed(31);
+    let (seed, zone) = (seed(31), app.call.catalog.zone);
     let mut rng = Rng::new(seed);
     let names = numbered("u", 12);
     let mut seen = BTreeSet::new();
@@ -112,7 +108,7 @@ pub async fn logins_count_alike_in_any_order(app: App) {
         let (mut logins, mut expected) = (Vec::new(), String::new());
         for _ in 0..20 {
             let (who, days) = (rng.below(names.len()), u32::try_from(rng.below(32)).expect("few"));
-            let letter = unless_closed(ago(days), 'C');
+            let letter = unless_closed(zone, ago(days), 'C');
             let is_new = letter == 'C' && seen.insert((days, who));
             expected.push(if is_new || letter == 'L' { letter } else { 'A' });
             logins.push((names[who].as_str(), Some(ago(days))));
