@@ -79,21 +79,16 @@ pub async fn run(args: Statement) -> Result<Exit, Error> {
     let answer = client.export_statement(session.request(request)).await;
     let content =
         answer.map_err(|status| session.explained(status).of_read())?.into_inner().content;
-    let is_json = session.format() == Format::Json;
+    let text = String::from_utf8_lossy(&content);
     match args.out {
         Some(path) => {
             write(&path, &content)?;
-            if is_json {
-                let (file, bytes) = (path.display().to_string(), content.len());
-                output::emit(&format!("{:#}\n", json!({"file": file, "bytes": bytes})))?;
-            }
+            let object = json!({"file": path.display().to_string(), "bytes": content.len()});
+            output::show_other("", &object, session.format())?;
         }
         // The export as JSON is an object already.
-        None if is_json && export != Export::Json => {
-            let content = String::from_utf8_lossy(&content);
-            output::emit(&format!("{:#}\n", json!({"content": content})))?;
-        }
-        None => output::emit(&String::from_utf8_lossy(&content))?,
+        None if export == Export::Json => output::emit(&text)?,
+        None => output::show_other(&text, &json!({"content": text}), session.format())?,
     }
     Ok(Exit::Done)
 }

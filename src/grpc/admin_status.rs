@@ -4,7 +4,7 @@ use tonic::{Code, Status};
 
 use super::error_reason::ErrorReason;
 use super::error_reply::ErrorReply;
-use super::status::{Failure, ledger_code, of_failure};
+use super::status::{Failure, ledger_code};
 use crate::directory::{AcceptClockError, DirectoryError, LostEnd};
 use crate::domain::purchase::Refusal;
 use crate::engine::administration::reconcile::ReconcileError;
@@ -149,20 +149,17 @@ fn can_retry(error: &AdminError) -> bool {
 
 /// The status of a comparison that was not begun or broke off.
 pub fn of_reconcile(error: ReconcileError) -> Status {
-    let error = match error {
-        ReconcileError::Ledger(error) => return of_failure(Failure::Ledger(error)),
-        error => error,
-    };
-    let of_field = |reason, field| ErrorReply::of_field(reason, field, &error);
-    let reply = match &error {
-        ReconcileError::Ledger(error) => ErrorReply::new(ErrorReason::from(error), error),
-        ReconcileError::Admin(error) => return of_admin(error),
+    let message = error.to_string();
+    let of_field = |reason, field| ErrorReply::of_field(reason, field, &message);
+    let reply = match error {
+        ReconcileError::Ledger(error) => Failure::Ledger(error).into(),
+        ReconcileError::Admin(error) => reply_of_admin(&error, message),
         ReconcileError::TooEarly { .. } => of_field(ErrorReason::ExportTooEarly, "begin.as_of"),
         ReconcileError::InTheFuture { .. } => of_field(ErrorReason::ExportInFuture, "begin.as_of"),
         ReconcileError::Twice(_) => of_field(ErrorReason::ExportedTwice, "facts"),
-        ReconcileError::Unlogged(_) => ErrorReply::new(ErrorReason::Unlogged, &error),
-        ReconcileError::NotTracked(_) => ErrorReply::new(ErrorReason::NotTracked, &error),
-        ReconcileError::TooMuch(_) => ErrorReply::new(ErrorReason::ExportTooLarge, &error),
+        ReconcileError::Unlogged(_) => ErrorReply::new(ErrorReason::Unlogged, message),
+        ReconcileError::NotTracked(_) => ErrorReply::new(ErrorReason::NotTracked, message),
+        ReconcileError::TooMuch(_) => ErrorReply::new(ErrorReason::ExportTooLarge, message),
     };
     reply.into()
 }

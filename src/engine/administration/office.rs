@@ -269,15 +269,8 @@ impl Office {
         pending: bool,
     ) -> Result<AppView, AdminError> {
         let catalog = self.engine.catalog();
-        let timeline = Timeline::new(&catalog, &record.sales);
-        Ok(AppView {
-            edition_end: timeline.edition_end(now),
-            valid: timeline.valid,
-            schedule: schedule(&catalog, &record, now)?,
-            at: now,
-            pending,
-            record,
-        })
+        let schedule = schedule(&catalog, &record, now)?;
+        Ok(view_of(&catalog, record, schedule, now, pending))
     }
 
     /// The app as it is; with the limits that were published last where no kept catalog describes
@@ -294,9 +287,7 @@ impl Office {
                 let (call, catalog) = self.engine.call(app, Mode::CheckOnly, deadline);
                 let reading = self.engine.ledger.read(call, Subject::App).await;
                 let schedule = Schedule::clone(&reading.map_err(AdminError::Unread)?.schedule);
-                let timeline = Timeline::new(&catalog, &record.sales);
-                let (edition_end, valid) = (timeline.edition_end(now), timeline.valid);
-                Ok(AppView { valid, edition_end, schedule, at: now, pending: true, record })
+                Ok(view_of(&catalog, record, schedule, now, true))
             }
             view => view,
         }
@@ -341,6 +332,25 @@ fn check_retention(
         return Err(Refusal::PostpaidNotAllowed { edition, free_days, offer });
     }
     Ok(())
+}
+
+/// The app with its limits from `now` on.
+fn view_of(
+    catalog: &Catalog,
+    record: AppRecord,
+    schedule: Schedule,
+    now: Timestamp,
+    pending: bool,
+) -> AppView {
+    let timeline = Timeline::new(catalog, &record.sales);
+    AppView {
+        edition_end: timeline.edition_end(now),
+        valid: timeline.valid,
+        schedule,
+        at: now,
+        pending,
+        record,
+    }
 }
 
 /// From when a change counts. Sales stay in the order of their instants even if the clock was set

@@ -39,8 +39,12 @@ pub async fn read<T>(
             () = &mut time_up => true,
             () = sleep(LOOK_EVERY) => false,
         };
+        let is_directory_absent = administration.is_directory_absent();
+        if !is_directory_absent && !is_up {
+            continue;
+        }
         let absent = administration.absent_servers();
-        if administration.is_directory_absent() || is_up && !absent.is_empty() {
+        if is_directory_absent || !absent.is_empty() {
             let why = match absent.as_slice() {
                 [] => "its server does not answer".to_owned(),
                 absent => format!("{} does not answer", absent.join(", ")),
@@ -48,8 +52,6 @@ pub async fn read<T>(
             let absent = LedgerError::Absent { why, may_be_done: false };
             return Err(of_failure(Failure::Unread(absent)));
         }
-        if is_up {
-            return Err(of_failure(Failure::UnreadInTime));
-        }
+        return Err(of_failure(Failure::UnreadInTime));
     }
 }

@@ -3,7 +3,7 @@
 
 use std::mem::replace;
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::task::spawn_blocking;
@@ -35,29 +35,27 @@ impl Password {
 
     /// The password now; the last one that was read where the file cannot be read within the time.
     pub(super) async fn current(&self, read_timeout: Duration) -> Option<String> {
-        let read = match &self.file {
-            None => None,
-            Some(file) => {
-                let path = file.clone();
-                Some(
-                    match timeout(read_timeout, spawn_blocking(move || read_secret(&path))).await {
-                        Ok(Ok(read)) => read,
-                        Ok(Err(panic)) => Err(panic.to_string()),
-                        Err(_) => Err(format!("not read within {} ms", read_timeout.as_millis())),
-                    },
-                )
-            }
+        let Some(file) = &self.file else { return self.last().password.clone() };
+        let path = file.clone();
+        let read = match timeout(read_timeout, spawn_blocking(move || read_secret(&path))).await {
+            Ok(Ok(read)) => read,
+            Ok(Err(panic)) => Err(panic.to_string()),
+            Err(_) => Err(format!("not read within {} ms", read_timeout.as_millis())),
         };
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        match (read, &self.file) {
-            (Some(Ok(password)), _) => *last = Last { password: Some(password), is_failing: false },
-            (Some(Err(error)), Some(file)) if !replace(&mut last.is_failing, true) => warn!(
+        let mut last = self.last();
+        match read {
+            Ok(password) => *last = Last { password: Some(password), is_failing: false },
+            Err(error) if !replace(&mut last.is_failing, true) => warn!(
                 file = %file.display(),
                 error,
                 "password file not read, the last password is used"
             ),
-            _ => {}
+            Err(_) => {}
         }
         last.password.clone()
+    }
+
+    fn last(&self) -> MutexGuard<'_, Last> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
