@@ -129,7 +129,7 @@ impl<'d> Table<'d> {
         self.entries.keys().map(|key| key.get_ref().as_ref())
     }
 
-    /// Reports the keys that nobody asked for; answers those that were probably meant.
+    /// Reports the keys that were not read; returns those that were probably meant.
     pub(crate) fn finish(self) -> Vec<String> {
         let asked = self.asked.borrow();
         let mut meant = Vec::new();

@@ -29,7 +29,7 @@ pub(super) struct Sources<'a> {
     env: &'a Environment,
     file: FileValues,
     errors: Vec<ConfigError>,
-    /// Keys of settings that somebody wanted to set and whose values are unknown for a mistake.
+    /// Keys of settings whose values are unknown, since a source that sets them has a mistake.
     mistaken: BTreeSet<&'static str>,
 }
 

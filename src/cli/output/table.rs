@@ -99,7 +99,7 @@ impl Cell {
         self.text.split(' ').map(UnicodeWidthStr::width).max().unwrap_or(0)
     }
 
-    /// The text in lines of at most so many cells, broken at blanks, and within words that are
+    /// The text in lines of at most `width` cells, broken at blanks, and within words that are
     /// longer. A character that is wider than a line has a line of its own.
     fn lines(&self, width: usize) -> Vec<String> {
         let (mut lines, mut line) = (Vec::new(), String::new());

@@ -15,7 +15,7 @@ use crate::ledger::LedgerError;
 /// Why a change was not made, or not finished.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AdminError {
-    /// Nobody registered the app.
+    /// The app is not registered.
     #[error("app \"{0}\" is not registered; create it first")]
     UnknownApp(AppId),
     /// Another request registered the app.
@@ -126,7 +126,7 @@ pub enum AdminError {
     /// A count could not be read.
     #[error("a count could not be read: {}", .0.without_outcome())]
     Unread(LedgerError),
-    /// The app is too large, or the store too slow, to count everybody who would be over.
+    /// The app is too large, or the store too slow, to count all users and groups over a limit.
     #[error(
         "the users and groups of app \"{0}\" could not all be gone through within \
          {EVERYBODY_MINUTES} minutes"
