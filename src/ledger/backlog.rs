@@ -1,14 +1,15 @@
-//! What was found and waits for its one reader, within a bound.
+//! A bounded queue for one consumer.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-/// Most entries: some of each of thousands of apps, and as many as events wait for the log.
+/// The highest number of entries: some for each of thousands of apps, and as many as the events
+/// that may wait for the log.
 const ENTRIES_MAX: usize = 10_000;
 
-/// Entries, the oldest first.
+/// Entries, oldest first.
 #[derive(Debug)]
 pub struct Backlog<T> {
     waiting: Mutex<VecDeque<T>>,
@@ -22,7 +23,7 @@ impl<T> Default for Backlog<T> {
 }
 
 impl<T> Backlog<T> {
-    /// Adds an entry; beyond 10,000 it is dropped.
+    /// Adds an entry; drops it if there are 10,000 already.
     pub fn add(&self, entry: T) {
         let mut waiting = self.waiting();
         if waiting.len() < ENTRIES_MAX {

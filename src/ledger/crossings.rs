@@ -1,4 +1,4 @@
-//! Thresholds of limits that were crossed by operations whose answer did not reach the caller.
+//! Thresholds crossed by operations whose result did not reach the caller.
 
 use std::sync::Arc;
 
@@ -8,18 +8,19 @@ use crate::domain::warning::Warning;
 use crate::ledger::Answer;
 use crate::ledger::backlog::Backlog;
 
-/// What one operation crossed.
+/// The thresholds that one operation crossed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Crossings {
     /// The app.
     pub app: AppId,
-    /// When it was done, about.
+    /// The approximate time of the operation.
     pub at: Timestamp,
     /// The thresholds.
     pub warnings: Vec<Warning>,
 }
 
-/// An answer on its way to the caller. What it crossed is queued where it is dropped before.
+/// A result on its way to the caller. If it is dropped before it arrives, its crossed thresholds
+/// are queued.
 pub struct UnreportedAnswer {
     answer: Option<Answer>,
     app: AppId,
@@ -27,12 +28,12 @@ pub struct UnreportedAnswer {
 }
 
 impl UnreportedAnswer {
-    /// An answer about that app.
+    /// Wraps a result about that app.
     pub fn new(answer: Answer, app: AppId, queue: Arc<Backlog<Crossings>>) -> Self {
         Self { answer: Some(answer), app, queue }
     }
 
-    /// The answer, which is with the caller now.
+    /// Returns the result, which the caller has now.
     #[must_use]
     pub fn into_answer(mut self) -> Option<Answer> {
         self.answer.take()

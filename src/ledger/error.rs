@@ -1,25 +1,25 @@
-//! Why the ledger made no decision, and what is known of the operation then.
+//! Errors of the ledger: why it made no decision, and whether the operation may have been done.
 
 use crate::domain::catalog::UnknownAppBound;
 use crate::domain::clock_guard::ClockRefusal;
 use crate::domain::id::{AppId, GroupId, Name};
 use crate::domain::time::Timestamp;
 
-/// Why an operation was not sent to the store.
+/// The reason why an operation was not sent to the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Overload {
-    /// As much waits as may.
+    /// The queue is full.
     #[error("too many operations wait for the store")]
     Full,
-    /// Its time was up before its turn came.
-    #[error("the operation's time was up before its turn at the store came")]
+    /// Its deadline passed while it was in the queue.
+    #[error("the operation's deadline passed while it waited for the store")]
     Late,
 }
 
-/// Why no decision was made.
+/// The reason why no decision was made.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LedgerError {
-    /// Nobody registered the app, and the catalog's bound for such apps is reached; nothing was
+    /// The app is not registered, and the catalog's bound for such apps is reached; nothing was
     /// done.
     #[error(
         "app \"{app}\" is not registered, and the catalog admits at most {most} {bound}; nothing \
@@ -28,127 +28,127 @@ pub enum LedgerError {
     UnknownAppsFull {
         /// The app.
         app: AppId,
-        /// What is bounded.
+        /// The resource that is bounded.
         bound: UnknownAppBound,
-        /// How much of it there may be.
+        /// The bound.
         most: u64,
     },
-    /// Nobody registered the app, and unknown apps are refused.
+    /// The app is not registered, and unknown apps are refused.
     #[error("app \"{0}\" is not registered")]
     UnknownApp(AppId),
-    /// There is no such group.
+    /// The group does not exist.
     #[error("group \"{0}\" does not exist")]
     GroupNotFound(GroupId),
-    /// The group to which an operation of several steps was done in part was dissolved before its
-    /// next step, and perhaps created anew. The rest was not done; what was, was undone by the
-    /// dissolution. Beside sidecars of the version before it may be the same group after all.
+    /// The group was dissolved after a part of an operation of several steps was done, and perhaps
+    /// created again. The rest was not done; the dissolution undid the part that was. If sidecars
+    /// of the previous version run too, it may still be the same group.
     #[error(
-        "group \"{0}\" was dissolved, or cannot be shown to be the same any more, after a part of \
-         the operation was done; the rest was not done; look at the group before you repeat it"
+        "group \"{0}\" was dissolved, or may have been replaced, after a part of the operation was \
+         done; the rest was not done; check the group before you repeat it"
     )]
     GroupReplaced(GroupId),
-    /// The group id is in use.
+    /// The group id is in use with another type.
     #[error("group \"{group}\" exists with type {existing}")]
     GroupTypeDiffers {
         /// The group.
         group: GroupId,
-        /// The type that it has.
+        /// Its type.
         existing: Name,
     },
-    /// The group's type is not in the catalog any more.
+    /// The group's type is no longer in the catalog.
     #[error("group \"{group}\" has type {group_type}, which the catalog does not have")]
     GroupTypeUnknown {
         /// The group.
         group: GroupId,
-        /// The type that it has.
+        /// Its type.
         group_type: Name,
     },
-    /// The group cannot have a member limit of its own.
+    /// The group cannot have its own member limit.
     #[error("group \"{group}\" has type {group_type}, whose members are not tracked")]
     MembersNotTracked {
         /// The group.
         group: GroupId,
-        /// The type that it has.
+        /// Its type.
         group_type: Name,
     },
-    /// Changes are not remembered since then.
+    /// Changes are not tracked since then.
     #[error(
-        "changes are not tracked since {}: tracking has run out, was begun anew, or too many \
-         changes were made; begin again, and export again",
+        "changes are not tracked since {}: tracking expired, was restarted, or too many changes \
+         were made; start again with a new export",
         .0.as_millis()
     )]
     NotTracked(Timestamp),
-    /// The deadline passed before the store came to it; nothing was done.
+    /// The deadline passed before the store started on the operation; nothing was done.
     #[error("the deadline passed before the operation was decided; nothing was done")]
     DeadlinePassed,
-    /// Too much is waiting; nothing was done.
+    /// Too many operations are waiting; nothing was done.
     #[error("{0}; nothing was done")]
     Overloaded(Overload),
-    /// The store could not be reached or refused; nothing was done.
-    #[error("the store did not do it: {0}; nothing was done")]
+    /// The store could not be reached, or refused the operation; nothing was done.
+    #[error("the store refused the operation: {0}; nothing was done")]
     Refused(String),
     /// The store failed. Whether the operation was done is unknown; a repetition is safe.
     #[error("the store failed: {0}; whether the operation was done is unknown")]
     Unavailable(String),
-    /// The connection to the store was lost while the operation was under way. Whether it was done
-    /// is unknown; a repetition is safe.
+    /// The connection to the store was lost during the operation. Whether it was done is unknown; a
+    /// repetition is safe.
     #[error("the connection was lost: {0}; whether the operation was done is unknown")]
     ConnectionLost(String),
-    /// The master has decided, and no replica has confirmed it. Whether the operation outlives the
-    /// master is unknown; a repetition is safe.
-    #[error("no replica has confirmed the decision: {0}; whether it lasts is unknown")]
+    /// The master has decided, and no replica has confirmed the decision. Whether it survives a
+    /// failover is unknown; a repetition is safe.
+    #[error("no replica confirmed the decision: {0}; whether it survives a failover is unknown")]
     Unconfirmed(String),
-    /// Replicas that have to confirm the decision are missing, or the master may be an old one;
+    /// Replicas that have to confirm the decision are missing, or the master may be outdated;
     /// nothing was done.
-    #[error("no decision can be confirmed: {0}; nothing was done")]
+    #[error("replicas cannot confirm a decision: {0}; nothing was done")]
     Unconfirmable(String),
-    /// The store answers, and cannot carry the operation out on what it holds. Whether a part was
-    /// done is unknown; a repetition is safe.
-    #[error("the store cannot carry it out: {0}; whether a part of it was done is unknown")]
+    /// The store answers, and cannot carry out the operation on the data that it holds. Whether a
+    /// part was done is unknown; a repetition is safe.
+    #[error("the store cannot carry out the operation: {0}; whether a part was done is unknown")]
     Failed(String),
-    /// The server that holds the facts is absent: it is refused, unreachable or silent, or cannot
-    /// serve anything.
+    /// The server that holds the facts is absent: it refuses connections, is unreachable or silent,
+    /// or cannot serve any request.
     #[error("the store is absent: {why}; {}", if *.may_be_done {
         "whether the operation was done is unknown"
     } else {
         "nothing was done"
     })]
     Absent {
-        /// Which server, and how that shows.
+        /// The server, and the evidence.
         why: String,
-        /// Whether the operation may have been done.
+        /// True if the operation may have been done.
         may_be_done: bool,
     },
-    /// An operation on the same user or group waits in the journal and cannot be brought to the
-    /// store; nothing was done.
+    /// A journal entry about the same user or group cannot be replayed to the store; nothing was
+    /// done.
     #[error(
         "journal entry {entry} about the same user or group is blocked: {why}; nothing was done; \
          an owner has to run `imquota admin journal retry {entry}` or `drop {entry}`"
     )]
     JournalBlocked {
-        /// Its number.
+        /// The number of the entry.
         entry: u64,
-        /// What the store answered to it.
+        /// The store's error for it.
         why: String,
     },
     /// The store lost its facts, or is another one; nothing was done.
     #[error("the store lost its facts, or is another one: {0}; nothing was done")]
     StoreLost(String),
-    /// The store's clock and this process's differ too much for what depends on the time; nothing
-    /// was done.
+    /// The store's clock and this process's differ too much for an operation that depends on the
+    /// time; nothing was done.
     #[error(
-        "the store's clock and the clock of this machine are {0} s apart, and this depends on the \
-         time; nothing was done"
+        "the store's clock and the clock of this machine are {0} s apart, and this operation \
+         depends on the time; nothing was done"
     )]
     ClockSkew(u64),
-    /// The store was opened, or its clock accepted, too short a while ago for what cannot be
+    /// The store was opened, or its clock accepted, too recently for an operation that cannot be
     /// undone; nothing was done.
     #[error("{}", ClockRefusal::Settling { seconds: *.0 })]
     ClockSettling(u64),
     /// The store is being closed; nothing was done.
     #[error("the store is closing; nothing was done")]
     Closing,
-    /// An operation of several steps was begun, and could not be finished for this reason. A
+    /// An operation of several steps was started and could not be finished for this reason. A
     /// repetition finishes it.
     #[error(
         "a part of the operation may have been done, and the rest was not ({}); a repetition \
@@ -185,7 +185,7 @@ impl LedgerError {
         "unfinished",
     ];
 
-    /// The error's name, as metrics and logs show it.
+    /// Returns the name of the error, for use as a metric label.
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
@@ -229,7 +229,7 @@ impl LedgerError {
         text.strip_suffix(outcome).unwrap_or(&text).to_owned()
     }
 
-    /// The same of an operation of which a part may have been done.
+    /// Returns this error for an operation of which a part may have been done.
     #[must_use]
     pub fn of_unfinished(self) -> Self {
         match self {
@@ -240,7 +240,7 @@ impl LedgerError {
         }
     }
 
-    /// The same of an operation that was sent before, and may have been done then.
+    /// Returns this error for an operation that an earlier attempt may have done.
     #[must_use]
     pub fn of_unknown(self) -> Self {
         match self {
@@ -250,7 +250,7 @@ impl LedgerError {
         }
     }
 
-    /// Whether it is certain that nothing was done.
+    /// Returns whether it is certain that nothing was done.
     #[must_use]
     pub fn did_nothing(&self) -> bool {
         let may_be_done = matches!(
@@ -266,7 +266,8 @@ impl LedgerError {
         !may_be_done
     }
 
-    /// Whether the server that holds the facts is absent, as opposed to answering anything.
+    /// Returns whether the server that holds the facts is absent, as opposed to returning any
+    /// reply.
     #[must_use]
     pub fn is_absence(&self) -> bool {
         match self {
@@ -276,7 +277,7 @@ impl LedgerError {
         }
     }
 
-    /// Whether clocks that are too far apart are the cause.
+    /// Returns whether the cause is a difference between clocks.
     #[must_use]
     pub fn is_clock_skew(&self) -> bool {
         match self {
@@ -286,7 +287,7 @@ impl LedgerError {
         }
     }
 
-    /// Whether the same operation may succeed when repeated.
+    /// Returns whether a repetition of the operation may succeed.
     #[must_use]
     pub fn can_retry(&self) -> bool {
         matches!(

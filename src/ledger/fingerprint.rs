@@ -1,8 +1,8 @@
-//! Ids as keyed 64-bit fingerprints.
+//! Keyed 64-bit fingerprints of ids.
 //!
-//! A fact costs 8 bytes an id, whatever the id's length, and no id can shape a key. The key is
-//! made once per store and kept in it, so that nobody outside can look for collisions. Two of ten
-//! million users of one app share a cell with a probability of three in a million.
+//! A fact costs 8 bytes per id, whatever the id's length, and no id can determine a key. The secret
+//! key is generated once per store and kept in it, so that no outsider can search for collisions.
+//! The probability that any two of ten million users of one app collide is three in a million.
 
 use std::hash::Hasher;
 
@@ -20,30 +20,30 @@ pub type UserKey = u64;
 /// A group's fingerprint.
 pub type GroupKey = u64;
 
-/// Makes fingerprints with the store's key, which is a secret.
+/// Computes fingerprints with the store's secret key.
 #[derive(Clone, Copy)]
 pub struct Fingerprints([u8; KEY_BYTES]);
 
 impl Fingerprints {
-    /// With that key.
+    /// Creates one with that key.
     #[must_use]
     pub fn new(key: [u8; KEY_BYTES]) -> Self {
         Self(key)
     }
 
-    /// Of an app.
+    /// Returns the fingerprint of an app.
     #[must_use]
     pub fn app(&self, id: &AppId) -> AppKey {
         self.of(b'a', id.as_str())
     }
 
-    /// Of a user, within his app.
+    /// Returns the fingerprint of a user, within their app.
     #[must_use]
     pub fn user(&self, id: &UserId) -> UserKey {
         self.of(b'u', id.as_str())
     }
 
-    /// Of a group, within its app.
+    /// Returns the fingerprint of a group, within its app.
     #[must_use]
     pub fn group(&self, id: &GroupId) -> GroupKey {
         self.of(b'g', id.as_str())

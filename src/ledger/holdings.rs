@@ -1,58 +1,59 @@
-//! What all users and groups of an app hold, page by page.
+//! The usage of all users and groups of an app, in pages.
 //!
-//! Users and groups are fingerprints, since a store knows them by nothing else. Live traffic goes
-//! on meanwhile: each count is exact for the moment when its page was read, and pages are read one
-//! after another. Who holds something all the time comes at least once, and may come twice.
+//! Users and groups are fingerprints, since a store has no other id for them. Live traffic
+//! continues meanwhile: each count is exact for the moment when its page was read, and pages are
+//! read one after another. A subject that holds something throughout is returned at least once, and
+//! may be returned twice.
 //!
-//! Where another server takes over in the middle, Redis may leave some out, as `SCAN` does; what
-//! has to be exact is not built on this.
+//! If a failover happens in the middle, Redis may skip some subjects, as `SCAN` does; nothing that
+//! has to be exact relies on this.
 
 use super::reconcile::Place;
 use crate::domain::id::Name;
 
-/// Who is gone through.
+/// The set of subjects whose usage is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Holders {
-    /// Users who have somebody in their list.
+    /// Users with at least one friend in their list.
     UsersWithFriends,
-    /// Users who pay for a group.
+    /// Users with at least one membership that counts towards their groups.
     UsersInGroups,
-    /// Groups; one that is being dissolved is none any more.
+    /// Groups; one that is being dissolved is not included.
     Groups,
 }
 
-/// What one of them holds.
+/// The usage of one subject.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Holding {
     /// The user's or the group's fingerprint.
     pub key: u64,
-    /// How much.
+    /// Its usage.
     pub held: Held,
 }
 
-/// How much is held.
+/// An amount in use.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Held {
-    /// So many friends are in the user's list.
+    /// The number of friends in the user's list.
     Friends(u64),
-    /// The user pays for so many groups.
+    /// The number of groups that count towards the user.
     Groups(u64),
-    /// A group has members.
+    /// The members of a group.
     Members {
         /// The group's type.
         group_type: Name,
-        /// How many; 0 where they are not tracked.
+        /// The number of members; 0 if they are not tracked.
         members: u64,
         /// The group's own limit.
         max_members: Option<u32>,
     },
 }
 
-/// A page.
+/// A page of usage.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Holdings {
-    /// What each holds.
+    /// One entry for each subject.
     pub each: Vec<Holding>,
-    /// Where the next ones are; `None`: there are no more.
+    /// The start of the next page; `None`: this is the last one.
     pub next: Option<Place>,
 }

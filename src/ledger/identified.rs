@@ -1,4 +1,4 @@
-//! What identifies a store whose facts lie in servers of its own, and whether it has lost them.
+//! The identity of a store whose facts are in external servers, and the handling of a lost store.
 //!
 //! Such a store has an id, which never changes, and a generation, which changes when an owner
 //! accepts a store that lost its facts. Stores in this process have neither.
@@ -9,27 +9,27 @@ use tokio::sync::{OwnedRwLockReadGuard, watch};
 use super::LedgerError;
 use crate::domain::time::Timestamp;
 
-/// Why a store answers nothing, and since when.
+/// The reason why a store refuses all calls, and since when.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Loss {
-    /// What was found.
+    /// The evidence.
     pub why: String,
-    /// When, by this machine's clock.
+    /// The time of detection, by this machine's clock.
     pub since: Timestamp,
 }
 
-/// The identity of a store as this process has it.
+/// The store's identity as this process has read it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct StoreIdentity {
     /// The store's id, as 32 hexadecimal digits; empty for a store in this process.
     pub id: String,
-    /// The generation that its marks carry; empty where none is known.
+    /// The generation in the store's marks; empty if it was not read yet.
     pub generation: String,
-    /// Why it is lost, where it is.
+    /// The loss, if the store is lost.
     pub loss: Option<Loss>,
 }
 
-/// A store that was accepted.
+/// An accepted store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Accepted {
     /// The store's id.
@@ -38,63 +38,65 @@ pub struct Accepted {
     pub generation: String,
     /// The generations that it replaces, the latest first.
     pub previous: Vec<String>,
-    /// Whether the same request accepted it before.
+    /// True if an earlier request with the same id accepted it.
     pub is_repetition: bool,
 }
 
-/// Why a store is not accepted.
+/// The reason why a store is not accepted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AcceptError {
-    /// There is nothing to accept.
+    /// The store is not lost.
     #[error("the store has not lost its facts; there is nothing to accept")]
     NotLost,
-    /// The facts are in this process.
+    /// The store is in this process.
     #[error("the facts are in this process; only a store in Redis is accepted")]
     Elsewhere,
-    /// Another store is there, and it is whole.
+    /// The servers hold another store, which has all its facts.
     #[error(
-        "the store there is another one, with id {0}; point the sidecar at the right one, or name \
+        "the servers hold another store, with id {0}; point the sidecar at the right one, or name \
          that id to take it over"
     )]
     OtherStore(String),
-    /// It could not be carried through; the same request goes on.
+    /// The acceptance was interrupted; the same request resumes it.
     #[error("the store is not accepted yet; repeat the request: {0}")]
     Ledger(#[from] LedgerError),
 }
 
-/// Keeps a process at the generation that it holds.
+/// Prevents the generation of this process from changing.
 pub struct GenerationGuard {
     /// The generation.
     pub generation: String,
     pub(super) _kept: Option<OwnedRwLockReadGuard<()>>,
 }
 
-/// A store's identity, and what is done about a loss. By default that of a store in this process.
+/// The identity of a store, and the acceptance of a lost one. The defaults are those of a store in
+/// this process.
 #[async_trait]
 pub trait Identified: Send + Sync + 'static {
-    /// What this process has of the store's identity.
+    /// Returns the store's identity as this process has read it.
     fn identity(&self) -> StoreIdentity {
         StoreIdentity::default()
     }
 
-    /// Whether the store is lost: every call answers [`LedgerError::StoreLost`].
+    /// Returns whether the store is lost: every call returns [`LedgerError::StoreLost`].
     fn is_lost(&self) -> bool {
         false
     }
 
-    /// Changes with every change of [`Identified::identity`]; `None` where it never changes.
+    /// Returns a receiver that changes with every change of [`Identified::identity`]; `None` if it
+    /// never changes.
     fn identity_changes(&self) -> Option<watch::Receiver<u64>> {
         None
     }
 
-    /// The generation, which does not change before the guard is dropped.
+    /// Returns the generation, which does not change until the guard is dropped.
     async fn keep_generation(&self) -> GenerationGuard {
         GenerationGuard { generation: String::new(), _kept: None }
     }
 
     /// Gives a store that lost its facts a new generation. Limits may be published after it, and
-    /// nothing else is answered before [`Identified::finish_acceptance`]. Where another store is
-    /// there, its id has to be `found_id`.
+    /// all other calls are refused until [`Identified::finish_acceptance`]. If the servers hold
+    /// another store, `found_id` must be its id.
     async fn begin_acceptance(
         &self,
         _request_id: &str,
@@ -103,11 +105,11 @@ pub trait Identified: Send + Sync + 'static {
         Err(AcceptError::Elsewhere)
     }
 
-    /// Lets every sidecar that had an earlier generation go on.
+    /// Lets every sidecar with an earlier generation resume.
     async fn finish_acceptance(&self, _accepted: &Accepted) -> Result<(), AcceptError> {
         Err(AcceptError::Elsewhere)
     }
 
-    /// Gives an acceptance up that was begun and could not be finished.
+    /// Abandons an acceptance that was begun and could not be finished.
     fn abandon_acceptance(&self, _why: &str) {}
 }

@@ -1,17 +1,17 @@
-//! Writes that a store acknowledged and lost.
+//! Acknowledged writes that a store has lost.
 
 use crate::domain::event::StorePart;
 use crate::domain::id::AppId;
 
-/// Writes of one part that are gone: those after `found`, up to `known`.
+/// Lost writes of one part: those after `found`, up to `known`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LostWrites {
     /// The part.
     pub part: StorePart,
-    /// The app; `None`: the part is not an app's.
+    /// The app; `None` if the part does not belong to one app.
     pub app: Option<AppId>,
-    /// The number that the part counts up to now.
+    /// The number up to which the part counts now.
     pub found: u64,
-    /// The highest number that was seen before.
+    /// The highest number seen before.
     pub known: u64,
 }

@@ -1,34 +1,34 @@
-//! The ledger: facts, and the atomic step that decides about them.
+//! The ledger: facts, and the atomic step that decides on them.
 //!
 //! The ledger stores facts (account u exists; u has friend v; u is in group g) and a count is the
 //! number of facts. The contract of every store:
 //!
-//! - **Atomic.** [`Ledger::apply`] reads counts and limits, decides, and writes as one step:
-//!   nothing that other callers do comes between. Nothing is admitted over a limit, and nothing is
-//!   denied below one.
-//! - **Idempotent.** A fact that is held is never counted again; giving back one that is not held
+//! - **Atomic.** [`Ledger::apply`] reads counts and limits, decides, and writes in one step, which
+//!   no other call can interleave with. Nothing is admitted over a limit, and nothing is denied
+//!   below one.
+//! - **Idempotent.** A fact that is held is never counted again; releasing one that is not held
 //!   changes nothing. So every operation may be repeated.
-//! - **All or nothing.** A denied subject leaves no trace; an operation is written whole or not at
-//!   all, also through a crash. (In Redis, what touches more than 256 users or groups is several
-//!   such steps, each exact by itself, and so are a dissolution and a deletion: others may see
-//!   their middle, and a repetition finishes what was cut off.)
-//! - **Durable.** An answer means that what it says outlives the process. (The memory store makes
-//!   this promise only while the process lives.)
-//! - **In time.** An operation whose deadline has passed when the store comes to it does nothing,
-//!   so a late duplicate cannot undo what came after it.
-//! - **Limits of the moment.** The schedule of limits lies with the facts: what
-//!   [`Ledger::put_schedule`] has answered counts for every decision that starts after it.
-//! - **Unknown apps are bounded.** An app without limits of its own is counted from its first take
-//!   on, or the first login or sample of it, and refused where there are as many as the catalog
-//!   admits and it has no facts; so is a take that would give it more facts in a part than the
-//!   catalog admits. Releases are never refused, nor is what was answered before
-//!   ([`Call::is_replayed`]) or is to be written whatever the limits say ([`Mode::Force`]). The app
-//!   is not counted any more once it is registered, or was found without facts for a day
-//!   ([`Ledger::review_unknown_apps`]). Facts that a version before had written are not counted,
-//!   and such a part of an app counts as one that has facts.
+//! - **All or nothing.** A denied subject leaves no trace; an operation is written completely or
+//!   not at all, also if there is a crash. (In Redis, an operation on more than 256 users or groups
+//!   is several such steps, each exact by itself, and so are a dissolution and a deletion: other
+//!   callers may see an intermediate state, and a repetition finishes an interrupted one.)
+//! - **Durable.** Once a result is returned, its changes survive the process. (The memory store
+//!   keeps this promise only while the process lives.)
+//! - **On time.** An operation whose deadline has passed when the store starts on it does nothing,
+//!   so a late duplicate cannot undo a later change.
+//! - **Current limits.** The schedule of limits is stored with the facts: once
+//!   [`Ledger::put_schedule`] has returned, every decision that starts later uses that schedule.
+//! - **Bounded unknown apps.** An app without limits of its own is counted from its first take,
+//!   login or sample on. It is refused if as many apps are counted as the catalog admits and it has
+//!   no facts; a take is refused if it would give the app more facts in one part than the catalog
+//!   admits. Releases are never refused, nor are operations that were answered earlier
+//!   ([`Call::is_replayed`]) or that are written regardless of limits ([`Mode::Force`]). The app is
+//!   no longer counted once it is registered or was found without facts for a day
+//!   ([`Ledger::review_unknown_apps`]). Facts written by a version before this count are not
+//!   counted, and such a part of an app counts as one that has facts.
 //!
-//! What to offer against a denial, messages and codes are not the ledger's business: it reports
-//! bare [`Breach`](crate::domain::decision::Breach)es.
+//! Offers for a denial, messages and codes are not part of the ledger: it reports bare
+//! [`Breach`](crate::domain::decision::Breach)es.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -59,7 +59,7 @@ mod operation;
 pub mod reconcile;
 pub mod redb_file;
 pub mod redis;
-// Public for the fuzz targets alone.
+// Public only for the fuzz targets.
 #[doc(hidden)]
 pub mod schedule_codec;
 mod server;
@@ -77,108 +77,109 @@ pub use identified::{AcceptError, Accepted, GenerationGuard, Identified, Loss, S
 pub use operation::Operation;
 pub use server::{Refusal, Replication, ServerState, Standing};
 
-/// What every operation is carried out under.
+/// The context of every operation.
 #[derive(Debug, Clone)]
 pub struct Call {
     /// The app.
     pub app: AppId,
-    /// How takes are carried out; releases ignore it.
+    /// The mode of takes; releases ignore it.
     pub mode: Mode,
-    /// When the answer has become useless; an operation that starts later does nothing.
+    /// The instant after which the result is useless; an operation that starts later does nothing.
     pub deadline: Timestamp,
     /// Group types and daily limits.
     pub catalog: Arc<Catalog>,
     /// The limits of an app without a schedule; `None` refuses such an app.
     pub unknown_app: Option<Arc<Schedule>>,
-    /// Whether an absent server is not waited for.
+    /// True if the call fails fast: it does not wait for a server that is absent.
     pub hurried: bool,
-    /// Whether the operation was answered before it is carried out: bounds of unknown apps do not
-    /// refuse it.
+    /// True if the operation was answered before it is carried out: the bounds on unknown apps do
+    /// not refuse it.
     pub is_replayed: bool,
 }
 
 impl Call {
-    /// Whether bounds of unknown apps may refuse a take.
+    /// Returns whether the bounds on unknown apps may refuse a take.
     #[must_use]
     pub fn is_bounded(&self) -> bool {
         self.mode != Mode::Force && !self.is_replayed
     }
 }
 
-/// What became of an operation.
+/// The result of an operation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
-    /// The store's clock when it decided.
+    /// The store's clock at the decision.
     pub decided_at: Timestamp,
-    /// On the operation as a whole: the group created, updated or dissolved, the account deleted.
+    /// The result for the operation as a whole: the group created, updated or dissolved, the
+    /// account deleted.
     pub whole: Option<Verdict>,
-    /// On each user of the operation, in its order.
+    /// The result for each user of the operation, in its order.
     pub items: Vec<Verdict>,
-    /// How many members a dissolution released.
+    /// The number of members that a dissolution released.
     pub members_released: u64,
-    /// Whether the last member left and the group is gone.
+    /// True if the last member left and the group was removed.
     pub group_reclaimed: bool,
-    /// The limits that it was decided by, where any verdict has breaches.
+    /// The limits used for the decision, if any result has violations.
     pub limits: Option<Limits>,
-    /// Counts that passed a threshold by it.
+    /// Thresholds that the operation crossed.
     pub warnings: Vec<Warning>,
 }
 
-/// Counts of a subject and the limits of its app, read in one step.
+/// The counts of a subject and the limits of its app, read in one step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reading {
     /// The store's clock.
     pub read_at: Timestamp,
-    /// What is held.
+    /// The facts that are held, as counts.
     pub counts: Counts,
     /// The app's limits from now on.
     pub schedule: Arc<Schedule>,
 }
 
-/// Group types of which there may be groups.
+/// Group types that may have groups.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TypesInUse {
-    /// The types; one whose last group is gone may be among them.
+    /// The types; one whose last group was removed may be among them.
     pub types: BTreeSet<Name>,
-    /// Whether there are no others: a store that an earlier version has written says so once
-    /// [`Ledger::recheck_types`] has looked for all types.
+    /// True if no other type has groups. In a store that an earlier version has written it becomes
+    /// true once [`Ledger::recheck_types`] has searched all types.
     pub is_complete: bool,
 }
 
-/// How long an app that counts as unknown is not counted anew. Less than
-/// [`UNKNOWN_APP_EMPTY_FOR`], so that no app with takes is found to be empty for so long.
+/// The time for which an app that counts as unknown is not counted again. Shorter than
+/// [`UNKNOWN_APP_EMPTY_FOR`], so that an app with takes is never found empty for that long.
 pub const UNKNOWN_APP_SEEN_FOR: Duration = Duration::from_secs(6 * 60 * 60);
-/// After so long without facts an unknown app is not counted any more.
+/// An unknown app is no longer counted after this time without facts.
 pub const UNKNOWN_APP_EMPTY_FOR: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Most that the store's clock and this process's may differ for what goes by the time: more than
-/// clocks drift apart that anybody looks after, and little beside a day.
+/// The largest difference between the store's clock and this process's that operations depending on
+/// the time accept: more than maintained clocks drift apart, and little compared with a day.
 pub const CLOCK_SKEW_MAX: Duration = Duration::from_secs(5 * 60);
 
-/// Why there is no copy of the store.
+/// The reason why a copy of the store was not made.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SnapshotError {
-    /// The store is a server of its own.
+    /// The store is in external servers.
     #[error("the facts are in Redis: back that up by its own means (BGSAVE, its AOF, a replica)")]
     Elsewhere,
     /// The store is being closed.
     #[error("the store is closing")]
     Closing,
-    /// It could not be written.
+    /// The copy could not be written.
     #[error("the copy could not be written: {0}")]
     Failed(String),
 }
 
-/// A store of facts that decides and meters. See the module's head for the contract.
+/// A store of facts that decides and meters. The contract is in the module's documentation.
 #[async_trait]
 pub trait Ledger: Meter + Identified {
     /// Decides and writes, in one atomic step.
     async fn apply(&self, call: Call, operation: Operation) -> Result<Answer, LedgerError>;
 
-    /// Reads the counts of a subject.
+    /// Returns the counts of a subject.
     async fn read(&self, call: Call, subject: Subject) -> Result<Reading, LedgerError>;
 
-    /// Sets the limits of an app from now on, unless a later `revision` of them is there.
+    /// Sets the limits of an app from now on, unless the store has a later `revision`.
     async fn put_schedule(
         &self,
         app: &AppId,
@@ -186,41 +187,44 @@ pub trait Ledger: Meter + Identified {
         schedule: &Schedule,
     ) -> Result<(), LedgerError>;
 
-    /// The revision of the limits by which every decision about an app is made at least; 0 where
-    /// there are none.
+    /// Returns the lowest revision of the limits that any decision about an app uses; 0 if it has
+    /// no limits.
     async fn schedule_revision(&self, app: &AppId) -> Result<u64, LedgerError>;
 
-    /// The latest revision of the limits that any part of the store has, of those that answer; 0
-    /// where there are none.
+    /// Returns the latest revision of the limits in any part of the store that answers; 0 if there
+    /// is none.
     async fn latest_revision(&self, app: &AppId) -> Result<u64, LedgerError> {
         self.schedule_revision(app).await
     }
 
-    /// Waits until the store is found to have lost acknowledged writes. Never where the store is in
-    /// this process: its file has a commit or ends before it, and nothing takes its place.
+    /// Waits until the store is found to have lost acknowledged writes. Never returns for a store
+    /// in this process: its file either has a commit or ends before it, and no other server takes
+    /// over from it.
     async fn next_loss(&self) -> LostWrites {
         std::future::pending().await
     }
 
-    /// Waits for thresholds that were crossed by an operation whose answer did not reach the
+    /// Waits for thresholds that were crossed by an operation whose result did not reach the
     /// caller: the reply was lost, the caller stopped waiting, or a later step failed. Each is
     /// returned once, while this process lives.
     async fn next_crossings(&self) -> Crossings {
         std::future::pending().await
     }
 
-    /// Makes the fingerprints under which the store knows users and groups.
+    /// Returns the maker of the fingerprints that the store uses for users and groups.
     fn fingerprints(&self) -> Fingerprints;
 
-    /// Compares what a database says with the facts held here, and repairs as asked. Each claim is
-    /// about another subject. After an error some repairs may have been made; they need no undoing.
+    /// Compares the state of an external database with the facts held here, and repairs them as
+    /// requested. Each claim is about another subject. After an error some repairs may have been
+    /// made; they need not be undone.
     async fn compare(
         &self,
         comparison: &Comparison,
         claims: Vec<Claim>,
     ) -> Result<Vec<Difference>, LedgerError>;
 
-    /// Some of the subjects of a section, from a place on; `None`: from the beginning.
+    /// Returns a page of the subjects of a section, starting at `from`; `None` starts at the
+    /// beginning.
     async fn subjects(
         &self,
         call: &Call,
@@ -228,8 +232,8 @@ pub trait Ledger: Meter + Identified {
         from: Option<Place>,
     ) -> Result<Subjects, LedgerError>;
 
-    /// What some of the users or groups of an app hold, from a place on; `None`: from the
-    /// beginning.
+    /// Returns a page of the usage of users or groups of an app, starting at `from`; `None` starts
+    /// at the beginning.
     async fn holdings(
         &self,
         call: &Call,
@@ -237,51 +241,51 @@ pub trait Ledger: Meter + Identified {
         from: Option<Place>,
     ) -> Result<Holdings, LedgerError>;
 
-    /// Remembers from now on which facts are asked for or given back, and forgets what was
-    /// remembered before.
+    /// Starts tracking the facts that are taken or released, and discards earlier tracking.
     async fn track(&self, app: &AppId, keep_for: Duration) -> Result<Tracking, LedgerError>;
 
-    /// Since when changes are tracked, if they are.
+    /// Returns the running tracking of changes, if there is one.
     async fn tracking(&self, app: &AppId) -> Result<Option<Tracking>, LedgerError>;
 
-    /// The group types of which any app may have groups, also those that no catalog has any more.
+    /// Returns the group types of which any app may have groups, including types that no catalog
+    /// has any more.
     async fn types_in_use(&self) -> Result<TypesInUse, LedgerError>;
 
-    /// Looks for groups of the wanted types, or of all types, in all apps, and answers the types
-    /// that it found. A wanted type without groups is not in use from then on, until a group of it
-    /// is created. May go through the whole store, beside the decisions.
+    /// Searches all apps for groups of the wanted types, or of all types, and returns the types
+    /// found. A wanted type without groups is not in use from then on, until a group of it is
+    /// created. May scan the whole store, concurrently with decisions.
     async fn recheck_types(
         &self,
         wanted: Option<&BTreeSet<Name>>,
     ) -> Result<BTreeSet<Name>, LedgerError>;
 
-    /// Looks for apps that count as unknown ones, were last seen with facts or with a first take so
-    /// long ago, and have no facts; they are not counted any more. Returns how many those are. To
-    /// be called now and then; several sidecars may do it at once.
+    /// Stops counting unknown apps that have no facts and were last seen with facts, or with a
+    /// first take, at least `empty_for` ago. Returns the number of apps removed. To be called
+    /// periodically; several sidecars may run it concurrently.
     async fn review_unknown_apps(&self, empty_for: Duration) -> Result<u64, LedgerError>;
 
-    /// Whether operations take effect in the order in which they are handed over, also where
-    /// nobody waits for the one before.
+    /// Returns whether operations take effect in the order in which they are submitted, even if no
+    /// caller waits for the previous one.
     fn keeps_order(&self) -> bool;
 
-    /// The store's clock, by which decisions are made.
+    /// Returns the store's clock, which decisions use.
     async fn now(&self) -> Result<Timestamp, LedgerError>;
 
-    /// A copy of the whole store as of one instant, to be read from its beginning, where the store
-    /// is in this process. The file has no name.
+    /// Returns a copy of the whole store as of one instant, if the store is in this process. The
+    /// file is positioned at its beginning and has no name.
     async fn snapshot(&self) -> Result<File, SnapshotError> {
         Err(SnapshotError::Elsewhere)
     }
 
-    /// Every server of the store; none where it is in this process.
+    /// Returns every server of the store; none if the store is in this process.
     fn servers(&self) -> Vec<ServerState> {
         Vec::new()
     }
 
-    /// How much each server is given at once, and how much waits for it, by address.
+    /// Returns the load of each server, by address: the subjects in flight and those waiting.
     fn loads(&self) -> Vec<(String, Load)>;
 
-    /// Whether a server that holds facts about the operation is absent, as its probe finds.
+    /// Returns whether the probe finds a server absent that holds facts about the operation.
     fn is_absent(&self, _app: &AppId, _operation: &Operation) -> bool {
         false
     }
@@ -291,22 +295,23 @@ pub trait Ledger: Meter + Identified {
         false
     }
 
-    /// By how many seconds each clock that the store goes by and this machine's differ, by address.
+    /// Returns the difference in seconds between each clock that the store uses and this machine's,
+    /// by address.
     fn clock_skews(&self) -> Vec<(String, f64)> {
         Vec::new()
     }
 
-    /// Records the highest instant that the store has seen, where that is due and the store is in
-    /// this process. To be called often.
+    /// Records the highest instant that the store has seen, if that is due and the store is in this
+    /// process. To be called often.
     async fn record_clock(&self) -> Result<(), LedgerError> {
         Ok(())
     }
 
-    /// Ready when the store has failed for good: everything answers [`LedgerError::Unavailable`]
-    /// until the process is started again.
+    /// Waits until the store has failed permanently: every call returns
+    /// [`LedgerError::Unavailable`] until the process is restarted.
     async fn failed(&self);
 
-    /// Finishes what has been accepted and closes the store. Later calls answer
+    /// Finishes accepted operations and closes the store. Later calls return
     /// [`LedgerError::Closing`].
     async fn close(&self);
 }

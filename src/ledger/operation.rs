@@ -1,4 +1,4 @@
-//! The operations that a ledger decides, and what they are called.
+//! The operations that a ledger decides, and their names.
 
 use crate::domain::id::{GroupId, Name, UserId};
 
@@ -15,22 +15,23 @@ pub enum Operation {
         /// The user.
         user: UserId,
     },
-    /// Takes a place in the user's list for each friend and, both ways, in the friend's.
+    /// Takes a place in the user's list for each friend and, unless `one_way`, one in the friend's
+    /// list.
     AddFriends {
-        /// Whose list grows.
+        /// The user whose list grows.
         user: UserId,
-        /// By whom.
+        /// The friends added.
         friends: Vec<UserId>,
-        /// Whether the friends' lists stay as they are.
+        /// True if the friends' lists do not change.
         one_way: bool,
     },
-    /// Gives those places back.
+    /// Releases those places.
     RemoveFriends {
-        /// Whose list shrinks.
+        /// The user whose list shrinks.
         user: UserId,
-        /// By whom.
+        /// The friends removed.
         friends: Vec<UserId>,
-        /// Whether the friends' lists stay as they are.
+        /// True if the friends' lists do not change.
         one_way: bool,
     },
     /// Creates a group with its owner and members.
@@ -39,9 +40,9 @@ pub enum Operation {
         group: GroupId,
         /// A type of the call's catalog.
         group_type: Name,
-        /// The owner; over his limit, nothing is created.
+        /// The owner. If a limit denies the owner, the group is not created.
         owner: Option<UserId>,
-        /// Further members, each of them refused alone.
+        /// Further members; each may be denied without affecting the others.
         members: Vec<UserId>,
         /// The group's own limit.
         max_members: Option<u32>,
@@ -50,7 +51,7 @@ pub enum Operation {
     UpdateGroup {
         /// The group.
         group: GroupId,
-        /// The new limit; `None`: no own limit.
+        /// The new limit; `None`: no limit of its own.
         max_members: Option<u32>,
     },
     /// Makes users members, in order.
@@ -60,14 +61,14 @@ pub enum Operation {
         /// The users.
         users: Vec<UserId>,
     },
-    /// Takes users out.
+    /// Removes users from the group.
     LeaveGroup {
         /// The group.
         group: GroupId,
         /// The users.
         users: Vec<UserId>,
     },
-    /// Takes everybody out and the group away.
+    /// Removes all members and the group.
     DissolveGroup {
         /// The group.
         group: GroupId,
@@ -75,7 +76,8 @@ pub enum Operation {
 }
 
 impl Operation {
-    /// Users and groups that it is about, beside the one that it is called for; at least one.
+    /// Returns the number of users and groups in the operation, not counting its main subject; at
+    /// least 1.
     #[must_use]
     pub fn subjects(&self) -> usize {
         let named = match self {
@@ -89,7 +91,7 @@ impl Operation {
         named.max(1)
     }
 
-    /// The name under which metrics and logs show it.
+    /// Returns the name of the operation in metrics and logs.
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {

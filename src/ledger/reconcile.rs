@@ -1,17 +1,17 @@
-//! Comparing the facts held here with what somebody's database says, and repairing them one by
+//! Comparison of the facts held here with those of an external database, and their repair one by
 //! one.
 //!
-//! A [`Claim`] is what the database says of one subject; a store answers with the
-//! [`Difference`]s and, where it is asked to, repairs them. Subjects are fingerprints, since what
-//! a store holds and the database does not have is known by nothing else.
+//! A [`Claim`] is the database's state of one subject; a store returns the [`Difference`]s and, if
+//! requested, repairs them. Subjects are fingerprints, since facts that the store holds and the
+//! database does not have are identified by nothing else.
 //!
-//! Live traffic goes on meanwhile. [`Ledger::track`](super::Ledger::track) makes a store remember
-//! which facts are asked for or given back, whether or not that changed anything: a fact that was
-//! held already may be new to the database. Such a fact is left alone, and so are all facts of a
-//! group that was created, changed or dissolved, and of a user who was deleted. Comparison and
-//! repair are two steps; the second looks at both again, so that what comes between them is seen.
+//! Live traffic continues meanwhile. [`Ledger::track`](super::Ledger::track) makes a store record
+//! which facts are taken or released, whether or not that changed anything: a fact that was held
+//! already may be new to the database. Such a fact is skipped, and so are all facts of a group that
+//! was created, changed or dissolved, and of a user who was deleted. Comparison and repair are two
+//! steps; the second reads both again, so that changes between the two are seen.
 //!
-//! A repair goes by no limit, is no operation of today's, and is not tracked.
+//! A repair ignores limits, does not count as an operation of today, and is not tracked.
 
 use std::time::Duration;
 
@@ -20,10 +20,10 @@ use super::fingerprint::{GroupKey, UserKey};
 use crate::domain::id::Name;
 use crate::domain::time::Timestamp;
 
-/// Most facts that are remembered while changes are tracked: 88 MB in Redis. With more,
-/// tracking ends.
+/// The highest number of facts that are recorded while changes are tracked: 88 MB in Redis. With
+/// more, tracking ends.
 pub const TRACKED_MAX: u64 = 1_000_000;
-/// Shortest and longest time that changes can be tracked.
+/// The shortest and the longest time for which changes can be tracked.
 pub const TRACKED_FOR: [Duration; 2] =
     [Duration::from_secs(60), Duration::from_secs(7 * 24 * 60 * 60)];
 
@@ -32,7 +32,7 @@ pub const TRACKED_FOR: [Duration; 2] =
 pub enum Fact {
     /// The account exists.
     Account(UserKey),
-    /// The first user has the second in his list.
+    /// The first user has the second in their list.
     Friend(UserKey, UserKey),
     /// The group exists.
     Group(GroupKey),
@@ -40,36 +40,36 @@ pub enum Fact {
     Member(GroupKey, UserKey),
 }
 
-/// What a database says of some accounts, a user or a group.
+/// The state of some accounts, a user or a group in a database.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Claim {
     /// These accounts exist, or do not.
     Accounts {
         /// The users.
         users: Vec<UserKey>,
-        /// Whether they exist.
+        /// True if they exist.
         exist: bool,
     },
-    /// The user's list holds exactly these.
+    /// The user's list contains exactly these friends.
     Friends {
         /// The user.
         user: UserKey,
-        /// Each once.
+        /// The friends, each once.
         friends: Vec<UserKey>,
     },
     /// The group has exactly these members.
     Group {
         /// The group.
         group: GroupKey,
-        /// `None`: it does not exist.
+        /// Its properties; `None`: it does not exist.
         row: Option<ClaimedGroup>,
-        /// Each once. None are compared where the type's members are not tracked.
+        /// The members, each once. They are not compared if the type's members are not tracked.
         members: Vec<UserKey>,
     },
 }
 
 impl Claim {
-    /// How many facts it tells of.
+    /// Returns the number of facts in the claim.
     #[must_use]
     pub fn facts(&self) -> usize {
         match self {
@@ -79,8 +79,8 @@ impl Claim {
         }
     }
 
-    /// How many of the first claims have at most that number of facts together; one at least, since
-    /// no user or group is split.
+    /// Returns how many of the first claims have at most that number of facts together; at least
+    /// one, since no user or group is split.
     #[must_use]
     pub fn fitting(claims: &[Self], facts_max: usize) -> usize {
         let mut facts = 0;
@@ -92,47 +92,47 @@ impl Claim {
     }
 }
 
-/// What a database says of a group that exists.
+/// The properties in a database of a group that exists.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClaimedGroup {
     /// A type of the call's catalog.
     pub group_type: Name,
-    /// The group's own limit, if any; `None`: nothing is said about it.
+    /// The group's own limit, if it has one; outer `None`: the database does not specify it.
     pub max_members: Option<Option<u32>>,
 }
 
-/// What happens to differences.
+/// The treatment of differences.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Repair {
-    /// Nothing.
+    /// Differences are only reported.
     No,
-    /// What is missing here is added.
+    /// Facts missing here are added.
     Add,
-    /// What is missing here is added, and what is missing there is removed.
+    /// Facts missing here are added, and facts missing in the database are removed.
     Both,
 }
 
 impl Repair {
-    /// Whether what is missing there is asked for.
+    /// Returns whether facts missing in the database are searched for.
     #[must_use]
     pub fn looks_both_ways(self) -> bool {
         self != Self::Add
     }
 }
 
-/// How claims are compared.
+/// The settings of a comparison.
 #[derive(Debug, Clone)]
 pub struct Comparison {
-    /// App, deadline and group types; the mode says nothing.
+    /// App, deadline and group types; the mode is ignored.
     pub call: Call,
-    /// What happens to differences.
+    /// The treatment of differences.
     pub repair: Repair,
-    /// Facts that were changed since are left alone, and nothing is compared unless changes are
+    /// Facts changed since then are skipped, and the comparison is refused unless changes are
     /// tracked since exactly then.
     pub tracked_since: Option<Timestamp>,
 }
 
-/// What is wrong with a fact.
+/// The kind of a difference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Side {
     /// The database has it, and it is not held here.
@@ -146,7 +146,7 @@ pub enum Side {
 }
 
 impl Side {
-    /// In words.
+    /// Returns the text that is shown for it.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -158,19 +158,19 @@ impl Side {
     }
 }
 
-/// What became of a difference.
+/// The outcome of a difference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Outcome {
-    /// It was found.
+    /// It was only reported.
     Found,
     /// It was repaired.
     Repaired,
-    /// It was left alone, since it was changed meanwhile.
+    /// It was skipped, since the fact was changed meanwhile.
     LeftAlone,
 }
 
 impl Outcome {
-    /// In words.
+    /// Returns the text that is shown for it.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -181,18 +181,18 @@ impl Outcome {
     }
 }
 
-/// A fact that is not what the database says.
+/// A fact that differs from the database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Difference {
-    /// Which fact.
+    /// The fact.
     pub fact: Fact,
-    /// What is wrong with it.
+    /// The kind of difference.
     pub side: Side,
-    /// What became of it.
+    /// The outcome.
     pub outcome: Outcome,
 }
 
-/// Since when and how long changes are remembered.
+/// The time during which changes are tracked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tracking {
     /// The first instant.
@@ -201,7 +201,7 @@ pub struct Tracking {
     pub until: Timestamp,
 }
 
-/// One sort of subjects.
+/// A kind of subject.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Section {
     /// Accounts.
@@ -213,7 +213,7 @@ pub enum Section {
 }
 
 impl Section {
-    /// In words.
+    /// Returns the name that is shown for it.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -224,15 +224,15 @@ impl Section {
     }
 }
 
-/// Where in a section one is; what it means is the store's business.
+/// A position in a section; its meaning is internal to the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place(pub(super) u64);
 
-/// Some of a section's subjects.
+/// A page of a section's subjects.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Subjects {
-    /// Their fingerprints. One that is there all the time comes at least once.
+    /// Their fingerprints. A subject that exists throughout is returned at least once.
     pub keys: Vec<u64>,
-    /// Where the next ones are; `None`: there are no more.
+    /// The start of the next page; `None`: this is the last one.
     pub next: Option<Place>,
 }

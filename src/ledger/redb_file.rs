@@ -1,10 +1,10 @@
-//! A redb file: made whole or not at all, never taken for a new one where it lost its content, and
-//! never the end of the process without a sentence.
+//! Opening redb files: a file is created completely or not at all, a file that lost its content is
+//! not replaced by a new one, and the process never ends because of damage without an error
+//! message.
 //!
-//! redb answers most damage with an error, and panics over some. [`guarded`] turns such a panic
-//! into a sentence that names the file and says what to do. A second panic while the first one
-//! unwinds would abort the process; then the sentence is printed and the process ends with
-//! exit code 1.
+//! redb returns an error for most damage, and panics for some. [`guarded`] turns such a panic into
+//! an error that names the file and the remedy. A second panic while the first one unwinds would
+//! abort the process; in that case the error is printed and the process ends with exit code 1.
 
 use std::any::Any;
 use std::cell::RefCell;
@@ -20,11 +20,11 @@ use redb::{Builder, Database, DatabaseError};
 
 use crate::private_file;
 
-/// What the process ends with where damage does not even let a thread unwind: as any failed start
-/// and any failed store.
+/// The exit code if damage makes even unwinding panic: that of any failed start and any failed
+/// store.
 const DAMAGED_EXIT_CODE: i32 = 1;
 
-/// What a file is for, and so what to do where it is damaged.
+/// The purpose of a file, which determines the remedy if it is damaged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
     /// The embedded store.
@@ -34,55 +34,56 @@ pub enum Purpose {
 }
 
 impl Purpose {
-    /// What to do about a damaged file.
+    /// Returns the remedy for a damaged file.
     fn remedy(self) -> &'static str {
         match self {
             Self::Store => {
-                "restore it from a backup (`imquota backup`), or move it aside to begin with an \
-                 empty store and bring the facts back by `imquota reconcile --import`"
+                "restore it from a backup (`imquota backup`), or move it aside to start with an \
+                 empty store and import the facts with `imquota reconcile --import`"
             }
             Self::Journal => {
-                "restore it, or move it aside: what was admitted without the store and is not \
-                 counted yet is lost with it, and found by `imquota reconcile`"
+                "restore it, or move it aside: operations admitted without the store and not \
+                 counted yet are lost with it, and found by `imquota reconcile`"
             }
         }
     }
 }
 
-/// Why a file is not open.
+/// The reason why a file could not be opened.
 #[derive(Debug)]
 pub enum Failure {
     /// Another process has it open.
     InUse,
-    /// It cannot be used; the reason follows its path.
+    /// The file cannot be used; the text is the reason, without the path.
     Unusable(String),
 }
 
 thread_local! {
-    /// The sentence about the file that this thread works on, and whether it has panicked.
-    static AT_WORK: RefCell<Option<(String, bool)>> = const { RefCell::new(None) };
+    /// The error message for the file that this thread works on, and whether the thread has
+    /// panicked.
+    static IN_PROGRESS: RefCell<Option<(String, bool)>> = const { RefCell::new(None) };
 }
 
-/// Does work on a file. A panic becomes a sentence: what happened, and what to do.
+/// Runs work on a file. A panic becomes an error that states the cause and the remedy.
 pub fn guarded<T>(path: &Path, of: Purpose, work: impl FnOnce() -> T) -> Result<T, String> {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
         let before = take_hook();
         set_hook(Box::new(move |panic| {
             before(panic);
-            end_where_unwinding_panics(panic);
+            exit_on_second_panic(panic);
         }));
     });
-    let sentence = format!("{} is damaged; {}", path.display(), of.remedy());
-    let outer = AT_WORK.replace(Some((sentence, false)));
-    // What the panic left in half is dropped with the database, which is not used any more.
+    let message = format!("{} is damaged; {}", path.display(), of.remedy());
+    let outer = IN_PROGRESS.replace(Some((message, false)));
+    // State that the panic left inconsistent is dropped with the database, which is not used again.
     let done = catch_unwind(AssertUnwindSafe(work));
-    AT_WORK.set(outer);
-    done.map_err(|panic| format!("it is damaged ({}); {}", message(&*panic), of.remedy()))
+    IN_PROGRESS.set(outer);
+    done.map_err(|panic| format!("it is damaged ({}); {}", panic_message(&*panic), of.remedy()))
 }
 
-/// Does work with an open database and closes it. A damaged one is not closed: that would write
-/// pages that make no sense.
+/// Runs work with an open database and closes it. A damaged one is not closed: that would write
+/// malformed pages.
 pub fn work_and_close<D>(
     path: &Path,
     of: Purpose,
@@ -98,28 +99,28 @@ pub fn work_and_close<D>(
     }
 }
 
-/// Ends the process where a guarded thread panics for the second time.
-fn end_where_unwinding_panics(_: &PanicHookInfo<'_>) {
-    AT_WORK.with_borrow_mut(|at_work| {
-        let Some((sentence, has_panicked)) = at_work else { return };
+/// Exits the process if a guarded thread panics for the second time.
+fn exit_on_second_panic(_: &PanicHookInfo<'_>) {
+    IN_PROGRESS.with_borrow_mut(|in_progress| {
+        let Some((message, has_panicked)) = in_progress else { return };
         if *has_panicked {
-            // Standard error is gone, or it is not: the process ends either way.
-            let _ = writeln!(io::stderr(), "error: {sentence}");
+            // Writing fails if standard error is closed; the process exits in either case.
+            let _ = writeln!(io::stderr(), "error: {message}");
             exit(DAMAGED_EXIT_CODE);
         }
         *has_panicked = true;
     });
 }
 
-fn message(panic: &(dyn Any + Send)) -> String {
+fn panic_message(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
-    // The first line: what follows are values of no use to a reader.
-    text.and_then(|text| text.lines().next()).unwrap_or("its pages make no sense").to_owned()
+    // Only the first line: the rest are values that do not help a reader.
+    text.and_then(|text| text.lines().next()).unwrap_or("its pages are malformed").to_owned()
 }
 
-/// Opens a file. Where there is none, a new one is made by `prepare` and appears under its name
-/// once it is whole, so that one that is empty has lost its content.
+/// Opens a file. A missing one is created by `prepare` and appears under its name once it is
+/// complete, so an empty file is one that has lost its content.
 pub fn open(
     path: &Path,
     of: Purpose,
@@ -143,7 +144,7 @@ pub fn open(
     opened.map_err(Failure::Unusable)?
 }
 
-/// Makes a new file under another name, which it gets rid of once it is whole.
+/// Creates a new file under a temporary name, which is removed once the file is complete.
 fn make(
     path: &Path,
     builder: &Builder,
@@ -156,7 +157,7 @@ fn make(
         let backend = FileBackend::new(file).map_err(failure)?;
         let database = builder.create_with_backend(backend).map_err(failure)?;
         prepare(&database).map_err(Failure::Unusable)?;
-        // Unlike a renaming, this does not replace what another process has made meanwhile.
+        // Unlike a rename, this does not replace a file that another process has created meanwhile.
         fs::hard_link(&new, path).map_err(|error| match error.kind() {
             ErrorKind::AlreadyExists => Failure::InUse,
             _ => unusable(error),
@@ -164,10 +165,10 @@ fn make(
         Ok(database)
     };
     let named = named();
-    // Of no use after a failure; after a success the name alone goes.
+    // The temporary name is useless after a failure, and redundant after a success.
     let _ = fs::remove_file(&new);
     if let Some(directory) = path.parent() {
-        // So that the name outlives a crash of the machine, where the system can do that.
+        // Makes the name survive a crash of the machine, if the system supports that.
         let _ = File::open(directory).and_then(|directory| directory.sync_all());
     }
     named
@@ -191,19 +192,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_panic_becomes_a_sentence_and_work_goes_on_in_the_same_thread() {
+    fn a_panic_becomes_an_error_and_the_thread_can_work_on() {
         let path = Path::new("/data/imquota.redb");
         for of in [Purpose::Store, Purpose::Journal] {
-            let done = guarded(path, of, || panic!("page {} is none\nleft: 1", 7));
-            let said: Result<(), _> = done;
-            let said = said.expect_err("it panicked");
-            assert!(said.starts_with("it is damaged (page 7 is none); restore it"), "{said}");
+            let done = guarded(path, of, || panic!("page {} is invalid\nleft: 1", 7));
+            let result: Result<(), _> = done;
+            let error = result.expect_err("it panicked");
+            assert!(error.starts_with("it is damaged (page 7 is invalid); restore it"), "{error}");
             assert_eq!(guarded(path, of, || 7), Ok(7));
         }
     }
 
     #[test]
-    fn a_file_that_was_not_finished_leaves_nothing_under_its_name() {
+    fn a_file_that_was_not_completed_does_not_appear_under_its_name() {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("x.redb");
         let made = open(&path, Purpose::Store, &Builder::new(), |_| Err("full".to_owned()));

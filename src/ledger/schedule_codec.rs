@@ -1,4 +1,4 @@
-//! Schedules as stored bytes: JSON of types of their own, with a version.
+//! The stored format of schedules: JSON of separate types, with a version.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,7 +9,7 @@ use crate::domain::time::Timestamp;
 use crate::domain::timeline::ServiceState;
 
 const VERSION: u32 = 1;
-/// The limit that is not among those that are sold.
+/// The limit that is stored apart from those that are sold.
 const ALLOWANCE: LimitId = LimitId::GroupsPerAppOfAllTypes;
 
 #[derive(Serialize, Deserialize)]
@@ -20,15 +20,16 @@ struct StoredSchedule {
 
 #[derive(Serialize, Deserialize)]
 struct StoredSegment {
-    /// Milliseconds since the epoch; absent for the last segment.
+    /// Milliseconds since the epoch; absent in the last segment.
     #[serde(skip_serializing_if = "Option::is_none")]
     until: Option<i64>,
     edition: String,
     state: StoredState,
     add_ons: Vec<String>,
     sold: Vec<StoredLimit>,
-    /// Groups of all types at once, where the edition allows no more than are free. A field of its
-    /// own: versions before read no limit of that name, and pass unknown fields over.
+    /// The number of groups of all types at once, if the edition allows no more than are free. A
+    /// separate field, since earlier versions do not read a limit with that name, and ignore
+    /// unknown fields.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     groups_allowance: Option<u64>,
 }
@@ -44,15 +45,15 @@ enum StoredState {
 #[derive(Serialize, Deserialize)]
 struct StoredLimit {
     id: String,
-    /// Absent: unlimited.
+    /// Absent if unlimited.
     #[serde(skip_serializing_if = "Option::is_none")]
     limit: Option<u64>,
-    /// Absent: from the edition.
+    /// Absent if the limit comes from the edition.
     #[serde(skip_serializing_if = "Option::is_none")]
     add_on: Option<String>,
 }
 
-/// A schedule as bytes.
+/// Encodes a schedule.
 #[must_use]
 pub fn encode_schedule(schedule: &Schedule) -> Vec<u8> {
     let segments = schedule.segments().iter().map(store_segment).collect();
@@ -85,7 +86,7 @@ fn store_limit(id: &LimitId, bound: &Bound) -> StoredLimit {
     StoredLimit { id: id.to_string(), limit: bound.limit.finite(), add_on }
 }
 
-/// A schedule from bytes, or why they are none.
+/// Decodes a schedule, or returns the reason why the bytes are malformed.
 pub fn decode_schedule(bytes: &[u8]) -> Result<Schedule, String> {
     let stored: StoredSchedule =
         serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
@@ -96,13 +97,13 @@ pub fn decode_schedule(bytes: &[u8]) -> Result<Schedule, String> {
     Schedule::from_segments(segments).ok_or_else(|| "segments out of order".to_owned())
 }
 
-/// The limits of one segment as bytes.
+/// Encodes the limits of one segment.
 #[must_use]
 pub fn encode_limits(segment: &Segment) -> Vec<u8> {
     serde_json::to_vec(&store_segment(segment)).expect("maps with string keys can be written")
 }
 
-/// The limits of one segment from bytes, or why they are none.
+/// Decodes the limits of one segment, or returns the reason why the bytes are malformed.
 pub fn decode_limits(bytes: &[u8]) -> Result<Limits, String> {
     let stored: StoredSegment = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
     Ok(load_segment(stored)?.limits)
@@ -180,13 +181,13 @@ mod tests {
     }
 
     #[test]
-    fn schedules_stand_on_disk_as_they_always_did() {
+    fn schedules_are_stored_as_the_golden_bytes() {
         assert_eq!(String::from_utf8(encode_schedule(&schedule())).expect("text"), GOLDEN);
         assert_eq!(decode_schedule(GOLDEN.as_bytes()), Ok(schedule()));
     }
 
     #[test]
-    fn the_free_number_of_groups_stands_where_versions_before_pass_it_over() {
+    fn the_free_number_of_groups_is_in_a_field_that_earlier_versions_ignore() {
         let limits = Limits {
             edition: "trial".into(),
             state: ServiceState::Active,
@@ -209,7 +210,8 @@ mod tests {
         let golden = r#"{"edition":"trial","state":"active","add_ons":[],"sold":[{"id":"friends_per_user","limit":20}],"groups_allowance":100000}"#;
         assert_eq!(String::from_utf8(encode_limits(&segment)).expect("text"), golden);
         assert_eq!(decode_limits(golden.as_bytes()), Ok(segment.limits.clone()));
-        // As the version before wrote it: nothing is limited until it is published anew.
+        // As the previous version wrote it: groups have no limit until the schedule is published
+        // again.
         let older = golden.replace(r#","groups_allowance":100000"#, "");
         let sold = segment.limits.sold[..1].to_vec();
         assert_eq!(decode_limits(older.as_bytes()), Ok(Limits { sold, ..segment.limits }));

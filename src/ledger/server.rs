@@ -1,48 +1,48 @@
-//! Servers of the store, as their callers find them.
+//! The state of the store's servers.
 
 /// A server of the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerState {
     /// Its address.
     pub address: String,
-    /// Whether it is absent.
+    /// True if it is absent.
     pub is_absent: bool,
-    /// What it has refused a short while ago.
+    /// Its most recent refusal, if that was a short while ago.
     pub refusal: Option<Refusal>,
-    /// The servers that hold what its answers rest on.
+    /// The servers that hold the data behind its replies.
     pub replication: Replication,
 }
 
-/// The servers that hold what the answers of one rest on.
+/// The servers that hold the data behind one server's replies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Replication {
     /// The rule in force.
     pub standing: Standing,
-    /// Replicas that have to confirm an answer.
+    /// The number of replicas that have to confirm a reply.
     pub required: usize,
-    /// Replicas that are attached.
+    /// The number of replicas that are attached.
     pub attached: usize,
 }
 
-/// The servers that hold what an answer rests on.
+/// The set of servers that hold the data behind a reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Standing {
-    /// The server, as it was asked for.
+    /// The server only, as configured.
     #[default]
     Local,
-    /// All replicas that have to confirm it.
+    /// The server and all replicas that have to confirm it.
     Replicated,
-    /// The server alone: it has no replica.
+    /// The server only, since it has no replica.
     Alone,
-    /// No one: the replicas cannot confirm, and nothing is answered.
+    /// None: the replicas cannot confirm, so every call is refused.
     Closed,
 }
 
-/// Why a server that answers has refused a call.
+/// The refusal of a call by a server that is reachable.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
     /// The code of its error, such as `OOM`.
     pub code: String,
-    /// Its words.
+    /// The text of its error.
     pub words: String,
 }

@@ -1,9 +1,9 @@
-//! Fair turns in front of what carries calls out: a Redis server, or the thread that writes the
+//! Fair queueing in front of the executor of calls: a Redis server, or the thread that writes the
 //! embedded store.
 //!
-//! [`Turns`] has the apps take turns, counted in subjects, and `window` finds out how many subjects
-//! may be in work at once without a queue at the other side. What waits, waits here, where an app
-//! with one call does not stand behind another app's thousands.
+//! [`Turns`] schedules the apps round robin, by subjects, and `window` finds how many subjects may
+//! be in flight without a queue at the other side. Calls wait here, where an app with one call does
+//! not wait behind another app's thousands.
 
 mod turns;
 mod window;

@@ -1,14 +1,14 @@
 //! Deficit round robin over apps, counted in subjects.
 //!
-//! A call holds as many places as it has subjects while it is in work. While there is room and
-//! nothing waits, calls pass at once: an app alone may use everything. Else each app waits in a
+//! A call holds one permit per subject while it is in flight. While there is room and no call
+//! waits, calls pass immediately: an app alone may use the whole window. Otherwise each app has a
 //! queue of its own, and the queues take turns. With each turn an app may send [`QUANTUM`] subjects
-//! more, so that a call waits for one turn of each other app for each [`QUANTUM`] of its subjects,
+//! more, so a call waits for one turn of each other app for each [`QUANTUM`] of its subjects,
 //! however large the others' calls are. Within an app calls keep their order.
 //!
-//! An app that had nothing waiting takes its first turn before those that wait for another one. It
-//! gets no second first turn before the others have had theirs. What belongs to no app (the
-//! directory, the log of events) is little, and concerns all apps: it goes before all of them.
+//! An app whose queue was empty takes its first turn before the apps that wait for another turn. It
+//! gets no second first turn before the others have had theirs. Calls that belong to no app (the
+//! directory, the event log) are few and concern all apps: they go before all of them.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,40 +21,41 @@ use super::window::{Answered, Answers, Window};
 use crate::clock::Stopwatch;
 use crate::ledger::Overload;
 
-/// Subjects that an app may send with each of its turns: the largest step of a script. Where fewer
-/// may be in work, as many as may.
+/// The number of subjects that an app may send with each of its turns: the largest step of a
+/// script, or the highest number in flight if that is lower.
 const QUANTUM: usize = 256;
-/// Subjects of one app that may wait, for each one that may be in work: about a second of work.
-const WAITING_PER_PLACE: usize = 16;
-/// Apps whose queues may be full at once.
+/// The number of subjects of one app that may wait, for each one that may be in flight: about a
+/// second of work.
+const WAITING_PER_PERMIT: usize = 16;
+/// The number of apps whose queues may be full at once.
 const FULL_QUEUES_MAX: usize = 16;
 
-/// Whose turn a call takes, and how large it is.
+/// The app whose turn a call takes, and the size of the call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Turn {
-    /// The app, as a number; 0 stands for what belongs to no app.
+    /// The app, as a number; 0 if the call belongs to no app.
     pub app: u64,
-    /// Users and groups that it is about.
+    /// The number of users and groups in the call.
     pub subjects: usize,
 }
 
 impl Turn {
-    /// Of what belongs to no app.
+    /// The turn of a call that belongs to no app.
     pub const SHARED: Self = Self { app: 0, subjects: 1 };
 }
 
-/// How much is in work and waits.
+/// The number of subjects in flight and waiting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Load {
-    /// Subjects in work.
+    /// Subjects in flight.
     pub in_work: usize,
     /// Subjects that wait.
     pub waiting: usize,
-    /// Subjects that may be in work at once.
+    /// Subjects that may be in flight at once.
     pub window: usize,
 }
 
-/// The turns in front of one server.
+/// The fair queue in front of one server.
 pub struct Turns {
     waiting_max: usize,
     since: Stopwatch,
@@ -63,16 +64,16 @@ pub struct Turns {
 
 struct State {
     window: Window,
-    /// Subjects that an app may send with each of its turns.
+    /// The number of subjects that an app may send with each of its turns.
     quantum: usize,
     in_work: usize,
     waiting: usize,
     queues: HashMap<u64, Queue>,
-    /// Apps that wait for their first turn, which come before all others, and those others.
+    /// Apps that wait for their first turn, which go before all others; and those others.
     order: [VecDeque<u64>; 2],
 }
 
-/// Where in the order the apps that wait for their first turn stand, and all others.
+/// Indexes into `order`: apps that wait for their first turn, and all others.
 const FIRST: usize = 0;
 const AGAIN: usize = 1;
 
@@ -81,7 +82,7 @@ struct Queue {
     calls: VecDeque<Waiting>,
     subjects: usize,
     deficit: usize,
-    /// Whether it has got its quantum for the turn that it is at.
+    /// True if the quantum of the current turn was added to `deficit`.
     is_credited: bool,
 }
 
@@ -90,7 +91,7 @@ struct Waiting {
     grant: oneshot::Sender<()>,
 }
 
-/// A call's places, given back when dropped.
+/// The permits of a call, returned when dropped.
 pub struct Places {
     turns: Arc<Turns>,
     subjects: usize,
@@ -98,13 +99,13 @@ pub struct Places {
 }
 
 impl Turns {
-    /// Of a server that has at most that number of subjects in work.
+    /// Creates the queue of a server that has at most that number of subjects in flight.
     #[must_use]
     pub fn new(in_work_max: usize) -> Arc<Self> {
         Self::with(in_work_max, Answers::OneByOne)
     }
 
-    /// Of one that works on batches, of which each waits for the one before.
+    /// Creates the queue of a server that works in batches, each of which waits for the one before.
     #[must_use]
     pub fn of_batches(in_work_max: usize) -> Arc<Self> {
         Self::with(in_work_max, Answers::InBatches)
@@ -119,15 +120,15 @@ impl Turns {
             queues: HashMap::new(),
             order: Default::default(),
         };
-        let waiting_max = in_work_max.max(1).saturating_mul(WAITING_PER_PLACE);
+        let waiting_max = in_work_max.max(1).saturating_mul(WAITING_PER_PERMIT);
         Arc::new(Self { waiting_max, since: Stopwatch::start(), state: Mutex::new(state) })
     }
 
-    /// Places for a call, when its turn comes.
+    /// Waits for the permits of a call, until its turn comes.
     ///
     /// # Errors
     ///
-    /// The app has too much waiting, or its turn has not come within that time.
+    /// The app has too many subjects waiting, or its turn did not come within that time.
     pub async fn places(
         self: &Arc<Self>,
         turn: Turn,
@@ -140,7 +141,7 @@ impl Turns {
         }
     }
 
-    /// Places for a call, where there is room and nothing waits.
+    /// Returns the permits of a call if there is room and no call waits.
     #[must_use]
     pub fn at_once(self: &Arc<Self>, turn: Turn) -> Option<Places> {
         let subjects = turn.subjects.max(1);
@@ -153,7 +154,7 @@ impl Turns {
         Some(self.granted(subjects))
     }
 
-    /// Places for a call that did not pass at once, as [`Self::places`] gives them.
+    /// Waits for the permits of a call that did not pass immediately, like [`Self::places`].
     pub async fn when_it_comes(
         self: &Arc<Self>,
         turn: Turn,
@@ -163,7 +164,7 @@ impl Turns {
         let granted = {
             let mut state = self.state();
             let granted = state.enqueue(turn.app, subjects, self.waiting_max)?;
-            // There may be room meanwhile.
+            // Room may have become free meanwhile.
             state.grant();
             granted
         };
@@ -174,7 +175,7 @@ impl Turns {
         }
     }
 
-    /// How much is in work and waits now.
+    /// Returns the current load.
     #[must_use]
     pub fn load(&self) -> Load {
         let state = self.state();
@@ -192,7 +193,8 @@ impl Turns {
 }
 
 impl State {
-    /// A call that is larger than the window is in work alone.
+    /// Returns whether there is room; a call that is larger than the window is sent when it is
+    /// alone.
     fn has_room(&self, subjects: usize) -> bool {
         self.in_work == 0 || self.in_work + subjects <= self.window.size()
     }
@@ -225,7 +227,7 @@ impl State {
         Ok(granted)
     }
 
-    /// Grants places in turn while there is room.
+    /// Grants permits in turn while there is room.
     fn grant(&mut self) {
         loop {
             let turn = if self.order[FIRST].is_empty() { AGAIN } else { FIRST };
@@ -257,8 +259,8 @@ impl State {
         }
     }
 
-    /// An app has no more calls. After its first turn it keeps its place among the others, so that
-    /// it cannot have one first turn after another.
+    /// Handles an app that has no more calls. After its first turn it keeps its position among the
+    /// others, so that it cannot have one first turn after another.
     fn end_of_calls(&mut self, turn: usize, app: u64) {
         self.order[turn].pop_front();
         match self.queues.get_mut(&app) {
@@ -273,7 +275,7 @@ impl State {
     fn send_first_of(&mut self, app: u64) {
         let Some(queue) = self.queues.get_mut(&app) else { return };
         let Some(Waiting { subjects, grant }) = queue.calls.pop_front() else { return };
-        // One whose caller has gone away is counted no more.
+        // A call whose caller has stopped waiting is no longer counted.
         if grant.send(()).is_ok() {
             queue.deficit -= subjects;
             queue.subjects -= subjects;
@@ -283,7 +285,7 @@ impl State {
     }
 }
 
-/// A call that waits; leaves its queue when dropped.
+/// A waiting call; leaves its queue when dropped.
 struct InQueue<'a> {
     turns: &'a Arc<Turns>,
     app: u64,
@@ -294,7 +296,7 @@ struct InQueue<'a> {
 impl InQueue<'_> {
     async fn wait(&mut self) {
         if let Some(granted) = &mut self.granted {
-            // The other side is dropped only with a call that is not waited for.
+            // The sender is dropped only with a call whose receiver is closed.
             let _ = granted.await;
             self.granted = None;
         }
@@ -314,13 +316,13 @@ impl Drop for InQueue<'_> {
                 queue.subjects -= self.subjects;
             }
         }
-        // It may have stood before calls for which there is room.
+        // It may have blocked calls for which there is room.
         state.grant();
     }
 }
 
 impl Places {
-    /// The server has answered; gives the places back.
+    /// Returns the permits of a call that the server has answered.
     pub fn answered(mut self) {
         let subjects = std::mem::take(&mut self.subjects);
         let now = self.turns.since.elapsed();

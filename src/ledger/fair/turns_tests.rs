@@ -1,4 +1,4 @@
-//! Apps take turns, and nothing is kept of calls that are gone.
+//! Apps take turns, and no state of finished calls is kept.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use tokio::task::unconstrained;
 use super::*;
 
 impl State {
-    /// Whether nothing is kept of those who are gone.
+    /// Returns whether no state of finished calls is kept.
     fn is_idle(&self) -> bool {
         self.queues.is_empty() && self.order.iter().all(VecDeque::is_empty)
     }
@@ -18,7 +18,7 @@ impl State {
 
 const FOREVER: Duration = Duration::from_secs(3600);
 
-/// Turns with one call in work at a time, of which many may wait, and the usual quantum.
+/// Turns with one call in flight at a time, of which many may wait, and the usual quantum.
 fn one_at_a_time() -> Arc<Turns> {
     let mut turns = Turns::new(1);
     let owned = Arc::get_mut(&mut turns).expect("its only owner");
@@ -32,7 +32,7 @@ fn turn(app: u64, subjects: usize) -> Turn {
 }
 
 #[tokio::test]
-async fn an_app_alone_may_use_everything_and_what_is_larger_is_in_work_alone() {
+async fn an_app_alone_may_use_the_whole_window_and_a_larger_call_runs_alone() {
     let turns = Turns::new(1024);
     let all = join_all((0..1024).map(|_| turns.places(turn(1, 1), FOREVER))).await;
     assert!(all.iter().all(Result::is_ok));
@@ -49,10 +49,10 @@ async fn an_app_alone_may_use_everything_and_what_is_larger_is_in_work_alone() {
     assert!(turns.state().is_idle());
 }
 
-/// The order in which waiting calls of those turns are granted, where one call is in work at a
-/// time.
+/// Returns the order in which waiting calls of those turns are granted, with one call in flight at
+/// a time.
 async fn order_of(calls: &[Turn]) -> Vec<usize> {
-    // Thousands are polled at once.
+    // Thousands of futures are polled in one task.
     unconstrained(order_by_polling(calls)).await
 }
 
@@ -61,7 +61,7 @@ async fn order_by_polling(calls: &[Turn]) -> Vec<usize> {
     let first = turns.places(Turn::SHARED, FOREVER).await.expect("idle");
     let mut waiting: Vec<_> =
         calls.iter().map(|turn| Some(Box::pin(turns.places(*turn, FOREVER)))).collect();
-    // Each enters its queue.
+    // Each joins its queue.
     for call in waiting.iter_mut().flatten() {
         assert!(call.now_or_never().is_none());
     }
@@ -84,7 +84,7 @@ async fn order_by_polling(calls: &[Turn]) -> Vec<usize> {
 
 #[tokio::test]
 async fn apps_take_turns_by_subjects_and_not_by_calls() {
-    // App 1 asks for 4 times 256, app 2 for 3 times 100, app 3 for one.
+    // App 1 sends 4 calls of 256 subjects, app 2 sends 3 of 100, app 3 sends one.
     let calls = [
         turn(1, 256),
         turn(1, 256),
@@ -104,24 +104,24 @@ async fn a_large_call_waits_for_as_many_rounds_as_it_has_quanta() {
     calls.push(turn(1, 1000));
     let order = order_of(&calls).await;
     let before = order.iter().position(|index| *index == 2000).expect("granted");
-    // Four turns of the other app, of which each goes before one of this one.
+    // Four turns of the other app, each of which goes before one of this app.
     assert_eq!(before, 4 * QUANTUM);
 }
 
 #[tokio::test]
-async fn each_call_of_many_apps_comes_within_its_rounds() {
+async fn each_call_of_many_apps_is_granted_within_its_rounds() {
     const APPS: usize = 50;
     let calls: Vec<Turn> = (0..20)
         .flat_map(|_| (1..=50).map(|app| turn(app, if app == 1 { 256 } else { 1 })))
         .collect();
     let order = order_of(&calls).await;
-    // The calls of the apps with small calls are all through after one turn of each.
+    // The calls of the apps with small calls are all granted after one turn of each.
     let last_small = order.iter().rposition(|index| calls[*index].subjects == 1);
     assert!(last_small.expect("there are some") < 20 * (APPS - 1) + 2);
 }
 
 #[tokio::test]
-async fn an_app_that_comes_anew_goes_first_once_and_not_again_and_again() {
+async fn an_app_with_an_empty_queue_goes_first_only_once() {
     let turns = one_at_a_time();
     let first = turns.places(Turn::SHARED, FOREVER).await.expect("idle");
     let mut greedy: VecDeque<_> =
@@ -147,7 +147,7 @@ async fn an_app_that_comes_anew_goes_first_once_and_not_again_and_again() {
 }
 
 #[tokio::test]
-async fn what_belongs_to_no_app_goes_before_all_apps_each_time() {
+async fn calls_that_belong_to_no_app_always_go_before_all_apps() {
     let calls = [turn(1, 200), turn(1, 200), turn(2, 1), Turn::SHARED, Turn::SHARED];
     assert_eq!(order_of(&calls).await, [3, 4, 0, 2, 1]);
     let turns = Turns::new(1);
@@ -166,7 +166,7 @@ async fn what_belongs_to_no_app_goes_before_all_apps_each_time() {
 }
 
 #[tokio::test]
-async fn a_turn_is_no_longer_than_what_may_be_in_work() {
+async fn a_turn_is_no_larger_than_the_window() {
     let turns = Turns::new(1);
     let in_work = turns.places(turn(1, 1), FOREVER).await.expect("idle");
     let mut greedy: VecDeque<_> =
@@ -183,7 +183,7 @@ async fn a_turn_is_no_longer_than_what_may_be_in_work() {
 }
 
 #[tokio::test]
-async fn who_asks_too_much_is_refused_and_others_are_not() {
+async fn an_app_with_a_full_queue_is_refused_and_others_are_not() {
     let turns = Turns::new(1);
     let first = turns.places(Turn::SHARED, FOREVER).await.expect("idle");
     let mut waiting: Vec<_> =
@@ -198,13 +198,13 @@ async fn who_asks_too_much_is_refused_and_others_are_not() {
 }
 
 #[tokio::test]
-async fn one_whose_time_is_up_leaves_its_queue_and_gives_back_what_it_was_granted() {
+async fn a_call_that_times_out_leaves_its_queue_and_returns_its_permits() {
     let turns = Turns::new(1);
     let first = turns.places(Turn::SHARED, FOREVER).await.expect("idle");
     let late = turns.places(turn(1, 3), Duration::from_millis(1)).await;
     assert_eq!(late.map(drop), Err(Overload::Late));
     assert_eq!(turns.load(), Load { in_work: 1, waiting: 0, window: 1 });
-    // Granted, and dropped before it is looked at again.
+    // Granted, and dropped before it is polled again.
     let mut granted = Box::pin(turns.places(turn(1, 1), FOREVER));
     assert!((&mut granted).now_or_never().is_none());
     drop(first);
@@ -214,7 +214,7 @@ async fn one_whose_time_is_up_leaves_its_queue_and_gives_back_what_it_was_grante
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn nothing_is_lost_where_many_come_go_and_give_up() {
+async fn no_permit_is_lost_when_many_calls_are_granted_dropped_and_time_out() {
     let turns = Turns::new(7);
     let calls = (0..4000_u64).map(|number| {
         let turns = turns.clone();

@@ -1,70 +1,70 @@
-//! How many subjects a server is given at once: as few as keep it busy.
+//! The number of subjects that a server has in flight: as few as keep it busy.
 //!
-//! A pure state machine over how long answers take, by a clock that the caller reads. While answers
-//! take little longer than from an idle server, the window grows; where they take longer, calls
-//! queue up at the server, and the window shrinks. How long an idle server takes is measured anew
-//! every [`MEASURED_EVERY`], when for a round trip no more than [`MEASURED_AT`] are in work.
+//! A pure state machine over response times; the caller reads the clock. While responses take
+//! little longer than from an idle server, the window grows; when they take longer, calls queue up
+//! at the server, and the window shrinks. The response time of an idle server is measured again
+//! every [`MEASURED_EVERY`], with at most [`MEASURED_AT`] subjects in flight for a round trip.
 
 use std::time::Duration;
 
-/// Subjects that may always be in work: the largest step of a script and some more.
+/// Subjects that may always be in flight: the largest step of a script and some more.
 pub(super) const WINDOW_MIN: usize = 288;
-/// What a subject is divided into, so that the window also changes by less than one.
+/// The parts of a subject, so that the window can change by less than one subject.
 const PARTS: usize = 4;
-/// By how many parts the window grows for each subject that is answered in time, while others wait:
-/// by a quarter in each round trip.
+/// The number of parts by which the window grows for each subject answered in time while others
+/// wait: by a quarter in each round trip.
 const GROWN_BY: usize = 1;
-/// By how many it shrinks for each one that is late: by half in each round trip.
+/// The number of parts by which it shrinks for each late subject: by half in each round trip.
 const SHRUNK_BY: usize = 2;
-/// Subjects at the start, until the first answers.
+/// The window at the start, until the first responses.
 const WINDOW_AT_START: usize = 1024;
-/// The delay at the server that is allowed, where an idle one takes less than that to answer.
+/// The smallest allowed delay at the server; it applies if an idle server answers faster.
 const DELAY_ALLOWED_MIN: Duration = Duration::from_millis(1);
-/// Time between two measurements of an idle server.
+/// The time between two measurements of an idle server.
 const MEASURED_EVERY: Duration = Duration::from_secs(10);
-/// Subjects in work during a measurement, beside the call that is alone in work.
+/// The highest number of subjects in flight during a measurement, unless a single call is larger.
 const MEASURED_AT: usize = 32;
-/// Answers of one measurement.
+/// The number of responses in one measurement.
 const MEASURED_ANSWERS: u32 = 4;
-/// Longest time of one measurement.
+/// The longest time of one measurement.
 const MEASURED_WITHIN: Duration = Duration::from_secs(5);
 
-/// What is being found out.
+/// The phase of measuring.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
-    /// Nothing, until that time.
+    /// No measurement until that time.
     Open { until: Duration },
-    /// It is waited until little is in work, from that time on.
+    /// Waiting, since that time, until few subjects are in flight.
     Draining { since: Duration },
-    /// How long calls that are sent from that time on take.
+    /// Measuring the calls that are sent from that time on.
     Measuring { since: Duration, least: Option<Duration>, answers: u32 },
 }
 
-/// An answer.
+/// A response.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Answered {
-    /// When the call was sent; times are those since the window was made.
+    /// The time at which the call was sent; times are those since the window was created.
     pub(super) sent_at: Duration,
     /// Its subjects.
     pub(super) subjects: usize,
-    /// Subjects that are still in work.
+    /// Subjects that are still in flight.
     pub(super) in_work: usize,
-    /// Whether calls wait for room.
+    /// True if calls wait for room.
     pub(super) is_contended: bool,
 }
 
-/// How a server answers.
+/// The way in which a server responds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Answers {
-    /// Each call as soon as it is carried out.
+    /// To each call as soon as it is carried out.
     OneByOne,
-    /// Calls together, while the next ones wait: a busy server takes twice as long as an idle one,
-    /// and is better off with larger batches.
+    /// To a batch of calls, while the next batch waits: a busy server takes twice as long as an
+    /// idle one, and works better with larger batches.
     InBatches,
 }
 
 impl Answers {
-    /// The delay that is allowed, where an idle server answers in that time.
+    /// Returns the delay that is allowed if an idle server responds in `idle`.
     fn delay_allowed(self, idle: Duration) -> Duration {
         match self {
             Self::OneByOne => idle.max(DELAY_ALLOWED_MIN),
@@ -73,28 +73,28 @@ impl Answers {
     }
 }
 
-/// How many subjects may be in work at once.
+/// The number of subjects that may be in flight at once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Window {
     answers: Answers,
     min: usize,
     max: usize,
-    /// In [`PARTS`] of a subject.
+    /// The size in [`PARTS`] of a subject.
     size: usize,
-    /// How long an idle server takes, where that is known.
+    /// The response time of an idle server, once it was measured.
     idle: Option<Duration>,
     phase: Phase,
 }
 
 impl Window {
-    /// Of a server that was not called yet.
+    /// Creates the window of a server that was not called yet.
     pub(super) fn new(max: usize, answers: Answers) -> Self {
         let phase = Phase::Open { until: MEASURED_EVERY };
         let min = WINDOW_MIN.min(max);
         Self { answers, min, max, size: PARTS * WINDOW_AT_START.clamp(min, max), idle: None, phase }
     }
 
-    /// How many subjects may be in work now.
+    /// Returns how many subjects may be in flight now.
     pub(super) fn size(&self) -> usize {
         match self.phase {
             Phase::Open { .. } => self.size / PARTS,
@@ -102,12 +102,12 @@ impl Window {
         }
     }
 
-    /// Subjects in work during a measurement.
+    /// Returns the highest number of subjects in flight during a measurement.
     fn measured_at(&self) -> usize {
         self.min.min(MEASURED_AT)
     }
 
-    /// Takes in an answer.
+    /// Updates the window with a response.
     pub(super) fn answered(&mut self, now: Duration, answer: Answered) {
         let took = now.saturating_sub(answer.sent_at);
         match self.phase {
@@ -143,7 +143,7 @@ impl Window {
         }
     }
 
-    /// The phase once the answer is in, where it has been waited since that time.
+    /// Returns the phase after a response, if draining began at `since`.
     fn drained(&self, since: Duration, now: Duration, answer: &Answered) -> Phase {
         if answer.in_work <= self.measured_at() {
             Phase::Measuring { since: now, least: None, answers: 0 }
@@ -176,7 +176,7 @@ mod tests {
     use super::*;
 
     /// A server that takes `round_trip` and then `per_subject` for each subject, one after another,
-    /// and a caller who always has calls of a given size waiting.
+    /// with a caller who always has calls of a given size waiting.
     struct Simulated {
         window: Window,
         now: Duration,
@@ -200,7 +200,7 @@ mod tests {
             }
         }
 
-        /// Sends as much as there is room for, and takes in the next answer; its delay.
+        /// Sends as much as there is room for, and processes the next response; returns its delay.
         fn turn(&mut self, subjects: usize) -> Duration {
             while self.subjects == 0 || self.subjects + subjects <= self.window.size() {
                 let arrives = self.now + self.round_trip / 2;
@@ -220,7 +220,8 @@ mod tests {
             self.now.saturating_sub(sent_at)
         }
 
-        /// Subjects a second over so long, and the longest delay in the second half of it.
+        /// Returns the subjects per second over that time, and the longest delay in its second
+        /// half.
         fn run(&mut self, subjects: usize, seconds: u64) -> (u128, Duration) {
             let (end, mut done) = (self.now + Duration::from_secs(seconds), 0);
             let (half, mut longest) = (self.now + Duration::from_secs(seconds / 2), Duration::ZERO);
@@ -236,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_nearby_is_kept_busy_without_a_long_queue() {
+    fn a_server_with_low_latency_is_kept_busy_without_a_long_queue() {
         for subjects in [1, 16, 256] {
             let mut server = Simulated::new(1, 10);
             let (per_s, longest) = server.run(subjects, 30);
@@ -246,16 +247,16 @@ mod tests {
     }
 
     #[test]
-    fn a_server_far_away_is_given_as_much_as_allowed() {
+    fn a_server_with_high_latency_gets_the_largest_window() {
         let mut server = Simulated::new(300, 10);
         let (per_s, longest) = server.run(256, 120);
-        // 4096 a round trip, without the first ones and the measurements.
+        // 4096 per round trip, except for the first ones and the measurements.
         assert!(per_s > 11_000, "{per_s} of 13,650 a second");
         assert!(longest < Duration::from_millis(650), "{longest:?}");
     }
 
     #[test]
-    fn a_server_that_comes_to_be_further_away_is_measured_anew() {
+    fn a_server_whose_latency_grows_is_measured_again() {
         let mut server = Simulated::new(1, 10);
         server.run(16, 30);
         server.round_trip = Duration::from_millis(50);
@@ -264,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slow_server_gets_the_least_and_never_less_than_one_step() {
+    fn a_slow_server_gets_the_smallest_window_and_never_less_than_one_step() {
         let mut server = Simulated::new(1, 10);
         server.run(256, 5);
         server.per_subject = Duration::from_millis(5);
@@ -276,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn batches_may_take_three_times_as_long_as_one_of_an_idle_server() {
+    fn a_batch_may_take_three_times_as_long_as_on_an_idle_server() {
         let ms = Duration::from_millis;
         for (idle, one_by_one, in_batches) in [(0, 1, 1), (1, 1, 2), (5, 5, 10)] {
             assert_eq!(Answers::OneByOne.delay_allowed(ms(idle)), ms(one_by_one));
@@ -285,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn the_bound_is_kept_also_where_it_is_below_the_least() {
+    fn a_maximum_below_the_usual_minimum_is_kept() {
         let window = Window::new(7, Answers::OneByOne);
         assert_eq!((window.size(), window.min, window.max), (7, 7, 7));
         let mut window = Window::new(7, Answers::OneByOne);
