@@ -71,7 +71,7 @@ async fn a_store_that_says_its_format_in_another_way_is_not_taken_for_a_new_one(
         open(directory.path()).expect("opens").close().await;
         overwrite_meta(directory.path(), "format", format.as_deref());
         let said = refusal(directory.path());
-        assert!(said.contains("does not say its format"), "{format:?}: {said}");
+        assert!(said.contains("no readable format number"), "{format:?}: {said}");
     }
 }
 

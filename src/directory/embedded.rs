@@ -1,7 +1,7 @@
 //! The directory in the embedded store's file.
 //!
-//! It writes through the ledger's one writing thread, so that a change of the directory is
-//! durable by the same group commit.
+//! It writes through the ledger's writing thread, so a change of the directory is durable by the
+//! same group commit.
 
 use std::ops::Bound;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ use crate::ledger::embedded::Embedded;
 use crate::ledger::embedded::store_clock::{StoreClock, accepted_by};
 use crate::ledger::embedded::writer::{Unit, Writer, WriterError};
 
-/// What stands before the app's id in the key of its document.
+/// The prefix of the key of an app's document; the app's id follows.
 const APP_PREFIX: &str = "app/";
 /// The first key after all apps: '0' follows '/'.
 const APPS_END: &str = "app0";
@@ -35,7 +35,7 @@ pub struct EmbeddedDirectory {
 }
 
 impl EmbeddedDirectory {
-    /// The directory in the same file as that ledger.
+    /// Returns the directory in the same file as that ledger.
     #[must_use]
     pub fn beside(ledger: &Embedded) -> Self {
         Self { writer: ledger.writer(), clock: ledger.clock() }
@@ -46,8 +46,8 @@ fn key(app: &AppId) -> String {
     format!("{APP_PREFIX}{app}")
 }
 
-/// What stands before the number of an entry in its key. Numbers have as many digits as the
-/// highest one, so that keys are in their order.
+/// The prefix of the key of an audit entry; its number follows, padded to the length of the highest
+/// one, so that keys are in numeric order.
 const AUDIT_PREFIX: &str = "audit/";
 /// The first key after all entries.
 const AUDIT_END: &str = "audit0";
@@ -56,17 +56,17 @@ fn entry_key(number: u64) -> String {
     format!("{AUDIT_PREFIX}{number:020}")
 }
 
-/// What stands before app and month in the key of a statement.
+/// The prefix of the key of a statement; app and month follow.
 const STATEMENT_PREFIX: &str = "statement/";
 
 fn statement_key(app: &AppId, month: Month) -> String {
     format!("{STATEMENT_PREFIX}{app}/{month}")
 }
 
-/// What stands before the number of a catalog's record in its key, with as many digits as the
+/// The prefix of the key of a catalog record; its number follows, padded to the length of the
 /// highest one.
 const CATALOG_PREFIX: &str = "catalog/";
-/// The first key after all records of catalogs.
+/// The first key after all catalog records.
 const CATALOGS_END: &str = "catalog0";
 
 fn catalog_key(number: u64) -> String {
@@ -149,7 +149,7 @@ fn put(
     Ok(Ok(()))
 }
 
-/// Accepts the machine's time of day. A log that cannot be read leaves the clock as it is.
+/// Accepts the machine's time of day. An unreadable log leaves the clock as it is.
 fn accept_clock(
     unit: &mut Unit<'_, '_>,
     clock: &StoreClock,
@@ -235,7 +235,7 @@ fn list(documents: &Documents<'_>, after: &str, limit: usize) -> Result<AppPage,
 impl Directory for EmbeddedDirectory {
     async fn app(&self, app: &AppId) -> Result<Option<AppRecord>, DirectoryError> {
         let app = app.clone();
-        self.writer.submit_patiently(move |unit| get(&unit.tables.documents, &app)).await?
+        self.writer.submit_without_timeout(move |unit| get(&unit.tables.documents, &app)).await?
     }
 
     async fn put(&self, record: &AppRecord, event: Event) -> Result<(), DirectoryError> {
@@ -254,7 +254,7 @@ impl Directory for EmbeddedDirectory {
             Ok(()) => put(unit, (after, &record), None, event.clone()),
             Err(refusal) => Ok(Err(refusal.into())),
         };
-        self.writer.submit_patiently(work).await?
+        self.writer.submit_without_timeout(work).await?
     }
 
     async fn put_statement(
@@ -270,7 +270,7 @@ impl Directory for EmbeddedDirectory {
             Ok(()) => put(unit, (after, &record), Some((month, &statement)), event.clone()),
             Err(refusal) => Ok(Err(refusal.into())),
         };
-        self.writer.submit_patiently(work).await?
+        self.writer.submit_without_timeout(work).await?
     }
 
     async fn statement(
@@ -283,12 +283,12 @@ impl Directory for EmbeddedDirectory {
             let row = unit.tables.documents.get(key.as_str())?;
             Ok(row.map(|row| row.value().to_vec()))
         };
-        Ok(self.writer.submit_patiently(work).await?)
+        Ok(self.writer.submit_without_timeout(work).await?)
     }
 
     async fn catalogs(&self, known: u64) -> Result<Option<StoredCatalogs>, DirectoryError> {
         let work = move |unit: &mut Unit<'_, '_>| catalogs(&unit.tables.documents, known);
-        Ok(self.writer.submit_patiently(work).await?)
+        Ok(self.writer.submit_without_timeout(work).await?)
     }
 
     async fn put_catalog(
@@ -304,11 +304,11 @@ impl Directory for EmbeddedDirectory {
             Ok(()) => put_catalog(unit, last, &record, &removed, event.clone()),
             Err(refusal) => Ok(Err(refusal.into())),
         };
-        self.writer.submit_patiently(work).await?
+        self.writer.submit_without_timeout(work).await?
     }
 
     async fn log(&self, event: Event) -> Result<(), DirectoryError> {
-        self.writer.submit_patiently(move |unit| log(unit, event.clone())).await?
+        self.writer.submit_without_timeout(move |unit| log(unit, event.clone())).await?
     }
 
     async fn accept_clock(
@@ -319,22 +319,22 @@ impl Directory for EmbeddedDirectory {
         let (clock, request_id) = (self.clock.clone(), request_id.clone());
         let work =
             move |unit: &mut Unit<'_, '_>| accept_clock(unit, &clock, &request_id, actor.clone());
-        self.writer.submit_patiently(work).await.map_err(DirectoryError::from)?
+        self.writer.submit_without_timeout(work).await.map_err(DirectoryError::from)?
     }
 
     async fn entries(&self, after: u64, limit: usize) -> Result<Vec<(u64, Entry)>, DirectoryError> {
         let work = move |unit: &mut Unit<'_, '_>| entries(&unit.tables.documents, after, limit);
-        self.writer.submit_patiently(work).await?
+        self.writer.submit_without_timeout(work).await?
     }
 
     async fn head(&self) -> Result<Head, DirectoryError> {
-        self.writer.submit_patiently(|unit| head(&unit.tables.documents)).await?
+        self.writer.submit_without_timeout(|unit| head(&unit.tables.documents)).await?
     }
 
     async fn apps(&self, after: Option<&str>, limit: usize) -> Result<AppPage, DirectoryError> {
         let after = after.unwrap_or_default().to_owned();
         let work = move |unit: &mut Unit<'_, '_>| list(&unit.tables.documents, &after, limit);
-        Ok(self.writer.submit_patiently(work).await?)
+        Ok(self.writer.submit_without_timeout(work).await?)
     }
 }
 

@@ -1,4 +1,4 @@
-//! The log of events in the embedded store's file, through its one writing thread.
+//! The event log in the embedded store's file, through its writing thread.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,28 +24,28 @@ pub struct EmbeddedEvents {
 }
 
 impl EmbeddedEvents {
-    /// The log in the same file as that ledger.
+    /// Returns the event log in the same file as that ledger.
     #[must_use]
     pub fn beside(ledger: &Embedded) -> Self {
         let retention = Retention::default();
         Self { writer: ledger.writer(), clock: ledger.clock(), retention }
     }
 
-    /// The same log with other bounds.
+    /// Returns the log with other bounds.
     #[must_use]
     pub fn keeping(self, retention: Retention) -> Self {
         Self { retention, ..self }
     }
 }
 
-/// Numbers of the oldest event and of the last one; the last one is never dropped.
+/// Returns the numbers of the oldest event and of the last one; the last one is never dropped.
 fn ends(unit: &Unit<'_, '_>) -> Result<(u64, u64), StorageError> {
     let head = unit.tables.events.last()?.map_or(0, |(number, _)| number.value());
     let oldest = unit.tables.events.first()?.map_or(head + 1, |(number, _)| number.value());
     Ok((oldest, head))
 }
 
-/// Events as they are stored, with what the index needs of them.
+/// An event as it is stored, with its outline for the index.
 type Encoded = (Vec<u8>, Outline);
 
 fn append(
@@ -94,7 +94,7 @@ fn read(
     Ok(Ok(Page { events: events.finish(), oldest, head }))
 }
 
-/// Position, holder, and until when, in milliseconds.
+/// Position, holder, and expiry in milliseconds.
 type Held = (Option<u64>, String, i64);
 
 fn held(unit: &Unit<'_, '_>, lease: &Lease) -> Result<Held, StorageError> {
@@ -150,25 +150,25 @@ impl EventLog for EmbeddedEvents {
             match reading.selling() {
                 Err(refusal) if by_time => Ok(Err(refusal.into())),
                 _ => {
-                    // What is dropped cannot be had back.
+                    // Dropped events cannot be recovered.
                     let may_drop = reading.closing().is_ok();
                     let kept_since = may_drop.then(|| retention.kept_since(reading.now));
                     append(unit, &events, moved.as_ref(), retention, kept_since).map(Ok)
                 }
             }
         };
-        self.writer.submit_patiently(work).await?
+        self.writer.submit_without_timeout(work).await?
     }
 
     async fn cursor(&self, name: &'static str) -> Result<Option<String>, EventsError> {
         let work = move |unit: &mut Unit<'_, '_>| {
             Ok(unit.tables.cursors.get(name)?.map(|at| at.value().to_owned()))
         };
-        Ok(self.writer.submit_patiently(work).await?)
+        Ok(self.writer.submit_without_timeout(work).await?)
     }
 
     async fn read(&self, after: u64, limit: usize) -> Result<Page, EventsError> {
-        self.writer.submit_patiently(move |unit| read(unit, after, limit)).await?
+        self.writer.submit_without_timeout(move |unit| read(unit, after, limit)).await?
     }
 
     async fn claim(&self, lease: &Lease, keep: Duration) -> Result<Claim, EventsError> {
@@ -180,7 +180,7 @@ impl EventLog for EmbeddedEvents {
                 Err(refusal) => Ok(Err(refusal.into())),
             }
         };
-        self.writer.submit_patiently(work).await?
+        self.writer.submit_without_timeout(work).await?
     }
 
     async fn advance(&self, lease: &Lease, position: u64) -> Result<bool, EventsError> {
@@ -192,7 +192,7 @@ impl EventLog for EmbeddedEvents {
                 Err(refusal) => Ok(Err(refusal.into())),
             }
         };
-        self.writer.submit_patiently(work).await?
+        self.writer.submit_without_timeout(work).await?
     }
 }
 

@@ -40,7 +40,7 @@ def test_a_store_that_cannot_write_ends_the_process_and_keeps_what_it_acknowledg
             assert acknowledged, "something was acknowledged before"
         assert sidecar.wait() == 1, "a supervisor is to start it again"
         log = sidecar.read_log()
-        assert "ERROR" in log and "the store failed" in log
+        assert "ERROR" in log and "store failed" in log
 
         sidecar.start()
         with App(sidecar, app_id=app.id) as app:

@@ -33,7 +33,7 @@ pub fn create(step: &mut Step<'_, '_>, users: &[UserId]) -> Result<Verdicts, Ste
     Ok(verdicts)
 }
 
-/// Deletes an account, with what the user holds even where there was no account.
+/// Deletes an account and all facts of the user, also if the account does not exist.
 pub fn delete(step: &mut Step<'_, '_>, user: &UserId) -> Result<Verdicts, StepError> {
     let user = step.ids.user(user);
     let mut held = false;
@@ -42,7 +42,7 @@ pub fn delete(step: &mut Step<'_, '_>, user: &UserId) -> Result<Verdicts, StepEr
         held = true;
     }
     for (group, counted) in step.facts.groups_of(user)? {
-        members::take_out(step, user, group, counted)?;
+        members::remove_member(step, user, group, counted)?;
         held = true;
     }
     for other in step.facts.neighbours(user)? {

@@ -1,4 +1,4 @@
-//! Counts of an app: how many there are of each, and how the number of groups goes by day.
+//! Counts of an app: the number of each kind of fact, and the number of groups by day.
 
 use redb::ReadableTable;
 
@@ -7,22 +7,22 @@ use crate::domain::calendar::Day;
 use crate::domain::id::Name;
 use crate::domain::metering::GroupDay;
 
-/// What stands before a type in the name of the counter of its groups.
+/// The prefix of a counter of groups; the type follows.
 const GROUPS_COUNTERS: &str = "groups/";
 /// The first name after all of those: '0' follows '/'.
 const GROUPS_COUNTERS_END: &str = "groups0";
 
-/// The type whose groups a counter counts; `None` for any other counter.
+/// Returns the type whose groups a counter counts; `None` for any other counter.
 pub(super) fn type_of_counter(name: &str) -> Option<&str> {
     name.strip_prefix(GROUPS_COUNTERS)
 }
 
-/// When a group comes or goes.
+/// The time at which a group is created or removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum When {
     /// On this day.
     Now(Day),
-    /// At some time before this day, on which it is only found out: it is no net-new group of it.
+    /// Some time before this day, on which it is only found out: the group is not net new on it.
     Before(Day),
 }
 
@@ -35,12 +35,12 @@ impl When {
 }
 
 impl Facts<'_, '_> {
-    /// Groups of a type that exist.
+    /// Returns the number of groups of a type.
     pub fn groups_of_type(&self, group_type: &Name) -> Result<u64> {
         self.counter(&groups_counter(group_type))
     }
 
-    /// Groups of a type created less those dissolved, on a day.
+    /// Returns the groups of a type created minus those dissolved, on a day.
     pub fn net_new(&self, day: Day, group_type: &Name) -> Result<i64> {
         if let Some(changed) = self.net_new.get(&(day, group_type.clone())) {
             return Ok(*changed);
@@ -49,7 +49,7 @@ impl Facts<'_, '_> {
         Ok(row.map_or(0, |row| row.value()))
     }
 
-    /// The same, over all types.
+    /// Returns the net-new groups of all types on a day.
     pub fn net_new_of_all_types(&self, day: Day) -> Result<i64> {
         let first = (self.app, day.number(), "");
         let next_day = (self.app, day.number() + 1, "");
@@ -63,7 +63,7 @@ impl Facts<'_, '_> {
         Ok(total + changed.map(|(_, net)| net).sum::<i64>())
     }
 
-    /// Counts a group more or less.
+    /// Counts a group that is created or removed.
     pub(super) fn count_groups(&mut self, group_type: &Name, when: When, more: bool) -> Result<()> {
         let before = self.groups_of_all_types()?;
         self.count(&groups_counter(group_type), more)?;
@@ -82,7 +82,7 @@ impl Facts<'_, '_> {
         Ok(())
     }
 
-    /// Groups that exist, also those of types that the catalog has no more.
+    /// Returns the number of groups, including those of types that are no longer in the catalog.
     pub fn groups_of_all_types(&self) -> Result<u64> {
         let first = (self.app, GROUPS_COUNTERS);
         let end = (self.app, GROUPS_COUNTERS_END);
@@ -107,7 +107,7 @@ impl Facts<'_, '_> {
         }))
     }
 
-    /// A count of the app.
+    /// Returns a count of the app.
     pub(super) fn counter(&self, name: &str) -> Result<u64> {
         if let Some(changed) = self.counters.get(name) {
             return Ok(*changed);
@@ -115,7 +115,7 @@ impl Facts<'_, '_> {
         Ok(self.tables.counters.get((self.app, name))?.map_or(0, |row| row.value()))
     }
 
-    /// Counts one more or one less.
+    /// Adds one to a count or subtracts one.
     pub(super) fn count(&mut self, name: &str, more: bool) -> Result<()> {
         let count = step(self.counter(name)?, more);
         self.counters.insert(name.to_owned(), count);

@@ -1,9 +1,9 @@
 //! The facts of one app, as one operation sees them.
 //!
-//! Reads come from the tables; changes are held back here and seen by later reads of the same
-//! operation. [`Facts::write`] puts them into the tables at the end, or nobody does: that is how
-//! an operation that fails or only checks leaves no trace, and why an id that comes twice in a
-//! batch is held the second time.
+//! Reads come from the tables; changes are buffered here and visible to later reads of the same
+//! operation. [`Facts::write`] writes them into the tables at the end. An operation that fails or
+//! is a dry run does not call it, and so leaves no trace. The buffer is also the reason why an id
+//! that occurs twice in a batch is already held at its second occurrence.
 
 use std::collections::HashMap;
 
@@ -19,28 +19,29 @@ use crate::domain::metering::{FIGURES_DAYS_KEPT, GroupDay};
 use crate::domain::time::Timestamp;
 use crate::ledger::fingerprint::{AppKey, GroupKey, UserKey};
 
-/// Days of net-new counts that are kept: two months, so that any running month is whole.
+/// The number of days for which net-new counts are kept: two months, so that the current month is
+/// complete.
 const NET_NEW_DAYS_KEPT: i32 = 62;
-/// Bit of an edge: the first user has the second in his list.
+/// The bit of an edge for: the first user has the second in their list.
 const HAS: u8 = 1;
-/// Bit of an edge: the second user has the first in his list.
-const IS_HAD: u8 = 2;
+/// The bit of an edge for: the second user has the first in their list.
+const HAS_ME: u8 = 2;
 
 pub(super) type Result<T> = std::result::Result<T, StorageError>;
 
-/// What a user holds.
+/// The usage of a user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct User {
-    /// Friends in his list.
+    /// Friends in the user's list.
     pub friends: u64,
-    /// Groups that he pays for.
+    /// Groups that count towards the user.
     pub groups: u64,
 }
 
 /// A group that exists.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GroupRow {
-    /// Its type.
+    /// Its number of members.
     pub group_type: Name,
     /// Its members.
     pub members: u64,
@@ -59,13 +60,13 @@ pub struct Facts<'u, 'txn> {
     memberships: HashMap<(UserKey, GroupKey), Option<bool>>,
     pub(super) counters: HashMap<String, u64>,
     pub(super) net_new: HashMap<(Day, Name), i64>,
-    /// An operation lies on one day.
+    /// One entry is enough: an operation happens on one day.
     pub(super) group_day: Option<(Day, GroupDay)>,
     pub(super) fact_steps: Steps,
 }
 
 impl<'u, 'txn> Facts<'u, 'txn> {
-    /// The facts of an app.
+    /// Creates the view of an app's facts, without changes.
     pub fn new(tables: &'u mut Tables<'txn>, app: AppKey) -> Self {
         Self {
             tables,
@@ -82,7 +83,7 @@ impl<'u, 'txn> Facts<'u, 'txn> {
         }
     }
 
-    /// Whether the account exists.
+    /// Returns whether the account exists.
     pub fn has_account(&self, user: UserKey) -> Result<bool> {
         match self.accounts.get(&user) {
             Some(exists) => Ok(*exists),
@@ -90,19 +91,19 @@ impl<'u, 'txn> Facts<'u, 'txn> {
         }
     }
 
-    /// Adds or removes an account that was not or was there.
+    /// Adds an account that does not exist, or removes one that does.
     pub fn set_account(&mut self, user: UserKey, exists: bool) -> Result<()> {
         self.accounts.insert(user, exists);
         self.count_fact(Part::Accounts, exists);
         self.count("accounts", exists)
     }
 
-    /// How many accounts exist.
+    /// Returns the number of accounts.
     pub fn accounts(&self) -> Result<u64> {
         self.counter("accounts")
     }
 
-    /// What a user holds.
+    /// Returns the usage of a user.
     pub fn user(&self, user: UserKey) -> Result<User> {
         if let Some(changed) = self.users.get(&user) {
             return Ok(*changed);
@@ -114,15 +115,15 @@ impl<'u, 'txn> Facts<'u, 'txn> {
         }))
     }
 
-    /// Whether `user` has `friend` in his list.
+    /// Returns whether `user` has `friend` in their list.
     pub fn has_friend(&self, user: UserKey, friend: UserKey) -> Result<bool> {
         Ok(self.edge(user, friend)? & HAS != 0)
     }
 
-    /// Adds `friend` to the list of `user`, or removes him; he was not or was there.
+    /// Adds `friend` to the list of `user` or removes them; the list must not or must contain them.
     pub fn set_friend(&mut self, user: UserKey, friend: UserKey, has: bool) -> Result<()> {
         self.flip(user, friend, HAS)?;
-        self.flip(friend, user, IS_HAD)?;
+        self.flip(friend, user, HAS_ME)?;
         self.count_fact(Part::Friends, has);
         let mut row = self.user(user)?;
         row.friends = step(row.friends, has);
@@ -130,13 +131,13 @@ impl<'u, 'txn> Facts<'u, 'txn> {
         Ok(())
     }
 
-    /// Everybody who has the user in his list or is in the user's.
+    /// Returns all users who have the user in their list or are in the user's.
     pub fn neighbours(&self, user: UserKey) -> Result<Vec<UserKey>> {
         let range = (self.app, user, UserKey::MIN)..=(self.app, user, UserKey::MAX);
         self.tables.edges.range(range)?.map(|row| Ok(row?.0.value().2)).collect()
     }
 
-    /// Who is in the user's list on disk.
+    /// Returns the friends in the user's list on disk.
     pub fn friends(&self, user: UserKey) -> Result<Vec<UserKey>> {
         let range = (self.app, user, UserKey::MIN)..=(self.app, user, UserKey::MAX);
         let mut friends = Vec::new();
@@ -149,12 +150,12 @@ impl<'u, 'txn> Facts<'u, 'txn> {
         Ok(friends)
     }
 
-    /// Whether any of these was remembered since then.
+    /// Returns whether any of these changes was tracked since then.
     pub fn has_trace(&self, since: Timestamp, traces: &[Trace]) -> Result<bool> {
         tracking::has_any(self.tables, self.app, since, traces)
     }
 
-    /// The group, where it exists.
+    /// Returns the group, if it exists.
     pub fn group(&self, group: GroupKey) -> Result<Option<GroupRow>> {
         if let Some(changed) = self.groups.get(&group) {
             return Ok(changed.clone());
@@ -178,12 +179,12 @@ impl<'u, 'txn> Facts<'u, 'txn> {
         Ok(())
     }
 
-    /// Replaces what is known of a group.
+    /// Replaces the row of a group.
     pub fn update_group(&mut self, group: GroupKey, row: GroupRow) {
         self.groups.insert(group, Some(row));
     }
 
-    /// Takes a group away whose members have been taken out.
+    /// Removes a group whose members have been removed.
     pub fn remove_group(&mut self, group: GroupKey, group_type: &Name, when: When) -> Result<()> {
         self.count_groups(group_type, when, false)?;
         self.count_fact(Part::Groups, false);
@@ -191,13 +192,14 @@ impl<'u, 'txn> Facts<'u, 'txn> {
         Ok(())
     }
 
-    /// Groups that this operation takes away.
+    /// Returns the groups that this operation removes.
     pub fn removed_groups(&self) -> Vec<GroupKey> {
         let removed = self.groups.iter().filter(|(_, row)| row.is_none());
         removed.map(|(group, _)| *group).collect()
     }
 
-    /// The membership: `None` where there is none, else whether it takes one of the user's groups.
+    /// Returns the membership: `None` if the user is not a member, else whether it counts towards
+    /// the user's groups.
     pub fn membership(&self, user: UserKey, group: GroupKey) -> Result<Option<bool>> {
         if let Some(changed) = self.memberships.get(&(user, group)) {
             return Ok(*changed);
@@ -206,12 +208,12 @@ impl<'u, 'txn> Facts<'u, 'txn> {
         Ok(row.map(|row| row.value()))
     }
 
-    /// Makes the user a member of a group that exists; he was none.
+    /// Makes the user a member of an existing group; the user must not be a member.
     pub fn join(&mut self, user: UserKey, group: GroupKey, counts: bool) -> Result<()> {
         self.set_membership(user, group, Some(counts), counts)
     }
 
-    /// Takes a member out of a group that exists; `counted` as [`Facts::membership`] says.
+    /// Removes a member from an existing group; `counted` is what [`Facts::membership`] returned.
     pub fn leave(&mut self, user: UserKey, group: GroupKey, counted: bool) -> Result<()> {
         self.set_membership(user, group, None, counted)
     }
@@ -238,14 +240,14 @@ impl<'u, 'txn> Facts<'u, 'txn> {
         Ok(())
     }
 
-    /// The members of a group on disk, and whether each is counted.
+    /// Returns the members of a group on disk, and whether each membership is counted.
     pub fn members(&self, group: GroupKey) -> Result<Vec<(UserKey, bool)>> {
         let range = (self.app, group, UserKey::MIN)..=(self.app, group, UserKey::MAX);
         let rows = self.tables.members.range(range)?;
         rows.map(|row| row.map(|(key, counted)| (key.value().2, counted.value()))).collect()
     }
 
-    /// The groups of a user on disk, and whether each is counted.
+    /// Returns the groups of a user on disk, and whether each membership is counted.
     pub fn groups_of(&self, user: UserKey) -> Result<Vec<(GroupKey, bool)>> {
         let range = (self.app, user, GroupKey::MIN)..=(self.app, user, GroupKey::MAX);
         let rows = self.tables.memberships.range(range)?;
@@ -306,7 +308,7 @@ impl<'u, 'txn> Facts<'u, 'txn> {
         for ((day, group_type), net) in &self.net_new {
             let key = (app, day.number(), group_type.as_str());
             if tables.net_new.insert(key, *net)?.is_none() && !tables.keeps_figures {
-                forget_days_before(tables, app, day.number() - NET_NEW_DAYS_KEPT)?;
+                remove_days_before(tables, app, day.number() - NET_NEW_DAYS_KEPT)?;
             }
             wrote = true;
         }
@@ -323,14 +325,14 @@ impl<'u, 'txn> Facts<'u, 'txn> {
     }
 }
 
-/// In the order of the keys, so that rows of one page are written one after another.
+/// Sorts changes by key, so that rows of one page are written one after another.
 fn sorted<K: Ord, V>(changes: HashMap<K, V>) -> Vec<(K, V)> {
     let mut changes: Vec<_> = changes.into_iter().collect();
     changes.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
     changes
 }
 
-fn forget_days_before(tables: &mut Tables<'_>, app: AppKey, day: i32) -> Result<()> {
+fn remove_days_before(tables: &mut Tables<'_>, app: AppKey, day: i32) -> Result<()> {
     tables.net_new.retain_in((app, i32::MIN, "")..(app, day, ""), |_, _| false)
 }
 
@@ -346,7 +348,7 @@ fn put<K: redb::Key + 'static, V: redb::Value + 'static>(
     Ok(())
 }
 
-/// One more or one less.
+/// Returns the count plus or minus one.
 pub(super) fn step(count: u64, more: bool) -> u64 {
     debug_assert!(more || count > 0, "a count is the number of facts");
     if more { count + 1 } else { count.saturating_sub(1) }

@@ -1,14 +1,14 @@
 //! Adding and removing friends.
 //!
-//! Both ways means two facts, one in either list. A fact that is there already takes nothing, so
-//! only the limits of the lists that grow are looked at; both grow or neither.
+//! A friendship of both sides is two facts, one in either list. A fact that is held already takes
+//! nothing, so only the limits of the lists that grow are checked; both grow or neither does.
 
 use super::step::{Step, StepError, Verdicts};
 use crate::domain::decision::{Breach, Outcome, Reason, Subject, Verdict};
 use crate::domain::id::UserId;
 use crate::domain::limit::{Bound, LimitId};
 
-/// Adds each friend to the user's list and, unless `one_way`, the user to his.
+/// Adds each friend to the user's list and, unless `one_way`, the user to the friend's list.
 pub fn add(
     step: &mut Step<'_, '_>,
     user: &UserId,
@@ -16,30 +16,30 @@ pub fn add(
     one_way: bool,
 ) -> Result<Verdicts, StepError> {
     let bound = step.limits.sold_or_unlimited(&LimitId::FriendsPerUser);
-    let mine = step.ids.user(user);
+    let user_key = step.ids.user(user);
     let mut verdicts = Verdicts::default();
     for friend in friends {
-        let his = step.ids.user(friend);
-        let i_need_him = !step.facts.has_friend(mine, his)?;
-        let he_needs_me = !one_way && !step.facts.has_friend(his, mine)?;
-        if !i_need_him && !he_needs_me {
+        let friend_key = step.ids.user(friend);
+        let user_list_grows = !step.facts.has_friend(user_key, friend_key)?;
+        let friend_list_grows = !one_way && !step.facts.has_friend(friend_key, user_key)?;
+        if !user_list_grows && !friend_list_grows {
             verdicts.items.push(Verdict::of(Outcome::AlreadyHeld));
             continue;
         }
         let mut breaches = Vec::new();
-        if i_need_him {
+        if user_list_grows {
             breaches.extend(full_list(step, Reason::MyFriends, user, &bound)?);
         }
-        if he_needs_me {
+        if friend_list_grows {
             breaches.extend(full_list(step, Reason::PeerFriends, friend, &bound)?);
         }
         let verdict = step.judge(breaches);
         if !verdict.denied() {
-            if i_need_him {
-                step.facts.set_friend(mine, his, true)?;
+            if user_list_grows {
+                step.facts.set_friend(user_key, friend_key, true)?;
             }
-            if he_needs_me {
-                step.facts.set_friend(his, mine, true)?;
+            if friend_list_grows {
+                step.facts.set_friend(friend_key, user_key, true)?;
             }
         }
         verdicts.items.push(verdict);
@@ -58,24 +58,24 @@ fn full_list(
     Ok(Breach::check(reason, LimitId::FriendsPerUser, &subject, used, bound))
 }
 
-/// Removes each friend from the user's list and, unless `one_way`, the user from his.
+/// Removes each friend from the user's list and, unless `one_way`, the user from the friend's list.
 pub fn remove(
     step: &mut Step<'_, '_>,
     user: &UserId,
     friends: &[UserId],
     one_way: bool,
 ) -> Result<Verdicts, StepError> {
-    let mine = step.ids.user(user);
+    let user_key = step.ids.user(user);
     let mut verdicts = Verdicts::default();
     for friend in friends {
-        let his = step.ids.user(friend);
+        let friend_key = step.ids.user(friend);
         let mut held = false;
-        if step.facts.has_friend(mine, his)? {
-            step.facts.set_friend(mine, his, false)?;
+        if step.facts.has_friend(user_key, friend_key)? {
+            step.facts.set_friend(user_key, friend_key, false)?;
             held = true;
         }
-        if !one_way && step.facts.has_friend(his, mine)? {
-            step.facts.set_friend(his, mine, false)?;
+        if !one_way && step.facts.has_friend(friend_key, user_key)? {
+            step.facts.set_friend(friend_key, user_key, false)?;
             held = true;
         }
         let outcome = if held { Outcome::Applied } else { Outcome::NotHeld };

@@ -1,4 +1,4 @@
-//! Which group types there are groups of, in any app of the store.
+//! The group types that any app of the store has groups of.
 
 use std::collections::BTreeSet;
 
@@ -8,8 +8,8 @@ use super::counts::type_of_counter;
 use super::tables::COUNTERS;
 use crate::domain::id::Name;
 
-/// The types of which any app has groups, as of the last commit. It reads beside the writing
-/// thread, which goes on.
+/// Returns the types of which any app has groups, as of the last commit. It reads concurrently with
+/// the writing thread.
 pub(super) fn in_use(database: &Database) -> Result<BTreeSet<Name>, redb::Error> {
     let counters = match database.begin_read()?.open_table(COUNTERS) {
         Ok(counters) => counters,

@@ -11,7 +11,7 @@ use crate::domain::limit::LimitId;
 use crate::domain::usage::per_day_of_all_types;
 use crate::ledger::LedgerError;
 
-/// The reason when a group is full within its creation.
+/// The reason for a denial if the group is full during its creation.
 const FULL: Reason = Reason::MembersAtCreation;
 
 /// A group to be created.
@@ -28,7 +28,7 @@ pub struct New<'a> {
     pub max_members: Option<u32>,
 }
 
-/// Creates a group, or joins owner and members where it exists already.
+/// Creates a group, or adds owner and members if it exists already.
 pub fn create(step: &mut Step<'_, '_>, new: &New<'_>) -> Result<Verdicts, StepError> {
     let kind = step.group_type(new.id, new.group_type)?;
     let whole = match step.facts.group(step.ids.group(new.id))? {
@@ -37,17 +37,18 @@ pub fn create(step: &mut Step<'_, '_>, new: &New<'_>) -> Result<Verdicts, StepEr
             return Err(LedgerError::GroupTypeDiffers { group: new.id.clone(), existing }.into());
         }
         Some(_) => join_owner(step, &kind, new)?,
-        None => found(step, &kind, new)?,
+        None => create_new(step, &kind, new)?,
     };
     if whole.denied() {
         let items = new.members.iter().map(|_| Verdict::of(Outcome::Denied)).collect();
         return Ok(Verdicts { whole: Some(whole), items, ..Verdicts::default() });
     }
-    let items = members::take_in_all(step, &kind, new.id, new.members, FULL)?;
+    let items = members::add_members(step, &kind, new.id, new.members, FULL)?;
     Ok(Verdicts { whole: Some(whole), items, ..Verdicts::default() })
 }
 
-/// The verdict on a group that exists, whose owner is a member afterwards unless it was denied.
+/// Adds the owner to an existing group; the owner is a member afterwards unless the result is a
+/// denial.
 fn join_owner(
     step: &mut Step<'_, '_>,
     kind: &GroupType,
@@ -55,7 +56,7 @@ fn join_owner(
 ) -> Result<Verdict, StepError> {
     let mut whole = Verdict::of(Outcome::AlreadyHeld);
     if let Some(owner) = new.owner.filter(|_| kind.members_tracked) {
-        let verdict = members::take_in(step, kind, new.id, owner, FULL)?;
+        let verdict = members::add_member(step, kind, new.id, owner, FULL)?;
         if verdict.denied() {
             return Ok(verdict);
         }
@@ -64,8 +65,12 @@ fn join_owner(
     Ok(whole)
 }
 
-/// The verdict on a new group, which exists with its owner afterwards unless it was denied.
-fn found(step: &mut Step<'_, '_>, kind: &GroupType, new: &New<'_>) -> Result<Verdict, StepError> {
+/// Creates a group with its owner, unless the result is a denial.
+fn create_new(
+    step: &mut Step<'_, '_>,
+    kind: &GroupType,
+    new: &New<'_>,
+) -> Result<Verdict, StepError> {
     let row = GroupRow { group_type: kind.name.clone(), members: 0, max_members: new.max_members };
     let mut breaches = app_breaches(step, kind)?;
     if let Some(owner) = new.owner {
@@ -84,7 +89,7 @@ fn found(step: &mut Step<'_, '_>, kind: &GroupType, new: &New<'_>) -> Result<Ver
     Ok(verdict)
 }
 
-/// The limits of the app in the way of one more group: of its type at once, and of the day.
+/// Returns the app's violations for one more group: of its type at once, and of the day.
 fn app_breaches(step: &Step<'_, '_>, kind: &GroupType) -> Result<Vec<Breach>, StepError> {
     let name = &kind.name;
     let at_once = step.facts.groups_of_type(name)?;
@@ -93,7 +98,7 @@ fn app_breaches(step: &Step<'_, '_>, kind: &GroupType) -> Result<Vec<Breach>, St
     let per_day = kind.per_day_bound();
     let per_day_all = per_day_of_all_types(&step.call.catalog);
     let mut of_all_types = None;
-    // Asked only of editions that allow no more than is free: the others need no sum.
+    // Only editions that allow no more than is free have this limit: the others need no sum.
     if let Some(bound) = step.limits.sold(&LimitId::GroupsPerAppOfAllTypes) {
         let used = step.facts.groups_of_all_types()?;
         let id = LimitId::GroupsPerAppOfAllTypes;
@@ -139,7 +144,7 @@ pub fn update(
     Ok(Verdicts { whole: Some(Verdict::of(outcome)), ..Verdicts::default() })
 }
 
-/// Takes everybody out, and the group away.
+/// Removes all members, and the group.
 pub fn dissolve(step: &mut Step<'_, '_>, group: &GroupId) -> Result<Verdicts, StepError> {
     let group = step.ids.group(group);
     let Some(row) = step.facts.group(group)? else {

@@ -1,4 +1,4 @@
-//! What all users and groups of an app hold.
+//! The usage of all users and groups of an app.
 
 use redb::ReadableTable;
 
@@ -11,7 +11,7 @@ use crate::ledger::holdings::{Held, Holders, Holding, Holdings};
 use crate::ledger::reconcile::Place;
 use crate::ledger::{Call, LedgerError};
 
-/// A page of what they hold.
+/// Returns a page of usage.
 pub fn holdings(
     unit: &Unit<'_, '_>,
     app: AppKey,

@@ -9,7 +9,7 @@ use crate::domain::id::{GroupId, UserId};
 use crate::domain::limit::LimitId;
 use crate::ledger::fingerprint::{GroupKey, UserKey};
 
-/// Makes users members of a group that exists, in order.
+/// Makes users members of an existing group, in order.
 pub fn join(
     step: &mut Step<'_, '_>,
     group: &GroupId,
@@ -17,23 +17,23 @@ pub fn join(
 ) -> Result<Verdicts, StepError> {
     let row = step.existing(group)?;
     let kind = step.group_type(group, &row.group_type)?;
-    let items = take_in_all(step, &kind, group, users, Reason::MembersPerGroup)?;
+    let items = add_members(step, &kind, group, users, Reason::MembersPerGroup)?;
     Ok(Verdicts { items, ..Verdicts::default() })
 }
 
-/// Makes users members, each with his own verdict; `full` is the reason when the group is.
-pub fn take_in_all(
+/// Makes users members, with one result each; `full` is the reason if the group is full.
+pub fn add_members(
     step: &mut Step<'_, '_>,
     kind: &GroupType,
     group: &GroupId,
     users: &[UserId],
     full: Reason,
 ) -> Result<Vec<Verdict>, StepError> {
-    users.iter().map(|user| take_in(step, kind, group, user, full)).collect()
+    users.iter().map(|user| add_member(step, kind, group, user, full)).collect()
 }
 
 /// Makes one user a member.
-pub fn take_in(
+pub fn add_member(
     step: &mut Step<'_, '_>,
     kind: &GroupType,
     group: &GroupId,
@@ -53,7 +53,7 @@ pub fn take_in(
     Ok(verdict)
 }
 
-/// The limits in the way of one more member: the user's groups, and the group's members.
+/// Returns the violations for one more member: the user's groups, and the group's members.
 pub fn in_the_way(
     step: &Step<'_, '_>,
     kind: &GroupType,
@@ -84,7 +84,7 @@ pub fn in_the_way(
     Ok(breaches)
 }
 
-/// Takes users out of a group; nobody is in a group that does not exist.
+/// Removes users from a group; a group that does not exist has no members.
 pub fn leave(
     step: &mut Step<'_, '_>,
     group: &GroupId,
@@ -96,7 +96,7 @@ pub fn leave(
         let user = step.ids.user(user);
         let outcome = match step.facts.membership(user, group)? {
             Some(counted) => {
-                verdicts.group_reclaimed |= take_out(step, user, group, counted)?;
+                verdicts.group_reclaimed |= remove_member(step, user, group, counted)?;
                 Outcome::Applied
             }
             None => Outcome::NotHeld,
@@ -106,8 +106,8 @@ pub fn leave(
     Ok(verdicts)
 }
 
-/// Takes a member out; returns whether he was the last one and the group is gone.
-pub fn take_out(
+/// Removes a member; returns whether that was the last one and the group was removed.
+pub fn remove_member(
     step: &mut Step<'_, '_>,
     user: UserKey,
     group: GroupKey,

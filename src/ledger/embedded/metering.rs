@@ -21,9 +21,9 @@ use crate::ledger::fingerprint::{AppKey, UserKey};
 use crate::ledger::metering::{ClosedMonth, Figures, Meter, Metered};
 use crate::ledger::{Call, LedgerError};
 
-/// Users looked at after each new one, whose logins may have become too old to matter: with two, at
-/// most about half of all rows are old.
-const LOOKED_AT_PER_USER: usize = 2;
+/// The number of users checked after each new one for logins that are too old to matter: with two,
+/// at most about half of all rows are old.
+const CHECKED_PER_USER: usize = 2;
 
 #[async_trait]
 impl Meter for Embedded {
@@ -33,8 +33,8 @@ impl Meter for Embedded {
         let work = move |unit: &mut Unit<'_, '_>| {
             let reading = clock.reading();
             let now = reading.now;
-            let entered = unknown_apps::enter(unit, &ids, &call, now);
-            let begun = entered.and_then(|()| begin(unit, &ids, &call, now));
+            let counted = unknown_apps::count_app(unit, &ids, &call, now);
+            let begun = counted.and_then(|()| begin(unit, &ids, &call, now));
             step::answer(begun.and_then(|_| {
                 reading.metering().map_err(LedgerError::from)?;
                 let app = ids.app(&call.app);
@@ -55,8 +55,8 @@ impl Meter for Embedded {
         let work = move |unit: &mut Unit<'_, '_>| {
             let reading = clock.reading();
             let now = reading.now;
-            let entered = unknown_apps::enter(unit, &ids, &call, now);
-            let begun = entered.and_then(|()| begin(unit, &ids, &call, now));
+            let counted = unknown_apps::count_app(unit, &ids, &call, now);
+            let begun = counted.and_then(|()| begin(unit, &ids, &call, now));
             step::answer(begun.and_then(|_| {
                 reading.metering().map_err(LedgerError::from)?;
                 let app = ids.app(&call.app);
@@ -88,7 +88,7 @@ impl Meter for Embedded {
         let (turn, within) = self.turn(&call, 1);
         let work = move |unit: &mut Unit<'_, '_>| {
             let reading = clock.reading();
-            // A month stays closed, so that the time has to be trusted.
+            // A closed month stays closed, so the time has to be trusted.
             if let Err(refusal) = reading.closing() {
                 return Ok(Err(refusal.into()));
             }
@@ -110,8 +110,8 @@ impl Meter for Embedded {
     }
 }
 
-/// The first day that is open to what comes late: by the cut-off of its month, and since the month
-/// was closed.
+/// Returns the first day that still accepts late logins and samples: by the cut-off of its month,
+/// and by the months that were closed.
 fn first_open(
     tables: &Tables<'_>,
     app: AppKey,
@@ -156,7 +156,7 @@ fn record_logins(
             LoggedIn::First(activity) => {
                 tables.logins.insert((app, user), activity.packed())?;
                 if before.is_none() && !tables.keeps_figures {
-                    forget_after(tables, app, user, oldest)?;
+                    remove_inactive_after(tables, app, user, oldest)?;
                 }
                 count_login(tables, app, day)?;
                 unit.wrote = true;
@@ -180,9 +180,9 @@ fn count_login(tables: &mut Tables<'_>, app: AppKey, day: Day) -> Result<(), Sto
     Ok(())
 }
 
-/// Drops users behind a new one who have not logged in since a day: no login of theirs that may
-/// still come is a repetition.
-fn forget_after(
+/// Removes users after a new one who have not logged in since a day: no login that may still come
+/// for them can be a repetition.
+fn remove_inactive_after(
     tables: &mut Tables<'_>,
     app: AppKey,
     user: UserKey,
@@ -190,7 +190,7 @@ fn forget_after(
 ) -> Result<(), StorageError> {
     let Some(next) = user.checked_add(1) else { return Ok(()) };
     let mut old = Vec::new();
-    for row in tables.logins.range((app, next)..=(app, UserKey::MAX))?.take(LOOKED_AT_PER_USER) {
+    for row in tables.logins.range((app, next)..=(app, UserKey::MAX))?.take(CHECKED_PER_USER) {
         let (key, activity) = row?;
         if Activity::unpack(activity.value()).latest().number() < oldest {
             old.push(key.value());
@@ -242,7 +242,7 @@ fn report_bandwidth(
     Ok(Metered { at: now, outcomes })
 }
 
-/// The first day of those that are kept on a day.
+/// Returns the first day of those that are kept on `day`.
 fn oldest(day: Day, kept: u32) -> i32 {
     day.number().saturating_sub_unsigned(kept)
 }
@@ -293,17 +293,17 @@ mod tests {
 
     const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 
-    struct Moved(AtomicI64);
+    struct MovableClock(AtomicI64);
 
-    impl Clock for Moved {
+    impl Clock for MovableClock {
         fn now(&self) -> Timestamp {
             Timestamp::from_millis(self.0.load(Ordering::SeqCst))
         }
     }
 
     #[tokio::test]
-    async fn users_who_have_not_come_for_a_month_are_dropped_little_by_little() {
-        let clock = Arc::new(Moved(AtomicI64::new(20_000 * DAY_MS)));
+    async fn users_without_logins_for_a_month_are_removed_gradually() {
+        let clock = Arc::new(MovableClock(AtomicI64::new(20_000 * DAY_MS)));
         let store = Embedded::in_memory(clock.clone()).expect("opens");
         let catalog = Arc::new(crate::catalog::builtin());
         let trial = Schedule::default_of(&catalog).expect("a default edition");
@@ -320,7 +320,7 @@ mod tests {
             let user = |number| UserId::try_from(format!("u{number}")).expect("an id");
             let logins = (from..from + 500).map(|number| Login { user: user(number), at: None });
             store.record_logins(call, logins.collect()).await.expect("metered");
-            let rows = store.writer.submit_patiently(|unit| unit.tables.logins.len()).await;
+            let rows = store.writer.submit_without_timeout(|unit| unit.tables.logins.len()).await;
             rows.expect("the store works")
         };
         assert_eq!(log_in(0).await, 500);
@@ -329,7 +329,7 @@ mod tests {
         assert_eq!(log_in(500).await, 1000);
         clock.0.fetch_add(DAY_MS, Ordering::SeqCst);
         let rows = log_in(1000).await;
-        // Of the 500 who are too old most were looked at by the 500 who are new.
+        // Most of the 500 old users were checked by the 500 new ones.
         assert!((1000..1300).contains(&rows), "{rows} rows");
     }
 }

@@ -1,10 +1,10 @@
-//! The embedded store: exact facts in one file, no server needed.
+//! The embedded store: exact facts in one file, without a server.
 //!
-//! redb keeps the facts; one thread writes, and puts everything that waits into one durable
-//! transaction (`writer`). An operation reads what it needs, decides over it, and only then
-//! writes (`facts`). The memory store is the same code over redb's in-memory backend.
+//! redb stores the facts; one thread writes, and groups all waiting work into one durable
+//! transaction (`writer`). An operation reads what it needs, decides, and only then writes
+//! (`facts`). The memory store is the same code over redb's in-memory backend.
 //!
-//! The file is locked while it is open, so that a second process cannot count beside the first.
+//! The file is locked while it is open, so that no second process can count in it.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -19,7 +19,7 @@ use tracing::{error, warn};
 
 use self::store_clock::{StoreClock, recorded};
 use self::tables::{Identity, identify, open_clock};
-use self::writer::{Keeping, Unit, Writer, WriterError};
+use self::writer::{Backing, Unit, Writer, WriterError};
 use super::backlog::Backlog;
 use super::crossings::{Crossings, UnreportedAnswer};
 use super::fair::{Load, Turn};
@@ -59,29 +59,30 @@ mod unknown_apps;
 mod warned;
 pub(crate) mod writer;
 
-/// The file in the store's directory.
+/// The name of the file in the store's directory.
 const FILE_NAME: &str = "imquota.redb";
-/// The name of the only clock of an embedded store, where servers have their addresses.
+/// The name of the only clock of an embedded store, in the place of a server's address.
 const MACHINE: &str = "machine";
-/// Most facts that are compared in one unit of work, so that others do not wait long; one user or
-/// group is never split.
+/// The highest number of facts compared in one unit of work, so that other work does not wait long;
+/// a single user or group is never split.
 const COMPARED_MAX: usize = 2048;
-/// Pages kept in memory: the hot part of some million facts, and small beside an IM pod.
+/// The size of the page cache: the hot part of some million facts, and small compared with an IM
+/// pod.
 const CACHE_BYTES: usize = 64 * 1024 * 1024;
 
-/// Why the store cannot be opened.
+/// The reason why the store cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The directory cannot be made.
+    /// The directory cannot be created.
     #[error("cannot create the directory {path}: {source}")]
     Directory {
         /// The directory.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: std::io::Error,
     },
-    /// Another process counts there.
-    #[error("{path} is in use by another process; a store has one imquota at a time")]
+    /// Another process has the store open.
+    #[error("{path} is in use by another process; only one imquota at a time can open a store")]
     InUse {
         /// The file.
         path: PathBuf,
@@ -91,7 +92,7 @@ pub enum OpenError {
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         reason: String,
     },
     /// The file was written by another version of the product.
@@ -99,13 +100,13 @@ pub enum OpenError {
     Foreign {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         reason: String,
     },
-    /// The system has no randomness for the fingerprint key.
-    #[error("cannot make the store's fingerprint key: {0}")]
+    /// The system's random number generator failed.
+    #[error("cannot generate the store's fingerprint key: {0}")]
     Random(getrandom::Error),
-    /// The thread cannot be started.
+    /// The writing thread cannot be started.
     #[error("cannot start the writing thread: {0}")]
     Thread(std::io::Error),
 }
@@ -113,18 +114,18 @@ pub enum OpenError {
 /// The embedded ledger.
 pub struct Embedded {
     writer: Arc<Writer>,
-    /// Its file, for what is said of it.
+    /// The path of the file, for messages.
     path: PathBuf,
-    /// Where copies are made; the store's own directory, or that of temporary files.
+    /// The directory for copies: the store's own, or the one for temporary files.
     directory: PathBuf,
     clock: Arc<StoreClock>,
     ids: Fingerprints,
-    /// Of answers that did not reach their callers.
+    /// Thresholds of results that did not reach their callers.
     crossings: Arc<Backlog<Crossings>>,
 }
 
 impl Embedded {
-    /// Opens the store in a directory, creating both where they are missing.
+    /// Opens the store in a directory, creating both if they are missing.
     pub fn open(directory: &Path, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
         private_file::create_directory(directory)
             .map_err(|source| OpenError::Directory { path: directory.to_owned(), source })?;
@@ -141,10 +142,10 @@ impl Embedded {
             Failure::Unusable(reason) => OpenError::Unreadable { path: path.clone(), reason },
         })?;
         let first = first.unwrap_or((Identity::New, Ok(None)));
-        Self::over(database, (first, key), Keeping::File, path, directory.to_owned(), clock)
+        Self::over(database, (first, key), Backing::File, path, directory.to_owned(), clock)
     }
 
-    /// A store that lives as long as the process.
+    /// Opens a store that lives as long as the process.
     pub fn in_memory(clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
         let path = PathBuf::from("memory");
         let database = builder().create_with_backend(InMemoryBackend::new()).map_err(|error| {
@@ -155,13 +156,13 @@ impl Embedded {
         let first = first_transaction(&database, &key)
             .map_err(|reason| OpenError::Unreadable { path: path.clone(), reason })?;
         let directory = std::env::temp_dir();
-        Self::over(database, (first, key), Keeping::Memory, path, directory, clock)
+        Self::over(database, (first, key), Backing::Memory, path, directory, clock)
     }
 
     fn over(
         database: Database,
         ((identity, recorded), new_key): (Opened, [u8; KEY_BYTES]),
-        keeping: Keeping,
+        backing: Backing,
         path: PathBuf,
         directory: PathBuf,
         clock: Arc<dyn Clock>,
@@ -177,37 +178,37 @@ impl Embedded {
         if let Some(refusal @ ClockRefusal::Behind { .. }) = clock.reading().refusal() {
             warn!(%refusal, "clock behind the recorded instant, sales and statements are refused");
         }
-        let writer = Writer::start(database, keeping, clock.clone(), path.clone())
+        let writer = Writer::start(database, backing, clock.clone(), path.clone())
             .map_err(OpenError::Thread)?;
         let writer = Arc::new(writer);
         let (ids, crossings) = (Fingerprints::new(key), Arc::default());
         Ok(Self { writer, path, directory, clock, ids, crossings })
     }
 
-    /// The writing thread, for the directory that lives in the same file.
+    /// Returns the writing thread, for the directory, which is in the same file.
     pub(crate) fn writer(&self) -> Arc<Writer> {
         self.writer.clone()
     }
 
-    /// Its clock, for what lies in the same file.
+    /// Returns its clock, for other data in the same file.
     pub(crate) fn clock(&self) -> Arc<StoreClock> {
         self.clock.clone()
     }
 
-    /// The same with a bound of the users and groups that are worked on at once.
+    /// Bounds the number of users and groups that are in flight at once.
     #[must_use]
     pub fn bounded(self, subjects_in_flight_max: usize) -> Self {
         self.writer.bound(subjects_in_flight_max);
         self
     }
 
-    /// The turn of a call about that number of subjects, and how long it may wait for it.
+    /// Returns the turn of a call with that number of subjects, and how long it may wait for it.
     fn turn(&self, call: &Call, subjects: usize) -> (Turn, Duration) {
         let turn = Turn { app: self.ids.app(&call.app), subjects };
         (turn, call.deadline - self.clock.now())
     }
 
-    /// A call whose deadline is by the store's clock.
+    /// Returns the call with its deadline by the store's clock.
     fn by_store(&self, call: Call) -> Call {
         Call { deadline: self.clock.deadline(call.deadline), ..call }
     }
@@ -219,7 +220,7 @@ fn builder() -> Builder {
     builder
 }
 
-/// The identity of a store, and the instant that it has recorded.
+/// The identity of a store, and the instant recorded in it.
 type Opened = (Identity, Result<Option<Timestamp>, String>);
 
 fn first_transaction(database: &Database, new_key: &[u8; KEY_BYTES]) -> Result<Opened, String> {
@@ -279,7 +280,7 @@ impl Ledger for Embedded {
             Ok(()) => step::put_schedule(unit, app, revision, &schedule).map(Ok),
             Err(refusal) => Ok(Err(refusal.into())),
         };
-        self.writer.submit_patiently(work).await?
+        self.writer.submit_without_timeout(work).await?
     }
 
     async fn review_unknown_apps(&self, empty_for: Duration) -> Result<u64, LedgerError> {
@@ -292,7 +293,7 @@ impl Ledger for Embedded {
                 let used_before = Timestamp::from_millis(now.as_millis().saturating_sub(ago));
                 unknown_apps::review(unit, first, used_before, now)
             };
-            let (more, next) = self.writer.submit_patiently(work).await?;
+            let (more, next) = self.writer.submit_without_timeout(work).await?;
             removed += more;
             from = next;
         }
@@ -302,7 +303,7 @@ impl Ledger for Embedded {
     async fn schedule_revision(&self, app: &AppId) -> Result<u64, LedgerError> {
         let app = self.ids.app(app);
         let work = move |unit: &mut Unit<'_, '_>| step::schedule_revision(unit, app);
-        Ok(self.writer.submit_patiently(work).await?)
+        Ok(self.writer.submit_without_timeout(work).await?)
     }
 
     fn fingerprints(&self) -> Fingerprints {
@@ -323,7 +324,7 @@ impl Ledger for Embedded {
                 let now = clock.now();
                 step::answer(reconcile::compare(unit, &ids, &comparison, now, &claims))
             };
-            differences.append(&mut self.writer.submit_patiently(work).await??);
+            differences.append(&mut self.writer.submit_without_timeout(work).await??);
             claims = rest;
         }
         Ok(differences)
@@ -338,7 +339,7 @@ impl Ledger for Embedded {
         let app = self.ids.app(&call.app);
         let work =
             move |unit: &mut Unit<'_, '_>| reconcile::subjects(unit, app, section, from.as_ref());
-        Ok(self.writer.submit_patiently(work).await?)
+        Ok(self.writer.submit_without_timeout(work).await?)
     }
 
     async fn holdings(
@@ -353,19 +354,19 @@ impl Ledger for Embedded {
             let now = clock.now();
             step::answer(holdings::holdings(unit, app, &call, now, of, from.as_ref()))
         };
-        self.writer.submit_patiently(work).await?
+        self.writer.submit_without_timeout(work).await?
     }
 
     async fn track(&self, app: &AppId, keep_for: Duration) -> Result<Tracking, LedgerError> {
         let (clock, app) = (self.clock.clone(), self.ids.app(app));
         let work = move |unit: &mut Unit<'_, '_>| tracking::begin(unit, app, clock.now(), keep_for);
-        Ok(self.writer.submit_patiently(work).await?)
+        Ok(self.writer.submit_without_timeout(work).await?)
     }
 
     async fn tracking(&self, app: &AppId) -> Result<Option<Tracking>, LedgerError> {
         let (clock, app) = (self.clock.clone(), self.ids.app(app));
         let work = move |unit: &mut Unit<'_, '_>| tracking::current(unit.tables, app, clock.now());
-        Ok(self.writer.submit_patiently(work).await?)
+        Ok(self.writer.submit_without_timeout(work).await?)
     }
 
     fn keeps_order(&self) -> bool {
@@ -403,7 +404,7 @@ impl Ledger for Embedded {
         let copying = tokio::task::spawn_blocking(move || {
             let copied = guarded(&path, Purpose::Store, || snapshot::copy(&database, &directory));
             copied.unwrap_or_else(|reason| {
-                error!(path = %path.display(), %reason, "store not copied");
+                error!(path = %path.display(), %reason, "copying the store failed");
                 Err(format!("{}: {reason}", path.display()))
             })
         });
@@ -425,7 +426,7 @@ impl Ledger for Embedded {
         }
         let clock = self.clock.clone();
         let work = move |unit: &mut Unit<'_, '_>| clock.record(unit);
-        Ok(self.writer.submit_patiently(work).await?)
+        Ok(self.writer.submit_without_timeout(work).await?)
     }
 
     async fn failed(&self) {

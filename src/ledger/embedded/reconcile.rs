@@ -1,4 +1,4 @@
-//! Comparing claims with the facts, and repairing what differs.
+//! Comparison of claims with the facts, and repair of differences.
 
 use std::collections::{HashMap, HashSet};
 
@@ -19,10 +19,10 @@ use crate::ledger::reconcile::{
     Subjects,
 };
 
-/// Rows read at a time when a section is gone through: a millisecond's work.
+/// The number of rows read at a time when a section is scanned: a millisecond's work.
 pub const PAGE: usize = 4096;
 
-/// Claims being compared.
+/// A comparison of claims in progress.
 struct Work<'u, 'txn, 'a> {
     facts: Facts<'u, 'txn>,
     comparison: &'a Comparison,
@@ -30,7 +30,7 @@ struct Work<'u, 'txn, 'a> {
     differences: Vec<Difference>,
 }
 
-/// Compares claims and repairs as asked, within one transaction.
+/// Compares claims and repairs differences as requested, within one transaction.
 pub fn compare(
     unit: &mut Unit<'_, '_>,
     ids: &Fingerprints,
@@ -46,7 +46,7 @@ pub fn compare(
             return Err(LedgerError::NotTracked(since).into());
         }
     }
-    // Claims are about subjects of their own, so that none sees what another changes.
+    // Claims have different subjects, so none sees the changes of another.
     let facts = Facts::new(unit.tables, app);
     let today = comparison.call.catalog.zone.day_of(now);
     let mut work = Work { facts, comparison, today, differences: Vec::new() };
@@ -61,15 +61,15 @@ pub fn compare(
         }
     }
     let Work { mut facts, differences, .. } = work;
-    warned::forget_groups(&mut facts)?;
+    warned::clear_groups(&mut facts)?;
     facts.count_facts(None)?;
     unit.wrote |= facts.write()?;
     Ok(differences)
 }
 
 impl Work<'_, '_, '_> {
-    /// Notes a difference; whether it is to be repaired. `traces` are what it may have been
-    /// changed by.
+    /// Records a difference; returns whether it is to be repaired. `traces` are the tracked changes
+    /// that prevent a repair.
     fn differs(&mut self, fact: Fact, side: Side, traces: &[Trace]) -> Result<bool, StorageError> {
         let Comparison { repair, tracked_since, .. } = self.comparison;
         let changed = match tracked_since {
@@ -140,7 +140,7 @@ impl Work<'_, '_, '_> {
                     self.facts.create_group(group, row, When::Before(self.today))?;
                 }
             }
-            // What its members take depends on its type.
+            // The type determines what its members count towards.
             Some(row) if row.group_type != claimed.group_type => {
                 self.differs(fact, Side::OtherType, &traces)?;
                 return Ok(());
@@ -197,7 +197,7 @@ impl Work<'_, '_, '_> {
         self.differs(fact, side, &[Trace::Of(fact), of_group, Trace::Deleted(user)])
     }
 
-    /// The group does not exist there.
+    /// Compares a group that does not exist in the database.
     fn no_group(&mut self, group: GroupKey) -> Result<(), StorageError> {
         let Some(row) = self.facts.group(group)? else { return Ok(()) };
         let mut traces = vec![Trace::Of(Fact::Group(group))];
@@ -206,7 +206,7 @@ impl Work<'_, '_, '_> {
             if self.member_differs(group, user, Side::MissingThere)? {
                 self.facts.leave(user, group, counted)?;
             } else {
-                // A member who stays keeps it.
+                // A member who stays keeps the group.
                 traces.push(member);
             }
         }
@@ -221,7 +221,7 @@ fn missing(there: bool) -> Side {
     if there { Side::MissingHere } else { Side::MissingThere }
 }
 
-/// A page of a section's subjects.
+/// Returns a page of a section's subjects.
 pub fn subjects(
     unit: &Unit<'_, '_>,
     app: AppKey,

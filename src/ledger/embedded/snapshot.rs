@@ -1,4 +1,4 @@
-//! A copy of the whole store as of one instant, while it goes on being written.
+//! A copy of the whole store as of one instant, while the store stays in use.
 
 use std::fs::File;
 use std::io::{Seek as _, SeekFrom};
@@ -12,26 +12,26 @@ use redb::{ReadableDatabase as _, ReadableTable as _};
 use super::tables::copy_all;
 use crate::private_file;
 
-/// Copies what was committed so far into a new file of the same format. The file has no name any
-/// more; whoever drops it gives its room back.
+/// Copies all committed data into a new file of the same format. The file has no name any more;
+/// dropping it frees its space.
 pub(super) fn copy(database: &Arc<Database>, directory: &Path) -> Result<File, String> {
-    let told = |error: redb::Error| error.to_string();
+    let to_text = |error: redb::Error| error.to_string();
     let file = nameless(directory).map_err(|error| error.to_string())?;
     let own = file.try_clone().map_err(|error| error.to_string())?;
-    let reading = database.begin_read().map_err(|error| told(error.into()))?;
-    let backend = FileBackend::new(own).map_err(|error| told(error.into()))?;
+    let reading = database.begin_read().map_err(|error| to_text(error.into()))?;
+    let backend = FileBackend::new(own).map_err(|error| to_text(error.into()))?;
     let copy = super::builder().create_with_backend(backend);
-    let copy = copy.map_err(|error| told(error.into()))?;
-    let writing = copy.begin_write().map_err(|error| told(error.into()))?;
-    copy_all(&reading, &writing).map_err(told)?;
-    writing.commit().map_err(|error| told(error.into()))?;
+    let copy = copy.map_err(|error| to_text(error.into()))?;
+    let writing = copy.begin_write().map_err(|error| to_text(error.into()))?;
+    copy_all(&reading, &writing).map_err(to_text)?;
+    writing.commit().map_err(|error| to_text(error.into()))?;
     drop(copy);
     let mut file = file;
     file.seek(SeekFrom::Start(0)).map_err(|error| error.to_string())?;
     Ok(file)
 }
 
-/// A new file whose name is taken away at once, so that nothing is left of it after a crash.
+/// Creates a file whose name is removed immediately, so that nothing is left of it after a crash.
 fn nameless(directory: &Path) -> std::io::Result<File> {
     let mut random = [0; 8];
     getrandom::fill(&mut random).map_err(std::io::Error::other)?;
@@ -42,7 +42,7 @@ fn nameless(directory: &Path) -> std::io::Result<File> {
     Ok(file)
 }
 
-/// Copies a table, if it is there.
+/// Copies a table, if it exists.
 pub(super) fn copy_table<K: Key + 'static, V: Value + 'static>(
     from: &ReadTransaction,
     to: &WriteTransaction,

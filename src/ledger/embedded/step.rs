@@ -19,7 +19,7 @@ use crate::domain::usage::Counts;
 use crate::ledger::fingerprint::{AppKey, Fingerprints};
 use crate::ledger::{Answer, Call, LedgerError, Operation, Reading, schedule_codec};
 
-/// Why an operation came to nothing: the store failed, or there is no decision to be made.
+/// The reason why an operation was not done: the store failed, or no decision can be made.
 #[derive(Debug)]
 pub enum StepError {
     /// Fails the whole transaction.
@@ -40,7 +40,7 @@ impl From<LedgerError> for StepError {
     }
 }
 
-/// Tells what fails the transaction from what is an answer.
+/// Separates errors that fail the transaction from results of the operation.
 pub fn answer<T>(result: Result<T, StepError>) -> Result<Result<T, LedgerError>, StorageError> {
     match result {
         Ok(value) => Ok(Ok(value)),
@@ -49,7 +49,7 @@ pub fn answer<T>(result: Result<T, StepError>) -> Result<Result<T, LedgerError>,
     }
 }
 
-/// What an operation decides by.
+/// The context in which an operation decides.
 pub struct Step<'u, 'txn> {
     /// The facts of the app.
     pub facts: Facts<'u, 'txn>,
@@ -63,21 +63,21 @@ pub struct Step<'u, 'txn> {
     pub today: Day,
 }
 
-/// What became of the subjects of an operation.
+/// The results of an operation.
 #[derive(Debug, Default)]
 pub struct Verdicts {
-    /// On the operation as a whole.
+    /// The result for the operation as a whole.
     pub whole: Option<Verdict>,
-    /// On each user.
+    /// The result for each user.
     pub items: Vec<Verdict>,
-    /// Members released by a dissolution.
+    /// The number of members that a dissolution released.
     pub members_released: u64,
-    /// Whether the group is gone.
+    /// True if the group was removed.
     pub group_reclaimed: bool,
 }
 
 impl Step<'_, '_> {
-    /// The verdict on taking something that is not held; `breaches` are the limits in the way.
+    /// Returns the result of taking a fact that is not held; `breaches` are the violations.
     pub fn judge(&self, breaches: Vec<Breach>) -> Verdict {
         if self.limits.stopped() {
             return Verdict::on_taking(
@@ -88,7 +88,7 @@ impl Step<'_, '_> {
         Verdict::on_taking(self.call.mode, breaches)
     }
 
-    /// The rules of a group's type.
+    /// Returns the rules of a group's type.
     pub fn group_type(&self, group: &GroupId, group_type: &Name) -> Result<GroupType, LedgerError> {
         let known = self.call.catalog.group_type(group_type.as_str());
         known.cloned().ok_or_else(|| LedgerError::GroupTypeUnknown {
@@ -97,14 +97,14 @@ impl Step<'_, '_> {
         })
     }
 
-    /// The group, which must exist.
+    /// Returns the group, which must exist.
     pub fn existing(&self, group: &GroupId) -> Result<GroupRow, StepError> {
         let row = self.facts.group(self.ids.group(group))?;
         Ok(row.ok_or_else(|| LedgerError::GroupNotFound(group.clone()))?)
     }
 }
 
-/// Decides an operation and writes what is allowed.
+/// Decides an operation and writes the admitted changes.
 pub fn apply(
     unit: &mut Unit<'_, '_>,
     ids: &Fingerprints,
@@ -114,7 +114,7 @@ pub fn apply(
 ) -> Result<Answer, StepError> {
     let now = reading.now;
     if !releases(operation) {
-        unknown_apps::enter(unit, ids, call, now)?;
+        unknown_apps::count_app(unit, ids, call, now)?;
     }
     let schedule = begin(unit, ids, call, now)?;
     let limits = schedule.at(now);
@@ -129,14 +129,14 @@ pub fn apply(
     );
     let mut today = call.catalog.zone.day_of(now);
     if counts_by_day {
-        // A day that is closed does not change any more.
+        // A closed day does not change any more.
         today = today.max(first_day_not_closed(unit.tables, app)?);
     }
     let facts = Facts::new(unit.tables, app);
     let mut step = Step { facts, ids, limits, call, today };
     let verdicts = decide(&mut step, operation)?;
     if call.mode.denies() && !releases(operation) {
-        by_both_clocks(reading, &schedule, &verdicts)?;
+        check_time_is_certain(reading, &schedule, &verdicts)?;
     }
     let most = call.catalog.unknown_apps.facts_per_app_max;
     let is_bounded = call.is_bounded() && !releases(operation);
@@ -152,13 +152,13 @@ pub fn apply(
             _ => Vec::new(),
         };
         warnings = warned::warnings(&mut step, operation)?;
-        warned::forget_groups(&mut step.facts)?;
+        warned::clear_groups(&mut step.facts)?;
         if let Operation::DeleteAccount { user } = operation {
-            warned::forget_user(&mut step, user)?;
+            warned::clear_user(&mut step, user)?;
         }
         unit.wrote |= step.facts.write()?;
         if let Some(tracking) = tracking {
-            tracking::remember(unit, app, tracking, traces)?;
+            tracking::record(unit, app, tracking, traces)?;
         }
     }
     let breached = |verdict: &Verdict| !verdict.breaches.is_empty();
@@ -174,7 +174,7 @@ pub fn apply(
     })
 }
 
-/// The first day whose figures are not closed.
+/// Returns the first day whose figures are not closed.
 pub fn first_day_not_closed(tables: &Tables<'_>, app: AppKey) -> Result<Day, StorageError> {
     let closed = tables.closed.get(app)?.map(|row| row.value());
     Ok(Day::from_number(closed.map_or(i32::MIN, |closed| closed.saturating_add(1))))
@@ -207,25 +207,25 @@ fn decide(step: &mut Step<'_, '_>, operation: &Operation) -> Result<Verdicts, St
     }
 }
 
-/// Refuses takes that the time decides while it is not known: those that a stopped service denies,
-/// and those admitted by limits that the machine's time of day does not give.
-fn by_both_clocks(
+/// Refuses takes whose result depends on the time while that is uncertain: those denied by a
+/// stopped service, and those admitted by limits that do not apply at the machine's time of day.
+fn check_time_is_certain(
     reading: ClockReading,
     schedule: &Schedule,
     verdicts: &Verdicts,
 ) -> Result<(), LedgerError> {
     let Some(other) = reading.other() else { return Ok(()) };
     let differ = schedule.at(reading.now) != schedule.at(other);
-    let is_in_doubt = |verdict: &Verdict| match verdict.outcome {
+    let is_uncertain = |verdict: &Verdict| match verdict.outcome {
         Outcome::Applied => differ,
         Outcome::Denied => verdict.breaches.iter().any(|it| it.reason == Reason::ServiceStopped),
         Outcome::AlreadyHeld | Outcome::NotHeld => false,
     };
-    let in_doubt = verdicts.whole.iter().chain(&verdicts.items).any(is_in_doubt);
-    if in_doubt { Ok(reading.metering()?) } else { Ok(()) }
+    let any_uncertain = verdicts.whole.iter().chain(&verdicts.items).any(is_uncertain);
+    if any_uncertain { Ok(reading.metering()?) } else { Ok(()) }
 }
 
-/// Whether an operation is about facts: members that are not tracked are none.
+/// Returns whether the operation changes facts: untracked members are not facts.
 fn tracks(step: &Step<'_, '_>, operation: &Operation) -> Result<bool, StepError> {
     let (Operation::JoinGroup { group, .. } | Operation::LeaveGroup { group, .. }) = operation
     else {
@@ -236,7 +236,8 @@ fn tracks(step: &Step<'_, '_>, operation: &Operation) -> Result<bool, StepError>
     Ok(kind.is_none_or(|kind| kind.members_tracked))
 }
 
-/// Releases and changes of a group have no mode: they are always written.
+/// Returns whether the operation releases, or changes a group; the mode does not apply to these, so
+/// they are always written.
 fn releases(operation: &Operation) -> bool {
     !matches!(
         operation,
@@ -247,7 +248,7 @@ fn releases(operation: &Operation) -> bool {
     )
 }
 
-/// Reads the counts of a subject.
+/// Returns the counts of a subject.
 pub fn read(
     unit: &mut Unit<'_, '_>,
     ids: &Fingerprints,
@@ -293,7 +294,7 @@ fn app_counts(facts: &Facts<'_, '_>, call: &Call, now: Timestamp) -> Result<Coun
     })
 }
 
-/// Checks the deadline and finds the limits of the app.
+/// Checks the deadline and returns the limits of the app.
 pub fn begin(
     unit: &mut Unit<'_, '_>,
     ids: &Fingerprints,
@@ -325,7 +326,7 @@ pub fn begin(
     }
 }
 
-/// Sets the limits of an app, unless these or later ones are there.
+/// Sets the limits of an app, unless it has these or later ones.
 pub fn put_schedule(
     unit: &mut Unit<'_, '_>,
     app: AppKey,
@@ -333,11 +334,11 @@ pub fn put_schedule(
     schedule: &Arc<Schedule>,
 ) -> Result<(), StorageError> {
     let encoded = schedule_codec::encode_schedule(schedule);
-    let settled = unit.tables.schedules.get(app)?.is_some_and(|row| {
+    let is_current = unit.tables.schedules.get(app)?.is_some_and(|row| {
         let (stored_revision, stored) = row.value();
         stored_revision > revision || (stored_revision == revision && stored == encoded)
     });
-    if !settled {
+    if !is_current {
         unit.tables.schedules.insert(app, (revision, encoded.as_slice()))?;
         unit.schedules.insert(app, schedule.clone());
         unit.tables.unknown_apps.remove(app)?;
@@ -346,7 +347,7 @@ pub fn put_schedule(
     Ok(())
 }
 
-/// The revision of an app's limits; 0 where there are none.
+/// Returns the revision of an app's limits; 0 if there are none.
 pub fn schedule_revision(unit: &Unit<'_, '_>, app: AppKey) -> Result<u64, StorageError> {
     Ok(unit.tables.schedules.get(app)?.map_or(0, |row| row.value().0))
 }

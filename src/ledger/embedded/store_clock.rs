@@ -1,8 +1,8 @@
-//! The time that the embedded store goes by, and the highest instant that it has recorded.
+//! The clock of the embedded store, and the highest instant that it has recorded.
 //!
-//! The time of day at the start is carried on by the monotonic clock
-//! ([`ClockGuard`]). The recorded instant and the last acceptance of a clock lie in the store's
-//! `clock` table, each behind a byte with its version.
+//! The time of day at the start is continued by the monotonic clock ([`ClockGuard`]). The recorded
+//! instant and the last acceptance of a clock are in the store's `clock` table, each after a
+//! version byte.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -16,18 +16,18 @@ use crate::domain::id::RequestId;
 use crate::domain::time::Timestamp;
 use crate::ledger::LedgerError;
 
-/// Longest time between the readings of the two clocks for them to be of one moment.
+/// The longest time between readings of the two clocks that count as simultaneous.
 const READ_WITHIN: Duration = Duration::from_millis(100);
 
-/// The highest instant that was recorded.
+/// The key of the highest recorded instant.
 const RECORDED_KEY: &str = "recorded";
-/// The last acceptance of a clock.
+/// The key of the last acceptance of a clock.
 const ACCEPTED_KEY: &str = "accepted";
 /// The version of both values.
 const VERSION: u8 = 1;
 const MILLIS_BYTES: usize = 8;
 
-/// The table of the two.
+/// The table of both values.
 pub type ClockTable<'txn> = Table<'txn, &'static str, &'static [u8]>;
 
 /// The clock of one open store.
@@ -37,32 +37,32 @@ pub struct StoreClock {
 }
 
 impl StoreClock {
-    /// The clock of a store that has recorded that instant.
+    /// Starts the clock of a store that has recorded that instant.
     pub fn start(clock: Arc<dyn Clock>, recorded: Option<Timestamp>) -> Self {
         let guard = ClockGuard::start(clocks(&*clock), recorded);
         Self { clock, guard: Mutex::new(guard) }
     }
 
-    /// The time, and what it may be used for.
+    /// Returns the time, and the operations that it can be trusted for.
     pub fn reading(&self) -> ClockReading {
-        // Under the lock, so that readings come in their order.
+        // Under the lock, so that readings are in order.
         let mut guard = self.guard();
         guard.observe(clocks(&*self.clock))
     }
 
-    /// The time that the store goes by.
+    /// Returns the store's time.
     pub fn now(&self) -> Timestamp {
         self.reading().now
     }
 
-    /// A deadline of this process's clock by the store's. To be called as soon as the deadline is
-    /// there: it is as far away by both.
+    /// Converts a deadline by this process's clock to the store's. To be called as soon as the
+    /// deadline is received: the remaining time is the same by both clocks.
     pub fn deadline(&self, deadline: Timestamp) -> Timestamp {
         let ahead = self.now().as_millis().saturating_sub(self.clock.now().as_millis());
         Timestamp::from_millis(deadline.as_millis().saturating_add(ahead))
     }
 
-    /// Records the highest instant, where that is due.
+    /// Records the highest instant, if that is due.
     pub fn record(&self, unit: &mut Unit<'_, '_>) -> Result<(), StorageError> {
         let mut guard = self.guard();
         if let Some(due) = guard.due(clocks(&*self.clock)) {
@@ -73,12 +73,12 @@ impl StoreClock {
         Ok(())
     }
 
-    /// Whether there is anything to be recorded.
+    /// Returns whether an instant is due to be recorded.
     pub fn is_due(&self) -> bool {
         self.guard().due(clocks(&*self.clock)).is_some()
     }
 
-    /// Goes by the time of day from now on, unless it does so already.
+    /// Sets the store's clock to the time of day, unless the two agree already.
     pub fn accept(
         &self,
         unit: &mut Unit<'_, '_>,
@@ -103,7 +103,7 @@ impl StoreClock {
         Ok(accepted)
     }
 
-    /// How far the time of day is ahead of the time that the store goes by, in seconds.
+    /// Returns by how many seconds the time of day is ahead of the store's time.
     #[allow(clippy::cast_precision_loss, reason = "exact for some hundred thousand years")]
     pub fn skew_s(&self) -> f64 {
         self.reading().skew_ms() as f64 / 1000.0
@@ -125,8 +125,8 @@ impl From<ClockRefusal> for LedgerError {
     }
 }
 
-/// Both clocks at one moment. Where the process was stopped between the two readings they would
-/// differ for ever, so that they are then read again.
+/// Reads both clocks at one moment. If the process was suspended between the two readings they
+/// would differ for ever, so they are then read again.
 fn clocks(clock: &dyn Clock) -> Clocks {
     loop {
         let before = clock.monotonic();
@@ -138,10 +138,10 @@ fn clocks(clock: &dyn Clock) -> Clocks {
     }
 }
 
-/// Why a value of the table cannot be read.
+/// The reason why a value of the table cannot be read.
 type Unreadable = String;
 
-/// The highest instant that a store has recorded; `None` in a store that has none.
+/// Returns the highest instant that a store has recorded; `None` if it has none.
 pub fn recorded(
     table: &ClockTable<'_>,
 ) -> Result<Result<Option<Timestamp>, Unreadable>, StorageError> {
@@ -166,8 +166,8 @@ fn encode_recorded(at: Timestamp) -> Vec<u8> {
     bytes
 }
 
-/// The last acceptance, where it was made by that request. One that cannot be read is none: the
-/// request is then made again, which does no harm.
+/// Returns the last acceptance, if that request made it. An unreadable one counts as none: the
+/// request is then carried out again, which does no harm.
 pub fn accepted_by(
     table: &ClockTable<'_>,
     request_id: &RequestId,
@@ -207,7 +207,7 @@ mod tests {
     use crate::ledger::Ledger as _;
     use crate::ledger::embedded::Embedded;
 
-    /// Changes the table of a store that is closed, by its name on disk.
+    /// Changes the table of a closed store, by its name on disk.
     fn change(directory: &Path, change: impl Fn(Option<&[u8]>) -> Option<Vec<u8>>) {
         let database = redb::Database::open(directory.join("imquota.redb")).expect("opens");
         let txn = database.begin_write().expect("begins");
@@ -227,26 +227,26 @@ mod tests {
         txn.commit().expect("commits");
     }
 
-    struct Stands(i64);
+    struct FixedClock(i64);
 
-    impl Clock for Stands {
+    impl Clock for FixedClock {
         fn now(&self) -> Timestamp {
             Timestamp::from_millis(self.0)
         }
     }
 
     #[tokio::test]
-    async fn a_store_of_the_version_before_has_recorded_nothing_and_opens() {
+    async fn a_store_of_the_previous_version_has_recorded_nothing_and_opens() {
         const LATER: i64 = 1_000_000_000_000;
         let folder = tempfile::tempdir().expect("a directory");
-        let open = |at: i64| Embedded::open(folder.path(), Arc::new(Stands(at)));
+        let open = |at: i64| Embedded::open(folder.path(), Arc::new(FixedClock(at)));
         let store = open(0).expect("opens");
         let work = store.writer();
         let record = move |unit: &mut Unit<'_, '_>| {
             unit.wrote = true;
             write_recorded(&mut unit.tables.clock, Timestamp::from_millis(LATER))
         };
-        work.submit_patiently(record).await.expect("written");
+        work.submit_without_timeout(record).await.expect("written");
         store.close().await;
         drop((work, store));
         change(folder.path(), |row| row.map(<[u8]>::to_vec));
@@ -254,7 +254,7 @@ mod tests {
         assert!(behind.clock().reading().selling().is_err());
         behind.close().await;
         drop(behind);
-        // Without the table, as it was before.
+        // Without the table, as in the previous version.
         change(folder.path(), |_| None);
         let store = open(0).expect("opens");
         assert_eq!(store.clock().reading().selling(), Ok(()));
@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_stored_is_these_bytes() {
+    fn stored_values_are_the_golden_bytes() {
         let at = Timestamp::from_millis(0x0102_0304_0506);
         assert_eq!(encode_recorded(at), [1, 6, 5, 4, 3, 2, 1, 0, 0]);
         let accepted = AcceptedClock {

@@ -1,7 +1,7 @@
-//! The tables on disk, and the format's version.
+//! The tables on disk, and the version of the format.
 //!
-//! Apps, users and groups are fingerprints (see [`super::fingerprint`]). Counts stand beside the
-//! facts that they count and are written in the same transaction.
+//! Apps, users and groups are fingerprints (see [`super::fingerprint`]). Counts are stored beside
+//! the facts that they count and are written in the same transaction.
 
 use redb::{
     ReadTransaction, ReadableTable, StorageError, Table, TableDefinition, TableError,
@@ -12,7 +12,7 @@ use super::snapshot::copy_table;
 use super::store_clock::ClockTable;
 use crate::ledger::fingerprint::{AppKey, GroupKey, KEY_BYTES, UserKey};
 
-/// The version of everything below. A store with a higher one is refused.
+/// The version of all tables below. A store with another one is refused.
 pub const FORMAT: u32 = 1;
 
 const FORMAT_KEY: &str = "format";
@@ -44,17 +44,17 @@ const EVENT_INDEX: TableDefinition<EventIndexKey, &str> = TableDefinition::new("
 const CURSORS: TableDefinition<&str, &str> = TableDefinition::new("event_cursors");
 const LEASES: TableDefinition<&str, LeaseRow> = TableDefinition::new("event_leases");
 const TRACKED: TableDefinition<TrackedKey, ()> = TableDefinition::new("tracked");
-/// Milliseconds since when an unknown app was not known to be in use.
+/// Milliseconds at which each unknown app was last seen in use.
 const UNKNOWN_APPS: TableDefinition<AppKey, i64> = TableDefinition::new("unknown_apps");
 const CLOCK: TableDefinition<&str, &[u8]> = TableDefinition::new("clock");
 
-/// An app, since when, a sort of trace, and what it is about.
+/// An app, the start of the tracking, a kind of trace, and its subjects.
 type TrackedKey = (AppKey, i64, u8, u64, u64);
 
-/// What a row of the index of events is about, an app, and a number.
+/// The kind of an index row of events, an app, and a number.
 pub type EventIndexKey<'a> = (u8, &'a str, u64);
 
-/// Position of a lease, its holder, and until when in milliseconds.
+/// The position of a lease, its holder, and its expiry in milliseconds.
 type LeaseRow<'a> = (Option<u64>, &'a str, i64);
 
 /// All tables, open in one transaction.
@@ -65,27 +65,27 @@ pub struct Tables<'txn> {
     pub schedules: Table<'txn, AppKey, (u64, &'static [u8])>,
     /// Accounts that exist.
     pub accounts: Table<'txn, (AppKey, UserKey), ()>,
-    /// Friendships seen from the first user: bit 0, he has the second in his list; bit 1, the
-    /// second has him. Each stands twice, once from either side.
+    /// Friendships seen from the first user: bit 0, they have the second in their list; bit 1, the
+    /// second has them. Each is stored twice, once from either side.
     pub edges: Table<'txn, (AppKey, UserKey, UserKey), u8>,
-    /// Friends in the user's list, and groups that he pays for. Missing: none of either.
+    /// Friends in the user's list, and groups that count towards the user. Missing: none of either.
     pub users: Table<'txn, (AppKey, UserKey), (u64, u64)>,
     /// Type, members, and own limit (0: none) of each group.
     pub groups: Table<'txn, (AppKey, GroupKey), (&'static str, u64, u32)>,
-    /// Members by group: whether the membership takes one of the user's groups.
+    /// Members by group: whether the membership counts towards the user's groups.
     pub members: Table<'txn, (AppKey, GroupKey, UserKey), bool>,
-    /// The same by user.
+    /// The same memberships by user.
     pub memberships: Table<'txn, (AppKey, UserKey, GroupKey), bool>,
     /// Counts of the app: `accounts`, and `groups/TYPE`.
     pub counters: Table<'txn, (AppKey, &'static str), u64>,
-    /// Groups created less groups dissolved, by day and type.
+    /// Groups created minus groups dissolved, by day and type.
     pub net_new: Table<'txn, (AppKey, i32, &'static str), i64>,
-    /// Groups of all types over a day on which their number changed: at its beginning, the most,
-    /// the latest, and net-new.
+    /// Groups of all types over a day on which their number changed: at its start, the peak, the
+    /// latest, and net new.
     pub group_days: Table<'txn, (AppKey, i32), (u64, u64, u64, i64)>,
-    /// On which of the last days each user logged in (see [`crate::domain::activity`]).
+    /// The recent days on which each user logged in (see [`crate::domain::activity`]).
     pub logins: Table<'txn, (AppKey, UserKey), u64>,
-    /// How many users logged in, by day.
+    /// The number of users who logged in, by day.
     pub login_days: Table<'txn, (AppKey, i32), u64>,
     /// The highest bandwidth in kilobits a second, by day and region.
     pub bandwidth: Table<'txn, (AppKey, i32, &'static str), u64>,
@@ -93,23 +93,24 @@ pub struct Tables<'txn> {
     pub closed: Table<'txn, AppKey, i32>,
     /// Events that are kept, by number.
     pub events: Table<'txn, u64, &'static [u8]>,
-    /// Which events are kept, by what bounds them, and what was dropped between them.
+    /// Indexes of the kept events by the bounds that apply to them, and the gaps where events were
+    /// dropped.
     pub event_index: Table<'txn, EventIndexKey<'static>, &'static str>,
-    /// Cursors that move with what is appended to the events.
+    /// Cursors that move in the same transaction as events are appended.
     pub cursors: Table<'txn, &'static str, &'static str>,
     /// Leases by name.
     pub leases: Table<'txn, &'static str, LeaseRow<'static>>,
-    /// The highest threshold that was warned of, by the count; missing: none.
+    /// The highest threshold recorded as crossed, by count; missing: none.
     pub warned: Table<'txn, (AppKey, &'static str), u64>,
-    /// Since when and until when changes are tracked, in milliseconds, and how many were.
+    /// The start and end of tracking of changes, in milliseconds, and the number of changes.
     pub tracking: Table<'txn, AppKey, (i64, i64, u64)>,
-    /// What was changed since.
+    /// Tracked changes.
     pub tracked: Table<'txn, TrackedKey, ()>,
-    /// Unregistered apps, and when each was last known to be in use, in milliseconds.
+    /// Unregistered apps, and the instant when each was last seen in use, in milliseconds.
     pub unknown_apps: Table<'txn, AppKey, i64>,
-    /// What is recorded of the store's clock.
+    /// Records of the store's clock.
     pub clock: ClockTable<'txn>,
-    /// Whether figures that are too old are kept for now, since the time cannot be trusted yet.
+    /// True if figures that are too old are kept for now, since the time cannot be trusted yet.
     pub keeps_figures: bool,
 }
 
@@ -146,7 +147,7 @@ impl<'txn> Tables<'txn> {
     }
 }
 
-/// Opens what is recorded of the store's clock.
+/// Opens the records of the store's clock.
 pub fn open_clock(txn: &WriteTransaction) -> Result<ClockTable<'_>, TableError> {
     txn.open_table(CLOCK)
 }
@@ -181,17 +182,17 @@ pub fn copy_all(from: &ReadTransaction, to: &WriteTransaction) -> Result<(), red
     Ok(())
 }
 
-/// What a store says about itself.
+/// The identity of a store, as stored in it.
 pub enum Identity {
-    /// It was written by this format, with this fingerprint key.
+    /// The store has this format, and this fingerprint key.
     Known([u8; KEY_BYTES]),
-    /// It is new and now has the key that was offered.
+    /// The store is new and now has the key that was passed.
     New,
-    /// It was written by another version of the product, or is none of ours.
+    /// The store was written by another version of the product, or by another program.
     Foreign(String),
 }
 
-/// Reads the identity of a store, and writes it where the store is new: that is, empty.
+/// Reads the identity of a store, and writes it if the store is new: that is, empty.
 pub fn identify(txn: &WriteTransaction, new_key: &[u8; KEY_BYTES]) -> Result<Identity, TableError> {
     let is_empty = txn.list_tables()?.next().is_none();
     let mut meta = txn.open_table(META)?;
@@ -201,7 +202,7 @@ pub fn identify(txn: &WriteTransaction, new_key: &[u8; KEY_BYTES]) -> Result<Ide
         return Ok(Identity::New);
     }
     let Some(format) = bytes(&meta, FORMAT_KEY)?.map(u32::from_le_bytes) else {
-        return Ok(Identity::Foreign("it does not say its format as this version does".to_owned()));
+        return Ok(Identity::Foreign("it has no readable format number".to_owned()));
     };
     if format != FORMAT {
         return Ok(Identity::Foreign(format!(

@@ -1,7 +1,7 @@
-//! Which facts were asked for or given back since somebody began to reconcile.
+//! Tracking of the facts that were taken or released since a reconciliation began.
 //!
-//! What was remembered by an earlier tracking is dropped little by little, so that no transaction
-//! has to remove it all.
+//! Records of an earlier tracking are removed gradually, so that no transaction has to remove them
+//! all.
 
 use std::time::Duration;
 
@@ -19,20 +19,20 @@ use crate::ledger::reconcile::{Fact, TRACKED_MAX, Tracking};
 
 type Result<T> = std::result::Result<T, StorageError>;
 
-/// Rows of earlier trackings that are dropped for each one that is added.
+/// The number of earlier rows that are removed for each row added.
 const DROPPED_PER_ROW: usize = 2;
 
-/// What is remembered.
+/// A tracked change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Trace {
-    /// A fact was asked for or given back; or its group was created, changed or dissolved.
+    /// A fact was taken or released; or its group was created, changed or dissolved.
     Of(Fact),
-    /// The user was deleted with all that he held.
+    /// The user was deleted with all of their facts.
     Deleted(UserKey),
 }
 
 impl Trace {
-    /// As it stands in the table: a sort and two fingerprints.
+    /// Returns the table row: a kind and two fingerprints.
     fn row(self) -> (u8, u64, u64) {
         match self {
             Self::Of(Fact::Account(user)) => (0, user, 0),
@@ -44,7 +44,7 @@ impl Trace {
     }
 }
 
-/// Begins to remember, and forgets what was remembered before.
+/// Starts tracking, and discards earlier tracking.
 pub fn begin(
     unit: &mut Unit<'_, '_>,
     app: AppKey,
@@ -60,7 +60,7 @@ pub fn begin(
     Ok(Tracking { since, until })
 }
 
-/// Since when changes are remembered, if they are.
+/// Returns the running tracking of changes, if there is one.
 pub fn current(tables: &Tables<'_>, app: AppKey, now: Timestamp) -> Result<Option<Tracking>> {
     let row = tables.tracking.get(app)?.map(|row| row.value());
     let tracking = row.map(|(since, until, _)| Tracking {
@@ -70,7 +70,7 @@ pub fn current(tables: &Tables<'_>, app: AppKey, now: Timestamp) -> Result<Optio
     Ok(tracking.filter(|tracking| now < tracking.until))
 }
 
-/// Whether any of these is remembered since then.
+/// Returns whether any of these changes was tracked since then.
 pub fn has_any(
     tables: &Tables<'_>,
     app: AppKey,
@@ -86,8 +86,8 @@ pub fn has_any(
     Ok(false)
 }
 
-/// Remembers what was changed while changes are tracked.
-pub fn remember(
+/// Records changes while changes are tracked.
+pub fn record(
     unit: &mut Unit<'_, '_>,
     app: AppKey,
     tracking: Tracking,
@@ -108,7 +108,7 @@ pub fn remember(
     drop_earlier(unit.tables, app, since_millis, added)?;
     let count = unit.tables.tracking.get(app)?.map_or(0, |row| row.value().2) + added;
     if count > TRACKED_MAX {
-        // The row stays, so that the next tracking begins after this one.
+        // The row is kept, so that the next tracking begins after this one.
         unit.tables.tracking.insert(app, (since_millis, since_millis, count))?;
     } else {
         unit.tables.tracking.insert(app, (since_millis, until.as_millis(), count))?;
@@ -125,8 +125,8 @@ fn drop_earlier(tables: &mut Tables<'_>, app: AppKey, since: i64, added: u64) ->
     Ok(())
 }
 
-/// What an operation asked for or gave back, with the groups that went away by it. What was denied
-/// was not asked for.
+/// Returns the facts that an operation took or released, and the groups that it removed. Denied
+/// takes are not included.
 pub fn traces(
     ids: &Fingerprints,
     operation: &Operation,
@@ -186,7 +186,7 @@ mod tests {
         Timestamp::from_millis(millis)
     }
 
-    /// Lets a test work within a transaction.
+    /// Runs a test within a transaction.
     fn within(test: impl FnOnce(&mut Unit<'_, '_>) -> Result<()>) {
         let database = Database::builder().create_with_backend(InMemoryBackend::new());
         let txn = database.expect("opens").begin_write().expect("begins");
@@ -200,30 +200,30 @@ mod tests {
         users.map(|user| Trace::Of(Fact::Account(user))).collect()
     }
 
-    /// Remembers as an operation of that instant does.
-    fn remember_at(unit: &mut Unit<'_, '_>, millis: i64, traces: Vec<Trace>) -> Result<()> {
+    /// Tracks changes like an operation at that instant.
+    fn record_at(unit: &mut Unit<'_, '_>, millis: i64, traces: Vec<Trace>) -> Result<()> {
         let tracking = current(unit.tables, APP, at(millis))?.expect("changes are tracked");
-        remember(unit, APP, tracking, traces)
+        record(unit, APP, tracking, traces)
     }
 
     #[test]
-    fn what_an_earlier_tracking_remembered_is_dropped_little_by_little() {
+    fn records_of_an_earlier_tracking_are_removed_gradually() {
         within(|unit| {
             let first = begin(unit, APP, at(5), HOUR)?;
-            remember_at(unit, 6, accounts(0..10))?;
+            record_at(unit, 6, accounts(0..10))?;
             assert!(has_any(unit.tables, APP, first.since, &accounts(9..10))?);
-            // Also where the clock was set back.
+            // Also if the clock was set back.
             let second = begin(unit, APP, at(1), HOUR)?;
             assert!(second.since > first.since);
             assert!(!has_any(unit.tables, APP, second.since, &accounts(0..10))?);
-            remember_at(unit, 2, accounts(0..2))?;
+            record_at(unit, 2, accounts(0..2))?;
             assert_eq!(unit.tables.tracked.len()?, 10 - 2 * 2 + 2);
             Ok(())
         });
     }
 
     #[test]
-    fn tracking_ends_with_its_time_and_with_too_many_changes() {
+    fn tracking_ends_at_its_deadline_and_after_too_many_changes() {
         within(|unit| {
             assert_eq!(current(unit.tables, APP, at(0))?, None);
             let Tracking { since, until } = begin(unit, APP, at(5), HOUR)?;
@@ -231,12 +231,12 @@ mod tests {
             assert_eq!(current(unit.tables, APP, until)?, None);
             let (from, to) = (since.as_millis(), until.as_millis());
             unit.tables.tracking.insert(APP, (from, to, TRACKED_MAX - 1))?;
-            remember_at(unit, 6, accounts(0..1))?;
+            record_at(unit, 6, accounts(0..1))?;
             assert!(current(unit.tables, APP, at(7))?.is_some());
-            // What is remembered already is no change more.
-            remember_at(unit, 7, accounts(0..1))?;
+            // A change that is recorded already does not count again.
+            record_at(unit, 7, accounts(0..1))?;
             assert!(current(unit.tables, APP, at(8))?.is_some());
-            remember_at(unit, 8, accounts(1..2))?;
+            record_at(unit, 8, accounts(1..2))?;
             assert_eq!(current(unit.tables, APP, at(9))?, None);
             assert!(begin(unit, APP, at(9), HOUR)?.since > since);
             Ok(())

@@ -1,4 +1,4 @@
-//! Answers that do not reach their callers.
+//! Results that do not reach their callers.
 
 use std::pin::pin;
 use std::sync::{Arc, mpsc};
@@ -11,11 +11,11 @@ use crate::clock::SystemClock;
 use crate::domain::decision::Mode;
 use crate::domain::id::UserId;
 
-/// More than a loaded machine takes.
+/// Longer than a loaded machine needs.
 const LONGEST: Duration = Duration::from_secs(30);
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_crossed_for_a_caller_who_went_away_meanwhile_is_returned_once() {
+async fn thresholds_crossed_for_a_caller_that_stopped_waiting_are_returned_once() {
     let store = Embedded::in_memory(Arc::new(SystemClock)).expect("opens");
     let catalog = Arc::new(crate::catalog::builtin());
     let app = AppId::try_from("demo").expect("an id");
@@ -35,7 +35,7 @@ async fn what_was_crossed_for_a_caller_who_went_away_meanwhile_is_returned_once(
             Operation::CreateAccounts { users: (0..count).map(user).collect() },
         )
     };
-    // Of 100 accounts, the caller who gets an answer crosses the first threshold.
+    // Of 100 accounts, a caller who gets a result crosses the first threshold.
     assert_eq!(create(70).await.expect("applied").warnings.len(), 1);
     let stop = || {
         let ((entered, is_there), (release, released)) = (mpsc::channel(), mpsc::channel());
@@ -47,15 +47,15 @@ async fn what_was_crossed_for_a_caller_who_went_away_meanwhile_is_returned_once(
         (work, is_there, release)
     };
     let mut context = Context::from_waker(Waker::noop());
-    // All that is handed over while the first is at work is one transaction.
+    // All work that is submitted while the first unit runs is in one transaction.
     let (first, is_there, release) = stop();
-    let mut first = Box::pin(store.writer.submit_patiently(first));
+    let mut first = Box::pin(store.writer.submit_without_timeout(first));
     assert!(first.as_mut().poll(&mut context).is_pending());
-    is_there.recv_timeout(LONGEST).expect("at work");
+    is_there.recv_timeout(LONGEST).expect("running");
     let mut gone = Box::pin(create(90));
     assert!(gone.as_mut().poll(&mut context).is_pending());
     let (second, is_there, release_second) = stop();
-    let mut second = Box::pin(store.writer.submit_patiently(second));
+    let mut second = Box::pin(store.writer.submit_without_timeout(second));
     assert!(second.as_mut().poll(&mut context).is_pending());
     release.send(()).expect("it waits");
     is_there.recv_timeout(LONGEST).expect("the accounts are created, and not committed");

@@ -1,5 +1,5 @@
-//! Which apps that nobody registered the store has, each with the instant at which it was last
-//! known to be in use, and how many facts each has in every part.
+//! The unregistered apps of the store: for each, the instant at which it was last seen in use, and
+//! its number of facts in every part.
 
 use redb::{ReadableTable, ReadableTableMetadata as _, StorageError};
 
@@ -13,7 +13,7 @@ use crate::domain::time::Timestamp;
 use crate::ledger::fingerprint::{AppKey, Fingerprints, GroupKey, UserKey};
 use crate::ledger::{Call, LedgerError, UNKNOWN_APP_SEEN_FOR};
 
-/// Apps that are looked at in one transaction.
+/// The number of apps that are checked in one transaction.
 pub(super) const REVIEWED_MAX: usize = 500;
 
 /// A part of an app's facts.
@@ -21,7 +21,7 @@ pub(super) const REVIEWED_MAX: usize = 500;
 pub(super) enum Part {
     /// Accounts.
     Accounts,
-    /// Places in lists of friends.
+    /// Entries in lists of friends.
     Friends,
     /// Groups, and their members.
     Groups,
@@ -30,7 +30,7 @@ pub(super) enum Part {
 impl Part {
     const ALL: [Self; 3] = [Self::Accounts, Self::Friends, Self::Groups];
 
-    /// The name of its counter.
+    /// Returns the name of its counter.
     fn counter(self) -> &'static str {
         match self {
             Self::Accounts => "facts/accounts",
@@ -40,16 +40,16 @@ impl Part {
     }
 }
 
-/// How many facts an operation adds to each part, less those that it releases.
+/// The number of facts that an operation adds to each part, minus those that it releases.
 pub(super) type Steps = [i64; Part::ALL.len()];
 
-/// Whether the app has limits of its own.
+/// Returns whether the app has limits of its own.
 pub(super) fn is_registered(tables: &Tables<'_>, app: AppKey) -> Result<bool> {
     Ok(tables.schedules.get(app)?.is_some())
 }
 
-/// Counts the app of a take, where nobody registered it; an error where there is no room for it.
-pub(super) fn enter(
+/// Counts the app of a take if it is not registered; returns an error if there is no room for it.
+pub(super) fn count_app(
     unit: &mut Unit<'_, '_>,
     ids: &Fingerprints,
     call: &Call,
@@ -78,8 +78,8 @@ pub(super) fn enter(
     Ok(())
 }
 
-/// Removes apps that have no facts and were not known to be in use since an instant, from that app
-/// on. Answers how many it removed, and with which app to go on.
+/// Stops counting apps, from the app `from` on, that have no facts and were not seen in use since
+/// `used_before`. Returns the number of apps removed, and the app to continue with.
 pub(super) fn review(
     unit: &mut Unit<'_, '_>,
     from: AppKey,
@@ -107,7 +107,7 @@ pub(super) fn review(
     Ok((removed, next))
 }
 
-/// Whether the app has facts, or figures of logins or bandwidth.
+/// Returns whether the app has facts, or figures of logins or bandwidth.
 fn has_facts(tables: &Tables<'_>, app: AppKey) -> Result<bool> {
     for part in Part::ALL {
         if !is_empty(tables, app, part)? {
@@ -122,7 +122,7 @@ fn has_facts(tables: &Tables<'_>, app: AppKey) -> Result<bool> {
     Ok(rows.next().transpose()?.is_some_and(|(key, _)| key.value().0 == app))
 }
 
-/// Whether a part has no facts.
+/// Returns whether a part has no facts.
 fn is_empty(tables: &Tables<'_>, app: AppKey, part: Part) -> Result<bool> {
     Ok(match part {
         Part::Accounts => {
@@ -141,14 +141,14 @@ fn is_empty(tables: &Tables<'_>, app: AppKey, part: Part) -> Result<bool> {
 }
 
 impl Facts<'_, '_> {
-    /// Notes a fact that is taken or released.
+    /// Counts a fact that is taken or released.
     pub(super) fn count_fact(&mut self, part: Part, more: bool) {
         self.fact_steps[part as usize] += if more { 1 } else { -1 };
     }
 
-    /// Counts the facts of an app that nobody registered. Where a part grows beyond the most, its
-    /// bound is returned; `None`: there is none. A part of which a version before has written facts
-    /// is not counted.
+    /// Counts the facts of an app that is not registered. Returns the bound if a part would exceed
+    /// `most`; `None` for `most` means that there is no bound. A part with facts written by an
+    /// earlier version is not counted.
     pub(super) fn count_facts(&mut self, most: Option<u64>) -> Result<Option<UnknownAppBound>> {
         if is_registered(self.tables, self.app)? {
             return Ok(None);

@@ -1,8 +1,8 @@
-//! Warnings before a limit bites: which counts an operation has raised past a threshold.
+//! Threshold crossings: counts that an operation has raised to a threshold of their limit.
 //!
-//! What stood in the tables before is compared with what the operation is about to write, so that
-//! a count that rises several times is looked at once. A count far below its limit costs a
-//! comparison. Names of counts are those of the Redis store: a letter, and whose it is.
+//! The stored counts are compared with those that the operation is about to write, so a count that
+//! rises several times is checked once. A count far below its limit costs one comparison. Names of
+//! counts are those of the Redis store: a letter, and the id of the subject.
 
 use redb::{ReadableTable, StorageError};
 
@@ -16,7 +16,7 @@ use crate::domain::warning::{Warning, is_watched, rise};
 use crate::ledger::Operation;
 use crate::ledger::fingerprint::UserKey;
 
-/// A count that is so high that it is looked at.
+/// A count that is high enough to be checked.
 struct Watched {
     what: String,
     limit_id: LimitId,
@@ -24,22 +24,22 @@ struct Watched {
     before: u64,
 }
 
-/// What an operation has warned of so far.
+/// The crossings found so far in an operation.
 #[derive(Default)]
 struct Found {
     warnings: Vec<Warning>,
-    /// Users whose counts were looked at: one may come twice in a batch.
+    /// Users whose counts were checked: one may occur twice in a batch.
     users: Vec<UserKey>,
 }
 
-/// Counts that an operation has raised past a threshold; what was warned of is noted.
+/// Returns the thresholds that an operation has crossed, and records them.
 pub fn warnings(step: &mut Step<'_, '_>, operation: &Operation) -> Result<Vec<Warning>, StepError> {
     let mut found = Found::default();
     match operation {
         Operation::CreateAccounts { .. } => {
             let limit = step.limits.sold_or_unlimited(&LimitId::AccountsPerApp).limit;
             let after = step.facts.accounts()?;
-            found.judge(step, limit, after, |step| {
+            found.check(step, limit, after, |step| {
                 Ok(Watched {
                     what: "a".to_owned(),
                     limit_id: LimitId::AccountsPerApp,
@@ -52,7 +52,7 @@ pub fn warnings(step: &mut Step<'_, '_>, operation: &Operation) -> Result<Vec<Wa
             let limit = step.limits.sold_or_unlimited(&LimitId::FriendsPerUser).limit;
             for user in friends.iter().chain([user]) {
                 let after = step.facts.user(step.ids.user(user))?.friends;
-                found.judge_user(step, limit, after, user, &LimitId::FriendsPerUser)?;
+                found.check_user(step, limit, after, user, &LimitId::FriendsPerUser)?;
             }
         }
         Operation::CreateGroup { group, owner, members, .. } => {
@@ -65,8 +65,8 @@ pub fn warnings(step: &mut Step<'_, '_>, operation: &Operation) -> Result<Vec<Wa
     Ok(found.warnings)
 }
 
-/// Drops what was warned of a user who is deleted.
-pub fn forget_user(step: &mut Step<'_, '_>, user: &UserId) -> Result<(), StorageError> {
+/// Removes the recorded thresholds of a user who is deleted.
+pub fn clear_user(step: &mut Step<'_, '_>, user: &UserId) -> Result<(), StorageError> {
     let (app, user) = (step.facts.app, step.ids.user(user));
     for letter in ["f", "u"] {
         step.facts.tables.warned.remove((app, format!("{letter}{user}").as_str()))?;
@@ -74,15 +74,15 @@ pub fn forget_user(step: &mut Step<'_, '_>, user: &UserId) -> Result<(), Storage
     Ok(())
 }
 
-/// Drops what was warned of groups that go away.
-pub fn forget_groups(facts: &mut Facts<'_, '_>) -> Result<(), StorageError> {
+/// Removes the recorded thresholds of groups that are removed.
+pub fn clear_groups(facts: &mut Facts<'_, '_>) -> Result<(), StorageError> {
     for group in facts.removed_groups() {
         facts.tables.warned.remove((facts.app, format!("m{group}").as_str()))?;
     }
     Ok(())
 }
 
-/// The groups of the app, where the operation has created one.
+/// Checks the groups of the app, if the operation has created one.
 fn app_groups(
     step: &mut Step<'_, '_>,
     group: &GroupId,
@@ -94,7 +94,7 @@ fn app_groups(
     };
     let (name, today) = (&kind.name, step.today);
     let at_once = step.facts.groups_of_type(name)?;
-    found.judge(step, kind.per_app_bound(step.limits).limit, at_once, |step| {
+    found.check(step, kind.per_app_bound(step.limits).limit, at_once, |step| {
         Ok(Watched {
             what: format!("g{name}"),
             limit_id: LimitId::GroupsPerApp(name.clone()),
@@ -104,12 +104,12 @@ fn app_groups(
     })?;
     if let Some(bound) = step.limits.sold(&LimitId::GroupsPerAppOfAllTypes).cloned() {
         let all = step.facts.groups_of_all_types()?;
-        found.judge(step, bound.limit, all, |step| {
+        found.check(step, bound.limit, all, |step| {
             Ok(Watched {
                 what: "n".to_owned(),
                 limit_id: LimitId::GroupsPerAppOfAllTypes,
                 subject: Subject::App,
-                // Of all types, the operation has changed this one.
+                // The operation has changed only the count of this type.
                 before: (all + counter(step, &format!("groups/{name}"))?).saturating_sub(at_once),
             })
         })?;
@@ -119,7 +119,7 @@ fn app_groups(
         let key = (step.facts.app, today.number(), name.as_str());
         Ok(step.facts.tables.net_new.get(key)?.map_or(0, |row| row.value()))
     };
-    found.judge(step, kind.per_day, whole(of_type), |step| {
+    found.check(step, kind.per_day, whole(of_type), |step| {
         Ok(Watched {
             what: format!("t{name}"),
             limit_id: LimitId::GroupsPerDayOfType(name.clone()),
@@ -128,19 +128,19 @@ fn app_groups(
         })
     })?;
     let all = step.facts.net_new_of_all_types(today)?;
-    found.judge(step, per_day_of_all_types(&step.call.catalog).limit, whole(all), |step| {
+    found.check(step, per_day_of_all_types(&step.call.catalog).limit, whole(all), |step| {
         Ok(Watched {
             what: "d".to_owned(),
             limit_id: LimitId::GroupsPerDay,
             subject: Subject::App,
-            // Of all types, the operation has changed this one.
+            // The operation has changed only the count of this type.
             before: whole(all - (of_type - stored(step)?)),
         })
     })?;
     Ok(())
 }
 
-/// The groups of users who were taken into a group, and its members.
+/// Checks the groups of users who joined a group, and the group's members.
 fn joined<'o>(
     step: &mut Step<'_, '_>,
     group: &GroupId,
@@ -154,10 +154,10 @@ fn joined<'o>(
     let per_user = step.limits.sold_or_unlimited(&LimitId::GroupsPerUser).limit;
     for user in users {
         let after = step.facts.user(step.ids.user(user))?.groups;
-        found.judge_user(step, per_user, after, user, &LimitId::GroupsPerUser)?;
+        found.check_user(step, per_user, after, user, &LimitId::GroupsPerUser)?;
     }
     let limit = kind.member_bound(step.limits, row.max_members.map(|max| (max, group))).limit;
-    found.judge(step, limit, row.members, |step| {
+    found.check(step, limit, row.members, |step| {
         let stored = step.facts.tables.groups.get((step.facts.app, key))?;
         Ok(Watched {
             what: format!("m{key}"),
@@ -170,8 +170,8 @@ fn joined<'o>(
 }
 
 impl Found {
-    /// Looks at a user's friends or groups.
-    fn judge_user(
+    /// Checks a user's friends or groups.
+    fn check_user(
         &mut self,
         step: &mut Step<'_, '_>,
         limit: Limit,
@@ -186,7 +186,7 @@ impl Found {
             return Ok(());
         }
         self.users.push(key);
-        self.judge(step, limit, after, |step| {
+        self.check(step, limit, after, |step| {
             let row = step.facts.tables.users.get((step.facts.app, key))?;
             let (friends, groups) = row.map_or((0, 0), |row| row.value());
             let of_friends = *limit_id == LimitId::FriendsPerUser;
@@ -200,8 +200,8 @@ impl Found {
         })
     }
 
-    /// Looks at a count that may have risen; what it was is only asked for where it is high.
-    fn judge(
+    /// Checks a count that may have risen; its previous value is only read if the count is high.
+    fn check(
         &mut self,
         step: &mut Step<'_, '_>,
         limit: Limit,
@@ -230,13 +230,13 @@ impl Found {
     }
 }
 
-/// A count of the app as the tables have it.
+/// Returns a count of the app as stored in the tables.
 fn counter(step: &Step<'_, '_>, name: &str) -> Result<u64, StorageError> {
     let row = step.facts.tables.counters.get((step.facts.app, name))?;
     Ok(row.map_or(0, |row| row.value()))
 }
 
-/// A count that is negative where more were dissolved than created.
+/// Returns the count, or 0 if it is negative because more groups were dissolved than created.
 fn whole(count: i64) -> u64 {
     u64::try_from(count).unwrap_or(0)
 }

@@ -1,11 +1,11 @@
-//! The one thread that writes, with group commit.
+//! The only thread that writes, with group commit.
 //!
-//! Everything that waits goes into one durable transaction, and an answer leaves only after that
-//! transaction is on disk. A unit of work that fails fails its whole transaction, so that nothing
-//! is ever half-written. Where a batch wrote nothing there is nothing to commit.
+//! All waiting work goes into one durable transaction, and a result is returned only after that
+//! transaction is on disk. A unit of work that fails fails its whole transaction, so nothing is
+//! ever half-written. A batch without writes needs no commit.
 //!
-//! After a failure of the store the thread ends: what the file holds is known again only when it
-//! is opened anew. [`Writer::failed`] tells, so that the process can end and be started again.
+//! After a failure of the store the thread ends: the file's content is certain again only when it
+//! is opened anew. [`Writer::failed`] returns then, so that the process can end and be restarted.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -27,37 +27,38 @@ use crate::ledger::fair::{Load, Turn, Turns};
 use crate::ledger::fingerprint::AppKey;
 use crate::ledger::redb_file::{Purpose, work_and_close};
 
-/// Most subjects of the work that the thread is given at once, where no more is said.
+/// The default for the highest number of subjects whose work the thread has at once.
 const SUBJECTS_IN_FLIGHT_MAX: usize = 4096;
-/// Most units of work in one transaction, so that the first of them does not wait for ever.
+/// The highest number of units of work in one transaction, so that the first of them does not wait
+/// for ever.
 const BATCH_MAX: usize = 1024;
-/// Callers who have just been answered get this part of the time that their commit took to come
-/// back with what they do next, so that the next commit carries it too.
+/// The part of a commit's duration during which the thread waits for the callers whose results it
+/// has just returned, so that the next commit includes their next calls.
 const GATHERING_PART: u32 = 8;
-/// How often it is looked whether they have.
+/// The interval between checks for them.
 const GATHERING_STEP: Duration = Duration::from_micros(20);
-/// In memory, pages that are not needed any more are given back by every commit of this number.
+/// In memory, every commit of this number frees pages that are no longer needed.
 const MEMORY_COMMITS_MAX: u64 = 256;
-/// Most decoded schedules kept; beyond that they are read again.
+/// The highest number of decoded schedules kept; beyond that they are read again.
 const SCHEDULES_MAX: usize = 10_000;
 
 /// Decoded schedules by app. Only the writer changes schedules, so they cannot be stale.
 pub type Schedules = HashMap<AppKey, Arc<Schedule>>;
 
-/// What a unit of work has at hand.
+/// The data that a unit of work can use.
 pub struct Unit<'a, 'txn> {
     /// The tables of the transaction.
     pub tables: &'a mut Tables<'txn>,
     /// Decoded schedules.
     pub schedules: &'a mut Schedules,
-    /// To be set by whoever writes.
+    /// True if the unit has written; set by every writer.
     pub wrote: bool,
 }
 
-/// Why there is no result.
+/// The reason why there is no result.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum WriterError {
-    /// Too much waits.
+    /// Too much work waits.
     #[error("{0}")]
     Overloaded(Overload),
     /// The store is being closed.
@@ -68,24 +69,24 @@ pub enum WriterError {
     Failed(String),
 }
 
-/// Tells the caller that the transaction was committed, or why not.
+/// Reports to the caller that the transaction was committed, or why not.
 type Finish = Box<dyn FnOnce(Result<(), String>) + Send>;
-/// Does the work, or tells the caller why it is not done.
+/// Does the work, or reports to the caller why it is not done.
 type Work = Box<dyn for<'a, 'txn> FnOnce(Attempt<'_, 'a, 'txn>) -> Result<Finish, String> + Send>;
-/// A transaction to work in, or why there is none.
+/// A transaction to work in, or an error.
 type Attempt<'u, 'a, 'txn> = Result<&'u mut Unit<'a, 'txn>, String>;
 
-/// Where commits are kept.
+/// The place where commits are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Keeping {
-    /// In a file: each commit is on disk before anybody is told of it.
+pub enum Backing {
+    /// In a file: each commit is on disk before its results are returned.
     File,
-    /// In memory, where nothing has to be made ready for a start after a crash.
+    /// In memory, where nothing has to be prepared for a restart after a crash.
     Memory,
 }
 
-impl Keeping {
-    /// How much that commit has to outlive.
+impl Backing {
+    /// Returns the durability of the commit with that number.
     fn of_commit(self, number: u64) -> Durability {
         if self == Self::Memory && !number.is_multiple_of(MEMORY_COMMITS_MAX) {
             return Durability::None;
@@ -99,12 +100,12 @@ enum Message {
     Stop,
 }
 
-/// Hands work to the writing thread, in fair turns.
+/// Passes work to the writing thread, in fair turns.
 pub struct Writer {
-    // Bounded by the turns: each unit of work has its places.
+    // Bounded by the turns: each unit of work holds its permits.
     queue: mpsc::UnboundedSender<Message>,
     turns: ArcSwap<Turns>,
-    /// The thread's; gone when that has ended.
+    /// Owned by the thread; gone when that has ended.
     database: Weak<Database>,
     closing: AtomicBool,
     ended: watch::Receiver<bool>,
@@ -114,7 +115,7 @@ impl Writer {
     /// Starts the thread, which owns the database from then on.
     pub fn start(
         database: Database,
-        keeping: Keeping,
+        backing: Backing,
         clock: Arc<StoreClock>,
         path: PathBuf,
     ) -> std::io::Result<Self> {
@@ -124,10 +125,10 @@ impl Writer {
         let database = Arc::new(database);
         let shared = Arc::downgrade(&database);
         std::thread::Builder::new().name("imquota-writer".into()).spawn(move || {
-            // Whoever waits for the end is told even if the thread panics.
-            let end = Told(end);
+            // The signal is also sent if the thread panics.
+            let end = EndSignal(end);
             let closed = work_and_close(&path, Purpose::Store, database, |database| {
-                write_all(database, (keeping, &clock), waiting);
+                write_all(database, (backing, &clock), waiting);
             });
             if let Err(reason) = closed {
                 error!(path = %path.display(), %reason, "store failed");
@@ -137,23 +138,24 @@ impl Writer {
         Ok(Self { queue, turns, database: shared, closing: AtomicBool::new(false), ended })
     }
 
-    /// What the thread writes, to be read beside it; `None` when it has ended.
+    /// Returns the thread's database, for concurrent reads; `None` when the thread has ended.
     pub fn database(&self) -> Option<Arc<Database>> {
         self.database.upgrade()
     }
 
-    /// Bounds the subjects of the work that the thread is given at once.
+    /// Sets the highest number of subjects whose work the thread has at once.
     pub fn bound(&self, subjects_in_flight_max: usize) {
         self.turns.store(Turns::of_batches(subjects_in_flight_max));
     }
 
-    /// How much the thread is given at once, and how much waits.
+    /// Returns the load: the thread's work, and the work that waits.
     pub fn load(&self) -> Load {
         self.turns.load().load()
     }
 
-    /// Does the work in the next transaction once its turn has come, within that time; its result
-    /// comes once that is durable. Work whose caller has gone away before it began is not done.
+    /// Does the work in the next transaction once its turn has come, within that time; returns its
+    /// result once the transaction is durable. Work whose caller has stopped waiting before it
+    /// began is not done.
     pub async fn submit<T, F>(
         &self,
         turn: Turn,
@@ -175,8 +177,8 @@ impl Writer {
         result
     }
 
-    /// The same for administration, which waits for its turn without a limit of time.
-    pub async fn submit_patiently<T, F>(&self, work: F) -> Result<T, WriterError>
+    /// Does work for administration, which waits for its turn without a time limit.
+    pub async fn submit_without_timeout<T, F>(&self, work: F) -> Result<T, WriterError>
     where
         T: Send + 'static,
         F: for<'a, 'txn> FnOnce(&mut Unit<'a, 'txn>) -> Result<T, StorageError> + Send + 'static,
@@ -194,16 +196,16 @@ impl Writer {
         }
     }
 
-    /// Finishes what waits and closes the database.
+    /// Finishes waiting work and closes the database.
     pub async fn close(&self) {
         if !self.closing.swap(true, Ordering::AcqRel) {
-            // It fails only when the thread has ended already.
+            // Sending fails only if the thread has ended already.
             let _ = self.queue.send(Message::Stop);
         }
         self.wait_for_end().await;
     }
 
-    /// Ready when the thread has ended although nobody closed it.
+    /// Waits until the thread has ended without a call of [`Writer::close`].
     pub async fn failed(&self) {
         self.wait_for_end().await;
         if self.closing.load(Ordering::Acquire) {
@@ -213,7 +215,7 @@ impl Writer {
 
     async fn wait_for_end(&self) {
         let mut ended = self.ended.clone();
-        // An error means that the sender is gone, which is the end too.
+        // An error means that the sender was dropped, which is the end too.
         let _ = ended.wait_for(|ended| *ended).await;
     }
 
@@ -222,16 +224,16 @@ impl Writer {
     }
 
     fn gone(&self) -> WriterError {
-        self.check_open()
-            .err()
-            .unwrap_or_else(|| WriterError::Failed("it failed before and is not open".to_owned()))
+        self.check_open().err().unwrap_or_else(|| {
+            WriterError::Failed("the store failed earlier and is not open".to_owned())
+        })
     }
 }
 
-/// Says that the thread has ended, when dropped.
-struct Told(watch::Sender<bool>);
+/// Signals the end of the thread, when dropped.
+struct EndSignal(watch::Sender<bool>);
 
-impl Drop for Told {
+impl Drop for EndSignal {
     fn drop(&mut self) {
         let _ = self.0.send(true);
     }
@@ -250,7 +252,7 @@ where
         let done = attempt.and_then(|unit| work(unit).map_err(|failure| failure.to_string()));
         match done {
             Ok(value) => Ok(Box::new(move |committed| {
-                // A caller that has gone away does not want to know.
+                // The caller may have stopped waiting.
                 let _ = sender.send(committed.map(|()| value));
             })),
             Err(failure) => {
@@ -264,15 +266,15 @@ where
 
 fn write_all(
     database: &Database,
-    (keeping, clock): (Keeping, &StoreClock),
+    (backing, clock): (Backing, &StoreClock),
     mut waiting: mpsc::UnboundedReceiver<Message>,
 ) {
     let mut schedules = Schedules::new();
     let mut commits = 0;
     let mut batch = Vec::new();
     while let Some(message) = waiting.blocking_recv() {
-        take_in(message, &mut batch, &mut waiting);
-        take_in_waiting(&mut batch, &mut waiting);
+        push(message, &mut batch, &mut waiting);
+        push_waiting(&mut batch, &mut waiting);
         while !batch.is_empty() {
             if schedules.len() > SCHEDULES_MAX {
                 schedules.clear();
@@ -281,11 +283,11 @@ fn write_all(
             let several = batch.len();
             let work = std::mem::take(&mut batch);
             let began = Stopwatch::start();
-            let durability = keeping.of_commit(commits);
+            let durability = backing.of_commit(commits);
             let target = (database, durability, clock);
             if let Err(failure) = write_batch(target, &mut schedules, work) {
-                error!(error = %failure, "the store failed; nothing can be decided until it is \
-                    opened anew");
+                error!(error = %failure, "store failed, every call is refused until the \
+                    process is restarted");
                 return refuse_all(&failure, waiting);
             }
             if several > 1 {
@@ -295,27 +297,23 @@ fn write_all(
     }
 }
 
-fn take_in(
-    message: Message,
-    batch: &mut Vec<Work>,
-    waiting: &mut mpsc::UnboundedReceiver<Message>,
-) {
+fn push(message: Message, batch: &mut Vec<Work>, waiting: &mut mpsc::UnboundedReceiver<Message>) {
     match message {
         Message::Work(work) => batch.push(work),
         Message::Stop => waiting.close(),
     }
 }
 
-/// Takes what waits, up to a full batch.
-fn take_in_waiting(batch: &mut Vec<Work>, waiting: &mut mpsc::UnboundedReceiver<Message>) {
+/// Takes waiting work, up to a full batch.
+fn push_waiting(batch: &mut Vec<Work>, waiting: &mut mpsc::UnboundedReceiver<Message>) {
     while batch.len() < BATCH_MAX
         && let Ok(message) = waiting.try_recv()
     {
-        take_in(message, batch, waiting);
+        push(message, batch, waiting);
     }
 }
 
-/// Waits so long at most for as much work as there was before.
+/// Waits, at most that long, for as much work as there was before.
 fn gather(
     several: usize,
     longest: Duration,
@@ -324,7 +322,7 @@ fn gather(
 ) {
     let began = Stopwatch::start();
     loop {
-        take_in_waiting(batch, waiting);
+        push_waiting(batch, waiting);
         if batch.len() >= several || began.elapsed() >= longest || waiting.is_closed() {
             return;
         }
@@ -341,7 +339,7 @@ fn refuse_all(failure: &str, mut waiting: mpsc::UnboundedReceiver<Message>) {
     }
 }
 
-/// Works off a batch and tells everybody. An error means that the store failed.
+/// Does a batch and reports to all callers. An error means that the store failed.
 fn write_batch(
     target: (&Database, Durability, &StoreClock),
     schedules: &mut Schedules,
