@@ -1,4 +1,4 @@
-//! Entries of the audit log as stored bytes: JSON of types of their own, with a version.
+//! The stored format of the audit log's entries: JSON of separate types, with a version.
 
 use serde::{Deserialize, Serialize};
 
@@ -27,7 +27,7 @@ struct StoredEntry {
     hash: String,
 }
 
-/// An entry as bytes.
+/// Encodes an entry.
 #[must_use]
 pub fn encode(entry: &Entry) -> Vec<u8> {
     let Entry { head, previous, event } = entry.clone();
@@ -49,7 +49,7 @@ pub fn encode(entry: &Entry) -> Vec<u8> {
     serde_json::to_vec(&stored).expect("maps with string keys can always be written")
 }
 
-/// The entry that stands in place `number` of the log.
+/// Decodes the entry at place `number` of the log.
 pub fn decode(number: u64, bytes: &[u8]) -> Result<Entry, DirectoryError> {
     let unreadable = |reason: String| DirectoryError::UnreadableEntry { number, reason };
     let stored: StoredEntry =
@@ -81,7 +81,7 @@ mod tests {
     const GOLDEN: &str = r#"{"v":1,"number":1,"at_ms":1549900800001,"actor":"ops","from":"127.0.0.1","action":"CreateApp","request":"{}","app_id":"demo","request_id":"r1","before":"","after":"{}","previous":"","hash":"HASH"}"#;
 
     #[test]
-    fn entries_stand_on_disk_as_they_always_did() {
+    fn entries_are_stored_as_the_golden_bytes() {
         let event = Event {
             at: Timestamp::from_millis(1_549_900_800_001),
             actor: Actor { name: "ops".into(), from: "127.0.0.1".into() },

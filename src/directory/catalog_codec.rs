@@ -1,9 +1,9 @@
-//! Catalogs that were in force as stored bytes: the parts that price and limit.
+//! The stored format of activated catalogs: the parts that determine prices and limits.
 //!
-//! A content is JSON of types of its own, with a version, always written the same way, so that
-//! its SHA-256 names it: comments, white space and the order of keys of the file that it came from
-//! do not matter, and neither do the parts that each sidecar reads from its own file (the policy
-//! while the store is unavailable, the sizes of batches, the codes of IM clients).
+//! The content is JSON of separate types, with a version, in a canonical form, so that its SHA-256
+//! identifies it: comments, white space and the order of keys in the source file have no effect,
+//! and neither do the parts that each sidecar reads from its own file (the policy while the store
+//! is unavailable, the sizes of batches, the codes of IM clients).
 
 use std::sync::Arc;
 
@@ -22,14 +22,14 @@ use crate::domain::time::Timestamp;
 
 const VERSION: u32 = 1;
 
-/// A catalog that was put into force.
+/// An activated catalog.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CatalogRecord {
-    /// Counts the records of the store, from 1.
+    /// The number of the record in the store, from 1.
     pub number: u64,
-    /// From when on it is in force, until the next record.
+    /// The instant from which it is in force, until the next record.
     pub since: Timestamp,
-    /// The request that put it into force; empty where a sidecar loaded it from its file.
+    /// The id of the request that activated it; empty if a sidecar loaded it from its file.
     pub request_id: String,
     /// SHA-256 of the content, in hexadecimal digits.
     pub hash: String,
@@ -116,7 +116,7 @@ struct StoredRegion {
     price_fen: Option<i64>,
 }
 
-/// SHA-256 of a catalog's content, in hexadecimal digits.
+/// Returns the SHA-256 of a catalog's content, in hexadecimal digits.
 #[must_use]
 pub fn hash(catalog: &Catalog) -> String {
     hash_of(&store(catalog))
@@ -130,7 +130,7 @@ fn written<T: Serialize>(stored: &T) -> Vec<u8> {
     serde_json::to_vec(stored).expect("structs of texts and numbers can always be written")
 }
 
-/// A record as bytes.
+/// Encodes a record.
 #[must_use]
 pub fn encode(record: &CatalogRecord) -> Vec<u8> {
     let content = store(&record.catalog);
@@ -144,7 +144,7 @@ pub fn encode(record: &CatalogRecord) -> Vec<u8> {
     })
 }
 
-/// The record of that number from its bytes; what is not kept is that of `own`.
+/// Decodes the record with that number; parts that are not stored are taken from `own`.
 pub fn decode(number: u64, bytes: &[u8], own: &Catalog) -> Result<CatalogRecord, DirectoryError> {
     let unreadable = |reason: String| DirectoryError::UnreadableCatalog { number, reason };
     let stored: StoredRecord =
@@ -153,7 +153,7 @@ pub fn decode(number: u64, bytes: &[u8], own: &Catalog) -> Result<CatalogRecord,
         return Err(unreadable(format!("version {} is not {VERSION}", stored.v)));
     }
     if hash_of(&stored.content) != stored.hash {
-        return Err(unreadable("its hash is not that of its content".to_owned()));
+        return Err(unreadable("its hash does not match its content".to_owned()));
     }
     let catalog = load(stored.content, own);
     Ok(CatalogRecord {
@@ -342,13 +342,13 @@ mod tests {
     }
 
     #[test]
-    fn catalogs_stand_on_disk_as_they_always_did() {
+    fn catalogs_are_stored_as_the_golden_bytes() {
         assert_eq!(String::from_utf8(encode(&record())).expect("text"), GOLDEN.trim_end());
         assert_eq!(decode(7, GOLDEN.trim_end().as_bytes(), &small()), Ok(record()));
     }
 
     #[test]
-    fn a_content_is_named_by_what_prices_and_limits_alone() {
+    fn only_prices_and_limits_determine_the_hash_of_a_catalog() {
         let text = crate::catalog::BUILTIN;
         let same = format!("# Another comment.\n{}", text.replace("\n\n", "\n\n\n"));
         let parse = |text: &str| crate::catalog::parse(text).expect("a catalog");

@@ -1,4 +1,4 @@
-//! App records as stored bytes: JSON of types of their own, with a version.
+//! The stored format of app records: JSON of separate types, with a version.
 
 use std::sync::Arc;
 
@@ -32,7 +32,7 @@ struct StoredApp {
     billed_since: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     closed_through: Option<String>,
-    /// What purchases carry, each once.
+    /// The terms of purchases, each once.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     terms: Vec<StoredTerms>,
 }
@@ -52,7 +52,7 @@ struct StoredRefund {
     refund_fen: i64,
     in_full: bool,
     at_ms: i64,
-    /// Absent, both, in records of versions that kept none.
+    /// Both are absent in records of versions that did not store them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     days: Option<i64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -67,7 +67,7 @@ struct StoredPurchase {
     months: u32,
     price_fen: i64,
     at_ms: i64,
-    /// What it carries, by its place in the document's list.
+    /// The index of its terms in the document's list.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     terms: Option<usize>,
 }
@@ -81,7 +81,7 @@ enum StoredItem {
     AddOn(String),
 }
 
-/// A record as bytes.
+/// Encodes a record.
 #[must_use]
 pub fn encode(record: &AppRecord) -> Vec<u8> {
     let mut terms = Vec::new();
@@ -105,7 +105,7 @@ pub fn encode(record: &AppRecord) -> Vec<u8> {
 
 fn store_purchase(purchase: &Purchase, terms: &mut Vec<Arc<Terms>>) -> StoredPurchase {
     let place = |carried: &Arc<Terms>| {
-        // Most purchases carry what the one before does.
+        // Most purchases have the same terms as the previous one.
         terms.iter().rposition(|known| known == carried).unwrap_or_else(|| {
             terms.push(carried.clone());
             terms.len() - 1
@@ -147,7 +147,7 @@ fn store_refund(refund: &Refund) -> StoredRefund {
     }
 }
 
-/// A record from the bytes that stand under `key`.
+/// Decodes the record stored under `key`.
 pub fn decode(key: &str, bytes: &[u8]) -> Result<AppRecord, DirectoryError> {
     let unreadable = |reason: String| DirectoryError::Unreadable { app: key.to_owned(), reason };
     let mut stored: StoredApp =
@@ -169,7 +169,7 @@ pub fn decode(key: &str, bytes: &[u8]) -> Result<AppRecord, DirectoryError> {
     let (billed_since, closed_through) =
         months.map_err(|error: InvalidMonth| unreadable(error.to_string()))?;
     let terms = load_terms(&mut stored)
-        .map_err(|purchase| unreadable(format!("what its purchase {purchase} carries")))?;
+        .map_err(|purchase| unreadable(format!("the terms of its purchase {purchase}")))?;
     let mut record = load(stored).map_err(|error| unreadable(error.to_string()))?;
     for (purchase, terms) in record.sales.purchases.iter_mut().zip(terms) {
         purchase.terms = terms;
@@ -178,8 +178,8 @@ pub fn decode(key: &str, bytes: &[u8]) -> Result<AppRecord, DirectoryError> {
     Ok(AppRecord { billed_since, closed_through, ..record })
 }
 
-/// What each purchase carries; the index of the purchase where that is not in the list or of
-/// another item.
+/// Returns the terms of each purchase; the index of the purchase if its terms are not in the list
+/// or belong to another item.
 fn load_terms(stored: &mut StoredApp) -> Result<Vec<Option<Arc<Terms>>>, usize> {
     let listed: Vec<Option<Arc<Terms>>> = std::mem::take(&mut stored.terms)
         .into_iter()
@@ -214,7 +214,8 @@ fn load(stored: StoredApp) -> Result<AppRecord, InvalidId> {
             refunds: stored.refunds.into_iter().map(load_refund).collect::<Result<_, _>>()?,
         },
         retentions: stored.retentions.into_iter().map(load_retention).collect::<Result<_, _>>()?,
-        // As records from before metering have it; whose zone the month is of hardly matters there.
+        // The default for records from before metering; the time zone of that month has little
+        // effect.
         billed_since: Month::of(Day::of_utc(Timestamp::from_millis(stored.created_at_ms))),
         closed_through: None,
     })
@@ -326,12 +327,12 @@ mod tests {
     }
 
     #[test]
-    fn records_stand_on_disk_as_they_always_did() {
+    fn records_are_stored_as_the_golden_bytes() {
         assert_eq!(String::from_utf8(encode(&record())).expect("text"), GOLDEN);
         assert_eq!(decode("1400000000", GOLDEN.as_bytes()), Ok(record()));
     }
 
-    /// The ends of the same document whose first two purchases carry terms.
+    /// Parts of the same document whose first two purchases have terms.
     const CARRIED: [&str; 3] = [
         r#""price_fen":99900,"at_ms":1549900800001,"terms":0},"#,
         r#""at_ms":1549900800002,"terms":1},"#,
@@ -339,7 +340,7 @@ mod tests {
     ];
 
     #[test]
-    fn what_purchases_carry_stands_in_the_document_once() {
+    fn equal_terms_are_stored_once() {
         let catalog = crate::catalog::builtin();
         let mut record = record();
         for purchase in &mut record.sales.purchases {
@@ -353,7 +354,7 @@ mod tests {
         for (from, to) in [("\"terms\":1}", "\"terms\":2}"), ("\"terms\":1}", "\"terms\":0}")] {
             let damaged = stored.replace(from, to);
             let error = decode("1400000000", damaged.as_bytes()).expect_err("damaged").to_string();
-            assert!(error.contains("what its purchase 1 carries"), "{error}");
+            assert!(error.contains("the terms of its purchase 1"), "{error}");
         }
     }
 
@@ -368,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn the_figures_of_a_refund_stand_behind_what_versions_before_wrote() {
+    fn the_figures_of_a_refund_are_stored_after_the_fields_of_earlier_versions() {
         let mut record = record();
         record.sales.refunds[0].used = Some(DaysUsed { days: 28, days_used: 3 });
         let at = r#""in_full":false,"at_ms":1549900800002"#;
@@ -378,14 +379,14 @@ mod tests {
     }
 
     #[test]
-    fn a_refund_of_nothing_is_refused() {
+    fn a_refund_of_a_missing_purchase_is_refused() {
         let damaged = GOLDEN.replace("\"purchase\":1,", "\"purchase\":4,");
         let error = decode("1400000000", damaged.as_bytes()).expect_err("damaged").to_string();
         assert!(error.contains("refund of purchase 4"), "{error}");
     }
 
     #[test]
-    fn a_record_of_a_newer_version_is_refused_by_name() {
+    fn a_record_of_a_newer_version_is_refused_with_its_app_id() {
         let newer = GOLDEN.replace("\"v\":1", "\"v\":2");
         let error = decode("1400000000", newer.as_bytes()).expect_err("newer").to_string();
         assert!(error.contains("1400000000") && error.contains("version 2"), "{error}");

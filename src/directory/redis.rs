@@ -1,5 +1,5 @@
 //! The directory in the ledger's Redis: one hash of documents, an index in the order of ids, the
-//! audit log as a list, one hash of final statements, and one of the catalogs that were in force.
+//! audit log as a list, one hash of final statements, and one of activated catalogs.
 
 use std::sync::Arc;
 
@@ -20,22 +20,23 @@ use crate::ledger::redis::reply::{array, bytes, integer};
 use crate::ledger::redis::scripts::ScriptId;
 use crate::ledger::redis::store::{PATIENCE, Store};
 
-/// Most tries to log a change while other sidecars log theirs.
+/// The highest number of attempts to log a change while other sidecars log theirs.
 const LOG_ATTEMPTS_MAX: usize = 64;
 
-/// Entries that are looked at for the one of a loss: it follows directly on what was left.
-const LOOKED_AT_MAX: usize = 256;
+/// The number of entries that are searched for the one of a loss: it follows directly on the
+/// remaining entries.
+const SEARCHED_MAX: usize = 256;
 
-/// What became of writing a record and an entry; anything else is a conflict of records.
+/// The script's reply if record and entry were written; an unlisted reply is a conflict of records.
 const WRITTEN: i64 = 1;
-/// Another entry was logged meanwhile.
+/// The script's reply if another entry was logged meanwhile.
 const OVERTAKEN: i64 = 2;
-/// An entry that was seen is lost.
+/// The script's reply if an entry that was seen is lost.
 const LOST: i64 = 3;
 
-/// What is written together.
+/// A change that is written in one step.
 struct Change<'a> {
-    /// The record, and the revision that it takes the place of; `None`: only the log grows.
+    /// The record, and the revision that it replaces; `None`: only the log grows.
     record: Option<(&'a AppRecord, u64)>,
     statement: Option<(Month, &'a [u8])>,
     event: &'a Event,
@@ -47,7 +48,7 @@ pub struct RedisDirectory {
 }
 
 impl RedisDirectory {
-    /// The directory in the same Redis as that ledger.
+    /// Returns the directory in the same Redis as that ledger.
     #[must_use]
     pub fn beside(ledger: &Redis) -> Self {
         Self { store: ledger.store() }
@@ -80,12 +81,12 @@ impl RedisDirectory {
         })
     }
 
-    /// Writes a document, where there is one, together with the entry that follows the last one.
+    /// Writes a document, if there is one, together with the entry that follows the last one.
     async fn put_logged(&self, change: &Change<'_>) -> Result<(), DirectoryError> {
         for _ in 0..LOG_ATTEMPTS_MAX {
             let before = self.store.known.audit.before();
             let head = self.head().await?;
-            let answer = self.put_behind(change, &head, &before).await?;
+            let answer = self.try_put(change, &head, &before).await?;
             match (answer, change.record) {
                 (Some(OVERTAKEN), _) => {}
                 (Some(LOST), _) => return Err(self.lost(&before).await?),
@@ -96,11 +97,13 @@ impl RedisDirectory {
                 (None, _) => break,
             }
         }
-        Err(DirectoryError::Unavailable("the audit log takes no entry".to_owned()))
+        Err(DirectoryError::Unavailable(
+            "every attempt to append to the audit log failed".to_owned(),
+        ))
     }
 
-    /// The same, where `head` is the last entry.
-    async fn put_behind(
+    /// Makes one attempt at [`Self::put_logged`], where `head` is the last entry.
+    async fn try_put(
         &self,
         change: &Change<'_>,
         head: &Head,
@@ -131,26 +134,26 @@ impl RedisDirectory {
         Ok(answer)
     }
 
-    /// What was lost, where an entry that was seen is lost.
+    /// Returns the loss as an error, after the script reported that a seen entry is lost.
     async fn lost(&self, before: &Before) -> Result<DirectoryError, DirectoryError> {
         let (found, known) = (self.head().await?.number, before.seen.number);
         let found = found.min(known.saturating_sub(1));
-        // The hash of what was put in its place is not known; by its number alone it is lost too.
+        // The hash of the entry in its place was not read; by its number alone it is lost too.
         self.store.known.audit_ends(before, found, "");
         Ok(DirectoryError::Lost { found, known })
     }
 
-    /// The last entries that say that entries before them were lost.
+    /// Returns the most recent entries that report a loss of entries before them.
     async fn losses(&self, head: u64) -> Result<Vec<(u64, LostEnd)>, DirectoryError> {
-        let from = head.saturating_sub(LOOKED_AT_MAX as u64);
-        let entries = self.entries(from, LOOKED_AT_MAX).await?;
+        let from = head.saturating_sub(SEARCHED_MAX as u64);
+        let entries = self.entries(from, SEARCHED_MAX).await?;
         let lost = |(place, entry): (u64, Entry)| Some((place, LostEnd::of(&entry.event)?));
-        // About an app: its record lost revisions.
+        // A loss entry of an app is about revisions of its record.
         let of_log = entries.into_iter().filter(|(_, entry)| entry.event.app.is_none());
         Ok(of_log.filter_map(lost).collect())
     }
 
-    /// Ids and records as they are stored.
+    /// Returns ids and records as they are stored.
     async fn list(
         &self,
         from: String,
@@ -158,8 +161,8 @@ impl RedisDirectory {
     ) -> Result<Vec<(String, Vec<u8>)>, DirectoryError> {
         let arguments = [from.into_bytes(), limit.to_string().into_bytes()];
         let answer = self.call(ScriptId::ListApps, &arguments).await?;
-        let senseless = || DirectoryError::Unavailable("a list that makes no sense".to_owned());
-        let flat = array(answer).ok_or_else(senseless)?;
+        let malformed = || DirectoryError::Unavailable("malformed reply".to_owned());
+        let flat = array(answer).ok_or_else(malformed)?;
         let pairs = flat.chunks_exact(2);
         let pair = |pair: &[Value]| {
             (String::from_utf8_lossy(&text(&pair[0])).into_owned(), text(&pair[1]))
@@ -168,7 +171,7 @@ impl RedisDirectory {
     }
 }
 
-/// Where the statement of a month stands.
+/// Returns the field of a month's statement.
 fn statement_field(app: &AppId, month: Month) -> String {
     format!("{app}/{month}")
 }
@@ -188,7 +191,7 @@ fn text(value: &Value) -> Vec<u8> {
     bytes(value.clone()).unwrap_or_default()
 }
 
-/// A record as it is stored: its revision, a space, its document.
+/// Decodes a record as it is stored: its revision, a space, its document.
 fn record(app: &str, stored: &[u8]) -> Result<AppRecord, DirectoryError> {
     let space = stored.iter().position(|byte| *byte == b' ').map_or(0, |space| space + 1);
     document::decode(app, &stored[space..])
@@ -197,7 +200,7 @@ fn record(app: &str, stored: &[u8]) -> Result<AppRecord, DirectoryError> {
 #[async_trait]
 impl Directory for RedisDirectory {
     async fn app(&self, app: &AppId) -> Result<Option<AppRecord>, DirectoryError> {
-        // Where there is none, the one after it is found.
+        // If the app is missing, the script returns the one after it.
         let found = self.list(format!("[{app}"), 1).await?;
         let found = found.iter().find(|(id, _)| id == app.as_str());
         found.map(|(id, stored)| record(id, stored)).transpose()
@@ -245,7 +248,7 @@ impl Directory for RedisDirectory {
         if integer(&answer).is_some() {
             return Ok(None);
         }
-        let malformed = || DirectoryError::Unavailable("a malformed list of catalogs".to_owned());
+        let malformed = || DirectoryError::Unavailable("malformed reply".to_owned());
         let flat = array(answer).ok_or_else(malformed)?;
         let number = |field: &Value| String::from_utf8(text(field)).ok()?.parse::<u64>().ok();
         let pairs = flat.chunks_exact(2);
@@ -279,7 +282,9 @@ impl Directory for RedisDirectory {
                 None => break,
             }
         }
-        Err(DirectoryError::Unavailable("the audit log takes no entry".to_owned()))
+        Err(DirectoryError::Unavailable(
+            "every attempt to append to the audit log failed".to_owned(),
+        ))
     }
 
     async fn log(&self, event: Event) -> Result<(), DirectoryError> {
@@ -328,7 +333,7 @@ impl Directory for RedisDirectory {
         }
         let found = head.number.min(place);
         self.store.known.audit_ends(&before, found, "");
-        // Another process may have logged it. An entry that was there before is of another loss.
+        // Another process may have logged it. An entry that existed before reports another loss.
         let last = audit.last_loss().unwrap_or(0);
         let losses = self.losses(head.number).await?;
         let logged = losses.iter().rfind(|(place, lost)| *place > last && lost.known >= known);
@@ -345,9 +350,9 @@ impl Directory for RedisDirectory {
             return Ok(());
         }
         let change = Change { record: None, statement: None, event: &event };
-        // The entry that was seen is lost: it is not asked for.
+        // The seen entry is lost, so the script must not check for it.
         let unseen = Tail::default().before();
-        if self.put_behind(&change, &head, &unseen).await? == Some(WRITTEN) {
+        if self.try_put(&change, &head, &unseen).await? == Some(WRITTEN) {
             let entry = event.follow(&head);
             let Head { number, hash } = entry.head;
             self.store.known.audit.heal(number, &hash, Some(number));

@@ -1,9 +1,9 @@
-//! A statement as a document: JSON with its hash, as it is stored and as it is exported.
+//! The document of a statement: JSON with its hash, as it is stored and exported.
 //!
-//! The keys are sorted, there is no white space, and every number is whole. So the hash can be made
-//! again by whoever has the document: SHA-256 over the same JSON without the member `hash`, which
-//! is what Python's `json.dumps(document, sort_keys=True, separators=(",", ":"),
-//! ensure_ascii=False)` writes.
+//! The keys are sorted, there is no white space, and every number is an integer. So a recipient of
+//! the document can compute the hash again: SHA-256 over the same JSON without the member `hash`,
+//! which is the output of Python's `json.dumps(document, sort_keys=True, separators=(",", ":"),
+//! ensure_ascii=False)`.
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -18,10 +18,10 @@ use crate::domain::text::hex;
 use crate::domain::time::Timestamp;
 
 const VERSION: u32 = 1;
-/// What every amount is in, as hundredths.
+/// The currency of every amount; amounts are in hundredths of it.
 const CURRENCY: &str = "CNY";
 
-// The members stand in the order of their names: that is what is hashed.
+// The members are in the order of their names, which is the order of hashing.
 #[derive(Serialize, Deserialize)]
 struct Document {
     app_id: String,
@@ -87,7 +87,7 @@ enum DocumentItem {
     Bandwidth,
 }
 
-/// The items and what documents call them.
+/// The items and their names in documents.
 const ITEMS: [(Item, DocumentItem); 7] = [
     (Item::Edition, DocumentItem::Edition),
     (Item::AddOn, DocumentItem::AddOn),
@@ -98,7 +98,7 @@ const ITEMS: [(Item, DocumentItem); 7] = [
     (Item::Bandwidth, DocumentItem::Bandwidth),
 ];
 
-/// A statement together with its document and hash.
+/// A statement with its document and hash.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sealed {
     /// The statement.
@@ -185,7 +185,7 @@ pub fn open(app: &AppId, month: Month, json: Vec<u8>) -> Result<Sealed, Director
     }
     let stored = document.hash.take().unwrap_or_default();
     if hash(&write(&document)) != stored {
-        return Err(unreadable("its hash is not that of its content".to_owned()));
+        return Err(unreadable("its hash does not match its content".to_owned()));
     }
     let statement = load(document).map_err(|reason| unreadable(reason.to_owned()))?;
     Ok(Sealed { statement, hash: stored, json })

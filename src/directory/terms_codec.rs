@@ -1,4 +1,4 @@
-//! Editions and add-ons as stored JSON, in catalogs and as what purchases carry.
+//! The stored format of editions and add-ons: JSON, in catalogs and in the terms of purchases.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,13 +6,13 @@ use crate::domain::catalog::{AddOn, Edition};
 use crate::domain::limit::{Limit, LimitId};
 use crate::domain::terms::Terms;
 
-/// What a purchase carries.
+/// The terms of a purchase.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StoredTerms {
-    /// Of an edition.
+    /// The terms of an edition.
     Edition(StoredEdition),
-    /// Of an add-on.
+    /// The terms of an add-on.
     AddOn(StoredAddOn),
 }
 
@@ -37,7 +37,7 @@ pub struct StoredAddOn {
     price_fen: i64,
 }
 
-/// Terms as they are stored.
+/// Converts terms to their stored form.
 pub fn store(terms: &Terms) -> StoredTerms {
     match terms {
         Terms::Edition(edition) => StoredTerms::Edition(store_edition(edition)),
@@ -45,7 +45,7 @@ pub fn store(terms: &Terms) -> StoredTerms {
     }
 }
 
-/// Stored terms; `None` where they name a limit that this version does not sell.
+/// Converts stored terms; `None` if they name a limit that this version does not sell.
 pub fn load(stored: StoredTerms) -> Option<Terms> {
     Some(match stored {
         StoredTerms::Edition(edition) => Terms::Edition(load_edition(edition)?),
@@ -53,7 +53,7 @@ pub fn load(stored: StoredTerms) -> Option<Terms> {
     })
 }
 
-/// An edition as it is stored.
+/// Converts an edition to its stored form.
 pub fn store_edition(edition: &Edition) -> StoredEdition {
     let limit = |(id, limit): &(LimitId, Limit)| (id.to_string(), limit.finite());
     StoredEdition {
@@ -66,7 +66,7 @@ pub fn store_edition(edition: &Edition) -> StoredEdition {
     }
 }
 
-/// A stored edition; `None` where it names a limit that this version does not sell.
+/// Converts a stored edition; `None` if it names a limit that this version does not sell.
 pub fn load_edition(stored: StoredEdition) -> Option<Edition> {
     let limit =
         |(id, most): (String, Option<u64>)| Some((LimitId::sold_by_name(&id)?, limit(most)));
@@ -80,7 +80,7 @@ pub fn load_edition(stored: StoredEdition) -> Option<Edition> {
     })
 }
 
-/// An add-on as it is stored.
+/// Converts an add-on to its stored form.
 pub fn store_add_on(add_on: &AddOn) -> StoredAddOn {
     StoredAddOn {
         id: add_on.id.to_string(),
@@ -91,7 +91,7 @@ pub fn store_add_on(add_on: &AddOn) -> StoredAddOn {
     }
 }
 
-/// A stored add-on; `None` where it names a limit that this version does not sell.
+/// Converts a stored add-on; `None` if it names a limit that this version does not sell.
 pub fn load_add_on(stored: StoredAddOn) -> Option<AddOn> {
     Some(AddOn {
         id: stored.id.as_str().into(),

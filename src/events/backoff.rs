@@ -1,14 +1,15 @@
-//! How long to pause after failed attempts.
+//! Backoff with jitter after failed attempts.
 
 use std::time::Duration;
 
-/// The pause after so many failed attempts: doubling from `first` to `longest`, and jittered by up
-/// to a half, so that sidecars which lost the same peer do not return in step.
+/// Returns the pause after that many failed attempts: doubling from `first` to `longest`, and
+/// jittered by up to a half, so that sidecars which lost the same peer do not reconnect
+/// simultaneously.
 #[must_use]
 pub fn backoff(attempts: u32, first: Duration, longest: Duration) -> Duration {
     let doubled = first.saturating_mul(1 << attempts.saturating_sub(1).min(20)).min(longest);
     let half = u64::try_from(doubled.as_millis() / 2).unwrap_or(u64::MAX - 1);
-    // Without randomness sidecars are merely in step.
+    // Without randomness sidecars merely reconnect simultaneously.
     doubled / 2 + Duration::from_millis(getrandom::u64().unwrap_or_default() % (half + 1))
 }
 

@@ -1,4 +1,4 @@
-//! Events as stored bytes: JSON of types of their own, with a version.
+//! The stored format of events: JSON of separate types, with a version.
 
 use serde::{Deserialize, Serialize};
 
@@ -14,7 +14,7 @@ const VERSION: u32 = 1;
 struct StoredEvent {
     v: u32,
     at_ms: i64,
-    /// Empty: the event concerns the whole store.
+    /// Empty if the event concerns the whole store.
     app_id: String,
     #[serde(flatten)]
     what: StoredHappening,
@@ -61,7 +61,7 @@ enum StoredHappening {
     StoreRefuses { server: String, why: String },
 }
 
-/// An event as bytes.
+/// Encodes an event.
 #[must_use]
 pub fn encode(event: &Event) -> Vec<u8> {
     let Event { at, app, what } = event.clone();
@@ -70,7 +70,7 @@ pub fn encode(event: &Event) -> Vec<u8> {
     serde_json::to_vec(&stored).expect("maps with string keys can always be written")
 }
 
-/// The event of that number.
+/// Decodes the event with that number.
 pub fn decode(number: u64, bytes: &[u8]) -> Result<NumberedEvent, EventsError> {
     let unreadable = |reason: String| EventsError::Unreadable { number, reason };
     let stored: Versioned =
@@ -87,20 +87,20 @@ pub fn decode(number: u64, bytes: &[u8]) -> Result<NumberedEvent, EventsError> {
     Ok(NumberedEvent { number, event })
 }
 
-/// The kind of a stored event and, of one about a limit, its app; as much as an index of the log
-/// needs, also of kinds that this version does not have.
+/// The kind of a stored event and, if it is about a limit, its app. This is sufficient for an index
+/// of the log, and available also for kinds that this version does not have.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Outline {
     /// The name of its kind.
     pub kind: String,
-    /// When, in milliseconds.
+    /// The time in milliseconds.
     pub at_ms: i64,
-    /// Its app, where it is about a limit.
+    /// Its app, if it is about a limit.
     pub limited_app: Option<String>,
 }
 
 impl Outline {
-    /// Of an event that is about to be stored.
+    /// Returns the outline of an event that is about to be stored.
     pub fn of(event: &Event) -> Self {
         let limited_app = event.app.as_ref().filter(|_| event.what.is_about_limit());
         Self {
@@ -111,7 +111,7 @@ impl Outline {
     }
 }
 
-/// The outline of a stored event; `None` where it cannot be read.
+/// Returns the outline of a stored event; `None` if it is unreadable.
 pub(super) fn outline(bytes: &[u8]) -> Option<Outline> {
     #[derive(Deserialize)]
     struct Head {
@@ -124,7 +124,7 @@ pub(super) fn outline(bytes: &[u8]) -> Option<Outline> {
     Some(Outline { kind, at_ms, limited_app: is_about_limit.then_some(app_id) })
 }
 
-/// What is looked at before all else: a later version may have other kinds.
+/// The version, which is checked first: a later version may have other kinds.
 #[derive(Deserialize)]
 struct Versioned {
     v: u32,
@@ -242,7 +242,7 @@ fn happening(stored: StoredHappening) -> Result<Happening, String> {
         }
         StoredHappening::Denied { sample, reason, denials } => {
             let known = Reason::ALL.into_iter().find(|known| known.name() == reason);
-            let reason = known.ok_or_else(|| format!("no reason is called {reason:?}"))?;
+            let reason = known.ok_or_else(|| format!("unknown reason {reason:?}"))?;
             Happening::Denied { sample: sample.try_into()?, reason, denials }
         }
         StoredHappening::Ending { what, ends_at_ms, days_left } => {
@@ -278,12 +278,12 @@ fn happening(stored: StoredHappening) -> Result<Happening, String> {
             Happening::JournalReplayed { facts, over, failed, sample }
         }
         StoredHappening::StatementIssued { month, total_fen } => {
-            let month = month.parse().map_err(|_| format!("{month:?} is no month"))?;
+            let month = month.parse().map_err(|_| format!("{month:?} is not a month"))?;
             Happening::StatementIssued { month, total_fen }
         }
         StoredHappening::FactsLost { part, found, known } => {
             let named = StorePart::ALL.into_iter().find(|named| named.name() == part);
-            let part = named.ok_or_else(|| format!("no part is called {part:?}"))?;
+            let part = named.ok_or_else(|| format!("unknown part {part:?}"))?;
             Happening::FactsLost { part, found, known }
         }
         StoredHappening::EventsDropped { first, last, kinds } => {
@@ -300,7 +300,7 @@ fn happening(stored: StoredHappening) -> Result<Happening, String> {
 mod tests {
     use super::*;
 
-    /// One of each kind. What stands on disk stays readable.
+    /// One event of each kind. Stored events stay readable.
     const GOLDEN: &[&str] = &[
         r#"{"v":1,"at_ms":7,"app_id":"demo","kind":"limit_passed","count":{"limit_id":"groups_per_user","user":"alice","used":45,"limit":50},"percent":90}"#,
         r#"{"v":1,"at_ms":7,"app_id":"demo","kind":"denied","sample":{"limit_id":"members_per_group","group":"g1","used":20,"limit":20},"reason":"MEMBERS_PER_GROUP","denials":17}"#,
@@ -324,12 +324,12 @@ mod tests {
     ];
 
     #[test]
-    fn events_stand_on_disk_as_they_always_did() {
+    fn events_are_stored_as_the_golden_bytes() {
         for golden in GOLDEN {
             let event = decode(4, golden.as_bytes()).expect(golden);
             assert_eq!(event.number, 4);
             let (stored, new) = (outline(golden.as_bytes()), Outline::of(&event.event));
-            assert_eq!(stored, Some(new), "the index sees both alike");
+            assert_eq!(stored, Some(new), "both have the same outline");
             assert_eq!(String::from_utf8(encode(&event.event)).expect("text"), *golden);
         }
     }
@@ -344,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_newer_version_wrote_is_named_and_not_guessed() {
+    fn an_event_of_a_newer_version_is_refused_by_number() {
         let newer = r#"{"v":2,"kind":"sung"}"#;
         let error = decode(7, newer.as_bytes()).expect_err("newer").to_string();
         assert!(error.contains("event 7") && error.contains("version 2"), "{error}");

@@ -1,6 +1,5 @@
-//! Which events of the embedded log are kept: an index beside them, and the bounds of a
-//! [`Retention`]. Events that a version without an index has appended are indexed by the next
-//! append; such a version keeps at most 10,000.
+//! The index of the embedded event log, by which it applies a [`Retention`]. Events appended by a
+//! version without an index are indexed by the next append; such a version keeps at most 10,000.
 
 use redb::{ReadableTable as _, StorageError};
 
@@ -9,7 +8,8 @@ use super::codec::{self, Outline};
 use crate::domain::time::Timestamp;
 use crate::ledger::embedded::tables::{EventIndexKey, Tables};
 
-/// What a row of the index is about: the first part of its key.
+// The kinds of index rows, which are the first part of their keys.
+
 /// A change that is kept, by number.
 const CHANGE: u8 = 0;
 /// A limit event that is kept, by number; the value is its app.
@@ -18,33 +18,35 @@ const LIMIT: u8 = 1;
 const LIMIT_OF_APP: u8 = 2;
 /// The kinds of the events that were dropped right before that number.
 const DROPPED: u8 = 3;
-/// How many limit events of an app are kept.
+/// The number of limit events of an app that are kept.
 const COUNT_OF_APP: u8 = 4;
 /// Totals, by the numbers below.
 const TOTAL: u8 = 5;
 
-/// How many changes are kept.
+/// The number of changes that are kept.
 const CHANGES: u64 = 0;
-/// How many limit events are kept.
+/// The number of limit events that are kept.
 const LIMITS: u64 = 1;
-/// The last number that is in the index.
+/// The last number that is indexed.
 const INDEXED: u64 = 2;
 
-/// Most events that are dropped for one change, so that a backlog goes little by little.
+/// The highest number of events that are dropped for one change, so that a backlog is dropped
+/// gradually.
 const DROPPED_PER_CHANGE: usize = 2;
 
 /// The index during an append.
 pub(super) struct Index<'a, 'txn> {
     tables: &'a mut Tables<'txn>,
     retention: Retention,
-    /// Changes before this instant are old; `None`: the time cannot be trusted, and none is.
+    /// The instant before which changes are old; `None`: the time cannot be trusted, so none is
+    /// old.
     kept_since: Option<Timestamp>,
     changes: u64,
     limits: u64,
 }
 
 impl<'a, 'txn> Index<'a, 'txn> {
-    /// Opens it, with everything in it up to the event `head`.
+    /// Opens the index and adds missing events up to the event `head`.
     pub fn open(
         tables: &'a mut Tables<'txn>,
         retention: Retention,
@@ -67,7 +69,7 @@ impl<'a, 'txn> Index<'a, 'txn> {
         Ok(index)
     }
 
-    /// Adds an event.
+    /// Appends an event and indexes it.
     pub fn append(
         &mut self,
         number: u64,
@@ -78,7 +80,7 @@ impl<'a, 'txn> Index<'a, 'txn> {
         self.keep(number, outline)
     }
 
-    /// Writes its totals; `head` is the last event.
+    /// Writes the totals; `head` is the last event.
     pub fn close(self, head: u64) -> Result<(), StorageError> {
         for (total, count) in [(CHANGES, self.changes), (LIMITS, self.limits), (INDEXED, head)] {
             self.tables.event_index.insert((TOTAL, "", total), count.to_string().as_str())?;
@@ -86,7 +88,7 @@ impl<'a, 'txn> Index<'a, 'txn> {
         Ok(())
     }
 
-    /// Indexes an event, and drops what is beyond the bounds.
+    /// Indexes an event, and drops events beyond the bounds.
     fn keep(&mut self, number: u64, outline: &Outline) -> Result<(), StorageError> {
         let Some(app) = &outline.limited_app else {
             self.tables.event_index.insert((CHANGE, "", number), "")?;
@@ -140,7 +142,7 @@ impl<'a, 'txn> Index<'a, 'txn> {
         self.drop_event(number)
     }
 
-    /// Drops an event, and notes its kind before the next one that is kept.
+    /// Drops an event, and records its kind before the next event that is kept.
     fn drop_event(&mut self, number: u64) -> Result<(), StorageError> {
         let kind = self.tables.events.remove(number)?.map(|event| outline(event.value()).kind);
         let next = self.tables.events.range(number..)?.next().transpose()?;
@@ -157,7 +159,7 @@ impl<'a, 'txn> Index<'a, 'txn> {
         Ok(())
     }
 
-    /// Adds to how many limit events of an app are kept.
+    /// Changes the number of limit events of an app, and returns it.
     fn count(&mut self, app: &str, more: i64) -> Result<u64, StorageError> {
         let key = (COUNT_OF_APP, app, 0);
         let count = number(self.tables, key)?.saturating_add_signed(more);
@@ -169,7 +171,7 @@ impl<'a, 'txn> Index<'a, 'txn> {
         Ok(count)
     }
 
-    /// The first number of a kind of rows, and its value.
+    /// Returns the first number of a kind of rows, and its value.
     fn first(&self, rows: u8, app: &str) -> Result<Option<(u64, String)>, StorageError> {
         let mut rows = self.tables.event_index.range((rows, app, 0)..=(rows, app, u64::MAX))?;
         let first = rows.next().transpose()?;
@@ -177,7 +179,7 @@ impl<'a, 'txn> Index<'a, 'txn> {
     }
 }
 
-/// The kinds of the events that were dropped right before that number; empty where none were.
+/// Returns the kinds of the events that were dropped right before that number; empty if none were.
 pub(super) fn dropped_before(tables: &Tables<'_>, number: u64) -> Result<String, StorageError> {
     let kinds = tables.event_index.get((DROPPED, "", number))?;
     Ok(kinds.map(|kinds| kinds.value().to_owned()).unwrap_or_default())
@@ -188,7 +190,7 @@ fn number(tables: &Tables<'_>, key: EventIndexKey<'_>) -> Result<u64, StorageErr
     Ok(value.and_then(|value| value.value().parse().ok()).unwrap_or(0))
 }
 
-/// The outline of a stored event. One that cannot be read is a change of an unknown kind.
+/// Returns the outline of a stored event. An unreadable one counts as a change of an unknown kind.
 fn outline(event: &[u8]) -> Outline {
     let unknown = || Outline { kind: "?".to_owned(), at_ms: i64::MAX, limited_app: None };
     codec::outline(event).unwrap_or_else(unknown)

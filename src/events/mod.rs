@@ -1,21 +1,21 @@
-//! The log of events: what is told to whoever watches, kept for a while.
+//! The event log: events for watchers, kept for a limited time.
 //!
 //! The contract of every store:
 //!
-//! - **Bounded** by a [`Retention`]: events about limits in all and by app; the others by age and
+//! - **Bounded** by a [`Retention`]: events about limits in total and by app; the others by age and
 //!   number. An append drops at most two events for each one that it adds, and never the last one.
 //! - **Dropped events are reported.** A page has one [`Happening::EventsDropped`] for each range of
-//!   numbers in which events were dropped that the reader had not read, before the next event that
-//!   is kept. What is dropped behind a reader is not reported to it.
-//! - **Numbered** from 1 without gaps; numbers are never used again.
-//!   Where Redis has lost events that were seen, the log goes on beyond them, with an event that
-//!   says so. A store in this process loses none.
-//! - **Told once.** What is derived from something else moves a cursor in the same step that
-//!   appends it, and nothing is appended where the cursor is not where it was expected: of several
-//!   sidecars that derive the same, one appends it.
-//! - **One at a time.** A lease is held by one holder until it ends, by the store's clock, and only
-//!   its holder moves its position.
-//! - **Durable** when it answers. Redis keeps what the master keeps.
+//!   numbers with dropped events that the reader had not read, before the next event that is kept.
+//!   Events dropped before the reader's position are not reported to it.
+//! - **Numbered** from 1 without gaps; numbers are never used again. If Redis has lost events that
+//!   were seen, the log continues after their numbers, with an event that reports the loss. A store
+//!   in this process loses none.
+//! - **Exactly once.** Appending events that are derived from another source moves a cursor in the
+//!   same step, and appends nothing if the cursor is not at its expected position: if several
+//!   sidecars derive the same events, one appends them.
+//! - **One at a time.** A lease has one holder until it expires, by the store's clock, and only its
+//!   holder moves its position.
+//! - **Durable** when it returns. Redis keeps events as durably as the master does.
 
 use std::time::Duration;
 
@@ -36,62 +36,62 @@ mod retention;
 
 pub use retention::Retention;
 
-/// Most events of one step, so that a store is not held up by it.
+/// The highest number of events in one step, so that it does not block the store for long.
 pub const APPENDED_MAX: usize = 256;
 
-/// Longest time for which a lease is claimed: three times as long as the webhook's. One that lasts
-/// longer was claimed by a clock that was ahead, and is not binding.
+/// The longest time for which a lease is claimed: three times the webhook's. A lease with a later
+/// end was claimed by a clock that was ahead, and is not binding.
 pub const LEASE_MAX: Duration = Duration::from_secs(60);
-/// The cursor over instants, up to which everything that follows from time passing is appended.
+/// The cursor over instants; events that follow from time passing are appended up to it.
 pub const TIME_CURSOR: &str = "clockwork";
 
-/// A cursor that moves with what is appended.
+/// The move of a cursor that an append includes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Move {
-    /// Its name.
+    /// The name of the cursor.
     pub cursor: &'static str,
-    /// Where it is expected; `None` where it was never set.
+    /// Its expected position; `None` if it was never set.
     pub from: Option<String>,
-    /// Where it goes.
+    /// Its new position.
     pub to: String,
-    /// Another cursor that must not have moved, and where it is expected.
+    /// Another cursor that must not have moved, and its expected position.
     pub beside: Option<(&'static str, Option<String>)>,
 }
 
-/// A part of the log.
+/// A page of the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Page {
-    /// Events in their order, up to twice as many as were asked for where events were dropped.
+    /// Events in their order, up to twice as many as requested if events were dropped.
     pub events: Vec<NumberedEvent>,
-    /// Number of the oldest event that is kept; one more than `head` where none is.
+    /// The number of the oldest event that is kept; one more than `head` if none is.
     pub oldest: u64,
-    /// Number of the last event; 0 before the first. Where it is below one that was read before,
-    /// the store has lost events.
+    /// The number of the last event; 0 before the first. If it is lower than one that was read
+    /// earlier, the store has lost events.
     pub head: u64,
 }
 
-/// Who holds a lease, or wants to.
+/// A lease, with its holder or a claimant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lease {
     /// Its name.
     pub name: &'static str,
-    /// The holder, who differs from all others that ever were.
+    /// The holder, with a name that is different from every other holder's.
     pub holder: String,
 }
 
-/// What became of a claim to a lease.
+/// The result of a claim to a lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Claim {
-    /// Somebody else holds it.
+    /// Another holder has it.
     Refused,
-    /// The one who claimed it holds it.
+    /// The claimant holds it.
     Granted {
-        /// Its position; `None` where it was never set.
+        /// Its position; `None` if it was never set.
         position: Option<u64>,
     },
 }
 
-/// Why the log has no answer.
+/// The reason why the log returned no result.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EventsError {
     /// The event was written by a newer version, or is damaged.
@@ -99,7 +99,7 @@ pub enum EventsError {
     Unreadable {
         /// Its number.
         number: u64,
-        /// Why.
+        /// The reason.
         reason: String,
     },
     /// The store's clock and this machine's differ by that many seconds; nothing was written.
@@ -119,21 +119,21 @@ pub enum EventsError {
 /// A store of events.
 #[async_trait]
 pub trait EventLog: Send + Sync + 'static {
-    /// Appends up to [`APPENDED_MAX`] events and moves the cursor, both or neither; `false` where
-    /// the cursor, or the one beside it, was not where it was expected.
+    /// Appends up to [`APPENDED_MAX`] events and moves the cursor, both or neither; returns `false`
+    /// if the cursor, or the one beside it, was not at its expected position.
     async fn append(&self, events: &[Event], moved: Option<Move>) -> Result<bool, EventsError>;
 
-    /// Where a cursor is; `None` where it was never set.
+    /// Returns the position of a cursor; `None` if it was never set.
     async fn cursor(&self, name: &'static str) -> Result<Option<String>, EventsError>;
 
-    /// Up to `limit` events that are kept, from the one after number `after` on, and one before
-    /// each range of dropped ones.
+    /// Returns up to `limit` events that are kept, with numbers higher than `after`, and one event
+    /// before each range of dropped ones.
     async fn read(&self, after: u64, limit: usize) -> Result<Page, EventsError>;
 
-    /// Holds the lease for so long from now on, at most for [`LEASE_MAX`], unless another holder
-    /// holds it.
+    /// Claims the lease for that time from now on, at most [`LEASE_MAX`], unless another holder has
+    /// it.
     async fn claim(&self, lease: &Lease, keep: Duration) -> Result<Claim, EventsError>;
 
-    /// Moves the position of a lease; `false` where somebody else holds it, or nobody.
+    /// Moves the position of a lease; returns `false` if another holder has it, or none.
     async fn advance(&self, lease: &Lease, position: u64) -> Result<bool, EventsError>;
 }

@@ -1,9 +1,9 @@
-//! The log of events in the ledger's Redis: a hash of events by number, one of cursors, and one
-//! that indexes which events are kept.
+//! The event log in the ledger's Redis: a hash of events by number, one of cursors, and one that
+//! indexes the events that are kept.
 //!
-//! Hashes, since they need no command that the ledger does not need too: who runs an older version
-//! has no permission to add. Events that a version without an index has appended are read as they
-//! are, and indexed by the next append.
+//! Hashes, since they need no command beyond those of the ledger: a user of an older version then
+//! has no permission to add. Events appended by a version without an index are read as they are,
+//! and indexed by the next append.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,24 +21,24 @@ use crate::ledger::redis::reply::{array, bytes, integer, text};
 use crate::ledger::redis::scripts::ScriptId;
 use crate::ledger::redis::store::{PATIENCE, Store};
 
-/// What stands before the name of a cursor that moves with what is appended, so that it is not
-/// taken for another field of the hash.
+/// The prefix of the fields of cursors, which separates them from other fields of the hash.
 const CURSOR_PREFIX: &str = "cursor/";
-/// The same of leases.
+/// The prefix of the fields of leases.
 const LEASE_PREFIX: &str = "lease/";
 
-/// Events are lost that were seen; nothing was appended.
+/// The script's reply if events that were seen are lost; nothing was appended.
 const LOST: u64 = 2;
-/// Events without an index are there; some were indexed, and nothing was appended.
+/// The script's reply if there are events without an index; some were indexed, and nothing was
+/// appended.
 const INDEXING: u64 = 3;
-/// Most tries to append, while other sidecars find the same loss, and while up to 10,000 events of
-/// a version without an index are indexed, 1000 at a time.
+/// The highest number of attempts to append, while other sidecars find the same loss, and while up
+/// to 10,000 events of a version without an index are indexed, 1000 at a time.
 const APPEND_ATTEMPTS_MAX: usize = 32;
-/// Numbers that are left out after a loss: other sidecars may have seen later events than this one
-/// by then, of the last moments.
+/// The number of event numbers that are skipped after a loss: other sidecars may have seen later
+/// events than this one, of the last moments before the loss.
 const NUMBERS_LEFT_OUT: u64 = 1000;
 
-/// Somebody else holds the lease.
+/// The script's reply if another holder has the lease.
 const REFUSED: i64 = -2;
 
 /// Events in Redis.
@@ -48,13 +48,13 @@ pub struct RedisEvents {
 }
 
 impl RedisEvents {
-    /// The log in the same Redis as that ledger.
+    /// Returns the event log in the same Redis as that ledger.
     #[must_use]
     pub fn beside(ledger: &Redis) -> Self {
         Self { store: ledger.store(), retention: Retention::default() }
     }
 
-    /// The same log with other bounds.
+    /// Returns the log with other bounds.
     #[must_use]
     pub fn keeping(self, retention: Retention) -> Self {
         Self { retention, ..self }
@@ -72,8 +72,8 @@ impl RedisEvents {
 }
 
 impl RedisEvents {
-    /// What is appended, where the log once had events up to `seen`; `found`: the last one that it
-    /// has instead.
+    /// Returns the arguments of an append, if the log once had events up to `seen`; after a loss
+    /// `found` is the last event that it has instead.
     fn arguments(
         &self,
         events: &[Event],
@@ -83,7 +83,7 @@ impl RedisEvents {
     ) -> Vec<Vec<u8>> {
         let mut arguments = vec![bounds(&self.retention)];
         match moved {
-            // Where a cursor is, is never the empty text.
+            // The position of a cursor is never the empty string.
             Some(Move { cursor, from, to, beside }) => {
                 let field = |cursor: &str| format!("{CURSOR_PREFIX}{cursor}").into_bytes();
                 let at = |at: &Option<String>| at.clone().unwrap_or_default().into_bytes();
@@ -110,7 +110,7 @@ impl RedisEvents {
     }
 }
 
-/// Bounds as the script reads them.
+/// Returns the bounds as the script parses them.
 fn bounds(retention: &Retention) -> Vec<u8> {
     let Retention { limit_events_max, limit_events_per_app_max, changes_min, changes_max, .. } =
         retention;
@@ -128,12 +128,12 @@ fn reason(error: LedgerError) -> String {
     }
 }
 
-fn senseless() -> EventsError {
-    EventsError::Unavailable("an answer that makes no sense".to_owned())
+fn malformed_reply() -> EventsError {
+    EventsError::Unavailable("malformed reply".to_owned())
 }
 
 fn number(value: &Value) -> Result<u64, EventsError> {
-    integer(value).and_then(|number| u64::try_from(number).ok()).ok_or_else(senseless)
+    integer(value).and_then(|number| u64::try_from(number).ok()).ok_or_else(malformed_reply)
 }
 
 fn decimal(number: u64) -> Vec<u8> {
@@ -142,8 +142,8 @@ fn decimal(number: u64) -> Vec<u8> {
 
 #[async_trait]
 impl EventLog for RedisEvents {
-    /// Where the log has lost events that were seen, it goes on beyond them with an event that says
-    /// so.
+    /// Appends events. If the log has lost events that were seen, it continues after their numbers
+    /// with an event that reports the loss.
     async fn append(&self, events: &[Event], moved: Option<Move>) -> Result<bool, EventsError> {
         let known = &self.store.known;
         let mut found = None;
@@ -151,8 +151,8 @@ impl EventLog for RedisEvents {
             let before = known.events.before();
             let arguments = self.arguments(events, moved.as_ref(), before.seen.number, found);
             let answer = self.call(ScriptId::AppendEvents, &arguments).await?;
-            let mut parts = array(answer).ok_or_else(senseless)?.into_iter();
-            let mut next = || number(&parts.next().ok_or_else(senseless)?);
+            let mut parts = array(answer).ok_or_else(malformed_reply)?.into_iter();
+            let mut next = || number(&parts.next().ok_or_else(malformed_reply)?);
             let (outcome, head) = (next()?, next()?);
             known.events_end(&before, head);
             match outcome {
@@ -161,13 +161,15 @@ impl EventLog for RedisEvents {
                 _ => return Ok(outcome == 1),
             }
         }
-        Err(EventsError::Unavailable("the log loses its end again and again".to_owned()))
+        Err(EventsError::Unavailable(
+            "the end of the log was lost on every attempt to append".to_owned(),
+        ))
     }
 
     async fn cursor(&self, name: &'static str) -> Result<Option<String>, EventsError> {
         let field = format!("{CURSOR_PREFIX}{name}").into_bytes();
         let answer = self.call(ScriptId::EventCursor, &[field]).await?;
-        let at = bytes(answer).and_then(text).ok_or_else(senseless)?;
+        let at = bytes(answer).and_then(text).ok_or_else(malformed_reply)?;
         Ok(Some(at).filter(|at| !at.is_empty()))
     }
 
@@ -175,16 +177,16 @@ impl EventLog for RedisEvents {
         let before = self.store.known.events.before();
         let arguments = [decimal(after), decimal(limit as u64)];
         let answer = self.call(ScriptId::ReadEvents, &arguments).await?;
-        let mut parts = array(answer).ok_or_else(senseless)?.into_iter();
-        let mut next = || parts.next().ok_or_else(senseless);
+        let mut parts = array(answer).ok_or_else(malformed_reply)?.into_iter();
+        let mut next = || parts.next().ok_or_else(malformed_reply);
         let (oldest, head) = (number(&next()?)?, number(&next()?)?);
         self.store.known.events_end(&before, head);
         let mut events = PageEvents::after(after);
         while let (Some(place), Some(event), Some(kinds)) =
             (parts.next(), parts.next(), parts.next())
         {
-            let event = bytes(event).ok_or_else(senseless)?;
-            let kinds = bytes(kinds).and_then(text).ok_or_else(senseless)?;
+            let event = bytes(event).ok_or_else(malformed_reply)?;
+            let kinds = bytes(kinds).and_then(text).ok_or_else(malformed_reply)?;
             events.push(codec::decode(number(&place)?, &event)?, &kinds);
         }
         Ok(Page { events: events.finish(), oldest, head })
@@ -198,9 +200,9 @@ impl EventLog for RedisEvents {
             decimal(u64::try_from(keep.as_millis()).unwrap_or(u64::MAX)),
         ];
         let answer = self.call(ScriptId::ClaimLease, &arguments).await?;
-        match integer(&answer).ok_or_else(senseless)? {
+        match integer(&answer).ok_or_else(malformed_reply)? {
             REFUSED => Ok(Claim::Refused),
-            // Below 0: it has no position yet.
+            // A negative reply means that there is no position yet.
             position => Ok(Claim::Granted { position: u64::try_from(position).ok() }),
         }
     }

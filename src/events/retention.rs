@@ -1,30 +1,31 @@
-//! How long events are kept, and what a reader gets in place of those that were dropped.
+//! Retention of events, and the reports that a reader gets in place of dropped ones.
 //!
-//! Two classes share one numbering. Events about limits come as often as callers like, also for
-//! apps that do not exist; so they have bounds of their own and displace nothing else.
+//! Two classes share one numbering. Callers can cause any number of events about limits, also for
+//! apps that do not exist; so these have bounds of their own and displace no other events.
 
 use std::time::Duration;
 
 use crate::domain::event::{Event, Happening, NumberedEvent};
 use crate::domain::time::Timestamp;
 
-/// Bounds of a log. Each is at least 1.
+/// The bounds of a log. Each is at least 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retention {
-    /// Most events about limits, of all apps.
+    /// The highest number of events about limits, of all apps.
     pub limit_events_max: u64,
-    /// Most events about limits of one app.
+    /// The highest number of events about limits of one app.
     pub limit_events_per_app_max: u64,
-    /// So many of the other events are kept however old they are.
+    /// The number of the other events that are kept regardless of age.
     pub changes_min: u64,
-    /// Most of the other events.
+    /// The highest number of the other events.
     pub changes_max: u64,
-    /// The other events are kept for so long after they happened.
+    /// The time for which the other events are kept.
     pub changes_for: Duration,
 }
 
 impl Default for Retention {
-    /// A few megabytes for limits, and the changes of a month for a watcher who was away.
+    /// Returns bounds of a few megabytes for events about limits, and of a month for the others, so
+    /// that a watcher can be away that long.
     fn default() -> Self {
         Self {
             limit_events_max: 10_000,
@@ -37,7 +38,7 @@ impl Default for Retention {
 }
 
 impl Retention {
-    /// Changes that happened before this instant are old.
+    /// Returns the instant before which changes are old.
     pub(super) fn kept_since(&self, now: Timestamp) -> Timestamp {
         let ms = i64::try_from(self.changes_for.as_millis()).unwrap_or(i64::MAX);
         Timestamp::from_millis(now.as_millis().saturating_sub(ms))
@@ -52,20 +53,20 @@ pub(super) struct PageEvents {
 }
 
 impl PageEvents {
-    /// For a reader who has read up to that number.
+    /// Starts a page for a reader who has read up to that number.
     pub fn after(read: u64) -> Self {
         Self { events: Vec::new(), read }
     }
 
-    /// Adds the next event that is kept. `dropped` are the kinds of those that were dropped right
-    /// before it, separated by spaces; empty where none were.
+    /// Adds the next event that is kept. `dropped` are the kinds of the events that were dropped
+    /// right before it, separated by spaces; empty if none were.
     pub fn push(&mut self, numbered: NumberedEvent, dropped: &str) {
         let (first, last) = (self.read.saturating_add(1), numbered.number.saturating_sub(1));
         if first <= last && !dropped.is_empty() {
             let mut kinds: Vec<_> = dropped.split(' ').map(str::to_owned).collect();
             kinds.sort_unstable();
             let what = Happening::EventsDropped { first, last, kinds };
-            // Of the next event's time, so that each reader gets the same.
+            // The time of the next event, so that each reader gets the same event.
             let event = Event { at: numbered.event.at, app: None, what };
             self.events.push(NumberedEvent { number: last, event });
         }
@@ -73,7 +74,7 @@ impl PageEvents {
         self.events.push(numbered);
     }
 
-    /// The events in their order.
+    /// Returns the events in their order.
     pub fn finish(self) -> Vec<NumberedEvent> {
         self.events
     }

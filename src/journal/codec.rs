@@ -1,4 +1,4 @@
-//! Entries as stored bytes: JSON of types of their own, with a version.
+//! The stored format of entries: JSON of separate types, with a version.
 
 use serde::{Deserialize, Serialize};
 
@@ -64,7 +64,7 @@ struct NewGroup {
     max_members: Option<u32>,
 }
 
-/// An entry as bytes.
+/// Encodes an entry.
 #[must_use]
 pub fn encode(entry: &Entry) -> Vec<u8> {
     let stored = Stored {
@@ -82,7 +82,7 @@ pub fn encode(entry: &Entry) -> Vec<u8> {
     serde_json::to_vec(&stored).expect("maps with string keys can always be written")
 }
 
-/// The entry of those bytes.
+/// Decodes an entry.
 pub fn decode(bytes: &[u8]) -> Result<Entry, String> {
     let stored: Stored = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
     if stored.v != VERSION {
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_says_why() {
+    fn a_malformed_entry_is_refused_with_the_reason() {
         for (bytes, why) in [
             ("", "EOF"),
             (

@@ -1,5 +1,5 @@
-//! The journal's file and the one thread that writes it: all that waits goes into one durable
-//! transaction.
+//! The journal's file and the only thread that writes it, with group commit: all waiting messages
+//! go into one durable transaction.
 
 use std::path::Path;
 
@@ -13,60 +13,62 @@ use super::ENTRIES_MAX;
 use crate::ledger::redb_file::{self, Failure, Purpose, work_and_close};
 use crate::private_file;
 
-/// The version of the tables and of what is in them. A journal with another one is refused.
+/// The version of the tables and their content. A journal with another one is refused.
 const FORMAT: u64 = 1;
 const FORMAT_KEY: &str = "format";
-/// The highest number that was given to an entry; absent where an earlier version wrote the file.
+/// The highest number that was assigned to an entry; absent in a file of an earlier version.
 const LAST_KEY: &str = "last_number";
 const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
 const ENTRIES: TableDefinition<u64, &[u8]> = TableDefinition::new("entries");
-/// Entries of an earlier generation of the store, which are not brought to it.
+/// Entries of an earlier generation of the store, which are not replayed to it.
 const SET_ASIDE: TableDefinition<u64, &[u8]> = TableDefinition::new("set_aside");
-/// The generation of the store that entries were accepted for. Both tables came with format 1.
+/// The generation of the store that entries were accepted for. This table and `SET_ASIDE` were
+/// added within format 1.
 const TEXTS: TableDefinition<&str, &str> = TableDefinition::new("texts");
 const GENERATION_KEY: &str = "generation";
 const NAME: &str = "journal.redb";
-/// Pages kept in memory: entries are written once and read once.
+/// The size of the page cache; small, since entries are written once and read once.
 const CACHE_BYTES: usize = 1 << 20;
 
-/// Messages that wait; who sends more waits too.
+/// The number of messages that may wait; further senders wait too.
 const QUEUE_MAX: usize = 1024;
-/// Most messages of one transaction, so that the first of them does not wait for ever.
+/// The highest number of messages in one transaction, so that the first of them does not wait for
+/// ever.
 const BATCH_MAX: usize = 1024;
 
-/// What the thread is asked.
+/// A request to the thread.
 pub(super) enum Message {
-    /// Write this down under that number.
+    /// Writes an entry under that number.
     Append { number: u64, bytes: Box<[u8]>, done: oneshot::Sender<Result<(), String>> },
-    /// Strike these out, and say how many of them were there.
+    /// Removes entries, and returns how many of them existed.
     Remove(Vec<u64>, oneshot::Sender<Result<usize, String>>),
-    /// Note the generation of the store, set all entries aside where they may be of an earlier
-    /// one, and say how many those were.
+    /// Records the generation of the store, sets all entries aside if they may be of an earlier
+    /// one, and returns how many those were.
     Follow { generation: String, set_aside: bool, done: oneshot::Sender<Result<usize, String>> },
-    /// Read what was set aside: from the one after that number on, at most so many.
+    /// Returns up to `limit` entries that were set aside, with numbers higher than `after`.
     ReadSetAside { after: u64, limit: usize, done: oneshot::Sender<Result<Stored, String>> },
-    /// Delete what was set aside, up to that number, and say how much that was.
+    /// Deletes entries set aside up to that number, and returns how many those were.
     DeleteSetAside { through: u64, done: oneshot::Sender<Result<usize, String>> },
-    /// End.
+    /// Ends the thread.
     Stop,
 }
 
-/// Hands messages to the thread.
+/// Sends messages to the thread.
 pub(super) struct File {
     queue: mpsc::Sender<Message>,
     ended: watch::Receiver<()>,
 }
 
-/// Numbers and bytes of what is stored, in order.
+/// Numbers and bytes of stored entries, in order.
 pub(super) type Stored = Vec<(u64, Vec<u8>)>;
 
-/// What a file holds when it is opened.
+/// The content of a file when it is opened.
 pub(super) struct Held {
-    /// What waits for the store.
+    /// Entries that wait for the store.
     pub(super) entries: Stored,
-    /// How much was set aside.
+    /// The number of entries set aside.
     pub(super) set_aside: usize,
-    /// The generation of the store that entries were accepted for, where one was noted.
+    /// The generation of the store that entries were accepted for, if one was recorded.
     pub(super) generation: Option<String>,
     /// The number of the next entry.
     pub(super) next: u64,
@@ -92,7 +94,7 @@ impl File {
         let (end, ended) = watch::channel(());
         let thread = std::thread::Builder::new().name("imquota-journal".into());
         let spawned = thread.spawn(move || {
-            // Whoever waits for the end is told even if the thread panics.
+            // The signal is also sent if the thread panics: dropping the sender is the signal.
             let _end = end;
             let closed = work_and_close(&path, Purpose::Journal, database, |database| {
                 write_all(database, waiting);
@@ -110,14 +112,14 @@ impl File {
     }
 
     pub(super) async fn close(&self) {
-        // Where it has ended already, there is nobody to tell.
+        // Sending fails only if the thread has ended already.
         let _ = self.queue.send(Message::Stop).await;
         let mut ended = self.ended.clone();
         while ended.changed().await.is_ok() {}
     }
 }
 
-/// What it holds.
+/// Creates missing tables, checks the format, and reads the content.
 fn prepare(database: &Database) -> Result<Held, String> {
     let prepared = || -> Result<Option<u64>, redb::Error> {
         let writing = database.begin_write()?;
@@ -154,7 +156,7 @@ fn prepare(database: &Database) -> Result<Held, String> {
     read().map_err(|error| error.to_string())
 }
 
-/// Rows from the one after that number on.
+/// Returns up to `limit` rows with numbers higher than `after`.
 fn rows(
     table: &impl ReadableTable<u64, &'static [u8]>,
     after: u64,
@@ -172,7 +174,7 @@ fn read_set_aside(database: &Database, after: u64, limit: usize) -> Result<Store
     rows(&database.begin_read()?.open_table(SET_ASIDE)?, after, limit)
 }
 
-/// Writes until it is stopped or fails. After a failure what the file holds is known again only
+/// Writes until it is stopped or fails. After a failure the file's content is certain again only
 /// when it is opened anew.
 fn write_all(database: &Database, mut waiting: mpsc::Receiver<Message>) {
     let mut batch = Vec::with_capacity(BATCH_MAX);
@@ -189,7 +191,7 @@ fn write_all(database: &Database, mut waiting: mpsc::Receiver<Message>) {
         let written = write(database, &batch).map_err(|error| error.to_string());
         let mut written = written.map(Vec::into_iter);
         for message in batch.drain(..) {
-            // A caller that has gone away does not want to know.
+            // The caller may have stopped waiting.
             match message {
                 Message::Append { done, .. } => {
                     let _ = done.send(written.as_ref().map(drop).map_err(Clone::clone));
@@ -208,7 +210,7 @@ fn write_all(database: &Database, mut waiting: mpsc::Receiver<Message>) {
             }
         }
         if let Err(error) = written {
-            error!(%error, "the journal failed; nothing is admitted without the store any more");
+            error!(%error, "journal failed, no operation is admitted without the store");
             return;
         }
         if stops {
@@ -217,8 +219,9 @@ fn write_all(database: &Database, mut waiting: mpsc::Receiver<Message>) {
     }
 }
 
-/// Writes a batch; returns how many entries each [`Message::Remove`] took out, each
-/// [`Message::Follow`] set aside and each [`Message::DeleteSetAside`] deleted.
+/// Writes a batch; returns for each [`Message::Remove`] how many entries it removed, for each
+/// [`Message::Follow`] how many it set aside, and for each [`Message::DeleteSetAside`] how many it
+/// deleted.
 fn write(database: &Database, batch: &[Message]) -> Result<Vec<usize>, redb::Error> {
     let writing = database.begin_write()?;
     let mut counts = Vec::new();

@@ -1,9 +1,9 @@
-//! What was decided without the store, on disk until the store has it.
+//! The journal: operations decided without the store, on disk until the store has them.
 //!
-//! Entries are numbered in the order in which they were accepted. [`Journal::append`] answers once
-//! the entry is on disk, and [`Journal::remove`] once it is gone from there, so that after a crash
-//! exactly what was accepted and is not known to be in the store is found again. What an entry says
-//! is an operation, and those may be repeated.
+//! Entries are numbered in the order in which they were accepted. [`Journal::append`] returns once
+//! the entry is on disk, and [`Journal::remove`] once it is no longer there. So after a crash the
+//! journal contains exactly the accepted operations that are not confirmed to be in the store. An
+//! entry is an operation, and operations may be repeated.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -16,16 +16,17 @@ use crate::domain::id::AppId;
 use crate::domain::time::Timestamp;
 use crate::ledger::Operation;
 
-// Public for the fuzz targets alone.
+// Public only for the fuzz targets.
 #[doc(hidden)]
 pub mod codec;
 mod file;
 
 use file::{File, Message};
 
-/// Most entries.
+/// The highest number of entries.
 pub const ENTRIES_MAX: usize = 200_000;
-/// Most bytes of all entries together, in memory and, up to three times as much, on disk.
+/// The highest total size of all entries in bytes, in memory and, up to three times as much, on
+/// disk.
 pub const BYTES_MAX: usize = 32 << 20;
 
 /// An operation that was accepted without the store.
@@ -33,39 +34,39 @@ pub const BYTES_MAX: usize = 32 << 20;
 pub struct Entry {
     /// The app.
     pub app: AppId,
-    /// How it was asked for.
+    /// The mode of the request.
     pub mode: Mode,
-    /// When it was accepted, by this machine's clock.
+    /// The time when it was accepted, by this machine's clock.
     pub at: Timestamp,
-    /// What was accepted of it.
+    /// The accepted part of the operation.
     pub operation: Operation,
 }
 
 /// An entry and its number.
 pub type Numbered = (u64, Entry);
 
-/// An entry as it is stored: a fraction of what it takes otherwise.
+/// An entry as it is stored: much smaller than decoded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Encoded(Box<[u8]>);
 
 impl Encoded {
-    /// The entry.
+    /// Decodes the entry.
     pub fn decode(&self) -> Result<Entry, String> {
         codec::decode(&self.0)
     }
 
-    /// The entry as JSON, as the journal's file has it.
+    /// Returns the entry as JSON, as the journal's file stores it.
     #[must_use]
     pub fn json(&self) -> &str {
         std::str::from_utf8(&self.0).unwrap_or("null")
     }
 
-    /// The entry of that JSON.
+    /// Decodes an entry from that JSON.
     pub fn parse(json: &str) -> Result<Entry, String> {
         codec::decode(json.as_bytes())
     }
 
-    /// How many bytes it has.
+    /// Returns its size in bytes.
     #[must_use]
     pub fn size_bytes(&self) -> usize {
         self.0.len()
@@ -83,13 +84,13 @@ impl From<&Entry> for Encoded {
 pub struct Opened {
     /// Its number.
     pub number: u64,
-    /// What it says.
+    /// The decoded entry.
     pub entry: Entry,
-    /// The same as it is stored.
+    /// The entry as it is stored.
     pub encoded: Encoded,
 }
 
-/// Why the journal cannot be used.
+/// The reason why the journal cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum JournalError {
     /// It cannot be opened.
@@ -99,15 +100,15 @@ pub enum JournalError {
     Open {
         /// Its directory.
         path: String,
-        /// What happened.
+        /// The cause.
         why: String,
     },
-    /// It failed while it wrote; what it wrote last may be on disk. Nothing more is accepted until
-    /// it is opened anew.
+    /// A write failed; the last entries may be on disk. No entry is accepted until the journal is
+    /// opened anew.
     #[error("the journal failed: {0}")]
     Failed(String),
-    /// It has failed before, or is closed; nothing was written.
-    #[error("the journal has ended")]
+    /// The journal has failed earlier, or is closed; nothing was written.
+    #[error("the journal has failed or is closed")]
     Ended,
 }
 
@@ -117,13 +118,13 @@ pub struct Journal {
     next: AtomicU64,
     entries: AtomicUsize,
     set_aside: AtomicUsize,
-    /// The generation of the store that entries are accepted for, where one was noted.
+    /// The generation of the store that entries are accepted for, if one was recorded.
     generation: Mutex<Option<String>>,
 }
 
 impl Journal {
-    /// Opens the journal in a directory, which is made where there is none, and reads what it
-    /// holds, in order.
+    /// Opens the journal in a directory, which is created if it is missing, and returns its entries
+    /// in order.
     pub fn open(directory: &Path) -> Result<(Self, Vec<Opened>), JournalError> {
         let failed =
             |why: String| JournalError::Open { path: directory.display().to_string(), why };
@@ -140,20 +141,20 @@ impl Journal {
         Ok((journal, entries))
     }
 
-    /// Whether entries are accepted for that generation of the store.
+    /// Returns whether entries are accepted for that generation of the store.
     #[must_use]
     pub fn is_of(&self, generation: &str) -> bool {
         self.generation().as_deref() == Some(generation)
     }
 
-    /// Accepts entries for that generation of the store from now on, and sets aside what was
-    /// accepted for an earlier one. Returns how much that is. What a version before accepted is
-    /// taken for the store's that is there.
+    /// Accepts entries for that generation of the store from now on, and sets aside entries of an
+    /// earlier generation. Returns the number of entries set aside. Entries of a version that
+    /// recorded no generation count as entries of this one.
     pub async fn follow(&self, generation: &str) -> Result<usize, JournalError> {
         let (done, answer) = oneshot::channel();
         let set_aside = self.generation().is_some_and(|before| before != generation);
         let message = Message::Follow { generation: generation.to_owned(), set_aside, done };
-        let moved = self.ask(message, answer).await?;
+        let moved = self.request(message, answer).await?;
         self.entries.fetch_sub(moved, Ordering::Relaxed);
         self.set_aside.fetch_add(moved, Ordering::Relaxed);
         *self.generation.lock().unwrap_or_else(PoisonError::into_inner) =
@@ -161,13 +162,14 @@ impl Journal {
         Ok(moved)
     }
 
-    /// How many entries were set aside; of more than [`ENTRIES_MAX`] the oldest are gone.
+    /// Returns the number of entries set aside; of more than [`ENTRIES_MAX`] the oldest are
+    /// dropped.
     #[must_use]
     pub fn set_aside(&self) -> usize {
         self.set_aside.load(Ordering::Relaxed).min(ENTRIES_MAX)
     }
 
-    /// What was set aside, from the one after that number on, at most so many.
+    /// Returns up to `limit` entries that were set aside, with numbers higher than `after`.
     pub async fn read_set_aside(
         &self,
         after: u64,
@@ -175,13 +177,13 @@ impl Journal {
     ) -> Result<Vec<Numbered>, JournalError> {
         let (done, answer) = oneshot::channel();
         let message = Message::ReadSetAside { after, limit, done };
-        decode(self.ask(message, answer).await?).map_err(JournalError::Failed)
+        decode(self.request(message, answer).await?).map_err(JournalError::Failed)
     }
 
-    /// Deletes what was set aside, up to that number, and returns how much that was.
+    /// Deletes the entries set aside up to that number, and returns how many those were.
     pub async fn delete_set_aside(&self, through: u64) -> Result<usize, JournalError> {
         let (done, answer) = oneshot::channel();
-        let deleted = self.ask(Message::DeleteSetAside { through, done }, answer).await?;
+        let deleted = self.request(Message::DeleteSetAside { through, done }, answer).await?;
         self.set_aside.fetch_sub(deleted, Ordering::Relaxed);
         Ok(deleted)
     }
@@ -190,13 +192,13 @@ impl Journal {
         self.generation.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// How many entries it holds.
+    /// Returns the number of entries.
     #[must_use]
     pub fn len(&self) -> usize {
         self.entries.load(Ordering::Relaxed)
     }
 
-    /// Whether it holds none.
+    /// Returns whether it has no entries.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -208,32 +210,32 @@ impl Journal {
         self.next.load(Ordering::Relaxed) - 1
     }
 
-    /// The number of the next entry; another one each time.
+    /// Returns the number for the next entry; each call returns another one.
     pub fn next_number(&self) -> u64 {
         self.next.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Writes an entry down under a number that was taken for it; returns once it is on disk.
+    /// Writes an entry under a number from [`Journal::next_number`]; returns once it is on disk.
     pub async fn append(&self, number: u64, entry: &Encoded) -> Result<(), JournalError> {
         self.entries.fetch_add(1, Ordering::Relaxed);
         let (done, answer) = oneshot::channel();
         let message = Message::Append { number, bytes: entry.0.clone(), done };
-        let written = self.ask(message, answer).await;
+        let written = self.request(message, answer).await;
         if written.is_err() {
             self.entries.fetch_sub(1, Ordering::Relaxed);
         }
         written
     }
 
-    /// Strikes entries out. Those that are not there any more are passed over.
+    /// Removes entries. Those that are already removed are ignored.
     pub async fn remove(&self, numbers: Vec<u64>) -> Result<(), JournalError> {
         let (done, answer) = oneshot::channel();
-        let removed = self.ask(Message::Remove(numbers, done), answer).await?;
+        let removed = self.request(Message::Remove(numbers, done), answer).await?;
         self.entries.fetch_sub(removed, Ordering::Relaxed);
         Ok(())
     }
 
-    async fn ask<T>(
+    async fn request<T>(
         &self,
         message: Message,
         answer: oneshot::Receiver<Result<T, String>>,
@@ -242,7 +244,7 @@ impl Journal {
         answer.await.map_err(|_| JournalError::Ended)?.map_err(JournalError::Failed)
     }
 
-    /// Waits until everything is on disk and the file is closed.
+    /// Waits until all entries are on disk and the file is closed.
     pub async fn close(&self) {
         self.file.close().await;
     }
@@ -280,7 +282,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_struck_out_twice_is_counted_once() {
+    async fn an_entry_removed_twice_is_counted_once() {
         let folder = tempfile::tempdir().expect("a folder");
         let (journal, _) = Journal::open(folder.path()).expect("opens");
         let numbers = vec![append(&journal, "a").await, append(&journal, "b").await];
@@ -291,11 +293,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_was_accepted_for_an_earlier_generation_is_set_aside_and_kept() {
+    async fn entries_of_an_earlier_generation_are_set_aside_and_kept() {
         let folder = tempfile::tempdir().expect("a folder");
         let (journal, _) = Journal::open(folder.path()).expect("opens");
         append(&journal, "before").await;
-        // A version before noted no generation.
+        // The previous version recorded no generation.
         assert_eq!(journal.follow("g1").await, Ok(0));
         let second = append(&journal, "of g1").await;
         assert!(journal.is_of("g1") && journal.len() == 2);
@@ -308,7 +310,7 @@ mod tests {
         let (journal, entries) = Journal::open(folder.path()).expect("opens");
         assert!(entries.is_empty() && journal.is_of("g2"));
         let third = append(&journal, "of g2").await;
-        assert!(third > second, "numbers are not given twice");
+        assert!(third > second, "a number is not assigned twice");
         let aside = journal.read_set_aside(0, 10).await.expect("read");
         assert_eq!(
             aside.iter().map(|(_, it)| it.clone()).collect::<Vec<_>>(),
@@ -319,7 +321,7 @@ mod tests {
         journal.close().await;
     }
     #[tokio::test]
-    async fn what_was_set_aside_is_deleted_up_to_a_number_and_no_number_is_given_twice() {
+    async fn entries_set_aside_are_deleted_up_to_a_number_and_no_number_is_assigned_twice() {
         let folder = tempfile::tempdir().expect("a folder");
         let (journal, _) = Journal::open(folder.path()).expect("opens");
         assert_eq!(journal.follow("g1").await, Ok(0));
@@ -340,7 +342,7 @@ mod tests {
         let (journal, entries) = Journal::open(folder.path()).expect("opens");
         assert_eq!((entries.len(), journal.set_aside()), (0, 0));
         let next = append(&journal, "d").await;
-        assert!(next > numbers[2], "{next} was given before");
+        assert!(next > numbers[2], "{next} was assigned before");
         assert_eq!(journal.remove(vec![next]).await, Ok(()));
         journal.close().await;
         drop(journal);
