@@ -1,17 +1,18 @@
-//! How near durable decisions come to bare redb, and what a large dissolution costs the others.
+//! The rate of durable decisions compared with bare redb, and the delay that a large dissolution
+//! causes.
 //!
 //! Three scenarios over [`Embedded`] in one file on disk, from a fixed seed:
 //!
 //! - **decisions**: JoinGroup with 1, 16 and 256 operations in flight, each a task that waits for
-//!   its answer, against the floor: one thread that writes the same rows with as many operations a
-//!   durable commit, reads nothing and decides nothing. Rounds of the two alternate, and the ratio
-//!   is taken within a round, so that what else the machine does meets both.
-//! - **disk**: bytes of file per membership, beside the floor's for the same rows.
-//! - **dissolution**: how long a full group of the largest kind takes, and the worst delay of
-//!   another operation meanwhile, beside the worst without a dissolution.
+//!   its result, against the floor: one thread that writes the same rows with the same number of
+//!   operations per durable commit, and reads and decides nothing. Rounds of the two alternate, and
+//!   the ratio is taken within a round, so that other load on the machine affects both.
+//! - **disk**: bytes of file per membership, compared with the floor's for the same rows.
+//! - **dissolution**: the duration of the dissolution of a full group of the largest kind, and the
+//!   worst delay of another operation meanwhile, compared with the worst without a dissolution.
 //!
-//! `cargo bench --bench embedded`; without `--bench`, as `cargo test` calls it, or with `--quick`,
-//! it runs small: that shows that it works, and its figures mean nothing.
+//! `cargo bench --bench embedded`; without `--bench`, as under `cargo test`, or with `--quick`, it
+//! runs small: that checks that it works, and its figures are meaningless.
 
 #![allow(clippy::disallowed_methods, reason = "a bench reads the clock; nothing here decides")]
 #![allow(clippy::print_stdout, reason = "a bench prints its figures")]
@@ -34,11 +35,11 @@ mod shared;
 /// Operations in flight while the stores are filled.
 const FILL_IN_FLIGHT: u32 = 256;
 
-/// How much of everything there is.
+/// The size of the measurements.
 struct Scale {
-    /// Memberships before anything is measured.
+    /// Memberships before the measurements.
     filled: u32,
-    /// Operations in flight, and how many operations a round has.
+    /// Operations in flight, and the number of operations per round.
     in_flight: [(u32, u32); 3],
     rounds: u32,
     /// Members of a group that is dissolved.
@@ -66,7 +67,7 @@ fn main() {
     let scale = if quick { QUICK } else { FULL };
     print_head(&scale, quick);
 
-    // Beside the build, since the folder for temporary files is often kept in memory.
+    // In the build folder, since the folder for temporary files is often in memory.
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let mut pairs = Pairs::new(SEED);
@@ -92,7 +93,7 @@ fn main() {
         for round in 0..scale.rounds {
             let batch = pairs.take(operations);
             let decide = || runtime.block_on(store.join(&batch, in_flight));
-            // Who goes first takes turns too.
+            // The order alternates too.
             let (decided, bare) = if round % 2 == 0 {
                 let decided = decide();
                 (decided, floor.write(&batch, in_flight))
@@ -117,7 +118,7 @@ fn print_head(scale: &Scale, quick: bool) {
 }
 
 fn print_disk(folder: &TempDir, memberships: u32) {
-    println!("\n| file | bytes | bytes per membership | of those in use |");
+    println!("\n| file | bytes | bytes per membership | of these in use |");
     println!("|---|---:|---:|---:|");
     for (name, path) in [("ledger", "ledger/imquota.redb"), ("floor", "floor.redb")] {
         let path = folder.path().join(path);
@@ -128,7 +129,8 @@ fn print_disk(folder: &TempDir, memberships: u32) {
     }
 }
 
-/// Prints a line from what the ledger and the floor took for the same operations in each round.
+/// Prints a line from the durations of the ledger and the floor for the same operations in each
+/// round.
 fn print_decisions(in_flight: u32, operations: u32, rounds: &[(Duration, Duration)]) {
     let per_second = |took: Duration| f64::from(operations) / took.as_secs_f64();
     let decided = Spread::of(rounds.iter().map(|(decided, _)| per_second(*decided)));

@@ -1,14 +1,14 @@
-//! How fast an IM is loaded at first: `imquota reconcile --import`, below the network.
+//! The rate of an initial load of an IM: `imquota reconcile --import`, below the network.
 //!
-//! An export of accounts, friends and groups, from a fixed seed, goes through the administration
-//! in parts of about 1000 facts, 64 at a time, as a Reconcile stream hands them over. The
-//! embedded store writes to a file on disk, and a Redis is started for the run. Beside each stands
-//! a floor that knows nothing of quotas and writes the same facts: bare redb, the same rows in the
-//! order of their keys, 16,384 facts a durable commit; and Redis through pipelines of bare SADD,
-//! two for each fact but accounts, 1000 commands each, two under way.
+//! An export of accounts, friends and groups, from a fixed seed, is passed to the administration in
+//! parts of about 1000 facts, 64 at a time, like a Reconcile stream does. The embedded store writes
+//! to a file on disk, and a Redis is started for the run. Each is compared with a floor without
+//! quota logic that writes the same facts: bare redb, the same rows in the order of their keys,
+//! 16,384 facts per durable commit; and Redis through pipelines of bare SADD, two per fact except
+//! for accounts, 1000 commands each, two pipelines in flight.
 //!
-//! `cargo bench --bench import`; without `--bench`, as `cargo test` calls it, or with `--quick`,
-//! it runs small: that shows that it works, and its figures mean nothing.
+//! `cargo bench --bench import`; without `--bench`, as under `cargo test`, or with `--quick`, it
+//! runs small: that checks that it works, and its figures are meaningless.
 
 #![allow(clippy::disallowed_methods, reason = "a bench reads the clock; nothing here decides")]
 #![allow(clippy::print_stdout, reason = "a bench prints its figures")]
@@ -32,11 +32,11 @@ mod shared;
 #[path = "../tests/support/mod.rs"]
 mod support;
 
-/// Facts of one part, about.
+/// The approximate number of facts of one part.
 const PART: usize = 1000;
-/// Parts that are compared side by side, as a stream has them.
+/// The number of parts that are compared concurrently, as in a stream.
 const AT_ONCE: usize = 64;
-/// Members of a group, and friends of a user.
+/// The number of members of a group, and of friends of a user.
 const LIST: usize = 25;
 
 /// An export; users and groups by number.
@@ -70,7 +70,7 @@ impl Export {
         }
     }
 
-    /// Facts of each section.
+    /// Returns the number of facts of each section.
     fn facts(&self) -> [(Section, usize); 3] {
         let listed =
             |lists: &[(u32, Vec<u32>)]| lists.iter().map(|(_, it)| it.len()).sum::<usize>();
@@ -129,7 +129,7 @@ fn main() {
     println!("|---|---|---:|---:|---:|---:|");
 
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    // Beside the build, since the folder for temporary files is often kept in memory.
+    // In the build folder, since the folder for temporary files is often in memory.
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
     let bare = floor::Embedded::create(&folder.path().join("floor.redb"), SEED);
     let place = Place::directory(&folder.path().join("ledger"));
@@ -155,7 +155,8 @@ async fn measure(name: &str, place: &Place, export: &Export, floor: impl Fn(Sect
             names: false,
         };
         let start = Instant::now();
-        let import = service.administration.reconcile(begin, actor()).await.expect("it begins");
+        let import =
+            service.administration.reconcile(begin, actor()).await.expect("the import begins");
         let compared = parts.into_iter().map(|part| import.compare(part));
         let mut compared = stream::iter(compared).buffered(AT_ONCE);
         let mut added = 0;

@@ -1,14 +1,14 @@
-//! Load on the sidecar over its network, and how far that is from its floors.
+//! Load on the sidecar over its network, and its distance from the floors.
 //!
-//! - `cargo bench --bench load`: the goals. The sidecar over Redis and in memory, beside a bare
-//!   tonic echo and the bare join script, in rounds that take turns.
-//! - `... -- drive`: load on a server that runs already, in an open or a closed loop.
-//! - `... -- sweep`: rising load on one, with a plot of latency over load.
-//! - `... -- growth`, `masters`, `million`: how cost grows with what is there.
-//! - `... -- durability`: what it costs that replicas confirm.
+//! - `cargo bench --bench load`: the goals. The sidecar over Redis and in memory, compared with a
+//!   bare tonic echo and the bare join script, in alternating rounds.
+//! - `... -- drive`: load on a running server, in an open or a closed loop.
+//! - `... -- sweep`: rising load on a running server, with a plot of latency over load.
+//! - `... -- growth`, `masters`, `million`: the cost over the amount of stored data.
+//! - `... -- durability`: the cost of confirmation by replicas.
 //!
-//! Without `--bench`, as `cargo test` calls it, or with `--quick`, it runs small: that shows that
-//! it works, and its figures mean nothing.
+//! Without `--bench`, as under `cargo test`, or with `--quick`, it runs small: that checks that it
+//! works, and its figures are meaningless.
 
 #![allow(clippy::disallowed_methods, reason = "a bench reads the clock; nothing here decides")]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a bench prints its figures")]
@@ -17,6 +17,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+#[path = "load/address.rs"]
+mod address;
 #[path = "load/command.rs"]
 mod command;
 #[path = "load/drive.rs"]
@@ -37,8 +39,6 @@ mod million;
 mod mix;
 #[path = "load/pacer.rs"]
 mod pacer;
-#[path = "load/place.rs"]
-mod place;
 #[path = "load/plot.rs"]
 mod plot;
 #[path = "load/processes.rs"]
@@ -64,29 +64,29 @@ mod unary;
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
-    /// Runs small: shows that it works
+    /// Runs small, to check that it works
     #[arg(long, global = true)]
     quick: bool,
-    /// What cargo bench adds
+    /// The flag that cargo bench adds
     #[arg(long, global = true, hide = true)]
     bench: bool,
 }
 
 #[derive(Subcommand)]
 enum Command {
-    /// The sidecar beside its floors (the default)
+    /// The sidecar compared with its floors (the default)
     Goals(goals::Goals),
-    /// Load on a server that runs already
+    /// Load on a running server
     Drive(Box<command::Drive>),
-    /// Rising load on one, with a plot of latency over load
+    /// Rising load on a running server, with a plot of latency over load
     Sweep(Box<sweep::Sweep>),
-    /// How the cost of a join grows with groups of a user, members of a group, users of a call
+    /// The cost of a join over groups of a user, members of a group, users of a call
     Growth {
-        /// Draws it
+        /// Draws it to this file
         #[arg(long, value_name = "FILE")]
         svg: Option<std::path::PathBuf>,
     },
-    /// What it costs that replicas confirm
+    /// The cost of confirmation by replicas
     Durability,
     /// Decisions over a cluster of one, two and three masters
     Masters,
@@ -94,8 +94,8 @@ enum Command {
     Million,
     /// The floor: answers joins without deciding anything
     Echo {
-        /// Where to listen: HOST:PORT or unix:PATH
-        address: place::Place,
+        /// The address to listen on: HOST:PORT or unix:PATH
+        address: address::Address,
     },
 }
 
@@ -125,7 +125,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// A command as if it had been given.
+/// Parses a command from the given arguments.
 fn parsed(arguments: &[&str]) -> Command {
     let all = ["load"].iter().chain(arguments);
     Cli::parse_from(all).command.expect("it was given")
@@ -148,7 +148,7 @@ async fn run(command: Command, quick: bool) -> Result<(), String> {
     Ok(())
 }
 
-/// Everything once.
+/// Runs every bench once, small.
 async fn all_small() -> Result<(), String> {
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
     let file = |name: &str| folder.path().join(name).display().to_string();
@@ -159,7 +159,7 @@ async fn all_small() -> Result<(), String> {
     let binary = env!("CARGO_BIN_EXE_imquota").as_ref();
     let transport = processes::Transport::Unix;
     let sidecar = processes::Process::sidecar(binary, folder.path(), transport, "memory").await;
-    let (data, admin) = (sidecar.place.to_string(), sidecar.admin.to_string());
+    let (data, admin) = (sidecar.address.to_string(), sidecar.admin.to_string());
     let small = ["--users", "1024", "--groups", "16", "--seconds", "0.2", "--address", &data];
     let (csv, svg, json) = (file("sweep.csv"), file("sweep.svg"), file("drive.json"));
     let sweep = ["sweep", "--rates", "200,400", "--csv", &csv, "--svg", &svg];

@@ -1,11 +1,11 @@
-//! What a decision is made of, piece by piece: from purchases to limits, ids to fingerprints,
-//! bytes to messages and back.
+//! The parts of a decision: from purchases to limits, ids to fingerprints, bytes to messages and
+//! back.
 //!
 //! `cargo bench --bench micro` measures time with criterion; `cargo bench --bench micro --
-//! instructions` counts instructions with valgrind's callgrind, which no other process disturbs:
-//! those of 1000 repetitions more. `cargo bench --bench micro -- denials` measures what a denial
-//! costs after 0 to 1,000,000 different subjects were denied. Without `--bench`, as `cargo test`
-//! calls it, each runs once.
+//! instructions` counts instructions with valgrind's callgrind, which is independent of other
+//! processes: the difference that 1000 further repetitions make. `cargo bench --bench micro --
+//! denials` measures the cost of a denial after 0 to 1,000,000 different subjects were denied.
+//! Without `--bench`, as under `cargo test`, each runs once.
 
 #![allow(clippy::disallowed_methods, reason = "a bench reads the clock; nothing here decides")]
 #![allow(clippy::print_stdout, reason = "a bench prints its figures")]
@@ -31,10 +31,10 @@ mod shared;
 
 /// 2026-11-27, 00:00 UTC.
 const NOW: Timestamp = Timestamp::from_millis(1_795_737_600_000);
-/// Repetitions under callgrind.
+/// The number of repetitions under callgrind.
 const REPETITIONS: u64 = 1000;
 
-/// What is measured, by name.
+/// A named piece of code that is measured.
 type Piece = (&'static str, Box<dyn Fn()>);
 
 fn pieces() -> Vec<Piece> {
@@ -150,7 +150,7 @@ fn count_instructions() {
     }
 }
 
-/// All instructions of a process that repeats a piece so often.
+/// Returns the number of all instructions of a process that repeats a piece.
 fn instructions(name: &str, times: u64) -> u64 {
     let this = std::env::current_exe().expect("this is a program");
     let ran = Command::new("valgrind")
@@ -159,7 +159,7 @@ fn instructions(name: &str, times: u64) -> u64 {
         .args(["repeat", name, &times.to_string()])
         .output()
         .expect("valgrind is installed (on Debian: apt-get install valgrind)");
-    let said = String::from_utf8_lossy(&ran.stderr);
-    let count = said.lines().find_map(|line| line.split_once("Collected : "));
-    count.and_then(|(_, count)| count.trim().parse().ok()).unwrap_or_else(|| panic!("{said}"))
+    let output = String::from_utf8_lossy(&ran.stderr);
+    let count = output.lines().find_map(|line| line.split_once("Collected : "));
+    count.and_then(|(_, count)| count.trim().parse().ok()).unwrap_or_else(|| panic!("{output}"))
 }

@@ -1,4 +1,4 @@
-//! The load: who joins what, and the store that decides about it.
+//! The load: pairs of users and groups, and the store that decides on the joins.
 
 use std::cell::Cell;
 use std::path::Path;
@@ -20,16 +20,16 @@ use super::shared::{self, Pair};
 
 /// The type of every group: the one that holds 6000 members.
 pub const GROUP_TYPE: &str = "ChatRoom";
-/// Users, as a power of two.
+/// The number of users, as a power of two.
 const USER_BITS: u32 = 14;
-/// Groups, as a power of two.
+/// The number of groups, as a power of two.
 const GROUP_BITS: u32 = 10;
-/// Most users of one join, as the catalog has it.
+/// The highest number of users of a join in the catalog.
 const BATCH: u32 = 500;
-/// How often a join is submitted while the worst delay is sought; the runtime's timers tick so.
+/// The interval between joins that probe for the worst delay; that of the runtime's timers.
 const PROBE_EVERY: Duration = Duration::from_millis(1);
 
-/// Pairs that were not taken yet.
+/// Pairs that were not used yet.
 pub struct Pairs {
     all: shared::Pairs,
     next: u64,
@@ -50,10 +50,10 @@ impl Pairs {
     }
 }
 
-/// What a dissolution cost.
+/// The cost of a dissolution.
 pub struct Dissolution {
     pub took: Duration,
-    /// The longest that a join waited for its answer which was submitted before the end.
+    /// The longest delay of a join that was submitted before the end of the dissolution.
     pub worst_meanwhile: Duration,
 }
 
@@ -79,7 +79,7 @@ impl Store {
         Self { ledger: Arc::new(ledger), call }
     }
 
-    /// Opens a new store with the app's limits and all groups.
+    /// Creates a store with the app's limits and all groups.
     pub async fn create(directory: &Path) -> Self {
         let store = Self::open(directory);
         let bought = schedule(&store.call);
@@ -98,7 +98,7 @@ impl Store {
         self.ledger.close().await;
     }
 
-    /// Decides a join for each pair, `in_flight` at a time; returns how long it took.
+    /// Decides a join for each pair, `in_flight` at a time; returns the duration.
     pub async fn join(&self, pairs: &[Pair], in_flight: u32) -> Duration {
         let tasks = in_flight as usize;
         let mut shares = vec![Vec::new(); tasks];
@@ -119,7 +119,7 @@ impl Store {
         start.elapsed()
     }
 
-    /// Creates a group beside those of the pairs, with the first users as its members.
+    /// Creates a group in addition to those of the pairs, with the first users as its members.
     pub async fn create_full_group(&self, number: u32, members: u32) {
         let group = full_group_id(number);
         applied(&self.ledger, self.call.clone(), create(group.clone())).await;
@@ -142,19 +142,20 @@ impl Store {
             assert_eq!(answer.members_released, u64::from(members));
             took
         };
-        // In this order: the dissolution stands in the store's queue before the first join.
+        // In this order: the dissolution is in the store's queue before the first join.
         let (took, worst_meanwhile) =
             tokio::join!(dissolving, self.probe_until(|| done.get(), pairs));
         Dissolution { took, worst_meanwhile }
     }
 
-    /// The worst delay of joins submitted over that time.
+    /// Returns the worst delay of joins submitted over that time.
     pub async fn probe_for(&self, time: Duration, pairs: &mut Pairs) -> Duration {
         let start = Instant::now();
         self.probe_until(|| start.elapsed() >= time, pairs).await
     }
 
-    /// Submits joins at a steady pace, whether or not earlier ones are answered.
+    /// Submits joins at a steady pace, whether or not earlier ones have finished; returns the worst
+    /// delay.
     async fn probe_until(&self, done: impl Fn() -> bool, pairs: &mut Pairs) -> Duration {
         let mut probes = JoinSet::new();
         let mut pace = tokio::time::interval(PROBE_EVERY);
@@ -172,7 +173,7 @@ impl Store {
     }
 }
 
-/// Applies an operation, of which nothing may be denied or held already.
+/// Applies an operation of which no part may be denied or held already.
 async fn applied(ledger: &Embedded, call: Call, operation: Operation) -> Answer {
     let answer = ledger.apply(call, operation).await.expect("the store decides");
     let mut verdicts = answer.whole.iter().chain(&answer.items);
@@ -180,7 +181,7 @@ async fn applied(ledger: &Embedded, call: Call, operation: Operation) -> Answer 
     answer
 }
 
-/// The limits of an app with the largest groups.
+/// Returns the limits of an app with the largest groups.
 fn schedule(call: &Call) -> Schedule {
     let now = SystemClock.now();
     let items = [Item::Edition("professional".into()), Item::AddOn("members-6000".into())];

@@ -1,4 +1,4 @@
-//! The floors: the same facts, written by nothing but redb and nothing but SADD.
+//! The floors: the same facts, written by bare redb and by bare SADD.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -8,11 +8,11 @@ use redb::{Builder, Database, TableDefinition};
 
 use super::Export;
 
-/// As much as the store keeps in memory.
+/// The same cache size as the store's.
 const CACHE_BYTES: usize = 64 * 1024 * 1024;
-/// Facts of a durable commit.
+/// The number of facts per durable commit.
 const COMMIT: usize = 16_384;
-/// Commands of a pipeline.
+/// The number of commands per pipeline.
 const PIPELINE: usize = 1000;
 const APP: u64 = 0x5eed_0000_0000_0001;
 
@@ -20,7 +20,7 @@ const ACCOUNTS: TableDefinition<(u64, u64), ()> = TableDefinition::new("accounts
 const LISTS: TableDefinition<(u64, u64, u64), u8> = TableDefinition::new("lists");
 const MIRRORED: TableDefinition<(u64, u64, u64), u8> = TableDefinition::new("mirrored");
 
-/// A key as evenly spread as the store's: SplitMix64 of the number.
+/// Returns a key as evenly distributed as the store's: SplitMix64 of the number.
 fn fingerprint(seed: u64, kind: u64, number: u32) -> u64 {
     let mut hash = seed ^ (kind << 32 | u64::from(number));
     hash = hash.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -29,7 +29,7 @@ fn fingerprint(seed: u64, kind: u64, number: u32) -> u64 {
     hash ^ (hash >> 31)
 }
 
-/// Every fact of a section as a pair of keys; an account has one of them.
+/// Returns every fact of a section as a pair of keys; an account has only one key.
 fn pairs(export: &Export, section: Section, seed: u64) -> Vec<(u64, u64)> {
     let user = |number: u32| fingerprint(seed, 0, number);
     let (kind, lists) = match section {
@@ -53,14 +53,14 @@ pub struct Embedded {
 }
 
 impl Embedded {
-    /// Opens the file.
+    /// Creates the file.
     pub fn create(path: &Path, seed: u64) -> Self {
         let mut builder = Builder::new();
         builder.set_cache_size(CACHE_BYTES);
         Self { database: builder.create(path).expect("the floor opens"), seed }
     }
 
-    /// Writes a section; how long it took.
+    /// Writes a section; returns the duration.
     pub fn write(&self, export: &Export, section: Section) -> Duration {
         let mut pairs = pairs(export, section, self.seed);
         let start = Instant::now();
@@ -102,12 +102,12 @@ pub struct Redis {
 }
 
 impl Redis {
-    /// To that server.
+    /// Creates a client of that server.
     pub fn connect(url: &str, seed: u64) -> Self {
         Self { client: redis::Client::open(url).expect("a URL"), seed }
     }
 
-    /// Writes a section; how long it took.
+    /// Writes a section; returns the duration.
     pub fn write(&self, export: &Export, section: Section) -> Duration {
         let pairs = pairs(export, section, self.seed);
         let start = Instant::now();

@@ -1,4 +1,4 @@
-//! Where a server listens, and connections to it.
+//! The address of a server, and connections to it.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -12,14 +12,14 @@ use tokio::net::{TcpStream, UnixStream};
 use tonic::transport::{Channel, Endpoint, Uri};
 use tower::service_fn;
 
-/// `HOST:PORT` or `unix:PATH`.
+/// An address: `HOST:PORT` or `unix:PATH`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Place {
+pub enum Address {
     Tcp(String),
     Unix(PathBuf),
 }
 
-impl FromStr for Place {
+impl FromStr for Address {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -31,7 +31,7 @@ impl FromStr for Place {
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp(address) => f.write_str(address),
@@ -40,27 +40,27 @@ impl fmt::Display for Place {
     }
 }
 
-impl Place {
-    /// A connection to the data plane.
+impl Address {
+    /// Connects to the data plane.
     pub async fn quota(&self) -> Result<QuotaServiceClient<Channel>, String> {
         self.channel().await.map(QuotaServiceClient::new)
     }
 
-    /// A connection to the administration.
+    /// Connects to the administration.
     pub async fn admin(&self) -> Result<AdminServiceClient<Channel>, String> {
         self.channel().await.map(AdminServiceClient::new)
     }
 
     async fn channel(&self) -> Result<Channel, String> {
-        let place = Arc::new(self.clone());
-        // What the endpoint is called does not matter: the connector knows the way.
+        let address = Arc::new(self.clone());
+        // The name of the endpoint has no effect: the connector uses the address.
         let endpoint = Endpoint::from_static("http://localhost");
-        let channel = match &*place {
+        let channel = match &*address {
             Self::Tcp(_) => {
                 let dial = service_fn(move |_: Uri| {
-                    let place = place.clone();
+                    let address = address.clone();
                     async move {
-                        let stream = TcpStream::connect(place.to_string()).await?;
+                        let stream = TcpStream::connect(address.to_string()).await?;
                         stream.set_nodelay(true)?;
                         Ok::<_, std::io::Error>(TokioIo::new(stream))
                     }

@@ -1,4 +1,4 @@
-//! The command line: load on a server that runs already, from one process or several.
+//! The command line for load on a running server, from one process or several.
 
 use std::fs::File;
 use std::io::Write as _;
@@ -9,32 +9,33 @@ use std::time::Duration;
 use clap::Args;
 use serde::Serialize;
 
+use super::address::Address;
 use super::drive::{Loop, Numbers, Rpc, Run, drive};
 use super::mix::{Mix, Plan};
-use super::place::Place;
 use super::processes::prepare;
 use super::results::Results;
 use super::shared::{SEED, hardware};
 
-/// Most operations in flight of the open loop: what is due beyond that is counted as never sent.
+/// The highest number of operations in flight in the open loop; operations due beyond that are
+/// counted as not sent.
 const IN_FLIGHT_MAX: usize = 16_384;
 
-/// What load, and on whom.
+/// Options for the load and its target.
 #[derive(Debug, Clone, Args)]
 pub struct Load {
-    /// Where the data plane listens: HOST:PORT or unix:PATH
+    /// The data plane's address: HOST:PORT or unix:PATH
     #[arg(long, value_name = "WHERE", default_value = "127.0.0.1:50051")]
-    address: Place,
-    /// Where the administration listens; sells the app what the mix needs, which it needs once
+    address: Address,
+    /// The administration's address; if given, the app is sold what the mix needs (needed once)
     #[arg(long, value_name = "WHERE")]
-    admin_address: Option<Place>,
+    admin_address: Option<Address>,
     /// The app
     #[arg(long, default_value = "load")]
     app: String,
     /// How operations are sent
     #[arg(long, value_enum, default_value_t = Rpc::Unary)]
     rpc: Rpc,
-    /// What is asked
+    /// The mix of operations
     #[arg(long, value_enum, default_value_t = Mix::Join)]
     mix: Mix,
     /// Connections of each process
@@ -43,43 +44,43 @@ pub struct Load {
     /// Processes that share the load
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
     processes: u16,
-    /// Seconds that are measured
+    /// Duration of the measurement in seconds
     #[arg(long, default_value_t = 10.0)]
     seconds: f64,
-    /// Seconds before them that are not
+    /// Duration of the warm-up in seconds
     #[arg(long, default_value_t = 1.0)]
     warm_up_seconds: f64,
-    /// Users, a power of two
+    /// Number of users, a power of two
     #[arg(long, default_value_t = 1 << 17, value_parser = power_of_two)]
     users: u32,
-    /// Groups, a power of two
+    /// Number of groups, a power of two
     #[arg(long, default_value_t = 1 << 10, value_parser = power_of_two)]
     groups: u32,
-    /// The sequence of operations
+    /// Seed of the sequence of operations
     #[arg(long, default_value_t = SEED)]
     seed: u64,
-    /// Where in the sequence to begin: joins that were made before are held already
+    /// First operation of the sequence: joins of an earlier run are held already
     #[arg(long, default_value_t = 0)]
     first: u64,
     #[arg(long, hide = true)]
     worker: Option<u16>,
 }
 
-/// Load at one rate, or with so many operations in flight.
+/// Options for load at one rate, or with a number of operations in flight.
 #[derive(Debug, Clone, Args)]
 pub struct Drive {
     #[command(flatten)]
     load: Load,
-    /// Open loop: operations a second, due whatever became of those before
+    /// Open loop: operations per second, due regardless of earlier ones
     #[arg(long, value_name = "OPS", conflicts_with = "in_flight")]
     rate: Option<f64>,
     /// Closed loop: operations in flight
     #[arg(long, default_value_t = 64)]
     in_flight: usize,
-    /// Writes everything as JSON, with the histogram in HdrHistogram's V2 encoding
+    /// Writes all results as JSON, with the histogram in HdrHistogram's V2 encoding
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Appends a line of CSV; with its head where the file is new
+    /// Appends a line of CSV; with a head if the file is new
     #[arg(long, value_name = "FILE")]
     csv: Option<PathBuf>,
 }
@@ -90,7 +91,7 @@ fn power_of_two(text: &str) -> Result<u32, String> {
     if small { Ok(number) } else { Err("must be a power of two from 2 to 16777216".to_owned()) }
 }
 
-/// A run with its conditions, as JSON has it.
+/// A run with its conditions, as written in JSON.
 #[derive(Serialize)]
 struct Report<'a> {
     hardware: String,
@@ -106,7 +107,7 @@ struct Report<'a> {
 }
 
 impl Drive {
-    /// Drives the load and reports it.
+    /// Drives the load and reports the results.
     pub async fn run(&self) -> Result<(), String> {
         let pace = match self.rate {
             Some(per_second) => Loop::Open { per_second, in_flight_max: IN_FLIGHT_MAX },
@@ -122,7 +123,7 @@ impl Drive {
         println!("seed: {}", self.load.seed);
         let (results, end) = self.load.run(pace).await?;
         println!("{results}");
-        println!("to go on in the sequence: --first {end}");
+        println!("to continue the sequence: --first {end}");
         self.write(&results).map_err(|error| format!("cannot write the report: {error}"))
     }
 
@@ -158,7 +159,7 @@ impl Drive {
 pub const CSV_HEAD: &str = "offered_per_second,per_second,p50_us,p90_us,p99_us,p999_us,max_us,\
                             lateness_p50_us,lateness_p99_us,errors,unsent";
 
-/// A line of it.
+/// Returns one line of a CSV file.
 pub fn csv_line(offered: Option<f64>, results: &Results) -> String {
     let (latency, late) = (&results.latency, &results.lateness);
     format!(
@@ -177,14 +178,15 @@ pub fn csv_line(offered: Option<f64>, results: &Results) -> String {
     )
 }
 
-/// The command as it was given.
+/// Returns the command line of this process.
 fn command() -> String {
     let own = std::env::args().skip(1).filter(|argument| argument != "--bench");
     format!("cargo bench --bench load -- {}", own.collect::<Vec<_>>().join(" "))
 }
 
 impl Load {
-    /// Prepares the app, and drives the load from all processes; tells where the sequence goes on.
+    /// Prepares the app, and drives the load from all processes; returns the results, and the
+    /// number at which the sequence continues.
     pub async fn run(&self, pace: Loop) -> Result<(Results, u64), String> {
         prepare(&self.address, self.admin_address.as_ref(), &self.plan()).await?;
         if self.processes == 1 {
@@ -204,15 +206,16 @@ impl Load {
                 .map_err(|error| format!("a process that shared the load failed: {error}"))?;
             all.add(&results);
         }
-        // At least so far; what was in flight at the end is not among the results.
+        // Doubled, so that it is past operations that are not among the results: those of the
+        // warm-up and those in flight at the end.
         let sent = all.operations() * 2 + self.first;
         Ok((all, sent))
     }
 
-    /// Drives the share of this process.
+    /// Drives this process's share of the load.
     async fn alone(&self, pace: Loop) -> Result<(Results, u64), String> {
         let run = Run {
-            place: self.address.clone(),
+            address: self.address.clone(),
             rpc: self.rpc,
             pace,
             connections: usize::from(self.connections),
@@ -223,8 +226,8 @@ impl Load {
         drive(&run, self.plan(), Numbers::new(first, u64::from(self.processes))).await
     }
 
-    /// Where to begin the next run, so that its joins are new.
-    pub fn going_on(&self, first: u64) -> Self {
+    /// Returns the load with another first operation, so that the joins of the next run are new.
+    pub fn starting_at(&self, first: u64) -> Self {
         Self { first, ..self.clone() }
     }
 

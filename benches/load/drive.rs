@@ -1,7 +1,7 @@
-//! Drives load from this process: closed loop, where each answer makes room for the next
-//! operation, or open loop, where operations are due at instants that no answer can move.
+//! The load of this process: a closed loop, where each response makes room for the next operation,
+//! or an open loop, where operations are due at instants that no response can move.
 //!
-//! All of it runs on one thread, so that as little as possible of the machine goes to the load.
+//! All of it runs on one thread, so that the load uses as little of the machine as possible.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -9,35 +9,35 @@ use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 
+use super::address::Address;
 use super::mix::Plan;
 use super::pacer::{self, Due};
-use super::place::Place;
 use super::results::{Recorder, Results};
 use super::stream::{self, Paced};
 use super::unary::{self, Client};
 
-/// How operations are sent.
+/// The way in which operations are sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Rpc {
-    /// A call for each.
+    /// One call per operation.
     Unary,
-    /// One Apply stream a connection.
+    /// One Apply stream per connection.
     Apply,
 }
 
-/// When operations are sent.
+/// The times at which operations are sent.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Loop {
-    /// So many in flight, always.
+    /// A constant number of operations in flight.
     Closed { in_flight: usize },
-    /// So many a second, at most so many of them in flight.
+    /// A number of operations per second, with a maximum in flight.
     Open { per_second: f64, in_flight_max: usize },
 }
 
 /// One run of one process.
 #[derive(Debug, Clone)]
 pub struct Run {
-    pub place: Place,
+    pub address: Address,
     pub rpc: Rpc,
     pub pace: Loop,
     pub connections: usize,
@@ -45,7 +45,7 @@ pub struct Run {
     pub measured: Duration,
 }
 
-/// Numbers the operations: those of one process of several, from the first one on.
+/// The numbers of the operations of one process of several, from the first one on.
 pub struct Numbers {
     first: u64,
     every: u64,
@@ -53,7 +53,7 @@ pub struct Numbers {
 }
 
 impl Numbers {
-    /// `first`, and each `every`-th after it.
+    /// Creates the numbers `first`, and each `every`-th after it.
     pub fn new(first: u64, every: u64) -> Self {
         Self { first, every, taken: AtomicU64::new(0) }
     }
@@ -62,13 +62,13 @@ impl Numbers {
         self.first + self.every * self.taken.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// The first one that was not taken.
+    /// Returns the first number that was not taken.
     pub fn end(&self) -> u64 {
         self.first + self.every * self.taken.load(Ordering::Relaxed)
     }
 }
 
-/// What all connections of a run have in common.
+/// State shared by all connections of a run.
 pub struct Shared {
     pub plan: Plan,
     pub numbers: Numbers,
@@ -81,7 +81,7 @@ impl Shared {
     }
 }
 
-/// Drives the load and tells what became of it, and the number after the last operation.
+/// Drives the load; returns the results, and the number after the last operation.
 pub async fn drive(run: &Run, plan: Plan, numbers: Numbers) -> Result<(Results, u64), String> {
     let shared = Arc::new(Shared { plan, numbers, stop: AtomicBool::new(false) });
     let recorders: Vec<_> = (0..run.connections).map(|_| Arc::new(Recorder::new())).collect();
@@ -89,7 +89,7 @@ pub async fn drive(run: &Run, plan: Plan, numbers: Numbers) -> Result<(Results, 
     match run.pace {
         Loop::Closed { in_flight } => {
             for (index, recorder) in recorders.iter().enumerate() {
-                let client = run.place.quota().await?;
+                let client = run.address.quota().await?;
                 let share =
                     in_flight / run.connections + usize::from(index < in_flight % run.connections);
                 let (shared, recorder) = (shared.clone(), recorder.clone());
@@ -104,7 +104,7 @@ pub async fn drive(run: &Run, plan: Plan, numbers: Numbers) -> Result<(Results, 
         Loop::Open { per_second, in_flight_max } => {
             let mut clients = Vec::new();
             for _ in &recorders {
-                clients.push(run.place.quota().await?);
+                clients.push(run.address.quota().await?);
             }
             let due = pacer::start(per_second, shared.clone());
             let open =
@@ -130,7 +130,7 @@ pub async fn drive(run: &Run, plan: Plan, numbers: Numbers) -> Result<(Results, 
     Ok((results, shared.numbers.end()))
 }
 
-/// Sends operations as they come due, over all connections in turn.
+/// Sends operations when they are due, over all connections in turn.
 async fn open(
     rpc: Rpc,
     clients: Vec<Client>,

@@ -1,4 +1,4 @@
-//! What it costs that replicas confirm: the same joins over one Redis with two replicas, and over
+//! The cost of confirmation by replicas: the same joins over one Redis with two replicas, and over
 //! one without, by durability.
 
 use std::time::Duration;
@@ -18,12 +18,12 @@ struct Row {
     sidecar: Process,
     plan: Plan,
     next: u64,
-    /// Of each number of calls in flight: calls a second, and the 50th and 99th percentile of
-    /// their time in microseconds.
+    /// For each number of calls in flight: calls per second, and the 50th and 99th percentile of
+    /// their duration in microseconds.
     measured: [Vec<[f64; 3]>; IN_FLIGHT.len()],
 }
 
-/// Measures all of them in rounds that take turns.
+/// Measures all rows in alternating rounds.
 pub async fn run(quick: bool) -> Result<(), String> {
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
     let binary = env!("CARGO_BIN_EXE_imquota").as_ref();
@@ -68,7 +68,7 @@ impl Row {
         seconds: f64,
     ) -> Result<(), String> {
         let run = Run {
-            place: self.sidecar.place.clone(),
+            address: self.sidecar.address.clone(),
             rpc: Rpc::Unary,
             pace: Loop::Closed { in_flight },
             connections: 1,
@@ -83,7 +83,7 @@ impl Row {
         Ok(())
     }
 
-    /// The medians, and the rate to that of `base` in the same round.
+    /// Returns the medians, and the ratio of the rate to that of `base` in the same round.
     fn columns(&self, index: usize, base: &Self) -> String {
         let column = |which: usize| Spread::of(self.measured[index].iter().map(|it| it[which]));
         let pairs = self.measured[index].iter().zip(&base.measured[index]);
@@ -95,7 +95,7 @@ impl Row {
 
 fn print(rows: &[Row]) {
     for (index, in_flight) in IN_FLIGHT.into_iter().enumerate() {
-        println!("\n| {in_flight} in flight | joins/s | to `local` | p50, us | p99, us |");
+        println!("\n| {in_flight} in flight | joins/s | ratio to `local` | p50, us | p99, us |");
         println!("|---|---:|---:|---:|---:|");
         for (number, row) in rows.iter().enumerate() {
             let base = if number < 3 { &rows[0] } else { &rows[3] };

@@ -1,6 +1,6 @@
-//! The floor: a bare tonic server that reads a JoinGroup and answers as the sidecar does, byte for
-//! byte, without deciding anything. It has tonic's own codec, the runtime and the settings that
-//! tonic has by default, and runs in a process of its own, as the sidecar does.
+//! The floor: a bare tonic server that reads a JoinGroup and returns the sidecar's response, byte
+//! for byte, without deciding anything. It uses tonic's own codec and default settings and runtime,
+//! and runs in a separate process, like the sidecar.
 
 use std::convert::Infallible;
 use std::task::{Context, Poll};
@@ -21,25 +21,25 @@ use tonic::{Request, Response, Status, Streaming};
 use tonic_prost::ProstCodec;
 use tower::Service;
 
-use super::place::Place;
+use super::address::Address;
 
 /// Serves until the process is killed.
-pub async fn serve(place: &Place) {
+pub async fn serve(address: &Address) {
     let server = Server::builder().add_service(Echo);
-    let end = match place {
-        Place::Tcp(address) => {
+    let end = match address {
+        Address::Tcp(address) => {
             let listener = TcpListener::bind(address).await.expect("a free port");
             let incoming = TcpListenerStream::new(listener).inspect(|stream| {
                 let _ = stream.as_ref().map(|stream| stream.set_nodelay(true));
             });
             server.serve_with_incoming(incoming).await
         }
-        Place::Unix(path) => {
+        Address::Unix(path) => {
             let listener = UnixListener::bind(path).expect("a free path");
             server.serve_with_incoming(UnixListenerStream::new(listener)).await
         }
     };
-    end.expect("it is killed before");
+    end.expect("the process is killed first");
 }
 
 #[derive(Clone)]

@@ -1,5 +1,5 @@
-//! The sidecar beside its floors: rounds in which each of them is measured once, in an order that
-//! takes turns, on the same machine and against the same Redis. Ratios are taken within a round.
+//! The sidecar compared with its floors: each is measured once per round, in alternating order, on
+//! the same machine and against the same Redis. Ratios are taken within a round.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,18 +14,18 @@ use super::script::Bare;
 use super::shared::{SEED, Spread};
 use super::support::redis::Standalone;
 
-/// Calls in flight where the machine is to be full.
+/// The number of calls in flight that saturates the machine.
 const MANY: usize = 64;
-/// The same on an Apply stream: whoever pipelines has more to send.
+/// The number of operations in flight on an Apply stream: a client that pipelines sends more.
 const PIPELINED: usize = 256;
 
-/// What is measured.
+/// Options of the comparison.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Goals {
     /// Rounds of each comparison
     #[arg(long, default_value_t = 9, value_parser = clap::value_parser!(u16).range(1..=1000))]
     rounds: u16,
-    /// Seconds of each measurement, after a quarter of that to warm up
+    /// Seconds of each measurement, after a warm-up of a quarter of that
     #[arg(long, default_value_t = 2.0)]
     seconds: f64,
     /// Another build of imquota to measure
@@ -33,7 +33,7 @@ pub struct Goals {
     binary: PathBuf,
 }
 
-/// How much of everything there is.
+/// The size of the measurements.
 struct Scale {
     rounds: usize,
     warm_up: Duration,
@@ -53,12 +53,12 @@ impl Scale {
     }
 }
 
-/// One server in one round.
+/// The measurement of one server in one round.
 struct Measured {
     results: Results,
-    /// Processor time of the server a call, in microseconds.
+    /// Processor time of the server per call, in microseconds.
     server_us: f64,
-    /// The same of Redis's main thread.
+    /// Processor time of Redis's main thread per call, in microseconds.
     redis_us: f64,
 }
 
@@ -72,7 +72,7 @@ impl Measured {
     }
 }
 
-/// A server under load, and what comes next in its sequence of operations.
+/// A server under load, and the next number in its sequence of operations.
 struct Subject<'a> {
     process: &'a Process,
     redis: Option<&'a Standalone>,
@@ -88,7 +88,7 @@ impl<'a> Subject<'a> {
 
     async fn measure(&mut self, scale: &Scale, rpc: Rpc, in_flight: usize) -> Measured {
         let run = Run {
-            place: self.process.place.clone(),
+            address: self.process.address.clone(),
             rpc,
             pace: Loop::Closed { in_flight },
             connections: 1,
@@ -102,7 +102,7 @@ impl<'a> Subject<'a> {
         self.next = end;
         let others = results.operations() - results.outcomes.get("applied").unwrap_or(&0);
         assert_eq!(others, 0, "every join is new: {results}");
-        // Over everything that was sent, warm-up and end too.
+        // Over all operations that were sent, including warm-up and end.
         #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
         let sent = (end - first) as f64;
         let server_us = (self.process.cpu_seconds() - server) * 1e6 / sent;
@@ -114,14 +114,14 @@ impl<'a> Subject<'a> {
         self.redis.map_or(0.0, |redis| {
             ["used_cpu_user_main_thread", "used_cpu_sys_main_thread"]
                 .iter()
-                .map(|field| redis.server.info("cpu", field).expect("Redis tells it"))
+                .map(|field| redis.server.info("cpu", field).expect("Redis reports it"))
                 .map(|seconds| seconds.parse::<f64>().expect("a number"))
                 .sum()
         })
     }
 }
 
-/// Measures everything and prints it.
+/// Measures all comparisons and prints them.
 pub async fn run(goals: Goals, quick: bool) {
     let scale = &Scale::new(goals, quick);
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
@@ -144,11 +144,12 @@ async fn over_redis(scale: &Scale, folder: &TempDir, transport: Transport) {
     let mut bare = Bare::connect(&redis.url(), scale.users, scale.groups).await;
 
     println!("\n## Joins over Redis, {}\n", transport.name());
-    println!("resident memory of the sidecar when it has started: {idle_mb:.1} MB\n");
+    println!("resident memory of the sidecar after its start: {idle_mb:.1} MB\n");
     one_in_flight(scale, &mut echo, &mut sidecar, &mut bare).await;
     many_in_flight(scale, &mut echo, &mut sidecar, &mut bare).await;
     pipelined(scale, &mut echo, &mut sidecar).await;
-    println!("\nresident memory of the sidecar after it: {:.1} MB", sidecar.process.resident_mb());
+    let resident_mb = sidecar.process.resident_mb();
+    println!("\nresident memory of the sidecar at the end: {resident_mb:.1} MB");
 }
 
 fn print_columns(columns: &[&str]) {
@@ -161,7 +162,7 @@ fn print_row(name: &str, of: &[Measured], columns: &[fn(&Measured) -> f64]) {
     println!("| {name} | {} |", cells.collect::<Vec<_>>().join(" | "));
 }
 
-/// `of` over `to`, round by round.
+/// Returns the ratio of `of` to `to`, round by round.
 fn ratio(of: &[Measured], to: &[Measured], what: fn(&Measured) -> f64) -> Spread {
     Spread::of(of.iter().zip(to).map(|(of, to)| what(of) / what(to)))
 }
@@ -179,7 +180,7 @@ const RATES: [fn(&Measured) -> f64; 4] = [
     |it| it.redis_us,
 ];
 
-/// Echo, bare script and sidecar in rounds that take turns.
+/// Measures echo, bare script and sidecar in alternating rounds.
 async fn beside_floors(
     scale: &Scale,
     in_flight: usize,
@@ -214,12 +215,12 @@ async fn one_in_flight(
 ) {
     let measured = beside_floors(scale, 1, echo, sidecar, bare).await;
     println!("### 1 in flight\n");
-    print_columns(&["p50, us", "p99, us", "server CPU a call, us", "Redis CPU a call, us"]);
+    print_columns(&["p50, us", "p99, us", "server CPU per call, us", "Redis CPU per call, us"]);
     print_rows(&measured, &LATENCIES);
     let [echoes, scripts, joins] = measured;
     let floors = echoes.iter().zip(&scripts).map(|(echo, script)| echo.p50() + script.p50());
     let ratios = joins.iter().zip(floors).map(|(join, floor)| join.p50() / floor);
-    println!("\np50 to that of echo and script together: {}\n", Spread::of(ratios));
+    println!("\np50, ratio to echo and script together: {}\n", Spread::of(ratios));
 }
 
 async fn measure_bare(
@@ -246,11 +247,12 @@ async fn many_in_flight(
 ) {
     let measured = beside_floors(scale, MANY, echo, sidecar, bare).await;
     println!("### {MANY} in flight\n");
-    print_columns(&["calls/s", "p99, us", "server CPU a call, us", "Redis CPU a call, us"]);
+    print_columns(&["calls/s", "p99, us", "server CPU per call, us", "Redis CPU per call, us"]);
     print_rows(&measured, &RATES);
     let [echoes, _, joins] = measured;
-    println!("\ncalls/s to the echo's: {}", ratio(&joins, &echoes, Measured::per_second));
-    println!("server CPU a call to the echo's: {}\n", ratio(&joins, &echoes, |it| it.server_us));
+    println!("\ncalls/s, ratio to the echo: {}", ratio(&joins, &echoes, Measured::per_second));
+    let cpu = ratio(&joins, &echoes, |it| it.server_us);
+    println!("server CPU per call, ratio to the echo: {cpu}\n");
 }
 
 async fn pipelined(scale: &Scale, echo: &mut Subject<'_>, sidecar: &mut Subject<'_>) {
@@ -265,11 +267,12 @@ async fn pipelined(scale: &Scale, echo: &mut Subject<'_>, sidecar: &mut Subject<
         }
     }
     println!("### {PIPELINED} in flight\n");
-    print_columns(&["decisions/s", "p99, us", "server CPU a call, us", "Redis CPU a call, us"]);
+    print_columns(&["decisions/s", "p99, us", "server CPU per call, us", "Redis CPU per call, us"]);
     print_row("echo, Apply", &echoes, &RATES);
     print_row("sidecar, unary", &unary, &RATES);
     print_row("sidecar, Apply", &joins, &RATES);
-    println!("\ndecisions/s of Apply to unary: {}", ratio(&joins, &unary, Measured::per_second));
+    let rates = ratio(&joins, &unary, Measured::per_second);
+    println!("\ndecisions/s, ratio of Apply to unary: {rates}");
 }
 
 async fn in_memory(scale: &Scale, folder: &TempDir) {
@@ -281,7 +284,7 @@ async fn in_memory(scale: &Scale, folder: &TempDir) {
     let mut sidecar = Subject::new(&sidecar, None, scale);
     sidecar.process.prepare(&sidecar.plan).await.expect("it is prepared");
     println!("\n## Joins in memory, {}\n", transport.name());
-    println!("resident memory of the sidecar when it has started: {idle_mb:.1} MB\n");
+    println!("resident memory of the sidecar after its start: {idle_mb:.1} MB\n");
     for in_flight in [1, MANY] {
         let (mut echoes, mut joins) = (Vec::new(), Vec::new());
         for round in 0..scale.rounds {
@@ -293,13 +296,13 @@ async fn in_memory(scale: &Scale, folder: &TempDir) {
             }
         }
         println!("### {in_flight} in flight\n");
-        print_columns(&["p50, us", "calls/s", "server CPU a call, us"]);
+        print_columns(&["p50, us", "calls/s", "server CPU per call, us"]);
         let columns: [fn(&Measured) -> f64; 3] =
             [Measured::p50, Measured::per_second, |it| it.server_us];
         print_row("echo", &echoes, &columns);
         print_row("sidecar", &joins, &columns);
         let more = joins.iter().zip(&echoes).map(|(join, echo)| join.p50() - echo.p50());
-        println!("\np50 beyond the echo's: {:.1} us", Spread::of(more));
-        println!("calls/s to the echo's: {}\n", ratio(&joins, &echoes, Measured::per_second));
+        println!("\np50, difference to the echo: {:.1} us", Spread::of(more));
+        println!("calls/s, ratio to the echo: {}\n", ratio(&joins, &echoes, Measured::per_second));
     }
 }

@@ -1,5 +1,5 @@
-//! How the cost of a join grows with what is there already: with the groups of the user, with the
-//! members of the group, and with the users of one call.
+//! The cost of a join over the amount of stored data: groups of the user, members of the group, and
+//! users of one call.
 
 use std::path::PathBuf;
 use std::time::Instant;
@@ -15,16 +15,16 @@ use super::unary::Client;
 
 /// The app.
 pub const APP: &str = "growth";
-/// Most users of a request, as the catalog has it.
+/// The highest number of users of a request in the catalog.
 pub const BATCH: usize = 500;
-/// Users of the batch that is compared with one.
+/// The number of users of the batch that is compared with a single join.
 const BATCH_MEASURED: usize = 256;
 
-/// How much of everything there is.
+/// The size of the measurements.
 struct Scale {
     groups_of_user: &'static [usize],
     members_of_group: &'static [usize],
-    /// Joins of each measurement; as few as leave the sizes what they are.
+    /// Joins of each measurement; few, so that they hardly change the sizes.
     joins: usize,
     rounds: usize,
 }
@@ -46,10 +46,10 @@ pub fn users(name: &str, count: usize) -> Vec<String> {
     (0..count).map(|user| format!("{name}-{user:07}")).collect()
 }
 
-/// Joins of which all must be new.
+/// Joins users who must all be new.
 pub async fn join_all(client: &Client, group_id: &str, users: Vec<String>) {
     let answer = client.clone().join_group(join(group_id.to_owned(), users)).await;
-    let results = answer.expect("it is decided").into_inner().results;
+    let results = answer.expect("a decision").into_inner().results;
     assert!(results.iter().all(|result| result.outcome() == pb::Outcome::Applied), "{results:?}");
 }
 
@@ -60,33 +60,33 @@ pub async fn create(client: &Client, group_id: &str) {
         r#type: GROUP_TYPE.to_owned(),
         ..Default::default()
     };
-    client.clone().create_group(request).await.expect("it is created");
+    client.clone().create_group(request).await.expect("a new group");
 }
 
-/// Cost of a join: time of the script in the server, and latency, in microseconds.
+/// The cost of a join: time of the script in the server, and latency, in microseconds.
 struct Cost {
     script_us: f64,
     p50_us: f64,
 }
 
-/// Lets joins run one by one.
+/// Measures joins one by one.
 async fn cost(redis: &Standalone, client: &Client, joins: Vec<pb::JoinGroupRequest>) -> Cost {
     redis.server.cli(&["CONFIG", "RESETSTAT"]);
     let mut took = Vec::new();
     for request in joins {
         let sent = Instant::now();
-        let answer = client.clone().join_group(request).await.expect("it is decided").into_inner();
+        let answer = client.clone().join_group(request).await.expect("a decision").into_inner();
         took.push(sent.elapsed().as_secs_f64() * 1e6);
         let applied = |result: &pb::Result| result.outcome() == pb::Outcome::Applied;
         assert!(answer.results.iter().all(applied), "{answer:?}");
     }
     let stats = redis.server.info("commandstats", "cmdstat_evalsha").expect("scripts ran");
     let script_us = stats.split(',').find_map(|part| part.strip_prefix("usec_per_call="));
-    let script_us = script_us.and_then(|us| us.parse().ok()).expect("Redis tells it");
+    let script_us = script_us.and_then(|us| us.parse().ok()).expect("Redis reports it");
     Cost { script_us, p50_us: Spread::of(took).median }
 }
 
-/// Measures growth over Redis; draws it where a file is named.
+/// Measures growth over Redis; draws it if a file is given.
 pub async fn run(quick: bool, svg: Option<PathBuf>) -> Result<(), String> {
     let scale = if quick { &QUICK } else { &FULL };
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
@@ -94,14 +94,14 @@ pub async fn run(quick: bool, svg: Option<PathBuf>) -> Result<(), String> {
     let binary = env!("CARGO_BIN_EXE_imquota").as_ref();
     let sidecar = Process::sidecar(binary, folder.path(), Transport::Unix, &redis.url()).await;
     sell(&sidecar.admin, APP).await?;
-    let client = sidecar.place.quota().await?;
+    let client = sidecar.address.quota().await?;
     let by_groups = by_groups(scale, &redis, &client).await;
     let by_members = by_members(scale, &redis, &client).await;
     by_batch(scale, &redis, &client).await;
     let Some(svg) = svg else { return Ok(()) };
     let named = |name: &str, points: Vec<(f64, f64)>| (name.to_owned(), points);
     let plot = Plot {
-        title: "A join over what is there already",
+        title: "Cost of a join over stored data",
         x: Axis { name: "groups of the user, or members of the group", logarithmic: true },
         y: Axis { name: "microseconds of the script in Redis", logarithmic: false },
         lines: vec![named("groups of the user", by_groups), named("members", by_members)],
@@ -109,9 +109,9 @@ pub async fn run(quick: bool, svg: Option<PathBuf>) -> Result<(), String> {
     plot.draw(&svg)
 }
 
-/// A table of costs, and its points.
+/// Prints a table of costs, and returns its points.
 fn print_costs(what: &str, sizes: &[usize], costs: &[Vec<Cost>]) -> Vec<(f64, f64)> {
-    println!("\n| {what} | script, us | to the smallest | p50, us | to the smallest |");
+    println!("\n| {what} | script, us | ratio to the smallest | p50, us | ratio to the smallest |");
     println!("|---:|---:|---:|---:|---:|");
     let smallest = &costs[0];
     let mut points = Vec::new();
@@ -127,7 +127,7 @@ fn print_costs(what: &str, sizes: &[usize], costs: &[Vec<Cost>]) -> Vec<(f64, f6
     points
 }
 
-/// Users in so many groups each join another one.
+/// Measures users in a number of groups who each join another one.
 async fn by_groups(scale: &Scale, redis: &Standalone, client: &Client) -> Vec<(f64, f64)> {
     let most = scale.groups_of_user.last().copied().unwrap_or(0);
     for group in 0..most {
@@ -151,7 +151,7 @@ async fn by_groups(scale: &Scale, redis: &Standalone, client: &Client) -> Vec<(f
     print_costs("groups of the user", scale.groups_of_user, &costs)
 }
 
-/// Users without groups join groups that have so many members, and leave them again.
+/// Measures users without groups who join groups of a given size, and leave them again.
 async fn by_members(scale: &Scale, redis: &Standalone, client: &Client) -> Vec<(f64, f64)> {
     let name = |size: usize| format!("has-{size}");
     for size in scale.members_of_group {
@@ -171,13 +171,13 @@ async fn by_members(scale: &Scale, redis: &Standalone, client: &Client) -> Vec<(
                 group_id: name(*size),
                 user_ids: guests,
             };
-            client.clone().leave_group(leave).await.expect("it is decided");
+            client.clone().leave_group(leave).await.expect("a decision");
         }
     }
     print_costs("members of the group", scale.members_of_group, &costs)
 }
 
-/// One call of many users beside many calls of one.
+/// Compares one call with many users with many calls with one user.
 async fn by_batch(scale: &Scale, redis: &Standalone, client: &Client) {
     let (mut scripts, mut latencies) = (Vec::new(), Vec::new());
     for round in 0..scale.rounds {
@@ -191,7 +191,7 @@ async fn by_batch(scale: &Scale, redis: &Standalone, client: &Client) {
         scripts.push(many.script_us / one.script_us);
         latencies.push(many.p50_us / one.p50_us);
     }
-    println!("\none call of {BATCH_MEASURED} users to one of one user:");
+    println!("\none call of {BATCH_MEASURED} users, ratio to one of one user:");
     println!("- script: {:.1}", Spread::of(scripts));
     println!("- latency: {:.1}", Spread::of(latencies));
 }

@@ -1,4 +1,4 @@
-//! Decisions over a cluster of one, two and three masters, with many apps: an app's groups lie on
+//! Decisions over a cluster of one, two and three masters, with many apps: an app's groups are on
 //! one master, and different apps on different ones.
 
 use std::time::Duration;
@@ -12,12 +12,12 @@ use super::results::Results;
 use super::shared::{SEED, Spread};
 use super::support::redis::{Server, wait_for};
 
-/// Apps side by side, and operations in flight of each.
+/// The number of concurrent apps, and operations in flight of each.
 const APPS: usize = 12;
 const IN_FLIGHT: usize = 32;
 const SLOTS: usize = 16_384;
 
-/// Measures all three in rounds that take turns.
+/// Measures all three in alternating rounds.
 pub async fn run(quick: bool) -> Result<(), String> {
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
     let binary = env!("CARGO_BIN_EXE_imquota").as_ref();
@@ -42,7 +42,7 @@ pub async fn run(quick: bool) -> Result<(), String> {
             let which = (round + turn) % clusters.len();
             let (sidecar, plans, next) = &mut sidecars[which];
             let run = Run {
-                place: sidecar.place.clone(),
+                address: sidecar.address.clone(),
                 rpc: Rpc::Apply,
                 pace: Loop::Closed { in_flight: IN_FLIGHT },
                 connections: 1,
@@ -61,7 +61,7 @@ pub async fn run(quick: bool) -> Result<(), String> {
             rates[which].push(all.per_second());
         }
     }
-    println!("\n| masters | decisions/s | to one master |");
+    println!("\n| masters | decisions/s | ratio to one master |");
     println!("|---:|---:|---:|");
     for (index, rate) in rates.iter().enumerate() {
         let ratios = rate.iter().zip(&rates[0]).map(|(rate, one)| rate / one);
@@ -71,7 +71,7 @@ pub async fn run(quick: bool) -> Result<(), String> {
     Ok(())
 }
 
-/// A cluster of so many masters without replicas.
+/// A cluster of masters without replicas.
 struct Masters(Vec<Server>);
 
 impl Masters {
@@ -86,10 +86,10 @@ impl Masters {
         }
         for server in &servers {
             wait_for("the cluster to form", || {
-                let said = server.try_cli(&["CLUSTER", "INFO"]).ok()?;
-                let whole = said.contains("cluster_state:ok")
-                    && said.contains(&format!("cluster_known_nodes:{count}"))
-                    && said.contains("cluster_slots_assigned:16384");
+                let info = server.try_cli(&["CLUSTER", "INFO"]).ok()?;
+                let whole = info.contains("cluster_state:ok")
+                    && info.contains(&format!("cluster_known_nodes:{count}"))
+                    && info.contains("cluster_slots_assigned:16384");
                 whole.then_some(())
             });
         }

@@ -1,4 +1,4 @@
-//! A million users in the embedded store: bytes on disk, and the time of a start.
+//! A million users in the embedded store: bytes on disk, and the duration of a start.
 
 use std::time::{Duration, Instant};
 
@@ -8,10 +8,10 @@ use super::growth::{APP, BATCH, create, join_all, users};
 use super::processes::{Process, Transport, sell};
 use super::unary::Client;
 
-/// Accounts of one call, as the catalog has it.
+/// The highest number of accounts of a call in the catalog.
 const ACCOUNTS: usize = 100;
 
-/// Fills the embedded store with users, each with an account and a group, and starts it again.
+/// Fills the embedded store with users, each with an account and a group, and restarts it.
 pub async fn run(quick: bool) -> Result<(), String> {
     let count = if quick { 2000 } else { 1_000_000 };
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
@@ -19,7 +19,7 @@ pub async fn run(quick: bool) -> Result<(), String> {
     let binary = env!("CARGO_BIN_EXE_imquota").as_ref();
     let sidecar = Process::sidecar(binary, folder.path(), Transport::Unix, &store).await;
     sell(&sidecar.admin, APP).await?;
-    let client = sidecar.place.quota().await?;
+    let client = sidecar.address.quota().await?;
     let begun = Instant::now();
     for (index, users) in users("user", count).chunks(BATCH).enumerate() {
         fill(&client, &format!("group-{index:05}"), users).await;
@@ -29,13 +29,13 @@ pub async fn run(quick: bool) -> Result<(), String> {
     let bytes = std::fs::metadata(folder.path().join("store/imquota.redb")).expect("it is there");
     let again = Process::sidecar(binary, folder.path(), Transport::Unix, &store).await;
     println!("\nusers: {count}, each with an account and a group, filled in {filled:.1?}");
-    println!("file: {} bytes a user", bytes.len() / count as u64);
+    println!("file: {} bytes per user", bytes.len() / count as u64);
     println!("start to the first answered call: {:.0?}", again.start);
     println!("resident memory after it: {:.1} MB", again.resident_mb());
     Ok(())
 }
 
-/// Accounts of some users, and a group of theirs.
+/// Creates accounts for some users, and a group with them.
 async fn fill(client: &Client, group: &str, users: &[String]) {
     let accounts = users.chunks(ACCOUNTS).map(|user_ids| pb::CreateAccountsRequest {
         app_id: APP.to_owned(),
@@ -47,7 +47,7 @@ async fn fill(client: &Client, group: &str, users: &[String]) {
         async move { client.create_accounts(request).await }
     });
     for answer in futures_util::future::join_all(calls).await {
-        answer.expect("it is decided");
+        answer.expect("a decision");
     }
     create(client, group).await;
     join_all(client, group, users.to_vec()).await;

@@ -1,5 +1,5 @@
-//! What is asked: mixes of operations, each operation a pure function of its number and the seed,
-//! so that several processes share one sequence and a run can be repeated.
+//! Mixes of operations, each operation a pure function of its number and the seed, so that several
+//! processes share one sequence and a run can be repeated.
 
 use clap::ValueEnum;
 use imquota::grpc::pb;
@@ -9,18 +9,18 @@ use super::shared::{Pair, Pairs};
 
 /// The type of every group: the one that holds 6000 members.
 pub const GROUP_TYPE: &str = "ChatRoom";
-/// The group that everybody joins in [`Mix::HotGroup`].
+/// The group that every user joins in [`Mix::HotGroup`].
 pub const HOT_GROUP: &str = "hot";
-/// The group that nobody can join: it holds one member.
+/// The group that no user can join: its limit is one member.
 pub const FULL_GROUP: &str = "full";
-/// Who is in every group.
+/// The user who is in every group.
 pub const RESIDENT: &str = "resident";
-/// A leave names the join that stands so many operations earlier.
+/// The distance in operations between a join and the leave of the same user.
 const LAG: u64 = 4096;
-/// Members of the hot group at most, give or take what is in flight.
+/// The highest number of members of the hot group, apart from operations in flight.
 const HOT_MEMBERS: u64 = 2048;
 
-/// Which operations, in what shares.
+/// The operations and their shares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Mix {
     /// Joins of one user each, all new.
@@ -33,13 +33,13 @@ pub enum Mix {
     DenialHeavy,
     /// One group: half joins, half leaves.
     HotGroup,
-    /// Joins and leaves of users as Zipf's law (s = 1) has them.
+    /// Joins and leaves of users distributed by Zipf's law (s = 1).
     Zipf,
     /// 50 % joins, 15 % leaves, 20 % friends added, 5 % removed, 5 % denials, 5 % reads.
     Mixed,
 }
 
-/// One sort of operation.
+/// A kind of operation.
 #[derive(Debug, Clone, Copy)]
 enum Kind {
     Join,
@@ -54,7 +54,7 @@ enum Kind {
 }
 
 impl Mix {
-    /// What it is made of, in percent.
+    /// Returns the kinds of operations, in percent.
     fn shares(self) -> &'static [(u64, Kind)] {
         match self {
             Self::Join => &[(100, Kind::Join)],
@@ -75,7 +75,7 @@ impl Mix {
     }
 }
 
-/// One app's operations.
+/// The operations of one app.
 #[derive(Debug, Clone)]
 pub struct Plan {
     pub mix: Mix,
@@ -92,14 +92,14 @@ impl Plan {
         Self { mix, app: app.to_owned(), pairs, users, groups, seed }
     }
 
-    /// The operation of that number.
+    /// Returns the operation with that number.
     pub fn operation(&self, number: u64) -> Operation {
-        let dice = scramble(number ^ self.seed) % 100;
+        let percentile = scramble(number ^ self.seed) % 100;
         let mut below = 0;
         let mut shares = self.mix.shares().iter();
         let kind = shares.find_map(|(percent, kind)| {
             below += percent;
-            (dice < below).then_some(*kind)
+            (percentile < below).then_some(*kind)
         });
         match kind.expect("all shares make 100 percent") {
             Kind::Join => self.join(number),
@@ -114,9 +114,10 @@ impl Plan {
         }
     }
 
-    /// What has to exist before: all groups, the hot one and the full one.
+    /// Returns the groups that have to exist before the run: all groups, the hot one and the full
+    /// one.
     pub fn groups(&self) -> Vec<pb::CreateGroupRequest> {
-        // Somebody stays in each, so that it outlives whoever leaves.
+        // One user stays in each, so that it is not removed when the others leave.
         let create = |group_id: String| pb::CreateGroupRequest {
             app_id: self.app.clone(),
             group_id,
@@ -175,7 +176,7 @@ impl Plan {
         Operation::RemoveFriends(request)
     }
 
-    /// A user and another one.
+    /// Returns a user and another one.
     fn friends(&self, number: u64) -> (String, Vec<String>) {
         let pair = self.pair(number);
         let apart = 1 + pair.group % (self.users - 1);
@@ -203,7 +204,7 @@ impl Plan {
         self.leave_of(group_id(self.pair(earlier).group), self.zipf(earlier))
     }
 
-    /// The inverse of the distribution function of Zipf's law with s = 1, approximately.
+    /// Returns the inverse of the distribution function of Zipf's law with s = 1, approximately.
     fn zipf(&self, number: u64) -> u32 {
         let share = f64::from(u32::try_from(scramble(number) >> 32).expect("32 bits"));
         let rank = f64::from(self.users).powf(share / f64::from(u32::MAX)).floor();
@@ -219,17 +220,17 @@ impl Plan {
     }
 }
 
-/// A user by number.
+/// Returns the id of the user with that number.
 pub fn user_id(number: u32) -> String {
     format!("user-{number:07}")
 }
 
-/// A group by number.
+/// Returns the id of the group with that number.
 pub fn group_id(number: u32) -> String {
     format!("group-{number:05}")
 }
 
-/// SplitMix64.
+/// Hashes a number by SplitMix64.
 fn scramble(number: u64) -> u64 {
     let mut hash = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
     hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

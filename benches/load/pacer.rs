@@ -1,9 +1,9 @@
-//! The pacer of the open loop: operation `i` is due at `start + i / rate`, whatever became of
-//! those before it. A latency is taken from that instant, so that a server that stalls is seen by
-//! everything that came due meanwhile (no coordinated omission).
+//! The pacer of the open loop: operation `i` is due at `start + i / rate`, regardless of earlier
+//! ones. Latency is measured from that instant, so that a stall of the server affects every
+//! operation due meanwhile (no coordinated omission).
 //!
-//! A thread of its own sleeps from one instant to the next: the runtime's timers tick in
-//! milliseconds. How late it was is measured too.
+//! A separate thread sleeps from one instant to the next, since the runtime's timers tick in
+//! milliseconds. Its lateness is measured too.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,9 +19,10 @@ pub struct Due {
     pub at: Instant,
 }
 
-/// Tells what is due, until the run is stopped.
+/// Starts a thread that sends due operations, until the run is stopped.
 pub fn start(per_second: f64, shared: Arc<Shared>) -> mpsc::UnboundedReceiver<Due> {
-    // Never longer than what came due while the runtime was busy: it is emptied without waiting.
+    // Its length is bounded by the operations due while the runtime was busy: it is emptied without
+    // waiting.
     let (sender, receiver) = mpsc::unbounded_channel();
     std::thread::spawn(move || {
         let start = Instant::now();

@@ -1,4 +1,4 @@
-//! The servers under load as processes: the sidecar and the echo, and what they use of the machine.
+//! The servers under load as processes: the sidecar and the echo, and their use of the machine.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -6,30 +6,30 @@ use std::time::{Duration, Instant};
 
 use imquota::grpc::pb;
 
+use super::address::Address;
 use super::mix::Plan;
-use super::place::Place;
 
-/// How long a start may take.
+/// The longest time that a start may take.
 const START_MAX: Duration = Duration::from_secs(60);
-/// Ticks of `/proc` a second; Linux has told user space so since ever.
+/// Ticks of `/proc` per second; a constant of Linux's interface to user space.
 const TICKS_PER_SECOND: f64 = 100.0;
-/// What the load needs that is sold.
+/// The add-ons that the load needs.
 const ADD_ONS: [&str; 2] = ["members-6000", "groups-per-user-1000"];
-/// Groups that are created side by side.
+/// The number of groups that are created concurrently.
 const CREATED_AT_ONCE: usize = 64;
 
 /// A server that is killed when dropped.
 pub struct Process {
     child: Child,
-    /// Where its data plane listens.
-    pub place: Place,
-    /// Where its administration listens.
-    pub admin: Place,
-    /// From the start of the process to its first accepted connection.
+    /// The address of its data plane.
+    pub address: Address,
+    /// The address of its administration.
+    pub admin: Address,
+    /// The time from the start of the process to its first answered call.
     pub start: Duration,
 }
 
-/// Where a server is to listen.
+/// The kind of address that a server listens on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Transport {
     Tcp,
@@ -44,21 +44,21 @@ impl Transport {
         }
     }
 
-    fn place(self, folder: &Path, name: &str) -> Place {
+    fn address(self, folder: &Path, name: &str) -> Address {
         match self {
-            Self::Tcp => Place::Tcp(format!("127.0.0.1:{}", super::support::ports::free_port())),
-            Self::Unix => Place::Unix(folder.join(name)),
+            Self::Tcp => Address::Tcp(format!("127.0.0.1:{}", super::support::ports::free_port())),
+            Self::Unix => Address::Unix(folder.join(name)),
         }
     }
 }
 
 impl Process {
-    /// A sidecar over a store, with its sockets and its journal in the folder.
+    /// Starts a sidecar over a store, with its sockets and its journal in the folder.
     pub async fn sidecar(binary: &Path, folder: &Path, transport: Transport, store: &str) -> Self {
         Self::sidecar_with(binary, folder, transport, store, &[]).await
     }
 
-    /// The same with further arguments.
+    /// Starts a sidecar with further arguments.
     pub async fn sidecar_with(
         binary: &Path,
         folder: &Path,
@@ -67,37 +67,37 @@ impl Process {
         arguments: &[&str],
     ) -> Self {
         let name = |end: &str| format!("{}-{end}", folder_name(store));
-        let place = transport.place(folder, &name("quota.sock"));
-        let admin = Place::Unix(folder.join(name("admin.sock")));
+        let address = transport.address(folder, &name("quota.sock"));
+        let admin = Address::Unix(folder.join(name("admin.sock")));
         let mut command = Command::new(binary);
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("IMQUOTA_")) {
             command.env_remove(name);
         }
-        command.args(["serve", "--store", store, "--listen", &place.to_string()]);
+        command.args(["serve", "--store", store, "--listen", &address.to_string()]);
         command.args(["--admin-listen", &admin.to_string(), "--management-listen", "off"]);
         command.args(["--shutdown-delay-ms", "0"]).args(arguments);
         command.args(["--journal", &folder.join(name("journal")).display().to_string()]);
-        Self::start(command, place, admin).await
+        Self::start(command, address, admin).await
     }
 
-    /// The floor.
+    /// Starts the floor.
     pub async fn echo(folder: &Path, transport: Transport) -> Self {
-        let place = transport.place(folder, "echo.sock");
+        let address = transport.address(folder, "echo.sock");
         let this: PathBuf = std::env::current_exe().expect("this is a program");
         let mut command = Command::new(this);
-        command.args(["echo", &place.to_string()]);
-        Self::start(command, place.clone(), place).await
+        command.args(["echo", &address.to_string()]);
+        Self::start(command, address.clone(), address).await
     }
 
-    async fn start(mut command: Command, place: Place, admin: Place) -> Self {
+    async fn start(mut command: Command, address: Address, admin: Address) -> Self {
         let begun = Instant::now();
         let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
         let child = child.expect("the program is there");
-        let mut process = Self { child, place, admin, start: Duration::ZERO };
+        let mut process = Self { child, address, admin, start: Duration::ZERO };
         loop {
-            let connected = match &process.place {
-                Place::Tcp(address) => std::net::TcpStream::connect(address).is_ok(),
-                Place::Unix(path) => std::os::unix::net::UnixStream::connect(path).is_ok(),
+            let connected = match &process.address {
+                Address::Tcp(address) => std::net::TcpStream::connect(address).is_ok(),
+                Address::Unix(path) => std::os::unix::net::UnixStream::connect(path).is_ok(),
             };
             if connected && process.answers().await {
                 process.start = begun.elapsed();
@@ -110,18 +110,18 @@ impl Process {
         }
     }
 
-    /// Whether a call is answered, with whatever; before the store is open, it is not served.
+    /// Returns whether a call gets any response; before the store is open, calls are not served.
     async fn answers(&self) -> bool {
-        let Ok(mut client) = self.place.quota().await else { return false };
+        let Ok(mut client) = self.address.quota().await else { return false };
         let answer = client.join_group(pb::JoinGroupRequest::default()).await;
         !answer.is_err_and(|status| status.code() == tonic::Code::Unavailable)
     }
 
-    /// Ends it by SIGTERM, and waits so long for it.
+    /// Ends it by SIGTERM, and waits at most that long for it.
     pub fn end(mut self, longest: Duration) {
         let pid = self.child.id().to_string();
-        let told = Command::new("kill").arg(&pid).status().expect("kill is there");
-        assert!(told.success(), "the process runs");
+        let killed = Command::new("kill").arg(&pid).status().expect("kill is there");
+        assert!(killed.success(), "the process runs");
         let begun = Instant::now();
         while self.child.try_wait().expect("a child of ours").is_none() {
             assert!(begun.elapsed() < longest, "the server does not end");
@@ -131,20 +131,20 @@ impl Process {
 
     /// Sells the app what the load needs, and creates the groups.
     pub async fn prepare(&self, plan: &Plan) -> Result<(), String> {
-        prepare(&self.place, Some(&self.admin), plan).await
+        prepare(&self.address, Some(&self.admin), plan).await
     }
 
-    /// Processor time so far, in seconds.
+    /// Returns the processor time used so far, in seconds.
     pub fn cpu_seconds(&self) -> f64 {
         let stat = self.proc("stat");
-        // The name in parentheses may hold spaces; user and system time are the 12th and 13th
-        // fields behind it.
+        // The name in parentheses may contain spaces; user and system time are the 12th and 13th
+        // fields after it.
         let fields = stat.rsplit_once(") ").expect("the format of proc").1.split(' ');
         let ticks = fields.skip(11).take(2).map(|ticks| ticks.parse::<f64>().expect("a number"));
         ticks.sum::<f64>() / TICKS_PER_SECOND
     }
 
-    /// Memory in use, in megabytes.
+    /// Returns the resident memory, in megabytes.
     pub fn resident_mb(&self) -> f64 {
         let status = self.proc("status");
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
@@ -169,12 +169,17 @@ fn folder_name(store: &str) -> &str {
     store.split(':').next().unwrap_or(store)
 }
 
-/// Sells the app what the load needs, where the administration is named, and creates the groups.
-pub async fn prepare(place: &Place, admin: Option<&Place>, plan: &Plan) -> Result<(), String> {
+/// Sells the app what the load needs, if the administration's address is given, and creates the
+/// groups.
+pub async fn prepare(
+    address: &Address,
+    admin: Option<&Address>,
+    plan: &Plan,
+) -> Result<(), String> {
     if let Some(admin) = admin {
         sell(admin, &plan.app).await?;
     }
-    let client = place.quota().await?;
+    let client = address.quota().await?;
     for groups in plan.groups().chunks(CREATED_AT_ONCE) {
         let create = |group: &pb::CreateGroupRequest| {
             let (mut client, group) = (client.clone(), group.clone());
@@ -182,14 +187,14 @@ pub async fn prepare(place: &Place, admin: Option<&Place>, plan: &Plan) -> Resul
         };
         let created = futures_util::future::join_all(groups.iter().map(create)).await;
         for answer in created {
-            answer.map_err(|status| said(&status))?;
+            answer.map_err(|status| describe(&status))?;
         }
     }
     Ok(())
 }
 
-/// Sells the app what the load needs; once, however often it is called.
-pub async fn sell(admin: &Place, app: &str) -> Result<(), String> {
+/// Sells the app what the load needs; only once, regardless of repetitions.
+pub async fn sell(admin: &Address, app: &str) -> Result<(), String> {
     let mut client = admin.admin().await?;
     let (app_id, effective_at, months) = (app.to_owned(), None, 1);
     let request_id = |what: &str| format!("load-{what}-{app}");
@@ -198,7 +203,7 @@ pub async fn sell(admin: &Place, app: &str) -> Result<(), String> {
         request_id: request_id("app"),
         effective_at,
     };
-    client.create_app(created).await.map_err(|status| said(&status))?;
+    client.create_app(created).await.map_err(|status| describe(&status))?;
     let edition = pb::PurchaseEditionRequest {
         app_id: app_id.clone(),
         request_id: request_id("edition"),
@@ -206,7 +211,7 @@ pub async fn sell(admin: &Place, app: &str) -> Result<(), String> {
         months,
         effective_at,
     };
-    client.purchase_edition(edition).await.map_err(|status| said(&status))?;
+    client.purchase_edition(edition).await.map_err(|status| describe(&status))?;
     for add_on in ADD_ONS {
         let grant = pb::GrantAddOnRequest {
             app_id: app_id.clone(),
@@ -215,11 +220,11 @@ pub async fn sell(admin: &Place, app: &str) -> Result<(), String> {
             months,
             effective_at,
         };
-        client.grant_add_on(grant).await.map_err(|status| said(&status))?;
+        client.grant_add_on(grant).await.map_err(|status| describe(&status))?;
     }
     Ok(())
 }
 
-fn said(status: &tonic::Status) -> String {
+fn describe(status: &tonic::Status) -> String {
     format!("{:?}: {}", status.code(), status.message())
 }

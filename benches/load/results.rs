@@ -1,4 +1,4 @@
-//! What became of the operations of a run: counts by outcome, and latencies in HDR histograms.
+//! The results of a run: counts by outcome, and latencies in HDR histograms.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,12 +11,12 @@ use imquota::grpc::pb;
 use imquota::grpc::pb::apply_response::Answer;
 use serde::{Deserialize, Serialize};
 
-/// Longest latency that is told from longer ones.
+/// The highest latency that is distinguished.
 const LATENCY_MAX_NS: u64 = 60_000_000_000;
-/// Digits of a latency that are kept.
+/// The number of significant digits of a latency.
 const DIGITS: u8 = 3;
 
-/// Counts while a run goes on. One a connection: it is locked for some nanoseconds.
+/// Counts during a run. There is one per connection: it is locked for some nanoseconds.
 pub struct Recorder(Mutex<Results>);
 
 impl Recorder {
@@ -24,41 +24,41 @@ impl Recorder {
         Self(Mutex::new(Results::default()))
     }
 
-    /// Notes the outcome of an operation and how long it took.
+    /// Records the outcome of an operation and its duration.
     pub fn note(&self, outcome: &'static str, took: Duration) {
-        let mut results = self.0.lock().expect("nobody panics");
+        let mut results = self.0.lock().expect("no panic while locked");
         *results.outcomes.entry(outcome.into()).or_default() += 1;
         results.latency.note(took);
     }
 
-    /// Notes how much later than due an operation was sent.
+    /// Records by how much an operation was sent later than due.
     pub fn note_lateness(&self, late: Duration) {
-        self.0.lock().expect("nobody panics").lateness.note(late);
+        self.0.lock().expect("no panic while locked").lateness.note(late);
     }
 
-    /// Notes an operation that was due and never sent: too many were in flight.
-    pub fn note_unsent(&self) {
-        self.0.lock().expect("nobody panics").unsent += 1;
+    /// Records an operation that was due and not sent, since too many were in flight.
+    pub fn note_not_sent(&self) {
+        self.0.lock().expect("no panic while locked").unsent += 1;
     }
 
-    /// Everything so far, from then on anew.
+    /// Returns the results so far, and starts anew.
     pub fn take(&self) -> Results {
-        std::mem::take(&mut self.0.lock().expect("nobody panics"))
+        std::mem::take(&mut self.0.lock().expect("no panic while locked"))
     }
 }
 
-/// What became of the operations of a run.
+/// The results of the operations of a run.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Results {
-    /// How long was measured.
+    /// The duration of the measurement.
     pub seconds: f64,
     /// Operations by outcome: that of the first result, or the gRPC code of the error.
     pub outcomes: BTreeMap<String, u64>,
-    /// From when an operation was due (open loop) or sent (closed loop) to its answer.
+    /// The time from when an operation was due (open loop) or sent (closed loop) to its response.
     pub latency: Times,
-    /// From when it was due to when it was sent; open loop only.
+    /// The time from when it was due to when it was sent; open loop only.
     pub lateness: Times,
-    /// Due, and never sent.
+    /// Operations that were due and not sent.
     pub unsent: u64,
 }
 
@@ -73,13 +73,13 @@ impl Results {
         operations / self.seconds
     }
 
-    /// Operations that ended with an error.
+    /// Returns the number of operations that ended with an error.
     pub fn errors(&self) -> u64 {
         let is_error = |name: &&String| name.starts_with("error");
         self.outcomes.iter().filter(|(name, _)| is_error(name)).map(|(_, count)| count).sum()
     }
 
-    /// Adds those of another connection or process over the same time.
+    /// Adds the results of another connection or process over the same time.
     pub fn add(&mut self, other: &Self) {
         self.seconds = self.seconds.max(other.seconds);
         for (name, count) in &other.outcomes {
@@ -100,7 +100,7 @@ impl fmt::Display for Results {
             writeln!(f, "  {name}: {count}")?;
         }
         if self.unsent > 0 {
-            writeln!(f, "  never sent, too many were in flight: {}", self.unsent)?;
+            writeln!(f, "  not sent, too many were in flight: {}", self.unsent)?;
         }
         write!(f, "latency: {}", self.latency)?;
         if !self.lateness.0.is_empty() {
@@ -127,7 +127,7 @@ impl Times {
         self.0.saturating_record(ns.max(1));
     }
 
-    /// The time that so many percent do not exceed, in microseconds.
+    /// Returns the given percentile of the times, in microseconds.
     pub fn us_at(&self, percentile: f64) -> f64 {
         in_us(self.0.value_at_percentile(percentile))
     }
@@ -154,7 +154,9 @@ impl fmt::Display for Times {
 impl From<Times> for Vec<u8> {
     fn from(times: Times) -> Self {
         let mut bytes = Self::new();
-        V2Serializer::new().serialize(&times.0, &mut bytes).expect("a vector takes all");
+        V2Serializer::new()
+            .serialize(&times.0, &mut bytes)
+            .expect("writing to a vector cannot fail");
         bytes
     }
 }
@@ -171,7 +173,7 @@ impl TryFrom<Vec<u8>> for Times {
     }
 }
 
-/// The outcome of a stream's answer.
+/// Returns the outcome of a stream's response.
 pub fn outcome_of(answer: Option<&Answer>) -> &'static str {
     match answer {
         Some(Answer::JoinGroup(it)) => first(&it.results),
@@ -185,7 +187,7 @@ pub fn outcome_of(answer: Option<&Answer>) -> &'static str {
     }
 }
 
-/// The outcome of the first result.
+/// Returns the outcome of the first result.
 pub fn first(results: &[pb::Result]) -> &'static str {
     results.first().map_or("no result", one)
 }
@@ -200,7 +202,7 @@ fn one(result: &pb::Result) -> &'static str {
     }
 }
 
-/// How an error is counted.
+/// Returns the outcome under which an error is counted.
 pub fn outcome_of_error(status: &tonic::Status) -> &'static str {
     match status.code() {
         tonic::Code::Unavailable => "error UNAVAILABLE",

@@ -1,5 +1,5 @@
-//! The other floor: the least script that joins somebody exactly, two counts and two adds, called
-//! through one multiplexed connection. It knows no editions, no types, no time and no modes.
+//! The other floor: the smallest script that joins a user exactly, two counts and two adds, called
+//! through one multiplexed connection. It has no editions, no types, no time and no modes.
 
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ if redis.call('SCARD', KEYS[1]) >= 1000 or redis.call('SCARD', KEYS[2]) >= 6000 
 redis.call('SADD', KEYS[1], ARGV[1])
 return redis.call('SADD', KEYS[2], ARGV[2])";
 
-/// Joins by the bare script.
+/// A client that joins by the bare script.
 pub struct Bare {
     connection: MultiplexedConnection,
     digest: String,
@@ -29,11 +29,11 @@ impl Bare {
         let connection = client.get_multiplexed_async_connection().await.expect("it listens");
         let mut loading = connection.clone();
         let digest = cmd("SCRIPT").arg("LOAD").arg(JOIN).query_async(&mut loading).await;
-        let digest = digest.expect("Redis takes it");
+        let digest = digest.expect("Redis loads the script");
         Self { connection, digest, pairs: Pairs::of(users, groups, SEED), next: 0 }
     }
 
-    /// Keeps so many calls in flight for so long.
+    /// Keeps that number of calls in flight for the given times.
     pub async fn closed(
         &mut self,
         in_flight: u64,
@@ -74,7 +74,7 @@ impl Bare {
     }
 }
 
-/// As long as the sidecar's own elements of sets.
+/// Returns a number as long as the sidecar's own elements of sets.
 fn spread(number: u32) -> u64 {
     u64::from(number + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 1
 }

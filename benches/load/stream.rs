@@ -1,5 +1,5 @@
-//! One Apply stream a connection. A tag is the number of a slot, of which there are as many as may
-//! be in flight.
+//! Load by one Apply stream per connection. A tag is the number of a slot; there is one slot for
+//! each operation that may be in flight.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -19,7 +19,7 @@ fn slot_of(answer: &pb::ApplyResponse) -> usize {
     usize::try_from(answer.tag).expect("a slot's number")
 }
 
-/// The next answer; the stream's end is counted where it is an error.
+/// Returns the next response; if the stream ends with an error, that is counted.
 async fn next(
     answers: &mut Streaming<pb::ApplyResponse>,
     recorder: &Recorder,
@@ -33,7 +33,7 @@ async fn next(
     }
 }
 
-/// Keeps so many operations of one stream in flight.
+/// Keeps that number of operations of one stream in flight.
 pub async fn closed(
     mut client: Client,
     in_flight: usize,
@@ -48,7 +48,7 @@ pub async fn closed(
     let (requests, receiver) = mpsc::channel(in_flight.max(1));
     let mut sent = vec![Instant::now(); in_flight];
     for slot in 0..in_flight {
-        // There is room for all of them.
+        // The channel has room for all of them.
         let _ = requests.try_send(request(slot));
     }
     let answers = client.apply(ReceiverStream::new(receiver)).await;
@@ -72,7 +72,7 @@ pub async fn closed(
     }
 }
 
-/// Slots of what is in flight.
+/// The slots of operations in flight.
 struct Slots {
     due: Vec<Instant>,
     free: Vec<usize>,
@@ -100,7 +100,7 @@ impl Paced {
             while let Some(answer) = next(&mut answers, &counted).await {
                 let slot = slot_of(&answer);
                 let due = {
-                    let mut slots = answered.lock().expect("nobody panics");
+                    let mut slots = answered.lock().expect("no panic while locked");
                     slots.free.push(slot);
                     slots.due[slot]
                 };
@@ -112,19 +112,19 @@ impl Paced {
 
     pub fn send(&self, due: Due, plan: &Plan) {
         let slot = {
-            let mut slots = self.slots.lock().expect("nobody panics");
+            let mut slots = self.slots.lock().expect("no panic while locked");
             let slot = slots.free.pop();
             if let Some(slot) = slot {
                 slots.due[slot] = due.at;
             }
             slot
         };
-        let Some(slot) = slot else { return self.recorder.note_unsent() };
+        let Some(slot) = slot else { return self.recorder.note_not_sent() };
         let operation = Some(plan.operation(due.number));
         let request = pb::ApplyRequest { tag: slot as u64, operation, ..Default::default() };
         self.recorder.note_lateness(due.at.elapsed());
         if self.requests.try_send(request).is_err() {
-            self.recorder.note_unsent();
+            self.recorder.note_not_sent();
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Latency over load: an open loop at rising rates, as CSV and as a plot.
+//! Latency over load: an open loop at rising rates, written as CSV and as a plot.
 
 use std::fs::File;
 use std::io::Write as _;
@@ -11,25 +11,25 @@ use super::drive::Loop;
 use super::plot::{Axis, Plot};
 use super::shared::hardware;
 
-/// Rising load.
+/// Options of a sweep over rates.
 #[derive(Debug, Clone, Args)]
 pub struct Sweep {
     #[command(flatten)]
     load: Load,
-    /// Operations a second of each step
+    /// The offered operations per second of each step
     #[arg(long, value_delimiter = ',', required = true, value_name = "OPS,...")]
     rates: Vec<f64>,
-    /// Writes a line for each step
+    /// Writes one line per step to this CSV file
     #[arg(long, value_name = "FILE", default_value = "sweep.csv")]
     csv: PathBuf,
-    /// Draws the percentiles over the offered load
+    /// Draws the percentiles over the offered load to this file
     #[arg(long, value_name = "FILE", default_value = "sweep.svg")]
     svg: PathBuf,
 }
 
-/// What is drawn.
+/// The percentiles that are drawn.
 const PERCENTILES: [(&str, f64); 3] = [("p50", 50.0), ("p99", 99.0), ("p99.9", 99.9)];
-/// Most operations in flight; what comes due beyond that is not sent.
+/// The highest number of operations in flight; operations due beyond that are not sent.
 const IN_FLIGHT_MAX: usize = 16_384;
 
 impl Sweep {
@@ -44,7 +44,7 @@ impl Sweep {
         let mut first = 0;
         for rate in &self.rates {
             let pace = Loop::Open { per_second: *rate, in_flight_max: IN_FLIGHT_MAX };
-            let (results, end) = self.load.going_on(first).run(pace).await?;
+            let (results, end) = self.load.starting_at(first).run(pace).await?;
             first = end;
             let line = csv_line(Some(*rate), &results);
             println!("{line}");
@@ -55,8 +55,8 @@ impl Sweep {
         }
         let plot = Plot {
             title: "Latency over load",
-            x: Axis { name: "operations offered a second", logarithmic: false },
-            y: Axis { name: "microseconds from due to answered", logarithmic: true },
+            x: Axis { name: "operations offered per second", logarithmic: false },
+            y: Axis { name: "microseconds from due to response", logarithmic: true },
             lines: lines.to_vec(),
         };
         plot.draw(&self.svg)

@@ -1,4 +1,4 @@
-//! One call for each operation.
+//! Load by one call per operation.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,7 +17,7 @@ use super::results::{Recorder, first, outcome_of_error};
 /// A connection.
 pub type Client = QuotaServiceClient<Channel>;
 
-/// Keeps so many calls of one connection in flight.
+/// Keeps that number of calls of one connection in flight.
 pub fn closed(
     tasks: &mut JoinSet<()>,
     client: &Client,
@@ -53,7 +53,7 @@ impl Paced {
 
     pub fn send(&self, due: Due, plan: &Plan) {
         if self.in_flight.load(Ordering::Relaxed) >= self.in_flight_max {
-            self.recorder.note_unsent();
+            self.recorder.note_not_sent();
             return;
         }
         self.in_flight.fetch_add(1, Ordering::Relaxed);
@@ -69,7 +69,7 @@ impl Paced {
     }
 }
 
-/// Makes the call, and tells its outcome.
+/// Makes the call, and returns its outcome.
 pub async fn call(client: &Client, operation: Operation) -> &'static str {
     let mut client = client.clone();
     let outcome = match operation {
@@ -86,7 +86,7 @@ pub async fn call(client: &Client, operation: Operation) -> &'static str {
             client.remove_friends(it).await.map(|answer| first(&answer.get_ref().results))
         }
         Operation::GetUsage(it) => client.get_usage(it).await.map(|_| "read"),
-        _ => unreachable!("no mix asks for it"),
+        _ => unreachable!("no mix contains it"),
     };
     outcome.unwrap_or_else(|status| outcome_of_error(&status))
 }

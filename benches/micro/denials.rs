@@ -1,9 +1,10 @@
-//! What a denial costs after so many different subjects were denied: all that the engine keeps of
-//! denials (the cache for times without the store, the most frequent ones, the events) is at work.
+//! The cost of a denial after a number of different subjects were denied, with everything that the
+//! engine records about denials: the cache for times without the store, the most frequent denials,
+//! the events.
 //!
 //! A call adds 1000 friends, to a user who may have none, from users who may have none: each item
-//! is denied, and names a user who was never denied before. Over the store in memory, where nothing
-//! is committed for a denial.
+//! is denied, and names a user who was never denied before. It runs over the memory store, where a
+//! denial commits nothing.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -23,21 +24,21 @@ use tokio::runtime::Builder;
 
 use super::shared::Spread;
 
-/// Items of a call.
+/// The number of items of a call.
 const BATCH: usize = 1000;
-/// Calls at each number of subjects, of which the median counts.
+/// The number of calls at each number of subjects; their median is used.
 const CALLS: usize = 9;
 
-/// How many subjects were denied before the calls that are measured.
+/// The numbers of subjects that were denied before the measured calls.
 const FULL: [usize; 5] = [0, 10_000, 100_000, 300_000, 1_000_000];
 const QUICK: [usize; 2] = [0, 20_000];
 
-/// Prints the time of a denial by how many subjects were denied before.
+/// Prints the time of a denial by the number of subjects denied before.
 pub fn run(quick: bool) {
     let (sizes, rounds): (&[usize], _) = if quick { (&QUICK, 1) } else { (&FULL, 5) };
     let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
     let rounds: Vec<Vec<f64>> = (0..rounds).map(|_| runtime.block_on(round(sizes))).collect();
-    println!("| different subjects denied before | us a denial | to none |");
+    println!("| different subjects denied before | us per denial | ratio to none |");
     println!("|---:|---:|---:|");
     for (at, size) in sizes.iter().enumerate() {
         let time = Spread::of(rounds.iter().map(|round| round[at]));
@@ -46,7 +47,7 @@ pub fn run(quick: bool) {
     }
 }
 
-/// The time of a denial at each size, in microseconds, by one engine.
+/// Returns the time of a denial at each size, in microseconds, with one engine.
 async fn round(sizes: &[usize]) -> Vec<f64> {
     let folder = tempfile::tempdir().expect("a folder");
     let metrics = Arc::new(Metrics::new());
@@ -75,12 +76,12 @@ async fn round(sizes: &[usize]) -> Vec<f64> {
     times
 }
 
-/// Has a call denied for as many new users as it has items; the time that it took.
+/// Makes one call that is denied for new users only; returns its duration.
 async fn deny(engine: &Engine, denied: &mut usize) -> Duration {
     let id = |number: usize| UserId::try_from(format!("user-{number}")).expect("an id");
     let friends = (*denied..*denied + BATCH).map(id).collect();
     *denied += BATCH;
-    let user = UserId::try_from("somebody").expect("an id");
+    let user = UserId::try_from("a-user").expect("an id");
     let request = Request {
         app: AppId::try_from("demo").expect("an id"),
         mode: Mode::Enforce,

@@ -1,20 +1,21 @@
-//! What benches share: the head of what they print, medians with their spread, and who joins what.
+//! Shared parts of the benches: the head of the output, medians with their spread, and pairs of
+//! users and groups.
 
 #![allow(dead_code, reason = "each bench uses a part of it")]
 
 use std::fmt;
 
-/// Picks who does what.
+/// The seed of every pseudorandom choice.
 pub const SEED: u64 = 20_190_809;
 
-/// Whether a bench runs small: without `--bench`, as `cargo test` calls it, or with `--quick`.
+/// Returns whether a bench runs small: without `--bench`, as under `cargo test`, or with `--quick`.
 pub fn is_quick() -> bool {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
     let has = |argument: &str| arguments.iter().any(|given| given == argument);
     has("--quick") || !has("--bench")
 }
 
-/// Says on what and how everything below was measured.
+/// Prints the hardware and the command of the measurements below.
 pub fn print_head(bench: &str, quick: bool) {
     let mut command = format!("cargo bench --bench {bench}");
     let own = std::env::args().skip(1).filter(|argument| argument != "--bench");
@@ -26,11 +27,11 @@ pub fn print_head(bench: &str, quick: bool) {
     println!("command: {command}");
     println!("seed: {SEED}");
     if quick || cfg!(debug_assertions) {
-        println!("THE FIGURES BELOW MEAN NOTHING: this run is small, or not optimized");
+        println!("IGNORE THE FIGURES BELOW: this run is small, or not optimized");
     }
 }
 
-/// Cores, system and, where Linux tells it, the processor.
+/// Returns cores, system and, if Linux reports it, the processor.
 pub fn hardware() -> String {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let (os, arch) = (std::env::consts::OS, std::env::consts::ARCH);
@@ -40,10 +41,10 @@ pub fn hardware() -> String {
     format!("{cores} cores, {os} {arch}{model}")
 }
 
-/// The middle, the least and the most of some values.
+/// The median, the minimum and the maximum of some values.
 #[derive(Debug, Clone, Copy)]
 pub struct Spread {
-    /// The value in the middle, the upper one of two.
+    /// The median, or the upper one of the two middle values.
     pub median: f64,
     pub least: f64,
     pub most: f64,
@@ -59,7 +60,7 @@ impl Spread {
 }
 
 impl fmt::Display for Spread {
-    /// `0.82 (0.79-0.91)`, with as many decimals as the precision says, or two.
+    /// Formats as `0.82 (0.79-0.91)`, with the given precision, or two decimals.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let decimals = f.precision().unwrap_or(2);
         let Self { median, least, most } = self;
@@ -74,7 +75,7 @@ pub struct Pair {
     pub group: u32,
 }
 
-/// Every pair of a user and a group once, in an order that the seed shuffles.
+/// All pairs of a user and a group, each once, in an order shuffled by the seed.
 #[derive(Debug, Clone, Copy)]
 pub struct Pairs {
     user_bits: u32,
@@ -83,18 +84,18 @@ pub struct Pairs {
 }
 
 impl Pairs {
-    /// Of so many users and groups, both powers of two.
+    /// Creates the pairs of that number of users and groups, both powers of two.
     pub fn of(users: u32, groups: u32, seed: u64) -> Self {
         assert!(users.is_power_of_two() && groups.is_power_of_two(), "powers of two");
         Self { user_bits: users.ilog2(), group_bits: groups.ilog2(), seed }
     }
 
-    /// How many there are.
+    /// Returns the number of pairs.
     pub fn len(&self) -> u64 {
         1 << (self.user_bits + self.group_bits)
     }
 
-    /// The pair of that number. Each step is a permutation of the pairs' numbers.
+    /// Returns the pair with that number. Each step is a permutation of the pairs' numbers.
     pub fn get(&self, number: u64) -> Pair {
         let mask = self.len() - 1;
         assert!(number <= mask, "there are more joins than pairs");
