@@ -221,8 +221,8 @@ impl LedgerError {
         let outcomes = [
             "; nothing was done",
             "; whether the operation was done is unknown",
-            "; whether it lasts is unknown",
-            "; whether a part of it was done is unknown",
+            "; whether it survives a failover is unknown",
+            "; whether a part was done is unknown",
         ];
         let ends_with = |outcome: &&str| text.ends_with(*outcome);
         let outcome = outcomes.into_iter().find(ends_with).unwrap_or_default();
