@@ -1,56 +1,56 @@
-//! On which of the last days a user logged in: one integer a user, however often he comes.
+//! Login days: the recent days on which a user logged in, as one integer a user.
 //!
-//! The latest day and a mask of the 33 days up to it. Whatever comes later only shifts the mask, so
-//! a user's cell never grows.
+//! It consists of the latest day and a mask of the 33 days up to it. Later logins only shift the
+//! mask, so a user's cell never grows, however often they log in.
 
 use super::calendar::Day;
 use super::metering::LATE_DAYS_MAX;
 
-/// How far a cell reaches back from its latest day, which may be tomorrow: a login may lie a little
-/// ahead, and is not to take the oldest day from those that come late.
+/// Days that a cell reaches back from its latest day, which may be tomorrow: a login may lie a
+/// little ahead, and must not push out the oldest day, for which late logins are still accepted.
 const BACK_MAX: u32 = LATE_DAYS_MAX + 1;
-/// Values of a mask: one bit for the latest day, and one for each before it.
+/// Number of values of a mask: one bit for the latest day, and one for each day before it.
 const MASKS: u64 = 1 << (BACK_MAX + 1);
 
-/// The days on which a user logged in. Bit i of the mask: on the latest day less i.
+/// The days on which a user logged in. Bit i of the mask stands for the latest day less i.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Activity {
     latest: Day,
     mask: u64,
 }
 
-/// What a login does.
+/// Effect of a login.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LoggedIn {
     /// It is the user's first one on that day.
     First(Activity),
     /// The user was counted on that day.
     Repeated,
-    /// The user has logged in so much later that his cell does not reach back to that day.
+    /// The user has logged in so much later that their cell does not reach back to that day.
     TooLate,
 }
 
 impl Activity {
-    /// From [`Activity::packed`].
+    /// Decodes the value of [`Activity::packed`].
     #[must_use]
     pub fn unpack(packed: u64) -> Self {
         let latest = i32::try_from(packed / MASKS).unwrap_or(i32::MAX);
         Self { latest: Day::from_number(latest), mask: packed % MASKS }
     }
 
-    /// As it is stored: the latest day, times 2^33, and the mask.
+    /// Returns the stored form: the latest day, times 2^33, plus the mask.
     #[must_use]
     pub fn packed(self) -> u64 {
         u64::try_from(self.latest.number()).unwrap_or(0) * MASKS + self.mask
     }
 
-    /// The latest day on which the user logged in.
+    /// Returns the latest day on which the user logged in.
     #[must_use]
     pub fn latest(self) -> Day {
         self.latest
     }
 
-    /// The user logs in on a day; `before` is what is known of him.
+    /// Computes the effect of a login on a day; `before` is the user's cell so far.
     #[must_use]
     pub fn log_in(before: Option<Self>, day: Day) -> LoggedIn {
         let Some(Self { latest, mask }) = before else {
@@ -77,7 +77,7 @@ impl Activity {
 mod tests {
     use super::*;
 
-    /// Days on which a user logs in, in the order in which they become known, and what is said to
+    /// Days on which a user logs in, in the order in which they are reported, and the effect of
     /// each: F first, R repeated, L too late.
     const LOGINS: &[(&[i32], &str)] = &[
         (&[100], "F"),
@@ -96,23 +96,23 @@ mod tests {
     #[test]
     fn a_user_counts_once_on_each_day() {
         for (days, expected) in LOGINS {
-            let (mut cell, mut said) = (None, String::new());
+            let (mut cell, mut effects) = (None, String::new());
             for day in *days {
                 match Activity::log_in(cell.map(Activity::unpack), Day::from_number(*day)) {
                     LoggedIn::First(activity) => {
                         cell = Some(activity.packed());
-                        said.push('F');
+                        effects.push('F');
                     }
-                    LoggedIn::Repeated => said.push('R'),
-                    LoggedIn::TooLate => said.push('L'),
+                    LoggedIn::Repeated => effects.push('R'),
+                    LoggedIn::TooLate => effects.push('L'),
                 }
             }
-            assert_eq!(said, *expected, "{days:?}");
+            assert_eq!(effects, *expected, "{days:?}");
         }
     }
 
     #[test]
-    fn cells_stay_what_they_are() {
+    fn the_encoding_of_cells_does_not_change() {
         let activity = Activity { latest: Day::from_number(20_000), mask: 0x1_0000_0001 };
         assert_eq!(activity.packed(), 20_000 * 8_589_934_592 + 0x1_0000_0001);
         assert_eq!(Activity::unpack(activity.packed()), activity);

@@ -1,8 +1,9 @@
-//! The audit log: who changed what, from where, when; each entry chained to the one before.
+//! The audit log: the actor, origin, instant and content of each change, each entry chained to the
+//! one before.
 //!
-//! An entry's hash covers its own content and the hash of the entry before, so that whoever
-//! changes, removes or inserts one has to rewrite all that follow. Against that the head (number
-//! and hash of the last entry) is kept elsewhere.
+//! An entry's hash covers its own content and the hash of the entry before, so that changing,
+//! removing or inserting one requires rewriting all that follow. To detect that, the head (number
+//! and hash of the last entry) is also stored elsewhere.
 
 use sha2::{Digest as _, Sha256};
 
@@ -10,46 +11,46 @@ use super::id::AppId;
 use super::text::hex;
 use super::time::Timestamp;
 
-/// Begins everything that is hashed, so that no other hash of ours can be taken for one of these.
+/// Prefix of all hashed content, so that no other hash of ours is valid as one of these.
 const DOMAIN: &[u8] = b"imquota audit 1";
 
 /// A SHA-256 in hexadecimal.
 pub type Hash = String;
 
-/// Who asked for a change, and from where.
+/// Caller that requested a change, and its origin.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Actor {
-    /// The name that the credentials stand for.
+    /// The name that belongs to the credentials.
     pub name: String,
     /// The peer: an address, or a Unix socket with its user.
     pub from: String,
 }
 
-/// One change, before it has its place in the log.
+/// One change, before it is appended to the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
-    /// When it was made, by the store's clock.
+    /// Instant of the change, by the store's clock.
     pub at: Timestamp,
-    /// Who made it.
+    /// The caller.
     pub actor: Actor,
-    /// The RPC that did it.
+    /// The RPC that made the change.
     pub action: String,
     /// The request, as JSON.
     pub request: String,
-    /// The app, where it is about one.
+    /// The app, if the change is about one.
     pub app: Option<AppId>,
     /// The request's id.
     pub request_id: String,
-    /// The app before, as JSON; empty where there was none.
+    /// The app before the change, as JSON; empty if it did not exist.
     pub before: String,
-    /// The app after, as JSON.
+    /// The app after the change, as JSON.
     pub after: String,
 }
 
-/// The place of an entry in the log, or of the whole log: its last entry's.
+/// Position of an entry in the log; the position of the whole log is that of its last entry.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Head {
-    /// Counts the entries from 1; 0 before the first.
+    /// Number of the entry, counted from 1; 0 before the first.
     pub number: u64,
     /// The entry's hash; empty before the first.
     pub hash: Hash,
@@ -62,14 +63,14 @@ pub struct Entry {
     pub head: Head,
     /// The hash of the entry before.
     pub previous: Hash,
-    /// What it tells.
+    /// The recorded change.
     pub event: Event,
 }
 
-/// What is wrong with a log.
+/// Fault in a log.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
-    /// A number is left out, or comes twice.
+    /// A number is missing, or appears twice.
     #[error("entry {found} follows entry {before}: what lay between was removed")]
     Gap {
         /// The number of the entry before.
@@ -77,16 +78,16 @@ pub enum Fault {
         /// The number of this one.
         found: u64,
     },
-    /// The chain does not hold.
+    /// The hash of the previous entry does not match.
     #[error("entry {0} does not follow from the one before it: one of them was changed")]
     Broken(u64),
-    /// The content does not fit the hash.
+    /// The content does not match the hash.
     #[error("entry {0} was changed")]
     Changed(u64),
 }
 
 impl Event {
-    /// The event as the entry that follows `head`.
+    /// Returns the event as the entry that follows `head`.
     #[must_use]
     pub fn follow(self, head: &Head) -> Entry {
         let number = head.number + 1;
@@ -102,7 +103,7 @@ impl Event {
         let Actor { name, from } = &self.actor;
         let Self { action, request, request_id, before, after, .. } = self;
         for text in [previous, name, from, action, request, app, request_id, before, after] {
-            // With its length, so that nothing can move from one field to the next.
+            // Hashed with its length, so that no content can move from one field to the next.
             hasher.update((text.len() as u64).to_be_bytes());
             hasher.update(text.as_bytes());
         }
@@ -111,7 +112,7 @@ impl Event {
 }
 
 impl Entry {
-    /// Whether the entry is untouched and follows the one of `before`.
+    /// Verifies that the entry is unchanged and follows `before`.
     pub fn verify(&self, before: &Head) -> Result<(), Fault> {
         let number = self.head.number;
         if number != before.number + 1 {
@@ -164,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn an_untouched_log_holds_and_every_change_of_it_is_found() {
+    fn an_unchanged_log_verifies_and_every_change_of_it_is_found() {
         let whole = log();
         assert_eq!(verify(&whole), Ok(whole[3].head.clone()));
         let changes: [fn(&mut Event); 8] = [
@@ -194,8 +195,8 @@ mod tests {
     }
 
     #[test]
-    fn hashes_stay_what_they_are() {
-        // Worked out by another program, over the fields with their lengths.
+    fn hashes_do_not_change() {
+        // Computed by another program, over the fields with their lengths.
         let entry = event(1).follow(&Head::default());
         assert_eq!(
             entry.head.hash,

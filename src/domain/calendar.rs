@@ -1,7 +1,7 @@
-//! Days, months and the end of what was bought, in the catalog's time zone.
+//! Days, months and the end of validity, in the catalog's time zone.
 //!
-//! Bought on day T, valid through day T-1 of the next month (pricing rules, section 5). Where the
-//! next month is shorter, the last valid day is min(T-1, its last day). Renewals count from the
+//! A purchase on day T is valid through day T-1 of the next month (pricing rules, section 5). If
+//! the next month is shorter, the last valid day is min(T-1, its last day). Renewals count from the
 //! first purchase's day, the anchor, and so never drift.
 
 use std::fmt;
@@ -15,18 +15,18 @@ use super::time::Timestamp;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Zone(Tz);
 
-/// A calendar day in some zone: days since 1970-01-01.
+/// A calendar day in some zone, stored as days since 1970-01-01.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Day(i32);
 
 impl Day {
-    /// From days since 1970-01-01.
+    /// Creates a day from days since 1970-01-01.
     #[must_use]
     pub const fn from_number(number: i32) -> Self {
         Self(number)
     }
 
-    /// Days since 1970-01-01.
+    /// Returns days since 1970-01-01.
     #[must_use]
     pub const fn number(self) -> i32 {
         self.0
@@ -40,27 +40,27 @@ impl Day {
         NaiveDate::from_epoch_days(self.0).unwrap_or(NaiveDate::MAX)
     }
 
-    /// The day in UTC on which an instant falls.
+    /// Returns the day in UTC on which an instant falls.
     #[must_use]
     pub fn of_utc(at: Timestamp) -> Self {
         let utc = DateTime::from_timestamp_millis(at.as_millis()).unwrap_or_default();
         Self::of(utc.date_naive())
     }
 
-    /// From a text such as `2019-08-01`.
+    /// Parses a text such as `2019-08-01`.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         text.parse().ok().map(Self::of)
     }
 
-    /// The day so many days later.
+    /// Returns the day that is `days` days later.
     #[must_use]
     pub fn plus_days(self, days: u32) -> Self {
         Self::of(self.date().checked_add_days(Days::new(days.into())).unwrap_or(NaiveDate::MAX))
     }
 
-    /// The first day after `months` months that began on this day: the same day of the month,
-    /// or the first day of the month after where that month has no such day.
+    /// Returns the first day after `months` months that began on this day: the same day of the
+    /// month, or, if that month has no such day, the first day of the month after it.
     #[must_use]
     pub fn end_after_months(self, months: u32) -> Self {
         let date = self.date();
@@ -75,7 +75,7 @@ impl Day {
 }
 
 impl fmt::Display for Day {
-    /// Such as `2019-08-01`.
+    /// Writes the day as in `2019-08-01`.
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "{}", self.date().format("%Y-%m-%d"))
     }
@@ -88,30 +88,30 @@ impl Zone {
     #[cfg(test)]
     pub const SHANGHAI: Self = Self(Tz::Asia__Shanghai);
 
-    /// The zone of that IANA name, such as `Asia/Shanghai`.
+    /// Returns the zone with an IANA name, such as `Asia/Shanghai`.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
         name.parse().ok().map(Self)
     }
 
-    /// The IANA name.
+    /// Returns the IANA name.
     #[must_use]
     pub fn name(self) -> &'static str {
         self.0.name()
     }
 
-    /// The day on which an instant falls.
+    /// Returns the day on which an instant falls.
     #[must_use]
     pub fn day_of(self, at: Timestamp) -> Day {
         let utc = DateTime::from_timestamp_millis(at.as_millis()).unwrap_or_default();
         Day::of(utc.with_timezone(&self.0).date_naive())
     }
 
-    /// The first instant of a day.
+    /// Returns the first instant of a day.
     #[must_use]
     pub fn start_of(self, day: Day) -> Timestamp {
         let midnight = NaiveDateTime::new(day.date(), NaiveTime::MIN);
-        // Where a change to summer time skips midnight, the day begins an hour later.
+        // If a change to summer time skips midnight, the day begins an hour later.
         let start = self.0.from_local_datetime(&midnight).earliest().unwrap_or_else(|| {
             let later = midnight + chrono::TimeDelta::hours(1);
             self.0
@@ -122,7 +122,7 @@ impl Zone {
         Timestamp::from_millis(start.timestamp_millis())
     }
 
-    /// An instant in RFC 3339, to the second: `2019-03-12T00:00:00+08:00`, for texts.
+    /// Formats an instant as `2019-03-12 00:00:00 +08:00`, for messages and tables.
     #[must_use]
     pub fn show(self, at: Timestamp) -> String {
         DateTime::from_timestamp_millis(at.as_millis())
@@ -141,7 +141,7 @@ mod tests {
         Day::of(text.parse().expect("a date"))
     }
 
-    /// Bought, months, last valid day (pricing rules, section 5; other rows worked out by hand).
+    /// Bought, months, last valid day (pricing rules, section 5; other rows computed by hand).
     const VALIDITY: &[(&str, u32, &str)] = &[
         ("2019-02-12", 1, "2019-03-11"),
         ("2019-01-31", 1, "2019-02-28"),
@@ -182,7 +182,7 @@ mod tests {
 
     #[test]
     fn days_begin_at_midnight_in_shanghai() {
-        let zone = Zone::named("Asia/Shanghai").expect("known");
+        let zone = Zone::named("Asia/Shanghai").expect("a zone of the database");
         let start = zone.start_of(day("2019-03-12"));
         assert_eq!(zone.show(start), "2019-03-12T00:00:00+08:00");
         assert_eq!(zone.day_of(start), day("2019-03-12"));
@@ -191,7 +191,7 @@ mod tests {
 
     #[test]
     fn a_day_whose_midnight_is_skipped_begins_an_hour_later() {
-        let zone = Zone::named("America/Sao_Paulo").expect("known");
+        let zone = Zone::named("America/Sao_Paulo").expect("a zone of the database");
         let start = zone.start_of(day("2018-11-04"));
         assert_eq!(zone.show(start), "2018-11-04T01:00:00-02:00");
     }

@@ -1,7 +1,7 @@
 //! The catalog: every published number, as data.
 //!
-//! It is plain data that the loader (`crate::catalog`) has validated whole; here it is only asked.
-//! Prices are fen (1/100 CNY) a month.
+//! It is plain data, validated as a whole by the loader (`crate::catalog`); this module only reads
+//! it. Prices are in fen (1/100 CNY) a month.
 
 use std::fmt;
 use std::time::Duration;
@@ -17,49 +17,50 @@ use super::postpaid::PostPaid;
 /// Editions, add-ons, group types, IM codes and validity rules.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Catalog {
-    /// The operator's own name for this state of the catalog, for logs and metrics.
+    /// The operator's own name for this version of the catalog, for logs and metrics.
     pub version: String,
-    /// Where days and months begin.
+    /// The time zone in which days and months begin.
     pub zone: Zone,
-    /// What an app is on that has bought nothing. One of `editions`.
+    /// The edition of an app that has bought nothing. One of `editions`.
     pub default_edition: Name,
-    /// In the order in which they are offered.
+    /// Editions, in the order in which they are offered.
     pub editions: Vec<Edition>,
-    /// In the order in which they are offered.
+    /// Add-ons, in the order in which they are offered.
     pub add_ons: Vec<AddOn>,
     /// Every group type.
     pub group_types: Vec<GroupType>,
-    /// Net-new groups of an app and day, over all types.
+    /// Most net-new groups of an app in a day, over all types.
     pub groups_per_day: Limit,
-    /// How long purchases are valid.
+    /// Rules for how long purchases are valid.
     pub validity: Validity,
-    /// What is paid for afterwards.
+    /// Rules and prices of postpaid usage.
     pub postpaid: PostPaid,
-    /// What is decided while the store does not answer.
+    /// Failure policy: decisions while the store is unavailable.
     pub failure: FailurePolicy,
-    /// How much apps that nobody registered may put into a store.
+    /// Bounds on unregistered apps in a store.
     pub unknown_apps: UnknownApps,
-    /// How many ids a call may carry.
+    /// The number of ids that a call may carry.
     pub batch: Batch,
-    /// What IM clients know.
+    /// Error codes that IM clients support.
     pub im_codes: ImCodes,
 }
 
-/// How much apps that nobody registered may put into a store, since their ids cost nothing.
+/// Bounds on unregistered apps in a store; they are needed because app ids cost nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UnknownApps {
-    /// Most such apps of a store; those that have facts are not refused beyond it.
+    /// Most unregistered apps in a store; apps that have facts are not refused beyond it.
     pub max: u64,
-    /// Most facts of such an app in each part of the store: accounts, friends, groups with members.
+    /// Most facts of an unregistered app in each part of the store: accounts, friends, groups with
+    /// members.
     pub facts_per_app_max: u64,
 }
 
-/// Of what apps that nobody registered have reached the most.
+/// Bound that unregistered apps have reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UnknownAppBound {
-    /// Apps of the store.
+    /// Number of unregistered apps in the store.
     Apps,
-    /// Facts of the app in a part.
+    /// Number of facts of the app in one part.
     Facts,
 }
 
@@ -76,7 +77,8 @@ impl fmt::Display for UnknownAppBound {
 }
 
 impl Default for UnknownApps {
-    /// Of a catalog without the section: some gigabytes in all, and far above what is tried out.
+    /// Bounds of a catalog without the section: some gigabytes in all, and far above what trials
+    /// need.
     fn default() -> Self {
         Self { max: 10_000, facts_per_app_max: 100_000 }
     }
@@ -85,59 +87,59 @@ impl Default for UnknownApps {
 /// An edition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Edition {
-    /// Such as `professional`.
+    /// Id, such as `professional`.
     pub id: Name,
-    /// The name that people see.
+    /// Display name.
     pub label: String,
-    /// Price of a month; `None` where it is not for sale (the default edition).
+    /// Price of a month; `None` if it is not for sale (the default edition).
     pub price_fen_per_month: Option<i64>,
-    /// Whether add-ons may be bought for it and count while it runs.
+    /// True if add-ons may be bought for it and count while it runs.
     pub add_ons_allowed: bool,
-    /// Whether what goes beyond the free allowances is charged; if not, it is only metered.
+    /// True if usage beyond the free allowances is charged; if not, it is only metered.
     pub postpaid_allowed: bool,
-    /// What it allows. A limit that is not listed is not an edition's business.
+    /// Limits that the edition sets. It has no say in limits that are not listed.
     pub limits: Vec<(LimitId, Limit)>,
 }
 
 /// An add-on. Its kind is the limit that it raises.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AddOn {
-    /// Such as `groups-per-user-400`.
+    /// Id, such as `groups-per-user-400`.
     pub id: Name,
-    /// The name that people see.
+    /// Display name.
     pub label: String,
-    /// The limit that it raises; of one kind at most one is in force.
+    /// The limit that it raises; at most one add-on of a kind is in force.
     pub limit_id: LimitId,
-    /// To how much.
+    /// The value that it raises the limit to.
     pub limit: Limit,
     /// Price of a month.
     pub price_fen_per_month: i64,
 }
 
-/// How long purchases are valid and what comes after (pricing rules, section 5).
+/// Rules of validity: duration, grace, and the state afterwards (pricing rules, section 5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Validity {
-    /// Days that an edition runs on after its last valid day.
+    /// Days of grace after an edition's last valid day.
     pub edition_grace_days: u32,
-    /// Days that an add-on runs on after its last valid day.
+    /// Days of grace after an add-on's last valid day.
     pub add_on_grace_days: u32,
-    /// What comes after the edition's grace.
+    /// State of the app after the edition's grace.
     pub after_grace: AfterGrace,
-    /// Within so many days, of 24 hours each, of a purchase its refund is the whole price.
+    /// Days, of 24 hours each, after a purchase in which its refund is the whole price.
     pub full_refund_days: u32,
-    /// So often for an app.
+    /// Most refunds of the whole price for an app.
     pub full_refunds_per_app: usize,
 }
 
 impl Validity {
-    /// How long after a purchase its refund is the whole price.
+    /// The time after a purchase in which its refund is the whole price.
     #[must_use]
     pub fn full_refund_within(&self) -> Duration {
         Duration::from_secs(u64::from(self.full_refund_days) * 24 * 60 * 60)
     }
 }
 
-/// What comes after an edition's grace.
+/// State of an app after its edition's grace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AfterGrace {
     /// The service stops.
@@ -146,18 +148,18 @@ pub enum AfterGrace {
     DefaultEdition,
 }
 
-/// How many ids a call may carry (pricing rules, section 3).
+/// The number of ids that a call may carry (pricing rules, section 3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Batch {
-    /// Accounts created or deleted.
+    /// Most accounts created or deleted.
     pub accounts_max: usize,
-    /// Members of a creation, joining or leaving.
+    /// Most members in a creation, joining or leaving.
     pub members_max: usize,
-    /// Friends added or removed.
+    /// Most friends added or removed.
     pub friends_max: usize,
 }
 
-/// The codes that IM clients already know (pricing rules, section 4).
+/// Error codes that IM clients already support (pricing rules, section 4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ImCodes {
     /// The service has stopped.
@@ -183,20 +185,20 @@ pub struct ImCodes {
 }
 
 impl Catalog {
-    /// The edition of that name.
+    /// Returns the edition with that id.
     #[must_use]
     pub fn edition(&self, id: &str) -> Option<&Edition> {
         self.editions.iter().find(|edition| edition.id.as_str() == id)
     }
 
-    /// The add-on of that name.
+    /// Returns the add-on with that id.
     #[must_use]
     pub fn add_on(&self, id: &str) -> Option<&AddOn> {
         self.add_ons.iter().find(|add_on| add_on.id.as_str() == id)
     }
 
-    /// What an edition allows of a limit, what follows from its being post-paid included; `None`
-    /// where the limit is not the edition's business.
+    /// Returns the value that an edition sets for a limit, including what follows from postpaid;
+    /// `None` if the edition does not set the limit.
     #[must_use]
     pub fn edition_limit(&self, edition: &Edition, id: &LimitId) -> Option<Limit> {
         match id {
@@ -206,7 +208,7 @@ impl Catalog {
         }
     }
 
-    /// The edition with the lowest price that may run over what is free, if any is for sale.
+    /// Returns the edition with postpaid that has the lowest price, if any is for sale.
     #[must_use]
     pub fn cheapest_postpaid(&self) -> Option<(&Edition, i64)> {
         let for_sale = self.editions.iter().filter(|edition| edition.postpaid_allowed);
@@ -214,13 +216,13 @@ impl Catalog {
         priced.min_by_key(|(_, price)| *price)
     }
 
-    /// The group type of that name.
+    /// Returns the group type with that name.
     #[must_use]
     pub fn group_type(&self, name: &str) -> Option<&GroupType> {
         self.group_types.iter().find(|kind| kind.name.as_str() == name)
     }
 
-    /// The IM's code for a denial; `group_type` is the group's, where there is one.
+    /// Returns the IM error code of a denial; `group_type` is the group's type, if there is one.
     #[must_use]
     pub fn im_code(&self, reason: Reason, group_type: Option<&str>) -> i32 {
         let codes = &self.im_codes;
@@ -241,7 +243,7 @@ impl Catalog {
 }
 
 impl Edition {
-    /// What the edition allows of that limit; `None` where that is not its business.
+    /// Returns the value that the edition sets for a limit; `None` if it does not set it.
     #[must_use]
     pub fn limit(&self, id: &LimitId) -> Option<Limit> {
         self.limits.iter().find(|(of, _)| of == id).map(|(_, limit)| *limit)

@@ -1,4 +1,4 @@
-//! Which catalog is in force at an instant, on a day and in a month.
+//! Catalog history: the catalog in force at an instant, on a day and in a month.
 //!
 //! A day's charge, allowance and grace follow the catalog at its last instant, a month's unit
 //! prices the catalog at the month's last instant. Instants before the first record follow the
@@ -15,10 +15,10 @@ use super::purchase::Sales;
 use super::terms::Terms;
 use super::time::Timestamp;
 
-/// A catalog and since when it is in force.
+/// A catalog and the instant from which it is in force.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InForce {
-    /// From when on.
+    /// First instant of its being in force.
     pub since: Timestamp,
     /// The catalog, as it was loaded.
     pub catalog: Arc<Catalog>,
@@ -32,8 +32,8 @@ pub struct CatalogHistory {
 }
 
 impl CatalogHistory {
-    /// From records in the order of their instants; `None` where there is none, or they are not in
-    /// order.
+    /// Creates a history from records in the order of their instants; `None` if there are none, or
+    /// they are not in order.
     #[must_use]
     pub fn new(records: Vec<InForce>) -> Option<Self> {
         let ordered = records.windows(2).all(|pair| pair[0].since <= pair[1].since);
@@ -41,39 +41,39 @@ impl CatalogHistory {
         (ordered && !records.is_empty()).then_some(Self { records, spans })
     }
 
-    /// One catalog for ever.
+    /// Creates a history of one catalog that is always in force.
     #[must_use]
     pub fn of(catalog: Arc<Catalog>) -> Self {
         let record = InForce { since: Timestamp::from_millis(i64::MIN), catalog };
         Self { records: vec![record.clone()], spans: vec![record] }
     }
 
-    /// What it was made of.
+    /// Returns the records that it was made of.
     #[must_use]
     pub fn records(&self) -> &[InForce] {
         &self.records
     }
 
-    /// The catalog in force at an instant, with the zone that counts then.
+    /// Returns the catalog in force at an instant, with the zone that counts then.
     #[must_use]
     pub fn at(&self, at: Timestamp) -> &Arc<Catalog> {
         let begun = self.spans.partition_point(|span| span.since <= at);
         &self.spans[begun.saturating_sub(1)].catalog
     }
 
-    /// The day on which an instant falls.
+    /// Returns the day on which an instant falls.
     #[must_use]
     pub fn day_of(&self, at: Timestamp) -> Day {
         self.at(at).zone.day_of(at)
     }
 
-    /// The month in which an instant lies.
+    /// Returns the month in which an instant lies.
     #[must_use]
     pub fn month_of(&self, at: Timestamp) -> Month {
         Month::of(self.day_of(at))
     }
 
-    /// The first instant of a day.
+    /// Returns the first instant of a day.
     #[must_use]
     pub fn start_of(&self, day: Day) -> Timestamp {
         let mut from = Timestamp::from_millis(i64::MIN);
@@ -87,31 +87,31 @@ impl CatalogHistory {
         from
     }
 
-    /// The last instant of a day.
+    /// Returns the last instant of a day.
     #[must_use]
     pub fn last_of(&self, day: Day) -> Timestamp {
         Timestamp::from_millis(self.start_of(day.plus_days(1)).as_millis() - 1)
     }
 
-    /// The zone in which the days of a month begin.
+    /// Returns the zone in which the days of a month begin.
     #[must_use]
     pub fn zone_of(&self, month: Month) -> Zone {
         self.at(self.start_of(month.first_day())).zone
     }
 
-    /// The catalog that a day goes by: the one at its last instant, with the zone of its first.
+    /// Returns the catalog for a day: the one at its last instant, with the zone of its first.
     #[must_use]
     pub fn on(&self, day: Day) -> Arc<Catalog> {
         with_zone(self.at(self.last_of(day)), self.at(self.start_of(day)).zone)
     }
 
-    /// The catalog whose prices a month goes by: the one at its last instant.
+    /// Returns the catalog whose prices apply to a month: the one at its last instant.
     #[must_use]
     pub fn pricing(&self, month: Month) -> &Arc<Catalog> {
         self.at(self.last_of(month.last_day()))
     }
 
-    /// The catalogs that were in force at any instant of a month, the last one first.
+    /// Returns the catalogs that were in force at any instant of a month, the last one first.
     pub fn within(&self, month: Month) -> impl Iterator<Item = &Arc<Catalog>> {
         let first = self.start_of(month.first_day());
         let last = self.last_of(month.last_day());
@@ -120,8 +120,8 @@ impl CatalogHistory {
         self.spans[before..until].iter().rev().map(|span| &span.catalog)
     }
 
-    /// The place of the first record whose catalog has the item of a purchase without terms, for
-    /// each such purchase.
+    /// Returns, for each purchase without terms, the index of the first record whose catalog has
+    /// its item.
     #[must_use]
     pub fn fills(&self, sales: &Sales) -> Vec<usize> {
         let without = sales.purchases.iter().filter(|purchase| purchase.terms.is_none());
@@ -132,7 +132,7 @@ impl CatalogHistory {
         without.filter_map(has).collect()
     }
 
-    /// Adds the terms to purchases of before they were carried: those of the first catalog that
+    /// Adds terms to purchases that were stored before terms were: those of the first catalog that
     /// has the item.
     pub fn fill(&self, sales: &mut Sales) {
         for purchase in sales.purchases.iter_mut().filter(|purchase| purchase.terms.is_none()) {
@@ -142,7 +142,8 @@ impl CatalogHistory {
     }
 }
 
-/// The records with the zones that count; where a changed zone begins to count, there is one more.
+/// Returns the records with the zones that count, plus one at each instant from which a changed
+/// zone counts.
 fn spans(records: &[InForce]) -> Vec<InForce> {
     let mut spans: Vec<InForce> = Vec::with_capacity(records.len());
     let mut zone = None;

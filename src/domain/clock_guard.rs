@@ -1,28 +1,28 @@
-//! Whether a machine's time of day can be trusted, judged against its monotonic clock.
+//! Clock guard: checks a machine's time of day against its monotonic clock.
 //!
-//! The time of day at the start, carried on by the monotonic clock, is the time that a store in
-//! this process goes by; it is read again each minute while the two are close. Where the time of
-//! day differs from it by more than [`SKEW_MAX`], a clock was set, and what depends on the
-//! time is refused until it is right again or is accepted ([`ClockGuard::accept`]).
+//! A store in this process uses the time of day at the start, advanced by the monotonic clock; the
+//! base is read again each minute while the two are close. If the time of day differs from it by
+//! more than [`SKEW_MAX`], a clock was set, and operations that depend on the time are refused
+//! until the clock is right again or is accepted ([`ClockGuard::accept`]).
 //!
-//! The monotonic clock ends with the process. So the highest instant that can be trusted is
-//! recorded: a start before it is noticed, and a start after it counts only for what can be undone
-//! until it has lasted for [`SETTLED_AFTER`].
+//! The monotonic clock ends with the process. So the highest trusted instant is recorded: a start
+//! before it is detected, and a start after it counts only for operations that can be undone, until
+//! it has lasted for [`SETTLED_AFTER`].
 
 use std::time::Duration;
 
 use super::id::RequestId;
 use super::time::Timestamp;
 
-/// Furthest that two clocks may be apart for what depends on the time: as far as a caller's
+/// Largest difference of two clocks for operations that depend on the time: as far as a caller's
 /// instants may lie ahead ([`AHEAD_MAX`](super::metering::AHEAD_MAX)).
 pub const SKEW_MAX: Duration = Duration::from_secs(5 * 60);
-/// From this difference on an operator should look: servers that are kept by NTP are closer.
+/// Difference from which an operator should act: servers that NTP keeps in sync are closer.
 pub const SKEW_NOTICED: Duration = Duration::from_secs(1);
-/// How long both clocks have to agree before the time is used for what cannot be undone: long
-/// beside the time that NTP takes to correct a clock after a start.
+/// Time for which both clocks have to agree before operations that cannot be undone use the time:
+/// long compared with the time that NTP needs to correct a clock after a start.
 pub const SETTLED_AFTER: Duration = Duration::from_secs(10 * 60);
-/// How often the time of day is taken over while it is close.
+/// Interval of reading the time of day while it is close.
 const READ_EVERY: Duration = Duration::from_secs(60);
 
 /// One reading of a machine's two clocks.
@@ -30,11 +30,11 @@ const READ_EVERY: Duration = Duration::from_secs(60);
 pub struct Clocks {
     /// The time of day.
     pub wall: Timestamp,
-    /// The time since some fixed instant; the time of day may be set, this one cannot.
+    /// Time since some fixed instant; the time of day may be set, this clock cannot.
     pub monotonic: Duration,
 }
 
-/// Why something that depends on the time is refused.
+/// Reason why an operation that depends on the time is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ClockRefusal {
     /// The time of day was set while the process ran.
@@ -43,16 +43,16 @@ pub enum ClockRefusal {
          clock, or accept it with `imquota admin accept-clock`; nothing was done"
     )]
     Skewed {
-        /// How far they are apart.
+        /// The difference, in seconds.
         seconds: u64,
     },
-    /// The process was started with an earlier time of day than the store has seen.
+    /// The process was started with a time of day before the latest recorded instant.
     #[error(
         "the time of day is {seconds} s before the latest instant that the store recorded; set \
          the clock, or accept it with `imquota admin accept-clock`; nothing was done"
     )]
     Behind {
-        /// How far it is behind.
+        /// The difference, in seconds.
         seconds: u64,
     },
     /// The process was started a short while ago.
@@ -61,13 +61,13 @@ pub enum ClockRefusal {
          issued in {seconds} s at the earliest; nothing was done"
     )]
     Settling {
-        /// How long it still takes.
+        /// Remaining time, in seconds.
         seconds: u64,
     },
 }
 
 impl ClockRefusal {
-    /// In words that error details can use as a reason.
+    /// Returns the reason as error details use it.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -77,42 +77,42 @@ impl ClockRefusal {
     }
 }
 
-/// A time of day that was accepted although it is not the one that the store went by.
+/// An accepted time of day that differs from the store's time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AcceptedClock {
     /// The request that accepted it.
     pub request_id: RequestId,
-    /// The time that the store went by until then, or the recorded instant where that was later.
+    /// The store's time until then, or the recorded instant if that was later.
     pub before: Timestamp,
-    /// The time that it goes by from then on.
+    /// The store's time from then on.
     pub after: Timestamp,
 }
 
-/// The time, and what it may be used for.
+/// The time, and the operations that it may be used for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClockReading {
-    /// The time that the store goes by.
+    /// The store's time.
     pub now: Timestamp,
     /// The machine's time of day.
     pub wall: Timestamp,
-    /// What stands in the way of using it for everything.
+    /// Reason why the time may not be used for all operations.
     refusal: Option<ClockRefusal>,
 }
 
 impl ClockReading {
-    /// How far the time of day is ahead of the time that the store goes by, in milliseconds.
+    /// Returns how far the time of day is ahead of the store's time, in milliseconds.
     #[must_use]
     pub fn skew_ms(&self) -> i64 {
         self.wall.as_millis().saturating_sub(self.now.as_millis())
     }
 
-    /// The time of day, where it is another one than the store's by more than [`SKEW_MAX`].
+    /// Returns the time of day, if it differs from the store's by more than [`SKEW_MAX`].
     #[must_use]
     pub fn other(&self) -> Option<Timestamp> {
         self.metering().is_err().then_some(self.wall)
     }
 
-    /// Whether the time may be used for figures of a day, leases, cursors and limits.
+    /// Checks that the time may be used for figures of a day, leases, cursors and limits.
     pub fn metering(&self) -> Result<(), ClockRefusal> {
         match self.refusal {
             Some(refusal @ ClockRefusal::Skewed { .. }) => Err(refusal),
@@ -120,7 +120,7 @@ impl ClockReading {
         }
     }
 
-    /// Whether the time may be used for a sale, or to go on with what follows from time passing.
+    /// Checks that the time may be used for a sale, and to advance milestones.
     pub fn selling(&self) -> Result<(), ClockRefusal> {
         match self.refusal {
             Some(ClockRefusal::Settling { .. }) | None => Ok(()),
@@ -128,36 +128,36 @@ impl ClockReading {
         }
     }
 
-    /// Whether the time may be used for what cannot be undone: to issue a final statement, or to
-    /// delete a figure.
+    /// Checks that the time may be used for operations that cannot be undone: to issue a final
+    /// statement, or to delete a figure.
     pub fn closing(&self) -> Result<(), ClockRefusal> {
         self.refusal.map_or(Ok(()), Err)
     }
 
-    /// What stands in the way of using the time for everything; `None`: nothing.
+    /// Returns the reason why the time may not be used for all operations; `None` if it may.
     #[must_use]
     pub fn refusal(&self) -> Option<ClockRefusal> {
         self.refusal
     }
 }
 
-/// Judges readings of a machine's clocks, one after the other. See the module's head.
+/// Evaluates successive readings of a machine's clocks. See the module's head.
 #[derive(Debug, Clone)]
 pub struct ClockGuard {
-    /// What the time is carried on from.
+    /// Reading from which the time is advanced.
     base: Clocks,
-    /// The monotonic clock at the start, or when the time of day was accepted.
+    /// Monotonic clock at the start, or when the time of day was accepted.
     began: Duration,
-    /// The monotonic clock when both were last found to differ.
+    /// Monotonic clock when the two were last found to differ.
     agreed_since: Duration,
-    /// The highest instant that was recorded.
+    /// The highest recorded instant.
     recorded: Option<Timestamp>,
-    /// Whether the time was begun with before the recorded instant, which was not reached since.
+    /// True if the start was before the recorded instant, which has not been reached since.
     behind: bool,
 }
 
 impl ClockGuard {
-    /// Begins with a reading; `recorded` is the highest instant that the store has.
+    /// Starts with a reading; `recorded` is the highest instant that the store has.
     #[must_use]
     pub fn start(clocks: Clocks, recorded: Option<Timestamp>) -> Self {
         let behind = recorded.is_some_and(|recorded| recorded - clocks.wall > SKEW_MAX);
@@ -165,11 +165,11 @@ impl ClockGuard {
         Self { base: clocks, began: at, agreed_since: at, recorded, behind }
     }
 
-    /// Takes in a reading.
+    /// Processes a reading.
     pub fn observe(&mut self, clocks: Clocks) -> ClockReading {
         let Clocks { wall, monotonic } = clocks;
         if self.behind && self.recorded.is_none_or(|recorded| wall >= recorded) {
-            // As a start at this instant would: the time before was wrong.
+            // Starts anew at this instant: the time before was wrong.
             *self = Self::start(clocks, self.recorded);
         }
         let carried = self.base.wall + monotonic.saturating_sub(self.base.monotonic);
@@ -202,13 +202,13 @@ impl ClockGuard {
         (!left.is_zero()).then(|| ClockRefusal::Settling { seconds: left.as_secs().max(1) })
     }
 
-    /// Goes by the time of day from now on, as a start at this instant would.
+    /// Uses the time of day from now on, like a start at this instant.
     pub fn accept(&mut self, clocks: Clocks) {
         *self = Self::start(clocks, None);
         self.recorded = Some(clocks.wall);
     }
 
-    /// The instant to be recorded as the highest, where that is due: a minute after the last one,
+    /// Returns the instant to record as the highest, if one is due: a minute after the last one,
     /// once both clocks have agreed for [`SETTLED_AFTER`].
     #[must_use]
     pub fn due(&self, clocks: Clocks) -> Option<Timestamp> {
@@ -219,7 +219,7 @@ impl ClockGuard {
         (agreed && is_due).then_some(now)
     }
 
-    /// Takes in that an instant was recorded.
+    /// Notes that an instant was recorded.
     pub fn recorded(&mut self, at: Timestamp) {
         self.recorded = Some(at);
     }

@@ -1,4 +1,4 @@
-//! The guard of the time under a simulated machine: every jump, from every state.
+//! Tests of the clock guard under a simulated machine: every jump, from every state.
 
 use super::*;
 
@@ -7,12 +7,12 @@ const HOUR: i64 = 60 * MINUTE;
 const DAY: i64 = 24 * HOUR;
 const START: i64 = 1_790_000_000_000;
 
-/// A machine whose clocks start together.
+/// A simulated machine whose clocks start together.
 struct Machine {
     guard: ClockGuard,
     /// Time since the start.
     passed: i64,
-    /// How far its time of day was set ahead.
+    /// Milliseconds by which its time of day was set ahead.
     set: i64,
 }
 
@@ -30,7 +30,7 @@ impl Machine {
         self.guard.observe(self.clocks())
     }
 
-    /// Lets time pass, with a reading each second.
+    /// Advances time, with a reading each second.
     fn run(&mut self, millis: i64) -> ClockReading {
         let end = self.passed + millis;
         while self.passed < end {
@@ -43,7 +43,7 @@ impl Machine {
         self.read()
     }
 
-    /// The right time.
+    /// Returns the right time.
     fn right(&self) -> i64 {
         START + self.passed
     }
@@ -64,13 +64,13 @@ const BEHIND: (bool, bool, bool) = (true, false, false);
 const NOTHING: (bool, bool, bool) = (false, false, false);
 
 #[test]
-fn a_start_settles_for_ten_minutes_whatever_its_time() {
+fn a_start_settles_for_ten_minutes_at_any_time() {
     for (set, recorded) in [
         (0, None),
         (0, Some(START)),
         (0, Some(START - 400 * DAY)),
         (400 * DAY, Some(START)),
-        // Up to five minutes behind is no more than clocks differ.
+        // Clocks may differ by up to five minutes.
         (-5 * MINUTE, Some(START)),
         (0, Some(i64::MIN)),
     ] {
@@ -116,7 +116,7 @@ fn jump(set: i64, before: i64, lasts: i64) {
     let settled = before + lasts >= 10 * MINUTE;
     assert_eq!(may(&reading), if settled { ALL } else { SETTLING }, "{name}");
     assert_eq!((reading.now.as_millis(), reading.skew_ms()), (machine.right(), 0), "{name}");
-    // Recorded only once the clocks have agreed for ten minutes again.
+    // It is recorded only once the clocks have agreed for ten minutes again.
     machine.run(10 * MINUTE - 1000);
     assert_eq!(machine.guard.recorded, recorded, "{name}");
     machine.run(2 * MINUTE);
@@ -167,14 +167,14 @@ fn an_earlier_start_sells_nothing_until_it_is_accepted_or_right() {
         assert_eq!(machine.guard.due(machine.clocks()), None);
         assert_eq!(machine.guard.recorded, Some(Timestamp::from_millis(START)));
 
-        // By the passing of time alone.
+        // Recovers as time passes.
         if behind <= HOUR {
             let mut waits = Machine::start(-behind, Some(START));
             assert_eq!(may(&waits.run(behind - 1)), BEHIND, "{behind}");
             assert_eq!(may(&waits.run(1)), SETTLING, "{behind}");
             assert_eq!(may(&waits.run(10 * MINUTE)), ALL, "{behind}");
         }
-        // By the clock's being set right, as a start would be.
+        // Recovers when the clock is set right, as a start would.
         machine.set = 0;
         let reading = machine.read();
         assert_eq!((may(&reading), reading.skew_ms()), (SETTLING, 0), "{behind}");
@@ -192,7 +192,7 @@ fn an_earlier_start_that_is_set_to_another_earlier_time_is_refused_everything() 
 }
 
 #[test]
-fn what_is_accepted_is_gone_by_and_settles() {
+fn an_accepted_time_is_used_and_settles() {
     for (start, set) in [(0, 40 * DAY), (0, -40 * DAY), (-40 * DAY, -40 * DAY), (0, HOUR)] {
         let mut machine = Machine::start(start, Some(START));
         machine.set = set;
@@ -218,7 +218,7 @@ fn a_machine_that_is_seldom_read_loses_nothing() {
     assert_eq!(may(&machine.read()), ALL);
     assert_eq!(machine.read().now.as_millis(), machine.right());
     assert_eq!(machine.guard.due(machine.clocks()), Some(machine.read().now));
-    // Clocks that are read by several threads come in any order.
+    // Clocks that several threads read come in any order.
     let now = machine.read().now;
     machine.guard.recorded(now);
     machine.passed -= 5;

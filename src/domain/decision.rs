@@ -1,58 +1,58 @@
-//! What a decision says: outcomes, and the limits that were in the way.
+//! Outcomes of a decision, and the limits that it violates.
 //!
-//! A [`Breach`] is the bare fact that a limit stands in the way, as the ledger finds it under the
-//! facts; what to buy against it is worked out afterwards ([`super::upgrade`]).
+//! A [`Breach`] is the bare violation of a limit, as the ledger finds it in its facts; the purchase
+//! that would lift it is computed afterwards ([`super::upgrade`]).
 //!
-//! Precedence: "already held" comes before any limit; a stopped service comes before all limits
-//! and hides them; of the limits all violated ones are named, in the order of [`Reason`].
+//! Precedence: "already held" comes before any limit; a stopped service comes before all limits and
+//! hides them; of the limits all violated ones are listed, in the order of [`Reason`].
 
 use std::fmt;
 
 use super::id::{GroupId, Name, UserId};
 use super::limit::{Bound, Limit, LimitId, Source};
 
-/// How a request that takes something is carried out.
+/// Mode in which an operation that takes is carried out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Mode {
-    /// Decide, and write what was allowed.
+    /// Decide, and write what is allowed.
     #[default]
     Enforce,
     /// Decide, and write nothing.
     CheckOnly,
-    /// Write everything, and report what would have been denied.
+    /// Write everything, and report what [`Mode::Enforce`] would have denied.
     Shadow,
-    /// Write everything, although over a limit.
+    /// Write everything, even over a limit.
     Force,
 }
 
 impl Mode {
-    /// Whether anything may be written.
+    /// Returns whether this mode may write anything.
     #[must_use]
     pub fn writes(self) -> bool {
         self != Self::CheckOnly
     }
 
-    /// Whether a limit in the way is a denial.
+    /// Returns whether a violation is a denial in this mode.
     #[must_use]
     pub fn denies(self) -> bool {
         matches!(self, Self::Enforce | Self::CheckOnly)
     }
 }
 
-/// What became of one subject.
+/// Outcome for one subject.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Outcome {
     /// Done.
     Applied,
-    /// It held it before; nothing to do.
+    /// The fact existed before; nothing to do.
     AlreadyHeld,
-    /// It did not hold it; nothing to do.
+    /// The fact did not exist; nothing to do.
     NotHeld,
-    /// Refused; nothing was written.
+    /// Denied; nothing was written.
     Denied,
 }
 
-/// Why something was denied, in the order in which denials are listed.
+/// Reason of a denial, in the order in which denials are listed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Reason {
     /// The edition expired and its grace is over.
@@ -65,20 +65,21 @@ pub enum Reason {
     PeerFriends,
     /// Groups of the owner, joining or invited user.
     GroupsPerUser,
-    /// Groups of a type at once.
+    /// Groups of a type that exist at the same time.
     GroupsPerApp,
-    /// Net-new groups of a day.
+    /// Net-new groups in a day.
     GroupsPerDay,
-    /// Members of the group, at join or add.
+    /// Members of the group, at a join or add.
     MembersPerGroup,
     /// Members of the group, in the list given at creation.
     MembersAtCreation,
-    /// Groups of all types at once, beyond the free number, on an edition that may not run over it.
+    /// Groups of all types that exist at the same time, beyond the free number, on an edition
+    /// without postpaid.
     GroupsAllowance,
 }
 
 impl Reason {
-    /// Every one, in order.
+    /// Every reason, in order.
     pub const ALL: [Self; 10] = [
         Self::ServiceStopped,
         Self::AccountsPerApp,
@@ -92,7 +93,7 @@ impl Reason {
         Self::GroupsAllowance,
     ];
 
-    /// In capitals, as error details and metrics name it.
+    /// The name in capitals, as in error details and metrics.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -110,7 +111,7 @@ impl Reason {
     }
 }
 
-/// Whom a count is about.
+/// The subject of a count.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Subject {
     /// The app of the request.
@@ -131,28 +132,28 @@ impl fmt::Display for Subject {
     }
 }
 
-/// A limit that stands in the way of one more.
+/// Violation of a limit: it does not admit one more.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Breach {
-    /// Why.
+    /// Reason of the violation.
     pub reason: Reason,
-    /// Which limit.
+    /// The violated limit.
     pub limit_id: LimitId,
-    /// Who hit it.
+    /// The subject that reached the limit.
     pub subject: Subject,
-    /// What the subject holds.
+    /// The number that the subject holds.
     pub used: u64,
-    /// What it may hold, and by what.
+    /// The number that it may hold, and the source of that limit.
     pub bound: Bound,
-    /// The most that the limit can be raised to by buying: what the group's type and its own
-    /// limit leave of it.
+    /// The highest value that a purchase can raise the limit to, given the group's type and its
+    /// own limit.
     pub ceiling: Limit,
-    /// The type of the group in question, where there is one.
+    /// The type of the group in question, if there is one.
     pub group_type: Option<Name>,
 }
 
 impl Breach {
-    /// The breach, if `bound` does not admit one more beside `used`.
+    /// Returns the violation if `bound` does not admit one more beside `used`.
     #[must_use]
     pub fn check(
         reason: Reason,
@@ -172,7 +173,7 @@ impl Breach {
         })
     }
 
-    /// The breach of everything that takes while the service of that edition has stopped.
+    /// The violation of every operation that takes, while the service of that edition has stopped.
     #[must_use]
     pub fn of_stopped_service(edition: &Name) -> Self {
         let source = Source::Edition(edition.clone());
@@ -187,15 +188,16 @@ impl Breach {
         }
     }
 
-    /// The same for the net-new groups of a day. A day on which more groups were dissolved than
-    /// created has a negative count and the more room.
+    /// Returns the violation if `bound` does not admit one more net-new group of the day. On a day
+    /// on which more groups were dissolved than created the net count is negative, which leaves
+    /// more room.
     #[must_use]
     pub fn check_net(limit_id: LimitId, net: i64, bound: &Bound) -> Option<Self> {
         let used = u64::try_from(net).ok()?;
         Self::check(Reason::GroupsPerDay, limit_id, &Subject::App, used, bound)
     }
 
-    /// The same breach, about a group of that type whose own rules admit `ceiling` at most.
+    /// Adds the group's type, whose own rules admit at most `ceiling`.
     #[must_use]
     pub fn of_group_type(mut self, name: &Name, ceiling: Limit) -> Self {
         self.group_type = Some(name.clone());
@@ -204,23 +206,23 @@ impl Breach {
     }
 }
 
-/// What became of one subject, and why.
+/// Item result: the outcome for one subject, and its reasons.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verdict {
-    /// What became of it.
+    /// The outcome.
     pub outcome: Outcome,
-    /// The limits in the way: of a denial, or of what [`Mode::Shadow`] let through.
+    /// The violated limits: those of a denial, or those that [`Mode::Shadow`] passed over.
     pub breaches: Vec<Breach>,
 }
 
 impl Verdict {
-    /// A verdict without breaches.
+    /// An item result without violations.
     #[must_use]
     pub fn of(outcome: Outcome) -> Self {
         Self { outcome, breaches: Vec::new() }
     }
 
-    /// The verdict on taking something that is not held yet.
+    /// The item result of taking something that is not held yet.
     #[must_use]
     pub fn on_taking(mode: Mode, mut breaches: Vec<Breach>) -> Self {
         if mode == Mode::Force {
@@ -231,7 +233,7 @@ impl Verdict {
         Self { outcome: if denied { Outcome::Denied } else { Outcome::Applied }, breaches }
     }
 
-    /// Whether it was refused.
+    /// Returns whether the item was denied.
     #[must_use]
     pub fn denied(&self) -> bool {
         self.outcome == Outcome::Denied

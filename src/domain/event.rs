@@ -1,7 +1,7 @@
-//! What happens to an app and is told to whoever watches: an instant, the app, and what.
+//! Events: what happened to an app, when, as published to watchers.
 //!
-//! Each has a sentence for people ([`Happening::sentence`]), which says everything that the fields
-//! say. Where events come from is the engine's business; how long they are kept, the log's.
+//! Each has a sentence for people ([`Happening::sentence`]) with the content of all fields. The
+//! engine creates events; the log decides how long they are kept.
 
 use std::fmt;
 
@@ -12,30 +12,30 @@ use super::month::Month;
 use super::text::money;
 use super::time::Timestamp;
 
-/// Something that happened to an app.
+/// Event of an app or of the whole store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
-    /// When, by the store's clock.
+    /// Instant of the event, by the store's clock.
     pub at: Timestamp,
-    /// The app; `None`: it concerns the whole store.
+    /// The app; `None` if the event concerns the whole store.
     pub app: Option<AppId>,
-    /// What.
+    /// Kind and content.
     pub what: Happening,
 }
 
-/// An event with its place in the log.
+/// An event with its number in the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NumberedEvent {
-    /// Counts the events of a store from 1, without gaps. Of [`Happening::EventsDropped`] the last
-    /// number that was dropped.
+    /// Number of the event in its store, counted from 1 without gaps; for
+    /// [`Happening::EventsDropped`] the last number that was dropped.
     pub number: u64,
-    /// What is told.
+    /// The event.
     pub event: Event,
 }
 
 impl NumberedEvent {
-    /// What tells it from every other event of the store: its number, or, of events that were
-    /// dropped, their range.
+    /// Returns an id that is unique among the events of the store: the number, or, for events that
+    /// were dropped, their range.
     #[must_use]
     pub fn id(&self) -> String {
         match &self.event.what {
@@ -48,13 +48,13 @@ impl NumberedEvent {
 /// A count of a subject against its limit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Count {
-    /// The limit by name.
+    /// Name of the limit.
     pub limit_id: String,
-    /// Whose.
+    /// The subject of the count.
     pub subject: Subject,
-    /// What is held.
+    /// The number held.
     pub used: u64,
-    /// What may be held.
+    /// The number that may be held.
     pub limit: u64,
 }
 
@@ -76,18 +76,18 @@ pub enum StorePart {
     Friends,
     /// Groups of an app and their members.
     Groups,
-    /// Apps, what they bought, the audit log and final statements.
+    /// Apps, their purchases, the audit log and final statements.
     Directory,
     /// The log of events.
     Events,
 }
 
 impl StorePart {
-    /// All of them.
+    /// All parts.
     pub const ALL: [Self; 5] =
         [Self::Accounts, Self::Friends, Self::Groups, Self::Directory, Self::Events];
 
-    /// Its name in stored events, metrics and messages.
+    /// Returns the name of the part in stored events, metrics and messages.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -100,158 +100,158 @@ impl StorePart {
     }
 }
 
-/// What happened.
+/// Kind of an event, with its content.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Happening {
-    /// A count passed a threshold of its limit.
+    /// A count crossed a threshold of its limit.
     LimitPassed {
         /// The count.
         count: Count,
         /// The threshold: 70, 90 or 100.
         percent: u64,
     },
-    /// Something was denied for a while.
+    /// Operations were denied during some time.
     Denied {
-        /// The count of one of those who were denied.
+        /// The count of one of the denied subjects.
         sample: Count,
-        /// Why.
+        /// Reason of the denials.
         reason: Reason,
-        /// How many were denied.
+        /// Number of denials.
         denials: u64,
     },
-    /// It ends before long.
+    /// An edition or add-on ends soon.
     Ending {
-        /// What ends.
+        /// The item that ends.
         what: Sold,
-        /// When.
+        /// Instant of the end.
         ends_at: Timestamp,
-        /// In how many days of 24 hours.
+        /// Days, of 24 hours each, until then.
         days_left: u32,
     },
-    /// An edition ended and runs on for its days of grace.
+    /// An edition ended and is in its days of grace.
     GraceBegan {
         /// The edition.
         edition: Name,
-        /// When it ended.
+        /// Instant of the end.
         ended_at: Timestamp,
     },
-    /// An edition ended for good: everything that takes is denied.
+    /// An edition ended for good: every operation that takes is denied.
     ServiceStopped {
         /// The edition.
         edition: Name,
-        /// When its grace was over.
+        /// End of its grace.
         ended_at: Timestamp,
     },
     /// An edition ended for good, and the app is on the default edition.
     EditionEnded {
         /// The edition.
         edition: Name,
-        /// When its grace was over.
+        /// End of its grace.
         ended_at: Timestamp,
     },
     /// An add-on ended.
     AddOnEnded {
         /// The add-on.
         add_on: Name,
-        /// When.
+        /// Instant of the end.
         ended_at: Timestamp,
     },
     /// The app was registered.
     AppCreated {
-        /// The request that did it.
+        /// The request that registered it.
         request_id: String,
     },
-    /// Something was bought.
+    /// An edition or add-on was purchased.
     Purchased {
-        /// What.
+        /// The item.
         what: Sold,
-        /// For how many months.
+        /// Number of months.
         months: u32,
-        /// Whether it renewed an edition that was bought before.
+        /// True if it renewed an edition that was bought before.
         renewal: bool,
-        /// What was paid, in fen.
+        /// Price paid, in fen.
         price_fen: i64,
-        /// The request that did it.
+        /// The request that made the purchase.
         request_id: String,
     },
-    /// A purchase was given back.
+    /// A purchase was refunded.
     Refunded {
-        /// What had been bought.
+        /// The item of the purchase.
         what: Sold,
-        /// What was paid back, in fen; not negative.
+        /// Amount paid back, in fen; not negative.
         refund_fen: i64,
-        /// The request that did it.
+        /// The request that made the refund.
         request_id: String,
     },
-    /// It was set how long messages are kept.
+    /// The retention of messages was set.
     RetentionSet {
-        /// For how many days.
+        /// Days of retention.
         days: u32,
-        /// The request that did it.
+        /// The request that set it.
         request_id: String,
     },
-    /// An export of the IM's database differed from what is held.
+    /// An export of the IM's database differed from the stored facts.
     DriftFound {
-        /// How many facts differed, less those that live traffic had changed meanwhile.
+        /// Number of facts that differed, less those that live traffic had changed meanwhile.
         differences: u64,
-        /// The request that found it; empty where it had no id.
+        /// The request that found the differences; empty if it had no id.
         request_id: String,
     },
-    /// What was admitted and given back without the store is in the store.
+    /// Operations that were admitted or released without the store were written to the store.
     JournalReplayed {
-        /// How many facts.
+        /// Number of facts.
         facts: u64,
-        /// Of them, how many are over a limit.
+        /// Number of these facts that are over a limit.
         over: u64,
-        /// Operations that could not be done any more.
+        /// Number of operations that could no longer be carried out.
         failed: u64,
-        /// The count of one of those who are over.
+        /// The count of one of the subjects over a limit.
         sample: Option<Count>,
     },
     /// The statement of a month became final.
     StatementIssued {
         /// The month.
         month: Month,
-        /// What is to be paid, in fen.
+        /// Amount due, in fen.
         total_fen: i64,
     },
     /// The store lost writes that it had acknowledged: those after `found`, up to `known`.
     FactsLost {
-        /// The part that lost them.
+        /// The part that lost the writes.
         part: StorePart,
-        /// The number that the part counts up to now. Of facts it counts writes; of the directory
-        /// entries of the audit log, or revisions of the app's record where it is about an app;
-        /// of the log of events, events.
+        /// The part's current number. Parts with facts count writes; the directory counts entries
+        /// of the audit log, or revisions of the app's record if the event is about an app; the log
+        /// of events counts events.
         found: u64,
-        /// The highest number that was seen before.
+        /// The highest number that had been seen.
         known: u64,
     },
-    /// Events were dropped from the bounded log before this reader had read them. The log makes it
-    /// for a reader; it is not stored.
+    /// Events were dropped from the bounded log before this reader had read them. The log creates
+    /// this event for the reader; it is not stored.
     EventsDropped {
         /// The first number that the reader has not read.
         first: u64,
-        /// The last number before the next event that is kept.
+        /// The last number before the next retained event.
         last: u64,
-        /// The kinds of the events that were dropped, as [`Happening::kind`] names them; a name
-        /// that is none where a kind is not known.
+        /// Kinds of the dropped events, as [`Happening::kind`] names them; an invalid name for a
+        /// kind that was not recorded.
         kinds: Vec<String>,
     },
-    /// The store answers and cannot carry out an operation that was accepted without it. The
+    /// The store is available and cannot carry out an operation that was accepted without it. The
     /// operation and all later ones on the same users and groups wait until an operator acts.
     JournalBlocked {
-        /// The number of the entry in the journal of its sidecar.
+        /// Number of the entry in the journal of its sidecar.
         entry: u64,
         /// The operation, such as `join_group`.
         operation: String,
-        /// What the store answered.
+        /// The store's error.
         why: String,
     },
-    /// A server of the store answers, and refuses calls.
+    /// A server of the store is reachable and refuses calls.
     StoreRefuses {
         /// Its address.
         server: String,
-        /// What it answered.
+        /// The server's error.
         why: String,
     },
 }
@@ -279,7 +279,7 @@ impl Happening {
         "store_refuses",
     ];
 
-    /// What sort of event it is, as metrics and logs call it.
+    /// Returns the kind of event, as in metrics and logs.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
@@ -304,14 +304,14 @@ impl Happening {
         }
     }
 
-    /// Whether it is about a limit: a threshold that was crossed, or denials. There may be as many
-    /// of these as callers like.
+    /// Returns whether the event is about a limit: a crossed threshold, or denials. Callers can
+    /// cause any number of these.
     #[must_use]
     pub fn is_about_limit(&self) -> bool {
         matches!(self, Self::LimitPassed { .. } | Self::Denied { .. })
     }
 
-    /// A sentence for people, with instants in that zone.
+    /// Returns a sentence for people, with instants in the given zone.
     #[must_use]
     pub fn sentence(&self, zone: Zone) -> String {
         match self {

@@ -5,7 +5,7 @@ use crate::domain::id::UserId;
 
 #[test]
 fn every_event_has_a_sentence_for_people() {
-    let zone = Zone::named("Asia/Shanghai").expect("known");
+    let zone = Zone::named("Asia/Shanghai").expect("a zone of the database");
     let midnight = Timestamp::from_millis(1_552_320_000_000);
     let user = Subject::User(UserId::try_from("alice").expect("an id"));
     let count = |subject, used| {
@@ -80,7 +80,7 @@ fn every_event_has_a_sentence_for_people() {
 fn dropped_events_have_a_sentence_and_an_id_of_their_own() {
     let kinds = ["denied", "limit_passed"].map(str::to_owned).to_vec();
     let what = Happening::EventsDropped { first: 4, last: 9, kinds };
-    let zone = Zone::named("Asia/Shanghai").expect("known");
+    let zone = Zone::named("Asia/Shanghai").expect("a zone of the database");
     let sentence = "events 4-9 were dropped from the bounded log (denied, limit_passed)";
     assert_eq!(what.sentence(zone), sentence);
     let event = |what| Event { at: Timestamp::from_millis(7), app: None, what };
@@ -90,8 +90,8 @@ fn dropped_events_have_a_sentence_and_an_id_of_their_own() {
 }
 
 #[test]
-fn what_an_operator_has_to_act_on_has_the_words_of_the_store() {
-    let zone = Zone::named("Asia/Shanghai").expect("known");
+fn events_that_need_an_operator_have_the_stores_error_text() {
+    let zone = Zone::named("Asia/Shanghai").expect("a zone of the database");
     for (what, sentence) in [
         (
             Happening::JournalBlocked {

@@ -1,4 +1,4 @@
-//! Group types: what a type allows by itself, and the effective member cap.
+//! Group types: the type's own limits, and the effective member cap.
 
 use super::id::{GroupId, Name};
 use super::limit::{Bound, Limit, LimitId, Source};
@@ -7,29 +7,29 @@ use super::schedule::Limits;
 /// A group type of the catalog (pricing rules, section 2).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GroupType {
-    /// Such as `Private`.
+    /// Name, such as `Private`.
     pub name: Name,
-    /// The name that people see, such as 私有群.
+    /// Display name, such as 私有群.
     pub label: String,
     /// The type's own cap on members.
     pub member_cap: Limit,
-    /// Whether the ledger knows the members. If not, nobody's joining is counted or limited.
+    /// True if the ledger stores the members. If not, joins are neither counted nor limited.
     pub members_tracked: bool,
-    /// Whether being a member takes one of the user's groups.
+    /// True if each membership counts towards the user's number of groups.
     pub counts_towards_user: bool,
-    /// How many may exist at once in an app, by the type's own rule.
+    /// Most groups of the type in an app at the same time, by the type's own rule.
     pub per_app: Limit,
-    /// How many may come into being net, in an app and a day.
+    /// Most net-new groups of the type in an app in a day.
     pub per_day: Limit,
-    /// Whether the group is dissolved when its last member leaves.
+    /// True if the group is dissolved when its last member leaves.
     pub reclaim_empty: bool,
     /// The IM's code when `per_app` or the edition's number of groups of this type is exceeded.
     pub per_app_im_code: i32,
 }
 
 impl GroupType {
-    /// The effective member cap: the lowest of the group's own `max_members`, the type's cap and
-    /// what edition or add-on allow.
+    /// Returns the effective member cap: the lowest of the group's own `max_members`, the type's
+    /// cap and the limit set by edition or add-on.
     #[must_use]
     pub fn member_bound(&self, limits: &Limits, own: Option<(u32, &GroupId)>) -> Bound {
         let by_type =
@@ -50,21 +50,21 @@ impl GroupType {
         }
     }
 
-    /// How many groups of this type may come into being net, in an app and a day.
+    /// Returns the limit of net-new groups of this type in an app in a day.
     #[must_use]
     pub fn per_day_bound(&self) -> Bound {
         Bound { limit: self.per_day, source: Source::GroupType(self.name.clone()) }
     }
 
-    /// The most members that any purchase could allow: the lower of the type's cap and the group's
-    /// own `max_members`.
+    /// Returns the highest member cap that any purchase could reach: the lower of the type's cap
+    /// and the group's own `max_members`.
     #[must_use]
     pub fn member_ceiling(&self, own: Option<u32>) -> Limit {
         own.map_or(self.member_cap, |max| self.member_cap.min(Limit::Finite(u64::from(max))))
     }
 
-    /// How many groups of this type the app may have at once: the lower of the type's own rule
-    /// and what edition or add-on allow.
+    /// Returns the limit of groups of this type that the app may have at the same time: the lower
+    /// of the type's own rule and the limit set by edition or add-on.
     #[must_use]
     pub fn per_app_bound(&self, limits: &Limits) -> Bound {
         let by_type = Bound { limit: self.per_app, source: Source::GroupType(self.name.clone()) };

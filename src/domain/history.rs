@@ -1,4 +1,4 @@
-//! What was metered lately, measure by measure: today, this month's peak, and the last 31 days.
+//! Recent metering by measure: today, this month's peak, and the last 31 days.
 
 use std::fmt;
 
@@ -7,15 +7,15 @@ use super::id::Name;
 use super::metering::DayFigures;
 use super::month::Month;
 
-/// How many days are shown; a month is never longer.
+/// Number of days shown; a month is never longer.
 pub const DAYS_SHOWN: u32 = 31;
 
-/// What is measured.
+/// A metered value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Measure {
     /// `dau`: users who logged in.
     Dau,
-    /// `groups`: the highest number of groups at once.
+    /// `groups`: the highest number of groups at the same time.
     Groups,
     /// `bandwidth/REGION`: the highest bandwidth, in kilobits a second.
     Bandwidth(Name),
@@ -34,24 +34,24 @@ impl fmt::Display for Measure {
 /// One measure, day by day.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct History {
-    /// What.
+    /// The measure.
     pub measure: Measure,
     /// The first day.
     pub first: Day,
-    /// The figures from it to today.
+    /// The figures from the first day to today.
     pub days: Vec<u64>,
-    /// The highest one of the month in which the last day lies.
+    /// The highest figure of the month in which the last day lies.
     pub month_peak: u64,
 }
 
-/// The first day that is shown on a day.
+/// Returns the first day that is shown on a day.
 #[must_use]
 pub fn first_shown(today: Day) -> Day {
     Day::from_number(today.number().saturating_sub_unsigned(DAYS_SHOWN - 1))
 }
 
-/// The histories of an app, from figures that end today. Regions without any bandwidth are left
-/// out.
+/// Returns the histories of an app, from figures that end today. Regions without any bandwidth are
+/// left out.
 #[must_use]
 pub fn histories(figures: &[DayFigures]) -> Vec<History> {
     let (Some(first), Some(last)) = (figures.first(), figures.last()) else { return Vec::new() };

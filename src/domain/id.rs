@@ -1,8 +1,7 @@
 //! Ids of apps, users and groups, and names of catalog entries.
 //!
-//! An id is validated once, where it enters, and is infallible inside. User and group ids are
-//! 1-32 and 1-48 bytes of printable ASCII; app ids are narrower, since they become part of store
-//! keys.
+//! An id is validated once, at the edge, and is infallible inside. User and group ids are 1-32 and
+//! 1-48 bytes of printable ASCII; app ids are narrower, since they become part of store keys.
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,15 +14,15 @@ pub const USER_ID_MAX_BYTES: usize = 32;
 pub const GROUP_ID_MAX_BYTES: usize = 48;
 /// Longest request id of an administrative change, in bytes: room for a UUID with a prefix.
 pub const REQUEST_ID_MAX_BYTES: usize = 64;
-/// Longest name of a catalog entry, in bytes: they are metric labels and columns of tables.
+/// Longest name of a catalog entry, in bytes: names are metric labels and columns of tables.
 pub const NAME_MAX_BYTES: usize = 64;
-/// What only group ids that the IM allocated itself start with.
+/// Prefix reserved for group ids that the IM allocated itself.
 pub const IM_GROUP_ID_PREFIX: &str = "@TGS#";
 
-/// Why a string is not an id. Its text says what would be right.
+/// Reason why a string is not a valid id. Its text says what would be valid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidId {
-    /// Nothing was given.
+    /// The string is empty.
     #[error("must not be empty")]
     Empty,
     /// Too many bytes.
@@ -31,7 +30,7 @@ pub enum InvalidId {
     TooLong {
         /// The bound.
         max: usize,
-        /// What was given.
+        /// The number of bytes given.
         bytes: usize,
     },
     /// A byte that the id may not contain.
@@ -39,12 +38,12 @@ pub enum InvalidId {
     BadByte {
         /// The allowed bytes, in words.
         allowed: &'static str,
-        /// Where, from 0.
+        /// The position, from 0.
         offset: usize,
         /// The byte.
         byte: u8,
     },
-    /// A caller's group id that looks like one of the IM's own.
+    /// A group id of a caller that has the IM's own prefix.
     #[error("must not start with \"@TGS#\" unless group_id_allocated_by_im is set")]
     ReservedPrefix,
 }
@@ -80,7 +79,7 @@ macro_rules! id {
         pub struct $name(String);
 
         impl $name {
-            /// The id as it was given.
+            /// Returns the id as it was given.
             #[must_use]
             pub fn as_str(&self) -> &str {
                 &self.0
@@ -134,7 +133,7 @@ id!(
     printable
 );
 id!(
-    /// What makes an administrative change idempotent: 1-64 bytes of printable ASCII.
+    /// The idempotency key of an administrative change: 1-64 bytes of printable ASCII.
     RequestId,
     REQUEST_ID_MAX_BYTES,
     PRINTABLE,
@@ -142,7 +141,7 @@ id!(
 );
 
 impl GroupId {
-    /// A group id that the caller made up, which may not look like one of the IM's.
+    /// Validates a group id chosen by the caller, which must not have the IM's prefix.
     pub fn of_caller(text: String) -> Result<Self, InvalidId> {
         let id = Self::try_from(text)?;
         if id.0.starts_with(IM_GROUP_ID_PREFIX) {
@@ -157,7 +156,7 @@ impl GroupId {
 pub struct Name(Arc<str>);
 
 impl Name {
-    /// The name as text.
+    /// Returns the name as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0

@@ -1,20 +1,20 @@
-//! What can be limited, how much, and where a limit comes from.
+//! Limits: their ids, values and sources.
 
 use std::fmt;
 
 use super::id::{GroupId, Name};
 
-/// How much may be held. Ordered: unlimited is the greatest.
+/// Value of a limit. Ordered: unlimited is the greatest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Limit {
-    /// At most so many.
+    /// At most this number.
     Finite(u64),
-    /// As many as one likes.
+    /// Any number.
     Unlimited,
 }
 
 impl Limit {
-    /// Whether one more may be held beside `used`.
+    /// Returns whether one more may be held beside `used`.
     #[must_use]
     pub fn admits_one_more(self, used: u64) -> bool {
         match self {
@@ -42,10 +42,10 @@ impl fmt::Display for Limit {
     }
 }
 
-/// A limit by name, as catalog, answers, metrics and logs call it.
+/// Id of a limit, as used in the catalog, responses, metrics and logs.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum LimitId {
-    /// `service`: that the app's service runs at all.
+    /// `service`: the app's service is running.
     Service,
     /// `accounts_per_app`
     AccountsPerApp,
@@ -55,24 +55,25 @@ pub enum LimitId {
     GroupsPerUser,
     /// `members_per_group`
     MembersPerGroup,
-    /// `members_per_group/TYPE`: the member cap of one type, as it follows from all others.
+    /// `members_per_group/TYPE`: the effective member cap of one type, computed from all others.
     MembersPerGroupOfType(Name),
-    /// `groups_per_app/TYPE`: groups of a type that exist at once.
+    /// `groups_per_app/TYPE`: groups of a type that exist at the same time.
     GroupsPerApp(Name),
-    /// `groups_per_app`: groups of all types that exist at once; of editions that may not run over
-    /// what is free of them.
+    /// `groups_per_app`: groups of all types that exist at the same time; set for editions without
+    /// postpaid, which may not exceed the free number.
     GroupsPerAppOfAllTypes,
-    /// `groups_per_day`: net-new groups of an app and day, over all types.
+    /// `groups_per_day`: net-new groups of an app in a day, over all types.
     GroupsPerDay,
-    /// `groups_per_day/TYPE`: net-new groups of one type, an app and a day.
+    /// `groups_per_day/TYPE`: net-new groups of one type, of an app in a day.
     GroupsPerDayOfType(Name),
 }
 
 impl LimitId {
-    /// What stands before the type's name in [`LimitId::GroupsPerApp`].
+    /// Prefix of the type's name in [`LimitId::GroupsPerApp`].
     pub const GROUPS_PER_APP_PREFIX: &'static str = "groups_per_app/";
 
-    /// The limit that an edition or add-on may set by that name; `None` for any other name.
+    /// Returns the limit with that name that an edition or add-on may set; `None` for any other
+    /// name.
     #[must_use]
     pub fn sold_by_name(name: &str) -> Option<Self> {
         match name {
@@ -105,7 +106,7 @@ impl fmt::Display for LimitId {
     }
 }
 
-/// Where a limit comes from.
+/// Source of a limit.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Source {
     /// An edition.
@@ -120,17 +121,17 @@ pub enum Source {
     App,
 }
 
-/// A limit and where it comes from.
+/// Value of a limit and its source.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Bound {
-    /// How much may be held.
+    /// The number that may be held.
     pub limit: Limit,
-    /// Where that comes from.
+    /// The source of the limit.
     pub source: Source,
 }
 
 impl Bound {
-    /// The lower of two bounds; the first one where they are equal.
+    /// Returns the lower of two bounds; the first one if they are equal.
     #[must_use]
     pub fn lower(self, other: Self) -> Self {
         if other.limit < self.limit { other } else { self }

@@ -1,9 +1,9 @@
-//! What is metered, day by day: logins, groups and bandwidth.
+//! Metering by day: logins, groups and bandwidth.
 //!
-//! A login counts for the day of its own instant, and so does a sample of bandwidth; both may come
-//! [`LATE_DAYS_MAX`] days late. The number of groups is the ledger's own: a day's peak is the
-//! highest number of the day, what there was at its beginning included, so that a day on which
-//! nothing happens has one too.
+//! A login counts for the day of its own instant, and so does a sample of bandwidth; both may
+//! arrive [`LATE_DAYS_MAX`] days late. The number of groups is the ledger's own: a day's peak is
+//! the highest number of the day, including the number at its beginning, so that a day without
+//! changes has a peak too.
 
 use std::time::Duration;
 
@@ -11,11 +11,11 @@ use super::calendar::{Day, Zone};
 use super::id::{Name, UserId};
 use super::time::Timestamp;
 
-/// How many days after its own a login or a sample may come (ours): a month.
+/// Days after its own on which a login or a sample is still accepted (ours): a month.
 pub const LATE_DAYS_MAX: u32 = 31;
-/// How far after the store's clock an instant may lie, since the clocks of servers differ.
+/// Furthest that an instant may lie after the store's clock, since the clocks of servers differ.
 pub const AHEAD_MAX: Duration = Duration::from_secs(5 * 60);
-/// For how many days figures by day are kept: a year and a month.
+/// Days for which figures by day are kept: a year and a month.
 pub const FIGURES_DAYS_KEPT: u32 = 400;
 
 /// A user who logged in.
@@ -23,7 +23,7 @@ pub const FIGURES_DAYS_KEPT: u32 = 400;
 pub struct Login {
     /// The user.
     pub user: UserId,
-    /// When; `None`: now, by the store's clock.
+    /// Instant of the login; `None`: now, by the store's clock.
     pub at: Option<Timestamp>,
 }
 
@@ -34,11 +34,11 @@ pub struct Sample {
     pub region: Name,
     /// Kilobits a second.
     pub kbps: u64,
-    /// When; `None`: now, by the store's clock.
+    /// Instant of the sample; `None`: now, by the store's clock.
     pub at: Option<Timestamp>,
 }
 
-/// What became of a login or a sample.
+/// Outcome of metering a login or a sample.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum MeterOutcome {
     /// It changed a figure.
@@ -56,7 +56,7 @@ impl MeterOutcome {
     pub const ALL: [Self; 4] = [Self::Counted, Self::AlreadyCounted, Self::TooLate, Self::InFuture];
 }
 
-/// Why an instant does not count.
+/// Reason why an instant does not count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TooFar {
     /// Its day lies too far back.
@@ -65,7 +65,7 @@ pub enum TooFar {
     Ahead,
 }
 
-/// The day that an instant counts for; `None` is now.
+/// Returns the day that an instant counts for; `None` is now.
 pub fn day_counted(zone: Zone, now: Timestamp, at: Option<Timestamp>) -> Result<Day, TooFar> {
     let at = at.unwrap_or(now);
     if at > now + AHEAD_MAX {
@@ -79,24 +79,25 @@ pub fn day_counted(zone: Zone, now: Timestamp, at: Option<Timestamp>) -> Result<
 /// The number of groups of an app over a day on which it changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GroupDay {
-    /// At the day's beginning.
+    /// Number at the beginning of the day.
     pub start: u64,
-    /// The highest one.
+    /// Highest number.
     pub peak: u64,
-    /// The latest one.
+    /// Latest number.
     pub end: u64,
-    /// Groups created less groups dissolved; those that were only found out are neither.
+    /// Groups created less groups dissolved; groups whose existence was merely discovered are
+    /// neither.
     pub net_new: i64,
 }
 
 impl GroupDay {
-    /// A day that begins with so many.
+    /// Creates a day that begins with `number` groups.
     #[must_use]
     pub fn beginning_with(number: u64) -> Self {
         Self { start: number, peak: number, end: number, net_new: 0 }
     }
 
-    /// The same day after a change.
+    /// Returns the day after a change.
     #[must_use]
     pub fn changed(self, after: u64, net_new: i64) -> Self {
         let net_new = self.net_new + net_new;
@@ -111,20 +112,20 @@ pub struct DayFigures {
     pub day: Day,
     /// Users who logged in.
     pub dau: u64,
-    /// The highest number of groups at once.
+    /// The highest number of groups at the same time.
     pub groups_peak: u64,
     /// Groups created less groups dissolved.
     pub groups_net_new: i64,
-    /// The highest bandwidth of each region that had some, in kilobits a second, by region.
+    /// The highest bandwidth of each region with any, in kilobits a second, by region.
     pub bandwidth: Vec<(Name, u64)>,
 }
 
-/// The highest number of groups on each day from `first` to `last`. `changed` are the days on
-/// which it changed, in order, and `now` is the number of this moment. Days beyond those that are
-/// kept at once are left out.
+/// Returns the highest number of groups on each day from `first` to `last`. `changed` are the days
+/// on which it changed, in order, and `now` is the current number. Days beyond
+/// [`FIGURES_DAYS_KEPT`] are left out.
 #[must_use]
 pub fn group_peaks(changed: &[(Day, GroupDay)], now: u64, first: Day, last: Day) -> Vec<u64> {
-    // Before the first change that is known there were as many as at its beginning.
+    // Before the first recorded change the number was that at the beginning of its day.
     let mut carried = changed.first().map_or(now, |(_, day)| day.start);
     let mut changed = changed.iter().peekable();
     let mut peaks = Vec::new();
@@ -149,7 +150,7 @@ mod tests {
         let busy = |start, peak, end| GroupDay { start, peak, end, net_new: 0 };
         let peaks = |changed: &[(Day, GroupDay)], now| group_peaks(changed, now, day(10), day(14));
         assert_eq!(peaks(&[], 7), [7, 7, 7, 7, 7]);
-        // The first event is a dissolution: until it there was one more.
+        // The first event is a dissolution: before it there was one more.
         assert_eq!(peaks(&[(day(12), busy(5, 5, 4))], 4), [5, 5, 5, 4, 4]);
         assert_eq!(peaks(&[(day(8), busy(0, 9, 3)), (day(11), busy(3, 6, 2))], 2), [3, 6, 2, 2, 2]);
         assert_eq!(peaks(&[(day(16), busy(8, 9, 1))], 1), [8, 8, 8, 8, 8]);
@@ -157,8 +158,8 @@ mod tests {
     }
 
     #[test]
-    fn a_day_knows_its_beginning_its_peak_and_its_end() {
-        // The third change was found out only.
+    fn a_day_has_its_beginning_its_peak_and_its_end() {
+        // The third change was merely discovered.
         let day = GroupDay::beginning_with(5).changed(4, -1).changed(3, -1).changed(9, 0);
         assert_eq!(day.changed(8, -1), GroupDay { start: 5, peak: 9, end: 8, net_new: -3 });
     }

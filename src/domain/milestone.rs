@@ -1,12 +1,13 @@
-//! What the passing of time does to what was bought: reminders before the end, and the ends.
+//! Milestones: events that follow from time passing. Reminders before the end of a purchase, and
+//! the ends.
 //!
-//! Worked out from everything bought and refunded so far, so that an edition which was renewed is
-//! never said to end when it would have. What a refund cuts short was told as the refund; only the
-//! end of the edition is told besides.
+//! They are computed from all sales so far, so that no end is announced for an edition that was
+//! renewed. A purchase that a refund cuts short is announced as the refund; only the end of the
+//! edition is announced in addition.
 //!
-//! A change may bring about an end that lies in the past already, or undo one that has come to pass
-//! unseen: [`ends_of_change`] decides which of them follow from the change, so that all others
-//! follow from time alone and each is told once.
+//! A change may bring about an end that already lies in the past, or undo one that has passed and
+//! was not announced yet: [`ends_of_change`] decides which of these follow from the change, so that
+//! all others follow from time alone and each is announced once.
 
 use std::time::Duration;
 
@@ -16,13 +17,13 @@ use super::purchase::{Period, Sales};
 use super::time::Timestamp;
 use super::timeline::Timeline;
 
-/// So many days of 24 hours before its end something is said to end (pricing rules, section 6:
-/// from 7 days on).
+/// Days, of 24 hours each, before the end of a purchase at which a reminder is due (pricing rules,
+/// section 6: from 7 days on).
 pub const REMINDED_DAYS: [u32; 3] = [7, 3, 1];
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// The milestones after `after` and up to `until`, in their order.
+/// Returns the milestones after `after` and up to `until`, in order.
 #[must_use]
 pub fn milestones(
     catalog: &Catalog,
@@ -35,9 +36,10 @@ pub fn milestones(
     found
 }
 
-/// The ends to be told of a change of the sales, in their order: those that it brings about and
-/// that time has passed, and those that came to pass before it was recorded, were not told yet, and
-/// are undone by it. `has_passed`: whether what followed from time alone is told up to an instant.
+/// Returns the ends to announce for a change of the sales, in order: those that it brings about and
+/// whose time has passed, and those that had passed before it was recorded, were not announced yet,
+/// and are undone by it. `has_passed` returns whether the milestones that follow from time alone
+/// have been announced up to an instant.
 #[must_use]
 pub fn ends_of_change(
     catalog: &Catalog,
@@ -55,12 +57,12 @@ pub fn ends_of_change(
     let undone = were.iter().filter(|end| !are.contains(end));
     let undone = undone.filter(|(at, _)| !has_passed(*at) && *at <= recorded_at);
     let brought_about = are.iter().filter(|end| !were.contains(end) && has_passed(end.0));
-    let mut told: Vec<_> = undone.chain(brought_about).cloned().collect();
-    told.sort_by_key(|(at, _)| *at);
-    told
+    let mut ends_to_announce: Vec<_> = undone.chain(brought_about).cloned().collect();
+    ends_to_announce.sort_by_key(|(at, _)| *at);
+    ends_to_announce
 }
 
-/// All milestones, in their order.
+/// Returns all milestones, in order.
 fn all(catalog: &Catalog, sales: &Sales) -> Vec<(Timestamp, Happening)> {
     let timeline = Timeline::new(catalog, sales);
     let mut found = Vec::new();
@@ -87,7 +89,7 @@ fn all(catalog: &Catalog, sales: &Sales) -> Vec<(Timestamp, Happening)> {
         let ended_at = run.in_force.until;
         found.push((ended_at, Happening::AddOnEnded { add_on: add_on(), ended_at }));
     }
-    // Stable, so that what happens at once is told in the order of purchase.
+    // The sort is stable, so that milestones at the same instant are in the order of purchase.
     found.sort_by_key(|(at, _)| *at);
     found
 }

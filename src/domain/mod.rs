@@ -1,16 +1,16 @@
-//! The rules, pure: no I/O, no await, no clock, no protobuf, no store.
+//! The rules of the product. Pure: no I/O, no await, no clock, no protobuf, no store.
 //!
-//! Time and ids come in as values. Reading order: [`id`] and [`time`] (what everything is made
-//! of), [`limit`] and [`group_type`] (what can be limited), [`catalog`] (the numbers),
-//! [`calendar`], [`purchase`], [`terms`], [`timeline`] and [`refund`] (what was bought, how long it
-//! is valid and what is paid back), [`schedule`] (limits at an instant), [`decision`] (outcome and
-//! breaches), [`upgrade`] (what to buy to get past one), [`usage`] (counts against limits),
-//! [`warning`] (before a limit bites), [`policy`] (while the store does not
-//! answer), [`month`], [`metering`], [`activity`] and [`history`] (what
-//! is counted by day), [`postpaid`], [`catalog_history`] and [`billing`] (what that costs, by
-//! which catalog, and the monthly statement),
-//! [`audit`] (who changed what), [`event`] and [`milestone`] (what is told as it happens),
-//! [`clock_guard`] (whether the time can be trusted), [`text`] (how bytes and money are written).
+//! Time and ids are passed in as values. Reading order: [`id`] and [`time`] (the basic types),
+//! [`limit`] and [`group_type`] (what can be limited), [`catalog`] (the numbers), [`calendar`],
+//! [`purchase`], [`terms`], [`timeline`] and [`refund`] (purchases, their validity and their
+//! refunds), [`schedule`] (limits at an instant), [`decision`] (outcomes and violations),
+//! [`upgrade`] (purchases that would lift a violation), [`usage`] (counts against limits),
+//! [`warning`] (thresholds below a limit), [`policy`] (failure policy for an unavailable store),
+//! [`month`], [`metering`], [`activity`] and [`history`] (values metered by day), [`postpaid`],
+//! [`catalog_history`] and [`billing`] (charges, the catalog that they are computed by, and the
+//! monthly statement), [`audit`] (audit entries of administrative changes), [`event`] and
+//! [`milestone`] (published events), [`clock_guard`] (detection of clock jumps), [`text`]
+//! (formatting of bytes and money).
 
 pub mod activity;
 pub mod audit;

@@ -1,4 +1,4 @@
-//! Calendar months, as statements are made for.
+//! Calendar months, which are the periods of statements.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,7 +8,7 @@ use chrono::{Datelike, NaiveDate};
 use super::calendar::{Day, Zone};
 use super::time::Timestamp;
 
-/// The years that a month may lie in.
+/// Range of years that a month may lie in.
 const YEARS: std::ops::RangeInclusive<i32> = 1970..=9998;
 
 /// A month of the calendar.
@@ -19,51 +19,51 @@ pub struct Month {
     month: u32,
 }
 
-/// Why a text is not a month.
+/// Error of parsing a month.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("must be a month from 1970-01 to 9998-12, such as 2019-08")]
 pub struct InvalidMonth;
 
 impl Month {
-    /// The month of a day.
+    /// Returns the month of a day.
     #[must_use]
     pub fn of(day: Day) -> Self {
         let date = day.date();
         Self { year: date.year(), month: date.month() }
     }
 
-    /// The month in which an instant lies.
+    /// Returns the month in which an instant lies.
     #[must_use]
     pub fn at(zone: Zone, at: Timestamp) -> Self {
         Self::of(zone.day_of(at))
     }
 
-    /// Its first day.
+    /// Returns the first day.
     #[must_use]
     pub fn first_day(self) -> Day {
         self.day(1)
     }
 
-    /// Its last day.
+    /// Returns the last day.
     #[must_use]
     pub fn last_day(self) -> Day {
         Day::from_number(self.next().first_day().number() - 1)
     }
 
-    /// A day of it, from 1; its last one where it has no such day.
+    /// Returns a day of the month, from 1; the last one if it has no such day.
     #[must_use]
     pub fn day(self, number: u32) -> Day {
         let date = NaiveDate::from_ymd_opt(self.year, self.month, number.max(1));
         date.map_or_else(|| self.last_day(), Day::of)
     }
 
-    /// Its days, in order.
+    /// Returns the days, in order.
     pub fn days(self) -> impl Iterator<Item = Day> {
         let (first, last) = (self.first_day().number(), self.last_day().number());
         (first..=last).map(Day::from_number)
     }
 
-    /// The month before it.
+    /// Returns the month before.
     #[must_use]
     pub fn previous(self) -> Self {
         match self.month {
@@ -72,7 +72,7 @@ impl Month {
         }
     }
 
-    /// The month after it.
+    /// Returns the month after.
     #[must_use]
     pub fn next(self) -> Self {
         match self.month {
@@ -94,8 +94,8 @@ impl FromStr for Month {
         let number = |text: &str| text.parse().map_err(|_| InvalidMonth);
         let year: i32 = year.parse().map_err(|_| InvalidMonth)?;
         let month: u32 = number(month)?;
-        let known = YEARS.contains(&year) && (1..=12).contains(&month);
-        known.then_some(Self { year, month }).ok_or(InvalidMonth)
+        let is_valid = YEARS.contains(&year) && (1..=12).contains(&month);
+        is_valid.then_some(Self { year, month }).ok_or(InvalidMonth)
     }
 }
 
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_month_is_refused() {
+    fn texts_that_are_not_months_are_refused() {
         for text in ["", "2019", "2019-13", "2019-00", "2019-8", "19-08", "2019-08-01", "+019-08"] {
             assert_eq!(text.parse::<Month>(), Err(InvalidMonth), "{text:?}");
         }

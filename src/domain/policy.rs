@@ -1,23 +1,25 @@
-//! What is decided while the store does not answer (ours).
+//! Failure policy: decisions while the store is unavailable (ours).
 //!
-//! Per limit and app: [`Stance::Closed`] decides nothing, [`Stance::Open`] admits without counting,
-//! up to a budget, so that what is admitted beyond a limit has a bound. The sidecar does not know
-//! then what an app has bought, so that the policy is by app and not by edition.
+//! It is set per limit and app: [`Stance::Closed`] makes no decision, [`Stance::Open`] admits
+//! without counting, up to a budget, so that the number admitted beyond a limit is bounded. Without
+//! the store the sidecar does not have an app's purchases, so the policy is by app and not by
+//! edition.
 
 use std::collections::BTreeMap;
 
 use super::id::AppId;
 
-/// What becomes of what would take from a limit.
+/// Fail mode of a limit: the treatment of operations that take from it while the store is
+/// unavailable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stance {
-    /// No decision is made.
+    /// Fail closed: no decision is made.
     Closed,
-    /// It is admitted, and counted once the store is back.
+    /// Fail open: the operation is admitted, and counted once the store is available again.
     Open,
 }
 
-/// A stance for each limit.
+/// Fail modes of all limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stances {
     /// Accounts per app.
@@ -28,42 +30,42 @@ pub struct Stances {
     pub groups_per_user: Stance,
     /// Members per group.
     pub members_per_group: Stance,
-    /// Groups of a type that exist at once, of the types that have such a limit.
+    /// Groups of a type that exist at the same time, for types with such a limit.
     pub groups_per_app: Stance,
-    /// Net-new groups of a day.
+    /// Net-new groups in a day.
     pub groups_per_day: Stance,
 }
 
-/// Most facts that one sidecar admits without the store, until they are counted.
+/// Most facts that one sidecar admits without the store and has not counted yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Budget {
-    /// Of one user.
+    /// Facts of one user.
     pub per_user_max: usize,
     /// Members of one group.
     pub per_group_max: usize,
-    /// Of an app.
+    /// Facts of an app.
     pub per_app_max: usize,
 }
 
-/// The whole policy.
+/// Failure policy of a catalog.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FailurePolicy {
-    /// Of every app that is not named.
+    /// Fail modes of every app that is not listed in `apps`.
     pub stances: Stances,
-    /// Of apps that have another one.
+    /// Fail modes of single apps.
     pub apps: BTreeMap<AppId, Stances>,
-    /// How far `Open` goes.
+    /// Bound on the facts that limits which fail open admit.
     pub budget: Budget,
 }
 
 impl FailurePolicy {
-    /// The stances of an app.
+    /// Returns the fail modes of an app.
     #[must_use]
     pub fn of(&self, app: &AppId) -> &Stances {
         self.apps.get(app).unwrap_or(&self.stances)
     }
 
-    /// Whether anything at all is admitted without the store, for any app.
+    /// Returns whether any limit of any app fails open.
     #[must_use]
     pub fn opens_something(&self) -> bool {
         self.apps.values().chain([&self.stances]).any(Stances::opens_something)
@@ -71,8 +73,8 @@ impl FailurePolicy {
 }
 
 impl Stances {
-    /// Whether anything is admitted without the store. Groups take from several limits at once, so
-    /// that one open stance among them opens nothing.
+    /// Returns whether any operation is admitted without the store. Group operations take from
+    /// several limits, so they are admitted only if all of these fail open.
     #[allow(clippy::trivially_copy_pass_by_ref, reason = "it is mapped over references")]
     fn opens_something(&self) -> bool {
         let opens = |stances: &[Stance]| stances.iter().all(|stance| *stance == Stance::Open);

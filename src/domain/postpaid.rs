@@ -1,16 +1,16 @@
-//! What is paid for afterwards: the catalog's prices, and how many units a figure comes to (pricing
-//! rules, section 6).
+//! Postpaid usage: the catalog's prices, and the units that a figure comes to (pricing rules,
+//! section 6).
 
 use super::id::Name;
 
-/// Prices and rules of what is metered.
+/// Prices and rules of metered usage.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PostPaid {
-    /// A statement becomes final on this day of the next month, at its beginning: 1-28.
+    /// Day of the next month, 1-28, at whose beginning a statement becomes final.
     pub final_day: u32,
-    /// By the month's highest day of users who logged in.
+    /// Price by the month's highest number of users who logged in on a day.
     pub dau: Tier,
-    /// By the highest number of groups from [`PostPaid::groups_first_day`] on.
+    /// Price by the highest number of groups from [`PostPaid::groups_first_day`] on.
     pub groups: Tier,
     /// The day of the month from which the number of groups counts.
     pub groups_first_day: u32,
@@ -20,48 +20,48 @@ pub struct PostPaid {
     pub regions: Vec<Region>,
 }
 
-/// So many are free, and every begun unit beyond has a price.
+/// Free allowance, and a price for every begun unit beyond it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tier {
-    /// How many are free.
+    /// The free allowance.
     pub free: u64,
-    /// How many are one unit; at least 1.
+    /// Size of one unit; at least 1.
     pub unit: u64,
     /// Price of a unit and month.
     pub price_fen_per_unit: i64,
 }
 
-/// What it costs to keep messages longer than some days.
+/// Price of keeping messages longer than the free days.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MessageHistory {
-    /// For so many days they are kept free of charge.
+    /// Days for which messages are kept free of charge.
     pub free_days: u32,
-    /// For so many days at most.
+    /// Most days for which messages are kept.
     pub days_max: u32,
-    /// By the month's highest day of users who logged in; none are free.
+    /// Price by the month's highest number of users who logged in on a day; none are free.
     pub tier: Tier,
 }
 
 /// A region in which bandwidth is metered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Region {
-    /// Such as `mainland`.
+    /// Id, such as `mainland`.
     pub id: Name,
-    /// The name that people see.
+    /// Display name.
     pub label: String,
-    /// Price of a megabit a second and day; `None`: it is listed, and not charged.
+    /// Price of a megabit a second and day; `None` if it is listed and not charged.
     pub price_fen_per_mbps_day: Option<i64>,
 }
 
 impl Tier {
-    /// Units that a figure comes to.
+    /// Returns the units that a figure comes to.
     #[must_use]
     pub fn units(&self, figure: u64) -> u64 {
         figure.saturating_sub(self.free).div_ceil(self.unit.max(1))
     }
 }
 
-/// Whole megabits a second of a day's peak, rounded up (ours).
+/// Returns a day's peak in whole megabits a second, rounded up (ours).
 #[must_use]
 pub fn whole_mbps(kbps: u64) -> u64 {
     kbps.div_ceil(1000)

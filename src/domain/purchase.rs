@@ -1,7 +1,7 @@
-//! What an app has bought, and the rules of buying.
+//! Purchases and refunds of an app, and the rules of purchasing.
 //!
-//! Sales only grow: each purchase and refund stands at the instant from which it counts. What is
-//! valid when follows from all of them (`timeline`), and what a refund pays back is `refund`'s.
+//! Sales are append-only: each purchase and refund has the instant from which it counts. Validity
+//! follows from all of them (`timeline`); the amount of a refund is computed in `refund`.
 
 use std::sync::Arc;
 
@@ -16,16 +16,16 @@ use super::timeline::{AddOnRun, ServiceState, Timeline};
 /// Fewest and most months of one purchase: a month, and the two years that prices are quoted for.
 pub const MONTHS: std::ops::RangeInclusive<u32> = 1..=24;
 
-/// What was bought.
+/// The item of a purchase.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Item {
-    /// An edition, from then on.
+    /// An edition, starting at the purchase.
     Edition(Name),
     /// More months of the edition that was in force.
     Renewal(Name),
-    /// The edition anew, by a renewal after it had stopped.
+    /// The edition started anew, by a renewal after it had stopped.
     Restart(Name),
-    /// An add-on, from then on.
+    /// An add-on, starting at the purchase.
     AddOn(Name),
 }
 
@@ -34,64 +34,66 @@ pub enum Item {
 pub struct Purchase {
     /// The request that made it.
     pub request_id: RequestId,
-    /// What was bought.
+    /// The item.
     pub item: Item,
-    /// For how many months.
+    /// Number of months.
     pub months: u32,
-    /// What was paid for all of them, in fen.
+    /// Price paid for all of them, in fen.
     pub price_fen: i64,
-    /// When.
+    /// Instant from which it counts.
     pub at: Timestamp,
-    /// The item as the catalog had it then; `None` where no catalog that was kept has it.
+    /// Terms of the item in the catalog of that time; `None` if no retained catalog has the item.
     pub terms: Option<Arc<Terms>>,
 }
 
-/// Money given back for a purchase, which ends it.
+/// Refund of a purchase, which ends it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refund {
     /// The request that made it.
     pub request_id: RequestId,
-    /// The purchase, by its index.
+    /// Index of the purchase.
     pub purchase: usize,
-    /// How many purchases had been made before it.
+    /// Number of purchases that had been made before the refund.
     pub made_after: usize,
-    /// What was paid back, in fen.
+    /// Amount paid back, in fen.
     pub refund_fen: i64,
-    /// Whether that was the whole price, used or not.
+    /// True if the amount was the whole price, used or not.
     pub in_full: bool,
-    /// The days that it was worked out from; `None` in records of versions that kept none.
+    /// Days that the amount was computed from; `None` in records of versions that did not store
+    /// them.
     pub used: Option<DaysUsed>,
-    /// When.
+    /// Instant from which it counts.
     pub at: Timestamp,
 }
 
-/// How much of a purchase was used, by days of the zone of the moment.
+/// Used part of a purchase, by days of the catalog's zone at that time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DaysUsed {
     /// Days of the purchase's period.
     pub days: i64,
-    /// Days of it that are used, the running one included.
+    /// Used days of it, the running one included.
     pub days_used: i64,
 }
 
-/// Everything that an app has bought and given back.
+/// All purchases and refunds of an app.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Sales {
-    /// In the order in which they were made.
+    /// Purchases, in the order in which they were made.
     pub purchases: Vec<Purchase>,
-    /// In the order in which they were made.
+    /// Refunds, in the order in which they were made.
     pub refunds: Vec<Refund>,
 }
 
 impl Sales {
-    /// When the last of them was made.
+    /// Returns the instant of the last purchase or refund.
     #[must_use]
     pub fn last_at(&self) -> Option<Timestamp> {
         let purchased = self.purchases.last().map(|purchase| purchase.at);
         purchased.max(self.refunds.last().map(|refund| refund.at))
     }
 
-    /// Everything before the change that a request made, and with it; `None` where it made none.
+    /// Returns the sales before the change made by a request, and the sales with it; `None` if it
+    /// made none.
     #[must_use]
     pub fn around(&self, request_id: &str) -> Option<(Self, Self)> {
         let until = |purchases: usize, refunds: usize| Self {
@@ -108,7 +110,7 @@ impl Sales {
         Some((until(purchases, index), until(purchases, index + 1)))
     }
 
-    /// The refund of a purchase, by its index.
+    /// Returns the refund of a purchase, by the purchase's index.
     #[must_use]
     pub fn refund_of(&self, purchase: usize) -> Option<&Refund> {
         self.refunds.iter().find(|refund| refund.purchase == purchase)
@@ -121,24 +123,24 @@ impl From<Vec<Purchase>> for Sales {
     }
 }
 
-/// First instant, and first instant after.
+/// Half-open interval of time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Period {
-    /// From here.
+    /// First instant.
     pub from: Timestamp,
-    /// To here, this instant not included.
+    /// First instant after the period.
     pub until: Timestamp,
 }
 
 impl Period {
-    /// Whether the instant lies in the period.
+    /// Returns whether the instant lies in the period.
     #[must_use]
     pub fn contains(&self, at: Timestamp) -> bool {
         self.from <= at && at < self.until
     }
 }
 
-/// Why something cannot be bought.
+/// Reason why an order or refund is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// Not in the catalog.
@@ -170,13 +172,13 @@ pub enum Refusal {
         /// When its grace is over.
         stops_at: String,
     },
-    /// None was bought.
+    /// No edition was bought.
     #[error("no edition was bought that could be renewed; purchase one instead")]
     NothingToRenew,
-    /// Add-ons need an edition.
+    /// The edition does not allow add-ons.
     #[error("edition \"{0}\" may not buy add-ons")]
     AddOnsNotAllowed(Name),
-    /// Add-ons need an edition that is in force.
+    /// The edition has stopped; add-ons need an edition that is in force.
     #[error("edition \"{0}\" has stopped; renew it first")]
     EditionStopped(Name),
     /// One of a kind at a time.
@@ -184,12 +186,12 @@ pub enum Refusal {
         "add-on \"{add_on}\" of the same kind is in force, stops at {stops_at}; refund it first"
     )]
     AddOnInForce {
-        /// The add-on that runs.
+        /// The add-on in force.
         add_on: Name,
         /// When its grace is over.
         stops_at: String,
     },
-    /// A purchase is refunded once.
+    /// The purchase has been refunded already.
     #[error("purchase \"{purchase}\" was refunded by request \"{by}\" already")]
     Refunded {
         /// The request that made the purchase.
@@ -197,7 +199,7 @@ pub enum Refusal {
         /// The request that refunded it.
         by: RequestId,
     },
-    /// The last renewal goes first.
+    /// The purchase was renewed; the last renewal has to be refunded first.
     #[error("purchase \"{purchase}\" was renewed by \"{by}\"; refund that first")]
     RenewedSince {
         /// The request that made the purchase.
@@ -210,7 +212,7 @@ pub enum Refusal {
     NothingLeft {
         /// The request that made the purchase.
         purchase: RequestId,
-        /// When.
+        /// End of the purchase.
         until: String,
     },
     /// There is no such purchase.
@@ -224,20 +226,20 @@ pub enum Refusal {
     /// Sales stand in the order of their instants.
     #[error("effective_at {at} lies before the app's last purchase or refund, {last}")]
     BeforeLast {
-        /// What was asked for.
+        /// The instant requested.
         at: String,
-        /// The last one's.
+        /// The instant of the last purchase or refund.
         last: String,
     },
     /// The statement of the month is final.
     #[error("effective_at {at} lies in a month whose statement is final; {month} is closed")]
     MonthClosed {
-        /// What was asked for.
+        /// The instant requested.
         at: String,
         /// The last month that is closed.
         month: Month,
     },
-    /// The edition may not run over what is free.
+    /// The edition does not allow postpaid.
     #[error(
         "edition \"{edition}\" keeps messages for the {free_days} free days and no longer{}",
         first_purchase(.offer.as_ref())
@@ -245,49 +247,49 @@ pub enum Refusal {
     PostpaidNotAllowed {
         /// The edition in force.
         edition: Name,
-        /// The days that are free.
+        /// Days of retention that are free.
         free_days: u32,
-        /// The edition with the lowest price that may run over, where one is for sale.
+        /// The edition with postpaid that has the lowest price, if one is for sale.
         offer: Option<Name>,
     },
-    /// Messages cannot be kept so long.
+    /// The retention is out of range.
     #[error("must be {free_days}, which switches it off, to {days_max}, not {days}")]
     RetentionDays {
-        /// What was asked for.
+        /// The number of days requested.
         days: u32,
-        /// The shortest.
+        /// The shortest retention.
         free_days: u32,
-        /// The longest.
+        /// The longest retention.
         days_max: u32,
     },
-    /// Nothing is sold for later.
+    /// Purchases cannot be dated in the future.
     #[error("effective_at {at} lies in the future; it is {now}")]
     InTheFuture {
-        /// What was asked for.
+        /// The instant requested.
         at: String,
-        /// Now.
+        /// The current instant.
         now: String,
     },
 }
 
-/// What to do, as it ends a sentence.
+/// Ends an error with the purchase that has to be made first.
 fn first_purchase(offer: Option<&Name>) -> String {
     offer.map_or_else(String::new, |offer| format!("; purchase edition \"{offer}\" first"))
 }
 
-/// An order that has not been checked yet.
+/// An unchecked order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Order {
-    /// Buy this edition.
+    /// Buy an edition.
     Edition(String),
-    /// Prolong the edition that runs, or start the one anew that stopped.
+    /// Prolong the edition in force, or start the stopped one anew.
     Renewal,
-    /// Buy this add-on.
+    /// Buy an add-on.
     AddOn(String),
 }
 
 impl Purchase {
-    /// What an order buys at an instant, with the terms that it carries; nothing is added to the
+    /// Returns the purchase that an order makes at an instant, with its terms; adds nothing to the
     /// sales.
     pub fn of_order(
         catalog: &Catalog,
@@ -303,7 +305,7 @@ impl Purchase {
     }
 }
 
-/// Checks an order against what runs, and prices it: what is bought, and for how many fen.
+/// Checks an order against what is in force, and prices it: returns the item and its price in fen.
 pub fn sell(
     catalog: &Catalog,
     sales: &Sales,

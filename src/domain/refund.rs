@@ -1,8 +1,8 @@
-//! What a refund pays back (pricing rules, section 5).
+//! Amount of a refund (pricing rules, section 5).
 //!
-//! The price less what was used of it by days, of which the running one counts; soon after the
-//! purchase the whole price, as often as the catalog says. Nothing is used of a renewal that has
-//! not begun.
+//! The price less the used share of it by days, the running day counting as used; soon after the
+//! purchase the whole price, as often as the catalog allows. A renewal that has not begun counts as
+//! unused.
 
 use super::catalog::Catalog;
 use super::id::RequestId;
@@ -11,23 +11,23 @@ use super::text::quoted_names;
 use super::time::Timestamp;
 use super::timeline::Timeline;
 
-/// A refund that may be made, with its figures.
+/// A possible refund, with its figures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Remaining {
-    /// What was paid, in fen.
+    /// Price paid, in fen.
     pub price_fen: i64,
     /// Days of the purchase's period.
     pub days: i64,
     /// Days of it that are used, the running one included.
     pub days_used: i64,
-    /// Whether the whole price is paid back, used or not.
+    /// True if the whole price is paid back, used or not.
     pub in_full: bool,
-    /// What is paid back, in fen, rounded half up.
+    /// Amount paid back, in fen, rounded half up.
     pub refund_fen: i64,
 }
 
 impl Remaining {
-    /// The figures of a refund as it was made; worked out anew where its record keeps none.
+    /// Returns the figures of a recorded refund; computed anew if its record does not have them.
     pub fn of_made(catalog: &Catalog, sales: &Sales, index: usize) -> Result<Self, Refusal> {
         let made = &sales.refunds[index];
         let DaysUsed { days, days_used } = if let Some(used) = made.used {
@@ -44,7 +44,7 @@ impl Remaining {
         Ok(Self { price_fen, days, days_used, in_full, refund_fen })
     }
 
-    /// The days that the record of the refund keeps.
+    /// Returns the days that the record of the refund stores.
     #[must_use]
     pub fn used(&self) -> DaysUsed {
         DaysUsed { days: self.days, days_used: self.days_used }
@@ -52,7 +52,7 @@ impl Remaining {
 }
 
 impl Refund {
-    /// The refund of the purchase that a request made, at an instant; nothing is added to the
+    /// Returns the refund, at an instant, of the purchase that a request made; adds nothing to the
     /// sales.
     pub fn of_purchase(
         catalog: &Catalog,
@@ -79,7 +79,7 @@ impl Refund {
     }
 }
 
-/// Works out the refund of a purchase, by its index, at an instant.
+/// Computes the refund of a purchase, by its index, at an instant.
 pub fn refund(
     catalog: &Catalog,
     sales: &Sales,
@@ -106,9 +106,9 @@ pub fn refund(
     let days = last - day(valid.from) + 1;
     let days_used = if at < valid.from { 0 } else { day(at) - day(valid.from) + 1 };
     let rules = catalog.validity;
-    // A renewal that has not begun is paid back whole by the days that are left of it, which uses
-    // up none of the refunds that are whole for being soon. Records of older versions may say that
-    // it did.
+    // A renewal that has not begun is refunded in full because all of its days are left. That does
+    // not use up any of the full refunds that are granted soon after a purchase, although records
+    // of older versions may be marked as if it did.
     let begun = |of: usize, at| timeline.valid[of].from <= at;
     let was_whole = |made: &&Refund| made.in_full && begun(made.purchase, made.at);
     let made_in_full = sales.refunds.iter().filter(was_whole).count();
@@ -132,7 +132,7 @@ mod tests {
 
     #[test]
     fn half_a_fen_is_rounded_up() {
-        // Price, days left, days of the period, worked out by hand.
+        // Price, days left, days of the period, computed by hand.
         for (price, left, days, refund) in [
             (99_900, 27, 28, 96_332), // 96,332.14
             (99_900, 0, 28, 0),

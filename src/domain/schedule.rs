@@ -1,8 +1,8 @@
-//! The limits of an app, from one instant to the next.
+//! Schedule: the limits of an app over time.
 //!
-//! A schedule is what the ledger keeps where the facts are: segments in the order of time, each
-//! with the limits that hold until its end. Looking up the segment of an instant is all that a
-//! decision needs of what was bought.
+//! The ledger stores a schedule next to the facts: segments in the order of time, each with the
+//! limits that apply until its end. A decision only has to look up the segment of its instant; it
+//! needs nothing else about purchases.
 
 use super::catalog::{AddOn, Catalog};
 use super::id::Name;
@@ -11,35 +11,35 @@ use super::purchase::Sales;
 use super::time::Timestamp;
 use super::timeline::{ServiceState, Timeline};
 
-/// What an app is entitled to during one segment.
+/// Entitlements of an app during one segment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
     /// The edition in force, or the one that stopped.
     pub edition: Name,
-    /// Whether it is in force.
+    /// State of that edition's service.
     pub state: ServiceState,
     /// The add-ons in force.
     pub add_ons: Vec<Name>,
-    /// What edition and add-ons allow.
+    /// Limits set by edition and add-ons.
     pub sold: Vec<(LimitId, Bound)>,
 }
 
-/// Limits until an instant.
+/// Limits that apply until an instant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Segment {
     /// First instant after the segment; [`Timestamp::MAX`] for the last one.
     pub until: Timestamp,
-    /// What holds until then.
+    /// The limits until then.
     pub limits: Limits,
 }
 
-/// Limits from some instant on, for ever. Never empty; the last segment has no end.
+/// Limits from an instant on, without end. Never empty; the last segment has no end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Schedule {
     segments: Vec<Segment>,
 }
 
-/// Why a schedule cannot be worked out: something was bought that no catalog describes.
+/// Error of a schedule that cannot be computed: no catalog describes a purchased item.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{what} \"{name}\" was bought, but no catalog that is kept describes it")]
 pub struct MissingItem {
@@ -50,13 +50,13 @@ pub struct MissingItem {
 }
 
 impl Limits {
-    /// What edition or add-ons allow of that limit; `None` where it is not sold.
+    /// Returns the value that edition or add-ons set for a limit; `None` if it is not sold.
     #[must_use]
     pub fn sold(&self, id: &LimitId) -> Option<&Bound> {
         self.sold.iter().find(|(of, _)| of == id).map(|(_, bound)| bound)
     }
 
-    /// What edition or add-ons allow of that limit; what is not sold is unlimited.
+    /// Returns the value that edition or add-ons set for a limit; unlimited if it is not sold.
     #[must_use]
     pub fn sold_or_unlimited(&self, id: &LimitId) -> Bound {
         self.sold(id).cloned().unwrap_or_else(|| Bound {
@@ -65,7 +65,7 @@ impl Limits {
         })
     }
 
-    /// Whether everything that takes is denied.
+    /// Returns whether the service is stopped, so that every operation that takes is denied.
     #[must_use]
     pub fn stopped(&self) -> bool {
         self.state == ServiceState::Stopped
@@ -107,7 +107,8 @@ impl Limits {
         Ok(limits)
     }
 
-    /// Add-ons of one kind do not stack: the highest counts, and only where it raises.
+    /// Applies an add-on. Add-ons of one kind do not stack: the highest counts, and only if it
+    /// raises the limit.
     fn raise(&mut self, add_on: Option<&AddOn>, name: &Name) -> Result<(), MissingItem> {
         let add_on = add_on.ok_or_else(|| MissingItem { what: "add-on", name: name.clone() })?;
         if let Some((_, bound)) = self.sold.iter_mut().find(|(id, _)| *id == add_on.limit_id)
@@ -124,8 +125,8 @@ impl Limits {
 }
 
 impl Schedule {
-    /// From segments that were worked out before; `None` unless they are in order and the last
-    /// has no end.
+    /// Creates a schedule from stored segments; `None` unless they are in order and the last has no
+    /// end.
     #[must_use]
     pub fn from_segments(segments: Vec<Segment>) -> Option<Self> {
         let ordered = segments.windows(2).all(|pair| pair[0].until < pair[1].until);
@@ -133,14 +134,14 @@ impl Schedule {
         (ordered && endless).then_some(Self { segments })
     }
 
-    /// The limits of an app that has bought nothing.
+    /// Computes the schedule of an app that has bought nothing.
     pub fn default_of(catalog: &Catalog) -> Result<Self, MissingItem> {
         Self::compile(catalog, &Sales::default(), Timestamp::from_millis(0))
     }
 
-    /// Works out the limits from the beginning on, so that they hold whatever a clock says. What
-    /// was over by `now` and cannot be worked out, since the catalog has lost it, is left out: what
-    /// follows holds before it too.
+    /// Computes the limits from the beginning of time on, so that they apply whatever a clock
+    /// reads. Segments that ended by `now` and cannot be computed, since the catalog no longer has
+    /// the item, are left out: the segment after them then applies to their time too.
     pub fn whole(catalog: &Catalog, sales: &Sales, now: Timestamp) -> Result<Self, MissingItem> {
         let timeline = Timeline::new(catalog, sales);
         let later = Self::from_instant(catalog, sales, &timeline, now)?;
@@ -160,7 +161,7 @@ impl Schedule {
         Ok(Self { segments })
     }
 
-    /// Works out the limits from `now` on.
+    /// Computes the limits from `now` on.
     pub fn compile(catalog: &Catalog, sales: &Sales, now: Timestamp) -> Result<Self, MissingItem> {
         Self::from_instant(catalog, sales, &Timeline::new(catalog, sales), now)
     }
@@ -187,19 +188,19 @@ impl Schedule {
         Ok(Self { segments })
     }
 
-    /// The segments, in order.
+    /// Returns the segments, in order.
     #[must_use]
     pub fn segments(&self) -> &[Segment] {
         &self.segments
     }
 
-    /// The limits of an instant.
+    /// Returns the limits at an instant.
     #[must_use]
     pub fn at(&self, at: Timestamp) -> &Limits {
         &self.segment_and_later(at).0.limits
     }
 
-    /// The segment of an instant, and those after it.
+    /// Returns the segment at an instant, and those after it.
     #[must_use]
     pub fn segment_and_later(&self, at: Timestamp) -> (&Segment, &[Segment]) {
         let index = self.segments.partition_point(|segment| segment.until <= at);
@@ -207,15 +208,15 @@ impl Schedule {
         (&self.segments[index], &self.segments[index + 1..])
     }
 
-    /// When anything changes next after an instant; `None` if never.
+    /// Returns the instant of the next change after an instant; `None` if there is no change.
     #[must_use]
     pub fn next_change(&self, at: Timestamp) -> Option<Timestamp> {
         let until = self.segment_and_later(at).0.until;
         (until != Timestamp::MAX).then_some(until)
     }
 
-    /// When what `pick` sees of the limits changes next after an instant, and the limits from
-    /// then on; `None` if never.
+    /// Returns the instant after `at` at which the value that `pick` reads from the limits changes
+    /// next, and the limits from then on; `None` if it never changes.
     #[must_use]
     pub fn next_change_of<T: PartialEq>(
         &self,
@@ -235,7 +236,7 @@ impl Schedule {
     }
 }
 
-/// Adds the segment that follows, to the last one where that has the same limits.
+/// Appends a segment; extends the last one instead if it has the same limits.
 fn join(segments: &mut Vec<Segment>, next: Segment) {
     match segments.last_mut() {
         Some(last) if last.limits == next.limits => last.until = next.until,

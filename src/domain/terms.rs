@@ -1,9 +1,8 @@
-//! What a purchase carries of the catalog by which it was made.
+//! Terms: the part of the catalog that a purchase was made by and carries.
 //!
-//! While the catalog in force has an item, its limits are the catalog's. Where it lacks an item
-//! that an app bought, the terms that the purchase carries count, so that a price list without
-//! an item takes nothing away from those who bought it. Prices are those of the purchase in any
-//! case.
+//! While the catalog in force has an item, the catalog's limits apply. If it lacks an item that an
+//! app bought, the terms carried by the purchase apply, so that removing an item from the price
+//! list takes nothing away from its buyers. Prices are always those of the purchase.
 
 use std::sync::Arc;
 
@@ -22,7 +21,7 @@ pub enum Terms {
 }
 
 impl Terms {
-    /// The terms of an item in a catalog; `None` where the catalog lacks it.
+    /// Returns the terms of an item in a catalog; `None` if the catalog lacks it.
     #[must_use]
     pub fn of(catalog: &Catalog, item: &Item) -> Option<Arc<Self>> {
         let terms = match item {
@@ -34,7 +33,7 @@ impl Terms {
         Some(Arc::new(terms))
     }
 
-    /// Whether these are the terms of that item.
+    /// Returns whether these are the terms of that item.
     #[must_use]
     pub fn are_of(&self, item: &Item) -> bool {
         match (self, item) {
@@ -48,8 +47,8 @@ impl Terms {
 }
 
 impl Sales {
-    /// An edition: the catalog's, or, where the catalog lacks it, as the last purchase of it up to
-    /// an instant carries it.
+    /// Returns an edition: the catalog's, or, if the catalog lacks it, the terms of its last
+    /// purchase up to an instant.
     #[must_use]
     pub fn edition<'a>(
         &'a self,
@@ -64,8 +63,8 @@ impl Sales {
         catalog.edition(id.as_str()).or_else(|| self.carried(at, carried))
     }
 
-    /// An add-on: the catalog's, or, where the catalog lacks it, as the last purchase of it up to
-    /// an instant carries it.
+    /// Returns an add-on: the catalog's, or, if the catalog lacks it, the terms of its last
+    /// purchase up to an instant.
     #[must_use]
     pub fn add_on<'a>(
         &'a self,
@@ -80,8 +79,8 @@ impl Sales {
         catalog.add_on(id.as_str()).or_else(|| self.carried(at, carried))
     }
 
-    /// The last terms that fit, of those carried up to an instant; the first later ones where none
-    /// are that old.
+    /// Returns the last matching terms of the purchases up to an instant; if none are that old, the
+    /// first later ones.
     fn carried<'a, T>(
         &'a self,
         at: Timestamp,

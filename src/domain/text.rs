@@ -1,8 +1,8 @@
-//! How bytes, money and lists of names are written, wherever they are shown.
+//! Formatting of bytes and money, used wherever they are shown.
 
 use std::fmt::Write as _;
 
-/// Bytes in hexadecimal digits.
+/// Formats bytes as hexadecimal digits.
 #[must_use]
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
@@ -11,7 +11,7 @@ pub fn hex(bytes: &[u8]) -> String {
     })
 }
 
-/// Money: `50000` fen are `500.00 CNY`.
+/// Formats money: `50000` fen are `500.00 CNY`.
 #[must_use]
 pub fn money(fen: i64) -> String {
     let sign = if fen < 0 { "-" } else { "" };

@@ -8,22 +8,22 @@ use std::time::Duration;
 pub struct Timestamp(i64);
 
 impl Timestamp {
-    /// Later than everything that happens.
+    /// Greatest instant, later than every event.
     pub const MAX: Self = Self(i64::MAX);
 
-    /// From milliseconds since the epoch.
+    /// Creates an instant from milliseconds since the epoch.
     #[must_use]
     pub const fn from_millis(millis: i64) -> Self {
         Self(millis)
     }
 
-    /// Milliseconds since the epoch.
+    /// Returns milliseconds since the epoch.
     #[must_use]
     pub const fn as_millis(self) -> i64 {
         self.0
     }
 
-    /// The time between the two, whichever comes first.
+    /// Returns the time between the two, whichever comes first.
     #[must_use]
     pub fn abs_diff(self, other: Self) -> Duration {
         (self - other).max(other - self)
@@ -41,7 +41,7 @@ impl Add<Duration> for Timestamp {
 impl Sub for Timestamp {
     type Output = Duration;
 
-    /// The time from `earlier` to this instant; zero when `earlier` is later.
+    /// Returns the time from `earlier` to this instant; zero if `earlier` is later.
     fn sub(self, earlier: Self) -> Duration {
         Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }

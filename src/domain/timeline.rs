@@ -1,7 +1,7 @@
-//! When everything that was bought is valid, and what a refund ends.
+//! Timeline of an app: the validity of all purchases, refunds included.
 //!
-//! Validity is worked out from the whole of [`Sales`], never stored. An edition is *in force*
-//! while it is valid and during its grace; that is what add-ons need, to be bought and to count.
+//! Validity is computed from the whole of [`Sales`], never stored. An edition is *in force* while
+//! it is valid and during its grace; add-ons can only be bought and only count while one is.
 
 use super::calendar::{Day, Zone};
 use super::catalog::{AfterGrace, Catalog};
@@ -9,7 +9,7 @@ use super::id::Name;
 use super::purchase::{Item, Period, Purchase, Refund, Sales};
 use super::time::Timestamp;
 
-/// An edition as it runs: its purchase and the renewals that prolonged it.
+/// An edition in force: its purchase and the renewals that prolonged it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EditionRun {
     /// The edition.
@@ -18,26 +18,26 @@ pub struct EditionRun {
     anchor: Day,
     /// Months paid for so far.
     months: u32,
-    /// The purchases that it is made of and that were not refunded, by their indices.
+    /// Indices of its purchases that were not refunded.
     parts: Vec<usize>,
-    /// When it is valid.
+    /// Period of validity, without grace.
     pub valid: Period,
-    /// When its grace is over.
+    /// End of its grace.
     pub stops_at: Timestamp,
-    /// Whether a refund ended it.
+    /// True if a refund ended it.
     pub refunded: bool,
 }
 
-/// An add-on as it runs.
+/// A purchased add-on and its period.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AddOnRun {
     /// The add-on.
     pub add_on: Name,
-    /// Its purchase, by its index.
+    /// Index of its purchase.
     purchase: usize,
-    /// When it is in force, grace included.
+    /// Period in force, grace included.
     pub in_force: Period,
-    /// Whether a refund ended it.
+    /// True if a refund ended it.
     pub refunded: bool,
 }
 
@@ -64,14 +64,14 @@ pub struct PurchaseRun {
 pub enum ServiceState {
     /// The edition is valid.
     Active,
-    /// It has ended and runs on for its days of grace.
+    /// The edition has ended and is in its days of grace.
     Grace,
-    /// The grace is over: everything that takes is denied.
+    /// The grace is over: every operation that takes is denied.
     Stopped,
 }
 
 impl ServiceState {
-    /// In words.
+    /// Returns the state in words.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -82,21 +82,21 @@ impl ServiceState {
     }
 }
 
-/// All that follows from an app's purchases, in the order of purchase.
+/// Periods that follow from an app's purchases, in the order of purchase.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Timeline {
     /// Editions, the last bought one last.
     pub editions: Vec<EditionRun>,
     /// Add-ons.
     pub add_ons: Vec<AddOnRun>,
-    /// When each purchase is valid, by its index.
+    /// Period of validity of each purchase, by its index.
     pub valid: Vec<Period>,
     default_edition: Name,
     after_grace: AfterGrace,
 }
 
 impl Timeline {
-    /// Works out what runs when.
+    /// Computes the timeline of an app's sales.
     #[must_use]
     pub fn new(catalog: &Catalog, sales: &Sales) -> Self {
         let purchases = &sales.purchases;
@@ -121,7 +121,7 @@ impl Timeline {
         timeline
     }
 
-    /// What is refunded ends at once, without grace; a renewal that has not begun never was.
+    /// Ends the refunded purchase immediately, without grace; removes a renewal that has not begun.
     fn take_back(&mut self, catalog: &Catalog, purchases: &[Purchase], refund: &Refund) {
         let (index, at) = (refund.purchase, refund.at);
         if let Some(run) = self.add_ons.iter_mut().find(|run| run.purchase == index) {
@@ -148,7 +148,7 @@ impl Timeline {
         }
     }
 
-    /// The renewal, by its index, that comes after a purchase of the same run.
+    /// Returns the index of the last renewal of the same run, if it comes after the purchase.
     #[must_use]
     pub fn renewed_by(&self, purchase: usize) -> Option<usize> {
         let parts = self.editions.iter().map(|run| &run.parts);
@@ -177,7 +177,7 @@ impl Timeline {
                 run.end(zone, grace.edition_grace_days);
                 Period { from, until: run.valid.until }
             }
-            // A renewal is only sold where something runs; were there nothing, it would begin it.
+            // A renewal is only sold if there is a run to renew; without one, it would start a run.
             (Item::Edition(edition) | Item::Restart(edition) | Item::Renewal(edition), _) => {
                 let mut run = EditionRun {
                     edition: edition.clone(),
@@ -196,7 +196,7 @@ impl Timeline {
         }
     }
 
-    /// The edition of an instant and the state of its service.
+    /// Returns the edition at an instant and the state of its service.
     #[must_use]
     pub fn edition_at(&self, at: Timestamp) -> (Name, ServiceState) {
         let Some(run) = self.editions.iter().rev().find(|run| run.valid.from <= at) else {
@@ -236,7 +236,8 @@ impl Timeline {
         Some(PurchaseRun { valid: self.valid[index], stops_at })
     }
 
-    /// What comes after the end of a run, by its index; `None` where another one has begun by then.
+    /// Returns the state after the end of a run, by the run's index; `None` if another run has
+    /// begun before that end.
     #[must_use]
     pub fn after_end_of(&self, run: usize) -> Option<AfterGrace> {
         let stops_at = self.editions.get(run)?.stops_at;
@@ -244,7 +245,7 @@ impl Timeline {
         (last == Some(run)).then_some(self.after_grace)
     }
 
-    /// The instants at which anything may change, sorted, each once.
+    /// Returns the instants at which anything may change, sorted and unique.
     #[must_use]
     pub fn boundaries(&self) -> Vec<Timestamp> {
         let editions =
@@ -256,7 +257,7 @@ impl Timeline {
         all
     }
 
-    /// The edition that was bought and is in force at an instant.
+    /// Returns the purchased edition that is in force at an instant.
     #[must_use]
     pub fn bought_edition_in_force(&self, at: Timestamp) -> Option<&EditionRun> {
         self.editions.last().filter(|run| run.valid.from <= at && at < run.stops_at)
@@ -264,7 +265,7 @@ impl Timeline {
 }
 
 impl AddOnRun {
-    /// The purchase that it is made of, by its index.
+    /// Returns the index of its purchase.
     #[must_use]
     pub fn purchase(&self) -> usize {
         self.purchase

@@ -1,14 +1,15 @@
-//! What to buy to get past a limit: the cheapest purchase that helps.
+//! Upgrade offers: the cheapest purchase that lifts a violation.
 //!
-//! A purchase helps where the same request would be admitted under the limits after it: it lifts
-//! every violation of the result, not only the one that it is offered against. Of those that help
-//! the one with the lowest monthly list price is offered, at equal price the one with the smaller
-//! limit; nothing where none helps. So nothing is offered where the type's own cap, the group's own
-//! limit or a daily limit stands in the way, nor where two purchases would be needed.
+//! A purchase helps if the same request would be admitted under the limits after it: it lifts every
+//! violation of the result, not only the one that it is offered against. Of those that help the one
+//! with the lowest monthly list price is offered, at equal price the one with the smaller limit; if
+//! none helps, nothing is offered. So nothing is offered if the type's own cap, the group's own
+//! limit or a daily limit is violated, nor if two purchases would be needed.
 //!
-//! For sale are the add-ons that the running edition may buy, in place of a running one of the
-//! same kind, and the other editions. An edition that lowers a limit of the same part (accounts,
-//! friends, or groups) is not offered: what is held of that limit is not part of the result.
+//! For sale are the add-ons that the current edition may buy, in place of an add-on of the same
+//! kind that is in force, and the other editions. An edition that lowers a limit of the same part
+//! (accounts, friends, or groups) is not offered: the count against that limit is not part of the
+//! result.
 //!
 //! Against the limit of the peer's friends nothing is offered to the user who adds; a purchase that
 //! lifts it too is offered against that user's own limit.
@@ -19,7 +20,7 @@ use super::id::Name;
 use super::limit::{Limit, LimitId, Source};
 use super::schedule::Limits;
 
-/// What to buy.
+/// Item that is offered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Offer {
     /// An edition.
@@ -28,29 +29,29 @@ pub enum Offer {
     AddOn(Name),
 }
 
-/// A purchase that raises the limit.
+/// Offer of a purchase that raises the limit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Upgrade {
-    /// What to buy.
+    /// The item.
     pub offer: Offer,
-    /// The limit after it.
+    /// The limit after the purchase.
     pub new_limit: Limit,
-    /// For how much a month, in fen.
+    /// Price of a month, in fen.
     pub price_fen_per_month: i64,
-    /// The add-on of the same kind that runs and must be refunded first.
+    /// The add-on of the same kind that is in force and must be refunded first.
     pub replaces: Option<Name>,
 }
 
-/// A purchase that is possible.
+/// A possible purchase.
 #[derive(Clone, Copy)]
 enum Purchase<'a> {
     Edition(&'a Edition, i64),
-    /// An add-on, and the edition that it is for.
+    /// An add-on, and the edition that buys it.
     AddOn(&'a AddOn, &'a Edition),
 }
 
-/// The cheapest purchase past a violation under which all `violations` of the result, of which it
-/// is one, are lifted; empty where nothing for sale helps.
+/// Returns the cheapest purchase for a violation that lifts all `violations` of the result, of
+/// which it is one; empty if no purchase helps.
 #[must_use]
 pub fn upgrades(
     catalog: &Catalog,
@@ -79,7 +80,8 @@ pub fn upgrades(
         .collect()
 }
 
-/// Everything that the app may buy now, once it has refunded what the purchase replaces.
+/// Returns every purchase that the app may make now, once it has refunded the add-on that the
+/// purchase replaces.
 fn purchases<'a>(catalog: &'a Catalog, limits: &'a Limits) -> impl Iterator<Item = Purchase<'a>> {
     let runs = catalog.edition(limits.edition.as_str());
     let buyer = runs.filter(|edition| edition.add_ons_allowed);
@@ -94,8 +96,8 @@ fn purchases<'a>(catalog: &'a Catalog, limits: &'a Limits) -> impl Iterator<Item
 }
 
 impl Purchase<'_> {
-    /// What may be held after it of the limit that is violated, by the group's type and own limit
-    /// too; `None` where it does not touch that limit.
+    /// Returns the value of the violated limit after the purchase, capped by the group's type and
+    /// own limit; `None` if the purchase does not change that limit.
     fn limit(self, catalog: &Catalog, violation: &Breach) -> Option<Limit> {
         let id = &violation.limit_id;
         let sold = match self {
@@ -110,7 +112,7 @@ impl Purchase<'_> {
         Some(sold.min(violation.ceiling))
     }
 
-    /// Whether it lowers no limit of the part that the violation is of.
+    /// Returns whether the purchase lowers no limit in the part of the violated limit.
     fn keeps(self, catalog: &Catalog, limits: &Limits, violation: &Breach) -> bool {
         let Self::Edition(edition, _) = self else { return true };
         let of_part = part(&violation.limit_id);
@@ -135,7 +137,8 @@ impl Purchase<'_> {
     }
 }
 
-/// One number for all limits that one operation may meet; `None` for a limit that is not sold.
+/// Returns the part of a limit: one number for all limits that one operation may meet; `None` for a
+/// limit that is not sold.
 fn part(id: &LimitId) -> Option<u8> {
     match id {
         LimitId::AccountsPerApp => Some(0),

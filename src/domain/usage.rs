@@ -1,4 +1,4 @@
-//! What is held against what may be held.
+//! Usage: counts against their limits.
 
 use super::catalog::Catalog;
 use super::group_type::GroupType;
@@ -7,7 +7,7 @@ use super::limit::{Bound, Limit, LimitId, Source};
 use super::schedule::{Limits, Schedule};
 use super::time::Timestamp;
 
-/// What a subject holds.
+/// Counts of a subject.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Counts {
     /// An app.
@@ -16,16 +16,17 @@ pub enum Counts {
         accounts: u64,
         /// Groups that exist, by type; types without groups may be missing.
         groups: Vec<(Name, u64)>,
-        /// Net-new groups of the running day, by type; negative where more were dissolved.
+        /// Net-new groups of the running day, by type; negative if more were dissolved.
         net_new_today: Vec<(Name, i64)>,
-        /// The same over all types, also those that the catalog has no more.
+        /// Net-new groups of the running day over all types, including types that the catalog no
+        /// longer has.
         net_new_today_of_all_types: i64,
     },
     /// A user.
     User {
-        /// Friends in his list.
+        /// Friends in the user's list.
         friends: u64,
-        /// Groups that he pays for, joined and created.
+        /// Groups that count towards the user, joined and created.
         groups: u64,
     },
     /// A group.
@@ -34,7 +35,7 @@ pub enum Counts {
         group: GroupId,
         /// Its type.
         group_type: Name,
-        /// Members; 0 where they are not tracked.
+        /// Members; 0 if they are not tracked.
         members: u64,
         /// Its own limit.
         max_members: Option<u32>,
@@ -44,28 +45,28 @@ pub enum Counts {
 /// One count against its limit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Usage {
-    /// Which limit.
+    /// The limit.
     pub limit_id: LimitId,
-    /// How much is held.
+    /// The number held.
     pub used: i64,
-    /// How much may be held, and by what.
+    /// The number that may be held, and the source of that limit.
     pub bound: Bound,
-    /// When the limit changes next, and to what.
+    /// The next change of the limit: its instant and the new value.
     pub change: Option<Change>,
 }
 
-/// A limit from a known instant on.
+/// Value of a limit from a future instant on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Change {
-    /// From when.
+    /// Instant of the change.
     pub at: Timestamp,
-    /// How much may be held then.
+    /// The number that may be held from then on.
     pub limit: Limit,
-    /// Whether the service has stopped then.
+    /// True if the service is stopped from then on.
     pub stopped: bool,
 }
 
-/// Every count of a subject against its limit at an instant.
+/// Returns every count of a subject against its limit at an instant.
 #[must_use]
 pub fn usages(
     catalog: &Catalog,
@@ -108,7 +109,7 @@ pub fn usages(
     }
 }
 
-/// Every limit that holds for all users or groups of an app alike.
+/// Returns every limit that is the same for all users or groups of an app.
 #[must_use]
 pub fn entitled(catalog: &Catalog, limits: &Limits) -> Vec<(LimitId, Bound)> {
     let sold = [
@@ -142,7 +143,7 @@ pub fn entitled(catalog: &Catalog, limits: &Limits) -> Vec<(LimitId, Bound)> {
     all
 }
 
-/// The limit of net-new groups of an app and day, over all types.
+/// Returns the limit of net-new groups of an app in a day, over all types.
 #[must_use]
 pub fn per_day_of_all_types(catalog: &Catalog) -> Bound {
     Bound { limit: catalog.groups_per_day, source: Source::App }

@@ -1,46 +1,47 @@
-//! Warnings before a limit bites: a count that passes 70, 90 or 100 % of it.
+//! Thresholds of limits: warnings when a count crosses 70, 90 or 100 % of its limit.
 //!
-//! Each threshold warns once, and again only after the count fell five points below it. So that
-//! this is exact, the highest threshold that was warned of is kept beside the count, and is looked
-//! at by whatever takes the count to [`WATCHED_FROM_PERCENT`] or beyond. Falls are noticed by the
-//! next such rise. So a threshold does not warn again where the count fell and was brought back by
-//! something that is not judged: an import, or while there was no limit.
+//! Each threshold warns once, and again only after the count fell five points below it. To make
+//! that exact, the highest threshold warned of is stored beside the count and is read by every
+//! operation that raises the count to [`WATCHED_FROM_PERCENT`] or beyond. A fall takes effect at
+//! the next such rise. So a threshold does not warn again if the count fell and was then raised by
+//! something that is not decided against limits: an import, or while there was no limit.
 
 use super::decision::Subject;
 use super::limit::LimitId;
 
-/// What is warned of, in percent of the limit.
+/// Thresholds, in percent of the limit.
 pub const THRESHOLDS_PERCENT: [u64; 3] = [70, 90, 100];
-/// How far below a threshold the count has to fall, in points, before it warns again.
+/// Points that the count has to fall below a threshold before it warns again.
 pub const REARMED_BELOW_POINTS: u64 = 5;
-/// Below this nothing is looked at: the lowest threshold less the points.
+/// Percentage below which thresholds are not checked: the lowest threshold less the points.
 pub const WATCHED_FROM_PERCENT: u64 = THRESHOLDS_PERCENT[0] - REARMED_BELOW_POINTS;
 
-/// A count that passed a threshold.
+/// A crossed threshold.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Warning {
-    /// Which limit.
+    /// The limit.
     pub limit_id: LimitId,
-    /// Whose.
+    /// The subject of the count.
     pub subject: Subject,
-    /// How much is held now.
+    /// The number held now.
     pub used: u64,
-    /// How much may be held.
+    /// The number that may be held.
     pub limit: u64,
-    /// The highest threshold that was passed: 70, 90 or 100.
+    /// The highest threshold that was crossed: 70, 90 or 100.
     pub percent: u64,
 }
 
-/// What a count that rises does to the thresholds.
+/// Effect of a rising count on the thresholds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Risen {
-    /// The highest threshold that stands now; 0: none.
+    /// The highest threshold warned of, to be stored; 0 if none was.
     pub standing: u64,
-    /// The threshold to warn of, where it was passed for the first time.
+    /// The threshold to warn of, if one was crossed for the first time.
     pub passed: Option<u64>,
 }
 
-/// A count rises from `before` to `after`; `standing` is the threshold warned of so far (0: none).
+/// Computes the effect of a count that rises from `before` to `after`; `standing` is the threshold
+/// warned of so far (0: none).
 #[must_use]
 pub fn rise(standing: u64, before: u64, after: u64, limit: u64) -> Risen {
     let reaches = |count: u64, percent: u64| {
@@ -53,7 +54,7 @@ pub fn rise(standing: u64, before: u64, after: u64, limit: u64) -> Risen {
     Risen { standing: still.max(reached), passed: (reached > still).then_some(reached) }
 }
 
-/// Whether a count of that size is looked at.
+/// Returns whether thresholds are checked for a count of that size.
 #[must_use]
 pub fn is_watched(after: u64, limit: u64) -> bool {
     limit > 0 && u128::from(after) * 100 >= u128::from(limit) * u128::from(WATCHED_FROM_PERCENT)
@@ -65,7 +66,7 @@ mod tests {
 
     #[test]
     fn a_threshold_warns_once_until_the_count_fell_five_points_below() {
-        // Standing, before, after, limit; standing then, and what is passed.
+        // Standing, before, after, limit; standing afterwards, and the threshold crossed.
         for (standing, before, after, limit, then, passed) in [
             (0, 68, 69, 100, 0, None),
             (0, 69, 70, 100, 70, Some(70)),
@@ -80,7 +81,7 @@ mod tests {
             (100, 99, 100, 100, 100, None),
             (100, 94, 95, 100, 90, None),
             (90, 99, 100, 100, 100, Some(100)),
-            // Several at once: the highest is told.
+            // Several at the same time: only the highest warns.
             (0, 4, 5, 5, 100, Some(100)),
             (0, 0, 100, 100, 100, Some(100)),
             (0, 3, 4, 5, 70, Some(70)),
@@ -93,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn counts_far_below_their_limits_are_not_looked_at() {
+    fn counts_far_below_their_limits_are_not_checked() {
         assert!(!is_watched(64, 100));
         assert!(is_watched(65, 100));
         assert!(!is_watched(0, 0));

@@ -1,4 +1,4 @@
-//! Lines for what was metered in a month.
+//! Statement lines of usage metered in a month.
 
 use std::sync::Arc;
 
@@ -14,20 +14,20 @@ use crate::domain::purchase::Period;
 use crate::domain::time::Timestamp;
 use crate::domain::timeline::{ServiceState, Timeline};
 
-/// A day of a month with the catalog that it goes by.
+/// A day of a month with the catalog that applies to it.
 pub struct MeteredDay {
-    /// The day as it stands on the statement.
+    /// The day as listed on the statement.
     pub day: StatementDay,
     catalog: Arc<Catalog>,
 }
 
-/// The days of the month, and whether each is charged: an edition that may run over was in force
-/// at some instant of it, by the catalog of that day.
+/// Returns the days of the month. A day is charged if an edition with postpaid was in force at some
+/// instant of it, by the catalog of that day.
 pub fn days(books: &Books<'_>) -> Vec<MeteredDay> {
     let mut run: Option<(Arc<Catalog>, Timeline, Vec<Timestamp>)> = None;
     let day = |figures: &DayFigures| {
         let catalog = books.catalogs.on(figures.day);
-        // Catalogs change seldom, so that most days share what follows from one.
+        // Catalogs change rarely, so most days share the timeline of one.
         let shared = run.take().filter(|(of, ..)| *of == catalog);
         let (catalog, timeline, boundaries) = shared.unwrap_or_else(|| {
             let timeline = Timeline::new(&catalog, books.sales);
@@ -59,18 +59,18 @@ fn is_charged(
     std::iter::once(of_day.from).chain(changes).any(may_run_over)
 }
 
-/// From the day's beginning to the next one's.
+/// Returns the period from the day's beginning to the next one's.
 fn day_of(catalogs: &CatalogHistory, day: Day) -> Period {
     Period { from: catalogs.start_of(day), until: catalogs.start_of(day.plus_days(1)) }
 }
 
-/// What two periods have in common, if anything.
+/// Returns the intersection of two periods, if it is not empty.
 fn shared(one: Period, other: Period) -> Option<Period> {
     let both = Period { from: one.from.max(other.from), until: one.until.min(other.until) };
     (both.from < both.until).then_some(both)
 }
 
-/// Every metered line, also where nothing is due, so that the figures are seen.
+/// Returns every metered line, even if nothing is due, so that the figures are listed.
 pub fn lines(books: &Books<'_>, month: Month, days: &[MeteredDay], now: Timestamp) -> Vec<Line> {
     let catalog = books.catalogs.pricing(month);
     let rules = &catalog.postpaid;
@@ -91,8 +91,8 @@ pub fn lines(books: &Books<'_>, month: Month, days: &[MeteredDay], now: Timestam
     lines
 }
 
-/// Regions with traffic that the month's last catalog lacks, each as the last catalog of the month
-/// that had it.
+/// Returns the regions with traffic that the month's last catalog lacks, each as in the month's
+/// last catalog that had it.
 fn removed_regions<'a>(
     books: &'a Books<'_>,
     month: Month,
@@ -112,8 +112,8 @@ fn removed_regions<'a>(
     regions
 }
 
-/// The figure that is charged, which is the one of the day that exceeds its allowance most, and
-/// the first day that had it.
+/// The figure that is charged, which is that of the day that exceeds its allowance most, and the
+/// first day that had it.
 struct Peak {
     figure: u64,
     free: u64,
@@ -141,7 +141,7 @@ impl Peak {
         peak
     }
 
-    /// The highest figure, whatever is free.
+    /// Returns the highest figure, whatever the allowance.
     fn highest(days: &[&DayFigures], figure: impl Fn(&DayFigures) -> u64) -> Self {
         let mut peak = Self { figure: 0, free: 0, day: None, charged_days: days.len() };
         for day in days {
@@ -153,7 +153,7 @@ impl Peak {
         peak
     }
 
-    /// The rules of a tier with the allowance of the day that is charged.
+    /// Returns the rules of a tier with the allowance of the day that is charged.
     fn tier(&self, tier: Tier) -> Tier {
         if self.charged_days == 0 { tier } else { Tier { free: self.free, ..tier } }
     }
@@ -218,7 +218,7 @@ fn of_history(
     let end = catalogs.start_of(month.next().first_day());
     let so_far = Timestamp::from_millis(now.as_millis().saturating_add(1));
     let period = Period { from: catalogs.start_of(month.first_day()), until: end.min(so_far) };
-    // Where it was on for days that are not charged alone, it is not charged either.
+    // If it was on only during days that are not charged, it is not charged either.
     let beyond = charged.iter().filter_map(|figures| {
         let free_days = catalogs.on(figures.day).postpaid.history.free_days;
         let of_day = shared(day_of(catalogs, figures.day), period)?;
@@ -242,7 +242,7 @@ fn of_history(
     Line { formula: formula.to_owned(), ..line }
 }
 
-/// Whole megabits a second of a day's peak in a region.
+/// Returns a day's peak in a region, in whole megabits a second.
 fn of_day(figures: &DayFigures, region: &Region) -> u64 {
     let found = figures.bandwidth.iter().find(|(of, _)| *of == region.id);
     found.map_or(0, |(_, kbps)| whole_mbps(*kbps))

@@ -1,10 +1,11 @@
-//! The monthly statement: what an app has to pay for a month, and why (pricing rules, section 6).
+//! The monthly statement: the amount that an app has to pay for a month, and its derivation
+//! (pricing rules, section 6).
 //!
-//! What was bought and refunded in the month stands beside what was metered in it. Only days on
-//! which an edition that may run over was in force are charged (ours); the others are shown.
-//! A day's charge and allowance follow the catalog of that day, the prices of units that of the
-//! month's last instant. A month is worked out from its figures by [`statement`]; whether it was
-//! issued is not decided here.
+//! It lists the purchases and refunds of the month, and the usage metered in it. Only days on which
+//! an edition with postpaid was in force are charged (ours); the others are listed. A day's charge
+//! and allowance follow the catalog of that day, the prices of units that of the month's last
+//! instant. [`statement`] computes a month from its figures; this module does not decide whether it
+//! has been issued.
 
 use super::calendar::{Day, Zone};
 use super::catalog::Catalog;
@@ -21,7 +22,7 @@ mod sold;
 
 pub use retention::RetentionChange;
 
-/// What a line is for.
+/// Kind of a statement line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Item {
     /// An edition that was bought or renewed.
@@ -43,30 +44,30 @@ pub enum Item {
 /// One line of a statement.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Line {
-    /// What it is for.
+    /// Kind of the line.
     pub item: Item,
-    /// The edition, add-on, purchase or region; empty for the others.
+    /// Id of the edition, add-on, purchase or region; empty for other kinds.
     pub item_id: String,
-    /// A sentence that people read.
+    /// A sentence for people.
     pub description: String,
-    /// The figures that it was worked out from, each with its name.
+    /// Named figures that the amount was computed from.
     pub inputs: Vec<(String, String)>,
-    /// How the amount follows from them, in words.
+    /// Computation of the amount from them, in words.
     pub formula: String,
-    /// How many units are charged.
+    /// Number of units charged.
     pub quantity: i64,
-    /// Price of a unit, in fen; `None`: it is listed only.
+    /// Price of a unit, in fen; `None` if it is listed only.
     pub unit_price_fen: Option<i64>,
-    /// What is to be paid for it, in fen; negative for a refund.
+    /// Amount due, in fen; negative for a refund.
     pub amount_fen: i64,
 }
 
 /// One day of a statement.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StatementDay {
-    /// What was metered.
+    /// Metered figures.
     pub figures: DayFigures,
-    /// Whether it is charged.
+    /// True if the day is charged.
     pub charged: bool,
 }
 
@@ -77,17 +78,17 @@ pub struct Statement {
     pub app: AppId,
     /// The month.
     pub month: Month,
-    /// Where its days begin.
+    /// The zone in which its days begin.
     pub zone: Zone,
-    /// Whether it never changes any more.
+    /// True if it never changes any more.
     pub is_final: bool,
-    /// When it was worked out.
+    /// Instant of the computation.
     pub computed_at: Timestamp,
-    /// When it becomes final, or did.
+    /// Instant at which it becomes or became final.
     pub final_at: Timestamp,
-    /// The catalog whose prices it goes by.
+    /// Version of the catalog whose prices apply.
     pub catalog_version: String,
-    /// What is paid for.
+    /// The lines.
     pub lines: Vec<Line>,
     /// The sum of all lines, in fen.
     pub total_fen: i64,
@@ -95,45 +96,44 @@ pub struct Statement {
     pub days: Vec<StatementDay>,
 }
 
-/// What a statement is worked out from.
+/// Inputs of a statement.
 #[derive(Debug, Clone, Copy)]
 pub struct Books<'a> {
-    /// Prices, and what editions allow, by when they are in force.
+    /// Catalogs, with prices and limits of editions, by their instants of being in force.
     pub catalogs: &'a CatalogHistory,
     /// The app.
     pub app: &'a AppId,
-    /// Everything that it bought and gave back.
+    /// All purchases and refunds of the app.
     pub sales: &'a Sales,
-    /// How long its messages were kept, in the order of the changes.
+    /// Changes of the retention of its messages, in order.
     pub retentions: &'a [RetentionChange],
-    /// The first month that is not closed and whose figures are kept; on its statement stands too
-    /// what was bought before and is on none.
+    /// The first month that is not closed and whose figures are kept; its statement also lists
+    /// earlier purchases that are on no statement.
     pub since: Month,
-    /// The last month that is closed; what was bought until then stands on its statement or an
-    /// earlier one.
+    /// The last closed month; purchases until its end are on its statement or an earlier one.
     pub closed_through: Option<Month>,
-    /// The figures of the month's days, from the first on.
+    /// The figures of the month's days, from the first day on.
     pub figures: &'a [DayFigures],
 }
 
-/// When the statement of a month becomes final.
+/// Returns the instant at which the statement of a month becomes final.
 #[must_use]
 pub fn final_at(catalogs: &CatalogHistory, month: Month) -> Timestamp {
     let final_day = catalogs.pricing(month).postpaid.final_day;
     catalogs.start_of(month.next().day(final_day))
 }
 
-/// When a month becomes final by one catalog.
+/// Returns the instant at which a month becomes final by one catalog.
 #[must_use]
 pub fn cut_off(catalog: &Catalog, month: Month) -> Timestamp {
     catalog.zone.start_of(month.next().day(catalog.postpaid.final_day))
 }
 
-/// The first day that is open to what comes late at an instant: the month before it is final.
+/// Returns the first day that accepts late data at an instant: the month before it is final.
 #[must_use]
 pub fn first_open_day(catalog: &Catalog, at: Timestamp) -> Day {
-    // Of the months that begin before the instant the last one that is final is at most two back:
-    // a final day is a day of the next month.
+    // Of the months that begin before the instant, the last final one is at most two back: a final
+    // day is a day of the next month.
     let mut month = Month::at(catalog.zone, at).previous().previous();
     while cut_off(catalog, month) <= at {
         month = month.next();
@@ -141,7 +141,7 @@ pub fn first_open_day(catalog: &Catalog, at: Timestamp) -> Day {
     month.first_day()
 }
 
-/// The statement of a month, as it is at an instant.
+/// Computes the statement of a month as of an instant.
 #[must_use]
 pub fn statement(books: &Books<'_>, month: Month, now: Timestamp) -> Statement {
     let catalogs = books.catalogs;
@@ -165,17 +165,17 @@ pub fn statement(books: &Books<'_>, month: Month, now: Timestamp) -> Statement {
     }
 }
 
-/// Money that fits, also where a catalog's numbers are beyond reason.
+/// Converts an amount of money, saturating if a catalog's numbers are beyond reason.
 fn fen(amount: i128) -> i64 {
     i64::try_from(amount).unwrap_or(if amount < 0 { i64::MIN } else { i64::MAX })
 }
 
-/// So many units at a price.
+/// Returns the amount for a quantity at a unit price.
 fn amount(quantity: i64, unit_price_fen: i64) -> i64 {
     fen(i128::from(quantity) * i128::from(unit_price_fen))
 }
 
-/// A figure and its name.
+/// Returns a named figure.
 #[allow(clippy::needless_pass_by_value, reason = "numbers and texts alike")]
 fn input(name: &str, value: impl ToString) -> (String, String) {
     (name.to_owned(), value.to_string())

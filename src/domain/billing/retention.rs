@@ -1,4 +1,4 @@
-//! For how long messages are kept, and in which months that was beyond the free days.
+//! Retention of messages, and the longest retention of a month.
 
 use crate::domain::id::RequestId;
 use crate::domain::purchase::Period;
@@ -9,14 +9,14 @@ use crate::domain::time::Timestamp;
 pub struct RetentionChange {
     /// The request that made it.
     pub request_id: RequestId,
-    /// For how many days messages are kept from then on.
+    /// Days of retention from then on.
     pub days: u32,
-    /// From when.
+    /// Instant of the change.
     pub at: Timestamp,
 }
 
-/// The longest retention that was in force at any instant of a period. `changes` stand in the order
-/// of their instants; before the first one messages are kept for `free_days`.
+/// Returns the longest retention that was in force at any instant of a period. `changes` are in the
+/// order of their instants; before the first one the retention is `free_days`.
 #[must_use]
 pub fn longest(changes: &[RetentionChange], free_days: u32, period: Period) -> u32 {
     let begun = changes.iter().rev().find(|change| change.at <= period.from);

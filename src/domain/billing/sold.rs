@@ -1,4 +1,4 @@
-//! Lines for what was bought and refunded in a month.
+//! Statement lines of purchases and refunds in a month.
 
 use super::{Books, Item, Line, input};
 use crate::domain::catalog::Catalog;
@@ -9,13 +9,14 @@ use crate::domain::terms::Terms;
 use crate::domain::time::Timestamp;
 use crate::domain::timeline::Timeline;
 
-/// Purchases and then refunds, each in the order in which they were made.
+/// Returns purchases and then refunds, each in the order in which they were made.
 pub fn lines(books: &Books<'_>, month: Month) -> Vec<Line> {
     let (catalogs, sales) = (books.catalogs, books.sales);
     let catalog = catalogs.pricing(month);
     let zone = catalogs.zone_of(month);
-    // What is dated back before the first open month stands on its statement, and so does what was
-    // bought in a month that was left out, so that it is billed at all. What was closed was billed.
+    // A purchase that was backdated before the first open month is on that month's statement, and
+    // so is one made in a month that was left out, so that it is billed at all. Closed months are
+    // already billed.
     let is_of = |at: Timestamp| {
         let of = catalogs.month_of(at);
         books.closed_through < Some(of) && of.max(books.since) == month
@@ -86,9 +87,9 @@ fn of_refund(books: &Books<'_>, catalog: &Catalog, index: usize, made: &Refund) 
     }
 }
 
-/// What a purchase is a line for, its id, and its name.
+/// Returns the kind of line for a purchase, its item's id, and its item's name.
 fn named(catalog: &Catalog, purchase: &Purchase) -> (Item, String, String) {
-    // What the catalog lacks has the label that it was bought under.
+    // If the catalog lacks the item, its label is that of the purchase.
     let carried = match purchase.terms.as_deref() {
         Some(Terms::Edition(edition)) => Some(&edition.label),
         Some(Terms::AddOn(add_on)) => Some(&add_on.label),
