@@ -1,4 +1,4 @@
-//! A denial as callers see it: the bare breach with code, sentence and what to buy.
+//! A denial as callers get it: the violation with error code, sentence and upgrade offer.
 
 use crate::domain::catalog::Catalog;
 use crate::domain::decision::{Breach, Outcome, Reason, Verdict};
@@ -7,36 +7,36 @@ use crate::domain::limit::Source;
 use crate::domain::schedule::Limits;
 use crate::domain::upgrade::{Upgrade, upgrades};
 
-/// One limit in the way.
+/// One violated limit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Denial {
-    /// Which limit, whose, how much.
+    /// The violation: limit, subject and counts.
     pub breach: Breach,
-    /// The code that IM clients know.
+    /// Error code for IM clients.
     pub im_error_code: i32,
     /// A sentence for logs and operators.
     pub message: String,
-    /// The cheapest purchase under which the request would be admitted; empty where there is none.
+    /// The cheapest purchase under which the request would be admitted; empty if none helps.
     pub upgrades: Vec<Upgrade>,
 }
 
-/// What became of one subject, and why.
+/// Item result: the outcome for one subject, and its denials.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ruling {
-    /// What became of it.
+    /// The outcome.
     pub outcome: Outcome,
-    /// Every limit in the way, in the order of their reasons.
+    /// Every violated limit, in the order of their reasons.
     pub denials: Vec<Denial>,
 }
 
 impl Ruling {
     pub(super) fn new(catalog: &Catalog, limits: Option<&Limits>, verdict: Verdict) -> Self {
         let violations = verdict.breaches;
-        let dress = |breach: &Breach| {
+        let complete = |breach: &Breach| {
             let offered = |limits| upgrades(catalog, limits, breach, &violations);
             Denial::new(catalog, breach.clone(), limits.map(offered).unwrap_or_default())
         };
-        Self { outcome: verdict.outcome, denials: violations.iter().map(dress).collect() }
+        Self { outcome: verdict.outcome, denials: violations.iter().map(complete).collect() }
     }
 }
 

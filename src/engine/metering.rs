@@ -1,4 +1,4 @@
-//! Metering on behalf of callers: logins, bandwidth, and what is shown of them.
+//! Metering on behalf of callers: logins, bandwidth, and their recent history.
 
 use super::Engine;
 use crate::domain::decision::Mode;
@@ -22,7 +22,7 @@ impl Engine {
         self.meter("record_logins", &app, self.ledger.record_logins(call, logins)).await
     }
 
-    /// Takes in samples of bandwidth.
+    /// Records samples of bandwidth.
     pub async fn report_bandwidth(
         &self,
         app: AppId,
@@ -49,7 +49,7 @@ impl Engine {
         metered
     }
 
-    /// What was metered of an app in the last days before an instant.
+    /// Returns the metering of an app in the last days before an instant.
     pub(super) async fn history(
         &self,
         call: &Call,

@@ -1,12 +1,12 @@
-//! One operation from request to decision.
+//! The engine: one operation from request to decision.
 //!
-//! The engine hands the ledger the operation together with the catalog of the moment, and dresses
-//! what comes back: each breach becomes a [`Denial`] with the IM's code, a sentence and what to
-//! buy. It decides nothing itself: the one atomic step is the ledger's.
+//! The engine passes the operation to the ledger together with the current catalog, and completes
+//! the result: each violation becomes a [`Denial`] with the IM error code, a sentence and an
+//! upgrade offer. It decides nothing itself: the one atomic step is the ledger's.
 //!
-//! [`fallback`] decides while the store does not answer, [`events`] brings what happens into the
-//! log of events; [`administration`] sells editions and add-ons and brings the limits that follow
-//! to the ledger.
+//! [`fallback`] decides while the store is unavailable, [`events`] writes events to the log of
+//! events; [`administration`] sells editions and add-ons and publishes the resulting limits to the
+//! ledger.
 
 use std::sync::Arc;
 
@@ -40,20 +40,20 @@ use fallback::Fallback;
 use top::DenialCounter;
 pub use top::{DenialKey, Estimate, TopDenials};
 
-/// Most accounts of one call that are deleted side by side, so that they share their commits.
+/// Most accounts of one call that are deleted concurrently, so that they share their commits.
 const DELETIONS_MAX: usize = 64;
 
-/// What becomes of an app that nobody registered.
+/// Treatment of an unregistered app.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum UnknownApp {
     /// It is on the catalog's default edition.
     #[default]
     Trial,
-    /// Every operation answers that the app is not registered.
+    /// Every operation fails with the error that the app is not registered.
     Reject,
 }
 
-/// The catalog of the moment and what follows from it.
+/// The current catalog and the schedule of unregistered apps under it.
 #[derive(Debug)]
 struct Rules {
     catalog: Arc<Catalog>,
@@ -77,54 +77,55 @@ pub struct Engine {
 pub struct Request {
     /// The app.
     pub app: AppId,
-    /// How takes are carried out.
+    /// Mode in which operations that take are carried out.
     pub mode: Mode,
-    /// When the answer has become useless.
+    /// Instant after which the response is useless.
     pub deadline: Timestamp,
-    /// What to do.
+    /// The operation.
     pub operation: Operation,
 }
 
-/// What was decided about one operation.
+/// The decision about one operation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decision {
     /// The store's clock when it decided.
     pub decided_at: Timestamp,
-    /// On the operation as a whole: the group created, updated or dissolved, the account deleted.
+    /// Result of the operation as a whole: the group created, updated or dissolved, the account
+    /// deleted.
     pub whole: Option<Ruling>,
-    /// On each user of the operation, in its order.
+    /// Result for each user of the operation, in its order.
     pub items: Vec<Ruling>,
-    /// How many members a dissolution released.
+    /// Number of members that a dissolution released.
     pub members_released: u64,
-    /// Whether the last member left and the group is gone.
+    /// True if the last member left and the group was dissolved.
     pub group_reclaimed: bool,
-    /// Counts that passed a threshold by it.
+    /// Thresholds that the operation crossed.
     pub warnings: Vec<Warning>,
-    /// Why the answer is not exact, where it is not.
+    /// Reason why the decision is not exact, if it is not.
     pub degradation: Option<Degradation>,
 }
 
-/// Why an answer is not exact: the store did not decide it.
+/// Reason why a decision is not exact: the store did not make it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Degradation {
     /// It was admitted without counting.
     Admitted,
-    /// It was denied by what was denied lately.
+    /// It was denied by a recent denial.
     Denied,
-    /// It is given back later.
+    /// It was released; the store is updated later.
     Released,
 }
 
 impl Degradation {
-    /// A sentence for people.
+    /// Returns a sentence for people.
     #[must_use]
     pub fn sentence(self) -> &'static str {
         match self {
             Self::Admitted => {
-                "the store did not answer: admitted without counting, and counted once it does"
+                "the store is unavailable: admitted without counting, to be counted later"
             }
-            Self::Denied => "the store did not answer: denied, as it was a short while ago",
-            Self::Released => "the store did not answer: given back once it does",
+            Self::Denied => "the store is unavailable: denied by a recent denial",
+            Self::Released => "the store is unavailable: released, to be counted later",
         }
     }
 }
@@ -136,14 +137,14 @@ pub struct UsageReport {
     pub read_at: Timestamp,
     /// One entry a limit.
     pub usages: Vec<Usage>,
-    /// Whether everything that takes is denied.
+    /// True if every operation that takes is denied.
     pub stopped: bool,
-    /// What was metered lately; of an app only.
+    /// Recent metering; of an app only.
     pub history: Vec<History>,
 }
 
 impl Engine {
-    /// An engine over a ledger, with a catalog to begin with.
+    /// Creates an engine over a ledger, with an initial catalog.
     pub fn new(
         ledger: Arc<dyn Ledger>,
         clock: Arc<dyn Clock>,
@@ -158,56 +159,58 @@ impl Engine {
         Ok(Self { ledger, clock, metrics, unknown_app, rules, notices, top, fallback })
     }
 
-    /// The same with what decides while the store does not answer.
+    /// Adds a fallback, which decides while the store is unavailable.
     #[must_use]
     pub fn falling_back(self, fallback: Arc<Fallback>) -> Self {
         Self { fallback: Some(fallback), ..self }
     }
 
-    /// The most frequent denials of this sidecar within the running hour, up to so many apps and
-    /// subjects; of one app, where it is named.
+    /// Returns the most frequent denials of this sidecar within the running hour, up to `most` apps
+    /// and subjects; only those of `app`, if it is given.
     #[must_use]
     pub fn top_denials(&self, app: Option<&AppId>, most: usize) -> TopDenials {
         self.top.top(self.clock.now(), app, most)
     }
 
-    /// Whether anything is admitted while the store does not answer.
+    /// Returns whether any operation is admitted while the store is unavailable.
     #[must_use]
     pub fn admits_without_store(&self) -> bool {
         self.fallback.is_some() && self.catalog().failure.opens_something()
     }
 
-    /// Whether the store is lost: it answers nothing until it is accepted.
+    /// Returns whether the store is lost: it fails every call until it is accepted.
     #[must_use]
     pub fn is_store_lost(&self) -> bool {
         self.ledger.is_lost()
     }
 
-    /// The catalog of the moment.
+    /// Returns the current catalog.
     #[must_use]
     pub fn catalog(&self) -> Arc<Catalog> {
         self.rules.load().catalog.clone()
     }
 
-    /// What is told to whoever watches, until it is in the log.
+    /// Returns the buffer of events that are not in the log yet.
     #[must_use]
     pub fn notices(&self) -> &Notices {
         &self.notices
     }
 
-    /// Now, by this process's clock, which deadlines are told in.
+    /// Returns the instant by this process's clock, in which deadlines are given.
     #[must_use]
     pub fn local_now(&self) -> Timestamp {
         self.clock.now()
     }
 
-    /// Now, by the store's clock: limits that are worked out for a wrong instant would be wrong.
+    /// Returns the instant by the store's clock: limits computed for a wrong instant would be
+    /// wrong.
     pub async fn now(&self) -> Result<Timestamp, LedgerError> {
         self.ledger.now().await
     }
 
-    /// Now, by the store's clock, where this process's agrees: for what is recorded, issued or told
-    /// by the time. A store in this process has no other clock, and refuses by itself.
+    /// Returns the instant by the store's clock if this process's clock agrees; used to record,
+    /// issue or publish by time. A store in this process has no other clock, and does this check
+    /// itself.
     pub async fn agreed_now(&self) -> Result<Timestamp, LedgerError> {
         let (now, local) = (self.now().await?, self.clock.now());
         if self.ledger.servers().is_empty() {
@@ -220,7 +223,7 @@ impl Engine {
         Ok(now)
     }
 
-    /// An instant that an event may carry: the store's, unless it is far from this process's.
+    /// Returns the instant for an event: the store's, unless it is far from this process's.
     pub(in crate::engine) fn plausible(&self, at: Timestamp) -> Timestamp {
         let local = self.clock.now();
         if at.abs_diff(local) > CLOCK_SKEW_MAX { local } else { at }
@@ -232,18 +235,18 @@ impl Engine {
         Ok(())
     }
 
-    /// Decides one operation and, where it is allowed, writes it.
+    /// Decides one operation and, if it is allowed, writes it.
     pub async fn apply(&self, request: Request) -> Result<Decision, LedgerError> {
         let (app, mode) = (request.app.clone(), request.mode);
         let measure = self.metrics.measure(request.operation.name(), mode);
         let decision = {
-            let _in_work = self.metrics.condition.in_work();
+            let _in_flight = self.metrics.condition.in_work();
             self.decide(request).await
         };
         match &decision {
             Ok(decision) => {
                 decision.log(&app, measure.operation());
-                self.notices.note(&app, mode, self.plausible(decision.decided_at), decision);
+                self.notices.record(&app, mode, self.plausible(decision.decided_at), decision);
                 self.top.record(decision.decided_at, &app, mode, decision);
                 measure.decided(decision.rulings());
             }
@@ -259,12 +262,12 @@ impl Engine {
         }
     }
 
-    /// Has the ledger decide.
+    /// Calls the ledger to decide.
     async fn ask(&self, request: Request, hurried: bool) -> Result<Decision, LedgerError> {
         self.carry_out(request, |call| Call { hurried, ..call }).await
     }
 
-    /// Brings to the ledger what was answered without it.
+    /// Writes an operation to the ledger that was answered without it.
     async fn replay(&self, request: Request) -> Result<Decision, LedgerError> {
         self.carry_out(request, |call| Call { hurried: true, is_replayed: true, ..call }).await
     }
@@ -281,9 +284,9 @@ impl Engine {
         Ok(Decision::new(&catalog, answer))
     }
 
-    /// Deletes accounts, each in a step of its own; rulings in the order of `users`.
+    /// Deletes accounts, each in a step of its own; item results in the order of `users`.
     ///
-    /// After an error some accounts are deleted and some are not; a repetition finishes the rest.
+    /// After an error some accounts are deleted and some are not; a retry deletes the rest.
     pub async fn delete_accounts(
         &self,
         app: &AppId,
@@ -294,9 +297,9 @@ impl Engine {
             let operation = Operation::DeleteAccount { user };
             self.apply(Request { app: app.clone(), mode: Mode::Enforce, deadline, operation })
         };
-        // What one deletion leaves for the next must not depend on which is faster.
-        let at_once = if self.ledger.keeps_order() { DELETIONS_MAX } else { 1 };
-        let mut deletions = stream::iter(users.into_iter().map(delete)).buffered(at_once);
+        // The state that one deletion leaves for the next must not depend on which is faster.
+        let concurrent = if self.ledger.keeps_order() { DELETIONS_MAX } else { 1 };
+        let mut deletions = stream::iter(users.into_iter().map(delete)).buffered(concurrent);
         let (mut deleted, mut failed) = (Vec::new(), None);
         while let Some(deletion) = deletions.next().await {
             match deletion {
@@ -409,16 +412,16 @@ impl Decision {
     fn log(&self, app: &AppId, operation: &str) {
         for denial in self.rulings().flat_map(|ruling| &ruling.denials) {
             let reason = denial.breach.reason.name();
-            debug!(%app, operation, reason, subject = %denial.breach.subject, "over a limit");
+            debug!(%app, operation, reason, subject = %denial.breach.subject, "limit reached");
         }
     }
 
-    /// All rulings, that on the whole first.
+    /// Returns all results, that of the whole operation first.
     pub fn rulings(&self) -> impl Iterator<Item = &Ruling> {
         self.whole.iter().chain(&self.items)
     }
 
-    /// Whether nothing at all was allowed.
+    /// Returns whether everything was denied.
     #[must_use]
     pub fn denied(&self) -> bool {
         let mut rulings = self.rulings().peekable();

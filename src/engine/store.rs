@@ -1,4 +1,4 @@
-//! Calls of the ledger: measured, and a part of the trace where their caller has one.
+//! Calls of the ledger: measured, and traced if their caller has a trace.
 
 use tracing::Instrument as _;
 
@@ -9,16 +9,16 @@ use crate::ledger::LedgerError;
 use crate::telemetry::trace;
 
 impl Engine {
-    /// Makes a call, known by that name.
+    /// Runs a call and records it under the name `call`.
     pub(super) async fn measured<T>(
         &self,
         call: &'static str,
         app: &AppId,
-        work: impl Future<Output = Result<T, LedgerError>>,
+        run: impl Future<Output = Result<T, LedgerError>>,
     ) -> Result<T, LedgerError> {
         let span = trace::of_store(call, app);
         let watch = Stopwatch::start();
-        let answer = work.instrument(span.clone()).await;
+        let answer = run.instrument(span.clone()).await;
         let error = answer.as_ref().err().map(LedgerError::name);
         span.record("outcome", error.unwrap_or("ok"));
         self.metrics.store_called(call, watch, error);

@@ -1,10 +1,10 @@
 //! The most frequent denials: counts with a bound on memory and on their error (Space-Saving,
 //! Metwally et al. 2005), of this sidecar, within the running hour.
 //!
-//! While there are fewer keys than places every count is exact. Beyond that a new key takes the
-//! place of the lowest one and inherits its count as the most that its own may be too high by. A
-//! key with more denials than all of them divided by the places is in the list for certain.
-//! Counting takes constant time.
+//! While there are fewer keys than places every count is exact. Beyond that a new key replaces the
+//! one with the lowest count and inherits that count, which is then the most that its own may be
+//! too high by. A key with more denials than all of them divided by the places is certain to be in
+//! the list. Counting takes constant time.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -19,11 +19,11 @@ use crate::domain::id::AppId;
 use crate::domain::limit::LimitId;
 use crate::domain::time::Timestamp;
 
-/// Apps that are counted.
+/// Number of apps that are counted.
 const APPS_MAX: usize = 256;
-/// Subjects, each with a limit, that are counted.
+/// Number of subjects, each with a limit, that are counted.
 const SUBJECTS_MAX: usize = 1024;
-/// After so long all counts begin anew.
+/// Time after which all counts start anew.
 const WINDOW: Duration = Duration::from_secs(3600);
 
 /// A subject of an app and the limit that it reached.
@@ -31,20 +31,20 @@ const WINDOW: Duration = Duration::from_secs(3600);
 pub struct DenialKey {
     /// The app.
     pub app: AppId,
-    /// Whose limit.
+    /// The subject that reached the limit.
     pub subject: Subject,
-    /// Which limit.
+    /// The limit.
     pub limit_id: LimitId,
-    /// Why.
+    /// Reason of the denials.
     pub reason: Reason,
 }
 
 /// A count and its greatest error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Estimate {
-    /// The greatest number of denials that there may have been.
+    /// The greatest possible number of denials.
     pub count: u64,
-    /// By how many it may be too high.
+    /// The most that `count` may be too high by.
     pub error: u64,
 }
 
@@ -76,7 +76,7 @@ impl Counts {
 }
 
 impl DenialCounter {
-    /// Counts from that instant on.
+    /// Creates a counter that counts from `now` on.
     pub(super) fn new(now: Timestamp) -> Self {
         Self(Mutex::new(Counts::new(now)))
     }
@@ -104,7 +104,7 @@ impl DenialCounter {
         }
     }
 
-    /// Returns up to `most` apps and subjects; of one app, where it is named.
+    /// Returns up to `most` apps and subjects; only those of `app`, if it is given.
     pub(super) fn top(&self, now: Timestamp, app: Option<&AppId>, most: usize) -> TopDenials {
         let counts = self.counts(now);
         let is = |of: &AppId| app.is_none_or(|app| app == of);
@@ -126,8 +126,9 @@ impl DenialCounter {
 
 /// Counts of the most frequent keys.
 ///
-/// They are kept in descending order, and where each count begins is known. A count grows by one:
-/// its key changes places with the first key of the same count, and is still in order.
+/// The keys are kept in descending order of their counts, with the index at which each count
+/// begins. When a count grows by one, its key swaps places with the first key of the same count,
+/// which keeps the order.
 struct SpaceSaving<K> {
     places: usize,
     /// The greatest count first.
@@ -147,13 +148,14 @@ impl<K: Clone + Eq + Hash> SpaceSaving<K> {
         self.increment(index);
     }
 
-    /// Gives a place to a key, that of the lowest count where there is no other. Returns its index.
+    /// Inserts a key, in place of that with the lowest count if all places are taken. Returns its
+    /// index.
     fn admit(&mut self, key: K) -> usize {
         let is_full = self.estimates.len() >= self.places;
         let lowest = if is_full { self.estimates.pop() } else { None };
         let error = lowest.map_or(0, |(_, lowest)| lowest.count);
         let (index, _) = self.estimates.insert_full(key, Estimate { count: error, error });
-        // A key that takes another's place has its count, too.
+        // A key that replaces another also inherits its count.
         self.first_of_count.entry(error).or_insert(index);
         index
     }
@@ -185,7 +187,7 @@ impl<K: Clone + Eq + Hash> SpaceSaving<K> {
 mod tests {
     use super::*;
 
-    /// Numbers of which small ones are frequent, always the same.
+    /// Numbers of which small ones are frequent, the same in each run.
     fn skewed() -> impl Iterator<Item = u64> {
         let mut state = 7_u64;
         std::iter::repeat_with(move || {
@@ -196,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn counts_are_never_too_low_and_too_high_by_no_more_than_they_say() {
+    fn counts_are_never_too_low_and_at_most_their_error_too_high() {
         let (places, calls) = (50, 20_000);
         let mut counts = SpaceSaving::new(places);
         let mut exact: HashMap<u64, u64> = HashMap::new();
@@ -217,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn each_count_is_as_if_the_lowest_had_been_searched_for() {
+    fn each_count_equals_that_of_a_linear_search_for_the_lowest() {
         let (places, calls) = (20, 5_000);
         let mut counts = SpaceSaving::new(places);
         let mut model: Vec<(u64, Estimate)> = Vec::new();
@@ -229,7 +231,8 @@ mod tests {
                 let mut error = 0;
                 if model.len() == places {
                     error = model.iter().map(|(_, it)| it.count).min().expect("not empty");
-                    // Of several with the lowest count it is any: the one that was taken is gone.
+                    // Of several with the lowest count any may be evicted: find the one that the
+                    // counter evicted.
                     let gone = model.iter().position(|(of, it)| {
                         it.count == error && counts.estimates.last().is_some_and(|(k, _)| k == of)
                     });
@@ -252,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn while_there_is_room_everything_is_exact_and_in_order() {
+    fn counts_are_exact_and_in_order_until_all_places_are_taken() {
         let mut counts = SpaceSaving::new(4);
         for key in ["a", "b", "a", "c", "a", "b"] {
             counts.add(&key);

@@ -1,14 +1,14 @@
-//! Entries that fail again and again although their server answers.
+//! Entries that fail repeatedly although their server is available.
 //!
-//! Such an entry is blocked. Everything that waits behind it, at whichever user or group, is stuck
-//! with it until it is retried or dropped.
+//! Such an entry is blocked. Everything that waits behind it, directly or indirectly, through any
+//! user or group, is stuck until the entry is retried or dropped.
 
 use std::collections::BTreeMap;
 
 use super::queue::{Queue, State, Waiting};
 
 impl Queue {
-    /// Sets an entry aside that cannot be carried out.
+    /// Blocks an entry that cannot be carried out.
     pub(super) fn block(&mut self, number: u64, why: String) {
         self.end_turn(number);
         if let Some(waiting) = self.entries.get_mut(&number) {
@@ -19,7 +19,7 @@ impl Queue {
         self.mark_stuck(number);
     }
 
-    /// Marks everything that waits behind a blocked entry, at whichever user or group.
+    /// Marks everything that waits behind a blocked entry, directly or indirectly.
     fn mark_stuck(&mut self, blocked: u64) {
         let mut behind = vec![blocked];
         while let Some(number) = behind.pop() {
@@ -39,17 +39,17 @@ impl Queue {
         }
     }
 
-    /// Whether an entry is blocked, or behind one that is.
+    /// Returns whether an entry is blocked, or behind one that is.
     pub(super) fn is_held_up(&self, number: u64) -> bool {
         self.entries.get(&number).is_some_and(|waiting| waiting.blocked_by(number).is_some())
     }
 
-    /// How many entries are blocked.
+    /// Returns the number of blocked entries.
     pub(super) fn blocked_len(&self) -> usize {
         self.blocked.len()
     }
 
-    /// The oldest blocked entries, at most so many, with how many entries wait behind each.
+    /// Returns the oldest blocked entries, at most `limit`, with the number of entries behind each.
     pub(super) fn blocked(&self, limit: usize) -> Vec<(u64, usize)> {
         let mut blocked: BTreeMap<u64, usize> =
             self.blocked.iter().take(limit).map(|number| (*number, 0)).collect();
@@ -61,7 +61,7 @@ impl Queue {
         blocked.into_iter().collect()
     }
 
-    /// Why an entry is blocked.
+    /// Returns the reason why an entry is blocked.
     pub(super) fn why_blocked(&self, number: u64) -> String {
         match self.entries.get(&number).map(|waiting| &waiting.state) {
             Some(State::Blocked(why)) => why.clone(),
@@ -69,8 +69,8 @@ impl Queue {
         }
     }
 
-    /// Has a blocked entry tried again, and everything behind it after it; `false` where no such
-    /// entry is blocked.
+    /// Retries a blocked entry, and everything behind it after it; returns `false` if the entry is
+    /// not blocked.
     pub(super) fn retry(&mut self, number: u64) -> bool {
         let Some(waiting) = self.entries.get_mut(&number) else { return false };
         if !matches!(waiting.state, State::Blocked(_)) {
@@ -84,7 +84,7 @@ impl Queue {
         true
     }
 
-    /// Lets go of what was stuck behind an entry.
+    /// Releases the entries that were stuck behind an entry.
     pub(super) fn release_stuck(&mut self, number: u64) {
         for waiting in self.entries.values_mut() {
             if waiting.stuck_behind == Some(number) {
@@ -98,7 +98,7 @@ impl Queue {
 }
 
 impl Waiting {
-    /// The blocked entry that holds this one up, which may be itself.
+    /// Returns the blocked entry that holds this one up, which may be itself.
     pub(super) fn blocked_by(&self, number: u64) -> Option<u64> {
         if matches!(self.state, State::Blocked(_)) { Some(number) } else { self.stuck_behind }
     }

@@ -2,53 +2,53 @@
 
 use std::collections::VecDeque;
 
-/// A chain of entries, never empty. Most have one entry, which costs no allocation; there are some
-/// hundred thousand of them at most, so they are small.
+/// A chain of entries, never empty. Most chains have one entry, which costs no allocation; chains
+/// are small, since there may be some hundred thousand of them.
 #[derive(Debug)]
 pub(super) struct Chain {
     first: u64,
-    /// Those behind the first one, where there ever were some.
+    /// The entries behind the first one, once there have been any.
     #[allow(clippy::box_collection, reason = "none takes 8 bytes, an empty deque 32")]
     rest: Option<Box<VecDeque<u64>>>,
-    /// How many entries at the beginning are in the store, and not yet struck out on disk.
+    /// Number of entries at the beginning that are in the store, but not yet removed on disk.
     done: u32,
-    /// Facts that its entries take in the name of the user or group.
+    /// Facts that its entries take for the user or group.
     pub(super) taken: u32,
 }
 
 impl Chain {
-    /// Of one entry.
+    /// Creates a chain of one entry.
     pub(super) fn new(first: u64) -> Self {
         Self { first, rest: None, done: 0, taken: 0 }
     }
 
-    /// Adds an entry at the end.
+    /// Appends an entry.
     pub(super) fn push(&mut self, number: u64) {
         self.rest.get_or_insert_default().push_back(number);
     }
 
-    /// The oldest entry that is not in the store.
+    /// Returns the oldest entry that is not in the store.
     pub(super) fn front(&self) -> Option<u64> {
         self.get(usize::try_from(self.done).unwrap_or(usize::MAX))
     }
 
-    /// The latest entry.
+    /// Returns the latest entry.
     pub(super) fn last(&self) -> u64 {
         self.rest.as_ref().and_then(|rest| rest.back()).copied().unwrap_or(self.first)
     }
 
-    /// Its entries, the oldest first.
+    /// Returns the entries, the oldest first.
     pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = u64> {
         let rest = self.rest.iter().flat_map(|rest| rest.iter().copied());
         std::iter::once(self.first).chain(rest)
     }
 
-    /// The front entry is in the store.
+    /// Marks the front entry as stored.
     pub(super) fn advance(&mut self) {
         self.done += 1;
     }
 
-    /// Takes an entry out; `false` where it was the last one and the chain has ended.
+    /// Removes an entry; returns `false` if it was the last one, which ends the chain.
     pub(super) fn remove(&mut self, number: u64) -> bool {
         let Some(index) = self.iter().position(|there| there == number) else { return true };
         if u32::try_from(index).is_ok_and(|index| index < self.done) {

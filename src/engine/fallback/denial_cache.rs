@@ -18,7 +18,7 @@ use crate::domain::limit::LimitId;
 use crate::engine::Decision;
 use crate::ledger::Operation;
 
-/// How long a denial is kept: as long as an outage that nobody has to be called for.
+/// Time for which a denial is kept: that of an outage that needs no operator.
 const KEPT_FOR: Duration = Duration::from_secs(600);
 /// Most subjects in the cache: about 5 MB.
 const SUBJECTS_MAX: usize = 10_000;
@@ -29,7 +29,7 @@ const EXPIRED_REMOVED_MAX: usize = 2;
 /// Recent denials by subject.
 pub(super) struct DenialCache {
     started: Stopwatch,
-    /// As many as there are in `denials`, to be read without its lock.
+    /// Number of subjects in `denials`, to be read without its lock.
     subjects: AtomicUsize,
     denials: Mutex<Denials>,
 }
@@ -44,7 +44,7 @@ impl Default for DenialCache {
 impl DenialCache {
     /// Records the denials of a decision of the store, and removes those of subjects that it
     /// changed.
-    pub(super) fn learn(&self, app: &AppId, operation: &Operation, decision: &Decision) {
+    pub(super) fn record(&self, app: &AppId, operation: &Operation, decision: &Decision) {
         let any = |outcome| decision.rulings().any(|ruling| ruling.outcome == outcome);
         let changed = any(Outcome::Applied) && self.subjects.load(Ordering::Relaxed) > 0;
         if !changed && !any(Outcome::Denied) {
@@ -70,7 +70,7 @@ impl DenialCache {
     }
 
     /// Records that a subject is over a limit by an operation that was replayed from the journal.
-    pub(super) fn over(&self, app: &AppId, breach: &Breach) {
+    pub(super) fn record_over_limit(&self, app: &AppId, breach: &Breach) {
         let now = self.started.elapsed();
         let mut denials = self.denials();
         denials.record(app, breach, now);
@@ -166,15 +166,14 @@ impl Denials {
         }
     }
 
-    /// Removes the denials of subjects that an operation changed: whether the next take is denied
-    /// is not known.
+    /// Removes the denials of subjects that an operation changed: the next take may not be denied.
     fn remove_changed(&mut self, app: &AppId, operation: &Operation) {
         for subject in subjects(operation) {
             self.by_subject.remove(&(app.clone(), subject));
         }
         let of_app = (app.clone(), Subject::App);
         if let Some(denials) = self.by_subject.get_mut(&of_app) {
-            // Whatever the app was given, its service runs.
+            // A service that carried out an operation has not stopped.
             denials.retain(|denial| !counts_in(operation, &denial.breach.limit_id));
             if denials.is_empty() {
                 self.by_subject.remove(&of_app);
@@ -183,7 +182,7 @@ impl Denials {
     }
 }
 
-/// Whether an operation changes the count of that limit of its app.
+/// Returns whether an operation changes the app's count against that limit.
 fn counts_in(operation: &Operation, limit: &LimitId) -> bool {
     match operation {
         Operation::CreateAccounts { .. } | Operation::DeleteAccount { .. } => true,
@@ -195,7 +194,7 @@ fn counts_in(operation: &Operation, limit: &LimitId) -> bool {
     }
 }
 
-/// The limits of the app that the creation of a group of that type counts towards.
+/// Returns the limits of the app that the creation of a group of that type counts against.
 pub(super) fn asked_of_group(kind: &Name) -> Vec<(Subject, LimitId, Reason)> {
     vec![
         service(),
@@ -206,7 +205,7 @@ pub(super) fn asked_of_group(kind: &Name) -> Vec<(Subject, LimitId, Reason)> {
     ]
 }
 
-/// The limit that is reached where the app's service has stopped.
+/// Returns the limit that is violated if the app's service has stopped.
 pub(super) fn service() -> (Subject, LimitId, Reason) {
     (Subject::App, LimitId::Service, Reason::ServiceStopped)
 }

@@ -1,4 +1,4 @@
-//! The denial cache beside a plain list that is searched from end to end.
+//! Tests of the denial cache against a plain list with linear search.
 
 use super::*;
 use crate::domain::id::{GroupId, UserId};
@@ -94,7 +94,10 @@ fn a_full_cache_evicts_the_oldest_and_returns_the_new_denial() {
         |number| [(Subject::User(user(number)), LimitId::FriendsPerUser, Reason::MyFriends)];
     let newest = SUBJECTS_MAX as u64;
     for number in 0..=newest {
-        cache.over(&app(0), &breach(Subject::User(user(number)), LimitId::FriendsPerUser, 20));
+        cache.record_over_limit(
+            &app(0),
+            &breach(Subject::User(user(number)), LimitId::FriendsPerUser, 20),
+        );
     }
     assert_eq!(cache.breaches(&app(0), &asked(0)), []);
     for number in [1, newest] {
@@ -119,13 +122,13 @@ fn a_cache_that_was_full_shrinks_once_its_denials_expire() {
         denials.record(&app(0), &of_user, KEPT_FOR);
         assert!(denials.len() + 1 >= before, "{} of {before}", denials.len());
     }
-    assert_eq!(denials.len(), 100, "all that expired are gone");
+    assert_eq!(denials.len(), 100, "all expired ones are removed");
     let expired = Subject::User(user(99));
     assert!(!denials.by_subject.contains_key(&(app(0), expired)));
 }
 
 #[test]
-fn a_change_removes_what_it_may_have_made_untrue_and_nothing_else() {
+fn a_change_removes_the_denials_that_it_may_have_outdated_and_no_others() {
     let now = Duration::ZERO;
     let group = GroupId::try_from("g").expect("an id");
     let everything = [
@@ -144,7 +147,7 @@ fn a_change_removes_what_it_may_have_made_untrue_and_nothing_else() {
         let there = |(subject, limit): &(Subject, LimitId)| {
             denials.get(&(app(0), subject.clone()), limit, now).is_some()
         };
-        assert!(everything.iter().all(there), "another app's stay");
+        assert!(everything.iter().all(there), "those of another app stay");
         denials.remove_changed(&app(0), operation);
         let left = everything.iter().map(|(subject, limit_id)| {
             denials.get(&(app(0), subject.clone()), limit_id, now).is_some()

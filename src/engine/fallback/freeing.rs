@@ -1,11 +1,11 @@
-//! Releases in the journal that lower counts of users and groups whom they do not name: a
-//! dissolution those of all members, a deletion those of friends and groups, and both, like a
-//! leave that is the last one, those of the app.
+//! Releases in the journal that lower counts of users and groups that they do not name: a
+//! dissolution those of all members, a deletion those of friends and groups, and both, like the
+//! leave of a last member, those of the app.
 //!
-//! They were answered, so a take that comes later counts on them. It is not ordered behind them,
-//! since it is not known whom they concern. So where the store denies a take by such a count, it
-//! is asked again after them; where it is absent, earlier denials by such a count do not stand. One
-//! that is blocked is not waited for: what becomes of it, an operator decides.
+//! They were answered, so a later take relies on them. It is not ordered behind them, since the
+//! queue does not have the users and groups that they concern. So if the store denies a take by
+//! such a count, it is called again after them; if it is absent, earlier denials by such a count
+//! are ignored. A blocked release is not waited for: an operator decides about it.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -16,7 +16,7 @@ use crate::domain::limit::LimitId;
 use crate::engine::{Decision, Engine, Request, Ruling};
 use crate::ledger::{LedgerError, Operation};
 
-/// What an operation releases beside what it names.
+/// Operations that release facts that they do not name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Release {
     Dissolution,
@@ -36,7 +36,7 @@ impl Release {
         }
     }
 
-    /// Whether it may lower a count of that limit whose subject it does not name.
+    /// Returns whether it may lower a count against that limit, of a subject that it does not name.
     fn lowers(self, limit: &LimitId) -> bool {
         match limit {
             LimitId::GroupsPerUser => self == Self::Dissolution,
@@ -53,7 +53,7 @@ impl Release {
     }
 }
 
-/// Entries that are not in the store, by app and by what they release.
+/// Entries that are not in the store, by app and kind.
 #[derive(Default)]
 pub(super) struct Freeing(HashMap<AppId, [BTreeSet<u64>; RELEASES.len()]>);
 
@@ -62,7 +62,7 @@ pub(super) struct Freeing(HashMap<AppId, [BTreeSet<u64>; RELEASES.len()]>);
 pub(super) struct Latest([Option<u64>; RELEASES.len()]);
 
 impl Latest {
-    /// Whether any of them may lower a count of that limit.
+    /// Returns whether any of them may lower a count against that limit.
     pub(super) fn lower(&self, limit: &LimitId) -> bool {
         let kinds = RELEASES.iter().zip(&self.0);
         kinds.into_iter().any(|(release, latest)| latest.is_some() && release.lowers(limit))
@@ -91,7 +91,7 @@ impl Freeing {
         }
     }
 
-    /// The latest entry of each kind.
+    /// Returns the latest entry of each kind.
     pub(super) fn latest(&self, app: &AppId) -> Latest {
         let kinds = self.0.get(app);
         kinds.map_or_else(Latest::default, |kinds| {
@@ -99,7 +99,8 @@ impl Freeing {
         })
     }
 
-    /// The entries up to the latest ones that may lower a count of one of those limits.
+    /// Returns the entries, up to the latest ones, that may lower a count against one of those
+    /// limits.
     pub(super) fn up_to<'a>(
         &'a self,
         app: &AppId,
@@ -118,15 +119,16 @@ impl Freeing {
 }
 
 impl Fallback {
-    /// Asks the store. Where it denies by a count that releases in the journal lower, waits for
-    /// those and asks again.
+    /// Calls the store. If it denies by a count that releases in the journal lower, waits for these
+    /// and calls it again.
     pub(super) async fn ask_after_releases(
         &self,
         engine: &Engine,
         request: &Request,
         plan: Plan,
     ) -> Result<Decision, LedgerError> {
-        // Those that are in the store by the time of its answer may have come after it decided.
+        // Taken before the call: a release that is stored by the time of the result may have come
+        // after the decision.
         let latest = if self.journal.is_empty() {
             Latest::default()
         } else {
@@ -171,14 +173,14 @@ impl Fallback {
     }
 }
 
-/// The limits by which anything was denied that releases may lower.
+/// Returns the limits of denials that the releases may lower.
 fn denied_by(decision: &Decision, latest: &Latest) -> Vec<LimitId> {
     let denied = decision.rulings().filter(|ruling| ruling.outcome == Outcome::Denied);
     let limits = denied.flat_map(|ruling| &ruling.denials).map(|it| &it.breach.limit_id);
     limits.filter(|limit| latest.lower(limit)).cloned().collect()
 }
 
-/// One decision of two on the same operation: the second one on what the first one denied.
+/// Merges two decisions on the same operation: the second one replaces the denials of the first.
 fn merged(first: Decision, second: Decision) -> Decision {
     let later = |first: Ruling, second: Ruling| {
         if first.outcome == Outcome::Denied { second } else { first }

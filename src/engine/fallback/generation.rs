@@ -1,7 +1,7 @@
 //! The journal and the generations of the store.
 //!
-//! What was accepted for a store that lost its facts is not brought to the one that replaces it:
-//! the import knows better what is held. It is set aside, and can be read.
+//! Operations that were accepted for a store that lost its facts are not replayed to the store that
+//! replaces it: the import has more recent facts. They are set aside, and can be read.
 
 use tracing::warn;
 
@@ -11,8 +11,8 @@ use crate::journal::{JournalError, Numbered};
 use crate::ledger::LedgerError;
 
 impl Fallback {
-    /// Sets aside what was accepted for an earlier generation of the store than the one that is
-    /// there.
+    /// Sets aside entries that were accepted for an earlier generation of the store than the
+    /// current one.
     pub(in crate::engine) async fn follow_generation(
         &self,
         engine: &Engine,
@@ -22,7 +22,7 @@ impl Fallback {
             return Ok(());
         }
         let _one_at_a_time = self.following.lock().await;
-        // Others may have come first, or the store may be lost by now.
+        // Another call may have come first, or the store may have been lost meanwhile.
         let identity = engine.ledger.identity();
         if identity.loss.is_some() || self.journal.is_of(&identity.generation) {
             return Ok(());
@@ -37,21 +37,21 @@ impl Fallback {
             self.report_blocked();
             warn!(entries = moved, "journal entries set aside: the store was accepted anew");
         }
-        self.lately.clear();
+        self.denial_cache.clear();
         Ok(())
     }
 
-    /// Whether the journal's entries are of that generation of the store.
+    /// Returns whether the journal's entries belong to that generation of the store.
     pub(super) fn is_of(&self, generation: &str) -> bool {
         generation.is_empty() || self.journal.is_of(generation)
     }
 
-    /// How many entries were set aside.
+    /// Returns the number of entries that were set aside.
     pub(in crate::engine) fn set_aside(&self) -> usize {
         self.journal.set_aside()
     }
 
-    /// What was set aside, from the one after that number on, at most so many.
+    /// Returns at most `limit` entries that were set aside, after the one with that number.
     pub(in crate::engine) async fn read_set_aside(
         &self,
         after: u64,
@@ -66,7 +66,7 @@ impl Fallback {
     }
 }
 
-/// The answer of every operation while the store is lost.
+/// Returns the error of every operation while the store is lost.
 pub(super) fn refusal(engine: &Engine) -> LedgerError {
     let loss = engine.ledger.identity().loss;
     LedgerError::StoreLost(loss.map_or_else(|| "it is being accepted".to_owned(), |it| it.why))

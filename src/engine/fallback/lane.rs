@@ -1,4 +1,4 @@
-//! Entries that may go to the store now, by app and part, in turns.
+//! Lanes: entries that may be replayed now, by app and part, served in turns.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
@@ -7,13 +7,13 @@ use crate::clock::Stopwatch;
 use crate::domain::id::AppId;
 use crate::ledger::Operation;
 
-/// What of an app an operation is about: each part lies on one server.
+/// The part of an app that an operation is about: each part lies on one server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum PartOf {
     Accounts,
     Friends,
     Groups,
-    /// A deletion of an account.
+    /// All parts, for the deletion of an account.
     All,
 }
 
@@ -34,19 +34,19 @@ pub(super) type LaneId = (AppId, PartOf);
 #[derive(Default)]
 struct Lane {
     /// Entries that a caller waits for.
-    wanted: VecDeque<u64>,
+    awaited: VecDeque<u64>,
     ready: VecDeque<u64>,
-    /// Nothing is taken before that time has passed.
-    resting: Option<(Stopwatch, Duration)>,
+    /// Time for which no entry is taken from the lane, and its beginning.
+    paused: Option<(Stopwatch, Duration)>,
 }
 
 impl Lane {
-    fn rests(&self) -> bool {
-        self.resting.as_ref().is_some_and(|(since, time)| since.elapsed() < *time)
+    fn is_paused(&self) -> bool {
+        self.paused.as_ref().is_some_and(|(since, time)| since.elapsed() < *time)
     }
 }
 
-/// All lanes, which are served in turns.
+/// All lanes, served in turns.
 #[derive(Default)]
 pub(super) struct Lanes {
     lanes: HashMap<LaneId, Lane>,
@@ -54,14 +54,14 @@ pub(super) struct Lanes {
 }
 
 impl Lanes {
-    /// Adds an entry that may go now: at the end, or before all others.
-    pub(super) fn add(&mut self, id: &LaneId, number: u64, is_wanted: bool, is_first: bool) {
+    /// Adds an entry that may be replayed now: at the end, or before all others.
+    pub(super) fn add(&mut self, id: &LaneId, number: u64, is_awaited: bool, is_first: bool) {
         if !self.lanes.contains_key(id) {
             self.lanes.insert(id.clone(), Lane::default());
             self.turns.push_back(id.clone());
         }
         let Some(lane) = self.lanes.get_mut(id) else { return };
-        let list = if is_wanted { &mut lane.wanted } else { &mut lane.ready };
+        let list = if is_awaited { &mut lane.awaited } else { &mut lane.ready };
         if is_first {
             list.push_front(number);
         } else {
@@ -69,17 +69,17 @@ impl Lanes {
         }
     }
 
-    /// The next entry whose lane does not rest, and its lane.
+    /// Returns the next entry of a lane that is not paused, and its lane.
     pub(super) fn next(&mut self) -> Option<(LaneId, u64)> {
         for _ in 0..self.turns.len() {
             let id = self.turns.pop_front()?;
             let Some(lane) = self.lanes.get_mut(&id) else { continue };
-            if lane.rests() {
+            if lane.is_paused() {
                 self.turns.push_back(id);
                 continue;
             }
-            lane.resting = None;
-            match lane.wanted.pop_front().or_else(|| lane.ready.pop_front()) {
+            lane.paused = None;
+            match lane.awaited.pop_front().or_else(|| lane.ready.pop_front()) {
                 Some(number) => {
                     self.turns.push_back(id.clone());
                     return Some((id, number));
@@ -92,10 +92,10 @@ impl Lanes {
         None
     }
 
-    /// Takes nothing from a lane for a while.
-    pub(super) fn rest(&mut self, id: &LaneId, time: Duration) {
+    /// Pauses a lane for some time.
+    pub(super) fn pause(&mut self, id: &LaneId, time: Duration) {
         if let Some(lane) = self.lanes.get_mut(id) {
-            lane.resting = Some((Stopwatch::start(), time));
+            lane.paused = Some((Stopwatch::start(), time));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The entries of the queue, for people.
+//! Lists the entries of the queue, for people.
 
 use std::collections::HashSet;
 
@@ -7,40 +7,41 @@ use crate::domain::id::AppId;
 use crate::journal::Entry;
 use crate::ledger::Operation;
 
-/// Most entries that are looked at for the oldest one that could be in the store.
-const LOOKED_AT_MAX: usize = 10_000;
+/// Most entries that are searched for the oldest one that could be in the store.
+const SEARCHED_MAX: usize = 10_000;
 
-/// An entry of the journal and how far it is.
+/// An entry of the journal and its state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JournalItem {
-    /// Its number.
+    /// Number of the entry.
     pub number: u64,
-    /// What it says.
+    /// The entry.
     pub entry: Entry,
-    /// How far it is.
+    /// State of the entry.
     pub state: JournalState,
 }
 
-/// How far an entry of the journal is.
+/// State of an entry of the journal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum JournalState {
     /// It waits for its turn, or for earlier entries of its users and groups.
     Queued,
-    /// It is being brought to the store.
+    /// It is being replayed to the store.
     InWork,
-    /// The store answers and cannot carry it out, for this reason.
+    /// The store is available and cannot carry it out, for this reason.
     Blocked(String),
     /// It waits behind a blocked entry.
     Stuck {
         /// The number of that entry.
         behind: u64,
-        /// Why that one is blocked.
+        /// Reason why that entry is blocked.
         why: String,
     },
 }
 
 impl Queue {
-    /// Entries from the one after that number on, at most so many; all, or the blocked ones.
+    /// Returns at most `limit` entries after the one with that number; all, or only the blocked
+    /// ones.
     pub(super) fn page(&self, after: u64, limit: usize, only_blocked: bool) -> Vec<JournalItem> {
         let from = after.saturating_add(1)..;
         let item = |number: &u64| self.item(*number);
@@ -50,10 +51,10 @@ impl Queue {
         self.entries.range(from).filter_map(|(number, _)| item(number)).take(limit).collect()
     }
 
-    /// The entry of that number.
+    /// Returns the entry with that number.
     pub(super) fn item(&self, number: u64) -> Option<JournalItem> {
         let waiting = self.entries.get(&number)?;
-        // What does not decode does not get into the queue.
+        // An entry that does not decode never gets into the queue.
         let entry = waiting.encoded.decode().ok()?;
         Some(JournalItem { number, entry, state: self.state_of(waiting) })
     }
@@ -62,16 +63,16 @@ impl Queue {
         match (&waiting.state, waiting.stuck_behind) {
             (State::Blocked(why), _) => JournalState::Blocked(why.clone()),
             (_, Some(behind)) => JournalState::Stuck { behind, why: self.why_blocked(behind) },
-            (State::InWork | State::Done, None) => JournalState::InWork,
+            (State::InFlight | State::Done, None) => JournalState::InWork,
             (State::Writing | State::Queued, None) => JournalState::Queued,
         }
     }
 
-    /// The oldest entry that nothing but its turn keeps from the store: it is not blocked, nor
-    /// behind a blocked one, and its server answers.
+    /// Returns the oldest entry that is only waiting for its turn: it is not blocked, nor behind a
+    /// blocked one, and its server is not absent.
     pub(super) fn oldest_due(&self, is_absent: impl Fn(&AppId, &Operation) -> bool) -> Option<u64> {
         let mut absent = HashSet::new();
-        let due = self.entries.iter().take(LOOKED_AT_MAX).filter(|(number, waiting)| {
+        let due = self.entries.iter().take(SEARCHED_MAX).filter(|(number, waiting)| {
             waiting.state != State::Done && waiting.blocked_by(**number).is_none()
         });
         for (number, waiting) in due {

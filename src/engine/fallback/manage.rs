@@ -1,4 +1,4 @@
-//! The journal as operators see it: what waits, what is blocked, and what they do about it.
+//! The journal as operators see it: waiting and blocked entries, and the actions on them.
 
 use tracing::{info, warn};
 
@@ -7,10 +7,10 @@ use super::listing::{JournalItem, JournalState};
 use crate::engine::Engine;
 use crate::journal::JournalError;
 
-/// Most blocked entries that are named one by one.
+/// Most blocked entries that are listed one by one.
 const NAMED_MAX: usize = 10;
 
-/// In what condition the journal is.
+/// Condition of the journal.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct JournalCondition {
     /// Whether there is a journal.
@@ -19,17 +19,17 @@ pub struct JournalCondition {
     pub entries: usize,
     /// How full it is, of 100; releases are taken up to 110.
     pub fill_percent: usize,
-    /// How many entries are blocked.
+    /// Number of blocked entries.
     pub blocked: usize,
-    /// The oldest of them, with how many entries wait behind each.
+    /// The oldest of them, with the number of entries behind each.
     pub oldest_blocked: Vec<(JournalItem, usize)>,
-    /// The number of the oldest entry that nothing but its turn keeps from the store; `None` where
-    /// there is none.
+    /// The number of the oldest entry that is only waiting for its turn; `None` if there is
+    /// none.
     pub oldest_due: Option<u64>,
 }
 
 impl Engine {
-    /// In what condition the journal is.
+    /// Returns the condition of the journal.
     #[must_use]
     pub fn journal_condition(&self) -> JournalCondition {
         let Some(fallback) = &self.fallback else { return JournalCondition::default() };
@@ -64,8 +64,8 @@ impl JournalCondition {
 }
 
 impl Fallback {
-    /// Entries of the journal from the one after that number on, at most so many; all, or the
-    /// blocked ones.
+    /// Returns at most `limit` entries of the journal after the one with that number; all, or only
+    /// the blocked ones.
     pub(in crate::engine) fn list(
         &self,
         after: u64,
@@ -75,13 +75,13 @@ impl Fallback {
         self.queue().page(after, limit, only_blocked)
     }
 
-    /// The entry of that number.
+    /// Returns the entry with that number.
     pub(in crate::engine) fn item(&self, number: u64) -> Option<JournalItem> {
         self.queue().item(number)
     }
 
-    /// Has a blocked entry tried again, and everything behind it after it; `false` where no such
-    /// entry is blocked.
+    /// Retries a blocked entry, and everything behind it after it; returns `false` if the entry is
+    /// not blocked.
     pub(in crate::engine) fn retry(&self, number: u64) -> bool {
         let is_retried = self.queue().retry(number);
         if is_retried {
@@ -92,10 +92,10 @@ impl Fallback {
         is_retried
     }
 
-    /// Strikes a blocked entry out, so that what waits behind it goes on; `false` where no such
-    /// entry is blocked any more. What it takes of the budget is given back.
+    /// Removes a blocked entry, so that those behind it proceed; returns `false` if the entry is no
+    /// longer blocked. Its share of the budget is freed.
     pub(in crate::engine) async fn drop_entry(&self, number: u64) -> Result<bool, JournalError> {
-        // The journal does not turn to another generation meanwhile.
+        // The journal does not change to another generation meanwhile.
         let _one_at_a_time = self.following.lock().await;
         let item = self.item(number);
         if !item.is_some_and(|item| matches!(item.state, JournalState::Blocked(_))) {
@@ -110,7 +110,7 @@ impl Fallback {
         Ok(true)
     }
 
-    /// Deletes what was set aside, up to that number, and returns how much that was.
+    /// Deletes entries that were set aside, up to that number, and returns how many.
     pub(in crate::engine) async fn delete_set_aside(
         &self,
         through: u64,

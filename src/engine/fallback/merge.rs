@@ -1,14 +1,14 @@
-//! Operations of the journal that may go to the store as one.
+//! Merges operations of the journal that can be one call of the store.
 
 use crate::domain::decision::{Mode, Subject};
 use crate::domain::id::{AppId, UserId};
 use crate::journal::Entry;
 use crate::ledger::Operation;
 
-/// Most users of operations that are put together: one step of the store.
+/// Most users of a merged operation: one step of the store.
 pub(super) const MERGED_USERS_MAX: usize = 256;
 
-/// Operations that may be put together are alike in this.
+/// Kind of an operation; only operations of the same kind are merged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Join,
@@ -17,13 +17,13 @@ pub(super) enum Kind {
     BefriendOneWay,
     Unfriend,
     UnfriendOneWay,
-    /// Accounts are created side by side.
+    /// Accounts are created concurrently.
     Accounts,
-    /// It goes alone.
+    /// Never merged.
     Single,
 }
 
-/// The kind of an operation.
+/// Returns the kind of an operation.
 pub(super) fn kind(operation: &Operation) -> Kind {
     match operation {
         Operation::JoinGroup { .. } => Kind::Join,
@@ -37,7 +37,7 @@ pub(super) fn kind(operation: &Operation) -> Kind {
     }
 }
 
-/// An operation to which others are added.
+/// An operation with others merged into it.
 pub(super) struct Merged {
     pub(super) app: AppId,
     pub(super) mode: Mode,
@@ -45,14 +45,14 @@ pub(super) struct Merged {
 }
 
 impl Merged {
-    /// Begins with one.
+    /// Starts with one entry.
     pub(super) fn new(first: Entry) -> Self {
         let Entry { app, mode, operation, .. } = first;
         Self { app, mode, operation }
     }
 
-    /// Adds the users of the next operation on the same group or list; `false` where the two must
-    /// go one after the other.
+    /// Adds the users of the next operation on the same group or list; returns `false` if the two
+    /// must be separate calls.
     pub(super) fn add(&mut self, mut next: Entry) -> bool {
         let alike = self.app == next.app
             && self.mode == next.mode
@@ -62,7 +62,7 @@ impl Merged {
         let lists = (users_mut(&mut self.operation), users_mut(&mut next.operation));
         let (Some(there), Some(more)) = lists else { return false };
         let fits = there.len() + more.len() <= MERGED_USERS_MAX;
-        // Names twice in one operation are refused by the store's contract.
+        // The store's contract refuses duplicate names in one operation.
         if !alike || !fits || more.iter().any(|user| there.contains(user)) {
             return false;
         }
@@ -71,7 +71,7 @@ impl Merged {
     }
 }
 
-/// The group, or the user on whose list it works.
+/// Returns the group, or the user whose list the operation changes.
 pub(super) fn main(operation: &Operation) -> Option<Subject> {
     match operation {
         Operation::JoinGroup { group, .. } | Operation::LeaveGroup { group, .. } => {
@@ -84,7 +84,7 @@ pub(super) fn main(operation: &Operation) -> Option<Subject> {
     }
 }
 
-/// The users that an operation adds or takes out.
+/// Returns the users that an operation adds or removes.
 fn users_mut(operation: &mut Operation) -> Option<&mut Vec<UserId>> {
     match operation {
         Operation::CreateAccounts { users }
@@ -97,8 +97,8 @@ fn users_mut(operation: &mut Operation) -> Option<&mut Vec<UserId>> {
     }
 }
 
-/// The same operation without those of its users for which `is_redundant` holds; `None`: nothing is
-/// left of it.
+/// Removes from an operation those users for which `is_redundant` returns true; `None` if no user
+/// is left.
 pub(super) fn without(
     operation: Operation,
     mut is_redundant: impl FnMut(&UserId) -> bool,

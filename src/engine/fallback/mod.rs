@@ -1,18 +1,19 @@
-//! What is decided while a server of the store is absent, by the catalog's failure policy.
+//! Decisions while a server of the store is absent, by the catalog's failure policy.
 //!
-//! - The store is asked first, and whatever it answers stands. Only where the server that holds the
-//!   facts is absent, as its own probe finds, the policy decides (`step` has the table).
-//! - What is admitted without the store is in the journal, on disk, before it is answered, and so
-//!   is what is released. A user or group that was denied a short while ago is denied.
-//! - Once the server answers, the entries are brought to it (`replay`), each behind the earlier
+//! - The store decides first, and its decision or error stands. Only if the server that holds the
+//!   facts is absent, as its own probe finds, the failure policy decides (`step` has the table).
+//! - Every take admitted without the store is in the journal, on disk, before it is answered, and
+//!   so is every release. A user or group with a recent denial is denied.
+//! - Once the server is back, the entries are replayed to it (`replay`), each behind the earlier
 //!   ones of every user and group that it names, and behind nothing else (`queue`). Until then
 //!   later operations on the same users and groups do not overtake them.
-//! - What is admitted is bounded by the budget, which an entry gives back when it is counted.
+//! - The number of admitted facts is bounded by the budget; an entry frees its share when it is
+//!   counted.
 //! - An entry that its server cannot carry out is blocked, and with it all later ones of its users
-//!   and groups (`blocked`), until an operator has it retried or dropped (`manage`).
+//!   and groups (`blocked`), until an operator retries or drops it (`manage`).
 //!
-//! What is in the journal of a sidecar, no other sidecar knows of. So what is sent to another one
-//! about the same user and group may be overtaken by it: the README's contract for callers.
+//! Other sidecars do not have the entries of a sidecar's journal. So an operation sent to another
+//! sidecar about the same user and group may overtake them: see the README's contract for callers.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -59,13 +60,13 @@ pub use plan::subjects;
 use queue::{NoRoom, Queue};
 use step::{After, Step};
 
-/// Longest time of one attempt, in allowed times without an answer: an operation that a network
-/// holds back for longer does nothing when it arrives.
+/// Longest time of one attempt, in multiples of the store timeout: an operation that a network
+/// delays for longer does nothing when it arrives.
 const ATTEMPT_SILENCES: u32 = 4;
-/// Time before the store is asked again.
-const ASK_AGAIN_AFTER: Duration = Duration::from_millis(20);
-/// How often a call that waits for an entry looks whether the server has become absent.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// Backoff before the store is called again.
+const RETRY_AFTER: Duration = Duration::from_millis(20);
+/// Interval at which a call that waits for an entry checks whether the server has become absent.
+const POLL_EVERY: Duration = Duration::from_millis(50);
 
 /// Decides without the store.
 pub struct Fallback {
@@ -74,17 +75,17 @@ pub struct Fallback {
     queue: Mutex<Queue>,
     /// Held while the journal follows the generation of the store.
     following: tokio::sync::Mutex<()>,
-    lately: DenialCache,
+    denial_cache: DenialCache,
     metrics: Arc<Metrics>,
-    /// The queue has something new.
+    /// Notified when the queue has changed.
     changed: Notify,
-    /// Whether the journal has failed.
+    /// True once the journal has failed.
     failed: watch::Sender<bool>,
 }
 
 impl Fallback {
-    /// Over an open journal and what it holds. A server that is silent for `store_timeout` is
-    /// absent.
+    /// Creates a fallback over an open journal and its entries. A server that is silent for
+    /// `store_timeout` is absent.
     #[must_use]
     pub fn new(
         journal: Journal,
@@ -102,17 +103,17 @@ impl Fallback {
             store_timeout,
             queue: Mutex::new(queue),
             following: tokio::sync::Mutex::new(()),
-            lately: DenialCache::default(),
+            denial_cache: DenialCache::default(),
             metrics,
             changed: Notify::new(),
             failed: watch::Sender::new(false),
         }
     }
 
-    /// Ready when the journal has failed: what it holds is known again when it is opened anew.
+    /// Completes when the journal has failed; its content is only certain after it is opened anew.
     pub async fn failed(&self) {
         let mut failed = self.failed.subscribe();
-        // The sender lives as long as this.
+        // The sender lives as long as `self`.
         let _ = failed.wait_for(|failed| *failed).await;
     }
 
@@ -121,7 +122,7 @@ impl Fallback {
         self.journal.close().await;
     }
 
-    /// Decides by the store or, while its server is absent, by the policy.
+    /// Decides by the store or, while its server is absent, by the failure policy.
     pub(super) async fn decide(
         self: &Arc<Self>,
         engine: &Engine,
@@ -144,7 +145,7 @@ impl Fallback {
         }
         let error = match self.ask_after_releases(engine, &request, plan).await {
             Ok(decided) => {
-                self.lately.learn(&request.app, &request.operation, &decided);
+                self.denial_cache.record(&request.app, &request.operation, &decided);
                 return Ok(decided);
             }
             Err(error) => error,
@@ -153,15 +154,15 @@ impl Fallback {
             After::Accept => self.accept(engine, request).await,
             After::Admit => {
                 let admitted = self.admit(engine, &catalog, request).await;
-                // Where it may have been done, no other error may say that nothing was.
+                // If the operation may have been done, the error must not state that nothing was.
                 admitted.map_err(|refusal| if error.did_nothing() { refusal } else { error })
             }
             After::Ask => Err(error),
         }
     }
 
-    /// Asks the store, within the caller's time. An operation that the policy may decide is asked
-    /// again where the connection was lost: by then its server answers, or is absent.
+    /// Calls the store, within the caller's time. An operation that the failure policy may decide
+    /// is retried after a lost connection: the retry finds its server available or absent.
     async fn ask(
         &self,
         engine: &Engine,
@@ -176,15 +177,15 @@ impl Fallback {
             match engine.ask(Request { deadline, ..request.clone() }, true).await {
                 // The store did nothing, and the caller has time left.
                 Err(LedgerError::DeadlinePassed) if !is_last => {
-                    tokio::time::sleep(ASK_AGAIN_AFTER).await;
+                    tokio::time::sleep(RETRY_AFTER).await;
                 }
                 Err(LedgerError::Overloaded(Overload::Late)) if !is_last => {}
                 Err(LedgerError::ConnectionLost(why)) if plan != Plan::Closed => {
                     may_be_done = true;
-                    if request.deadline - engine.local_now() <= ASK_AGAIN_AFTER {
+                    if request.deadline - engine.local_now() <= RETRY_AFTER {
                         return Err(LedgerError::ConnectionLost(why));
                     }
-                    tokio::time::sleep(ASK_AGAIN_AFTER).await;
+                    tokio::time::sleep(RETRY_AFTER).await;
                 }
                 Err(error) if may_be_done && error.did_nothing() => return Err(error.of_unknown()),
                 answer => return answer,
@@ -192,8 +193,8 @@ impl Fallback {
         }
     }
 
-    /// Waits until everything about the operation's users and groups is in the store, or finds that
-    /// something else is to be done.
+    /// Waits until every entry about the operation's users and groups is in the store, or another
+    /// action is due.
     async fn settle(
         &self,
         engine: &Engine,
@@ -210,7 +211,7 @@ impl Fallback {
                 Step::Admit => return Ok(After::Admit),
                 Step::Wait(entry) => entry,
                 Step::Absent => {
-                    let why = "operations on the same users or groups wait for it".to_owned();
+                    let why = "journaled operations on the same users or groups wait for it".into();
                     return Err(LedgerError::Absent { why, may_be_done: false });
                 }
                 Step::Blocked(entry) => {
@@ -222,7 +223,7 @@ impl Fallback {
         }
     }
 
-    /// Waits until an entry is gone, for a while at most; refused where it cannot be in the store
+    /// Waits until an entry is gone, for one interval at most; fails if it cannot be in the store
     /// within the caller's time.
     async fn wait_a_while(
         &self,
@@ -231,39 +232,39 @@ impl Fallback {
         entry: u64,
     ) -> Result<(), LedgerError> {
         let left = request.deadline - engine.local_now();
-        let (gone, is_in_vain) = {
+        let (gone, is_too_late) = {
             let mut queue = self.queue();
             let Some(gone) = queue.wait_for(entry) else { return Ok(()) };
-            (gone, queue.is_in_vain(entry, left))
+            (gone, queue.is_too_late(entry, left))
         };
-        if is_in_vain {
-            let why = "more operations are being brought to it first than fit into the call's time";
+        if is_too_late {
+            let why = "more earlier operations wait for replay than fit into the call's time";
             return Err(LedgerError::Refused(why.to_owned()));
         }
         if left.is_zero() {
-            let why = "operations on the same users or groups are being brought to it first";
+            let why = "earlier operations on the same users or groups wait for replay";
             return Err(LedgerError::Refused(why.to_owned()));
         }
         self.changed.notify_one();
-        // Whether it is gone or time has passed, the queue says what is to be done.
-        let _ = tokio::time::timeout(left.min(LOOK_EVERY), gone).await;
+        // Whether it is gone or the time has passed, the queue determines the next action.
+        let _ = tokio::time::timeout(left.min(POLL_EVERY), gone).await;
         Ok(())
     }
 
-    /// Releases without the store.
+    /// Accepts a release without the store.
     async fn accept(
         self: &Arc<Self>,
         engine: &Engine,
         request: Request,
     ) -> Result<Decision, LedgerError> {
         let name = request.operation.name();
-        let decision = given(&request.operation, engine);
+        let decision = release_all(&request.operation, engine);
         self.write(entry(engine, request), None).await?;
         self.metrics.condition.degraded(name, Degraded::Released);
         Ok(Decision { degradation: Some(Degradation::Released), ..decision })
     }
 
-    /// Admits without the store, or denies what was denied a short while ago.
+    /// Admits an operation without the store, or denies it by recent denials.
     async fn admit(
         self: &Arc<Self>,
         engine: &Engine,
@@ -271,7 +272,7 @@ impl Fallback {
         request: Request,
     ) -> Result<Decision, LedgerError> {
         let name = request.operation.name();
-        let (decision, admitted) = self.judge(engine, catalog, &request);
+        let (decision, admitted) = self.decide_degraded(engine, catalog, &request);
         let Some(operation) = admitted else {
             self.metrics.condition.degraded(name, Degraded::Denied);
             return Ok(decision);
@@ -285,9 +286,9 @@ impl Fallback {
         Ok(decision)
     }
 
-    /// What is decided about each subject, and what is left of the operation: `None` where all of
-    /// it is denied.
-    fn judge(
+    /// Decides about each subject without the store, and returns the remaining operation: `None` if
+    /// all of it is denied.
+    fn decide_degraded(
         &self,
         engine: &Engine,
         catalog: &Catalog,
@@ -296,8 +297,8 @@ impl Fallback {
         let Request { app, mode, operation, .. } = request;
         let releases = self.queue().freeing.latest(app);
         let verdict = |asked: &[(Subject, LimitId, Reason)]| {
-            let mut breaches = self.lately.breaches(app, asked);
-            // What was denied before those may be admitted now.
+            let mut breaches = self.denial_cache.breaches(app, asked);
+            // A take that was denied before these releases may be admitted now.
             breaches.retain(|breach| !releases.lower(&breach.limit_id));
             let verdict = Verdict::on_taking(*mode, breaches);
             Ruling::new(catalog, None, verdict)
@@ -311,7 +312,7 @@ impl Fallback {
                 let asked =
                     [service(), (Subject::App, LimitId::AccountsPerApp, Reason::AccountsPerApp)];
                 let (items, users) = split(users, |_| verdict(&asked));
-                (items, some(users).map(|users| Operation::CreateAccounts { users }))
+                (items, non_empty(users).map(|users| Operation::CreateAccounts { users }))
             }
             Operation::AddFriends { user, friends, one_way } => {
                 let friends_of = |user: &UserId, reason| {
@@ -322,7 +323,7 @@ impl Fallback {
                     asked.extend((!one_way).then(|| friends_of(friend, Reason::PeerFriends)));
                     verdict(&asked)
                 });
-                let left = some(friends);
+                let left = non_empty(friends);
                 (items, left.map(|friends| Operation::AddFriends { user, friends, one_way }))
             }
             Operation::JoinGroup { group, users } => {
@@ -332,7 +333,7 @@ impl Fallback {
                     asked.push((of_group, LimitId::MembersPerGroup, Reason::MembersPerGroup));
                     verdict(&asked)
                 });
-                (items, some(users).map(|users| Operation::JoinGroup { group, users }))
+                (items, non_empty(users).map(|users| Operation::JoinGroup { group, users }))
             }
             Operation::CreateGroup { group, group_type, owner, members, max_members } => {
                 let mut asked = asked_of_group(&group_type);
@@ -353,11 +354,11 @@ impl Fallback {
             other => (Vec::new(), Some(other)),
         };
         let degradation = if left.is_some() { Degradation::Admitted } else { Degradation::Denied };
-        (Decision { whole, items, degradation: Some(degradation), ..undecided(engine) }, left)
+        (Decision { whole, items, degradation: Some(degradation), ..empty_decision(engine) }, left)
     }
 
-    /// Writes an entry down, as far as it is not there; with a budget, where it fits into that.
-    /// Carried through even if the caller goes away.
+    /// Writes an entry to the journal, except for repeats; with a budget, only if it fits into it.
+    /// The write completes even if the caller goes away.
     async fn write(
         self: &Arc<Self>,
         entry: Entry,
@@ -371,7 +372,7 @@ impl Fallback {
             };
             let entry = Entry { app, mode, at, operation };
             let (number, encoded) = (self.journal.next_number(), Encoded::from(&entry));
-            queue.enter(number, &entry, encoded.clone(), budget.as_ref()).map_err(no_room)?;
+            queue.reserve(number, &entry, encoded.clone(), budget.as_ref()).map_err(no_room)?;
             (number, encoded)
         };
         let this = self.clone();
@@ -387,7 +388,7 @@ impl Fallback {
                 Err(error) => {
                     this.report(&error);
                     if matches!(error, JournalError::Failed(_)) {
-                        // It may be on disk, and keeps its place.
+                        // The entry may be on disk, so it stays in the queue.
                         return Err(LedgerError::Unavailable(error.to_string()));
                     }
                     this.queue().remove(&[number]);
@@ -422,7 +423,7 @@ fn entry(engine: &Engine, request: Request) -> Entry {
     Entry { app, mode, at: engine.local_now(), operation }
 }
 
-fn undecided(engine: &Engine) -> Decision {
+fn empty_decision(engine: &Engine) -> Decision {
     Decision {
         decided_at: engine.local_now(),
         whole: None,
@@ -434,8 +435,8 @@ fn undecided(engine: &Engine) -> Decision {
     }
 }
 
-/// Everything of an operation that gives back is given back.
-fn given(operation: &Operation, engine: &Engine) -> Decision {
+/// Returns the decision that releases everything that the operation names.
+fn release_all(operation: &Operation, engine: &Engine) -> Decision {
     let applied = || Ruling { outcome: Outcome::Applied, denials: Vec::new() };
     let (whole, items) = match operation {
         Operation::LeaveGroup { users, .. } => (None, users.len()),
@@ -443,10 +444,10 @@ fn given(operation: &Operation, engine: &Engine) -> Decision {
         _ => (Some(applied()), 0),
     };
     let items = (0..items).map(|_| applied()).collect();
-    Decision { whole, items, ..undecided(engine) }
+    Decision { whole, items, ..empty_decision(engine) }
 }
 
-/// A ruling on each of them, and who was not denied.
+/// Returns a result for each user, and the users that were not denied.
 fn split(
     users: Vec<UserId>,
     mut ruling: impl FnMut(&UserId) -> Ruling,
@@ -458,12 +459,12 @@ fn split(
     (rulings, left)
 }
 
-fn some(users: Vec<UserId>) -> Option<Vec<UserId>> {
+fn non_empty(users: Vec<UserId>) -> Option<Vec<UserId>> {
     (!users.is_empty()).then_some(users)
 }
 
-/// How an entry is brought to the store: what was admitted is written although it may be over a
-/// limit by now, and the limits are told.
+/// Returns the mode of a replay: an admitted take is written although it may be over a limit
+/// meanwhile, and the violated limits are reported.
 fn mode_of_replay(mode: Mode) -> Mode {
     if mode == Mode::Enforce { Mode::Shadow } else { mode }
 }

@@ -1,7 +1,7 @@
-//! How fast the journal is brought to the store, and which callers wait in vain.
+//! Pace of the replay, and the callers that would wait for it longer than their deadline.
 //!
-//! A caller is refused only if its turn is certain not to come in time: the fastest that the replay
-//! has been since it began would have to become several times faster. Before that is known, no
+//! A caller is refused only if its turn is certain to come too late: the fastest pace of the replay
+//! since its beginning would have to become several times faster. Until a pace was measured, no
 //! caller is refused.
 
 use std::collections::HashMap;
@@ -11,13 +11,13 @@ use super::lane::LaneId;
 use super::queue::{Queue, State};
 use crate::clock::Stopwatch;
 
-/// Time over which the replay is measured.
+/// Time over which the pace of the replay is measured.
 const WINDOW: Duration = Duration::from_millis(200);
-/// How many times faster than ever the replay may become: entries on one group are put together,
-/// and others take turns with them.
+/// Factor by which the replay may become faster than its fastest pace: entries on one group are
+/// merged, and others take turns with them.
 const FASTER_MAX: u128 = 4;
 
-/// Entries that came to the store within a time.
+/// Number of entries replayed within a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Rate {
     entries: u64,
@@ -31,8 +31,8 @@ impl Rate {
     }
 }
 
-/// Whether that number of entries cannot be brought to the store in the time that is left.
-fn is_in_vain(entries: u64, fastest: Option<Rate>, left: Duration) -> bool {
+/// Returns whether that number of entries cannot be replayed in the time that is left.
+fn is_too_late(entries: u64, fastest: Option<Rate>, left: Duration) -> bool {
     fastest.is_some_and(|rate| {
         u128::from(entries) * rate.time.as_micros()
             > FASTER_MAX * u128::from(rate.entries) * left.as_micros()
@@ -47,10 +47,10 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    /// Counts entries that came to the store.
+    /// Counts replayed entries.
     pub(super) fn advance(&mut self, entries: usize) {
         let entries = u64::try_from(entries).unwrap_or(u64::MAX);
-        // What the first ones took, they may have waited for the server.
+        // The first entries are not counted: their time may include waiting for the server.
         let Some((since, count)) = &mut self.window else {
             self.window = Some((Stopwatch::start(), 0));
             return;
@@ -65,52 +65,53 @@ impl Pace {
         }
     }
 
-    /// Nothing is known any more: the replay has ended, or its server did not take an entry.
-    pub(super) fn forget(&mut self) {
+    /// Resets the measurement: the replay has ended, or its server failed an entry.
+    pub(super) fn reset(&mut self) {
         *self = Self::default();
     }
 }
 
-/// The entries of one lane that callers wait for, counted since there are any.
+/// The entries of one lane that callers wait for, counted since there have been any.
 #[derive(Debug, Clone, Copy, Default)]
-struct Wanted {
+struct Awaited {
     listed: u64,
     gone: u64,
 }
 
 /// The turns of entries that callers wait for, by lane.
 #[derive(Default)]
-pub(super) struct Turns(HashMap<LaneId, Wanted>);
+pub(super) struct Turns(HashMap<LaneId, Awaited>);
 
 impl Turns {
     /// Gives an entry the last turn.
     fn add(&mut self, lane: &LaneId) -> u64 {
-        let wanted = self.0.entry(lane.clone()).or_default();
-        wanted.listed += 1;
-        wanted.listed
+        let awaited = self.0.entry(lane.clone()).or_default();
+        awaited.listed += 1;
+        awaited.listed
     }
 
-    /// An entry that had a turn does not need it any more.
+    /// Removes the turn of an entry that no longer needs it.
     fn remove(&mut self, lane: &LaneId) {
-        let Some(wanted) = self.0.get_mut(lane) else { return };
-        wanted.gone += 1;
-        if wanted.gone >= wanted.listed {
+        let Some(awaited) = self.0.get_mut(lane) else { return };
+        awaited.gone += 1;
+        if awaited.gone >= awaited.listed {
             self.0.remove(lane);
         }
     }
 
-    /// How many entries have their turns up to that one.
+    /// Returns the number of entries that have turns up to `turn`.
     fn up_to(&self, lane: &LaneId, turn: u64) -> u64 {
-        self.0.get(lane).map_or(0, |wanted| turn.saturating_sub(wanted.gone))
+        self.0.get(lane).map_or(0, |awaited| turn.saturating_sub(awaited.gone))
     }
 }
 
 impl Queue {
-    /// Whether an entry that a caller waits for cannot be in the store in the time that is left.
-    pub(super) fn is_in_vain(&self, number: u64, left: Duration) -> bool {
+    /// Returns whether an entry that a caller waits for cannot be in the store in the time that is
+    /// left.
+    pub(super) fn is_too_late(&self, number: u64, left: Duration) -> bool {
         let Some(waiting) = self.entries.get(&number) else { return false };
         let Some(turn) = waiting.turn else { return false };
-        is_in_vain(self.turns.up_to(&waiting.lane, turn), self.pace.fastest, left)
+        is_too_late(self.turns.up_to(&waiting.lane, turn), self.pace.fastest, left)
     }
 
     /// Gives an entry the last turn of its lane, unless it needs none.
@@ -121,7 +122,7 @@ impl Queue {
         }
     }
 
-    /// Takes an entry's turn away: it is in the store, gone, or held up by a blocked one.
+    /// Removes an entry's turn: it is in the store, gone, or held up by a blocked one.
     pub(super) fn end_turn(&mut self, number: u64) {
         if let Some(waiting) = self.entries.get_mut(&number)
             && waiting.turn.take().is_some()
@@ -137,7 +138,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_cannot_be_through_at_several_times_the_fastest_pace_is_in_vain() {
+    fn only_entries_beyond_several_times_the_fastest_pace_are_too_late() {
         let rate = |entries, ms| Some(Rate { entries, time: Duration::from_millis(ms) });
         // Entries up to the caller's, the fastest pace, milliseconds left.
         for (entries, fastest, left_ms, expected) in [
@@ -150,11 +151,11 @@ mod tests {
             (401, rate(20, 200), 1000, true),
             (40_000, rate(2000, 200), 1000, false),
             (40_001, rate(2000, 200), 1000, true),
-            // Nothing came to the store in that time.
+            // Nothing was replayed in that time.
             (1, rate(0, 200), 1000, true),
             (u64::MAX, rate(u64::MAX, 200), 200, false),
         ] {
-            let found = is_in_vain(entries, fastest, Duration::from_millis(left_ms));
+            let found = is_too_late(entries, fastest, Duration::from_millis(left_ms));
             assert_eq!(found, expected, "{entries} {fastest:?} {left_ms} ms");
         }
         assert!(!rate(2, 200).expect("one").is_above(rate(2, 200).expect("one")));

@@ -1,4 +1,4 @@
-//! What an operation is about, and what may become of it without the store.
+//! The subjects of an operation, and its treatment without the store.
 
 use crate::domain::catalog::Catalog;
 use crate::domain::decision::{Mode, Subject};
@@ -7,19 +7,19 @@ use crate::domain::limit::{Limit, LimitId};
 use crate::domain::policy::{Stance, Stances};
 use crate::ledger::Operation;
 
-/// What may become of an operation without the store.
+/// Treatment of an operation without the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Plan {
-    /// It gives back, which is always accepted.
+    /// It releases, which is always accepted.
     Release,
-    /// It takes, and every limit that it takes from is open.
+    /// It takes, and every limit that it takes from fails open.
     Take,
-    /// No decision is made.
+    /// It fails: no decision is made.
     Closed,
 }
 
 impl Plan {
-    /// What the catalog says of an operation of that app.
+    /// Returns the treatment that the catalog sets for an operation of an app.
     pub(super) fn of(catalog: &Catalog, app: &AppId, mode: Mode, operation: &Operation) -> Self {
         let stances = *catalog.failure.of(app);
         let needed = match operation {
@@ -42,7 +42,7 @@ impl Plan {
                 needed
             }
         };
-        // What only asks is asked of the store alone.
+        // A dry run is decided by the store only.
         let open = mode.writes() && needed.iter().all(|stance| *stance == Stance::Open);
         if open { Self::Take } else { Self::Closed }
     }
@@ -52,7 +52,8 @@ fn joining(stances: Stances) -> [Stance; 2] {
     [stances.groups_per_user, stances.members_per_group]
 }
 
-/// Whether the number of groups of a type has a limit, by its own rule or by what is sold.
+/// Returns whether the number of groups of a type has a limit, by its own rule or by editions and
+/// add-ons.
 fn limited(catalog: &Catalog, name: &Name) -> bool {
     let of_type = |id: &LimitId| matches!(id, LimitId::GroupsPerApp(of) if of == name);
     let by_edition = catalog.editions.iter().flat_map(|edition| &edition.limits).map(|(id, _)| id);
@@ -61,15 +62,15 @@ fn limited(catalog: &Catalog, name: &Name) -> bool {
     kind.is_none_or(|kind| kind.per_app != Limit::Unlimited) || sold.any(of_type)
 }
 
-/// A fact that an operation takes or gives back, as the counts that it stands in.
+/// A fact that an operation takes or releases, by the counts that contain it.
 pub(super) struct Fact<'a> {
-    /// Whose counts grow.
+    /// The users whose counts change.
     pub(super) users: Vec<&'a UserId>,
-    /// Whose members grow.
+    /// The group whose number of members changes.
     pub(super) group: Option<&'a GroupId>,
 }
 
-/// The facts that an operation is about, as far as it names them.
+/// Returns the facts that an operation names.
 pub(super) fn facts(operation: &Operation) -> Vec<Fact<'_>> {
     let user = |user| Fact { users: vec![user], group: None };
     match operation {
@@ -94,14 +95,14 @@ pub(super) fn facts(operation: &Operation) -> Vec<Fact<'_>> {
     }
 }
 
-/// Everybody whom an operation is about, some of them more than once.
+/// Returns every user and group that an operation names, some of them more than once.
 pub fn subjects(operation: &Operation) -> Vec<Subject> {
     let of_fact = |fact: Fact<'_>| {
         let users = fact.users.into_iter().cloned().map(Subject::User);
         users.chain(fact.group.cloned().map(Subject::Group)).collect::<Vec<_>>()
     };
     let mut subjects: Vec<Subject> = facts(operation).into_iter().flat_map(of_fact).collect();
-    // A list that grows one way only is still that of one fact about two users.
+    // A one-way friendship changes only one list, but is still a fact about two users.
     if let Operation::AddFriends { friends, one_way: true, .. }
     | Operation::RemoveFriends { friends, one_way: true, .. } = operation
     {

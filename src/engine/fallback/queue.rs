@@ -1,4 +1,4 @@
-//! What waits in the journal: each entry behind the earlier ones of every user and group that it
+//! The queue of the journal: each entry behind the earlier ones of every user and group that it
 //! names, and behind nothing else.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
@@ -21,52 +21,52 @@ use crate::ledger::Operation;
 
 /// Most users and groups in all entries together, about 80 bytes each.
 pub(super) const NAMES_MAX: usize = 400_000;
-/// How often an entry is tried while its server answers, before it is blocked.
+/// Attempts at an entry while its server is available, before it is blocked.
 pub(super) const TRIES_MAX: u32 = 5;
-/// Time without a try after one that failed.
-const REST: Duration = Duration::from_millis(100);
+/// Backoff after a failed attempt.
+const BACKOFF: Duration = Duration::from_millis(100);
 
-/// What waits about the users and groups of an operation.
+/// Entries about the users and groups of an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ahead {
-    /// Nothing.
+    /// No entries.
     Nothing,
-    /// Entries, of which this is the last one.
+    /// There are entries; this is the last one.
     Waits(u64),
     /// This entry is blocked.
     Blocked(u64),
 }
 
-/// Why an entry is not accepted.
+/// Reason why an entry is not accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum NoRoom {
     /// The budget of the failure policy is used up.
     Budget,
-    /// The journal holds as much as it may.
+    /// The journal is full.
     Journal,
 }
 
-/// How far an entry is.
+/// State of an entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum State {
-    /// It is not known to be on disk.
+    /// It may not be on disk yet.
     Writing,
     /// It waits.
     Queued,
-    /// The store is asked.
-    InWork,
-    /// It is in the store, and not yet struck out on disk.
+    /// The store is being called.
+    InFlight,
+    /// It is in the store, but not yet removed on disk.
     Done,
     /// It failed too often.
     Blocked(String),
 }
 
-/// An entry that waits.
+/// An entry of the queue.
 pub(super) struct Waiting {
     pub(super) lane: LaneId,
     pub(super) kind: Kind,
     pub(super) mode: Mode,
-    /// The group, or the user on whose list it works.
+    /// The group, or the user whose list it changes.
     pub(super) main: Option<SubjectId>,
     pub(super) named: Box<[Named]>,
     facts: usize,
@@ -75,14 +75,14 @@ pub(super) struct Waiting {
     /// The blocked entry behind which it waits.
     pub(super) stuck_behind: Option<u64>,
     pub(super) tries: u32,
-    pub(super) is_wanted: bool,
-    /// Its turn among those that callers wait for.
+    pub(super) is_awaited: bool,
+    /// Its turn among the entries that callers wait for.
     pub(super) turn: Option<u64>,
     pub(super) is_listed: bool,
     pub(super) waiters: Vec<oneshot::Sender<()>>,
 }
 
-/// Entries that go to the store as one operation.
+/// Entries that are replayed as one operation.
 pub(super) struct Batch {
     pub(super) numbers: Vec<u64>,
     pub(super) merged: Merged,
@@ -98,10 +98,10 @@ pub(super) struct Queue {
     pub(super) lanes: Lanes,
     /// Entries that are blocked.
     pub(super) blocked: BTreeSet<u64>,
-    /// Entries that have failed, and when; they rest alone.
-    resting: VecDeque<(Stopwatch, u64)>,
+    /// Entries that failed, and when; they are backing off on their own.
+    backing_off: VecDeque<(Stopwatch, u64)>,
     done: BTreeSet<u64>,
-    /// Entries that release what others hold.
+    /// Entries that release facts that they do not name.
     pub(super) freeing: Freeing,
     pub(super) turns: Turns,
     pub(super) pace: Pace,
@@ -110,7 +110,7 @@ pub(super) struct Queue {
 }
 
 impl Queue {
-    /// An empty one.
+    /// Creates an empty queue.
     pub(super) fn new() -> Self {
         Self {
             hasher: SubjectHasher::new(),
@@ -119,7 +119,7 @@ impl Queue {
             apps: HashMap::new(),
             lanes: Lanes::default(),
             blocked: BTreeSet::new(),
-            resting: VecDeque::new(),
+            backing_off: VecDeque::new(),
             done: BTreeSet::new(),
             freeing: Freeing::default(),
             turns: Turns::default(),
@@ -129,7 +129,7 @@ impl Queue {
         }
     }
 
-    /// Whether nothing is left of any entry.
+    /// Returns whether no trace of any entry is left.
     #[cfg(test)]
     pub(super) fn is_spotless(&self) -> bool {
         let gone = self.entries.is_empty() && self.chains.is_empty() && self.apps.is_empty();
@@ -147,12 +147,12 @@ impl Queue {
         parts.into_iter().map(|(held, most)| held * 100 / most).max().unwrap_or(0)
     }
 
-    /// How many entries there are.
+    /// Returns the number of entries.
     pub(super) fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// What waits about the users and groups of an operation.
+    /// Returns the entries about the users and groups of an operation.
     pub(super) fn ahead(&self, app: &AppId, operation: &Operation) -> Ahead {
         let mut last = None;
         for named in self.hasher.of(app, operation) {
@@ -168,8 +168,8 @@ impl Queue {
         last.map_or(Ahead::Nothing, Ahead::Waits)
     }
 
-    /// Takes the place of an entry that is being written. With a budget, what it takes must fit.
-    pub(super) fn enter(
+    /// Adds an entry that is being written. With a budget, its facts must fit into it.
+    pub(super) fn reserve(
         &mut self,
         number: u64,
         entry: &Entry,
@@ -183,7 +183,7 @@ impl Queue {
             let fits = |named: &Named| {
                 let there = self.chains.get(&named.id).map_or(0, |chain| chain.taken);
                 let taken = usize::try_from(there + named.taken).unwrap_or(usize::MAX);
-                taken <= named.whose.max(budget)
+                taken <= named.kind.max(budget)
             };
             if of_app > budget.per_app_max || !named.iter().all(fits) {
                 return Err(NoRoom::Budget);
@@ -199,7 +199,7 @@ impl Queue {
         Ok(())
     }
 
-    /// Adds an entry that is on disk already, whatever room there is.
+    /// Adds an entry that is already on disk, regardless of the bounds.
     pub(super) fn restore(&mut self, number: u64, entry: &Entry, encoded: Encoded) {
         let named = self.hasher.of(&entry.app, &entry.operation);
         let facts = facts_taken(&entry.operation);
@@ -207,7 +207,7 @@ impl Queue {
         self.written(number);
     }
 
-    /// Releases find room for a tenth more than takes.
+    /// Returns whether even releases find no room; they have a tenth more than takes.
     fn is_beyond(&self, encoded: &Encoded, names: usize) -> bool {
         let more = |most: usize| most + most / 10;
         self.entries.len() >= more(ENTRIES_MAX)
@@ -254,7 +254,7 @@ impl Queue {
             state: State::Writing,
             stuck_behind,
             tries: 0,
-            is_wanted: false,
+            is_awaited: false,
             turn: None,
             is_listed: false,
             waiters: Vec::new(),
@@ -262,7 +262,7 @@ impl Queue {
         self.entries.insert(number, waiting);
     }
 
-    /// An entry is on disk.
+    /// Marks an entry as on disk.
     pub(super) fn written(&mut self, number: u64) {
         if let Some(waiting) = self.entries.get_mut(&number) {
             waiting.state = State::Queued;
@@ -270,7 +270,7 @@ impl Queue {
         self.list(number, false);
     }
 
-    /// Lists an entry that may go to the store now.
+    /// Lists an entry, if it may be replayed now.
     pub(super) fn list(&mut self, number: u64, is_first: bool) {
         let Some(waiting) = self.entries.get(&number) else { return };
         let is_front = |named: &Named| {
@@ -284,10 +284,10 @@ impl Queue {
         }
         let Some(waiting) = self.entries.get_mut(&number) else { return };
         waiting.is_listed = true;
-        self.lanes.add(&waiting.lane, number, waiting.is_wanted, is_first);
+        self.lanes.add(&waiting.lane, number, waiting.is_awaited, is_first);
     }
 
-    /// Lists what may go now that the entry before it is gone from the front of those chains.
+    /// Lists the new front entries of those chains, if they may be replayed now.
     fn list_fronts(&mut self, ids: &[SubjectId]) {
         for id in ids {
             if let Some(front) = self.chains.get(id).and_then(Chain::front) {
@@ -296,13 +296,13 @@ impl Queue {
         }
     }
 
-    /// Takes entries to be brought to the store, of an app whose server is not absent.
+    /// Takes entries to be replayed, of an app whose server is not absent.
     pub(super) fn take(&mut self, is_absent: impl Fn(&AppId, &Operation) -> bool) -> Option<Batch> {
-        while let Some((since, number)) = self.resting.front()
-            && since.elapsed() >= REST
+        while let Some((since, number)) = self.backing_off.front()
+            && since.elapsed() >= BACKOFF
         {
             let number = *number;
-            self.resting.pop_front();
+            self.backing_off.pop_front();
             self.list(number, false);
         }
         while let Some((lane, number)) = self.lanes.next() {
@@ -319,19 +319,19 @@ impl Queue {
                 }
             };
             if is_absent(&entry.app, &entry.operation) {
-                let is_wanted = waiting.is_wanted;
-                self.lanes.add(&lane, number, is_wanted, true);
-                self.lanes.rest(&lane, REST);
+                let is_awaited = waiting.is_awaited;
+                self.lanes.add(&lane, number, is_awaited, true);
+                self.lanes.pause(&lane, BACKOFF);
                 continue;
             }
             waiting.is_listed = false;
-            waiting.state = State::InWork;
+            waiting.state = State::InFlight;
             return Some(self.with_followers(number, entry));
         }
         None
     }
 
-    /// Adds the entries that follow on the same group or list, as far as they may go with it.
+    /// Adds the entries that follow on the same group or list, if they can be merged with it.
     fn with_followers(&mut self, number: u64, entry: Entry) -> Batch {
         let mut batch = Batch { numbers: vec![number], merged: Merged::new(entry) };
         let Some(first) = self.entries.get(&number) else { return batch };
@@ -355,7 +355,7 @@ impl Queue {
                 break;
             }
             if let Some(waiting) = self.entries.get_mut(&next) {
-                waiting.state = State::InWork;
+                waiting.state = State::InFlight;
                 waiting.is_listed = false;
             }
             batch.numbers.push(next);
@@ -363,7 +363,7 @@ impl Queue {
         batch
     }
 
-    /// Whether all that comes before an entry in a chain is in the store or in the batch.
+    /// Returns whether every earlier entry in a chain is in the store or in the batch.
     fn goes_after(&self, named: &Named, number: u64, batch: &[u64]) -> bool {
         let Some(chain) = self.chains.get(&named.id) else { return false };
         let Some(front) = chain.front() else { return false };
@@ -374,7 +374,7 @@ impl Queue {
             .all(|there| batch.binary_search(&there).is_ok())
     }
 
-    /// Entries are in the store.
+    /// Marks entries as stored.
     pub(super) fn done(&mut self, numbers: &[u64]) {
         self.pace.advance(numbers.len());
         for number in numbers {
@@ -393,24 +393,25 @@ impl Queue {
         }
     }
 
-    /// Entries could not be brought to the store for a reason that is not theirs.
-    pub(super) fn put_back(&mut self, numbers: &[u64]) {
-        self.pace.forget();
+    /// Requeues entries that could not be replayed for a reason that does not lie in them.
+    pub(super) fn requeue(&mut self, numbers: &[u64]) {
+        self.pace.reset();
         for number in numbers.iter().rev() {
             let Some(waiting) = self.entries.get_mut(number) else { continue };
             waiting.state = State::Queued;
             let lane = waiting.lane.clone();
             self.list(*number, true);
-            self.lanes.rest(&lane, REST);
+            self.lanes.pause(&lane, BACKOFF);
         }
     }
 
-    /// The store answers, and cannot carry the entries out. Returns the one that is blocked by it.
+    /// Notes that the store is available and cannot carry the entries out. Returns the entry that
+    /// this blocks.
     pub(super) fn failed(&mut self, numbers: &[u64], why: &str) -> Option<u64> {
         let is_alone = numbers.len() == 1;
         for number in numbers {
             if let Some(waiting) = self.entries.get_mut(number) {
-                // Of several it is not known which one fails: they are tried alone.
+                // Any of several entries may be the failing one, so they are retried one by one.
                 waiting.tries += 1;
             }
         }
@@ -423,18 +424,18 @@ impl Queue {
         for number in numbers {
             if let Some(waiting) = self.entries.get_mut(number) {
                 waiting.state = State::Queued;
-                self.resting.push_back((Stopwatch::start(), *number));
+                self.backing_off.push_back((Stopwatch::start(), *number));
             }
         }
         None
     }
 
-    /// Entries that are in the store and to be struck out on disk.
+    /// Returns the entries that are in the store and have to be removed on disk.
     pub(super) fn to_strike_out(&self) -> Vec<u64> {
         self.done.iter().copied().collect()
     }
 
-    /// Forgets entries: they are struck out, or were never written.
+    /// Removes entries: they are removed on disk, or were never written.
     pub(super) fn remove(&mut self, numbers: &[u64]) {
         for number in numbers {
             self.end_turn(*number);
@@ -464,14 +465,14 @@ impl Queue {
             self.list_fronts(&ids);
         }
         if self.entries.is_empty() {
-            self.pace.forget();
+            self.pace.reset();
         }
     }
 
-    /// Forgets every entry; what is being written keeps its place.
+    /// Removes every entry, except for those that are being written.
     pub(super) fn clear(&mut self) {
-        let known = self.entries.iter().filter(|(_, it)| it.state != State::Writing);
-        let numbers: Vec<u64> = known.map(|(number, _)| *number).collect();
+        let on_disk = self.entries.iter().filter(|(_, it)| it.state != State::Writing);
+        let numbers: Vec<u64> = on_disk.map(|(number, _)| *number).collect();
         self.remove(&numbers);
     }
 }

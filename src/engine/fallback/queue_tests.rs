@@ -1,5 +1,5 @@
-//! The queue against a plain model: for each user and group the order in which its entries reach
-//! the store is the order in which they were accepted.
+//! Tests of the queue against a plain model: for each user and group the order in which its entries
+//! reach the store is the order in which they were accepted.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
@@ -14,8 +14,8 @@ use crate::journal::{Encoded, Entry};
 use crate::ledger::Operation;
 
 const BUDGET: Budget = Budget { per_user_max: 2, per_group_max: 3, per_app_max: 5 };
-/// Longer than a lane rests after a failure.
-const AFTER_REST: Duration = Duration::from_millis(110);
+/// Longer than the pause of a lane after a failure.
+const AFTER_BACKOFF: Duration = Duration::from_millis(110);
 
 fn app() -> AppId {
     AppId::try_from("demo").expect("an id")
@@ -50,13 +50,13 @@ fn entry(operation: Operation) -> Entry {
 fn add(queue: &mut Queue, number: u64, operation: Operation) {
     let entry = entry(operation);
     let encoded = Encoded::from(&entry);
-    assert_eq!(queue.enter(number, &entry, encoded, None), Ok(()));
+    assert_eq!(queue.reserve(number, &entry, encoded, None), Ok(()));
     queue.written(number);
 }
 
 fn fits(queue: &mut Queue, number: u64, operation: Operation) -> bool {
     let entry = entry(operation);
-    match queue.enter(number, &entry, Encoded::from(&entry), Some(&BUDGET)) {
+    match queue.reserve(number, &entry, Encoded::from(&entry), Some(&BUDGET)) {
         Ok(()) => true,
         Err(why) => {
             assert_eq!(why, NoRoom::Budget);
@@ -65,7 +65,7 @@ fn fits(queue: &mut Queue, number: u64, operation: Operation) -> bool {
     }
 }
 
-/// The numbers of all batches that may go now.
+/// Returns the numbers of all batches that may be replayed now.
 fn take_all(queue: &mut Queue) -> Vec<Vec<u64>> {
     let mut batches = Vec::new();
     while let Some(batch) = queue.take(|_, _| false) {
@@ -75,7 +75,7 @@ fn take_all(queue: &mut Queue) -> Vec<Vec<u64>> {
 }
 
 #[test]
-fn what_is_taken_without_the_store_is_bounded_for_each_user_group_and_app() {
+fn takes_without_the_store_are_bounded_for_each_user_group_and_app() {
     for (taken, more, expected) in [
         (vec![join("g1", &["a"]), join("g2", &["a"])], join("g3", &["a"]), false),
         (vec![join("g1", &["a"]), join("g2", &["a"])], join("g3", &["b"]), true),
@@ -95,7 +95,7 @@ fn what_is_taken_without_the_store_is_bounded_for_each_user_group_and_app() {
         let mut queue = Queue::new();
         for (number, operation) in (1..).zip(taken.clone()) {
             assert!(
-                queue.enter(number, &entry(operation.clone()), encoded(&operation), None).is_ok()
+                queue.reserve(number, &entry(operation.clone()), encoded(&operation), None).is_ok()
             );
         }
         assert_eq!(fits(&mut queue, 99, more.clone()), expected, "{taken:?}, {more:?}");
@@ -128,7 +128,7 @@ fn an_entry_waits_for_every_subject_that_it_names_and_for_nothing_else() {
     let all = queue.to_strike_out();
     queue.remove(&all);
     assert_eq!(queue.len(), 0);
-    assert!(queue.is_spotless(), "everything is given back with the entries");
+    assert!(queue.is_spotless(), "everything is freed with the entries");
 }
 
 #[test]
@@ -137,7 +137,7 @@ fn entries_of_one_group_or_list_go_together() {
     for (number, user) in (1..).zip(["a", "b", "c"]) {
         add(&mut queue, number, join("g", &[user]));
     }
-    // It waits for a friend first, and holds up nothing but itself and what follows.
+    // It waits for a friend first, and holds up only itself and the entries behind it.
     add(&mut queue, 4, befriend("d", &["e"], false));
     add(&mut queue, 5, join("g", &["d"]));
     add(&mut queue, 6, join("g", &["f"]));
@@ -161,7 +161,7 @@ fn a_batch_that_fails_is_tried_one_by_one_until_the_entry_is_found() {
     let blocked = loop {
         assert!(tried < 20, "it is never blocked");
         let Some(batch) = queue.take(|_, _| false) else {
-            std::thread::sleep(AFTER_REST);
+            std::thread::sleep(AFTER_BACKOFF);
             continue;
         };
         if batch.numbers == [4] {
@@ -178,13 +178,13 @@ fn a_batch_that_fails_is_tried_one_by_one_until_the_entry_is_found() {
     assert_eq!(queue.to_strike_out(), [4], "others go on meanwhile");
     let done = queue.to_strike_out();
     queue.remove(&done);
-    // All later entries of its users and groups are stuck with it, at whichever remove.
+    // All later entries of its users and groups are stuck with it, directly or indirectly.
     for operation in [join("g", &["x"]), join("x", &["a"]), join("x", &["b"]), join("h", &["x"])] {
         assert_eq!(queue.ahead(&app(), &operation), Ahead::Blocked(1), "{operation:?}");
     }
     assert_eq!(queue.ahead(&app(), &join("i", &["z"])), Ahead::Nothing);
     assert_eq!((queue.blocked_len(), queue.blocked(9)), (1, vec![(1, 2)]));
-    // What is written down behind it is stuck too.
+    // An entry that is added behind it is stuck too.
     add(&mut queue, 5, leave("h", &["y"]));
     assert_eq!(queue.ahead(&app(), &join("x", &["y"])), Ahead::Blocked(1));
     assert!(!fits(&mut queue, 6, join("g", &["p", "q"])), "its facts stay in the budget");
@@ -192,7 +192,7 @@ fn a_batch_that_fails_is_tried_one_by_one_until_the_entry_is_found() {
     assert!(!queue.retry(2), "only the blocked entry itself");
     assert!(queue.retry(1));
     assert_eq!(queue.ahead(&app(), &join("x", &["y"])), Ahead::Waits(5));
-    std::thread::sleep(AFTER_REST);
+    std::thread::sleep(AFTER_BACKOFF);
     assert_eq!(take_all(&mut queue), [[1]]);
     queue.done(&[1]);
     assert_eq!(take_all(&mut queue), [[2]]);
@@ -201,26 +201,26 @@ fn a_batch_that_fails_is_tried_one_by_one_until_the_entry_is_found() {
 }
 
 #[test]
-fn a_dropped_entry_lets_the_chain_go_on() {
+fn a_dropped_entry_lets_the_chain_proceed() {
     let mut queue = Queue::new();
     add(&mut queue, 1, join("g", &["a"]));
     add(&mut queue, 2, leave("g", &["a"]));
     for _ in 0..TRIES_MAX {
-        std::thread::sleep(AFTER_REST);
+        std::thread::sleep(AFTER_BACKOFF);
         assert_eq!(take_all(&mut queue), [[1]]);
         queue.failed(&[1], "WRONGTYPE");
     }
-    std::thread::sleep(AFTER_REST);
+    std::thread::sleep(AFTER_BACKOFF);
     assert_eq!(take_all(&mut queue), Vec::<Vec<u64>>::new());
     assert!(!fits(&mut queue, 3, join("g", &["p", "q", "r"])), "its fact stays in the budget");
     queue.remove(&[1]);
     assert_eq!(queue.blocked_len(), 0);
     assert_eq!(take_all(&mut queue), [[2]]);
-    assert!(fits(&mut queue, 3, join("g", &["p", "q", "r"])), "its fact is given back");
+    assert!(fits(&mut queue, 3, join("g", &["p", "q", "r"])), "its fact is freed");
 }
 
 #[test]
-fn a_list_says_how_far_each_entry_is() {
+fn a_list_has_the_state_of_each_entry() {
     let mut queue = Queue::new();
     add(&mut queue, 1, join("g", &["a"]));
     add(&mut queue, 2, leave("g", &["a"]));
@@ -249,7 +249,7 @@ fn a_list_says_how_far_each_entry_is() {
 }
 
 #[test]
-fn what_only_its_turn_keeps_from_the_store_is_due() {
+fn entries_that_only_wait_for_their_turn_are_due() {
     let mut queue = Queue::new();
     add(&mut queue, 1, join("g", &["a"]));
     add(&mut queue, 2, leave("g", &["a"]));
@@ -283,19 +283,19 @@ fn a_repeated_call_adds_nothing() {
         Some(join("g", &["a"])),
         "another mode"
     );
-    // What came between counts.
+    // Entries in between count.
     add(&mut queue, 3, leave("g", &["a"]));
     assert_eq!(left(&queue, join("g", &["a"])), Some(join("g", &["a"])));
     assert_eq!(left(&queue, leave("g", &["a"])), None);
     add(&mut queue, 4, Operation::DissolveGroup { group: group("g") });
     assert_eq!(left(&queue, leave("g", &["a"])), Some(leave("g", &["a"])));
-    // Before it is on disk, nobody was answered.
+    // An entry that is not on disk yet has not been answered.
     let operation = join("k", &["k"]);
-    queue.enter(5, &entry(operation.clone()), encoded(&operation), None).expect("room");
+    queue.reserve(5, &entry(operation.clone()), encoded(&operation), None).expect("room");
     assert_eq!(left(&queue, operation.clone()), Some(operation.clone()));
     queue.written(5);
     assert_eq!(left(&queue, operation), None);
-    // Who is on whose list is two facts.
+    // Each direction of a friendship is a fact of its own.
     add(&mut queue, 6, befriend("x", &["y"], true));
     assert_eq!(left(&queue, befriend("x", &["y"], true)), None);
     let other_way = befriend("y", &["x"], true);
@@ -315,12 +315,12 @@ fn a_lane_whose_server_is_absent_holds_up_no_other() {
         taken.extend(batch.numbers);
     }
     assert_eq!(taken, BTreeSet::from([2, 3]));
-    std::thread::sleep(AFTER_REST);
+    std::thread::sleep(AFTER_BACKOFF);
     assert_eq!(take_all(&mut queue), [[1]]);
 }
 
 #[test]
-fn what_a_caller_waits_for_goes_first() {
+fn entries_that_a_caller_waits_for_go_first() {
     let mut queue = Queue::new();
     for number in 1..=20_u64 {
         add(&mut queue, number, join(&format!("g{number}"), &[format!("u{number}").as_str()]));
@@ -348,7 +348,7 @@ fn callers_that_have_given_up_leave_nothing() {
     assert!(queue.entries[&1].waiters.len() < 10, "{}", queue.entries[&1].waiters.len());
 }
 
-/// Numbers that are always the same.
+/// Pseudo-random numbers, the same in each run.
 struct Random(u64);
 
 impl Random {
@@ -358,7 +358,7 @@ impl Random {
     }
 }
 
-/// Users and groups that an operation names, as text.
+/// Returns the users and groups that an operation names, as text.
 fn names(operation: &Operation) -> Vec<String> {
     let of_group = |group: &GroupId| format!("group {group}");
     let of_user = |user: &UserId| format!("user {user}");
@@ -370,7 +370,7 @@ fn names(operation: &Operation) -> Vec<String> {
             friends.iter().chain([user]).map(of_user).collect()
         }
         Operation::DissolveGroup { group } => vec![of_group(group)],
-        other => panic!("{other:?} is not played here"),
+        other => panic!("{other:?} is not used here"),
     }
 }
 
@@ -396,7 +396,7 @@ fn random_entries_reach_the_store_in_the_order_of_each_user_and_group() {
         let (mut queue, mut next) = (Queue::new(), 1);
         let mut accepted: BTreeMap<u64, Operation> = BTreeMap::new();
         let mut reached: HashMap<String, Vec<u64>> = HashMap::new();
-        let mut in_work: Vec<Vec<u64>> = Vec::new();
+        let mut in_flight: Vec<Vec<u64>> = Vec::new();
         for _ in 0..600 {
             match random.below(6) {
                 0..=2 if next <= 250 => {
@@ -405,10 +405,10 @@ fn random_entries_reach_the_store_in_the_order_of_each_user_and_group() {
                     add(&mut queue, next, operation);
                     next += 1;
                 }
-                3 => in_work.extend(queue.take(|_, _| false).map(|batch| batch.numbers)),
-                4 if !in_work.is_empty() => {
-                    let at = random.below(in_work.len() as u64);
-                    let numbers = in_work.swap_remove(usize::try_from(at).expect("small"));
+                3 => in_flight.extend(queue.take(|_, _| false).map(|batch| batch.numbers)),
+                4 if !in_flight.is_empty() => {
+                    let at = random.below(in_flight.len() as u64);
+                    let numbers = in_flight.swap_remove(usize::try_from(at).expect("small"));
                     note_reached(&accepted, &numbers, &mut reached);
                     queue.done(&numbers);
                 }
@@ -419,9 +419,9 @@ fn random_entries_reach_the_store_in_the_order_of_each_user_and_group() {
             }
         }
         while queue.len() > 0 {
-            in_work.extend(std::iter::from_fn(|| queue.take(|_, _| false)).map(|it| it.numbers));
-            assert!(!in_work.is_empty(), "seed {seed}: nothing may go");
-            for numbers in in_work.drain(..) {
+            in_flight.extend(std::iter::from_fn(|| queue.take(|_, _| false)).map(|it| it.numbers));
+            assert!(!in_flight.is_empty(), "seed {seed}: no entry can be replayed");
+            for numbers in in_flight.drain(..) {
                 note_reached(&accepted, &numbers, &mut reached);
                 queue.done(&numbers);
             }

@@ -1,4 +1,4 @@
-//! Calls that repeat what the journal has already.
+//! Calls that repeat operations that are already in the journal.
 
 use super::chain::Chain;
 use super::merge::{Kind, kind, main, without};
@@ -7,12 +7,12 @@ use crate::domain::decision::{Mode, Subject};
 use crate::domain::id::{AppId, UserId};
 use crate::ledger::Operation;
 
-/// Most entries of a group or list that are looked at for a repeated call.
+/// Most entries of a group or list that are searched for a repeated call.
 const REPEATS_MAX: usize = 64;
 
 impl Queue {
-    /// What of an operation is not the latest entry about its users already; `None`: nothing. Who
-    /// repeats a call that was answered adds nothing to the journal.
+    /// Removes from an operation the users about whom it is already the latest entry; `None` if
+    /// none are left. So a repeat of an answered call adds nothing to the journal.
     pub(super) fn without_repeats(
         &self,
         app: &AppId,
@@ -33,11 +33,11 @@ impl Queue {
                 })
             };
             let Some(main) = main else { return alike(last) };
-            // Of two users, either may be the one on whose list it works.
+            // With two users, either may be the one whose list changes.
             if self.entries.get(&last).is_none_or(|it| it.main != Some(main)) {
                 return false;
             }
-            // Whatever came after it about the group or the list did the same for others.
+            // All later entries about the group or list must do the same for other users.
             let since = self.chains.get(&main).map(|chain| chain.iter().rev());
             let since: Vec<u64> = since
                 .into_iter()

@@ -1,5 +1,5 @@
-//! Brings the journal to the store, as much at once as the order of users and groups allows, and
-//! reports who is over a limit by it.
+//! Replays the journal to the store, as concurrently as the order of users and groups allows, and
+//! reports the subjects that it takes over a limit.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -21,23 +21,23 @@ use crate::engine::{Decision, Engine, Request};
 use crate::ledger::{LedgerError, Operation};
 use crate::telemetry::Replayed;
 
-/// Most operations of the journal that the store is asked at once, so that callers find room
-/// between them: about a millisecond of Redis.
-const IN_WORK_MAX: usize = 64;
-/// Most milliseconds for each of which the same number is asked at once, where the store is so far
-/// away that one operation takes at least that long.
-const IN_WORK_TIMES_MAX: u128 = 4;
-/// Longest time for one operation.
+/// Most operations of the journal in flight, so that callers find room between them: about a
+/// millisecond of Redis.
+const IN_FLIGHT_MAX: usize = 64;
+/// Most multiples of [`IN_FLIGHT_MAX`]: one for each millisecond that an operation takes at least,
+/// if the store is that far away.
+const IN_FLIGHT_TIMES_MAX: u128 = 4;
+/// Timeout of one operation.
 const OPERATION_TIMEOUT: Duration = Duration::from_secs(5);
-/// Most entries that are prepared for the store, or forgotten, before callers get their turn: some
-/// hundred microseconds.
-const AT_ONCE_MAX: usize = 256;
-/// How often entries that could not go are looked at again.
-const LOOK_EVERY: Duration = Duration::from_millis(20);
-/// Longest time at the end for what can still be brought to the store.
-const LAST_TRY_MAX: Duration = Duration::from_secs(5);
+/// Most entries that are prepared for the store, or removed, before the task yields to callers:
+/// some hundred microseconds.
+const BEFORE_YIELD_MAX: usize = 256;
+/// Interval at which entries that could not be replayed are checked again.
+const POLL_EVERY: Duration = Duration::from_millis(20);
+/// Longest time at shutdown for entries that can still be replayed.
+const SHUTDOWN_REPLAY_MAX: Duration = Duration::from_secs(5);
 
-/// What became of one app's entries.
+/// Result of replaying one app's entries.
 #[derive(Default)]
 struct Report {
     facts: u64,
@@ -53,53 +53,54 @@ struct Reports {
     void: VoidEntries,
 }
 
-/// What became of entries that were brought to the store.
-enum Brought {
-    /// They are in it.
+/// Outcome of replaying entries.
+enum ReplayOutcome {
+    /// They are in the store.
     Done,
     /// They cannot be done any more, for this reason: their group or app is gone, say.
     Void(LedgerError),
     /// The store could not take anything.
     Later,
-    /// The store answers, and cannot carry them out.
+    /// The store is available, and cannot carry them out.
     Failed(String),
 }
 
-/// A batch that was brought to the store, and the decision about it.
-type Ended = (Vec<u64>, Brought, Option<(Request, Decision)>);
+/// A replayed batch, its outcome, and the decision about it.
+type ReplayedBatch = (Vec<u64>, ReplayOutcome, Option<(Request, Decision)>);
 
-/// How many operations the store is asked at once, by the shortest time that one has taken. While
-/// a far store is on its way with some, it could carry out others.
-fn in_work_max(shortest: Option<Duration>) -> usize {
-    let times = shortest.map_or(1, |time| time.as_millis().clamp(1, IN_WORK_TIMES_MAX));
-    IN_WORK_MAX * usize::try_from(times).unwrap_or(1)
+/// Returns the most operations in flight, by the shortest time that one has taken. While some are
+/// on their way to a far store, it could carry out others.
+fn in_flight_max(shortest: Option<Duration>) -> usize {
+    let times = shortest.map_or(1, |time| time.as_millis().clamp(1, IN_FLIGHT_TIMES_MAX));
+    IN_FLIGHT_MAX * usize::try_from(times).unwrap_or(1)
 }
 
 impl Fallback {
-    /// Brings what waits to the store until `stopped` turns true, and then what is left, as far as
-    /// the store takes it at once.
+    /// Replays the queue until `stopped` becomes true, and then the remaining entries that the
+    /// store accepts immediately.
     pub async fn replay(self: Arc<Self>, engine: Arc<Engine>, mut stopped: watch::Receiver<bool>) {
         let mut reports = Reports::default();
         let mut in_work = FuturesUnordered::new();
         let mut shortest: Option<Duration> = None;
-        let mut striking = FuturesUnordered::new();
+        let mut removals = FuturesUnordered::new();
         let mut changes = engine.ledger.identity_changes();
         let mut ends: Option<Stopwatch> = None;
         loop {
-            // A journal that cannot be written says so by itself.
+            // A journal that cannot be written reports its own failure.
             let may_go = !engine.ledger.is_lost() && self.follow_generation(&engine).await.is_ok();
             let mut prepared = 0;
-            while may_go && in_work.len() < in_work_max(shortest) && prepared < AT_ONCE_MAX {
+            while may_go && in_flight.len() < in_flight_max(shortest) && prepared < BEFORE_YIELD_MAX
+            {
                 let is_absent =
                     |app: &AppId, operation: &Operation| engine.ledger.is_absent(app, operation);
                 let Some(batch) = self.queue().take(is_absent) else { break };
                 prepared += batch.numbers.len();
-                in_work.push(timed(self.bring(&engine, batch)));
+                in_flight.push(timed(self.replay_batch(&engine, batch)));
             }
-            if striking.is_empty() {
+            if removals.is_empty() {
                 let done = self.queue().to_strike_out();
                 if !done.is_empty() {
-                    striking.push(self.strike_out(done));
+                    removals.push(self.remove_done(done));
                 }
             }
             let waiting = self.queue().len() > 0;
@@ -113,53 +114,53 @@ impl Fallback {
             if ends.is_some() && (is_idle || is_late) {
                 break;
             }
-            // What is ready by itself does not keep callers from their turn.
+            // Work that is always ready must not keep callers waiting.
             tokio::task::yield_now().await;
             tokio::select! {
-                Some((ended, time)) = in_work.next() => {
+                Some((replayed, time)) = in_flight.next() => {
                     shortest = Some(shortest.map_or(time, |shortest| shortest.min(time)));
-                    self.settle_batch(ended, &engine, &mut reports);
+                    self.settle_batch(replayed, &engine, &mut reports);
                 }
-                Some(()) = striking.next() => {}
-                () = std::future::ready(()), if prepared >= AT_ONCE_MAX => {}
+                Some(()) = removals.next() => {}
+                () = std::future::ready(()), if prepared >= BEFORE_YIELD_MAX => {}
                 () = self.changed.notified() => {}
                 () = changed(&mut changes) => {}
-                () = sleep(LOOK_EVERY), if waiting => {}
+                () = sleep(POLL_EVERY), if waiting => {}
                 _ = stopped.wait_for(|stop| *stop), if ends.is_none() => {
                     ends = Some(Stopwatch::start());
                 }
             }
         }
         report(&engine, &mut reports);
-        // What is left is on disk, and is brought to the store after the next start.
+        // The remaining entries are on disk, and are replayed after the next start.
         let left = self.queue().len();
         if left > 0 {
-            warn!(entries = left, "journal kept: the store does not have all of it");
+            warn!(entries = left, "journal kept: entries are left to replay");
         }
     }
 
-    /// Strikes entries out that are in the store. Only what is struck out on disk is forgotten: it
-    /// could be brought to the store once more, after what comes later.
-    async fn strike_out(&self, done: Vec<u64>) {
+    /// Removes entries that are in the store. An entry leaves the queue only once it is removed on
+    /// disk: otherwise it could be replayed once more, after later ones.
+    async fn remove_done(&self, done: Vec<u64>) {
         if let Err(error) = self.journal.remove(done.clone()).await {
             self.report(&error);
-            // The process ends with a journal that has failed.
+            // The process ends when its journal has failed.
             return std::future::pending().await;
         }
-        for some in done.chunks(AT_ONCE_MAX) {
-            self.queue().remove(some);
+        for chunk in done.chunks(BEFORE_YIELD_MAX) {
+            self.queue().remove(chunk);
             tokio::task::yield_now().await;
         }
         self.metrics.condition.journal(self.journal.len());
     }
 
-    /// Brings a batch to the store.
-    async fn bring(&self, engine: &Engine, batch: Batch) -> Ended {
+    /// Replays a batch to the store.
+    async fn replay_batch(&self, engine: &Engine, batch: Batch) -> ReplayedBatch {
         let Batch { numbers, merged } = batch;
-        // What is brought is of the generation that it is brought to.
+        // The entries must belong to the generation that they are replayed to.
         let kept = engine.ledger.keep_generation().await;
         if engine.ledger.is_lost() || !self.is_of(&kept.generation) {
-            return (numbers, Brought::Later, None);
+            return (numbers, ReplayOutcome::Later, None);
         }
         let mode = mode_of_replay(merged.mode);
         let deadline = engine.local_now() + OPERATION_TIMEOUT;
@@ -170,12 +171,12 @@ impl Fallback {
         }
     }
 
-    fn settle_batch(&self, ended: Ended, engine: &Engine, reports: &mut Reports) {
-        let (numbers, brought, decided) = ended;
-        match (brought, decided) {
-            (Brought::Done, Some((Request { app, mode, .. }, decision))) => {
+    fn settle_batch(&self, replayed: ReplayedBatch, engine: &Engine, reports: &mut Reports) {
+        let (numbers, outcome, decided) = replayed;
+        match (outcome, decided) {
+            (ReplayOutcome::Done, Some((Request { app, mode, .. }, decision))) => {
                 let at = engine.plausible(decision.decided_at);
-                engine.notices().note(&app, mode, at, &decision);
+                engine.notices().record(&app, mode, at, &decision);
                 self.count(&app, &decision, reports);
                 self.queue().done(&numbers);
             }
@@ -186,7 +187,7 @@ impl Fallback {
                 self.metrics.condition.replayed(Replayed::Failed, count);
                 self.queue().done(&numbers);
             }
-            (Brought::Failed(why), Some((Request { app, operation, .. }, _))) => {
+            (ReplayOutcome::Failed(why), Some((Request { app, operation, .. }, _))) => {
                 let blocked = self.queue().failed(&numbers, &why);
                 if let Some(entry) = blocked {
                     let operation = operation.name();
@@ -198,7 +199,7 @@ impl Fallback {
                     engine.notices().tell(Event { at, app: Some(app), what });
                 }
             }
-            _ => self.queue().put_back(&numbers),
+            _ => self.queue().requeue(&numbers),
         }
     }
 
@@ -219,11 +220,11 @@ impl Fallback {
             report.sample.get_or_insert_with(|| Count {
                 limit_id: breach.limit_id.to_string(),
                 subject: breach.subject.clone(),
-                // The breach has what there was before this one.
+                // The violation has the count before this fact.
                 used: breach.used + 1,
                 limit: breach.bound.limit.finite().unwrap_or(u64::MAX),
             });
-            self.lately.over(app, breach);
+            self.denial_cache.record_over_limit(app, breach);
         }
     }
 }
@@ -243,7 +244,7 @@ fn after(error: LedgerError) -> Brought {
         | LedgerError::ClockSkew(_)
         | LedgerError::ClockSettling(_)
         | LedgerError::JournalBlocked { .. }
-        // It is not bounded here: what was answered is brought to the store.
+        // Replays are not bounded by this: answered operations have to reach the store.
         | LedgerError::UnknownAppsFull { .. }
         | LedgerError::Closing => Brought::Later,
         LedgerError::Failed(why) => Brought::Failed(why),
@@ -258,13 +259,13 @@ fn after(error: LedgerError) -> Brought {
     }
 }
 
-/// The result, and how long it took.
+/// Returns the result, and the time that it took.
 async fn timed<T>(work: impl Future<Output = T>) -> (T, Duration) {
     let since = Stopwatch::start();
     (work.await, since.elapsed())
 }
 
-/// Ready when the store's identity has changed.
+/// Completes when the store's identity has changed.
 async fn changed(changes: &mut Option<watch::Receiver<u64>>) {
     if let Some(changes) = changes
         && changes.changed().await.is_ok()
@@ -274,7 +275,7 @@ async fn changed(changes: &mut Option<watch::Receiver<u64>>) {
     std::future::pending::<()>().await;
 }
 
-/// Reports what became of the entries, by app.
+/// Reports the results by app.
 fn report(engine: &Engine, reports: &mut Reports) {
     reports.void.log();
     for (app, Report { facts, over, failed, sample }) in reports.by_app.drain() {
@@ -290,11 +291,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_far_store_is_asked_more_at_once() {
+    fn a_far_store_gets_more_operations_in_flight() {
         let table = [(0, 64), (999, 64), (1000, 64), (1999, 64), (2000, 128), (3300, 192)];
         for (micros, expected) in table.into_iter().chain([(4000, 256), (1_000_000, 256)]) {
-            assert_eq!(in_work_max(Some(Duration::from_micros(micros))), expected, "{micros} us");
+            assert_eq!(in_flight_max(Some(Duration::from_micros(micros))), expected, "{micros} us");
         }
-        assert_eq!(in_work_max(None), 64, "while nothing is known");
+        assert_eq!(in_flight_max(None), 64, "before any was measured");
     }
 }

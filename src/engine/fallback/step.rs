@@ -1,40 +1,40 @@
-//! What becomes of an operation next: a pure function of the failure policy, of what waits in the
-//! journal about the same users and groups, and of whether their server is absent.
+//! The next action for an operation: a pure function of the failure policy, of the journal's
+//! entries about the same users and groups, and of whether their server is absent.
 //!
 //! | journal | server | release | take, fails open | closed |
 //! |---|---|---|---|---|
-//! | nothing | any | asked | asked | asked |
-//! | entries wait | answers | journaled behind them | waits for them | waits for them |
+//! | nothing | any | to the store | to the store | to the store |
+//! | entries wait | available | journaled behind them | waits for them | waits for them |
 //! | entries wait | absent | journaled behind them | admitted behind them | UNAVAILABLE |
 //! | an entry is blocked | any | journaled behind it | JOURNAL_BLOCKED | JOURNAL_BLOCKED |
 //!
-//! | what was asked | release | take, fails open | closed |
+//! | result of the store | release | take, fails open | closed |
 //! |---|---|---|---|
-//! | is decided | answered | answered | answered |
-//! | meets an absent server | journaled | admitted | UNAVAILABLE |
-//! | meets any other error | the error | the error | the error |
+//! | a decision | the decision | the decision | the decision |
+//! | absent server | journaled | admitted | UNAVAILABLE |
+//! | any other error | the error | the error | the error |
 
 use super::plan::Plan;
 use super::queue::Ahead;
 
-/// What becomes of an operation before the store is asked.
+/// Action before the store is called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Step {
     /// The store decides.
     Ask,
-    /// It is written down as given back.
+    /// It is written to the journal as a release.
     Accept,
     /// It is decided without the store.
     Admit,
     /// It waits until the entry of that number is in the store.
     Wait(u64),
-    /// Its server is absent, and nothing else may decide.
+    /// It fails: its server is absent.
     Absent,
-    /// The entry of that number is blocked.
+    /// It fails: the entry of that number is blocked.
     Blocked(u64),
 }
 
-/// What becomes of an operation before the store is asked.
+/// Returns the action before the store is called.
 pub(super) fn before(plan: Plan, ahead: Ahead, is_absent: impl FnOnce() -> bool) -> Step {
     match (ahead, plan) {
         (Ahead::Nothing, _) => Step::Ask,
@@ -48,18 +48,18 @@ pub(super) fn before(plan: Plan, ahead: Ahead, is_absent: impl FnOnce() -> bool)
     }
 }
 
-/// What becomes of an operation where nothing has to be waited for.
+/// Action once there is no entry to wait for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum After {
-    /// It is written down as given back.
+    /// It is written to the journal as a release.
     Accept,
     /// It is decided without the store.
     Admit,
-    /// What the store says stands.
+    /// The store's result stands.
     Ask,
 }
 
-/// What becomes of an operation that failed.
+/// Returns the action after an operation failed.
 pub(super) fn after(plan: Plan, is_absence: bool) -> After {
     match (is_absence, plan) {
         (true, Plan::Release) => After::Accept,
@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_combination_is_as_the_table_says() {
+    fn every_combination_matches_the_table() {
         use Ahead::{Blocked, Nothing, Waits};
         let plans = [Plan::Release, Plan::Take, Plan::Closed];
         let table = [

@@ -1,4 +1,4 @@
-//! Users and groups as the journal's queue knows them, and what an operation takes of each.
+//! Users and groups in the journal's queue, and the facts that an operation takes from each.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -14,23 +14,24 @@ use crate::ledger::Operation;
 /// Bytes of the key of a [`SubjectHasher`].
 const KEY_BYTES: usize = 16;
 
-/// A user or group of an app in 16 bytes: two of them are the same by chance once in 2^64 pairs,
-/// and are then kept in one order, which is harmless.
+/// A user or group of an app as a hash of 16 bytes: two collide by chance once in 2^64 pairs, and
+/// are then kept in one order, which is harmless.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct SubjectId(u64, u64);
 
-/// Makes the ids, under a key of this process, so that no caller can choose two that are the same.
+/// Computes the hashes, with a key of this process, so that no caller can choose two that collide.
 pub(super) struct SubjectHasher([u8; KEY_BYTES]);
 
 impl SubjectHasher {
     pub(super) fn new() -> Self {
         let mut key = [0; KEY_BYTES];
-        // Without randomness ids can be chosen, which costs an attacker's own app its order alone.
+        // Without randomness collisions can be chosen, which only costs an attacker's own app its
+        // order.
         let _ = getrandom::fill(&mut key);
         Self(key)
     }
 
-    /// The id of one.
+    /// Returns the hash of a user or group.
     pub(super) fn id(&self, app: &AppId, subject: &Subject) -> SubjectId {
         let mut hasher = SipHasher13::new_with_key(&self.0);
         (app, subject).hash(&mut hasher);
@@ -38,8 +39,8 @@ impl SubjectHasher {
         SubjectId(hash.h1, hash.h2)
     }
 
-    /// Every user and group that an operation names, once, with the facts that it takes in their
-    /// name.
+    /// Returns every user and group that an operation names, once, with the number of facts that it
+    /// takes for each.
     pub(super) fn of(&self, app: &AppId, operation: &Operation) -> Vec<Named> {
         let costs = costs(operation);
         let mut named: Vec<Named> = Vec::new();
@@ -48,26 +49,26 @@ impl SubjectHasher {
             let id = self.id(app, &subject);
             if seen.insert(id) {
                 let taken = costs.get(&subject).copied().unwrap_or(0);
-                let max = match subject {
-                    Subject::User(_) => Whose::User,
-                    _ => Whose::Group,
+                let kind = match subject {
+                    Subject::User(_) => BudgetKind::User,
+                    _ => BudgetKind::Group,
                 };
-                named.push(Named { id, whose: max, taken });
+                named.push(Named { id, kind, taken });
             }
         }
         named
     }
 }
 
-/// Whether it is a user or a group.
+/// Kind of a subject in the budget.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Whose {
+pub(super) enum BudgetKind {
     User,
     Group,
 }
 
-impl Whose {
-    /// The most facts of one.
+impl BudgetKind {
+    /// Returns the most facts of one such subject.
     pub(super) fn max(self, budget: &Budget) -> usize {
         match self {
             Self::User => budget.per_user_max,
@@ -80,8 +81,8 @@ impl Whose {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Named {
     pub(super) id: SubjectId,
-    pub(super) whose: Whose,
-    /// Facts that it takes in their name.
+    pub(super) kind: BudgetKind,
+    /// Facts that the operation takes for the subject.
     pub(super) taken: u32,
 }
 
@@ -95,15 +96,15 @@ fn takes(operation: &Operation) -> bool {
     )
 }
 
-/// How many facts an operation takes; a release takes none.
+/// Returns the number of facts that an operation takes; a release takes none.
 pub(super) fn facts_taken(operation: &Operation) -> usize {
     if takes(operation) { facts(operation).len() } else { 0 }
 }
 
-/// Facts that an operation takes, by whose they are.
+/// Returns the number of facts that an operation takes, by subject.
 fn costs(operation: &Operation) -> HashMap<Subject, u32> {
     let mut costs = HashMap::new();
-    // An account stands in the app's count alone.
+    // An account is only in the app's count.
     if !takes(operation) || matches!(operation, Operation::CreateAccounts { .. }) {
         return costs;
     }
