@@ -1,9 +1,8 @@
-//! Which catalog is in force: what sidecars load, what the store keeps, and what an owner
-//! activates.
+//! The catalog in force: as loaded by sidecars, kept by the store, and activated by owners.
 //!
 //! A content comes into force when a sidecar loads it and the store has never had it. A sidecar
-//! that loads one that was replaced follows the store's, so that a rolling restart is one change
-//! in whatever order it happens. Adding a record compares the last one in the same step.
+//! that loads a content which was replaced uses the store's instead, so that a rolling restart is
+//! one change in whatever order it happens. Adding a record compares the last one in the same step.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -26,33 +25,33 @@ use crate::domain::schedule::Schedule;
 use crate::domain::text::quoted_names;
 use crate::domain::time::Timestamp;
 
-/// Most tries to add a record while other sidecars add theirs.
+/// Most attempts to add a record while other sidecars add theirs.
 const ATTEMPTS_MAX: usize = 16;
 /// Most versions or hashes that an error lists: those of the last changes.
 const LISTED_MAX: usize = 8;
-/// What the audit log calls it.
+/// The RPC's name in the audit log.
 const ACTIVATE: &str = "ActivateCatalog";
 
-/// What a sidecar has read of the store's catalogs.
+/// The store's catalogs as a sidecar has read them last.
 #[derive(Default)]
-pub(super) struct Known {
+pub(super) struct CatalogCache {
     records: Vec<CatalogRecord>,
-    /// The bytes of each record.
+    /// Size of each record in bytes.
     sizes: Vec<usize>,
-    /// `None`: the store has none.
+    /// History of the records; `None` if the store has none.
     pub(super) history: Option<Arc<CatalogHistory>>,
 }
 
-/// What a sidecar keeps of the store's catalogs, and the one that it loaded itself.
+/// The cached catalogs of the store, and the catalog that the sidecar loaded itself.
 #[derive(Default)]
 pub(super) struct Kept {
-    known: ArcSwap<Known>,
+    cached: ArcSwap<CatalogCache>,
     loaded: ArcSwapOption<Catalog>,
-    /// Whether another catalog decides than the one that all limits were published by.
+    /// True if all limits were published by another catalog than the deciding one.
     unpublished: AtomicBool,
 }
 
-/// A catalog: several contents may have the same version.
+/// Identity of a catalog: several contents may have the same version.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CatalogId {
     /// Its version.
@@ -66,33 +65,33 @@ impl CatalogId {
         Self { version: catalog.version.clone(), hash: catalog_codec::hash(catalog) }
     }
 
-    /// Version and hash.
+    /// Returns version and hash.
     #[must_use]
     pub fn both(&self) -> (&str, &str) {
         (&self.version, &self.hash)
     }
 }
 
-/// Which catalog decides at this sidecar.
+/// The catalog by which this sidecar decides.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Standing {
     /// The catalog in force.
     pub in_force: CatalogId,
-    /// The catalog that this sidecar loaded, where that is another content.
+    /// The catalog that this sidecar loaded, if its content is another one.
     pub differs: Option<CatalogId>,
-    /// Whether another catalog decides than the limits of all apps were published by: they follow
-    /// with [`super::Administration::publish_all`].
+    /// True if the limits of all apps were published by another catalog: they follow with
+    /// [`super::Administration::publish_all`].
     pub changed: bool,
 }
 
-/// An owner's wish to put a kept catalog into force.
+/// An owner's request to put a kept catalog into force.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Activation {
-    /// Makes it idempotent.
+    /// Idempotency key.
     pub request_id: RequestId,
     /// The version of the catalog.
     pub version: String,
-    /// The hash of its content, where several contents have that version.
+    /// The hash of its content; needed if several contents have that version.
     pub hash: Option<String>,
 }
 
@@ -103,45 +102,45 @@ pub struct Activated {
     pub version: String,
     /// The hash of its content.
     pub hash: String,
-    /// From when on it is in force.
+    /// Instant from which it is in force.
     pub since: Timestamp,
 }
 
-impl Known {
+impl CatalogCache {
     fn last(&self) -> u64 {
         self.records.last().map_or(0, |last| last.number)
     }
 
-    /// Not before the last record, so that records stay in the order of their instants even if
-    /// the clock was set back.
+    /// Returns `now`, but not before the last record, so that records stay in the order of their
+    /// instants even if the clock was set back.
     fn not_before_last(&self, now: Timestamp) -> Timestamp {
         self.records.last().map_or(now, |last| now.max(last.since))
     }
 }
 
 impl Kept {
-    /// The limits of all apps are published by the catalog that decides.
+    /// Notes that the limits of all apps are published by the deciding catalog.
     pub(super) fn published(&self) {
         self.unpublished.store(false, Ordering::SeqCst);
     }
 
-    pub(super) fn known(&self) -> Arc<Known> {
-        self.known.load_full()
+    pub(super) fn cached(&self) -> Arc<CatalogCache> {
+        self.cached.load_full()
     }
 }
 
 impl Office {
-    /// The catalogs by when they are in force, as the store has them now.
+    /// Returns the catalogs by their instants of being in force, as the store has them now.
     pub(super) async fn catalogs(&self) -> Result<Arc<CatalogHistory>, AdminError> {
-        let known = self.known().await?;
+        let cached = self.read_catalogs().await?;
         let own = || Arc::new(CatalogHistory::of(self.engine.catalog()));
-        Ok(known.history.clone().unwrap_or_else(own))
+        Ok(cached.history.clone().unwrap_or_else(own))
     }
 
-    async fn known(&self) -> Result<Arc<Known>, AdminError> {
-        let known = self.kept.known();
-        let stored = self.directory.catalogs(known.last()).await?;
-        let Some(stored) = stored else { return Ok(known) };
+    async fn read_catalogs(&self) -> Result<Arc<CatalogCache>, AdminError> {
+        let cached = self.kept.cached();
+        let stored = self.directory.catalogs(cached.last()).await?;
+        let Some(stored) = stored else { return Ok(cached) };
         let own = self.engine.catalog();
         let sizes = stored.iter().map(|(_, bytes)| bytes.len()).collect();
         let decode = |(number, bytes): (u64, Vec<u8>)| catalog_codec::decode(number, &bytes, &own);
@@ -152,55 +151,54 @@ impl Office {
             catalog: record.catalog.clone(),
         };
         let history = CatalogHistory::new(records.iter().map(in_force).collect()).map(Arc::new);
-        let known = Arc::new(Known { records, sizes, history });
-        self.kept.known.store(known.clone());
-        Ok(known)
+        let cached = Arc::new(CatalogCache { records, sizes, history });
+        self.kept.cached.store(cached.clone());
+        Ok(cached)
     }
 
-    /// Puts a catalog into force that was loaded from this sidecar's file, where the store has
-    /// never had its content; follows the store's otherwise.
+    /// Puts a catalog from this sidecar's file into force if the store has never had its content;
+    /// uses the store's otherwise.
     pub(super) async fn load_catalog(&self, catalog: Catalog) -> Result<Standing, AdminError> {
         Schedule::default_of(&catalog).map_err(AdminError::Catalog)?;
         let hash = catalog_codec::hash(&catalog);
         let catalog = Arc::new(catalog);
         for _ in 0..ATTEMPTS_MAX {
-            let known = self.known().await?;
-            if known.records.iter().any(|record| record.hash == hash) {
+            let cached = self.read_catalogs().await?;
+            if cached.records.iter().any(|record| record.hash == hash) {
                 self.kept.loaded.store(Some(catalog));
                 let now = self.engine.plausible(self.engine.now().await?);
-                return self.follow_known(&known, now);
+                return self.apply_cached(&cached, now);
             }
             let now = self.engine.agreed_now().await?;
             self.refuse_lost_types(&catalog).await?;
             let record = CatalogRecord {
-                number: known.last() + 1,
-                since: known.not_before_last(now),
+                number: cached.last() + 1,
+                since: cached.not_before_last(now),
                 request_id: String::new(),
                 hash: hash.clone(),
                 catalog: catalog.clone(),
             };
-            self.add_catalog(&known, &record, now, None).await?;
+            self.add_catalog(&cached, &record, now, None).await?;
         }
         Err(DirectoryError::Unavailable("other catalogs come into force all the time".into())
             .into())
     }
 
-    /// Refuses a catalog that lacks a group type of which there are groups.
+    /// Refuses a catalog that lacks a group type in use.
     async fn refuse_lost_types(&self, catalog: &Catalog) -> Result<(), AdminError> {
         let lost = self.lost_types(catalog).await?;
         if lost.is_empty() { Ok(()) } else { Err(AdminError::TypesInUse(lost)) }
     }
 
-    /// The group types of which there are groups, and which a catalog lacks. A type of which there
-    /// may be some is looked for.
+    /// Returns the group types in use that a catalog lacks. Types that may be in use are checked.
     pub(super) async fn lost_types(&self, catalog: &Catalog) -> Result<Vec<Name>, AdminError> {
         let ledger = &self.engine.ledger;
         let in_use = ledger.types_in_use().await.map_err(AdminError::Clock)?;
         let has_not = |name: &Name| catalog.group_type(name.as_str()).is_none();
         let mut lost: BTreeSet<Name> = in_use.types.into_iter().filter(has_not).collect();
         if !in_use.is_complete {
-            let known = self.kept.known();
-            let last = known.records.last().map(|last| last.catalog.clone());
+            let cached = self.kept.cached();
+            let last = cached.records.last().map(|last| last.catalog.clone());
             let before = last.unwrap_or_else(|| self.engine.catalog());
             let names = before.group_types.iter().map(|kind| kind.name.clone());
             lost.extend(names.filter(has_not));
@@ -212,28 +210,29 @@ impl Office {
         Ok(lost.into_iter().collect())
     }
 
-    /// Decides by what the store has in force, as another sidecar or an owner put it there.
+    /// Decides by the catalog that the store has in force, as another sidecar or an owner put it
+    /// there.
     pub(super) async fn follow_catalog(&self) -> Result<Standing, AdminError> {
         let now = self.engine.plausible(self.engine.now().await?);
-        let known = self.known().await?;
+        let cached = self.read_catalogs().await?;
         match self.kept.loaded.load_full() {
             // A store that was replaced by an empty one has no catalog yet.
-            Some(loaded) if known.records.is_empty() => {
+            Some(loaded) if cached.records.is_empty() => {
                 self.load_catalog(Catalog::clone(&loaded)).await
             }
-            _ => self.follow_known(&known, now),
+            _ => self.apply_cached(&cached, now),
         }
     }
 
-    fn follow_known(&self, known: &Known, now: Timestamp) -> Result<Standing, AdminError> {
+    fn apply_cached(&self, cached: &CatalogCache, now: Timestamp) -> Result<Standing, AdminError> {
         let before = self.engine.catalog();
         let loaded = self.kept.loaded.load_full().unwrap_or_else(|| before.clone());
-        let Some(history) = &known.history else {
+        let Some(history) = &cached.history else {
             let in_force = CatalogId::of(&before);
             return Ok(Standing { in_force, differs: None, changed: false });
         };
-        let stored = history.at(known.not_before_last(now));
-        // What is not kept is each sidecar's own.
+        let stored = history.at(cached.not_before_last(now));
+        // The store does not keep these parts: each sidecar uses its own.
         let catalog = Catalog {
             failure: loaded.failure.clone(),
             batch: loaded.batch,
@@ -241,7 +240,7 @@ impl Office {
             ..Catalog::clone(stored)
         };
         let (loaded, in_force) = (CatalogId::of(&loaded), CatalogId::of(stored));
-        let differs = known.records.last().is_none_or(|last| last.hash != loaded.hash);
+        let differs = cached.records.last().is_none_or(|last| last.hash != loaded.hash);
         if *before != catalog {
             self.engine.set_catalog(catalog).map_err(AdminError::Catalog)?;
             self.kept.unpublished.store(true, Ordering::SeqCst);
@@ -253,17 +252,17 @@ impl Office {
         })
     }
 
-    /// Adds a record, unless another one came first; the store is read again in any case.
+    /// Adds a record, unless another one came first; callers read the store again in any case.
     async fn add_catalog(
         &self,
-        known: &Known,
+        cached: &CatalogCache,
         record: &CatalogRecord,
         now: Timestamp,
         event: Option<Event>,
     ) -> Result<(), AdminError> {
         let bytes = catalog_codec::encode(record);
-        let removed = self.make_room(known, bytes.len(), now).await?;
-        let last = known.last();
+        let removed = self.make_room(cached, bytes.len(), now).await?;
+        let last = cached.last();
         let is_logged = event.is_some();
         let added = self.directory.put_catalog(last, &bytes, &removed, event).await?;
         if added && is_logged {
@@ -272,38 +271,38 @@ impl Office {
         Ok(())
     }
 
-    /// The records that have to go so that one more of that size fits, the oldest ones first. One
-    /// that a month without a final statement needs stays, and so does one that completes old
-    /// purchases.
+    /// Returns the records to remove so that one more of that size fits, the oldest ones first.
+    /// Records that a month without a final statement needs are kept, and so are those that
+    /// complete old purchases.
     async fn make_room(
         &self,
-        known: &Known,
+        cached: &CatalogCache,
         size: usize,
         now: Timestamp,
     ) -> Result<Vec<u64>, AdminError> {
-        let mut bytes = known.sizes.iter().sum::<usize>() + size;
-        let mut count = known.records.len() + 1;
+        let mut bytes = cached.sizes.iter().sum::<usize>() + size;
+        let mut count = cached.records.len() + 1;
         let is_full = |count, bytes| count > CATALOGS_MAX || bytes > CATALOGS_MAX_BYTES;
         if !is_full(count, bytes) {
             return Ok(Vec::new());
         }
-        let needed = self.needed(known, now).await?;
+        let needed = self.needed(cached, now).await?;
         let mut removed = Vec::new();
-        for (index, record) in known.records.iter().enumerate() {
+        for (index, record) in cached.records.iter().enumerate() {
             if is_full(count, bytes) && !needed[index] {
                 removed.push(record.number);
-                bytes -= known.sizes[index];
+                bytes -= cached.sizes[index];
                 count -= 1;
             }
         }
         if is_full(count, bytes) { Err(AdminError::TooManyCatalogs) } else { Ok(removed) }
     }
 
-    /// Of each record, whether it is needed.
-    async fn needed(&self, known: &Known, now: Timestamp) -> Result<Vec<bool>, AdminError> {
-        let mut needed = vec![false; known.records.len()];
-        let Some(history) = &known.history else { return Ok(needed) };
-        let mut oldest = known.not_before_last(now);
+    /// Returns for each record whether it is needed.
+    async fn needed(&self, cached: &CatalogCache, now: Timestamp) -> Result<Vec<bool>, AdminError> {
+        let mut needed = vec![false; cached.records.len()];
+        let Some(history) = &cached.history else { return Ok(needed) };
+        let mut oldest = cached.not_before_last(now);
         let (stored, mut pages) = (&self.stored, Pages::default());
         while let Some(page) = pages.next(&**stored).await? {
             self.pace.next_slice().await;
@@ -316,13 +315,13 @@ impl Office {
             }
         }
         for (index, needed) in needed.iter_mut().enumerate() {
-            let next = known.records.get(index + 1);
+            let next = cached.records.get(index + 1);
             *needed |= next.is_none_or(|next| next.since > oldest);
         }
         Ok(needed)
     }
 
-    /// Puts a kept catalog into force again, on an owner's behalf.
+    /// Puts a kept catalog into force again, on behalf of an owner.
     pub(super) async fn activate_catalog(
         &self,
         activation: &Activation,
@@ -331,23 +330,23 @@ impl Office {
         let _changing = self.changing.lock().await;
         for _ in 0..ATTEMPTS_MAX {
             let now = self.engine.agreed_now().await?;
-            let known = self.known().await?;
-            if let Some(made) = made_before(&known, activation)? {
-                self.follow_known(&known, now)?;
+            let cached = self.read_catalogs().await?;
+            if let Some(made) = made_before(&cached, activation)? {
+                self.apply_cached(&cached, now)?;
                 self.publish_round().await?;
                 return Ok(made);
             }
-            let wanted = wanted(&known, activation)?;
+            let wanted = wanted(&cached, activation)?;
             self.refuse_lost_types(&wanted.catalog).await?;
             let record = CatalogRecord {
-                number: known.last() + 1,
-                since: known.not_before_last(now),
+                number: cached.last() + 1,
+                since: cached.not_before_last(now),
                 request_id: activation.request_id.to_string(),
                 hash: wanted.hash.clone(),
                 catalog: wanted.catalog.clone(),
             };
-            let event = self.activation(&known, &record, actor, now);
-            self.add_catalog(&known, &record, now, Some(event)).await?;
+            let event = self.activation(&cached, &record, actor, now);
+            self.add_catalog(&cached, &record, now, Some(event)).await?;
         }
         Err(DirectoryError::Unavailable("other catalogs come into force all the time".into())
             .into())
@@ -355,7 +354,7 @@ impl Office {
 
     fn activation(
         &self,
-        known: &Known,
+        cached: &CatalogCache,
         record: &CatalogRecord,
         actor: &Actor,
         now: Timestamp,
@@ -376,16 +375,20 @@ impl Office {
                 .to_string(),
             app: None,
             request_id: record.request_id.clone(),
-            before: known.records.last().map(|last| shown(last).to_string()).unwrap_or_default(),
+            before: cached.records.last().map(|last| shown(last).to_string()).unwrap_or_default(),
             after: shown(record).to_string(),
         }
     }
 }
 
-/// What the same request activated before; an error where it asked for another catalog then.
-fn made_before(known: &Known, activation: &Activation) -> Result<Option<Activated>, AdminError> {
+/// Returns the result of an earlier request with the same id; an error if that was about another
+/// catalog.
+fn made_before(
+    cached: &CatalogCache,
+    activation: &Activation,
+) -> Result<Option<Activated>, AdminError> {
     let is_made = |record: &&CatalogRecord| record.request_id == activation.request_id.as_str();
-    let Some(made) = known.records.iter().find(is_made) else { return Ok(None) };
+    let Some(made) = cached.records.iter().find(is_made) else { return Ok(None) };
     let mut differs = Vec::new();
     let mut compare = |field, before: &str, now: &str| {
         if before != now {
@@ -405,18 +408,21 @@ fn made_before(known: &Known, activation: &Activation) -> Result<Option<Activate
     Ok(Some(Activated { version, hash, since: made.since }))
 }
 
-/// The record whose content is asked for.
-fn wanted<'a>(known: &'a Known, activation: &Activation) -> Result<&'a CatalogRecord, AdminError> {
+/// Returns the requested record.
+fn wanted<'a>(
+    cached: &'a CatalogCache,
+    activation: &Activation,
+) -> Result<&'a CatalogRecord, AdminError> {
     let mut of_version: Vec<&CatalogRecord> = Vec::new();
-    for record in known.records.iter().rev() {
-        let is_asked = record.catalog.version == activation.version
+    for record in cached.records.iter().rev() {
+        let matches = record.catalog.version == activation.version
             && activation.hash.as_ref().is_none_or(|hash| *hash == record.hash);
-        if is_asked && of_version.iter().all(|other| other.hash != record.hash) {
+        if matches && of_version.iter().all(|other| other.hash != record.hash) {
             of_version.push(record);
         }
     }
     let found = match of_version.as_slice() {
-        [] => return Err(unknown(known, activation)),
+        [] => return Err(unknown(cached, activation)),
         [found] => *found,
         several => {
             let hashes: Vec<_> =
@@ -430,9 +436,9 @@ fn wanted<'a>(known: &'a Known, activation: &Activation) -> Result<&'a CatalogRe
     Ok(found)
 }
 
-fn unknown(known: &Known, activation: &Activation) -> AdminError {
+fn unknown(cached: &CatalogCache, activation: &Activation) -> AdminError {
     if let Some(hash) = &activation.hash
-        && known.records.iter().any(|it| it.catalog.version == activation.version)
+        && cached.records.iter().any(|it| it.catalog.version == activation.version)
     {
         let contents = known.records.iter().rev();
         let contents = contents.filter(|it| it.catalog.version == activation.version);

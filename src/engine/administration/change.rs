@@ -1,4 +1,4 @@
-//! What may be changed about an app, and whether a request asks for what it asked before.
+//! Change requests for an app, and the comparison of a retried request with the original one.
 
 use std::fmt;
 
@@ -11,44 +11,44 @@ use crate::domain::id::{AppId, RequestId};
 use crate::domain::purchase::{Item, Order, Purchase};
 use crate::domain::time::Timestamp;
 
-/// A change of an app that is asked for.
+/// Change request for an app.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
     /// The app.
     pub app: AppId,
-    /// Makes it idempotent.
+    /// Idempotency key.
     pub request_id: RequestId,
-    /// From when it counts, where that is not now: an instant before it.
+    /// Instant from which it counts, if that is not now: an earlier one.
     pub effective_at: Option<Timestamp>,
-    /// What.
+    /// Kind and content of the change.
     pub what: What,
 }
 
-/// What is to be changed.
+/// Kind of a change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum What {
     /// Register the app.
     Create,
-    /// Sell something.
+    /// Sell an edition or add-on.
     Buy {
-        /// What.
+        /// The item.
         order: Order,
-        /// For how many months.
+        /// Number of months.
         months: u32,
     },
-    /// End a purchase and pay back what is left of it.
+    /// End a purchase and pay back its remaining value.
     Refund {
         /// The request that made the purchase.
         purchase: RequestId,
     },
-    /// Keep messages for so long from now on.
+    /// Set the retention of messages from now on.
     SetRetention {
-        /// For how many days.
+        /// Number of days.
         days: u32,
     },
 }
 
-/// What a change has made.
+/// Result of a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Made {
     /// The app.
@@ -61,14 +61,14 @@ pub enum Made {
     Retention(usize),
 }
 
-/// One field that a repeated request has otherwise.
+/// A field in which a retried request differs from the original one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Difference {
     /// The field of the request.
     pub field: &'static str,
-    /// What it was.
+    /// Its original value.
     pub before: String,
-    /// What it is.
+    /// Its present value.
     pub now: String,
 }
 
@@ -79,7 +79,7 @@ impl fmt::Display for Difference {
 }
 
 impl Change {
-    /// The RPC that asks for it.
+    /// Returns the name of the RPC that requests it.
     #[must_use]
     pub fn action(&self) -> &'static str {
         match &self.what {
@@ -92,7 +92,7 @@ impl Change {
         }
     }
 
-    /// What is asked for, as JSON.
+    /// Returns the request as JSON.
     pub(super) fn request(&self, zone: Zone) -> String {
         let mut request = match &self.what {
             What::Create => json!({}),
@@ -112,7 +112,7 @@ impl Change {
         request.to_string()
     }
 
-    /// What the same request made before; an error where it asked for something else then.
+    /// Returns the result of an earlier request with the same id; an error if its content differs.
     pub(super) fn made_before(
         &self,
         record: &AppRecord,
@@ -136,7 +136,8 @@ impl Change {
         if differs.is_empty() { Ok(Some(made)) } else { Err(reused(differs)) }
     }
 
-    /// How what is asked for differs from what was made; `None` where it is of another kind.
+    /// Returns the differences between the request and an earlier result; `None` if that is of
+    /// another kind.
     fn differences(&self, record: &AppRecord, made: Made) -> Option<Vec<Difference>> {
         let sales = &record.sales;
         let mut differs = Vec::new();
@@ -175,7 +176,7 @@ impl Change {
     }
 }
 
-/// What a request id was used for, when, and in words.
+/// Returns the result of an earlier request with that id, its instant, and its content in words.
 fn used_for(record: &AppRecord, id: &RequestId) -> Option<(Made, Timestamp, String)> {
     if record.created_by == *id {
         return Some((Made::App, record.created_at, "the registration of the app".to_owned()));
@@ -205,7 +206,7 @@ fn bought(purchase: &Purchase) -> String {
     format!("{what} for {} months", purchase.months)
 }
 
-/// The differences as they end a sentence.
+/// Formats the differences as the end of a sentence.
 pub(super) fn in_words(differs: &[Difference]) -> String {
     let words: Vec<String> = differs.iter().map(ToString::to_string).collect();
     if words.is_empty() { String::new() } else { format!("; {}", words.join("; ")) }

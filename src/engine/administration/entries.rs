@@ -1,4 +1,4 @@
-//! Looking through the audit log.
+//! Searches the audit log.
 
 use super::AdminError;
 use super::office::Office;
@@ -8,39 +8,39 @@ use crate::domain::time::Timestamp;
 
 /// Entries read at a time: a slice of [`Pace`](super::Pace).
 const PAGE: usize = 64;
-/// Most entries that one call looks at.
-const LOOKED_AT_MAX: usize = 64 * PAGE;
+/// Most entries that one call reads.
+const READ_MAX: usize = 64 * PAGE;
 
-/// Which entries are looked for: whatever is set has to fit.
+/// Filter of entries: each field that is set has to match.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct EntryFilter {
-    /// Of this app.
+    /// Entries of this app.
     pub app: Option<AppId>,
-    /// By this actor.
+    /// Entries by this actor.
     pub actor: Option<String>,
-    /// Of this RPC.
+    /// Entries of this RPC.
     pub action: Option<String>,
-    /// Of this request.
+    /// Entries of this request.
     pub request_id: Option<String>,
-    /// Not before this instant.
+    /// Entries not before this instant.
     pub from: Option<Timestamp>,
-    /// Before this instant.
+    /// Entries before this instant.
     pub until: Option<Timestamp>,
 }
 
-/// What was found.
+/// Result of a search.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FoundEntries {
     /// The entries, in order.
     pub entries: Vec<Entry>,
-    /// After which number to go on; `None` at the end of the log.
+    /// The number after which to continue; `None` at the end of the log.
     pub next: Option<u64>,
     /// The log's last entry.
     pub head: Head,
 }
 
 impl EntryFilter {
-    fn fits(&self, entry: &Entry) -> bool {
+    fn matches(&self, entry: &Entry) -> bool {
         let event = &entry.event;
         let is =
             |wanted: &Option<String>, text: &str| wanted.as_deref().is_none_or(|it| it == text);
@@ -72,13 +72,13 @@ impl Office {
             if page.is_empty() {
                 break None;
             }
-            for (place, entry) in page {
-                if entries.len() == limit || looked_at == LOOKED_AT_MAX {
+            for (number, entry) in page {
+                if entries.len() == limit || read == READ_MAX {
                     break 'pages Some(last);
                 }
-                looked_at += 1;
-                last = place;
-                if filter.fits(&entry) {
+                read += 1;
+                last = number;
+                if filter.matches(&entry) {
                     entries.push(entry);
                 }
             }

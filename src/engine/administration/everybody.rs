@@ -1,14 +1,14 @@
-//! How many users and groups of an app would be over their limits: all of them are gone through.
+//! Full scan: the numbers of users and groups of an app that would be over their limits.
 //!
-//! The store knows them by fingerprints, so that they are counted and not named. Only those who
-//! are over are remembered, by some 20 bytes each, since a store may show somebody twice.
+//! The store returns fingerprints, so that subjects are counted and not named. Only those that are
+//! over a limit are remembered, in some 20 bytes each, since a store may return a subject twice.
 
 use std::collections::HashSet;
 use std::time::Duration;
 
 use super::office::Office;
 use super::preview::over;
-use super::{AdminError, PATIENCE};
+use super::{AdminError, READ_TIMEOUT};
 use crate::domain::catalog::Catalog;
 use crate::domain::decision::Mode;
 use crate::domain::id::{AppId, GroupId, Name};
@@ -18,33 +18,33 @@ use crate::domain::time::Timestamp;
 use crate::domain::usage::{Counts, Usage};
 use crate::ledger::holdings::{Held, Holders, Holding};
 
-/// Longest time for going through an app. A million users with their groups keep Redis busy for 23
-/// seconds of up to a minute: ten million are about the most.
+/// Timeout of scanning an app. A million users with their groups keep Redis busy for 23 seconds of
+/// up to a minute: ten million are about the most.
 pub(super) const EVERYBODY_MINUTES: u64 = 10;
-/// All sorts of holders, in the order in which they are gone through.
+/// All scopes, in the order in which they are scanned.
 const ALL: [Holders; 3] = [Holders::UsersWithFriends, Holders::UsersInGroups, Holders::Groups];
-/// Stands for any group: the store does not know what it is called.
-const SOME_GROUP: &str = "group";
+/// Placeholder for the id of any group: the store returns no names.
+const ANY_GROUP: &str = "group";
 
 /// Users or groups that would be over the same limit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OverrunCount {
-    /// Which limit.
+    /// The limit.
     pub limit_id: LimitId,
-    /// Of groups: their type.
+    /// The type of the groups; of groups only.
     pub group_type: Option<Name>,
-    /// What may be held: the same for all of them, or of groups' own limits the lowest.
+    /// The number that may be held: the same for all of them, or the lowest of groups' own limits.
     pub limit: u64,
-    /// Where that comes from. A group's own limit stands for those of many; it names none.
+    /// The source of the limit. For groups' own limits it names no group.
     pub source: Source,
-    /// How many of them there are.
+    /// Number of these users or groups.
     pub subjects: u64,
-    /// The most that one of them holds.
+    /// The highest number that one of them holds.
     pub highest_used: i64,
 }
 
 impl Office {
-    /// Counts the users and groups that are over what the schedule allows at an instant.
+    /// Counts the users and groups that are over the schedule's limits at an instant.
     pub(super) async fn overrun_counts(
         &self,
         app: &AppId,
@@ -72,11 +72,11 @@ impl Office {
         schedule: &Schedule,
         at: Timestamp,
     ) -> Result<Vec<OverrunCount>, AdminError> {
-        let (mut tally, mut place) = (Tally::default(), None);
+        let (mut tally, mut position) = (Tally::default(), None);
         loop {
-            let deadline = self.engine.local_now() + PATIENCE;
+            let deadline = self.engine.local_now() + READ_TIMEOUT;
             let (call, _) = self.engine.call(app.clone(), Mode::CheckOnly, deadline);
-            let page = self.engine.ledger.holdings(&call, of, place).await;
+            let page = self.engine.ledger.holdings(&call, of, position).await;
             let page = page.map_err(AdminError::Unread)?;
             for Holding { key, held } in page.each {
                 let (counts, group_type) = counts(held);
@@ -84,8 +84,8 @@ impl Office {
                     tally.add(key, group_type.as_ref(), usage, limit);
                 }
             }
-            place = page.next;
-            if place.is_none() {
+            position = page.next;
+            if position.is_none() {
                 return Ok(tally.finish());
             }
             self.pace.next_slice().await;
@@ -93,7 +93,7 @@ impl Office {
     }
 }
 
-/// Holders of one sort that are over.
+/// Subjects of one scope that are over a limit.
 #[derive(Default)]
 struct Tally {
     seen: HashSet<u64>,
@@ -101,7 +101,7 @@ struct Tally {
 }
 
 impl Tally {
-    /// Of each holder one count can be over: a page has only that one.
+    /// Adds a count that is over. Each subject has only one count in a scope.
     fn add(&mut self, key: u64, group_type: Option<&Name>, usage: Usage, limit: u64) {
         if !self.seen.insert(key) {
             return;
@@ -111,10 +111,10 @@ impl Tally {
             let of_type = it.group_type.as_ref() == group_type;
             it.limit_id == limit_id && of_type && it.source == bound.source
         };
-        if let Some(known) = self.counts.iter_mut().find(same) {
-            known.subjects += 1;
-            known.highest_used = known.highest_used.max(used);
-            known.limit = known.limit.min(limit);
+        if let Some(count) = self.counts.iter_mut().find(same) {
+            count.subjects += 1;
+            count.highest_used = count.highest_used.max(used);
+            count.limit = count.limit.min(limit);
             return;
         }
         self.counts.push(OverrunCount {
@@ -127,7 +127,7 @@ impl Tally {
         });
     }
 
-    /// By limit and type, what is sold before what groups have of their own.
+    /// Returns the counts by limit and type, sold limits before groups' own.
     fn finish(mut self) -> Vec<OverrunCount> {
         self.counts.sort_by_key(|it| {
             let is_own = matches!(it.source, Source::Group(_));
@@ -137,13 +137,13 @@ impl Tally {
     }
 }
 
-/// What is held, as the limits are applied to it; of a group also its type.
+/// Returns the counts for the comparison with limits; of a group also its type.
 fn counts(held: Held) -> (Counts, Option<Name>) {
     match held {
         Held::Friends(friends) => (Counts::User { friends, groups: 0 }, None),
         Held::Groups(groups) => (Counts::User { friends: 0, groups }, None),
         Held::Members { group_type, members, max_members } => {
-            let group = GroupId::try_from(SOME_GROUP).expect("it is printable and short");
+            let group = GroupId::try_from(ANY_GROUP).expect("it is printable and short");
             let of_type = Some(group_type.clone());
             (Counts::Group { group, group_type, members, max_members }, of_type)
         }
@@ -161,22 +161,22 @@ mod tests {
     }
 
     #[test]
-    fn who_is_shown_twice_is_counted_once() {
+    fn a_subject_that_is_returned_twice_is_counted_once() {
         let mut tally = Tally::default();
         let public: Name = "Public".into();
-        let some = GroupId::try_from(SOME_GROUP).expect("an id");
+        let any_group = GroupId::try_from(ANY_GROUP).expect("an id");
         for (key, used, limit, source) in [
             (1, 21, 20, Source::Edition("trial".into())),
-            (2, 30, 9, Source::Group(some.clone())),
+            (2, 30, 9, Source::Group(any_group.clone())),
             (1, 50, 20, Source::Edition("trial".into())),
             (3, 25, 20, Source::Edition("trial".into())),
-            (4, 8, 7, Source::Group(some)),
+            (4, 8, 7, Source::Group(any_group)),
         ] {
             tally.add(key, Some(&public), usage(used, limit, source), limit);
         }
         let counts = tally.finish();
-        let told: Vec<_> =
+        let found: Vec<_> =
             counts.iter().map(|it| (it.limit, it.subjects, it.highest_used)).collect();
-        assert_eq!(told, [(20, 2, 25), (7, 2, 30)]);
+        assert_eq!(found, [(20, 2, 25), (7, 2, 30)]);
     }
 }

@@ -1,7 +1,7 @@
-//! A directory whose records are complete: purchases of before they carried terms have those of
+//! A directory with complete records: purchases that were stored before terms were have those of
 //! the first kept catalog that has the item.
 //!
-//! The terms are added when a record is read, and stand in the document from its next change on.
+//! The terms are added when a record is read, and are stored with its next change.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use crate::domain::clock_guard::AcceptedClock;
 use crate::domain::id::{AppId, RequestId};
 use crate::domain::month::Month;
 
-/// A directory and the catalogs that are known of it.
+/// A directory and the catalogs that it keeps.
 pub(super) struct Filled {
     pub(super) stored: Arc<dyn Directory>,
     pub(super) kept: Arc<Kept>,
@@ -24,7 +24,7 @@ pub(super) struct Filled {
 
 impl Filled {
     fn fill(&self, mut record: AppRecord) -> AppRecord {
-        if let Some(history) = &self.kept.known().history {
+        if let Some(history) = &self.kept.cached().history {
             history.fill(&mut record.sales);
         }
         record

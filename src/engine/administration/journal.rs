@@ -1,8 +1,8 @@
-//! What operators do about the journal of this sidecar: list it, retry and drop blocked entries,
-//! and delete what was set aside.
+//! Operators' actions on the journal of this sidecar: list it, retry and drop blocked entries, and
+//! delete entries that were set aside.
 //!
-//! Each of these is in the audit log before it is done, a dropped entry as a whole. A repeated
-//! request is found there: it finishes what was cut off, and answers as the first time.
+//! Each action is recorded in the audit log before it is done, a dropped entry as a whole. A
+//! repeated request is found found: it finishes an interrupted one, and has the same response.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,20 +18,20 @@ use crate::journal::{Encoded, Entry, JournalError};
 
 /// Set-aside operations that are read at a time.
 const PAGE: usize = 1000;
-/// Most apps that the audit log names of a deletion.
+/// Most apps that the audit log lists for a deletion.
 const APPS_LOGGED_MAX: usize = 100;
 
-/// What is done to a blocked entry.
+/// Action on a blocked entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum JournalAction {
-    /// It is brought to the store once more.
+    /// Replay it once more.
     Retry,
-    /// It is struck out.
+    /// Remove it.
     Drop,
 }
 
 impl JournalAction {
-    /// The RPC, as the audit log names it.
+    /// Returns the RPC's name in the audit log.
     fn name(self) -> &'static str {
         match self {
             Self::Retry => "RetryJournalEntry",
@@ -40,23 +40,23 @@ impl JournalAction {
     }
 }
 
-/// Something to be done to a blocked entry.
+/// Request for an action on a blocked entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JournalChange {
     /// The request's id.
     pub request_id: RequestId,
-    /// What.
+    /// The action.
     pub action: JournalAction,
     /// The number of the entry.
     pub number: u64,
-    /// The app that the entry has to be about, where one was named.
+    /// The app that the entry has to be about, if given.
     pub app: Option<AppId>,
 }
 
-/// Why nothing was done to the journal.
+/// Reason why the journal was not changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum JournalChangeError {
-    /// No such entry is blocked.
+    /// No entry of that number is blocked.
     #[error(
         "no entry {number}{} is blocked in the journal of this sidecar; nothing was done; \
          `imquota admin journal list` has its entries, and each sidecar has a journal of its own",
@@ -65,10 +65,10 @@ pub enum JournalChangeError {
     NotBlocked {
         /// The number.
         number: u64,
-        /// The app that was named.
+        /// The app given.
         app: Option<AppId>,
     },
-    /// The same request id came with other content.
+    /// The request id was used before for another request.
     #[error("request_id \"{0}\" was used before for another request, {1}")]
     RequestIdReused(RequestId, String),
     /// The journal cannot be written.
@@ -80,8 +80,8 @@ pub enum JournalChangeError {
 }
 
 impl Administration {
-    /// Entries of this sidecar's journal from the one after that number on, at most so many; all,
-    /// or the blocked ones.
+    /// Returns at most `limit` entries of this sidecar's journal after the one with that number;
+    /// all, or only the blocked ones.
     #[must_use]
     pub fn journal(&self, after: u64, limit: usize, only_blocked: bool) -> Vec<JournalItem> {
         let fallback = self.0.engine.fallback.as_ref();
@@ -101,9 +101,9 @@ impl Administration {
         actor: Actor,
     ) -> Result<JournalItem, JournalChangeError> {
         let this = self.clone();
-        // Carried through, whether or not the caller waits for it.
+        // Completed whether or not the caller waits for it.
         let changing = tokio::spawn(async move { this.change_journal_alone(&change, actor).await });
-        changing.await.unwrap_or_else(|cut_off| Err(interrupted(&cut_off)))
+        changing.await.unwrap_or_else(|interruption| Err(interrupted(&interruption)))
     }
 
     async fn change_journal_alone(
@@ -120,8 +120,8 @@ impl Administration {
         });
         let request = request.to_string();
         let fallback = self.0.engine.fallback.as_ref();
-        let there = fallback.and_then(|it| it.item(*number));
-        let blocked = there.clone().filter(|it| {
+        let found = fallback.and_then(|it| it.item(*number));
+        let blocked = found.clone().filter(|it| {
             let is_of_app = app.as_ref().is_none_or(|app| *app == it.entry.app);
             is_of_app && matches!(it.state, JournalState::Blocked(_))
         });
@@ -134,8 +134,8 @@ impl Administration {
                     return Err(JournalChangeError::RequestIdReused(request_id.clone(), before));
                 }
                 let item = logged_item(*number, &logged)?;
-                let is_there = there.is_some_and(|there| there.entry == item.entry);
-                if !is_there || *action == JournalAction::Retry && blocked.is_none() {
+                let still_exists = found.is_some_and(|found| found.entry == item.entry);
+                if !still_exists || *action == JournalAction::Retry && blocked.is_none() {
                     return Ok(item);
                 }
                 item
@@ -156,7 +156,7 @@ impl Administration {
         if is_done { Ok(item) } else { Err(not_blocked(change)) }
     }
 
-    /// Deletes what was set aside, up to that number. Returns how much that was.
+    /// Deletes entries that were set aside, up to that number. Returns how many.
     pub async fn delete_set_aside(
         &self,
         request_id: RequestId,
@@ -165,11 +165,11 @@ impl Administration {
     ) -> Result<usize, JournalChangeError> {
         let Some(fallback) = self.0.engine.fallback.clone() else { return Ok(0) };
         let this = self.clone();
-        // Carried through, whether or not the caller waits for it.
+        // Completed whether or not the caller waits for it.
         let deleting = tokio::spawn(async move {
             this.delete_set_aside_alone(&fallback, &request_id, through, actor).await
         });
-        deleting.await.unwrap_or_else(|cut_off| Err(interrupted(&cut_off)))
+        deleting.await.unwrap_or_else(|interruption| Err(interrupted(&interruption)))
     }
 
     async fn delete_set_aside_alone(
@@ -189,7 +189,7 @@ impl Administration {
                 let before = event.request;
                 return Err(JournalChangeError::RequestIdReused(request_id.clone(), before));
             }
-            // Whatever the first one left: numbers are never given twice.
+            // Deletes what the first request left: numbers are never reused.
             fallback.delete_set_aside(through).await?;
             return Ok(json_of(&event.after)["operations"]
                 .as_u64()
@@ -205,7 +205,7 @@ impl Administration {
         Ok(fallback.delete_set_aside(through).await?)
     }
 
-    /// Writes an entry about something that happens now into the audit log.
+    /// Writes an entry about a present change to the audit log.
     pub(super) async fn log_now(
         &self,
         logged: Logged<'_>,
@@ -222,18 +222,18 @@ fn not_blocked(change: &JournalChange) -> JournalChangeError {
     JournalChangeError::NotBlocked { number: change.number, app: change.app.clone() }
 }
 
-fn interrupted(cut_off: &tokio::task::JoinError) -> JournalChangeError {
-    JournalError::Failed(cut_off.to_string()).into()
+fn interrupted(interruption: &tokio::task::JoinError) -> JournalChangeError {
+    JournalError::Failed(interruption.to_string()).into()
 }
 
-/// An entry, and why it is blocked, for the audit log.
+/// Encodes an entry and the reason why it is blocked, for the audit log.
 fn entry_json(item: &JournalItem) -> String {
     let why = if let JournalState::Blocked(why) = &item.state { why.as_str() } else { "" };
     let encoded = Encoded::from(&item.entry);
     json!({"entry": json_of(encoded.json()), "reason": why}).to_string()
 }
 
-/// The entry that the audit log has of a request.
+/// Decodes the entry that the audit log has of a request.
 fn logged_item(number: u64, logged: &AuditEntry) -> Result<JournalItem, JournalError> {
     let after = json_of(&logged.event.after);
     let entry: Entry = Encoded::parse(&after["entry"].to_string()).map_err(JournalError::Failed)?;
@@ -245,7 +245,7 @@ fn json_of(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_default()
 }
 
-/// What is set aside up to that number: how much, and the same for the audit log.
+/// Returns the number of entries set aside up to that number, and a summary for the audit log.
 async fn summary(fallback: &Fallback, through: u64) -> Result<(usize, String), JournalError> {
     let (mut count, mut first, mut last) = (0, None, 0);
     let mut apps: BTreeMap<String, u64> = BTreeMap::new();

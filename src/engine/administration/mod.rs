@@ -1,9 +1,9 @@
-//! Selling editions and add-ons and taking them back, and bringing the limits that follow to the
-//! ledger.
+//! The admin service: sells and refunds editions and add-ons, and publishes the resulting limits to
+//! the ledger.
 //!
 //! A change is first recorded in the directory, together with its entry in the audit log, and then
-//! put where the decisions are made; it is answered after both. Where the second step fails, a
-//! repetition with the same request id finishes it, and so does the next round of any sidecar
+//! written to the stores that decide; it is answered after both. If the second step fails, a retry
+//! with the same request id finishes it, and so does the next round of any sidecar
 //! ([`Administration::publish_all`]).
 
 use std::fs::File;
@@ -55,58 +55,58 @@ pub use pace::{Pace, SLICE_ITEMS};
 pub use preview::{Count, Overrun, Preview, Previewed, Question, SubjectCounts};
 pub use store::{StoreAccepted, StoreError, StoreState};
 
-/// Apps read at a time when all of them are gone through.
+/// Apps read at a time when all of them are scanned.
 const PAGE: usize = 256;
-/// Longest time for reading a count.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// Timeout of reading a count.
+const READ_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// An app as it is at an instant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AppView {
-    /// What is recorded of it.
+    /// The app's record.
     pub record: AppRecord,
-    /// When each purchase is valid, in the order of the record.
+    /// Period of validity of each purchase, in the order of the record.
     pub valid: Vec<Period>,
     /// When the edition of `at` ends.
     pub edition_end: Option<EditionEnd>,
-    /// What it is entitled to, from `at` on.
+    /// The app's entitlements, from `at` on.
     pub schedule: Schedule,
     /// The instant.
     pub at: Timestamp,
-    /// Whether the last change is recorded, but does not count everywhere yet.
+    /// True if the last change is recorded, but not in force everywhere yet.
     pub pending: bool,
 }
 
-/// Some apps in the order of their ids.
+/// A page of apps in the order of their ids.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AppList {
-    /// The apps as they are.
+    /// The apps.
     pub views: Vec<AppView>,
-    /// The apps that cannot be shown, and why.
+    /// The apps that cannot be shown, with reasons.
     pub unreadable: Vec<UnreadableApp>,
-    /// The id after which the rest begins; `None` where this is the end.
+    /// The id after which the next page begins; `None` at the end.
     pub next: Option<String>,
 }
 
-/// What became of a change.
+/// Result of a change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Changed {
-    /// What it made, now or when the same request came first.
+    /// The record that it added, now or when the same request came first.
     pub made: Made,
     /// The figures of a refund.
     pub remaining: Option<Remaining>,
-    /// The app after it.
+    /// The app after the change.
     pub view: AppView,
 }
 
 /// Changes apps, one change at a time.
 ///
-/// A change that has begun is finished even if its caller goes away.
+/// A change that has begun is completed even if its caller goes away.
 #[derive(Clone)]
 pub struct Administration(Arc<Office>);
 
 impl Administration {
-    /// Over a directory, for an engine's ledger.
+    /// Creates the service over a directory, for an engine's ledger.
     #[must_use]
     pub fn new(engine: Arc<Engine>, directory: Arc<dyn Directory>) -> Self {
         let (kept, stored) = (Arc::<Kept>::default(), directory);
@@ -124,7 +124,7 @@ impl Administration {
         }))
     }
 
-    /// Paces long work of the administration, also that of its callers on the same threads.
+    /// Returns the pace of long admin work, which callers on the same threads also use.
     #[must_use]
     pub fn pace(&self) -> &Pace {
         &self.0.pace
@@ -143,69 +143,69 @@ impl Administration {
         self.0.engine.ledger.servers().into_iter().filter_map(absent).collect()
     }
 
-    /// The catalog of the moment.
+    /// Returns the current catalog.
     #[must_use]
     pub fn catalog(&self) -> Arc<Catalog> {
         self.0.engine.catalog()
     }
 
-    /// Shows an app.
+    /// Returns an app.
     pub async fn app(&self, app: &AppId) -> Result<AppView, AdminError> {
         let record = self.0.directory.app(app).await?;
         self.0.view(record.ok_or_else(|| AdminError::UnknownApp(app.clone()))?).await
     }
 
-    /// Shows up to `limit` apps in the order of their ids, from the one after `after` on. What
-    /// cannot be shown of one app does not hide the others.
+    /// Returns up to `limit` apps in the order of their ids, after `after`. An app that cannot be
+    /// shown does not hide the others.
     pub async fn apps(&self, after: Option<&AppId>, limit: usize) -> Result<AppList, AdminError> {
         self.0.apps(after, limit).await
     }
 
-    /// Makes a change on somebody's behalf.
+    /// Makes a change on behalf of an actor.
     pub async fn change(&self, change: Change, actor: Actor) -> Result<Changed, AdminError> {
         let office = self.0.clone();
-        // Carried through, whether or not the caller waits for it.
+        // Completed whether or not the caller waits for it.
         let changed = tokio::spawn(async move { office.change(&change, &actor).await });
         changed.await.unwrap_or_else(|interrupted| {
             Err(AdminError::from_write(DirectoryError::Unavailable(interrupted.to_string())))
         })
     }
 
-    /// Shows what an app would be entitled to after a change or at an instant, and who would be
-    /// over. Changes nothing, and ends with its caller.
+    /// Returns the app's entitlements after a change or at an instant, and the counts that would be
+    /// over a limit. Changes nothing, and stops if its caller goes away.
     pub async fn preview(&self, app: &AppId, question: Question) -> Result<Preview, AdminError> {
         self.0.preview(app, question).await
     }
 
-    /// The statement of a month; of the running one where none is named.
+    /// Returns the statement of a month; by default of the running one.
     pub async fn statement(&self, app: &AppId, month: Option<Month>) -> Result<Sealed, AdminError> {
         let (office, app) = (self.0.clone(), app.clone());
-        // Issuing one is carried through, whether or not the caller waits for it.
+        // Issuing a statement is completed whether or not the caller waits for it.
         let statement = tokio::spawn(async move { office.statement(&app, month).await });
         statement.await.unwrap_or_else(|interrupted| {
             Err(DirectoryError::Unavailable(interrupted.to_string()).into())
         })
     }
 
-    /// Issues the statements of all apps and months that have become final, and returns when the
-    /// next ones do; `None` where some could not be issued yet.
+    /// Issues the statements of all apps and months that have become final, and returns the instant
+    /// at which the next ones do; `None` if some could not be issued yet.
     pub async fn issue_due(&self) -> Result<Option<Timestamp>, AdminError> {
         self.0.issue_due().await
     }
 
-    /// Now, by the store's clock.
+    /// Returns the instant by the store's clock.
     pub async fn now(&self) -> Result<Timestamp, AdminError> {
         Ok(self.0.engine.now().await?)
     }
 
-    /// The most frequent denials of this sidecar within the running hour.
+    /// Returns the most frequent denials of this sidecar within the running hour.
     #[must_use]
     pub fn top_denials(&self, app: Option<&AppId>, most: usize) -> TopDenials {
         self.0.engine.top_denials(app, most)
     }
 
-    /// A copy of the store as of one instant, to be read from its beginning; who takes it is
-    /// logged.
+    /// Returns a copy of the store as of one instant, to be read from its beginning; logs its
+    /// caller.
     pub async fn snapshot(&self, actor: Actor) -> Result<File, SnapshotError> {
         let failed = |error: AdminError| SnapshotError::Failed(error.to_string());
         let now = self.0.engine.now().await.map_err(|error| failed(error.into()))?;
@@ -215,7 +215,7 @@ impl Administration {
         Ok(file)
     }
 
-    /// Has a store in this process go by the machine's time of day from now on.
+    /// Makes a store in this process use the machine's time of day from now on.
     pub async fn accept_clock(
         &self,
         request_id: &RequestId,
@@ -226,7 +226,7 @@ impl Administration {
         Ok(accepted)
     }
 
-    /// Up to `limit` entries of the audit log that fit, from the one after number `after` on.
+    /// Returns up to `limit` entries of the audit log that match, after number `after`.
     pub async fn entries(
         &self,
         after: u64,
@@ -236,21 +236,21 @@ impl Administration {
         self.0.entries(after, limit, filter).await
     }
 
-    /// Brings the limits of every app to the ledger, as they follow from what is recorded and
-    /// from the catalog of the moment: of each app once, and after that of those whose latest
-    /// change is not in force in every part of the store. Every app is tried; the error is that of
-    /// one of those that could not be published.
+    /// Publishes the limits of every app to the ledger, as they follow from its record and from the
+    /// current catalog: of each app once, and after that of those whose latest change is not in
+    /// force in every part of the store. Every app is tried; the error is that of one app that
+    /// failed.
     pub async fn publish_all(&self) -> Result<(), AdminError> {
         self.0.publish_round().await
     }
 
-    /// Ready once a change was recorded and could not be published.
+    /// Completes once a change was recorded and could not be published.
     pub async fn publishing_wanted(&self) {
         self.0.unpublished.notified().await;
     }
 
-    /// Looks for groups of all types where the store does not say which are in use, and names those
-    /// of which there are groups and which the catalog in force lacks.
+    /// Counts groups of all types if the store has no complete list of types in use, and returns
+    /// the types in use that the catalog in force lacks.
     pub async fn count_types(&self) -> Result<Vec<Name>, AdminError> {
         let ledger = &self.0.engine.ledger;
         let in_use = ledger.types_in_use().await.map_err(AdminError::Unread)?;
@@ -260,26 +260,27 @@ impl Administration {
         self.0.lost_types(&self.catalog()).await
     }
 
-    /// Ready once this sidecar has told something more.
+    /// Completes once this sidecar has appended more events.
     pub async fn events_appended(&self) {
         self.0.engine.notices().appended_more().await;
     }
 
-    /// Puts a catalog into force that was loaded from this sidecar's file, at the start or by a
-    /// reload, unless the store has had its content before: then the store's is followed. The
-    /// limits of the apps follow with [`Administration::publish_all`].
+    /// Puts a catalog from this sidecar's file into force, at the start or after a reload, unless
+    /// the store has had its content before: then the store's catalog is used. The limits of the
+    /// apps follow with [`Administration::publish_all`].
     pub async fn change_catalog(&self, catalog: Catalog) -> Result<Standing, AdminError> {
         let _changing = self.0.changing.lock().await;
         self.0.load_catalog(catalog).await
     }
 
-    /// Whether the store is known to keep a catalog.
+    /// Returns whether a catalog kept by the store has been read.
     #[must_use]
     pub fn keeps_catalogs(&self) -> bool {
-        self.0.kept.known().history.is_some()
+        self.0.kept.cached().history.is_some()
     }
 
-    /// Follows what another sidecar or an owner put into force, and a changed zone once it counts.
+    /// Applies a catalog that another sidecar or an owner put into force, and a changed zone once
+    /// it counts.
     pub async fn follow_catalog(&self) -> Result<Standing, AdminError> {
         let _changing = self.0.changing.lock().await;
         self.0.follow_catalog().await
@@ -292,7 +293,7 @@ impl Administration {
         actor: Actor,
     ) -> Result<Activated, AdminError> {
         let office = self.0.clone();
-        // Carried through, whether or not the caller waits for it.
+        // Completed whether or not the caller waits for it.
         let activated =
             tokio::spawn(async move { office.activate_catalog(&activation, &actor).await });
         activated.await.unwrap_or_else(|interrupted| {
@@ -306,7 +307,7 @@ fn schedule(catalog: &Catalog, record: &AppRecord, now: Timestamp) -> Result<Sch
         .map_err(|missing| AdminError::Missing { app: record.app.clone(), missing })
 }
 
-/// Goes through all apps, page by page.
+/// Iterates over all apps, page by page.
 #[derive(Default)]
 struct Pages {
     after: Option<String>,

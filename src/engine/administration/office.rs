@@ -1,4 +1,4 @@
-//! Carries changes out: what is recorded, logged, and brought to the ledger.
+//! Carries out changes: records them, logs them, and publishes the resulting limits to the ledger.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use super::catalogs::Kept;
 use super::change::{Change, Made, What};
 use super::pace::{Pace, SLICE_ITEMS};
 use super::publishing::Publishing;
-use super::{AdminError, AppList, AppView, Changed, PATIENCE, schedule};
+use super::{AdminError, AppList, AppView, Changed, READ_TIMEOUT, schedule};
 use crate::directory::{
     AppRecord, Directory, DirectoryError, LostEnd, PURCHASES_MAX, RETENTIONS_MAX, UnreadableApp,
 };
@@ -31,21 +31,21 @@ use crate::domain::time::Timestamp;
 use crate::domain::timeline::Timeline;
 use crate::engine::Engine;
 
-/// Most tries to change a record that other sidecars change too.
+/// Most attempts to change a record that other sidecars change too.
 const ATTEMPTS_MAX: usize = 16;
 
-/// Where changes are made, one at a time.
+/// Implementation of the admin service; makes changes one at a time.
 pub(super) struct Office {
     pub(super) engine: Arc<Engine>,
-    /// Records with the terms that purchases of before lack.
+    /// Records, completed with terms that old purchases lack.
     pub(super) directory: Arc<dyn Directory>,
     /// Records as they are stored.
     pub(super) stored: Arc<dyn Directory>,
     pub(super) kept: Arc<Kept>,
     pub(super) changing: Mutex<()>,
-    /// What rounds of publishing have found; held during a round.
+    /// Results of publishing rounds; held during a round.
     pub(super) publishing: Mutex<Publishing>,
-    /// Notified where a round is wanted before its time.
+    /// Notified if a round is needed before its time.
     pub(super) unpublished: Notify,
     pub(super) pace: Pace,
 }
@@ -61,45 +61,45 @@ impl Office {
         let (record, made, at) = loop {
             attempts += 1;
             match self.record(change, actor).await {
-                // Another sidecar came first: look again.
+                // Another sidecar came first: retry.
                 Err(AdminError::Directory(DirectoryError::Conflict(_)))
                     if attempts < ATTEMPTS_MAX => {}
                 recorded => break recorded?,
             }
         };
-        // From here on the change is recorded: no error may read as if it were not. What fails is
-        // finished by a later round.
+        // From here on the change is recorded: no error may read as if it were not. A later round
+        // finishes what fails.
         self.publish(&record, at).await.inspect_err(|_| self.unpublished.notify_one())?;
         self.changed(record, made, at).map_err(AdminError::recorded)
     }
 
     /// Records the change and logs it, unless the same request has done so before. Returns the
-    /// record, what the change made, and the instant to answer for.
+    /// record, the result of the change, and the instant for the response.
     async fn record(
         &self,
         change: &Change,
         actor: &Actor,
     ) -> Result<(AppRecord, Made, Timestamp), AdminError> {
-        // First: a record is written before its limits are published, so that one which is read
-        // later has that revision, unless it is lost.
+        // Read first: a record is written before its limits are published, so that a record which
+        // is read later has that revision, unless it is lost.
         let published = self.engine.ledger.latest_revision(&change.app).await?;
-        let there = self.directory.app(&change.app).await?;
-        let after = there.as_ref().map_or(0, |record| record.revision);
-        // A new app goes on with the revisions of one that is wholly lost.
-        if after < published && (there.is_some() || change.what != What::Create) {
-            return Err(self.revisions_lost(change, there.as_ref(), published).await?);
+        let stored = self.directory.app(&change.app).await?;
+        let after = stored.as_ref().map_or(0, |record| record.revision);
+        // A new app continues the revisions of one that is wholly lost.
+        if after < published && (stored.is_some() || change.what != What::Create) {
+            return Err(self.revisions_lost(change, stored.as_ref(), published).await?);
         }
-        if let Some(record) = &there
+        if let Some(record) = &stored
             && let Some(made) = change.made_before(record, self.engine.catalog().zone)?
         {
             let now = self.engine.now().await.map_err(AdminError::Unfinished)?;
             return Ok((record.clone(), made, now));
         }
-        // A sale goes by the price list in force, also if another sidecar has just put it there.
+        // A sale follows the price list in force, even if another sidecar has just put it stored.
         self.follow_catalog().await?;
         let catalog = self.engine.catalog();
         let now = self.engine.agreed_now().await?;
-        let (record, made) = match (&there, &change.what) {
+        let (record, made) = match (&stored, &change.what) {
             (None, What::Create) => (self.create(change, published + 1, now)?, Made::App),
             (None, _) => return Err(AdminError::UnknownApp(change.app.clone())),
             (Some(_), What::Create) => return Err(AdminError::AppExists(change.app.clone())),
@@ -112,8 +112,8 @@ impl Office {
             request: change.request(catalog.zone),
             app: Some(change.app.clone()),
             request_id: change.request_id.to_string(),
-            before: match &there {
-                Some(there) => self.snapshot(there, now)?,
+            before: match &stored {
+                Some(stored) => self.snapshot(stored, now)?,
                 None => String::new(),
             },
             after: self.snapshot(&record, now)?,
@@ -124,18 +124,18 @@ impl Office {
         Ok((record, made, now))
     }
 
-    /// The directory has lost changes of an app whose limits were published: says so, and raises
-    /// the revision of the record, so that the next change counts.
+    /// Handles the loss of changes of an app whose limits were published: logs it, and raises the
+    /// revision of the record, so that the next change counts.
     async fn revisions_lost(
         &self,
         change: &Change,
-        there: Option<&AppRecord>,
+        stored: Option<&AppRecord>,
         published: u64,
     ) -> Result<AdminError, AdminError> {
         let app = change.app.clone();
-        let found = there.map_or(0, |record| record.revision);
+        let found = stored.map_or(0, |record| record.revision);
         let lost = LostEnd { found, known: published };
-        if let Some(record) = there {
+        if let Some(record) = stored {
             let raised = AppRecord { revision: published + 1, ..record.clone() };
             let event = lost.event(self.engine.now().await?, Some(app.clone()));
             self.directory.put_after(found, &raised, event).await?;
@@ -165,7 +165,7 @@ impl Office {
         })
     }
 
-    /// The record with a purchase or a refund more.
+    /// Returns the record with the change added, and the result of the change.
     fn add(
         &self,
         record: &AppRecord,
@@ -273,8 +273,8 @@ impl Office {
         Ok(view_of(&catalog, record, schedule, now, pending))
     }
 
-    /// The app as it is; with the limits that were published last where no kept catalog describes
-    /// what it bought, so that one such app does not keep the others from being listed.
+    /// Returns the app; with the last published limits if no kept catalog describes an item that it
+    /// bought, so that one such app does not keep the others from being listed.
     pub(super) async fn view_or_published(
         &self,
         record: AppRecord,
@@ -283,7 +283,7 @@ impl Office {
     ) -> Result<AppView, AdminError> {
         match self.view_at(record.clone(), now, pending) {
             Err(AdminError::Missing { app, .. }) => {
-                let deadline = self.engine.local_now() + PATIENCE;
+                let deadline = self.engine.local_now() + READ_TIMEOUT;
                 let (call, catalog) = self.engine.call(app, Mode::CheckOnly, deadline);
                 let reading = self.engine.ledger.read(call, Subject::App).await;
                 let schedule = Schedule::clone(&reading.map_err(AdminError::Unread)?.schedule);
@@ -293,7 +293,7 @@ impl Office {
         }
     }
 
-    /// What an app is entitled to, as JSON for the audit log.
+    /// Returns the app's entitlements, as JSON for the audit log.
     pub(super) fn snapshot(
         &self,
         record: &AppRecord,
@@ -314,7 +314,7 @@ impl Office {
     }
 }
 
-/// Whether messages may be kept for so many days from an instant on.
+/// Checks that messages may be kept for `days` days from an instant on.
 fn check_retention(
     catalog: &Catalog,
     sales: &Sales,
@@ -353,8 +353,8 @@ fn view_of(
     }
 }
 
-/// From when a change counts. Sales stay in the order of their instants even if the clock was set
-/// back.
+/// Returns the instant from which a change counts. Sales stay in the order of their instants even
+/// if the clock was set back.
 fn instant(
     zone: Zone,
     effective_at: Option<Timestamp>,

@@ -1,10 +1,10 @@
-//! Paces long administrative work, so that decisions on the same thread and in the same store come
-//! in between.
+//! Paces long admin work, so that decisions on the same thread and in the same store run in
+//! between.
 //!
 //! Previews, lists, comparisons, statements, and rounds over all apps do their work in slices of
 //! about a millisecond. All calls of the process share one pace: slices begin some time apart, in
-//! the order in which they were asked for. Many callers at once make one another slower, and
-//! decisions not.
+//! the order in which they were requested. Many concurrent callers slow down one another, but not
+//! decisions.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -17,21 +17,21 @@ use crate::clock::Stopwatch;
 
 /// Users, groups, apps or entries of one slice.
 pub const SLICE_ITEMS: usize = 8;
-/// Slices of reads that wait for the store at once.
+/// Slices of reads that wait for the store at the same time.
 const READING_MAX: usize = 4;
 /// Time between the beginnings of two slices.
-const REST: Duration = Duration::from_millis(2);
-/// How much later than asked for a timer fires on a thread that is not busy.
+const INTERVAL: Duration = Duration::from_millis(2);
+/// Delay by which a timer fires late on a thread that is not busy.
 const TIMER_RESOLUTION: Duration = Duration::from_millis(2);
-/// Longest further rest.
-const FURTHER_REST_MAX: Duration = Duration::from_millis(20);
+/// Longest additional interval.
+const EXTRA_INTERVAL_MAX: Duration = Duration::from_millis(20);
 
-/// See the module's head.
+/// The pace; see the module's head.
 #[derive(Debug)]
 pub struct Pace {
     started: Stopwatch,
-    /// When the last slice that was asked for begins, since the start. Never held while anything
-    /// is waited for: a caller whose connection is stuck stops no other.
+    /// Beginning of the last requested slice, since the start. Never locked while anything is
+    /// awaited: a caller whose connection is stuck stops no other.
     last_begins: Mutex<Duration>,
     reading: Semaphore,
     begun: AtomicU64,
@@ -53,14 +53,14 @@ impl Pace {
         turn.begin();
     }
 
-    /// How many slices began after a rest.
+    /// Returns the number of slices that have begun.
     #[must_use]
     pub fn slices_begun(&self) -> u64 {
         self.begun.load(Ordering::Relaxed)
     }
 
-    /// Waits until one more slice of reads may begin, which is in work until the permit is dropped.
-    /// The permit is for work that goes on by itself, whatever its caller does with the result.
+    /// Waits until one more slice of reads may begin, which lasts until the permit is dropped. The
+    /// permit is for work that proceeds on its own, whatever its caller does with the result.
     pub(in crate::engine::administration) async fn next_reads(&self) -> SemaphorePermit<'_> {
         let permit = self.reading.acquire().await.expect("the semaphore is never closed");
         self.next_slice().await;
@@ -72,7 +72,7 @@ impl Pace {
     }
 }
 
-/// The turn of one slice; given back when dropped before it begins.
+/// The turn of one slice; returned if it is dropped before the slice begins.
 struct Turn<'p> {
     pace: &'p Pace,
     begins: Duration,
@@ -83,12 +83,12 @@ impl<'p> Turn<'p> {
     fn after_all_others(pace: &'p Pace) -> Self {
         let now = pace.started.elapsed();
         let mut last_begins = pace.last_begins();
-        *last_begins = (*last_begins).max(now) + REST;
+        *last_begins = (*last_begins).max(now) + INTERVAL;
         Self { pace, begins: *last_begins, has_begun: false }
     }
 
-    /// The slice begins. A timer that is late shows that the threads are busy: then decisions wait,
-    /// too, and the next slices rest for longer.
+    /// Begins the slice. A late timer shows that the threads are busy: then decisions wait too, and
+    /// the next slices are further apart.
     fn begin(mut self) {
         self.has_begun = true;
         self.pace.begun.fetch_add(1, Ordering::Relaxed);
@@ -96,7 +96,7 @@ impl<'p> Turn<'p> {
         let late = now.saturating_sub(self.begins + TIMER_RESOLUTION);
         if !late.is_zero() {
             let mut last_begins = self.pace.last_begins();
-            *last_begins = (*last_begins).max(now + late.min(FURTHER_REST_MAX));
+            *last_begins = (*last_begins).max(now + late.min(EXTRA_INTERVAL_MAX));
         }
     }
 }
@@ -105,7 +105,7 @@ impl Drop for Turn<'_> {
     fn drop(&mut self) {
         if !self.has_begun {
             let mut last_begins = self.pace.last_begins();
-            *last_begins = last_begins.saturating_sub(REST);
+            *last_begins = last_begins.saturating_sub(INTERVAL);
         }
     }
 }
@@ -165,9 +165,9 @@ mod tests {
             assert!(one.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
         }
         let ahead = *pace.last_begins();
-        assert!(ahead >= 1000 * REST);
+        assert!(ahead >= 1000 * INTERVAL);
         stuck.truncate(1);
-        assert!(*pace.last_begins() + 999 * REST <= ahead, "turns are given back");
+        assert!(*pace.last_begins() + 999 * INTERVAL <= ahead, "turns are returned");
         pace.next_slice().await;
         pace.next_slice().await;
         drop(stuck);
@@ -180,7 +180,7 @@ mod tests {
         for _ in 0..READING_MAX {
             reading.push(pace.next_reads().await);
         }
-        let one_more = tokio::time::timeout(10 * REST, pace.next_reads()).await;
+        let one_more = tokio::time::timeout(10 * INTERVAL, pace.next_reads()).await;
         assert!(one_more.is_err(), "{READING_MAX} slices wait for the store");
         reading.pop();
         drop(pace.next_reads().await);

@@ -1,4 +1,4 @@
-//! What an app would be entitled to, and who would be over.
+//! Previews: the entitlements of an app after a change, and the counts that would be over a limit.
 
 use futures_util::future::try_join_all;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
@@ -19,25 +19,25 @@ use crate::domain::timeline::{EditionEnd, PurchaseRun, Timeline};
 use crate::domain::usage::{Counts, Usage, usages};
 use crate::ledger::LedgerError;
 
-/// Slices of subjects whose counts are read side by side.
+/// Slices of subjects whose counts are read concurrently.
 const SLICES_AT_ONCE: usize = 4;
 
-/// Stands for the request that would make the change.
+/// Placeholder for the id of the request that would make the change.
 const PREVIEW: &str = "preview";
 
-/// A change that is only looked at.
+/// A change to be previewed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Previewed {
-    /// A purchase for so many months.
+    /// A purchase for a number of months.
     Buy(Order, u32),
     /// The refund of the purchase that this request made.
     Refund(RequestId),
 }
 
-/// What is to be looked at, and whose counts besides those of the app.
+/// Request of a preview: a change and an instant, and the subjects to check besides the app.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Question {
-    /// The change; `None`: none.
+    /// The change, if any.
     pub change: Option<Previewed>,
     /// The instant; `None`: now.
     pub at: Option<Timestamp>,
@@ -45,7 +45,7 @@ pub struct Question {
     pub users: Vec<UserId>,
     /// Groups whose counts are compared with their limits.
     pub groups: Vec<GroupId>,
-    /// Whether all users and groups are gone through too.
+    /// True if all users and groups are scanned too.
     pub everybody: bool,
 }
 
@@ -92,28 +92,28 @@ impl SubjectCounts {
 /// A count that is over its limit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Overrun {
-    /// Whose.
+    /// The subject of the count.
     pub subject: Subject,
-    /// Which limit.
+    /// The limit.
     pub limit_id: LimitId,
-    /// What is held.
+    /// The number held.
     pub used: i64,
-    /// What may be held.
+    /// The number that may be held.
     pub limit: u64,
 }
 
-/// What a preview shows.
+/// Result of a preview.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Preview {
-    /// Now, by the store's clock.
+    /// The current instant, by the store's clock.
     pub now: Timestamp,
-    /// The limits as they are.
+    /// The current limits.
     pub schedule_now: Schedule,
     /// When the edition of now ends.
     pub end_now: Option<EditionEnd>,
-    /// The instant that is looked at.
+    /// The instant of the preview.
     pub at: Timestamp,
-    /// The limits as they would be.
+    /// The limits after the change.
     pub schedule_then: Schedule,
     /// When the edition of then ends.
     pub end_then: Option<EditionEnd>,
@@ -287,7 +287,7 @@ fn is_over(used: i64, limit: u64) -> bool {
     u64::try_from(used).is_ok_and(|used| used > limit)
 }
 
-/// The counts that are over their limits at an instant, each with what may be held.
+/// Returns the counts that are over their limits at an instant, each with its limit.
 pub(super) fn over(
     catalog: &Catalog,
     schedule: &Schedule,

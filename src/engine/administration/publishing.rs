@@ -1,9 +1,9 @@
-//! Brings the limits of every app to the ledger, app by app.
+//! Publishes the limits of every app to the ledger, app by app.
 //!
 //! A round reads all apps. The first one after a start or a change of the catalog publishes each of
 //! them; later ones publish those whose recorded revision is not in force in every part of the
 //! store, whichever sidecar recorded it: so a sale that was recorded and not published is finished
-//! by any sidecar. An app that cannot be published holds up no other and is tried again in the next
+//! by any sidecar. An app that cannot be published holds up no other and is retried in the next
 //! round. Until then the limits that were published last decide.
 
 use std::collections::HashMap;
@@ -26,46 +26,46 @@ use crate::domain::schedule::Schedule;
 use crate::domain::time::Timestamp;
 use crate::ledger::LedgerError;
 
-/// Longest time for an app that could not be published before: short, so that a round is not held
-/// up by the many apps of a server that is away.
+/// Timeout for an app that could not be published before: short, so that a round is not held up by
+/// the many apps of an unavailable server.
 const RETRY_MAX: Duration = Duration::from_secs(1);
-/// How often revisions that were found in force are compared again, since a server that lost its
-/// last writes may have lost the limits too.
+/// Interval at which revisions that were found in force are compared again, since a server that
+/// lost its last writes may have lost the limits too.
 const COMPARED_EVERY: Duration = Duration::from_secs(10 * 60);
 
-/// What earlier rounds have found.
+/// Results of earlier rounds.
 #[derive(Default)]
 pub(super) struct Publishing {
     /// The catalog by which limits were published last.
     catalog: Option<Arc<Catalog>>,
-    /// Whether every app was published by it, or is among the failing ones.
+    /// True if every app was published by it, or is among the failing ones.
     is_through: bool,
     /// The highest revision found in force in every part, by the app's fingerprint.
     confirmed: HashMap<u64, u64>,
     compared: Option<Stopwatch>,
-    /// The apps that could not be published, and what they need.
+    /// The apps that could not be published, and their need.
     failing: HashMap<AppId, Need>,
-    /// Whether the apps could not be listed lately.
+    /// True if listing the apps failed last.
     unlisted: bool,
-    /// The apps whose documents cannot be read, and why.
+    /// The apps whose documents cannot be read, with reasons.
     unreadable: HashMap<String, String>,
 }
 
-/// What is to be done about an app.
+/// Need of an app in a round.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Need {
-    /// Publish its limits, whatever is there.
+    /// Publish its limits in any case.
     Publish,
-    /// Publish its limits where an earlier revision is there.
+    /// Publish its limits if an earlier revision is in force.
     Compare,
 }
 
-/// An app whose limits are brought to the ledger in a round.
-struct Tried<'r> {
+/// An attempt of a round to publish an app's limits.
+struct Attempt<'r> {
     key: u64,
     record: &'r AppRecord,
     need: Need,
-    /// Whether it could not be published before.
+    /// True if it could not be published before.
     again: bool,
 }
 
@@ -96,8 +96,8 @@ impl Publishing {
 }
 
 impl Office {
-    /// Puts the limits of an app where the decisions are made, with all that was before: they hold
-    /// whatever a clock says. The record is stored already, and every error says so.
+    /// Publishes the limits of an app to the ledger, including those of all its past, so that they
+    /// apply whatever a clock reads. The record is already stored, which every error states.
     pub(super) async fn publish(
         &self,
         record: &AppRecord,
@@ -112,20 +112,20 @@ impl Office {
                 .map_err(|item| AdminError::recorded(missing(item)))?;
             let put = self.engine.ledger.put_schedule(&record.app, record.revision, &schedule);
             put.await.map_err(AdminError::Unfinished)?;
-            // A catalog that came meanwhile may have been published before this one.
+            // A catalog that was loaded meanwhile may have been published before this one.
             if Arc::ptr_eq(&catalog, &self.engine.catalog()) {
                 return Ok(());
             }
         }
     }
 
-    /// Publishes the limits of all apps, whatever is known to be in force: the store lost them.
+    /// Publishes the limits of all apps, even those found in force: the store lost them.
     pub(super) async fn publish_anew(&self) -> Result<(), AdminError> {
         self.publishing.lock().await.catalog = None;
         self.publish_round().await
     }
 
-    /// One round over all apps. The error is that of one app where others were published.
+    /// Runs one round over all apps. The error is that of one app; others may have been published.
     pub(super) async fn publish_round(&self) -> Result<(), AdminError> {
         let mut publishing = self.publishing.lock().await;
         let catalog = self.engine.catalog();
@@ -134,18 +134,18 @@ impl Office {
         let (mut pages, mut first_error) = (Pages::default(), None);
         while let Some(page) = self.next_page(&mut publishing, &mut pages).await? {
             self.pace.next_slice().await;
-            let tried: Vec<Tried> = page
+            let attempts: Vec<Attempt> = page
                 .iter()
                 .filter_map(|record| {
                     let key = self.key(record);
                     let need = publishing.need(key, record, compares)?;
                     let again = publishing.failing.contains_key(&record.app);
-                    Some(Tried { key, record, need, again })
+                    Some(Attempt { key, record, need, again })
                 })
                 .collect();
-            let ended = self.bring_all(&tried).await;
-            for (Tried { key, record, need, .. }, ended) in tried.into_iter().zip(ended) {
-                if let Err(error) = ended {
+            let results = self.publish_apps(&attempts).await;
+            for (Attempt { key, record, need, .. }, result) in attempts.into_iter().zip(results) {
+                if let Err(error) = result {
                     publishing.failing.insert(record.app.clone(), need);
                     first_error.get_or_insert((record.app.clone(), error));
                 } else {
@@ -158,7 +158,7 @@ impl Office {
         if first_error.is_none() && Arc::ptr_eq(&catalog, &self.engine.catalog()) {
             self.kept.published();
         }
-        self.note_unreadable(&mut publishing, pages.unreadable);
+        self.log_unreadable(&mut publishing, pages.unreadable);
         let failing = publishing.failing.len();
         self.engine.metrics.condition.apps_unpublished(failing);
         match first_error {
@@ -174,19 +174,23 @@ impl Office {
         Ok(())
     }
 
-    /// Brings the limits of some apps to the ledger, in slices, and says in the same order how each
-    /// attempt ended.
-    async fn bring_all(&self, tried: &[Tried<'_>]) -> Vec<Result<(), AdminError>> {
-        let slices = tried.chunks(SLICE_ITEMS).enumerate();
-        let slices: Vec<_> = slices.map(|(index, slice)| self.bring_slice(index, slice)).collect();
+    /// Publishes the limits of some apps, in slices, and returns the results in the same order.
+    async fn publish_apps(&self, attempts: &[Attempt<'_>]) -> Vec<Result<(), AdminError>> {
+        let slices = attempts.chunks(SLICE_ITEMS).enumerate();
+        let slices: Vec<_> =
+            slices.map(|(index, slice)| self.publish_slice(index, slice)).collect();
         stream::iter(slices).buffered(PAGE / SLICE_ITEMS).concat().await
     }
 
-    async fn bring_slice(&self, index: usize, slice: &[Tried<'_>]) -> Vec<Result<(), AdminError>> {
+    async fn publish_slice(
+        &self,
+        index: usize,
+        slice: &[Attempt<'_>],
+    ) -> Vec<Result<(), AdminError>> {
         if index > 0 {
             self.pace.next_slice().await;
         }
-        let each = slice.iter().map(|it| self.bring(it.record, it.need, it.again));
+        let each = slice.iter().map(|it| self.publish_one(it.record, it.need, it.again));
         join_all(each.collect::<Vec<_>>()).await
     }
 
@@ -209,8 +213,13 @@ impl Office {
         self.engine.ledger.fingerprints().app(&record.app)
     }
 
-    async fn bring(&self, record: &AppRecord, need: Need, again: bool) -> Result<(), AdminError> {
-        let bringing = async {
+    async fn publish_one(
+        &self,
+        record: &AppRecord,
+        need: Need,
+        again: bool,
+    ) -> Result<(), AdminError> {
+        let run = async {
             if need == Need::Compare {
                 let in_force = self.engine.ledger.schedule_revision(&record.app).await;
                 if in_force.map_err(AdminError::Unfinished)? >= record.revision {
@@ -220,7 +229,7 @@ impl Office {
             }
             let now = self.engine.now().await.map_err(AdminError::Unfinished)?;
             match self.publish(record, now).await {
-                // No kept catalog describes what it bought.
+                // No kept catalog describes an item that it bought.
                 Err(AdminError::Recorded(error))
                     if matches!(*error, AdminError::Missing { .. }) =>
                 {
@@ -231,17 +240,17 @@ impl Office {
             }
         };
         if !again {
-            return bringing.await;
+            return run.await;
         }
         let too_long = |_| {
             let reason = format!("no answer within {RETRY_MAX:?}");
             AdminError::Unfinished(LedgerError::Unavailable(reason))
         };
-        timeout(RETRY_MAX, bringing).await.map_err(too_long)?
+        timeout(RETRY_MAX, run).await.map_err(too_long)?
     }
 
     /// Logs each unreadable document once.
-    fn note_unreadable(&self, publishing: &mut Publishing, found: Vec<UnreadableApp>) {
+    fn log_unreadable(&self, publishing: &mut Publishing, found: Vec<UnreadableApp>) {
         self.engine.metrics.condition.apps_unreadable(found.len());
         let before = std::mem::take(&mut publishing.unreadable);
         for UnreadableApp { app, reason } in found {

@@ -1,14 +1,14 @@
-//! Statements: worked out while their month runs, and issued once it is final.
+//! Statements: computed while their month runs, and issued once it is final.
 //!
-//! A final statement is written together with the app's record, which notes the month as closed.
-//! Only the issuer in the background writes it, from figures that are closed by then; until it has,
-//! a due month is shown as one that is not final. It never changes, whatever comes later. A change
-//! that is dated back works on the same record, so that none slips in between.
+//! A final statement is written together with the app's record, which marks the month as closed.
+//! Only the issuer in the background writes it, from closed figures; until it has,
+//! a due month is shown as one that is not final. A final statement never changes. A backdated
+//! change writes the same record, so none can slip in between.
 
 use serde_json::json;
 
 use super::office::Office;
-use super::{AdminError, PATIENCE, Pages};
+use super::{AdminError, Pages, READ_TIMEOUT};
 use crate::directory::statement::{Sealed, open, seal};
 use crate::directory::{AppRecord, DirectoryError};
 use crate::domain::audit::{Actor, Event};
@@ -22,11 +22,11 @@ use crate::domain::month::Month;
 use crate::domain::time::Timestamp;
 use crate::ledger::metering::{ClosedMonth, Figures};
 
-/// Most tries to close a month while others change the same record.
+/// Most attempts to close a month while other requests change the same record.
 const ATTEMPTS_MAX: usize = 16;
-/// Whom the audit log names: nobody asked.
+/// Actor in the audit log: statements are issued without a request.
 const ISSUER: &str = "imquota";
-/// What the audit log calls it.
+/// Action in the audit log.
 const ISSUE: &str = "IssueStatement";
 
 impl Office {
@@ -41,7 +41,7 @@ impl Office {
         let month = month.unwrap_or(running);
         let record = self.directory.app(app).await?;
         let record = record.ok_or_else(|| AdminError::UnknownApp(app.clone()))?;
-        // What was issued stays final, also where the catalog's zone or final day has moved since.
+        // An issued statement stays final, even if the catalog's zone or final day has moved since.
         if let Some(issued) = self.issued(app, month).await? {
             return Ok(issued);
         }
@@ -57,13 +57,13 @@ impl Office {
             return Err(AdminError::FiguresGone(month));
         }
         if now < final_at(&catalogs, month) {
-            return Ok(seal(self.work_out(&record, month, now).await?));
+            return Ok(seal(self.compute(&record, month, now).await?));
         }
         if month < first_open(&record, &catalogs, now) {
             return Err(AdminError::FiguresGone(month));
         }
-        // It is due. Only the issuer issues it, within seconds.
-        let preliminary = self.work_out(&record, month, now).await?;
+        // The month is due. Only the issuer issues it, within seconds.
+        let preliminary = self.compute(&record, month, now).await?;
         Ok(seal(Statement { is_final: false, ..preliminary }))
     }
 
@@ -75,7 +75,7 @@ impl Office {
             for record in page {
                 let mut month = first_open(&record, &catalogs, now);
                 while final_at(&catalogs, month) <= now {
-                    // An app whose figures are out of reach holds up no other.
+                    // An app whose figures are unavailable holds up no other.
                     let issued = self.issue(&record.app, month).await;
                     are_all_issued &= matches!(issued, Ok(true));
                     if !matches!(issued, Ok(true)) {
@@ -101,7 +101,7 @@ impl Office {
         Ok(stored.map(|json| open(app, month, json)).transpose()?)
     }
 
-    /// Issues a statement; `false` where a server's clock says that it is too early.
+    /// Issues a statement; `false` if it is too early by a server's clock.
     async fn issue(&self, app: &AppId, month: Month) -> Result<bool, AdminError> {
         let _changing = self.changing.lock().await;
         for _ in 0..ATTEMPTS_MAX {
@@ -134,7 +134,7 @@ impl Office {
             match self.directory.put_statement(&record, month, &sealed.json, event).await {
                 Ok(()) => {
                     self.engine.notices().audit_grew();
-                    // It is issued; a later round brings the new revision to the ledger.
+                    // It is issued; a later round publishes the new revision to the ledger.
                     if self.publish(&record, now).await.is_err() {
                         self.unpublished.notify_one();
                     }
@@ -147,13 +147,13 @@ impl Office {
         Err(DirectoryError::Conflict(app.clone()).into())
     }
 
-    async fn work_out(
+    async fn compute(
         &self,
         record: &AppRecord,
         month: Month,
         now: Timestamp,
     ) -> Result<Statement, AdminError> {
-        let deadline = self.engine.local_now() + PATIENCE;
+        let deadline = self.engine.local_now() + READ_TIMEOUT;
         let (call, _) = self.engine.call(record.app.clone(), Mode::CheckOnly, deadline);
         let catalogs = self.catalogs().await?;
         let last = month.last_day().min(catalogs.day_of(now));
@@ -162,10 +162,9 @@ impl Office {
         Ok(statement_of(&catalogs, record, month, now, &figures))
     }
 
-    /// Closes a month, and reads its figures; `None` where a server's clock says that it is too
-    /// early.
+    /// Closes a month, and reads its figures; `None` if it is too early by a server's clock.
     async fn close(&self, app: &AppId, month: Month) -> Result<Option<Figures>, AdminError> {
-        let deadline = self.engine.local_now() + PATIENCE;
+        let deadline = self.engine.local_now() + READ_TIMEOUT;
         let (call, _) = self.engine.call(app.clone(), Mode::CheckOnly, deadline);
         let cut_off = final_at(&*self.catalogs().await?, month);
         let month = ClosedMonth { first: month.first_day(), last: month.last_day(), cut_off };
@@ -192,7 +191,7 @@ fn statement_of(
     statement(&books, month, now)
 }
 
-/// The first month of an app that is not closed, of those whose figures are still kept.
+/// Returns the first month of an app that is not closed, of those whose figures are still kept.
 pub(super) fn first_open(record: &AppRecord, catalogs: &CatalogHistory, now: Timestamp) -> Month {
     let open = record.closed_through.map_or(record.billed_since, Month::next);
     let oldest = catalogs.day_of(now).number().saturating_sub_unsigned(FIGURES_DAYS_KEPT);

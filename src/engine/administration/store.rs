@@ -1,4 +1,4 @@
-//! The store's identity, and accepting one that lost its facts.
+//! The store's identity, and the acceptance of a store that lost its facts.
 
 use serde_json::json;
 
@@ -9,51 +9,51 @@ use crate::domain::id::RequestId;
 use crate::journal::{JournalError, Numbered};
 use crate::ledger::{AcceptError, Accepted, StoreIdentity};
 
-/// The RPC, as the audit log names it.
+/// The RPC's name in the audit log.
 const ACTION: &str = "AcceptStore";
 
-/// A store as this sidecar has it.
+/// State of the store as this sidecar sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoreState {
-    /// Which store it is, and whether it is lost.
+    /// Identity of the store, and its loss, if it is lost.
     pub identity: StoreIdentity,
-    /// How many operations of this sidecar's journal were set aside.
+    /// Number of operations of this sidecar's journal that were set aside.
     pub set_aside: usize,
 }
 
-/// A store that was accepted.
+/// Result of accepting a store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoreAccepted {
     /// Its new generation, and those that it replaces.
     pub accepted: Accepted,
-    /// How many operations of this sidecar's journal are set aside.
+    /// Number of operations of this sidecar's journal that are set aside.
     pub set_aside: usize,
 }
 
-/// Why a store is not accepted.
+/// Reason why a store is not accepted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
     /// The store is not, or cannot be, accepted.
     #[error(transparent)]
     Accept(#[from] AcceptError),
-    /// The limits of the apps could not be published, and nothing is answered yet.
+    /// The limits of the apps could not be published, so that the store still answers nothing.
     #[error("the store is not accepted yet; repeat the request: {0}")]
     Limits(AdminError),
-    /// It is accepted, and the audit log lacks the entry.
+    /// The store is accepted, but the entry in the audit log is missing.
     #[error("the store is accepted, but not logged; repeat the request: {0}")]
     Unlogged(AdminError),
 }
 
 impl Administration {
-    /// The store as this sidecar has it.
+    /// Returns the state of the store as this sidecar sees it.
     #[must_use]
     pub fn store_state(&self) -> StoreState {
         let engine = &self.0.engine;
         StoreState { identity: engine.ledger.identity(), set_aside: self.set_aside() }
     }
 
-    /// Accepts a store that lost its facts, with the limits of all apps that it still names. Once
-    /// this answers, every sidecar that had an earlier generation goes on by itself.
+    /// Accepts a store that lost its facts, with the limits of all apps that it still names. After
+    /// that, every sidecar that had an earlier generation continues by itself.
     pub async fn accept_store(
         &self,
         request_id: &RequestId,
@@ -62,7 +62,7 @@ impl Administration {
     ) -> Result<StoreAccepted, StoreError> {
         let (this, request_id) = (self.clone(), request_id.clone());
         let found_id = found_id.to_owned();
-        // Carried through, whether or not the caller waits for it.
+        // Completed whether or not the caller waits for it.
         let accepting =
             tokio::spawn(async move { this.accept(&request_id, &found_id, actor).await });
         accepting.await.unwrap_or_else(|cut_off| {
@@ -118,7 +118,7 @@ impl Administration {
         self.log_now(logged, actor, request, after).await.map_err(StoreError::Unlogged)
     }
 
-    /// The entry of the audit log about a request of that action, where there is one.
+    /// Returns the entry of the audit log about a request of that action, if there is one.
     pub(super) async fn find_logged(
         &self,
         action: &str,
@@ -140,8 +140,8 @@ impl Administration {
         Ok(None)
     }
 
-    /// What was set aside of this sidecar's journal, from the one after that number on, at most so
-    /// many.
+    /// Returns at most `limit` entries that were set aside of this sidecar's journal, after the one
+    /// with that number.
     pub async fn read_set_aside(
         &self,
         after: u64,

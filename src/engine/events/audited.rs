@@ -1,7 +1,7 @@
-//! Events that follow from the audit log, and ends that follow from its changes.
+//! Events from the audit log, and ends that follow from its changes.
 //!
-//! Which ends these are depends on how far time is told, so that the cursor moves only while the
-//! one of time stands where it was read.
+//! These ends depend on the position up to which scheduled events are published, so the cursor
+//! moves only while that of the scheduled events is where it was read.
 
 use std::collections::HashMap;
 
@@ -17,43 +17,43 @@ use crate::domain::milestone::ends_of_change;
 use crate::domain::purchase::Item;
 use crate::events::{APPENDED_MAX, Move};
 
-/// The cursor: the number of the last entry that is told.
+/// Name of the cursor, which is the number of the last published entry.
 pub(super) const CURSOR: &str = "audit";
-/// Most tries to log a loss while other sidecars log it, or something else.
+/// Most attempts to log a loss while other sidecars log it, or something else.
 const LOSS_ATTEMPTS_MAX: usize = 16;
 /// Entries read at a time.
 const PAGE: usize = 64;
-/// Changes of what an app has bought.
+/// Actions that change an app's sales.
 const SALES: [&str; 4] = ["PurchaseEdition", "RenewEdition", "GrantAddOn", "RefundPurchase"];
 
 impl Pump {
-    /// What was logged before this store knew events is not told. Where the log ends before the
-    /// cursor, a failover has lost its end: what follows is told.
+    /// Sets the cursor. Entries that were logged before this store had events are not published. If
+    /// the log ends before the cursor, a failover has lost its end: later entries are published.
     pub(super) async fn begin_audit(&self) -> Result<(), PumpError> {
-        self.go_on_after_loss().await?;
+        self.record_lost_end().await?;
         let from = self.log.cursor(CURSOR).await?;
         let head = self.directory.head().await?.number;
-        // Where nothing was told yet, what was logged since the start is.
+        // If nothing was published yet, entries logged since the start are.
         let noted = self.head.get().filter(|_| from.is_none());
         let to = noted.map_or(head, |noted| head.min(*noted));
-        if from.as_deref().map(place).is_none_or(|told| told > head) {
+        if from.as_deref().map(position).is_none_or(|published| published > head) {
             let to = to.to_string();
-            // Where it was moved meanwhile, another sidecar has done so.
+            // If it was moved meanwhile, another sidecar has done so.
             self.log.append(&[], Some(Move { cursor: CURSOR, from, to, beside: None })).await?;
         }
         Ok(())
     }
 
-    /// Where the audit log has lost its end, has it go on with an entry that says so.
+    /// If the audit log has lost its end, appends an entry that records the loss.
     ///
-    /// The cursor goes back before that, so that it is behind whatever is logged from then on: an
-    /// entry with a number that was told before is told too.
-    async fn go_on_after_loss(&self) -> Result<(), PumpError> {
+    /// The cursor moves back first, so that it is before every later entry: an entry with a number
+    /// that was published before is published too.
+    async fn record_lost_end(&self) -> Result<(), PumpError> {
         for _ in 0..LOSS_ATTEMPTS_MAX {
             let from = self.log.cursor(CURSOR).await?;
-            let told = from.as_deref().map_or(0, place);
-            let Some(lost) = self.directory.lost_end(told).await? else { return Ok(()) };
-            if told > lost.found {
+            let published = from.as_deref().map_or(0, position);
+            let Some(lost) = self.directory.lost_end(published).await? else { return Ok(()) };
+            if published > lost.found {
                 let to = lost.found.to_string();
                 if !self
                     .log
@@ -69,34 +69,34 @@ impl Pump {
         Ok(())
     }
 
-    /// Publishes what was logged since the cursor. Where that was never set, it is set first: the
-    /// task that follows the clock may get here before the one that follows the audit log.
-    pub(super) async fn tell_audit(&self) -> Result<(), PumpError> {
-        self.go_on_after_loss().await?;
+    /// Publishes the entries since the cursor. If that was never set, it is set first: the task
+    /// that follows the clock may get here before the one that follows the audit log.
+    pub(super) async fn publish_audit(&self) -> Result<(), PumpError> {
+        self.record_lost_end().await?;
         loop {
             let from = self.log.cursor(CURSOR).await?;
             if from.is_none() {
                 self.begin_audit().await?;
                 continue;
             }
-            let told = from.as_deref().map_or(0, place);
-            let entries = self.directory.entries(told, PAGE).await?;
+            let published = from.as_deref().map_or(0, position);
+            let entries = self.directory.entries(published, PAGE).await?;
             if entries.is_empty() {
                 return Ok(());
             }
             let time = self.log.cursor(clockwork::CURSOR).await?;
-            let passed = time.as_deref().and_then(|told| told.parse::<Told>().ok());
-            let (mut events, mut last) = (Vec::new(), told);
+            let passed = time.as_deref().and_then(|position| position.parse::<Told>().ok());
+            let (mut events, mut last) = (Vec::new(), published);
             for (number, entry) in &entries {
                 let of_entry = self.events_of(entry, passed.as_ref()).await?;
-                if last > told && events.len() + of_entry.len() > APPENDED_MAX {
+                if last > published && events.len() + of_entry.len() > APPENDED_MAX {
                     break;
                 }
                 events.extend(of_entry);
                 last = *number;
             }
             let (to, beside) = (last.to_string(), Some((clockwork::CURSOR, time)));
-            // Where another sidecar came first, there may be more that it has not told.
+            // If another sidecar came first, there may be more unpublished entries.
             let moved = Move { cursor: CURSOR, from, to, beside };
             if self.log.append(&events, Some(moved)).await? {
                 self.appended(&events);
@@ -104,7 +104,8 @@ impl Pump {
         }
     }
 
-    /// The events of an entry: the ends that it undoes, itself, and the ends that it brings about.
+    /// Returns the events of an entry: the ends that it undoes, the change itself, and the ends
+    /// that it brings about.
     async fn events_of(
         &self,
         entry: &Entry,
@@ -121,7 +122,7 @@ impl Pump {
         let is_sale = SALES.contains(&change.action.as_str());
         let record = if is_sale {
             match self.directory.app(&app).await {
-                // The app's sales cannot be told; those of the others are.
+                // The app's sales cannot be published; those of other apps are.
                 Err(DirectoryError::Unreadable { .. }) => None,
                 found => found?,
             }
@@ -130,25 +131,27 @@ impl Pump {
         };
         let around = record.as_ref().and_then(|it| it.sales.around(&change.request_id));
         let ends = around.map_or_else(Vec::new, |(before, after)| {
-            let has_passed = |at| passed.is_some_and(|told| told.has_passed(at, &app));
+            let has_passed = |at| passed.is_some_and(|position| position.has_passed(at, &app));
             let catalog = self.engine.catalog();
             ends_of_change(&catalog, &before, &after, change.at, has_passed)
         });
-        let told = happening(entry, record.as_ref()).map(|what| (change.at, what));
-        let undone =
-            ends.iter().filter(|(at, _)| !passed.is_some_and(|told| told.has_passed(*at, &app)));
-        let brought_about =
-            ends.iter().filter(|(at, _)| passed.is_some_and(|told| told.has_passed(*at, &app)));
-        let all = undone.cloned().chain(told).chain(brought_about.cloned());
+        let own = happening(entry, record.as_ref()).map(|what| (change.at, what));
+        let undone = ends
+            .iter()
+            .filter(|(at, _)| !passed.is_some_and(|position| position.has_passed(*at, &app)));
+        let brought_about = ends
+            .iter()
+            .filter(|(at, _)| passed.is_some_and(|position| position.has_passed(*at, &app)));
+        let all = undone.cloned().chain(own).chain(brought_about.cloned());
         Ok(all.map(|(at, what)| Event { at, app: Some(app.clone()), what }).collect())
     }
 
-    /// The first sale of each app that is logged and not told yet, by its request.
-    pub(super) async fn untold_sales(
+    /// Returns the request of the first sale of each app that is logged and not published yet.
+    pub(super) async fn unpublished_sales(
         &self,
         cursor: Option<&str>,
     ) -> Result<HashMap<AppId, String>, PumpError> {
-        let mut after = cursor.map_or(0, place);
+        let mut after = cursor.map_or(0, position);
         let mut first = HashMap::new();
         loop {
             let entries = self.directory.entries(after, PAGE).await?;
@@ -164,12 +167,13 @@ impl Pump {
     }
 }
 
-/// Where a cursor stands. One that is no number is damaged, and tells everything anew.
-fn place(cursor: &str) -> u64 {
+/// Returns the position of a cursor. A damaged one, which is not a number, publishes everything
+/// anew.
+fn position(cursor: &str) -> u64 {
     cursor.parse().unwrap_or(0)
 }
 
-/// What an entry tells; `None` where nobody needs to be told.
+/// Returns the event of an entry; `None` if it has none.
 fn happening(entry: &Entry, record: Option<&AppRecord>) -> Option<Happening> {
     let change = &entry.event;
     let request_id = change.request_id.clone();
@@ -193,7 +197,7 @@ fn happening(entry: &Entry, record: Option<&AppRecord>) -> Option<Happening> {
         }
         "Reconcile" => {
             let (request, after) = (json(&change.request), json(&change.after));
-            // An import is not compared with what should be there already.
+            // An import is not compared with facts that should exist already.
             if request["mode"] != "apply" || after["state"] != "finished" {
                 return None;
             }
@@ -204,7 +208,7 @@ fn happening(entry: &Entry, record: Option<&AppRecord>) -> Option<Happening> {
     }
 }
 
-/// All that differed, less what live traffic had changed meanwhile.
+/// Returns the number of differences, less those that live traffic had changed meanwhile.
 fn differences(counts: &Value) -> u64 {
     let counts = counts.as_object().into_iter().flatten();
     let differed = counts.filter(|(sort, _)| !sort.ends_with(", left alone"));
@@ -240,7 +244,7 @@ mod tests {
     use crate::domain::audit::{Actor, Event as Change, Head};
     use crate::domain::time::Timestamp;
 
-    fn told(action: &str, request: &str, after: &str) -> Option<Happening> {
+    fn event_of(action: &str, request: &str, after: &str) -> Option<Happening> {
         let change = Change {
             at: Timestamp::from_millis(1),
             actor: Actor { name: "ops".into(), from: "here".into() },
@@ -255,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn entries_tell_what_they_are_about() {
+    fn entries_have_their_events() {
         let request_id = || "r1".to_owned();
         let finished = r#"{"state":"finished","differences":{"account missing, repaired":2,
             "friend surplus, found":1,"member missing, left alone":9}}"#;
@@ -291,11 +295,11 @@ mod tests {
                 "",
                 Some(Happening::FactsLost { part: StorePart::Directory, found: 90, known: 97 }),
             ),
-            // Whatever cannot be read is passed over, so that what follows is told.
+            // Unreadable entries are skipped, so that later ones are published.
             ("IssueStatement", "nonsense", "{}", None),
             ("PurchaseEdition", "{}", "{}", None),
         ] {
-            assert_eq!(told(action, request, after), wanted, "{action} {request}");
+            assert_eq!(event_of(action, request, after), wanted, "{action} {request}");
         }
     }
 }

@@ -1,11 +1,11 @@
-//! Events that follow from the passing of time.
+//! Scheduled events, which follow from time passing.
 //!
-//! The cursor is an instant, up to which everything is told; or an instant and an app, where many
-//! apps have something at the same instant: midnight of the first day of a month has most of them.
+//! The cursor is an instant, up to which everything is published; or an instant and an app, if many
+//! apps have events at the same instant: most of them at midnight of the first day of a month.
 //!
-//! An app's purchases count as far as the audit log is told, and the cursor moves only while the
-//! one of the audit log stands where it was read: so an end follows either from time or from a
-//! change, never from both and never from neither.
+//! An app's purchases count as far as the audit log is published, and the cursor moves only while
+//! that of the audit log is where it was read: so an end follows either from time or from a change,
+//! never from both and never from neither.
 
 use std::fmt;
 use std::str::FromStr;
@@ -20,17 +20,17 @@ use crate::domain::time::Timestamp;
 use crate::events::{APPENDED_MAX, Move, TIME_CURSOR};
 use crate::ledger::CLOCK_SKEW_MAX;
 
-/// The cursor.
+/// Name of the cursor.
 pub(super) const CURSOR: &str = TIME_CURSOR;
 /// Apps read at a time.
 const PAGE: usize = 256;
 
-/// Up to where everything is told.
+/// Position up to which all scheduled events are published.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Told {
-    /// Everything before this instant.
+    /// Everything before this instant is published.
     at: Timestamp,
-    /// Of the instant itself what this app and those before it have; `None`: all of it.
+    /// Of the instant itself, the events of this app and those before it; `None`: all of them.
     app: Option<AppId>,
 }
 
@@ -42,7 +42,7 @@ impl Told {
         }
     }
 
-    /// Whether what an app has at an instant is told.
+    /// Returns whether an app's events at an instant are published.
     pub(super) fn has_passed(&self, at: Timestamp, app: &AppId) -> bool {
         at < self.at || at == self.at && self.app.as_ref().is_none_or(|last| app <= last)
     }
@@ -67,35 +67,35 @@ impl FromStr for Told {
 }
 
 impl Pump {
-    /// Nothing that lies in the past is told.
+    /// Sets the cursor to now if it is not set, so that no past event is published.
     pub(super) async fn begin_clockwork(&self) -> Result<(), PumpError> {
         let from = self.log.cursor(CURSOR).await?;
-        if from.as_deref().is_none_or(|told| told.parse::<Told>().is_err()) {
+        if from.as_deref().is_none_or(|published| published.parse::<Told>().is_err()) {
             let to = Told { at: self.engine.agreed_now().await?, app: None }.to_string();
-            // Where it was set meanwhile, another sidecar has done so.
+            // If it was set meanwhile, another sidecar has done so.
             self.log.append(&[], Some(Move { cursor: CURSOR, from, to, beside: None })).await?;
         }
         Ok(())
     }
 
-    /// Tells what has come to pass since the cursor.
-    pub(super) async fn tell_milestones(&self) -> Result<(), PumpError> {
+    /// Publishes the milestones that have passed since the cursor.
+    pub(super) async fn publish_milestones(&self) -> Result<(), PumpError> {
         let now = self.engine.agreed_now().await?;
         loop {
-            self.tell_audit().await?;
+            self.publish_audit().await?;
             let audit = self.log.cursor(audited::CURSOR).await?;
             let from = self.log.cursor(CURSOR).await?;
-            let told = from.as_deref().and_then(|told| told.parse::<Told>().ok());
-            let Some(told) = told else { return self.begin_clockwork().await };
-            if told.at > now + CLOCK_SKEW_MAX {
-                self.set_back(from, &told, now).await?;
+            let published = from.as_deref().and_then(|published| published.parse::<Told>().ok());
+            let Some(published) = published else { return self.begin_clockwork().await };
+            if published.at > now + CLOCK_SKEW_MAX {
+                self.move_back(from, &published, now).await?;
                 continue;
             }
-            if now <= told.at {
+            if now <= published.at {
                 return Ok(());
             }
-            let mut events = self.due(&told, now, audit.as_deref()).await?;
-            let left = cut(&mut events);
+            let mut events = self.due(&published, now, audit.as_deref()).await?;
+            let left = truncate(&mut events);
             let last = events.last().filter(|_| left);
             let to = last.map_or(Told { at: now, app: None }, |last| Told {
                 at: last.at,
@@ -109,49 +109,50 @@ impl Pump {
         }
     }
 
-    /// Sets back a cursor that a clock which was ahead has moved into the future: what lies before
-    /// now is not told again, and what comes is told in time.
-    async fn set_back(
+    /// Moves back a cursor that a clock which was ahead has moved into the future: milestones
+    /// before now are not published again, and later ones are published in time.
+    async fn move_back(
         &self,
         from: Option<String>,
-        told: &Told,
+        published: &Told,
         now: Timestamp,
     ) -> Result<(), PumpError> {
-        let (at_ms, now_ms) = (told.at.as_millis(), now.as_millis());
-        warn!(at_ms, now_ms, "events told too early: a clock was ahead; their cursor is set back");
+        let (at_ms, now_ms) = (published.at.as_millis(), now.as_millis());
+        warn!(at_ms, now_ms, "events published too early: a clock was ahead; cursor moved back");
         let to = Told { at: now, app: None }.to_string();
         self.log.append(&[], Some(Move { cursor: CURSOR, from, to, beside: None })).await?;
         Ok(())
     }
 
-    /// The next events in their order; somewhat more than can be appended where there are more.
+    /// Returns the next events in order; somewhat more than can be appended, if there are that
+    /// many.
     async fn due(
         &self,
-        told: &Told,
+        published: &Told,
         now: Timestamp,
         audit: Option<&str>,
     ) -> Result<Vec<Event>, PumpError> {
         let catalog = self.engine.catalog();
-        // Of a partly told instant the rest is looked for too.
-        let partly = i64::from(told.app.is_some());
-        let after = Timestamp::from_millis(told.at.as_millis().saturating_sub(partly));
+        // Of a partly published instant the remaining events are searched too.
+        let partly = i64::from(published.app.is_some());
+        let after = Timestamp::from_millis(published.at.as_millis().saturating_sub(partly));
         let (mut due, mut last): (Vec<Event>, Option<String>) = (Vec::new(), None);
         loop {
-            // Of an app whose document cannot be read nothing is known to be due.
+            // An app whose document cannot be read has no events.
             let page = self.directory.apps(last.as_deref(), PAGE).await?;
             last = page.last;
             if last.is_none() {
                 return Ok(due);
             }
-            // Read after the records, so that it has every change that they have.
-            let untold = self.untold_sales(audit).await?;
+            // Read after the records, so that it includes every change that they do.
+            let unpublished = self.unpublished_sales(audit).await?;
             for record in page.records {
-                let first = untold.get(&record.app);
+                let first = unpublished.get(&record.app);
                 let before = first.and_then(|request| record.sales.around(request));
                 let sales = before.map_or(record.sales, |(before, _)| before);
                 for (at, what) in milestones(&catalog, &sales, after, now) {
                     let event = Event { at, app: Some(record.app.clone()), what };
-                    if !told.has(&event) {
+                    if !published.has(&event) {
                         due.push(event);
                     }
                 }
@@ -162,9 +163,9 @@ impl Pump {
     }
 }
 
-/// Leaves as many events as can be appended at once, and says whether there are more. What one app
-/// has at one instant stays together, since the cursor cannot stand in between.
-fn cut(events: &mut Vec<Event>) -> bool {
+/// Truncates the events to those that can be appended at once, and returns whether there are more.
+/// An app's events at one instant stay together, since the cursor cannot be between them.
+fn truncate(events: &mut Vec<Event>) -> bool {
     if events.len() <= APPENDED_MAX {
         return false;
     }
@@ -187,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cursor_is_read_back_and_knows_what_is_told() {
+    fn a_cursor_round_trips_and_covers_what_is_published() {
         for text in ["1549900800000", "1549900800000 demo"] {
             assert_eq!(text.parse::<Told>().expect(text).to_string(), text);
         }
@@ -207,14 +208,14 @@ mod tests {
     }
 
     #[test]
-    fn what_an_app_has_at_one_instant_is_appended_together() {
+    fn an_apps_events_at_one_instant_are_appended_together() {
         let mut few = vec![event(1, "a"); APPENDED_MAX];
-        assert!(!cut(&mut few));
+        assert!(!truncate(&mut few));
         assert_eq!(few.len(), APPENDED_MAX);
         let mut many: Vec<_> = (0..250).map(|at| event(at, "a")).collect();
         many.extend(vec![event(300, "b"); 10]);
         many.push(event(300, "c"));
-        assert!(cut(&mut many));
+        assert!(truncate(&mut many));
         assert_eq!(many.len(), 250);
     }
 }

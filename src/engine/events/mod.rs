@@ -1,17 +1,17 @@
-//! Where events come from, and how they get into the log.
+//! Sources of events, and the task that writes them to the log.
 //!
-//! - `notices`: what decisions tell: counts that passed a threshold, and denials, which are counted
-//!   over a minute. Handed over without waiting; what a sidecar has not appended yet when it is
-//!   killed is lost with it.
-//! - `audited`: what changes tell: derived from the audit log, by a cursor that moves in the step
-//!   that appends, so that each is told once, whatever crashes.
-//! - `clockwork`: what the passing of time tells: derived from all purchases, by a cursor over
-//!   instants, in the same way.
+//! - `notices`: events of decisions: crossed thresholds, and denials, which are counted over a
+//!   minute. They are buffered without waiting; events that a sidecar has not appended when it is
+//!   killed are lost with it.
+//! - `audited`: events of changes: derived from the audit log, by a cursor that moves in the same
+//!   step that appends, so that each is published once, whatever crashes.
+//! - `clockwork`: events that follow from time passing: derived from all purchases, by a cursor
+//!   over instants, in the same way.
 //!
-//! Beside them, what the store is found to have lost is told as it is found, and what its servers
-//! refuse (`refusals`).
+//! In addition, losses of the store are published when they are found, and so are refusals of its
+//! servers (`refusals`).
 //!
-//! [`Pump`] carries all of them, in one task a sidecar.
+//! [`Pump`] publishes all of them, in one task a sidecar.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -35,21 +35,21 @@ mod refusals;
 
 pub use notices::Notices;
 
-/// Time over which denials are counted: as often as somebody looks at a chart.
+/// Interval over which denials are counted: as often as people look at a chart.
 const DENIALS_COUNTED_FOR: Duration = Duration::from_secs(60);
-/// Longest time until a change that another sidecar has made is told, where that one died: short
-/// beside what a person notices, and a small load.
-const AUDIT_LOOKED_AT_EVERY: Duration = Duration::from_secs(2);
-/// How often the purchases of all apps are looked through: well within the minute to which people
-/// tell times.
+/// Longest time until a change is published that another sidecar made before it died: short
+/// compared with what a person notices, and a small load.
+const AUDIT_POLL_EVERY: Duration = Duration::from_secs(2);
+/// Interval at which the purchases of all apps are checked: well within a minute, the precision at
+/// which people read times.
 const CLOCKWORK_EVERY: Duration = Duration::from_secs(30);
-/// Pauses after a failure of the store.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(10);
-/// Longest time at the end for what is not appended yet.
-const LAST_TRY_MAX: Duration = Duration::from_secs(2);
+/// Backoff after a failure of the store: shortest and longest.
+const BACKOFF_MIN: Duration = Duration::from_millis(100);
+const BACKOFF_MAX: Duration = Duration::from_secs(10);
+/// Longest time at shutdown for appending the remaining events.
+const SHUTDOWN_APPEND_MAX: Duration = Duration::from_secs(2);
 
-/// Why nothing can be told.
+/// Reason why events cannot be published.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PumpError {
     /// The log failed.
@@ -58,30 +58,30 @@ pub enum PumpError {
     /// The directory failed.
     #[error(transparent)]
     Directory(#[from] DirectoryError),
-    /// The store does not say what time it is.
+    /// The store's clock could not be read.
     #[error("the store's clock: {0}")]
     Clock(#[from] LedgerError),
 }
 
-/// Brings what happens into the log.
+/// Writes events to the log.
 pub struct Pump {
     engine: Arc<Engine>,
     directory: Arc<dyn Directory>,
     log: Arc<dyn EventLog>,
-    /// The number of the audit log's last entry when the sidecar started, where it could be read.
+    /// The number of the audit log's last entry when the sidecar started, if it could be read.
     head: OnceLock<u64>,
 }
 
 impl Pump {
-    /// From that engine and directory into that log.
+    /// Creates a pump from an engine and a directory into a log.
     #[must_use]
     pub fn new(engine: Arc<Engine>, directory: Arc<dyn Directory>, log: Arc<dyn EventLog>) -> Self {
         Self { engine, directory, log, head: OnceLock::new() }
     }
 
-    /// Notes from where on events are told, where that is not known: in a store that is new, or
-    /// that was written by a version which told none. To be done before anything is served. What
-    /// fails here is done by [`Pump::run`] later, from the same entry of the audit log on.
+    /// Sets cursors that are not set: those of a new store, or of one written by a version without
+    /// events. To be called before anything is served. If it fails, [`Pump::run`] does it later,
+    /// from the same entry of the audit log on.
     pub async fn begin(&self) -> Result<(), PumpError> {
         let head = self.directory.head().await?.number;
         self.head.get_or_init(|| head);
@@ -89,17 +89,17 @@ impl Pump {
         self.begin_clockwork().await
     }
 
-    /// Tells until `stopped` turns true, and then what is left.
+    /// Publishes events until `stopped` becomes true, and then the remaining ones.
     pub async fn run(self, stopped: watch::Receiver<bool>) {
-        let notices = self.tell_notices(stopped.clone());
+        let notices = self.publish_buffered(stopped.clone());
         let audit = self.follow_audit(stopped.clone());
         let (losses, refusals) =
-            (self.tell_losses(stopped.clone()), self.tell_refusals(stopped.clone()));
+            (self.publish_losses(stopped.clone()), self.publish_refusals(stopped.clone()));
         let crossings = self.publish_crossings(stopped.clone());
         tokio::join!(notices, audit, losses, refusals, crossings, self.follow_clock(stopped));
     }
 
-    /// Publishes thresholds that were crossed by operations whose answer was lost.
+    /// Publishes thresholds that were crossed by operations whose reply was lost.
     async fn publish_crossings(&self, mut stopped: watch::Receiver<bool>) {
         loop {
             let crossings = tokio::select! {
@@ -111,9 +111,9 @@ impl Pump {
         }
     }
 
-    /// Publishes what the store has lost. What the directory has lost stands in the audit log
-    /// first, and the log of events itself goes on with an event that says so.
-    async fn tell_losses(&self, mut stopped: watch::Receiver<bool>) {
+    /// Publishes losses of the store. A loss of the directory is recorded in the audit log first; a
+    /// loss of the log of events is recorded by the log itself as its next event.
+    async fn publish_losses(&self, mut stopped: watch::Receiver<bool>) {
         loop {
             let LostWrites { part, app, found, known } = tokio::select! {
                 loss = self.engine.ledger.next_loss() => loss,
@@ -123,7 +123,7 @@ impl Pump {
             match part {
                 StorePart::Directory => self.engine.notices().audit_grew(),
                 StorePart::Events => {
-                    if !self.append_patiently(&[], &mut stopped).await {
+                    if !self.append_with_retry(&[], &mut stopped).await {
                         return;
                     }
                 }
@@ -136,35 +136,35 @@ impl Pump {
         }
     }
 
-    async fn tell_notices(&self, mut stopped: watch::Receiver<bool>) {
+    async fn publish_buffered(&self, mut stopped: watch::Receiver<bool>) {
         let notices = self.engine.notices();
         let mut minutes = interval(DENIALS_COUNTED_FOR);
         minutes.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 () = notices.waiting() => {}
-                _ = minutes.tick() => notices.sum_up(),
+                _ = minutes.tick() => notices.flush_denials(),
                 _ = stopped.wait_for(|stop| *stop) => break,
             }
-            while let Some(batch) = notices.take() {
-                if !self.append_patiently(&batch, &mut stopped).await {
-                    notices.put_back(batch);
+            while let Some(batch) = notices.drain() {
+                if !self.append_with_retry(&batch, &mut stopped).await {
+                    notices.requeue(batch);
                     break;
                 }
             }
         }
-        notices.sum_up();
-        if timeout(LAST_TRY_MAX, self.append_rest()).await != Ok(true) {
-            let lost = notices.give_up();
-            warn!(events = lost, "the store did not take the last events, which are lost");
+        notices.flush_denials();
+        if timeout(SHUTDOWN_APPEND_MAX, self.append_remaining()).await != Ok(true) {
+            let lost = notices.discard();
+            warn!(events = lost, "events dropped: the store failed during shutdown");
         }
     }
 
-    async fn append_rest(&self) -> bool {
+    async fn append_remaining(&self) -> bool {
         let notices = self.engine.notices();
-        while let Some(batch) = notices.take() {
+        while let Some(batch) = notices.drain() {
             if self.log.append(&batch, None).await.is_err() {
-                notices.put_back(batch);
+                notices.requeue(batch);
                 return false;
             }
             self.appended(&batch);
@@ -172,24 +172,28 @@ impl Pump {
         true
     }
 
-    /// Appends, however long the store is away; `false` where the end came before. A batch whose
-    /// answer was lost is appended again: told twice rather than not at all.
-    async fn append_patiently(&self, batch: &[Event], stopped: &mut watch::Receiver<bool>) -> bool {
+    /// Appends with retries, however long the store is unavailable; `false` if the sidecar stopped
+    /// before. A batch whose reply was lost is appended again: published twice rather than never.
+    async fn append_with_retry(
+        &self,
+        batch: &[Event],
+        stopped: &mut watch::Receiver<bool>,
+    ) -> bool {
         let mut attempts = 0;
         loop {
             let Err(error) = self.log.append(batch, None).await else {
                 if attempts > 0 {
-                    info!(attempts, "the store takes events again");
+                    info!(attempts, "event delivery resumed");
                 }
                 self.appended(batch);
                 return true;
             };
             if attempts == 0 {
-                warn!(%error, "the store takes no events; they wait");
+                warn!(%error, "event delivery delayed, retrying");
             }
             attempts += 1;
             tokio::select! {
-                () = sleep(backoff(attempts, FIRST_PAUSE, LONGEST_PAUSE)) => {}
+                () = sleep(backoff(attempts, BACKOFF_MIN, BACKOFF_MAX)) => {}
                 _ = stopped.wait_for(|stop| *stop) => return false,
             }
         }
@@ -198,29 +202,29 @@ impl Pump {
     async fn follow_audit(&self, mut stopped: watch::Receiver<bool>) {
         let (mut failing, mut begun) = (false, false);
         loop {
-            let told = async {
+            let published = async {
                 if !begun {
                     self.begin_audit().await?;
                     begun = true;
                 }
-                self.tell_audit().await
+                self.publish_audit().await
             };
-            let told = told.await;
-            note(&mut failing, "changes", &told);
+            let published = published.await;
+            log_transition(&mut failing, "changes", &published);
             tokio::select! {
                 () = self.engine.notices().changed() => {}
-                () = sleep(AUDIT_LOOKED_AT_EVERY) => {}
+                () = sleep(AUDIT_POLL_EVERY) => {}
                 _ = stopped.wait_for(|stop| *stop) => break,
             }
         }
-        // What was changed a moment ago; the rest is told by whoever starts next.
-        let _ = timeout(LAST_TRY_MAX, self.tell_audit()).await;
+        // Recent changes; the rest is published by the next sidecar that runs.
+        let _ = timeout(SHUTDOWN_APPEND_MAX, self.publish_audit()).await;
     }
 
     async fn follow_clock(&self, mut stopped: watch::Receiver<bool>) {
         let mut failing = false;
         loop {
-            note(&mut failing, "ends of purchases", &self.tell_milestones().await);
+            log_transition(&mut failing, "ends of purchases", &self.publish_milestones().await);
             tokio::select! {
                 () = sleep(CLOCKWORK_EVERY) => {}
                 _ = stopped.wait_for(|stop| *stop) => return,
@@ -233,12 +237,12 @@ impl Pump {
     }
 }
 
-/// Logs that something cannot be told, and that it can again, once each.
-fn note(failing: &mut bool, what: &str, told: &Result<(), PumpError>) {
-    match told {
-        Ok(()) if *failing => info!(what, "events are told again"),
-        Err(error) if !*failing => warn!(%error, what, "events are late; they are told later"),
+/// Logs that events cannot be published, and that they can again, once each.
+fn log_transition(failing: &mut bool, what: &str, published: &Result<(), PumpError>) {
+    match published {
+        Ok(()) if *failing => info!(what, "publishing of events resumed"),
+        Err(error) if !*failing => warn!(%error, what, "publishing of events delayed, retrying"),
         _ => {}
     }
-    *failing = told.is_err();
+    *failing = published.is_err();
 }

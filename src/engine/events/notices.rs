@@ -1,7 +1,7 @@
-//! What decisions tell, until it is appended.
+//! The event buffer: events of decisions, until they are appended.
 //!
-//! A decision that has nothing to tell takes no lock. Nothing here waits: what does not fit is
-//! dropped and counted.
+//! A decision without events takes no lock. Nothing here waits: events that do not fit are dropped
+//! and counted.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,16 +18,16 @@ use crate::engine::{Decision, Denial};
 use crate::events::APPENDED_MAX;
 use crate::telemetry::Metrics;
 
-/// Most events about limits that wait for the store, and most of the others: as many as the log
-/// keeps of the first.
+/// Most buffered events about limits, and most other ones: the number of events about limits that
+/// the log keeps.
 const WAITING_MAX: usize = 10_000;
-/// Most events about limits that are appended at once: about a millisecond of Redis, which drops as
-/// many meanwhile.
+/// Most events about limits in one append: about a millisecond of Redis, which drops as many in the
+/// same step.
 const LIMITS_APPENDED_MAX: usize = 64;
-/// Most apps, limits and reasons whose denials are counted at once: 10,000 apps with one each.
+/// Most combinations of app, limit and reason whose denials are counted: 10,000 apps with one each.
 const DENIALS_MAX: usize = 10_000;
 
-/// What decisions have to tell.
+/// Buffer of events that are not appended yet.
 pub struct Notices {
     pending: Mutex<Pending>,
     waiting: Notify,
@@ -38,14 +38,14 @@ pub struct Notices {
 
 #[derive(Default)]
 struct Pending {
-    /// Events about limits, of which there may be as many as callers like; the oldest first.
+    /// Events about limits, of which callers can cause any number; the oldest first.
     limits: VecDeque<Event>,
-    /// The others, which are appended first.
+    /// Other events, which are appended first.
     changes: VecDeque<Event>,
     denials: HashMap<Key, Tally>,
 }
 
-/// What denials are counted by.
+/// Key by which denials are counted.
 type Key = (AppId, LimitId, Reason);
 
 struct Tally {
@@ -55,14 +55,14 @@ struct Tally {
 }
 
 impl Pending {
-    /// Where an event waits.
+    /// Returns the queue for an event.
     fn of(&mut self, event: &Event) -> &mut VecDeque<Event> {
         if event.what.is_about_limit() { &mut self.limits } else { &mut self.changes }
     }
 }
 
 impl Notices {
-    /// Nothing to tell yet.
+    /// Creates an empty buffer.
     #[must_use]
     pub fn new(metrics: Arc<Metrics>) -> Self {
         Self {
@@ -74,8 +74,8 @@ impl Notices {
         }
     }
 
-    /// Takes in what a decision tells. Of a mode that only asks, nothing was denied to anybody.
-    pub(in crate::engine) fn note(
+    /// Records the events of a decision. In a dry run, nothing was denied.
+    pub(in crate::engine) fn record(
         &self,
         app: &AppId,
         mode: Mode,
@@ -116,18 +116,18 @@ impl Notices {
         self.waiting.notify_one();
     }
 
-    /// Takes in an event that is written down nowhere else.
+    /// Records an event that is not derived from stored records.
     pub fn tell(&self, event: Event) {
         self.push(&mut self.pending(), event);
         self.waiting.notify_one();
     }
 
-    /// The audit log has grown.
+    /// Notifies the publisher that the audit log has grown.
     pub fn audit_grew(&self) {
         self.changed.notify_one();
     }
 
-    /// Ready once this sidecar has appended something.
+    /// Completes once this sidecar has appended more events.
     pub async fn appended_more(&self) {
         self.appended.notified().await;
     }
@@ -140,8 +140,8 @@ impl Notices {
         self.changed.notified().await;
     }
 
-    /// What was denied since the last time becomes events, as far as there is room.
-    pub(super) fn sum_up(&self) {
+    /// Turns the denials counted since the last call into events, as far as there is room.
+    pub(super) fn flush_denials(&self) {
         let mut pending = self.pending();
         let Pending { limits, denials, .. } = &mut *pending;
         let room = WAITING_MAX.saturating_sub(limits.len()).min(denials.len());
@@ -155,24 +155,24 @@ impl Notices {
         self.waiting.notify_one();
     }
 
-    /// Some events to be appended; `None` where there are none.
-    pub(super) fn take(&self) -> Option<Vec<Event>> {
+    /// Removes and returns events to be appended; `None` if there are none.
+    pub(super) fn drain(&self) -> Option<Vec<Event>> {
         let Pending { changes, limits, .. } = &mut *self.pending();
         let first = changes.len().min(APPENDED_MAX);
         let rest = limits.len().min(APPENDED_MAX - first).min(LIMITS_APPENDED_MAX);
         (first + rest > 0).then(|| changes.drain(..first).chain(limits.drain(..rest)).collect())
     }
 
-    /// What was taken and not appended.
-    pub(super) fn put_back(&self, batch: Vec<Event>) {
+    /// Returns drained events that could not be appended to the front of the buffer.
+    pub(super) fn requeue(&self, batch: Vec<Event>) {
         let mut pending = self.pending();
         for event in batch.into_iter().rev() {
             pending.of(&event).push_front(event);
         }
     }
 
-    /// Drops everything and says how much that is.
-    pub(super) fn give_up(&self) -> usize {
+    /// Drops all events and returns their number.
+    pub(super) fn discard(&self) -> usize {
         let mut pending = self.pending();
         let lost = pending.changes.len() + pending.limits.len();
         pending.changes.clear();
@@ -182,7 +182,7 @@ impl Notices {
         lost
     }
 
-    /// Counts what was appended, and tells those who watch.
+    /// Counts appended events, and notifies watchers.
     pub(super) fn appended(&self, events: &[Event]) {
         for event in events {
             self.metrics.event_appended(event.what.kind());
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn thresholds_are_told_one_by_one_and_denials_are_counted() {
+    fn thresholds_are_published_one_by_one_and_denials_are_counted() {
         let notices = Notices::new(Arc::new(Metrics::new()));
         let app = AppId::try_from("demo").expect("an id");
         let user = |id: &str| Subject::User(UserId::try_from(id).expect("an id"));
@@ -283,14 +283,14 @@ mod tests {
             percent,
         };
         let warned = decision(1, Vec::new(), vec![passed(35, 70), passed(45, 90)]);
-        notices.note(&app, Mode::Enforce, warned.decided_at, &warned);
+        notices.record(&app, Mode::Enforce, warned.decided_at, &warned);
         let at = Timestamp::from_millis;
         let both = || vec![denied(&user("ann"), 50), denied(&user("bob"), 51)];
-        notices.note(&app, Mode::Enforce, at(5), &decision(5, both(), Vec::new()));
-        notices.note(&app, Mode::Enforce, at(3), &decision(3, both(), Vec::new()));
-        // Nobody was denied anything by these.
+        notices.record(&app, Mode::Enforce, at(5), &decision(5, both(), Vec::new()));
+        notices.record(&app, Mode::Enforce, at(3), &decision(3, both(), Vec::new()));
+        // These modes deny nothing.
         for mode in [Mode::CheckOnly, Mode::Shadow, Mode::Force] {
-            notices.note(&app, mode, at(9), &decision(9, both(), Vec::new()));
+            notices.record(&app, mode, at(9), &decision(9, both(), Vec::new()));
         }
         let count = |used| Count {
             limit_id: "groups_per_user".into(),
@@ -300,17 +300,17 @@ mod tests {
         };
         let event =
             |at, what| Event { at: Timestamp::from_millis(at), app: Some(app.clone()), what };
-        let told = [(35, 70), (45, 90)].map(|(used, percent)| {
+        let expected = [(35, 70), (45, 90)].map(|(used, percent)| {
             event(1, Happening::LimitPassed { count: count(used), percent })
         });
-        assert_eq!(notices.take(), Some(told.to_vec()));
-        assert_eq!(notices.take(), None, "denials are told once a minute");
-        notices.sum_up();
+        assert_eq!(notices.drain(), Some(expected.to_vec()));
+        assert_eq!(notices.drain(), None, "denials are published once a minute");
+        notices.flush_denials();
         let (reason, denials) = (Reason::GroupsPerUser, 4);
         let sum = event(5, Happening::Denied { sample: count(50), reason, denials });
-        assert_eq!(notices.take(), Some(vec![sum]));
-        notices.sum_up();
-        assert_eq!(notices.take(), None);
+        assert_eq!(notices.drain(), Some(vec![sum]));
+        notices.flush_denials();
+        assert_eq!(notices.drain(), None);
     }
 
     #[test]
@@ -331,12 +331,12 @@ mod tests {
         );
         let batch = notices.take().expect("there are some");
         assert_eq!((batch.len(), &batch[0]), (1 + LIMITS_APPENDED_MAX, &event(7)));
-        notices.put_back(batch);
-        assert_eq!(notices.take().expect("there are some")[0], event(7));
+        notices.requeue(batch);
+        assert_eq!(notices.drain().expect("there are some")[0], event(7));
     }
 
     #[test]
-    fn what_does_not_fit_is_dropped_and_counted_and_what_was_taken_keeps_its_place() {
+    fn events_that_do_not_fit_are_dropped_and_counted_and_requeued_ones_keep_their_place() {
         let metrics = Arc::new(Metrics::new());
         let notices = Notices::new(metrics.clone());
         for days in 0..10_003 {
@@ -349,10 +349,10 @@ mod tests {
         );
         let batch = notices.take().expect("there are some");
         assert_eq!(batch.len(), APPENDED_MAX);
-        notices.put_back(batch);
-        let batch = notices.take().expect("there are some");
+        notices.requeue(batch);
+        let batch = notices.drain().expect("there are some");
         assert_eq!(batch, (0..256).map(event).collect::<Vec<_>>());
-        assert_eq!(notices.give_up(), 10_000 - APPENDED_MAX);
-        assert_eq!(notices.take(), None);
+        assert_eq!(notices.discard(), 10_000 - APPENDED_MAX);
+        assert_eq!(notices.drain(), None);
     }
 }

@@ -1,4 +1,4 @@
-//! Events about servers of the store that answer and refuse calls.
+//! Events about servers of the store that are reachable and refuse calls.
 
 use std::time::Duration;
 
@@ -10,22 +10,22 @@ use crate::clock::Stopwatch;
 use crate::domain::event::{Event, Happening};
 use crate::ledger::ServerState;
 
-/// How often the servers are looked at: well within the time for which a refusal is reported.
-const LOOKED_AT_EVERY: Duration = Duration::from_secs(1);
-/// Time between two events about the same code of the same server.
+/// Interval at which the servers are checked: well within the time for which a refusal is reported.
+const POLL_EVERY: Duration = Duration::from_secs(1);
+/// Time between two events about the same error code of the same server.
 const PUBLISHED_EVERY: Duration = Duration::from_secs(60);
 
-/// What was published a short while ago: server, code, and when.
+/// Recently published refusals: server, error code, and the time since.
 #[derive(Default)]
 struct Published(Vec<(String, String, Stopwatch)>);
 
 impl Pump {
-    /// Publishes refusals until `stopped` turns true.
-    pub(super) async fn tell_refusals(&self, mut stopped: watch::Receiver<bool>) {
+    /// Publishes refusals until `stopped` becomes true.
+    pub(super) async fn publish_refusals(&self, mut stopped: watch::Receiver<bool>) {
         let mut published = Published::default();
         loop {
             tokio::select! {
-                () = sleep(LOOKED_AT_EVERY) => {}
+                () = sleep(POLL_EVERY) => {}
                 _ = stopped.wait_for(|stop| *stop) => return,
             }
             for what in published.due(self.engine.ledger.servers()) {
@@ -37,16 +37,16 @@ impl Pump {
 }
 
 impl Published {
-    /// The refusals of these servers that are to be published now.
+    /// Returns the refusals of these servers that have to be published now.
     fn due(&mut self, servers: Vec<ServerState>) -> Vec<Happening> {
         self.0.retain(|(_, _, since)| since.elapsed() < PUBLISHED_EVERY);
         let mut due = Vec::new();
         for ServerState { address: server, refusal, .. } in servers {
             let Some(refusal) = refusal else { continue };
-            let is_known = |(of, code, _): &(String, String, Stopwatch)| {
+            let is_published = |(of, code, _): &(String, String, Stopwatch)| {
                 *of == server && *code == refusal.code
             };
-            if !self.0.iter().any(is_known) {
+            if !self.0.iter().any(is_published) {
                 self.0.push((server.clone(), refusal.code, Stopwatch::start()));
                 due.push(Happening::StoreRefuses { server, why: refusal.words });
             }

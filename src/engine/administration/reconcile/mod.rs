@@ -1,17 +1,18 @@
-//! Comparing an app's facts with an export of the IM's own database, and repairing what differs.
+//! Reconciliation: compares an app's facts with an export of the IM's own database, and repairs
+//! differences.
 //!
 //! The export comes in parts, in any order and several at a time; every user or group is whole
-//! within one. What the store holds and the export does not have shows only when the export is
-//! at its end: then the store's subjects are gone through, and those that nobody named are compared
-//! with nothing.
+//! within one. Facts of the store that are missing in the export show only at the end of the
+//! export: then the store's subjects are scanned, and those that were not in the export are
+//! compared with nothing.
 //!
-//! What was named is remembered by fingerprint, 8 bytes an account and about 20 a user with friends
-//! or a group. That is the only memory that grows with the export.
+//! Subjects of the export are remembered by fingerprint, 8 bytes an account and about 20 a user
+//! with friends or a group. That is the only memory that grows with the export.
 //!
-//! Repairs leave alone what live traffic changed since the export
-//! ([`Ledger::track`](crate::ledger::Ledger::track)), and without that nothing is ever removed. The
-//! audit log has an entry before the first repair and one with the counts after the last, also
-//! where the comparison was cut off.
+//! Repairs leave alone facts that live traffic changed since the export
+//! ([`Ledger::track`](crate::ledger::Ledger::track)), and without tracking nothing is ever removed.
+//! The audit log has an entry before the first repair and one with the counts after the last, also
+//! if the comparison was interrupted.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -36,25 +37,25 @@ mod slices;
 
 pub use report::{Found, Kind, Labelled, NamedDifference, Resolved};
 
-/// How long changes have to be tracked before the export is begun: an operation that was under way
+/// Time for which changes have to be tracked before the export is begun: an operation in flight
 /// when tracking began has reached the database by then.
 pub const SETTLED_AFTER: Duration = Duration::from_secs(10);
 /// Most friends of a user and members of a group in an export: more than any type's own cap, and
 /// with the longest ids well within a message.
 pub const LIST_MAX: usize = 20_000;
-/// Longest time for comparing one part of the export, through a failover.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// Claims that are compared at a time when the store's subjects are gone through.
+/// Timeout for comparing one part of the export, through a failover.
+const PART_TIMEOUT: Duration = Duration::from_secs(30);
+/// Claims that are compared at a time when the store's subjects are scanned.
 const CLAIMED_AT_ONCE: usize = 256;
-/// States of a comparison, as the audit log calls them.
+/// States of a comparison, as in the audit log.
 const BEGUN: &str = "begun";
 const FINISHED: &str = "finished";
 const CUT_OFF: &str = "cut off";
 
-/// Why there is no comparison, or no more of it.
+/// Reason why a comparison cannot be made or continued.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReconcileError {
-    /// Changes are not tracked, and repairs depend on it.
+    /// Changes are not tracked, and repairs depend on tracking.
     #[error(
         "changes of app \"{0}\" are not tracked: begin with TrackChanges, then export, then \
          reconcile; tracking ends with its time, or when more than a million changes were made"
@@ -67,48 +68,48 @@ pub enum ReconcileError {
         SETTLED_AFTER.as_secs()
     )]
     TooEarly {
-        /// When the export was begun.
+        /// Instant at which the export was begun.
         as_of: String,
-        /// Since when changes are tracked.
+        /// Instant since which changes are tracked.
         since: String,
     },
-    /// The export would be one of the future.
+    /// The export would have been begun in the future.
     #[error("the export was begun at {as_of}, which lies in the future: it is {now}")]
     InTheFuture {
-        /// When the export was begun.
+        /// Instant at which the export was begun.
         as_of: String,
-        /// Now.
+        /// The current instant.
         now: String,
     },
-    /// A user or group came in two parts.
+    /// A user or group was in two parts.
     #[error("{0} came before in this stream; a user or group has to stand in one message, whole")]
     Twice(String),
-    /// The export is larger than what can be remembered.
+    /// The export has more subjects than can be remembered.
     #[error("the export has more than {0} users or groups, which is the most")]
     TooMuch(usize),
-    /// The ledger has no answer.
+    /// The ledger failed.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
     /// The store's clock could not be read before anything was done.
     #[error(transparent)]
     Admin(#[from] AdminError),
-    /// It was done, but the audit log has no entry about it.
+    /// The work was done, but the entry in the audit log is missing.
     #[error("it was done, but the audit log has no entry about it: {0}")]
     Unlogged(DirectoryError),
 }
 
-/// What is compared, and what happens to differences.
+/// Request of a comparison: the export, and the treatment of differences.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Begin {
     /// The app.
     pub app: AppId,
-    /// What happens to differences.
+    /// Treatment of differences.
     pub repair: Repair,
-    /// When the export was begun.
+    /// Instant at which the export was begun.
     pub as_of: Option<Timestamp>,
-    /// What the export has, each whole.
+    /// Sections of the export, each complete.
     pub sections: Vec<Section>,
-    /// Whether differences are named one by one.
+    /// True if differences are listed one by one.
     pub names: bool,
 }
 
@@ -117,11 +118,11 @@ pub struct Begin {
 pub struct Part {
     /// Accounts that exist.
     pub accounts: Vec<UserId>,
-    /// Users, each with everybody in his list.
+    /// Users, each with their complete list of friends.
     pub friends: Vec<(UserId, Vec<UserId>)>,
     /// Groups.
     pub groups: Vec<ExportedGroup>,
-    /// What was compared before by a run that was cut off.
+    /// Subjects that an interrupted earlier run has compared.
     pub done: Done,
 }
 
@@ -132,7 +133,7 @@ pub struct ExportedGroup {
     pub group: GroupId,
     /// Its type.
     pub group_type: Name,
-    /// Its own limit, if any; `None`: it is not compared.
+    /// Its own limit, if any; `None` if that is not compared.
     pub max_members: Option<Option<u32>>,
     /// Its members.
     pub members: Vec<UserId>,
@@ -149,14 +150,14 @@ pub struct Done {
     pub groups: Vec<GroupId>,
 }
 
-/// Where in the store's subjects a reconciliation is that has seen the whole export.
+/// Position in the scan of the store's subjects, after the whole export was compared.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rest {
     sections: Vec<Section>,
     place: Option<Place>,
 }
 
-/// A comparison under way.
+/// A comparison in progress.
 pub struct Reconciliation {
     office: Administration,
     begin: Begin,
@@ -166,18 +167,18 @@ pub struct Reconciliation {
     memory: Mutex<Memory>,
 }
 
-/// What is known so far.
+/// State of a comparison.
 #[derive(Default)]
 struct Memory {
     seen: Seen,
     counts: Counts,
     unnamed: report::Unnamed,
-    /// Facts of which a failure of the store left open whether they were repaired.
+    /// Number of facts for which a failure of the store left open whether they were repaired.
     facts_unknown: u64,
 }
 
 impl Administration {
-    /// Remembers changes of an app from now on, and forgets what was remembered before.
+    /// Tracks changes of an app from now on, and discards those tracked before.
     pub async fn track_changes(
         &self,
         app: &AppId,
@@ -194,7 +195,7 @@ impl Administration {
         Ok(tracking)
     }
 
-    /// Begins to compare an export.
+    /// Begins the comparison of an export.
     pub async fn reconcile(
         &self,
         begin: Begin,
@@ -216,7 +217,7 @@ impl Administration {
         Ok(reconciliation)
     }
 
-    /// Tracking that covers the export, where there is need of it.
+    /// Returns the tracking that covers the export, if it is needed.
     async fn tracking_for(&self, begin: &Begin) -> Result<Option<Tracking>, ReconcileError> {
         let Some(as_of) = begin.as_of else { return Ok(None) };
         let zone = self.catalog().zone;
@@ -234,7 +235,7 @@ impl Administration {
         Ok(Some(tracking))
     }
 
-    /// Writes an entry about what was done at an instant.
+    /// Writes an entry to the audit log about a change at an instant.
     pub(super) async fn log(
         &self,
         at: Timestamp,
@@ -247,7 +248,7 @@ impl Administration {
         self.log_as(at, Logged { action, app, request_id: "" }, actor, request, after).await
     }
 
-    /// The same of a request that may have an id.
+    /// Writes an entry to the audit log about a request that may have an id.
     pub(super) async fn log_as(
         &self,
         at: Timestamp,
@@ -272,24 +273,24 @@ impl Administration {
     }
 }
 
-/// What is logged of a request.
+/// The request that an entry of the audit log is about.
 pub(super) struct Logged<'a> {
     /// The RPC.
     pub(super) action: &'a str,
-    /// The app, where it is about one.
+    /// The app, if it is about one.
     pub(super) app: Option<&'a AppId>,
-    /// The request's id; empty where it has none.
+    /// The request's id; empty if it has none.
     pub(super) request_id: &'a str,
 }
 
 impl Reconciliation {
-    /// Since when changes are tracked that repairs leave alone.
+    /// Returns the instant since which changes are tracked that repairs leave alone.
     #[must_use]
     pub fn tracked_since(&self) -> Option<Timestamp> {
         self.tracking.map(|tracking| tracking.since)
     }
 
-    /// Whether the export has that section.
+    /// Returns whether the export has that section.
     #[must_use]
     pub fn has(&self, section: Section) -> bool {
         self.begin.sections.contains(&section)
@@ -305,7 +306,7 @@ impl Reconciliation {
         found.counts.add(&differences);
         let (of_other_type, members) = report::skipped(&self.ids, &part, &differences);
         found.members_skipped = members;
-        // Which groups are skipped is always listed, since nothing else repairs them.
+        // Skipped groups are always listed, since nothing else repairs them.
         let listed = if self.begin.names { differences } else { of_other_type };
         let named = Named::new(&self.ids, &part, &listed);
         found.resolved = memory.unnamed.resolve(&self.ids, &part);
@@ -313,13 +314,14 @@ impl Reconciliation {
         Ok(found)
     }
 
-    /// What a part says, in fingerprints. Nothing is noted of a part that is refused.
+    /// Returns the claims of a part, by fingerprints. Nothing is recorded of a part that is
+    /// refused.
     fn claims(&self, part: &Part, found: &mut Found) -> Result<Vec<Claim>, ReconcileError> {
         let ids = &self.ids;
         let users =
             |users: &[UserId]| -> Vec<u64> { users.iter().map(|it| ids.user(it)).collect() };
         let mut memory = self.memory();
-        memory.seen.note(ids, part)?;
+        memory.seen.record(ids, part)?;
         let mut claims = Vec::new();
         if !part.accounts.is_empty() {
             claims.push(Claim::Accounts { users: users(&part.accounts), exist: true });
@@ -341,29 +343,29 @@ impl Reconciliation {
         Ok(claims)
     }
 
-    /// The export is whole: what is to be gone through now. Where only is added, nothing.
+    /// Returns the start of the scan once the export is complete; empty if facts are only added.
     #[must_use]
     pub fn rest(&self) -> Rest {
-        self.memory().seen.settle();
+        self.memory().seen.complete();
         let both_ways = self.begin.repair.looks_both_ways();
         let sections = if both_ways { self.begin.sections.clone() } else { Vec::new() };
         Rest { sections, place: None }
     }
 
-    /// Compares a page of the store's subjects that nobody named; `None`: there are no more.
+    /// Compares a page of the store's subjects that were not in the export; `None` at the end.
     pub async fn compare_rest(
         &self,
         mut rest: Rest,
     ) -> Result<Option<(Found, Rest)>, ReconcileError> {
         let Some(section) = rest.sections.first().copied() else { return Ok(None) };
         let engine = self.engine();
-        let deadline = engine.local_now() + PATIENCE;
+        let deadline = engine.local_now() + PART_TIMEOUT;
         let mode = crate::domain::decision::Mode::CheckOnly;
         let (call, _) = engine.call(self.begin.app.clone(), mode, deadline);
         let subjects = engine.ledger.subjects(&call, section, rest.place.take()).await?;
-        let looked_at = subjects.keys.len() as u64;
+        let scanned = subjects.keys.len() as u64;
         let unseen = self.memory().seen.unseen(section, subjects.keys);
-        let mut found = Found { facts_compared: looked_at, ..Found::default() };
+        let mut found = Found { facts_compared: scanned, ..Found::default() };
         for keys in unseen.chunks(CLAIMED_AT_ONCE) {
             let differences = self.compare_claims(absent(section, keys)).await?;
             let mut memory = self.memory();
@@ -381,12 +383,13 @@ impl Reconciliation {
         Ok(Some((found, rest)))
     }
 
-    /// Everything was compared.
+    /// Ends a complete comparison.
     pub async fn finish(&self) -> Result<(), ReconcileError> {
         if self.begin.repair != Repair::No {
             return self.log_end(FINISHED).await;
         }
-        // A comparison changes nothing and so is not in the audit log, from which others are told.
+        // A comparison without repairs is not in the audit log, from which events of others are
+        // derived.
         let differences = self.memory().counts.found();
         if differences > 0 {
             let (at, app) = (self.engine().now().await?, self.begin.app.clone());
@@ -396,13 +399,13 @@ impl Reconciliation {
         Ok(())
     }
 
-    /// The comparison ends before everything was compared. What was repaired is logged; to be
-    /// called when no part is in work any more.
+    /// Ends an interrupted comparison. Logs its repairs; to be called when no part is in flight any
+    /// more.
     pub async fn cut_off(&self) -> Result<(), ReconcileError> {
         if self.begin.repair == Repair::No { Ok(()) } else { self.log_end(CUT_OFF).await }
     }
 
-    /// Logs the end, and all that was done until it.
+    /// Logs the end, with the counts so far.
     async fn log_end(&self, state: &str) -> Result<(), ReconcileError> {
         let unlogged = |error: LedgerError| {
             ReconcileError::Unlogged(DirectoryError::Unavailable(error.to_string()))
@@ -445,7 +448,7 @@ impl Reconciliation {
     }
 }
 
-/// Claims that these do not exist.
+/// Returns claims that these subjects do not exist.
 fn absent(section: Section, keys: &[u64]) -> Vec<Claim> {
     let each = |claim: &dyn Fn(u64) -> Claim| keys.iter().copied().map(claim).collect();
     match section {

@@ -1,8 +1,8 @@
-//! What was found, with names where they are known.
+//! Report of differences, with names if they are available.
 //!
-//! A store knows users and groups by fingerprint only. Whoever is named in the part that a
-//! difference was found with gets his name; the others keep their fingerprints, and are named later
-//! if they come up in another part.
+//! A store has users and groups by fingerprint only. Those that the part of a difference names are
+//! listed by id; the others are listed by fingerprint, and their ids are reported later if another
+//! part names them.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -11,10 +11,10 @@ use crate::domain::id::{GroupId, UserId};
 use crate::ledger::Fingerprints;
 use crate::ledger::reconcile::{Difference, Fact, Outcome, Side};
 
-/// Most users whose names are looked for in later parts.
+/// Most users whose ids are searched for in later parts.
 const UNNAMED_MAX: usize = 10_000;
 
-/// A sort of fact.
+/// Kind of a fact.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
     /// An account exists.
@@ -47,7 +47,7 @@ impl Kind {
     }
 }
 
-/// How many differences there are of each sort.
+/// Number of differences by kind of fact, side and outcome.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Counts(BTreeMap<(Kind, Side, Outcome), u64>);
 
@@ -59,18 +59,18 @@ impl Counts {
         }
     }
 
-    /// Each sort that there is, with its number.
+    /// Returns each combination that occurs, with its number.
     pub fn iter(&self) -> impl Iterator<Item = ((Kind, Side, Outcome), u64)> {
         self.0.iter().map(|(sort, count)| (*sort, *count))
     }
 
-    /// How many there are, less those that live traffic had changed meanwhile.
+    /// Returns the number of differences, less those that live traffic had changed meanwhile.
     pub fn found(&self) -> u64 {
         let found = self.iter().filter(|((_, _, outcome), _)| *outcome != Outcome::LeftAlone);
         found.map(|(_, count)| count).sum()
     }
 
-    /// For the audit log.
+    /// Formats the counts for the audit log.
     pub fn to_json(&self) -> serde_json::Value {
         let each = self.iter().map(|((kind, side, outcome), count)| {
             let name = format!("{} {}, {}", kind.name(), side.name(), outcome.name());
@@ -83,22 +83,22 @@ impl Counts {
 /// A user or group in a report.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Labelled {
-    /// By his id.
+    /// By id.
     Id(String),
-    /// By his fingerprint, where his id is not known.
+    /// By fingerprint, if the id is not available.
     Fingerprint(u64),
 }
 
-/// A difference to be shown.
+/// A difference to be listed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NamedDifference {
-    /// What sort of fact.
+    /// Kind of the fact.
     pub kind: Kind,
-    /// What is wrong with it.
+    /// The side on which it is missing or differs.
     pub side: Side,
-    /// What became of it.
+    /// Outcome of the repair.
     pub outcome: Outcome,
-    /// The account, the user whose list it is, or the member.
+    /// The account, the owner of the list of friends, or the member.
     pub user: Option<Labelled>,
     /// The friend.
     pub friend: Option<Labelled>,
@@ -106,34 +106,34 @@ pub struct NamedDifference {
     pub group: Option<Labelled>,
 }
 
-/// A user whose fingerprint was reported before.
+/// The id of a user whose fingerprint was reported before.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Resolved {
     /// The fingerprint.
     pub fingerprint: u64,
-    /// His id.
+    /// The user's id.
     pub user: UserId,
 }
 
-/// What was found in a part.
+/// Results of comparing a part.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Found {
-    /// Differences by sort.
+    /// Number of differences by kind.
     pub counts: Counts,
-    /// The same one by one, where that is asked for.
+    /// The differences one by one, if requested.
     pub differences: Vec<NamedDifference>,
-    /// Facts compared; subjects of the store where the export had none.
+    /// Facts compared; in the scan of the store, its subjects.
     pub facts_compared: u64,
-    /// Members passed over, since their group's type does not track them.
+    /// Members that were ignored, since their group's type does not track them.
     pub members_ignored: u64,
-    /// Members passed over, since their group has another type in the store.
+    /// Members that were skipped, since their group has another type in the store.
     pub members_skipped: u64,
-    /// Users of earlier reports who have a name now.
+    /// Ids of users that were reported by fingerprint before.
     pub resolved: Vec<Resolved>,
 }
 
-/// The groups of a part that the store has with another type, and the number of their members in
-/// the export, which are not compared.
+/// Returns the groups of a part that the store has with another type, and the number of their
+/// members in the export, which are not compared.
 pub fn skipped(
     ids: &Fingerprints,
     part: &Part,
@@ -151,12 +151,12 @@ pub fn skipped(
     (groups, members)
 }
 
-/// Users who were reported by fingerprint.
+/// Users that were reported by fingerprint.
 #[derive(Default)]
 pub struct Unnamed(HashSet<u64>);
 
 impl Unnamed {
-    /// Those whom a part names.
+    /// Removes and returns those that a part names.
     pub fn resolve(&mut self, ids: &Fingerprints, part: &Part) -> Vec<Resolved> {
         if self.0.is_empty() {
             return Vec::new();
@@ -171,7 +171,7 @@ impl Unnamed {
 }
 
 impl Part {
-    /// Everybody whom it names.
+    /// Returns every user that the part names.
     fn users(&self) -> impl Iterator<Item = &UserId> {
         let lists = self.friends.iter().flat_map(|(user, friends)| friends.iter().chain([user]));
         let members = self.groups.iter().flat_map(|group| &group.members);
@@ -188,7 +188,7 @@ pub struct Named<'a> {
 }
 
 impl<'a> Named<'a> {
-    /// Of a part with these differences; none where there are none to be named.
+    /// Collects the names of a part, if there are differences.
     pub fn new(ids: &Fingerprints, part: &'a Part, differences: &[Difference]) -> Self {
         if differences.is_empty() {
             return Self::default();
@@ -200,7 +200,7 @@ impl<'a> Named<'a> {
         }
     }
 
-    /// The differences with names; users who have none are noted.
+    /// Returns the differences with names; remembers users without one.
     pub fn name(&self, differences: &[Difference], unnamed: &mut Unnamed) -> Vec<NamedDifference> {
         differences.iter().map(|difference| self.name_one(difference, unnamed)).collect()
     }

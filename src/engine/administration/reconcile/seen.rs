@@ -1,4 +1,4 @@
-//! Which subjects the export has named so far.
+//! Subjects that the export has named so far.
 
 use std::collections::HashSet;
 
@@ -12,15 +12,15 @@ const SUBJECTS_MAX: usize = 100_000_000;
 /// The subjects of an export, by fingerprint.
 #[derive(Default)]
 pub struct Seen {
-    /// In order of arrival, and sorted once the export is whole.
+    /// In order of arrival; sorted once the export is complete.
     accounts: Vec<u64>,
     friends: HashSet<u64>,
     groups: HashSet<u64>,
 }
 
 impl Seen {
-    /// Notes what a part names; nothing of it where anything came before.
-    pub fn note(&mut self, ids: &Fingerprints, part: &Part) -> Result<(), ReconcileError> {
+    /// Records the subjects of a part; none of them if one of them was recorded before.
+    pub fn record(&mut self, ids: &Fingerprints, part: &Part) -> Result<(), ReconcileError> {
         let mut friends = HashSet::new();
         for (user, _) in &part.friends {
             let key = ids.user(user);
@@ -45,12 +45,12 @@ impl Seen {
         if most > SUBJECTS_MAX { Err(ReconcileError::TooMuch(SUBJECTS_MAX)) } else { Ok(()) }
     }
 
-    /// The export is whole: nothing is noted any more, and everything can be asked for.
-    pub fn settle(&mut self) {
+    /// Completes the record: nothing is added any more, and lookups are possible.
+    pub fn complete(&mut self) {
         self.accounts.sort_unstable();
     }
 
-    /// Those of a section's subjects that nobody named, each of them once.
+    /// Returns those of a section's subjects that are not in the export, each of them once.
     pub fn unseen(&mut self, section: Section, mut keys: Vec<u64>) -> Vec<u64> {
         match section {
             Section::Accounts => keys.retain(|key| self.accounts.binary_search(key).is_err()),

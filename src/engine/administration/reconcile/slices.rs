@@ -1,6 +1,6 @@
-//! Compares claims with the ledger, slice by slice, so that decisions come in between.
+//! Compares claims with the ledger, slice by slice, so that decisions run in between.
 
-use super::{PATIENCE, ReconcileError, Reconciliation};
+use super::{PART_TIMEOUT, ReconcileError, Reconciliation};
 use crate::domain::decision::Mode;
 use crate::ledger::LedgerError;
 use crate::ledger::reconcile::{Claim, Comparison, Difference};
@@ -21,8 +21,8 @@ impl Reconciliation {
         Ok(compared?)
     }
 
-    /// Compares claims, slice by slice where the store is a server that others wait for. A store in
-    /// this process has a thread and slices of its own, and does many in one commit.
+    /// Compares claims, slice by slice if the store is a server that serves others too. A store in
+    /// this process has a thread and slices of its own, and compares many in one commit.
     async fn compare_in_slices(
         &self,
         mut claims: Vec<Claim>,
@@ -35,7 +35,7 @@ impl Reconciliation {
             let rest = claims.split_off(Claim::fitting(&claims, slice));
             let pace = self.office.pace();
             let _reading = if has_servers { Some(pace.next_reads().await) } else { None };
-            let deadline = engine.local_now() + PATIENCE;
+            let deadline = engine.local_now() + PART_TIMEOUT;
             let mode = Mode::Force;
             let (call, _) = engine.call(self.begin.app.clone(), mode, deadline);
             let (repair, tracked_since) = (self.begin.repair, self.tracked_since());
