@@ -1,9 +1,9 @@
-//! Who may call the administration: from a peer and what it shows to a [`Caller`].
+//! Authentication of admin callers: from a peer and its credentials to a [`Caller`].
 //!
-//! A bearer token decides alone where one is sent; else a name in the client's certificate; else
-//! the user of a Unix socket. Where the configuration asks for nothing of this, everybody who
-//! reaches the listener is `local` with the role owner. A refusal never says what was wrong: the
-//! log does, at most once a second. Whether a role is enough for a call is the service's business.
+//! If a bearer token is sent, it alone decides; else a name in the client's certificate; else the
+//! user of a Unix socket. If the configuration requires none of these, every caller that reaches
+//! the listener is `local` with the role owner. A refusal never states the reason: the log does, at
+//! most once a second. The service checks whether a role is sufficient for a call.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -26,24 +26,24 @@ mod tokens;
 
 pub use tokens::{Digest, ROLES, TOKEN_MAX_BYTES, Tokens, is_name, line_of, make_token};
 
-/// Who everybody is where nobody has to prove it.
+/// Name of every caller if no credentials are required.
 pub const LOCAL: &str = "local";
 
-/// The other end of a connection.
+/// Other end of a connection.
 #[derive(Debug, Clone)]
 pub struct Peer {
-    /// Its address, or our socket's path with its user.
+    /// Its address, or the path of our socket with its user.
     pub from: Arc<str>,
-    /// What the connection itself proves.
+    /// Credentials of the connection itself.
     pub proof: Proof,
-    /// Whether only this machine reaches our listener: a Unix socket or a loopback address.
+    /// True if only this machine reaches our listener: a Unix socket or a loopback address.
     pub listener_is_local: bool,
 }
 
-/// What a connection proves about its other end.
+/// Credentials of a connection.
 #[derive(Debug, Clone)]
 pub enum Proof {
-    /// Nothing.
+    /// No credentials.
     None,
     /// The DNS names and URIs of a certificate that was verified.
     Names(Arc<[CertificateName]>),
@@ -51,21 +51,21 @@ pub enum Proof {
     User(u32),
 }
 
-/// Knows who may call.
+/// Authenticates admin callers.
 pub struct Access {
     open: bool,
     tokens: Arc<ArcSwap<Tokens>>,
-    /// A message follows each change of the tokens.
+    /// Notified after each change of the tokens.
     changes: watch::Sender<()>,
     certified: BTreeMap<CertificateName, Role>,
     users: BTreeMap<u32, Role>,
-    /// Guessing cannot fill the log.
+    /// Limits logging, so that guessing cannot fill the log.
     refusals: LogLimit,
     metrics: Arc<Metrics>,
 }
 
 impl Access {
-    /// By the configuration and the tokens in its file.
+    /// Creates the authenticator from the configuration and the tokens in its file.
     pub fn open(config: &AccessConfig, metrics: Arc<Metrics>) -> Result<Self, LoadError> {
         let tokens = match &config.tokens_file {
             Some(path) => Tokens::load(path)?,
@@ -73,7 +73,7 @@ impl Access {
         };
         if config.is_open() {
             warn!(
-                "the admin service asks for no credentials: everybody who reaches its listener \
+                "the admin service asks for no credentials: every caller that reaches its listener \
                  is \"{LOCAL}\" with the role owner"
             );
         }
@@ -88,17 +88,17 @@ impl Access {
         })
     }
 
-    /// Takes these tokens from now on, and no others. Calls in work by other tokens end.
+    /// Accepts these tokens from now on, and no others. Calls in flight with other tokens end.
     pub fn change_tokens(&self, tokens: Tokens) {
         self.tokens.store(Arc::new(tokens));
         self.changes.send_replace(());
     }
 
-    /// The request with its [`Caller`], or UNAUTHENTICATED.
+    /// Returns the request with its [`Caller`], or UNAUTHENTICATED.
     pub fn admit(&self, mut request: Request<()>) -> Result<Request<()>, Status> {
         let peer = request.extensions().get::<Peer>().cloned();
         let Some(peer) = peer else {
-            // Every listener says who is there; without that nobody is known.
+            // Every listener sets the peer; without one the caller cannot be identified.
             return Err(refusal());
         };
         match self.caller(&peer, request.metadata()) {
@@ -117,7 +117,7 @@ impl Access {
         }
     }
 
-    /// Name, role and whether they still hold, or for the log what is wrong.
+    /// Returns the name, the role and their validity, or the problem for the log.
     fn caller(
         &self,
         peer: &Peer,
@@ -127,16 +127,16 @@ impl Access {
             return Ok((LOCAL.to_owned(), Role::Owner, Validity::constant()));
         }
         if let Some(token) = bearer(metadata)? {
-            return self.by_token(token).ok_or("the token is not known");
+            return self.by_token(token).ok_or("unknown token");
         }
-        // Roles in settings change with a restart only.
+        // Roles in settings only change at a restart.
         let (name, role) = self.by_connection(&peer.proof)?;
         Ok((name, role, Validity::constant()))
     }
 
-    /// The caller with that token. It holds as long as it is the same person's.
+    /// Returns the caller with that token, valid as long as the token belongs to the same name.
     fn by_token(&self, token: &[u8]) -> Option<(String, Role, Validity)> {
-        // First, so that no change is missed between the two.
+        // Subscribed first, so that no change is missed.
         let changes = self.changes.subscribe();
         let digest = Digest::of(token);
         let (name, role) = self.tokens.load().find(&digest)?;
@@ -148,13 +148,14 @@ impl Access {
         Some((name, role, validity))
     }
 
-    /// Name and role by what the connection proves.
+    /// Returns name and role for the credentials of the connection.
     fn by_connection(&self, proof: &Proof) -> Result<(String, Role), &'static str> {
         match proof {
             Proof::None => Err("no credentials were sent"),
             Proof::Names(names) => {
-                let known = names.iter().filter_map(|name| Some((name, self.certified.get(name)?)));
-                let highest = known.max_by_key(|(_, role)| **role);
+                let with_role =
+                    names.iter().filter_map(|name| Some((name, self.certified.get(name)?)));
+                let highest = with_role.max_by_key(|(_, role)| **role);
                 let highest = highest.map(|(name, role)| (name.text().to_owned(), *role));
                 highest.ok_or("no name in the certificate has a role")
             }
@@ -167,11 +168,11 @@ impl Access {
 
     fn log(&self, peer: &Peer, reason: &str) {
         let Some(unlogged) = self.refusals.permit() else { return };
-        warn!(peer = %peer.from, reason, unlogged, "a caller of the admin service was refused");
+        warn!(peer = %peer.from, reason, unlogged, "admin call refused");
     }
 }
 
-/// The same for everybody who is refused.
+/// Returns the same status for all refused callers.
 fn refusal() -> Status {
     of_reason(
         ErrorReason::CredentialsInvalid,
@@ -180,7 +181,7 @@ fn refusal() -> Status {
     )
 }
 
-/// The token of `authorization: Bearer TOKEN`, where the header is there.
+/// Returns the token of `authorization: Bearer TOKEN`, if the header exists.
 fn bearer(metadata: &MetadataMap) -> Result<Option<&[u8]>, &'static str> {
     let mut headers = metadata.get_all(http::header::AUTHORIZATION.as_str()).iter();
     let Some(header) = headers.next() else { return Ok(None) };

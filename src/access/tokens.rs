@@ -1,9 +1,9 @@
-//! The tokens of the administration: a file with a line each, `NAME ROLE sha256:HEX`.
+//! Admin tokens: a file with a line each, `NAME ROLE sha256:HEX`.
 //!
-//! The file holds no secret, only SHA-256 of each token. That is enough because a token is 256
-//! random bits, which nobody can guess however fast a hash is; a password chosen by a person must
-//! not be used as one. Lines that are empty or begin with `#` are left out. One name may have
-//! several tokens, so that a new one can be handed out before the old one is taken back.
+//! The file holds no secrets, only the SHA-256 of each token. That is sufficient because a token is
+//! 256 random bits, which cannot be guessed however fast the hash is; a password chosen by a person
+//! must not be used as a token. Lines that are empty or begin with `#` are ignored. A name may have
+//! several tokens, so that a new one can be distributed before the old one is removed.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -16,17 +16,17 @@ use crate::catalog::{LoadError, PROBLEMS_MAX, Problem, Problems, read_file, text
 use crate::domain::text::hex;
 use crate::grpc::Role;
 
-/// Begins every token, so that searches for leaked secrets find it.
+/// Prefix of every token, by which searches for leaked secrets find it.
 const PREFIX: &str = "imq_";
 /// Random bytes of a token.
 const TOKEN_BYTES: usize = 32;
-/// Longest token that is looked at: four times one of ours, for tokens that others make.
+/// Longest accepted token: four times one of ours, for tokens made by other programs.
 pub const TOKEN_MAX_BYTES: usize = 256;
-/// Most tokens of a file, which are all compared with each token that is sent.
+/// Most tokens of a file; all of them are compared with each token that is sent.
 const TOKENS_MAX: usize = 1000;
 /// Longest name: as long as other ids.
 const NAME_MAX_BYTES: usize = 64;
-/// The roles, as they are written.
+/// All roles, from the lowest to the highest.
 pub const ROLES: [Role; 3] = [Role::Viewer, Role::Operator, Role::Owner];
 
 type Hash = [u8; 32];
@@ -36,14 +36,14 @@ type Hash = [u8; 32];
 pub struct Digest(Hash);
 
 impl Digest {
-    /// That of a token.
+    /// Computes the digest of a token.
     #[must_use]
     pub fn of(token: &[u8]) -> Self {
         Self(hash(token))
     }
 }
 
-/// The tokens that are taken.
+/// The accepted tokens.
 #[derive(Debug, Default)]
 pub struct Tokens {
     entries: Vec<Entry>,
@@ -57,15 +57,15 @@ struct Entry {
 }
 
 impl Tokens {
-    /// Reads a file. Everything that is wrong is reported at once, and nothing of it repeated:
-    /// it may be a secret in the wrong place.
+    /// Loads a file. All problems are reported together, without repeating any text of the file: it
+    /// may be a secret in the wrong place.
     pub fn load(path: &Path) -> Result<Self, LoadError> {
         let bytes = read_file(path)?;
         Self::parse(text_of(path, &bytes)?)
             .map_err(|problems| LoadError::Invalid { path: path.to_owned(), problems })
     }
 
-    /// Reads the text of a file.
+    /// Parses the text of a file.
     pub fn parse(text: &str) -> Result<Self, Problems> {
         let mut tokens = Self::default();
         let mut lines = HashMap::new();
@@ -108,13 +108,13 @@ impl Tokens {
         Ok(())
     }
 
-    /// How many there are.
+    /// Returns the number of tokens.
     #[must_use]
     pub fn count(&self) -> usize {
         self.entries.len()
     }
 
-    /// Whose token it is. Takes the same time for every token.
+    /// Returns name and role for a token. Takes the same time for every token.
     #[must_use]
     pub fn find(&self, Digest(hash): &Digest) -> Option<(String, Role)> {
         let none = u32::MAX;
@@ -127,20 +127,20 @@ impl Tokens {
     }
 }
 
-/// A fresh token: 256 random bits.
+/// Creates a random token of 256 bits.
 pub fn make_token() -> Result<String, getrandom::Error> {
     let mut bytes = [0_u8; TOKEN_BYTES];
     getrandom::fill(&mut bytes)?;
     Ok(format!("{PREFIX}{}", hex(&bytes)))
 }
 
-/// The line of a token for the file.
+/// Returns the line of a token for the file.
 #[must_use]
 pub fn line_of(name: &str, role: Role, token: &str) -> String {
     format!("{name} {} sha256:{}", role.name(), hex(&hash(token.as_bytes())))
 }
 
-/// Whether a token may be somebody's of that name.
+/// Returns whether a text is valid as a name of tokens.
 #[must_use]
 pub fn is_name(name: &str) -> bool {
     let plain =
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_random_and_as_long_as_it_says() {
+    fn a_token_is_random_and_has_its_full_length() {
         let (one, other) = (make_token().unwrap(), make_token().unwrap());
         assert!(one != other && one.len() == PREFIX.len() + 64 && one.starts_with(PREFIX));
     }

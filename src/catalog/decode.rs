@@ -1,8 +1,8 @@
-//! From a TOML document to a [`Catalog`], with every rule that a catalog must keep.
+//! Decodes a TOML document to a [`Catalog`], and checks every rule of a catalog.
 //!
-//! Whatever is wrong is reported to the document, so that all of it is seen at once; a rule that
-//! ties entries together is only applied where those entries could be read. What is for sale is
-//! read in [`super::offers`].
+//! Every problem is reported to the document, so that all of them are listed together; a rule that
+//! relates entries to one another is only checked if those entries could be read. Editions and
+//! add-ons are read in [`super::offers`].
 
 use crate::domain::calendar::Zone;
 use crate::domain::catalog::{AfterGrace, Batch, Catalog, ImCodes, UnknownApps, Validity};
@@ -17,35 +17,35 @@ use super::postpaid;
 use super::reader::{Document, Table, Value};
 use super::words::listed;
 
-/// The layout of the file that this version reads.
+/// Version of the file layout that this program reads.
 pub(super) const SCHEMA: i64 = 1;
-/// Greatest finite limit: far above what any IM sells, and far from any overflow.
+/// Greatest finite limit: far above the limits that any IM sells, and far from any overflow.
 const LIMIT_MAX: u64 = 1_000_000_000;
 /// Longest version, in bytes: it is a label of metrics.
 const VERSION_MAX_BYTES: usize = 64;
 /// Longest label, in characters: it is part of messages.
 const LABEL_MAX_CHARS: usize = 64;
-/// Greatest code; those of IM clouds have five digits.
+/// Greatest error code; those of IM clouds have five digits.
 const IM_CODE_MAX: i64 = 999_999;
 /// Most ids in one call, so that an operation stays one short step of the store.
 const BATCH_MAX: i64 = 10_000;
-/// Greatest bound for apps that nobody registered: as the greatest limit.
+/// Greatest bound on unregistered apps: the same as the greatest limit.
 const UNKNOWN_APPS_MAX: i64 = 1_000_000_000;
 /// Longest grace: a year.
 const GRACE_MAX_DAYS: i64 = 366;
 /// Most refunds in full of one app: as many as it can make purchases.
 const FULL_REFUNDS_MAX: i64 = 10_000;
-/// Most group types: several times what IM clouds have.
+/// Most group types: several times the number that IM clouds have.
 const GROUP_TYPES_MAX: usize = 64;
 
-/// The catalog that the document describes; `None` where something is missing or wrong.
+/// Decodes the catalog of a document; `None` if it has problems.
 pub(super) fn catalog(document: &Document<'_>) -> Option<Catalog> {
     let root = document.root();
     let schema = root.required("schema");
     if let Some(schema) = &schema
         && schema.as_integer() != Some(SCHEMA)
     {
-        // The rest follows other rules, so there is nothing to say about it.
+        // Other layouts have other rules, so the rest is not checked.
         return schema.or_wrong(None, &format!("{SCHEMA}, the layout that this version reads"));
     }
     let version = root.required("version").and_then(|value| version(&value));
@@ -57,7 +57,7 @@ pub(super) fn catalog(document: &Document<'_>) -> Option<Catalog> {
     let failure = section(&root, "failure", failure::failure);
     let unknown_apps = match root.optional("unknown_apps") {
         Some(_) => section(&root, "unknown_apps", unknown_apps),
-        // A catalog of the version before has no such section.
+        // A catalog of the previous version has no such section.
         None => Some(UnknownApps::default()),
     };
     let im_codes = section(&root, "im_codes", im_codes);
@@ -87,17 +87,17 @@ pub(super) fn catalog(document: &Document<'_>) -> Option<Catalog> {
     })
 }
 
-/// The names of a list's entries.
+/// Names of a list's entries.
 pub(super) struct Names {
-    pub(super) known: Vec<Name>,
-    /// Whether every entry's name could be read, so that one that is not here does not exist.
+    pub(super) names: Vec<Name>,
+    /// True if every entry's name could be read, so that a name which is not here does not exist.
     pub(super) complete: bool,
 }
 
 impl Names {
-    /// Reads the key under which each entry has its name; no two may have the same.
+    /// Reads the name of each entry under `key`; duplicates are problems.
     pub(super) fn of(entries: &[Table<'_>], key: &str) -> Self {
-        let mut names = Self { known: Vec::new(), complete: !entries.is_empty() };
+        let mut names = Self { names: Vec::new(), complete: !entries.is_empty() };
         for entry in entries {
             let value = entry.required(key);
             let Some((value, name)) = value.and_then(|value| Some((value.clone(), name(&value)?)))
@@ -105,24 +105,24 @@ impl Names {
                 names.complete = false;
                 continue;
             };
-            if names.known.contains(&name) {
+            if names.names.contains(&name) {
                 value.problem(format!("\"{name}\" is the {key} of an entry above"));
             }
-            names.known.push(name);
+            names.names.push(name);
         }
         names
     }
 
     pub(super) fn contains(&self, name: &str) -> bool {
-        self.known.iter().any(|known| known.as_str() == name)
+        self.names.iter().any(|other| other.as_str() == name)
     }
 
     pub(super) fn listed(&self) -> String {
-        listed(self.known.iter())
+        listed(self.names.iter())
     }
 }
 
-/// The name of an entry: its characters are harmless in ids, keys and commands.
+/// Reads the name of an entry: its characters are harmless in ids, keys and commands.
 pub(super) fn name(value: &Value<'_>) -> Option<Name> {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
     let good = value
@@ -145,7 +145,7 @@ pub(super) fn required_limit(table: &Table<'_>, key: &str, least: u64) -> Option
     table.required(key).and_then(|value| limit(&value, least))
 }
 
-/// A number or "unlimited"; 0 is "none at all" where `least` admits it.
+/// Reads a number or "unlimited"; 0 means that nothing is allowed, if `least` admits it.
 pub(super) fn limit(value: &Value<'_>, least: u64) -> Option<Limit> {
     let limit = match value.as_str() {
         Some("unlimited") => Some(Limit::Unlimited),
@@ -234,7 +234,7 @@ fn required_code(table: &Table<'_>, key: &str) -> Option<i32> {
 }
 
 fn im_codes(table: &Table<'_>) -> Option<ImCodes> {
-    // Every code is read before the first missing one ends it, so that all are reported.
+    // Every code is read before the first missing one returns, so that all are reported.
     let [stopped, accounts, mine, peers, groups, day, members, creation, many, many_members] = [
         "service_stopped",
         "accounts_per_app",
@@ -263,7 +263,7 @@ fn im_codes(table: &Table<'_>) -> Option<ImCodes> {
 }
 
 fn group_type(table: Table<'_>) -> Option<GroupType> {
-    // Its problems were reported with the names of all types.
+    // Problems of the name were reported with the names of all types.
     let name = table.optional("name").and_then(|value| value.as_str()).map(Name::from);
     let label = label(&table);
     let members_tracked = required_boolean(&table, "members_tracked");
@@ -274,12 +274,12 @@ fn group_type(table: Table<'_>) -> Option<GroupType> {
     let reclaim_empty = required_boolean(&table, "reclaim_empty");
     let per_app_im_code = required_code(&table, "per_app_im_code");
     if members_tracked == Some(false) {
-        for (key, known, expected) in [
+        for (key, is_valid, expected) in [
             ("member_cap", member_cap.map(|cap| cap == Limit::Unlimited), "\"unlimited\""),
             ("counts_towards_user", counts_towards_user.map(|counts| !counts), "false"),
             ("reclaim_empty", reclaim_empty.map(|reclaim| !reclaim), "false"),
         ] {
-            if let (Some(false), Some(value)) = (known, table.optional(key)) {
+            if let (Some(false), Some(value)) = (is_valid, table.optional(key)) {
                 value.problem(format!("must be {expected} where members_tracked is false"));
             }
         }

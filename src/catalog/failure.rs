@@ -1,4 +1,4 @@
-//! What is decided while the store does not answer.
+//! Reads the section `failure`: the failure policy.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use crate::domain::policy::{Budget, FailurePolicy, Stance, Stances};
 
 use super::reader::{Table, Value};
 
-/// Greatest budget: what one sidecar's journal has room for.
+/// Greatest budget: the capacity of one sidecar's journal.
 const BUDGET_MAX: i64 = 100_000;
 /// Most apps with a policy of their own.
 const APPS_MAX: usize = 10_000;
@@ -21,7 +21,7 @@ pub(super) fn failure(table: &Table<'_>) -> Option<FailurePolicy> {
     let apps = match (table.optional("apps"), stances) {
         (None, _) => Some(BTreeMap::new()),
         (Some(value), Some(stances)) => apps(&value, stances),
-        // What an app leaves out is not known.
+        // Without valid defaults, the values that apps leave out are not available.
         (Some(_), None) => None,
     };
     Some(FailurePolicy {
@@ -62,18 +62,18 @@ fn app(value: &Value<'_>, others: &BTreeMap<AppId, Stances>) -> Option<AppId> {
     Some(id)
 }
 
-/// What is left out is as in `otherwise`, or missing where there is none.
-fn stances(table: &Table<'_>, otherwise: Option<Stances>) -> Option<Stances> {
-    let one = |key: &str, otherwise: Option<Stance>| match otherwise {
+/// Reads fail modes; those that are left out are as in `defaults`, or required if that is `None`.
+fn stances(table: &Table<'_>, defaults: Option<Stances>) -> Option<Stances> {
+    let one = |key: &str, default: Option<Stance>| match default {
         None => table.required(key).and_then(|value| stance(&value)),
-        Some(otherwise) => table.optional(key).map_or(Some(otherwise), |value| stance(&value)),
+        Some(default) => table.optional(key).map_or(Some(default), |value| stance(&value)),
     };
-    let accounts_per_app = one("accounts_per_app", otherwise.map(|of| of.accounts_per_app));
-    let friends_per_user = one("friends_per_user", otherwise.map(|of| of.friends_per_user));
-    let groups_per_user = one("groups_per_user", otherwise.map(|of| of.groups_per_user));
-    let members_per_group = one("members_per_group", otherwise.map(|of| of.members_per_group));
-    let groups_per_app = one("groups_per_app", otherwise.map(|of| of.groups_per_app));
-    let groups_per_day = one("groups_per_day", otherwise.map(|of| of.groups_per_day));
+    let accounts_per_app = one("accounts_per_app", defaults.map(|of| of.accounts_per_app));
+    let friends_per_user = one("friends_per_user", defaults.map(|of| of.friends_per_user));
+    let groups_per_user = one("groups_per_user", defaults.map(|of| of.groups_per_user));
+    let members_per_group = one("members_per_group", defaults.map(|of| of.members_per_group));
+    let groups_per_app = one("groups_per_app", defaults.map(|of| of.groups_per_app));
+    let groups_per_day = one("groups_per_day", defaults.map(|of| of.groups_per_day));
     Some(Stances {
         accounts_per_app: accounts_per_app?,
         friends_per_user: friends_per_user?,

@@ -1,9 +1,9 @@
 //! Loads the catalog: from the binary itself, or from an operator's file.
 //!
 //! A catalog is one TOML text; `builtin.toml` is the published one and documents every key. A text
-//! is taken whole or not at all, and everything that is wrong with it is reported at once, each
-//! with line and column. Reading order: [`Problems`], `reader` (TOML with positions), `decode` and
-//! `offers` (the rules), [`watch`] (reloading). What the numbers mean is the domain's business
+//! is accepted as a whole or not at all, and all of its problems are reported together, each with
+//! line and column. Reading order: [`Problems`], `reader` (TOML with positions), `decode` and
+//! `offers` (the rules), [`watch`] (reloading). The domain defines the meaning of the numbers
 //! ([`crate::domain::catalog`]).
 
 use std::fmt;
@@ -29,38 +29,38 @@ pub(crate) use words::{clipped, nearest};
 /// Most bytes of a catalog or configuration file: a hundred times the built-in catalog.
 pub const FILE_MAX_BYTES: u64 = 1 << 20;
 
-/// The built-in catalog, as an operator copies it.
+/// Text of the built-in catalog, as an operator copies it.
 pub const BUILTIN: &str = include_str!("builtin.toml");
 
-/// Why a file is not a catalog. Its text is one line for each thing that is wrong, each beginning
-/// with the path.
+/// Error of loading a catalog file. Its text has one line for each problem, each beginning with the
+/// path.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
-    /// It cannot be read.
+    /// The file cannot be read.
     #[error("{}: cannot be read: {error}", path.display())]
     Io {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// Reason.
         error: io::Error,
     },
-    /// It has more than [`FILE_MAX_BYTES`].
+    /// The file has more than [`FILE_MAX_BYTES`].
     #[error("{}: must not have more than {FILE_MAX_BYTES} bytes", path.display())]
     TooLarge {
         /// The file.
         path: PathBuf,
     },
-    /// It breaks rules.
+    /// The file violates rules.
     #[error("{}", InFile(path, problems))]
     Invalid {
         /// The file.
         path: PathBuf,
-        /// Which rules, and where.
+        /// The rules and positions.
         problems: Problems,
     },
 }
 
-/// Problems with the file's path before each.
+/// Formats problems with the file's path before each.
 struct InFile<'a>(&'a Path, &'a Problems);
 
 impl fmt::Display for InFile<'_> {
@@ -71,7 +71,7 @@ impl fmt::Display for InFile<'_> {
     }
 }
 
-/// The built-in catalog.
+/// Returns the built-in catalog.
 ///
 /// # Panics
 ///
@@ -81,26 +81,26 @@ pub fn builtin() -> Catalog {
     parse(BUILTIN).expect("the built-in catalog keeps its own rules")
 }
 
-/// Reads a catalog.
+/// Parses a catalog.
 pub fn parse(text: &str) -> Result<Catalog, Problems> {
     let document = reader::Document::parse(text);
     let catalog = decode::catalog(&document);
     document.finish(catalog)
 }
 
-/// Reads a catalog from a file.
+/// Loads a catalog from a file.
 pub fn load(path: &Path) -> Result<Catalog, LoadError> {
     parse_file(path, &read_file(path)?)
 }
 
-/// Reads a catalog from a file's bytes.
+/// Parses a catalog from a file's bytes.
 fn parse_file(path: &Path, bytes: &[u8]) -> Result<Catalog, LoadError> {
     text_of(path, bytes).and_then(|text| {
         parse(text).map_err(|problems| LoadError::Invalid { path: path.to_owned(), problems })
     })
 }
 
-/// The bytes of a file, unless there are too many.
+/// Returns the bytes of a file, unless there are too many.
 pub(crate) fn read_file(path: &Path) -> Result<Vec<u8>, LoadError> {
     let bytes = input_file::read(path, FILE_MAX_BYTES + 1)
         .map_err(|error| LoadError::Io { path: path.to_owned(), error })?;
@@ -110,7 +110,7 @@ pub(crate) fn read_file(path: &Path) -> Result<Vec<u8>, LoadError> {
     Ok(bytes)
 }
 
-/// A file's bytes as text.
+/// Returns a file's bytes as text.
 pub(crate) fn text_of<'b>(path: &Path, bytes: &'b [u8]) -> Result<&'b str, LoadError> {
     str::from_utf8(bytes).map_err(|error| {
         let good = str::from_utf8(&bytes[..error.valid_up_to()]).unwrap_or_default();

@@ -1,7 +1,7 @@
-//! What is for sale in a catalog: editions and add-ons.
+//! Reads the offers of a catalog: editions and add-ons.
 //!
-//! A limit that was forgotten must not become unlimited: every edition lists every limit that it
-//! can have, and where one edition limits the groups of a type, all do.
+//! A forgotten limit must not become unlimited: every edition lists every limit that it can have,
+//! and if one edition limits the groups of a type, all do.
 
 use crate::domain::catalog::{AddOn, Edition};
 use crate::domain::id::Name;
@@ -11,14 +11,14 @@ use super::decode::{Names, label, limit, required_boolean, required_limit};
 use super::reader::{Table, Value};
 use super::words::{listed, nearest};
 
-/// Most editions: several times what IM clouds sell.
+/// Most editions: several times the number that IM clouds sell.
 const EDITIONS_MAX: usize = 32;
 /// Most add-ons: several sizes of each limit and group type.
 const ADD_ONS_MAX: usize = 256;
 /// Greatest price: ten thousand million CNY, so that years of it are far from any overflow.
 const PRICE_MAX_FEN: i64 = 1_000_000_000_000;
 
-/// What could be read.
+/// The offers that could be read.
 pub(super) struct Sold {
     pub(super) default_edition: Option<Name>,
     pub(super) editions: Option<Vec<Edition>>,
@@ -61,14 +61,14 @@ fn default_edition(root: &Table<'_>, editions: &Names) -> Option<Name> {
     editions.contains(id).then(|| Name::from(id))
 }
 
-/// The limits that every edition must list, with the least number that makes sense: without an
-/// account, or a member in a group, nothing would be left.
+/// Returns the limits that every edition must list, with the least useful number: without an
+/// account, or a member in a group, nothing would work.
 fn limit_ids(editions: &[Table<'_>], types: &Names) -> Vec<(LimitId, u64)> {
     let listed_somewhere = |key: &str| {
         let limits = editions.iter().filter_map(|edition| edition.optional("limits"));
         limits.filter_map(|value| value.as_table()).any(|table| table.keys().any(|k| k == key))
     };
-    let of_types = types.known.iter().map(|name| LimitId::GroupsPerApp(name.clone()));
+    let of_types = types.names.iter().map(|name| LimitId::GroupsPerApp(name.clone()));
     let mut ids = vec![
         (LimitId::AccountsPerApp, 1),
         (LimitId::FriendsPerUser, 0),
@@ -85,7 +85,7 @@ fn edition(
     kinds: &[(LimitId, u64)],
     types: &Names,
 ) -> Option<Edition> {
-    // Its problems were reported with the ids of all editions.
+    // Problems of the id were reported with the ids of all editions.
     let id = table.optional("id").and_then(|value| value.as_str()).map(Name::from);
     let label = label(&table);
     let price_value = table.optional("price_fen_per_month");
@@ -130,8 +130,8 @@ fn edition_limits(
         .iter()
         .map(|(id, least)| Some((id.clone(), required_limit(&table, &id.to_string(), *least)?)))
         .collect();
-    for name in &types.known {
-        // Known, although no edition has it: what is misspelled may have been meant for it.
+    for name in &types.names {
+        // Valid, although no edition has it: a misspelled key may have been meant for it.
         table.optional(&LimitId::GroupsPerApp(name.clone()).to_string());
     }
     if !types.complete {
@@ -172,20 +172,20 @@ fn add_on(table: Table<'_>, editions: Option<&[Edition]>, types: &Names) -> Opti
     })
 }
 
-/// A limit that an edition can have.
+/// Reads the id of a limit that an edition can have.
 fn limit_id(value: &Value<'_>, types: &Names) -> Option<LimitId> {
     let text = value.string()?;
-    let mut known = vec![
+    let mut valid = vec![
         LimitId::AccountsPerApp,
         LimitId::FriendsPerUser,
         LimitId::GroupsPerUser,
         LimitId::MembersPerGroup,
     ];
-    known.extend(types.known.iter().map(|name| LimitId::GroupsPerApp(name.clone())));
-    let found = known.iter().find(|id| id.to_string() == text);
+    valid.extend(types.names.iter().map(|name| LimitId::GroupsPerApp(name.clone())));
+    let found = valid.iter().find(|id| id.to_string() == text);
     let of_unknown_type = !types.complete && text.starts_with(LimitId::GROUPS_PER_APP_PREFIX);
     if found.is_none() && !of_unknown_type {
-        let names: Vec<_> = known.iter().map(ToString::to_string).collect();
+        let names: Vec<_> = valid.iter().map(ToString::to_string).collect();
         value.problem(match nearest(text, names.iter().map(String::as_str)) {
             Some(name) => format!("no edition has such a limit; did you mean \"{name}\"?"),
             None => format!("no edition has such a limit; there are {}", listed(names.iter())),

@@ -1,4 +1,4 @@
-//! What is metered and paid for afterwards.
+//! Reads the section `metering`: prices of postpaid usage.
 
 use crate::domain::id::Name;
 use crate::domain::postpaid::{MessageHistory, PostPaid, Region, Tier};
@@ -7,15 +7,15 @@ use super::decode::{Names, label, section};
 use super::offers::price;
 use super::reader::{Table, Value};
 
-/// The days of a month that every month has.
+/// Last day that every month has.
 const LAST_DAY: i64 = 28;
 /// Greatest allowance or unit: far above any IM, and far from any overflow.
 const FIGURE_MAX: i64 = 1_000_000_000_000;
 /// Longest retention: ten years.
 const HISTORY_DAYS_MAX: i64 = 3650;
-/// What stands for the price of what is listed only. A price that was forgotten is an error.
+/// Value for the price of usage that is listed only. A forgotten price is an error.
 const NOT_CHARGED: &str = "not_charged";
-/// Most regions: more than clouds have.
+/// Most regions: more than IM clouds have.
 const REGIONS_MAX: usize = 64;
 
 /// Reads the section `metering`.
@@ -74,7 +74,7 @@ fn history(table: &Table<'_>) -> Option<MessageHistory> {
 }
 
 fn region(table: Table<'_>) -> Option<Region> {
-    // Its problems were reported with the names of all regions.
+    // Problems of the name were reported with the names of all regions.
     let id = table.optional("region").and_then(|value| value.as_str()).map(Name::from);
     let label = label(&table);
     let price = table.required("price_fen_per_mbps_day").and_then(|value| match value.as_str() {

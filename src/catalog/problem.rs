@@ -1,25 +1,25 @@
-//! What is wrong with a text, and where.
+//! Problems of a text, with positions.
 //!
 //! Positions are for people: lines and columns count from 1, columns in characters.
 
 use std::fmt;
 
-/// Most problems that are listed: a person mends a file in steps, and a text that is no TOML at
-/// all must not fill the log.
+/// Most problems that are listed: a person fixes a file in steps, and a text that is not TOML must
+/// not fill the log.
 pub const PROBLEMS_MAX: usize = 100;
 
-/// One thing that is wrong.
+/// One problem.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     /// Line, from 1.
     pub line: usize,
     /// Column in characters, from 1.
     pub column: usize,
-    /// The key's path, and what would be right.
+    /// The key's path, and the expected value.
     pub message: String,
 }
 
-/// Everything that is wrong, in the order of the text. Never empty.
+/// All problems, in the order of the text. Never empty.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub struct Problems(pub Vec<Problem>);
 
@@ -46,7 +46,7 @@ pub(crate) fn lines<T: fmt::Display>(f: &mut fmt::Formatter<'_>, items: &[T]) ->
     Ok(())
 }
 
-/// Where the lines of a text begin.
+/// The offsets at which the lines of a text begin.
 #[derive(Debug)]
 pub(crate) struct Lines<'t> {
     text: &'t str,
@@ -60,12 +60,12 @@ impl<'t> Lines<'t> {
         Self { text, starts }
     }
 
-    /// The line of a byte offset, from 0.
+    /// Returns the line of a byte offset, from 0.
     pub(crate) fn line_of(&self, offset: usize) -> usize {
         self.starts.partition_point(|start| *start <= offset) - 1
     }
 
-    /// Line and column of a byte offset, from 1.
+    /// Returns line and column of a byte offset, from 1.
     pub(crate) fn position(&self, offset: usize) -> (usize, usize) {
         let line = self.line_of(offset);
         let start = self.starts[line];
@@ -78,7 +78,7 @@ impl<'t> Lines<'t> {
         (line + 1, before.count() - mark + 1)
     }
 
-    /// The problems at those byte offsets, in the order of the text.
+    /// Returns the problems at those byte offsets, in the order of the text.
     pub(crate) fn problems(&self, mut found: Vec<(usize, String)>) -> Problems {
         found.sort_by_key(|(offset, _)| *offset);
         found.dedup();

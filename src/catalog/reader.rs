@@ -1,9 +1,9 @@
-//! Reads TOML tables by key and collects everything that is wrong, with positions.
+//! Reads TOML tables by key and collects all problems, with positions.
 //!
-//! A reader asks a [`Table`] for its keys and calls [`Table::finish`], which reports the keys that
-//! nobody asked for. A method that answers `None` for a value has reported why. What the parser
-//! could not read it reports itself; a line with such an error is not judged again, and since
-//! keys may have been lost with it, missing keys are not reported then.
+//! A reader gets the keys of a [`Table`] and calls [`Table::finish`], which reports the keys that
+//! were not read. A method that returns `None` for a value has reported the reason. The parser
+//! reports its own errors; a line with such an error is not checked further, and since keys may
+//! have been lost with it, missing keys are not reported then.
 
 use std::cell::RefCell;
 use std::fmt::Display;
@@ -14,13 +14,13 @@ use toml::de::{DeTable, DeValue};
 use super::problem::{Lines, PROBLEMS_MAX, Problems};
 use super::words::{clipped, explained, listed, nearest};
 
-/// A text, read as TOML, and what was found wrong with it.
+/// A text, parsed as TOML, and its problems.
 #[derive(Debug)]
 pub(crate) struct Document<'t> {
     root: DeTable<'t>,
     lines: Lines<'t>,
     /// Lines that the parser could not read, in order.
-    broken: Vec<usize>,
+    unparsed: Vec<usize>,
     found: RefCell<Vec<(usize, String)>>,
 }
 
@@ -36,38 +36,38 @@ impl<'t> Document<'t> {
                 (span.start.min(text.len()), explained(error.message(), read))
             })
             .collect();
-        let mut broken: Vec<_> = found.iter().map(|(offset, _)| lines.line_of(*offset)).collect();
-        broken.sort_unstable();
-        Self { root: root.into_inner(), lines, broken, found: RefCell::new(found) }
+        let mut unparsed: Vec<_> = found.iter().map(|(offset, _)| lines.line_of(*offset)).collect();
+        unparsed.sort_unstable();
+        Self { root: root.into_inner(), lines, unparsed, found: RefCell::new(found) }
     }
 
     pub(crate) fn root(&self) -> Table<'_> {
         Table::new(self, &self.root, 0, String::new())
     }
 
-    /// Whether the parser could read everything, so that nothing is missing on its account.
+    /// Returns whether the parser could read everything, so that no key was lost.
     fn whole(&self) -> bool {
-        self.broken.is_empty()
+        self.unparsed.is_empty()
     }
 
-    /// What was read, unless anything was wrong.
+    /// Returns the result, unless there were problems.
     pub(crate) fn finish<T>(self, read: Option<T>) -> Result<T, Problems> {
         let found = self.found.into_inner();
         match read {
             Some(read) if found.is_empty() => Ok(read),
             _ => {
-                debug_assert!(!found.is_empty(), "what cannot be read was reported");
+                debug_assert!(!found.is_empty(), "a failure was reported");
                 Err(self.lines.problems(found))
             }
         }
     }
 
-    /// Whether the parser understood the line of that offset.
+    /// Returns whether the parser could read the line of that offset.
     fn legible(&self, offset: usize) -> bool {
-        self.broken.binary_search(&self.lines.line_of(offset)).is_err()
+        self.unparsed.binary_search(&self.lines.line_of(offset)).is_err()
     }
 
-    fn note(&self, offset: usize, path: &str, message: impl Display) {
+    fn report(&self, offset: usize, path: &str, message: impl Display) {
         if self.legible(offset) {
             let colon = if path.is_empty() { "" } else { ": " };
             self.found.borrow_mut().push((offset, format!("{path}{colon}{message}")));
@@ -75,14 +75,14 @@ impl<'t> Document<'t> {
     }
 }
 
-/// A table, and the keys that were asked for.
+/// A table, and the keys that were read.
 #[derive(Debug)]
 pub(crate) struct Table<'d> {
     document: &'d Document<'d>,
     entries: &'d DeTable<'d>,
     offset: usize,
     path: String,
-    asked: RefCell<Vec<String>>,
+    requested: RefCell<Vec<String>>,
 }
 
 impl<'d> Table<'d> {
@@ -92,12 +92,12 @@ impl<'d> Table<'d> {
         offset: usize,
         path: String,
     ) -> Self {
-        Self { document, entries, offset, path, asked: RefCell::default() }
+        Self { document, entries, offset, path, requested: RefCell::default() }
     }
 
-    /// The value of a key that may be missing.
+    /// Returns the value of an optional key.
     pub(crate) fn optional(&self, key: &str) -> Option<Value<'d>> {
-        self.asked.borrow_mut().push(key.to_owned());
+        self.requested.borrow_mut().push(key.to_owned());
         let value = self.entries.get(key)?;
         Some(Value {
             document: self.document,
@@ -107,7 +107,7 @@ impl<'d> Table<'d> {
         })
     }
 
-    /// The value of a key that must be there.
+    /// Returns the value of a required key.
     pub(crate) fn required(&self, key: &str) -> Option<Value<'d>> {
         let value = self.optional(key);
         if value.is_none() {
@@ -116,50 +116,51 @@ impl<'d> Table<'d> {
         value
     }
 
-    /// Reports that a key is missing, and `why` it must be there.
+    /// Reports that a key is missing, and `why` it is required.
     pub(crate) fn missing(&self, key: &str, why: &str) {
         if self.document.whole() {
             let message = format!("\"{key}\" is missing{why}");
-            self.document.note(self.offset, &self.path, message);
+            self.document.report(self.offset, &self.path, message);
         }
     }
 
-    /// The keys that are there, asked for or not.
+    /// Returns all keys of the table, read or not.
     pub(crate) fn keys(&self) -> impl Iterator<Item = &'d str> {
         self.entries.keys().map(|key| key.get_ref().as_ref())
     }
 
-    /// Reports the keys that were not read; returns those that were probably meant.
+    /// Reports the keys that were not read; returns the keys that were probably meant.
     pub(crate) fn finish(self) -> Vec<String> {
-        let asked = self.asked.borrow();
+        let requested = self.requested.borrow();
         let mut meant = Vec::new();
-        let unknown = self.entries.keys().filter(|key| !asked.iter().any(|a| a == key.get_ref()));
+        let unknown =
+            self.entries.keys().filter(|key| !requested.iter().any(|a| a == key.get_ref()));
         for (index, key) in unknown.enumerate() {
             let offset = key.span().start;
-            // Below a line that was not understood, keys may stand in the wrong table.
+            // After a line that could not be parsed, keys may be in the wrong table.
             let line = self.document.lines.line_of(offset);
-            if self.document.broken.first().is_some_and(|broken| *broken <= line) {
+            if self.document.unparsed.first().is_some_and(|unparsed| *unparsed <= line) {
                 continue;
             }
-            // Each costs a search, and of so many most are not shown anyway.
+            // Each suggestion costs a search, and beyond this number problems are not shown anyway.
             let mut hint = String::new();
             if index < PROBLEMS_MAX {
-                let known = self.nearest(key.get_ref(), &asked);
+                let known = self.nearest(key.get_ref(), &requested);
                 meant.extend(known.map(ToOwned::to_owned));
                 hint = match known {
                     Some(known) => format!("; did you mean \"{known}\"?"),
-                    None => format!("; the keys here are {}", listed(asked.iter())),
+                    None => format!("; the keys here are {}", listed(requested.iter())),
                 };
             }
             let path = self.path_of(key.get_ref());
-            self.document.note(offset, &path, format!("unknown key{hint}"));
+            self.document.report(offset, &path, format!("unknown key{hint}"));
         }
         meant
     }
 
-    /// What may have been meant instead of an unknown key.
-    fn nearest<'k>(&self, key: &str, asked: &'k [String]) -> Option<&'k str> {
-        let free = asked.iter().filter(|known| !self.entries.contains_key(known.as_str()));
+    /// Returns the key that was probably meant by an unknown one.
+    fn nearest<'k>(&self, key: &str, requested: &'k [String]) -> Option<&'k str> {
+        let free = requested.iter().filter(|known| !self.entries.contains_key(known.as_str()));
         nearest(key, free.map(String::as_str))
     }
 
@@ -172,7 +173,7 @@ impl<'d> Table<'d> {
     }
 }
 
-/// A value and where it stands.
+/// A value and its position.
 #[derive(Debug, Clone)]
 pub(crate) struct Value<'d> {
     document: &'d Document<'d>,
@@ -182,12 +183,12 @@ pub(crate) struct Value<'d> {
 }
 
 impl<'d> Value<'d> {
-    /// Reports that something is wrong with it.
+    /// Reports a problem of the value.
     pub(crate) fn problem(&self, message: impl Display) {
-        self.document.note(self.offset, &self.path, message);
+        self.document.report(self.offset, &self.path, message);
     }
 
-    /// Line and column, from 1.
+    /// Returns line and column, from 1.
     pub(crate) fn position(&self) -> (usize, usize) {
         self.document.lines.position(self.offset)
     }
@@ -196,12 +197,13 @@ impl<'d> Value<'d> {
         &self.path
     }
 
-    /// Whether it stands on a line that the parser understood, so that it is what was meant.
+    /// Returns whether the parser could read the value's line, so that the value is the intended
+    /// one.
     pub(crate) fn legible(&self) -> bool {
         self.document.legible(self.offset)
     }
 
-    /// The text, where it is a string; reports nothing.
+    /// Returns the text, if it is a string; reports nothing.
     pub(crate) fn as_str(&self) -> Option<&'d str> {
         self.node.as_str()
     }
@@ -214,14 +216,14 @@ impl<'d> Value<'d> {
         self.or_wrong(self.node.as_bool(), "true or false")
     }
 
-    /// A whole number of that range.
+    /// Returns a whole number in that range.
     pub(crate) fn integer<T: TryFrom<i64>>(&self, range: RangeInclusive<i64>) -> Option<T> {
         let number = self.as_integer().filter(|number| range.contains(number));
         let expected = format!("a whole number from {} to {}", range.start(), range.end());
         self.or_wrong(number.and_then(|number| T::try_from(number).ok()), &expected)
     }
 
-    /// The number, where it is a whole one that fits; reports nothing.
+    /// Returns the number, if it is a whole one that fits; reports nothing.
     pub(crate) fn as_integer(&self) -> Option<i64> {
         let integer = self.node.as_integer()?;
         i64::from_str_radix(integer.as_str(), integer.radix()).ok()
@@ -231,13 +233,13 @@ impl<'d> Value<'d> {
         self.or_wrong(self.as_table(), "a table")
     }
 
-    /// The table, where it is one; reports nothing.
+    /// Returns the table, if it is one; reports nothing.
     pub(crate) fn as_table(&self) -> Option<Table<'d>> {
         let entries = self.node.as_table()?;
         Some(Table::new(self.document, entries, self.offset, self.path.clone()))
     }
 
-    /// The elements, where it is an array; reports nothing.
+    /// Returns the elements, if it is an array; reports nothing.
     pub(crate) fn as_array(&self) -> Option<Vec<Self>> {
         let elements = self.node.as_array()?.iter().enumerate().map(|(index, element)| Self {
             document: self.document,
@@ -248,7 +250,7 @@ impl<'d> Value<'d> {
         Some(elements.collect())
     }
 
-    /// An array of so many tables. A table that is none is reported and left out.
+    /// Returns an array of tables whose length is in `count`; elements of other types are reported.
     pub(crate) fn tables(&self, count: RangeInclusive<usize>) -> Option<Vec<Table<'d>>> {
         let elements = self.or_wrong(self.as_array(), "an array of tables")?;
         if !count.contains(&elements.len()) {
@@ -260,7 +262,7 @@ impl<'d> Value<'d> {
         tables.into_iter().collect()
     }
 
-    /// What was read, or a report of what is there instead.
+    /// Returns `read`, or reports the expected and the actual value.
     pub(crate) fn or_wrong<T>(&self, read: Option<T>, expected: &str) -> Option<T> {
         if read.is_none() {
             self.problem(format!("must be {expected}, not {}", self.shown()));

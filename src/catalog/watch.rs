@@ -1,10 +1,10 @@
-//! Reloads the catalog when its file changes or when asked to.
+//! Reloads the catalog when its file changes or on request.
 //!
-//! The file's content is compared at each poll: that also works where the path is a symlink that
-//! is swapped, as Kubernetes does for a `ConfigMap`, and on network file systems, where
-//! notifications do not. What the file held when the watch was opened counts as seen, so a change
-//! made before the first poll is noticed. Replace the file by renaming a new one over it: one
-//! that is caught half written is reported as it stands, and again when it is complete.
+//! The file's content is compared at each poll: that also works if the path is a symlink that is
+//! swapped, as Kubernetes does for a `ConfigMap`, and on network file systems, on which
+//! notifications do not work. The content at the opening of the watch is the first one compared
+//! with, so a change before the first poll is noticed. Replace the file by renaming a new one over
+//! it: a half-written file is reported as it is, and again when it is complete.
 
 use std::future::Future;
 use std::path::{Path, PathBuf};
@@ -31,16 +31,16 @@ pub struct Watch {
     seen: Seen,
 }
 
-/// What the file held.
+/// Content of the file.
 #[derive(Debug, PartialEq, Eq)]
 enum Seen {
     Content(Vec<u8>),
-    /// Why there was none, so that the same failure is reported once.
+    /// Reason why there was none, so that the same failure is reported once.
     Failure(String),
 }
 
 impl Watch {
-    /// Loads the catalog and remembers what the file held.
+    /// Loads the catalog and stores the file's content.
     pub fn open(path: &Path) -> Result<(Catalog, Self), LoadError> {
         let content = read_file(path)?;
         let catalog = parse_file(path, &content)?;
@@ -48,17 +48,17 @@ impl Watch {
         Ok((catalog, Self { path: path.to_owned(), poll_interval: POLL_INTERVAL, seen }))
     }
 
-    /// Polls at that interval instead of [`POLL_INTERVAL`].
+    /// Sets the interval of polls, which is [`POLL_INTERVAL`] by default.
     #[must_use]
     pub fn polling_every(mut self, interval: Duration) -> Self {
         self.poll_interval = interval.max(POLL_INTERVAL_MIN);
         self
     }
 
-    /// Hands the catalog to `handler` each time the content has changed, and for each message of
-    /// `reload`, changed or not. A file that cannot be read or breaks rules is handed over as the
-    /// error, once for each content. Ends when `shutdown` becomes true or its sender is gone; a
-    /// handler that runs then is finished first.
+    /// Passes the catalog to `handler` each time the content has changed, and for each message of
+    /// `reload`, changed or not. For a file that cannot be read or violates rules it passes the
+    /// error, once for each content. Ends when `shutdown` becomes true or its sender is dropped; a
+    /// running handler is completed first.
     pub async fn run<H, F>(
         mut self,
         mut reload: mpsc::Receiver<()>,
@@ -72,22 +72,22 @@ impl Watch {
         polls.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut reloadable = true;
         loop {
-            let asked = tokio::select! {
+            let requested = tokio::select! {
                 biased;
                 _ = shutdown.wait_for(|stop| *stop) => return,
                 message = reload.recv(), if reloadable => {
-                    // With the sender gone, polling goes on alone.
+                    // Without a sender, only polling continues.
                     reloadable = message.is_some();
                     reloadable
                 }
                 _ = polls.tick() => false,
             };
-            // A reload is as good as a poll.
+            // A reload counts as a poll.
             polls.reset();
             let (seen, catalog) = read(self.path.clone()).await;
             let changed = seen != self.seen;
             self.seen = seen;
-            if changed || asked {
+            if changed || requested {
                 handler(catalog).await;
             }
         }

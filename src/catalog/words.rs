@@ -1,25 +1,28 @@
-//! Words of messages: what may have been meant, lists, and excerpts of what was given.
+//! Text helpers for messages: suggestions, lists, and excerpts of input.
 
 use std::fmt::Display;
 
-/// Longest word for which a suggestion is looked for, in bytes: the search is quadratic, and no
-/// known word is longer.
+/// Longest word for which a suggestion is searched, in bytes: the search is quadratic, and no
+/// candidate is longer.
 const WORD_MAX_BYTES: usize = 100;
 /// Longest part of a wrong value that a message repeats, in characters.
 const SHOWN_MAX_CHARS: usize = 40;
 
-/// The known word that is nearest to the given one, unless they have little in common.
-pub(crate) fn nearest<'k>(given: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k str> {
+/// Returns the candidate that is nearest to the given word, unless they have little in common.
+pub(crate) fn nearest<'k>(
+    given: &str,
+    candidates: impl Iterator<Item = &'k str>,
+) -> Option<&'k str> {
     if given.len() > WORD_MAX_BYTES {
         return None;
     }
     // A third of the letters may be wrong: enough for typing errors, too little for other words.
     let most = ((given.chars().count() + 1) / 3).max(1);
-    let near = known.map(|word| (distance(given, word), word));
+    let near = candidates.map(|word| (distance(given, word), word));
     near.filter(|(distance, _)| *distance <= most).min().map(|(_, word)| word)
 }
 
-/// The words in quotes, with "and" before the last.
+/// Joins words in quotes, with "and" before the last.
 pub(crate) fn listed<T: Display>(words: impl Iterator<Item = T>) -> String {
     let mut words: Vec<_> = words.map(|word| format!("\"{word}\"")).collect();
     match (words.pop(), words.is_empty()) {
@@ -29,8 +32,8 @@ pub(crate) fn listed<T: Display>(words: impl Iterator<Item = T>) -> String {
     }
 }
 
-/// How many characters must be put in, taken out or replaced to make one word the other
-/// (Levenshtein).
+/// Returns the number of characters to insert, remove or replace to make one word the other
+/// (Levenshtein distance).
 fn distance(from: &str, to: &str) -> usize {
     let to: Vec<char> = to.chars().collect();
     let mut row: Vec<usize> = (0..=to.len()).collect();
@@ -46,8 +49,8 @@ fn distance(from: &str, to: &str) -> usize {
     row[to.len()]
 }
 
-/// The parser's message about what it read. It takes `info` for `inf` and `no` for `nan`, which
-/// helps nobody who forgot the quotes.
+/// Rewrites the parser's message about the text that it read. The parser suggests `inf` for `info`
+/// and `nan` for `no`, which does not help if quotes are missing.
 pub(crate) fn explained(message: &str, read: &str) -> String {
     let is_word = ["invalid float", "invalid boolean"].iter().any(|it| message.starts_with(it));
     if is_word && read.starts_with(char::is_alphabetic) {
@@ -58,7 +61,7 @@ pub(crate) fn explained(message: &str, read: &str) -> String {
     }
 }
 
-/// The beginning of a text, as much of it as a message repeats.
+/// Truncates a text to the part that a message repeats.
 pub(crate) fn clipped(text: &str) -> String {
     match text.char_indices().nth(SHOWN_MAX_CHARS) {
         Some((end, _)) => format!("{}...", &text[..end]),
@@ -71,8 +74,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_nearest_word_is_suggested_and_strangers_are_not() {
-        let known = ["label", "limits", "id", "groups_per_app/AVChatRoom"];
+    fn the_nearest_word_is_suggested_and_distant_ones_are_not() {
+        let candidates = ["label", "limits", "id", "groups_per_app/AVChatRoom"];
         for (given, expected) in [
             ("limts", Some("limits")),
             ("lable", Some("label")),
@@ -83,7 +86,7 @@ mod tests {
             ("price", None),
             ("", None),
         ] {
-            assert_eq!(nearest(given, known.into_iter()), expected, "{given:?}");
+            assert_eq!(nearest(given, candidates.into_iter()), expected, "{given:?}");
         }
     }
 

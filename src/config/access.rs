@@ -1,4 +1,4 @@
-//! Settings that say who may call, from where, and how the way is protected.
+//! Settings of authentication, of socket permissions and of TLS.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -16,7 +16,7 @@ pub(super) const UNIX_SOCKET_MODE: Setting = Setting {
     kind: Kind::Text,
     value_name: "OCTAL",
     default: Some("0660"),
-    help: "Who may open the Unix sockets of `listen`, as chmod writes it",
+    help: "Permissions of the Unix sockets of `listen`, in chmod's notation",
 };
 
 pub(super) const ADMIN_UNIX_SOCKET_MODE: Setting = Setting {
@@ -26,7 +26,7 @@ pub(super) const ADMIN_UNIX_SOCKET_MODE: Setting = Setting {
     kind: Kind::Text,
     value_name: "OCTAL",
     default: Some("0600"),
-    help: "Who may open the Unix sockets of `admin_listen`, as chmod writes it",
+    help: "Permissions of the Unix sockets of `admin_listen`, in chmod's notation",
 };
 
 pub(super) const TLS_CERT: Setting = Setting {
@@ -36,7 +36,7 @@ pub(super) const TLS_CERT: Setting = Setting {
     kind: Kind::Text,
     value_name: "FILE",
     default: None,
-    help: "Our certificate with its chain, in PEM: every TCP listener is encrypted; needs tls_key",
+    help: "Server certificate with its chain, in PEM: encrypts every TCP listener; needs tls_key",
 };
 
 pub(super) const TLS_KEY: Setting = Setting {
@@ -56,8 +56,8 @@ pub(super) const TLS_CLIENT_CA: Setting = Setting {
     kind: Kind::Text,
     value_name: "FILE",
     default: None,
-    help: "Who certifies the clients of the TCP listeners of `listen`, in PEM; a certificate is \
-           then required",
+    help: "Certificate authority for clients of the TCP listeners of `listen`, in PEM; a client \
+           certificate is then required",
 };
 
 pub(super) const ADMIN_TLS_CERT: Setting = Setting {
@@ -67,7 +67,7 @@ pub(super) const ADMIN_TLS_CERT: Setting = Setting {
     kind: Kind::Text,
     value_name: "FILE",
     default: None,
-    help: "Our certificate for the admin service, in PEM; without it tls_cert; needs admin_tls_key",
+    help: "Certificate of the admin service, in PEM; by default tls_cert; needs admin_tls_key",
 };
 
 pub(super) const ADMIN_TLS_KEY: Setting = Setting {
@@ -87,7 +87,7 @@ pub(super) const ADMIN_TLS_CLIENT_CA: Setting = Setting {
     kind: Kind::Text,
     value_name: "FILE",
     default: None,
-    help: "Who certifies callers of the admin service, in PEM; needs admin_client_roles",
+    help: "Certificate authority for admin clients, in PEM; needs admin_client_roles",
 };
 
 pub(super) const ADMIN_CLIENT_ROLES: Setting = Setting {
@@ -129,29 +129,29 @@ pub(super) const FORCE: Setting = Setting {
     kind: Kind::Text,
     value_name: "WHO",
     default: None,
-    help: "Who may use mode FORCE, which writes although over a limit: `allow`, everybody; \
-           `certificates`, callers with a verified client certificate; `deny`, nobody [default: \
+    help: "Callers that may use mode FORCE, which writes even over a limit: `allow`, all; \
+           `certificates`, those with a verified client certificate; `deny`, none [default: \
            allow on loopback addresses and Unix sockets, certificates elsewhere]",
 };
 
-/// Who may call, and how the way is protected.
+/// Authentication of callers, and TLS.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AccessConfig {
-    /// The mode of the data plane's Unix sockets.
+    /// Mode of the data plane's Unix sockets.
     pub unix_socket_mode: u32,
-    /// The mode of the administration's Unix sockets.
+    /// Mode of the admin service's Unix sockets.
     pub admin_unix_socket_mode: u32,
-    /// How the data plane's TCP listeners are encrypted.
+    /// TLS of the data plane's TCP listeners, if any.
     pub tls: Option<TlsFiles>,
-    /// How the administration's TCP listeners are encrypted.
+    /// TLS of the admin service's TCP listeners, if any.
     pub admin_tls: Option<TlsFiles>,
     /// The roles of names in client certificates.
     pub client_roles: BTreeMap<CertificateName, Role>,
-    /// The file of the administration's tokens.
+    /// The file of admin tokens.
     pub tokens_file: Option<PathBuf>,
-    /// The roles of users of the administration's Unix sockets.
+    /// The roles of users of the admin service's Unix sockets.
     pub unix_uids: BTreeMap<u32, Role>,
-    /// Who may use mode FORCE on the data plane; `None` where that depends on the listener.
+    /// Callers that may use mode FORCE on the data plane; `None` if that depends on the listener.
     pub force: Option<ForcePolicy>,
 }
 
@@ -172,27 +172,27 @@ impl Default for AccessConfig {
 }
 
 impl AccessConfig {
-    /// Whether nobody has to prove who they are.
+    /// Returns whether admin calls need no credentials.
     #[must_use]
     pub fn is_open(&self) -> bool {
         self.tokens_file.is_none() && self.client_roles.is_empty() && self.unix_uids.is_empty()
     }
 }
 
-/// The files of an encrypted listener.
+/// Files of an encrypted listener.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TlsFiles {
-    /// Our certificate and its chain.
+    /// The server certificate and its chain.
     pub certificate: PathBuf,
     /// Its key.
     pub key: PathBuf,
-    /// Who certifies clients.
+    /// Certificate authority for clients.
     pub client_ca: Option<PathBuf>,
-    /// Whether a client needs a certificate; it may go without where tokens are taken too.
+    /// True if clients need a certificate; it is optional if tokens are accepted too.
     pub client_required: bool,
 }
 
-/// Reads them.
+/// Reads the settings of this file.
 pub(super) fn read(sources: &mut Sources<'_>) -> AccessConfig {
     let unix_socket_mode = sources.one(&UNIX_SOCKET_MODE, values::file_mode);
     let admin_unix_socket_mode = sources.one(&ADMIN_UNIX_SOCKET_MODE, values::file_mode);
@@ -206,7 +206,7 @@ pub(super) fn read(sources: &mut Sources<'_>) -> AccessConfig {
     let unix_uids = roles(sources, &ADMIN_UNIX_UIDS, |uid| uid.parse().map_err(|_| None));
     match (&admin_client_ca, client_roles.first()) {
         (Some((_, by)), None) => {
-            let message = "needs admin_client_roles, or nobody has a role".to_owned();
+            let message = "needs admin_client_roles, without which no caller has a role".to_owned();
             sources.report_conflict(by, message, &[&ADMIN_CLIENT_ROLES]);
         }
         (None, Some((_, _, by))) => {
@@ -235,22 +235,22 @@ pub(super) fn read(sources: &mut Sources<'_>) -> AccessConfig {
     }
 }
 
-/// Reports each admin listener that other machines reach although nobody has to prove who they
-/// are, or anybody on the way could listen in; answers the others.
+/// Reports each admin listener that other machines can reach although it requires no credentials,
+/// or is not encrypted; returns the others.
 pub(super) fn protected(
     sources: &mut Sources<'_>,
     access: &AccessConfig,
     admin_listen: Vec<(Listen, String)>,
 ) -> Vec<(Listen, String)> {
-    let certain = access.tokens_file.is_some() || !access.client_roles.is_empty();
-    let (missing, with): (_, &[&Setting]) = match (certain, &access.admin_tls) {
+    let has_credentials = access.tokens_file.is_some() || !access.client_roles.is_empty();
+    let (missing, with): (_, &[&Setting]) = match (has_credentials, &access.admin_tls) {
         (false, _) => (
-            "callers have to prove who they are: set admin_tokens_file, or admin_tls_client_ca \
+            "callers need credentials: set admin_tokens_file, or admin_tls_client_ca \
              and admin_client_roles",
             &[&ADMIN_TOKENS_FILE, &ADMIN_TLS_CLIENT_CA, &ADMIN_CLIENT_ROLES],
         ),
         (true, None) => (
-            "it has to be encrypted: set admin_tls_cert and admin_tls_key",
+            "it needs encryption: set admin_tls_cert and admin_tls_key",
             &[&TLS_CERT, &TLS_KEY, &ADMIN_TLS_CERT, &ADMIN_TLS_KEY],
         ),
         (true, Some(_)) => return admin_listen,
@@ -294,7 +294,7 @@ fn tls(
 ) -> Option<TlsFiles> {
     let Some((certificate, key)) = pair else {
         if let Some((_, by)) = client_ca {
-            let message = format!("needs {needed}: only an encrypted client has one");
+            let message = format!("needs {needed}: it applies to encrypted listeners only");
             let with = [&TLS_CERT, &TLS_KEY, &ADMIN_TLS_CERT, &ADMIN_TLS_KEY];
             sources.report_conflict(&by, message, &with);
         }
@@ -305,7 +305,7 @@ fn tls(
     Some(TlsFiles { certificate, key, client_ca, client_required })
 }
 
-/// `WHO=ROLE`, each once. `who` may say what is wrong with its part.
+/// Reads entries `WHO=ROLE`, each once. `who` may return an error for its part.
 fn roles<W: PartialEq>(
     sources: &mut Sources<'_>,
     setting: &Setting,

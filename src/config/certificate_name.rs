@@ -1,4 +1,4 @@
-//! Names in client certificates, each of its kind.
+//! Names in client certificates, by kind.
 
 use std::fmt;
 
@@ -13,7 +13,7 @@ pub enum CertificateName {
 }
 
 impl CertificateName {
-    /// The name without its kind, as the audit log has it.
+    /// Returns the name without its kind, as in the audit log.
     #[must_use]
     pub fn text(&self) -> &str {
         match self {
@@ -21,8 +21,8 @@ impl CertificateName {
         }
     }
 
-    /// Reads `DNS:NAME`, `URI:URI`, or a name that can only be of one kind. An error says what the
-    /// name has to be.
+    /// Parses `DNS:NAME`, `URI:URI`, or a name that can only be of one kind. An error states the
+    /// expected form.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         if let Some(name) = text.strip_prefix("DNS:") {
             let name = is_dns_name(name).then(|| Self::Dns(name.to_owned()));
@@ -41,9 +41,7 @@ impl CertificateName {
         } else if is_uri(text) && text.contains("://") {
             Ok(Self::Uri(text.to_owned()))
         } else {
-            Err(format!(
-                "must say of which kind a name is: DNS:NAME=ROLE or URI:URI=ROLE, not {text:?}"
-            ))
+            Err(format!("must have a kind, DNS:NAME or URI:URI, not {text:?}"))
         }
     }
 }
@@ -57,14 +55,15 @@ impl fmt::Display for CertificateName {
     }
 }
 
-/// Whether it may be a DNS name of a certificate, such as `ann.example` or `*.example`.
+/// Returns whether the text may be a DNS name of a certificate, such as `ann.example` or
+/// `*.example`.
 fn is_dns_name(text: &str) -> bool {
     let plain =
         |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b'*');
     !text.is_empty() && text.bytes().all(plain)
 }
 
-/// Whether it may be a URI: a scheme, a colon, and visible ASCII without spaces.
+/// Returns whether the text may be a URI: a scheme, a colon, and visible ASCII without spaces.
 fn is_uri(text: &str) -> bool {
     let Some((scheme, rest)) = text.split_once(':') else { return false };
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.');
@@ -79,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_is_of_the_kind_that_is_written_or_of_the_only_one_that_it_can_be() {
+    fn a_name_is_of_the_given_kind_or_of_the_only_possible_one() {
         for (text, expected) in [
             ("DNS:ann.example", "DNS:ann.example"),
             ("URI:spiffe://a/b", "URI:spiffe://a/b"),
@@ -95,11 +94,11 @@ mod tests {
             assert_eq!(name.text(), &expected[4..]);
         }
         for (text, why) in [
-            ("urn:im:ann", "must say of which kind"),
-            ("dns:ann", "must say of which kind"),
-            ("ann:8443", "must say of which kind"),
-            ("ann example", "must say of which kind"),
-            ("", "must say of which kind"),
+            ("urn:im:ann", "must have a kind"),
+            ("dns:ann", "must have a kind"),
+            ("ann:8443", "must have a kind"),
+            ("ann example", "must have a kind"),
+            ("", "must have a kind"),
             ("DNS:", "must have a DNS name after DNS:"),
             ("DNS:ann:8443", "must have a DNS name after DNS:"),
             ("DNS:spiffe://a/b", "must have a DNS name after DNS:"),

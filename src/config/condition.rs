@@ -1,5 +1,4 @@
-//! Settings of what becomes of calls when there are too many, when the store does not answer, and
-//! at the end.
+//! Settings for overload, for an unavailable store, and for shutdown.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -16,7 +15,7 @@ pub(super) const SHUTDOWN_DELAY_MS: Setting = Setting {
     kind: Kind::Number,
     value_name: "MS",
     default: Some("2000"),
-    help: "Time from NOT_SERVING to the end of accepting, for callers to hear of it: 0 to 60000",
+    help: "Time from NOT_SERVING to the end of accepting calls, so that callers notice: 0 to 60000",
 };
 
 pub(super) const STORE_TOLERANCE_MS: Setting = Setting {
@@ -26,7 +25,7 @@ pub(super) const STORE_TOLERANCE_MS: Setting = Setting {
     kind: Kind::Number,
     value_name: "MS",
     default: Some("10000"),
-    help: "How long the store may be silent before health says NOT_SERVING: 100 to 600000",
+    help: "Silence of the store after which health reports NOT_SERVING: 100 to 600000",
 };
 
 pub(super) const STORE_TIMEOUT_MS: Setting = Setting {
@@ -47,7 +46,7 @@ pub(super) const JOURNAL: Setting = Setting {
     kind: Kind::Text,
     value_name: "DIR",
     default: Some("imquota-journal"),
-    help: "Directory for what is decided while Redis is away; without it (\"off\") nothing is",
+    help: "Directory of operations decided while Redis is absent; with \"off\" none are",
 };
 
 pub(super) const STATE_DIR: Setting = Setting {
@@ -57,8 +56,8 @@ pub(super) const STATE_DIR: Setting = Setting {
     kind: Kind::Text,
     value_name: "DIR",
     default: None,
-    help: "Directory where it is kept which Redis store was opened, so that a start notices one \
-           that was emptied [default: the journal's directory, also where that is \"off\"]",
+    help: "Directory that records which Redis store was opened, so that a start detects one \
+           that was emptied [default: the journal's directory, even if that is \"off\"]",
 };
 
 pub(super) const STORE_ID: Setting = Setting {
@@ -68,7 +67,7 @@ pub(super) const STORE_ID: Setting = Setting {
     kind: Kind::Text,
     value_name: "ID",
     default: None,
-    help: "Only this Redis store is used, by its id, as `imquota admin store-id` prints it",
+    help: "Id of the only Redis store to use, as `imquota admin store-id` prints it",
 };
 
 pub(super) const SUBJECTS_IN_FLIGHT_MAX: Setting = Setting {
@@ -78,8 +77,8 @@ pub(super) const SUBJECTS_IN_FLIGHT_MAX: Setting = Setting {
     kind: Kind::Number,
     value_name: "COUNT",
     default: Some("4096"),
-    help: "Most users and groups that each server of the store works on at once; of each app 16 \
-           times as many wait: 1 to 100000",
+    help: "Most users and groups with operations in flight at each server of the store; of each \
+           app 16 times as many wait: 1 to 100000",
 };
 
 pub(super) const WORKER_THREADS: Setting = Setting {
@@ -94,7 +93,7 @@ pub(super) const WORKER_THREADS: Setting = Setting {
            and others are idle",
 };
 
-/// What the settings of this file say.
+/// Values of the settings of this file.
 pub(super) struct Condition {
     pub(super) shutdown_delay: Duration,
     pub(super) store_tolerance: Duration,
@@ -120,7 +119,8 @@ pub(super) fn read(sources: &mut Sources<'_>) -> Condition {
     }
 }
 
-/// What is remembered of a store in Redis.
+/// Returns the directory of the state kept about a store in Redis, and the id of the only one to
+/// use.
 fn store_memory(sources: &mut Sources<'_>, journal: Option<&PathBuf>) -> StoreMemory {
     let named = sources.optional(&STATE_DIR, values::path).map(|(path, _)| path);
     let store_id = sources.optional(&STORE_ID, values::store_id).map(|(id, _)| id);

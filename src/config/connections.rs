@@ -1,4 +1,4 @@
-//! Settings that bound connections and what their calls may hold.
+//! Settings that bound connections and the memory of their calls.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ pub(super) const CONNECTIONS_PER_PEER_MAX: Setting = Setting {
     kind: Kind::Number,
     value_name: "COUNT",
     default: None,
-    help: "Of them for one IPv4 address or IPv6 /64 once few places are left; loopback and Unix \
+    help: "Most of them for one IPv4 address or IPv6 /64 once few are left; loopback and Unix \
            sockets are exempt: 1 to 16384 [default: half of connections_max]",
 };
 
@@ -58,7 +58,7 @@ pub(super) const CONNECTION_AGE_GRACE_MS: Setting = Setting {
     kind: Kind::Number,
     value_name: "MS",
     default: Some("300000"),
-    help: "Time that streams have after it to deliver what they have; other calls finish, however \
+    help: "Time after GOAWAY for streams to deliver pending messages; other calls finish, however \
            long they take: 1000 to 86400000",
 };
 
@@ -79,7 +79,7 @@ pub(super) const MESSAGE_TIMEOUT_MS: Setting = Setting {
     kind: Kind::Number,
     value_name: "MS",
     default: Some("10000"),
-    help: "Longest time for a request to arrive, in a stream of each message from its first byte: \
+    help: "Longest time for a request to arrive, in streams for each message from its first byte: \
            100 to 600000",
 };
 
@@ -90,28 +90,28 @@ pub(super) const CALL_MEMORY_MIB: Setting = Setting {
     kind: Kind::Number,
     value_name: "MIB",
     default: Some("48"),
-    help: "Memory for open calls, unfinished requests and unread answers; a connection has a \
+    help: "Memory for open calls, unfinished requests and unread responses; one connection gets a \
            sixth: 24 to 65536",
 };
 
-/// Bounds of connections and of what their calls may hold.
+/// Bounds of connections and of the memory of their calls.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Connections {
     /// Most connections of a gRPC listener.
     pub max: usize,
-    /// Of them for one peer; `None` for half.
+    /// Most of them for one peer; `None` for half.
     pub per_peer_max: Option<usize>,
     /// A connection without an open call is closed after this time.
     pub idle_timeout: Duration,
     /// A TCP connection of about this age gets GOAWAY; `None` for no limit.
     pub age_max: Option<Duration>,
-    /// Time after the GOAWAY until streams that never end by themselves are cut off.
+    /// Time after the GOAWAY until streams that never end by themselves are closed.
     pub age_grace: Duration,
     /// Most open calls of one connection.
     pub streams_max: u32,
     /// Longest time for a message to arrive.
     pub message_timeout: Duration,
-    /// Memory for what calls hold.
+    /// Memory for calls.
     pub call_memory_bytes: usize,
 }
 
@@ -132,7 +132,7 @@ pub(super) fn read(sources: &mut Sources<'_>) -> Connections {
     }
 }
 
-/// The age of a connection; `None` for no limit.
+/// Parses the age of a connection; `None` for no limit.
 fn age(text: &str) -> Result<Option<Duration>, String> {
     if text == "0" {
         return Ok(None);

@@ -7,7 +7,7 @@ use super::settings::{CONFIG, SETTINGS};
 use crate::catalog::nearest;
 use crate::config::retired::RETIRED;
 
-/// What the name of each variable of imquota begins with.
+/// Prefix of the variables of imquota.
 const PREFIX: &str = "IMQUOTA_";
 /// Variables of the command line, which a pod may share with the sidecar.
 const OF_COMMANDS: [&str; 3] = ["IMQUOTA_ADDRESS", "IMQUOTA_ADMIN_ADDRESS", "IMQUOTA_ADMIN_TOKEN"];
@@ -19,36 +19,36 @@ const PROTOCOLS: [&str; 3] = ["tcp", "udp", "sctp"];
 /// An empty one counts as absent, since that is how templates leave one out.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Environment {
-    /// By name; the value is `None` where it is not UTF-8.
+    /// Values by name; `None` if the value is not UTF-8.
     variables: BTreeMap<String, Option<String>>,
 }
 
-/// A variable that cannot be used.
+/// A refused variable.
 pub(super) struct Refused<'e> {
     pub(super) name: &'e str,
     pub(super) message: String,
-    /// The key of the setting that it stands for, or was meant for.
+    /// The key of the setting that it belongs to, or was probably meant for.
     pub(super) key: Option<&'static str>,
 }
 
 impl Environment {
-    /// The variables of this process.
+    /// Returns the variables of this process.
     #[must_use]
     pub fn of_process() -> Self {
         std::env::vars_os().collect()
     }
 
-    /// The value, where it is set.
+    /// Returns the value, if it is set.
     pub(super) fn get(&self, name: &str) -> Option<&str> {
         self.variables.get(name)?.as_deref()
     }
 
-    /// Those that are no setting, or have no text as a value.
+    /// Returns the variables that are not settings, or whose value is not text.
     pub(super) fn refused(&self) -> impl Iterator<Item = Refused<'_>> {
         self.variables.iter().filter_map(|(name, value)| {
             let settings = || std::iter::once(&CONFIG).chain(SETTINGS);
-            let known = settings().chain(&RETIRED).find(|setting| setting.env == name);
-            match (known, value) {
+            let setting = settings().chain(&RETIRED).find(|setting| setting.env == name);
+            match (setting, value) {
                 (Some(setting), None) => {
                     let (message, key) = ("must be UTF-8".to_owned(), Some(setting.key));
                     Some(Refused { name, message, key })
@@ -62,7 +62,7 @@ impl Environment {
                     let key = nearest(&given, free.map(|setting| setting.key));
                     let meant = settings().find(|setting| Some(setting.key) == key);
                     let hint = meant.map_or_else(
-                        || "`imquota serve --help` lists those that are known".to_owned(),
+                        || "`imquota serve --help` lists the valid ones".to_owned(),
                         |setting| format!("did you mean {}?", setting.env),
                     );
                     let message = format!("unknown environment variable; {hint}");
@@ -75,16 +75,16 @@ impl Environment {
 
 impl FromIterator<(OsString, OsString)> for Environment {
     fn from_iter<I: IntoIterator<Item = (OsString, OsString)>>(all: I) -> Self {
-        let ours = all.into_iter().filter_map(|(name, value)| {
+        let with_prefix = all.into_iter().filter_map(|(name, value)| {
             let name = name.into_string().ok().filter(|name| name.starts_with(PREFIX))?;
             (!value.is_empty()).then(|| (name, value.into_string().ok()))
         });
-        Self { variables: ours.collect() }
+        Self { variables: with_prefix.collect() }
     }
 }
 
-/// Whether Kubernetes sets such a variable for a Service whose name begins with imquota, in each
-/// pod of its namespace: `IMQUOTA_SERVICE_HOST`, `IMQUOTA_HEADLESS_PORT_50051_TCP_ADDR`.
+/// Returns whether Kubernetes sets such a variable for a Service whose name begins with imquota, in
+/// each pod of its namespace: `IMQUOTA_SERVICE_HOST`, `IMQUOTA_HEADLESS_PORT_50051_TCP_ADDR`.
 fn is_of_kubernetes(name: &str, value: &str) -> bool {
     let is_url = PROTOCOLS
         .iter()
@@ -94,12 +94,12 @@ fn is_of_kubernetes(name: &str, value: &str) -> bool {
         || name.contains("_SERVICE_PORT_")
         || (name.ends_with("_PORT") && is_url)
         || name.match_indices('_').any(|(at, _)| {
-            // Also in the name of a Service these words may stand.
+            // The name of a Service may contain these words too.
             name[at..].strip_prefix("_PORT_").is_some_and(is_port)
         })
 }
 
-/// `50051_TCP`, `50051_TCP_ADDR` and the like.
+/// Returns whether the text is like `50051_TCP` or `50051_TCP_ADDR`.
 fn is_port(text: &str) -> bool {
     let mut parts = text.split('_');
     let number = parts.next().is_some_and(|part| part.parse::<u16>().is_ok());

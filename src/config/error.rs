@@ -1,26 +1,25 @@
-//! What is wrong with a configuration.
+//! Problems of a configuration.
 
 use std::fmt;
 
 use super::values::LogFormat;
 use crate::catalog::lines;
 
-/// One thing that is wrong.
+/// One problem.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigError {
-    /// Who said so, as the operator knows it: `--listen`, `IMQUOTA_LISTEN` or
-    /// `imquota.toml:3:10: listen`.
+    /// Source of the setting: `--listen`, `IMQUOTA_LISTEN` or `imquota.toml:3:10: listen`.
     pub source: String,
-    /// What would be right.
+    /// The expected value.
     pub message: String,
 }
 
-/// Everything that is wrong, one a line.
+/// All problems, one a line.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub struct ConfigErrors {
-    /// What is wrong. Never empty.
+    /// The problems. Never empty.
     pub errors: Vec<ConfigError>,
-    /// How log lines look: as configured, else the default.
+    /// Format of log lines: as configured, else the default.
     pub log_format: LogFormat,
 }
 

@@ -1,13 +1,13 @@
 //! The configuration: flags, environment and a TOML file, in this order of precedence.
 //!
-//! [`SETTINGS`] is the one table of what can be set; from it come the flags, their help and the
-//! keys of the file. Every source is checked, also where a higher one wins, and everything that is
-//! wrong is reported at once with the name of its source. An environment variable that is empty
-//! counts as absent, since that is how templates leave one out; one that is unknown is refused, as
-//! is an unknown key. What follows from a mistake that is reported is not reported itself. Reading
-//! order: `settings` (the table), `values` (from text to a value), `sources` (who sets what),
-//! `environment` (its variables), `access` (who may call), `condition` (too many calls, no store,
-//! the end), `connections` (their number, and what their calls hold).
+//! [`SETTINGS`] is the one table of all settings; it defines the flags, their help and the keys of
+//! the file. Every source is checked, even if a higher one takes precedence, and all problems are
+//! reported together with the names of their sources. An empty environment variable counts as
+//! absent, since that is how templates leave one out; an unknown one is refused, like an unknown
+//! key. A problem that follows from another reported one is not reported. Reading order: `settings`
+//! (the table), `values` (from text to value), `sources` (precedence), `environment` (its
+//! variables), `access` (authentication and TLS), `condition` (overload, unavailable store,
+//! shutdown), `connections` (bounds of connections and their calls).
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -44,55 +44,55 @@ use condition::Condition;
 use sources::Sources;
 pub use values::{Listen, LogFormat, Store};
 
-/// Everything that can be set, checked.
+/// All settings, checked.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
-    /// Where the facts are kept.
+    /// Store of the facts.
     pub store: Store,
-    /// Where the data plane listens; at least one.
+    /// Addresses of the data plane; at least one.
     pub listen: Vec<Listen>,
-    /// Where the admin API listens; at least one. A TCP address that is not loopback is encrypted
-    /// and asks for credentials.
+    /// Addresses of the admin API; at least one. A TCP address that is not loopback is encrypted
+    /// and requires credentials.
     pub admin_listen: Vec<Listen>,
-    /// Who may call, and how the way is protected.
+    /// Authentication of callers, and TLS.
     pub access: AccessConfig,
-    /// Where metrics are served over HTTP; `None` where nowhere.
+    /// Address of the HTTP server for metrics, if any.
     pub management_listen: Option<SocketAddr>,
     /// The catalog file; `None` for the built-in one.
     pub catalog: Option<PathBuf>,
-    /// What an app is that nobody registered.
+    /// Treatment of unregistered apps.
     pub unknown_app: UnknownApp,
-    /// How log lines look.
+    /// Format of log lines.
     pub log_format: LogFormat,
-    /// What is logged: directives that `tracing_subscriber::EnvFilter` understands.
+    /// Log filter: directives for `tracing_subscriber::EnvFilter`.
     pub log_filter: String,
-    /// Where spans are sent; `None` where nowhere.
+    /// Export of spans, if enabled.
     pub traces: Option<TraceConfig>,
-    /// Whether gRPC reflection is served.
+    /// True if gRPC reflection is served.
     pub reflection: bool,
-    /// Longest time for a decision, also where the caller gives no deadline.
+    /// Longest time for a decision, even if the caller sets no deadline.
     pub request_timeout: Duration,
-    /// Longest time that requests in flight may take to finish when the service stops.
+    /// Longest time for requests in flight to finish at shutdown.
     pub drain_timeout: Duration,
-    /// How long everybody is served as before once health says that the service stops.
+    /// Time for which all calls are still served after health reports that the service stops.
     pub shutdown_delay: Duration,
-    /// How long the store may be silent before health says so.
+    /// Time for which the store may be silent before health reports it.
     pub store_tolerance: Duration,
-    /// A server of the store that is silent for this time is absent.
+    /// Silence after which a server of the store is absent.
     pub store_timeout: Duration,
-    /// Where what was decided without the store is kept; `None` where nothing is.
+    /// Directory of the journal of operations decided without the store; `None` if it is off.
     pub journal: Option<PathBuf>,
-    /// What is remembered of a store in Redis, and which one is used.
+    /// State kept about a store in Redis, and the id of the only one to use.
     pub store_memory: StoreMemory,
-    /// Most users and groups whose operations each server of the store works on at once.
+    /// Most users and groups with operations in flight at each server of the store.
     pub subjects_in_flight_max: usize,
-    /// Threads that answer calls.
+    /// Number of threads that serve calls.
     pub worker_threads: usize,
-    /// Most operations of one Apply stream that are in work at once.
+    /// Most operations in flight of one Apply stream.
     pub apply_in_flight_max: usize,
-    /// Bounds of connections and of what their calls may hold.
+    /// Bounds of connections and of the memory of their calls.
     pub connections: Connections,
-    /// Where every event is posted to; `None` where nowhere.
+    /// Webhook to which every event is posted, if any.
     pub webhook: Option<Target>,
 }
 
@@ -144,7 +144,7 @@ impl Config {
 }
 
 impl Default for Config {
-    /// What holds where nothing is set.
+    /// Returns the configuration without any settings.
     fn default() -> Self {
         Self::load(&Flags::default(), &Environment::default())
             .expect("defaults are valid; a test reads them")
@@ -157,7 +157,7 @@ fn traces(sources: &mut Sources<'_>) -> Option<TraceConfig> {
     endpoint.map(|(endpoint, _)| TraceConfig { endpoint, ratio })
 }
 
-/// The store, with what other settings say of it.
+/// Reads the store, with the other settings that concern it.
 fn store(sources: &mut Sources<'_>, condition: &Condition) -> Store {
     let store = sources.one(&settings::STORE, values::store);
     let (durability, confirmation) = replication::read(sources);
@@ -201,7 +201,7 @@ fn store(sources: &mut Sources<'_>, condition: &Condition) -> Store {
     Store::Redis(options)
 }
 
-/// Reports each listener that is in the way of one before it.
+/// Reports each listener that conflicts with one before it.
 fn refuse_duplicates(
     sources: &mut Sources<'_>,
     listen: &[(Listen, String)],
@@ -215,30 +215,30 @@ fn refuse_duplicates(
     for (listen, by) in others.chain(management) {
         match open.iter().find(|(other, _)| overlap(&listen, other)) {
             Some((other, first)) => {
-                sources.report(by, format!("{listen} is in the way of {other}, set by {first}"));
+                sources.report(by, format!("{listen} conflicts with {other}, set by {first}"));
             }
             None => open.push((listen, by)),
         }
     }
 }
 
-/// Whether two listeners cannot be open at once.
+/// Returns whether two listeners cannot be open at the same time.
 fn overlap(one: &Listen, other: &Listen) -> bool {
     match (one, other) {
         (Listen::Unix(one), Listen::Unix(other)) => one == other,
-        // With port 0 the system picks a free one for each.
+        // With port 0 the system picks a free port for each.
         (Listen::Tcp(one), Listen::Tcp(other)) => {
             one.port() == other.port()
                 && one.port() != 0
-                && (one.ip() == other.ip() || takes_all(one, other) || takes_all(other, one))
+                && (one.ip() == other.ip() || includes(one, other) || includes(other, one))
         }
         _ => false,
     }
 }
 
-/// Whether the first address stands for every one of the machine, the other's included. `[::]`
-/// takes IPv4 as well.
-fn takes_all(one: &SocketAddr, other: &SocketAddr) -> bool {
+/// Returns whether the first address stands for all addresses of the machine, including the other.
+/// `[::]` includes IPv4.
+fn includes(one: &SocketAddr, other: &SocketAddr) -> bool {
     match one.ip() {
         IpAddr::V4(ip) => ip.is_unspecified() && other.is_ipv4(),
         IpAddr::V6(ip) => ip.is_unspecified(),

@@ -1,4 +1,4 @@
-//! The forms of `--store` that name a Redis.
+//! Parses the forms of `--store` for Redis.
 //!
 //! `redis://[USER:PASSWORD@]HOST[:PORT][/DB]`, `redis+unix:///PATH[?db=N]`,
 //! `redis-sentinel://HOST,HOST,.../MASTER[/DB]` and `redis-cluster://HOST,HOST,...`; with
@@ -13,25 +13,24 @@ use crate::ledger::redis::options::{
     Address, Confirmation, Credentials, Durability, HostPort, Options, Tls, Topology,
 };
 
-/// Where a Redis listens if nothing is said.
+/// Default port of Redis.
 const REDIS_PORT: u16 = 6379;
-/// Where a Sentinel listens if nothing is said.
+/// Default port of Sentinels.
 const SENTINEL_PORT: u16 = 26379;
-/// Most hosts of one URL; the others are found.
+/// Most hosts of one URL; the others are discovered.
 const HOSTS_MAX: usize = 64;
 /// Greatest number of a database.
 const DATABASE_MAX: i64 = 65_535;
 
-/// Longest time for a connection to be made: a second is long within a data centre, and a caller
-/// waits.
+/// Connect timeout: a second is long within a data centre, and a caller waits.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Whether the text has one of these forms.
+/// Returns whether the text has one of these forms.
 pub(super) fn is_redis(text: &str) -> bool {
     text.starts_with("redis")
 }
 
-/// The options that a URL says. An error never repeats the URL, which may hold a password.
+/// Parses a URL to options. An error never repeats the URL, which may contain a password.
 pub(super) fn parse(text: &str) -> Result<Options, String> {
     let (scheme, rest) = text.split_once("://").ok_or_else(forms)?;
     let (encrypted, kind) = match scheme.strip_prefix("rediss") {
@@ -95,7 +94,7 @@ fn unix(rest: &str) -> Result<Topology, String> {
         }
     };
     if !good {
-        return Err("must name a socket by its whole path: redis+unix:///PATH".to_owned());
+        return Err("must have the absolute path of a socket: redis+unix:///PATH".to_owned());
     }
     Ok(Topology::Standalone {
         address: Address::Unix(PathBuf::from(path)),
@@ -135,7 +134,7 @@ fn hosts(list: &str, port: u16) -> Result<Vec<HostPort>, String> {
     Ok(hosts)
 }
 
-/// `HOST`, `HOST:PORT`, `[IPv6]` or `[IPv6]:PORT`.
+/// Parses `HOST`, `HOST:PORT`, `[IPv6]` or `[IPv6]:PORT`.
 fn host_port(text: &str, port: u16) -> Result<HostPort, String> {
     let (host, rest) = match text.strip_prefix('[') {
         Some(rest) => rest.split_once(']').unwrap_or((rest, "?")),
@@ -157,7 +156,7 @@ fn number(text: &str) -> Result<i64, String> {
         return Ok(0);
     }
     let number = text.parse().ok().filter(|number| (0..=DATABASE_MAX).contains(number));
-    number.ok_or_else(|| format!("has a database that is no number from 0 to {DATABASE_MAX}"))
+    number.ok_or_else(|| format!("has a database that is not a number from 0 to {DATABASE_MAX}"))
 }
 
 #[cfg(test)]
@@ -165,7 +164,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_form_is_read() {
+    fn every_form_is_parsed() {
         for (text, shown) in [
             ("redis://h", "redis://h:6379/0"),
             ("redis://u:p%40ss@h:1/3", "redis://h:1/3"),

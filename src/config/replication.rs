@@ -1,4 +1,4 @@
-//! Settings of what stands behind an answer from Redis.
+//! Settings of the durability of answers from Redis.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use super::sources::Sources;
 use super::values;
 use crate::ledger::redis::options::{Confirmation, Durability};
 
-/// Most replicas that can be asked for.
+/// Most replicas that can be required.
 const REPLICAS_MAX: usize = 16;
 
 pub(super) const DURABILITY: Setting = Setting {
@@ -28,8 +28,8 @@ pub(super) const REPLICAS_CONFIRMING: Setting = Setting {
     kind: Kind::Text,
     value_name: "COUNT",
     default: Some("all"),
-    help: "Replicas that confirm an answer: `all`, or any 1 to 16 of them; then a failover may \
-           lose what it rests on",
+    help: "Replicas that confirm an answer: `all`, or any 1 to 16 of them; a failover then \
+           may lose confirmed writes",
 };
 
 pub(super) const REPLICA_LAG_MAX_MS: Setting = Setting {
@@ -39,10 +39,10 @@ pub(super) const REPLICA_LAG_MAX_MS: Setting = Setting {
     kind: Kind::Number,
     value_name: "MS",
     default: Some("1000"),
-    help: "Longest time for a replica to confirm, before the others go on without it: 50 to 60000",
+    help: "Longest time for a replica to confirm, before calls proceed without it: 50 to 60000",
 };
 
-/// What the settings of this file say.
+/// Reads the settings of this file.
 pub(super) fn read(sources: &mut Sources<'_>) -> (Durability, Confirmation) {
     let durability = sources.one(&DURABILITY, durability);
     let replicas = sources.one(&REPLICAS_CONFIRMING, replicas);

@@ -1,13 +1,13 @@
-//! Settings of earlier versions: each is refused with what there is instead.
+//! Retired settings of earlier versions: each is refused with its replacement.
 
 use super::settings::{Kind, Setting};
 use super::sources::Sources;
 
-/// What stands instead of the bounds that counted calls.
+/// Replacement of the bounds that counted calls.
 const COUNTS_SUBJECTS: &str = "is retired: set subjects_in_flight_max, which counts users and \
-    groups; apps take fair turns, so that none needs a share";
+    groups; apps are served fairly, so that none needs a share";
 
-/// Settings that are known only to be refused; their help says why.
+/// Settings that are only refused; their help states the replacement.
 pub(super) static RETIRED: [Setting; 3] = [
     retired("in_flight_max", "in-flight-max", "IMQUOTA_IN_FLIGHT_MAX"),
     retired("app_share_percent", "app-share-percent", "IMQUOTA_APP_SHARE_PERCENT"),
@@ -19,7 +19,7 @@ const fn retired(key: &'static str, flag: &'static str, env: &'static str) -> Se
     Setting { key, flag, env, kind, value_name, default: None, help }
 }
 
-/// Reports each of them that is set.
+/// Reports each retired setting that is set.
 pub(super) fn refuse(sources: &mut Sources<'_>) {
     for setting in &RETIRED {
         sources.optional(setting, |_| Err::<(), _>(setting.help.to_owned()));

@@ -1,4 +1,4 @@
-//! The table of everything that can be set, and the flags that come from it.
+//! The table of all settings, and the flags that it defines.
 
 use std::collections::BTreeMap;
 
@@ -7,27 +7,27 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 use super::retired::RETIRED;
 use super::{access, condition, connections, replication, webhook};
 
-/// One thing that can be set.
+/// A setting.
 #[derive(Debug)]
 pub struct Setting {
-    /// Its key in the file.
+    /// Key in the file.
     pub key: &'static str,
-    /// Its flag, without the dashes.
+    /// Flag, without the dashes.
     pub flag: &'static str,
-    /// Its environment variable.
+    /// Environment variable.
     pub env: &'static str,
-    /// How it is written.
+    /// Type of its values.
     pub kind: Kind,
-    /// What stands for the value in the help.
+    /// Placeholder of the value in the help.
     pub value_name: &'static str,
-    /// What holds where nothing is set, as it would be written in the environment; `None` where
-    /// the setting is then absent.
+    /// Default, as it would be written in the environment; `None` if the setting is absent by
+    /// default.
     pub default: Option<&'static str>,
-    /// What it is for.
+    /// Text of the help.
     pub help: &'static str,
 }
 
-/// How a setting is written in the file, in the environment and as a flag.
+/// Type of a setting's values, with their notation in the file, in the environment and as a flag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// A string.
@@ -41,7 +41,7 @@ pub enum Kind {
     List,
 }
 
-/// The file that holds the other settings; the only one that it cannot hold itself.
+/// The file with the other settings; the only setting that it cannot contain itself.
 pub(super) const CONFIG: Setting = Setting {
     key: "config",
     flag: "config",
@@ -49,7 +49,7 @@ pub(super) const CONFIG: Setting = Setting {
     kind: Kind::Text,
     value_name: "FILE",
     default: None,
-    help: "TOML file with settings; flags and environment variables win over it",
+    help: "TOML file with settings; flags and environment variables take precedence",
 };
 
 pub(super) const STORE: Setting = Setting {
@@ -59,7 +59,7 @@ pub(super) const STORE: Setting = Setting {
     kind: Kind::Text,
     value_name: "STORE",
     default: Some("embedded:./imquota-data"),
-    help: "Where the facts are kept: `embedded:DIR`; `memory`, which forgets at exit; \
+    help: "Store of the facts: `embedded:DIR`; `memory`, which is lost at exit; \
            `redis://[USER:PASSWORD@]HOST:PORT/DB`, `redis+unix:///PATH`, \
            `redis-sentinel://HOST,HOST/MASTER` or `redis-cluster://HOST,HOST`, or `rediss` \
            instead of `redis` for TLS",
@@ -113,7 +113,7 @@ pub(super) const REDIS_TLS_CA: Setting = Setting {
     kind: Kind::Text,
     value_name: "FILE",
     default: None,
-    help: "Whom to trust as Redis, in PEM; without it the system's authorities",
+    help: "Certificate authorities of Redis, in PEM; by default those of the system",
 };
 
 pub(super) const REDIS_TLS_CERT: Setting = Setting {
@@ -123,7 +123,7 @@ pub(super) const REDIS_TLS_CERT: Setting = Setting {
     kind: Kind::Text,
     value_name: "FILE",
     default: None,
-    help: "Our certificate towards Redis, in PEM; needs redis_tls_key",
+    help: "Client certificate for Redis, in PEM; needs redis_tls_key",
 };
 
 pub(super) const REDIS_TLS_KEY: Setting = Setting {
@@ -143,7 +143,7 @@ pub(super) const LISTEN: Setting = Setting {
     kind: Kind::List,
     value_name: "ADDRESS",
     default: Some("127.0.0.1:50051"),
-    help: "Where the quota service listens: `HOST:PORT` or `unix:PATH`; may be repeated",
+    help: "Address of the quota service: `HOST:PORT` or `unix:PATH`; may be repeated",
 };
 
 pub(super) const ADMIN_LISTEN: Setting = Setting {
@@ -153,7 +153,7 @@ pub(super) const ADMIN_LISTEN: Setting = Setting {
     kind: Kind::List,
     value_name: "ADDRESS",
     default: Some("127.0.0.1:50052"),
-    help: "Where the admin service listens: `HOST:PORT` or `unix:PATH`; may be repeated",
+    help: "Address of the admin service: `HOST:PORT` or `unix:PATH`; may be repeated",
 };
 
 pub(super) const MANAGEMENT_LISTEN: Setting = Setting {
@@ -163,7 +163,7 @@ pub(super) const MANAGEMENT_LISTEN: Setting = Setting {
     kind: Kind::Text,
     value_name: "ADDRESS",
     default: Some("127.0.0.1:9090"),
-    help: "Where /metrics is served over HTTP: `HOST:PORT` or `off`",
+    help: "Address of /metrics over HTTP: `HOST:PORT` or `off`",
 };
 
 pub(super) const CATALOG: Setting = Setting {
@@ -173,7 +173,7 @@ pub(super) const CATALOG: Setting = Setting {
     kind: Kind::Text,
     value_name: "FILE",
     default: None,
-    help: "Catalog of editions, limits and prices; without it the built-in one",
+    help: "Catalog of editions, limits and prices; by default the built-in one",
 };
 
 pub(super) const UNKNOWN_APP: Setting = Setting {
@@ -183,7 +183,7 @@ pub(super) const UNKNOWN_APP: Setting = Setting {
     kind: Kind::Text,
     value_name: "POLICY",
     default: Some("trial"),
-    help: "What an app is that nobody registered: `trial`, on the default edition, or `reject`",
+    help: "Treatment of unregistered apps: `trial`, on the default edition, or `reject`",
 };
 
 pub(super) const LOG_FORMAT: Setting = Setting {
@@ -193,7 +193,7 @@ pub(super) const LOG_FORMAT: Setting = Setting {
     kind: Kind::Text,
     value_name: "FORMAT",
     default: Some("text"),
-    help: "How log lines look: `text` or `json`",
+    help: "Format of log lines: `text` or `json`",
 };
 
 pub(super) const LOG_FILTER: Setting = Setting {
@@ -203,7 +203,7 @@ pub(super) const LOG_FILTER: Setting = Setting {
     kind: Kind::Text,
     value_name: "DIRECTIVES",
     default: Some("info"),
-    help: "What is logged, such as `info` or `warn,imquota::engine=debug`",
+    help: "Log filter, such as `info` or `warn,imquota::engine=debug`",
 };
 
 pub(super) const OTLP_ENDPOINT: Setting = Setting {
@@ -213,7 +213,7 @@ pub(super) const OTLP_ENDPOINT: Setting = Setting {
     kind: Kind::Text,
     value_name: "URL",
     default: None,
-    help: "Where spans are sent, by OTLP over gRPC, such as http://localhost:4317; else nowhere",
+    help: "Receiver of spans, by OTLP over gRPC, such as http://localhost:4317; by default none",
 };
 
 pub(super) const TRACE_SAMPLE_RATIO: Setting = Setting {
@@ -243,7 +243,7 @@ pub(super) const REQUEST_TIMEOUT_MS: Setting = Setting {
     kind: Kind::Number,
     value_name: "MS",
     default: Some("2000"),
-    help: "Longest time for a decision, also where the caller gives no deadline: 1 to 60000",
+    help: "Longest time for a decision, even if the caller sets no deadline: 1 to 60000",
 };
 
 pub(super) const DRAIN_TIMEOUT_MS: Setting = Setting {
@@ -263,7 +263,7 @@ pub(super) const APPLY_IN_FLIGHT_MAX: Setting = Setting {
     kind: Kind::Number,
     value_name: "COUNT",
     default: Some("256"),
-    help: "Most operations of one Apply stream that are in work at once: 1 to 10000",
+    help: "Most operations in flight of one Apply stream: 1 to 10000",
 };
 
 /// Every setting that the file may hold.
@@ -324,15 +324,15 @@ pub const SETTINGS: &[Setting] = &[
     webhook::WEBHOOK_SECRET_FILE,
 ];
 
-/// What was given on the command line, not checked yet. `#[command(flatten)]` it into a command.
+/// Flags of the command line, not checked yet. Add them to a command with `#[command(flatten)]`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Flags {
     given: BTreeMap<&'static str, Vec<String>>,
 }
 
 impl Flags {
-    /// The same flags with this one given once more, as if `--flag VALUE` were added. The flag is
-    /// one of [`SETTINGS`], or `config`.
+    /// Returns the flags with one added, as by `--flag VALUE`. The flag is one of [`SETTINGS`], or
+    /// `config`.
     #[must_use]
     pub fn with(mut self, flag: &'static str, value: &str) -> Self {
         debug_assert!(settings().any(|setting| setting.flag == flag), "no flag --{flag}");

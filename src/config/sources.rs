@@ -1,4 +1,5 @@
-//! Who sets what: flags before the environment before the file before the default.
+//! Sources of settings: flags take precedence over the environment, the file and the default, in
+//! this order.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -12,29 +13,30 @@ use super::retired::RETIRED;
 use super::settings::{CONFIG, Flags, Kind, SETTINGS, Setting};
 use super::values::LogFormat;
 
-/// A text that somebody gave for a setting.
+/// A text given for a setting.
 #[derive(Debug)]
 struct Given {
     text: String,
-    /// Who, as errors name it.
+    /// The source, as errors name it.
     origin: String,
 }
 
-/// What the file gives, by key.
+/// Values of the file, by key.
 type FileValues = BTreeMap<&'static str, Vec<Given>>;
 
-/// All sources, and what was wrong with them so far.
+/// All sources, and their problems so far.
 pub(super) struct Sources<'a> {
     flags: &'a Flags,
     env: &'a Environment,
     file: FileValues,
     errors: Vec<ConfigError>,
-    /// Keys of settings whose values are unknown, since a source that sets them has a mistake.
+    /// Keys of settings that were given with a mistake, so that their intended values are not
+    /// available.
     mistaken: BTreeSet<&'static str>,
 }
 
 impl<'a> Sources<'a> {
-    /// Reads the file that flag or environment name.
+    /// Reads the file that the flag or environment variable names.
     pub(super) fn open(flags: &'a Flags, env: &'a Environment) -> Self {
         let (file, errors, mistaken) = (BTreeMap::new(), Vec::new(), BTreeSet::new());
         let mut sources = Self { flags, env, file, errors, mistaken };
@@ -46,7 +48,7 @@ impl<'a> Sources<'a> {
             sources.read(&path, &origin);
         }
         if sources.mistaken.contains(CONFIG.key) {
-            // The file might have set anything.
+            // The file might have set any of them.
             sources.mistaken.extend(SETTINGS.iter().map(|setting| setting.key));
         }
         sources
@@ -56,26 +58,26 @@ impl<'a> Sources<'a> {
         self.errors.push(ConfigError { source: origin.to_owned(), message });
     }
 
-    /// Reports that settings do not go together, unless one of those it depends on is mistaken:
-    /// then it may follow from that mistake alone.
+    /// Reports that settings conflict, unless one of those that it depends on is mistaken: then the
+    /// conflict may follow from that mistake alone.
     pub(super) fn report_conflict(&mut self, origin: &str, message: String, with: &[&Setting]) {
         if !with.iter().any(|setting| self.mistaken.contains(setting.key)) {
             self.report(origin, message);
         }
     }
 
-    /// The value.
+    /// Returns the value.
     pub(super) fn one<T>(
         &mut self,
         setting: &Setting,
         parse: impl Fn(&str) -> Result<T, String>,
     ) -> T {
-        // The default also stands in for what was refused, so that reading can go on.
+        // The default also stands in for a refused value, so that reading continues.
         let value = self.given(setting, &parse).and_then(|mut given| given.pop());
         value.map_or_else(|| default_of(setting, parse), |(value, _)| value)
     }
 
-    /// The value, and who set it, where somebody did.
+    /// Returns the value and its source, if it was set.
     pub(super) fn optional<T>(
         &mut self,
         setting: &Setting,
@@ -84,7 +86,7 @@ impl<'a> Sources<'a> {
         self.given(setting, parse)?.pop()
     }
 
-    /// The values, and who set each. What was refused is left out.
+    /// Returns the values, each with its source. Refused ones are left out.
     pub(super) fn list<T>(
         &mut self,
         setting: &Setting,
@@ -98,7 +100,7 @@ impl<'a> Sources<'a> {
         })
     }
 
-    /// The values that somebody set, and who set each; none where nobody did.
+    /// Returns the values that were set, each with its source; empty if there are none.
     pub(super) fn any<T>(
         &mut self,
         setting: &Setting,
@@ -107,7 +109,7 @@ impl<'a> Sources<'a> {
         self.given(setting, parse).unwrap_or_default()
     }
 
-    /// What was read, unless anything was wrong.
+    /// Returns the result, unless there were problems.
     pub(super) fn finish<T>(self, read: T, log_format: LogFormat) -> Result<T, ConfigErrors> {
         if self.errors.is_empty() {
             Ok(read)
@@ -116,8 +118,7 @@ impl<'a> Sources<'a> {
         }
     }
 
-    /// The values of the highest source that has any, less those that are wrong. All sources are
-    /// checked.
+    /// Returns the valid values of the highest source that has any. All sources are checked.
     fn given<T>(
         &mut self,
         setting: &Setting,
@@ -195,8 +196,8 @@ fn default_of<T>(setting: &Setting, parse: impl Fn(&str) -> Result<T, String>) -
     parse(text).expect("defaults are valid; a test reads them")
 }
 
-/// The texts of the file's values, and the keys of which some cannot be read. What has the wrong
-/// type is reported and left out.
+/// Returns the texts of the file's values, and the keys with unreadable ones. Values of the wrong
+/// type are reported and left out.
 fn file_values(path: &Path, document: &Document<'_>) -> (FileValues, BTreeSet<&'static str>) {
     let root = document.root();
     let mut file = FileValues::new();
@@ -223,7 +224,7 @@ fn file_values(path: &Path, document: &Document<'_>) -> (FileValues, BTreeSet<&'
     (file, mistaken)
 }
 
-/// A value as it would be written in the environment; for a list, each of its elements.
+/// Returns a value as it would be written in the environment; for a list, each of its elements.
 fn texts<'d>(kind: Kind, value: &Value<'d>) -> Vec<(Value<'d>, String)> {
     let text = match kind {
         Kind::Text => value.string().map(ToOwned::to_owned),

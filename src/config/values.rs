@@ -1,4 +1,4 @@
-//! From a setting's text to its value. An error says what would be right.
+//! Parsers of settings' values. An error states the expected value.
 
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -15,21 +15,21 @@ use crate::grpc::ForcePolicy;
 use crate::input_file::{self, SECRET_MAX_BYTES, read_secret};
 use crate::ledger::redis::options::Options;
 
-/// Longest path of a Unix socket, in bytes: the kernel keeps it in 108, with a zero at the end.
+/// Longest path of a Unix socket, in bytes: the kernel stores it in 108, with a zero at the end.
 const UNIX_PATH_MAX_BYTES: usize = 107;
 
-/// Where the facts are kept. Shown as it is configured.
+/// Store of the facts. Displayed as it is configured.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Store {
     /// In files under this directory.
     Embedded(PathBuf),
     /// In memory, until the process ends.
     Memory,
-    /// In Redis. Shown without user and password.
+    /// In Redis. Displayed without user and password.
     Redis(Box<Options>),
 }
 
-/// Where a server listens. Shown as it is configured.
+/// Address of a listener. Displayed as it is configured.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Listen {
     /// A TCP address.
@@ -38,7 +38,7 @@ pub enum Listen {
     Unix(PathBuf),
 }
 
-/// How log lines look.
+/// Format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
     /// For people.
@@ -106,7 +106,7 @@ pub(super) fn management_listen(text: &str) -> Result<Option<SocketAddr>, String
     address(text).map(Some).ok_or_else(|| wrong(expected, text))
 }
 
-/// A part of a whole.
+/// Parses a fraction.
 pub(super) fn part(text: &str) -> Result<f64, String> {
     let part = text.parse().ok().filter(|part| (0.0..=1.0).contains(part));
     part.ok_or_else(|| wrong("a number from 0 to 1, such as 0.01", text))
@@ -130,7 +130,7 @@ pub(super) fn journal(text: &str) -> Result<Option<PathBuf>, String> {
     }
 }
 
-/// The id of a store in Redis.
+/// Parses the id of a store in Redis.
 pub(super) fn store_id(text: &str) -> Result<String, String> {
     let is_id = text.len() == 32
         && text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
@@ -142,16 +142,17 @@ pub(super) fn path(text: &str) -> Result<PathBuf, String> {
     if usable_path(text) { Ok(text.into()) } else { Err(wrong("a path", text)) }
 }
 
-/// A file that can be opened now; what it holds is checked by whoever reads it.
+/// Parses the path of a file and checks that it can be opened now; its content is checked where it
+/// is used.
 pub(super) fn readable_file(text: &str) -> Result<PathBuf, String> {
     let path = path(text)?;
-    // The whole path, however long: its end is what was mistyped.
+    // The whole path, however long: a typing error may be at its end.
     input_file::open(&path)
         .map_err(|error| format!("must be a file that can be read ({error}), not {text:?}"))?;
     Ok(path)
 }
 
-/// A file, and the password that it holds.
+/// Parses the path of a file, and reads the password in it.
 pub(super) fn secret(text: &str) -> Result<(PathBuf, String), String> {
     let path = readable_file(text)?;
     let secret = read_secret(&path)?;
@@ -199,7 +200,7 @@ pub(super) fn force(text: &str) -> Result<ForcePolicy, String> {
     }
 }
 
-/// The permissions of a file, as chmod writes them.
+/// Parses the permissions of a file, in chmod's notation.
 pub(super) fn file_mode(text: &str) -> Result<u32, String> {
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let mode = u32::from_str_radix(text, 8).ok().filter(|mode| digits && *mode <= 0o777);
@@ -228,7 +229,7 @@ where
     })
 }
 
-/// `localhost` is IPv4: a name that stood for two addresses would need two listeners.
+/// Parses an address. `localhost` is IPv4: a name with two addresses would need two listeners.
 fn address(text: &str) -> Option<SocketAddr> {
     match text.strip_prefix("localhost:") {
         Some(port) if port.bytes().all(|byte| byte.is_ascii_digit()) => {

@@ -13,7 +13,7 @@ pub(super) const WEBHOOK_URL: Setting = Setting {
     kind: Kind::Text,
     value_name: "URL",
     default: None,
-    help: "Where every event is posted to as JSON; needs webhook_secret_file",
+    help: "URL to which every event is posted as JSON; needs webhook_secret_file",
 };
 
 pub(super) const WEBHOOK_SECRET_FILE: Setting = Setting {
@@ -23,13 +23,13 @@ pub(super) const WEBHOOK_SECRET_FILE: Setting = Setting {
     kind: Kind::Text,
     value_name: "FILE",
     default: None,
-    help: "File that holds what posts to webhook_url are signed with, 16 to 1024 bytes",
+    help: "File with the secret that signs posts to webhook_url, 16 to 1024 bytes",
 };
 
-/// Fewest and most bytes of the secret: 128 bits, and what other secrets may have.
+/// Fewest and most bytes of the secret: 128 bits, and the maximum of other secrets.
 const SECRET_BYTES: std::ops::RangeInclusive<usize> = 16..=1024;
 
-/// The webhook, where there is one.
+/// Reads the webhook, if one is configured.
 pub(super) fn read(sources: &mut Sources<'_>) -> Option<Target> {
     let url = sources.optional(&WEBHOOK_URL, url);
     let secret = sources.optional(&WEBHOOK_SECRET_FILE, secret);
@@ -49,16 +49,16 @@ fn url(text: &str) -> Result<String, String> {
     if is_url(text) { Ok(text.to_owned()) } else { Err(wrong(expected, text)) }
 }
 
-/// What the file holds, without the line's end.
+/// Reads the secret in a file, without the line end.
 fn secret(text: &str) -> Result<Vec<u8>, String> {
     let path = readable_file(text)?;
     let read = input_file::read(&path, *SECRET_BYTES.end() as u64 + 3);
-    let mut held = read.map_err(|error| format!("cannot be read ({error}): {text:?}"))?;
-    while held.last().is_some_and(|last| matches!(last, b'\r' | b'\n')) {
-        held.pop();
+    let mut content = read.map_err(|error| format!("cannot be read ({error}): {text:?}"))?;
+    while content.last().is_some_and(|last| matches!(last, b'\r' | b'\n')) {
+        content.pop();
     }
-    if SECRET_BYTES.contains(&held.len()) {
-        return Ok(held);
+    if SECRET_BYTES.contains(&content.len()) {
+        return Ok(content);
     }
     let (least, most) = (SECRET_BYTES.start(), SECRET_BYTES.end());
     Err(format!("must be a file of {least} to {most} bytes, not {text:?}"))

@@ -26,8 +26,8 @@ fn settings_that_protect_nothing_are_refused_in_a_sentence() {
     for (flags, expected) in [
         (
             far(&[]),
-            "--admin-listen: 10.0.0.1:1 can be reached from other machines, so callers have to \
-             prove who they are: set admin_tokens_file, or admin_tls_client_ca and \
+            "--admin-listen: 10.0.0.1:1 can be reached from other machines, so callers need \
+             credentials: set admin_tokens_file, or admin_tls_client_ca and \
              admin_client_roles; or use a loopback address or unix:PATH",
         ),
         (far(&pair), "--admin-listen: 10.0.0.1:1 can be reached from other machines, so callers"),
@@ -37,15 +37,15 @@ fn settings_that_protect_nothing_are_refused_in_a_sentence() {
         ),
         (
             far(&[("admin-tokens-file", file)]),
-            "--admin-listen: 10.0.0.1:1 can be reached from other machines, so it has to be \
-             encrypted: set admin_tls_cert and admin_tls_key; or use a loopback",
+            "--admin-listen: 10.0.0.1:1 can be reached from other machines, so it needs \
+             encryption: set admin_tls_cert and admin_tls_key; or use a loopback",
         ),
         (vec![pair[0]], "--tls-cert: tls_cert and tls_key need each other"),
         (vec![("admin-tls-key", file)], "--admin-tls-key: admin_tls_cert and admin_tls_key need"),
         (vec![("tls-client-ca", file)], "--tls-client-ca: needs tls_cert and tls_key"),
         (
             vec![("admin-tls-client-ca", file), pair[0], pair[1]],
-            "--admin-tls-client-ca: needs admin_client_roles, or nobody has a role",
+            "--admin-tls-client-ca: needs admin_client_roles, without which no caller has a role",
         ),
         (
             vec![("admin-client-roles", "a=owner")],
@@ -90,7 +90,7 @@ fn a_word_that_a_setting_does_not_have_is_refused_with_those_that_it_has() {
         (
             "admin-client-roles",
             "urn:a=owner",
-            "must say of which kind a name is: DNS:NAME=ROLE or URI:URI=ROLE, not \"urn:a\"",
+            "must have a kind, DNS:NAME or URI:URI, not \"urn:a\"",
         ),
         ("force", "yes", "must be \"allow\", \"certificates\" or \"deny\", not \"yes\""),
     ] {

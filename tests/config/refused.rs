@@ -83,7 +83,7 @@ fn listeners_in_each_others_way_are_refused() {
         let error = load(&[], &[("IMQUOTA_LISTEN", &env)], None).err();
         if let Some(error) = &error {
             let expected =
-                format!("IMQUOTA_LISTEN: {other} is in the way of {one}, set by IMQUOTA_LISTEN");
+                format!("IMQUOTA_LISTEN: {other} conflicts with {one}, set by IMQUOTA_LISTEN");
             assert_eq!(*error, expected);
         }
         error.is_some()
@@ -104,9 +104,9 @@ fn listeners_in_each_others_way_are_refused() {
     let error = load(&["--listen=127.0.0.1:50052", "--management-listen=0.0.0.0:50052"], &[], None);
     assert_eq!(
         error.expect_err("three on one port"),
-        "the default of admin_listen: 127.0.0.1:50052 is in the way of 127.0.0.1:50052, set by \
+        "the default of admin_listen: 127.0.0.1:50052 conflicts with 127.0.0.1:50052, set by \
          --listen\n\
-         --management-listen: 0.0.0.0:50052 is in the way of 127.0.0.1:50052, set by --listen"
+         --management-listen: 0.0.0.0:50052 conflicts with 127.0.0.1:50052, set by --listen"
     );
     // What was refused stands in nobody's way, and neither does the default in its stead.
     let error = load(&["--listen=nonsense", "--admin-listen=127.0.0.1:50051"], &[], None);
@@ -166,11 +166,11 @@ fn an_unknown_environment_variable_is_refused_with_what_may_have_been_meant() {
         ("IMQUOTA_log_format", "did you mean IMQUOTA_LOG_FORMAT?"),
         ("IMQUOTA_REDIS_PASSWORD", "did you mean IMQUOTA_REDIS_PASSWORD_FILE?"),
         ("IMQUOTA_CONFG", "did you mean IMQUOTA_CONFIG?"),
-        ("IMQUOTA_ZZZZZZ", "`imquota serve --help` lists those that are known"),
-        ("IMQUOTA_", "`imquota serve --help` lists those that are known"),
+        ("IMQUOTA_ZZZZZZ", "`imquota serve --help` lists the valid ones"),
+        ("IMQUOTA_", "`imquota serve --help` lists the valid ones"),
         // Almost those of Kubernetes.
-        ("IMQUOTA_LISTEN_PORT", "`imquota serve --help` lists those that are known"),
-        ("IMQUOTA_PORT_x_TCP", "`imquota serve --help` lists those that are known"),
+        ("IMQUOTA_LISTEN_PORT", "`imquota serve --help` lists the valid ones"),
+        ("IMQUOTA_PORT_x_TCP", "`imquota serve --help` lists the valid ones"),
     ] {
         let error = load(&[], &[(name, "1")], None).expect_err(name);
         assert_eq!(error, format!("{name}: {unknown}{hint}"));
@@ -223,7 +223,7 @@ fn what_follows_from_a_mistake_is_not_reported() {
         (&far, ("", ""), "admin_tokens_file = tokens", "string values must be quoted".into()),
         (&far, ("IMQUOTA_CONFG", "imquota.toml"), "", format!("_CONFG: {unknown}")),
         (&["--config=/no/such-file", far[0]], ("", ""), "", "cannot be read".into()),
-        // The default of what was meant is in the way of nothing.
+        // The default of what was meant conflicts with nothing.
         (
             &["--listen=127.0.0.1:50052"],
             ("IMQUOTA_ADMIN_LISTN", "127.0.0.1:50051"),
