@@ -1,8 +1,8 @@
 //! The only file that reads a clock.
 //!
-//! Everything else is handed a [`Clock`] or a [`Stopwatch`]; clippy forbids the rest
-//! (`clippy.toml`). The sidecar goes by a [`SteadyClock`]: what is done to the machine's time of
-//! day while it runs counts only once it has lasted for a while.
+//! Everything else gets a [`Clock`] or a [`Stopwatch`]; clippy forbids the rest (`clippy.toml`).
+//! The sidecar uses a [`SteadyClock`]: a change of the machine's time of day while it runs counts
+//! only once it has lasted for some time.
 
 #![allow(clippy::disallowed_methods)]
 
@@ -11,23 +11,23 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::domain::time::Timestamp;
 
-/// How often a [`SteadyClock`] reads the time of day again: a clock that is wrong for some seconds
-/// goes unnoticed, and one that was corrected counts soon.
+/// Interval at which a [`SteadyClock`] reads the time of day again: a clock that is wrong for some
+/// seconds goes unnoticed, and a correction counts soon.
 pub const WALL_CLOCK_READ_EVERY: Duration = Duration::from_secs(60);
 
-/// Returns the time of day.
+/// Source of the time of day.
 pub trait Clock: Send + Sync + 'static {
-    /// Now, in UTC.
+    /// Returns the current instant, in UTC.
     fn now(&self) -> Timestamp;
 
-    /// The machine's time of day at this very moment, which may have been set since
-    /// [`Clock::now`] took it up.
+    /// Returns the machine's time of day at this very moment, which may have been set since the
+    /// reading that [`Clock::now`] uses.
     fn wall(&self) -> Timestamp {
         self.now()
     }
 
-    /// The time since some fixed instant, undisturbed by changes of the time of day. By default
-    /// it agrees with [`Clock::now`].
+    /// Returns the time since some fixed instant, unaffected by changes of the time of day. By
+    /// default it agrees with [`Clock::now`].
     fn monotonic(&self) -> Duration {
         Duration::from_millis(u64::try_from(self.now().as_millis()).unwrap_or(0))
     }
@@ -47,13 +47,14 @@ impl Clock for SystemClock {
     }
 }
 
-/// The machine's time of day at the start, carried on by its monotonic clock, and read again each
+/// The machine's time of day at the start, advanced by its monotonic clock, and read again each
 /// [`WALL_CLOCK_READ_EVERY`].
 #[derive(Debug)]
 pub struct SteadyClock {
-    /// The time of day less the monotonic clock, in microseconds, when it was read last.
+    /// Difference between the time of day and the monotonic clock, in microseconds, at the last
+    /// reading.
     offset: AtomicI64,
-    /// The monotonic clock when it was read last.
+    /// Monotonic clock at the last reading, in microseconds.
     read_at: AtomicI64,
 }
 
@@ -66,7 +67,8 @@ impl SteadyClock {
         Self { offset, read_at: AtomicI64::new(monotonic) }
     }
 
-    /// The time of day by a reading of both clocks, of which the time of day counts when it is due.
+    /// Returns the time of day, given a reading of both clocks; that of the time of day is used
+    /// only when it is due.
     fn at(&self, monotonic: i64, wall: impl FnOnce() -> i64) -> i64 {
         let since = monotonic - self.read_at.load(Ordering::Relaxed);
         if since >= READ_EVERY_MICROS {
@@ -91,7 +93,7 @@ impl Clock for SteadyClock {
     }
 }
 
-/// [`WALL_CLOCK_READ_EVERY`], as it is compared.
+/// [`WALL_CLOCK_READ_EVERY`] in microseconds.
 const READ_EVERY_MICROS: i64 = 60 * 1_000_000;
 
 fn wall_micros() -> i64 {
@@ -103,8 +105,8 @@ fn millis(micros: i64) -> Timestamp {
     Timestamp::from_millis(micros.div_euclid(1000))
 }
 
-/// Linux's monotonic clock that goes on while the machine is suspended: a sidecar that wakes up
-/// has the right time at once.
+/// Linux's monotonic clock that advances while the machine is suspended: a sidecar that wakes up
+/// immediately has the right time.
 #[cfg(target_os = "linux")]
 mod monotonic {
     use rustix::time::{ClockId, clock_gettime};
@@ -115,7 +117,7 @@ mod monotonic {
     }
 }
 
-/// The monotonic clock since it was read first.
+/// The monotonic clock since its first reading.
 #[cfg(not(target_os = "linux"))]
 mod monotonic {
     use std::sync::OnceLock;
@@ -128,18 +130,18 @@ mod monotonic {
     }
 }
 
-/// Measures how long something takes, undisturbed by changes of the time of day.
+/// Measures durations, unaffected by changes of the time of day.
 #[derive(Debug, Clone, Copy)]
 pub struct Stopwatch(Instant);
 
 impl Stopwatch {
-    /// Starts it.
+    /// Starts a stopwatch.
     #[must_use]
     pub fn start() -> Self {
         Self(Instant::now())
     }
 
-    /// The time since.
+    /// Returns the time since the start.
     #[must_use]
     pub fn elapsed(&self) -> Duration {
         self.0.elapsed()
@@ -155,7 +157,7 @@ mod tests {
     #[test]
     fn a_jump_of_the_time_of_day_counts_once_it_is_read_again() {
         let clock = SteadyClock { offset: AtomicI64::new(500 * SECOND), read_at: 0.into() };
-        // Of the monotonic clock, the time of day, and what the steady one makes of them.
+        // The monotonic clock, the time of day, and the resulting steady clock.
         for (monotonic, wall, now) in [
             (SECOND, 501, 501),
             // For a second the time of day is days ahead, and then behind.
@@ -167,8 +169,8 @@ mod tests {
             (61 * SECOND, 900_000, 563),
             (120 * SECOND, 622, 622),
         ] {
-            let told = clock.at(monotonic, || wall * SECOND) / SECOND;
-            assert_eq!(told, now, "{monotonic}");
+            let steady = clock.at(monotonic, || wall * SECOND) / SECOND;
+            assert_eq!(steady, now, "{monotonic}");
         }
         assert_eq!(Duration::from_micros(READ_EVERY_MICROS.unsigned_abs()), WALL_CLOCK_READ_EVERY);
     }

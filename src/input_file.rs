@@ -1,8 +1,8 @@
-//! Reads the files that settings name: catalogs, tokens, certificates, passwords.
+//! Reads files that are named by settings: catalogs, tokens, certificates, passwords.
 //!
-//! Each has to be a regular file, also behind symbolic links. A FIFO without a writer would block
-//! whoever opens it, and a device may never end; such files are also read again and again while
-//! the sidecar runs, which a FIFO answers once.
+//! Each has to be a regular file, possibly behind symbolic links. Opening a FIFO without a writer
+//! would block, and a device may never end; such files are also read repeatedly while the sidecar
+//! runs, which a FIFO supports only once.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read as _};
@@ -10,7 +10,7 @@ use std::path::Path;
 
 /// Longest password or user name, in bytes: Redis generates 64 digits.
 pub const SECRET_MAX_BYTES: usize = 1024;
-/// Longest end of a line, in bytes.
+/// Longest line end, in bytes.
 const LINE_END_MAX_BYTES: usize = 2;
 
 /// Opens a regular file.
@@ -25,21 +25,21 @@ pub fn open(path: &Path) -> io::Result<File> {
     File::open(path)
 }
 
-/// The first bytes of a regular file, as many as there are up to `most_bytes`.
+/// Returns the first bytes of a regular file, up to `most_bytes`.
 pub fn read(path: &Path, most_bytes: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     open(path)?.take(most_bytes).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
-/// The password that a file holds, without the line's end. An error does not repeat it.
+/// Returns the password in a file, without the line end. An error does not repeat it.
 pub fn read_secret(path: &Path) -> Result<String, String> {
     let most_bytes = (SECRET_MAX_BYTES + LINE_END_MAX_BYTES + 1) as u64;
     let shown = path.display();
-    let held = read(path, most_bytes)
+    let content = read(path, most_bytes)
         .and_then(|bytes| String::from_utf8(bytes).map_err(|_| ErrorKind::InvalidData.into()))
         .map_err(|error| format!("must be a file of text ({error}), not \"{shown}\""))?;
-    let secret = held.trim_end_matches(['\r', '\n']);
+    let secret = content.trim_end_matches(['\r', '\n']);
     if secret.is_empty() || secret.len() > SECRET_MAX_BYTES {
         return Err(format!("must be a file of 1 to {SECRET_MAX_BYTES} bytes, not \"{shown}\""));
     }

@@ -1,7 +1,7 @@
-//! The binary: reads the command line, starts a runtime, dispatches, and turns the end into an
+//! The binary: parses the command line, starts a runtime, dispatches, and converts the result to an
 //! exit code.
 //!
-//! What a command does stands in `imquota::cli`, what the sidecar does in `imquota::server`.
+//! Commands are in `imquota::cli`, the sidecar is in `imquota::server`.
 
 use std::future::Future;
 use std::process::ExitCode;
@@ -23,7 +23,7 @@ fn client(command: impl Future<Output = Exit>) -> Exit {
         Err(error) => return cli::fail(&error),
     };
     let exit = runtime.block_on(command);
-    // A name lookup may still hang in a thread of its own, past the command's time limit.
+    // A name lookup may still hang in a thread of its own, beyond the command's time limit.
     runtime.shutdown_background();
     exit
 }

@@ -2,8 +2,9 @@
 //!
 //! Every file and directory that imquota creates is created here, except Unix sockets, whose modes
 //! are settings. They hold facts, keys and bills, so the mode does not depend on the umask: a new
-//! file has 0600 from its first moment and a new directory 0700. What exists keeps its mode: an
-//! operator may have widened it on purpose. `tests/tidy.rs` checks that nothing else creates files.
+//! file has 0600 from its first moment and a new directory 0700. Existing ones keep their mode: an
+//! operator may have widened it on purpose. `tests/tidy.rs` checks that no other code creates
+//! files.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
@@ -19,12 +20,12 @@ const DIRECTORY_MODE: u32 = 0o700;
 /// The permission bits of users who are neither the owner nor in the file's group.
 const OTHERS_MODE: u32 = 0o007;
 
-/// Creates a directory and its missing parents. One that exists stays as it is.
+/// Creates a directory and its missing parents. An existing one is not changed.
 pub fn create_directory(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(path)
 }
 
-/// Options to open a file; one that they create is private.
+/// Returns options to open a file; a file that they create is private.
 #[must_use]
 pub fn options() -> OpenOptions {
     let mut options = OpenOptions::new();
@@ -32,12 +33,12 @@ pub fn options() -> OpenOptions {
     options
 }
 
-/// Creates a file to read and write; an error where there is one.
+/// Creates a file to read and write; fails if it exists.
 pub fn create_new(path: &Path) -> io::Result<File> {
     options().read(true).write(true).create_new(true).open(path)
 }
 
-/// Opens a file to write it from its beginning, and creates it where it is missing.
+/// Opens a file to write it from its beginning, and creates it if it is missing.
 pub fn create(path: &Path) -> io::Result<File> {
     options().write(true).create(true).truncate(true).open(path)
 }
@@ -47,13 +48,13 @@ pub fn write(path: &Path, content: &[u8]) -> io::Result<()> {
     create(path)?.write_all(content)
 }
 
-/// Replaces a file as a whole: readers find the content before or the new one. The new content is
-/// on disk when this returns, and the file is private whatever its mode was.
+/// Replaces a file as a whole: readers see either the old or the new content. The new content is on
+/// disk when this returns, and the file is private whatever its mode was.
 pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".new");
     let new = path.with_file_name(name);
-    // One that a crash left behind may have another mode.
+    // A file that a crash left behind may have another mode.
     match fs::remove_file(&new) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
@@ -64,8 +65,8 @@ pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     fs::rename(&new, path)
 }
 
-/// Logs a warning if users other than the owner and the group may use the file. The group is left
-/// out: Kubernetes gives a volume to the group of `fsGroup` at each mount.
+/// Logs a warning if users other than the owner and the group may use the file. The group is not
+/// checked: Kubernetes gives a volume to the group of `fsGroup` at each mount.
 pub fn warn_if_shared(path: &Path) {
     let Ok(metadata) = fs::metadata(path) else { return };
     let mode = metadata.permissions().mode() & 0o777;
@@ -87,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn new_files_and_directories_are_private_and_those_that_exist_keep_their_mode() {
+    fn new_files_and_directories_are_private_and_existing_ones_keep_their_mode() {
         let folder = tempfile::tempdir().expect("a folder");
         let directory = folder.path().join("outer/inner");
         create_directory(&directory).expect("created");
@@ -108,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn a_replaced_file_is_private_also_where_a_crash_left_a_wide_one_behind() {
+    fn a_replaced_file_is_private_even_if_a_crash_left_a_wider_one() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("x");
         for left in [&path, &folder.path().join("x.new")] {

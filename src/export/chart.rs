@@ -1,4 +1,4 @@
-//! A chart of one figure by day, as inline SVG: a bar a day, light where the day is not charged.
+//! A chart of one figure by day, as inline SVG: a bar a day, light if the day is not charged.
 
 use std::fmt::Write as _;
 
@@ -6,15 +6,15 @@ use super::grouped;
 
 /// A figure by day.
 pub struct Chart<'a> {
-    /// What is shown.
+    /// Title of the chart.
     pub title: &'a str,
-    /// What it is counted in.
+    /// Unit of the figure.
     pub unit: &'a str,
-    /// The colour of its bars.
+    /// Colour of the bars.
     pub colour: &'a str,
-    /// The days as `2019-08-01`, each with its figure and whether it is charged.
+    /// The days as `2019-08-01`, each with its figure and true if it is charged.
     pub days: Vec<(String, u64, bool)>,
-    /// How many days the month has, so that a month that runs leaves room.
+    /// Days of the month, so that a running month leaves room.
     pub days_of_month: usize,
 }
 
@@ -24,11 +24,11 @@ const LEFT: usize = 78;
 const RIGHT: usize = 8;
 const TOP: usize = 30;
 const BOTTOM: usize = 24;
-/// Lines beside the bars, the one at the bottom not counted.
+/// Grid lines, except for the one at the bottom.
 const STEPS: u64 = 4;
 
 impl Chart<'_> {
-    /// The picture.
+    /// Returns the image.
     pub fn svg(&self) -> String {
         let highest = self.days.iter().map(|(_, figure, _)| *figure).max().unwrap_or(0);
         let top = STEPS * nice_step(highest.div_ceil(STEPS));
@@ -78,14 +78,14 @@ impl Chart<'_> {
     }
 }
 
-/// Where a figure stands, from the top of the picture.
+/// Returns the position of a figure, from the top of the image.
 fn height_of(figure: u64, top: u64) -> usize {
     let room = HEIGHT - TOP - BOTTOM;
     let share = u128::from(figure) * room as u128 / u128::from(top.max(1));
     HEIGHT - BOTTOM - usize::try_from(share).unwrap_or(room).min(room)
 }
 
-/// The least of 1, 2, 2.5 and 5 times a power of ten that is no less, and whole.
+/// Returns the least of 1, 2, 2.5 and 5 times a power of ten that is whole and at least `least`.
 fn nice_step(least: u64) -> u64 {
     let mut power: u64 = 1;
     loop {
@@ -106,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_stand_at_round_numbers() {
+    fn grid_lines_are_at_round_numbers() {
         for (least, step) in [
             (0, 1),
             (1, 1),
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn bars_end_within_the_picture() {
+    fn bars_end_within_the_image() {
         assert_eq!(height_of(0, 100), HEIGHT - BOTTOM);
         assert_eq!(height_of(100, 100), TOP);
         assert_eq!(height_of(7, 0), TOP);

@@ -1,4 +1,4 @@
-//! A statement as CSV (RFC 4180): a row a line, and a last one with the total.
+//! A statement as CSV (RFC 4180): a statement line a row, and a last row with the total.
 
 use std::fmt::Write as _;
 
@@ -7,7 +7,7 @@ use crate::domain::billing::{Item, Line, Statement};
 const HEADER: &str = "app_id,month,final,item,item_id,description,inputs,formula,quantity,\
                       unit_price_fen,amount_fen";
 
-/// The rows, each ending with CR and LF.
+/// Returns the rows, each ending with CR and LF.
 pub fn text(statement: &Statement) -> String {
     let mut text = format!("{HEADER}\r\n");
     for line in &statement.lines {
@@ -63,7 +63,7 @@ fn name(item: Item) -> &'static str {
     }
 }
 
-/// A field, quoted where it has to be. What a spreadsheet would take for a formula begins with an
+/// Quotes a field if needed. A text that a spreadsheet would interpret as a formula gets a leading
 /// apostrophe; a number does not.
 fn quoted(field: &str) -> String {
     let is_formula = field.starts_with(['=', '+', '-', '@', '\t', '\r']);

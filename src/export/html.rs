@@ -1,4 +1,4 @@
-//! A statement as a page that needs nothing else: no script, no font, no picture from elsewhere.
+//! A statement as a self-contained page: no script, no font and no image from elsewhere.
 
 use std::fmt::Write as _;
 
@@ -9,20 +9,20 @@ use crate::domain::billing::{Line, Statement, StatementDay};
 use crate::domain::id::Name;
 use crate::domain::postpaid::whole_mbps;
 
-/// Looks alike on a screen and on paper.
+/// Style for both screen and paper.
 const STYLE: &str = include_str!("page.css");
-/// The colours of the charts; those of regions come again after the last.
+/// Colours of the charts; those of regions repeat after the last.
 const DAU_COLOUR: &str = "#2f6fb3";
 const GROUPS_COLOUR: &str = "#3a8f5c";
 const REGION_COLOURS: [&str; 3] = ["#b3622f", "#7a4fa3", "#8a8a2a"];
 
-/// The page.
+/// Returns the page.
 pub fn page(sealed: &Sealed) -> String {
     let statement = &sealed.statement;
     let (app, month) = (escaped(statement.app.as_str()), statement.month);
     let state = if statement.is_final { "final" } else { "running" };
     let zone = statement.zone;
-    let told = if statement.is_final {
+    let summary = if statement.is_final {
         format!("Final since {}; it does not change any more.", zone.show(statement.final_at))
     } else {
         format!(
@@ -37,7 +37,7 @@ pub fn page(sealed: &Sealed) -> String {
          <title>Statement {app} {month}</title>\n<style>\n{STYLE}</style>\n</head>\n\
          <body class=\"{state}\">\n<header><h1>Statement {month}</h1>\
          <p class=\"app\">{app} <span class=\"state\">{state}</span></p>\
-         <p class=\"told\">{told}</p></header>\n"
+         <p class=\"summary\">{summary}</p></header>\n"
     );
     page.push_str(&lines(statement));
     page.push_str(&charts(statement));
@@ -122,7 +122,7 @@ fn charts(statement: &Statement) -> String {
     all + "</section>\n"
 }
 
-/// Regions with any bandwidth; where there is none, the first that is billed.
+/// Returns regions with any bandwidth; if there are none, the first one that is billed.
 fn regions(statement: &Statement) -> Vec<Name> {
     let all = statement.days.iter().flat_map(|day| &day.figures.bandwidth);
     let mut regions: Vec<Name> = all.map(|(region, _)| region.clone()).collect();
@@ -156,7 +156,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_that_comes_from_outside_is_markup() {
+    fn external_text_is_escaped() {
         assert_eq!(
             escaped("<a href='x'>\"&\"</a>"),
             "&lt;a href=&#39;x&#39;&gt;&quot;&amp;&quot;&lt;/a&gt;"

@@ -1,6 +1,6 @@
-//! Statements as files: JSON that can be checked, CSV for tables, and a page for people.
+//! Exports of statements: verifiable JSON, CSV for tables, and a page for people.
 //!
-//! Pure functions of a statement. The JSON is the document that its hash is made over; see
+//! Pure functions of a statement. The JSON is the document that its hash is computed over; see
 //! [`crate::directory::statement`].
 
 use crate::directory::statement::Sealed;
@@ -9,19 +9,19 @@ mod chart;
 mod csv;
 mod html;
 
-/// What file is wanted.
+/// Format of an export.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
     /// The document itself.
     Json,
-    /// A row a line.
+    /// A line of the statement a row.
     Csv,
-    /// A page that needs nothing else.
+    /// A self-contained page.
     Html,
 }
 
 impl Format {
-    /// As HTTP names it.
+    /// Returns the media type for HTTP.
     #[must_use]
     pub fn media_type(self) -> &'static str {
         match self {
@@ -31,7 +31,7 @@ impl Format {
         }
     }
 
-    /// How a file's name ends.
+    /// Returns the extension of a file's name.
     #[must_use]
     pub fn extension(self) -> &'static str {
         match self {
@@ -42,7 +42,7 @@ impl Format {
     }
 }
 
-/// The statement as a file.
+/// Returns the statement as a file.
 #[must_use]
 pub fn file(sealed: &Sealed, format: Format) -> Vec<u8> {
     match format {
@@ -52,14 +52,14 @@ pub fn file(sealed: &Sealed, format: Format) -> Vec<u8> {
     }
 }
 
-/// Money: `50000` fen are `500.00`.
+/// Formats money: `50000` fen are `500.00`.
 fn money(fen: i64) -> String {
     let sign = if fen < 0 { "-" } else { "" };
     let fen = fen.unsigned_abs();
     format!("{sign}{}.{:02}", grouped(fen / 100), fen % 100)
 }
 
-/// With a comma between each three digits.
+/// Formats a number with a comma between each three digits.
 fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);

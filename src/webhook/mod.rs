@@ -1,15 +1,15 @@
-//! The webhook: each event is posted to a URL, signed, in order, and again until it is taken.
+//! The webhook: posts each event to a URL, signed, in order, and with retries until it is accepted.
 //!
-//! - **At least once.** How far it has come is kept in the store. Whoever crashes between a post
-//!   and that note is followed by one who posts the event again, with the same id.
-//! - **In order**, one at a time. An event that is not taken is tried again for ever; the ones
-//!   behind it wait in the log. What the bounded log drops meanwhile is posted as one event with
-//!   its range, counted and logged.
+//! - **At least once.** The position is stored in the store. If a sidecar crashes between a post
+//!   and storing the position, the next one posts the event again, with the same id.
+//! - **In order**, one at a time. An event that is not accepted is retried without limit; later
+//!   ones wait in the log. Events that the bounded log drops meanwhile are posted as one event with
+//!   their range, counted and logged.
 //! - **One sender.** Of all sidecars of a store the one that holds the lease posts.
 //!
 //! # Layout
 //!
-//! - `sign`: what shows the receiver that a post is ours.
+//! - `sign`: the signature by which the receiver verifies a post.
 //! - `post`: one post over HTTP.
 
 use std::sync::Arc;
@@ -34,32 +34,32 @@ mod sign;
 pub use post::{SetUpError, is_url};
 pub use sign::signature;
 
-/// The lease of the sender.
+/// Name of the sender's lease.
 const LEASE: &str = "webhook";
-/// How long the lease is held: short enough that another sidecar takes over within half a minute of
-/// a crash.
+/// Duration of the lease: short enough that another sidecar takes over within half a minute of a
+/// crash.
 const LEASE_KEPT_FOR: Duration = Duration::from_secs(20);
-/// After so long it is claimed again before the next post: more is left than a post may take, and
-/// a store that commits to disk is not written to all the time.
-const CLAIMED_AGAIN_AFTER: Duration = Duration::from_secs(5);
-/// How often a sidecar that does not send asks whether it should.
-const ASKED_EVERY: Duration = Duration::from_secs(2);
-/// How often the sender looks for new events.
-const LOOKED_EVERY: Duration = Duration::from_millis(500);
-/// Longest time at the end for the post that is on its way.
-const LAST_POST_MAX: Duration = Duration::from_secs(2);
+/// Time after which the lease is renewed before the next post: the rest of the lease is longer than
+/// a post may take, and a store that commits to disk is not written to all the time.
+const RENEWED_AFTER: Duration = Duration::from_secs(5);
+/// Interval at which a sidecar without the lease tries to get it.
+const CLAIM_EVERY: Duration = Duration::from_secs(2);
+/// Interval at which the sender reads new events.
+const POLL_EVERY: Duration = Duration::from_millis(500);
+/// Longest time at shutdown for a post in flight.
+const SHUTDOWN_POST_MAX: Duration = Duration::from_secs(2);
 /// Events read at a time.
 const PAGE: usize = 64;
-/// Pauses after a post that was not taken.
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
-const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+/// Backoff after a failed post: shortest and longest.
+const BACKOFF_MIN: Duration = Duration::from_secs(1);
+const BACKOFF_MAX: Duration = Duration::from_secs(300);
 
-/// Where events are posted, and what they are signed with.
+/// URL to which events are posted, and the secret that signs them.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Target {
     /// An HTTP or HTTPS URL.
     pub url: String,
-    /// The secret that the receiver knows too.
+    /// The secret shared with the receiver.
     pub secret: Vec<u8>,
 }
 
@@ -77,28 +77,29 @@ pub struct Webhook {
     metrics: Arc<Metrics>,
 }
 
-/// The lease as it was claimed, and how far the receiver has come.
+/// The claimed lease, and the position of the receiver.
 struct Held {
     since: Stopwatch,
     position: u64,
 }
 
-/// What keeps an event from being posted.
-enum Trouble {
-    /// The receiver did not take it.
+/// Reason why an event could not be posted.
+enum Failure {
+    /// The receiver did not accept it.
     Receiver(Refused),
     /// The log failed.
     Log(EventsError),
 }
 
-impl From<EventsError> for Trouble {
+impl From<EventsError> for Failure {
     fn from(error: EventsError) -> Self {
         Self::Log(error)
     }
 }
 
 impl Webhook {
-    /// Posts what is in that log to that target; `holder` is a name that no other sidecar has.
+    /// Creates a webhook that posts the events of a log to a target; `holder` is a name that no
+    /// other sidecar has.
     pub fn new(
         target: Target,
         log: Arc<dyn EventLog>,
@@ -110,38 +111,38 @@ impl Webhook {
         Ok(Self { poster: Poster::new(target, clock)?, log, lease, metrics })
     }
 
-    /// Notes where the first post begins, where there was none yet: with what happens from now on.
-    /// To be done before anything is served; what fails here is done before the first post.
+    /// Sets the position of the first post to the end of the log, if there is no position yet. To
+    /// be called before anything is served; if it fails, it is done before the first post.
     pub async fn begin(&self) -> Result<(), EventsError> {
         self.hold(&mut None).await?;
         Ok(())
     }
 
-    /// Posts until `stopped` turns true. `zone` tells the zone of the catalog of the moment.
+    /// Posts events until `stopped` becomes true. `zone` returns the zone of the current catalog.
     pub async fn run(self, zone: impl Fn() -> Zone, mut stopped: watch::Receiver<bool>) {
         let posting = self.post_until(&zone, stopped.clone());
         let late = async {
             let _ = stopped.wait_for(|stop| *stop).await;
-            sleep(LAST_POST_MAX).await;
+            sleep(SHUTDOWN_POST_MAX).await;
         };
         tokio::select! {
             () = posting => {}
             () = late => {}
         }
-        // Whoever goes on need not wait.
+        // Release the lease, so that the next sidecar need not wait.
         let _ = self.log.claim(&self.lease, Duration::ZERO).await;
     }
 
     async fn post_until(&self, zone: &impl Fn() -> Zone, mut stopped: watch::Receiver<bool>) {
         let (mut failures, mut held) = (0, None);
         while !*stopped.borrow() {
-            let pause = match self.post_some(zone, &stopped, &mut held, &mut failures).await {
+            let pause = match self.post_available(zone, &stopped, &mut held, &mut failures).await {
                 Ok(pause) => pause,
-                Err(trouble) => {
+                Err(failure) => {
                     held = None;
                     failures += 1;
-                    let pause = backoff(failures, FIRST_PAUSE, LONGEST_PAUSE);
-                    complain(&trouble, failures, pause);
+                    let pause = backoff(failures, BACKOFF_MIN, BACKOFF_MAX);
+                    log_failure(&failure, failures, pause);
                     pause
                 }
             };
@@ -152,54 +153,59 @@ impl Webhook {
         }
     }
 
-    /// Posts what is there, if it is for us to do so, and answers how long to pause.
-    async fn post_some(
+    /// Posts the events that are available, if this sidecar holds the lease, and returns the pause
+    /// until the next attempt.
+    async fn post_available(
         &self,
         zone: &impl Fn() -> Zone,
         stopped: &watch::Receiver<bool>,
         held: &mut Option<Held>,
         failures: &mut u32,
-    ) -> Result<Duration, Trouble> {
-        let Some(position) = self.hold(held).await? else { return Ok(ASKED_EVERY) };
+    ) -> Result<Duration, Failure> {
+        let Some(position) = self.hold(held).await? else { return Ok(CLAIM_EVERY) };
         let page = self.log.read(position, PAGE).await?;
         if page.head < position {
             // A failover has lost the end of the log.
-            warn!(position, head = page.head, "the log of events ends before the webhook's place");
+            warn!(
+                position,
+                head = page.head,
+                "webhook position moved back: the event log ends before it"
+            );
             self.log.advance(&self.lease, page.head).await?;
             *held = None;
             return Ok(Duration::ZERO);
         }
         for numbered in page.events.iter().take_while(|_| !*stopped.borrow()) {
             if self.hold(held).await?.is_none() {
-                return Ok(ASKED_EVERY);
+                return Ok(CLAIM_EVERY);
             }
-            self.post(numbered, zone()).await.map_err(Trouble::Receiver)?;
+            self.post(numbered, zone()).await.map_err(Failure::Receiver)?;
             if let Happening::EventsDropped { first, last, .. } = numbered.event.what {
                 self.metrics.webhook_missed(last - first + 1);
-                warn!(first, last, "events were dropped before the webhook received them");
+                warn!(first, last, "events dropped before the webhook received them");
             }
             if *failures > 0 {
-                info!(failures, "the webhook takes events again");
+                info!(failures, "webhook delivery resumed");
                 *failures = 0;
             }
             if !self.log.advance(&self.lease, numbered.number).await? {
                 *held = None;
-                return Ok(ASKED_EVERY);
+                return Ok(CLAIM_EVERY);
             }
             if let Some(held) = held {
                 held.position = numbered.number;
             }
         }
-        Ok(if page.events.is_empty() { LOOKED_EVERY } else { Duration::ZERO })
+        Ok(if page.events.is_empty() { POLL_EVERY } else { Duration::ZERO })
     }
 
-    /// Holds the lease for at least as long as a post may take, and answers how far the receiver
-    /// has come; `None` where another sidecar holds it.
+    /// Holds the lease for at least as long as a post may take, and returns the position of the
+    /// receiver; `None` if another sidecar holds the lease.
     async fn hold(&self, held: &mut Option<Held>) -> Result<Option<u64>, EventsError> {
-        if let Some(held) = held.as_ref().filter(|it| it.since.elapsed() < CLAIMED_AGAIN_AFTER) {
+        if let Some(held) = held.as_ref().filter(|it| it.since.elapsed() < RENEWED_AFTER) {
             return Ok(Some(held.position));
         }
-        // From before the call, so that it is not believed to last longer than it does.
+        // Started before the call, so that the lease is not assumed to last longer than it does.
         let since = Stopwatch::start();
         let position = match self.log.claim(&self.lease, LEASE_KEPT_FOR).await? {
             Claim::Refused => None,
@@ -221,18 +227,18 @@ impl Webhook {
     }
 }
 
-/// Logs the first failure, and then each time that a person might begin to wonder.
-fn complain(trouble: &Trouble, failures: u32, pause: Duration) {
+/// Logs the first failure, and then at exponentially growing intervals.
+fn log_failure(failure: &Failure, failures: u32, pause: Duration) {
     if !failures.is_power_of_two() {
         return;
     }
-    match trouble {
-        Trouble::Receiver(refused) => {
+    match failure {
+        Failure::Receiver(refused) => {
             let error = refused;
-            warn!(%error, failures, ?pause, "the webhook did not take an event, which waits");
+            warn!(%error, failures, ?pause, "webhook delivery failed, retrying");
         }
-        Trouble::Log(error) => {
-            warn!(%error, failures, ?pause, "the log of events cannot be read for the webhook");
+        Failure::Log(error) => {
+            warn!(%error, failures, ?pause, "event log not readable by the webhook, retrying");
         }
     }
 }

@@ -1,5 +1,5 @@
-//! One post over HTTP/1.1, encrypted where the URL says so. A redirect is not followed: it is an
-//! answer like any other that is not 2xx.
+//! One post over HTTP/1.1, encrypted if the URL requires it. Redirects are not followed: a redirect
+//! is a failure like any other response that is not 2xx.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,43 +18,43 @@ use tokio::time::timeout;
 use super::{Target, signature};
 use crate::clock::Clock;
 
-/// Longest time for a post, from the connection to the end of the answer.
+/// Timeout of a post, from the connection to the end of the response.
 const POST_TIMEOUT: Duration = Duration::from_secs(10);
-/// Most of an answer that is read: nothing in it matters, but a connection whose answer was read
-/// to its end can be used again.
+/// Most of a response that is read: its content is ignored, but a connection can be reused once its
+/// response was read to the end.
 const ANSWER_MAX_BYTES: usize = 64 * 1024;
-/// Connections that wait for the next post: it is one at a time.
+/// Connections kept for the next post: there is one post at a time.
 const IDLE_MAX: usize = 1;
 
-/// Why the webhook cannot be set up.
+/// Reason why the webhook cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum SetUpError {
-    /// The URL is none.
+    /// The URL is invalid.
     #[error("webhook_url cannot be used: {0}")]
     Url(http::uri::InvalidUri),
-    /// Encryption cannot be set up.
+    /// TLS cannot be set up.
     #[error("encryption for the webhook cannot be set up: {0}")]
     Tls(rustls::Error),
-    /// The system has no randomness for a name.
+    /// The system has no randomness for the sender's name.
     #[error("cannot make a name for the sender of the webhook: {0}")]
     Random(getrandom::Error),
 }
 
-/// Why a post was not taken.
+/// Reason why a post was not accepted.
 #[derive(Debug, thiserror::Error)]
 pub enum Refused {
-    /// It answered otherwise than 2xx.
-    #[error("it answered {0}")]
+    /// The response was not 2xx.
+    #[error("the receiver returned {0}")]
     Status(StatusCode),
-    /// It could not be reached, or the connection broke.
+    /// The receiver could not be reached, or the connection broke.
     #[error("{0}")]
     Connection(String),
-    /// It took too long.
-    #[error("it did not answer within {} s", POST_TIMEOUT.as_secs())]
+    /// The receiver did not answer in time.
+    #[error("the receiver did not answer within {} s", POST_TIMEOUT.as_secs())]
     Silent,
 }
 
-/// Whether that text is a URL which events can be posted to.
+/// Returns whether a text is a URL to which events can be posted.
 #[must_use]
 pub fn is_url(text: &str) -> bool {
     text.parse::<Uri>().is_ok_and(|uri| {
@@ -65,7 +65,7 @@ pub fn is_url(text: &str) -> bool {
     })
 }
 
-/// What posts are made with.
+/// HTTP client for posts.
 pub struct Poster {
     client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
     uri: Uri,
@@ -74,11 +74,11 @@ pub struct Poster {
 }
 
 impl Poster {
-    /// Connects to nothing yet.
+    /// Creates a client; it does not connect yet.
     pub fn new(target: Target, clock: Arc<dyn Clock>) -> Result<Self, SetUpError> {
         let uri = target.url.parse().map_err(SetUpError::Url)?;
         let mut roots = RootCertStore::empty();
-        // Those of the system that cannot be read are as good as absent.
+        // System certificates that cannot be read are treated as absent.
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = ClientConfig::builder_with_provider(provider)
@@ -112,7 +112,7 @@ impl Poster {
         let answer = self.client.request(request).await;
         let answer = answer.map_err(|error| Refused::Connection(with_causes(&error)))?;
         let status = answer.status();
-        // What was taken is taken, whatever becomes of the rest of the answer.
+        // The event is accepted, even if reading the rest of the response fails.
         let _ = Limited::new(answer.into_body(), ANSWER_MAX_BYTES).collect().await;
         if status.is_success() { Ok(()) } else { Err(Refused::Status(status)) }
     }

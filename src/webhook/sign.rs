@@ -1,17 +1,18 @@
-//! What shows the receiver that a post is ours, and not an old one that somebody has kept.
+//! Signature by which the receiver verifies that a post is ours, and not an old one replayed by an
+//! attacker.
 //!
-//! HMAC-SHA256 with the shared secret over the timestamp, a dot, and the body; the timestamp stands
-//! in a header of its own, so that the receiver can refuse what is older than a few minutes.
+//! HMAC-SHA256 with the shared secret over the timestamp, a dot, and the body; the timestamp is in
+//! a header of its own, so that the receiver can refuse posts older than a few minutes.
 
 use std::fmt::Write as _;
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 
-/// What stands before the digits: the way of signing.
+/// Prefix of the digits: the version of the signature.
 const VERSION: &str = "v1=";
 
-/// The value of the header `imquota-signature`.
+/// Returns the value of the header `imquota-signature`.
 #[must_use]
 pub fn signature(secret: &[u8], timestamp_s: i64, body: &[u8]) -> String {
     let mut mac = Hmac::<Sha256>::new_from_slice(secret).expect("a key may have any length");
@@ -30,7 +31,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn signatures_are_those_that_others_work_out() {
+    fn signatures_match_those_of_openssl() {
         // printf '1549900800.{"event_id":"7"}' | openssl dgst -sha256 -hmac 0123456789abcdef
         assert_eq!(
             signature(b"0123456789abcdef", 1_549_900_800, br#"{"event_id":"7"}"#),

@@ -335,7 +335,7 @@ def test_a_webhook_over_tls_is_who_the_system_trusts(tmp_path, monkeypatch):
         with Sidecar(*flags) as sidecar:
             with App(sidecar) as app:
                 app.register()
-            wait_until(lambda: "the webhook did not take an event" in sidecar.read_log(),
+            wait_until(lambda: "webhook delivery failed, retrying" in sidecar.read_log(),
                        TOLD_WITHIN_S, "a post to somebody who is not trusted")
             assert not receiver.posts
             sidecar.stop()
