@@ -185,8 +185,8 @@ impl<'a> Sources<'a> {
             }
         };
         for problem in problems {
-            let place = format!("{}:{}:{}", path.display(), problem.line, problem.column);
-            self.report(&place, problem.message);
+            let position = format!("{}:{}:{}", path.display(), problem.line, problem.column);
+            self.report(&position, problem.message);
         }
     }
 }

@@ -372,9 +372,9 @@ fn check_add_on(
     if !sales.edition(catalog, &edition, at).is_some_and(|edition| edition.add_ons_allowed) {
         return Err(Refusal::AddOnsNotAllowed(edition));
     }
-    let wanted = catalog.add_on(id).map(|add_on| &add_on.limit_id);
+    let wanted_kind = catalog.add_on(id).map(|add_on| &add_on.limit_id);
     let kind = |id: &Name| sales.add_on(catalog, id, at).map(|add_on| &add_on.limit_id);
-    let same_kind = |run: &&AddOnRun| at < run.in_force.until && kind(&run.add_on) == wanted;
+    let same_kind = |run: &&AddOnRun| at < run.in_force.until && kind(&run.add_on) == wanted_kind;
     match timeline.add_ons.iter().find(same_kind) {
         Some(run) => Err(Refusal::AddOnInForce {
             add_on: run.add_on.clone(),

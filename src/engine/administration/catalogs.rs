@@ -170,7 +170,7 @@ impl Office {
                 return self.apply_cached(&cached, now);
             }
             let now = self.engine.agreed_now().await?;
-            self.refuse_lost_types(&catalog).await?;
+            self.refuse_missing_types(&catalog).await?;
             let record = CatalogRecord {
                 number: cached.last() + 1,
                 since: cached.not_before_last(now),
@@ -185,29 +185,29 @@ impl Office {
     }
 
     /// Refuses a catalog that lacks a group type in use.
-    async fn refuse_lost_types(&self, catalog: &Catalog) -> Result<(), AdminError> {
-        let lost = self.lost_types(catalog).await?;
-        if lost.is_empty() { Ok(()) } else { Err(AdminError::TypesInUse(lost)) }
+    async fn refuse_missing_types(&self, catalog: &Catalog) -> Result<(), AdminError> {
+        let missing = self.missing_types(catalog).await?;
+        if missing.is_empty() { Ok(()) } else { Err(AdminError::TypesInUse(missing)) }
     }
 
     /// Returns the group types in use that a catalog lacks. Types that may be in use are checked.
-    pub(super) async fn lost_types(&self, catalog: &Catalog) -> Result<Vec<Name>, AdminError> {
+    pub(super) async fn missing_types(&self, catalog: &Catalog) -> Result<Vec<Name>, AdminError> {
         let ledger = &self.engine.ledger;
         let in_use = ledger.types_in_use().await.map_err(AdminError::Clock)?;
         let has_not = |name: &Name| catalog.group_type(name.as_str()).is_none();
-        let mut lost: BTreeSet<Name> = in_use.types.into_iter().filter(has_not).collect();
+        let mut missing: BTreeSet<Name> = in_use.types.into_iter().filter(has_not).collect();
         if !in_use.is_complete {
             let cached = self.kept.cached();
             let last = cached.records.last().map(|last| last.catalog.clone());
             let before = last.unwrap_or_else(|| self.engine.catalog());
             let names = before.group_types.iter().map(|kind| kind.name.clone());
-            lost.extend(names.filter(has_not));
+            missing.extend(names.filter(has_not));
         }
-        if lost.is_empty() {
+        if missing.is_empty() {
             return Ok(Vec::new());
         }
-        let lost = ledger.recheck_types(Some(&lost)).await.map_err(AdminError::Clock)?;
-        Ok(lost.into_iter().collect())
+        let missing = ledger.recheck_types(Some(&missing)).await.map_err(AdminError::Clock)?;
+        Ok(missing.into_iter().collect())
     }
 
     /// Decides by the catalog that the store has in force, as another sidecar or an owner put it
@@ -336,14 +336,14 @@ impl Office {
                 self.publish_round().await?;
                 return Ok(made);
             }
-            let wanted = wanted(&cached, activation)?;
-            self.refuse_lost_types(&wanted.catalog).await?;
+            let requested = requested(&cached, activation)?;
+            self.refuse_missing_types(&requested.catalog).await?;
             let record = CatalogRecord {
                 number: cached.last() + 1,
                 since: cached.not_before_last(now),
                 request_id: activation.request_id.to_string(),
-                hash: wanted.hash.clone(),
-                catalog: wanted.catalog.clone(),
+                hash: requested.hash.clone(),
+                catalog: requested.catalog.clone(),
             };
             let event = self.activation(&cached, &record, actor, now);
             self.add_catalog(&cached, &record, now, Some(event)).await?;
@@ -409,7 +409,7 @@ fn made_before(
 }
 
 /// Returns the requested record.
-fn wanted<'a>(
+fn requested<'a>(
     cached: &'a CatalogCache,
     activation: &Activation,
 ) -> Result<&'a CatalogRecord, AdminError> {

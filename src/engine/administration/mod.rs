@@ -257,7 +257,7 @@ impl Administration {
         if !in_use.is_complete {
             ledger.recheck_types(None).await.map_err(AdminError::Unread)?;
         }
-        self.0.lost_types(&self.catalog()).await
+        self.0.missing_types(&self.catalog()).await
     }
 
     /// Completes once this sidecar has appended more events.

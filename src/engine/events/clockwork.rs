@@ -169,9 +169,9 @@ fn truncate(events: &mut Vec<Event>) -> bool {
     if events.len() <= APPENDED_MAX {
         return false;
     }
-    let place = |event: &Event| (event.at, event.app.clone());
-    let next = place(&events[APPENDED_MAX]);
-    let whole = events.iter().take_while(|event| place(event) < next).count();
+    let position = |event: &Event| (event.at, event.app.clone());
+    let next = position(&events[APPENDED_MAX]);
+    let whole = events.iter().take_while(|event| position(event) < next).count();
     events.truncate(if whole == 0 { APPENDED_MAX } else { whole });
     true
 }

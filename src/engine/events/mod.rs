@@ -155,8 +155,8 @@ impl Pump {
         }
         notices.flush_denials();
         if timeout(SHUTDOWN_APPEND_MAX, self.append_remaining()).await != Ok(true) {
-            let lost = notices.discard();
-            warn!(events = lost, "events dropped: the store failed during shutdown");
+            let dropped = notices.discard();
+            warn!(events = dropped, "events dropped: the store failed during shutdown");
         }
     }
 

@@ -81,14 +81,14 @@ impl DenialCache {
     pub(super) fn breaches(
         &self,
         app: &AppId,
-        asked: &[(Subject, LimitId, Reason)],
+        limits: &[(Subject, LimitId, Reason)],
     ) -> Vec<Breach> {
         if self.subjects.load(Ordering::Relaxed) == 0 {
             return Vec::new();
         }
         let now = self.started.elapsed();
         let denials = self.denials();
-        let found = asked.iter().filter_map(|(subject, limit_id, reason)| {
+        let found = limits.iter().filter_map(|(subject, limit_id, reason)| {
             let breach = denials.get(&(app.clone(), subject.clone()), limit_id, now)?;
             Some(Breach { reason: *reason, ..breach.clone() })
         });
@@ -145,8 +145,8 @@ impl Denials {
     fn record(&mut self, app: &AppId, breach: &Breach, now: Duration) {
         self.remove_expired(now);
         let key = (app.clone(), breach.subject.clone());
-        let there = self.by_subject.remove(&key);
-        let mut denials = there.unwrap_or_else(|| Vec::with_capacity(1));
+        let existing = self.by_subject.remove(&key);
+        let mut denials = existing.unwrap_or_else(|| Vec::with_capacity(1));
         denials.retain(|denial| denial.breach.limit_id != breach.limit_id);
         denials.push(Denial { breach: breach.clone(), at: now });
         // Inserted as the last.
@@ -195,7 +195,7 @@ fn counts_in(operation: &Operation, limit: &LimitId) -> bool {
 }
 
 /// Returns the limits of the app that the creation of a group of that type counts against.
-pub(super) fn asked_of_group(kind: &Name) -> Vec<(Subject, LimitId, Reason)> {
+pub(super) fn limits_of_group(kind: &Name) -> Vec<(Subject, LimitId, Reason)> {
     vec![
         service(),
         (Subject::App, LimitId::GroupsPerApp(kind.clone()), Reason::GroupsPerApp),

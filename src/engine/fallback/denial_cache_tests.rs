@@ -90,7 +90,7 @@ fn a_full_cache_returns_what_an_exact_list_of_the_latest_subjects_does() {
 #[test]
 fn a_full_cache_evicts_the_oldest_and_returns_the_new_denial() {
     let cache = DenialCache::default();
-    let asked =
+    let limits =
         |number| [(Subject::User(user(number)), LimitId::FriendsPerUser, Reason::MyFriends)];
     let newest = SUBJECTS_MAX as u64;
     for number in 0..=newest {
@@ -99,13 +99,13 @@ fn a_full_cache_evicts_the_oldest_and_returns_the_new_denial() {
             &breach(Subject::User(user(number)), LimitId::FriendsPerUser, 20),
         );
     }
-    assert_eq!(cache.breaches(&app(0), &asked(0)), []);
+    assert_eq!(cache.breaches(&app(0), &limits(0)), []);
     for number in [1, newest] {
-        assert_eq!(cache.breaches(&app(0), &asked(number)).len(), 1, "{number}");
+        assert_eq!(cache.breaches(&app(0), &limits(number)).len(), 1, "{number}");
     }
     assert_eq!(cache.subjects.load(Ordering::Relaxed), SUBJECTS_MAX);
     cache.clear();
-    assert_eq!(cache.breaches(&app(0), &asked(newest)), []);
+    assert_eq!(cache.breaches(&app(0), &limits(newest)), []);
 }
 
 #[test]

@@ -52,7 +52,7 @@ mod subject;
 mod void;
 mod wait;
 
-use denial_cache::{DenialCache, asked_of_group, service};
+use denial_cache::{DenialCache, limits_of_group, service};
 pub use listing::{JournalItem, JournalState};
 pub use manage::JournalCondition;
 use plan::Plan;
@@ -296,8 +296,8 @@ impl Fallback {
     ) -> (Decision, Option<Operation>) {
         let Request { app, mode, operation, .. } = request;
         let releases = self.queue().freeing.latest(app);
-        let verdict = |asked: &[(Subject, LimitId, Reason)]| {
-            let mut breaches = self.denial_cache.breaches(app, asked);
+        let verdict = |limits: &[(Subject, LimitId, Reason)]| {
+            let mut breaches = self.denial_cache.breaches(app, limits);
             // A take that was denied before these releases may be admitted now.
             breaches.retain(|breach| !releases.lower(&breach.limit_id));
             let verdict = Verdict::on_taking(*mode, breaches);
@@ -309,9 +309,9 @@ impl Fallback {
         let mut whole = None;
         let (items, left) = match operation.clone() {
             Operation::CreateAccounts { users } => {
-                let asked =
+                let limits =
                     [service(), (Subject::App, LimitId::AccountsPerApp, Reason::AccountsPerApp)];
-                let (items, users) = split(users, |_| verdict(&asked));
+                let (items, users) = split(users, |_| verdict(&limits));
                 (items, non_empty(users).map(|users| Operation::CreateAccounts { users }))
             }
             Operation::AddFriends { user, friends, one_way } => {
@@ -319,26 +319,26 @@ impl Fallback {
                     (Subject::User(user.clone()), LimitId::FriendsPerUser, reason)
                 };
                 let (items, friends) = split(friends, |friend| {
-                    let mut asked = vec![service(), friends_of(&user, Reason::MyFriends)];
-                    asked.extend((!one_way).then(|| friends_of(friend, Reason::PeerFriends)));
-                    verdict(&asked)
+                    let mut limits = vec![service(), friends_of(&user, Reason::MyFriends)];
+                    limits.extend((!one_way).then(|| friends_of(friend, Reason::PeerFriends)));
+                    verdict(&limits)
                 });
                 let left = non_empty(friends);
                 (items, left.map(|friends| Operation::AddFriends { user, friends, one_way }))
             }
             Operation::JoinGroup { group, users } => {
                 let (items, users) = split(users, |user| {
-                    let mut asked = joins(user, Reason::GroupsPerUser);
+                    let mut limits = joins(user, Reason::GroupsPerUser);
                     let of_group = Subject::Group(group.clone());
-                    asked.push((of_group, LimitId::MembersPerGroup, Reason::MembersPerGroup));
-                    verdict(&asked)
+                    limits.push((of_group, LimitId::MembersPerGroup, Reason::MembersPerGroup));
+                    verdict(&limits)
                 });
                 (items, non_empty(users).map(|users| Operation::JoinGroup { group, users }))
             }
             Operation::CreateGroup { group, group_type, owner, members, max_members } => {
-                let mut asked = asked_of_group(&group_type);
-                asked.extend(owner.iter().flat_map(|owner| joins(owner, Reason::GroupsPerUser)));
-                let ruling = verdict(&asked);
+                let mut limits = limits_of_group(&group_type);
+                limits.extend(owner.iter().flat_map(|owner| joins(owner, Reason::GroupsPerUser)));
+                let ruling = verdict(&limits);
                 let denied = ruling.outcome == Outcome::Denied;
                 whole = Some(ruling);
                 let (items, members) = split(members, |member| {

@@ -181,8 +181,8 @@ impl Queue {
         if let Some(budget) = budget {
             let of_app = self.apps.get(&entry.app).copied().unwrap_or(0) + facts;
             let fits = |named: &Named| {
-                let there = self.chains.get(&named.id).map_or(0, |chain| chain.taken);
-                let taken = usize::try_from(there + named.taken).unwrap_or(usize::MAX);
+                let taken_before = self.chains.get(&named.id).map_or(0, |chain| chain.taken);
+                let taken = usize::try_from(taken_before + named.taken).unwrap_or(usize::MAX);
                 taken <= named.kind.max(budget)
             };
             if of_app > budget.per_app_max || !named.iter().all(fits) {
