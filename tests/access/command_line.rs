@@ -121,7 +121,7 @@ async fn refused_callers_are_logged_once_a_second_and_no_secret_is() {
     }
     let seconds = usize::try_from(watch.elapsed().as_secs()).expect("few");
     let log = process.log();
-    let lines: Vec<_> = log.lines().filter(|line| line.contains("was refused")).collect();
+    let lines: Vec<_> = log.lines().filter(|line| line.contains("admin call refused")).collect();
     assert!((1..=1 + seconds).contains(&lines.len()), "{log}");
     let peer = format!("peer=unix:{} uid ", process.socket().display());
     assert!(lines[0].contains(" WARN ") && lines[0].contains(&peer), "{}", lines[0]);
