@@ -78,7 +78,7 @@ async fn is_missed(servers: &[Server], permission: &str, options: &Options) {
 
 /// Whether a sidecar that starts asks all Sentinels and judges what they say together.
 async fn believes_a_majority(options: &Options) -> bool {
-    let warned = || Logs::collect().text().matches("one Sentinel is believed").count();
+    let warned = || Logs::collect().text().matches("one Sentinel is accepted").count();
     let before = warned();
     works(options).await;
     warned() == before

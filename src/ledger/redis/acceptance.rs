@@ -1,8 +1,9 @@
-//! Accepting a store that lost its facts.
+//! Accepts a store that lost its facts.
 //!
 //! One new generation replaces all that any sidecar may have: first the identity, which fences off
-//! every call of an earlier generation, then the mark of every slot, then the record that all are
-//! there, at which the other sidecars go on. What was cut off is finished by the next request.
+//! every call of an earlier generation, then the mark of every slot, then the record that all marks
+//! exist, at which the other sidecars continue. An interrupted acceptance is finished by the next
+//! request.
 
 use super::generation;
 use super::identity::{self, FORMAT, Identity, Known, Match, UNFINISHED};
@@ -12,13 +13,14 @@ use super::scripts::ScriptId;
 use super::store::{PATIENCE, Store};
 use crate::ledger::{AcceptError, Accepted, LedgerError};
 
-/// See [`Identified::begin_acceptance`](crate::ledger::Identified::begin_acceptance).
+/// Begins an acceptance: see
+/// [`Identified::begin_acceptance`](crate::ledger::Identified::begin_acceptance).
 pub async fn begin(
     store: &Store,
     request_id: &str,
     found_id: &str,
 ) -> Result<Accepted, AcceptError> {
-    // What is lost is noticed here at the latest.
+    // A loss is detected here at the latest.
     store.check_once(0).await;
     if !store.standing.is_lost() && store.marks.slots().len() > 1 {
         let wrong = generation::wrong(store, store.marks.slots()).await;
@@ -74,7 +76,8 @@ async fn write_identity(
     Err(LedgerError::Refused(why.to_owned()).into())
 }
 
-/// See [`Identified::finish_acceptance`](crate::ledger::Identified::finish_acceptance).
+/// Finishes an acceptance: see
+/// [`Identified::finish_acceptance`](crate::ledger::Identified::finish_acceptance).
 pub async fn finish(store: &Store) -> Result<(), AcceptError> {
     let finished = generation::finish(store).await;
     let found = match finished {

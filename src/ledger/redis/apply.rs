@@ -1,4 +1,4 @@
-//! Carries operations out, and notes those whose answer does not reach the caller.
+//! Carries operations out, and records those whose reply does not reach the caller.
 
 use std::sync::Arc;
 
@@ -22,10 +22,12 @@ pub async fn apply(
         let answer = carry_out(&work, operation).await;
         (answer, unreported)
     };
-    let cut_off = |error| LedgerError::Unavailable(format!("the operation was cut off: {error}"));
+    let cut_off =
+        |error| LedgerError::Unavailable(format!("the operation was interrupted: {error}"));
     let (answer, unreported) =
         if takes_steps { tokio::spawn(steps).await.map_err(cut_off)? } else { steps.await };
-    // Dropped before, where the caller stopped waiting, and after an error it is noted.
+    // If it is dropped before this, since the caller stopped waiting, or after an error, it is
+    // recorded.
     if answer.is_ok() {
         unreported.report();
     }
@@ -61,8 +63,8 @@ async fn carry_out(work: &Work<'_>, operation: &Operation) -> Result<Answer, Led
     }
 }
 
-/// Whether an operation may take several steps, which are carried through even if the caller goes
-/// away.
+/// Returns whether an operation may take several steps, which run to the end even if the caller
+/// stops waiting.
 fn may_take_steps(operation: &Operation) -> bool {
     let many = |users: usize| users > takes::SUBJECTS_MAX;
     match operation {

@@ -1,8 +1,8 @@
-//! Finds out whether the store is still the one that was opened.
+//! Checks that the store is still the one that was opened.
 //!
-//! A call that met another mark is looked into at once. A periodic check looks at the identity and
-//! at one mark of each server, so that readiness falls without a call. Neither writes an identity,
-//! and a mark only where none was ever seen.
+//! A call that met another mark is examined immediately. A periodic check reads the identity and
+//! one mark of each server, so that readiness changes without a call. Neither writes an identity,
+//! and a mark only if none was ever observed.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -18,13 +18,13 @@ use super::identity::{self, Identity, Match};
 use super::store::Store;
 use crate::ledger::LedgerError;
 
-/// How often the store is looked at.
+/// Time between two checks of the store.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
-/// How many checks pass between two looks at all marks of a store that is lost.
+/// Number of checks between two reads of all marks of a lost store.
 const ALL_MARKS_EVERY: usize = 5;
 
 impl Store {
-    /// The store is lost.
+    /// Marks the store as lost and returns the error.
     pub(super) fn lose(&self, why: &str) -> LedgerError {
         self.noted.clear();
         self.unknown_apps.clear();
@@ -32,8 +32,8 @@ impl Store {
         self.standing.refusal()
     }
 
-    /// Finds out why a call met another mark than the one of `generation` beside a key. Where there
-    /// is no error, the call is to be repeated.
+    /// Examines why a call met another mark beside a key than the one of `generation`. Without an
+    /// error, the call is to be sent again.
     pub(super) async fn examine(
         &self,
         generation: &[u8],
@@ -52,13 +52,14 @@ impl Store {
         }
         let slot = self.marks.slot_beside(key);
         let found = identity::read(&self.client).await;
-        // Without an identity nothing is decided here: the call was refused, and that is all.
+        // Without the identity nothing is decided here: the call was refused, and that is its
+        // result.
         let Ok(found) = found else { return Err(LedgerError::StoreLost(met)) };
         match self.standing.known().compare(&found) {
             Match::Lost(why) => return Err(self.lose(&why)),
             Match::OtherKey => return Err(LedgerError::StoreLost(met)),
             Match::Descends => {
-                // Where a caller relies on the generation, the periodic check waits for them.
+                // If a caller relies on the generation, only the periodic check waits for them.
                 let Ok(_alone) = self.standing.using.try_write() else {
                     return Err(LedgerError::StoreLost(met));
                 };
@@ -87,10 +88,10 @@ impl Store {
         Ok(())
     }
 
-    /// Looks at identity and marks once; `false` where this process cannot go on with the store.
+    /// Checks identity and marks once; `false` if this process cannot continue with the store.
     pub(super) async fn check_once(&self, turn: usize) -> bool {
         let version = self.standing.version();
-        // An answer is missing while servers change: the next check asks again.
+        // A reply may be missing while servers change: the next check reads again.
         let Ok(found) = identity::read(&self.client).await else { return true };
         if self.standing.is_being_accepted() || self.standing.version() != version {
             return true;
@@ -104,14 +105,14 @@ impl Store {
                 self.noted.clear();
                 self.unknown_apps.clear();
             }
-            Match::Same if self.standing.is_lost() => self.look_at_all(&found, turn).await,
-            Match::Same => self.look_at_some(&found, turn).await,
+            Match::Same if self.standing.is_lost() => self.check_all_marks(&found, turn).await,
+            Match::Same => self.check_sampled_marks(&found, turn).await,
         }
         true
     }
 
-    /// A store that was lost is open again where all marks are there, as after a failback.
-    async fn look_at_all(&self, found: &Identity, turn: usize) {
+    /// Opens a lost store again if all its marks exist, as after a failback.
+    async fn check_all_marks(&self, found: &Identity, turn: usize) {
         if !found.is_marked || !turn.is_multiple_of(ALL_MARKS_EVERY) {
             return;
         }
@@ -125,7 +126,7 @@ impl Store {
         }
     }
 
-    async fn look_at_some(&self, found: &Identity, turn: usize) {
+    async fn check_sampled_marks(&self, found: &Identity, turn: usize) {
         let seen = &self.standing.seen;
         if found.is_marked && !seen.is_all() {
             seen.insert_all();
@@ -147,8 +148,8 @@ impl Store {
         }
     }
 
-    /// Looks at every mark, and writes those that were never written.
-    pub(super) async fn look_at_marks(&self) {
+    /// Reads every mark, and writes those that were never written.
+    pub(super) async fn check_marks(&self) {
         if self.standing.is_lost() {
             return;
         }
@@ -164,21 +165,21 @@ impl Store {
         match generation::put_marks(self).await {
             Ok(Marked::All) => info!("store marks complete"),
             Ok(Marked::Lost(why)) => drop(self.lose(&why)),
-            // The servers that were away are asked again.
+            // The next check tries the unavailable servers again.
             Ok(Marked::Some) | Err(_) => {}
         }
         self.standing.save();
     }
 }
 
-/// Looks each second until the process cannot go on with the store.
+/// Checks the store every second until the process cannot continue with it.
 pub async fn watch_store(store: Arc<Store>, fail: watch::Sender<bool>) {
     let mut pace = interval(CHECK_INTERVAL);
     pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
     for turn in 0_usize.. {
         pace.tick().await;
         if !store.check_once(turn).await {
-            error!("store accepted with another fingerprint key: this process has to start again");
+            error!("store accepted with another fingerprint key: restart this process");
             // The receivers outlive this task.
             let _ = fail.send(true);
             return;

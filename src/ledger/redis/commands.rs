@@ -1,4 +1,5 @@
-//! Which commands of the scripts the server has, and the user may run; asked at the start.
+//! Checks at the start that the server has the commands of the scripts, and that the user may run
+//! them.
 
 use super::client::Client;
 use super::reply::{array, bytes, text};
@@ -6,8 +7,8 @@ use super::scripts::ScriptId;
 use super::store::PATIENCE;
 use super::{OpenError, keys, verdict};
 
-/// Refuses a server that lacks commands of the scripts, or whose user may not run them. Of a
-/// cluster one node is asked: its commands and users are those of the others.
+/// Returns an error if the server lacks commands of the scripts, or if its user may not run them.
+/// In a cluster one node is checked: the others have the same commands and users.
 pub(super) async fn check(client: &Client) -> Result<(), OpenError> {
     let script = ScriptId::Forbidden as usize;
     let value = client.call(script, &[keys::DOCUMENTS.to_vec()], &[], PATIENCE).await;
@@ -22,6 +23,6 @@ pub(super) async fn check(client: &Client) -> Result<(), OpenError> {
             Err(OpenError::Forbidden(forbidden.join(", ")))
         }
         Some([_, _]) => Ok(()),
-        _ => Err(OpenError::Unreadable(verdict::unreadable("permissions that make no sense"))),
+        _ => Err(OpenError::Unreadable(verdict::unreadable("malformed reply of permissions"))),
     }
 }

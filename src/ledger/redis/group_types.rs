@@ -1,9 +1,9 @@
-//! Which group types there may be groups of, in any app of the store.
+//! The group types of which groups may exist, in any app of the store.
 //!
-//! A set beside the directory names every type of which a group was ever created, less those that
-//! were looked for and not found. A sidecar writes a type there before its first creation of that
-//! type and remembers that it has, so that later creations cost nothing more. Groups of a type are
-//! looked for among the keys of all masters: rarely, and never while a decision waits.
+//! A set beside the directory has every type of which a group was ever created, less those that
+//! were searched for and not found. A sidecar writes a type to the set before its first creation of
+//! that type and remembers it, so that later creations cost nothing more. Groups of a type are
+//! searched for among the keys of all masters: rarely, and never while a decision waits.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -21,19 +21,19 @@ use crate::clock::Stopwatch;
 use crate::domain::id::Name;
 use crate::ledger::{Call, LedgerError, TypesInUse};
 
-/// Keys looked at by one call: half a millisecond of the server's time.
-const LOOKED_AT: &str = "1000";
-/// Stands in the set where all groups of the store were looked through; no type has this name.
+/// Keys scanned by one call: half a millisecond of the server's time.
+const KEYS_SCANNED: &str = "1000";
+/// The element that is in the set if all groups of the store were searched; no type has this name.
 const COUNTED: &str = "";
-/// What `note_types` is to do.
+/// The actions of `note_types`.
 const ADD: &str = "+";
 const REMOVE: &str = "-";
 
-/// How long a type counts as written: another sidecar that found no group of it may have removed
-/// it from the set since.
+/// Time for which a type counts as written: after it, another sidecar that found no group of the
+/// type may have removed it from the set.
 const NOTED_FOR: Duration = Duration::from_secs(60);
 
-/// The types that this process has lately written into the set or found there.
+/// The types that this process has recently written to the set or found there.
 #[derive(Default)]
 pub struct Noted(Mutex<HashMap<Name, Stopwatch>>);
 
@@ -48,13 +48,13 @@ impl Noted {
         self.lock().extend(names.into_iter().map(|name| (name, Stopwatch::start())));
     }
 
-    /// Forgets everything: the store has another generation.
+    /// Discards all types, for another generation of the store.
     pub fn clear(&self) {
         self.lock().clear();
     }
 }
 
-/// Writes the type of a group that may be created next, unless this process has done so before.
+/// Writes the type of a group that may be created next, unless this process has done so recently.
 pub async fn note(store: &Store, call: &Call, group_type: &Name) -> Result<(), LedgerError> {
     let is_known = call.catalog.group_type(group_type.as_str()).is_some();
     if !is_known || !call.mode.writes() || store.noted.lock().contains_key(group_type) {
@@ -64,9 +64,9 @@ pub async fn note(store: &Store, call: &Call, group_type: &Name) -> Result<(), L
     if within.is_zero() {
         return Err(LedgerError::DeadlinePassed);
     }
-    let patience = Patience { within, hurried: call.hurried };
-    let noted = change(store, ADD, [group_type.as_str()], patience).await;
-    // Whatever became of the note, nothing was done about the group.
+    let timeout = Patience { within, hurried: call.hurried };
+    let noted = change(store, ADD, [group_type.as_str()], timeout).await;
+    // Whatever the outcome, nothing was done about the group.
     noted.map_err(|error| match error {
         LedgerError::Unavailable(reason) => LedgerError::Refused(reason),
         LedgerError::Absent { why, .. } => LedgerError::Absent { why, may_be_done: false },
@@ -76,7 +76,7 @@ pub async fn note(store: &Store, call: &Call, group_type: &Name) -> Result<(), L
     Ok(())
 }
 
-/// The types of the set, and those that this process has written there.
+/// Returns the types of the set, and those that this process has written to it.
 pub async fn in_use(store: &Store) -> Result<TypesInUse, LedgerError> {
     let keys = [GROUP_TYPES.to_vec()];
     let found = store.raw(ScriptId::TypesInUse, &keys, &[], PATIENCE).await?;
@@ -87,12 +87,13 @@ pub async fn in_use(store: &Store) -> Result<TypesInUse, LedgerError> {
     Ok(TypesInUse { types: store.noted.lock().keys().cloned().collect(), is_complete })
 }
 
-/// Looks for groups of these types, or of all, and writes into the set what was found.
+/// Searches for groups of these types, or of all types, and writes those that were found to the
+/// set.
 pub async fn recheck(
     store: &Store,
     wanted: Option<&BTreeSet<Name>>,
 ) -> Result<BTreeSet<Name>, LedgerError> {
-    let found = look(store, wanted).await?;
+    let found = scan_masters(store, wanted).await?;
     let counted = wanted.is_none().then_some(COUNTED);
     let names = found.iter().map(Name::as_str).chain(counted);
     change(store, ADD, names, PATIENCE.into()).await?;
@@ -106,8 +107,8 @@ pub async fn recheck(
     Ok(found)
 }
 
-/// Goes through the keys of all masters until every wanted type is found.
-async fn look(
+/// Scans the keys of all masters until every wanted type is found.
+async fn scan_masters(
     store: &Store,
     wanted: Option<&BTreeSet<Name>>,
 ) -> Result<BTreeSet<Name>, LedgerError> {
@@ -116,13 +117,14 @@ async fn look(
     for master in &masters {
         let mut cursor = "0".to_owned();
         loop {
-            let words = [cursor.as_bytes(), ANY_GROUPS_BY_TYPE, LOOKED_AT.as_bytes()];
+            let words = [cursor.as_bytes(), ANY_GROUPS_BY_TYPE, KEYS_SCANNED.as_bytes()];
             let page =
                 store.client.call_at(master, ScriptId::ScanGroupTypes as usize, &words, PATIENCE);
             let mut page = array(page.await?).unwrap_or_default().into_iter();
-            let next = page.next().and_then(|next| text(bytes(next)?)).ok_or_else(senseless)?;
-            for key in page.next().and_then(array).ok_or_else(senseless)? {
-                let key = bytes(key).ok_or_else(senseless)?;
+            let next =
+                page.next().and_then(|next| text(bytes(next)?)).ok_or_else(malformed_reply)?;
+            for key in page.next().and_then(array).ok_or_else(malformed_reply)? {
+                let key = bytes(key).ok_or_else(malformed_reply)?;
                 found.extend(counted(store, key).await?);
             }
             if wanted.is_some_and(|wanted| wanted.is_subset(&found)) {
@@ -134,9 +136,11 @@ async fn look(
             cursor = next;
         }
     }
-    // Keys may have moved to a master that was gone through before.
+    // Keys may have moved to a master that was scanned before.
     if addresses(store) != masters {
-        return Err(LedgerError::Refused("the masters changed while groups were counted".into()));
+        return Err(LedgerError::Refused(
+            "the masters changed during the search for groups".into(),
+        ));
     }
     Ok(found)
 }
@@ -147,7 +151,7 @@ fn addresses(store: &Store) -> Vec<String> {
     addresses
 }
 
-/// The types of which an app has groups, by the key of its counts.
+/// Returns the types of which an app has groups, from the key of its counts.
 async fn counted(store: &Store, key: Vec<u8>) -> Result<Vec<Name>, LedgerError> {
     let counts = words(store.raw(ScriptId::GroupsByType, &[key], &[], PATIENCE).await?)?;
     let pairs = counts.chunks_exact(2);
@@ -160,23 +164,23 @@ async fn change(
     store: &Store,
     how: &str,
     types: impl IntoIterator<Item = &str>,
-    patience: Patience,
+    timeout: Patience,
 ) -> Result<(), LedgerError> {
     let mut arguments = vec![how.as_bytes().to_vec()];
     arguments.extend(types.into_iter().map(|name| name.as_bytes().to_vec()));
     if arguments.len() > 1 {
         let keys = [GROUP_TYPES.to_vec()];
-        store.raw(ScriptId::NoteTypes, &keys, &arguments, patience).await?;
+        store.raw(ScriptId::NoteTypes, &keys, &arguments, timeout).await?;
     }
     Ok(())
 }
 
 fn words(value: Value) -> Result<Vec<String>, LedgerError> {
-    let words = array(value).ok_or_else(senseless)?.into_iter();
+    let words = array(value).ok_or_else(malformed_reply)?.into_iter();
     let words: Option<Vec<_>> = words.map(|word| text(bytes(word)?)).collect();
-    words.ok_or_else(senseless)
+    words.ok_or_else(malformed_reply)
 }
 
-fn senseless() -> LedgerError {
+fn malformed_reply() -> LedgerError {
     unreadable("malformed reply about group types")
 }

@@ -1,4 +1,4 @@
-//! What all users and groups of an app hold: keys are looked for, and then their sizes.
+//! Lists the usage of all users and groups of an app: scans keys, and then reads their sizes.
 
 use std::time::Duration;
 
@@ -15,12 +15,12 @@ use crate::ledger::holdings::{Held, Holders, Holding, Holdings};
 use crate::ledger::reconcile::{Place, Subjects};
 use crate::ledger::{Call, LedgerError};
 
-/// Most keys of one call, a tenth of a millisecond.
+/// Most keys of one call: a tenth of a millisecond.
 const KEYS_MAX: usize = 256;
-/// Calls of one page that are under way side by side.
-const AT_ONCE: usize = 4;
+/// Most calls of one page that run concurrently.
+const CONCURRENT_MAX: usize = 4;
 
-/// A page of what they hold.
+/// Returns a page of usage.
 pub async fn holdings(
     store: &Store,
     call: &Call,
@@ -33,7 +33,7 @@ pub async fn holdings(
         Holders::UsersInGroups => (Part::Groups, keys.any_counted_groups()),
         Holders::Groups => (Part::Groups, keys.any_group_record()),
     };
-    let within = left(store, call)?;
+    let within = time_left(store, call)?;
     let Subjects { keys: found, next } =
         scan(store, keys.limits(part), pattern, from, within).await?;
     let cells: Vec<Cell> = found.into_iter().map(Cell::new).collect();
@@ -48,14 +48,14 @@ pub async fn holdings(
         chunks.map(|cells| (cells.to_vec(), cells.iter().flat_map(keys_of).collect())).collect();
     let calls =
         chunks.into_iter().map(|(cells, keys): (_, Vec<_>)| sizes(store, call, of, cells, keys));
-    let each: Vec<_> = stream::iter(calls).buffered(AT_ONCE).try_collect().await?;
+    let each: Vec<_> = stream::iter(calls).buffered(CONCURRENT_MAX).try_collect().await?;
     Ok(Holdings { each: each.into_iter().flatten().collect(), next })
 }
 
-/// How long a call may take.
-fn left(store: &Store, call: &Call) -> Result<Duration, LedgerError> {
-    let left = (call.deadline - store.clock.now()).min(PATIENCE);
-    if left.is_zero() { Err(LedgerError::DeadlinePassed) } else { Ok(left) }
+/// Returns the timeout of the next call.
+fn time_left(store: &Store, call: &Call) -> Result<Duration, LedgerError> {
+    let time_left = (call.deadline - store.clock.now()).min(PATIENCE);
+    if time_left.is_zero() { Err(LedgerError::DeadlinePassed) } else { Ok(time_left) }
 }
 
 async fn sizes(
@@ -66,9 +66,10 @@ async fn sizes(
     keys: Vec<Vec<u8>>,
 ) -> Result<Vec<Holding>, LedgerError> {
     let what: &[u8] = if of == Holders::Groups { b"groups" } else { b"sets" };
-    let within = left(store, call)?;
+    let within = time_left(store, call)?;
     let found = store.raw(ScriptId::Sizes, &keys, &[what.to_vec()], within).await?;
-    let found = array(found).filter(|found| found.len() == cells.len()).ok_or_else(senseless)?;
+    let found =
+        array(found).filter(|found| found.len() == cells.len()).ok_or_else(malformed_reply)?;
     let mut each = Vec::with_capacity(found.len());
     for (cell, size) in cells.into_iter().zip(found) {
         each.extend(held(of, size)?.map(|held| Holding { key: cell.fingerprint(), held }));
@@ -76,21 +77,21 @@ async fn sizes(
     Ok(each)
 }
 
-/// What a size means; `None`: nothing is held any more.
+/// Converts a size; `None` if nothing is held any more.
 fn held(of: Holders, size: Value) -> Result<Option<Held>, LedgerError> {
     let count = |value: &Value| integer(value).and_then(|count| u64::try_from(count).ok());
-    let some = |count: &u64| *count > 0;
+    let is_positive = |count: &u64| *count > 0;
     match of {
         Holders::UsersWithFriends => {
-            let friends = count(&size).ok_or_else(senseless)?;
-            Ok(Some(friends).filter(some).map(Held::Friends))
+            let friends = count(&size).ok_or_else(malformed_reply)?;
+            Ok(Some(friends).filter(is_positive).map(Held::Friends))
         }
         Holders::UsersInGroups => {
-            let groups = count(&size).ok_or_else(senseless)?;
-            Ok(Some(groups).filter(some).map(Held::Groups))
+            let groups = count(&size).ok_or_else(malformed_reply)?;
+            Ok(Some(groups).filter(is_positive).map(Held::Groups))
         }
         Holders::Groups => {
-            let mut parts = array(size).ok_or_else(senseless)?.into_iter();
+            let mut parts = array(size).ok_or_else(malformed_reply)?.into_iter();
             let Some(name) = parts.next() else { return Ok(None) };
             let read = || {
                 let group_type = text(bytes(name)?)?.as_str().into();
@@ -98,11 +99,11 @@ fn held(of: Holders, size: Value) -> Result<Option<Held>, LedgerError> {
                 let members = count(&parts.next()?)?;
                 Some(Held::Members { group_type, members, max_members })
             };
-            read().ok_or_else(senseless).map(Some)
+            read().ok_or_else(malformed_reply).map(Some)
         }
     }
 }
 
-fn senseless() -> LedgerError {
-    unreadable("sizes that make no sense")
+fn malformed_reply() -> LedgerError {
+    unreadable("malformed sizes")
 }

@@ -1,8 +1,8 @@
-//! The identity that lies in the store, and what a process has of it.
+//! The identity of a store, and the identity that a process expects.
 //!
 //! The hash `imquota:identity` has the fields `format`, `fingerprint_key`, `id`, `generation`,
 //! `previous` (earlier generations, the latest first, separated by commas), `accepted` (the request
-//! that made the generation) and `marks` (`all` once every slot has its mark). A version before
+//! that made the generation) and `marks` (`all` once every slot has its mark). An earlier version
 //! wrote only the first two.
 
 use redis::Value;
@@ -17,68 +17,69 @@ use crate::domain::text::hex;
 use crate::ledger::LedgerError;
 use crate::ledger::fingerprint::KEY_BYTES;
 
-/// The format of everything that is stored; another one is refused.
+/// The format of all stored data; any other format is rejected.
 pub const FORMAT: &str = "1";
-/// Random bytes of an id or a generation: two stores never have the same one.
+/// Random bytes of an id or a generation, so that no two stores have the same one.
 const RANDOM_BYTES: usize = 16;
-/// Most earlier generations that are kept: a sidecar that was away for more losses is set up anew.
+/// Most earlier generations that are kept: a sidecar that has missed more losses must be set up
+/// again.
 pub const PREVIOUS_MAX: usize = 64;
 
-/// What lies in the store; texts are empty where there is none.
+/// The stored identity; a text is empty if its field is missing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Identity {
     /// The server's clock, in milliseconds.
     pub now: i64,
-    /// Of everything stored.
+    /// The format of all stored data.
     pub format: String,
-    /// The key of fingerprints, in hexadecimal.
+    /// The fingerprint key, in hexadecimal.
     pub key: String,
     /// The store's id.
     pub id: String,
-    /// What its marks carry.
+    /// The generation that its marks carry.
     pub generation: String,
     /// Earlier generations, the latest first.
     pub previous: Vec<String>,
-    /// The request that made the generation by accepting the store.
+    /// The request that accepted the store and so made the generation.
     pub accepted: String,
-    /// Whether all marks of the generation were written.
+    /// Whether all marks of the generation have been written.
     pub is_marked: bool,
 }
 
-/// What a process has of its store.
+/// The identity of the store that a process expects.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Known {
-    /// The store's id; empty where it is not known.
+    /// The store's id; empty if it has not been read yet.
     pub id: String,
-    /// Its generation; empty where it is not known.
+    /// Its generation; empty if it has not been read yet.
     pub generation: String,
-    /// Earlier ones.
+    /// Earlier generations.
     pub previous: Vec<String>,
-    /// Its key of fingerprints, or the one to be used where none is known.
+    /// Its fingerprint key, or the key to be used if it has none yet.
     pub key: String,
 }
 
-/// How a store that was found compares with what is known.
+/// The result of comparing a found store with the expected one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Match {
-    /// It is that one.
+    /// It is the expected store.
     Same,
-    /// It was accepted since then.
+    /// It has been accepted since then.
     Descends,
-    /// It was accepted since then, with another fingerprint key, which a process that runs cannot
+    /// It has been accepted since then with another fingerprint key, which a running process cannot
     /// change to.
     OtherKey,
-    /// It is not that one, or has lost its identity.
+    /// It is another store, or has lost its identity: the reason.
     Lost(String),
 }
 
 impl Identity {
-    /// Whether there is nothing.
+    /// Returns whether the store has no identity.
     pub fn is_empty(&self) -> bool {
         self.format.is_empty() && self.key.is_empty()
     }
 
-    /// What a process takes from it.
+    /// Returns the identity for a process to expect.
     pub fn known(&self) -> Known {
         Known {
             id: self.id.clone(),
@@ -90,7 +91,7 @@ impl Identity {
 }
 
 impl Known {
-    /// Compares with what was found.
+    /// Compares the expected identity with the found one.
     pub fn compare(&self, found: &Identity) -> Match {
         let lost = |why: String| Match::Lost(why);
         if found.is_empty() {
@@ -100,7 +101,7 @@ impl Known {
             return lost(format!("its data has format \"{}\"", found.format));
         }
         if found.generation.is_empty() {
-            let why = "its identity carries no generation: a sidecar of a version before wrote it";
+            let why = "its identity has no generation: a sidecar of an earlier version wrote it";
             return lost(why.to_owned());
         }
         if found.id != self.id {
@@ -123,7 +124,7 @@ impl Known {
         if found.key == self.key { Match::Descends } else { Match::OtherKey }
     }
 
-    /// The generations that a new one replaces.
+    /// Returns the generations that a new one replaces.
     pub fn replaced(&self, found: &Identity) -> Vec<String> {
         let chains = [&found.generation].into_iter().chain(&found.previous);
         let chains = chains.chain([&self.generation]).chain(&self.previous);
@@ -138,14 +139,14 @@ impl Known {
     }
 }
 
-/// What is said of a store whose acceptance was begun.
+/// The reason for a store whose acceptance was begun.
 pub const UNFINISHED: &str = "its acceptance was begun and is not finished";
 
-/// Reads what lies in the store.
+/// Reads the identity of the store.
 pub async fn read(client: &Client) -> Result<Identity, LedgerError> {
     let script = ScriptId::Identity as usize;
     let value = client.call(script, &[IDENTITY.to_vec()], &[], PATIENCE).await?;
-    decode(value).ok_or_else(|| unreadable("an identity that is malformed"))
+    decode(value).ok_or_else(|| unreadable("malformed identity"))
 }
 
 fn decode(value: Value) -> Option<Identity> {
@@ -159,8 +160,8 @@ fn decode(value: Value) -> Option<Identity> {
     Some(Identity { now, format, key, id, generation, previous, accepted, is_marked })
 }
 
-/// Makes what is missing of an identity, unless another process comes first.
-pub async fn make(client: &Client, new_key: &str) -> Result<Identity, LedgerError> {
+/// Creates the missing fields of the identity, unless another process comes first.
+pub async fn create_missing(client: &Client, new_key: &str) -> Result<Identity, LedgerError> {
     let (generation, id) = (random()?, random()?);
     let arguments =
         [FORMAT, new_key, generation.as_str(), id.as_str()].map(|text| text.as_bytes().to_vec());
@@ -169,19 +170,19 @@ pub async fn make(client: &Client, new_key: &str) -> Result<Identity, LedgerErro
     read(client).await
 }
 
-/// A new id or generation, in hexadecimal.
+/// Returns a new random id or generation, in hexadecimal.
 pub fn random() -> Result<String, LedgerError> {
     let mut bytes = [0; RANDOM_BYTES];
     getrandom::fill(&mut bytes).map_err(|error| LedgerError::Refused(error.to_string()))?;
     Ok(hex(&bytes))
 }
 
-/// A fingerprint key, in hexadecimal.
+/// Formats a fingerprint key in hexadecimal.
 pub fn key_text(key: [u8; KEY_BYTES]) -> String {
     format!("{:032x}", u128::from_be_bytes(key))
 }
 
-/// A fingerprint key from its text.
+/// Parses a fingerprint key.
 pub fn key_bytes(text: &str) -> Option<[u8; KEY_BYTES]> {
     let whole = text.len() == 2 * KEY_BYTES;
     u128::from_str_radix(text, 16).ok().filter(|_| whole).map(u128::to_be_bytes)
@@ -209,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_store_itself_and_what_was_accepted_since_count_as_it() {
+    fn only_the_same_store_and_its_accepted_generations_match() {
         let with = |change: fn(&mut Identity)| {
             let mut identity = found("g2", &["g1", "g0"]);
             change(&mut identity);
@@ -231,16 +232,16 @@ mod tests {
             (Identity::default(), None),
         ];
         for (identity, expected) in cases {
-            let is = known().compare(&identity);
+            let result = known().compare(&identity);
             match expected {
-                Some(expected) => assert_eq!(is, expected, "{identity:?}"),
-                None => assert!(matches!(is, Match::Lost(_)), "{identity:?}: {is:?}"),
+                Some(expected) => assert_eq!(result, expected, "{identity:?}"),
+                None => assert!(matches!(result, Match::Lost(_)), "{identity:?}: {result:?}"),
             }
         }
     }
 
     #[test]
-    fn a_process_that_has_only_the_id_takes_every_whole_generation_of_it() {
+    fn a_process_with_only_the_id_accepts_every_complete_generation() {
         let known = Known { generation: String::new(), previous: Vec::new(), ..known() };
         assert_eq!(known.compare(&found("g5", &["g4"])), Match::Descends);
         let fresh = Identity { is_marked: false, ..found("g5", &[]) };
@@ -250,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_generation_names_all_that_any_sidecar_may_have() {
+    fn a_new_generation_lists_all_generations_that_a_sidecar_may_have() {
         let found = found("x2", &["x1"]);
         assert_eq!(known().replaced(&found), ["x2", "x1", "g1", "g0"]);
         assert_eq!(known().replaced(&Identity::default()), ["g1", "g0"]);

@@ -1,14 +1,14 @@
-//! The limits of an app as a script reads them: lines, with only what its part needs.
+//! The limits of an app in the form that scripts read: lines with only the limits of one part.
 //!
-//! A decision reads one line, which begins with the segment in force when it was written: `0 0
-//! FROM;` and then the segments from FROM on, in milliseconds since the epoch. What held before
-//! FROM stands in another line, which is read where the clock went back. A reader of the version
-//! before takes the beginning for a segment that is over.
+//! A decision reads one line, which begins with the segment that was in force when it was written:
+//! `0 0 FROM;` and then the segments from FROM on, in milliseconds since the epoch. The segments
+//! before FROM are in another line, which is read if the clock was set back. A reader of the
+//! previous version takes the beginning for a segment that is over.
 //!
 //! `TILL STOPPED LIMITS;` for each segment: TILL in milliseconds since the epoch, STOPPED 0 or 1,
-//! LIMITS numbers or `-` for unlimited. For groups these are groups per user and members per
-//! group, then `TYPE=NUMBER` for each type that is sold by number, and `*=NUMBER` where there is a
-//! limit over all types, each followed by a space. Scripts pass over what they do not look for.
+//! LIMITS numbers or `-` for unlimited. For groups these are groups per user and members per group,
+//! then `TYPE=NUMBER` for each type that is sold by number, and `*=NUMBER` if there is a limit over
+//! all types, each followed by a space. Scripts skip fields that they do not need.
 
 use std::fmt::Write as _;
 
@@ -17,23 +17,23 @@ use crate::domain::limit::{Limit, LimitId};
 use crate::domain::schedule::{Limits, Schedule, Segment};
 use crate::domain::time::Timestamp;
 
-/// No end: the greatest whole number that Lua is exact about.
+/// No end: the largest integer that Lua represents exactly.
 pub(super) const NO_END: i64 = (1 << 53) - 1;
 
-/// Limits as they are written: the line that decisions read, and what holds before it.
+/// Formatted limits: the line that decisions read, and the line of earlier segments.
 pub struct Lines<'a> {
     /// The line that decisions read.
     pub line: String,
-    /// The line of what comes before.
+    /// The line of earlier segments.
     pub past: String,
-    /// The segments of the line.
+    /// The segments of `line`.
     pub later_segments: &'a [Segment],
-    /// The segments of what comes before.
+    /// The segments of `past`.
     pub past_segments: &'a [Segment],
 }
 
 impl<'a> Lines<'a> {
-    /// The lines of a part, written at an instant.
+    /// Formats the limits of a part at the instant `now`.
     pub fn new(part: Part, schedule: &'a Schedule, now: Timestamp) -> Self {
         let segments = schedule.segments();
         let (_, later) = schedule.segment_and_later(now);
@@ -44,7 +44,7 @@ impl<'a> Lines<'a> {
     }
 }
 
-/// The limits of a schedule from its beginning on.
+/// Formats the limits of a schedule from its beginning on.
 pub fn line(part: Part, schedule: &Schedule) -> String {
     Lines::new(part, schedule, Timestamp::from_millis(i64::MIN)).line
 }
@@ -81,7 +81,7 @@ fn numbers(part: Part, limits: &Limits) -> String {
     }
 }
 
-/// A limit as scripts read it.
+/// Formats a limit for scripts.
 pub fn number(limit: Limit) -> String {
     limit.finite().map_or_else(|| "-".to_owned(), |limit| limit.to_string())
 }
@@ -93,7 +93,7 @@ mod tests {
     use crate::domain::timeline::ServiceState;
 
     #[test]
-    fn the_free_number_of_groups_stands_behind_what_is_sold() {
+    fn the_limit_over_all_types_follows_the_sold_limits() {
         let bound =
             |limit| Bound { limit: Limit::Finite(limit), source: Source::Edition("trial".into()) };
         let limits = Limits {
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_stay_what_they_are() {
+    fn lines_are_stable() {
         let limits = |state| Limits {
             edition: "professional".into(),
             state,

@@ -1,9 +1,9 @@
 //! The keys of the marks that carry the store's generation.
 //!
-//! Every script checks the mark of its own slot before it reads or writes anything else, so that a
-//! store that lost its facts is noticed by the first call that meets the loss. A single server has
-//! one mark. A cluster has one in each slot: `q1{NUMBER}mark`, where NUMBER is the lowest one whose
-//! decimal text lies in that slot.
+//! Every script checks the mark of its own slot before it reads or writes anything else, so that
+//! the first call that is affected by a loss of facts detects it. A single server has one mark. A
+//! cluster has one in each slot: `q1{NUMBER}mark`, where NUMBER is the lowest one whose decimal
+//! text lies in that slot.
 
 use std::sync::Arc;
 
@@ -12,36 +12,36 @@ use super::client::{SLOTS, slot};
 /// The number in the mark of a single server.
 const SINGLE: u32 = 0;
 
-/// Where the marks of a store lie.
+/// The keys of the marks of one store.
 #[derive(Debug, Clone)]
 pub struct Marks {
-    /// Of a cluster: by slot, the number whose decimal text lies in it.
+    /// In a cluster: for each slot, the number whose decimal text lies in it.
     numbers: Option<Arc<[u32]>>,
 }
 
 impl Marks {
-    /// Of a cluster, or of a single server.
+    /// The marks of a cluster, or of a single server.
     pub fn new(is_cluster: bool) -> Self {
         Self { numbers: is_cluster.then(numbers) }
     }
 
-    /// The mark that scripts with a key in `slot` check.
+    /// Returns the key of the mark that scripts with a key in `slot` check.
     pub fn key(&self, slot: u16) -> Vec<u8> {
         let number = self.numbers.as_ref().and_then(|numbers| numbers.get(usize::from(slot)));
         mark(*number.unwrap_or(&SINGLE))
     }
 
-    /// The mark beside a key.
+    /// Returns the key of the mark for scripts with that key.
     pub fn beside(&self, key: &[u8]) -> Vec<u8> {
         if self.numbers.is_none() { mark(SINGLE) } else { self.key(slot(key)) }
     }
 
-    /// The slot of the mark beside a key; 0 of a single server.
+    /// Returns the slot of the mark for scripts with that key; 0 for a single server.
     pub fn slot_beside(&self, key: &[u8]) -> u16 {
         if self.numbers.is_none() { 0 } else { slot(key) }
     }
 
-    /// Every slot that has a mark of its own; 0 alone of a single server.
+    /// Returns every slot that has a mark of its own; only 0 for a single server.
     pub fn slots(&self) -> std::ops::Range<u16> {
         if self.numbers.is_none() { 0..1 } else { 0..SLOTS }
     }
@@ -51,14 +51,14 @@ fn mark(number: u32) -> Vec<u8> {
     format!("q1{{{number}}}mark").into_bytes()
 }
 
-/// By slot, the lowest number whose decimal text lies in it.
+/// Returns, for each slot, the lowest number whose decimal text lies in it.
 fn numbers() -> Arc<[u32]> {
     let mut numbers = vec![None; usize::from(SLOTS)];
     let mut missing = numbers.len();
     for number in 0_u32.. {
-        let place = &mut numbers[usize::from(slot(number.to_string().as_bytes()))];
-        if place.is_none() {
-            *place = Some(number);
+        let entry = &mut numbers[usize::from(slot(number.to_string().as_bytes()))];
+        if entry.is_none() {
+            *entry = Some(number);
             missing -= 1;
         }
         if missing == 0 {
@@ -78,7 +78,7 @@ mod tests {
         for number in 0..SLOTS {
             assert_eq!(slot(&marks.key(number)), number);
         }
-        // A mark is found by its key: these stay what they are.
+        // Marks are found by their keys: these must not change.
         for (number, golden) in
             [(0, "q1{3560}mark"), (1, "q1{22179}mark"), (16383, "q1{39296}mark")]
         {

@@ -1,7 +1,7 @@
-//! Metering in Redis: logins, bandwidth, and the figures by day.
+//! Metering in Redis: logins, bandwidth, and figures by day.
 //!
-//! Logins and bandwidth lie in the accounts' part, the number of groups in the groups'; figures
-//! are read from both side by side.
+//! Logins and bandwidth are in the part of accounts, the number of groups in that of groups;
+//! figures are read from both concurrently.
 
 use std::collections::HashMap;
 
@@ -10,7 +10,7 @@ use redis::Value;
 
 use super::Redis;
 use super::keys::{Keys, Part};
-use super::reading::{HASHES, fields, part, senseless};
+use super::reading::{HASHES, fields, malformed_reply, part};
 use super::reply::{Decided, bytes, integer, text};
 use super::scripts::ScriptId;
 use super::takes::SUBJECTS_MAX;
@@ -80,7 +80,7 @@ impl Meter for Redis {
         let groups = vec![keys.groups_by_type(), keys.group_totals()];
         let groups = part(&work, Part::Groups, HASHES, groups);
         let (logins, groups) = tokio::try_join!(logins, groups)?;
-        let days = days(&logins, &groups, first, last).ok_or_else(senseless)?;
+        let days = days(&logins, &groups, first, last).ok_or_else(malformed_reply)?;
         Ok(Figures { read_at: at(&groups), days })
     }
 
@@ -100,7 +100,7 @@ impl Meter for Redis {
         if !is_closed(&logins) || !is_closed(&groups) {
             return Ok(None);
         }
-        let days = days(&logins, &groups, month.first, month.last).ok_or_else(senseless)?;
+        let days = days(&logins, &groups, month.first, month.last).ok_or_else(malformed_reply)?;
         Ok(Some(Figures { read_at: at(&logins).max(at(&groups)), days }))
     }
 }
@@ -120,8 +120,8 @@ async fn close(
     work.step(None, step).await
 }
 
-/// The first arguments of a script that meters: how late, how far ahead, how long kept, and the
-/// place of the days.
+/// Returns the first arguments of a metering script: how late, how far ahead, how long kept, and a
+/// place for the days.
 fn bounds() -> Vec<Vec<u8>> {
     let numbers = [LATE_DAYS_MAX.into(), AHEAD_MAX.as_millis(), FIGURES_DAYS_KEPT.into()];
     let mut arguments: Vec<_> = numbers.map(|number| number.to_string().into_bytes()).into();
@@ -129,7 +129,7 @@ fn bounds() -> Vec<Vec<u8>> {
     arguments
 }
 
-/// A day and an instant, as scripts read them.
+/// Formats a day and an instant for scripts.
 fn instant(zone: Zone, at: Option<Timestamp>) -> [Vec<u8>; 2] {
     at.map_or_else(Default::default, |at| {
         let day = zone.day_of(at).number();
@@ -137,7 +137,7 @@ fn instant(zone: Zone, at: Option<Timestamp>) -> [Vec<u8>; 2] {
     })
 }
 
-/// Makes a step and adds what became of it.
+/// Runs a step and adds its outcomes.
 async fn extend(metered: &mut Metered, work: &Work<'_>, step: Step) -> Result<(), LedgerError> {
     let decided = work.step(None, step).await?;
     metered.at = at(&decided);
@@ -147,15 +147,15 @@ async fn extend(metered: &mut Metered, work: &Work<'_>, step: Step) -> Result<()
             b'H' => MeterOutcome::AlreadyCounted,
             b'O' => MeterOutcome::TooLate,
             b'F' => MeterOutcome::InFuture,
-            _ => return Err(senseless()),
+            _ => return Err(malformed_reply()),
         });
     }
     Ok(())
 }
 
-/// The figures of each day; `None` where what was read makes no sense.
+/// Returns the figures of each day; `None` if the replies are malformed.
 fn days(logins: &Decided, groups: &Decided, first: Day, last: Day) -> Option<Vec<DayFigures>> {
-    // The first thing is the schedule, or whether the month is closed.
+    // The first value is the schedule, or whether the month is closed.
     let dau = by_day(logins.more.get(1)?, integer)?;
     let mut bandwidth = by_day_and_region(logins.more.get(2)?)?;
     let by_type = fields(groups.more.get(1)?)?;
@@ -176,13 +176,13 @@ fn days(logins: &Decided, groups: &Decided, first: Day, last: Day) -> Option<Vec
     Some(peaks.into_iter().zip(first.number()..).map(figures).collect())
 }
 
-/// A hash by day.
+/// Parses a hash by day.
 fn by_day<T>(hash: &Value, read: impl Fn(&Value) -> Option<T>) -> Option<HashMap<i32, T>> {
     let day = |(field, value): (String, Value)| Some((field.parse().ok()?, read(&value)?));
     fields(hash)?.into_iter().map(day).collect()
 }
 
-/// Bandwidth by day, of each in the order of its regions.
+/// Parses bandwidth by day, ordered by region within each.
 fn by_day_and_region(hash: &Value) -> Option<HashMap<i32, Vec<(Name, u64)>>> {
     let mut days: HashMap<i32, Vec<(Name, u64)>> = HashMap::new();
     for (field, kbps) in fields(hash)? {
@@ -196,7 +196,7 @@ fn by_day_and_region(hash: &Value) -> Option<HashMap<i32, Vec<(Name, u64)>>> {
     Some(days)
 }
 
-/// Such as `5 9 7 2`.
+/// Parses the number of groups on a day, such as `5 9 7 2`.
 fn total(value: &Value) -> Option<GroupDay> {
     let text = text(bytes(value.clone())?)?;
     let (numbers, net_new) = text.rsplit_once(' ')?;

@@ -1,12 +1,13 @@
 //! The Redis ledger: exact facts that many sidecars share.
 //!
-//! Every operation is one Lua script (`scripts/`) on keys that share a hash tag (`keys`): it reads
-//! the limits where the facts are (`limits`), picks their segment by the server's own clock,
-//! decides and writes, in one round trip. Here the calls are put together (`work`, `takes`,
-//! `releases`, `reading`) and what a script said becomes verdicts (`reply`, `verdict`).
-//! Connections, and what is repeated and what never, are `client`'s.
+//! Every operation is one Lua script (`scripts/`) on keys that share a hash tag (`keys`). In one
+//! round trip the script reads the limits, which are stored beside the facts (`limits`), selects
+//! their segment by the server's own clock, decides and writes. This module builds the calls
+//! (`work`, `takes`, `releases`, `reading`) and turns the replies of the scripts into item results
+//! (`reply`, `verdict`). Connections, and which calls are sent again and which never are, belong to
+//! `client`.
 //!
-//! Not here: any decision. A cache or clock of this process cannot change one.
+//! Not here: any decision. No cache or clock of this process can change one.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -61,7 +62,7 @@ mod position;
 mod reading;
 mod reconcile;
 mod releases;
-// Public for the fuzz targets alone.
+// Public for the fuzz targets only.
 #[doc(hidden)]
 pub mod reply;
 mod schedules;
@@ -79,10 +80,10 @@ mod unknown_apps;
 mod verdict;
 mod work;
 
-/// Why the store cannot be opened.
+/// The reason why the store cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The servers cannot be used.
+    /// The client cannot use the servers.
     #[error(transparent)]
     Client(#[from] client::OpenError),
     /// The store does not answer.
@@ -91,21 +92,21 @@ pub enum OpenError {
     /// The data was written by another version of the product.
     #[error("the data in Redis has format {0}, and this version reads format 1")]
     Foreign(String),
-    /// The key of the fingerprints is not what it should be.
+    /// The stored fingerprint key has the wrong form.
     #[error("the key imquota:identity does not hold a fingerprint key")]
     Damaged,
-    /// The user may not do what the scripts do.
+    /// The user lacks the permission for commands that the scripts run.
     #[error("the user may not run {0} on the facts in Redis; extend their ACL rules")]
     Forbidden(String),
-    /// The user may not access the keys of that pattern.
+    /// The user lacks the permission for keys of this pattern.
     #[error("the user may not access the keys {pattern} in Redis: {why}; extend their ACL rules")]
     ForbiddenKeys {
-        /// What the rules lack behind `~`.
+        /// The key pattern that the ACL rules lack behind `~`.
         pattern: &'static str,
-        /// What the server replied.
+        /// The server's reply.
         why: String,
     },
-    /// The server lacks commands that are needed for scripts.
+    /// The server lacks commands that the scripts need.
     #[error(
         "Redis has no command {0}, which imquota needs; allow it under its own name \
          (rename-command)"
@@ -114,13 +115,13 @@ pub enum OpenError {
     /// The system has no randomness for the fingerprint key.
     #[error("cannot make the store's fingerprint key: {0}")]
     Random(getrandom::Error),
-    /// What is known of the store cannot be read or kept.
+    /// The saved state of the store cannot be read or written.
     #[error("the state of the store cannot be used: {0}")]
     State(#[from] StateFileError),
 }
 
 impl OpenError {
-    /// Why a script about keys of that pattern was not run at the start.
+    /// Maps the failure of a script on keys of that pattern, run at the start.
     fn of_script(error: LedgerError, pattern: &'static str) -> Self {
         let (LedgerError::Refused(why) | LedgerError::Unconfirmed(why)) = &error else {
             return Self::Unreadable(error);
@@ -136,7 +137,7 @@ impl OpenError {
         }
     }
 
-    /// Whether the same may succeed a while later.
+    /// Returns whether the error is transient: opening the store again later may succeed.
     #[must_use]
     pub fn may_pass(&self) -> bool {
         match self {
@@ -153,18 +154,18 @@ pub struct Redis {
     failed: watch::Receiver<bool>,
     watching: tokio::task::JoinHandle<()>,
     watching_clocks: tokio::task::JoinHandle<()>,
-    /// What saves what has been seen, and its task, where there is a directory for it.
+    /// The directory of the saved observations and the task that writes them, if configured.
     saving: Option<(PathBuf, tokio::task::JoinHandle<()>)>,
 }
 
 impl Redis {
-    /// Connects, and makes the store's identity where it has none. Nothing is kept of it.
+    /// Connects, and creates the store's identity if it has none. Saves no state.
     pub async fn open(options: Options, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
         Self::open_known(options, clock, StoreMemory::default()).await
     }
 
-    /// Connects to the store that is remembered; to any, where none is. One that is not that store,
-    /// or has lost its identity, is opened as lost.
+    /// Connects to the store in `memory`, or to any store if it names none. A store that is another
+    /// one, or that has lost its identity, is opened as lost.
     pub async fn open_known(
         options: Options,
         clock: Arc<dyn Clock>,
@@ -187,8 +188,8 @@ impl Redis {
         let standing = Standing::new(known, seen, file, loss);
         let store = Store::new(client, clock, Fingerprints::new(key), standing);
         let store = Arc::new(store);
-        store.look_at_marks().await;
-        // So that the first creations need no note; without them, each makes its own.
+        store.check_marks().await;
+        // The first creations then need not record their types; without this, each does so itself.
         let _ = group_types::in_use(&store).await;
         let (fail, failed) = watch::channel(false);
         let watching = tokio::spawn(checks::watch_store(store.clone(), fail));
@@ -197,13 +198,14 @@ impl Redis {
         Ok(Self { store, failed, watching, watching_clocks, saving })
     }
 
-    /// What the directory in the same Redis is reached through.
+    /// The access to this Redis that the directory shares.
     pub(crate) fn store(&self) -> Arc<Store> {
         self.store.clone()
     }
 }
 
-/// Compares the store with what was seen of it before the start, and saves what is seen.
+/// Compares the store with what was observed of it before the start, and begins to save
+/// observations.
 async fn remember(
     store: &Store,
     state_dir: Option<PathBuf>,
@@ -216,16 +218,16 @@ async fn remember(
     Some((directory, tokio::spawn(saver.run())))
 }
 
-/// A store that was found, and what it is to this process.
+/// A store that was found, compared with the state that this process had saved of it.
 struct Recognized {
     known: Known,
     seen: Seen,
-    /// Why it is lost, where it is.
+    /// The reason why the store is lost, if it is.
     lost: Option<String>,
 }
 
-/// Compares the store with what is kept of it. Where nothing is, and any store is accepted, makes
-/// what its identity lacks.
+/// Compares the store with the saved state. If no state is saved and any store is accepted, creates
+/// the missing parts of the store's identity.
 async fn recognize(
     client: &Client,
     kept: Option<Kept>,
@@ -244,7 +246,7 @@ async fn recognize(
     }
     let kept = kept.filter(|kept| !of_another(kept));
     if kept.is_none() && only.is_none() && (found.key.is_empty() || found.generation.is_empty()) {
-        found = identity::make(client, new_key).await.map_err(unreadable)?;
+        found = identity::create_missing(client, new_key).await.map_err(unreadable)?;
     }
     let Kept { known, seen, lost } = kept.unwrap_or_else(|| {
         let id = only.map_or_else(|| found.id.clone(), str::to_owned);
@@ -271,7 +273,7 @@ fn keep(
 ) -> Result<(), StateFileError> {
     match file.save(known, seen, None) {
         Err(error) if !is_required => {
-            warn!(%error, "store state not kept: a restart cannot notice an emptied store");
+            warn!(%error, "store state not saved: a restart cannot detect an emptied store");
             Ok(())
         }
         kept => kept,
@@ -327,9 +329,9 @@ impl Ledger for Redis {
         reading::read(&Work::new(&self.store, &call), &subject).await
     }
 
-    /// The limits lie with each part; the next decision of each goes by them once this answers.
-    /// What is there already is not written again, so that a sidecar starts without memory too.
-    /// Every part is tried, whatever fails with another one.
+    /// Writes the limits to each part of the app; once this returns, the next decision of each part
+    /// uses them. What a part has already is not written again, so that a sidecar also starts while
+    /// the server is out of memory. Every part is tried, even if another one fails.
     async fn put_schedule(
         &self,
         app: &AppId,
@@ -355,7 +357,7 @@ impl Ledger for Redis {
             match revision {
                 Ok(revision) => latest = latest.max(revision),
                 Err(error @ LedgerError::StoreLost(_)) => return Err(error),
-                // A part that does not answer is passed over: the others have the revision too.
+                // A part that does not answer is skipped: the others hold the revision too.
                 Err(_) => {}
             }
         }
@@ -455,7 +457,7 @@ impl Ledger for Redis {
     async fn failed(&self) {
         let mut failed = self.failed.clone();
         if failed.wait_for(|failed| *failed).await.is_err() {
-            // The watch has ended with the store, which has not failed.
+            // The sender was dropped with the store, which has not failed.
             std::future::pending::<()>().await;
         }
     }

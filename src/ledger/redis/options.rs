@@ -1,33 +1,33 @@
-//! How Redis is reached, and what is asked of it.
+//! The options of the Redis client: topology, credentials, durability and timeouts.
 
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Everything that a connection to Redis needs.
+/// The options of the connections to one Redis.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
-    /// Where the servers are.
+    /// The servers and how they are organised.
     pub topology: Topology,
-    /// Encryption towards Redis and Sentinels; `None`: plain.
+    /// Encryption towards Redis and Sentinels; `None`: unencrypted.
     pub tls: Option<Tls>,
-    /// Who we are to Redis.
+    /// The user at the Redis servers.
     pub credentials: Credentials,
-    /// Who we are to the Sentinels.
+    /// The user at the Sentinels.
     pub sentinel_credentials: Credentials,
-    /// When an answer is given.
+    /// The writes after which a call is answered.
     pub durability: Durability,
-    /// Which replicas confirm it.
+    /// The replicas that confirm a reply.
     pub confirmation: Confirmation,
-    /// Longest time for one connection to be made and greeted.
+    /// Longest time for one connection and its handshake.
     pub connect_timeout: Duration,
-    /// Longest time without an answer to the probe of a server that is not absent.
+    /// Longest time without an answer to its probe before a server is absent.
     pub silence_max: Duration,
-    /// Most calls of one server in work at once; as many again may wait.
+    /// Most subjects in flight at one server; as many again may wait.
     pub subjects_in_flight_max: usize,
 }
 
-/// Where the servers are. Shown as it is configured, without secrets.
+/// The servers and how they are organised. Displayed as configured, without secrets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Topology {
     /// One server.
@@ -37,18 +37,18 @@ pub enum Topology {
         /// Its database.
         database: i64,
     },
-    /// A master with replicas, watched by Sentinels.
+    /// A master with replicas, monitored by Sentinels.
     Sentinel {
         /// The Sentinels.
         sentinels: Vec<HostPort>,
-        /// What they call the master.
+        /// The name by which the Sentinels monitor the master.
         master: String,
-        /// Its database.
+        /// The master's database.
         database: i64,
     },
     /// A Redis Cluster.
     Cluster {
-        /// Some of its nodes; the others are found.
+        /// Some of its nodes; the others are discovered.
         seeds: Vec<HostPort>,
     },
 }
@@ -71,12 +71,12 @@ pub struct HostPort {
     pub port: u16,
 }
 
-/// A user and their password; never shown.
+/// A user and their password; the password is never displayed.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Credentials {
-    /// The ACL user; `None`: the default one.
+    /// The ACL user; `None`: the default user.
     pub username: Option<String>,
-    /// Their password; of a file, what it held when the options were read.
+    /// The password; if it is in a file, the content when the options were read.
     pub password: Option<String>,
     /// The file of the password, which is read again for each connection.
     pub password_file: Option<PathBuf>,
@@ -85,29 +85,28 @@ pub struct Credentials {
 /// Files for encrypted connections, in PEM.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tls {
-    /// Whom to trust; `None`: the system's authorities.
+    /// The trusted certificate authorities; `None`: those of the system.
     pub ca: Option<PathBuf>,
-    /// Our certificate and its key, where the server asks for one.
+    /// The client certificate and its key, if the server requires one.
     pub certificate: Option<(PathBuf, PathBuf)>,
 }
 
-/// When an answer is given.
+/// The writes after which a call is answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Durability {
-    /// When every replica has it that the master has; when the master has written it where there
-    /// is none.
+    /// Every replica of the master has the write; or the master alone, if it has no replica.
     #[default]
     Auto,
-    /// When every replica has it that the master has, and there is one at least.
+    /// Every replica of the master has the write, and there is at least one.
     Replicated,
-    /// When the master has written.
+    /// The master has the write.
     Local,
 }
 
-/// Which replicas confirm an answer.
+/// The replicas that confirm a reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Confirmation {
-    /// How many of those that are attached; `None`: all that may be promoted.
+    /// How many of the attached replicas; `None`: all that may be promoted.
     pub replicas: Option<usize>,
     /// Longest time for a replica to confirm; one that takes longer is left behind.
     pub lag_max: Duration,

@@ -1,35 +1,36 @@
-//! Steps of one operation on a group, which must all be about the same group.
+//! The position of a step among the steps of one operation on a group, which must all be about the
+//! same group.
 //!
-//! A group's id may be used again: between two steps others may dissolve the group and create
+//! A group's id may be reused: between two steps other operations may dissolve the group and create
 //! another one. So the first of several steps returns the group's generation (see
-//! `scripts/shared/generation.lua`), and each later step compares it. Where the group was dissolved
-//! before a later step, and perhaps created anew, the answer is:
+//! `scripts/shared/generation.lua`), and each later step compares it. If the group was dissolved
+//! before a later step, and perhaps created again, the result is:
 //!
-//! | operation | answer |
+//! | operation | result |
 //! |---|---|
 //! | `CreateGroup`, `JoinGroup` | [`LedgerError::GroupReplaced`] |
 //! | `LeaveGroup` | `NOT_HELD` for the users of the later steps |
-//! | `DissolveGroup` | `APPLIED`, or `NOT_HELD` where another dissolution is applied |
+//! | `DissolveGroup` | `APPLIED`, or `NOT_HELD` if another dissolve is applied |
 //!
-//! What a creation or join had added was released by the dissolution, and no user is added to the
-//! later group; users who did not leave any more left with the dissolution, and no user is taken
-//! out of the later group.
+//! The dissolve has released what a creation or join had added, and no user is added to the later
+//! group; users who were still to leave have left with the dissolve, and no user is removed from
+//! the later group.
 //!
-//! Of several dissolutions of one group the one that began last is `APPLIED`, once, and the others
-//! are `NOT_HELD` when the group is gone: they compare claims, which lie in the record of a group
-//! that is being dissolved (see `scripts/dissolve_group.lua`).
+//! Of several dissolves of one group the one that began last is `APPLIED`, once, and the others are
+//! `NOT_HELD` when the group is gone: they compare claims, which are stored in the record of a
+//! group that is being dissolved (see `scripts/dissolve_group.lua`).
 //!
-//! Sidecars of the version before write neither, and take a generation away with the group, so that
-//! later steps here notice every dissolution and creation of theirs. A join of theirs that fills a
-//! group past 65 % of its limit may take it away too; an operation under way is then
+//! Sidecars of the previous version write neither, and delete a generation together with the group,
+//! so that later steps here detect every dissolve and creation of theirs. A join of theirs that
+//! fills a group past 65 % of its limit may delete it too; an operation in flight is then
 //! `GroupReplaced` although the group is the same. Their own steps compare nothing, as before, and
-//! a dissolution of theirs is `APPLIED` beside another one.
+//! a dissolve of theirs is `APPLIED` beside another one.
 //!
 //! Scans, deletions of accounts and comparisons need no generation: each of their steps is about
-//! what it finds. The embedded store needs none either: an operation there is one transaction.
-//! A repetition is an operation of its own, also that of an entry of the journal: it goes by the
-//! group that has the id when it begins. What was admitted while the store was away names no
-//! generation: none was read, and one from before would not show which group the caller meant.
+//! what it finds. The embedded store needs none either: an operation there is one transaction. A
+//! retry is an operation of its own, also that of an entry of the journal: it applies to the group
+//! that has the id when it begins. What was admitted while the store was unavailable has no
+//! generation: none was read, and an earlier one would not show which group the caller meant.
 //!
 //! [`LedgerError::GroupReplaced`]: crate::ledger::LedgerError::GroupReplaced
 
@@ -38,24 +39,25 @@ use redis::Value;
 use super::reply::{bytes, text};
 use crate::domain::decision::Mode;
 
-/// Which step of an operation on a group is next.
+/// The position of the next step of an operation on a group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Position {
-    /// The only one, or one that writes nothing.
+    /// The only step, or a step that writes nothing.
     Only,
-    /// The first of several.
+    /// The first of several steps.
     First,
-    /// A later one, on the group of that generation.
+    /// A later step, on the group of that generation.
     Later(String),
 }
 
 impl Position {
-    /// The beginning of an operation; `is_last`: of one step.
+    /// The position of the first step; `is_last`: it is the only one.
     pub fn first(mode: Mode, is_last: bool) -> Self {
         if is_last || mode == Mode::CheckOnly { Self::Only } else { Self::First }
     }
 
-    /// As scripts read it, with the number of members that steps before would have taken.
+    /// Formats the position for scripts, with the number of members that steps before would have
+    /// taken.
     pub fn argument(&self, taken: usize) -> Vec<u8> {
         match self {
             Self::Only => taken.to_string(),
@@ -65,7 +67,8 @@ impl Position {
         .into_bytes()
     }
 
-    /// Takes in the generation that the first step returned; `None`: it is malformed.
+    /// Moves to the next step with the generation that the first one returned; `None` if it is
+    /// malformed.
     pub fn advance(&mut self, generation: Option<&Value>) -> Option<()> {
         if *self == Self::First {
             let generation = text(bytes(generation?.clone())?)?;
@@ -86,7 +89,7 @@ mod tests {
         let generation = Value::BulkString(b"1795910599769000012".to_vec());
         assert_eq!(position.advance(Some(&generation)), Some(()));
         assert_eq!(position.argument(0), b"0 1795910599769000012");
-        // Later answers change nothing.
+        // Later replies change nothing.
         assert_eq!(position.advance(Some(&Value::BulkString(b"none".to_vec()))), Some(()));
         assert_eq!(position.argument(0), b"0 1795910599769000012");
         for malformed in [None, Some(Value::Int(1)), Some(Value::Nil)] {

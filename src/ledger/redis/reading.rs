@@ -1,5 +1,5 @@
-//! Reading counts. A user's friends and groups, and an app's accounts and groups, lie in parts of
-//! their own: they are read side by side, each exact by itself.
+//! Reads usage. A user's friends and groups, and an app's accounts and groups, are in different
+//! parts: they are read concurrently, each exact by itself.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,10 +16,10 @@ use crate::domain::id::GroupId;
 use crate::domain::usage::Counts;
 use crate::ledger::{Call, LedgerError, Reading, schedule_codec};
 
-/// What `scripts/read.lua` reads as lists of fields and values.
+/// The mode of `scripts/read.lua` for lists of fields and values.
 pub const HASHES: &str = "hashes";
 
-/// Reads the counts of a subject.
+/// Reads the usage of a subject.
 pub async fn read(work: &Work<'_>, subject: &Subject) -> Result<Reading, LedgerError> {
     let keys = work.keys();
     match subject {
@@ -50,8 +50,8 @@ pub async fn read(work: &Work<'_>, subject: &Subject) -> Result<Reading, LedgerE
     }
 }
 
-fn step(part: Part, what: &str, keys: Vec<Vec<u8>>) -> Step {
-    let arguments = vec![what.as_bytes().to_vec()];
+fn step(part: Part, mode: &str, keys: Vec<Vec<u8>>) -> Step {
+    let arguments = vec![mode.as_bytes().to_vec()];
     Step { script: ScriptId::Read, part, by_day: false, subjects: 1, keys, arguments }
 }
 
@@ -59,19 +59,19 @@ fn step(part: Part, what: &str, keys: Vec<Vec<u8>>) -> Step {
 pub async fn part(
     work: &Work<'_>,
     part: Part,
-    what: &str,
+    mode: &str,
     keys: Vec<Vec<u8>>,
 ) -> Result<Decided, LedgerError> {
-    work.step(None, step(part, what, keys)).await
+    work.step(None, step(part, mode, keys)).await
 }
 
-/// A script said something that cannot be.
-pub fn senseless() -> LedgerError {
-    unreadable("counts that make no sense")
+/// The error for a malformed reply.
+pub fn malformed_reply() -> LedgerError {
+    unreadable("malformed counts")
 }
 
 fn reading(call: &Call, decided: &Decided, counts: Counts) -> Result<Reading, LedgerError> {
-    let stored = decided.more.first().cloned().and_then(bytes).ok_or_else(senseless)?;
+    let stored = decided.more.first().cloned().and_then(bytes).ok_or_else(malformed_reply)?;
     let schedule =
         if stored.is_empty() {
             call.unknown_app.clone().ok_or_else(|| LedgerError::UnknownApp(call.app.clone()))?
@@ -86,12 +86,12 @@ fn reading(call: &Call, decided: &Decided, counts: Counts) -> Result<Reading, Le
 
 fn count(decided: &Decided, index: usize) -> Result<u64, LedgerError> {
     let number = decided.more.get(index).and_then(integer);
-    number.and_then(|number| u64::try_from(number).ok()).ok_or_else(senseless)
+    number.and_then(|number| u64::try_from(number).ok()).ok_or_else(malformed_reply)
 }
 
 fn group_counts(group: &GroupId, decided: &Decided) -> Result<Counts, LedgerError> {
     let word = |index: usize| decided.more.get(index).cloned().and_then(bytes).and_then(text);
-    let (Some(name), Some(own)) = (word(1), word(2)) else { return Err(senseless()) };
+    let (Some(name), Some(own)) = (word(1), word(2)) else { return Err(malformed_reply()) };
     Ok(Counts::Group {
         group: group.clone(),
         group_type: name.as_str().into(),
@@ -102,8 +102,8 @@ fn group_counts(group: &GroupId, decided: &Decided) -> Result<Counts, LedgerErro
 
 fn app_counts(call: &Call, accounts: u64, decided: &Decided) -> Result<Counts, LedgerError> {
     let today = call.catalog.zone.day_of(at(decided)).number();
-    let by_type = numbers(decided.more.get(1)).ok_or_else(senseless)?;
-    let by_day = numbers(decided.more.get(2)).ok_or_else(senseless)?;
+    let by_type = numbers(decided.more.get(1)).ok_or_else(malformed_reply)?;
+    let by_day = numbers(decided.more.get(2)).ok_or_else(malformed_reply)?;
     let number = |of: &HashMap<String, i64>, field: &str| of.get(field).copied().unwrap_or(0);
     let kinds = || call.catalog.group_types.iter().map(|kind| kind.name.clone());
     let groups = kinds().map(|name| {
@@ -122,13 +122,13 @@ fn app_counts(call: &Call, accounts: u64, decided: &Decided) -> Result<Counts, L
     })
 }
 
-/// A hash of numbers.
+/// Parses a hash of numbers.
 fn numbers(value: Option<&Value>) -> Option<HashMap<String, i64>> {
     let pair = |(field, value)| Some((field, integer(&value)?));
     fields(value?)?.into_iter().map(pair).collect()
 }
 
-/// The fields of a hash with their values.
+/// Returns the fields of a hash with their values.
 pub fn fields(value: &Value) -> Option<Vec<(String, Value)>> {
     let flat = array(value.clone())?;
     let pair = |pair: &[Value]| Some((text(bytes(pair[0].clone())?)?, pair[1].clone()));

@@ -1,7 +1,7 @@
-//! Comparing claims with the facts, and repairing what differs.
+//! Compares claims with the facts, and repairs the differences.
 //!
-//! What a user or group holds is read whole and compared here. A script then looks again at what
-//! differs, each fact by itself, leaves alone what was changed meanwhile, and repairs the rest.
+//! The facts of a user or group are read whole and compared here. A script then checks each
+//! different fact again by itself, leaves alone what was changed meanwhile, and repairs the rest.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -24,36 +24,36 @@ use crate::ledger::reconcile::{
 };
 use crate::ledger::{Call, LedgerError};
 
-/// Claims of one call, or buckets of accounts, that are in work side by side.
-const AT_ONCE: usize = 16;
-/// Keys that one call looks at when a section is gone through: half a millisecond.
+/// Most claims of one call, or buckets of accounts, that are processed concurrently.
+const CONCURRENT_MAX: usize = 16;
+/// Keys that one call scans: half a millisecond of the server's time.
 const KEYS_SCANNED: u64 = 1000;
 /// Buckets of accounts that are read for one page.
 const BUCKETS_READ: u64 = 32;
-/// Longest time until all parts of an app track its changes. What is asked for as the instant of an
-/// export lies later.
-const BEGUN_WITHIN: Duration = Duration::from_secs(5);
+/// Longest time until all parts of an app track its changes. The instant of an export that is
+/// proposed lies later.
+const BEGIN_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A script that compares and repairs.
+/// The call of a script that compares and repairs.
 struct Repairing<'a> {
     script: ScriptId,
     part: Part,
     /// The keys that do not depend on the users.
     keys: Vec<Vec<u8>>,
-    /// The arguments that do not depend on them.
+    /// The arguments that do not depend on the users.
     arguments: Vec<Vec<u8>>,
-    /// The keys of one of them.
+    /// Returns the keys of one user.
     keys_of: &'a (dyn Fn(Cell) -> Vec<Vec<u8>> + Sync),
 }
 
-/// A comparison under way.
+/// A comparison that is running.
 struct Comparing<'a> {
     work: Work<'a>,
     keys: Keys,
     comparison: &'a Comparison,
 }
 
-/// Compares claims and repairs as asked.
+/// Compares claims, and repairs if configured.
 pub async fn compare(
     store: &Store,
     comparison: &Comparison,
@@ -68,7 +68,7 @@ pub async fn compare(
         let work = Work::new(store, call);
         Comparing { keys: work.keys().clone(), work, comparison }.claim(&claim).await
     });
-    let each: Vec<_> = stream::iter(compared).buffered(AT_ONCE).try_collect().await?;
+    let each: Vec<_> = stream::iter(compared).buffered(CONCURRENT_MAX).try_collect().await?;
     Ok(each.into_iter().flatten().collect())
 }
 
@@ -94,13 +94,13 @@ impl Comparing<'_> {
         }
     }
 
-    /// What scripts that compare begin with.
+    /// Formats the first argument of scripts that compare.
     fn since(&self) -> Vec<u8> {
         let since = self.comparison.tracked_since;
         since.map(|since| since.as_millis().to_string()).unwrap_or_default().into_bytes()
     }
 
-    /// Everything in a set.
+    /// Reads a whole set.
     async fn set(&self, part: Part, key: Vec<u8>) -> Result<HashSet<Cell>, LedgerError> {
         list_set(&self.work, part, key).await
     }
@@ -126,17 +126,17 @@ impl Comparing<'_> {
         } else {
             (friends.to_vec(), Vec::new())
         };
-        for (are, friends) in [(true, here), (false, there)] {
+        for (should_exist, friends) in [(true, here), (false, there)] {
             let lists = |friend| vec![self.keys.friends(friend), self.keys.fans(friend)];
             let repairing = Repairing {
                 script: ScriptId::RepairFriends,
                 part: Part::Friends,
                 keys: vec![self.keys.friends(user), self.keys.fans(user)],
-                arguments: vec![self.since(), user.element(), flag(are)],
+                arguments: vec![self.since(), user.element(), flag(should_exist)],
                 keys_of: &lists,
             };
             let fact = |friend: Cell| Fact::Friend(user.fingerprint(), friend.fingerprint());
-            let mut found = self.repair(&repairing, &friends, missing(are), &fact).await?;
+            let mut found = self.repair(&repairing, &friends, missing(should_exist), &fact).await?;
             differences.append(&mut found);
         }
         Ok(differences)
@@ -154,7 +154,7 @@ impl Comparing<'_> {
         let mut differences = self.record(group, claimed.group_type.as_str(), &own).await?;
         let kind = self.comparison.call.catalog.group_type(claimed.group_type.as_str());
         let Some(kind) = kind.filter(|kind| kind.members_tracked) else { return Ok(differences) };
-        // What its members take depends on its type.
+        // The effect of its members on counts depends on its type.
         if differences.iter().any(|it| it.side == Side::OtherType) {
             return Ok(differences);
         }
@@ -163,14 +163,14 @@ impl Comparing<'_> {
         } else {
             (members.to_vec(), Vec::new())
         };
-        for (are, users) in [(true, here), (false, there)] {
+        for (should_exist, users) in [(true, here), (false, there)] {
             let counts = kind.counts_towards_user;
-            differences.append(&mut self.members(group, counts, are, &users).await?);
+            differences.append(&mut self.members(group, counts, should_exist, &users).await?);
         }
         Ok(differences)
     }
 
-    /// Compares what is known of a group apart from its members; without a type, it should not
+    /// Compares a group's record, apart from its members; an empty type means that it should not
     /// exist.
     async fn record(
         &self,
@@ -192,7 +192,7 @@ impl Comparing<'_> {
             Some("there") => Side::MissingThere,
             Some("type") => Side::OtherType,
             Some("own") => Side::OtherMaxMembers,
-            _ => return Err(unreadable("a comparison that makes no sense")),
+            _ => return Err(unreadable("malformed comparison")),
         };
         let letter = decided.said.first().map(|said| said.letter);
         let outcome = letter.and_then(outcome);
@@ -204,7 +204,7 @@ impl Comparing<'_> {
         &self,
         group: Cell,
         counts: bool,
-        are: bool,
+        should_exist: bool,
         users: &[Cell],
     ) -> Result<Vec<Difference>, LedgerError> {
         let keys = &self.keys;
@@ -213,14 +213,14 @@ impl Comparing<'_> {
             script: ScriptId::RepairMembers,
             part: Part::Groups,
             keys: vec![keys.group_record(group), keys.members(group)],
-            arguments: vec![self.since(), group.element(), flag(are), flag(counts)],
+            arguments: vec![self.since(), group.element(), flag(should_exist), flag(counts)],
             keys_of: &lists,
         };
         let fact = |user: Cell| Fact::Member(group.fingerprint(), user.fingerprint());
-        self.repair(&repairing, users, missing(are), &fact).await
+        self.repair(&repairing, users, missing(should_exist), &fact).await
     }
 
-    /// The group does not exist there.
+    /// Compares a group that should not exist.
     async fn no_group(&self, group: Cell) -> Result<Vec<Difference>, LedgerError> {
         let members = self.set(Part::Groups, self.keys.members(group)).await?;
         let members: Vec<Cell> = members.into_iter().collect();
@@ -228,7 +228,7 @@ impl Comparing<'_> {
         let stays = differences.iter().any(|it| it.outcome == Outcome::LeftAlone);
         let mut record = self.record(group, "", "").await?;
         for difference in &mut record {
-            // A member who stays keeps it.
+            // A member who stays keeps the group.
             if stays {
                 difference.outcome = Outcome::LeftAlone;
             }
@@ -276,14 +276,14 @@ impl Comparing<'_> {
     }
 }
 
-/// What is missing in a set, and what should not be in it.
+/// Returns the elements that are missing in a set, and those that should not be in it.
 fn differing(held: HashSet<Cell>, claimed: &[Cell]) -> (Vec<Cell>, Vec<Cell>) {
     let here = claimed.iter().copied().filter(|cell| !held.contains(cell)).collect();
     let claimed: HashSet<Cell> = claimed.iter().copied().collect();
     (here, held.into_iter().filter(|cell| !claimed.contains(cell)).collect())
 }
 
-/// What a letter means; `None`: there is no difference.
+/// Converts a letter; `None` if there is no difference.
 fn outcome(letter: u8) -> Option<Outcome> {
     match letter {
         b'F' => Some(Outcome::Found),
@@ -302,10 +302,10 @@ async fn list_set(work: &Work<'_>, part: Part, key: Vec<u8>) -> Result<HashSet<C
     let cells = elements.and_then(|elements| {
         elements.into_iter().map(|element| Cell::from_element(&bytes(element)?)).collect()
     });
-    cells.ok_or_else(|| unreadable("a set holds something that is no fingerprint"))
+    cells.ok_or_else(|| unreadable("a set holds an element that is no fingerprint"))
 }
 
-/// A page of a section's subjects.
+/// Returns a page of a section's subjects.
 pub async fn subjects(
     store: &Store,
     call: &Call,
@@ -323,17 +323,17 @@ pub async fn subjects(
     scan(store, keys.limits(part), pattern, from.as_ref(), PATIENCE).await
 }
 
-/// The cells of some of the keys that look like a pattern; `way` is any key beside them.
+/// Returns the cells of a page of the keys that match a pattern; `key_in_slot` is for routing.
 pub async fn scan(
     store: &Store,
-    way: Vec<u8>,
+    key_in_slot: Vec<u8>,
     pattern: Vec<u8>,
     from: Option<&Place>,
     within: Duration,
 ) -> Result<Subjects, LedgerError> {
     let cursor = from.map_or(0, |place| place.0).to_string().into_bytes();
     let arguments = [cursor, pattern, KEYS_SCANNED.to_string().into_bytes()];
-    let found = store.raw(ScriptId::ScanKeys, &[way], &arguments, within).await?;
+    let found = store.raw(ScriptId::ScanKeys, &[key_in_slot], &arguments, within).await?;
     let read = || {
         let mut parts = array(found)?.into_iter();
         let next: u64 = text(bytes(parts.next()?)?)?.parse().ok()?;
@@ -342,7 +342,7 @@ pub async fn scan(
             found.map(|key| Some(Keys::cell_of(&bytes(key)?)?.fingerprint())).collect();
         Some(Subjects { keys: found?, next: (next > 0).then_some(Place(next)) })
     };
-    read().ok_or_else(|| unreadable("keys that make no sense"))
+    read().ok_or_else(|| unreadable("malformed keys"))
 }
 
 async fn accounts(store: &Store, call: &Call, from: u64) -> Result<Subjects, LedgerError> {
@@ -350,12 +350,12 @@ async fn accounts(store: &Store, call: &Call, from: u64) -> Result<Subjects, Led
     let until = BUCKETS.min(from.saturating_add(BUCKETS_READ));
     let work = &Work::new(store, call);
     let buckets = (from..until).map(|number| list_set(work, Part::Accounts, keys.bucket(number)));
-    let buckets: Vec<_> = stream::iter(buckets).buffered(AT_ONCE).try_collect().await?;
+    let buckets: Vec<_> = stream::iter(buckets).buffered(CONCURRENT_MAX).try_collect().await?;
     let keys = buckets.into_iter().flatten().map(Cell::fingerprint).collect();
     Ok(Subjects { keys, next: (until < BUCKETS).then_some(Place(until)) })
 }
 
-/// Begins to track changes in all parts of an app.
+/// Starts to track changes in all parts of an app.
 pub async fn track(
     store: &Store,
     app: &AppId,
@@ -369,16 +369,16 @@ pub async fn track(
     let began_at = store.clock.now();
     for part in PARTS {
         let keys = [keys.tracking(part), keys.tracked(part)];
-        store.raw(ScriptId::TrackChanges, &keys, &arguments, BEGUN_WITHIN).await?;
+        store.raw(ScriptId::TrackChanges, &keys, &arguments, BEGIN_TIMEOUT).await?;
     }
-    if store.clock.now() - began_at > BEGUN_WITHIN {
-        let reason = "it took too long until all parts track changes; begin again".to_owned();
+    if store.clock.now() - began_at > BEGIN_TIMEOUT {
+        let reason = "changes are not tracked in all parts in time; start again".to_owned();
         return Err(LedgerError::Unavailable(reason));
     }
     Ok(Tracking { since, until })
 }
 
-/// Since when all parts of an app track changes.
+/// Returns the period in which all parts of an app track changes.
 pub async fn tracking(store: &Store, app: &AppId) -> Result<Option<Tracking>, LedgerError> {
     let keys = Keys::new(store.ids, app);
     let mut found = None;

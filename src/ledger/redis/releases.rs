@@ -1,8 +1,8 @@
-//! Operations that give back: they have no limits and are always carried out.
+//! Operations that release: they have no limits and are always carried out.
 //!
-//! What touches more than [`SUBJECTS_MAX`] users or groups goes in chunks, so that no other call
-//! waits long. Every chunk is atomic and may be repeated; a dissolution or deletion that was cut
-//! off is finished by its repetition.
+//! An operation on more than [`SUBJECTS_MAX`] users or groups runs in chunks, so that no other call
+//! waits long. Every chunk is atomic and may be repeated; an interrupted dissolve or deletion is
+//! finished by its repetition.
 
 use redis::Value;
 
@@ -56,8 +56,8 @@ fn released(letter: u8) -> Verdict {
     Verdict::of(if letter == b'A' { Outcome::Applied } else { Outcome::NotHeld })
 }
 
-/// What scripts that count groups begin with: the group's keys and arguments.
-fn of_group(work: &Work<'_>, group: &GroupId) -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
+/// Returns the first keys and arguments of scripts that count groups.
+fn group_keys(work: &Work<'_>, group: &GroupId) -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
     let keys = work.keys();
     let cell = keys.group(group);
     let own_keys = vec![
@@ -69,7 +69,7 @@ fn of_group(work: &Work<'_>, group: &GroupId) -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
     (own_keys, vec![work.types(), cell.element(), Vec::new(), Vec::new()])
 }
 
-/// Takes users out of a group.
+/// Removes users from a group.
 pub async fn leave_group(
     work: &Work<'_>,
     group: &GroupId,
@@ -80,7 +80,7 @@ pub async fn leave_group(
     // Releases have no mode.
     let mut position = Position::first(Mode::Force, users.len() <= SUBJECTS_MAX);
     for users in users.chunks(SUBJECTS_MAX) {
-        let (mut own_keys, mut arguments) = of_group(work, group);
+        let (mut own_keys, mut arguments) = group_keys(work, group);
         arguments[POSITION] = position.argument(0);
         for user in users {
             let cell = keys.user(user);
@@ -100,15 +100,15 @@ pub async fn leave_group(
     Ok(answer)
 }
 
-/// Where in the own arguments of these scripts it stands which step of the operation it is.
+/// Index of the position of the step among the own arguments of these scripts.
 const POSITION: usize = 2;
-/// The claim of a creation that finishes a dissolution of others.
+/// The claim of a creation that finishes an interrupted dissolve.
 const HELP: &[u8] = b"help";
 
-/// Takes everybody out, and the group away. For a creation of the same id (`is_help`), it only
-/// finishes what others have begun, and leaves a new group alone.
+/// Removes all members, and then the group. For a creation of the same id (`is_help`), it only
+/// finishes an interrupted dissolve, and leaves a new group alone.
 ///
-/// Of several dissolutions of one group one is applied: see [`super::position`].
+/// Of several dissolves of one group one is applied: see [`super::position`].
 pub async fn dissolve_group(
     work: &Work<'_>,
     group: &GroupId,
@@ -120,7 +120,7 @@ pub async fn dissolve_group(
     let mut claim = if is_help { HELP.to_vec() } else { Vec::new() };
     let (mut found, mut is_overtaken) = (false, false);
     loop {
-        let (mut own_keys, mut arguments) = of_group(work, group);
+        let (mut own_keys, mut arguments) = group_keys(work, group);
         arguments[POSITION].clone_from(&claim);
         for cell in &members {
             own_keys.extend([keys.counted_groups(*cell), keys.other_groups(*cell)]);
@@ -136,25 +136,25 @@ pub async fn dissolve_group(
         let released = more.next().as_ref().and_then(integer).unwrap_or(0);
         answer.members_released += u64::try_from(released).unwrap_or(0);
         found |= letter != Some(b'N');
-        let left = more.next();
+        let remaining = more.next();
         let malformed = || unreadable("a dissolution's claim is malformed");
         claim = more.next().and_then(bytes).ok_or_else(malformed)?;
         is_overtaken |= more.next().as_ref().and_then(integer) == Some(1);
         if letter != Some(b'M') {
             break;
         }
-        members = cells(left)?;
+        members = cells(remaining)?;
     }
     let is_applied = found && !is_overtaken;
     let outcome = if is_applied { Outcome::Applied } else { Outcome::NotHeld };
     Ok(Answer { whole: Some(Verdict::of(outcome)), ..answer })
 }
 
-/// Deletes an account, with what the user holds even where there was no account.
+/// Deletes an account, and what the user holds even without an account.
 ///
-/// Friendships, memberships and the account go one after another, each as one atomic step unless
-/// there are more than a step may have. Whatever cuts the deletion off leaves the account, so that
-/// it is seen to be unfinished.
+/// Friendships, memberships and the account are deleted in this order, each in one atomic step
+/// unless there are more than a step may have. An interrupted deletion leaves the account, which
+/// shows that it is unfinished.
 pub async fn delete_account(work: &Work<'_>, user: &UserId) -> Result<Answer, LedgerError> {
     let friends = delete_friends(work, user).await?;
     let groups = delete_memberships(work, user).await?;
@@ -185,9 +185,9 @@ async fn delete_from_accounts(
 async fn delete_friends(work: &Work<'_>, user: &UserId) -> Result<bool, LedgerError> {
     let keys = work.keys();
     let me = keys.user(user);
-    take_all(work, |others, at_once| {
+    release_all(work, |others, in_one_step| {
         let mut own_keys = vec![keys.friends(me), keys.fans(me)];
-        let mut arguments = vec![me.element(), flag(at_once)];
+        let mut arguments = vec![me.element(), flag(in_one_step)];
         for other in others {
             own_keys.extend([keys.friends(*other), keys.fans(*other)]);
             arguments.push(other.element());
@@ -201,14 +201,14 @@ async fn delete_friends(work: &Work<'_>, user: &UserId) -> Result<bool, LedgerEr
 async fn delete_memberships(work: &Work<'_>, user: &UserId) -> Result<bool, LedgerError> {
     let keys = work.keys();
     let me = keys.user(user);
-    take_all(work, |groups, at_once| {
+    release_all(work, |groups, in_one_step| {
         let mut own_keys = vec![
             keys.counted_groups(me),
             keys.other_groups(me),
             keys.groups_by_type(),
             keys.groups_by_day(),
         ];
-        let mut arguments = vec![work.types(), me.element(), flag(at_once), Vec::new()];
+        let mut arguments = vec![work.types(), me.element(), flag(in_one_step), Vec::new()];
         for group in groups {
             own_keys.extend([keys.group_record(*group), keys.members(*group)]);
             arguments.push(group.element());
@@ -219,24 +219,26 @@ async fn delete_memberships(work: &Work<'_>, user: &UserId) -> Result<bool, Ledg
     .await
 }
 
-/// How often something may come between naming all and taking all, before it is taken in parts.
-const AT_ONCE_ATTEMPTS: usize = 16;
+/// Attempts to release everything in one step, if the facts change between listing and releasing,
+/// before it is done in parts.
+const ONE_STEP_ATTEMPTS: usize = 16;
 
-/// Repeats a step with what its last answer says is left, until nothing is. Whether there was any.
+/// Repeats a step with the remainder that its last reply lists, until nothing remains. Returns
+/// whether there was anything.
 ///
-/// What fits into one step goes at once, so that nobody sees its middle.
-async fn take_all(
+/// What fits into one step is released in one, so that no caller sees a partial release.
+async fn release_all(
     work: &Work<'_>,
     step: impl Fn(&[Cell], bool) -> Step,
 ) -> Result<bool, LedgerError> {
-    let mut left: Vec<Cell> = Vec::new();
+    let mut remaining: Vec<Cell> = Vec::new();
     let mut held = false;
     for attempt in 0.. {
-        let at_once = attempt < AT_ONCE_ATTEMPTS && left.len() < SUBJECTS_MAX;
-        let decided = work.step(None, step(&left, at_once)).await?;
+        let in_one_step = attempt < ONE_STEP_ATTEMPTS && remaining.len() < SUBJECTS_MAX;
+        let decided = work.step(None, step(&remaining, in_one_step)).await?;
         held |= decided.said.first().is_some_and(|said| said.letter == b'A');
-        left = cells(decided.more.into_iter().next())?;
-        if left.is_empty() {
+        remaining = cells(decided.more.into_iter().next())?;
+        if remaining.is_empty() {
             break;
         }
     }
@@ -247,5 +249,5 @@ fn cells(value: Option<Value>) -> Result<Vec<Cell>, LedgerError> {
     let cells = value.and_then(array).and_then(|elements| {
         elements.into_iter().map(|element| Cell::from_element(&bytes(element)?)).collect()
     });
-    cells.ok_or_else(|| unreadable("a set holds something that is no fingerprint"))
+    cells.ok_or_else(|| unreadable("a set holds an element that is no fingerprint"))
 }

@@ -1,10 +1,10 @@
-//! What a script answered, as values. See `scripts/shared/verdicts.lua` for its shape.
+//! The replies of scripts as values. See `scripts/shared/verdicts.lua` for their shape.
 
 use redis::Value;
 
 use crate::domain::decision::Reason;
 
-/// A count behind a verdict, and the limit that it reached.
+/// A count behind an item result, and the limit that it reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Note {
     /// The limit.
@@ -13,7 +13,7 @@ pub struct Note {
     pub used: u64,
 }
 
-/// The limit that a note's letter stands for.
+/// The limit that a letter stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Over {
     /// The service has stopped.
@@ -38,55 +38,55 @@ pub enum Over {
     Members,
 }
 
-/// One item's letter, with its notes where it has any.
+/// One item's letter, with its notes if it has any.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Said {
-    /// As the script said it.
+    /// The letter as the script returned it.
     pub letter: u8,
-    /// The limits in the way.
+    /// The violated limits.
     pub notes: Vec<Note>,
 }
 
-/// A script's answer.
+/// The reply of a script.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Reply {
-    /// It decided.
+    /// The script decided.
     Decided(Decided),
-    /// It wrote nothing, for that reason; with a detail where there is one.
+    /// The script wrote nothing, for a reason and with a detail if there is one.
     Nothing {
         /// The server's clock, in milliseconds since the epoch.
         now: i64,
-        /// Why, in a word.
+        /// The reason, in one word.
         why: String,
-        /// Such as the type that a group has.
+        /// The detail, such as the type that a group has.
         detail: String,
     },
 }
 
-/// What was decided.
+/// The decision of a script.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Decided {
     /// The server's clock, in milliseconds since the epoch.
     pub now: i64,
-    /// The part's counter of writes after it.
+    /// The part's counter of writes after the decision.
     pub writes: u64,
-    /// One entry an item.
+    /// One entry per item.
     pub said: Vec<Said>,
-    /// The segment of limits that it was decided by; empty where nothing was in the way, or where
-    /// the app has no limits of its own.
+    /// The segment of limits by which it was decided; empty if no limit was reached, or if the app
+    /// has no limits of its own.
     pub segment: Vec<u8>,
-    /// Counts that passed a threshold.
+    /// Counts that crossed a threshold.
     pub risen: Vec<Risen>,
-    /// What the script adds.
+    /// Further values of the script.
     pub more: Vec<Value>,
 }
 
-/// A count that passed a threshold, as `scripts/shared/warn.lua` tells it.
+/// A count that crossed a threshold, from `scripts/shared/warn.lua`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Risen {
     /// The limit.
     pub over: Over,
-    /// Whose: a cell's element, or a group type.
+    /// The subject: a cell's element, or a group type.
     pub of: String,
     /// The count.
     pub used: u64,
@@ -96,7 +96,7 @@ pub struct Risen {
     pub percent: u64,
 }
 
-/// Reads an answer; `None` where it has another shape.
+/// Parses a reply; `None` if it has another shape.
 pub fn read(value: Value) -> Option<Reply> {
     let Value::Array(parts) = value else { return None };
     let mut parts = parts.into_iter();
@@ -128,7 +128,7 @@ pub fn read(value: Value) -> Option<Reply> {
     }))
 }
 
-/// Letters with their notes: one word of notes for each letter that has some.
+/// Parses letters with their notes: one word of notes for each letter that has some.
 fn items(letters: &[u8], notes: &str) -> Option<Vec<Said>> {
     let mut words = notes.split_ascii_whitespace();
     let mut items = Vec::with_capacity(letters.len());
@@ -140,7 +140,7 @@ fn items(letters: &[u8], notes: &str) -> Option<Vec<Said>> {
     words.next().is_none().then_some(items)
 }
 
-/// Such as `u50m20`.
+/// Parses a word of notes, such as `u50m20`.
 fn word(word: &str) -> Option<Vec<Note>> {
     let mut notes = Vec::new();
     let mut rest = word;
@@ -153,13 +153,13 @@ fn word(word: &str) -> Option<Vec<Note>> {
     Some(notes)
 }
 
-/// Such as `u-12,140,200,70`.
+/// Parses a crossed threshold, such as `u-12,140,200,70`.
 #[must_use]
 pub fn risen(word: &str) -> Option<Risen> {
     let mut parts = word.split(',');
     let what = parts.next()?;
     let over = match what.chars().next()? {
-        // Whose list it is, is told by the element.
+        // The element identifies the user whose list it is.
         'f' => Over::PeerFriends,
         letter => over(letter)?,
     };
@@ -185,7 +185,7 @@ fn over(letter: char) -> Option<Over> {
 }
 
 impl Over {
-    /// The reason of a denial; `full` where it is the group that has no room.
+    /// Returns the reason of a denial; `full` if the group has no room.
     #[must_use]
     pub fn reason(self, full: Reason) -> Reason {
         match self {
@@ -202,7 +202,7 @@ impl Over {
     }
 }
 
-/// A whole number.
+/// Parses a whole number.
 #[must_use]
 pub fn integer(value: &Value) -> Option<i64> {
     match value {
@@ -212,7 +212,7 @@ pub fn integer(value: &Value) -> Option<i64> {
     }
 }
 
-/// A string.
+/// Reads a string.
 #[must_use]
 pub fn bytes(value: Value) -> Option<Vec<u8>> {
     match value {
@@ -223,13 +223,13 @@ pub fn bytes(value: Value) -> Option<Vec<u8>> {
     }
 }
 
-/// A string that is text.
+/// Converts a string to text.
 #[must_use]
 pub fn text(bytes: Vec<u8>) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
-/// An array.
+/// Reads an array.
 #[must_use]
 pub fn array(value: Value) -> Option<Vec<Value>> {
     match value {
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_are_read_item_by_item() {
+    fn replies_are_parsed_item_by_item() {
         let notes = bulk("u50m20 s0|u-12,140,200,70 gRoom,5,5,100");
         let parts =
             vec![Value::Int(7), Value::Int(9), bulk("AHDS"), bulk("{}"), notes, Value::Int(3)];
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_of_another_shape_are_none() {
+    fn replies_of_another_shape_are_none() {
         for parts in [
             vec![],
             vec![bulk("x"), bulk("late")],

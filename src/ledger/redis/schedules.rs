@@ -1,5 +1,4 @@
-//! The limits of an app where its facts are: written to each part, and read back by their
-//! revisions.
+//! The limits of an app beside its facts: written to each part, and checked by their revisions.
 
 use futures_util::future::join_all;
 
@@ -13,20 +12,20 @@ use crate::domain::id::AppId;
 use crate::domain::schedule::Schedule;
 use crate::ledger::{LedgerError, schedule_codec};
 
-/// The revision of the limits of each part.
+/// Returns the revision of the limits of each part. `hurried`: fails fast.
 pub async fn revisions(store: &Store, app: &AppId, hurried: bool) -> Vec<Result<u64, LedgerError>> {
     let keys = Keys::new(store.ids, app);
-    let patience = Patience { within: PATIENCE, hurried };
+    let timeout = Patience { within: PATIENCE, hurried };
     let read = async |part| {
         let keys = [keys.limits(part)];
-        let found = store.raw(ScriptId::ScheduleRevision, &keys, &[], patience).await?;
+        let found = store.raw(ScriptId::ScheduleRevision, &keys, &[], timeout).await?;
         let revision = integer(&found).and_then(|revision| u64::try_from(revision).ok());
         Ok(revision.unwrap_or(0))
     };
     join_all(PARTS.map(read)).await
 }
 
-/// Sets the limits of each part, where they are not there yet.
+/// Sets the limits of each part that does not have them yet.
 pub async fn put(
     store: &Store,
     app: &AppId,

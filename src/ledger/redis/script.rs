@@ -1,23 +1,23 @@
-//! A Lua script and the digest that Redis calls it by.
+//! A Lua script and the digest by which Redis calls it.
 
 use sha1_smol::Sha1;
 
-/// A script that may be called by its digest once the server has it.
+/// A script that can be called by its digest once it is loaded.
 ///
-/// The digest follows from the text, so that sidecars of different versions use one server side
-/// by side, each with its own scripts.
+/// The digest follows from the text, so that sidecars of different versions use one server
+/// concurrently, each with its own scripts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Script {
-    /// What logs call it.
+    /// The name in logs.
     pub name: &'static str,
-    /// Its text, with the `#!lua` head.
+    /// The script's text, with the `#!lua` head.
     pub text: String,
     /// SHA-1 of the text, in 40 hexadecimal digits.
     pub digest: String,
 }
 
 impl Script {
-    /// A script of that text.
+    /// Creates a script from its text.
     #[must_use]
     pub fn new(name: &'static str, text: String) -> Self {
         let digest = Sha1::from(&text).digest().to_string();

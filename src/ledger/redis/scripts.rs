@@ -1,4 +1,4 @@
-//! The scripts, each one atomic step, and how they are put together.
+//! The scripts, each one atomic step, and their composition.
 //!
 //! A script is a file of its own under `scripts/`; a line `-- include NAME` stands for
 //! `scripts/shared/NAME.lua`.
@@ -84,7 +84,7 @@ scripts! {
 }
 
 impl ScriptId {
-    /// Whether it belongs to publishing the limits of all apps.
+    /// Returns whether the script is used to publish the limits of all apps.
     pub fn publishes(self) -> bool {
         matches!(
             self,
@@ -92,7 +92,7 @@ impl ScriptId {
         )
     }
 
-    /// Whether it may put something into the store that was not there.
+    /// Returns whether the script may add facts to the store.
     pub fn takes(self) -> bool {
         matches!(
             self,
@@ -105,7 +105,7 @@ impl ScriptId {
         )
     }
 
-    /// Whether it looks at thresholds, beside those that count groups by day.
+    /// Returns whether the script checks thresholds, beside those that count groups by day.
     pub fn warns(self) -> bool {
         matches!(
             self,
@@ -114,7 +114,8 @@ impl ScriptId {
     }
 }
 
-/// The text with its shared parts, without comments: Redis keeps and hashes every byte.
+/// Composes a script from its text and shared parts, without comments, since Redis stores and
+/// hashes every byte.
 fn compose(text: &str) -> String {
     let mut composed = String::new();
     for line in text.lines() {
@@ -164,12 +165,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_script_is_whole_and_says_what_it_may_do() {
+    fn every_script_is_complete_and_declares_its_flags() {
         for script in all() {
             assert!(script.text.starts_with("#!lua"), "{}", script.name);
             assert!(!script.text.contains(INCLUDE), "{}", script.name);
             assert_eq!(script.digest.len(), 40, "{}", script.name);
-            // Only what gives back may run when Redis is out of memory.
+            // Only releases may run when Redis is out of memory.
             let releases = ["delete", "remove", "leave", "dissolve"];
             let release = releases.iter().any(|verb| script.name.starts_with(verb));
             assert_eq!(script.text.contains("allow-oom"), release, "{}", script.name);
@@ -189,17 +190,17 @@ mod tests {
     }
 
     #[test]
-    fn the_commands_of_all_scripts_are_those_that_are_asked_about_at_the_start() {
+    fn the_commands_of_all_scripts_are_checked_at_the_start() {
         let all = all();
         let quoted = |text: &str| -> Vec<String> {
             text.split('\'').skip(1).step_by(2).map(str::to_owned).collect()
         };
         let is_name = |word: &String| word.bytes().all(|byte| byte.is_ascii_uppercase());
-        let asked = quoted(&all[ScriptId::Forbidden as usize].text).into_iter().filter(is_name);
+        let checked = quoted(&all[ScriptId::Forbidden as usize].text).into_iter().filter(is_name);
         let called = all.iter().flat_map(|script| {
             let calls = script.text.split("redis.call(").skip(1);
             calls.map(|call| quoted(call).swap_remove(0)).collect::<Vec<_>>()
         });
-        assert_eq!(asked.collect::<BTreeSet<_>>(), called.collect::<BTreeSet<_>>());
+        assert_eq!(checked.collect::<BTreeSet<_>>(), called.collect::<BTreeSet<_>>());
     }
 }

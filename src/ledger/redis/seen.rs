@@ -1,7 +1,8 @@
-//! The marks that a process, or the state that it keeps, has seen in the store.
+//! The marks that a process has observed in the store, now or according to its saved state.
 //!
-//! One that was seen and is missing later is a loss; one that was never seen may still have to be
-//! written: the store is new, or its data are of a version before, or its server was away.
+//! An observed mark that is missing later is a loss. A mark that was never observed may still have
+//! to be written: the store is new, or was written by an earlier version, or the server was
+//! unavailable.
 
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -12,7 +13,7 @@ const BITS: usize = 64;
 const WORDS: usize = SLOTS as usize / BITS;
 /// Hexadecimal digits of a word in the text of a set.
 const DIGITS: usize = BITS / 4;
-/// The text of the set of all.
+/// The text of the set of all slots.
 const ALL: &str = "all";
 
 /// A set of slots.
@@ -29,38 +30,38 @@ impl Default for Seen {
 }
 
 impl Seen {
-    /// Whether every mark was written once.
+    /// Returns whether every mark has been written.
     pub fn is_all(&self) -> bool {
         self.all.load(Ordering::Relaxed)
     }
 
-    /// Every mark was written.
+    /// Records that every mark has been written.
     pub fn insert_all(&self) {
         self.all.store(true, Ordering::Relaxed);
     }
 
-    /// Nothing was seen of another generation.
+    /// Clears the set, for another generation.
     pub fn clear(&self) {
         self.all.store(false, Ordering::Relaxed);
         self.words.iter().for_each(|word| word.store(0, Ordering::Relaxed));
     }
 
-    /// The mark of a slot was seen.
+    /// Records the mark of a slot.
     pub fn insert(&self, slot: u16) {
-        let (word, bit) = place(slot);
+        let (word, bit) = word_and_bit(slot);
         if let Some(word) = self.words.get(word) {
             word.fetch_or(bit, Ordering::Relaxed);
         }
     }
 
-    /// Whether the mark of a slot was seen.
+    /// Returns whether the mark of a slot was observed.
     pub fn contains(&self, slot: u16) -> bool {
-        let (word, bit) = place(slot);
+        let (word, bit) = word_and_bit(slot);
         self.is_all()
             || self.words.get(word).is_some_and(|it| it.load(Ordering::Relaxed) & bit != 0)
     }
 
-    /// As the state file has it.
+    /// Formats the set for the state file.
     pub fn to_text(&self) -> String {
         if self.is_all() {
             return ALL.to_owned();
@@ -72,7 +73,7 @@ impl Seen {
         })
     }
 
-    /// From the state file; `None` where it is malformed.
+    /// Parses the text of the state file; `None` if it is malformed.
     pub fn from_text(text: &str) -> Option<Self> {
         let seen = Self::default();
         if text == ALL {
@@ -90,7 +91,7 @@ impl Seen {
     }
 }
 
-fn place(slot: u16) -> (usize, u64) {
+fn word_and_bit(slot: u16) -> (usize, u64) {
     let slot = usize::from(slot);
     (slot / BITS, 1 << (slot % BITS))
 }

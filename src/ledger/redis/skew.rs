@@ -1,7 +1,7 @@
-//! Watches how far the clocks of the servers are from this process's.
+//! Measures and logs how far the servers' clocks differ from this process's.
 //!
-//! Nothing is decided here: the scripts refuse what goes by the time where the clocks are too far
-//! apart (`scripts/shared/skew.lua`). People are warned long before.
+//! Nothing is decided here: the scripts refuse what depends on the time if the clocks are too far
+//! apart (`scripts/shared/skew.lua`). Operators are warned long before.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,35 +12,35 @@ use tracing::{info, warn};
 use super::client::ClockReading;
 use super::store::Store;
 
-/// How often the clocks are read: one short command for each server.
-const CLOCKS_READ_EVERY: Duration = Duration::from_secs(2);
-/// Clocks that differ by less are taken as equal; machines that follow a time server differ by some
+/// Time between two readings of the clocks: one short command for each server.
+const READ_INTERVAL: Duration = Duration::from_secs(2);
+/// Smallest difference that is reported; machines that follow a time server differ by some
 /// milliseconds.
 const WARNED_FROM_MS: u64 = 1_000;
-/// Readings after which a warning that still holds is repeated: half an hour.
+/// Readings after which a warning that is still true is repeated: half an hour.
 const REPEATED_AFTER: u32 = 900;
 
-/// Whose clock is wrong.
+/// The clock that is probably wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Suspect {
-    /// All agree.
+    /// All clocks agree.
     None,
-    /// This machine's: servers that agree among themselves all differ from it.
+    /// This machine's clock: servers that agree with each other all differ from it.
     ThisMachine,
-    /// Those servers': others agree with this machine.
+    /// The clocks of these servers: others agree with this machine.
     Servers(Vec<String>),
-    /// It cannot be told apart.
+    /// It cannot be determined.
     Unknown,
 }
 
-/// Reads the clocks of all servers from time to time, for ever.
+/// Reads the clocks of all servers at an interval, without end.
 pub async fn watch_clocks(store: Arc<Store>) {
-    let mut pace = interval(CLOCKS_READ_EVERY);
+    let mut pace = interval(READ_INTERVAL);
     pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut known, mut since) = (Suspect::None, 0);
     loop {
         pace.tick().await;
-        let readings = store.client.read_clocks(&*store.clock, CLOCKS_READ_EVERY).await;
+        let readings = store.client.read_clocks(&*store.clock, READ_INTERVAL).await;
         let suspect = suspect(&readings);
         since += 1;
         if suspect != known || since >= REPEATED_AFTER {
@@ -80,19 +80,19 @@ fn log(suspect: &Suspect, known: &Suspect, readings: &[ClockReading]) {
         Suspect::ThisMachine => warn!(
             server,
             ahead_ms,
-            "clock skew: it is this machine's clock, since all servers agree; check its NTP"
+            "clock skew: this machine's clock is wrong, since all servers agree; check its NTP"
         ),
         Suspect::Servers(servers) => warn!(
             servers = servers.join(" "),
             ahead_ms,
-            "clock skew: it is these servers' clocks, since others agree with this machine; \
+            "clock skew: these servers' clocks are wrong, since others agree with this machine; \
              check their NTP"
         ),
         Suspect::Unknown => warn!(
             server,
             ahead_ms,
-            "clock skew: the server's clock or this machine's is wrong, which of them cannot be \
-             seen from here; check NTP on both"
+            "clock skew: the server's clock or this machine's is wrong, and which of them cannot \
+             be determined; check NTP on both"
         ),
     }
 }
@@ -103,7 +103,7 @@ mod tests {
     use crate::ledger::CLOCK_SKEW_MAX;
 
     #[test]
-    fn it_is_the_clock_that_differs_while_others_agree() {
+    fn the_wrong_clock_is_the_one_that_differs_while_others_agree() {
         let servers = |names: &[&str]| {
             Suspect::Servers(names.iter().map(|name| (*name).to_owned()).collect())
         };
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn scripts_refuse_from_the_same_difference_on() {
+    fn scripts_refuse_at_the_same_difference() {
         let most = CLOCK_SKEW_MAX.as_millis().to_string();
         for text in [
             include_str!("scripts/shared/skew.lua"),

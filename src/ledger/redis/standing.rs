@@ -1,7 +1,7 @@
-//! Whether the store is the one that this process opened, and has its facts.
+//! The state of the store for this process: open, lost, or being accepted.
 //!
-//! It is open, lost, or being accepted. While it is lost every call is refused before anything is
-//! sent; while it is being accepted, limits alone are published. A generation changes only while no
+//! While the store is lost, every call is refused before anything is sent; while it is being
+//! accepted, only limits are published. The generation changes only while no
 //! [`GenerationGuard`](crate::ledger::GenerationGuard) is held.
 
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
@@ -18,38 +18,38 @@ use super::state_file::StateFile;
 use crate::domain::time::Timestamp;
 use crate::ledger::{LedgerError, Loss};
 
-/// Everything is answered.
+/// All calls are sent.
 const OPEN: u8 = 0;
-/// Nothing is.
+/// No calls are sent.
 const LOST: u8 = 1;
-/// Limits are published, and nothing else is answered.
+/// Limits are published, and no other calls are sent.
 const ACCEPTING: u8 = 2;
 
-/// See the module's head.
+/// The state of the store: see the module's head.
 pub struct Standing {
     phase: AtomicU8,
     loss: Mutex<Option<Loss>>,
     known: Mutex<Known>,
     /// The generation that calls carry.
     generation: ArcSwap<Vec<u8>>,
-    /// The marks that were seen.
+    /// The marks that have been observed.
     pub seen: Seen,
-    /// Held for reading by callers that need the generation to stay.
+    /// Read-locked by callers that need the generation to stay.
     pub using: Arc<RwLock<()>>,
-    /// Held while it is found out why a call met another mark.
+    /// Held while the cause of a call's mark mismatch is examined.
     pub examining: tokio::sync::Mutex<()>,
-    /// How often that was found out.
+    /// The number of such examinations.
     pub examined: AtomicU64,
     changes: watch::Sender<u64>,
     file: Option<StateFile>,
 }
 
 impl Standing {
-    /// Of a store that is what it should be, or is lost for that reason.
+    /// The state of a store that is the right one, or is lost for the reason in `loss`.
     pub fn new(known: Known, seen: Seen, file: Option<StateFile>, loss: Option<Loss>) -> Self {
         let phase = if loss.is_some() { LOST } else { OPEN };
         if let Some(Loss { why, .. }) = &loss {
-            say_lost(why, &known);
+            log_loss(why, &known);
         }
         Self {
             phase: AtomicU8::new(phase),
@@ -65,37 +65,37 @@ impl Standing {
         }
     }
 
-    /// What is known of the store.
+    /// Returns the identity of the store that was opened.
     pub fn known(&self) -> Known {
         lock(&self.known).clone()
     }
 
-    /// The generation that calls carry.
+    /// Returns the generation that calls carry.
     pub fn generation(&self) -> Arc<Vec<u8>> {
         self.generation.load_full()
     }
 
-    /// Why it is lost, where it is.
+    /// Returns the reason why the store is lost, if it is.
     pub fn loss(&self) -> Option<Loss> {
         lock(&self.loss).clone()
     }
 
-    /// Whether it is lost, or being accepted.
+    /// Returns whether the store is lost, or being accepted.
     pub fn is_lost(&self) -> bool {
         self.phase.load(Ordering::Acquire) != OPEN
     }
 
-    /// Whether it is being accepted.
+    /// Returns whether the store is being accepted.
     pub fn is_being_accepted(&self) -> bool {
         self.phase.load(Ordering::Acquire) == ACCEPTING
     }
 
-    /// A number that changes whenever anything here does.
+    /// Returns a number that changes with every change of this state.
     pub fn version(&self) -> u64 {
         *self.changes.borrow()
     }
 
-    /// Changes with every loss and every new generation.
+    /// Returns a receiver of every loss and every new generation.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
     }
@@ -109,13 +109,13 @@ impl Standing {
         }
     }
 
-    /// The answer of every call while the store is lost.
+    /// Returns the error of every call while the store is lost.
     pub fn refusal(&self) -> LedgerError {
         let why = self.loss().map_or_else(|| "it is being accepted".to_owned(), |loss| loss.why);
         LedgerError::StoreLost(why)
     }
 
-    /// The store is lost; said once.
+    /// Marks the store as lost; later reasons are ignored.
     pub fn lose(&self, why: &str, since: Timestamp) {
         {
             let mut loss = lock(&self.loss);
@@ -125,12 +125,12 @@ impl Standing {
             *loss = Some(Loss { why: why.to_owned(), since });
             self.phase.store(LOST, Ordering::Release);
         }
-        say_lost(why, &self.known());
+        log_loss(why, &self.known());
         self.save();
         self.changed();
     }
 
-    /// Limits may be published under a new generation.
+    /// Permits limits to be published under a new generation.
     pub fn begin_acceptance(&self, known: Known) {
         self.generation.store(Arc::new(known.generation.clone().into_bytes()));
         *lock(&self.known) = known;
@@ -138,7 +138,7 @@ impl Standing {
         self.changed();
     }
 
-    /// An acceptance was not finished.
+    /// Ends an acceptance that did not succeed.
     pub fn abandon_acceptance(&self, why: &str) {
         if self.is_being_accepted() {
             warn!(reason = why, "store acceptance not finished: repeat the request");
@@ -147,7 +147,7 @@ impl Standing {
         }
     }
 
-    /// The store is whole again: as it was, or in the generation of an identity that follows.
+    /// Marks the store as open: with the same generation, or with one that follows from it.
     pub fn reopen(&self, found: &Identity) {
         let before = std::mem::replace(&mut *lock(&self.known), found.known());
         if before.generation != found.generation {
@@ -165,17 +165,17 @@ impl Standing {
         self.changed();
     }
 
-    /// Keeps what is known over a restart.
+    /// Saves the state for the next start.
     pub fn save(&self) {
         let Some(file) = &self.file else { return };
         let known = self.known();
-        // Of a store that was never known there is nothing to keep.
+        // A store that was never opened has no state to save.
         if known.generation.is_empty() {
             return;
         }
         let lost = self.loss().map(|loss| loss.why);
         if let Err(error) = file.save(&known, &self.seen, lost.as_deref()) {
-            warn!(%error, "store state not kept: a restart cannot notice an emptied store");
+            warn!(%error, "store state not saved: a restart cannot detect an emptied store");
         }
     }
 
@@ -184,7 +184,7 @@ impl Standing {
     }
 }
 
-fn say_lost(why: &str, known: &Known) {
+fn log_loss(why: &str, known: &Known) {
     let Known { id, generation, .. } = known;
     error!(
         reason = why,
@@ -244,7 +244,7 @@ mod tests {
         {
             assert!(standing.check(script).is_err(), "{script:?}");
         }
-        standing.abandon_acceptance("a server is away");
+        standing.abandon_acceptance("a server is unavailable");
         assert!(standing.check(ScriptId::PutSchedule).is_err());
         standing.begin_acceptance(known("g2"));
         standing.reopen(&identity("g2"));

@@ -1,7 +1,7 @@
-//! What a process keeps of its store over a restart, in a file of its own.
+//! The file in which a process saves the identity and the marks of its store.
 //!
-//! With it a process that starts notices a store that was emptied while it was down. The file holds
-//! the key of fingerprints, so that only its owner may read it. It is replaced whole or not at all.
+//! With it, a process detects at its start a store that was emptied while it was down. The file
+//! holds the fingerprint key, so that only its owner may read it. It is replaced atomically.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -13,22 +13,22 @@ use super::identity::{Known, key_bytes};
 use super::seen::Seen;
 use crate::private_file;
 
-/// The version of the file. Another one is refused.
+/// The version of the file. Any other version is rejected.
 const VERSION: u32 = 1;
 const NAME: &str = "store-state.json";
 
-/// What a process remembers of its store, and which one it accepts.
+/// The configuration of the saved state, and of the store that is accepted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct StoreMemory {
-    /// Where the state is kept; `None` where nowhere.
+    /// The directory of the saved state; `None` if no state is saved.
     pub directory: Option<PathBuf>,
-    /// Whether the directory was named, and has to be usable.
+    /// Whether the directory was configured, and must be usable.
     pub is_required: bool,
-    /// The only store that is accepted, by its id; `None` where any is.
+    /// The id of the only store that is accepted; `None` if any is.
     pub store_id: Option<String>,
 }
 
-/// Why the state cannot be read or written.
+/// The reason why the state cannot be read or written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}: {why}; {hint}", .path.display())]
 pub struct StateFileError {
@@ -37,7 +37,7 @@ pub struct StateFileError {
     hint: &'static str,
 }
 
-/// The file as it is written.
+/// The content of the file.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Document {
@@ -47,39 +47,39 @@ struct Document {
     previous: Vec<String>,
     fingerprint_key: String,
     marks: String,
-    /// Why the store is lost; empty where it is not.
+    /// The reason why the store is lost; empty if it is not.
     lost: String,
 }
 
-/// What is kept of a store.
+/// The saved state of a store.
 pub struct Kept {
-    /// Which one it is.
+    /// The identity of the store.
     pub known: Known,
-    /// The marks that were seen.
+    /// The marks that have been observed.
     pub seen: Seen,
-    /// Why it is lost, where it is.
+    /// The reason why the store is lost, if it is.
     pub lost: Option<String>,
 }
 
-/// The file in a directory.
+/// The state file in a directory.
 #[derive(Debug, Clone)]
 pub struct StateFile {
     directory: PathBuf,
 }
 
 impl StateFile {
-    /// In that directory.
+    /// The state file in that directory.
     pub fn new(directory: &Path) -> Self {
         Self { directory: directory.to_owned() }
     }
 
-    /// What it holds; `None` where there is no file.
+    /// Reads the state; `None` if there is no file.
     pub fn load(&self) -> Result<Option<Kept>, StateFileError> {
         let path = self.directory.join(NAME);
         let failed = |why: String| StateFileError {
             path: path.clone(),
             why,
-            hint: "mend it, or move it away to start as a sidecar that has met no store",
+            hint: "repair it, or move it away to start without a saved state",
         };
         let bytes = match fs::read(&path) {
             Ok(bytes) => bytes,
@@ -89,7 +89,7 @@ impl StateFile {
         decode(&bytes).map(Some).map_err(failed)
     }
 
-    /// Replaces it, on disk when this returns.
+    /// Replaces the file; it is on disk when this returns.
     pub fn save(
         &self,
         known: &Known,
@@ -100,13 +100,12 @@ impl StateFile {
         written.map_err(|error| StateFileError {
             path: self.directory.join(NAME),
             why: error.to_string(),
-            hint: "name another directory by the setting `state_dir`",
+            hint: "configure another directory with `state_dir`",
         })
     }
 }
 
-/// Writes a file whole or not at all, for its owner alone: it takes the place of the file before
-/// once it is on disk.
+/// Writes a file for its owner only, atomically: it replaces the previous file once it is on disk.
 pub(super) fn write_whole(directory: &Path, name: &str, bytes: &[u8]) -> std::io::Result<()> {
     private_file::create_directory(directory)?;
     private_file::replace(&directory.join(name), bytes)?;
@@ -139,7 +138,7 @@ fn decode(bytes: &[u8]) -> Result<Kept, String> {
     let Document { store_id: id, generation, previous, fingerprint_key: key, marks, lost, .. } =
         document;
     if key_bytes(&key).is_none() {
-        return Err("fingerprint_key is no key".to_owned());
+        return Err("fingerprint_key is not a key".to_owned());
     }
     if id.is_empty() || generation.is_empty() {
         return Err("store_id and generation must not be empty".to_owned());
@@ -178,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn the_file_stays_what_it_is() {
+    fn the_file_format_is_stable() {
         let seen = Seen::default();
         seen.insert_all();
         assert_eq!(String::from_utf8(encode(&known(), &seen, None)).expect("text"), GOLDEN);
@@ -187,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_replaced_whole_and_read_by_its_owner_alone() {
+    fn the_file_is_replaced_atomically_and_readable_by_its_owner_only() {
         let folder = tempfile::tempdir().expect("a folder");
         let directory = folder.path().join("state");
         let file = StateFile::new(&directory);
@@ -207,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_understood_is_refused_with_the_name_of_the_file() {
+    fn a_malformed_file_is_rejected_with_its_name() {
         let folder = tempfile::tempdir().expect("a folder");
         let file = StateFile::new(folder.path());
         let short_key = GOLDEN.replace("000102", "");

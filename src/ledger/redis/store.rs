@@ -1,4 +1,4 @@
-//! The connection to the store together with this process's clock.
+//! Calls scripts of one store: the client, this process's clock, and what both have observed.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,49 +20,49 @@ use crate::clock::Clock;
 use crate::ledger::fingerprint::Fingerprints;
 use crate::ledger::{Call, LedgerError};
 
-/// Longest time for a call that has no caller who waits.
+/// Timeout of a call that no caller waits for.
 pub const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Claims that are compared at once: enough to keep a server busy, and few enough that nobody else
-/// waits long behind them.
-const COMPARED_AT_ONCE: usize = 32;
+/// Most claims that are compared concurrently: enough to keep a server busy, and few enough that
+/// other calls do not wait long behind them.
+const COMPARISONS_MAX: usize = 32;
 
-/// Most calls of one step while its mark is found out about: once without it, once in another
-/// generation.
+/// Most attempts of one step while its generation mark is examined: the mark may be missing once,
+/// and carry another generation once.
 pub const MARK_ATTEMPTS_MAX: usize = 3;
-/// What is said of a store whose marks change faster than that.
+/// The error text for a store whose marks change faster than that.
 pub const CHANGING: &str = "its generation is changing";
 
-/// What scripts are called through.
+/// Calls scripts, and holds the state that calls share.
 pub struct Store {
-    /// The connections.
+    /// The Redis client.
     pub client: Client,
-    /// Our clock.
+    /// This process's clock.
     pub clock: Arc<dyn Clock>,
-    /// Makes fingerprints.
+    /// Computes fingerprints.
     pub ids: Fingerprints,
-    /// The servers' clocks as they were read last.
+    /// The last readings of the servers' clocks.
     clock_readings: ArcSwap<Vec<ClockReading>>,
-    /// What scripts were told of the catalog last.
+    /// The catalog arguments of the last script call.
     texts: ArcSwapOption<Texts>,
-    /// Where the marks lie that scripts check.
+    /// The keys of the generation marks that scripts check.
     pub marks: Marks,
-    /// Whether it is the store that was opened.
+    /// The state of the store: open, lost, or being accepted.
     pub standing: Standing,
-    /// Group types that are known to be in the set of those in use.
+    /// Group types that are recorded as in use.
     pub noted: Noted,
-    /// Unregistered apps that are known to be counted.
+    /// Unregistered apps that have been counted.
     pub unknown_apps: SeenApps,
-    /// What has been seen of the store.
+    /// Observations of the store, for detecting lost writes.
     pub known: Arc<Known>,
-    /// Takes whose answer did not reach the caller.
+    /// Takes whose reply did not reach the caller.
     pub unanswered: UnansweredQueue,
-    /// Held by claims while they are compared.
+    /// Permits for claims that are being compared.
     pub comparing: Semaphore,
 }
 
 impl Store {
-    /// A store, as this process stands to it.
+    /// Creates the store from its parts.
     pub fn new(
         client: Client,
         clock: Arc<dyn Clock>,
@@ -70,7 +70,7 @@ impl Store {
         standing: Standing,
     ) -> Self {
         let clock_readings = ArcSwap::default();
-        let comparing = Semaphore::new(COMPARED_AT_ONCE);
+        let comparing = Semaphore::new(COMPARISONS_MAX);
         let marks = client.marks();
         let (texts, noted) = (ArcSwapOption::empty(), Noted::default());
         let unknown_apps = SeenApps::default();
@@ -93,7 +93,7 @@ impl Store {
         }
     }
 
-    /// What scripts are told of the catalog that the call goes by.
+    /// Returns the catalog arguments of scripts for the call's catalog.
     pub fn texts(&self, call: &Call) -> Arc<Texts> {
         let known = self.texts.load();
         if let Some(texts) = known.as_ref().filter(|texts| texts.are_of(call)) {
@@ -104,44 +104,44 @@ impl Store {
         texts
     }
 
-    /// The servers' clocks as they were read last.
+    /// Returns the last readings of the servers' clocks.
     pub fn clock_readings(&self) -> Arc<Vec<ClockReading>> {
         self.clock_readings.load_full()
     }
 
-    /// Keeps the servers' clocks as they were read.
+    /// Stores readings of the servers' clocks.
     pub fn set_clock_readings(&self, readings: Vec<ClockReading>) {
         self.clock_readings.store(Arc::new(readings));
     }
 
-    /// The generation that the marks have to carry.
+    /// Returns the generation that the marks must carry.
     pub fn generation(&self) -> Arc<Vec<u8>> {
         let generation = self.standing.generation();
         self.known.of_generation(&generation);
         generation
     }
 
-    /// A call went through: the mark beside that key is there.
+    /// Records that a call succeeded: the mark beside that key exists.
     pub fn saw_mark(&self, key: &[u8]) {
         if !self.standing.seen.is_all() {
             self.standing.seen.insert(self.marks.slot_beside(key));
         }
     }
 
-    /// This process's clock, as scripts read it.
+    /// Returns this process's clock in the form that scripts read.
     pub fn caller_now(&self) -> Vec<u8> {
         self.clock.now().as_millis().to_string().into_bytes()
     }
 
-    /// Calls a script that includes `scripts/shared/mark.lua`, and not `begin.lua`.
+    /// Calls a script that includes `scripts/shared/mark.lua` but not `begin.lua`.
     pub async fn raw(
         &self,
         script: ScriptId,
         keys: &[Vec<u8>],
         arguments: &[Vec<u8>],
-        patience: impl Into<Patience>,
+        timeout: impl Into<Patience>,
     ) -> Result<Value, LedgerError> {
-        let (patience, first) = (patience.into(), keys.first().map_or(&[][..], Vec::as_slice));
+        let (timeout, first) = (timeout.into(), keys.first().map_or(&[][..], Vec::as_slice));
         let mark = self.marks.beside(first);
         let keys: Vec<&[u8]> = keys.iter().chain([&mark]).map(Vec::as_slice).collect();
         let mut attempts = 0;
@@ -150,7 +150,7 @@ impl Store {
             let (generation, caller_now) = (self.generation(), self.caller_now());
             let own = arguments.iter().map(Vec::as_slice);
             let all: Vec<&[u8]> = own.chain([generation.as_slice(), &caller_now]).collect();
-            match self.client.call_with(script as usize, &keys, &all, 1, patience).await {
+            match self.client.call_with(script as usize, &keys, &all, 1, timeout).await {
                 Ok(value) => {
                     self.saw_mark(first);
                     return Ok(value);

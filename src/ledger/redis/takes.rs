@@ -1,7 +1,7 @@
 //! Operations that take: accounts, friends, groups and memberships.
 //!
-//! Up to [`SUBJECTS_MAX`] users are one atomic step. A larger batch is several, in order, each
-//! exact by itself; where nothing is written (check only) a step is told what the steps before
+//! Up to [`SUBJECTS_MAX`] users are one atomic step. A larger batch is several steps in order, each
+//! exact by itself; in a dry run, which writes nothing, each step gets what the steps before it
 //! would have taken.
 
 use std::collections::HashSet;
@@ -24,16 +24,16 @@ use crate::ledger::{Answer, Call, LedgerError};
 /// Most users of one script call: about a millisecond of the server's time.
 pub const SUBJECTS_MAX: usize = 256;
 
-/// A script said something that cannot be.
-fn senseless() -> LedgerError {
-    unreadable("an answer that makes no sense")
+/// The error for a reply that cannot be right.
+fn malformed_reply() -> LedgerError {
+    unreadable("malformed reply")
 }
 
-/// What a batch in check-only mode would have taken so far, since nothing of it is written.
+/// The state of a dry run: what the batch would have taken so far, since nothing is written.
 #[derive(Default)]
 struct Assumed<'a> {
     on: bool,
-    /// Whether members are not tracked, so that taking twice is no repetition.
+    /// Whether members are not tracked, so that a second take of one user is no idempotent retry.
     untracked: bool,
     held: HashSet<&'a UserId>,
     taken: usize,
@@ -44,12 +44,12 @@ impl<'a> Assumed<'a> {
         Self { on: mode == Mode::CheckOnly, ..Self::default() }
     }
 
-    /// The users whose verdict is not known from an earlier step.
+    /// Returns the users without a result from an earlier step.
     fn unknown(&self, users: &[&'a UserId]) -> Vec<&'a UserId> {
         users.iter().copied().filter(|user| !self.held.contains(user)).collect()
     }
 
-    /// Remembers what a step would have taken.
+    /// Records what a step would have taken.
     fn remember(&mut self, users: &[&'a UserId], verdicts: &[Verdict]) {
         if !self.on || self.untracked {
             return;
@@ -61,14 +61,14 @@ impl<'a> Assumed<'a> {
         }
     }
 
-    /// What a script says that would be taken, where that is not one for each that was applied.
+    /// Replaces the number taken by that of a script, where not every applied item takes one.
     fn correct(&mut self, taken: Option<&Value>) {
         if let Some(taken) = taken.and_then(integer).and_then(|taken| usize::try_from(taken).ok()) {
             self.taken = taken;
         }
     }
 
-    /// Remembers a step, and puts the verdicts known before in their places.
+    /// Records a step, and inserts the results of earlier steps at their positions.
     fn merge(&mut self, users: &[&'a UserId], verdicts: Vec<Verdict>) -> Vec<Verdict> {
         let mut verdicts = verdicts.into_iter();
         let mut next = |user: &&'a UserId| {
@@ -83,7 +83,7 @@ impl<'a> Assumed<'a> {
     }
 }
 
-/// Takes an account for each user.
+/// Creates an account for each user.
 pub async fn create_accounts(work: &Work<'_>, users: &[UserId]) -> Result<Answer, LedgerError> {
     let keys = work.keys();
     let mut answer = empty();
@@ -115,7 +115,7 @@ pub async fn create_accounts(work: &Work<'_>, users: &[UserId]) -> Result<Answer
         let scene =
             Scene { call: work.call, actor: None, group: None, full: Reason::MembersPerGroup };
         let items = scene.verdicts(&decided.said, &unknown, limits.as_ref());
-        let items = assumed.merge(users, items.ok_or_else(senseless)?);
+        let items = assumed.merge(users, items.ok_or_else(malformed_reply)?);
         answer.warnings.extend(warnings(keys, &decided, &[], None));
         extend(&mut answer, &decided, limits, items);
     }
@@ -165,11 +165,11 @@ pub async fn add_friends(
             full: Reason::MembersPerGroup,
         };
         let items = scene.verdicts(&decided.said, &unknown, limits.as_ref());
-        let items = assumed.merge(friends, items.ok_or_else(senseless)?);
+        let items = assumed.merge(friends, items.ok_or_else(malformed_reply)?);
         assumed.correct(decided.more.first());
-        let mut both = unknown;
-        both.push(user);
-        answer.warnings.extend(warnings(keys, &decided, &both, None));
+        let mut users_of_step = unknown;
+        users_of_step.push(user);
+        answer.warnings.extend(warnings(keys, &decided, &users_of_step, None));
         extend(&mut answer, &decided, limits, items);
     }
     Ok(answer)
@@ -189,36 +189,36 @@ pub struct New<'a> {
     pub max_members: Option<u32>,
 }
 
-/// Creates a group, or joins owner and members where it exists already.
+/// Creates a group, or adds owner and members if it already exists.
 pub async fn create_group(work: &Work<'_>, new: &New<'_>) -> Result<Answer, LedgerError> {
     let first_step = SUBJECTS_MAX - usize::from(new.owner.is_some());
     let (first, rest) = new.members.split_at(new.members.len().min(first_step));
     let first: Vec<&UserId> = first.iter().collect();
     group_types::note(work.store, work.call, new.group_type).await?;
     let mut position = Position::first(work.call.mode, rest.is_empty());
-    let decided = found(work, new, new.owner, &first, position.argument(0)).await?;
+    let decided = create_group_step(work, new, new.owner, &first, position.argument(0)).await?;
     let mut answer = empty();
     let mut assumed = Assumed::new(work.call.mode);
     let limits = limits(work.call, &decided)?;
     let scene = scene(work.call, new.id, &decided, Reason::MembersAtCreation)?;
     assumed.untracked = is_untracked(&scene);
-    let (whole, items) = decided.said.split_first().ok_or_else(senseless)?;
-    let whole = scene.verdict(whole, new.owner, limits.as_ref()).ok_or_else(senseless)?;
+    let (whole, items) = decided.said.split_first().ok_or_else(malformed_reply)?;
+    let whole = scene.verdict(whole, new.owner, limits.as_ref()).ok_or_else(malformed_reply)?;
     if whole.denied() {
         let items = vec![Verdict::of(Outcome::Denied); new.members.len()];
         extend(&mut answer, &decided, limits, items);
         answer.whole = Some(whole);
         return Ok(answer);
     }
-    position.advance(decided.more.get(3)).ok_or_else(senseless)?;
+    position.advance(decided.more.get(3)).ok_or_else(malformed_reply)?;
     if let Some(owner) = new.owner {
         assumed.remember(&[owner], std::slice::from_ref(&whole));
     }
-    let items = scene.verdicts(items, &first, limits.as_ref()).ok_or_else(senseless)?;
+    let items = scene.verdicts(items, &first, limits.as_ref()).ok_or_else(malformed_reply)?;
     assumed.remember(&first, &items);
     assumed.correct(decided.more.get(2));
-    let everybody: Vec<&UserId> = new.owner.into_iter().chain(first.iter().copied()).collect();
-    answer.warnings.extend(warnings(work.keys(), &decided, &everybody, Some(new.id)));
+    let users_of_step: Vec<&UserId> = new.owner.into_iter().chain(first.iter().copied()).collect();
+    answer.warnings.extend(warnings(work.keys(), &decided, &users_of_step, Some(new.id)));
     extend(&mut answer, &decided, limits, items);
     answer.whole = Some(whole);
     let rest: Vec<&UserId> = rest.iter().collect();
@@ -226,18 +226,25 @@ pub async fn create_group(work: &Work<'_>, new: &New<'_>) -> Result<Answer, Ledg
         let unknown = assumed.unknown(users);
         let decided = if assumed.on {
             let taken = position.argument(assumed.taken);
-            let mut decided = found(work, new, None, &unknown, taken).await?;
+            let mut decided = create_group_step(work, new, None, &unknown, taken).await?;
             decided.said.remove(0);
             decided
         } else {
             join_step(work, new.id, &unknown, position.argument(0)).await?
         };
-        add(&mut answer, &mut assumed, (work, new.id), &decided, users, Reason::MembersAtCreation)?;
+        add_step(
+            &mut answer,
+            &mut assumed,
+            (work, new.id),
+            &decided,
+            users,
+            Reason::MembersAtCreation,
+        )?;
     }
     Ok(answer)
 }
 
-/// Makes users members of a group that exists.
+/// Adds users to an existing group.
 pub async fn join_group(
     work: &Work<'_>,
     group: &GroupId,
@@ -255,14 +262,21 @@ pub async fn join_group(
         }
         let argument = position.argument(assumed.taken);
         let decided = join_step(work, group, &unknown, argument).await?;
-        position.advance(decided.more.get(2)).ok_or_else(senseless)?;
-        add(&mut answer, &mut assumed, (work, group), &decided, users, Reason::MembersPerGroup)?;
+        position.advance(decided.more.get(2)).ok_or_else(malformed_reply)?;
+        add_step(
+            &mut answer,
+            &mut assumed,
+            (work, group),
+            &decided,
+            users,
+            Reason::MembersPerGroup,
+        )?;
     }
     Ok(answer)
 }
 
-/// Adds a step's verdicts on `users` to the answer.
-fn add<'a>(
+/// Adds a step's item results for `users` to the decision.
+fn add_step<'a>(
     answer: &mut Answer,
     assumed: &mut Assumed<'a>,
     (work, group): (&Work<'_>, &GroupId),
@@ -274,13 +288,14 @@ fn add<'a>(
     let scene = scene(work.call, group, decided, full)?;
     assumed.untracked = is_untracked(&scene);
     let unknown = assumed.unknown(users);
-    let items = scene.verdicts(&decided.said, &unknown, limits.as_ref()).ok_or_else(senseless)?;
+    let items =
+        scene.verdicts(&decided.said, &unknown, limits.as_ref()).ok_or_else(malformed_reply)?;
     answer.warnings.extend(warnings(work.keys(), decided, &unknown, Some(group)));
     extend(answer, decided, limits, assumed.merge(users, items));
     Ok(())
 }
 
-async fn found(
+async fn create_group_step(
     work: &Work<'_>,
     new: &New<'_>,
     owner: Option<&UserId>,
@@ -318,7 +333,7 @@ async fn found(
     loop {
         match work.try_step(&step).await? {
             Reply::Decided(decided) => return Ok(decided),
-            // Whoever dissolved the group of this id did not finish.
+            // An interrupted dissolve has left the group of this id: finish it first.
             Reply::Nothing { why, .. } if why == "dissolving" => {
                 if work.call.mode == Mode::CheckOnly {
                     let reason = format!("group \"{}\" is being dissolved", new.id);
@@ -354,12 +369,12 @@ async fn join_step(
     work.step(Some(group), step).await
 }
 
-/// Whether the group's type does not track members.
+/// Returns whether the group's type does not track members.
 fn is_untracked(scene: &Scene<'_>) -> bool {
     scene.group.as_ref().is_some_and(|group| !group.kind.members_tracked)
 }
 
-/// The group that a script decided about, by the type and own limit that it adds.
+/// Builds the reply context of a group from the type and own limit that a script returns.
 fn scene<'a>(
     call: &'a Call,
     id: &'a GroupId,
@@ -368,9 +383,9 @@ fn scene<'a>(
 ) -> Result<Scene<'a>, LedgerError> {
     let mut more = decided.more.iter().cloned().map(|value| text(bytes(value)?));
     let (Some(Some(name)), Some(Some(own))) = (more.next(), more.next()) else {
-        return Err(senseless());
+        return Err(malformed_reply());
     };
-    let kind = call.catalog.group_type(&name).cloned().ok_or_else(senseless)?;
+    let kind = call.catalog.group_type(&name).cloned().ok_or_else(malformed_reply)?;
     Ok(Scene { call, actor: None, group: Some(Group { id, kind, own: own.parse().ok() }), full })
 }
 

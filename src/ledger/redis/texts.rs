@@ -1,6 +1,6 @@
-//! What scripts are told of the catalog: the rules of group types, and the limits of an app that
-//! nobody registered. Every call tells them, and they change with the catalog alone, so that they
-//! are written once for each.
+//! The catalog arguments of scripts: the rules of group types, and the limits of unregistered apps.
+//! Every call carries them, and they change only with the catalog, so that they are formatted once
+//! for each.
 
 use std::sync::Arc;
 
@@ -11,37 +11,37 @@ use crate::domain::group_type::GroupType;
 use crate::domain::schedule::Schedule;
 use crate::ledger::Call;
 
-/// The texts of one catalog.
+/// The catalog arguments for one catalog.
 pub struct Texts {
     catalog: Arc<Catalog>,
     unknown_app: Option<Arc<Schedule>>,
     /// Group types: `;NAME CAP TRACKED COUNTS RECLAIM PER_APP PER_DAY;...`.
     pub types: Vec<u8>,
     lines: [Vec<u8>; PARTS.len()],
-    /// The same, for an app that is not known to be counted.
+    /// Lines for an app that may not have been counted yet.
     uncounted_lines: [Vec<u8>; PARTS.len()],
-    /// The same, for what was answered before, which goes by no bound of unknown apps.
+    /// Lines for operations that were answered before, to which no bound of unknown apps applies.
     unbounded_lines: [Vec<u8>; PARTS.len()],
 }
 
-/// How an app that nobody registered stands.
+/// The state of an unregistered app.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UnknownAs {
-    /// Not known to be counted.
+    /// It may not have been counted yet.
     Uncounted,
-    /// Counted, or nothing has to be.
+    /// It has been counted, or need not be.
     Counted,
-    /// What is done was answered before.
+    /// The operation was answered before.
     Answered,
 }
 
-/// What stands before the limits of an unknown app that is not known to be counted.
+/// The prefix of the limits of an unknown app that may not have been counted yet.
 const UNCOUNTED: &str = "!";
-/// What stands before the most facts of an unknown app, behind its limits.
+/// The separator between the limits of an unknown app and its most facts.
 const FACTS_MAX: &str = "#";
 
 impl Texts {
-    /// Of the catalog and limits that the call goes by.
+    /// Formats the arguments for the catalog and limits of a call.
     pub fn of(call: &Call) -> Self {
         let (catalog, unknown_app) = (call.catalog.clone(), call.unknown_app.clone());
         let mut types = ";".to_owned();
@@ -61,7 +61,7 @@ impl Texts {
         Self { catalog, unknown_app, types, lines, uncounted_lines, unbounded_lines }
     }
 
-    /// Whether they are what the call goes by.
+    /// Returns whether these are the arguments of the call's catalog and limits.
     pub fn are_of(&self, call: &Call) -> bool {
         let same_default = match (&self.unknown_app, &call.unknown_app) {
             (Some(ours), Some(its)) => Arc::ptr_eq(ours, its),
@@ -71,7 +71,7 @@ impl Texts {
         same_default && Arc::ptr_eq(&self.catalog, &call.catalog)
     }
 
-    /// The limits of an app that has none of its own, for that part; empty where it is refused.
+    /// Returns the limits of an app without its own, for that part; empty if such apps are refused.
     pub fn default_line(&self, part: Part, app: UnknownAs) -> &[u8] {
         let lines = match app {
             UnknownAs::Uncounted => &self.uncounted_lines,
@@ -104,7 +104,7 @@ mod tests {
     use crate::domain::time::Timestamp;
 
     #[test]
-    fn texts_follow_the_catalog_and_the_limits_of_unknown_apps() {
+    fn arguments_follow_the_catalog_and_the_limits_of_unknown_apps() {
         let catalog = Arc::new(catalog::builtin());
         let limits = Arc::new(Schedule::default_of(&catalog).expect("it has a default edition"));
         let call = |catalog: &Arc<Catalog>, unknown_app: Option<&Arc<Schedule>>| Call {
@@ -129,7 +129,7 @@ mod tests {
         }
         assert!(texts.are_of(&call(&catalog, Some(&limits))));
         assert!(!texts.are_of(&call(&catalog, None)));
-        // Others, even if they read the same.
+        // Equal content is not the same catalog.
         assert!(!texts.are_of(&call(&Arc::new(catalog::builtin()), Some(&limits))));
         let copy = Arc::new((*limits).clone());
         assert!(!texts.are_of(&call(&catalog, Some(&copy))));

@@ -1,15 +1,15 @@
-//! Takes whose answer did not reach the caller, and the thresholds of limits that they crossed.
+//! Takes whose reply did not reach the caller, and the thresholds of limits that they crossed.
 //!
-//! A script marks a threshold in the step that crosses it, so that it is reported once. Where the
-//! reply is lost, a repetition finds everything held and the threshold marked. So a step that is
-//! sent is noted by its [`Sent`] instant until its warnings are with the caller. Those that never
-//! get there are compared with the latest crossing of each count, which has the instant of the step
-//! that made it (`scripts/shared/warn.lua`), once no attempt can be carried out any more.
+//! A script marks a threshold in the step that crosses it, so that it is reported once. If the
+//! reply is lost, a retry finds everything held and the threshold marked. So a step that is sent is
+//! recorded with its [`SentSteps`] instant until the caller has its warnings. Steps whose warnings
+//! never get there are compared with the latest crossing of each count, which has the instant of
+//! the step that made it (`scripts/shared/warn.lua`), once no attempt can be carried out any more.
 //!
-//! A threshold is reported twice where two steps about one count were sent in the same millisecond,
-//! one of them crossed it and was answered, or was another process's, and the other one's reply was
-//! lost. It is not reported where the process
-//! ends before it has compared, or where the same count crossed a threshold once more by then.
+//! A threshold is reported twice if two steps about one count were sent in the same millisecond,
+//! one of them crossed it and had its reply, or was another process's, and the other one's reply
+//! was lost. It is not reported if the process ends before the comparison, or if the same count
+//! crossed a threshold once more before that.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -32,27 +32,27 @@ use crate::domain::warning::Warning;
 use crate::ledger::crossings::Crossings;
 use crate::ledger::{Call, LedgerError, Operation};
 
-/// Most counts of all noted operations together, about 100 bytes each.
+/// Most counts of all recorded operations together, about 100 bytes each.
 const COUNTS_MAX: usize = 100_000;
-/// Most crossings that are remembered: those that several operations may find lie close together.
+/// Most crossings that are remembered: operations that may find the same one are close together.
 const FOUND_MAX: usize = 256;
-/// Time after the deadline of an operation until it is compared: more than the estimate of the
-/// server's clock may be wrong.
-const COMPARED_AFTER: Duration = Duration::from_secs(1);
-/// Time after a comparison that failed.
-const PAUSE: Duration = Duration::from_secs(1);
+/// Time from the deadline of an operation to its comparison: more than the error of the estimate of
+/// the server's clock.
+const COMPARE_AFTER: Duration = Duration::from_secs(1);
+/// Pause after a comparison that failed.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// When the steps of an operation were sent whose warnings the caller does not have.
+/// The instants at which steps were sent whose warnings the caller does not have.
 #[derive(Default)]
 pub struct SentSteps(Mutex<Vec<Timestamp>>);
 
 impl SentSteps {
-    /// Notes a step that is about to be sent.
+    /// Records a step that is about to be sent.
     pub fn add(&self, at: Timestamp) {
         self.lock().push(at);
     }
 
-    /// Removes the step that was added last: it crossed nothing.
+    /// Removes the step that was added last: it crossed no threshold.
     pub fn remove_last(&self) {
         self.lock().pop();
     }
@@ -62,25 +62,25 @@ impl SentSteps {
     }
 }
 
-/// An operation until its answer is with the caller. Dropped before that, it is noted.
+/// An operation until the caller has its result. If it is dropped before that, it is recorded.
 pub struct Unreported {
-    /// Where it is carried out.
+    /// The store.
     pub store: Arc<Store>,
-    /// What it is carried out under.
+    /// The context of the operation.
     pub call: Call,
-    /// What is done.
+    /// The operation.
     pub operation: Operation,
     /// Its steps.
     pub sent: SentSteps,
 }
 
 impl Unreported {
-    /// An operation of which nothing was sent.
+    /// An operation that has sent no step.
     pub fn new(store: Arc<Store>, call: Call, operation: Operation) -> Self {
         Self { store, call, operation, sent: SentSteps::default() }
     }
 
-    /// The caller has the warnings.
+    /// Discards the steps, since the caller has the warnings.
     pub fn report(self) {
         self.sent.lock().clear();
     }
@@ -100,17 +100,17 @@ impl Drop for Unreported {
             part,
             counts,
             sent,
-            due: self.call.deadline + COMPARED_AFTER,
+            due: self.call.deadline + COMPARE_AFTER,
         });
     }
 }
 
-/// Whether a step of that script may cross a threshold.
+/// Returns whether a step of that script may cross a threshold.
 pub fn may_cross(script: ScriptId, mode: Mode) -> bool {
     mode.writes() && script.takes()
 }
 
-/// An operation whose answer did not reach the caller.
+/// An operation whose reply did not reach the caller.
 struct Unanswered {
     app: AppId,
     operation: Operation,
@@ -118,11 +118,11 @@ struct Unanswered {
     /// The names of all counts that it may have raised.
     counts: Vec<String>,
     sent: Vec<Timestamp>,
-    /// From when on no attempt can be carried out.
+    /// The instant from which no attempt can be carried out.
     due: Timestamp,
 }
 
-/// All of them, the oldest first.
+/// The operations whose replies did not reach their callers, the oldest first.
 #[derive(Default)]
 pub struct UnansweredQueue {
     waiting: Mutex<Waiting>,
@@ -132,9 +132,9 @@ pub struct UnansweredQueue {
 #[derive(Default)]
 struct Waiting {
     operations: VecDeque<Arc<Unanswered>>,
-    /// Of all operations together.
+    /// The number of counts of all operations together.
     counts: usize,
-    /// Whether operations were dropped since all were compared.
+    /// Whether operations were dropped since the queue was last empty.
     is_overfull: bool,
     /// The latest crossings that were found.
     found: VecDeque<(AppId, String)>,
@@ -147,7 +147,7 @@ impl UnansweredQueue {
         if counts > COUNTS_MAX {
             if !std::mem::replace(&mut waiting.is_overfull, true) {
                 let app = &unanswered.app;
-                warn!(%app, "crossed thresholds not looked for: too many calls without an answer");
+                warn!(%app, "crossed thresholds not checked: too many calls without a reply");
             }
             return;
         }
@@ -157,8 +157,8 @@ impl UnansweredQueue {
         self.added.notify_one();
     }
 
-    /// Whether a crossing was not found before, by another operation that was sent in the same
-    /// millisecond.
+    /// Returns whether a crossing was not found before, by another operation that was sent in the
+    /// same millisecond; remembers it.
     fn is_first(&self, app: &AppId, crossing: &str) -> bool {
         let found = &mut self.lock().found;
         if found.iter().any(|(of, other)| of == app && other == crossing) {
@@ -175,7 +175,7 @@ impl UnansweredQueue {
         self.lock().operations.front().cloned()
     }
 
-    /// Removes the first one, or puts it behind all others.
+    /// Removes the first operation, or moves it behind all others.
     fn remove_first(&self, is_compared: bool) {
         let mut waiting = self.lock();
         let Some(first) = waiting.operations.pop_front() else { return };
@@ -192,8 +192,8 @@ impl UnansweredQueue {
     }
 }
 
-/// Waits for the next operation that crossed thresholds without an answer. To be called by one
-/// task, which may stop waiting at any time.
+/// Waits for the next operation that crossed thresholds without a reply. For one task, which may
+/// stop waiting at any time.
 pub async fn next(store: &Store) -> Crossings {
     let queue = &store.unanswered;
     loop {
@@ -211,18 +211,18 @@ pub async fn next(store: &Store) -> Crossings {
             }
             Err(LedgerError::Failed(error)) => {
                 let app = &first.app;
-                warn!(%app, error, "crossed thresholds not looked for: the store cannot read them");
+                warn!(%app, error, "crossed thresholds not checked: the store cannot read them");
                 queue.remove_first(true);
             }
             Err(_) => {
                 queue.remove_first(false);
-                sleep(PAUSE).await;
+                sleep(RETRY_AFTER).await;
             }
         }
     }
 }
 
-/// What the steps of an operation crossed.
+/// Returns the thresholds that the steps of an operation crossed.
 async fn compare(store: &Store, unanswered: &Unanswered) -> Result<Option<Crossings>, LedgerError> {
     let Unanswered { app, operation, part, counts, sent, .. } = unanswered;
     let keys = Keys::new(store.ids, app);
@@ -238,12 +238,12 @@ async fn compare(store: &Store, unanswered: &Unanswered) -> Result<Option<Crossi
         for (name, crossing) in counts.iter().zip(crossings) {
             let crossing = bytes(crossing).and_then(text).unwrap_or_default();
             let Some((sent_at, rest)) = crossing.split_once(',') else { continue };
-            let ours = sent.iter().find(|sent| sent.as_millis().to_string() == sent_at);
-            if let Some(ours) = ours
+            let own = sent.iter().find(|sent| sent.as_millis().to_string() == sent_at);
+            if let Some(own) = own
                 && let Some(one) = reply::risen(&format!("{name},{rest}"))
                 && store.unanswered.is_first(app, &format!("{name},{crossing}"))
             {
-                at = at.max(Some(*ours));
+                at = at.max(Some(*own));
                 risen.push(one);
             }
         }
@@ -254,7 +254,7 @@ async fn compare(store: &Store, unanswered: &Unanswered) -> Result<Option<Crossi
     Ok(at.filter(|_| !warnings.is_empty()).map(|at| Crossings { app, at, warnings }))
 }
 
-/// The users and the group of a take.
+/// Returns the users and the group of a take.
 fn subjects(operation: &Operation) -> (Vec<&UserId>, Option<&GroupId>) {
     match operation {
         Operation::AddFriends { user, friends, .. } => {
@@ -268,7 +268,8 @@ fn subjects(operation: &Operation) -> (Vec<&UserId>, Option<&GroupId>) {
     }
 }
 
-/// The names of all counts that a take may raise, as scripts name them, and where they lie.
+/// Returns the names of all counts that a take may raise, in the form of the scripts, and their
+/// part.
 fn counts(keys: &Keys, operation: &Operation) -> Option<(Part, Vec<String>)> {
     let cell = |element: Vec<u8>| String::from_utf8(element).unwrap_or_default();
     let (users, group) = subjects(operation);
@@ -304,7 +305,7 @@ mod tests {
         for number in 0..FOUND_MAX {
             assert!(queue.is_first(&demo, &number.to_string()));
         }
-        assert!(queue.is_first(&demo, "u1,7,14,20,70"), "it was long ago");
+        assert!(queue.is_first(&demo, "u1,7,14,20,70"), "the oldest is no longer remembered");
         assert_eq!(queue.lock().found.len(), FOUND_MAX);
     }
 }

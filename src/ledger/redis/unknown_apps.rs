@@ -1,10 +1,10 @@
-//! Which apps that nobody registered the store has: a hash beside the directory, in the slot
-//! `{directory}`, with the instant at which each was last known to be in use.
+//! Counts the unregistered apps of the store in a hash beside the directory, in the slot
+//! `{directory}`, with the instant at which each was last found to be in use.
 //!
 //! A take of an app without limits of its own does nothing until this process has seen the app in
 //! the hash. That costs an unknown app two more calls at its first take, and a registered one none.
-//! An app that this process has seen there is asked about again after [`SEEN_FOR`], which is less
-//! than the time after which one without facts may be removed: so none is that has takes.
+//! An app in the hash is checked again after [`SEEN_FOR`], which is less than the time after which
+//! one without facts may be removed: so no app that has takes is removed.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -26,10 +26,10 @@ use crate::domain::id::AppId;
 use crate::ledger::{Call, LedgerError, UNKNOWN_APP_SEEN_FOR as SEEN_FOR};
 
 /// Most apps that are remembered: three times as many as a store has by default. Beyond it all are
-/// asked about again.
+/// checked again.
 const SEEN_MAX: usize = 30_000;
 
-/// What a look at an app's facts returned.
+/// The result of checking an app's facts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Found {
     Nothing,
@@ -47,7 +47,7 @@ impl SeenApps {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether the app was seen there lately.
+    /// Returns whether the app was seen in the hash recently.
     pub fn has(&self, app: &AppId) -> bool {
         self.lock().get(app).is_some_and(|since| since.elapsed() < SEEN_FOR)
     }
@@ -60,62 +60,62 @@ impl SeenApps {
         seen.insert(app.clone(), since);
     }
 
-    /// Forgets everything: the store has another generation.
+    /// Discards all apps, for another generation of the store.
     pub fn clear(&self) {
         self.lock().clear();
     }
 }
 
-/// Enters the app of a take, so that it counts; an error where there is no room for it.
+/// Enters the app of a take into the hash; an error if there is no room for it.
 pub async fn enter(store: &Store, call: &Call) -> Result<(), LedgerError> {
     let within = call.deadline - store.clock.now();
     if within.is_zero() {
         return Err(LedgerError::DeadlinePassed);
     }
-    let patience = Patience { within, hurried: call.hurried };
+    let timeout = Patience { within, hurried: call.hurried };
     let most = call.catalog.unknown_apps.max;
     let entered = async {
         let always = !call.is_bounded();
-        if put(store, &call.app, most, always, patience).await? {
+        if put(store, &call.app, most, always, timeout).await? {
             return Ok(());
         }
-        if look(store, &call.app, patience).await? == Found::Nothing {
+        if check_facts(store, &call.app, timeout).await? == Found::Nothing {
             let (app, bound) = (call.app.clone(), UnknownAppBound::Apps);
             return Err(LedgerError::UnknownAppsFull { app, bound, most });
         }
-        put(store, &call.app, most, true, patience).await.map(drop)
+        put(store, &call.app, most, true, timeout).await.map(drop)
     };
-    // Whatever became of the entry, nothing was done about the operation.
+    // Whatever the outcome of the entry, nothing was done about the operation.
     entered.await.map_err(|error| match error {
         LedgerError::Unavailable(reason) => LedgerError::Refused(reason),
         other => other,
     })
 }
 
-/// Writes the app into the hash; `false` where there is no room.
+/// Writes the app into the hash; `false` if there is no room.
 async fn put(
     store: &Store,
     app: &AppId,
     most: u64,
     always: bool,
-    patience: Patience,
+    timeout: Patience,
 ) -> Result<bool, LedgerError> {
-    // From before the call, so that it is not believed to be there for longer than it is.
+    // Starts before the call, so that the entry is not assumed to exist for longer than it does.
     let since = Stopwatch::start();
     let always: &[u8] = if always { b"1" } else { b"0" };
     let arguments =
         [app.as_str().as_bytes().to_vec(), most.to_string().into_bytes(), always.to_vec()];
     let keys = [UNKNOWN_APPS.to_vec()];
-    let answer = store.raw(ScriptId::EnterUnknownApp, &keys, &arguments, patience).await?;
-    let is_there = integer(&answer).ok_or_else(senseless)? == 1;
-    if is_there {
+    let answer = store.raw(ScriptId::EnterUnknownApp, &keys, &arguments, timeout).await?;
+    let is_entered = integer(&answer).ok_or_else(malformed_reply)? == 1;
+    if is_entered {
         store.unknown_apps.add(app, since);
     }
-    Ok(is_there)
+    Ok(is_entered)
 }
 
-/// Whether an app has facts in any part.
-async fn look(store: &Store, app: &AppId, patience: Patience) -> Result<Found, LedgerError> {
+/// Checks whether an app has facts in any part.
+async fn check_facts(store: &Store, app: &AppId, timeout: Patience) -> Result<Found, LedgerError> {
     let keys = Keys::new(store.ids, app);
     let mut found = Found::Nothing;
     for part in PARTS {
@@ -123,8 +123,8 @@ async fn look(store: &Store, app: &AppId, patience: Patience) -> Result<Found, L
         if part == Part::Accounts {
             own.extend([keys.logins_by_day(), keys.bandwidth()]);
         }
-        let answer = store.raw(ScriptId::HasFacts, &own, &[], patience).await?;
-        match integer(&answer).ok_or_else(senseless)? {
+        let answer = store.raw(ScriptId::HasFacts, &own, &[], timeout).await?;
+        match integer(&answer).ok_or_else(malformed_reply)? {
             0 => {}
             1 => found = Found::Facts,
             _ => return Ok(Found::Registered),
@@ -133,7 +133,7 @@ async fn look(store: &Store, app: &AppId, patience: Patience) -> Result<Found, L
     Ok(found)
 }
 
-/// Removes apps from the hash that have no facts, and were not known to be in use for so long.
+/// Removes apps from the hash that have no facts, and were not found to be in use for `empty_for`.
 pub async fn review(store: &Store, empty_for: Duration) -> Result<u64, LedgerError> {
     let keys = [UNKNOWN_APPS.to_vec()];
     let empty_ms = empty_for.as_millis().to_string().into_bytes();
@@ -141,9 +141,9 @@ pub async fn review(store: &Store, empty_for: Duration) -> Result<u64, LedgerErr
     let listed = store.raw(ScriptId::ListUnknownApps, &keys, arguments, PATIENCE).await?;
     let mut removed = 0;
     let words: Option<Vec<String>> = array(listed).and_then(texts);
-    for pair in words.ok_or_else(senseless)?.chunks_exact(2) {
+    for pair in words.ok_or_else(malformed_reply)?.chunks_exact(2) {
         let Ok(app) = AppId::try_from(pair[0].as_str()) else { continue };
-        let is_used = look(store, &app, PATIENCE.into()).await? == Found::Facts;
+        let is_used = check_facts(store, &app, PATIENCE.into()).await? == Found::Facts;
         let used: &[u8] = if is_used { b"1" } else { b"0" };
         let arguments = [pair[0].clone().into_bytes(), pair[1].clone().into_bytes(), used.to_vec()];
         let answer = store.raw(ScriptId::SettleUnknownApp, &keys, &arguments, PATIENCE).await?;
@@ -156,12 +156,12 @@ fn texts(values: Vec<Value>) -> Option<Vec<String>> {
     values.into_iter().map(|value| text(bytes(value)?)).collect()
 }
 
-fn senseless() -> LedgerError {
+fn malformed_reply() -> LedgerError {
     unreadable("malformed reply about unknown apps")
 }
 
-/// How the app of a call stands, where nobody registered it: a take has to wait until the app was
-/// seen in the hash.
+/// Returns the state of an unregistered app for a call: a take has to wait until the app was seen
+/// in the hash.
 pub fn standing(store: &Store, call: &Call, script: ScriptId) -> UnknownAs {
     let takes = script.takes() && call.mode != Mode::CheckOnly;
     if call.is_replayed {

@@ -1,5 +1,5 @@
-//! From what a script said to verdicts: notes become breaches, with bounds worked out from the
-//! same segment of limits that the script decided by.
+//! Turns the replies of scripts into item results: notes become violations, whose bounds are
+//! computed from the same segment of limits by which the script decided.
 
 use super::keys::Keys;
 use super::reply::{Decided, Note, Over, Risen, Said};
@@ -13,7 +13,7 @@ use crate::domain::usage::per_day_of_all_types;
 use crate::domain::warning::Warning;
 use crate::ledger::{Answer, Call, LedgerError, schedule_codec};
 
-/// The group of an operation, as the store knows it.
+/// The group of an operation, as stored.
 pub struct Group<'a> {
     /// Its id.
     pub id: &'a GroupId,
@@ -23,20 +23,20 @@ pub struct Group<'a> {
     pub own: Option<u32>,
 }
 
-/// What notes are about.
+/// The context in which a reply is decoded.
 pub struct Scene<'a> {
-    /// The operation's call.
+    /// The context of the operation.
     pub call: &'a Call,
-    /// The user who acts, where it is not the item's.
+    /// The acting user, if it is not the item's.
     pub actor: Option<&'a UserId>,
-    /// The group, where there is one.
+    /// The group, if there is one.
     pub group: Option<Group<'a>>,
-    /// The reason when the group is full.
+    /// The reason if the group is full.
     pub full: Reason,
 }
 
 impl Scene<'_> {
-    /// The verdicts on the items, in order; `users` are theirs.
+    /// Returns the item results in order; `users` are the items' users.
     pub fn verdicts(
         &self,
         said: &[Said],
@@ -46,7 +46,7 @@ impl Scene<'_> {
         said.iter().zip(users).map(|(said, user)| self.verdict(said, Some(user), limits)).collect()
     }
 
-    /// The verdict on one item; `None` where the answer makes no sense.
+    /// Returns one item result; `None` if the reply is malformed.
     pub fn verdict(
         &self,
         said: &Said,
@@ -114,7 +114,7 @@ impl Scene<'_> {
     }
 }
 
-/// The limits that a script decided by; `None` where it needed none.
+/// Returns the limits by which a script decided; `None` if it needed none.
 pub fn limits(call: &Call, decided: &Decided) -> Result<Option<Limits>, LedgerError> {
     if decided.said.iter().all(|said| said.notes.is_empty()) {
         return Ok(None);
@@ -128,17 +128,18 @@ pub fn limits(call: &Call, decided: &Decided) -> Result<Option<Limits>, LedgerEr
         .map_err(|reason| unreadable(&format!("limits of app \"{}\": {reason}", call.app)))
 }
 
-/// When it was decided.
+/// Returns when the script decided.
 pub fn at(decided: &Decided) -> Timestamp {
     Timestamp::from_millis(decided.now)
 }
 
-/// What the store holds makes no sense.
+/// The error for stored data or replies that are malformed.
 pub fn unreadable(reason: &str) -> LedgerError {
     LedgerError::Unavailable(reason.to_owned())
 }
 
-/// The counts that passed a threshold by a step; `users` and `group` are those of the step.
+/// Returns the counts that crossed a threshold in a step; `users` and `group` are those of the
+/// step.
 pub fn warnings(
     keys: &Keys,
     decided: &Decided,
@@ -148,7 +149,7 @@ pub fn warnings(
     warnings_of(keys, &decided.risen, users, group)
 }
 
-/// The same of counts that rose.
+/// Returns the warnings for crossed thresholds.
 pub fn warnings_of(
     keys: &Keys,
     risen: &[Risen],
@@ -157,8 +158,8 @@ pub fn warnings_of(
 ) -> Vec<Warning> {
     let warning = |risen: &Risen| {
         let user = || {
-            let is_his = |user: &&&UserId| keys.user(user).element() == risen.of.as_bytes();
-            users.iter().find(is_his).map(|user| Subject::User((*user).clone()))
+            let is_user = |user: &&&UserId| keys.user(user).element() == risen.of.as_bytes();
+            users.iter().find(is_user).map(|user| Subject::User((*user).clone()))
         };
         let of_type = || risen.of.as_str().into();
         let (limit_id, subject) = match risen.over {
@@ -178,14 +179,14 @@ pub fn warnings_of(
     risen.iter().filter_map(warning).collect()
 }
 
-/// Adds a later step's answer to that of the steps before.
+/// Adds the result of a step to those of the steps before.
 pub fn extend(answer: &mut Answer, decided: &Decided, limits: Option<Limits>, items: Vec<Verdict>) {
     answer.decided_at = at(decided);
     answer.items.extend(items);
     answer.limits = limits.or(answer.limits.take());
 }
 
-/// An answer to which steps are added.
+/// A decision without any step yet.
 pub fn empty() -> Answer {
     Answer {
         decided_at: Timestamp::from_millis(0),

@@ -1,8 +1,8 @@
-//! One operation under way: the calls of scripts that it takes.
+//! Runs one operation: the script calls that it consists of.
 //!
-//! A script reads the server's clock and does nothing after the deadline. Where our estimate of
-//! that clock turns out wrong, the script has written nothing and says what time it is, and the
-//! call is made once more.
+//! A script reads the server's clock and does nothing after the deadline. If this process's
+//! estimate of that clock was wrong, the script has written nothing and returns its time, and the
+//! call is sent once more.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,70 +27,69 @@ use crate::domain::month::Month;
 use crate::domain::time::Timestamp;
 use crate::ledger::{Call, LedgerError};
 
-/// Most calls of one step to find out the server's time: once too late, once another day.
+/// Most calls of one step until the server's time is right: once too late, once on another day.
 const ATTEMPTS_MAX: usize = 3;
 
-/// Where in the script's own arguments the days stand, where it has some.
+/// The index of the days among the script's own arguments, if it has them.
 const DAYS_INDEX: usize = 3;
 
 /// One call of a script that begins with `scripts/shared/begin.lua`.
 pub struct Step {
     /// The script.
     pub script: ScriptId,
-    /// The part of the app whose limits it goes by.
+    /// The part of the app whose limits apply.
     pub part: Part,
-    /// Whether it counts by day; its fourth own argument is then filled in.
+    /// Whether the script counts by day; its fourth own argument is then filled in.
     pub by_day: bool,
-    /// Users and groups that it is about, beside the one that it is called for.
+    /// Number of users and groups that the call is about, beside the one that it is called for.
     pub subjects: usize,
-    /// Its keys, without those that every script has or many share: the limits, which come first,
-    /// and at the end, where they are needed, the number of groups by day, the thresholds that were
-    /// warned of, what is tracked, and the last day that was closed, then the counter of writes
-    /// and the mark.
+    /// The script's own keys. Keys that every script has, or that many share, are added: the limits
+    /// in front; at the end, as needed, the number of groups by day, the crossed thresholds, the
+    /// tracked changes, the last closed day, then the counter of writes and the mark.
     pub keys: Vec<Vec<u8>>,
-    /// Its arguments, without mode, deadline and default limits, and without the generation and
-    /// this process's clock, which come last.
+    /// The script's own arguments. Added are mode, deadline and default limits in front, and the
+    /// generation and this process's clock at the end.
     pub arguments: Vec<Vec<u8>>,
 }
 
-/// An operation and where it is carried out.
+/// The run of one operation.
 pub struct Work<'a> {
-    /// Where.
+    /// The store.
     pub store: &'a Store,
-    /// What it is carried out under.
+    /// The context of the operation.
     pub call: &'a Call,
-    /// What scripts are told of the catalog.
+    /// The catalog arguments of scripts.
     pub texts: Arc<Texts>,
     keys: Keys,
-    /// Whether a step has been decided that may have written.
+    /// Whether a step has succeeded that may have written.
     begun: AtomicBool,
-    /// Where steps are noted that may cross thresholds.
+    /// Records the steps that may cross thresholds.
     sent: Option<&'a SentSteps>,
 }
 
 impl<'a> Work<'a> {
-    /// An operation of which nothing is done yet.
+    /// A run that has done nothing yet.
     pub fn new(store: &'a Store, call: &'a Call) -> Self {
         let (texts, keys) = (store.texts(call), Keys::new(store.ids, &call.app));
         Self { store, call, texts, keys, begun: AtomicBool::new(false), sent: None }
     }
 
-    /// The same, whose steps are noted there until they are known to have crossed no threshold.
+    /// Records steps in `sent` until they are certain to have crossed no threshold.
     pub fn noting(self, sent: &'a SentSteps) -> Self {
         Self { sent: Some(sent), ..self }
     }
 
-    /// The keys of the app.
+    /// Returns the keys of the app.
     pub fn keys(&self) -> &Keys {
         &self.keys
     }
 
-    /// The catalog's group types, as scripts read them.
+    /// Returns the catalog's group types in the form that scripts read.
     pub fn types(&self) -> Vec<u8> {
         self.texts.types.clone()
     }
 
-    /// Calls a script; `group` is the one that it is about.
+    /// Calls a script and maps a refusal to an error; `group` is the group that it is about.
     pub async fn step(&self, group: Option<&GroupId>, step: Step) -> Result<Decided, LedgerError> {
         match self.try_step(&step).await? {
             Reply::Decided(decided) => Ok(decided),
@@ -110,7 +109,7 @@ impl<'a> Work<'a> {
                 Err(refused) => Err(refused),
             };
         }
-        // Once a step is done, no error of a later one may say that nothing was.
+        // Once a step has succeeded, no error of a later one may mean that nothing was done.
         let begun = self.begun.load(Ordering::Relaxed);
         let reply = reply.map_err(|error| if begun { error.of_unfinished() } else { error })?;
         if matches!(reply, Reply::Decided(_)) && self.call.mode != Mode::CheckOnly {
@@ -134,7 +133,7 @@ impl<'a> Work<'a> {
         ];
         let all = std::iter::once(&first).chain(own_keys).chain(last.iter().flatten());
         let keys: Vec<&[u8]> = all.map(Vec::as_slice).collect();
-        let (mut attempts, mut met) = (0, 0);
+        let (mut attempts, mut marks_examined) = (0, 0);
         while attempts < ATTEMPTS_MAX {
             store.standing.check(*script)?;
             let generation = store.generation();
@@ -144,33 +143,33 @@ impl<'a> Work<'a> {
                 return Err(LedgerError::DeadlinePassed);
             }
             let words = |offset_ms: i64, command: &mut Cmd| {
-                self.add_words(step, app, offset_ms, sent_at, command);
+                self.add_arguments(step, app, offset_ms, sent_at, command);
                 command.arg(generation.as_slice()).arg(sent_at.as_millis());
             };
-            let patience = Patience { within, hurried: call.hurried };
+            let timeout = Patience { within, hurried: call.hurried };
             let before = store.known.counts.before(&call.app, *part);
-            let noted = self.sent.filter(|_| may_cross(*script, call.mode));
-            noted.inspect(|noted| noted.add(sent_at));
+            let recorded = self.sent.filter(|_| may_cross(*script, call.mode));
+            recorded.inspect(|recorded| recorded.add(sent_at));
             let timed = Timed { words: &words, clock: &*store.clock };
             let called =
-                store.client.call_timed(*script as usize, &keys, timed, *subjects, patience);
+                store.client.call_timed(*script as usize, &keys, timed, *subjects, timeout);
             let called = called.await;
             if called.as_ref().is_err_and(CallError::did_nothing) {
-                noted.inspect(|noted| noted.remove_last());
+                recorded.inspect(|recorded| recorded.remove_last());
             }
             let (value, clock) = match called {
                 Ok(called) => called,
-                Err(error) if met < MARK_ATTEMPTS_MAX => {
+                Err(error) if marks_examined < MARK_ATTEMPTS_MAX => {
                     store.examine(&generation, &first, error).await?;
-                    met += 1;
+                    marks_examined += 1;
                     continue;
                 }
                 Err(error) => return Err(error.into()),
             };
             let reply = reply::read(value);
-            let reply = reply.ok_or_else(|| unreadable(&format!("{script:?}: unknown answer")))?;
+            let reply = reply.ok_or_else(|| unreadable(&format!("{script:?}: malformed reply")))?;
             let crossed = matches!(&reply, Reply::Decided(decided) if !decided.risen.is_empty());
-            noted.filter(|_| !crossed).inspect(|noted| noted.remove_last());
+            recorded.filter(|_| !crossed).inspect(|recorded| recorded.remove_last());
             attempts += 1;
             store.saw_mark(&first);
             if let Reply::Decided(Decided { writes, .. }) = &reply {
@@ -189,8 +188,8 @@ impl<'a> Work<'a> {
         Err(LedgerError::DeadlinePassed)
     }
 
-    /// Adds a step's arguments, for a server whose clock is that far ahead of ours.
-    fn add_words(
+    /// Adds a step's arguments, for a server whose clock is ahead of this process's by `offset_ms`.
+    fn add_arguments(
         &self,
         step: &Step,
         app: UnknownAs,
@@ -199,7 +198,7 @@ impl<'a> Work<'a> {
         command: &mut Cmd,
     ) {
         let call = self.call;
-        // What the server's clock says when ours says so.
+        // The server's clock at an instant of this process's clock.
         let server_time =
             |at: Timestamp| Timestamp::from_millis(at.as_millis().saturating_add(offset_ms));
         command.arg(mode(call)).arg(server_time(call.deadline).as_millis());
@@ -212,12 +211,12 @@ impl<'a> Work<'a> {
     }
 }
 
-/// Yes or no, as scripts read it.
+/// Formats a flag for scripts.
 pub fn flag(on: bool) -> Vec<u8> {
     vec![b'0' + u8::from(on)]
 }
 
-/// The mode, as scripts read it.
+/// Formats the mode for scripts.
 fn mode(call: &Call) -> &'static [u8] {
     match call.mode {
         Mode::Enforce => b"E",
@@ -227,10 +226,10 @@ fn mode(call: &Call) -> &'static [u8] {
     }
 }
 
-/// Yesterday, today and tomorrow, each with its first instant, and the end of tomorrow: the
-/// script takes the one that its clock is in. Then the first day that is open to what comes late,
-/// the instant at which another one is, and that one; and today by this process's clock. See
-/// `scripts/shared/days.lua`.
+/// Formats the days for a script: yesterday, today and tomorrow, each with its first instant, and
+/// the end of tomorrow, of which the script selects the one of its clock. Then the first day that
+/// is open to late reports, the instant at which another day becomes the first, and that day; and
+/// today by this process's clock. See `scripts/shared/days.lua`.
 fn days(catalog: &Catalog, now: Timestamp, local_now: Timestamp) -> Vec<u8> {
     let zone = catalog.zone;
     let today = zone.day_of(now);
@@ -254,9 +253,9 @@ fn days(catalog: &Catalog, now: Timestamp, local_now: Timestamp) -> Vec<u8> {
     text.into_bytes()
 }
 
-/// What it means that a script did nothing.
+/// Maps the reason for which a script did nothing to an error.
 pub fn refusal(call: &Call, group: Option<&GroupId>, why: &str, detail: &str) -> LedgerError {
-    let senseless = || unreadable(&format!("a script answered \"{why}\""));
+    let malformed = || unreadable(&format!("a script answered \"{why}\""));
     if why == "unknown_app" {
         return LedgerError::UnknownApp(call.app.clone());
     }
@@ -265,13 +264,13 @@ pub fn refusal(call: &Call, group: Option<&GroupId>, why: &str, detail: &str) ->
         let (app, bound) = (call.app.clone(), UnknownAppBound::Facts);
         return LedgerError::UnknownAppsFull { app, bound, most };
     }
-    let Some(group) = group.cloned() else { return senseless() };
+    let Some(group) = group.cloned() else { return malformed() };
     match why {
         "group_not_found" => LedgerError::GroupNotFound(group),
         "group_replaced" => LedgerError::GroupReplaced(group),
         "type_differs" => LedgerError::GroupTypeDiffers { group, existing: detail.into() },
         "type_unknown" => LedgerError::GroupTypeUnknown { group, group_type: detail.into() },
         "not_tracked" => LedgerError::MembersNotTracked { group, group_type: detail.into() },
-        _ => senseless(),
+        _ => malformed(),
     }
 }

@@ -1,9 +1,9 @@
-//! Asks the replicas of one server to acknowledge at once; otherwise they do once a second.
+//! Asks the replicas of one server to acknowledge immediately; otherwise they do so once a second.
 //!
-//! `WAIT` asks them, but only if they have not acknowledged what its own connection has written. Up
-//! to 7.0 the server takes the last command for that, since 7.2 the last write: there a batch that
-//! writes nothing, and rests on what other connections have written, does not make it ask. So a
-//! connection of its own waits for more replicas than there are, for a moment.
+//! `WAIT` asks them, but only if they have not acknowledged the writes of its own connection. Up to
+//! 7.0 the server uses the connection's last command for that, since 7.2 its last write: there a
+//! batch that writes nothing, and rests on other connections' writes, does not make the server ask.
+//! So a connection of its own waits, for a moment, for more replicas than there are.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,29 +13,28 @@ use tokio::sync::Notify;
 use super::link::Lane;
 use super::pace::Task;
 
-/// More replicas than a server has.
+/// A number of replicas that no server has.
 const REPLICAS: u32 = 1_000_000;
-/// How long the server waits for them. What counts is that it has asked them.
+/// Timeout of `WAIT` in milliseconds. It only has to make the server ask the replicas.
 const WAIT_MS: u32 = 1;
-/// Longest time for its reply: an idle server looks at what has waited long enough ten times a
-/// second.
+/// Longest time for the reply: an idle server checks for expired waits ten times a second.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The requests to the replicas of one server.
+/// Requests acknowledgements from the replicas of one server.
 pub(super) struct Acknowledgements {
     requested: Arc<Notify>,
     _task: Task,
 }
 
 impl Acknowledgements {
-    /// Sends requests on that lane, which calls do not use: `WAIT` holds it up.
+    /// Sends requests on that connection slot, which no call may use: `WAIT` blocks it.
     pub(super) fn new(lane: Lane) -> Self {
         let requested = Arc::new(Notify::new());
         let task = Task::spawn(send_requests(lane, Arc::clone(&requested)));
         Self { requested, _task: task }
     }
 
-    /// Has the replicas asked soon. Requests of the same moment are one.
+    /// Requests acknowledgements soon; requests of the same moment are merged.
     pub(super) fn request(&self) {
         self.requested.notify_one();
     }
@@ -46,7 +45,7 @@ async fn send_requests(lane: Lane, requested: Arc<Notify>) {
     loop {
         requested.notified().await;
         if let Ok(link) = lane.link(REPLY_TIMEOUT).await {
-            // The reply is of no use: who needs the acknowledgements reads them with ROLE.
+            // The reply is not needed: acknowledgements are read with ROLE.
             let _ = link.send(&wait, REPLY_TIMEOUT).await;
         }
     }

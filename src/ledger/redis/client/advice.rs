@@ -1,4 +1,4 @@
-//! Warns of settings with which Redis works, but not as one would wish, and of those that cannot be
+//! Warns at the start of settings with which Redis works, but badly, and of settings that cannot be
 //! checked because the server hides them.
 
 use std::collections::HashMap;
@@ -9,22 +9,22 @@ use super::server_info::ServerInfo;
 use super::{link, reply};
 use crate::ledger::redis::options::Address;
 
-/// Sets of numbers up to this size are to stay compact, an order of magnitude smaller than others.
+/// Least size up to which sets of numbers must stay compact: others take ten times the memory.
 const INTSET_ENTRIES_MIN: u64 = 8192;
-/// What is looked at.
+/// The settings that are checked.
 const SETTINGS: &[&str] = &["maxmemory-policy", "set-max-intset-entries", "appendonly", "save"];
 
-/// What one server reports of its settings.
+/// The settings of one server.
 struct Settings<'a> {
     server: &'a Address,
-    /// The reply to `CONFIG GET`; empty where the server refuses it.
+    /// The reply to `CONFIG GET`; empty if the server refuses it.
     config: HashMap<String, String>,
-    /// Why a setting is not in `config`.
+    /// The reason why a setting is not in `config`.
     reason: String,
     info: ServerInfo,
 }
 
-/// Warns of what may be forgotten; at the start, for each master.
+/// Warns of unsuitable settings of a master.
 pub(super) async fn warn(connector: &Connector, address: &Address) {
     let settings = match Settings::read(connector, address).await {
         Ok(settings) => settings,
@@ -39,7 +39,7 @@ pub(super) async fn warn(connector: &Connector, address: &Address) {
 }
 
 impl<'a> Settings<'a> {
-    /// Fails only where the server cannot be asked at all.
+    /// Fails only if the server cannot be queried at all.
     async fn read(connector: &Connector, server: &'a Address) -> Result<Self, ConnectError> {
         let connection = connector.plain(server).await?;
         let info = ServerInfo::read(connector, &connection).await?;
@@ -57,7 +57,7 @@ impl<'a> Settings<'a> {
         self.config.get(name).map(String::as_str)
     }
 
-    /// Warns that an operator has to look at a setting themselves.
+    /// Warns that an operator must check a setting themselves.
     fn unchecked(&self, setting: &str, wanted: &str) {
         tracing::warn!(
             server = %self.server, setting, reason = self.reason,

@@ -9,7 +9,7 @@ use super::connect::Connector;
 use super::sentinel::Sentinels;
 use crate::ledger::redis::options::{Address, Durability};
 
-/// Time after which a missing replica of a single server is left behind: no authority can say
+/// Time after which a missing replica of a single server is left behind: no authority can determine
 /// whether it was promoted, and only an operator could have done that.
 const UNWATCHED_MISSING_MAX: Duration = Duration::from_secs(5);
 
@@ -22,24 +22,24 @@ pub(super) enum MasterStatus {
     JustPromoted,
     /// No majority answered; the ones that did name it as the master.
     NoMajority {
-        /// Replicas of the master, as the ones that answered count them.
+        /// Number of the master's replicas, as counted by the ones that answered.
         replicas: usize,
-        /// How many answered.
+        /// How many answered, for the error.
         why: String,
     },
-    /// It may not be the master, for that reason.
+    /// It may not be the master, for this reason.
     Uncertain(String),
 }
 
 /// Decides which server is the master.
 #[derive(Clone)]
 pub(super) enum Authority {
-    /// A single server has none.
+    /// No authority, for a single server.
     None {
-        /// Whether calls go on without a replica that is missing.
-        goes_on: bool,
+        /// Whether calls continue while a replica is missing.
+        continues_without_replica: bool,
     },
-    /// The Sentinels that watch the master.
+    /// The Sentinels that monitor the master.
     Sentinels(Arc<Sentinels>),
     /// The other masters of a cluster.
     Cluster(Weak<cluster::Shared>),
@@ -48,16 +48,19 @@ pub(super) enum Authority {
 impl Authority {
     /// No authority, or one that the user may not query.
     pub(super) fn unwatched(connector: &Connector) -> Self {
-        Self::None { goes_on: connector.durability() != Durability::Replicated }
+        Self::None { continues_without_replica: connector.durability() != Durability::Replicated }
     }
 
     /// Shortest time that a replica has to be missing before the authority is queried about it;
     /// `None`: the replica is never left behind.
     pub(super) async fn missing_min(&self) -> Option<Duration> {
         match self {
-            Self::None { goes_on } => goes_on.then_some(UNWATCHED_MISSING_MAX),
+            Self::None { continues_without_replica } => {
+                continues_without_replica.then_some(UNWATCHED_MISSING_MAX)
+            }
             Self::Sentinels(_) => Some(Duration::ZERO),
-            // By then a master that is cut off serves nothing, and a promotion has got about.
+            // After that time a master that is cut off serves nothing, and a promotion has been
+            // propagated.
             Self::Cluster(cluster) => Some(cluster.upgrade()?.node_timeout().await),
         }
     }
@@ -74,8 +77,8 @@ impl Authority {
         }
     }
 
-    /// Whether a majority named the server as the master within the last seconds. A cluster's
-    /// master that lost the majority refuses calls by itself.
+    /// Returns whether a majority named the server as the master within the last seconds. In a
+    /// cluster, a master that lost the majority refuses calls by itself.
     pub(super) fn names(&self, master: &Address) -> bool {
         match self {
             Self::None { .. } | Self::Cluster(_) => true,
@@ -83,7 +86,7 @@ impl Authority {
         }
     }
 
-    /// Whether a server may have been replaced as the master although it accepts writes.
+    /// Returns whether a server may have been replaced as the master although it accepts writes.
     pub(super) fn can_replace_master(&self) -> bool {
         matches!(self, Self::Sentinels(_))
     }

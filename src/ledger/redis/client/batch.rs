@@ -1,12 +1,12 @@
-//! Calls that are answered only when the replicas have them too.
+//! Batches of calls whose replies are returned only after the replicas have confirmed them.
 //!
-//! A batch of calls is followed by `ROLE`, which says what the server had written by then, of other
-//! connections too, so that an answer about what others have written is as safe; by `WAIT`, which
-//! has the replicas confirm at once; and by another `ROLE`, which says which of them have. `WAIT`
-//! alone gives a number, and the replica that is missing from it may be the one that is promoted.
-//! Nor does it have the replicas acknowledge what other connections have written: where that is
-//! missing, they are asked for it (`acknowledgements`). It holds its connection up, so that two
-//! connections take turns: while one waits, the other collects.
+//! A batch of calls is followed by three commands. `ROLE` returns the offset that the server has
+//! written so far, by any connection, so that a reply that rests on other connections' writes is as
+//! safe. `WAIT` has the replicas confirm immediately. A second `ROLE` returns which of them have:
+//! `WAIT` alone returns a number, and the replica that is missing from it may be the one that is
+//! promoted. `WAIT` does not have the replicas acknowledge what other connections have written: if
+//! that is missing, they are asked for it (`acknowledgements`). `WAIT` blocks its connection, so
+//! that two connections alternate: while one waits, the other collects.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -17,7 +17,7 @@ use tokio::sync::{Mutex, mpsc, oneshot};
 
 use super::confirmations::Confirmations;
 use super::link::{Lane, Link};
-use super::node::LINK_PATIENCE;
+use super::node::CONNECTION_WAIT_MAX;
 use super::pace::{Deadline, Task};
 use super::probe::Probe;
 use super::replicas::Replica;
@@ -25,17 +25,17 @@ use super::reply::{self, ReplicationState};
 use super::{Failure, Request};
 use crate::ledger::fair::Places;
 
-/// Most calls of one batch: a full one keeps a server busy for some milliseconds.
+/// Most calls in one batch: a full one keeps a server busy for some milliseconds.
 const BATCH_MAX: usize = 256;
-/// How long a loop waits for a connection at a time.
-const CONNECTION_PATIENCE: Duration = Duration::from_secs(1);
-/// Longest single wait for the replicas, after which it is asked anew which have to confirm.
+/// Longest single wait of a loop for a connection.
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(1);
+/// Longest single wait for the replicas, after which the required replicas are determined again.
 const WAIT_MAX: Duration = Duration::from_millis(100);
-/// Longest pause where as many replicas have confirmed as were waited for, but not what an answer
-/// rests on, or not the right ones.
+/// Longest pause if as many replicas have confirmed as were waited for, but not the required
+/// offset, or not the required replicas.
 const WAIT_AGAIN_AFTER_MAX: Duration = Duration::from_millis(5);
-/// What is left of the callers' time for the answer that the replicas have not confirmed it.
-const ANSWER_PATIENCE: Duration = Duration::from_millis(20);
+/// The part of the callers' time that is kept for returning that the replicas have not confirmed.
+const REPLY_RESERVE: Duration = Duration::from_millis(20);
 
 const WAITING: u8 = 0;
 const SENT: u8 = 1;
@@ -47,29 +47,29 @@ struct Job {
     deadline: Deadline,
     stage: Arc<AtomicU8>,
     answer: oneshot::Sender<Result<Value, Failure>>,
-    /// Held until it is answered, also where no one waits for that any more.
+    /// Held until the reply, even if no caller waits for it any more.
     places: Places,
 }
 
 type Queue = Arc<Mutex<mpsc::UnboundedReceiver<Job>>>;
 
-/// The batches of one server.
+/// The batches of calls to one server.
 pub(super) struct Batches {
-    // Bounded by the places of the server, of which every job holds some.
+    // Bounded by the server's permits, of which every job holds some.
     queue: mpsc::UnboundedSender<Job>,
     lanes: [Lane; 2],
     confirmations: Arc<Confirmations>,
     _loops: [Task; 2],
 }
 
-/// The connection that a loop sends on, and the replicas that have to confirm.
+/// The connection slot that a loop sends on, and the replicas that have to confirm.
 struct Sending {
     lane: Lane,
     confirmations: Arc<Confirmations>,
 }
 
 impl Batches {
-    /// Starts a loop on each lane.
+    /// Starts a loop on each connection slot.
     pub(super) fn new(lanes: [Lane; 2], confirmations: &Arc<Confirmations>) -> Self {
         let (queue, receiver) = mpsc::unbounded_channel();
         let receiver: Queue = Arc::new(Mutex::new(receiver));
@@ -80,7 +80,7 @@ impl Batches {
         Self { queue, lanes, confirmations: Arc::clone(confirmations), _loops: loops }
     }
 
-    /// Lets the call be part of a batch.
+    /// Sends the call as part of a batch, and waits for its reply.
     pub(super) async fn call(
         &self,
         request: &Request,
@@ -91,7 +91,7 @@ impl Batches {
     ) -> Result<Value, Failure> {
         let [first, second] = &self.lanes;
         if first.ready().is_none() && second.ready().is_none() {
-            let up = first.link(LINK_PATIENCE.min(deadline.left())).await;
+            let up = first.link(CONNECTION_WAIT_MAX.min(deadline.left())).await;
             up.map_err(Failure::Unsent)?;
         }
         let (answer, mut answered) = oneshot::channel();
@@ -100,10 +100,10 @@ impl Batches {
         let job = Job { command, asking, deadline, stage: Arc::clone(&stage), answer, places };
         self.queue.send(job).map_err(|_| Failure::Closing)?;
         loop {
-            let patience = LINK_PATIENCE.min(deadline.left());
+            let timeout = CONNECTION_WAIT_MAX.min(deadline.left());
             let waited = tokio::select! {
                 biased;
-                answer = tokio::time::timeout(patience, &mut answered) => answer,
+                answer = tokio::time::timeout(timeout, &mut answered) => answer,
                 () = probe.absence(), if deadline.hurried => {
                     return Err(Failure::Absent { is_sent: !withdraw(&stage) });
                 }
@@ -118,7 +118,7 @@ impl Batches {
             let closed = self.confirmations.closed();
             // Another server may be the master by now.
             if (deadline.is_over() || !up || closed.is_some()) && withdraw(&stage) {
-                let late = || Failure::Unsent("it was not sent in time".to_owned());
+                let late = || Failure::Unsent("not sent in time".to_owned());
                 return Err(closed.map_or_else(late, Failure::Unconfirmable));
             }
             if deadline.is_over() {
@@ -127,7 +127,7 @@ impl Batches {
         }
     }
 
-    /// Has connections made anew.
+    /// Replaces the connections.
     pub(super) fn distrust(&self) {
         for link in self.lanes.iter().filter_map(Lane::ready) {
             link.give_up();
@@ -135,12 +135,12 @@ impl Batches {
     }
 }
 
-/// Takes a call back; `false` when it has been sent.
+/// Withdraws a call; returns `false` if it has been sent.
 fn withdraw(stage: &AtomicU8) -> bool {
     stage.compare_exchange(WAITING, WITHDRAWN, Ordering::AcqRel, Ordering::Acquire) != Err(SENT)
 }
 
-/// Takes a call to be sent; `false` when its caller has withdrawn it.
+/// Claims a call for sending; returns `false` if its caller has withdrawn it.
 fn take(job: &Job) -> bool {
     let taken = job.stage.compare_exchange(WAITING, SENT, Ordering::AcqRel, Ordering::Acquire);
     taken.is_ok()
@@ -150,8 +150,8 @@ async fn send_batches(sending: Sending, queue: Queue) {
     let mut jobs = Vec::with_capacity(BATCH_MAX);
     let lane = &sending.lane;
     loop {
-        // Without a connection the other lane may have more luck.
-        if lane.link(CONNECTION_PATIENCE).await.is_err() {
+        // Without a connection, the queue is left to the other slot.
+        if lane.link(CONNECTION_TIMEOUT).await.is_err() {
             continue;
         }
         {
@@ -160,10 +160,10 @@ async fn send_batches(sending: Sending, queue: Queue) {
                 return;
             }
         }
-        // What cannot be confirmed is not sent; its callers take it back.
+        // Calls that cannot be confirmed are not sent; their callers withdraw them.
         sending.confirmations.opened().await;
-        // The connection may have died while there was nothing to do.
-        let link = match lane.link(LINK_PATIENCE).await {
+        // The connection may have been lost while the queue was empty.
+        let link = match lane.link(CONNECTION_WAIT_MAX).await {
             Ok(link) => link,
             Err(why) => {
                 for job in jobs.drain(..).filter(take) {
@@ -179,8 +179,8 @@ async fn send_batches(sending: Sending, queue: Queue) {
 
 impl Sending {
     async fn send_batch(&self, link: &Link, jobs: &mut Vec<Job>) {
-        let Some(patience) = jobs.iter().map(|job| job.deadline.left()).max() else { return };
-        let deadline = Deadline::after(patience);
+        let Some(timeout) = jobs.iter().map(|job| job.deadline.left()).max() else { return };
+        let deadline = Deadline::after(timeout);
         let mut commands = redis::pipe();
         for job in jobs.iter() {
             if job.asking {
@@ -188,11 +188,11 @@ impl Sending {
             }
             commands.add_command((*job.command).clone());
         }
-        let until = deadline.less(ANSWER_PATIENCE);
+        let until = deadline.less(REPLY_RESERVE);
         commands.cmd("ROLE");
         self.add_wait(&mut commands, until);
         let sent_at = self.confirmations.now();
-        let mut replies = match link.send_all(&commands, patience).await {
+        let mut replies = match link.send_all(&commands, timeout).await {
             Ok(replies) => replies,
             Err(failure) => {
                 for job in jobs.drain(..) {
@@ -201,7 +201,7 @@ impl Sending {
                 return;
             }
         };
-        let answers = replies.len() - WORDS_OF_WAIT - 1;
+        let answers = replies.len() - WAIT_COMMANDS - 1;
         let confirming = replies.split_off(answers);
         let unconfirmed = self.confirm(link, confirming, sent_at, until).await.err();
         let mut replies = replies.into_iter();
@@ -220,17 +220,17 @@ impl Sending {
         }
     }
 
-    /// Has the replicas confirm, for some time.
+    /// Appends `WAIT`, with a bounded timeout, and `ROLE`.
     fn add_wait(&self, commands: &mut Pipeline, until: Deadline) {
-        // Zero would be no limit at all.
+        // A timeout of zero would mean none.
         let longest = until.left().min(WAIT_MAX).as_millis().max(1);
         let replicas = self.confirmations.required().max(1);
         commands.cmd("WAIT").arg(replicas).arg(longest.to_string());
         commands.cmd("ROLE");
     }
 
-    /// Waits until the replicas have confirmed; otherwise why they have not. `replies`: those to
-    /// `ROLE` behind the calls, to `WAIT` and to the second `ROLE`.
+    /// Waits until the replicas have confirmed; returns the reason if they have not. `replies`:
+    /// those to the `ROLE` behind the calls, to `WAIT` and to the second `ROLE`.
     async fn confirm(
         &self,
         link: &Link,
@@ -267,10 +267,10 @@ impl Sending {
     }
 }
 
-/// Replies to what [`Sending::add_wait`] adds.
-const WORDS_OF_WAIT: usize = 2;
-/// Why there is no confirmation of a server that is no master any more.
-const NO_MASTER: &str = "the server is no master any more";
+/// The number of commands that [`Sending::add_wait`] appends.
+const WAIT_COMMANDS: usize = 2;
+/// The reason why a server that is no longer a master has no confirmation.
+const NO_MASTER: &str = "the server is no longer a master";
 
 fn state_of(role: &Value) -> Result<ReplicationState, String> {
     if let Value::ServerError(error) = role {
@@ -279,7 +279,7 @@ fn state_of(role: &Value) -> Result<ReplicationState, String> {
     reply::replication_state(role).ok_or_else(|| NO_MASTER.to_owned())
 }
 
-/// Replicas in a sentence.
+/// Formats the names of replicas for a sentence.
 fn names(late: &[Replica]) -> String {
     match late {
         [] => "a replica: none is attached".to_owned(),

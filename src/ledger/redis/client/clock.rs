@@ -1,16 +1,16 @@
-//! What is known of a server's clock, from what its replies said.
+//! The clock offset of a server, from the times in its replies.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use crate::domain::time::Timestamp;
 
-/// Nothing is known yet.
+/// The value before the first observation.
 const UNKNOWN: i64 = i64::MIN;
 
-/// The offset of one server's clock from this process's.
+/// The offset of one server's clock to this process's.
 #[derive(Debug)]
 pub struct ServerClock {
-    /// The server's clock less this process's, in milliseconds.
+    /// The server's clock minus this process's, in milliseconds.
     offset_ms: AtomicI64,
 }
 
@@ -21,38 +21,39 @@ impl Default for ServerClock {
 }
 
 impl ServerClock {
-    /// The server's clock less this process's, in milliseconds, once a reply has said it.
+    /// Returns the server's clock minus this process's, in milliseconds; `None` before the first
+    /// reply.
     pub fn offset_ms(&self) -> Option<i64> {
         Some(self.offset_ms.load(Ordering::Relaxed)).filter(|offset| *offset != UNKNOWN)
     }
 
-    /// Takes in the server's clock from a reply to a call that was sent at `sent_at` and has been
+    /// Adjusts the offset to the server's clock in a reply to a call that was sent at `sent_at` and
     /// answered by `now`.
     pub fn observe(&self, server_now: i64, sent_at: Timestamp, now: Timestamp) {
         let at_least = server_now - now.as_millis();
         let at_most = at_least.max(server_now - sent_at.as_millis());
-        let known = self.offset_ms().unwrap_or(at_least);
-        self.offset_ms.store(known.clamp(at_least, at_most), Ordering::Relaxed);
+        let offset = self.offset_ms().unwrap_or(at_least);
+        self.offset_ms.store(offset.clamp(at_least, at_most), Ordering::Relaxed);
     }
 
-    /// Takes in the server's clock where what was known of it turned out wrong.
+    /// Replaces an offset that has turned out to be wrong.
     pub fn reset(&self, server_now: i64, now: Timestamp) {
         self.offset_ms.store(server_now - now.as_millis(), Ordering::Relaxed);
     }
 }
 
-/// The clock of a server as it was read just now.
+/// A reading of a server's clock.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClockReading {
     /// The server's address.
     pub server: String,
-    /// By how many milliseconds its clock is ahead of this process's, or behind it where negative:
-    /// the least that the reading allows.
+    /// By how many milliseconds its clock is ahead of this process's, or behind it if negative: the
+    /// smallest difference that the reading allows.
     pub ahead_ms: i64,
 }
 
 impl ClockReading {
-    /// Of a server whose clock said `server_now` some time between `sent_at` and `now`.
+    /// A reading of `server_now` that was taken at some time between `sent_at` and `now`.
     #[must_use]
     pub fn new(server: String, server_now: i64, sent_at: Timestamp, now: Timestamp) -> Self {
         let (least, most) = (server_now - now.as_millis(), server_now - sent_at.as_millis());
@@ -69,12 +70,13 @@ mod tests {
         let clock = ServerClock::default();
         assert_eq!(clock.offset_ms(), None);
         let at = Timestamp::from_millis;
-        // The server's clock in a reply, when it was sent and answered, and the offset by then.
+        // The server's clock in a reply, when the call was sent and answered, and the offset after
+        // it.
         for (server_now, sent_at, now, offset) in [
             (5_010, 0, 20, 4_990),
-            // It lies within what this one allows: at least 4,980 and at most 5,020.
+            // This one allows 4,980 to 5,020: the offset stays.
             (5_120, 100, 140, 4_990),
-            // This one was answered at once.
+            // This one was answered within the same millisecond.
             (5_200, 200, 200, 5_000),
             (1_300, 300, 310, 1_000),
         ] {
@@ -86,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reading_says_the_least_difference() {
+    fn a_reading_has_the_smallest_possible_difference() {
         let at = Timestamp::from_millis;
         for (server_now, sent_at, now, ahead_ms) in
             [(1_005, 1_000, 1_010, 0), (3_000, 1_000, 1_500, 1_500), (100, 1_000, 1_500, -900)]

@@ -1,5 +1,5 @@
-//! Tracks which replicas of one server have to confirm its answers: polls the replicas that the
-//! server lists, and queries the authority if one is missing.
+//! Tracks which replicas of one server have to confirm its replies: polls the server's list of
+//! replicas, and queries the authority if one is missing.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -26,23 +26,23 @@ const POLL_TIMEOUT: Duration = Duration::from_secs(1);
 /// Time between two checks of a closed gate.
 const GATE_CHECK_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Time at the start in which it is normal that replicas cannot confirm yet.
+/// Time after the start during which missing confirmations are normal and not logged.
 const START_MAX: Duration = Duration::from_secs(2);
 
-/// The replicas of one server that have to confirm its answers.
+/// The replicas of one server that have to confirm its replies.
 pub(super) struct Confirmations {
     address: Address,
     durability: Durability,
     authority: Authority,
     replicas: Mutex<Replicas>,
     clock: Stopwatch,
-    /// Wakes the monitor: an answer was not confirmed.
+    /// Wakes the monitor when a reply was not confirmed.
     alarm: Notify,
     acknowledgements: Acknowledgements,
 }
 
 impl Confirmations {
-    /// A server that was not polled yet, and a lane that calls do not use.
+    /// A server that has not been polled yet; `lane` is a connection slot that calls do not use.
     pub(super) fn new(
         address: Address,
         connector: &Connector,
@@ -66,7 +66,7 @@ impl Confirmations {
         })
     }
 
-    /// Whether calls may be sent now, and have to be confirmed.
+    /// Returns whether calls may be sent now, and whether they have to be confirmed.
     fn gate(&self) -> Gate {
         let has_majority = self.authority.names(&self.address);
         if self.durability == Durability::Local && has_majority {
@@ -75,12 +75,12 @@ impl Confirmations {
         self.state().gate(has_majority)
     }
 
-    /// Whether a call is answered as soon as the server has replied.
+    /// Returns whether a call is answered as soon as the server has replied.
     pub(super) fn is_direct(&self) -> bool {
         self.gate() == Gate::Alone
     }
 
-    /// Why no call can be answered now.
+    /// Returns the reason why no call can be answered now; `None` if calls can.
     pub(super) fn closed(&self) -> Option<String> {
         match self.gate() {
             Gate::Closed(why) => Some(why),
@@ -88,7 +88,7 @@ impl Confirmations {
         }
     }
 
-    /// Waits until calls can be answered; otherwise why they cannot.
+    /// Waits until calls can be answered; returns the reason if they cannot be in time.
     pub(super) async fn opened_within(&self, within: Duration) -> Result<(), String> {
         let opened = tokio::time::timeout(within, self.opened()).await;
         opened.or_else(|_| self.closed().map_or(Ok(()), Err))
@@ -101,23 +101,23 @@ impl Confirmations {
         }
     }
 
-    /// Longest time for a replica to confirm.
+    /// Returns the longest time for a replica to confirm.
     pub(super) fn lag_max(&self) -> Duration {
         self.state().lag_max()
     }
 
-    /// How many replicas have to confirm.
+    /// Returns how many replicas have to confirm.
     pub(super) fn required(&self) -> usize {
         self.state().count().0
     }
 
-    /// The time since this was made.
+    /// Returns the time since this was created.
     pub(super) fn now(&self) -> Duration {
         self.clock.elapsed()
     }
 
-    /// Whether an answer is confirmed that rests on what the server had written at `offset` and
-    /// was sent at `sent_at`. Otherwise the replicas that have not.
+    /// Checks whether a reply is confirmed that rests on the server's writes up to `offset`, and
+    /// whose call was sent at `sent_at`. Returns the replicas that have not confirmed it.
     pub(super) fn confirm(
         &self,
         offset: u64,
@@ -131,12 +131,12 @@ impl Confirmations {
         confirmed
     }
 
-    /// Has the replicas acknowledge soon what they have.
+    /// Has the replicas acknowledge soon what they hold.
     pub(super) fn request_acknowledgements(&self) {
         self.acknowledgements.request();
     }
 
-    /// The servers that hold what an answer of now rests on.
+    /// Returns the servers that hold the data on which a reply of now rests.
     pub(super) fn replication(&self) -> Replication {
         let standing = match self.gate() {
             Gate::Closed(_) => Standing::Closed,
@@ -178,20 +178,21 @@ impl Confirmations {
             self.approve(Duration::ZERO, Duration::MAX);
             return;
         };
-        let asked_at = self.now();
-        if !self.state().is_in_doubt(missing_for, asked_at) {
+        let queried_at = self.now();
+        if !self.state().is_in_doubt(missing_for, queried_at) {
             return;
         }
         let status = self.authority.status_of(&self.address).await;
-        // One that was attached and detached meanwhile may have been promoted after the reply.
+        // A replica that was attached and detached meanwhile may have been promoted after the
+        // reply.
         if self.read_replicas(&link).await != Some(attachments) {
             return;
         }
         match status {
-            // The first replica to be attached is waited for.
+            // Waits for the first replica to be attached.
             MasterStatus::JustPromoted if self.state().count().0 == 0 => {}
             MasterStatus::Current | MasterStatus::JustPromoted => {
-                self.approve(asked_at, missing_for);
+                self.approve(queried_at, missing_for);
             }
             MasterStatus::NoMajority { replicas, why } => {
                 let mut state = self.state();
@@ -202,15 +203,15 @@ impl Confirmations {
         }
     }
 
-    fn approve(&self, asked_at: Duration, missing_for: Duration) {
-        let left = self.state().approved(asked_at, missing_for);
+    fn approve(&self, queried_at: Duration, missing_for: Duration) {
+        let left = self.state().approved(queried_at, missing_for);
         for replica in left {
             tracing::warn!(server = %self.address, replica,
                 "replica left behind: detached or silent, and no replica was promoted");
         }
     }
 
-    /// Logs what answers rest on, if that has changed.
+    /// Logs the state of the confirmations, if it has changed.
     fn log(&self, logged: &mut Option<(Standing, usize)>) {
         let Replication { standing, required, .. } = self.replication();
         if standing == Standing::Closed && logged.is_none() && self.now() < START_MAX {
@@ -246,7 +247,7 @@ async fn monitor(confirmations: Arc<Confirmations>, lane: Lane) {
         confirmations.log(&mut logged);
         let pause = match confirmations.closed() {
             Some(_) => {
-                // What the next poll lists is as new as it can be.
+                // The next poll then returns current acknowledgements.
                 confirmations.request_acknowledgements();
                 POLL_INTERVAL_MIN
             }

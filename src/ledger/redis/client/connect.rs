@@ -23,35 +23,36 @@ use crate::ledger::redis::marks::Marks;
 use crate::ledger::redis::options::{Address, Durability, HostPort, Options, Topology};
 use crate::ledger::redis::script::Script;
 
-/// The kernel gives a connection up when sent bytes stay unacknowledged for so long: well before
-/// its own fifteen minutes, well after a lost packet's repetition.
+/// Time after which the kernel closes a connection whose sent bytes stay unacknowledged: well
+/// before its default of fifteen minutes, well after the retransmission of a lost packet.
 const TCP_USER_TIMEOUT: Duration = Duration::from_secs(5);
-/// A silent connection is tried so late, for subscriptions to Sentinels that nothing else tries.
+/// Idle time before the first keepalive probe, for subscriptions to Sentinels, which have no
+/// heartbeat.
 const KEEPALIVE_AFTER: Duration = Duration::from_secs(5);
-/// How often it is tried from then on.
+/// Time between two keepalive probes.
 const KEEPALIVE_EVERY: Duration = Duration::from_secs(1);
-/// What `CLIENT LIST` shows for our connections.
+/// The client name in `CLIENT LIST`.
 const CLIENT_NAME: &str = "imquota";
 
-/// Most bytes of a file of certificates: the authorities of a whole system have a third of it.
+/// Longest certificate file in bytes: the authorities of a whole system take a third of it.
 const FILE_MAX_BYTES: u64 = 1 << 20;
 
-/// Why there is no connection.
+/// The reason why a connection could not be made.
 #[derive(Debug, Clone, Error)]
 pub(super) enum ConnectError {
-    /// It was not made.
+    /// The connection failed.
     #[error("{0}")]
     Io(RedisError),
-    /// The server refused to greet us.
+    /// The server refused a command of the handshake.
     #[error("{}", reply::words(.0))]
     Server(ServerError),
-    /// Neither the name nor the password were accepted.
+    /// The server rejected the user and password.
     #[error("it does not accept the user and password")]
     Credentials,
-    /// The server follows another one.
+    /// The server is a replica of another one.
     #[error("it is a replica of {0}")]
     Replica(String),
-    /// Nothing was answered in time.
+    /// There was no answer in time.
     #[error("no answer within {} ms", .0.as_millis())]
     Late(Duration),
 }
@@ -69,10 +70,10 @@ impl ConnectError {
     }
 }
 
-/// Why no connections can be made at all.
+/// The reason why the connector cannot be created.
 #[derive(Debug, Error)]
 pub(super) enum NewError {
-    /// A file is of no use.
+    /// A file cannot be used.
     #[error(transparent)]
     File(#[from] FileError),
     /// The system has no more threads or descriptors.
@@ -80,7 +81,7 @@ pub(super) enum NewError {
     Thread(#[from] std::io::Error),
 }
 
-/// A file that was needed for encryption, and why it is of no use.
+/// A file for encryption that cannot be used, and the reason.
 #[derive(Debug, Clone, Error)]
 #[error("{path}: {why}")]
 pub(super) struct FileError {
@@ -88,28 +89,28 @@ pub(super) struct FileError {
     why: String,
 }
 
-/// Makes connections.
+/// Makes connections to servers and Sentinels.
 pub(super) struct Connector {
     pub(super) options: Options,
     pub(super) scripts: Vec<Script>,
-    /// What each new connection is compared with.
+    /// Observations that each new connection is compared with.
     pub(super) known: Arc<Known>,
-    /// Where the marks lie.
+    /// The keys of the generation marks.
     pub(super) marks: Marks,
-    /// Where probes run.
+    /// The thread on which probes run.
     pub(super) probes: ProbeThread,
-    /// The durability in force, if it is not the configured one.
+    /// The durability in force, if it differs from the configured one.
     durability: OnceLock<Durability>,
-    /// Set where a cluster's nodes may not be asked about its masters.
-    asks_no_one: OnceLock<()>,
+    /// Set if the nodes of a cluster are not queried about its masters.
+    are_master_queries_disabled: OnceLock<()>,
     certificates: Option<TlsCertificates>,
-    /// Of the servers that hold data.
+    /// The password of the servers that hold data.
     password: Password,
     sentinel_password: Password,
 }
 
 impl Connector {
-    /// Reads the files that encryption needs, and starts the thread of the probes.
+    /// Reads the files for encryption, and starts the thread of the probes.
     pub(super) fn new(
         options: Options,
         scripts: Vec<Script>,
@@ -131,7 +132,7 @@ impl Connector {
             }
         };
         let probes = ProbeThread::start()?;
-        let (durability, asks_no_one) = (OnceLock::new(), OnceLock::new());
+        let (durability, are_master_queries_disabled) = (OnceLock::new(), OnceLock::new());
         let password = Password::of(&options.credentials);
         let sentinel_password = Password::of(&options.sentinel_credentials);
         Ok(Self {
@@ -141,41 +142,41 @@ impl Connector {
             marks,
             probes,
             durability,
-            asks_no_one,
+            are_master_queries_disabled,
             certificates,
             password,
             sentinel_password,
         })
     }
 
-    /// When an answer is given.
+    /// Returns the durability in force.
     pub(super) fn durability(&self) -> Durability {
         self.durability.get().copied().unwrap_or(self.options.durability)
     }
 
-    /// Answers are given when the master has written, since replicas cannot be asked to confirm.
+    /// Returns replies when the master has written, since replicas cannot confirm.
     pub(super) fn make_local(&self) {
-        // Where it was set before it is the same.
+        // If it was set before, it has the same value.
         let _ = self.durability.set(Durability::Local);
     }
 
-    /// The nodes of the cluster are not asked about its masters.
-    pub(super) fn ask_no_one(&self) {
-        // Where it was set before it is the same.
-        let _ = self.asks_no_one.set(());
+    /// Stops querying the nodes of the cluster about its masters.
+    pub(super) fn disable_master_queries(&self) {
+        // If it was set before, it has the same value.
+        let _ = self.are_master_queries_disabled.set(());
     }
 
-    /// Whether the nodes of the cluster are not asked about its masters.
-    pub(super) fn asks_no_one(&self) -> bool {
-        self.asks_no_one.get().is_some()
+    /// Returns whether the nodes of the cluster are not queried about its masters.
+    pub(super) fn are_master_queries_disabled(&self) -> bool {
+        self.are_master_queries_disabled.get().is_some()
     }
 
-    /// Whether servers form a cluster.
+    /// Returns whether the servers form a cluster.
     pub(super) fn is_cluster(&self) -> bool {
         matches!(self.options.topology, Topology::Cluster { .. })
     }
 
-    /// A client of the crate for a server that holds data.
+    /// Returns a redis-rs client for a server that holds data.
     async fn server_client(&self, address: &Address) -> Result<redis::Client, RedisError> {
         let database = match self.options.topology {
             Topology::Standalone { database, .. } | Topology::Sentinel { database, .. } => database,
@@ -185,7 +186,7 @@ impl Connector {
         self.client(address, (&self.options.credentials.username, password), database)
     }
 
-    /// A client of the crate for a Sentinel.
+    /// Returns a redis-rs client for a Sentinel.
     pub(super) async fn sentinel_client(
         &self,
         address: &HostPort,
@@ -201,7 +202,7 @@ impl Connector {
         (username, password): (&Option<String>, Option<String>),
         database: i64,
     ) -> Result<redis::Client, RedisError> {
-        let place = match (address, &self.certificates) {
+        let target = match (address, &self.certificates) {
             (Address::Unix(path), _) => ConnectionAddr::Unix(path.clone()),
             (Address::Tcp(HostPort { host, port }), None) => {
                 ConnectionAddr::Tcp(host.clone(), *port)
@@ -213,12 +214,12 @@ impl Connector {
                 tls_params: None,
             },
         };
-        let mut greeting = RedisConnectionInfo::default().set_db(database);
+        let mut handshake = RedisConnectionInfo::default().set_db(database);
         if let Some(username) = username {
-            greeting = greeting.set_username(username);
+            handshake = handshake.set_username(username);
         }
         if let Some(password) = &password {
-            greeting = greeting.set_password(password);
+            handshake = handshake.set_password(password);
         }
         let keepalive =
             TcpKeepalive::new().with_time(KEEPALIVE_AFTER).with_interval(KEEPALIVE_EVERY);
@@ -226,7 +227,8 @@ impl Connector {
             .set_nodelay(true)
             .set_user_timeout(TCP_USER_TIMEOUT)
             .set_keepalive(keepalive);
-        let info = place.into_connection_info()?.set_redis_settings(greeting).set_tcp_settings(tcp);
+        let info =
+            target.into_connection_info()?.set_redis_settings(handshake).set_tcp_settings(tcp);
         match (address, &self.certificates) {
             (Address::Tcp(_), Some(certificates)) => {
                 redis::Client::build_with_tls(info, certificates.clone())
@@ -235,7 +237,7 @@ impl Connector {
         }
     }
 
-    /// A connection to a server, greeted by nothing but its password.
+    /// Connects to a server; the handshake consists of the authentication only.
     pub(super) async fn plain(
         &self,
         address: &Address,
@@ -243,7 +245,7 @@ impl Connector {
         self.connect(self.server_client(address).await).await
     }
 
-    /// A connection to a Sentinel.
+    /// Connects to a Sentinel.
     pub(super) async fn sentinel(
         &self,
         address: &HostPort,
@@ -255,16 +257,16 @@ impl Connector {
         &self,
         client: Result<redis::Client, RedisError>,
     ) -> Result<MultiplexedConnection, ConnectError> {
-        let patience = self.options.connect_timeout;
-        // Calls bring their own patience, so that the crate's is switched off.
+        let timeout = self.options.connect_timeout;
+        // Each call has its own timeout, so that of redis-rs is off.
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(None)
             .set_response_timeout(None)
             .set_pipeline_buffer_size(self.options.subjects_in_flight_max.max(1));
         let client = client.map_err(ConnectError::Io)?;
         let connecting = client.get_multiplexed_async_connection_with_config(&config);
-        match tokio::time::timeout(patience, connecting).await {
-            Err(_) => Err(ConnectError::Late(patience)),
+        match tokio::time::timeout(timeout, connecting).await {
+            Err(_) => Err(ConnectError::Late(timeout)),
             Ok(Ok(connection)) => Ok(connection),
             Ok(Err(why)) if why.kind() == ErrorKind::AuthenticationFailed => {
                 Err(ConnectError::Credentials)
@@ -273,35 +275,43 @@ impl Connector {
         }
     }
 
-    /// A connection that calls may use: the server has every script and, outside of a cluster,
-    /// says itself that it is a master.
-    pub(super) async fn greeted(&self, address: &Address) -> Result<Link, ConnectError> {
+    /// Connects with the whole handshake, for calls: the server has every script and, outside of a
+    /// cluster, reports itself as a master.
+    pub(super) async fn connect_with_handshake(
+        &self,
+        address: &Address,
+    ) -> Result<Link, ConnectError> {
         let connection = self.plain(address).await?;
-        let patience = self.options.connect_timeout;
-        match tokio::time::timeout(patience, self.greet(connection.clone())).await {
-            Err(_) => Err(ConnectError::Late(patience)),
-            Ok(greeting) => greeting.map(|()| Link::new(connection)),
+        let timeout = self.options.connect_timeout;
+        match tokio::time::timeout(timeout, self.perform_handshake(connection.clone())).await {
+            Err(_) => Err(ConnectError::Late(timeout)),
+            Ok(handshake) => handshake.map(|()| Link::new(connection)),
         }
     }
 
-    async fn greet(&self, mut connection: MultiplexedConnection) -> Result<(), ConnectError> {
-        let mut greeting = redis::pipe();
-        // A server that forbids names is no worse for it: this reply is not looked at.
-        greeting.cmd("CLIENT").arg("SETNAME").arg(CLIENT_NAME);
+    async fn perform_handshake(
+        &self,
+        mut connection: MultiplexedConnection,
+    ) -> Result<(), ConnectError> {
+        let mut handshake = redis::pipe();
+        // A server that forbids names works as well: this reply is ignored.
+        handshake.cmd("CLIENT").arg("SETNAME").arg(CLIENT_NAME);
         if self.is_cluster() {
-            // For a try, so that a lacking permission shows before a slot moves. It holds for the
-            // next command only, which is a harmless one.
-            greeting.cmd("ASKING");
+            // A trial, so that a missing permission shows before a slot moves. It affects only the
+            // next command, which is harmless.
+            handshake.cmd("ASKING");
         }
         for script in &self.scripts {
-            greeting.cmd("SCRIPT").arg("LOAD").arg(&script.text);
+            handshake.cmd("SCRIPT").arg("LOAD").arg(&script.text);
         }
         if !self.is_cluster() {
-            greeting.cmd("ROLE");
+            handshake.cmd("ROLE");
         }
-        let count = greeting.len();
-        let replies =
-            connection.send_packed_commands(&greeting, 0, count).await.map_err(ConnectError::Io)?;
+        let count = handshake.len();
+        let replies = connection
+            .send_packed_commands(&handshake, 0, count)
+            .await
+            .map_err(ConnectError::Io)?;
         for answer in replies.iter().skip(1) {
             if let Value::ServerError(error) = answer {
                 return Err(ConnectError::Server(error.clone()));

@@ -1,8 +1,8 @@
-//! Compares what a server counts with what was seen before, on a new connection before calls are
-//! sent on it.
+//! Compares a server's counts with earlier observations, on a new connection before it carries
+//! calls.
 //!
-//! A server that has taken over, or that was restarted, may lack acknowledged writes. Once others
-//! have written to it for a while that no longer shows in its counts.
+//! A server that has been promoted, or that was restarted, may lack acknowledged writes. Once other
+//! clients have written to it for a while, its counts no longer show that.
 
 use std::time::Duration;
 
@@ -14,21 +14,21 @@ use super::pace::Deadline;
 use super::reply;
 use crate::ledger::redis::known::Known;
 
-/// Longest time that calls wait for it; what is not compared by then is compared by calls.
-const WITHIN: Duration = Duration::from_secs(2);
-/// Questions sent at a time: a millisecond of the server's time.
-const AT_ONCE: usize = 512;
+/// Longest time that calls wait for the comparison; the rest is compared by the calls.
+const COMPARISON_TIMEOUT: Duration = Duration::from_secs(2);
+/// Most queries per pipeline: a millisecond of the server's time.
+const QUERIES_MAX: usize = 512;
 
-/// A server as it was compared: the process, and the history of writes that it carries on. Both
-/// stay the same while only connections break.
+/// The server of the last comparison: its process, and the replication history that it continues.
+/// Both stay the same while only connections are lost.
 pub(super) type Compared = Option<String>;
 
-/// Compares, unless it is the server that was compared before.
+/// Compares the counts, unless the server is the one of the last comparison.
 pub(super) async fn inspect(link: &Link, connector: &Connector, before: &mut Compared) {
     if !connector.known.is_in_use() {
         return;
     }
-    let deadline = Deadline::after(WITHIN);
+    let deadline = Deadline::after(COMPARISON_TIMEOUT);
     let server = identity(link, deadline).await;
     if server.is_some() && server == *before {
         return;
@@ -38,18 +38,18 @@ pub(super) async fn inspect(link: &Link, connector: &Connector, before: &mut Com
     }
 }
 
-/// Whether all of it was compared.
+/// Compares all counts; returns `false` if some were not compared.
 pub(super) async fn compare(link: &Link, connector: &Connector, deadline: Deadline) -> bool {
     let known: &Known = &connector.known;
     let mut questions = known.questions();
     while !questions.is_empty() {
-        let rest = questions.split_off(questions.len().min(AT_ONCE));
+        let rest = questions.split_off(questions.len().min(QUERIES_MAX));
         let mut commands = Pipeline::with_capacity(questions.len() + 1);
         for question in &questions {
             commands.add_command(question.command.clone());
         }
         if !connector.is_cluster() {
-            // What a replica says counts for nothing: it may be taking in another state right now.
+            // The counts of a replica are ignored: it may be loading another state right now.
             commands.cmd("ROLE");
         }
         let Ok(answers) = link.send_all(&commands, deadline.left()).await else { return false };
@@ -64,7 +64,7 @@ pub(super) async fn compare(link: &Link, connector: &Connector, deadline: Deadli
     true
 }
 
-/// `None` where the server does not say.
+/// Returns the process and the replication history; `None` if the server does not report them.
 async fn identity(link: &Link, deadline: Deadline) -> Option<String> {
     let command = redis::cmd("INFO").arg("server").arg("replication").to_owned();
     let Ok(Value::BulkString(info)) = link.send(&command, deadline.left()).await else {

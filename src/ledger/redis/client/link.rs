@@ -1,4 +1,4 @@
-//! One connection and its supervision: a dead one is noticed, thrown away and made anew.
+//! One connection and its supervision: a dead connection is detected and replaced.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -15,17 +15,18 @@ use super::pace::{self, Deadline, Task};
 use crate::clock::Stopwatch;
 use crate::ledger::redis::options::Address;
 
-/// So many replies in a row that did not come in time, and the connection is held to be dead:
-/// one may be a slow script, three are a black hole.
+/// Number of late replies in a row after which the connection counts as dead: one may be a slow
+/// script, three mean that packets are lost.
 const LATE_MAX: u32 = 3;
-/// Shorter waits say more about the caller's patience than about the connection.
+/// Shortest timeout whose expiry counts as a late reply; shorter ones depend on the caller rather
+/// than on the connection.
 const LATE_AFTER: Duration = Duration::from_millis(100);
-/// How often a connection is tried, so that a dead one is replaced before a call needs it.
+/// Time between two heartbeats, so that a dead connection is replaced before a call needs it.
 const HEARTBEAT_EVERY: Duration = Duration::from_secs(1);
-/// How long its reply may take; more than a `WAIT`, which it may stand behind.
-const HEARTBEAT_PATIENCE: Duration = Duration::from_secs(2);
+/// Timeout of a heartbeat; longer than a `WAIT`, which may precede it.
+const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Why there is no connection between two of them.
+/// The reason for a missing connection between the loss of one and the next attempt.
 const LOST: &str = "the connection was lost";
 
 /// A connection that calls share.
@@ -39,7 +40,7 @@ pub(super) struct Link {
 }
 
 impl Link {
-    /// A connection that has just been greeted.
+    /// Wraps a connection whose handshake is complete.
     pub(super) fn new(connection: MultiplexedConnection) -> Self {
         Self {
             connection,
@@ -55,37 +56,37 @@ impl Link {
     }
 
     /// Sends a command and waits for its reply.
-    pub(super) async fn send(&self, command: &Cmd, patience: Duration) -> Result<Value, Failure> {
+    pub(super) async fn send(&self, command: &Cmd, timeout: Duration) -> Result<Value, Failure> {
         let (mut connection, sent_us) = (self.connection.clone(), self.age_us());
-        let reply = tokio::time::timeout(patience, connection.send_packed_command(command)).await;
-        match self.judge(reply, patience, sent_us)? {
+        let reply = tokio::time::timeout(timeout, connection.send_packed_command(command)).await;
+        match self.outcome_of(reply, timeout, sent_us)? {
             Value::ServerError(error) => Err(Failure::Server(error)),
             value => Ok(value),
         }
     }
 
-    /// Sends commands in one piece and waits for all their replies, errors among them.
+    /// Sends commands as one pipeline and waits for all their replies, errors included.
     pub(super) async fn send_all(
         &self,
         commands: &Pipeline,
-        patience: Duration,
+        timeout: Duration,
     ) -> Result<Vec<Value>, Failure> {
         let (mut connection, sent_us) = (self.connection.clone(), self.age_us());
         let count = commands.len();
         let sending = connection.send_packed_commands(commands, 0, count);
-        let replies = tokio::time::timeout(patience, sending).await;
-        let replies = self.judge(replies, patience, sent_us)?;
+        let replies = tokio::time::timeout(timeout, sending).await;
+        let replies = self.outcome_of(replies, timeout, sent_us)?;
         if replies.len() == count {
             return Ok(replies);
         }
         self.give_up();
-        Err(Failure::Lost("the server answered fewer commands than were sent".to_owned()))
+        Err(Failure::Lost("the server sent fewer replies than commands".to_owned()))
     }
 
-    fn judge<T>(
+    fn outcome_of<T>(
         &self,
         reply: Result<RedisResult<T>, tokio::time::error::Elapsed>,
-        patience: Duration,
+        timeout: Duration,
         sent_us: u64,
     ) -> Result<T, Failure> {
         match reply {
@@ -98,15 +99,16 @@ impl Link {
                 Err(Failure::Broken(why.to_string()))
             }
             Err(_) => {
-                if patience >= LATE_AFTER {
+                if timeout >= LATE_AFTER {
                     self.count_late(sent_us);
                 }
-                Err(Failure::Lost(format!("no reply within {} ms", patience.as_millis())))
+                Err(Failure::Lost(format!("no reply within {} ms", timeout.as_millis())))
             }
         }
     }
 
-    /// Calls that were under way together are late together, which counts once.
+    /// Counts a late reply; calls that were in flight together are late together, which counts
+    /// once.
     fn count_late(&self, sent_us: u64) {
         let last = self.late_us.load(Ordering::Relaxed);
         let now = self.age_us();
@@ -118,30 +120,31 @@ impl Link {
         }
     }
 
-    /// Has the connection replaced; replies that are still on their way may come.
+    /// Marks the connection as broken, so that it is replaced; replies that are under way may still
+    /// arrive.
     pub(super) fn give_up(&self) {
         self.broken.send_replace(true);
     }
 
-    /// Tries the connection now and then until it is given up.
+    /// Sends heartbeats until the connection is broken.
     async fn until_broken(&self) {
         let mut broken = self.broken.subscribe();
-        let beats = async {
+        let heartbeats = async {
             let ping = redis::cmd("PING");
             loop {
                 tokio::time::sleep(HEARTBEAT_EVERY).await;
-                // Its outcome is counted where every reply is.
-                let _ = self.send(&ping, HEARTBEAT_PATIENCE).await;
+                // The outcome is counted in `send`, as for every reply.
+                let _ = self.send(&ping, HEARTBEAT_TIMEOUT).await;
             }
         };
         tokio::select! {
             _ = broken.wait_for(|broken| *broken) => {}
-            () = beats => {}
+            () = heartbeats => {}
         }
     }
 }
 
-/// What there is at the moment.
+/// The current state of the connection.
 #[derive(Clone)]
 enum State {
     Up(Arc<Link>),
@@ -151,7 +154,7 @@ enum State {
 }
 
 impl State {
-    /// The connection, unless it has been given up.
+    /// Returns the connection, unless it is broken.
     fn usable(&self) -> Option<Arc<Link>> {
         match self {
             Self::Up(link) if !*link.broken.borrow() => Some(Arc::clone(link)),
@@ -160,7 +163,7 @@ impl State {
     }
 }
 
-/// A place where there is a connection most of the time. One attempt at a time makes it anew.
+/// A connection slot: reconnects in the background, with one attempt at a time.
 #[derive(Clone)]
 pub(super) struct Lane {
     state: watch::Receiver<State>,
@@ -168,22 +171,23 @@ pub(super) struct Lane {
 }
 
 impl Lane {
-    /// Connects in the background, and rings the alarm whenever that fails or a connection dies.
+    /// Connects in the background; a failed attempt or a lost connection notifies `alarm`.
     pub(super) fn new(address: Address, connector: Arc<Connector>, alarm: Arc<Notify>) -> Self {
         let (sender, state) = watch::channel(State::Down("not connected yet".to_owned()));
         let supervisor = Task::spawn(supervise(address, connector, sender, alarm));
         Self { state, _supervisor: Arc::new(supervisor) }
     }
 
-    /// The connection, or why there was none for so long.
-    pub(super) async fn link(&self, patience: Duration) -> Result<Arc<Link>, String> {
+    /// Returns the connection; waits for one at most `timeout`, then returns the reason why there
+    /// is none.
+    pub(super) async fn link(&self, timeout: Duration) -> Result<Arc<Link>, String> {
         if let Some(link) = self.ready() {
             return Ok(link);
         }
         let mut state = self.state.clone();
         let up = state.wait_for(|state| state.usable().is_some());
-        // Whichever way the wait ended, the state tells.
-        let _ = tokio::time::timeout(patience, up).await.map(|state| state.is_ok());
+        // However the wait ended, the state has the result.
+        let _ = tokio::time::timeout(timeout, up).await.map(|state| state.is_ok());
         match &*self.state.borrow() {
             State::Down(why) | State::Refused(why) => Err(why.clone()),
             up @ State::Up(_) => up.usable().ok_or_else(|| LOST.to_owned()),
@@ -199,7 +203,7 @@ impl Lane {
         }
     }
 
-    /// The connection if there is one now.
+    /// Returns the connection if there is one now.
     pub(super) fn ready(&self) -> Option<Arc<Link>> {
         self.state.borrow().usable()
     }
@@ -214,7 +218,7 @@ async fn supervise(
     let mut failures = 0;
     let mut compared = Compared::default();
     loop {
-        match connector.greeted(&address).await {
+        match connector.connect_with_handshake(&address).await {
             Ok(link) => {
                 let link = Arc::new(link);
                 inspect(&link, &connector, &mut compared).await;
@@ -222,11 +226,11 @@ async fn supervise(
                 failures = 0;
                 state.send_replace(State::Up(Arc::clone(&link)));
                 link.until_broken().await;
-                tracing::warn!(server = %address, "lost the connection to Redis");
+                tracing::warn!(server = %address, "connection to Redis lost");
                 state.send_replace(State::Down(LOST.to_owned()));
             }
             Err(why) => {
-                // Once, and not at every attempt.
+                // Logged once, not for every attempt.
                 if failures == 0 {
                     tracing::warn!(server = %address, reason = %why, "cannot connect to Redis");
                 }
@@ -240,16 +244,16 @@ async fn supervise(
     }
 }
 
-/// Asks one thing of a connection that nobody else uses.
+/// Sends one command over a connection that is not shared.
 pub(super) async fn ask(
     connection: &MultiplexedConnection,
     command: &Cmd,
     deadline: Deadline,
 ) -> Result<Value, ConnectError> {
     let mut connection = connection.clone();
-    let patience = deadline.left();
-    match tokio::time::timeout(patience, connection.send_packed_command(command)).await {
-        Err(_) => Err(ConnectError::Late(patience)),
+    let timeout = deadline.left();
+    match tokio::time::timeout(timeout, connection.send_packed_command(command)).await {
+        Err(_) => Err(ConnectError::Late(timeout)),
         Ok(Err(why)) => Err(ConnectError::Io(why)),
         Ok(Ok(Value::ServerError(error))) => Err(ConnectError::Server(error)),
         Ok(Ok(value)) => Ok(value),

@@ -1,17 +1,17 @@
-//! Calls scripts at the right Redis server, and says truthfully what became of a call.
+//! Calls scripts on the right Redis server and reports the outcome of each call.
 //!
-//! The invariant: a call is sent again only after the server's own word that it did nothing.
-//! When bytes may have reached a server and its reply is missing, the call is [`CallError::Lost`]
-//! and the caller decides.
+//! The invariant: a call is sent again only after the server has replied that it did nothing. If
+//! bytes may have reached a server and its reply is missing, the outcome is unknown
+//! ([`CallError::Lost`]) and the caller decides.
 //!
-//! Layout, from the wire up: `connect` greets a server, `inspect` compares what it counts with what
-//! was seen before, `link` keeps one connection alive, `node` is one server with its turns (`turn`)
-//! and its `clock`, `probe` finds out whether it is absent (`silence`), `refusals` keeps what it
-//! refuses, `batch` lets replicas confirm, `confirmations` tracks which have to (`replicas`),
-//! `acknowledgements` has them confirm at once, `sentinel` and `cluster` find the master and are
-//! the `authority` that says whether it still is one, `open` refuses what cannot work,
-//! `server_info` is what a server reports about itself, `advice` warns of settings, and this file
-//! repeats what did nothing.
+//! Layout, from the wire up: `connect` makes a connection and its handshake, `inspect` compares the
+//! server's counts with earlier observations, `link` keeps one connection alive, `node` is one
+//! server with its turns (`turn`) and its `clock`, `probe` detects that it is absent (`silence`),
+//! `refusals` keeps its refusals, `batch` has replicas confirm calls, `confirmations` tracks which
+//! ones have to (`replicas`), `acknowledgements` has them acknowledge immediately, `sentinel` and
+//! `cluster` find the master and act as the `authority` on whether it still is one, `open`
+//! rejects configurations that cannot work, `server_info` reads what a server reports about itself,
+//! `advice` checks the servers' settings, and this file retries calls that had no effect.
 
 mod acknowledgements;
 mod advice;
@@ -30,7 +30,7 @@ mod password;
 mod probe;
 mod refusals;
 mod replicas;
-// Public for the fuzz targets alone.
+// Public for the fuzz targets only.
 #[doc(hidden)]
 pub mod reply;
 mod sentinel;
@@ -61,64 +61,64 @@ use crate::clock::Clock;
 use crate::ledger::fair::{Load, Turn};
 use crate::ledger::{Overload, ServerState};
 
-/// Words of a call before its keys: the command, the script's digest and the number of keys.
-const WORDS_BEFORE: usize = 3;
-/// Bytes of these words, no fewer.
+/// Arguments of a call before its keys: the command, the script's digest and the number of keys.
+const ARGUMENTS_BEFORE: usize = 3;
+/// Least number of bytes of these arguments.
 const BYTES_BEFORE: usize = 56;
 
-/// Words that usually follow the keys of a timed call.
-const WORDS_USUAL: usize = 16;
-/// Bytes of these words: most are the limits of an app that has none of its own, and group types.
+/// Usual number of arguments behind the keys of a timed call.
+const ARGUMENTS_USUAL: usize = 16;
+/// Usual number of bytes of these arguments: mostly group types, and the limits of an app that has
+/// none of its own.
 const BYTES_USUAL: usize = 1024;
 
-/// Why a call has no answer.
+/// The reason why a call has no result.
 #[derive(Debug, Clone, PartialEq, Error)]
 pub enum CallError {
-    /// Nothing was sent: too much is waiting.
+    /// Not sent: too many calls are waiting.
     #[error("{0}")]
     Overloaded(Overload),
-    /// Nothing was done: the server refused it, or could not be reached in time.
+    /// No effect: the server refused it, or could not be reached in time.
     #[error("Redis did not do it: {0}")]
     Refused(String),
-    /// It was sent, and the reply is missing: whether it was done is unknown.
+    /// It was sent and the reply is missing: the outcome is unknown.
     #[error("what Redis did is unknown: {0}")]
     Lost(String),
-    /// It was sent, and the connection was lost before the reply came: whether it was done is
-    /// unknown.
+    /// It was sent and the connection was lost before the reply: the outcome is unknown.
     #[error("the connection to Redis was lost: {0}")]
     Broken(String),
-    /// The script broke off within the server; whether it was done in part is unknown.
+    /// The script failed within the server: it may have been carried out in part.
     #[error("Redis could not carry it out: {0}")]
     Failed(String),
-    /// The server is absent; `may_be_done`: it had been sent.
+    /// The server is absent.
     #[error("Redis is absent: {why}")]
     Absent {
-        /// Which server.
+        /// The server.
         why: String,
-        /// Whether it may have been done.
+        /// Whether the call had been sent, so that it may have been carried out.
         may_be_done: bool,
     },
-    /// The master has replied, and the replicas have not confirmed that they hold what the reply
-    /// rests on.
+    /// The master has replied, and the replicas have not confirmed that they hold the data on which
+    /// the reply rests.
     #[error("the replicas did not confirm what Redis did: {0}")]
     Unconfirmed(String),
-    /// Nothing was sent: it could not be confirmed, since replicas are missing or the master may be
-    /// an old one.
+    /// Not sent: it could not be confirmed, since replicas are missing or the server may no longer
+    /// be the master.
     #[error("no answer can be confirmed: {0}")]
     Unconfirmable(String),
-    /// Nothing was done: the slot lacks the mark of the generation that the call named.
+    /// No effect: the slot lacks the mark of the generation that the call named.
     #[error("the facts of the store are lost: {0}")]
     StoreLost(String),
-    /// Nothing was done: the server's clock and the caller's are so many seconds apart.
+    /// No effect: the server's clock and this process's differ by that many seconds.
     #[error("the clocks of Redis and of this machine are {0} s apart")]
     ClockSkew(u64),
-    /// Nothing was sent: the client is closed.
+    /// Not sent: the client is closed.
     #[error("the connection to Redis is being closed")]
     Closing,
 }
 
 impl CallError {
-    /// Whether it is certain that the server did nothing.
+    /// Returns whether the call certainly had no effect on the server.
     #[must_use]
     pub fn did_nothing(&self) -> bool {
         !matches!(
@@ -132,29 +132,29 @@ impl CallError {
     }
 }
 
-/// What became of one attempt.
+/// The failure of one attempt.
 #[derive(Debug, Clone)]
 enum Failure {
     Overloaded(Overload),
-    /// There was no connection to send it on.
+    /// Not sent: there was no connection.
     Unsent(String),
-    /// The server's own word.
+    /// The server replied with an error.
     Server(ServerError),
     Lost(String),
-    /// The connection was lost before the reply came.
+    /// The connection was lost before the reply.
     Broken(String),
-    /// The server is absent.
+    /// The server is absent. `is_sent`: the call had been sent.
     Absent {
         is_sent: bool,
     },
-    /// The master has replied, and the replicas have not confirmed it: why.
+    /// The master has replied, and the replicas have not confirmed it: the reason.
     Unconfirmed(String),
-    /// Nothing was sent, since it could not be confirmed.
+    /// Not sent, since it could not be confirmed: the reason.
     Unconfirmable(String),
     Closing,
 }
 
-/// A call that is wanted, wherever it is sent.
+/// A call that is not yet bound to a server.
 struct Wanted<'a> {
     script: usize,
     slot: u16,
@@ -162,50 +162,50 @@ struct Wanted<'a> {
     command: Command<'a>,
 }
 
-/// What is sent.
+/// The command of a call.
 enum Command<'a> {
-    /// The same to every server.
+    /// The same command for every server.
     Fixed(Arc<Cmd>),
-    /// A command by how many milliseconds the server's clock is ahead of that one.
+    /// Builds the command from the server's clock offset to that clock, in milliseconds.
     Timed(&'a (dyn Fn(i64) -> Cmd + Sync), &'a dyn Clock),
 }
 
-/// Words that depend on the clock of the server that is to run a call.
+/// Arguments that depend on the clock of the server that runs the call.
 #[derive(Clone, Copy)]
 pub struct Timed<'a> {
-    /// Adds them to the command, and is given by how many milliseconds that clock is ahead of
-    /// `clock`.
+    /// Adds the arguments to the command; its first parameter is by how many milliseconds the
+    /// server's clock is ahead of `clock`.
     pub words: &'a (dyn Fn(i64, &mut Cmd) + Sync),
     /// This process's clock.
     pub clock: &'a dyn Clock,
 }
 
-/// A call, ready to be sent.
+/// A call that is ready to be sent.
 struct Request {
     script: usize,
     turn: Turn,
     command: Arc<Cmd>,
 }
 
-/// A pool of supervised connections to one Redis, of whichever topology.
+/// A pool of supervised connections to one Redis of any topology.
 pub struct Client {
     digests: Vec<String>,
     servers: Mutex<Option<Arc<Servers>>>,
     retries: Retries,
-    /// What has been seen of the store.
+    /// Observations of the store.
     known: Arc<Known>,
-    /// Where the marks of the servers lie.
+    /// The keys of the servers' generation marks.
     marks: Marks,
-    /// Held for reading by calls, so that closing can wait for them.
+    /// Read-locked by calls, so that closing can wait for them.
     calls: RwLock<()>,
 }
 
-/// How long a call may take, and what becomes of it while its server does not answer.
+/// The timeout of a call, and its behaviour while its server does not answer.
 #[derive(Debug, Clone, Copy)]
 pub struct Patience {
-    /// The longest.
+    /// The longest time that the call may take.
     pub within: Duration,
-    /// Whether it fails at once where its server is absent.
+    /// Whether the call fails fast if its server is absent.
     pub hurried: bool,
 }
 
@@ -216,7 +216,7 @@ impl From<Duration> for Patience {
 }
 
 impl Client {
-    /// Connects and loads the scripts; refuses with a sentence what cannot work.
+    /// Connects and loads the scripts; returns an error with an explanation if that cannot work.
     pub async fn open(options: Options, scripts: Vec<Script>) -> Result<Self, OpenError> {
         let digests = scripts.iter().map(|script| script.digest.clone()).collect();
         let known = Arc::new(Known::default());
@@ -233,37 +233,36 @@ impl Client {
         })
     }
 
-    /// Calls `scripts[script]` at the server of the keys, which share a hash tag; the first one
-    /// decides.
+    /// Calls `scripts[script]` on the server of the first key. All keys share a hash tag.
     pub async fn call(
         &self,
         script: usize,
         keys: &[Vec<u8>],
         arguments: &[Vec<u8>],
-        patience: impl Into<Patience>,
+        timeout: impl Into<Patience>,
     ) -> Result<Value, CallError> {
         let keys: Vec<&[u8]> = keys.iter().map(Vec::as_slice).collect();
         let arguments: Vec<&[u8]> = arguments.iter().map(Vec::as_slice).collect();
-        self.call_with(script, &keys, &arguments, 1, patience.into()).await
+        self.call_with(script, &keys, &arguments, 1, timeout.into()).await
     }
 
-    /// The same, with keys and arguments that need not lie together, about that number of
-    /// users and groups.
+    /// Calls `scripts[script]` like [`Self::call`], with borrowed keys and arguments. `subjects`:
+    /// the number of users and groups that the call is about.
     pub async fn call_with(
         &self,
         script: usize,
         keys: &[&[u8]],
         arguments: &[&[u8]],
         subjects: usize,
-        patience: Patience,
+        timeout: Patience,
     ) -> Result<Value, CallError> {
-        let deadline = Deadline::of(patience);
+        let deadline = Deadline::of(timeout);
         let Ok(_call) = self.calls.try_read() else { return Err(CallError::Closing) };
         let Some(servers) = self.servers() else { return Err(CallError::Closing) };
         let Some(digest) = self.digests.get(script) else {
-            return Err(CallError::Refused(format!("there is no script {script}")));
+            return Err(CallError::Refused(format!("unknown script {script}")));
         };
-        let words = WORDS_BEFORE + keys.len() + arguments.len();
+        let words = ARGUMENTS_BEFORE + keys.len() + arguments.len();
         let bytes = keys.iter().chain(arguments).map(|word| word.len()).sum::<usize>();
         let mut command = Cmd::with_capacity(words, BYTES_BEFORE + bytes);
         command.arg("EVALSHA").arg(digest).arg(keys.len());
@@ -276,26 +275,26 @@ impl Client {
         servers.call(wanted, deadline, &self.retries).await.map(|(value, _)| value)
     }
 
-    /// Calls a script with words that depend on the clock of the server that is to run it, about
-    /// that number of users and groups. Returns the reply, and the clock of the server that gave
-    /// it.
+    /// Calls a script with arguments that depend on the clock of the server that runs it.
+    /// `subjects`: the number of users and groups that the call is about. Returns the reply, and
+    /// the clock of the server that sent it.
     pub async fn call_timed(
         &self,
         script: usize,
         keys: &[&[u8]],
         Timed { words, clock }: Timed<'_>,
         subjects: usize,
-        patience: Patience,
+        timeout: Patience,
     ) -> Result<(Value, Arc<ServerClock>), CallError> {
-        let deadline = Deadline::of(patience);
+        let deadline = Deadline::of(timeout);
         let Ok(_call) = self.calls.try_read() else { return Err(CallError::Closing) };
         let Some(servers) = self.servers() else { return Err(CallError::Closing) };
         let Some(digest) = self.digests.get(script) else {
-            return Err(CallError::Refused(format!("there is no script {script}")));
+            return Err(CallError::Refused(format!("unknown script {script}")));
         };
         let command = |offset_ms| {
             let bytes = keys.iter().map(|key| key.len()).sum::<usize>();
-            let words_max = WORDS_BEFORE + keys.len() + WORDS_USUAL;
+            let words_max = ARGUMENTS_BEFORE + keys.len() + ARGUMENTS_USUAL;
             let mut command = Cmd::with_capacity(words_max, BYTES_BEFORE + bytes + BYTES_USUAL);
             command.arg("EVALSHA").arg(digest).arg(keys.len());
             for key in keys {
@@ -310,24 +309,25 @@ impl Client {
         servers.call(wanted, deadline, &self.retries).await
     }
 
-    /// Reads the clocks of all servers, of those that answer in time.
+    /// Reads the clocks of all servers; returns those of the servers that answer in time.
     pub async fn read_clocks(&self, clock: &dyn Clock, within: Duration) -> Vec<ClockReading> {
         let nodes = self.servers().map(|servers| servers.nodes()).unwrap_or_default();
         let readings = nodes.iter().map(|node| node.read_clock(clock, Deadline::after(within)));
         futures_util::future::join_all(readings).await.into_iter().flatten().collect()
     }
 
-    /// Where the marks of the servers lie.
+    /// Returns the keys of the servers' generation marks.
     pub(crate) fn marks(&self) -> Marks {
         self.marks.clone()
     }
 
-    /// What has been seen of the store; compared on each new connection before calls are sent.
+    /// Returns the observations of the store, which every new connection compares before it carries
+    /// calls.
     pub(crate) fn known(&self) -> Arc<Known> {
         self.known.clone()
     }
 
-    /// Compares what every server counts with what has been seen.
+    /// Compares the counts of every server with the observations.
     pub(crate) async fn compare(&self, within: Duration) {
         let deadline = Deadline::after(within);
         for node in self.servers().map(|servers| servers.nodes()).unwrap_or_default() {
@@ -335,8 +335,8 @@ impl Client {
         }
     }
 
-    /// A slot of each server that calls are sent to, another one each turn. A server without slots
-    /// has none.
+    /// Returns one slot of each server that serves calls; a higher `turn` selects another one. 0
+    /// stands for a server without slots.
     pub fn sample_slots(&self, turn: usize) -> Vec<u16> {
         match self.servers().as_deref() {
             Some(Servers::Cluster(cluster)) => cluster.sample_slots(turn),
@@ -345,19 +345,20 @@ impl Client {
         }
     }
 
-    /// Calls `scripts[script]`, without keys, at the server of that address among [`Self::nodes`].
+    /// Calls `scripts[script]`, without keys, on the server with that address among
+    /// [`Self::nodes`].
     pub async fn call_at(
         &self,
         address: &str,
         script: usize,
         arguments: &[&[u8]],
-        patience: impl Into<Patience>,
+        timeout: impl Into<Patience>,
     ) -> Result<Value, CallError> {
-        let deadline = Deadline::of(patience.into());
+        let deadline = Deadline::of(timeout.into());
         let Ok(_call) = self.calls.try_read() else { return Err(CallError::Closing) };
         let Some(servers) = self.servers() else { return Err(CallError::Closing) };
         let Some(digest) = self.digests.get(script) else {
-            return Err(CallError::Refused(format!("there is no script {script}")));
+            return Err(CallError::Refused(format!("unknown script {script}")));
         };
         let mut command = redis::cmd("EVALSHA");
         command.arg(digest).arg(0);
@@ -368,7 +369,7 @@ impl Client {
         servers.call_at(address, &request, deadline, &self.retries).await
     }
 
-    /// Every server that calls are sent to.
+    /// Returns the state of every server that serves calls.
     pub fn nodes(&self) -> Vec<ServerState> {
         let nodes = self.servers().map(|servers| servers.nodes()).unwrap_or_default();
         let state = |node: &Arc<Node>| ServerState {
@@ -380,13 +381,13 @@ impl Client {
         nodes.iter().map(state).collect()
     }
 
-    /// How much each server is given at once, and how much waits for it, by address.
+    /// Returns the calls in flight and waiting for each server, by address.
     pub fn loads(&self) -> Vec<(String, Load)> {
         let nodes = self.servers().map(|servers| servers.nodes()).unwrap_or_default();
         nodes.iter().map(|node| (node.address.to_string(), node.load())).collect()
     }
 
-    /// Whether the server of that key is absent.
+    /// Returns whether the server of that key is absent.
     pub fn is_absent(&self, key: &[u8]) -> bool {
         self.servers().is_some_and(|servers| servers.is_absent(slot(key)))
     }
@@ -395,7 +396,7 @@ impl Client {
         self.servers.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Waits for the calls in work; later ones answer [`CallError::Closing`].
+    /// Waits for the calls in flight; later ones return [`CallError::Closing`].
     pub async fn close(&self) {
         let _all_done = self.calls.write().await;
         self.servers.lock().unwrap_or_else(PoisonError::into_inner).take();

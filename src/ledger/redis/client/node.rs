@@ -1,4 +1,4 @@
-//! One server: its connections, and the turns in which it is given calls.
+//! One server: its connections, and the turns by which calls are sent to it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,25 +21,25 @@ use crate::ledger::fair::{Load, Places, Turns};
 use crate::ledger::redis::options::{Address, Durability};
 use crate::ledger::{Overload, Refusal, Replication};
 
-/// A call waits so long for a connection before it asks anew which server it needs: by then
-/// another one may have taken over.
-pub(super) const LINK_PATIENCE: Duration = Duration::from_millis(100);
+/// Longest wait of a call for a connection before it looks its server up again: another one may
+/// have taken over meanwhile.
+pub(super) const CONNECTION_WAIT_MAX: Duration = Duration::from_millis(100);
 
 /// A server.
 pub(super) struct Node {
     pub(super) address: Address,
-    /// What is known of its clock.
+    /// The observed offset of its clock.
     pub(super) clock: Arc<ServerClock>,
     connector: Arc<Connector>,
     lane: Lane,
-    /// Where answers may have to be confirmed by replicas.
+    /// The confirmation of replies by replicas, if they may have to be confirmed.
     confirmed: Option<Confirmed>,
     probe: Probe,
     refusals: Refusals,
     turns: Arc<Turns>,
 }
 
-/// How answers are confirmed.
+/// Confirms replies by replicas.
 struct Confirmed {
     batches: Batches,
     confirmations: Arc<Confirmations>,
@@ -47,7 +47,7 @@ struct Confirmed {
 }
 
 impl Node {
-    /// Connects in the background; failures ring the alarm.
+    /// Connects in the background; failures notify `alarm`.
     pub(super) fn new(
         address: Address,
         connector: &Arc<Connector>,
@@ -63,12 +63,12 @@ impl Node {
         };
         let confirmed =
             (durability != Durability::Local || authority.can_replace_master()).then(|| {
-                let another =
+                let new_lane =
                     || Lane::new(address.clone(), Arc::clone(connector), Arc::clone(alarm));
-                let second = another();
+                let second_lane = new_lane();
                 let confirmations =
-                    Confirmations::new(address.clone(), connector, authority, another());
-                let batches = Batches::new([lane.clone(), second], &confirmations);
+                    Confirmations::new(address.clone(), connector, authority, new_lane());
+                let batches = Batches::new([lane.clone(), second_lane], &confirmations);
                 let monitor = confirmations.monitor(lane.clone());
                 Confirmed { batches, confirmations, _monitor: monitor }
             });
@@ -84,7 +84,7 @@ impl Node {
         })
     }
 
-    /// The host, empty for a Unix socket.
+    /// Returns the host; empty for a Unix socket.
     pub(super) fn host(&self) -> &str {
         match &self.address {
             Address::Tcp(address) => &address.host,
@@ -92,12 +92,12 @@ impl Node {
         }
     }
 
-    /// Whether it is absent.
+    /// Returns whether the server is absent.
     pub(super) fn is_absent(&self) -> bool {
         self.probe.is_absent()
     }
 
-    /// It serves that slot, as far as is known.
+    /// Records that the server serves that slot, for its probe.
     pub(super) fn serves(&self, slot: u16) {
         self.probe.serves(slot);
     }
@@ -113,16 +113,16 @@ impl Node {
             let words = words.confirmations.closed()?;
             Some(Refusal { code: "UNCONFIRMED".to_owned(), words })
         };
-        self.refusals.current().or_else(unconnected).or_else(unconfirmed)
+        self.refusals.current().or_else(no_connection).or_else(unconfirmed)
     }
 
-    /// The servers that hold what its answers rest on.
+    /// Returns the servers that hold the data on which its replies rest.
     pub(super) fn replication(&self) -> Replication {
         let confirmed = self.confirmed.as_ref();
         confirmed.map_or_else(Replication::default, |it| it.confirmations.replication())
     }
 
-    /// How much it is given at once, and how much waits.
+    /// Returns the numbers of calls in flight and waiting.
     pub(super) fn load(&self) -> Load {
         self.turns.load()
     }
@@ -148,9 +148,9 @@ impl Node {
         if let Some(Confirmed { confirmations, .. }) = &self.confirmed
             && confirmations.closed().is_some()
         {
-            // Before its turn: what cannot be answered takes no one's place.
+            // Before the call takes its turn: a call that cannot be answered holds no permit.
             let opening = async {
-                let opened = confirmations.opened_within(LINK_PATIENCE.min(deadline.left()));
+                let opened = confirmations.opened_within(CONNECTION_WAIT_MAX.min(deadline.left()));
                 opened.await.map_err(Failure::Unconfirmable)
             };
             Box::pin(self.unless_absent(deadline, false, opening)).await?;
@@ -165,13 +165,13 @@ impl Node {
         {
             return confirmed.batches.call(request, asking, deadline, places, &self.probe).await;
         }
-        let link = self.lane.link(LINK_PATIENCE.min(deadline.left())).await;
+        let link = self.lane.link(CONNECTION_WAIT_MAX.min(deadline.left())).await;
         let link = link.map_err(Failure::Unsent)?;
-        let patience = deadline.left();
-        if patience.is_zero() {
+        let timeout = deadline.left();
+        if timeout.is_zero() {
             return Err(Failure::Unsent("no time was left to send it".to_owned()));
         }
-        let sending = send(&link, request, asking, patience);
+        let sending = send(&link, request, asking, timeout);
         let outcome = self.unless_absent(deadline, true, sending).await;
         if matches!(outcome, Ok(_) | Err(Failure::Server(_))) {
             places.answered();
@@ -179,7 +179,7 @@ impl Node {
         outcome
     }
 
-    /// Places for a call, when its turn comes.
+    /// Waits for the call's turn and returns its permits.
     async fn wait_for_turn(
         &self,
         request: &Request,
@@ -188,7 +188,7 @@ impl Node {
         let turn = async {
             let places = self.turns.when_it_comes(request.turn, deadline.left()).await;
             match places {
-                // A turn that comes with the end of the call's time comes too late.
+                // A turn that comes as the call's time ends comes too late.
                 Ok(_) if deadline.is_over() => Err(Failure::Overloaded(Overload::Late)),
                 places => places.map_err(Failure::Overloaded),
             }
@@ -196,7 +196,7 @@ impl Node {
         self.unless_absent(deadline, false, turn).await
     }
 
-    /// Works until it is done or, for a call that fails fast, until the server is absent.
+    /// Runs `work` to its end; a call that fails fast is given up when the server is absent.
     async fn unless_absent<T>(
         &self,
         deadline: Deadline,
@@ -213,7 +213,7 @@ impl Node {
         }
     }
 
-    /// Gives the server a script that it has forgotten.
+    /// Loads a script that the server no longer has.
     pub(super) async fn load_script(
         &self,
         script: usize,
@@ -226,11 +226,11 @@ impl Node {
 
     /// Sends a command that changes nothing.
     pub(super) async fn ask(&self, command: &Cmd, deadline: Deadline) -> Result<Value, Failure> {
-        let link = self.lane.link(LINK_PATIENCE.min(deadline.left())).await;
+        let link = self.lane.link(CONNECTION_WAIT_MAX.min(deadline.left())).await;
         link.map_err(Failure::Unsent)?.send(command, deadline.left()).await
     }
 
-    /// Reads its clock, in milliseconds since the epoch.
+    /// Reads the server's clock, in milliseconds since the epoch.
     pub(super) async fn read_clock(
         &self,
         clock: &dyn Clock,
@@ -246,8 +246,9 @@ impl Node {
         Some(ClockReading::new(self.address.to_string(), server_now, sent_at, now))
     }
 
-    /// What its clock is ahead of this process's, in milliseconds; it is read where that is not
-    /// known yet. A server that does not answer will not answer the call either.
+    /// Returns by how many milliseconds the server's clock is ahead of this process's; reads the
+    /// clock if the offset has not been observed yet. 0 if that fails: the server will not answer
+    /// the call either.
     pub(super) async fn clock_offset_ms(&self, clock: &dyn Clock, deadline: Deadline) -> i64 {
         if let Some(offset_ms) = self.clock.offset_ms() {
             return offset_ms;
@@ -256,24 +257,24 @@ impl Node {
         self.clock.offset_ms().unwrap_or(0)
     }
 
-    /// Waits until there is a connection, or says why there is none.
-    pub(super) async fn connected(&self, patience: Duration) -> Result<(), String> {
-        self.lane.link(patience).await.map(drop)
+    /// Waits for a connection; returns an error with the reason if there is none in time.
+    pub(super) async fn connected(&self, timeout: Duration) -> Result<(), String> {
+        self.lane.link(timeout).await.map(drop)
     }
 
-    /// Compares what the server counts with what was seen before, where there is a connection.
+    /// Compares the server's counts with earlier observations, if there is a connection.
     pub(super) async fn compare(&self, deadline: Deadline) {
-        if let Ok(link) = self.lane.link(LINK_PATIENCE.min(deadline.left())).await {
+        if let Ok(link) = self.lane.link(CONNECTION_WAIT_MAX.min(deadline.left())).await {
             inspect::compare(&link, &self.connector, deadline).await;
         }
     }
 
-    /// Whether there is a connection.
+    /// Returns whether there is a connection.
     pub(super) fn is_up(&self) -> bool {
         self.lane.ready().is_some()
     }
 
-    /// Has connections made anew, and with them the check that this is a master.
+    /// Replaces the connections, which checks again that the server is a master.
     pub(super) fn distrust(&self) {
         if let Some(link) = self.lane.ready() {
             link.give_up();
@@ -289,14 +290,14 @@ async fn send(
     link: &Link,
     request: &Request,
     asking: bool,
-    patience: Duration,
+    timeout: Duration,
 ) -> Result<Value, Failure> {
     if !asking {
-        return link.send(&request.command, patience).await;
+        return link.send(&request.command, timeout).await;
     }
     let mut pair = redis::pipe();
     pair.cmd("ASKING").add_command((*request.command).clone());
-    match link.send_all(&pair, patience).await?.pop() {
+    match link.send_all(&pair, timeout).await?.pop() {
         Some(Value::ServerError(error)) => Err(Failure::Server(error)),
         Some(value) => Ok(value),
         None => Err(Failure::Lost("an empty reply".to_owned())),

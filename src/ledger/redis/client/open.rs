@@ -1,4 +1,5 @@
-//! Refuses at the start what cannot work, each with a sentence, and warns of what may not.
+//! Checks at the start that the servers can be used: returns an error for what cannot work, and
+//! warns of what may not.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,127 +23,125 @@ use crate::ledger::redis::marks::Marks;
 use crate::ledger::redis::options::{Address, Durability, HostPort, Options, Topology};
 use crate::ledger::redis::script::Script;
 
-/// A server that reads its data from disk is waited for so long.
-const LOADING_PATIENCE: Duration = Duration::from_secs(10);
-/// The oldest server whose scripts say by flags what they do under memory pressure and whose
-/// errors within scripts keep their codes.
+/// Longest wait for a server that is loading its data from disk.
+const LOADING_TIMEOUT: Duration = Duration::from_secs(10);
+/// The oldest major version whose scripts declare by flags what they do under memory pressure, and
+/// whose errors within scripts keep their codes.
 const MAJOR_MIN: u32 = 7;
 
-/// Why there is no client.
+/// The reason why the client cannot be opened.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum OpenError {
-    /// A file for encryption is of no use.
+    /// A file for encryption cannot be used.
     #[error("cannot read the file for encryption {0}")]
     File(String),
-    /// The system lacks what the client needs.
+    /// The system lacks a resource that the client needs.
     #[error("{0}")]
     Thread(String),
-    /// Nobody answers.
+    /// No server answers.
     #[error("cannot reach Redis at {server}: {why}; check the address, and that it is running")]
     Unreachable {
-        /// Who was asked.
+        /// The server.
         server: String,
-        /// What happened.
+        /// The cause.
         why: String,
     },
-    /// The user or password are not accepted, or none was given.
-    #[error("Redis at {server} does not let us in: {why}; check the user and the password")]
+    /// The user and password are rejected, or none were given.
+    #[error("Redis at {server} rejects the credentials: {why}; check the user and the password")]
     Credentials {
-        /// Who was asked.
+        /// The server.
         server: String,
-        /// What it said.
+        /// Its reply.
         why: String,
     },
     /// The user lacks a permission.
-    #[error("the user may not do enough at Redis at {server}: {why}; extend their ACL rules")]
+    #[error("the user lacks permissions on Redis at {server}: {why}; extend their ACL rules")]
     Forbidden {
-        /// Who was asked.
+        /// The server.
         server: String,
-        /// What it said.
+        /// Its reply.
         why: String,
     },
-    /// A Sentinel was given as a server.
-    #[error("{server} is a Sentinel; give it with redis-sentinel:// and the name of the master")]
+    /// The address of a Sentinel was given as that of a server.
+    #[error("{server} is a Sentinel; use redis-sentinel:// and the name of the master")]
     IsSentinel {
-        /// Who was asked.
+        /// The Sentinel.
         server: String,
     },
-    /// A server was given as a Sentinel.
-    #[error("{server} is no Sentinel; give a Sentinel, or the server itself with redis://")]
+    /// The address of a server was given as that of a Sentinel.
+    #[error("{server} is no Sentinel; use a Sentinel, or the server itself with redis://")]
     NotSentinel {
-        /// Who was asked.
+        /// The server.
         server: String,
     },
     /// A node of a cluster was given as a single server.
-    #[error("Redis at {server} is in cluster mode; give it with redis-cluster://")]
+    #[error("Redis at {server} is in cluster mode; use redis-cluster://")]
     ClusterOn {
-        /// Who was asked.
+        /// The node.
         server: String,
     },
     /// A single server was given as a node of a cluster.
-    #[error("Redis at {server} is not in cluster mode; give it with redis:// instead")]
+    #[error("Redis at {server} is not in cluster mode; use redis://")]
     ClusterOff {
-        /// Who was asked.
+        /// The server.
         server: String,
     },
-    /// It cannot be written to.
-    #[error("Redis at {server} is a replica of {master}; give the master, or the Sentinels")]
+    /// The server is a replica and cannot be written to.
+    #[error("Redis at {server} is a replica of {master}; use the master, or the Sentinels")]
     Replica {
-        /// Who was asked.
+        /// The replica.
         server: String,
-        /// Whom it follows.
+        /// Its master.
         master: String,
     },
-    /// The Sentinels have not heard of the master.
-    #[error("the Sentinel at {sentinel} knows no master named {name}; check the name")]
+    /// The Sentinels do not monitor a master of that name.
+    #[error("the Sentinel at {sentinel} monitors no master named {name}; check the name")]
     UnknownMaster {
-        /// Who was asked.
+        /// The Sentinel.
         sentinel: String,
-        /// What for.
+        /// The name of the master.
         name: String,
     },
-    /// It is too old.
+    /// The server is too old.
     #[error(
         "the server at {server} is {version}; Redis 7.0 or newer, or a server compatible with \
          that, is needed"
     )]
     Old {
-        /// Who was asked.
+        /// The server.
         server: String,
         /// Its name and version.
         version: String,
     },
-    /// It lacks a command.
+    /// The server lacks a command.
     #[error(
         "Redis at {server} has no command {command}, which imquota needs; allow it under its own \
          name (rename-command)"
     )]
     NoCommand {
-        /// Who was asked.
+        /// The server.
         server: String,
         /// The command.
         command: String,
     },
-    /// It is still reading its data.
+    /// The server is still loading its data.
     #[error("Redis at {server} is still loading its data after 10 s; start again when it is done")]
     Loading {
-        /// Who was asked.
+        /// The server.
         server: String,
     },
-    /// The cluster serves nothing.
-    #[error(
-        "the cluster node {server} knows of no slots that are served; create the cluster first"
-    )]
+    /// The cluster serves no slots.
+    #[error("the cluster node {server} lists no slots that are served; create the cluster first")]
     NoSlots {
-        /// Who was asked.
+        /// The node.
         server: String,
     },
-    /// Something else was refused.
-    #[error("Redis at {server} refuses to work for us: {why}")]
+    /// The server refused something else.
+    #[error("Redis at {server} refuses commands of imquota: {why}")]
     Refused {
-        /// Who was asked.
+        /// The server.
         server: String,
-        /// What it said.
+        /// Its reply.
         why: String,
     },
 }
@@ -157,7 +156,7 @@ impl From<NewError> for OpenError {
 }
 
 impl OpenError {
-    /// Whether the same may succeed a while later: what is wrong is not how we ask.
+    /// Returns whether the error is transient: the configuration is not its cause.
     #[must_use]
     pub fn may_pass(&self) -> bool {
         matches!(self, Self::Unreachable { .. } | Self::Loading { .. })
@@ -182,7 +181,7 @@ impl OpenError {
         if let Some(command) = reply::unknown_command(&why) {
             return Self::NoCommand { server, command: command.to_uppercase() };
         }
-        // What SELECT is refused with has lost its code on the way.
+        // The error of SELECT has lost its code by now.
         if says(&["NOAUTH", "WRONGPASS", "Authentication required"]) {
             Self::Credentials { server, why }
         } else if says(&["NOPERM", "no permissions"]) {
@@ -195,7 +194,7 @@ impl OpenError {
     }
 }
 
-/// Connects, checks and loads.
+/// Connects, checks the servers and loads the scripts.
 pub(super) async fn open(
     options: Options,
     scripts: Vec<Script>,
@@ -233,12 +232,12 @@ pub(super) async fn open(
     }
 }
 
-/// Waits for the first connection, so that the first call need not, and warns of doubtful settings.
+/// Waits for the first connection, so that the first call need not, and checks the settings.
 async fn ready(connector: &Connector, node: &Node) {
-    // A server that went down just now, or one node of a cluster, is no reason to stay out.
+    // A server that just went down, or one node of a cluster, does not prevent the start.
     match node.connected(connector.options.connect_timeout).await {
         Ok(()) => advice::warn(connector, &node.address).await,
-        Err(why) => tracing::warn!(server = %node.address, reason = %why, "a Redis server is down"),
+        Err(why) => tracing::warn!(server = %node.address, reason = %why, "Redis server down"),
     }
 }
 
@@ -247,18 +246,18 @@ async fn find_master(
     sentinels: &[HostPort],
     name: &str,
 ) -> Result<HostPort, OpenError> {
-    let patience = connector.options.connect_timeout;
-    let mut worst = OpenError::Unreachable {
+    let timeout = connector.options.connect_timeout;
+    let mut last_error = OpenError::Unreachable {
         server: "no Sentinel".to_owned(),
         why: "none is configured".to_owned(),
     };
     for sentinel in sentinels {
         let server = sentinel.to_string();
-        let answer = sentinel::lookup(connector, sentinel, name, patience).await;
+        let answer = sentinel::lookup(connector, sentinel, name, timeout).await;
         if let Some(master) = answer.master() {
             return Ok(master.clone());
         }
-        worst = match answer {
+        last_error = match answer {
             Answer::None(ConnectError::Server(error))
                 if reply::words(&error).contains("unknown command") =>
             {
@@ -268,19 +267,19 @@ async fn find_master(
             _ => OpenError::UnknownMaster { sentinel: server, name: name.to_owned() },
         };
     }
-    Err(worst)
+    Err(last_error)
 }
 
 async fn find_map(
     connector: &Arc<Connector>,
     seeds: &[HostPort],
 ) -> Result<Vec<cluster::Range>, OpenError> {
-    let mut worst = OpenError::Unreachable {
+    let mut last_error = OpenError::Unreachable {
         server: "no node".to_owned(),
         why: "none is configured".to_owned(),
     };
     for seed in seeds {
-        worst = match check(connector, &Address::Tcp(seed.clone())).await {
+        last_error = match check(connector, &Address::Tcp(seed.clone())).await {
             Err(error @ OpenError::Unreachable { .. }) => error,
             Err(error) => return Err(error),
             Ok(()) => match cluster::lookup(connector, seed).await {
@@ -290,10 +289,10 @@ async fn find_map(
             },
         };
     }
-    Err(worst)
+    Err(last_error)
 }
 
-/// Asks a server what it is, and loads the scripts for a try.
+/// Checks the kind and version of a server, and that the scripts can be loaded.
 async fn check(connector: &Connector, address: &Address) -> Result<(), OpenError> {
     let connection = connector.plain(address).await;
     let connection = connection.map_err(|why| OpenError::of_connect(address, &why))?;
@@ -310,11 +309,12 @@ async fn check(connector: &Connector, address: &Address) -> Result<(), OpenError
         return Err(OpenError::Old { server, version: info.version().unwrap_or_default() });
     }
     info.log(address);
-    greet(connector, address).await?;
+    try_handshake(connector, address).await?;
     check_confirmations(connector, address, &connection).await
 }
 
-/// Tries what confirmations by replicas need. Without it `auto` means the master alone.
+/// Tries the commands that confirmations by replicas need. Without them `auto` falls back to
+/// answers of the master alone.
 async fn check_confirmations(
     connector: &Connector,
     address: &Address,
@@ -323,14 +323,14 @@ async fn check_confirmations(
     if connector.durability() == Durability::Local {
         return Ok(());
     }
-    let patience = Deadline::after(connector.options.connect_timeout);
+    let timeout = Deadline::after(connector.options.connect_timeout);
     for command in [redis::cmd("WAIT").arg(0).arg(1).to_owned(), redis::cmd("ROLE")] {
-        match link::ask(connection, &command, patience).await {
+        match link::ask(connection, &command, timeout).await {
             Ok(_) => {}
             Err(why @ ConnectError::Server(_)) if connector.durability() == Durability::Auto => {
                 tracing::warn!(
                     server = %address, reason = %why,
-                    "answers rest on the master alone: replicas cannot be asked to confirm; \
+                    "answers rest on the master alone: replicas cannot confirm; \
                      permit +wait and +role"
                 );
                 connector.make_local();
@@ -341,23 +341,23 @@ async fn check_confirmations(
     }
     let nodes = redis::cmd("CLUSTER").arg("NODES").to_owned();
     if connector.is_cluster()
-        && let Err(why) = link::ask(connection, &nodes, patience).await
+        && let Err(why) = link::ask(connection, &nodes, timeout).await
     {
         tracing::warn!(
             server = %address, reason = %why,
-            "the cluster cannot be asked about lost replicas; permit +cluster|nodes"
+            "cluster state not readable: missing replicas are not checked; permit +cluster|nodes"
         );
-        connector.ask_no_one();
+        connector.disable_master_queries();
     }
     Ok(())
 }
 
-/// Tries what every connection does; a server that is loading is waited for.
-async fn greet(connector: &Connector, address: &Address) -> Result<(), OpenError> {
-    let deadline = Deadline::after(LOADING_PATIENCE);
+/// Tries the handshake of every connection; waits for a server that is loading.
+async fn try_handshake(connector: &Connector, address: &Address) -> Result<(), OpenError> {
+    let deadline = Deadline::after(LOADING_TIMEOUT);
     let mut attempts = 0;
     loop {
-        let Err(error) = connector.greeted(address).await else { return Ok(()) };
+        let Err(error) = connector.connect_with_handshake(address).await else { return Ok(()) };
         let error = OpenError::of_connect(address, &error);
         if !matches!(error, OpenError::Loading { .. }) || deadline.is_over() {
             return Err(error);

@@ -1,5 +1,5 @@
-//! The password for the next connection: a file of it is read again each time, so that a rotated
-//! one is taken without a restart.
+//! The password for the next connection: its file is read again each time, so that a rotated
+//! password takes effect without a restart.
 
 use std::mem::replace;
 use std::path::PathBuf;
@@ -13,27 +13,27 @@ use tracing::warn;
 use crate::input_file::read_secret;
 use crate::ledger::redis::options::Credentials;
 
-/// The password of a user.
+/// The password of one user.
 pub(super) struct Password {
     file: Option<PathBuf>,
     last: Mutex<Last>,
 }
 
-/// What was read last.
+/// The result of the last reads.
 struct Last {
     password: Option<String>,
-    /// Whether the file could not be read since, which was logged.
+    /// Whether the file has been unreadable since, which was logged.
     is_failing: bool,
 }
 
 impl Password {
-    /// That of these credentials.
+    /// Creates the password of these credentials.
     pub(super) fn of(credentials: &Credentials) -> Self {
         let last = Last { password: credentials.password.clone(), is_failing: false };
         Self { file: credentials.password_file.clone(), last: Mutex::new(last) }
     }
 
-    /// The password now; the last one that was read where the file cannot be read within the time.
+    /// Returns the current password; the last one that was read if the file cannot be read in time.
     pub(super) async fn current(&self, read_timeout: Duration) -> Option<String> {
         let Some(file) = &self.file else { return self.last().password.clone() };
         let path = file.clone();

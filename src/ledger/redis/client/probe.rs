@@ -1,8 +1,8 @@
-//! The probe of one server: a connection of its own that carries nothing but the question whether
-//! the server answers.
+//! The probe of one server: a connection of its own that carries nothing but a check whether the
+//! server answers.
 //!
-//! Probes run on a thread of their own. Neither a full connection nor a busy worker thread makes a
-//! server that answers look silent.
+//! Probes run on a thread of their own, so that neither a full connection nor a busy worker thread
+//! makes a server that answers appear silent.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -28,8 +28,8 @@ const STEPS: u32 = 10;
 /// Shortest and longest time between two observations.
 const STEP_MIN: Duration = Duration::from_millis(2);
 const STEP_MAX: Duration = Duration::from_millis(50);
-/// A reply that is missing for so many allowed times is waited for no longer: a new connection is
-/// through sooner than one whose packets were lost.
+/// Longest wait for a reply, in multiples of the allowed time: a new connection succeeds sooner
+/// than one whose packets were lost.
 const REPLY_WAITS_MAX: u32 = 2;
 
 /// The thread on which probes run; it ends when this is dropped.
@@ -52,16 +52,16 @@ impl ProbeThread {
     }
 }
 
-/// One server's probe; it ends when this is dropped.
+/// The probe of one server; it ends when this is dropped.
 pub(super) struct Probe {
     absent: watch::Receiver<bool>,
-    /// The slot that the question is about in a cluster; none yet where it is beyond the last.
+    /// The slot that the probe reads in a cluster; a number beyond the last slot means none yet.
     slot: Arc<AtomicU32>,
     task: AbortHandle,
 }
 
 impl Probe {
-    /// Starts to ask.
+    /// Starts the probe.
     pub(super) fn start(address: Address, connector: &Arc<Connector>) -> Self {
         let (sender, absent) = watch::channel(false);
         let slot = Arc::new(AtomicU32::new(u32::MAX));
@@ -77,21 +77,21 @@ impl Probe {
         Self { absent, slot, task }
     }
 
-    /// Whether the server is absent.
+    /// Returns whether the server is absent.
     pub(super) fn is_absent(&self) -> bool {
         *self.absent.borrow()
     }
 
-    /// Returns when the server is absent.
+    /// Waits until the server is absent.
     pub(super) async fn absence(&self) {
         let mut absent = self.absent.clone();
         if absent.wait_for(|absent| *absent).await.is_err() {
-            // The probe has ended: nothing more is known.
+            // The probe has ended, and detects no more.
             std::future::pending::<()>().await;
         }
     }
 
-    /// The server serves that slot, as far as is known.
+    /// Records that the server serves that slot.
     pub(super) fn serves(&self, slot: u16) {
         self.slot.store(slot.into(), Ordering::Relaxed);
     }
@@ -131,16 +131,16 @@ impl Probing {
         }
     }
 
-    /// Asks until the connection is of no more use.
+    /// Sends probes until the connection fails.
     async fn ask(&self, silence: &mut Silence, connection: MultiplexedConnection) {
         loop {
-            let question = self.question();
+            let probe_command = self.probe_command();
             let mut connection = connection.clone();
-            let asked = Stopwatch::start();
-            let replying = connection.send_packed_command(&question);
+            let sent = Stopwatch::start();
+            let replying = connection.send_packed_command(&probe_command);
             match self.watched(silence, replying).await {
                 Some(Ok(reply)) if is_answer(&reply) => {
-                    silence.answered(asked.elapsed());
+                    silence.answered(sent.elapsed());
                     self.publish(silence);
                     sleep(2 * self.step).await;
                 }
@@ -150,9 +150,9 @@ impl Probing {
         }
     }
 
-    /// `EXISTS` of the mark of a slot that the server serves: a cluster that is down answers
-    /// `PING` all the same.
-    fn question(&self) -> Cmd {
+    /// Returns the probe's command. In a cluster it is `EXISTS` on the mark of a slot that the
+    /// server serves, since a cluster that is down still answers `PING`.
+    fn probe_command(&self) -> Cmd {
         let slot = u16::try_from(self.slot.load(Ordering::Relaxed)).ok();
         match slot.filter(|slot| *slot < SLOTS && self.connector.is_cluster()) {
             Some(slot) => redis::cmd("EXISTS").arg(self.connector.marks.key(slot)).to_owned(),
@@ -160,8 +160,7 @@ impl Probing {
         }
     }
 
-    /// Waits for what may bring an answer, and counts the time as silence; `None` where that took
-    /// too long.
+    /// Waits for `work` and counts the time as silence; `None` if it took too long.
     async fn watched<T>(&self, silence: &mut Silence, work: impl Future<Output = T>) -> Option<T> {
         let mut work = std::pin::pin!(work);
         let waiting = Stopwatch::start();
@@ -201,14 +200,14 @@ impl Probing {
         if changed && is_absent {
             let silent_ms = u64::try_from(self.allowed.as_millis()).unwrap_or(u64::MAX);
             let server = &self.address;
-            tracing::warn!(%server, silent_ms, "Redis absent: no answer to its probe");
+            tracing::warn!(%server, silent_ms, "Redis absent: no reply to its probe");
         } else if changed {
             tracing::info!(server = %self.address, "Redis answers again");
         }
     }
 }
 
-/// Whether a reply shows that the server works. See [`super::silence`].
+/// Returns whether a reply shows that the server works. See [`super::silence`].
 fn is_answer(reply: &Value) -> bool {
     !matches!(reply, Value::ServerError(error) if reply::is_absence(error.code()))
 }

@@ -1,4 +1,4 @@
-//! What a server that answers refuses, for the log, readiness and events.
+//! Keeps the refusals of a server that answers, for the log, readiness and events.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -8,26 +8,26 @@ use crate::clock::Stopwatch;
 use crate::ledger::Refusal;
 use crate::ledger::redis::options::Address;
 
-/// How long a refusal is reported after it was seen.
+/// How long a refusal is reported after its reply.
 const REPORTED_FOR: Duration = Duration::from_secs(10);
 /// Time between two log lines about the same code.
 const LOGGED_EVERY: Duration = Duration::from_secs(60);
-/// Most codes of one server whose last log line is remembered: more than Redis has.
+/// Most codes per server whose last log line is remembered: more than Redis has.
 const CODES_MAX: usize = 32;
 
-/// The refusals of one server.
+/// The recent refusals of one server.
 #[derive(Default)]
 pub(super) struct Refusals(Mutex<Seen>);
 
 #[derive(Default)]
 struct Seen {
     last: Option<(Refusal, Stopwatch)>,
-    /// Codes, and when each was logged.
+    /// Codes that were logged, and when.
     logged: Vec<(String, Stopwatch)>,
 }
 
 impl Refusals {
-    /// Records what became of a call, where the server refused it or no replica confirmed it.
+    /// Records the outcome of a call, if the server refused it or no replica confirmed it.
     pub(super) fn record<T>(&self, server: &Address, outcome: &Result<T, Failure>) {
         let (code, words) = match outcome {
             Err(Failure::Server(error)) if reply::is_refusal(error.code()) => {
@@ -43,7 +43,7 @@ impl Refusals {
         seen.last = Some((Refusal { code: code.to_owned(), words }, Stopwatch::start()));
     }
 
-    /// The last refusal, where that is a short while ago.
+    /// Returns the last refusal, if it is recent.
     pub(super) fn current(&self) -> Option<Refusal> {
         let seen = self.seen();
         let recent = seen.last.as_ref().filter(|(_, since)| since.elapsed() < REPORTED_FOR);
@@ -56,7 +56,7 @@ impl Refusals {
 }
 
 impl Seen {
-    /// Whether a code is to be logged now; if so, it is not for a while.
+    /// Returns whether a code is to be logged now, and records it as logged.
     fn is_due(&mut self, code: &str) -> bool {
         self.logged.retain(|(_, since)| since.elapsed() < LOGGED_EVERY);
         if self.logged.len() >= CODES_MAX || self.logged.iter().any(|(known, _)| known == code) {
@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn codes_that_take_turns_are_logged_once_each() {
+    fn codes_that_alternate_are_logged_once_each() {
         let mut seen = Seen::default();
         let mut due = 0;
         for _ in 0..100 {

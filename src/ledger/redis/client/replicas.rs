@@ -1,8 +1,8 @@
-//! The replicas of one master that have to confirm an answer: a pure state machine over the lists
-//! of replicas that the master returns. The caller reads the clock.
+//! The replicas of one master that have to confirm a reply: a pure state machine over the lists of
+//! replicas that the master returns. The caller reads the clock.
 //!
 //! A replica is *required* once the master lists it and it has caught up. One that is detached, or
-//! has not confirmed for as long as allowed, may have been promoted: it stays required, and nothing
+//! has not confirmed for the allowed time, may have been promoted: it stays required, and no call
 //! can be answered, until the authority was queried after that and still names this master.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,18 +10,19 @@ use std::time::Duration;
 
 use super::reply::ReplicationState;
 
-/// Most replicas left behind whose names are kept; of more, only that there are some matters.
+/// Most replicas left behind whose names are kept; of more, only their existence matters.
 const LEFT_MAX: usize = 1024;
 
-/// A replica as its master lists it: address and port, and a number where several share them.
+/// The name of a replica in its master's list: address and port, and a number if several share
+/// them.
 pub(super) type Replica = String;
 
-/// How many replicas have to confirm an answer.
+/// The rule for how many replicas have to confirm a reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Rule {
-    /// This many of those that are listed; `None`: all that are required.
+    /// This many of the listed replicas; `None`: all that are required.
     pub(super) fewer: Option<usize>,
-    /// Whether there may be no replica at all.
+    /// Whether the master may have no replica at all.
     pub(super) may_be_alone: bool,
     /// Longest time for a replica to confirm.
     pub(super) lag_max: Duration,
@@ -30,9 +31,9 @@ pub(super) struct Rule {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 struct Required {
     is_detached: bool,
-    /// The offset that it has not confirmed, and since when.
+    /// The offset that it has not confirmed, and the time since then.
     behind: Option<(u64, Duration)>,
-    /// Since when it is detached or has been silent for too long.
+    /// The time since which it is detached or has been silent for too long.
     missing_since: Option<Duration>,
 }
 
@@ -43,32 +44,32 @@ pub(super) enum Gate {
     Closed(String),
     /// The replicas have to confirm.
     Confirmed,
-    /// There is no replica that could.
+    /// There is no replica that could confirm.
     Alone,
 }
 
-/// See the module's head.
+/// The state machine: see the module's head.
 #[derive(Debug, Clone)]
 pub(super) struct Replicas {
     rule: Rule,
     required: BTreeMap<Replica, Required>,
-    /// Replicas that were required once and are not any more.
+    /// Replicas that were required once and no longer are.
     left: BTreeSet<Replica>,
-    /// Whether the authority has named this master at all.
+    /// Whether the authority has ever named this master.
     is_approved: bool,
-    /// Why the authority did not name this master when it was queried last.
+    /// The reason why the authority did not name this master when it was last queried.
     doubt: Option<String>,
-    /// When the master was listed first.
+    /// When the master's list was first read.
     listed_since: Option<Duration>,
-    /// Its offset when it was listed last.
+    /// The master's offset in its last list.
     offset: Option<u64>,
-    /// Replicas that are listed now, and how many of them are not required.
+    /// The number of replicas that are listed now, and how many of them are not required.
     attached: usize,
     catching_up: usize,
 }
 
 impl Replicas {
-    /// Of a master of which nothing is known yet.
+    /// The state before the master's first list.
     pub(super) fn new(rule: Rule) -> Self {
         Self {
             rule,
@@ -83,9 +84,9 @@ impl Replicas {
         }
     }
 
-    /// Takes in what the master lists.
+    /// Records the list of the master.
     pub(super) fn listed(&mut self, state: &ReplicationState, now: Duration) {
-        // A master that was restarted may count from the beginning.
+        // A master that was restarted may count from zero.
         let is_counted_anew = self.offset.is_some_and(|before| state.offset < before);
         let caught_up = self.offset.map_or(state.offset, |before| before.min(state.offset));
         self.offset = Some(state.offset);
@@ -94,7 +95,7 @@ impl Replicas {
         for (replica, required) in &mut self.required {
             required.behind = required.behind.filter(|_| !is_counted_anew);
             match state.replicas.get(replica) {
-                // Also where it was silent before: it may have been promoted since.
+                // This includes a replica that was silent before: it may have been promoted since.
                 None if !required.is_detached => {
                     required.is_detached = true;
                     required.missing_since = Some(now);
@@ -113,8 +114,8 @@ impl Replicas {
         self.catching_up = state.replicas.keys().filter(is_catching_up).count();
     }
 
-    /// Whether an answer is confirmed that rests on what the master had written at `offset` and
-    /// that was sent at `sent_at`. Otherwise the replicas that have not confirmed it.
+    /// Checks whether a reply is confirmed that rests on the master's writes up to `offset`, and
+    /// whose call was sent at `sent_at`. Returns the replicas that have not confirmed it.
     pub(super) fn confirm(
         &mut self,
         offset: u64,
@@ -141,26 +142,26 @@ impl Replicas {
         if late.is_empty() && is_enough && self.is_approved { Ok(()) } else { Err(late) }
     }
 
-    /// Whether the authority is to be queried: it has not named this master yet, or a replica has
-    /// been missing for that long.
+    /// Returns whether the authority is to be queried: it has not named this master yet, or a
+    /// replica has been missing for that time.
     pub(super) fn is_in_doubt(&self, missing_for: Duration, now: Duration) -> bool {
         let is_due = |since: Duration| since.saturating_add(missing_for) <= now;
         if self.required.values().filter_map(|it| it.missing_since).any(is_due) {
             return true;
         }
-        // A replica that is attached already is given time to catch up, so that it is required
-        // from the first answer on.
+        // A replica that is already attached is given time to catch up, so that it is required from
+        // the first reply on.
         let Some(since) = self.listed_since else { return false };
         !self.is_approved && (self.catching_up == 0 || since + self.rule.lag_max <= now)
     }
 
-    /// The authority, queried at `asked_at`, names this master. Replicas that had been missing for
-    /// that long by then are required no more, and are returned.
-    pub(super) fn approved(&mut self, asked_at: Duration, missing_for: Duration) -> Vec<Replica> {
+    /// Records that the authority, queried at `queried_at`, names this master. Replicas that had been
+    /// missing for `missing_for` at that time are no longer required, and are returned.
+    pub(super) fn approved(&mut self, queried_at: Duration, missing_for: Duration) -> Vec<Replica> {
         self.is_approved = true;
         self.doubt = None;
         let stays = |it: &Required| {
-            it.missing_since.is_none_or(|since| since.saturating_add(missing_for) > asked_at)
+            it.missing_since.is_none_or(|since| since.saturating_add(missing_for) > queried_at)
         };
         let (kept, left) =
             std::mem::take(&mut self.required).into_iter().partition(|(_, it)| stays(it));
@@ -171,13 +172,13 @@ impl Replicas {
         left
     }
 
-    /// The authority, when it was queried, did not name this master, for that reason.
+    /// Records the reason why the authority did not name this master when it was queried.
     pub(super) fn doubted(&mut self, why: String) {
         self.doubt = Some(why);
     }
 
-    /// No majority of the authority answered, and the ones that did count that many replicas. If
-    /// all of them are attached, none was promoted.
+    /// Records that no majority of the authority answered, and that the ones that did count
+    /// `replicas`. If all of them are attached, none was promoted.
     pub(super) fn approved_if_complete(&mut self, replicas: usize) {
         let attached = self.required.values().filter(|it| it.missing_since.is_none()).count();
         if replicas > 0 && attached >= replicas {
@@ -185,8 +186,8 @@ impl Replicas {
         }
     }
 
-    /// Whether calls may be sent. `has_majority`: a majority of the authority names this master
-    /// now.
+    /// Returns whether calls may be sent. `has_majority`: a majority of the authority names this
+    /// master now.
     pub(super) fn gate(&self, has_majority: bool) -> Gate {
         if let Some(fewer) = self.rule.fewer {
             return match self.attached {
@@ -221,42 +222,42 @@ impl Replicas {
         }
     }
 
-    /// A reason, and what the authority has to do with it.
+    /// Appends what the authority returned to a reason.
     fn with_doubt(&self, why: &str) -> String {
         let doubt = self.doubt.as_ref();
         doubt.map_or_else(|| why.to_owned(), |doubt| format!("{why} ({doubt})"))
     }
 
-    /// How many replicas confirm, if that many are asked for.
+    /// Returns how many replicas have to confirm if `fewer` are configured.
     fn needed(&self, fewer: usize) -> usize {
         if self.rule.may_be_alone { fewer.min(self.attached) } else { fewer }
     }
 
-    /// Longest time for a replica to confirm.
+    /// Returns the longest time for a replica to confirm.
     pub(super) fn lag_max(&self) -> Duration {
         self.rule.lag_max
     }
 
-    /// Whether a replica was left behind that has not come back.
+    /// Returns whether a replica was left behind and has not caught up since.
     pub(super) fn has_left_any(&self) -> bool {
         !self.left.is_empty()
     }
 
-    /// Replicas that have to confirm, and those that are listed.
+    /// Returns the numbers of replicas that have to confirm, and that are listed.
     pub(super) fn count(&self) -> (usize, usize) {
         let required = self.rule.fewer.map_or(self.required.len(), |fewer| self.needed(fewer));
         (required, self.attached)
     }
 }
 
-/// Why nothing is answered at first.
+/// The reason why no call is answered at first.
 const UNNAMED: &str = "waiting until the Sentinels, or the cluster, name this server as the master";
-/// Why nothing is answered if another server may be the master.
+/// The reason why no call is answered if another server may be the master.
 const NO_MAJORITY: &str =
     "no majority of the Sentinels can be queried, and not all replicas confirm";
 
 impl Required {
-    /// The master lists it with that offset.
+    /// Records that the master lists it with that offset.
     fn confirmed(&mut self, offset: u64, caught_up: u64) {
         self.is_detached = false;
         if self.behind.is_some_and(|(behind, _)| offset >= behind) {
@@ -267,7 +268,7 @@ impl Required {
         }
     }
 
-    /// It has not confirmed that offset of a call that was sent at `sent_at`.
+    /// Records that it has not confirmed that offset of a call that was sent at `sent_at`.
     fn waited(&mut self, offset: u64, sent_at: Duration, now: Duration, lag_max: Duration) {
         let (_, since) = *self.behind.get_or_insert((offset, sent_at));
         if now.saturating_sub(since) >= lag_max {

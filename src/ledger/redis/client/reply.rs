@@ -1,4 +1,4 @@
-//! Reads what servers say about themselves and about errors.
+//! Parses what servers return about themselves, and classifies their errors.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -6,7 +6,7 @@ use redis::{ServerError, Value};
 
 use crate::ledger::redis::options::HostPort;
 
-/// A server error as the server wrote it.
+/// Returns a server error as the server wrote it.
 pub(super) fn words(error: &ServerError) -> String {
     match error.details() {
         Some(details) => format!("{} {details}", error.code()),
@@ -14,13 +14,13 @@ pub(super) fn words(error: &ServerError) -> String {
     }
 }
 
-/// Whether a script had begun and may have written: the server then names its line.
+/// Returns whether a script had begun and may have written: the error then has the script's line.
 pub(super) fn is_from_within_a_script(error: &ServerError) -> bool {
     error.details().is_some_and(|details| details.contains("@user_script:"))
 }
 
-/// Whether a script broke off because the user may not run one of its commands: not the data but
-/// the server's rules are the cause.
+/// Returns whether a script failed because the user may not run one of its commands: the cause is
+/// not the data but the server's ACL rules.
 pub(super) fn lacks_permission(error: &ServerError) -> bool {
     is_from_within_a_script(error)
         && error.details().is_some_and(|details| {
@@ -29,49 +29,48 @@ pub(super) fn lacks_permission(error: &ServerError) -> bool {
         })
 }
 
-/// From the words of an error: the command that the server does not have, since it was renamed or
-/// switched off.
+/// Reads from an error's text the command that the server lacks, since it was renamed or disabled.
 #[must_use]
 pub fn unknown_command(words: &str) -> Option<&str> {
     quoted_after(words, "unknown command ")
 }
 
-/// From the words of an error: the command that the user may not run.
+/// Reads from an error's text the command that the user may not run.
 #[must_use]
 pub fn forbidden_command(words: &str) -> Option<&str> {
     quoted_after(words, "no permissions to run the ")
 }
 
-/// What stands in quotes behind a part of a sentence.
+/// Returns the quoted text behind a part of a sentence.
 fn quoted_after<'a>(words: &'a str, part: &str) -> Option<&'a str> {
     let (_, rest) = words.split_once(part)?;
     rest.strip_prefix(['\'', '`'])?.split(['\'', '`']).next()
 }
 
-/// Codes of errors by which a server does not answer.
+/// Codes of errors that count as no answer from the server.
 const ABSENCE: &[&str] = &["LOADING", "CLUSTERDOWN", "MASTERDOWN"];
-/// Codes of other transient errors with which nothing was done.
+/// Codes of other transient errors; the call had no effect.
 const TRANSIENT: &[&str] = &["TRYAGAIN", "READONLY", "NOREPLICAS", "BUSY"];
-/// Codes of errors that belong to the normal work of a server, and of our own scripts.
+/// Codes of errors that belong to the normal operation of a server and of the product's scripts.
 const ROUTINE: &[&str] = &["MOVED", "ASK", "TRYAGAIN", "NOSCRIPT", "CLOCKSKEW", "STORELOST"];
 
-/// Whether an error of that code is no answer: the server cannot serve anything.
+/// Returns whether an error of that code counts as no answer: the server cannot serve anything.
 pub(super) fn is_absence(code: &str) -> bool {
     ABSENCE.contains(&code)
 }
 
-/// Whether an error of that code may pass by itself; nothing was done.
+/// Returns whether an error of that code is transient; the call had no effect.
 pub(super) fn is_transient(code: &str) -> bool {
     is_absence(code) || TRANSIENT.contains(&code)
 }
 
-/// Whether an error of that code says that the server, or what it holds, needs attention: it
-/// answers, and refuses what it is there for.
+/// Returns whether an error of that code means that the server or its data need attention: the
+/// server answers, and refuses its normal work.
 pub(super) fn is_refusal(code: &str) -> bool {
     !is_absence(code) && !ROUTINE.contains(&code)
 }
 
-/// A string in a reply.
+/// Reads a string.
 pub(super) fn text(value: &Value) -> Option<String> {
     match value {
         Value::BulkString(bytes) => Some(String::from_utf8_lossy(bytes).into_owned()),
@@ -81,7 +80,7 @@ pub(super) fn text(value: &Value) -> Option<String> {
     }
 }
 
-/// A number in a reply, also one that is written out.
+/// Reads a number, also one in the form of a string.
 pub(super) fn number(value: &Value) -> Option<u16> {
     match value {
         Value::Int(number) => u16::try_from(*number).ok(),
@@ -89,12 +88,12 @@ pub(super) fn number(value: &Value) -> Option<u16> {
     }
 }
 
-/// A host and a port that follow each other.
+/// Reads a host and the port that follows it.
 pub(super) fn host_port(host: &Value, port: &Value) -> Option<HostPort> {
     Some(HostPort { host: text(host)?, port: number(port)? })
 }
 
-/// The elements of an array.
+/// Returns the elements of an array; none for any other value.
 pub(super) fn elements(value: &Value) -> &[Value] {
     match value {
         Value::Array(elements) => elements,
@@ -102,7 +101,7 @@ pub(super) fn elements(value: &Value) -> &[Value] {
     }
 }
 
-/// Names and values that take turns in an array, as in the replies to `CONFIG GET` and
+/// Reads an array in which names and values alternate, as in the replies to `CONFIG GET` and
 /// `SENTINEL MASTER`.
 pub(super) fn fields(value: &Value) -> HashMap<String, String> {
     elements(value)
@@ -111,17 +110,17 @@ pub(super) fn fields(value: &Value) -> HashMap<String, String> {
         .collect()
 }
 
-/// The replication of a master, from its reply to `ROLE`.
+/// The state of a master's replication, from its reply to `ROLE`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ReplicationState {
-    /// The end of what it has written.
+    /// The offset up to which it has written.
     pub offset: u64,
-    /// Its attached replicas, each with the end of what it has confirmed. Of several that share an
+    /// Its attached replicas, each with the offset that it has confirmed. Of several that share an
     /// address and port, the second is named `address:port#2`, and so on.
     pub replicas: BTreeMap<String, u64>,
 }
 
-/// From the reply to `ROLE`; `None` where it is not a master's.
+/// Parses the reply to `ROLE`; `None` if it is not that of a master.
 #[must_use]
 pub fn replication_state(role: &Value) -> Option<ReplicationState> {
     let [kind, Value::Int(offset), replicas, ..] = elements(role) else { return None };
@@ -141,7 +140,7 @@ pub fn replication_state(role: &Value) -> Option<ReplicationState> {
     Some(state)
 }
 
-/// From the reply to `ROLE`: the master of a replica, `None` for a master.
+/// Reads from the reply to `ROLE` the master of a replica; `None` if it is that of a master.
 #[must_use]
 pub fn followed_master(role: &Value) -> Option<String> {
     let [kind, host, port, ..] = elements(role) else { return None };
@@ -151,18 +150,18 @@ pub fn followed_master(role: &Value) -> Option<String> {
     Some(host_port(host, port)?.to_string())
 }
 
-/// From the reply to `INFO`: the value of a field.
+/// Reads the value of a field from the reply to `INFO`.
 #[must_use]
 pub fn field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
     info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
 }
 
-/// From `MOVED` and `ASK`: the slot, and the server, whose host is empty where it is the host of
-/// the server that answered.
+/// Parses `MOVED` and `ASK`: the slot and the server. An empty host stands for the host of the
+/// server that replied.
 #[must_use]
 pub fn redirection(details: &str, asked_host: &str) -> Option<(u16, HostPort)> {
     let (slot, address) = details.split_once(' ')?;
-    // Errors from within scripts carry the script's place behind the address.
+    // Errors from within scripts have the script's location behind the address.
     let address = address.split_whitespace().next()?;
     let (host, port) = address.rsplit_once(':')?;
     let host = if host.is_empty() { asked_host } else { host };
@@ -192,10 +191,10 @@ mod tests {
     }
 
     #[test]
-    fn a_script_that_lacks_a_permission_is_told_from_one_that_fails_on_the_data() {
-        let place = "script: 71021b1608dc515b55291a73cf3655a89638c659, on @user_script:182.";
+    fn a_script_that_lacks_a_permission_is_distinguished_from_one_that_fails_on_the_data() {
+        let location = "script: 71021b1608dc515b55291a73cf3655a89638c659, on @user_script:182.";
         let lacks = |words: &str| {
-            let line = format!("-{words} {place}\r\n");
+            let line = format!("-{words} {location}\r\n");
             match redis::parse_redis_value(line.as_bytes()) {
                 Ok(Value::ServerError(error)) => lacks_permission(&error),
                 other => panic!("{words}: {other:?}"),

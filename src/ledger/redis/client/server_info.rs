@@ -1,5 +1,5 @@
-//! What a server reports about itself in `INFO`: servers compatible with Redis use other names for
-//! the fields, and managed ones leave some out.
+//! The information that a server returns for `INFO`: servers compatible with Redis use other names
+//! for the fields, and managed ones leave some out.
 
 use redis::aio::MultiplexedConnection;
 
@@ -8,11 +8,11 @@ use super::pace::Deadline;
 use super::{link, reply};
 use crate::ledger::redis::options::Address;
 
-/// The reply to `INFO`; empty where the server has no such command.
+/// The reply to `INFO`; empty if the server has no such command.
 pub(super) struct ServerInfo(String);
 
 impl ServerInfo {
-    /// Asks a server. Where the command is renamed or switched off, the fields are not known.
+    /// Queries a server. If the command is renamed or disabled, there are no fields.
     pub(super) async fn read(
         connector: &Connector,
         connection: &MultiplexedConnection,
@@ -27,22 +27,22 @@ impl ServerInfo {
         }
     }
 
-    /// A field, where the server reports it.
+    /// Returns a field, if the server reports it.
     pub(super) fn field(&self, name: &str) -> Option<&str> {
         reply::field(&self.0, name)
     }
 
-    /// `standalone`, `cluster` or `sentinel`, under the name that Redis or Valkey has for it.
+    /// Returns `standalone`, `cluster` or `sentinel`, from the field of Redis or of Valkey.
     pub(super) fn mode(&self) -> Option<&str> {
         self.field("redis_mode").or_else(|| self.field("server_mode"))
     }
 
-    /// The major version of Redis, or of the Redis that the server is compatible with.
+    /// Returns the major version of Redis, or of the Redis that the server is compatible with.
     pub(super) fn redis_major(&self) -> Option<u32> {
         self.field("redis_version")?.split('.').next()?.parse().ok()
     }
 
-    /// Name and version, as `Redis 7.0.15` or `valkey 8.1.1 (compatible with Redis 7.2.4)`.
+    /// Returns name and version, as `Redis 7.0.15` or `valkey 8.1.1 (compatible with Redis 7.2.4)`.
     pub(super) fn version(&self) -> Option<String> {
         let redis = self.field("redis_version")?;
         let name = self.field("server_name");
@@ -55,7 +55,7 @@ impl ServerInfo {
         })
     }
 
-    /// Logs which server it is, and warns of what it does not report.
+    /// Logs name and version, and warns of missing fields.
     pub(super) fn log(&self, address: &Address) {
         if let Some(version) = self.version() {
             tracing::info!(server = %address, version, "server of the store");
@@ -98,7 +98,7 @@ mod tests {
         let version = "valkey 8.1.1 (compatible with Redis 7.2.4)";
         assert_eq!(valkey.version().as_deref(), Some(version));
         assert_eq!((valkey.mode(), valkey.redis_major()), (Some("sentinel"), Some(7)));
-        let silent = info(&[]);
-        assert_eq!((silent.version(), silent.mode(), silent.redis_major()), (None, None, None));
+        let empty = info(&[]);
+        assert_eq!((empty.version(), empty.mode(), empty.redis_major()), (None, None, None));
     }
 }

@@ -1,4 +1,4 @@
-//! The three topologies behind one call, and what is repeated.
+//! Routes calls to the servers of the three topologies, and decides which calls are sent again.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,37 +13,38 @@ use super::sentinel::Watched;
 use super::{CallError, Command, Failure, Request, Wanted, reply};
 use crate::ledger::redis::options::HostPort;
 
-/// A call that was refused is not sent again with less time than this: its reply would hardly come
-/// in time, and what is known to be undone would be told as lost.
+/// Least remaining time for another attempt after a refusal: with less, the reply would hardly
+/// arrive in time, and the outcome of a call that certainly had no effect would become unknown.
 const ATTEMPT_MIN: Duration = Duration::from_millis(10);
-/// The part of the time of a call that fails fast which is kept for the answer that the server
-/// refused it.
-const KEPT_PART: u32 = 8;
+/// Divisor of the time of a call that fails fast: this part is kept for returning that the server
+/// refused the call.
+const RESERVED_PART: u32 = 8;
 
-/// Where the servers are.
+/// The servers of one topology.
 pub(super) enum Servers {
-    /// Always the same one.
+    /// A single server.
     Single(Arc<Node>),
-    /// The one that Sentinels name.
+    /// The master that the Sentinels name.
     Sentinel(Watched),
-    /// The one that serves the slot.
+    /// The nodes of a cluster, by slot.
     Cluster(Cluster),
 }
 
-/// What to do after an error.
+/// The action after a failed attempt.
 enum Next {
-    /// Send it once more, there.
+    /// Send the call once more, to that node if given.
     Now(Option<HostPort>),
-    /// Send it once more after a pause; otherwise that is the outcome.
+    /// Send the call once more after a pause; the error is returned if no time is left.
     Later(CallError),
-    /// It was not sent, and has waited already: try once more; otherwise that is the outcome.
+    /// The call was not sent and has already waited: try once more; the error is returned if no
+    /// time is left.
     Again(CallError),
-    /// Tell the caller.
+    /// Return the error to the caller.
     Stop(CallError),
 }
 
 impl Wanted<'_> {
-    /// The call as that server is to carry it out.
+    /// Builds the command for that server.
     async fn request(&self, node: &Node, deadline: Deadline) -> Request {
         let command = match &self.command {
             Command::Fixed(command) => Arc::clone(command),
@@ -56,36 +57,37 @@ impl Wanted<'_> {
 }
 
 impl Servers {
-    /// Sends the call until it is answered, refused or lost, or its time is up.
+    /// Sends the call until it has a reply, is refused, its outcome is unknown, or its time is
+    /// over.
     pub(super) async fn call(
         &self,
-        wanted: Wanted<'_>,
+        pending: Wanted<'_>,
         deadline: Deadline,
         retries: &Retries,
     ) -> Result<(Value, Arc<ServerClock>), CallError> {
         let mut asking = None;
         let mut attempts = 0;
-        let kept = if deadline.hurried { deadline.within / KEPT_PART } else { ATTEMPT_MIN };
-        let until = deadline.less(kept.max(ATTEMPT_MIN));
+        let reserved = if deadline.hurried { deadline.within / RESERVED_PART } else { ATTEMPT_MIN };
+        let until = deadline.less(reserved.max(ATTEMPT_MIN));
         loop {
-            let next = match self.node(wanted.slot, asking.as_ref()) {
+            let next = match self.node(pending.slot, asking.as_ref()) {
                 None => {
                     self.doubt(false);
-                    let why = format!("no node of the cluster serves slot {}", wanted.slot);
+                    let why = format!("no node of the cluster serves slot {}", pending.slot);
                     Next::Later(CallError::Refused(why))
                 }
                 Some(node) => {
                     if deadline.hurried && node.is_absent() {
                         return Err(absent(&node, false));
                     }
-                    let request = wanted.request(&node, deadline).await;
+                    let request = pending.request(&node, deadline).await;
                     match node.call(&request, asking.is_some(), deadline).await {
                         Ok(value) => return Ok((value, Arc::clone(&node.clock))),
                         Err(failure) => self.next(failure, &node, &request, deadline).await,
                     }
                 }
             };
-            // A redirection that leads nowhere ends with the call's time like everything else.
+            // Redirections that lead nowhere end with the call's time like every other attempt.
             let why = match next {
                 Next::Stop(error) => return Err(error),
                 // Another server may be the master by now.
@@ -94,9 +96,9 @@ impl Servers {
                     asking = None;
                     continue;
                 }
-                Next::Now(place) => {
-                    asking = place;
-                    CallError::Refused("it was sent from server to server".to_owned())
+                Next::Now(target) => {
+                    asking = target;
+                    CallError::Refused("redirected from server to server".to_owned())
                 }
                 Next::Later(why) => {
                     asking = None;
@@ -113,7 +115,7 @@ impl Servers {
         }
     }
 
-    /// The same, at the server of that address, wherever slots are.
+    /// Sends the call to the server of that address, without regard to slots.
     pub(super) async fn call_at(
         &self,
         address: &str,
@@ -123,17 +125,15 @@ impl Servers {
     ) -> Result<Value, CallError> {
         let mut attempts = 0;
         loop {
-            let is_it = |node: &Arc<Node>| node.address.to_string() == address;
-            let Some(node) = self.nodes().into_iter().find(is_it) else {
-                return Err(CallError::Refused(format!("{address} is no master any more")));
+            let has_address = |node: &Arc<Node>| node.address.to_string() == address;
+            let Some(node) = self.nodes().into_iter().find(has_address) else {
+                return Err(CallError::Refused(format!("{address} is no longer a master")));
             };
             let why = match node.call(request, false, deadline).await {
                 Ok(value) => return Ok(value),
                 Err(failure) => match self.next(failure, &node, request, deadline).await {
                     Next::Stop(error) => return Err(error),
-                    Next::Now(_) => {
-                        CallError::Refused(format!("{address} sent the call elsewhere"))
-                    }
+                    Next::Now(_) => CallError::Refused(format!("{address} redirected the call")),
                     Next::Later(why) | Next::Again(why) => why,
                 },
             };
@@ -158,7 +158,7 @@ impl Servers {
         }
     }
 
-    /// Whether the server of that slot is absent.
+    /// Returns whether the server of that slot is absent.
     pub(super) fn is_absent(&self, slot: u16) -> bool {
         match self {
             Self::Single(node) => node.is_absent(),
@@ -207,7 +207,7 @@ impl Servers {
             error.details().and_then(|details| reply::redirection(details, node.host()));
         match (error.code(), self, redirection) {
             ("NOSCRIPT", _, _) => {
-                // Without it the call is refused the same way once more.
+                // If loading fails, the call is refused in the same way once more.
                 let _ = node.load_script(request.script, deadline).await;
                 Next::Later(CallError::Refused(why))
             }
@@ -230,7 +230,7 @@ impl Servers {
         }
     }
 
-    /// Every server that calls are sent to.
+    /// Returns every server that serves calls.
     pub(super) fn nodes(&self) -> Vec<Arc<Node>> {
         match self {
             Self::Single(node) => vec![Arc::clone(node)],
@@ -239,7 +239,7 @@ impl Servers {
         }
     }
 
-    /// Has looked up anew which server it is.
+    /// Refreshes the topology, since the server may no longer be the right one.
     fn doubt(&self, is_replica: bool) {
         match self {
             Self::Single(node) if is_replica => node.distrust(),
@@ -250,12 +250,12 @@ impl Servers {
     }
 }
 
-/// The error of a call whose server is absent.
+/// Returns the error of a call whose server is absent.
 fn absent(node: &Node, may_be_done: bool) -> CallError {
     CallError::Absent { why: format!("{} does not answer", node.address), may_be_done }
 }
 
-/// The number that a text begins with; 0 where there is none.
+/// Parses the number at the start of a text; 0 if there is none.
 fn leading_number(text: &str) -> u64 {
     let digits = text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len());
     text[..digits].parse().unwrap_or(0)

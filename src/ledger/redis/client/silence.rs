@@ -1,31 +1,31 @@
-//! Whether a server is absent: a pure state machine over what its probe sees.
+//! Detects from the results of its probe whether a server is absent: a pure state machine.
 //!
-//! A server is absent once it has given its probe no answer for as long as allowed. Refused and
-//! broken connections, no reply, and the replies `LOADING`, `CLUSTERDOWN` and `MASTERDOWN` are no
-//! answers. Every other reply is one, errors too. A reply that took longer than allowed does not
-//! end an absence.
+//! A server is absent once it has given its probe no answer for the allowed time. Refused and
+//! broken connections, a missing reply, and the replies `LOADING`, `CLUSTERDOWN` and `MASTERDOWN`
+//! are no answers. Every other reply is an answer, errors included. A reply that took longer than
+//! the allowed time does not end an absence.
 
 use std::time::Duration;
 
-/// Time without an answer.
+/// The time for which a server has not answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Silence {
-    /// Longest time without an answer of a server that is not absent.
+    /// Longest time without an answer before the server is absent.
     allowed: Duration,
-    /// Longest time that one observation may add: a process that was stopped for a while saw
-    /// nothing meanwhile, and cannot say that the server was silent.
+    /// Longest time that one observation may add: a process that was stopped for a while has
+    /// observed nothing meanwhile, which is no evidence of silence.
     step_max: Duration,
     silent: Duration,
     is_absent: bool,
 }
 
 impl Silence {
-    /// Of a server that has just answered.
+    /// The state of a server that has just answered.
     pub(super) fn new(allowed: Duration, step_max: Duration) -> Self {
         Self { allowed, step_max, silent: Duration::ZERO, is_absent: false }
     }
 
-    /// Time has passed without an answer.
+    /// Adds time without an answer.
     pub(super) fn waited(&mut self, elapsed: Duration) {
         self.silent = self.silent.saturating_add(elapsed.min(self.step_max));
         if self.silent >= self.allowed {
@@ -33,7 +33,7 @@ impl Silence {
         }
     }
 
-    /// An answer came, so long after its question.
+    /// Records an answer that came `after` its probe was sent.
     pub(super) fn answered(&mut self, after: Duration) {
         if self.is_absent && after >= self.allowed {
             return;
@@ -42,7 +42,7 @@ impl Silence {
         self.is_absent = false;
     }
 
-    /// Whether the server is absent.
+    /// Returns whether the server is absent.
     pub(super) fn is_absent(&self) -> bool {
         self.is_absent
     }
@@ -55,7 +55,7 @@ mod tests {
     const ALLOWED: Duration = Duration::from_millis(500);
     const STEP_MAX: Duration = Duration::from_millis(100);
 
-    /// What a probe sees at a time, in milliseconds.
+    /// One result of a probe, in milliseconds.
     enum Seen {
         Silence(u64),
         Answer(u64),
@@ -79,12 +79,12 @@ mod tests {
             (&[][..], false),
             (&[Silent(100), Silent(100), Silent(100), Silent(100), Silent(99)], false),
             (&[Silent(100), Silent(100), Silent(100), Silent(100), Silent(100)], true),
-            // An answer begins the time anew.
+            // An answer resets the time.
             (
                 &[Silent(100), Silent(100), Silent(100), Answer(300), Silent(100), Silent(100)],
                 false,
             ),
-            // A process that was stopped for an hour has seen one step of silence.
+            // A process that was stopped for an hour counts one step of silence.
             (&[Silent(3_600_000), Silent(3_600_000)], false),
         ] {
             assert_eq!(after(seen), is_absent);

@@ -1,9 +1,9 @@
-//! Which slot of a cluster a key belongs to.
+//! Computes the cluster slot of a key.
 
-/// How many slots a cluster has.
+/// The number of slots in a cluster.
 pub(crate) const SLOTS: u16 = 16384;
 
-/// The slot of a key: of its hash tag, or of all of it where it has none.
+/// Returns the slot of a key: that of its hash tag, or of the whole key if it has none.
 pub(crate) fn slot(key: &[u8]) -> u16 {
     crc16(tag(key)) % SLOTS
 }
@@ -17,7 +17,7 @@ fn tag(key: &[u8]) -> &[u8] {
     }
 }
 
-/// CRC-16/XMODEM: polynomial 0x1021, nothing reflected, start and end with zero.
+/// Computes CRC-16/XMODEM: polynomial 0x1021, not reflected, initial value and final XOR zero.
 fn crc16(bytes: &[u8]) -> u16 {
     bytes.iter().fold(0, |crc, byte| {
         (0..8).fold(crc ^ (u16::from(*byte) << 8), |crc, _| {

@@ -1,9 +1,9 @@
-//! Whose turn a call takes, by its keys.
+//! Reads the app of a call, for its turn, from its keys.
 
 use crate::ledger::fair::Turn;
 
-/// The app's number, which the hash tag of its keys begins with: `q1{APP/PART}KIND`. What belongs
-/// to no app shares the turns of [`Turn::SHARED`].
+/// Returns the app's number, with which the hash tag of its keys begins: `q1{APP/PART}KIND`. Keys
+/// that belong to no app share the turns of [`Turn::SHARED`].
 pub(super) fn app_of(keys: &[&[u8]]) -> u64 {
     let app = || {
         let tag = keys.first()?.strip_prefix(b"q1{")?;

@@ -1,8 +1,9 @@
-//! The highest counter of writes that this process has seen, by app and part.
+//! The highest counter of writes that this process has observed, by app and part.
 //!
-//! A script returns the counter as it stands after it. What was known **before** a call was sent is
-//! compared with what the call returns: the server had counted up to that number by then, so that
-//! less is a loss, in whatever order calls are carried out and replies arrive.
+//! A script returns the counter after its own writes. The value that was observed **before** a call
+//! was sent is compared with the one that the call returns: the server had counted up to that
+//! number already, so that a lower one is a loss, in whatever order calls are carried out and
+//! replies arrive.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,19 +12,19 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use crate::domain::id::AppId;
 use crate::ledger::redis::keys::{PARTS, Part};
 
-/// Most apps whose counters are kept: about 10 MB. Those that were not called for longest go first;
-/// what they lose from then on is not noticed.
+/// Most apps whose counters are kept: about 10 MB. The least recently called are dropped first;
+/// their losses from then on are not detected.
 pub(super) const APPS_MAX: usize = 33_000;
-/// So many go at once where there are too many, so that looking for them is rare.
-const DROPPED_AT_ONCE: usize = APPS_MAX / 8;
+/// Number of apps that are dropped together, so that the search for them is rare.
+const DROPPED_TOGETHER: usize = APPS_MAX / 8;
 
-/// Counters of one store.
+/// The counters of one store.
 #[derive(Default)]
 pub struct Counts {
     apps: RwLock<HashMap<AppId, Arc<App>>>,
-    /// Counts calls, so that it is known which app was called last.
+    /// Numbers the calls, to order apps by their last call.
     calls: AtomicU64,
-    /// Whether anything has changed since it was saved.
+    /// Counts changes, so that only changed counters are saved.
     changes: AtomicU64,
 }
 
@@ -36,30 +37,30 @@ struct App {
 
 #[derive(Debug, Default, Clone, Copy)]
 struct Count {
-    /// The highest one.
+    /// The highest observed counter.
     known: u64,
-    /// How many losses were noticed. A reply to a call that was sent before one says nothing.
+    /// The number of detected losses. A reply to a call that was sent before a loss has no meaning.
     losses: u64,
 }
 
-/// What was known of a part before a call was sent.
+/// The observation of a part before a call was sent.
 pub struct Before {
     app: Option<Arc<App>>,
     part: Part,
     count: Count,
 }
 
-/// A counter as it was found, and as it was known.
+/// A counter that is lower than the observed one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lost {
-    /// As it was found.
+    /// The counter that was returned.
     pub found: u64,
-    /// The highest one that was known.
+    /// The highest observed counter.
     pub known: u64,
 }
 
 impl Before {
-    /// The counter, as far as it was known.
+    /// Returns `found`, or the observed counter if that is lower.
     pub fn at_most(&self, found: u64) -> u64 {
         found.min(self.count.known)
     }
@@ -72,7 +73,7 @@ impl App {
 }
 
 impl Counts {
-    /// What is known of a part. To be taken before a call is sent.
+    /// Returns the observation of a part, for a call that is about to be sent.
     pub fn before(&self, app: &AppId, part: Part) -> Before {
         let app = self.apps().get(app).cloned();
         let count = app.as_ref().map_or_else(Count::default, |app| {
@@ -82,14 +83,14 @@ impl Counts {
         Before { app, part, count }
     }
 
-    /// Takes in what the call returned. A loss is returned once.
+    /// Records the counter that the call returned. Each loss is returned once.
     pub fn after(&self, before: &Before, app: &AppId, found: u64) -> Option<Lost> {
-        let there = match &before.app {
-            Some(there) => there.clone(),
+        let entry = match &before.app {
+            Some(entry) => entry.clone(),
             None if found == 0 => return None,
             None => self.add(app),
         };
-        let mut count = there.count(before.part);
+        let mut count = entry.count(before.part);
         if count.losses != before.count.losses {
             return None;
         }
@@ -106,7 +107,7 @@ impl Counts {
         None
     }
 
-    /// Parts of which something is known, those called last first, up to so many.
+    /// Returns at most `most` observed parts, the most recently called first.
     pub fn latest(&self, most: usize) -> Vec<(AppId, Part, Before)> {
         let mut apps: Vec<_> =
             self.apps().iter().map(|(id, app)| (id.clone(), app.clone())).collect();
@@ -120,7 +121,7 @@ impl Counts {
         parts.filter(|(_, _, before)| before.count.known > 0).take(most).collect()
     }
 
-    /// Every app with its counters, those called last first.
+    /// Returns every app with its counters, the most recently called first.
     pub fn rows(&self) -> Vec<(AppId, [u64; PARTS.len()])> {
         let mut apps: Vec<_> =
             self.apps().iter().map(|(id, app)| (id.clone(), app.clone())).collect();
@@ -128,7 +129,7 @@ impl Counts {
         apps.into_iter().map(|(id, app)| (id, PARTS.map(|part| app.count(part).known))).collect()
     }
 
-    /// Takes in counters that were saved, those called last first.
+    /// Restores saved counters, the most recently called first.
     pub fn restore(&self, rows: Vec<(AppId, [u64; PARTS.len()])>) {
         for (id, known) in rows.into_iter().take(APPS_MAX).rev() {
             let app = self.add(&id);
@@ -140,13 +141,13 @@ impl Counts {
         }
     }
 
-    /// Forgets everything: the store is another one from now on.
+    /// Discards all counters, for another generation of the store.
     pub fn clear(&self) {
         self.apps.write().unwrap_or_else(PoisonError::into_inner).clear();
         self.changes.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Counts changes of what is known.
+    /// Returns the number of changes so far.
     pub fn changes(&self) -> u64 {
         self.changes.load(Ordering::Relaxed)
     }
@@ -157,13 +158,13 @@ impl Counts {
 
     fn add(&self, id: &AppId) -> Arc<App> {
         let mut apps = self.apps.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(there) = apps.get(id) {
-            return there.clone();
+        if let Some(entry) = apps.get(id) {
+            return entry.clone();
         }
         if apps.len() >= APPS_MAX {
             let called = |app: &App| app.called.load(Ordering::Relaxed);
             let mut order: Vec<u64> = apps.values().map(|app| called(app)).collect();
-            let (_, last, _) = order.select_nth_unstable(DROPPED_AT_ONCE - 1);
+            let (_, last, _) = order.select_nth_unstable(DROPPED_TOGETHER - 1);
             let last = *last;
             apps.retain(|_, app| called(app) > last);
         }
@@ -182,7 +183,7 @@ mod tests {
         AppId::try_from(id).expect("an id")
     }
 
-    /// Numbers that look random and are the same each time.
+    /// Random numbers from a seed.
     struct Dice(u64);
 
     impl Dice {
@@ -199,7 +200,7 @@ mod tests {
         server: u64,
         sent: Vec<Before>,
         replies: Vec<(Before, u64)>,
-        noticed: Vec<Lost>,
+        detected: Vec<Lost>,
     }
 
     impl Model {
@@ -213,7 +214,7 @@ mod tests {
                 }
                 2 if !self.replies.is_empty() => {
                     let (before, found) = self.replies.swap_remove(dice.below(self.replies.len()));
-                    self.noticed.extend(self.counts.after(&before, &app("demo"), found));
+                    self.detected.extend(self.counts.after(&before, &app("demo"), found));
                 }
                 _ => {}
             }
@@ -223,10 +224,10 @@ mod tests {
             self.counts.before(&app("demo"), Part::Groups).count.known
         }
 
-        /// A call that is answered at once.
+        /// Makes a call whose reply arrives immediately.
         fn call(&mut self) {
             let before = self.counts.before(&app("demo"), Part::Groups);
-            self.noticed.extend(self.counts.after(&before, &app("demo"), self.server));
+            self.detected.extend(self.counts.after(&before, &app("demo"), self.server));
         }
     }
 
@@ -237,13 +238,13 @@ mod tests {
             for _ in 0..500 {
                 model.step(&mut dice);
             }
-            assert_eq!(model.noticed, [], "seed {seed}");
+            assert_eq!(model.detected, [], "seed {seed}");
             assert!(model.known() > 10 && model.known() <= model.server);
         }
     }
 
     #[test]
-    fn each_loss_is_noticed_once_whatever_is_under_way() {
+    fn each_loss_is_detected_once_whatever_is_in_flight() {
         for seed in 0..200 {
             let (mut model, mut dice) = (Model::default(), Dice(seed));
             for losses in 1..=5 {
@@ -256,17 +257,17 @@ mod tests {
                     known - 1 - u64::try_from(dice.below(3)).expect("small").min(known - 1);
                 let server = model.server;
                 model.call();
-                assert_eq!(model.noticed.last(), Some(&Lost { found: server, known }));
+                assert_eq!(model.detected.last(), Some(&Lost { found: server, known }));
                 for _ in 0..100 {
                     model.step(&mut dice);
                 }
-                assert_eq!(model.noticed.len(), losses, "seed {seed}");
+                assert_eq!(model.detected.len(), losses, "seed {seed}");
             }
         }
     }
 
     #[test]
-    fn apps_that_were_not_called_for_longest_are_forgotten() {
+    fn the_least_recently_called_apps_are_dropped() {
         let counts = Counts::default();
         let call = |id: &str, found| {
             let id = app(id);
@@ -277,7 +278,7 @@ mod tests {
             assert_eq!(call("a0", 7), None);
         }
         let rows = counts.rows();
-        assert_eq!(rows.len(), APPS_MAX + 1 - DROPPED_AT_ONCE);
+        assert_eq!(rows.len(), APPS_MAX + 1 - DROPPED_TOGETHER);
         assert_eq!(rows[0], (app("a0"), [7, 0, 0]));
         assert_eq!(rows[1].0, app(&format!("a{APPS_MAX}")));
         assert_eq!(call("a1", 6), None, "forgotten");
@@ -290,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn an_app_without_a_counter_counts_from_nothing() {
+    fn an_app_without_a_counter_starts_at_zero() {
         let counts = Counts::default();
         let before = counts.before(&app("old"), Part::Friends);
         assert_eq!(counts.after(&before, &app("old"), 0), None);

@@ -1,7 +1,7 @@
 //! Log lines about lost writes: one for all losses that are found within a second.
 //!
-//! A failover that lost writes takes thousands of parts of apps back at once. Each has an event of
-//! its own; the log has their number by part and a few examples.
+//! A failover that lost writes affects thousands of parts of apps at the same time. Each has an
+//! event of its own; the log line has their number by part and a few examples.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,20 +14,20 @@ use tracing::error;
 use crate::domain::id::AppId;
 use crate::ledger::loss::LostWrites;
 
-/// Time from the first loss to the line about it and those that followed.
+/// Time from the first loss to the line about it and the following ones.
 const LOGGED_TOGETHER: Duration = Duration::from_secs(1);
-/// Losses that a line names.
+/// Most losses that a line names.
 const EXAMPLES_MAX: usize = 5;
 
-/// Losses that were not logged yet.
+/// Losses that have not been logged yet.
 #[derive(Default)]
 pub struct LossLog(Arc<Mutex<Summary>>);
 
 #[derive(Default)]
 struct Summary {
-    /// Losses by part.
+    /// The number of losses by part.
     parts: BTreeMap<&'static str, u64>,
-    /// Writes that were lost, of all parts.
+    /// The number of lost writes of all parts.
     writes: u64,
     examples: Vec<String>,
 }
@@ -54,7 +54,7 @@ impl LossLog {
         }
     }
 
-    /// Writes the line about what was not logged yet.
+    /// Writes the line about losses that have not been logged yet.
     pub fn write(&self) {
         let summary = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
         if summary.parts.is_empty() {
@@ -80,7 +80,7 @@ impl Summary {
         }
     }
 
-    /// Such as `accounts 2, groups 1`.
+    /// Formats the losses by part, such as `accounts 2, groups 1`.
     fn parts(&self) -> String {
         let parts: Vec<_> = self.parts.iter().map(|(part, n)| format!("{part} {n}")).collect();
         parts.join(", ")
@@ -124,6 +124,6 @@ mod tests {
                 sleep(Duration::from_millis(10)).await;
             }
         };
-        tokio::time::timeout(30 * LOGGED_TOGETHER, written).await.expect("it is written");
+        tokio::time::timeout(30 * LOGGED_TOGETHER, written).await.expect("the line is written");
     }
 }

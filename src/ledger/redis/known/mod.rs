@@ -1,14 +1,15 @@
-//! What this process has seen of the store, so that it notices when acknowledged writes are gone.
+//! Observations of the store by this process, with which it detects that acknowledged writes are
+//! gone.
 //!
-//! A failover to a replica that lacked the last writes, or a restored backup, takes a part of the
-//! store back to an older state. Each part counts what is written to it: the parts of an app their
-//! writes (`counts`), the audit log its entries, and the log of events its events (`tail`). A count
-//! below the highest one that was seen is a [`LostWrites`]. Each call compares it, and so does each
-//! new connection to a server before calls are sent on it: a server that has just taken over may
-//! otherwise have counted on by then. `saved` keeps it for the next start.
+//! A failover to a replica that lacked the last writes, or a restored backup, returns a part of the
+//! store to an older state. Each part counts its writes: the parts of an app (`counts`), the audit
+//! log by its entries, and the log of events by its events (`tail`). A count below the highest
+//! observed one is a [`LostWrites`]. Each call compares it, and so does each new connection to a
+//! server before it carries calls: otherwise a server that has just been promoted may have counted
+//! past it meanwhile. `saved` keeps the observations for the next start.
 //!
-//! What stays unnoticed: writes that no living process had seen and none has saved; and those that
-//! others have made up for in number before a process that had seen them comes back.
+//! Not detected: writes that no living process had observed and none has saved; and those that
+//! other processes have made up for in number before a process that had observed them returns.
 
 use std::sync::{Arc, OnceLock};
 
@@ -36,30 +37,30 @@ pub use self::tail::{Before, Tail};
 /// Most parts that are compared on a new connection: a tenth of a second of the server's time.
 const COMPARED_MAX: usize = 20_000;
 
-/// What has been seen of one store.
+/// The observations of one store.
 #[derive(Default)]
 pub struct Known {
-    /// Of apps.
+    /// The counters of apps.
     pub counts: Counts,
-    /// Of the audit log.
+    /// The last entry of the audit log.
     pub audit: Tail,
-    /// Of the log of events.
+    /// The last event.
     pub events: Tail,
     ids: OnceLock<Fingerprints>,
-    /// Of the store that it was seen in.
+    /// The generation of the store that was observed.
     generation: ArcSwap<Vec<u8>>,
     losses: Backlog<LostWrites>,
     log: LossLog,
 }
 
-/// What a question to a server is about, with what was known before it was sent.
+/// The count that a query reads, with its observation before the query was sent.
 enum About {
     Writes(AppId, Part, counts::Before),
     Audit(tail::Before),
     Events(tail::Before),
 }
 
-/// A command that reads a count.
+/// A query that reads a count of the store.
 pub struct Question {
     /// The command.
     pub command: Cmd,
@@ -67,18 +68,18 @@ pub struct Question {
 }
 
 impl Known {
-    /// Keys are made with these from now on.
+    /// Sets the fingerprints with which keys are made.
     pub fn use_ids(&self, ids: Fingerprints) {
         // The store is opened once.
         let _ = self.ids.set(ids);
     }
 
-    /// Whether there may be anything to compare.
+    /// Returns whether there may be anything to compare.
     pub fn is_in_use(&self) -> bool {
         self.ids.get().is_some()
     }
 
-    /// The store has that generation from now on. What was seen of another one is forgotten, but
+    /// Sets the generation of the store. Observations of another generation are discarded, except
     /// for the number of the last event: readers have tokens of it, and none is used twice.
     pub fn of_generation(&self, generation: &Arc<Vec<u8>>) {
         let known = self.generation.load();
@@ -93,7 +94,7 @@ impl Known {
         self.generation.store(generation.clone());
     }
 
-    /// Commands that read what is known, of the parts that were called last.
+    /// Returns queries for the observed counts, of the parts that were called last.
     pub fn questions(&self) -> Vec<Question> {
         let mut questions = Vec::new();
         let Some(ids) = self.ids.get() else { return questions };
@@ -113,9 +114,9 @@ impl Known {
         questions
     }
 
-    /// Compares a server's answer with what was known. An error says nothing: another server has
-    /// the key, or the data are still being read. Nothing is learned from a higher count: no
-    /// replica has confirmed it, and its writers may not have been answered.
+    /// Compares a server's reply with the observation. An error has no meaning: another server has
+    /// the key, or the data are still being loaded. A higher count is not recorded: no replica has
+    /// confirmed it, and its writers may not have had a reply.
     pub fn answered(&self, question: Question, answer: &Value) {
         let count = match answer {
             Value::Nil => Some(0),
@@ -131,21 +132,21 @@ impl Known {
         }
     }
 
-    /// Takes in the counter that a script returned.
+    /// Records the counter that a script returned.
     pub fn wrote(&self, before: &counts::Before, app: &AppId, part: Part, writes: u64) {
         if let Some(lost) = self.counts.after(before, app, writes) {
             self.report(store_part(part), Some(app.clone()), lost);
         }
     }
 
-    /// Takes in the last entry of the audit log.
+    /// Records the last entry of the audit log.
     pub fn audit_ends(&self, before: &tail::Before, number: u64, hash: &str) {
         if let Some(lost) = self.audit.check(before, number, hash) {
             self.report(StorePart::Directory, None, lost);
         }
     }
 
-    /// Takes in the number of the last event.
+    /// Records the number of the last event.
     pub fn events_end(&self, before: &tail::Before, number: u64) {
         match self.events.check(before, number, "") {
             Some(lost) => self.report(StorePart::Events, None, lost),
@@ -154,7 +155,7 @@ impl Known {
         }
     }
 
-    /// Logs the losses of the last moments now: the process ends.
+    /// Logs the latest losses now, since the process ends.
     pub fn log_losses(&self) {
         self.log.write();
     }

@@ -1,4 +1,4 @@
-//! What has been seen, in a file: it is compared with the store at the next start.
+//! The file of saved observations, which are compared with the store at the next start.
 
 use std::fs;
 use std::io;
@@ -13,12 +13,12 @@ use super::Known;
 use crate::domain::id::AppId;
 use crate::ledger::redis::state_file::write_whole;
 
-/// The file in the directory of the state.
+/// The file in the state directory.
 const FILE: &str = "counters.json";
 const VERSION: u32 = 1;
-/// How often it is written where anything has changed: so much is forgotten by a crash.
-const SAVED_EVERY: Duration = Duration::from_secs(10);
-/// A file of the most apps that are kept, with the longest ids, is smaller.
+/// Time between two writes of the file if anything has changed: a crash loses that much.
+const SAVE_INTERVAL: Duration = Duration::from_secs(10);
+/// Longest file: one with the most apps, with the longest ids, is smaller.
 const FILE_BYTES_MAX: u64 = 16 << 20;
 
 #[derive(Serialize, Deserialize)]
@@ -30,12 +30,12 @@ struct Stored {
     #[serde(default)]
     audit_loss: Option<u64>,
     events: u64,
-    /// App, and the counters of accounts, friends and groups; those called last first.
+    /// Each app with the counters of accounts, friends and groups; the most recently called first.
     apps: Vec<(String, u64, u64, u64)>,
 }
 
 impl Known {
-    /// What is known of the store of that generation, as bytes.
+    /// Serialises the observations of the store with that generation.
     pub fn snapshot(&self, generation: &str) -> Vec<u8> {
         let audit = self.audit.before().seen;
         let rows = self.counts.rows().into_iter();
@@ -51,8 +51,8 @@ impl Known {
         serde_json::to_vec(&stored).expect("maps with string keys can always be written")
     }
 
-    /// Takes in what was saved; nothing where it is of another store. An error says why it cannot
-    /// be read.
+    /// Restores saved observations; ignores those of another store. The error is the reason why
+    /// they cannot be read.
     pub fn restore(&self, generation: &str, bytes: &[u8]) -> Result<(), String> {
         let stored: Stored = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
         if stored.v != VERSION {
@@ -70,15 +70,15 @@ impl Known {
         Ok(())
     }
 
-    /// Counts changes of what would be saved.
+    /// Returns numbers that change with everything that would be saved.
     fn changes(&self) -> (u64, u64, u64) {
         let number = |tail: &super::Tail| tail.before().seen.number;
         (self.counts.changes(), number(&self.audit), number(&self.events))
     }
 }
 
-/// Takes in what was saved in that directory. A file that cannot be read is no reason to stay out:
-/// the store decides by what it holds, and only losses from before go unnoticed.
+/// Restores the observations in that directory. A file that cannot be read does not prevent the
+/// start: the store's facts decide, and only earlier losses are not detected.
 pub fn load(known: &Known, generation: &str, directory: &Path) {
     let path = directory.join(FILE);
     let read = match fs::metadata(&path) {
@@ -91,42 +91,42 @@ pub fn load(known: &Known, generation: &str, directory: &Path) {
     };
     if let Err(error) = read.and_then(|bytes| known.restore(generation, &bytes)) {
         let path = path.display();
-        warn!(%path, error, "saved counters unreadable, earlier losses of facts go unnoticed");
+        warn!(%path, error, "saved counters unreadable, earlier losses of facts are not detected");
     }
 }
 
-/// Saves what has been seen.
+/// Writes the observations to a file.
 pub struct Saver {
     known: Arc<Known>,
     directory: PathBuf,
-    /// What had changed when it was saved last.
+    /// The change numbers of the last save.
     saved: Option<(u64, u64, u64)>,
     is_failing: bool,
 }
 
 impl Saver {
-    /// Of that, in that directory.
+    /// A saver to that directory.
     pub fn new(known: Arc<Known>, directory: PathBuf) -> Self {
         Self { known, directory, saved: None, is_failing: false }
     }
 
-    /// Saves now and then, where anything has changed.
+    /// Saves at an interval, if anything has changed.
     pub async fn run(mut self) {
         loop {
-            tokio::time::sleep(SAVED_EVERY).await;
+            tokio::time::sleep(SAVE_INTERVAL).await;
             let saving = tokio::task::spawn_blocking(move || {
                 self.save();
                 self
             });
             match saving.await {
-                Ok(back) => self = back,
+                Ok(saver) => self = saver,
                 // The process ends.
                 Err(_) => return,
             }
         }
     }
 
-    /// Saves, where anything has changed.
+    /// Saves, if anything has changed.
     pub fn save(&mut self) {
         let changes = self.known.changes();
         if self.saved == Some(changes) {
@@ -154,14 +154,14 @@ mod tests {
     const GOLDEN: &str = r#"{"v":1,"generation":"ab","audit":7,"audit_hash":"cd","audit_loss":3,"events":9,"apps":[["later",1,2,3],["demo",4,0,0]]}"#;
 
     #[test]
-    fn what_was_saved_stands_on_disk_as_it_always_did() {
+    fn the_file_format_is_stable() {
         let known = Known::default();
         known.restore("ab", GOLDEN.as_bytes()).expect("readable");
         assert_eq!(String::from_utf8(known.snapshot("ab")).expect("text"), GOLDEN);
     }
 
     #[test]
-    fn what_is_of_another_store_or_version_is_not_taken_in() {
+    fn observations_of_another_store_or_version_are_not_restored() {
         let known = Known::default();
         known.restore("other", GOLDEN.as_bytes()).expect("of another store");
         assert_eq!(known.snapshot("ab"), Known::default().snapshot("ab"));
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_replaced_whole_and_a_damaged_one_is_passed_over() {
+    fn the_file_is_replaced_atomically_and_a_damaged_one_is_ignored() {
         let folder = tempfile::TempDir::new().expect("a temporary folder");
         let known = Arc::new(Known::default());
         load(&known, "ab", folder.path());

@@ -1,34 +1,36 @@
-//! The last entry of a log that this process has seen: of the audit log, and of the log of events.
+//! The last entry of a log that this process has observed: of the audit log, and of the log of
+//! events.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::counts::Lost;
 
-/// The last entry of a log that was seen.
+/// The last observed entry of a log.
 #[derive(Default)]
 pub struct Tail(Mutex<State>);
 
 #[derive(Debug, Default, Clone)]
 struct State {
     seen: Seen,
-    /// How often the log went on after a loss. A reply to a call that was sent before says nothing.
+    /// The number of losses after which the log continued. A reply to a call that was sent before
+    /// one has no meaning.
     healed: u64,
-    /// Whether the loss that there is was returned.
+    /// Whether the current loss has been returned.
     returned: bool,
-    /// The last entry that says that entries were lost; `None`: it was not looked for.
+    /// The last entry that records a loss of entries; `None` if it has not been searched for.
     last_loss: Option<u64>,
 }
 
 /// An entry of a log.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Seen {
-    /// Its number; 0: none was seen.
+    /// Its number; 0 if none was observed.
     pub number: u64,
-    /// Its hash; empty where it is not known, or entries have none.
+    /// Its hash; empty if it is not available, or entries have none.
     pub hash: String,
 }
 
-/// What was known of a log before a call was sent.
+/// The observation of a log before a call was sent.
 pub struct Before {
     /// The last entry.
     pub seen: Seen,
@@ -36,13 +38,13 @@ pub struct Before {
 }
 
 impl Tail {
-    /// What is known. To be taken before a call is sent.
+    /// Returns the observation, for a call that is about to be sent.
     pub fn before(&self) -> Before {
         let state = self.state();
         Before { seen: state.seen.clone(), healed: state.healed }
     }
 
-    /// Compares with the last entry as a call returned it. A loss is returned once.
+    /// Compares with the last entry that a call returned. Each loss is returned once.
     pub fn check(&self, before: &Before, number: u64, hash: &str) -> Option<Lost> {
         let mut state = self.state();
         let seen = &before.seen;
@@ -56,7 +58,8 @@ impl Tail {
         (!std::mem::replace(&mut state.returned, true)).then_some(Lost { found, known })
     }
 
-    /// Takes in an entry that the log has, unless a later one was seen: none is lost before it.
+    /// Records an entry that the log has, unless a later one was observed: no entry before it is
+    /// lost.
     pub fn raise(&self, before: &Before, number: u64, hash: &str) {
         let mut state = self.state();
         let seen = &state.seen;
@@ -67,7 +70,7 @@ impl Tail {
         }
     }
 
-    /// Takes in that the log once had an entry of that number.
+    /// Records that the log once had an entry of that number.
     pub fn had(&self, number: u64) {
         let mut state = self.state();
         if number > state.seen.number {
@@ -75,19 +78,21 @@ impl Tail {
         }
     }
 
-    /// The log goes on after a loss and ends with that entry; `loss` says that entries were lost.
+    /// Continues after a loss, with a log that ends with that entry; `loss` is the entry that
+    /// records it.
     pub fn heal(&self, number: u64, hash: &str, loss: Option<u64>) {
         let mut state = self.state();
         let (seen, healed) = (Seen { number, hash: hash.to_owned() }, state.healed + 1);
         *state = State { seen, healed, returned: false, last_loss: loss };
     }
 
-    /// The last entry that says that entries were lost; `None`: it was not looked for.
+    /// Returns the last entry that records a loss of entries; `None` if it has not been searched
+    /// for.
     pub fn last_loss(&self) -> Option<u64> {
         self.state().last_loss
     }
 
-    /// Takes in the last entry that says that entries were lost; 0: there is none.
+    /// Sets the last entry that records a loss of entries; 0 if there is none.
     pub fn lost_last(&self, loss: Option<u64>) {
         self.state().last_loss = loss;
     }
@@ -102,7 +107,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_shorter_log_and_another_entry_are_losses_once_and_healing_ends_them() {
+    fn a_shorter_log_and_another_entry_are_reported_once_until_healed() {
         let tail = Tail::default();
         tail.raise(&tail.before(), 7, "h7");
         for (number, hash, lost) in [
@@ -114,9 +119,9 @@ mod tests {
         ] {
             assert_eq!(tail.check(&tail.before(), number, hash), lost, "{number} {hash}");
         }
-        let under_way = tail.before();
+        let in_flight = tail.before();
         tail.heal(5, "x5", Some(5));
-        assert_eq!(tail.check(&under_way, 4, "h4"), None);
+        assert_eq!(tail.check(&in_flight, 4, "h4"), None);
         assert_eq!(tail.check(&tail.before(), 5, "x5"), None);
         let shorter = tail.check(&tail.before(), 0, "");
         assert_eq!(shorter, Some(Lost { found: 0, known: 5 }));
@@ -124,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_that_was_told_of_elsewhere_is_known_by_its_number() {
+    fn an_entry_that_was_reported_elsewhere_is_compared_by_its_number() {
         let tail = Tail::default();
         tail.had(9);
         assert_eq!(tail.check(&tail.before(), 9, "h9"), None);

@@ -1,9 +1,9 @@
 #!lua
 -- Adds friends to the user's list and, unless one way, the user to theirs.
--- KEYS: 1 limits, 2 list of the user, 3 his fans, then each friend's list and fans.
--- ARGV: 4 one way (0, 1), 5 user, 6 friends taken before (check only), 7.. friends.
--- Answer: also how many would be taken so far (check only).
--- Invariant: the fans of a user are those who have him in their lists and are not in his.
+-- KEYS: 1 limits, 2 list of the user, 3 the user's fans, then each friend's list and fans.
+-- ARGV: 4 one way (0, 1), 5 user, 6 friends taken before (dry run), 7.. friends.
+-- Result: also how many would be taken so far (dry run).
+-- Invariant: a user's fans are those who have the user in their lists and are not in the user's.
 -- include begin
 -- include verdicts
 -- include track

@@ -1,6 +1,6 @@
 #!lua
 -- Moves the position of a lease that is held. KEYS: 1 unused, 2 cursors.
--- ARGV: 1 lease, 2 holder, 3 position. Answer: 1; 0 where somebody else holds it, or nobody.
+-- ARGV: 1 lease, 2 holder, 3 position. Result: 1; 0 if another holder has it, or none.
 -- include mark
 -- include now
 -- include skew

@@ -1,15 +1,15 @@
 #!lua
 -- Appends events and moves a cursor, both or neither, and drops events beyond the bounds.
--- KEYS: 1 events by number, 2 cursors, 3 index. ARGV: 1 bounds (most limit events, most of them of an
--- app, changes that are kept at least, at most, and for how many ms), 2 cursor ('': none), 3 where it
--- is expected ('': never set), 4 where it goes, 5 another cursor ('': none), 6 where that is
--- expected, 7 the highest number that the caller has seen, 8 the last number as the caller found
--- it, and 9 after which one to go on ('' both: nothing is lost), 10 the event of a loss,
--- 11.. events.
--- Answer: 1, or 0 where a cursor is elsewhere, or 2 where events are lost that the caller has seen,
--- or 3 where there are more events that a version without an index has appended, of which some were
--- indexed; of these nothing was appended; then the last number. Numbers count from 1, without gaps
--- but where events were lost, and none is used twice.
+-- KEYS: 1 events by number, 2 cursors, 3 index. ARGV: 1 bounds (most limit events, most of them of
+-- an app, changes that are kept at least, at most, and for how many ms), 2 cursor ('': none), 3 its
+-- expected position ('': never set), 4 its new position, 5 another cursor ('': none), 6 its
+-- expected position, 7 the highest number that the caller has observed, 8 the last number that the
+-- caller found, and 9 the number after which to continue (both '': nothing is lost), 10 the event
+-- of a loss, 11.. events.
+-- Result: 1; 0 if a cursor is elsewhere; 2 if events that the caller has observed are lost; 3 if a
+-- version without an index has appended more events, some of which were indexed now; with 0, 2 and
+-- 3 nothing was appended; then the last number. Numbers count from 1, without gaps except for lost
+-- events, and none is used twice.
 -- include mark
 -- include now
 if ARGV[2] ~= '' then

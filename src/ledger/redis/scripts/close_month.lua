@@ -1,9 +1,9 @@
 #!lua
 -- Closes a month in one part of an app, and reads its figures: later logins, samples and numbers of
 -- groups of these days change nothing. Does nothing before the month's cut-off.
--- KEYS: 1 limits, 2 the last day that was closed, 3 and 4 hashes of figures, as lists of fields and
--- values. ARGV: 4 cut-off in ms, 5 the month's last day.
--- Answer: also whether it is closed (0, 1), then the hashes.
+-- KEYS: 1 limits, 2 the last closed day, 3 and 4 hashes of figures, as lists of fields and values.
+-- ARGV: 4 cut-off in ms, 5 the month's last day.
+-- Result: also whether it is closed (0, 1), then the hashes.
 -- include begin
 -- include skew
 -- include verdicts

@@ -1,7 +1,7 @@
 #!lua
--- Takes an account for each user, in order.
--- KEYS: 1 limits, 2 number of accounts, then each user's bucket. ARGV: 4 accounts
--- taken before (check only), 5.. users.
+-- Creates an account for each user, in order.
+-- KEYS: 1 limits, 2 number of accounts, then each user's bucket. ARGV: 4 accounts taken before (dry
+-- run), 5.. users.
 -- Invariant: the number of accounts is the sum of the buckets' sizes.
 -- include begin
 -- include verdicts

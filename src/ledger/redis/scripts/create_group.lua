@@ -1,9 +1,9 @@
 #!lua
--- Creates a group with its owner and members, or joins them where it exists.
+-- Creates a group with its owner and members, or adds them if it exists.
 -- KEYS: 1 limits, 2 group, 3 its members, 4 groups by type, 5 by day, then each user's two cells.
--- ARGV: 4 types, 5 group, 6 which step (see generation.lua), 7 days, 8 own limit, 9 net-new groups
--- of a day, 10 type, 11 whether the first user is the owner (0, 1), 12.. users.
--- Answer: first letter for the whole, also type, own limit, members so far (check only), generation.
+-- ARGV: 4 types, 5 group, 6 position of the step (generation.lua), 7 days, 8 own limit, 9 net-new
+-- groups of a day, 10 type, 11 whether the first user is the owner (0, 1), 12.. users.
+-- Result: first letter for the whole, also type, own limit, members so far (dry run), generation.
 -- include begin
 -- include verdicts
 -- include types

@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- Gives one account back. KEYS: 1 limits, 2 number of accounts, 3 the user's bucket. ARGV: 4 user.
+-- Deletes one account. KEYS: 1 limits, 2 number of accounts, 3 the user's bucket. ARGV: 4 user.
 -- include begin
 -- include verdicts
 -- include track

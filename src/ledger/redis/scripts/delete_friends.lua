@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
--- Ends friendships of a user that is deleted, and names up to 256 that are left.
--- KEYS: 1 limits, 2 list of the user, 3 his fans, then each other's list and fans.
--- ARGV: 4 user, 5 '1': nothing is ended unless all of his are named; 6.. others.
+-- Ends friendships of a user who is deleted, and returns up to 256 that remain.
+-- KEYS: 1 limits, 2 list of the user, 3 the user's fans, then each other's list and fans.
+-- ARGV: 4 user, 5 '1': nothing is ended unless all others are named; 6.. others.
 -- include begin
 -- include verdicts
 -- include left

@@ -1,8 +1,8 @@
 #!lua flags=allow-oom
--- Takes a user that is deleted out of groups, and names up to 256 that he is still in.
+-- Removes a user who is deleted from groups, and returns up to 256 that remain.
 -- KEYS: 1 limits, 2 and 3 the user's cells, 4 groups by type, 5 by day, then each group and its
--- members. ARGV: 4 types, 5 user, 6 '1': he is in all of them still unless all are named, 7 days,
--- 8.. groups.
+-- members. ARGV: 4 types, 5 user, 6 '1': the user leaves none unless all are named, 7 days, 8..
+-- groups.
 -- include begin
 -- include verdicts
 -- include types

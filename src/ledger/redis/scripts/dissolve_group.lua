@@ -1,15 +1,15 @@
 #!lua flags=allow-oom
--- Takes members out of a group that nobody can join any more, and names up to 256 that are left;
--- with the last one the group is gone. May be resumed at any point by another dissolution.
--- The record is '!CLAIM TYPE' meanwhile, with the claim of the dissolution that came last. It alone
--- is applied, also where a creation, a leave or another dissolution takes the group away. The last
--- claims that others took over are in the field 'overtaken' of KEYS[#KEYS - 1] (2048 bytes).
+-- Removes members from a group that no user can join any more, and returns up to 256 that remain;
+-- with the last one the group is deleted. Another dissolve may continue it at any point.
+-- The record is '!CLAIM TYPE' meanwhile, with the claim of the dissolve that came last. Only that
+-- one is applied, also if a creation, a leave or another dissolve deletes the group. The last
+-- claims that were replaced are in the field 'overtaken' of KEYS[#KEYS - 1] (2048 bytes).
 -- KEYS: 1 limits, 2 group, 3 its members, 4 groups by type, 5 by day, then each user's two cells.
--- ARGV: 4 types, 5 group, 6 '': the first step; a CLAIM: a later step of the dissolution that has
--- it; 'help': a creation finishes what others began. Only the first step begins a dissolution.
--- 7 days, 8.. users.
--- Answer: N no such group, A gone, M members are left; how many were released, who is left, the
--- claim, and 1 where another dissolution has taken it over.
+-- ARGV: 4 types, 5 group, 6 '': the first step; a CLAIM: a later step of the dissolve that has it;
+-- 'help': a creation finishes an interrupted dissolve. Only the first step begins a dissolve. 7
+-- days, 8.. users.
+-- Result: N no such group, A deleted, M members remain; how many were released, who remains, the
+-- claim, and 1 if another dissolve has replaced it.
 -- include begin
 -- include verdicts
 -- include types

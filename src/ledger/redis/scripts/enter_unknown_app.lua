@@ -1,7 +1,7 @@
 #!lua
--- Counts an app that nobody registered, and notes when it was in use.
--- KEYS: 1 unknown apps ('#': how many). ARGV: 1 app, 2 most of them, 3 '1': beyond that too.
--- Answer: 1; 0 where there is no room.
+-- Counts an unregistered app, and records when it was in use.
+-- KEYS: 1 unknown apps ('#': their number). ARGV: 1 app, 2 most apps, 3 '1': beyond that too.
+-- Result: 1; 0 if there is no room.
 -- include mark
 -- include now
 if not redis.call('HGET', KEYS[1], ARGV[1]) then

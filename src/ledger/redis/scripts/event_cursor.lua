@@ -1,4 +1,5 @@
 #!lua flags=no-writes
--- Where a cursor is. KEYS: 1 unused, 2 cursors. ARGV: 1 its name. Answer: nil where it was not set.
+-- Returns the position of a cursor. KEYS: 1 unused, 2 cursors. ARGV: 1 its name. Result: nil if
+-- unset.
 -- include mark
 return redis.call('HGET', KEYS[2], ARGV[1])

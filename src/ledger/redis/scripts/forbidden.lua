@@ -1,7 +1,7 @@
 #!lua flags=no-writes
--- Which commands of all scripts the user may not run, and which the server does not have. To be
--- asked before anything is counted: a script that is stopped at one midway stays half done.
--- KEYS: 1 any key of the facts. Answer: the names of the former, and those of the latter.
+-- Lists the commands of all scripts that the user may not run, and those that the server lacks. Run
+-- before anything is counted: a script that is stopped midway stays half done.
+-- KEYS: 1 any key of the facts. Result: the names of the former, and those of the latter.
 local names = {
   {'DECR', 'DEL', 'EXISTS', 'GET', 'HGETALL', 'HKEYS', 'LLEN', 'SCAN', 'SCARD', 'SMEMBERS',
     'SRANDMEMBER', 'UNLINK'},

@@ -1,8 +1,8 @@
 #!lua flags=no-writes
--- Whether there are facts of an app in a part, where it has no limits of its own. A part of which a
--- version without a count of facts has written some counts as having them.
--- KEYS: 1 limits, 2 counter of writes, then figures that count as facts. Answer: 0, 1, or 2 where it
--- has limits of its own.
+-- Checks whether a part of an app has facts, if the app has no limits of its own. A part to which a
+-- version without a count of facts has written counts as having facts.
+-- KEYS: 1 limits, 2 counter of writes, then figures that count as facts. Result: 0, 1, or 2 if the
+-- app has limits of its own.
 -- include mark
 local own = redis.call('HMGET', KEYS[1], 'line', 'facts')
 if own[1] then return 2 end

@@ -1,5 +1,5 @@
 #!lua
--- Gives the store a format, a fingerprint key, a generation and an id, once each.
+-- Gives the store a format, a fingerprint key, a generation and an id, each only once.
 -- KEYS: 1 identity. ARGV: 1 format, 2 key, 3 generation, 4 id.
 if redis.call('EXISTS', KEYS[1]) == 0 then
   redis.call('HSET', KEYS[1], 'format', ARGV[1], 'fingerprint_key', ARGV[2])

@@ -1,7 +1,7 @@
 #!lua flags=no-writes
--- The store's identity. KEYS: 1 identity.
--- Answer: time in ms, then format, fingerprint key, generation, marks ('all' once all were written),
--- id, earlier generations, the request that accepted it ('' each where there is none).
+-- Returns the store's identity. KEYS: 1 identity.
+-- Result: time in ms, then format, fingerprint key, generation, marks ('all' once all are written),
+-- id, earlier generations, the request that accepted it ('' for each that is not set).
 local time = redis.call('TIME')
 local answer = {time[1] * 1000 + math.floor(time[2] / 1000)}
 local fields =

@@ -1,11 +1,11 @@
 #!lua
--- Makes users members, in order.
+-- Adds users to a group, in order.
 -- KEYS: 1 limits, 2 group, 3 its members, then each user's two cells.
--- ARGV: 4 types, 5 group, 6 which step (see generation.lua), 7.. users.
--- Answer: also the group's type, its own limit and its generation.
+-- ARGV: 4 types, 5 group, 6 position of the step (see generation.lua), 7.. users.
+-- Result: also the group's type, its own limit and its generation.
 -- include begin
--- Most joins are of one user whom no limit is near: no count comes to where warn.lua looks. Of him
--- all that could be in the way is read before the first write, and the rest of the script spared.
+-- Most joins are of one user whose counts stay below those that warn.lua checks. For such a user
+-- every limit is checked before the first write, and the rest of the script is skipped.
 local is_plain = mode == 'E' and not stopped and not is_astray and not facts_max
 if is_plain and not ARGV[8] and ARGV[6] == '0' then
   local own, name = string.match(redis.call('GET', KEYS[2]) or '', '^([^!]%S*) (.*)$')

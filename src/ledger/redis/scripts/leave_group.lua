@@ -1,9 +1,10 @@
 #!lua flags=allow-oom
--- Takes users out; a group whose last member left is reclaimed where its type says so.
+-- Removes users from a group; a group whose last member left is reclaimed if its type says so.
 -- KEYS: 1 limits, 2 group, 3 its members, 4 groups by type, 5 by day, then each user's two cells.
--- ARGV: 4 types, 5 group, 6 which step (see generation.lua), 7 days, 8.. users. Of a group that was
--- created after the first step no user is taken out: they left the one before with its dissolution.
--- Answer: also whether it was reclaimed, and the group's generation.
+-- ARGV: 4 types, 5 group, 6 position of the step (see generation.lua), 7 days, 8.. users. No user
+-- is removed from a group that was created after the first step: they left the one before with its
+-- dissolve.
+-- Result: also whether it was reclaimed, and the group's generation.
 -- include begin
 -- include verdicts
 -- include types

@@ -1,5 +1,5 @@
 #!lua flags=no-writes
--- Apps in the order of their ids, each followed by its document.
+-- Lists apps in the order of their ids, each followed by its document.
 -- KEYS: 1 documents, 2 index. ARGV: 1 from ('-', or '[' or '(' and an app), 2 how many.
 -- include mark
 local apps = redis.call('ZRANGEBYLEX', KEYS[2], ARGV[1], '+', 'LIMIT', 0, ARGV[2])

@@ -1,6 +1,6 @@
 #!lua flags=no-writes
--- The records of catalogs, each behind its number, in any order. KEYS: 1 catalogs. ARGV: 1 number
--- of the last record that is known ('0': none). Answer: the list; 0 where that is the last one.
+-- Lists the records of catalogs, each behind its number, in any order. KEYS: 1 catalogs. ARGV: 1
+-- number of the caller's last record ('0': none). Result: the list; 0 if that is the last one.
 -- include mark
 local last = redis.call('HGET', KEYS[1], 'last') or '0'
 if last == ARGV[1] then return 0 end

@@ -1,5 +1,5 @@
 #!lua flags=no-writes
--- Everything in a set. KEYS: 1 limits, 2 the set. Answer: also its elements.
+-- Returns a whole set. KEYS: 1 limits, 2 the set. Result: also its elements.
 -- include begin
 -- include verdicts
 say('A')

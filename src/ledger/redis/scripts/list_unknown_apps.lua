@@ -1,6 +1,6 @@
 #!lua flags=no-writes
--- Apps that nobody registered and that were not known to be in use for so long, each with the
--- instant since when. KEYS: 1 unknown apps ('#': how many). ARGV: 1 for how long, in ms.
+-- Lists unregistered apps that were not found to be in use for some time, each with the instant of
+-- the last use. KEYS: 1 unknown apps ('#': their number). ARGV: 1 the time in ms.
 -- include mark
 -- include now
 local apps, answer = redis.call('HGETALL', KEYS[1]), {}

@@ -1,11 +1,13 @@
 #!lua
--- Writes an app's document whose revision follows the one that is there, and logs the change.
--- KEYS: 1 documents, 2 index, 3 audit log, 4 statements, 5 unknown apps, of which it is none.
--- ARGV: 1 app ('' where only the log grows), 2 revision, 3 document, 4 number of the last entry, 5
--- entry, 6 app and month of a statement ('': none is written), 7 statement, 8 the revision that is
--- expected, 9 number of an entry that the caller has seen (0: none), 10 its hash ('': not known).
--- Answer: 1; 0 on a conflict; 2 where another entry was logged meanwhile; 3 where the entry that the
--- caller has seen is lost.
+-- Writes an app's document if its revision follows the stored one, and logs the change.
+-- KEYS: 1 documents, 2 index, 3 audit log, 4 statements, 5 unknown apps, of which it no longer is
+-- one.
+-- ARGV: 1 app ('' if only the log grows), 2 revision, 3 document, 4 number of the last entry, 5
+-- entry, 6 app and month of a statement ('': none is written), 7 statement, 8 the expected
+-- revision, 9 number of an entry that the caller has observed (0: none), 10 its hash ('': not
+-- available).
+-- Result: 1; 0 on a conflict; 2 if another entry was logged meanwhile; 3 if the entry that the
+-- caller has observed is lost.
 -- include mark
 -- include now
 local length, seen = redis.call('LLEN', KEYS[3]), tonumber(ARGV[9])

@@ -1,9 +1,9 @@
 #!lua
 -- Adds the record of a catalog behind the last one, removes others, and logs the change.
--- KEYS: 1 catalogs (records by number, and the last number under 'last'), 2 audit log. ARGV:
--- 1 number of the last record, 2 number of the new one, 3 record, 4 number of the last entry ('':
+-- KEYS: 1 catalogs (records by number, and the last number under 'last'), 2 audit log. ARGV: 1
+-- number of the last record, 2 number of the new one, 3 record, 4 number of the last entry ('':
 -- nothing is logged), 5 entry, 6... numbers of records to remove.
--- Answer: 1; 0 where another record is the last one; 2 where another entry was logged meanwhile.
+-- Result: 1; 0 if another record is the last one; 2 if another entry was logged meanwhile.
 -- include mark
 -- include now
 -- include skew

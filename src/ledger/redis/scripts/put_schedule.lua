@@ -1,7 +1,7 @@
 #!lua
--- Sets the limits of an app, unless later ones are there. KEYS: 1 limits, 2 counter of writes.
--- ARGV: 1 revision, 2 line, 3 whole schedule, 4 line of what comes before, 5 how many segments that
--- has, 6.. its segments, then those of the line. Answer: the counter after it.
+-- Sets the limits of an app, unless later ones are stored. KEYS: 1 limits, 2 counter of writes.
+-- ARGV: 1 revision, 2 line, 3 whole schedule, 4 line of earlier segments, 5 their number, 6.. the
+-- earlier segments, then those of the line. Result: the counter after it.
 -- include mark
 -- include now
 -- include skew
@@ -15,7 +15,7 @@ redis.call('HSET', KEYS[1], 'revision', ARGV[1], 'line', ARGV[2], 'json', ARGV[3
 redis.call('HSET', KEYS[1], 'past', ARGV[4])
 local past = tonumber(ARGV[5])
 for i = 6, #ARGV do
-  -- The line's own beginning counts as its first segment.
+  -- The beginning of the line counts as its first segment.
   local number = i - 5 <= past and 'p' .. i - 5 or i - 4 - past
   redis.call('HSET', KEYS[1], number, ARGV[i])
 end

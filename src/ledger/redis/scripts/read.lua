@@ -1,7 +1,7 @@
 #!lua flags=no-writes
--- Reads counts. KEYS: 1 limits, then by ARGV[4]: 'set' its set; 'number' its number; 'group' the
--- group and its members; 'hashes' any hashes, as lists of fields and values.
--- Answer: also the whole schedule ('' where there is none), then what was read.
+-- Reads counts. KEYS: 1 limits, then by ARGV[4]: 'set' a set; 'number' a number; 'group' a group
+-- and its members; 'hashes' any hashes, as lists of fields and values.
+-- Result: also the whole schedule ('' if there is none), then the values.
 -- include begin
 -- include verdicts
 -- include types

@@ -1,9 +1,9 @@
 #!lua flags=no-writes
--- Events from the one after a number on, or from the oldest on that is kept.
+-- Reads events that follow a number, or from the oldest one that is kept.
 -- KEYS: 1 events by number, 2 cursors, 3 index. ARGV: 1 after which number, 2 how many.
--- Answer: numbers of the oldest event and of the last one, then of each event its number, itself, and
--- the kinds of those that were dropped right before it ('' none, '?' not known). Numbers are passed
--- over where events were dropped or lost.
+-- Result: numbers of the oldest event and of the last one, then of each event its number, itself,
+-- and the kinds of those that were dropped right before it ('' none, '?' not recorded). Numbers of
+-- dropped or lost events are skipped.
 -- include mark
 local ends = redis.call('HMGET', KEYS[2], 'oldest', 'head', 'indexed')
 local oldest, head = tonumber(ends[1] or 1), tonumber(ends[2] or 0)
@@ -27,7 +27,7 @@ while #answer < most do
     gone = '?'
   end
 end
--- What a version without an index has appended.
+-- Events that a version without an index has appended.
 number = math.max(number, indexed)
 while number < head and #answer < most do
   number = number + 1

@@ -1,3 +1,3 @@
 #!lua flags=no-writes
--- The generation that a slot's mark carries. KEYS: 1 the mark. Answer: '' where there is none.
+-- Returns the generation of a slot's mark. KEYS: 1 the mark. Result: '' if there is none.
 return redis.call('GET', KEYS[1]) or ''

@@ -1,11 +1,11 @@
 #!lua
--- Counts each user once on a day.
+-- Counts each user once per day.
 -- KEYS: 1 limits, 2 logins by day, then the bucket of each login's user.
--- ARGV: 4 days that a login may come late, 5 ms that it may lie ahead, 6 days of figures that are
+-- ARGV: 4 days that a login may be late, 5 ms that it may be ahead, 6 days of figures that are
 -- kept, 7 days, then the day, the instant in ms ('' for both: now) and the user of each login.
--- A bucket holds, by user, base * 2^33 + mask; bit i of the mask: he logged in on day base - i.
--- The base may be tomorrow, so that 33 days are needed to reach back far enough.
--- Letters: A counted, H counted before, O too old or of a month that is closed, F in the future.
+-- A bucket holds, by user, base * 2^33 + mask; bit i of the mask is a login on day base - i. The
+-- base may be tomorrow, so that 33 days are needed to reach back far enough.
+-- Letters: A counted, H counted before, O too old or of a closed month, F in the future.
 -- Invariant: the logins of a day are the bits of all users for it.
 -- include begin
 -- include skew
@@ -37,8 +37,8 @@ for i = 8, #ARGV, 3 do
     end
   end
 end
--- Drops whose logins are too old to matter. Every hundredth new user has his bucket swept, by the
--- end of his fingerprint, so that it costs little and no bucket grows for ever.
+-- Drops users whose logins are too old to matter. Every hundredth new user, by the end of the
+-- fingerprint, has their bucket swept, which costs little and keeps every bucket bounded.
 local function sweep(bucket)
   local rows = redis.call('HGETALL', bucket)
   for i = 1, #rows, 2 do

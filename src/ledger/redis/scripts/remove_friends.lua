@@ -1,8 +1,8 @@
 #!lua flags=allow-oom
 -- Removes friends from the user's list and, unless one way, the user from theirs.
--- KEYS: 1 limits, 2 list of the user, 3 his fans, then each friend's list and fans.
+-- KEYS: 1 limits, 2 list of the user, 3 the user's fans, then each friend's list and fans.
 -- ARGV: 4 one way (0, 1), 5 user, 6.. friends.
--- Invariant: the fans of a user are those who have him in their lists and are not in his.
+-- Invariant: a user's fans are those who have the user in their lists and are not in the user's.
 -- include begin
 -- include verdicts
 -- include track

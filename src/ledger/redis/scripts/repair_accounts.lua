@@ -1,5 +1,5 @@
 #!lua
--- Adds accounts that are missing, or removes those that should not be.
+-- Adds accounts that are missing, or removes those that should not exist.
 -- KEYS: 1 limits, 2 number of accounts, then each user's bucket. ARGV: 4 since, 5 whether they
 -- exist (0, 1), 6.. users.
 -- Invariant: the number of accounts is the sum of the buckets' sizes.

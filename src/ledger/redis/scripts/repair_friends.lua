@@ -1,8 +1,8 @@
 #!lua
--- Adds friends to the user's list that are missing, or removes those that should not be there.
--- KEYS: 1 limits, 2 list of the user, 3 his fans, then each friend's list and fans.
+-- Adds missing friends to the user's list, or removes those that should not be there.
+-- KEYS: 1 limits, 2 list of the user, 3 the user's fans, then each friend's list and fans.
 -- ARGV: 4 since, 5 user, 6 whether they are friends (0, 1), 7.. friends.
--- Invariant: the fans of a user are those who have him in their lists and are not in his.
+-- Invariant: a user's fans are those who have the user in their lists and are not in the user's.
 -- include begin
 -- include verdicts
 -- include repair

@@ -1,9 +1,9 @@
 #!lua
--- Makes a group what it should be, without its members.
+-- Repairs a group, without its members.
 -- KEYS: 1 limits, 2 group, 3 its members, 4 groups by type. ARGV: 4 since, 5 group, 6 type ('': it
--- should not exist), 7 days, 8 own limit ('': nothing is said about it, '-': none).
--- A group that is found out now is no net-new group of today.
--- Answer: also what is wrong: nothing, here, there, type, own. A group that somebody is in stays.
+-- should not exist), 7 days, 8 own limit ('': not compared, '-': none).
+-- A group that is created by a repair is no net-new group of today.
+-- Result: also the difference: nothing, here, there, type, own. A group that has members is kept.
 -- include begin
 -- include verdicts
 -- include types
@@ -39,7 +39,7 @@ then
   return answer('nothing')
 end
 if leaving == '!' then
-  -- Whoever creates it finishes its dissolution first.
+  -- A creation of that id finishes its dissolve first.
   say('L')
   return answer('here')
 end

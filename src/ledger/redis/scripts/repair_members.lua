@@ -1,8 +1,8 @@
 #!lua
--- Adds members to a group that are missing, or removes those that should not be there.
+-- Adds missing members to a group, or removes those that should not be there.
 -- KEYS: 1 limits, 2 group, 3 its members, then each user's two cells.
--- ARGV: 4 since, 5 group, 6 whether they are members (0, 1), 7 whether the type counts for the
--- user (0, 1), 8.. users. To a group that does not exist, or is being dissolved, nobody is added.
+-- ARGV: 4 since, 5 group, 6 whether they are members (0, 1), 7 whether the type counts for the user
+-- (0, 1), 8.. users. No user is added to a group that does not exist, or is being dissolved.
 -- include begin
 -- include verdicts
 -- include types

@@ -1,10 +1,10 @@
 #!lua
 -- Keeps the highest bandwidth of each day and region.
 -- KEYS: 1 limits, 2 kbit/s by 'DAY/REGION'.
--- ARGV: 4 days that a sample may come late, 5 ms that it may lie ahead, 6 days of figures that are
+-- ARGV: 4 days that a sample may be late, 5 ms that it may be ahead, 6 days of figures that are
 -- kept, 7 days, then the day, the instant in ms ('' for both: now), the region and the kbit/s of
 -- each sample.
--- Letters: A a new peak, H no higher than before, O too old or of a month that is closed, F in the future.
+-- Letters: A a new peak, H no higher than before, O too old or of a closed month, F in the future.
 -- include begin
 -- include skew
 -- include verdicts

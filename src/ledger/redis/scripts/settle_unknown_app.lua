@@ -1,7 +1,7 @@
 #!lua
--- What becomes of an app that was looked at, unless it was in use meanwhile.
--- KEYS: 1 unknown apps ('#': how many). ARGV: 1 app, 2 since when it was not known to be in use, 3
--- '1': it has facts, '0': it does not count any more. Answer: 1 where it was removed, else 0.
+-- Keeps or removes an app whose facts were checked, unless it was in use meanwhile.
+-- KEYS: 1 unknown apps ('#': their number). ARGV: 1 app, 2 its last use as listed, 3 '1': it has
+-- facts, '0': it no longer counts. Result: 1 if it was removed, else 0.
 -- include mark
 -- include now
 if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then return 0 end

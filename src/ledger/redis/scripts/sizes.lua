@@ -1,8 +1,8 @@
 #!lua flags=no-writes
--- How large sets are, or groups. KEYS, at most 256: the sets; or each group and then its members.
--- ARGV: 1 'sets' or 'groups'. Answer, in the order of KEYS: the number of elements of each set; or
--- type, own limit and number of members of each group, of one that is gone or being dissolved
--- nothing.
+-- Returns the sizes of sets or groups. KEYS, at most 256: the sets; or each group and then its
+-- members. ARGV: 1 'sets' or 'groups'. Result, in the order of KEYS: the number of elements of each
+-- set; or type, own limit and number of members of each group, and nothing for one that is deleted
+-- or being dissolved.
 -- include mark
 -- include types
 local sizes = {}

@@ -1,7 +1,7 @@
 #!lua
--- Remembers from now on what is asked for or given back, and forgets what was.
--- KEYS: 1 since when and until when, 2 what is remembered. ARGV: 1 since, 2 until, in ms.
--- The set exists as long as anything is to be remembered.
+-- Starts to track changes, takes and releases alike, and discards earlier ones.
+-- KEYS: 1 the period, 2 the tracked changes. ARGV: 1 since, 2 until, in ms.
+-- The set exists as long as changes are tracked.
 -- include mark
 redis.call('UNLINK', KEYS[2])
 redis.call('SADD', KEYS[2], 'since ' .. ARGV[1])

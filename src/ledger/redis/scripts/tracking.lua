@@ -1,6 +1,6 @@
 #!lua flags=no-writes
--- Since when and until when changes are remembered; '': they are not.
--- KEYS: 1 since when and until when, 2 what is remembered.
+-- Returns the period in which changes are tracked; '' if they are not.
+-- KEYS: 1 the period, 2 the tracked changes.
 -- include mark
 local tracking = redis.call('GET', KEYS[1]) or ''
 local since = string.match(tracking, '^%S+')

@@ -1,4 +1,4 @@
 #!lua flags=no-writes
--- The group types of which there may be groups. KEYS: 1 types in use. Answer: their names.
+-- Returns the group types of which groups may exist. KEYS: 1 types in use. Result: their names.
 -- include mark
 return redis.call('SMEMBERS', KEYS[1])

@@ -1,6 +1,6 @@
 #!lua
--- Changes a group's own limit. KEYS: 1 limits, 2 group. ARGV: 4 types, 5 own limit ('-': none),
--- 6 group.
+-- Changes a group's own limit. KEYS: 1 limits, 2 group. ARGV: 4 types, 5 own limit ('-': none), 6
+-- group.
 -- include begin
 -- include verdicts
 -- include types

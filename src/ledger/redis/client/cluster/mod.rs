@@ -1,4 +1,4 @@
-//! The nodes of a Redis Cluster and which of them serves which slot.
+//! The nodes of a Redis Cluster and the slots that each of them serves.
 
 mod views;
 
@@ -19,12 +19,13 @@ use super::slot::SLOTS;
 use super::{Failure, link, reply};
 use crate::ledger::redis::options::{Address, HostPort};
 
-/// How often the map is asked for when nothing seems wrong: changes show by redirections sooner.
-const ASK_EVERY: Duration = Duration::from_secs(5);
-/// How long one node may take to tell the map before another one is asked.
-const NODE_PATIENCE: Duration = Duration::from_secs(1);
+/// Time between two reads of the slot map in normal operation; redirections show changes sooner.
+const REFRESH_INTERVAL: Duration = Duration::from_secs(5);
+/// Longest time for one node to answer a query, before another one is queried.
+const QUERY_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How long a master may be silent to the others before they replace it, where it does not say.
+/// Time for which a master may be silent to the others before they replace it, if they do not
+/// report it.
 const NODE_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// A range of slots and the master that serves it.
@@ -35,13 +36,13 @@ pub(super) struct Range {
     master: HostPort,
 }
 
-/// A cluster.
+/// The client's view of a cluster, kept up to date.
 pub(super) struct Cluster {
     shared: Arc<Shared>,
     _task: Task,
 }
 
-/// State that the cluster's tasks and nodes share.
+/// State that the cluster's task and nodes share.
 pub(super) struct Shared {
     this: Weak<Self>,
     node_timeout: OnceCell<Duration>,
@@ -53,7 +54,7 @@ pub(super) struct Shared {
 }
 
 impl Cluster {
-    /// Starts with that map, and keeps it up to date.
+    /// Starts with that slot map, and keeps it up to date.
     pub(super) fn new(connector: &Arc<Connector>, seeds: Vec<HostPort>, ranges: &[Range]) -> Self {
         let shared = Arc::new_cyclic(|this| Shared {
             this: Weak::clone(this),
@@ -68,13 +69,13 @@ impl Cluster {
         Self { _task: Task::spawn(follow(Arc::clone(&shared))), shared }
     }
 
-    /// The node that serves a slot.
+    /// Returns the node that serves a slot.
     pub(super) fn node(&self, slot: u16) -> Option<Arc<Node>> {
         let slots = self.shared.slots.read().unwrap_or_else(PoisonError::into_inner);
         slots.get(usize::from(slot)).cloned().flatten()
     }
 
-    /// A slot of each node that serves any, another one each turn.
+    /// Returns one slot of each node that serves any; a higher `turn` selects another one.
     pub(super) fn sample_slots(&self, turn: usize) -> Vec<u16> {
         let slots = self.shared.slots.read().unwrap_or_else(PoisonError::into_inner);
         let mut served: HashMap<String, Vec<u16>> = HashMap::new();
@@ -86,12 +87,12 @@ impl Cluster {
         served.into_values().map(|slots| slots[turn % slots.len()]).collect()
     }
 
-    /// The node of that address, for one call.
+    /// Returns the node at that address, for one call.
     pub(super) fn at(&self, address: &HostPort) -> Arc<Node> {
         self.shared.at(address)
     }
 
-    /// A node said that another one serves the slot.
+    /// Records the redirection of a slot to another node.
     pub(super) fn moved(&self, slot: u16, address: &HostPort) {
         let node = self.shared.at(address);
         let mut slots = self.shared.slots.write().unwrap_or_else(PoisonError::into_inner);
@@ -102,14 +103,14 @@ impl Cluster {
         self.doubt();
     }
 
-    /// The map may be outdated: has it asked for at once.
+    /// Reads the slot map again immediately, since it may be outdated.
     pub(super) fn doubt(&self) {
         self.shared.alarm.notify_one();
     }
 
-    /// All nodes of the map.
+    /// Returns all nodes of the slot map.
     pub(super) fn nodes(&self) -> Vec<Arc<Node>> {
-        self.shared.known()
+        self.shared.all_nodes()
     }
 }
 
@@ -117,7 +118,7 @@ impl Shared {
     fn at(&self, address: &HostPort) -> Arc<Node> {
         let mut nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
         let node = nodes.entry(address.clone()).or_insert_with(|| {
-            let authority = if self.connector.asks_no_one() {
+            let authority = if self.connector.are_master_queries_disabled() {
                 Authority::unwatched(&self.connector)
             } else {
                 Authority::Cluster(Weak::clone(&self.this))
@@ -127,7 +128,7 @@ impl Shared {
         Arc::clone(node)
     }
 
-    fn known(&self) -> Vec<Arc<Node>> {
+    fn all_nodes(&self) -> Vec<Arc<Node>> {
         let nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
         nodes.values().cloned().collect()
     }
@@ -148,12 +149,12 @@ impl Shared {
         nodes.retain(|address, _| masters.contains(address));
     }
 
-    /// How long a master may be silent to the others before they replace it.
+    /// Returns the time for which a master may be silent to the others before they replace it.
     pub(super) async fn node_timeout(&self) -> Duration {
         let command = redis::cmd("CONFIG").arg("GET").arg("cluster-node-timeout").to_owned();
         let ask = || async {
-            let node = self.known().into_iter().find(|node| node.is_up()).ok_or(())?;
-            let settings = match node.ask(&command, Deadline::after(NODE_PATIENCE)).await {
+            let node = self.all_nodes().into_iter().find(|node| node.is_up()).ok_or(())?;
+            let settings = match node.ask(&command, Deadline::after(QUERY_TIMEOUT)).await {
                 Ok(settings) => reply::fields(&settings),
                 Err(Failure::Server(_)) => return Ok(NODE_TIMEOUT),
                 Err(_) => return Err(()),
@@ -164,25 +165,25 @@ impl Shared {
         *self.node_timeout.get_or_try_init(ask).await.unwrap_or(&NODE_TIMEOUT)
     }
 
-    /// Asks the nodes about that master.
+    /// Queries all nodes about that master.
     pub(super) async fn status_of(&self, master: &Address) -> MasterStatus {
         let command = redis::cmd("CLUSTER").arg("NODES").to_owned();
         let ask = |node: Arc<Node>| {
             let command = &command;
             async move {
-                let nodes = node.ask(command, Deadline::after(NODE_PATIENCE)).await;
+                let nodes = node.ask(command, Deadline::after(QUERY_TIMEOUT)).await;
                 let nodes = nodes.map_err(|why| format!("{}: {why:?}", node.address))?;
-                let nodes = reply::text(&nodes).ok_or("CLUSTER NODES makes no sense")?;
+                let nodes = reply::text(&nodes).ok_or("malformed reply to CLUSTER NODES")?;
                 Ok::<_, String>((node.address == *master, View::read(&nodes)))
             }
         };
-        let heard = join_all(self.known().into_iter().map(ask)).await;
+        let replies = join_all(self.all_nodes().into_iter().map(ask)).await;
         let (own, others): (Vec<_>, Vec<_>) =
-            heard.iter().flatten().partition(|(is_own, _)| *is_own);
+            replies.iter().flatten().partition(|(is_own, _)| *is_own);
         let [(_, own)] = own[..] else {
-            let why = heard.into_iter().find_map(Result::err);
+            let why = replies.into_iter().find_map(Result::err);
             return MasterStatus::Uncertain(
-                why.unwrap_or_else(|| "it is not in the map".to_owned()),
+                why.unwrap_or_else(|| "it is not in the slot map".to_owned()),
             );
         };
         let others: Vec<View> = others.into_iter().map(|(_, view)| view.clone()).collect();
@@ -190,15 +191,15 @@ impl Shared {
             .map_or_else(MasterStatus::Uncertain, |()| MasterStatus::Current)
     }
 
-    /// Asks nodes that are connected, then the seeds.
+    /// Reads the slot map from a connected node, otherwise from a seed.
     async fn refresh(&self) {
         let command = redis::cmd("CLUSTER").arg("SLOTS").to_owned();
-        let mut known = self.known();
-        // Not always the same one first: it may be cut off from the others and not know it.
-        let start = pace::random_below(known.len());
-        known.rotate_left(start);
-        for node in known.into_iter().filter(|node| node.is_up()) {
-            let answer = node.ask(&command, Deadline::after(NODE_PATIENCE)).await;
+        let mut all_nodes = self.all_nodes();
+        // Starts at a random node: one that is cut off from the others cannot detect that itself.
+        let start = pace::random_below(all_nodes.len());
+        all_nodes.rotate_left(start);
+        for node in all_nodes.into_iter().filter(|node| node.is_up()) {
+            let answer = node.ask(&command, Deadline::after(QUERY_TIMEOUT)).await;
             if let Some(ranges) = answer.ok().and_then(|answer| ranges(&answer, node.host())) {
                 return self.apply(&ranges);
             }
@@ -211,30 +212,29 @@ impl Shared {
     }
 }
 
-/// Asks a node for the map over a connection of its own.
-///
-/// `None`: it knows of no node that serves slots.
+/// Reads the slot map of a node over a connection of its own; `None` if it lists no node that
+/// serves slots.
 pub(super) async fn lookup(
     connector: &Connector,
     seed: &HostPort,
 ) -> Result<Option<Vec<Range>>, ConnectError> {
     let connection = connector.plain(&Address::Tcp(seed.clone())).await?;
     let command = redis::cmd("CLUSTER").arg("SLOTS").to_owned();
-    let answer = link::ask(&connection, &command, Deadline::after(NODE_PATIENCE)).await?;
+    let answer = link::ask(&connection, &command, Deadline::after(QUERY_TIMEOUT)).await?;
     Ok(ranges(&answer, &seed.host))
 }
 
-/// Reads the reply to `CLUSTER SLOTS`; `None` where it names no master at all.
-fn ranges(answer: &Value, asked_host: &str) -> Option<Vec<Range>> {
+/// Parses the reply to `CLUSTER SLOTS`; `None` if it names no master.
+fn ranges(answer: &Value, queried_host: &str) -> Option<Vec<Range>> {
     let ranges: Vec<_> = reply::elements(answer)
         .iter()
         .filter_map(|range| {
             let [first, last, master, ..] = reply::elements(range) else { return None };
             let [host, port, ..] = reply::elements(master) else { return None };
             let host = match reply::text(host) {
-                // The node does not know its own address; we do.
-                None => asked_host.to_owned(),
-                Some(host) if host.is_empty() => asked_host.to_owned(),
+                // A node that has no address of its own yet is at the address that was queried.
+                None => queried_host.to_owned(),
+                Some(host) if host.is_empty() => queried_host.to_owned(),
                 Some(host) if host == "?" => return None,
                 Some(host) => host,
             };
@@ -247,9 +247,9 @@ fn ranges(answer: &Value, asked_host: &str) -> Option<Vec<Range>> {
 
 async fn follow(shared: Arc<Shared>) {
     loop {
-        let _ = tokio::time::timeout(ASK_EVERY, shared.alarm.notified()).await;
+        let _ = tokio::time::timeout(REFRESH_INTERVAL, shared.alarm.notified()).await;
         shared.refresh().await;
-        // Every redirected call rings; the map need not be asked for as often.
+        // Every redirected call notifies; the slot map need not be read as often.
         tokio::time::sleep(pace::pause(3)).await;
     }
 }

@@ -1,13 +1,13 @@
-//! The state of a master as several nodes of its cluster see it: pure.
+//! Determines whether a server is a master from the views of several nodes of its cluster: pure.
 
 use std::collections::HashMap;
 
-/// The masters as one node sees them, from its reply to `CLUSTER NODES`.
+/// The masters from the view of one node, read from its reply to `CLUSTER NODES`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct View {
     /// The masters, by id.
     masters: HashMap<String, Master>,
-    /// The id of that node.
+    /// The id of the node itself.
     myself: String,
 }
 
@@ -15,12 +15,12 @@ pub(super) struct View {
 struct Master {
     epoch: u64,
     is_failing: bool,
-    /// Whether it serves slots: then it has a vote.
+    /// Whether it serves slots, which gives it a vote.
     serves: bool,
 }
 
 impl View {
-    /// Reads the reply; lines that cannot be read name no master.
+    /// Parses the reply; lines that are malformed name no master.
     pub(super) fn read(nodes: &str) -> Self {
         let mut view = Self::default();
         for line in nodes.lines() {
@@ -30,7 +30,7 @@ impl View {
             if has("myself") {
                 (*id).clone_into(&mut view.myself);
             }
-            // Slots in brackets are on their way from or to another node.
+            // Slots in brackets are migrating to or from another node.
             let serves = slots.iter().any(|slot| !slot.starts_with('['));
             if let Ok(epoch) = epoch.parse()
                 && has("master")
@@ -42,16 +42,16 @@ impl View {
         view
     }
 
-    /// Masters that have a vote.
+    /// Returns the number of masters that have a vote.
     fn voters(&self) -> usize {
         self.masters.values().filter(|master| master.serves).count()
     }
 }
 
-/// Whether a majority of the masters agrees with the one that sent `own` that it is a master;
-/// otherwise why not. `others`: the views of other nodes.
+/// Checks whether a majority of the masters agrees with the node of `own` that it is a master;
+/// returns the reason if not. `others`: the views of other nodes.
 pub(super) fn majority_agrees(own: &View, others: &[View]) -> Result<(), String> {
-    let Some(itself) = own.masters.get(&own.myself) else {
+    let Some(own_entry) = own.masters.get(&own.myself) else {
         return Err("it is no master".to_owned());
     };
     let all = || std::iter::once(own).chain(others);
@@ -60,10 +60,10 @@ pub(super) fn majority_agrees(own: &View, others: &[View]) -> Result<(), String>
     let mut voters = Vec::new();
     for view in all() {
         match view.masters.get(&own.myself) {
-            Some(seen) if seen.epoch == itself.epoch && !seen.is_failing => {}
-            _ => return Err("a node of the cluster says that it is no master".to_owned()),
+            Some(seen) if seen.epoch == own_entry.epoch && !seen.is_failing => {}
+            _ => return Err("a node of the cluster does not list it as a master".to_owned()),
         }
-        // Replicas do not vote, and a node that is asked by two addresses votes once.
+        // Replicas do not vote, and a node that is queried at two addresses votes once.
         let is_voter = view.masters.get(&view.myself).is_some_and(|master| master.serves);
         if is_voter && !voters.contains(&&view.myself) {
             voters.push(&view.myself);
@@ -81,7 +81,7 @@ pub(super) fn majority_agrees(own: &View, others: &[View]) -> Result<(), String>
 mod tests {
     use super::*;
 
-    /// Three masters and a replica as one of them says it; `changed` replaces texts.
+    /// Three masters and a replica in the reply of one of them; `changed` replaces texts.
     fn nodes(myself: &str, changed: &[(&str, &str)]) -> View {
         let mut text = "a 10.0.0.1:1@11 master - 0 0 1 connected 0-5460\n\
                         b 10.0.0.2:1@11,host master - 0 0 2 connected 5461-10922\n\
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn a_master_stays_one_by_the_word_of_a_majority() {
+    fn a_master_is_confirmed_by_a_majority() {
         let own = || nodes("a", &[]);
         let (b, c, r) = (nodes("b", &[]), nodes("c", &[]), nodes("r", &[]));
         let promoted = [
@@ -116,22 +116,22 @@ mod tests {
         ];
         let failing = [("1@11 master - 0 0 1", "1@11 master,fail? - 0 0 1")];
         let newer = [("0 0 1 connected 0-5460", "0 0 9 connected 0-5460")];
-        for (own, others, is_it) in [
+        for (own, others, is_master) in [
             (own(), vec![b.clone(), c.clone()], true),
             (own(), vec![b.clone()], true),
             (own(), vec![], false),
-            // A replica has no vote, and no one has two.
+            // A replica has no vote, and no node has two.
             (own(), vec![r], false),
             (own(), vec![own()], false),
             (own(), vec![b.clone(), nodes("c", &promoted)], false),
             (own(), vec![b.clone(), nodes("c", &failing)], false),
             (own(), vec![b.clone(), nodes("c", &newer)], false),
             (nodes("a", &promoted), vec![b.clone(), c.clone()], false),
-            // One that serves no slots yet has no vote.
+            // A master that serves no slots yet has no vote.
             (empty(nodes("a", &[])), vec![empty(b.clone()), empty(c.clone())], true),
             (empty(nodes("a", &[])), vec![empty(b)], false),
         ] {
-            assert_eq!(majority_agrees(&own, &others).is_ok(), is_it, "{own:?} {others:?}");
+            assert_eq!(majority_agrees(&own, &others).is_ok(), is_master, "{own:?} {others:?}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The rule step by step: what confirms, what closes the gate, and what opens it.
+//! Tests of the rule, step by step: what confirms, what closes the gate, and what opens it.
 
 use super::*;
 
@@ -17,7 +17,7 @@ fn state(offset: u64, replicas: &[(&str, u64)]) -> ReplicationState {
     ReplicationState { offset, replicas: replicas.collect() }
 }
 
-/// One whose replicas "a" and "b" are required, at the time 0.
+/// Returns a rule by which the replicas "a" and "b" are required, at the time 0.
 fn of_two() -> Replicas {
     let mut replicas = new(None, false);
     replicas.listed(&state(10, &[("a", 10), ("b", 10)]), ms(0));
@@ -28,20 +28,20 @@ fn of_two() -> Replicas {
 }
 
 #[test]
-fn all_that_are_required_have_to_confirm() {
+fn all_required_replicas_have_to_confirm() {
     let mut replicas = of_two();
     for (listed, late) in [
         (&[("a", 20), ("b", 20)][..], &[][..]),
         (&[("a", 20), ("b", 19)], &["b"]),
         (&[("a", 9), ("b", 19)], &["a", "b"]),
-        // One that has just come does not stand in for another one.
+        // A newly attached replica does not replace another one.
         (&[("a", 20), ("b", 19), ("c", 20)], &["b"]),
         (&[("b", 20), ("c", 20)], &["a"]),
     ] {
         let confirmed = replicas.clone().confirm(20, &state(25, listed), ms(5), ms(9));
         assert_eq!(confirmed.err().unwrap_or_default(), late, "{listed:?}");
     }
-    // From when it has caught up it is required as well.
+    // It is required as well from when it has caught up.
     replicas.listed(&state(20, &[("a", 20), ("b", 20), ("c", 9)]), ms(10));
     assert_eq!(replicas.count(), (2, 3));
     let listed = state(25, &[("a", 25), ("b", 25), ("c", 22)]);
@@ -49,7 +49,7 @@ fn all_that_are_required_have_to_confirm() {
 }
 
 #[test]
-fn one_that_detached_is_left_behind_by_those_who_were_asked_after_that() {
+fn a_detached_replica_is_left_behind_once_the_authority_was_queried_after_that() {
     let mut replicas = of_two();
     replicas.listed(&state(10, &[("b", 10)]), ms(500));
     assert!(matches!(replicas.gate(true), Gate::Closed(why) if why.contains('a')));
@@ -57,7 +57,7 @@ fn one_that_detached_is_left_behind_by_those_who_were_asked_after_that() {
     assert!(replicas.approved(ms(499), ms(0)).is_empty());
     assert!(replicas.approved(ms(599), ms(100)).is_empty());
     assert_eq!(replicas.approved(ms(600), ms(100)), ["a"]);
-    // From now on a majority is needed, since not all can confirm.
+    // From now on a majority is needed, since not all replicas can confirm.
     assert!(matches!(replicas.gate(false), Gate::Closed(_)));
     assert_eq!(replicas.gate(true), Gate::Confirmed);
     replicas.listed(&state(30, &[("a", 30), ("b", 30)]), ms(900));
@@ -65,12 +65,12 @@ fn one_that_detached_is_left_behind_by_those_who_were_asked_after_that() {
 }
 
 #[test]
-fn one_that_is_silent_for_too_long_is_as_good_as_detached() {
+fn a_replica_that_is_silent_for_too_long_counts_as_detached() {
     let mut replicas = of_two();
     let listed = |a| state(20, &[("a", a), ("b", 20)]);
     assert!(replicas.confirm(20, &listed(19), ms(100), ms(600)).is_err());
     assert!(!replicas.is_in_doubt(ms(0), ms(600)));
-    // Later calls do not give it more time.
+    // Later calls do not extend its time.
     assert!(replicas.confirm(20, &listed(19), ms(600), ms(1099)).is_err());
     assert!(!replicas.is_in_doubt(ms(0), ms(1099)));
     assert!(replicas.confirm(20, &listed(19), ms(600), ms(1100)).is_err());
@@ -78,7 +78,7 @@ fn one_that_is_silent_for_too_long_is_as_good_as_detached() {
     // It answers after all.
     replicas.listed(&listed(20), ms(1200));
     assert_eq!(replicas.gate(true), Gate::Confirmed);
-    // Waits that it has ended do not add up.
+    // Waits that have ended do not add up.
     assert!(replicas.confirm(30, &listed(20), ms(1300), ms(2200)).is_err());
     assert_eq!(replicas.confirm(20, &listed(20), ms(2200), ms(2200)), Ok(()));
 }
@@ -98,7 +98,7 @@ fn a_master_without_replicas_is_alone_or_closed() {
     for (may_be_alone, gate) in [(true, Gate::Alone), (false, Gate::Closed(String::new()))] {
         let mut replicas = new(None, may_be_alone);
         assert!(matches!(replicas.gate(true), Gate::Closed(_)));
-        assert!(!replicas.is_in_doubt(ms(0), ms(0)), "nothing was listed yet");
+        assert!(!replicas.is_in_doubt(ms(0), ms(0)), "before the first list");
         replicas.listed(&state(10, &[]), ms(0));
         assert!(replicas.is_in_doubt(ms(0), ms(0)));
         replicas.approved(ms(0), ms(0));
@@ -111,7 +111,7 @@ fn a_master_without_replicas_is_alone_or_closed() {
 }
 
 #[test]
-fn what_is_attached_already_is_given_time_to_catch_up() {
+fn an_attached_replica_is_given_time_to_catch_up() {
     let mut replicas = new(None, true);
     replicas.listed(&state(10, &[("a", 9)]), ms(5));
     assert!(!replicas.is_in_doubt(ms(0), ms(1004)) && replicas.is_in_doubt(ms(0), ms(1005)));
@@ -122,7 +122,7 @@ fn what_is_attached_already_is_given_time_to_catch_up() {
 }
 
 #[test]
-fn without_a_majority_all_that_there_are_are_enough() {
+fn without_a_majority_all_replicas_have_to_be_attached() {
     for (known, is_enough) in [(0, false), (1, true), (2, true), (3, false)] {
         let mut replicas = new(None, false);
         replicas.listed(&state(10, &[("a", 10), ("b", 10)]), ms(0));
@@ -132,7 +132,7 @@ fn without_a_majority_all_that_there_are_are_enough() {
 }
 
 #[test]
-fn fewer_can_be_asked_for() {
+fn fewer_confirmations_can_be_configured() {
     let mut replicas = new(Some(1), false);
     replicas.listed(&state(10, &[("a", 10), ("b", 10)]), ms(0));
     assert_eq!((replicas.gate(true), replicas.count()), (Gate::Confirmed, (1, 2)));
@@ -144,9 +144,9 @@ fn fewer_can_be_asked_for() {
     }
     replicas.listed(&state(10, &[]), ms(9));
     assert!(matches!(replicas.gate(true), Gate::Closed(why) if why.contains("0 of 1")));
-    // With `auto` as many as there are.
+    // With `auto`, at most the attached ones.
     let mut replicas = new(Some(2), true);
-    assert!(matches!(replicas.gate(true), Gate::Closed(_)), "nothing was listed yet");
+    assert!(matches!(replicas.gate(true), Gate::Closed(_)), "before the first list");
     for (listed, gate, required) in [(&[][..], Gate::Alone, 0), (&[("a", 10)], Gate::Confirmed, 1)]
     {
         replicas.listed(&state(10, listed), ms(0));

@@ -1,4 +1,4 @@
-//! Asks one Sentinel over a connection that is kept.
+//! Queries one Sentinel over a connection that is kept.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -11,8 +11,8 @@ use crate::ledger::redis::client::connect::{ConnectError, Connector};
 use crate::ledger::redis::client::reply;
 use crate::ledger::redis::options::HostPort;
 
-/// A run id that no Sentinel has, for asking after a vote without giving one.
-const NO_ONE: &str = "0000000000000000000000000000000000000000";
+/// A run id that no Sentinel has, for reading a vote without giving one.
+const NO_CANDIDATE: &str = "0000000000000000000000000000000000000000";
 /// The leader in the reply of a Sentinel that has not voted.
 const NO_VOTE: &str = "*";
 
@@ -21,16 +21,16 @@ const NO_VOTE: &str = "*";
 pub(in crate::ledger::redis::client) enum Answer {
     /// The state of the master as it returns it.
     View(View),
-    /// It names the master, and lets us ask nothing else: why.
+    /// It names the master and refuses all other queries, for this reason.
     NameOnly(HostPort, String),
-    /// It has not heard of the name.
+    /// It monitors no master of that name.
     Unknown,
-    /// There was no answer.
+    /// It did not answer, for this reason.
     None(ConnectError),
 }
 
 impl Answer {
-    /// The master that it names.
+    /// Returns the master that it names.
     pub(in crate::ledger::redis::client) fn master(&self) -> Option<&HostPort> {
         match self {
             Self::View(view) => Some(&view.master),
@@ -40,26 +40,26 @@ impl Answer {
     }
 }
 
-/// A Sentinel.
+/// A Sentinel, and the connection to it.
 pub(super) struct Sentinel {
     pub(super) address: HostPort,
     connection: Option<MultiplexedConnection>,
 }
 
 impl Sentinel {
-    /// Not connected yet.
+    /// A Sentinel that is not connected yet.
     pub(super) fn new(address: HostPort) -> Self {
         Self { address, connection: None }
     }
 
-    /// Asks for everything about the master of that name.
+    /// Queries the whole state of the master of that name.
     pub(super) async fn ask(
         &mut self,
         connector: &Connector,
         name: &str,
-        patience: Duration,
+        timeout: Duration,
     ) -> Answer {
-        match tokio::time::timeout(patience, self.ask_now(connector, name)).await {
+        match tokio::time::timeout(timeout, self.ask_now(connector, name)).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(why)) => {
                 self.connection = None;
@@ -67,7 +67,7 @@ impl Sentinel {
             }
             Err(_) => {
                 self.connection = None;
-                Answer::None(ConnectError::Late(patience))
+                Answer::None(ConnectError::Late(timeout))
             }
         }
     }
@@ -77,12 +77,12 @@ impl Sentinel {
             Some(connection) => connection,
             None => connector.sentinel(&self.address).await?,
         };
-        let mut questions = redis::pipe();
-        questions.cmd("SENTINEL").arg("GET-MASTER-ADDR-BY-NAME").arg(name);
-        questions.cmd("SENTINEL").arg("MASTER").arg(name);
-        questions.cmd("SENTINEL").arg("SENTINELS").arg(name);
-        questions.cmd("SENTINEL").arg("MYID");
-        let replies = send(&connection, &questions).await?;
+        let mut queries = redis::pipe();
+        queries.cmd("SENTINEL").arg("GET-MASTER-ADDR-BY-NAME").arg(name);
+        queries.cmd("SENTINEL").arg("MASTER").arg(name);
+        queries.cmd("SENTINEL").arg("SENTINELS").arg(name);
+        queries.cmd("SENTINEL").arg("MYID");
+        let replies = send(&connection, &queries).await?;
         let [named, master, others, id] = &replies[..] else { return Err(short()) };
         if let Value::ServerError(error) = named {
             return Err(ConnectError::Server(error.clone()));
@@ -100,42 +100,37 @@ impl Sentinel {
             return Ok(Answer::NameOnly(named, why));
         }
         let (fields, id) = (reply::fields(master), reply::text(id).unwrap_or_default());
-        let mut question = redis::pipe();
+        let mut query = redis::pipe();
         let field = |name: &str| fields.get(name).map_or("", String::as_str);
         let (host, port) = (field("ip"), field("port"));
-        question.cmd("SENTINEL").arg("IS-MASTER-DOWN-BY-ADDR").arg(host).arg(port);
-        question.arg(0).arg(NO_ONE);
-        let replies = send(&connection, &question).await?;
+        query.cmd("SENTINEL").arg("IS-MASTER-DOWN-BY-ADDR").arg(host).arg(port);
+        query.arg(0).arg(NO_CANDIDATE);
+        let replies = send(&connection, &query).await?;
         let [vote] = &replies[..] else { return Err(short()) };
         self.connection = Some(connection);
         if let Some(why) = refused(&[vote]) {
             return Ok(Answer::NameOnly(named, why));
         }
         let view = view(id, named.clone(), &fields, others, vote);
-        Ok(view.map_or_else(
-            || Answer::NameOnly(named, "its answers make no sense".to_owned()),
-            Answer::View,
-        ))
+        Ok(view.map_or_else(|| Answer::NameOnly(named, "malformed reply".to_owned()), Answer::View))
     }
 }
 
-/// Sends questions and returns all replies, errors among them.
+/// Sends queries and returns all replies, errors included.
 async fn send(
     connection: &MultiplexedConnection,
-    questions: &Pipeline,
+    queries: &Pipeline,
 ) -> Result<Vec<Value>, ConnectError> {
     let mut connection = connection.clone();
-    let replies = connection.send_packed_commands(questions, 0, questions.len()).await;
+    let replies = connection.send_packed_commands(queries, 0, queries.len()).await;
     replies.map_err(ConnectError::Io)
 }
 
 fn short() -> ConnectError {
-    ConnectError::Io(
-        (redis::ErrorKind::UnexpectedReturnType, "fewer replies than questions").into(),
-    )
+    ConnectError::Io((redis::ErrorKind::UnexpectedReturnType, "fewer replies than queries").into())
 }
 
-/// The first error among replies.
+/// Returns the first error among the replies.
 fn refused(replies: &[&Value]) -> Option<String> {
     replies.iter().find_map(|reply| match reply {
         Value::ServerError(error) => Some(reply::words(error)),
@@ -143,7 +138,7 @@ fn refused(replies: &[&Value]) -> Option<String> {
     })
 }
 
-/// Reads what a Sentinel says; `None` where it makes no sense.
+/// Parses the replies of a Sentinel; `None` if they are malformed.
 fn view(
     id: String,
     named: HostPort,
@@ -166,7 +161,7 @@ fn view(
         Some(HostPort { host: fields.get("ip")?.clone(), port })
     };
     let mut others: Vec<HostPort> = reply::elements(others).iter().filter_map(other).collect();
-    // The number says it where the list does not.
+    // The number decides if the list is longer.
     let count = usize::try_from(number("num-other-sentinels")?).ok()?;
     others.truncate(count);
     let [_, leader, epoch] = reply::elements(vote) else { return None };

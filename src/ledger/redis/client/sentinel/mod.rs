@@ -1,7 +1,7 @@
-//! The master that the Sentinels name, followed as it changes.
+//! Follows the master that the Sentinels name.
 //!
-//! `ask` asks one Sentinel, `quorum` judges what several say together, `rounds` asks all of them
-//! again and again, and this file keeps the master.
+//! `ask` queries one Sentinel, `quorum` evaluates the replies of several together, `rounds` queries
+//! all of them repeatedly, and this file holds the current master.
 
 mod ask;
 mod quorum;
@@ -22,21 +22,21 @@ pub(super) use self::ask::Answer;
 use self::ask::Sentinel;
 pub(super) use self::rounds::Sentinels;
 
-/// The master, whichever it is.
+/// The master that the Sentinels name, as it changes.
 pub(super) struct Watched {
     master: watch::Receiver<Arc<Node>>,
     sentinels: Arc<Sentinels>,
     _tasks: [Task; 2],
 }
 
-/// The Sentinels while they are asked, before there is a master.
+/// The Sentinels while they are queried, before the first master is found.
 pub(super) struct Asked {
     sentinels: Arc<Sentinels>,
     asking: Task,
 }
 
 impl Asked {
-    /// Starts to ask.
+    /// Starts to query the Sentinels.
     pub(super) fn start(
         connector: &Arc<Connector>,
         configured: Vec<HostPort>,
@@ -47,13 +47,13 @@ impl Asked {
         Self { sentinels, asking }
     }
 
-    /// The master by those that answer.
+    /// Returns the master that is named by the Sentinels that answer.
     pub(super) async fn master(&self) -> Option<HostPort> {
         let round = self.sentinels.ask().await;
         round.quorum.named.map(|(named, _)| named).or(round.name_only)
     }
 
-    /// Starts with that master, and keeps following.
+    /// Creates the node of that master, and follows later masters.
     pub(super) fn watch(self, connector: &Arc<Connector>, master: HostPort) -> Watched {
         let Self { sentinels, asking } = self;
         let node = node_of(connector, &sentinels, master);
@@ -64,12 +64,12 @@ impl Asked {
 }
 
 impl Watched {
-    /// The master as far as is known.
+    /// Returns the current master, as last named.
     pub(super) fn master(&self) -> Arc<Node> {
         Arc::clone(&self.master.borrow())
     }
 
-    /// Something is wrong with the master: has the Sentinels asked at once.
+    /// Queries the Sentinels immediately, since the current master may be the wrong one.
     pub(super) fn doubt(&self) {
         self.master().distrust();
         self.sentinels.alarm.notify_one();
@@ -86,12 +86,12 @@ pub(super) async fn lookup(
     connector: &Connector,
     sentinel: &HostPort,
     name: &str,
-    patience: Duration,
+    timeout: Duration,
 ) -> Answer {
-    Sentinel::new(sentinel.clone()).ask(connector, name, patience).await
+    Sentinel::new(sentinel.clone()).ask(connector, name, timeout).await
 }
 
-/// Replaces the master by the one that the Sentinels name.
+/// Replaces the master whenever the Sentinels name another one.
 async fn follow(
     connector: Arc<Connector>,
     sentinels: Arc<Sentinels>,
@@ -102,7 +102,7 @@ async fn follow(
     loop {
         let round = sentinels.next(&mut rounds).await;
         let (found, epoch) = match (round.quorum.named, round.name_only) {
-            // Where no majority answers, the one that is heard may be behind the others.
+            // Without a majority, the Sentinels that answer may be behind the others.
             (Some((_, epoch)), None) if !round.quorum.is_majority && epoch <= epoch_seen => {
                 continue;
             }
@@ -114,7 +114,7 @@ async fn follow(
         let before = master.borrow().address.clone();
         let found = Address::Tcp(found);
         if before != found {
-            tracing::info!(from = %before, to = %found, "the Redis master changed");
+            tracing::info!(from = %before, to = %found, "Redis master changed");
             let Address::Tcp(found) = found else { continue };
             master.send_replace(node_of(&connector, &sentinels, found));
         }

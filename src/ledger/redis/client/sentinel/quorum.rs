@@ -1,7 +1,7 @@
-//! The master that several Sentinels name together: pure.
+//! Determines the master that several Sentinels name together: pure.
 //!
-//! The answer of one Sentinel proves nothing, since it may be cut off together with an old master.
-//! A majority of all Sentinels that watch the master is reached or not; of those reached, the one
+//! The reply of one Sentinel proves nothing, since it may be cut off together with an old master. A
+//! majority of all Sentinels that monitor the master is reached or not; of those reached, the one
 //! with the highest configuration epoch is right, since an epoch is won by the votes of a majority.
 
 use std::collections::{BTreeSet, HashSet};
@@ -12,19 +12,19 @@ use crate::ledger::redis::options::HostPort;
 /// The state of the master as one Sentinel returns it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::ledger::redis::client) struct View {
-    /// Its run id.
+    /// The Sentinel's run id.
     pub(super) id: String,
     /// The master that it names.
     pub(super) master: HostPort,
-    /// The configuration epoch of that.
+    /// The configuration epoch of that master.
     pub(super) epoch: u64,
     /// The other Sentinels.
     pub(super) others: Vec<HostPort>,
-    /// Replicas that it has seen of the master.
+    /// Number of replicas of the master that it has seen.
     pub(super) replicas: usize,
-    /// Whether it is carrying out a failover.
+    /// The stage of the failover that it carries out.
     pub(super) failover: Failover,
-    /// Whom it has voted for last.
+    /// Its last vote.
     pub(super) vote: Option<Vote>,
     /// Longest time of a failover.
     pub(super) failover_timeout: Duration,
@@ -50,7 +50,7 @@ pub(super) struct Vote {
     pub(super) epoch: u64,
 }
 
-/// See the module's head.
+/// The combined reply of several Sentinels: see the module's head.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Quorum {
     /// Whether a majority answered.
@@ -58,20 +58,20 @@ pub(super) struct Quorum {
     /// The master at the highest epoch, and that epoch; `None` if no Sentinel answered, or if two
     /// masters are named at that epoch.
     pub(super) named: Option<(HostPort, u64)>,
-    /// Why a replica may be promoted, or may have been.
+    /// The reason why a replica may be promoted, or may have been.
     pub(super) unrest: Option<String>,
     /// Whether replicas are being pointed at the master that is named.
     pub(super) is_reconfiguring: bool,
-    /// The most replicas that any of them has seen of the master.
+    /// The highest number of replicas that any of them has seen of the master.
     pub(super) replicas: usize,
-    /// Sentinels that answered, and those that there are.
+    /// The number of Sentinels that answered, and of all Sentinels.
     pub(super) reached: usize,
     pub(super) of: usize,
 }
 
 impl Quorum {
-    /// Judges the answers. `is_over`: whether the failover that a vote was for has ended by its own
-    /// time limit.
+    /// Evaluates the replies. `is_over`: whether the failover that a vote was for has ended by its
+    /// own time limit.
     pub(super) fn of(views: &[View], is_over: impl Fn(&Vote) -> bool) -> Self {
         let ids: HashSet<&str> = views.iter().map(|view| view.id.as_str()).collect();
         let of = views.iter().map(|view| view.others.len() + 1).max().unwrap_or(0);
@@ -81,9 +81,9 @@ impl Quorum {
         let masters: BTreeSet<String> = latest().map(|view| view.master.to_string()).collect();
         let one = latest().next().filter(|_| masters.len() == 1);
         let named = one.map(|view| (view.master.clone(), epoch));
-        let unanswered = |vote: &&Vote| !ids.contains(vote.leader.as_str());
+        let not_reached = |vote: &&Vote| !ids.contains(vote.leader.as_str());
         let votes = views.iter().filter_map(|view| view.vote.as_ref());
-        let vote = votes.filter(|vote| vote.epoch > epoch).filter(unanswered);
+        let vote = votes.filter(|vote| vote.epoch > epoch).filter(not_reached);
         let vote = vote.filter(|vote| !is_over(vote)).max_by_key(|vote| vote.epoch);
         let unrest = if views.iter().any(|view| view.failover == Failover::Promoting) {
             Some("a failover is under way".to_owned())
@@ -91,7 +91,7 @@ impl Quorum {
             Some(format!("Sentinels name several masters at epoch {epoch}"))
         } else {
             vote.map(|Vote { leader, epoch }| {
-                format!("Sentinel {leader}, elected at epoch {epoch}, cannot be asked")
+                format!("Sentinel {leader}, elected at epoch {epoch}, cannot be queried")
             })
         };
         Self {
@@ -136,11 +136,11 @@ mod tests {
     }
 
     #[test]
-    fn a_majority_is_one_of_all_that_there_are() {
+    fn a_majority_is_one_of_all_sentinels() {
         for (views, is_majority) in [
             (&[][..], false),
             (&[view("a", 1, 0)], false),
-            // The same one, asked by two addresses.
+            // The same Sentinel, queried at two addresses.
             (&[view("a", 1, 0), view("a", 1, 0)], false),
             (&[view("a", 1, 0), view("b", 1, 0)], true),
             (&[view("a", 1, 0), View { others: vec![at(1); 4], ..view("b", 1, 0) }], false),
@@ -174,9 +174,9 @@ mod tests {
             (vec![view("a", 1, 4), view("b", 2, 4)], true),
             // The leader has not answered: it may have promoted a replica.
             (vec![voted("c", 4), view("b", 1, 3)], true),
-            // It has, and is not at it any more.
+            // The leader has answered, and no longer carries out the failover.
             (vec![voted("b", 4), view("b", 1, 3)], false),
-            // This is how the present master came to be it.
+            // This vote made the current master.
             (vec![voted("c", 3), view("b", 1, 3)], false),
         ] {
             assert_eq!(of(&views).unrest.is_some(), is_unrest, "{views:?}");

@@ -1,4 +1,4 @@
-//! Queries all Sentinels together, round after round, and keeps the last result.
+//! Queries all Sentinels together in rounds, and keeps the last result.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,34 +16,34 @@ use crate::ledger::redis::client::connect::Connector;
 use crate::ledger::redis::client::pace::Task;
 use crate::ledger::redis::options::{Address, HostPort};
 
-/// Time between two rounds when nothing seems wrong; messages of the Sentinels come sooner.
-const ROUND_EVERY: Duration = Duration::from_millis(500);
+/// Time between two rounds in normal operation; messages of the Sentinels start one sooner.
+const ROUND_INTERVAL: Duration = Duration::from_millis(500);
 /// Shortest time between two rounds.
-const ROUND_AGAIN_AFTER: Duration = Duration::from_millis(30);
+const ROUND_INTERVAL_MIN: Duration = Duration::from_millis(30);
 /// Longest time for a Sentinel to answer.
-const SENTINEL_PATIENCE: Duration = Duration::from_millis(500);
-/// How long the result of a round holds: as long as a late round takes, and some more.
-const HOLDS_FOR: Duration = Duration::from_secs(2);
-/// Longest time for the replicas of a new master to be pointed at it.
-const RECONFIGURED_WITHIN: Duration = Duration::from_millis(1500);
-/// Most Sentinels that are asked.
+const SENTINEL_TIMEOUT: Duration = Duration::from_millis(500);
+/// How long the result of a round is valid: the duration of a late round, and some more.
+const VALID_FOR: Duration = Duration::from_secs(2);
+/// Longest wait for the replicas of a new master to be pointed at it.
+const RECONFIGURATION_MAX: Duration = Duration::from_millis(1500);
+/// Most Sentinels that are queried.
 const SENTINELS_MAX: usize = 32;
 /// Most votes that are remembered.
 const VOTES_MAX: usize = 256;
-/// Where Sentinels publish a new master.
+/// The channel on which Sentinels publish a new master.
 const SWITCH: &str = "+switch-master";
 /// Pause before a subscription is tried again.
-const SUBSCRIBE_AGAIN_AFTER: Duration = Duration::from_secs(1);
+const RESUBSCRIBE_AFTER: Duration = Duration::from_secs(1);
 
 /// The result of one round of queries to all Sentinels.
 #[derive(Debug, Clone)]
 pub(super) struct Round {
     /// When the queries were sent.
-    asked: Stopwatch,
-    /// The judgement over the Sentinels that answered every query.
+    sent: Stopwatch,
+    /// The combined replies of the Sentinels that answered every query.
     pub(super) quorum: Quorum,
-    /// The master by the Sentinels that permit no other query, if no majority permits it. It is
-    /// believed.
+    /// The master that is named by the Sentinels which permit no other query, if no majority
+    /// permits it. It is accepted.
     pub(super) name_only: Option<HostPort>,
 }
 
@@ -53,21 +53,21 @@ pub(in crate::ledger::redis::client) struct Sentinels {
     name: String,
     configured: Vec<HostPort>,
     last: watch::Sender<Round>,
-    /// Has a round begun at once.
+    /// Starts a round immediately.
     pub(super) alarm: Arc<Notify>,
-    /// Since when replicas are being pointed at that master.
+    /// The master at which replicas are being pointed, and since when.
     reconfiguring: Mutex<Option<(HostPort, Stopwatch)>>,
 }
 
 impl Sentinels {
-    /// Sentinels that were not queried yet.
+    /// Creates the Sentinels, before the first query.
     pub(super) fn new(
         connector: Arc<Connector>,
         configured: Vec<HostPort>,
         name: String,
     ) -> Arc<Self> {
-        let (quorum, asked) = (Quorum::default(), Stopwatch::start());
-        let last = watch::Sender::new(Round { asked, quorum, name_only: None });
+        let (quorum, sent) = (Quorum::default(), Stopwatch::start());
+        let last = watch::Sender::new(Round { sent, quorum, name_only: None });
         let (alarm, reconfiguring) = (Arc::new(Notify::new()), Mutex::default());
         Arc::new(Self { connector, name, configured, last, alarm, reconfiguring })
     }
@@ -77,35 +77,35 @@ impl Sentinels {
         Task::spawn(Arc::clone(self).run_rounds())
     }
 
-    /// The result of a round that begins after this call.
+    /// Returns the result of a round that begins after this call.
     pub(super) async fn ask(&self) -> Round {
         let (called, mut rounds) = (Stopwatch::start(), self.last.subscribe());
         loop {
             self.alarm.notify_one();
             let _ = rounds.changed().await;
-            // One may have been under way.
+            // A round may have been under way.
             let round = rounds.borrow_and_update().clone();
-            if round.asked.elapsed() <= called.elapsed() {
+            if round.sent.elapsed() <= called.elapsed() {
                 return round;
             }
         }
     }
 
-    /// The result of the next round.
+    /// Returns the result of the next round.
     pub(super) async fn next(&self, rounds: &mut watch::Receiver<Round>) -> Round {
         let _ = rounds.changed().await;
         rounds.borrow_and_update().clone()
     }
 
-    /// For [`Self::next`].
+    /// Returns the receiver for [`Self::next`].
     pub(super) fn subscribe(&self) -> watch::Receiver<Round> {
         self.last.subscribe()
     }
 
-    /// Whether a majority named that master within [`HOLDS_FOR`].
+    /// Returns whether a majority named that master within [`VALID_FOR`].
     pub(in crate::ledger::redis::client) fn names(&self, master: &Address) -> bool {
         let round = self.last.borrow();
-        let is_fresh = round.asked.elapsed() < HOLDS_FOR;
+        let is_fresh = round.sent.elapsed() < VALID_FOR;
         let is_it = |found: &HostPort| is_at(master, found);
         if round.name_only.as_ref().is_some_and(is_it) {
             return true;
@@ -145,7 +145,7 @@ impl Sentinels {
         MasterStatus::Current
     }
 
-    /// Whether the replicas of a new master are waited for.
+    /// Returns whether to wait for the replicas of a new master.
     fn is_reconfigured_soon(&self, master: &HostPort, is_reconfiguring: bool) -> bool {
         let mut since = self.reconfiguring.lock().unwrap_or_else(PoisonError::into_inner);
         if !is_reconfiguring {
@@ -154,23 +154,23 @@ impl Sentinels {
         if since.as_ref().is_none_or(|(before, _)| before != master) {
             *since = Some((master.clone(), Stopwatch::start()));
         }
-        since.as_ref().is_some_and(|(_, since)| since.elapsed() < RECONFIGURED_WITHIN)
+        since.as_ref().is_some_and(|(_, since)| since.elapsed() < RECONFIGURATION_MAX)
     }
 
     async fn run_rounds(self: Arc<Self>) {
         let mut sentinels: Vec<Sentinel> = Vec::new();
         let mut votes: HashMap<Vote, Stopwatch> = HashMap::new();
         let mut others: Vec<HostPort> = Vec::new();
-        let mut listening: HashMap<HostPort, Task> = HashMap::new();
+        let mut subscriptions: HashMap<HostPort, Task> = HashMap::new();
         let (mut name_only, mut is_warned) = (None, false);
         loop {
             let wanted = self.configured.iter().chain(&others).take(SENTINELS_MAX);
-            keep_only(&mut sentinels, wanted);
-            self.listen_to(&mut listening, &sentinels);
-            let asked = Stopwatch::start();
+            update_list(&mut sentinels, wanted);
+            self.listen_to(&mut subscriptions, &sentinels);
+            let sent = Stopwatch::start();
             let asking = sentinels
                 .iter_mut()
-                .map(|sentinel| sentinel.ask(&self.connector, &self.name, SENTINEL_PATIENCE));
+                .map(|sentinel| sentinel.ask(&self.connector, &self.name, SENTINEL_TIMEOUT));
             let answers = join_all(asking).await;
             let views: Vec<View> = answers.iter().filter_map(view).collect();
             remember(&mut votes, &views);
@@ -184,31 +184,31 @@ impl Sentinels {
                 name_only = Some(master);
                 if !std::mem::replace(&mut is_warned, true) {
                     tracing::warn!(
-                        reason = %why, "one Sentinel is believed: permissions are missing"
+                        reason = %why, "one Sentinel is accepted: permissions are missing"
                     );
                 }
             }
             name_only = name_only.filter(|_| !quorum.is_majority);
-            self.last.send_replace(Round { asked, quorum, name_only: name_only.clone() });
-            let _ = tokio::time::timeout(ROUND_EVERY, self.alarm.notified()).await;
-            tokio::time::sleep(ROUND_AGAIN_AFTER).await;
+            self.last.send_replace(Round { sent, quorum, name_only: name_only.clone() });
+            let _ = tokio::time::timeout(ROUND_INTERVAL, self.alarm.notified()).await;
+            tokio::time::sleep(ROUND_INTERVAL_MIN).await;
         }
     }
 
-    /// Listens to those Sentinels and to no others.
+    /// Subscribes to these Sentinels and to no others.
     fn listen_to(
         self: &Arc<Self>,
-        listening: &mut HashMap<HostPort, Task>,
+        subscriptions: &mut HashMap<HostPort, Task>,
         sentinels: &[Sentinel],
     ) {
-        listening.retain(|address, _| sentinels.iter().any(|it| it.address == *address));
+        subscriptions.retain(|address, _| sentinels.iter().any(|it| it.address == *address));
         for Sentinel { address, .. } in sentinels {
             let listen = || Task::spawn(Arc::clone(self).listen(address.clone()));
-            listening.entry(address.clone()).or_insert_with(listen);
+            subscriptions.entry(address.clone()).or_insert_with(listen);
         }
     }
 
-    /// Asks at every change that a Sentinel publishes.
+    /// Starts a round at every change that a Sentinel publishes.
     async fn listen(self: Arc<Self>, sentinel: HostPort) {
         loop {
             if let Ok(client) = self.connector.sentinel_client(&sentinel).await {
@@ -217,9 +217,9 @@ impl Sentinels {
                     messages.subscribe(SWITCH).await?;
                     Ok::<_, redis::RedisError>(messages)
                 };
-                let patience = self.connector.options.connect_timeout;
-                if let Ok(Ok(mut messages)) = tokio::time::timeout(patience, subscribing).await {
-                    // What was published before is not repeated.
+                let timeout = self.connector.options.connect_timeout;
+                if let Ok(Ok(mut messages)) = tokio::time::timeout(timeout, subscribing).await {
+                    // What was published before is not sent again.
                     self.alarm.notify_one();
                     let mut messages = messages.on_message();
                     while messages.next().await.is_some() {
@@ -227,7 +227,7 @@ impl Sentinels {
                     }
                 }
             }
-            tokio::time::sleep(SUBSCRIBE_AGAIN_AFTER).await;
+            tokio::time::sleep(RESUBSCRIBE_AFTER).await;
         }
     }
 }
@@ -236,8 +236,8 @@ fn is_at(master: &Address, found: &HostPort) -> bool {
     matches!(master, Address::Tcp(address) if address == found)
 }
 
-/// The master that most of the Sentinels name which permit no other query, and what one of them
-/// refused.
+/// Returns the master that is named by most of the Sentinels which permit no other query, and the
+/// refusal of one of them.
 fn most_named(answers: &[Answer]) -> Option<(HostPort, String)> {
     let named = || {
         answers.iter().filter_map(|answer| match answer {
@@ -257,15 +257,15 @@ fn view(answer: &Answer) -> Option<View> {
     }
 }
 
-/// Forgets Sentinels that are not wanted, and adds those that are.
-fn keep_only<'a>(sentinels: &mut Vec<Sentinel>, wanted: impl Iterator<Item = &'a HostPort>) {
+/// Removes Sentinels that are not wanted, and adds those that are missing.
+fn update_list<'a>(sentinels: &mut Vec<Sentinel>, wanted: impl Iterator<Item = &'a HostPort>) {
     let mut kept = Vec::new();
     for address in wanted {
-        let known = |sentinel: &Sentinel| sentinel.address == *address;
-        if kept.iter().any(known) {
+        let is_it = |sentinel: &Sentinel| sentinel.address == *address;
+        if kept.iter().any(is_it) {
             continue;
         }
-        let before = sentinels.iter().position(known);
+        let before = sentinels.iter().position(is_it);
         kept.push(
             before.map_or_else(
                 || Sentinel::new(address.clone()),
@@ -276,7 +276,7 @@ fn keep_only<'a>(sentinels: &mut Vec<Sentinel>, wanted: impl Iterator<Item = &'a
     *sentinels = kept;
 }
 
-/// Keeps when each vote was seen first, of those that are still seen.
+/// Records when each vote was first seen; forgets all votes beyond [`VOTES_MAX`].
 fn remember(votes: &mut HashMap<Vote, Stopwatch>, views: &[View]) {
     if votes.len() > VOTES_MAX {
         votes.clear();

@@ -1,9 +1,9 @@
--- The beginning of every operation: its time and its limits. It makes no functions, which cost a
--- call more than they run.
--- KEYS[1] limits; ARGV[1] mode (E, C, S, F), [2] deadline in ms, [3] limits of an app that has none
--- ('' refuses it), before them '!' where the app has to be counted before anything is taken, and
--- behind them '#' and the most facts of a part. Nothing is written after the deadline. Takes off the
--- end of KEYS, before the mark, the part's counter of writes.
+-- Begins every operation: its time and its limits. Defines no functions, since creating them costs
+-- a call more than the code itself.
+-- KEYS[1] limits; ARGV[1] mode (E, C, S, F), [2] deadline in ms, [3] limits of an app without its
+-- own ('' refuses it), preceded by '!' if the app has to be counted before anything is taken, and
+-- followed by '#' and the most facts of a part. Nothing is written after the deadline. Removes from
+-- the end of KEYS, before the mark, the part's counter of writes.
 -- include mark
 local writes_key, writes = table.remove(KEYS), nil
 local time = redis.call('TIME')
@@ -17,9 +17,9 @@ if not line then
   if string.sub(line, 1, 1) == '!' then return {now, 'uncounted'} end
   facts_max = tonumber(string.match(line, '#(%d+)$'))
 end
--- A line begins with '0 0 FROM;': it holds from FROM on, and before that another one. One of the
--- version before has no such beginning, and holds always. Subtracting reads a number from a text
--- without a call.
+-- A line begins with '0 0 FROM;': it applies from FROM on, and an earlier line before that. A line
+-- of the previous version has no such beginning, and always applies. Subtraction parses a number
+-- from a text without a function call.
 local part, named, from = 2, '', nil
 local _, at, since, till, flag, limits = string.find(line, '^0 0 (%d+);(%d+) (%d) ([^;]*);')
 if at and now - since >= 0 then
@@ -35,8 +35,8 @@ while at and now - till >= 0 do
 end
 local stopped = flag == '1'
 limits = limits or ''
--- Whether the clocks of the server and of the caller differ by more than 5 minutes, and whether the
--- caller's is in another segment of the limits.
+-- is_skewed: the clocks of the server and of the caller differ by more than 5 minutes; is_astray:
+-- the caller's is then also in another segment of the limits.
 local is_skewed, is_astray = now - caller_now > 300000 or caller_now - now > 300000, false
 if is_skewed then
   is_astray = (from and caller_now - from < 0) or (at and caller_now - till >= 0)

@@ -1,8 +1,8 @@
--- Keeps an event, and drops what is beyond the bounds: at most two for each one that is kept.
+-- Keeps an event, and drops events beyond the bounds: at most two for each one that is kept.
 -- include event_index
--- Nothing of either class is kept up to these: both only grow.
+-- No event of either class is kept up to these numbers, which only grow.
 local no_change_to, no_limit_to = 0, 0
--- Takes the first limit event of an app off the app's.
+-- Removes the first limit event of an app from the app's list.
 local function forget_first_of(app)
   local count, first, last = string.match(get('a/' .. app) or '', '^(%d+) (%d+) (%d+)$')
   if not count then return end
@@ -10,7 +10,7 @@ local function forget_first_of(app)
   if next_one then put('n/' .. first, false) end
   put('a/' .. app, next_one and string.format('%d %s %s', count - 1, next_one, last))
 end
--- Never the last one of all. `app` is that of a limit event.
+-- Never drops the last event of all. `app` is that of a limit event.
 local function drop(number, app)
   local field, child = string.format('%d', number), number % 256
   local text = node(0, (number - child) / 256)

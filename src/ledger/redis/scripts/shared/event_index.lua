@@ -1,6 +1,6 @@
--- Which events are kept. Beside the nodes, KEYS[3] has 'a/APP': how many limit events of an app are
--- kept, the first and the last one; 'n/NUMBER': the next one of the same app; 'g/NUMBER': the kinds
--- of the events that were dropped right before that number.
+-- The index of the events that are kept. Beside the nodes, KEYS[3] has 'a/APP': how many limit
+-- events of an app are kept, the first and the last one; 'n/NUMBER': the next one of the same app;
+-- 'g/NUMBER': the kinds of the events that were dropped right before that number.
 -- Needs: ARGV[1] bounds, counts (changes and limit events that are kept), now.
 -- include event_tree
 local changes, limits = tonumber(counts[1] or 0), tonumber(counts[2] or 0)
@@ -10,9 +10,9 @@ local limits_max, app_max, changes_min, changes_max = unpack(bounds, 1, 4)
 -- By the earlier of both clocks: one that is ahead drops nothing too early.
 local kept_since = math.min(now, caller_now) - bounds[5]
 local changed = {}
--- Sets a field of the index, or removes it (false); it is written by write_index.
+-- Sets a field of the index, or removes it (false); write_index writes it.
 local function put(field, value) fields[field], changed[field] = value, true end
--- What all children of a node have, by its field: found once for each.
+-- The digit of a node for all its children, by its field: computed once for each.
 local sums = {}
 local function sum_of(text)
   return (string.find(text, '[13]') and 1 or 0) + (string.find(text, '[23]') and 2 or 0)
@@ -44,7 +44,7 @@ local function write_index()
     end
   end
 end
--- When, of which app and of what kind an event is, as it is stored.
+-- The time, app and kind of a stored event.
 local function parts_of(event)
   local pattern = '^{"v":%d+,"at_ms":(%-?%d+),"app_id":"([^"]*)","kind":"([^"]*)"'
   return string.match(event or '', pattern)

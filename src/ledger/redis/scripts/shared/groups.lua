@@ -1,4 +1,4 @@
--- Counts of groups, at once (KEYS[4]) and net-new by day (KEYS[5]).
+-- Counts of groups, the current number (KEYS[4]) and net-new by day (KEYS[5]).
 local days_kept = 62
 local function count_group(name, step)
   count_write(step)
@@ -12,7 +12,7 @@ local function count_group(name, step)
     forget(KEYS[5], days_kept)
   end
 end
--- Takes a group away, with what was warned of it (KEYS[#KEYS - 1]).
+-- Deletes a group, with its reported thresholds (KEYS[#KEYS - 1]).
 local function remove_group(key, name, group)
   redis.call('DEL', key)
   redis.call('HDEL', KEYS[#KEYS - 1], 'm' .. group, 'xm' .. group)

@@ -1,4 +1,4 @@
--- Up to 256 elements of two sets that have none in common.
+-- Returns up to 256 elements of two disjoint sets.
 local function left_of(one, other)
   local left = redis.call('SRANDMEMBER', one, 256)
   if #left < 256 then

@@ -1,5 +1,5 @@
--- Taking users into the group ARGV[5], whose members are KEYS[3]. A user has two cells, next to
--- each other in KEYS: groups that count for him, and groups that do not. Needs warn.lua.
+-- Adds users to the group ARGV[5], whose members are KEYS[3]. A user has two cells, next to each
+-- other in KEYS: groups that count for the user, and groups that do not. Needs warn.lua.
 -- include generation
 local per_user, per_group = string.match(limits, '^(%S+) (%S+)')
 per_user, per_group = limit(per_user), limit(per_group)

@@ -1,18 +1,18 @@
--- Comparing with a database. ARGV[4]: since when changes have to be tracked; '': nothing is asked.
+-- Comparison with a database. ARGV[4]: the time since when changes must be tracked; '': any.
 -- Mode C only compares, any other repairs.
--- Letters, one a fact: H as it should be, F found, R repaired, L left alone.
+-- Letters, one per fact: H as it should be, F found, R repaired, L left alone.
 local tracks, tracked = ARGV[4] ~= '', KEYS[#KEYS]
 if tracks and redis.call('SISMEMBER', tracked, 'since ' .. ARGV[4]) == 0 then
   return {now, 'not_since'}
 end
--- Whether any of these facts was changed since; to be asked where changes are tracked.
+-- Returns whether any of these facts was changed since; only if changes are tracked.
 local function changed(...)
   for _, found in ipairs(redis.call('SMISMEMBER', tracked, ...)) do
     if found == 1 then return true end
   end
   return false
 end
--- Says what becomes of a difference; whether it is to be repaired.
+-- Records the letter of a difference; returns whether it is to be repaired.
 local function repairs(left_alone)
   say(left_alone and 'L' or (mode == 'C' and 'F' or 'R'))
   return mode ~= 'C' and not left_alone

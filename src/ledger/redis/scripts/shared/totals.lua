@@ -1,9 +1,9 @@
--- The number of groups over a day: KEYS[4] has the groups by type, KEYS[#KEYS - 2] by day
--- 'START PEAK END NET_NEW'.
+-- The number of groups over a day: KEYS[4] has the groups by type, KEYS[#KEYS - 2] by day 'START
+-- PEAK END NET_NEW'.
 local figures_days_kept = 400
--- A day that is closed does not change any more.
+-- A closed day no longer changes.
 day = math.max(day, closed + 1)
--- By clocks that disagree it is the day of the one that is nearer to what was counted last.
+-- If the clocks disagree, it is the day of the one that is nearer to the last counted day.
 if is_other_day then
   local newest, callers = -math.huge, tonumber(callers_day)
   for _, of in ipairs(redis.call('HKEYS', KEYS[#KEYS - 2])) do
@@ -16,7 +16,7 @@ local function total_groups()
   for i = 2, #by_type, 2 do total = total + by_type[i] end
   return total
 end
--- To be called after the number has changed by step; net_new: by so much on that day.
+-- Called after the number has changed by step; net_new: the change of that day.
 local function note_total(step, net_new)
   local total, totals = total_groups(), KEYS[#KEYS - 2]
   local start, peak, net = string.match(redis.call('HGET', totals, day) or '',

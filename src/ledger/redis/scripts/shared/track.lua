@@ -1,5 +1,5 @@
--- Remembers what was asked for or given back while changes are tracked: KEYS[#KEYS] exists then.
--- When it becomes too much, nothing is remembered any more.
+-- Records takes and releases while changes are tracked: KEYS[#KEYS] exists then. Beyond the bound,
+-- nothing is recorded any more.
 local tracked_max = 1000000
 local function tracks() return redis.call('EXISTS', KEYS[#KEYS]) == 1 end
 local function track(facts)
@@ -7,7 +7,7 @@ local function track(facts)
   redis.call('SADD', KEYS[#KEYS], unpack(facts))
   if redis.call('SCARD', KEYS[#KEYS]) > tracked_max then redis.call('UNLINK', KEYS[#KEYS]) end
 end
--- The facts that are named by ARGV[first] and the following, unless they were denied.
+-- Records the facts that are named by ARGV[first] and the following, unless they were denied.
 local function allowed(first, before, after)
   local facts = {}
   for i = first, #ARGV do

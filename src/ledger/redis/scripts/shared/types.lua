@@ -9,8 +9,8 @@ local function rules(types, name)
     reclaim = reclaim == '1', per_app = limit(per_app), per_day = limit(per_day),
   }
 end
--- A group's record is 'OWN_LIMIT TYPE', or '!CLAIM TYPE' while it is being dissolved (the version
--- before: '!OWN_LIMIT TYPE'; see dissolve_group.lua). Its generation: see generation.lua.
+-- A group's record is 'OWN_LIMIT TYPE', or '!CLAIM TYPE' while it is being dissolved (previous
+-- version: '!OWN_LIMIT TYPE'; see dissolve_group.lua). Its generation: see generation.lua.
 local function read_group(key)
   return string.match(redis.call('GET', key) or '', '^(!?)(%S+) (.*)$')
 end

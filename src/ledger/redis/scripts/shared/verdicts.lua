@@ -1,16 +1,16 @@
--- How verdicts are said. Needs begin.lua.
--- A limit from its text: '-' is unlimited.
+-- The form of item results. Needs begin.lua.
+-- Parses a limit from its text: '-' is unlimited.
 local function limit(text) return tonumber(text) or math.huge end
--- Letters, one an item: A applied, S applied although over, H held, N not held, D denied.
--- Notes, one an item with S or D: letters of the limits in the way, each with its count.
--- Warnings (see warn.lua) come behind the notes, after a '|'.
+-- Letters, one per item: A applied, S applied although over, H held, N not held, D denied.
+-- Notes, one per item with S or D: letters of the violated limits, each with its count.
+-- Warnings (see warn.lua) follow the notes after a '|'.
 local said, notes, warnings = {}, {}, {}
 local function say(letter) said[#said + 1] = letter end
--- The verdict on taking what is not held; whether it is taken.
+-- Decides a take of what is not held; returns whether it is taken.
 local function judge(note)
   if stopped then note = 's0' end
-  -- Nothing is taken, nor is the service said to have stopped, by limits that hold by one of two
-  -- clocks only. Judged is before the first write.
+  -- While only one of the two clocks is in this segment of the limits, nothing is taken, nor is the
+  -- service reported as stopped. This is decided before the first write.
   if is_astray and (stopped or note == '' or mode == 'F' or mode == 'S') then
     error({err = 'CLOCKSKEW ' .. math.floor(math.abs(now - caller_now) / 1000)})
   end
@@ -22,8 +22,8 @@ local function judge(note)
   say(mode == 'S' and 'S' or 'D')
   return mode == 'S'
 end
--- Counts a write of facts, once a step. To be called by every step that changes facts. `facts`: how
--- many are added, less those released; they are counted for an app that has no limits of its own
+-- Counts a write of facts, once per step. Called by every step that changes facts. `facts`: how
+-- many are added, less those released; they are counted for an app without limits of its own
 -- (facts_max), from its first write on.
 local function count_write(facts)
   writes = writes or redis.call('INCRBY', writes_key, 1)
@@ -33,13 +33,13 @@ local function count_write(facts)
     end
   end
 end
--- Whether so many new facts are too many. To be asked before the first write.
+-- Returns whether that many new facts are too many. Called before the first write.
 local function exceeds_facts(new)
   if not facts_max or mode == 'F' or new == 0 then return false end
   return (redis.call('HGET', KEYS[1], 'facts') or 0) + new > facts_max
 end
--- The answer: the counter of writes after it; with notes the segment of limits that they were
--- decided by.
+-- The reply: the counter of writes after it; with notes, the segment of limits by which they were
+-- decided.
 local function answer(...)
   local segment = #notes > 0 and redis.call('HGET', KEYS[1], named .. part) or ''
   local told = table.concat(notes, ' ')

@@ -1,9 +1,9 @@
--- Warnings before a limit bites: a count passes 70, 90 or 100 % of it. The highest threshold that
--- was warned of stands in the hash KEYS[#KEYS - 1], as long as the count is no more than 5 points
--- below it; a count below 65 % is not looked at. Behind it a group's generation may stand (see
--- generation.lua), which stays. The field 'x' and the count has what the latest crossing was, after
--- the sender's clock: read_crossings.lua finds by it what a step crossed whose reply was lost.
--- A count has risen by this step; what: its letter, and whose it is.
+-- Warnings before a limit is reached: a count crosses 70, 90 or 100 % of it. The highest reported
+-- threshold is in the hash KEYS[#KEYS - 1] until the count is more than 5 points below it; a count
+-- below 65 % is not checked. Behind it a group's generation may follow (see generation.lua), which
+-- stays. The field 'x' and the count has the latest crossing, after the sender's clock: with it
+-- read_crossings.lua finds what a step crossed whose reply was lost.
+-- Called for a count that a step has raised; what: its letter, and its subject.
 local function risen(what, before, after, most)
   if most == 0 or after <= before or after * 100 < most * 65 then return end
   local warned = KEYS[#KEYS - 1]
