@@ -23,7 +23,7 @@ pub async fn begin(
     // A loss is detected here at the latest.
     store.check_once(0).await;
     if !store.standing.is_lost() && store.marks.slots().len() > 1 {
-        let wrong = generation::wrong(store, store.marks.slots()).await;
+        let wrong = generation::find_wrong_mark(store, store.marks.slots()).await;
         wrong.map(|why| store.lose(&why));
     }
     let found = identity::read(&store.client).await?;

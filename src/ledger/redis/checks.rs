@@ -73,7 +73,7 @@ impl Store {
                 }
                 let put = if self.standing.seen.contains(slot) {
                     // Another process may have written it since the call.
-                    let wrong = generation::wrong(self, std::iter::once(slot)).await;
+                    let wrong = generation::find_wrong_mark(self, std::iter::once(slot)).await;
                     wrong.map_or(Ok(()), |why| Err(LedgerError::StoreLost(why)))
                 } else {
                     generation::put_mark(self, slot, CHECK_INTERVAL).await
@@ -118,7 +118,7 @@ impl Store {
         }
         let version = self.standing.version();
         self.standing.seen.insert_all();
-        if generation::all_there(self).await {
+        if generation::has_all_marks(self).await {
             let _alone = self.standing.using.write().await;
             if self.standing.version() == version {
                 self.standing.reopen(found);
@@ -134,7 +134,7 @@ impl Store {
         }
         let version = self.standing.version();
         let slots = self.client.sample_slots(turn).into_iter();
-        if let Some(why) = generation::wrong(self, slots).await {
+        if let Some(why) = generation::find_wrong_mark(self, slots).await {
             // It may have been accepted since the identity was read.
             let now = identity::read(&self.client).await;
             let is_same = now.is_ok_and(|now| now.generation == found.generation);
@@ -153,7 +153,7 @@ impl Store {
         if self.standing.is_lost() {
             return;
         }
-        if let Some(why) = generation::wrong(self, self.marks.slots()).await {
+        if let Some(why) = generation::find_wrong_mark(self, self.marks.slots()).await {
             self.lose(&why);
         } else if !self.standing.seen.is_all() {
             self.complete_marks().await;

@@ -76,7 +76,7 @@ pub async fn put_mark(
     let found = store.client.call(script, &[mark], &generation, timeout).await?;
     let found = bytes(found).unwrap_or_default();
     if found != generation[0] {
-        return Err(LedgerError::StoreLost(other(slot, &found)));
+        return Err(LedgerError::StoreLost(describe_mark(slot, &found)));
     }
     store.standing.seen.insert(slot);
     Ok(())
@@ -95,14 +95,17 @@ pub async fn renew_marks(store: &Store) -> Result<(), LedgerError> {
 }
 
 /// Returns what is wrong with the marks of these slots, of the servers that answer.
-pub async fn wrong(store: &Store, slots: impl Iterator<Item = u16> + Send) -> Option<String> {
+pub async fn find_wrong_mark(
+    store: &Store,
+    slots: impl Iterator<Item = u16> + Send,
+) -> Option<String> {
     let checks =
         stream::iter(slots.map(|slot| check_mark(store, slot))).buffer_unordered(CONCURRENT_MAX);
     checks.filter_map(|one| async move { one.ok().flatten() }).boxed().next().await
 }
 
 /// Returns whether every slot certainly has the mark of the generation.
-pub async fn all_there(store: &Store) -> bool {
+pub async fn has_all_marks(store: &Store) -> bool {
     let checks = stream::iter(store.marks.slots().map(|slot| check_mark(store, slot)))
         .buffer_unordered(CONCURRENT_MAX);
     checks.all(|one| async move { matches!(one, Ok(None)) }).await
@@ -116,11 +119,11 @@ async fn check_mark(store: &Store, slot: u16) -> Result<Option<String>, LedgerEr
     let found = store.client.call(script, &[store.marks.key(slot)], &[], MARK_TIMEOUT).await?;
     let found = bytes(found).unwrap_or_default();
     let right = found == *store.generation() || (found.is_empty() && !seen);
-    Ok((!right).then(|| other(slot, &found)))
+    Ok((!right).then(|| describe_mark(slot, &found)))
 }
 
 /// Returns the description of a mark that is not the generation's.
-pub fn other(slot: u16, found: &[u8]) -> String {
+pub fn describe_mark(slot: u16, found: &[u8]) -> String {
     if found.is_empty() {
         return format!("the mark of slot {slot} is missing");
     }

@@ -45,7 +45,7 @@ impl<'a> Settings<'a> {
         let info = ServerInfo::read(connector, &connection).await?;
         let deadline = Deadline::after(connector.options.connect_timeout);
         let command = redis::cmd("CONFIG").arg("GET").arg(SETTINGS).to_owned();
-        let (config, reason) = match link::ask(&connection, &command, deadline).await {
+        let (config, reason) = match link::query(&connection, &command, deadline).await {
             Ok(answer) => (reply::fields(&answer), "CONFIG GET does not show it".to_owned()),
             Err(ConnectError::Server(error)) => (HashMap::new(), reply::words(&error)),
             Err(why) => return Err(why),

@@ -159,9 +159,9 @@ impl Confirmations {
 
     /// Reads the list of replicas; returns how often a replica has been attached to the server.
     async fn read_replicas(&self, link: &Link) -> Option<u64> {
-        let mut questions = redis::pipe();
-        questions.cmd("ROLE").cmd("INFO").arg("stats");
-        let replies = link.send_all(&questions, POLL_TIMEOUT).await.ok()?;
+        let mut queries = redis::pipe();
+        queries.cmd("ROLE").cmd("INFO").arg("stats");
+        let replies = link.send_all(&queries, POLL_TIMEOUT).await.ok()?;
         let [role, stats] = &replies[..] else { return None };
         self.state().listed(&reply::replication_state(role)?, self.now());
         let stats = reply::text(stats).unwrap_or_default();

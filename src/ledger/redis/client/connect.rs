@@ -47,7 +47,7 @@ pub(super) enum ConnectError {
     #[error("{}", reply::words(.0))]
     Server(ServerError),
     /// The server rejected the user and password.
-    #[error("it does not accept the user and password")]
+    #[error("it rejects the user and password")]
     Credentials,
     /// The server is a replica of another one.
     #[error("it is a replica of {0}")]

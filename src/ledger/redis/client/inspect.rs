@@ -41,12 +41,12 @@ pub(super) async fn inspect(link: &Link, connector: &Connector, before: &mut Com
 /// Compares all counts; returns `false` if some were not compared.
 pub(super) async fn compare(link: &Link, connector: &Connector, deadline: Deadline) -> bool {
     let known: &Known = &connector.known;
-    let mut questions = known.questions();
-    while !questions.is_empty() {
-        let rest = questions.split_off(questions.len().min(QUERIES_MAX));
-        let mut commands = Pipeline::with_capacity(questions.len() + 1);
-        for question in &questions {
-            commands.add_command(question.command.clone());
+    let mut queries = known.queries();
+    while !queries.is_empty() {
+        let rest = queries.split_off(queries.len().min(QUERIES_MAX));
+        let mut commands = Pipeline::with_capacity(queries.len() + 1);
+        for query in &queries {
+            commands.add_command(query.command.clone());
         }
         if !connector.is_cluster() {
             // The counts of a replica are ignored: it may be loading another state right now.
@@ -56,10 +56,10 @@ pub(super) async fn compare(link: &Link, connector: &Connector, deadline: Deadli
         if answers.last().and_then(reply::followed_master).is_some() {
             return false;
         }
-        for (question, answer) in questions.into_iter().zip(&answers) {
-            known.answered(question, answer);
+        for (query, answer) in queries.into_iter().zip(&answers) {
+            known.record_reply(query, answer);
         }
-        questions = rest;
+        queries = rest;
     }
     true
 }

@@ -245,7 +245,7 @@ async fn supervise(
 }
 
 /// Sends one command over a connection that is not shared.
-pub(super) async fn ask(
+pub(super) async fn query(
     connection: &MultiplexedConnection,
     command: &Cmd,
     deadline: Deadline,

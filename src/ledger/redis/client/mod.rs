@@ -79,16 +79,16 @@ pub enum CallError {
     #[error("{0}")]
     Overloaded(Overload),
     /// No effect: the server refused it, or could not be reached in time.
-    #[error("Redis did not do it: {0}")]
+    #[error("the call had no effect on Redis: {0}")]
     Refused(String),
     /// It was sent and the reply is missing: the outcome is unknown.
-    #[error("what Redis did is unknown: {0}")]
+    #[error("the outcome of the call to Redis is unknown: {0}")]
     Lost(String),
     /// It was sent and the connection was lost before the reply: the outcome is unknown.
     #[error("the connection to Redis was lost: {0}")]
     Broken(String),
     /// The script failed within the server: it may have been carried out in part.
-    #[error("Redis could not carry it out: {0}")]
+    #[error("the script failed in Redis: {0}")]
     Failed(String),
     /// The server is absent.
     #[error("Redis is absent: {why}")]
@@ -100,11 +100,11 @@ pub enum CallError {
     },
     /// The master has replied, and the replicas have not confirmed that they hold the data on which
     /// the reply rests.
-    #[error("the replicas did not confirm what Redis did: {0}")]
+    #[error("the replicas did not confirm the call to Redis: {0}")]
     Unconfirmed(String),
     /// Not sent: it could not be confirmed, since replicas are missing or the server may no longer
     /// be the master.
-    #[error("no answer can be confirmed: {0}")]
+    #[error("no call to Redis can be confirmed: {0}")]
     Unconfirmable(String),
     /// No effect: the slot lacks the mark of the generation that the call named.
     #[error("the facts of the store are lost: {0}")]

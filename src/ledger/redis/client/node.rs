@@ -221,11 +221,11 @@ impl Node {
     ) -> Result<(), Failure> {
         let text = self.connector.scripts.get(script).map(|script| script.text.as_str());
         let command = redis::cmd("SCRIPT").arg("LOAD").arg(text).to_owned();
-        self.ask(&command, deadline).await.map(drop)
+        self.query(&command, deadline).await.map(drop)
     }
 
     /// Sends a command that changes nothing.
-    pub(super) async fn ask(&self, command: &Cmd, deadline: Deadline) -> Result<Value, Failure> {
+    pub(super) async fn query(&self, command: &Cmd, deadline: Deadline) -> Result<Value, Failure> {
         let link = self.lane.link(CONNECTION_WAIT_MAX.min(deadline.left())).await;
         link.map_err(Failure::Unsent)?.send(command, deadline.left()).await
     }
@@ -237,7 +237,7 @@ impl Node {
         deadline: Deadline,
     ) -> Option<ClockReading> {
         let sent_at = clock.now();
-        let reply = self.ask(&redis::cmd("TIME"), deadline).await.ok()?;
+        let reply = self.query(&redis::cmd("TIME"), deadline).await.ok()?;
         let now = clock.now();
         let [seconds, micros] = reply::elements(&reply) else { return None };
         let number = |value| reply::text(value)?.parse::<i64>().ok();

@@ -14,7 +14,7 @@ use super::cluster::{self, Cluster};
 use super::connect::{ConnectError, Connector, NewError};
 use super::node::Node;
 use super::pace::{self, Deadline};
-use super::sentinel::{self, Answer, Asked};
+use super::sentinel::{self, Answer, Discovery};
 use super::server_info::ServerInfo;
 use super::servers::Servers;
 use super::{advice, link, reply};
@@ -211,13 +211,13 @@ pub(super) async fn open(
             Ok(Servers::Single(node))
         }
         Topology::Sentinel { sentinels, master: name, .. } => {
-            let asked = Asked::start(&connector, sentinels.clone(), name.clone());
-            let master = match asked.master().await {
+            let discovery = Discovery::start(&connector, sentinels.clone(), name.clone());
+            let master = match discovery.master().await {
                 Some(master) => master,
                 None => find_master(&connector, &sentinels, &name).await?,
             };
             check(&connector, &Address::Tcp(master.clone())).await?;
-            let watched = asked.watch(&connector, master);
+            let watched = discovery.watch(&connector, master);
             ready(&connector, &watched.master()).await;
             Ok(Servers::Sentinel(watched))
         }
@@ -325,7 +325,7 @@ async fn check_confirmations(
     }
     let timeout = Deadline::after(connector.options.connect_timeout);
     for command in [redis::cmd("WAIT").arg(0).arg(1).to_owned(), redis::cmd("ROLE")] {
-        match link::ask(connection, &command, timeout).await {
+        match link::query(connection, &command, timeout).await {
             Ok(_) => {}
             Err(why @ ConnectError::Server(_)) if connector.durability() == Durability::Auto => {
                 tracing::warn!(
@@ -341,7 +341,7 @@ async fn check_confirmations(
     }
     let nodes = redis::cmd("CLUSTER").arg("NODES").to_owned();
     if connector.is_cluster()
-        && let Err(why) = link::ask(connection, &nodes, timeout).await
+        && let Err(why) = link::query(connection, &nodes, timeout).await
     {
         tracing::warn!(
             server = %address, reason = %why,

@@ -132,7 +132,7 @@ impl Probing {
     }
 
     /// Sends probes until the connection fails.
-    async fn ask(&self, silence: &mut Silence, connection: MultiplexedConnection) {
+    async fn send_probes(&self, silence: &mut Silence, connection: MultiplexedConnection) {
         loop {
             let probe_command = self.probe_command();
             let mut connection = connection.clone();

@@ -155,8 +155,8 @@ impl Replicas {
         !self.is_approved && (self.catching_up == 0 || since + self.rule.lag_max <= now)
     }
 
-    /// Records that the authority, queried at `queried_at`, names this master. Replicas that had been
-    /// missing for `missing_for` at that time are no longer required, and are returned.
+    /// Records that the authority, queried at `queried_at`, names this master. Replicas that had
+    /// been missing for `missing_for` at that time are no longer required, and are returned.
     pub(super) fn approved(&mut self, queried_at: Duration, missing_for: Duration) -> Vec<Replica> {
         self.is_approved = true;
         self.doubt = None;

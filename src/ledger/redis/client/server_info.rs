@@ -18,7 +18,7 @@ impl ServerInfo {
         connection: &MultiplexedConnection,
     ) -> Result<Self, ConnectError> {
         let deadline = Deadline::after(connector.options.connect_timeout);
-        match link::ask(connection, &redis::cmd("INFO"), deadline).await {
+        match link::query(connection, &redis::cmd("INFO"), deadline).await {
             Ok(info) => Ok(Self(reply::text(&info).unwrap_or_default())),
             Err(why) if reply::unknown_command(&why.to_string()).is_some() => {
                 Ok(Self(String::new()))

@@ -61,7 +61,7 @@ enum About {
 }
 
 /// A query that reads a count of the store.
-pub struct Question {
+pub struct CountQuery {
     /// The command.
     pub command: Cmd,
     about: About,
@@ -95,35 +95,35 @@ impl Known {
     }
 
     /// Returns queries for the observed counts, of the parts that were called last.
-    pub fn questions(&self) -> Vec<Question> {
-        let mut questions = Vec::new();
-        let Some(ids) = self.ids.get() else { return questions };
-        let mut ask = |name: &str, words: &[&[u8]], about| {
+    pub fn queries(&self) -> Vec<CountQuery> {
+        let mut queries = Vec::new();
+        let Some(ids) = self.ids.get() else { return queries };
+        let mut add = |name: &str, words: &[&[u8]], about| {
             let mut command = redis::cmd(name);
             for word in words {
                 command.arg(*word);
             }
-            questions.push(Question { command, about });
+            queries.push(CountQuery { command, about });
         };
-        ask("LLEN", &[AUDIT], About::Audit(self.audit.before()));
-        ask("HGET", &[CURSORS, b"head"], About::Events(self.events.before()));
+        add("LLEN", &[AUDIT], About::Audit(self.audit.before()));
+        add("HGET", &[CURSORS, b"head"], About::Events(self.events.before()));
         for (app, part, before) in self.counts.latest(COMPARED_MAX) {
             let key = Keys::new(*ids, &app).writes(part);
-            ask("GET", &[&key], About::Writes(app, part, before));
+            add("GET", &[&key], About::Writes(app, part, before));
         }
-        questions
+        queries
     }
 
     /// Compares a server's reply with the observation. An error has no meaning: another server has
     /// the key, or the data are still being loaded. A higher count is not recorded: no replica has
     /// confirmed it, and its writers may not have had a reply.
-    pub fn answered(&self, question: Question, answer: &Value) {
-        let count = match answer {
+    pub fn record_reply(&self, query: CountQuery, reply: &Value) {
+        let count = match reply {
             Value::Nil => Some(0),
             value => integer(value).and_then(|count| u64::try_from(count).ok()),
         };
         let Some(count) = count else { return };
-        match question.about {
+        match query.about {
             About::Writes(app, part, before) => {
                 self.wrote(&before, &app, part, before.at_most(count));
             }

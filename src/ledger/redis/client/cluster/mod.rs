@@ -152,9 +152,9 @@ impl Shared {
     /// Returns the time for which a master may be silent to the others before they replace it.
     pub(super) async fn node_timeout(&self) -> Duration {
         let command = redis::cmd("CONFIG").arg("GET").arg("cluster-node-timeout").to_owned();
-        let ask = || async {
+        let query = || async {
             let node = self.all_nodes().into_iter().find(|node| node.is_up()).ok_or(())?;
-            let settings = match node.ask(&command, Deadline::after(QUERY_TIMEOUT)).await {
+            let settings = match node.query(&command, Deadline::after(QUERY_TIMEOUT)).await {
                 Ok(settings) => reply::fields(&settings),
                 Err(Failure::Server(_)) => return Ok(NODE_TIMEOUT),
                 Err(_) => return Err(()),
@@ -162,22 +162,22 @@ impl Shared {
             let ms = settings.get("cluster-node-timeout").and_then(|ms| ms.parse().ok());
             Ok(ms.map_or(NODE_TIMEOUT, Duration::from_millis))
         };
-        *self.node_timeout.get_or_try_init(ask).await.unwrap_or(&NODE_TIMEOUT)
+        *self.node_timeout.get_or_try_init(query).await.unwrap_or(&NODE_TIMEOUT)
     }
 
     /// Queries all nodes about that master.
     pub(super) async fn status_of(&self, master: &Address) -> MasterStatus {
         let command = redis::cmd("CLUSTER").arg("NODES").to_owned();
-        let ask = |node: Arc<Node>| {
+        let query = |node: Arc<Node>| {
             let command = &command;
             async move {
-                let nodes = node.ask(command, Deadline::after(QUERY_TIMEOUT)).await;
+                let nodes = node.query(command, Deadline::after(QUERY_TIMEOUT)).await;
                 let nodes = nodes.map_err(|why| format!("{}: {why:?}", node.address))?;
                 let nodes = reply::text(&nodes).ok_or("malformed reply to CLUSTER NODES")?;
                 Ok::<_, String>((node.address == *master, View::read(&nodes)))
             }
         };
-        let replies = join_all(self.all_nodes().into_iter().map(ask)).await;
+        let replies = join_all(self.all_nodes().into_iter().map(query)).await;
         let (own, others): (Vec<_>, Vec<_>) =
             replies.iter().flatten().partition(|(is_own, _)| *is_own);
         let [(_, own)] = own[..] else {
@@ -199,7 +199,7 @@ impl Shared {
         let start = pace::random_below(all_nodes.len());
         all_nodes.rotate_left(start);
         for node in all_nodes.into_iter().filter(|node| node.is_up()) {
-            let answer = node.ask(&command, Deadline::after(QUERY_TIMEOUT)).await;
+            let answer = node.query(&command, Deadline::after(QUERY_TIMEOUT)).await;
             if let Some(ranges) = answer.ok().and_then(|answer| ranges(&answer, node.host())) {
                 return self.apply(&ranges);
             }
@@ -220,7 +220,7 @@ pub(super) async fn lookup(
 ) -> Result<Option<Vec<Range>>, ConnectError> {
     let connection = connector.plain(&Address::Tcp(seed.clone())).await?;
     let command = redis::cmd("CLUSTER").arg("SLOTS").to_owned();
-    let answer = link::ask(&connection, &command, Deadline::after(QUERY_TIMEOUT)).await?;
+    let answer = link::query(&connection, &command, Deadline::after(QUERY_TIMEOUT)).await?;
     Ok(ranges(&answer, &seed.host))
 }
 

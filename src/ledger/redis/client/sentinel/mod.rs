@@ -1,9 +1,9 @@
 //! Follows the master that the Sentinels name.
 //!
-//! `ask` queries one Sentinel, `quorum` evaluates the replies of several together, `rounds` queries
-//! all of them repeatedly, and this file holds the current master.
+//! `query` queries one Sentinel, `quorum` evaluates the replies of several together, `rounds`
+//! queries all of them repeatedly, and this file holds the current master.
 
-mod ask;
+mod query;
 mod quorum;
 mod rounds;
 
@@ -18,8 +18,8 @@ use super::node::Node;
 use super::pace::Task;
 use crate::ledger::redis::options::{Address, HostPort};
 
-pub(super) use self::ask::Answer;
-use self::ask::Sentinel;
+pub(super) use self::query::Answer;
+use self::query::Sentinel;
 pub(super) use self::rounds::Sentinels;
 
 /// The master that the Sentinels name, as it changes.
@@ -30,12 +30,12 @@ pub(super) struct Watched {
 }
 
 /// The Sentinels while they are queried, before the first master is found.
-pub(super) struct Asked {
+pub(super) struct Discovery {
     sentinels: Arc<Sentinels>,
-    asking: Task,
+    querying: Task,
 }
 
-impl Asked {
+impl Discovery {
     /// Starts to query the Sentinels.
     pub(super) fn start(
         connector: &Arc<Connector>,
@@ -43,23 +43,23 @@ impl Asked {
         name: String,
     ) -> Self {
         let sentinels = Sentinels::new(Arc::clone(connector), configured, name);
-        let asking = sentinels.start();
-        Self { sentinels, asking }
+        let querying = sentinels.start();
+        Self { sentinels, querying }
     }
 
     /// Returns the master that is named by the Sentinels that answer.
     pub(super) async fn master(&self) -> Option<HostPort> {
-        let round = self.sentinels.ask().await;
+        let round = self.sentinels.query().await;
         round.quorum.named.map(|(named, _)| named).or(round.name_only)
     }
 
     /// Creates the node of that master, and follows later masters.
     pub(super) fn watch(self, connector: &Arc<Connector>, master: HostPort) -> Watched {
-        let Self { sentinels, asking } = self;
+        let Self { sentinels, querying } = self;
         let node = node_of(connector, &sentinels, master);
         let (sender, receiver) = watch::channel(node);
         let following = follow(Arc::clone(connector), Arc::clone(&sentinels), sender);
-        Watched { master: receiver, sentinels, _tasks: [asking, Task::spawn(following)] }
+        Watched { master: receiver, sentinels, _tasks: [querying, Task::spawn(following)] }
     }
 }
 
@@ -88,7 +88,7 @@ pub(super) async fn lookup(
     name: &str,
     timeout: Duration,
 ) -> Answer {
-    Sentinel::new(sentinel.clone()).ask(connector, name, timeout).await
+    Sentinel::new(sentinel.clone()).query(connector, name, timeout).await
 }
 
 /// Replaces the master whenever the Sentinels name another one.

@@ -8,7 +8,7 @@ use futures_util::StreamExt;
 use futures_util::future::join_all;
 use tokio::sync::{Notify, watch};
 
-use super::ask::{Answer, Sentinel};
+use super::query::{Answer, Sentinel};
 use super::quorum::{Quorum, View, Vote};
 use crate::clock::Stopwatch;
 use crate::ledger::redis::client::authority::MasterStatus;
@@ -78,7 +78,7 @@ impl Sentinels {
     }
 
     /// Returns the result of a round that begins after this call.
-    pub(super) async fn ask(&self) -> Round {
+    pub(super) async fn query(&self) -> Round {
         let (called, mut rounds) = (Stopwatch::start(), self.last.subscribe());
         loop {
             self.alarm.notify_one();
@@ -119,7 +119,7 @@ impl Sentinels {
         &self,
         master: &Address,
     ) -> MasterStatus {
-        let round = self.ask().await;
+        let round = self.query().await;
         if round.name_only.as_ref().is_some_and(|found| is_at(master, found)) {
             return MasterStatus::Current;
         }
@@ -168,10 +168,10 @@ impl Sentinels {
             update_list(&mut sentinels, wanted);
             self.listen_to(&mut subscriptions, &sentinels);
             let sent = Stopwatch::start();
-            let asking = sentinels
+            let querying = sentinels
                 .iter_mut()
-                .map(|sentinel| sentinel.ask(&self.connector, &self.name, SENTINEL_TIMEOUT));
-            let answers = join_all(asking).await;
+                .map(|sentinel| sentinel.query(&self.connector, &self.name, SENTINEL_TIMEOUT));
+            let answers = join_all(querying).await;
             let views: Vec<View> = answers.iter().filter_map(view).collect();
             remember(&mut votes, &views);
             let limit = views.iter().map(|view| view.failover_timeout).max().unwrap_or_default();

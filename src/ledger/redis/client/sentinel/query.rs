@@ -53,13 +53,13 @@ impl Sentinel {
     }
 
     /// Queries the whole state of the master of that name.
-    pub(super) async fn ask(
+    pub(super) async fn query(
         &mut self,
         connector: &Connector,
         name: &str,
         timeout: Duration,
     ) -> Answer {
-        match tokio::time::timeout(timeout, self.ask_now(connector, name)).await {
+        match tokio::time::timeout(timeout, self.query_now(connector, name)).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(why)) => {
                 self.connection = None;
@@ -72,7 +72,11 @@ impl Sentinel {
         }
     }
 
-    async fn ask_now(&mut self, connector: &Connector, name: &str) -> Result<Answer, ConnectError> {
+    async fn query_now(
+        &mut self,
+        connector: &Connector,
+        name: &str,
+    ) -> Result<Answer, ConnectError> {
         let connection = match self.connection.take() {
             Some(connection) => connection,
             None => connector.sentinel(&self.address).await?,
