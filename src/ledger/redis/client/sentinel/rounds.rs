@@ -47,6 +47,21 @@ pub(super) struct Round {
     pub(super) name_only: Option<HostPort>,
 }
 
+/// The master at which replicas are being pointed, its config epoch, and since when.
+#[derive(Debug, Default)]
+struct Reconfiguration(Option<(HostPort, u64, Duration)>);
+
+impl Reconfiguration {
+    /// Returns for how long the replicas of that master have been pointed at it. A server that is
+    /// promoted once more, at a later epoch, is a new master.
+    fn lasts_for(&mut self, master: &HostPort, epoch: u64, now: Duration) -> Duration {
+        if self.0.as_ref().is_none_or(|(before, at, _)| (before, *at) != (master, epoch)) {
+            self.0 = Some((master.clone(), epoch, now));
+        }
+        self.0.as_ref().map_or(Duration::ZERO, |(_, _, since)| now.saturating_sub(*since))
+    }
+}
+
 /// All Sentinels of one master.
 pub(in crate::ledger::redis::client) struct Sentinels {
     connector: Arc<Connector>,
@@ -56,7 +71,8 @@ pub(in crate::ledger::redis::client) struct Sentinels {
     /// Starts a round immediately.
     pub(super) alarm: Arc<Notify>,
     /// The master at which replicas are being pointed, and since when.
-    reconfiguring: Mutex<Option<(HostPort, Stopwatch)>>,
+    reconfiguration: Mutex<Reconfiguration>,
+    clock: Stopwatch,
 }
 
 impl Sentinels {
@@ -68,8 +84,9 @@ impl Sentinels {
     ) -> Arc<Self> {
         let (quorum, sent) = (Quorum::default(), Stopwatch::start());
         let last = watch::Sender::new(Round { sent, quorum, name_only: None });
-        let (alarm, reconfiguring) = (Arc::new(Notify::new()), Mutex::default());
-        Arc::new(Self { connector, name, configured, last, alarm, reconfiguring })
+        let (alarm, reconfiguration) = (Arc::new(Notify::new()), Mutex::default());
+        let clock = Stopwatch::start();
+        Arc::new(Self { connector, name, configured, last, alarm, reconfiguration, clock })
     }
 
     /// Runs rounds and subscriptions until the returned task is dropped.
@@ -124,7 +141,7 @@ impl Sentinels {
             return MasterStatus::Current;
         }
         let Quorum { is_majority, named, unrest, replicas, reached, of, .. } = round.quorum;
-        let Some((named, _)) = named else {
+        let Some((named, epoch)) = named else {
             return MasterStatus::Uncertain(
                 unrest.unwrap_or_else(|| "no Sentinel answers".to_owned()),
             );
@@ -139,22 +156,20 @@ impl Sentinels {
             let why = format!("{reached} of {of} Sentinels answer");
             return MasterStatus::NoMajority { replicas, why };
         }
-        if self.is_reconfigured_soon(&named, round.quorum.is_reconfiguring) {
+        if self.is_reconfigured_soon(&named, epoch, round.quorum.is_reconfiguring) {
             return MasterStatus::JustPromoted;
         }
         MasterStatus::Current
     }
 
     /// Returns whether to wait for the replicas of a new master.
-    fn is_reconfigured_soon(&self, master: &HostPort, is_reconfiguring: bool) -> bool {
-        let mut since = self.reconfiguring.lock().unwrap_or_else(PoisonError::into_inner);
+    fn is_reconfigured_soon(&self, master: &HostPort, epoch: u64, is_reconfiguring: bool) -> bool {
         if !is_reconfiguring {
             return false;
         }
-        if since.as_ref().is_none_or(|(before, _)| before != master) {
-            *since = Some((master.clone(), Stopwatch::start()));
-        }
-        since.as_ref().is_some_and(|(_, since)| since.elapsed() < RECONFIGURATION_MAX)
+        let state = self.reconfiguration.lock();
+        let mut state = state.unwrap_or_else(PoisonError::into_inner);
+        state.lasts_for(master, epoch, self.clock.elapsed()) < RECONFIGURATION_MAX
     }
 
     async fn run_rounds(self: Arc<Self>) {
@@ -173,7 +188,7 @@ impl Sentinels {
                 .map(|sentinel| sentinel.query(&self.connector, &self.name, SENTINEL_TIMEOUT));
             let answers = join_all(querying).await;
             let views: Vec<View> = answers.iter().filter_map(view).collect();
-            remember(&mut votes, &views);
+            remember(&mut votes, views.iter().filter_map(|view| view.vote.clone()).collect());
             let limit = views.iter().map(|view| view.failover_timeout).max().unwrap_or_default();
             let is_over = |vote: &Vote| votes.get(vote).is_some_and(|it| it.elapsed() > limit);
             let quorum = Quorum::of(&views, is_over);
@@ -276,12 +291,40 @@ fn update_list<'a>(sentinels: &mut Vec<Sentinel>, wanted: impl Iterator<Item = &
     *sentinels = kept;
 }
 
-/// Records when each vote was first seen; forgets all votes beyond [`VOTES_MAX`].
-fn remember(votes: &mut HashMap<Vote, Stopwatch>, views: &[View]) {
+/// Records when each vote was first seen; beyond [`VOTES_MAX`] it keeps those of now alone.
+fn remember(votes: &mut HashMap<Vote, Stopwatch>, seen: Vec<Vote>) {
     if votes.len() > VOTES_MAX {
-        votes.clear();
+        votes.retain(|vote, _| seen.contains(vote));
     }
-    for vote in views.iter().filter_map(|view| view.vote.clone()) {
+    for vote in seen {
         votes.entry(vote).or_insert_with(Stopwatch::start);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_is_promoted_again_is_a_new_master() {
+        let at = |port| HostPort { host: "redis".to_owned(), port };
+        let mut state = Reconfiguration::default();
+        let seconds = Duration::from_secs;
+        for (master, epoch, now, lasts_for) in
+            [(at(1), 7, 10, 0), (at(1), 7, 12, 2), (at(1), 9, 20, 0), (at(2), 9, 21, 0)]
+        {
+            assert_eq!(state.lasts_for(&master, epoch, seconds(now)), seconds(lasts_for));
+        }
+    }
+
+    #[test]
+    fn votes_of_now_keep_their_times_among_many_older_ones() {
+        let vote = |epoch| Vote { leader: "run".to_owned(), epoch };
+        let mut votes = HashMap::new();
+        for epoch in 0..=300 {
+            remember(&mut votes, vec![vote(0), vote(epoch)]);
+        }
+        assert!(votes.len() <= VOTES_MAX + 2, "{}", votes.len());
+        assert!(votes[&vote(0)].elapsed() >= votes[&vote(300)].elapsed());
     }
 }
