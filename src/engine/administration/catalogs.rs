@@ -440,13 +440,13 @@ fn unknown(cached: &CatalogCache, activation: &Activation) -> AdminError {
     if let Some(hash) = &activation.hash
         && cached.records.iter().any(|it| it.catalog.version == activation.version)
     {
-        let contents = known.records.iter().rev();
+        let contents = cached.records.iter().rev();
         let contents = contents.filter(|it| it.catalog.version == activation.version);
         let known = contents.map(|record| record.hash.as_str()).take(LISTED_MAX);
         let known = quoted_names(known);
         return AdminError::UnknownContent(hash.clone(), known);
     }
-    let versions = known.records.iter().rev().map(|record| record.catalog.version.as_str());
+    let versions = cached.records.iter().rev().map(|record| record.catalog.version.as_str());
     let (version, last) = (activation.version.clone(), quoted_names(versions));
     AdminError::UnknownCatalog { version, last }
 }

@@ -73,10 +73,10 @@ impl Office {
                 break None;
             }
             for (number, entry) in page {
-                if entries.len() == limit || read == READ_MAX {
+                if entries.len() == limit || looked_at == READ_MAX {
                     break 'pages Some(last);
                 }
-                read += 1;
+                looked_at += 1;
                 last = number;
                 if filter.matches(&entry) {
                     entries.push(entry);

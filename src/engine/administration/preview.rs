@@ -244,7 +244,7 @@ impl Office {
         subject: &Subject,
         compared: Compared<'_>,
     ) -> Result<SubjectCounts, AdminError> {
-        let deadline = self.engine.local_now() + super::PATIENCE;
+        let deadline = self.engine.local_now() + super::READ_TIMEOUT;
         let (call, catalog) = self.engine.call(app.clone(), Mode::CheckOnly, deadline);
         let counts = match self.engine.ledger.read(call, subject.clone()).await {
             Ok(reading) => Some(compared.counts(&catalog, &reading.counts)),

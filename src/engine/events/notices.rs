@@ -329,7 +329,7 @@ mod tests {
             "{}",
             metrics.text(Exposition::Text)
         );
-        let batch = notices.take().expect("there are some");
+        let batch = notices.drain().expect("there are some");
         assert_eq!((batch.len(), &batch[0]), (1 + LIMITS_APPENDED_MAX, &event(7)));
         notices.requeue(batch);
         assert_eq!(notices.drain().expect("there are some")[0], event(7));
@@ -347,7 +347,7 @@ mod tests {
             "{}",
             metrics.text(Exposition::Text)
         );
-        let batch = notices.take().expect("there are some");
+        let batch = notices.drain().expect("there are some");
         assert_eq!(batch.len(), APPENDED_MAX);
         notices.requeue(batch);
         let batch = notices.drain().expect("there are some");

@@ -12,7 +12,7 @@ use tracing::{error, info, warn};
 
 use super::queue::Batch;
 use super::void::VoidEntries;
-use super::{Fallback, mode_of_replay, undecided};
+use super::{Fallback, empty_decision, mode_of_replay};
 use crate::clock::Stopwatch;
 use crate::domain::decision::Outcome;
 use crate::domain::event::{Count, Event, Happening};
@@ -80,7 +80,7 @@ impl Fallback {
     /// store accepts immediately.
     pub async fn replay(self: Arc<Self>, engine: Arc<Engine>, mut stopped: watch::Receiver<bool>) {
         let mut reports = Reports::default();
-        let mut in_work = FuturesUnordered::new();
+        let mut in_flight = FuturesUnordered::new();
         let mut shortest: Option<Duration> = None;
         let mut removals = FuturesUnordered::new();
         let mut changes = engine.ledger.identity_changes();
@@ -109,8 +109,8 @@ impl Fallback {
                 shortest = None;
             }
             reports.void.log_if_due();
-            let is_idle = in_work.is_empty() && striking.is_empty();
-            let is_late = ends.as_ref().is_some_and(|since| since.elapsed() > LAST_TRY_MAX);
+            let is_idle = in_flight.is_empty() && removals.is_empty();
+            let is_late = ends.as_ref().is_some_and(|since| since.elapsed() > SHUTDOWN_REPLAY_MAX);
             if ends.is_some() && (is_idle || is_late) {
                 break;
             }
@@ -166,8 +166,8 @@ impl Fallback {
         let deadline = engine.local_now() + OPERATION_TIMEOUT;
         let request = Request { app: merged.app, mode, deadline, operation: merged.operation };
         match engine.replay(request.clone()).await {
-            Ok(decision) => (numbers, Brought::Done, Some((request, decision))),
-            Err(error) => (numbers, after(error), Some((request, undecided(engine)))),
+            Ok(decision) => (numbers, ReplayOutcome::Done, Some((request, decision))),
+            Err(error) => (numbers, after(error), Some((request, empty_decision(engine)))),
         }
     }
 
@@ -180,7 +180,7 @@ impl Fallback {
                 self.count(&app, &decision, reports);
                 self.queue().done(&numbers);
             }
-            (Brought::Void(why), Some((Request { app, .. }, _))) => {
+            (ReplayOutcome::Void(why), Some((Request { app, .. }, _))) => {
                 let count = u64::try_from(numbers.len()).unwrap_or(u64::MAX);
                 reports.void.add(&app, numbers.first(), count, &why);
                 reports.by_app.entry(app).or_default().failed += count;
@@ -230,7 +230,7 @@ impl Fallback {
 }
 
 /// What an error means for the entries that met it.
-fn after(error: LedgerError) -> Brought {
+fn after(error: LedgerError) -> ReplayOutcome {
     match error {
         LedgerError::Absent { .. }
         | LedgerError::Refused(_)
@@ -246,8 +246,8 @@ fn after(error: LedgerError) -> Brought {
         | LedgerError::JournalBlocked { .. }
         // Replays are not bounded by this: answered operations have to reach the store.
         | LedgerError::UnknownAppsFull { .. }
-        | LedgerError::Closing => Brought::Later,
-        LedgerError::Failed(why) => Brought::Failed(why),
+        | LedgerError::Closing => ReplayOutcome::Later,
+        LedgerError::Failed(why) => ReplayOutcome::Failed(why),
         LedgerError::Unfinished(why) => after(*why),
         LedgerError::UnknownApp(_)
         | LedgerError::GroupNotFound(_)
@@ -255,7 +255,7 @@ fn after(error: LedgerError) -> Brought {
         | LedgerError::GroupTypeDiffers { .. }
         | LedgerError::GroupTypeUnknown { .. }
         | LedgerError::MembersNotTracked { .. }
-        | LedgerError::NotTracked(_) => Brought::Void(error),
+        | LedgerError::NotTracked(_) => ReplayOutcome::Void(error),
     }
 }
 

@@ -104,7 +104,7 @@ impl Node {
 
     /// What it refuses: calls of a short while ago, or connections.
     pub(super) fn refusal(&self) -> Option<Refusal> {
-        let unconnected = || {
+        let no_connection = || {
             let words = self.lane.refusal().filter(|_| !self.is_absent())?;
             Some(Refusal { code: "UNCONNECTED".to_owned(), words })
         };

@@ -119,7 +119,7 @@ impl Probing {
             let connecting = self.connector.plain(&self.address);
             let begun = Stopwatch::start();
             match self.watched(&mut silence, connecting).await {
-                Some(Ok(connection)) => self.ask(&mut silence, connection).await,
+                Some(Ok(connection)) => self.send_probes(&mut silence, connection).await,
                 // A server that refuses the password answers.
                 Some(Err(error)) if error.is_answer() => {
                     silence.answered(begun.elapsed());
