@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use futures_util::stream::{self, StreamExt as _};
 use imquota::clock::SystemClock;
 use imquota::domain::id::UserId;
-use imquota::engine::administration::reconcile::{Begin, ExportedGroup, Part};
+use imquota::engine::admin::reconcile::{Begin, ExportedGroup, Part};
 use imquota::ledger::reconcile::{Repair, Section};
 use shared::SEED;
 use support::redis::Standalone;

@@ -33,9 +33,9 @@ mod ledger {
 }
 
 /// The plan as `step` needs it: the same as in the engine, without the catalog.
-mod plan {
+mod failure_action {
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-    pub enum Plan {
+    pub enum FailureAction {
         Release,
         Take,
         Closed,
@@ -52,7 +52,7 @@ mod queue {
     }
 }
 
-use plan::Plan;
+use failure_action::FailureAction;
 use queue::Ahead;
 
 const ALLOWED_MS: u64 = 500;
@@ -141,7 +141,8 @@ const ENTRIES: [Entry; 5] = [
     Entry::SilentFor(ALLOWED_MS - TICK_MS),
     Entry::Absent,
 ];
-const PLANS: [Plan; 3] = [Plan::Release, Plan::Take, Plan::Closed];
+const PLANS: [FailureAction; 3] =
+    [FailureAction::Release, FailureAction::Take, FailureAction::Closed];
 const AHEAD: [Ahead; 3] = [Ahead::Nothing, Ahead::Waits(7), Ahead::Blocked(7)];
 
 /// What a caller is answered.
@@ -193,7 +194,7 @@ fn tick(silence: &mut Silence, probed: Probed) {
 }
 
 /// What the code under test answers: as the engine puts the two steps together.
-fn answered(plan: Plan, ahead: Ahead, called: Called, is_absent: bool) -> Answer {
+fn answered(plan: FailureAction, ahead: Ahead, called: Called, is_absent: bool) -> Answer {
     match step::before(plan, ahead, || is_absent) {
         Step::Accept => Answer::Journaled,
         Step::Admit => Answer::Admitted,
@@ -215,12 +216,12 @@ fn answered(plan: Plan, ahead: Ahead, called: Called, is_absent: bool) -> Answer
 }
 
 /// What is expected, in the words of the rules.
-fn expected(plan: Plan, ahead: Ahead, called: Called, is_absent: bool) -> Answer {
-    let is_release = plan == Plan::Release;
+fn expected(plan: FailureAction, ahead: Ahead, called: Called, is_absent: bool) -> Answer {
+    let is_release = plan == FailureAction::Release;
     let by_policy = match plan {
-        Plan::Release => Answer::Journaled,
-        Plan::Take => Answer::Admitted,
-        Plan::Closed => Answer::Refused,
+        FailureAction::Release => Answer::Journaled,
+        FailureAction::Take => Answer::Admitted,
+        FailureAction::Closed => Answer::Refused,
     };
     match (ahead, is_absent) {
         (Ahead::Blocked(_), _) if !is_release => Answer::JournalBlocked,
@@ -264,7 +265,7 @@ fn every_condition_plan_and_entry_state_is_answered_by_the_rules_at_every_instan
                         let rule = expected(plan, ahead, condition.called, is_absent);
                         assert_eq!(answer, rule, "{what:?} {plan:?} {ahead:?}");
                         seen.insert(format!("{answer:?}"));
-                        let is_open = plan == Plan::Take && condition.is_absence;
+                        let is_open = plan == FailureAction::Take && condition.is_absence;
                         assert!(answer != Answer::Admitted || is_open, "{what:?} {plan:?}");
                     }
                 }

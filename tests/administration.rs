@@ -1,10 +1,10 @@
 //! Changes of apps, on the embedded store and on Redis: idempotence, what differs, dates, refunds,
 //! a change that is cut off between two parts of an app, the audit log, and previews.
 
-#[path = "administration/everybody.rs"]
-mod everybody;
 #[path = "administration/group_types.rs"]
 mod group_types;
+#[path = "administration/everybody.rs"]
+mod overrun_scan;
 #[path = "administration/paced.rs"]
 mod paced;
 #[path = "administration/recorded.rs"]
@@ -20,8 +20,8 @@ use imquota::domain::audit::Head;
 use imquota::domain::decision::Subject;
 use imquota::domain::id::{AppId, UserId};
 use imquota::domain::time::Timestamp;
-use imquota::engine::administration::{
-    AdminError, Change, EntryFilter, Made, Previewed, Question, What,
+use imquota::engine::admin::{
+    AdminError, Change, ChangeKind, ChangeResult, EntryFilter, PreviewChange, PreviewRequest,
 };
 use imquota::ledger::Operation;
 use support::redis::{Cluster, Standalone};
@@ -39,15 +39,15 @@ fn places() -> (Standalone, Vec<Place>) {
     (redis, places)
 }
 
-fn buy(what: &str, months: u32) -> What {
-    What::Buy { order: order(what), months }
+fn buy(what: &str, months: u32) -> ChangeKind {
+    ChangeKind::Purchase { order: order(what), months }
 }
 
-fn refund(purchase: &str) -> What {
-    What::Refund { purchase: request_id(purchase) }
+fn refund(purchase: &str) -> ChangeKind {
+    ChangeKind::Refund { purchase: request_id(purchase) }
 }
 
-async fn error(service: &Service, app: &AppId, request: &str, what: What) -> String {
+async fn error(service: &Service, app: &AppId, request: &str, what: ChangeKind) -> String {
     service.change(app, request, what).await.expect_err("refused")
 }
 
@@ -66,10 +66,10 @@ async fn a_repeated_request_answers_as_before_and_another_one_is_told_what_diffe
         registered(&service, &app).await;
         let first = service.change(&app, "r3", refund("r2")).await.expect("refunded");
         for (request, what, made) in [
-            ("r0", What::Create, Made::App),
-            ("r1", buy("professional", 2), Made::Purchase(0)),
-            ("r2", buy("members-2000", 1), Made::Purchase(1)),
-            ("r3", refund("r2"), Made::Refund(0)),
+            ("r0", ChangeKind::Create, ChangeResult::App),
+            ("r1", buy("professional", 2), ChangeResult::Purchase(0)),
+            ("r2", buy("members-2000", 1), ChangeResult::Purchase(1)),
+            ("r3", refund("r2"), ChangeResult::Refund(0)),
         ] {
             let again = service.change(&app, request, what).await.expect("as before");
             assert_eq!((again.made, &again.view.record), (made, &first.view.record));
@@ -87,7 +87,7 @@ async fn a_repeated_request_answers_as_before_and_another_one_is_told_what_diffe
             let error = error(&service, &app, request, what).await;
             assert!(error.contains(told), "{error}");
         }
-        let error = error(&service, &app, "r9", What::Create).await;
+        let error = error(&service, &app, "r9", ChangeKind::Create).await;
         assert!(error.contains("registered already"), "{error}");
     }
 }
@@ -300,19 +300,19 @@ async fn a_preview_shows_what_then_happens_and_changes_nothing() {
         let before = service.administration.app(&app).await.expect("there");
         let preview = |change, at| {
             let users = vec![user("a"), user("b")];
-            let question = Question { change, at, users, ..Question::default() };
+            let question = PreviewRequest { change, at, users, ..PreviewRequest::default() };
             let (administration, app) = (service.administration.clone(), app.clone());
             async move { administration.preview(&app, question).await }
         };
-        let purchase = Previewed::Buy(order("groups-per-user-400"), 2);
+        let purchase = PreviewChange::Purchase(order("groups-per-user-400"), 2);
         let shown = preview(Some(purchase), None).await.expect("shown");
         assert_eq!((shown.price_fen, shown.overruns().len()), (100_000, 0));
-        let refused = preview(Some(Previewed::Buy(order("members-6000"), 1)), None).await;
+        let refused = preview(Some(PreviewChange::Purchase(order("members-6000"), 1)), None).await;
         assert!(matches!(refused, Err(AdminError::Refused(_))), "{refused:?}");
         // After the edition's grace the service stops, and the limits are those of the edition.
         let stopped = preview(None, Some(before.schedule.segments()[0].until)).await;
         assert_eq!(stopped.expect("shown").schedule_now, before.schedule);
-        let refunded = preview(Some(Previewed::Refund(request_id("r2"))), None).await;
+        let refunded = preview(Some(PreviewChange::Refund(request_id("r2"))), None).await;
         let refunded = refunded.expect("shown");
         assert_eq!(service.administration.app(&app).await.expect("there").record, before.record);
         let really = service.change(&app, "r9", refund("r2")).await.expect("refunded");
@@ -344,9 +344,9 @@ async fn a_preview_names_every_given_user_and_group_that_would_be_over() {
         let befriend = Operation::AddFriends { user: user(name), friends, one_way: true };
         service.enforce(&app, befriend).await;
     }
-    let refund = Previewed::Refund(request_id("r1"));
+    let refund = PreviewChange::Refund(request_id("r1"));
     let users = vec![user("popular"), user("fine")];
-    let question = Question { change: Some(refund), users, ..Question::default() };
+    let question = PreviewRequest { change: Some(refund), users, ..PreviewRequest::default() };
     let shown = service.administration.preview(&app, question).await;
     let over: Vec<_> = shown.expect("shown").overruns();
     let told: Vec<_> =

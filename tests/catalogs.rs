@@ -14,7 +14,7 @@ use imquota::domain::catalog::Catalog;
 use imquota::domain::group_type::GroupType;
 use imquota::domain::metering::Login;
 use imquota::domain::time::Timestamp;
-use imquota::engine::administration::{Activation, AdminError, EntryFilter, What};
+use imquota::engine::admin::{Activation, AdminError, ChangeKind, EntryFilter};
 use imquota::ledger::Ledger as _;
 use imquota::ledger::embedded::Embedded;
 use imquota::ledger::redis::Redis;
@@ -133,7 +133,7 @@ async fn a_later_price_list_leaves_a_month_as_it_was(store: Store) {
     assert!(!listed.views[0].pending, "its limits are published");
     store.clock.set(DECEMBER + 5 * DAY);
     assert_eq!(total(&service, "2019-11").await, 999 + 500 + 30_000);
-    let refund = What::Refund { purchase: request_id("r1") };
+    let refund = ChangeKind::Refund { purchase: request_id("r1") };
     service.change(&app("billed"), "r3", refund).await.expect("paid back by the price it was sold");
     service.close().await;
 }
@@ -317,7 +317,7 @@ async fn a_sale_of_before_is_completed_by_the_first_catalog_that_has_it() {
     let views = service.administration.apps(None, 10).await.expect("all apps are listed").views;
     assert_eq!(views[0].schedule.at(views[0].at).edition.as_str(), "professional");
     // It is written with the next change.
-    let retention = What::SetRetention { days: 30 };
+    let retention = ChangeKind::SetRetention { days: 30 };
     service.change(&app, "r3", retention).await.expect("changed");
     let record = directory.app(&app).await.expect("read").expect("the app");
     assert!(record.sales.purchases.iter().all(|purchase| purchase.terms.is_some()));

@@ -11,7 +11,7 @@ mod world;
 use std::fmt::Debug;
 use std::time::Duration;
 
-use imquota::engine::administration::{AdminError, What};
+use imquota::engine::admin::{AdminError, ChangeKind};
 use support::Place;
 use world::{DAY, HOUR, JUNE, MINUTE, Machine, OfClock, SECOND, World, assert_same};
 
@@ -87,7 +87,7 @@ impl Act {
             }
             Self::Sale => came(world.buy("paid", "add-on", "members-2000").await),
             Self::Retention => {
-                came(world.change("paid", "retention", What::SetRetention { days: 30 }).await)
+                came(world.change("paid", "retention", ChangeKind::SetRetention { days: 30 }).await)
             }
             Self::Login => came(world.log_in("paid", None).await),
             Self::LateLogin => came(world.log_in("trial", Some(ALMOST - 2 * DAY)).await),
@@ -124,7 +124,7 @@ impl Act {
 async fn begin(place: &Place) -> World {
     let world = World::open(place, Machine::at(JUNE)).await;
     for app in APPS {
-        world.change(app, "create", What::Create).await.expect("created");
+        world.change(app, "create", ChangeKind::Create).await.expect("created");
     }
     world.buy("stopped", "buy", "professional").await.expect("bought");
     for app in APPS {

@@ -49,7 +49,7 @@ fn admitted(decisions: &[Decision], reason: Reason) -> usize {
             admitted += 1;
         } else {
             let reasons: Vec<Reason> =
-                ruling.denials.iter().map(|denial| denial.breach.reason).collect();
+                ruling.denials.iter().map(|denial| denial.violation.reason).collect();
             assert_eq!((ruling.outcome, reasons), (Outcome::Denied, vec![reason]));
         }
     }
@@ -245,7 +245,7 @@ async fn nothing_is_refused_while_there_is_room_on_both_sides() {
     assert!(per_group.iter().all(|members| *members <= 20), "{per_group:?}");
     for ((user, group), decision) in pairs.iter().zip(&decisions) {
         let reasons: BTreeSet<Reason> =
-            decision.items[0].denials.iter().map(|denial| denial.breach.reason).collect();
+            decision.items[0].denials.iter().map(|denial| denial.violation.reason).collect();
         assert!(!reasons.contains(&Reason::GroupsPerUser) || per_user[*user] == 50);
         assert!(!reasons.contains(&Reason::MembersPerGroup) || per_group[*group] == 20);
     }

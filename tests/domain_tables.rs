@@ -19,7 +19,7 @@ mod refunds;
 mod support;
 
 use imquota::domain::catalog::{AfterGrace, Catalog};
-use imquota::domain::decision::{Breach, Reason, Subject};
+use imquota::domain::decision::{Reason, Subject, Violation};
 use imquota::domain::id::RequestId;
 use imquota::domain::limit::{Limit, LimitId};
 use imquota::domain::purchase::{Item, Purchase, Refusal, Sales, sell};
@@ -450,17 +450,17 @@ fn the_smallest_step_up_is_offered_and_nothing_where_nothing_helps() {
             (_, None) => sold(&limits, LimitId::FriendsPerUser),
         };
         let used = bound.limit.finite().expect("a limit");
-        let breach = Breach::check(*reason, limit_id, &Subject::App, used, &bound);
-        let mut breach = breach.expect("the limit is reached");
+        let violation = Violation::check(*reason, limit_id, &Subject::App, used, &bound);
+        let mut violation = violation.expect("the limit is reached");
         if let Some(kind) = kind {
             let by_type = match reason {
                 Reason::GroupsPerApp => kind.per_app,
                 _ => kind.member_ceiling(None),
             };
-            breach = breach.of_group_type(&kind.name, by_type);
+            violation = violation.of_group_type(&kind.name, by_type);
         }
         let offered: Vec<String> =
-            upgrades(&catalog, &limits, &breach, std::slice::from_ref(&breach))
+            upgrades(&catalog, &limits, &violation, std::slice::from_ref(&violation))
                 .into_iter()
                 .map(|upgrade| {
                     let what = match upgrade.offer {

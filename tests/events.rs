@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use imquota::clock::SystemClock;
-use imquota::domain::event::{Event, Happening};
+use imquota::domain::event::{Event, EventKind};
 use imquota::domain::time::Timestamp;
 use imquota::events::embedded::EmbeddedEvents;
 use imquota::events::redis::RedisEvents;
@@ -88,7 +88,7 @@ fn name(what: &str) -> &'static str {
 }
 
 fn event(number: usize) -> Event {
-    let what = Happening::AppCreated { request_id: format!("r{number}") };
+    let what = EventKind::AppCreated { request_id: format!("r{number}") };
     Event { at: Timestamp::from_millis(7), app: Some(app("demo")), what }
 }
 
@@ -203,7 +203,7 @@ async fn a_flood_of_limit_events_displaces_no_change(log: Arc<dyn EventLog>) {
     let page = log.read(change, 2).await.expect("reads");
     let gap = |last, kinds: &[&str]| {
         let kinds = kinds.iter().map(|kind| (*kind).to_owned()).collect();
-        Happening::EventsDropped { first: change + 1, last, kinds }
+        EventKind::EventsDropped { first: change + 1, last, kinds }
     };
     assert_eq!(page.events[0].event.what, gap(change + 20, &["limit_passed"]));
     assert_eq!(page.events[1].number, change + 21, "an app has its last {of_app}");

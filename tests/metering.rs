@@ -19,7 +19,7 @@ use imquota::domain::id::AppId;
 use imquota::domain::metering::{Login, MeterOutcome, Sample};
 use imquota::domain::time::Timestamp;
 use imquota::ledger::Operation;
-use imquota::ledger::reconcile::{Claim, ClaimedGroup, Comparison, Repair};
+use imquota::ledger::reconcile::{ClaimedGroup, Comparison, ExpectedState, Repair};
 use support::moved_clock::MovedClock;
 use support::redis::{Cluster, Sentinels, Server};
 use support::{ManualClock, Place, Rng, Service, app, group, seed, user};
@@ -219,7 +219,7 @@ impl Run {
         let exists = self.rng.percent(50);
         let ids = self.service.fingerprints();
         let group_type = ["Private", "Public", "ChatRoom"][number % 3].into();
-        let claim = Claim::Group {
+        let claim = ExpectedState::Group {
             group: ids.group(&group(format!("g{number}"))),
             row: exists.then_some(ClaimedGroup { group_type, max_members: None }),
             members: if exists { vec![ids.user(&user(format!("owner{number}")))] } else { vec![] },

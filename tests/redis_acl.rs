@@ -70,7 +70,7 @@ async fn is_missed(servers: &[Server], permission: &str, options: &Options) {
     let error = failure(options).await;
     let why = error.to_string();
     assert!(why.to_lowercase().contains(name), "{permission}: {why}");
-    assert!(!error.may_pass(), "rules do not change by waiting: {permission}: {why}");
+    assert!(!error.is_transient(), "rules do not change by waiting: {permission}: {why}");
     for server in servers {
         set(server, &[permission]);
     }
@@ -145,7 +145,7 @@ async fn the_rules_of_the_readme_are_enough_and_none_can_be_spared() {
         let why = error.to_string();
         let sentence = format!("may not access the keys {} in Redis", &missing[1..]);
         assert!(why.contains(&sentence) && why.contains("NOPERM"), "{kept}: {why}");
-        assert!(!error.may_pass(), "rules do not change by waiting: {kept}: {why}");
+        assert!(!error.is_transient(), "rules do not change by waiting: {kept}: {why}");
     }
     set(&servers[0], &patterns);
     let elsewhere = as_user(&format!("{url}/1"));
@@ -166,7 +166,7 @@ async fn commands_that_the_server_does_not_have_are_named() {
         let redis = Server::start(settings);
         let error = failure(&redis_options(&format!("redis://{}", redis.address()))).await;
         let sentence = format!("has no command {missing}, which imquota needs");
-        assert!(error.to_string().contains(&sentence) && !error.may_pass(), "{error}");
+        assert!(error.to_string().contains(&sentence) && !error.is_transient(), "{error}");
     }
     let redis = Server::start(&["rename-command CONFIG \"\""]);
     works(&redis_options(&format!("redis://{}", redis.address()))).await;

@@ -15,7 +15,7 @@ use imquota::clock::{Clock as _, SystemClock};
 use imquota::domain::decision::{Mode, Outcome, Subject};
 use imquota::domain::id::{AppId, UserId};
 use imquota::engine::Request;
-use imquota::engine::administration::{Previewed, Question};
+use imquota::engine::admin::{PreviewChange, PreviewRequest};
 use imquota::ledger::{LedgerError, Operation};
 use support::redis::{Server, Standalone};
 use support::{Place, Service, app, group, order, request_id, user};
@@ -117,8 +117,8 @@ async fn a_group_that_is_being_dissolved_is_none_that_would_be_over() {
     let service = service(&redis, &app).await;
     let users: Vec<UserId> = (0..300).map(|number| user(format!("user {number}"))).collect();
     let over = async || {
-        let change = Some(Previewed::Refund(request_id("r2")));
-        let question = Question { change, everybody: true, ..Question::default() };
+        let change = Some(PreviewChange::Refund(request_id("r2")));
+        let question = PreviewRequest { change, overrun_scan: true, ..PreviewRequest::default() };
         let preview = service.administration.preview(&app, question).await.expect("shown");
         let counts = preview.overrun_counts.expect("asked for");
         counts.iter().map(|it| (it.limit, it.subjects, it.highest_used)).collect::<Vec<_>>()

@@ -5,14 +5,14 @@ mod support;
 
 use std::sync::Arc;
 
-use imquota::directory::statement::Sealed;
+use imquota::directory::statement::HashedStatement;
 use imquota::domain::billing::Item;
 use imquota::domain::calendar::Zone;
 use imquota::domain::id::AppId;
 use imquota::domain::metering::{Login, MeterOutcome};
 use imquota::domain::month::Month;
 use imquota::domain::time::Timestamp;
-use imquota::engine::administration::{AdminError, Change, EntryFilter, Made, What};
+use imquota::engine::admin::{AdminError, Change, ChangeKind, ChangeResult, EntryFilter};
 use support::moved_clock::MovedClock;
 use support::redis::Server;
 use support::{ManualClock, Place, Service, actor, app, order, request_id, user};
@@ -36,12 +36,12 @@ async fn open(place: &Place, clock: &Arc<ManualClock>) -> Arc<Service> {
     Arc::new(Service::open_any(place, clock.clone(), catalog).await)
 }
 
-async fn of(service: &Service, app: &AppId, of: &str) -> Result<Sealed, AdminError> {
+async fn of(service: &Service, app: &AppId, of: &str) -> Result<HashedStatement, AdminError> {
     service.administration.statement(app, Some(month(of))).await
 }
 
 /// The same once the issuer has been there.
-async fn issued(service: &Service, app: &AppId, month: &str) -> Sealed {
+async fn issued(service: &Service, app: &AppId, month: &str) -> HashedStatement {
     service.administration.issue_due().await.expect("issued");
     let sealed = of(service, app, month).await.expect("a statement");
     assert!(sealed.statement.is_final, "{month}");
@@ -62,7 +62,7 @@ async fn log_in(
     metered.expect("metered").outcomes
 }
 
-async fn change_at(service: &Service, app: &AppId, id: &str, what: What, at: i64) -> String {
+async fn change_at(service: &Service, app: &AppId, id: &str, what: ChangeKind, at: i64) -> String {
     let effective_at = Some(Timestamp::from_millis(at));
     let change = Change { app: app.clone(), request_id: request_id(id), effective_at, what };
     match service.administration.change(change, actor()).await {
@@ -73,7 +73,7 @@ async fn change_at(service: &Service, app: &AppId, id: &str, what: What, at: i64
 
 /// It is final also where its day comes later by another catalog, or the month is not over by its
 /// zone.
-async fn stays_final_as_catalogs_move(one: &Service, other: &Service, first: &Sealed) {
+async fn stays_final_as_catalogs_move(one: &Service, other: &Service, first: &HashedStatement) {
     for (final_day, zone) in [(28, "Asia/Shanghai"), (3, "Pacific/Honolulu"), (1, "Asia/Tokyo")] {
         let mut moved = imquota::catalog::builtin();
         moved.postpaid.final_day = final_day;
@@ -111,7 +111,7 @@ async fn a_final_statement_never_changes(
     let running = of(&one, &app, "2019-08").await.expect("a statement").statement;
     assert!(!running.is_final && running.days[20].figures.dau == 20);
     let dated_back = |id: &'static str| {
-        let add_on = What::Buy { order: order("members-2000"), months: 1 };
+        let add_on = ChangeKind::Purchase { order: order("members-2000"), months: 1 };
         change_at(&one, &app, id, add_on, SEPTEMBER - HOUR)
     };
     assert_eq!(dated_back("r2").await, "done");
@@ -147,7 +147,7 @@ async fn a_final_statement_never_changes(
     assert!(late.iter().all(|outcome| *outcome == MeterOutcome::TooLate), "{late:?}");
     let closed = dated_back("r3").await;
     assert!(closed.contains("2019-08 is closed"), "{closed}");
-    let retention = What::SetRetention { days: 30 };
+    let retention = ChangeKind::SetRetention { days: 30 };
     let closed = change_at(&one, &app, "r4", retention.clone(), SEPTEMBER - HOUR).await;
     assert!(closed.contains("2019-08 is closed"), "{closed}");
     assert_eq!(change_at(&one, &app, "r4", retention, SEPTEMBER).await, "done");
@@ -217,10 +217,13 @@ async fn there_is_no_statement_of_a_month_without_figures() {
 async fn what_is_dated_back_before_the_registration_stands_on_the_first_statement() {
     let clock = ManualClock::at(SEPTEMBER + 10 * DAY);
     let (service, app) = (open(&Place::Memory, &clock).await, app("moved-here"));
-    assert_eq!(change_at(&service, &app, "r0", What::Create, AUGUST - 60 * DAY).await, "done");
+    assert_eq!(
+        change_at(&service, &app, "r0", ChangeKind::Create, AUGUST - 60 * DAY).await,
+        "done"
+    );
     // No month from before is closed meanwhile.
     service.administration.issue_due().await.expect("nothing is due");
-    let edition = What::Buy { order: order("professional"), months: 6 };
+    let edition = ChangeKind::Purchase { order: order("professional"), months: 6 };
     assert_eq!(change_at(&service, &app, "r1", edition, AUGUST - 40 * DAY).await, "done");
     let early = of(&service, &app, "2019-08").await.expect_err("before it was here").to_string();
     assert!(early.contains("was registered in 2019-09"), "{early}");
@@ -229,7 +232,7 @@ async fn what_is_dated_back_before_the_registration_stands_on_the_first_statemen
     assert_eq!(september.total_fen, 6 * 99_900);
     let october = of(&service, &app, "2019-10").await.expect("a statement").statement;
     assert_eq!(october.total_fen, 0);
-    let add_on = What::Buy { order: order("members-2000"), months: 1 };
+    let add_on = ChangeKind::Purchase { order: order("members-2000"), months: 1 };
     let closed = change_at(&service, &app, "r2", add_on, AUGUST).await;
     assert!(closed.contains("2019-09 is closed"), "{closed}");
 }
@@ -239,7 +242,7 @@ async fn on_trial_messages_are_kept_for_the_free_days_only() {
     let clock = ManualClock::at(AUGUST + HOUR);
     let (service, app) = (open(&Place::Memory, &clock).await, app("on-trial"));
     service.register(&app, "r0").await.expect("registered");
-    let set = |days| What::SetRetention { days };
+    let set = |days| ChangeKind::SetRetention { days };
     let refused = "edition \"trial\" keeps messages for the 7 free days and no longer; \
                    purchase edition \"professional\" first";
     let error = service.change(&app, "r1", set(8)).await.expect_err("on trial");
@@ -260,7 +263,7 @@ async fn a_refund_answers_as_the_first_time_in_another_zone() {
     service.register(&app, "r0").await.expect("registered");
     service.buy(&app, "r1", order("professional"), 2).await.expect("bought");
     clock.set(AUGUST + 10 * DAY + HOUR);
-    let refund = || What::Refund { purchase: request_id("r1") };
+    let refund = || ChangeKind::Refund { purchase: request_id("r1") };
     let first = service.change(&app, "r2", refund()).await.expect("refunded").remaining;
     let first = first.expect("figures");
     assert_eq!((first.days, first.days_used), (61, 11));
@@ -312,9 +315,9 @@ async fn the_retention_is_set_once_by_a_request_and_within_bounds() {
     let (service, app) = (open(&Place::Memory, &clock).await, app("kept"));
     service.register(&app, "r0").await.expect("registered");
     service.buy(&app, "edition", order("professional"), 1).await.expect("bought");
-    let set = |days| What::SetRetention { days };
+    let set = |days| ChangeKind::SetRetention { days };
     let made = service.change(&app, "r1", set(30)).await.expect("set");
-    assert_eq!(made.made, Made::Retention(0));
+    assert_eq!(made.made, ChangeResult::Retention(0));
     clock.set(AUGUST + 2 * HOUR);
     let again = service.change(&app, "r1", set(30)).await.expect("as before");
     assert_eq!(again.view.record.retentions, made.view.record.retentions);

@@ -25,11 +25,11 @@ use imquota::clock::SystemClock;
 use imquota::directory::embedded::EmbeddedDirectory;
 use imquota::directory::redis::RedisDirectory;
 use imquota::domain::catalog::Catalog;
-use imquota::domain::event::{Event, Happening, NumberedEvent};
+use imquota::domain::event::{Event, EventKind, NumberedEvent};
 use imquota::domain::id::AppId;
 use imquota::domain::time::Timestamp;
-use imquota::engine::administration::{Administration, Change, What};
-use imquota::engine::events::Pump;
+use imquota::engine::admin::{Administration, Change, ChangeKind};
+use imquota::engine::events::EventPublisher;
 use imquota::engine::{Engine, UnknownApp};
 use imquota::events::EventLog;
 use imquota::events::embedded::EmbeddedEvents;
@@ -91,8 +91,8 @@ impl World {
         Sidecar { engine, administration }
     }
 
-    fn pump(&self, sidecar: &Sidecar) -> Pump {
-        Pump::new(sidecar.engine.clone(), self.directory.clone(), self.log.clone())
+    fn pump(&self, sidecar: &Sidecar) -> EventPublisher {
+        EventPublisher::new(sidecar.engine.clone(), self.directory.clone(), self.log.clone())
     }
 
     /// A sidecar that starts, tells what there is to tell, and ends.
@@ -116,21 +116,22 @@ impl World {
 }
 
 impl Sidecar {
-    async fn change(&self, app: &AppId, request: &str, what: What) {
+    async fn change(&self, app: &AppId, request: &str, what: ChangeKind) {
         let (app, request_id) = (app.clone(), request_id(request));
         let change = Change { app, request_id, effective_at: None, what };
         self.administration.change(change, actor()).await.expect("changed");
     }
 
     async fn upgrade(&self, app: &AppId) {
-        self.change(app, "create", What::Create).await;
-        self.change(app, "buy", What::Buy { order: order("professional"), months: 1 }).await;
+        self.change(app, "create", ChangeKind::Create).await;
+        self.change(app, "buy", ChangeKind::Purchase { order: order("professional"), months: 1 })
+            .await;
     }
 }
 
 fn kinds(told: &[NumberedEvent]) -> Vec<String> {
     let kind = |told: &NumberedEvent| match &told.event.what {
-        Happening::Ending { days_left, .. } => format!("ending in {days_left}"),
+        EventKind::Ending { days_left, .. } => format!("ending in {days_left}"),
         other => other.kind().to_owned(),
     };
     told.iter().map(kind).collect()
@@ -163,7 +164,7 @@ async fn ends_are_told_as_they_come_and_a_renewal_puts_them_off() {
     ] {
         world.clock.set(at);
         if renewed {
-            let what = What::Buy { order: order("renew"), months: 1 };
+            let what = ChangeKind::Purchase { order: order("renew"), months: 1 };
             sidecar.change(&app, "renew", what).await;
         }
         world.tell(&sidecar).await;
@@ -213,7 +214,7 @@ async fn of_many_apps_that_end_at_once_each_is_told_once_by_many_sidecars() {
         assert_eq!(it.number, number);
     }
     let ends: Vec<_> =
-        told.iter().filter(|it| !matches!(it.event.what, Happening::Purchased { .. })).collect();
+        told.iter().filter(|it| !matches!(it.event.what, EventKind::Purchased { .. })).collect();
     let ends = ends.iter().filter(|it| it.event.what.kind() != "app_created");
     let instants: Vec<_> = ends.map(|it| it.event.at).collect();
     assert!(instants.is_sorted(), "the ends are in their order");
@@ -236,7 +237,7 @@ async fn changes_before_the_first_start_are_not_published_whichever_task_comes_f
     let sidecar = world.sidecar();
     sidecar.upgrade(&app("before")).await;
     let log = Arc::new(SlowOnce::over(world.log.clone(), Duration::from_millis(300)));
-    let pump = Pump::new(sidecar.engine.clone(), world.directory.clone(), log);
+    let pump = EventPublisher::new(sidecar.engine.clone(), world.directory.clone(), log);
     let (stop, stopped) = watch::channel(false);
     let running = tokio::spawn(pump.run(stopped));
     tokio::time::sleep(Duration::from_millis(600)).await;
@@ -260,14 +261,14 @@ async fn what_happens_while_the_store_is_away_is_told_when_it_is_back() {
     let clock = Arc::new(SystemClock);
     let engine = Engine::new(store.clone(), clock, metrics.clone(), catalog, UnknownApp::Trial);
     let engine = Arc::new(engine.expect("the catalog has its default edition"));
-    let pump = Pump::new(engine.clone(), directory, log.clone());
+    let pump = EventPublisher::new(engine.clone(), directory, log.clone());
     pump.begin().await.expect("begins");
     let (stop, stopped) = watch::channel(false);
     let pumping = tokio::spawn(pump.run(stopped));
     redis.server.kill9();
     for days in 1..=u32::try_from(EVENTS).expect("fits") {
-        let what = Happening::RetentionSet { days, request_id: String::new() };
-        engine.notices().tell(Event {
+        let what = EventKind::RetentionSet { days, request_id: String::new() };
+        engine.event_buffer().tell(Event {
             at: Timestamp::from_millis(7),
             app: Some(app("demo")),
             what,
@@ -282,7 +283,7 @@ async fn what_happens_while_the_store_is_away_is_told_when_it_is_back() {
         })
     });
     let days = told.await.expect("they come").into_iter().map(|it| match it.event.what {
-        Happening::RetentionSet { days, .. } => u64::from(days),
+        EventKind::RetentionSet { days, .. } => u64::from(days),
         other => panic!("{other:?}"),
     });
     assert_eq!(days.collect::<Vec<_>>(), (1..=EVENTS).collect::<Vec<_>>());

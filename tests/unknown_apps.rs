@@ -50,7 +50,7 @@ fn call(app: &AppId, catalog: &Arc<Catalog>) -> Call {
         deadline: SystemClock.now() + DEADLINE,
         catalog: catalog.clone(),
         unknown_app: Some(Arc::new(trial)),
-        hurried: false,
+        fail_fast: false,
         is_replayed: false,
     }
 }

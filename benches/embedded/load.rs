@@ -73,7 +73,7 @@ impl Store {
             deadline: Timestamp::MAX,
             catalog: Arc::new(catalog::builtin()),
             unknown_app: None,
-            hurried: false,
+            fail_fast: false,
             is_replayed: false,
         };
         Self { ledger: Arc::new(ledger), call }

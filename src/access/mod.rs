@@ -35,14 +35,14 @@ pub struct Peer {
     /// Its address, or the path of our socket with its user.
     pub from: Arc<str>,
     /// Credentials of the connection itself.
-    pub proof: Proof,
+    pub proof: Credential,
     /// True if only this machine reaches our listener: a Unix socket or a loopback address.
     pub listener_is_local: bool,
 }
 
 /// Credentials of a connection.
 #[derive(Debug, Clone)]
-pub enum Proof {
+pub enum Credential {
     /// No credentials.
     None,
     /// The DNS names and URIs of a certificate that was verified.
@@ -149,17 +149,17 @@ impl Access {
     }
 
     /// Returns name and role for the credentials of the connection.
-    fn by_connection(&self, proof: &Proof) -> Result<(String, Role), &'static str> {
+    fn by_connection(&self, proof: &Credential) -> Result<(String, Role), &'static str> {
         match proof {
-            Proof::None => Err("no credentials were sent"),
-            Proof::Names(names) => {
+            Credential::None => Err("no credentials were sent"),
+            Credential::Names(names) => {
                 let with_role =
                     names.iter().filter_map(|name| Some((name, self.certified.get(name)?)));
                 let highest = with_role.max_by_key(|(_, role)| **role);
                 let highest = highest.map(|(name, role)| (name.text().to_owned(), *role));
                 highest.ok_or("no name in the certificate has a role")
             }
-            Proof::User(uid) => {
+            Credential::User(uid) => {
                 let role = self.users.get(uid).ok_or("the user of the socket has no role")?;
                 Ok((format!("uid {uid}"), *role))
             }

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::domain::failure_policy::{Budget, FailMode, FailModes, FailurePolicy};
 use crate::domain::id::AppId;
-use crate::domain::policy::{Budget, FailurePolicy, Stance, Stances};
 
 use super::reader::{Table, Value};
 
@@ -35,7 +35,7 @@ pub(super) fn failure(table: &Table<'_>) -> Option<FailurePolicy> {
     })
 }
 
-fn apps(value: &Value<'_>, of_all: Stances) -> Option<BTreeMap<AppId, Stances>> {
+fn apps(value: &Value<'_>, of_all: FailModes) -> Option<BTreeMap<AppId, FailModes>> {
     let mut apps = BTreeMap::new();
     let mut whole = true;
     for table in value.tables(1..=APPS_MAX)? {
@@ -52,7 +52,7 @@ fn apps(value: &Value<'_>, of_all: Stances) -> Option<BTreeMap<AppId, Stances>> 
     whole.then_some(apps)
 }
 
-fn app(value: &Value<'_>, others: &BTreeMap<AppId, Stances>) -> Option<AppId> {
+fn app(value: &Value<'_>, others: &BTreeMap<AppId, FailModes>) -> Option<AppId> {
     let id = value.as_str().and_then(|text| AppId::try_from(text).ok());
     let id = value.or_wrong(id, "an app's id: 1 to 64 of A-Z, a-z, 0-9, '.', '_' and '-'")?;
     if others.contains_key(&id) {
@@ -63,8 +63,8 @@ fn app(value: &Value<'_>, others: &BTreeMap<AppId, Stances>) -> Option<AppId> {
 }
 
 /// Reads fail modes; those that are left out are as in `defaults`, or required if that is `None`.
-fn stances(table: &Table<'_>, defaults: Option<Stances>) -> Option<Stances> {
-    let one = |key: &str, default: Option<Stance>| match default {
+fn stances(table: &Table<'_>, defaults: Option<FailModes>) -> Option<FailModes> {
+    let one = |key: &str, default: Option<FailMode>| match default {
         None => table.required(key).and_then(|value| stance(&value)),
         Some(default) => table.optional(key).map_or(Some(default), |value| stance(&value)),
     };
@@ -74,7 +74,7 @@ fn stances(table: &Table<'_>, defaults: Option<Stances>) -> Option<Stances> {
     let members_per_group = one("members_per_group", defaults.map(|of| of.members_per_group));
     let groups_per_app = one("groups_per_app", defaults.map(|of| of.groups_per_app));
     let groups_per_day = one("groups_per_day", defaults.map(|of| of.groups_per_day));
-    Some(Stances {
+    Some(FailModes {
         accounts_per_app: accounts_per_app?,
         friends_per_user: friends_per_user?,
         groups_per_user: groups_per_user?,
@@ -84,10 +84,10 @@ fn stances(table: &Table<'_>, defaults: Option<Stances>) -> Option<Stances> {
     })
 }
 
-fn stance(value: &Value<'_>) -> Option<Stance> {
+fn stance(value: &Value<'_>) -> Option<FailMode> {
     let stance = match value.as_str() {
-        Some("closed") => Some(Stance::Closed),
-        Some("open") => Some(Stance::Open),
+        Some("closed") => Some(FailMode::Closed),
+        Some("open") => Some(FailMode::Open),
         _ => None,
     };
     value.or_wrong(stance, "\"closed\" or \"open\"")

@@ -24,7 +24,7 @@ mod words;
 
 pub(crate) use problem::lines;
 pub use problem::{PROBLEMS_MAX, Problem, Problems};
-pub(crate) use words::{clipped, nearest};
+pub(crate) use words::{did_you_mean, truncate_for_display};
 
 /// Most bytes of a catalog or configuration file: a hundred times the built-in catalog.
 pub const FILE_MAX_BYTES: u64 = 1 << 20;

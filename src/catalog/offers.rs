@@ -9,7 +9,7 @@ use crate::domain::limit::{Limit, LimitId};
 
 use super::decode::{Names, label, limit, required_boolean, required_limit};
 use super::reader::{Table, Value};
-use super::words::{listed, nearest};
+use super::words::{did_you_mean, listed};
 
 /// Most editions: several times the number that IM clouds sell.
 const EDITIONS_MAX: usize = 32;
@@ -186,7 +186,7 @@ fn limit_id(value: &Value<'_>, types: &Names) -> Option<LimitId> {
     let of_unknown_type = !types.complete && text.starts_with(LimitId::GROUPS_PER_APP_PREFIX);
     if found.is_none() && !of_unknown_type {
         let names: Vec<_> = valid.iter().map(ToString::to_string).collect();
-        value.problem(match nearest(text, names.iter().map(String::as_str)) {
+        value.problem(match did_you_mean(text, names.iter().map(String::as_str)) {
             Some(name) => format!("no edition has such a limit; did you mean \"{name}\"?"),
             None => format!("no edition has such a limit; there are {}", listed(names.iter())),
         });

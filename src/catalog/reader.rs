@@ -12,7 +12,7 @@ use std::ops::RangeInclusive;
 use toml::de::{DeTable, DeValue};
 
 use super::problem::{Lines, PROBLEMS_MAX, Problems};
-use super::words::{clipped, explained, listed, nearest};
+use super::words::{did_you_mean, explained, listed, truncate_for_display};
 
 /// A text, parsed as TOML, and its problems.
 #[derive(Debug)]
@@ -145,7 +145,7 @@ impl<'d> Table<'d> {
             // Each suggestion costs a search, and beyond this number problems are not shown anyway.
             let mut hint = String::new();
             if index < PROBLEMS_MAX {
-                let known = self.nearest(key.get_ref(), &requested);
+                let known = self.did_you_mean(key.get_ref(), &requested);
                 meant.extend(known.map(ToOwned::to_owned));
                 hint = match known {
                     Some(known) => format!("; did you mean \"{known}\"?"),
@@ -159,14 +159,14 @@ impl<'d> Table<'d> {
     }
 
     /// Returns the key that was probably meant by an unknown one.
-    fn nearest<'k>(&self, key: &str, requested: &'k [String]) -> Option<&'k str> {
+    fn did_you_mean<'k>(&self, key: &str, requested: &'k [String]) -> Option<&'k str> {
         let free = requested.iter().filter(|known| !self.entries.contains_key(known.as_str()));
-        nearest(key, free.map(String::as_str))
+        did_you_mean(key, free.map(String::as_str))
     }
 
     fn path_of(&self, key: &str) -> String {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
-        let shown = clipped(key);
+        let shown = truncate_for_display(key);
         let bare = !shown.is_empty() && shown.bytes().all(plain);
         let shown = if bare { shown } else { format!("{shown:?}") };
         if self.path.is_empty() { shown } else { format!("{}.{shown}", self.path) }
@@ -272,9 +272,9 @@ impl<'d> Value<'d> {
 
     fn shown(&self) -> String {
         match self.node {
-            DeValue::String(text) => format!("{:?}", clipped(text)),
-            DeValue::Integer(number) => clipped(&number.to_string()),
-            DeValue::Float(number) => clipped(number.as_str()),
+            DeValue::String(text) => format!("{:?}", truncate_for_display(text)),
+            DeValue::Integer(number) => truncate_for_display(&number.to_string()),
+            DeValue::Float(number) => truncate_for_display(number.as_str()),
             DeValue::Boolean(value) => value.to_string(),
             DeValue::Datetime(_) => "a date or time".to_owned(),
             DeValue::Array(_) => "an array".to_owned(),

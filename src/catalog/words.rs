@@ -9,7 +9,7 @@ const WORD_MAX_BYTES: usize = 100;
 const SHOWN_MAX_CHARS: usize = 40;
 
 /// Returns the candidate that is nearest to the given word, unless they have little in common.
-pub(crate) fn nearest<'k>(
+pub(crate) fn did_you_mean<'k>(
     given: &str,
     candidates: impl Iterator<Item = &'k str>,
 ) -> Option<&'k str> {
@@ -62,7 +62,7 @@ pub(crate) fn explained(message: &str, read: &str) -> String {
 }
 
 /// Truncates a text to the part that a message repeats.
-pub(crate) fn clipped(text: &str) -> String {
+pub(crate) fn truncate_for_display(text: &str) -> String {
     match text.char_indices().nth(SHOWN_MAX_CHARS) {
         Some((end, _)) => format!("{}...", &text[..end]),
         None => text.to_owned(),
@@ -86,7 +86,7 @@ mod tests {
             ("price", None),
             ("", None),
         ] {
-            assert_eq!(nearest(given, candidates.into_iter()), expected, "{given:?}");
+            assert_eq!(did_you_mean(given, candidates.into_iter()), expected, "{given:?}");
         }
     }
 

@@ -14,8 +14,8 @@ use super::Exit;
 use super::activate::Activate;
 use super::connect::AdminAddress;
 use super::error::Error;
+use super::inspect::Look;
 use super::journal::JournalCommand;
-use super::look::Look;
 use super::output::Format;
 use super::session::{Calling, Session};
 use super::token;
@@ -170,7 +170,7 @@ struct Changed {
     #[arg(long, value_name = "ID")]
     request_id: Option<String>,
     /// From when it counts, such as 2019-02-12T09:30:00+08:00; needs the role owner [default: now]
-    #[arg(long, value_name = "TIME", value_parser = super::look::instant)]
+    #[arg(long, value_name = "TIME", value_parser = super::inspect::instant)]
     effective_at: Option<Timestamp>,
 }
 
@@ -253,7 +253,7 @@ async fn apply_with_retry(
     let begun = Stopwatch::start();
     for attempt in 1..ATTEMPTS_MAX {
         let error = match apply(to, calling, change.clone()).await {
-            Err(error) if error.may_pass() => error,
+            Err(error) if error.is_transient() => error,
             end => return end,
         };
         // Where no server has answered yet, the address is wrong rather than the moment.

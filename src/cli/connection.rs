@@ -44,7 +44,7 @@ pub fn run() -> Result<Exit, Error> {
     let mut command = super::command();
     command.build();
     let own = command.find_subcommand_mut(NAME).expect("it is a command");
-    output::emit(&own.render_long_help().to_string())?;
+    output::print(&own.render_long_help().to_string())?;
     Ok(Exit::Done)
 }
 

@@ -183,7 +183,7 @@ impl Error {
     }
 
     /// Whether a repetition by this command itself may get an answer.
-    pub fn may_pass(&self) -> bool {
+    pub fn is_transient(&self) -> bool {
         !matches!(self, Self::Write(_)) && self.is_worth_repeating()
     }
 

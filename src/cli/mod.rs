@@ -27,8 +27,8 @@ mod connection;
 mod error;
 mod error_object;
 mod health;
+mod inspect;
 mod journal;
-mod look;
 mod output;
 mod quota;
 mod reconcile;
@@ -147,7 +147,7 @@ pub fn parse() -> Cli {
         let is_json = arguments.iter().any(|it| it == "--output=json")
             || arguments.windows(2).any(|it| it[0] == "--output" && it[1] == "json");
         if is_json && error.use_stderr() {
-            output::complain(&error_object::line_of_usage(&error));
+            output::print_error(&error_object::line_of_usage(&error));
             std::process::exit(error.exit_code());
         }
         error.exit()
@@ -197,7 +197,7 @@ pub async fn run(command: ClientCommand) -> Exit {
     end.unwrap_or_else(|error| match format {
         Format::Table => fail(&error),
         Format::Json => {
-            output::complain(&error_object::line(&error));
+            output::print_error(&error_object::line(&error));
             Exit::Failed
         }
     })
@@ -208,13 +208,13 @@ fn completions(shell: Shell) -> Result<Exit, error::Error> {
     let mut command = Cli::command();
     let name = command.get_name().to_owned();
     clap_complete::generate(shell, &mut command, name, &mut script);
-    output::emit(&String::from_utf8_lossy(&script))?;
+    output::print(&String::from_utf8_lossy(&script))?;
     Ok(Exit::Done)
 }
 
 /// Prints an error and its causes to stderr.
 pub fn fail(error: &dyn std::error::Error) -> Exit {
-    output::complain(&format!("error: {}", error::with_causes(error)));
+    output::print_error(&format!("error: {}", error::with_causes(error)));
     Exit::Failed
 }
 

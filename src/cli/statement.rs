@@ -87,7 +87,7 @@ pub async fn run(args: Statement) -> Result<Exit, Error> {
             output::show_other("", &object, session.format())?;
         }
         // The export as JSON is an object already.
-        None if export == Export::Json => output::emit(&text)?,
+        None if export == Export::Json => output::print(&text)?,
         None => output::show_other(&text, &json!({"content": text}), session.format())?,
     }
     Ok(Exit::Done)

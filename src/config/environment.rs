@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 
 use super::settings::{CONFIG, SETTINGS};
-use crate::catalog::nearest;
+use crate::catalog::did_you_mean;
 use crate::config::retired::RETIRED;
 
 /// Prefix of the variables of imquota.
@@ -59,7 +59,7 @@ impl Environment {
                 (None, _) => {
                     let given = name.trim_start_matches(PREFIX).to_lowercase();
                     let free = settings().filter(|setting| self.get(setting.env).is_none());
-                    let key = nearest(&given, free.map(|setting| setting.key));
+                    let key = did_you_mean(&given, free.map(|setting| setting.key));
                     let meant = settings().find(|setting| Some(setting.key) == key);
                     let hint = meant.map_or_else(
                         || "`imquota serve --help` lists the valid ones".to_owned(),

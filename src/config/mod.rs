@@ -6,7 +6,7 @@
 //! absent, since that is how templates leave one out; an unknown one is refused, like an unknown
 //! key. A problem that follows from another reported one is not reported. Reading order: `settings`
 //! (the table), `values` (from text to value), `sources` (precedence), `environment` (its
-//! variables), `access` (authentication and TLS), `condition` (overload, unavailable store,
+//! variables), `access` (authentication and TLS), `resilience` (overload, unavailable store,
 //! shutdown), `connections` (bounds of connections and their calls).
 
 use std::net::{IpAddr, SocketAddr};
@@ -21,12 +21,12 @@ use crate::webhook::Target;
 
 mod access;
 mod certificate_name;
-mod condition;
 mod connections;
 mod environment;
 mod error;
 mod redis_url;
 mod replication;
+mod resilience;
 mod retired;
 mod settings;
 mod sources;
@@ -40,7 +40,7 @@ pub use environment::Environment;
 pub use error::{ConfigError, ConfigErrors};
 pub use settings::{Flags, Kind, SETTINGS, Setting};
 
-use condition::Condition;
+use resilience::Condition;
 use sources::Sources;
 pub use values::{Listen, LogFormat, Store};
 
@@ -107,9 +107,9 @@ impl Config {
         let management = sources.list(&settings::MANAGEMENT_LISTEN, values::management_listen);
         refuse_duplicates(&mut sources, &listen, &admin_listen, &management);
         retired::refuse(&mut sources);
-        let condition = condition::read(&mut sources);
+        let resilience = resilience::read(&mut sources);
         let config = Self {
-            store: store(&mut sources, &condition),
+            store: store(&mut sources, &resilience),
             listen: listen.into_iter().map(|(listen, _)| listen).collect(),
             admin_listen: admin_listen.into_iter().map(|(listen, _)| listen).collect(),
             access,
@@ -126,13 +126,13 @@ impl Config {
                 .one(&settings::REQUEST_TIMEOUT_MS, |text| values::millis(text, 1..=60_000)),
             drain_timeout: sources
                 .one(&settings::DRAIN_TIMEOUT_MS, |text| values::millis(text, 0..=600_000)),
-            shutdown_delay: condition.shutdown_delay,
-            store_tolerance: condition.store_tolerance,
-            store_timeout: condition.store_timeout,
-            journal: condition.journal,
-            store_memory: condition.store_memory,
-            subjects_in_flight_max: condition.subjects_in_flight_max,
-            worker_threads: condition.worker_threads,
+            shutdown_delay: resilience.shutdown_delay,
+            store_tolerance: resilience.store_tolerance,
+            store_timeout: resilience.store_timeout,
+            journal: resilience.journal,
+            store_memory: resilience.store_memory,
+            subjects_in_flight_max: resilience.subjects_in_flight_max,
+            worker_threads: resilience.worker_threads,
             apply_in_flight_max: sources
                 .one(&settings::APPLY_IN_FLIGHT_MAX, |text| values::number(text, 1..=10_000)),
             connections: connections::read(&mut sources),
@@ -158,7 +158,7 @@ fn traces(sources: &mut Sources<'_>) -> Option<TraceConfig> {
 }
 
 /// Reads the store, with the other settings that concern it.
-fn store(sources: &mut Sources<'_>, condition: &Condition) -> Store {
+fn store(sources: &mut Sources<'_>, resilience: &Condition) -> Store {
     let store = sources.one(&settings::STORE, values::store);
     let (durability, confirmation) = replication::read(sources);
     let mut optional = |setting| sources.optional(setting, values::name).map(|(text, _)| text);
@@ -185,8 +185,8 @@ fn store(sources: &mut Sources<'_>, condition: &Condition) -> Store {
     let [password, sentinel_password] = passwords;
     options.durability = durability;
     options.confirmation = confirmation;
-    options.subjects_in_flight_max = condition.subjects_in_flight_max;
-    options.silence_max = condition.store_timeout;
+    options.subjects_in_flight_max = resilience.subjects_in_flight_max;
+    options.silence_max = resilience.store_timeout;
     options.credentials.username = username.or(options.credentials.username);
     if let Some((file, password)) = password {
         options.credentials.password = Some(password);

@@ -147,7 +147,9 @@ fn host_port(text: &str, port: u16) -> Result<HostPort, String> {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':');
     match port.filter(|_| !host.is_empty() && host.chars().all(plain)) {
         Some(port) => Ok(HostPort { host: host.to_owned(), port }),
-        None => Err(format!("has no host and port in {:?}", crate::catalog::clipped(text))),
+        None => {
+            Err(format!("has no host and port in {:?}", crate::catalog::truncate_for_display(text)))
+        }
     }
 }
 

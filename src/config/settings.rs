@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use super::retired::RETIRED;
-use super::{access, condition, connections, replication, webhook};
+use super::{access, connections, replication, resilience, webhook};
 
 /// A setting.
 #[derive(Debug)]
@@ -303,14 +303,14 @@ pub const SETTINGS: &[Setting] = &[
     REFLECTION,
     REQUEST_TIMEOUT_MS,
     DRAIN_TIMEOUT_MS,
-    condition::SHUTDOWN_DELAY_MS,
-    condition::STORE_TOLERANCE_MS,
-    condition::STORE_TIMEOUT_MS,
-    condition::JOURNAL,
-    condition::STATE_DIR,
-    condition::STORE_ID,
-    condition::SUBJECTS_IN_FLIGHT_MAX,
-    condition::WORKER_THREADS,
+    resilience::SHUTDOWN_DELAY_MS,
+    resilience::STORE_TOLERANCE_MS,
+    resilience::STORE_TIMEOUT_MS,
+    resilience::JOURNAL,
+    resilience::STATE_DIR,
+    resilience::STORE_ID,
+    resilience::SUBJECTS_IN_FLIGHT_MAX,
+    resilience::WORKER_THREADS,
     APPLY_IN_FLIGHT_MAX,
     connections::CONNECTIONS_MAX,
     connections::CONNECTIONS_PER_PEER_MAX,

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tracing_subscriber::EnvFilter;
 
 use super::redis_url;
-use crate::catalog::clipped;
+use crate::catalog::truncate_for_display;
 use crate::engine::UnknownApp;
 use crate::grpc::ForcePolicy;
 use crate::input_file::{self, SECRET_MAX_BYTES, read_secret};
@@ -244,5 +244,5 @@ fn usable_path(text: &str) -> bool {
 }
 
 pub(super) fn wrong(expected: &str, given: &str) -> String {
-    format!("must be {expected}, not {:?}", clipped(given))
+    format!("must be {expected}, not {:?}", truncate_for_display(given))
 }

@@ -73,7 +73,7 @@ impl RedisDirectory {
         arguments: &[Vec<u8>],
     ) -> Result<Value, DirectoryError> {
         let keys: Vec<Vec<u8>> = keys.iter().map(|key| key.to_vec()).collect();
-        let answer = self.store.raw(script, &keys, arguments, PATIENCE).await;
+        let answer = self.store.call_script(script, &keys, arguments, PATIENCE).await;
         answer.map_err(|error| match error {
             LedgerError::ClockSkew(seconds) => DirectoryError::ClockSkew(seconds),
             LedgerError::StoreLost(why) => DirectoryError::StoreLost(why),

@@ -100,7 +100,7 @@ const ITEMS: [(Item, DocumentItem); 7] = [
 
 /// A statement with its document and hash.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Sealed {
+pub struct HashedStatement {
     /// The statement.
     pub statement: Statement,
     /// SHA-256 of the document without its hash, in hexadecimal digits.
@@ -111,7 +111,7 @@ pub struct Sealed {
 
 /// Writes the document of a statement.
 #[must_use]
-pub fn seal(statement: Statement) -> Sealed {
+pub fn seal(statement: Statement) -> HashedStatement {
     let mut document = Document {
         app_id: statement.app.to_string(),
         catalog_version: statement.catalog_version.clone(),
@@ -129,7 +129,7 @@ pub fn seal(statement: Statement) -> Sealed {
     };
     let hash = hash(&write(&document));
     document.hash = Some(hash.clone());
-    Sealed { statement, hash, json: write(&document) }
+    HashedStatement { statement, hash, json: write(&document) }
 }
 
 fn write(document: &Document) -> Vec<u8> {
@@ -175,7 +175,7 @@ fn store_line(line: &Line) -> DocumentLine {
 }
 
 /// Reads the document that was stored for an app and month, and checks its hash.
-pub fn open(app: &AppId, month: Month, json: Vec<u8>) -> Result<Sealed, DirectoryError> {
+pub fn open(app: &AppId, month: Month, json: Vec<u8>) -> Result<HashedStatement, DirectoryError> {
     let unreadable =
         |reason: String| DirectoryError::UnreadableStatement { app: app.clone(), month, reason };
     let mut document: Document =
@@ -188,7 +188,7 @@ pub fn open(app: &AppId, month: Month, json: Vec<u8>) -> Result<Sealed, Director
         return Err(unreadable("its hash does not match its content".to_owned()));
     }
     let statement = load(document).map_err(|reason| unreadable(reason.to_owned()))?;
-    Ok(Sealed { statement, hash: stored, json })
+    Ok(HashedStatement { statement, hash: stored, json })
 }
 
 fn load(document: Document) -> Result<Statement, &'static str> {

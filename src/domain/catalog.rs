@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use super::calendar::Zone;
 use super::decision::Reason;
+use super::failure_policy::FailurePolicy;
 use super::group_type::GroupType;
 use super::id::Name;
 use super::limit::{Limit, LimitId};
-use super::policy::FailurePolicy;
 use super::postpaid::PostPaid;
 
 /// Editions, add-ons, group types, IM codes and validity rules.

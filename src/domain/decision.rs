@@ -1,6 +1,6 @@
 //! Outcomes of a decision, and the limits that it violates.
 //!
-//! A [`Breach`] is the bare violation of a limit, as the ledger finds it in its facts; the purchase
+//! A [`Violation`] is the bare violation of a limit, as the ledger finds it in its facts; the purchase
 //! that would lift it is computed afterwards ([`super::upgrade`]).
 //!
 //! Precedence: "already held" comes before any limit; a stopped service comes before all limits and
@@ -134,7 +134,7 @@ impl fmt::Display for Subject {
 
 /// Violation of a limit: it does not admit one more.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Breach {
+pub struct Violation {
     /// Reason of the violation.
     pub reason: Reason,
     /// The violated limit.
@@ -152,7 +152,7 @@ pub struct Breach {
     pub group_type: Option<Name>,
 }
 
-impl Breach {
+impl Violation {
     /// Returns the violation if `bound` does not admit one more beside `used`.
     #[must_use]
     pub fn check(
@@ -212,25 +212,25 @@ pub struct Verdict {
     /// The outcome.
     pub outcome: Outcome,
     /// The violated limits: those of a denial, or those that [`Mode::Shadow`] passed over.
-    pub breaches: Vec<Breach>,
+    pub violations: Vec<Violation>,
 }
 
 impl Verdict {
     /// An item result without violations.
     #[must_use]
     pub fn of(outcome: Outcome) -> Self {
-        Self { outcome, breaches: Vec::new() }
+        Self { outcome, violations: Vec::new() }
     }
 
     /// The item result of taking something that is not held yet.
     #[must_use]
-    pub fn on_taking(mode: Mode, mut breaches: Vec<Breach>) -> Self {
+    pub fn on_taking(mode: Mode, mut violations: Vec<Violation>) -> Self {
         if mode == Mode::Force {
-            breaches.clear();
+            violations.clear();
         }
-        breaches.sort_by_key(|breach| breach.reason);
-        let denied = mode.denies() && !breaches.is_empty();
-        Self { outcome: if denied { Outcome::Denied } else { Outcome::Applied }, breaches }
+        violations.sort_by_key(|violation| violation.reason);
+        let denied = mode.denies() && !violations.is_empty();
+        Self { outcome: if denied { Outcome::Denied } else { Outcome::Applied }, violations }
     }
 
     /// Returns whether the item was denied.

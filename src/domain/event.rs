@@ -1,6 +1,6 @@
 //! Events: what happened to an app, when, as published to watchers.
 //!
-//! Each has a sentence for people ([`Happening::sentence`]) with the content of all fields. The
+//! Each has a sentence for people ([`EventKind::sentence`]) with the content of all fields. The
 //! engine creates events; the log decides how long they are kept.
 
 use std::fmt;
@@ -20,14 +20,14 @@ pub struct Event {
     /// The app; `None` if the event concerns the whole store.
     pub app: Option<AppId>,
     /// Kind and content.
-    pub what: Happening,
+    pub what: EventKind,
 }
 
 /// An event with its number in the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NumberedEvent {
     /// Number of the event in its store, counted from 1 without gaps; for
-    /// [`Happening::EventsDropped`] the last number that was dropped.
+    /// [`EventKind::EventsDropped`] the last number that was dropped.
     pub number: u64,
     /// The event.
     pub event: Event,
@@ -39,7 +39,7 @@ impl NumberedEvent {
     #[must_use]
     pub fn id(&self) -> String {
         match &self.event.what {
-            Happening::EventsDropped { first, last, .. } => format!("dropped-{first}-{last}"),
+            EventKind::EventsDropped { first, last, .. } => format!("dropped-{first}-{last}"),
             _ => self.number.to_string(),
         }
     }
@@ -102,7 +102,7 @@ impl StorePart {
 
 /// Kind of an event, with its content.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Happening {
+pub enum EventKind {
     /// A count crossed a threshold of its limit.
     LimitPassed {
         /// The count.
@@ -233,7 +233,7 @@ pub enum Happening {
         first: u64,
         /// The last number before the next retained event.
         last: u64,
-        /// Kinds of the dropped events, as [`Happening::kind`] names them; an invalid name for a
+        /// Kinds of the dropped events, as [`EventKind::kind`] names them; an invalid name for a
         /// kind that was not recorded.
         kinds: Vec<String>,
     },
@@ -256,8 +256,8 @@ pub enum Happening {
     },
 }
 
-impl Happening {
-    /// Every [`Happening::kind`] of events that are appended to the log; the only other one is
+impl EventKind {
+    /// Every [`EventKind::kind`] of events that are appended to the log; the only other one is
     /// `events_dropped`, which readers get in place of what is gone.
     pub const APPENDED_KINDS: [&str; 17] = [
         "limit_passed",

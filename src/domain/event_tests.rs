@@ -16,11 +16,11 @@ fn every_event_has_a_sentence_for_people() {
     let edition = || Name::from("professional");
     for (what, sentence) in [
         (
-            Happening::LimitPassed { count: count(user.clone(), 45), percent: 90 },
+            EventKind::LimitPassed { count: count(user.clone(), 45), percent: 90 },
             "user \"alice\" has 45 of at most 50 (groups_per_user): 90 % is reached",
         ),
         (
-            Happening::Denied {
+            EventKind::Denied {
                 sample: count(user, 50),
                 reason: Reason::GroupsPerUser,
                 denials: 17,
@@ -29,7 +29,7 @@ fn every_event_has_a_sentence_for_people() {
              most 50 (groups_per_user)",
         ),
         (
-            Happening::Denied {
+            EventKind::Denied {
                 sample: count(Subject::App, 0),
                 reason: Reason::ServiceStopped,
                 denials: 1,
@@ -37,7 +37,7 @@ fn every_event_has_a_sentence_for_people() {
             "denied once within a minute, since the service has stopped, to the app",
         ),
         (
-            Happening::Ending {
+            EventKind::Ending {
                 what: Sold::AddOn("members-2000".into()),
                 ends_at: midnight,
                 days_left: 1,
@@ -45,7 +45,7 @@ fn every_event_has_a_sentence_for_people() {
             "add-on \"members-2000\" is valid until 2019-03-12T00:00:00+08:00: 1 day left",
         ),
         (
-            Happening::Purchased {
+            EventKind::Purchased {
                 what: Sold::Edition(edition()),
                 months: 2,
                 renewal: true,
@@ -55,20 +55,20 @@ fn every_event_has_a_sentence_for_people() {
             "edition \"professional\" was renewed for 2 months, for 1998.00 CNY",
         ),
         (
-            Happening::ServiceStopped { edition: edition(), ended_at: midnight },
+            EventKind::ServiceStopped { edition: edition(), ended_at: midnight },
             "edition \"professional\" stopped at 2019-03-12T00:00:00+08:00: \
              the service has stopped",
         ),
         (
-            Happening::DriftFound { differences: 1, request_id: request_id() },
+            EventKind::DriftFound { differences: 1, request_id: request_id() },
             "1 fact differed from the database of the IM",
         ),
         (
-            Happening::FactsLost { part: StorePart::Groups, found: 90, known: 97 },
+            EventKind::FactsLost { part: StorePart::Groups, found: 90, known: 97 },
             "the store lost writes 91-97 of its groups, which it had acknowledged",
         ),
         (
-            Happening::FactsLost { part: StorePart::Events, found: 4, known: 5 },
+            EventKind::FactsLost { part: StorePart::Events, found: 4, known: 5 },
             "the store lost events 5-5, which it had acknowledged",
         ),
     ] {
@@ -79,13 +79,13 @@ fn every_event_has_a_sentence_for_people() {
 #[test]
 fn dropped_events_have_a_sentence_and_an_id_of_their_own() {
     let kinds = ["denied", "limit_passed"].map(str::to_owned).to_vec();
-    let what = Happening::EventsDropped { first: 4, last: 9, kinds };
+    let what = EventKind::EventsDropped { first: 4, last: 9, kinds };
     let zone = Zone::named("Asia/Shanghai").expect("a zone of the database");
     let sentence = "events 4-9 were dropped from the bounded log (denied, limit_passed)";
     assert_eq!(what.sentence(zone), sentence);
     let event = |what| Event { at: Timestamp::from_millis(7), app: None, what };
     assert_eq!(NumberedEvent { number: 9, event: event(what) }.id(), "dropped-4-9");
-    let created = Happening::AppCreated { request_id: String::new() };
+    let created = EventKind::AppCreated { request_id: String::new() };
     assert_eq!(NumberedEvent { number: 9, event: event(created) }.id(), "9");
 }
 
@@ -94,7 +94,7 @@ fn events_that_need_an_operator_have_the_stores_error_text() {
     let zone = Zone::named("Asia/Shanghai").expect("a zone of the database");
     for (what, sentence) in [
         (
-            Happening::JournalBlocked {
+            EventKind::JournalBlocked {
                 entry: 7,
                 operation: "join_group".to_owned(),
                 why: "WRONGTYPE Operation".to_owned(),
@@ -102,7 +102,7 @@ fn events_that_need_an_operator_have_the_stores_error_text() {
             "journal entry 7 (join_group) is blocked: WRONGTYPE Operation",
         ),
         (
-            Happening::StoreRefuses {
+            EventKind::StoreRefuses {
                 server: "10.0.0.1:6379".to_owned(),
                 why: "OOM command not allowed".to_owned(),
             },

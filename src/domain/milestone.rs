@@ -12,7 +12,7 @@
 use std::time::Duration;
 
 use super::catalog::{AfterGrace, Catalog};
-use super::event::{Happening, Sold};
+use super::event::{EventKind, Sold};
 use super::purchase::{Period, Sales};
 use super::time::Timestamp;
 use super::timeline::Timeline;
@@ -30,7 +30,7 @@ pub fn milestones(
     sales: &Sales,
     after: Timestamp,
     until: Timestamp,
-) -> Vec<(Timestamp, Happening)> {
+) -> Vec<(Timestamp, EventKind)> {
     let mut found = all(catalog, sales);
     found.retain(|(at, _)| after < *at && *at <= until);
     found
@@ -47,10 +47,10 @@ pub fn ends_of_change(
     after: &Sales,
     recorded_at: Timestamp,
     has_passed: impl Fn(Timestamp) -> bool,
-) -> Vec<(Timestamp, Happening)> {
+) -> Vec<(Timestamp, EventKind)> {
     let ends = |sales| {
         let mut ends = all(catalog, sales);
-        ends.retain(|(_, what)| !matches!(what, Happening::Ending { .. }));
+        ends.retain(|(_, what)| !matches!(what, EventKind::Ending { .. }));
         ends
     };
     let (were, are) = (ends(before), ends(after));
@@ -63,7 +63,7 @@ pub fn ends_of_change(
 }
 
 /// Returns all milestones, in order.
-fn all(catalog: &Catalog, sales: &Sales) -> Vec<(Timestamp, Happening)> {
+fn all(catalog: &Catalog, sales: &Sales) -> Vec<(Timestamp, EventKind)> {
     let timeline = Timeline::new(catalog, sales);
     let mut found = Vec::new();
     for (index, run) in timeline.editions.iter().enumerate() {
@@ -72,13 +72,13 @@ fn all(catalog: &Catalog, sales: &Sales) -> Vec<(Timestamp, Happening)> {
         if !run.refunded {
             remind(&mut found, &Sold::Edition(edition()), run.valid);
             if ended_at < run.stops_at {
-                found.push((ended_at, Happening::GraceBegan { edition: edition(), ended_at }));
+                found.push((ended_at, EventKind::GraceBegan { edition: edition(), ended_at }));
             }
         }
         let (edition, ended_at) = (edition(), run.stops_at);
         let what = match timeline.after_end_of(index) {
-            Some(AfterGrace::Stop) => Happening::ServiceStopped { edition, ended_at },
-            Some(AfterGrace::DefaultEdition) => Happening::EditionEnded { edition, ended_at },
+            Some(AfterGrace::Stop) => EventKind::ServiceStopped { edition, ended_at },
+            Some(AfterGrace::DefaultEdition) => EventKind::EditionEnded { edition, ended_at },
             None => continue,
         };
         found.push((ended_at, what));
@@ -87,20 +87,20 @@ fn all(catalog: &Catalog, sales: &Sales) -> Vec<(Timestamp, Happening)> {
         let add_on = || run.add_on.clone();
         remind(&mut found, &Sold::AddOn(add_on()), timeline.valid[run.purchase()]);
         let ended_at = run.in_force.until;
-        found.push((ended_at, Happening::AddOnEnded { add_on: add_on(), ended_at }));
+        found.push((ended_at, EventKind::AddOnEnded { add_on: add_on(), ended_at }));
     }
     // The sort is stable, so that milestones at the same instant are in the order of purchase.
     found.sort_by_key(|(at, _)| *at);
     found
 }
 
-fn remind(found: &mut Vec<(Timestamp, Happening)>, what: &Sold, valid: Period) {
+fn remind(found: &mut Vec<(Timestamp, EventKind)>, what: &Sold, valid: Period) {
     for days_left in REMINDED_DAYS {
         let before = i64::try_from((DAY * days_left).as_millis()).unwrap_or(i64::MAX);
         let at = Timestamp::from_millis(valid.until.as_millis().saturating_sub(before));
         if valid.from <= at {
             let what = what.clone();
-            found.push((at, Happening::Ending { what, ends_at: valid.until, days_left }));
+            found.push((at, EventKind::Ending { what, ends_at: valid.until, days_left }));
         }
     }
 }

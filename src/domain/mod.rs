@@ -12,7 +12,6 @@
 //! [`milestone`] (published events), [`clock_guard`] (detection of clock jumps), [`text`]
 //! (formatting of bytes and money).
 
-pub mod activity;
 pub mod audit;
 pub mod billing;
 pub mod calendar;
@@ -21,14 +20,15 @@ pub mod catalog_history;
 pub mod clock_guard;
 pub mod decision;
 pub mod event;
+pub mod failure_policy;
 pub mod group_type;
 pub mod history;
 pub mod id;
 pub mod limit;
+pub mod login_days;
 pub mod metering;
 pub mod milestone;
 pub mod month;
-pub mod policy;
 pub mod postpaid;
 pub mod purchase;
 pub mod refund;

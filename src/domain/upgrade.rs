@@ -15,7 +15,7 @@
 //! lifts it too is offered against that user's own limit.
 
 use super::catalog::{AddOn, Catalog, Edition};
-use super::decision::{Breach, Reason};
+use super::decision::{Reason, Violation};
 use super::id::Name;
 use super::limit::{Limit, LimitId, Source};
 use super::schedule::Limits;
@@ -56,8 +56,8 @@ enum Purchase<'a> {
 pub fn upgrades(
     catalog: &Catalog,
     limits: &Limits,
-    violation: &Breach,
-    violations: &[Breach],
+    violation: &Violation,
+    violations: &[Violation],
 ) -> Vec<Upgrade> {
     if violation.reason == Reason::ServiceStopped {
         return renewal(catalog, limits).into_iter().collect();
@@ -66,8 +66,9 @@ pub fn upgrades(
         return Vec::new();
     }
     let helps = |purchase: &Purchase<'_>| {
-        let lifts =
-            |of: &Breach| purchase.limit(catalog, of).is_some_and(|it| it.admits_one_more(of.used));
+        let lifts = |of: &Violation| {
+            purchase.limit(catalog, of).is_some_and(|it| it.admits_one_more(of.used))
+        };
         violations.iter().all(lifts) && purchase.keeps(catalog, limits, violation)
     };
     let offers = purchases(catalog, limits).filter(helps).filter_map(|purchase| {
@@ -98,7 +99,7 @@ fn purchases<'a>(catalog: &'a Catalog, limits: &'a Limits) -> impl Iterator<Item
 impl Purchase<'_> {
     /// Returns the value of the violated limit after the purchase, capped by the group's type and
     /// own limit; `None` if the purchase does not change that limit.
-    fn limit(self, catalog: &Catalog, violation: &Breach) -> Option<Limit> {
+    fn limit(self, catalog: &Catalog, violation: &Violation) -> Option<Limit> {
         let id = &violation.limit_id;
         let sold = match self {
             Self::Edition(edition, _) if part(id).is_some() => {
@@ -113,7 +114,7 @@ impl Purchase<'_> {
     }
 
     /// Returns whether the purchase lowers no limit in the part of the violated limit.
-    fn keeps(self, catalog: &Catalog, limits: &Limits, violation: &Breach) -> bool {
+    fn keeps(self, catalog: &Catalog, limits: &Limits, violation: &Violation) -> bool {
         let Self::Edition(edition, _) = self else { return true };
         let of_part = part(&violation.limit_id);
         let mut same_part = limits.sold.iter().filter(|(id, _)| part(id) == of_part);
@@ -122,7 +123,7 @@ impl Purchase<'_> {
         })
     }
 
-    fn offer(self, new_limit: Limit, violation: &Breach) -> Upgrade {
+    fn offer(self, new_limit: Limit, violation: &Violation) -> Upgrade {
         let (offer, price_fen_per_month, replaces) = match self {
             Self::Edition(edition, price) => (Offer::Edition(edition.id.clone()), price, None),
             Self::AddOn(add_on, _) => {

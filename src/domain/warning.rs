@@ -33,7 +33,7 @@ pub struct Warning {
 
 /// Effect of a rising count on the thresholds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Risen {
+pub struct ThresholdCrossed {
     /// The highest threshold warned of, to be stored; 0 if none was.
     pub standing: u64,
     /// The threshold to warn of, if one was crossed for the first time.
@@ -43,7 +43,7 @@ pub struct Risen {
 /// Computes the effect of a count that rises from `before` to `after`; `standing` is the threshold
 /// warned of so far (0: none).
 #[must_use]
-pub fn rise(standing: u64, before: u64, after: u64, limit: u64) -> Risen {
+pub fn rise(standing: u64, before: u64, after: u64, limit: u64) -> ThresholdCrossed {
     let reaches = |count: u64, percent: u64| {
         u128::from(count) * 100 >= u128::from(limit) * u128::from(percent)
     };
@@ -51,7 +51,7 @@ pub fn rise(standing: u64, before: u64, after: u64, limit: u64) -> Risen {
     let thresholds = THRESHOLDS_PERCENT.iter().rev().copied();
     let still = thresholds.clone().find(|it| *it <= standing && !below(it)).unwrap_or(0);
     let reached = thresholds.clone().find(|it| reaches(after, *it)).unwrap_or(0);
-    Risen { standing: still.max(reached), passed: (reached > still).then_some(reached) }
+    ThresholdCrossed { standing: still.max(reached), passed: (reached > still).then_some(reached) }
 }
 
 /// Returns whether thresholds are checked for a count of that size.
@@ -89,7 +89,11 @@ mod tests {
             (100, 100, 101, 100, 100, None),
         ] {
             let risen = rise(standing, before, after, limit);
-            assert_eq!(risen, Risen { standing: then, passed }, "{standing} {before} {after}");
+            assert_eq!(
+                risen,
+                ThresholdCrossed { standing: then, passed },
+                "{standing} {before} {after}"
+            );
         }
     }
 

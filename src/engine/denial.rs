@@ -1,7 +1,7 @@
 //! A denial as callers get it: the violation with error code, sentence and upgrade offer.
 
 use crate::domain::catalog::Catalog;
-use crate::domain::decision::{Breach, Outcome, Reason, Verdict};
+use crate::domain::decision::{Outcome, Reason, Verdict, Violation};
 use crate::domain::id::Name;
 use crate::domain::limit::Source;
 use crate::domain::schedule::Limits;
@@ -11,7 +11,7 @@ use crate::domain::upgrade::{Upgrade, upgrades};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Denial {
     /// The violation: limit, subject and counts.
-    pub breach: Breach,
+    pub violation: Violation,
     /// Error code for IM clients.
     pub im_error_code: i32,
     /// A sentence for logs and operators.
@@ -31,29 +31,29 @@ pub struct Ruling {
 
 impl Ruling {
     pub(super) fn new(catalog: &Catalog, limits: Option<&Limits>, verdict: Verdict) -> Self {
-        let violations = verdict.breaches;
-        let complete = |breach: &Breach| {
-            let offered = |limits| upgrades(catalog, limits, breach, &violations);
-            Denial::new(catalog, breach.clone(), limits.map(offered).unwrap_or_default())
+        let violations = verdict.violations;
+        let complete = |violation: &Violation| {
+            let offered = |limits| upgrades(catalog, limits, violation, &violations);
+            Denial::new(catalog, violation.clone(), limits.map(offered).unwrap_or_default())
         };
         Self { outcome: verdict.outcome, denials: violations.iter().map(complete).collect() }
     }
 }
 
 impl Denial {
-    fn new(catalog: &Catalog, breach: Breach, upgrades: Vec<Upgrade>) -> Self {
-        let group_type = breach.group_type.as_ref().map(Name::as_str);
+    fn new(catalog: &Catalog, violation: Violation, upgrades: Vec<Upgrade>) -> Self {
+        let group_type = violation.group_type.as_ref().map(Name::as_str);
         Self {
-            im_error_code: catalog.im_code(breach.reason, group_type),
-            message: sentence(&breach),
+            im_error_code: catalog.im_code(violation.reason, group_type),
+            message: sentence(&violation),
             upgrades,
-            breach,
+            violation,
         }
     }
 }
 
-fn sentence(breach: &Breach) -> String {
-    let Breach { reason, subject, used, bound, .. } = breach;
+fn sentence(violation: &Violation) -> String {
+    let Violation { reason, subject, used, bound, .. } = violation;
     let limit = bound.limit;
     let what = match reason {
         Reason::ServiceStopped => {

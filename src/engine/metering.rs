@@ -18,7 +18,7 @@ impl Engine {
         deadline: Timestamp,
     ) -> Result<Metered, LedgerError> {
         let (call, _) = self.call(app.clone(), Mode::Enforce, deadline);
-        let call = Call { hurried: true, ..call };
+        let call = Call { fail_fast: true, ..call };
         self.meter("record_logins", &app, self.ledger.record_logins(call, logins)).await
     }
 
@@ -30,7 +30,7 @@ impl Engine {
         deadline: Timestamp,
     ) -> Result<Metered, LedgerError> {
         let (call, _) = self.call(app.clone(), Mode::Enforce, deadline);
-        let call = Call { hurried: true, ..call };
+        let call = Call { fail_fast: true, ..call };
         self.meter("report_bandwidth", &app, self.ledger.report_bandwidth(call, samples)).await
     }
 

@@ -26,7 +26,7 @@ use crate::domain::warning::Warning;
 use crate::ledger::{Answer, CLOCK_SKEW_MAX, Call, Ledger, LedgerError, Operation};
 use crate::telemetry::Metrics;
 
-pub mod administration;
+pub mod admin;
 mod denial;
 pub mod events;
 pub mod fallback;
@@ -35,7 +35,7 @@ mod store;
 mod top;
 
 pub use denial::{Denial, Ruling};
-use events::Notices;
+use events::EventBuffer;
 use fallback::Fallback;
 use top::DenialCounter;
 pub use top::{DenialKey, Estimate, TopDenials};
@@ -67,7 +67,7 @@ pub struct Engine {
     metrics: Arc<Metrics>,
     unknown_app: UnknownApp,
     rules: ArcSwap<Rules>,
-    notices: Notices,
+    event_buffer: EventBuffer,
     top: DenialCounter,
     fallback: Option<Arc<Fallback>>,
 }
@@ -153,10 +153,10 @@ impl Engine {
         unknown_app: UnknownApp,
     ) -> Result<Self, MissingItem> {
         let rules = ArcSwap::from_pointee(Rules::new(catalog, unknown_app)?);
-        let notices = Notices::new(metrics.clone());
+        let event_buffer = EventBuffer::new(metrics.clone());
         let top = DenialCounter::new(clock.now());
         let fallback = None;
-        Ok(Self { ledger, clock, metrics, unknown_app, rules, notices, top, fallback })
+        Ok(Self { ledger, clock, metrics, unknown_app, rules, event_buffer, top, fallback })
     }
 
     /// Adds a fallback, which decides while the store is unavailable.
@@ -175,7 +175,7 @@ impl Engine {
     /// Returns whether any operation is admitted while the store is unavailable.
     #[must_use]
     pub fn admits_without_store(&self) -> bool {
-        self.fallback.is_some() && self.catalog().failure.opens_something()
+        self.fallback.is_some() && self.catalog().failure.any_open()
     }
 
     /// Returns whether the store is lost: it fails every call until it is accepted.
@@ -192,8 +192,8 @@ impl Engine {
 
     /// Returns the buffer of events that are not in the log yet.
     #[must_use]
-    pub fn notices(&self) -> &Notices {
-        &self.notices
+    pub fn event_buffer(&self) -> &EventBuffer {
+        &self.event_buffer
     }
 
     /// Returns the instant by this process's clock, in which deadlines are given.
@@ -246,7 +246,7 @@ impl Engine {
         match &decision {
             Ok(decision) => {
                 decision.log(&app, measure.operation());
-                self.notices.record(&app, mode, self.plausible(decision.decided_at), decision);
+                self.event_buffer.record(&app, mode, self.plausible(decision.decided_at), decision);
                 self.top.record(decision.decided_at, &app, mode, decision);
                 measure.decided(decision.rulings());
             }
@@ -263,13 +263,13 @@ impl Engine {
     }
 
     /// Calls the ledger to decide.
-    async fn ask(&self, request: Request, hurried: bool) -> Result<Decision, LedgerError> {
-        self.carry_out(request, |call| Call { hurried, ..call }).await
+    async fn ask(&self, request: Request, fail_fast: bool) -> Result<Decision, LedgerError> {
+        self.carry_out(request, |call| Call { fail_fast, ..call }).await
     }
 
     /// Writes an operation to the ledger that was answered without it.
     async fn replay(&self, request: Request) -> Result<Decision, LedgerError> {
-        self.carry_out(request, |call| Call { hurried: true, is_replayed: true, ..call }).await
+        self.carry_out(request, |call| Call { fail_fast: true, is_replayed: true, ..call }).await
     }
 
     async fn carry_out(
@@ -336,7 +336,7 @@ impl Engine {
     ) -> Result<UsageReport, LedgerError> {
         let measure = self.metrics.measure("get_usage", Mode::CheckOnly);
         let (call, catalog) = self.call(app, Mode::CheckOnly, deadline);
-        let call = Call { hurried: true, ..call };
+        let call = Call { fail_fast: true, ..call };
         match self.read_usage(&call, &catalog, subject).await {
             Ok(report) => {
                 measure.decided([]);
@@ -377,7 +377,7 @@ impl Engine {
             deadline,
             catalog: catalog.clone(),
             unknown_app,
-            hurried: false,
+            fail_fast: false,
             is_replayed: false,
         };
         (call, catalog)
@@ -411,8 +411,8 @@ impl Decision {
 
     fn log(&self, app: &AppId, operation: &str) {
         for denial in self.rulings().flat_map(|ruling| &ruling.denials) {
-            let reason = denial.breach.reason.name();
-            debug!(%app, operation, reason, subject = %denial.breach.subject, "limit reached");
+            let reason = denial.violation.reason.name();
+            debug!(%app, operation, reason, subject = %denial.violation.subject, "limit reached");
         }
     }
 

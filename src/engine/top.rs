@@ -93,13 +93,13 @@ impl DenialCounter {
         }
         let mut counts = self.counts(now);
         for denial in denials {
-            let breach = &denial.breach;
+            let violation = &denial.violation;
             counts.apps.add(app);
             counts.subjects.add(&DenialKey {
                 app: app.clone(),
-                subject: breach.subject.clone(),
-                limit_id: breach.limit_id.clone(),
-                reason: breach.reason,
+                subject: violation.subject.clone(),
+                limit_id: violation.limit_id.clone(),
+                reason: violation.reason,
             });
         }
     }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::EventsError;
 use crate::domain::decision::{Reason, Subject};
-use crate::domain::event::{Count, Event, Happening, NumberedEvent, Sold, StorePart};
+use crate::domain::event::{Count, Event, EventKind, NumberedEvent, Sold, StorePart};
 use crate::domain::id::{AppId, GroupId, Name, UserId};
 use crate::domain::time::Timestamp;
 
@@ -177,122 +177,122 @@ impl From<StoredSold> for Sold {
     }
 }
 
-impl From<Happening> for StoredHappening {
-    fn from(what: Happening) -> Self {
+impl From<EventKind> for StoredHappening {
+    fn from(what: EventKind) -> Self {
         let ms = Timestamp::as_millis;
         match what {
-            Happening::LimitPassed { count, percent } => {
+            EventKind::LimitPassed { count, percent } => {
                 Self::LimitPassed { count: count.into(), percent }
             }
-            Happening::Denied { sample, reason, denials } => {
+            EventKind::Denied { sample, reason, denials } => {
                 Self::Denied { sample: sample.into(), reason: reason.name().to_owned(), denials }
             }
-            Happening::Ending { what, ends_at, days_left } => {
+            EventKind::Ending { what, ends_at, days_left } => {
                 Self::Ending { what: what.into(), ends_at_ms: ms(ends_at), days_left }
             }
-            Happening::GraceBegan { edition, ended_at } => {
+            EventKind::GraceBegan { edition, ended_at } => {
                 Self::GraceBegan { edition: edition.to_string(), ended_at_ms: ms(ended_at) }
             }
-            Happening::ServiceStopped { edition, ended_at } => {
+            EventKind::ServiceStopped { edition, ended_at } => {
                 Self::ServiceStopped { edition: edition.to_string(), ended_at_ms: ms(ended_at) }
             }
-            Happening::EditionEnded { edition, ended_at } => {
+            EventKind::EditionEnded { edition, ended_at } => {
                 Self::EditionEnded { edition: edition.to_string(), ended_at_ms: ms(ended_at) }
             }
-            Happening::AddOnEnded { add_on, ended_at } => {
+            EventKind::AddOnEnded { add_on, ended_at } => {
                 Self::AddOnEnded { add_on: add_on.to_string(), ended_at_ms: ms(ended_at) }
             }
-            Happening::AppCreated { request_id } => Self::AppCreated { request_id },
-            Happening::Purchased { what, months, renewal, price_fen, request_id } => {
+            EventKind::AppCreated { request_id } => Self::AppCreated { request_id },
+            EventKind::Purchased { what, months, renewal, price_fen, request_id } => {
                 Self::Purchased { what: what.into(), months, renewal, price_fen, request_id }
             }
-            Happening::Refunded { what, refund_fen, request_id } => {
+            EventKind::Refunded { what, refund_fen, request_id } => {
                 Self::Refunded { what: what.into(), refund_fen, request_id }
             }
-            Happening::RetentionSet { days, request_id } => Self::RetentionSet { days, request_id },
-            Happening::DriftFound { differences, request_id } => {
+            EventKind::RetentionSet { days, request_id } => Self::RetentionSet { days, request_id },
+            EventKind::DriftFound { differences, request_id } => {
                 Self::DriftFound { differences, request_id }
             }
-            Happening::JournalReplayed { facts, over, failed, sample } => {
+            EventKind::JournalReplayed { facts, over, failed, sample } => {
                 Self::JournalReplayed { facts, over, failed, sample: sample.map(Into::into) }
             }
-            Happening::StatementIssued { month, total_fen } => {
+            EventKind::StatementIssued { month, total_fen } => {
                 Self::StatementIssued { month: month.to_string(), total_fen }
             }
-            Happening::FactsLost { part, found, known } => {
+            EventKind::FactsLost { part, found, known } => {
                 Self::FactsLost { part: part.name().to_owned(), found, known }
             }
-            Happening::EventsDropped { first, last, kinds } => {
+            EventKind::EventsDropped { first, last, kinds } => {
                 Self::EventsDropped { first, last, kinds }
             }
-            Happening::JournalBlocked { entry, operation, why } => {
+            EventKind::JournalBlocked { entry, operation, why } => {
                 Self::JournalBlocked { entry, operation, why }
             }
-            Happening::StoreRefuses { server, why } => Self::StoreRefuses { server, why },
+            EventKind::StoreRefuses { server, why } => Self::StoreRefuses { server, why },
         }
     }
 }
 
-fn happening(stored: StoredHappening) -> Result<Happening, String> {
+fn happening(stored: StoredHappening) -> Result<EventKind, String> {
     let at = Timestamp::from_millis;
     let name = |text: String| Name::from(text.as_str());
     Ok(match stored {
         StoredHappening::LimitPassed { count, percent } => {
-            Happening::LimitPassed { count: count.try_into()?, percent }
+            EventKind::LimitPassed { count: count.try_into()?, percent }
         }
         StoredHappening::Denied { sample, reason, denials } => {
             let known = Reason::ALL.into_iter().find(|known| known.name() == reason);
             let reason = known.ok_or_else(|| format!("unknown reason {reason:?}"))?;
-            Happening::Denied { sample: sample.try_into()?, reason, denials }
+            EventKind::Denied { sample: sample.try_into()?, reason, denials }
         }
         StoredHappening::Ending { what, ends_at_ms, days_left } => {
-            Happening::Ending { what: what.into(), ends_at: at(ends_at_ms), days_left }
+            EventKind::Ending { what: what.into(), ends_at: at(ends_at_ms), days_left }
         }
         StoredHappening::GraceBegan { edition, ended_at_ms } => {
-            Happening::GraceBegan { edition: name(edition), ended_at: at(ended_at_ms) }
+            EventKind::GraceBegan { edition: name(edition), ended_at: at(ended_at_ms) }
         }
         StoredHappening::ServiceStopped { edition, ended_at_ms } => {
-            Happening::ServiceStopped { edition: name(edition), ended_at: at(ended_at_ms) }
+            EventKind::ServiceStopped { edition: name(edition), ended_at: at(ended_at_ms) }
         }
         StoredHappening::EditionEnded { edition, ended_at_ms } => {
-            Happening::EditionEnded { edition: name(edition), ended_at: at(ended_at_ms) }
+            EventKind::EditionEnded { edition: name(edition), ended_at: at(ended_at_ms) }
         }
         StoredHappening::AddOnEnded { add_on, ended_at_ms } => {
-            Happening::AddOnEnded { add_on: name(add_on), ended_at: at(ended_at_ms) }
+            EventKind::AddOnEnded { add_on: name(add_on), ended_at: at(ended_at_ms) }
         }
-        StoredHappening::AppCreated { request_id } => Happening::AppCreated { request_id },
+        StoredHappening::AppCreated { request_id } => EventKind::AppCreated { request_id },
         StoredHappening::Purchased { what, months, renewal, price_fen, request_id } => {
-            Happening::Purchased { what: what.into(), months, renewal, price_fen, request_id }
+            EventKind::Purchased { what: what.into(), months, renewal, price_fen, request_id }
         }
         StoredHappening::Refunded { what, refund_fen, request_id } => {
-            Happening::Refunded { what: what.into(), refund_fen, request_id }
+            EventKind::Refunded { what: what.into(), refund_fen, request_id }
         }
         StoredHappening::RetentionSet { days, request_id } => {
-            Happening::RetentionSet { days, request_id }
+            EventKind::RetentionSet { days, request_id }
         }
         StoredHappening::DriftFound { differences, request_id } => {
-            Happening::DriftFound { differences, request_id }
+            EventKind::DriftFound { differences, request_id }
         }
         StoredHappening::JournalReplayed { facts, over, failed, sample } => {
             let sample = sample.map(TryInto::try_into).transpose()?;
-            Happening::JournalReplayed { facts, over, failed, sample }
+            EventKind::JournalReplayed { facts, over, failed, sample }
         }
         StoredHappening::StatementIssued { month, total_fen } => {
             let month = month.parse().map_err(|_| format!("{month:?} is not a month"))?;
-            Happening::StatementIssued { month, total_fen }
+            EventKind::StatementIssued { month, total_fen }
         }
         StoredHappening::FactsLost { part, found, known } => {
             let named = StorePart::ALL.into_iter().find(|named| named.name() == part);
             let part = named.ok_or_else(|| format!("unknown part {part:?}"))?;
-            Happening::FactsLost { part, found, known }
+            EventKind::FactsLost { part, found, known }
         }
         StoredHappening::EventsDropped { first, last, kinds } => {
-            Happening::EventsDropped { first, last, kinds }
+            EventKind::EventsDropped { first, last, kinds }
         }
         StoredHappening::JournalBlocked { entry, operation, why } => {
-            Happening::JournalBlocked { entry, operation, why }
+            EventKind::JournalBlocked { entry, operation, why }
         }
-        StoredHappening::StoreRefuses { server, why } => Happening::StoreRefuses { server, why },
+        StoredHappening::StoreRefuses { server, why } => EventKind::StoreRefuses { server, why },
     })
 }
 
@@ -339,7 +339,7 @@ mod tests {
         for reason in Reason::ALL {
             let text = GOLDEN[1].replace("MEMBERS_PER_GROUP", reason.name());
             let event = decode(1, text.as_bytes()).expect("readable").event;
-            assert!(matches!(event.what, Happening::Denied { reason: it, .. } if it == reason));
+            assert!(matches!(event.what, EventKind::Denied { reason: it, .. } if it == reason));
         }
     }
 

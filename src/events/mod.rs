@@ -4,7 +4,7 @@
 //!
 //! - **Bounded** by a [`Retention`]: events about limits in total and by app; the others by age and
 //!   number. An append drops at most two events for each one that it adds, and never the last one.
-//! - **Dropped events are reported.** A page has one [`Happening::EventsDropped`] for each range of
+//! - **Dropped events are reported.** A page has one [`EventKind::EventsDropped`] for each range of
 //!   numbers with dropped events that the reader had not read, before the next event that is kept.
 //!   Events dropped before the reader's position are not reported to it.
 //! - **Numbered** from 1 without gaps; numbers are never used again. If Redis has lost events that
@@ -23,7 +23,7 @@ use async_trait::async_trait;
 
 use crate::domain::clock_guard::ClockRefusal;
 #[cfg(doc)]
-use crate::domain::event::Happening;
+use crate::domain::event::EventKind;
 use crate::domain::event::{Event, NumberedEvent};
 use crate::ledger::LedgerError;
 

@@ -13,7 +13,7 @@ use redis::Value;
 
 use super::retention::PageEvents;
 use super::{Claim, EventLog, EventsError, Lease, Move, Page, Retention, codec};
-use crate::domain::event::{Event, Happening, StorePart};
+use crate::domain::event::{Event, EventKind, StorePart};
 use crate::ledger::LedgerError;
 use crate::ledger::redis::Redis;
 use crate::ledger::redis::keys::{CURSORS, EVENT_INDEX, EVENTS};
@@ -62,7 +62,7 @@ impl RedisEvents {
 
     async fn call(&self, script: ScriptId, arguments: &[Vec<u8>]) -> Result<Value, EventsError> {
         let keys = [EVENTS.to_vec(), CURSORS.to_vec(), EVENT_INDEX.to_vec()];
-        let answer = self.store.raw(script, &keys, arguments, PATIENCE).await;
+        let answer = self.store.call_script(script, &keys, arguments, PATIENCE).await;
         answer.map_err(|error| match error {
             LedgerError::ClockSkew(seconds) => EventsError::ClockSkew(seconds),
             LedgerError::StoreLost(why) => EventsError::StoreLost(why),
@@ -98,7 +98,7 @@ impl RedisEvents {
         match found {
             Some(found) => {
                 let at = self.store.clock.now();
-                let what = Happening::FactsLost { part: StorePart::Events, found, known: seen };
+                let what = EventKind::FactsLost { part: StorePart::Events, found, known: seen };
                 let lost = Event { at, app: None, what };
                 let on = seen.saturating_add(NUMBERS_LEFT_OUT);
                 arguments.extend([decimal(found), decimal(on), codec::encode(&lost)]);

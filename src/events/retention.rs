@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use crate::domain::event::{Event, Happening, NumberedEvent};
+use crate::domain::event::{Event, EventKind, NumberedEvent};
 use crate::domain::time::Timestamp;
 
 /// The bounds of a log. Each is at least 1.
@@ -65,7 +65,7 @@ impl PageEvents {
         if first <= last && !dropped.is_empty() {
             let mut kinds: Vec<_> = dropped.split(' ').map(str::to_owned).collect();
             kinds.sort_unstable();
-            let what = Happening::EventsDropped { first, last, kinds };
+            let what = EventKind::EventsDropped { first, last, kinds };
             // The time of the next event, so that each reader gets the same event.
             let event = Event { at: numbered.event.at, app: None, what };
             self.events.push(NumberedEvent { number: last, event });

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::chart::Chart;
 use super::{grouped, money};
-use crate::directory::statement::Sealed;
+use crate::directory::statement::HashedStatement;
 use crate::domain::billing::{Line, Statement, StatementDay};
 use crate::domain::id::Name;
 use crate::domain::postpaid::whole_mbps;
@@ -17,7 +17,7 @@ const GROUPS_COLOUR: &str = "#3a8f5c";
 const REGION_COLOURS: [&str; 3] = ["#b3622f", "#7a4fa3", "#8a8a2a"];
 
 /// Returns the page.
-pub fn page(sealed: &Sealed) -> String {
+pub fn page(sealed: &HashedStatement) -> String {
     let statement = &sealed.statement;
     let (app, month) = (escaped(statement.app.as_str()), statement.month);
     let state = if statement.is_final { "final" } else { "running" };

@@ -3,7 +3,7 @@
 //! Pure functions of a statement. The JSON is the document that its hash is computed over; see
 //! [`crate::directory::statement`].
 
-use crate::directory::statement::Sealed;
+use crate::directory::statement::HashedStatement;
 
 mod chart;
 mod csv;
@@ -44,7 +44,7 @@ impl Format {
 
 /// Returns the statement as a file.
 #[must_use]
-pub fn file(sealed: &Sealed, format: Format) -> Vec<u8> {
+pub fn file(sealed: &HashedStatement, format: Format) -> Vec<u8> {
     match format {
         Format::Json => sealed.json.clone(),
         Format::Csv => csv::text(&sealed.statement).into_bytes(),

@@ -146,14 +146,14 @@ fn result(id: String, ruling: Ruling) -> pb::Result {
 }
 
 fn denial(denial: Denial) -> pb::Denial {
-    let breach = denial.breach;
-    let (source, source_id) = source(&breach.bound.source);
+    let violation = denial.violation;
+    let (source, source_id) = source(&violation.bound.source);
     pb::Denial {
-        reason: reason(breach.reason).into(),
-        limit_id: breach.limit_id.to_string(),
-        subject: Some(subject(&breach.subject)),
-        used: breach.used,
-        limit: breach.bound.limit.finite().unwrap_or(u64::MAX),
+        reason: reason(violation.reason).into(),
+        limit_id: violation.limit_id.to_string(),
+        subject: Some(subject(&violation.subject)),
+        used: violation.used,
+        limit: violation.bound.limit.finite().unwrap_or(u64::MAX),
         requested: 1,
         source: source.into(),
         source_id,

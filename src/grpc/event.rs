@@ -3,7 +3,7 @@
 use super::answer::{reason, subject, timestamp};
 use super::{json, pb};
 use crate::domain::calendar::Zone;
-use crate::domain::event::{Count, Happening, NumberedEvent, Sold};
+use crate::domain::event::{Count, EventKind as Kind, NumberedEvent, Sold};
 
 /// An event; instants within its sentence are in that zone.
 pub fn event(numbered: &NumberedEvent, zone: Zone) -> pb::Event {
@@ -25,60 +25,60 @@ pub fn event_json(numbered: &NumberedEvent, zone: Zone) -> String {
     json::compact("Event", &event(numbered, zone))
 }
 
-fn with_details(told: pb::Event, what: &Happening) -> pb::Event {
+fn with_details(told: pb::Event, what: &Kind) -> pb::Event {
     match what.clone() {
-        Happening::LimitPassed { count, percent } => {
+        Kind::LimitPassed { count, percent } => {
             let percent = u32::try_from(percent).unwrap_or(u32::MAX);
             pb::Event { percent, ..counted(told, count) }
         }
-        Happening::Denied { sample, reason: why, denials } => {
+        Kind::Denied { sample, reason: why, denials } => {
             let reason = reason(why).into();
             pb::Event { reason, count: denials, ..counted(told, sample) }
         }
-        Happening::Ending { what, ends_at, days_left } => {
+        Kind::Ending { what, ends_at, days_left } => {
             pb::Event { ends_at: Some(timestamp(ends_at)), days_left, ..about(told, what) }
         }
-        Happening::GraceBegan { edition, ended_at }
-        | Happening::ServiceStopped { edition, ended_at }
-        | Happening::EditionEnded { edition, ended_at } => {
+        Kind::GraceBegan { edition, ended_at }
+        | Kind::ServiceStopped { edition, ended_at }
+        | Kind::EditionEnded { edition, ended_at } => {
             let ends_at = Some(timestamp(ended_at));
             pb::Event { ends_at, edition_id: edition.to_string(), ..told }
         }
-        Happening::AddOnEnded { add_on, ended_at } => {
+        Kind::AddOnEnded { add_on, ended_at } => {
             let ends_at = Some(timestamp(ended_at));
             pb::Event { ends_at, add_on_id: add_on.to_string(), ..told }
         }
-        Happening::AppCreated { request_id } => pb::Event { request_id, ..told },
-        Happening::Purchased { what, price_fen, request_id, .. } => {
+        Kind::AppCreated { request_id } => pb::Event { request_id, ..told },
+        Kind::Purchased { what, price_fen, request_id, .. } => {
             pb::Event { amount_fen: price_fen, request_id, ..about(told, what) }
         }
-        Happening::Refunded { what, refund_fen, request_id } => {
+        Kind::Refunded { what, refund_fen, request_id } => {
             pb::Event { amount_fen: -refund_fen, request_id, ..about(told, what) }
         }
-        Happening::RetentionSet { days, request_id } => {
+        Kind::RetentionSet { days, request_id } => {
             pb::Event { retention_days: days, request_id, ..told }
         }
-        Happening::DriftFound { differences, request_id } => {
+        Kind::DriftFound { differences, request_id } => {
             pb::Event { count: differences, request_id, ..told }
         }
-        Happening::JournalReplayed { facts, over, failed, sample } => {
+        Kind::JournalReplayed { facts, over, failed, sample } => {
             let told = pb::Event { count: facts, over, failed, ..told };
             sample.map_or(told.clone(), |sample| counted(told, sample))
         }
-        Happening::StatementIssued { month, total_fen } => {
+        Kind::StatementIssued { month, total_fen } => {
             pb::Event { month: month.to_string(), amount_fen: total_fen, ..told }
         }
-        Happening::FactsLost { part, found, known } => {
+        Kind::FactsLost { part, found, known } => {
             pb::Event { part: part.name().to_owned(), found, known, ..told }
         }
-        Happening::EventsDropped { first, last, kinds } => {
+        Kind::EventsDropped { first, last, kinds } => {
             let dropped_kinds = kinds.iter().map(|name| kind_named(name).into()).collect();
             pb::Event { first_dropped: first, last_dropped: last, dropped_kinds, ..told }
         }
-        Happening::JournalBlocked { entry, operation, why } => {
+        Kind::JournalBlocked { entry, operation, why } => {
             pb::Event { journal_entry: entry, operation, store_message: why, ..told }
         }
-        Happening::StoreRefuses { server, why } => pb::Event { server, store_message: why, ..told },
+        Kind::StoreRefuses { server, why } => pb::Event { server, store_message: why, ..told },
     }
 }
 
@@ -95,30 +95,30 @@ fn about(told: pb::Event, what: Sold) -> pb::Event {
 }
 
 /// The kind of an event.
-pub fn kind(what: &Happening) -> pb::EventKind {
+pub fn kind(what: &Kind) -> pb::EventKind {
     match what {
-        Happening::LimitPassed { .. } => pb::EventKind::LimitPassed,
-        Happening::Denied { .. } => pb::EventKind::Denied,
-        Happening::Ending { .. } => pb::EventKind::Ending,
-        Happening::GraceBegan { .. } => pb::EventKind::GraceBegan,
-        Happening::ServiceStopped { .. } => pb::EventKind::ServiceStopped,
-        Happening::EditionEnded { .. } => pb::EventKind::EditionEnded,
-        Happening::AddOnEnded { .. } => pb::EventKind::AddOnEnded,
-        Happening::AppCreated { .. } => pb::EventKind::AppCreated,
-        Happening::Purchased { .. } => pb::EventKind::Purchased,
-        Happening::Refunded { .. } => pb::EventKind::Refunded,
-        Happening::RetentionSet { .. } => pb::EventKind::RetentionSet,
-        Happening::DriftFound { .. } => pb::EventKind::DriftFound,
-        Happening::JournalReplayed { .. } => pb::EventKind::JournalReplayed,
-        Happening::StatementIssued { .. } => pb::EventKind::StatementIssued,
-        Happening::FactsLost { .. } => pb::EventKind::FactsLost,
-        Happening::EventsDropped { .. } => pb::EventKind::EventsDropped,
-        Happening::JournalBlocked { .. } => pb::EventKind::JournalBlocked,
-        Happening::StoreRefuses { .. } => pb::EventKind::StoreRefuses,
+        Kind::LimitPassed { .. } => pb::EventKind::LimitPassed,
+        Kind::Denied { .. } => pb::EventKind::Denied,
+        Kind::Ending { .. } => pb::EventKind::Ending,
+        Kind::GraceBegan { .. } => pb::EventKind::GraceBegan,
+        Kind::ServiceStopped { .. } => pb::EventKind::ServiceStopped,
+        Kind::EditionEnded { .. } => pb::EventKind::EditionEnded,
+        Kind::AddOnEnded { .. } => pb::EventKind::AddOnEnded,
+        Kind::AppCreated { .. } => pb::EventKind::AppCreated,
+        Kind::Purchased { .. } => pb::EventKind::Purchased,
+        Kind::Refunded { .. } => pb::EventKind::Refunded,
+        Kind::RetentionSet { .. } => pb::EventKind::RetentionSet,
+        Kind::DriftFound { .. } => pb::EventKind::DriftFound,
+        Kind::JournalReplayed { .. } => pb::EventKind::JournalReplayed,
+        Kind::StatementIssued { .. } => pb::EventKind::StatementIssued,
+        Kind::FactsLost { .. } => pb::EventKind::FactsLost,
+        Kind::EventsDropped { .. } => pb::EventKind::EventsDropped,
+        Kind::JournalBlocked { .. } => pb::EventKind::JournalBlocked,
+        Kind::StoreRefuses { .. } => pb::EventKind::StoreRefuses,
     }
 }
 
-/// The kind that [`Happening::kind`] names so; unspecified where this version has none.
+/// The kind that [`Kind::kind`] names so; unspecified where this version has none.
 pub fn kind_named(name: &str) -> pb::EventKind {
     let name = format!("EVENT_KIND_{}", name.to_ascii_uppercase());
     pb::EventKind::from_str_name(&name).unwrap_or_default()
@@ -134,7 +134,7 @@ mod tests {
     #[test]
     fn a_webhook_is_sent_the_names_of_the_protos_on_one_line() {
         let zone = Zone::named("Asia/Shanghai").expect("known");
-        let what = Happening::Refunded {
+        let what = Kind::Refunded {
             what: Sold::AddOn("members-2000".into()),
             refund_fen: 50_000,
             request_id: "r1".into(),
@@ -150,7 +150,7 @@ mod tests {
                 r#""add_on_id":"members-2000","amount_fen":-50000,"request_id":"r1"}"#,
             )
         );
-        let what = Happening::FactsLost { part: StorePart::Events, found: 4, known: 9 };
+        let what = Kind::FactsLost { part: StorePart::Events, found: 4, known: 9 };
         let event = Event { at: Timestamp::from_millis(1_552_320_000_000), app: None, what };
         assert_eq!(
             event_json(&NumberedEvent { number: 1010, event }, zone),
@@ -162,7 +162,7 @@ mod tests {
             )
         );
         let kinds = ["denied", "limit_passed", "?"].map(str::to_owned).to_vec();
-        let what = Happening::EventsDropped { first: 4, last: 9, kinds };
+        let what = Kind::EventsDropped { first: 4, last: 9, kinds };
         let event = Event { at: Timestamp::from_millis(1_552_320_000_000), app: None, what };
         assert_eq!(
             event_json(&NumberedEvent { number: 9, event }, zone),
@@ -175,7 +175,7 @@ mod tests {
             )
         );
         let app = AppId::try_from("demo").expect("an id");
-        let what = Happening::JournalBlocked {
+        let what = Kind::JournalBlocked {
             entry: 7,
             operation: "join_group".to_owned(),
             why: "WRONGTYPE".to_owned(),

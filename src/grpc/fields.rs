@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::ops::RangeInclusive;
 
 use super::pb;
-use crate::catalog::clipped;
+use crate::catalog::truncate_for_display;
 use crate::domain::catalog::Catalog;
 use crate::domain::decision::Mode;
 use crate::domain::group_type::GroupType;
@@ -77,7 +77,7 @@ impl Fields {
         known: impl IntoIterator<Item = &'a str>,
     ) {
         // No more of a wrong name than tells which it was.
-        let given = clipped(given);
+        let given = truncate_for_display(given);
         if self.listed.contains(&kind) {
             return self.wrong(field, format!("must be a {kind}, not {given:?}"));
         }

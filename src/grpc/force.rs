@@ -6,7 +6,7 @@ use std::fmt;
 
 use tonic::Extensions;
 
-use crate::access::{Peer, Proof};
+use crate::access::{Credential, Peer};
 
 /// Callers of the data plane that may use mode FORCE.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,7 +54,7 @@ pub fn check(policy: Option<ForcePolicy>, extensions: &Extensions) -> Result<(),
         // An unknown listener is taken for one that anybody can reach.
         _ => ForcePolicy::Certificates,
     };
-    let has_certificate = peer.is_some_and(|peer| matches!(peer.proof, Proof::Names(_)));
+    let has_certificate = peer.is_some_and(|peer| matches!(peer.proof, Credential::Names(_)));
     let is_default = policy.is_none();
     match policy.unwrap_or_else(by_default) {
         ForcePolicy::Allow => Ok(()),

@@ -200,15 +200,15 @@ pub fn of_denial(app: &AppId, decision: &Decision) -> Option<Status> {
     let denials = || decision.rulings().flat_map(|ruling| &ruling.denials);
     let first = denials().next()?;
     debug_assert!(decision.rulings().all(|ruling| ruling.outcome == Outcome::Denied));
-    let breach = &first.breach;
-    let violation = |denial: &Denial| {
-        QuotaViolation::new(quota_subject(app, &denial.breach.subject), denial.message.clone())
+    let violation = &first.violation;
+    let quota_violation = |denial: &Denial| {
+        QuotaViolation::new(quota_subject(app, &denial.violation.subject), denial.message.clone())
     };
-    let violations = denials().take(QUOTA_VIOLATIONS_MAX).map(violation);
-    let reply = ErrorReply::new(breach.reason.into(), &first.message)
-        .with("limit_id", &breach.limit_id)
-        .with("used", breach.used)
-        .with("limit", breach.bound.limit)
+    let violations = denials().take(QUOTA_VIOLATIONS_MAX).map(quota_violation);
+    let reply = ErrorReply::new(violation.reason.into(), &first.message)
+        .with("limit_id", &violation.limit_id)
+        .with("used", violation.used)
+        .with("limit", violation.bound.limit)
         .with_im_error_code(first.im_error_code)
         .with_quota_violations(violations.collect());
     Some(reply.into())

@@ -8,12 +8,12 @@
 //! If a failover happens in the middle, Redis may skip some subjects, as `SCAN` does; nothing that
 //! has to be exact relies on this.
 
-use super::reconcile::Place;
+use super::reconcile::PageToken;
 use crate::domain::id::Name;
 
 /// The set of subjects whose usage is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Holders {
+pub enum UsageScope {
     /// Users with at least one friend in their list.
     UsersWithFriends,
     /// Users with at least one membership that counts towards their groups.
@@ -24,16 +24,16 @@ pub enum Holders {
 
 /// The usage of one subject.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Holding {
+pub struct SubjectUsage {
     /// The user's or the group's fingerprint.
     pub key: u64,
     /// Its usage.
-    pub held: Held,
+    pub held: UsageCount,
 }
 
 /// An amount in use.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Held {
+pub enum UsageCount {
     /// The number of friends in the user's list.
     Friends(u64),
     /// The number of groups that count towards the user.
@@ -53,7 +53,7 @@ pub enum Held {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Holdings {
     /// One entry for each subject.
-    pub each: Vec<Holding>,
+    pub each: Vec<SubjectUsage>,
     /// The start of the next page; `None`: this is the last one.
-    pub next: Option<Place>,
+    pub next: Option<PageToken>,
 }

@@ -28,7 +28,7 @@
 //!   counted, and such a part of an app counts as one that has facts.
 //!
 //! Offers for a denial, messages and codes are not part of the ledger: it reports bare
-//! [`Breach`](crate::domain::decision::Breach)es.
+//! [`Violation`](crate::domain::decision::Breach)es.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -66,10 +66,10 @@ mod server;
 
 use crossings::Crossings;
 use fair::Load;
-use holdings::{Holders, Holdings};
+use holdings::{Holdings, UsageScope};
 use loss::LostWrites;
 use metering::Meter;
-use reconcile::{Claim, Comparison, Difference, Place, Section, Subjects, Tracking};
+use reconcile::{Comparison, Difference, ExpectedState, PageToken, Section, Subjects, Tracking};
 
 pub use error::{LedgerError, Overload};
 pub use fingerprint::Fingerprints;
@@ -91,7 +91,7 @@ pub struct Call {
     /// The limits of an app without a schedule; `None` refuses such an app.
     pub unknown_app: Option<Arc<Schedule>>,
     /// True if the call fails fast: it does not wait for a server that is absent.
-    pub hurried: bool,
+    pub fail_fast: bool,
     /// True if the operation was answered before it is carried out: the bounds on unknown apps do
     /// not refuse it.
     pub is_replayed: bool,
@@ -220,7 +220,7 @@ pub trait Ledger: Meter + Identified {
     async fn compare(
         &self,
         comparison: &Comparison,
-        claims: Vec<Claim>,
+        claims: Vec<ExpectedState>,
     ) -> Result<Vec<Difference>, LedgerError>;
 
     /// Returns a page of the subjects of a section, starting at `from`; `None` starts at the
@@ -229,7 +229,7 @@ pub trait Ledger: Meter + Identified {
         &self,
         call: &Call,
         section: Section,
-        from: Option<Place>,
+        from: Option<PageToken>,
     ) -> Result<Subjects, LedgerError>;
 
     /// Returns a page of the usage of users or groups of an app, starting at `from`; `None` starts
@@ -237,8 +237,8 @@ pub trait Ledger: Meter + Identified {
     async fn holdings(
         &self,
         call: &Call,
-        of: Holders,
-        from: Option<Place>,
+        of: UsageScope,
+        from: Option<PageToken>,
     ) -> Result<Holdings, LedgerError>;
 
     /// Starts tracking the facts that are taken or released, and discards earlier tracking.

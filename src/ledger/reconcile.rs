@@ -1,7 +1,7 @@
 //! Comparison of the facts held here with those of an external database, and their repair one by
 //! one.
 //!
-//! A [`Claim`] is the database's state of one subject; a store returns the [`Difference`]s and, if
+//! A [`ExpectedState`] is the database's state of one subject; a store returns the [`Difference`]s and, if
 //! requested, repairs them. Subjects are fingerprints, since facts that the store holds and the
 //! database does not have are identified by nothing else.
 //!
@@ -42,7 +42,7 @@ pub enum Fact {
 
 /// The state of some accounts, a user or a group in a database.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Claim {
+pub enum ExpectedState {
     /// These accounts exist, or do not.
     Accounts {
         /// The users.
@@ -68,7 +68,7 @@ pub enum Claim {
     },
 }
 
-impl Claim {
+impl ExpectedState {
     /// Returns the number of facts in the claim.
     #[must_use]
     pub fn facts(&self) -> usize {
@@ -134,7 +134,7 @@ pub struct Comparison {
 
 /// The kind of a difference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Side {
+pub enum Mismatch {
     /// The database has it, and it is not held here.
     MissingHere,
     /// It is held here, and the database does not have it.
@@ -145,7 +145,7 @@ pub enum Side {
     OtherMaxMembers,
 }
 
-impl Side {
+impl Mismatch {
     /// Returns the text that is shown for it.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -187,7 +187,7 @@ pub struct Difference {
     /// The fact.
     pub fact: Fact,
     /// The kind of difference.
-    pub side: Side,
+    pub side: Mismatch,
     /// The outcome.
     pub outcome: Outcome,
 }
@@ -226,7 +226,7 @@ impl Section {
 
 /// A position in a section; its meaning is internal to the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place(pub(super) u64);
+pub struct PageToken(pub(super) u64);
 
 /// A page of a section's subjects.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -234,5 +234,5 @@ pub struct Subjects {
     /// Their fingerprints. A subject that exists throughout is returned at least once.
     pub keys: Vec<u64>,
     /// The start of the next page; `None`: this is the last one.
-    pub next: Option<Place>,
+    pub next: Option<PageToken>,
 }

@@ -19,7 +19,7 @@ use tracing::{debug, warn};
 
 use super::listen::UnixSocket;
 use super::places::{ConnectionState, PeerKey, Place, Places};
-use crate::access::{Peer, Proof};
+use crate::access::{Credential, Peer};
 use crate::grpc::memory::ConnectionMemory;
 
 /// Time before the next connection is accepted after one could not be, so that a process without
@@ -59,7 +59,7 @@ impl Accept for TcpListener {
         stream.set_nodelay(true)?;
         let peer = Peer {
             from: address.to_string().into(),
-            proof: Proof::None,
+            proof: Credential::None,
             listener_is_local: own.ip().to_canonical().is_loopback(),
         };
         Ok(Accepted { stream, peer, key: address.ip().into() })
@@ -75,12 +75,12 @@ impl Accept for UnixSocket {
         let peer = match stream.peer_cred() {
             Ok(user) => Peer {
                 from: format!("unix:{path} uid {}", user.uid()).into(),
-                proof: Proof::User(user.uid()),
+                proof: Credential::User(user.uid()),
                 listener_is_local: true,
             },
             Err(_) => Peer {
                 from: format!("unix:{path}").into(),
-                proof: Proof::None,
+                proof: Credential::None,
                 listener_is_local: true,
             },
         };

@@ -6,7 +6,7 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 use tracing::{error, warn};
 
-use crate::engine::administration::Administration;
+use crate::engine::admin::Administration;
 use crate::events::backoff::backoff;
 
 /// How often types are compared with the catalog. Only a store that an earlier version has written,

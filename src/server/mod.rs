@@ -26,7 +26,7 @@ use crate::directory::redis::RedisDirectory;
 use crate::domain::catalog::Catalog;
 use crate::domain::schedule::MissingItem;
 use crate::engine::Engine;
-use crate::engine::administration::{AdminError, Administration};
+use crate::engine::admin::{AdminError, Administration};
 use crate::engine::fallback::Fallback;
 use crate::events::EventLog;
 use crate::events::embedded::EmbeddedEvents;
@@ -44,11 +44,10 @@ mod closing;
 mod connections;
 mod credentials;
 mod descriptors;
+mod event_tasks;
 mod group_types;
-mod issuing;
 mod listen;
 mod management;
-mod opening;
 mod places;
 mod publishing;
 mod readiness;
@@ -57,18 +56,19 @@ mod requests;
 mod routes;
 mod serving;
 mod signals;
-mod telling;
+mod startup;
+mod statement_issuer;
 mod tls;
 mod unknown_apps;
 
 use credentials::Credentials;
+use event_tasks::{Tellers, Telling};
 pub use listen::{BindError, Listener, Listeners, UnixSocket};
-use opening::Reception;
 use readiness::Readiness;
 use reload::Reported;
 pub(crate) use routes::ServedRoutes;
 use routes::routes;
-use telling::{Tellers, Telling};
+use startup::Reception;
 pub use tls::TlsError;
 
 /// Why the sidecar did not start, or ended.
@@ -135,8 +135,8 @@ impl ServeError {
     }
 
     /// Whether the same may succeed a while later.
-    fn may_pass(&self) -> bool {
-        matches!(self, Self::Redis(error) if error.may_pass())
+    fn is_transient(&self) -> bool {
+        matches!(self, Self::Redis(error) if error.is_transient())
     }
 }
 
@@ -174,11 +174,11 @@ pub async fn run(
         servers.spawn(management::serve(listener, metrics.clone(), probes, stopped.clone()));
     }
     let mut shutdown = pin!(shutdown);
-    let opening = async {
+    let startup = async {
         let fallback = open_journal(&config).await?.map(|(journal, entries)| {
             Arc::new(Fallback::new(journal, entries, config.store_timeout, metrics.clone()))
         });
-        let reception = Reception {
+        let placeholder_services = Reception {
             config: &config,
             clock: &clock,
             metrics: &metrics,
@@ -188,12 +188,12 @@ pub async fn run(
             catalog: &catalog,
             fallback: fallback.as_ref(),
         };
-        let opened = reception.open().await?;
+        let opened = placeholder_services.open().await?;
         Ok::<_, ServeError>((fallback, opened))
     };
     let (fallback, opened) = tokio::select! {
         biased;
-        opened = opening => opened?,
+        opened = startup => opened?,
         () = &mut shutdown => {
             info!("shutting down before the store was there");
             return Ok(());
@@ -222,7 +222,7 @@ struct Running {
     ledger: Arc<dyn Ledger>,
     routes: ServedRoutes,
     tasks: JoinSet<()>,
-    telling: Tellers,
+    event_tasks: Tellers,
     fallback: Option<(Arc<Fallback>, Replaying)>,
 }
 
@@ -270,9 +270,9 @@ impl Process<'_> {
         tasks.spawn(publishing);
         // Whether or not it is through: what is left is published in the background.
         let _ = timeout(publishing::FIRST_ROUND_MAX, first_round).await;
-        let telling =
+        let event_tasks =
             Telling { engine: &engine, directory, log: log.clone(), clock: clock.clone() };
-        let telling = telling.begin(config.webhook.clone(), metrics).await?;
+        let event_tasks = event_tasks.begin(config.webhook.clone(), metrics).await?;
 
         let [reload_catalog, reload_credentials] = credentials::to_both(reload, stopped.clone());
         let credentials = credentials.clone();
@@ -290,7 +290,7 @@ impl Process<'_> {
         tasks.spawn(following);
         tasks.spawn(group_types::count_types(administration.clone(), stopped.clone()));
         tasks.spawn(unknown_apps::review(ledger.clone(), stopped.clone()));
-        tasks.spawn(issuing::issue_statements(administration.clone(), stopped.clone()));
+        tasks.spawn(statement_issuer::issue_statements(administration.clone(), stopped.clone()));
         let watched = (ledger.clone(), metrics.clone());
         tasks.spawn(clock_watch::watch_clocks(watched.0, watched.1, stopped.clone()));
         tasks.spawn(readiness.clone().follow(engine.clone(), ledger.clone(), stopped.clone()));
@@ -301,7 +301,7 @@ impl Process<'_> {
         let health = readiness.health();
         let routes = routes(config, health, engine, administration, log, access, stopped)?;
         info!(store = %config.store, catalog = in_force.version, "serving");
-        Ok(Running { ledger, routes, tasks, telling, fallback })
+        Ok(Running { ledger, routes, tasks, event_tasks, fallback })
     }
 
     /// Serves until the end, and ends in order.
@@ -312,7 +312,7 @@ impl Process<'_> {
         mut servers: JoinSet<()>,
         shutdown: Pin<&mut impl Future<Output = ()>>,
     ) -> Result<(), ServeError> {
-        let Running { ledger, routes, mut tasks, mut telling, mut fallback } = running;
+        let Running { ledger, routes, mut tasks, mut event_tasks, mut fallback } = running;
         listeners.serve(&mut servers, &routes, &self.credentials, &self.stopped);
         let journal_failed = async {
             let Some((fallback, replaying)) = &mut fallback else {
@@ -328,7 +328,7 @@ impl Process<'_> {
             () = ledger.failed() => Err(ServeError::StoreFailed),
             error = journal_failed => Err(error),
             () = panicked(&mut tasks) => Err(ServeError::TaskPanicked),
-            () = telling.panicked() => Err(ServeError::TaskPanicked),
+            () = event_tasks.panicked() => Err(ServeError::TaskPanicked),
             _ = servers.join_next() => Err(ServeError::ListenerEnded),
         };
         info!("shutting down");
@@ -344,7 +344,7 @@ impl Process<'_> {
             replaying.end().await;
             fallback.close().await;
         }
-        telling.end().await;
+        event_tasks.end().await;
         ledger.close().await;
         info!("store closed");
         end

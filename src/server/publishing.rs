@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 use tokio::time::sleep;
 
-use crate::engine::administration::Administration;
+use crate::engine::admin::Administration;
 use crate::events::backoff::backoff;
 
 /// Pause after a round in which every app was published: as long as a sale that another sidecar

@@ -17,8 +17,8 @@ use tonic_health::server::HealthReporter;
 use tracing::{info, warn};
 
 use self::checks::Check;
-use super::opening::changed;
 use super::routes::SERVICES;
+use super::startup::changed;
 use crate::clock::Stopwatch;
 use crate::engine::Engine;
 use crate::engine::fallback::JournalCondition;

@@ -15,7 +15,7 @@ use tracing::{error, info, warn};
 use crate::catalog::LoadError;
 use crate::catalog::watch::Watch;
 use crate::domain::catalog::Catalog;
-use crate::engine::administration::{AdminError, Administration, CatalogId, Standing};
+use crate::engine::admin::{AdminError, Administration, CatalogId, Standing};
 use crate::telemetry::Metrics;
 
 /// Time between looks at what the store has in force: by then a change counts at every sidecar.

@@ -14,7 +14,7 @@ use super::serving::Answering;
 use crate::access::Access;
 use crate::config::Config;
 use crate::engine::Engine;
-use crate::engine::administration::Administration;
+use crate::engine::admin::Administration;
 use crate::events::EventLog;
 use crate::grpc::descriptors::client_streams;
 use crate::grpc::{

@@ -171,11 +171,11 @@ async fn serve_through<A, S, F>(
                 // An error means that the sender is gone, which is the end too.
                 _ = stopped.wait_for(|stop| *stop) => break,
             };
-            let opening = open(accepted);
+            let startup = open(accepted);
             let (serving, mut stopped) = (serving.clone(), of_connections.clone());
             connections.spawn(async move {
                 let opened = tokio::select! {
-                    opened = opening => opened,
+                    opened = startup => opened,
                     () = place.connection.evicted() => None,
                     _ = stopped.wait_for(|stop| *stop) => None,
                 };

@@ -15,7 +15,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tracing::debug;
 
-use crate::access::{Peer, Proof};
+use crate::access::{Credential, Peer};
 use crate::catalog::{LoadError, read_file};
 use crate::config::{CertificateName, TlsFiles};
 
@@ -106,13 +106,13 @@ pub(super) async fn handshake(
 }
 
 /// The names in the client's certificate, which the handshake has verified.
-fn proof(stream: &TlsStream<TcpStream>) -> Proof {
+fn proof(stream: &TlsStream<TcpStream>) -> Credential {
     let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default();
-    let Some(first) = certificates.first() else { return Proof::None };
-    let Ok(certificate) = webpki::EndEntityCert::try_from(first) else { return Proof::None };
+    let Some(first) = certificates.first() else { return Credential::None };
+    let Ok(certificate) = webpki::EndEntityCert::try_from(first) else { return Credential::None };
     let dns = certificate.valid_dns_names().map(|name| CertificateName::Dns(name.to_owned()));
     let uris = certificate.valid_uri_names().map(|uri| CertificateName::Uri(uri.to_owned()));
-    Proof::Names(dns.chain(uris).collect())
+    Credential::Names(dns.chain(uris).collect())
 }
 
 fn load(prefix: &str, files: &TlsFiles) -> Result<ServerConfig, TlsError> {

@@ -16,7 +16,7 @@ use super::process::Process;
 use super::{Condition, panics};
 use crate::clock::Stopwatch;
 use crate::domain::decision::Mode;
-use crate::domain::event::{Happening, StorePart};
+use crate::domain::event::{EventKind, StorePart};
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct KindLabel {
@@ -96,7 +96,7 @@ impl Metrics {
             // There from the beginning, so that the first one is an increase.
             metrics.catalog_reloads.get_or_create(&ResultLabel { result }).inc_by(0);
         }
-        for kind in Happening::APPENDED_KINDS {
+        for kind in EventKind::APPENDED_KINDS {
             metrics.events_appended.get_or_create(&KindLabel { kind }).inc_by(0);
         }
         for result in [DELIVERED, FAILED] {

@@ -1,7 +1,7 @@
 //! Logs, metrics and traces.
 
-mod condition;
 mod exposition;
+mod health_metrics;
 mod known_series;
 mod log_limit;
 mod metrics;
@@ -11,8 +11,8 @@ mod process;
 mod replication;
 pub mod trace;
 
-pub use condition::{Condition, Degraded, Replayed};
 pub use exposition::Exposition;
+pub use health_metrics::{Condition, Degraded, Replayed};
 pub use log_limit::LogLimit;
 pub use metrics::Metrics;
 pub use panics::log_panics;

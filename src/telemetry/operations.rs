@@ -239,7 +239,7 @@ impl Measure<'_> {
     pub fn decided<'r>(mut self, rulings: impl IntoIterator<Item = &'r Ruling>) {
         self.end();
         for ruling in rulings {
-            let reason = ruling.denials.first().map(|denial| denial.breach.reason);
+            let reason = ruling.denials.first().map(|denial| denial.violation.reason);
             self.count(ruling.outcome, reason);
         }
     }

@@ -22,7 +22,7 @@ use tracing::{info, warn};
 use self::post::{Poster, Refused};
 use crate::clock::{Clock, Stopwatch};
 use crate::domain::calendar::Zone;
-use crate::domain::event::{Happening, NumberedEvent};
+use crate::domain::event::{EventKind, NumberedEvent};
 use crate::events::backoff::backoff;
 use crate::events::{Claim, EventLog, EventsError, Lease};
 use crate::grpc::event_json;
@@ -180,7 +180,7 @@ impl Webhook {
                 return Ok(CLAIM_EVERY);
             }
             self.post(numbered, zone()).await.map_err(Failure::Receiver)?;
-            if let Happening::EventsDropped { first, last, .. } = numbered.event.what {
+            if let EventKind::EventsDropped { first, last, .. } = numbered.event.what {
                 self.metrics.webhook_missed(last - first + 1);
                 warn!(first, last, "events dropped before the webhook received them");
             }

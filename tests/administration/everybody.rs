@@ -9,7 +9,7 @@ use imquota::domain::catalog::AfterGrace;
 use imquota::domain::decision::{Mode, Subject};
 use imquota::domain::id::AppId;
 use imquota::domain::limit::Source;
-use imquota::engine::administration::{AdminError, Preview, Previewed, Question};
+use imquota::engine::admin::{AdminError, Preview, PreviewChange, PreviewRequest};
 use imquota::ledger::Operation;
 
 use super::support::{Rng, Service, app, group, order, request_id, seed, user};
@@ -249,7 +249,7 @@ async fn everybody_who_would_be_over_is_counted_as_a_plain_model_does() {
 
         let view = service.administration.app(&app).await.expect("there");
         let add_on_ends = Some(view.valid[1].until);
-        let refund = |of: &str| Some(Previewed::Refund(request_id(of)));
+        let refund = |of: &str| Some(PreviewChange::Refund(request_id(of)));
         let mut told = BTreeSet::new();
         for (what, change, at, sold) in [
             ("now", None, None, (5, 7, 8, "add-on")),
@@ -257,12 +257,12 @@ async fn everybody_who_would_be_over_is_counted_as_a_plain_model_does() {
             ("an add-on is refunded", refund("r3"), None, (5, 6, 8, "add-on")),
             ("an add-on ends", None, add_on_ends, (5, 7, 6, "edition")),
         ] {
-            let question = Question {
+            let question = PreviewRequest {
                 change,
                 at,
                 users: (0..USERS).map(named).collect(),
                 groups: (0..GROUPS).map(titled).collect(),
-                everybody: true,
+                overrun_scan: true,
             };
             let preview = service.administration.preview(&app, question).await.expect("shown");
             let (shown, expected) = (shown(&preview), model.over(sold));
@@ -279,13 +279,13 @@ async fn nobody_is_gone_through_unless_it_is_asked_for() {
     let (_redis, places) = places();
     for place in &places {
         let (service, app) = (super::open(place).await, app("few"));
-        let everybody = Question { everybody: true, ..Question::default() };
-        let unknown = service.administration.preview(&app, everybody.clone()).await;
+        let overrun_scan = PreviewRequest { overrun_scan: true, ..PreviewRequest::default() };
+        let unknown = service.administration.preview(&app, overrun_scan.clone()).await;
         assert_eq!(unknown, Err(AdminError::UnknownApp(app.clone())));
         registered(&service, &app).await;
-        let shown = service.administration.preview(&app, Question::default()).await;
+        let shown = service.administration.preview(&app, PreviewRequest::default()).await;
         assert_eq!(shown.expect("shown").overrun_counts, None);
-        let shown = service.administration.preview(&app, everybody).await;
+        let shown = service.administration.preview(&app, overrun_scan).await;
         assert_eq!(shown.expect("shown").overrun_counts, Some(Vec::new()));
     }
 }

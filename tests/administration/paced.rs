@@ -1,7 +1,7 @@
 //! Long work of the administration goes in slices, so that decisions come in between.
 
 use imquota::domain::id::{GroupId, UserId};
-use imquota::engine::administration::{EntryFilter, Question, SLICE_ITEMS};
+use imquota::engine::admin::{EntryFilter, PreviewRequest, SLICE_ITEMS};
 
 use crate::support::{app, group, user};
 use crate::{open, places, registered};
@@ -26,10 +26,10 @@ async fn previews_lists_and_statements_rest_before_each_further_slice() {
         registered(&service, &app).await;
         let users: Vec<UserId> = (0..1000).map(|number| user(format!("u{number}"))).collect();
         let groups: Vec<GroupId> = (0..1000).map(|number| group(format!("g{number}"))).collect();
-        let question = Question { users, groups, ..Question::default() };
+        let question = PreviewRequest { users, groups, ..PreviewRequest::default() };
         let slices = slices!(service, service.administration.preview(&app, question));
         assert_eq!(slices, (1 + 2000usize).div_ceil(SLICE_ITEMS) - 1, "{place:?}");
-        let few = Question { users: vec![user("u")], ..Question::default() };
+        let few = PreviewRequest { users: vec![user("u")], ..PreviewRequest::default() };
         assert_eq!(slices!(service, service.administration.preview(&app, few)), 0, "{place:?}");
 
         for number in 0..APPS {

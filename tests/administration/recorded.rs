@@ -5,20 +5,20 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use imquota::clock::SystemClock;
 use imquota::domain::id::AppId;
-use imquota::engine::administration::{AdminError, Change, Changed, What};
+use imquota::engine::admin::{AdminError, Change, ChangeKind, Changed};
 
 use crate::support::faulty::Faults;
 use crate::support::{Service, actor, app, request_id};
 use crate::{buy, refund};
 
 /// Every kind of change, in an order in which each can be made.
-fn changes() -> Vec<(&'static str, What)> {
+fn changes() -> Vec<(&'static str, ChangeKind)> {
     vec![
-        ("r0", What::Create),
+        ("r0", ChangeKind::Create),
         ("r1", buy("professional", 1)),
         ("r2", buy("renew", 1)),
         ("r3", buy("members-2000", 1)),
-        ("r4", What::SetRetention { days: 30 }),
+        ("r4", ChangeKind::SetRetention { days: 30 }),
         ("r5", refund("r2")),
         ("r6", refund("r3")),
     ]
@@ -32,7 +32,7 @@ async fn change(
     service: &Service,
     app: &AppId,
     id: &str,
-    what: What,
+    what: ChangeKind,
 ) -> Result<Changed, AdminError> {
     let change = Change { app: app.clone(), request_id: request_id(id), effective_at: None, what };
     service.administration.change(change, actor()).await

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use imquota::clock::SystemClock;
-use imquota::engine::administration::What;
+use imquota::engine::admin::ChangeKind;
 use imquota::grpc::pb::ListAppsRequest;
 use imquota::grpc::pb::admin_service_client::AdminServiceClient;
 use redb::{Database, ReadableTable as _, TableDefinition};
@@ -47,7 +47,8 @@ async fn others_go_on(service: &Service) {
     administration.issue_due().await.expect("the others are looked at");
     administration.change_catalog((*administration.catalog()).clone()).await.expect("the same");
     service.buy(&app(APPS[2]), "r9", order("renew"), 1).await.expect("sold");
-    let refused = service.change(&app(APPS[1]), "r9", What::Create).await.expect_err("unreadable");
+    let refused =
+        service.change(&app(APPS[1]), "r9", ChangeKind::Create).await.expect_err("unreadable");
     assert!(refused.contains(APPS[1]) && refused.contains("cannot be read"), "{refused}");
     administration.app(&app(APPS[1])).await.expect_err("unreadable");
 }

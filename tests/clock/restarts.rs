@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use imquota::engine::administration::{AdminError, Changed, What};
+use imquota::engine::admin::{AdminError, ChangeKind, Changed};
 use imquota::events::{Claim, EventLog as _, TIME_CURSOR};
 use tempfile::TempDir;
 
@@ -13,7 +13,7 @@ const NOON: i64 = JUNE + 12 * HOUR;
 
 /// A change that is refused where sales are.
 async fn sell(world: &World, id: &str) -> Result<Changed, AdminError> {
-    world.change("demo", id, What::SetRetention { days: 7 }).await
+    world.change("demo", id, ChangeKind::SetRetention { days: 7 }).await
 }
 
 /// Stops the store, and starts it with that time of day.
@@ -25,7 +25,7 @@ async fn restart(folder: &Path, world: World, wall: i64) -> World {
 /// A store of one app that ran long enough for its time to be recorded: until 2019-07-31 12:00.
 async fn ran(folder: &TempDir) -> World {
     let world = World::open(&Place::directory(folder.path()), Machine::at(NOON)).await;
-    world.change("demo", "create", What::Create).await.expect("created");
+    world.change("demo", "create", ChangeKind::Create).await.expect("created");
     world.buy("demo", "buy", "professional").await.expect("bought");
     world.create("demo", "g").await.expect("a group");
     world.join("demo", "a").await.expect("joined");
@@ -49,7 +49,10 @@ async fn a_later_start_is_accepted_and_what_it_did_in_ten_minutes_can_be_undone(
         let world = restart(folder.path(), world, STOPPED + later).await;
         // Sold, taken and counted by the later time, and told.
         world.join("demo", "b").await.expect("decided");
-        world.change("demo", "retention", What::SetRetention { days: 7 }).await.expect("changed");
+        world
+            .change("demo", "retention", ChangeKind::SetRetention { days: 7 })
+            .await
+            .expect("changed");
         world.create("demo", "of the later day").await.expect("decided");
         world.log_in("demo", None).await.expect("counted");
         world.report("demo", 9).await.expect("counted");
@@ -100,7 +103,7 @@ async fn an_earlier_start_sells_and_issues_nothing_until_it_is_accepted() {
         let folder = tempfile::tempdir().expect("a directory");
         let world = ran(&folder).await;
         let world = restart(folder.path(), world, STOPPED - earlier).await;
-        let what = || What::SetRetention { days: 7 };
+        let what = || ChangeKind::SetRetention { days: 7 };
         let error = world.change("demo", "retention", what()).await.expect_err("refused");
         assert!(error.is_of_clock() && error.to_string().contains("accept-clock"), "{error}");
         // Nothing else is.
@@ -147,12 +150,12 @@ async fn an_earlier_start_sells_and_issues_nothing_until_it_is_accepted() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_earlier_start_sells_again_once_the_recorded_instant_is_reached() {
     let folder = tempfile::tempdir().expect("a directory");
-    let what = || What::SetRetention { days: 7 };
+    let what = || ChangeKind::SetRetention { days: 7 };
     for (number, set) in [None, Some(HOUR)].into_iter().enumerate() {
         let folder = folder.path().join(number.to_string());
         let place = Place::directory(&folder);
         let world = World::open(&place, Machine::at(NOON)).await;
-        world.change("demo", "create", What::Create).await.expect("created");
+        world.change("demo", "create", ChangeKind::Create).await.expect("created");
         world.pass(DAY).await;
         let world = restart(&folder, world, NOON + DAY - HOUR).await;
         world.change("demo", "retention", what()).await.expect_err("refused");
@@ -171,7 +174,7 @@ async fn an_instant_is_recorded_only_after_ten_minutes_that_agree() {
     let folder = tempfile::tempdir().expect("a directory");
     let place = Place::directory(folder.path());
     let world = World::open(&place, Machine::at(NOON)).await;
-    world.change("demo", "create", What::Create).await.expect("created");
+    world.change("demo", "create", ChangeKind::Create).await.expect("created");
     // Forty days ahead, for nine minutes.
     let world = restart(folder.path(), world, NOON + 40 * DAY).await;
     world.pass(9 * MINUTE).await;
@@ -197,12 +200,12 @@ async fn a_clock_that_was_set_on_purpose_is_accepted_while_the_process_runs() {
     for place in [None, Some(tempfile::tempdir().expect("a directory"))] {
         let store = place.as_ref().map_or(Place::Memory, |it| Place::directory(it.path()));
         let world = World::open(&store, Machine::at(NOON)).await;
-        world.change("demo", "create", What::Create).await.expect("created");
+        world.change("demo", "create", ChangeKind::Create).await.expect("created");
         world.pass(HOUR).await;
         for (id, set) in [("one", 40 * DAY), ("two", -39 * DAY)] {
             let before = world.ledger_now().await;
             world.machine.set(set);
-            let what = || What::SetRetention { days: 7 };
+            let what = || ChangeKind::SetRetention { days: 7 };
             world.change("demo", id, what()).await.expect_err("refused");
             let accepted = world.administration.accept_clock(&request_id(id), actor()).await;
             let accepted = accepted.expect("accepted");
@@ -233,7 +236,7 @@ async fn a_copy_of_the_store_has_its_recorded_instant() {
     world.close().await;
     let place = Place::directory(other.path());
     let world = World::open(&place, Machine::at(STOPPED - DAY)).await;
-    let error = world.change("demo", "new", What::SetRetention { days: 7 }).await;
+    let error = world.change("demo", "new", ChangeKind::SetRetention { days: 7 }).await;
     assert!(error.expect_err("refused").is_of_clock());
     world.close().await;
 }

@@ -13,10 +13,10 @@ use imquota::domain::id::AppId;
 use imquota::domain::metering::{Login, Sample};
 use imquota::domain::month::Month;
 use imquota::domain::time::Timestamp;
-use imquota::engine::administration::{
-    AdminError, Administration, Change, Changed, EntryFilter, What,
+use imquota::engine::admin::{
+    AdminError, Administration, Change, ChangeKind, Changed, EntryFilter,
 };
-use imquota::engine::events::Pump;
+use imquota::engine::events::EventPublisher;
 use imquota::engine::{Decision, Engine, Request, UnknownApp};
 use imquota::events::embedded::EmbeddedEvents;
 use imquota::events::{Claim, EventLog, EventsError, Lease, TIME_CURSOR};
@@ -149,8 +149,8 @@ impl World {
         self.ledger.close().await;
     }
 
-    fn pump(&self) -> Pump {
-        Pump::new(self.engine.clone(), self.directory.clone(), self.log.clone())
+    fn pump(&self) -> EventPublisher {
+        EventPublisher::new(self.engine.clone(), self.directory.clone(), self.log.clone())
     }
 
     /// Lets time pass as a process does: its clock is watched.
@@ -212,14 +212,19 @@ impl World {
         all
     }
 
-    pub async fn change(&self, of: &str, id: &str, what: What) -> Result<Changed, AdminError> {
+    pub async fn change(
+        &self,
+        of: &str,
+        id: &str,
+        what: ChangeKind,
+    ) -> Result<Changed, AdminError> {
         let (app, request_id) = (app(of), request_id(id));
         let change = Change { app, request_id, effective_at: None, what };
         self.administration.change(change, actor()).await
     }
 
     pub async fn buy(&self, of: &str, id: &str, what: &str) -> Result<Changed, AdminError> {
-        self.change(of, id, What::Buy { order: order(what), months: 1 }).await
+        self.change(of, id, ChangeKind::Purchase { order: order(what), months: 1 }).await
     }
 
     pub async fn log_in(&self, of: &str, at: Option<i64>) -> Result<Metered, LedgerError> {
@@ -257,7 +262,7 @@ impl World {
             deadline,
             catalog,
             unknown_app: None,
-            hurried: false,
+            fail_fast: false,
             is_replayed: false,
         };
         let (first, last) = (Day::from_number(middle - 199), Day::from_number(middle + 199));

@@ -7,12 +7,12 @@ use std::time::Duration;
 use imquota::directory::redis::RedisDirectory;
 use imquota::domain::catalog::Catalog;
 use imquota::domain::decision::{Mode, Subject};
-use imquota::domain::event::Happening;
+use imquota::domain::event::EventKind;
 use imquota::domain::id::AppId;
 use imquota::domain::metering::{DayFigures, Login, MeterOutcome};
 use imquota::domain::time::Timestamp;
-use imquota::engine::administration::{Administration, Change, What};
-use imquota::engine::events::Pump;
+use imquota::engine::admin::{Administration, Change, ChangeKind};
+use imquota::engine::events::EventPublisher;
 use imquota::events::redis::RedisEvents;
 use imquota::events::{Claim, EventLog as _, EventsError, Lease};
 use imquota::ledger::redis::Redis;
@@ -93,8 +93,8 @@ impl World {
     /// An app with the professional edition from the 12th of August on.
     pub async fn register(&self, app: &AppId) {
         let at = Some(Timestamp::from_millis(AUGUST + 11 * DAY + HOUR));
-        let edition = What::Buy { order: order("professional"), months: 1 };
-        for (id, what) in [("r0", What::Create), ("r1", edition)] {
+        let edition = ChangeKind::Purchase { order: order("professional"), months: 1 };
+        for (id, what) in [("r0", ChangeKind::Create), ("r1", edition)] {
             let request_id = request_id(id);
             let change = Change { app: app.clone(), request_id, effective_at: at, what };
             self.service.administration.change(change, actor()).await.expect("changed");
@@ -163,7 +163,7 @@ impl World {
     pub async fn tell(&self) {
         let (_stop, stopped) = watch::channel(true);
         let engine = self.service.engine.clone();
-        let pump = Pump::new(engine, self.directory.clone(), self.log.clone());
+        let pump = EventPublisher::new(engine, self.directory.clone(), self.log.clone());
         pump.begin().await.expect("begins");
         pump.run(stopped).await;
     }
@@ -178,7 +178,7 @@ impl World {
             let page = self.log.read(after, 1000).await.expect("reads");
             let Some(last) = page.events.last() else { return kinds };
             after = last.number;
-            let kind = |what: &Happening| what.kind();
+            let kind = |what: &EventKind| what.kind();
             kinds.extend(page.events.iter().map(|it| kind(&it.event.what)));
         }
     }
@@ -197,8 +197,8 @@ pub fn lease(holder: &str) -> Lease {
     Lease { name: "webhook", holder: holder.to_owned() }
 }
 
-pub fn retention(days: u32) -> What {
-    What::SetRetention { days }
+pub fn retention(days: u32) -> ChangeKind {
+    ChangeKind::SetRetention { days }
 }
 
 pub fn create(name: &str) -> Operation {

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use imquota::ledger::LedgerError;
-use imquota::ledger::holdings::{Held, Holders};
-use imquota::ledger::reconcile::{Claim, ClaimedGroup, Comparison, Repair};
+use imquota::ledger::holdings::{UsageCount, UsageScope};
+use imquota::ledger::reconcile::{ClaimedGroup, Comparison, ExpectedState, Repair};
 
 use super::operations::{
     accounts, befriend, create, create_capped, dissolve, follow, leave, numbered, texts, unfriend,
@@ -15,11 +15,11 @@ use super::operations::{
 use super::script::{App, before, now};
 use super::support::{group, user};
 
-fn shown(held: &Held) -> String {
+fn shown(held: &UsageCount) -> String {
     match held {
-        Held::Friends(friends) => format!("friends {friends}"),
-        Held::Groups(groups) => format!("groups {groups}"),
-        Held::Members { group_type, members, max_members } => {
+        UsageCount::Friends(friends) => format!("friends {friends}"),
+        UsageCount::Groups(groups) => format!("groups {groups}"),
+        UsageCount::Members { group_type, members, max_members } => {
             let own = max_members.map_or(String::new(), |max| format!(" of {max}"));
             format!("{group_type} {members}{own}")
         }
@@ -28,7 +28,7 @@ fn shown(held: &Held) -> String {
 
 impl App {
     /// What each of them holds, by fingerprint.
-    async fn holdings(&self, of: Holders) -> BTreeMap<u64, String> {
+    async fn holdings(&self, of: UsageScope) -> BTreeMap<u64, String> {
         let (mut all, mut from) = (BTreeMap::new(), None);
         loop {
             let page = self.ledger.holdings(&self.call, of, from).await.expect("a page");
@@ -41,11 +41,11 @@ impl App {
     }
 
     /// They must be these and no others, by name.
-    async fn hold<const N: usize>(&self, of: Holders, expected: [(&str, &str); N]) {
+    async fn hold<const N: usize>(&self, of: UsageScope, expected: [(&str, &str); N]) {
         let ids = self.ledger.fingerprints();
         let key = |name: &str| match of {
-            Holders::UsersWithFriends | Holders::UsersInGroups => ids.user(&user(name)),
-            Holders::Groups => ids.group(&group(name)),
+            UsageScope::UsersWithFriends | UsageScope::UsersInGroups => ids.user(&user(name)),
+            UsageScope::Groups => ids.group(&group(name)),
         };
         let expected = expected.map(|(name, held)| (key(name), held.to_owned()));
         assert_eq!(self.holdings(of).await, BTreeMap::from(expected), "{of:?}");
@@ -57,7 +57,7 @@ impl App {
             Comparison { call: self.call.clone(), repair: Repair::Add, tracked_since: None };
         let row = Some(ClaimedGroup { group_type: group_type.into(), max_members: None });
         let group = self.ledger.fingerprints().group(&group(id));
-        let claim = Claim::Group { group, row, members: members.to_vec() };
+        let claim = ExpectedState::Group { group, row, members: members.to_vec() };
         self.ledger.compare(&comparison, vec![claim]).await.expect("added");
     }
 
@@ -68,7 +68,7 @@ impl App {
 }
 
 pub async fn everybody_is_gone_through_with_what_they_hold(app: App) {
-    for of in [Holders::UsersWithFriends, Holders::UsersInGroups, Holders::Groups] {
+    for of in [UsageScope::UsersWithFriends, UsageScope::UsersInGroups, UsageScope::Groups] {
         app.hold(of, []).await;
     }
     app.script([
@@ -93,16 +93,16 @@ pub async fn everybody_is_gone_through_with_what_they_hold(app: App) {
         ])
         .await;
     app.script([(unfriend("a", &["d"]), "applied"), (leave("g1", &["d"]), "applied")]).await;
-    app.hold(Holders::UsersWithFriends, [("a", "friends 2"), ("b", "friends 1")]).await;
-    app.hold(Holders::UsersInGroups, [("a", "groups 2"), ("b", "groups 1")]).await;
+    app.hold(UsageScope::UsersWithFriends, [("a", "friends 2"), ("b", "friends 1")]).await;
+    app.hold(UsageScope::UsersInGroups, [("a", "groups 2"), ("b", "groups 1")]).await;
     let groups = [
         ("g1", "Private 2"),
         ("g2", "Public 1 of 3"),
         ("lounge", "Lounge 2"),
         ("room", "AVChatRoom 0"),
     ];
-    app.hold(Holders::Groups, groups).await;
-    other.hold(Holders::UsersWithFriends, [("a", "friends 1"), ("y", "friends 1")]).await;
+    app.hold(UsageScope::Groups, groups).await;
+    other.hold(UsageScope::UsersWithFriends, [("a", "friends 1"), ("y", "friends 1")]).await;
 }
 
 /// More than a store shows at a time.
@@ -120,20 +120,20 @@ pub async fn nobody_of_a_large_app_is_left_out(app: App) {
     let mut friends: BTreeMap<u64, String> =
         users[..700].iter().map(|key| (*key, "friends 1".to_owned())).collect();
     friends.insert(ids.user(&user("a")), "friends 700".to_owned());
-    assert_eq!(app.holdings(Holders::UsersWithFriends).await, friends);
+    assert_eq!(app.holdings(UsageScope::UsersWithFriends).await, friends);
     let mut joined: BTreeMap<u64, String> =
         users.iter().map(|key| (*key, "groups 1".to_owned())).collect();
     // Of every three groups two have the first user, and one has the second one.
     joined.insert(users[0], "groups 201".to_owned());
     joined.insert(users[1], "groups 101".to_owned());
-    assert_eq!(app.holdings(Holders::UsersInGroups).await, joined);
+    assert_eq!(app.holdings(UsageScope::UsersInGroups).await, joined);
     let mut existing: BTreeMap<u64, String> = groups
         .iter()
         .enumerate()
         .map(|(number, id)| (ids.group(&group(id.as_str())), format!("Public {}", number % 3)))
         .collect();
     existing.insert(ids.group(&group("big")), "ChatRoom 5000".to_owned());
-    assert_eq!(app.holdings(Holders::Groups).await, existing);
+    assert_eq!(app.holdings(UsageScope::Groups).await, existing);
 }
 
 pub async fn a_group_is_whole_or_gone_while_it_is_dissolved(app: App) {
@@ -144,7 +144,7 @@ pub async fn a_group_is_whole_or_gone_while_it_is_dissolved(app: App) {
     let (big, stays) = (ids.group(&group("big")), ids.group(&group("stays")));
     let watch = async {
         loop {
-            let mut seen = app.holdings(Holders::Groups).await;
+            let mut seen = app.holdings(UsageScope::Groups).await;
             assert_eq!(seen.remove(&stays).as_deref(), Some("Public 0"));
             let Some(held) = seen.remove(&big) else { return };
             assert_eq!(held, "ChatRoom 3000");
@@ -152,12 +152,12 @@ pub async fn a_group_is_whole_or_gone_while_it_is_dissolved(app: App) {
     };
     let (dissolved, ()) = tokio::join!(app.done(dissolve("big")), watch);
     assert_eq!(dissolved, "applied; released 3000");
-    app.hold(Holders::UsersInGroups, []).await;
+    app.hold(UsageScope::UsersInGroups, []).await;
 }
 
 pub async fn nobody_is_gone_through_after_the_deadline(mut app: App) {
     app.call.deadline = before(now(), Duration::from_secs(60));
-    for of in [Holders::UsersWithFriends, Holders::UsersInGroups, Holders::Groups] {
+    for of in [UsageScope::UsersWithFriends, UsageScope::UsersInGroups, UsageScope::Groups] {
         let refused = app.ledger.holdings(&app.call, of, None).await;
         assert_eq!(refused, Err(LedgerError::DeadlinePassed), "{of:?}");
     }

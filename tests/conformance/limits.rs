@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use imquota::domain::decision::{Breach, Mode, Reason, Subject};
+use imquota::domain::decision::{Mode, Reason, Subject, Violation};
 use imquota::domain::limit::{Bound, Limit, LimitId, Source};
 use imquota::domain::schedule::{Schedule, Segment};
 use imquota::domain::timeline::ServiceState;
@@ -150,13 +150,13 @@ pub async fn limits_change_by_themselves_when_their_time_comes(app: App) {
 pub async fn a_breach_names_limit_source_ceiling_and_type(app: App) {
     let sold =
         |limit| Bound { limit: Limit::Finite(limit), source: Source::Edition("trial".into()) };
-    let breaches = async |operation| {
+    let violations = async |operation| {
         let answer = app.apply(operation).await.expect("a decision");
         assert_eq!(answer.limits, Some(app.trial()));
         let verdicts = answer.whole.into_iter().chain(answer.items);
-        verdicts.flat_map(|verdict| verdict.breaches).collect::<Vec<Breach>>()
+        verdicts.flat_map(|verdict| verdict.violations).collect::<Vec<Violation>>()
     };
-    let mine = Breach {
+    let mine = Violation {
         reason: Reason::MyFriends,
         limit_id: LimitId::FriendsPerUser,
         subject: Subject::User(user("a")),
@@ -165,9 +165,9 @@ pub async fn a_breach_names_limit_source_ceiling_and_type(app: App) {
         ceiling: Limit::Unlimited,
         group_type: None,
     };
-    assert_eq!(breaches(follow("a", &["b", "c", "d", "e"])).await, [mine]);
+    assert_eq!(violations(follow("a", &["b", "c", "d", "e"])).await, [mine]);
     // What the group's type leaves, and below that what the group's own limit leaves.
-    let full = Breach {
+    let full = Violation {
         reason: Reason::MembersAtCreation,
         limit_id: LimitId::MembersPerGroup,
         subject: Subject::Group(group("g")),
@@ -177,22 +177,22 @@ pub async fn a_breach_names_limit_source_ceiling_and_type(app: App) {
         group_type: Some("Private".into()),
     };
     assert_eq!(
-        breaches(create("g", "Private", "a", &["b", "c", "d", "e"])).await,
+        violations(create("g", "Private", "a", &["b", "c", "d", "e"])).await,
         std::slice::from_ref(&full)
     );
-    let own = Breach {
+    let own = Violation {
         subject: Subject::Group(group("h")),
         used: 1,
         bound: Bound { limit: Limit::Finite(1), source: Source::Group(group("h")) },
         ceiling: Limit::Finite(1),
         ..full
     };
-    assert_eq!(breaches(create_capped("h", "Private", "a", &["b"], Some(1))).await, [own]);
+    assert_eq!(violations(create_capped("h", "Private", "a", &["b"], Some(1))).await, [own]);
     for room in ["b1", "b2"] {
         app.script([(create(room, "BChatRoom", "", &[]), "applied")]).await;
     }
     let by_type = Bound { limit: Limit::Finite(2), source: Source::GroupType("BChatRoom".into()) };
-    let of_type = Breach {
+    let of_type = Violation {
         reason: Reason::GroupsPerDay,
         limit_id: LimitId::GroupsPerDayOfType("BChatRoom".into()),
         subject: Subject::App,
@@ -201,13 +201,13 @@ pub async fn a_breach_names_limit_source_ceiling_and_type(app: App) {
         ceiling: Limit::Finite(3),
         group_type: Some("BChatRoom".into()),
     };
-    let of_all = Breach {
+    let of_all = Violation {
         limit_id: LimitId::GroupsPerDay,
         used: 4,
         bound: Bound { limit: Limit::Finite(4), source: Source::App },
         ..of_type.clone()
     };
-    assert_eq!(breaches(create("b3", "BChatRoom", "", &[])).await, [of_type, of_all]);
+    assert_eq!(violations(create("b3", "BChatRoom", "", &[])).await, [of_type, of_all]);
 }
 
 pub async fn a_reading_shows_the_schedule(app: App) {
@@ -273,10 +273,10 @@ pub async fn no_group_beyond_the_free_number_where_nothing_may_run_over(app: App
     ])
     .await;
     app.counts([("app", "accounts 0; Private 1; Public 2; today 3: Private 1: Public 2")]).await;
-    let breach = app.apply(create("g", "BChatRoom", "", &[])).await.expect("denied").whole;
-    let breach = breach.expect("on the group").breaches.pop().expect("the last of them");
+    let violation = app.apply(create("g", "BChatRoom", "", &[])).await.expect("denied").whole;
+    let violation = violation.expect("on the group").violations.pop().expect("the last of them");
     let source = Source::Edition("trial".into());
-    let expected = Breach {
+    let expected = Violation {
         reason: Reason::GroupsAllowance,
         limit_id: ALLOWANCE,
         subject: Subject::App,
@@ -286,7 +286,7 @@ pub async fn no_group_beyond_the_free_number_where_nothing_may_run_over(app: App
         ceiling: Limit::Unlimited,
         group_type: None,
     };
-    assert_eq!(breach, expected);
+    assert_eq!(violation, expected);
 }
 
 pub async fn the_free_number_of_groups_is_a_limit_in_every_mode(app: App) {

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use imquota::ledger::reconcile::{
-    Claim, ClaimedGroup, Comparison, Difference, Fact, Repair, Section, Tracking,
+    ClaimedGroup, Comparison, Difference, ExpectedState, Fact, Repair, Section, Tracking,
 };
 use imquota::ledger::{Fingerprints, LedgerError};
 
@@ -33,15 +33,19 @@ impl Names {
         self.users(name)[0]
     }
 
-    fn claim(&self, text: &str) -> Claim {
+    fn claim(&self, text: &str) -> ExpectedState {
         let (head, list) = text.split_once(": ").unwrap_or((text.trim_end_matches(':'), ""));
         let words: Vec<&str> = head.split_whitespace().collect();
         match words.as_slice() {
-            ["accounts", ..] => Claim::Accounts { users: self.users(&text[9..]), exist: true },
-            ["no", "accounts", ..] => {
-                Claim::Accounts { users: self.users(&text[12..]), exist: false }
+            ["accounts", ..] => {
+                ExpectedState::Accounts { users: self.users(&text[9..]), exist: true }
             }
-            ["friends", of] => Claim::Friends { user: self.user(of), friends: self.users(list) },
+            ["no", "accounts", ..] => {
+                ExpectedState::Accounts { users: self.users(&text[12..]), exist: false }
+            }
+            ["friends", of] => {
+                ExpectedState::Friends { user: self.user(of), friends: self.users(list) }
+            }
             ["group", id, kind, own @ ..] => {
                 let max_members = match own {
                     ["of", "none"] => Some(None),
@@ -49,11 +53,15 @@ impl Names {
                     _ => None,
                 };
                 let row = Some(ClaimedGroup { group_type: (*kind).into(), max_members });
-                Claim::Group { group: self.0.group(&group(*id)), row, members: self.users(list) }
+                ExpectedState::Group {
+                    group: self.0.group(&group(*id)),
+                    row,
+                    members: self.users(list),
+                }
             }
             ["no", "group", id] => {
                 let group = self.0.group(&group(*id));
-                Claim::Group { group, row: None, members: Vec::new() }
+                ExpectedState::Group { group, row: None, members: Vec::new() }
             }
             _ => panic!("no claim: {text}"),
         }
@@ -470,8 +478,9 @@ pub async fn large_groups_and_lists_are_compared_whole(app: App) {
     let row = Some(ClaimedGroup { group_type: "ChatRoom".into(), max_members: None });
     let claims = |users: &[u64]| {
         let (group, row) = (ids.group(&group("g1")), row.clone());
-        let friends = Claim::Friends { user: ids.user(&user("a")), friends: users.to_vec() };
-        vec![friends, Claim::Group { group, row, members: users.to_vec() }]
+        let friends =
+            ExpectedState::Friends { user: ids.user(&user("a")), friends: users.to_vec() };
+        vec![friends, ExpectedState::Group { group, row, members: users.to_vec() }]
     };
     let compare = async |repair, users: &[u64]| {
         let comparison = Comparison { call: app.call.clone(), repair, tracked_since: None };

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use imquota::clock::{Clock, SystemClock};
 use imquota::domain::catalog::Catalog;
-use imquota::domain::decision::{Breach, Mode, Outcome, Reason, Subject, Verdict};
+use imquota::domain::decision::{Mode, Outcome, Reason, Subject, Verdict, Violation};
 use imquota::domain::id::AppId;
 use imquota::domain::limit::{Limit, LimitId};
 use imquota::domain::schedule::{Limits, Schedule, Segment};
@@ -66,7 +66,7 @@ impl App {
             deadline: now() + DEADLINE,
             catalog,
             unknown_app: Some(Arc::new(trial)),
-            hurried: false,
+            fail_fast: false,
             is_replayed: false,
         };
         Self { ledger: store.ledger.clone(), call, revision: Arc::default() }
@@ -212,7 +212,7 @@ pub fn shown(answer: &Answer) -> String {
         write!(text, "; released {}", answer.members_released).expect("a string takes all");
     }
     let mut verdicts = answer.whole.iter().chain(&answer.items);
-    let breached = verdicts.any(|verdict| !verdict.breaches.is_empty());
+    let breached = verdicts.any(|verdict| !verdict.violations.is_empty());
     assert_eq!(answer.limits.is_some(), breached, "limits come with breaches: {text}");
     text
 }
@@ -224,20 +224,20 @@ fn shown_verdict(verdict: &Verdict) -> String {
         Outcome::NotHeld => "not held",
         Outcome::Denied => "denied",
     };
-    let breaches = verdict.breaches.iter().map(shown_breach).collect::<Vec<_>>().join(" + ");
-    format!("{outcome} {breaches}").trim_end().to_owned()
+    let violations = verdict.violations.iter().map(shown_breach).collect::<Vec<_>>().join(" + ");
+    format!("{outcome} {violations}").trim_end().to_owned()
 }
 
-fn shown_breach(breach: &Breach) -> String {
-    let subject = match &breach.subject {
+fn shown_breach(violation: &Violation) -> String {
+    let subject = match &violation.subject {
         Subject::App => "app",
         Subject::User(id) => id.as_str(),
         Subject::Group(id) => id.as_str(),
     };
-    let name = match breach.reason {
+    let name = match violation.reason {
         // This one stands for two limits.
-        Reason::GroupsPerDay => breach.limit_id.to_string(),
+        Reason::GroupsPerDay => violation.limit_id.to_string(),
         reason => reason.name().to_owned(),
     };
-    format!("{name} {}/{} {subject}", breach.used, breach.bound.limit)
+    format!("{name} {}/{} {subject}", violation.used, violation.bound.limit)
 }

@@ -9,7 +9,7 @@ use imquota::domain::limit::LimitId;
 use imquota::domain::schedule::Schedule;
 use imquota::domain::warning::Warning;
 use imquota::ledger::Operation;
-use imquota::ledger::reconcile::{Claim, ClaimedGroup, Comparison, Repair};
+use imquota::ledger::reconcile::{ClaimedGroup, Comparison, ExpectedState, Repair};
 use tokio::task::JoinSet;
 
 use super::operations::{
@@ -219,7 +219,7 @@ pub async fn imported_facts_warn_with_the_next_take(app: App) {
     let ids = app.ledger.fingerprints();
     let members = numbered("member", 17).into_iter().map(|name| ids.user(&user(name))).collect();
     let row = Some(ClaimedGroup { group_type: "Public".into(), max_members: None });
-    let claim = Claim::Group { group: ids.group(&group("g")), row, members };
+    let claim = ExpectedState::Group { group: ids.group(&group("g")), row, members };
     let comparison =
         Comparison { call: app.call.clone(), repair: Repair::Add, tracked_since: None };
     app.ledger.compare(&comparison, vec![claim]).await.expect("added");

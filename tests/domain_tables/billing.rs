@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use imquota::domain::billing::{Books, Item, RetentionChange, Statement, statement};
+use imquota::domain::billing::{BillingInputs, Item, RetentionChange, Statement, statement};
 use imquota::domain::calendar::Day;
 use imquota::domain::catalog::Catalog;
 use imquota::domain::catalog_history::CatalogHistory;
@@ -65,7 +65,7 @@ fn bill(
 ) -> Statement {
     let (catalogs, retentions, now) = (only(catalog()), retention(kept), at(now));
     let figures = figures(month, catalogs.day_of(now), metered);
-    let books = Books {
+    let books = BillingInputs {
         catalogs: &catalogs,
         app: &app("demo"),
         sales,
@@ -153,7 +153,7 @@ fn a_begun_megabit_counts_whole_and_overseas_is_listed() {
     figures[0].bandwidth = vec![("mainland".into(), 1), ("overseas".into(), 5_000_001)];
     figures[1].bandwidth = vec![("mainland".into(), 1001)];
     let app = app("demo");
-    let books = Books {
+    let books = BillingInputs {
         catalogs: &catalogs,
         app: &app,
         sales: &sales,

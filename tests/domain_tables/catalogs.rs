@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use imquota::domain::billing::{Books, Item, Statement, final_at, statement};
+use imquota::domain::billing::{BillingInputs, Item, Statement, final_at, statement};
 use imquota::domain::calendar::{Day, Zone};
 use imquota::domain::catalog::Catalog;
 use imquota::domain::catalog_history::{CatalogHistory, InForce};
@@ -60,7 +60,7 @@ fn bill(
             DayFigures { day, dau, groups_peak, groups_net_new: 0, bandwidth }
         })
         .collect();
-    let books = Books {
+    let books = BillingInputs {
         catalogs,
         app: &app("demo"),
         sales,

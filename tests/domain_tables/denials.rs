@@ -84,7 +84,7 @@ impl Scene {
 fn shown(decision: &Decision) -> (Outcome, Vec<(Reason, i32)>) {
     let ruling: &Ruling = decision.rulings().next().expect("a ruling");
     let denials = ruling.denials.iter();
-    let reasons = denials.map(|denial| (denial.breach.reason, denial.im_error_code)).collect();
+    let reasons = denials.map(|denial| (denial.violation.reason, denial.im_error_code)).collect();
     (ruling.outcome, reasons)
 }
 
@@ -232,7 +232,7 @@ async fn the_list_given_at_creation() {
     scene.clock.set(at("2019-02-13").as_millis());
     let member = |decision: &Decision| {
         let denials = decision.items[0].denials.iter();
-        let reasons = denials.map(|denial| (denial.breach.reason, denial.im_error_code));
+        let reasons = denials.map(|denial| (denial.violation.reason, denial.im_error_code));
         (decision.items[0].outcome, reasons.collect::<Vec<_>>())
     };
     let decision = scene.service.enforce(&scene.app, operation.clone()).await;

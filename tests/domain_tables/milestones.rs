@@ -1,7 +1,7 @@
 //! Milestones: when the end of what was bought is announced, and what is told at the end. The dates
 //! were worked out by hand from the pricing rules, section 5.
 
-use imquota::domain::event::{Happening, Sold};
+use imquota::domain::event::{EventKind, Sold};
 use imquota::domain::id::RequestId;
 use imquota::domain::milestone::milestones;
 use imquota::domain::purchase::{Refund, Sales};
@@ -142,14 +142,14 @@ fn sales(orders: Orders<'_>, refunds: &[(usize, &str)]) -> Sales {
     sales
 }
 
-fn words(what: &Happening) -> String {
+fn words(what: &EventKind) -> String {
     match what {
-        Happening::Ending { what: Sold::Edition(name) | Sold::AddOn(name), days_left, .. } => {
+        EventKind::Ending { what: Sold::Edition(name) | Sold::AddOn(name), days_left, .. } => {
             format!("{name} ends in {days_left}")
         }
-        Happening::GraceBegan { edition, .. } => format!("grace of {edition}"),
-        Happening::ServiceStopped { edition, .. } => format!("{edition} stopped"),
-        Happening::AddOnEnded { add_on, .. } => format!("{add_on} ended"),
+        EventKind::GraceBegan { edition, .. } => format!("grace of {edition}"),
+        EventKind::ServiceStopped { edition, .. } => format!("{edition} stopped"),
+        EventKind::AddOnEnded { add_on, .. } => format!("{add_on} ended"),
         other => panic!("{other:?} is no milestone"),
     }
 }

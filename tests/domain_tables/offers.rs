@@ -4,7 +4,7 @@
 //! the limits after each purchase, and whether the request passes all of them.
 
 use imquota::domain::catalog::{AddOn, Catalog, Edition};
-use imquota::domain::decision::{Breach, Mode, Reason, Subject};
+use imquota::domain::decision::{Mode, Reason, Subject, Violation};
 use imquota::domain::group_type::GroupType;
 use imquota::domain::limit::{Bound, Limit, LimitId, Source};
 use imquota::domain::schedule::Limits;
@@ -204,7 +204,7 @@ impl World {
     }
 
     /// The violations as a store finds them, each with its limit's index.
-    fn violations(&self, base: &Catalog, limits: &Limits) -> Vec<(Option<usize>, Breach)> {
+    fn violations(&self, base: &Catalog, limits: &Limits) -> Vec<(Option<usize>, Violation)> {
         let kind = GroupType {
             name: "T".into(),
             member_cap: limit(self.cap),
@@ -226,8 +226,8 @@ impl World {
                 _ => (limits.sold_or_unlimited(&id(sold?)), Limit::Unlimited),
             };
             let limit_id = sold.map_or(LimitId::GroupsPerDayOfType("T".into()), id);
-            let breach = Breach::check(reason, limit_id, &Subject::App, held, &bound)?;
-            Some((sold, breach.of_group_type(&kind.name, ceiling)))
+            let violation = Violation::check(reason, limit_id, &Subject::App, held, &bound)?;
+            Some((sold, violation.of_group_type(&kind.name, ceiling)))
         });
         needs.collect()
     }
@@ -241,11 +241,11 @@ fn the_cheapest_purchase_that_admits_the_request_is_offered() {
         let world = World::random(&mut rng);
         let (catalog, limits) = (world.catalog(&base), world.limits());
         let found = world.violations(&base, &limits);
-        let violations: Vec<_> = found.iter().map(|(_, breach)| breach.clone()).collect();
-        let reasons: Vec<_> = violations.iter().map(|breach| breach.reason).collect();
+        let violations: Vec<_> = found.iter().map(|(_, violation)| violation.clone()).collect();
+        let reasons: Vec<_> = violations.iter().map(|violation| violation.reason).collect();
         assert_eq!(reasons, world.denials(&world.now()), "case {case}");
-        for (of, breach) in &found {
-            let offer = upgrades(&catalog, &limits, breach, &violations);
+        for (of, violation) in &found {
+            let offer = upgrades(&catalog, &limits, violation, &violations);
             let shown = offer.first().map(|upgrade| {
                 let name = match &upgrade.offer {
                     Offer::Edition(id) => format!("edition {id}"),
@@ -253,9 +253,9 @@ fn the_cheapest_purchase_that_admits_the_request_is_offered() {
                 };
                 (name, upgrade.price_fen_per_month, upgrade.new_limit.finite().unwrap_or(MAX))
             });
-            let sold = of.filter(|_| breach.reason != Reason::PeerFriends);
+            let sold = of.filter(|_| violation.reason != Reason::PeerFriends);
             let wanted = sold.and_then(|of| world.wanted(of));
-            assert_eq!(shown, wanted, "case {case}: {breach:?} of {reasons:?}");
+            assert_eq!(shown, wanted, "case {case}: {violation:?} of {reasons:?}");
             offered += usize::from(wanted.is_some());
             several += usize::from(wanted.is_some() && violations.len() > 1);
             none += usize::from(wanted.is_none());

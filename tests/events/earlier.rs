@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use imquota::clock::SystemClock;
-use imquota::domain::event::{Event, Happening, NumberedEvent};
+use imquota::domain::event::{Event, EventKind, NumberedEvent};
 use imquota::events::embedded::EmbeddedEvents;
 use imquota::events::redis::RedisEvents;
 use imquota::events::{EventLog, Retention};
@@ -83,7 +83,7 @@ async fn is_read_and_goes_on(log: &dyn EventLog) {
     let dropped: Vec<&Event> =
         events.iter().map(|it| &it.event).filter(|it| it.app.is_none()).collect();
     assert_eq!(dropped.len() as u64, EVENTS / 3 + 1 - PER_APP_MAX);
-    let first = Happening::EventsDropped { first: 3, last: 3, kinds: vec!["limit_passed".into()] };
+    let first = EventKind::EventsDropped { first: 3, last: 3, kinds: vec!["limit_passed".into()] };
     assert_eq!(dropped[0].what, first);
 }
 
@@ -141,7 +141,7 @@ async fn both_versions_append_to_one_log() {
     assert_eq!(events.last().map(|it| it.number), Some(next - 1));
     let mut at = 0;
     for it in &events {
-        if let Happening::EventsDropped { first, .. } = it.event.what {
+        if let EventKind::EventsDropped { first, .. } = it.event.what {
             assert_eq!(first, at + 1);
         }
         at = it.number;

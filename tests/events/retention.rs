@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use imquota::clock::{Clock as _, SystemClock};
 use imquota::domain::decision::{Reason, Subject};
-use imquota::domain::event::{Count, Event, Happening, NumberedEvent};
+use imquota::domain::event::{Count, Event, EventKind, NumberedEvent};
 use imquota::domain::time::Timestamp;
 use imquota::events::embedded::EmbeddedEvents;
 use imquota::events::redis::RedisEvents;
@@ -99,7 +99,7 @@ pub fn forget_events(server: &Server) {
 pub fn change(is_old: bool) -> Event {
     let now = SystemClock.now().as_millis();
     let ago = if is_old { i64::try_from(OLD.as_millis()).expect("fits") } else { 0 };
-    let what = Happening::AppCreated { request_id: "r".to_owned() };
+    let what = EventKind::AppCreated { request_id: "r".to_owned() };
     Event { at: Timestamp::from_millis(now - ago), app: Some(app("buyer")), what }
 }
 
@@ -108,9 +108,9 @@ pub fn limit_event(app_id: &str, is_denial: bool) -> Event {
     let limit_id = "accounts_per_app".to_owned();
     let count = Count { limit_id, subject: Subject::App, used: 70, limit: 100 };
     let what = if is_denial {
-        Happening::Denied { sample: count, reason: Reason::AccountsPerApp, denials: 3 }
+        EventKind::Denied { sample: count, reason: Reason::AccountsPerApp, denials: 3 }
     } else {
-        Happening::LimitPassed { count, percent: 70 }
+        EventKind::LimitPassed { count, percent: 70 }
     };
     Event { at: SystemClock.now(), app: Some(app(app_id)), what }
 }
@@ -179,7 +179,7 @@ impl Model {
             if read + 1 < number && !kinds.is_empty() {
                 let (first, last) = (read + 1, number - 1);
                 let kinds = kinds.into_iter().collect();
-                let what = Happening::EventsDropped { first, last, kinds };
+                let what = EventKind::EventsDropped { first, last, kinds };
                 let event = Event { at: kept.event.at, app: None, what };
                 events.push(NumberedEvent { number: last, event });
             }
@@ -201,7 +201,7 @@ impl Reader {
     async fn read_on(&mut self, log: &dyn EventLog, model: &Model) {
         let page = log.read(self.at, self.limit).await.expect("reads");
         for numbered in page.events {
-            if let Happening::EventsDropped { first, last, .. } = numbered.event.what {
+            if let EventKind::EventsDropped { first, last, .. } = numbered.event.what {
                 assert_eq!((first, last), (self.at + 1, numbered.number), "each number once");
                 let mut range = model.dropped.range(first..=last).map(|(number, _)| *number);
                 assert!((first..=last).all(|number| range.next() == Some(number)));

@@ -1,6 +1,6 @@
 //! A store that was emptied and accepted while the process runs.
 
-use imquota::engine::administration::What;
+use imquota::engine::admin::ChangeKind;
 use imquota::ledger::Identified as _;
 
 use crate::sidecar::{Sidecar, until};
@@ -12,7 +12,10 @@ async fn no_event_number_is_used_twice_after_a_store_was_accepted() {
     let redis = Standalone::start();
     let sidecar = Sidecar::start(&redis.url()).await;
     for name in ["a", "b", "c"] {
-        sidecar.change(&app(name), &format!("create {name}"), What::Create).await.expect("created");
+        sidecar
+            .change(&app(name), &format!("create {name}"), ChangeKind::Create)
+            .await
+            .expect("created");
     }
     sidecar.expect_told("app_created", 3).await;
     let mut seen = sidecar.events().await.last().expect("there are some").number;
@@ -26,7 +29,7 @@ async fn no_event_number_is_used_twice_after_a_store_was_accepted() {
         .await;
         let new = app(&format!("new{round}"));
         until("an app", async || {
-            sidecar.change(&new, &format!("create {round}"), What::Create).await.ok()
+            sidecar.change(&new, &format!("create {round}"), ChangeKind::Create).await.ok()
         })
         .await;
         sidecar.expect_told("app_created", 1).await;

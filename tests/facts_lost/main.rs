@@ -9,7 +9,7 @@ mod sidecar;
 mod support;
 
 use imquota::directory::Directory as _;
-use imquota::engine::administration::What;
+use imquota::engine::admin::ChangeKind;
 use imquota::events::EventLog as _;
 use imquota::ledger::Ledger as _;
 use imquota::ledger::redis::StoreMemory;
@@ -61,7 +61,7 @@ async fn a_directory_that_lost_a_sale_answers_a_conflict_and_heals() {
         let redis = Standalone::start();
         let mut sidecar = Sidecar::start(&redis.url()).await;
         let paid = app("paid");
-        sidecar.change(&paid, "create", What::Create).await.expect("created");
+        sidecar.change(&paid, "create", ChangeKind::Create).await.expect("created");
         sidecar.buy(&paid, "buy", "professional").await.expect("bought");
         let saved = Saved::of(&redis.server, "q1{directory}*");
         sidecar.buy(&paid, "lost", "members-2000").await.expect("bought");
@@ -100,13 +100,14 @@ async fn an_app_that_is_wholly_lost_is_registered_anew_and_counts() {
     let sidecar = Sidecar::start(&redis.url()).await;
     let paid = app("paid");
     let saved = Saved::of(&redis.server, "q1{directory}*");
-    sidecar.change(&paid, "create", What::Create).await.expect("created");
+    sidecar.change(&paid, "create", ChangeKind::Create).await.expect("created");
     sidecar.buy(&paid, "buy", "professional").await.expect("bought");
     sidecar.expect_told("purchased", 1).await;
     saved.put_back();
     let refused = sidecar.buy(&paid, "next", "members-2000").await.expect_err("it is gone");
     assert!(refused.contains("the store lost changes 1-2 of app \"paid\""), "{refused}");
-    until("a registration", async || sidecar.change(&paid, "new", What::Create).await.ok()).await;
+    until("a registration", async || sidecar.change(&paid, "new", ChangeKind::Create).await.ok())
+        .await;
     assert_eq!(sidecar.store.schedule_revision(&paid).await, Ok(3));
     assert_eq!(sidecar.buy_patiently(&paid, "buy", "professional").await, [""; 0]);
     assert_eq!(sidecar.store.schedule_revision(&paid).await, Ok(4));
@@ -119,12 +120,12 @@ async fn two_sidecars_log_a_loss_of_the_directory_once() {
     let (one, other) = (Sidecar::start(&redis.url()).await, Sidecar::start(&redis.url()).await);
     for number in 0..4 {
         let app = app(&format!("app-{number}"));
-        one.change(&app, "create", What::Create).await.expect("created");
+        one.change(&app, "create", ChangeKind::Create).await.expect("created");
     }
     let saved = Saved::of(&redis.server, "q1{directory}*");
     for number in 4..9 {
         let app = app(&format!("app-{number}"));
-        other.change(&app, "create", What::Create).await.expect("created");
+        other.change(&app, "create", ChangeKind::Create).await.expect("created");
     }
     one.expect_told("app_created", 9).await;
     // Both look every two seconds.
@@ -137,7 +138,7 @@ async fn two_sidecars_log_a_loss_of_the_directory_once() {
     );
     // Renewed numbers are told.
     let app = app("app-9");
-    other.change(&app, "create", What::Create).await.expect("created");
+    other.change(&app, "create", ChangeKind::Create).await.expect("created");
     one.expect_told("app_created", 10).await;
     one.end().await;
     other.end().await;
@@ -147,12 +148,12 @@ async fn two_sidecars_log_a_loss_of_the_directory_once() {
 async fn a_log_of_events_that_lost_its_end_goes_on_beyond_it() {
     let redis = Standalone::start();
     let (one, other) = (Sidecar::start(&redis.url()).await, Sidecar::start(&redis.url()).await);
-    one.change(&app("one"), "create", What::Create).await.expect("created");
+    one.change(&app("one"), "create", ChangeKind::Create).await.expect("created");
     one.expect_told("app_created", 1).await;
     let saved = Saved::of(&redis.server, "q1{events}*");
     for number in 2..=4 {
         let app = app(&format!("app-{number}"));
-        one.change(&app, "create", What::Create).await.expect("created");
+        one.change(&app, "create", ChangeKind::Create).await.expect("created");
     }
     one.expect_told("app_created", 4).await;
     other.expect_told("app_created", 4).await;

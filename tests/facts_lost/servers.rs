@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use imquota::engine::administration::What;
+use imquota::engine::admin::ChangeKind;
 use imquota::ledger::Ledger as _;
 
 use crate::keys;
@@ -45,7 +45,7 @@ async fn a_restored_backup_is_noticed_in_every_part() {
     let sidecar = Sidecar::start(&redis.url()).await;
     let (demo, paid) = (app("demo"), app("paid"));
     sidecar.take_each(&demo, 0..5).await;
-    sidecar.change(&paid, "create", What::Create).await.expect("created");
+    sidecar.change(&paid, "create", ChangeKind::Create).await.expect("created");
     sidecar.expect_told("app_created", 1).await;
     let server = redis.clone();
     blocking(move || {

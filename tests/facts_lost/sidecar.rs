@@ -8,10 +8,10 @@ use imquota::directory::Directory as _;
 use imquota::directory::redis::RedisDirectory;
 use imquota::domain::audit::{Entry, Head};
 use imquota::domain::decision::{Mode, Outcome};
-use imquota::domain::event::{Happening, NumberedEvent};
+use imquota::domain::event::{EventKind, NumberedEvent};
 use imquota::domain::id::AppId;
-use imquota::engine::administration::{Administration, Change, Changed, What};
-use imquota::engine::events::Pump;
+use imquota::engine::admin::{Administration, Change, ChangeKind, Changed};
+use imquota::engine::events::EventPublisher;
 use imquota::engine::{Engine, Request, UnknownApp};
 use imquota::events::EventLog as _;
 use imquota::events::redis::RedisEvents;
@@ -56,7 +56,7 @@ impl Sidecar {
         let engine = Engine::new(store.clone(), clock, metrics.clone(), catalog, UnknownApp::Trial);
         let engine = Arc::new(engine.expect("the catalog has its default edition"));
         let administration = Administration::new(engine.clone(), directory.clone());
-        let pump = Pump::new(engine.clone(), directory.clone(), log.clone());
+        let pump = EventPublisher::new(engine.clone(), directory.clone(), log.clone());
         pump.begin().await.expect("begins");
         let (stop, stopped) = watch::channel(false);
         let pumping = tokio::spawn(pump.run(stopped));
@@ -89,14 +89,19 @@ impl Sidecar {
         }
     }
 
-    pub async fn change(&self, app: &AppId, request: &str, what: What) -> Result<Changed, String> {
+    pub async fn change(
+        &self,
+        app: &AppId,
+        request: &str,
+        what: ChangeKind,
+    ) -> Result<Changed, String> {
         let (app, request_id) = (app.clone(), request_id(request));
         let change = Change { app, request_id, effective_at: None, what };
         self.administration.change(change, actor()).await.map_err(|error| error.to_string())
     }
 
     pub async fn buy(&self, app: &AppId, request: &str, what: &str) -> Result<Changed, String> {
-        self.change(app, request, What::Buy { order: order(what), months: 1 }).await
+        self.change(app, request, ChangeKind::Purchase { order: order(what), months: 1 }).await
     }
 
     /// The same until it is done; returns what was answered before.
@@ -120,7 +125,7 @@ impl Sidecar {
     /// What was told to be lost: app, part, what was found and what was known.
     pub async fn losses(&self) -> Vec<String> {
         let lost = |it: NumberedEvent| match it.event.what {
-            Happening::FactsLost { part, found, known } => {
+            EventKind::FactsLost { part, found, known } => {
                 let app = it.event.app.map_or_else(|| "-".to_owned(), |app| app.to_string());
                 Some(format!("{app} {} {found} {known}", part.name()))
             }

@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 use crate::coverage::Coverage;
 use crate::entitlement::{Order, State};
 use crate::plan::{self, Universe};
-use imquota::engine::administration::What;
+use imquota::engine::admin::ChangeKind;
 
 use crate::rules::Rules;
 use crate::state::{App, Fault, Op, Told, User, Who};
@@ -170,7 +170,8 @@ impl Run {
         let expected = self.apps[index].purchases.refund(rules, number, now);
         let (_, after) = self.apps[index].purchases.edition_at(now);
         let purchase = support::request_id(&self.sold[index][number]);
-        let done = self.service.change(&self.ids[index], request, What::Refund { purchase }).await;
+        let done =
+            self.service.change(&self.ids[index], request, ChangeKind::Refund { purchase }).await;
         let done = done.map(|changed| changed.remaining.expect("figures").refund_fen);
         let place = self.place(index);
         match (&expected, &done) {

@@ -70,15 +70,15 @@ fn said(ruling: &Ruling) -> Said {
 }
 
 fn one_blocked(denial: &Denial) -> Blocked {
-    let breach = &denial.breach;
-    let stopped = breach.reason == imquota::domain::decision::Reason::ServiceStopped;
+    let violation = &denial.violation;
+    let stopped = violation.reason == imquota::domain::decision::Reason::ServiceStopped;
     Blocked {
-        reason: breach.reason,
+        reason: violation.reason,
         // Which limit stands for all of them in a stopped service is not laid down.
-        limit_id: if stopped { String::new() } else { breach.limit_id.to_string() },
-        who: who(&breach.subject),
-        used: if stopped { 0 } else { breach.used },
-        limit: number(breach.bound.limit),
+        limit_id: if stopped { String::new() } else { violation.limit_id.to_string() },
+        who: who(&violation.subject),
+        used: if stopped { 0 } else { violation.used },
+        limit: number(violation.bound.limit),
         im_code: denial.im_error_code,
     }
 }

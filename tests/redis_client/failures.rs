@@ -24,7 +24,7 @@ async fn calls_to_a_server_that_hangs_end_in_time_and_are_answered_when_it_is_ba
     for _ in 0..8 {
         let clock = Stopwatch::start();
         match count(&client, "k", SHORT).await {
-            Err(CallError::Lost(_)) => lost += 1,
+            Err(CallError::OutcomeUnknown(_)) => lost += 1,
             Err(CallError::Refused(_)) => refused += 1,
             other => panic!("{other:?}"),
         }

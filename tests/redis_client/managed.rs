@@ -74,7 +74,7 @@ async fn a_command_that_is_needed_and_missing_is_named_and_not_waited_for() {
             let server = Server::start(&["--rename-command", command, new_name]);
             let opened = Client::open(standalone(server.port), scripts()).await;
             let Some(error) = opened.err() else { panic!("{command}: it was opened") };
-            assert!(!error.may_pass(), "{error}");
+            assert!(!error.is_transient(), "{error}");
             let sentence = format!("has no command {command}, which imquota needs");
             assert!(error.to_string().contains(&sentence), "{error}");
         }

@@ -26,7 +26,7 @@ async fn is_refused(client: &Client, words: &str) {
         if matches!(&answer, Err(CallError::Refused(why)) if why.contains(words)) {
             return;
         }
-        assert!(matches!(answer, Err(CallError::Lost(_))), "{answer:?}");
+        assert!(matches!(answer, Err(CallError::OutcomeUnknown(_))), "{answer:?}");
         answers.push(answer);
     }
     panic!("none was refused for {words}: {answers:?}");

@@ -17,10 +17,10 @@ use imquota::domain::month::Month;
 use imquota::domain::schedule::Schedule;
 use imquota::domain::time::Timestamp;
 use imquota::ledger::fair::Load;
-use imquota::ledger::holdings::{Holders, Holdings};
+use imquota::ledger::holdings::{Holdings, UsageScope};
 use imquota::ledger::metering::{ClosedMonth, Figures, Meter, Metered};
 use imquota::ledger::reconcile::{
-    Claim, Comparison, Difference, Place, Section, Subjects, Tracking,
+    Comparison, Difference, ExpectedState, PageToken, Section, Subjects, Tracking,
 };
 use imquota::ledger::{
     Answer, Call, Fingerprints, Identified, Ledger, LedgerError, Operation, Reading, ServerState,
@@ -204,7 +204,7 @@ impl Ledger for FaultyLedger {
     async fn compare(
         &self,
         comparison: &Comparison,
-        claims: Vec<Claim>,
+        claims: Vec<ExpectedState>,
     ) -> Result<Vec<Difference>, LedgerError> {
         self.0.compare(comparison, claims).await
     }
@@ -213,7 +213,7 @@ impl Ledger for FaultyLedger {
         &self,
         call: &Call,
         section: Section,
-        from: Option<Place>,
+        from: Option<PageToken>,
     ) -> Result<Subjects, LedgerError> {
         self.0.subjects(call, section, from).await
     }
@@ -221,8 +221,8 @@ impl Ledger for FaultyLedger {
     async fn holdings(
         &self,
         call: &Call,
-        of: Holders,
-        from: Option<Place>,
+        of: UsageScope,
+        from: Option<PageToken>,
     ) -> Result<Holdings, LedgerError> {
         self.0.holdings(call, of, from).await
     }

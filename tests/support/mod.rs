@@ -31,11 +31,11 @@ use imquota::domain::id::{AppId, GroupId, Name, RequestId, UserId};
 use imquota::domain::purchase::Order;
 use imquota::domain::schedule::Schedule;
 use imquota::domain::time::Timestamp;
-use imquota::engine::administration::{Administration, Change, Changed, What};
+use imquota::engine::admin::{Administration, Change, ChangeKind, Changed};
 use imquota::engine::{Decision, Engine, Request, UnknownApp, UsageReport};
 use imquota::ledger::embedded::Embedded;
 use imquota::ledger::metering::Figures;
-use imquota::ledger::reconcile::{Claim, Comparison, Difference};
+use imquota::ledger::reconcile::{Comparison, Difference, ExpectedState};
 use imquota::ledger::redis::options::Options;
 use imquota::ledger::redis::{Redis, StoreMemory};
 use imquota::ledger::{Call, Fingerprints, Ledger, LedgerError, Operation, SnapshotError};
@@ -310,7 +310,7 @@ impl Service {
             deadline: self.deadline(),
             catalog: self.engine.catalog(),
             unknown_app: Schedule::default_of(&self.engine.catalog()).ok().map(Arc::new),
-            hurried: false,
+            fail_fast: false,
             is_replayed: false,
         }
     }
@@ -320,7 +320,7 @@ impl Service {
     }
 
     /// Compares a claim with what is held, and repairs as asked.
-    pub async fn compare(&self, comparison: &Comparison, claim: Claim) -> Vec<Difference> {
+    pub async fn compare(&self, comparison: &Comparison, claim: ExpectedState) -> Vec<Difference> {
         self.ledger.compare(comparison, vec![claim]).await.expect("compared")
     }
 
@@ -337,7 +337,7 @@ impl Service {
     }
 
     pub async fn register(&self, app: &AppId, request: &str) -> Result<(), String> {
-        self.change(app, request, What::Create).await.map(drop)
+        self.change(app, request, ChangeKind::Create).await.map(drop)
     }
 
     pub async fn buy(
@@ -347,11 +347,16 @@ impl Service {
         order: Order,
         months: u32,
     ) -> Result<(), String> {
-        self.change(app, request, What::Buy { order, months }).await.map(drop)
+        self.change(app, request, ChangeKind::Purchase { order, months }).await.map(drop)
     }
 
     /// Makes a change that counts from now on.
-    pub async fn change(&self, app: &AppId, request: &str, what: What) -> Result<Changed, String> {
+    pub async fn change(
+        &self,
+        app: &AppId,
+        request: &str,
+        what: ChangeKind,
+    ) -> Result<Changed, String> {
         let change =
             Change { app: app.clone(), request_id: request_id(request), effective_at: None, what };
         let done = self.administration.change(change, actor()).await;

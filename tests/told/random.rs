@@ -6,10 +6,10 @@
 //! every end that lies behind by then and was none before.
 
 use imquota::domain::catalog::AfterGrace;
-use imquota::domain::event::{Happening, NumberedEvent};
+use imquota::domain::event::{EventKind, NumberedEvent};
 use imquota::domain::id::AppId;
 use imquota::domain::time::Timestamp;
-use imquota::engine::administration::{Change, What};
+use imquota::engine::admin::{Change, ChangeKind};
 use tokio::task::JoinSet;
 
 use super::support::{Rng, actor, app, order, request_id, seed};
@@ -52,7 +52,7 @@ impl Modelled {
     }
 }
 
-async fn make(sidecar: &Sidecar, app: &AppId, number: usize, at: i64, what: What) -> bool {
+async fn make(sidecar: &Sidecar, app: &AppId, number: usize, at: i64, what: ChangeKind) -> bool {
     let (app, request_id) = (app.clone(), request_id(&format!("r{number}")));
     let effective_at = Some(Timestamp::from_millis(at));
     let change = Change { app, request_id, effective_at, what };
@@ -77,7 +77,7 @@ async fn step(
     let wanted = rng.below(10);
     let (what, done) = if wanted < 4 && of.bought.count() > 0 {
         let purchase = of.bought.count() - 1 - rng.below(of.bought.count().min(3));
-        let what = What::Refund { purchase: request_id(&format!("r{}", requests[purchase])) };
+        let what = ChangeKind::Refund { purchase: request_id(&format!("r{}", requests[purchase])) };
         (what, of.change(passed, |bought| bought.refund(&BUILT_IN, purchase, at).is_ok()))
     } else {
         let (wanted, name) = match wanted {
@@ -86,10 +86,10 @@ async fn step(
             8 => (Order::AddOn(3), "members-2000"),
             _ => (Order::AddOn(0), "groups-per-user-400"),
         };
-        let what = What::Buy { order: order(name), months };
+        let what = ChangeKind::Purchase { order: order(name), months };
         (what, of.change(passed, |bought| bought.order(&BUILT_IN, wanted, months, at).is_ok()))
     };
-    let is_purchase = matches!(what, What::Buy { .. });
+    let is_purchase = matches!(what, ChangeKind::Purchase { .. });
     let made = make(sidecar, &of.app, number, at, what.clone()).await;
     assert_eq!(made, done, "{}: {what:?} at {at}", of.app);
     if made {
@@ -100,11 +100,11 @@ async fn step(
     }
 }
 
-fn told_end(what: &Happening) -> Option<String> {
+fn told_end(what: &EventKind) -> Option<String> {
     Some(match what {
-        Happening::GraceBegan { .. } => "grace".to_owned(),
-        Happening::ServiceStopped { .. } | Happening::EditionEnded { .. } => "end".to_owned(),
-        Happening::AddOnEnded { add_on, .. } => add_on.to_string(),
+        EventKind::GraceBegan { .. } => "grace".to_owned(),
+        EventKind::ServiceStopped { .. } | EventKind::EditionEnded { .. } => "end".to_owned(),
+        EventKind::AddOnEnded { add_on, .. } => add_on.to_string(),
         _ => return None,
     })
 }
@@ -120,7 +120,7 @@ async fn run(after_grace: AfterGrace, seed: u64) {
     let mut apps: Vec<(Modelled, Vec<usize>)> = Vec::new();
     for number in 0..APPS {
         let app = app(&format!("app-{number:02}"));
-        sidecars[0].change(&app, "create", What::Create).await;
+        sidecars[0].change(&app, "create", ChangeKind::Create).await;
         let of = Modelled { app, bought: Purchases::default(), last_at: i64::MIN, told: vec![] };
         apps.push((of, Vec::new()));
     }

@@ -6,8 +6,8 @@ use std::time::Duration;
 use imquota::clock::{Clock as _, Stopwatch, SystemClock};
 use imquota::directory::redis::RedisDirectory;
 use imquota::domain::decision::{Mode, Outcome, Subject};
-use imquota::domain::event::{Count, Happening};
-use imquota::engine::events::Pump;
+use imquota::domain::event::{Count, EventKind};
+use imquota::engine::events::EventPublisher;
 use imquota::engine::{Decision, Engine, Request, UnknownApp};
 use imquota::events::EventLog;
 use imquota::events::redis::RedisEvents;
@@ -49,7 +49,7 @@ impl Sidecar {
         let store: Arc<dyn Ledger> = Arc::new(store);
         let engine = Engine::new(store, clock, metrics, catalog, UnknownApp::Trial);
         let engine = Arc::new(engine.expect("the catalog has its default edition"));
-        let pump = Pump::new(engine.clone(), directory, log.clone());
+        let pump = EventPublisher::new(engine.clone(), directory, log.clone());
         pump.begin().await.expect("begins");
         let (stop, stopped) = watch::channel(false);
         let publishing = tokio::spawn(pump.run(stopped));
@@ -77,7 +77,7 @@ impl Sidecar {
             }
         };
         let passed = page.events.into_iter().filter_map(|told| match told.event.what {
-            Happening::LimitPassed { count, percent } => {
+            EventKind::LimitPassed { count, percent } => {
                 let Count { limit_id, subject, used, limit } = count;
                 assert_eq!((limit_id.as_str(), limit), ("members_per_group", 20));
                 assert_eq!(subject, Subject::Group(group("g")));

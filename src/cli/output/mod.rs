@@ -19,9 +19,9 @@ mod app;
 mod clock;
 mod event;
 mod history;
+mod inspect;
 mod journal;
 mod json;
-mod look;
 mod progress;
 mod reconcile;
 mod results;
@@ -73,8 +73,8 @@ pub trait Report: Message {
 /// Prints an answer to stdout.
 pub fn show<R: Report>(report: &R, format: Format, zone: Zone) -> Result<(), Error> {
     match format {
-        Format::Table => emit(&report.text(stdout_style(zone))),
-        Format::Json => emit(&json::render(report)),
+        Format::Table => print(&report.text(stdout_style(zone))),
+        Format::Json => print(&json::render(report)),
     }
 }
 
@@ -82,21 +82,21 @@ pub fn show<R: Report>(report: &R, format: Format, zone: Zone) -> Result<(), Err
 pub fn show_comparison(comparison: &Comparison, format: Format) -> Result<(), Error> {
     match format {
         // It has no instants.
-        Format::Table => emit(&comparison.text(stdout_style(Zone::UTC))),
-        Format::Json => emit(&comparison.json()),
+        Format::Table => print(&comparison.text(stdout_style(Zone::UTC))),
+        Format::Json => print(&comparison.json()),
     }
 }
 
 /// Prints what is no message: a text for people, or an object for programs.
 pub fn show_other(text: &str, object: &serde_json::Value, format: Format) -> Result<(), Error> {
     match format {
-        Format::Table => emit(text),
-        Format::Json => emit(&format!("{object:#}\n")),
+        Format::Table => print(text),
+        Format::Json => print(&format!("{object:#}\n")),
     }
 }
 
 /// Writes text to stdout.
-pub fn emit(text: &str) -> Result<(), Error> {
+pub fn print(text: &str) -> Result<(), Error> {
     emit_more(text).map(drop)
 }
 
@@ -119,7 +119,7 @@ pub fn watched(answer: &pb::WatchEventsResponse, format: Format, zone: Zone) -> 
 }
 
 /// Writes a line to stderr. There is nowhere to say that it failed.
-pub fn complain(line: &str) {
+pub fn print_error(line: &str) {
     let _ = writeln!(io::stderr().lock(), "{}", table::printable(line));
 }
 

@@ -9,7 +9,7 @@ use super::Report;
 use super::table::{Cell, Colour, Style, Table, paint};
 use super::value;
 use crate::cli::reconcile::{Differences, Sample, Tally};
-use crate::engine::administration::reconcile::SETTLED_AFTER;
+use crate::engine::admin::reconcile::SETTLED_AFTER;
 use crate::grpc::pb::TrackChangesResponse;
 
 impl Report for TrackChangesResponse {

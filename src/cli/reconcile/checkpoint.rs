@@ -12,7 +12,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::export::{ExportFile, FileState, Kind};
-use super::tally::Tally;
+use super::summary::Tally;
 use crate::cli::error::Error;
 use crate::clock::Stopwatch;
 use crate::private_file;

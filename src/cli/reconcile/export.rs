@@ -10,9 +10,9 @@ use std::time::UNIX_EPOCH;
 
 use serde::{Deserialize, Serialize};
 
-use super::documents::Documents;
-use super::lines::Lines;
-use super::rows::Rows;
+use super::csv::Rows;
+use super::jsonl::Documents;
+use super::line_reader::Lines;
 use crate::cli::error::Error;
 use crate::grpc::pb;
 

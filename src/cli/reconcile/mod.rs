@@ -22,9 +22,9 @@ use self::begin::Begin;
 use self::check::Checked;
 use self::checkpoint::{Checkpoint, Job};
 use self::export::{ExportFile, Kind, Subject};
-use self::feed::Share;
-use self::findings::Findings;
+use self::receiver::Findings;
 use self::report::Report;
+use self::sender::Share;
 use super::Exit;
 use super::connect::AdminAddress;
 use super::error::Error;
@@ -36,18 +36,18 @@ use crate::grpc::pb::{ReconcileBegin, ReconcileMode};
 mod begin;
 mod check;
 mod checkpoint;
-mod documents;
+mod csv;
 mod export;
-mod feed;
-mod findings;
-mod lines;
+mod jsonl;
+mod line_reader;
+mod receiver;
 mod report;
-mod rows;
 mod rules;
+mod sender;
 mod stream;
-mod tally;
+mod summary;
 
-pub use tally::{Differences, Sample, Tally};
+pub use summary::{Differences, Sample, Tally};
 
 const HELP: &str = "\
 Files, by the end of their names:
@@ -135,7 +135,7 @@ struct Compare {
     #[arg(long, requires = "apply")]
     allow_empty: bool,
     /// When the export was begun, such as 2026-12-01T00:00:00+08:00
-    #[arg(long, value_name = "TIME", value_parser = super::look::instant)]
+    #[arg(long, value_name = "TIME", value_parser = super::inspect::instant)]
     as_of: Option<Timestamp>,
     /// Write each difference to this file, as a line of JSON. A file that exists is refused, unless
     /// --checkpoint goes on; then a line may come twice

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::tally::{Sample, kind_name, side_name};
+use super::summary::{Sample, kind_name, side_name};
 use crate::cli::error::Error;
 use crate::grpc::pb;
 use crate::private_file;

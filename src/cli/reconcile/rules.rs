@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use crate::domain::id::{GroupId, NAME_MAX_BYTES, UserId};
-use crate::engine::administration::reconcile::LIST_MAX;
+use crate::engine::admin::reconcile::LIST_MAX;
 
 /// A user's id.
 pub fn user(field: &str, id: &str) -> Result<(), String> {

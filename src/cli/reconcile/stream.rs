@@ -12,8 +12,8 @@ use tokio::time::{sleep, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 
-use super::feed::{Part, Share, feed};
-use super::findings::{Asked, Findings};
+use super::receiver::{Asked, Findings};
+use super::sender::{Part, Share, feed};
 use crate::cli::error::Error;
 use crate::cli::session::Session;
 use crate::grpc::pb::admin_service_client::AdminServiceClient;

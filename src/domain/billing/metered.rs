@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::retention::longest;
-use super::{Books, Item, Line, StatementDay, amount, input};
+use super::{BillingInputs, Item, Line, StatementDay, amount, input};
 use crate::domain::calendar::Day;
 use crate::domain::catalog::Catalog;
 use crate::domain::catalog_history::CatalogHistory;
@@ -23,7 +23,7 @@ pub struct MeteredDay {
 
 /// Returns the days of the month. A day is charged if an edition with postpaid was in force at some
 /// instant of it, by the catalog of that day.
-pub fn days(books: &Books<'_>) -> Vec<MeteredDay> {
+pub fn days(books: &BillingInputs<'_>) -> Vec<MeteredDay> {
     let mut run: Option<(Arc<Catalog>, Timeline, Vec<Timestamp>)> = None;
     let day = |figures: &DayFigures| {
         let catalog = books.catalogs.on(figures.day);
@@ -42,7 +42,7 @@ pub fn days(books: &Books<'_>) -> Vec<MeteredDay> {
 }
 
 fn is_charged(
-    books: &Books<'_>,
+    books: &BillingInputs<'_>,
     catalog: &Catalog,
     timeline: &Timeline,
     boundaries: &[Timestamp],
@@ -71,7 +71,12 @@ fn shared(one: Period, other: Period) -> Option<Period> {
 }
 
 /// Returns every metered line, even if nothing is due, so that the figures are listed.
-pub fn lines(books: &Books<'_>, month: Month, days: &[MeteredDay], now: Timestamp) -> Vec<Line> {
+pub fn lines(
+    books: &BillingInputs<'_>,
+    month: Month,
+    days: &[MeteredDay],
+    now: Timestamp,
+) -> Vec<Line> {
     let catalog = books.catalogs.pricing(month);
     let rules = &catalog.postpaid;
     let charged: Vec<&MeteredDay> = days.iter().filter(|it| it.day.charged).collect();
@@ -94,7 +99,7 @@ pub fn lines(books: &Books<'_>, month: Month, days: &[MeteredDay], now: Timestam
 /// Returns the regions with traffic that the month's last catalog lacks, each as in the month's
 /// last catalog that had it.
 fn removed_regions<'a>(
-    books: &'a Books<'_>,
+    books: &'a BillingInputs<'_>,
     month: Month,
     charged: &[&DayFigures],
 ) -> Vec<&'a Region> {
@@ -208,7 +213,7 @@ fn of_groups(tier: Tier, month: Month, from: Day, peak: &Peak) -> Line {
 }
 
 fn of_history(
-    books: &Books<'_>,
+    books: &BillingInputs<'_>,
     month: Month,
     peak: &Peak,
     charged: &[&DayFigures],

@@ -98,7 +98,7 @@ pub struct Statement {
 
 /// Inputs of a statement.
 #[derive(Debug, Clone, Copy)]
-pub struct Books<'a> {
+pub struct BillingInputs<'a> {
     /// Catalogs, with prices and limits of editions, by their instants of being in force.
     pub catalogs: &'a CatalogHistory,
     /// The app.
@@ -143,7 +143,7 @@ pub fn first_open_day(catalog: &Catalog, at: Timestamp) -> Day {
 
 /// Computes the statement of a month as of an instant.
 #[must_use]
-pub fn statement(books: &Books<'_>, month: Month, now: Timestamp) -> Statement {
+pub fn statement(books: &BillingInputs<'_>, month: Month, now: Timestamp) -> Statement {
     let catalogs = books.catalogs;
     let metered_days = metered::days(books);
     let mut lines = sold::lines(books, month);

@@ -1,6 +1,6 @@
 //! Statement lines of purchases and refunds in a month.
 
-use super::{Books, Item, Line, input};
+use super::{BillingInputs, Item, Line, input};
 use crate::domain::catalog::Catalog;
 use crate::domain::month::Month;
 use crate::domain::purchase::{Item as Bought, Purchase, Refund};
@@ -10,7 +10,7 @@ use crate::domain::time::Timestamp;
 use crate::domain::timeline::Timeline;
 
 /// Returns purchases and then refunds, each in the order in which they were made.
-pub fn lines(books: &Books<'_>, month: Month) -> Vec<Line> {
+pub fn lines(books: &BillingInputs<'_>, month: Month) -> Vec<Line> {
     let (catalogs, sales) = (books.catalogs, books.sales);
     let catalog = catalogs.pricing(month);
     let zone = catalogs.zone_of(month);
@@ -56,7 +56,7 @@ pub fn lines(books: &Books<'_>, month: Month) -> Vec<Line> {
     lines
 }
 
-fn of_refund(books: &Books<'_>, catalog: &Catalog, index: usize, made: &Refund) -> Line {
+fn of_refund(books: &BillingInputs<'_>, catalog: &Catalog, index: usize, made: &Refund) -> Line {
     let (catalog_then, sales) = (books.catalogs.at(made.at), books.sales);
     let zone = catalog_then.zone;
     let purchase = &sales.purchases[made.purchase];

@@ -1,17 +1,17 @@
 //! Sources of events, and the task that writes them to the log.
 //!
-//! - `notices`: events of decisions: crossed thresholds, and denials, which are counted over a
+//! - `event_buffer`: events of decisions: crossed thresholds, and denials, which are counted over a
 //!   minute. They are buffered without waiting; events that a sidecar has not appended when it is
 //!   killed are lost with it.
-//! - `audited`: events of changes: derived from the audit log, by a cursor that moves in the same
+//! - `from_audit_log`: events of changes: derived from the audit log, by a cursor that moves in the same
 //!   step that appends, so that each is published once, whatever crashes.
-//! - `clockwork`: events that follow from time passing: derived from all purchases, by a cursor
+//! - `milestones`: events that follow from time passing: derived from all purchases, by a cursor
 //!   over instants, in the same way.
 //!
 //! In addition, losses of the store are published when they are found, and so are refusals of its
 //! servers (`refusals`).
 //!
-//! [`Pump`] publishes all of them, in one task a sidecar.
+//! [`EventPublisher`] publishes all of them, in one task a sidecar.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -22,18 +22,18 @@ use tracing::{info, warn};
 
 use super::Engine;
 use crate::directory::{Directory, DirectoryError};
-use crate::domain::event::{Event, Happening, StorePart};
+use crate::domain::event::{Event, EventKind, StorePart};
 use crate::events::backoff::backoff;
 use crate::events::{EventLog, EventsError};
 use crate::ledger::LedgerError;
 use crate::ledger::loss::LostWrites;
 
-mod audited;
-mod clockwork;
-mod notices;
+mod event_buffer;
+mod from_audit_log;
+mod milestones;
 mod refusals;
 
-pub use notices::Notices;
+pub use event_buffer::EventBuffer;
 
 /// Interval over which denials are counted: as often as people look at a chart.
 const DENIALS_COUNTED_FOR: Duration = Duration::from_secs(60);
@@ -64,7 +64,7 @@ pub enum PumpError {
 }
 
 /// Writes events to the log.
-pub struct Pump {
+pub struct EventPublisher {
     engine: Arc<Engine>,
     directory: Arc<dyn Directory>,
     log: Arc<dyn EventLog>,
@@ -72,7 +72,7 @@ pub struct Pump {
     head: OnceLock<u64>,
 }
 
-impl Pump {
+impl EventPublisher {
     /// Creates a pump from an engine and a directory into a log.
     #[must_use]
     pub fn new(engine: Arc<Engine>, directory: Arc<dyn Directory>, log: Arc<dyn EventLog>) -> Self {
@@ -80,7 +80,7 @@ impl Pump {
     }
 
     /// Sets cursors that are not set: those of a new store, or of one written by a version without
-    /// events. To be called before anything is served. If it fails, [`Pump::run`] does it later,
+    /// events. To be called before anything is served. If it fails, [`EventPublisher::run`] does it later,
     /// from the same entry of the audit log on.
     pub async fn begin(&self) -> Result<(), PumpError> {
         let head = self.directory.head().await?.number;
@@ -91,12 +91,12 @@ impl Pump {
 
     /// Publishes events until `stopped` becomes true, and then the remaining ones.
     pub async fn run(self, stopped: watch::Receiver<bool>) {
-        let notices = self.publish_buffered(stopped.clone());
+        let event_buffer = self.publish_buffered(stopped.clone());
         let audit = self.follow_audit(stopped.clone());
         let (losses, refusals) =
             (self.publish_losses(stopped.clone()), self.publish_refusals(stopped.clone()));
         let crossings = self.publish_crossings(stopped.clone());
-        tokio::join!(notices, audit, losses, refusals, crossings, self.follow_clock(stopped));
+        tokio::join!(event_buffer, audit, losses, refusals, crossings, self.follow_clock(stopped));
     }
 
     /// Publishes thresholds that were crossed by operations whose reply was lost.
@@ -107,7 +107,7 @@ impl Pump {
                 _ = stopped.wait_for(|stop| *stop) => return,
             };
             let at = self.engine.plausible(crossings.at);
-            self.engine.notices().add_crossings(&crossings.app, at, &crossings.warnings);
+            self.engine.event_buffer().add_crossings(&crossings.app, at, &crossings.warnings);
         }
     }
 
@@ -121,7 +121,7 @@ impl Pump {
             };
             self.engine.metrics.facts_lost(part.name());
             match part {
-                StorePart::Directory => self.engine.notices().audit_grew(),
+                StorePart::Directory => self.engine.event_buffer().audit_grew(),
                 StorePart::Events => {
                     if !self.append_with_retry(&[], &mut stopped).await {
                         return;
@@ -129,42 +129,42 @@ impl Pump {
                 }
                 StorePart::Accounts | StorePart::Friends | StorePart::Groups => {
                     let at = self.engine.now().await.unwrap_or_else(|_| self.engine.local_now());
-                    let what = Happening::FactsLost { part, found, known };
-                    self.engine.notices().tell(Event { at, app, what });
+                    let what = EventKind::FactsLost { part, found, known };
+                    self.engine.event_buffer().tell(Event { at, app, what });
                 }
             }
         }
     }
 
     async fn publish_buffered(&self, mut stopped: watch::Receiver<bool>) {
-        let notices = self.engine.notices();
+        let event_buffer = self.engine.event_buffer();
         let mut minutes = interval(DENIALS_COUNTED_FOR);
         minutes.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                () = notices.waiting() => {}
-                _ = minutes.tick() => notices.flush_denials(),
+                () = event_buffer.waiting() => {}
+                _ = minutes.tick() => event_buffer.flush_denials(),
                 _ = stopped.wait_for(|stop| *stop) => break,
             }
-            while let Some(batch) = notices.drain() {
+            while let Some(batch) = event_buffer.drain() {
                 if !self.append_with_retry(&batch, &mut stopped).await {
-                    notices.requeue(batch);
+                    event_buffer.requeue(batch);
                     break;
                 }
             }
         }
-        notices.flush_denials();
+        event_buffer.flush_denials();
         if timeout(SHUTDOWN_APPEND_MAX, self.append_remaining()).await != Ok(true) {
-            let dropped = notices.discard();
+            let dropped = event_buffer.discard();
             warn!(events = dropped, "events dropped: the store failed during shutdown");
         }
     }
 
     async fn append_remaining(&self) -> bool {
-        let notices = self.engine.notices();
-        while let Some(batch) = notices.drain() {
+        let event_buffer = self.engine.event_buffer();
+        while let Some(batch) = event_buffer.drain() {
             if self.log.append(&batch, None).await.is_err() {
-                notices.requeue(batch);
+                event_buffer.requeue(batch);
                 return false;
             }
             self.appended(&batch);
@@ -212,7 +212,7 @@ impl Pump {
             let published = published.await;
             log_transition(&mut failing, "changes", &published);
             tokio::select! {
-                () = self.engine.notices().changed() => {}
+                () = self.engine.event_buffer().changed() => {}
                 () = sleep(AUDIT_POLL_EVERY) => {}
                 _ = stopped.wait_for(|stop| *stop) => break,
             }
@@ -233,7 +233,7 @@ impl Pump {
     }
 
     fn appended(&self, events: &[Event]) {
-        self.engine.notices().appended(events);
+        self.engine.event_buffer().appended(events);
     }
 }
 

@@ -5,9 +5,9 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-use super::Pump;
+use super::EventPublisher;
 use crate::clock::Stopwatch;
-use crate::domain::event::{Event, Happening};
+use crate::domain::event::{Event, EventKind};
 use crate::ledger::ServerState;
 
 /// Interval at which the servers are checked: well within the time for which a refusal is reported.
@@ -19,7 +19,7 @@ const PUBLISHED_EVERY: Duration = Duration::from_secs(60);
 #[derive(Default)]
 struct Published(Vec<(String, String, Stopwatch)>);
 
-impl Pump {
+impl EventPublisher {
     /// Publishes refusals until `stopped` becomes true.
     pub(super) async fn publish_refusals(&self, mut stopped: watch::Receiver<bool>) {
         let mut published = Published::default();
@@ -30,7 +30,7 @@ impl Pump {
             }
             for what in published.due(self.engine.ledger.servers()) {
                 let at = self.engine.local_now();
-                self.engine.notices().tell(Event { at, app: None, what });
+                self.engine.event_buffer().tell(Event { at, app: None, what });
             }
         }
     }
@@ -38,7 +38,7 @@ impl Pump {
 
 impl Published {
     /// Returns the refusals of these servers that have to be published now.
-    fn due(&mut self, servers: Vec<ServerState>) -> Vec<Happening> {
+    fn due(&mut self, servers: Vec<ServerState>) -> Vec<EventKind> {
         self.0.retain(|(_, _, since)| since.elapsed() < PUBLISHED_EVERY);
         let mut due = Vec::new();
         for ServerState { address: server, refusal, .. } in servers {
@@ -48,7 +48,7 @@ impl Published {
             };
             if !self.0.iter().any(is_published) {
                 self.0.push((server.clone(), refusal.code, Stopwatch::start()));
-                due.push(Happening::StoreRefuses { server, why: refusal.words });
+                due.push(EventKind::StoreRefuses { server, why: refusal.words });
             }
         }
         due
@@ -71,7 +71,7 @@ mod tests {
         };
         let silent = ServerState { refusal: None, ..server("a", "") };
         assert_eq!(published.due(vec![silent]), []);
-        let of = |server: &str, why: &str| Happening::StoreRefuses {
+        let of = |server: &str, why: &str| EventKind::StoreRefuses {
             server: server.to_owned(),
             why: why.to_owned(),
         };

@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use hashlink::LinkedHashMap;
 
-use super::plan::subjects;
+use super::failure_action::subjects;
 use crate::clock::Stopwatch;
-use crate::domain::decision::{Breach, Outcome, Reason, Subject};
+use crate::domain::decision::{Outcome, Reason, Subject, Violation};
 use crate::domain::id::{AppId, Name};
 use crate::domain::limit::LimitId;
 use crate::engine::Decision;
@@ -57,7 +57,7 @@ impl DenialCache {
         }
         for ruling in decision.rulings().filter(|ruling| ruling.outcome == Outcome::Denied) {
             for denial in &ruling.denials {
-                denials.record(app, &denial.breach, now);
+                denials.record(app, &denial.violation, now);
             }
         }
         self.subjects.store(denials.len(), Ordering::Relaxed);
@@ -70,27 +70,27 @@ impl DenialCache {
     }
 
     /// Records that a subject is over a limit by an operation that was replayed from the journal.
-    pub(super) fn record_over_limit(&self, app: &AppId, breach: &Breach) {
+    pub(super) fn record_over_limit(&self, app: &AppId, violation: &Violation) {
         let now = self.started.elapsed();
         let mut denials = self.denials();
-        denials.record(app, breach, now);
+        denials.record(app, violation, now);
         self.subjects.store(denials.len(), Ordering::Relaxed);
     }
 
     /// Returns the recent denials of these limits of these subjects, as breaches for these reasons.
-    pub(super) fn breaches(
+    pub(super) fn violations(
         &self,
         app: &AppId,
         limits: &[(Subject, LimitId, Reason)],
-    ) -> Vec<Breach> {
+    ) -> Vec<Violation> {
         if self.subjects.load(Ordering::Relaxed) == 0 {
             return Vec::new();
         }
         let now = self.started.elapsed();
         let denials = self.denials();
         let found = limits.iter().filter_map(|(subject, limit_id, reason)| {
-            let breach = denials.get(&(app.clone(), subject.clone()), limit_id, now)?;
-            Some(Breach { reason: *reason, ..breach.clone() })
+            let violation = denials.get(&(app.clone(), subject.clone()), limit_id, now)?;
+            Some(Violation { reason: *reason, ..violation.clone() })
         });
         found.collect()
     }
@@ -105,7 +105,7 @@ type Key = (AppId, Subject);
 
 /// A denial and when it was recorded.
 struct Denial {
-    breach: Breach,
+    violation: Violation,
     at: Duration,
 }
 
@@ -136,19 +136,19 @@ impl Denials {
         self.by_subject.clear();
     }
 
-    fn get(&self, key: &Key, limit_id: &LimitId, now: Duration) -> Option<&Breach> {
-        let of_limit = |denial: &&Denial| denial.breach.limit_id == *limit_id;
+    fn get(&self, key: &Key, limit_id: &LimitId, now: Duration) -> Option<&Violation> {
+        let of_limit = |denial: &&Denial| denial.violation.limit_id == *limit_id;
         let denial = self.by_subject.get(key)?.iter().find(of_limit)?;
-        denial.is_recent(now).then_some(&denial.breach)
+        denial.is_recent(now).then_some(&denial.violation)
     }
 
-    fn record(&mut self, app: &AppId, breach: &Breach, now: Duration) {
+    fn record(&mut self, app: &AppId, violation: &Violation, now: Duration) {
         self.remove_expired(now);
-        let key = (app.clone(), breach.subject.clone());
+        let key = (app.clone(), violation.subject.clone());
         let existing = self.by_subject.remove(&key);
         let mut denials = existing.unwrap_or_else(|| Vec::with_capacity(1));
-        denials.retain(|denial| denial.breach.limit_id != breach.limit_id);
-        denials.push(Denial { breach: breach.clone(), at: now });
+        denials.retain(|denial| denial.violation.limit_id != violation.limit_id);
+        denials.push(Denial { violation: violation.clone(), at: now });
         // Inserted as the last.
         self.by_subject.insert(key, denials);
         if self.by_subject.len() > self.subjects_max {
@@ -174,7 +174,7 @@ impl Denials {
         let of_app = (app.clone(), Subject::App);
         if let Some(denials) = self.by_subject.get_mut(&of_app) {
             // A service that carried out an operation has not stopped.
-            denials.retain(|denial| !counts_in(operation, &denial.breach.limit_id));
+            denials.retain(|denial| !counts_in(operation, &denial.violation.limit_id));
             if denials.is_empty() {
                 self.by_subject.remove(&of_app);
             }

@@ -15,10 +15,10 @@ fn user(number: u64) -> UserId {
     UserId::try_from(format!("user{number}")).expect("an id")
 }
 
-fn breach(subject: Subject, limit_id: LimitId, used: u64) -> Breach {
+fn violation(subject: Subject, limit_id: LimitId, used: u64) -> Violation {
     let bound = Bound { limit: Limit::Finite(used), source: Source::App };
     let (reason, ceiling) = (Reason::MyFriends, Limit::Unlimited);
-    Breach { reason, limit_id, subject, used, bound, ceiling, group_type: None }
+    Violation { reason, limit_id, subject, used, bound, ceiling, group_type: None }
 }
 
 /// Numbers that look random, the same in each run.
@@ -33,24 +33,24 @@ impl Numbers {
 
 /// The exact model: subjects in the order of their latest denial, nothing removed early.
 #[derive(Default)]
-struct Model(Vec<(Key, Vec<(Breach, Duration)>)>);
+struct Model(Vec<(Key, Vec<(Violation, Duration)>)>);
 
 impl Model {
-    fn record(&mut self, key: &Key, breach: &Breach, now: Duration) {
+    fn record(&mut self, key: &Key, violation: &Violation, now: Duration) {
         let there = self.0.iter().position(|(of, _)| of == key);
         let mut denials = there.map(|at| self.0.remove(at).1).unwrap_or_default();
-        denials.retain(|(of, _)| of.limit_id != breach.limit_id);
-        denials.push((breach.clone(), now));
+        denials.retain(|(of, _)| of.limit_id != violation.limit_id);
+        denials.push((violation.clone(), now));
         self.0.push((key.clone(), denials));
         if self.0.len() > SUBJECTS_MAX_OF_TEST {
             self.0.remove(0);
         }
     }
 
-    fn get(&self, key: &Key, limit_id: &LimitId, now: Duration) -> Option<&Breach> {
+    fn get(&self, key: &Key, limit_id: &LimitId, now: Duration) -> Option<&Violation> {
         let (_, denials) = self.0.iter().find(|(of, _)| of == key)?;
-        let (breach, at) = denials.iter().find(|(of, _)| of.limit_id == *limit_id)?;
-        (now < *at + Duration::from_secs(600)).then_some(breach)
+        let (violation, at) = denials.iter().find(|(of, _)| of.limit_id == *limit_id)?;
+        (now < *at + Duration::from_secs(600)).then_some(violation)
     }
 }
 
@@ -70,9 +70,9 @@ fn a_full_cache_returns_what_an_exact_list_of_the_latest_subjects_does() {
             cache.remove_changed(&key.0, &Operation::DeleteAccount { user });
             model.0.retain(|(of, _)| *of != key);
         } else {
-            let breach = breach(key.1.clone(), limit_id, used);
-            cache.record(&key.0, &breach, now);
-            model.record(&key, &breach, now);
+            let violation = violation(key.1.clone(), limit_id, used);
+            cache.record(&key.0, &violation, now);
+            model.record(&key, &violation, now);
         }
         assert!(cache.len() <= SUBJECTS_MAX_OF_TEST);
         for (app, user) in (0..24).map(|number| (app(number % 2), user(number / 2))) {
@@ -96,27 +96,27 @@ fn a_full_cache_evicts_the_oldest_and_returns_the_new_denial() {
     for number in 0..=newest {
         cache.record_over_limit(
             &app(0),
-            &breach(Subject::User(user(number)), LimitId::FriendsPerUser, 20),
+            &violation(Subject::User(user(number)), LimitId::FriendsPerUser, 20),
         );
     }
-    assert_eq!(cache.breaches(&app(0), &limits(0)), []);
+    assert_eq!(cache.violations(&app(0), &limits(0)), []);
     for number in [1, newest] {
-        assert_eq!(cache.breaches(&app(0), &limits(number)).len(), 1, "{number}");
+        assert_eq!(cache.violations(&app(0), &limits(number)).len(), 1, "{number}");
     }
     assert_eq!(cache.subjects.load(Ordering::Relaxed), SUBJECTS_MAX);
     cache.clear();
-    assert_eq!(cache.breaches(&app(0), &limits(newest)), []);
+    assert_eq!(cache.violations(&app(0), &limits(newest)), []);
 }
 
 #[test]
 fn a_cache_that_was_full_shrinks_once_its_denials_expire() {
     let mut denials = Denials::new(100);
     for number in 0..100 {
-        let of_user = breach(Subject::User(user(number)), LimitId::FriendsPerUser, 20);
+        let of_user = violation(Subject::User(user(number)), LimitId::FriendsPerUser, 20);
         denials.record(&app(0), &of_user, Duration::ZERO);
     }
     for number in 100..200 {
-        let of_user = breach(Subject::User(user(number)), LimitId::FriendsPerUser, 20);
+        let of_user = violation(Subject::User(user(number)), LimitId::FriendsPerUser, 20);
         // One is added, and no more than two are removed by one denial.
         let before = denials.len();
         denials.record(&app(0), &of_user, KEPT_FOR);
@@ -141,7 +141,7 @@ fn a_change_removes_the_denials_that_it_may_have_outdated_and_no_others() {
     let left = |operation: &Operation| {
         let mut denials = Denials::new(100);
         for (subject, limit_id) in &everything {
-            denials.record(&app(0), &breach(subject.clone(), limit_id.clone(), 1), now);
+            denials.record(&app(0), &violation(subject.clone(), limit_id.clone(), 1), now);
         }
         denials.remove_changed(&app(1), operation);
         let there = |(subject, limit): &(Subject, LimitId)| {

@@ -9,7 +9,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::{Fallback, Plan};
+use super::{FailureAction, Fallback};
 use crate::domain::decision::Outcome;
 use crate::domain::id::AppId;
 use crate::domain::limit::LimitId;
@@ -125,7 +125,7 @@ impl Fallback {
         &self,
         engine: &Engine,
         request: &Request,
-        plan: Plan,
+        plan: FailureAction,
     ) -> Result<Decision, LedgerError> {
         // Taken before the call: a release that is stored by the time of the result may have come
         // after the decision.
@@ -176,7 +176,7 @@ impl Fallback {
 /// Returns the limits of denials that the releases may lower.
 fn denied_by(decision: &Decision, latest: &Latest) -> Vec<LimitId> {
     let denied = decision.rulings().filter(|ruling| ruling.outcome == Outcome::Denied);
-    let limits = denied.flat_map(|ruling| &ruling.denials).map(|it| &it.breach.limit_id);
+    let limits = denied.flat_map(|ruling| &ruling.denials).map(|it| &it.violation.limit_id);
     limits.filter(|limit| latest.lower(limit)).cloned().collect()
 }
 

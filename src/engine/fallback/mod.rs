@@ -24,9 +24,9 @@ use tracing::warn;
 use super::{Decision, Degradation, Engine, Request, Ruling};
 use crate::domain::catalog::Catalog;
 use crate::domain::decision::{Mode, Outcome, Reason, Subject, Verdict};
+use crate::domain::failure_policy::Budget;
 use crate::domain::id::UserId;
 use crate::domain::limit::LimitId;
-use crate::domain::policy::Budget;
 use crate::journal::{Encoded, Entry, Journal, JournalError, Opened};
 use crate::ledger::{LedgerError, Operation, Overload};
 use crate::telemetry::{Degraded, Metrics};
@@ -34,6 +34,7 @@ use crate::telemetry::{Degraded, Metrics};
 mod blocked;
 mod chain;
 mod denial_cache;
+mod failure_action;
 mod freeing;
 mod generation;
 mod lane;
@@ -41,7 +42,6 @@ mod listing;
 mod manage;
 mod merge;
 mod pace;
-mod plan;
 mod queue;
 #[cfg(test)]
 mod queue_tests;
@@ -53,10 +53,10 @@ mod void;
 mod wait;
 
 use denial_cache::{DenialCache, limits_of_group, service};
+use failure_action::FailureAction;
+pub use failure_action::subjects;
 pub use listing::{JournalItem, JournalState};
 pub use manage::JournalCondition;
-use plan::Plan;
-pub use plan::subjects;
 use queue::{NoRoom, Queue};
 use step::{After, Step};
 
@@ -135,7 +135,7 @@ impl Fallback {
             self.follow_generation(engine).await?;
         }
         let catalog = engine.catalog();
-        let plan = Plan::of(&catalog, &request.app, request.mode, &request.operation);
+        let plan = FailureAction::of(&catalog, &request.app, request.mode, &request.operation);
         if !self.journal.is_empty() {
             match self.settle(engine, &request, plan).await? {
                 After::Accept => return self.accept(engine, request).await,
@@ -167,7 +167,7 @@ impl Fallback {
         &self,
         engine: &Engine,
         request: &Request,
-        plan: Plan,
+        plan: FailureAction,
     ) -> Result<Decision, LedgerError> {
         let mut may_be_done = false;
         loop {
@@ -180,7 +180,7 @@ impl Fallback {
                     tokio::time::sleep(RETRY_AFTER).await;
                 }
                 Err(LedgerError::Overloaded(Overload::Late)) if !is_last => {}
-                Err(LedgerError::ConnectionLost(why)) if plan != Plan::Closed => {
+                Err(LedgerError::ConnectionLost(why)) if plan != FailureAction::Closed => {
                     may_be_done = true;
                     if request.deadline - engine.local_now() <= RETRY_AFTER {
                         return Err(LedgerError::ConnectionLost(why));
@@ -199,7 +199,7 @@ impl Fallback {
         &self,
         engine: &Engine,
         request: &Request,
-        plan: Plan,
+        plan: FailureAction,
     ) -> Result<After, LedgerError> {
         let Request { app, operation, .. } = request;
         loop {
@@ -297,10 +297,10 @@ impl Fallback {
         let Request { app, mode, operation, .. } = request;
         let releases = self.queue().freeing.latest(app);
         let verdict = |limits: &[(Subject, LimitId, Reason)]| {
-            let mut breaches = self.denial_cache.breaches(app, limits);
+            let mut violations = self.denial_cache.violations(app, limits);
             // A take that was denied before these releases may be admitted now.
-            breaches.retain(|breach| !releases.lower(&breach.limit_id));
-            let verdict = Verdict::on_taking(*mode, breaches);
+            violations.retain(|violation| !releases.lower(&violation.limit_id));
+            let verdict = Verdict::on_taking(*mode, violations);
             Ruling::new(catalog, None, verdict)
         };
         let joins = |user: &UserId, reason| {

@@ -14,8 +14,8 @@ use super::pace::{Pace, Turns};
 use super::subject::{Named, SubjectHasher, SubjectId, facts_taken};
 use crate::clock::Stopwatch;
 use crate::domain::decision::Mode;
+use crate::domain::failure_policy::Budget;
 use crate::domain::id::AppId;
-use crate::domain::policy::Budget;
 use crate::journal::{BYTES_MAX, ENTRIES_MAX, Encoded, Entry};
 use crate::ledger::Operation;
 

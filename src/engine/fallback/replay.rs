@@ -15,7 +15,7 @@ use super::void::VoidEntries;
 use super::{Fallback, empty_decision, mode_of_replay};
 use crate::clock::Stopwatch;
 use crate::domain::decision::Outcome;
-use crate::domain::event::{Count, Event, Happening};
+use crate::domain::event::{Count, Event, EventKind};
 use crate::domain::id::AppId;
 use crate::engine::{Decision, Engine, Request};
 use crate::ledger::{LedgerError, Operation};
@@ -176,7 +176,7 @@ impl Fallback {
         match (outcome, decided) {
             (ReplayOutcome::Done, Some((Request { app, mode, .. }, decision))) => {
                 let at = engine.plausible(decision.decided_at);
-                engine.notices().record(&app, mode, at, &decision);
+                engine.event_buffer().record(&app, mode, at, &decision);
                 self.count(&app, &decision, reports);
                 self.queue().done(&numbers);
             }
@@ -194,9 +194,9 @@ impl Fallback {
                     error!(%app, entry, operation, reason = why, "journal entry blocked");
                     self.report_blocked();
                     let what =
-                        Happening::JournalBlocked { entry, operation: operation.into(), why };
+                        EventKind::JournalBlocked { entry, operation: operation.into(), why };
                     let at = engine.local_now();
-                    engine.notices().tell(Event { at, app: Some(app), what });
+                    engine.event_buffer().tell(Event { at, app: Some(app), what });
                 }
             }
             _ => self.queue().requeue(&numbers),
@@ -216,15 +216,15 @@ impl Fallback {
             self.metrics.condition.replayed(outcome, 1);
             let Some(denial) = over else { continue };
             report.over += 1;
-            let breach = &denial.breach;
+            let violation = &denial.violation;
             report.sample.get_or_insert_with(|| Count {
-                limit_id: breach.limit_id.to_string(),
-                subject: breach.subject.clone(),
+                limit_id: violation.limit_id.to_string(),
+                subject: violation.subject.clone(),
                 // The violation has the count before this fact.
-                used: breach.used + 1,
-                limit: breach.bound.limit.finite().unwrap_or(u64::MAX),
+                used: violation.used + 1,
+                limit: violation.bound.limit.finite().unwrap_or(u64::MAX),
             });
-            self.denial_cache.record_over_limit(app, breach);
+            self.denial_cache.record_over_limit(app, violation);
         }
     }
 }
@@ -281,8 +281,8 @@ fn report(engine: &Engine, reports: &mut Reports) {
     for (app, Report { facts, over, failed, sample }) in reports.by_app.drain() {
         info!(%app, facts, over, failed, "the journal is in the store");
         let at = engine.local_now();
-        let what = Happening::JournalReplayed { facts, over, failed, sample };
-        engine.notices().tell(Event { at, app: Some(app), what });
+        let what = EventKind::JournalReplayed { facts, over, failed, sample };
+        engine.event_buffer().tell(Event { at, app: Some(app), what });
     }
 }
 

@@ -14,7 +14,7 @@
 //! | absent server | journaled | admitted | UNAVAILABLE |
 //! | any other error | the error | the error | the error |
 
-use super::plan::Plan;
+use super::failure_action::FailureAction;
 use super::queue::Ahead;
 
 /// Action before the store is called.
@@ -35,16 +35,20 @@ pub(super) enum Step {
 }
 
 /// Returns the action before the store is called.
-pub(super) fn before(plan: Plan, ahead: Ahead, is_absent: impl FnOnce() -> bool) -> Step {
+pub(super) fn before(plan: FailureAction, ahead: Ahead, is_absent: impl FnOnce() -> bool) -> Step {
     match (ahead, plan) {
         (Ahead::Nothing, _) => Step::Ask,
-        (_, Plan::Release) => Step::Accept,
-        (Ahead::Blocked(entry), Plan::Take | Plan::Closed) => Step::Blocked(entry),
-        (Ahead::Waits(entry), Plan::Take | Plan::Closed) => match (is_absent(), plan) {
-            (false, _) => Step::Wait(entry),
-            (true, Plan::Take) => Step::Admit,
-            (true, _) => Step::Absent,
-        },
+        (_, FailureAction::Release) => Step::Accept,
+        (Ahead::Blocked(entry), FailureAction::Take | FailureAction::Closed) => {
+            Step::Blocked(entry)
+        }
+        (Ahead::Waits(entry), FailureAction::Take | FailureAction::Closed) => {
+            match (is_absent(), plan) {
+                (false, _) => Step::Wait(entry),
+                (true, FailureAction::Take) => Step::Admit,
+                (true, _) => Step::Absent,
+            }
+        }
     }
 }
 
@@ -60,11 +64,11 @@ pub(super) enum After {
 }
 
 /// Returns the action after an operation failed.
-pub(super) fn after(plan: Plan, is_absence: bool) -> After {
+pub(super) fn after(plan: FailureAction, is_absence: bool) -> After {
     match (is_absence, plan) {
-        (true, Plan::Release) => After::Accept,
-        (true, Plan::Take) => After::Admit,
-        (true, Plan::Closed) | (false, _) => After::Ask,
+        (true, FailureAction::Release) => After::Accept,
+        (true, FailureAction::Take) => After::Admit,
+        (true, FailureAction::Closed) | (false, _) => After::Ask,
     }
 }
 
@@ -75,7 +79,7 @@ mod tests {
     #[test]
     fn every_combination_matches_the_table() {
         use Ahead::{Blocked, Nothing, Waits};
-        let plans = [Plan::Release, Plan::Take, Plan::Closed];
+        let plans = [FailureAction::Release, FailureAction::Take, FailureAction::Closed];
         let table = [
             (Nothing, false, [Step::Ask, Step::Ask, Step::Ask]),
             (Nothing, true, [Step::Ask, Step::Ask, Step::Ask]),
@@ -106,7 +110,7 @@ mod tests {
 
     #[test]
     fn nothing_but_absence_ever_admits_without_the_store() {
-        for plan in [Plan::Release, Plan::Take, Plan::Closed] {
+        for plan in [FailureAction::Release, FailureAction::Take, FailureAction::Closed] {
             for ahead in [Ahead::Nothing, Ahead::Waits(1), Ahead::Blocked(1)] {
                 assert_ne!(before(plan, ahead, || false), Step::Admit);
             }

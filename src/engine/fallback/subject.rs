@@ -5,10 +5,10 @@ use std::hash::Hash;
 
 use siphasher::sip128::{Hasher128, SipHasher13};
 
-use super::plan::{facts, subjects};
+use super::failure_action::{facts, subjects};
 use crate::domain::decision::Subject;
+use crate::domain::failure_policy::Budget;
 use crate::domain::id::AppId;
-use crate::domain::policy::Budget;
 use crate::ledger::Operation;
 
 /// Bytes of the key of a [`SubjectHasher`].

@@ -5,7 +5,9 @@ use tonic::{Request, Status};
 use crate::domain::audit::Actor;
 use crate::domain::id::{AppId, GroupId, RequestId};
 use crate::domain::purchase::Order;
-use crate::engine::administration::{Activation, Change, EntryFilter, Previewed, Question, What};
+use crate::engine::admin::{
+    Activation, Change, ChangeKind, EntryFilter, PreviewChange, PreviewRequest,
+};
 use crate::grpc::caller::{Role, require};
 use crate::grpc::fields::{Fields, instant};
 use crate::grpc::pb::{self, preview_entitlement_request::Change as Asked};
@@ -48,7 +50,7 @@ pub trait AsksForChange {
     fn head(&mut self) -> (String, String, Option<prost_types::Timestamp>);
 
     /// What is asked for.
-    fn what(self, fields: &mut Fields) -> Option<What>;
+    fn what(self, fields: &mut Fields) -> Option<ChangeKind>;
 }
 
 macro_rules! asks_for_change {
@@ -61,7 +63,7 @@ macro_rules! asks_for_change {
                 (std::mem::take(app), std::mem::take(id), self.effective_at.take())
             }
 
-            fn what(self, $fields: &mut Fields) -> Option<What> {
+            fn what(self, $fields: &mut Fields) -> Option<ChangeKind> {
                 let $it = self;
                 $what
             }
@@ -70,7 +72,7 @@ macro_rules! asks_for_change {
 }
 
 asks_for_change! {
-    CreateAppRequest, "CreateApp", |_it, _fields| Some(What::Create);
+    CreateAppRequest, "CreateApp", |_it, _fields| Some(ChangeKind::Create);
     PurchaseEditionRequest, "PurchaseEdition", |it, fields| {
         let order = fields.name("edition_id", it.edition_id).map(Order::Edition);
         buy(order, fields.months("months", it.months))
@@ -84,15 +86,15 @@ asks_for_change! {
     };
     RefundPurchaseRequest, "RefundPurchase", |it, fields| {
         let purchase = RequestId::try_from(it.purchase_request_id);
-        Some(What::Refund { purchase: fields.check("purchase_request_id", purchase)? })
+        Some(ChangeKind::Refund { purchase: fields.check("purchase_request_id", purchase)? })
     };
     SetMessageRetentionRequest, "SetMessageRetention", |it, _fields| {
-        Some(What::SetRetention { days: it.days })
+        Some(ChangeKind::SetRetention { days: it.days })
     };
 }
 
-fn buy(order: Option<Order>, months: Option<u32>) -> Option<What> {
-    Some(What::Buy { order: order?, months: months? })
+fn buy(order: Option<Order>, months: Option<u32>) -> Option<ChangeKind> {
+    Some(ChangeKind::Purchase { order: order?, months: months? })
 }
 
 /// Longest version of a catalog, in bytes, as catalogs have them.
@@ -191,7 +193,7 @@ fn known(fields: &mut Fields, action: String) -> Option<String> {
 }
 
 /// A preview that is asked for.
-pub fn preview(it: pb::PreviewEntitlementRequest) -> Result<(AppId, Question), Status> {
+pub fn preview(it: pb::PreviewEntitlementRequest) -> Result<(AppId, PreviewRequest), Status> {
     let mut fields = Fields::default();
     let app = fields.app_id(it.app_id);
     let at = instant(&mut fields, "at", it.at);
@@ -199,13 +201,15 @@ pub fn preview(it: pb::PreviewEntitlementRequest) -> Result<(AppId, Question), S
     let groups = groups(&mut fields, &it.group_ids);
     let change = it.change.and_then(|change| previewed(&mut fields, change));
     let everybody = it.everybody;
-    let question = || Some(Question { change, at, users: users?, groups: groups?, everybody });
+    let question = || {
+        Some(PreviewRequest { change, at, users: users?, groups: groups?, overrun_scan: everybody })
+    };
     let value = app.zip(question());
     fields.finish(value).map_err(of_invalid)
 }
 
 /// The change that is looked at; `None` where it is wrong, which is noted.
-fn previewed(fields: &mut Fields, change: Asked) -> Option<Previewed> {
+fn previewed(fields: &mut Fields, change: Asked) -> Option<PreviewChange> {
     let (order, months) = match change {
         Asked::PurchaseEdition(edition) => {
             let order = fields.name("purchase_edition.edition_id", edition.edition_id);
@@ -222,10 +226,10 @@ fn previewed(fields: &mut Fields, change: Asked) -> Option<Previewed> {
         }
         Asked::RefundPurchaseRequestId(id) => {
             let purchase = fields.check("refund_purchase_request_id", RequestId::try_from(id));
-            return purchase.map(Previewed::Refund);
+            return purchase.map(PreviewChange::Refund);
         }
     };
-    Some(Previewed::Buy(order?, months?))
+    Some(PreviewChange::Purchase(order?, months?))
 }
 
 fn groups(fields: &mut Fields, ids: &[String]) -> Option<Vec<GroupId>> {

@@ -6,9 +6,7 @@ use tonic::Status;
 
 use crate::domain::catalog::Catalog;
 use crate::domain::id::{AppId, GroupId, UserId};
-use crate::engine::administration::reconcile::{
-    Begin, Done, ExportedGroup, LIST_MAX, Part, Reconciliation,
-};
+use crate::engine::admin::reconcile::{Begin, Done, ExportedGroup, LIST_MAX, Part, Reconciliation};
 use crate::grpc::fields::{Fields, instant};
 use crate::grpc::pb;
 use crate::grpc::status::of_invalid;

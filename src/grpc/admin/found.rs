@@ -1,8 +1,8 @@
 //! What a comparison found, as messages.
 
-use crate::engine::administration::reconcile::{Found, Kind, Labelled, NamedDifference};
+use crate::engine::admin::reconcile::{Found, Kind, Labelled, NamedDifference};
 use crate::grpc::pb;
-use crate::ledger::reconcile::{Outcome, Side};
+use crate::ledger::reconcile::{Mismatch, Outcome};
 
 /// What was found in a part.
 pub fn found(found: &Found) -> pb::ReconcileResponse {
@@ -67,12 +67,12 @@ fn kind(kind: Kind) -> pb::FactKind {
     }
 }
 
-fn side(side: Side) -> pb::DifferenceSide {
+fn side(side: Mismatch) -> pb::DifferenceSide {
     match side {
-        Side::MissingHere => pb::DifferenceSide::MissingHere,
-        Side::MissingThere => pb::DifferenceSide::MissingThere,
-        Side::OtherType => pb::DifferenceSide::OtherType,
-        Side::OtherMaxMembers => pb::DifferenceSide::OtherMaxMembers,
+        Mismatch::MissingHere => pb::DifferenceSide::MissingHere,
+        Mismatch::MissingThere => pb::DifferenceSide::MissingThere,
+        Mismatch::OtherType => pb::DifferenceSide::OtherType,
+        Mismatch::OtherMaxMembers => pb::DifferenceSide::OtherMaxMembers,
     }
 }
 

@@ -7,7 +7,7 @@ use tonic::{Request, Status};
 use super::AdminApi;
 use crate::domain::audit::Actor;
 use crate::domain::id::{AppId, RequestId};
-use crate::engine::administration::{JournalAction, JournalChange};
+use crate::engine::admin::{JournalAction, JournalChange};
 use crate::engine::fallback::{JournalItem, JournalState, subjects};
 use crate::grpc::admin_status::of_journal_change;
 use crate::grpc::answer::{subject, timestamp};

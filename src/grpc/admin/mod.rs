@@ -17,8 +17,8 @@ use super::permits::Permits;
 use super::status::{of_invalid, of_shutdown};
 use super::{REQUEST_MAX_BYTES, pb};
 use crate::domain::id::AppId;
-use crate::engine::administration::{
-    Activated, Administration, Changed, Made, Preview, Question, SLICE_ITEMS,
+use crate::engine::admin::{
+    Activated, Administration, ChangeResult, Changed, Preview, PreviewRequest, SLICE_ITEMS,
 };
 use crate::events::EventLog;
 
@@ -53,7 +53,7 @@ const ACCEPT_CLOCK: &str = "AcceptClock";
 /// Exports that are compared at once: each remembers what it named.
 const RECONCILING_MAX: usize = 4;
 /// Previews that go through all users and groups at once: each keeps a Redis busy by a third.
-const EVERYBODY_MAX: usize = 1;
+const SCANS_MAX: usize = 1;
 /// Previews at once, which take slices in turns.
 const PREVIEWING_MAX: usize = 32;
 /// Lists that are read at once, which take slices in turns.
@@ -67,7 +67,7 @@ pub struct AdminApi {
     reconciling: Permits,
     watching: Permits,
     backing_up: Permits,
-    counting_everybody: Permits,
+    scanning: Permits,
     previewing: Permits,
     listing: Permits,
     shutdown: tokio::sync::watch::Receiver<bool>,
@@ -88,7 +88,7 @@ impl AdminApi {
             reconciling: Permits::new("Reconcile", RECONCILING_MAX),
             watching: Permits::new("WatchEvents", watch::WATCHERS_MAX),
             backing_up: Permits::new(CREATE_BACKUP, backup::BACKUPS_MAX),
-            counting_everybody: Permits::new("PreviewEntitlement with everybody", EVERYBODY_MAX),
+            scanning: Permits::new("PreviewEntitlement with everybody", SCANS_MAX),
             previewing: Permits::new("PreviewEntitlement", PREVIEWING_MAX),
             listing: Permits::new("ListApps and ListAuditEvents", LISTING_MAX),
             shutdown,
@@ -112,9 +112,9 @@ impl AdminApi {
         let changed = changed.map_err(|error| of_admin(&error))?;
         let app = show::app(&self.administration.catalog(), &changed.view);
         let purchase = match changed.made {
-            Made::App | Made::Retention(_) => None,
-            Made::Purchase(index) => Some(index),
-            Made::Refund(index) => Some(changed.view.record.sales.refunds[index].purchase),
+            ChangeResult::App | ChangeResult::Retention(_) => None,
+            ChangeResult::Purchase(index) => Some(index),
+            ChangeResult::Refund(index) => Some(changed.view.record.sales.refunds[index].purchase),
         };
         let purchase = purchase.and_then(|index| app.purchases.get(index).cloned());
         Ok((purchase, Some(app), changed))
@@ -125,13 +125,13 @@ impl AdminApi {
     async fn preview(
         &self,
         app: &AppId,
-        question: Question,
+        question: PreviewRequest,
         timeout: Option<Duration>,
         caller: &CallerKey,
         mut authorization: Authorization,
     ) -> Result<Preview, Status> {
-        let everybody = question.everybody;
-        let permits = if everybody { &self.counting_everybody } else { &self.previewing };
+        let everybody = question.overrun_scan;
+        let permits = if everybody { &self.scanning } else { &self.previewing };
         let _permit = permits.try_acquire(caller)?;
         let mut shutdown = self.shutdown.clone();
         let preview = self.administration.preview(app, question);

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::time::sleep;
 use tonic::Status;
 
-use crate::engine::administration::{AdminError, Administration};
+use crate::engine::admin::{AdminError, Administration};
 use crate::grpc::admin_status::of_admin;
 use crate::grpc::deadline::less_margin;
 use crate::grpc::status::{Failure, of_failure};

@@ -12,7 +12,7 @@ use crate::domain::schedule::{Limits, Schedule};
 use crate::domain::time::Timestamp;
 use crate::domain::timeline::{EditionEnd, PurchaseRun, ServiceState};
 use crate::domain::usage::entitled;
-use crate::engine::administration::{AppView, Overrun, OverrunCount, Preview, SubjectCounts};
+use crate::engine::admin::{AppView, Overrun, OverrunCount, Preview, SubjectCounts};
 use crate::grpc::answer::{source, timestamp};
 use crate::grpc::pb;
 

@@ -4,7 +4,7 @@ use tonic::{Request, Status};
 
 use super::AdminApi;
 use crate::domain::id::RequestId;
-use crate::engine::administration::{StoreAccepted, StoreState};
+use crate::engine::admin::{StoreAccepted, StoreState};
 use crate::grpc::admin_status::of_acceptance;
 use crate::grpc::answer::timestamp;
 use crate::grpc::caller::{Role, require};

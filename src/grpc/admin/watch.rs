@@ -13,9 +13,9 @@ use tokio::time::sleep;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
-use crate::domain::event::{Happening, NumberedEvent};
+use crate::domain::event::{EventKind, NumberedEvent};
 use crate::domain::id::AppId;
-use crate::engine::administration::Administration;
+use crate::engine::admin::Administration;
 use crate::events::{EventLog, Page};
 use crate::grpc::admin_status::{of_beyond, of_events};
 use crate::grpc::caller::Authorization;
@@ -77,7 +77,7 @@ impl Wanted {
     /// Dropped events are wanted where one of a wanted kind may be among them, of any app: of which
     /// apps they were is not kept.
     fn wants(&self, numbered: &NumberedEvent) -> bool {
-        if let Happening::EventsDropped { kinds, .. } = &numbered.event.what {
+        if let EventKind::EventsDropped { kinds, .. } = &numbered.event.what {
             let may_be_wanted = |kind: &pb::EventKind| {
                 [pb::EventKind::Unspecified, pb::EventKind::EventsDropped].contains(kind)
                     || self.kinds.contains(kind)
@@ -201,7 +201,7 @@ fn begin(asked: Option<u64>, page: &Page) -> Result<u64, Status> {
 /// How many numbers were dropped, of an event that reports it.
 fn missed(numbered: &NumberedEvent) -> u64 {
     match numbered.event.what {
-        Happening::EventsDropped { first, last, .. } => {
+        EventKind::EventsDropped { first, last, .. } => {
             last.saturating_sub(first).saturating_add(1)
         }
         _ => 0,
@@ -244,7 +244,7 @@ mod tests {
         };
         let dropped = |kinds: &[&str]| {
             let kinds = kinds.iter().map(|kind| (*kind).to_owned()).collect();
-            let what = Happening::EventsDropped { first: 4, last: 9, kinds };
+            let what = EventKind::EventsDropped { first: 4, last: 9, kinds };
             let event = Event { at: Timestamp::from_millis(7), app: None, what };
             NumberedEvent { number: 9, event }
         };

@@ -20,9 +20,9 @@ use super::pb::metering_service_server::{MeteringService, MeteringServiceServer}
 use super::permits::Permits;
 use super::status::{of_failure, of_invalid, of_reason};
 use super::{REQUEST_MAX_BYTES, pb};
-use crate::directory::statement::Sealed;
+use crate::directory::statement::HashedStatement;
 use crate::engine::Engine;
-use crate::engine::administration::{Administration, Made};
+use crate::engine::admin::{Administration, ChangeResult};
 use crate::export::{self, Format};
 
 pub(super) mod record;
@@ -99,7 +99,7 @@ impl MeteringApi {
         what: &str,
         app_id: &str,
         month: &str,
-    ) -> Result<Sealed, Status> {
+    ) -> Result<HashedStatement, Status> {
         self.of_admin_plane(what)?;
         let caller = require_counted(request, Role::Viewer, what)?;
         let _permit = self.statements.try_acquire(&caller)?;
@@ -145,7 +145,7 @@ impl MeteringService for MeteringApi {
         let (change, actor) = check::change(request)?;
         let changed = self.administration.change(change, actor).await;
         let changed = changed.map_err(|error| of_admin(&error))?;
-        let Made::Retention(index) = changed.made else {
+        let ChangeResult::Retention(index) = changed.made else {
             return Err(of_reason(ErrorReason::InternalError, "the change made something else"));
         };
         let retention = &changed.view.record.retentions[index];

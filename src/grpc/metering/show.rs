@@ -1,13 +1,13 @@
 //! A statement as a message.
 
-use crate::directory::statement::Sealed;
+use crate::directory::statement::HashedStatement;
 use crate::domain::billing::{Item, Line, Statement, StatementDay};
 use crate::grpc::answer::timestamp;
 use crate::grpc::pb;
 
 /// The statement with its hash.
-pub fn statement(sealed: Sealed) -> pb::Statement {
-    let Sealed { statement, hash, .. } = sealed;
+pub fn statement(sealed: HashedStatement) -> pb::Statement {
+    let HashedStatement { statement, hash, .. } = sealed;
     let Statement { app, month, is_final, computed_at, final_at, .. } = statement;
     pb::Statement {
         app_id: app.to_string(),

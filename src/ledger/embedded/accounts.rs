@@ -2,7 +2,7 @@
 
 use super::members;
 use super::step::{Step, StepError, Verdicts};
-use crate::domain::decision::{Breach, Outcome, Reason, Subject, Verdict};
+use crate::domain::decision::{Outcome, Reason, Subject, Verdict, Violation};
 use crate::domain::id::UserId;
 use crate::domain::limit::LimitId;
 
@@ -17,14 +17,14 @@ pub fn create(step: &mut Step<'_, '_>, users: &[UserId]) -> Result<Verdicts, Ste
             continue;
         }
         let used = step.facts.accounts()?;
-        let breach = Breach::check(
+        let violation = Violation::check(
             Reason::AccountsPerApp,
             LimitId::AccountsPerApp,
             &Subject::App,
             used,
             &bound,
         );
-        let verdict = step.judge(breach.into_iter().collect());
+        let verdict = step.judge(violation.into_iter().collect());
         if !verdict.denied() {
             step.facts.set_account(user, true)?;
         }

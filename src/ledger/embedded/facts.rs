@@ -11,7 +11,7 @@ use redb::{ReadableTable, StorageError};
 
 use super::counts::When;
 use super::tables::Tables;
-use super::tracking::{self, Trace};
+use super::tracking::{self, ChangedFact};
 use super::unknown_apps::{Part, Steps};
 use crate::domain::calendar::Day;
 use crate::domain::id::Name;
@@ -54,7 +54,7 @@ pub struct Facts<'u, 'txn> {
     pub(super) tables: &'u mut Tables<'txn>,
     pub(super) app: AppKey,
     accounts: HashMap<UserKey, bool>,
-    edges: HashMap<(UserKey, UserKey), u8>,
+    friendships: HashMap<(UserKey, UserKey), u8>,
     users: HashMap<UserKey, User>,
     groups: HashMap<GroupKey, Option<GroupRow>>,
     memberships: HashMap<(UserKey, GroupKey), Option<bool>>,
@@ -72,7 +72,7 @@ impl<'u, 'txn> Facts<'u, 'txn> {
             tables,
             app,
             accounts: HashMap::new(),
-            edges: HashMap::new(),
+            friendships: HashMap::new(),
             users: HashMap::new(),
             groups: HashMap::new(),
             memberships: HashMap::new(),
@@ -134,14 +134,14 @@ impl<'u, 'txn> Facts<'u, 'txn> {
     /// Returns all users who have the user in their list or are in the user's.
     pub fn neighbours(&self, user: UserKey) -> Result<Vec<UserKey>> {
         let range = (self.app, user, UserKey::MIN)..=(self.app, user, UserKey::MAX);
-        self.tables.edges.range(range)?.map(|row| Ok(row?.0.value().2)).collect()
+        self.tables.friendships.range(range)?.map(|row| Ok(row?.0.value().2)).collect()
     }
 
     /// Returns the friends in the user's list on disk.
     pub fn friends(&self, user: UserKey) -> Result<Vec<UserKey>> {
         let range = (self.app, user, UserKey::MIN)..=(self.app, user, UserKey::MAX);
         let mut friends = Vec::new();
-        for row in self.tables.edges.range(range)? {
+        for row in self.tables.friendships.range(range)? {
             let (key, edge) = row?;
             if edge.value() & HAS != 0 {
                 friends.push(key.value().2);
@@ -151,7 +151,7 @@ impl<'u, 'txn> Facts<'u, 'txn> {
     }
 
     /// Returns whether any of these changes was tracked since then.
-    pub fn has_trace(&self, since: Timestamp, traces: &[Trace]) -> Result<bool> {
+    pub fn has_trace(&self, since: Timestamp, traces: &[ChangedFact]) -> Result<bool> {
         tracking::has_any(self.tables, self.app, since, traces)
     }
 
@@ -255,16 +255,16 @@ impl<'u, 'txn> Facts<'u, 'txn> {
     }
 
     fn edge(&self, user: UserKey, other: UserKey) -> Result<u8> {
-        if let Some(changed) = self.edges.get(&(user, other)) {
+        if let Some(changed) = self.friendships.get(&(user, other)) {
             return Ok(*changed);
         }
-        let row = self.tables.edges.get((self.app, user, other))?;
+        let row = self.tables.friendships.get((self.app, user, other))?;
         Ok(row.map_or(0, |row| row.value()))
     }
 
     fn flip(&mut self, user: UserKey, other: UserKey, bit: u8) -> Result<()> {
         let edge = self.edge(user, other)? ^ bit;
-        self.edges.insert((user, other), edge);
+        self.friendships.insert((user, other), edge);
         Ok(())
     }
 
@@ -276,8 +276,8 @@ impl<'u, 'txn> Facts<'u, 'txn> {
             put(&mut tables.accounts, (app, user), exists.then_some(()))?;
             wrote = true;
         }
-        for ((user, other), edge) in sorted(self.edges) {
-            put(&mut tables.edges, (app, user, other), (edge != 0).then_some(edge))?;
+        for ((user, other), edge) in sorted(self.friendships) {
+            put(&mut tables.friendships, (app, user, other), (edge != 0).then_some(edge))?;
             wrote = true;
         }
         for (user, row) in sorted(self.users) {

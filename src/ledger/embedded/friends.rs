@@ -4,7 +4,7 @@
 //! nothing, so only the limits of the lists that grow are checked; both grow or neither does.
 
 use super::step::{Step, StepError, Verdicts};
-use crate::domain::decision::{Breach, Outcome, Reason, Subject, Verdict};
+use crate::domain::decision::{Outcome, Reason, Subject, Verdict, Violation};
 use crate::domain::id::UserId;
 use crate::domain::limit::{Bound, LimitId};
 
@@ -26,14 +26,14 @@ pub fn add(
             verdicts.items.push(Verdict::of(Outcome::AlreadyHeld));
             continue;
         }
-        let mut breaches = Vec::new();
+        let mut violations = Vec::new();
         if user_list_grows {
-            breaches.extend(full_list(step, Reason::MyFriends, user, &bound)?);
+            violations.extend(full_list(step, Reason::MyFriends, user, &bound)?);
         }
         if friend_list_grows {
-            breaches.extend(full_list(step, Reason::PeerFriends, friend, &bound)?);
+            violations.extend(full_list(step, Reason::PeerFriends, friend, &bound)?);
         }
-        let verdict = step.judge(breaches);
+        let verdict = step.judge(violations);
         if !verdict.denied() {
             if user_list_grows {
                 step.facts.set_friend(user_key, friend_key, true)?;
@@ -52,10 +52,10 @@ fn full_list(
     reason: Reason,
     user: &UserId,
     bound: &Bound,
-) -> Result<Option<Breach>, StepError> {
+) -> Result<Option<Violation>, StepError> {
     let used = step.facts.user(step.ids.user(user))?.friends;
     let subject = Subject::User(user.clone());
-    Ok(Breach::check(reason, LimitId::FriendsPerUser, &subject, used, bound))
+    Ok(Violation::check(reason, LimitId::FriendsPerUser, &subject, used, bound))
 }
 
 /// Removes each friend from the user's list and, unless `one_way`, the user from the friend's list.

@@ -4,7 +4,7 @@ use super::counts::When;
 use super::facts::GroupRow;
 use super::members;
 use super::step::{Step, StepError, Verdicts};
-use crate::domain::decision::{Breach, Outcome, Reason, Subject, Verdict};
+use crate::domain::decision::{Outcome, Reason, Subject, Verdict, Violation};
 use crate::domain::group_type::GroupType;
 use crate::domain::id::{GroupId, Name, UserId};
 use crate::domain::limit::LimitId;
@@ -60,7 +60,7 @@ fn join_owner(
         if verdict.denied() {
             return Ok(verdict);
         }
-        whole.breaches = verdict.breaches;
+        whole.violations = verdict.violations;
     }
     Ok(whole)
 }
@@ -72,11 +72,11 @@ fn create_new(
     new: &New<'_>,
 ) -> Result<Verdict, StepError> {
     let row = GroupRow { group_type: kind.name.clone(), members: 0, max_members: new.max_members };
-    let mut breaches = app_breaches(step, kind)?;
+    let mut violations = app_breaches(step, kind)?;
     if let Some(owner) = new.owner {
-        breaches.extend(members::in_the_way(step, kind, new.id, &row, owner, FULL)?);
+        violations.extend(members::violations(step, kind, new.id, &row, owner, FULL)?);
     }
-    let verdict = step.judge(breaches);
+    let verdict = step.judge(violations);
     if !verdict.denied() {
         let group = step.ids.group(new.id);
         step.facts.create_group(group, row, When::Now(step.today))?;
@@ -90,7 +90,7 @@ fn create_new(
 }
 
 /// Returns the app's violations for one more group: of its type at once, and of the day.
-fn app_breaches(step: &Step<'_, '_>, kind: &GroupType) -> Result<Vec<Breach>, StepError> {
+fn app_breaches(step: &Step<'_, '_>, kind: &GroupType) -> Result<Vec<Violation>, StepError> {
     let name = &kind.name;
     let at_once = step.facts.groups_of_type(name)?;
     let today = step.facts.net_new(step.today, name)?;
@@ -102,23 +102,23 @@ fn app_breaches(step: &Step<'_, '_>, kind: &GroupType) -> Result<Vec<Breach>, St
     if let Some(bound) = step.limits.sold(&LimitId::GroupsPerAppOfAllTypes) {
         let used = step.facts.groups_of_all_types()?;
         let id = LimitId::GroupsPerAppOfAllTypes;
-        of_all_types = Breach::check(Reason::GroupsAllowance, id, &Subject::App, used, bound);
+        of_all_types = Violation::check(Reason::GroupsAllowance, id, &Subject::App, used, bound);
     }
     let checks = [
-        Breach::check(
+        Violation::check(
             Reason::GroupsPerApp,
             LimitId::GroupsPerApp(name.clone()),
             &Subject::App,
             at_once,
             &kind.per_app_bound(step.limits),
         ),
-        Breach::check_net(LimitId::GroupsPerDayOfType(name.clone()), today, &per_day),
-        Breach::check_net(LimitId::GroupsPerDay, today_all, &per_day_all),
+        Violation::check_net(LimitId::GroupsPerDayOfType(name.clone()), today, &per_day),
+        Violation::check_net(LimitId::GroupsPerDay, today_all, &per_day_all),
     ];
     Ok(checks
         .into_iter()
         .flatten()
-        .map(|breach| breach.of_group_type(name, kind.per_app))
+        .map(|violation| violation.of_group_type(name, kind.per_app))
         .chain(of_all_types)
         .collect())
 }

@@ -7,8 +7,8 @@ use super::step::StepError;
 use super::writer::Unit;
 use crate::domain::time::Timestamp;
 use crate::ledger::fingerprint::AppKey;
-use crate::ledger::holdings::{Held, Holders, Holding, Holdings};
-use crate::ledger::reconcile::Place;
+use crate::ledger::holdings::{Holdings, SubjectUsage, UsageCount, UsageScope};
+use crate::ledger::reconcile::PageToken;
 use crate::ledger::{Call, LedgerError};
 
 /// Returns a page of usage.
@@ -17,8 +17,8 @@ pub fn holdings(
     app: AppKey,
     call: &Call,
     now: Timestamp,
-    of: Holders,
-    from: Option<&Place>,
+    of: UsageScope,
+    from: Option<&PageToken>,
 ) -> Result<Holdings, StepError> {
     if now > call.deadline {
         return Err(LedgerError::DeadlinePassed.into());
@@ -26,36 +26,36 @@ pub fn holdings(
     let range = (app, from.map_or(u64::MIN, |place| place.0))..=(app, u64::MAX);
     let tables = &unit.tables;
     let (mut each, mut rows, mut last) = (Vec::new(), 0, None);
-    let mut note = |key: u64, held: Option<Held>| {
+    let mut note = |key: u64, held: Option<UsageCount>| {
         rows += 1;
         last = Some(key);
-        each.extend(held.map(|held| Holding { key, held }));
+        each.extend(held.map(|held| SubjectUsage { key, held }));
     };
     match of {
-        Holders::UsersWithFriends => {
+        UsageScope::UsersWithFriends => {
             for row in tables.users.range(range)?.take(PAGE) {
                 let (key, user) = row?;
                 let friends = user.value().0;
-                note(key.value().1, (friends > 0).then_some(Held::Friends(friends)));
+                note(key.value().1, (friends > 0).then_some(UsageCount::Friends(friends)));
             }
         }
-        Holders::UsersInGroups => {
+        UsageScope::UsersInGroups => {
             for row in tables.users.range(range)?.take(PAGE) {
                 let (key, user) = row?;
                 let groups = user.value().1;
-                note(key.value().1, (groups > 0).then_some(Held::Groups(groups)));
+                note(key.value().1, (groups > 0).then_some(UsageCount::Groups(groups)));
             }
         }
-        Holders::Groups => {
+        UsageScope::Groups => {
             for row in tables.groups.range(range)?.take(PAGE) {
                 let (key, group) = row?;
                 let (group_type, members, max_members) = group.value();
                 let max_members = (max_members > 0).then_some(max_members);
                 let group_type = group_type.into();
-                note(key.value().1, Some(Held::Members { group_type, members, max_members }));
+                note(key.value().1, Some(UsageCount::Members { group_type, members, max_members }));
             }
         }
     }
     let next = last.filter(|_| rows == PAGE).and_then(|last: u64| last.checked_add(1));
-    Ok(Holdings { each, next: next.map(Place) })
+    Ok(Holdings { each, next: next.map(PageToken) })
 }

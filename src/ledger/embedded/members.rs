@@ -3,7 +3,7 @@
 use super::counts::When;
 use super::facts::GroupRow;
 use super::step::{Step, StepError, Verdicts};
-use crate::domain::decision::{Breach, Outcome, Reason, Subject, Verdict};
+use crate::domain::decision::{Outcome, Reason, Subject, Verdict, Violation};
 use crate::domain::group_type::GroupType;
 use crate::domain::id::{GroupId, UserId};
 use crate::domain::limit::LimitId;
@@ -45,8 +45,8 @@ pub fn add_member(
         return Ok(Verdict::of(Outcome::AlreadyHeld));
     }
     let row = step.existing(group)?;
-    let breaches = in_the_way(step, kind, group, &row, user, full)?;
-    let verdict = step.judge(breaches);
+    let violations = violations(step, kind, group, &row, user, full)?;
+    let verdict = step.judge(violations);
     if kind.members_tracked && !verdict.denied() {
         step.facts.join(user_key, group_key, kind.counts_towards_user)?;
     }
@@ -54,34 +54,32 @@ pub fn add_member(
 }
 
 /// Returns the violations for one more member: the user's groups, and the group's members.
-pub fn in_the_way(
+pub fn violations(
     step: &Step<'_, '_>,
     kind: &GroupType,
     group: &GroupId,
     row: &GroupRow,
     user: &UserId,
     full: Reason,
-) -> Result<Vec<Breach>, StepError> {
-    let mut breaches = Vec::new();
+) -> Result<Vec<Violation>, StepError> {
+    let mut violations = Vec::new();
     if kind.members_tracked && kind.counts_towards_user {
         let bound = step.limits.sold_or_unlimited(&LimitId::GroupsPerUser);
         let used = step.facts.user(step.ids.user(user))?.groups;
         let subject = Subject::User(user.clone());
         let id = LimitId::GroupsPerUser;
-        breaches.extend(Breach::check(Reason::GroupsPerUser, id, &subject, used, &bound));
+        violations.extend(Violation::check(Reason::GroupsPerUser, id, &subject, used, &bound));
     }
     if kind.members_tracked {
         let bound = kind.member_bound(step.limits, row.max_members.map(|max| (max, group)));
         let subject = Subject::Group(group.clone());
         let id = LimitId::MembersPerGroup;
-        let breach = Breach::check(full, id, &subject, row.members, &bound);
-        breaches.extend(
-            breach.map(|breach| {
-                breach.of_group_type(&kind.name, kind.member_ceiling(row.max_members))
-            }),
-        );
+        let violation = Violation::check(full, id, &subject, row.members, &bound);
+        violations.extend(violation.map(|violation| {
+            violation.of_group_type(&kind.name, kind.member_ceiling(row.max_members))
+        }));
     }
-    Ok(breaches)
+    Ok(violations)
 }
 
 /// Removes users from a group; a group that does not exist has no members.

@@ -9,9 +9,9 @@ use super::step::{self, StepError, begin};
 use super::tables::Tables;
 use super::unknown_apps;
 use super::writer::Unit;
-use crate::domain::activity::{Activity, LoggedIn};
 use crate::domain::billing::first_open_day;
 use crate::domain::calendar::Day;
+use crate::domain::login_days::{Activity, LoggedIn};
 use crate::domain::metering::{
     DayFigures, FIGURES_DAYS_KEPT, GroupDay, LATE_DAYS_MAX, Login, MeterOutcome, Sample, TooFar,
     day_counted, group_peaks,
@@ -314,7 +314,7 @@ mod tests {
                 deadline: clock.now() + Duration::from_secs(60),
                 catalog: catalog.clone(),
                 unknown_app: Some(Arc::new(trial.clone())),
-                hurried: false,
+                fail_fast: false,
                 is_replayed: false,
             };
             let user = |number| UserId::try_from(format!("u{number}")).expect("an id");

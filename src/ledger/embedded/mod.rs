@@ -24,8 +24,10 @@ use super::backlog::Backlog;
 use super::crossings::{Crossings, UnreportedAnswer};
 use super::fair::{Load, Turn};
 use super::fingerprint::{Fingerprints, KEY_BYTES};
-use super::holdings::{Holders, Holdings};
-use super::reconcile::{Claim, Comparison, Difference, Place, Section, Subjects, Tracking};
+use super::holdings::{Holdings, UsageScope};
+use super::reconcile::{
+    Comparison, Difference, ExpectedState, PageToken, Section, Subjects, Tracking,
+};
 use super::redb_file::{self, Failure, Purpose, guarded};
 use super::{
     Answer, Call, Identified, Ledger, LedgerError, Operation, Reading, SnapshotError, TypesInUse,
@@ -52,11 +54,11 @@ mod snapshot;
 mod step;
 pub(crate) mod store_clock;
 pub(crate) mod tables;
+mod thresholds;
 mod tracking;
 #[cfg(test)]
 mod unanswered_tests;
 mod unknown_apps;
-mod warned;
 pub(crate) mod writer;
 
 /// The name of the file in the store's directory.
@@ -313,11 +315,11 @@ impl Ledger for Embedded {
     async fn compare(
         &self,
         comparison: &Comparison,
-        mut claims: Vec<Claim>,
+        mut claims: Vec<ExpectedState>,
     ) -> Result<Vec<Difference>, LedgerError> {
         let mut differences = Vec::new();
         while !claims.is_empty() {
-            let rest = claims.split_off(Claim::fitting(&claims, COMPARED_MAX));
+            let rest = claims.split_off(ExpectedState::fitting(&claims, COMPARED_MAX));
             let (clock, ids, mut comparison) = (self.clock.clone(), self.ids, comparison.clone());
             comparison.call = self.by_store(comparison.call);
             let work = move |unit: &mut Unit<'_, '_>| {
@@ -334,7 +336,7 @@ impl Ledger for Embedded {
         &self,
         call: &Call,
         section: Section,
-        from: Option<Place>,
+        from: Option<PageToken>,
     ) -> Result<Subjects, LedgerError> {
         let app = self.ids.app(&call.app);
         let work =
@@ -345,8 +347,8 @@ impl Ledger for Embedded {
     async fn holdings(
         &self,
         call: &Call,
-        of: Holders,
-        from: Option<Place>,
+        of: UsageScope,
+        from: Option<PageToken>,
     ) -> Result<Holdings, LedgerError> {
         let (clock, app) = (self.clock.clone(), self.ids.app(&call.app));
         let call = self.by_store(call.clone());

@@ -7,16 +7,16 @@ use redb::{ReadableTable, StorageError};
 use super::counts::When;
 use super::facts::{Facts, GroupRow};
 use super::step::{StepError, begin};
-use super::tracking::{self, Trace};
-use super::warned;
+use super::thresholds;
+use super::tracking::{self, ChangedFact};
 use super::writer::Unit;
 use crate::domain::calendar::Day;
 use crate::domain::time::Timestamp;
 use crate::ledger::LedgerError;
 use crate::ledger::fingerprint::{AppKey, Fingerprints, GroupKey, UserKey};
 use crate::ledger::reconcile::{
-    Claim, ClaimedGroup, Comparison, Difference, Fact, Outcome, Place, Repair, Section, Side,
-    Subjects,
+    ClaimedGroup, Comparison, Difference, ExpectedState, Fact, Mismatch, Outcome, PageToken,
+    Repair, Section, Subjects,
 };
 
 /// The number of rows read at a time when a section is scanned: a millisecond's work.
@@ -36,7 +36,7 @@ pub fn compare(
     ids: &Fingerprints,
     comparison: &Comparison,
     now: Timestamp,
-    claims: &[Claim],
+    claims: &[ExpectedState],
 ) -> Result<Vec<Difference>, StepError> {
     begin(unit, ids, &comparison.call, now)?;
     let app = ids.app(&comparison.call.app);
@@ -52,16 +52,16 @@ pub fn compare(
     let mut work = Work { facts, comparison, today, differences: Vec::new() };
     for claim in claims {
         match claim {
-            Claim::Accounts { users, exist } => work.accounts(users, *exist)?,
-            Claim::Friends { user, friends } => work.friends(*user, friends)?,
-            Claim::Group { group, row: Some(claimed), members } => {
+            ExpectedState::Accounts { users, exist } => work.accounts(users, *exist)?,
+            ExpectedState::Friends { user, friends } => work.friends(*user, friends)?,
+            ExpectedState::Group { group, row: Some(claimed), members } => {
                 work.group(*group, claimed, members)?;
             }
-            Claim::Group { group, row: None, .. } => work.no_group(*group)?,
+            ExpectedState::Group { group, row: None, .. } => work.no_group(*group)?,
         }
     }
     let Work { mut facts, differences, .. } = work;
-    warned::clear_groups(&mut facts)?;
+    thresholds::clear_groups(&mut facts)?;
     facts.count_facts(None)?;
     unit.wrote |= facts.write()?;
     Ok(differences)
@@ -70,7 +70,12 @@ pub fn compare(
 impl Work<'_, '_, '_> {
     /// Records a difference; returns whether it is to be repaired. `traces` are the tracked changes
     /// that prevent a repair.
-    fn differs(&mut self, fact: Fact, side: Side, traces: &[Trace]) -> Result<bool, StorageError> {
+    fn differs(
+        &mut self,
+        fact: Fact,
+        side: Mismatch,
+        traces: &[ChangedFact],
+    ) -> Result<bool, StorageError> {
         let Comparison { repair, tracked_since, .. } = self.comparison;
         let changed = match tracked_since {
             Some(since) => self.facts.has_trace(*since, traces)?,
@@ -78,7 +83,7 @@ impl Work<'_, '_, '_> {
         };
         let outcome = if changed {
             Outcome::LeftAlone
-        } else if *repair == Repair::No || side == Side::OtherType {
+        } else if *repair == Repair::No || side == Mismatch::OtherType {
             Outcome::Found
         } else {
             Outcome::Repaired
@@ -93,7 +98,7 @@ impl Work<'_, '_, '_> {
                 continue;
             }
             let fact = Fact::Account(*user);
-            if self.differs(fact, missing(exist), &[Trace::Of(fact)])? {
+            if self.differs(fact, missing(exist), &[ChangedFact::Of(fact)])? {
                 self.facts.set_account(*user, exist)?;
             }
         }
@@ -116,7 +121,8 @@ impl Work<'_, '_, '_> {
 
     fn friend(&mut self, user: UserKey, friend: UserKey, is: bool) -> Result<(), StorageError> {
         let fact = Fact::Friend(user, friend);
-        let traces = [Trace::Of(fact), Trace::Deleted(user), Trace::Deleted(friend)];
+        let traces =
+            [ChangedFact::Of(fact), ChangedFact::Deleted(user), ChangedFact::Deleted(friend)];
         if self.differs(fact, missing(is), &traces)? {
             self.facts.set_friend(user, friend, is)?;
         }
@@ -129,11 +135,11 @@ impl Work<'_, '_, '_> {
         claimed: &ClaimedGroup,
         members: &[UserKey],
     ) -> Result<(), StorageError> {
-        let (fact, traces) = (Fact::Group(group), [Trace::Of(Fact::Group(group))]);
+        let (fact, traces) = (Fact::Group(group), [ChangedFact::Of(Fact::Group(group))]);
         let max_members = claimed.max_members;
         match self.facts.group(group)? {
             None => {
-                if self.differs(fact, Side::MissingHere, &traces)? {
+                if self.differs(fact, Mismatch::MissingHere, &traces)? {
                     let group_type = claimed.group_type.clone();
                     let max_members = max_members.flatten();
                     let row = GroupRow { group_type, members: 0, max_members };
@@ -142,13 +148,13 @@ impl Work<'_, '_, '_> {
             }
             // The type determines what its members count towards.
             Some(row) if row.group_type != claimed.group_type => {
-                self.differs(fact, Side::OtherType, &traces)?;
+                self.differs(fact, Mismatch::OtherType, &traces)?;
                 return Ok(());
             }
             Some(row) => {
                 let other = max_members.filter(|claimed| *claimed != row.max_members);
                 if let Some(max_members) = other
-                    && self.differs(fact, Side::OtherMaxMembers, &traces)?
+                    && self.differs(fact, Mismatch::OtherMaxMembers, &traces)?
                 {
                     self.facts.update_group(group, GroupRow { max_members, ..row });
                 }
@@ -171,14 +177,14 @@ impl Work<'_, '_, '_> {
         };
         let held: HashMap<UserKey, bool> = self.facts.members(group)?.into_iter().collect();
         for user in members.iter().filter(|user| !held.contains_key(user)) {
-            if self.member_differs(group, *user, Side::MissingHere)? {
+            if self.member_differs(group, *user, Mismatch::MissingHere)? {
                 self.facts.join(*user, group, counts)?;
             }
         }
         if self.comparison.repair.looks_both_ways() {
             let claimed: HashSet<UserKey> = members.iter().copied().collect();
             for (user, counted) in held.into_iter().filter(|(user, _)| !claimed.contains(user)) {
-                if self.member_differs(group, user, Side::MissingThere)? {
+                if self.member_differs(group, user, Mismatch::MissingThere)? {
                     self.facts.leave(user, group, counted)?;
                 }
             }
@@ -190,35 +196,35 @@ impl Work<'_, '_, '_> {
         &mut self,
         group: GroupKey,
         user: UserKey,
-        side: Side,
+        side: Mismatch,
     ) -> Result<bool, StorageError> {
         let fact = Fact::Member(group, user);
-        let of_group = Trace::Of(Fact::Group(group));
-        self.differs(fact, side, &[Trace::Of(fact), of_group, Trace::Deleted(user)])
+        let of_group = ChangedFact::Of(Fact::Group(group));
+        self.differs(fact, side, &[ChangedFact::Of(fact), of_group, ChangedFact::Deleted(user)])
     }
 
     /// Compares a group that does not exist in the database.
     fn no_group(&mut self, group: GroupKey) -> Result<(), StorageError> {
         let Some(row) = self.facts.group(group)? else { return Ok(()) };
-        let mut traces = vec![Trace::Of(Fact::Group(group))];
+        let mut traces = vec![ChangedFact::Of(Fact::Group(group))];
         for (user, counted) in self.facts.members(group)? {
-            let member = Trace::Of(Fact::Member(group, user));
-            if self.member_differs(group, user, Side::MissingThere)? {
+            let member = ChangedFact::Of(Fact::Member(group, user));
+            if self.member_differs(group, user, Mismatch::MissingThere)? {
                 self.facts.leave(user, group, counted)?;
             } else {
                 // A member who stays keeps the group.
                 traces.push(member);
             }
         }
-        if self.differs(Fact::Group(group), Side::MissingThere, &traces)? {
+        if self.differs(Fact::Group(group), Mismatch::MissingThere, &traces)? {
             self.facts.remove_group(group, &row.group_type, When::Before(self.today))?;
         }
         Ok(())
     }
 }
 
-fn missing(there: bool) -> Side {
-    if there { Side::MissingHere } else { Side::MissingThere }
+fn missing(there: bool) -> Mismatch {
+    if there { Mismatch::MissingHere } else { Mismatch::MissingThere }
 }
 
 /// Returns a page of a section's subjects.
@@ -226,7 +232,7 @@ pub fn subjects(
     unit: &Unit<'_, '_>,
     app: AppKey,
     section: Section,
-    from: Option<&Place>,
+    from: Option<&PageToken>,
 ) -> Result<Subjects, StorageError> {
     let range = (app, from.map_or(u64::MIN, |place| place.0))..=(app, u64::MAX);
     let tables = &unit.tables;
@@ -256,5 +262,5 @@ pub fn subjects(
         }
     }
     let next = last.filter(|_| rows == PAGE).and_then(|last: u64| last.checked_add(1));
-    Ok(Subjects { keys, next: next.map(Place) })
+    Ok(Subjects { keys, next: next.map(PageToken) })
 }

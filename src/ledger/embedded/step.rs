@@ -7,10 +7,10 @@ use redb::{ReadableTable, StorageError};
 use super::facts::{Facts, GroupRow};
 use super::tables::Tables;
 use super::writer::Unit;
-use super::{accounts, friends, groups, members, tracking, unknown_apps, warned};
+use super::{accounts, friends, groups, members, thresholds, tracking, unknown_apps};
 use crate::domain::calendar::Day;
 use crate::domain::clock_guard::ClockReading;
-use crate::domain::decision::{Breach, Outcome, Reason, Subject, Verdict};
+use crate::domain::decision::{Outcome, Reason, Subject, Verdict, Violation};
 use crate::domain::group_type::GroupType;
 use crate::domain::id::{GroupId, Name};
 use crate::domain::schedule::{Limits, Schedule};
@@ -77,15 +77,15 @@ pub struct Verdicts {
 }
 
 impl Step<'_, '_> {
-    /// Returns the result of taking a fact that is not held; `breaches` are the violations.
-    pub fn judge(&self, breaches: Vec<Breach>) -> Verdict {
+    /// Returns the result of taking a fact that is not held; `violations` are the violations.
+    pub fn judge(&self, violations: Vec<Violation>) -> Verdict {
         if self.limits.stopped() {
             return Verdict::on_taking(
                 self.call.mode,
-                vec![Breach::of_stopped_service(&self.limits.edition)],
+                vec![Violation::of_stopped_service(&self.limits.edition)],
             );
         }
-        Verdict::on_taking(self.call.mode, breaches)
+        Verdict::on_taking(self.call.mode, violations)
     }
 
     /// Returns the rules of a group's type.
@@ -151,17 +151,17 @@ pub fn apply(
             }
             _ => Vec::new(),
         };
-        warnings = warned::warnings(&mut step, operation)?;
-        warned::clear_groups(&mut step.facts)?;
+        warnings = thresholds::warnings(&mut step, operation)?;
+        thresholds::clear_groups(&mut step.facts)?;
         if let Operation::DeleteAccount { user } = operation {
-            warned::clear_user(&mut step, user)?;
+            thresholds::clear_user(&mut step, user)?;
         }
         unit.wrote |= step.facts.write()?;
         if let Some(tracking) = tracking {
             tracking::record(unit, app, tracking, traces)?;
         }
     }
-    let breached = |verdict: &Verdict| !verdict.breaches.is_empty();
+    let breached = |verdict: &Verdict| !verdict.violations.is_empty();
     let any_breach = verdicts.whole.iter().chain(&verdicts.items).any(breached);
     Ok(Answer {
         decided_at: now,
@@ -218,7 +218,7 @@ fn check_time_is_certain(
     let differ = schedule.at(reading.now) != schedule.at(other);
     let is_uncertain = |verdict: &Verdict| match verdict.outcome {
         Outcome::Applied => differ,
-        Outcome::Denied => verdict.breaches.iter().any(|it| it.reason == Reason::ServiceStopped),
+        Outcome::Denied => verdict.violations.iter().any(|it| it.reason == Reason::ServiceStopped),
         Outcome::AlreadyHeld | Outcome::NotHeld => false,
     };
     let any_uncertain = verdicts.whole.iter().chain(&verdicts.items).any(is_uncertain);

@@ -67,7 +67,7 @@ pub struct Tables<'txn> {
     pub accounts: Table<'txn, (AppKey, UserKey), ()>,
     /// Friendships seen from the first user: bit 0, they have the second in their list; bit 1, the
     /// second has them. Each is stored twice, once from either side.
-    pub edges: Table<'txn, (AppKey, UserKey, UserKey), u8>,
+    pub friendships: Table<'txn, (AppKey, UserKey, UserKey), u8>,
     /// Friends in the user's list, and groups that count towards the user. Missing: none of either.
     pub users: Table<'txn, (AppKey, UserKey), (u64, u64)>,
     /// Type, members, and own limit (0: none) of each group.
@@ -101,7 +101,7 @@ pub struct Tables<'txn> {
     /// Leases by name.
     pub leases: Table<'txn, &'static str, LeaseRow<'static>>,
     /// The highest threshold recorded as crossed, by count; missing: none.
-    pub warned: Table<'txn, (AppKey, &'static str), u64>,
+    pub thresholds: Table<'txn, (AppKey, &'static str), u64>,
     /// The start and end of tracking of changes, in milliseconds, and the number of changes.
     pub tracking: Table<'txn, AppKey, (i64, i64, u64)>,
     /// Tracked changes.
@@ -121,7 +121,7 @@ impl<'txn> Tables<'txn> {
             documents: txn.open_table(DOCUMENTS)?,
             schedules: txn.open_table(SCHEDULES)?,
             accounts: txn.open_table(ACCOUNTS)?,
-            edges: txn.open_table(EDGES)?,
+            friendships: txn.open_table(EDGES)?,
             users: txn.open_table(USERS)?,
             groups: txn.open_table(GROUPS)?,
             members: txn.open_table(MEMBERS)?,
@@ -137,7 +137,7 @@ impl<'txn> Tables<'txn> {
             event_index: txn.open_table(EVENT_INDEX)?,
             cursors: txn.open_table(CURSORS)?,
             leases: txn.open_table(LEASES)?,
-            warned: txn.open_table(WARNED)?,
+            thresholds: txn.open_table(WARNED)?,
             tracking: txn.open_table(TRACKING)?,
             tracked: txn.open_table(TRACKED)?,
             unknown_apps: txn.open_table(UNKNOWN_APPS)?,

@@ -24,14 +24,14 @@ const DROPPED_PER_ROW: usize = 2;
 
 /// A tracked change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Trace {
+pub enum ChangedFact {
     /// A fact was taken or released; or its group was created, changed or dissolved.
     Of(Fact),
     /// The user was deleted with all of their facts.
     Deleted(UserKey),
 }
 
-impl Trace {
+impl ChangedFact {
     /// Returns the table row: a kind and two fingerprints.
     fn row(self) -> (u8, u64, u64) {
         match self {
@@ -75,7 +75,7 @@ pub fn has_any(
     tables: &Tables<'_>,
     app: AppKey,
     since: Timestamp,
-    traces: &[Trace],
+    traces: &[ChangedFact],
 ) -> Result<bool> {
     for trace in traces {
         let (sort, one, other) = trace.row();
@@ -91,7 +91,7 @@ pub fn record(
     unit: &mut Unit<'_, '_>,
     app: AppKey,
     tracking: Tracking,
-    traces: Vec<Trace>,
+    traces: Vec<ChangedFact>,
 ) -> Result<()> {
     let Tracking { since, until } = tracking;
     let since_millis = since.as_millis();
@@ -132,7 +132,7 @@ pub fn traces(
     operation: &Operation,
     verdicts: &Verdicts,
     removed_groups: Vec<GroupKey>,
-) -> Vec<Trace> {
+) -> Vec<ChangedFact> {
     let allowed = |users: &[UserId]| -> Vec<UserKey> {
         let each = users.iter().zip(&verdicts.items);
         each.filter(|(_, verdict)| !verdict.denied()).map(|(user, _)| ids.user(user)).collect()
@@ -165,10 +165,10 @@ pub fn traces(
     };
     let removed = removed_groups.into_iter().map(Fact::Group);
     let deleted = match operation {
-        Operation::DeleteAccount { user } => Some(Trace::Deleted(ids.user(user))),
+        Operation::DeleteAccount { user } => Some(ChangedFact::Deleted(ids.user(user))),
         _ => None,
     };
-    facts.into_iter().chain(removed).map(Trace::Of).chain(deleted).collect()
+    facts.into_iter().chain(removed).map(ChangedFact::Of).chain(deleted).collect()
 }
 
 #[cfg(test)]
@@ -196,12 +196,12 @@ mod tests {
         test(&mut unit).expect("the store works");
     }
 
-    fn accounts(users: std::ops::Range<u64>) -> Vec<Trace> {
-        users.map(|user| Trace::Of(Fact::Account(user))).collect()
+    fn accounts(users: std::ops::Range<u64>) -> Vec<ChangedFact> {
+        users.map(|user| ChangedFact::Of(Fact::Account(user))).collect()
     }
 
     /// Tracks changes like an operation at that instant.
-    fn record_at(unit: &mut Unit<'_, '_>, millis: i64, traces: Vec<Trace>) -> Result<()> {
+    fn record_at(unit: &mut Unit<'_, '_>, millis: i64, traces: Vec<ChangedFact>) -> Result<()> {
         let tracking = current(unit.tables, APP, at(millis))?.expect("changes are tracked");
         record(unit, APP, tracking, traces)
     }

@@ -25,7 +25,7 @@ async fn thresholds_crossed_for_a_caller_that_stopped_waiting_are_returned_once(
         deadline: SystemClock.now() + LONGEST,
         unknown_app: Some(Arc::new(Schedule::default_of(&catalog).expect("a default edition"))),
         catalog,
-        hurried: false,
+        fail_fast: false,
         is_replayed: false,
     };
     let create = |count: usize| {

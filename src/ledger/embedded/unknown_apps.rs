@@ -131,7 +131,7 @@ fn is_empty(tables: &Tables<'_>, app: AppKey, part: Part) -> Result<bool> {
         }
         Part::Friends => {
             let all = (app, UserKey::MIN, UserKey::MIN)..=(app, UserKey::MAX, UserKey::MAX);
-            tables.edges.range(all)?.next().is_none()
+            tables.friendships.range(all)?.next().is_none()
         }
         Part::Groups => {
             let all = (app, GroupKey::MIN)..=(app, GroupKey::MAX);

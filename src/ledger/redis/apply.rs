@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::store::Store;
 use super::unanswered::Unreported;
-use super::work::Work;
+use super::work::OperationRun;
 use super::{releases, takes};
 use crate::ledger::{Answer, Call, LedgerError, Operation};
 
@@ -18,7 +18,7 @@ pub async fn apply(
     let unreported = Unreported::new(store.clone(), call, operation);
     let steps = async move {
         let Unreported { store, call, operation, sent } = &unreported;
-        let work = Work::new(store, call).noting(sent);
+        let work = OperationRun::new(store, call).noting(sent);
         let answer = carry_out(&work, operation).await;
         (answer, unreported)
     };
@@ -34,7 +34,7 @@ pub async fn apply(
     answer
 }
 
-async fn carry_out(work: &Work<'_>, operation: &Operation) -> Result<Answer, LedgerError> {
+async fn carry_out(work: &OperationRun<'_>, operation: &Operation) -> Result<Answer, LedgerError> {
     match operation {
         Operation::CreateAccounts { users } => takes::create_accounts(work, users).await,
         Operation::DeleteAccount { user } => releases::delete_account(work, user).await,
@@ -45,7 +45,7 @@ async fn carry_out(work: &Work<'_>, operation: &Operation) -> Result<Answer, Led
             releases::remove_friends(work, user, friends, *one_way).await
         }
         Operation::CreateGroup { group, group_type, owner, members, max_members } => {
-            let new = takes::New {
+            let new = takes::NewGroup {
                 id: group,
                 group_type,
                 owner: owner.as_ref(),

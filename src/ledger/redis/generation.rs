@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 
-use super::client::Patience;
+use super::client::CallTimeout;
 use super::keys::IDENTITY;
 use super::reply::{bytes, integer};
 use super::scripts::ScriptId;
@@ -16,7 +16,7 @@ use crate::ledger::LedgerError;
 /// second.
 const CONCURRENT_MAX: usize = 256;
 /// Timeout for one mark of many; fails fast if its server is absent.
-const MARK_TIMEOUT: Patience = Patience { within: Duration::from_secs(1), hurried: true };
+const MARK_TIMEOUT: CallTimeout = CallTimeout { within: Duration::from_secs(1), fail_fast: true };
 
 /// The outcome of writing the marks of a store.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,7 +68,7 @@ pub async fn finish(store: &Store) -> Result<bool, LedgerError> {
 pub async fn put_mark(
     store: &Store,
     slot: u16,
-    timeout: impl Into<Patience>,
+    timeout: impl Into<CallTimeout>,
 ) -> Result<(), LedgerError> {
     let generation = [store.generation().to_vec()];
     let script = ScriptId::PutMark as usize;

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use redis::Value;
 
-use super::client::Patience;
+use super::client::CallTimeout;
 use super::keys::{ANY_GROUPS_BY_TYPE, GROUP_TYPES};
 use super::reply::{array, bytes, text};
 use super::scripts::ScriptId;
@@ -64,7 +64,7 @@ pub async fn note(store: &Store, call: &Call, group_type: &Name) -> Result<(), L
     if within.is_zero() {
         return Err(LedgerError::DeadlinePassed);
     }
-    let timeout = Patience { within, hurried: call.hurried };
+    let timeout = CallTimeout { within, fail_fast: call.fail_fast };
     let noted = change(store, ADD, [group_type.as_str()], timeout).await;
     // Whatever the outcome, nothing was done about the group.
     noted.map_err(|error| match error {
@@ -79,7 +79,7 @@ pub async fn note(store: &Store, call: &Call, group_type: &Name) -> Result<(), L
 /// Returns the types of the set, and those that this process has written to it.
 pub async fn in_use(store: &Store) -> Result<TypesInUse, LedgerError> {
     let keys = [GROUP_TYPES.to_vec()];
-    let found = store.raw(ScriptId::TypesInUse, &keys, &[], PATIENCE).await?;
+    let found = store.call_script(ScriptId::TypesInUse, &keys, &[], PATIENCE).await?;
     let names = words(found)?;
     let is_complete = names.iter().any(|name| name == COUNTED);
     let found = names.iter().filter(|name| *name != COUNTED).map(|name| Name::from(name.as_str()));
@@ -153,7 +153,7 @@ fn addresses(store: &Store) -> Vec<String> {
 
 /// Returns the types of which an app has groups, from the key of its counts.
 async fn counted(store: &Store, key: Vec<u8>) -> Result<Vec<Name>, LedgerError> {
-    let counts = words(store.raw(ScriptId::GroupsByType, &[key], &[], PATIENCE).await?)?;
+    let counts = words(store.call_script(ScriptId::GroupsByType, &[key], &[], PATIENCE).await?)?;
     let pairs = counts.chunks_exact(2);
     let some = pairs.filter(|pair| pair[1].parse().is_ok_and(|count: i64| count > 0));
     Ok(some.map(|pair| Name::from(pair[0].as_str())).collect())
@@ -164,13 +164,13 @@ async fn change(
     store: &Store,
     how: &str,
     types: impl IntoIterator<Item = &str>,
-    timeout: Patience,
+    timeout: CallTimeout,
 ) -> Result<(), LedgerError> {
     let mut arguments = vec![how.as_bytes().to_vec()];
     arguments.extend(types.into_iter().map(|name| name.as_bytes().to_vec()));
     if arguments.len() > 1 {
         let keys = [GROUP_TYPES.to_vec()];
-        store.raw(ScriptId::NoteTypes, &keys, &arguments, timeout).await?;
+        store.call_script(ScriptId::NoteTypes, &keys, &arguments, timeout).await?;
     }
     Ok(())
 }

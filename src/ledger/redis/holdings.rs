@@ -11,8 +11,8 @@ use super::reply::{array, bytes, integer, text};
 use super::scripts::ScriptId;
 use super::store::{PATIENCE, Store};
 use super::verdict::unreadable;
-use crate::ledger::holdings::{Held, Holders, Holding, Holdings};
-use crate::ledger::reconcile::{Place, Subjects};
+use crate::ledger::holdings::{Holdings, SubjectUsage, UsageCount, UsageScope};
+use crate::ledger::reconcile::{PageToken, Subjects};
 use crate::ledger::{Call, LedgerError};
 
 /// Most keys of one call: a tenth of a millisecond.
@@ -24,25 +24,25 @@ const CONCURRENT_MAX: usize = 4;
 pub async fn holdings(
     store: &Store,
     call: &Call,
-    of: Holders,
-    from: Option<&Place>,
+    of: UsageScope,
+    from: Option<&PageToken>,
 ) -> Result<Holdings, LedgerError> {
     let keys = Keys::new(store.ids, &call.app);
     let (part, pattern) = match of {
-        Holders::UsersWithFriends => (Part::Friends, keys.any_friends()),
-        Holders::UsersInGroups => (Part::Groups, keys.any_counted_groups()),
-        Holders::Groups => (Part::Groups, keys.any_group_record()),
+        UsageScope::UsersWithFriends => (Part::Friends, keys.any_friends()),
+        UsageScope::UsersInGroups => (Part::Groups, keys.any_counted_groups()),
+        UsageScope::Groups => (Part::Groups, keys.any_group_record()),
     };
     let within = time_left(store, call)?;
     let Subjects { keys: found, next } =
         scan(store, keys.limits(part), pattern, from, within).await?;
     let cells: Vec<Cell> = found.into_iter().map(Cell::new).collect();
     let keys_of = |cell: &Cell| match of {
-        Holders::UsersWithFriends => vec![keys.friends(*cell)],
-        Holders::UsersInGroups => vec![keys.counted_groups(*cell)],
-        Holders::Groups => vec![keys.group_record(*cell), keys.members(*cell)],
+        UsageScope::UsersWithFriends => vec![keys.friends(*cell)],
+        UsageScope::UsersInGroups => vec![keys.counted_groups(*cell)],
+        UsageScope::Groups => vec![keys.group_record(*cell), keys.members(*cell)],
     };
-    let at_a_time = KEYS_MAX / if of == Holders::Groups { 2 } else { 1 };
+    let at_a_time = KEYS_MAX / if of == UsageScope::Groups { 2 } else { 1 };
     let chunks = cells.chunks(at_a_time);
     let chunks: Vec<_> =
         chunks.map(|cells| (cells.to_vec(), cells.iter().flat_map(keys_of).collect())).collect();
@@ -61,43 +61,43 @@ fn time_left(store: &Store, call: &Call) -> Result<Duration, LedgerError> {
 async fn sizes(
     store: &Store,
     call: &Call,
-    of: Holders,
+    of: UsageScope,
     cells: Vec<Cell>,
     keys: Vec<Vec<u8>>,
-) -> Result<Vec<Holding>, LedgerError> {
-    let what: &[u8] = if of == Holders::Groups { b"groups" } else { b"sets" };
+) -> Result<Vec<SubjectUsage>, LedgerError> {
+    let what: &[u8] = if of == UsageScope::Groups { b"groups" } else { b"sets" };
     let within = time_left(store, call)?;
-    let found = store.raw(ScriptId::Sizes, &keys, &[what.to_vec()], within).await?;
+    let found = store.call_script(ScriptId::Sizes, &keys, &[what.to_vec()], within).await?;
     let found =
         array(found).filter(|found| found.len() == cells.len()).ok_or_else(malformed_reply)?;
     let mut each = Vec::with_capacity(found.len());
     for (cell, size) in cells.into_iter().zip(found) {
-        each.extend(held(of, size)?.map(|held| Holding { key: cell.fingerprint(), held }));
+        each.extend(held(of, size)?.map(|held| SubjectUsage { key: cell.fingerprint(), held }));
     }
     Ok(each)
 }
 
 /// Converts a size; `None` if nothing is held any more.
-fn held(of: Holders, size: Value) -> Result<Option<Held>, LedgerError> {
+fn held(of: UsageScope, size: Value) -> Result<Option<UsageCount>, LedgerError> {
     let count = |value: &Value| integer(value).and_then(|count| u64::try_from(count).ok());
     let is_positive = |count: &u64| *count > 0;
     match of {
-        Holders::UsersWithFriends => {
+        UsageScope::UsersWithFriends => {
             let friends = count(&size).ok_or_else(malformed_reply)?;
-            Ok(Some(friends).filter(is_positive).map(Held::Friends))
+            Ok(Some(friends).filter(is_positive).map(UsageCount::Friends))
         }
-        Holders::UsersInGroups => {
+        UsageScope::UsersInGroups => {
             let groups = count(&size).ok_or_else(malformed_reply)?;
-            Ok(Some(groups).filter(is_positive).map(Held::Groups))
+            Ok(Some(groups).filter(is_positive).map(UsageCount::Groups))
         }
-        Holders::Groups => {
+        UsageScope::Groups => {
             let mut parts = array(size).ok_or_else(malformed_reply)?.into_iter();
             let Some(name) = parts.next() else { return Ok(None) };
             let read = || {
                 let group_type = text(bytes(name)?)?.as_str().into();
                 let max_members = text(bytes(parts.next()?)?)?.parse().ok();
                 let members = count(&parts.next()?)?;
-                Some(Held::Members { group_type, members, max_members })
+                Some(UsageCount::Members { group_type, members, max_members })
             };
             read().ok_or_else(malformed_reply).map(Some)
         }

@@ -10,12 +10,12 @@ use redis::Value;
 
 use super::Redis;
 use super::keys::{Keys, Part};
-use super::reading::{HASHES, fields, malformed_reply, part};
 use super::reply::{Decided, bytes, integer, text};
 use super::scripts::ScriptId;
 use super::takes::SUBJECTS_MAX;
+use super::usage::{HASHES, fields, malformed_reply, part};
 use super::verdict::at;
-use super::work::{Step, Work};
+use super::work::{OperationRun, ScriptCall};
 use crate::domain::calendar::{Day, Zone};
 use crate::domain::id::Name;
 use crate::domain::metering::{
@@ -29,7 +29,7 @@ use crate::ledger::{Call, LedgerError};
 #[async_trait]
 impl Meter for Redis {
     async fn record_logins(&self, call: Call, logins: Vec<Login>) -> Result<Metered, LedgerError> {
-        let work = Work::new(&self.store, &call);
+        let work = OperationRun::new(&self.store, &call);
         let mut metered = Metered { at: Timestamp::from_millis(0), outcomes: Vec::new() };
         for logins in logins.chunks(SUBJECTS_MAX) {
             let of_app = work.keys();
@@ -42,8 +42,14 @@ impl Meter for Redis {
                 arguments.push(cell.element());
             }
             let (script, subjects) = (ScriptId::RecordLogins, logins.len());
-            let step =
-                Step { script, part: Part::Accounts, by_day: true, subjects, keys, arguments };
+            let step = ScriptCall {
+                script,
+                part: Part::Accounts,
+                by_day: true,
+                subjects,
+                keys,
+                arguments,
+            };
             extend(&mut metered, &work, step).await?;
         }
         Ok(metered)
@@ -54,7 +60,7 @@ impl Meter for Redis {
         call: Call,
         samples: Vec<Sample>,
     ) -> Result<Metered, LedgerError> {
-        let work = Work::new(&self.store, &call);
+        let work = OperationRun::new(&self.store, &call);
         let mut metered = Metered { at: Timestamp::from_millis(0), outcomes: Vec::new() };
         for samples in samples.chunks(SUBJECTS_MAX) {
             let keys = vec![work.keys().bandwidth()];
@@ -65,15 +71,21 @@ impl Meter for Redis {
                 arguments.push(kbps.to_string().into_bytes());
             }
             let (script, subjects) = (ScriptId::ReportBandwidth, samples.len());
-            let step =
-                Step { script, part: Part::Accounts, by_day: true, subjects, keys, arguments };
+            let step = ScriptCall {
+                script,
+                part: Part::Accounts,
+                by_day: true,
+                subjects,
+                keys,
+                arguments,
+            };
             extend(&mut metered, &work, step).await?;
         }
         Ok(metered)
     }
 
     async fn figures(&self, call: &Call, first: Day, last: Day) -> Result<Figures, LedgerError> {
-        let work = Work::new(&self.store, call);
+        let work = OperationRun::new(&self.store, call);
         let keys: &Keys = work.keys();
         let logins = vec![keys.logins_by_day(), keys.bandwidth()];
         let logins = part(&work, Part::Accounts, HASHES, logins);
@@ -89,7 +101,7 @@ impl Meter for Redis {
         call: &Call,
         month: ClosedMonth,
     ) -> Result<Option<Figures>, LedgerError> {
-        let work = Work::new(&self.store, call);
+        let work = OperationRun::new(&self.store, call);
         let keys: &Keys = work.keys();
         let logins = [keys.logins_by_day(), keys.bandwidth()];
         let groups = [keys.groups_by_type(), keys.group_totals()];
@@ -107,7 +119,7 @@ impl Meter for Redis {
 
 /// Closes a month in one part of the app.
 async fn close(
-    work: &Work<'_>,
+    work: &OperationRun<'_>,
     part: Part,
     hashes: [Vec<u8>; 2],
     month: ClosedMonth,
@@ -115,8 +127,14 @@ async fn close(
     let keys = std::iter::once(work.keys().closed(part)).chain(hashes).collect();
     let numbers = [month.cut_off.as_millis(), month.last.number().into()];
     let arguments = numbers.map(|number| number.to_string().into_bytes()).into();
-    let step =
-        Step { script: ScriptId::CloseMonth, part, by_day: false, subjects: 1, keys, arguments };
+    let step = ScriptCall {
+        script: ScriptId::CloseMonth,
+        part,
+        by_day: false,
+        subjects: 1,
+        keys,
+        arguments,
+    };
     work.step(None, step).await
 }
 
@@ -138,7 +156,11 @@ fn instant(zone: Zone, at: Option<Timestamp>) -> [Vec<u8>; 2] {
 }
 
 /// Runs a step and adds its outcomes.
-async fn extend(metered: &mut Metered, work: &Work<'_>, step: Step) -> Result<(), LedgerError> {
+async fn extend(
+    metered: &mut Metered,
+    work: &OperationRun<'_>,
+    step: ScriptCall,
+) -> Result<(), LedgerError> {
     let decided = work.step(None, step).await?;
     metered.at = at(&decided);
     for said in &decided.said {

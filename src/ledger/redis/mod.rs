@@ -27,12 +27,14 @@ use self::standing::Standing;
 use self::state_file::{Kept, StateFile};
 pub use self::state_file::{StateFileError, StoreMemory};
 use self::store::{PATIENCE, Store};
-use self::work::Work;
+use self::work::OperationRun;
 use super::crossings::Crossings;
 use super::fingerprint::{Fingerprints, KEY_BYTES};
-use super::holdings::{Holders, Holdings};
+use super::holdings::{Holdings, UsageScope};
 use super::loss::LostWrites;
-use super::reconcile::{Claim, Comparison, Difference, Place, Section, Subjects, Tracking};
+use super::reconcile::{
+    Comparison, Difference, ExpectedState, PageToken, Section, Subjects, Tracking,
+};
 use super::{
     AcceptError, Accepted, Answer, Call, GenerationGuard, Identified, Ledger, LedgerError, Loss,
     Operation, Reading, ServerState, StoreIdentity, TypesInUse, fair::Load,
@@ -59,10 +61,11 @@ mod marks;
 mod metering;
 pub mod options;
 mod position;
-mod reading;
 mod reconcile;
 mod releases;
+mod usage;
 // Public for the fuzz targets only.
+mod catalog_args;
 #[doc(hidden)]
 pub mod reply;
 mod schedules;
@@ -74,7 +77,6 @@ mod standing;
 mod state_file;
 pub(crate) mod store;
 mod takes;
-mod texts;
 mod unanswered;
 mod unknown_apps;
 mod verdict;
@@ -139,9 +141,9 @@ impl OpenError {
 
     /// Returns whether the error is transient: opening the store again later may succeed.
     #[must_use]
-    pub fn may_pass(&self) -> bool {
+    pub fn is_transient(&self) -> bool {
         match self {
-            Self::Client(error) => error.may_pass(),
+            Self::Client(error) => error.is_transient(),
             Self::Unreadable(error) => error.can_retry(),
             _ => false,
         }
@@ -326,7 +328,7 @@ impl Ledger for Redis {
     }
 
     async fn read(&self, call: Call, subject: Subject) -> Result<Reading, LedgerError> {
-        reading::read(&Work::new(&self.store, &call), &subject).await
+        usage::read(&OperationRun::new(&self.store, &call), &subject).await
     }
 
     /// Writes the limits to each part of the app; once this returns, the next decision of each part
@@ -371,7 +373,7 @@ impl Ledger for Redis {
     async fn compare(
         &self,
         comparison: &Comparison,
-        claims: Vec<Claim>,
+        claims: Vec<ExpectedState>,
     ) -> Result<Vec<Difference>, LedgerError> {
         reconcile::compare(&self.store, comparison, claims).await
     }
@@ -380,7 +382,7 @@ impl Ledger for Redis {
         &self,
         call: &Call,
         section: Section,
-        from: Option<Place>,
+        from: Option<PageToken>,
     ) -> Result<Subjects, LedgerError> {
         reconcile::subjects(&self.store, call, section, from).await
     }
@@ -388,8 +390,8 @@ impl Ledger for Redis {
     async fn holdings(
         &self,
         call: &Call,
-        of: Holders,
-        from: Option<Place>,
+        of: UsageScope,
+        from: Option<PageToken>,
     ) -> Result<Holdings, LedgerError> {
         holdings::holdings(&self.store, call, of, from.as_ref()).await
     }

@@ -14,13 +14,13 @@ use super::scripts::ScriptId;
 use super::store::{PATIENCE, Store};
 use super::takes::SUBJECTS_MAX;
 use super::verdict::unreadable;
-use super::work::{Step, Work, flag};
+use super::work::{OperationRun, ScriptCall, flag};
 use crate::domain::decision::Mode;
 use crate::domain::id::AppId;
 use crate::domain::time::Timestamp;
 use crate::ledger::reconcile::{
-    Claim, ClaimedGroup, Comparison, Difference, Fact, Outcome, Place, Repair, Section, Side,
-    Subjects, Tracking,
+    ClaimedGroup, Comparison, Difference, ExpectedState, Fact, Mismatch, Outcome, PageToken,
+    Repair, Section, Subjects, Tracking,
 };
 use crate::ledger::{Call, LedgerError};
 
@@ -48,7 +48,7 @@ struct Repairing<'a> {
 
 /// A comparison that is running.
 struct Comparing<'a> {
-    work: Work<'a>,
+    work: OperationRun<'a>,
     keys: Keys,
     comparison: &'a Comparison,
 }
@@ -57,7 +57,7 @@ struct Comparing<'a> {
 pub async fn compare(
     store: &Store,
     comparison: &Comparison,
-    claims: Vec<Claim>,
+    claims: Vec<ExpectedState>,
 ) -> Result<Vec<Difference>, LedgerError> {
     let mode = if comparison.repair == Repair::No { Mode::CheckOnly } else { Mode::Force };
     let call = Call { mode, ..comparison.call.clone() };
@@ -65,7 +65,7 @@ pub async fn compare(
     let compared = claims.into_iter().map(|claim| async move {
         // The semaphore is never closed.
         let _permit = store.comparing.acquire().await;
-        let work = Work::new(store, call);
+        let work = OperationRun::new(store, call);
         Comparing { keys: work.keys().clone(), work, comparison }.claim(&claim).await
     });
     let each: Vec<_> = stream::iter(compared).buffered(CONCURRENT_MAX).try_collect().await?;
@@ -76,21 +76,21 @@ fn cells(users: &[u64]) -> Vec<Cell> {
     users.iter().copied().map(Cell::new).collect()
 }
 
-fn missing(there: bool) -> Side {
-    if there { Side::MissingHere } else { Side::MissingThere }
+fn missing(there: bool) -> Mismatch {
+    if there { Mismatch::MissingHere } else { Mismatch::MissingThere }
 }
 
 impl Comparing<'_> {
-    async fn claim(&self, claim: &Claim) -> Result<Vec<Difference>, LedgerError> {
+    async fn claim(&self, claim: &ExpectedState) -> Result<Vec<Difference>, LedgerError> {
         match claim {
-            Claim::Accounts { users, exist } => self.accounts(&cells(users), *exist).await,
-            Claim::Friends { user, friends } => {
+            ExpectedState::Accounts { users, exist } => self.accounts(&cells(users), *exist).await,
+            ExpectedState::Friends { user, friends } => {
                 self.friends(Cell::new(*user), &cells(friends)).await
             }
-            Claim::Group { group, row: Some(claimed), members } => {
+            ExpectedState::Group { group, row: Some(claimed), members } => {
                 self.group(Cell::new(*group), claimed, &cells(members)).await
             }
-            Claim::Group { group, row: None, .. } => self.no_group(Cell::new(*group)).await,
+            ExpectedState::Group { group, row: None, .. } => self.no_group(Cell::new(*group)).await,
         }
     }
 
@@ -155,7 +155,7 @@ impl Comparing<'_> {
         let kind = self.comparison.call.catalog.group_type(claimed.group_type.as_str());
         let Some(kind) = kind.filter(|kind| kind.members_tracked) else { return Ok(differences) };
         // The effect of its members on counts depends on its type.
-        if differences.iter().any(|it| it.side == Side::OtherType) {
+        if differences.iter().any(|it| it.side == Mismatch::OtherType) {
             return Ok(differences);
         }
         let (here, there) = if self.comparison.repair.looks_both_ways() {
@@ -183,15 +183,15 @@ impl Comparing<'_> {
         let [group_type, own] = [group_type, own].map(|word| word.as_bytes().to_vec());
         let arguments = vec![self.since(), group.element(), group_type, Vec::new(), own];
         let (script, part, keys) = (ScriptId::RepairGroup, Part::Groups, own_keys);
-        let step = Step { script, part, by_day: true, subjects: 1, keys, arguments };
+        let step = ScriptCall { script, part, by_day: true, subjects: 1, keys, arguments };
         let decided = self.step(step).await?;
         let what = decided.more.into_iter().next().and_then(bytes).and_then(text);
         let side = match what.as_deref() {
             Some("nothing") => return Ok(Vec::new()),
-            Some("here") => Side::MissingHere,
-            Some("there") => Side::MissingThere,
-            Some("type") => Side::OtherType,
-            Some("own") => Side::OtherMaxMembers,
+            Some("here") => Mismatch::MissingHere,
+            Some("there") => Mismatch::MissingThere,
+            Some("type") => Mismatch::OtherType,
+            Some("own") => Mismatch::OtherMaxMembers,
             _ => return Err(unreadable("malformed comparison")),
         };
         let letter = decided.said.first().map(|said| said.letter);
@@ -241,7 +241,7 @@ impl Comparing<'_> {
         &self,
         repairing: &Repairing<'_>,
         users: &[Cell],
-        side: Side,
+        side: Mismatch,
         fact: &(dyn Fn(Cell) -> Fact + Sync),
     ) -> Result<Vec<Difference>, LedgerError> {
         let mut differences = Vec::new();
@@ -253,7 +253,7 @@ impl Comparing<'_> {
             }
             let Repairing { script, part, .. } = *repairing;
             let subjects = users.len();
-            let step = Step { script, part, by_day: false, subjects, keys, arguments };
+            let step = ScriptCall { script, part, by_day: false, subjects, keys, arguments };
             let decided = self.step(step).await?;
             for (said, user) in decided.said.iter().zip(users) {
                 let difference = |outcome| Difference { fact: fact(*user), side, outcome };
@@ -263,7 +263,7 @@ impl Comparing<'_> {
         Ok(differences)
     }
 
-    async fn step(&self, step: Step) -> Result<super::reply::Decided, LedgerError> {
+    async fn step(&self, step: ScriptCall) -> Result<super::reply::Decided, LedgerError> {
         match self.work.try_step(&step).await? {
             super::reply::Reply::Decided(decided) => Ok(decided),
             super::reply::Reply::Nothing { why, detail, .. } => {
@@ -293,10 +293,14 @@ fn outcome(letter: u8) -> Option<Outcome> {
     }
 }
 
-async fn list_set(work: &Work<'_>, part: Part, key: Vec<u8>) -> Result<HashSet<Cell>, LedgerError> {
+async fn list_set(
+    work: &OperationRun<'_>,
+    part: Part,
+    key: Vec<u8>,
+) -> Result<HashSet<Cell>, LedgerError> {
     let script = ScriptId::ListSet;
     let (keys, arguments) = (vec![key], Vec::new());
-    let step = Step { script, part, by_day: false, subjects: 1, keys, arguments };
+    let step = ScriptCall { script, part, by_day: false, subjects: 1, keys, arguments };
     let decided = work.step(None, step).await?;
     let elements = decided.more.into_iter().next().and_then(array);
     let cells = elements.and_then(|elements| {
@@ -310,7 +314,7 @@ pub async fn subjects(
     store: &Store,
     call: &Call,
     section: Section,
-    from: Option<Place>,
+    from: Option<PageToken>,
 ) -> Result<Subjects, LedgerError> {
     let keys = Keys::new(store.ids, &call.app);
     let (part, pattern) = match section {
@@ -328,19 +332,19 @@ pub async fn scan(
     store: &Store,
     key_in_slot: Vec<u8>,
     pattern: Vec<u8>,
-    from: Option<&Place>,
+    from: Option<&PageToken>,
     within: Duration,
 ) -> Result<Subjects, LedgerError> {
     let cursor = from.map_or(0, |place| place.0).to_string().into_bytes();
     let arguments = [cursor, pattern, KEYS_SCANNED.to_string().into_bytes()];
-    let found = store.raw(ScriptId::ScanKeys, &[key_in_slot], &arguments, within).await?;
+    let found = store.call_script(ScriptId::ScanKeys, &[key_in_slot], &arguments, within).await?;
     let read = || {
         let mut parts = array(found)?.into_iter();
         let next: u64 = text(bytes(parts.next()?)?)?.parse().ok()?;
         let found = array(parts.next()?)?.into_iter();
         let found: Option<Vec<u64>> =
             found.map(|key| Some(Keys::cell_of(&bytes(key)?)?.fingerprint())).collect();
-        Some(Subjects { keys: found?, next: (next > 0).then_some(Place(next)) })
+        Some(Subjects { keys: found?, next: (next > 0).then_some(PageToken(next)) })
     };
     read().ok_or_else(|| unreadable("malformed keys"))
 }
@@ -348,11 +352,11 @@ pub async fn scan(
 async fn accounts(store: &Store, call: &Call, from: u64) -> Result<Subjects, LedgerError> {
     let keys = Keys::new(store.ids, &call.app);
     let until = BUCKETS.min(from.saturating_add(BUCKETS_READ));
-    let work = &Work::new(store, call);
+    let work = &OperationRun::new(store, call);
     let buckets = (from..until).map(|number| list_set(work, Part::Accounts, keys.bucket(number)));
     let buckets: Vec<_> = stream::iter(buckets).buffered(CONCURRENT_MAX).try_collect().await?;
     let keys = buckets.into_iter().flatten().map(Cell::fingerprint).collect();
-    Ok(Subjects { keys, next: (until < BUCKETS).then_some(Place(until)) })
+    Ok(Subjects { keys, next: (until < BUCKETS).then_some(PageToken(until)) })
 }
 
 /// Starts to track changes in all parts of an app.
@@ -369,7 +373,7 @@ pub async fn track(
     let began_at = store.clock.now();
     for part in PARTS {
         let keys = [keys.tracking(part), keys.tracked(part)];
-        store.raw(ScriptId::TrackChanges, &keys, &arguments, BEGIN_TIMEOUT).await?;
+        store.call_script(ScriptId::TrackChanges, &keys, &arguments, BEGIN_TIMEOUT).await?;
     }
     if store.clock.now() - began_at > BEGIN_TIMEOUT {
         let reason = "changes are not tracked in all parts in time; start again".to_owned();
@@ -384,7 +388,7 @@ pub async fn tracking(store: &Store, app: &AppId) -> Result<Option<Tracking>, Le
     let mut found = None;
     for part in PARTS {
         let keys = [keys.tracking(part), keys.tracked(part)];
-        let tracking = store.raw(ScriptId::Tracking, &keys, &[], PATIENCE).await?;
+        let tracking = store.call_script(ScriptId::Tracking, &keys, &[], PATIENCE).await?;
         let tracking = bytes(tracking).and_then(text).unwrap_or_default();
         let read = || {
             let (since, until) = tracking.split_once(' ')?;

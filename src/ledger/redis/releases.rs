@@ -12,7 +12,7 @@ use super::reply::{array, bytes, integer};
 use super::scripts::ScriptId;
 use super::takes::SUBJECTS_MAX;
 use super::verdict::{at, empty, unreadable};
-use super::work::{Step, Work, flag};
+use super::work::{OperationRun, ScriptCall, flag};
 use crate::domain::decision::{Mode, Outcome, Verdict};
 use crate::domain::id::{GroupId, UserId};
 use crate::domain::time::Timestamp;
@@ -20,7 +20,7 @@ use crate::ledger::{Answer, LedgerError};
 
 /// Removes friends from the user's list and, unless `one_way`, the user from theirs.
 pub async fn remove_friends(
-    work: &Work<'_>,
+    work: &OperationRun<'_>,
     user: &UserId,
     friends: &[UserId],
     one_way: bool,
@@ -37,7 +37,7 @@ pub async fn remove_friends(
             arguments.push(cell.element());
         }
         let (script, subjects) = (ScriptId::RemoveFriends, friends.len());
-        let step = Step {
+        let step = ScriptCall {
             script,
             part: Part::Friends,
             by_day: false,
@@ -57,7 +57,7 @@ fn released(letter: u8) -> Verdict {
 }
 
 /// Returns the first keys and arguments of scripts that count groups.
-fn group_keys(work: &Work<'_>, group: &GroupId) -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
+fn group_keys(work: &OperationRun<'_>, group: &GroupId) -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
     let keys = work.keys();
     let cell = keys.group(group);
     let own_keys = vec![
@@ -71,7 +71,7 @@ fn group_keys(work: &Work<'_>, group: &GroupId) -> (Vec<Vec<u8>>, Vec<Vec<u8>>) 
 
 /// Removes users from a group.
 pub async fn leave_group(
-    work: &Work<'_>,
+    work: &OperationRun<'_>,
     group: &GroupId,
     users: &[UserId],
 ) -> Result<Answer, LedgerError> {
@@ -88,8 +88,14 @@ pub async fn leave_group(
             arguments.push(cell.element());
         }
         let (script, subjects) = (ScriptId::LeaveGroup, users.len());
-        let step =
-            Step { script, part: Part::Groups, by_day: true, subjects, keys: own_keys, arguments };
+        let step = ScriptCall {
+            script,
+            part: Part::Groups,
+            by_day: true,
+            subjects,
+            keys: own_keys,
+            arguments,
+        };
         let decided = work.step(None, step).await?;
         answer.decided_at = at(&decided);
         answer.items.extend(decided.said.iter().map(|said| released(said.letter)));
@@ -110,7 +116,7 @@ const HELP: &[u8] = b"help";
 ///
 /// Of several dissolves of one group one is applied: see [`super::position`].
 pub async fn dissolve_group(
-    work: &Work<'_>,
+    work: &OperationRun<'_>,
     group: &GroupId,
     is_help: bool,
 ) -> Result<Answer, LedgerError> {
@@ -127,8 +133,14 @@ pub async fn dissolve_group(
             arguments.push(cell.element());
         }
         let (script, subjects) = (ScriptId::DissolveGroup, members.len());
-        let step =
-            Step { script, part: Part::Groups, by_day: true, subjects, keys: own_keys, arguments };
+        let step = ScriptCall {
+            script,
+            part: Part::Groups,
+            by_day: true,
+            subjects,
+            keys: own_keys,
+            arguments,
+        };
         let decided = work.step(None, step).await?;
         answer.decided_at = at(&decided);
         let letter = decided.said.first().map(|said| said.letter);
@@ -155,7 +167,7 @@ pub async fn dissolve_group(
 /// Friendships, memberships and the account are deleted in this order, each in one atomic step
 /// unless there are more than a step may have. An interrupted deletion leaves the account, which
 /// shows that it is unfinished.
-pub async fn delete_account(work: &Work<'_>, user: &UserId) -> Result<Answer, LedgerError> {
+pub async fn delete_account(work: &OperationRun<'_>, user: &UserId) -> Result<Answer, LedgerError> {
     let friends = delete_friends(work, user).await?;
     let groups = delete_memberships(work, user).await?;
     let (decided_at, account) = delete_from_accounts(work, user).await?;
@@ -165,12 +177,12 @@ pub async fn delete_account(work: &Work<'_>, user: &UserId) -> Result<Answer, Le
 }
 
 async fn delete_from_accounts(
-    work: &Work<'_>,
+    work: &OperationRun<'_>,
     user: &UserId,
 ) -> Result<(Timestamp, bool), LedgerError> {
     let keys = work.keys();
     let cell = keys.user(user);
-    let step = Step {
+    let step = ScriptCall {
         script: ScriptId::DeleteAccount,
         part: Part::Accounts,
         by_day: false,
@@ -182,7 +194,7 @@ async fn delete_from_accounts(
     Ok((at(&decided), decided.said.first().is_some_and(|said| said.letter == b'A')))
 }
 
-async fn delete_friends(work: &Work<'_>, user: &UserId) -> Result<bool, LedgerError> {
+async fn delete_friends(work: &OperationRun<'_>, user: &UserId) -> Result<bool, LedgerError> {
     let keys = work.keys();
     let me = keys.user(user);
     release_all(work, |others, in_one_step| {
@@ -193,12 +205,19 @@ async fn delete_friends(work: &Work<'_>, user: &UserId) -> Result<bool, LedgerEr
             arguments.push(other.element());
         }
         let (script, subjects) = (ScriptId::DeleteFriends, others.len());
-        Step { script, part: Part::Friends, by_day: false, subjects, keys: own_keys, arguments }
+        ScriptCall {
+            script,
+            part: Part::Friends,
+            by_day: false,
+            subjects,
+            keys: own_keys,
+            arguments,
+        }
     })
     .await
 }
 
-async fn delete_memberships(work: &Work<'_>, user: &UserId) -> Result<bool, LedgerError> {
+async fn delete_memberships(work: &OperationRun<'_>, user: &UserId) -> Result<bool, LedgerError> {
     let keys = work.keys();
     let me = keys.user(user);
     release_all(work, |groups, in_one_step| {
@@ -214,7 +233,7 @@ async fn delete_memberships(work: &Work<'_>, user: &UserId) -> Result<bool, Ledg
             arguments.push(group.element());
         }
         let (script, subjects) = (ScriptId::DeleteMemberships, groups.len());
-        Step { script, part: Part::Groups, by_day: true, subjects, keys: own_keys, arguments }
+        ScriptCall { script, part: Part::Groups, by_day: true, subjects, keys: own_keys, arguments }
     })
     .await
 }
@@ -228,8 +247,8 @@ const ONE_STEP_ATTEMPTS: usize = 16;
 ///
 /// What fits into one step is released in one, so that no caller sees a partial release.
 async fn release_all(
-    work: &Work<'_>,
-    step: impl Fn(&[Cell], bool) -> Step,
+    work: &OperationRun<'_>,
+    step: impl Fn(&[Cell], bool) -> ScriptCall,
 ) -> Result<bool, LedgerError> {
     let mut remaining: Vec<Cell> = Vec::new();
     let mut held = false;

@@ -6,16 +6,16 @@ use crate::domain::decision::Reason;
 
 /// A count behind an item result, and the limit that it reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Note {
+pub struct ViolationNote {
     /// The limit.
-    pub over: Over,
+    pub over: LimitTag,
     /// The count.
     pub used: u64,
 }
 
 /// The limit that a letter stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Over {
+pub enum LimitTag {
     /// The service has stopped.
     Stopped,
     /// Accounts per app.
@@ -40,11 +40,11 @@ pub enum Over {
 
 /// One item's letter, with its notes if it has any.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Said {
+pub struct ItemReply {
     /// The letter as the script returned it.
     pub letter: u8,
     /// The violated limits.
-    pub notes: Vec<Note>,
+    pub notes: Vec<ViolationNote>,
 }
 
 /// The reply of a script.
@@ -71,21 +71,21 @@ pub struct Decided {
     /// The part's counter of writes after the decision.
     pub writes: u64,
     /// One entry per item.
-    pub said: Vec<Said>,
+    pub said: Vec<ItemReply>,
     /// The segment of limits by which it was decided; empty if no limit was reached, or if the app
     /// has no limits of its own.
     pub segment: Vec<u8>,
     /// Counts that crossed a threshold.
-    pub risen: Vec<Risen>,
+    pub risen: Vec<ThresholdCrossed>,
     /// Further values of the script.
     pub more: Vec<Value>,
 }
 
 /// A count that crossed a threshold, from `scripts/shared/warn.lua`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Risen {
+pub struct ThresholdCrossed {
     /// The limit.
-    pub over: Over,
+    pub over: LimitTag,
     /// The subject: a cell's element, or a group type.
     pub of: String,
     /// The count.
@@ -129,25 +129,25 @@ pub fn read(value: Value) -> Option<Reply> {
 }
 
 /// Parses letters with their notes: one word of notes for each letter that has some.
-fn items(letters: &[u8], notes: &str) -> Option<Vec<Said>> {
+fn items(letters: &[u8], notes: &str) -> Option<Vec<ItemReply>> {
     let mut words = notes.split_ascii_whitespace();
     let mut items = Vec::with_capacity(letters.len());
     for &letter in letters {
         let has_notes = matches!(letter, b'D' | b'S' | b'G');
         let notes = if has_notes { word(words.next()?)? } else { Vec::new() };
-        items.push(Said { letter, notes });
+        items.push(ItemReply { letter, notes });
     }
     words.next().is_none().then_some(items)
 }
 
 /// Parses a word of notes, such as `u50m20`.
-fn word(word: &str) -> Option<Vec<Note>> {
+fn word(word: &str) -> Option<Vec<ViolationNote>> {
     let mut notes = Vec::new();
     let mut rest = word;
     while let Some(letter) = rest.chars().next() {
         let digits = rest.get(1..)?;
         let end = digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len());
-        notes.push(Note { over: over(letter)?, used: digits[..end].parse().ok()? });
+        notes.push(ViolationNote { over: over(letter)?, used: digits[..end].parse().ok()? });
         rest = &digits[end..];
     }
     Some(notes)
@@ -155,36 +155,36 @@ fn word(word: &str) -> Option<Vec<Note>> {
 
 /// Parses a crossed threshold, such as `u-12,140,200,70`.
 #[must_use]
-pub fn risen(word: &str) -> Option<Risen> {
+pub fn risen(word: &str) -> Option<ThresholdCrossed> {
     let mut parts = word.split(',');
     let what = parts.next()?;
     let over = match what.chars().next()? {
         // The element identifies the user whose list it is.
-        'f' => Over::PeerFriends,
+        'f' => LimitTag::PeerFriends,
         letter => over(letter)?,
     };
     let mut number = || parts.next()?.parse().ok();
     let (used, limit, percent) = (number()?, number()?, number()?);
-    Some(Risen { over, of: what[1..].to_owned(), used, limit, percent })
+    Some(ThresholdCrossed { over, of: what[1..].to_owned(), used, limit, percent })
 }
 
-fn over(letter: char) -> Option<Over> {
+fn over(letter: char) -> Option<LimitTag> {
     Some(match letter {
-        's' => Over::Stopped,
-        'a' => Over::Accounts,
-        'f' => Over::MyFriends,
-        'p' => Over::PeerFriends,
-        'u' => Over::UserGroups,
-        'g' => Over::AppGroups,
-        'n' => Over::AllGroups,
-        't' => Over::DayOfType,
-        'd' => Over::Day,
-        'm' => Over::Members,
+        's' => LimitTag::Stopped,
+        'a' => LimitTag::Accounts,
+        'f' => LimitTag::MyFriends,
+        'p' => LimitTag::PeerFriends,
+        'u' => LimitTag::UserGroups,
+        'g' => LimitTag::AppGroups,
+        'n' => LimitTag::AllGroups,
+        't' => LimitTag::DayOfType,
+        'd' => LimitTag::Day,
+        'm' => LimitTag::Members,
         _ => return None,
     })
 }
 
-impl Over {
+impl LimitTag {
     /// Returns the reason of a denial; `full` if the group has no room.
     #[must_use]
     pub fn reason(self, full: Reason) -> Reason {
@@ -255,16 +255,19 @@ mod tests {
         assert_eq!(decided.writes, 9);
         let letters: Vec<u8> = decided.said.iter().map(|said| said.letter).collect();
         assert_eq!(letters, b"AHDS");
-        let note = |over, used| Note { over, used };
-        assert_eq!(decided.said[2].notes, [note(Over::UserGroups, 50), note(Over::Members, 20)]);
-        assert_eq!(decided.said[3].notes, [note(Over::Stopped, 0)]);
+        let note = |over, used| ViolationNote { over, used };
+        assert_eq!(
+            decided.said[2].notes,
+            [note(LimitTag::UserGroups, 50), note(LimitTag::Members, 20)]
+        );
+        assert_eq!(decided.said[3].notes, [note(LimitTag::Stopped, 0)]);
         let risen = |over, of: &str, used, limit, percent| {
             let of = of.to_owned();
-            Risen { over, of, used, limit, percent }
+            ThresholdCrossed { over, of, used, limit, percent }
         };
         let warned = [
-            risen(Over::UserGroups, "-12", 140, 200, 70),
-            risen(Over::AppGroups, "Room", 5, 5, 100),
+            risen(LimitTag::UserGroups, "-12", 140, 200, 70),
+            risen(LimitTag::AppGroups, "Room", 5, 5, 100),
         ];
         assert_eq!(decided.risen, warned);
         assert_eq!(decided.more, [Value::Int(3)]);

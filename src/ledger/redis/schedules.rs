@@ -2,7 +2,7 @@
 
 use futures_util::future::join_all;
 
-use super::client::Patience;
+use super::client::CallTimeout;
 use super::keys::{Keys, PARTS};
 use super::limits;
 use super::reply::integer;
@@ -12,13 +12,17 @@ use crate::domain::id::AppId;
 use crate::domain::schedule::Schedule;
 use crate::ledger::{LedgerError, schedule_codec};
 
-/// Returns the revision of the limits of each part. `hurried`: fails fast.
-pub async fn revisions(store: &Store, app: &AppId, hurried: bool) -> Vec<Result<u64, LedgerError>> {
+/// Returns the revision of the limits of each part. `fail_fast`: fails fast.
+pub async fn revisions(
+    store: &Store,
+    app: &AppId,
+    fail_fast: bool,
+) -> Vec<Result<u64, LedgerError>> {
     let keys = Keys::new(store.ids, app);
-    let timeout = Patience { within: PATIENCE, hurried };
+    let timeout = CallTimeout { within: PATIENCE, fail_fast };
     let read = async |part| {
         let keys = [keys.limits(part)];
-        let found = store.raw(ScriptId::ScheduleRevision, &keys, &[], timeout).await?;
+        let found = store.call_script(ScriptId::ScheduleRevision, &keys, &[], timeout).await?;
         let revision = integer(&found).and_then(|revision| u64::try_from(revision).ok());
         Ok(revision.unwrap_or(0))
     };
@@ -47,12 +51,14 @@ pub async fn put(
         let segments = lines.past_segments.iter().chain(lines.later_segments);
         arguments.extend(segments.map(schedule_codec::encode_limits));
         async move {
-            let has = store.raw(ScriptId::HasSchedule, &has_keys, &wanted, PATIENCE).await?;
+            let has =
+                store.call_script(ScriptId::HasSchedule, &has_keys, &wanted, PATIENCE).await?;
             if integer(&has) == Some(1) {
                 return Ok(());
             }
             let before = store.known.counts.before(app, part);
-            let put = store.raw(ScriptId::PutSchedule, &put_keys, &arguments, PATIENCE).await?;
+            let put =
+                store.call_script(ScriptId::PutSchedule, &put_keys, &arguments, PATIENCE).await?;
             if let Some(writes) = integer(&put).and_then(|writes| u64::try_from(writes).ok()) {
                 store.known.wrote(&before, app, part, writes);
             }

@@ -7,13 +7,13 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use redis::Value;
 use tokio::sync::Semaphore;
 
-use super::client::{CallError, Client, ClockReading, Patience};
+use super::catalog_args::Texts;
+use super::client::{CallError, CallTimeout, Client, ClockReading};
 use super::group_types::Noted;
 use super::known::Known;
 use super::marks::Marks;
 use super::scripts::ScriptId;
 use super::standing::Standing;
-use super::texts::Texts;
 use super::unanswered::UnansweredQueue;
 use super::unknown_apps::SeenApps;
 use crate::clock::Clock;
@@ -44,7 +44,7 @@ pub struct Store {
     /// The last readings of the servers' clocks.
     clock_readings: ArcSwap<Vec<ClockReading>>,
     /// The catalog arguments of the last script call.
-    texts: ArcSwapOption<Texts>,
+    catalog_args: ArcSwapOption<Texts>,
     /// The keys of the generation marks that scripts check.
     pub marks: Marks,
     /// The state of the store: open, lost, or being accepted.
@@ -72,7 +72,7 @@ impl Store {
         let clock_readings = ArcSwap::default();
         let comparing = Semaphore::new(COMPARISONS_MAX);
         let marks = client.marks();
-        let (texts, noted) = (ArcSwapOption::empty(), Noted::default());
+        let (catalog_args, noted) = (ArcSwapOption::empty(), Noted::default());
         let unknown_apps = SeenApps::default();
         let known = client.known();
         known.use_ids(ids);
@@ -82,7 +82,7 @@ impl Store {
             clock,
             ids,
             clock_readings,
-            texts,
+            catalog_args,
             marks,
             standing,
             noted,
@@ -94,14 +94,15 @@ impl Store {
     }
 
     /// Returns the catalog arguments of scripts for the call's catalog.
-    pub fn texts(&self, call: &Call) -> Arc<Texts> {
-        let known = self.texts.load();
-        if let Some(texts) = known.as_ref().filter(|texts| texts.are_of(call)) {
-            return texts.clone();
+    pub fn catalog_args(&self, call: &Call) -> Arc<Texts> {
+        let known = self.catalog_args.load();
+        if let Some(catalog_args) = known.as_ref().filter(|catalog_args| catalog_args.are_of(call))
+        {
+            return catalog_args.clone();
         }
-        let texts = Arc::new(Texts::of(call));
-        self.texts.store(Some(texts.clone()));
-        texts
+        let catalog_args = Arc::new(Texts::of(call));
+        self.catalog_args.store(Some(catalog_args.clone()));
+        catalog_args
     }
 
     /// Returns the last readings of the servers' clocks.
@@ -134,12 +135,12 @@ impl Store {
     }
 
     /// Calls a script that includes `scripts/shared/mark.lua` but not `begin.lua`.
-    pub async fn raw(
+    pub async fn call_script(
         &self,
         script: ScriptId,
         keys: &[Vec<u8>],
         arguments: &[Vec<u8>],
-        timeout: impl Into<Patience>,
+        timeout: impl Into<CallTimeout>,
     ) -> Result<Value, LedgerError> {
         let (timeout, first) = (timeout.into(), keys.first().map_or(&[][..], Vec::as_slice));
         let mark = self.marks.beside(first);
@@ -173,7 +174,7 @@ impl From<CallError> for LedgerError {
             CallError::StoreLost(reason) => Self::StoreLost(reason),
             CallError::ClockSkew(seconds) => Self::ClockSkew(seconds),
             CallError::Refused(reason) => Self::Refused(reason),
-            CallError::Lost(reason) => Self::Unavailable(reason),
+            CallError::OutcomeUnknown(reason) => Self::Unavailable(reason),
             CallError::Broken(reason) => Self::ConnectionLost(reason),
             CallError::Unconfirmed(why) => Self::Unconfirmed(why),
             CallError::Unconfirmable(reason) => Self::Unconfirmable(reason),

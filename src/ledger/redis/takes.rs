@@ -12,10 +12,10 @@ use super::group_types;
 use super::keys::Part;
 use super::position::Position;
 use super::releases;
-use super::reply::{Decided, Reply, Said, bytes, integer, text};
+use super::reply::{Decided, ItemReply, Reply, bytes, integer, text};
 use super::scripts::ScriptId;
-use super::verdict::{Group, Scene, at, empty, extend, limits, unreadable, warnings};
-use super::work::{Step, Work, flag, refusal};
+use super::verdict::{Group, ReplyContext, at, empty, extend, limits, unreadable, warnings};
+use super::work::{OperationRun, ScriptCall, flag, refusal};
 use crate::domain::decision::{Mode, Outcome, Reason, Verdict};
 use crate::domain::id::{GroupId, Name, UserId};
 use crate::domain::usage::per_day_of_all_types;
@@ -31,7 +31,7 @@ fn malformed_reply() -> LedgerError {
 
 /// The state of a dry run: what the batch would have taken so far, since nothing is written.
 #[derive(Default)]
-struct Assumed<'a> {
+struct DryRun<'a> {
     on: bool,
     /// Whether members are not tracked, so that a second take of one user is no idempotent retry.
     untracked: bool,
@@ -39,7 +39,7 @@ struct Assumed<'a> {
     taken: usize,
 }
 
-impl<'a> Assumed<'a> {
+impl<'a> DryRun<'a> {
     fn new(mode: Mode) -> Self {
         Self { on: mode == Mode::CheckOnly, ..Self::default() }
     }
@@ -84,10 +84,13 @@ impl<'a> Assumed<'a> {
 }
 
 /// Creates an account for each user.
-pub async fn create_accounts(work: &Work<'_>, users: &[UserId]) -> Result<Answer, LedgerError> {
+pub async fn create_accounts(
+    work: &OperationRun<'_>,
+    users: &[UserId],
+) -> Result<Answer, LedgerError> {
     let keys = work.keys();
     let mut answer = empty();
-    let mut assumed = Assumed::new(work.call.mode);
+    let mut assumed = DryRun::new(work.call.mode);
     let users: Vec<&UserId> = users.iter().collect();
     for users in users.chunks(SUBJECTS_MAX) {
         let unknown = assumed.unknown(users);
@@ -102,7 +105,7 @@ pub async fn create_accounts(work: &Work<'_>, users: &[UserId]) -> Result<Answer
             own_keys.push(keys.account_bucket(cell));
             arguments.push(cell.element());
         }
-        let step = Step {
+        let step = ScriptCall {
             script: ScriptId::CreateAccounts,
             part: Part::Accounts,
             by_day: false,
@@ -112,8 +115,12 @@ pub async fn create_accounts(work: &Work<'_>, users: &[UserId]) -> Result<Answer
         };
         let decided = work.step(None, step).await?;
         let limits = limits(work.call, &decided)?;
-        let scene =
-            Scene { call: work.call, actor: None, group: None, full: Reason::MembersPerGroup };
+        let scene = ReplyContext {
+            call: work.call,
+            actor: None,
+            group: None,
+            full: Reason::MembersPerGroup,
+        };
         let items = scene.verdicts(&decided.said, &unknown, limits.as_ref());
         let items = assumed.merge(users, items.ok_or_else(malformed_reply)?);
         answer.warnings.extend(warnings(keys, &decided, &[], None));
@@ -124,7 +131,7 @@ pub async fn create_accounts(work: &Work<'_>, users: &[UserId]) -> Result<Answer
 
 /// Adds friends to the user's list and, unless `one_way`, the user to theirs.
 pub async fn add_friends(
-    work: &Work<'_>,
+    work: &OperationRun<'_>,
     user: &UserId,
     friends: &[UserId],
     one_way: bool,
@@ -132,7 +139,7 @@ pub async fn add_friends(
     let keys = work.keys();
     let me = keys.user(user);
     let mut answer = empty();
-    let mut assumed = Assumed::new(work.call.mode);
+    let mut assumed = DryRun::new(work.call.mode);
     let friends: Vec<&UserId> = friends.iter().collect();
     for friends in friends.chunks(SUBJECTS_MAX) {
         let unknown = assumed.unknown(friends);
@@ -148,7 +155,7 @@ pub async fn add_friends(
             own_keys.extend([keys.friends(cell), keys.fans(cell)]);
             arguments.push(cell.element());
         }
-        let step = Step {
+        let step = ScriptCall {
             script: ScriptId::AddFriends,
             part: Part::Friends,
             by_day: false,
@@ -158,7 +165,7 @@ pub async fn add_friends(
         };
         let decided = work.step(None, step).await?;
         let limits = limits(work.call, &decided)?;
-        let scene = Scene {
+        let scene = ReplyContext {
             call: work.call,
             actor: Some(user),
             group: None,
@@ -176,7 +183,7 @@ pub async fn add_friends(
 }
 
 /// A group to be created.
-pub struct New<'a> {
+pub struct NewGroup<'a> {
     /// Its id.
     pub id: &'a GroupId,
     /// Its type.
@@ -190,7 +197,10 @@ pub struct New<'a> {
 }
 
 /// Creates a group, or adds owner and members if it already exists.
-pub async fn create_group(work: &Work<'_>, new: &New<'_>) -> Result<Answer, LedgerError> {
+pub async fn create_group(
+    work: &OperationRun<'_>,
+    new: &NewGroup<'_>,
+) -> Result<Answer, LedgerError> {
     let first_step = SUBJECTS_MAX - usize::from(new.owner.is_some());
     let (first, rest) = new.members.split_at(new.members.len().min(first_step));
     let first: Vec<&UserId> = first.iter().collect();
@@ -198,7 +208,7 @@ pub async fn create_group(work: &Work<'_>, new: &New<'_>) -> Result<Answer, Ledg
     let mut position = Position::first(work.call.mode, rest.is_empty());
     let decided = create_group_step(work, new, new.owner, &first, position.argument(0)).await?;
     let mut answer = empty();
-    let mut assumed = Assumed::new(work.call.mode);
+    let mut assumed = DryRun::new(work.call.mode);
     let limits = limits(work.call, &decided)?;
     let scene = scene(work.call, new.id, &decided, Reason::MembersAtCreation)?;
     assumed.untracked = is_untracked(&scene);
@@ -246,12 +256,12 @@ pub async fn create_group(work: &Work<'_>, new: &New<'_>) -> Result<Answer, Ledg
 
 /// Adds users to an existing group.
 pub async fn join_group(
-    work: &Work<'_>,
+    work: &OperationRun<'_>,
     group: &GroupId,
     users: &[UserId],
 ) -> Result<Answer, LedgerError> {
     let mut answer = empty();
-    let mut assumed = Assumed::new(work.call.mode);
+    let mut assumed = DryRun::new(work.call.mode);
     let users: Vec<&UserId> = users.iter().collect();
     let mut position = Position::first(work.call.mode, users.len() <= SUBJECTS_MAX);
     for users in users.chunks(SUBJECTS_MAX) {
@@ -278,8 +288,8 @@ pub async fn join_group(
 /// Adds a step's item results for `users` to the decision.
 fn add_step<'a>(
     answer: &mut Answer,
-    assumed: &mut Assumed<'a>,
-    (work, group): (&Work<'_>, &GroupId),
+    assumed: &mut DryRun<'a>,
+    (work, group): (&OperationRun<'_>, &GroupId),
     decided: &Decided,
     users: &[&'a UserId],
     full: Reason,
@@ -296,8 +306,8 @@ fn add_step<'a>(
 }
 
 async fn create_group_step(
-    work: &Work<'_>,
-    new: &New<'_>,
+    work: &OperationRun<'_>,
+    new: &NewGroup<'_>,
     owner: Option<&UserId>,
     members: &[&UserId],
     position: Vec<u8>,
@@ -329,7 +339,7 @@ async fn create_group_step(
     }
     let (script, subjects) = (ScriptId::CreateGroup, 1 + members.len());
     let (part, keys) = (Part::Groups, own_keys);
-    let step = Step { script, part, by_day: true, subjects, keys, arguments };
+    let step = ScriptCall { script, part, by_day: true, subjects, keys, arguments };
     loop {
         match work.try_step(&step).await? {
             Reply::Decided(decided) => return Ok(decided),
@@ -349,7 +359,7 @@ async fn create_group_step(
 }
 
 async fn join_step(
-    work: &Work<'_>,
+    work: &OperationRun<'_>,
     group: &GroupId,
     users: &[&UserId],
     position: Vec<u8>,
@@ -365,12 +375,12 @@ async fn join_step(
     }
     let (script, subjects) = (ScriptId::JoinGroup, users.len());
     let (part, keys) = (Part::Groups, own_keys);
-    let step = Step { script, part, by_day: false, subjects, keys, arguments };
+    let step = ScriptCall { script, part, by_day: false, subjects, keys, arguments };
     work.step(Some(group), step).await
 }
 
 /// Returns whether the group's type does not track members.
-fn is_untracked(scene: &Scene<'_>) -> bool {
+fn is_untracked(scene: &ReplyContext<'_>) -> bool {
     scene.group.as_ref().is_some_and(|group| !group.kind.members_tracked)
 }
 
@@ -380,24 +390,29 @@ fn scene<'a>(
     id: &'a GroupId,
     decided: &Decided,
     full: Reason,
-) -> Result<Scene<'a>, LedgerError> {
+) -> Result<ReplyContext<'a>, LedgerError> {
     let mut more = decided.more.iter().cloned().map(|value| text(bytes(value)?));
     let (Some(Some(name)), Some(Some(own))) = (more.next(), more.next()) else {
         return Err(malformed_reply());
     };
     let kind = call.catalog.group_type(&name).cloned().ok_or_else(malformed_reply)?;
-    Ok(Scene { call, actor: None, group: Some(Group { id, kind, own: own.parse().ok() }), full })
+    Ok(ReplyContext {
+        call,
+        actor: None,
+        group: Some(Group { id, kind, own: own.parse().ok() }),
+        full,
+    })
 }
 
 /// Changes the group's own limit.
 pub async fn update_group(
-    work: &Work<'_>,
+    work: &OperationRun<'_>,
     group: &GroupId,
     max_members: Option<u32>,
 ) -> Result<Answer, LedgerError> {
     let keys = work.keys();
     let own = max_members.map_or_else(|| "-".to_owned(), |max| max.to_string());
-    let step = Step {
+    let step = ScriptCall {
         script: ScriptId::UpdateGroup,
         part: Part::Groups,
         by_day: false,
@@ -407,7 +422,7 @@ pub async fn update_group(
     };
     let decided = work.step(Some(group), step).await?;
     let outcome = match decided.said.as_slice() {
-        [Said { letter: b'H', .. }] => Outcome::AlreadyHeld,
+        [ItemReply { letter: b'H', .. }] => Outcome::AlreadyHeld,
         _ => Outcome::Applied,
     };
     Ok(Answer { decided_at: at(&decided), whole: Some(Verdict::of(outcome)), ..empty() })

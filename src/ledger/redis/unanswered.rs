@@ -231,7 +231,7 @@ async fn compare(store: &Store, unanswered: &Unanswered) -> Result<Option<Crossi
     for counts in counts.chunks(SUBJECTS_MAX) {
         let names: Vec<Vec<u8>> = counts.iter().map(|name| name.clone().into_bytes()).collect();
         let own_keys = [keys.warned(*part)];
-        let value = store.raw(ScriptId::ReadCrossings, &own_keys, &names, PATIENCE).await?;
+        let value = store.call_script(ScriptId::ReadCrossings, &own_keys, &names, PATIENCE).await?;
         let crossings = array(value).filter(|crossings| crossings.len() == counts.len());
         let crossings = crossings.ok_or_else(|| unreadable("crossings of thresholds"))?;
         let mut risen = Vec::new();

@@ -12,12 +12,12 @@ use std::time::Duration;
 
 use redis::Value;
 
-use super::client::Patience;
+use super::catalog_args::UnknownAs;
+use super::client::CallTimeout;
 use super::keys::{Keys, PARTS, Part, UNKNOWN_APPS};
 use super::reply::{array, bytes, integer, text};
 use super::scripts::ScriptId;
 use super::store::{PATIENCE, Store};
-use super::texts::UnknownAs;
 use super::verdict::unreadable;
 use crate::clock::Stopwatch;
 use crate::domain::catalog::UnknownAppBound;
@@ -72,7 +72,7 @@ pub async fn enter(store: &Store, call: &Call) -> Result<(), LedgerError> {
     if within.is_zero() {
         return Err(LedgerError::DeadlinePassed);
     }
-    let timeout = Patience { within, hurried: call.hurried };
+    let timeout = CallTimeout { within, fail_fast: call.fail_fast };
     let most = call.catalog.unknown_apps.max;
     let entered = async {
         let always = !call.is_bounded();
@@ -98,7 +98,7 @@ async fn put(
     app: &AppId,
     most: u64,
     always: bool,
-    timeout: Patience,
+    timeout: CallTimeout,
 ) -> Result<bool, LedgerError> {
     // Starts before the call, so that the entry is not assumed to exist for longer than it does.
     let since = Stopwatch::start();
@@ -106,7 +106,7 @@ async fn put(
     let arguments =
         [app.as_str().as_bytes().to_vec(), most.to_string().into_bytes(), always.to_vec()];
     let keys = [UNKNOWN_APPS.to_vec()];
-    let answer = store.raw(ScriptId::EnterUnknownApp, &keys, &arguments, timeout).await?;
+    let answer = store.call_script(ScriptId::EnterUnknownApp, &keys, &arguments, timeout).await?;
     let is_entered = integer(&answer).ok_or_else(malformed_reply)? == 1;
     if is_entered {
         store.unknown_apps.add(app, since);
@@ -115,7 +115,11 @@ async fn put(
 }
 
 /// Checks whether an app has facts in any part.
-async fn check_facts(store: &Store, app: &AppId, timeout: Patience) -> Result<Found, LedgerError> {
+async fn check_facts(
+    store: &Store,
+    app: &AppId,
+    timeout: CallTimeout,
+) -> Result<Found, LedgerError> {
     let keys = Keys::new(store.ids, app);
     let mut found = Found::Nothing;
     for part in PARTS {
@@ -123,7 +127,7 @@ async fn check_facts(store: &Store, app: &AppId, timeout: Patience) -> Result<Fo
         if part == Part::Accounts {
             own.extend([keys.logins_by_day(), keys.bandwidth()]);
         }
-        let answer = store.raw(ScriptId::HasFacts, &own, &[], timeout).await?;
+        let answer = store.call_script(ScriptId::HasFacts, &own, &[], timeout).await?;
         match integer(&answer).ok_or_else(malformed_reply)? {
             0 => {}
             1 => found = Found::Facts,
@@ -138,21 +142,22 @@ pub async fn review(store: &Store, empty_for: Duration) -> Result<u64, LedgerErr
     let keys = [UNKNOWN_APPS.to_vec()];
     let empty_ms = empty_for.as_millis().to_string().into_bytes();
     let arguments = std::slice::from_ref(&empty_ms);
-    let listed = store.raw(ScriptId::ListUnknownApps, &keys, arguments, PATIENCE).await?;
+    let listed = store.call_script(ScriptId::ListUnknownApps, &keys, arguments, PATIENCE).await?;
     let mut removed = 0;
-    let words: Option<Vec<String>> = array(listed).and_then(texts);
+    let words: Option<Vec<String>> = array(listed).and_then(catalog_args);
     for pair in words.ok_or_else(malformed_reply)?.chunks_exact(2) {
         let Ok(app) = AppId::try_from(pair[0].as_str()) else { continue };
         let is_used = check_facts(store, &app, PATIENCE.into()).await? == Found::Facts;
         let used: &[u8] = if is_used { b"1" } else { b"0" };
         let arguments = [pair[0].clone().into_bytes(), pair[1].clone().into_bytes(), used.to_vec()];
-        let answer = store.raw(ScriptId::SettleUnknownApp, &keys, &arguments, PATIENCE).await?;
+        let answer =
+            store.call_script(ScriptId::SettleUnknownApp, &keys, &arguments, PATIENCE).await?;
         removed += u64::from(integer(&answer) == Some(1));
     }
     Ok(removed)
 }
 
-fn texts(values: Vec<Value>) -> Option<Vec<String>> {
+fn catalog_args(values: Vec<Value>) -> Option<Vec<String>> {
     values.into_iter().map(|value| text(bytes(value)?)).collect()
 }
 

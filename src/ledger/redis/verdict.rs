@@ -2,8 +2,8 @@
 //! computed from the same segment of limits by which the script decided.
 
 use super::keys::Keys;
-use super::reply::{Decided, Note, Over, Risen, Said};
-use crate::domain::decision::{Breach, Outcome, Reason, Subject, Verdict};
+use super::reply::{Decided, ItemReply, LimitTag, ThresholdCrossed, ViolationNote};
+use crate::domain::decision::{Outcome, Reason, Subject, Verdict, Violation};
 use crate::domain::group_type::GroupType;
 use crate::domain::id::{GroupId, UserId};
 use crate::domain::limit::LimitId;
@@ -24,7 +24,7 @@ pub struct Group<'a> {
 }
 
 /// The context in which a reply is decoded.
-pub struct Scene<'a> {
+pub struct ReplyContext<'a> {
     /// The context of the operation.
     pub call: &'a Call,
     /// The acting user, if it is not the item's.
@@ -35,11 +35,11 @@ pub struct Scene<'a> {
     pub full: Reason,
 }
 
-impl Scene<'_> {
+impl ReplyContext<'_> {
     /// Returns the item results in order; `users` are the items' users.
     pub fn verdicts(
         &self,
-        said: &[Said],
+        said: &[ItemReply],
         users: &[&UserId],
         limits: Option<&Limits>,
     ) -> Option<Vec<Verdict>> {
@@ -49,7 +49,7 @@ impl Scene<'_> {
     /// Returns one item result; `None` if the reply is malformed.
     pub fn verdict(
         &self,
-        said: &Said,
+        said: &ItemReply,
         user: Option<&UserId>,
         limits: Option<&Limits>,
     ) -> Option<Verdict> {
@@ -60,46 +60,56 @@ impl Scene<'_> {
             b'D' => Outcome::Denied,
             _ => return None,
         };
-        let breach = |note: &Note| self.breach(*note, user, limits?);
-        let mut breaches = said.notes.iter().map(breach).collect::<Option<Vec<_>>>()?;
-        breaches.sort_by_key(|breach| breach.reason);
-        Some(Verdict { outcome, breaches })
+        let violation = |note: &ViolationNote| self.violation(*note, user, limits?);
+        let mut violations = said.notes.iter().map(violation).collect::<Option<Vec<_>>>()?;
+        violations.sort_by_key(|violation| violation.reason);
+        Some(Verdict { outcome, violations })
     }
 
-    fn breach(&self, note: Note, user: Option<&UserId>, limits: &Limits) -> Option<Breach> {
-        let Note { over, used } = note;
+    fn violation(
+        &self,
+        note: ViolationNote,
+        user: Option<&UserId>,
+        limits: &Limits,
+    ) -> Option<Violation> {
+        let ViolationNote { over, used } = note;
         let reason = over.reason(self.full);
         let sold = |id: LimitId, subject: Subject| {
             let bound = limits.sold_or_unlimited(&id);
-            Breach::check(reason, id, &subject, used, &bound)
+            Violation::check(reason, id, &subject, used, &bound)
         };
         let of_user = |user: Option<&UserId>| user.map(|user| Subject::User(user.clone()));
         match over {
-            Over::Stopped => Some(Breach::of_stopped_service(&limits.edition)),
-            Over::Accounts => sold(LimitId::AccountsPerApp, Subject::App),
-            Over::AllGroups => sold(LimitId::GroupsPerAppOfAllTypes, Subject::App),
-            Over::MyFriends => sold(LimitId::FriendsPerUser, of_user(self.actor)?),
-            Over::PeerFriends => sold(LimitId::FriendsPerUser, of_user(user)?),
-            Over::UserGroups => sold(LimitId::GroupsPerUser, of_user(user)?),
-            Over::AppGroups | Over::DayOfType | Over::Day | Over::Members => {
+            LimitTag::Stopped => Some(Violation::of_stopped_service(&limits.edition)),
+            LimitTag::Accounts => sold(LimitId::AccountsPerApp, Subject::App),
+            LimitTag::AllGroups => sold(LimitId::GroupsPerAppOfAllTypes, Subject::App),
+            LimitTag::MyFriends => sold(LimitId::FriendsPerUser, of_user(self.actor)?),
+            LimitTag::PeerFriends => sold(LimitId::FriendsPerUser, of_user(user)?),
+            LimitTag::UserGroups => sold(LimitId::GroupsPerUser, of_user(user)?),
+            LimitTag::AppGroups | LimitTag::DayOfType | LimitTag::Day | LimitTag::Members => {
                 self.group_breach(note, reason, limits)
             }
         }
     }
 
-    fn group_breach(&self, note: Note, reason: Reason, limits: &Limits) -> Option<Breach> {
+    fn group_breach(
+        &self,
+        note: ViolationNote,
+        reason: Reason,
+        limits: &Limits,
+    ) -> Option<Violation> {
         let Group { id, kind, own } = self.group.as_ref()?;
         let name = kind.name.clone();
         let (limit_id, subject, bound, ceiling) = match note.over {
-            Over::AppGroups => {
+            LimitTag::AppGroups => {
                 let bound = kind.per_app_bound(limits);
                 (LimitId::GroupsPerApp(name), Subject::App, bound, kind.per_app)
             }
-            Over::DayOfType => {
+            LimitTag::DayOfType => {
                 let bound = kind.per_day_bound();
                 (LimitId::GroupsPerDayOfType(name), Subject::App, bound, kind.per_app)
             }
-            Over::Day => {
+            LimitTag::Day => {
                 let bound = per_day_of_all_types(&self.call.catalog);
                 (LimitId::GroupsPerDay, Subject::App, bound, kind.per_app)
             }
@@ -109,8 +119,8 @@ impl Scene<'_> {
                 (LimitId::MembersPerGroup, subject, bound, kind.member_ceiling(*own))
             }
         };
-        let breach = Breach::check(reason, limit_id, &subject, note.used, &bound)?;
-        Some(breach.of_group_type(&kind.name, ceiling))
+        let violation = Violation::check(reason, limit_id, &subject, note.used, &bound)?;
+        Some(violation.of_group_type(&kind.name, ceiling))
     }
 }
 
@@ -152,28 +162,28 @@ pub fn warnings(
 /// Returns the warnings for crossed thresholds.
 pub fn warnings_of(
     keys: &Keys,
-    risen: &[Risen],
+    risen: &[ThresholdCrossed],
     users: &[&UserId],
     group: Option<&GroupId>,
 ) -> Vec<Warning> {
-    let warning = |risen: &Risen| {
+    let warning = |risen: &ThresholdCrossed| {
         let user = || {
             let is_user = |user: &&&UserId| keys.user(user).element() == risen.of.as_bytes();
             users.iter().find(is_user).map(|user| Subject::User((*user).clone()))
         };
         let of_type = || risen.of.as_str().into();
         let (limit_id, subject) = match risen.over {
-            Over::Stopped => return None,
-            Over::Accounts => (LimitId::AccountsPerApp, Subject::App),
-            Over::AllGroups => (LimitId::GroupsPerAppOfAllTypes, Subject::App),
-            Over::MyFriends | Over::PeerFriends => (LimitId::FriendsPerUser, user()?),
-            Over::UserGroups => (LimitId::GroupsPerUser, user()?),
-            Over::AppGroups => (LimitId::GroupsPerApp(of_type()), Subject::App),
-            Over::DayOfType => (LimitId::GroupsPerDayOfType(of_type()), Subject::App),
-            Over::Day => (LimitId::GroupsPerDay, Subject::App),
-            Over::Members => (LimitId::MembersPerGroup, Subject::Group(group?.clone())),
+            LimitTag::Stopped => return None,
+            LimitTag::Accounts => (LimitId::AccountsPerApp, Subject::App),
+            LimitTag::AllGroups => (LimitId::GroupsPerAppOfAllTypes, Subject::App),
+            LimitTag::MyFriends | LimitTag::PeerFriends => (LimitId::FriendsPerUser, user()?),
+            LimitTag::UserGroups => (LimitId::GroupsPerUser, user()?),
+            LimitTag::AppGroups => (LimitId::GroupsPerApp(of_type()), Subject::App),
+            LimitTag::DayOfType => (LimitId::GroupsPerDayOfType(of_type()), Subject::App),
+            LimitTag::Day => (LimitId::GroupsPerDay, Subject::App),
+            LimitTag::Members => (LimitId::MembersPerGroup, Subject::Group(group?.clone())),
         };
-        let Risen { used, limit, percent, .. } = *risen;
+        let ThresholdCrossed { used, limit, percent, .. } = *risen;
         Some(Warning { limit_id, subject, used, limit, percent })
     };
     risen.iter().filter_map(warning).collect()

@@ -9,12 +9,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use redis::Cmd;
 
-use super::client::{CallError, Patience, Timed};
+use super::catalog_args::{Texts, UnknownAs};
+use super::client::{CallError, CallTimeout, Timed};
 use super::keys::{Keys, Part};
 use super::reply::{self, Decided, Reply};
 use super::scripts::ScriptId;
 use super::store::{MARK_ATTEMPTS_MAX, Store};
-use super::texts::{Texts, UnknownAs};
 use super::unanswered::{SentSteps, may_cross};
 use super::unknown_apps;
 use super::verdict::unreadable;
@@ -34,7 +34,7 @@ const ATTEMPTS_MAX: usize = 3;
 const DAYS_INDEX: usize = 3;
 
 /// One call of a script that begins with `scripts/shared/begin.lua`.
-pub struct Step {
+pub struct ScriptCall {
     /// The script.
     pub script: ScriptId,
     /// The part of the app whose limits apply.
@@ -53,13 +53,13 @@ pub struct Step {
 }
 
 /// The run of one operation.
-pub struct Work<'a> {
+pub struct OperationRun<'a> {
     /// The store.
     pub store: &'a Store,
     /// The context of the operation.
     pub call: &'a Call,
     /// The catalog arguments of scripts.
-    pub texts: Arc<Texts>,
+    pub catalog_args: Arc<Texts>,
     keys: Keys,
     /// Whether a step has succeeded that may have written.
     begun: AtomicBool,
@@ -67,11 +67,11 @@ pub struct Work<'a> {
     sent: Option<&'a SentSteps>,
 }
 
-impl<'a> Work<'a> {
+impl<'a> OperationRun<'a> {
     /// A run that has done nothing yet.
     pub fn new(store: &'a Store, call: &'a Call) -> Self {
-        let (texts, keys) = (store.texts(call), Keys::new(store.ids, &call.app));
-        Self { store, call, texts, keys, begun: AtomicBool::new(false), sent: None }
+        let (catalog_args, keys) = (store.catalog_args(call), Keys::new(store.ids, &call.app));
+        Self { store, call, catalog_args, keys, begun: AtomicBool::new(false), sent: None }
     }
 
     /// Records steps in `sent` until they are certain to have crossed no threshold.
@@ -86,11 +86,15 @@ impl<'a> Work<'a> {
 
     /// Returns the catalog's group types in the form that scripts read.
     pub fn types(&self) -> Vec<u8> {
-        self.texts.types.clone()
+        self.catalog_args.types.clone()
     }
 
     /// Calls a script and maps a refusal to an error; `group` is the group that it is about.
-    pub async fn step(&self, group: Option<&GroupId>, step: Step) -> Result<Decided, LedgerError> {
+    pub async fn step(
+        &self,
+        group: Option<&GroupId>,
+        step: ScriptCall,
+    ) -> Result<Decided, LedgerError> {
         match self.try_step(&step).await? {
             Reply::Decided(decided) => Ok(decided),
             Reply::Nothing { why, detail, .. } => Err(refusal(self.call, group, &why, &detail)),
@@ -98,14 +102,14 @@ impl<'a> Work<'a> {
     }
 
     /// Calls a script with the app's limits, a deadline and the days.
-    pub async fn try_step(&self, step: &Step) -> Result<Reply, LedgerError> {
+    pub async fn try_step(&self, step: &ScriptCall) -> Result<Reply, LedgerError> {
         let app = unknown_apps::standing(self.store, self.call, step.script);
-        let mut reply = self.timed_step(step, app).await;
+        let mut reply = self.call_with_clock_retry(step, app).await;
         if let Ok(Reply::Nothing { why, .. }) = &reply
             && why == "uncounted"
         {
             reply = match unknown_apps::enter(self.store, self.call).await {
-                Ok(()) => self.timed_step(step, UnknownAs::Counted).await,
+                Ok(()) => self.call_with_clock_retry(step, UnknownAs::Counted).await,
                 Err(refused) => Err(refused),
             };
         }
@@ -118,8 +122,12 @@ impl<'a> Work<'a> {
         Ok(reply)
     }
 
-    async fn timed_step(&self, step: &Step, app: UnknownAs) -> Result<Reply, LedgerError> {
-        let Step { script, part, by_day, subjects, keys: own_keys, .. } = step;
+    async fn call_with_clock_retry(
+        &self,
+        step: &ScriptCall,
+        app: UnknownAs,
+    ) -> Result<Reply, LedgerError> {
+        let ScriptCall { script, part, by_day, subjects, keys: own_keys, .. } = step;
         let (store, call) = (self.store, self.call);
         let counts_groups = *by_day && *part == Part::Groups;
         let first = self.keys.limits(*part);
@@ -146,7 +154,7 @@ impl<'a> Work<'a> {
                 self.add_arguments(step, app, offset_ms, sent_at, command);
                 command.arg(generation.as_slice()).arg(sent_at.as_millis());
             };
-            let timeout = Patience { within, hurried: call.hurried };
+            let timeout = CallTimeout { within, fail_fast: call.fail_fast };
             let before = store.known.counts.before(&call.app, *part);
             let recorded = self.sent.filter(|_| may_cross(*script, call.mode));
             recorded.inspect(|recorded| recorded.add(sent_at));
@@ -191,7 +199,7 @@ impl<'a> Work<'a> {
     /// Adds a step's arguments, for a server whose clock is ahead of this process's by `offset_ms`.
     fn add_arguments(
         &self,
-        step: &Step,
+        step: &ScriptCall,
         app: UnknownAs,
         offset_ms: i64,
         sent_at: Timestamp,
@@ -202,7 +210,7 @@ impl<'a> Work<'a> {
         let server_time =
             |at: Timestamp| Timestamp::from_millis(at.as_millis().saturating_add(offset_ms));
         command.arg(mode(call)).arg(server_time(call.deadline).as_millis());
-        command.arg(self.texts.default_line(step.part, app));
+        command.arg(self.catalog_args.default_line(step.part, app));
         let days = step.by_day.then(|| days(&call.catalog, server_time(sent_at), sent_at));
         for (index, argument) in step.arguments.iter().enumerate() {
             let days = days.as_deref().filter(|_| index == DAYS_INDEX);

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use super::link::Lane;
-use super::pace::Task;
+use super::connection::ManagedConnection;
+use super::retry::Task;
 
 /// A number of replicas that no server has.
 const REPLICAS: u32 = 1_000_000;
@@ -28,9 +28,9 @@ pub(super) struct Acknowledgements {
 
 impl Acknowledgements {
     /// Sends requests on that connection slot, which no call may use: `WAIT` blocks it.
-    pub(super) fn new(lane: Lane) -> Self {
+    pub(super) fn new(managed: ManagedConnection) -> Self {
         let requested = Arc::new(Notify::new());
-        let task = Task::spawn(send_requests(lane, Arc::clone(&requested)));
+        let task = Task::spawn(send_requests(managed, Arc::clone(&requested)));
         Self { requested, _task: task }
     }
 
@@ -40,13 +40,13 @@ impl Acknowledgements {
     }
 }
 
-async fn send_requests(lane: Lane, requested: Arc<Notify>) {
+async fn send_requests(managed: ManagedConnection, requested: Arc<Notify>) {
     let wait = redis::cmd("WAIT").arg(REPLICAS).arg(WAIT_MS).to_owned();
     loop {
         requested.notified().await;
-        if let Ok(link) = lane.link(REPLY_TIMEOUT).await {
+        if let Ok(connection) = managed.connection(REPLY_TIMEOUT).await {
             // The reply is not needed: acknowledgements are read with ROLE.
-            let _ = link.send(&wait, REPLY_TIMEOUT).await;
+            let _ = connection.send(&wait, REPLY_TIMEOUT).await;
         }
     }
 }

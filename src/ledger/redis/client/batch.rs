@@ -16,12 +16,12 @@ use redis::{Cmd, Pipeline, Value};
 use tokio::sync::{Mutex, mpsc, oneshot};
 
 use super::confirmations::Confirmations;
-use super::link::{Lane, Link};
+use super::connection::{Connection, ManagedConnection};
 use super::node::CONNECTION_WAIT_MAX;
-use super::pace::{Deadline, Task};
 use super::probe::Probe;
 use super::replicas::Replica;
 use super::reply::{self, ReplicationState};
+use super::retry::{Deadline, Task};
 use super::{Failure, Request};
 use crate::ledger::fair::Places;
 
@@ -57,27 +57,30 @@ type Queue = Arc<Mutex<mpsc::UnboundedReceiver<Job>>>;
 pub(super) struct Batches {
     // Bounded by the server's permits, of which every job holds some.
     queue: mpsc::UnboundedSender<Job>,
-    lanes: [Lane; 2],
+    connections: [ManagedConnection; 2],
     confirmations: Arc<Confirmations>,
     _loops: [Task; 2],
 }
 
 /// The connection slot that a loop sends on, and the replicas that have to confirm.
 struct Sending {
-    lane: Lane,
+    managed: ManagedConnection,
     confirmations: Arc<Confirmations>,
 }
 
 impl Batches {
     /// Starts a loop on each connection slot.
-    pub(super) fn new(lanes: [Lane; 2], confirmations: &Arc<Confirmations>) -> Self {
+    pub(super) fn new(
+        connections: [ManagedConnection; 2],
+        confirmations: &Arc<Confirmations>,
+    ) -> Self {
         let (queue, receiver) = mpsc::unbounded_channel();
         let receiver: Queue = Arc::new(Mutex::new(receiver));
-        let loops = lanes.clone().map(|lane| {
-            let sending = Sending { lane, confirmations: Arc::clone(confirmations) };
+        let loops = connections.clone().map(|managed| {
+            let sending = Sending { managed, confirmations: Arc::clone(confirmations) };
             Task::spawn(send_batches(sending, Arc::clone(&receiver)))
         });
-        Self { queue, lanes, confirmations: Arc::clone(confirmations), _loops: loops }
+        Self { queue, connections, confirmations: Arc::clone(confirmations), _loops: loops }
     }
 
     /// Sends the call as part of a batch, and waits for its reply.
@@ -89,10 +92,10 @@ impl Batches {
         places: Places,
         probe: &Probe,
     ) -> Result<Value, Failure> {
-        let [first, second] = &self.lanes;
+        let [first, second] = &self.connections;
         if first.ready().is_none() && second.ready().is_none() {
-            let up = first.link(CONNECTION_WAIT_MAX.min(deadline.left())).await;
-            up.map_err(Failure::Unsent)?;
+            let up = first.connection(CONNECTION_WAIT_MAX.min(deadline.left())).await;
+            up.map_err(Failure::NotSent)?;
         }
         let (answer, mut answered) = oneshot::channel();
         let stage = Arc::new(AtomicU8::new(WAITING));
@@ -104,33 +107,35 @@ impl Batches {
             let waited = tokio::select! {
                 biased;
                 answer = tokio::time::timeout(timeout, &mut answered) => answer,
-                () = probe.absence(), if deadline.hurried => {
+                () = probe.absence(), if deadline.fail_fast => {
                     return Err(Failure::Absent { is_sent: !withdraw(&stage) });
                 }
             };
             match waited {
                 Ok(Ok(answer)) => return answer,
                 Ok(Err(_)) if withdraw(&stage) => return Err(Failure::Closing),
-                Ok(Err(_)) => return Err(Failure::Lost("the batch was given up".to_owned())),
+                Ok(Err(_)) => {
+                    return Err(Failure::OutcomeUnknown("the batch was given up".to_owned()));
+                }
                 Err(_) => {}
             }
             let up = first.ready().is_some() || second.ready().is_some();
             let closed = self.confirmations.closed();
             // Another server may be the master by now.
             if (deadline.is_over() || !up || closed.is_some()) && withdraw(&stage) {
-                let late = || Failure::Unsent("not sent in time".to_owned());
+                let late = || Failure::NotSent("not sent in time".to_owned());
                 return Err(closed.map_or_else(late, Failure::Unconfirmable));
             }
             if deadline.is_over() {
-                return Err(Failure::Lost("no reply in time".to_owned()));
+                return Err(Failure::OutcomeUnknown("no reply in time".to_owned()));
             }
         }
     }
 
     /// Replaces the connections.
-    pub(super) fn distrust(&self) {
-        for link in self.lanes.iter().filter_map(Lane::ready) {
-            link.give_up();
+    pub(super) fn reconnect(&self) {
+        for connection in self.connections.iter().filter_map(ManagedConnection::ready) {
+            connection.give_up();
         }
     }
 }
@@ -148,10 +153,10 @@ fn take(job: &Job) -> bool {
 
 async fn send_batches(sending: Sending, queue: Queue) {
     let mut jobs = Vec::with_capacity(BATCH_MAX);
-    let lane = &sending.lane;
+    let managed = &sending.managed;
     loop {
         // Without a connection, the queue is left to the other slot.
-        if lane.link(CONNECTION_TIMEOUT).await.is_err() {
+        if managed.connection(CONNECTION_TIMEOUT).await.is_err() {
             continue;
         }
         {
@@ -163,22 +168,22 @@ async fn send_batches(sending: Sending, queue: Queue) {
         // Calls that cannot be confirmed are not sent; their callers withdraw them.
         sending.confirmations.opened().await;
         // The connection may have been lost while the queue was empty.
-        let link = match lane.link(CONNECTION_WAIT_MAX).await {
-            Ok(link) => link,
+        let connection = match managed.connection(CONNECTION_WAIT_MAX).await {
+            Ok(connection) => connection,
             Err(why) => {
                 for job in jobs.drain(..).filter(take) {
-                    let _ = job.answer.send(Err(Failure::Unsent(why.clone())));
+                    let _ = job.answer.send(Err(Failure::NotSent(why.clone())));
                 }
                 continue;
             }
         };
         jobs.retain(take);
-        sending.send_batch(&link, &mut jobs).await;
+        sending.send_batch(&connection, &mut jobs).await;
     }
 }
 
 impl Sending {
-    async fn send_batch(&self, link: &Link, jobs: &mut Vec<Job>) {
+    async fn send_batch(&self, connection: &Connection, jobs: &mut Vec<Job>) {
         let Some(timeout) = jobs.iter().map(|job| job.deadline.left()).max() else { return };
         let deadline = Deadline::after(timeout);
         let mut commands = redis::pipe();
@@ -192,7 +197,7 @@ impl Sending {
         commands.cmd("ROLE");
         self.add_wait(&mut commands, until);
         let sent_at = self.confirmations.now();
-        let mut replies = match link.send_all(&commands, timeout).await {
+        let mut replies = match connection.send_all(&commands, timeout).await {
             Ok(replies) => replies,
             Err(failure) => {
                 for job in jobs.drain(..) {
@@ -203,7 +208,7 @@ impl Sending {
         };
         let answers = replies.len() - WAIT_COMMANDS - 1;
         let confirming = replies.split_off(answers);
-        let unconfirmed = self.confirm(link, confirming, sent_at, until).await.err();
+        let unconfirmed = self.confirm(connection, confirming, sent_at, until).await.err();
         let mut replies = replies.into_iter();
         for job in jobs.drain(..) {
             if job.asking {
@@ -213,7 +218,7 @@ impl Sending {
                 (Some(Value::ServerError(error)), _) => Err(Failure::Server(error)),
                 (Some(value), None) => Ok(value),
                 (Some(_), Some(why)) => Err(Failure::Unconfirmed(why.clone())),
-                (None, _) => Err(Failure::Lost("an empty reply".to_owned())),
+                (None, _) => Err(Failure::OutcomeUnknown("an empty reply".to_owned())),
             };
             job.places.answered();
             let _ = job.answer.send(answer);
@@ -233,7 +238,7 @@ impl Sending {
     /// those to the `ROLE` behind the calls, to `WAIT` and to the second `ROLE`.
     async fn confirm(
         &self,
-        link: &Link,
+        connection: &Connection,
         replies: Vec<Value>,
         sent_at: Duration,
         until: Deadline,
@@ -261,7 +266,7 @@ impl Sending {
             let mut commands = redis::pipe();
             self.add_wait(&mut commands, until);
             let failed = |failure: Failure| format!("the connection was lost: {failure:?}");
-            let replies = link.send_all(&commands, until.left()).await.map_err(failed)?;
+            let replies = connection.send_all(&commands, until.left()).await.map_err(failed)?;
             [waited, listed] = replies.try_into().map_err(|_| NO_MASTER.to_owned())?;
         }
     }

@@ -9,10 +9,10 @@ use tokio::sync::Notify;
 use super::acknowledgements::Acknowledgements;
 use super::authority::{Authority, MasterStatus};
 use super::connect::Connector;
-use super::link::{Lane, Link};
-use super::pace::Task;
+use super::connection::{Connection, ManagedConnection};
 use super::replicas::{Gate, Replica, Replicas, Rule};
 use super::reply::{self, ReplicationState};
+use super::retry::Task;
 use crate::clock::Stopwatch;
 use crate::ledger::redis::options::{Address, Durability};
 use crate::ledger::{Replication, Standing};
@@ -42,12 +42,12 @@ pub(super) struct Confirmations {
 }
 
 impl Confirmations {
-    /// A server that has not been polled yet; `lane` is a connection slot that calls do not use.
+    /// A server that has not been polled yet; `managed` is a connection slot that calls do not use.
     pub(super) fn new(
         address: Address,
         connector: &Connector,
         authority: Authority,
-        lane: Lane,
+        managed: ManagedConnection,
     ) -> Arc<Self> {
         let (durability, confirmation) = (connector.durability(), connector.options.confirmation);
         let rule = Rule {
@@ -62,7 +62,7 @@ impl Confirmations {
             replicas: Mutex::new(Replicas::new(rule)),
             clock: Stopwatch::start(),
             alarm: Notify::new(),
-            acknowledgements: Acknowledgements::new(lane),
+            acknowledgements: Acknowledgements::new(managed),
         })
     }
 
@@ -153,15 +153,15 @@ impl Confirmations {
     }
 
     /// Polls the server until the returned task is dropped.
-    pub(super) fn monitor(self: &Arc<Self>, lane: Lane) -> Task {
-        Task::spawn(monitor(Arc::clone(self), lane))
+    pub(super) fn monitor(self: &Arc<Self>, managed: ManagedConnection) -> Task {
+        Task::spawn(monitor(Arc::clone(self), managed))
     }
 
     /// Reads the list of replicas; returns how often a replica has been attached to the server.
-    async fn read_replicas(&self, link: &Link) -> Option<u64> {
+    async fn read_replicas(&self, connection: &Connection) -> Option<u64> {
         let mut queries = redis::pipe();
         queries.cmd("ROLE").cmd("INFO").arg("stats");
-        let replies = link.send_all(&queries, POLL_TIMEOUT).await.ok()?;
+        let replies = connection.send_all(&queries, POLL_TIMEOUT).await.ok()?;
         let [role, stats] = &replies[..] else { return None };
         self.state().listed(&reply::replication_state(role)?, self.now());
         let stats = reply::text(stats).unwrap_or_default();
@@ -170,9 +170,9 @@ impl Confirmations {
     }
 
     /// Reads the list of replicas, and queries the authority if one is missing.
-    async fn poll(&self, lane: &Lane) {
-        let Ok(link) = lane.link(POLL_INTERVAL).await else { return };
-        let Some(attachments) = self.read_replicas(&link).await else { return };
+    async fn poll(&self, managed: &ManagedConnection) {
+        let Ok(connection) = managed.connection(POLL_INTERVAL).await else { return };
+        let Some(attachments) = self.read_replicas(&connection).await else { return };
         let Some(missing_for) = self.authority.missing_min().await else {
             // Replicas that are attached count, and are never left behind.
             self.approve(Duration::ZERO, Duration::MAX);
@@ -185,7 +185,7 @@ impl Confirmations {
         let status = self.authority.status_of(&self.address).await;
         // A replica that was attached and detached meanwhile may have been promoted after the
         // reply.
-        if self.read_replicas(&link).await != Some(attachments) {
+        if self.read_replicas(&connection).await != Some(attachments) {
             return;
         }
         match status {
@@ -240,10 +240,10 @@ impl Confirmations {
     }
 }
 
-async fn monitor(confirmations: Arc<Confirmations>, lane: Lane) {
+async fn monitor(confirmations: Arc<Confirmations>, managed: ManagedConnection) {
     let mut logged = None;
     loop {
-        confirmations.poll(&lane).await;
+        confirmations.poll(&managed).await;
         confirmations.log(&mut logged);
         let pause = match confirmations.closed() {
             Some(_) => {

@@ -13,7 +13,7 @@ use redis::{
 };
 use thiserror::Error;
 
-use super::link::Link;
+use super::connection::Connection;
 use super::password::Password;
 use super::probe::ProbeThread;
 use super::reply;
@@ -280,12 +280,12 @@ impl Connector {
     pub(super) async fn connect_with_handshake(
         &self,
         address: &Address,
-    ) -> Result<Link, ConnectError> {
+    ) -> Result<Connection, ConnectError> {
         let connection = self.plain(address).await?;
         let timeout = self.options.connect_timeout;
         match tokio::time::timeout(timeout, self.perform_handshake(connection.clone())).await {
             Err(_) => Err(ConnectError::Late(timeout)),
-            Ok(handshake) => handshake.map(|()| Link::new(connection)),
+            Ok(handshake) => handshake.map(|()| Connection::new(connection)),
         }
     }
 

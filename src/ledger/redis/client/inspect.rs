@@ -9,9 +9,9 @@ use std::time::Duration;
 use redis::{Pipeline, Value};
 
 use super::connect::Connector;
-use super::link::Link;
-use super::pace::Deadline;
+use super::connection::Connection;
 use super::reply;
+use super::retry::Deadline;
 use crate::ledger::redis::known::Known;
 
 /// Longest time that calls wait for the comparison; the rest is compared by the calls.
@@ -24,22 +24,26 @@ const QUERIES_MAX: usize = 512;
 pub(super) type Compared = Option<String>;
 
 /// Compares the counts, unless the server is the one of the last comparison.
-pub(super) async fn inspect(link: &Link, connector: &Connector, before: &mut Compared) {
+pub(super) async fn inspect(connection: &Connection, connector: &Connector, before: &mut Compared) {
     if !connector.known.is_in_use() {
         return;
     }
     let deadline = Deadline::after(COMPARISON_TIMEOUT);
-    let server = identity(link, deadline).await;
+    let server = identity(connection, deadline).await;
     if server.is_some() && server == *before {
         return;
     }
-    if compare(link, connector, deadline).await {
+    if compare(connection, connector, deadline).await {
         *before = server;
     }
 }
 
 /// Compares all counts; returns `false` if some were not compared.
-pub(super) async fn compare(link: &Link, connector: &Connector, deadline: Deadline) -> bool {
+pub(super) async fn compare(
+    connection: &Connection,
+    connector: &Connector,
+    deadline: Deadline,
+) -> bool {
     let known: &Known = &connector.known;
     let mut queries = known.queries();
     while !queries.is_empty() {
@@ -52,7 +56,9 @@ pub(super) async fn compare(link: &Link, connector: &Connector, deadline: Deadli
             // The counts of a replica are ignored: it may be loading another state right now.
             commands.cmd("ROLE");
         }
-        let Ok(answers) = link.send_all(&commands, deadline.left()).await else { return false };
+        let Ok(answers) = connection.send_all(&commands, deadline.left()).await else {
+            return false;
+        };
         if answers.last().and_then(reply::followed_master).is_some() {
             return false;
         }
@@ -65,9 +71,9 @@ pub(super) async fn compare(link: &Link, connector: &Connector, deadline: Deadli
 }
 
 /// Returns the process and the replication history; `None` if the server does not report them.
-async fn identity(link: &Link, deadline: Deadline) -> Option<String> {
+async fn identity(connection: &Connection, deadline: Deadline) -> Option<String> {
     let command = redis::cmd("INFO").arg("server").arg("replication").to_owned();
-    let Ok(Value::BulkString(info)) = link.send(&command, deadline.left()).await else {
+    let Ok(Value::BulkString(info)) = connection.send(&command, deadline.left()).await else {
         return None;
     };
     let info = String::from_utf8_lossy(&info);

@@ -2,42 +2,42 @@
 //!
 //! The invariant: a call is sent again only after the server has replied that it did nothing. If
 //! bytes may have reached a server and its reply is missing, the outcome is unknown
-//! ([`CallError::Lost`]) and the caller decides.
+//! ([`CallError::OutcomeUnknown`]) and the caller decides.
 //!
 //! Layout, from the wire up: `connect` makes a connection and its handshake, `inspect` compares the
-//! server's counts with earlier observations, `link` keeps one connection alive, `node` is one
+//! server's counts with earlier observations, `connection` keeps one connection alive, `node` is one
 //! server with its turns (`turn`) and its `clock`, `probe` detects that it is absent (`silence`),
 //! `refusals` keeps its refusals, `batch` has replicas confirm calls, `confirmations` tracks which
 //! ones have to (`replicas`), `acknowledgements` has them acknowledge immediately, `sentinel` and
 //! `cluster` find the master and act as the `authority` on whether it still is one, `open`
 //! rejects configurations that cannot work, `server_info` reads what a server reports about itself,
-//! `advice` checks the servers' settings, and this file retries calls that had no effect.
+//! `config_check` checks the servers' settings, and this file retries calls that had no effect.
 
 mod acknowledgements;
-mod advice;
 mod authority;
 mod batch;
 mod clock;
 mod cluster;
+mod config_check;
 mod confirmations;
 mod connect;
+mod connection;
 mod inspect;
-mod link;
 mod node;
 mod open;
-mod pace;
 mod password;
 mod probe;
 mod refusals;
 mod replicas;
+mod retry;
 // Public for the fuzz targets only.
 #[doc(hidden)]
 pub mod reply;
 mod sentinel;
 mod server_info;
-mod servers;
 mod silence;
 mod slot;
+mod topology;
 mod turn;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -50,9 +50,9 @@ use tokio::sync::RwLock;
 pub use self::clock::{ClockReading, ServerClock};
 use self::node::Node;
 pub use self::open::OpenError;
-use self::pace::{Deadline, Retries};
-use self::servers::Servers;
+use self::retry::{Deadline, RetryBudget};
 pub(crate) use self::slot::{SLOTS, slot};
+use self::topology::Servers;
 use super::known::Known;
 use super::marks::Marks;
 use super::options::{Options, Topology};
@@ -83,7 +83,7 @@ pub enum CallError {
     Refused(String),
     /// It was sent and the reply is missing: the outcome is unknown.
     #[error("the outcome of the call to Redis is unknown: {0}")]
-    Lost(String),
+    OutcomeUnknown(String),
     /// It was sent and the connection was lost before the reply: the outcome is unknown.
     #[error("the connection to Redis was lost: {0}")]
     Broken(String),
@@ -123,7 +123,7 @@ impl CallError {
     pub fn did_nothing(&self) -> bool {
         !matches!(
             self,
-            Self::Lost(_)
+            Self::OutcomeUnknown(_)
                 | Self::Broken(_)
                 | Self::Failed(_)
                 | Self::Unconfirmed(_)
@@ -137,10 +137,10 @@ impl CallError {
 enum Failure {
     Overloaded(Overload),
     /// Not sent: there was no connection.
-    Unsent(String),
+    NotSent(String),
     /// The server replied with an error.
     Server(ServerError),
-    Lost(String),
+    OutcomeUnknown(String),
     /// The connection was lost before the reply.
     Broken(String),
     /// The server is absent. `is_sent`: the call had been sent.
@@ -191,7 +191,7 @@ struct Request {
 pub struct Client {
     digests: Vec<String>,
     servers: Mutex<Option<Arc<Servers>>>,
-    retries: Retries,
+    retries: RetryBudget,
     /// Observations of the store.
     known: Arc<Known>,
     /// The keys of the servers' generation marks.
@@ -202,16 +202,16 @@ pub struct Client {
 
 /// The timeout of a call, and its behaviour while its server does not answer.
 #[derive(Debug, Clone, Copy)]
-pub struct Patience {
+pub struct CallTimeout {
     /// The longest time that the call may take.
     pub within: Duration,
     /// Whether the call fails fast if its server is absent.
-    pub hurried: bool,
+    pub fail_fast: bool,
 }
 
-impl From<Duration> for Patience {
+impl From<Duration> for CallTimeout {
     fn from(within: Duration) -> Self {
-        Self { within, hurried: false }
+        Self { within, fail_fast: false }
     }
 }
 
@@ -226,7 +226,7 @@ impl Client {
         Ok(Self {
             digests,
             servers: Mutex::new(Some(servers)),
-            retries: Retries::new(),
+            retries: RetryBudget::new(),
             known,
             marks,
             calls: RwLock::new(()),
@@ -239,7 +239,7 @@ impl Client {
         script: usize,
         keys: &[Vec<u8>],
         arguments: &[Vec<u8>],
-        timeout: impl Into<Patience>,
+        timeout: impl Into<CallTimeout>,
     ) -> Result<Value, CallError> {
         let keys: Vec<&[u8]> = keys.iter().map(Vec::as_slice).collect();
         let arguments: Vec<&[u8]> = arguments.iter().map(Vec::as_slice).collect();
@@ -254,7 +254,7 @@ impl Client {
         keys: &[&[u8]],
         arguments: &[&[u8]],
         subjects: usize,
-        timeout: Patience,
+        timeout: CallTimeout,
     ) -> Result<Value, CallError> {
         let deadline = Deadline::of(timeout);
         let Ok(_call) = self.calls.try_read() else { return Err(CallError::Closing) };
@@ -284,7 +284,7 @@ impl Client {
         keys: &[&[u8]],
         Timed { words, clock }: Timed<'_>,
         subjects: usize,
-        timeout: Patience,
+        timeout: CallTimeout,
     ) -> Result<(Value, Arc<ServerClock>), CallError> {
         let deadline = Deadline::of(timeout);
         let Ok(_call) = self.calls.try_read() else { return Err(CallError::Closing) };
@@ -352,7 +352,7 @@ impl Client {
         address: &str,
         script: usize,
         arguments: &[&[u8]],
-        timeout: impl Into<Patience>,
+        timeout: impl Into<CallTimeout>,
     ) -> Result<Value, CallError> {
         let deadline = Deadline::of(timeout.into());
         let Ok(_call) = self.calls.try_read() else { return Err(CallError::Closing) };

@@ -11,10 +11,10 @@ use super::batch::Batches;
 use super::clock::{ClockReading, ServerClock};
 use super::confirmations::Confirmations;
 use super::connect::Connector;
-use super::link::{Lane, Link};
-use super::pace::{Deadline, Task};
+use super::connection::{Connection, ManagedConnection};
 use super::probe::Probe;
 use super::refusals::Refusals;
+use super::retry::{Deadline, Task};
 use super::{Failure, Request, inspect, reply};
 use crate::clock::Clock;
 use crate::ledger::fair::{Load, Places, Turns};
@@ -31,7 +31,7 @@ pub(super) struct Node {
     /// The observed offset of its clock.
     pub(super) clock: Arc<ServerClock>,
     connector: Arc<Connector>,
-    lane: Lane,
+    managed: ManagedConnection,
     /// The confirmation of replies by replicas, if they may have to be confirmed.
     confirmed: Option<Confirmed>,
     probe: Probe,
@@ -54,7 +54,8 @@ impl Node {
         alarm: &Arc<Notify>,
         authority: Authority,
     ) -> Arc<Self> {
-        let lane = Lane::new(address.clone(), Arc::clone(connector), Arc::clone(alarm));
+        let managed =
+            ManagedConnection::new(address.clone(), Arc::clone(connector), Arc::clone(alarm));
         let most = connector.options.subjects_in_flight_max;
         let durability = connector.durability();
         let turns = match durability {
@@ -63,13 +64,18 @@ impl Node {
         };
         let confirmed =
             (durability != Durability::Local || authority.can_replace_master()).then(|| {
-                let new_lane =
-                    || Lane::new(address.clone(), Arc::clone(connector), Arc::clone(alarm));
+                let new_lane = || {
+                    ManagedConnection::new(
+                        address.clone(),
+                        Arc::clone(connector),
+                        Arc::clone(alarm),
+                    )
+                };
                 let second_lane = new_lane();
                 let confirmations =
                     Confirmations::new(address.clone(), connector, authority, new_lane());
-                let batches = Batches::new([lane.clone(), second_lane], &confirmations);
-                let monitor = confirmations.monitor(lane.clone());
+                let batches = Batches::new([managed.clone(), second_lane], &confirmations);
+                let monitor = confirmations.monitor(managed.clone());
                 Confirmed { batches, confirmations, _monitor: monitor }
             });
         Arc::new(Self {
@@ -78,7 +84,7 @@ impl Node {
             address,
             clock: Arc::default(),
             connector: Arc::clone(connector),
-            lane,
+            managed,
             confirmed,
             turns,
         })
@@ -105,7 +111,7 @@ impl Node {
     /// What it refuses: calls of a short while ago, or connections.
     pub(super) fn refusal(&self) -> Option<Refusal> {
         let no_connection = || {
-            let words = self.lane.refusal().filter(|_| !self.is_absent())?;
+            let words = self.managed.refusal().filter(|_| !self.is_absent())?;
             Some(Refusal { code: "UNCONNECTED".to_owned(), words })
         };
         let unconfirmed = || {
@@ -165,13 +171,13 @@ impl Node {
         {
             return confirmed.batches.call(request, asking, deadline, places, &self.probe).await;
         }
-        let link = self.lane.link(CONNECTION_WAIT_MAX.min(deadline.left())).await;
-        let link = link.map_err(Failure::Unsent)?;
+        let connection = self.managed.connection(CONNECTION_WAIT_MAX.min(deadline.left())).await;
+        let connection = connection.map_err(Failure::NotSent)?;
         let timeout = deadline.left();
         if timeout.is_zero() {
-            return Err(Failure::Unsent("no time was left to send it".to_owned()));
+            return Err(Failure::NotSent("no time was left to send it".to_owned()));
         }
-        let sending = send(&link, request, asking, timeout);
+        let sending = send(&connection, request, asking, timeout);
         let outcome = self.unless_absent(deadline, true, sending).await;
         if matches!(outcome, Ok(_) | Err(Failure::Server(_))) {
             places.answered();
@@ -203,7 +209,7 @@ impl Node {
         is_sent: bool,
         work: impl Future<Output = Result<T, Failure>>,
     ) -> Result<T, Failure> {
-        if !deadline.hurried {
+        if !deadline.fail_fast {
             return work.await;
         }
         tokio::select! {
@@ -226,8 +232,8 @@ impl Node {
 
     /// Sends a command that changes nothing.
     pub(super) async fn query(&self, command: &Cmd, deadline: Deadline) -> Result<Value, Failure> {
-        let link = self.lane.link(CONNECTION_WAIT_MAX.min(deadline.left())).await;
-        link.map_err(Failure::Unsent)?.send(command, deadline.left()).await
+        let connection = self.managed.connection(CONNECTION_WAIT_MAX.min(deadline.left())).await;
+        connection.map_err(Failure::NotSent)?.send(command, deadline.left()).await
     }
 
     /// Reads the server's clock, in milliseconds since the epoch.
@@ -259,47 +265,49 @@ impl Node {
 
     /// Waits for a connection; returns an error with the reason if there is none in time.
     pub(super) async fn connected(&self, timeout: Duration) -> Result<(), String> {
-        self.lane.link(timeout).await.map(drop)
+        self.managed.connection(timeout).await.map(drop)
     }
 
     /// Compares the server's counts with earlier observations, if there is a connection.
     pub(super) async fn compare(&self, deadline: Deadline) {
-        if let Ok(link) = self.lane.link(CONNECTION_WAIT_MAX.min(deadline.left())).await {
-            inspect::compare(&link, &self.connector, deadline).await;
+        if let Ok(connection) =
+            self.managed.connection(CONNECTION_WAIT_MAX.min(deadline.left())).await
+        {
+            inspect::compare(&connection, &self.connector, deadline).await;
         }
     }
 
     /// Returns whether there is a connection.
     pub(super) fn is_up(&self) -> bool {
-        self.lane.ready().is_some()
+        self.managed.ready().is_some()
     }
 
     /// Replaces the connections, which checks again that the server is a master.
-    pub(super) fn distrust(&self) {
-        if let Some(link) = self.lane.ready() {
-            link.give_up();
+    pub(super) fn reconnect(&self) {
+        if let Some(connection) = self.managed.ready() {
+            connection.give_up();
         }
         if let Some(confirmed) = &self.confirmed {
-            confirmed.batches.distrust();
+            confirmed.batches.reconnect();
         }
     }
 }
 
 /// Sends the call once and waits for its reply.
 async fn send(
-    link: &Link,
+    connection: &Connection,
     request: &Request,
     asking: bool,
     timeout: Duration,
 ) -> Result<Value, Failure> {
     if !asking {
-        return link.send(&request.command, timeout).await;
+        return connection.send(&request.command, timeout).await;
     }
     let mut pair = redis::pipe();
     pair.cmd("ASKING").add_command((*request.command).clone());
-    match link.send_all(&pair, timeout).await?.pop() {
+    match connection.send_all(&pair, timeout).await?.pop() {
         Some(Value::ServerError(error)) => Err(Failure::Server(error)),
         Some(value) => Ok(value),
-        None => Err(Failure::Lost("an empty reply".to_owned())),
+        None => Err(Failure::OutcomeUnknown("an empty reply".to_owned())),
     }
 }

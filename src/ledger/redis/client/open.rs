@@ -13,11 +13,11 @@ use super::authority::Authority;
 use super::cluster::{self, Cluster};
 use super::connect::{ConnectError, Connector, NewError};
 use super::node::Node;
-use super::pace::{self, Deadline};
+use super::retry::{self, Deadline};
 use super::sentinel::{self, Answer, Discovery};
 use super::server_info::ServerInfo;
-use super::servers::Servers;
-use super::{advice, link, reply};
+use super::topology::Servers;
+use super::{config_check, connection, reply};
 use crate::ledger::redis::known::Known;
 use crate::ledger::redis::marks::Marks;
 use crate::ledger::redis::options::{Address, Durability, HostPort, Options, Topology};
@@ -158,7 +158,7 @@ impl From<NewError> for OpenError {
 impl OpenError {
     /// Returns whether the error is transient: the configuration is not its cause.
     #[must_use]
-    pub fn may_pass(&self) -> bool {
+    pub fn is_transient(&self) -> bool {
         matches!(self, Self::Unreachable { .. } | Self::Loading { .. })
     }
 
@@ -236,7 +236,7 @@ pub(super) async fn open(
 async fn ready(connector: &Connector, node: &Node) {
     // A server that just went down, or one node of a cluster, does not prevent the start.
     match node.connected(connector.options.connect_timeout).await {
-        Ok(()) => advice::warn(connector, &node.address).await,
+        Ok(()) => config_check::warn(connector, &node.address).await,
         Err(why) => tracing::warn!(server = %node.address, reason = %why, "Redis server down"),
     }
 }
@@ -325,7 +325,7 @@ async fn check_confirmations(
     }
     let timeout = Deadline::after(connector.options.connect_timeout);
     for command in [redis::cmd("WAIT").arg(0).arg(1).to_owned(), redis::cmd("ROLE")] {
-        match link::query(connection, &command, timeout).await {
+        match connection::query(connection, &command, timeout).await {
             Ok(_) => {}
             Err(why @ ConnectError::Server(_)) if connector.durability() == Durability::Auto => {
                 tracing::warn!(
@@ -341,7 +341,7 @@ async fn check_confirmations(
     }
     let nodes = redis::cmd("CLUSTER").arg("NODES").to_owned();
     if connector.is_cluster()
-        && let Err(why) = link::query(connection, &nodes, timeout).await
+        && let Err(why) = connection::query(connection, &nodes, timeout).await
     {
         tracing::warn!(
             server = %address, reason = %why,
@@ -362,7 +362,7 @@ async fn try_handshake(connector: &Connector, address: &Address) -> Result<(), O
         if !matches!(error, OpenError::Loading { .. }) || deadline.is_over() {
             return Err(error);
         }
-        pace::rest(attempts, deadline).await;
+        retry::rest(attempts, deadline).await;
         attempts += 1;
     }
 }

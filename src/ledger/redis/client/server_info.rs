@@ -4,8 +4,8 @@
 use redis::aio::MultiplexedConnection;
 
 use super::connect::{ConnectError, Connector};
-use super::pace::Deadline;
-use super::{link, reply};
+use super::retry::Deadline;
+use super::{connection, reply};
 use crate::ledger::redis::options::Address;
 
 /// The reply to `INFO`; empty if the server has no such command.
@@ -18,7 +18,7 @@ impl ServerInfo {
         connection: &MultiplexedConnection,
     ) -> Result<Self, ConnectError> {
         let deadline = Deadline::after(connector.options.connect_timeout);
-        match link::query(connection, &redis::cmd("INFO"), deadline).await {
+        match connection::query(connection, &redis::cmd("INFO"), deadline).await {
             Ok(info) => Ok(Self(reply::text(&info).unwrap_or_default())),
             Err(why) if reply::unknown_command(&why.to_string()).is_some() => {
                 Ok(Self(String::new()))

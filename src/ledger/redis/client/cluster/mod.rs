@@ -14,9 +14,9 @@ use self::views::View;
 use super::authority::{Authority, MasterStatus};
 use super::connect::{ConnectError, Connector};
 use super::node::Node;
-use super::pace::{self, Deadline, Task};
+use super::retry::{self, Deadline, Task};
 use super::slot::SLOTS;
-use super::{Failure, link, reply};
+use super::{Failure, connection, reply};
 use crate::ledger::redis::options::{Address, HostPort};
 
 /// Time between two reads of the slot map in normal operation; redirections show changes sooner.
@@ -100,11 +100,11 @@ impl Cluster {
             *place = Some(node);
         }
         drop(slots);
-        self.doubt();
+        self.refresh();
     }
 
     /// Reads the slot map again immediately, since it may be outdated.
-    pub(super) fn doubt(&self) {
+    pub(super) fn refresh(&self) {
         self.shared.alarm.notify_one();
     }
 
@@ -196,7 +196,7 @@ impl Shared {
         let command = redis::cmd("CLUSTER").arg("SLOTS").to_owned();
         let mut all_nodes = self.all_nodes();
         // Starts at a random node: one that is cut off from the others cannot detect that itself.
-        let start = pace::random_below(all_nodes.len());
+        let start = retry::random_below(all_nodes.len());
         all_nodes.rotate_left(start);
         for node in all_nodes.into_iter().filter(|node| node.is_up()) {
             let answer = node.query(&command, Deadline::after(QUERY_TIMEOUT)).await;
@@ -220,7 +220,7 @@ pub(super) async fn lookup(
 ) -> Result<Option<Vec<Range>>, ConnectError> {
     let connection = connector.plain(&Address::Tcp(seed.clone())).await?;
     let command = redis::cmd("CLUSTER").arg("SLOTS").to_owned();
-    let answer = link::query(&connection, &command, Deadline::after(QUERY_TIMEOUT)).await?;
+    let answer = connection::query(&connection, &command, Deadline::after(QUERY_TIMEOUT)).await?;
     Ok(ranges(&answer, &seed.host))
 }
 
@@ -250,6 +250,6 @@ async fn follow(shared: Arc<Shared>) {
         let _ = tokio::time::timeout(REFRESH_INTERVAL, shared.alarm.notified()).await;
         shared.refresh().await;
         // Every redirected call notifies; the slot map need not be read as often.
-        tokio::time::sleep(pace::pause(3)).await;
+        tokio::time::sleep(retry::pause(3)).await;
     }
 }

@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use super::authority::Authority;
 use super::connect::Connector;
 use super::node::Node;
-use super::pace::Task;
+use super::retry::Task;
 use crate::ledger::redis::options::{Address, HostPort};
 
 pub(super) use self::query::Answer;
@@ -70,8 +70,8 @@ impl Watched {
     }
 
     /// Queries the Sentinels immediately, since the current master may be the wrong one.
-    pub(super) fn doubt(&self) {
-        self.master().distrust();
+    pub(super) fn refresh(&self) {
+        self.master().reconnect();
         self.sentinels.alarm.notify_one();
     }
 }

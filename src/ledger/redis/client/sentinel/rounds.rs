@@ -13,7 +13,7 @@ use super::quorum::{Quorum, View, Vote};
 use crate::clock::Stopwatch;
 use crate::ledger::redis::client::authority::MasterStatus;
 use crate::ledger::redis::client::connect::Connector;
-use crate::ledger::redis::client::pace::Task;
+use crate::ledger::redis::client::retry::Task;
 use crate::ledger::redis::options::{Address, HostPort};
 
 /// Time between two rounds in normal operation; messages of the Sentinels start one sooner.

@@ -1,0 +1,217 @@
+//! Change requests for an app, and the comparison of a retried request with the original one.
+
+use std::fmt;
+
+use serde_json::json;
+
+use super::AdminError;
+use crate::directory::AppRecord;
+use crate::domain::calendar::Zone;
+use crate::domain::id::{AppId, RequestId};
+use crate::domain::purchase::{Item, Order, Purchase};
+use crate::domain::time::Timestamp;
+
+/// Change request for an app.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// The app.
+    pub app: AppId,
+    /// Idempotency key.
+    pub request_id: RequestId,
+    /// Instant from which it counts, if that is not now: an earlier one.
+    pub effective_at: Option<Timestamp>,
+    /// Kind and content of the change.
+    pub what: ChangeKind,
+}
+
+/// Kind of a change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ChangeKind {
+    /// Register the app.
+    Create,
+    /// Sell an edition or add-on.
+    Purchase {
+        /// The item.
+        order: Order,
+        /// Number of months.
+        months: u32,
+    },
+    /// End a purchase and pay back its remaining value.
+    Refund {
+        /// The request that made the purchase.
+        purchase: RequestId,
+    },
+    /// Set the retention of messages from now on.
+    SetRetention {
+        /// Number of days.
+        days: u32,
+    },
+}
+
+/// Result of a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChangeResult {
+    /// The app.
+    App,
+    /// A purchase, by its index.
+    Purchase(usize),
+    /// A refund, by its index.
+    Refund(usize),
+    /// A change of the retention, by its index.
+    Retention(usize),
+}
+
+/// A field in which a retried request differs from the original one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference {
+    /// The field of the request.
+    pub field: &'static str,
+    /// Its original value.
+    pub before: String,
+    /// Its present value.
+    pub now: String,
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{} was {} and is {} now", self.field, self.before, self.now)
+    }
+}
+
+impl Change {
+    /// Returns the name of the RPC that requests it.
+    #[must_use]
+    pub fn action(&self) -> &'static str {
+        match &self.what {
+            ChangeKind::Create => "CreateApp",
+            ChangeKind::Purchase { order: Order::Edition(_), .. } => "PurchaseEdition",
+            ChangeKind::Purchase { order: Order::Renewal, .. } => "RenewEdition",
+            ChangeKind::Purchase { order: Order::AddOn(_), .. } => "GrantAddOn",
+            ChangeKind::Refund { .. } => "RefundPurchase",
+            ChangeKind::SetRetention { .. } => "SetMessageRetention",
+        }
+    }
+
+    /// Returns the request as JSON.
+    pub(super) fn request(&self, zone: Zone) -> String {
+        let mut request = match &self.what {
+            ChangeKind::Create => json!({}),
+            ChangeKind::Purchase { order: Order::Edition(id), months } => {
+                json!({"edition_id": id, "months": months})
+            }
+            ChangeKind::Purchase { order: Order::Renewal, months } => json!({"months": months}),
+            ChangeKind::Purchase { order: Order::AddOn(id), months } => {
+                json!({"add_on_id": id, "months": months})
+            }
+            ChangeKind::Refund { purchase } => json!({"purchase_request_id": purchase.as_str()}),
+            ChangeKind::SetRetention { days } => json!({"days": days}),
+        };
+        if let Some(at) = self.effective_at {
+            request["effective_at"] = zone.show(at).into();
+        }
+        request.to_string()
+    }
+
+    /// Returns the result of an earlier request with the same id; an error if its content differs.
+    pub(super) fn made_before(
+        &self,
+        record: &AppRecord,
+        zone: Zone,
+    ) -> Result<Option<ChangeResult>, AdminError> {
+        let Some((made, at, used_for)) = used_for(record, &self.request_id) else {
+            return Ok(None);
+        };
+        let reused = |differs| AdminError::RequestIdReused {
+            request_id: self.request_id.clone(),
+            before: used_for,
+            differs,
+        };
+        let Some(mut differs) = self.differences(record, made) else {
+            return Err(reused(Vec::new()));
+        };
+        if let Some(effective_at) = self.effective_at.filter(|effective_at| *effective_at != at) {
+            let (before, now) = (zone.show(at), zone.show(effective_at));
+            differs.push(Difference { field: "effective_at", before, now });
+        }
+        if differs.is_empty() { Ok(Some(made)) } else { Err(reused(differs)) }
+    }
+
+    /// Returns the differences between the request and an earlier result; `None` if that is of
+    /// another kind.
+    fn differences(&self, record: &AppRecord, made: ChangeResult) -> Option<Vec<Difference>> {
+        let sales = &record.sales;
+        let mut differs = Vec::new();
+        let mut compare = |field, before: &str, now: &str| {
+            if before != now {
+                let (before, now) = (before.to_owned(), now.to_owned());
+                differs.push(Difference { field, before, now });
+            }
+        };
+        match (&self.what, made) {
+            (ChangeKind::Create, ChangeResult::App) => {}
+            (ChangeKind::Refund { purchase }, ChangeResult::Refund(index)) => {
+                let before = &sales.purchases[sales.refunds[index].purchase].request_id;
+                compare("purchase_request_id", before.as_str(), purchase.as_str());
+            }
+            (ChangeKind::SetRetention { days }, ChangeResult::Retention(index)) => {
+                compare("days", &record.retentions[index].days.to_string(), &days.to_string());
+            }
+            (ChangeKind::Purchase { order, months }, ChangeResult::Purchase(index)) => {
+                let Purchase { item, months: before, .. } = &sales.purchases[index];
+                match (item, order) {
+                    (Item::Edition(name), Order::Edition(id)) => {
+                        compare("edition_id", name.as_str(), id);
+                    }
+                    (Item::AddOn(name), Order::AddOn(id)) => {
+                        compare("add_on_id", name.as_str(), id);
+                    }
+                    (Item::Renewal(_) | Item::Restart(_), Order::Renewal) => {}
+                    _ => return None,
+                }
+                compare("months", &before.to_string(), &months.to_string());
+            }
+            _ => return None,
+        }
+        Some(differs)
+    }
+}
+
+/// Returns the result of an earlier request with that id, its instant, and its content in words.
+fn used_for(record: &AppRecord, id: &RequestId) -> Option<(ChangeResult, Timestamp, String)> {
+    if record.created_by == *id {
+        return Some((
+            ChangeResult::App,
+            record.created_at,
+            "the registration of the app".to_owned(),
+        ));
+    }
+    let sales = &record.sales;
+    if let Some(index) = sales.purchases.iter().position(|purchase| purchase.request_id == *id) {
+        let purchase = &sales.purchases[index];
+        return Some((ChangeResult::Purchase(index), purchase.at, bought(purchase)));
+    }
+    if let Some(index) = record.retentions.iter().position(|change| change.request_id == *id) {
+        let change = &record.retentions[index];
+        let used_for = format!("a retention of {} days", change.days);
+        return Some((ChangeResult::Retention(index), change.at, used_for));
+    }
+    let index = sales.refunds.iter().position(|refund| refund.request_id == *id)?;
+    let refund = &sales.refunds[index];
+    let of = &sales.purchases[refund.purchase].request_id;
+    Some((ChangeResult::Refund(index), refund.at, format!("the refund of purchase \"{of}\"")))
+}
+
+fn bought(purchase: &Purchase) -> String {
+    let what = match &purchase.item {
+        Item::Edition(name) => format!("edition \"{name}\""),
+        Item::Renewal(name) | Item::Restart(name) => format!("a renewal of edition \"{name}\""),
+        Item::AddOn(name) => format!("add-on \"{name}\""),
+    };
+    format!("{what} for {} months", purchase.months)
+}
+
+/// Formats the differences as the end of a sentence.
+pub(super) fn in_words(differs: &[Difference]) -> String {
+    let words: Vec<String> = differs.iter().map(ToString::to_string).collect();
+    if words.is_empty() { String::new() } else { format!("; {}", words.join("; ")) }
+}

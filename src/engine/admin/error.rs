@@ -1,0 +1,204 @@
+//! Why the administration did not do what it was asked for, and what is known of the outcome.
+
+use super::change::{self, Difference};
+use super::overrun_scan::SCAN_MINUTES;
+use crate::directory::{
+    CATALOGS_MAX, CATALOGS_MAX_BYTES, DirectoryError, LostEnd, PURCHASES_MAX, RETENTIONS_MAX,
+};
+use crate::domain::id::{AppId, Name, RequestId};
+use crate::domain::metering::FIGURES_DAYS_KEPT;
+use crate::domain::month::Month;
+use crate::domain::purchase::Refusal;
+use crate::domain::schedule::MissingItem;
+use crate::ledger::LedgerError;
+
+/// Why a change was not made, or not finished.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AdminError {
+    /// The app is not registered.
+    #[error("app \"{0}\" is not registered; create it first")]
+    UnknownApp(AppId),
+    /// Another request registered the app.
+    #[error("app \"{0}\" is registered already, by another request")]
+    AppExists(AppId),
+    /// The same request id came with other content.
+    #[error(
+        "request_id \"{request_id}\" was used before for {before}{}",
+        change::in_words(.differs)
+    )]
+    RequestIdReused {
+        /// The id.
+        request_id: RequestId,
+        /// What it was used for, in words.
+        before: String,
+        /// What differs, where both ask for the same kind of change: the field, what it was and
+        /// what it is.
+        differs: Vec<Difference>,
+    },
+    /// The app has as many purchases as a record may hold.
+    #[error("app \"{0}\" has {PURCHASES_MAX} purchases, which is the most")]
+    TooManyPurchases(AppId),
+    /// The retention was changed as often as a record may hold.
+    #[error("app \"{0}\" has had {RETENTIONS_MAX} changes of its retention, which is the most")]
+    TooManyRetentions(AppId),
+    /// There is no statement of a month that has not begun.
+    #[error("{month} has not begun; it is {now}")]
+    NotBegun {
+        /// What was asked for.
+        month: Month,
+        /// The running month.
+        now: Month,
+    },
+    /// There is no statement of a month before the app was there.
+    #[error("app \"{app}\" was registered in {since}; there is no statement of {month}")]
+    BeforeApp {
+        /// The app.
+        app: AppId,
+        /// The month in which it was registered.
+        since: Month,
+        /// What was asked for.
+        month: Month,
+    },
+    /// The figures of a month are gone.
+    #[error(
+        "no statement was issued for {0} while its figures were kept, for {FIGURES_DAYS_KEPT} days"
+    )]
+    FiguresGone(Month),
+    /// The rules of buying are against it.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The app bought something that no kept catalog describes.
+    #[error("app \"{app}\": {missing}")]
+    Missing {
+        /// The app.
+        app: AppId,
+        /// What.
+        missing: MissingItem,
+    },
+    /// Every catalog that is kept is needed.
+    #[error(
+        "the store keeps at most {CATALOGS_MAX} catalogs and {CATALOGS_MAX_BYTES} bytes of them, \
+         and months without a final statement need them all; this one can be loaded once \
+         statements of earlier months are final"
+    )]
+    TooManyCatalogs,
+    /// No catalog of that version is kept.
+    #[error("the store keeps no catalog of version \"{version}\"; the last ones are {last}")]
+    UnknownCatalog {
+        /// What was asked for.
+        version: String,
+        /// The versions of the last ones, in quotes.
+        last: String,
+    },
+    /// No catalog of that version has that content, but others, whose hashes come second.
+    #[error("no catalog of that version has the content {0}; it has {1}, the latest first")]
+    UnknownContent(String, String),
+    /// Several contents have the same version.
+    #[error(
+        "several catalogs have version \"{version}\"; give content_hash (--content-hash) too, \
+         one of these, the latest first: {hashes}"
+    )]
+    SeveralCatalogs {
+        /// The version.
+        version: String,
+        /// The hashes of the last ones.
+        hashes: String,
+    },
+    /// The catalog lacks what an app that has bought nothing is on.
+    #[error("default edition: {0}")]
+    Catalog(MissingItem),
+    /// The catalog lacks group types of which there are groups.
+    #[error(
+        "there are groups of {}, which the catalog lacks; keep them in the catalog until \
+         their last group is dissolved",
+        quoted(.0)
+    )]
+    TypesInUse(Vec<Name>),
+    /// A page is to begin after an entry that the audit log does not have.
+    #[error("must be the next_page_token of an answer, and the audit log ends at {last}")]
+    PageTokenBeyondEnd {
+        /// The number of its last entry.
+        last: u64,
+    },
+    /// The store does not say what time it is; nothing was changed.
+    #[error("{}", unchanged(.0))]
+    Clock(#[from] LedgerError),
+    /// A count could not be read.
+    #[error("a count could not be read: {}", .0.without_outcome())]
+    Unread(LedgerError),
+    /// The app is too large, or the store too slow, to count all users and groups over a limit.
+    #[error(
+        "the users and groups of app \"{0}\" could not all be gone through within \
+         {SCAN_MINUTES} minutes"
+    )]
+    TooLong(AppId),
+    /// The directory failed.
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+    /// The directory has lost changes of the app; nothing was changed.
+    #[error(
+        "the store lost changes {}-{} of app \"{app}\", which it had acknowledged; nothing was \
+         changed: look at the app, and repeat what is missing",
+        .lost.found + 1,
+        .lost.known
+    )]
+    RevisionsLost {
+        /// The app.
+        app: AppId,
+        /// Revisions of its record.
+        lost: LostEnd,
+    },
+    /// The change is recorded, but does not count everywhere yet; a later round finishes it.
+    #[error(
+        "recorded, but not in force yet in every part of the store: {0}; it is finished in the \
+         background, and the same request may be repeated"
+    )]
+    Unfinished(LedgerError),
+    /// The change is recorded, but this sidecar's catalog cannot carry it out or show it.
+    #[error("recorded, but this sidecar cannot show or apply it: {0}")]
+    Recorded(Box<AdminError>),
+    /// The store failed while the change was written.
+    #[error("whether it was recorded is unknown; repeat the same request to find out: {0}")]
+    OutcomeUnknown(DirectoryError),
+}
+
+impl AdminError {
+    /// Whether the store did not answer, so that the same may succeed later.
+    #[must_use]
+    pub fn is_of_store(&self) -> bool {
+        matches!(
+            self,
+            Self::Clock(_)
+                | Self::Directory(
+                    DirectoryError::Unavailable(_)
+                        | DirectoryError::ClockSkew(_)
+                        | DirectoryError::ClockRefused(_)
+                )
+        )
+    }
+
+    /// An error that came after the change was recorded.
+    pub(super) fn recorded(error: Self) -> Self {
+        Self::Recorded(Box::new(error))
+    }
+
+    /// An error of a write: after a conflict nothing was written, after a failure of the store
+    /// perhaps.
+    pub(super) fn from_write(error: DirectoryError) -> Self {
+        match error {
+            DirectoryError::Unavailable(_) => Self::OutcomeUnknown(error),
+            other => Self::Directory(other),
+        }
+    }
+}
+
+/// Says once that nothing was changed.
+fn unchanged(error: &LedgerError) -> String {
+    let said = error.to_string();
+    if said.contains("nothing was done") { said } else { format!("nothing was changed: {said}") }
+}
+
+fn quoted(types: &[Name]) -> String {
+    let quoted: Vec<_> = types.iter().map(|name| format!("type \"{name}\"")).collect();
+    quoted.join(", ")
+}

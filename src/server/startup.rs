@@ -1,0 +1,217 @@
+//! Opens the store, however late it comes.
+//!
+//! A store that does not answer yet, or takes long to open, is waited for: the process is alive,
+//! health and probes say that it is not ready, and every other call is told so. What waiting does
+//! not mend ends the process with a sentence. A store that is there and has lost its facts, or is
+//! another one, is served as lost, which refuses every call but those that show and accept it,
+//! until it is accepted.
+
+use std::convert::Infallible;
+use std::future::{Ready, ready};
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::{Request, Response};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+use tonic::body::Body;
+use tonic::server::NamedService;
+use tonic::service::Routes;
+use tower::Service;
+use tracing::{info, warn};
+
+use super::calls::CallLayer;
+use super::credentials::Credentials;
+use super::listen::Listeners;
+use super::readiness::Readiness;
+use super::routes::{ServedRoutes, routes};
+use super::{OpenStore, ServeError, open_store};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::domain::catalog::Catalog;
+use crate::engine::Engine;
+use crate::engine::admin::Administration;
+use crate::engine::fallback::Fallback;
+use crate::events::backoff::backoff;
+use crate::grpc::status::of_unopened_store;
+use crate::grpc::{ADMIN_SERVICE, HealthApi, METERING_SERVICE, QUOTA_SERVICE};
+use crate::telemetry::Metrics;
+
+/// Pauses between attempts.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+/// After so long the listeners say that the store is not open yet: a small store is open before.
+const SILENT_MAX: Duration = Duration::from_millis(100);
+
+/// What opening the store needs, and what is served meanwhile.
+pub(super) struct Reception<'a> {
+    pub(super) config: &'a Config,
+    pub(super) clock: &'a Arc<dyn Clock>,
+    pub(super) metrics: &'a Arc<Metrics>,
+    pub(super) listeners: &'a Listeners,
+    pub(super) credentials: &'a Credentials,
+    pub(super) readiness: &'a Readiness,
+    pub(super) catalog: &'a Catalog,
+    pub(super) fallback: Option<&'a Arc<Fallback>>,
+}
+
+impl Reception<'_> {
+    /// Opens the store. While it does not answer, or is lost, the listeners say so.
+    pub(super) async fn open(self) -> Result<OpenStore, ServeError> {
+        loop {
+            let opened = self.open_with_retry().await?;
+            if !opened.0.is_lost() {
+                return Ok(opened);
+            }
+            // It is alive, and the store answers; what it answers cannot be used.
+            self.readiness.answered().await;
+            if self.wait_until_accepted(&opened).await? {
+                return Ok(opened);
+            }
+            opened.0.close().await;
+        }
+    }
+
+    async fn open_with_retry(&self) -> Result<OpenStore, ServeError> {
+        let (found, waiting) = watch::channel(false);
+        let mut placeholder_services = JoinSet::new();
+        let opened = {
+            let mut startup = pin!(open_at_last(self.config, self.clock));
+            let soon = tokio::select! {
+                opened = &mut startup => Some(opened),
+                () = sleep(SILENT_MAX) => None,
+            };
+            if let Some(opened) = soon {
+                opened
+            } else {
+                let routes = not_ready(self.readiness, &waiting);
+                self.listeners.serve(
+                    &mut placeholder_services,
+                    &routes,
+                    self.credentials,
+                    &waiting,
+                );
+                startup.await
+            }
+        };
+        let _ = found.send(true);
+        // The listeners stay open; new connections are served by what comes next.
+        while placeholder_services.join_next().await.is_some() {}
+        opened
+    }
+
+    /// Serves health and the administration of the store until it is whole; `false` where it has
+    /// to be opened anew.
+    async fn wait_until_accepted(&self, opened: &OpenStore) -> Result<bool, ServeError> {
+        let (ledger, directory, log) = opened;
+        let catalog = self.catalog.clone();
+        let unknown_app = self.config.unknown_app;
+        let (clock, metrics) = (self.clock.clone(), self.metrics.clone());
+        let engine = Engine::new(ledger.clone(), clock, metrics, catalog, unknown_app)?;
+        let engine = Arc::new(match self.fallback {
+            Some(fallback) => engine.falling_back(fallback.clone()),
+            None => engine,
+        });
+        let administration = Administration::new(engine.clone(), directory.clone());
+        let (end, ended) = watch::channel(false);
+        let routes = routes(
+            self.config,
+            self.readiness.health(),
+            engine,
+            administration,
+            log.clone(),
+            self.credentials.access.clone(),
+            &ended,
+        )?;
+        let mut placeholder_services = JoinSet::new();
+        self.listeners.serve(&mut placeholder_services, &routes, self.credentials, &ended);
+        let mut changes = ledger.identity_changes();
+        let whole = loop {
+            self.readiness.lost(ledger.as_ref()).await;
+            if !ledger.is_lost() {
+                break true;
+            }
+            tokio::select! {
+                () = ledger.failed() => break false,
+                () = changed(&mut changes) => {}
+                // The store has to answer for the process to be seen as started.
+                () = sleep(LONGEST_PAUSE) => self.readiness.answered().await,
+            }
+        };
+        let _ = end.send(true);
+        while placeholder_services.join_next().await.is_some() {}
+        Ok(whole)
+    }
+}
+
+/// Opens the store, as often as it may yet succeed.
+async fn open_at_last(config: &Config, clock: &Arc<dyn Clock>) -> Result<OpenStore, ServeError> {
+    let mut attempts = 0;
+    let opened = loop {
+        match open_store(config, clock.clone()).await {
+            Err(error) if error.is_transient() => {
+                if attempts == 0 {
+                    warn!(%error, "the store is not there yet; it is waited for");
+                }
+                attempts += 1;
+                sleep(backoff(attempts, FIRST_PAUSE, LONGEST_PAUSE)).await;
+            }
+            end => break end,
+        }
+    };
+    if attempts > 0 && opened.is_ok() {
+        info!(attempts, "the store is there");
+    }
+    opened
+}
+
+/// Ready when the store's identity has changed.
+pub(super) async fn changed(changes: &mut Option<watch::Receiver<u64>>) {
+    if let Some(changes) = changes
+        && changes.changed().await.is_ok()
+    {
+        return;
+    }
+    std::future::pending::<()>().await;
+}
+
+/// Health, and that nothing else is to be had yet.
+fn not_ready(readiness: &Readiness, waiting: &watch::Receiver<bool>) -> ServedRoutes {
+    let health = || HealthApi::new(readiness.health(), waiting.clone()).into_service();
+    let data = Routes::new(health()).add_service(UnavailableQuota).add_service(MeteringLater);
+    let admin = Routes::new(health()).add_service(AdminLater).add_service(MeteringLater);
+    let calls = CallLayer::new(None);
+    ServedRoutes::new((data, calls.clone()), (admin, calls))
+}
+
+macro_rules! later {
+    ($($service:ident: $name:expr),*) => {$(
+        /// The service of that name, before the store is there.
+        #[derive(Clone)]
+        struct $service;
+
+        impl NamedService for $service {
+            const NAME: &'static str = $name;
+        }
+
+        impl Service<Request<Body>> for $service {
+            type Response = Response<Body>;
+            type Error = Infallible;
+            type Future = Ready<Result<Response<Body>, Infallible>>;
+
+            fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+                Poll::Ready(Ok(()))
+            }
+
+            fn call(&mut self, _: Request<Body>) -> Self::Future {
+                ready(Ok(of_unopened_store().into_http()))
+            }
+        }
+    )*};
+}
+
+later!(UnavailableQuota: QUOTA_SERVICE, MeteringLater: METERING_SERVICE, AdminLater: ADMIN_SERVICE);
