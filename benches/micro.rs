@@ -21,7 +21,7 @@ use imquota::domain::purchase::{Item, Purchase, Sales};
 use imquota::domain::schedule::Schedule;
 use imquota::domain::time::Timestamp;
 use imquota::grpc::pb;
-use imquota::ledger::Fingerprints;
+use imquota::store::Fingerprints;
 use prost::Message as _;
 
 #[path = "micro/denials.rs"]

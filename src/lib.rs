@@ -58,7 +58,7 @@
 //!   counted later: `tests/outside/test_drills.py`.
 //! - With `auto` and `replicated` no acknowledged write is lost when a replica is promoted, even
 //!   while the old master is alive, and no two masters decide: `tests/failover`,
-//!   `ledger/redis/client/replicas/simulation.rs`.
+//!   `redis/client/replicas/simulation.rs`.
 //! - A loss of acknowledged writes by Redis is detected by each sidecar that had seen them, and
 //!   nothing else is reported as a loss: `tests/facts_lost`.
 //! - Files that imquota writes can be read by its user alone, whatever the umask is:
@@ -95,6 +95,9 @@ pub mod input_file;
 pub mod journal;
 pub mod ledger;
 pub mod private_file;
+pub mod redb;
+pub mod redis;
 pub mod server;
+pub mod store;
 pub mod telemetry;
 pub mod webhook;

@@ -13,9 +13,9 @@
 
 #![allow(dead_code, reason = "the modules under test are used in part")]
 
-#[path = "../src/ledger/redis/client/reply.rs"]
+#[path = "../src/redis/client/reply.rs"]
 mod reply;
-#[path = "../src/ledger/redis/client/silence.rs"]
+#[path = "../src/redis/client/silence.rs"]
 mod silence;
 #[path = "../src/engine/fallback/step.rs"]
 mod step;
@@ -26,10 +26,8 @@ use silence::Silence;
 use step::{After, Step};
 
 /// What `reply` needs of its crate.
-mod ledger {
-    pub mod redis {
-        pub use imquota::ledger::redis::options;
-    }
+mod redis {
+    pub use imquota::redis::options;
 }
 
 /// The plan as `step` needs it: the same as in the engine, without the catalog.

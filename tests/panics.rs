@@ -187,7 +187,7 @@ async fn a_writing_thread_that_panics_ends_the_process() {
     let sidecar = Sidecar::start().await;
     let mut client = sidecar.client().await;
     client.create_accounts(create("alice")).await.expect("it serves");
-    sidecar.panic_for("imquota::ledger::embedded::writer");
+    sidecar.panic_for("imquota::redb::writer");
     let failed = timeout(SOON, client.create_accounts(create("bob"))).await.expect("answered");
     let status = failed.expect_err("nothing was decided");
     assert_eq!(status.code(), tonic::Code::Unavailable, "{status:?}");

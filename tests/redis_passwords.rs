@@ -15,7 +15,7 @@ use std::time::Duration;
 use imquota::clock::SystemClock;
 use imquota::domain::decision::Mode;
 use imquota::ledger::Operation;
-use imquota::ledger::redis::options::{Credentials, Durability, Options};
+use imquota::redis::options::{Credentials, Durability, Options};
 use logs::Logs;
 use support::redis::{Sentinels, Server, Standalone, wait_for};
 use support::{Service, app, redis_options, user};

@@ -8,9 +8,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use imquota::clock::SystemClock;
+use imquota::ledger::Ledger as _;
 use imquota::ledger::embedded::{Embedded, OpenError};
 use imquota::ledger::redis::Redis;
-use imquota::ledger::{Identified as _, Ledger as _};
+use imquota::store::Identified as _;
 use redb::{Database, TableDefinition};
 use support::redis::Standalone;
 use support::redis_options;

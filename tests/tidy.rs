@@ -183,7 +183,7 @@ fn functions_are_short() {
 #[test]
 fn scripts_are_short_and_say_what_they_are_for() {
     let mut problems = Vec::new();
-    for path in files("src/ledger/redis/scripts", "lua") {
+    for path in files("src/redis/scripts", "lua") {
         let text = read(&path);
         let mut lines = text.lines().filter(|line| !line.starts_with("#!"));
         if !lines.next().is_some_and(|line| line.starts_with("-- ")) {

@@ -14,8 +14,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::engine::UnknownApp;
-use crate::ledger::redis::StoreMemory;
-use crate::ledger::redis::options::{Credentials, Tls};
+use crate::redis::StoreMemory;
+use crate::redis::options::{Credentials, Tls};
 use crate::telemetry::trace::TraceConfig;
 use crate::webhook::Target;
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use percent_encoding::percent_decode_str;
 
-use crate::ledger::redis::options::{
+use crate::redis::options::{
     Address, Confirmation, Credentials, Durability, HostPort, Options, Tls, Topology,
 };
 

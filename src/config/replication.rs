@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::settings::{Kind, Setting};
 use super::sources::Sources;
 use super::values;
-use crate::ledger::redis::options::{Confirmation, Durability};
+use crate::redis::options::{Confirmation, Durability};
 
 /// Most replicas that can be required.
 const REPLICAS_MAX: usize = 16;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::settings::{Kind, Setting};
 use super::sources::Sources;
 use super::values;
-use crate::ledger::redis::StoreMemory;
+use crate::redis::StoreMemory;
 
 pub(super) const SHUTDOWN_DELAY_MS: Setting = Setting {
     key: "shutdown_delay_ms",

@@ -13,7 +13,7 @@ use crate::catalog::truncate_for_display;
 use crate::engine::UnknownApp;
 use crate::grpc::ForcePolicy;
 use crate::input_file::{self, SECRET_MAX_BYTES, read_secret};
-use crate::ledger::redis::options::Options;
+use crate::redis::options::Options;
 
 /// Longest path of a Unix socket, in bytes: the kernel stores it in 108, with a zero at the end.
 const UNIX_PATH_MAX_BYTES: usize = 107;

@@ -20,8 +20,8 @@ use crate::domain::id::{AppId, RequestId};
 use crate::domain::month::Month;
 use crate::domain::time::Timestamp;
 use crate::ledger::embedded::Embedded;
-use crate::ledger::embedded::store_clock::{StoreClock, accepted_by};
-use crate::ledger::embedded::writer::{Unit, Writer, WriterError};
+use crate::redb::store_clock::{StoreClock, accepted_by};
+use crate::redb::writer::{Unit, Writer, WriterError};
 
 /// The prefix of the key of an app's document; the app's id follows.
 const APP_PREFIX: &str = "app/";

@@ -14,11 +14,11 @@ use crate::domain::id::AppId;
 use crate::domain::month::Month;
 use crate::ledger::LedgerError;
 use crate::ledger::redis::Redis;
-use crate::ledger::redis::keys::{AUDIT, CATALOGS, DOCUMENTS, INDEX, STATEMENTS, UNKNOWN_APPS};
-use crate::ledger::redis::known::{Before, Tail};
 use crate::ledger::redis::reply::{array, bytes, integer};
-use crate::ledger::redis::scripts::ScriptId;
-use crate::ledger::redis::store::{PATIENCE, Store};
+use crate::redis::keys::{AUDIT, CATALOGS, DOCUMENTS, INDEX, STATEMENTS, UNKNOWN_APPS};
+use crate::redis::known::{Before, Tail};
+use crate::redis::scripts::ScriptId;
+use crate::redis::store::{PATIENCE, Store};
 
 /// The highest number of attempts to log a change while other sidecars log theirs.
 const LOG_ATTEMPTS_MAX: usize = 64;

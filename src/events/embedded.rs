@@ -13,8 +13,8 @@ use super::{Claim, EventLog, EventsError, LEASE_MAX, Lease, Move, Page, Retentio
 use crate::domain::event::Event;
 use crate::domain::time::Timestamp;
 use crate::ledger::embedded::Embedded;
-use crate::ledger::embedded::store_clock::StoreClock;
-use crate::ledger::embedded::writer::{Unit, Writer, WriterError};
+use crate::redb::store_clock::StoreClock;
+use crate::redb::writer::{Unit, Writer, WriterError};
 
 /// Events in the embedded store.
 pub struct EmbeddedEvents {

@@ -6,7 +6,7 @@ use redb::{ReadableTable as _, StorageError};
 use super::Retention;
 use super::codec::{self, Outline};
 use crate::domain::time::Timestamp;
-use crate::ledger::embedded::tables::{EventIndexKey, Tables};
+use crate::redb::tables::{EventIndexKey, Tables};
 
 // The kinds of index rows, which are the first part of their keys.
 

@@ -16,10 +16,10 @@ use super::{Claim, EventLog, EventsError, Lease, Move, Page, Retention, codec};
 use crate::domain::event::{Event, EventKind, StorePart};
 use crate::ledger::LedgerError;
 use crate::ledger::redis::Redis;
-use crate::ledger::redis::keys::{CURSORS, EVENT_INDEX, EVENTS};
 use crate::ledger::redis::reply::{array, bytes, integer, text};
-use crate::ledger::redis::scripts::ScriptId;
-use crate::ledger::redis::store::{PATIENCE, Store};
+use crate::redis::keys::{CURSORS, EVENT_INDEX, EVENTS};
+use crate::redis::scripts::ScriptId;
+use crate::redis::store::{PATIENCE, Store};
 
 /// The prefix of the fields of cursors, which separates them from other fields of the hash.
 const CURSOR_PREFIX: &str = "cursor/";

@@ -11,7 +11,8 @@ use crate::engine::admin::reconcile::ReconcileError;
 use crate::engine::admin::{AdminError, JournalChangeError, StoreError};
 use crate::events::EventsError;
 use crate::journal::JournalError;
-use crate::ledger::{AcceptError, LedgerError, SnapshotError};
+use crate::ledger::{LedgerError, SnapshotError};
+use crate::store::AcceptError;
 
 /// The status of an administrative change that was not made.
 pub fn of_admin(error: &AdminError) -> Status {

@@ -10,8 +10,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tracing::error;
 
 use super::ENTRIES_MAX;
-use crate::ledger::redb_file::{self, Failure, Purpose, work_and_close};
 use crate::private_file;
+use crate::redb::file::{self, Failure, Purpose, work_and_close};
 
 /// The version of the tables and their content. A journal with another one is refused.
 const FORMAT: u64 = 1;
@@ -81,7 +81,7 @@ impl File {
         builder.set_cache_size(CACHE_BYTES);
         let path = directory.join(NAME);
         let mut prepared = None;
-        let opened = redb_file::open(&path, Purpose::Journal, &builder, |database| {
+        let opened = file::open(&path, Purpose::Journal, &builder, |database| {
             prepared = Some(prepare(database)?);
             Ok(())
         });

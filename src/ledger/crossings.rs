@@ -6,7 +6,7 @@ use crate::domain::id::AppId;
 use crate::domain::time::Timestamp;
 use crate::domain::warning::Warning;
 use crate::ledger::Answer;
-use crate::ledger::backlog::Backlog;
+use crate::store::backlog::Backlog;
 
 /// The thresholds that one operation crossed.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -44,38 +44,29 @@ use crate::domain::schedule::{Limits, Schedule};
 use crate::domain::time::Timestamp;
 use crate::domain::usage::Counts;
 use crate::domain::warning::Warning;
+use crate::store::fair::Load;
+use crate::store::loss::LostWrites;
+use crate::store::{Fingerprints, Identified, ServerState};
 
-mod backlog;
 pub mod crossings;
 pub mod embedded;
 mod error;
-pub mod fair;
-mod fingerprint;
 pub mod holdings;
-mod identified;
-pub mod loss;
 pub mod metering;
 mod operation;
 pub mod reconcile;
-pub mod redb_file;
 pub mod redis;
 // Public only for the fuzz targets.
 #[doc(hidden)]
 pub mod schedule_codec;
-mod server;
 
 use crossings::Crossings;
-use fair::Load;
 use holdings::{Holdings, UsageScope};
-use loss::LostWrites;
 use metering::Meter;
 use reconcile::{Comparison, Difference, ExpectedState, PageToken, Section, Subjects, Tracking};
 
 pub use error::{LedgerError, Overload};
-pub use fingerprint::Fingerprints;
-pub use identified::{AcceptError, Accepted, GenerationGuard, Identified, Loss, StoreIdentity};
 pub use operation::Operation;
-pub use server::{Refusal, Replication, ServerState, Standing};
 
 /// The context of every operation.
 #[derive(Debug, Clone)]

@@ -16,9 +16,9 @@
 use std::time::Duration;
 
 use super::Call;
-use super::fingerprint::{GroupKey, UserKey};
 use crate::domain::id::Name;
 use crate::domain::time::Timestamp;
+use crate::store::fingerprint::{GroupKey, UserKey};
 
 /// The highest number of facts that are recorded while changes are tracked: 88 MB in Redis. With
 /// more, tracking ends.

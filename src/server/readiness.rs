@@ -23,7 +23,8 @@ use crate::clock::Stopwatch;
 use crate::engine::Engine;
 use crate::engine::fallback::JournalCondition;
 use crate::grpc::QUOTA_SERVICE;
-use crate::ledger::{Ledger, ServerState};
+use crate::ledger::Ledger;
+use crate::store::ServerState;
 use crate::telemetry::Metrics;
 
 mod checks;

@@ -12,8 +12,9 @@ use prometheus_client::registry::Registry;
 
 use super::known_series::{RELEASES, TAKES};
 use super::replication::ReplicationMetrics;
-use crate::ledger::fair::Load;
-use crate::ledger::{Overload, ServerState};
+use crate::ledger::Overload;
+use crate::store::ServerState;
+use crate::store::fair::Load;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ServiceLabel {

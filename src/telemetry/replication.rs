@@ -5,7 +5,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use crate::ledger::{ServerState, Standing};
+use crate::store::{ServerState, Standing};
 
 /// Each standing and its label.
 const STANDINGS: [(Standing, &str); 4] = [

@@ -11,8 +11,8 @@ use imquota::clock::Stopwatch;
 use imquota::domain::decision::{Mode, Outcome};
 use imquota::domain::id::AppId;
 use imquota::engine::Request;
-use imquota::ledger::redis::options::{Durability, Options};
 use imquota::ledger::{LedgerError, Operation};
+use imquota::redis::options::{Durability, Options};
 
 use crate::support::redis::{Cluster, Sentinels, Server, Standalone};
 use crate::support::{app, group, redis_options, user};

@@ -15,7 +15,7 @@ use imquota::config::{
     AccessConfig, Config, Environment, Flags, Kind, Listen, LogFormat, SETTINGS, Setting, Store,
 };
 use imquota::engine::UnknownApp;
-use imquota::ledger::redis::StoreMemory;
+use imquota::redis::StoreMemory;
 use imquota::telemetry::trace::TraceConfig;
 
 fn tcp(address: &str) -> Listen {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use imquota::config::Store;
-use imquota::ledger::redis::options::{Confirmation, Credentials, Durability, Options, Tls};
+use imquota::redis::options::{Confirmation, Credentials, Durability, Options, Tls};
 
 use crate::{defaults, load};
 

@@ -7,10 +7,11 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use imquota::ledger::LedgerError;
 use imquota::ledger::reconcile::{
     ClaimedGroup, Comparison, Difference, ExpectedState, Fact, Repair, Section, Tracking,
 };
-use imquota::ledger::{Fingerprints, LedgerError};
+use imquota::store::Fingerprints;
 
 use super::operations::{
     accounts, befriend, create, create_capped, delete, dissolve, follow, join, leave, numbered,

@@ -1,7 +1,7 @@
 //! A store that was emptied and accepted while the process runs.
 
 use imquota::engine::admin::ChangeKind;
-use imquota::ledger::Identified as _;
+use imquota::store::Identified as _;
 
 use crate::sidecar::{Sidecar, until};
 use crate::support::redis::Standalone;

@@ -12,7 +12,7 @@ use imquota::directory::Directory as _;
 use imquota::engine::admin::ChangeKind;
 use imquota::events::EventLog as _;
 use imquota::ledger::Ledger as _;
-use imquota::ledger::redis::StoreMemory;
+use imquota::redis::StoreMemory;
 use tempfile::TempDir;
 
 use self::sidecar::{QUIET, Sidecar, until};

@@ -90,7 +90,7 @@ async fn requests(
 /// A script's text as the sidecar has it: shared parts put in, without comments.
 pub fn composed(script: &str) -> String {
     let read = |name: &str| {
-        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/ledger/redis/scripts");
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/redis/scripts");
         std::fs::read_to_string(format!("{folder}/{name}.lua")).expect("a script")
     };
     let mut composed = String::new();

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use imquota::clock::Stopwatch;
-use imquota::ledger::redis::client::{CallError, Client};
+use imquota::redis::client::{CallError, Client};
 
 use crate::servers::Server;
 use crate::{PATIENCE, count, scripts, standalone};

@@ -19,11 +19,11 @@ mod tls;
 
 use std::time::Duration;
 
-use imquota::ledger::redis::client::{CallError, Client};
-use imquota::ledger::redis::options::{
+use imquota::redis::client::{CallError, Client};
+use imquota::redis::options::{
     Address, Confirmation, Credentials, Durability, HostPort, Options, Topology,
 };
-use imquota::ledger::redis::script::Script;
+use imquota::redis::script::Script;
 use redis::Value;
 
 /// Long enough for any call of a healthy server on a busy machine.

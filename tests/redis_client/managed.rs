@@ -1,7 +1,7 @@
 //! Servers as managed services have them, without some commands: the start names one that is
 //! needed, warns of each thing that it cannot check, and goes on.
 
-use imquota::ledger::redis::client::Client;
+use imquota::redis::client::Client;
 
 use crate::logs::Logs;
 use crate::servers::Server;

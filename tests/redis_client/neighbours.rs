@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures_util::future::join_all;
-use imquota::ledger::redis::client::Client;
-use imquota::ledger::redis::script::Script;
+use imquota::redis::client::Client;
+use imquota::redis::script::Script;
 
 use crate::servers::Server;
 use crate::{PATIENCE, count, scripts, standalone};

@@ -1,7 +1,7 @@
 //! The usual mistakes, each refused with its own sentence.
 
-use imquota::ledger::redis::client::{Client, OpenError};
-use imquota::ledger::redis::options::{Address, Options, Topology};
+use imquota::redis::client::{Client, OpenError};
+use imquota::redis::options::{Address, Options, Topology};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 

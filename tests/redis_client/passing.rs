@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use imquota::ledger::redis::client::{CallError, Client};
+use imquota::redis::client::{CallError, Client};
 
 use crate::servers::{Server, free_port};
 use crate::{PATIENCE, count, scripts, standalone};

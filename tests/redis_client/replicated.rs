@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use imquota::clock::Stopwatch;
-use imquota::ledger::redis::client::{CallError, Client};
-use imquota::ledger::redis::options::{Durability, Topology};
-use imquota::ledger::{Replication, Standing};
+use imquota::redis::client::{CallError, Client};
+use imquota::redis::options::{Durability, Topology};
+use imquota::store::{Replication, Standing};
 
 use crate::servers::Server;
 use crate::{PATIENCE, at, count, options, scripts, standalone};

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
-use imquota::ledger::redis::client::{CallError, Client, OpenError};
-use imquota::ledger::redis::options::Topology;
+use imquota::redis::client::{CallError, Client, OpenError};
+use imquota::redis::options::Topology;
 
 use crate::servers::Server;
 use crate::{PATIENCE, at, count, options, scripts};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use imquota::ledger::redis::client::{CallError, Client};
+use imquota::redis::client::{CallError, Client};
 use redis::Value;
 
 use crate::cluster::{SLOT_OF_FOO, cluster, node, open};

@@ -1,7 +1,7 @@
 //! One server.
 
 use imquota::ledger::Overload;
-use imquota::ledger::redis::client::{CallError, Client};
+use imquota::redis::client::{CallError, Client};
 
 use crate::servers::Server;
 use crate::{FAIL, PATIENCE, count, scripts, standalone};

@@ -4,8 +4,8 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use imquota::ledger::redis::client::{Client, OpenError};
-use imquota::ledger::redis::options::{Options, Tls, Topology};
+use imquota::redis::client::{Client, OpenError};
+use imquota::redis::options::{Options, Tls, Topology};
 use tempfile::TempDir;
 
 use crate::cluster::{SLOT_OF_FOO, tell_apart};

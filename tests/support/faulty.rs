@@ -16,16 +16,16 @@ use imquota::domain::metering::{Login, Sample};
 use imquota::domain::month::Month;
 use imquota::domain::schedule::Schedule;
 use imquota::domain::time::Timestamp;
-use imquota::ledger::fair::Load;
 use imquota::ledger::holdings::{Holdings, UsageScope};
 use imquota::ledger::metering::{ClosedMonth, Figures, Meter, Metered};
 use imquota::ledger::reconcile::{
     Comparison, Difference, ExpectedState, PageToken, Section, Subjects, Tracking,
 };
 use imquota::ledger::{
-    Answer, Call, Fingerprints, Identified, Ledger, LedgerError, Operation, Reading, ServerState,
-    SnapshotError, TypesInUse,
+    Answer, Call, Ledger, LedgerError, Operation, Reading, SnapshotError, TypesInUse,
 };
+use imquota::store::fair::Load;
+use imquota::store::{Fingerprints, Identified, ServerState};
 
 /// What fails.
 #[derive(Debug, Default)]

@@ -36,9 +36,11 @@ use imquota::engine::{Decision, Engine, Request, UnknownApp, UsageReport};
 use imquota::ledger::embedded::Embedded;
 use imquota::ledger::metering::Figures;
 use imquota::ledger::reconcile::{Comparison, Difference, ExpectedState};
-use imquota::ledger::redis::options::Options;
-use imquota::ledger::redis::{Redis, StoreMemory};
-use imquota::ledger::{Call, Fingerprints, Ledger, LedgerError, Operation, SnapshotError};
+use imquota::ledger::redis::Redis;
+use imquota::ledger::{Call, Ledger, LedgerError, Operation, SnapshotError};
+use imquota::redis::StoreMemory;
+use imquota::redis::options::Options;
+use imquota::store::Fingerprints;
 use imquota::telemetry::Metrics;
 
 use self::faulty::{Faults, FaultyDirectory, FaultyLedger};

@@ -28,7 +28,8 @@ use crate::domain::refund::Remaining;
 use crate::domain::schedule::Schedule;
 use crate::domain::time::Timestamp;
 use crate::domain::timeline::EditionEnd;
-use crate::ledger::{ServerState, SnapshotError};
+use crate::ledger::SnapshotError;
+use crate::store::ServerState;
 
 mod catalogs;
 mod change;

@@ -7,7 +7,7 @@ use super::{AdminError, Administration, EntryFilter};
 use crate::domain::audit::{Actor, Entry};
 use crate::domain::id::RequestId;
 use crate::journal::{JournalError, Numbered};
-use crate::ledger::{AcceptError, Accepted, StoreIdentity};
+use crate::store::{AcceptError, Accepted, StoreIdentity};
 
 /// The RPC's name in the audit log.
 const ACTION: &str = "AcceptStore";

@@ -26,7 +26,7 @@ use crate::domain::event::{Event, EventKind, StorePart};
 use crate::events::backoff::backoff;
 use crate::events::{EventLog, EventsError};
 use crate::ledger::LedgerError;
-use crate::ledger::loss::LostWrites;
+use crate::store::loss::LostWrites;
 
 mod event_buffer;
 mod from_audit_log;

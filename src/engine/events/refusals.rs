@@ -8,7 +8,7 @@ use tokio::time::sleep;
 use super::EventPublisher;
 use crate::clock::Stopwatch;
 use crate::domain::event::{Event, EventKind};
-use crate::ledger::ServerState;
+use crate::store::ServerState;
 
 /// Interval at which the servers are checked: well within the time for which a refusal is reported.
 const POLL_EVERY: Duration = Duration::from_secs(1);
@@ -58,7 +58,7 @@ impl Published {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::{Refusal, Replication};
+    use crate::store::{Refusal, Replication};
 
     #[test]
     fn a_refusal_is_published_once_a_minute_for_each_server_and_code() {

@@ -10,14 +10,14 @@ use std::collections::HashMap;
 use redb::{ReadableTable, StorageError};
 
 use super::counts::When;
-use super::tables::Tables;
 use super::tracking::{self, ChangedFact};
 use super::unknown_apps::{Part, Steps};
 use crate::domain::calendar::Day;
 use crate::domain::id::Name;
 use crate::domain::metering::{FIGURES_DAYS_KEPT, GroupDay};
 use crate::domain::time::Timestamp;
-use crate::ledger::fingerprint::{AppKey, GroupKey, UserKey};
+use crate::redb::tables::Tables;
+use crate::store::fingerprint::{AppKey, GroupKey, UserKey};
 
 /// The number of days for which net-new counts are kept: two months, so that the current month is
 /// complete.

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableError};
 
 use super::counts::type_of_counter;
-use super::tables::COUNTERS;
 use crate::domain::id::Name;
+use crate::redb::tables::COUNTERS;
 
 /// Returns the types of which any app has groups, as of the last commit. It reads concurrently with
 /// the writing thread.

@@ -4,12 +4,12 @@ use redb::ReadableTable;
 
 use super::reconcile::PAGE;
 use super::step::StepError;
-use super::writer::Unit;
 use crate::domain::time::Timestamp;
-use crate::ledger::fingerprint::AppKey;
 use crate::ledger::holdings::{Holdings, SubjectUsage, UsageCount, UsageScope};
 use crate::ledger::reconcile::PageToken;
 use crate::ledger::{Call, LedgerError};
+use crate::redb::writer::Unit;
+use crate::store::fingerprint::AppKey;
 
 /// Returns a page of usage.
 pub fn holdings(

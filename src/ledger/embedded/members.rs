@@ -7,7 +7,7 @@ use crate::domain::decision::{Outcome, Reason, Subject, Verdict, Violation};
 use crate::domain::group_type::GroupType;
 use crate::domain::id::{GroupId, UserId};
 use crate::domain::limit::LimitId;
-use crate::ledger::fingerprint::{GroupKey, UserKey};
+use crate::store::fingerprint::{GroupKey, UserKey};
 
 /// Makes users members of an existing group, in order.
 pub fn join(

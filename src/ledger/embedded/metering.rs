@@ -6,9 +6,7 @@ use redb::{ReadableTable, StorageError};
 use super::Embedded;
 use super::facts::Facts;
 use super::step::{self, StepError, begin};
-use super::tables::Tables;
 use super::unknown_apps;
-use super::writer::Unit;
 use crate::domain::billing::first_open_day;
 use crate::domain::calendar::Day;
 use crate::domain::login_days::{Activity, LoggedIn};
@@ -17,9 +15,11 @@ use crate::domain::metering::{
     day_counted, group_peaks,
 };
 use crate::domain::time::Timestamp;
-use crate::ledger::fingerprint::{AppKey, UserKey};
 use crate::ledger::metering::{ClosedMonth, Figures, Meter, Metered};
 use crate::ledger::{Call, LedgerError};
+use crate::redb::tables::Tables;
+use crate::redb::writer::Unit;
+use crate::store::fingerprint::{AppKey, UserKey};
 
 /// The number of users checked after each new one for logins that are too old to matter: with two,
 /// at most about half of all rows are old.

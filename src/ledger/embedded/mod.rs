@@ -17,21 +17,12 @@ use redb::backends::InMemoryBackend;
 use redb::{Builder, Database};
 use tracing::{error, warn};
 
-use self::store_clock::{StoreClock, recorded};
-use self::tables::{Identity, identify, open_clock};
-use self::writer::{Backing, Unit, Writer, WriterError};
-use super::backlog::Backlog;
 use super::crossings::{Crossings, UnreportedAnswer};
-use super::fair::{Load, Turn};
-use super::fingerprint::{Fingerprints, KEY_BYTES};
 use super::holdings::{Holdings, UsageScope};
 use super::reconcile::{
     Comparison, Difference, ExpectedState, PageToken, Section, Subjects, Tracking,
 };
-use super::redb_file::{self, Failure, Purpose, guarded};
-use super::{
-    Answer, Call, Identified, Ledger, LedgerError, Operation, Reading, SnapshotError, TypesInUse,
-};
+use super::{Answer, Call, Ledger, LedgerError, Operation, Reading, SnapshotError, TypesInUse};
 use crate::clock::Clock;
 use crate::domain::clock_guard::ClockRefusal;
 use crate::domain::decision::Subject;
@@ -39,6 +30,15 @@ use crate::domain::id::{AppId, Name};
 use crate::domain::schedule::Schedule;
 use crate::domain::time::Timestamp;
 use crate::private_file;
+use crate::redb::file::{self, Failure, Purpose, guarded};
+use crate::redb::snapshot;
+use crate::redb::store_clock::{StoreClock, recorded};
+use crate::redb::tables::{Identity, identify, open_clock};
+use crate::redb::writer::{Backing, Unit, Writer, WriterError};
+use crate::store::backlog::Backlog;
+use crate::store::fair::{Load, Turn};
+use crate::store::fingerprint::KEY_BYTES;
+use crate::store::{Fingerprints, Identified};
 
 mod accounts;
 mod counts;
@@ -50,16 +50,12 @@ mod holdings;
 mod members;
 mod metering;
 mod reconcile;
-mod snapshot;
 mod step;
-pub(crate) mod store_clock;
-pub(crate) mod tables;
 mod thresholds;
 mod tracking;
 #[cfg(test)]
 mod unanswered_tests;
 mod unknown_apps;
-pub(crate) mod writer;
 
 /// The name of the file in the store's directory.
 const FILE_NAME: &str = "imquota.redb";
@@ -135,7 +131,7 @@ impl Embedded {
         let mut key = [0; KEY_BYTES];
         getrandom::fill(&mut key).map_err(OpenError::Random)?;
         let mut first = None;
-        let opened = redb_file::open(&path, Purpose::Store, &builder(), |database| {
+        let opened = file::open(&path, Purpose::Store, &builder(), |database| {
             first = Some(first_transaction(database, &key)?);
             Ok(())
         });
@@ -216,7 +212,7 @@ impl Embedded {
     }
 }
 
-fn builder() -> Builder {
+pub(crate) fn builder() -> Builder {
     let mut builder = Builder::new();
     builder.set_cache_size(CACHE_BYTES);
     builder

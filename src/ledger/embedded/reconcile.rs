@@ -9,15 +9,15 @@ use super::facts::{Facts, GroupRow};
 use super::step::{StepError, begin};
 use super::thresholds;
 use super::tracking::{self, ChangedFact};
-use super::writer::Unit;
 use crate::domain::calendar::Day;
 use crate::domain::time::Timestamp;
 use crate::ledger::LedgerError;
-use crate::ledger::fingerprint::{AppKey, Fingerprints, GroupKey, UserKey};
 use crate::ledger::reconcile::{
     ClaimedGroup, Comparison, Difference, ExpectedState, Fact, Mismatch, Outcome, PageToken,
     Repair, Section, Subjects,
 };
+use crate::redb::writer::Unit;
+use crate::store::fingerprint::{AppKey, Fingerprints, GroupKey, UserKey};
 
 /// The number of rows read at a time when a section is scanned: a millisecond's work.
 pub const PAGE: usize = 4096;

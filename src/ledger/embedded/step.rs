@@ -5,8 +5,6 @@ use std::sync::Arc;
 use redb::{ReadableTable, StorageError};
 
 use super::facts::{Facts, GroupRow};
-use super::tables::Tables;
-use super::writer::Unit;
 use super::{accounts, friends, groups, members, thresholds, tracking, unknown_apps};
 use crate::domain::calendar::Day;
 use crate::domain::clock_guard::ClockReading;
@@ -16,8 +14,10 @@ use crate::domain::id::{GroupId, Name};
 use crate::domain::schedule::{Limits, Schedule};
 use crate::domain::time::Timestamp;
 use crate::domain::usage::Counts;
-use crate::ledger::fingerprint::{AppKey, Fingerprints};
 use crate::ledger::{Answer, Call, LedgerError, Operation, Reading, schedule_codec};
+use crate::redb::tables::Tables;
+use crate::redb::writer::Unit;
+use crate::store::fingerprint::{AppKey, Fingerprints};
 
 /// The reason why an operation was not done: the store failed, or no decision can be made.
 #[derive(Debug)]

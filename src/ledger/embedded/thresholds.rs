@@ -14,7 +14,7 @@ use crate::domain::limit::{Limit, LimitId};
 use crate::domain::usage::per_day_of_all_types;
 use crate::domain::warning::{Warning, is_watched, rise};
 use crate::ledger::Operation;
-use crate::ledger::fingerprint::UserKey;
+use crate::store::fingerprint::UserKey;
 
 /// A count that is high enough to be checked.
 struct Watched {

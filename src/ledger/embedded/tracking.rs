@@ -8,14 +8,14 @@ use std::time::Duration;
 use redb::{ReadableTable, StorageError};
 
 use super::step::Verdicts;
-use super::tables::Tables;
-use super::writer::Unit;
 use crate::domain::decision::Verdict;
 use crate::domain::id::UserId;
 use crate::domain::time::Timestamp;
 use crate::ledger::Operation;
-use crate::ledger::fingerprint::{AppKey, Fingerprints, GroupKey, UserKey};
 use crate::ledger::reconcile::{Fact, TRACKED_MAX, Tracking};
+use crate::redb::tables::Tables;
+use crate::redb::writer::Unit;
+use crate::store::fingerprint::{AppKey, Fingerprints, GroupKey, UserKey};
 
 type Result<T> = std::result::Result<T, StorageError>;
 
@@ -177,7 +177,7 @@ mod tests {
     use redb::{Database, ReadableTableMetadata};
 
     use super::*;
-    use crate::ledger::embedded::writer::Schedules;
+    use crate::redb::writer::Schedules;
 
     const APP: AppKey = 7;
     const HOUR: Duration = Duration::from_secs(60 * 60);

@@ -5,11 +5,11 @@ use std::sync::{Arc, mpsc};
 use std::task::{Context, Waker};
 use std::time::Duration;
 
-use super::writer::Unit;
 use super::*;
 use crate::clock::SystemClock;
 use crate::domain::decision::Mode;
 use crate::domain::id::UserId;
+use crate::redb::writer::Unit;
 
 /// Longer than a loaded machine needs.
 const LONGEST: Duration = Duration::from_secs(30);

@@ -5,13 +5,13 @@ use redb::{ReadableTable, ReadableTableMetadata as _, StorageError};
 
 use super::facts::{Facts, Result};
 use super::step::StepError;
-use super::tables::Tables;
-use super::writer::Unit;
 use crate::domain::catalog::UnknownAppBound;
 use crate::domain::decision::Mode;
 use crate::domain::time::Timestamp;
-use crate::ledger::fingerprint::{AppKey, Fingerprints, GroupKey, UserKey};
 use crate::ledger::{Call, LedgerError, UNKNOWN_APP_SEEN_FOR};
+use crate::redb::tables::Tables;
+use crate::redb::writer::Unit;
+use crate::store::fingerprint::{AppKey, Fingerprints, GroupKey, UserKey};
 
 /// The number of apps that are checked in one transaction.
 pub(super) const REVIEWED_MAX: usize = 500;

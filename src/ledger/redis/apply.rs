@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use super::store::Store;
 use super::unanswered::Unreported;
 use super::work::OperationRun;
 use super::{releases, takes};
 use crate::ledger::{Answer, Call, LedgerError, Operation};
+use crate::redis::store::Store;
 
 /// Decides and writes an operation.
 pub async fn apply(

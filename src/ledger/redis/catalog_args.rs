@@ -4,12 +4,12 @@
 
 use std::sync::Arc;
 
-use super::keys::{PARTS, Part};
 use super::limits::{NO_END, line, number};
 use crate::domain::catalog::Catalog;
 use crate::domain::group_type::GroupType;
 use crate::domain::schedule::Schedule;
 use crate::ledger::Call;
+use crate::redis::keys::{PARTS, Part};
 
 /// The catalog arguments for one catalog.
 pub struct Texts {

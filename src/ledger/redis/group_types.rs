@@ -11,15 +11,15 @@ use std::time::Duration;
 
 use redis::Value;
 
-use super::client::CallTimeout;
-use super::keys::{ANY_GROUPS_BY_TYPE, GROUP_TYPES};
 use super::reply::{array, bytes, text};
-use super::scripts::ScriptId;
-use super::store::{PATIENCE, Store};
 use super::verdict::unreadable;
 use crate::clock::Stopwatch;
 use crate::domain::id::Name;
 use crate::ledger::{Call, LedgerError, TypesInUse};
+use crate::redis::client::CallTimeout;
+use crate::redis::keys::{ANY_GROUPS_BY_TYPE, GROUP_TYPES};
+use crate::redis::scripts::ScriptId;
+use crate::redis::store::{PATIENCE, Store};
 
 /// Keys scanned by one call: half a millisecond of the server's time.
 const KEYS_SCANNED: &str = "1000";

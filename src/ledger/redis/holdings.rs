@@ -5,15 +5,15 @@ use std::time::Duration;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use redis::Value;
 
-use super::keys::{Cell, Keys, Part};
 use super::reconcile::scan;
 use super::reply::{array, bytes, integer, text};
-use super::scripts::ScriptId;
-use super::store::{PATIENCE, Store};
 use super::verdict::unreadable;
 use crate::ledger::holdings::{Holdings, SubjectUsage, UsageCount, UsageScope};
 use crate::ledger::reconcile::{PageToken, Subjects};
 use crate::ledger::{Call, LedgerError};
+use crate::redis::keys::{Cell, Keys, Part};
+use crate::redis::scripts::ScriptId;
+use crate::redis::store::{PATIENCE, Store};
 
 /// Most keys of one call: a tenth of a millisecond.
 const KEYS_MAX: usize = 256;

@@ -12,10 +12,10 @@
 
 use std::fmt::Write as _;
 
-use super::keys::Part;
 use crate::domain::limit::{Limit, LimitId};
 use crate::domain::schedule::{Limits, Schedule, Segment};
 use crate::domain::time::Timestamp;
+use crate::redis::keys::Part;
 
 /// No end: the largest integer that Lua represents exactly.
 pub(super) const NO_END: i64 = (1 << 53) - 1;

@@ -9,9 +9,7 @@ use async_trait::async_trait;
 use redis::Value;
 
 use super::Redis;
-use super::keys::{Keys, Part};
 use super::reply::{Decided, bytes, integer, text};
-use super::scripts::ScriptId;
 use super::takes::SUBJECTS_MAX;
 use super::usage::{HASHES, fields, malformed_reply, part};
 use super::verdict::at;
@@ -25,6 +23,8 @@ use crate::domain::metering::{
 use crate::domain::time::Timestamp;
 use crate::ledger::metering::{ClosedMonth, Figures, Meter, Metered};
 use crate::ledger::{Call, LedgerError};
+use crate::redis::keys::{Keys, Part};
+use crate::redis::scripts::ScriptId;
 
 #[async_trait]
 impl Meter for Redis {

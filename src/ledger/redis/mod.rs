@@ -18,68 +18,55 @@ use async_trait::async_trait;
 use tokio::sync::watch;
 use tracing::warn;
 
-use self::client::Client;
-use self::identity::{Known, Match};
-use self::keys::Keys;
-use self::options::Options;
-use self::seen::Seen;
-use self::standing::Standing;
-use self::state_file::{Kept, StateFile};
-pub use self::state_file::{StateFileError, StoreMemory};
-use self::store::{PATIENCE, Store};
 use self::work::OperationRun;
 use super::crossings::Crossings;
-use super::fingerprint::{Fingerprints, KEY_BYTES};
 use super::holdings::{Holdings, UsageScope};
-use super::loss::LostWrites;
 use super::reconcile::{
     Comparison, Difference, ExpectedState, PageToken, Section, Subjects, Tracking,
 };
-use super::{
-    AcceptError, Accepted, Answer, Call, GenerationGuard, Identified, Ledger, LedgerError, Loss,
-    Operation, Reading, ServerState, StoreIdentity, TypesInUse, fair::Load,
-};
+use super::{Answer, Call, Ledger, LedgerError, Operation, Reading, TypesInUse};
 use crate::clock::Clock;
 use crate::domain::decision::Subject;
 use crate::domain::id::{AppId, Name};
 use crate::domain::schedule::Schedule;
 use crate::domain::time::Timestamp;
+use crate::redis::client::{self, Client};
+use crate::redis::identity::{Known, Match};
+use crate::redis::keys::Keys;
+use crate::redis::options::Options;
+use crate::redis::seen::Seen;
+use crate::redis::standing::Standing;
+use crate::redis::state_file::{Kept, StateFile};
+use crate::redis::store::{PATIENCE, Store};
+use crate::redis::{
+    StateFileError, StoreMemory, acceptance, checks, commands, identity, keys, known, scripts, skew,
+};
+use crate::store::fair::Load;
+use crate::store::fingerprint::KEY_BYTES;
+use crate::store::loss::LostWrites;
+use crate::store::{
+    AcceptError, Accepted, Fingerprints, GenerationGuard, Identified, Loss, ServerState,
+    StoreIdentity,
+};
 
-mod acceptance;
 mod apply;
-mod checks;
-pub mod client;
-mod commands;
-mod generation;
-mod group_types;
+pub(crate) mod group_types;
 mod holdings;
-mod identity;
-pub(crate) mod keys;
-pub(crate) mod known;
 mod limits;
-mod marks;
 mod metering;
-pub mod options;
 mod position;
 mod reconcile;
 mod releases;
 mod usage;
 // Public for the fuzz targets only.
-mod catalog_args;
+pub(crate) mod catalog_args;
 #[doc(hidden)]
 pub mod reply;
 mod schedules;
-pub mod script;
-pub(crate) mod scripts;
-mod seen;
-mod skew;
-mod standing;
-mod state_file;
-pub(crate) mod store;
 mod takes;
-mod unanswered;
-mod unknown_apps;
-mod verdict;
+pub(crate) mod unanswered;
+pub(crate) mod unknown_apps;
+pub(crate) mod verdict;
 mod work;
 
 /// The reason why the store cannot be opened.
@@ -124,7 +111,7 @@ pub enum OpenError {
 
 impl OpenError {
     /// Maps the failure of a script on keys of that pattern, run at the start.
-    fn of_script(error: LedgerError, pattern: &'static str) -> Self {
+    pub(crate) fn of_script(error: LedgerError, pattern: &'static str) -> Self {
         let (LedgerError::Refused(why) | LedgerError::Unconfirmed(why)) = &error else {
             return Self::Unreadable(error);
         };
@@ -301,7 +288,7 @@ impl Identified for Redis {
     async fn keep_generation(&self) -> GenerationGuard {
         let kept = self.store.standing.using.clone().read_owned().await;
         let generation = self.store.standing.known().generation;
-        GenerationGuard { generation, _kept: Some(kept) }
+        GenerationGuard::new(generation, kept)
     }
 
     async fn begin_acceptance(

@@ -8,10 +8,7 @@ use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 
-use super::keys::{BUCKETS, Cell, Keys, PARTS, Part};
 use super::reply::{array, bytes, text};
-use super::scripts::ScriptId;
-use super::store::{PATIENCE, Store};
 use super::takes::SUBJECTS_MAX;
 use super::verdict::unreadable;
 use super::work::{OperationRun, ScriptCall, flag};
@@ -23,6 +20,9 @@ use crate::ledger::reconcile::{
     Repair, Section, Subjects, Tracking,
 };
 use crate::ledger::{Call, LedgerError};
+use crate::redis::keys::{BUCKETS, Cell, Keys, PARTS, Part};
+use crate::redis::scripts::ScriptId;
+use crate::redis::store::{PATIENCE, Store};
 
 /// Most claims of one call, or buckets of accounts, that are processed concurrently.
 const CONCURRENT_MAX: usize = 16;
@@ -366,7 +366,7 @@ pub async fn track(
     keep_for: Duration,
 ) -> Result<Tracking, LedgerError> {
     let keys = Keys::new(store.ids, app);
-    let since = super::identity::read(&store.client).await?.now;
+    let since = crate::redis::identity::read(&store.client).await?.now;
     let since = Timestamp::from_millis(since);
     let until = since + keep_for;
     let arguments = [since, until].map(|at| at.as_millis().to_string().into_bytes());

@@ -6,10 +6,8 @@
 
 use redis::Value;
 
-use super::keys::{Cell, Part};
 use super::position::Position;
 use super::reply::{array, bytes, integer};
-use super::scripts::ScriptId;
 use super::takes::SUBJECTS_MAX;
 use super::verdict::{at, empty, unreadable};
 use super::work::{OperationRun, ScriptCall, flag};
@@ -17,6 +15,8 @@ use crate::domain::decision::{Mode, Outcome, Verdict};
 use crate::domain::id::{GroupId, UserId};
 use crate::domain::time::Timestamp;
 use crate::ledger::{Answer, LedgerError};
+use crate::redis::keys::{Cell, Part};
+use crate::redis::scripts::ScriptId;
 
 /// Removes friends from the user's list and, unless `one_way`, the user from theirs.
 pub async fn remove_friends(

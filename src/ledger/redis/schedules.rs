@@ -2,15 +2,15 @@
 
 use futures_util::future::join_all;
 
-use super::client::CallTimeout;
-use super::keys::{Keys, PARTS};
 use super::limits;
 use super::reply::integer;
-use super::scripts::ScriptId;
-use super::store::{PATIENCE, Store};
 use crate::domain::id::AppId;
 use crate::domain::schedule::Schedule;
 use crate::ledger::{LedgerError, schedule_codec};
+use crate::redis::client::CallTimeout;
+use crate::redis::keys::{Keys, PARTS};
+use crate::redis::scripts::ScriptId;
+use crate::redis::store::{PATIENCE, Store};
 
 /// Returns the revision of the limits of each part. `fail_fast`: fails fast.
 pub async fn revisions(

@@ -9,17 +9,17 @@ use std::collections::HashSet;
 use redis::Value;
 
 use super::group_types;
-use super::keys::Part;
 use super::position::Position;
 use super::releases;
 use super::reply::{Decided, ItemReply, Reply, bytes, integer, text};
-use super::scripts::ScriptId;
 use super::verdict::{Group, ReplyContext, at, empty, extend, limits, unreadable, warnings};
 use super::work::{OperationRun, ScriptCall, flag, refusal};
 use crate::domain::decision::{Mode, Outcome, Reason, Verdict};
 use crate::domain::id::{GroupId, Name, UserId};
 use crate::domain::usage::per_day_of_all_types;
 use crate::ledger::{Answer, Call, LedgerError};
+use crate::redis::keys::Part;
+use crate::redis::scripts::ScriptId;
 
 /// Most users of one script call: about a millisecond of the server's time.
 pub const SUBJECTS_MAX: usize = 256;

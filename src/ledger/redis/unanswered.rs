@@ -19,10 +19,7 @@ use tokio::sync::Notify;
 use tokio::time::sleep;
 use tracing::warn;
 
-use super::keys::{Keys, Part};
 use super::reply::{self, array, bytes, text};
-use super::scripts::ScriptId;
-use super::store::{PATIENCE, Store};
 use super::takes::SUBJECTS_MAX;
 use super::verdict::{unreadable, warnings_of};
 use crate::domain::decision::Mode;
@@ -31,6 +28,9 @@ use crate::domain::time::Timestamp;
 use crate::domain::warning::Warning;
 use crate::ledger::crossings::Crossings;
 use crate::ledger::{Call, LedgerError, Operation};
+use crate::redis::keys::{Keys, Part};
+use crate::redis::scripts::ScriptId;
+use crate::redis::store::{PATIENCE, Store};
 
 /// Most counts of all recorded operations together, about 100 bytes each.
 const COUNTS_MAX: usize = 100_000;

@@ -13,17 +13,17 @@ use std::time::Duration;
 use redis::Value;
 
 use super::catalog_args::UnknownAs;
-use super::client::CallTimeout;
-use super::keys::{Keys, PARTS, Part, UNKNOWN_APPS};
 use super::reply::{array, bytes, integer, text};
-use super::scripts::ScriptId;
-use super::store::{PATIENCE, Store};
 use super::verdict::unreadable;
 use crate::clock::Stopwatch;
 use crate::domain::catalog::UnknownAppBound;
 use crate::domain::decision::Mode;
 use crate::domain::id::AppId;
 use crate::ledger::{Call, LedgerError, UNKNOWN_APP_SEEN_FOR as SEEN_FOR};
+use crate::redis::client::CallTimeout;
+use crate::redis::keys::{Keys, PARTS, Part, UNKNOWN_APPS};
+use crate::redis::scripts::ScriptId;
+use crate::redis::store::{PATIENCE, Store};
 
 /// Most apps that are remembered: three times as many as a store has by default. Beyond it all are
 /// checked again.

@@ -6,15 +6,15 @@ use std::sync::Arc;
 
 use redis::Value;
 
-use super::keys::Part;
 use super::reply::{Decided, array, bytes, integer, text};
-use super::scripts::ScriptId;
 use super::verdict::{at, unreadable};
 use super::work::{OperationRun, ScriptCall};
 use crate::domain::decision::Subject;
 use crate::domain::id::GroupId;
 use crate::domain::usage::Counts;
 use crate::ledger::{Call, LedgerError, Reading, schedule_codec};
+use crate::redis::keys::Part;
+use crate::redis::scripts::ScriptId;
 
 /// The mode of `scripts/read.lua` for lists of fields and values.
 pub const HASHES: &str = "hashes";

@@ -1,7 +1,6 @@
 //! Turns the replies of scripts into item results: notes become violations, whose bounds are
 //! computed from the same segment of limits by which the script decided.
 
-use super::keys::Keys;
 use super::reply::{Decided, ItemReply, LimitTag, ThresholdCrossed, ViolationNote};
 use crate::domain::decision::{Outcome, Reason, Subject, Verdict, Violation};
 use crate::domain::group_type::GroupType;
@@ -12,6 +11,7 @@ use crate::domain::time::Timestamp;
 use crate::domain::usage::per_day_of_all_types;
 use crate::domain::warning::Warning;
 use crate::ledger::{Answer, Call, LedgerError, schedule_codec};
+use crate::redis::keys::Keys;
 
 /// The group of an operation, as stored.
 pub struct Group<'a> {

@@ -10,11 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use redis::Cmd;
 
 use super::catalog_args::{Texts, UnknownAs};
-use super::client::{CallError, CallTimeout, Timed};
-use super::keys::{Keys, Part};
 use super::reply::{self, Decided, Reply};
-use super::scripts::ScriptId;
-use super::store::{MARK_ATTEMPTS_MAX, Store};
 use super::unanswered::{SentSteps, may_cross};
 use super::unknown_apps;
 use super::verdict::unreadable;
@@ -26,6 +22,10 @@ use crate::domain::id::GroupId;
 use crate::domain::month::Month;
 use crate::domain::time::Timestamp;
 use crate::ledger::{Call, LedgerError};
+use crate::redis::client::{CallError, CallTimeout, Timed};
+use crate::redis::keys::{Keys, Part};
+use crate::redis::scripts::ScriptId;
+use crate::redis::store::{MARK_ATTEMPTS_MAX, Store};
 
 /// Most calls of one step until the server's time is right: once too late, once on another day.
 const ATTEMPTS_MAX: usize = 3;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::State;
 use crate::clock::Stopwatch;
 use crate::domain::clock_guard::{SKEW_MAX, SKEW_NOTICED};
-use crate::ledger::{Replication, ServerState, Standing};
+use crate::store::{Replication, ServerState, Standing};
 
 /// An operation of the journal that has waited for so long although its server answers is reported.
 const JOURNAL_WAITS_MAX: Duration = Duration::from_secs(60);

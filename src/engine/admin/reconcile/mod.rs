@@ -28,8 +28,9 @@ use crate::domain::event::{self, EventKind};
 use crate::domain::id::{AppId, GroupId, Name, UserId};
 use crate::domain::time::Timestamp;
 use crate::engine::Engine;
+use crate::ledger::LedgerError;
 use crate::ledger::reconcile::{ClaimedGroup, ExpectedState, PageToken, Repair, Section, Tracking};
-use crate::ledger::{Fingerprints, LedgerError};
+use crate::store::Fingerprints;
 
 mod report;
 mod seen;

@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::Part;
 use crate::domain::id::{GroupId, UserId};
-use crate::ledger::Fingerprints;
 use crate::ledger::reconcile::{Difference, Fact, Mismatch, Outcome};
+use crate::store::Fingerprints;
 
 /// Most users whose ids are searched for in later parts.
 const UNNAMED_MAX: usize = 10_000;

@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 
 use super::{Part, ReconcileError};
-use crate::ledger::Fingerprints;
 use crate::ledger::reconcile::Section;
+use crate::store::Fingerprints;
 
 /// Most accounts, users with friends, or groups of one export: 800 MB of accounts.
 const SUBJECTS_MAX: usize = 100_000_000;

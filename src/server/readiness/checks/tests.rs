@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::engine::fallback::JournalCondition;
-use crate::ledger::Refusal;
+use crate::store::Refusal;
 
 const TOLERANCE: Duration = Duration::from_secs(10);
 

@@ -1,0 +1,29 @@
+//! Checks at the start that the server has the commands of the scripts, and that the user may run
+//! them.
+
+use super::client::Client;
+use super::keys;
+use super::scripts::ScriptId;
+use super::store::PATIENCE;
+use crate::ledger::redis::reply::{array, bytes, text};
+use crate::ledger::redis::{OpenError, verdict};
+
+/// Returns an error if the server lacks commands of the scripts, or if its user may not run them.
+/// In a cluster one node is checked: the others have the same commands and users.
+pub(crate) async fn check(client: &Client) -> Result<(), OpenError> {
+    let script = ScriptId::Forbidden as usize;
+    let value = client.call(script, &[keys::DOCUMENTS.to_vec()], &[], PATIENCE).await;
+    let value = value.map_err(|error| OpenError::of_script(error.into(), keys::FACTS_PATTERN))?;
+    let names = |value| -> Option<Vec<String>> {
+        array(value)?.into_iter().map(|name| text(bytes(name)?)).collect()
+    };
+    let lists: Option<Vec<_>> = array(value).and_then(|all| all.into_iter().map(names).collect());
+    match lists.as_deref() {
+        Some([_, unknown]) if !unknown.is_empty() => Err(OpenError::NoCommand(unknown.join(", "))),
+        Some([forbidden, _]) if !forbidden.is_empty() => {
+            Err(OpenError::Forbidden(forbidden.join(", ")))
+        }
+        Some([_, _]) => Ok(()),
+        _ => Err(OpenError::Unreadable(verdict::unreadable("malformed reply of permissions"))),
+    }
+}
