@@ -19,6 +19,7 @@ use imquota::journal::Journal;
 use imquota::ledger::redis::Redis;
 use imquota::ledger::{Ledger as _, LedgerError, Operation};
 use imquota::redis::options::{Durability, Options};
+use imquota::store::StoreError;
 use imquota::telemetry::Metrics;
 use support::proxy::{Mode as Way, Proxy};
 use support::redis::{Cluster, Server, Standalone, wait_for};
@@ -256,7 +257,10 @@ async fn without_its_replica_a_master_answers_nothing() {
 }
 
 fn is_unconfirmed(answer: &Result<Decision, LedgerError>) -> bool {
-    matches!(answer, Err(LedgerError::Unconfirmed(_) | LedgerError::Unconfirmable(_)))
+    matches!(
+        answer,
+        Err(LedgerError::Store(StoreError::Unconfirmed(_) | StoreError::Unconfirmable(_)))
+    )
 }
 
 /// The groups of a user, and the friends, that an unregistered app may have.

@@ -87,7 +87,7 @@ impl Store {
     async fn directory(&self) -> Box<dyn Directory> {
         let Place::Redis(url) = &self.place else { panic!("it is open elsewhere") };
         let redis = Redis::open(redis_options(url), self.clock.clone()).await.expect("opens");
-        Box::new(RedisDirectory::beside(&redis))
+        Box::new(RedisDirectory::over(redis.store()))
     }
 }
 
@@ -396,12 +396,12 @@ async fn the_oldest_that_no_open_month_needs_goes_first_on_disk() {
     let store = Store::embedded();
     let Place::Directory(path) = &store.place else { panic!("a directory") };
     let embedded = Embedded::open(path, store.clock.clone()).expect("opens");
-    fill(&EmbeddedDirectory::beside(&embedded)).await;
+    fill(&EmbeddedDirectory::over(embedded.store())).await;
     embedded.close().await;
     drop(embedded);
     the_oldest_that_no_open_month_needs_goes_first(&store, true).await;
     let embedded = Embedded::open(path, store.clock.clone()).expect("opens");
-    let kept = oldest_and_newest(&EmbeddedDirectory::beside(&embedded)).await;
+    let kept = oldest_and_newest(&EmbeddedDirectory::over(embedded.store())).await;
     assert_eq!(kept, (CATALOGS_MAX, 2, 1001));
     embedded.close().await;
 }

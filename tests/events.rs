@@ -43,7 +43,7 @@ struct Store {
 }
 
 fn over(ledger: Embedded, kept: Option<Box<dyn Any + Send + Sync>>) -> Store {
-    let log = Arc::new(EmbeddedEvents::beside(&ledger));
+    let log = Arc::new(EmbeddedEvents::over(ledger.store()));
     Store { log, ledger: Arc::new(ledger), _kept: kept }
 }
 
@@ -73,7 +73,7 @@ async fn cluster() -> Store {
 
 async fn redis(url: &str) -> Store {
     let ledger = Redis::open(redis_options(url), Arc::new(SystemClock)).await.expect("opens");
-    let log = Arc::new(RedisEvents::beside(&ledger));
+    let log = Arc::new(RedisEvents::over(ledger.store()));
     Store { log, ledger: Arc::new(ledger), _kept: None }
 }
 

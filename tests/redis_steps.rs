@@ -17,6 +17,7 @@ use imquota::domain::id::{AppId, UserId};
 use imquota::engine::Request;
 use imquota::engine::admin::{PreviewChange, PreviewRequest};
 use imquota::ledger::{LedgerError, Operation};
+use imquota::store::StoreError;
 use support::redis::{Server, Standalone};
 use support::{Place, Service, app, group, order, request_id, user};
 
@@ -156,7 +157,7 @@ async fn a_call_that_comes_to_the_server_after_its_deadline_does_nothing() {
         operation: join("g", &[user("late")]),
     };
     let lost = service.engine.apply(late).await.expect_err("the server hangs");
-    assert!(matches!(lost, LedgerError::Unavailable(_)), "{lost:?}");
+    assert!(matches!(lost, LedgerError::Store(StoreError::Unavailable(_))), "{lost:?}");
     redis.server.resume();
     // This call comes after the late one on the same connection.
     let members = Subject::Group(group("g"));
@@ -221,7 +222,10 @@ async fn where_memory_is_short_a_sidecar_starts_and_gives_back_and_takes_nothing
     let second = open(&redis).await;
     let refused = second.apply(&app, Mode::Enforce, join("g", &[user("c")])).await;
     let refused = refused.expect_err("there is no memory");
-    assert!(matches!(&refused, LedgerError::Refused(why) if why.contains("OOM")), "{refused:?}");
+    assert!(
+        matches!(&refused, LedgerError::Store(StoreError::Refused(why)) if why.contains("OOM")),
+        "{refused:?}"
+    );
     let leave = Operation::LeaveGroup { group: group("g"), users: vec![user("a")] };
     let left = second.enforce(&app, leave).await;
     assert_eq!(left.items[0].outcome, Outcome::Applied);

@@ -9,8 +9,9 @@ use std::sync::Arc;
 
 use imquota::clock::SystemClock;
 use imquota::ledger::Ledger as _;
-use imquota::ledger::embedded::{Embedded, OpenError};
+use imquota::ledger::embedded::Embedded;
 use imquota::ledger::redis::Redis;
+use imquota::redb::OpenError;
 use imquota::store::Identified as _;
 use redb::{Database, TableDefinition};
 use support::redis::Standalone;

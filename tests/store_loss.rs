@@ -15,6 +15,7 @@ use imquota::domain::id::AppId;
 use imquota::ledger::{LedgerError, Operation};
 use imquota::redis::StoreMemory;
 use imquota::redis::options::Durability;
+use imquota::store::StoreError;
 use support::redis::{Cluster, Sentinels, Server, Standalone, wait_for};
 use support::{Service, actor, app, group, order, redis_options, request_id, user};
 use tokio::task::JoinHandle;
@@ -175,7 +176,10 @@ async fn lose_and_accept(
     for sidecar in &sidecars {
         for app in [app, &elsewhere] {
             let refused = sidecar.join(app, "late".to_owned()).await;
-            assert!(matches!(refused, Err(LedgerError::StoreLost(_))), "{refused:?}");
+            assert!(
+                matches!(refused, Err(LedgerError::Store(StoreError::StoreLost(_)))),
+                "{refused:?}"
+            );
         }
     }
 
@@ -183,7 +187,7 @@ async fn lose_and_accept(
     let one = one.restart().await;
     assert!(one.service.loss().is_some(), "a restart does not help");
     let refused = one.join(app, "late".to_owned()).await;
-    assert!(matches!(refused, Err(LedgerError::StoreLost(_))), "{refused:?}");
+    assert!(matches!(refused, Err(LedgerError::Store(StoreError::StoreLost(_)))), "{refused:?}");
 
     let accept = request_id(&format!("accept {round}"));
     let accepted = one.service.administration.accept_store(&accept, "", actor()).await;

@@ -76,8 +76,8 @@ impl World {
     fn with(catalog: Catalog) -> Self {
         let clock = ManualClock::at(FEBRUARY_12 + 12 * 60 * 60 * SECOND);
         let ledger = Arc::new(Embedded::in_memory(clock.clone()).expect("opens"));
-        let directory = Arc::new(EmbeddedDirectory::beside(&ledger));
-        let log = Arc::new(EmbeddedEvents::beside(&ledger));
+        let directory = Arc::new(EmbeddedDirectory::over(ledger.store()));
+        let log = Arc::new(EmbeddedEvents::over(ledger.store()));
         Self { catalog, clock, ledger, directory, log }
     }
 
@@ -255,8 +255,8 @@ async fn what_happens_while_the_store_is_away_is_told_when_it_is_back() {
     let redis = Standalone::start();
     let store = Redis::open(redis_options(&redis.url()), Arc::new(SystemClock)).await;
     let store = Arc::new(store.expect("opens"));
-    let directory = Arc::new(RedisDirectory::beside(&store));
-    let log = Arc::new(RedisEvents::beside(&store));
+    let directory = Arc::new(RedisDirectory::over(store.store()));
+    let log = Arc::new(RedisEvents::over(store.store()));
     let (metrics, catalog) = (Arc::new(Metrics::new()), imquota::catalog::builtin());
     let clock = Arc::new(SystemClock);
     let engine = Engine::new(store.clone(), clock, metrics.clone(), catalog, UnknownApp::Trial);

@@ -1,10 +1,11 @@
 //! What Redis answers: from the bytes of the protocol to what a script decided, and where the
 //! servers are.
 
-use imquota::ledger::redis::reply::{Reply, array, bytes, integer, read, text};
+use imquota::ledger::redis::reply::{Reply, read};
 use imquota::redis::client::reply::{
     field, followed_master, forbidden_command, redirection, unknown_command,
 };
+use imquota::redis::reply::{array, bytes, integer, text};
 use redis::{Value, parse_redis_value};
 
 /// A reply in the protocol of Redis. What is not in it is read as the text of `INFO`, and as that

@@ -1,6 +1,6 @@
 //! The directory in the embedded store's file.
 //!
-//! It writes through the ledger's writing thread, so a change of the directory is durable by the
+//! It writes through the store's writing thread, so a change of the directory is durable by the
 //! same group commit.
 
 use std::ops::Bound;
@@ -19,7 +19,7 @@ use crate::domain::clock_guard::AcceptedClock;
 use crate::domain::id::{AppId, RequestId};
 use crate::domain::month::Month;
 use crate::domain::time::Timestamp;
-use crate::ledger::embedded::Embedded;
+use crate::redb::RedbStore;
 use crate::redb::store_clock::{StoreClock, accepted_by};
 use crate::redb::writer::{Unit, Writer, WriterError};
 
@@ -35,10 +35,10 @@ pub struct EmbeddedDirectory {
 }
 
 impl EmbeddedDirectory {
-    /// Returns the directory in the same file as that ledger.
+    /// Returns the directory in that store.
     #[must_use]
-    pub fn beside(ledger: &Embedded) -> Self {
-        Self { writer: ledger.writer(), clock: ledger.clock() }
+    pub fn over(store: &RedbStore) -> Self {
+        Self { writer: store.writer.clone(), clock: store.clock.clone() }
     }
 }
 

@@ -20,7 +20,7 @@ use crate::domain::id::{AppId, RequestId};
 use crate::domain::month::Month;
 use crate::domain::purchase::Sales;
 use crate::domain::time::Timestamp;
-use crate::ledger::LedgerError;
+use crate::store::StoreError;
 
 mod audit_codec;
 pub mod catalog_codec;
@@ -172,7 +172,7 @@ pub enum DirectoryError {
         reason: String,
     },
     /// The store's clock and this machine's differ by that many seconds; nothing was changed.
-    #[error("{}", LedgerError::ClockSkew(*.0))]
+    #[error("{}", StoreError::ClockSkew(*.0))]
     ClockSkew(u64),
     /// The time cannot be trusted; nothing was written.
     #[error(transparent)]

@@ -1,4 +1,4 @@
-//! The directory in the ledger's Redis: one hash of documents, an index in the order of ids, the
+//! The directory in Redis: one hash of documents, an index in the order of ids, the
 //! audit log as a list, one hash of final statements, and one of activated catalogs.
 
 use std::sync::Arc;
@@ -12,13 +12,13 @@ use super::{
 use crate::domain::audit::{Entry, Event, Head};
 use crate::domain::id::AppId;
 use crate::domain::month::Month;
-use crate::ledger::LedgerError;
-use crate::ledger::redis::Redis;
-use crate::ledger::redis::reply::{array, bytes, integer};
+use crate::redis::RedisStore;
 use crate::redis::keys::{AUDIT, CATALOGS, DOCUMENTS, INDEX, STATEMENTS, UNKNOWN_APPS};
 use crate::redis::known::{Before, Tail};
+use crate::redis::reply::{array, bytes, integer};
 use crate::redis::scripts::ScriptId;
 use crate::redis::store::{PATIENCE, Store};
+use crate::store::StoreError;
 
 /// The highest number of attempts to log a change while other sidecars log theirs.
 const LOG_ATTEMPTS_MAX: usize = 64;
@@ -48,10 +48,10 @@ pub struct RedisDirectory {
 }
 
 impl RedisDirectory {
-    /// Returns the directory in the same Redis as that ledger.
+    /// Returns the directory in that store.
     #[must_use]
-    pub fn beside(ledger: &Redis) -> Self {
-        Self { store: ledger.store() }
+    pub fn over(store: &RedisStore) -> Self {
+        Self { store: store.calls() }
     }
 
     async fn call(&self, script: ScriptId, arguments: &[Vec<u8>]) -> Result<Value, DirectoryError> {
@@ -75,8 +75,8 @@ impl RedisDirectory {
         let keys: Vec<Vec<u8>> = keys.iter().map(|key| key.to_vec()).collect();
         let answer = self.store.call_script(script, &keys, arguments, PATIENCE).await;
         answer.map_err(|error| match error {
-            LedgerError::ClockSkew(seconds) => DirectoryError::ClockSkew(seconds),
-            LedgerError::StoreLost(why) => DirectoryError::StoreLost(why),
+            StoreError::ClockSkew(seconds) => DirectoryError::ClockSkew(seconds),
+            StoreError::StoreLost(why) => DirectoryError::StoreLost(why),
             other => DirectoryError::Unavailable(reason(other)),
         })
     }
@@ -180,9 +180,9 @@ fn decimal(number: u64) -> Vec<u8> {
     number.to_string().into_bytes()
 }
 
-fn reason(error: LedgerError) -> String {
+fn reason(error: StoreError) -> String {
     match error {
-        LedgerError::Unavailable(reason) | LedgerError::Refused(reason) => reason,
+        StoreError::Unavailable(reason) | StoreError::Refused(reason) => reason,
         other => other.to_string(),
     }
 }

@@ -23,7 +23,8 @@ use crate::domain::schedule::{MissingItem, Schedule};
 use crate::domain::time::Timestamp;
 use crate::domain::usage::{Usage, usages};
 use crate::domain::warning::Warning;
-use crate::ledger::{Answer, CLOCK_SKEW_MAX, Call, Ledger, LedgerError, Operation};
+use crate::ledger::{Answer, Call, Ledger, LedgerError, Operation};
+use crate::store::{CLOCK_SKEW_MAX, StoreError};
 use crate::telemetry::Metrics;
 
 pub mod admin;
@@ -218,7 +219,7 @@ impl Engine {
         }
         let apart = now.abs_diff(local);
         if apart > CLOCK_SKEW_MAX {
-            return Err(LedgerError::ClockSkew(apart.as_secs()));
+            return Err(StoreError::ClockSkew(apart.as_secs()).into());
         }
         Ok(now)
     }

@@ -6,6 +6,7 @@ use super::Engine;
 use crate::clock::Stopwatch;
 use crate::domain::id::AppId;
 use crate::ledger::LedgerError;
+use crate::store::StoreError;
 use crate::telemetry::trace;
 
 impl Engine {
@@ -22,7 +23,7 @@ impl Engine {
         let error = answer.as_ref().err().map(LedgerError::name);
         span.record("outcome", error.unwrap_or("ok"));
         self.metrics.store_called(call, watch, error);
-        if let Err(LedgerError::Overloaded(why)) = &answer {
+        if let Err(LedgerError::Store(StoreError::Overloaded(why))) = &answer {
             self.metrics.condition.shed(*why);
         }
         answer

@@ -12,7 +12,7 @@ use super::retention::PageEvents;
 use super::{Claim, EventLog, EventsError, LEASE_MAX, Lease, Move, Page, Retention, TIME_CURSOR};
 use crate::domain::event::Event;
 use crate::domain::time::Timestamp;
-use crate::ledger::embedded::Embedded;
+use crate::redb::RedbStore;
 use crate::redb::store_clock::StoreClock;
 use crate::redb::writer::{Unit, Writer, WriterError};
 
@@ -24,11 +24,11 @@ pub struct EmbeddedEvents {
 }
 
 impl EmbeddedEvents {
-    /// Returns the event log in the same file as that ledger.
+    /// Returns the event log in that store.
     #[must_use]
-    pub fn beside(ledger: &Embedded) -> Self {
+    pub fn over(store: &RedbStore) -> Self {
         let retention = Retention::default();
-        Self { writer: ledger.writer(), clock: ledger.clock(), retention }
+        Self { writer: store.writer.clone(), clock: store.clock.clone(), retention }
     }
 
     /// Returns the log with other bounds.

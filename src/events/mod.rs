@@ -25,7 +25,7 @@ use crate::domain::clock_guard::ClockRefusal;
 #[cfg(doc)]
 use crate::domain::event::EventKind;
 use crate::domain::event::{Event, NumberedEvent};
-use crate::ledger::LedgerError;
+use crate::store::StoreError;
 
 pub mod backoff;
 mod codec;
@@ -103,7 +103,7 @@ pub enum EventsError {
         reason: String,
     },
     /// The store's clock and this machine's differ by that many seconds; nothing was written.
-    #[error("{}", LedgerError::ClockSkew(*.0))]
+    #[error("{}", StoreError::ClockSkew(*.0))]
     ClockSkew(u64),
     /// The time cannot be trusted; nothing was written.
     #[error(transparent)]

@@ -1,4 +1,4 @@
-//! The event log in the ledger's Redis: a hash of events by number, one of cursors, and one that
+//! The event log in Redis: a hash of events by number, one of cursors, and one that
 //! indexes the events that are kept.
 //!
 //! Hashes, since they need no command beyond those of the ledger: a user of an older version then
@@ -14,12 +14,12 @@ use redis::Value;
 use super::retention::PageEvents;
 use super::{Claim, EventLog, EventsError, Lease, Move, Page, Retention, codec};
 use crate::domain::event::{Event, EventKind, StorePart};
-use crate::ledger::LedgerError;
-use crate::ledger::redis::Redis;
-use crate::ledger::redis::reply::{array, bytes, integer, text};
+use crate::redis::RedisStore;
 use crate::redis::keys::{CURSORS, EVENT_INDEX, EVENTS};
+use crate::redis::reply::{array, bytes, integer, text};
 use crate::redis::scripts::ScriptId;
 use crate::redis::store::{PATIENCE, Store};
+use crate::store::StoreError;
 
 /// The prefix of the fields of cursors, which separates them from other fields of the hash.
 const CURSOR_PREFIX: &str = "cursor/";
@@ -48,10 +48,10 @@ pub struct RedisEvents {
 }
 
 impl RedisEvents {
-    /// Returns the event log in the same Redis as that ledger.
+    /// Returns the event log in that store.
     #[must_use]
-    pub fn beside(ledger: &Redis) -> Self {
-        Self { store: ledger.store(), retention: Retention::default() }
+    pub fn over(store: &RedisStore) -> Self {
+        Self { store: store.calls(), retention: Retention::default() }
     }
 
     /// Returns the log with other bounds.
@@ -64,8 +64,8 @@ impl RedisEvents {
         let keys = [EVENTS.to_vec(), CURSORS.to_vec(), EVENT_INDEX.to_vec()];
         let answer = self.store.call_script(script, &keys, arguments, PATIENCE).await;
         answer.map_err(|error| match error {
-            LedgerError::ClockSkew(seconds) => EventsError::ClockSkew(seconds),
-            LedgerError::StoreLost(why) => EventsError::StoreLost(why),
+            StoreError::ClockSkew(seconds) => EventsError::ClockSkew(seconds),
+            StoreError::StoreLost(why) => EventsError::StoreLost(why),
             other => EventsError::Unavailable(reason(other)),
         })
     }
@@ -121,9 +121,9 @@ fn bounds(retention: &Retention) -> Vec<u8> {
     text.into_bytes()
 }
 
-fn reason(error: LedgerError) -> String {
+fn reason(error: StoreError) -> String {
     match error {
-        LedgerError::Unavailable(reason) | LedgerError::Refused(reason) => reason,
+        StoreError::Unavailable(reason) | StoreError::Refused(reason) => reason,
         other => other.to_string(),
     }
 }

@@ -8,11 +8,12 @@ use super::status::{Failure, ledger_code};
 use crate::directory::{AcceptClockError, DirectoryError, LostEnd};
 use crate::domain::purchase::Refusal;
 use crate::engine::admin::reconcile::ReconcileError;
-use crate::engine::admin::{AdminError, JournalChangeError, StoreError};
+use crate::engine::admin::{AcceptanceError, AdminError, JournalChangeError};
 use crate::events::EventsError;
 use crate::journal::JournalError;
-use crate::ledger::{LedgerError, SnapshotError};
+use crate::ledger::LedgerError;
 use crate::store::AcceptError;
+use crate::store::SnapshotError;
 
 /// The status of an administrative change that was not made.
 pub fn of_admin(error: &AdminError) -> Status {
@@ -176,15 +177,15 @@ pub fn of_snapshot(error: &SnapshotError) -> Status {
 }
 
 /// The status of a store that was not accepted.
-pub fn of_acceptance(error: &StoreError) -> Status {
+pub fn of_acceptance(error: &AcceptanceError) -> Status {
     let reason = match error {
-        StoreError::Accept(AcceptError::NotLost) => ErrorReason::StoreNotLost,
-        StoreError::Accept(AcceptError::OtherStore(_)) => ErrorReason::StoreDiffers,
-        StoreError::Accept(AcceptError::Elsewhere) => ErrorReason::StoreEmbedded,
-        StoreError::Accept(AcceptError::Ledger(_)) | StoreError::Limits(_) => {
+        AcceptanceError::Accept(AcceptError::NotLost) => ErrorReason::StoreNotLost,
+        AcceptanceError::Accept(AcceptError::OtherStore(_)) => ErrorReason::StoreDiffers,
+        AcceptanceError::Accept(AcceptError::Elsewhere) => ErrorReason::StoreEmbedded,
+        AcceptanceError::Accept(AcceptError::Store(_)) | AcceptanceError::Limits(_) => {
             ErrorReason::StoreLost
         }
-        StoreError::Unlogged(_) => ErrorReason::Unlogged,
+        AcceptanceError::Unlogged(_) => ErrorReason::Unlogged,
     };
     ErrorReply::new(reason, error).into()
 }
@@ -244,6 +245,7 @@ mod tests {
     use tonic_types::StatusExt as _;
 
     use super::*;
+    use crate::store::StoreError;
 
     fn reason(error: &AdminError) -> (Code, String) {
         let status = of_admin(error);
@@ -254,20 +256,22 @@ mod tests {
 
     #[test]
     fn that_nothing_was_done_is_said_once() {
-        let skew = LedgerError::ClockSkew(400);
+        let skew = LedgerError::Store(StoreError::ClockSkew(400));
         let status = of_admin(&AdminError::Clock(skew.clone()));
         assert_eq!(status.message(), skew.to_string());
         assert_eq!(status.message().matches("nothing was").count(), 1, "{status}");
-        let lost = of_admin(&AdminError::Clock(LedgerError::ConnectionLost("it".into())));
+        let lost = of_admin(&AdminError::Clock(LedgerError::Store(StoreError::ConnectionLost(
+            "it".into(),
+        ))));
         assert!(lost.message().starts_with("nothing was changed: the connection was lost"));
     }
 
     #[test]
     fn a_recorded_change_never_has_a_reason_that_says_nothing_was_done() {
         for cause in [
-            LedgerError::ClockSkew(400),
-            LedgerError::StoreLost("it".into()),
-            LedgerError::Unavailable("it".into()),
+            LedgerError::Store(StoreError::ClockSkew(400)),
+            LedgerError::Store(StoreError::StoreLost("it".into())),
+            LedgerError::Store(StoreError::Unavailable("it".into())),
         ] {
             let expected = (Code::Unavailable, "RECORDED_NOT_IN_FORCE".to_owned());
             assert_eq!(reason(&AdminError::Unfinished(cause)), expected);
@@ -277,10 +281,13 @@ mod tests {
     #[test]
     fn a_reading_that_the_store_does_not_answer_is_unavailable() {
         for (cause, expected) in [
-            (LedgerError::StoreLost("it".into()), "STORE_LOST"),
-            (LedgerError::Absent { why: "it".into(), may_be_done: false }, "STORE_ABSENT"),
-            (LedgerError::DeadlinePassed, "UNAVAILABLE"),
-            (LedgerError::Closing, "CLOSING"),
+            (LedgerError::Store(StoreError::StoreLost("it".into())), "STORE_LOST"),
+            (
+                LedgerError::Store(StoreError::Absent { why: "it".into(), may_be_done: false }),
+                "STORE_ABSENT",
+            ),
+            (LedgerError::Store(StoreError::DeadlinePassed), "UNAVAILABLE"),
+            (LedgerError::Store(StoreError::Closing), "CLOSING"),
         ] {
             for error in [AdminError::Clock(cause.clone()), AdminError::Unread(cause)] {
                 assert_eq!(reason(&error), (Code::Unavailable, expected.to_owned()));

@@ -10,6 +10,7 @@ use super::status::Failure;
 use crate::domain::time::Timestamp;
 use crate::engine::Engine;
 use crate::ledger::LedgerError;
+use crate::store::StoreError;
 
 /// How much before the caller's own deadline the answer is given up: the transport ends the call
 /// at the deadline as CANCELLED, and the caller is to hear DEADLINE_EXCEEDED.
@@ -56,7 +57,9 @@ impl Deadline {
     fn passed(self) -> Failure {
         match self.own_bound {
             None => Failure::TimedOut,
-            Some(bound) => LedgerError::Unavailable(no_answer_within(bound)).into(),
+            Some(bound) => {
+                LedgerError::Store(StoreError::Unavailable(no_answer_within(bound))).into()
+            }
         }
     }
 
@@ -65,9 +68,9 @@ impl Deadline {
     fn failure(self, error: LedgerError, now: Timestamp) -> Failure {
         let is_up = now + GIVEN_UP_BEFORE >= self.at;
         match (error, self.own_bound) {
-            (LedgerError::Unavailable(_), _) if is_up => self.passed(),
-            (LedgerError::DeadlinePassed, Some(bound)) => {
-                LedgerError::Refused(no_answer_within(bound)).into()
+            (LedgerError::Store(StoreError::Unavailable(_)), _) if is_up => self.passed(),
+            (LedgerError::Store(StoreError::DeadlinePassed), Some(bound)) => {
+                LedgerError::Store(StoreError::Refused(no_answer_within(bound))).into()
             }
             (error, _) => error.into(),
         }
@@ -142,17 +145,22 @@ mod tests {
         let now = Timestamp::from_millis(1_000);
         let bound = Duration::from_secs(2);
         let (callers, own) = (deadline(Some(bound / 2), now, bound), deadline(None, now, bound));
-        let late = || LedgerError::Unavailable("no reply within 999 ms".into());
-        let refused = || LedgerError::Refused("READONLY".into());
+        let late = || LedgerError::Store(StoreError::Unavailable("no reply within 999 ms".into()));
+        let refused = || LedgerError::Store(StoreError::Refused("READONLY".into()));
         let code = |failure| crate::grpc::status::of_failure(failure).code();
         for (deadline, error, at_ms, expected) in [
             (callers, late(), 2_000, Code::DeadlineExceeded),
             (callers, late(), 1_997, Code::DeadlineExceeded),
             (callers, late(), 1_500, Code::Unavailable),
             (callers, refused(), 2_000, Code::Unavailable),
-            (callers, LedgerError::DeadlinePassed, 2_000, Code::DeadlineExceeded),
+            (
+                callers,
+                LedgerError::Store(StoreError::DeadlinePassed),
+                2_000,
+                Code::DeadlineExceeded,
+            ),
             (own, late(), 3_000, Code::Unavailable),
-            (own, LedgerError::DeadlinePassed, 3_000, Code::Unavailable),
+            (own, LedgerError::Store(StoreError::DeadlinePassed), 3_000, Code::Unavailable),
         ] {
             let words = format!("{deadline:?} {error} at {at_ms}");
             let failure = deadline.failure(error, Timestamp::from_millis(at_ms));

@@ -8,6 +8,7 @@ use tonic::Code;
 use crate::domain::clock_guard::ClockRefusal;
 use crate::domain::decision;
 use crate::ledger::LedgerError;
+use crate::store::StoreError;
 
 macro_rules! reasons {
     ($($reason:ident = $name:literal: $($code:ident)|+;)*) => {
@@ -150,6 +151,25 @@ reasons! {
     InternalError = "INTERNAL_ERROR": Internal;
 }
 
+impl From<&StoreError> for ErrorReason {
+    fn from(error: &StoreError) -> Self {
+        match error {
+            StoreError::DeadlinePassed => Self::DeadlinePassed,
+            StoreError::Overloaded(_) => Self::Overloaded,
+            StoreError::Refused(_) => Self::Refused,
+            StoreError::Unavailable(_) => Self::Unavailable,
+            StoreError::ConnectionLost(_) => Self::ConnectionLost,
+            StoreError::Unconfirmed(_) | StoreError::Unconfirmable(_) => Self::Unconfirmed,
+            StoreError::Failed(_) => Self::Failed,
+            StoreError::Absent { .. } => Self::StoreAbsent,
+            StoreError::StoreLost(_) => Self::StoreLost,
+            StoreError::ClockSkew(_) => Self::ClockSkew,
+            StoreError::ClockSettling(_) => Self::ClockSettling,
+            StoreError::Closing => Self::Closing,
+        }
+    }
+}
+
 impl From<&LedgerError> for ErrorReason {
     fn from(error: &LedgerError) -> Self {
         match error {
@@ -161,19 +181,8 @@ impl From<&LedgerError> for ErrorReason {
             LedgerError::GroupTypeUnknown { .. } => Self::GroupTypeUnknown,
             LedgerError::MembersNotTracked { .. } => Self::MembersNotTracked,
             LedgerError::NotTracked(_) => Self::NotTracked,
-            LedgerError::DeadlinePassed => Self::DeadlinePassed,
-            LedgerError::Overloaded(_) => Self::Overloaded,
-            LedgerError::Refused(_) => Self::Refused,
-            LedgerError::Unavailable(_) => Self::Unavailable,
-            LedgerError::ConnectionLost(_) => Self::ConnectionLost,
-            LedgerError::Unconfirmed(_) | LedgerError::Unconfirmable(_) => Self::Unconfirmed,
-            LedgerError::Failed(_) => Self::Failed,
-            LedgerError::Absent { .. } => Self::StoreAbsent,
+            LedgerError::Store(error) => error.into(),
             LedgerError::JournalBlocked { .. } => Self::JournalBlocked,
-            LedgerError::StoreLost(_) => Self::StoreLost,
-            LedgerError::ClockSkew(_) => Self::ClockSkew,
-            LedgerError::ClockSettling(_) => Self::ClockSettling,
-            LedgerError::Closing => Self::Closing,
             LedgerError::Unfinished(_) => Self::Unfinished,
         }
     }

@@ -230,7 +230,7 @@ mod tests {
     use super::*;
     use crate::domain::id::{GroupId, UserId};
     use crate::grpc::pb;
-    use crate::ledger::Overload;
+    use crate::store::{Overload, StoreError};
 
     #[test]
     fn a_replaced_group_aborts_the_call_and_invites_no_blind_retry() {
@@ -249,7 +249,11 @@ mod tests {
     fn an_operation_of_apply_has_the_error_of_a_unary_call() {
         type Case = (fn() -> Failure, &'static str, bool);
         let failures: [Case; 6] = [
-            (|| LedgerError::Overloaded(Overload::Full).into(), "OVERLOADED", true),
+            (
+                || LedgerError::Store(StoreError::Overloaded(Overload::Full)).into(),
+                "OVERLOADED",
+                true,
+            ),
             (
                 || LedgerError::JournalBlocked { entry: 7, why: "it".into() }.into(),
                 "JOURNAL_BLOCKED",

@@ -1,20 +1,9 @@
 //! Errors of the ledger: why it made no decision, and whether the operation may have been done.
 
 use crate::domain::catalog::UnknownAppBound;
-use crate::domain::clock_guard::ClockRefusal;
 use crate::domain::id::{AppId, GroupId, Name};
 use crate::domain::time::Timestamp;
-
-/// The reason why an operation was not sent to the store.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Overload {
-    /// The queue is full.
-    #[error("too many operations wait for the store")]
-    Full,
-    /// Its deadline passed while it was in the queue.
-    #[error("the operation's deadline passed while it waited for the store")]
-    Late,
-}
+use crate::store::StoreError;
 
 /// The reason why no decision was made.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -78,47 +67,9 @@ pub enum LedgerError {
         .0.as_millis()
     )]
     NotTracked(Timestamp),
-    /// The deadline passed before the store started on the operation; nothing was done.
-    #[error("the deadline passed before the operation was decided; nothing was done")]
-    DeadlinePassed,
-    /// Too many operations are waiting; nothing was done.
-    #[error("{0}; nothing was done")]
-    Overloaded(Overload),
-    /// The store could not be reached, or refused the operation; nothing was done.
-    #[error("the store refused the operation: {0}; nothing was done")]
-    Refused(String),
-    /// The store failed. Whether the operation was done is unknown; a repetition is safe.
-    #[error("the store failed: {0}; whether the operation was done is unknown")]
-    Unavailable(String),
-    /// The connection to the store was lost during the operation. Whether it was done is unknown; a
-    /// repetition is safe.
-    #[error("the connection was lost: {0}; whether the operation was done is unknown")]
-    ConnectionLost(String),
-    /// The master has decided, and no replica has confirmed the decision. Whether it survives a
-    /// failover is unknown; a repetition is safe.
-    #[error("no replica confirmed the decision: {0}; whether it survives a failover is unknown")]
-    Unconfirmed(String),
-    /// Replicas that have to confirm the decision are missing, or the master may be outdated;
-    /// nothing was done.
-    #[error("replicas cannot confirm a decision: {0}; nothing was done")]
-    Unconfirmable(String),
-    /// The store answers, and cannot carry out the operation on the data that it holds. Whether a
-    /// part was done is unknown; a repetition is safe.
-    #[error("the store cannot carry out the operation: {0}; whether a part was done is unknown")]
-    Failed(String),
-    /// The server that holds the facts is absent: it refuses connections, is unreachable or silent,
-    /// or cannot serve any request.
-    #[error("the store is absent: {why}; {}", if *.may_be_done {
-        "whether the operation was done is unknown"
-    } else {
-        "nothing was done"
-    })]
-    Absent {
-        /// The server, and the evidence.
-        why: String,
-        /// True if the operation may have been done.
-        may_be_done: bool,
-    },
+    /// The store did not carry out the operation, or its outcome is unknown.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// A journal entry about the same user or group cannot be replayed to the store; nothing was
     /// done.
     #[error(
@@ -131,23 +82,6 @@ pub enum LedgerError {
         /// The store's error for it.
         why: String,
     },
-    /// The store lost its facts, or is another one; nothing was done.
-    #[error("the store lost its facts, or is another one: {0}; nothing was done")]
-    StoreLost(String),
-    /// The store's clock and this process's differ too much for an operation that depends on the
-    /// time; nothing was done.
-    #[error(
-        "the store's clock and the clock of this machine are {0} s apart, and this operation \
-         depends on the time; nothing was done"
-    )]
-    ClockSkew(u64),
-    /// The store was opened, or its clock accepted, too recently for an operation that cannot be
-    /// undone; nothing was done.
-    #[error("{}", ClockRefusal::Settling { seconds: *.0 })]
-    ClockSettling(u64),
-    /// The store is being closed; nothing was done.
-    #[error("the store is closing; nothing was done")]
-    Closing,
     /// An operation of several steps was started and could not be finished for this reason. A
     /// repetition finishes it.
     #[error(
@@ -197,19 +131,8 @@ impl LedgerError {
             Self::GroupTypeUnknown { .. } => "group_type_unknown",
             Self::MembersNotTracked { .. } => "members_not_tracked",
             Self::NotTracked(_) => "not_tracked",
-            Self::DeadlinePassed => "deadline_passed",
-            Self::Overloaded(_) => "overloaded",
-            Self::Refused(_) => "refused",
-            Self::Unavailable(_) => "unavailable",
-            Self::ConnectionLost(_) => "connection_lost",
-            Self::Unconfirmed(_) | Self::Unconfirmable(_) => "unconfirmed",
-            Self::Failed(_) => "failed",
-            Self::Absent { .. } => "store_absent",
+            Self::Store(error) => error.name(),
             Self::JournalBlocked { .. } => "journal_blocked",
-            Self::StoreLost(_) => "store_lost",
-            Self::ClockSkew(_) => "clock_skew",
-            Self::ClockSettling(_) => "clock_settling",
-            Self::Closing => "closing",
             Self::Unfinished(_) => "unfinished",
         }
     }
@@ -244,8 +167,10 @@ impl LedgerError {
     #[must_use]
     pub fn of_unknown(self) -> Self {
         match self {
-            Self::Absent { why, .. } => Self::Absent { why, may_be_done: true },
-            error if error.did_nothing() => Self::Unavailable(error.to_string()),
+            Self::Store(StoreError::Absent { why, .. }) => {
+                StoreError::Absent { why, may_be_done: true }.into()
+            }
+            error if error.did_nothing() => StoreError::Unavailable(error.to_string()).into(),
             error => error,
         }
     }
@@ -253,17 +178,11 @@ impl LedgerError {
     /// Returns whether it is certain that nothing was done.
     #[must_use]
     pub fn did_nothing(&self) -> bool {
-        let may_be_done = matches!(
-            self,
-            Self::Unavailable(_)
-                | Self::ConnectionLost(_)
-                | Self::Unconfirmed(_)
-                | Self::Failed(_)
-                | Self::Unfinished(_)
-                | Self::GroupReplaced(_)
-                | Self::Absent { may_be_done: true, .. }
-        );
-        !may_be_done
+        match self {
+            Self::Store(error) => error.did_nothing(),
+            Self::Unfinished(_) | Self::GroupReplaced(_) => false,
+            _ => true,
+        }
     }
 
     /// Returns whether the server that holds the facts is absent, as opposed to returning any
@@ -271,7 +190,7 @@ impl LedgerError {
     #[must_use]
     pub fn is_absence(&self) -> bool {
         match self {
-            Self::Absent { .. } => true,
+            Self::Store(StoreError::Absent { .. }) => true,
             Self::Unfinished(why) => why.is_absence(),
             _ => false,
         }
@@ -281,7 +200,7 @@ impl LedgerError {
     #[must_use]
     pub fn is_clock_skew(&self) -> bool {
         match self {
-            Self::ClockSkew(_) => true,
+            Self::Store(StoreError::ClockSkew(_)) => true,
             Self::Unfinished(why) => why.is_clock_skew(),
             _ => false,
         }
@@ -290,48 +209,33 @@ impl LedgerError {
     /// Returns whether a repetition of the operation may succeed.
     #[must_use]
     pub fn can_retry(&self) -> bool {
-        matches!(
-            self,
-            Self::DeadlinePassed
-                | Self::Overloaded(_)
-                | Self::Refused(_)
-                | Self::Unavailable(_)
-                | Self::ConnectionLost(_)
-                | Self::Unconfirmed(_)
-                | Self::Unconfirmable(_)
-                | Self::Failed(_)
-                | Self::Absent { .. }
-                | Self::JournalBlocked { .. }
-                | Self::StoreLost(_)
-                | Self::ClockSkew(_)
-                | Self::ClockSettling(_)
-                | Self::Closing
-                | Self::Unfinished(_)
-        )
+        matches!(self, Self::Store(_) | Self::JournalBlocked { .. } | Self::Unfinished(_))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::Overload;
 
     #[test]
     fn the_error_of_a_read_says_nothing_of_an_outcome() {
         let why = || "it".to_owned();
         for error in [
-            LedgerError::Refused(why()),
-            LedgerError::Unavailable(why()),
-            LedgerError::ConnectionLost(why()),
-            LedgerError::Unconfirmed(why()),
-            LedgerError::Unconfirmable(why()),
-            LedgerError::Failed(why()),
-            LedgerError::Absent { why: why(), may_be_done: false },
-            LedgerError::Absent { why: why(), may_be_done: true },
-            LedgerError::StoreLost(why()),
-            LedgerError::Closing,
-            LedgerError::DeadlinePassed,
-            LedgerError::Overloaded(Overload::Full),
+            StoreError::Refused(why()),
+            StoreError::Unavailable(why()),
+            StoreError::ConnectionLost(why()),
+            StoreError::Unconfirmed(why()),
+            StoreError::Unconfirmable(why()),
+            StoreError::Failed(why()),
+            StoreError::Absent { why: why(), may_be_done: false },
+            StoreError::Absent { why: why(), may_be_done: true },
+            StoreError::StoreLost(why()),
+            StoreError::Closing,
+            StoreError::DeadlinePassed,
+            StoreError::Overloaded(Overload::Full),
         ] {
+            let error = LedgerError::from(error);
             let text = error.without_outcome();
             assert!(!text.contains("was done") && !text.contains("unknown"), "{text}");
             assert!(error.to_string().starts_with(&text) && !text.is_empty(), "{text}");

@@ -46,7 +46,7 @@ use crate::domain::usage::Counts;
 use crate::domain::warning::Warning;
 use crate::store::fair::Load;
 use crate::store::loss::LostWrites;
-use crate::store::{Fingerprints, Identified, ServerState};
+use crate::store::{Fingerprints, Identified, ServerState, SnapshotError};
 
 pub mod crossings;
 pub mod embedded;
@@ -65,7 +65,7 @@ use holdings::{Holdings, UsageScope};
 use metering::Meter;
 use reconcile::{Comparison, Difference, ExpectedState, PageToken, Section, Subjects, Tracking};
 
-pub use error::{LedgerError, Overload};
+pub use error::LedgerError;
 pub use operation::Operation;
 
 /// The context of every operation.
@@ -142,24 +142,6 @@ pub struct TypesInUse {
 pub const UNKNOWN_APP_SEEN_FOR: Duration = Duration::from_secs(6 * 60 * 60);
 /// An unknown app is no longer counted after this time without facts.
 pub const UNKNOWN_APP_EMPTY_FOR: Duration = Duration::from_secs(24 * 60 * 60);
-
-/// The largest difference between the store's clock and this process's that operations depending on
-/// the time accept: more than maintained clocks drift apart, and little compared with a day.
-pub const CLOCK_SKEW_MAX: Duration = Duration::from_secs(5 * 60);
-
-/// The reason why a copy of the store was not made.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum SnapshotError {
-    /// The store is in external servers.
-    #[error("the facts are in Redis: back that up by its own means (BGSAVE, its AOF, a replica)")]
-    Elsewhere,
-    /// The store is being closed.
-    #[error("the store is closing")]
-    Closing,
-    /// The copy could not be written.
-    #[error("the copy could not be written: {0}")]
-    Failed(String),
-}
 
 /// A store of facts that decides and meters. The contract is in the module's documentation.
 #[async_trait]
@@ -299,10 +281,10 @@ pub trait Ledger: Meter + Identified {
     }
 
     /// Waits until the store has failed permanently: every call returns
-    /// [`LedgerError::Unavailable`] until the process is restarted.
+    /// [`Unavailable`](crate::store::StoreError::Unavailable) until the process is restarted.
     async fn failed(&self);
 
     /// Finishes accepted operations and closes the store. Later calls return
-    /// [`LedgerError::Closing`].
+    /// [`Closing`](crate::store::StoreError::Closing).
     async fn close(&self);
 }

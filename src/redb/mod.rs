@@ -1,7 +1,14 @@
-//! The file of the embedded store: its tables, the thread that writes them, and the store's clock.
+//! The file of the embedded store, below the ledger, the directory and the events: its tables, the
+//! thread that writes them with group commit, and the store's clock.
+//!
+//! The file is locked while it is open, so that no second process can count in it. The memory store
+//! is the same code over redb's in-memory backend.
 
 pub mod file;
-pub(crate) mod snapshot;
+mod open;
+mod snapshot;
 pub(crate) mod store_clock;
 pub(crate) mod tables;
 pub(crate) mod writer;
+
+pub use self::open::{OpenError, RedbStore};

@@ -14,13 +14,13 @@ use crate::private_file;
 
 /// Copies all committed data into a new file of the same format. The file has no name any more;
 /// dropping it frees its space.
-pub(crate) fn copy(database: &Arc<Database>, directory: &Path) -> Result<File, String> {
+pub(super) fn copy(database: &Arc<Database>, directory: &Path) -> Result<File, String> {
     let to_text = |error: redb::Error| error.to_string();
     let file = nameless(directory).map_err(|error| error.to_string())?;
     let own = file.try_clone().map_err(|error| error.to_string())?;
     let reading = database.begin_read().map_err(|error| to_text(error.into()))?;
     let backend = FileBackend::new(own).map_err(|error| to_text(error.into()))?;
-    let copy = crate::ledger::embedded::builder().create_with_backend(backend);
+    let copy = super::open::builder().create_with_backend(backend);
     let copy = copy.map_err(|error| to_text(error.into()))?;
     let writing = copy.begin_write().map_err(|error| to_text(error.into()))?;
     copy_all(&reading, &writing).map_err(to_text)?;

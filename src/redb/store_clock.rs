@@ -11,10 +11,9 @@ use redb::{ReadableTable, StorageError, Table};
 
 use super::writer::Unit;
 use crate::clock::Clock;
-use crate::domain::clock_guard::{AcceptedClock, ClockGuard, ClockReading, ClockRefusal, Clocks};
+use crate::domain::clock_guard::{AcceptedClock, ClockGuard, ClockReading, Clocks};
 use crate::domain::id::RequestId;
 use crate::domain::time::Timestamp;
-use crate::ledger::LedgerError;
 
 /// The longest time between readings of the two clocks that count as simultaneous.
 const READ_WITHIN: Duration = Duration::from_millis(100);
@@ -114,17 +113,6 @@ impl StoreClock {
     }
 }
 
-impl From<ClockRefusal> for LedgerError {
-    fn from(refusal: ClockRefusal) -> Self {
-        match refusal {
-            ClockRefusal::Skewed { seconds } | ClockRefusal::Behind { seconds } => {
-                Self::ClockSkew(seconds)
-            }
-            ClockRefusal::Settling { seconds } => Self::ClockSettling(seconds),
-        }
-    }
-}
-
 /// Reads both clocks at one moment. If the process was suspended between the two readings they
 /// would differ for ever, so they are then read again.
 fn clocks(clock: &dyn Clock) -> Clocks {
@@ -204,8 +192,7 @@ mod tests {
     use redb::{AccessGuard, TableDefinition};
 
     use super::*;
-    use crate::ledger::Ledger as _;
-    use crate::ledger::embedded::Embedded;
+    use crate::redb::RedbStore;
 
     /// Changes the table of a closed store, by its name on disk.
     fn change(directory: &Path, change: impl Fn(Option<&[u8]>) -> Option<Vec<u8>>) {
@@ -239,26 +226,26 @@ mod tests {
     async fn a_store_of_the_previous_version_has_recorded_nothing_and_opens() {
         const LATER: i64 = 1_000_000_000_000;
         let folder = tempfile::tempdir().expect("a directory");
-        let open = |at: i64| Embedded::open(folder.path(), Arc::new(FixedClock(at)));
+        let open = |at: i64| RedbStore::open(folder.path(), Arc::new(FixedClock(at)));
         let store = open(0).expect("opens");
-        let work = store.writer();
+        let work = store.writer.clone();
         let record = move |unit: &mut Unit<'_, '_>| {
             unit.wrote = true;
             write_recorded(&mut unit.tables.clock, Timestamp::from_millis(LATER))
         };
         work.submit_without_timeout(record).await.expect("written");
-        store.close().await;
+        store.writer.close().await;
         drop((work, store));
         change(folder.path(), |row| row.map(<[u8]>::to_vec));
         let behind = open(0).expect("opens");
-        assert!(behind.clock().reading().selling().is_err());
-        behind.close().await;
+        assert!(behind.clock.reading().selling().is_err());
+        behind.writer.close().await;
         drop(behind);
         // Without the table, as in the previous version.
         change(folder.path(), |_| None);
         let store = open(0).expect("opens");
-        assert_eq!(store.clock().reading().selling(), Ok(()));
-        store.close().await;
+        assert_eq!(store.clock.reading().selling(), Ok(()));
+        store.writer.close().await;
         drop(store);
         for (row, why) in
             [(&[2, 0][..], "another version"), (&[1, 2, 3], "damaged"), (&[], "another")]

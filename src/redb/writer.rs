@@ -22,10 +22,10 @@ use super::store_clock::StoreClock;
 use super::tables::Tables;
 use crate::clock::Stopwatch;
 use crate::domain::schedule::Schedule;
-use crate::ledger::Overload;
 use crate::redb::file::{Purpose, work_and_close};
 use crate::store::fair::{Load, Turn, Turns};
 use crate::store::fingerprint::AppKey;
+use crate::store::{Overload, StoreError};
 
 /// The default for the highest number of subjects whose work the thread has at once.
 const SUBJECTS_IN_FLIGHT_MAX: usize = 4096;
@@ -67,6 +67,16 @@ pub enum WriterError {
     /// The store failed; whether the work was done is unknown.
     #[error("{0}")]
     Failed(String),
+}
+
+impl From<WriterError> for StoreError {
+    fn from(error: WriterError) -> Self {
+        match error {
+            WriterError::Overloaded(why) => Self::Overloaded(why),
+            WriterError::Closing => Self::Closing,
+            WriterError::Failed(reason) => Self::Unavailable(reason),
+        }
+    }
 }
 
 /// Reports to the caller that the transaction was committed, or why not.

@@ -8,10 +8,10 @@
 use super::generation;
 use super::identity::{self, FORMAT, Identity, Known, Match, UNFINISHED};
 use super::keys::IDENTITY;
+use super::reply::integer;
 use super::scripts::ScriptId;
 use super::store::{PATIENCE, Store};
-use crate::ledger::LedgerError;
-use crate::ledger::redis::reply::integer;
+use crate::store::StoreError;
 use crate::store::{AcceptError, Accepted};
 
 /// Begins an acceptance: see
@@ -70,11 +70,11 @@ async fn write_identity(
             .map(|text: &str| text.as_bytes().to_vec());
     let script = ScriptId::AcceptStore as usize;
     let written = store.client.call(script, &[IDENTITY.to_vec()], &arguments, PATIENCE).await;
-    if integer(&written.map_err(LedgerError::from)?) == Some(1) {
+    if integer(&written.map_err(StoreError::from)?) == Some(1) {
         return Ok(new);
     }
     let why = "another request accepts it at the same time";
-    Err(LedgerError::Refused(why.to_owned()).into())
+    Err(StoreError::Refused(why.to_owned()).into())
 }
 
 /// Finishes an acceptance: see
@@ -83,7 +83,7 @@ pub async fn finish(store: &Store) -> Result<(), AcceptError> {
     let finished = generation::finish(store).await;
     let found = match finished {
         Ok(true) => identity::read(&store.client).await,
-        Ok(false) => Err(LedgerError::StoreLost("its generation has changed".to_owned())),
+        Ok(false) => Err(StoreError::StoreLost("its generation has changed".to_owned())),
         Err(error) => Err(error),
     };
     match found {

@@ -16,7 +16,7 @@ use super::client::CallError;
 use super::generation::{self, Marked};
 use super::identity::{self, Identity, Match};
 use super::store::Store;
-use crate::ledger::LedgerError;
+use crate::store::StoreError;
 
 /// Time between two checks of the store.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
@@ -25,9 +25,7 @@ const ALL_MARKS_EVERY: usize = 5;
 
 impl Store {
     /// Marks the store as lost and returns the error.
-    pub(crate) fn lose(&self, why: &str) -> LedgerError {
-        self.noted.clear();
-        self.unknown_apps.clear();
+    pub(super) fn lose(&self, why: &str) -> StoreError {
         self.standing.lose(why, self.clock.now());
         self.standing.refusal()
     }
@@ -39,7 +37,7 @@ impl Store {
         generation: &[u8],
         key: &[u8],
         met: CallError,
-    ) -> Result<(), LedgerError> {
+    ) -> Result<(), StoreError> {
         let CallError::StoreLost(met) = met else { return Err(met.into()) };
         let examined = self.standing.examined.load(Ordering::Acquire);
         let _one_at_a_time = self.standing.examining.lock().await;
@@ -54,18 +52,16 @@ impl Store {
         let found = identity::read(&self.client).await;
         // Without the identity nothing is decided here: the call was refused, and that is its
         // result.
-        let Ok(found) = found else { return Err(LedgerError::StoreLost(met)) };
+        let Ok(found) = found else { return Err(StoreError::StoreLost(met)) };
         match self.standing.known().compare(&found) {
             Match::Lost(why) => return Err(self.lose(&why)),
-            Match::OtherKey => return Err(LedgerError::StoreLost(met)),
+            Match::OtherKey => return Err(StoreError::StoreLost(met)),
             Match::Descends => {
                 // If a caller relies on the generation, only the periodic check waits for them.
                 let Ok(_alone) = self.standing.using.try_write() else {
-                    return Err(LedgerError::StoreLost(met));
+                    return Err(StoreError::StoreLost(met));
                 };
                 self.standing.reopen(&found);
-                self.noted.clear();
-                self.unknown_apps.clear();
             }
             Match::Same => {
                 if found.is_marked {
@@ -74,12 +70,12 @@ impl Store {
                 let put = if self.standing.seen.contains(slot) {
                     // Another process may have written it since the call.
                     let wrong = generation::find_wrong_mark(self, std::iter::once(slot)).await;
-                    wrong.map_or(Ok(()), |why| Err(LedgerError::StoreLost(why)))
+                    wrong.map_or(Ok(()), |why| Err(StoreError::StoreLost(why)))
                 } else {
                     generation::put_mark(self, slot, CHECK_INTERVAL).await
                 };
                 match put {
-                    Err(LedgerError::StoreLost(why)) => return Err(self.lose(&why)),
+                    Err(StoreError::StoreLost(why)) => return Err(self.lose(&why)),
                     put => put?,
                 }
             }
@@ -89,7 +85,7 @@ impl Store {
     }
 
     /// Checks identity and marks once; `false` if this process cannot continue with the store.
-    pub(crate) async fn check_once(&self, turn: usize) -> bool {
+    pub(super) async fn check_once(&self, turn: usize) -> bool {
         let version = self.standing.version();
         // A reply may be missing while servers change: the next check reads again.
         let Ok(found) = identity::read(&self.client).await else { return true };
@@ -102,8 +98,6 @@ impl Store {
             Match::Descends => {
                 let _alone = self.standing.using.write().await;
                 self.standing.reopen(&found);
-                self.noted.clear();
-                self.unknown_apps.clear();
             }
             Match::Same if self.standing.is_lost() => self.check_all_marks(&found, turn).await,
             Match::Same => self.check_sampled_marks(&found, turn).await,
@@ -149,7 +143,7 @@ impl Store {
     }
 
     /// Reads every mark, and writes those that were never written.
-    pub(crate) async fn check_marks(&self) {
+    pub(super) async fn check_marks(&self) {
         if self.standing.is_lost() {
             return;
         }
@@ -161,7 +155,7 @@ impl Store {
     }
 
     /// Writes marks that could not be written before.
-    pub(crate) async fn complete_marks(&self) {
+    pub(super) async fn complete_marks(&self) {
         match generation::put_marks(self).await {
             Ok(Marked::All) => info!("store marks complete"),
             Ok(Marked::Lost(why)) => drop(self.lose(&why)),

@@ -3,14 +3,15 @@
 
 use super::client::Client;
 use super::keys;
+use super::open::OpenError;
+use super::reply::{array, bytes, text};
 use super::scripts::ScriptId;
 use super::store::PATIENCE;
-use crate::ledger::redis::reply::{array, bytes, text};
-use crate::ledger::redis::{OpenError, verdict};
+use crate::store::StoreError;
 
 /// Returns an error if the server lacks commands of the scripts, or if its user may not run them.
 /// In a cluster one node is checked: the others have the same commands and users.
-pub(crate) async fn check(client: &Client) -> Result<(), OpenError> {
+pub(super) async fn check(client: &Client) -> Result<(), OpenError> {
     let script = ScriptId::Forbidden as usize;
     let value = client.call(script, &[keys::DOCUMENTS.to_vec()], &[], PATIENCE).await;
     let value = value.map_err(|error| OpenError::of_script(error.into(), keys::FACTS_PATTERN))?;
@@ -24,6 +25,6 @@ pub(crate) async fn check(client: &Client) -> Result<(), OpenError> {
             Err(OpenError::Forbidden(forbidden.join(", ")))
         }
         Some([_, _]) => Ok(()),
-        _ => Err(OpenError::Unreadable(verdict::unreadable("malformed reply of permissions"))),
+        _ => Err(OpenError::Unreadable(StoreError::malformed("malformed reply of permissions"))),
     }
 }

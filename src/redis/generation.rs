@@ -6,11 +6,10 @@ use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 
 use super::client::CallTimeout;
 use super::keys::IDENTITY;
+use super::reply::{bytes, integer};
 use super::scripts::ScriptId;
 use super::store::{PATIENCE, Store};
-use crate::ledger::LedgerError;
-use crate::ledger::redis::reply::{bytes, integer};
-use crate::ledger::redis::verdict::unreadable;
+use crate::store::StoreError;
 
 /// Most marks that are written or read concurrently: a new cluster has all of them in half a
 /// second.
@@ -30,14 +29,14 @@ pub enum Marked {
 }
 
 /// Writes the marks that are missing and were never observed, and records when all are written.
-pub async fn put_marks(store: &Store) -> Result<Marked, LedgerError> {
+pub async fn put_marks(store: &Store) -> Result<Marked, StoreError> {
     let slots = store.marks.slots().filter(|slot| !store.standing.seen.contains(*slot));
     let put = slots.map(|slot| put_mark(store, slot, MARK_TIMEOUT));
     let put: Vec<_> = stream::iter(put).buffer_unordered(CONCURRENT_MAX).collect().await;
     let mut missing = false;
     for one in put {
         match one {
-            Err(LedgerError::StoreLost(why)) => return Ok(Marked::Lost(why)),
+            Err(StoreError::StoreLost(why)) => return Ok(Marked::Lost(why)),
             Err(_) => missing = true,
             Ok(()) => {}
         }
@@ -54,13 +53,13 @@ pub async fn put_marks(store: &Store) -> Result<Marked, LedgerError> {
 
 /// Records that all marks of the generation are written; `false` if the store has another
 /// generation.
-pub async fn finish(store: &Store) -> Result<bool, LedgerError> {
+pub async fn finish(store: &Store) -> Result<bool, StoreError> {
     let arguments = [store.generation().to_vec()];
     let script = ScriptId::FinishMarks as usize;
     let finished = store.client.call(script, &[IDENTITY.to_vec()], &arguments, PATIENCE).await?;
     match integer(&finished) {
         Some(finished) => Ok(finished == 1),
-        None => Err(unreadable("the end of the marks is malformed")),
+        None => Err(StoreError::malformed("the end of the marks is malformed")),
     }
 }
 
@@ -69,21 +68,21 @@ pub async fn put_mark(
     store: &Store,
     slot: u16,
     timeout: impl Into<CallTimeout>,
-) -> Result<(), LedgerError> {
+) -> Result<(), StoreError> {
     let generation = [store.generation().to_vec()];
     let script = ScriptId::PutMark as usize;
     let mark = store.marks.key(slot);
     let found = store.client.call(script, &[mark], &generation, timeout).await?;
     let found = bytes(found).unwrap_or_default();
     if found != generation[0] {
-        return Err(LedgerError::StoreLost(describe_mark(slot, &found)));
+        return Err(StoreError::StoreLost(describe_mark(slot, &found)));
     }
     store.standing.seen.insert(slot);
     Ok(())
 }
 
 /// Writes the mark of the generation to every slot, whatever it had.
-pub async fn renew_marks(store: &Store) -> Result<(), LedgerError> {
+pub async fn renew_marks(store: &Store) -> Result<(), StoreError> {
     let generation = store.generation();
     let script = ScriptId::RenewMark as usize;
     let renew = |slot| {
@@ -113,7 +112,7 @@ pub async fn has_all_marks(store: &Store) -> bool {
 
 /// Returns what is wrong with the mark of a slot. A missing mark that was never observed is not
 /// wrong.
-async fn check_mark(store: &Store, slot: u16) -> Result<Option<String>, LedgerError> {
+async fn check_mark(store: &Store, slot: u16) -> Result<Option<String>, StoreError> {
     let script = ScriptId::ReadMark as usize;
     let seen = store.standing.seen.contains(slot);
     let found = store.client.call(script, &[store.marks.key(slot)], &[], MARK_TIMEOUT).await?;

@@ -9,12 +9,11 @@ use redis::Value;
 
 use super::client::Client;
 use super::keys::IDENTITY;
+use super::reply::{array, bytes, integer, text};
 use super::scripts::ScriptId;
 use super::store::PATIENCE;
 use crate::domain::text::hex;
-use crate::ledger::LedgerError;
-use crate::ledger::redis::reply::{array, bytes, integer, text};
-use crate::ledger::redis::verdict::unreadable;
+use crate::store::StoreError;
 use crate::store::fingerprint::KEY_BYTES;
 
 /// The format of all stored data; any other format is rejected.
@@ -143,10 +142,10 @@ impl Known {
 pub const UNFINISHED: &str = "its acceptance was begun and is not finished";
 
 /// Reads the identity of the store.
-pub async fn read(client: &Client) -> Result<Identity, LedgerError> {
+pub async fn read(client: &Client) -> Result<Identity, StoreError> {
     let script = ScriptId::Identity as usize;
     let value = client.call(script, &[IDENTITY.to_vec()], &[], PATIENCE).await?;
-    decode(value).ok_or_else(|| unreadable("malformed identity"))
+    decode(value).ok_or_else(|| StoreError::malformed("malformed identity"))
 }
 
 fn decode(value: Value) -> Option<Identity> {
@@ -161,7 +160,7 @@ fn decode(value: Value) -> Option<Identity> {
 }
 
 /// Creates the missing fields of the identity, unless another process comes first.
-pub async fn create_missing(client: &Client, new_key: &str) -> Result<Identity, LedgerError> {
+pub async fn create_missing(client: &Client, new_key: &str) -> Result<Identity, StoreError> {
     let (generation, id) = (random()?, random()?);
     let arguments =
         [FORMAT, new_key, generation.as_str(), id.as_str()].map(|text| text.as_bytes().to_vec());
@@ -171,9 +170,9 @@ pub async fn create_missing(client: &Client, new_key: &str) -> Result<Identity, 
 }
 
 /// Returns a new random id or generation, in hexadecimal.
-pub fn random() -> Result<String, LedgerError> {
+pub fn random() -> Result<String, StoreError> {
     let mut bytes = [0; RANDOM_BYTES];
-    getrandom::fill(&mut bytes).map_err(|error| LedgerError::Refused(error.to_string()))?;
+    getrandom::fill(&mut bytes).map_err(|error| StoreError::Refused(error.to_string()))?;
     Ok(hex(&bytes))
 }
 

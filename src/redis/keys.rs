@@ -6,8 +6,7 @@
 //! integers, so that Redis stores them as integer sets; within keys they are hexadecimal.
 
 use crate::domain::id::{AppId, GroupId, UserId};
-use crate::ledger::Operation;
-use crate::store::fingerprint::Fingerprints;
+use crate::store::Fingerprints;
 
 /// The key of the store's identity: its format and its fingerprint key.
 pub const IDENTITY: &[u8] = b"imquota:identity";
@@ -65,20 +64,6 @@ pub enum Part {
 
 /// The parts of an app, each of which has the limits of the app.
 pub const PARTS: [Part; 3] = [Part::Accounts, Part::Friends, Part::Groups];
-
-/// Returns the parts of the app that an operation is about.
-pub fn parts_of(operation: &Operation) -> &'static [Part] {
-    match operation {
-        Operation::CreateAccounts { .. } => &[Part::Accounts],
-        Operation::AddFriends { .. } | Operation::RemoveFriends { .. } => &[Part::Friends],
-        Operation::DeleteAccount { .. } => &PARTS,
-        Operation::CreateGroup { .. }
-        | Operation::UpdateGroup { .. }
-        | Operation::JoinGroup { .. }
-        | Operation::LeaveGroup { .. }
-        | Operation::DissolveGroup { .. } => &[Part::Groups],
-    }
-}
 
 /// The form of a user or group in keys and sets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

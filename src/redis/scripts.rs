@@ -178,12 +178,6 @@ mod tests {
     }
 
     #[test]
-    fn scripts_remember_as_many_changes_as_other_stores() {
-        let most = format!("local tracked_max = {}\n", crate::ledger::reconcile::TRACKED_MAX);
-        assert!(shared("track").contains(&most));
-    }
-
-    #[test]
     fn figures_are_kept_as_long_as_in_other_stores() {
         let days = crate::domain::metering::FIGURES_DAYS_KEPT;
         assert!(shared("totals").contains(&format!("local figures_days_kept = {days}\n")));

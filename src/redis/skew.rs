@@ -100,7 +100,7 @@ fn log(suspect: &Suspect, known: &Suspect, readings: &[ClockReading]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::CLOCK_SKEW_MAX;
+    use crate::store::CLOCK_SKEW_MAX;
 
     #[test]
     fn the_wrong_clock_is_the_one_that_differs_while_others_agree() {

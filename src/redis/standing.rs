@@ -16,8 +16,8 @@ use super::scripts::ScriptId;
 use super::seen::Seen;
 use super::state_file::StateFile;
 use crate::domain::time::Timestamp;
-use crate::ledger::LedgerError;
 use crate::store::Loss;
+use crate::store::StoreError;
 
 /// All calls are sent.
 const OPEN: u8 = 0;
@@ -102,7 +102,7 @@ impl Standing {
     }
 
     /// Refuses a call while the store is lost.
-    pub fn check(&self, script: ScriptId) -> Result<(), LedgerError> {
+    pub fn check(&self, script: ScriptId) -> Result<(), StoreError> {
         match self.phase.load(Ordering::Acquire) {
             OPEN => Ok(()),
             ACCEPTING if script.publishes() => Ok(()),
@@ -111,9 +111,9 @@ impl Standing {
     }
 
     /// Returns the error of every call while the store is lost.
-    pub fn refusal(&self) -> LedgerError {
+    pub fn refusal(&self) -> StoreError {
         let why = self.loss().map_or_else(|| "it is being accepted".to_owned(), |loss| loss.why);
-        LedgerError::StoreLost(why)
+        StoreError::StoreLost(why)
     }
 
     /// Marks the store as lost; later reasons are ignored.
@@ -225,7 +225,7 @@ mod tests {
         assert_eq!(standing.check(ScriptId::JoinGroup), Ok(()));
         standing.lose("it is empty", Timestamp::from_millis(5));
         standing.lose("for another reason", Timestamp::from_millis(6));
-        let lost = LedgerError::StoreLost("it is empty".to_owned());
+        let lost = StoreError::StoreLost("it is empty".to_owned());
         for script in [ScriptId::JoinGroup, ScriptId::Read, ScriptId::PutApp, ScriptId::ListApps] {
             assert_eq!(standing.check(script), Err(lost.clone()), "{script:?}");
         }

@@ -3,9 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::{ArcSwap, ArcSwapOption};
+use arc_swap::ArcSwap;
 use redis::Value;
-use tokio::sync::Semaphore;
 
 use super::client::{CallError, CallTimeout, Client, ClockReading};
 use super::known::Known;
@@ -13,19 +12,11 @@ use super::marks::Marks;
 use super::scripts::ScriptId;
 use super::standing::Standing;
 use crate::clock::Clock;
-use crate::ledger::redis::catalog_args::Texts;
-use crate::ledger::redis::group_types::Noted;
-use crate::ledger::redis::unanswered::UnansweredQueue;
-use crate::ledger::redis::unknown_apps::SeenApps;
-use crate::ledger::{Call, LedgerError};
-use crate::store::fingerprint::Fingerprints;
+use crate::store::Fingerprints;
+use crate::store::StoreError;
 
 /// Timeout of a call that no caller waits for.
 pub const PATIENCE: Duration = Duration::from_secs(5);
-
-/// Most claims that are compared concurrently: enough to keep a server busy, and few enough that
-/// other calls do not wait long behind them.
-const COMPARISONS_MAX: usize = 32;
 
 /// Most attempts of one step while its generation mark is examined: the mark may be missing once,
 /// and carry another generation once.
@@ -43,22 +34,12 @@ pub struct Store {
     pub ids: Fingerprints,
     /// The last readings of the servers' clocks.
     clock_readings: ArcSwap<Vec<ClockReading>>,
-    /// The catalog arguments of the last script call.
-    catalog_args: ArcSwapOption<Texts>,
     /// The keys of the generation marks that scripts check.
     pub marks: Marks,
     /// The state of the store: open, lost, or being accepted.
     pub standing: Standing,
-    /// Group types that are recorded as in use.
-    pub noted: Noted,
-    /// Unregistered apps that have been counted.
-    pub unknown_apps: SeenApps,
     /// Observations of the store, for detecting lost writes.
     pub known: Arc<Known>,
-    /// Takes whose reply did not reach the caller.
-    pub unanswered: UnansweredQueue,
-    /// Permits for claims that are being compared.
-    pub comparing: Semaphore,
 }
 
 impl Store {
@@ -70,39 +51,11 @@ impl Store {
         standing: Standing,
     ) -> Self {
         let clock_readings = ArcSwap::default();
-        let comparing = Semaphore::new(COMPARISONS_MAX);
         let marks = client.marks();
-        let (catalog_args, noted) = (ArcSwapOption::empty(), Noted::default());
-        let unknown_apps = SeenApps::default();
         let known = client.known();
         known.use_ids(ids);
         known.of_generation(&standing.generation());
-        Self {
-            client,
-            clock,
-            ids,
-            clock_readings,
-            catalog_args,
-            marks,
-            standing,
-            noted,
-            unknown_apps,
-            known,
-            unanswered: UnansweredQueue::default(),
-            comparing,
-        }
-    }
-
-    /// Returns the catalog arguments of scripts for the call's catalog.
-    pub fn catalog_args(&self, call: &Call) -> Arc<Texts> {
-        let known = self.catalog_args.load();
-        if let Some(catalog_args) = known.as_ref().filter(|catalog_args| catalog_args.are_of(call))
-        {
-            return catalog_args.clone();
-        }
-        let catalog_args = Arc::new(Texts::of(call));
-        self.catalog_args.store(Some(catalog_args.clone()));
-        catalog_args
+        Self { client, clock, ids, clock_readings, marks, standing, known }
     }
 
     /// Returns the last readings of the servers' clocks.
@@ -141,7 +94,7 @@ impl Store {
         keys: &[Vec<u8>],
         arguments: &[Vec<u8>],
         timeout: impl Into<CallTimeout>,
-    ) -> Result<Value, LedgerError> {
+    ) -> Result<Value, StoreError> {
         let (timeout, first) = (timeout.into(), keys.first().map_or(&[][..], Vec::as_slice));
         let mark = self.marks.beside(first);
         let keys: Vec<&[u8]> = keys.iter().chain([&mark]).map(Vec::as_slice).collect();
@@ -160,13 +113,13 @@ impl Store {
             }
             attempts += 1;
             if attempts >= MARK_ATTEMPTS_MAX {
-                return Err(LedgerError::StoreLost(CHANGING.to_owned()));
+                return Err(StoreError::StoreLost(CHANGING.to_owned()));
             }
         }
     }
 }
 
-impl From<CallError> for LedgerError {
+impl From<CallError> for StoreError {
     fn from(error: CallError) -> Self {
         match error {
             CallError::Overloaded(why) => Self::Overloaded(why),

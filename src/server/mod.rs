@@ -33,8 +33,10 @@ use crate::events::embedded::EmbeddedEvents;
 use crate::events::redis::RedisEvents;
 use crate::journal::{Journal, JournalError, Opened};
 use crate::ledger::Ledger;
-use crate::ledger::embedded::{Embedded, OpenError};
-use crate::ledger::redis::{self, Redis};
+use crate::ledger::embedded::Embedded;
+use crate::ledger::redis::Redis;
+use crate::redb;
+use crate::redis;
 use crate::telemetry::{self, Metrics};
 use crate::webhook;
 
@@ -79,7 +81,7 @@ pub enum ServeError {
     Bind(#[from] BindError),
     /// The store cannot be opened.
     #[error(transparent)]
-    Store(#[from] OpenError),
+    Store(#[from] redb::OpenError),
     /// Redis cannot be used.
     #[error(transparent)]
     Redis(#[from] redis::OpenError),
@@ -441,14 +443,14 @@ async fn open_store(config: &Config, clock: Arc<dyn Clock>) -> Result<OpenStore,
         Store::Redis(options) => {
             let memory = config.store_memory.clone();
             let redis = Redis::open_known((**options).clone(), clock, memory).await?;
-            let directory = Arc::new(RedisDirectory::beside(&redis));
-            let events = Arc::new(RedisEvents::beside(&redis));
+            let directory = Arc::new(RedisDirectory::over(redis.store()));
+            let events = Arc::new(RedisEvents::over(redis.store()));
             return Ok((Arc::new(redis), directory, events));
         }
     };
     let embedded = embedded.bounded(config.subjects_in_flight_max);
-    let directory = Arc::new(EmbeddedDirectory::beside(&embedded));
-    let events = Arc::new(EmbeddedEvents::beside(&embedded));
+    let directory = Arc::new(EmbeddedDirectory::over(embedded.store()));
+    let events = Arc::new(EmbeddedEvents::over(embedded.store()));
     Ok((Arc::new(embedded), directory, events))
 }
 

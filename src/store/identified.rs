@@ -6,8 +6,8 @@
 use async_trait::async_trait;
 use tokio::sync::{OwnedRwLockReadGuard, watch};
 
+use super::StoreError;
 use crate::domain::time::Timestamp;
-use crate::ledger::LedgerError;
 
 /// The reason why a store refuses all calls, and since when.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,7 +59,7 @@ pub enum AcceptError {
     OtherStore(String),
     /// The acceptance was interrupted; the same request resumes it.
     #[error("the store is not accepted yet; repeat the request: {0}")]
-    Ledger(#[from] LedgerError),
+    Store(#[from] StoreError),
 }
 
 /// Prevents the generation of this process from changing.
@@ -85,7 +85,7 @@ pub trait Identified: Send + Sync + 'static {
         StoreIdentity::default()
     }
 
-    /// Returns whether the store is lost: every call returns [`LedgerError::StoreLost`].
+    /// Returns whether the store is lost: every call returns [`StoreError::StoreLost`].
     fn is_lost(&self) -> bool {
         false
     }

@@ -12,7 +12,7 @@ use prometheus_client::registry::Registry;
 
 use super::known_series::{RELEASES, TAKES};
 use super::replication::ReplicationMetrics;
-use crate::ledger::Overload;
+use crate::store::Overload;
 use crate::store::ServerState;
 use crate::store::fair::Load;
 

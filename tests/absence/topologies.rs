@@ -13,6 +13,7 @@ use imquota::domain::id::AppId;
 use imquota::engine::Request;
 use imquota::ledger::{LedgerError, Operation};
 use imquota::redis::options::{Durability, Options};
+use imquota::store::StoreError;
 
 use crate::support::redis::{Cluster, Sentinels, Server, Standalone};
 use crate::support::{app, group, redis_options, user};
@@ -197,7 +198,10 @@ async fn damaged(store: &Store, sidecar: &Sidecar, case: &str) {
     }
     for number in 0..3 {
         let answer = sidecar.apply(&broken, join(&format!("more{number}"))).await;
-        assert!(matches!(answer, Err(LedgerError::Failed(_))), "{case}: {answer:?}");
+        assert!(
+            matches!(answer, Err(LedgerError::Store(StoreError::Failed(_)))),
+            "{case}: {answer:?}"
+        );
         for app in &apps {
             let decision = sidecar.apply(app, join(&format!("more{number}"))).await;
             let decision = decision.expect("its keys are whole");

@@ -23,6 +23,7 @@ use imquota::events::{Claim, EventLog, EventsError, Lease, TIME_CURSOR};
 use imquota::ledger::embedded::Embedded;
 use imquota::ledger::metering::{Meter as _, Metered};
 use imquota::ledger::{Ledger, LedgerError, Operation};
+use imquota::store::StoreError;
 use imquota::telemetry::Metrics;
 use tokio::sync::watch;
 
@@ -81,7 +82,7 @@ pub trait OfClock {
 
 impl OfClock for LedgerError {
     fn is_of_clock(&self) -> bool {
-        matches!(self, Self::ClockSkew(_) | Self::ClockSettling(_))
+        matches!(self, Self::Store(StoreError::ClockSkew(_) | StoreError::ClockSettling(_)))
     }
 }
 
@@ -132,8 +133,8 @@ impl World {
             _ => Embedded::in_memory(machine.clone()),
         };
         let ledger = Arc::new(ledger.expect("the store opens"));
-        let directory = Arc::new(EmbeddedDirectory::beside(&ledger));
-        let log = Arc::new(EmbeddedEvents::beside(&ledger));
+        let directory = Arc::new(EmbeddedDirectory::over(ledger.store()));
+        let log = Arc::new(EmbeddedEvents::over(ledger.store()));
         let (metrics, catalog) = (Arc::new(Metrics::new()), imquota::catalog::builtin());
         let clock = machine.clone();
         let engine = Engine::new(ledger.clone(), clock, metrics, catalog, UnknownApp::Trial);

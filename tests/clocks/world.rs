@@ -50,8 +50,8 @@ impl World {
         let servers = ManualClock::shared(right, &moved.file());
         let sidecars = ManualClock::at(right);
         let redis = Redis::open(redis_options(url), sidecars.clone()).await.expect("opens");
-        let directory = Arc::new(RedisDirectory::beside(&redis));
-        let log = Arc::new(RedisEvents::beside(&redis));
+        let directory = Arc::new(RedisDirectory::over(redis.store()));
+        let log = Arc::new(RedisEvents::over(redis.store()));
         let catalog = imquota::catalog::builtin();
         let clock = sidecars.clone();
         let service = Service::over(Arc::new(redis), directory.clone(), clock, catalog.clone());

@@ -8,6 +8,7 @@ use std::time::Duration;
 use imquota::ledger::LedgerError;
 use imquota::ledger::holdings::{UsageCount, UsageScope};
 use imquota::ledger::reconcile::{ClaimedGroup, Comparison, ExpectedState, Repair};
+use imquota::store::StoreError;
 
 use super::operations::{
     accounts, befriend, create, create_capped, dissolve, follow, leave, numbered, texts, unfriend,
@@ -159,6 +160,6 @@ pub async fn nobody_is_gone_through_after_the_deadline(mut app: App) {
     app.call.deadline = before(now(), Duration::from_secs(60));
     for of in [UsageScope::UsersWithFriends, UsageScope::UsersInGroups, UsageScope::Groups] {
         let refused = app.ledger.holdings(&app.call, of, None).await;
-        assert_eq!(refused, Err(LedgerError::DeadlinePassed), "{of:?}");
+        assert_eq!(refused, Err(LedgerError::Store(StoreError::DeadlinePassed)), "{of:?}");
     }
 }

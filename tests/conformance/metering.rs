@@ -12,6 +12,7 @@ use imquota::domain::metering::{Login, MeterOutcome, Sample};
 use imquota::domain::time::Timestamp;
 use imquota::ledger::LedgerError;
 use imquota::ledger::metering::Metered;
+use imquota::store::StoreError;
 use tokio::task::JoinSet;
 
 use super::operations::{create, dissolve, join, numbered, texts};
@@ -191,9 +192,10 @@ pub async fn nothing_is_metered_after_the_deadline_or_for_an_unknown_app(mut app
     let today = app.call.catalog.zone.day_of(now());
     let trial = app.call.unknown_app.take();
     let unknown = LedgerError::UnknownApp(app.call.app.clone());
-    for (deadline, error) in
-        [(now() + DAY, unknown), (before(now(), DAY), LedgerError::DeadlinePassed)]
-    {
+    for (deadline, error) in [
+        (now() + DAY, unknown),
+        (before(now(), DAY), LedgerError::Store(StoreError::DeadlinePassed)),
+    ] {
         app.call.deadline = deadline;
         let call = || app.call.clone();
         assert_eq!(app.ledger.record_logins(call(), login()).await, Err(error.clone()));

@@ -93,7 +93,7 @@ async fn a_log_in_redis_is_read_and_goes_on() {
     append_before(&redis.server, 1..=EVENTS);
     let ledger = Redis::open(redis_options(&redis.url()), Arc::new(SystemClock)).await;
     let ledger = ledger.expect("opens");
-    is_read_and_goes_on(&RedisEvents::beside(&ledger).keeping(BOUNDS())).await;
+    is_read_and_goes_on(&RedisEvents::over(ledger.store()).keeping(BOUNDS())).await;
     ledger.close().await;
 }
 
@@ -117,7 +117,7 @@ async fn a_log_in_a_file_is_read_and_goes_on() {
     txn.commit().expect("commits");
     drop(database);
     let ledger = Embedded::open(folder.path(), Arc::new(SystemClock)).expect("opens");
-    is_read_and_goes_on(&EmbeddedEvents::beside(&ledger).keeping(BOUNDS())).await;
+    is_read_and_goes_on(&EmbeddedEvents::over(ledger.store()).keeping(BOUNDS())).await;
     ledger.close().await;
 }
 
@@ -126,7 +126,7 @@ async fn both_versions_append_to_one_log() {
     let redis = Standalone::start();
     let ledger = Redis::open(redis_options(&redis.url()), Arc::new(SystemClock)).await;
     let ledger = ledger.expect("opens");
-    let log = RedisEvents::beside(&ledger);
+    let log = RedisEvents::over(ledger.store());
     let mut next = 1;
     for round in 0..12 {
         append_before(&redis.server, next..=next + 999);

@@ -46,7 +46,7 @@ pub struct Fresh {
 #[allow(clippy::unused_async, reason = "all stores are opened alike")]
 pub async fn memory(retention: Retention) -> Fresh {
     let ledger = settled(|clock| Embedded::in_memory(clock).expect("opens"));
-    let log = Arc::new(EmbeddedEvents::beside(&ledger).keeping(retention));
+    let log = Arc::new(EmbeddedEvents::over(ledger.store()).keeping(retention));
     Fresh { log, ledger: Arc::new(ledger), _kept: None }
 }
 
@@ -54,7 +54,7 @@ pub async fn memory(retention: Retention) -> Fresh {
 pub async fn embedded(retention: Retention) -> Fresh {
     let folder = TempDir::new().expect("a temporary folder");
     let ledger = settled(|clock| Embedded::open(folder.path(), clock).expect("opens"));
-    let log = Arc::new(EmbeddedEvents::beside(&ledger).keeping(retention));
+    let log = Arc::new(EmbeddedEvents::over(ledger.store()).keeping(retention));
     Fresh { log, ledger: Arc::new(ledger), _kept: Some(Box::new(folder)) }
 }
 
@@ -86,7 +86,7 @@ pub async fn cluster(retention: Retention) -> Fresh {
 async fn redis(url: &str, server: &Server, retention: Retention) -> Fresh {
     forget_events(server);
     let ledger = Redis::open(redis_options(url), Arc::new(SystemClock)).await.expect("opens");
-    let log = Arc::new(RedisEvents::beside(&ledger).keeping(retention));
+    let log = Arc::new(RedisEvents::over(ledger.store()).keeping(retention));
     Fresh { log, ledger: Arc::new(ledger), _kept: None }
 }
 

@@ -51,8 +51,8 @@ impl Sidecar {
         let clock = Arc::new(SystemClock);
         let store = Redis::open_known(options, clock.clone(), memory).await.expect("opens");
         let store = Arc::new(store);
-        let directory = Arc::new(RedisDirectory::beside(&store));
-        let log = Arc::new(RedisEvents::beside(&store));
+        let directory = Arc::new(RedisDirectory::over(store.store()));
+        let log = Arc::new(RedisEvents::over(store.store()));
         let (metrics, catalog) = (Arc::new(Metrics::new()), imquota::catalog::builtin());
         let engine = Engine::new(store.clone(), clock, metrics.clone(), catalog, UnknownApp::Trial);
         let engine = Arc::new(engine.expect("the catalog has its default edition"));

@@ -6,6 +6,7 @@ use imquota::domain::limit::Limit;
 use imquota::domain::usage::Usage;
 use imquota::engine::{Decision, Denial, Ruling};
 use imquota::ledger::LedgerError;
+use imquota::store::StoreError;
 
 use crate::rules::FREE;
 use crate::state::{Blocked, Fault, Group, Said, Told, User, Who};
@@ -85,7 +86,7 @@ fn one_blocked(denial: &Denial) -> Blocked {
 
 pub fn fault(error: &LedgerError) -> Fault {
     match error {
-        LedgerError::DeadlinePassed => Fault::DeadlinePassed,
+        LedgerError::Store(StoreError::DeadlinePassed) => Fault::DeadlinePassed,
         LedgerError::GroupNotFound(_) => Fault::GroupNotFound,
         LedgerError::GroupTypeDiffers { .. } => Fault::GroupTypeDiffers,
         LedgerError::MembersNotTracked { .. } => Fault::MembersNotTracked,

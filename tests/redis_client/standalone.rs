@@ -1,7 +1,7 @@
 //! One server.
 
-use imquota::ledger::Overload;
 use imquota::redis::client::{CallError, Client};
+use imquota::store::Overload;
 
 use crate::servers::Server;
 use crate::{FAIL, PATIENCE, count, scripts, standalone};

@@ -21,9 +21,9 @@ use imquota::ledger::metering::{ClosedMonth, Figures, Meter, Metered};
 use imquota::ledger::reconcile::{
     Comparison, Difference, ExpectedState, PageToken, Section, Subjects, Tracking,
 };
-use imquota::ledger::{
-    Answer, Call, Ledger, LedgerError, Operation, Reading, SnapshotError, TypesInUse,
-};
+use imquota::ledger::{Answer, Call, Ledger, LedgerError, Operation, Reading, TypesInUse};
+use imquota::store::SnapshotError;
+use imquota::store::StoreError;
 use imquota::store::fair::Load;
 use imquota::store::{Fingerprints, Identified, ServerState};
 
@@ -54,7 +54,7 @@ impl Faults {
 }
 
 fn away() -> LedgerError {
-    LedgerError::Unavailable("the test has taken it away".to_owned())
+    LedgerError::Store(StoreError::Unavailable("the test has taken it away".to_owned()))
 }
 
 /// A ledger with faults.

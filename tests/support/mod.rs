@@ -37,10 +37,11 @@ use imquota::ledger::embedded::Embedded;
 use imquota::ledger::metering::Figures;
 use imquota::ledger::reconcile::{Comparison, Difference, ExpectedState};
 use imquota::ledger::redis::Redis;
-use imquota::ledger::{Call, Ledger, LedgerError, Operation, SnapshotError};
+use imquota::ledger::{Call, Ledger, LedgerError, Operation};
 use imquota::redis::StoreMemory;
 use imquota::redis::options::Options;
 use imquota::store::Fingerprints;
+use imquota::store::SnapshotError;
 use imquota::telemetry::Metrics;
 
 use self::faulty::{Faults, FaultyDirectory, FaultyLedger};
@@ -208,7 +209,7 @@ impl Service {
         catalog: Catalog,
     ) -> Self {
         let store = Redis::open_known(options, clock.clone(), memory).await.expect("opens");
-        let directory = Arc::new(RedisDirectory::beside(&store));
+        let directory = Arc::new(RedisDirectory::over(store.store()));
         Self::over(Arc::new(store), directory, clock, catalog)
     }
 
@@ -224,14 +225,14 @@ impl Service {
 
     /// Over an embedded store that is open.
     pub fn beside(store: Embedded, clock: Arc<dyn Clock>, catalog: Catalog) -> Self {
-        let directory = Arc::new(EmbeddedDirectory::beside(&store));
+        let directory = Arc::new(EmbeddedDirectory::over(store.store()));
         Self::over(Arc::new(store), directory, clock, catalog)
     }
 
     /// Over a store in memory that fails where the test says so.
     pub fn faulty(faults: &Arc<Faults>, clock: Arc<dyn Clock>, catalog: Catalog) -> Self {
         let store = Embedded::in_memory(clock.clone()).expect("the store opens");
-        let directory = Arc::new(EmbeddedDirectory::beside(&store));
+        let directory = Arc::new(EmbeddedDirectory::over(store.store()));
         let ledger = FaultyLedger(Arc::new(store), faults.clone());
         let directory = FaultyDirectory(directory, faults.clone());
         Self::over(Arc::new(ledger), Arc::new(directory), clock, catalog)

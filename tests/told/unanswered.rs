@@ -43,8 +43,8 @@ impl Sidecar {
     async fn start(url: &str) -> Self {
         let clock = Arc::new(SystemClock);
         let store = Redis::open(redis_options(url), clock.clone()).await.expect("opens");
-        let directory = Arc::new(RedisDirectory::beside(&store));
-        let log = Arc::new(RedisEvents::beside(&store));
+        let directory = Arc::new(RedisDirectory::over(store.store()));
+        let log = Arc::new(RedisEvents::over(store.store()));
         let (metrics, catalog) = (Arc::new(Metrics::new()), imquota::catalog::builtin());
         let store: Arc<dyn Ledger> = Arc::new(store);
         let engine = Engine::new(store, clock, metrics, catalog, UnknownApp::Trial);

@@ -28,8 +28,8 @@ use crate::domain::refund::Remaining;
 use crate::domain::schedule::Schedule;
 use crate::domain::time::Timestamp;
 use crate::domain::timeline::EditionEnd;
-use crate::ledger::SnapshotError;
 use crate::store::ServerState;
+use crate::store::SnapshotError;
 
 mod catalogs;
 mod change;
@@ -54,7 +54,7 @@ pub use journal::{JournalAction, JournalChange, JournalChangeError};
 pub use overrun_scan::OverrunCount;
 pub use pace::{Pace, SLICE_ITEMS};
 pub use preview::{Count, Overrun, Preview, PreviewChange, PreviewRequest, SubjectCounts};
-pub use store::{StoreAccepted, StoreError, StoreState};
+pub use store::{AcceptanceError, StoreAccepted, StoreState};
 
 /// Apps read at a time when all of them are scanned.
 const PAGE: usize = 256;

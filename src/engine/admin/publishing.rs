@@ -25,6 +25,7 @@ use crate::domain::id::AppId;
 use crate::domain::schedule::Schedule;
 use crate::domain::time::Timestamp;
 use crate::ledger::LedgerError;
+use crate::store::StoreError;
 
 /// Timeout for an app that could not be published before: short, so that a round is not held up by
 /// the many apps of an unavailable server.
@@ -244,7 +245,7 @@ impl AdminService {
         }
         let too_long = |_| {
             let reason = format!("no answer within {RETRY_MAX:?}");
-            AdminError::Unfinished(LedgerError::Unavailable(reason))
+            AdminError::Unfinished(LedgerError::Store(StoreError::Unavailable(reason)))
         };
         timeout(RETRY_MAX, run).await.map_err(too_long)?
     }

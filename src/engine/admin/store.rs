@@ -7,6 +7,7 @@ use super::{AdminError, Administration, EntryFilter};
 use crate::domain::audit::{Actor, Entry};
 use crate::domain::id::RequestId;
 use crate::journal::{JournalError, Numbered};
+use crate::store::StoreError;
 use crate::store::{AcceptError, Accepted, StoreIdentity};
 
 /// The RPC's name in the audit log.
@@ -32,7 +33,7 @@ pub struct StoreAccepted {
 
 /// Reason why a store is not accepted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum StoreError {
+pub enum AcceptanceError {
     /// The store is not, or cannot be, accepted.
     #[error(transparent)]
     Accept(#[from] AcceptError),
@@ -59,15 +60,15 @@ impl Administration {
         request_id: &RequestId,
         found_id: &str,
         actor: Actor,
-    ) -> Result<StoreAccepted, StoreError> {
+    ) -> Result<StoreAccepted, AcceptanceError> {
         let (this, request_id) = (self.clone(), request_id.clone());
         let found_id = found_id.to_owned();
         // Completed whether or not the caller waits for it.
         let accepting =
             tokio::spawn(async move { this.accept(&request_id, &found_id, actor).await });
         accepting.await.unwrap_or_else(|cut_off| {
-            let why = crate::ledger::LedgerError::Unavailable(cut_off.to_string());
-            Err(AcceptError::Ledger(why).into())
+            let why = StoreError::Unavailable(cut_off.to_string());
+            Err(AcceptError::Store(why).into())
         })
     }
 
@@ -76,7 +77,7 @@ impl Administration {
         request_id: &RequestId,
         found_id: &str,
         actor: Actor,
-    ) -> Result<StoreAccepted, StoreError> {
+    ) -> Result<StoreAccepted, AcceptanceError> {
         let service = &self.0;
         let ledger = &service.engine.ledger;
         let _changing = service.changing.lock().await;
@@ -84,12 +85,12 @@ impl Administration {
         if !accepted.is_repetition {
             if let Err(error) = service.publish_anew().await {
                 ledger.abandon_acceptance(&error.to_string());
-                return Err(StoreError::Limits(error));
+                return Err(AcceptanceError::Limits(error));
             }
             ledger.finish_acceptance(&accepted).await?;
             if let Some(fallback) = &service.engine.fallback {
                 let followed = fallback.follow_generation(&service.engine).await;
-                followed.map_err(AcceptError::Ledger)?;
+                followed.map_err(AcceptError::Store)?;
             }
         }
         let request = json!({"request_id": request_id.as_str(), "found_store_id": found_id});
@@ -109,13 +110,13 @@ impl Administration {
         actor: Actor,
         request: String,
         after: String,
-    ) -> Result<(), StoreError> {
+    ) -> Result<(), AcceptanceError> {
         let found = self.find_logged(ACTION, request_id).await;
-        if found.map_err(StoreError::Unlogged)?.is_some() {
+        if found.map_err(AcceptanceError::Unlogged)?.is_some() {
             return Ok(());
         }
         let logged = Logged { action: ACTION, app: None, request_id: request_id.as_str() };
-        self.log_now(logged, actor, request, after).await.map_err(StoreError::Unlogged)
+        self.log_now(logged, actor, request, after).await.map_err(AcceptanceError::Unlogged)
     }
 
     /// Returns the entry of the audit log about a request of that action, if there is one.

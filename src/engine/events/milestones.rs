@@ -18,7 +18,7 @@ use crate::domain::id::AppId;
 use crate::domain::milestone::milestones;
 use crate::domain::time::Timestamp;
 use crate::events::{APPENDED_MAX, Move, TIME_CURSOR};
-use crate::ledger::CLOCK_SKEW_MAX;
+use crate::store::CLOCK_SKEW_MAX;
 
 /// Name of the cursor.
 pub(super) const CURSOR: &str = TIME_CURSOR;

@@ -8,7 +8,7 @@ use tracing::warn;
 use super::Fallback;
 use crate::engine::Engine;
 use crate::journal::{JournalError, Numbered};
-use crate::ledger::LedgerError;
+use crate::store::StoreError;
 
 impl Fallback {
     /// Sets aside entries that were accepted for an earlier generation of the store than the
@@ -16,7 +16,7 @@ impl Fallback {
     pub(in crate::engine) async fn follow_generation(
         &self,
         engine: &Engine,
-    ) -> Result<(), LedgerError> {
+    ) -> Result<(), StoreError> {
         let identity = engine.ledger.identity();
         if identity.generation.is_empty() || self.journal.is_of(&identity.generation) {
             return Ok(());
@@ -29,7 +29,7 @@ impl Fallback {
         }
         let moved = self.journal.follow(&identity.generation).await.map_err(|error| {
             self.report(&error);
-            LedgerError::Refused(error.to_string())
+            StoreError::Refused(error.to_string())
         })?;
         if moved > 0 {
             self.queue().clear();
@@ -67,7 +67,7 @@ impl Fallback {
 }
 
 /// Returns the error of every operation while the store is lost.
-pub(super) fn refusal(engine: &Engine) -> LedgerError {
+pub(super) fn refusal(engine: &Engine) -> StoreError {
     let loss = engine.ledger.identity().loss;
-    LedgerError::StoreLost(loss.map_or_else(|| "it is being accepted".to_owned(), |it| it.why))
+    StoreError::StoreLost(loss.map_or_else(|| "it is being accepted".to_owned(), |it| it.why))
 }

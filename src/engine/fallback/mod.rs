@@ -28,7 +28,9 @@ use crate::domain::failure_policy::Budget;
 use crate::domain::id::UserId;
 use crate::domain::limit::LimitId;
 use crate::journal::{Encoded, Entry, Journal, JournalError, Opened};
-use crate::ledger::{LedgerError, Operation, Overload};
+use crate::ledger::{LedgerError, Operation};
+use crate::store::Overload;
+use crate::store::StoreError;
 use crate::telemetry::{Degraded, Metrics};
 
 mod blocked;
@@ -129,7 +131,7 @@ impl Fallback {
         request: Request,
     ) -> Result<Decision, LedgerError> {
         if engine.ledger.is_lost() {
-            return Err(generation::refusal(engine));
+            return Err(generation::refusal(engine).into());
         }
         if !self.journal.is_empty() {
             self.follow_generation(engine).await?;
@@ -176,14 +178,16 @@ impl Fallback {
             let deadline = if is_last { request.deadline } else { longest };
             match engine.ask(Request { deadline, ..request.clone() }, true).await {
                 // The store did nothing, and the caller has time left.
-                Err(LedgerError::DeadlinePassed) if !is_last => {
+                Err(LedgerError::Store(StoreError::DeadlinePassed)) if !is_last => {
                     tokio::time::sleep(RETRY_AFTER).await;
                 }
-                Err(LedgerError::Overloaded(Overload::Late)) if !is_last => {}
-                Err(LedgerError::ConnectionLost(why)) if plan != FailureAction::Closed => {
+                Err(LedgerError::Store(StoreError::Overloaded(Overload::Late))) if !is_last => {}
+                Err(LedgerError::Store(StoreError::ConnectionLost(why)))
+                    if plan != FailureAction::Closed =>
+                {
                     may_be_done = true;
                     if request.deadline - engine.local_now() <= RETRY_AFTER {
-                        return Err(LedgerError::ConnectionLost(why));
+                        return Err(StoreError::ConnectionLost(why).into());
                     }
                     tokio::time::sleep(RETRY_AFTER).await;
                 }
@@ -212,7 +216,7 @@ impl Fallback {
                 Step::Wait(entry) => entry,
                 Step::Absent => {
                     let why = "journaled operations on the same users or groups wait for it".into();
-                    return Err(LedgerError::Absent { why, may_be_done: false });
+                    return Err(StoreError::Absent { why, may_be_done: false }.into());
                 }
                 Step::Blocked(entry) => {
                     let why = self.queue().why_blocked(entry);
@@ -239,11 +243,11 @@ impl Fallback {
         };
         if is_too_late {
             let why = "more earlier operations wait for replay than fit into the call's time";
-            return Err(LedgerError::Refused(why.to_owned()));
+            return Err(StoreError::Refused(why.to_owned()).into());
         }
         if left.is_zero() {
             let why = "earlier operations on the same users or groups wait for replay";
-            return Err(LedgerError::Refused(why.to_owned()));
+            return Err(StoreError::Refused(why.to_owned()).into());
         }
         self.changed.notify_one();
         // Whether it is gone or the time has passed, the queue determines the next action.
@@ -389,14 +393,15 @@ impl Fallback {
                     this.report(&error);
                     if matches!(error, JournalError::Failed(_)) {
                         // The entry may be on disk, so it stays in the queue.
-                        return Err(LedgerError::Unavailable(error.to_string()));
+                        return Err(StoreError::Unavailable(error.to_string()).into());
                     }
                     this.queue().remove(&[number]);
-                    Err(LedgerError::Refused(error.to_string()))
+                    Err(LedgerError::Store(StoreError::Refused(error.to_string())))
                 }
             }
         });
-        let cut_off = |error| LedgerError::Unavailable(format!("the journal: {error}"));
+        let cut_off =
+            |error| LedgerError::Store(StoreError::Unavailable(format!("the journal: {error}")));
         writing.await.map_err(cut_off)?
     }
 
@@ -415,7 +420,7 @@ fn no_room(why: NoRoom) -> LedgerError {
         NoRoom::Budget => "no more may be admitted without it",
         NoRoom::Journal => "the journal is full",
     };
-    LedgerError::Absent { why: why.to_owned(), may_be_done: false }
+    LedgerError::Store(StoreError::Absent { why: why.to_owned(), may_be_done: false })
 }
 
 fn entry(engine: &Engine, request: Request) -> Entry {

@@ -19,6 +19,7 @@ use crate::domain::event::{Count, Event, EventKind};
 use crate::domain::id::AppId;
 use crate::engine::{Decision, Engine, Request};
 use crate::ledger::{LedgerError, Operation};
+use crate::store::StoreError;
 use crate::telemetry::Replayed;
 
 /// Most operations of the journal in flight, so that callers find room between them: about a
@@ -232,22 +233,11 @@ impl Fallback {
 /// What an error means for the entries that met it.
 fn after(error: LedgerError) -> ReplayOutcome {
     match error {
-        LedgerError::Absent { .. }
-        | LedgerError::Refused(_)
-        | LedgerError::Unavailable(_)
-        | LedgerError::ConnectionLost(_)
-        | LedgerError::Unconfirmed(_)
-        | LedgerError::Unconfirmable(_)
-        | LedgerError::Overloaded(_)
-        | LedgerError::DeadlinePassed
-        | LedgerError::StoreLost(_)
-        | LedgerError::ClockSkew(_)
-        | LedgerError::ClockSettling(_)
+        LedgerError::Store(StoreError::Failed(why)) => ReplayOutcome::Failed(why),
+        LedgerError::Store(_)
         | LedgerError::JournalBlocked { .. }
         // Replays are not bounded by this: answered operations have to reach the store.
-        | LedgerError::UnknownAppsFull { .. }
-        | LedgerError::Closing => ReplayOutcome::Later,
-        LedgerError::Failed(why) => ReplayOutcome::Failed(why),
+        | LedgerError::UnknownAppsFull { .. } => ReplayOutcome::Later,
         LedgerError::Unfinished(why) => after(*why),
         LedgerError::UnknownApp(_)
         | LedgerError::GroupNotFound(_)

@@ -15,6 +15,7 @@ use crate::grpc::admin_status::of_admin;
 use crate::grpc::deadline::less_margin;
 use crate::grpc::status::{Failure, of_failure};
 use crate::ledger::LedgerError;
+use crate::store::StoreError;
 
 /// How often a read looks whether the server is absent.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -49,7 +50,7 @@ pub async fn read<T>(
                 [] => "its server does not answer".to_owned(),
                 absent => format!("{} does not answer", absent.join(", ")),
             };
-            let absent = LedgerError::Absent { why, may_be_done: false };
+            let absent = LedgerError::Store(StoreError::Absent { why, may_be_done: false });
             return Err(of_failure(Failure::Unread(absent)));
         }
         return Err(of_failure(Failure::UnreadInTime));

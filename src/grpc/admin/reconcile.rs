@@ -30,6 +30,7 @@ use crate::grpc::permits::Permit;
 use crate::grpc::status::{of_invalid, of_reason, of_shutdown};
 use crate::grpc::{answer, pb};
 use crate::ledger::LedgerError;
+use crate::store::StoreError;
 
 /// Parts of one stream that are compared side by side. A durable commit of the embedded store takes
 /// them all: the more rows it writes, the more of them share a page.
@@ -240,7 +241,7 @@ async fn compare_part(
     let compared = tokio::spawn(async move { reconciliation.compare(part).await });
     compared.await.unwrap_or_else(|ended| match ended.try_into_panic() {
         Ok(panic) => std::panic::resume_unwind(panic),
-        Err(ended) => Err(LedgerError::Unavailable(ended.to_string()).into()),
+        Err(ended) => Err(LedgerError::Store(StoreError::Unavailable(ended.to_string())).into()),
     })
 }
 

@@ -5,10 +5,11 @@ use redb::ReadableTable;
 use super::reconcile::PAGE;
 use super::step::StepError;
 use crate::domain::time::Timestamp;
+use crate::ledger::Call;
 use crate::ledger::holdings::{Holdings, SubjectUsage, UsageCount, UsageScope};
 use crate::ledger::reconcile::PageToken;
-use crate::ledger::{Call, LedgerError};
 use crate::redb::writer::Unit;
+use crate::store::StoreError;
 use crate::store::fingerprint::AppKey;
 
 /// Returns a page of usage.
@@ -21,7 +22,7 @@ pub fn holdings(
     from: Option<&PageToken>,
 ) -> Result<Holdings, StepError> {
     if now > call.deadline {
-        return Err(LedgerError::DeadlinePassed.into());
+        return Err(StoreError::DeadlinePassed.into());
     }
     let range = (app, from.map_or(u64::MIN, |place| place.0))..=(app, u64::MAX);
     let tables = &unit.tables;

@@ -28,7 +28,7 @@ const CHECKED_PER_USER: usize = 2;
 #[async_trait]
 impl Meter for Embedded {
     async fn record_logins(&self, call: Call, logins: Vec<Login>) -> Result<Metered, LedgerError> {
-        let (clock, ids, call) = (self.clock.clone(), self.ids, self.by_store(call));
+        let (clock, ids, call) = (self.store.clock.clone(), self.store.ids, self.by_store(call));
         let (turn, within) = self.turn(&call, logins.len());
         let work = move |unit: &mut Unit<'_, '_>| {
             let reading = clock.reading();
@@ -42,7 +42,7 @@ impl Meter for Embedded {
                 record_logins(unit, app, &call, now, each)
             }))
         };
-        self.writer.submit(turn, within, work).await?
+        self.store.writer.submit(turn, within, work).await?
     }
 
     async fn report_bandwidth(
@@ -50,7 +50,7 @@ impl Meter for Embedded {
         call: Call,
         samples: Vec<Sample>,
     ) -> Result<Metered, LedgerError> {
-        let (clock, ids, call) = (self.clock.clone(), self.ids, self.by_store(call));
+        let (clock, ids, call) = (self.store.clock.clone(), self.store.ids, self.by_store(call));
         let (turn, within) = self.turn(&call, samples.len());
         let work = move |unit: &mut Unit<'_, '_>| {
             let reading = clock.reading();
@@ -63,11 +63,12 @@ impl Meter for Embedded {
                 report_bandwidth(unit, app, &call, now, &samples)
             }))
         };
-        self.writer.submit(turn, within, work).await?
+        self.store.writer.submit(turn, within, work).await?
     }
 
     async fn figures(&self, call: &Call, first: Day, last: Day) -> Result<Figures, LedgerError> {
-        let (clock, ids, call) = (self.clock.clone(), self.ids, self.by_store(call.clone()));
+        let (clock, ids, call) =
+            (self.store.clock.clone(), self.store.ids, self.by_store(call.clone()));
         let (turn, within) = self.turn(&call, 1);
         let work = move |unit: &mut Unit<'_, '_>| {
             let now = clock.now();
@@ -76,7 +77,7 @@ impl Meter for Embedded {
                 Ok(Figures { read_at: now, days })
             }))
         };
-        self.writer.submit(turn, within, work).await?
+        self.store.writer.submit(turn, within, work).await?
     }
 
     async fn close_month(
@@ -84,7 +85,7 @@ impl Meter for Embedded {
         call: &Call,
         month: ClosedMonth,
     ) -> Result<Option<Figures>, LedgerError> {
-        let (clock, ids, call) = (self.clock.clone(), self.ids, call.clone());
+        let (clock, ids, call) = (self.store.clock.clone(), self.store.ids, call.clone());
         let (turn, within) = self.turn(&call, 1);
         let work = move |unit: &mut Unit<'_, '_>| {
             let reading = clock.reading();
@@ -106,7 +107,7 @@ impl Meter for Embedded {
                 Ok(Some(Figures { read_at: now, days }))
             }))
         };
-        self.writer.submit(turn, within, work).await?
+        self.store.writer.submit(turn, within, work).await?
     }
 }
 
@@ -320,7 +321,8 @@ mod tests {
             let user = |number| UserId::try_from(format!("u{number}")).expect("an id");
             let logins = (from..from + 500).map(|number| Login { user: user(number), at: None });
             store.record_logins(call, logins.collect()).await.expect("metered");
-            let rows = store.writer.submit_without_timeout(|unit| unit.tables.logins.len()).await;
+            let rows =
+                store.store.writer.submit_without_timeout(|unit| unit.tables.logins.len()).await;
             rows.expect("the store works")
         };
         assert_eq!(log_in(0).await, 500);

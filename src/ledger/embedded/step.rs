@@ -17,6 +17,7 @@ use crate::domain::usage::Counts;
 use crate::ledger::{Answer, Call, LedgerError, Operation, Reading, schedule_codec};
 use crate::redb::tables::Tables;
 use crate::redb::writer::Unit;
+use crate::store::StoreError;
 use crate::store::fingerprint::{AppKey, Fingerprints};
 
 /// The reason why an operation was not done: the store failed, or no decision can be made.
@@ -37,6 +38,12 @@ impl From<StorageError> for StepError {
 impl From<LedgerError> for StepError {
     fn from(error: LedgerError) -> Self {
         Self::Ledger(error)
+    }
+}
+
+impl From<StoreError> for StepError {
+    fn from(error: StoreError) -> Self {
+        Self::Ledger(error.into())
     }
 }
 
@@ -302,7 +309,7 @@ pub fn begin(
     now: Timestamp,
 ) -> Result<Arc<Schedule>, StepError> {
     if now > call.deadline {
-        return Err(LedgerError::DeadlinePassed.into());
+        return Err(StoreError::DeadlinePassed.into());
     }
     let app = ids.app(&call.app);
     if let Some(schedule) = unit.schedules.get(&app) {
@@ -310,7 +317,10 @@ pub fn begin(
     }
     let stored = match unit.tables.schedules.get(app)? {
         Some(row) => Some(schedule_codec::decode_schedule(row.value().1).map_err(|reason| {
-            LedgerError::Unavailable(format!("limits of app \"{}\": {reason}", call.app))
+            LedgerError::Store(StoreError::Unavailable(format!(
+                "limits of app \"{}\": {reason}",
+                call.app
+            )))
         })?),
         None => None,
     };

@@ -49,13 +49,13 @@ async fn thresholds_crossed_for_a_caller_that_stopped_waiting_are_returned_once(
     let mut context = Context::from_waker(Waker::noop());
     // All work that is submitted while the first unit runs is in one transaction.
     let (first, is_there, release) = stop();
-    let mut first = Box::pin(store.writer.submit_without_timeout(first));
+    let mut first = Box::pin(store.store.writer.submit_without_timeout(first));
     assert!(first.as_mut().poll(&mut context).is_pending());
     is_there.recv_timeout(LONGEST).expect("running");
     let mut gone = Box::pin(create(90));
     assert!(gone.as_mut().poll(&mut context).is_pending());
     let (second, is_there, release_second) = stop();
-    let mut second = Box::pin(store.writer.submit_without_timeout(second));
+    let mut second = Box::pin(store.store.writer.submit_without_timeout(second));
     assert!(second.as_mut().poll(&mut context).is_pending());
     release.send(()).expect("it waits");
     is_there.recv_timeout(LONGEST).expect("the accounts are created, and not committed");

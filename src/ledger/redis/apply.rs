@@ -2,28 +2,30 @@
 
 use std::sync::Arc;
 
+use super::shared::Shared;
 use super::unanswered::Unreported;
 use super::work::OperationRun;
 use super::{releases, takes};
 use crate::ledger::{Answer, Call, LedgerError, Operation};
-use crate::redis::store::Store;
+use crate::redis::keys::{PARTS, Part};
+use crate::store::StoreError;
 
 /// Decides and writes an operation.
 pub async fn apply(
-    store: &Arc<Store>,
+    shared: &Arc<Shared>,
     call: Call,
     operation: Operation,
 ) -> Result<Answer, LedgerError> {
     let takes_steps = may_take_steps(&operation);
-    let unreported = Unreported::new(store.clone(), call, operation);
+    let unreported = Unreported::new(shared.clone(), call, operation);
     let steps = async move {
-        let Unreported { store, call, operation, sent } = &unreported;
-        let work = OperationRun::new(store, call).noting(sent);
+        let Unreported { shared, call, operation, sent } = &unreported;
+        let work = OperationRun::new(shared, call).noting(sent);
         let answer = carry_out(&work, operation).await;
         (answer, unreported)
     };
     let cut_off =
-        |error| LedgerError::Unavailable(format!("the operation was interrupted: {error}"));
+        |error| StoreError::Unavailable(format!("the operation was interrupted: {error}"));
     let (answer, unreported) =
         if takes_steps { tokio::spawn(steps).await.map_err(cut_off)? } else { steps.await };
     // If it is dropped before this, since the caller stopped waiting, or after an error, it is
@@ -79,5 +81,19 @@ fn may_take_steps(operation: &Operation) -> bool {
             many(friends.len())
         }
         Operation::UpdateGroup { .. } => false,
+    }
+}
+
+/// Returns the parts of the app that an operation is about.
+pub fn parts_of(operation: &Operation) -> &'static [Part] {
+    match operation {
+        Operation::CreateAccounts { .. } => &[Part::Accounts],
+        Operation::AddFriends { .. } | Operation::RemoveFriends { .. } => &[Part::Friends],
+        Operation::DeleteAccount { .. } => &PARTS,
+        Operation::CreateGroup { .. }
+        | Operation::UpdateGroup { .. }
+        | Operation::JoinGroup { .. }
+        | Operation::LeaveGroup { .. }
+        | Operation::DissolveGroup { .. } => &[Part::Groups],
     }
 }

@@ -11,15 +11,18 @@ use std::time::Duration;
 
 use redis::Value;
 
-use super::reply::{array, bytes, text};
+use super::shared::Shared;
+
 use super::verdict::unreadable;
 use crate::clock::Stopwatch;
 use crate::domain::id::Name;
 use crate::ledger::{Call, LedgerError, TypesInUse};
 use crate::redis::client::CallTimeout;
 use crate::redis::keys::{ANY_GROUPS_BY_TYPE, GROUP_TYPES};
+use crate::redis::reply::{array, bytes, text};
 use crate::redis::scripts::ScriptId;
 use crate::redis::store::{PATIENCE, Store};
+use crate::store::StoreError;
 
 /// Keys scanned by one call: half a millisecond of the server's time.
 const KEYS_SCANNED: &str = "1000";
@@ -55,52 +58,55 @@ impl Noted {
 }
 
 /// Writes the type of a group that may be created next, unless this process has done so recently.
-pub async fn note(store: &Store, call: &Call, group_type: &Name) -> Result<(), LedgerError> {
+pub async fn note(shared: &Shared, call: &Call, group_type: &Name) -> Result<(), LedgerError> {
+    let store = &*shared.store;
     let is_known = call.catalog.group_type(group_type.as_str()).is_some();
-    if !is_known || !call.mode.writes() || store.noted.lock().contains_key(group_type) {
+    if !is_known || !call.mode.writes() || shared.noted().lock().contains_key(group_type) {
         return Ok(());
     }
     let within = call.deadline - store.clock.now();
     if within.is_zero() {
-        return Err(LedgerError::DeadlinePassed);
+        return Err(StoreError::DeadlinePassed.into());
     }
     let timeout = CallTimeout { within, fail_fast: call.fail_fast };
     let noted = change(store, ADD, [group_type.as_str()], timeout).await;
     // Whatever the outcome, nothing was done about the group.
     noted.map_err(|error| match error {
-        LedgerError::Unavailable(reason) => LedgerError::Refused(reason),
-        LedgerError::Absent { why, .. } => LedgerError::Absent { why, may_be_done: false },
+        StoreError::Unavailable(reason) => StoreError::Refused(reason),
+        StoreError::Absent { why, .. } => StoreError::Absent { why, may_be_done: false },
         other => other,
     })?;
-    store.noted.add([group_type.clone()]);
+    shared.noted().add([group_type.clone()]);
     Ok(())
 }
 
 /// Returns the types of the set, and those that this process has written to it.
-pub async fn in_use(store: &Store) -> Result<TypesInUse, LedgerError> {
+pub async fn in_use(shared: &Shared) -> Result<TypesInUse, LedgerError> {
     let keys = [GROUP_TYPES.to_vec()];
-    let found = store.call_script(ScriptId::TypesInUse, &keys, &[], PATIENCE).await?;
+    let found = shared.store.call_script(ScriptId::TypesInUse, &keys, &[], PATIENCE).await?;
     let names = words(found)?;
     let is_complete = names.iter().any(|name| name == COUNTED);
     let found = names.iter().filter(|name| *name != COUNTED).map(|name| Name::from(name.as_str()));
-    store.noted.add(found);
-    Ok(TypesInUse { types: store.noted.lock().keys().cloned().collect(), is_complete })
+    let noted = shared.noted();
+    noted.add(found);
+    Ok(TypesInUse { types: noted.lock().keys().cloned().collect(), is_complete })
 }
 
 /// Searches for groups of these types, or of all types, and writes those that were found to the
 /// set.
 pub async fn recheck(
-    store: &Store,
+    shared: &Shared,
     wanted: Option<&BTreeSet<Name>>,
 ) -> Result<BTreeSet<Name>, LedgerError> {
+    let store = &*shared.store;
     let found = scan_masters(store, wanted).await?;
     let counted = wanted.is_none().then_some(COUNTED);
     let names = found.iter().map(Name::as_str).chain(counted);
     change(store, ADD, names, PATIENCE.into()).await?;
-    store.noted.add(found.iter().cloned());
+    shared.noted().add(found.iter().cloned());
     if let Some(wanted) = wanted {
         let gone: Vec<&Name> = wanted.difference(&found).collect();
-        store.noted.lock().retain(|name, _| !gone.contains(&name));
+        shared.noted().lock().retain(|name, _| !gone.contains(&name));
         change(store, REMOVE, gone.into_iter().map(Name::as_str), PATIENCE.into()).await?;
         return Ok(found.intersection(wanted).cloned().collect());
     }
@@ -138,9 +144,9 @@ async fn scan_masters(
     }
     // Keys may have moved to a master that was scanned before.
     if addresses(store) != masters {
-        return Err(LedgerError::Refused(
-            "the masters changed during the search for groups".into(),
-        ));
+        return Err(
+            StoreError::Refused("the masters changed during the search for groups".into()).into()
+        );
     }
     Ok(found)
 }
@@ -165,7 +171,7 @@ async fn change(
     how: &str,
     types: impl IntoIterator<Item = &str>,
     timeout: CallTimeout,
-) -> Result<(), LedgerError> {
+) -> Result<(), StoreError> {
     let mut arguments = vec![how.as_bytes().to_vec()];
     arguments.extend(types.into_iter().map(|name| name.as_bytes().to_vec()));
     if arguments.len() > 1 {

@@ -6,14 +6,15 @@ use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use redis::Value;
 
 use super::reconcile::scan;
-use super::reply::{array, bytes, integer, text};
 use super::verdict::unreadable;
 use crate::ledger::holdings::{Holdings, SubjectUsage, UsageCount, UsageScope};
 use crate::ledger::reconcile::{PageToken, Subjects};
 use crate::ledger::{Call, LedgerError};
 use crate::redis::keys::{Cell, Keys, Part};
+use crate::redis::reply::{array, bytes, integer, text};
 use crate::redis::scripts::ScriptId;
 use crate::redis::store::{PATIENCE, Store};
+use crate::store::StoreError;
 
 /// Most keys of one call: a tenth of a millisecond.
 const KEYS_MAX: usize = 256;
@@ -55,7 +56,11 @@ pub async fn holdings(
 /// Returns the timeout of the next call.
 fn time_left(store: &Store, call: &Call) -> Result<Duration, LedgerError> {
     let time_left = (call.deadline - store.clock.now()).min(PATIENCE);
-    if time_left.is_zero() { Err(LedgerError::DeadlinePassed) } else { Ok(time_left) }
+    if time_left.is_zero() {
+        Err(LedgerError::Store(StoreError::DeadlinePassed))
+    } else {
+        Ok(time_left)
+    }
 }
 
 async fn sizes(

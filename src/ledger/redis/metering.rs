@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use redis::Value;
 
 use super::Redis;
-use super::reply::{Decided, bytes, integer, text};
+use super::reply::Decided;
 use super::takes::SUBJECTS_MAX;
 use super::usage::{HASHES, fields, malformed_reply, part};
 use super::verdict::at;
@@ -24,12 +24,13 @@ use crate::domain::time::Timestamp;
 use crate::ledger::metering::{ClosedMonth, Figures, Meter, Metered};
 use crate::ledger::{Call, LedgerError};
 use crate::redis::keys::{Keys, Part};
+use crate::redis::reply::{bytes, integer, text};
 use crate::redis::scripts::ScriptId;
 
 #[async_trait]
 impl Meter for Redis {
     async fn record_logins(&self, call: Call, logins: Vec<Login>) -> Result<Metered, LedgerError> {
-        let work = OperationRun::new(&self.store, &call);
+        let work = OperationRun::new(&self.shared, &call);
         let mut metered = Metered { at: Timestamp::from_millis(0), outcomes: Vec::new() };
         for logins in logins.chunks(SUBJECTS_MAX) {
             let of_app = work.keys();
@@ -60,7 +61,7 @@ impl Meter for Redis {
         call: Call,
         samples: Vec<Sample>,
     ) -> Result<Metered, LedgerError> {
-        let work = OperationRun::new(&self.store, &call);
+        let work = OperationRun::new(&self.shared, &call);
         let mut metered = Metered { at: Timestamp::from_millis(0), outcomes: Vec::new() };
         for samples in samples.chunks(SUBJECTS_MAX) {
             let keys = vec![work.keys().bandwidth()];
@@ -85,7 +86,7 @@ impl Meter for Redis {
     }
 
     async fn figures(&self, call: &Call, first: Day, last: Day) -> Result<Figures, LedgerError> {
-        let work = OperationRun::new(&self.store, call);
+        let work = OperationRun::new(&self.shared, call);
         let keys: &Keys = work.keys();
         let logins = vec![keys.logins_by_day(), keys.bandwidth()];
         let logins = part(&work, Part::Accounts, HASHES, logins);
@@ -101,7 +102,7 @@ impl Meter for Redis {
         call: &Call,
         month: ClosedMonth,
     ) -> Result<Option<Figures>, LedgerError> {
-        let work = OperationRun::new(&self.store, call);
+        let work = OperationRun::new(&self.shared, call);
         let keys: &Keys = work.keys();
         let logins = [keys.logins_by_day(), keys.bandwidth()];
         let groups = [keys.groups_by_type(), keys.group_totals()];

@@ -36,8 +36,8 @@
 
 use redis::Value;
 
-use super::reply::{bytes, text};
 use crate::domain::decision::Mode;
+use crate::redis::reply::{bytes, text};
 
 /// The position of the next step of an operation on a group.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 
-use super::reply::{array, bytes, text};
+use super::shared::Shared;
 use super::takes::SUBJECTS_MAX;
 use super::verdict::unreadable;
 use super::work::{OperationRun, ScriptCall, flag};
@@ -20,9 +20,12 @@ use crate::ledger::reconcile::{
     Repair, Section, Subjects, Tracking,
 };
 use crate::ledger::{Call, LedgerError};
+use crate::redis::identity;
 use crate::redis::keys::{BUCKETS, Cell, Keys, PARTS, Part};
+use crate::redis::reply::{array, bytes, text};
 use crate::redis::scripts::ScriptId;
 use crate::redis::store::{PATIENCE, Store};
+use crate::store::StoreError;
 
 /// Most claims of one call, or buckets of accounts, that are processed concurrently.
 const CONCURRENT_MAX: usize = 16;
@@ -55,7 +58,7 @@ struct Comparing<'a> {
 
 /// Compares claims, and repairs if configured.
 pub async fn compare(
-    store: &Store,
+    shared: &Shared,
     comparison: &Comparison,
     claims: Vec<ExpectedState>,
 ) -> Result<Vec<Difference>, LedgerError> {
@@ -64,8 +67,8 @@ pub async fn compare(
     let call = &call;
     let compared = claims.into_iter().map(|claim| async move {
         // The semaphore is never closed.
-        let _permit = store.comparing.acquire().await;
-        let work = OperationRun::new(store, call);
+        let _permit = shared.comparing.acquire().await;
+        let work = OperationRun::new(shared, call);
         Comparing { keys: work.keys().clone(), work, comparison }.claim(&claim).await
     });
     let each: Vec<_> = stream::iter(compared).buffered(CONCURRENT_MAX).try_collect().await?;
@@ -311,15 +314,16 @@ async fn list_set(
 
 /// Returns a page of a section's subjects.
 pub async fn subjects(
-    store: &Store,
+    shared: &Shared,
     call: &Call,
     section: Section,
     from: Option<PageToken>,
 ) -> Result<Subjects, LedgerError> {
+    let store = &*shared.store;
     let keys = Keys::new(store.ids, &call.app);
     let (part, pattern) = match section {
         Section::Accounts => {
-            return accounts(store, call, from.map_or(0, |place| place.0)).await;
+            return accounts(shared, call, from.map_or(0, |place| place.0)).await;
         }
         Section::Friends => (Part::Friends, keys.any_friends()),
         Section::Groups => (Part::Groups, keys.any_group_record()),
@@ -349,10 +353,10 @@ pub async fn scan(
     read().ok_or_else(|| unreadable("malformed keys"))
 }
 
-async fn accounts(store: &Store, call: &Call, from: u64) -> Result<Subjects, LedgerError> {
-    let keys = Keys::new(store.ids, &call.app);
+async fn accounts(shared: &Shared, call: &Call, from: u64) -> Result<Subjects, LedgerError> {
+    let keys = Keys::new(shared.store.ids, &call.app);
     let until = BUCKETS.min(from.saturating_add(BUCKETS_READ));
-    let work = &OperationRun::new(store, call);
+    let work = &OperationRun::new(shared, call);
     let buckets = (from..until).map(|number| list_set(work, Part::Accounts, keys.bucket(number)));
     let buckets: Vec<_> = stream::iter(buckets).buffered(CONCURRENT_MAX).try_collect().await?;
     let keys = buckets.into_iter().flatten().map(Cell::fingerprint).collect();
@@ -366,7 +370,7 @@ pub async fn track(
     keep_for: Duration,
 ) -> Result<Tracking, LedgerError> {
     let keys = Keys::new(store.ids, app);
-    let since = crate::redis::identity::read(&store.client).await?.now;
+    let since = identity::read(&store.client).await?.now;
     let since = Timestamp::from_millis(since);
     let until = since + keep_for;
     let arguments = [since, until].map(|at| at.as_millis().to_string().into_bytes());
@@ -377,7 +381,7 @@ pub async fn track(
     }
     if store.clock.now() - began_at > BEGIN_TIMEOUT {
         let reason = "changes are not tracked in all parts in time; start again".to_owned();
-        return Err(LedgerError::Unavailable(reason));
+        return Err(StoreError::Unavailable(reason).into());
     }
     Ok(Tracking { since, until })
 }
@@ -401,4 +405,16 @@ pub async fn tracking(store: &Store, app: &AppId) -> Result<Option<Tracking>, Le
         }
     }
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::ledger::reconcile::TRACKED_MAX;
+    use crate::redis::scripts::{self, ScriptId};
+
+    #[test]
+    fn scripts_remember_as_many_changes_as_other_stores() {
+        let most = format!("local tracked_max = {TRACKED_MAX}\n");
+        assert!(scripts::all()[ScriptId::JoinGroup as usize].text.contains(&most));
+    }
 }

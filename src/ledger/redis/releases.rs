@@ -7,7 +7,6 @@
 use redis::Value;
 
 use super::position::Position;
-use super::reply::{array, bytes, integer};
 use super::takes::SUBJECTS_MAX;
 use super::verdict::{at, empty, unreadable};
 use super::work::{OperationRun, ScriptCall, flag};
@@ -16,6 +15,7 @@ use crate::domain::id::{GroupId, UserId};
 use crate::domain::time::Timestamp;
 use crate::ledger::{Answer, LedgerError};
 use crate::redis::keys::{Cell, Part};
+use crate::redis::reply::{array, bytes, integer};
 use crate::redis::scripts::ScriptId;
 
 /// Removes friends from the user's list and, unless `one_way`, the user from theirs.

@@ -3,12 +3,12 @@
 use futures_util::future::join_all;
 
 use super::limits;
-use super::reply::integer;
 use crate::domain::id::AppId;
 use crate::domain::schedule::Schedule;
 use crate::ledger::{LedgerError, schedule_codec};
 use crate::redis::client::CallTimeout;
 use crate::redis::keys::{Keys, PARTS};
+use crate::redis::reply::integer;
 use crate::redis::scripts::ScriptId;
 use crate::redis::store::{PATIENCE, Store};
 

@@ -11,7 +11,7 @@ use redis::Value;
 use super::group_types;
 use super::position::Position;
 use super::releases;
-use super::reply::{Decided, ItemReply, Reply, bytes, integer, text};
+use super::reply::{Decided, ItemReply, Reply};
 use super::verdict::{Group, ReplyContext, at, empty, extend, limits, unreadable, warnings};
 use super::work::{OperationRun, ScriptCall, flag, refusal};
 use crate::domain::decision::{Mode, Outcome, Reason, Verdict};
@@ -19,7 +19,9 @@ use crate::domain::id::{GroupId, Name, UserId};
 use crate::domain::usage::per_day_of_all_types;
 use crate::ledger::{Answer, Call, LedgerError};
 use crate::redis::keys::Part;
+use crate::redis::reply::{bytes, integer, text};
 use crate::redis::scripts::ScriptId;
+use crate::store::StoreError;
 
 /// Most users of one script call: about a millisecond of the server's time.
 pub const SUBJECTS_MAX: usize = 256;
@@ -204,7 +206,7 @@ pub async fn create_group(
     let first_step = SUBJECTS_MAX - usize::from(new.owner.is_some());
     let (first, rest) = new.members.split_at(new.members.len().min(first_step));
     let first: Vec<&UserId> = first.iter().collect();
-    group_types::note(work.store, work.call, new.group_type).await?;
+    group_types::note(work.shared, work.call, new.group_type).await?;
     let mut position = Position::first(work.call.mode, rest.is_empty());
     let decided = create_group_step(work, new, new.owner, &first, position.argument(0)).await?;
     let mut answer = empty();
@@ -347,7 +349,7 @@ async fn create_group_step(
             Reply::Nothing { why, .. } if why == "dissolving" => {
                 if work.call.mode == Mode::CheckOnly {
                     let reason = format!("group \"{}\" is being dissolved", new.id);
-                    return Err(LedgerError::Refused(reason));
+                    return Err(StoreError::Refused(reason).into());
                 }
                 releases::dissolve_group(work, new.id, true).await?;
             }

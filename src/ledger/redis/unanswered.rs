@@ -19,7 +19,8 @@ use tokio::sync::Notify;
 use tokio::time::sleep;
 use tracing::warn;
 
-use super::reply::{self, array, bytes, text};
+use super::reply;
+use super::shared::Shared;
 use super::takes::SUBJECTS_MAX;
 use super::verdict::{unreadable, warnings_of};
 use crate::domain::decision::Mode;
@@ -29,8 +30,10 @@ use crate::domain::warning::Warning;
 use crate::ledger::crossings::Crossings;
 use crate::ledger::{Call, LedgerError, Operation};
 use crate::redis::keys::{Keys, Part};
+use crate::redis::reply::{array, bytes, text};
 use crate::redis::scripts::ScriptId;
-use crate::redis::store::{PATIENCE, Store};
+use crate::redis::store::PATIENCE;
+use crate::store::StoreError;
 
 /// Most counts of all recorded operations together, about 100 bytes each.
 const COUNTS_MAX: usize = 100_000;
@@ -64,8 +67,8 @@ impl SentSteps {
 
 /// An operation until the caller has its result. If it is dropped before that, it is recorded.
 pub struct Unreported {
-    /// The store.
-    pub store: Arc<Store>,
+    /// The state that all calls share.
+    pub shared: Arc<Shared>,
     /// The context of the operation.
     pub call: Call,
     /// The operation.
@@ -76,8 +79,8 @@ pub struct Unreported {
 
 impl Unreported {
     /// An operation that has sent no step.
-    pub fn new(store: Arc<Store>, call: Call, operation: Operation) -> Self {
-        Self { store, call, operation, sent: SentSteps::default() }
+    pub fn new(shared: Arc<Shared>, call: Call, operation: Operation) -> Self {
+        Self { shared, call, operation, sent: SentSteps::default() }
     }
 
     /// Discards the steps, since the caller has the warnings.
@@ -92,9 +95,9 @@ impl Drop for Unreported {
         if sent.is_empty() {
             return;
         }
-        let keys = Keys::new(self.store.ids, &self.call.app);
+        let keys = Keys::new(self.shared.store.ids, &self.call.app);
         let Some((part, counts)) = counts(&keys, &self.operation) else { return };
-        self.store.unanswered.add(Unanswered {
+        self.shared.unanswered.add(Unanswered {
             app: self.call.app.clone(),
             operation: self.operation.clone(),
             part,
@@ -194,22 +197,22 @@ impl UnansweredQueue {
 
 /// Waits for the next operation that crossed thresholds without a reply. For one task, which may
 /// stop waiting at any time.
-pub async fn next(store: &Store) -> Crossings {
-    let queue = &store.unanswered;
+pub async fn next(shared: &Shared) -> Crossings {
+    let queue = &shared.unanswered;
     loop {
         let Some(first) = queue.first() else {
             queue.added.notified().await;
             continue;
         };
-        sleep(first.due - store.clock.now()).await;
-        match compare(store, &first).await {
+        sleep(first.due - shared.store.clock.now()).await;
+        match compare(shared, &first).await {
             Ok(crossings) => {
                 queue.remove_first(true);
                 if let Some(crossings) = crossings {
                     return crossings;
                 }
             }
-            Err(LedgerError::Failed(error)) => {
+            Err(LedgerError::Store(StoreError::Failed(error))) => {
                 let app = &first.app;
                 warn!(%app, error, "crossed thresholds not checked: the store cannot read them");
                 queue.remove_first(true);
@@ -223,7 +226,11 @@ pub async fn next(store: &Store) -> Crossings {
 }
 
 /// Returns the thresholds that the steps of an operation crossed.
-async fn compare(store: &Store, unanswered: &Unanswered) -> Result<Option<Crossings>, LedgerError> {
+async fn compare(
+    shared: &Shared,
+    unanswered: &Unanswered,
+) -> Result<Option<Crossings>, LedgerError> {
+    let store = &*shared.store;
     let Unanswered { app, operation, part, counts, sent, .. } = unanswered;
     let keys = Keys::new(store.ids, app);
     let mut at = None;
@@ -241,7 +248,7 @@ async fn compare(store: &Store, unanswered: &Unanswered) -> Result<Option<Crossi
             let own = sent.iter().find(|sent| sent.as_millis().to_string() == sent_at);
             if let Some(own) = own
                 && let Some(one) = reply::risen(&format!("{name},{rest}"))
-                && store.unanswered.is_first(app, &format!("{name},{crossing}"))
+                && shared.unanswered.is_first(app, &format!("{name},{crossing}"))
             {
                 at = at.max(Some(*own));
                 risen.push(one);

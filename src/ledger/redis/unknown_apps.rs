@@ -13,7 +13,7 @@ use std::time::Duration;
 use redis::Value;
 
 use super::catalog_args::UnknownAs;
-use super::reply::{array, bytes, integer, text};
+use super::shared::Shared;
 use super::verdict::unreadable;
 use crate::clock::Stopwatch;
 use crate::domain::catalog::UnknownAppBound;
@@ -22,8 +22,10 @@ use crate::domain::id::AppId;
 use crate::ledger::{Call, LedgerError, UNKNOWN_APP_SEEN_FOR as SEEN_FOR};
 use crate::redis::client::CallTimeout;
 use crate::redis::keys::{Keys, PARTS, Part, UNKNOWN_APPS};
+use crate::redis::reply::{array, bytes, integer, text};
 use crate::redis::scripts::ScriptId;
 use crate::redis::store::{PATIENCE, Store};
+use crate::store::StoreError;
 
 /// Most apps that are remembered: three times as many as a store has by default. Beyond it all are
 /// checked again.
@@ -67,34 +69,35 @@ impl SeenApps {
 }
 
 /// Enters the app of a take into the hash; an error if there is no room for it.
-pub async fn enter(store: &Store, call: &Call) -> Result<(), LedgerError> {
+pub async fn enter(shared: &Shared, call: &Call) -> Result<(), LedgerError> {
+    let store = &*shared.store;
     let within = call.deadline - store.clock.now();
     if within.is_zero() {
-        return Err(LedgerError::DeadlinePassed);
+        return Err(StoreError::DeadlinePassed.into());
     }
     let timeout = CallTimeout { within, fail_fast: call.fail_fast };
     let most = call.catalog.unknown_apps.max;
     let entered = async {
         let always = !call.is_bounded();
-        if put(store, &call.app, most, always, timeout).await? {
+        if put(shared, &call.app, most, always, timeout).await? {
             return Ok(());
         }
         if check_facts(store, &call.app, timeout).await? == Found::Nothing {
             let (app, bound) = (call.app.clone(), UnknownAppBound::Apps);
             return Err(LedgerError::UnknownAppsFull { app, bound, most });
         }
-        put(store, &call.app, most, true, timeout).await.map(drop)
+        put(shared, &call.app, most, true, timeout).await.map(drop)
     };
     // Whatever the outcome of the entry, nothing was done about the operation.
     entered.await.map_err(|error| match error {
-        LedgerError::Unavailable(reason) => LedgerError::Refused(reason),
+        LedgerError::Store(StoreError::Unavailable(why)) => StoreError::Refused(why).into(),
         other => other,
     })
 }
 
 /// Writes the app into the hash; `false` if there is no room.
 async fn put(
-    store: &Store,
+    shared: &Shared,
     app: &AppId,
     most: u64,
     always: bool,
@@ -106,10 +109,11 @@ async fn put(
     let arguments =
         [app.as_str().as_bytes().to_vec(), most.to_string().into_bytes(), always.to_vec()];
     let keys = [UNKNOWN_APPS.to_vec()];
-    let answer = store.call_script(ScriptId::EnterUnknownApp, &keys, &arguments, timeout).await?;
+    let script = ScriptId::EnterUnknownApp;
+    let answer = shared.store.call_script(script, &keys, &arguments, timeout).await?;
     let is_entered = integer(&answer).ok_or_else(malformed_reply)? == 1;
     if is_entered {
-        store.unknown_apps.add(app, since);
+        shared.unknown_apps().add(app, since);
     }
     Ok(is_entered)
 }
@@ -167,11 +171,11 @@ fn malformed_reply() -> LedgerError {
 
 /// Returns the state of an unregistered app for a call: a take has to wait until the app was seen
 /// in the hash.
-pub fn standing(store: &Store, call: &Call, script: ScriptId) -> UnknownAs {
+pub fn standing(shared: &Shared, call: &Call, script: ScriptId) -> UnknownAs {
     let takes = script.takes() && call.mode != Mode::CheckOnly;
     if call.is_replayed {
         UnknownAs::Answered
-    } else if takes && call.unknown_app.is_some() && !store.unknown_apps.has(&call.app) {
+    } else if takes && call.unknown_app.is_some() && !shared.unknown_apps().has(&call.app) {
         UnknownAs::Uncounted
     } else {
         UnknownAs::Counted

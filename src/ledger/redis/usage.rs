@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use redis::Value;
 
-use super::reply::{Decided, array, bytes, integer, text};
+use super::reply::Decided;
 use super::verdict::{at, unreadable};
 use super::work::{OperationRun, ScriptCall};
 use crate::domain::decision::Subject;
@@ -14,6 +14,7 @@ use crate::domain::id::GroupId;
 use crate::domain::usage::Counts;
 use crate::ledger::{Call, LedgerError, Reading, schedule_codec};
 use crate::redis::keys::Part;
+use crate::redis::reply::{array, bytes, integer, text};
 use crate::redis::scripts::ScriptId;
 
 /// The mode of `scripts/read.lua` for lists of fields and values.

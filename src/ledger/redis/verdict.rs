@@ -12,6 +12,7 @@ use crate::domain::usage::per_day_of_all_types;
 use crate::domain::warning::Warning;
 use crate::ledger::{Answer, Call, LedgerError, schedule_codec};
 use crate::redis::keys::Keys;
+use crate::store::StoreError;
 
 /// The group of an operation, as stored.
 pub struct Group<'a> {
@@ -145,7 +146,7 @@ pub fn at(decided: &Decided) -> Timestamp {
 
 /// The error for stored data or replies that are malformed.
 pub fn unreadable(reason: &str) -> LedgerError {
-    LedgerError::Unavailable(reason.to_owned())
+    StoreError::malformed(reason).into()
 }
 
 /// Returns the counts that crossed a threshold in a step; `users` and `group` are those of the

@@ -11,6 +11,7 @@ use redis::Cmd;
 
 use super::catalog_args::{Texts, UnknownAs};
 use super::reply::{self, Decided, Reply};
+use super::shared::Shared;
 use super::unanswered::{SentSteps, may_cross};
 use super::unknown_apps;
 use super::verdict::unreadable;
@@ -26,6 +27,7 @@ use crate::redis::client::{CallError, CallTimeout, Timed};
 use crate::redis::keys::{Keys, Part};
 use crate::redis::scripts::ScriptId;
 use crate::redis::store::{MARK_ATTEMPTS_MAX, Store};
+use crate::store::StoreError;
 
 /// Most calls of one step until the server's time is right: once too late, once on another day.
 const ATTEMPTS_MAX: usize = 3;
@@ -54,6 +56,8 @@ pub struct ScriptCall {
 
 /// The run of one operation.
 pub struct OperationRun<'a> {
+    /// The state that all calls share.
+    pub shared: &'a Shared,
     /// The store.
     pub store: &'a Store,
     /// The context of the operation.
@@ -69,9 +73,10 @@ pub struct OperationRun<'a> {
 
 impl<'a> OperationRun<'a> {
     /// A run that has done nothing yet.
-    pub fn new(store: &'a Store, call: &'a Call) -> Self {
-        let (catalog_args, keys) = (store.catalog_args(call), Keys::new(store.ids, &call.app));
-        Self { store, call, catalog_args, keys, begun: AtomicBool::new(false), sent: None }
+    pub fn new(shared: &'a Shared, call: &'a Call) -> Self {
+        let store = &*shared.store;
+        let (catalog_args, keys) = (shared.catalog_args(call), Keys::new(store.ids, &call.app));
+        Self { shared, store, call, catalog_args, keys, begun: AtomicBool::new(false), sent: None }
     }
 
     /// Records steps in `sent` until they are certain to have crossed no threshold.
@@ -103,12 +108,12 @@ impl<'a> OperationRun<'a> {
 
     /// Calls a script with the app's limits, a deadline and the days.
     pub async fn try_step(&self, step: &ScriptCall) -> Result<Reply, LedgerError> {
-        let app = unknown_apps::standing(self.store, self.call, step.script);
+        let app = unknown_apps::standing(self.shared, self.call, step.script);
         let mut reply = self.call_with_clock_retry(step, app).await;
         if let Ok(Reply::Nothing { why, .. }) = &reply
             && why == "uncounted"
         {
-            reply = match unknown_apps::enter(self.store, self.call).await {
+            reply = match unknown_apps::enter(self.shared, self.call).await {
                 Ok(()) => self.call_with_clock_retry(step, UnknownAs::Counted).await,
                 Err(refused) => Err(refused),
             };
@@ -148,7 +153,7 @@ impl<'a> OperationRun<'a> {
             let sent_at = store.clock.now();
             let within = call.deadline - sent_at;
             if within.is_zero() {
-                return Err(LedgerError::DeadlinePassed);
+                return Err(StoreError::DeadlinePassed.into());
             }
             let words = |offset_ms: i64, command: &mut Cmd| {
                 self.add_arguments(step, app, offset_ms, sent_at, command);
@@ -193,7 +198,7 @@ impl<'a> OperationRun<'a> {
                 }
             }
         }
-        Err(LedgerError::DeadlinePassed)
+        Err(LedgerError::Store(StoreError::DeadlinePassed))
     }
 
     /// Adds a step's arguments, for a server whose clock is ahead of this process's by `offset_ms`.

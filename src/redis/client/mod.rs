@@ -58,7 +58,7 @@ use super::marks::Marks;
 use super::options::{Options, Topology};
 use super::script::Script;
 use crate::clock::Clock;
-use crate::ledger::Overload;
+use crate::store::Overload;
 use crate::store::ServerState;
 use crate::store::fair::{Load, Turn};
 

@@ -17,8 +17,8 @@ use super::refusals::Refusals;
 use super::retry::{Deadline, Task};
 use super::{Failure, Request, inspect, reply};
 use crate::clock::Clock;
-use crate::ledger::Overload;
 use crate::redis::options::{Address, Durability};
+use crate::store::Overload;
 use crate::store::fair::{Load, Places, Turns};
 use crate::store::{Refusal, Replication};
 

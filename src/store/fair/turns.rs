@@ -19,7 +19,7 @@ use tokio::time::timeout;
 
 use super::window::{Answered, Answers, Window};
 use crate::clock::Stopwatch;
-use crate::ledger::Overload;
+use crate::store::Overload;
 
 /// The number of subjects that an app may send with each of its turns: the largest step of a
 /// script, or the highest number in flight if that is lower.
