@@ -20,21 +20,13 @@ use crate::catalog::{self, LoadError};
 use crate::cli::with_causes;
 use crate::clock::{Clock, SteadyClock};
 use crate::config::{Config, Store};
-use crate::directory::Directory;
-use crate::directory::embedded::EmbeddedDirectory;
-use crate::directory::redis::RedisDirectory;
 use crate::domain::catalog::Catalog;
 use crate::domain::schedule::MissingItem;
 use crate::engine::Engine;
 use crate::engine::admin::{AdminError, Administration};
 use crate::engine::fallback::Fallback;
-use crate::events::EventLog;
-use crate::events::embedded::EmbeddedEvents;
-use crate::events::redis::RedisEvents;
 use crate::journal::{Journal, JournalError, Opened};
 use crate::ledger::Ledger;
-use crate::ledger::embedded::Embedded;
-use crate::ledger::redis::Redis;
 use crate::redb;
 use crate::redis;
 use crate::telemetry::{self, Metrics};
@@ -60,6 +52,7 @@ mod serving;
 mod signals;
 mod startup;
 mod statement_issuer;
+mod stores;
 mod tls;
 mod unknown_apps;
 
@@ -71,6 +64,7 @@ use reload::Reported;
 pub(crate) use routes::ServedRoutes;
 use routes::routes;
 use startup::Reception;
+pub use stores::Stores;
 pub use tls::TlsError;
 
 /// Why the sidecar did not start, or ended.
@@ -242,7 +236,7 @@ impl Process<'_> {
     /// Starts everything that works behind the listeners.
     async fn start(
         &self,
-        (ledger, directory, log): OpenStore,
+        Stores { ledger, directory, events }: Stores,
         catalog: Catalog,
         watch: Option<Watch>,
         fallback: Option<Arc<Fallback>>,
@@ -273,7 +267,7 @@ impl Process<'_> {
         // Whether or not it is through: what is left is published in the background.
         let _ = timeout(publishing::FIRST_ROUND_MAX, first_round).await;
         let event_tasks =
-            Telling { engine: &engine, directory, log: log.clone(), clock: clock.clone() };
+            Telling { engine: &engine, directory, log: events.clone(), clock: clock.clone() };
         let event_tasks = event_tasks.begin(config.webhook.clone(), metrics).await?;
 
         let [reload_catalog, reload_credentials] = credentials::to_both(reload, stopped.clone());
@@ -301,7 +295,7 @@ impl Process<'_> {
             (fallback, replaying)
         });
         let health = readiness.health();
-        let routes = routes(config, health, engine, administration, log, access, stopped)?;
+        let routes = routes(config, health, engine, administration, events, access, stopped)?;
         info!(store = %config.store, catalog = in_force.version, "serving");
         Ok(Running { ledger, routes, tasks, event_tasks, fallback })
     }
@@ -426,32 +420,6 @@ async fn beside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) ->
         // Only a runtime that ends cancels it, and with it this task.
         Err(_) => std::future::pending().await,
     }
-}
-
-type OpenStore = (Arc<dyn Ledger>, Arc<dyn Directory>, Arc<dyn EventLog>);
-
-async fn open_store(config: &Config, clock: Arc<dyn Clock>) -> Result<OpenStore, ServeError> {
-    let embedded = match &config.store {
-        Store::Embedded(directory) => {
-            let directory = directory.clone();
-            beside(move || Embedded::open(&directory, clock)).await?
-        }
-        Store::Memory => {
-            warn!("the store is in memory: everything is lost when the process ends");
-            Embedded::in_memory(clock)?
-        }
-        Store::Redis(options) => {
-            let memory = config.store_memory.clone();
-            let redis = Redis::open_known((**options).clone(), clock, memory).await?;
-            let directory = Arc::new(RedisDirectory::over(redis.store()));
-            let events = Arc::new(RedisEvents::over(redis.store()));
-            return Ok((Arc::new(redis), directory, events));
-        }
-    };
-    let embedded = embedded.bounded(config.subjects_in_flight_max);
-    let directory = Arc::new(EmbeddedDirectory::over(embedded.store()));
-    let events = Arc::new(EmbeddedEvents::over(embedded.store()));
-    Ok((Arc::new(embedded), directory, events))
 }
 
 async fn drain(servers: &mut JoinSet<()>, longest: Duration) {

@@ -28,7 +28,7 @@ use super::credentials::Credentials;
 use super::listen::Listeners;
 use super::readiness::Readiness;
 use super::routes::{ServedRoutes, routes};
-use super::{OpenStore, ServeError, open_store};
+use super::{ServeError, Stores};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::domain::catalog::Catalog;
@@ -61,22 +61,22 @@ pub(super) struct Reception<'a> {
 
 impl Reception<'_> {
     /// Opens the store. While it does not answer, or is lost, the listeners say so.
-    pub(super) async fn open(self) -> Result<OpenStore, ServeError> {
+    pub(super) async fn open(self) -> Result<Stores, ServeError> {
         loop {
-            let opened = self.open_with_retry().await?;
-            if !opened.0.is_lost() {
-                return Ok(opened);
+            let stores = self.open_with_retry().await?;
+            if !stores.ledger.is_lost() {
+                return Ok(stores);
             }
             // It is alive, and the store answers; what it answers cannot be used.
             self.readiness.answered().await;
-            if self.wait_until_accepted(&opened).await? {
-                return Ok(opened);
+            if self.wait_until_accepted(&stores).await? {
+                return Ok(stores);
             }
-            opened.0.close().await;
+            stores.ledger.close().await;
         }
     }
 
-    async fn open_with_retry(&self) -> Result<OpenStore, ServeError> {
+    async fn open_with_retry(&self) -> Result<Stores, ServeError> {
         let (found, waiting) = watch::channel(false);
         let mut placeholder_services = JoinSet::new();
         let opened = {
@@ -106,8 +106,8 @@ impl Reception<'_> {
 
     /// Serves health and the administration of the store until it is whole; `false` where it has
     /// to be opened anew.
-    async fn wait_until_accepted(&self, opened: &OpenStore) -> Result<bool, ServeError> {
-        let (ledger, directory, log) = opened;
+    async fn wait_until_accepted(&self, stores: &Stores) -> Result<bool, ServeError> {
+        let Stores { ledger, directory, events } = stores;
         let catalog = self.catalog.clone();
         let unknown_app = self.config.unknown_app;
         let (clock, metrics) = (self.clock.clone(), self.metrics.clone());
@@ -123,7 +123,7 @@ impl Reception<'_> {
             self.readiness.health(),
             engine,
             administration,
-            log.clone(),
+            events.clone(),
             self.credentials.access.clone(),
             &ended,
         )?;
@@ -149,10 +149,10 @@ impl Reception<'_> {
 }
 
 /// Opens the store, as often as it may yet succeed.
-async fn open_at_last(config: &Config, clock: &Arc<dyn Clock>) -> Result<OpenStore, ServeError> {
+async fn open_at_last(config: &Config, clock: &Arc<dyn Clock>) -> Result<Stores, ServeError> {
     let mut attempts = 0;
     let opened = loop {
-        match open_store(config, clock.clone()).await {
+        match Stores::open(config, clock.clone()).await {
             Err(error) if error.is_transient() => {
                 if attempts == 0 {
                     warn!(%error, "the store is not there yet; it is waited for");

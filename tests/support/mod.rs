@@ -21,8 +21,6 @@ use std::time::Duration;
 use imquota::clock::Clock;
 use imquota::config::{Config, Environment, Flags, Store};
 use imquota::directory::Directory;
-use imquota::directory::embedded::EmbeddedDirectory;
-use imquota::directory::redis::RedisDirectory;
 use imquota::domain::audit::Actor;
 use imquota::domain::calendar::Day;
 use imquota::domain::catalog::Catalog;
@@ -40,6 +38,7 @@ use imquota::ledger::redis::Redis;
 use imquota::ledger::{Call, Ledger, LedgerError, Operation};
 use imquota::redis::StoreMemory;
 use imquota::redis::options::Options;
+use imquota::server::Stores;
 use imquota::store::Fingerprints;
 use imquota::store::SnapshotError;
 use imquota::telemetry::Metrics;
@@ -209,8 +208,8 @@ impl Service {
         catalog: Catalog,
     ) -> Self {
         let store = Redis::open_known(options, clock.clone(), memory).await.expect("opens");
-        let directory = Arc::new(RedisDirectory::over(store.store()));
-        Self::over(Arc::new(store), directory, clock, catalog)
+        let Stores { ledger, directory, .. } = store.into();
+        Self::over(ledger, directory, clock, catalog)
     }
 
     /// Over a store in this process.
@@ -225,15 +224,15 @@ impl Service {
 
     /// Over an embedded store that is open.
     pub fn beside(store: Embedded, clock: Arc<dyn Clock>, catalog: Catalog) -> Self {
-        let directory = Arc::new(EmbeddedDirectory::over(store.store()));
-        Self::over(Arc::new(store), directory, clock, catalog)
+        let Stores { ledger, directory, .. } = store.into();
+        Self::over(ledger, directory, clock, catalog)
     }
 
     /// Over a store in memory that fails where the test says so.
     pub fn faulty(faults: &Arc<Faults>, clock: Arc<dyn Clock>, catalog: Catalog) -> Self {
         let store = Embedded::in_memory(clock.clone()).expect("the store opens");
-        let directory = Arc::new(EmbeddedDirectory::over(store.store()));
-        let ledger = FaultyLedger(Arc::new(store), faults.clone());
+        let Stores { ledger, directory, .. } = store.into();
+        let ledger = FaultyLedger(ledger, faults.clone());
         let directory = FaultyDirectory(directory, faults.clone());
         Self::over(Arc::new(ledger), Arc::new(directory), clock, catalog)
     }

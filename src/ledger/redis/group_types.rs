@@ -12,7 +12,6 @@ use std::time::Duration;
 use redis::Value;
 
 use super::shared::Shared;
-
 use super::verdict::unreadable;
 use crate::clock::Stopwatch;
 use crate::domain::id::Name;
