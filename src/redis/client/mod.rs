@@ -4,13 +4,35 @@
 //! bytes may have reached a server and its reply is missing, the outcome is unknown
 //! ([`CallError::OutcomeUnknown`]) and the caller decides.
 //!
-//! Layout, from the wire up: `connect` makes a connection and its handshake, `inspect` compares the
-//! server's counts with earlier observations, `connection` keeps one connection alive, `node` is one
+//! # Beside the cluster and sentinel clients of redis-rs
+//!
+//! Each connection is redis-rs's `MultiplexedConnection`, with its parser and its TLS. Its
+//! `ClusterConnection` and `SentinelClient` (1.8) break rules that decisions rest on:
+//!
+//! - A call whose connection was dropped is sent again by `ClusterConnection`, up to 16 times,
+//!   although it may have been carried out. Here its outcome is unknown.
+//! - `WAIT` confirms the calls of its own connection; `ClusterConnection` sends it to all
+//!   primaries. Here it follows the calls, between two `ROLE`s (`batch`).
+//! - `SentinelClient` takes the master from the first Sentinel that names one, when a connection is
+//!   made. Here a majority names it, also while calls run (`authority`).
+//! - Deadlines within arguments are by the clock of the node that runs the call, so that a call is
+//!   formatted once its node is selected, and again for another one.
+//! - The counts of a node are compared before its connection carries calls (`inspect`), so that a
+//!   promoted replica that lacks writes is detected.
+//!
+//! The words are those of redis-rs: node, slot map, topology, redirect (`MOVED`, `ASK`), pending
+//! call, retry. Its initial nodes are the seeds here, and its primary is the master, as in the
+//! replies of Redis.
+//!
+//! # Layout
+//!
+//! From the wire up: `connect` makes a connection and its handshake, `inspect` compares the counts
+//! of a node with earlier observations, `connection` keeps one connection alive, `node` is one
 //! server with its turns (`turn`) and its `clock`, `probe` detects that it is absent (`silence`),
 //! `refusals` keeps its refusals, `batch` has replicas confirm calls, `confirmations` tracks which
 //! ones have to (`replicas`), `acknowledgements` has them acknowledge immediately, `sentinel` and
-//! `cluster` find the master and act as the `authority` on whether it still is one, `open`
-//! rejects configurations that cannot work, `server_info` reads what a server reports about itself,
+//! `cluster` find the master and act as the `authority` on whether it still is one, `open` rejects
+//! configurations that cannot work, `server_info` reads what a server reports about itself,
 //! `config_check` checks the servers' settings, and this file retries calls that had no effect.
 
 mod acknowledgements;
@@ -156,7 +178,7 @@ enum Failure {
 }
 
 /// A call that is not yet bound to a server.
-struct Wanted<'a> {
+struct PendingCall<'a> {
     script: usize,
     slot: u16,
     turn: Turn,
@@ -272,8 +294,9 @@ impl Client {
         }
         let slot = keys.first().map_or(0, |key| slot(key));
         let turn = Turn { app: turn::app_of(keys), subjects };
-        let wanted = Wanted { script, slot, turn, command: Command::Fixed(Arc::new(command)) };
-        servers.call(wanted, deadline, &self.retries).await.map(|(value, _)| value)
+        let pending =
+            PendingCall { script, slot, turn, command: Command::Fixed(Arc::new(command)) };
+        servers.call(pending, deadline, &self.retries).await.map(|(value, _)| value)
     }
 
     /// Calls a script with arguments that depend on the clock of the server that runs it.
@@ -306,8 +329,8 @@ impl Client {
         };
         let slot = keys.first().map_or(0, |key| slot(key));
         let turn = Turn { app: turn::app_of(keys), subjects };
-        let wanted = Wanted { script, slot, turn, command: Command::Timed(&command, clock) };
-        servers.call(wanted, deadline, &self.retries).await
+        let pending = PendingCall { script, slot, turn, command: Command::Timed(&command, clock) };
+        servers.call(pending, deadline, &self.retries).await
     }
 
     /// Reads the clocks of all servers; returns those of the servers that answer in time.

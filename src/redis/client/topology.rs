@@ -10,7 +10,7 @@ use super::cluster::Cluster;
 use super::node::Node;
 use super::retry::{Deadline, RetryBudget};
 use super::sentinel::Watched;
-use super::{CallError, Command, Failure, Request, Wanted, reply};
+use super::{CallError, Command, Failure, PendingCall, Request, reply};
 use crate::redis::options::HostPort;
 
 /// Least remaining time for another attempt after a refusal: with less, the reply would hardly
@@ -33,17 +33,17 @@ pub(super) enum Servers {
 /// The action after a failed attempt.
 enum RetryAction {
     /// Send the call once more, to that node if given.
-    Now(Option<HostPort>),
+    RetryImmediately(Option<HostPort>),
     /// Send the call once more after a pause; the error is returned if no time is left.
-    Later(CallError),
+    WaitAndRetry(CallError),
     /// The call was not sent and has already waited: try once more; the error is returned if no
     /// time is left.
     Again(CallError),
     /// Return the error to the caller.
-    Stop(CallError),
+    NoRetry(CallError),
 }
 
-impl Wanted<'_> {
+impl PendingCall<'_> {
     /// Builds the command for that server.
     async fn request(&self, node: &Node, deadline: Deadline) -> Request {
         let command = match &self.command {
@@ -61,7 +61,7 @@ impl Servers {
     /// over.
     pub(super) async fn call(
         &self,
-        pending: Wanted<'_>,
+        pending: PendingCall<'_>,
         deadline: Deadline,
         retries: &RetryBudget,
     ) -> Result<(Value, Arc<ServerClock>), CallError> {
@@ -75,7 +75,7 @@ impl Servers {
                 None => {
                     self.refresh(false);
                     let why = format!("no node of the cluster serves slot {}", pending.slot);
-                    RetryAction::Later(CallError::Refused(why))
+                    RetryAction::WaitAndRetry(CallError::Refused(why))
                 }
                 Some(node) => {
                     if deadline.fail_fast && node.is_absent() {
@@ -90,18 +90,18 @@ impl Servers {
             };
             // Redirections that lead nowhere end with the call's time like every other attempt.
             let why = match next {
-                RetryAction::Stop(error) => return Err(error),
+                RetryAction::NoRetry(error) => return Err(error),
                 // Another server may be the master by now.
                 RetryAction::Again(why) if until.is_over() => return Err(why),
                 RetryAction::Again(_) => {
                     asking = None;
                     continue;
                 }
-                RetryAction::Now(target) => {
+                RetryAction::RetryImmediately(target) => {
                     asking = target;
                     CallError::Refused("redirected from server to server".to_owned())
                 }
-                RetryAction::Later(why) => {
+                RetryAction::WaitAndRetry(why) => {
                     asking = None;
                     why
                 }
@@ -133,11 +133,11 @@ impl Servers {
             let why = match node.call(request, false, deadline).await {
                 Ok(value) => return Ok(value),
                 Err(failure) => match self.next(failure, &node, request, deadline).await {
-                    RetryAction::Stop(error) => return Err(error),
-                    RetryAction::Now(_) => {
+                    RetryAction::NoRetry(error) => return Err(error),
+                    RetryAction::RetryImmediately(_) => {
                         CallError::Refused(format!("{address} redirected the call"))
                     }
-                    RetryAction::Later(why) | RetryAction::Again(why) => why,
+                    RetryAction::WaitAndRetry(why) | RetryAction::Again(why) => why,
                 },
             };
             retries.rest(attempts, deadline).await;
@@ -178,20 +178,20 @@ impl Servers {
         deadline: Deadline,
     ) -> RetryAction {
         match failure {
-            Failure::Overloaded(why) => RetryAction::Stop(CallError::Overloaded(why)),
-            Failure::Closing => RetryAction::Stop(CallError::Closing),
-            Failure::Absent { is_sent } => RetryAction::Stop(absent(node, is_sent)),
+            Failure::Overloaded(why) => RetryAction::NoRetry(CallError::Overloaded(why)),
+            Failure::Closing => RetryAction::NoRetry(CallError::Closing),
+            Failure::Absent { is_sent } => RetryAction::NoRetry(absent(node, is_sent)),
             Failure::Unconfirmed(why) => {
-                RetryAction::Stop(CallError::Unconfirmed(format!("{}: {why}", node.address)))
+                RetryAction::NoRetry(CallError::Unconfirmed(format!("{}: {why}", node.address)))
             }
             Failure::OutcomeUnknown(why) => {
-                RetryAction::Stop(CallError::OutcomeUnknown(format!("{}: {why}", node.address)))
+                RetryAction::NoRetry(CallError::OutcomeUnknown(format!("{}: {why}", node.address)))
             }
             Failure::Broken(why) => {
-                RetryAction::Stop(CallError::Broken(format!("{}: {why}", node.address)))
+                RetryAction::NoRetry(CallError::Broken(format!("{}: {why}", node.address)))
             }
             Failure::NotSent(why) => {
-                RetryAction::Later(CallError::Refused(format!("{}: {why}", node.address)))
+                RetryAction::WaitAndRetry(CallError::Refused(format!("{}: {why}", node.address)))
             }
             Failure::Unconfirmable(why) => {
                 RetryAction::Again(CallError::Unconfirmable(format!("{}: {why}", node.address)))
@@ -214,26 +214,30 @@ impl Servers {
             ("NOSCRIPT", _, _) => {
                 // If loading fails, the call is refused in the same way once more.
                 let _ = node.load_script(request.script, deadline).await;
-                RetryAction::Later(CallError::Refused(why))
+                RetryAction::WaitAndRetry(CallError::Refused(why))
             }
             ("MOVED", Self::Cluster(cluster), Some((slot, address))) => {
                 cluster.moved(slot, &address);
-                RetryAction::Later(CallError::Refused(why))
+                RetryAction::WaitAndRetry(CallError::Refused(why))
             }
-            ("ASK", Self::Cluster(_), Some((_, address))) => RetryAction::Now(Some(address)),
-            ("CLOCKSKEW", _, _) => RetryAction::Stop(CallError::ClockSkew(leading_number(
+            ("ASK", Self::Cluster(_), Some((_, address))) => {
+                RetryAction::RetryImmediately(Some(address))
+            }
+            ("CLOCKSKEW", _, _) => RetryAction::NoRetry(CallError::ClockSkew(leading_number(
                 error.details().unwrap_or(""),
             ))),
-            ("STORELOST", _, _) => RetryAction::Stop(CallError::StoreLost(why)),
+            ("STORELOST", _, _) => RetryAction::NoRetry(CallError::StoreLost(why)),
             (code, _, _) if reply::is_transient(code) => {
                 self.refresh(code == "READONLY");
-                RetryAction::Later(CallError::Refused(why))
+                RetryAction::WaitAndRetry(CallError::Refused(why))
             }
             _ if reply::lacks_permission(error) => {
-                RetryAction::Stop(CallError::OutcomeUnknown(why))
+                RetryAction::NoRetry(CallError::OutcomeUnknown(why))
             }
-            _ if reply::is_from_within_a_script(error) => RetryAction::Stop(CallError::Failed(why)),
-            _ => RetryAction::Stop(CallError::Refused(why)),
+            _ if reply::is_from_within_a_script(error) => {
+                RetryAction::NoRetry(CallError::Failed(why))
+            }
+            _ => RetryAction::NoRetry(CallError::Refused(why)),
         }
     }
 
