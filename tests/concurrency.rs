@@ -44,13 +44,13 @@ async fn all_at_once(
 /// How many subjects were admitted; all others must have been denied for that reason alone.
 fn admitted(decisions: &[Decision], reason: Reason) -> usize {
     let mut admitted = 0;
-    for ruling in decisions.iter().flat_map(Decision::rulings) {
-        if ruling.outcome == Outcome::Applied {
+    for result in decisions.iter().flat_map(Decision::results) {
+        if result.outcome == Outcome::Applied {
             admitted += 1;
         } else {
             let reasons: Vec<Reason> =
-                ruling.denials.iter().map(|denial| denial.violation.reason).collect();
-            assert_eq!((ruling.outcome, reasons), (Outcome::Denied, vec![reason]));
+                result.violations.iter().map(|denial| denial.violation.reason).collect();
+            assert_eq!((result.outcome, reasons), (Outcome::Denied, vec![reason]));
         }
     }
     admitted
@@ -245,7 +245,7 @@ async fn nothing_is_refused_while_there_is_room_on_both_sides() {
     assert!(per_group.iter().all(|members| *members <= 20), "{per_group:?}");
     for ((user, group), decision) in pairs.iter().zip(&decisions) {
         let reasons: BTreeSet<Reason> =
-            decision.items[0].denials.iter().map(|denial| denial.violation.reason).collect();
+            decision.items[0].violations.iter().map(|denial| denial.violation.reason).collect();
         assert!(!reasons.contains(&Reason::GroupsPerUser) || per_user[*user] == 50);
         assert!(!reasons.contains(&Reason::MembersPerGroup) || per_group[*group] == 20);
     }

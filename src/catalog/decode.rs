@@ -10,6 +10,7 @@ use crate::domain::group_type::GroupType;
 use crate::domain::id::NAME_MAX_BYTES;
 use crate::domain::id::Name;
 use crate::domain::limit::Limit;
+use crate::domain::limits::{ImCode, REASONS};
 
 use super::failure;
 use super::offers;
@@ -235,30 +236,24 @@ fn required_code(table: &Table<'_>, key: &str) -> Option<i32> {
 
 fn im_codes(table: &Table<'_>) -> Option<ImCodes> {
     // Every code is read before the first missing one returns, so that all are reported.
-    let [stopped, accounts, mine, peers, groups, day, members, creation, many, many_members] = [
-        "service_stopped",
-        "accounts_per_app",
-        "my_friends",
-        "peer_friends",
-        "groups_per_user",
-        "groups_per_day",
-        "members_per_group",
-        "members_at_creation",
-        "batch_of_accounts",
-        "batch_of_members",
-    ]
-    .map(|key| required_code(table, key));
+    let mut read: Vec<(&str, Option<i32>)> = Vec::new();
+    for row in &REASONS {
+        let (ImCode::Of(key) | ImCode::OfTypeOr(key)) = row.im_code;
+        if !read.iter().any(|(before, _)| *before == key) {
+            read.push((key, required_code(table, key)));
+        }
+    }
+    let [batch_of_accounts, batch_of_members] =
+        ["batch_of_accounts", "batch_of_members"].map(|key| required_code(table, key));
+    let mut by_reason = [0; REASONS.len()];
+    for (code, row) in by_reason.iter_mut().zip(&REASONS) {
+        let (ImCode::Of(key) | ImCode::OfTypeOr(key)) = row.im_code;
+        *code = read.iter().find(|(of, _)| *of == key)?.1?;
+    }
     Some(ImCodes {
-        service_stopped: stopped?,
-        accounts_per_app: accounts?,
-        my_friends: mine?,
-        peer_friends: peers?,
-        groups_per_user: groups?,
-        groups_per_day: day?,
-        members_per_group: members?,
-        members_at_creation: creation?,
-        batch_of_accounts: many?,
-        batch_of_members: many_members?,
+        by_reason,
+        batch_of_accounts: batch_of_accounts?,
+        batch_of_members: batch_of_members?,
     })
 }
 

@@ -68,20 +68,13 @@ fn stances(table: &Table<'_>, defaults: Option<FailModes>) -> Option<FailModes> 
         None => table.required(key).and_then(|value| stance(&value)),
         Some(default) => table.optional(key).map_or(Some(default), |value| stance(&value)),
     };
-    let accounts_per_app = one("accounts_per_app", defaults.map(|of| of.accounts_per_app));
-    let friends_per_user = one("friends_per_user", defaults.map(|of| of.friends_per_user));
-    let groups_per_user = one("groups_per_user", defaults.map(|of| of.groups_per_user));
-    let members_per_group = one("members_per_group", defaults.map(|of| of.members_per_group));
-    let groups_per_app = one("groups_per_app", defaults.map(|of| of.groups_per_app));
-    let groups_per_day = one("groups_per_day", defaults.map(|of| of.groups_per_day));
-    Some(FailModes {
-        accounts_per_app: accounts_per_app?,
-        friends_per_user: friends_per_user?,
-        groups_per_user: groups_per_user?,
-        members_per_group: members_per_group?,
-        groups_per_app: groups_per_app?,
-        groups_per_day: groups_per_day?,
-    })
+    let mut is_whole = true;
+    let modes = FailModes::new(|kind| {
+        let mode = one(kind.row().name, defaults.map(|of| of.of(kind)));
+        is_whole &= mode.is_some();
+        mode.unwrap_or(FailMode::Closed)
+    });
+    is_whole.then_some(modes)
 }
 
 fn stance(value: &Value<'_>) -> Option<FailMode> {

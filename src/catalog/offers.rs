@@ -6,6 +6,7 @@
 use crate::domain::catalog::{AddOn, Edition};
 use crate::domain::id::Name;
 use crate::domain::limit::{Limit, LimitId};
+use crate::domain::limits::{LimitKind, Sale};
 
 use super::decode::{Names, label, limit, required_boolean, required_limit};
 use super::reader::{Table, Value};
@@ -68,15 +69,28 @@ fn limit_ids(editions: &[Table<'_>], types: &Names) -> Vec<(LimitId, u64)> {
         let limits = editions.iter().filter_map(|edition| edition.optional("limits"));
         limits.filter_map(|value| value.as_table()).any(|table| table.keys().any(|k| k == key))
     };
-    let of_types = types.names.iter().map(|name| LimitId::GroupsPerApp(name.clone()));
-    let mut ids = vec![
-        (LimitId::AccountsPerApp, 1),
-        (LimitId::FriendsPerUser, 0),
-        (LimitId::GroupsPerUser, 0),
-        (LimitId::MembersPerGroup, 1),
-    ];
-    ids.extend(of_types.filter(|id| listed_somewhere(&id.to_string())).map(|id| (id, 0)));
-    ids
+    let due = |id: LimitId| match id.kind().row().sale {
+        Sale::ByName { least, is_required } => {
+            (is_required || listed_somewhere(&id.to_string())).then_some((id, least))
+        }
+        Sale::Never | Sale::Allowance => None,
+    };
+    sellable(types).filter_map(due).collect()
+}
+
+/// Returns every limit that an edition can have.
+fn sellable(types: &Names) -> impl Iterator<Item = LimitId> {
+    LimitKind::sold_by_name().flat_map(|kind| {
+        let by_type = types.names.iter().map(Some).filter(move |_| kind.is_by_type());
+        let names = by_type.chain((!kind.is_by_type()).then_some(None));
+        names.filter_map(move |name| kind.id(name))
+    })
+}
+
+/// Returns whether a key is that of a limit by type.
+fn is_by_type(key: &str) -> bool {
+    let mut kinds = LimitKind::sold_by_name().filter(|kind| kind.is_by_type());
+    kinds.any(|kind| key.strip_prefix(kind.row().name).is_some_and(|rest| rest.starts_with('/')))
 }
 
 fn edition(
@@ -130,12 +144,12 @@ fn edition_limits(
         .iter()
         .map(|(id, least)| Some((id.clone(), required_limit(&table, &id.to_string(), *least)?)))
         .collect();
-    for name in &types.names {
+    for id in sellable(types) {
         // Valid, although no edition has it: a misspelled key may have been meant for it.
-        table.optional(&LimitId::GroupsPerApp(name.clone()).to_string());
+        table.optional(&id.to_string());
     }
     if !types.complete {
-        for key in table.keys().filter(|key| key.starts_with(LimitId::GROUPS_PER_APP_PREFIX)) {
+        for key in table.keys().filter(|key| is_by_type(key)) {
             table.optional(key);
         }
     }
@@ -175,15 +189,9 @@ fn add_on(table: Table<'_>, editions: Option<&[Edition]>, types: &Names) -> Opti
 /// Reads the id of a limit that an edition can have.
 fn limit_id(value: &Value<'_>, types: &Names) -> Option<LimitId> {
     let text = value.string()?;
-    let mut valid = vec![
-        LimitId::AccountsPerApp,
-        LimitId::FriendsPerUser,
-        LimitId::GroupsPerUser,
-        LimitId::MembersPerGroup,
-    ];
-    valid.extend(types.names.iter().map(|name| LimitId::GroupsPerApp(name.clone())));
+    let valid: Vec<_> = sellable(types).collect();
     let found = valid.iter().find(|id| id.to_string() == text);
-    let of_unknown_type = !types.complete && text.starts_with(LimitId::GROUPS_PER_APP_PREFIX);
+    let of_unknown_type = !types.complete && is_by_type(text);
     if found.is_none() && !of_unknown_type {
         let names: Vec<_> = valid.iter().map(ToString::to_string).collect();
         value.problem(match did_you_mean(text, names.iter().map(String::as_str)) {

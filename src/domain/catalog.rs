@@ -12,6 +12,7 @@ use super::failure_policy::FailurePolicy;
 use super::group_type::GroupType;
 use super::id::Name;
 use super::limit::{Limit, LimitId};
+use super::limits::{ImCode, Sale};
 use super::postpaid::PostPaid;
 
 /// Editions, add-ons, group types, IM codes and validity rules.
@@ -162,22 +163,8 @@ pub struct Batch {
 /// Error codes that IM clients already support (pricing rules, section 4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ImCodes {
-    /// The service has stopped.
-    pub service_stopped: i32,
-    /// Accounts per app.
-    pub accounts_per_app: i32,
-    /// My friends.
-    pub my_friends: i32,
-    /// The peer's friends.
-    pub peer_friends: i32,
-    /// Groups per user.
-    pub groups_per_user: i32,
-    /// Net-new groups per day.
-    pub groups_per_day: i32,
-    /// Members, at join or add.
-    pub members_per_group: i32,
-    /// Members, in the list given at creation.
-    pub members_at_creation: i32,
+    /// The code of each reason, in their order.
+    pub by_reason: [i32; Reason::ALL.len()],
     /// Too many accounts in one call.
     pub batch_of_accounts: i32,
     /// Too many group members in one call.
@@ -201,10 +188,10 @@ impl Catalog {
     /// `None` if the edition does not set the limit.
     #[must_use]
     pub fn edition_limit(&self, edition: &Edition, id: &LimitId) -> Option<Limit> {
-        match id {
-            LimitId::GroupsPerAppOfAllTypes if edition.postpaid_allowed => Some(Limit::Unlimited),
-            LimitId::GroupsPerAppOfAllTypes => Some(Limit::Finite(self.postpaid.groups.free)),
-            id => edition.limit(id),
+        match id.kind().row().sale {
+            Sale::Allowance if edition.postpaid_allowed => Some(Limit::Unlimited),
+            Sale::Allowance => Some(Limit::Finite(self.postpaid.groups.free)),
+            Sale::ByName { .. } | Sale::Never => edition.limit(id),
         }
     }
 
@@ -225,20 +212,11 @@ impl Catalog {
     /// Returns the IM error code of a denial; `group_type` is the group's type, if there is one.
     #[must_use]
     pub fn im_code(&self, reason: Reason, group_type: Option<&str>) -> i32 {
-        let codes = &self.im_codes;
-        match reason {
-            Reason::ServiceStopped => codes.service_stopped,
-            Reason::AccountsPerApp => codes.accounts_per_app,
-            Reason::MyFriends => codes.my_friends,
-            Reason::PeerFriends => codes.peer_friends,
-            Reason::GroupsPerUser => codes.groups_per_user,
-            Reason::GroupsPerApp => group_type
-                .and_then(|name| self.group_type(name))
-                .map_or(codes.groups_per_day, |kind| kind.per_app_im_code),
-            Reason::GroupsPerDay | Reason::GroupsAllowance => codes.groups_per_day,
-            Reason::MembersPerGroup => codes.members_per_group,
-            Reason::MembersAtCreation => codes.members_at_creation,
-        }
+        let of_type = match reason.row().im_code {
+            ImCode::OfTypeOr(_) => group_type.and_then(|name| self.group_type(name)),
+            ImCode::Of(_) => None,
+        };
+        of_type.map_or(self.im_codes.by_reason[reason as usize], |kind| kind.per_app_im_code)
     }
 }
 

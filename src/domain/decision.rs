@@ -11,6 +11,8 @@ use std::fmt;
 use super::id::{GroupId, Name, UserId};
 use super::limit::{Bound, Limit, LimitId, Source};
 
+pub use super::limits::Reason;
+
 /// Mode in which an operation that takes is carried out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Mode {
@@ -50,65 +52,6 @@ pub enum Outcome {
     NotHeld,
     /// Denied; nothing was written.
     Denied,
-}
-
-/// Reason of a denial, in the order in which denials are listed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Reason {
-    /// The edition expired and its grace is over.
-    ServiceStopped,
-    /// Accounts per app.
-    AccountsPerApp,
-    /// Friends of the user who adds.
-    MyFriends,
-    /// Friends of the user who is added.
-    PeerFriends,
-    /// Groups of the owner, joining or invited user.
-    GroupsPerUser,
-    /// Groups of a type that exist at the same time.
-    GroupsPerApp,
-    /// Net-new groups in a day.
-    GroupsPerDay,
-    /// Members of the group, at a join or add.
-    MembersPerGroup,
-    /// Members of the group, in the list given at creation.
-    MembersAtCreation,
-    /// Groups of all types that exist at the same time, beyond the free number, on an edition
-    /// without postpaid.
-    GroupsAllowance,
-}
-
-impl Reason {
-    /// Every reason, in order.
-    pub const ALL: [Self; 10] = [
-        Self::ServiceStopped,
-        Self::AccountsPerApp,
-        Self::MyFriends,
-        Self::PeerFriends,
-        Self::GroupsPerUser,
-        Self::GroupsPerApp,
-        Self::GroupsPerDay,
-        Self::MembersPerGroup,
-        Self::MembersAtCreation,
-        Self::GroupsAllowance,
-    ];
-
-    /// The name in capitals, as in error details and metrics.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::ServiceStopped => "SERVICE_STOPPED",
-            Self::AccountsPerApp => "ACCOUNTS_PER_APP",
-            Self::MyFriends => "MY_FRIENDS",
-            Self::PeerFriends => "PEER_FRIENDS",
-            Self::GroupsPerUser => "GROUPS_PER_USER",
-            Self::GroupsPerApp => "GROUPS_PER_APP",
-            Self::GroupsPerDay => "GROUPS_PER_DAY",
-            Self::MembersPerGroup => "MEMBERS_PER_GROUP",
-            Self::MembersAtCreation => "MEMBERS_AT_CREATION",
-            Self::GroupsAllowance => "GROUPS_ALLOWANCE",
-        }
-    }
 }
 
 /// The subject of a count.
@@ -188,15 +131,6 @@ impl Violation {
         }
     }
 
-    /// Returns the violation if `bound` does not admit one more net-new group of the day. On a day
-    /// on which more groups were dissolved than created the net count is negative, which leaves
-    /// more room.
-    #[must_use]
-    pub fn check_net(limit_id: LimitId, net: i64, bound: &Bound) -> Option<Self> {
-        let used = u64::try_from(net).ok()?;
-        Self::check(Reason::GroupsPerDay, limit_id, &Subject::App, used, bound)
-    }
-
     /// Adds the group's type, whose own rules admit at most `ceiling`.
     #[must_use]
     pub fn of_group_type(mut self, name: &Name, ceiling: Limit) -> Self {
@@ -206,20 +140,38 @@ impl Violation {
     }
 }
 
-/// Item result: the outcome for one subject, and its reasons.
+/// Item result: the outcome for one subject, and the limits that it violates. A store returns a
+/// [`Violation`] of each, the engine a denial with error code, sentence and offer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Verdict {
+pub struct ItemResult<T> {
     /// The outcome.
     pub outcome: Outcome,
-    /// The violated limits: those of a denial, or those that [`Mode::Shadow`] passed over.
-    pub violations: Vec<Violation>,
+    /// The violated limits, in the order of their reasons: those of a denial, or those that
+    /// [`Mode::Shadow`] passed over.
+    pub violations: Vec<T>,
 }
 
-impl Verdict {
+impl<T> ItemResult<T> {
     /// An item result without violations.
     #[must_use]
     pub fn of(outcome: Outcome) -> Self {
         Self { outcome, violations: Vec::new() }
+    }
+
+    /// Returns whether the item was denied.
+    #[must_use]
+    pub fn denied(&self) -> bool {
+        self.outcome == Outcome::Denied
+    }
+}
+
+impl ItemResult<Violation> {
+    /// An item result with its violations in order.
+    #[must_use]
+    pub fn new(outcome: Outcome, mut violations: Vec<Violation>) -> Self {
+        // Of two limits with one reason, the one of a single type is first.
+        violations.sort_by_key(|it| (it.reason, it.limit_id.group_type().is_none()));
+        Self { outcome, violations }
     }
 
     /// The item result of taking something that is not held yet.
@@ -228,14 +180,7 @@ impl Verdict {
         if mode == Mode::Force {
             violations.clear();
         }
-        violations.sort_by_key(|violation| violation.reason);
         let denied = mode.denies() && !violations.is_empty();
-        Self { outcome: if denied { Outcome::Denied } else { Outcome::Applied }, violations }
-    }
-
-    /// Returns whether the item was denied.
-    #[must_use]
-    pub fn denied(&self) -> bool {
-        self.outcome == Outcome::Denied
+        Self::new(if denied { Outcome::Denied } else { Outcome::Applied }, violations)
     }
 }

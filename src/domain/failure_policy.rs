@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 
 use super::id::AppId;
+use super::limits::{Failing, LimitKind, Relation};
 
 /// Fail mode of a limit: the treatment of operations that take from it while the store is
 /// unavailable.
@@ -19,22 +20,12 @@ pub enum FailMode {
     Open,
 }
 
-/// Fail modes of all limits.
+/// Fail modes of all limits, as a set of the rows that fail open. Limits of one name, with and
+/// without a type, have one mode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct FailModes {
-    /// Accounts per app.
-    pub accounts_per_app: FailMode,
-    /// Friends per user.
-    pub friends_per_user: FailMode,
-    /// Groups per user.
-    pub groups_per_user: FailMode,
-    /// Members per group.
-    pub members_per_group: FailMode,
-    /// Groups of a type that exist at the same time, for types with such a limit.
-    pub groups_per_app: FailMode,
-    /// Net-new groups in a day.
-    pub groups_per_day: FailMode,
-}
+pub struct FailModes(u32);
+
+const _: () = assert!(LimitKind::ALL.len() <= u32::BITS as usize, "the set has a bit for each row");
 
 /// Most facts that one sidecar admits without the store and has not counted yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,14 +64,31 @@ impl FailurePolicy {
 }
 
 impl FailModes {
-    /// Returns whether any operation is admitted without the store. Group operations take from
+    /// Creates the fail modes from that of each name in the policy.
+    #[must_use]
+    pub fn new(mut of: impl FnMut(LimitKind) -> FailMode) -> Self {
+        let mut open = 0;
+        for kind in LimitKind::with_fail_mode() {
+            open |= u32::from(of(kind) == FailMode::Open) << kind as u32;
+        }
+        Self(open)
+    }
+
+    /// Returns the fail mode of a limit.
+    #[must_use]
+    pub fn of(&self, kind: LimitKind) -> FailMode {
+        let is_open = self.0 & (1 << kind.fail_mode() as u32) != 0;
+        if is_open { FailMode::Open } else { FailMode::Closed }
+    }
+
+    /// Returns whether any operation is admitted without the store. Facts of one kind may be under
     /// several limits, so they are admitted only if all of these fail open.
-    #[allow(clippy::trivially_copy_pass_by_ref, reason = "it is mapped over references")]
     fn any_open(&self) -> bool {
-        let opens = |stances: &[FailMode]| stances.iter().all(|stance| *stance == FailMode::Open);
-        opens(&[self.accounts_per_app])
-            || opens(&[self.friends_per_user])
-            || opens(&[self.groups_per_user, self.members_per_group])
-            || opens(&[self.groups_per_day])
+        let opens = |relation: &Relation| {
+            LimitKind::checked(*relation)
+                .filter(|kind| kind.row().failing == Failing::Always)
+                .all(|kind| self.of(kind) == FailMode::Open)
+        };
+        Relation::ALL.iter().any(opens)
     }
 }

@@ -1,7 +1,9 @@
 //! Group types: the type's own limits, and the effective member cap.
 
+use super::bounds::GroupRules;
 use super::id::{GroupId, Name};
-use super::limit::{Bound, Limit, LimitId, Source};
+use super::limit::{Bound, Limit};
+use super::limits::LimitKind;
 use super::schedule::Limits;
 
 /// A group type of the catalog (pricing rules, section 2).
@@ -32,28 +34,8 @@ impl GroupType {
     /// cap and the limit set by edition or add-on.
     #[must_use]
     pub fn member_bound(&self, limits: &Limits, own: Option<(u32, &GroupId)>) -> Bound {
-        let by_type =
-            Bound { limit: self.member_cap, source: Source::GroupType(self.name.clone()) };
-        if !self.members_tracked {
-            return by_type;
-        }
-        let bound = match limits.sold(&LimitId::MembersPerGroup) {
-            Some(sold) => by_type.lower(sold.clone()),
-            None => by_type,
-        };
-        match own {
-            Some((max, group)) => {
-                Bound { limit: Limit::Finite(u64::from(max)), source: Source::Group(group.clone()) }
-                    .lower(bound)
-            }
-            None => bound,
-        }
-    }
-
-    /// Returns the limit of net-new groups of this type in an app in a day.
-    #[must_use]
-    pub fn per_day_bound(&self) -> Bound {
-        Bound { limit: self.per_day, source: Source::GroupType(self.name.clone()) }
+        let group = GroupRules { kind: self, own };
+        LimitKind::MembersPerGroup.bound_beside(None, limits, Some(&group))
     }
 
     /// Returns the highest member cap that any purchase could reach: the lower of the type's cap
@@ -67,10 +49,6 @@ impl GroupType {
     /// of the type's own rule and the limit set by edition or add-on.
     #[must_use]
     pub fn per_app_bound(&self, limits: &Limits) -> Bound {
-        let by_type = Bound { limit: self.per_app, source: Source::GroupType(self.name.clone()) };
-        match limits.sold(&LimitId::GroupsPerApp(self.name.clone())) {
-            Some(sold) => by_type.lower(sold.clone()),
-            None => by_type,
-        }
+        LimitKind::GroupsPerApp.bound_beside(None, limits, Some(&GroupRules::of_type(self)))
     }
 }

@@ -1,8 +1,10 @@
-//! Limits: their ids, values and sources.
+//! Limits: their values and sources. The limits themselves are in [`super::limits`].
 
 use std::fmt;
 
 use super::id::{GroupId, Name};
+
+pub use super::limits::LimitId;
 
 /// Value of a limit. Ordered: unlimited is the greatest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -38,70 +40,6 @@ impl fmt::Display for Limit {
         match self {
             Self::Finite(limit) => write!(f, "{limit}"),
             Self::Unlimited => f.write_str("unlimited"),
-        }
-    }
-}
-
-/// Id of a limit, as used in the catalog, responses, metrics and logs.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum LimitId {
-    /// `service`: the app's service is running.
-    Service,
-    /// `accounts_per_app`
-    AccountsPerApp,
-    /// `friends_per_user`
-    FriendsPerUser,
-    /// `groups_per_user`: joined and created together.
-    GroupsPerUser,
-    /// `members_per_group`
-    MembersPerGroup,
-    /// `members_per_group/TYPE`: the effective member cap of one type, computed from all others.
-    MembersPerGroupOfType(Name),
-    /// `groups_per_app/TYPE`: groups of a type that exist at the same time.
-    GroupsPerApp(Name),
-    /// `groups_per_app`: groups of all types that exist at the same time; set for editions without
-    /// postpaid, which may not exceed the free number.
-    GroupsPerAppOfAllTypes,
-    /// `groups_per_day`: net-new groups of an app in a day, over all types.
-    GroupsPerDay,
-    /// `groups_per_day/TYPE`: net-new groups of one type, of an app in a day.
-    GroupsPerDayOfType(Name),
-}
-
-impl LimitId {
-    /// Prefix of the type's name in [`LimitId::GroupsPerApp`].
-    pub const GROUPS_PER_APP_PREFIX: &'static str = "groups_per_app/";
-
-    /// Returns the limit with that name that an edition or add-on may set; `None` for any other
-    /// name.
-    #[must_use]
-    pub fn sold_by_name(name: &str) -> Option<Self> {
-        match name {
-            "accounts_per_app" => Some(Self::AccountsPerApp),
-            "friends_per_user" => Some(Self::FriendsPerUser),
-            "groups_per_user" => Some(Self::GroupsPerUser),
-            "members_per_group" => Some(Self::MembersPerGroup),
-            _ => name
-                .strip_prefix(Self::GROUPS_PER_APP_PREFIX)
-                .filter(|group_type| !group_type.is_empty())
-                .map(|group_type| Self::GroupsPerApp(group_type.into())),
-        }
-    }
-}
-
-impl fmt::Display for LimitId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Service => f.write_str("service"),
-            Self::AccountsPerApp => f.write_str("accounts_per_app"),
-            Self::FriendsPerUser => f.write_str("friends_per_user"),
-            Self::GroupsPerUser => f.write_str("groups_per_user"),
-            Self::MembersPerGroup => f.write_str("members_per_group"),
-            Self::MembersPerGroupOfType(kind) => write!(f, "members_per_group/{kind}"),
-            Self::GroupsPerApp(kind) => write!(f, "{}{kind}", Self::GROUPS_PER_APP_PREFIX),
-            Self::GroupsPerAppOfAllTypes => f.write_str("groups_per_app"),
-            Self::GroupsPerDay => f.write_str("groups_per_day"),
-            Self::GroupsPerDayOfType(kind) => write!(f, "groups_per_day/{kind}"),
         }
     }
 }

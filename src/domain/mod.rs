@@ -1,9 +1,11 @@
 //! The rules of the product. Pure: no I/O, no await, no clock, no protobuf, no store.
 //!
 //! Time and ids are passed in as values. Reading order: [`id`] and [`time`] (the basic types),
-//! [`limit`] and [`group_type`] (what can be limited), [`catalog`] (the numbers), [`calendar`],
+//! [`limits`] (the table of limits), [`limit`] and [`group_type`] (values), [`catalog`] (the
+//! numbers), [`bounds`] (the value that applies), [`calendar`],
 //! [`purchase`], [`terms`], [`timeline`] and [`refund`] (purchases, their validity and their
 //! refunds), [`schedule`] (limits at an instant), [`decision`] (outcomes and violations),
+//! [`operation`] (operations and their effects), [`checks`] (violations by the counts of a store),
 //! [`upgrade`] (purchases that would lift a violation), [`usage`] (counts against limits),
 //! [`warning`] (thresholds below a limit), [`policy`] (failure policy for an unavailable store),
 //! [`month`], [`metering`], [`activity`] and [`history`] (values metered by day), [`postpaid`],
@@ -14,9 +16,11 @@
 
 pub mod audit;
 pub mod billing;
+pub mod bounds;
 pub mod calendar;
 pub mod catalog;
 pub mod catalog_history;
+pub mod checks;
 pub mod clock_guard;
 pub mod decision;
 pub mod event;
@@ -25,10 +29,12 @@ pub mod group_type;
 pub mod history;
 pub mod id;
 pub mod limit;
+pub mod limits;
 pub mod login_days;
 pub mod metering;
 pub mod milestone;
 pub mod month;
+pub mod operation;
 pub mod postpaid;
 pub mod purchase;
 pub mod refund;

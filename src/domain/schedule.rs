@@ -59,10 +59,12 @@ impl Limits {
     /// Returns the value that edition or add-ons set for a limit; unlimited if it is not sold.
     #[must_use]
     pub fn sold_or_unlimited(&self, id: &LimitId) -> Bound {
-        self.sold(id).cloned().unwrap_or_else(|| Bound {
-            limit: Limit::Unlimited,
-            source: Source::Edition(self.edition.clone()),
-        })
+        self.sold(id).cloned().unwrap_or_else(|| self.unlimited())
+    }
+
+    /// The value of a limit that is not sold.
+    pub(super) fn unlimited(&self) -> Bound {
+        Bound { limit: Limit::Unlimited, source: Source::Edition(self.edition.clone()) }
     }
 
     /// Returns whether the service is stopped, so that every operation that takes is denied.

@@ -18,6 +18,7 @@ use super::catalog::{AddOn, Catalog, Edition};
 use super::decision::{Reason, Violation};
 use super::id::Name;
 use super::limit::{Limit, LimitId, Source};
+use super::limits::{Part, Relation, Sale};
 use super::schedule::Limits;
 
 /// Item that is offered.
@@ -103,12 +104,16 @@ impl Purchase<'_> {
         let id = &violation.limit_id;
         let sold = match self {
             Self::Edition(edition, _) if part(id).is_some() => {
-                catalog.edition_limit(edition, id).unwrap_or(Limit::Unlimited)
+                let mut ids = sold_as(violation);
+                let found = ids.find_map(|id| catalog.edition_limit(edition, &id));
+                found.unwrap_or(Limit::Unlimited)
             }
-            Self::AddOn(add_on, edition) if add_on.limit_id == *id => {
-                add_on.limit.max(edition.limit(id)?)
+            Self::AddOn(add_on, edition) => {
+                let of_edition = sold_as(violation).find_map(|id| Some((edition.limit(&id)?, id)));
+                let (before, _) = of_edition.filter(|(_, id)| *id == add_on.limit_id)?;
+                add_on.limit.max(before)
             }
-            _ => return None,
+            Self::Edition(..) => return None,
         };
         Some(sold.min(violation.ceiling))
     }
@@ -138,21 +143,19 @@ impl Purchase<'_> {
     }
 }
 
-/// Returns the part of a limit: one number for all limits that one operation may meet; `None` for a
-/// limit that is not sold.
-fn part(id: &LimitId) -> Option<u8> {
-    match id {
-        LimitId::AccountsPerApp => Some(0),
-        LimitId::FriendsPerUser => Some(1),
-        LimitId::GroupsPerUser
-        | LimitId::MembersPerGroup
-        | LimitId::GroupsPerApp(_)
-        | LimitId::GroupsPerAppOfAllTypes => Some(2),
-        LimitId::Service
-        | LimitId::MembersPerGroupOfType(_)
-        | LimitId::GroupsPerDay
-        | LimitId::GroupsPerDayOfType(_) => None,
-    }
+/// Returns the ids under which a value for the violated limit may be sold; the first one that is
+/// sold applies.
+fn sold_as(violation: &Violation) -> impl Iterator<Item = LimitId> {
+    let id = &violation.limit_id;
+    let name = id.group_type().or(violation.group_type.as_ref());
+    id.kind().sold_as().filter_map(move |kind| kind.id(name))
+}
+
+/// Returns the part of a limit, with all limits that one operation may meet; `None` for a limit that
+/// is not sold.
+fn part(id: &LimitId) -> Option<Part> {
+    let row = id.kind().row();
+    row.relation.filter(|_| row.sale != Sale::Never).map(Relation::part)
 }
 
 fn renewal(catalog: &Catalog, limits: &Limits) -> Option<Upgrade> {

@@ -1,9 +1,10 @@
 //! Usage: counts against their limits.
 
+use super::bounds::GroupRules;
 use super::catalog::Catalog;
-use super::group_type::GroupType;
 use super::id::{GroupId, Name};
-use super::limit::{Bound, Limit, LimitId, Source};
+use super::limit::{Bound, Limit, LimitId};
+use super::limits::{LimitKind, Listed, Relation, Scope, Window};
 use super::schedule::{Limits, Schedule};
 use super::time::Timestamp;
 
@@ -66,6 +67,43 @@ pub struct Change {
     pub stopped: bool,
 }
 
+impl Counts {
+    /// Returns the kind of the subject.
+    fn scope(&self) -> Scope {
+        match self {
+            Self::App { .. } => Scope::App,
+            Self::User { .. } => Scope::User,
+            Self::Group { .. } => Scope::Group,
+        }
+    }
+
+    /// Returns the number of facts that a limit of this subject counts; by type, of that type.
+    fn of(&self, kind: LimitKind, group_type: Option<&Name>) -> i64 {
+        let whole = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+        let row = kind.row();
+        match (self, row.window, group_type.filter(|_| kind.is_by_type())) {
+            (Self::App { accounts, .. }, ..) if row.relation == Some(Relation::Accounts) => {
+                whole(*accounts)
+            }
+            (Self::App { groups, .. }, Window::AtOnce, Some(name)) => whole(count_of(groups, name)),
+            (Self::App { groups, .. }, Window::AtOnce, None) => {
+                whole(groups.iter().map(|(_, count)| count).sum())
+            }
+            (Self::App { net_new_today, .. }, Window::Day, Some(name)) => {
+                count_of(net_new_today, name)
+            }
+            (Self::App { net_new_today_of_all_types, .. }, Window::Day, None) => {
+                *net_new_today_of_all_types
+            }
+            (Self::User { friends, .. }, ..) if row.relation == Some(Relation::Friends) => {
+                whole(*friends)
+            }
+            (Self::User { groups, .. }, ..) => whole(*groups),
+            (Self::Group { members, .. }, ..) => whole(*members),
+        }
+    }
+}
+
 /// Returns every count of a subject against its limit at an instant.
 #[must_use]
 pub fn usages(
@@ -74,125 +112,69 @@ pub fn usages(
     counts: &Counts,
     at: Timestamp,
 ) -> Vec<Usage> {
-    match counts {
-        Counts::App { accounts, groups, net_new_today, net_new_today_of_all_types } => {
-            let mut all = vec![sold(schedule, at, &LimitId::AccountsPerApp, *accounts)];
-            for kind in &catalog.group_types {
-                let used = count_of(groups, &kind.name);
-                all.push(usage(
-                    schedule,
-                    at,
-                    LimitId::GroupsPerApp(kind.name.clone()),
-                    i64::try_from(used).unwrap_or(i64::MAX),
-                    |limits| kind.per_app_bound(limits),
-                ));
-            }
-            let id = LimitId::GroupsPerAppOfAllTypes;
-            if schedule.at(at).sold(&id).is_some() {
-                let all_types = groups.iter().map(|(_, count)| count).sum();
-                all.push(sold(schedule, at, &id, all_types));
-            }
-            all.extend(per_day(catalog, schedule, net_new_today, *net_new_today_of_all_types, at));
-            all
-        }
-        Counts::User { friends, groups } => vec![
-            sold(schedule, at, &LimitId::FriendsPerUser, *friends),
-            sold(schedule, at, &LimitId::GroupsPerUser, *groups),
-        ],
-        Counts::Group { group, group_type, members, max_members } => {
+    let group = match counts {
+        Counts::Group { group, group_type, max_members, .. } => {
             let Some(kind) = catalog.group_type(group_type.as_str()) else { return Vec::new() };
-            let used = i64::try_from(*members).unwrap_or(i64::MAX);
-            vec![usage(schedule, at, LimitId::MembersPerGroup, used, |limits| {
-                kind.member_bound(limits, max_members.map(|max| (max, group)))
-            })]
+            Some(GroupRules { kind, own: max_members.map(|max| (max, group)) })
         }
-    }
+        Counts::App { .. } | Counts::User { .. } => None,
+    };
+    let is_counted = |kind: &&LimitKind| {
+        let row = kind.row();
+        row.scope == counts.scope() && row.relation.is_some() && row.letter.is_some()
+    };
+    let counted = LimitKind::ALL.iter().copied().filter(|kind| is_counted(&kind));
+    let each = counted.flat_map(|kind| with_types(catalog, kind, group).map(move |of| (kind, of)));
+    each.filter_map(|(kind, group)| {
+        let name = group.map(|of| &of.kind.name);
+        let bound_by = |limits: &Limits| kind.bound(catalog, limits, group.as_ref());
+        let bound = bound_by(schedule.at(at));
+        if !is_listed(kind, &bound) {
+            return None;
+        }
+        let seen = |limits: &Limits| (bound_by(limits).limit, limits.stopped());
+        let change = schedule.next_change_of(at, seen).map(|(at, limits)| {
+            let (limit, stopped) = seen(limits);
+            Change { at, limit, stopped }
+        });
+        Some(Usage { limit_id: kind.id(name)?, used: counts.of(kind, name), bound, change })
+    })
+    .collect()
 }
 
 /// Returns every limit that is the same for all users or groups of an app.
 #[must_use]
 pub fn entitled(catalog: &Catalog, limits: &Limits) -> Vec<(LimitId, Bound)> {
-    let sold = [
-        LimitId::AccountsPerApp,
-        LimitId::FriendsPerUser,
-        LimitId::GroupsPerUser,
-        LimitId::MembersPerGroup,
-    ];
-    let mut all: Vec<_> = sold
-        .into_iter()
-        .map(|id| {
-            let bound = limits.sold_or_unlimited(&id);
-            (id, bound)
-        })
-        .collect();
-    for kind in catalog.group_types.iter().filter(|kind| kind.members_tracked) {
-        let id = LimitId::MembersPerGroupOfType(kind.name.clone());
-        all.push((id, kind.member_bound(limits, None)));
-    }
-    for kind in &catalog.group_types {
-        let id = LimitId::GroupsPerApp(kind.name.clone());
-        all.push((id, kind.per_app_bound(limits)));
-    }
-    if let Some(bound) = limits.sold(&LimitId::GroupsPerAppOfAllTypes) {
-        all.push((LimitId::GroupsPerAppOfAllTypes, bound.clone()));
-    }
-    all.push((LimitId::GroupsPerDay, per_day_of_all_types(catalog)));
-    for kind in catalog.group_types.iter().filter(|kind| kind.per_day != Limit::Unlimited) {
-        all.push((LimitId::GroupsPerDayOfType(kind.name.clone()), kind.per_day_bound()));
-    }
-    all
+    let counted = LimitKind::ALL.iter().copied().filter(|kind| kind.row().relation.is_some());
+    let each = counted.flat_map(|kind| with_types(catalog, kind, None).map(move |of| (kind, of)));
+    each.filter_map(|(kind, group)| {
+        let bound = kind.bound(catalog, limits, group.as_ref());
+        let is_of_members = kind.row().listed == Listed::OfApp;
+        if is_of_members && group.is_some_and(|of| !of.kind.members_tracked) {
+            return None;
+        }
+        let id = kind.id(group.map(|of| &of.kind.name))?;
+        is_listed(kind, &bound).then_some((id, bound))
+    })
+    .collect()
 }
 
-/// Returns the limit of net-new groups of an app in a day, over all types.
-#[must_use]
-pub fn per_day_of_all_types(catalog: &Catalog) -> Bound {
-    Bound { limit: catalog.groups_per_day, source: Source::App }
+/// Returns the group to which a limit applies; by type, one of each type of the catalog.
+fn with_types<'a>(
+    catalog: &'a Catalog,
+    kind: LimitKind,
+    group: Option<GroupRules<'a>>,
+) -> impl Iterator<Item = Option<GroupRules<'a>>> {
+    let is_of_each_type = group.is_none() && kind.is_by_type();
+    let types = catalog.group_types.iter().filter(move |_| is_of_each_type);
+    let once = (!is_of_each_type).then_some(group);
+    once.into_iter().chain(types.map(|kind| Some(GroupRules::of_type(kind))))
 }
 
-fn per_day(
-    catalog: &Catalog,
-    schedule: &Schedule,
-    net_new_today: &[(Name, i64)],
-    of_all_types: i64,
-    at: Timestamp,
-) -> Vec<Usage> {
-    let by_app = per_day_of_all_types(catalog);
-    let mut all =
-        vec![usage(schedule, at, LimitId::GroupsPerDay, of_all_types, |_| by_app.clone())];
-    let limited = |kind: &&GroupType| kind.per_day != Limit::Unlimited;
-    for kind in catalog.group_types.iter().filter(limited) {
-        let by_type = kind.per_day_bound();
-        all.push(usage(
-            schedule,
-            at,
-            LimitId::GroupsPerDayOfType(kind.name.clone()),
-            count_of(net_new_today, &kind.name),
-            |_| by_type.clone(),
-        ));
-    }
-    all
+fn is_listed(kind: LimitKind, bound: &Bound) -> bool {
+    kind.row().listed != Listed::IfFinite || bound.limit != Limit::Unlimited
 }
 
 fn count_of<T: Copy + Default>(counts: &[(Name, T)], name: &Name) -> T {
     counts.iter().find(|(of, _)| of == name).map(|(_, count)| *count).unwrap_or_default()
-}
-
-fn sold(schedule: &Schedule, at: Timestamp, id: &LimitId, used: u64) -> Usage {
-    let used = i64::try_from(used).unwrap_or(i64::MAX);
-    usage(schedule, at, id.clone(), used, |limits| limits.sold_or_unlimited(id))
-}
-
-fn usage(
-    schedule: &Schedule,
-    at: Timestamp,
-    limit_id: LimitId,
-    used: i64,
-    bound_by: impl Fn(&Limits) -> Bound,
-) -> Usage {
-    let seen = |limits: &Limits| (bound_by(limits).limit, limits.stopped());
-    let change = schedule.next_change_of(at, seen).map(|(at, limits)| {
-        let (limit, stopped) = seen(limits);
-        Change { at, limit, stopped }
-    });
-    Usage { limit_id, used, bound: bound_by(schedule.at(at)), change }
 }

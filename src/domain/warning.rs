@@ -7,7 +7,9 @@
 //! something that is not decided against limits: an import, or while there was no limit.
 
 use super::decision::Subject;
+use super::id::Name;
 use super::limit::LimitId;
+use super::limits::LimitKind;
 
 /// Thresholds, in percent of the limit.
 pub const THRESHOLDS_PERCENT: [u64; 3] = [70, 90, 100];
@@ -29,6 +31,21 @@ pub struct Warning {
     pub limit: u64,
     /// The highest threshold that was crossed: 70, 90 or 100.
     pub percent: u64,
+}
+
+impl Warning {
+    /// The warning of a count that crossed a threshold; by type, of groups of that type. `None` if
+    /// the type is missing.
+    #[must_use]
+    pub fn of(
+        limit: LimitKind,
+        group_type: Option<&Name>,
+        subject: Subject,
+        (used, most): (u64, u64),
+        percent: u64,
+    ) -> Option<Self> {
+        Some(Self { limit_id: limit.id(group_type)?, subject, used, limit: most, percent })
+    }
 }
 
 /// Effect of a rising count on the thresholds.

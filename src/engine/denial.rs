@@ -1,9 +1,10 @@
 //! A denial as callers get it: the violation with error code, sentence and upgrade offer.
 
 use crate::domain::catalog::Catalog;
-use crate::domain::decision::{Outcome, Reason, Verdict, Violation};
+use crate::domain::decision::{ItemResult, Violation};
 use crate::domain::id::Name;
 use crate::domain::limit::Source;
+use crate::domain::limits::Sale;
 use crate::domain::schedule::Limits;
 use crate::domain::upgrade::{Upgrade, upgrades};
 
@@ -20,24 +21,18 @@ pub struct Denial {
     pub upgrades: Vec<Upgrade>,
 }
 
-/// Item result: the outcome for one subject, and its denials.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ruling {
-    /// The outcome.
-    pub outcome: Outcome,
-    /// Every violated limit, in the order of their reasons.
-    pub denials: Vec<Denial>,
-}
-
-impl Ruling {
-    pub(super) fn new(catalog: &Catalog, limits: Option<&Limits>, verdict: Verdict) -> Self {
-        let violations = verdict.violations;
-        let complete = |violation: &Violation| {
-            let offered = |limits| upgrades(catalog, limits, violation, &violations);
-            Denial::new(catalog, violation.clone(), limits.map(offered).unwrap_or_default())
-        };
-        Self { outcome: verdict.outcome, denials: violations.iter().map(complete).collect() }
-    }
+/// Completes the violations of an item result.
+pub(super) fn complete(
+    catalog: &Catalog,
+    limits: Option<&Limits>,
+    result: ItemResult<Violation>,
+) -> ItemResult<Denial> {
+    let ItemResult { outcome, violations } = result;
+    let denial = |violation: &Violation| {
+        let offered = |limits| upgrades(catalog, limits, violation, &violations);
+        Denial::new(catalog, violation.clone(), limits.map(offered).unwrap_or_default())
+    };
+    ItemResult { outcome, violations: violations.iter().map(denial).collect() }
 }
 
 impl Denial {
@@ -53,28 +48,19 @@ impl Denial {
 }
 
 fn sentence(violation: &Violation) -> String {
-    let Violation { reason, subject, used, bound, .. } = violation;
-    let limit = bound.limit;
-    let what = match reason {
-        Reason::ServiceStopped => {
-            return match &bound.source {
-                Source::Edition(edition) => {
-                    format!("edition \"{edition}\" has ended and its grace is over")
-                }
-                _ => "the service has stopped".to_owned(),
-            };
+    let Violation { limit_id, subject, used, bound, .. } = violation;
+    let (limit, row) = (bound.limit, limit_id.kind().row());
+    match (row.relation, row.sale, &bound.source) {
+        (None, _, Source::Edition(edition)) => {
+            format!("edition \"{edition}\" has ended and its grace is over")
         }
-        Reason::AccountsPerApp => "accounts",
-        Reason::MyFriends | Reason::PeerFriends => "friends",
-        Reason::GroupsPerUser => "groups",
-        Reason::GroupsPerApp => "groups of this type",
-        Reason::GroupsPerDay => "net-new groups today",
-        Reason::GroupsAllowance => {
-            return format!(
-                "{subject} has {used} groups, and its edition allows no more than {limit}"
-            );
+        (None, ..) => "the service has stopped".to_owned(),
+        (_, Sale::Allowance, _) => {
+            format!(
+                "{subject} has {used} {}, and its edition allows no more than {limit}",
+                row.noun
+            )
         }
-        Reason::MembersPerGroup | Reason::MembersAtCreation => "members",
-    };
-    format!("{subject} has {used} of at most {limit} {what}")
+        _ => format!("{subject} has {used} of at most {limit} {}", row.noun),
+    }
 }

@@ -16,7 +16,7 @@ use tracing::debug;
 
 use crate::clock::Clock;
 use crate::domain::catalog::Catalog;
-use crate::domain::decision::{Mode, Outcome, Subject};
+use crate::domain::decision::{ItemResult, Mode, Outcome, Subject};
 use crate::domain::history::History;
 use crate::domain::id::{AppId, UserId};
 use crate::domain::schedule::{MissingItem, Schedule};
@@ -35,7 +35,8 @@ mod metering;
 mod store;
 mod top;
 
-pub use denial::{Denial, Ruling};
+pub use denial::Denial;
+use denial::complete;
 use events::EventBuffer;
 use fallback::Fallback;
 use top::DenialCounter;
@@ -93,9 +94,9 @@ pub struct Decision {
     pub decided_at: Timestamp,
     /// Result of the operation as a whole: the group created, updated or dissolved, the account
     /// deleted.
-    pub whole: Option<Ruling>,
+    pub whole: Option<ItemResult<Denial>>,
     /// Result for each user of the operation, in its order.
-    pub items: Vec<Ruling>,
+    pub items: Vec<ItemResult<Denial>>,
     /// Number of members that a dissolution released.
     pub members_released: u64,
     /// True if the last member left and the group was dissolved.
@@ -249,7 +250,7 @@ impl Engine {
                 decision.log(&app, measure.operation());
                 self.event_buffer.record(&app, mode, self.plausible(decision.decided_at), decision);
                 self.top.record(decision.decided_at, &app, mode, decision);
-                measure.decided(decision.rulings());
+                measure.decided(decision.results());
             }
             Err(error) => measure.failed(error.name()),
         }
@@ -398,7 +399,7 @@ impl Rules {
 impl Decision {
     fn new(catalog: &Catalog, answer: Answer) -> Self {
         let limits = answer.limits.as_ref();
-        let rule = |verdict| Ruling::new(catalog, limits, verdict);
+        let rule = |result| complete(catalog, limits, result);
         Self {
             decided_at: answer.decided_at,
             whole: answer.whole.map(rule),
@@ -411,21 +412,21 @@ impl Decision {
     }
 
     fn log(&self, app: &AppId, operation: &str) {
-        for denial in self.rulings().flat_map(|ruling| &ruling.denials) {
+        for denial in self.results().flat_map(|result| &result.violations) {
             let reason = denial.violation.reason.name();
             debug!(%app, operation, reason, subject = %denial.violation.subject, "limit reached");
         }
     }
 
     /// Returns all results, that of the whole operation first.
-    pub fn rulings(&self) -> impl Iterator<Item = &Ruling> {
+    pub fn results(&self) -> impl Iterator<Item = &ItemResult<Denial>> {
         self.whole.iter().chain(&self.items)
     }
 
     /// Returns whether everything was denied.
     #[must_use]
     pub fn denied(&self) -> bool {
-        let mut rulings = self.rulings().peekable();
-        rulings.peek().is_some() && rulings.all(|ruling| ruling.outcome == Outcome::Denied)
+        let mut results = self.results().peekable();
+        results.peek().is_some() && results.all(|result| result.outcome == Outcome::Denied)
     }
 }

@@ -84,9 +84,9 @@ impl DenialCounter {
     /// Counts the denials of a decision, unless it was a dry run.
     pub(super) fn record(&self, now: Timestamp, app: &AppId, mode: Mode, decision: &Decision) {
         let mut denials = decision
-            .rulings()
-            .filter(|ruling| ruling.outcome == Outcome::Denied && mode.writes())
-            .flat_map(|ruling| &ruling.denials)
+            .results()
+            .filter(|result| result.outcome == Outcome::Denied && mode.writes())
+            .flat_map(|result| &result.violations)
             .peekable();
         if denials.peek().is_none() {
             return;

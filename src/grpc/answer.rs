@@ -1,15 +1,17 @@
 //! Decisions from the domain to protobuf.
 
+use std::sync::LazyLock;
+
 use super::pb;
 use super::request::Ids;
-use crate::domain::decision::{Outcome, Reason, Subject};
+use crate::domain::decision::{ItemResult, Outcome, Reason, Subject};
 use crate::domain::history::History;
 use crate::domain::limit::{Limit, Source};
 use crate::domain::metering::MeterOutcome;
 use crate::domain::time::Timestamp;
 use crate::domain::upgrade::{Offer, Upgrade};
 use crate::domain::usage::Usage;
-use crate::engine::{Decision, Degradation, Denial, Ruling, UsageReport};
+use crate::engine::{Decision, Degradation, Denial, UsageReport};
 use crate::ledger::metering::Metered;
 
 /// An answer that is made of a decision and the request's ids.
@@ -51,7 +53,7 @@ impl FromDecision for pb::CreateGroupResponse {
     fn from_decision(decision: Decision, ids: Ids) -> Self {
         Self {
             decision: Some(info(&decision)),
-            group: decision.whole.map(|ruling| result(ids.whole, ruling)),
+            group: decision.whole.map(|item| result(ids.whole, item)),
             members: results(ids.items, decision.items),
         }
     }
@@ -61,7 +63,7 @@ impl FromDecision for pb::UpdateGroupResponse {
     fn from_decision(decision: Decision, ids: Ids) -> Self {
         Self {
             decision: Some(info(&decision)),
-            result: decision.whole.map(|ruling| result(ids.whole, ruling)),
+            result: decision.whole.map(|item| result(ids.whole, item)),
         }
     }
 }
@@ -71,7 +73,7 @@ impl FromDecision for pb::DissolveGroupResponse {
         Self {
             decision: Some(info(&decision)),
             members_released: decision.members_released,
-            result: decision.whole.map(|ruling| result(ids.whole, ruling)),
+            result: decision.whole.map(|item| result(ids.whole, item)),
         }
     }
 }
@@ -130,18 +132,18 @@ fn exact_at(at: Timestamp) -> pb::DecisionInfo {
     pb::DecisionInfo { decided_at: Some(timestamp(at)), degradation: String::new() }
 }
 
-fn results(ids: Vec<String>, rulings: Vec<Ruling>) -> Vec<pb::Result> {
-    ids.into_iter().zip(rulings).map(|(id, ruling)| result(id, ruling)).collect()
+fn results(ids: Vec<String>, items: Vec<ItemResult<Denial>>) -> Vec<pb::Result> {
+    ids.into_iter().zip(items).map(|(id, item)| result(id, item)).collect()
 }
 
-fn result(id: String, ruling: Ruling) -> pb::Result {
-    let outcome = match ruling.outcome {
+fn result(id: String, item: ItemResult<Denial>) -> pb::Result {
+    let outcome = match item.outcome {
         Outcome::Applied => pb::Outcome::Applied,
         Outcome::AlreadyHeld => pb::Outcome::AlreadyHeld,
         Outcome::NotHeld => pb::Outcome::NotHeld,
         Outcome::Denied => pb::Outcome::Denied,
     };
-    let denials = ruling.denials.into_iter().map(denial).collect();
+    let denials = item.violations.into_iter().map(denial).collect();
     pb::Result { id, outcome: outcome.into(), denials }
 }
 
@@ -165,18 +167,13 @@ fn denial(denial: Denial) -> pb::Denial {
 
 /// A reason.
 pub fn reason(reason: Reason) -> pb::DenialReason {
-    match reason {
-        Reason::ServiceStopped => pb::DenialReason::ServiceStopped,
-        Reason::AccountsPerApp => pb::DenialReason::AccountsPerApp,
-        Reason::MyFriends => pb::DenialReason::MyFriends,
-        Reason::PeerFriends => pb::DenialReason::PeerFriends,
-        Reason::GroupsPerUser => pb::DenialReason::GroupsPerUser,
-        Reason::GroupsPerApp => pb::DenialReason::GroupsPerApp,
-        Reason::GroupsPerDay => pb::DenialReason::GroupsPerDay,
-        Reason::MembersPerGroup => pb::DenialReason::MembersPerGroup,
-        Reason::MembersAtCreation => pb::DenialReason::MembersAtCreation,
-        Reason::GroupsAllowance => pb::DenialReason::GroupsAllowance,
-    }
+    static BY_REASON: LazyLock<[pb::DenialReason; Reason::ALL.len()]> = LazyLock::new(|| {
+        Reason::ALL.map(|reason| {
+            let name = format!("DENIAL_REASON_{}", reason.name());
+            pb::DenialReason::from_str_name(&name).expect("a test compares the names")
+        })
+    });
+    BY_REASON[reason as usize]
 }
 
 /// A subject.

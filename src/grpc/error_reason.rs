@@ -6,7 +6,7 @@
 use tonic::Code;
 
 use crate::domain::clock_guard::ClockRefusal;
-use crate::domain::decision;
+use crate::domain::decision::Reason;
 use crate::ledger::LedgerError;
 use crate::store::StoreError;
 
@@ -17,21 +17,30 @@ macro_rules! reasons {
         pub enum ErrorReason {$(
             #[doc = $name]
             $reason,
-        )*}
+        )*
+            /// A denial that was requested as an error.
+            Denied(Reason),
+        }
 
         impl ErrorReason {
-            /// All reasons, in the order of the README's table.
+            /// All reasons but those of denials, in the order of the README's table.
             #[cfg(test)]
             pub const ALL: &[Self] = &[$(Self::$reason),*];
 
             /// The reason as ErrorInfo has it.
             pub const fn name(self) -> &'static str {
-                match self {$( Self::$reason => $name, )*}
+                match self {
+                    $( Self::$reason => $name, )*
+                    Self::Denied(reason) => reason.name(),
+                }
             }
 
             /// The codes of the errors that have it.
             pub const fn codes(self) -> &'static [Code] {
-                match self {$( Self::$reason => &[$(Code::$code),+], )*}
+                match self {
+                    $( Self::$reason => &[$(Code::$code),+], )*
+                    Self::Denied(_) => &[Code::ResourceExhausted],
+                }
             }
         }
     };
@@ -61,17 +70,6 @@ reasons! {
     RoleTooLow = "ROLE_TOO_LOW": PermissionDenied;
     AdminListenerOnly = "ADMIN_LISTENER_ONLY": PermissionDenied;
     ForceNotAllowed = "FORCE_NOT_ALLOWED": PermissionDenied;
-    // Denials, where they were asked for as errors.
-    ServiceStopped = "SERVICE_STOPPED": ResourceExhausted;
-    AccountsPerApp = "ACCOUNTS_PER_APP": ResourceExhausted;
-    MyFriends = "MY_FRIENDS": ResourceExhausted;
-    PeerFriends = "PEER_FRIENDS": ResourceExhausted;
-    GroupsPerUser = "GROUPS_PER_USER": ResourceExhausted;
-    GroupsPerApp = "GROUPS_PER_APP": ResourceExhausted;
-    GroupsPerDay = "GROUPS_PER_DAY": ResourceExhausted;
-    MembersPerGroup = "MEMBERS_PER_GROUP": ResourceExhausted;
-    MembersAtCreation = "MEMBERS_AT_CREATION": ResourceExhausted;
-    GroupsAllowance = "GROUPS_ALLOWANCE": ResourceExhausted;
     // What is there, or not.
     UnknownApp = "UNKNOWN_APP": NotFound;
     GroupNotFound = "GROUP_NOT_FOUND": NotFound;
@@ -197,20 +195,9 @@ impl From<&ClockRefusal> for ErrorReason {
     }
 }
 
-impl From<decision::Reason> for ErrorReason {
-    fn from(reason: decision::Reason) -> Self {
-        match reason {
-            decision::Reason::ServiceStopped => Self::ServiceStopped,
-            decision::Reason::AccountsPerApp => Self::AccountsPerApp,
-            decision::Reason::MyFriends => Self::MyFriends,
-            decision::Reason::PeerFriends => Self::PeerFriends,
-            decision::Reason::GroupsPerUser => Self::GroupsPerUser,
-            decision::Reason::GroupsPerApp => Self::GroupsPerApp,
-            decision::Reason::GroupsPerDay => Self::GroupsPerDay,
-            decision::Reason::MembersPerGroup => Self::MembersPerGroup,
-            decision::Reason::MembersAtCreation => Self::MembersAtCreation,
-            decision::Reason::GroupsAllowance => Self::GroupsAllowance,
-        }
+impl From<Reason> for ErrorReason {
+    fn from(reason: Reason) -> Self {
+        Self::Denied(reason)
     }
 }
 

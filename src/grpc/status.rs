@@ -197,9 +197,9 @@ pub fn of_unfinished_request(limit: Duration) -> Status {
 
 /// The status that a caller gets for a denial who asked for it as an error.
 pub fn of_denial(app: &AppId, decision: &Decision) -> Option<Status> {
-    let denials = || decision.rulings().flat_map(|ruling| &ruling.denials);
+    let denials = || decision.results().flat_map(|result| &result.violations);
     let first = denials().next()?;
-    debug_assert!(decision.rulings().all(|ruling| ruling.outcome == Outcome::Denied));
+    debug_assert!(decision.results().all(|result| result.outcome == Outcome::Denied));
     let violation = &first.violation;
     let quota_violation = |denial: &Denial| {
         QuotaViolation::new(quota_subject(app, &denial.violation.subject), denial.message.clone())

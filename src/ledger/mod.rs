@@ -38,7 +38,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::domain::catalog::Catalog;
-use crate::domain::decision::{Mode, Subject, Verdict};
+use crate::domain::decision::{ItemResult, Mode, Subject, Violation};
 use crate::domain::id::{AppId, Name};
 use crate::domain::schedule::{Limits, Schedule};
 use crate::domain::time::Timestamp;
@@ -53,7 +53,6 @@ pub mod embedded;
 mod error;
 pub mod holdings;
 pub mod metering;
-mod operation;
 pub mod reconcile;
 pub mod redis;
 // Public only for the fuzz targets.
@@ -65,8 +64,8 @@ use holdings::{Holdings, UsageScope};
 use metering::Meter;
 use reconcile::{Comparison, Difference, ExpectedState, PageToken, Section, Subjects, Tracking};
 
+pub use crate::domain::operation::{Operation, OperationKind};
 pub use error::LedgerError;
-pub use operation::Operation;
 
 /// The context of every operation.
 #[derive(Debug, Clone)]
@@ -103,9 +102,9 @@ pub struct Answer {
     pub decided_at: Timestamp,
     /// The result for the operation as a whole: the group created, updated or dissolved, the
     /// account deleted.
-    pub whole: Option<Verdict>,
+    pub whole: Option<ItemResult<Violation>>,
     /// The result for each user of the operation, in its order.
-    pub items: Vec<Verdict>,
+    pub items: Vec<ItemResult<Violation>>,
     /// The number of members that a dissolution released.
     pub members_released: u64,
     /// True if the last member left and the group was removed.

@@ -8,6 +8,8 @@
 use crate::domain::id::{AppId, GroupId, UserId};
 use crate::store::Fingerprints;
 
+pub use crate::domain::limits::{PARTS, Part};
+
 /// The key of the store's identity: its format and its fingerprint key.
 pub const IDENTITY: &[u8] = b"imquota:identity";
 /// The patterns that a user's ACL rules need behind `~`: for the identity, and for everything else.
@@ -50,20 +52,6 @@ const LOGIN_BUCKET_BITS: u32 = 15;
 const CELL_DIGITS: usize = 16;
 /// Bytes of the longest key: `q1{APP/accounts}kCELL`.
 const KEY_BYTES: usize = 46;
-
-/// One of the three parts of an app.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Part {
-    /// Accounts.
-    Accounts,
-    /// Friends.
-    Friends,
-    /// Groups and memberships.
-    Groups,
-}
-
-/// The parts of an app, each of which has the limits of the app.
-pub const PARTS: [Part; 3] = [Part::Accounts, Part::Friends, Part::Groups];
 
 /// The form of a user or group in keys and sets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

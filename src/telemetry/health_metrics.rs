@@ -10,11 +10,10 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use super::known_series::{RELEASES, TAKES};
 use super::replication::ReplicationMetrics;
-use crate::store::Overload;
-use crate::store::ServerState;
+use crate::domain::operation::{Change, OperationKind};
 use crate::store::fair::Load;
+use crate::store::{Overload, ServerState};
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ServiceLabel {
@@ -145,13 +144,14 @@ impl Condition {
         for outcome in [Replayed::Applied, Replayed::Held, Replayed::Over, Replayed::Failed] {
             self.replayed(outcome, 0);
         }
-        for (operation, _) in TAKES {
+        let kinds = || OperationKind::ALL.into_iter();
+        for kind in kinds().filter(|kind| kind.takes()) {
             for answer in [Degraded::Admitted, Degraded::Denied, Degraded::Refused] {
-                self.degraded_by(operation, answer, 0);
+                self.degraded_by(kind.name(), answer, 0);
             }
         }
-        for operation in RELEASES {
-            self.degraded_by(operation, Degraded::Released, 0);
+        for kind in kinds().filter(|kind| kind.change() == Change::Release) {
+            self.degraded_by(kind.name(), Degraded::Released, 0);
         }
     }
 

@@ -9,6 +9,7 @@ use imquota::domain::failure_policy::{Budget, FailMode, FailModes, FailurePolicy
 use imquota::domain::id::{AppId, Name, RequestId};
 use imquota::domain::limit::Limit::{Finite, Unlimited};
 use imquota::domain::limit::{Limit, LimitId};
+use imquota::domain::limits::LimitKind;
 use imquota::domain::postpaid::{MessageHistory, PostPaid, Region, Tier};
 use imquota::domain::purchase::{Item, Purchase};
 use imquota::domain::schedule::{Limits, Schedule};
@@ -73,14 +74,13 @@ fn what_is_metered_costs_what_section_6_says() {
 #[test]
 fn friends_and_joins_are_open_and_accounts_and_rooms_closed() {
     let policy = builtin().failure;
-    let stances = FailModes {
-        accounts_per_app: FailMode::Closed,
-        friends_per_user: FailMode::Open,
-        groups_per_user: FailMode::Open,
-        members_per_group: FailMode::Open,
-        groups_per_app: FailMode::Closed,
-        groups_per_day: FailMode::Open,
-    };
+    let stances = FailModes::new(|kind| match kind.row().name {
+        "accounts_per_app" | "groups_per_app" => FailMode::Closed,
+        "friends_per_user" | "groups_per_user" | "members_per_group" | "groups_per_day" => {
+            FailMode::Open
+        }
+        other => panic!("no mode of {other}"),
+    });
     let budget = Budget { per_user_max: 10, per_group_max: 50, per_app_max: 10_000 };
     assert_eq!(policy, FailurePolicy { stances, apps: BTreeMap::new(), budget });
 }
@@ -109,7 +109,10 @@ fn unknown_apps_have_bounds_also_where_a_catalog_of_the_version_before_has_none(
 fn an_app_has_what_it_names_and_else_what_all_have() {
     let policy = parse(SMALL).expect("a catalog").failure;
     let of = |id: &str| *policy.of(&AppId::try_from(id).expect("an id"));
-    let opened = FailModes { accounts_per_app: FailMode::Open, ..policy.stances };
+    let opened = FailModes::new(|kind| match kind {
+        LimitKind::AccountsPerApp => FailMode::Open,
+        other => policy.stances.of(other),
+    });
     assert_eq!([of("demo"), of("other"), of("third")], [opened, policy.stances, policy.stances]);
 }
 

@@ -104,7 +104,7 @@ impl World {
     /// Carries out an operation, and returns whether anything was denied.
     pub async fn take(&self, app: &AppId, operation: Operation) -> Result<bool, LedgerError> {
         let decision = self.service.apply(app, Mode::Enforce, operation).await?;
-        Ok(decision.rulings().any(|ruling| !ruling.denials.is_empty()))
+        Ok(decision.results().any(|result| !result.violations.is_empty()))
     }
 
     pub async fn members(&self, app: &AppId, name: &str) -> usize {

@@ -153,8 +153,8 @@ pub async fn a_breach_names_limit_source_ceiling_and_type(app: App) {
     let violations = async |operation| {
         let answer = app.apply(operation).await.expect("a decision");
         assert_eq!(answer.limits, Some(app.trial()));
-        let verdicts = answer.whole.into_iter().chain(answer.items);
-        verdicts.flat_map(|verdict| verdict.violations).collect::<Vec<Violation>>()
+        let results = answer.whole.into_iter().chain(answer.items);
+        results.flat_map(|result| result.violations).collect::<Vec<Violation>>()
     };
     let mine = Violation {
         reason: Reason::MyFriends,
@@ -198,13 +198,14 @@ pub async fn a_breach_names_limit_source_ceiling_and_type(app: App) {
         subject: Subject::App,
         used: 2,
         bound: by_type,
-        ceiling: Limit::Finite(3),
+        ceiling: Limit::Finite(2),
         group_type: Some("BChatRoom".into()),
     };
     let of_all = Violation {
         limit_id: LimitId::GroupsPerDay,
         used: 4,
         bound: Bound { limit: Limit::Finite(4), source: Source::App },
+        ceiling: Limit::Finite(4),
         ..of_type.clone()
     };
     assert_eq!(violations(create("b3", "BChatRoom", "", &[])).await, [of_type, of_all]);

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use imquota::clock::{Clock, SystemClock};
 use imquota::domain::catalog::Catalog;
-use imquota::domain::decision::{Mode, Outcome, Reason, Subject, Verdict, Violation};
+use imquota::domain::decision::{ItemResult, Mode, Outcome, Reason, Subject, Violation};
 use imquota::domain::id::AppId;
 use imquota::domain::limit::{Limit, LimitId};
 use imquota::domain::schedule::{Limits, Schedule, Segment};
@@ -190,9 +190,9 @@ fn shown_counts(counts: &Counts) -> String {
 
 pub fn shown(answer: &Answer) -> String {
     let mut parts = Vec::new();
-    parts.extend(answer.whole.as_ref().map(shown_verdict));
+    parts.extend(answer.whole.as_ref().map(shown_result));
     let mut runs: Vec<(String, usize)> = Vec::new();
-    for text in answer.items.iter().map(shown_verdict) {
+    for text in answer.items.iter().map(shown_result) {
         match runs.last_mut() {
             Some((last, count)) if *last == text => *count += 1,
             _ => runs.push((text, 1)),
@@ -211,20 +211,20 @@ pub fn shown(answer: &Answer) -> String {
     if answer.members_released > 0 {
         write!(text, "; released {}", answer.members_released).expect("a string takes all");
     }
-    let mut verdicts = answer.whole.iter().chain(&answer.items);
-    let breached = verdicts.any(|verdict| !verdict.violations.is_empty());
+    let mut results = answer.whole.iter().chain(&answer.items);
+    let breached = results.any(|result| !result.violations.is_empty());
     assert_eq!(answer.limits.is_some(), breached, "limits come with breaches: {text}");
     text
 }
 
-fn shown_verdict(verdict: &Verdict) -> String {
-    let outcome = match verdict.outcome {
+fn shown_result(result: &ItemResult<Violation>) -> String {
+    let outcome = match result.outcome {
         Outcome::Applied => "applied",
         Outcome::AlreadyHeld => "held",
         Outcome::NotHeld => "not held",
         Outcome::Denied => "denied",
     };
-    let violations = verdict.violations.iter().map(shown_breach).collect::<Vec<_>>().join(" + ");
+    let violations = result.violations.iter().map(shown_breach).collect::<Vec<_>>().join(" + ");
     format!("{outcome} {violations}").trim_end().to_owned()
 }
 

@@ -7,10 +7,10 @@
 use std::sync::Arc;
 
 use imquota::domain::catalog::Catalog;
-use imquota::domain::decision::{Mode, Outcome, Reason};
+use imquota::domain::decision::{ItemResult, Mode, Outcome, Reason};
 use imquota::domain::id::AppId;
 use imquota::domain::limit::{Limit, LimitId};
-use imquota::engine::{Decision, Ruling};
+use imquota::engine::{Decision, Denial};
 use imquota::ledger::Operation;
 
 use crate::support::{ManualClock, Place, Service, app, group, order, user};
@@ -56,8 +56,8 @@ impl Scene {
     /// Writes it, whatever is in the way.
     async fn force(&self, operation: Operation) {
         let done = self.service.apply(&self.app, Mode::Force, operation).await;
-        let rulings = done.expect("a decision");
-        assert!(rulings.rulings().all(|ruling| ruling.outcome == Outcome::Applied));
+        let results = done.expect("a decision");
+        assert!(results.results().all(|result| result.outcome == Outcome::Applied));
     }
 
     fn stop(&self) {
@@ -80,12 +80,12 @@ impl Scene {
     }
 }
 
-/// The first ruling: its outcome, and its reasons with the IM's codes.
+/// The first result: its outcome, and its reasons with the IM's codes.
 fn shown(decision: &Decision) -> (Outcome, Vec<(Reason, i32)>) {
-    let ruling: &Ruling = decision.rulings().next().expect("a ruling");
-    let denials = ruling.denials.iter();
+    let result: &ItemResult<Denial> = decision.results().next().expect("a result");
+    let denials = result.violations.iter();
     let reasons = denials.map(|denial| (denial.violation.reason, denial.im_error_code)).collect();
-    (ruling.outcome, reasons)
+    (result.outcome, reasons)
 }
 
 const SERVICE: (Reason, i32) = (Reason::ServiceStopped, 60020);
@@ -231,7 +231,7 @@ async fn the_list_given_at_creation() {
     // The group itself comes into being; the answers are those on the member.
     scene.clock.set(at("2019-02-13").as_millis());
     let member = |decision: &Decision| {
-        let denials = decision.items[0].denials.iter();
+        let denials = decision.items[0].violations.iter();
         let reasons = denials.map(|denial| (denial.violation.reason, denial.im_error_code));
         (decision.items[0].outcome, reasons.collect::<Vec<_>>())
     };

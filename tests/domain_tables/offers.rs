@@ -222,7 +222,10 @@ impl World {
                     (bound, kind.member_ceiling(own))
                 }
                 Reason::GroupsPerApp => (kind.per_app_bound(limits), kind.per_app),
-                Reason::GroupsPerDay => (kind.per_day_bound(), Limit::Unlimited),
+                Reason::GroupsPerDay => {
+                    let source = Source::GroupType(kind.name.clone());
+                    (Bound { limit: kind.per_day, source }, Limit::Unlimited)
+                }
                 _ => (limits.sold_or_unlimited(&id(sold?)), Limit::Unlimited),
             };
             let limit_id = sold.map_or(LimitId::GroupsPerDayOfType("T".into()), id);
@@ -289,7 +292,7 @@ async fn with_three_thousand_members_under_a_limit_of_two_hundred_the_large_pack
         service.apply(&app, Mode::Force, join).await.expect("forced");
         let join = Operation::JoinGroup { group: group(kind), users: vec![user("more")] };
         let denied = service.enforce(&app, join).await;
-        let shown: Vec<_> = denied.items[0].denials[0].upgrades.iter().collect();
+        let shown: Vec<_> = denied.items[0].violations[0].upgrades.iter().collect();
         let shown = shown.first().map(|upgrade| match &upgrade.offer {
             Offer::AddOn(id) | Offer::Edition(id) => (id.as_str(), upgrade.price_fen_per_month),
         });

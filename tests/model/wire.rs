@@ -1,10 +1,10 @@
 //! The model's numbers as ids, and the engine's answers in the model's words.
 
-use imquota::domain::decision::Subject;
+use imquota::domain::decision::{ItemResult, Subject};
 use imquota::domain::id::{GroupId, UserId};
 use imquota::domain::limit::Limit;
 use imquota::domain::usage::Usage;
-use imquota::engine::{Decision, Denial, Ruling};
+use imquota::engine::{Decision, Denial};
 use imquota::ledger::LedgerError;
 use imquota::store::StoreError;
 
@@ -60,14 +60,14 @@ pub fn told(decision: &Decision) -> Told {
     }
 }
 
-fn said(ruling: &Ruling) -> Said {
-    let mut blocked: Vec<Blocked> = ruling.denials.iter().map(one_blocked).collect();
+fn said(result: &ItemResult<Denial>) -> Said {
+    let mut blocked: Vec<Blocked> = result.violations.iter().map(one_blocked).collect();
     assert!(
         blocked.is_sorted_by_key(|one| one.reason),
         "denials come in the order of their reasons: {blocked:?}"
     );
     blocked.sort();
-    Said { outcome: ruling.outcome, blocked }
+    Said { outcome: result.outcome, blocked }
 }
 
 fn one_blocked(denial: &Denial) -> Blocked {

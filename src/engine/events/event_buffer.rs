@@ -82,7 +82,7 @@ impl EventBuffer {
         at: Timestamp,
         decision: &Decision,
     ) {
-        let denied = decision.rulings().any(|ruling| ruling.outcome == Outcome::Denied);
+        let denied = decision.results().any(|result| result.outcome == Outcome::Denied);
         let denied = denied && mode.denies() && mode.writes();
         if decision.warnings.is_empty() && !denied {
             return;
@@ -90,8 +90,8 @@ impl EventBuffer {
         self.add_crossings(app, at, &decision.warnings);
         if denied {
             let mut pending = self.pending();
-            let rulings = decision.rulings().filter(|ruling| ruling.outcome == Outcome::Denied);
-            for denial in rulings.flat_map(|ruling| &ruling.denials) {
+            let results = decision.results().filter(|result| result.outcome == Outcome::Denied);
+            for denial in results.flat_map(|result| &result.violations) {
                 self.count(&mut pending, app, at, denial);
             }
         }
@@ -233,10 +233,9 @@ fn passed(warning: &Warning) -> EventKind {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::decision::{Subject, Violation};
+    use crate::domain::decision::{ItemResult, Subject, Violation};
     use crate::domain::id::UserId;
     use crate::domain::limit::{Bound, Limit, Source};
-    use crate::engine::Ruling;
     use crate::telemetry::Exposition;
 
     fn event(days: u32) -> Event {
@@ -245,7 +244,7 @@ mod tests {
         Event { at: Timestamp::from_millis(7), app: Some(app), what }
     }
 
-    fn denied(subject: &Subject, used: u64) -> Ruling {
+    fn denied(subject: &Subject, used: u64) -> ItemResult<Denial> {
         let bound = Bound { limit: Limit::Finite(50), source: Source::App };
         let violation =
             Violation::check(Reason::GroupsPerUser, LimitId::GroupsPerUser, subject, used, &bound);
@@ -255,10 +254,10 @@ mod tests {
             message: String::new(),
             upgrades: Vec::new(),
         };
-        Ruling { outcome: Outcome::Denied, denials: vec![denial] }
+        ItemResult { outcome: Outcome::Denied, violations: vec![denial] }
     }
 
-    fn decision(at: i64, items: Vec<Ruling>, warnings: Vec<Warning>) -> Decision {
+    fn decision(at: i64, items: Vec<ItemResult<Denial>>, warnings: Vec<Warning>) -> Decision {
         Decision {
             decided_at: Timestamp::from_millis(at),
             whole: None,

@@ -13,10 +13,11 @@ use hashlink::LinkedHashMap;
 use super::failure_action::subjects;
 use crate::clock::Stopwatch;
 use crate::domain::decision::{Outcome, Reason, Subject, Violation};
-use crate::domain::id::{AppId, Name};
+use crate::domain::id::AppId;
 use crate::domain::limit::LimitId;
+use crate::domain::operation::{Counted, Effect, Whose};
 use crate::engine::Decision;
-use crate::ledger::Operation;
+use crate::ledger::{Operation, OperationKind};
 
 /// Time for which a denial is kept: that of an outage that needs no operator.
 const KEPT_FOR: Duration = Duration::from_secs(600);
@@ -45,7 +46,7 @@ impl DenialCache {
     /// Records the denials of a decision of the store, and removes those of subjects that it
     /// changed.
     pub(super) fn record(&self, app: &AppId, operation: &Operation, decision: &Decision) {
-        let any = |outcome| decision.rulings().any(|ruling| ruling.outcome == outcome);
+        let any = |outcome| decision.results().any(|result| result.outcome == outcome);
         let changed = any(Outcome::Applied) && self.subjects.load(Ordering::Relaxed) > 0;
         if !changed && !any(Outcome::Denied) {
             return;
@@ -55,8 +56,8 @@ impl DenialCache {
         if changed {
             denials.remove_changed(app, operation);
         }
-        for ruling in decision.rulings().filter(|ruling| ruling.outcome == Outcome::Denied) {
-            for denial in &ruling.denials {
+        for result in decision.results().filter(|result| result.outcome == Outcome::Denied) {
+            for denial in &result.violations {
                 denials.record(app, &denial.violation, now);
             }
         }
@@ -184,30 +185,30 @@ impl Denials {
 
 /// Returns whether an operation changes the app's count against that limit.
 fn counts_in(operation: &Operation, limit: &LimitId) -> bool {
-    match operation {
-        Operation::CreateAccounts { .. } | Operation::DeleteAccount { .. } => true,
-        Operation::CreateGroup { .. }
-        | Operation::DissolveGroup { .. }
-        | Operation::LeaveGroup { .. } => *limit != LimitId::AccountsPerApp,
-        Operation::AddFriends { .. } | Operation::JoinGroup { .. } => *limit == LimitId::Service,
-        Operation::RemoveFriends { .. } | Operation::UpdateGroup { .. } => false,
+    let kind = operation.kind();
+    match limit.kind().row().relation {
+        Some(relation) => kind.relations().contains(&relation),
+        None => !matches!(kind, OperationKind::RemoveFriends | OperationKind::UpdateGroup),
     }
 }
 
-/// Returns the limits of the app that the creation of a group of that type counts against.
-pub(super) fn limits_of_group(kind: &Name) -> Vec<(Subject, LimitId, Reason)> {
-    vec![
-        service(),
-        (Subject::App, LimitId::GroupsPerApp(kind.clone()), Reason::GroupsPerApp),
-        (Subject::App, LimitId::GroupsPerAppOfAllTypes, Reason::GroupsAllowance),
-        (Subject::App, LimitId::GroupsPerDay, Reason::GroupsPerDay),
-        (Subject::App, LimitId::GroupsPerDayOfType(kind.clone()), Reason::GroupsPerDay),
-    ]
-}
-
-/// Returns the limit that is violated if the app's service has stopped.
-pub(super) fn service() -> (Subject, LimitId, Reason) {
-    (Subject::App, LimitId::Service, Reason::ServiceStopped)
+/// Returns the limits that a take of these facts is checked against, with subject and reason.
+pub(super) fn limits_of<'a>(
+    operation: &'a Operation,
+    effects: impl Iterator<Item = &'a Effect<'a>> + 'a,
+) -> Vec<(Subject, LimitId, Reason)> {
+    let kind = operation.kind();
+    // A group that is created has no denials of its own.
+    let is_new = |counted: &Counted<'_>| {
+        kind == OperationKind::CreateGroup && matches!(counted.whose, Whose::Group(_))
+    };
+    let limit = |counted: Counted<'_>| {
+        let (limit, reason) = counted.violated(kind, operation.group_type())?;
+        Some((counted.whose.subject(), limit, reason))
+    };
+    let counted = effects.flat_map(|effect| effect.counts()).filter(move |it| !is_new(it));
+    let service = (Subject::App, LimitId::Service, Reason::ServiceStopped);
+    std::iter::once(service).chain(counted.filter_map(limit)).collect()
 }
 
 #[cfg(test)]

@@ -10,48 +10,15 @@
 use std::collections::{BTreeSet, HashMap};
 
 use super::{FailureAction, Fallback};
-use crate::domain::decision::Outcome;
+use crate::domain::decision::{ItemResult, Outcome};
 use crate::domain::id::AppId;
 use crate::domain::limit::LimitId;
-use crate::engine::{Decision, Engine, Request, Ruling};
-use crate::ledger::{LedgerError, Operation};
+use crate::engine::{Decision, Denial, Engine, Request};
+use crate::ledger::{LedgerError, Operation, OperationKind};
 
 /// Operations that release facts that they do not name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Release {
-    Dissolution,
-    Deletion,
-    Leave,
-}
-
-const RELEASES: [Release; 3] = [Release::Dissolution, Release::Deletion, Release::Leave];
-
-impl Release {
-    fn of(operation: &Operation) -> Option<Self> {
-        match operation {
-            Operation::DissolveGroup { .. } => Some(Self::Dissolution),
-            Operation::DeleteAccount { .. } => Some(Self::Deletion),
-            Operation::LeaveGroup { .. } => Some(Self::Leave),
-            _ => None,
-        }
-    }
-
-    /// Returns whether it may lower a count against that limit, of a subject that it does not name.
-    fn lowers(self, limit: &LimitId) -> bool {
-        match limit {
-            LimitId::GroupsPerUser => self == Self::Dissolution,
-            LimitId::FriendsPerUser
-            | LimitId::MembersPerGroup
-            | LimitId::MembersPerGroupOfType(_)
-            | LimitId::AccountsPerApp => self == Self::Deletion,
-            LimitId::GroupsPerApp(_)
-            | LimitId::GroupsPerAppOfAllTypes
-            | LimitId::GroupsPerDay
-            | LimitId::GroupsPerDayOfType(_) => true,
-            LimitId::Service => false,
-        }
-    }
-}
+const RELEASES: [OperationKind; 3] =
+    [OperationKind::DissolveGroup, OperationKind::DeleteAccount, OperationKind::LeaveGroup];
 
 /// Entries that are not in the store, by app and kind.
 #[derive(Default)]
@@ -65,7 +32,9 @@ impl Latest {
     /// Returns whether any of them may lower a count against that limit.
     pub(super) fn lower(&self, limit: &LimitId) -> bool {
         let kinds = RELEASES.iter().zip(&self.0);
-        kinds.into_iter().any(|(release, latest)| latest.is_some() && release.lowers(limit))
+        kinds
+            .into_iter()
+            .any(|(release, latest)| latest.is_some() && release.lowers_others(limit.kind()))
     }
 }
 
@@ -76,8 +45,8 @@ impl Freeing {
     }
 
     pub(super) fn add(&mut self, number: u64, app: &AppId, operation: &Operation) {
-        if let Some(release) = Release::of(operation) {
-            self.0.entry(app.clone()).or_default()[release as usize].insert(number);
+        if let Some(release) = RELEASES.iter().position(|kind| *kind == operation.kind()) {
+            self.0.entry(app.clone()).or_default()[release].insert(number);
         }
     }
 
@@ -108,10 +77,9 @@ impl Freeing {
         limits: &'a [LimitId],
     ) -> impl Iterator<Item = u64> + 'a {
         let kinds = self.0.get(app).map(|kinds| RELEASES.iter().zip(kinds).zip(&latest.0));
-        let lowering = kinds
-            .into_iter()
-            .flatten()
-            .filter(|((release, _), _)| limits.iter().any(|limit| release.lowers(limit)));
+        let lowering = kinds.into_iter().flatten().filter(|((release, _), _)| {
+            limits.iter().any(|limit| release.lowers_others(limit.kind()))
+        });
         lowering.flat_map(|((_, numbers), latest)| {
             latest.iter().flat_map(|latest| numbers.range(..=*latest).copied())
         })
@@ -139,7 +107,7 @@ impl Fallback {
         if limits.is_empty() {
             return Ok(decided);
         }
-        let is_begun = decided.rulings().any(|ruling| ruling.outcome == Outcome::Applied);
+        let is_begun = decided.results().any(|result| result.outcome == Outcome::Applied);
         let again = async {
             self.wait_for_releases(engine, request, &latest, &limits).await?;
             self.ask(engine, request, plan).await
@@ -175,14 +143,14 @@ impl Fallback {
 
 /// Returns the limits of denials that the releases may lower.
 fn denied_by(decision: &Decision, latest: &Latest) -> Vec<LimitId> {
-    let denied = decision.rulings().filter(|ruling| ruling.outcome == Outcome::Denied);
-    let limits = denied.flat_map(|ruling| &ruling.denials).map(|it| &it.violation.limit_id);
+    let denied = decision.results().filter(|result| result.outcome == Outcome::Denied);
+    let limits = denied.flat_map(|result| &result.violations).map(|it| &it.violation.limit_id);
     limits.filter(|limit| latest.lower(limit)).cloned().collect()
 }
 
 /// Merges two decisions on the same operation: the second one replaces the denials of the first.
 fn merged(first: Decision, second: Decision) -> Decision {
-    let later = |first: Ruling, second: Ruling| {
+    let later = |first: ItemResult<Denial>, second: ItemResult<Denial>| {
         if first.outcome == Outcome::Denied { second } else { first }
     };
     let whole = match (first.whole, second.whole) {

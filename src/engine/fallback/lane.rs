@@ -5,31 +5,11 @@ use std::time::Duration;
 
 use crate::clock::Stopwatch;
 use crate::domain::id::AppId;
-use crate::ledger::Operation;
+use crate::domain::limits::Part;
 
-/// The part of an app that an operation is about: each part lies on one server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum PartOf {
-    Accounts,
-    Friends,
-    Groups,
-    /// All parts, for the deletion of an account.
-    All,
-}
-
-impl PartOf {
-    pub(super) fn of(operation: &Operation) -> Self {
-        match operation {
-            Operation::CreateAccounts { .. } => Self::Accounts,
-            Operation::AddFriends { .. } | Operation::RemoveFriends { .. } => Self::Friends,
-            Operation::DeleteAccount { .. } => Self::All,
-            _ => Self::Groups,
-        }
-    }
-}
-
-/// An app and a part.
-pub(super) type LaneId = (AppId, PartOf);
+/// An app and the part that an operation is about: each part lies on one server. `None` is all
+/// parts, for the deletion of an account.
+pub(super) type LaneId = (AppId, Option<Part>);
 
 #[derive(Default)]
 struct Lane {

@@ -1,40 +1,26 @@
 //! Merges operations of the journal that can be one call of the store.
 
 use crate::domain::decision::{Mode, Subject};
-use crate::domain::id::{AppId, UserId};
+use crate::domain::id::AppId;
 use crate::journal::Entry;
-use crate::ledger::Operation;
+use crate::ledger::{Operation, OperationKind};
 
 /// Most users of a merged operation: one step of the store.
 pub(super) const MERGED_USERS_MAX: usize = 256;
 
-/// Kind of an operation; only operations of the same kind are merged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
-    Join,
-    Leave,
-    Befriend,
-    BefriendOneWay,
-    Unfriend,
-    UnfriendOneWay,
-    /// Accounts are created concurrently.
-    Accounts,
-    /// Never merged.
-    Single,
-}
+/// Kind of an operation, and whether a friendship is one-way; only operations of the same kind are
+/// merged. `None`: never merged.
+pub(super) type Kind = Option<(OperationKind, bool)>;
 
 /// Returns the kind of an operation.
 pub(super) fn kind(operation: &Operation) -> Kind {
-    match operation {
-        Operation::JoinGroup { .. } => Kind::Join,
-        Operation::LeaveGroup { .. } => Kind::Leave,
-        Operation::AddFriends { one_way: false, .. } => Kind::Befriend,
-        Operation::AddFriends { one_way: true, .. } => Kind::BefriendOneWay,
-        Operation::RemoveFriends { one_way: false, .. } => Kind::Unfriend,
-        Operation::RemoveFriends { one_way: true, .. } => Kind::UnfriendOneWay,
-        Operation::CreateAccounts { .. } => Kind::Accounts,
-        _ => Kind::Single,
-    }
+    let kind = operation.kind();
+    let one_way = matches!(
+        operation,
+        Operation::AddFriends { one_way: true, .. }
+            | Operation::RemoveFriends { one_way: true, .. }
+    );
+    (!kind.has_whole()).then_some((kind, one_way))
 }
 
 /// An operation with others merged into it.
@@ -59,7 +45,7 @@ impl Merged {
             && kind(&self.operation) == kind(&next.operation)
             && main(&next.operation).is_some()
             && main(&self.operation) == main(&next.operation);
-        let lists = (users_mut(&mut self.operation), users_mut(&mut next.operation));
+        let lists = (self.operation.items_mut(), next.operation.items_mut());
         let (Some(there), Some(more)) = lists else { return false };
         let fits = there.len() + more.len() <= MERGED_USERS_MAX;
         // The store's contract refuses duplicate names in one operation.
@@ -82,29 +68,4 @@ pub(super) fn main(operation: &Operation) -> Option<Subject> {
         }
         _ => None,
     }
-}
-
-/// Returns the users that an operation adds or removes.
-fn users_mut(operation: &mut Operation) -> Option<&mut Vec<UserId>> {
-    match operation {
-        Operation::CreateAccounts { users }
-        | Operation::JoinGroup { users, .. }
-        | Operation::LeaveGroup { users, .. } => Some(users),
-        Operation::AddFriends { friends, .. } | Operation::RemoveFriends { friends, .. } => {
-            Some(friends)
-        }
-        _ => None,
-    }
-}
-
-/// Removes from an operation those users for which `is_redundant` returns true; `None` if no user
-/// is left.
-pub(super) fn without(
-    operation: Operation,
-    mut is_redundant: impl FnMut(&UserId) -> bool,
-) -> Option<Operation> {
-    let mut operation = operation;
-    let Some(users) = users_mut(&mut operation) else { return Some(operation) };
-    users.retain(|user| !is_redundant(user));
-    if users.is_empty() { None } else { Some(operation) }
 }

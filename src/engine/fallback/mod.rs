@@ -21,12 +21,12 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tracing::warn;
 
-use super::{Decision, Degradation, Engine, Request, Ruling};
+use super::denial::complete;
+use super::{Decision, Degradation, Denial, Engine, Request};
 use crate::domain::catalog::Catalog;
-use crate::domain::decision::{Mode, Outcome, Reason, Subject, Verdict};
+use crate::domain::decision::{ItemResult, Mode, Outcome};
 use crate::domain::failure_policy::Budget;
-use crate::domain::id::UserId;
-use crate::domain::limit::LimitId;
+use crate::domain::operation::Effect;
 use crate::journal::{Encoded, Entry, Journal, JournalError, Opened};
 use crate::ledger::{LedgerError, Operation};
 use crate::store::Overload;
@@ -54,7 +54,7 @@ mod subject;
 mod void;
 mod wait;
 
-use denial_cache::{DenialCache, limits_of_group, service};
+use denial_cache::{DenialCache, limits_of};
 use failure_action::FailureAction;
 pub use failure_action::subjects;
 pub use listing::{JournalItem, JournalState};
@@ -300,62 +300,31 @@ impl Fallback {
     ) -> (Decision, Option<Operation>) {
         let Request { app, mode, operation, .. } = request;
         let releases = self.queue().freeing.latest(app);
-        let verdict = |limits: &[(Subject, LimitId, Reason)]| {
-            let mut violations = self.denial_cache.violations(app, limits);
+        let result = |effects: &[&Effect<'_>]| {
+            let limits = limits_of(operation, effects.iter().copied());
+            let mut violations = self.denial_cache.violations(app, &limits);
             // A take that was denied before these releases may be admitted now.
             violations.retain(|violation| !releases.lower(&violation.limit_id));
-            let verdict = Verdict::on_taking(*mode, violations);
-            Ruling::new(catalog, None, verdict)
+            let result = ItemResult::on_taking(*mode, violations);
+            complete(catalog, None, result)
         };
-        let joins = |user: &UserId, reason| {
-            vec![service(), (Subject::User(user.clone()), LimitId::GroupsPerUser, reason)]
+        let effects = operation.effects();
+        let (of_items, of_whole): (Vec<_>, Vec<_>) =
+            effects.iter().partition(|effect| effect.item.is_some());
+        let whole = operation.kind().has_whole().then(|| result(&of_whole));
+        let is_denied = |result: &ItemResult<Denial>| result.outcome == Outcome::Denied;
+        let items: Vec<ItemResult<Denial>> = if whole.as_ref().is_some_and(is_denied) {
+            let denied = || ItemResult { outcome: Outcome::Denied, violations: Vec::new() };
+            of_items.iter().map(|_| denied()).collect()
+        } else {
+            of_items.iter().map(|effect| result(&[*effect])).collect()
         };
-        let mut whole = None;
-        let (items, left) = match operation.clone() {
-            Operation::CreateAccounts { users } => {
-                let limits =
-                    [service(), (Subject::App, LimitId::AccountsPerApp, Reason::AccountsPerApp)];
-                let (items, users) = split(users, |_| verdict(&limits));
-                (items, non_empty(users).map(|users| Operation::CreateAccounts { users }))
+        let left = match &whole {
+            Some(whole) if is_denied(whole) => None,
+            _ => {
+                let mut admitted = items.iter().map(|result| !is_denied(result));
+                operation.clone().retain_items(|_| admitted.next().unwrap_or(true))
             }
-            Operation::AddFriends { user, friends, one_way } => {
-                let friends_of = |user: &UserId, reason| {
-                    (Subject::User(user.clone()), LimitId::FriendsPerUser, reason)
-                };
-                let (items, friends) = split(friends, |friend| {
-                    let mut limits = vec![service(), friends_of(&user, Reason::MyFriends)];
-                    limits.extend((!one_way).then(|| friends_of(friend, Reason::PeerFriends)));
-                    verdict(&limits)
-                });
-                let left = non_empty(friends);
-                (items, left.map(|friends| Operation::AddFriends { user, friends, one_way }))
-            }
-            Operation::JoinGroup { group, users } => {
-                let (items, users) = split(users, |user| {
-                    let mut limits = joins(user, Reason::GroupsPerUser);
-                    let of_group = Subject::Group(group.clone());
-                    limits.push((of_group, LimitId::MembersPerGroup, Reason::MembersPerGroup));
-                    verdict(&limits)
-                });
-                (items, non_empty(users).map(|users| Operation::JoinGroup { group, users }))
-            }
-            Operation::CreateGroup { group, group_type, owner, members, max_members } => {
-                let mut limits = limits_of_group(&group_type);
-                limits.extend(owner.iter().flat_map(|owner| joins(owner, Reason::GroupsPerUser)));
-                let ruling = verdict(&limits);
-                let denied = ruling.outcome == Outcome::Denied;
-                whole = Some(ruling);
-                let (items, members) = split(members, |member| {
-                    if denied {
-                        return Ruling { outcome: Outcome::Denied, denials: Vec::new() };
-                    }
-                    verdict(&joins(member, Reason::GroupsPerUser))
-                });
-                let new =
-                    || Operation::CreateGroup { group, group_type, owner, members, max_members };
-                (items, (!denied).then(new))
-            }
-            other => (Vec::new(), Some(other)),
         };
         let degradation = if left.is_some() { Degradation::Admitted } else { Degradation::Denied };
         (Decision { whole, items, degradation: Some(degradation), ..empty_decision(engine) }, left)
@@ -442,30 +411,10 @@ fn empty_decision(engine: &Engine) -> Decision {
 
 /// Returns the decision that releases everything that the operation names.
 fn release_all(operation: &Operation, engine: &Engine) -> Decision {
-    let applied = || Ruling { outcome: Outcome::Applied, denials: Vec::new() };
-    let (whole, items) = match operation {
-        Operation::LeaveGroup { users, .. } => (None, users.len()),
-        Operation::RemoveFriends { friends, .. } => (None, friends.len()),
-        _ => (Some(applied()), 0),
-    };
-    let items = (0..items).map(|_| applied()).collect();
+    let applied = || ItemResult { outcome: Outcome::Applied, violations: Vec::new() };
+    let whole = operation.kind().has_whole().then(applied);
+    let items = operation.items().iter().map(|_| applied()).collect();
     Decision { whole, items, ..empty_decision(engine) }
-}
-
-/// Returns a result for each user, and the users that were not denied.
-fn split(
-    users: Vec<UserId>,
-    mut ruling: impl FnMut(&UserId) -> Ruling,
-) -> (Vec<Ruling>, Vec<UserId>) {
-    let rulings: Vec<Ruling> = users.iter().map(&mut ruling).collect();
-    let left = users.into_iter().zip(&rulings);
-    let left = left.filter(|(_, ruling)| ruling.outcome != Outcome::Denied).map(|(user, _)| user);
-    let left = left.collect();
-    (rulings, left)
-}
-
-fn non_empty(users: Vec<UserId>) -> Option<Vec<UserId>> {
-    (!users.is_empty()).then_some(users)
 }
 
 /// Returns the mode of a replay: an admitted take is written although it may be over a limit

@@ -134,8 +134,8 @@ impl Queue {
 
 #[cfg(test)]
 mod tests {
-    use super::super::lane::PartOf;
     use super::*;
+    use crate::domain::limits::Part;
 
     #[test]
     fn only_entries_beyond_several_times_the_fastest_pace_are_too_late() {
@@ -165,7 +165,7 @@ mod tests {
     #[test]
     fn turns_are_counted_by_lane() {
         let app = crate::domain::id::AppId::try_from("demo").expect("an id");
-        let (groups, friends) = ((app.clone(), PartOf::Groups), (app, PartOf::Friends));
+        let (groups, friends) = ((app.clone(), Some(Part::Groups)), (app, Some(Part::Friends)));
         let mut turns = Turns::default();
         let listed: Vec<u64> = (0..3).map(|_| turns.add(&groups)).collect();
         let friend = turns.add(&friends);

@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 
 use super::chain::Chain;
 use super::freeing::Freeing;
-use super::lane::{LaneId, Lanes, PartOf};
+use super::lane::{LaneId, Lanes};
 use super::merge::{Kind, MERGED_USERS_MAX, Merged, kind, main};
 use super::pace::{Pace, Turns};
 use super::subject::{Named, SubjectHasher, SubjectId, facts_taken};
@@ -244,7 +244,7 @@ impl Queue {
         self.bytes += encoded.size_bytes();
         self.names += named.len();
         let waiting = Waiting {
-            lane: (entry.app.clone(), PartOf::of(&entry.operation)),
+            lane: (entry.app.clone(), entry.operation.kind().part()),
             kind: kind(&entry.operation),
             mode: entry.mode,
             main: main(&entry.operation).map(|main| self.hasher.id(&entry.app, &main)),

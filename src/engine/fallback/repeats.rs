@@ -1,7 +1,7 @@
 //! Calls that repeat operations that are already in the journal.
 
 use super::chain::Chain;
-use super::merge::{Kind, kind, main, without};
+use super::merge::{kind, main};
 use super::queue::{Queue, State};
 use crate::domain::decision::{Mode, Subject};
 use crate::domain::id::{AppId, UserId};
@@ -20,7 +20,7 @@ impl Queue {
         operation: Operation,
     ) -> Option<Operation> {
         let kind = kind(&operation);
-        if kind == Kind::Single {
+        if kind.is_none() {
             return Some(operation);
         }
         let main = main(&operation).map(|main| self.hasher.id(app, &main));
@@ -47,6 +47,6 @@ impl Queue {
                 .collect();
             since.last() == Some(&last) && since.into_iter().all(alike)
         };
-        without(operation, is_repeated)
+        operation.retain_items(|user| !is_repeated(user))
     }
 }

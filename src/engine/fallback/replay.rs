@@ -206,10 +206,10 @@ impl Fallback {
 
     fn count(&self, app: &AppId, decision: &Decision, reports: &mut Reports) {
         let report = reports.by_app.entry(app.clone()).or_default();
-        for ruling in decision.rulings() {
+        for result in decision.results() {
             report.facts += 1;
-            let over = ruling.denials.first();
-            let outcome = match (ruling.outcome, over) {
+            let over = result.violations.first();
+            let outcome = match (result.outcome, over) {
                 (_, Some(_)) => Replayed::Over,
                 (Outcome::Applied, None) => Replayed::Applied,
                 _ => Replayed::Held,

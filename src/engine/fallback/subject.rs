@@ -5,10 +5,12 @@ use std::hash::Hash;
 
 use siphasher::sip128::{Hasher128, SipHasher13};
 
-use super::failure_action::{facts, subjects};
+use super::failure_action::subjects;
 use crate::domain::decision::Subject;
 use crate::domain::failure_policy::Budget;
 use crate::domain::id::AppId;
+use crate::domain::limits::Relation;
+use crate::domain::operation::Effect;
 use crate::ledger::Operation;
 
 /// Bytes of the key of a [`SubjectHasher`].
@@ -86,35 +88,22 @@ pub(super) struct Named {
     pub(super) taken: u32,
 }
 
-fn takes(operation: &Operation) -> bool {
-    matches!(
-        operation,
-        Operation::CreateAccounts { .. }
-            | Operation::AddFriends { .. }
-            | Operation::CreateGroup { .. }
-            | Operation::JoinGroup { .. }
-    )
-}
-
 /// Returns the number of facts that an operation takes; a release takes none.
 pub(super) fn facts_taken(operation: &Operation) -> usize {
-    if takes(operation) { facts(operation).len() } else { 0 }
+    if operation.kind().takes() { operation.effects().len() } else { 0 }
 }
 
 /// Returns the number of facts that an operation takes, by subject.
 fn costs(operation: &Operation) -> HashMap<Subject, u32> {
     let mut costs = HashMap::new();
-    // An account is only in the app's count.
-    if !takes(operation) || matches!(operation, Operation::CreateAccounts { .. }) {
+    if !operation.kind().takes() {
         return costs;
     }
-    for fact in facts(operation) {
-        for user in fact.users {
-            *costs.entry(Subject::User(user.clone())).or_default() += 1;
-        }
-        if let Some(group) = fact.group {
-            *costs.entry(Subject::Group(group.clone())).or_default() += 1;
-        }
+    // An account is only in the app's count.
+    let in_counts = |effect: &Effect<'_>| effect.relation != Relation::Accounts;
+    let effects = operation.effects().into_iter().filter(in_counts);
+    for subject in effects.flat_map(Effect::changed) {
+        *costs.entry(subject).or_default() += 1;
     }
     costs
 }

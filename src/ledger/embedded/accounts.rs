@@ -1,40 +1,32 @@
 //! Creating and deleting accounts.
 
 use super::members;
-use super::step::{Step, StepError, Verdicts};
-use crate::domain::decision::{Outcome, Reason, Subject, Verdict, Violation};
+use super::step::{Results, Step, StepError};
+use crate::domain::decision::{ItemResult, Outcome};
 use crate::domain::id::UserId;
-use crate::domain::limit::LimitId;
+use crate::domain::operation::Effect;
 
 /// Takes one account for each user, in order.
-pub fn create(step: &mut Step<'_, '_>, users: &[UserId]) -> Result<Verdicts, StepError> {
-    let bound = step.limits.sold_or_unlimited(&LimitId::AccountsPerApp);
-    let mut verdicts = Verdicts::default();
+pub fn create(step: &mut Step<'_, '_>, users: &[UserId]) -> Result<Results, StepError> {
+    let mut results = Results::default();
     for user in users {
-        let user = step.ids.user(user);
-        if step.facts.has_account(user)? {
-            verdicts.items.push(Verdict::of(Outcome::AlreadyHeld));
+        let key = step.ids.user(user);
+        if step.facts.has_account(key)? {
+            results.items.push(ItemResult::of(Outcome::AlreadyHeld));
             continue;
         }
-        let used = step.facts.accounts()?;
-        let violation = Violation::check(
-            Reason::AccountsPerApp,
-            LimitId::AccountsPerApp,
-            &Subject::App,
-            used,
-            &bound,
-        );
-        let verdict = step.judge(violation.into_iter().collect());
-        if !verdict.denied() {
-            step.facts.set_account(user, true)?;
+        let violations = step.violations(Effect::account(user).counts(), None)?;
+        let result = step.judge(violations);
+        if !result.denied() {
+            step.facts.set_account(key, true)?;
         }
-        verdicts.items.push(verdict);
+        results.items.push(result);
     }
-    Ok(verdicts)
+    Ok(results)
 }
 
 /// Deletes an account and all facts of the user, also if the account does not exist.
-pub fn delete(step: &mut Step<'_, '_>, user: &UserId) -> Result<Verdicts, StepError> {
+pub fn delete(step: &mut Step<'_, '_>, user: &UserId) -> Result<Results, StepError> {
     let user = step.ids.user(user);
     let mut held = false;
     if step.facts.has_account(user)? {
@@ -54,5 +46,5 @@ pub fn delete(step: &mut Step<'_, '_>, user: &UserId) -> Result<Verdicts, StepEr
         held = true;
     }
     let outcome = if held { Outcome::Applied } else { Outcome::NotHeld };
-    Ok(Verdicts { whole: Some(Verdict::of(outcome)), ..Verdicts::default() })
+    Ok(Results { whole: Some(ItemResult::of(outcome)), ..Results::default() })
 }

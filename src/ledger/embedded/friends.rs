@@ -3,10 +3,10 @@
 //! A friendship of both sides is two facts, one in either list. A fact that is held already takes
 //! nothing, so only the limits of the lists that grow are checked; both grow or neither does.
 
-use super::step::{Step, StepError, Verdicts};
-use crate::domain::decision::{Outcome, Reason, Subject, Verdict, Violation};
+use super::step::{Results, Step, StepError};
+use crate::domain::decision::{ItemResult, Outcome};
 use crate::domain::id::UserId;
-use crate::domain::limit::{Bound, LimitId};
+use crate::domain::operation::{Counted, Effect};
 
 /// Adds each friend to the user's list and, unless `one_way`, the user to the friend's list.
 pub fn add(
@@ -14,27 +14,24 @@ pub fn add(
     user: &UserId,
     friends: &[UserId],
     one_way: bool,
-) -> Result<Verdicts, StepError> {
-    let bound = step.limits.sold_or_unlimited(&LimitId::FriendsPerUser);
+) -> Result<Results, StepError> {
     let user_key = step.ids.user(user);
-    let mut verdicts = Verdicts::default();
+    let mut results = Results::default();
     for friend in friends {
         let friend_key = step.ids.user(friend);
         let user_list_grows = !step.facts.has_friend(user_key, friend_key)?;
         let friend_list_grows = !one_way && !step.facts.has_friend(friend_key, user_key)?;
         if !user_list_grows && !friend_list_grows {
-            verdicts.items.push(Verdict::of(Outcome::AlreadyHeld));
+            results.items.push(ItemResult::of(Outcome::AlreadyHeld));
             continue;
         }
-        let mut violations = Vec::new();
-        if user_list_grows {
-            violations.extend(full_list(step, Reason::MyFriends, user, &bound)?);
-        }
-        if friend_list_grows {
-            violations.extend(full_list(step, Reason::PeerFriends, friend, &bound)?);
-        }
-        let verdict = step.judge(violations);
-        if !verdict.denied() {
+        let counts = Effect::friendship(user, friend, one_way).counts();
+        let grows = |counted: &Counted<'_>| {
+            if counted.is_peer { friend_list_grows } else { user_list_grows }
+        };
+        let violations = step.violations(counts.filter(grows), None)?;
+        let result = step.judge(violations);
+        if !result.denied() {
             if user_list_grows {
                 step.facts.set_friend(user_key, friend_key, true)?;
             }
@@ -42,20 +39,9 @@ pub fn add(
                 step.facts.set_friend(friend_key, user_key, true)?;
             }
         }
-        verdicts.items.push(verdict);
+        results.items.push(result);
     }
-    Ok(verdicts)
-}
-
-fn full_list(
-    step: &Step<'_, '_>,
-    reason: Reason,
-    user: &UserId,
-    bound: &Bound,
-) -> Result<Option<Violation>, StepError> {
-    let used = step.facts.user(step.ids.user(user))?.friends;
-    let subject = Subject::User(user.clone());
-    Ok(Violation::check(reason, LimitId::FriendsPerUser, &subject, used, bound))
+    Ok(results)
 }
 
 /// Removes each friend from the user's list and, unless `one_way`, the user from the friend's list.
@@ -64,9 +50,9 @@ pub fn remove(
     user: &UserId,
     friends: &[UserId],
     one_way: bool,
-) -> Result<Verdicts, StepError> {
+) -> Result<Results, StepError> {
     let user_key = step.ids.user(user);
-    let mut verdicts = Verdicts::default();
+    let mut results = Results::default();
     for friend in friends {
         let friend_key = step.ids.user(friend);
         let mut held = false;
@@ -79,7 +65,7 @@ pub fn remove(
             held = true;
         }
         let outcome = if held { Outcome::Applied } else { Outcome::NotHeld };
-        verdicts.items.push(Verdict::of(outcome));
+        results.items.push(ItemResult::of(outcome));
     }
-    Ok(verdicts)
+    Ok(results)
 }

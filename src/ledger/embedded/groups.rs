@@ -3,16 +3,13 @@
 use super::counts::When;
 use super::facts::GroupRow;
 use super::members;
-use super::step::{Step, StepError, Verdicts};
-use crate::domain::decision::{Outcome, Reason, Subject, Verdict, Violation};
+use super::step::{Results, Step, StepError};
+use crate::domain::bounds::GroupRules;
+use crate::domain::decision::{ItemResult, Outcome, Violation};
 use crate::domain::group_type::GroupType;
 use crate::domain::id::{GroupId, Name, UserId};
-use crate::domain::limit::LimitId;
-use crate::domain::usage::per_day_of_all_types;
+use crate::domain::operation::Effect;
 use crate::ledger::LedgerError;
-
-/// The reason for a denial if the group is full during its creation.
-const FULL: Reason = Reason::MembersAtCreation;
 
 /// A group to be created.
 pub struct New<'a> {
@@ -29,7 +26,7 @@ pub struct New<'a> {
 }
 
 /// Creates a group, or adds owner and members if it exists already.
-pub fn create(step: &mut Step<'_, '_>, new: &New<'_>) -> Result<Verdicts, StepError> {
+pub fn create(step: &mut Step<'_, '_>, new: &New<'_>) -> Result<Results, StepError> {
     let kind = step.group_type(new.id, new.group_type)?;
     let whole = match step.facts.group(step.ids.group(new.id))? {
         Some(row) if row.group_type != *new.group_type => {
@@ -40,11 +37,11 @@ pub fn create(step: &mut Step<'_, '_>, new: &New<'_>) -> Result<Verdicts, StepEr
         None => create_new(step, &kind, new)?,
     };
     if whole.denied() {
-        let items = new.members.iter().map(|_| Verdict::of(Outcome::Denied)).collect();
-        return Ok(Verdicts { whole: Some(whole), items, ..Verdicts::default() });
+        let items = new.members.iter().map(|_| ItemResult::of(Outcome::Denied)).collect();
+        return Ok(Results { whole: Some(whole), items, ..Results::default() });
     }
-    let items = members::add_members(step, &kind, new.id, new.members, FULL)?;
-    Ok(Verdicts { whole: Some(whole), items, ..Verdicts::default() })
+    let items = members::add_members(step, &kind, new.id, new.members)?;
+    Ok(Results { whole: Some(whole), items, ..Results::default() })
 }
 
 /// Adds the owner to an existing group; the owner is a member afterwards unless the result is a
@@ -53,14 +50,14 @@ fn join_owner(
     step: &mut Step<'_, '_>,
     kind: &GroupType,
     new: &New<'_>,
-) -> Result<Verdict, StepError> {
-    let mut whole = Verdict::of(Outcome::AlreadyHeld);
+) -> Result<ItemResult<Violation>, StepError> {
+    let mut whole = ItemResult::of(Outcome::AlreadyHeld);
     if let Some(owner) = new.owner.filter(|_| kind.members_tracked) {
-        let verdict = members::add_member(step, kind, new.id, owner, FULL)?;
-        if verdict.denied() {
-            return Ok(verdict);
+        let result = members::add_member(step, kind, new.id, owner)?;
+        if result.denied() {
+            return Ok(result);
         }
-        whole.violations = verdict.violations;
+        whole.violations = result.violations;
     }
     Ok(whole)
 }
@@ -70,14 +67,15 @@ fn create_new(
     step: &mut Step<'_, '_>,
     kind: &GroupType,
     new: &New<'_>,
-) -> Result<Verdict, StepError> {
+) -> Result<ItemResult<Violation>, StepError> {
     let row = GroupRow { group_type: kind.name.clone(), members: 0, max_members: new.max_members };
-    let mut violations = app_breaches(step, kind)?;
+    let rules = GroupRules::of_type(kind);
+    let mut violations = step.violations(Effect::group(new.id).counts(), Some(rules))?;
     if let Some(owner) = new.owner {
-        violations.extend(members::violations(step, kind, new.id, &row, owner, FULL)?);
+        violations.extend(members::violations(step, kind, new.id, &row, owner)?);
     }
-    let verdict = step.judge(violations);
-    if !verdict.denied() {
+    let result = step.judge(violations);
+    if !result.denied() {
         let group = step.ids.group(new.id);
         step.facts.create_group(group, row, When::Now(step.today))?;
         if let Some(owner) = new.owner
@@ -86,41 +84,7 @@ fn create_new(
             step.facts.join(step.ids.user(owner), group, kind.counts_towards_user)?;
         }
     }
-    Ok(verdict)
-}
-
-/// Returns the app's violations for one more group: of its type at once, and of the day.
-fn app_breaches(step: &Step<'_, '_>, kind: &GroupType) -> Result<Vec<Violation>, StepError> {
-    let name = &kind.name;
-    let at_once = step.facts.groups_of_type(name)?;
-    let today = step.facts.net_new(step.today, name)?;
-    let today_all = step.facts.net_new_of_all_types(step.today)?;
-    let per_day = kind.per_day_bound();
-    let per_day_all = per_day_of_all_types(&step.call.catalog);
-    let mut of_all_types = None;
-    // Only editions that allow no more than is free have this limit: the others need no sum.
-    if let Some(bound) = step.limits.sold(&LimitId::GroupsPerAppOfAllTypes) {
-        let used = step.facts.groups_of_all_types()?;
-        let id = LimitId::GroupsPerAppOfAllTypes;
-        of_all_types = Violation::check(Reason::GroupsAllowance, id, &Subject::App, used, bound);
-    }
-    let checks = [
-        Violation::check(
-            Reason::GroupsPerApp,
-            LimitId::GroupsPerApp(name.clone()),
-            &Subject::App,
-            at_once,
-            &kind.per_app_bound(step.limits),
-        ),
-        Violation::check_net(LimitId::GroupsPerDayOfType(name.clone()), today, &per_day),
-        Violation::check_net(LimitId::GroupsPerDay, today_all, &per_day_all),
-    ];
-    Ok(checks
-        .into_iter()
-        .flatten()
-        .map(|violation| violation.of_group_type(name, kind.per_app))
-        .chain(of_all_types)
-        .collect())
+    Ok(result)
 }
 
 /// Changes the group's own limit.
@@ -128,7 +92,7 @@ pub fn update(
     step: &mut Step<'_, '_>,
     group: &GroupId,
     max_members: Option<u32>,
-) -> Result<Verdicts, StepError> {
+) -> Result<Results, StepError> {
     let row = step.existing(group)?;
     let kind = step.group_type(group, &row.group_type)?;
     if max_members.is_some() && !kind.members_tracked {
@@ -141,15 +105,15 @@ pub fn update(
         step.facts.update_group(step.ids.group(group), GroupRow { max_members, ..row });
         Outcome::Applied
     };
-    Ok(Verdicts { whole: Some(Verdict::of(outcome)), ..Verdicts::default() })
+    Ok(Results { whole: Some(ItemResult::of(outcome)), ..Results::default() })
 }
 
 /// Removes all members, and the group.
-pub fn dissolve(step: &mut Step<'_, '_>, group: &GroupId) -> Result<Verdicts, StepError> {
+pub fn dissolve(step: &mut Step<'_, '_>, group: &GroupId) -> Result<Results, StepError> {
     let group = step.ids.group(group);
     let Some(row) = step.facts.group(group)? else {
-        let whole = Some(Verdict::of(Outcome::NotHeld));
-        return Ok(Verdicts { whole, ..Verdicts::default() });
+        let whole = Some(ItemResult::of(Outcome::NotHeld));
+        return Ok(Results { whole, ..Results::default() });
     };
     let mut members_released = 0;
     for (user, counted) in step.facts.members(group)? {
@@ -157,6 +121,6 @@ pub fn dissolve(step: &mut Step<'_, '_>, group: &GroupId) -> Result<Verdicts, St
         members_released += 1;
     }
     step.facts.remove_group(group, &row.group_type, When::Now(step.today))?;
-    let whole = Some(Verdict::of(Outcome::Applied));
-    Ok(Verdicts { whole, members_released, ..Verdicts::default() })
+    let whole = Some(ItemResult::of(Outcome::Applied));
+    Ok(Results { whole, members_released, ..Results::default() })
 }

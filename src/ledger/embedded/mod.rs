@@ -32,6 +32,7 @@ use crate::store::fair::{Load, Turn};
 use crate::store::{Fingerprints, Identified, SnapshotError, StoreError};
 
 mod accounts;
+mod checks;
 mod counts;
 mod facts;
 mod friends;
@@ -109,7 +110,7 @@ impl Identified for Embedded {}
 impl Ledger for Embedded {
     async fn apply(&self, call: Call, operation: Operation) -> Result<Answer, LedgerError> {
         let (clock, ids, call) = (self.store.clock.clone(), self.store.ids, self.by_store(call));
-        let (turn, within) = self.turn(&call, operation.subjects());
+        let (turn, within) = self.turn(&call, operation.subjects_len());
         let crossings = self.crossings.clone();
         let work = move |unit: &mut Unit<'_, '_>| {
             let answer = step::answer(step::apply(unit, &ids, &call, clock.reading(), &operation))?;

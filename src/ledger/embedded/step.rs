@@ -8,13 +8,13 @@ use super::facts::{Facts, GroupRow};
 use super::{accounts, friends, groups, members, thresholds, tracking, unknown_apps};
 use crate::domain::calendar::Day;
 use crate::domain::clock_guard::ClockReading;
-use crate::domain::decision::{Outcome, Reason, Subject, Verdict, Violation};
+use crate::domain::decision::{ItemResult, Outcome, Reason, Subject, Violation};
 use crate::domain::group_type::GroupType;
 use crate::domain::id::{GroupId, Name};
 use crate::domain::schedule::{Limits, Schedule};
 use crate::domain::time::Timestamp;
 use crate::domain::usage::Counts;
-use crate::ledger::{Answer, Call, LedgerError, Operation, Reading, schedule_codec};
+use crate::ledger::{Answer, Call, LedgerError, Operation, OperationKind, Reading, schedule_codec};
 use crate::redb::tables::Tables;
 use crate::redb::writer::Unit;
 use crate::store::StoreError;
@@ -68,15 +68,17 @@ pub struct Step<'u, 'txn> {
     pub call: &'u Call,
     /// The day of this instant.
     pub today: Day,
+    /// The kind of the operation.
+    pub kind: OperationKind,
 }
 
 /// The results of an operation.
 #[derive(Debug, Default)]
-pub struct Verdicts {
+pub struct Results {
     /// The result for the operation as a whole.
-    pub whole: Option<Verdict>,
+    pub whole: Option<ItemResult<Violation>>,
     /// The result for each user.
-    pub items: Vec<Verdict>,
+    pub items: Vec<ItemResult<Violation>>,
     /// The number of members that a dissolution released.
     pub members_released: u64,
     /// True if the group was removed.
@@ -85,14 +87,14 @@ pub struct Verdicts {
 
 impl Step<'_, '_> {
     /// Returns the result of taking a fact that is not held; `violations` are the violations.
-    pub fn judge(&self, violations: Vec<Violation>) -> Verdict {
+    pub fn judge(&self, violations: Vec<Violation>) -> ItemResult<Violation> {
         if self.limits.stopped() {
-            return Verdict::on_taking(
+            return ItemResult::on_taking(
                 self.call.mode,
                 vec![Violation::of_stopped_service(&self.limits.edition)],
             );
         }
-        Verdict::on_taking(self.call.mode, violations)
+        ItemResult::on_taking(self.call.mode, violations)
     }
 
     /// Returns the rules of a group's type.
@@ -120,41 +122,36 @@ pub fn apply(
     operation: &Operation,
 ) -> Result<Answer, StepError> {
     let now = reading.now;
-    if !releases(operation) {
+    let takes = operation.kind().takes();
+    if takes {
         unknown_apps::count_app(unit, ids, call, now)?;
     }
     let schedule = begin(unit, ids, call, now)?;
     let limits = schedule.at(now);
     let app = ids.app(&call.app);
     let tracking = tracking::current(unit.tables, app, now)?;
-    let counts_by_day = matches!(
-        operation,
-        Operation::CreateGroup { .. }
-            | Operation::LeaveGroup { .. }
-            | Operation::DissolveGroup { .. }
-            | Operation::DeleteAccount { .. }
-    );
     let mut today = call.catalog.zone.day_of(now);
-    if counts_by_day {
+    if operation.kind().counts_groups() {
         // A closed day does not change any more.
         today = today.max(first_day_not_closed(unit.tables, app)?);
     }
     let facts = Facts::new(unit.tables, app);
-    let mut step = Step { facts, ids, limits, call, today };
-    let verdicts = decide(&mut step, operation)?;
-    if call.mode.denies() && !releases(operation) {
-        check_time_is_certain(reading, &schedule, &verdicts)?;
+    let mut step = Step { facts, ids, limits, call, today, kind: operation.kind() };
+    let results = decide(&mut step, operation)?;
+    if takes && call.mode.denies() {
+        check_time_is_certain(reading, &schedule, &results)?;
     }
     let most = call.catalog.unknown_apps.facts_per_app_max;
-    let is_bounded = call.is_bounded() && !releases(operation);
+    let is_bounded = takes && call.is_bounded();
     if let Some(bound) = step.facts.count_facts(is_bounded.then_some(most))? {
         return Err(LedgerError::UnknownAppsFull { app: call.app.clone(), bound, most }.into());
     }
     let mut warnings = Vec::new();
-    if call.mode.writes() || releases(operation) {
+    // The mode applies only to operations that take.
+    if !takes || call.mode.writes() {
         let traces = match tracking {
             Some(_) if tracks(&step, operation)? => {
-                tracking::traces(ids, operation, &verdicts, step.facts.removed_groups())
+                tracking::traces(ids, operation, &results, step.facts.removed_groups())
             }
             _ => Vec::new(),
         };
@@ -168,14 +165,14 @@ pub fn apply(
             tracking::record(unit, app, tracking, traces)?;
         }
     }
-    let breached = |verdict: &Verdict| !verdict.violations.is_empty();
-    let any_breach = verdicts.whole.iter().chain(&verdicts.items).any(breached);
+    let breached = |result: &ItemResult<Violation>| !result.violations.is_empty();
+    let any_breach = results.whole.iter().chain(&results.items).any(breached);
     Ok(Answer {
         decided_at: now,
-        whole: verdicts.whole,
-        items: verdicts.items,
-        members_released: verdicts.members_released,
-        group_reclaimed: verdicts.group_reclaimed,
+        whole: results.whole,
+        items: results.items,
+        members_released: results.members_released,
+        group_reclaimed: results.group_reclaimed,
         limits: any_breach.then(|| limits.clone()),
         warnings,
     })
@@ -187,7 +184,7 @@ pub fn first_day_not_closed(tables: &Tables<'_>, app: AppKey) -> Result<Day, Sto
     Ok(Day::from_number(closed.map_or(i32::MIN, |closed| closed.saturating_add(1))))
 }
 
-fn decide(step: &mut Step<'_, '_>, operation: &Operation) -> Result<Verdicts, StepError> {
+fn decide(step: &mut Step<'_, '_>, operation: &Operation) -> Result<Results, StepError> {
     match operation {
         Operation::CreateAccounts { users } => accounts::create(step, users),
         Operation::DeleteAccount { user } => accounts::delete(step, user),
@@ -219,16 +216,16 @@ fn decide(step: &mut Step<'_, '_>, operation: &Operation) -> Result<Verdicts, St
 fn check_time_is_certain(
     reading: ClockReading,
     schedule: &Schedule,
-    verdicts: &Verdicts,
+    results: &Results,
 ) -> Result<(), LedgerError> {
     let Some(other) = reading.other() else { return Ok(()) };
     let differ = schedule.at(reading.now) != schedule.at(other);
-    let is_uncertain = |verdict: &Verdict| match verdict.outcome {
+    let is_uncertain = |result: &ItemResult<Violation>| match result.outcome {
         Outcome::Applied => differ,
-        Outcome::Denied => verdict.violations.iter().any(|it| it.reason == Reason::ServiceStopped),
+        Outcome::Denied => result.violations.iter().any(|it| it.reason == Reason::ServiceStopped),
         Outcome::AlreadyHeld | Outcome::NotHeld => false,
     };
-    let any_uncertain = verdicts.whole.iter().chain(&verdicts.items).any(is_uncertain);
+    let any_uncertain = results.whole.iter().chain(&results.items).any(is_uncertain);
     if any_uncertain { Ok(reading.metering()?) } else { Ok(()) }
 }
 
@@ -241,18 +238,6 @@ fn tracks(step: &Step<'_, '_>, operation: &Operation) -> Result<bool, StepError>
     let row = step.facts.group(step.ids.group(group))?;
     let kind = row.and_then(|row| step.call.catalog.group_type(row.group_type.as_str()));
     Ok(kind.is_none_or(|kind| kind.members_tracked))
-}
-
-/// Returns whether the operation releases, or changes a group; the mode does not apply to these, so
-/// they are always written.
-fn releases(operation: &Operation) -> bool {
-    !matches!(
-        operation,
-        Operation::CreateAccounts { .. }
-            | Operation::AddFriends { .. }
-            | Operation::CreateGroup { .. }
-            | Operation::JoinGroup { .. }
-    )
 }
 
 /// Returns the counts of a subject.

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use redb::{ReadableTable, StorageError};
 
-use super::step::Verdicts;
-use crate::domain::decision::Verdict;
-use crate::domain::id::UserId;
+use super::step::Results;
+use crate::domain::decision::ItemResult;
+use crate::domain::limits::Relation;
+use crate::domain::operation::Effect;
 use crate::domain::time::Timestamp;
 use crate::ledger::Operation;
 use crate::ledger::reconcile::{Fact, TRACKED_MAX, Tracking};
@@ -130,45 +131,45 @@ fn drop_earlier(tables: &mut Tables<'_>, app: AppKey, since: i64, added: u64) ->
 pub fn traces(
     ids: &Fingerprints,
     operation: &Operation,
-    verdicts: &Verdicts,
+    results: &Results,
     removed_groups: Vec<GroupKey>,
 ) -> Vec<ChangedFact> {
-    let allowed = |users: &[UserId]| -> Vec<UserKey> {
-        let each = users.iter().zip(&verdicts.items);
-        each.filter(|(_, verdict)| !verdict.denied()).map(|(user, _)| ids.user(user)).collect()
+    let is_denied = |effect: &Effect<'_>| match effect.item {
+        Some(index) => results.items.get(index).is_some_and(ItemResult::denied),
+        None => results.whole.as_ref().is_some_and(ItemResult::denied),
     };
-    let facts = match operation {
-        Operation::CreateAccounts { users } => {
-            allowed(users).into_iter().map(Fact::Account).collect()
-        }
-        Operation::DeleteAccount { user } => {
-            vec![Fact::Account(ids.user(user))]
-        }
-        Operation::AddFriends { user, friends, one_way }
-        | Operation::RemoveFriends { user, friends, one_way } => {
-            let user = ids.user(user);
-            let both = |friend| [Fact::Friend(user, friend), Fact::Friend(friend, user)];
-            let ways = if *one_way { 1 } else { 2 };
-            let friends = allowed(friends).into_iter();
-            friends.flat_map(|friend| both(friend).into_iter().take(ways)).collect()
-        }
-        Operation::CreateGroup { .. } if verdicts.whole.as_ref().is_some_and(Verdict::denied) => {
-            Vec::new()
-        }
-        Operation::CreateGroup { group, .. }
-        | Operation::UpdateGroup { group, .. }
-        | Operation::DissolveGroup { group } => vec![Fact::Group(ids.group(group))],
-        Operation::JoinGroup { group, users } | Operation::LeaveGroup { group, users } => {
-            let group = ids.group(group);
-            allowed(users).into_iter().map(|user| Fact::Member(group, user)).collect()
-        }
+    // The members of a group that is created are not tracked apart from it.
+    let is_tracked = |effect: &Effect<'_>| {
+        operation.group_type().is_none() || effect.relation == Relation::Groups
     };
+    let effects = operation.effects().into_iter();
+    let facts = effects
+        .filter(|effect| is_tracked(effect) && !is_denied(effect))
+        .flat_map(|effect| facts_of(ids, effect));
     let removed = removed_groups.into_iter().map(Fact::Group);
     let deleted = match operation {
         Operation::DeleteAccount { user } => Some(ChangedFact::Deleted(ids.user(user))),
         _ => None,
     };
-    facts.into_iter().chain(removed).map(ChangedFact::Of).chain(deleted).collect()
+    facts.chain(removed).map(ChangedFact::Of).chain(deleted).collect()
+}
+
+/// Returns a fact; of a friendship of both sides, that of either.
+fn facts_of(ids: &Fingerprints, effect: Effect<'_>) -> impl Iterator<Item = Fact> {
+    let (user, peer) = (effect.user.map(|it| ids.user(it)), effect.peer.map(|it| ids.user(it)));
+    let group = effect.group.map(|group| ids.group(group));
+    let facts = match effect.relation {
+        Relation::Accounts => [user.map(Fact::Account), None],
+        Relation::Friends => {
+            let (one, other) = (user.zip(peer), peer.zip(user).filter(|_| !effect.one_way));
+            [one, other].map(|pair| pair.map(|(from, to)| Fact::Friend(from, to)))
+        }
+        Relation::Groups => [group.map(Fact::Group), None],
+        Relation::Memberships => {
+            [group.zip(user).map(|(group, user)| Fact::Member(group, user)), None]
+        }
+    };
+    facts.into_iter().flatten()
 }
 
 #[cfg(test)]

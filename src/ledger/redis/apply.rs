@@ -6,8 +6,7 @@ use super::shared::Shared;
 use super::unanswered::Unreported;
 use super::work::OperationRun;
 use super::{releases, takes};
-use crate::ledger::{Answer, Call, LedgerError, Operation};
-use crate::redis::keys::{PARTS, Part};
+use crate::ledger::{Answer, Call, LedgerError, Operation, OperationKind};
 use crate::store::StoreError;
 
 /// Decides and writes an operation.
@@ -68,32 +67,11 @@ async fn carry_out(work: &OperationRun<'_>, operation: &Operation) -> Result<Ans
 /// Returns whether an operation may take several steps, which run to the end even if the caller
 /// stops waiting.
 fn may_take_steps(operation: &Operation) -> bool {
-    let many = |users: usize| users > takes::SUBJECTS_MAX;
-    match operation {
+    match operation.kind() {
         // Before a creation, a group of the same id may have to be dissolved.
-        Operation::DissolveGroup { .. }
-        | Operation::DeleteAccount { .. }
-        | Operation::CreateGroup { .. } => true,
-        Operation::CreateAccounts { users }
-        | Operation::JoinGroup { users, .. }
-        | Operation::LeaveGroup { users, .. } => many(users.len()),
-        Operation::AddFriends { friends, .. } | Operation::RemoveFriends { friends, .. } => {
-            many(friends.len())
-        }
-        Operation::UpdateGroup { .. } => false,
-    }
-}
-
-/// Returns the parts of the app that an operation is about.
-pub fn parts_of(operation: &Operation) -> &'static [Part] {
-    match operation {
-        Operation::CreateAccounts { .. } => &[Part::Accounts],
-        Operation::AddFriends { .. } | Operation::RemoveFriends { .. } => &[Part::Friends],
-        Operation::DeleteAccount { .. } => &PARTS,
-        Operation::CreateGroup { .. }
-        | Operation::UpdateGroup { .. }
-        | Operation::JoinGroup { .. }
-        | Operation::LeaveGroup { .. }
-        | Operation::DissolveGroup { .. } => &[Part::Groups],
+        OperationKind::DissolveGroup
+        | OperationKind::DeleteAccount
+        | OperationKind::CreateGroup => true,
+        _ => operation.items().len() > takes::SUBJECTS_MAX,
     }
 }

@@ -6,13 +6,16 @@
 //! previous version takes the beginning for a segment that is over.
 //!
 //! `TILL STOPPED LIMITS;` for each segment: TILL in milliseconds since the epoch, STOPPED 0 or 1,
-//! LIMITS numbers or `-` for unlimited. For groups these are groups per user and members per group,
-//! then `TYPE=NUMBER` for each type that is sold by number, and `*=NUMBER` if there is a limit over
-//! all types, each followed by a space. Scripts skip fields that they do not need.
+//! LIMITS numbers or `-` for unlimited, in the order of the table of limits
+//! ([`crate::domain::limits`]). For groups these are groups per user and members per group, then
+//! `TYPE=NUMBER` for each type that is sold by number, and `*=NUMBER` if there is a limit over all
+//! types, each followed by a space. Scripts skip fields that they do not need.
 
 use std::fmt::Write as _;
 
-use crate::domain::limit::{Limit, LimitId};
+use crate::domain::id::Name;
+use crate::domain::limit::Limit;
+use crate::domain::limits::{LimitKind, Line, Relation};
 use crate::domain::schedule::{Limits, Schedule, Segment};
 use crate::domain::time::Timestamp;
 use crate::redis::keys::Part;
@@ -61,24 +64,24 @@ fn line_of(part: Part, segments: &[Segment]) -> String {
 }
 
 fn numbers(part: Part, limits: &Limits) -> String {
-    let sold = |id: &LimitId| number(limits.sold_or_unlimited(id).limit);
-    match part {
-        Part::Accounts => sold(&LimitId::AccountsPerApp),
-        Part::Friends => sold(&LimitId::FriendsPerUser),
-        Part::Groups => {
-            let mut numbers =
-                format!("{} {} ", sold(&LimitId::GroupsPerUser), sold(&LimitId::MembersPerGroup));
-            for (id, bound) in &limits.sold {
-                if let LimitId::GroupsPerApp(group_type) = id {
-                    let _ = write!(numbers, "{group_type}={} ", number(bound.limit));
-                }
-            }
-            if let Some(bound) = limits.sold(&LimitId::GroupsPerAppOfAllTypes) {
-                let _ = write!(numbers, "*={} ", number(bound.limit));
-            }
-            numbers
+    let of_part = |kind: &&LimitKind| kind.row().relation.map(Relation::part) == Some(part);
+    let kinds = || LimitKind::ALL.iter().copied().filter(|kind| of_part(&kind));
+    let mut numbers = String::new();
+    for id in kinds().filter(|kind| kind.row().line == Line::Number).filter_map(|it| it.id(None)) {
+        let _ = write!(numbers, "{} ", number(limits.sold_or_unlimited(&id).limit));
+    }
+    for kind in kinds() {
+        let Line::Keyed(key) = kind.row().line else { continue };
+        for (id, bound) in limits.sold.iter().filter(|(id, _)| id.kind() == kind) {
+            let name = id.group_type().map_or("", Name::as_str);
+            let _ = write!(numbers, "{key}{name}={} ", number(bound.limit));
         }
     }
+    // Lines of one number have never ended with a space.
+    if part != Part::Groups {
+        numbers.truncate(numbers.trim_end().len());
+    }
+    numbers
 }
 
 /// Formats a limit for scripts.
@@ -89,8 +92,10 @@ pub fn number(limit: Limit) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::limit::{Bound, Source};
+    use crate::domain::limit::{Bound, LimitId, Source};
     use crate::domain::timeline::ServiceState;
+    use crate::domain::warning::THRESHOLDS_PERCENT;
+    use crate::ledger::redis::scripts;
 
     #[test]
     fn the_limit_over_all_types_follows_the_sold_limits() {
@@ -107,6 +112,22 @@ mod tests {
         };
         assert_eq!(numbers(Part::Groups, &limits), "- - AVChatRoom=10 *=100000 ");
         assert_eq!(numbers(Part::Accounts, &limits), "-");
+    }
+
+    #[test]
+    fn scripts_count_every_limit_of_the_table_by_its_letter() {
+        let texts: String = scripts::all().iter().map(|script| script.text.as_str()).collect();
+        for row in LimitKind::ALL.iter().map(|kind| kind.row()) {
+            for letter in row.letter.into_iter().chain(row.peer.map(|(letter, _)| letter)) {
+                // A stopped service has no count.
+                let zero = if row.relation.is_none() { "0" } else { "" };
+                assert!(texts.contains(&format!("'{letter}{zero}'")), "{} {letter}", row.name);
+            }
+        }
+        assert!(texts.contains(&format!(
+            "ipairs({{{}}})",
+            THRESHOLDS_PERCENT.map(|it| it.to_string()).join(", ")
+        )));
     }
 
     #[test]

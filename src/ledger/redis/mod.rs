@@ -51,6 +51,7 @@ mod reconcile;
 mod releases;
 mod usage;
 // Public for the fuzz targets only.
+mod chunked;
 #[doc(hidden)]
 pub mod reply;
 mod schedules;
@@ -256,7 +257,7 @@ impl Ledger for Redis {
 
     fn is_absent(&self, app: &AppId, operation: &Operation) -> bool {
         let keys = Keys::new(self.shared.store.ids, app);
-        let mut parts = apply::parts_of(operation).iter();
+        let mut parts = operation.kind().parts().iter();
         parts.any(|part| self.shared.store.client.is_absent(&keys.limits(*part)))
     }
 

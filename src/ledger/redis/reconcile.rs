@@ -249,14 +249,11 @@ impl Comparing<'_> {
     ) -> Result<Vec<Difference>, LedgerError> {
         let mut differences = Vec::new();
         for users in users.chunks(SUBJECTS_MAX) {
-            let (mut keys, mut arguments) = (repairing.keys.clone(), repairing.arguments.clone());
-            for user in users {
-                keys.extend((repairing.keys_of)(*user));
-                arguments.push(user.element());
-            }
-            let Repairing { script, part, .. } = *repairing;
-            let subjects = users.len();
-            let step = ScriptCall { script, part, by_day: false, subjects, keys, arguments };
+            let Repairing { script, part, keys, arguments, keys_of } = repairing;
+            let step = ScriptCall::new(*script, *part)
+                .keys(keys.iter().cloned())
+                .arguments(arguments.iter().cloned())
+                .on(users.iter().copied(), keys_of);
             let decided = self.step(step).await?;
             for (said, user) in decided.said.iter().zip(users) {
                 let difference = |outcome| Difference { fact: fact(*user), side, outcome };

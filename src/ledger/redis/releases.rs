@@ -10,7 +10,7 @@ use super::position::Position;
 use super::takes::SUBJECTS_MAX;
 use super::verdict::{at, empty, unreadable};
 use super::work::{OperationRun, ScriptCall, flag};
-use crate::domain::decision::{Mode, Outcome, Verdict};
+use crate::domain::decision::{ItemResult, Mode, Outcome, Violation};
 use crate::domain::id::{GroupId, UserId};
 use crate::domain::time::Timestamp;
 use crate::ledger::{Answer, LedgerError};
@@ -29,22 +29,10 @@ pub async fn remove_friends(
     let me = keys.user(user);
     let mut answer = empty();
     for friends in friends.chunks(SUBJECTS_MAX) {
-        let mut own_keys = vec![keys.friends(me), keys.fans(me)];
-        let mut arguments = vec![flag(one_way), me.element()];
-        for friend in friends {
-            let cell = keys.user(friend);
-            own_keys.extend([keys.friends(cell), keys.fans(cell)]);
-            arguments.push(cell.element());
-        }
-        let (script, subjects) = (ScriptId::RemoveFriends, friends.len());
-        let step = ScriptCall {
-            script,
-            part: Part::Friends,
-            by_day: false,
-            subjects,
-            keys: own_keys,
-            arguments,
-        };
+        let step = ScriptCall::new(ScriptId::RemoveFriends, Part::Friends)
+            .keys(keys.lists(me))
+            .arguments([flag(one_way), me.element()])
+            .on(friends.iter().map(|user| keys.user(user)), |friend| keys.lists(friend));
         let decided = work.step(None, step).await?;
         answer.decided_at = at(&decided);
         answer.items.extend(decided.said.iter().map(|said| released(said.letter)));
@@ -52,21 +40,26 @@ pub async fn remove_friends(
     Ok(answer)
 }
 
-fn released(letter: u8) -> Verdict {
-    Verdict::of(if letter == b'A' { Outcome::Applied } else { Outcome::NotHeld })
+fn released(letter: u8) -> ItemResult<Violation> {
+    ItemResult::of(if letter == b'A' { Outcome::Applied } else { Outcome::NotHeld })
 }
 
-/// Returns the first keys and arguments of scripts that count groups.
-fn group_keys(work: &OperationRun<'_>, group: &GroupId) -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
+/// Returns the call of a script that removes members of a group, and counts groups.
+fn group_call(
+    work: &OperationRun<'_>,
+    script: ScriptId,
+    group: &GroupId,
+    position: Vec<u8>,
+    members: impl IntoIterator<Item = Cell>,
+) -> ScriptCall {
     let keys = work.keys();
     let cell = keys.group(group);
-    let own_keys = vec![
-        keys.group_record(cell),
-        keys.members(cell),
-        keys.groups_by_type(),
-        keys.groups_by_day(),
-    ];
-    (own_keys, vec![work.types(), cell.element(), Vec::new(), Vec::new()])
+    ScriptCall::new(script, Part::Groups)
+        .keys(keys.of_group(cell))
+        .keys([keys.groups_by_type(), keys.groups_by_day()])
+        .arguments([work.types(), cell.element(), position, Vec::new()])
+        .on(members, |user| keys.memberships(user))
+        .by_day()
 }
 
 /// Removes users from a group.
@@ -80,22 +73,8 @@ pub async fn leave_group(
     // Releases have no mode.
     let mut position = Position::first(Mode::Force, users.len() <= SUBJECTS_MAX);
     for users in users.chunks(SUBJECTS_MAX) {
-        let (mut own_keys, mut arguments) = group_keys(work, group);
-        arguments[POSITION] = position.argument(0);
-        for user in users {
-            let cell = keys.user(user);
-            own_keys.extend([keys.counted_groups(cell), keys.other_groups(cell)]);
-            arguments.push(cell.element());
-        }
-        let (script, subjects) = (ScriptId::LeaveGroup, users.len());
-        let step = ScriptCall {
-            script,
-            part: Part::Groups,
-            by_day: true,
-            subjects,
-            keys: own_keys,
-            arguments,
-        };
+        let cells = users.iter().map(|user| keys.user(user));
+        let step = group_call(work, ScriptId::LeaveGroup, group, position.argument(0), cells);
         let decided = work.step(None, step).await?;
         answer.decided_at = at(&decided);
         answer.items.extend(decided.said.iter().map(|said| released(said.letter)));
@@ -106,8 +85,6 @@ pub async fn leave_group(
     Ok(answer)
 }
 
-/// Index of the position of the step among the own arguments of these scripts.
-const POSITION: usize = 2;
 /// The claim of a creation that finishes an interrupted dissolve.
 const HELP: &[u8] = b"help";
 
@@ -120,27 +97,14 @@ pub async fn dissolve_group(
     group: &GroupId,
     is_help: bool,
 ) -> Result<Answer, LedgerError> {
-    let keys = work.keys();
     let mut answer = empty();
     let mut members: Vec<Cell> = Vec::new();
     let mut claim = if is_help { HELP.to_vec() } else { Vec::new() };
     let (mut found, mut is_overtaken) = (false, false);
     loop {
-        let (mut own_keys, mut arguments) = group_keys(work, group);
-        arguments[POSITION].clone_from(&claim);
-        for cell in &members {
-            own_keys.extend([keys.counted_groups(*cell), keys.other_groups(*cell)]);
-            arguments.push(cell.element());
-        }
-        let (script, subjects) = (ScriptId::DissolveGroup, members.len());
-        let step = ScriptCall {
-            script,
-            part: Part::Groups,
-            by_day: true,
-            subjects,
-            keys: own_keys,
-            arguments,
-        };
+        let members_left = members.iter().copied();
+        let script = ScriptId::DissolveGroup;
+        let step = group_call(work, script, group, claim.clone(), members_left);
         let decided = work.step(None, step).await?;
         answer.decided_at = at(&decided);
         let letter = decided.said.first().map(|said| said.letter);
@@ -159,7 +123,7 @@ pub async fn dissolve_group(
     }
     let is_applied = found && !is_overtaken;
     let outcome = if is_applied { Outcome::Applied } else { Outcome::NotHeld };
-    Ok(Answer { whole: Some(Verdict::of(outcome)), ..answer })
+    Ok(Answer { whole: Some(ItemResult::of(outcome)), ..answer })
 }
 
 /// Deletes an account, and what the user holds even without an account.
@@ -173,7 +137,7 @@ pub async fn delete_account(work: &OperationRun<'_>, user: &UserId) -> Result<An
     let (decided_at, account) = delete_from_accounts(work, user).await?;
     let held = friends || groups || account;
     let outcome = if held { Outcome::Applied } else { Outcome::NotHeld };
-    Ok(Answer { decided_at, whole: Some(Verdict::of(outcome)), ..empty() })
+    Ok(Answer { decided_at, whole: Some(ItemResult::of(outcome)), ..empty() })
 }
 
 async fn delete_from_accounts(
@@ -182,14 +146,9 @@ async fn delete_from_accounts(
 ) -> Result<(Timestamp, bool), LedgerError> {
     let keys = work.keys();
     let cell = keys.user(user);
-    let step = ScriptCall {
-        script: ScriptId::DeleteAccount,
-        part: Part::Accounts,
-        by_day: false,
-        subjects: 1,
-        keys: vec![keys.accounts(), keys.account_bucket(cell)],
-        arguments: vec![cell.element()],
-    };
+    let step = ScriptCall::new(ScriptId::DeleteAccount, Part::Accounts)
+        .keys([keys.accounts()])
+        .on([cell], |user| [keys.account_bucket(user)]);
     let decided = work.step(None, step).await?;
     Ok((at(&decided), decided.said.first().is_some_and(|said| said.letter == b'A')))
 }
@@ -198,21 +157,10 @@ async fn delete_friends(work: &OperationRun<'_>, user: &UserId) -> Result<bool, 
     let keys = work.keys();
     let me = keys.user(user);
     release_all(work, |others, in_one_step| {
-        let mut own_keys = vec![keys.friends(me), keys.fans(me)];
-        let mut arguments = vec![me.element(), flag(in_one_step)];
-        for other in others {
-            own_keys.extend([keys.friends(*other), keys.fans(*other)]);
-            arguments.push(other.element());
-        }
-        let (script, subjects) = (ScriptId::DeleteFriends, others.len());
-        ScriptCall {
-            script,
-            part: Part::Friends,
-            by_day: false,
-            subjects,
-            keys: own_keys,
-            arguments,
-        }
+        ScriptCall::new(ScriptId::DeleteFriends, Part::Friends)
+            .keys(keys.lists(me))
+            .arguments([me.element(), flag(in_one_step)])
+            .on(others.iter().copied(), |other| keys.lists(other))
     })
     .await
 }
@@ -221,19 +169,12 @@ async fn delete_memberships(work: &OperationRun<'_>, user: &UserId) -> Result<bo
     let keys = work.keys();
     let me = keys.user(user);
     release_all(work, |groups, in_one_step| {
-        let mut own_keys = vec![
-            keys.counted_groups(me),
-            keys.other_groups(me),
-            keys.groups_by_type(),
-            keys.groups_by_day(),
-        ];
-        let mut arguments = vec![work.types(), me.element(), flag(in_one_step), Vec::new()];
-        for group in groups {
-            own_keys.extend([keys.group_record(*group), keys.members(*group)]);
-            arguments.push(group.element());
-        }
-        let (script, subjects) = (ScriptId::DeleteMemberships, groups.len());
-        ScriptCall { script, part: Part::Groups, by_day: true, subjects, keys: own_keys, arguments }
+        ScriptCall::new(ScriptId::DeleteMemberships, Part::Groups)
+            .keys(keys.memberships(me))
+            .keys([keys.groups_by_type(), keys.groups_by_day()])
+            .arguments([work.types(), me.element(), flag(in_one_step), Vec::new()])
+            .on(groups.iter().copied(), |group| keys.of_group(group))
+            .by_day()
     })
     .await
 }

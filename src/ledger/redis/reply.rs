@@ -2,7 +2,7 @@
 
 use redis::Value;
 
-use crate::domain::decision::Reason;
+use crate::domain::limits::LimitKind;
 use crate::redis::reply::{bytes, integer, text};
 
 /// A count behind an item result, and the limit that it reached.
@@ -14,29 +14,13 @@ pub struct ViolationNote {
     pub used: u64,
 }
 
-/// The limit that a letter stands for.
+/// The limit that a letter stands for, and whether the count is that of the user at the other end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LimitTag {
-    /// The service has stopped.
-    Stopped,
-    /// Accounts per app.
-    Accounts,
-    /// The user's friends.
-    MyFriends,
-    /// The friend's friends.
-    PeerFriends,
-    /// The user's groups.
-    UserGroups,
-    /// Groups of the type.
-    AppGroups,
-    /// Groups of all types.
-    AllGroups,
-    /// Net-new groups of the type today.
-    DayOfType,
-    /// Net-new groups today.
-    Day,
-    /// Members of the group.
-    Members,
+pub struct LimitTag {
+    /// The limit.
+    pub limit: LimitKind,
+    /// Whether the count is the peer's.
+    pub is_peer: bool,
 }
 
 /// One item's letter, with its notes if it has any.
@@ -86,7 +70,7 @@ pub struct Decided {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ThresholdCrossed {
     /// The limit.
-    pub over: LimitTag,
+    pub over: LimitKind,
     /// The subject: a cell's element, or a group type.
     pub of: String,
     /// The count.
@@ -159,48 +143,20 @@ fn word(word: &str) -> Option<Vec<ViolationNote>> {
 pub fn risen(word: &str) -> Option<ThresholdCrossed> {
     let mut parts = word.split(',');
     let what = parts.next()?;
-    let over = match what.chars().next()? {
-        // The element identifies the user whose list it is.
-        'f' => LimitTag::PeerFriends,
-        letter => over(letter)?,
-    };
+    let over = LimitKind::by_letter(what.chars().next()?)?;
     let mut number = || parts.next()?.parse().ok();
     let (used, limit, percent) = (number()?, number()?, number()?);
     Some(ThresholdCrossed { over, of: what[1..].to_owned(), used, limit, percent })
 }
 
+/// Returns the limit that a letter stands for in the table of limits.
 fn over(letter: char) -> Option<LimitTag> {
-    Some(match letter {
-        's' => LimitTag::Stopped,
-        'a' => LimitTag::Accounts,
-        'f' => LimitTag::MyFriends,
-        'p' => LimitTag::PeerFriends,
-        'u' => LimitTag::UserGroups,
-        'g' => LimitTag::AppGroups,
-        'n' => LimitTag::AllGroups,
-        't' => LimitTag::DayOfType,
-        'd' => LimitTag::Day,
-        'm' => LimitTag::Members,
-        _ => return None,
-    })
-}
-
-impl LimitTag {
-    /// Returns the reason of a denial; `full` if the group has no room.
-    #[must_use]
-    pub fn reason(self, full: Reason) -> Reason {
-        match self {
-            Self::Stopped => Reason::ServiceStopped,
-            Self::Accounts => Reason::AccountsPerApp,
-            Self::MyFriends => Reason::MyFriends,
-            Self::PeerFriends => Reason::PeerFriends,
-            Self::UserGroups => Reason::GroupsPerUser,
-            Self::AppGroups => Reason::GroupsPerApp,
-            Self::AllGroups => Reason::GroupsAllowance,
-            Self::DayOfType | Self::Day => Reason::GroupsPerDay,
-            Self::Members => full,
-        }
+    if let Some(limit) = LimitKind::by_letter(letter) {
+        return Some(LimitTag { limit, is_peer: false });
     }
+    let is_of_peer = |kind: &&LimitKind| kind.row().peer.is_some_and(|(its, _)| its == letter);
+    let limit = *LimitKind::ALL.iter().find(is_of_peer)?;
+    Some(LimitTag { limit, is_peer: true })
 }
 
 #[cfg(test)]
@@ -220,19 +176,19 @@ mod tests {
         assert_eq!(decided.writes, 9);
         let letters: Vec<u8> = decided.said.iter().map(|said| said.letter).collect();
         assert_eq!(letters, b"AHDS");
-        let note = |over, used| ViolationNote { over, used };
+        let note = |limit, used| ViolationNote { over: LimitTag { limit, is_peer: false }, used };
         assert_eq!(
             decided.said[2].notes,
-            [note(LimitTag::UserGroups, 50), note(LimitTag::Members, 20)]
+            [note(LimitKind::GroupsPerUser, 50), note(LimitKind::MembersPerGroup, 20)]
         );
-        assert_eq!(decided.said[3].notes, [note(LimitTag::Stopped, 0)]);
+        assert_eq!(decided.said[3].notes, [note(LimitKind::Service, 0)]);
         let risen = |over, of: &str, used, limit, percent| {
             let of = of.to_owned();
             ThresholdCrossed { over, of, used, limit, percent }
         };
         let warned = [
-            risen(LimitTag::UserGroups, "-12", 140, 200, 70),
-            risen(LimitTag::AppGroups, "Room", 5, 5, 100),
+            risen(LimitKind::GroupsPerUser, "-12", 140, 200, 70),
+            risen(LimitKind::GroupsPerApp, "Room", 5, 5, 100),
         ];
         assert_eq!(decided.risen, warned);
         assert_eq!(decided.more, [Value::Int(3)]);

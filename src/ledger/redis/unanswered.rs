@@ -25,11 +25,12 @@ use super::takes::SUBJECTS_MAX;
 use super::verdict::{unreadable, warnings_of};
 use crate::domain::decision::Mode;
 use crate::domain::id::{AppId, GroupId, UserId};
+use crate::domain::operation::{Counted, Whose};
 use crate::domain::time::Timestamp;
 use crate::domain::warning::Warning;
 use crate::ledger::crossings::Crossings;
 use crate::ledger::{Call, LedgerError, Operation};
-use crate::redis::keys::{Keys, Part};
+use crate::redis::keys::{Cell, Keys, Part};
 use crate::redis::reply::{array, bytes, text};
 use crate::redis::scripts::ScriptId;
 use crate::redis::store::PATIENCE;
@@ -263,40 +264,26 @@ async fn compare(
 
 /// Returns the users and the group of a take.
 fn subjects(operation: &Operation) -> (Vec<&UserId>, Option<&GroupId>) {
-    match operation {
-        Operation::AddFriends { user, friends, .. } => {
-            (friends.iter().chain([user]).collect(), None)
-        }
-        Operation::CreateGroup { group, owner, members, .. } => {
-            (owner.iter().chain(members).collect(), Some(group))
-        }
-        Operation::JoinGroup { group, users } => (users.iter().collect(), Some(group)),
-        _ => (Vec::new(), None),
-    }
+    let effects = operation.effects();
+    let users = effects.iter().flat_map(|effect| effect.user.into_iter().chain(effect.peer));
+    (users.collect(), effects.first().and_then(|effect| effect.group))
 }
 
 /// Returns the names of all counts that a take may raise, in the form of the scripts, and their
 /// part.
 fn counts(keys: &Keys, operation: &Operation) -> Option<(Part, Vec<String>)> {
-    let cell = |element: Vec<u8>| String::from_utf8(element).unwrap_or_default();
-    let (users, group) = subjects(operation);
-    let of_users = |letter: char| {
-        users.iter().map(move |user| format!("{letter}{}", cell(keys.user(user).element())))
+    let element = |cell: Cell| String::from_utf8(cell.element()).unwrap_or_default();
+    let name = |counted: Counted<'_>| {
+        let subject = match counted.whose {
+            Whose::App if counted.limit.is_by_type() => operation.group_type()?.to_string(),
+            Whose::App => String::new(),
+            Whose::User(user) => element(keys.user(user)),
+            Whose::Group(group) => element(keys.group(group)),
+        };
+        Some(format!("{}{subject}", counted.limit.row().letter?))
     };
-    let of_group = group.map(|group| format!("m{}", cell(keys.group(group).element())));
-    match operation {
-        Operation::CreateAccounts { .. } => Some((Part::Accounts, vec!["a".to_owned()])),
-        Operation::AddFriends { .. } => Some((Part::Friends, of_users('f').collect())),
-        Operation::JoinGroup { .. } => {
-            Some((Part::Groups, of_users('u').chain(of_group).collect()))
-        }
-        Operation::CreateGroup { group_type, .. } => {
-            let of_app = [format!("g{group_type}"), format!("t{group_type}")];
-            let of_app = of_app.into_iter().chain(["n".to_owned(), "d".to_owned()]);
-            Some((Part::Groups, of_users('u').chain(of_group).chain(of_app).collect()))
-        }
-        _ => None,
-    }
+    let names: Vec<_> = operation.raised().into_iter().filter_map(name).collect();
+    operation.kind().part().filter(|_| !names.is_empty()).map(|part| (part, names))
 }
 
 #[cfg(test)]

@@ -1,14 +1,18 @@
-//! Turns the replies of scripts into item results: notes become violations, whose bounds are
-//! computed from the same segment of limits by which the script decided.
+//! Turns the replies of scripts into item results: notes are counts that violate limits, whose
+//! values are computed from the same segment of limits by which the script decided.
+
+use std::convert::Infallible;
 
 use super::reply::{Decided, ItemReply, LimitTag, ThresholdCrossed, ViolationNote};
-use crate::domain::decision::{Outcome, Reason, Subject, Verdict, Violation};
+use crate::domain::bounds::GroupRules;
+use crate::domain::checks::Checks;
+use crate::domain::decision::{ItemResult, Outcome, Subject, Violation};
 use crate::domain::group_type::GroupType;
 use crate::domain::id::{GroupId, UserId};
-use crate::domain::limit::LimitId;
+use crate::domain::limits::Scope;
+use crate::domain::operation::{Counted, OperationKind, Whose};
 use crate::domain::schedule::Limits;
 use crate::domain::time::Timestamp;
-use crate::domain::usage::per_day_of_all_types;
 use crate::domain::warning::Warning;
 use crate::ledger::{Answer, Call, LedgerError, schedule_codec};
 use crate::redis::keys::Keys;
@@ -32,28 +36,28 @@ pub struct ReplyContext<'a> {
     pub actor: Option<&'a UserId>,
     /// The group, if there is one.
     pub group: Option<Group<'a>>,
-    /// The reason if the group is full.
-    pub full: Reason,
+    /// The kind of the operation.
+    pub kind: OperationKind,
 }
 
 impl ReplyContext<'_> {
     /// Returns the item results in order; `users` are the items' users.
-    pub fn verdicts(
+    pub fn results(
         &self,
         said: &[ItemReply],
         users: &[&UserId],
         limits: Option<&Limits>,
-    ) -> Option<Vec<Verdict>> {
-        said.iter().zip(users).map(|(said, user)| self.verdict(said, Some(user), limits)).collect()
+    ) -> Option<Vec<ItemResult<Violation>>> {
+        said.iter().zip(users).map(|(said, user)| self.result(said, Some(user), limits)).collect()
     }
 
     /// Returns one item result; `None` if the reply is malformed.
-    pub fn verdict(
+    pub fn result(
         &self,
         said: &ItemReply,
         user: Option<&UserId>,
         limits: Option<&Limits>,
-    ) -> Option<Verdict> {
+    ) -> Option<ItemResult<Violation>> {
         let outcome = match said.letter {
             b'A' | b'S' => Outcome::Applied,
             b'H' | b'G' => Outcome::AlreadyHeld,
@@ -62,9 +66,8 @@ impl ReplyContext<'_> {
             _ => return None,
         };
         let violation = |note: &ViolationNote| self.violation(*note, user, limits?);
-        let mut violations = said.notes.iter().map(violation).collect::<Option<Vec<_>>>()?;
-        violations.sort_by_key(|violation| violation.reason);
-        Some(Verdict { outcome, violations })
+        let violations = said.notes.iter().map(violation).collect::<Option<Vec<_>>>()?;
+        Some(ItemResult::new(outcome, violations))
     }
 
     fn violation(
@@ -73,55 +76,21 @@ impl ReplyContext<'_> {
         user: Option<&UserId>,
         limits: &Limits,
     ) -> Option<Violation> {
-        let ViolationNote { over, used } = note;
-        let reason = over.reason(self.full);
-        let sold = |id: LimitId, subject: Subject| {
-            let bound = limits.sold_or_unlimited(&id);
-            Violation::check(reason, id, &subject, used, &bound)
+        let ViolationNote { over: LimitTag { limit, is_peer }, used } = note;
+        let whose = match limit.row().scope {
+            Scope::App => Whose::App,
+            Scope::Group => Whose::Group(self.group.as_ref()?.id),
+            // With two users, the count is the actor's unless it is the peer's.
+            Scope::User if limit.row().peer.is_some() && !is_peer => Whose::User(self.actor?),
+            Scope::User => Whose::User(user?),
         };
-        let of_user = |user: Option<&UserId>| user.map(|user| Subject::User(user.clone()));
-        match over {
-            LimitTag::Stopped => Some(Violation::of_stopped_service(&limits.edition)),
-            LimitTag::Accounts => sold(LimitId::AccountsPerApp, Subject::App),
-            LimitTag::AllGroups => sold(LimitId::GroupsPerAppOfAllTypes, Subject::App),
-            LimitTag::MyFriends => sold(LimitId::FriendsPerUser, of_user(self.actor)?),
-            LimitTag::PeerFriends => sold(LimitId::FriendsPerUser, of_user(user)?),
-            LimitTag::UserGroups => sold(LimitId::GroupsPerUser, of_user(user)?),
-            LimitTag::AppGroups | LimitTag::DayOfType | LimitTag::Day | LimitTag::Members => {
-                self.group_breach(note, reason, limits)
-            }
-        }
-    }
-
-    fn group_breach(
-        &self,
-        note: ViolationNote,
-        reason: Reason,
-        limits: &Limits,
-    ) -> Option<Violation> {
-        let Group { id, kind, own } = self.group.as_ref()?;
-        let name = kind.name.clone();
-        let (limit_id, subject, bound, ceiling) = match note.over {
-            LimitTag::AppGroups => {
-                let bound = kind.per_app_bound(limits);
-                (LimitId::GroupsPerApp(name), Subject::App, bound, kind.per_app)
-            }
-            LimitTag::DayOfType => {
-                let bound = kind.per_day_bound();
-                (LimitId::GroupsPerDayOfType(name), Subject::App, bound, kind.per_app)
-            }
-            LimitTag::Day => {
-                let bound = per_day_of_all_types(&self.call.catalog);
-                (LimitId::GroupsPerDay, Subject::App, bound, kind.per_app)
-            }
-            _ => {
-                let bound = kind.member_bound(limits, own.map(|max| (max, *id)));
-                let subject = Subject::Group((*id).clone());
-                (LimitId::MembersPerGroup, subject, bound, kind.member_ceiling(*own))
-            }
-        };
-        let violation = Violation::check(reason, limit_id, &subject, note.used, &bound)?;
-        Some(violation.of_group_type(&kind.name, ceiling))
+        let group = self
+            .group
+            .as_ref()
+            .map(|Group { id, kind, own }| GroupRules { kind, own: own.map(|max| (max, *id)) });
+        let checks = Checks { catalog: &self.call.catalog, limits, kind: self.kind, group };
+        let used = || Ok::<_, Infallible>(i64::try_from(used).unwrap_or(i64::MAX));
+        checks.check(Counted { limit, is_peer, whose }, used).ok()?
     }
 }
 
@@ -168,30 +137,25 @@ pub fn warnings_of(
     group: Option<&GroupId>,
 ) -> Vec<Warning> {
     let warning = |risen: &ThresholdCrossed| {
-        let user = || {
-            let is_user = |user: &&&UserId| keys.user(user).element() == risen.of.as_bytes();
-            users.iter().find(is_user).map(|user| Subject::User((*user).clone()))
+        let ThresholdCrossed { over, of, used, limit, percent } = risen;
+        let is_user = |user: &&&UserId| keys.user(user).element() == of.as_bytes();
+        let subject = match over.row().scope {
+            Scope::App => Subject::App,
+            Scope::User => Subject::User((*users.iter().find(is_user)?).clone()),
+            Scope::Group => Subject::Group(group?.clone()),
         };
-        let of_type = || risen.of.as_str().into();
-        let (limit_id, subject) = match risen.over {
-            LimitTag::Stopped => return None,
-            LimitTag::Accounts => (LimitId::AccountsPerApp, Subject::App),
-            LimitTag::AllGroups => (LimitId::GroupsPerAppOfAllTypes, Subject::App),
-            LimitTag::MyFriends | LimitTag::PeerFriends => (LimitId::FriendsPerUser, user()?),
-            LimitTag::UserGroups => (LimitId::GroupsPerUser, user()?),
-            LimitTag::AppGroups => (LimitId::GroupsPerApp(of_type()), Subject::App),
-            LimitTag::DayOfType => (LimitId::GroupsPerDayOfType(of_type()), Subject::App),
-            LimitTag::Day => (LimitId::GroupsPerDay, Subject::App),
-            LimitTag::Members => (LimitId::MembersPerGroup, Subject::Group(group?.clone())),
-        };
-        let ThresholdCrossed { used, limit, percent, .. } = *risen;
-        Some(Warning { limit_id, subject, used, limit, percent })
+        Warning::of(*over, Some(&of.as_str().into()), subject, (*used, *limit), *percent)
     };
     risen.iter().filter_map(warning).collect()
 }
 
 /// Adds the result of a step to those of the steps before.
-pub fn extend(answer: &mut Answer, decided: &Decided, limits: Option<Limits>, items: Vec<Verdict>) {
+pub fn extend(
+    answer: &mut Answer,
+    decided: &Decided,
+    limits: Option<Limits>,
+    items: Vec<ItemResult<Violation>>,
+) {
     answer.decided_at = at(decided);
     answer.items.extend(items);
     answer.limits = limits.or(answer.limits.take());

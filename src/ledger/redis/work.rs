@@ -24,7 +24,7 @@ use crate::domain::month::Month;
 use crate::domain::time::Timestamp;
 use crate::ledger::{Call, LedgerError};
 use crate::redis::client::{CallError, CallTimeout, Timed};
-use crate::redis::keys::{Keys, Part};
+use crate::redis::keys::{Cell, Keys, Part};
 use crate::redis::scripts::ScriptId;
 use crate::redis::store::{MARK_ATTEMPTS_MAX, Store};
 use crate::store::StoreError;
@@ -52,6 +52,45 @@ pub struct ScriptCall {
     /// The script's own arguments. Added are mode, deadline and default limits in front, and the
     /// generation and this process's clock at the end.
     pub arguments: Vec<Vec<u8>>,
+}
+
+impl ScriptCall {
+    /// A call without keys and arguments of its own, and about no users or groups.
+    pub fn new(script: ScriptId, part: Part) -> Self {
+        let (keys, arguments) = (Vec::new(), Vec::new());
+        Self { script, part, by_day: false, subjects: 0, keys, arguments }
+    }
+
+    /// Adds keys.
+    pub fn keys(mut self, keys: impl IntoIterator<Item = Vec<u8>>) -> Self {
+        self.keys.extend(keys);
+        self
+    }
+
+    /// Adds arguments.
+    pub fn arguments(mut self, arguments: impl IntoIterator<Item = Vec<u8>>) -> Self {
+        self.arguments.extend(arguments);
+        self
+    }
+
+    /// Counts groups by day.
+    pub fn by_day(self) -> Self {
+        Self { by_day: true, ..self }
+    }
+
+    /// Adds users or groups that the call is about: the keys and the element of each.
+    pub fn on<K: IntoIterator<Item = Vec<u8>>>(
+        mut self,
+        cells: impl IntoIterator<Item = Cell>,
+        keys_of: impl Fn(Cell) -> K,
+    ) -> Self {
+        for cell in cells {
+            self.keys.extend(keys_of(cell));
+            self.arguments.push(cell.element());
+            self.subjects += 1;
+        }
+        self
+    }
 }
 
 /// The run of one operation.

@@ -1,0 +1,108 @@
+//! The value of a limit: the lowest of the catalog's rule, of what editions and add-ons set, and of
+//! the group's own limit.
+
+use super::catalog::Catalog;
+use super::group_type::GroupType;
+use super::id::{GroupId, Name};
+use super::limit::{Bound, Limit, Source};
+use super::limits::{LimitKind, Relation, Rule, Scope};
+use super::schedule::Limits;
+
+/// The rules of a group, or of any group of a type.
+#[derive(Debug, Clone, Copy)]
+pub struct GroupRules<'a> {
+    /// Its type.
+    pub kind: &'a GroupType,
+    /// Its own limit and its id, if it has one.
+    pub own: Option<(u32, &'a GroupId)>,
+}
+
+impl<'a> GroupRules<'a> {
+    /// The rules of a new group of a type.
+    #[must_use]
+    pub fn of_type(kind: &'a GroupType) -> Self {
+        Self { kind, own: None }
+    }
+}
+
+impl LimitKind {
+    /// Returns the value that applies; by type, to groups with those rules.
+    #[must_use]
+    pub fn bound(
+        self,
+        catalog: &Catalog,
+        limits: &Limits,
+        group: Option<&GroupRules<'_>>,
+    ) -> Bound {
+        let of_app = match self.row().rule {
+            Rule::OfApp(rule) => Some(Bound { limit: rule(catalog), source: Source::App }),
+            Rule::No | Rule::OfType(_) => None,
+        };
+        self.bound_beside(of_app, limits, group)
+    }
+
+    /// Returns the value that applies, given the catalog's rule over all types.
+    pub(super) fn bound_beside(
+        self,
+        of_app: Option<Bound>,
+        limits: &Limits,
+        group: Option<&GroupRules<'_>>,
+    ) -> Bound {
+        let row = self.row();
+        let rule = match (row.rule, group) {
+            (Rule::OfType(rule), Some(GroupRules { kind, .. })) => {
+                let source = Source::GroupType(kind.name.clone());
+                Some(Bound { limit: rule(kind), source })
+            }
+            _ => of_app,
+        };
+        let counts_members = row.relation == Some(Relation::Memberships);
+        let is_untracked = counts_members && group.is_some_and(|of| !of.kind.members_tracked);
+        let sold = if is_untracked { None } else { self.sold(limits, group) };
+        let bound = match (rule, sold) {
+            (Some(rule), Some(sold)) => rule.lower(sold.clone()),
+            (Some(rule), None) => rule,
+            (None, Some(sold)) => sold.clone(),
+            (None, None) => limits.unlimited(),
+        };
+        match group.and_then(|group| group.own) {
+            Some((max, group)) if row.scope == Scope::Group && !is_untracked => {
+                Bound { limit: Limit::Finite(u64::from(max)), source: Source::Group(group.clone()) }
+                    .lower(bound)
+            }
+            _ => bound,
+        }
+    }
+
+    /// Returns the highest value that any purchase could reach: that of the catalog's rule, and of
+    /// the group's own limit.
+    #[must_use]
+    pub fn ceiling(self, catalog: &Catalog, group: Option<&GroupRules<'_>>) -> Limit {
+        let row = self.row();
+        let rule = match (row.rule, group) {
+            (Rule::OfType(rule), Some(GroupRules { kind, .. })) => rule(kind),
+            (Rule::OfApp(rule), _) => rule(catalog),
+            _ => Limit::Unlimited,
+        };
+        match group.and_then(|group| group.own) {
+            Some((max, _)) if row.scope == Scope::Group => rule.min(Limit::Finite(u64::from(max))),
+            _ => rule,
+        }
+    }
+
+    /// Returns what edition and add-ons set.
+    fn sold<'l>(self, limits: &'l Limits, group: Option<&GroupRules<'_>>) -> Option<&'l Bound> {
+        let name = group.map(|of| &of.kind.name);
+        self.sold_as().find_map(|kind| limits.sold_of(kind, name))
+    }
+}
+
+impl Limits {
+    /// Returns the value that edition or add-ons set for a limit; by type, for that type.
+    fn sold_of(&self, kind: LimitKind, group_type: Option<&Name>) -> Option<&Bound> {
+        let wanted = if kind.is_by_type() { Some(group_type?) } else { None };
+        let mut sold = self.sold.iter();
+        let found = sold.find(|(id, _)| id.kind() == kind && id.group_type() == wanted);
+        found.map(|(_, bound)| bound)
+    }
+}
