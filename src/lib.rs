@@ -4,26 +4,34 @@
 //! dissolve; the result is applied, already held or denied, exactly. It stores *facts* (user u is
 //! in group g), and a count is the number of facts.
 //!
-//! # Layout, in reading order
+//! # Rooms
 //!
-//! | module | holds | must not use |
-//! |---|---|---|
-//! | [`domain`] | ids, limits, calendar, purchases, decisions, bills. Pure | I/O, clocks |
-//! | [`ledger`] | the contract of a store that decides and meters; its two stores | engine, grpc |
-//! | [`directory`] | apps, their purchases, and their final statements | engine, grpc |
-//! | [`events`] | the log of events for watchers | engine, grpc |
-//! | [`engine`] | one operation from request to decision; admin service; events | stores |
-//! | [`journal`] | operations decided without the store, on disk | engine, grpc, stores |
-//! | [`export`] | statements as JSON, CSV and a page | engine, grpc, stores |
-//! | [`grpc`] | protobuf to domain and back; errors to status; thin services | stores |
-//! | [`catalog`] | the built-in catalog; loading and watching catalogs | engine, grpc, stores |
-//! | [`access`] | authentication of admin callers: tokens, certificates, users | engine, stores |
-//! | [`webhook`] | posts every event to a URL, signed, until it is accepted | engine, stores |
-//! | [`input_file`] | reads the files that settings name | engine, grpc, stores |
-//! | [`private_file`] | creates every file, for its owner alone | engine, grpc, stores |
-//! | [`config`], [`telemetry`], [`server`], [`cli`], [`clock`] | the shell | - |
+//! From the lowest to the highest: a room names only rooms above it in this table.
 //!
-//! `tests/tidy.rs` enforces the table.
+//! | room | holds |
+//! |---|---|
+//! | [`domain`] | ids, limits, calendar, purchases, decisions, bills. Pure: no I/O, no clock |
+//! | [`clock`] | the only reader of the machine's clocks |
+//! | [`input_file`] | reads the files that settings name |
+//! | [`private_file`] | creates every file, for its owner alone |
+//! | [`diagnostics`] | problems of texts with positions, TOML, suggestions, file watch |
+//! | [`catalog`] | the built-in catalog; loading and watching catalogs |
+//! | [`ledger`] | the contract of a store that decides and meters; its two stores |
+//! | [`directory`] | apps, their purchases, and their final statements; the audit log |
+//! | [`events`] | the log of events for watchers |
+//! | [`journal`] | operations decided without the store, on disk |
+//! | [`export`] | statements as JSON, CSV and a page |
+//! | [`proto`] | the protobuf messages, and events rendered as them |
+//! | [`telemetry`] | logs, metrics, traces |
+//! | [`access`] | authentication of admin callers: tokens, certificates, users |
+//! | [`webhook`] | posts every event to a URL, signed, until it is accepted |
+//! | [`engine`] | one operation from request to decision; admin service; events |
+//! | [`config`] | settings from flags, environment and file |
+//! | [`grpc`] | protobuf to domain and back; errors to status; thin services |
+//! | [`server`] | the process: listeners, background tasks, start and end |
+//! | [`cli`] | the command line |
+//!
+//! `tests/tidy/rooms.rs` lists the rooms that each may name, and the crates that it must not.
 //!
 //! # Invariants, and the test behind each
 //!
@@ -85,6 +93,7 @@ pub mod catalog;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod diagnostics;
 pub mod directory;
 pub mod domain;
 pub mod engine;
@@ -95,6 +104,7 @@ pub mod input_file;
 pub mod journal;
 pub mod ledger;
 pub mod private_file;
+pub mod proto;
 pub mod redb;
 pub mod redis;
 pub mod server;

@@ -1,7 +1,10 @@
-//! Keeps the tree tidy: the layering table of `src/lib.rs`, lengths, file heads, banned words.
+//! Keeps the tree tidy: rooms and what they may name, lengths, file heads, banned words.
 
 use std::fs;
 use std::path::{Path, PathBuf};
+
+#[path = "tidy/rooms.rs"]
+mod rooms;
 
 /// Beyond this a file has more than one idea.
 const FILE_LINES_MAX: usize = 500;
@@ -15,46 +18,6 @@ const SCRIPT_LINES_MAX: usize = 60;
 
 /// What may stand before `fn`.
 const QUALIFIERS: &[&str] = &["pub", "pub(super)", "pub(crate)", "async", "const"];
-
-/// Module, and what its files must not name.
-const LAYERS: &[(&str, &[&str])] = &[
-    (
-        "domain",
-        &[
-            "tokio",
-            "tonic",
-            "prost",
-            "redb",
-            "redis",
-            "dashmap",
-            "serde",
-            "tracing",
-            "crate::clock",
-            "crate::ledger",
-            "crate::directory",
-            "crate::engine",
-            "crate::grpc",
-            "crate::catalog",
-            "crate::access",
-            "crate::config",
-            "crate::telemetry",
-            "crate::server",
-            "std::fs",
-            "std::net",
-            "async fn",
-        ],
-    ),
-    ("ledger", &["crate::engine", "crate::grpc", "crate::server", "tonic", "prost"]),
-    ("events", &["crate::engine", "crate::grpc", "crate::server", "tonic", "prost"]),
-    ("journal", &["crate::engine", "crate::grpc", "crate::server", "::embedded", "redis", "tonic"]),
-    ("webhook", &["crate::engine", "crate::ledger", "crate::directory", "::embedded", "redb"]),
-    ("directory", &["crate::engine", "crate::grpc", "crate::server", "tonic", "prost"]),
-    ("engine", &["crate::grpc", "crate::server", "tonic", "prost", "redb", "redis", "::embedded"]),
-    ("grpc", &["crate::ledger::embedded", "crate::directory::embedded", "redb", "redis"]),
-    ("export", &["crate::engine", "crate::grpc", "crate::ledger", "crate::server", "redb"]),
-    ("access", &["crate::engine", "crate::ledger", "crate::directory", "crate::server", "redb"]),
-    ("catalog", &["crate::engine", "crate::grpc", "crate::ledger", "crate::directory", "serde"]),
-];
 
 /// Words that mean unfinished work, or that name how the work is organised.
 const BANNED: &[&str] = &["TODO", "FIXME", "XXX", "HACK", "unimplemented!", "/work/", "../shared"];
@@ -116,21 +79,6 @@ fn names(code: &str, word: &str) -> bool {
 
 fn none(problems: &[String]) {
     assert!(problems.is_empty(), "\n{}", problems.join("\n"));
-}
-
-#[test]
-fn no_layer_reaches_for_what_it_must_not_use() {
-    let mut problems = Vec::new();
-    for (module, banned) in LAYERS {
-        for path in files(&format!("src/{module}"), "rs") {
-            for (number, line) in read(&path).lines().enumerate() {
-                for word in banned.iter().filter(|word| names(code(line), word)) {
-                    problems.push(format!("{}:{}: {word}", path.display(), number + 1));
-                }
-            }
-        }
-    }
-    none(&problems);
 }
 
 #[test]
@@ -249,15 +197,6 @@ fn nothing_is_left_unfinished() {
         }
     }
     none(&problems);
-}
-
-#[test]
-fn the_map_names_every_module() {
-    let map = read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src/lib.rs"));
-    let modules = map.lines().filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';'));
-    for module in modules {
-        assert!(map.contains(&format!("[`{module}`]")), "{module}");
-    }
 }
 
 #[test]

@@ -3,9 +3,10 @@
 use std::fs;
 use std::path::PathBuf;
 
-use imquota::catalog::{self, PROBLEMS_MAX};
+use imquota::catalog;
 use imquota::cli::read_export;
 use imquota::config::{Config, Environment, Flags, Store};
+use imquota::diagnostics::PROBLEMS_MAX;
 use imquota::domain::id::{GroupId, UserId};
 use imquota::domain::schedule::Schedule;
 use tempfile::TempDir;

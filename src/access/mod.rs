@@ -1,4 +1,4 @@
-//! Authentication of admin callers: from a peer and its credentials to a [`Caller`].
+//! Authentication of admin callers: from a peer and its credentials to a [`Principal`].
 //!
 //! If a bearer token is sent, it alone decides; else a name in the client's certificate; else the
 //! user of a Unix socket. If the configuration requires none of these, every caller that reaches
@@ -6,25 +6,31 @@
 //! most once a second. The service checks whether a role is sufficient for a call.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use http::HeaderMap;
+use http::header::AUTHORIZATION;
 use tokio::sync::watch;
-use tonic::metadata::MetadataMap;
-use tonic::{Request, Status};
 use tracing::warn;
 
-use crate::catalog::LoadError;
-use crate::config::{AccessConfig, CertificateName};
+use crate::diagnostics::LoadError;
 use crate::domain::audit::Actor;
-use crate::grpc::error_reason::ErrorReason;
-use crate::grpc::status::of_reason;
-use crate::grpc::{Caller, Role, Validity};
 use crate::telemetry::{LogLimit, Metrics};
 
+mod certificate_name;
+mod force;
+mod principal;
+mod role;
 mod tokens;
 
-pub use tokens::{Digest, ROLES, TOKEN_MAX_BYTES, Tokens, is_name, line_of, make_token};
+pub use certificate_name::CertificateName;
+pub(crate) use force::check as check_force;
+pub use force::{ForcePolicy, ForceRefused};
+pub use principal::{Principal, Validity};
+pub use role::Role;
+pub use tokens::{Digest, TOKEN_MAX_BYTES, Tokens, is_name, line_of, make_token};
 
 /// Name of every caller if no credentials are required.
 pub const LOCAL: &str = "local";
@@ -51,6 +57,24 @@ pub enum Credential {
     User(u32),
 }
 
+/// Credentials that the admin service accepts; if there are none, every caller is accepted.
+#[derive(Debug, Clone, Default)]
+pub struct AcceptedCredentials {
+    /// The file of admin tokens.
+    pub tokens_file: Option<PathBuf>,
+    /// The roles of names in client certificates.
+    pub client_roles: BTreeMap<CertificateName, Role>,
+    /// The roles of users of Unix sockets.
+    pub unix_uids: BTreeMap<u32, Role>,
+}
+
+impl AcceptedCredentials {
+    /// Returns whether admin calls need no credentials.
+    fn is_open(&self) -> bool {
+        self.tokens_file.is_none() && self.client_roles.is_empty() && self.unix_uids.is_empty()
+    }
+}
+
 /// Authenticates admin callers.
 pub struct Access {
     open: bool,
@@ -65,24 +89,25 @@ pub struct Access {
 }
 
 impl Access {
-    /// Creates the authenticator from the configuration and the tokens in its file.
-    pub fn open(config: &AccessConfig, metrics: Arc<Metrics>) -> Result<Self, LoadError> {
-        let tokens = match &config.tokens_file {
+    /// Creates the authenticator, with the tokens in their file.
+    pub fn open(accepted: AcceptedCredentials, metrics: Arc<Metrics>) -> Result<Self, LoadError> {
+        let tokens = match &accepted.tokens_file {
             Some(path) => Tokens::load(path)?,
             None => Tokens::default(),
         };
-        if config.is_open() {
+        let open = accepted.is_open();
+        if open {
             warn!(
                 "the admin service asks for no credentials: every caller that reaches its listener \
                  is \"{LOCAL}\" with the role owner"
             );
         }
         Ok(Self {
-            open: config.is_open(),
+            open,
             tokens: Arc::new(ArcSwap::from_pointee(tokens)),
             changes: watch::Sender::new(()),
-            certified: config.client_roles.clone(),
-            users: config.unix_uids.clone(),
+            certified: accepted.client_roles,
+            users: accepted.unix_uids,
             refusals: LogLimit::default(),
             metrics,
         })
@@ -94,25 +119,17 @@ impl Access {
         self.changes.send_replace(());
     }
 
-    /// Returns the request with its [`Caller`], or UNAUTHENTICATED.
-    pub fn admit(&self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        let peer = request.extensions().get::<Peer>().cloned();
-        let Some(peer) = peer else {
-            // Every listener sets the peer; without one the caller cannot be identified.
-            return Err(refusal());
-        };
-        match self.caller(&peer, request.metadata()) {
+    /// Returns the caller at a peer that sent these headers; `None` if the credentials are invalid.
+    pub fn authenticate(&self, peer: &Peer, headers: &HeaderMap) -> Option<Principal> {
+        match self.caller(peer, headers) {
             Ok((name, role, validity)) => {
                 let actor = Actor { name, from: peer.from.to_string() };
-                let has_credentials = !self.open;
-                let caller = Caller { actor, role, validity, has_credentials };
-                request.extensions_mut().insert(caller);
-                Ok(request)
+                Some(Principal { actor, role, validity, has_credentials: !self.open })
             }
             Err(reason) => {
                 self.metrics.caller_refused();
-                self.log(&peer, reason);
-                Err(refusal())
+                self.log(peer, reason);
+                None
             }
         }
     }
@@ -121,12 +138,12 @@ impl Access {
     fn caller(
         &self,
         peer: &Peer,
-        metadata: &MetadataMap,
+        headers: &HeaderMap,
     ) -> Result<(String, Role, Validity), &'static str> {
         if self.open {
             return Ok((LOCAL.to_owned(), Role::Owner, Validity::constant()));
         }
-        if let Some(token) = bearer(metadata)? {
+        if let Some(token) = bearer(headers)? {
             return self.by_token(token).ok_or("unknown token");
         }
         // Roles in settings only change at a restart.
@@ -172,20 +189,11 @@ impl Access {
     }
 }
 
-/// Returns the same status for all refused callers.
-fn refusal() -> Status {
-    of_reason(
-        ErrorReason::CredentialsInvalid,
-        "the admin service needs valid credentials: a token, a client certificate or a user of \
-         its Unix socket that has a role",
-    )
-}
-
 /// Returns the token of `authorization: Bearer TOKEN`, if the header exists.
-fn bearer(metadata: &MetadataMap) -> Result<Option<&[u8]>, &'static str> {
-    let mut headers = metadata.get_all(http::header::AUTHORIZATION.as_str()).iter();
-    let Some(header) = headers.next() else { return Ok(None) };
-    if headers.next().is_some() {
+fn bearer(headers: &HeaderMap) -> Result<Option<&[u8]>, &'static str> {
+    let mut sent = headers.get_all(AUTHORIZATION).iter();
+    let Some(header) = sent.next() else { return Ok(None) };
+    if sent.next().is_some() {
         return Err("there is more than one authorization header");
     }
     let header = header.as_bytes();

@@ -11,10 +11,9 @@ use std::path::Path;
 use sha2::{Digest as _, Sha256};
 use subtle::{ConditionallySelectable as _, ConstantTimeEq as _};
 
-use super::LOCAL;
-use crate::catalog::{LoadError, PROBLEMS_MAX, Problem, Problems, read_file, text_of};
-use crate::domain::text::hex;
-use crate::grpc::Role;
+use super::{LOCAL, Role};
+use crate::diagnostics::{LoadError, PROBLEMS_MAX, Problem, Problems, read_file, text_of};
+use crate::domain::text::{hex, unhex};
 
 /// Prefix of every token, by which searches for leaked secrets find it.
 const PREFIX: &str = "imq_";
@@ -26,8 +25,6 @@ pub const TOKEN_MAX_BYTES: usize = 256;
 const TOKENS_MAX: usize = 1000;
 /// Longest name: as long as other ids.
 const NAME_MAX_BYTES: usize = 64;
-/// All roles, from the lowest to the highest.
-pub const ROLES: [Role; 3] = [Role::Viewer, Role::Operator, Role::Owner];
 
 type Hash = [u8; 32];
 
@@ -170,18 +167,6 @@ fn entry(text: &str) -> Result<Entry, String> {
 
 fn hash(token: &[u8]) -> Hash {
     Sha256::digest(token).into()
-}
-
-fn unhex(text: &str) -> Option<Hash> {
-    let mut hash = Hash::default();
-    if text.len() != 2 * hash.len() {
-        return None;
-    }
-    for (byte, digits) in hash.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
-        let digit = |at: usize| char::from(digits[at]).to_digit(16);
-        *byte = u8::try_from(digit(0)? * 16 + digit(1)?).ok()?;
-    }
-    Some(hash)
 }
 
 #[cfg(test)]

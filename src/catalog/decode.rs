@@ -4,6 +4,8 @@
 //! relates entries to one another is only checked if those entries could be read. Editions and
 //! add-ons are read in [`super::offers`].
 
+use crate::diagnostics::join_quoted;
+use crate::diagnostics::toml::{Document, Table, Value};
 use crate::domain::calendar::Zone;
 use crate::domain::catalog::{AfterGrace, Batch, Catalog, ImCodes, UnknownApps, Validity};
 use crate::domain::group_type::GroupType;
@@ -15,8 +17,6 @@ use crate::domain::limits::{ImCode, REASONS};
 use super::failure;
 use super::offers;
 use super::postpaid;
-use super::reader::{Document, Table, Value};
-use super::words::listed;
 
 /// Version of the file layout that this program reads.
 pub(super) const SCHEMA: i64 = 1;
@@ -119,7 +119,7 @@ impl Names {
     }
 
     pub(super) fn listed(&self) -> String {
-        listed(self.names.iter())
+        join_quoted(self.names.iter())
     }
 }
 

@@ -2,10 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use crate::diagnostics::toml::{Table, Value};
 use crate::domain::failure_policy::{Budget, FailMode, FailModes, FailurePolicy};
 use crate::domain::id::AppId;
-
-use super::reader::{Table, Value};
 
 /// Greatest budget: the capacity of one sidecar's journal.
 const BUDGET_MAX: i64 = 100_000;

@@ -3,14 +3,14 @@
 //! A forgotten limit must not become unlimited: every edition lists every limit that it can have,
 //! and if one edition limits the groups of a type, all do.
 
+use crate::diagnostics::toml::{Table, Value};
+use crate::diagnostics::{did_you_mean, join_quoted};
 use crate::domain::catalog::{AddOn, Edition};
 use crate::domain::id::Name;
 use crate::domain::limit::{Limit, LimitId};
 use crate::domain::limits::{LimitKind, Sale};
 
 use super::decode::{Names, label, limit, required_boolean, required_limit};
-use super::reader::{Table, Value};
-use super::words::{did_you_mean, listed};
 
 /// Most editions: several times the number that IM clouds sell.
 const EDITIONS_MAX: usize = 32;
@@ -196,7 +196,7 @@ fn limit_id(value: &Value<'_>, types: &Names) -> Option<LimitId> {
         let names: Vec<_> = valid.iter().map(ToString::to_string).collect();
         value.problem(match did_you_mean(text, names.iter().map(String::as_str)) {
             Some(name) => format!("no edition has such a limit; did you mean \"{name}\"?"),
-            None => format!("no edition has such a limit; there are {}", listed(names.iter())),
+            None => format!("no edition has such a limit; there are {}", join_quoted(names.iter())),
         });
     }
     found.cloned()

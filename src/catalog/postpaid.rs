@@ -1,11 +1,11 @@
 //! Reads the section `metering`: prices of postpaid usage.
 
+use crate::diagnostics::toml::{Table, Value};
 use crate::domain::id::Name;
 use crate::domain::postpaid::{MessageHistory, PostPaid, Region, Tier};
 
 use super::decode::{Names, label, section};
 use super::offers::price;
-use super::reader::{Table, Value};
 
 /// Last day that every month has.
 const LAST_DAY: i64 = 28;

@@ -12,6 +12,7 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
 use super::connect::Address;
+use crate::diagnostics::with_causes;
 use crate::grpc::error_reason::ErrorReason;
 
 /// Reasons of a call whose own time limit passed at the sidecar.
@@ -218,20 +219,6 @@ impl From<Status> for Error {
     fn from(status: Status) -> Self {
         Self::Status(Box::new(status))
     }
-}
-
-/// An error with the causes below it, each said once.
-pub fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut said = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let why = error.to_string();
-        if !said.ends_with(&why) {
-            said = format!("{said}: {why}");
-        }
-        cause = error.source();
-    }
-    said
 }
 
 /// The last cause: what the system said.

@@ -46,8 +46,8 @@ use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::config::Flags;
+use crate::diagnostics::with_causes;
 
-pub(crate) use error::with_causes;
 use output::Format;
 pub use serve::serve;
 
@@ -214,7 +214,7 @@ fn completions(shell: Shell) -> Result<Exit, error::Error> {
 
 /// Prints an error and its causes to stderr.
 pub fn fail(error: &dyn std::error::Error) -> Exit {
-    output::print_error(&format!("error: {}", error::with_causes(error)));
+    output::print_error(&format!("error: {}", with_causes(error)));
     Exit::Failed
 }
 

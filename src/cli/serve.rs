@@ -9,9 +9,9 @@ use tokio::runtime::{Builder, Runtime};
 use tracing::error;
 
 use super::Exit;
-use crate::config::{Config, ConfigErrors, Environment, Flags, LogFormat};
+use crate::config::{Config, ConfigErrors, Environment, Flags};
 use crate::server;
-use crate::telemetry::log_unfiltered;
+use crate::telemetry::{LogFormat, log_unfiltered};
 
 /// Runs the sidecar until its end.
 #[must_use]

@@ -11,8 +11,7 @@ use tonic::metadata::{Ascii, MetadataValue};
 use super::connect::CALLING;
 use super::error::Error;
 use super::output::{self, Format};
-use crate::access::{ROLES, is_name, line_of, make_token};
-use crate::grpc::Role;
+use crate::access::{Role, is_name, line_of, make_token};
 
 /// Holds the token where no file is named.
 const VARIABLE: &str = "IMQUOTA_ADMIN_TOKEN";
@@ -77,7 +76,7 @@ pub fn name(text: &str) -> Result<String, String> {
 /// A role, from the command line.
 pub fn role(text: &str) -> Result<Role, String> {
     Role::named(text).ok_or_else(|| {
-        let [viewer, operator, owner] = ROLES.map(Role::name);
+        let [viewer, operator, owner] = Role::ALL.map(Role::name);
         format!("expected {viewer}, {operator} or {owner}")
     })
 }

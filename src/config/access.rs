@@ -3,11 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use super::certificate_name::CertificateName;
 use super::settings::{Kind, Setting};
 use super::sources::Sources;
 use super::values::{self, Listen};
-use crate::grpc::{ForcePolicy, Role};
+use crate::access::{AcceptedCredentials, CertificateName, ForcePolicy, Role};
 
 pub(super) const UNIX_SOCKET_MODE: Setting = Setting {
     key: "unix_socket_mode",
@@ -172,10 +171,14 @@ impl Default for AccessConfig {
 }
 
 impl AccessConfig {
-    /// Returns whether admin calls need no credentials.
+    /// Returns the credentials that the admin service accepts.
     #[must_use]
-    pub fn is_open(&self) -> bool {
-        self.tokens_file.is_none() && self.client_roles.is_empty() && self.unix_uids.is_empty()
+    pub fn accepted_credentials(&self) -> AcceptedCredentials {
+        AcceptedCredentials {
+            tokens_file: self.tokens_file.clone(),
+            client_roles: self.client_roles.clone(),
+            unix_uids: self.unix_uids.clone(),
+        }
     }
 }
 

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 
 use super::settings::{CONFIG, SETTINGS};
-use crate::catalog::did_you_mean;
 use crate::config::retired::RETIRED;
+use crate::diagnostics::did_you_mean;
 
 /// Prefix of the variables of imquota.
 const PREFIX: &str = "IMQUOTA_";

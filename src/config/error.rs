@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use super::values::LogFormat;
-use crate::catalog::lines;
+use crate::diagnostics::write_lines;
+use crate::telemetry::LogFormat;
 
 /// One problem.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +31,6 @@ impl fmt::Display for ConfigError {
 
 impl fmt::Display for ConfigErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        lines(f, &self.errors)
+        write_lines(f, &self.errors)
     }
 }

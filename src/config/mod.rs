@@ -16,11 +16,11 @@ use std::time::Duration;
 use crate::engine::UnknownApp;
 use crate::redis::StoreMemory;
 use crate::redis::options::{Credentials, Tls};
+use crate::telemetry::LogFormat;
 use crate::telemetry::trace::TraceConfig;
 use crate::webhook::Target;
 
 mod access;
-mod certificate_name;
 mod connections;
 mod environment;
 mod error;
@@ -34,7 +34,6 @@ mod values;
 mod webhook;
 
 pub use access::{AccessConfig, TlsFiles};
-pub use certificate_name::CertificateName;
 pub use connections::Connections;
 pub use environment::Environment;
 pub use error::{ConfigError, ConfigErrors};
@@ -42,7 +41,7 @@ pub use settings::{Flags, Kind, SETTINGS, Setting};
 
 use resilience::Condition;
 use sources::Sources;
-pub use values::{Listen, LogFormat, Store};
+pub use values::{Listen, Store};
 
 /// All settings, checked.
 #[derive(Debug, Clone, PartialEq)]

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use percent_encoding::percent_decode_str;
 
+use crate::diagnostics::truncate_for_display;
 use crate::redis::options::{
     Address, Confirmation, Credentials, Durability, HostPort, Options, Tls, Topology,
 };
@@ -147,9 +148,7 @@ fn host_port(text: &str, port: u16) -> Result<HostPort, String> {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':');
     match port.filter(|_| !host.is_empty() && host.chars().all(plain)) {
         Some(port) => Ok(HostPort { host: host.to_owned(), port }),
-        None => {
-            Err(format!("has no host and port in {:?}", crate::catalog::truncate_for_display(text)))
-        }
+        None => Err(format!("has no host and port in {:?}", truncate_for_display(text))),
     }
 }
 

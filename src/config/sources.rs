@@ -4,14 +4,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use crate::catalog::reader::{Document, Value};
-use crate::catalog::{LoadError, read_file, text_of};
+use crate::diagnostics::toml::{Document, Value};
+use crate::diagnostics::{LoadError, read_file, text_of};
+use crate::telemetry::LogFormat;
 
 use super::environment::Environment;
 use super::error::{ConfigError, ConfigErrors};
 use super::retired::RETIRED;
 use super::settings::{CONFIG, Flags, Kind, SETTINGS, Setting};
-use super::values::LogFormat;
 
 /// A text given for a setting.
 #[derive(Debug)]
@@ -206,7 +206,7 @@ fn file_values(path: &Path, document: &Document<'_>) -> (FileValues, BTreeSet<&'
         let Some(value) = root.optional(setting.key) else { continue };
         let mut texts = texts(setting.kind, &value);
         let entries = value.as_array().map_or(1, |entries| entries.len());
-        texts.retain(|(value, _)| value.legible());
+        texts.retain(|(value, _)| value.was_parsed());
         if texts.len() < entries.max(1) {
             mistaken.insert(setting.key);
         }

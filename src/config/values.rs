@@ -9,11 +9,12 @@ use std::time::Duration;
 use tracing_subscriber::EnvFilter;
 
 use super::redis_url;
-use crate::catalog::truncate_for_display;
+use crate::access::ForcePolicy;
+use crate::diagnostics::truncate_for_display;
 use crate::engine::UnknownApp;
-use crate::grpc::ForcePolicy;
 use crate::input_file::{self, SECRET_MAX_BYTES, read_secret};
 use crate::redis::options::Options;
+use crate::telemetry::LogFormat;
 
 /// Longest path of a Unix socket, in bytes: the kernel stores it in 108, with a zero at the end.
 const UNIX_PATH_MAX_BYTES: usize = 107;
@@ -36,15 +37,6 @@ pub enum Listen {
     Tcp(SocketAddr),
     /// The path of a Unix socket.
     Unix(PathBuf),
-}
-
-/// Format of log lines.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// One JSON object a line.
-    Json,
 }
 
 impl fmt::Display for Store {

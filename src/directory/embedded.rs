@@ -14,7 +14,7 @@ use super::{
     AcceptClockError, AppPage, AppRecord, Directory, DirectoryError, StoredCatalogs, audit_codec,
     document,
 };
-use crate::domain::audit::{Actor, Entry, Event, Head};
+use crate::domain::audit::{Action, Actor, Entry, Event, Head};
 use crate::domain::clock_guard::AcceptedClock;
 use crate::domain::id::{AppId, RequestId};
 use crate::domain::month::Month;
@@ -167,7 +167,7 @@ fn accept_clock(
     let event = Event {
         at: accepted.after,
         actor,
-        action: "AcceptClock".to_owned(),
+        action: Action::AcceptClock.name().to_owned(),
         request: "{}".to_owned(),
         app: None,
         request_id: request_id.to_string(),

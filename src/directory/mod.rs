@@ -11,9 +11,10 @@
 //! ([`Ledger::put_schedule`](crate::ledger::Ledger::put_schedule)).
 
 use async_trait::async_trait;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
 
-use crate::domain::audit::{Actor, Entry, Event, Head};
+use self::audit_change::{parse, to_text};
+use crate::domain::audit::{Action, Actor, Entry, Event, Head};
 use crate::domain::billing::RetentionChange;
 use crate::domain::clock_guard::{AcceptedClock, ClockRefusal};
 use crate::domain::id::{AppId, RequestId};
@@ -22,6 +23,7 @@ use crate::domain::purchase::Sales;
 use crate::domain::time::Timestamp;
 use crate::store::StoreError;
 
+pub mod audit_change;
 mod audit_codec;
 pub mod catalog_codec;
 pub mod document;
@@ -197,7 +199,7 @@ pub enum AcceptClockError {
 }
 
 /// The lost end of the audit log: the entries after `found`, up to `known`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LostEnd {
     /// The number of entries that it has.
     pub found: u64,
@@ -206,17 +208,14 @@ pub struct LostEnd {
 }
 
 impl LostEnd {
-    /// The action of its entry in the audit log.
-    pub const ACTION: &str = "FactsLost";
-
     /// Returns its entry for the audit log; `app` is an app whose record lost revisions.
     #[must_use]
     pub fn event(self, at: Timestamp, app: Option<AppId>) -> Event {
         Event {
             at,
             actor: Actor { name: "imquota".to_owned(), from: String::new() },
-            action: Self::ACTION.to_owned(),
-            request: json!({ "found": self.found, "known": self.known }).to_string(),
+            action: Action::FactsLost.name().to_owned(),
+            request: to_text(&self),
             app,
             request_id: String::new(),
             before: String::new(),
@@ -227,10 +226,8 @@ impl LostEnd {
     /// Parses it from that entry; `None` for any other entry.
     #[must_use]
     pub fn of(event: &Event) -> Option<Self> {
-        let request: Value = serde_json::from_str(&event.request).ok()?;
-        let number = |field: &str| request[field].as_u64();
-        let is_one = event.action == Self::ACTION;
-        is_one.then_some(Self { found: number("found")?, known: number("known")? })
+        let is_one = event.action == Action::FactsLost.name();
+        is_one.then(|| parse(&event.request)).flatten()
     }
 }
 

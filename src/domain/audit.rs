@@ -26,6 +26,99 @@ pub struct Actor {
     pub from: String,
 }
 
+/// Name of a logged change: that of the RPC which requests it, if there is one. The log may have
+/// names of later versions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// Registers an app.
+    CreateApp,
+    /// Sells an edition.
+    PurchaseEdition,
+    /// Renews the edition.
+    RenewEdition,
+    /// Sells an add-on.
+    GrantAddOn,
+    /// Refunds a purchase.
+    RefundPurchase,
+    /// Sets the retention of messages.
+    SetMessageRetention,
+    /// Tracks changes of facts.
+    TrackChanges,
+    /// Compares or repairs facts.
+    Reconcile,
+    /// Activates a catalog.
+    ActivateCatalog,
+    /// Accepts a store that lost its facts.
+    AcceptStore,
+    /// Replays a blocked journal entry.
+    RetryJournalEntry,
+    /// Drops a blocked journal entry.
+    DropJournalEntry,
+    /// Deletes operations that were set aside.
+    DeleteSetAsideOperations,
+    /// Sets the store's clock.
+    AcceptClock,
+    /// Copies the store.
+    CreateBackup,
+    /// Issues the final statement of a month. No RPC requests it.
+    IssueStatement,
+    /// Records a loss of the directory. No RPC requests it.
+    FactsLost,
+}
+
+impl Action {
+    /// All actions.
+    pub const ALL: [Self; 17] = [
+        Self::CreateApp,
+        Self::PurchaseEdition,
+        Self::RenewEdition,
+        Self::GrantAddOn,
+        Self::RefundPurchase,
+        Self::SetMessageRetention,
+        Self::TrackChanges,
+        Self::Reconcile,
+        Self::ActivateCatalog,
+        Self::AcceptStore,
+        Self::RetryJournalEntry,
+        Self::DropJournalEntry,
+        Self::DeleteSetAsideOperations,
+        Self::AcceptClock,
+        Self::CreateBackup,
+        Self::IssueStatement,
+        Self::FactsLost,
+    ];
+
+    /// Returns the action with that stored name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|action| action.name() == name)
+    }
+
+    /// Returns the stored name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::CreateApp => "CreateApp",
+            Self::PurchaseEdition => "PurchaseEdition",
+            Self::RenewEdition => "RenewEdition",
+            Self::GrantAddOn => "GrantAddOn",
+            Self::RefundPurchase => "RefundPurchase",
+            Self::SetMessageRetention => "SetMessageRetention",
+            Self::TrackChanges => "TrackChanges",
+            Self::Reconcile => "Reconcile",
+            Self::ActivateCatalog => "ActivateCatalog",
+            Self::AcceptStore => "AcceptStore",
+            Self::RetryJournalEntry => "RetryJournalEntry",
+            Self::DropJournalEntry => "DropJournalEntry",
+            Self::DeleteSetAsideOperations => "DeleteSetAsideOperations",
+            Self::AcceptClock => "AcceptClock",
+            Self::CreateBackup => "CreateBackup",
+            Self::IssueStatement => "IssueStatement",
+            Self::FactsLost => "FactsLost",
+        }
+    }
+}
+
 /// One change, before it is appended to the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
@@ -33,7 +126,7 @@ pub struct Event {
     pub at: Timestamp,
     /// The caller.
     pub actor: Actor,
-    /// The RPC that made the change.
+    /// Name of the [`Action`].
     pub action: String,
     /// The request, as JSON.
     pub request: String,

@@ -1,4 +1,4 @@
-//! Formatting of bytes and money, used wherever they are shown.
+//! Formatting of bytes and money, and parsing of bytes, used wherever they are shown.
 
 use std::fmt::Write as _;
 
@@ -9,6 +9,20 @@ pub fn hex(bytes: &[u8]) -> String {
         let _ = write!(text, "{byte:02x}");
         text
     })
+}
+
+/// Parses hexadecimal digits of either case, two for each byte; `None` if the text is anything else.
+#[must_use]
+pub fn unhex<const BYTES: usize>(text: &str) -> Option<[u8; BYTES]> {
+    if text.len() != 2 * BYTES {
+        return None;
+    }
+    let mut bytes = [0; BYTES];
+    for (byte, digits) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
+        let digit = |at: usize| char::from(digits[at]).to_digit(16);
+        *byte = u8::try_from(digit(0)? * 16 + digit(1)?).ok()?;
+    }
+    Some(bytes)
 }
 
 /// Formats money: `50000` fen are `500.00 CNY`.
@@ -58,6 +72,10 @@ mod tests {
     #[test]
     fn bytes_are_two_digits_each() {
         assert_eq!([hex(&[]), hex(&[0, 0x0f, 0xa0, 0xff])], ["", "000fa0ff"]);
+        assert_eq!(unhex("000fA0ff"), Some([0, 0x0f, 0xa0, 0xff]));
+        for other in ["", "000fa0", "000fa0ff00", "000fa0fg", "00 fa0ff", "+00fa0ff"] {
+            assert_eq!(unhex::<4>(other), None, "{other:?}");
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! A denial as callers get it: the violation with error code, sentence and upgrade offer.
 
 use crate::domain::catalog::Catalog;
-use crate::domain::decision::{ItemResult, Violation};
+use crate::domain::decision::{ItemResult, Outcome, Reason, Violation};
 use crate::domain::id::Name;
 use crate::domain::limit::Source;
 use crate::domain::limits::Sale;
@@ -33,6 +33,11 @@ pub(super) fn complete(
         Denial::new(catalog, violation.clone(), limits.map(offered).unwrap_or_default())
     };
     ItemResult { outcome, violations: violations.iter().map(denial).collect() }
+}
+
+/// Returns the outcome of an item and its first reason, by which metrics count results.
+pub(super) fn outcome_and_reason(result: &ItemResult<Denial>) -> (Outcome, Option<Reason>) {
+    (result.outcome, result.violations.first().map(|denial| denial.violation.reason))
 }
 
 impl Denial {

@@ -250,7 +250,7 @@ impl Engine {
                 decision.log(&app, measure.operation());
                 self.event_buffer.record(&app, mode, self.plausible(decision.decided_at), decision);
                 self.top.record(decision.decided_at, &app, mode, decision);
-                measure.decided(decision.results());
+                measure.decided(decision.results().map(denial::outcome_and_reason));
             }
             Err(error) => measure.failed(error.name()),
         }

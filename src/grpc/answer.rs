@@ -1,18 +1,17 @@
 //! Decisions from the domain to protobuf.
 
-use std::sync::LazyLock;
-
 use super::pb;
 use super::request::Ids;
-use crate::domain::decision::{ItemResult, Outcome, Reason, Subject};
+use crate::domain::decision::{ItemResult, Outcome};
 use crate::domain::history::History;
-use crate::domain::limit::{Limit, Source};
+use crate::domain::limit::Limit;
 use crate::domain::metering::MeterOutcome;
 use crate::domain::time::Timestamp;
 use crate::domain::upgrade::{Offer, Upgrade};
 use crate::domain::usage::Usage;
 use crate::engine::{Decision, Degradation, Denial, UsageReport};
 use crate::ledger::metering::Metered;
+use crate::proto::{reason, source, subject, timestamp};
 
 /// An answer that is made of a decision and the request's ids.
 pub trait FromDecision {
@@ -165,39 +164,6 @@ fn denial(denial: Denial) -> pb::Denial {
     }
 }
 
-/// A reason.
-pub fn reason(reason: Reason) -> pb::DenialReason {
-    static BY_REASON: LazyLock<[pb::DenialReason; Reason::ALL.len()]> = LazyLock::new(|| {
-        Reason::ALL.map(|reason| {
-            let name = format!("DENIAL_REASON_{}", reason.name());
-            pb::DenialReason::from_str_name(&name).expect("a test compares the names")
-        })
-    });
-    BY_REASON[reason as usize]
-}
-
-/// A subject.
-pub fn subject(subject: &Subject) -> pb::Subject {
-    use pb::subject::Kind;
-    let kind = match subject {
-        Subject::App => Kind::App(pb::AppSubject {}),
-        Subject::User(id) => Kind::UserId(id.to_string()),
-        Subject::Group(id) => Kind::GroupId(id.to_string()),
-    };
-    pb::Subject { kind: Some(kind) }
-}
-
-/// A source and the id that it names.
-pub fn source(source: &Source) -> (pb::LimitSource, String) {
-    match source {
-        Source::Edition(name) => (pb::LimitSource::Edition, name.to_string()),
-        Source::AddOn(name) => (pb::LimitSource::AddOn, name.to_string()),
-        Source::GroupType(name) => (pb::LimitSource::GroupType, name.to_string()),
-        Source::Group(id) => (pb::LimitSource::Group, id.to_string()),
-        Source::App => (pb::LimitSource::App, String::new()),
-    }
-}
-
 fn upgrade(upgrade: Upgrade) -> pb::Upgrade {
     use pb::upgrade::Item;
     pb::Upgrade {
@@ -224,14 +190,5 @@ fn usage(usage: &Usage) -> pb::Usage {
             limit: if change.stopped { None } else { Limit::finite(change.limit) },
             service_stopped: change.stopped,
         }),
-    }
-}
-
-/// An instant.
-pub fn timestamp(at: Timestamp) -> prost_types::Timestamp {
-    let millis = at.as_millis();
-    prost_types::Timestamp {
-        seconds: millis.div_euclid(1000),
-        nanos: i32::try_from(millis.rem_euclid(1000) * 1_000_000).unwrap_or(0),
     }
 }

@@ -24,7 +24,6 @@ use super::connection_age::ConnectionAge;
 use super::deadline::{Deadline, timeout};
 use super::error_reply::ErrorReply;
 use super::fields::Invalid;
-use super::force::ForceRefused;
 use super::pb;
 use super::pb::apply_request::Operation;
 use super::pb::apply_response::Answer;
@@ -34,6 +33,7 @@ use super::room::{Room, Rooms};
 use super::status::{Failure, of_shutdown};
 use tracing::Instrument as _;
 
+use crate::access::ForceRefused;
 use crate::clock::Stopwatch;
 use crate::engine::Decision;
 use crate::telemetry::trace;

@@ -2,56 +2,13 @@
 
 use std::future::pending;
 use std::net::SocketAddr;
-use std::sync::Arc;
 
-use tokio::sync::watch;
 use tonic::{Request, Status};
 
 use super::error_reason::ErrorReason;
 use super::status::{of_low_role, of_reason, of_revoked};
+use crate::access::{Access, Peer, Principal, Role, Validity};
 use crate::domain::audit::Actor;
-
-/// What a caller may do. Each may do what the ones before it may.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Role {
-    /// Read.
-    Viewer,
-    /// Sell, refund and repair.
-    Operator,
-    /// Also date changes back.
-    Owner,
-}
-
-impl Role {
-    /// The role of that name.
-    #[must_use]
-    pub fn named(name: &str) -> Option<Self> {
-        [Self::Viewer, Self::Operator, Self::Owner].into_iter().find(|role| role.name() == name)
-    }
-
-    /// In words.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Viewer => "viewer",
-            Self::Operator => "operator",
-            Self::Owner => "owner",
-        }
-    }
-}
-
-/// A caller of the administration.
-#[derive(Clone)]
-pub struct Caller {
-    /// The name and the peer.
-    pub actor: Actor,
-    /// What they may do.
-    pub role: Role,
-    /// Whether the credentials still hold.
-    pub validity: Validity,
-    /// Whether they have any; without, every caller has the same name.
-    pub has_credentials: bool,
-}
 
 /// Whom permits are counted for: the name that the credentials stand for, and without credentials
 /// the host that calls.
@@ -77,7 +34,7 @@ impl CallerKey {
     }
 }
 
-impl Caller {
+impl Principal {
     /// Whom permits are counted for.
     #[must_use]
     pub fn key(&self) -> CallerKey {
@@ -90,33 +47,21 @@ impl Caller {
     }
 }
 
-/// Whether credentials still hold. They are looked up again at each change of what is accepted.
-#[derive(Clone)]
-pub struct Validity(Option<Changing>);
-
-/// Credentials that may be revoked.
-#[derive(Clone)]
-struct Changing {
-    changes: watch::Receiver<()>,
-    role: Arc<dyn Fn() -> Option<Role> + Send + Sync>,
-}
-
-impl Validity {
-    /// Credentials that hold as long as the process runs.
-    #[must_use]
-    pub fn constant() -> Self {
-        Self(None)
-    }
-
-    /// Credentials whose role `role` looks up; `None` where they were revoked. A message on
-    /// `changes` follows each change.
-    #[must_use]
-    pub fn changing(
-        changes: watch::Receiver<()>,
-        role: impl Fn() -> Option<Role> + Send + Sync + 'static,
-    ) -> Self {
-        Self(Some(Changing { changes, role: Arc::new(role) }))
-    }
+/// Authenticates the caller of an admin request, and adds their [`Principal`] to it. A refusal has
+/// the same status for every reason.
+pub fn authenticate(access: &Access, mut request: Request<()>) -> Result<Request<()>, Status> {
+    // Every listener sets the peer; without one the caller cannot be identified.
+    let peer = request.extensions().get::<Peer>();
+    let principal = peer.and_then(|peer| access.authenticate(peer, request.metadata().as_ref()));
+    let Some(principal) = principal else {
+        return Err(of_reason(
+            ErrorReason::CredentialsInvalid,
+            "the admin service needs valid credentials: a token, a client certificate or a user \
+             of its Unix socket that has a role",
+        ));
+    };
+    request.extensions_mut().insert(principal);
+    Ok(request)
 }
 
 /// The right of a call that lasts, such as a stream, to go on.
@@ -130,11 +75,9 @@ pub struct Authorization {
 impl Authorization {
     /// An error if the caller could not make the call any more.
     pub fn check(&self) -> Result<(), Status> {
-        let Some(Changing { role, .. }) = &self.validity.0 else { return Ok(()) };
-        match role() {
-            Some(role) if role >= self.least => Ok(()),
-            found => Err(of_revoked(self.what, found.map(Role::name), self.least.name())),
-        }
+        let revoked =
+            |found: Option<Role>| of_revoked(self.what, found.map(Role::name), self.least.name());
+        self.validity.check(self.least).map_err(revoked)
     }
 
     /// Waits until the caller could not make the call any more, and returns the status that ends
@@ -144,11 +87,7 @@ impl Authorization {
             if let Err(status) = self.check() {
                 return status;
             }
-            let changed = match &mut self.validity.0 {
-                Some(Changing { changes, .. }) => changes.changed().await.is_ok(),
-                None => false,
-            };
-            if !changed {
+            if !self.validity.changed().await {
                 return pending().await;
             }
         }
@@ -166,7 +105,7 @@ pub fn require_counted<T>(
     role: Role,
     what: &str,
 ) -> Result<CallerKey, Status> {
-    caller(request, role, what).map(Caller::key)
+    caller(request, role, what).map(Principal::key)
 }
 
 /// The caller of a request that lasts, and their right to go on with it.
@@ -174,14 +113,14 @@ pub fn require_lasting<T>(
     request: &Request<T>,
     least: Role,
     what: &'static str,
-) -> Result<(Caller, Authorization), Status> {
+) -> Result<(Principal, Authorization), Status> {
     let caller = caller(request, least, what)?.clone();
     let authorization = Authorization { validity: caller.validity.clone(), least, what };
     Ok((caller, authorization))
 }
 
-fn caller<'r, T>(request: &'r Request<T>, role: Role, what: &str) -> Result<&'r Caller, Status> {
-    let Some(caller) = request.extensions().get::<Caller>() else {
+fn caller<'r, T>(request: &'r Request<T>, role: Role, what: &str) -> Result<&'r Principal, Status> {
+    let Some(caller) = request.extensions().get::<Principal>() else {
         return Err(of_reason(ErrorReason::CredentialsInvalid, "the caller is not known"));
     };
     if caller.role < role {

@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::ops::RangeInclusive;
 
 use super::pb;
-use crate::catalog::truncate_for_display;
+use crate::diagnostics::truncate_for_display;
 use crate::domain::catalog::Catalog;
 use crate::domain::decision::Mode;
 use crate::domain::group_type::GroupType;

@@ -13,14 +13,10 @@ pub(crate) mod codec;
 pub(crate) mod connection_age;
 pub(crate) mod deadline;
 mod denied_as_error;
-pub(crate) mod descriptors;
 pub(crate) mod error_reason;
 mod error_reply;
-mod event;
 mod fields;
-mod force;
 mod health;
-pub(crate) mod json;
 pub(crate) mod memory;
 mod metering;
 mod permits;
@@ -32,9 +28,7 @@ mod room;
 pub(crate) mod status;
 
 pub use admin::{AdminApi, audit_entry};
-pub use caller::{Caller, Role, Validity};
-pub use event::event_json;
-pub use force::ForcePolicy;
+pub use caller::authenticate;
 pub use health::HealthApi;
 pub use metering::{MeteringApi, Plane};
 pub use quota::QuotaApi;
@@ -42,10 +36,9 @@ pub use quota::QuotaApi;
 /// The messages and stubs of `proto/imquota/v1`.
 #[allow(missing_docs, clippy::pedantic)]
 pub mod pb {
-    tonic::include_proto!("imquota.v1");
+    pub use crate::proto::pb::*;
 
-    /// All descriptors, for server reflection.
-    pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/imquota.binpb"));
+    include!(concat!(env!("OUT_DIR"), "/services/imquota.v1.rs"));
 }
 
 /// The name under which health and reflection know the data plane.

@@ -11,12 +11,12 @@ use super::answer::FromDecision;
 use super::apply::{Answers, answer_stream};
 use super::deadline::{Deadline, deadline, in_time, less_margin, timeout};
 use super::denied_as_error::denied_as_error;
-use super::force::{self, ForcePolicy, ForceRefused};
 use super::metering::record;
 use super::pb::quota_service_server::{QuotaService, QuotaServiceServer};
 use super::request::{Action, Check, Checked, Ids};
 use super::status::{self, Failure};
 use super::{REQUEST_MAX_BYTES, TIME_ZONE_HEADER, pb, request};
+use crate::access::{ForcePolicy, ForceRefused, Peer, check_force};
 use crate::domain::catalog::Catalog;
 use crate::domain::decision::Mode;
 use crate::engine::{self, Decision, Engine};
@@ -69,7 +69,7 @@ impl QuotaApi {
 
     /// Whether the caller of a request with these extensions may use mode FORCE.
     pub(super) fn may_force(&self, extensions: &Extensions) -> Result<(), ForceRefused> {
-        force::check(self.force, extensions)
+        check_force(self.force, extensions.get::<Peer>())
     }
 
     /// Decides a request that has been checked. `may_force` is asked in mode FORCE only.

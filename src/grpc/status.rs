@@ -10,7 +10,7 @@ use tonic_types::QuotaViolation;
 use super::error_reason::ErrorReason;
 use super::error_reply::ErrorReply;
 use super::fields::Invalid;
-use super::force::ForceRefused;
+use crate::access::ForceRefused;
 use crate::domain::decision::{Outcome, Subject};
 use crate::domain::id::AppId;
 use crate::engine::{Decision, Denial};

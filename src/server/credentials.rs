@@ -17,9 +17,9 @@ use tracing::{error, info};
 use super::ServeError;
 use super::tls::Certificates;
 use crate::access::{Access, Tokens};
-use crate::catalog::read_file;
-use crate::catalog::watch::POLL_INTERVAL;
 use crate::config::AccessConfig;
+use crate::diagnostics::read_file;
+use crate::diagnostics::watch::POLL_INTERVAL;
 use crate::telemetry::Metrics;
 
 /// Everything that proves who somebody is: the callers, and we.
@@ -53,7 +53,7 @@ impl Credentials {
         let mut followed = Vec::new();
         let path = config.tokens_file.clone();
         let at_first = path.as_slice().iter().map(seen).collect();
-        let access = Arc::new(Access::open(config, metrics.clone())?);
+        let access = Arc::new(Access::open(config.accepted_credentials(), metrics.clone())?);
         if let Some(path) = path {
             let (access, files) = (access.clone(), vec![path.clone()]);
             let reload = Box::new(move || {

@@ -15,11 +15,11 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tracing::{error, info, warn};
 
-use crate::catalog::watch::Watch;
-use crate::catalog::{self, LoadError};
-use crate::cli::with_causes;
+use crate::catalog;
 use crate::clock::{Clock, SteadyClock};
 use crate::config::{Config, Store};
+use crate::diagnostics::watch::FileWatch;
+use crate::diagnostics::{LoadError, with_causes};
 use crate::domain::catalog::Catalog;
 use crate::domain::schedule::MissingItem;
 use crate::engine::Engine;
@@ -238,7 +238,7 @@ impl Process<'_> {
         &self,
         Stores { ledger, directory, events }: Stores,
         catalog: Catalog,
-        watch: Option<Watch>,
+        watch: Option<FileWatch<Catalog>>,
         fallback: Option<Arc<Fallback>>,
         reload: mpsc::Receiver<()>,
     ) -> Result<Running, ServeError> {
@@ -405,9 +405,9 @@ async fn open_journal(config: &Config) -> Result<Option<(Journal, Vec<Opened>)>,
     }
 }
 
-fn load_catalog(config: &Config) -> Result<(Catalog, Option<Watch>), LoadError> {
+fn load_catalog(config: &Config) -> Result<(Catalog, Option<FileWatch<Catalog>>), LoadError> {
     match &config.catalog {
-        Some(path) => Watch::open(path).map(|(catalog, watch)| (catalog, Some(watch))),
+        Some(path) => catalog::watch(path).map(|(catalog, watch)| (catalog, Some(watch))),
         None => Ok((catalog::builtin(), None)),
     }
 }

@@ -12,8 +12,8 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::MissedTickBehavior;
 use tracing::{error, info, warn};
 
-use crate::catalog::LoadError;
-use crate::catalog::watch::Watch;
+use crate::diagnostics::LoadError;
+use crate::diagnostics::watch::FileWatch;
 use crate::domain::catalog::Catalog;
 use crate::engine::admin::{AdminError, Administration, CatalogId, Standing};
 use crate::telemetry::Metrics;
@@ -23,7 +23,7 @@ const FOLLOW_INTERVAL: Duration = Duration::from_secs(3);
 
 /// Follows the catalog file until the end.
 pub async fn reload_catalog(
-    watch: Option<Watch>,
+    watch: Option<FileWatch<Catalog>>,
     mut reload: mpsc::Receiver<()>,
     mut stopped: watch::Receiver<bool>,
     administration: Administration,

@@ -16,11 +16,11 @@ use crate::config::Config;
 use crate::engine::Engine;
 use crate::engine::admin::Administration;
 use crate::events::EventLog;
-use crate::grpc::descriptors::client_streams;
 use crate::grpc::{
     ADMIN_SERVICE, AdminApi, HealthApi, METERING_SERVICE, MeteringApi, OPEN_REQUEST_MAX_BYTES,
-    Plane, QUOTA_SERVICE, QuotaApi, pb,
+    Plane, QUOTA_SERVICE, QuotaApi, authenticate, pb,
 };
+use crate::proto::descriptors::client_streams;
 use crate::telemetry::trace::Sampling;
 
 /// Every service that health tells of by name.
@@ -96,9 +96,11 @@ pub(super) fn routes(
     // Health and reflection are open to whoever reaches the listener.
     let administration = AdminApi::new(administration, log, stopped.clone()).into_service();
     let of_access = access.clone();
-    let guarded = InterceptedService::new(administration, move |request| access.admit(request));
-    let guarded_metering =
-        InterceptedService::new(metering_of_admin, move |request| of_access.admit(request));
+    let guarded =
+        InterceptedService::new(administration, move |request| authenticate(&access, request));
+    let guarded_metering = InterceptedService::new(metering_of_admin, move |request| {
+        authenticate(&of_access, request)
+    });
     let admin = Routes::new(health_service).add_service(guarded).add_service(guarded_metering);
     let sampling = config.traces.as_ref().map(|traces| Arc::new(Sampling::new(traces.ratio)));
     let calls = CallLayer::new(sampling);

@@ -15,9 +15,9 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tracing::debug;
 
-use crate::access::{Credential, Peer};
-use crate::catalog::{LoadError, read_file};
-use crate::config::{CertificateName, TlsFiles};
+use crate::access::{CertificateName, Credential, Peer};
+use crate::config::TlsFiles;
+use crate::diagnostics::{LoadError, read_file};
 
 /// Longest time for a handshake: a far and slow client needs less than one second.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);

@@ -24,12 +24,20 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer, Registry, filter};
 
-use crate::config::LogFormat;
 use trace::{TraceConfig, Traces};
 
 /// What the HTTP/2 libraries log only where the filter names them: a caller can make them warn as
 /// often as they like, and their lines do not say who. The server logs one line a second instead.
 const QUIET: &str = "h2=error,hyper=error";
+
+/// Format of log lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
 
 /// Log lines on standard error.
 fn lines(format: LogFormat) -> Box<dyn Layer<Registry> + Send + Sync> {

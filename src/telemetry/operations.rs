@@ -11,9 +11,8 @@ use prometheus_client::registry::Registry;
 
 use super::known_series::{OPERATIONS, STORE_CALLS, decisions};
 use crate::clock::Stopwatch;
-use crate::domain::decision::{ItemResult, Mode, Outcome, Reason};
+use crate::domain::decision::{Mode, Outcome, Reason};
 use crate::domain::metering::MeterOutcome;
-use crate::engine::Denial;
 use crate::ledger::LedgerError;
 
 /// Operations that meter.
@@ -235,12 +234,11 @@ impl Measure<'_> {
         self.operation
     }
 
-    /// It ended with these item results.
-    pub fn decided<'r>(mut self, results: impl IntoIterator<Item = &'r ItemResult<Denial>>) {
+    /// It ended with these outcomes, each with the first reason of its denial.
+    pub fn decided(mut self, results: impl IntoIterator<Item = (Outcome, Option<Reason>)>) {
         self.end();
-        for result in results {
-            let reason = result.violations.first().map(|denial| denial.violation.reason);
-            self.count(result.outcome, reason);
+        for (outcome, reason) in results {
+            self.count(outcome, reason);
         }
     }
 

@@ -25,7 +25,7 @@ use crate::domain::calendar::Zone;
 use crate::domain::event::{EventKind, NumberedEvent};
 use crate::events::backoff::backoff;
 use crate::events::{Claim, EventLog, EventsError, Lease};
-use crate::grpc::event_json;
+use crate::proto::event_json;
 use crate::telemetry::Metrics;
 
 mod post;

@@ -17,6 +17,7 @@ use tokio::time::timeout;
 
 use super::{Target, signature};
 use crate::clock::Clock;
+use crate::diagnostics::with_causes;
 
 /// Timeout of a post, from the connection to the end of the response.
 const POST_TIMEOUT: Duration = Duration::from_secs(10);
@@ -116,11 +117,6 @@ impl Poster {
         let _ = Limited::new(answer.into_body(), ANSWER_MAX_BYTES).collect().await;
         if status.is_success() { Ok(()) } else { Err(Refused::Status(status)) }
     }
-}
-
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 #[cfg(test)]

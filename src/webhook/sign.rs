@@ -4,10 +4,10 @@
 //! HMAC-SHA256 with the shared secret over the timestamp, a dot, and the body; the timestamp is in
 //! a header of its own, so that the receiver can refuse posts older than a few minutes.
 
-use std::fmt::Write as _;
-
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
+
+use crate::domain::text::hex;
 
 /// Prefix of the digits: the version of the signature.
 const VERSION: &str = "v1=";
@@ -19,11 +19,7 @@ pub fn signature(secret: &[u8], timestamp_s: i64, body: &[u8]) -> String {
     mac.update(timestamp_s.to_string().as_bytes());
     mac.update(b".");
     mac.update(body);
-    let digest = mac.finalize().into_bytes();
-    digest.iter().fold(VERSION.to_owned(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    format!("{VERSION}{}", hex(&mac.finalize().into_bytes()))
 }
 
 #[cfg(test)]

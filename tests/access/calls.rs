@@ -1,8 +1,9 @@
 //! Every RPC of the admin listener, and the least role that may make it.
 
+use imquota::access::Role;
 use imquota::clock::{Clock as _, SystemClock};
+use imquota::grpc::pb;
 use imquota::grpc::pb::reconcile_request::Part;
-use imquota::grpc::{Role, pb};
 use prost_types::Timestamp;
 use tonic::{Code, Response, Status};
 

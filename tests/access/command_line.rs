@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
-use imquota::access::{Digest, Tokens};
+use imquota::access::{Digest, Role, Tokens};
 use imquota::clock::Stopwatch;
-use imquota::grpc::{Role, pb};
+use imquota::grpc::pb;
 use tempfile::TempDir;
 
 use crate::certificates::{Authority, Pair};

@@ -1,7 +1,7 @@
 //! Every RPC x every role x every transport.
 
-use imquota::access::make_token;
-use imquota::grpc::{ADMIN_SERVICE, METERING_SERVICE, Role, pb};
+use imquota::access::{Role, make_token};
+use imquota::grpc::{ADMIN_SERVICE, METERING_SERVICE, pb};
 use prost_reflect::DescriptorPool;
 use tonic::Code;
 use tonic::transport::Channel;

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use imquota::config::{AccessConfig, CertificateName, Config, Environment, Flags};
-use imquota::grpc::Role;
+use imquota::access::{CertificateName, Role};
+use imquota::config::{AccessConfig, Config, Environment, Flags};
 
 use crate::certificates::Authority;
 use crate::sidecar::{TokenFile, flag, refusal};

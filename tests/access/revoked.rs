@@ -1,8 +1,8 @@
 //! Streams whose caller loses the right to them while they are open.
 
-use imquota::access::{line_of, make_token};
+use imquota::access::{Role, line_of, make_token};
+use imquota::grpc::pb;
 use imquota::grpc::pb::reconcile_request::Part;
-use imquota::grpc::{Role, pb};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;

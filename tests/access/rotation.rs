@@ -2,9 +2,9 @@
 
 use std::future::Future;
 
-use imquota::access::{line_of, make_token};
+use imquota::access::{Role, line_of, make_token};
 use imquota::clock::Stopwatch;
-use imquota::grpc::{Role, pb};
+use imquota::grpc::pb;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tonic::Code;

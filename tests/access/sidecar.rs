@@ -5,10 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use imquota::access::{line_of, make_token};
+use imquota::access::{Role, line_of, make_token};
 use imquota::clock::SystemClock;
 use imquota::config::{Config, Environment, Flags};
-use imquota::grpc::Role;
 use imquota::server::{self, Listener, Listeners, ServeError};
 use tempfile::TempDir;
 use tokio::sync::{mpsc, oneshot};

@@ -4,8 +4,9 @@ use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
+use imquota::access::Role;
 use imquota::grpc::pb::admin_service_client::AdminServiceClient;
-use imquota::grpc::{ADMIN_SERVICE, Role, pb};
+use imquota::grpc::{ADMIN_SERVICE, pb};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 use tonic::Code;

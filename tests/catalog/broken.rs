@@ -1,7 +1,8 @@
 //! What is reported about catalogs that break rules. The
 //! table of single mistakes is `broken.txt`.
 
-use imquota::catalog::{BUILTIN, FILE_MAX_BYTES, LoadError, PROBLEMS_MAX, load, parse};
+use imquota::catalog::{BUILTIN, load, parse};
+use imquota::diagnostics::{FILE_MAX_BYTES, LoadError, PROBLEMS_MAX};
 
 /// A whole catalog on counted lines.
 pub const SMALL: &str = concat!(

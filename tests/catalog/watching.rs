@@ -5,8 +5,10 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use imquota::catalog::LoadError;
-use imquota::catalog::watch::Watch;
+use imquota::catalog;
+use imquota::diagnostics::LoadError;
+use imquota::diagnostics::watch::FileWatch;
+use imquota::domain::catalog::Catalog;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -24,7 +26,7 @@ struct Watching {
 }
 
 impl Watching {
-    fn start(watch: Watch, poll_interval: Duration) -> Self {
+    fn start(watch: FileWatch<Catalog>, poll_interval: Duration) -> Self {
         let (told, answers) = mpsc::unbounded_channel();
         let (reload, reloads) = mpsc::channel(1);
         let (shutdown, stopped) = watch::channel(false);
@@ -83,7 +85,7 @@ fn folder_with_catalog() -> (tempfile::TempDir, PathBuf) {
 #[tokio::test]
 async fn good_and_bad_changes_are_handed_over_once_each() {
     let (_folder, path) = folder_with_catalog();
-    let (catalog, watch) = Watch::open(&path).expect("good");
+    let (catalog, watch) = catalog::watch(&path).expect("good");
     assert_eq!(catalog.version, "v1");
     let mut watching = Watching::start(watch, FAST);
 
@@ -111,7 +113,7 @@ async fn good_and_bad_changes_are_handed_over_once_each() {
 #[tokio::test]
 async fn a_change_before_the_first_poll_is_noticed() {
     let (_folder, path) = folder_with_catalog();
-    let (_, watch) = Watch::open(&path).expect("good");
+    let (_, watch) = catalog::watch(&path).expect("good");
     replace(&path, &text("v2"));
     let mut watching = Watching::start(watch, RARE);
     assert_eq!(watching.next().await, Ok("v2".into()));
@@ -129,7 +131,7 @@ async fn a_swapped_symlink_is_a_change() {
     }
     symlink("v1", at("..data")).expect("linked");
     symlink("..data/catalog.toml", at("catalog.toml")).expect("linked");
-    let (_, watch) = Watch::open(&at("catalog.toml")).expect("good");
+    let (_, watch) = catalog::watch(&at("catalog.toml")).expect("good");
     let mut watching = Watching::start(watch, FAST);
     symlink("v2", at("..new")).expect("linked");
     fs::rename(at("..new"), at("..data")).expect("swapped");
@@ -140,7 +142,7 @@ async fn a_swapped_symlink_is_a_change() {
 #[tokio::test]
 async fn a_reload_that_is_asked_for_is_answered_changed_or_not() {
     let (_folder, path) = folder_with_catalog();
-    let (_, watch) = Watch::open(&path).expect("good");
+    let (_, watch) = catalog::watch(&path).expect("good");
     let mut watching = Watching::start(watch, RARE);
     for _ in 0..2 {
         watching.reload.send(()).await.expect("the watch runs");
@@ -157,7 +159,7 @@ async fn a_reload_that_is_asked_for_is_answered_changed_or_not() {
 #[tokio::test]
 async fn polling_goes_on_without_anybody_who_asks() {
     let (_folder, path) = folder_with_catalog();
-    let (_, watch) = Watch::open(&path).expect("good");
+    let (_, watch) = catalog::watch(&path).expect("good");
     let mut watching = Watching::start(watch, FAST);
     watching.reload = mpsc::channel(1).0;
     replace(&path, &text("v2"));
@@ -168,7 +170,7 @@ async fn polling_goes_on_without_anybody_who_asks() {
 #[tokio::test]
 async fn the_watch_ends_with_whoever_could_end_it() {
     let (_folder, path) = folder_with_catalog();
-    let (_, watch) = Watch::open(&path).expect("good");
+    let (_, watch) = catalog::watch(&path).expect("good");
     let watching = Watching::start(watch, RARE);
     drop(watching.shutdown);
     timeout(Duration::from_secs(30), watching.task).await.expect("in time").expect("no panic");
@@ -178,5 +180,5 @@ async fn the_watch_ends_with_whoever_could_end_it() {
 fn a_bad_file_is_refused_at_the_start() {
     let (_folder, path) = folder_with_catalog();
     fs::write(&path, "").expect("written");
-    assert!(matches!(Watch::open(&path), Err(LoadError::Invalid { .. })));
+    assert!(matches!(catalog::watch(&path), Err(LoadError::Invalid { .. })));
 }

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use imquota::config::{AccessConfig, CertificateName, TlsFiles};
-use imquota::grpc::{ForcePolicy, Role};
+use imquota::access::{CertificateName, ForcePolicy, Role};
+use imquota::config::{AccessConfig, TlsFiles};
 
 use crate::load;
 

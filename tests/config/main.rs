@@ -12,10 +12,11 @@ use std::time::Duration;
 
 use clap::{Args, Command, FromArgMatches};
 use imquota::config::{
-    AccessConfig, Config, Environment, Flags, Kind, Listen, LogFormat, SETTINGS, Setting, Store,
+    AccessConfig, Config, Environment, Flags, Kind, Listen, SETTINGS, Setting, Store,
 };
 use imquota::engine::UnknownApp;
 use imquota::redis::StoreMemory;
+use imquota::telemetry::LogFormat;
 use imquota::telemetry::trace::TraceConfig;
 
 fn tcp(address: &str) -> Listen {

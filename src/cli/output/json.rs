@@ -1,7 +1,7 @@
 //! Any answer as JSON, with every field that has a value or a default.
 
 use super::Report;
-use crate::grpc::json;
+use crate::proto::json;
 
 /// The answer, indented, ending with a line break.
 pub fn render<R: Report>(report: &R) -> String {

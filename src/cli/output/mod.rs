@@ -114,7 +114,7 @@ pub fn emit_more(text: &str) -> Result<bool, Error> {
 pub fn watched(answer: &pb::WatchEventsResponse, format: Format, zone: Zone) -> String {
     match format {
         Format::Table => event::line(answer, stdout_style(zone)),
-        Format::Json => crate::grpc::json::compact("WatchEventsResponse", answer) + "\n",
+        Format::Json => crate::proto::json::compact("WatchEventsResponse", answer) + "\n",
     }
 }
 

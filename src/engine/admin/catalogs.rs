@@ -17,7 +17,7 @@ use super::statements::first_open;
 use super::{AdminError, Pages};
 use crate::directory::catalog_codec::{self, CatalogRecord};
 use crate::directory::{CATALOGS_MAX, CATALOGS_MAX_BYTES, DirectoryError};
-use crate::domain::audit::{Actor, Event};
+use crate::domain::audit::{Action, Actor, Event};
 use crate::domain::catalog::Catalog;
 use crate::domain::catalog_history::{CatalogHistory, InForce};
 use crate::domain::id::{Name, RequestId};
@@ -30,7 +30,7 @@ const ATTEMPTS_MAX: usize = 16;
 /// Most versions or hashes that an error lists: those of the last changes.
 const LISTED_MAX: usize = 8;
 /// The RPC's name in the audit log.
-const ACTIVATE: &str = "ActivateCatalog";
+const ACTIVATE: Action = Action::ActivateCatalog;
 
 /// The store's catalogs as a sidecar has read them last.
 #[derive(Default)]
@@ -370,7 +370,7 @@ impl AdminService {
         Event {
             at: now,
             actor: actor.clone(),
-            action: ACTIVATE.to_owned(),
+            action: ACTIVATE.name().to_owned(),
             request: json!({"version": record.catalog.version, "content_hash": record.hash})
                 .to_string(),
             app: None,

@@ -6,6 +6,8 @@ use serde_json::json;
 
 use super::AdminError;
 use crate::directory::AppRecord;
+use crate::directory::audit_change::{RetentionRequest, to_text};
+use crate::domain::audit::Action;
 use crate::domain::calendar::Zone;
 use crate::domain::id::{AppId, RequestId};
 use crate::domain::purchase::{Item, Order, Purchase};
@@ -79,21 +81,22 @@ impl fmt::Display for Difference {
 }
 
 impl Change {
-    /// Returns the name of the RPC that requests it.
+    /// Returns the action that the audit log records.
     #[must_use]
-    pub fn action(&self) -> &'static str {
+    pub fn action(&self) -> Action {
         match &self.what {
-            ChangeKind::Create => "CreateApp",
-            ChangeKind::Purchase { order: Order::Edition(_), .. } => "PurchaseEdition",
-            ChangeKind::Purchase { order: Order::Renewal, .. } => "RenewEdition",
-            ChangeKind::Purchase { order: Order::AddOn(_), .. } => "GrantAddOn",
-            ChangeKind::Refund { .. } => "RefundPurchase",
-            ChangeKind::SetRetention { .. } => "SetMessageRetention",
+            ChangeKind::Create => Action::CreateApp,
+            ChangeKind::Purchase { order: Order::Edition(_), .. } => Action::PurchaseEdition,
+            ChangeKind::Purchase { order: Order::Renewal, .. } => Action::RenewEdition,
+            ChangeKind::Purchase { order: Order::AddOn(_), .. } => Action::GrantAddOn,
+            ChangeKind::Refund { .. } => Action::RefundPurchase,
+            ChangeKind::SetRetention { .. } => Action::SetMessageRetention,
         }
     }
 
     /// Returns the request as JSON.
     pub(super) fn request(&self, zone: Zone) -> String {
+        let effective_at = self.effective_at.map(|at| zone.show(at));
         let mut request = match &self.what {
             ChangeKind::Create => json!({}),
             ChangeKind::Purchase { order: Order::Edition(id), months } => {
@@ -104,10 +107,12 @@ impl Change {
                 json!({"add_on_id": id, "months": months})
             }
             ChangeKind::Refund { purchase } => json!({"purchase_request_id": purchase.as_str()}),
-            ChangeKind::SetRetention { days } => json!({"days": days}),
+            ChangeKind::SetRetention { days } => {
+                return to_text(&RetentionRequest { days: *days, effective_at });
+            }
         };
-        if let Some(at) = self.effective_at {
-            request["effective_at"] = zone.show(at).into();
+        if let Some(at) = effective_at {
+            request["effective_at"] = at.into();
         }
         request.to_string()
     }

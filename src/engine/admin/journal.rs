@@ -7,11 +7,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::reconcile::Logged;
 use super::{AdminError, Administration};
-use crate::domain::audit::{Actor, Entry as AuditEntry};
+use crate::directory::audit_change::{JournalEntryResult, SetAsideResult, parse, to_text};
+use crate::domain::audit::{Action, Actor, Entry as AuditEntry};
 use crate::domain::id::{AppId, RequestId};
 use crate::engine::fallback::{Fallback, JournalItem, JournalState};
 use crate::journal::{Encoded, Entry, JournalError};
@@ -31,11 +32,11 @@ pub enum JournalAction {
 }
 
 impl JournalAction {
-    /// Returns the RPC's name in the audit log.
-    fn name(self) -> &'static str {
+    /// Returns the action that the audit log records.
+    fn logged(self) -> Action {
         match self {
-            Self::Retry => "RetryJournalEntry",
-            Self::Drop => "DropJournalEntry",
+            Self::Retry => Action::RetryJournalEntry,
+            Self::Drop => Action::DropJournalEntry,
         }
     }
 }
@@ -125,7 +126,7 @@ impl Administration {
             let is_of_app = app.as_ref().is_none_or(|app| *app == it.entry.app);
             is_of_app && matches!(it.state, JournalState::Blocked(_))
         });
-        let logged = self.find_logged(action.name(), request_id).await?;
+        let logged = self.find_logged(action.logged(), request_id).await?;
         let is_repeated = logged.is_some();
         let item = match logged {
             Some(logged) => {
@@ -146,7 +147,7 @@ impl Administration {
         if !is_repeated {
             let after = entry_json(&item);
             let app = Some(&item.entry.app);
-            let logged = Logged { action: action.name(), app, request_id: request_id.as_str() };
+            let logged = Logged { action: action.logged(), app, request_id: request_id.as_str() };
             self.log_now(logged, actor, request, after).await?;
         }
         let is_done = match action {
@@ -179,7 +180,7 @@ impl Administration {
         through: u64,
         actor: Actor,
     ) -> Result<usize, JournalChangeError> {
-        const ACTION: &str = "DeleteSetAsideOperations";
+        const ACTION: Action = Action::DeleteSetAsideOperations;
         let _changing = self.0.changing.lock().await;
         let request = json!({"request_id": request_id.as_str(), "through_number": through});
         let request = request.to_string();
@@ -191,10 +192,8 @@ impl Administration {
             }
             // Deletes what the first request left: numbers are never reused.
             fallback.delete_set_aside(through).await?;
-            return Ok(json_of(&event.after)["operations"]
-                .as_u64()
-                .and_then(|count| usize::try_from(count).ok())
-                .unwrap_or(0));
+            let deleted = parse(&event.after).map_or(0, |it: SetAsideResult| it.operations);
+            return Ok(usize::try_from(deleted).unwrap_or(0));
         }
         let (count, after) = summary(fallback, through).await?;
         if count == 0 {
@@ -229,20 +228,16 @@ fn interrupted(interruption: &tokio::task::JoinError) -> JournalChangeError {
 /// Encodes an entry and the reason why it is blocked, for the audit log.
 fn entry_json(item: &JournalItem) -> String {
     let why = if let JournalState::Blocked(why) = &item.state { why.as_str() } else { "" };
-    let encoded = Encoded::from(&item.entry);
-    json!({"entry": json_of(encoded.json()), "reason": why}).to_string()
+    let entry = parse(Encoded::from(&item.entry).json()).unwrap_or_default();
+    to_text(&JournalEntryResult { entry, reason: why.to_owned() })
 }
 
 /// Decodes the entry that the audit log has of a request.
 fn logged_item(number: u64, logged: &AuditEntry) -> Result<JournalItem, JournalError> {
-    let after = json_of(&logged.event.after);
-    let entry: Entry = Encoded::parse(&after["entry"].to_string()).map_err(JournalError::Failed)?;
-    let why = after["reason"].as_str().unwrap_or_default().to_owned();
-    Ok(JournalItem { number, entry, state: JournalState::Blocked(why) })
-}
-
-fn json_of(text: &str) -> Value {
-    serde_json::from_str(text).unwrap_or_default()
+    let unreadable = || JournalError::Failed("its entry in the audit log is unreadable".to_owned());
+    let JournalEntryResult { entry, reason } = parse(&logged.event.after).ok_or_else(unreadable)?;
+    let entry: Entry = Encoded::parse(&entry.to_string()).map_err(JournalError::Failed)?;
+    Ok(JournalItem { number, entry, state: JournalState::Blocked(reason) })
 }
 
 /// Returns the number of entries set aside up to that number, and a summary for the audit log.
@@ -263,8 +258,8 @@ async fn summary(fallback: &Fallback, through: u64) -> Result<(usize, String), J
             }
         }
         if is_last {
-            let after = json!({"operations": count, "first": first, "last": last, "apps": apps});
-            return Ok((count, after.to_string()));
+            let after = SetAsideResult { apps, first, last, operations: count as u64 };
+            return Ok((count, to_text(&after)));
         }
     }
 }

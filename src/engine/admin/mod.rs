@@ -18,7 +18,7 @@ use crate::directory::statement::HashedStatement;
 use crate::directory::{
     AcceptClockError, AppPage, AppRecord, Directory, DirectoryError, UnreadableApp,
 };
-use crate::domain::audit::Actor;
+use crate::domain::audit::{Action, Actor};
 use crate::domain::catalog::Catalog;
 use crate::domain::clock_guard::AcceptedClock;
 use crate::domain::id::{AppId, Name, RequestId};
@@ -219,7 +219,8 @@ impl Administration {
         let failed = |error: AdminError| SnapshotError::Failed(error.to_string());
         let now = self.0.engine.now().await.map_err(|error| failed(error.into()))?;
         let file = self.0.engine.ledger.snapshot().await?;
-        let logged = self.log(now, "CreateBackup", None, actor, "{}".to_owned(), String::new());
+        let logged =
+            self.log(now, Action::CreateBackup, None, actor, "{}".to_owned(), String::new());
         logged.await.map_err(|error| failed(error.into()))?;
         Ok(file)
     }

@@ -110,7 +110,7 @@ impl AdminService {
         let event = Event {
             at: now,
             actor: actor.clone(),
-            action: change.action().to_owned(),
+            action: change.action().name().to_owned(),
             request: change.request(catalog.zone),
             app: Some(change.app.clone()),
             request_id: change.request_id.to_string(),

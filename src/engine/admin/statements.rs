@@ -5,13 +5,12 @@
 //! a due month is shown as one that is not final. A final statement never changes. A backdated
 //! change writes the same record, so none can slip in between.
 
-use serde_json::json;
-
 use super::service::AdminService;
 use super::{AdminError, Pages, READ_TIMEOUT};
+use crate::directory::audit_change::{StatementRequest, StatementResult, to_text};
 use crate::directory::statement::{HashedStatement, open, seal};
 use crate::directory::{AppRecord, DirectoryError};
-use crate::domain::audit::{Actor, Event};
+use crate::domain::audit::{Action, Actor, Event};
 use crate::domain::billing::{BillingInputs, Statement, final_at, statement};
 use crate::domain::calendar::Day;
 use crate::domain::catalog_history::CatalogHistory;
@@ -27,7 +26,7 @@ const ATTEMPTS_MAX: usize = 16;
 /// Actor in the audit log: statements are issued without a request.
 const ISSUER: &str = "imquota";
 /// Action in the audit log.
-const ISSUE: &str = "IssueStatement";
+const ISSUE: Action = Action::IssueStatement;
 
 impl AdminService {
     pub(super) async fn statement(
@@ -124,16 +123,15 @@ impl AdminService {
             let event = Event {
                 at: now,
                 actor: Actor { name: ISSUER.to_owned(), from: String::new() },
-                action: ISSUE.to_owned(),
-                request: json!({"month": month.to_string()}).to_string(),
+                action: ISSUE.name().to_owned(),
+                request: to_text(&StatementRequest { month: month.to_string() }),
                 app: Some(app.clone()),
                 request_id: String::new(),
                 before: String::new(),
-                after: json!({
-                    "total_fen": sealed.statement.total_fen,
-                    "hash": sealed.hash.as_str(),
-                })
-                .to_string(),
+                after: to_text(&StatementResult {
+                    hash: sealed.hash.clone(),
+                    total_fen: sealed.statement.total_fen,
+                }),
             };
             match self.directory.put_statement(&record, month, &sealed.json, event).await {
                 Ok(()) => {

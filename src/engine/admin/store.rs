@@ -4,14 +4,14 @@ use serde_json::json;
 
 use super::reconcile::Logged;
 use super::{AdminError, Administration, EntryFilter};
-use crate::domain::audit::{Actor, Entry};
+use crate::domain::audit::{Action, Actor, Entry};
 use crate::domain::id::RequestId;
 use crate::journal::{JournalError, Numbered};
 use crate::store::StoreError;
 use crate::store::{AcceptError, Accepted, StoreIdentity};
 
 /// The RPC's name in the audit log.
-const ACTION: &str = "AcceptStore";
+const ACTION: Action = Action::AcceptStore;
 
 /// State of the store as this sidecar sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -122,11 +122,11 @@ impl Administration {
     /// Returns the entry of the audit log about a request of that action, if there is one.
     pub(super) async fn find_logged(
         &self,
-        action: &str,
+        action: Action,
         request_id: &RequestId,
     ) -> Result<Option<Entry>, AdminError> {
         let filter = EntryFilter {
-            action: Some(action.to_owned()),
+            action: Some(action.name().to_owned()),
             request_id: Some(request_id.to_string()),
             ..EntryFilter::default()
         };

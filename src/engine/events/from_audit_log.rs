@@ -5,10 +5,9 @@
 
 use std::collections::HashMap;
 
-use serde_json::Value;
-
 use super::milestones::{self, Cursor};
 use super::{EventPublisher, PumpError};
+use crate::directory::audit_change::AuditChange;
 use crate::directory::{AppRecord, DirectoryError, LostEnd};
 use crate::domain::audit::Entry;
 use crate::domain::event::{Event, EventKind, Sold, StorePart};
@@ -23,8 +22,6 @@ pub(super) const CURSOR: &str = "audit";
 const LOSS_ATTEMPTS_MAX: usize = 16;
 /// Entries read at a time.
 const PAGE: usize = 64;
-/// Actions that change an app's sales.
-const SALES: [&str; 4] = ["PurchaseEdition", "RenewEdition", "GrantAddOn", "RefundPurchase"];
 
 impl EventPublisher {
     /// Sets the cursor. Entries that were logged before this store had events are not published. If
@@ -112,15 +109,15 @@ impl EventPublisher {
         passed: Option<&Cursor>,
     ) -> Result<Vec<Event>, PumpError> {
         let change = &entry.event;
+        let decoded = AuditChange::of(change);
         let Some(app) = change.app.clone() else {
-            let what = happening(entry, None);
+            let what = decoded.and_then(|it| event_kind(it, &change.request_id, None));
             return Ok(what
                 .map(|what| Event { at: change.at, app: None, what })
                 .into_iter()
                 .collect());
         };
-        let is_sale = SALES.contains(&change.action.as_str());
-        let record = if is_sale {
+        let record = if decoded.is_some_and(AuditChange::is_sale) {
             match self.directory.app(&app).await {
                 // The app's sales cannot be published; those of other apps are.
                 Err(DirectoryError::Unreadable { .. }) => None,
@@ -135,7 +132,9 @@ impl EventPublisher {
             let catalog = self.engine.catalog();
             ends_of_change(&catalog, &before, &after, change.at, has_passed)
         });
-        let own = happening(entry, record.as_ref()).map(|what| (change.at, what));
+        let own = decoded
+            .and_then(|it| event_kind(it, &change.request_id, record.as_ref()))
+            .map(|what| (change.at, what));
         let undone = ends
             .iter()
             .filter(|(at, _)| !passed.is_some_and(|position| position.has_passed(*at, &app)));
@@ -159,7 +158,8 @@ impl EventPublisher {
             after = *last;
             for (_, entry) in entries {
                 let change = entry.event;
-                if let Some(app) = change.app.filter(|_| SALES.contains(&change.action.as_str())) {
+                let is_sale = AuditChange::of(&change).is_some_and(AuditChange::is_sale);
+                if let Some(app) = change.app.filter(|_| is_sale) {
                     first.entry(app).or_insert(change.request_id);
                 }
             }
@@ -173,46 +173,28 @@ fn position(cursor: &str) -> u64 {
     cursor.parse().unwrap_or(0)
 }
 
-/// Returns the event of an entry; `None` if it has none.
-fn happening(entry: &Entry, record: Option<&AppRecord>) -> Option<EventKind> {
-    let change = &entry.event;
-    let request_id = change.request_id.clone();
-    let json = |text: &str| serde_json::from_str::<Value>(text).unwrap_or_default();
-    match change.action.as_str() {
-        LostEnd::ACTION => {
-            let LostEnd { found, known } = LostEnd::of(change)?;
-            Some(EventKind::FactsLost { part: StorePart::Directory, found, known })
-        }
-        "CreateApp" => Some(EventKind::AppCreated { request_id }),
-        "PurchaseEdition" | "RenewEdition" | "GrantAddOn" => purchased(record?, request_id),
-        "RefundPurchase" => refunded(record?, request_id),
-        "SetMessageRetention" => {
-            let days = json(&change.request)["days"].as_u64()?;
-            Some(EventKind::RetentionSet { days: u32::try_from(days).ok()?, request_id })
-        }
-        "IssueStatement" => {
-            let month = json(&change.request)["month"].as_str()?.parse().ok()?;
-            let total_fen = json(&change.after)["total_fen"].as_i64()?;
+/// Returns the event of a logged change; `None` if it has none.
+fn event_kind(
+    change: AuditChange,
+    request_id: &str,
+    record: Option<&AppRecord>,
+) -> Option<EventKind> {
+    let request_id = request_id.to_owned();
+    match change {
+        AuditChange::AppCreated => Some(EventKind::AppCreated { request_id }),
+        AuditChange::Purchased => purchased(record?, request_id),
+        AuditChange::Refunded => refunded(record?, request_id),
+        AuditChange::RetentionSet { days } => Some(EventKind::RetentionSet { days, request_id }),
+        AuditChange::StatementIssued { month, total_fen } => {
             Some(EventKind::StatementIssued { month, total_fen })
         }
-        "Reconcile" => {
-            let (request, after) = (json(&change.request), json(&change.after));
-            // An import is not compared with facts that should exist already.
-            if request["mode"] != "apply" || after["state"] != "finished" {
-                return None;
-            }
-            let differences = differences(&after["differences"]);
+        AuditChange::Repaired { differences } => {
             (differences > 0).then_some(EventKind::DriftFound { differences, request_id })
         }
-        _ => None,
+        AuditChange::FactsLost(LostEnd { found, known }) => {
+            Some(EventKind::FactsLost { part: StorePart::Directory, found, known })
+        }
     }
-}
-
-/// Returns the number of differences, less those that live traffic had changed meanwhile.
-fn differences(counts: &Value) -> u64 {
-    let counts = counts.as_object().into_iter().flatten();
-    let differed = counts.filter(|(sort, _)| !sort.ends_with(", left alone"));
-    differed.filter_map(|(_, count)| count.as_u64()).sum()
 }
 
 fn sold(item: &Item) -> (Sold, bool) {
@@ -241,65 +223,32 @@ fn refunded(record: &AppRecord, request_id: String) -> Option<EventKind> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::audit::{Actor, Event as Change, Head};
-    use crate::domain::time::Timestamp;
-
-    fn event_of(action: &str, request: &str, after: &str) -> Option<EventKind> {
-        let change = Change {
-            at: Timestamp::from_millis(1),
-            actor: Actor { name: "ops".into(), from: "here".into() },
-            action: action.into(),
-            request: request.into(),
-            app: None,
-            request_id: "r1".into(),
-            before: String::new(),
-            after: after.into(),
-        };
-        happening(&change.follow(&Head::default()), None)
-    }
 
     #[test]
-    fn entries_have_their_events() {
+    fn changes_have_their_events() {
         let request_id = || "r1".to_owned();
-        let finished = r#"{"state":"finished","differences":{"account missing, repaired":2,
-            "friend surplus, found":1,"member missing, left alone":9}}"#;
-        let alone = r#"{"state":"finished","differences":{"friend missing, left alone":9}}"#;
         let month = "2019-08".parse().expect("a month");
-        for (action, request, after, wanted) in [
-            ("CreateApp", "{}", "{}", Some(EventKind::AppCreated { request_id: request_id() })),
+        let statement = || AuditChange::StatementIssued { month, total_fen: 199_900 };
+        for (change, expected) in [
+            (AuditChange::AppCreated, Some(EventKind::AppCreated { request_id: request_id() })),
             (
-                "SetMessageRetention",
-                r#"{"days":30}"#,
-                "{}",
+                AuditChange::RetentionSet { days: 30 },
                 Some(EventKind::RetentionSet { days: 30, request_id: request_id() }),
             ),
+            (statement(), Some(EventKind::StatementIssued { month, total_fen: 199_900 })),
             (
-                "IssueStatement",
-                r#"{"month":"2019-08"}"#,
-                r#"{"total_fen":199900,"hash":"ab"}"#,
-                Some(EventKind::StatementIssued { month, total_fen: 199_900 }),
-            ),
-            (
-                "Reconcile",
-                r#"{"mode":"apply"}"#,
-                finished,
+                AuditChange::Repaired { differences: 3 },
                 Some(EventKind::DriftFound { differences: 3, request_id: request_id() }),
             ),
-            ("Reconcile", r#"{"mode":"apply"}"#, &finished.replace("finished", "begun"), None),
-            ("Reconcile", r#"{"mode":"import"}"#, finished, None),
-            ("Reconcile", r#"{"mode":"apply"}"#, alone, None),
-            ("TrackChanges", "{}", "{}", None),
+            (AuditChange::Repaired { differences: 0 }, None),
             (
-                "FactsLost",
-                r#"{"found":90,"known":97}"#,
-                "",
+                AuditChange::FactsLost(LostEnd { found: 90, known: 97 }),
                 Some(EventKind::FactsLost { part: StorePart::Directory, found: 90, known: 97 }),
             ),
-            // Unreadable entries are skipped, so that later ones are published.
-            ("IssueStatement", "nonsense", "{}", None),
-            ("PurchaseEdition", "{}", "{}", None),
+            // The app's record is unreadable.
+            (AuditChange::Purchased, None),
         ] {
-            assert_eq!(event_of(action, request, after), wanted, "{action} {request}");
+            assert_eq!(event_kind(change, "r1", None), expected, "{change:?}");
         }
     }
 }

@@ -72,8 +72,9 @@ mod tests {
     use tonic::{Code, Request};
 
     use super::*;
+    use crate::access::{Principal, Role, Validity};
     use crate::domain::audit::Actor;
-    use crate::grpc::caller::{Caller, CallerKey, Role, Validity, require_lasting};
+    use crate::grpc::caller::{CallerKey, require_lasting};
     use crate::grpc::permits::Permits;
 
     #[tokio::test]
@@ -85,7 +86,7 @@ mod tests {
         let validity = Validity::changing(changes.subscribe(), role);
         let actor = Actor { name: "ann".into(), from: "here".into() };
         let mut request = Request::new(());
-        request.extensions_mut().insert(Caller {
+        request.extensions_mut().insert(Principal {
             actor,
             role: Role::Owner,
             validity,

@@ -2,13 +2,14 @@
 
 use tonic::{Request, Status};
 
+use crate::access::Role;
 use crate::domain::audit::Actor;
 use crate::domain::id::{AppId, GroupId, RequestId};
 use crate::domain::purchase::Order;
 use crate::engine::admin::{
     Activation, Change, ChangeKind, EntryFilter, PreviewChange, PreviewRequest,
 };
-use crate::grpc::caller::{Role, require};
+use crate::grpc::caller::require;
 use crate::grpc::fields::{Fields, instant};
 use crate::grpc::pb::{self, preview_entitlement_request::Change as Asked};
 use crate::grpc::status::of_invalid;

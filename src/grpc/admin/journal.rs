@@ -5,16 +5,17 @@ use std::collections::HashSet;
 use tonic::{Request, Status};
 
 use super::AdminApi;
+use crate::access::Role;
 use crate::domain::audit::Actor;
 use crate::domain::id::{AppId, RequestId};
 use crate::engine::admin::{JournalAction, JournalChange};
 use crate::engine::fallback::{JournalItem, JournalState, subjects};
 use crate::grpc::admin_status::of_journal_change;
-use crate::grpc::answer::{subject, timestamp};
-use crate::grpc::caller::{Role, require};
+use crate::grpc::caller::require;
 use crate::grpc::fields::Fields;
 use crate::grpc::pb;
 use crate::grpc::status::of_invalid;
+use crate::proto::{subject, timestamp};
 
 /// Most users and groups of an entry that are shown.
 const SUBJECTS_MAX: usize = 8;

@@ -8,7 +8,7 @@ use tonic::{Request, Response, Status, Streaming};
 use self::check::AsksForChange;
 use self::read::read;
 use super::admin_status::{of_accept_clock, of_admin, of_journal, of_reconcile, of_snapshot};
-use super::caller::{Authorization, CallerKey, Role, require, require_counted, require_lasting};
+use super::caller::{Authorization, CallerKey, require, require_counted, require_lasting};
 use super::connection_age::ConnectionAge;
 use super::deadline::timeout;
 use super::fields::Fields;
@@ -16,11 +16,13 @@ use super::pb::admin_service_server::{AdminService, AdminServiceServer};
 use super::permits::Permits;
 use super::status::{of_invalid, of_shutdown};
 use super::{REQUEST_MAX_BYTES, pb};
+use crate::access::Role;
 use crate::domain::id::AppId;
 use crate::engine::admin::{
     Activated, Administration, ChangeResult, Changed, Preview, PreviewRequest, SLICE_ITEMS,
 };
 use crate::events::EventLog;
+use crate::proto::timestamp;
 
 mod backup;
 mod catalog;
@@ -320,7 +322,7 @@ impl AdminService for AdminApi {
         let activation = check::activation(request.into_inner())?;
         let activated = self.administration.activate_catalog(activation, actor).await;
         let Activated { version, hash, since } = activated.map_err(|error| of_admin(&error))?;
-        let in_force_since = Some(super::answer::timestamp(since));
+        let in_force_since = Some(timestamp(since));
         let content_hash = hash;
         Ok(Response::new(pb::ActivateCatalogResponse { version, content_hash, in_force_since }))
     }
@@ -389,7 +391,7 @@ impl AdminService for AdminApi {
         let (app, keep_for) = exported::tracked(request.into_inner())?;
         let tracking = self.administration.track_changes(&app, keep_for, actor).await;
         let tracking = tracking.map_err(of_reconcile)?;
-        let at = |instant| Some(super::answer::timestamp(instant));
+        let at = |instant| Some(timestamp(instant));
         let (since, until) = (at(tracking.since), at(tracking.until));
         Ok(Response::new(pb::TrackChangesResponse { since, until }))
     }
@@ -404,7 +406,7 @@ impl AdminService for AdminApi {
         let request_id = fields.finish(request_id).map_err(of_invalid)?;
         let accepted = self.administration.accept_clock(&request_id, actor).await;
         let accepted = accepted.map_err(of_accept_clock)?;
-        let at = |instant| Some(super::answer::timestamp(instant));
+        let at = |instant| Some(timestamp(instant));
         let (before, after) = (at(accepted.before), at(accepted.after));
         Ok(Response::new(pb::AcceptClockResponse { before, after }))
     }

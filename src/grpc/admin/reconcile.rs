@@ -25,11 +25,12 @@ use crate::grpc::caller::Authorization;
 use crate::grpc::error_reason::ErrorReason;
 use crate::grpc::error_reply::of_gone;
 use crate::grpc::fields::Invalid;
+use crate::grpc::pb;
 use crate::grpc::pb::reconcile_request::Part;
 use crate::grpc::permits::Permit;
 use crate::grpc::status::{of_invalid, of_reason, of_shutdown};
-use crate::grpc::{answer, pb};
 use crate::ledger::LedgerError;
+use crate::proto::timestamp;
 use crate::store::StoreError;
 
 /// Parts of one stream that are compared side by side. A durable commit of the embedded store takes
@@ -97,7 +98,7 @@ impl Stream {
         reconciliation: &Arc<Reconciliation>,
         answers: &Sender,
     ) -> Result<(), Status> {
-        let tracked_since = reconciliation.tracked_since().map(answer::timestamp);
+        let tracked_since = reconciliation.tracked_since().map(timestamp);
         answers.send(pb::ReconcileResponse { tracked_since, ..Default::default() }).await?;
         self.parts(reconciliation, answers).await?;
         let mut rest = reconciliation.rest();

@@ -13,8 +13,8 @@ use crate::domain::time::Timestamp;
 use crate::domain::timeline::{EditionEnd, PurchaseRun, ServiceState};
 use crate::domain::usage::entitled;
 use crate::engine::admin::{AppView, Overrun, OverrunCount, Preview, SubjectCounts};
-use crate::grpc::answer::{source, timestamp};
 use crate::grpc::pb;
+use crate::proto::{source, timestamp};
 
 /// An app with everything about it.
 pub fn app(catalog: &Catalog, view: &AppView) -> pb::App {

@@ -3,15 +3,16 @@
 use tonic::{Request, Status};
 
 use super::AdminApi;
+use crate::access::Role;
 use crate::domain::id::RequestId;
 use crate::engine::admin::{StoreAccepted, StoreState};
 use crate::grpc::admin_status::of_acceptance;
-use crate::grpc::answer::timestamp;
-use crate::grpc::caller::{Role, require};
+use crate::grpc::caller::require;
 use crate::grpc::fields::Fields;
 use crate::grpc::pb;
 use crate::grpc::status::of_invalid;
 use crate::journal::Numbered;
+use crate::proto::timestamp;
 
 /// Hexadecimal digits of a store's id.
 const ID_DIGITS: usize = 32;

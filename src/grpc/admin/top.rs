@@ -4,10 +4,10 @@ use tonic::Status;
 
 use crate::domain::id::AppId;
 use crate::engine::{DenialKey, Estimate, TopDenials};
-use crate::grpc::answer::{reason, subject, timestamp};
 use crate::grpc::fields::Fields;
 use crate::grpc::pb;
 use crate::grpc::status::of_invalid;
+use crate::proto::{reason, subject, timestamp};
 
 /// Where none are asked for.
 const PAGE_DEFAULT: usize = 20;

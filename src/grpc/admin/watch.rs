@@ -21,11 +21,11 @@ use crate::grpc::admin_status::{of_beyond, of_events};
 use crate::grpc::caller::Authorization;
 use crate::grpc::connection_age::ConnectionAge;
 use crate::grpc::error_reply::of_gone;
-use crate::grpc::event::{event, kind, kind_named};
 use crate::grpc::fields::{Fields, number};
 use crate::grpc::pb;
 use crate::grpc::permits::Permit;
 use crate::grpc::status::{of_invalid, of_shutdown};
+use crate::proto::{event, kind, kind_named};
 
 /// Streams at once: each reads the log twice a second.
 pub const WATCHERS_MAX: usize = 64;

@@ -11,8 +11,7 @@ use tonic::{Request, Response, Status};
 
 use super::admin::{check, read::read};
 use super::admin_status::of_admin;
-use super::answer::timestamp;
-use super::caller::{Role, require, require_counted};
+use super::caller::{require, require_counted};
 use super::deadline::{Deadline, deadline, less_margin, timeout};
 use super::error_reason::ErrorReason;
 use super::fields::{Fields, Invalid};
@@ -20,10 +19,12 @@ use super::pb::metering_service_server::{MeteringService, MeteringServiceServer}
 use super::permits::Permits;
 use super::status::{of_failure, of_invalid, of_reason};
 use super::{REQUEST_MAX_BYTES, pb};
+use crate::access::Role;
 use crate::directory::statement::HashedStatement;
 use crate::engine::Engine;
 use crate::engine::admin::{Administration, ChangeResult};
 use crate::export::{self, Format};
+use crate::proto::timestamp;
 
 pub(super) mod record;
 mod show;

@@ -2,8 +2,8 @@
 
 use crate::directory::statement::HashedStatement;
 use crate::domain::billing::{Item, Line, Statement, StatementDay};
-use crate::grpc::answer::timestamp;
 use crate::grpc::pb;
+use crate::proto::timestamp;
 
 /// The statement with its hash.
 pub fn statement(sealed: HashedStatement) -> pb::Statement {

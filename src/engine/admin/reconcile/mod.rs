@@ -23,7 +23,10 @@ use self::report::{Counts, Named};
 use self::seen::Seen;
 use super::{AdminError, Administration};
 use crate::directory::DirectoryError;
-use crate::domain::audit::{Actor, Event};
+use crate::directory::audit_change::{
+    ReconcileMode, ReconcileRequest, ReconcileResult, ReconcileState, to_text,
+};
+use crate::domain::audit::{Action, Actor, Event};
 use crate::domain::event::{self, EventKind};
 use crate::domain::id::{AppId, GroupId, Name, UserId};
 use crate::domain::time::Timestamp;
@@ -48,10 +51,6 @@ pub const LIST_MAX: usize = 20_000;
 const PART_TIMEOUT: Duration = Duration::from_secs(30);
 /// Claims that are compared at a time when the store's subjects are scanned.
 const CLAIMED_AT_ONCE: usize = 256;
-/// States of a comparison, as in the audit log.
-const BEGUN: &str = "begun";
-const FINISHED: &str = "finished";
-const CUT_OFF: &str = "cut off";
 
 /// Reason why a comparison cannot be made or continued.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -191,7 +190,8 @@ impl Administration {
         let request = json!({"app_id": app.as_str(), "keep_for_s": keep_for.as_secs()});
         let after = json!({"since": show(tracking.since), "until": show(tracking.until)});
         let (request, after) = (request.to_string(), after.to_string());
-        let logged = self.log(tracking.since, "TrackChanges", Some(app), actor, request, after);
+        let logged =
+            self.log(tracking.since, Action::TrackChanges, Some(app), actor, request, after);
         logged.await.map_err(ReconcileError::Unlogged)?;
         Ok(tracking)
     }
@@ -213,7 +213,7 @@ impl Administration {
         };
         if reconciliation.begin.repair != Repair::No {
             let now = self.0.engine.now().await.map_err(AdminError::from)?;
-            reconciliation.log(now, BEGUN).await.map_err(AdminError::from)?;
+            reconciliation.log(now, ReconcileState::Begun).await.map_err(AdminError::from)?;
         }
         Ok(reconciliation)
     }
@@ -240,7 +240,7 @@ impl Administration {
     pub(super) async fn log(
         &self,
         at: Timestamp,
-        action: &str,
+        action: Action,
         app: Option<&AppId>,
         actor: Actor,
         request: String,
@@ -261,7 +261,7 @@ impl Administration {
         let event = Event {
             at,
             actor,
-            action: logged.action.to_owned(),
+            action: logged.action.name().to_owned(),
             request,
             app: logged.app.cloned(),
             request_id: logged.request_id.to_owned(),
@@ -277,7 +277,7 @@ impl Administration {
 /// The request that an entry of the audit log is about.
 pub(super) struct Logged<'a> {
     /// The RPC.
-    pub(super) action: &'a str,
+    pub(super) action: Action,
     /// The app, if it is about one.
     pub(super) app: Option<&'a AppId>,
     /// The request's id; empty if it has none.
@@ -387,7 +387,7 @@ impl Reconciliation {
     /// Ends a complete comparison.
     pub async fn finish(&self) -> Result<(), ReconcileError> {
         if self.begin.repair != Repair::No {
-            return self.log_end(FINISHED).await;
+            return self.log_end(ReconcileState::Finished).await;
         }
         // A comparison without repairs is not in the audit log, from which events of others are
         // derived.
@@ -403,11 +403,15 @@ impl Reconciliation {
     /// Ends an interrupted comparison. Logs its repairs; to be called when no part is in flight any
     /// more.
     pub async fn cut_off(&self) -> Result<(), ReconcileError> {
-        if self.begin.repair == Repair::No { Ok(()) } else { self.log_end(CUT_OFF).await }
+        if self.begin.repair == Repair::No {
+            Ok(())
+        } else {
+            self.log_end(ReconcileState::CutOff).await
+        }
     }
 
     /// Logs the end, with the counts so far.
-    async fn log_end(&self, state: &str) -> Result<(), ReconcileError> {
+    async fn log_end(&self, state: ReconcileState) -> Result<(), ReconcileError> {
         let unlogged = |error: LedgerError| {
             ReconcileError::Unlogged(DirectoryError::Unavailable(error.to_string()))
         };
@@ -415,29 +419,27 @@ impl Reconciliation {
         self.log(now, state).await.map_err(ReconcileError::Unlogged)
     }
 
-    async fn log(&self, at: Timestamp, state: &str) -> Result<(), DirectoryError> {
+    async fn log(&self, at: Timestamp, state: ReconcileState) -> Result<(), DirectoryError> {
         let Begin { app, repair, as_of, sections, .. } = &self.begin;
         let zone = self.service.catalog().zone;
-        let request = json!({
-            "app_id": app.as_str(),
-            "mode": match repair {
-                Repair::No => "compare",
-                Repair::Add => "import",
-                Repair::Both => "apply",
+        let request = to_text(&ReconcileRequest {
+            app_id: app.to_string(),
+            as_of: as_of.map(|at| zone.show(at)),
+            mode: match repair {
+                Repair::No => ReconcileMode::Compare,
+                Repair::Add => ReconcileMode::Import,
+                Repair::Both => ReconcileMode::Apply,
             },
-            "as_of": as_of.map(|at| zone.show(at)),
-            "sections": sections.iter().map(|section| section.name()).collect::<Vec<_>>(),
+            sections: sections.iter().map(|section| section.name().to_owned()).collect(),
         });
         let after = {
             let memory = self.memory();
-            let mut after = json!({"state": state, "differences": memory.counts.to_json()});
-            if memory.facts_unknown > 0 {
-                after["facts_unknown"] = memory.facts_unknown.into();
-            }
-            after.to_string()
+            let facts_unknown = Some(memory.facts_unknown).filter(|facts| *facts > 0);
+            let differences = memory.counts.logged();
+            to_text(&ReconcileResult { differences, facts_unknown, state })
         };
-        let (request, actor) = (request.to_string(), self.actor.clone());
-        self.service.log(at, "Reconcile", Some(app), actor, request, after).await
+        let actor = self.actor.clone();
+        self.service.log(at, Action::Reconcile, Some(app), actor, request, after).await
     }
 
     fn engine(&self) -> &Engine {

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::Part;
+use crate::directory::audit_change::DifferenceKey;
 use crate::domain::id::{GroupId, UserId};
 use crate::ledger::reconcile::{Difference, Fact, Mismatch, Outcome};
 use crate::store::Fingerprints;
@@ -70,13 +71,13 @@ impl Counts {
         found.map(|(_, count)| count).sum()
     }
 
-    /// Formats the counts for the audit log.
-    pub fn to_json(&self) -> serde_json::Value {
+    /// Returns the counts for the audit log.
+    pub fn logged(&self) -> BTreeMap<DifferenceKey, u64> {
         let each = self.iter().map(|((kind, side, outcome), count)| {
-            let name = format!("{} {}, {}", kind.name(), side.name(), outcome.name());
-            (name, count.into())
+            let mismatch = format!("{} {}", kind.name(), side.name());
+            (DifferenceKey { mismatch, outcome }, count)
         });
-        each.collect::<serde_json::Map<_, _>>().into()
+        each.collect()
     }
 }
 

@@ -12,7 +12,7 @@ use std::ops::RangeInclusive;
 use toml::de::{DeTable, DeValue};
 
 use super::problem::{Lines, PROBLEMS_MAX, Problems};
-use super::words::{did_you_mean, explained, listed, truncate_for_display};
+use super::suggest::{did_you_mean, join_quoted, truncate_for_display};
 
 /// A text, parsed as TOML, and its problems.
 #[derive(Debug)]
@@ -33,7 +33,7 @@ impl<'t> Document<'t> {
             .map(|error| {
                 let span = error.span().unwrap_or_default();
                 let read = text.get(span.clone()).unwrap_or_default();
-                (span.start.min(text.len()), explained(error.message(), read))
+                (span.start.min(text.len()), explain_parse_error(error.message(), read))
             })
             .collect();
         let mut unparsed: Vec<_> = found.iter().map(|(offset, _)| lines.line_of(*offset)).collect();
@@ -46,7 +46,7 @@ impl<'t> Document<'t> {
     }
 
     /// Returns whether the parser could read everything, so that no key was lost.
-    fn whole(&self) -> bool {
+    fn is_complete(&self) -> bool {
         self.unparsed.is_empty()
     }
 
@@ -63,15 +63,27 @@ impl<'t> Document<'t> {
     }
 
     /// Returns whether the parser could read the line of that offset.
-    fn legible(&self, offset: usize) -> bool {
+    fn was_parsed(&self, offset: usize) -> bool {
         self.unparsed.binary_search(&self.lines.line_of(offset)).is_err()
     }
 
     fn report(&self, offset: usize, path: &str, message: impl Display) {
-        if self.legible(offset) {
+        if self.was_parsed(offset) {
             let colon = if path.is_empty() { "" } else { ": " };
             self.found.borrow_mut().push((offset, format!("{path}{colon}{message}")));
         }
+    }
+}
+
+/// Rewrites the parser's message about the text that it read. The parser suggests `inf` for `info`
+/// and `nan` for `no`, which does not help if quotes are missing.
+fn explain_parse_error(message: &str, read: &str) -> String {
+    let is_word = ["invalid float", "invalid boolean"].iter().any(|it| message.starts_with(it));
+    if is_word && read.starts_with(char::is_alphabetic) {
+        "string values must be quoted".to_owned()
+    } else {
+        // Each problem is one line.
+        message.replace('\n', "; ")
     }
 }
 
@@ -118,7 +130,7 @@ impl<'d> Table<'d> {
 
     /// Reports that a key is missing, and `why` it is required.
     pub(crate) fn missing(&self, key: &str, why: &str) {
-        if self.document.whole() {
+        if self.document.is_complete() {
             let message = format!("\"{key}\" is missing{why}");
             self.document.report(self.offset, &self.path, message);
         }
@@ -149,7 +161,7 @@ impl<'d> Table<'d> {
                 meant.extend(known.map(ToOwned::to_owned));
                 hint = match known {
                     Some(known) => format!("; did you mean \"{known}\"?"),
-                    None => format!("; the keys here are {}", listed(requested.iter())),
+                    None => format!("; the keys here are {}", join_quoted(requested.iter())),
                 };
             }
             let path = self.path_of(key.get_ref());
@@ -199,8 +211,8 @@ impl<'d> Value<'d> {
 
     /// Returns whether the parser could read the value's line, so that the value is the intended
     /// one.
-    pub(crate) fn legible(&self) -> bool {
-        self.document.legible(self.offset)
+    pub(crate) fn was_parsed(&self) -> bool {
+        self.document.was_parsed(self.offset)
     }
 
     /// Returns the text, if it is a string; reports nothing.

@@ -4,9 +4,7 @@
 
 use std::fmt;
 
-use tonic::Extensions;
-
-use crate::access::{Credential, Peer};
+use super::{Credential, Peer};
 
 /// Callers of the data plane that may use mode FORCE.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,11 +42,10 @@ impl fmt::Display for ForceRefused {
     }
 }
 
-/// Whether the caller of a request with these extensions may use mode FORCE. Without a policy
+/// Whether the caller at a peer may use mode FORCE. Without a policy
 /// everybody may where only this machine reaches the listener, and callers with a certificate
 /// elsewhere.
-pub fn check(policy: Option<ForcePolicy>, extensions: &Extensions) -> Result<(), ForceRefused> {
-    let peer = extensions.get::<Peer>();
+pub fn check(policy: Option<ForcePolicy>, peer: Option<&Peer>) -> Result<(), ForceRefused> {
     let by_default = || match peer {
         Some(peer) if peer.listener_is_local => ForcePolicy::Allow,
         // An unknown listener is taken for one that anybody can reach.

@@ -31,12 +31,12 @@ impl fmt::Display for Problem {
 
 impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        lines(f, &self.0)
+        write_lines(f, &self.0)
     }
 }
 
 /// Writes one item a line, with no line end after the last.
-pub(crate) fn lines<T: fmt::Display>(f: &mut fmt::Formatter<'_>, items: &[T]) -> fmt::Result {
+pub(crate) fn write_lines<T: fmt::Display>(f: &mut fmt::Formatter<'_>, items: &[T]) -> fmt::Result {
     for (index, item) in items.iter().enumerate() {
         if index > 0 {
             writeln!(f)?;

@@ -1,7 +1,6 @@
 //! Events as messages.
 
-use super::answer::{reason, subject, timestamp};
-use super::{json, pb};
+use super::{json, pb, reason, subject, timestamp};
 use crate::domain::calendar::Zone;
 use crate::domain::event::{Count, EventKind as Kind, NumberedEvent, Sold};
 

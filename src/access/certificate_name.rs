@@ -23,7 +23,7 @@ impl CertificateName {
 
     /// Parses `DNS:NAME`, `URI:URI`, or a name that can only be of one kind. An error states the
     /// expected form.
-    pub(super) fn parse(text: &str) -> Result<Self, String> {
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
         if let Some(name) = text.strip_prefix("DNS:") {
             let name = is_dns_name(name).then(|| Self::Dns(name.to_owned()));
             return name.ok_or_else(|| {

@@ -2,6 +2,8 @@
 
 use std::fmt::Display;
 
+use strsim::levenshtein;
+
 /// Longest word for which a suggestion is searched, in bytes: the search is quadratic, and no
 /// candidate is longer.
 const WORD_MAX_BYTES: usize = 100;
@@ -18,46 +20,17 @@ pub(crate) fn did_you_mean<'k>(
     }
     // A third of the letters may be wrong: enough for typing errors, too little for other words.
     let most = ((given.chars().count() + 1) / 3).max(1);
-    let near = candidates.map(|word| (distance(given, word), word));
+    let near = candidates.map(|word| (levenshtein(given, word), word));
     near.filter(|(distance, _)| *distance <= most).min().map(|(_, word)| word)
 }
 
 /// Joins words in quotes, with "and" before the last.
-pub(crate) fn listed<T: Display>(words: impl Iterator<Item = T>) -> String {
+pub(crate) fn join_quoted<T: Display>(words: impl Iterator<Item = T>) -> String {
     let mut words: Vec<_> = words.map(|word| format!("\"{word}\"")).collect();
     match (words.pop(), words.is_empty()) {
         (Some(last), true) => last,
         (Some(last), false) => format!("{} and {last}", words.join(", ")),
         (None, _) => "none".to_owned(),
-    }
-}
-
-/// Returns the number of characters to insert, remove or replace to make one word the other
-/// (Levenshtein distance).
-fn distance(from: &str, to: &str) -> usize {
-    let to: Vec<char> = to.chars().collect();
-    let mut row: Vec<usize> = (0..=to.len()).collect();
-    for (above, letter) in from.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = above + 1;
-        for (column, other) in to.iter().enumerate() {
-            let replaced = diagonal + usize::from(letter != *other);
-            diagonal = row[column + 1];
-            row[column + 1] = replaced.min(diagonal + 1).min(row[column] + 1);
-        }
-    }
-    row[to.len()]
-}
-
-/// Rewrites the parser's message about the text that it read. The parser suggests `inf` for `info`
-/// and `nan` for `no`, which does not help if quotes are missing.
-pub(crate) fn explained(message: &str, read: &str) -> String {
-    let is_word = ["invalid float", "invalid boolean"].iter().any(|it| message.starts_with(it));
-    if is_word && read.starts_with(char::is_alphabetic) {
-        "string values must be quoted".to_owned()
-    } else {
-        // Each problem is one line.
-        message.replace('\n', "; ")
     }
 }
 
@@ -87,16 +60,6 @@ mod tests {
             ("", None),
         ] {
             assert_eq!(did_you_mean(given, candidates.into_iter()), expected, "{given:?}");
-        }
-    }
-
-    #[test]
-    fn distances_are_those_of_levenshtein() {
-        for (from, to, expected) in
-            [("", "", 0), ("a", "", 1), ("kitten", "sitting", 3), ("ab", "ba", 2), ("群", "组", 1)]
-        {
-            assert_eq!(distance(from, to), expected, "{from} {to}");
-            assert_eq!(distance(to, from), expected, "{to} {from}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Reloads the catalog when its file changes or on request.
+//! Reloads a file when it changes or on request.
 //!
 //! The file's content is compared at each poll: that also works if the path is a symlink that is
 //! swapped, as Kubernetes does for a `ConfigMap`, and on network file systems, on which
@@ -14,19 +14,21 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::spawn_blocking;
 use tokio::time::MissedTickBehavior;
 
-use crate::domain::catalog::Catalog;
+use super::{LoadError, read_file};
 
-use super::{LoadError, parse_file, read_file};
+/// Parses the bytes of the file at a path.
+pub type Parse<T> = fn(&Path, &[u8]) -> Result<T, LoadError>;
 
 /// Time between polls: soon enough for a person who waits, and a read of a small file is cheap.
 pub const POLL_INTERVAL: Duration = Duration::from_secs(2);
 /// Shortest time between polls, so that a test's zero does not spin.
 const POLL_INTERVAL_MIN: Duration = Duration::from_millis(1);
 
-/// Watches one catalog file.
+/// Watches one file, whose content is parsed to a `T`.
 #[derive(Debug)]
-pub struct Watch {
+pub struct FileWatch<T> {
     path: PathBuf,
+    parse: Parse<T>,
     poll_interval: Duration,
     seen: Seen,
 }
@@ -39,13 +41,13 @@ enum Seen {
     Failure(String),
 }
 
-impl Watch {
-    /// Loads the catalog and stores the file's content.
-    pub fn open(path: &Path) -> Result<(Catalog, Self), LoadError> {
+impl<T: Send + 'static> FileWatch<T> {
+    /// Loads the file and stores its content.
+    pub fn open(path: &Path, parse: Parse<T>) -> Result<(T, Self), LoadError> {
         let content = read_file(path)?;
-        let catalog = parse_file(path, &content)?;
+        let parsed = parse(path, &content)?;
         let seen = Seen::Content(content);
-        Ok((catalog, Self { path: path.to_owned(), poll_interval: POLL_INTERVAL, seen }))
+        Ok((parsed, Self { path: path.to_owned(), parse, poll_interval: POLL_INTERVAL, seen }))
     }
 
     /// Sets the interval of polls, which is [`POLL_INTERVAL`] by default.
@@ -55,7 +57,7 @@ impl Watch {
         self
     }
 
-    /// Passes the catalog to `handler` each time the content has changed, and for each message of
+    /// Passes the parsed file to `handler` each time the content has changed, and for each message of
     /// `reload`, changed or not. For a file that cannot be read or violates rules it passes the
     /// error, once for each content. Ends when `shutdown` becomes true or its sender is dropped; a
     /// running handler is completed first.
@@ -65,7 +67,7 @@ impl Watch {
         mut shutdown: watch::Receiver<bool>,
         mut handler: H,
     ) where
-        H: FnMut(Result<Catalog, LoadError>) -> F,
+        H: FnMut(Result<T, LoadError>) -> F,
         F: Future<Output = ()>,
     {
         let mut polls = tokio::time::interval(self.poll_interval);
@@ -84,24 +86,24 @@ impl Watch {
             };
             // A reload counts as a poll.
             polls.reset();
-            let (seen, catalog) = read(self.path.clone()).await;
+            let (seen, parsed) = read(self.path.clone(), self.parse).await;
             let changed = seen != self.seen;
             self.seen = seen;
             if changed || requested {
-                handler(catalog).await;
+                handler(parsed).await;
             }
         }
     }
 }
 
 /// Reads the file on a thread that may block.
-async fn read(path: PathBuf) -> (Seen, Result<Catalog, LoadError>) {
+async fn read<T: Send + 'static>(path: PathBuf, parse: Parse<T>) -> (Seen, Result<T, LoadError>) {
     let reading = spawn_blocking({
         let path = path.clone();
         move || match read_file(&path) {
             Ok(content) => {
-                let catalog = parse_file(&path, &content);
-                (Seen::Content(content), catalog)
+                let parsed = parse(&path, &content);
+                (Seen::Content(content), parsed)
             }
             Err(error) => (Seen::Failure(error.to_string()), Err(error)),
         }

@@ -1,0 +1,236 @@
+//! The rooms of the crate, from the lowest to the highest, and what each may name.
+//!
+//! A room may name only rooms above it in [`ROOMS`], which is also the order of the map in
+//! `src/lib.rs`; so no two rooms depend on each other. Tests within a room may name any.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use super::{code, files, names, none, read};
+
+/// A module of the crate.
+struct Room {
+    name: &'static str,
+    /// Rooms that it may name.
+    uses: &'static [&'static str],
+    /// Crates, paths and words that it must not name.
+    forbidden: &'static [&'static str],
+}
+
+const ROOMS: &[Room] = &[
+    Room {
+        name: "domain",
+        uses: &[],
+        forbidden: &[
+            "tokio", "tonic", "prost", "redb", "redis", "dashmap", "serde", "tracing", "std::fs",
+            "std::net", "async fn",
+        ],
+    },
+    Room { name: "clock", uses: &["domain"], forbidden: &["tonic", "prost", "redb", "redis"] },
+    Room { name: "input_file", uses: &[], forbidden: &["tokio", "tonic", "redb", "redis"] },
+    Room { name: "private_file", uses: &[], forbidden: &["tokio", "tonic", "redb", "redis"] },
+    Room {
+        name: "diagnostics",
+        uses: &["input_file"],
+        forbidden: &["tonic", "prost", "redb", "redis", "serde"],
+    },
+    Room {
+        name: "catalog",
+        uses: &["diagnostics", "domain"],
+        forbidden: &["tokio", "tonic", "prost", "redb", "redis", "serde"],
+    },
+    Room {
+        name: "ledger",
+        uses: &["clock", "domain", "input_file", "private_file"],
+        forbidden: &["tonic", "prost"],
+    },
+    Room { name: "directory", uses: &["domain", "ledger"], forbidden: &["tonic", "prost"] },
+    Room { name: "events", uses: &["domain", "ledger"], forbidden: &["tonic", "prost"] },
+    Room {
+        name: "journal",
+        uses: &["domain", "ledger", "private_file"],
+        forbidden: &["::embedded", "redis", "tonic", "prost"],
+    },
+    Room {
+        name: "export",
+        uses: &["directory", "domain"],
+        forbidden: &["::embedded", "tokio", "tonic", "prost", "redb", "redis"],
+    },
+    Room {
+        name: "proto",
+        uses: &["domain"],
+        forbidden: &["tokio", "tonic", "redb", "redis", "std::fs", "std::net"],
+    },
+    Room {
+        name: "telemetry",
+        uses: &["clock", "domain", "ledger"],
+        forbidden: &["::embedded", "tonic", "prost", "redb", "redis"],
+    },
+    Room {
+        name: "access",
+        uses: &["diagnostics", "domain", "telemetry"],
+        forbidden: &["tonic", "prost", "redb", "redis"],
+    },
+    Room {
+        name: "webhook",
+        uses: &["clock", "diagnostics", "domain", "events", "proto", "telemetry"],
+        forbidden: &["::embedded", "tonic", "redb", "redis"],
+    },
+    Room {
+        name: "engine",
+        uses: &["clock", "directory", "domain", "events", "journal", "ledger", "telemetry"],
+        forbidden: &["::embedded", "tonic", "prost", "redb", "redis"],
+    },
+    Room {
+        name: "config",
+        uses: &["access", "diagnostics", "engine", "input_file", "ledger", "telemetry", "webhook"],
+        forbidden: &["::embedded", "tonic", "prost", "redb"],
+    },
+    Room {
+        name: "grpc",
+        uses: &[
+            "access",
+            "clock",
+            "diagnostics",
+            "directory",
+            "domain",
+            "engine",
+            "events",
+            "export",
+            "journal",
+            "ledger",
+            "proto",
+            "telemetry",
+        ],
+        forbidden: &["::embedded", "redb", "redis"],
+    },
+    Room {
+        name: "server",
+        uses: &[
+            "access",
+            "catalog",
+            "clock",
+            "config",
+            "diagnostics",
+            "directory",
+            "domain",
+            "engine",
+            "events",
+            "grpc",
+            "journal",
+            "ledger",
+            "proto",
+            "telemetry",
+            "webhook",
+        ],
+        forbidden: &[],
+    },
+    Room {
+        name: "cli",
+        uses: &[
+            "access",
+            "catalog",
+            "clock",
+            "config",
+            "diagnostics",
+            "domain",
+            "engine",
+            "events",
+            "grpc",
+            "private_file",
+            "proto",
+            "server",
+            "telemetry",
+        ],
+        forbidden: &["::embedded", "redb", "redis"],
+    },
+];
+
+/// The names of rooms that a line of code uses.
+fn used(code: &str) -> impl Iterator<Item = &str> {
+    code.split("crate::").skip(1).map(|rest| {
+        let end = rest.find(|it: char| !it.is_alphanumeric() && it != '_');
+        &rest[..end.unwrap_or(rest.len())]
+    })
+}
+
+/// The code of a room without its tests: file, line number and code.
+fn code_of(room: &str) -> Vec<(String, usize, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let single = root.join(format!("{room}.rs"));
+    let all = if single.exists() { vec![single] } else { files(&format!("src/{room}"), "rs") };
+    let mut lines = Vec::new();
+    for path in all {
+        let name = path.strip_prefix(&root).expect("within it").display().to_string();
+        if ["tests.rs", "simulation.rs"].iter().any(|ending| name.ends_with(ending)) {
+            continue;
+        }
+        let text = read(&path);
+        let tests = text.find("#[cfg(test)]\nmod tests {").unwrap_or(text.len());
+        let numbered = text[..tests].lines().enumerate();
+        lines
+            .extend(numbered.map(|(index, line)| (name.clone(), index + 1, code(line).to_owned())));
+    }
+    lines
+}
+
+/// The rooms that each room uses in its code.
+fn uses() -> BTreeMap<&'static str, BTreeSet<String>> {
+    let of_room = |room: &Room| {
+        let lines = code_of(room.name);
+        let all = lines.iter().flat_map(|(_, _, line)| used(line).map(ToOwned::to_owned));
+        (room.name, all.filter(|name| name != room.name).collect())
+    };
+    ROOMS.iter().map(of_room).collect()
+}
+
+#[test]
+fn no_room_names_what_it_may_not() {
+    let mut problems = Vec::new();
+    for room in ROOMS {
+        for (file, number, line) in code_of(room.name) {
+            for name in used(&line).filter(|name| *name != room.name) {
+                if !room.uses.contains(&name) {
+                    problems
+                        .push(format!("src/{file}:{number}: {} may not use {name:?}", room.name));
+                }
+            }
+            for word in room.forbidden.iter().filter(|word| names(&line, word)) {
+                problems.push(format!("src/{file}:{number}: {} may not name {word}", room.name));
+            }
+        }
+    }
+    none(&problems);
+}
+
+#[test]
+fn no_circle_is_between_rooms() {
+    let mut uses = uses();
+    assert!(uses["grpc"].contains("engine"), "uses are found: {uses:?}");
+    // Rooms that use nothing are taken away until none is left; what stays is in a circle.
+    while let Some(lowest) = uses.iter().find(|(_, used)| used.is_empty()).map(|(name, _)| *name) {
+        uses.remove(lowest);
+        for used in uses.values_mut() {
+            used.remove(lowest);
+        }
+    }
+    assert!(uses.is_empty(), "circles between rooms, or uses of unknown ones: {uses:?}");
+}
+
+#[test]
+fn the_table_and_the_map_have_the_same_rooms_in_the_same_order() {
+    let map = read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src/lib.rs"));
+    let rows = map.lines().filter_map(|line| line.strip_prefix("//! | [`")?.split("`]").next());
+    let mapped: Vec<_> = rows.collect();
+    let table: Vec<_> = ROOMS.iter().map(|room| room.name).collect();
+    assert_eq!(mapped, table, "the map of src/lib.rs, and the table here");
+    let modules = map.lines().filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';'));
+    let modules: BTreeSet<_> = modules.collect();
+    assert_eq!(modules, table.into_iter().collect(), "the modules of src/lib.rs, and the table");
+    for (index, room) in ROOMS.iter().enumerate() {
+        for used in room.uses {
+            let is_above = ROOMS[..index].iter().any(|above| above.name == *used);
+            assert!(is_above, "{used} is not above {}", room.name);
+        }
+    }
+}
