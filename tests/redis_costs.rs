@@ -95,6 +95,23 @@ async fn an_unknown_app_costs_two_more_calls_once() {
     service.close().await;
 }
 
+/// A purchase makes 8 script calls in 3 round trips: it reads the revisions of the three parts and,
+/// at the same time, the directory; writes the record; and writes the limits of the three parts.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_purchase_is_eight_script_calls() {
+    let (redis, app) = (Standalone::start(), app("calls of a purchase"));
+    let service = service(&redis).await;
+    service.register(&app, "r0").await.expect("registered");
+    let mut fewest = u64::MAX;
+    for (number, what) in ["professional", "renew", "renew", "renew"].into_iter().enumerate() {
+        let before = script_calls(&redis.server);
+        service.buy(&app, &format!("r{}", number + 1), order(what), 1).await.expect("bought");
+        fewest = fewest.min(script_calls(&redis.server) - before);
+    }
+    assert_eq!(fewest, 8);
+    service.close().await;
+}
+
 /// A purchase counts for the very next decision of another sidecar.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_purchase_counts_at_once_for_every_sidecar() {

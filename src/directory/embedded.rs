@@ -239,7 +239,7 @@ impl Directory for EmbeddedDirectory {
     }
 
     async fn put(&self, record: &AppRecord, event: Event) -> Result<(), DirectoryError> {
-        self.put_after(record.revision.saturating_sub(1), record, event).await
+        self.put_after(record.revision.saturating_sub(1), record, event, None).await
     }
 
     async fn put_after(
@@ -247,6 +247,7 @@ impl Directory for EmbeddedDirectory {
         after: u64,
         record: &AppRecord,
         event: Event,
+        _head: Option<Head>,
     ) -> Result<(), DirectoryError> {
         let record = record.clone();
         let clock = self.clock.clone();

@@ -231,23 +231,44 @@ impl LostEnd {
     }
 }
 
+/// The state that a change of an app is based on.
+pub struct Basis {
+    /// The record of the app; `None` if it is not registered.
+    pub record: Option<AppRecord>,
+    /// The records of all catalogs, as [`Directory::catalogs`] returns them.
+    pub catalogs: Option<StoredCatalogs>,
+    /// The head of the audit log's last entry; `None` if a change needs no such hint.
+    pub head: Option<Head>,
+    /// The store's clock; `None` if only the ledger returns it.
+    pub now: Option<Timestamp>,
+}
+
 /// A store of app records.
 #[async_trait]
 pub trait Directory: Send + Sync + 'static {
     /// Returns the record of an app; `None` if it is not registered.
     async fn app(&self, app: &AppId) -> Result<Option<AppRecord>, DirectoryError>;
 
+    /// Returns the state that a change of an app is based on, as of one instant. `catalog`: the
+    /// number of the last catalog that the caller has, 0 if none.
+    async fn basis(&self, app: &AppId, catalog: u64) -> Result<Basis, DirectoryError> {
+        let (record, catalogs) = (self.app(app).await?, self.catalogs(catalog).await?);
+        Ok(Basis { record, catalogs, head: None, now: None })
+    }
+
     /// Writes a record whose `revision` follows the stored one (or is 1 if there is none), and logs
     /// the change. Durable when it returns.
     async fn put(&self, record: &AppRecord, event: Event) -> Result<(), DirectoryError>;
 
     /// Replaces the record of revision `after`, and logs the change. The new revision may be any
-    /// later one: it is higher if the store lost revisions in between.
+    /// later one: it is higher if the store lost revisions in between. `head`: the last entry of
+    /// the log as [`Basis`] has it, which saves a call if it still is the last one.
     async fn put_after(
         &self,
         after: u64,
         record: &AppRecord,
         event: Event,
+        head: Option<Head>,
     ) -> Result<(), DirectoryError>;
 
     /// Writes a record as [`Directory::put`] does, together with the final statement of a month, as

@@ -7,11 +7,13 @@ use async_trait::async_trait;
 use redis::Value;
 
 use super::{
-    AppPage, AppRecord, Directory, DirectoryError, LostEnd, StoredCatalogs, audit_codec, document,
+    AppPage, AppRecord, Basis, Directory, DirectoryError, LostEnd, StoredCatalogs, audit_codec,
+    document,
 };
 use crate::domain::audit::{Entry, Event, Head};
 use crate::domain::id::AppId;
 use crate::domain::month::Month;
+use crate::domain::time::Timestamp;
 use crate::redis::RedisStore;
 use crate::redis::keys::{AUDIT, CATALOGS, DOCUMENTS, INDEX, STATEMENTS, UNKNOWN_APPS};
 use crate::redis::known::{Before, Tail};
@@ -82,10 +84,19 @@ impl RedisDirectory {
     }
 
     /// Writes a document, if there is one, together with the entry that follows the last one.
-    async fn put_logged(&self, change: &Change<'_>) -> Result<(), DirectoryError> {
+    ///
+    /// `read`: the last entry as the caller has read it. The script writes only behind the last one.
+    async fn put_logged(
+        &self,
+        change: &Change<'_>,
+        mut read: Option<Head>,
+    ) -> Result<(), DirectoryError> {
         for _ in 0..LOG_ATTEMPTS_MAX {
             let before = self.store.known.audit.before();
-            let head = self.head().await?;
+            let head = match read.take() {
+                Some(head) => head,
+                None => self.head().await?,
+            };
             let answer = self.try_put(change, &head, &before).await?;
             match (answer, change.record) {
                 (Some(OVERTAKEN), _) => {}
@@ -143,6 +154,17 @@ impl RedisDirectory {
         Ok(DirectoryError::Lost { found, known })
     }
 
+    /// Returns the head of the log's last entry, empty if it has none, and notes that it was
+    /// observed.
+    fn observe_last(&self, before: &Before, entry: &[u8]) -> Result<Head, DirectoryError> {
+        let head = match entry {
+            [] => Head::default(),
+            entry => audit_codec::decode(0, entry)?.head,
+        };
+        self.store.known.audit_ends(before, head.number, &head.hash);
+        Ok(head)
+    }
+
     /// Returns the most recent entries that report a loss of entries before them.
     async fn losses(&self, head: u64) -> Result<Vec<(u64, LostEnd)>, DirectoryError> {
         let from = head.saturating_sub(SEARCHED_MAX as u64);
@@ -161,7 +183,6 @@ impl RedisDirectory {
     ) -> Result<Vec<(String, Vec<u8>)>, DirectoryError> {
         let arguments = [from.into_bytes(), limit.to_string().into_bytes()];
         let answer = self.call(ScriptId::ListApps, &arguments).await?;
-        let malformed = || DirectoryError::Unavailable("malformed reply".to_owned());
         let flat = array(answer).ok_or_else(malformed)?;
         let pairs = flat.chunks_exact(2);
         let pair = |pair: &[Value]| {
@@ -191,6 +212,21 @@ fn text(value: &Value) -> Vec<u8> {
     bytes(value.clone()).unwrap_or_default()
 }
 
+fn malformed() -> DirectoryError {
+    DirectoryError::Unavailable("malformed reply".to_owned())
+}
+
+/// Decodes the records of catalogs, each behind its number.
+fn catalogs(answer: Value) -> Result<StoredCatalogs, DirectoryError> {
+    let flat = array(answer).ok_or_else(malformed)?;
+    let number = |field: &Value| String::from_utf8(text(field)).ok()?.parse::<u64>().ok();
+    let pairs = flat.chunks_exact(2);
+    let mut records: StoredCatalogs =
+        pairs.filter_map(|pair| Some((number(&pair[0])?, text(&pair[1])))).collect();
+    records.sort_unstable_by_key(|(number, _)| *number);
+    Ok(records)
+}
+
 /// Decodes a record as it is stored: its revision, a space, its document.
 fn record(app: &str, stored: &[u8]) -> Result<AppRecord, DirectoryError> {
     let space = stored.iter().position(|byte| *byte == b' ').map_or(0, |space| space + 1);
@@ -206,8 +242,23 @@ impl Directory for RedisDirectory {
         found.map(|(id, stored)| record(id, stored)).transpose()
     }
 
+    async fn basis(&self, app: &AppId, catalog: u64) -> Result<Basis, DirectoryError> {
+        let before = self.store.known.audit.before();
+        let arguments = [app.as_str().as_bytes().to_vec(), decimal(catalog)];
+        let keys: [&[u8]; 3] = [DOCUMENTS, AUDIT, CATALOGS];
+        let answer = self.call_on(&keys, ScriptId::ReadBasis, &arguments).await?;
+        let fields = array(answer).and_then(|fields| <[Value; 4]>::try_from(fields).ok());
+        let [document, entry, stored, now] = fields.ok_or_else(malformed)?;
+        let head = self.observe_last(&before, &text(&entry))?;
+        let document = text(&document);
+        let record = (!document.is_empty()).then(|| record(app.as_str(), &document)).transpose()?;
+        let catalogs = if integer(&stored).is_some() { None } else { Some(catalogs(stored)?) };
+        let now = integer(&now).map(Timestamp::from_millis);
+        Ok(Basis { record, catalogs, head: Some(head), now: Some(now.ok_or_else(malformed)?) })
+    }
+
     async fn put(&self, record: &AppRecord, event: Event) -> Result<(), DirectoryError> {
-        self.put_after(record.revision.saturating_sub(1), record, event).await
+        self.put_after(record.revision.saturating_sub(1), record, event, None).await
     }
 
     async fn put_after(
@@ -215,9 +266,10 @@ impl Directory for RedisDirectory {
         after: u64,
         record: &AppRecord,
         event: Event,
+        head: Option<Head>,
     ) -> Result<(), DirectoryError> {
         let record = Some((record, after));
-        self.put_logged(&Change { record, statement: None, event: &event }).await
+        self.put_logged(&Change { record, statement: None, event: &event }, head).await
     }
 
     async fn put_statement(
@@ -229,7 +281,7 @@ impl Directory for RedisDirectory {
     ) -> Result<(), DirectoryError> {
         let record = Some((record, record.revision.saturating_sub(1)));
         let statement = Some((month, statement));
-        self.put_logged(&Change { record, statement, event: &event }).await
+        self.put_logged(&Change { record, statement, event: &event }, None).await
     }
 
     async fn statement(
@@ -248,14 +300,7 @@ impl Directory for RedisDirectory {
         if integer(&answer).is_some() {
             return Ok(None);
         }
-        let malformed = || DirectoryError::Unavailable("malformed reply".to_owned());
-        let flat = array(answer).ok_or_else(malformed)?;
-        let number = |field: &Value| String::from_utf8(text(field)).ok()?.parse::<u64>().ok();
-        let pairs = flat.chunks_exact(2);
-        let mut records: Vec<_> =
-            pairs.filter_map(|pair| Some((number(&pair[0])?, text(&pair[1])))).collect();
-        records.sort_unstable_by_key(|(number, _)| *number);
-        Ok(Some(records))
+        catalogs(answer).map(Some)
     }
 
     async fn put_catalog(
@@ -288,13 +333,13 @@ impl Directory for RedisDirectory {
     }
 
     async fn log(&self, event: Event) -> Result<(), DirectoryError> {
-        self.put_logged(&Change { record: None, statement: None, event: &event }).await
+        self.put_logged(&Change { record: None, statement: None, event: &event }, None).await
     }
 
     async fn entries(&self, after: u64, limit: usize) -> Result<Vec<(u64, Entry)>, DirectoryError> {
         let arguments = [after.to_string().into_bytes(), limit.to_string().into_bytes()];
         let answer = self.call(ScriptId::ListAudit, &arguments).await?;
-        let entries = array(answer).unwrap_or_default();
+        let entries = array(answer).ok_or_else(malformed)?;
         let placed = (after + 1..).zip(&entries);
         placed
             .map(|(place, entry)| Ok((place, audit_codec::decode(place, &text(entry))?)))
@@ -305,13 +350,8 @@ impl Directory for RedisDirectory {
         let before = self.store.known.audit.before();
         let arguments = [b"-1".to_vec(), b"1".to_vec()];
         let answer = self.call(ScriptId::ListAudit, &arguments).await?;
-        let last = array(answer).unwrap_or_default().pop();
-        let head = match last {
-            Some(last) => audit_codec::decode(0, &text(&last))?.head,
-            None => Head::default(),
-        };
-        self.store.known.audit_ends(&before, head.number, &head.hash);
-        Ok(head)
+        let last = array(answer).ok_or_else(malformed)?.pop();
+        self.observe_last(&before, &last.map(|last| text(&last)).unwrap_or_default())
     }
 
     async fn lost_end(&self, published: u64) -> Result<Option<LostEnd>, DirectoryError> {

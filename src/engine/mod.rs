@@ -214,7 +214,12 @@ impl Engine {
     /// issue or publish by time. A store in this process has no other clock, and does this check
     /// itself.
     pub async fn agreed_now(&self) -> Result<Timestamp, LedgerError> {
-        let (now, local) = (self.now().await?, self.clock.now());
+        self.agreed(self.now().await?)
+    }
+
+    /// Returns `now`, an instant by the store's clock, if this process's clock agrees.
+    pub(in crate::engine) fn agreed(&self, now: Timestamp) -> Result<Timestamp, LedgerError> {
+        let local = self.clock.now();
         if self.ledger.servers().is_empty() {
             return Ok(now);
         }

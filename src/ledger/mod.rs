@@ -159,6 +159,17 @@ pub trait Ledger: Meter + Identified {
         schedule: &Schedule,
     ) -> Result<(), LedgerError>;
 
+    /// Sets the limits of an app as [`Ledger::put_schedule`] does; makes fewer calls if the store
+    /// has not got them yet.
+    async fn put_new_schedule(
+        &self,
+        app: &AppId,
+        revision: u64,
+        schedule: &Schedule,
+    ) -> Result<(), LedgerError> {
+        self.put_schedule(app, revision, schedule).await
+    }
+
     /// Returns the lowest revision of the limits that any decision about an app uses; 0 if it has
     /// no limits.
     async fn schedule_revision(&self, app: &AppId) -> Result<u64, LedgerError>;

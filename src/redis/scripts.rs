@@ -50,6 +50,7 @@ scripts! {
     AcceptStore "accept_store",
     PutApp "put_app",
     ListApps "list_apps",
+    ReadBasis "read_basis",
     Forbidden "forbidden",
     ListAudit "list_audit",
     GetStatement "get_statement",

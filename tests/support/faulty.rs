@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use imquota::directory::{AppPage, AppRecord, Directory, DirectoryError, StoredCatalogs};
+use imquota::directory::{AppPage, AppRecord, Basis, Directory, DirectoryError, StoredCatalogs};
 use imquota::domain::audit::{Entry, Event, Head};
 use imquota::domain::calendar::Day;
 use imquota::domain::decision::Subject;
@@ -69,8 +69,12 @@ impl Directory for FaultyDirectory {
         self.0.app(app).await
     }
 
+    async fn basis(&self, app: &AppId, catalog: u64) -> Result<Basis, DirectoryError> {
+        self.0.basis(app, catalog).await
+    }
+
     async fn put(&self, record: &AppRecord, event: Event) -> Result<(), DirectoryError> {
-        self.put_after(record.revision - 1, record, event).await
+        self.put_after(record.revision - 1, record, event, None).await
     }
 
     async fn put_after(
@@ -78,8 +82,9 @@ impl Directory for FaultyDirectory {
         after: u64,
         record: &AppRecord,
         event: Event,
+        head: Option<Head>,
     ) -> Result<(), DirectoryError> {
-        self.0.put_after(after, record, event).await?;
+        self.0.put_after(after, record, event, head).await?;
         self.1.recorded.store(true, Ordering::SeqCst);
         if self.1.hit(&self.1.reply_of_record) {
             return Err(DirectoryError::Unavailable("the reply was lost".to_owned()));

@@ -16,7 +16,7 @@ use super::service::AdminService;
 use super::statements::first_open;
 use super::{AdminError, Pages};
 use crate::directory::catalog_codec::{self, CatalogRecord};
-use crate::directory::{CATALOGS_MAX, CATALOGS_MAX_BYTES, DirectoryError};
+use crate::directory::{CATALOGS_MAX, CATALOGS_MAX_BYTES, DirectoryError, StoredCatalogs};
 use crate::domain::audit::{Action, Actor, Event};
 use crate::domain::catalog::Catalog;
 use crate::domain::catalog_history::{CatalogHistory, InForce};
@@ -107,7 +107,8 @@ pub struct Activated {
 }
 
 impl CatalogCache {
-    fn last(&self) -> u64 {
+    /// Returns the number of the last record, 0 if there is none.
+    pub(super) fn last(&self) -> u64 {
         self.records.last().map_or(0, |last| last.number)
     }
 
@@ -140,6 +141,15 @@ impl AdminService {
     async fn read_catalogs(&self) -> Result<Arc<CatalogCache>, AdminError> {
         let cached = self.kept.cached();
         let stored = self.directory.catalogs(cached.last()).await?;
+        self.cache_catalogs(cached, stored)
+    }
+
+    /// Caches the catalogs of the store; `stored` is `None` if `cached` has them.
+    pub(super) fn cache_catalogs(
+        &self,
+        cached: Arc<CatalogCache>,
+        stored: Option<StoredCatalogs>,
+    ) -> Result<Arc<CatalogCache>, AdminError> {
         let Some(stored) = stored else { return Ok(cached) };
         let own = self.engine.catalog();
         let sizes = stored.iter().map(|(_, bytes)| bytes.len()).collect();
@@ -213,14 +223,24 @@ impl AdminService {
     /// Decides by the catalog that the store has in force, as another sidecar or an owner put it
     /// there.
     pub(super) async fn follow_catalog(&self) -> Result<Standing, AdminError> {
-        let now = self.engine.plausible(self.engine.now().await?);
+        let now = self.engine.now().await?;
         let cached = self.read_catalogs().await?;
+        self.use_cached(&cached, now).await
+    }
+
+    /// Decides by the catalog that `cached` has in force at the store's instant `now`.
+    pub(super) async fn use_cached(
+        &self,
+        cached: &CatalogCache,
+        now: Timestamp,
+    ) -> Result<Standing, AdminError> {
+        let now = self.engine.plausible(now);
         match self.kept.loaded.load_full() {
             // A store that was replaced by an empty one has no catalog yet.
             Some(loaded) if cached.records.is_empty() => {
                 self.load_catalog(Catalog::clone(&loaded)).await
             }
-            _ => self.apply_cached(&cached, now),
+            _ => self.apply_cached(cached, now),
         }
     }
 

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 
 use super::catalogs::Kept;
 use crate::directory::{
-    AcceptClockError, AppPage, AppRecord, Directory, DirectoryError, LostEnd, StoredCatalogs,
+    AcceptClockError, AppPage, AppRecord, Basis, Directory, DirectoryError, LostEnd, StoredCatalogs,
 };
 use crate::domain::audit::{Actor, Entry, Event, Head};
 use crate::domain::clock_guard::AcceptedClock;
@@ -37,6 +37,11 @@ impl Directory for Filled {
         Ok(self.stored.app(app).await?.map(|record| self.fill(record)))
     }
 
+    async fn basis(&self, app: &AppId, catalog: u64) -> Result<Basis, DirectoryError> {
+        let basis = self.stored.basis(app, catalog).await?;
+        Ok(Basis { record: basis.record.map(|record| self.fill(record)), ..basis })
+    }
+
     async fn apps(&self, after: Option<&str>, limit: usize) -> Result<AppPage, DirectoryError> {
         let page = self.stored.apps(after, limit).await?;
         let records = page.records.into_iter().map(|record| self.fill(record)).collect();
@@ -52,8 +57,9 @@ impl Directory for Filled {
         after: u64,
         record: &AppRecord,
         event: Event,
+        head: Option<Head>,
     ) -> Result<(), DirectoryError> {
-        self.stored.put_after(after, record, event).await
+        self.stored.put_after(after, record, event, head).await
     }
 
     async fn put_statement(

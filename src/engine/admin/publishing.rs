@@ -99,10 +99,12 @@ impl Publishing {
 impl AdminService {
     /// Publishes the limits of an app to the ledger, including those of all its past, so that they
     /// apply whatever a clock reads. The record is already stored, which every error states.
+    /// `is_new`: it has just been written, so that its limits cannot be in the ledger yet.
     pub(super) async fn publish(
         &self,
         record: &AppRecord,
         now: Timestamp,
+        is_new: bool,
     ) -> Result<(), AdminError> {
         loop {
             let catalog = self.engine.catalog();
@@ -111,8 +113,13 @@ impl AdminService {
             let missing = |missing| AdminError::Missing { app: record.app.clone(), missing };
             let schedule = Schedule::whole(&catalog, &record.sales, now)
                 .map_err(|item| AdminError::recorded(missing(item)))?;
-            let put = self.engine.ledger.put_schedule(&record.app, record.revision, &schedule);
-            put.await.map_err(AdminError::Unfinished)?;
+            let (ledger, app, revision) = (&self.engine.ledger, &record.app, record.revision);
+            let put = if is_new {
+                ledger.put_new_schedule(app, revision, &schedule).await
+            } else {
+                ledger.put_schedule(app, revision, &schedule).await
+            };
+            put.map_err(AdminError::Unfinished)?;
             // A catalog that was loaded meanwhile may have been published before this one.
             if Arc::ptr_eq(&catalog, &self.engine.catalog()) {
                 return Ok(());
@@ -229,7 +236,7 @@ impl AdminService {
                 info!(app = %record.app, revision = record.revision, "publishing recorded change");
             }
             let now = self.engine.now().await.map_err(AdminError::Unfinished)?;
-            match self.publish(record, now).await {
+            match self.publish(record, now, false).await {
                 // No kept catalog describes an item that it bought.
                 Err(AdminError::Recorded(error))
                     if matches!(*error, AdminError::Missing { .. }) =>

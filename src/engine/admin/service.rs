@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
 use serde_json::json;
 use tokio::sync::{Mutex, Notify};
 use tracing::error;
@@ -30,6 +30,7 @@ use crate::domain::schedule::Schedule;
 use crate::domain::time::Timestamp;
 use crate::domain::timeline::Timeline;
 use crate::engine::Engine;
+use crate::ledger::LedgerError;
 
 /// Most attempts to change a record that other sidecars change too.
 const ATTEMPTS_MAX: usize = 16;
@@ -50,6 +51,16 @@ pub(super) struct AdminService {
     pub(super) pace: Pace,
 }
 
+/// A change that is recorded.
+struct Recorded {
+    record: AppRecord,
+    made: ChangeResult,
+    /// The instant for the response.
+    at: Timestamp,
+    /// True if this request recorded it, false if an earlier one with the same id did.
+    is_new: bool,
+}
+
 impl AdminService {
     pub(super) async fn change(
         &self,
@@ -58,7 +69,7 @@ impl AdminService {
     ) -> Result<Changed, AdminError> {
         let _changing = self.changing.lock().await;
         let mut attempts = 0;
-        let (record, made, at) = loop {
+        let Recorded { record, made, at, is_new } = loop {
             attempts += 1;
             match self.record(change, actor).await {
                 // Another sidecar came first: retry.
@@ -69,22 +80,26 @@ impl AdminService {
         };
         // From here on the change is recorded: no error may read as if it were not. A later round
         // finishes what fails.
-        self.publish(&record, at).await.inspect_err(|_| self.unpublished.notify_one())?;
+        let published = self.publish(&record, at, is_new).await;
+        published.inspect_err(|_| self.unpublished.notify_one())?;
         self.changed(record, made, at).map_err(AdminError::recorded)
     }
 
-    /// Records the change and logs it, unless the same request has done so before. Returns the
-    /// record, the result of the change, and the instant for the response.
-    async fn record(
-        &self,
-        change: &Change,
-        actor: &Actor,
-    ) -> Result<(AppRecord, ChangeResult, Timestamp), AdminError> {
-        // Read first: a record is written before its limits are published, so that a record which
-        // is read later has that revision, unless it is lost.
-        let published = self.engine.ledger.latest_revision(&change.app).await?;
-        let stored = self.directory.app(&change.app).await?;
-        let after = stored.as_ref().map_or(0, |record| record.revision);
+    /// Records the change and logs it, unless the same request has done so before.
+    async fn record(&self, change: &Change, actor: &Actor) -> Result<Recorded, AdminError> {
+        let cached = self.kept.cached();
+        let published = self.engine.ledger.latest_revision(&change.app);
+        let basis = self.directory.basis(&change.app, cached.last());
+        let (published, basis) = join(published, basis).await;
+        let (published, basis) = (published?, basis?);
+        let revision = |stored: &Option<AppRecord>| stored.as_ref().map_or(0, |it| it.revision);
+        let mut stored = basis.record;
+        // A record is written before its limits are published, so that a record which is read after
+        // a revision of its limits has that revision, unless it is lost.
+        if revision(&stored) < published {
+            stored = self.directory.app(&change.app).await?;
+        }
+        let after = revision(&stored);
         // A new app continues the revisions of one that is wholly lost.
         if after < published && (stored.is_some() || change.what != ChangeKind::Create) {
             return Err(self.revisions_lost(change, stored.as_ref(), published).await?);
@@ -92,13 +107,15 @@ impl AdminService {
         if let Some(record) = &stored
             && let Some(made) = change.made_before(record, self.engine.catalog().zone)?
         {
-            let now = self.engine.now().await.map_err(AdminError::Unfinished)?;
-            return Ok((record.clone(), made, now));
+            let now = self.now(basis.now).await.map_err(AdminError::Unfinished)?;
+            return Ok(Recorded { record: record.clone(), made, at: now, is_new: false });
         }
-        // A sale follows the price list in force, even if another sidecar has just put it stored.
-        self.follow_catalog().await?;
+        let now = self.now(basis.now).await?;
+        // A sale follows the price list in force, even if another sidecar has just put it there.
+        let cached = self.cache_catalogs(cached, basis.catalogs)?;
+        self.use_cached(&cached, now).await?;
         let catalog = self.engine.catalog();
-        let now = self.engine.agreed_now().await?;
+        let now = self.engine.agreed(now)?;
         let (record, made) = match (&stored, &change.what) {
             (None, ChangeKind::Create) => {
                 (self.create(change, published + 1, now)?, ChangeResult::App)
@@ -120,10 +137,18 @@ impl AdminService {
             },
             after: self.snapshot(&record, now)?,
         };
-        let put = self.directory.put_after(after, &record, event).await;
+        let put = self.directory.put_after(after, &record, event, basis.head).await;
         put.map_err(AdminError::from_write)?;
         self.engine.event_buffer().audit_grew();
-        Ok((record, made, now))
+        Ok(Recorded { record, made, at: now, is_new: true })
+    }
+
+    /// Returns the store's clock, which may have been read already.
+    async fn now(&self, read: Option<Timestamp>) -> Result<Timestamp, LedgerError> {
+        match read {
+            Some(now) => Ok(now),
+            None => self.engine.now().await,
+        }
     }
 
     /// Handles the loss of changes of an app whose limits were published: logs it, and raises the
@@ -140,7 +165,7 @@ impl AdminService {
         if let Some(record) = stored {
             let raised = AppRecord { revision: published + 1, ..record.clone() };
             let event = lost.event(self.engine.now().await?, Some(app.clone()));
-            self.directory.put_after(found, &raised, event).await?;
+            self.directory.put_after(found, &raised, event, None).await?;
             let part = StorePart::Directory.name();
             error!(part, app = app.as_str(), found, known = published, "facts lost: revisions");
             self.engine.metrics.facts_lost(part);

@@ -137,7 +137,7 @@ impl AdminService {
                 Ok(()) => {
                     self.engine.event_buffer().audit_grew();
                     // It is issued; a later round publishes the new revision to the ledger.
-                    if self.publish(&record, now).await.is_err() {
+                    if self.publish(&record, now, false).await.is_err() {
                         self.unpublished.notify_one();
                     }
                     return Ok(true);

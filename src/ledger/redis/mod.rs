@@ -155,7 +155,16 @@ impl Ledger for Redis {
         revision: u64,
         schedule: &Schedule,
     ) -> Result<(), LedgerError> {
-        schedules::put(&self.shared.store, app, revision, schedule).await
+        schedules::put(&self.shared.store, app, (revision, schedule), false).await
+    }
+
+    async fn put_new_schedule(
+        &self,
+        app: &AppId,
+        revision: u64,
+        schedule: &Schedule,
+    ) -> Result<(), LedgerError> {
+        schedules::put(&self.shared.store, app, (revision, schedule), true).await
     }
 
     async fn review_unknown_apps(&self, empty_for: Duration) -> Result<u64, LedgerError> {
