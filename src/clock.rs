@@ -12,8 +12,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use crate::domain::time::Timestamp;
 
 /// Interval at which a [`SteadyClock`] reads the time of day again: a clock that is wrong for some
-/// seconds goes unnoticed, and a correction counts soon.
-pub const WALL_CLOCK_READ_EVERY: Duration = Duration::from_secs(60);
+/// seconds has no effect, and a correction counts soon.
+pub const WALL_CLOCK_READ_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Source of the time of day.
 pub trait Clock: Send + Sync + 'static {
@@ -48,7 +48,7 @@ impl Clock for SystemClock {
 }
 
 /// The machine's time of day at the start, advanced by its monotonic clock, and read again each
-/// [`WALL_CLOCK_READ_EVERY`].
+/// [`WALL_CLOCK_READ_INTERVAL`].
 #[derive(Debug)]
 pub struct SteadyClock {
     /// Difference between the time of day and the monotonic clock, in microseconds, at the last
@@ -71,7 +71,7 @@ impl SteadyClock {
     /// only when it is due.
     fn at(&self, monotonic: i64, wall: impl FnOnce() -> i64) -> i64 {
         let since = monotonic - self.read_at.load(Ordering::Relaxed);
-        if since >= READ_EVERY_MICROS {
+        if since >= READ_INTERVAL_MICROS {
             self.offset.store(wall() - monotonic, Ordering::Relaxed);
             self.read_at.store(monotonic, Ordering::Relaxed);
         }
@@ -93,8 +93,8 @@ impl Clock for SteadyClock {
     }
 }
 
-/// [`WALL_CLOCK_READ_EVERY`] in microseconds.
-const READ_EVERY_MICROS: i64 = 60 * 1_000_000;
+/// [`WALL_CLOCK_READ_INTERVAL`] in microseconds.
+const READ_INTERVAL_MICROS: i64 = 60 * 1_000_000;
 
 fn wall_micros() -> i64 {
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -172,7 +172,10 @@ mod tests {
             let steady = clock.at(monotonic, || wall * SECOND) / SECOND;
             assert_eq!(steady, now, "{monotonic}");
         }
-        assert_eq!(Duration::from_micros(READ_EVERY_MICROS.unsigned_abs()), WALL_CLOCK_READ_EVERY);
+        assert_eq!(
+            Duration::from_micros(READ_INTERVAL_MICROS.unsigned_abs()),
+            WALL_CLOCK_READ_INTERVAL
+        );
     }
 
     #[test]

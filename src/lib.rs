@@ -16,6 +16,9 @@
 //! | [`private_file`] | creates every file, for its owner alone |
 //! | [`diagnostics`] | problems of texts with positions, TOML, suggestions, file watch |
 //! | [`catalog`] | the built-in catalog; loading and watching catalogs |
+//! | [`store`] | what all stores share: errors, identity, losses, fair queue |
+//! | [`redis`] | the store in Redis: client, scripts, keys, detection of losses |
+//! | [`redb`] | the store in a file: tables, the thread that writes, clock |
 //! | [`ledger`] | the contract of a store that decides and meters; its two stores |
 //! | [`directory`] | apps, their purchases, and their final statements; the audit log |
 //! | [`events`] | the log of events for watchers |

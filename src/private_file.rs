@@ -2,7 +2,7 @@
 //!
 //! Every file and directory that imquota creates is created here, except Unix sockets, whose modes
 //! are settings. They hold facts, keys and bills, so the mode does not depend on the umask: a new
-//! file has 0600 from its first moment and a new directory 0700. Existing ones keep their mode: an
+//! file has 0600 from its creation and a new directory 0700. Existing ones keep their mode: an
 //! operator may have widened it on purpose. `tests/tidy.rs` checks that no other code creates
 //! files.
 
@@ -17,7 +17,7 @@ use tracing::warn;
 const FILE_MODE: u32 = 0o600;
 /// Permission bits of a new directory.
 const DIRECTORY_MODE: u32 = 0o700;
-/// The permission bits of users who are neither the owner nor in the file's group.
+/// Permission bits of users who are neither the owner nor in the file's group.
 const OTHERS_MODE: u32 = 0o007;
 
 /// Creates a directory and its missing parents. An existing one is not changed.

@@ -1,6 +1,6 @@
-//! Who may use mode FORCE, which writes although over a limit.
+//! Permission for mode FORCE, which writes even over a limit.
 //!
-//! The setting is for the data plane: the journal's replay and reconciliation do not pass here.
+//! The setting is for the data plane: it does not apply to the journal's replay and reconciliation.
 
 use std::fmt;
 
@@ -9,15 +9,15 @@ use super::{Credential, Peer};
 /// Callers of the data plane that may use mode FORCE.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ForcePolicy {
-    /// All.
+    /// All callers.
     Allow,
-    /// Those with a client certificate that was verified.
+    /// Callers with a verified client certificate.
     Certificates,
-    /// None.
+    /// No callers.
     Deny,
 }
 
-/// Why a caller may not use mode FORCE.
+/// Error of a caller that may not use mode FORCE.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ForceRefused {
     policy: ForcePolicy,
@@ -42,13 +42,12 @@ impl fmt::Display for ForceRefused {
     }
 }
 
-/// Whether the caller at a peer may use mode FORCE. Without a policy
-/// everybody may where only this machine reaches the listener, and callers with a certificate
-/// elsewhere.
+/// Checks that the caller at a peer may use mode FORCE. Without a policy all callers may on
+/// listeners that only this machine reaches, and callers with a certificate on others.
 pub fn check(policy: Option<ForcePolicy>, peer: Option<&Peer>) -> Result<(), ForceRefused> {
     let by_default = || match peer {
         Some(peer) if peer.listener_is_local => ForcePolicy::Allow,
-        // An unknown listener is taken for one that anybody can reach.
+        // An unknown listener counts as one that other machines can reach.
         _ => ForcePolicy::Certificates,
     };
     let has_certificate = peer.is_some_and(|peer| matches!(peer.proof, Credential::Names(_)));

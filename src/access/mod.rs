@@ -98,7 +98,7 @@ impl Access {
         let open = accepted.is_open();
         if open {
             warn!(
-                "the admin service asks for no credentials: every caller that reaches its listener \
+                "the admin service requires no credentials: every caller that reaches its listener \
                  is \"{LOCAL}\" with the role owner"
             );
         }

@@ -1,4 +1,4 @@
-//! `imquota admin activate-catalog`: puts a catalog into force again that was replaced.
+//! `imquota admin activate-catalog`: puts a replaced catalog into force again.
 
 use clap::Args;
 
@@ -6,7 +6,7 @@ use super::Exit;
 use super::admin::random_id;
 use super::connect::AdminAddress;
 use super::error::Error;
-use super::session::{Calling, Session};
+use super::session::{CallFlags, Session};
 use crate::grpc::pb;
 use crate::grpc::pb::admin_service_client::AdminServiceClient;
 
@@ -14,19 +14,19 @@ use crate::grpc::pb::admin_service_client::AdminServiceClient;
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  imquota admin activate-catalog 2019-08-09")]
 pub struct Activate {
-    /// The version of a catalog that was in force before
+    /// Version of a catalog that was in force before
     version: String,
-    /// SHA-256 of its content, where several contents have that version
+    /// SHA-256 of its content, if several contents have that version
     #[arg(long, value_name = "HASH")]
     content_hash: Option<String>,
-    /// Makes a repetition harmless; 1-64 printable characters [default: a random one]
+    /// Idempotency key of the request, 1-64 printable characters [default: random]
     #[arg(long, value_name = "ID")]
     request_id: Option<String>,
 }
 
 impl Activate {
-    /// Makes the call and prints what is in force after it.
-    pub async fn run(self, to: &AdminAddress, calling: Calling) -> Result<Exit, Error> {
+    /// Makes the call and prints the catalog in force.
+    pub async fn run(self, to: &AdminAddress, flags: CallFlags) -> Result<Exit, Error> {
         let Self { version, content_hash, request_id } = self;
         let is_random = request_id.is_none();
         let request_id = request_id.map_or_else(random_id, Ok)?;
@@ -36,12 +36,12 @@ impl Activate {
             content_hash: content_hash.unwrap_or_default(),
         };
         let end = async {
-            let session = Session::open(to.target()?, calling).await?;
+            let session = Session::open(to.target()?, flags).await?;
             let mut client = AdminServiceClient::new(session.channel());
             session.finish(client.activate_catalog(session.request(request)).await)
         };
         end.await.map_err(|error| {
-            if is_random && error.is_worth_repeating() {
+            if is_random && error.may_retry() {
                 Error::Change { error: Box::new(error), how: "add", request_id }
             } else {
                 error

@@ -1,9 +1,9 @@
-//! `imquota admin`: apps, what is sold to them and refunded.
+//! `imquota admin`: registers apps, sells them editions and add-ons, and refunds purchases.
 //!
-//! A change whose `--request-id` is absent gets a random one before the first attempt. An attempt
-//! that may have been carried out unseen, or that a busy or restarting sidecar refused, is repeated
-//! a few times with the same id, so that the change is made once. An error that is left names the
-//! id, so that the caller can repeat the command with it.
+//! A change without `--request-id` gets a random one before the first attempt. An attempt whose
+//! outcome is unknown, or that a busy or restarting sidecar refused, is retried a few times with
+//! the same id, so that the change is made once. The final error contains the id, so that the
+//! caller can repeat the command with it.
 
 use std::time::Duration;
 
@@ -14,10 +14,10 @@ use super::Exit;
 use super::activate::Activate;
 use super::connect::AdminAddress;
 use super::error::Error;
-use super::inspect::Look;
+use super::inspect::Inspect;
 use super::journal::JournalCommand;
 use super::output::Format;
-use super::session::{Calling, Session};
+use super::session::{CallFlags, Session};
 use super::token;
 use crate::access::Role;
 use crate::clock::Stopwatch;
@@ -27,13 +27,15 @@ use crate::grpc::pb;
 use crate::grpc::pb::admin_service_client::AdminServiceClient;
 use crate::grpc::pb::metering_service_client::MeteringServiceClient;
 
-/// Most attempts of a change: with the pauses between them they outlast a leader election.
+/// Most attempts of a change: with the backoff between them they outlast a leader election.
 const ATTEMPTS_MAX: u32 = 4;
-/// Pauses between attempts.
-const FIRST_PAUSE: Duration = Duration::from_millis(200);
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-/// No attempt begins later than this, so that a hanging sidecar does not hold the caller for long.
-const ATTEMPTS_WITHIN: Duration = Duration::from_secs(8);
+/// Shortest backoff between attempts.
+const BACKOFF_MIN: Duration = Duration::from_millis(200);
+/// Longest backoff between attempts.
+const BACKOFF_MAX: Duration = Duration::from_secs(1);
+/// Time after which no attempt begins, so that a hanging sidecar does not block the caller for
+/// long.
+const ATTEMPT_START_MAX: Duration = Duration::from_secs(8);
 
 const EXAMPLE: &str = "\
 Example:
@@ -46,60 +48,60 @@ pub struct Admin {
     #[command(flatten)]
     to: AdminAddress,
     #[command(flatten)]
-    calling: Calling,
+    flags: CallFlags,
     #[command(subcommand)]
     command: AdminCommand,
 }
 
 impl Admin {
-    /// How the answer is printed.
+    /// Returns the output format.
     pub fn format(&self) -> Format {
-        self.calling.format()
+        self.flags.format()
     }
 }
 
 #[derive(Debug, Subcommand)]
 enum AdminCommand {
     #[command(flatten)]
-    Look(Look),
+    Inspect(Inspect),
     #[command(flatten)]
     Change(Change),
-    /// Put a catalog into force again that was replaced.
+    /// Put a replaced catalog into force again.
     ActivateCatalog(Activate),
-    /// Accept a Redis store that lost its facts, so that every sidecar goes on with what is there.
+    /// Accept a Redis store that lost its facts, so that every sidecar continues with the rest.
     ///
-    /// Afterwards register the apps that are gone, and import the facts of each from the IM's
-    /// database: imquota reconcile --app APP --groups FILE --import.
+    /// Afterwards register the missing apps, and import the facts of each from the IM's database:
+    /// imquota reconcile --app APP --groups FILE --import.
     #[command(after_help = "Example:\n  imquota admin accept-store")]
     AcceptStore {
-        /// Makes a repetition harmless; 1-64 printable characters [default: a random one]
+        /// Idempotency key of the request, 1-64 printable characters [default: random]
         #[arg(long, value_name = "ID")]
         request_id: Option<String>,
-        /// Take over the store of this id, which is another one
+        /// Accept another store, the one with this id
         #[arg(long, value_name = "ID", default_value = "")]
         found_store_id: String,
     },
-    /// What this sidecar accepted without the store and has not brought there yet.
+    /// List, retry or drop operations that this sidecar accepted without the store.
     #[command(subcommand, after_help = "Example:\n  imquota admin journal list --blocked")]
     Journal(JournalCommand),
-    /// Have an embedded store go by the machine's time of day, after that was set by hand.
+    /// Set the clock of an embedded store to the machine's time, after that was set by hand.
     #[command(after_help = "\
-Only after the machine's clock was checked: what is sold from then on has its time.
+Check the machine's clock first: later purchases are recorded with its time.
 
 Example:
   imquota admin accept-clock")]
     AcceptClock {
-        /// Makes a repetition harmless; 1-64 printable characters [default: a random one]
+        /// Idempotency key of the request, 1-64 printable characters [default: random]
         #[arg(long, value_name = "ID")]
         request_id: Option<String>,
     },
-    /// Make a token up, and its line for the file of `--admin-tokens-file`. Calls nobody.
+    /// Create a token, and its line for the file of `--admin-tokens-file`. Makes no call.
     #[command(after_help = "Example:\n  imquota admin make-token ann operator")]
     MakeToken {
-        /// Whose it is, as the audit log will name them
+        /// The owner's name in the audit log
         #[arg(value_parser = token::name)]
         name: String,
-        /// What they may do: viewer, operator or owner
+        /// The owner's role: viewer, operator or owner
         #[arg(value_parser = token::role)]
         role: Role,
     },
@@ -111,40 +113,40 @@ enum Change {
     #[command(after_help = "Example:\n  imquota admin create-app demo")]
     CreateApp {
         #[command(flatten)]
-        of: Changed,
+        of: ChangeArgs,
     },
     /// Sell an edition.
     #[command(after_help = EXAMPLE)]
     PurchaseEdition {
         #[command(flatten)]
-        of: Changed,
+        of: ChangeArgs,
         /// An edition of the catalog
         edition: String,
         #[command(flatten)]
         term: Term,
     },
-    /// Prolong the edition that runs.
+    /// Renew the current edition.
     #[command(after_help = "Example:\n  imquota admin renew-edition demo --months 12")]
     RenewEdition {
         #[command(flatten)]
-        of: Changed,
+        of: ChangeArgs,
         #[command(flatten)]
         term: Term,
     },
-    /// End a purchase and pay back what remains of it.
+    /// End a purchase and refund its remaining value.
     #[command(after_help = "Example:\n  imquota admin refund-purchase demo 6f1c2e")]
     RefundPurchase {
         #[command(flatten)]
-        of: Changed,
+        of: ChangeArgs,
         /// The request id of the purchase, as get-app shows it
         purchase: String,
     },
-    /// Set for how many days messages are kept from now on.
+    /// Set the number of days for which messages are retained.
     #[command(after_help = "Example:\n  imquota admin set-message-retention demo 30")]
     SetMessageRetention {
         #[command(flatten)]
-        of: Changed,
-        /// The catalog's free days (7), which switches it off, to its most (360)
+        of: ChangeArgs,
+        /// Days, from the catalog's free days (7; not charged) to its maximum (360)
         days: u32,
     },
     /// Sell an add-on.
@@ -153,7 +155,7 @@ Example:
   imquota admin grant-add-on demo groups-per-user-400 --months 1")]
     GrantAddOn {
         #[command(flatten)]
-        of: Changed,
+        of: ChangeArgs,
         /// An add-on of the catalog
         add_on: String,
         #[command(flatten)]
@@ -162,27 +164,28 @@ Example:
 }
 
 #[derive(Debug, Clone, Args)]
-struct Changed {
+struct ChangeArgs {
     /// The app
     app: String,
-    /// Makes a repetition harmless, and is used for the repetitions of this command's own, up to 3
-    /// where the outcome is unknown; 1-64 printable characters [default: a random one]
+    /// Idempotency key of the request, also of the up to 3 retries of this command; 1-64 printable
+    /// characters [default: random]
     #[arg(long, value_name = "ID")]
     request_id: Option<String>,
-    /// From when it counts, such as 2019-02-12T09:30:00+08:00; needs the role owner [default: now]
+    /// Time from which the change applies, such as 2019-02-12T09:30:00+08:00; requires the role
+    /// owner [default: now]
     #[arg(long, value_name = "TIME", value_parser = super::inspect::instant)]
     effective_at: Option<Timestamp>,
 }
 
 #[derive(Debug, Clone, Args)]
 struct Term {
-    /// Whole months, 1-24
+    /// Duration in whole months, 1-24
     #[arg(long, value_name = "N")]
     months: u32,
 }
 
 impl Change {
-    fn of(&mut self) -> &mut Changed {
+    fn of(&mut self) -> &mut ChangeArgs {
         match self {
             Self::CreateApp { of }
             | Self::PurchaseEdition { of, .. }
@@ -194,36 +197,36 @@ impl Change {
     }
 }
 
-/// Makes the call and prints the app as it is after it.
+/// Makes the call and prints the app after the change.
 pub async fn run(args: Admin) -> Result<Exit, Error> {
-    let Admin { to, calling, command } = args;
+    let Admin { to, flags, command } = args;
     let mut change = match command {
-        AdminCommand::Look(look) => {
-            let session = Session::open(to.target()?, calling).await?;
-            return look.run(&session).await;
+        AdminCommand::Inspect(inspect) => {
+            let session = Session::open(to.target()?, flags).await?;
+            return inspect.run(&session).await;
         }
         AdminCommand::MakeToken { name, role } => {
-            return token::make(&name, role, calling.format()).map(|()| Exit::Done);
+            return token::make(&name, role, flags.format()).map(|()| Exit::Done);
         }
-        AdminCommand::ActivateCatalog(activate) => return activate.run(&to, calling).await,
-        AdminCommand::Journal(command) => return command.run(&to, calling).await,
+        AdminCommand::ActivateCatalog(activate) => return activate.run(&to, flags).await,
+        AdminCommand::Journal(command) => return command.run(&to, flags).await,
         AdminCommand::AcceptStore { request_id, found_store_id } => {
             let is_random = request_id.is_none();
             let request_id = request_id.map_or_else(random_id, Ok)?;
-            let end = accept_store(&to, calling, request_id.clone(), found_store_id).await;
+            let end = accept_store(&to, flags, request_id.clone(), found_store_id).await;
             let how = if is_random { "add" } else { "keep" };
-            return end.map_err(|error| repeatable(error, how, request_id));
+            return end.map_err(|error| with_request_id(error, how, request_id));
         }
         AdminCommand::AcceptClock { request_id } => {
             let is_random = request_id.is_none();
             let request_id = request_id.map_or_else(random_id, Ok)?;
-            let session = Session::open(to.target()?, calling).await?;
+            let session = Session::open(to.target()?, flags).await?;
             let request =
                 session.request(pb::AcceptClockRequest { request_id: request_id.clone() });
             let mut client = AdminServiceClient::new(session.channel());
             let end = session.finish(client.accept_clock(request).await);
             let how = if is_random { "add" } else { "keep" };
-            return end.map_err(|error| repeatable(error, how, request_id));
+            return end.map_err(|error| with_request_id(error, how, request_id));
         }
         AdminCommand::Change(change) => change,
     };
@@ -231,55 +234,55 @@ pub async fn run(args: Admin) -> Result<Exit, Error> {
         Some(given) => (given.clone(), "keep"),
         absent @ None => (absent.insert(random_id()?).clone(), "add"),
     };
-    let end = apply_with_retry(&to, calling, &change).await;
-    end.map_err(|error| repeatable(error, how, request_id))
+    let end = apply_with_retry(&to, flags, &change).await;
+    end.map_err(|error| with_request_id(error, how, request_id))
 }
 
-/// A failed change that may be repeated, with its request id.
-pub(super) fn repeatable(error: Error, how: &'static str, request_id: String) -> Error {
-    if error.is_worth_repeating() {
+/// Adds the request id to the error of a change that may be retried.
+pub(super) fn with_request_id(error: Error, how: &'static str, request_id: String) -> Error {
+    if error.may_retry() {
         Error::Change { error: Box::new(error), how, request_id }
     } else {
         error
     }
 }
 
-/// Attempts the change until its outcome is known, within bounds.
+/// Retries the change until its outcome is known, within bounds.
 async fn apply_with_retry(
     to: &AdminAddress,
-    calling: Calling,
+    flags: CallFlags,
     change: &Change,
 ) -> Result<Exit, Error> {
-    let begun = Stopwatch::start();
+    let started = Stopwatch::start();
     for attempt in 1..ATTEMPTS_MAX {
-        let error = match apply(to, calling, change.clone()).await {
+        let error = match apply(to, flags, change.clone()).await {
             Err(error) if error.is_transient() => error,
             end => return end,
         };
-        // Where no server has answered yet, the address is wrong rather than the moment.
+        // If no server has responded yet, the address is likely wrong.
         let never_connected = attempt == 1 && matches!(error, Error::Connect { .. });
-        if never_connected || begun.elapsed() > ATTEMPTS_WITHIN {
+        if never_connected || started.elapsed() > ATTEMPT_START_MAX {
             return Err(error);
         }
-        tokio::time::sleep(backoff(attempt, FIRST_PAUSE, LONGEST_PAUSE)).await;
+        tokio::time::sleep(backoff(attempt, BACKOFF_MIN, BACKOFF_MAX)).await;
     }
-    apply(to, calling, change.clone()).await
+    apply(to, flags, change.clone()).await
 }
 
 async fn accept_store(
     to: &AdminAddress,
-    calling: Calling,
+    flags: CallFlags,
     request_id: String,
     found_store_id: String,
 ) -> Result<Exit, Error> {
-    let session = Session::open(to.target()?, calling).await?;
+    let session = Session::open(to.target()?, flags).await?;
     let mut client = AdminServiceClient::new(session.channel());
     let request = pb::AcceptStoreRequest { request_id, found_store_id };
     session.finish(client.accept_store(session.request(request)).await)
 }
 
-async fn apply(to: &AdminAddress, calling: Calling, mut change: Change) -> Result<Exit, Error> {
-    let session = Session::open(to.target()?, calling).await?;
+async fn apply(to: &AdminAddress, flags: CallFlags, mut change: Change) -> Result<Exit, Error> {
+    let session = Session::open(to.target()?, flags).await?;
     let mut client = AdminServiceClient::new(session.channel());
     let of = change.of();
     let app_id = std::mem::take(&mut of.app);
@@ -317,7 +320,7 @@ async fn apply(to: &AdminAddress, calling: Calling, mut change: Change) -> Resul
     }
 }
 
-/// 128 random bits in hexadecimal.
+/// Returns 128 random bits in hexadecimal.
 pub(super) fn random_id() -> Result<String, Error> {
     let mut bytes = [0_u8; 16];
     getrandom::fill(&mut bytes).map_err(Error::Random)?;
@@ -329,7 +332,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn random_request_ids_are_hexadecimal_and_differ() {
+    fn random_request_ids_are_hexadecimal_and_unique() {
         let (one, other) = (random_id().unwrap(), random_id().unwrap());
         assert!(one.len() == 32 && one.bytes().all(|byte| byte.is_ascii_hexdigit()), "{one}");
         assert_ne!(one, other);

@@ -1,4 +1,4 @@
-//! `imquota catalog`: shows and checks catalogs, without a sidecar.
+//! `imquota catalog`: shows and validates catalogs, without a sidecar.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -25,13 +25,13 @@ pub struct Catalog {
 
 #[derive(Debug, Subcommand)]
 enum CatalogCommand {
-    /// Print the built-in catalog, or a file when it is valid.
+    /// Print the built-in catalog, or a file if it is valid.
     #[command(after_help = "Example:\n  imquota catalog show")]
     Show {
-        /// A catalog in TOML [default: the built-in one]
+        /// A catalog in TOML [default: the built-in catalog]
         file: Option<PathBuf>,
     },
-    /// Say what is wrong with a catalog, by line and column.
+    /// Validate a catalog; problems are printed with line and column.
     #[command(after_help = "Example:\n  imquota catalog check catalog.toml")]
     Check {
         /// A catalog in TOML
@@ -40,13 +40,13 @@ enum CatalogCommand {
 }
 
 impl Catalog {
-    /// How the answer is printed.
+    /// Returns the output format.
     pub fn format(&self) -> Format {
         self.output.format()
     }
 }
 
-/// Shows or checks.
+/// Shows or validates a catalog.
 pub fn run(args: Catalog) -> Result<Exit, Error> {
     let format = args.format();
     match args.command {

@@ -1,4 +1,4 @@
-//! Where a sidecar listens, and the connection to it: TCP, TLS or a Unix socket, bounded in time.
+//! Address of a sidecar, and the connection to it: TCP, TLS or a Unix socket, with a timeout.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -16,45 +16,45 @@ use super::error::{Error, root_cause};
 use super::tls::{Encryption, TlsFlags};
 use super::token::{Bearer, TokenFlags};
 
-/// Where the help lists the flags that all calls share.
-pub const CALLING: &str = "Connection and output";
+/// Heading in the help for the options shared by all calls.
+pub const SHARED: &str = "Connection and output";
 
-/// How long a command waits; flags of every command that talks to a sidecar.
+/// Timeout option of every command that calls a sidecar.
 #[derive(Debug, Clone, Copy, Args)]
-pub struct Patience {
-    /// How long to wait for the connection, and then for the answer, in milliseconds
-    #[arg(long, global = true, value_name = "MS", default_value_t = 5000, help_heading = CALLING)]
+pub struct TimeoutFlag {
+    /// Timeout for the connection, and then for the response, in milliseconds
+    #[arg(long, global = true, value_name = "MS", default_value_t = 5000, help_heading = SHARED)]
     #[arg(value_parser = clap::value_parser!(u64).range(1..=TIMEOUT_MS_MAX))]
     timeout_ms: u64,
 }
 
-/// One hour: gRPC cannot express more than some days, and nobody waits that long.
+/// Longest timeout in milliseconds, one hour: far below what gRPC can encode.
 const TIMEOUT_MS_MAX: u64 = 3_600_000;
 
-impl Patience {
-    /// The bound of the connection and of the call.
-    pub fn timeout(self) -> Duration {
+impl TimeoutFlag {
+    /// Returns the timeout of the connection, and of the call.
+    pub fn duration(self) -> Duration {
         Duration::from_millis(self.timeout_ms)
     }
 }
 
-/// Where the data plane listens.
+/// Address options for the data plane.
 #[derive(Debug, Clone, Args)]
 pub struct DataAddress {
-    /// Where the sidecar listens: HOST:PORT, http://HOST:PORT, https://HOST:PORT or unix:PATH
-    #[arg(long, global = true, value_name = "WHERE", help_heading = CALLING)]
+    /// Address of the sidecar: HOST:PORT, http://HOST:PORT, https://HOST:PORT or unix:PATH
+    #[arg(long, global = true, value_name = "ADDRESS", help_heading = SHARED)]
     #[arg(env = "IMQUOTA_ADDRESS", default_value = "127.0.0.1:50051")]
     address: Address,
     #[command(flatten)]
     tls: TlsFlags,
 }
 
-/// Where the administration listens.
+/// Address options for the admin service.
 #[derive(Debug, Clone, Args)]
 pub struct AdminAddress {
-    /// Where the sidecar's admin service listens: HOST:PORT, http://HOST:PORT, https://HOST:PORT or
+    /// Address of the sidecar's admin service: HOST:PORT, http://HOST:PORT, https://HOST:PORT or
     /// unix:PATH
-    #[arg(long, global = true, value_name = "WHERE", help_heading = CALLING)]
+    #[arg(long, global = true, value_name = "ADDRESS", help_heading = SHARED)]
     #[arg(env = "IMQUOTA_ADMIN_ADDRESS", default_value = "127.0.0.1:50052")]
     address: Address,
     #[command(flatten)]
@@ -63,12 +63,12 @@ pub struct AdminAddress {
     token: TokenFlags,
 }
 
-/// A sidecar that is called, and what its calls show.
+/// The sidecar to call, with encryption and credentials.
 #[derive(Clone)]
 pub struct Target {
     address: Address,
     encryption: Option<Encryption>,
-    /// Shows who calls.
+    /// Token that authenticates the caller.
     pub bearer: Option<Bearer>,
 }
 
@@ -91,13 +91,13 @@ impl Target {
         let address = match address.clone() {
             Address::Tcp(authority) if tls.are_given() => Address::Tls(authority),
             Address::Unix(_) if tls.are_given() => {
-                let why = "a Unix socket is not encrypted; leave the flags --tls-... out";
+                let why = "a Unix socket is not encrypted; omit the options --tls-...";
                 return Err(Error::Tls(why.to_owned()));
             }
             Address::Http(authority) if tls.are_given() => {
                 let why = format!(
-                    "http:// is not encrypted; use https://{authority}, or leave the flags \
-                     --tls-... out"
+                    "http:// is not encrypted; use https://{authority}, or omit the options \
+                     --tls-..."
                 );
                 return Err(Error::Tls(why));
             }
@@ -108,7 +108,7 @@ impl Target {
             Address::Tcp(authority) | Address::Http(authority)
                 if bearer.is_some() && !is_loopback(authority.host()) =>
             {
-                return Err(Error::Readable { authority: authority.clone() });
+                return Err(Error::TokenNotEncrypted { authority: authority.clone() });
             }
             _ => None,
         };
@@ -117,13 +117,13 @@ impl Target {
 }
 
 impl Target {
-    /// What may be wrong with the way there, once a call has been lost on it.
-    pub fn doubt(&self) -> Option<String> {
+    /// Returns a hint at the likely cause after the connection was lost during a call.
+    pub fn hint(&self) -> Option<String> {
         match (&self.address, &self.encryption) {
             (Address::Tcp(to) | Address::Http(to), _) => {
-                Some(format!("If it is encrypted there, use https://{to}."))
+                Some(format!("If the sidecar requires TLS there, use https://{to}."))
             }
-            (_, Some(encryption)) => encryption.doubt().map(ToOwned::to_owned),
+            (_, Some(encryption)) => encryption.hint().map(ToOwned::to_owned),
             _ => None,
         }
     }
@@ -134,10 +134,10 @@ fn is_loopback(host: &str) -> bool {
     host == "localhost" || ip.is_ok_and(|ip| ip.to_canonical().is_loopback())
 }
 
-/// `HOST:PORT`, `http://HOST:PORT`, `https://HOST:PORT` or `unix:PATH`.
+/// Address of a listener: `HOST:PORT`, `http://HOST:PORT`, `https://HOST:PORT` or `unix:PATH`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Address {
-    /// A host and a port; encrypted where flags for TLS are given.
+    /// A host and a port; encrypted if TLS options are given.
     Tcp(Authority),
     /// A host and a port, not encrypted.
     Http(Authority),
@@ -147,7 +147,7 @@ pub enum Address {
     Unix(PathBuf),
 }
 
-/// A text that is no address.
+/// The text is not a valid address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "expected HOST:PORT, such as 127.0.0.1:50051 or [::1]:50051, http://HOST:PORT, \
@@ -165,7 +165,7 @@ impl FromStr for Address {
         let schemes = [("http://", Self::Http as fn(_) -> _), ("https://", Self::Tls)];
         let named = schemes.into_iter().find_map(|(prefix, scheme)| {
             let rest = text.strip_prefix(prefix)?;
-            // A URL of a server is often copied with the path `/`.
+            // URLs are often copied with the path `/`.
             Some((scheme, rest.strip_suffix('/').unwrap_or(rest)))
         });
         let (scheme, text) = named.unwrap_or((Self::Tcp, text));
@@ -188,7 +188,7 @@ impl fmt::Display for Address {
     }
 }
 
-/// Connects within that time.
+/// Connects within the timeout.
 pub async fn connect(target: &Target, timeout: Duration) -> Result<Channel, Error> {
     let fail = |why| Error::Connect { address: target.address.clone(), why };
     match tokio::time::timeout(timeout, dial(target)).await {
@@ -223,7 +223,7 @@ async fn dial(target: &Target) -> Result<Channel, tonic::transport::Error> {
                 let path = path.clone();
                 async move { UnixStream::connect(path).await.map(TokioIo::new) }
             });
-            // Only becomes the `:authority` header; the connector knows the way.
+            // Only becomes the `:authority` header; the connector uses the path.
             Endpoint::from_static("http://localhost").connect_with_connector(connector).await
         }
     }

@@ -1,27 +1,27 @@
-//! `imquota connection`: the options that all commands share which call a sidecar.
+//! `imquota connection`: lists the options of every command that calls a sidecar.
 //!
-//! They are accepted by each of these commands and listed here alone, so that the help of a command
-//! shows what is its own.
+//! Each of these commands accepts them, but only this help lists them, so that the help of a
+//! command shows its own options.
 
 use clap::Args;
 
-use super::connect::{AdminAddress, CALLING};
+use super::connect::{AdminAddress, SHARED};
 use super::error::Error;
-use super::session::Calling;
+use super::session::CallFlags;
 use super::{Exit, output};
 
-/// The name of the command.
+/// Name of the command.
 pub const NAME: &str = "connection";
 
-/// Stands in the help of each command that has these options.
+/// Reference to this help, in the help of each command that has these options.
 const POINTER: &str = "\
-Also takes --address, --timeout-ms, --output json, and options for TLS and tokens: see
+Also accepts --address, --timeout-ms, --output json, and options for TLS and tokens: see
 `imquota help connection`.";
 
 const HELP: &str = "\
-Without --address, `usage`, `quota` and `health` call 127.0.0.1:50051, or what IMQUOTA_ADDRESS
-names; `admin`, `statement`, `backup` and `reconcile` call the admin service at 127.0.0.1:50052, or
-what IMQUOTA_ADMIN_ADDRESS names. Tokens are for the admin service alone.
+Without --address, `usage`, `quota` and `health` call the address in IMQUOTA_ADDRESS, or
+127.0.0.1:50051; `admin`, `statement`, `backup` and `reconcile` call the admin service at the
+address in IMQUOTA_ADMIN_ADDRESS, or 127.0.0.1:50052. Tokens are only sent to the admin service.
 
 With --output json a command prints one JSON object, `admin watch-events` one on each line. An error
 is one object on stderr, on one line: code, reason, message and details.
@@ -29,14 +29,14 @@ is one object on stderr, on one line: code, reason, message and details.
 Example:
   imquota connection";
 
-/// Arguments of `imquota connection`, which are those of the other commands.
+/// Arguments of `imquota connection`: the shared options.
 #[derive(Debug, Args)]
 #[command(after_help = HELP)]
 pub struct Connection {
     #[command(flatten)]
     to: AdminAddress,
     #[command(flatten)]
-    calling: Calling,
+    flags: CallFlags,
 }
 
 /// Prints the options.
@@ -48,12 +48,12 @@ pub fn run() -> Result<Exit, Error> {
     Ok(Exit::Done)
 }
 
-/// Hides the options in the help of each command that has them, and says where they are listed.
+/// Hides the shared options in the help of each command, and adds a reference to this help.
 pub fn hide_in(command: clap::Command, is_inherited: bool) -> clap::Command {
     if command.get_name() == NAME {
-        let where_to = "Where the sidecar listens: HOST:PORT, http://HOST:PORT, https://HOST:PORT \
-                        or unix:PATH";
-        let address = |it: clap::Arg| it.help(where_to).hide_env(true).hide_default_value(true);
+        let help = "Address of the sidecar: HOST:PORT, http://HOST:PORT, https://HOST:PORT or \
+                    unix:PATH";
+        let address = |it: clap::Arg| it.help(help).hide_env(true).hide_default_value(true);
         return command.mut_arg("address", address);
     }
     let has_them = is_inherited || command.get_arguments().any(|it| it.get_id() == "address");
@@ -62,7 +62,7 @@ pub fn hide_in(command: clap::Command, is_inherited: bool) -> clap::Command {
         return command;
     }
     let own_help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
-    let is_shared = |it: &clap::Arg| it.get_help_heading() == Some(CALLING);
+    let is_shared = |it: &clap::Arg| it.get_help_heading() == Some(SHARED);
     let command = command.mut_args(|it| if is_shared(&it) { it.hide(true) } else { it });
     command.after_help(format!("{POINTER}\n\n{own_help}"))
 }

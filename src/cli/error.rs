@@ -1,6 +1,6 @@
-//! Why a command came to nothing, in sentences for the person who typed it.
+//! Errors of commands, as sentences for the person who typed the command.
 //!
-//! A denial is not an error; it is printed as an answer.
+//! A denial is not an error; it is printed as a result.
 
 use std::error::Error as _;
 use std::fmt::Write as _;
@@ -15,79 +15,79 @@ use super::connect::Address;
 use crate::diagnostics::with_causes;
 use crate::grpc::error_reason::ErrorReason;
 
-/// Reasons of a call whose own time limit passed at the sidecar.
+/// Reasons of a call whose own timeout expired at the sidecar.
 const TIMED_OUT: &str = ErrorReason::TimedOut.name();
 const DEADLINE_PASSED: &str = ErrorReason::DeadlinePassed.name();
 const UNFINISHED: &str = ErrorReason::Unfinished.name();
 
-/// Why a command came to nothing.
+/// Error of a command.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Nobody answers there.
+    /// The connection could not be established.
     #[error(
         "cannot connect to {address}: {why}\n\
          Is a sidecar listening there? `imquota serve` starts one; --address names another."
     )]
     Connect {
-        /// Where.
+        /// Address of the sidecar.
         address: Address,
-        /// What the system said.
+        /// Cause, from the operating system.
         why: String,
     },
-    /// The encrypted connection cannot even be tried.
+    /// The TLS options cannot be used.
     #[error("{0}")]
     Tls(String),
-    /// A token is not sent where others could read it.
+    /// The token was not sent, because the connection is not encrypted.
     #[error(
-        "the token is not sent to {authority}, where anybody on the way could read it; use \
-         https://{authority}"
+        "the token is not sent to {authority} over an unencrypted connection, where others could \
+         read it; use https://{authority}"
     )]
-    Readable {
-        /// Where.
+    TokenNotEncrypted {
+        /// Address of the sidecar.
         authority: Authority,
     },
-    /// What should be a token is none. It is not repeated here.
+    /// The token is malformed. The error does not repeat it, since it may be a secret.
     #[error("{place} must hold a token: one word of ASCII, as `imquota admin make-token` prints")]
     Token {
-        /// Where it was read.
+        /// The file or variable that it was read from.
         place: String,
     },
-    /// The system gives no randomness for a token.
-    #[error("cannot make a token up: {0}")]
-    NoToken(getrandom::Error),
-    /// The sidecar, or the way to it, answered with an error.
-    #[error("{}", sentence(.0, true))]
+    /// The system returned no random bytes for a token.
+    #[error("cannot create a token: {0}")]
+    MakeToken(getrandom::Error),
+    /// A call that may change something failed with this status.
+    #[error("{}", describe(.0, true))]
     Status(Box<Status>),
-    /// The same of a call that changes nothing, so that its outcome is no question.
-    #[error("{}", sentence(.0, false))]
-    Unread(Box<Status>),
-    /// The connection was lost during the call.
-    #[error("{error}\n{doubt}")]
-    Lost {
-        /// What failed.
+    /// A read-only call failed with this status.
+    #[error("{}", describe(.0, false))]
+    ReadStatus(Box<Status>),
+    /// The connection was lost during a call.
+    #[error("{error}\n{hint}")]
+    ConnectionLost {
+        /// Error of the call.
         error: Box<Error>,
-        /// What may be wrong.
-        doubt: String,
+        /// Likely cause.
+        hint: String,
     },
     /// A change failed, or its outcome is unknown.
-    #[error("{error}\nTo repeat it safely, {how}: --request-id {request_id}")]
+    #[error("{error}\nTo retry safely, {how}: --request-id {request_id}")]
     Change {
-        /// What failed.
+        /// Error of the change.
         error: Box<Error>,
-        /// Whether the command line lacks the id (`add`) or has it (`keep`).
+        /// `add` if the command line has no request id, `keep` if it has.
         how: &'static str,
-        /// The id that makes a repetition harmless.
+        /// Request id that makes a retry idempotent.
         request_id: String,
     },
-    /// A catalog is not valid: a line per mistake, each led by its place, as compilers do.
-    #[error("the catalog is not valid\n{0}")]
+    /// The catalog is invalid: one line per problem, each with its position, as in compilers.
+    #[error("the catalog is invalid\n{0}")]
     Catalog(String),
     /// A file cannot be read.
     #[error("cannot read {}: {error}", path.display())]
     Read {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// Cause.
         error: io::Error,
     },
     /// A file cannot be written.
@@ -95,81 +95,81 @@ pub enum Error {
     WriteFile {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// Cause.
         error: io::Error,
     },
-    /// A file is there that would be overwritten.
+    /// The output file exists.
     #[error("{} exists and is not overwritten; name another file, or remove it", path.display())]
     Exists {
         /// The file.
         path: PathBuf,
     },
-    /// A file of an export is not what it has to be.
-    #[error("{}: {why}", place(path, *line))]
+    /// A file of an export is invalid.
+    #[error("{}: {why}", position(path, *line))]
     Export {
         /// The file.
         path: PathBuf,
-        /// The line, from 1, where it is one.
+        /// The line, from 1, if the problem is in a line.
         line: Option<u64>,
-        /// What is wrong with it.
+        /// The problem.
         why: String,
     },
-    /// A checkpoint that the run cannot go on from.
-    #[error("{}: {why}; delete it to begin anew", path.display())]
+    /// The run cannot resume from the checkpoint.
+    #[error("{}: {why}; delete it to start over", path.display())]
     Checkpoint {
         /// The file.
         path: PathBuf,
-        /// In which respect it does not fit.
+        /// The difference or the problem.
         why: String,
     },
-    /// The system does not tell of signals.
-    #[error("cannot listen to signals: {0}")]
+    /// Signal handlers cannot be installed.
+    #[error("cannot install a signal handler: {0}")]
     Signals(io::Error),
-    /// A comparison came to an end before its last answer.
+    /// The comparison was interrupted before the last response.
     #[error("{0}")]
-    CutOff(&'static str),
-    /// A comparison that may be repeated.
+    Interrupted(&'static str),
+    /// A comparison failed, and may be repeated.
     #[error("{error}\n{advice}")]
     Comparison {
-        /// What failed.
+        /// Error of the comparison.
         error: Box<Error>,
-        /// How to go on.
+        /// Advice on repeating the comparison.
         advice: &'static str,
     },
-    /// Events were watched up to a token.
-    #[error("{error}\nTo go on where this ended: --after {token}")]
+    /// The stream of events ended.
+    #[error("{error}\nTo resume here: --after {token}")]
     Watch {
-        /// What failed.
+        /// Error of the stream.
         error: Box<Error>,
-        /// The last event that was printed.
+        /// Token of the last event printed.
         token: String,
     },
-    /// The audit log is not what it was.
+    /// The audit log was changed.
     #[error("the audit log was tampered with: {0}")]
     Audit(String),
-    /// The entry of the audit log that a person noted is not in the log.
+    /// The entry given with `--head` is not in the audit log.
     #[error("--head {head} is not in the log, whose entries are unchanged: {why}")]
     HeadNotFound {
-        /// Number and hash, as noted.
+        /// Number and hash, as given.
         head: String,
-        /// What is there instead, and what that may mean.
+        /// The entry found instead, and possible causes.
         why: String,
     },
-    /// The answer could not be written to stdout.
-    #[error("cannot write the answer: {0}")]
+    /// The response could not be written to stdout.
+    #[error("cannot write the response: {0}")]
     Write(io::Error),
-    /// The system gives no randomness for a request id.
-    #[error("cannot make a request id up ({0}); give one with --request-id")]
+    /// The system returned no random bytes for a request id.
+    #[error("cannot create a request id ({0}); give one with --request-id")]
     Random(getrandom::Error),
 }
 
 impl Error {
-    /// Whether the same call may yet succeed, or may have succeeded unseen.
-    pub fn is_worth_repeating(&self) -> bool {
+    /// Returns whether a retry of the call may succeed, or its outcome is unknown.
+    pub fn may_retry(&self) -> bool {
         match self {
-            Self::Connect { .. } | Self::Write(_) | Self::CutOff(_) => true,
-            Self::Lost { error, .. } => error.is_worth_repeating(),
-            Self::Status(status) | Self::Unread(status) => matches!(
+            Self::Connect { .. } | Self::Write(_) | Self::Interrupted(_) => true,
+            Self::ConnectionLost { error, .. } => error.may_retry(),
+            Self::Status(status) | Self::ReadStatus(status) => matches!(
                 status.code(),
                 Code::Unavailable
                     | Code::DeadlineExceeded
@@ -183,33 +183,35 @@ impl Error {
         }
     }
 
-    /// Whether a repetition by this command itself may get an answer.
+    /// Returns whether a retry by this command itself may succeed.
     pub fn is_transient(&self) -> bool {
-        !matches!(self, Self::Write(_)) && self.is_worth_repeating()
+        !matches!(self, Self::Write(_)) && self.may_retry()
     }
 
-    /// The same, of a call that changes nothing.
-    pub fn of_read(self) -> Self {
+    /// Converts the error to that of a read-only call.
+    pub fn for_read(self) -> Self {
         match self {
-            Self::Status(status) => Self::Unread(status),
-            Self::Lost { error, doubt } => Self::Lost { error: Box::new(error.of_read()), doubt },
+            Self::Status(status) => Self::ReadStatus(status),
+            Self::ConnectionLost { error, hint } => {
+                Self::ConnectionLost { error: Box::new(error.for_read()), hint }
+            }
             other => other,
         }
     }
 
-    /// The same, of a comparison, with how to go on where that may help.
-    pub fn of_comparison(self, has_checkpoint: bool, has_report: bool) -> Self {
-        if !self.is_worth_repeating() {
+    /// Adds advice on how to repeat the comparison, if that may help.
+    pub fn for_comparison(self, has_checkpoint: bool, has_report: bool) -> Self {
+        if !self.may_retry() {
             return self;
         }
         let advice = if has_checkpoint {
-            "Run the same command again: it goes on where it stopped."
+            "Run the same command again: it resumes where it stopped."
         } else if has_report {
-            "Run the same command again, with another file for --report: it begins anew, which is \
-             harmless; with --checkpoint FILE it would go on where it stopped."
+            "Run the same command again, with another file for --report: it starts over, which is \
+             safe; with --checkpoint FILE it would resume where it stopped."
         } else {
-            "Run the same command again: it begins anew, which is harmless; with --checkpoint FILE \
-             it would go on where it stopped."
+            "Run the same command again: it starts over, which is safe; with --checkpoint FILE it \
+             would resume where it stopped."
         };
         Self::Comparison { error: Box::new(self), advice }
     }
@@ -221,7 +223,7 @@ impl From<Status> for Error {
     }
 }
 
-/// The last cause: what the system said.
+/// Returns the text of the last cause, which is that of the operating system.
 pub fn root_cause(error: &dyn std::error::Error) -> String {
     let mut last = error;
     while let Some(cause) = last.source() {
@@ -230,7 +232,7 @@ pub fn root_cause(error: &dyn std::error::Error) -> String {
     last.to_string()
 }
 
-/// Whether the connection was lost, rather than that the sidecar answered or the time was up.
+/// Returns whether the connection was lost, as opposed to an error of the sidecar or a timeout.
 pub fn is_lost(status: &Status) -> bool {
     let late = |error: &(dyn std::error::Error + 'static)| error.is::<tonic::TimeoutExpired>();
     let mut cause = status.source();
@@ -241,65 +243,65 @@ pub fn is_lost(status: &Status) -> bool {
     is_local && cause.is_none()
 }
 
-fn sentence(status: &Status, is_change: bool) -> String {
+fn describe(status: &Status, is_change: bool) -> String {
     let lost = is_lost(status);
-    // UNKNOWN of a connection that was lost reads like the outcome of a change.
-    let mut said = match status.code() {
+    // UNKNOWN of a lost connection would read like the outcome of a change.
+    let mut text = match status.code() {
         Code::Unknown if lost => "the connection was lost".to_owned(),
         code => code_name(code),
     };
     if !status.message().is_empty() {
-        let _ = write!(said, ": {}", status.message());
+        let _ = write!(text, ": {}", status.message());
     }
     if let Some(cause) = status.source().filter(|_| lost) {
-        let _ = write!(said, ": {}", with_causes(cause));
+        let _ = write!(text, ": {}", with_causes(cause));
     }
     let details = status.get_error_details();
     let code = details.error_info().and_then(|info| info.metadata.get("im_error_code"));
     if let Some(code) = code {
-        let _ = write!(said, " (IM code {code})");
+        let _ = write!(text, " (IM code {code})");
     }
     let bad: Vec<_> =
         details.bad_request().iter().flat_map(|request| &request.field_violations).collect();
-    // A single one is what the message says already.
+    // A single one is already in the message.
     if bad.len() > 1 {
         for bad in bad {
-            let _ = write!(said, "\n  {}: {}", bad.field, bad.description);
+            let _ = write!(text, "\n  {}: {}", bad.field, bad.description);
         }
     }
     match status.code() {
         Code::DeadlineExceeded | Code::Cancelled if !lost => {
             let reason = details.error_info().map_or("", |info| info.reason.as_str());
-            // What tonic makes of a deadline that passes here is CANCELLED.
+            // tonic reports a deadline that expires on this side as CANCELLED.
             let is_late = status.source().is_some()
                 || [TIMED_OUT, DEADLINE_PASSED, UNFINISHED].contains(&reason)
                 || reason.is_empty() && status.code() == Code::DeadlineExceeded;
             if is_late {
-                said += "\nThe time limit (--timeout-ms) passed.";
+                text += "\nThe timeout (--timeout-ms) expired.";
             }
-            // Every other reason says by its sentence what is known.
+            // The message of every other reason states the outcome.
             if is_change && (reason.is_empty() || reason == TIMED_OUT) {
-                said += "\nIt may have been done all the same.";
+                text += "\nIts outcome is unknown: it may have been applied.";
             }
         }
         Code::Unauthenticated => {
-            said += "\nShow who you are: a token by --token-file or IMQUOTA_ADMIN_TOKEN, or a \
-                     certificate by --tls-cert and --tls-key.";
+            text += "\nGive credentials: a token by --token-file or IMQUOTA_ADMIN_TOKEN, or a \
+                     client certificate by --tls-cert and --tls-key.";
         }
         Code::Unimplemented => {
-            said += "\nThe service is not on this address; AdminService has a listener of its own.";
+            text += "\nThis address does not serve the service; AdminService has its own listener.";
         }
         _ => {}
     }
-    said
+    text
 }
 
-fn place(path: &Path, line: Option<u64>) -> String {
+fn position(path: &Path, line: Option<u64>) -> String {
     let line = line.map(|line| format!(":{line}")).unwrap_or_default();
     format!("{}{line}", path.display())
 }
 
-/// The code as the gRPC documents spell it, such as `INVALID_ARGUMENT`.
+/// Returns the code as spelled in the gRPC documentation, such as `INVALID_ARGUMENT`.
 pub fn code_name(code: Code) -> String {
     let camel = format!("{code:?}");
     let mut name = String::with_capacity(camel.len() + 2);
@@ -321,7 +323,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_status_is_a_sentence_with_each_bad_field() {
+    fn a_status_is_described_with_each_invalid_field() {
         let mut details = ErrorDetails::new();
         details.add_bad_request_violation("user_ids[3]", "is empty; 1-32 bytes");
         details.add_bad_request_violation("app_id", "has a space");
@@ -336,18 +338,18 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_change_names_the_request_id_that_was_made_up() {
+    fn the_error_of_a_change_contains_the_generated_request_id() {
         let error = Box::new(Error::from(Status::unavailable("the store is gone")));
         let error = Error::Change { error, how: "add", request_id: "0a1b".into() };
         assert_eq!(
             error.to_string(),
             "UNAVAILABLE: the store is gone\n\
-             To repeat it safely, add: --request-id 0a1b"
+             To retry safely, add: --request-id 0a1b"
         );
     }
 
     #[test]
-    fn a_failed_connection_says_where_and_what_to_start() {
+    fn a_connection_error_contains_the_address_and_a_remedy() {
         let address = "127.0.0.1:50051".parse().unwrap();
         let error = Error::Connect { address, why: "Connection refused (os error 111)".into() };
         assert_eq!(
@@ -358,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lost_connection_is_no_unknown_outcome() {
+    fn a_lost_connection_is_not_reported_as_unknown() {
         let mut lost = Status::new(Code::Unknown, "h2 protocol error");
         lost.set_source(std::sync::Arc::new(io::Error::from(io::ErrorKind::BrokenPipe)));
         assert_eq!(
@@ -370,33 +372,33 @@ mod tests {
     }
 
     #[test]
-    fn the_time_limit_is_blamed_for_what_it_has_ended_and_doubt_is_for_changes_alone() {
+    fn a_timeout_is_named_and_only_changes_have_an_unknown_outcome() {
         let with_reason = |reason: &str| {
             let details = ErrorDetails::with_error_info(reason, "imquota.v1", HashMap::new());
             Status::with_error_details(Code::DeadlineExceeded, "it", details)
         };
         let mut here = Status::new(Code::Cancelled, "Timeout expired");
         here.set_source(std::sync::Arc::new(tonic::TimeoutExpired(())));
-        for (status, is_blamed, is_in_doubt) in [
+        for (status, is_timeout, is_unknown) in [
             (with_reason("TIMED_OUT"), true, true),
             (with_reason("DEADLINE_PASSED"), true, false),
             (with_reason("REQUEST_UNFINISHED"), false, false),
             (with_reason("PREVIEW_TOO_LONG"), false, false),
-            (Status::unavailable("no answer within 2000 ms"), false, false),
+            (Status::unavailable("no response within 2000 ms"), false, false),
             (Status::cancelled("a panic"), false, true),
             (here, true, true),
         ] {
             let change = Error::from(status.clone()).to_string();
-            assert_eq!(change.contains("--timeout-ms"), is_blamed, "{change}");
-            assert_eq!(change.contains("may have been done"), is_in_doubt, "{change}");
-            let read = Error::from(status).of_read().to_string();
-            assert_eq!(read.contains("--timeout-ms"), is_blamed, "{read}");
-            assert!(!read.contains("may have been done"), "{read}");
+            assert_eq!(change.contains("--timeout-ms"), is_timeout, "{change}");
+            assert_eq!(change.contains("may have been applied"), is_unknown, "{change}");
+            let read = Error::from(status).for_read().to_string();
+            assert_eq!(read.contains("--timeout-ms"), is_timeout, "{read}");
+            assert!(!read.contains("may have been applied"), "{read}");
         }
     }
 
     #[test]
-    fn codes_are_spelled_as_in_the_grpc_documents() {
+    fn codes_are_spelled_as_in_the_grpc_documentation() {
         let names = [Code::Ok, Code::NotFound, Code::DeadlineExceeded].map(code_name);
         assert_eq!(names, ["OK", "NOT_FOUND", "DEADLINE_EXCEEDED"]);
     }

@@ -1,8 +1,8 @@
-//! An error as one JSON object, for programs: `code`, `reason`, `message` and `details`.
+//! Errors as one JSON object, for programs: `code`, `reason`, `message` and `details`.
 //!
 //! An error of the sidecar has its code, its message, and the reason and metadata of its ErrorInfo.
-//! One of the command line itself has the code that fits best and a reason that only this file
-//! gives; the README lists both.
+//! An error of the command line itself has the closest code and a reason that is defined only in
+//! this file. The README lists both.
 
 use serde_json::{Map, Value, json};
 use tonic::Status;
@@ -10,7 +10,7 @@ use tonic_types::StatusExt as _;
 
 use super::error::{Error, code_name, is_lost};
 
-/// An error of this program.
+/// JSON object of an error.
 struct Object {
     code: String,
     reason: String,
@@ -32,8 +32,8 @@ impl Object {
     fn of(error: &Error) -> Self {
         let new = |code, reason| Self::new(code, reason, error);
         match error {
-            Error::Status(status) | Error::Unread(status) => Self::of_status(status),
-            Error::Lost { error, doubt } => Self::of(error).with("advice", doubt.as_str()),
+            Error::Status(status) | Error::ReadStatus(status) => Self::of_status(status),
+            Error::ConnectionLost { error, hint } => Self::of(error).with("advice", hint.as_str()),
             Error::Comparison { error, advice } => Self::of(error).with("advice", *advice),
             Error::Change { error, request_id, .. } => {
                 Self::of(error).with("request_id", request_id.as_str())
@@ -43,9 +43,9 @@ impl Object {
                 new("UNAVAILABLE", "NOT_CONNECTED").with("address", address.to_string())
             }
             Error::Tls(_) => new("INVALID_ARGUMENT", "TLS_REFUSED"),
-            Error::Readable { .. } => new("FAILED_PRECONDITION", "TOKEN_NOT_ENCRYPTED"),
+            Error::TokenNotEncrypted { .. } => new("FAILED_PRECONDITION", "TOKEN_NOT_ENCRYPTED"),
             Error::Token { .. } => new("INVALID_ARGUMENT", "TOKEN_MALFORMED"),
-            Error::NoToken(_) | Error::Random(_) => new("INTERNAL", "NO_RANDOMNESS"),
+            Error::MakeToken(_) | Error::Random(_) => new("INTERNAL", "NO_RANDOMNESS"),
             Error::Catalog(_) => new("INVALID_ARGUMENT", "CATALOG_INVALID"),
             Error::Read { path, .. } => {
                 new("FAILED_PRECONDITION", "FILE_NOT_READ").with("path", text(path))
@@ -61,7 +61,7 @@ impl Object {
                 new("FAILED_PRECONDITION", "CHECKPOINT_DIFFERS").with("path", text(path))
             }
             Error::Signals(_) => new("INTERNAL", "NO_SIGNALS"),
-            Error::CutOff(_) => new("UNAVAILABLE", "COMPARISON_CUT_OFF"),
+            Error::Interrupted(_) => new("UNAVAILABLE", "COMPARISON_CUT_OFF"),
             Error::Audit(_) => new("DATA_LOSS", "AUDIT_LOG_TAMPERED"),
             Error::HeadNotFound { head, .. } => {
                 new("NOT_FOUND", "AUDIT_HEAD_NOT_FOUND").with("head", head.as_str())
@@ -97,22 +97,22 @@ impl Object {
         Self { code, reason: reason.to_owned(), message, details }
     }
 
-    /// On one line.
+    /// Formats the object on one line.
     fn line(self) -> String {
         let Self { code, reason, message, details } = self;
         json!({"code": code, "reason": reason, "message": message, "details": details}).to_string()
     }
 }
 
-/// The error as an object on one line.
+/// Formats an error as an object on one line.
 pub fn line(error: &Error) -> String {
     Object::of(error).line()
 }
 
-/// A command line that is wrong, as an object on one line.
+/// Formats an error of the command line as an object on one line.
 pub fn line_of_usage(error: &clap::Error) -> String {
     let text = error.render().to_string();
-    // How the command is used follows, which programs do not need.
+    // The usage text that follows is omitted: programs do not need it.
     let message = text.split("\n\n").next().unwrap_or_default();
     let message = message.strip_prefix("error: ").unwrap_or(message).to_owned();
     let (code, reason) = ("INVALID_ARGUMENT".to_owned(), "COMMAND_LINE".to_owned());

@@ -1,4 +1,4 @@
-//! `imquota health`: a probe for scripts and container runtimes, over `grpc.health.v1`.
+//! `imquota health`: a health probe for scripts and container runtimes, over `grpc.health.v1`.
 
 use clap::Args;
 use serde_json::json;
@@ -9,7 +9,7 @@ use tonic_health::pb::health_client::HealthClient;
 use super::connect::DataAddress;
 use super::error::Error;
 use super::output::Format;
-use super::session::{Calling, Session};
+use super::session::{CallFlags, Session};
 use super::{Exit, output};
 
 const EXAMPLE: &str = "\
@@ -26,22 +26,22 @@ pub struct Health {
     #[command(flatten)]
     to: DataAddress,
     #[command(flatten)]
-    calling: Calling,
+    flags: CallFlags,
 }
 
 impl Health {
-    /// How the answer is printed.
+    /// Returns the output format.
     pub fn format(&self) -> Format {
-        self.calling.format()
+        self.flags.format()
     }
 }
 
-/// Asks, and prints the status by its name.
+/// Makes the call and prints the name of the status.
 pub async fn run(args: Health) -> Result<Exit, Error> {
-    let session = Session::open(args.to.target()?, args.calling).await?;
+    let session = Session::open(args.to.target()?, args.flags).await?;
     let request = session.request(HealthCheckRequest { service: args.service });
-    let answer = HealthClient::new(session.channel()).check(request).await;
-    let status = answer.map_err(|status| session.explained(status))?.into_inner().status();
+    let response = HealthClient::new(session.channel()).check(request).await;
+    let status = response.map_err(|status| session.explain(status))?.into_inner().status();
     let name = status.as_str_name();
     output::show_other(&format!("{name}\n"), &json!({"status": name}), session.format())?;
     Ok(if status == ServingStatus::Serving { Exit::Done } else { Exit::Failed })

@@ -1,4 +1,4 @@
-//! The commands of `imquota admin` that change nothing.
+//! The read-only commands of `imquota admin`.
 
 use chrono::DateTime;
 use clap::{Args, Subcommand};
@@ -15,165 +15,166 @@ use crate::grpc::pb;
 use crate::grpc::pb::admin_service_client::AdminServiceClient;
 use crate::grpc::pb::preview_entitlement_request::Change;
 
-/// Most apps or events of one answer.
-const PAGE: u32 = 1000;
+/// Most apps or entries of one response.
+const PAGE_SIZE_MAX: u32 = 1000;
 
-/// Something to look at.
+/// A read-only command.
 #[derive(Debug, Subcommand)]
-pub enum Look {
-    /// Show an app: what it bought, its limits, and when they change.
+pub enum Inspect {
+    /// Show an app: its purchases, its limits, and when they change.
     #[command(after_help = "Example:\n  imquota admin get-app demo")]
     GetApp {
         /// The app
         app: String,
     },
-    /// List the apps that are registered.
+    /// List the registered apps.
     #[command(after_help = "Example:\n  imquota admin list-apps --after demo")]
     ListApps {
-        /// List those after this one
+        /// Start after this app
         #[arg(long, value_name = "APP", default_value = "")]
         after: String,
-        /// At most so many
-        #[arg(long, value_name = "N", default_value_t = PAGE)]
-        #[arg(value_parser = clap::value_parser!(u32).range(1..=i64::from(PAGE)))]
+        /// Maximum number of apps
+        #[arg(long, value_name = "N", default_value_t = PAGE_SIZE_MAX)]
+        #[arg(value_parser = clap::value_parser!(u32).range(1..=i64::from(PAGE_SIZE_MAX)))]
         most: u32,
     },
-    /// Show the catalog that the sidecar goes by: what is sold, for how much, what it allows.
+    /// Show the catalog in force: editions and add-ons, with prices and limits.
     #[command(after_help = "Example:\n  imquota admin get-catalog")]
     GetCatalog,
-    /// Show what an app would be entitled to after a change or at an instant, and who is over then.
+    /// Show the limits of an app after a change or at a given time, and the counts over them.
     #[command(after_help = "\
 Example:
   imquota admin preview demo --grant-add-on members-2000 --months 1
   imquota admin preview demo --at 2026-12-01T00:00:00+08:00 --user alice
   imquota admin preview demo --refund-purchase order-4711 --everybody --timeout-ms 600000")]
     Preview(Preview),
-    /// Print what happens, as it happens: limits that fill up, denials, purchases and their ends.
+    /// Print events as they happen: thresholds crossed, denials, purchases and their ends.
     #[command(after_help = "\
 Example:
   imquota admin watch-events
   imquota admin watch-events --app demo --kind ending --kind grace-began
   imquota admin watch-events --after 0 --output json")]
     WatchEvents(Watch),
-    /// List who was denied most by this sidecar within the running hour.
+    /// List the apps, users and groups with the most denials by this sidecar in the current hour.
     #[command(after_help = "Example:\n  imquota admin top-denials --app demo")]
     TopDenials {
-        /// Only of this app
+        /// Only denials of this app
         #[arg(long, value_name = "APP", default_value = "")]
         app: String,
-        /// At most so many apps, and so many subjects
+        /// Maximum number of apps, and of users and groups
         #[arg(long, value_name = "N", default_value_t = 20)]
         #[arg(value_parser = clap::value_parser!(u32).range(1..=100))]
         most: u32,
     },
-    /// Print the id of the store, as --store-id takes it.
+    /// Print the id of the store, as --store-id accepts it.
     #[command(after_help = "Example:\n  imquota admin store-id")]
     StoreId,
-    /// Show which store the facts are in, and whether it has lost them.
+    /// Show the store that holds the facts, and whether it lost them.
     #[command(after_help = "Example:\n  imquota admin store-state")]
     StoreState,
-    /// List operations that were accepted without the store, and set aside when one was accepted.
+    /// List operations that were accepted without the store and set aside by accept-store.
     #[command(after_help = "Example:\n  imquota admin set-aside-operations --after 120")]
     SetAsideOperations {
-        /// After the operation of this number
+        /// Start after the operation with this number
         #[arg(long, value_name = "NUMBER", default_value = "")]
         after: String,
-        /// At most so many
-        #[arg(long, value_name = "N", default_value_t = PAGE)]
-        #[arg(value_parser = clap::value_parser!(u32).range(1..=i64::from(PAGE)))]
+        /// Maximum number of operations
+        #[arg(long, value_name = "N", default_value_t = PAGE_SIZE_MAX)]
+        #[arg(value_parser = clap::value_parser!(u32).range(1..=i64::from(PAGE_SIZE_MAX)))]
         most: u32,
     },
-    /// The audit log: who changed what.
+    /// Read or verify the audit log of changes.
     #[command(subcommand, after_help = "Example:\n  imquota admin audit verify")]
     Audit(AuditCommand),
 }
 
-/// Something about the audit log.
+/// A command on the audit log.
 #[derive(Debug, Subcommand)]
 pub enum AuditCommand {
-    /// List the entries, the oldest first.
+    /// List the entries, oldest first.
     #[command(after_help = "Example:\n  imquota admin audit list --app demo")]
     List(Audit),
-    /// Check that no entry was changed or removed.
+    /// Verify that no entry was changed or removed.
     #[command(after_help = "\
 Example:
   imquota admin audit verify
   imquota admin audit verify --head 42:9f86d081884c7d65")]
     Verify {
-        /// Number and hash of an entry that was noted before; the log has to have it still
+        /// Number and hash of an entry printed by an earlier run; the log must still contain it
         #[arg(long, value_name = "NUMBER:HASH", value_parser = head)]
         head: Option<Head>,
     },
 }
 
-/// What is looked at, and whose counts.
+/// Arguments of `imquota admin preview`.
 #[derive(Debug, Args)]
 pub struct Preview {
     /// The app
     app: String,
-    /// After selling this edition
+    /// Preview the purchase of this edition
     #[arg(long, value_name = "EDITION", group = "change", requires = "months")]
     purchase_edition: Option<String>,
-    /// After prolonging the edition
+    /// Preview a renewal of the edition
     #[arg(long, group = "change", requires = "months")]
     renew_edition: bool,
-    /// After selling this add-on
+    /// Preview the purchase of this add-on
     #[arg(long, value_name = "ADD-ON", group = "change", requires = "months")]
     grant_add_on: Option<String>,
-    /// After refunding the purchase of this request
+    /// Preview the refund of the purchase with this request id
     #[arg(long, value_name = "REQUEST", group = "change")]
     refund_purchase: Option<String>,
-    /// For so many months, 1-24
+    /// Duration of the purchase in months, 1-24
     #[arg(long, value_name = "N")]
     months: Option<u32>,
-    /// At this instant, such as 2026-12-01T00:00:00+08:00 [default: now]
+    /// Time of the preview, such as 2026-12-01T00:00:00+08:00 [default: now]
     #[arg(long, value_name = "TIME", value_parser = instant)]
     at: Option<Timestamp>,
-    /// Compare the counts of this user; may be repeated
+    /// Compare the counts of this user with the limits; may be repeated
     #[arg(long = "user", value_name = "USER")]
     users: Vec<String>,
-    /// Compare the counts of this group; may be repeated
+    /// Compare the counts of this group with the limits; may be repeated
     #[arg(long = "group", value_name = "GROUP")]
     groups: Vec<String>,
-    /// Go through all users and groups and count who is over; raise --timeout-ms for a large app
+    /// Scan all users and groups and count those over a limit; needs a larger --timeout-ms for a
+    /// large app
     #[arg(long)]
     everybody: bool,
 }
 
-/// Which entries are listed.
+/// Filters of `imquota admin audit list`.
 #[derive(Debug, Args)]
 pub struct Audit {
-    /// Of this app
+    /// Only entries of this app
     #[arg(long, default_value = "")]
     app: String,
-    /// By this actor
+    /// Only entries of this actor
     #[arg(long, default_value = "")]
     actor: String,
-    /// Of this RPC, such as GrantAddOn
+    /// Only entries of this RPC, such as GrantAddOn
     #[arg(long, default_value = "")]
     action: String,
-    /// Of this request
+    /// Only the entry of this request
     #[arg(long, value_name = "ID", default_value = "")]
     request_id: String,
-    /// Not before this instant
+    /// Only entries at or after this time
     #[arg(long, value_name = "TIME", value_parser = instant)]
     from: Option<Timestamp>,
-    /// Before this instant
+    /// Only entries before this time
     #[arg(long, value_name = "TIME", value_parser = instant)]
     until: Option<Timestamp>,
-    /// After the entry of this number
+    /// Start after the entry with this number
     #[arg(long, value_name = "NUMBER", default_value = "")]
     after: String,
-    /// At most so many
-    #[arg(long, value_name = "N", default_value_t = PAGE)]
-    #[arg(value_parser = clap::value_parser!(u32).range(1..=i64::from(PAGE)))]
+    /// Maximum number of entries
+    #[arg(long, value_name = "N", default_value_t = PAGE_SIZE_MAX)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=i64::from(PAGE_SIZE_MAX)))]
     most: u32,
 }
 
-/// An instant as RFC 3339 writes it.
+/// Parses a time in RFC 3339.
 pub fn instant(text: &str) -> Result<Timestamp, String> {
     let instant = DateTime::parse_from_rfc3339(text);
-    let instant = instant.map_err(|_| "must look like 2019-02-12T09:30:00+08:00")?;
+    let instant = instant.map_err(|_| "must be in RFC 3339, such as 2019-02-12T09:30:00+08:00")?;
     let nanos = i32::try_from(instant.timestamp_subsec_nanos()).unwrap_or(0);
     Ok(Timestamp { seconds: instant.timestamp(), nanos })
 }
@@ -184,11 +185,11 @@ fn head(text: &str) -> Result<Head, String> {
         let number = number.parse().ok().filter(|_| is_hash)?;
         Some(Head { number, hash: hash.to_ascii_lowercase() })
     });
-    head.ok_or_else(|| "must look like 42:9f86d081884c7d65".to_owned())
+    head.ok_or_else(|| "must be NUMBER:HASH, such as 42:9f86d081884c7d65".to_owned())
 }
 
-impl Look {
-    /// Makes the calls and prints what they show.
+impl Inspect {
+    /// Makes the calls and prints the responses.
     pub async fn run(self, session: &Session) -> Result<Exit, Error> {
         let mut client = AdminServiceClient::new(session.channel());
         match self {
@@ -215,9 +216,9 @@ impl Look {
             Self::StoreId => {
                 let request = session.request(pb::GetStoreStateRequest {});
                 let state = client.get_store_state(request).await;
-                let store_id =
-                    state.map_err(|status| session.explained(status).of_read())?.into_inner();
-                let id = store_id.store_id;
+                let state =
+                    state.map_err(|status| session.explain(status).for_read())?.into_inner();
+                let id = state.store_id;
                 let object = json!({"store_id": id});
                 output::show_other(&format!("{id}\n"), &object, session.format())?;
                 Ok(Exit::Done)
@@ -277,61 +278,61 @@ impl Audit {
     }
 }
 
-/// Why a noted entry is not in a log whose chain is whole. A mistyped number or the log of another
-/// store is likelier than tampering, which is named last.
-fn missing_head(noted: &Head, last: &Head) -> Error {
-    let Head { number, hash } = noted;
+/// Returns the error for an expected entry that is missing from a log with an intact hash chain. A
+/// mistyped number or the log of another store is likelier than tampering, which is named last.
+fn missing_head(expected: &Head, last: &Head) -> Error {
+    let Head { number, hash } = expected;
     let why = if *number > last.number {
         let last = last.number;
         format!(
-            "the log ends with entry {last}. Either the head was noted of another log, or the end \
-             of this one was removed"
+            "the log ends with entry {last}. Either the head is of another log, or the end of this \
+             one was removed"
         )
     } else {
         format!(
             "entry {number} has another hash. Either the head is mistyped or of another log, or \
-             this one was tampered with as a whole"
+             this whole log was tampered with"
         )
     };
     Error::HeadNotFound { head: format!("{number}:{hash}"), why }
 }
 
-/// Reads the whole log and follows its chain.
+/// Reads the whole log and verifies its hash chain.
 async fn verify(
     session: &Session,
     mut client: AdminServiceClient<tonic::transport::Channel>,
-    noted: Option<Head>,
+    expected: Option<Head>,
 ) -> Result<Exit, Error> {
     let (mut head, mut page_token) = (Head::default(), String::new());
-    let mut has_noted = noted.is_none();
+    let mut has_expected = expected.is_none();
     loop {
         let request = pb::ListAuditEventsRequest {
-            page_size: PAGE,
+            page_size: PAGE_SIZE_MAX,
             page_token,
             ..pb::ListAuditEventsRequest::default()
         };
         let answer = client.list_audit_events(session.request(request)).await;
-        let answer = answer.map_err(|status| session.explained(status))?.into_inner();
+        let answer = answer.map_err(|status| session.explain(status))?.into_inner();
         for event in answer.events {
             let entry = crate::grpc::audit_entry(event).map_err(Error::Audit)?;
             entry.verify(&head).map_err(|fault| Error::Audit(fault.to_string()))?;
             head = entry.head;
-            has_noted |= noted.as_ref().is_some_and(|noted| {
-                noted.number == head.number && head.hash.starts_with(&noted.hash)
+            has_expected |= expected.as_ref().is_some_and(|expected| {
+                expected.number == head.number && head.hash.starts_with(&expected.hash)
             });
         }
         page_token = answer.next_page_token;
         if page_token.is_empty() {
             let last = Head { number: answer.head_number, hash: answer.head_hash };
-            // What was logged meanwhile comes after what was read.
+            // Entries logged during the reading come after those that were read.
             if last.number < head.number {
                 return Err(Error::Audit("its end was removed".to_owned()));
             }
             break;
         }
     }
-    if let Some(noted) = noted.filter(|_| !has_noted) {
-        return Err(missing_head(&noted, &head));
+    if let Some(expected) = expected.filter(|_| !has_expected) {
+        return Err(missing_head(&expected, &head));
     }
     let Head { number, hash } = head;
     let entries = if number == 1 { "entry" } else { "entries" };

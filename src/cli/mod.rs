@@ -1,21 +1,21 @@
-//! The command line: what can be asked, and which module answers.
+//! The command line: its commands, and the module behind each.
 //!
 //! # Layout
 //!
-//! - `serve`: runs the sidecar, and logs why it did not start.
-//! - `connect`: the flags that reach a sidecar, and the connection; `tls` encrypts it.
-//! - `token`: what shows who calls.
-//! - `session`: one call over it, from the request to what is printed.
-//! - `quota`, `usage`, `admin`, `health`, `catalog`: a command each; `look` is what `admin` has
-//!   that changes nothing; `watch` prints events as they come.
-//! - `journal`: what a sidecar has not brought to the store, and what to do about it.
+//! - `serve`: runs the sidecar, and logs the problems if it cannot start.
+//! - `connect`: the address and timeout options, and the connection; `tls` encrypts it.
+//! - `token`: the token that authenticates calls of the admin service.
+//! - `session`: one call over a connection, from the request to the printed response.
+//! - `quota`, `usage`, `admin`, `health`, `catalog`: a command each; `inspect` has the read-only
+//!   commands of `admin`; `watch` prints events as they arrive.
+//! - `journal`: lists, retries and drops operations that are not in the store yet.
 //! - `backup`: copies the embedded store to a file.
-//! - `reconcile`: compares an export of the IM's database with what is held; a folder of its own.
-//! - `output`: answers as tables or JSON; the only place that writes to the terminal.
-//! - `error`: why a command came to nothing, in sentences; `error_object`: the same for programs.
-//! - `connection`: the options that commands share, which their help does not repeat.
+//! - `reconcile`: compares an export of the IM's database with the stored facts.
+//! - `output`: responses as tables or JSON; the only module that writes to the terminal.
+//! - `error`: the errors of commands, as sentences; `error_object`: the same errors as JSON.
+//! - `connection`: the options shared by commands, which their help does not repeat.
 //!
-//! A command only makes a request and names the RPC. What all share (connection, deadline, output
+//! A command only builds a request and calls the RPC. Shared code (connection, deadline, output
 //! format, exit code) is in `session` and `output`. No rule of the domain is decided here.
 
 mod activate;
@@ -56,11 +56,11 @@ pub use reconcile::read_export;
 
 const ROOT_HELP: &str = "\
 Exit codes:
-  0  done: everything was applied, already held or not held
-  1  no decision was made: bad input, no connection, an error, or not serving
-  2  the command line is wrong
-  3  something was denied
-  4  a comparison found differences, and they are left
+  0  success: everything was applied, already held or not held
+  1  no decision: invalid input, no connection, an error, or the sidecar is not serving
+  2  invalid command line
+  3  at least one item was denied
+  4  a comparison left differences
 
 Example:
   imquota serve
@@ -70,44 +70,44 @@ Example:
 #[derive(Debug, Parser)]
 #[command(version, after_help = ROOT_HELP)]
 pub struct Cli {
-    /// What to do.
+    /// The command to run.
     #[command(subcommand)]
     pub command: Command,
 }
 
-/// What to do: be the sidecar, or talk to one.
+/// A command: run the sidecar, or call one.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run the sidecar.
     #[command(after_help = "Example:\n  imquota serve")]
     Serve(Flags),
-    /// Everything else.
+    /// Every other command.
     #[command(flatten)]
     Client(Box<ClientCommand>),
 }
 
-/// A command that ends by itself.
+/// A command that terminates on its own.
 #[derive(Debug, Subcommand)]
 pub enum ClientCommand {
-    /// Ask whether a sidecar is serving; the exit code is 0 only when it is.
+    /// Check whether a sidecar is serving; the exit code is 0 only if it is.
     Health(health::Health),
-    /// Register apps, sell them editions and add-ons, refund them, and see who did what.
+    /// Register apps, sell and refund editions and add-ons, and read the audit log.
     Admin(Box<admin::Admin>),
-    /// Take quota and give it back, as an IM server would; a repeated call counts once.
+    /// Take and release quota as an IM server does; a repeated call counts once.
     Quota(quota::Quota),
-    /// Show what an app, a user or a group holds, and what it may hold.
+    /// Show the counts and limits of an app, a user or a group.
     Usage(usage::Usage),
-    /// Show what an app has to pay for a month, and why.
+    /// Show the statement of an app for a month.
     Statement(statement::Statement),
-    /// Copy the embedded store to a file while the sidecar goes on.
+    /// Copy the embedded store to a file while the sidecar keeps running.
     Backup(Box<backup::Backup>),
-    /// Compare what is held with an export of the IM's database, and repair the differences.
+    /// Compare the stored facts with an export of the IM's database, and repair differences.
     Reconcile(Box<reconcile::Reconcile>),
-    /// Show and check catalogs of editions, add-ons and group types.
+    /// Show and validate catalogs of editions, add-ons and group types.
     Catalog(catalog::Catalog),
     /// List the options of every command that calls a sidecar: address, TLS, token, output.
     Connection(Box<connection::Connection>),
-    /// Print a script that completes commands and flags in a shell.
+    /// Print the completion script for a shell.
     #[command(after_help = "Example:\n  imquota completions bash")]
     Completions {
         /// The shell
@@ -116,7 +116,7 @@ pub enum ClientCommand {
 }
 
 impl ClientCommand {
-    /// How its answer and its error are printed.
+    /// Returns the format of its response and its errors.
     fn format(&self) -> Format {
         match self {
             Self::Health(args) => args.format(),
@@ -132,13 +132,13 @@ impl ClientCommand {
     }
 }
 
-/// The whole command line.
+/// Builds the definition of the command line.
 #[must_use]
 pub fn command() -> clap::Command {
     connection::hide_in(Cli::command(), false)
 }
 
-/// Reads the command line of this process, or says what is wrong with it and ends.
+/// Parses the command line of this process; if it is invalid, prints an error and exits.
 #[must_use]
 pub fn parse() -> Cli {
     let parsed = command().try_get_matches().and_then(|it| Cli::from_arg_matches(&it));
@@ -154,16 +154,16 @@ pub fn parse() -> Cli {
     })
 }
 
-/// How a command ended.
+/// Result of a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
-    /// It did what it was asked for.
+    /// Success.
     Done,
-    /// It came to nothing; why was printed.
+    /// Failure; the error was printed.
     Failed,
-    /// It was answered, and something was denied.
+    /// Success, but at least one item was denied.
     Denied,
-    /// It compared, and differences are left.
+    /// The comparison left differences.
     Differs,
 }
 
@@ -172,14 +172,14 @@ impl From<Exit> for ExitCode {
         match exit {
             Exit::Done => Self::SUCCESS,
             Exit::Failed => Self::from(1),
-            // 2 is clap's, for a wrong command line.
+            // clap uses 2 for an invalid command line.
             Exit::Denied => Self::from(3),
             Exit::Differs => Self::from(4),
         }
     }
 }
 
-/// Carries a command out and prints its answer, or why there is none.
+/// Runs a command and prints its response or its error.
 pub async fn run(command: ClientCommand) -> Exit {
     let format = command.format();
     let end = match command {
@@ -222,26 +222,26 @@ pub fn fail(error: &dyn std::error::Error) -> Exit {
 mod tests {
     use super::*;
 
-    fn each(command: &clap::Command, check: &mut impl FnMut(&clap::Command)) {
+    fn for_each(command: &clap::Command, check: &mut impl FnMut(&clap::Command)) {
         check(command);
-        command.get_subcommands().for_each(|sub| each(sub, check));
+        command.get_subcommands().for_each(|sub| for_each(sub, check));
     }
 
     #[test]
-    fn the_commands_are_consistent() {
+    fn the_command_definitions_are_valid() {
         command().debug_assert();
     }
 
     #[test]
-    fn no_help_but_that_of_connection_lists_the_shared_options() {
+    fn only_the_help_of_connection_lists_the_shared_options() {
         let mut built = command();
         built.build();
         let mut seen = 0;
-        each(&built, &mut |command| {
+        for_each(&built, &mut |command| {
             let takes_them = command.get_arguments().any(|it| it.get_id() == "timeout_ms");
             let help = command.clone().render_long_help().to_string();
             let lists = ["--tls-ca <", "--timeout-ms <"].iter().any(|it| help.contains(it));
-            // `help` has a command of each name, without options.
+            // `help` has a subcommand for each command, without options.
             let is_list = takes_them && command.get_name() == connection::NAME;
             assert_eq!(lists, is_list, "{}:\n{help}", command.get_name());
             let points = help.contains("`imquota help connection`");
@@ -253,7 +253,7 @@ mod tests {
 
     #[test]
     fn the_help_of_every_command_ends_with_an_example() {
-        each(&command(), &mut |command| {
+        for_each(&command(), &mut |command| {
             let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
             let example = help.split("Example:\n").nth(1).unwrap_or_default();
             assert!(example.contains(command.get_name()), "{}: {help:?}", command.get_name());
@@ -262,7 +262,7 @@ mod tests {
 
     #[test]
     fn every_example_is_a_command_that_parses() {
-        each(&command(), &mut |command| {
+        for_each(&command(), &mut |command| {
             let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
             let examples = help.split("Example:\n").nth(1).unwrap_or_default();
             for example in examples.lines() {

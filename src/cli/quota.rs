@@ -1,4 +1,4 @@
-//! `imquota quota`: the calls that an IM server makes, by hand, for operators and for trying out.
+//! `imquota quota`: makes the calls of an IM server by hand, for operators and for trying out.
 
 use clap::{Args, Subcommand, ValueEnum};
 
@@ -6,7 +6,7 @@ use super::Exit;
 use super::connect::DataAddress;
 use super::error::Error;
 use super::output::Format;
-use super::session::{Calling, Session};
+use super::session::{CallFlags, Session};
 use crate::grpc::pb;
 use crate::grpc::pb::quota_service_client::QuotaServiceClient;
 
@@ -21,15 +21,15 @@ pub struct Quota {
     #[command(flatten)]
     to: DataAddress,
     #[command(flatten)]
-    calling: Calling,
+    flags: CallFlags,
     #[command(subcommand)]
     command: QuotaCommand,
 }
 
 impl Quota {
-    /// How the answer is printed.
+    /// Returns the output format.
     pub fn format(&self) -> Format {
-        self.calling.format()
+        self.flags.format()
     }
 }
 
@@ -49,7 +49,7 @@ enum QuotaCommand {
         #[command(flatten)]
         users: Users,
     },
-    /// Take a place in friend lists.
+    /// Add friends to a user's list, and the user to theirs.
     #[command(after_help = "Example:\n  imquota quota add-friends --app demo --user alice bob")]
     AddFriends {
         #[command(flatten)]
@@ -57,7 +57,7 @@ enum QuotaCommand {
         #[command(flatten)]
         take: Take,
     },
-    /// Give places in friend lists back.
+    /// Remove friends from a user's list, and the user from theirs.
     #[command(after_help = "Example:\n  imquota quota remove-friends --app demo --user alice bob")]
     RemoveFriends {
         #[command(flatten)]
@@ -77,7 +77,7 @@ Example:
         #[command(flatten)]
         limit: OwnLimit,
     },
-    /// Take a place in the group for each user.
+    /// Add members to a group.
     #[command(after_help = "Example:\n  imquota quota join-group --app demo --group g1 carol dave")]
     JoinGroup {
         #[command(flatten)]
@@ -87,7 +87,7 @@ Example:
         #[command(flatten)]
         take: Take,
     },
-    /// Give places in the group back.
+    /// Remove members from a group.
     #[command(after_help = "Example:\n  imquota quota leave-group --app demo --group g1 carol")]
     LeaveGroup {
         #[command(flatten)]
@@ -95,7 +95,7 @@ Example:
         #[command(flatten)]
         members: Members,
     },
-    /// Give back everything that the group and its members hold through it.
+    /// Dissolve a group and release everything held through it.
     #[command(after_help = "Example:\n  imquota quota dissolve-group --app demo --group g1")]
     DissolveGroup {
         #[command(flatten)]
@@ -127,7 +127,7 @@ struct Friends {
     /// The user whose list it is
     #[arg(long)]
     user: String,
-    /// Leave the friends' own lists alone
+    /// Do not change the friends' own lists
     #[arg(long)]
     one_way: bool,
     /// The friends
@@ -152,13 +152,13 @@ struct NewGroup {
     /// The group type, such as Private, Public, ChatRoom, AVChatRoom or BChatRoom
     #[arg(long = "type", value_name = "TYPE")]
     kind: String,
-    /// The owner, who is a member too
+    /// The owner, who is also a member
     #[arg(long, value_name = "USER")]
     owner: Option<String>,
     /// The group's own member limit
     #[arg(long, value_name = "N")]
     max_members: Option<u32>,
-    /// The IM made the group's id up, so it may start with @TGS#
+    /// The group's id was allocated by the IM, so it may start with @TGS#
     #[arg(long)]
     allocated_by_im: bool,
     /// Further members
@@ -171,30 +171,30 @@ struct NewGroup {
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
 struct OwnLimit {
-    /// How many members the group may have
+    /// Maximum number of members of the group
     #[arg(long, value_name = "N")]
     max_members: Option<u32>,
-    /// The group has no limit of its own from now on
+    /// Remove the group's own limit
     #[arg(long)]
     no_max_members: bool,
 }
 
 #[derive(Debug, Clone, Copy, Args)]
 struct Take {
-    /// How to carry it out
+    /// Enforcement mode
     #[arg(long, value_enum, default_value_t = Mode::Enforce)]
     mode: Mode,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Mode {
-    /// Decide, and write what is allowed
+    /// Decide, and apply what is allowed
     Enforce,
-    /// Decide, and write nothing
+    /// Decide, and apply nothing (dry run)
     CheckOnly,
-    /// Write everything, and report what would have been denied
+    /// Apply everything, and report what would have been denied
     Shadow,
-    /// Write everything, although over a limit
+    /// Apply everything, even over a limit
     Force,
 }
 
@@ -212,7 +212,7 @@ impl Take {
 
 /// Makes the call and prints a row per id.
 pub async fn run(args: Quota) -> Result<Exit, Error> {
-    let session = Session::open(args.to.target()?, args.calling).await?;
+    let session = Session::open(args.to.target()?, args.flags).await?;
     let mut client = QuotaServiceClient::new(session.channel());
     match args.command {
         QuotaCommand::CreateAccounts { users, take } => {

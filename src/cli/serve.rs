@@ -1,7 +1,6 @@
-//! Runs the sidecar to its end, and logs why it did not start or failed.
+//! Runs the sidecar until it stops, and logs the problems if it cannot start or fails.
 //!
-//! A log collector is what reads this: each problem is one record at ERROR, in the configured
-//! format.
+//! The log is for log collectors: each problem is one record at ERROR, in the configured format.
 
 use std::io;
 
@@ -13,7 +12,7 @@ use crate::config::{Config, ConfigErrors, Environment, Flags};
 use crate::server;
 use crate::telemetry::{LogFormat, log_unfiltered};
 
-/// Runs the sidecar until its end.
+/// Runs the sidecar until it stops.
 #[must_use]
 pub fn serve(flags: &Flags) -> Exit {
     let config = match Config::load(flags, &Environment::of_process()) {
@@ -26,7 +25,7 @@ pub fn serve(flags: &Flags) -> Exit {
         Err(error) => return failed(format, &[format!("cannot start a runtime: {error}")]),
     };
     let end = runtime.block_on(server::serve(config));
-    // A store that was still being opened when the end came is not waited for.
+    // Do not wait for a store that is still being opened.
     runtime.shutdown_background();
     match end {
         Ok(()) => Exit::Done,
@@ -34,7 +33,8 @@ pub fn serve(flags: &Flags) -> Exit {
     }
 }
 
-/// A single thread hands no call to another, which costs more than a decision.
+/// Creates the runtime. A single thread gets the current-thread runtime: handing a call to another
+/// thread costs more than a decision.
 fn runtime(threads: usize) -> io::Result<Runtime> {
     if threads == 1 {
         return Builder::new_current_thread().enable_all().build();

@@ -1,4 +1,4 @@
-//! One call, from the request to the printed answer and the exit code.
+//! One call, from the request to the printed response and the exit code.
 
 use std::time::Duration;
 
@@ -8,51 +8,51 @@ use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
 
 use super::Exit;
-use super::connect::{self, CALLING, Patience, Target};
+use super::connect::{self, SHARED, Target, TimeoutFlag};
 use super::error::{Error, is_lost};
 use super::output::{self, Format, Report};
 use crate::domain::calendar::Zone;
 use crate::grpc::TIME_ZONE_HEADER;
 
-/// Flags of every command that makes a call and prints its answer.
+/// Options of every command that makes a call and prints its response.
 #[derive(Debug, Clone, Copy, Args)]
-pub struct Calling {
+pub struct CallFlags {
     #[command(flatten)]
-    patience: Patience,
+    timeout: TimeoutFlag,
     #[command(flatten)]
     output: OutputFlag,
 }
 
-/// How every command prints.
+/// Output option of every command.
 #[derive(Debug, Clone, Copy, Args)]
 pub struct OutputFlag {
-    /// How answers and errors are printed
+    /// Format of responses and errors
     #[arg(long, global = true, value_enum, default_value_t = Format::Table)]
-    #[arg(value_name = "FORMAT", help_heading = CALLING)]
+    #[arg(value_name = "FORMAT", help_heading = SHARED)]
     output: Format,
 }
 
 impl OutputFlag {
-    /// What was chosen.
+    /// Returns the output format.
     pub fn format(self) -> Format {
         self.output
     }
 }
 
-impl Calling {
-    /// How the answer is printed.
+impl CallFlags {
+    /// Returns the output format.
     pub fn format(self) -> Format {
         self.output.format()
     }
 }
 
-/// The time zone of the catalog that an answer goes by; UTC where the sidecar does not say.
+/// Returns the catalog's time zone from the metadata of a response, or UTC if it is absent.
 pub fn zone_of(metadata: &MetadataMap) -> Zone {
     let name = metadata.get(TIME_ZONE_HEADER).and_then(|name| name.to_str().ok());
     name.and_then(Zone::named).unwrap_or(Zone::UTC)
 }
 
-/// A connection, and how its calls are made and shown.
+/// A connection, with the options for its calls and their output.
 pub struct Session {
     channel: Channel,
     target: Target,
@@ -61,32 +61,32 @@ pub struct Session {
 }
 
 impl Session {
-    /// Connects.
-    pub async fn open(target: Target, calling: Calling) -> Result<Self, Error> {
-        let timeout = calling.patience.timeout();
+    /// Connects to the sidecar.
+    pub async fn open(target: Target, flags: CallFlags) -> Result<Self, Error> {
+        let timeout = flags.timeout.duration();
         let channel = connect::connect(&target, timeout).await?;
-        Ok(Self { channel, target, timeout, format: calling.format() })
+        Ok(Self { channel, target, timeout, format: flags.format() })
     }
 
-    /// What a client is made from.
+    /// Returns the channel for a client.
     pub fn channel(&self) -> Channel {
         self.channel.clone()
     }
 
-    /// How answers are printed.
+    /// Returns the output format.
     pub fn format(&self) -> Format {
         self.format
     }
 
-    /// A message with the deadline that the sidecar is told, and with what shows who calls.
+    /// Creates a request with the deadline and the credentials.
     pub fn request<M>(&self, message: M) -> Request<M> {
-        let mut request = self.endless(message);
+        let mut request = self.without_deadline(message);
         request.set_timeout(self.timeout);
         request
     }
 
-    /// The same without a deadline, for a stream that lasts as long as it has to.
-    pub fn endless<M>(&self, message: M) -> Request<M> {
+    /// Creates a request with the credentials, without a deadline, for a stream of any duration.
+    pub fn without_deadline<M>(&self, message: M) -> Request<M> {
         let mut request = Request::new(message);
         if let Some(bearer) = &self.target.bearer {
             request.metadata_mut().insert(http::header::AUTHORIZATION.as_str(), bearer.clone());
@@ -94,31 +94,31 @@ impl Session {
         request
     }
 
-    /// Prints an answer, or returns why there is none.
-    pub fn finish<R: Report>(&self, answer: Result<Response<R>, Status>) -> Result<Exit, Error> {
-        let explained = |status| {
-            let error = self.explained(status);
-            if is_read(R::NAME) { error.of_read() } else { error }
+    /// Prints a response, or returns its error.
+    pub fn finish<R: Report>(&self, response: Result<Response<R>, Status>) -> Result<Exit, Error> {
+        let explain = |status| {
+            let error = self.explain(status);
+            if is_read(R::NAME) { error.for_read() } else { error }
         };
-        let answer = answer.map_err(explained)?;
-        let zone = zone_of(answer.metadata());
-        let report = answer.into_inner();
+        let response = response.map_err(explain)?;
+        let zone = zone_of(response.metadata());
+        let report = response.into_inner();
         output::show(&report, self.format, zone)?;
         Ok(if report.denied() { Exit::Denied } else { Exit::Done })
     }
 
-    /// Why a call came to nothing, with what may be wrong on the way there.
-    pub fn explained(&self, status: Status) -> Error {
+    /// Converts the status of a failed call to an error, with a hint if the connection was lost.
+    pub fn explain(&self, status: Status) -> Error {
         let lost = is_lost(&status);
         let error = Error::from(status);
-        match self.target.doubt().filter(|_| lost) {
-            Some(doubt) => Error::Lost { error: Box::new(error), doubt },
+        match self.target.hint().filter(|_| lost) {
+            Some(hint) => Error::ConnectionLost { error: Box::new(error), hint },
             None => error,
         }
     }
 }
 
-/// Whether the RPC with that answer changes nothing.
-fn is_read(answer: &str) -> bool {
-    ["Get", "List", "Preview", "Export"].iter().any(|verb| answer.starts_with(verb))
+/// Returns whether the RPC with this response message is read-only.
+fn is_read(response: &str) -> bool {
+    ["Get", "List", "Preview", "Export"].iter().any(|verb| response.starts_with(verb))
 }

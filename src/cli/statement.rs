@@ -1,4 +1,4 @@
-//! `imquota statement`: what an app has to pay for a month.
+//! `imquota statement`: the statement of an app for a month.
 
 use std::path::{Path, PathBuf};
 
@@ -10,7 +10,7 @@ use super::connect::AdminAddress;
 use super::error::Error;
 use super::output;
 use super::output::Format;
-use super::session::{Calling, Session};
+use super::session::{CallFlags, Session};
 use crate::grpc::pb::metering_service_client::MeteringServiceClient;
 use crate::grpc::pb::{self, StatementFormat};
 use crate::private_file;
@@ -27,43 +27,43 @@ pub struct Statement {
     /// The app
     #[arg(long)]
     app: String,
-    /// The month, such as 2019-08 [default: the running one]
+    /// The month, such as 2019-08 [default: the current month]
     #[arg(long, default_value = "", hide_default_value = true)]
     month: String,
-    /// As a file instead of a table
+    /// Export the statement as a document instead of a table
     #[arg(long, value_enum, value_name = "KIND")]
     export: Option<Export>,
-    /// The file to write, for you alone if it is new; an existing one is replaced [default:
-    /// standard output]
+    /// The file to write; a new file is readable only by its owner, an existing one is replaced
+    /// [default: standard output]
     #[arg(long, value_name = "FILE", requires = "export")]
     out: Option<PathBuf>,
     #[command(flatten)]
     to: AdminAddress,
     #[command(flatten)]
-    calling: Calling,
+    flags: CallFlags,
 }
 
 impl Statement {
-    /// How the answer is printed.
+    /// Returns the output format.
     pub fn format(&self) -> Format {
-        self.calling.format()
+        self.flags.format()
     }
 }
 
-/// What file is wanted.
+/// Format of an exported statement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Export {
-    /// What the hash is made over
+    /// The JSON document that the hash is computed over
     Json,
-    /// A row a line, for tables
+    /// One row for each line of the statement
     Csv,
-    /// A page with charts, to be looked at and printed
+    /// A page with charts, for viewing and printing
     Html,
 }
 
 /// Makes the call and prints the statement, or writes it to a file.
 pub async fn run(args: Statement) -> Result<Exit, Error> {
-    let session = Session::open(args.to.target()?, args.calling).await?;
+    let session = Session::open(args.to.target()?, args.flags).await?;
     let mut client = MeteringServiceClient::new(session.channel());
     let (app_id, month) = (args.app, args.month);
     let Some(export) = args.export else {
@@ -76,9 +76,9 @@ pub async fn run(args: Statement) -> Result<Exit, Error> {
         Export::Html => StatementFormat::Html,
     };
     let request = pb::ExportStatementRequest { app_id, month, format: format.into() };
-    let answer = client.export_statement(session.request(request)).await;
+    let response = client.export_statement(session.request(request)).await;
     let content =
-        answer.map_err(|status| session.explained(status).of_read())?.into_inner().content;
+        response.map_err(|status| session.explain(status).for_read())?.into_inner().content;
     let text = String::from_utf8_lossy(&content);
     match args.out {
         Some(path) => {
@@ -86,7 +86,7 @@ pub async fn run(args: Statement) -> Result<Exit, Error> {
             let object = json!({"file": path.display().to_string(), "bytes": content.len()});
             output::show_other("", &object, session.format())?;
         }
-        // The export as JSON is an object already.
+        // The JSON export is already an object.
         None if export == Export::Json => output::print(&text)?,
         None => output::show_other(&text, &json!({"content": text}), session.format())?,
     }

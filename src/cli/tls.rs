@@ -1,4 +1,4 @@
-//! The encrypted way to a sidecar: whom to trust, who we are, and what went wrong, in words.
+//! TLS to a sidecar: certificate authorities, the client certificate, and readable errors.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -16,45 +16,46 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::connect::CALLING;
+use super::connect::SHARED;
 use super::error::Error;
 
-/// How to connect to an encrypted listener.
+/// Options for an encrypted listener.
 #[derive(Debug, Clone, Default, Args)]
 pub struct TlsFlags {
-    /// Whom to trust as the sidecar, in PEM [default: the system's authorities]
-    #[arg(id = "tls-ca", long, global = true, value_name = "FILE", help_heading = CALLING)]
+    /// Certificate authorities that sign the sidecar's certificate, in PEM [default: those of the
+    /// system]
+    #[arg(id = "tls-ca", long, global = true, value_name = "FILE", help_heading = SHARED)]
     ca: Option<PathBuf>,
-    /// Our certificate, in PEM; needs --tls-key
-    #[arg(id = "tls-cert", long, global = true, value_name = "FILE", help_heading = CALLING)]
+    /// Client certificate, in PEM; requires --tls-key
+    #[arg(id = "tls-cert", long, global = true, value_name = "FILE", help_heading = SHARED)]
     certificate: Option<PathBuf>,
-    /// The key of --tls-cert, in PEM
-    #[arg(id = "tls-key", long, global = true, value_name = "FILE", help_heading = CALLING)]
+    /// Private key of --tls-cert, in PEM
+    #[arg(id = "tls-key", long, global = true, value_name = "FILE", help_heading = SHARED)]
     key: Option<PathBuf>,
-    /// The name in the sidecar's certificate [default: the host of the address]
-    #[arg(id = "tls-server-name", long, global = true, value_name = "NAME", help_heading = CALLING)]
+    /// Expected name in the sidecar's certificate [default: the host of the address]
+    #[arg(id = "tls-server-name", long, global = true, value_name = "NAME", help_heading = SHARED)]
     server_name: Option<String>,
 }
 
-/// What an encrypted connection is made with.
+/// Configuration of an encrypted connection.
 #[derive(Clone)]
 pub struct Encryption {
     connector: TlsConnector,
     name: ServerName<'static>,
-    identity: Arc<Identity>,
+    identity: Arc<ClientIdentity>,
 }
 
-/// Our certificate, if any, and whether the sidecar asked for it: in TLS 1.3 the handshake is over
-/// for us before it has looked at the answer.
+/// The client certificate, if any, and whether the sidecar requested one: in TLS 1.3 the client
+/// completes the handshake before the server verifies the certificate.
 #[derive(Debug)]
-struct Identity {
+struct ClientIdentity {
     certificate: Option<Arc<CertifiedKey>>,
-    asked: AtomicBool,
+    was_requested: AtomicBool,
 }
 
-impl ResolvesClientCert for Identity {
+impl ResolvesClientCert for ClientIdentity {
     fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
-        self.asked.store(true, Ordering::Relaxed);
+        self.was_requested.store(true, Ordering::Relaxed);
         self.certificate.clone()
     }
 
@@ -64,108 +65,109 @@ impl ResolvesClientCert for Identity {
 }
 
 impl TlsFlags {
-    /// Whether any is given.
+    /// Returns whether any TLS option is given.
     pub fn are_given(&self) -> bool {
         let Self { ca, certificate, key, server_name } = self;
         [ca, certificate, key].into_iter().any(Option::is_some) || server_name.is_some()
     }
 
-    /// Reads the files. `host` is the one that is connected to.
+    /// Reads the files. `host` is the host of the address.
     pub fn encryption(&self, host: &str) -> Result<Encryption, Error> {
         let mut roots = RootCertStore::empty();
         match &self.ca {
             Some(path) => {
                 for authority in certificates("--tls-ca", path)? {
-                    roots.add(authority).map_err(|error| bad("--tls-ca", path, &error))?;
+                    roots.add(authority).map_err(|error| unusable("--tls-ca", path, &error))?;
                 }
             }
             None => {
-                // Those of the system that cannot be read are as good as absent.
+                // System certificates that cannot be read are treated as absent.
                 roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
             }
         }
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let useless = |error: &dyn std::error::Error| Error::Tls(error.to_string());
+        let tls_error = |error: &dyn std::error::Error| Error::Tls(error.to_string());
         let roots = Arc::new(roots);
         let verifier = WebPkiServerVerifier::builder_with_provider(roots, provider.clone());
         let verifier = verifier.build().map_err(|_| {
-            Error::Tls("the system trusts no authorities; give one with --tls-ca".to_owned())
+            Error::Tls("the system has no certificate authorities; use --tls-ca".to_owned())
         })?;
         let identity = Arc::new(self.identity(&provider)?);
         let builder = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
-            .map_err(|error| useless(&error))?
+            .map_err(|error| tls_error(&error))?
             .with_webpki_verifier(verifier);
         let mut config = builder.with_client_cert_resolver(identity.clone());
         config.alpn_protocols = vec![b"h2".to_vec()];
         let name = self.server_name.as_deref().unwrap_or(host);
         let name = name.trim_start_matches('[').trim_end_matches(']').to_owned();
         let name = ServerName::try_from(name)
-            .map_err(|error| Error::Tls(format!("--tls-server-name is no name: {error}")))?;
+            .map_err(|error| Error::Tls(format!("--tls-server-name is invalid: {error}")))?;
         Ok(Encryption { connector: TlsConnector::from(Arc::new(config)), name, identity })
     }
 
-    fn identity(&self, provider: &CryptoProvider) -> Result<Identity, Error> {
+    fn identity(&self, provider: &CryptoProvider) -> Result<ClientIdentity, Error> {
         let certificate = match (&self.certificate, &self.key) {
             (Some(certificate), Some(key)) => {
                 let chain = certificates("--tls-cert", certificate)?;
                 let loaded = PrivateKeyDer::from_pem_slice(&read(key)?);
-                let loaded = loaded.map_err(|_| no_pem("--tls-key", key, "a private key"))?;
+                let loaded = loaded.map_err(|_| not_pem("--tls-key", key, "a private key"))?;
                 let pair = CertifiedKey::from_der(chain, loaded, provider);
-                Some(Arc::new(pair.map_err(|error| bad("--tls-cert", certificate, &error))?))
+                Some(Arc::new(pair.map_err(|error| unusable("--tls-cert", certificate, &error))?))
             }
             (None, None) => None,
             _ => return Err(Error::Tls("--tls-cert and --tls-key need each other".to_owned())),
         };
-        Ok(Identity { certificate, asked: AtomicBool::new(false) })
+        Ok(ClientIdentity { certificate, was_requested: AtomicBool::new(false) })
     }
 }
 
 impl Encryption {
-    /// What may have ended a connection that was encrypted already.
-    pub fn doubt(&self) -> Option<&'static str> {
-        let asked = self.identity.asked.load(Ordering::Relaxed);
-        asked.then_some(match self.identity.certificate {
-            Some(_) => "The sidecar asked for a client certificate, and may not accept ours.",
-            None => "The sidecar asked for a client certificate: --tls-cert and --tls-key.",
+    /// Returns the likely reason why the server closed an encrypted connection.
+    pub fn hint(&self) -> Option<&'static str> {
+        let was_requested = self.identity.was_requested.load(Ordering::Relaxed);
+        was_requested.then_some(match self.identity.certificate {
+            Some(_) => "The sidecar requested a client certificate, and may not accept this one.",
+            None => "The sidecar requested a client certificate: use --tls-cert and --tls-key.",
         })
     }
 
-    /// Makes the connection encrypted.
+    /// Performs the TLS handshake.
     pub async fn encrypt(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
         let connected = self.connector.connect(self.name.clone(), stream).await;
-        connected.map_err(|error| match in_words(&error) {
+        connected.map_err(|error| match describe(&error) {
             Some(words) => io::Error::other(words),
             None => error,
         })
     }
 }
 
-/// What a TLS error means for the person who typed the command; `None` for others.
-fn in_words(error: &io::Error) -> Option<String> {
+/// Describes a TLS error for the person who typed the command; `None` for other errors.
+fn describe(error: &io::Error) -> Option<String> {
     let error = error.get_ref()?.downcast_ref::<rustls::Error>()?;
     Some(match error {
         rustls::Error::InvalidCertificate(why) => match why {
-            // A bad signature: by an authority of the same name with another key.
+            // A bad signature is by an authority with the same name and another key.
             CertificateError::UnknownIssuer | CertificateError::BadSignature => {
-                "the sidecar's certificate is not trusted: --tls-ca names whom to trust".to_owned()
+                "the sidecar's certificate is not trusted: give its authority with --tls-ca"
+                    .to_owned()
             }
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
                 format!(
-                    "the sidecar's certificate is for another name ({why}); --tls-server-name \
-                     says which one to expect"
+                    "the sidecar's certificate is for another name ({why}); give the expected \
+                     name with --tls-server-name"
                 )
             }
-            why => format!("the sidecar's certificate is not valid: {why}"),
+            why => format!("the sidecar's certificate is invalid: {why}"),
         },
         rustls::Error::InvalidMessage(_) => {
-            "the sidecar does not speak TLS there; use http://HOST:PORT, without flags --tls-..."
+            "the sidecar does not use TLS there; use http://HOST:PORT, without options --tls-..."
                 .to_owned()
         }
         rustls::Error::AlertReceived(alert) => {
-            format!("the sidecar does not accept our certificate or our TLS: {alert:?}")
+            format!("the sidecar rejected the client certificate or the TLS version: {alert:?}")
         }
-        error => format!("the encrypted connection failed: {error}"),
+        error => format!("the TLS handshake failed: {error}"),
     })
 }
 
@@ -174,7 +176,7 @@ fn certificates(flag: &str, path: &Path) -> Result<Vec<CertificateDer<'static>>,
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
     match found {
         Ok(found) if !found.is_empty() => Ok(found),
-        _ => Err(no_pem(flag, path, "at least one certificate")),
+        _ => Err(not_pem(flag, path, "at least one certificate")),
     }
 }
 
@@ -182,10 +184,10 @@ fn read(path: &Path) -> Result<Vec<u8>, Error> {
     std::fs::read(path).map_err(|error| Error::Read { path: path.to_owned(), error })
 }
 
-fn no_pem(flag: &str, path: &Path, expected: &str) -> Error {
+fn not_pem(flag: &str, path: &Path, expected: &str) -> Error {
     Error::Tls(format!("{flag}: {} must hold {expected} in PEM", path.display()))
 }
 
-fn bad(flag: &str, path: &Path, error: &dyn std::error::Error) -> Error {
+fn unusable(flag: &str, path: &Path, error: &dyn std::error::Error) -> Error {
     Error::Tls(format!("{flag}: {} cannot be used: {error}", path.display()))
 }

@@ -1,6 +1,6 @@
-//! The token that a call of the administration shows, and fresh ones.
+//! The token that authenticates calls of the admin service, and the creation of tokens.
 //!
-//! A token is never a flag's value, where every user of the machine could read it.
+//! A token is never the value of an option, where every user of the machine could read it.
 
 use std::path::PathBuf;
 
@@ -8,27 +8,27 @@ use clap::Args;
 use serde_json::json;
 use tonic::metadata::{Ascii, MetadataValue};
 
-use super::connect::CALLING;
+use super::connect::SHARED;
 use super::error::Error;
 use super::output::{self, Format};
 use crate::access::{Role, is_name, line_of, make_token};
 
-/// Holds the token where no file is named.
+/// Environment variable with the token, if no file is given.
 const VARIABLE: &str = "IMQUOTA_ADMIN_TOKEN";
 
-/// Where the token is.
+/// Option for the token.
 #[derive(Debug, Clone, Default, Args)]
 pub struct TokenFlags {
-    /// File that holds our token [default: what IMQUOTA_ADMIN_TOKEN holds, if anything]
-    #[arg(long, global = true, value_name = "FILE", help_heading = CALLING)]
+    /// File with the token of this client [default: the token in IMQUOTA_ADMIN_TOKEN, if set]
+    #[arg(long, global = true, value_name = "FILE", help_heading = SHARED)]
     token_file: Option<PathBuf>,
 }
 
-/// What is sent as `authorization`.
+/// Value of the header `authorization`.
 pub type Bearer = MetadataValue<Ascii>;
 
 impl TokenFlags {
-    /// The header that shows the token, where there is one.
+    /// Reads the token and returns the header; `None` without a token.
     pub fn bearer(&self) -> Result<Option<Bearer>, Error> {
         let (place, text) = match &self.token_file {
             Some(path) => {
@@ -54,26 +54,26 @@ fn bearer(token: &str) -> Option<Bearer> {
     Some(header)
 }
 
-/// Prints a fresh token and its line for the file.
+/// Prints a new token and its line for the file.
 pub fn make(name: &str, role: Role, format: Format) -> Result<(), Error> {
-    let token = make_token().map_err(Error::NoToken)?;
+    let token = make_token().map_err(Error::MakeToken)?;
     let line = line_of(name, role, &token);
     let text = format!(
         "{token}\n\n\
-         The first line is the token, which is shown only now. Add this one to the file of \
-         --admin-tokens-file:\n\n\
+         The first line is the token; it is not shown again. Add the following line to the file \
+         of --admin-tokens-file:\n\n\
          {line}\n"
     );
     output::show_other(&text, &json!({"token": token, "line": line}), format)
 }
 
-/// A name that a token may have, from the command line.
+/// Parses the name of a token from the command line.
 pub fn name(text: &str) -> Result<String, String> {
     let expected = "expected 1-64 of A-Z a-z 0-9 . _ - @, and neither \"local\" nor a token";
     if is_name(text) { Ok(text.to_owned()) } else { Err(expected.to_owned()) }
 }
 
-/// A role, from the command line.
+/// Parses a role from the command line.
 pub fn role(text: &str) -> Result<Role, String> {
     Role::named(text).ok_or_else(|| {
         let [viewer, operator, owner] = Role::ALL.map(Role::name);
@@ -86,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_token_is_sent_as_a_bearer_and_never_shown() {
+    fn a_token_is_sent_as_bearer_and_not_in_debug_output() {
         let header = bearer("imq_ab").unwrap();
         assert_eq!(header.as_bytes(), b"Bearer imq_ab");
         assert!(!format!("{header:?}").contains("imq_ab"));

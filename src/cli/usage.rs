@@ -1,4 +1,4 @@
-//! `imquota usage`: counts against limits.
+//! `imquota usage`: shows counts and limits.
 
 use clap::Args;
 
@@ -6,7 +6,7 @@ use super::Exit;
 use super::connect::DataAddress;
 use super::error::Error;
 use super::output::Format;
-use super::session::{Calling, Session};
+use super::session::{CallFlags, Session};
 use crate::grpc::pb;
 use crate::grpc::pb::quota_service_client::QuotaServiceClient;
 use crate::grpc::pb::subject::Kind;
@@ -20,31 +20,31 @@ Example:
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLE)]
 pub struct Usage {
-    /// The app; its own usage where neither a user nor a group is given
+    /// The app; without --user and --group its own usage is shown
     #[arg(long)]
     app: String,
-    /// The usage of this user
+    /// Show the usage of this user
     #[arg(long, conflicts_with = "group")]
     user: Option<String>,
-    /// The usage of this group
+    /// Show the usage of this group
     #[arg(long)]
     group: Option<String>,
     #[command(flatten)]
     to: DataAddress,
     #[command(flatten)]
-    calling: Calling,
+    flags: CallFlags,
 }
 
 impl Usage {
-    /// How the answer is printed.
+    /// Returns the output format.
     pub fn format(&self) -> Format {
-        self.calling.format()
+        self.flags.format()
     }
 }
 
 /// Makes the call and prints a row per limit.
 pub async fn run(args: Usage) -> Result<Exit, Error> {
-    let session = Session::open(args.to.target()?, args.calling).await?;
+    let session = Session::open(args.to.target()?, args.flags).await?;
     let mut client = QuotaServiceClient::new(session.channel());
     let kind = match (args.user, args.group) {
         (Some(user), _) => Kind::UserId(user),

@@ -1,8 +1,8 @@
-//! `imquota admin watch-events`: events as they come, until the command is stopped.
+//! `imquota admin watch-events`: prints events as they arrive, until the command is stopped.
 //!
-//! Where the stream ends early, the error says after which token to begin again, so that nothing
-//! is missed and nothing comes twice. A stream that ends because its connection has reached its age
-//! is begun again without a word.
+//! If the stream fails, the error contains the token to resume after, so that no event is missed
+//! or repeated. A stream that ends because its connection reached its maximum age is resumed
+//! without a message.
 
 use clap::Args;
 use tonic::Status;
@@ -16,7 +16,7 @@ use crate::grpc::error_reason::ErrorReason;
 use crate::grpc::pb::admin_service_client::AdminServiceClient;
 use crate::grpc::pb::{EventKind, WatchEventsRequest};
 
-/// What is watched for.
+/// Arguments of `imquota admin watch-events`.
 #[derive(Debug, Args)]
 pub struct Watch {
     /// Only events of this app
@@ -25,8 +25,8 @@ pub struct Watch {
     /// Only events of this kind, such as limit-passed, denied or ending; may be repeated
     #[arg(long = "kind", value_name = "KIND", value_parser = kind)]
     kinds: Vec<EventKind>,
-    /// Begin after this token, which stands at the end of each line; 0 for all that is kept
-    /// [default: from now on]
+    /// Resume after this token, which is at the end of each line; 0 for all stored events
+    /// [default: only new events]
     #[arg(long, value_name = "TOKEN", default_value = "", hide_default_value = true)]
     after: String,
 }
@@ -44,7 +44,7 @@ fn kinds() -> Vec<String> {
 }
 
 impl Watch {
-    /// Prints events until a signal, or until nobody reads them.
+    /// Prints events until a signal, or until the reader of stdout closes it.
     pub async fn run(self, session: &Session) -> Result<Exit, Error> {
         let mut token = self.after.clone();
         let end = self.follow(session, &mut token).await;
@@ -56,40 +56,40 @@ impl Watch {
 
     async fn follow(self, session: &Session, token: &mut String) -> Result<Exit, Error> {
         let mut client = AdminServiceClient::new(session.channel());
-        let mut goes_on = false;
+        let mut is_resumed = false;
         loop {
             let request = WatchEventsRequest {
                 resume_token: token.clone(),
                 app_id: self.app.clone(),
                 kinds: self.kinds.iter().copied().map(i32::from).collect(),
             };
-            let answers = client.watch_events(session.endless(request)).await;
-            let answers = answers.map_err(|status| session.explained(status))?;
-            let zone = zone_of(answers.metadata());
-            let mut answers = answers.into_inner();
+            let responses = client.watch_events(session.without_deadline(request)).await;
+            let responses = responses.map_err(|status| session.explain(status))?;
+            let zone = zone_of(responses.metadata());
+            let mut responses = responses.into_inner();
             loop {
-                let answer = match answers.message().await {
-                    Ok(Some(answer)) => answer,
+                let response = match responses.message().await {
+                    Ok(Some(response)) => response,
                     Ok(None) => return Ok(Exit::Done),
-                    Err(status) if is_of_age(&status) => break,
-                    // There were answers, so that the address is right.
+                    Err(status) if is_connection_age(&status) => break,
+                    // There were responses: no hint at a wrong address is needed.
                     Err(status) => return Err(status.into()),
                 };
-                // The first answer says where the stream begins, which is known if it goes on.
-                let is_shown = !goes_on || answer.event.is_some();
-                let line = || output::watched(&answer, session.format(), zone);
-                if is_shown && !output::emit_more(&line())? {
+                // The first response states the position, which a resumed stream has already.
+                let is_shown = !is_resumed || response.event.is_some();
+                let line = || output::event_text(&response, session.format(), zone);
+                if is_shown && !output::print_more(&line())? {
                     return Ok(Exit::Done);
                 }
-                *token = answer.resume_token;
+                *token = response.resume_token;
             }
-            goes_on = true;
+            is_resumed = true;
         }
     }
 }
 
-/// Whether a stream ended because its connection reached its age.
-fn is_of_age(status: &Status) -> bool {
+/// Returns whether a stream ended because its connection reached its maximum age.
+fn is_connection_age(status: &Status) -> bool {
     let details = status.get_error_details();
     details.error_info().is_some_and(|info| info.reason == ErrorReason::ConnectionAge.name())
 }
@@ -99,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn kinds_are_named_as_lines_show_them() {
+    fn kinds_are_parsed_by_the_names_in_event_lines() {
         for name in kinds() {
             assert_eq!(kind(&name).map(output::kind_name), Ok(name));
         }

@@ -113,7 +113,7 @@ impl RedisDirectory {
         ))
     }
 
-    /// Makes one attempt at [`Self::put_logged`], where `head` is the last entry.
+    /// Makes one attempt at [`Self::put_logged`], if `head` is the last entry.
     async fn try_put(
         &self,
         change: &Change<'_>,

@@ -1,7 +1,7 @@
 //! Outcomes of a decision, and the limits that it violates.
 //!
-//! A [`Violation`] is the bare violation of a limit, as the ledger finds it in its facts; the purchase
-//! that would lift it is computed afterwards ([`super::upgrade`]).
+//! A [`Violation`] is the bare violation of a limit, as the ledger finds it in its facts; the
+//! purchase that would lift it is computed afterwards ([`super::upgrade`]).
 //!
 //! Precedence: "already held" comes before any limit; a stopped service comes before all limits and
 //! hides them; of the limits all violated ones are listed, in the order of [`Reason`].

@@ -21,7 +21,7 @@ pub const MONTHS: std::ops::RangeInclusive<u32> = 1..=24;
 pub enum Item {
     /// An edition, starting at the purchase.
     Edition(Name),
-    /// More months of the edition that was in force.
+    /// More months of the edition in force.
     Renewal(Name),
     /// The edition started anew, by a renewal after it had stopped.
     Restart(Name),
@@ -143,23 +143,23 @@ impl Period {
 /// Reason why an order or refund is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// Not in the catalog.
+    /// The edition is not in the catalog, or not for sale.
     #[error("the catalog has no edition \"{id}\" for sale; it has {known}")]
     UnknownEdition {
-        /// What was asked for.
+        /// The id requested.
         id: String,
         /// The editions for sale, in quotes.
         known: String,
     },
-    /// Not in the catalog.
+    /// The add-on is not in the catalog.
     #[error("the catalog has no add-on \"{id}\"; it has {known}")]
     UnknownAddOn {
-        /// What was asked for.
+        /// The id requested.
         id: String,
         /// The add-ons for sale, in quotes.
         known: String,
     },
-    /// It runs, or runs on in grace.
+    /// An edition is in force, or in its grace.
     #[error(
         "edition \"{edition}\" is in force: valid until {valid_until}, stops at {stops_at}; \
          renew it instead"
@@ -173,7 +173,7 @@ pub enum Refusal {
         stops_at: String,
     },
     /// No edition was bought.
-    #[error("no edition was bought that could be renewed; purchase one instead")]
+    #[error("the app has bought no edition to renew; purchase one instead")]
     NothingToRenew,
     /// The edition does not allow add-ons.
     #[error("edition \"{0}\" may not buy add-ons")]
@@ -181,7 +181,7 @@ pub enum Refusal {
     /// The edition has stopped; add-ons need an edition that is in force.
     #[error("edition \"{0}\" has stopped; renew it first")]
     EditionStopped(Name),
-    /// One of a kind at a time.
+    /// An add-on of the same kind is in force.
     #[error(
         "add-on \"{add_on}\" of the same kind is in force, stops at {stops_at}; refund it first"
     )]
@@ -218,12 +218,12 @@ pub enum Refusal {
     /// There is no such purchase.
     #[error("the app has made no purchase with request_id \"{id}\"; it has made {known}")]
     UnknownPurchase {
-        /// What was asked for.
+        /// The request id requested.
         id: String,
         /// The request ids of its purchases, the last one first, in quotes.
         known: String,
     },
-    /// Sales stand in the order of their instants.
+    /// Sales have to be in the order of their instants.
     #[error("effective_at {at} lies before the app's last purchase or refund, {last}")]
     BeforeLast {
         /// The instant requested.
@@ -305,7 +305,7 @@ impl Purchase {
     }
 }
 
-/// Checks an order against what is in force, and prices it: returns the item and its price in fen.
+/// Checks an order against the app's sales, and prices it: returns the item and its price in fen.
 pub fn sell(
     catalog: &Catalog,
     sales: &Sales,
@@ -331,7 +331,7 @@ pub fn sell(
         Order::Renewal => {
             let last = timeline.editions.last().ok_or(Refusal::NothingToRenew)?;
             let (edition, price) = edition_for_sale(catalog, last.edition.as_str())?;
-            // Recorded for good, so that a later change of the grace does not change the past.
+            // Stored permanently, so that a later change of the grace does not change the past.
             let item = if running.is_some() { Item::Renewal } else { Item::Restart };
             (item(edition), price)
         }

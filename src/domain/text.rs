@@ -36,8 +36,8 @@ pub fn money(fen: i64) -> String {
 /// Most names that a message lists.
 pub const NAMES_SHOWN_MAX: usize = 20;
 
-/// The names that could have been meant, each once, in quotes, in their order; those beyond
-/// [`NAMES_SHOWN_MAX`] are counted. `none` where there are none.
+/// Returns the names that could have been meant, each once, in quotes, in their order; those beyond
+/// [`NAMES_SHOWN_MAX`] are counted. Returns `none` if there are none.
 #[must_use]
 pub fn quoted_names<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     let mut each: Vec<&str> = Vec::new();

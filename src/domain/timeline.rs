@@ -50,7 +50,7 @@ pub struct EditionEnd {
     pub stops_at: Timestamp,
 }
 
-/// How long a purchase runs.
+/// Period of a purchase, and of its grace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PurchaseRun {
     /// When it is valid.
@@ -214,7 +214,7 @@ impl Timeline {
         }
     }
 
-    /// When the edition of an instant ends; `None` where none was bought, or where the default
+    /// Returns the end of the edition of an instant; `None` if none was bought, or if the default
     /// edition followed it.
     #[must_use]
     pub fn edition_end(&self, at: Timestamp) -> Option<EditionEnd> {
@@ -224,7 +224,7 @@ impl Timeline {
         (!is_replaced).then_some(end)
     }
 
-    /// How long the last purchase runs; `None` where nothing was bought.
+    /// Returns the period of the last purchase; `None` if nothing was bought.
     #[must_use]
     pub fn last_purchase(&self) -> Option<PurchaseRun> {
         let index = self.valid.len().checked_sub(1)?;

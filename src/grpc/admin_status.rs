@@ -1,4 +1,4 @@
-//! The one table from errors of the administration and of events to gRPC codes and reasons.
+//! The one table from errors of the admin service and of events to gRPC codes and reasons.
 
 use tonic::{Code, Status};
 
@@ -15,12 +15,12 @@ use crate::ledger::LedgerError;
 use crate::store::AcceptError;
 use crate::store::SnapshotError;
 
-/// The status of an administrative change that was not made.
+/// Returns the status of an administrative change that was not made.
 pub fn of_admin(error: &AdminError) -> Status {
     reply_of_admin(error, error.to_string()).into()
 }
 
-/// The reply to an error of the administration that another one may have wrapped into its message.
+/// Returns the reply for an admin error; `message` may wrap the error's own text.
 fn reply_of_admin(error: &AdminError, message: String) -> ErrorReply {
     let reason = admin_reason(error);
     let reply = match bad_field(error) {
@@ -62,7 +62,7 @@ fn admin_reason(error: &AdminError) -> ErrorReason {
         AdminError::Catalog(_) => ErrorReason::DefaultEditionMissing,
         AdminError::TypesInUse(_) => ErrorReason::GroupTypesInUse,
         AdminError::PageTokenBeyondEnd { .. } => ErrorReason::InvalidFields,
-        AdminError::Clock(error) | AdminError::Unread(error) => of_unread(error),
+        AdminError::Clock(error) | AdminError::Unread(error) => reason_of_read(error),
         AdminError::TooLong(_) => ErrorReason::PreviewTooLong,
         AdminError::Directory(error) => directory_reason(error),
         AdminError::RevisionsLost { .. } => ErrorReason::FactsLost,
@@ -72,9 +72,9 @@ fn admin_reason(error: &AdminError) -> ErrorReason {
     }
 }
 
-/// The reason of a reading that the store did not answer: what it is of a decision, where that is
-/// UNAVAILABLE too.
-fn of_unread(error: &LedgerError) -> ErrorReason {
+/// Returns the reason of a read that failed in the store: that of a decision with the same error,
+/// if a decision is UNAVAILABLE too.
+fn reason_of_read(error: &LedgerError) -> ErrorReason {
     match ledger_code(error) {
         Code::Unavailable if !matches!(error, LedgerError::Unfinished(_)) => error.into(),
         _ => ErrorReason::Unavailable,
@@ -117,7 +117,7 @@ fn refusal_reason(refusal: &Refusal) -> ErrorReason {
     }
 }
 
-/// The field of the request that is wrong, where the error is about one.
+/// Returns the field of the request that is wrong, if the error is about one.
 fn bad_field(error: &AdminError) -> Option<&'static str> {
     match error {
         AdminError::Refused(Refusal::UnknownEdition { .. }) => Some("edition_id"),
@@ -132,7 +132,7 @@ fn bad_field(error: &AdminError) -> Option<&'static str> {
     }
 }
 
-/// Whether the same may succeed after a pause.
+/// Returns whether a retry after a delay may succeed.
 fn can_retry(error: &AdminError) -> bool {
     match error {
         AdminError::Clock(error) | AdminError::Unread(error) => error.can_retry(),
@@ -149,7 +149,7 @@ fn can_retry(error: &AdminError) -> bool {
     }
 }
 
-/// The status of a comparison that was not begun or broke off.
+/// Returns the status of a comparison that was not started or was interrupted.
 pub fn of_reconcile(error: ReconcileError) -> Status {
     let message = error.to_string();
     let of_field = |reason, field| ErrorReply::of_field(reason, field, &message);
@@ -166,7 +166,7 @@ pub fn of_reconcile(error: ReconcileError) -> Status {
     reply.into()
 }
 
-/// The status of a copy of the store that was not made.
+/// Returns the status of a copy of the store that was not made.
 pub fn of_snapshot(error: &SnapshotError) -> Status {
     let reason = match error {
         SnapshotError::Elsewhere => ErrorReason::StoreNotEmbedded,
@@ -176,7 +176,7 @@ pub fn of_snapshot(error: &SnapshotError) -> Status {
     ErrorReply::new(reason, error).into()
 }
 
-/// The status of a store that was not accepted.
+/// Returns the status of a store that was not accepted.
 pub fn of_acceptance(error: &AcceptanceError) -> Status {
     let reason = match error {
         AcceptanceError::Accept(AcceptError::NotLost) => ErrorReason::StoreNotLost,
@@ -190,7 +190,7 @@ pub fn of_acceptance(error: &AcceptanceError) -> Status {
     ErrorReply::new(reason, error).into()
 }
 
-/// The status of what was not done to the journal.
+/// Returns the status of a change to the journal that was not made.
 pub fn of_journal_change(error: &JournalChangeError) -> Status {
     let reply = match error {
         JournalChangeError::NotBlocked { .. } => {
@@ -205,12 +205,12 @@ pub fn of_journal_change(error: &JournalChangeError) -> Status {
     reply.into()
 }
 
-/// The status of a journal that could not be read.
+/// Returns the status of a journal that could not be read.
 pub fn of_journal(error: &JournalError) -> Status {
     ErrorReply::new(ErrorReason::JournalFailed, error).into()
 }
 
-/// The status of a clock that was not accepted.
+/// Returns the status of a clock that was not accepted.
 pub fn of_accept_clock(error: AcceptClockError) -> Status {
     match error {
         AcceptClockError::Elsewhere => ErrorReply::new(ErrorReason::ClockNotHere, error).into(),
@@ -218,7 +218,7 @@ pub fn of_accept_clock(error: AcceptClockError) -> Status {
     }
 }
 
-/// The status of events that could not be read.
+/// Returns the status of events that could not be read.
 pub fn of_events(error: &EventsError) -> Status {
     let (reason, can_retry) = match error {
         EventsError::Unreadable { .. } => (ErrorReason::EventUnreadable, false),
@@ -230,11 +230,11 @@ pub fn of_events(error: &EventsError) -> Status {
     ErrorReply::new(reason, error).retried(can_retry).into()
 }
 
-/// The status of a stream that is to begin after an event that the log does not have.
+/// Returns the status of a stream with a resume token beyond the end of the log.
 pub fn of_beyond(resume_token: u64, last: u64) -> Status {
     let message = format!(
-        "resume_token {resume_token} lies beyond the last event, {last}: it is of another store, \
-         or this one has lost its end; begin again with \"0\" for all that is kept"
+        "resume_token {resume_token} is beyond the last event, {last}: it is of another store, \
+         or this store lost its last events; start again with \"0\" for all that is kept"
     );
     let reply = ErrorReply::new(ErrorReason::ResumeTokenBeyondEnd, message);
     reply.with("last_event_id", last).into()
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn that_nothing_was_done_is_said_once() {
+    fn a_message_says_once_that_nothing_was_done() {
         let skew = LedgerError::Store(StoreError::ClockSkew(400));
         let status = of_admin(&AdminError::Clock(skew.clone()));
         assert_eq!(status.message(), skew.to_string());
@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn a_recorded_change_never_has_a_reason_that_says_nothing_was_done() {
+    fn a_recorded_change_never_has_a_reason_that_means_nothing_was_done() {
         for cause in [
             LedgerError::Store(StoreError::ClockSkew(400)),
             LedgerError::Store(StoreError::StoreLost("it".into())),
@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reading_that_the_store_does_not_answer_is_unavailable() {
+    fn a_read_that_fails_in_the_store_is_unavailable() {
         for (cause, expected) in [
             (LedgerError::Store(StoreError::StoreLost("it".into())), "STORE_LOST"),
             (

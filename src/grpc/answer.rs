@@ -13,9 +13,9 @@ use crate::engine::{Decision, Degradation, Denial, UsageReport};
 use crate::ledger::metering::Metered;
 use crate::proto::{reason, source, subject, timestamp};
 
-/// An answer that is made of a decision and the request's ids.
+/// A response that is made of a decision and the request's ids.
 pub trait FromDecision {
-    /// The answer.
+    /// Makes the response.
     fn from_decision(decision: Decision, ids: Ids) -> Self;
 }
 

@@ -1,14 +1,14 @@
-//! The Apply stream: operations in work side by side, answers as they come.
+//! The Apply stream: concurrent operations, answered as they complete.
 //!
-//! At most `in_flight_max` operations are in work, and operations and answers hold at most so many
-//! bytes of the stream, of its connection and of the process; beyond that the stream is not read,
-//! so the caller feels HTTP/2's back pressure until the answers are read. A bad request answers an
+//! At most `in_flight_max` operations are in flight, and the memory of operations and answers is
+//! bounded for the stream, its connection and the process; beyond a bound the stream is not read,
+//! so that HTTP/2's flow control stops the caller until the answers are read. A bad request gets an
 //! error with its tag. Only bytes of which not even the tag can be read end the stream, after the
-//! answers to what came before.
+//! answers to the earlier requests.
 //!
-//! When the server shuts down, a stream is read on until it pauses, for a moment at most; what was
-//! read is answered, and then the stream ends as UNAVAILABLE. When its connection has reached its
-//! age, it is not read any more, and ends in the same way.
+//! When the server shuts down, the stream is read until its first pause, for [`READ_AT_SHUTDOWN`]
+//! at most; requests that were read are answered, and then the stream ends as UNAVAILABLE. When its
+//! connection has reached its age, it is not read any more, and ends in the same way.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,22 +38,23 @@ use crate::clock::Stopwatch;
 use crate::engine::Decision;
 use crate::telemetry::trace;
 
-/// What is wrong with a request that has no operation, or one that could not be decoded.
+/// Violation of a request that has no operation, or one that could not be decoded.
 const UNREADABLE: &str = "must be given, as a message whose strings are UTF-8";
-/// What the caller of a stream does that ends because of its connection's age.
-const AFTER_AGE: &str = "what has no answer was not done; begin a new stream";
-/// A stream that pauses so long is not read any more once the server shuts down.
+/// Advice for the caller of a stream that ends because of its connection's age.
+const AFTER_AGE: &str = "requests without an answer were not done; begin a new stream";
+/// A stream that pauses for this time is not read any more once the server shuts down.
 const PAUSE_AT_SHUTDOWN: Duration = Duration::from_millis(100);
-/// Longest that a stream is read on once the server shuts down.
+/// Longest time for which a stream is read once the server shuts down.
 const READ_AT_SHUTDOWN: Duration = Duration::from_secs(1);
 
-/// An answer, with what it holds until it is sent.
-type Held = (Result<pb::ApplyResponse, Status>, Option<Room>);
+/// An answer, with the memory that it holds until it is sent.
+type ChargedAnswer = (Result<pb::ApplyResponse, Status>, Option<Room>);
 
 /// The answers of one stream.
-pub type Answers = Map<ReceiverStream<Held>, fn(Held) -> Result<pb::ApplyResponse, Status>>;
+pub type Answers =
+    Map<ReceiverStream<ChargedAnswer>, fn(ChargedAnswer) -> Result<pb::ApplyResponse, Status>>;
 
-/// Answers a stream of operations.
+/// Carries out a stream of operations and returns the stream of answers.
 pub fn answer_stream(
     api: QuotaApi,
     request: Request<Streaming<pb::ApplyRequest>>,
@@ -78,7 +79,7 @@ pub fn answer_stream(
 struct Stream {
     timeout: Option<Duration>,
     age: Stopwatch,
-    /// Whether its caller may use mode FORCE.
+    /// Error of mode FORCE, if the stream's caller may not use it.
     may_force: Result<(), ForceRefused>,
     requests: Streaming<pb::ApplyRequest>,
     rooms: Rooms,
@@ -87,7 +88,7 @@ struct Stream {
     shutdown_began: Option<Stopwatch>,
 }
 
-type Sender = mpsc::Sender<Held>;
+type Sender = mpsc::Sender<ChargedAnswer>;
 
 impl Stream {
     async fn run(mut self, api: QuotaApi, answers: Sender, mut shutdown: watch::Receiver<bool>) {
@@ -110,7 +111,7 @@ impl Stream {
                 room = self.rooms.room(&request) => room,
                 () = answers.closed() => None,
             };
-            // A caller that has gone away does not want to know.
+            // The caller has gone away: nothing is to be sent.
             let Some(room) = room else { break None };
             let (api, answers, may_force) = (api.clone(), answers.clone(), self.may_force);
             let stream_left =
@@ -123,14 +124,14 @@ impl Stream {
             tokio::spawn(work.instrument(trace::of_operation("Apply operation")));
         };
         if let Some(status) = end {
-            // All permits back: everything that was read has been answered.
+            // With all permits back, every request that was read has been answered.
             let all = u32::try_from(self.in_flight_max).unwrap_or(u32::MAX);
             let _settled = in_flight.acquire_many(all).await;
             let _ = answers.send((Err(status), None)).await;
         }
     }
 
-    /// The next request; `None` where the caller has no more, and an error where the stream ends.
+    /// Reads the next request; `None` if there are no more, an error if the stream is to end.
     async fn next(
         &mut self,
         shutdown: &mut watch::Receiver<bool>,
@@ -168,10 +169,11 @@ async fn answer(
     pb::ApplyResponse { tag: request.tag, answer: Some(answer) }
 }
 
-/// How a decision becomes the stream's answer.
-type Dress = fn(Decision, Ids) -> Answer;
+/// Makes the stream's answer of a decision.
+type ToAnswer = fn(Decision, Ids) -> Answer;
 
-/// One way for all operations: what is in work is as large as the largest, of which there are many.
+/// Carries out an operation. One future for all kinds: its size is that of the largest kind, and
+/// there are many in flight.
 async fn carry_out(
     api: &QuotaApi,
     operation: Operation,
@@ -186,7 +188,7 @@ async fn carry_out(
             })
         };
     }
-    let (checked, dress): (Checked, Dress) = match operation {
+    let (checked, to_answer): (Checked, ToAnswer) = match operation {
         Operation::CreateAccounts(it) => checked!(it, CreateAccounts),
         Operation::DeleteAccounts(it) => checked!(it, DeleteAccounts),
         Operation::AddFriends(it) => checked!(it, AddFriends),
@@ -204,5 +206,5 @@ async fn carry_out(
         }
     };
     let (decision, ids) = api.decide(checked, deadline, || may_force).await?;
-    Ok(dress(decision, ids))
+    Ok(to_answer(decision, ids))
 }

@@ -1,4 +1,5 @@
-//! Who makes a call, as the listener has found out, and whether they still may while it lasts.
+//! The caller of a call, as the listener has authenticated them, and the end of calls whose caller
+//! loses the right to them.
 
 use std::future::pending;
 use std::net::SocketAddr;
@@ -10,8 +11,8 @@ use super::status::{of_low_role, of_reason, of_revoked};
 use crate::access::{Access, Peer, Principal, Role, Validity};
 use crate::domain::audit::Actor;
 
-/// Whom permits are counted for: the name that the credentials stand for, and without credentials
-/// the host that calls.
+/// Key by which permits are counted: the name of the credentials, and without credentials the host
+/// of the caller.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct CallerKey {
     name: String,
@@ -19,14 +20,14 @@ pub struct CallerKey {
 }
 
 impl CallerKey {
-    /// The caller of that name. `host` distinguishes callers without credentials of their own, and
-    /// is empty for others.
+    /// Creates the key of a name. `host` distinguishes callers without credentials of their own,
+    /// and is empty for others.
     #[must_use]
     pub fn of(name: &str, host: &str) -> Self {
         Self { name: name.to_owned(), host: host.to_owned() }
     }
 
-    /// In words.
+    /// Returns the key as text for messages.
     #[must_use]
     pub fn name(&self) -> String {
         let Self { name, host } = self;
@@ -35,7 +36,7 @@ impl CallerKey {
 }
 
 impl Principal {
-    /// Whom permits are counted for.
+    /// Returns the key by which permits are counted.
     #[must_use]
     pub fn key(&self) -> CallerKey {
         let Actor { name, from } = &self.actor;
@@ -64,7 +65,7 @@ pub fn authenticate(access: &Access, mut request: Request<()>) -> Result<Request
     Ok(request)
 }
 
-/// The right of a call that lasts, such as a stream, to go on.
+/// Right of a long call, such as a stream, to continue.
 #[derive(Clone)]
 pub struct Authorization {
     validity: Validity,
@@ -73,15 +74,15 @@ pub struct Authorization {
 }
 
 impl Authorization {
-    /// An error if the caller could not make the call any more.
+    /// Returns an error if the caller may not make the call any more.
     pub fn check(&self) -> Result<(), Status> {
         let revoked =
             |found: Option<Role>| of_revoked(self.what, found.map(Role::name), self.least.name());
         self.validity.check(self.least).map_err(revoked)
     }
 
-    /// Waits until the caller could not make the call any more, and returns the status that ends
-    /// it. Can be dropped and called again.
+    /// Waits until the caller may not make the call any more, and returns the status that ends it.
+    /// Cancel safe.
     pub async fn revoked(&mut self) -> Status {
         loop {
             if let Err(status) = self.check() {
@@ -94,12 +95,12 @@ impl Authorization {
     }
 }
 
-/// The caller of a request, who has to have at least that role for `what`.
+/// Returns the caller of a request, who needs at least that role for `what`.
 pub fn require<T>(request: &Request<T>, role: Role, what: &str) -> Result<Actor, Status> {
     caller(request, role, what).map(|caller| caller.actor.clone())
 }
 
-/// The caller of a request of which a bounded number may be in work.
+/// Returns the caller of a request whose number in flight is bounded.
 pub fn require_counted<T>(
     request: &Request<T>,
     role: Role,
@@ -108,7 +109,7 @@ pub fn require_counted<T>(
     caller(request, role, what).map(Principal::key)
 }
 
-/// The caller of a request that lasts, and their right to go on with it.
+/// Returns the caller of a long request, and their right to continue it.
 pub fn require_lasting<T>(
     request: &Request<T>,
     least: Role,
@@ -121,7 +122,7 @@ pub fn require_lasting<T>(
 
 fn caller<'r, T>(request: &'r Request<T>, role: Role, what: &str) -> Result<&'r Principal, Status> {
     let Some(caller) = request.extensions().get::<Principal>() else {
-        return Err(of_reason(ErrorReason::CredentialsInvalid, "the caller is not known"));
+        return Err(of_reason(ErrorReason::CredentialsInvalid, "the caller is not authenticated"));
     };
     if caller.role < role {
         let (name, has, needs) = (&caller.actor.name, caller.role.name(), role.name());

@@ -1,7 +1,7 @@
-//! Protobuf as the services read it: bytes that are no message are the caller's mistake.
+//! The codec of the services: bytes that are no valid message are the caller's mistake.
 //!
-//! tonic's own codec reports them as INTERNAL, which tells the caller that the server is broken.
-//! Of an Apply request at least the tag is read, so that one bad request does not end the stream.
+//! tonic's own codec reports them as INTERNAL, which means that the server is broken. Of an Apply
+//! request at least the tag is decoded, so that one bad request does not end the stream.
 
 use std::any::Any;
 use std::marker::PhantomData;
@@ -16,10 +16,10 @@ use super::error_reason::ErrorReason;
 use super::pb;
 use super::status::of_reason;
 
-/// What a call has for each of its two messages from the start: nearly all of them fit. tonic's own
-/// 8 KiB are more than the allocator hands out cheaply.
+/// Initial buffer of a call for each of its two messages, which fits nearly all of them. tonic's
+/// default of 8 KiB is more than the allocator provides cheaply.
 const BUFFER_BYTES: usize = 512;
-/// Most bytes of a stream's messages that are sent in one piece, as tonic has it.
+/// Most bytes of a stream's messages that are sent in one piece: tonic's default.
 const PIECE_BYTES: usize = 32 * 1024;
 
 fn buffers() -> BufferSettings {
@@ -30,7 +30,7 @@ fn buffers() -> BufferSettings {
 #[derive(Debug, Clone)]
 pub struct StrictCodec<T, U>(PhantomData<(T, U)>);
 
-/// Decodes `U`, or answers INVALID_ARGUMENT.
+/// Decodes `U`, or fails as INVALID_ARGUMENT.
 #[derive(Debug, Clone)]
 pub struct StrictDecoder<U>(PhantomData<U>);
 
@@ -59,15 +59,16 @@ where
     }
 }
 
-/// What can be read of an Apply request whose operation cannot.
+/// The readable part of an Apply request whose operation cannot be decoded.
 #[derive(Message)]
 struct Tagged {
     #[prost(uint64, tag = "1")]
     tag: u64,
 }
 
-/// An Apply request that cannot be read, without its operation: the caller is told by its tag, and
-/// the stream goes on. `None` where `U` is something else or not even the tag can be read.
+/// Decodes the tag of an Apply request that is invalid otherwise: the error goes to the caller with
+/// its tag, and the stream continues. Returns `None` if `U` is another message or the tag cannot be
+/// read.
 fn tagged<U: 'static>(bytes: &[u8]) -> Option<U> {
     let Tagged { tag } = Tagged::decode(bytes).ok()?;
     let mut request =

@@ -1,4 +1,4 @@
-//! When an answer has become useless.
+//! Deadlines of requests.
 
 use std::time::Duration;
 
@@ -12,38 +12,38 @@ use crate::engine::Engine;
 use crate::ledger::LedgerError;
 use crate::store::StoreError;
 
-/// How much before the caller's own deadline the answer is given up: the transport ends the call
-/// at the deadline as CANCELLED, and the caller is to hear DEADLINE_EXCEEDED.
+/// Time before the caller's own deadline at which a call is given up: the transport ends the call
+/// at the deadline as CANCELLED, and the caller should get DEADLINE_EXCEEDED.
 const MARGIN_MAX: Duration = Duration::from_millis(5);
-/// An operation whose reply is given up so long before the deadline is given up because of it.
+/// An operation whose reply is given up this time before the deadline or later is given up because
+/// of the deadline.
 const GIVEN_UP_BEFORE: Duration = Duration::from_millis(5);
 
-/// The time that the caller gives a call, where he gives one that can be read.
+/// Returns the timeout that the caller has set, if there is a valid one.
 pub fn timeout(metadata: &MetadataMap) -> Option<Duration> {
     metadata.get("grpc-timeout").and_then(|value| parse(value.to_str().ok()?))
 }
 
-/// The same of a call whose metadata is still HTTP headers.
+/// Returns the timeout of a call whose metadata is still HTTP headers.
 pub fn timeout_of(headers: &HeaderMap) -> Option<Duration> {
     headers.get("grpc-timeout").and_then(|value| parse(value.to_str().ok()?))
 }
 
-/// The time after which a unary call that has so much is given up.
-pub fn less_margin(timeout: Duration) -> Duration {
+/// Returns the time after which a unary call with this timeout is given up.
+pub fn without_margin(timeout: Duration) -> Duration {
     timeout.saturating_sub(MARGIN_MAX.min(timeout / 10))
 }
 
-/// When a request must be decided, and whose bound that is.
+/// The instant by which a request must be decided, and whose bound it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Deadline {
     /// The instant.
     pub at: Timestamp,
-    /// The sidecar's own bound, where that comes before the caller's.
+    /// The sidecar's own bound, if it is earlier than the caller's.
     own_bound: Option<Duration>,
 }
 
-/// The instant by which a request must be decided: after its own timeout, at most `longest` from
-/// now.
+/// Returns the deadline of a request: after its own timeout, at most `longest` from now.
 pub fn deadline(own: Option<Duration>, now: Timestamp, longest: Duration) -> Deadline {
     match own {
         Some(own) if own <= longest => Deadline { at: now + own, own_bound: None },
@@ -52,50 +52,50 @@ pub fn deadline(own: Option<Duration>, now: Timestamp, longest: Duration) -> Dea
 }
 
 impl Deadline {
-    /// The failure of an operation that had no decision when the time was up: the caller's time, or
-    /// else that of the store.
+    /// Returns the failure of an operation without a decision at the deadline: a timeout of the
+    /// caller's, or else an unavailable store.
     fn passed(self) -> Failure {
         match self.own_bound {
             None => Failure::TimedOut,
             Some(bound) => {
-                LedgerError::Store(StoreError::Unavailable(no_answer_within(bound))).into()
+                LedgerError::Store(StoreError::Unavailable(no_decision_within(bound))).into()
             }
         }
     }
 
-    /// The failure for an error that was returned at `now`. The store's reply may be given up just
-    /// before this deadline, by the same deadline.
+    /// Returns the failure for an error that was returned at `now`. The store client may give up
+    /// its reply just before this deadline, because of it.
     fn failure(self, error: LedgerError, now: Timestamp) -> Failure {
         let is_up = now + GIVEN_UP_BEFORE >= self.at;
         match (error, self.own_bound) {
             (LedgerError::Store(StoreError::Unavailable(_)), _) if is_up => self.passed(),
             (LedgerError::Store(StoreError::DeadlinePassed), Some(bound)) => {
-                LedgerError::Store(StoreError::Refused(no_answer_within(bound))).into()
+                LedgerError::Store(StoreError::Refused(no_decision_within(bound))).into()
             }
             (error, _) => error.into(),
         }
     }
 }
 
-fn no_answer_within(bound: Duration) -> String {
-    format!("no answer within {} ms (--request-timeout-ms)", bound.as_millis())
+fn no_decision_within(bound: Duration) -> String {
+    format!("no decision within {} ms (--request-timeout-ms)", bound.as_millis())
 }
 
-/// Waits for an engine's work until the deadline.
+/// Waits for a future of the engine until the deadline.
 pub fn in_time<T, W: Future<Output = Result<T, LedgerError>>>(
     engine: &Engine,
     deadline: Deadline,
     work: W,
 ) -> impl Future<Output = Result<T, Failure>> + use<'_, T, W> {
     let left = deadline.at - engine.local_now();
-    // Not an async function, which would hold the work twice.
+    // Not an async function, which would hold the future twice.
     tokio::time::timeout(left, work).map(move |ended| match ended {
         Ok(decided) => decided.map_err(|error| deadline.failure(error, engine.local_now())),
         Err(_) => Err(deadline.passed()),
     })
 }
 
-/// A timeout as gRPC writes it: up to 8 digits and a unit.
+/// Parses a timeout in gRPC's form: up to 8 digits and a unit.
 fn parse(text: &str) -> Option<Duration> {
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -118,7 +118,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn timeouts_are_read_as_grpc_writes_them() {
+    fn timeouts_are_parsed_in_the_form_of_grpc() {
         for (text, expected) in [
             ("2H", Some(Duration::from_secs(7200))),
             ("3M", Some(Duration::from_secs(180))),
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn the_callers_time_is_up_as_deadline_exceeded_and_the_sidecars_as_unavailable() {
+    fn the_callers_bound_fails_as_deadline_exceeded_and_the_sidecars_as_unavailable() {
         use tonic::Code;
 
         let now = Timestamp::from_millis(1_000);
@@ -175,8 +175,9 @@ mod tests {
         let now = Timestamp::from_millis(1_000);
         let longest = Duration::from_secs(2);
         let mut metadata = MetadataMap::new();
-        let of_call =
-            |metadata: &MetadataMap| deadline(timeout(metadata).map(less_margin), now, longest).at;
+        let of_call = |metadata: &MetadataMap| {
+            deadline(timeout(metadata).map(without_margin), now, longest).at
+        };
         assert_eq!(of_call(&metadata), Timestamp::from_millis(3_000));
         metadata.insert("grpc-timeout", "50m".parse().expect("ascii"));
         assert_eq!(of_call(&metadata), Timestamp::from_millis(1_045));

@@ -1,4 +1,4 @@
-//! The request metadata by which a caller asks for denials as errors.
+//! The request metadata by which a caller requests denials as errors.
 
 use tonic::metadata::MetadataMap;
 
@@ -7,10 +7,10 @@ use super::fields::Invalid;
 /// The key of the metadata, which is also the field that an error names.
 const KEY: &str = "imquota-deny-as-error";
 
-/// Whether a request with that metadata asks for denials as errors. Any value but the documented
-/// spellings is wrong, and so are two values that differ.
+/// Returns whether a request with that metadata requests denials as errors. Any value but the
+/// documented spellings is an error, and so are two values that differ.
 pub fn denied_as_error(metadata: &MetadataMap) -> Result<bool, Invalid> {
-    let mut asked = None;
+    let mut requested = None;
     for value in metadata.get_all(KEY) {
         let value = match value.as_bytes() {
             b"1" => true,
@@ -19,11 +19,11 @@ pub fn denied_as_error(metadata: &MetadataMap) -> Result<bool, Invalid> {
             text if text.eq_ignore_ascii_case(b"false") => false,
             _ => return Err(Invalid::field(KEY, "must be true, 1, false or 0")),
         };
-        if asked.replace(value).is_some_and(|before| before != value) {
+        if requested.replace(value).is_some_and(|before| before != value) {
             return Err(Invalid::field(KEY, "must not be given twice with different values"));
         }
     }
-    Ok(asked.unwrap_or(false))
+    Ok(requested.unwrap_or(false))
 }
 
 #[cfg(test)]
@@ -31,7 +31,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_documented_spellings_are_taken() {
+    fn only_documented_spellings_are_accepted() {
         for (values, expected) in [
             (&[][..], Some(false)),
             (&["1"], Some(true)),
@@ -52,9 +52,9 @@ mod tests {
             for value in values {
                 metadata.append(KEY, value.parse().expect("ASCII"));
             }
-            let asked = denied_as_error(&metadata);
-            assert_eq!(asked.as_ref().ok().copied(), expected, "{values:?}");
-            if let Err(invalid) = asked {
+            let requested = denied_as_error(&metadata);
+            assert_eq!(requested.as_ref().ok().copied(), expected, "{values:?}");
+            if let Err(invalid) = requested {
                 assert_eq!(invalid.violations[0].field, "imquota-deny-as-error");
             }
         }

@@ -1,7 +1,7 @@
 //! The reasons in ErrorInfo: stable names by which programs distinguish errors.
 //!
-//! Each reason comes with the codes that it may have. The README has a table of all of them, which
-//! a test compares with this one.
+//! Each reason is listed with the codes that it may have. The README has a table of all reasons,
+//! which a test compares with this one.
 
 use tonic::Code;
 
@@ -12,7 +12,7 @@ use crate::store::StoreError;
 
 macro_rules! reasons {
     ($($reason:ident = $name:literal: $($code:ident)|+;)*) => {
-        /// Why a call failed, as its ErrorInfo names it.
+        /// Reason of a failed call, as its ErrorInfo names it.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         pub enum ErrorReason {$(
             #[doc = $name]
@@ -27,7 +27,7 @@ macro_rules! reasons {
             #[cfg(test)]
             pub const ALL: &[Self] = &[$(Self::$reason),*];
 
-            /// The reason as ErrorInfo has it.
+            /// Returns the reason as ErrorInfo has it.
             pub const fn name(self) -> &'static str {
                 match self {
                     $( Self::$reason => $name, )*
@@ -35,7 +35,7 @@ macro_rules! reasons {
                 }
             }
 
-            /// The codes of the errors that have it.
+            /// Returns the codes of the errors that have it.
             pub const fn codes(self) -> &'static [Code] {
                 match self {
                     $( Self::$reason => &[$(Code::$code),+], )*
@@ -47,7 +47,7 @@ macro_rules! reasons {
 }
 
 reasons! {
-    // Requests that are wrong.
+    // Invalid requests.
     InvalidFields = "INVALID_FIELDS": InvalidArgument;
     MalformedMessage = "MALFORMED_MESSAGE": InvalidArgument;
     BatchTooLarge = "BATCH_TOO_LARGE": InvalidArgument;
@@ -64,13 +64,13 @@ reasons! {
     ExportInFuture = "EXPORT_IN_FUTURE": InvalidArgument;
     ExportedTwice = "EXPORTED_TWICE": InvalidArgument;
     ExportTooLarge = "EXPORT_TOO_LARGE": OutOfRange;
-    // Callers who may not.
+    // Authentication and authorization.
     CredentialsInvalid = "CREDENTIALS_INVALID": Unauthenticated;
     CredentialsRevoked = "CREDENTIALS_REVOKED": Unauthenticated | PermissionDenied;
     RoleTooLow = "ROLE_TOO_LOW": PermissionDenied;
     AdminListenerOnly = "ADMIN_LISTENER_ONLY": PermissionDenied;
     ForceNotAllowed = "FORCE_NOT_ALLOWED": PermissionDenied;
-    // What is there, or not.
+    // Existence of apps, groups and tracked facts.
     UnknownApp = "UNKNOWN_APP": NotFound;
     GroupNotFound = "GROUP_NOT_FOUND": NotFound;
     AppExists = "APP_EXISTS": AlreadyExists;

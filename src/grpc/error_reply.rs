@@ -1,4 +1,4 @@
-//! An error as callers get it: the one form of unary calls, streams and operations of Apply.
+//! Errors as callers get them: the one form of unary calls, streams and operations of Apply.
 
 use std::collections::HashMap;
 use std::fmt::Display;
@@ -13,9 +13,9 @@ use super::pb;
 
 /// The domain of every ErrorInfo.
 const DOMAIN: &str = "imquota.v1";
-/// The key of the code that IM clients know in the metadata of ErrorInfo.
+/// The metadata key in ErrorInfo of the error code for IM clients.
 const IM_ERROR_CODE: &str = "im_error_code";
-/// When a repetition may help: by then the queue of the store has been worked off.
+/// Delay after which a retry may help: by then the queue of the store is empty.
 pub(super) const RETRY_AFTER: Duration = Duration::from_millis(100);
 
 /// An error with its reason.
@@ -32,13 +32,13 @@ pub struct ErrorReply {
 }
 
 impl ErrorReply {
-    /// An error with that reason, which has one code only.
+    /// Creates an error with that reason, which has one code only.
     pub fn new(reason: ErrorReason, message: impl Display) -> Self {
         debug_assert_eq!(reason.codes().len(), 1, "{reason:?}");
         Self::with_code(reason.codes()[0], reason, message)
     }
 
-    /// An error with one of the codes of that reason.
+    /// Creates an error with one of the codes of that reason.
     pub fn with_code(code: Code, reason: ErrorReason, message: impl Display) -> Self {
         debug_assert!(reason.codes().contains(&code), "{reason:?} with {code:?}");
         Self {
@@ -53,28 +53,28 @@ impl ErrorReply {
         }
     }
 
-    /// An error of one field, with a reason of its own.
+    /// Creates an error of one field, with its own reason.
     pub fn of_field(reason: ErrorReason, field: &str, description: impl Display) -> Self {
         Self { reason, ..Invalid::field(field, description).into() }
     }
 
-    /// The same with an entry more in the metadata of its ErrorInfo.
+    /// Adds an entry to the metadata of its ErrorInfo.
     pub fn with(mut self, key: &'static str, value: impl Display) -> Self {
         self.metadata.push((key, value.to_string()));
         self
     }
 
-    /// The same with the code that IM clients know.
+    /// Sets the error code for IM clients.
     pub fn with_im_error_code(self, im_error_code: i32) -> Self {
         Self { im_error_code: Some(im_error_code), ..self }
     }
 
-    /// The same with the limits that were hit.
+    /// Sets the limits that were hit.
     pub fn with_quota_violations(self, quota_violations: Vec<QuotaViolation>) -> Self {
         Self { quota_violations, ..self }
     }
 
-    /// The same with a pause after which a repetition may help, if `can_retry`.
+    /// Sets the delay after which a retry may help, if `can_retry`.
     pub fn retried(self, can_retry: bool) -> Self {
         Self { retry_delay: can_retry.then_some(RETRY_AFTER), ..self }
     }
@@ -135,17 +135,17 @@ impl From<ErrorReply> for pb::ApplyError {
     }
 }
 
-/// The status of a stream whose caller has gone away, which nobody reads.
+/// Returns the status of a stream whose caller has gone away; it is not sent.
 pub fn of_gone() -> Status {
     Status::cancelled("the caller has gone away")
 }
 
 fn summary(invalid: &Invalid) -> String {
-    let mut told = invalid.violations.iter();
-    let first = told.next().map_or_else(String::new, |Violation { field, description }| {
+    let mut violations = invalid.violations.iter();
+    let first = violations.next().map_or_else(String::new, |Violation { field, description }| {
         format!("{field} {description}")
     });
-    match told.len() {
+    match violations.len() {
         0 => first,
         1 => format!("{first}; one more field is wrong"),
         more => format!("{first}; {more} more fields are wrong"),

@@ -1,4 +1,4 @@
-//! Checks the fields of a request and collects what is wrong, with the field's name.
+//! Checks the fields of a request and collects violations with the field's name.
 
 use std::fmt::Display;
 use std::ops::RangeInclusive;
@@ -13,23 +13,23 @@ use crate::domain::purchase::MONTHS;
 use crate::domain::text::quoted_names;
 use crate::domain::time::Timestamp;
 
-/// Most violations that are told one by one: error details travel in an HTTP/2 header, which
+/// Most violations that are listed one by one: error details are sent in an HTTP/2 header, which
 /// clients bound at 8 KiB.
 const VIOLATIONS_MAX: usize = 20;
 
 /// The end of the year 9999.
 const LATEST_MILLIS: i64 = 253_402_300_799_999;
-/// What is wrong with a request. Never empty.
+/// The violations of a request. Never empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Invalid {
-    /// Each bad field with what is wrong.
+    /// Each invalid field with its problem.
     pub violations: Vec<Violation>,
-    /// The code that IM clients know, where there is one.
+    /// The error code for IM clients, if there is one.
     pub im_error_code: Option<i32>,
 }
 
 impl Invalid {
-    /// One field is wrong.
+    /// Creates the violation of one field.
     pub fn field(field: &str, description: impl Display) -> Self {
         let description = description.to_string();
         let violation = Violation { field: field.to_owned(), description };
@@ -37,38 +37,38 @@ impl Invalid {
     }
 }
 
-/// One thing wrong with one field.
+/// One problem of one field.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
-    /// Such as `user_ids[3]`.
+    /// Path of the field, such as `user_ids[3]`.
     pub field: String,
-    /// What is wrong, and what would be right.
+    /// The problem, and the expected value.
     pub description: String,
 }
 
-/// Collects what is wrong with a request.
+/// Collects the violations of a request.
 #[derive(Debug, Default)]
 pub struct Fields {
     violations: Vec<Violation>,
-    untold: usize,
+    unlisted: usize,
     im_error_code: Option<i32>,
-    /// Kinds of names whose known ones were listed.
+    /// Kinds of names whose valid ones were listed.
     listed: Vec<&'static str>,
 }
 
 impl Fields {
-    /// Notes that something is wrong.
+    /// Records a violation.
     pub fn wrong(&mut self, field: impl Into<String>, description: impl Display) {
         if self.violations.len() == VIOLATIONS_MAX {
-            self.untold += 1;
+            self.unlisted += 1;
             return;
         }
         let description = description.to_string();
         self.violations.push(Violation { field: field.into(), description });
     }
 
-    /// Notes that a name is not among the known ones, which are listed once for each kind of name:
-    /// error details travel in a header.
+    /// Records that a name is not among the valid ones, which are listed once for each kind of
+    /// name: error details are sent in a header.
     pub fn unknown_name<'a>(
         &mut self,
         field: impl Into<String>,
@@ -76,7 +76,7 @@ impl Fields {
         given: &str,
         known: impl IntoIterator<Item = &'a str>,
     ) {
-        // No more of a wrong name than tells which it was.
+        // A wrong name is repeated only as far as is needed to recognize it.
         let given = truncate_for_display(given);
         if self.listed.contains(&kind) {
             return self.wrong(field, format!("must be a {kind}, not {given:?}"));
@@ -86,27 +86,27 @@ impl Fields {
         self.wrong(field, format!("must be a {kind}, one of {known}, not {given:?}"));
     }
 
-    /// The value, or a note of what is wrong with it.
+    /// Returns the value, or records its error as a violation.
     pub fn check<T, E: Display>(&mut self, field: &str, value: Result<T, E>) -> Option<T> {
         value.map_err(|error| self.wrong(field, error)).ok()
     }
 
-    /// The app of the request.
+    /// Checks the app of the request.
     pub fn app_id(&mut self, text: String) -> Option<AppId> {
         self.check("app_id", AppId::try_from(text))
     }
 
-    /// The request id of an administrative change.
+    /// Checks the request id of an administrative change.
     pub fn request_id(&mut self, text: String) -> Option<RequestId> {
         self.check("request_id", RequestId::try_from(text))
     }
 
-    /// A user.
+    /// Checks a user id.
     pub fn user_id(&mut self, field: &str, text: String) -> Option<UserId> {
         self.check(field, UserId::try_from(text))
     }
 
-    /// Users of a batch. One that is too large has the code that IM clients know for it.
+    /// Checks the user ids of a batch. A batch that is too large has an error code for IM clients.
     pub fn user_ids(
         &mut self,
         field: &str,
@@ -132,7 +132,7 @@ impl Fields {
         (users.len() == ids.len()).then_some(users)
     }
 
-    /// The mode of a take.
+    /// Checks the mode of a take.
     pub fn mode(&mut self, number: i32) -> Option<Mode> {
         match pb::Mode::try_from(number) {
             Ok(pb::Mode::Unspecified | pb::Mode::Enforce) => Some(Mode::Enforce),
@@ -146,7 +146,7 @@ impl Fields {
         }
     }
 
-    /// The name of a catalog entry; whether the catalog has it is seen later.
+    /// Checks the name of a catalog entry; its existence in the catalog is checked later.
     pub fn name(&mut self, field: &str, name: String) -> Option<String> {
         if (1..=NAME_MAX_BYTES).contains(&name.len()) {
             return Some(name);
@@ -156,7 +156,7 @@ impl Fields {
         None
     }
 
-    /// A group type of the catalog.
+    /// Finds a group type of the catalog.
     pub fn group_type<'a>(
         &mut self,
         field: &str,
@@ -171,7 +171,7 @@ impl Fields {
         kind
     }
 
-    /// The months of a purchase.
+    /// Checks the months of a purchase.
     pub fn months(&mut self, field: &str, months: u32) -> Option<u32> {
         if MONTHS.contains(&months) {
             return Some(months);
@@ -181,23 +181,23 @@ impl Fields {
         None
     }
 
-    /// After which number a page of what is numbered begins, up to `last`, which is the last one
-    /// that an answer can have named; 0 without a token.
+    /// Parses a page token: the number after which the page begins, up to `last`, the last number
+    /// that a response can have named; 0 without a token.
     pub fn page_token(&mut self, token: &str, last: u64) -> Option<u64> {
         if token.is_empty() {
             return Some(0);
         }
         let number = number(token).filter(|number| *number <= last);
-        self.check("page_token", number.ok_or("must be the next_page_token of an answer"))
+        self.check("page_token", number.ok_or("must be the next_page_token of a response"))
     }
 
-    /// What was read, unless anything is wrong.
+    /// Returns the value, unless there are violations.
     pub fn finish<T>(mut self, value: Option<T>) -> Result<T, Invalid> {
         match value {
             Some(value) if self.violations.is_empty() => Ok(value),
             _ => {
-                if self.untold > 0 {
-                    let description = format!("and {} more violations", self.untold);
+                if self.unlisted > 0 {
+                    let description = format!("and {} more violations", self.unlisted);
                     self.violations.push(Violation { field: "...".to_owned(), description });
                 }
                 Err(Invalid { violations: self.violations, im_error_code: self.im_error_code })
@@ -206,12 +206,12 @@ impl Fields {
     }
 }
 
-/// A number as tokens have it: digits only, without leading zeros.
+/// Parses a number in the form of tokens: digits only, without leading zeros.
 pub fn number(token: &str) -> Option<u64> {
     token.parse().ok().filter(|number: &u64| number.to_string() == token)
 }
 
-/// An instant that may be absent; `None` also where it is wrong, which is noted.
+/// Checks an instant that may be absent; `None` also if it is invalid, which is recorded.
 pub fn instant(
     fields: &mut Fields,
     field: &str,

@@ -1,8 +1,8 @@
 //! grpc.health.v1, whose watches end when the server does.
 //!
-//! tonic-health keeps watches open for ever, and an open stream keeps the server from ending. Here
-//! a watch gets the last status (NOT_SERVING) and then ends. A watch whose connection has reached
-//! its age ends too, as UNAVAILABLE.
+//! tonic-health keeps watches open forever, and an open stream prevents the server from ending.
+//! Here a watch gets the last status (NOT_SERVING) and then ends. A watch whose connection has
+//! reached its age ends too, as UNAVAILABLE.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,12 +18,12 @@ use tonic_health::server::{HealthReporter, HealthService};
 use super::OPEN_REQUEST_MAX_BYTES;
 use super::connection_age::ConnectionAge;
 
-/// Longest that a watch is kept for its last status once the server shuts down.
+/// Longest time for which a watch waits for its last status once the server shuts down.
 const LAST_STATUS_TIMEOUT: Duration = Duration::from_millis(100);
-/// Statuses that wait for a slow watcher.
+/// Most statuses that wait for a slow watcher.
 const STATUSES_MAX: usize = 4;
 
-/// The health of a server that ends when `shutdown` turns true.
+/// The health of a server that ends when `shutdown` becomes true.
 #[derive(Clone)]
 pub struct HealthApi {
     inner: Arc<HealthService>,
@@ -31,14 +31,14 @@ pub struct HealthApi {
 }
 
 impl HealthApi {
-    /// What the reporter reports.
+    /// Creates the service over the statuses of a reporter.
     #[must_use]
     pub fn new(reporter: HealthReporter, shutdown: watch::Receiver<bool>) -> Self {
         let inner = Arc::new(HealthService::from_health_reporter(reporter));
         Self { inner, shutdown }
     }
 
-    /// As a service of a server.
+    /// Makes a gRPC service of it.
     #[must_use]
     pub fn into_service(self) -> HealthServer<Self> {
         HealthServer::new(self).max_decoding_message_size(OPEN_REQUEST_MAX_BYTES)
@@ -73,7 +73,7 @@ impl Health for HealthApi {
                     () = sender.closed() => None,
                     _ = shutdown.wait_for(|down| *down) => break,
                     status = age.reached("watch again") => {
-                        // A watcher that does not read has its stream ended without it.
+                        // A watcher that does not read has its stream ended without the status.
                         let _ = sender.try_send(Err(status));
                         return;
                     }
@@ -85,7 +85,7 @@ impl Health for HealthApi {
             }
             let last = tokio::time::timeout(LAST_STATUS_TIMEOUT, statuses.next()).await;
             if let Ok(Some(status)) = last {
-                // A watcher that has gone away does not want to know.
+                // A watcher that has gone away does not need the status.
                 let _ = sender.try_send(status);
             }
         });

@@ -1,10 +1,10 @@
-//! The memory that callers make the sidecar hold: open calls, unfinished requests and answers that
-//! nobody reads.
+//! Memory that callers make the sidecar hold: open calls, unfinished requests and unread responses.
 //!
-//! Each connection charges what it holds to one budget of the process. A connection beyond its own
-//! bound is refused more. Requests and answers may take three quarters of the budget, so that small
-//! calls find room when those are taken. Where there is none, the connection that has held most for
-//! some seconds is closed; a caller who reads answers and finishes requests holds nothing so long.
+//! Each connection charges its memory to one budget of the process. A connection beyond its own
+//! bound is refused more. Requests and answers may take three quarters of the budget, so that the
+//! rest is left for small calls. If the budget is exhausted, the connection that has held most for
+//! some seconds is closed; a caller who reads answers and finishes requests holds nothing for that
+//! time.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -17,30 +17,30 @@ use crate::clock::Stopwatch;
 
 /// Charge of one open call: its task, its headers and a small request.
 pub const CALL_BYTES: usize = 8 * 1024;
-/// Charge beside it for a call that sends a stream.
+/// Additional charge of a call that sends a stream.
 pub const STREAM_BYTES: usize = 4 * 1024;
-/// Requests up to this length are paid for by [`CALL_BYTES`].
+/// Requests up to this length are included in [`CALL_BYTES`].
 pub const SMALL_REQUEST_BYTES: usize = 4 * 1024;
-/// Most that the operations and answers of one connection's Apply streams may hold; beyond it they
-/// are not read.
+/// Most bytes that the operations and answers of one connection's Apply streams may hold; beyond it
+/// they are not read.
 pub const CONNECTION_ANSWERS_MAX_BYTES: usize = 4 * 1024 * 1024;
 
-/// Bytes count as stalled once they were held for one to two of these: a call that has no deadline
-/// of its own ends before.
+/// Bytes count as stalled after one to two of these steps: a call that has no deadline of its own
+/// ends earlier.
 const AGE_STEP: Duration = Duration::from_secs(2);
-/// A connection with less than that stalled is not closed for the requests of others.
+/// A connection with fewer stalled bytes is not closed for the requests of others.
 const STALLED_MIN_BYTES: usize = 256 * 1024;
-/// A connection that holds less finds room for a call beyond the budget.
+/// A connection that holds less gets memory for a call even beyond the budget.
 const SMALL_CONNECTION_BYTES: usize = 64 * 1024;
 
 /// The budget of the process.
 #[derive(Debug)]
 pub struct MemoryBudget {
     process_max_bytes: usize,
-    /// Also most that connections which are being closed may yet hold before more are.
+    /// Also the most bytes that closing connections may hold before more are closed.
     connection_max_bytes: usize,
     age: Stopwatch,
-    /// The age step at the start; tests move it on.
+    /// The age step at the start; tests advance it.
     first_step: AtomicU64,
     state: Mutex<State>,
 }
@@ -48,30 +48,30 @@ pub struct MemoryBudget {
 #[derive(Debug, Default)]
 struct State {
     held_bytes: usize,
-    /// Of that, what connections hold that are being closed.
+    /// The part of it that closing connections hold.
     closing_bytes: usize,
     next_id: u64,
     connections: HashMap<u64, Entry>,
 }
 
-/// What a connection holds.
+/// Memory of one connection.
 #[derive(Debug)]
 struct Entry {
     /// The age step of the first of the next.
     step: u64,
-    /// Held since this step, since the one before, and since longer.
+    /// Held since this step, since the one before, and since earlier steps.
     by_age_bytes: [usize; 3],
-    /// Of that, what calls left that may still wait to be written, and since when.
-    unsent_bytes: usize,
-    unsent_since: u64,
+    /// The part of it that finished calls left and that may not be written yet, and since when.
+    unwritten_bytes: usize,
+    unwritten_since: u64,
     is_closing: bool,
     exceeded: Arc<Notify>,
 }
 
-/// What memory is for.
+/// Use of memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Use {
-    /// An open call; the whole budget is there for it.
+    /// An open call; it may use the whole budget.
     Call,
     /// A request.
     Message,
@@ -92,7 +92,7 @@ impl Entry {
         while self.step < step {
             let [new, last, old] = self.by_age_bytes;
             self.by_age_bytes = [0, new, last + old];
-            // Nothing changes any more after so many.
+            // If only the oldest bytes are left, the remaining steps change nothing.
             self.step = if new + last == 0 { step } else { self.step + 1 };
         }
     }
@@ -104,7 +104,7 @@ impl Entry {
 }
 
 impl MemoryBudget {
-    /// A budget of so many bytes, of which one connection may hold a sixth.
+    /// Creates a budget of `process_max_bytes`, of which one connection may hold a sixth.
     #[must_use]
     pub fn new(process_max_bytes: usize) -> Arc<Self> {
         let connection_max_bytes = process_max_bytes / 6;
@@ -117,7 +117,7 @@ impl MemoryBudget {
         })
     }
 
-    /// A new connection, which holds nothing.
+    /// Adds a connection, which holds nothing.
     #[must_use]
     pub fn connection(self: &Arc<Self>) -> Arc<ConnectionMemory> {
         let exceeded = Arc::new(Notify::new());
@@ -130,8 +130,8 @@ impl MemoryBudget {
             Entry {
                 step,
                 by_age_bytes: [0; 3],
-                unsent_bytes: 0,
-                unsent_since: step,
+                unwritten_bytes: 0,
+                unwritten_since: step,
                 is_closing: false,
                 exceeded: exceeded.clone(),
             },
@@ -177,7 +177,7 @@ impl State {
         self.closing_bytes -= if entry.is_closing { bytes } else { 0 };
     }
 
-    /// The connection with most by a measure, of those that are not being closed.
+    /// Returns the connection with most by a measure, of those that are not closing.
     fn largest(&mut self, step: u64, measure: impl Fn(&Entry) -> usize) -> Option<(u64, usize)> {
         for entry in self.connections.values_mut() {
             entry.advance(step);
@@ -187,9 +187,9 @@ impl State {
         measured.max_by_key(|(_, bytes)| *bytes)
     }
 
-    /// The connection that makes room for another, or for no one's sake but the process's.
-    fn victim(&mut self, step: u64, asks: Option<(u64, Use)>) -> Option<u64> {
-        let asking = asks.and_then(|(id, _)| self.connections.get(&id));
+    /// Selects the connection to close, for the request of another or for the process's bound.
+    fn victim(&mut self, step: u64, requester: Option<(u64, Use)>) -> Option<u64> {
+        let asking = requester.and_then(|(id, _)| self.connections.get(&id));
         let own_stalled = asking.map_or(0, Entry::stalled_bytes);
         let own_held = asking.map_or(0, Entry::held_bytes);
         let most_stalled = self.largest(step, Entry::stalled_bytes);
@@ -197,14 +197,14 @@ impl State {
         if let Some((id, _)) = most_stalled.filter(|(_, bytes)| is_stalled(*bytes)) {
             return Some(id);
         }
-        if asks.is_some_and(|(_, purpose)| purpose != Use::Call) {
+        if requester.is_some_and(|(_, purpose)| purpose != Use::Call) {
             return None;
         }
         let heaviest = self.largest(step, Entry::held_bytes);
         heaviest.filter(|(_, bytes)| *bytes > own_held).map(|(id, _)| id)
     }
 
-    /// Has a connection closed. What it holds counts until it is given back.
+    /// Closes a connection. Its memory counts until it is released.
     fn close(&mut self, id: u64) {
         if let Some(entry) = self.connections.get_mut(&id) {
             entry.is_closing = true;
@@ -214,7 +214,7 @@ impl State {
     }
 }
 
-/// What one connection holds.
+/// Memory of one connection.
 #[derive(Debug)]
 pub struct ConnectionMemory {
     budget: Arc<MemoryBudget>,
@@ -225,8 +225,8 @@ pub struct ConnectionMemory {
 }
 
 impl ConnectionMemory {
-    /// Charges that much; `None` beyond the connection's bound, and beyond the process's where no
-    /// other connection has to make room.
+    /// Charges bytes; `None` beyond the connection's bound, and beyond the process's bound if no
+    /// other connection is to be closed for it.
     #[must_use]
     pub fn try_charge(self: &Arc<Self>, purpose: Use, bytes: usize) -> Option<Charge> {
         let since = self.budget.step();
@@ -249,7 +249,7 @@ impl ConnectionMemory {
             Use::Call => process_max_bytes,
             Use::Message | Use::Answer => process_max_bytes / 4 * 3,
         };
-        // What is being closed is free soon.
+        // The memory of closing connections is free soon.
         while state.held_bytes + bytes > most_bytes + state.closing_bytes.min(slack_bytes) {
             let victim = state.victim(step, Some((self.id, purpose)));
             let Some(victim) = victim.filter(|_| state.closing_bytes < slack_bytes) else {
@@ -261,8 +261,8 @@ impl ConnectionMemory {
         true
     }
 
-    /// Charges what cannot be refused any more. Beyond the process's bound a connection is closed,
-    /// which may be this one.
+    /// Charges bytes that cannot be refused any more. Beyond the process's bound a connection is
+    /// closed, which may be this one.
     #[must_use]
     pub fn charge(self: &Arc<Self>, bytes: usize) -> Charge {
         let since = self.budget.step();
@@ -277,12 +277,12 @@ impl ConnectionMemory {
         Charge { connection: self.clone(), since, bytes }
     }
 
-    /// Ready once the connection has to be closed.
+    /// Waits until the connection has to be closed.
     pub async fn exceeded(&self) {
         self.exceeded.notified().await;
     }
 
-    /// Everything that waited to be written is with the system.
+    /// Records that all bytes which waited to be written are passed to the system.
     pub fn flushed(&self) {
         if !self.has_unsent.swap(false, Ordering::Relaxed) {
             return;
@@ -290,12 +290,12 @@ impl ConnectionMemory {
         let step = self.budget.step();
         let mut state = self.budget.state();
         let Some(entry) = state.entry(self.id, step) else { return };
-        let bytes = std::mem::take(&mut entry.unsent_bytes);
-        let since = entry.unsent_since;
+        let bytes = std::mem::take(&mut entry.unwritten_bytes);
+        let since = entry.unwritten_since;
         state.remove(self.id, since, bytes);
     }
 
-    /// The bytes that operations and answers of this connection's Apply streams may hold.
+    /// Returns the bytes that operations and answers of this connection's Apply streams may hold.
     #[must_use]
     pub fn answers(&self) -> Arc<Semaphore> {
         self.answers.clone()
@@ -329,7 +329,7 @@ pub struct Charge {
 }
 
 impl Charge {
-    /// Charges a message more; `false` where that is refused, and then nothing has changed.
+    /// Charges a further message; `false` if that is refused, and then nothing has changed.
     #[must_use]
     pub fn try_grow(&mut self, bytes: usize) -> bool {
         let step = self.connection.budget.step();
@@ -340,34 +340,34 @@ impl Charge {
         grown
     }
 
-    /// Gives a part back.
+    /// Releases a part.
     pub fn shrink(&mut self, bytes: usize) {
         debug_assert!(bytes <= self.bytes, "more than was charged");
         self.bytes -= bytes;
         self.connection.release(self.since, bytes);
     }
 
-    /// Holds on until the connection has written what it has to write.
+    /// Keeps the charge until the connection has written its pending bytes.
     pub fn until_flushed(mut self) {
         let connection = self.connection.clone();
         let step = connection.budget.step();
         let mut state = connection.budget.state();
         let entry = state.entry(connection.id, step).filter(|entry| !entry.is_closing);
-        // A connection that is being closed writes nothing any more.
+        // A closing connection writes nothing any more.
         let Some(entry) = entry else {
             drop(state);
             return;
         };
         let bytes = std::mem::take(&mut self.bytes);
-        if entry.unsent_bytes == 0 {
-            entry.unsent_since = self.since;
+        if entry.unwritten_bytes == 0 {
+            entry.unwritten_since = self.since;
         } else {
-            // One age for all of it: the first one's.
-            let since = entry.unsent_since;
+            // All pending bytes share the age of the first.
+            let since = entry.unwritten_since;
             *entry.held_since(self.since) -= bytes;
             *entry.held_since(since) += bytes;
         }
-        entry.unsent_bytes += bytes;
+        entry.unwritten_bytes += bytes;
         connection.has_unsent.store(true, Ordering::Relaxed);
     }
 }

@@ -1,4 +1,4 @@
-//! Tests of the memory budget: what is refused, who is closed, what is given back.
+//! Tests of the memory budget: refusals, closed connections, and releases.
 
 use futures_util::FutureExt as _;
 
@@ -14,13 +14,13 @@ fn is_closed(connection: &Arc<ConnectionMemory>) -> bool {
     connection.exceeded().now_or_never().is_some()
 }
 
-/// Everything that is held until now has stalled.
+/// Makes all bytes held now stalled.
 fn grow_old(budget: &MemoryBudget) {
     budget.first_step.fetch_add(2, Ordering::Relaxed);
 }
 
 #[test]
-fn a_connection_beyond_its_bound_is_refused_and_gives_back_what_it_drops() {
+fn a_connection_beyond_its_bound_is_refused_and_releases_dropped_charges() {
     let budget = MemoryBudget::new(600);
     let one = budget.connection();
     let mut charge = one.try_charge(Use::Call, 60).expect("room");
@@ -38,7 +38,7 @@ fn a_connection_beyond_its_bound_is_refused_and_gives_back_what_it_drops() {
 }
 
 #[test]
-fn messages_leave_a_quarter_for_calls_and_close_nobody_who_is_young() {
+fn messages_leave_a_quarter_for_calls_and_close_no_recent_connection() {
     let budget = MemoryBudget::new(600 * KIB);
     let others: Vec<_> = (0..5).map(|_| budget.connection()).collect();
     let charge = |it: &Arc<ConnectionMemory>| it.try_charge(Use::Message, 90 * KIB).expect("room");
@@ -48,7 +48,8 @@ fn messages_leave_a_quarter_for_calls_and_close_nobody_who_is_young() {
     let call = one.try_charge(Use::Call, 90 * KIB).expect("the last quarter is for calls");
     let rest = budget.connection().try_charge(Use::Call, 60 * KIB).expect("room");
     assert!(!others.iter().any(is_closed) && !is_closed(&one));
-    // Beyond the whole, whoever holds most makes room for a call of one who holds less.
+    // Beyond the whole budget, the connection that holds most is closed for a call of one with
+    // less.
     let asking = budget.connection();
     let small: Vec<_> = (0..8).map(|_| budget.connection()).collect();
     let charge = |it: &Arc<ConnectionMemory>| it.try_charge(Use::Call, 12 * KIB).expect("slack");
@@ -57,13 +58,13 @@ fn messages_leave_a_quarter_for_calls_and_close_nobody_who_is_young() {
     let last = asking.try_charge(Use::Call, 8 * KIB).expect("room is being made");
     let all = || others.iter().chain([&one]).chain(&small);
     assert_eq!(all().filter(|it| is_closed(it)).count(), 1);
-    assert_eq!(held(&budget), 704 * KIB, "until it gives back");
+    assert_eq!(held(&budget), 704 * KIB, "until it is released");
     drop((call, rest, last, charges, slack));
     assert_eq!(held(&budget), 0);
 }
 
 #[test]
-fn whoever_has_stalled_most_is_closed_and_not_whoever_holds_most() {
+fn the_connection_with_most_stalled_is_closed_and_not_that_which_holds_most() {
     let budget = MemoryBudget::new(6000 * KIB);
     let (stalled, busy, asking) = (budget.connection(), budget.connection(), budget.connection());
     let more_stalled = budget.connection();
@@ -79,7 +80,7 @@ fn whoever_has_stalled_most_is_closed_and_not_whoever_holds_most() {
 
     let first = asking.try_charge(Use::Message, 100 * KIB).expect("room was made");
     assert_eq!([&stalled, &more_stalled, &busy].map(is_closed), [false, true, false]);
-    assert_eq!(held(&budget), 4505 * KIB, "until it gives back");
+    assert_eq!(held(&budget), 4505 * KIB, "until it is released");
     drop((more_stalled, older));
     let second = asking.try_charge(Use::Message, 800 * KIB).expect("room was made");
     assert_eq!([&stalled, &busy].map(is_closed), [true, false]);
@@ -92,12 +93,12 @@ fn whoever_has_stalled_most_is_closed_and_not_whoever_holds_most() {
 }
 
 #[test]
-fn what_is_held_grows_old_by_steps_and_is_given_back_by_its_age() {
+fn held_bytes_age_by_steps_and_are_released_by_their_age() {
     let mut entry = Entry {
         step: 5,
         by_age_bytes: [3, 0, 0],
-        unsent_bytes: 0,
-        unsent_since: 0,
+        unwritten_bytes: 0,
+        unwritten_since: 0,
         is_closing: false,
         exceeded: Arc::new(Notify::new()),
     };
@@ -116,7 +117,7 @@ fn what_is_held_grows_old_by_steps_and_is_given_back_by_its_age() {
 }
 
 #[test]
-fn what_cannot_be_refused_closes_the_heaviest_and_waits_for_the_flush() {
+fn a_charge_that_cannot_be_refused_closes_the_largest_and_waits_for_the_flush() {
     let budget = MemoryBudget::new(600);
     let (one, other) = (budget.connection(), budget.connection());
     let small = other.try_charge(Use::Call, 50).expect("room");
@@ -131,7 +132,7 @@ fn what_cannot_be_refused_closes_the_heaviest_and_waits_for_the_flush() {
     assert_eq!(held(&budget), 601);
     assert!(one.try_charge(Use::Call, 1).is_none(), "it is closed");
     too_much.until_flushed();
-    assert_eq!(held(&budget), 50, "what is closed writes nothing");
+    assert_eq!(held(&budget), 50, "a closed connection writes nothing");
     drop(small);
     assert_eq!(held(&budget), 0);
 }

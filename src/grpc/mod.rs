@@ -1,6 +1,6 @@
-//! The services: protobuf in, domain values through the engine, protobuf out.
+//! The gRPC services: protobuf in, domain values through the engine, protobuf out.
 //!
-//! `fields` checks what came in and names every bad field; `request` and `answer` translate;
+//! `fields` validates the input and names every bad field; `request` and `answer` translate;
 //! `status` and `admin_status` are the one table from errors to gRPC codes, and `error_reason` has
 //! their reasons; the services only connect them.
 
@@ -21,7 +21,7 @@ pub(crate) mod memory;
 mod metering;
 mod permits;
 mod quota;
-// Public for the fuzz targets alone.
+// Public for the fuzz targets only.
 #[doc(hidden)]
 pub mod request;
 mod room;
@@ -41,21 +41,21 @@ pub mod pb {
     include!(concat!(env!("OUT_DIR"), "/services/imquota.v1.rs"));
 }
 
-/// The name under which health and reflection know the data plane.
+/// Name of the data plane for health and reflection.
 pub const QUOTA_SERVICE: &str = "imquota.v1.QuotaService";
-/// The name under which health and reflection know the administration.
+/// Name of the admin service for health and reflection.
 pub const ADMIN_SERVICE: &str = "imquota.v1.AdminService";
 
-/// The name under which health and reflection know the metering.
+/// Name of the metering service for health and reflection.
 pub const METERING_SERVICE: &str = "imquota.v1.MeteringService";
 
-/// Names the time zone of the catalog in answers of the admin service and of GetUsage, so that
-/// clients can show instants in it.
+/// Header with the time zone of the catalog in responses of the admin service and of GetUsage, so
+/// that clients can show instants in it.
 pub const TIME_ZONE_HEADER: &str = "imquota-time-zone";
 
-/// Largest request that is read: the longest ids in the largest batch a catalog may allow fit.
+/// Largest request that is read: the longest ids in the largest batch that a catalog may allow fit.
 const REQUEST_MAX_BYTES: usize = 1024 * 1024;
 
-/// Largest request of health and reflection, which are open to whoever reaches a listener: the
+/// Largest request of health and reflection, which any client that reaches a listener can call: the
 /// longest name of a service or symbol fits many times.
 pub const OPEN_REQUEST_MAX_BYTES: usize = 4 * 1024;

@@ -9,7 +9,7 @@ use tonic::{Extensions, Request, Response, Status, Streaming};
 
 use super::answer::FromDecision;
 use super::apply::{Answers, answer_stream};
-use super::deadline::{Deadline, deadline, in_time, less_margin, timeout};
+use super::deadline::{Deadline, deadline, in_time, timeout, without_margin};
 use super::denied_as_error::denied_as_error;
 use super::metering::record;
 use super::pb::quota_service_server::{QuotaService, QuotaServiceServer};
@@ -32,9 +32,9 @@ pub struct QuotaApi {
 }
 
 impl QuotaApi {
-    /// `request_timeout` bounds every decision, `apply_in_flight_max` the operations of one Apply
-    /// stream in work at once; `force` says who may use mode FORCE, where it is set; streams end
-    /// when `shutdown` turns true.
+    /// Creates the data plane. `request_timeout` bounds every decision, `apply_in_flight_max` the
+    /// operations of one Apply stream in flight; `force` is the policy for mode FORCE, if it is
+    /// set; streams end when `shutdown` becomes true.
     #[must_use]
     pub fn new(
         engine: Arc<Engine>,
@@ -46,33 +46,33 @@ impl QuotaApi {
         Self { engine, request_timeout, apply_in_flight_max, force, shutdown }
     }
 
-    /// As a service of a server.
+    /// Makes a gRPC service of it.
     #[must_use]
     pub fn into_service(self) -> QuotaServiceServer<Self> {
         QuotaServiceServer::new(self).max_decoding_message_size(REQUEST_MAX_BYTES)
     }
 
-    /// The instant by which a unary call with that metadata must be decided.
+    /// Returns the deadline of a unary call with that metadata.
     fn unary_deadline(&self, metadata: &MetadataMap) -> Deadline {
-        self.deadline_after(timeout(metadata).map(less_margin))
+        self.deadline_after(timeout(metadata).map(without_margin))
     }
 
-    /// The instant so far from now, at most as far as any request may take.
+    /// Returns the deadline after that timeout, or the bound of all requests if that is earlier.
     pub(super) fn deadline_after(&self, timeout: Option<Duration>) -> Deadline {
         deadline(timeout, self.engine.local_now(), self.request_timeout)
     }
 
-    /// The catalog of the moment, which requests are checked by.
+    /// Returns the current catalog, by which requests are checked.
     pub(super) fn catalog(&self) -> Arc<Catalog> {
         self.engine.catalog()
     }
 
-    /// Whether the caller of a request with these extensions may use mode FORCE.
+    /// Checks that the caller of a request with these extensions may use mode FORCE.
     pub(super) fn may_force(&self, extensions: &Extensions) -> Result<(), ForceRefused> {
         check_force(self.force, extensions.get::<Peer>())
     }
 
-    /// Decides a request that has been checked. `may_force` is asked in mode FORCE only.
+    /// Decides a request that has been checked. `may_force` is called in mode FORCE only.
     pub(super) async fn decide(
         &self,
         checked: Checked,
@@ -89,7 +89,7 @@ impl QuotaApi {
                 in_time(&self.engine, deadline, self.engine.apply(request)).await?
             }
             Action::DeleteAccounts(users) => {
-                // Seldom, and too large for everybody else to carry.
+                // Rare, and too large to be a part of every other call's future.
                 let deleting = Box::pin(self.engine.delete_accounts(&app, users, deadline.at));
                 in_time(&self.engine, deadline, deleting).await?
             }
@@ -211,10 +211,10 @@ impl QuotaService for QuotaApi {
     ) -> Result<Response<pb::GetUsageResponse>, Status> {
         let deadline = self.unary_deadline(request.metadata());
         let usage = self.usage(request.into_inner(), deadline).await;
-        let mut answer = usage.map(Response::new).map_err(status::of_failure)?;
+        let mut response = usage.map(Response::new).map_err(status::of_failure)?;
         let zone = AsciiMetadataValue::from_static(self.engine.catalog().zone.name());
-        answer.metadata_mut().insert(TIME_ZONE_HEADER, zone);
-        Ok(answer)
+        response.metadata_mut().insert(TIME_ZONE_HEADER, zone);
+        Ok(response)
     }
 
     type ApplyStream = Answers;

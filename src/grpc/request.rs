@@ -8,7 +8,7 @@ use crate::domain::group_type::GroupType;
 use crate::domain::id::{AppId, GroupId, UserId};
 use crate::ledger::Operation;
 
-/// What a request asks for.
+/// The change that a request asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
     /// One operation.
@@ -22,26 +22,26 @@ pub enum Action {
 pub struct Checked {
     /// The app.
     pub app: AppId,
-    /// How takes are carried out.
+    /// Mode of takes.
     pub mode: Mode,
-    /// What to do.
+    /// The change to make.
     pub action: Action,
-    /// The ids of the answer's results, as the request gave them.
+    /// The ids of the response's results, as the request gave them.
     pub ids: Ids,
 }
 
 /// Ids as the request gave them.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Ids {
-    /// Of the whole.
+    /// Id of the result for the whole request.
     pub whole: String,
-    /// Of each item.
+    /// Ids of the item results.
     pub items: Vec<String>,
 }
 
-/// A request that takes, gives back or changes something.
+/// A request that takes, releases or changes something.
 pub trait Check: Sized {
-    /// Checks every field by the catalog of the moment.
+    /// Checks every field against the current catalog.
     fn check(self, catalog: &Catalog) -> Result<Checked, Invalid>;
 }
 
@@ -248,7 +248,7 @@ impl Check for pb::DissolveGroupRequest {
     }
 }
 
-/// Checks a question for usage.
+/// Checks a request for usage.
 pub fn usage(request: pb::GetUsageRequest) -> Result<(AppId, Subject), Invalid> {
     use pb::subject::Kind;
     let mut fields = Fields::default();

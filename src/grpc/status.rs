@@ -1,6 +1,6 @@
 //! The one table from errors of decisions, connections and callers to gRPC codes and reasons.
 //!
-//! `admin_status` has the errors of the administration, `error_reason` the reasons.
+//! `admin_status` has the errors of the admin service, `error_reason` the reasons.
 
 use std::time::Duration;
 
@@ -16,28 +16,28 @@ use crate::domain::id::AppId;
 use crate::engine::{Decision, Denial};
 use crate::ledger::LedgerError;
 
-/// Most denials that are listed in error details, which travel in an HTTP/2 header.
+/// Most denials that are listed in error details, which are sent in an HTTP/2 header.
 const QUOTA_VIOLATIONS_MAX: usize = 20;
 
-/// Why a request was not decided.
+/// Reason why a request was not decided.
 #[derive(Debug)]
 pub enum Failure {
-    /// The request is wrong.
+    /// The request is invalid.
     Invalid(Invalid),
-    /// The ledger has no decision.
+    /// The ledger returned no decision.
     Ledger(LedgerError),
     /// The caller may not use mode FORCE.
     ForceRefused(ForceRefused),
-    /// The caller's time was up before there was an answer.
+    /// The caller's deadline passed before there was a decision.
     TimedOut,
     /// The ledger was not read.
     Unread(LedgerError),
-    /// The caller's time was up before the ledger was read.
+    /// The caller's deadline passed before the ledger was read.
     UnreadInTime,
 }
 
 impl Failure {
-    /// The same of a request that changes nothing, so that its outcome is no question.
+    /// Converts the failure to that of a read, which has no unknown outcome as it changes nothing.
     pub fn of_read(self) -> Self {
         match self {
             Self::Ledger(error) => Self::Unread(error),
@@ -67,7 +67,7 @@ impl From<LedgerError> for Failure {
 
 pub(super) fn ledger_code(error: &LedgerError) -> Code {
     match error {
-        // RESOURCE_EXHAUSTED says that nothing was done.
+        // RESOURCE_EXHAUSTED means that nothing was done.
         LedgerError::Unfinished(reason) => match ledger_code(reason) {
             Code::ResourceExhausted => Code::Unavailable,
             code => code,
@@ -94,46 +94,46 @@ impl From<Failure> for ErrorReply {
                 reply.retried(error.can_retry())
             }
             Failure::UnreadInTime => {
-                Self::new(ErrorReason::TimedOut, "the time was up").retried(true)
+                Self::new(ErrorReason::TimedOut, "the deadline has passed").retried(true)
             }
             Failure::ForceRefused(refused) => Self::new(ErrorReason::ForceNotAllowed, refused),
             Failure::TimedOut => {
-                let message = "the time was up; whether it was done is unknown, a retry is safe";
+                let message = "the deadline has passed; the outcome is unknown, a retry is safe";
                 Self::new(ErrorReason::TimedOut, message).retried(true)
             }
         }
     }
 }
 
-/// The status of a request that was not decided.
+/// Returns the status of a request that was not decided.
 pub fn of_failure(failure: Failure) -> Status {
     ErrorReply::from(failure).into()
 }
 
-/// The status of a request with bad fields.
+/// Returns the status of a request with invalid fields.
 pub fn of_invalid(invalid: Invalid) -> Status {
     ErrorReply::from(invalid).into()
 }
 
-/// A status with a reason that has one code only.
+/// Returns a status with a reason that has one code only.
 pub fn of_reason(reason: ErrorReason, message: &str) -> Status {
     ErrorReply::new(reason, message).into()
 }
 
-/// The status of a call or stream that the server's end has ended.
+/// Returns the status of a call or stream that the server's shutdown has ended.
 pub fn of_shutdown(advice: &str) -> Status {
     let message = format!("the server is shutting down; {advice}");
     ErrorReply::new(ErrorReason::ShuttingDown, message).retried(true).into()
 }
 
-/// The status of every call before the store is open.
+/// Returns the status of every call before the store is open.
 pub fn of_unopened_store() -> Status {
     let message = "the store is not open yet; nothing was done";
     ErrorReply::new(ErrorReason::StoreNotOpen, message).retried(true).into()
 }
 
-/// The status that ends a call in work whose caller lost the right to it. `role` is what the
-/// credentials give now; `None` where they are not accepted any more.
+/// Returns the status that ends a call in flight whose caller lost the right to it. `role` is the
+/// current role of the credentials; `None` if they are not accepted any more.
 pub fn of_revoked(what: &str, role: Option<&str>, least: &str) -> Status {
     let reason = ErrorReason::CredentialsRevoked;
     let reply = match role {
@@ -151,25 +151,25 @@ pub fn of_revoked(what: &str, role: Option<&str>, least: &str) -> Status {
     reply.into()
 }
 
-/// The status of a call whose caller has a role that is too low for it.
+/// Returns the status of a call whose caller has too low a role for it.
 pub fn of_low_role(what: &str, caller: &str, has: &str, needs: &str) -> Status {
     let message = format!("{what} needs the role {needs}, and \"{caller}\" has {has}");
     let reply = ErrorReply::new(ErrorReason::RoleTooLow, message);
     reply.with("role", has).with("needed_role", needs).into()
 }
 
-/// The status of a call of which there are as many in work as there may be: of all callers, or of
-/// the one that is named.
+/// Returns the status of a call whose limit of calls in flight is reached: that of all callers, or
+/// that of the named one.
 pub fn of_too_many_calls(what: &str, max: usize, caller: Option<String>) -> Status {
     let (calls, are) = if max == 1 { ("call", "is") } else { ("calls", "are") };
     let message = match &caller {
         Some(caller) => format!(
-            "\"{caller}\" has {max} {calls} of {what} in work, which is the most for one caller; \
+            "\"{caller}\" has {max} {calls} of {what} in flight, the most for one caller; \
              end one of them first"
         ),
         None => format!(
-            "{max} {calls} of {what} {are} in work, which is the most; repeat it once one of them \
-             has ended"
+            "{max} {calls} of {what} {are} in flight, the most for all callers; retry once one of \
+             them has ended"
         ),
     };
     let reply = ErrorReply::new(ErrorReason::TooManyCalls, message).with("max", max);
@@ -179,14 +179,14 @@ pub fn of_too_many_calls(what: &str, max: usize, caller: Option<String>) -> Stat
     }
 }
 
-/// The status of a call whose connection holds too much memory; nothing was done.
+/// Returns the status of a call whose connection holds too much memory; nothing was done.
 pub fn of_too_much_memory() -> Status {
     let message = "the open calls and unfinished requests of this connection take too much \
                    memory; nothing was done; send fewer at once";
     ErrorReply::new(ErrorReason::Overloaded, message).retried(true).into()
 }
 
-/// The status of a request that did not arrive whole in time.
+/// Returns the status of a request that did not arrive completely in time.
 pub fn of_unfinished_request(limit: Duration) -> Status {
     let message = format!(
         "the request was not complete within {} ms of its first byte; nothing was done with it",
@@ -195,7 +195,7 @@ pub fn of_unfinished_request(limit: Duration) -> Status {
     ErrorReply::new(ErrorReason::RequestUnfinished, message).into()
 }
 
-/// The status that a caller gets for a denial who asked for it as an error.
+/// Returns the status for a denial, if the caller requested denials as errors.
 pub fn of_denial(app: &AppId, decision: &Decision) -> Option<Status> {
     let denials = || decision.results().flat_map(|result| &result.violations);
     let first = denials().next()?;
@@ -214,7 +214,7 @@ pub fn of_denial(app: &AppId, decision: &Decision) -> Option<Status> {
     Some(reply.into())
 }
 
-/// A subject as QuotaFailure has it: its kind, a colon, and its id as it is.
+/// Returns a subject in the form of QuotaFailure: its kind, a colon, and its id unchanged.
 fn quota_subject(app: &AppId, subject: &Subject) -> String {
     match subject {
         Subject::App => format!("app:{app}"),
@@ -233,7 +233,7 @@ mod tests {
     use crate::store::{Overload, StoreError};
 
     #[test]
-    fn a_replaced_group_aborts_the_call_and_invites_no_blind_retry() {
+    fn a_replaced_group_aborts_the_call_without_advice_to_retry() {
         let group = GroupId::try_from("g").expect("an id");
         let replaced = LedgerError::GroupReplaced(group);
         let message = replaced.to_string();
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn an_operation_of_apply_has_the_error_of_a_unary_call() {
+    fn an_operation_of_apply_gets_the_error_of_a_unary_call() {
         type Case = (fn() -> Failure, &'static str, bool);
         let failures: [Case; 6] = [
             (

@@ -137,7 +137,7 @@ impl LedgerError {
         }
     }
 
-    /// What went wrong, without what is known of the outcome: for operations that change nothing.
+    /// Returns the message without its part about the outcome: for operations that change nothing.
     #[must_use]
     pub fn without_outcome(&self) -> String {
         let text = self.to_string();

@@ -273,7 +273,7 @@ pub trait Ledger: Meter + Identified {
         false
     }
 
-    /// Whether the server that holds the directory of apps is absent, as its probe finds.
+    /// Returns whether the server that holds the directory of apps is absent, as its probe finds.
     fn is_directory_absent(&self) -> bool {
         false
     }

@@ -1,9 +1,9 @@
 //! Comparison of the facts held here with those of an external database, and their repair one by
 //! one.
 //!
-//! A [`ExpectedState`] is the database's state of one subject; a store returns the [`Difference`]s and, if
-//! requested, repairs them. Subjects are fingerprints, since facts that the store holds and the
-//! database does not have are identified by nothing else.
+//! An [`ExpectedState`] is the database's state of one subject; a store returns the [`Difference`]s
+//! and, if requested, repairs them. Subjects are fingerprints, since facts that the store holds and
+//! the database does not have are identified by nothing else.
 //!
 //! Live traffic continues meanwhile. [`Ledger::track`](super::Ledger::track) makes a store record
 //! which facts are taken or released, whether or not that changed anything: a fact that was held

@@ -6,12 +6,12 @@ use prost_reflect::{DescriptorPool, MethodDescriptor};
 
 use super::pb;
 
-/// All of them.
+/// All descriptors.
 pub(super) static DESCRIPTORS: LazyLock<DescriptorPool> = LazyLock::new(|| {
     DescriptorPool::decode(pb::DESCRIPTORS).expect("the build wrote valid descriptors")
 });
 
-/// Paths of the calls that send a stream of requests.
+/// Returns the paths of the calls that send a stream of requests.
 pub fn client_streams() -> Vec<String> {
     let services = DESCRIPTORS.services();
     let methods = services.flat_map(|service| service.methods().collect::<Vec<_>>());

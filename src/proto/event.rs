@@ -4,10 +4,10 @@ use super::{json, pb, reason, subject, timestamp};
 use crate::domain::calendar::Zone;
 use crate::domain::event::{Count, EventKind as Kind, NumberedEvent, Sold};
 
-/// An event; instants within its sentence are in that zone.
+/// Converts an event; instants within its sentence are in that zone.
 pub fn event(numbered: &NumberedEvent, zone: Zone) -> pb::Event {
     let event = &numbered.event;
-    let told = pb::Event {
+    let message = pb::Event {
         event_id: numbered.id(),
         kind: kind(&event.what).into(),
         app_id: event.app.as_ref().map(ToString::to_string).unwrap_or_default(),
@@ -15,85 +15,85 @@ pub fn event(numbered: &NumberedEvent, zone: Zone) -> pb::Event {
         message: event.what.sentence(zone),
         ..pb::Event::default()
     };
-    with_details(told, &event.what)
+    with_details(message, &event.what)
 }
 
-/// An event on one line, as a webhook is sent it.
+/// Returns an event as JSON on one line, which is the body of a webhook.
 #[must_use]
 pub fn event_json(numbered: &NumberedEvent, zone: Zone) -> String {
     json::compact("Event", &event(numbered, zone))
 }
 
-fn with_details(told: pb::Event, what: &Kind) -> pb::Event {
+fn with_details(message: pb::Event, what: &Kind) -> pb::Event {
     match what.clone() {
         Kind::LimitPassed { count, percent } => {
             let percent = u32::try_from(percent).unwrap_or(u32::MAX);
-            pb::Event { percent, ..counted(told, count) }
+            pb::Event { percent, ..counted(message, count) }
         }
         Kind::Denied { sample, reason: why, denials } => {
             let reason = reason(why).into();
-            pb::Event { reason, count: denials, ..counted(told, sample) }
+            pb::Event { reason, count: denials, ..counted(message, sample) }
         }
         Kind::Ending { what, ends_at, days_left } => {
-            pb::Event { ends_at: Some(timestamp(ends_at)), days_left, ..about(told, what) }
+            pb::Event { ends_at: Some(timestamp(ends_at)), days_left, ..about(message, what) }
         }
         Kind::GraceBegan { edition, ended_at }
         | Kind::ServiceStopped { edition, ended_at }
         | Kind::EditionEnded { edition, ended_at } => {
             let ends_at = Some(timestamp(ended_at));
-            pb::Event { ends_at, edition_id: edition.to_string(), ..told }
+            pb::Event { ends_at, edition_id: edition.to_string(), ..message }
         }
         Kind::AddOnEnded { add_on, ended_at } => {
             let ends_at = Some(timestamp(ended_at));
-            pb::Event { ends_at, add_on_id: add_on.to_string(), ..told }
+            pb::Event { ends_at, add_on_id: add_on.to_string(), ..message }
         }
-        Kind::AppCreated { request_id } => pb::Event { request_id, ..told },
+        Kind::AppCreated { request_id } => pb::Event { request_id, ..message },
         Kind::Purchased { what, price_fen, request_id, .. } => {
-            pb::Event { amount_fen: price_fen, request_id, ..about(told, what) }
+            pb::Event { amount_fen: price_fen, request_id, ..about(message, what) }
         }
         Kind::Refunded { what, refund_fen, request_id } => {
-            pb::Event { amount_fen: -refund_fen, request_id, ..about(told, what) }
+            pb::Event { amount_fen: -refund_fen, request_id, ..about(message, what) }
         }
         Kind::RetentionSet { days, request_id } => {
-            pb::Event { retention_days: days, request_id, ..told }
+            pb::Event { retention_days: days, request_id, ..message }
         }
         Kind::DriftFound { differences, request_id } => {
-            pb::Event { count: differences, request_id, ..told }
+            pb::Event { count: differences, request_id, ..message }
         }
         Kind::JournalReplayed { facts, over, failed, sample } => {
-            let told = pb::Event { count: facts, over, failed, ..told };
-            sample.map_or(told.clone(), |sample| counted(told, sample))
+            let message = pb::Event { count: facts, over, failed, ..message };
+            sample.map_or(message.clone(), |sample| counted(message, sample))
         }
         Kind::StatementIssued { month, total_fen } => {
-            pb::Event { month: month.to_string(), amount_fen: total_fen, ..told }
+            pb::Event { month: month.to_string(), amount_fen: total_fen, ..message }
         }
         Kind::FactsLost { part, found, known } => {
-            pb::Event { part: part.name().to_owned(), found, known, ..told }
+            pb::Event { part: part.name().to_owned(), found, known, ..message }
         }
         Kind::EventsDropped { first, last, kinds } => {
             let dropped_kinds = kinds.iter().map(|name| kind_named(name).into()).collect();
-            pb::Event { first_dropped: first, last_dropped: last, dropped_kinds, ..told }
+            pb::Event { first_dropped: first, last_dropped: last, dropped_kinds, ..message }
         }
         Kind::JournalBlocked { entry, operation, why } => {
-            pb::Event { journal_entry: entry, operation, store_message: why, ..told }
+            pb::Event { journal_entry: entry, operation, store_message: why, ..message }
         }
-        Kind::StoreRefuses { server, why } => pb::Event { server, store_message: why, ..told },
+        Kind::StoreRefuses { server, why } => pb::Event { server, store_message: why, ..message },
     }
 }
 
-fn counted(told: pb::Event, count: Count) -> pb::Event {
+fn counted(message: pb::Event, count: Count) -> pb::Event {
     let Count { limit_id, subject: of, used, limit } = count;
-    pb::Event { limit_id, subject: Some(subject(&of)), used, limit, ..told }
+    pb::Event { limit_id, subject: Some(subject(&of)), used, limit, ..message }
 }
 
-fn about(told: pb::Event, what: Sold) -> pb::Event {
+fn about(message: pb::Event, what: Sold) -> pb::Event {
     match what {
-        Sold::Edition(name) => pb::Event { edition_id: name.to_string(), ..told },
-        Sold::AddOn(name) => pb::Event { add_on_id: name.to_string(), ..told },
+        Sold::Edition(name) => pb::Event { edition_id: name.to_string(), ..message },
+        Sold::AddOn(name) => pb::Event { add_on_id: name.to_string(), ..message },
     }
 }
 
-/// The kind of an event.
+/// Returns the kind of an event.
 pub fn kind(what: &Kind) -> pb::EventKind {
     match what {
         Kind::LimitPassed { .. } => pb::EventKind::LimitPassed,
@@ -117,7 +117,8 @@ pub fn kind(what: &Kind) -> pb::EventKind {
     }
 }
 
-/// The kind that [`Kind::kind`] names so; unspecified where this version has none.
+/// Returns the kind with the name that [`Kind::kind`] returns; unspecified if this version has
+/// none.
 pub fn kind_named(name: &str) -> pb::EventKind {
     let name = format!("EVENT_KIND_{}", name.to_ascii_uppercase());
     pb::EventKind::from_str_name(&name).unwrap_or_default()
@@ -131,7 +132,7 @@ mod tests {
     use crate::domain::time::Timestamp;
 
     #[test]
-    fn a_webhook_is_sent_the_names_of_the_protos_on_one_line() {
+    fn a_webhook_gets_the_names_of_the_protos_on_one_line() {
         let zone = Zone::named("Asia/Shanghai").expect("known");
         let what = Kind::Refunded {
             what: Sold::AddOn("members-2000".into()),

@@ -1,13 +1,13 @@
-//! Any message as JSON: the protobuf mapping with the names of the `.proto` files and 64-bit
-//! integers as numbers. Made from the descriptors, so that a new field needs nothing here.
+//! Messages as JSON: the protobuf mapping with the names of the `.proto` files and 64-bit integers
+//! as numbers. It uses the descriptors, so that a new field needs no change here.
 
 use prost::Message;
 use prost_reflect::{DynamicMessage, SerializeOptions};
 
 use super::descriptors::DESCRIPTORS;
 
-/// The message of that name within the package, indented, with every field that has a value or a
-/// default, ending with a line break.
+/// Returns the message of that name within the package, indented, with every field that has a value
+/// or a default, ending with a line break.
 pub fn pretty(name: &str, message: &impl Message) -> String {
     let mut text = Vec::new();
     write(&mut serde_json::Serializer::pretty(&mut text), name, message, false);
@@ -15,7 +15,7 @@ pub fn pretty(name: &str, message: &impl Message) -> String {
     String::from_utf8_lossy(&text).into_owned()
 }
 
-/// The same on one line, with what differs from its default only.
+/// Returns the message on one line, only with the fields that differ from their defaults.
 pub fn compact(name: &str, message: &impl Message) -> String {
     let mut text = Vec::new();
     write(&mut serde_json::Serializer::new(&mut text), name, message, true);

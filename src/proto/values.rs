@@ -7,7 +7,7 @@ use crate::domain::decision::{Reason, Subject};
 use crate::domain::limit::Source;
 use crate::domain::time::Timestamp;
 
-/// A reason.
+/// Returns the reason as a message has it.
 pub fn reason(reason: Reason) -> pb::DenialReason {
     static BY_REASON: LazyLock<[pb::DenialReason; Reason::ALL.len()]> = LazyLock::new(|| {
         Reason::ALL.map(|reason| {
@@ -18,7 +18,7 @@ pub fn reason(reason: Reason) -> pb::DenialReason {
     BY_REASON[reason as usize]
 }
 
-/// A subject.
+/// Returns the subject as a message has it.
 pub fn subject(subject: &Subject) -> pb::Subject {
     use pb::subject::Kind;
     let kind = match subject {
@@ -29,7 +29,7 @@ pub fn subject(subject: &Subject) -> pb::Subject {
     pb::Subject { kind: Some(kind) }
 }
 
-/// A source and the id that it names.
+/// Returns the source of a limit and the id that it names.
 pub fn source(source: &Source) -> (pb::LimitSource, String) {
     match source {
         Source::Edition(name) => (pb::LimitSource::Edition, name.to_string()),
@@ -40,7 +40,7 @@ pub fn source(source: &Source) -> (pb::LimitSource, String) {
     }
 }
 
-/// An instant.
+/// Returns the instant as a message has it.
 pub fn timestamp(at: Timestamp) -> prost_types::Timestamp {
     let millis = at.as_millis();
     prost_types::Timestamp {

@@ -74,7 +74,7 @@ pub struct Tables<'txn> {
     pub groups: Table<'txn, (AppKey, GroupKey), (&'static str, u64, u32)>,
     /// Members by group: whether the membership counts towards the user's groups.
     pub members: Table<'txn, (AppKey, GroupKey, UserKey), bool>,
-    /// The same memberships by user.
+    /// Memberships by user, with the values of `members`.
     pub memberships: Table<'txn, (AppKey, UserKey, GroupKey), bool>,
     /// Counts of the app: `accounts`, and `groups/TYPE`.
     pub counters: Table<'txn, (AppKey, &'static str), u64>,

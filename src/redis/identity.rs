@@ -41,7 +41,7 @@ pub struct Identity {
     pub previous: Vec<String>,
     /// The request that accepted the store and so made the generation.
     pub accepted: String,
-    /// Whether all marks of the generation have been written.
+    /// True once all marks of the generation have been written.
     pub is_marked: bool,
 }
 

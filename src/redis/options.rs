@@ -106,7 +106,7 @@ pub enum Durability {
 /// The replicas that confirm a reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Confirmation {
-    /// How many of the attached replicas; `None`: all that may be promoted.
+    /// Number of attached replicas that have to confirm; `None`: all that may be promoted.
     pub replicas: Option<usize>,
     /// Longest time for a replica to confirm; one that takes longer is left behind.
     pub lag_max: Duration,

@@ -22,7 +22,7 @@ const NAME: &str = "store-state.json";
 pub struct StoreMemory {
     /// The directory of the saved state; `None` if no state is saved.
     pub directory: Option<PathBuf>,
-    /// Whether the directory was configured, and must be usable.
+    /// True if the directory was configured, and must be usable.
     pub is_required: bool,
     /// The id of the only store that is accepted; `None` if any is.
     pub store_id: Option<String>,

@@ -1,7 +1,7 @@
-//! What every call gets, whichever service it is for: its `x-request-id` back, a span where it is
-//! traced, and on the admin listeners the name of the catalog's time zone.
+//! Common handling of calls to all services: returns the `x-request-id`, opens a span if the call
+//! is traced, and names the catalog's time zone on the admin listeners.
 //!
-//! A call that has none of these passes as it is.
+//! A call that needs none of these passes unchanged.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -18,26 +18,26 @@ use crate::grpc::TIME_ZONE_HEADER;
 use crate::telemetry::trace::Sampling;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-/// Longest id that is given back: twice what anybody uses.
+/// Longest id that is returned: twice the length of ids in use.
 const REQUEST_ID_MAX_BYTES: usize = 128;
-/// What the names of our services begin with; health and reflection are not traced.
+/// Prefix of the names of imquota's services; health and reflection are not traced.
 const OURS: &str = "/imquota.";
 
 /// Wraps every service of a listener.
 #[derive(Clone)]
 pub(super) struct CallLayer {
     sampling: Option<Arc<Sampling>>,
-    /// Whose catalog's time zone answers name.
+    /// The engine whose catalog's time zone responses name.
     zone_of: Option<Arc<Engine>>,
 }
 
 impl CallLayer {
-    /// Traces calls where there is somewhere to send spans.
+    /// Creates the layer, which traces calls if there is a sampler.
     pub(super) fn new(sampling: Option<Arc<Sampling>>) -> Self {
         Self { sampling, zone_of: None }
     }
 
-    /// The same, and answers name the time zone of the engine's catalog.
+    /// Makes responses name the time zone of the engine's catalog.
     pub(super) fn naming_zone_of(self, engine: Arc<Engine>) -> Self {
         Self { zone_of: Some(engine), ..self }
     }
@@ -69,7 +69,7 @@ impl<S> Layer<S> for CallLayer {
     }
 }
 
-/// A wrapped service.
+/// A service wrapped by [`CallLayer`].
 #[derive(Clone)]
 pub(super) struct CallService<S> {
     inner: S,
@@ -98,24 +98,24 @@ where
         if id.is_none() && span.is_none() && zone_of.is_none() {
             return Either::Left(self.inner.call(request));
         }
-        let answer = span.in_scope(|| self.inner.call(request));
-        let of_answer = span.clone();
-        let answer = async move {
-            let mut answer = answer.await?;
-            // An error comes as headers alone; all else is told to be good by then.
-            let status = answer.headers().get("grpc-status");
+        let response = span.in_scope(|| self.inner.call(request));
+        let response_span = span.clone();
+        let response = async move {
+            let mut response = response.await?;
+            // Only an error has its status in the headers; any other response counts as good here.
+            let status = response.headers().get("grpc-status");
             let status = status.and_then(|status| status.to_str().ok()?.parse::<i64>().ok());
-            of_answer.record("rpc.grpc.status_code", status.unwrap_or(0));
+            response_span.record("rpc.grpc.status_code", status.unwrap_or(0));
             if let Some(id) = id {
-                answer.headers_mut().insert(REQUEST_ID, id);
+                response.headers_mut().insert(REQUEST_ID, id);
             }
             if let Some(engine) = zone_of {
                 let zone = HeaderValue::from_static(engine.catalog().zone.name());
-                answer.headers_mut().insert(TIME_ZONE_HEADER, zone);
+                response.headers_mut().insert(TIME_ZONE_HEADER, zone);
             }
-            Ok(answer)
+            Ok(response)
         };
-        Either::Right(Box::pin(answer.instrument(span)))
+        Either::Right(Box::pin(response.instrument(span)))
     }
 }
 

@@ -1,6 +1,6 @@
-//! Compares the clocks of the store with this machine's, and has the store record its time.
+//! Compares the clocks of the store with this machine's, and makes the store record its time.
 //!
-//! A store of several servers logs by itself, since it can see whose clock is wrong.
+//! A store of several servers logs skew itself, since it can determine which clock is wrong.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,17 +14,17 @@ use crate::domain::clock_guard::{SKEW_MAX, SKEW_NOTICED};
 use crate::ledger::Ledger;
 use crate::telemetry::Metrics;
 
-/// How often clocks are compared: a clock that was set is noticed at once.
+/// Interval of comparisons, which bounds the delay until a changed clock is detected.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// How far a clock is off, as it is logged.
+/// Degree of clock skew, by which it is logged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Skew {
-    /// Less than anybody needs to look at.
+    /// Negligible.
     Small,
-    /// So far that an operator should look.
+    /// Large enough for an operator to check the clock.
     Noticed,
-    /// So far that what depends on the time is refused.
+    /// So large that operations which depend on the time are refused.
     Refused,
 }
 
@@ -41,7 +41,7 @@ impl Skew {
     }
 }
 
-/// Compares until `stopped` turns true.
+/// Compares until `stopped` becomes true.
 pub async fn watch_clocks(
     ledger: Arc<dyn Ledger>,
     metrics: Arc<Metrics>,
@@ -53,7 +53,7 @@ pub async fn watch_clocks(
     loop {
         tokio::select! {
             _ = pace.tick() => {}
-            // An error means that the sender is gone, which is the end too.
+            // An error means that the sender was dropped, which is the end too.
             _ = stopped.wait_for(|stop| *stop) => return,
         }
         let skews = ledger.clock_skews();
@@ -70,12 +70,15 @@ pub async fn watch_clocks(
     }
 }
 
-/// Logs a change.
+/// Logs a change of skew.
 fn log(node: &str, seconds: f64, before: Skew, now: Skew) {
     match now {
         _ if before == now => {}
         Skew::Refused => {
-            warn!(node, seconds, "clock skew too large, what depends on the time is refused");
+            warn!(
+                node,
+                seconds, "clock skew too large, operations that depend on the time are refused"
+            );
         }
         Skew::Noticed => warn!(node, seconds, "clock skew noticed"),
         Skew::Small => info!(node, seconds, "clock skew ended"),

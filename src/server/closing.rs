@@ -1,7 +1,7 @@
-//! When a connection is closed, and how long its calls then have.
+//! Lifetime of a connection: when it is closed, and how long its calls have then.
 //!
-//! HTTP/2 closes a connection by GOAWAY, after which the peer begins no more calls on it, and those
-//! that it has are finished. A peer may never do its part: what it has then depends on why the
+//! HTTP/2 closes a connection by GOAWAY, after which the peer starts no more calls on it, and the
+//! open ones are completed. A peer may never do so: the time that it has then depends on why the
 //! connection is closed.
 
 use std::sync::Arc;
@@ -13,33 +13,35 @@ use tokio::time::sleep;
 use super::places::ConnectionState;
 use crate::config::Connections;
 
-/// Time that a peer has to close a connection once it was told to.
+/// Time that a peer has to close a connection after GOAWAY.
 const CLOSE_GRACE: Duration = Duration::from_secs(1);
-/// The same after its age: its peer is in the middle of its calls, and may have sent one more.
+/// Time that a peer has to close a connection that has reached its age: it has open calls, and may
+/// have sent one more.
 const AGED_CLOSE_GRACE: Duration = Duration::from_secs(10);
-/// How often a connection whose grace is over is looked at for calls that have to be finished.
-const LOOK_AGAIN_EVERY: Duration = Duration::from_millis(100);
-/// Ages differ by this part in both directions, so that clients that came together do not go
-/// together.
+/// Interval at which a connection whose grace is over is checked for calls that have to be
+/// completed.
+const CHECK_INTERVAL: Duration = Duration::from_millis(100);
+/// Ages differ by this part in both directions, so that clients that connected together are not
+/// disconnected together.
 const JITTER_PERCENT: u64 = 10;
 
-/// Why a connection is closed.
+/// Reason why a connection is closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ending {
     /// No call has been open for the idle timeout.
     Idle,
     /// It has reached its age.
     Age,
-    /// Its place is needed.
+    /// Another connection needs its place.
     Evicted,
     /// The server stops.
     Stopped,
 }
 
-/// How long one connection may last.
+/// Lifetime of one connection.
 pub(super) struct Lifetime {
     idle_timeout: Duration,
-    /// At which age it is closed; `None` for none.
+    /// Age at which it is closed; `None` for none.
     age: Option<Duration>,
     age_grace: Duration,
     state: Arc<ConnectionState>,
@@ -47,7 +49,8 @@ pub(super) struct Lifetime {
 }
 
 impl Lifetime {
-    /// The lifetime of a connection, whose age counts from when [`Self::ends`] is first polled.
+    /// Creates the lifetime of a connection, whose age counts from the first poll of
+    /// [`Self::ends`].
     pub(super) fn begin(
         bounds: &Connections,
         has_age: bool,
@@ -57,7 +60,7 @@ impl Lifetime {
         let age = bounds.age_max.filter(|_| has_age);
         Self {
             idle_timeout: bounds.idle_timeout,
-            // Without randomness clients go together.
+            // Without randomness clients are disconnected together.
             age: age.map(|age| jittered(age, getrandom::u64().unwrap_or_default())),
             age_grace: bounds.age_grace,
             state,
@@ -65,18 +68,18 @@ impl Lifetime {
         }
     }
 
-    /// Waits until the connection has to be closed, and returns why.
+    /// Waits until the connection has to be closed, and returns the reason.
     pub(super) async fn ends(&mut self) -> Ending {
         tokio::select! {
             () = self.state.idle_for(self.idle_timeout) => Ending::Idle,
             () = sleep_for(self.age) => Ending::Age,
             () = self.state.evicted() => Ending::Evicted,
-            // An error means that the sender is gone, which is the end too.
+            // An error means that the sender was dropped, which is the end too.
             _ = self.stopped.wait_for(|stop| *stop) => Ending::Stopped,
         }
     }
 
-    /// Waits until a connection that is being closed for `ending` is not waited for any longer.
+    /// Waits until a connection that is closing for `ending` is to be dropped.
     pub(super) async fn is_over(&mut self, mut ending: Ending) {
         if ending == Ending::Age {
             let state = &self.state;
@@ -96,8 +99,8 @@ impl Lifetime {
         }
         sleep(CLOSE_GRACE).await;
         if ending != Ending::Evicted {
-            // A call that came meanwhile is served to its end, but not a peer that does not send
-            // the rest of its requests, or does not read its answers.
+            // A call that came meanwhile is served to its end, unless the peer does not send the
+            // rest of its requests or does not read its responses.
             tokio::select! {
                 () = self.state.idle_for(CLOSE_GRACE) => {}
                 () = self.state.stalled_for(CLOSE_GRACE) => {}
@@ -106,11 +109,11 @@ impl Lifetime {
     }
 }
 
-/// Waits for the end of the grace, and then for the calls that are finished whatever their age.
+/// Waits for the end of the grace, and then for the calls that are completed at any age.
 async fn streams_are_over(state: &ConnectionState, grace: Duration) {
     sleep(grace).await;
     while !state.has_endless_calls_only() {
-        sleep(LOOK_AGAIN_EVERY).await;
+        sleep(CHECK_INTERVAL).await;
     }
 }
 
@@ -121,7 +124,7 @@ async fn sleep_for(time: Option<Duration>) {
     }
 }
 
-/// An age, longer or shorter by up to a tenth.
+/// Returns an age that is longer or shorter by up to a tenth.
 fn jittered(age: Duration, random: u64) -> Duration {
     let age_ms = u64::try_from(age.as_millis()).unwrap_or(u64::MAX / 100);
     let jitter_ms = age_ms / 100 * JITTER_PERCENT;

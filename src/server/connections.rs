@@ -1,7 +1,7 @@
-//! Accepts connections and survives when the system has no more to give.
+//! Accepts connections, also after the system has run out of resources.
 //!
-//! A connection that does not begin to speak in time is closed, and one whose peer has vanished is
-//! found out by the server's keepalive. How many there may be: `places`.
+//! A connection whose client does not send the HTTP/2 preface in time is closed, and one whose peer
+//! has vanished is detected by the server's keepalive. `places` bounds the number of connections.
 
 use std::future::Future;
 use std::io;
@@ -22,30 +22,29 @@ use super::places::{ConnectionState, PeerKey, Place, Places};
 use crate::access::{Credential, Peer};
 use crate::grpc::memory::ConnectionMemory;
 
-/// Time before the next connection is accepted after one could not be, so that a process without
-/// file descriptors does not spin.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Delay after a failed accept, so that a process without file descriptors does not spin.
+const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
 
-/// Longest time for a client's first words.
+/// Longest time for a client's HTTP/2 preface.
 const PREFACE_TIMEOUT: Duration = Duration::from_secs(5);
-/// Length of those: what every HTTP/2 client says first.
+/// Length of the HTTP/2 preface, which every client sends first.
 const PREFACE_BYTES: usize = 24;
 
 /// Longest time for a peer to close its side of a connection that was closed on this one. A socket
-/// that is closed with bytes in it that were not read is reset, which can discard answers that the
-/// peer has not read.
+/// that is closed with unread bytes in it is reset, which can discard responses that the peer has
+/// not read.
 const LINGER_TIMEOUT: Duration = Duration::from_secs(1);
 /// Bytes that are read and discarded at a time meanwhile.
 const LINGER_BYTES: usize = 4 * 1024;
-/// Reads until other connections have their turn.
+/// Most reads before other connections have their turn.
 const LINGER_READS_MAX: usize = 16;
 
-/// Something that accepts connections.
+/// A listening socket.
 pub trait Accept: Send + Sync + 'static {
     /// One connection.
     type Stream: Send + 'static;
 
-    /// The next connection.
+    /// Accepts the next connection.
     fn accept(&self) -> impl Future<Output = io::Result<Accepted<Self::Stream>>> + Send;
 }
 
@@ -55,7 +54,7 @@ impl Accept for TcpListener {
     async fn accept(&self) -> io::Result<Accepted<TcpStream>> {
         let (stream, address) = Self::accept(self).await?;
         let own = self.local_addr()?;
-        // Answers are small and must not wait for each other.
+        // Responses are small and must not wait for each other.
         stream.set_nodelay(true)?;
         let peer = Peer {
             from: address.to_string().into(),
@@ -96,30 +95,30 @@ impl<T: Accept> Accept for Arc<T> {
     }
 }
 
-/// A connection before anything was said on it.
+/// A connection from which nothing was read yet.
 pub struct Accepted<S> {
     /// The connection.
     pub stream: S,
-    /// Who is at its other end.
+    /// The peer.
     pub peer: Peer,
-    /// Who it is counted for.
+    /// The key under which the peer's connections are counted.
     pub(super) key: PeerKey,
 }
 
-/// The next connection, however long the system has none to give.
+/// Accepts the next connection; retries while the system has no resources for one.
 async fn accept<A: Accept>(listener: &A) -> Accepted<A::Stream> {
     loop {
         match listener.accept().await {
             Ok(accepted) => return accepted,
             Err(error) => {
-                warn!(%error, "a connection could not be accepted");
-                sleep(ACCEPT_PAUSE).await;
+                warn!(%error, "connection not accepted, retrying");
+                sleep(ACCEPT_RETRY_DELAY).await;
             }
         }
     }
 }
 
-/// The connections of a listener, each with its place. Never ends.
+/// Returns the connections of a listener, each with its place. Never ends.
 pub fn incoming<A: Accept>(
     listener: A,
     places: Arc<Places>,
@@ -130,13 +129,14 @@ pub fn incoming<A: Accept>(
             if let Some(place) = places.admit(accepted.key).await {
                 return Some(((accepted, place), (listener, places)));
             }
-            debug!(peer = %accepted.peer.from, "connection refused: its peer has its share");
+            let peer = &accepted.peer.from;
+            debug!(%peer, "connection refused: the peer has reached its share");
         }
     })
 }
 
-/// The connections of a listener, at most `most` at once: each counts until its permit is dropped.
-/// Never ends.
+/// Returns the connections of a listener, at most `most` concurrently: each counts until its permit
+/// is dropped. Never ends.
 pub fn accept_up_to<A: Accept>(
     listener: A,
     most: usize,
@@ -150,17 +150,17 @@ pub fn accept_up_to<A: Accept>(
     })
 }
 
-/// A connection of a client that has to say the first words of HTTP/2 in time.
+/// A connection whose client has to send the HTTP/2 preface in time.
 pub(super) struct Connection<S> {
     stream: S,
     preface: Option<Preface>,
-    /// Once this side is closed: how long the peer has to close its side.
+    /// After this side is closed: the time that the peer has to close its side.
     linger: Option<Pin<Box<Sleep>>>,
     state: Arc<ConnectionState>,
     memory: Arc<ConnectionMemory>,
 }
 
-/// What the client has yet to say, and until when.
+/// The missing part of the preface, and the time limit for it.
 struct Preface {
     missing: usize,
     limit: Pin<Box<Sleep>>,
@@ -177,28 +177,31 @@ impl<S> Connection<S> {
         Self { stream, preface, linger: None, state, memory }
     }
 
-    fn note_written(&self, written: &Poll<io::Result<usize>>) {
+    fn record_written(&self, written: &Poll<io::Result<usize>>) {
         if matches!(written, Poll::Ready(Ok(bytes)) if *bytes > 0) {
             self.state.progresses();
         }
     }
 
-    /// Notes what was read, and whether there is still time.
-    fn hear(&mut self, context: &mut Context<'_>, read: Option<usize>) -> io::Result<()> {
+    /// Records the bytes that were read. Returns an error if the preface is late.
+    fn record_read(&mut self, context: &mut Context<'_>, read: Option<usize>) -> io::Result<()> {
         let Some(preface) = &mut self.preface else { return Ok(()) };
         preface.missing = preface.missing.saturating_sub(read.unwrap_or(0));
         if preface.missing == 0 {
             self.preface = None;
             self.state.begins();
         } else if preface.limit.as_mut().poll(context).is_ready() {
-            return Err(io::Error::new(io::ErrorKind::TimedOut, "the client said nothing"));
+            return Err(io::Error::new(
+                io::ErrorKind::TimedOut,
+                "the client sent no HTTP/2 preface",
+            ));
         }
         Ok(())
     }
 }
 
 impl<S: AsyncRead + Unpin> Connection<S> {
-    /// Discards what the peer sends until it has closed its side, or its time is up.
+    /// Discards what the peer sends until it has closed its side, or its time has passed.
     fn poll_linger(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let linger = self.linger.get_or_insert_with(|| Box::pin(sleep(LINGER_TIMEOUT)));
         if linger.as_mut().poll(context).is_ready() {
@@ -227,7 +230,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Connection<S> {
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(context, buffer)?;
         let bytes = read.is_ready().then(|| buffer.filled().len() - before);
-        self.hear(context, bytes)?;
+        self.record_read(context, bytes)?;
         read.map(Ok)
     }
 }
@@ -239,7 +242,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Connection<S> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(context, bytes);
-        self.note_written(&written);
+        self.record_written(&written);
         written
     }
 
@@ -249,7 +252,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Connection<S> {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
-        self.note_written(&written);
+        self.record_written(&written);
         written
     }
 
@@ -269,7 +272,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Connection<S> {
         if self.linger.is_none() {
             ready!(Pin::new(&mut self.stream).poll_shutdown(context))?;
         }
-        // A peer that violated the protocol is not waited for.
+        // The server does not wait for a peer that violated the protocol.
         if self.state.is_closing() {
             self.poll_linger(context).map(Ok)
         } else {

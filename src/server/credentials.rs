@@ -1,9 +1,10 @@
-//! Puts changed tokens and certificates into force while the sidecar runs.
+//! Reloads changed tokens and certificates while the sidecar runs.
 //!
-//! As with the catalog, the files' contents are compared at each poll and read again on SIGHUP. A
-//! bad file is refused and the last good content stays, so a token that has to go at once is gone
-//! when the log says so, not when the file was written. A certificate and its key are two files:
-//! between the two writes they do not fit, which is reported once and mends itself.
+//! As with the catalog, the files' contents are compared at each poll and loaded again on SIGHUP. A
+//! bad file is refused and the last good content stays, so a token that has to be removed
+//! immediately is removed when the log says so, not when the file was written. A certificate and
+//! its key are two files: between the two writes they do not match, which is reported once and
+//! resolved by the next poll.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,33 +23,33 @@ use crate::diagnostics::read_file;
 use crate::diagnostics::watch::POLL_INTERVAL;
 use crate::telemetry::Metrics;
 
-/// Everything that proves who somebody is: the callers, and we.
+/// All credentials: of the callers, and of this sidecar.
 #[derive(Clone)]
 pub struct Credentials {
-    /// Who may call the administration.
+    /// The callers that may use the admin service.
     pub access: Arc<Access>,
     /// Our certificates on the data plane.
     pub data: Option<Arc<Certificates>>,
-    /// Our certificates on the administration's listeners.
+    /// Our certificates on the admin listeners.
     pub admin: Option<Arc<Certificates>>,
     followed: Arc<[Followed]>,
 }
 
-/// Files that are read again when one of them has changed.
+/// Files that are loaded again when one of them has changed.
 struct Followed {
-    /// What they are, in logs and metrics.
+    /// Name of the files in logs and metrics.
     name: &'static str,
     files: Vec<PathBuf>,
     reload: Box<dyn Fn() -> Result<(), String> + Send + Sync>,
-    /// What they held before they were read first.
+    /// Contents of the files before they were loaded first.
     at_first: Vec<Seen>,
 }
 
-/// SHA-256 of what a file held, or why it could not be read.
+/// SHA-256 of a file's content, or the reason why it could not be read.
 type Seen = Result<[u8; 32], String>;
 
 impl Credentials {
-    /// Reads them.
+    /// Loads the files.
     pub fn open(config: &AccessConfig, metrics: &Arc<Metrics>) -> Result<Self, ServeError> {
         let mut followed = Vec::new();
         let path = config.tokens_file.clone();
@@ -81,7 +82,7 @@ impl Credentials {
         Ok(Self { access, data, admin, followed: followed.into() })
     }
 
-    /// Follows the files until the end.
+    /// Follows the files until `stopped` becomes true.
     pub async fn follow(
         self,
         mut reload: mpsc::Receiver<()>,
@@ -96,11 +97,11 @@ impl Credentials {
         let mut last: Vec<_> = self.followed.iter().map(|of| of.at_first.clone()).collect();
         let mut reloadable = true;
         loop {
-            let asked = tokio::select! {
+            let requested = tokio::select! {
                 biased;
                 _ = stopped.wait_for(|stop| *stop) => return,
                 message = reload.recv(), if reloadable => {
-                    // With the sender gone, polling goes on alone.
+                    // Without a sender, only polling continues.
                     reloadable = message.is_some();
                     reloadable
                 }
@@ -109,14 +110,14 @@ impl Credentials {
             let (followed, metrics) = (self.followed.clone(), metrics.clone());
             let polled = spawn_blocking(move || {
                 for (files, last) in followed.iter().zip(&mut last) {
-                    files.poll(last, asked, &metrics);
+                    files.poll(last, requested, &metrics);
                 }
                 last
             });
             last = match polled.await {
                 Ok(last) => last,
                 Err(panic) => {
-                    error!(%panic, "tokens and certificates are no longer read again");
+                    error!(%panic, "tokens and certificates are not reloaded any more");
                     return;
                 }
             };
@@ -125,12 +126,12 @@ impl Credentials {
 }
 
 impl Followed {
-    fn poll(&self, last: &mut Vec<Seen>, asked: bool, metrics: &Metrics) {
+    fn poll(&self, last: &mut Vec<Seen>, requested: bool, metrics: &Metrics) {
         let now: Vec<_> = self.files.iter().map(seen).collect();
-        if *last == now && !asked {
+        if *last == now && !requested {
             return;
         }
-        // What changes after this look is found by the next.
+        // A change after this read is found by the next poll.
         *last = now;
         let reloaded = (self.reload)();
         metrics.credentials_reloaded(self.name, reloaded.is_ok());
@@ -150,7 +151,8 @@ fn seen(path: impl AsRef<Path>) -> Seen {
     }
 }
 
-/// Two receivers of each message. They end with the one they come from, or when `stopped`.
+/// Duplicates each message to two receivers. They end when `from` ends, or when `stopped` becomes
+/// true.
 pub fn to_both(
     mut from: mpsc::Receiver<()>,
     mut stopped: watch::Receiver<bool>,
@@ -161,7 +163,7 @@ pub fn to_both(
             message = from.recv() => message.is_some(),
             _ = stopped.wait_for(|stop| *stop) => false,
         } {
-            // A full queue means that a reload is about to happen anyway.
+            // A full queue means that a reload is pending anyway.
             let _ = one.0.try_send(());
             let _ = other.0.try_send(());
         }

@@ -1,20 +1,21 @@
-//! File descriptors: how many connections the system allows.
+//! File descriptors: the number of connections that the system allows.
 //!
-//! Each listener has its own number of connections, and their sum leaves enough descriptors for
-//! the store, the journal, the probes and the metrics, so that no listener can use up another's.
+//! Each listener has its own number of connections, and their sum leaves enough descriptors for the
+//! store, the journal, the probes and the metrics, so that no listener can exhaust those of
+//! another.
 
 #[cfg(target_os = "linux")]
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing::warn;
 
 /// Descriptors for everything but the connections of the gRPC listeners: the store's files or
-/// connections, the journal, probes and metrics, and connections that are being closed.
+/// connections, the journal, probes and metrics, and connections that are closing.
 const RESERVED: u64 = 256;
-/// A listener has at least so many connections, however few descriptors there are.
+/// Fewest connections of a listener, even if descriptors are short.
 const CONNECTIONS_MIN: usize = 16;
 
-/// Most connections of each of `listeners`, which are to have `wanted`. The process's limit is
-/// raised as far as the system allows.
+/// Returns the most connections of each of `listeners`, which are to have `wanted`. The process's
+/// limit is raised as far as the system allows.
 pub(super) fn connections_max(wanted: usize, listeners: usize) -> usize {
     let needed = RESERVED + (wanted * listeners) as u64;
     let Some(limit) = raised_limit(needed) else { return wanted };
@@ -24,7 +25,7 @@ pub(super) fn connections_max(wanted: usize, listeners: usize) -> usize {
             limit,
             needed,
             connections_max = fitting,
-            "file descriptors short: listeners accept fewer connections; raise RLIMIT_NOFILE"
+            "file descriptors short, listeners accept fewer connections: raise RLIMIT_NOFILE"
         );
     }
     fitting
@@ -35,8 +36,8 @@ fn fitting(limit: u64, wanted: usize, listeners: usize) -> usize {
     usize::try_from(share).unwrap_or(usize::MAX).clamp(CONNECTIONS_MIN.min(wanted), wanted)
 }
 
-/// The limit of file descriptors, raised to the hard one where it is below what is needed; `None`
-/// where there is none.
+/// Returns the limit of file descriptors, raised to the hard limit if it is lower than needed;
+/// `None` if there is no limit.
 #[cfg(target_os = "linux")]
 fn raised_limit(needed: u64) -> Option<u64> {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);

@@ -1,7 +1,7 @@
-//! The tasks that tell what happens: one that fills the log of events, and one that posts it to the
-//! webhook.
+//! The tasks that deliver events: one that appends to the event log, and one that posts the log to
+//! the webhook.
 //!
-//! They end after the listeners, so that what the last requests did is told too.
+//! They end after the listeners, so that events of the last requests are delivered too.
 
 use std::fmt::Display;
 use std::future::Future;
@@ -23,40 +23,40 @@ use crate::events::EventLog;
 use crate::telemetry::Metrics;
 use crate::webhook::{SetUpError, Target, Webhook};
 
-/// Longest time for which a start waits until it is noted from where on events are told.
+/// Longest time for which the start waits until the position of the first event is recorded.
 const BEGIN_MAX: Duration = Duration::from_secs(2);
 
-/// What is told, and where to.
-pub struct Telling<'a> {
-    /// What decides.
+/// The parts that event tasks use.
+pub struct EventTaskInputs<'a> {
+    /// Decides, and records events.
     pub engine: &'a Arc<Engine>,
-    /// Who bought what.
+    /// The apps and their purchases.
     pub directory: Arc<dyn Directory>,
-    /// Where to.
+    /// Destination of events.
     pub log: Arc<dyn EventLog>,
     /// The time of posts.
     pub clock: Arc<dyn Clock>,
 }
 
-/// The tasks at work.
-pub struct Tellers {
+/// The running tasks.
+pub struct EventTasks {
     tasks: JoinSet<()>,
     stop: watch::Sender<bool>,
 }
 
-impl Telling<'_> {
-    /// Notes from where on events are told, and starts.
+impl EventTaskInputs<'_> {
+    /// Records the position from which events are delivered, and starts the tasks.
     pub async fn begin(
         self,
         target: Option<Target>,
         metrics: &Arc<Metrics>,
-    ) -> Result<Tellers, ServeError> {
+    ) -> Result<EventTasks, ServeError> {
         let Self { engine, directory, log, clock } = self;
         let (stop, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
-        let pump = EventPublisher::new(engine.clone(), directory, log.clone());
-        begun("events", pump.begin()).await;
-        tasks.spawn(pump.run(stopped.clone()));
+        let publisher = EventPublisher::new(engine.clone(), directory, log.clone());
+        begun("events", publisher.begin()).await;
+        tasks.spawn(publisher.run(stopped.clone()));
         if let Some(target) = target {
             let holder = random_name().map_err(SetUpError::Random)?;
             let webhook = Webhook::new(target, log, clock, metrics.clone(), holder)?;
@@ -64,34 +64,34 @@ impl Telling<'_> {
             let engine = engine.clone();
             tasks.spawn(webhook.run(move || engine.catalog().zone, stopped));
         }
-        Ok(Tellers { tasks, stop })
+        Ok(EventTasks { tasks, stop })
     }
 }
 
-/// Waits for a beginning, though not for a part of the store that is away: the tasks do what is
-/// left of it once that answers.
+/// Waits for a task to begin, but not for a part of the store that is unavailable: the task
+/// completes its beginning when that part is available.
 async fn begun<E: Display>(what: &str, beginning: impl Future<Output = Result<(), E>>) {
     match timeout(BEGIN_MAX, beginning).await {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => warn!(%error, what, "log of events not reached, retrying"),
-        Err(_) => warn!(within = ?BEGIN_MAX, what, "log of events not reached, retrying"),
+        Ok(Err(error)) => warn!(%error, what, "event log unavailable, retrying"),
+        Err(_) => warn!(within = ?BEGIN_MAX, what, "event log unavailable, retrying"),
     }
 }
 
-impl Tellers {
-    /// Ready when one of the tasks has panicked.
+impl EventTasks {
+    /// Waits until one of the tasks has panicked.
     pub async fn panicked(&mut self) {
         super::panicked(&mut self.tasks).await;
     }
 
-    /// Tells what is left, and ends.
+    /// Delivers the remaining events, and ends.
     pub async fn end(mut self) {
         let _ = self.stop.send(true);
         while self.tasks.join_next().await.is_some() {}
     }
 }
 
-/// 128 random bits in hexadecimal.
+/// Returns 128 random bits in hexadecimal.
 fn random_name() -> Result<String, getrandom::Error> {
     let mut bytes = [0_u8; 16];
     getrandom::fill(&mut bytes)?;

@@ -1,4 +1,4 @@
-//! Counts in the background which group types are in use, and reports those that the catalog lacks.
+//! Counts the group types in use in the background, and reports those that the catalog lacks.
 
 use std::time::Duration;
 
@@ -9,14 +9,14 @@ use tracing::{error, warn};
 use crate::engine::admin::Administration;
 use crate::events::backoff::backoff;
 
-/// How often types are compared with the catalog. Only a store that an earlier version has written,
-/// or that has groups which the catalog lacks, is gone through.
+/// Interval of comparisons with the catalog. The store is scanned only if an earlier version has
+/// written it, or if it has groups which the catalog lacks.
 const INTERVAL: Duration = Duration::from_secs(60 * 60);
-/// Pauses after a failure.
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5 * 60);
+/// Delays after a failure.
+const BACKOFF_MIN: Duration = Duration::from_secs(1);
+const BACKOFF_MAX: Duration = Duration::from_secs(5 * 60);
 
-/// Compares until `stopped` turns true.
+/// Compares until `stopped` becomes true.
 pub async fn count_types(administration: Administration, mut stopped: watch::Receiver<bool>) {
     let mut failures = 0;
     loop {
@@ -37,7 +37,7 @@ pub async fn count_types(administration: Administration, mut stopped: watch::Rec
                 if failures == 1 {
                     warn!(%error, "group types in use not counted, retrying");
                 }
-                backoff(failures, FIRST_PAUSE, LONGEST_PAUSE)
+                backoff(failures, BACKOFF_MIN, BACKOFF_MAX)
             }
         };
         tokio::select! {

@@ -20,7 +20,7 @@ use crate::config::{Config, Listen};
 /// Connections that wait in the kernel to be accepted.
 const BACKLOG: u32 = 1024;
 
-/// A listener cannot be opened.
+/// Error of a listener that cannot be opened.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot listen on {address}: {source}")]
 pub struct BindError {
@@ -37,14 +37,14 @@ pub enum Listener {
     Unix(Arc<UnixSocket>),
 }
 
-/// A Unix socket that listens.
+/// A listening Unix socket.
 pub struct UnixSocket {
     pub(super) listener: UnixListener,
     file: SocketFile,
 }
 
 impl UnixSocket {
-    /// Where it is.
+    /// Returns its path.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.file.0
@@ -56,12 +56,12 @@ struct SocketFile(PathBuf);
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        // Where it cannot be removed, the next start finds it dead and removes it.
+        // A file that cannot be removed is removed by the next start, which finds it dead.
         let _ = std::fs::remove_file(&self.0);
     }
 }
 
-/// Every listener of the sidecar.
+/// All listeners of the sidecar.
 pub struct Listeners {
     /// For QuotaService.
     pub data: Vec<Listener>,
@@ -69,12 +69,12 @@ pub struct Listeners {
     pub admin: Vec<Listener>,
     /// For metrics over HTTP.
     pub management: Option<TcpListener>,
-    /// What bounds their callers.
+    /// Bounds of all callers.
     pub(super) bounds: Arc<CallerBounds>,
 }
 
 impl Listeners {
-    /// Opens what the configuration names.
+    /// Opens the listeners of the configuration.
     pub async fn bind(config: &Config) -> Result<Self, BindError> {
         let access = &config.access;
         let admin_mode = access.admin_unix_socket_mode;
@@ -90,7 +90,7 @@ impl Listeners {
         })
     }
 
-    /// Serves data and administration until `stopped` turns true. The listeners stay open.
+    /// Serves data and admin listeners until `stopped` becomes true. The listeners stay open.
     pub(super) fn serve(
         &self,
         servers: &mut JoinSet<()>,
@@ -98,14 +98,14 @@ impl Listeners {
         credentials: &Credentials,
         stopped: &watch::Receiver<bool>,
     ) {
-        for (listeners, answering, certificates) in [
+        for (listeners, routes_of_listener, certificates) in [
             (&self.data, &routes.data, &credentials.data),
             (&self.admin, &routes.admin, &credentials.admin),
         ] {
             for listener in listeners.iter().cloned() {
-                // Behind a Unix socket there is no other sidecar that a client could come to.
+                // Behind a Unix socket there is no other sidecar for a client to connect to.
                 let has_age = matches!(listener, Listener::Tcp(_));
-                let serving = Serving::new(answering, &self.bounds, has_age);
+                let serving = Serving::new(routes_of_listener, &self.bounds, has_age);
                 let stopped = stopped.clone();
                 match (listener, certificates.clone()) {
                     (Listener::Tcp(listener), Some(certificates)) => {
@@ -147,7 +147,7 @@ async fn bind_unix(path: &Path, mode: u32, role: &str) -> Result<Listener, BindE
         let socket = tokio::net::UnixSocket::new_stream()?;
         socket.bind(path)?;
         let file = SocketFile(path.to_owned());
-        // Nobody can connect before it listens, so nobody slips in by the mode it was made with.
+        // No client can connect before it listens, so none gets in by the mode of its creation.
         std::fs::set_permissions(path, Permissions::from_mode(mode))?;
         let listener = socket.listen(BACKLOG)?;
         info!(address = %path.display(), role, "listening");
@@ -156,13 +156,16 @@ async fn bind_unix(path: &Path, mode: u32, role: &str) -> Result<Listener, BindE
     bound.await.map_err(|source| BindError { address: format!("unix:{}", path.display()), source })
 }
 
-/// A socket file outlives a process that was killed. It is removed if nobody answers there; any
-/// other file is left alone.
+/// Removes the socket file of a process that was killed: one on which no process listens. Any other
+/// file is left alone.
 async fn remove_dead_socket(path: &Path) -> io::Result<()> {
     use std::os::unix::fs::FileTypeExt;
     let Ok(there) = std::fs::symlink_metadata(path) else { return Ok(()) };
     if !there.file_type().is_socket() {
-        return Err(io::Error::new(io::ErrorKind::AlreadyExists, "a file is in the way"));
+        return Err(io::Error::new(
+            io::ErrorKind::AlreadyExists,
+            "the path exists and is not a socket",
+        ));
     }
     match tokio::net::UnixStream::connect(path).await {
         Ok(_) => Err(io::Error::new(io::ErrorKind::AddrInUse, "another process listens there")),

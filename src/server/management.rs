@@ -23,14 +23,14 @@ use super::connections::accept_up_to;
 use super::readiness::{Probe, Readiness};
 use crate::telemetry::{Exposition, Metrics};
 
-/// Most connections at once: a few scrapers and a person.
+/// Most concurrent connections: a few scrapers and a person.
 const CONNECTIONS_MAX: usize = 32;
-/// Longest time for the head of a request, so that idle connections do not use up all of them.
+/// Longest time for the head of a request, so that idle connections do not occupy all of them.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
 const PLAIN: &str = "text/plain; charset=utf-8";
 
-/// Serves until `stopped` turns true.
+/// Serves until `stopped` becomes true.
 pub async fn serve(
     listener: TcpListener,
     metrics: Arc<Metrics>,
@@ -43,27 +43,27 @@ pub async fn serve(
             connection = connections.next() => connection,
             _ = stopped.wait_for(|stop| *stop) => return,
         };
-        // The stream never ends, and pauses over errors by itself.
+        // The stream never ends, and handles errors itself.
         let Some((connection, permit)) = connection else { continue };
         let (metrics, readiness) = (metrics.clone(), readiness.clone());
         tokio::spawn(async move {
-            let answer = service_fn(move |request| {
-                let answer = answer(&request, &metrics, &readiness);
-                async move { Ok::<_, Infallible>(answer) }
+            let response = service_fn(move |request| {
+                let response = response(&request, &metrics, &readiness);
+                async move { Ok::<_, Infallible>(response) }
             });
             let served = http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(HEAD_TIMEOUT)
-                .serve_connection(TokioIo::new(connection), answer);
+                .serve_connection(TokioIo::new(connection), response);
             if let Err(error) = served.await {
-                debug!(%error, "a management connection ended early");
+                debug!(%error, "management connection ended early");
             }
             drop(permit);
         });
     }
 }
 
-fn answer(
+fn response(
     request: &Request<Incoming>,
     metrics: &Metrics,
     readiness: &Readiness,
@@ -96,7 +96,8 @@ fn answer(
     response
 }
 
-/// As Kubernetes' own components answer: the checks where they are asked for or one of them failed.
+/// Formats a probe as Kubernetes' own components do: with checks if they are requested or one
+/// failed.
 fn probed(name: &str, probe: &Probe, verbose: bool) -> (StatusCode, &'static str, String) {
     let mut text = String::new();
     if verbose || !probe.good {

@@ -1,9 +1,9 @@
 //! The sidecar as a process: opens the store, serves, and ends in order.
 //!
-//! [`serve`] is what the binary runs: it binds, listens to signals and hands over to [`run`],
-//! which is handed all that a test cannot fake. The end: health says NOT_SERVING, for
-//! `shutdown_delay` everybody is served as before, what is in work is finished (no longer than
-//! `drain_timeout`), and the store is closed last.
+//! [`serve`] is what the binary runs: it binds, listens to signals and calls [`run`] with
+//! everything that a test cannot fake. At the end health reports NOT_SERVING, for `shutdown_delay`
+//! calls are served as before, calls in flight are completed (for `drain_timeout` at most), and the
+//! store is closed last.
 
 use std::future::Future;
 use std::pin::{Pin, pin};
@@ -57,17 +57,17 @@ mod tls;
 mod unknown_apps;
 
 use credentials::Credentials;
-use event_tasks::{Tellers, Telling};
+use event_tasks::{EventTaskInputs, EventTasks};
 pub use listen::{BindError, Listener, Listeners, UnixSocket};
 use readiness::Readiness;
 use reload::Reported;
 pub(crate) use routes::ServedRoutes;
 use routes::routes;
-use startup::Reception;
+use startup::Startup;
 pub use stores::Stores;
 pub use tls::TlsError;
 
-/// Why the sidecar did not start, or ended.
+/// Reason why the sidecar did not start, or ended.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// A listener cannot be opened.
@@ -88,8 +88,8 @@ pub enum ServeError {
     /// The catalog has no default edition.
     #[error("the catalog cannot be used: {0}")]
     DefaultEdition(#[from] MissingItem),
-    /// The catalog lacks something that was bought, or a group type of which there are groups.
-    #[error("the catalog does not fit what is in the store: {0}")]
+    /// The catalog lacks a purchased item, or a group type of which there are groups.
+    #[error("the catalog does not match the store: {0}")]
     Limits(#[from] AdminError),
     /// Signals cannot be listened to.
     #[error("cannot listen to signals: {0}")]
@@ -104,21 +104,21 @@ pub enum ServeError {
     #[error(transparent)]
     Journal(#[from] JournalError),
     /// The journal failed while serving.
-    #[error("the journal failed, as the log says; it is opened anew when imquota is started again")]
+    #[error("the journal failed, see the log; start imquota again to open it again")]
     JournalFailed,
     /// The store failed while serving.
-    #[error("the store failed, as the log says; it is opened anew when imquota is started again")]
+    #[error("the store failed, see the log; start imquota again to open it again")]
     StoreFailed,
     /// A listener stopped serving by itself.
-    #[error("a listener ended by itself")]
+    #[error("a listener ended unexpectedly")]
     ListenerEnded,
-    /// A task of the process panicked: what it did is done by nobody until a new start.
-    #[error("a task panicked, as the log says; imquota has to be started again")]
+    /// A task of the process panicked: its work is not done until a new start.
+    #[error("a task panicked, see the log; start imquota again")]
     TaskPanicked,
 }
 
 impl ServeError {
-    /// What is wrong, each apart.
+    /// Returns the problems, each separately.
     #[must_use]
     pub fn problems(&self) -> Vec<String> {
         match self {
@@ -130,7 +130,7 @@ impl ServeError {
         }
     }
 
-    /// Whether the same may succeed a while later.
+    /// Returns whether a retry may succeed.
     fn is_transient(&self) -> bool {
         matches!(self, Self::Redis(error) if error.is_transient())
     }
@@ -150,8 +150,8 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     end
 }
 
-/// Runs the sidecar on these listeners until `shutdown` is ready. Each message of `reload` has the
-/// catalog, tokens and certificates read again.
+/// Runs the sidecar on these listeners until `shutdown` is ready. Each message of `reload` reloads
+/// the catalog, tokens and certificates.
 pub async fn run(
     config: Config,
     mut listeners: Listeners,
@@ -174,7 +174,7 @@ pub async fn run(
         let fallback = open_journal(&config).await?.map(|(journal, entries)| {
             Arc::new(Fallback::new(journal, entries, config.store_timeout, metrics.clone()))
         });
-        let placeholder_services = Reception {
+        let placeholder_services = Startup {
             config: &config,
             clock: &clock,
             metrics: &metrics,
@@ -191,7 +191,7 @@ pub async fn run(
         biased;
         opened = startup => opened?,
         () = &mut shutdown => {
-            info!("shutting down before the store was there");
+            info!("shutting down before the store was open");
             return Ok(());
         }
     };
@@ -202,7 +202,7 @@ pub async fn run(
     process.serve(running, &listeners, servers, shutdown).await
 }
 
-/// What all parts of the process have in common.
+/// The parts that all parts of the process share.
 struct Process<'a> {
     config: &'a Config,
     clock: Arc<dyn Clock>,
@@ -213,16 +213,16 @@ struct Process<'a> {
     stopped: watch::Receiver<bool>,
 }
 
-/// What has been started.
+/// The started parts.
 struct Running {
     ledger: Arc<dyn Ledger>,
     routes: ServedRoutes,
     tasks: JoinSet<()>,
-    event_tasks: Tellers,
+    event_tasks: EventTasks,
     fallback: Option<(Arc<Fallback>, Replaying)>,
 }
 
-/// Ready when one of the tasks has panicked.
+/// Waits until one of the tasks has panicked.
 async fn panicked(tasks: &mut JoinSet<()>) {
     while let Some(ended) = tasks.join_next().await {
         if ended.is_err_and(|error| error.is_panic()) {
@@ -233,7 +233,7 @@ async fn panicked(tasks: &mut JoinSet<()>) {
 }
 
 impl Process<'_> {
-    /// Starts everything that works behind the listeners.
+    /// Starts everything behind the listeners.
     async fn start(
         &self,
         Stores { ledger, directory, events }: Stores,
@@ -257,17 +257,21 @@ impl Process<'_> {
         });
         let administration = Administration::new(engine.clone(), directory.clone());
         let reported = Arc::new(Reported::new(metrics.clone()));
-        let unloaded = load_into_force(&administration, catalog, &reported).await?;
+        let unloaded = activate_loaded(&administration, catalog, &reported).await?;
         let in_force = engine.catalog();
         let mut tasks = JoinSet::new();
         let (published, first_round) = oneshot::channel();
         let publishing =
             publishing::publish_limits(administration.clone(), published, stopped.clone());
         tasks.spawn(publishing);
-        // Whether or not it is through: what is left is published in the background.
+        // After a timeout the remaining limits are published in the background.
         let _ = timeout(publishing::FIRST_ROUND_MAX, first_round).await;
-        let event_tasks =
-            Telling { engine: &engine, directory, log: events.clone(), clock: clock.clone() };
+        let event_tasks = EventTaskInputs {
+            engine: &engine,
+            directory,
+            log: events.clone(),
+            clock: clock.clone(),
+        };
         let event_tasks = event_tasks.begin(config.webhook.clone(), metrics).await?;
 
         let [reload_catalog, reload_credentials] = credentials::to_both(reload, stopped.clone());
@@ -330,7 +334,7 @@ impl Process<'_> {
         info!("shutting down");
         self.readiness.stopping().await;
         if end.is_ok() {
-            // Whoever has not heard of it yet is served as before.
+            // Clients that have not seen NOT_SERVING yet are served as before.
             tokio::time::sleep(self.config.shutdown_delay).await;
         }
         let _ = self.stop.send(true);
@@ -347,9 +351,9 @@ impl Process<'_> {
     }
 }
 
-/// Puts the loaded catalog into force. Returns it where the store does not answer: it decides
-/// meanwhile, and comes into force later.
-async fn load_into_force(
+/// Activates the loaded catalog. Returns it if the store is unavailable: until the store activates
+/// it, this sidecar decides by it.
+async fn activate_loaded(
     administration: &Administration,
     catalog: Catalog,
     reported: &Reported,
@@ -360,11 +364,11 @@ async fn load_into_force(
             Ok(None)
         }
         Err(error) if error.is_of_store() => {
-            warn!(%error, "catalogs not read, the loaded one decides meanwhile, retrying");
+            warn!(%error, "catalogs not read, deciding by the loaded one, retrying");
             Ok(Some(catalog))
         }
         Err(error @ AdminError::TypesInUse(_)) if administration.keeps_catalogs() => {
-            error!(%error, "catalog refused, the store's last one is followed");
+            error!(%error, "catalog refused, following the store's last one");
             reported.report(&administration.follow_catalog().await?);
             Ok(None)
         }
@@ -372,8 +376,8 @@ async fn load_into_force(
     }
 }
 
-/// What brings the journal to the store. It ends after the listeners, so that what the last
-/// requests left is brought there too.
+/// Task that replays the journal into the store. It ends after the listeners, so that the entries
+/// of the last requests are replayed too.
 struct Replaying {
     stop: watch::Sender<bool>,
     /// One task.
@@ -394,12 +398,12 @@ impl Replaying {
     }
 }
 
-/// The journal, where there is to be one: a store in this very process is never away.
+/// Opens the journal if there is to be one: a store in this process is never unavailable.
 async fn open_journal(config: &Config) -> Result<Option<(Journal, Vec<Opened>)>, JournalError> {
     match (&config.store, &config.journal) {
         (Store::Redis(_), Some(directory)) => {
             let directory = directory.clone();
-            beside(move || Journal::open(&directory)).await.map(Some)
+            run_blocking(move || Journal::open(&directory)).await.map(Some)
         }
         _ => Ok(None),
     }
@@ -412,8 +416,8 @@ fn load_catalog(config: &Config) -> Result<(Catalog, Option<FileWatch<Catalog>>)
     }
 }
 
-/// Does what blocks on a thread of its own, so that probes are answered meanwhile.
-async fn beside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+/// Runs blocking work on its own thread, so that probes are answered meanwhile.
+async fn run_blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     match tokio::task::spawn_blocking(work).await {
         Ok(done) => done,
         Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
@@ -425,7 +429,7 @@ async fn beside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) ->
 async fn drain(servers: &mut JoinSet<()>, longest: Duration) {
     let all = async { while servers.join_next().await.is_some() {} };
     if tokio::time::timeout(longest, all).await.is_err() {
-        warn!(drain_timeout = ?longest, "requests in work did not end in time and were cut off");
+        warn!(drain_timeout = ?longest, "requests in flight cut off: drain timeout reached");
         servers.shutdown().await;
     }
 }

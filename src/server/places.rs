@@ -1,9 +1,9 @@
-//! The places of a listener: which connections it has, and which one goes for a new one.
+//! The places of a listener: its connections, and which of them is closed for a new one.
 //!
-//! While places are free, everybody gets one. When few are left, a peer that has its share gets no
-//! more; where none is left, the oldest idle connection of the largest peer goes first, and then
-//! the oldest idle one of anybody. A peer is an IPv4 address or an IPv6 network of 64 bits;
-//! loopback and Unix sockets are never held to a share.
+//! While places are free, every connection gets one. When few are left, a peer that has its share
+//! gets no more; if none is left, the oldest idle connection of the largest peer is closed first,
+//! and then the oldest idle one of any peer. A peer is an IPv4 address or an IPv6 network of 64
+//! bits; loopback and Unix sockets have no share.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -16,21 +16,21 @@ use tokio::time::{sleep, timeout};
 
 use crate::clock::Stopwatch;
 
-/// One of so many places is kept for peers that have not got their share.
+/// One of this number of places is kept for peers that have not reached their share.
 const SPARE_PART: usize = 8;
-/// One of so many places may be taken by connections on which no HTTP/2 has begun.
+/// One of this number of places may be taken by connections on which HTTP/2 has not begun.
 const HALF_OPEN_PART: usize = 2;
-/// A connection that has not begun for so long may go for a new one.
+/// A connection on which HTTP/2 has not begun for this time may be closed for a new one.
 const HALF_OPEN_GRACE: Duration = Duration::from_secs(1);
-/// A connection of a peer within its share that has been idle for so long may go for a new one.
+/// A connection of a peer within its share that was idle for this time may be closed for a new one.
 const IDLE_GRACE: Duration = Duration::from_secs(5);
-/// How often a new connection looks again for a place.
-const LOOK_AGAIN_EVERY: Duration = Duration::from_millis(50);
+/// Interval at which a new connection tries again to get a place.
+const RETRY_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Who connections are counted for.
+/// Key under which connections are counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum PeerKey {
-    /// This machine, which is not held to a share.
+    /// This machine, which has no share.
     Local,
     /// An IPv4 address.
     V4(u32),
@@ -53,26 +53,26 @@ fn network(address: Ipv6Addr) -> u64 {
     [a, b, c, d].into_iter().fold(0, |network, part| network << 16 | u64::from(part))
 }
 
-/// One connection, as the listener sees it.
+/// State of one connection for the listener.
 #[derive(Debug)]
 pub(super) struct ConnectionState {
     key: PeerKey,
-    /// Since the listener's start.
+    /// Time since the listener's start.
     age: Stopwatch,
     open_calls: AtomicUsize,
-    /// Since when no call is open, in the listener's time.
+    /// Start of the time without open calls, in the listener's time.
     idle_since_ms: AtomicU64,
-    /// Whether HTTP/2 has begun.
+    /// True once HTTP/2 has begun.
     has_begun: AtomicBool,
-    /// How many of the open calls never end by themselves.
+    /// Number of open calls that never end by themselves.
     endless_calls: AtomicUsize,
-    /// How many of the open calls do not wait for the peer.
+    /// Number of open calls that do not wait for the peer.
     working_calls: AtomicUsize,
-    /// When the connection last made progress, in the listener's time.
+    /// Last progress of the connection, in the listener's time.
     progress_ms: AtomicU64,
-    /// Whether the peer was told that the connection is closed.
+    /// True once GOAWAY was sent to the peer.
     is_closing: AtomicBool,
-    /// Whether the connection has reached its age.
+    /// Becomes true when the connection has reached its age.
     aged: watch::Sender<bool>,
     evicted: Notify,
 }
@@ -105,32 +105,32 @@ impl ConnectionState {
         self.age.elapsed().saturating_sub(since)
     }
 
-    /// HTTP/2 begins.
+    /// Records that HTTP/2 has begun.
     pub(super) fn begins(&self) {
         self.has_begun.store(true, Ordering::Relaxed);
     }
 
-    /// The peer is told that the connection is closed.
+    /// Records that GOAWAY was sent to the peer.
     pub(super) fn closes(&self) {
         self.is_closing.store(true, Ordering::Relaxed);
     }
 
-    /// Whether the peer was told that the connection is closed.
+    /// Returns whether GOAWAY was sent to the peer.
     pub(super) fn is_closing(&self) -> bool {
         self.is_closing.load(Ordering::Relaxed)
     }
 
-    /// A call begins, which waits for nothing yet.
+    /// Records the start of a call, which does not wait for the peer yet.
     pub(super) fn call_begins(&self, is_endless: bool) {
         self.endless_calls.fetch_add(usize::from(is_endless), Ordering::Relaxed);
         self.working_calls.fetch_add(1, Ordering::Relaxed);
         self.open_calls.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A call ends. `waited` is whether it waited for the peer.
+    /// Records the end of a call. `waited` is whether it waited for the peer.
     pub(super) fn call_ends(&self, is_endless: bool, waited: bool) {
         let now = self.now_ms();
-        // Before the counts, so that it is never idle or stalled since a former time.
+        // Before the counts, so that the idle and stalled times never start at an earlier call's.
         self.idle_since_ms.store(now, Ordering::Relaxed);
         self.progress_ms.store(now, Ordering::Relaxed);
         self.open_calls.fetch_sub(1, Ordering::Relaxed);
@@ -138,23 +138,23 @@ impl ConnectionState {
         self.endless_calls.fetch_sub(usize::from(is_endless), Ordering::Relaxed);
     }
 
-    /// A call begins to wait for its peer.
+    /// Records that a call waits for its peer.
     pub(super) fn call_waits(&self) {
         self.progresses();
         self.working_calls.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// A call waits for its peer no longer.
+    /// Records that a call does not wait for its peer any more.
     pub(super) fn call_goes_on(&self) {
         self.working_calls.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Bytes were handed to the system.
+    /// Records that bytes were passed to the system.
     pub(super) fn progresses(&self) {
         self.progress_ms.store(self.now_ms(), Ordering::Relaxed);
     }
 
-    /// How long no call has been open; `None` while one is.
+    /// Returns the time without open calls; `None` while a call is open.
     pub(super) fn idle(&self) -> Option<Duration> {
         if self.open_calls.load(Ordering::Relaxed) > 0 {
             return None;
@@ -162,8 +162,8 @@ impl ConnectionState {
         Some(self.since(&self.idle_since_ms))
     }
 
-    /// How long all open calls have waited for a peer that takes no bytes; `None` while one does
-    /// not wait.
+    /// Returns the time for which all open calls have waited for a peer that takes no bytes; `None`
+    /// while one does not wait.
     fn stalled(&self) -> Option<Duration> {
         if self.working_calls.load(Ordering::Relaxed) > 0 {
             return None;
@@ -171,44 +171,44 @@ impl ConnectionState {
         Some(self.since(&self.progress_ms))
     }
 
-    /// Ready once no call has been open for so long.
+    /// Waits until no call has been open for this time.
     pub(super) async fn idle_for(&self, longest: Duration) {
         reaches(longest, || self.idle()).await;
     }
 
-    /// Ready once all open calls have waited for so long for a peer that takes no bytes.
+    /// Waits until all open calls have waited this time for a peer that takes no bytes.
     pub(super) async fn stalled_for(&self, longest: Duration) {
         reaches(longest, || self.stalled()).await;
     }
 
-    /// Whether every open call is one that never ends by itself.
+    /// Returns whether every open call is one that never ends by itself.
     pub(super) fn has_endless_calls_only(&self) -> bool {
         let endless = self.endless_calls.load(Ordering::Relaxed);
         self.open_calls.load(Ordering::Relaxed) <= endless
     }
 
-    /// Ends the calls that never end by themselves, and all that begin later.
+    /// Ends the calls that never end by themselves, and all such later calls.
     pub(super) fn reaches_age(&self) {
         self.aged.send_replace(true);
     }
 
-    /// Turns true when the connection has reached its age.
+    /// Returns a receiver of `true` when the connection has reached its age.
     pub(super) fn aged(&self) -> watch::Receiver<bool> {
         self.aged.subscribe()
     }
 
-    /// Ready once the connection has to make room.
+    /// Waits until the connection has to be closed for another.
     pub(super) async fn evicted(&self) {
         self.evicted.notified().await;
     }
 
-    /// Whether HTTP/2 has not begun.
+    /// Returns whether HTTP/2 has not begun.
     pub(super) fn is_half_open(&self) -> bool {
         !self.has_begun.load(Ordering::Relaxed)
     }
 }
 
-/// Ready once `time` has come to `longest`.
+/// Waits until `time` has reached `longest`.
 async fn reaches(longest: Duration, time: impl Fn() -> Option<Duration>) {
     loop {
         let left = longest.saturating_sub(time().unwrap_or(Duration::ZERO));
@@ -237,12 +237,12 @@ struct State {
     connections: HashMap<u64, Arc<ConnectionState>>,
 }
 
-/// What becomes of a new connection.
+/// Result of an attempt to admit a connection.
 enum Admission {
     Admitted(Place),
-    /// Its peer has its share, and few places are left.
+    /// Its peer has reached its share, and few places are left.
     Refused,
-    /// There is no place yet.
+    /// No place is free yet.
     Full,
 }
 
@@ -261,14 +261,14 @@ impl Places {
         Self { most, per_peer_max, half_open_grace, idle_grace, age, state, freed }
     }
 
-    /// A place for a connection of that peer, as soon as there is one; `None` where it gets none.
+    /// Waits for a place for a connection of that peer; `None` if the connection is refused.
     pub(super) async fn admit(self: &Arc<Self>, key: PeerKey) -> Option<Place> {
         loop {
             match self.try_admit(key) {
                 Admission::Admitted(place) => return Some(place),
                 Admission::Refused => return None,
                 Admission::Full => {
-                    let _ = timeout(LOOK_AGAIN_EVERY, self.freed.notified()).await;
+                    let _ = timeout(RETRY_INTERVAL, self.freed.notified()).await;
                 }
             }
         }
@@ -289,8 +289,8 @@ impl Places {
         Admission::Admitted(Place { places: self.clone(), id, connection })
     }
 
-    /// Makes room for one more that has not begun, where too many have not; `false` where none may
-    /// go yet.
+    /// Closes a connection on which HTTP/2 has not begun, if there are too many of them; `false` if
+    /// none may be closed yet.
     fn make_half_open_room(&self, state: &mut State) -> bool {
         let most = self.most.div_ceil(HALF_OPEN_PART);
         if state.connections.len() < most {
@@ -308,7 +308,7 @@ impl Places {
         oldest.is_some_and(|id| state.evict(id))
     }
 
-    /// Makes room where few places are left; `None` where there is room now.
+    /// Closes a connection if few places are left; `None` if a place is free then.
     fn make_room(&self, state: &mut State, key: PeerKey) -> Option<Admission> {
         let free = self.most.saturating_sub(state.connections.len());
         if free > self.most / SPARE_PART {
@@ -355,14 +355,14 @@ impl State {
         oldest.map(|(id, _)| *id)
     }
 
-    /// Has a connection closed. It takes no place any more.
+    /// Closes a connection. It occupies no place any more.
     fn evict(&mut self, id: u64) -> bool {
         let connection = self.connections.remove(&id);
         connection.inspect(|it| it.evicted.notify_one()).is_some()
     }
 }
 
-/// The peer with most connections, and how many.
+/// Returns the peer with most connections, and their number.
 fn largest(keys: impl Iterator<Item = PeerKey>) -> Option<(PeerKey, usize)> {
     let mut counts = HashMap::new();
     for key in keys {

@@ -1,4 +1,4 @@
-//! Tests of the places of a listener: who gets one, and who goes.
+//! Tests of the places of a listener: admitted, refused and closed connections.
 
 use futures_util::FutureExt as _;
 
@@ -6,7 +6,7 @@ use super::*;
 
 const LONG: Duration = Duration::from_secs(3600);
 
-/// Sixteen places, of which a peer has eight; nobody who is idle is spared.
+/// Creates sixteen places, of which a peer has eight, with these graces.
 fn places(half_open_grace: Duration, idle_grace: Duration) -> Arc<Places> {
     Arc::new(Places::with_graces(16, 8, half_open_grace, idle_grace))
 }
@@ -15,7 +15,7 @@ fn key(address: &str) -> PeerKey {
     address.parse::<IpAddr>().expect("an address").into()
 }
 
-/// A connection that has begun.
+/// Admits a connection on which HTTP/2 has begun.
 fn begun(places: &Arc<Places>, key: PeerKey) -> Place {
     let Admission::Admitted(place) = places.try_admit(key) else { panic!("no place") };
     place.connection.begins();
@@ -45,22 +45,22 @@ fn a_peer_is_an_ipv4_address_an_ipv6_network_or_this_machine() {
 }
 
 #[test]
-fn one_peer_may_take_what_is_free_and_makes_room_by_its_oldest_idle_connection() {
+fn one_peer_may_take_all_free_places_and_then_replaces_its_oldest_idle_connection() {
     let places = places(LONG, LONG);
     let proxy = key("10.0.0.1");
     // All but the spare two.
     let mut held: Vec<_> = (0..14).map(|_| begun(&places, proxy)).collect();
     held[0].connection.call_begins(false);
     assert!(closed(&held).is_empty());
-    // Its fifteenth replaces its oldest idle one, for ever.
+    // The fifteenth connection of the peer always replaces its oldest idle one.
     held.push(begun(&places, proxy));
     assert_eq!(closed(&held), [1]);
-    // Others find the spare places, and then those of the largest peer.
+    // Other peers get the spare places, and then those of the largest peer.
     let others: Vec<_> = (0..4).map(|_| begun(&places, key("10.0.0.2"))).collect();
     assert_eq!(closed(&held), [2, 3]);
     assert!(closed(&others).is_empty());
     assert_eq!(places.state().connections.len(), 16);
-    // A place that is dropped after it was taken away frees nothing.
+    // A place that is dropped after its connection was closed frees nothing.
     drop(held.remove(1));
     assert_eq!(places.state().connections.len(), 16);
     drop(held.pop());
@@ -79,7 +79,7 @@ fn a_peer_that_is_never_idle_is_refused_the_spare_places() {
     held.push(begun(&places, key("10.0.0.2")));
     held.push(begun(&places, key("10.0.0.3")));
     assert!(matches!(places.try_admit(busy), Admission::Refused));
-    // All are busy, or have been idle for a moment only.
+    // All are busy, or have been idle only for a moment.
     assert!(matches!(places.try_admit(key("10.0.0.4")), Admission::Full));
     assert!(closed(&held).is_empty());
     held[5].connection.call_ends(false, false);
@@ -88,11 +88,11 @@ fn a_peer_that_is_never_idle_is_refused_the_spare_places() {
 }
 
 #[test]
-fn this_machine_is_held_to_no_share_and_goes_only_when_it_was_idle_for_a_while() {
-    let patient = self::places(LONG, LONG);
-    let held: Vec<_> = (0..16).map(|_| begun(&patient, PeerKey::Local)).collect();
-    assert!(matches!(patient.try_admit(PeerKey::Local), Admission::Full));
-    assert!(matches!(patient.try_admit(key("10.0.0.1")), Admission::Full));
+fn this_machine_has_no_share_and_is_closed_only_after_a_time_of_idleness() {
+    let with_grace = self::places(LONG, LONG);
+    let held: Vec<_> = (0..16).map(|_| begun(&with_grace, PeerKey::Local)).collect();
+    assert!(matches!(with_grace.try_admit(PeerKey::Local), Admission::Full));
+    assert!(matches!(with_grace.try_admit(key("10.0.0.1")), Admission::Full));
     assert!(closed(&held).is_empty());
     let places = self::places(LONG, Duration::ZERO);
     let mut held: Vec<_> = (0..16).map(|_| begun(&places, PeerKey::Local)).collect();
@@ -102,7 +102,7 @@ fn this_machine_is_held_to_no_share_and_goes_only_when_it_was_idle_for_a_while()
 }
 
 #[test]
-fn connections_that_do_not_begin_take_half_of_the_places_and_go_first() {
+fn connections_without_http2_get_half_of_the_places_and_are_closed_first() {
     let places = places(Duration::ZERO, LONG);
     let admit = |key| match places.try_admit(key) {
         Admission::Admitted(place) => place,
@@ -112,18 +112,18 @@ fn connections_that_do_not_begin_take_half_of_the_places_and_go_first() {
     held.extend((0..3).map(|_| admit(PeerKey::Local)));
     assert!(closed(&held).is_empty());
     held.push(admit(key("10.0.0.2")));
-    assert_eq!(closed(&held), [0], "the oldest of whoever has most");
+    assert_eq!(closed(&held), [0], "the oldest of the largest peer");
     held[8].connection.begins();
     held.push(admit(key("10.0.0.2")));
     assert!(closed(&held).is_empty());
-    let patient = self::places(LONG, LONG);
-    let held: Vec<_> = (0..8).map(|_| patient.try_admit(PeerKey::Local)).collect();
+    let with_grace = self::places(LONG, LONG);
+    let held: Vec<_> = (0..8).map(|_| with_grace.try_admit(PeerKey::Local)).collect();
     assert!(held.iter().all(|it| matches!(it, Admission::Admitted(_))));
-    assert!(matches!(patient.try_admit(PeerKey::Local), Admission::Full));
+    assert!(matches!(with_grace.try_admit(PeerKey::Local), Admission::Full));
 }
 
 #[tokio::test]
-async fn whoever_waits_for_a_place_gets_the_next_one_that_is_free() {
+async fn a_waiting_connection_gets_the_next_free_place() {
     let places = places(LONG, LONG);
     let mut held: Vec<_> = (0..16).map(|_| begun(&places, PeerKey::Local)).collect();
     let waiting = tokio::spawn({

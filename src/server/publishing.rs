@@ -1,4 +1,4 @@
-//! Publishes the limits of all apps in the background, for as long as the sidecar runs.
+//! Publishes the limits of all apps in the background.
 
 use std::time::Duration;
 
@@ -8,19 +8,19 @@ use tokio::time::sleep;
 use crate::engine::admin::Administration;
 use crate::events::backoff::backoff;
 
-/// Pause after a round in which every app was published: as long as a sale that another sidecar
-/// left unfinished may wait.
-const ROUND_EVERY: Duration = Duration::from_secs(30);
-/// Pauses after a round in which some app was not.
-const FIRST_PAUSE: Duration = Duration::from_millis(500);
-const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// Interval after a round in which every app was published: the longest time that a sale which
+/// another sidecar left unfinished may wait.
+const ROUND_INTERVAL: Duration = Duration::from_secs(30);
+/// Delays after a round in which some app was not published.
+const BACKOFF_MIN: Duration = Duration::from_millis(500);
+const BACKOFF_MAX: Duration = Duration::from_secs(10);
 
-/// Longest time for which a start waits for the first round. A store that answers is through long
-/// before, so that a changed catalog counts from the first decision on; one of whose servers is
-/// away must not hold up the start.
+/// Longest time for which the start waits for the first round. With an available store the round
+/// ends much earlier, so that a changed catalog applies from the first decision on; an unavailable
+/// server must not delay the start.
 pub const FIRST_ROUND_MAX: Duration = Duration::from_secs(2);
 
-/// Publishes until `stopped` turns true; `first` receives the end of the first round.
+/// Publishes until `stopped` becomes true; `first` receives the end of the first round.
 pub async fn publish_limits(
     administration: Administration,
     first: oneshot::Sender<()>,
@@ -33,14 +33,14 @@ pub async fn publish_limits(
             _ = stopped.wait_for(|stop| *stop) => return,
         };
         if let Some(first) = first.take() {
-            // A start that does not wait any more has gone on.
+            // A start that has timed out has dropped the receiver.
             let _ = first.send(());
         }
-        // The round has logged what went wrong.
+        // The round has logged its errors.
         failures = if round.is_ok() { 0 } else { failures + 1 };
         let pause = match failures {
-            0 => ROUND_EVERY,
-            failures => backoff(failures, FIRST_PAUSE, LONGEST_PAUSE),
+            0 => ROUND_INTERVAL,
+            failures => backoff(failures, BACKOFF_MIN, BACKOFF_MAX),
         };
         tokio::select! {
             () = sleep(pause) => {}

@@ -1,8 +1,8 @@
-//! Puts changed catalogs into force while the sidecar runs, and follows those of other sidecars.
+//! Reloads changed catalogs while the sidecar runs, and follows those of other sidecars.
 //!
-//! A bad one is refused and the last good one stays; one whose content was replaced is not put into
-//! force again. One that is accepted decides at once for apps that have bought nothing; the limits
-//! of the others are published at once where the store answers, and in the background where it does
+//! A bad catalog is refused and the last good one stays; one whose content was replaced is not
+//! activated again. An accepted catalog applies immediately to apps without purchases; the limits
+//! of the other apps are published immediately if the store is available, and in the background if
 //! not.
 
 use std::sync::{Arc, Mutex};
@@ -18,10 +18,10 @@ use crate::domain::catalog::Catalog;
 use crate::engine::admin::{AdminError, Administration, CatalogId, Standing};
 use crate::telemetry::Metrics;
 
-/// Time between looks at what the store has in force: by then a change counts at every sidecar.
+/// Interval of reads of the store's active catalog, within which a change applies at every sidecar.
 const FOLLOW_INTERVAL: Duration = Duration::from_secs(3);
 
-/// Follows the catalog file until the end.
+/// Follows the catalog file until `stopped` becomes true.
 pub async fn reload_catalog(
     watch: Option<FileWatch<Catalog>>,
     mut reload: mpsc::Receiver<()>,
@@ -30,12 +30,12 @@ pub async fn reload_catalog(
     reported: Arc<Reported>,
 ) {
     let Some(watch) = watch else {
-        // The built-in catalog does not change, but whoever asks is told.
+        // The built-in catalog does not change; a requested reload is logged.
         while tokio::select! {
-            asked = reload.recv() => asked.is_some(),
+            message = reload.recv() => message.is_some(),
             _ = stopped.wait_for(|stop| *stop) => false,
         } {
-            info!("nothing to reload: the catalog is the built-in one");
+            info!("catalog not reloaded: it is the built-in one");
         }
         return;
     };
@@ -46,7 +46,7 @@ pub async fn reload_catalog(
         async move {
             tokio::select! {
                 () = change_catalog(loaded, &administration, &reported) => {}
-                // The next start brings the limits of all apps to the ledger anyway.
+                // The next start publishes the limits of all apps anyway.
                 _ = stopped.wait_for(|stop| *stop) => {}
             }
         }
@@ -54,19 +54,19 @@ pub async fn reload_catalog(
     watch.run(reload, stopped, change).await;
 }
 
-/// Which catalog is in force, as metrics and the log say it: once a change.
+/// Reports the active catalog by metrics and the log, once for each change.
 pub struct Reported {
     metrics: Arc<Metrics>,
     last: Mutex<Option<(CatalogId, Option<CatalogId>)>>,
 }
 
 impl Reported {
-    /// Nothing reported yet.
+    /// Creates it without a report.
     pub fn new(metrics: Arc<Metrics>) -> Self {
         Self { metrics, last: Mutex::default() }
     }
 
-    /// Says what is in force, unless that was the last thing said.
+    /// Reports the active catalog, unless it was the last one reported.
     pub fn report(&self, standing: &Standing) {
         let (in_force, differs) = (&standing.in_force, &standing.differs);
         let now = Some((in_force.clone(), differs.clone()));
@@ -102,7 +102,7 @@ async fn change_catalog(
     match accepted {
         Ok(standing) => {
             reported.report(&standing);
-            // What fails here is logged, and tried again in the background.
+            // A failure is logged, and retried in the background.
             let _ = administration.publish_all().await;
             info!(catalog = standing.in_force.version, "catalog reloaded");
         }
@@ -110,14 +110,14 @@ async fn change_catalog(
     }
 }
 
-/// Puts a catalog into force, as soon as the store answers and its clock can be trusted.
+/// Activates a catalog, as soon as the store is available and its clock can be trusted.
 async fn load(catalog: Catalog, administration: &Administration) -> Result<Standing, AdminError> {
     let mut is_failing = false;
     loop {
         match administration.change_catalog(catalog.clone()).await {
             Err(error) if error.is_of_store() => {
                 if !is_failing {
-                    warn!(%error, "catalog not in force yet, retrying");
+                    warn!(%error, "catalog not activated, retrying");
                 }
                 is_failing = true;
                 tokio::time::sleep(FOLLOW_INTERVAL).await;
@@ -127,8 +127,8 @@ async fn load(catalog: Catalog, administration: &Administration) -> Result<Stand
     }
 }
 
-/// Follows what other sidecars and owners put into force, until the end. An `unloaded` catalog,
-/// which the store could not be asked about at the start, comes into force first.
+/// Follows catalogs that other sidecars and owners activate. An `unloaded` catalog, for which the
+/// store was unavailable at the start, is activated first.
 pub async fn follow_catalog(
     administration: Administration,
     mut unloaded: Option<Catalog>,
@@ -157,7 +157,7 @@ pub async fn follow_catalog(
                 }
                 Err(error) if !is_failing => {
                     is_failing = true;
-                    warn!(%error, "catalogs cannot be read, retrying");
+                    warn!(%error, "catalogs not read, retrying");
                 }
                 Err(_) => {}
             }
@@ -165,7 +165,7 @@ pub async fn follow_catalog(
     };
     tokio::select! {
         () = follow => {}
-        // An error means that the sender is gone, which is the end too.
+        // An error means that the sender was dropped, which is the end too.
         _ = stopped.wait_for(|stop| *stop) => {}
     }
 }

@@ -1,9 +1,9 @@
-//! What a call holds from its headers to the end of its answer.
+//! Resources of a call from its headers to the end of its response.
 //!
-//! Every call is counted as open on its connection and charged to the connection's memory. A
-//! request that is not complete is charged by the length that it announces, before its bytes are
-//! kept, and has a time limit: for a unary call from its headers on, for each message of a stream
-//! from its first byte on. A stream that is silent between two messages has none.
+//! Every call counts as open on its connection and is charged to the connection's memory. A request
+//! that is not complete is charged by the length that it announces, before its bytes are kept, and
+//! has a time limit: for a unary call from its headers on, for each message of a stream from its
+//! first byte on. A stream that is silent between two messages has none.
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,25 +25,26 @@ use crate::grpc::status::{of_too_much_memory, of_unfinished_request};
 
 /// Bytes before each message: a flag and the length.
 const PREFIX_BYTES: usize = 5;
-/// Headers up to this are paid for by the charge of the call.
+/// Headers up to this length are included in the charge of the call.
 const SMALL_HEADERS_BYTES: usize = 2 * 1024;
-/// Pieces of an answer up to this are paid for by the charge of the call.
-const SMALL_ANSWER_BYTES: usize = 1024;
+/// Pieces of a response up to this length are included in the charge of the call.
+const SMALL_RESPONSE_BYTES: usize = 1024;
 
-/// A call from its headers to the end of its answer.
+/// A call from its headers to the end of its response.
 pub(super) struct Call {
     connection: Arc<ConnectionState>,
     memory: Arc<ConnectionMemory>,
     /// Taken when the call is over.
     charge: Mutex<Option<Charge>>,
-    /// Whether the call never ends by itself.
+    /// True if the call never ends by itself.
     is_endless: bool,
-    /// Whether the next step is the peer's: to send the rest of a request, or to read an answer.
+    /// True while the next step is the peer's: to send the rest of a request, or to read a
+    /// response.
     waits: AtomicBool,
 }
 
 impl Call {
-    /// `None` where the connection or the process holds too much.
+    /// Starts a call; `None` if the connection or the process holds too much memory.
     pub(super) fn begin(
         connection: &Arc<ConnectionState>,
         memory: &Arc<ConnectionMemory>,
@@ -62,7 +63,7 @@ impl Call {
         Some(Arc::new(Self { connection, memory, charge, is_endless, waits }))
     }
 
-    /// Notes whether the next step is the peer's.
+    /// Records whether the next step is the peer's.
     fn waits(&self, waits: bool) {
         if self.waits.swap(waits, Ordering::Relaxed) == waits {
             return;
@@ -82,23 +83,23 @@ impl Call {
 impl Drop for Call {
     fn drop(&mut self) {
         if let Some(charge) = self.charge.get_mut().unwrap_or_else(PoisonError::into_inner).take() {
-            // HTTP/2 keeps the stream until its answer is written.
+            // HTTP/2 keeps the stream until its response is written.
             charge.until_flushed();
         }
         self.connection.call_ends(self.is_endless, *self.waits.get_mut());
     }
 }
 
-/// Which requests a call sends.
+/// Form of a call's requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Requests {
-    /// One message; it is charged for until the call is over.
+    /// One message, which is charged until the call is over.
     One,
-    /// A stream of them; each is charged for until it is complete.
+    /// A stream of messages, each charged until it is complete.
     Stream,
 }
 
-/// Where in its messages a request's body is.
+/// Position of a request's body within its messages.
 #[derive(Debug, Default)]
 struct Framing {
     prefix: [u8; PREFIX_BYTES],
@@ -106,10 +107,10 @@ struct Framing {
     missing_bytes: usize,
 }
 
-/// What a piece of a body changed.
+/// Changes by a piece of a body.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Advance {
-    /// Whether a message came to its end.
+    /// True if a message was completed.
     completed: bool,
     /// Length of the last message that began.
     began_bytes: Option<usize>,
@@ -133,7 +134,7 @@ impl Framing {
             if self.prefix_bytes == PREFIX_BYTES {
                 let [_, length @ ..] = self.prefix;
                 self.prefix_bytes = 0;
-                // A length beyond the largest message is refused by whoever decodes it.
+                // A length beyond the largest message is refused by the decoder.
                 self.missing_bytes = u32::from_be_bytes(length) as usize;
                 advance.began_bytes = Some(self.missing_bytes);
                 advance.completed |= self.missing_bytes == 0;
@@ -153,7 +154,7 @@ pub(super) struct RequestBody {
     call: Arc<Call>,
     requests: Requests,
     framing: Framing,
-    /// What the message that is not complete is charged.
+    /// Charge of the incomplete message.
     message_bytes: usize,
     limit: Duration,
     timer: Option<Pin<Box<Sleep>>>,
@@ -170,7 +171,7 @@ impl RequestBody {
         Self { inner, call, requests, framing, message_bytes: 0, limit, timer: None }
     }
 
-    /// Charges for what is to come.
+    /// Charges for the rest of an announced message.
     fn take(&mut self, piece: &[u8]) -> Result<(), Status> {
         let Advance { completed, began_bytes } = self.framing.advance(piece);
         if completed && self.requests == Requests::Stream {
@@ -191,8 +192,8 @@ impl RequestBody {
         Ok(())
     }
 
-    /// Notes whether the call waits for its request. A stream is read beside its answers, which
-    /// say whether it waits.
+    /// Records whether the call waits for its request. A stream is read while its answers are sent,
+    /// which record whether it waits.
     fn waits(&self, waits: bool) {
         if self.requests == Requests::One {
             self.call.waits(waits);
@@ -250,12 +251,12 @@ impl HttpBody for RequestBody {
     }
 }
 
-/// The body of an answer.
+/// The body of a response.
 pub(super) struct ResponseBody {
     inner: Body,
-    /// `None` for a call that was refused before it began.
+    /// `None` for a call that was refused before its start.
     call: Option<Arc<Call>>,
-    /// The piece that was handed out last and may wait to be sent.
+    /// The last piece, which may still wait to be sent.
     piece: Option<Charge>,
 }
 
@@ -283,7 +284,7 @@ impl HttpBody for ResponseBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        // The next piece is asked for once HTTP/2 has taken the one before.
+        // The next piece is requested once HTTP/2 has taken the one before.
         self.piece_is_sent();
         let polled = Pin::new(&mut self.inner).poll_frame(context);
         if let Some(call) = &self.call {
@@ -293,7 +294,7 @@ impl HttpBody for ResponseBody {
         if let Poll::Ready(Some(Ok(frame))) = &polled
             && let Some(call) = &self.call
             && let Some(bytes) = frame.data_ref().map(Bytes::len)
-            && bytes > SMALL_ANSWER_BYTES
+            && bytes > SMALL_RESPONSE_BYTES
         {
             let charge = call.memory.charge(bytes);
             self.piece = Some(charge);
@@ -326,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn messages_are_followed_however_they_are_cut() {
+    fn messages_are_followed_through_all_piece_lengths() {
         let lengths = [0, 1, 300, 0, 5, 70_000];
         let stream: Vec<u8> = lengths.iter().flat_map(|length| message(*length)).collect();
         for piece_bytes in [1, 2, 3, 4, 5, 6, 7, 311, 1_000, 16_384, stream.len()] {

@@ -1,4 +1,4 @@
-//! What each kind of listener answers.
+//! The services of each kind of listener.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use tower::Layer as _;
 
 use super::ServeError;
 use super::calls::CallLayer;
-use super::serving::Answering;
+use super::serving::ListenerRoutes;
 use crate::access::Access;
 use crate::config::Config;
 use crate::engine::Engine;
@@ -23,7 +23,7 @@ use crate::grpc::{
 use crate::proto::descriptors::client_streams;
 use crate::telemetry::trace::Sampling;
 
-/// Every service that health tells of by name.
+/// Every service that health reports by name.
 pub(super) const SERVICES: [&str; 3] = [QUOTA_SERVICE, METERING_SERVICE, ADMIN_SERVICE];
 
 /// The calls of reflection, which are streams.
@@ -41,34 +41,34 @@ const ENDLESS: [&str; 5] = [
     REFLECTION[1],
 ];
 
-/// Whether the call of that path never ends by itself. All others, Reconcile among them, are
-/// finished also on a connection that has reached its age.
+/// Returns whether the call of that path never ends by itself. All others, Reconcile among them,
+/// are completed also on a connection that has reached its age.
 pub(super) fn is_endless(path: &str) -> bool {
     ENDLESS.contains(&path)
 }
 
-/// What each kind of listener answers.
+/// The services of each kind of listener.
 pub(crate) struct ServedRoutes {
     /// The data listeners.
-    pub(super) data: Answering,
+    pub(super) data: ListenerRoutes,
     /// The admin listeners.
-    pub(super) admin: Answering,
+    pub(super) admin: ListenerRoutes,
 }
 
 impl ServedRoutes {
-    /// Both, with what every call of each gets.
+    /// Wraps the services of both in the layers for their calls.
     pub(super) fn new((data, calls): (Routes, CallLayer), admin: (Routes, CallLayer)) -> Self {
         let streams = client_streams().into_iter().chain(REFLECTION.map(ToOwned::to_owned));
         let client_streams: Arc<[String]> = streams.collect();
-        let answering = |routes: Routes, calls: &CallLayer| {
+        let listener_routes = |routes: Routes, calls: &CallLayer| {
             let routes = calls.layer(routes.prepare());
-            Answering { routes, client_streams: client_streams.clone() }
+            ListenerRoutes { routes, client_streams: client_streams.clone() }
         };
-        Self { data: answering(data, &calls), admin: answering(admin.0, &admin.1) }
+        Self { data: listener_routes(data, &calls), admin: listener_routes(admin.0, &admin.1) }
     }
 }
 
-/// All services over an engine.
+/// Creates all services over an engine.
 pub(super) fn routes(
     config: &Config,
     health: HealthReporter,
@@ -93,7 +93,7 @@ pub(super) fn routes(
     );
     let data =
         Routes::new(health_service.clone()).add_service(quota.into_service()).add_service(metering);
-    // Health and reflection are open to whoever reaches the listener.
+    // Health and reflection are open to any client that reaches the listener.
     let administration = AdminApi::new(administration, log, stopped.clone()).into_service();
     let of_access = access.clone();
     let guarded =

@@ -1,5 +1,5 @@
 //! Serves the connections of a listener over HTTP/2, each until it ends, is idle for too long, has
-//! reached its age, has to make room, or holds too much memory.
+//! reached its age, has to be closed for another, or holds too much memory.
 
 use std::convert::Infallible;
 use std::error::Error as _;
@@ -39,27 +39,28 @@ use crate::grpc::memory::{ConnectionMemory, MemoryBudget};
 use crate::grpc::status::{Failure, of_failure, of_too_much_memory};
 use crate::telemetry::LogLimit;
 
-/// Time after which a silent connection is asked for a sign of life, and the time it has to give
-/// it: a peer that vanished does not hold its connection for ever.
+/// Time after which a silent connection is pinged, so that a peer that vanished does not occupy its
+/// connection forever.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(60);
-/// See [`KEEPALIVE_INTERVAL`].
+/// Longest time for the answer to a ping.
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Bytes of one call that may be under way and not yet read: a stream of small requests is far
-/// ahead with less.
+/// Bytes of one call that may be in flight and not read yet: more than a stream of small requests
+/// ever needs.
 pub(super) const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
-/// The same of one connection. HTTP/2 keeps a record for each frame, however small, and h2 closes a
-/// connection whose small frames take half of this: two streams of the smallest requests, whose
-/// callers send without pause while nothing is decided, stay below it.
+/// Bytes of one connection that may be in flight and not read yet. HTTP/2 keeps a record for each
+/// frame, however small, and h2 closes a connection whose small frames take half of this: two
+/// streams of the smallest requests, whose callers send without pause while nothing is decided,
+/// stay below it.
 const CONNECTION_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
-/// Most bytes of a call's answers that wait in HTTP/2 for a peer that does not read.
+/// Most bytes of a call's responses that wait in HTTP/2 for a peer that does not read.
 const SEND_BUFFER_BYTES: usize = 32 * 1024;
 
 /// Longest header of a request, all fields together: a token and a deadline are a few hundred
 /// bytes.
 const HEADER_MAX_BYTES: u32 = 16 * 1024;
 
-/// What bounds the callers of all listeners together.
+/// Bounds of the callers of all listeners together.
 pub struct CallerBounds {
     connections: Connections,
     /// Most connections of each listener.
@@ -69,7 +70,8 @@ pub struct CallerBounds {
 }
 
 impl CallerBounds {
-    /// For so many listeners. The process's limit of file descriptors is raised where they need it.
+    /// Creates the bounds of `listeners`. The process's limit of file descriptors is raised if
+    /// needed.
     pub(super) fn new(connections: &Connections, listeners: usize) -> Arc<Self> {
         Arc::new(Self {
             connections: connections.clone(),
@@ -80,34 +82,38 @@ impl CallerBounds {
     }
 }
 
-/// Lines about closed connections, of which callers can provoke as many as they like.
+/// Rate-limited log of closed connections, which callers can cause in any number.
 #[derive(Default)]
 struct ClosedLog {
     abuse: LogLimit,
     memory: LogLimit,
 }
 
-/// What a listener answers.
+/// The services of a listener.
 #[derive(Clone)]
-pub(super) struct Answering {
+pub(super) struct ListenerRoutes {
     pub(super) routes: CallService<Routes>,
     /// Paths of the calls that send a stream of requests.
     pub(super) client_streams: Arc<[String]>,
 }
 
-/// How one listener is served.
+/// Settings of one listener.
 #[derive(Clone)]
 pub(super) struct Serving {
-    answering: Answering,
+    listener_routes: ListenerRoutes,
     bounds: Arc<CallerBounds>,
     places: Arc<Places>,
     http2: http2::Builder<TokioExecutor>,
-    /// Whether connections have an age.
+    /// True if connections have an age.
     has_age: bool,
 }
 
 impl Serving {
-    pub(super) fn new(answering: &Answering, bounds: &Arc<CallerBounds>, has_age: bool) -> Self {
+    pub(super) fn new(
+        listener_routes: &ListenerRoutes,
+        bounds: &Arc<CallerBounds>,
+        has_age: bool,
+    ) -> Self {
         let mut http2 = http2::Builder::new(TokioExecutor::new());
         http2
             .timer(TokioTimer::new())
@@ -121,12 +127,12 @@ impl Serving {
         let most = bounds.connections_max;
         let per_peer_max = bounds.connections.per_peer_max.unwrap_or(most.div_ceil(2));
         let places = Places::new(most, per_peer_max);
-        let (answering, bounds) = (answering.clone(), bounds.clone());
-        Self { answering, bounds, places, http2, has_age }
+        let (listener_routes, bounds) = (listener_routes.clone(), bounds.clone());
+        Self { listener_routes, bounds, places, http2, has_age }
     }
 }
 
-/// Serves a listener until `stopped` turns true and all connections have ended.
+/// Serves a listener until `stopped` becomes true and all connections have ended.
 pub(super) async fn serve<A: Accept>(listener: A, serving: Serving, stopped: watch::Receiver<bool>)
 where
     A::Stream: AsyncRead + AsyncWrite + Unpin,
@@ -168,7 +174,7 @@ async fn serve_through<A, S, F>(
             let (accepted, place) = tokio::select! {
                 Some(next) = incoming.next() => next,
                 Some(_) = connections.join_next() => continue,
-                // An error means that the sender is gone, which is the end too.
+                // An error means that the sender was dropped, which is the end too.
                 _ = stopped.wait_for(|stop| *stop) => break,
             };
             let startup = open(accepted);
@@ -195,14 +201,14 @@ async fn serve_connection<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     serving: &Serving,
     stopped: watch::Receiver<bool>,
 ) {
-    let Serving { answering, bounds, http2, has_age, .. } = serving;
+    let Serving { listener_routes, bounds, http2, has_age, .. } = serving;
     let CallerBounds { connections, log, .. } = bounds.as_ref();
     let from = peer.from.clone();
     let state = place.connection.clone();
     let memory = bounds.memory.connection();
     let io = Connection::new(stream, state.clone(), memory.clone());
     let calls = Calls {
-        answering: answering.clone(),
+        listener_routes: listener_routes.clone(),
         message_timeout: connections.message_timeout,
         peer,
         connection: state.clone(),
@@ -215,11 +221,11 @@ async fn serve_connection<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         () = memory.exceeded() => return log.memory_exceeded(&from),
         ending = lifetime.ends() => ending,
     };
-    debug!(peer = %from, ?ending, "closing a connection");
+    debug!(peer = %from, ?ending, "connection closing");
     state.closes();
     connection.as_mut().graceful_shutdown();
     if ending == Ending::Age {
-        // The GOAWAY is sent before what streams end with.
+        // The GOAWAY is sent before the last status of streams.
         state.reaches_age();
     }
     tokio::select! {
@@ -230,12 +236,12 @@ async fn serve_connection<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
 }
 
 impl ClosedLog {
-    /// Logs the peer that HTTP/2 was cut off for its frames; others simply went away.
+    /// Logs a peer that was cut off for its HTTP/2 frames; others have just disconnected.
     fn ended(&self, peer: &str, ended: hyper::Result<()>) {
         let Err(error) = ended else { return };
         let of_http2 = error.source().and_then(|source| source.downcast_ref::<h2::Error>());
         let Some(cause) = of_http2.filter(|cause| cause.is_library()) else {
-            debug!(peer, %error, "a connection ended early");
+            debug!(peer, %error, "connection ended early");
             return;
         };
         if let Some(unlogged) = self.abuse.permit() {
@@ -252,23 +258,23 @@ impl ClosedLog {
 
 /// The calls of one connection.
 struct Calls {
-    answering: Answering,
+    listener_routes: ListenerRoutes,
     message_timeout: Duration,
     peer: Peer,
     connection: Arc<ConnectionState>,
     memory: Arc<ConnectionMemory>,
 }
 
-type Answered = Pin<Box<dyn Future<Output = Result<Response<ResponseBody>, Infallible>> + Send>>;
+type CallFuture = Pin<Box<dyn Future<Output = Result<Response<ResponseBody>, Infallible>> + Send>>;
 
 impl HyperService<Request<Incoming>> for Calls {
     type Response = Response<ResponseBody>;
     type Error = Infallible;
-    type Future = Answered;
+    type Future = CallFuture;
 
-    fn call(&self, request: Request<Incoming>) -> Answered {
+    fn call(&self, request: Request<Incoming>) -> CallFuture {
         let path = request.uri().path();
-        let is_stream = self.answering.client_streams.iter().any(|stream| stream == path);
+        let is_stream = self.listener_routes.client_streams.iter().any(|stream| stream == path);
         let requests = if is_stream { Requests::Stream } else { Requests::One };
         let is_endless = is_endless(path);
         let headers = request.headers();
@@ -289,15 +295,15 @@ impl HyperService<Request<Incoming>> for Calls {
             request.extensions_mut().insert(ConnectionAge::new(self.connection.aged()));
         }
         // It is always ready.
-        let answering = self.answering.routes.clone().call(request);
+        let listener_routes = self.listener_routes.routes.clone().call(request);
         Box::pin(async move {
             let answered = match longest {
-                Some(longest) => timeout(longest, answering).await.ok(),
-                None => Some(answering.await),
+                Some(longest) => timeout(longest, listener_routes).await.ok(),
+                None => Some(listener_routes.await),
             };
             let answer = match answered {
                 Some(Ok(answer)) => answer,
-                // Services that keep a deadline of their own say the same.
+                // Services with their own deadline return the same status.
                 None => of_failure(Failure::TimedOut).into_http(),
             };
             Ok(answer.map(|body| ResponseBody::new(body, Some(call))))

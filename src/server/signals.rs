@@ -1,12 +1,12 @@
-//! What the process is told by signals: SIGTERM and SIGINT end it, SIGHUP has the catalog, tokens
-//! and certificates read again.
+//! Signals of the process: SIGTERM and SIGINT end it, SIGHUP reloads the catalog, tokens and
+//! certificates.
 
 use std::future::Future;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
-/// Reloads that wait; more of them ask for the same.
+/// Reloads that wait; more of them would request the same.
 const RELOADS_MAX: usize = 1;
 
 /// The signals of the process.
@@ -17,16 +17,16 @@ pub struct Signals<F> {
     pub shutdown: F,
 }
 
-/// Listens to signals from now on.
+/// Installs the handlers of the signals.
 pub fn listen() -> std::io::Result<Signals<impl Future<Output = ()>>> {
     let mut hangup = signal(SignalKind::hangup())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let (asked, reload) = mpsc::channel(RELOADS_MAX);
+    let (requests, reload) = mpsc::channel(RELOADS_MAX);
     tokio::spawn(async move {
         while hangup.recv().await.is_some() {
-            // A full queue means that a reload is about to happen anyway.
-            let _ = asked.try_send(());
+            // A full queue means that a reload is pending anyway.
+            let _ = requests.try_send(());
         }
     });
     let shutdown = async move {

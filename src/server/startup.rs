@@ -1,10 +1,9 @@
-//! Opens the store, however late it comes.
+//! Opens the store, with retries until it is available.
 //!
-//! A store that does not answer yet, or takes long to open, is waited for: the process is alive,
-//! health and probes say that it is not ready, and every other call is told so. What waiting does
-//! not mend ends the process with a sentence. A store that is there and has lost its facts, or is
-//! another one, is served as lost, which refuses every call but those that show and accept it,
-//! until it is accepted.
+//! While a store is unavailable, or takes long to open, the process is alive, health and probes
+//! report that it is not ready, and every other call fails with that reason. An error that a retry
+//! cannot fix ends the process. A store that has lost its facts, or is another one, is served as
+//! lost until it is accepted: every call is refused but those that show and accept it.
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};
@@ -40,15 +39,15 @@ use crate::grpc::status::of_unopened_store;
 use crate::grpc::{ADMIN_SERVICE, HealthApi, METERING_SERVICE, QUOTA_SERVICE};
 use crate::telemetry::Metrics;
 
-/// Pauses between attempts.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// Delays between attempts.
+const BACKOFF_MIN: Duration = Duration::from_millis(100);
+const BACKOFF_MAX: Duration = Duration::from_secs(2);
 
-/// After so long the listeners say that the store is not open yet: a small store is open before.
-const SILENT_MAX: Duration = Duration::from_millis(100);
+/// Time after which placeholder services are served: a small store is open before.
+const PLACEHOLDER_DELAY: Duration = Duration::from_millis(100);
 
-/// What opening the store needs, and what is served meanwhile.
-pub(super) struct Reception<'a> {
+/// The parts that opening the store needs, and those that are served meanwhile.
+pub(super) struct Startup<'a> {
     pub(super) config: &'a Config,
     pub(super) clock: &'a Arc<dyn Clock>,
     pub(super) metrics: &'a Arc<Metrics>,
@@ -59,15 +58,15 @@ pub(super) struct Reception<'a> {
     pub(super) fallback: Option<&'a Arc<Fallback>>,
 }
 
-impl Reception<'_> {
-    /// Opens the store. While it does not answer, or is lost, the listeners say so.
+impl Startup<'_> {
+    /// Opens the store. While it is unavailable, or lost, the listeners report that.
     pub(super) async fn open(self) -> Result<Stores, ServeError> {
         loop {
             let stores = self.open_with_retry().await?;
             if !stores.ledger.is_lost() {
                 return Ok(stores);
             }
-            // It is alive, and the store answers; what it answers cannot be used.
+            // The process is alive and the store answers, but its answer cannot be used.
             self.readiness.answered().await;
             if self.wait_until_accepted(&stores).await? {
                 return Ok(stores);
@@ -80,10 +79,10 @@ impl Reception<'_> {
         let (found, waiting) = watch::channel(false);
         let mut placeholder_services = JoinSet::new();
         let opened = {
-            let mut startup = pin!(open_at_last(self.config, self.clock));
+            let mut startup = pin!(open_until_available(self.config, self.clock));
             let soon = tokio::select! {
                 opened = &mut startup => Some(opened),
-                () = sleep(SILENT_MAX) => None,
+                () = sleep(PLACEHOLDER_DELAY) => None,
             };
             if let Some(opened) = soon {
                 opened
@@ -99,13 +98,13 @@ impl Reception<'_> {
             }
         };
         let _ = found.send(true);
-        // The listeners stay open; new connections are served by what comes next.
+        // The listeners stay open; new connections are served by the next services.
         while placeholder_services.join_next().await.is_some() {}
         opened
     }
 
-    /// Serves health and the administration of the store until it is whole; `false` where it has
-    /// to be opened anew.
+    /// Serves health and the admin service until the store is accepted; `false` if it has to be
+    /// opened again.
     async fn wait_until_accepted(&self, stores: &Stores) -> Result<bool, ServeError> {
         let Stores { ledger, directory, events } = stores;
         let catalog = self.catalog.clone();
@@ -138,8 +137,8 @@ impl Reception<'_> {
             tokio::select! {
                 () = ledger.failed() => break false,
                 () = changed(&mut changes) => {}
-                // The store has to answer for the process to be seen as started.
-                () = sleep(LONGEST_PAUSE) => self.readiness.answered().await,
+                // The process counts as started only after an answer of the store.
+                () = sleep(BACKOFF_MAX) => self.readiness.answered().await,
             }
         };
         let _ = end.send(true);
@@ -148,28 +147,31 @@ impl Reception<'_> {
     }
 }
 
-/// Opens the store, as often as it may yet succeed.
-async fn open_at_last(config: &Config, clock: &Arc<dyn Clock>) -> Result<Stores, ServeError> {
+/// Opens the store; retries transient errors.
+async fn open_until_available(
+    config: &Config,
+    clock: &Arc<dyn Clock>,
+) -> Result<Stores, ServeError> {
     let mut attempts = 0;
     let opened = loop {
         match Stores::open(config, clock.clone()).await {
             Err(error) if error.is_transient() => {
                 if attempts == 0 {
-                    warn!(%error, "the store is not there yet; it is waited for");
+                    warn!(%error, "store unavailable, retrying");
                 }
                 attempts += 1;
-                sleep(backoff(attempts, FIRST_PAUSE, LONGEST_PAUSE)).await;
+                sleep(backoff(attempts, BACKOFF_MIN, BACKOFF_MAX)).await;
             }
             end => break end,
         }
     };
     if attempts > 0 && opened.is_ok() {
-        info!(attempts, "the store is there");
+        info!(attempts, "store open");
     }
     opened
 }
 
-/// Ready when the store's identity has changed.
+/// Waits until the store's identity has changed.
 pub(super) async fn changed(changes: &mut Option<watch::Receiver<u64>>) {
     if let Some(changes) = changes
         && changes.changed().await.is_ok()
@@ -179,18 +181,19 @@ pub(super) async fn changed(changes: &mut Option<watch::Receiver<u64>>) {
     std::future::pending::<()>().await;
 }
 
-/// Health, and that nothing else is to be had yet.
+/// Serves health, and placeholders for all other services.
 fn not_ready(readiness: &Readiness, waiting: &watch::Receiver<bool>) -> ServedRoutes {
     let health = || HealthApi::new(readiness.health(), waiting.clone()).into_service();
-    let data = Routes::new(health()).add_service(UnavailableQuota).add_service(MeteringLater);
-    let admin = Routes::new(health()).add_service(AdminLater).add_service(MeteringLater);
+    let data = Routes::new(health()).add_service(UnavailableQuota).add_service(UnavailableMetering);
+    let admin =
+        Routes::new(health()).add_service(UnavailableAdmin).add_service(UnavailableMetering);
     let calls = CallLayer::new(None);
     ServedRoutes::new((data, calls.clone()), (admin, calls))
 }
 
-macro_rules! later {
+macro_rules! unavailable {
     ($($service:ident: $name:expr),*) => {$(
-        /// The service of that name, before the store is there.
+        /// Placeholder of the service of that name until the store is open.
         #[derive(Clone)]
         struct $service;
 
@@ -214,4 +217,8 @@ macro_rules! later {
     )*};
 }
 
-later!(UnavailableQuota: QUOTA_SERVICE, MeteringLater: METERING_SERVICE, AdminLater: ADMIN_SERVICE);
+unavailable!(
+    UnavailableQuota: QUOTA_SERVICE,
+    UnavailableMetering: METERING_SERVICE,
+    UnavailableAdmin: ADMIN_SERVICE
+);

@@ -1,4 +1,4 @@
-//! Issues the statements of months that have become final. Nothing else does.
+//! Issues the statements of months that have become final. No other part does.
 
 use std::time::Duration;
 
@@ -11,26 +11,26 @@ use crate::domain::time::Timestamp;
 use crate::engine::admin::{AdminError, Administration};
 use crate::events::backoff::backoff;
 
-/// How often the store's clock is read: a statement is there soon after its cut-off.
-const CLOCK_READ_EVERY: Duration = Duration::from_secs(1);
-/// How often all apps are gone through though no month has become final: the catalog or the clock
-/// may have been changed.
+/// Interval of reads of the store's clock: a statement is issued soon after its cut-off.
+const CLOCK_READ_INTERVAL: Duration = Duration::from_secs(1);
+/// Interval of passes over all apps without a new final month: the catalog or the clock may have
+/// been changed.
 const INTERVAL: Duration = Duration::from_secs(10 * 60);
-/// Pauses after a failure.
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// Delays after a failure.
+const BACKOFF_MIN: Duration = Duration::from_secs(1);
+const BACKOFF_MAX: Duration = Duration::from_secs(60);
 
-/// Issues at the start, and whenever a month becomes final, until `stopped` turns true.
+/// Issues at the start, and whenever a month becomes final, until `stopped` becomes true.
 pub async fn issue_statements(administration: Administration, mut stopped: watch::Receiver<bool>) {
     tokio::select! {
         () = issue(&administration) => {}
-        // An error means that the sender is gone, which is the end too.
+        // An error means that the sender was dropped, which is the end too.
         _ = stopped.wait_for(|stop| *stop) => {}
     }
 }
 
 async fn issue(administration: &Administration) {
-    let mut pace = interval(CLOCK_READ_EVERY);
+    let mut pace = interval(CLOCK_READ_INTERVAL);
     pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut next, mut failures): (Option<(Timestamp, Stopwatch)>, u32) = (None, 0);
     loop {
@@ -53,15 +53,15 @@ async fn issue(administration: &Administration) {
             Err(error) => {
                 failures += 1;
                 next = None;
-                complain(&error, failures);
-                sleep(backoff(failures, FIRST_PAUSE, LONGEST_PAUSE)).await;
+                log_failure(&error, failures);
+                sleep(backoff(failures, BACKOFF_MIN, BACKOFF_MAX)).await;
             }
         }
     }
 }
 
-/// Logs the first failure, and then each time that a person might begin to wonder.
-fn complain(error: &AdminError, failures: u32) {
+/// Logs the first failure, and then at growing intervals.
+fn log_failure(error: &AdminError, failures: u32) {
     if failures.is_power_of_two() {
         warn!(%error, failures, "due statements not issued, retrying");
     }

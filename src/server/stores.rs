@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tracing::warn;
 
-use super::{ServeError, beside};
+use super::{ServeError, run_blocking};
 use crate::clock::Clock;
 use crate::config::{Config, Store};
 use crate::directory::Directory;
@@ -34,10 +34,10 @@ impl Stores {
         let embedded = match &config.store {
             Store::Embedded(directory) => {
                 let directory = directory.clone();
-                beside(move || Embedded::open(&directory, clock)).await?
+                run_blocking(move || Embedded::open(&directory, clock)).await?
             }
             Store::Memory => {
-                warn!("the store is in memory: everything is lost when the process ends");
+                warn!("store is in memory, everything is lost when the process ends");
                 Embedded::in_memory(clock)?
             }
             Store::Redis(options) => {

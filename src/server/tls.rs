@@ -19,74 +19,73 @@ use crate::access::{CertificateName, Credential, Peer};
 use crate::config::TlsFiles;
 use crate::diagnostics::{LoadError, read_file};
 
-/// Longest time for a handshake: a far and slow client needs less than one second.
+/// Longest time for a handshake: a distant and slow client needs less than one second.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
-/// What is spoken inside.
+/// The protocol within TLS.
 const HTTP2: &[u8] = b"h2";
 
-/// Files that do not make an encrypted listener.
+/// Error of files that do not make an encrypted listener.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// One cannot be read.
+    /// A file cannot be read.
     #[error("{setting}: {error}")]
     File {
         /// Its setting.
         setting: String,
-        /// Why.
+        /// The cause.
         error: LoadError,
     },
-    /// One holds something else.
+    /// A file has other content.
     #[error("{setting}: {}: must hold {expected} in PEM", path.display())]
     Content {
         /// Its setting.
         setting: String,
         /// The file.
         path: PathBuf,
-        /// What it has to hold.
+        /// The expected content.
         expected: &'static str,
     },
-    /// They cannot be used.
+    /// A file cannot be used.
     #[error("{setting}: {}: cannot be used: {why}", path.display())]
     Refused {
         /// Its setting.
         setting: String,
         /// The file.
         path: PathBuf,
-        /// What the TLS library said.
+        /// Message of the TLS library.
         why: String,
     },
 }
 
 /// The certificates of one kind of listener.
 pub struct Certificates {
-    /// What the settings begin with: nothing, or `admin_`.
+    /// Prefix of the settings: empty, or `admin_`.
     prefix: &'static str,
     files: TlsFiles,
     current: ArcSwap<ServerConfig>,
 }
 
 impl Certificates {
-    /// Reads them.
+    /// Loads the files.
     pub fn open(prefix: &'static str, files: TlsFiles) -> Result<Self, TlsError> {
         let current = ArcSwap::from_pointee(load(prefix, &files)?);
         Ok(Self { prefix, files, current })
     }
 
-    /// Reads them again, for the connections from now on. Where they are bad, the last good ones
-    /// stay.
+    /// Loads the files again, for new connections. If they are bad, the last good ones stay.
     pub fn reload(&self) -> Result<(), TlsError> {
         self.current.store(Arc::new(load(self.prefix, &self.files)?));
         Ok(())
     }
 
-    /// The files.
+    /// Returns the paths of the files.
     pub fn paths(files: &TlsFiles) -> Vec<PathBuf> {
         let TlsFiles { certificate, key, client_ca, .. } = files.clone();
         [certificate, key].into_iter().chain(client_ca).collect()
     }
 }
 
-/// The encrypted connection, and what its peer has proved; `None` where the handshake failed.
+/// Accepts a TLS connection, and returns it with its verified peer; `None` if the handshake failed.
 pub(super) async fn handshake(
     certificates: &Certificates,
     stream: TcpStream,
@@ -99,13 +98,13 @@ pub(super) async fn handshake(
             let proof = proof(&stream);
             return Some((stream, Peer { proof, ..peer }));
         }
-        Ok(Err(error)) => debug!(peer = %from, %error, "a TLS handshake failed"),
-        Err(_) => debug!(peer = %from, "a TLS handshake took too long"),
+        Ok(Err(error)) => debug!(peer = %from, %error, "TLS handshake failed"),
+        Err(_) => debug!(peer = %from, "TLS handshake timed out"),
     }
     None
 }
 
-/// The names in the client's certificate, which the handshake has verified.
+/// Returns the names in the client's certificate, which the handshake has verified.
 fn proof(stream: &TlsStream<TcpStream>) -> Credential {
     let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default();
     let Some(first) = certificates.first() else { return Credential::None };

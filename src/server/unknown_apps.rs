@@ -1,4 +1,4 @@
-//! Looks in the background for apps that nobody registered and that have no facts any more.
+//! Removes unregistered apps that have no facts any more, in the background.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,13 +10,13 @@ use tracing::{info, warn};
 use crate::events::backoff::backoff;
 use crate::ledger::{Ledger, UNKNOWN_APP_EMPTY_FOR};
 
-/// How often they are looked for: so much later than after a day an app leaves the count.
+/// Interval of reviews: the delay, after a day, with which an app leaves the count.
 const INTERVAL: Duration = Duration::from_secs(60 * 60);
-/// Pauses after a failure.
-const FIRST_PAUSE: Duration = Duration::from_secs(10);
-const LONGEST_PAUSE: Duration = Duration::from_secs(10 * 60);
+/// Delays after a failure.
+const BACKOFF_MIN: Duration = Duration::from_secs(10);
+const BACKOFF_MAX: Duration = Duration::from_secs(10 * 60);
 
-/// Reviews until `stopped` turns true.
+/// Reviews until `stopped` becomes true.
 pub async fn review(ledger: Arc<dyn Ledger>, mut stopped: watch::Receiver<bool>) {
     let (mut failures, mut pause) = (0, INTERVAL);
     loop {
@@ -41,7 +41,7 @@ pub async fn review(ledger: Arc<dyn Ledger>, mut stopped: watch::Receiver<bool>)
                 if failures == 1 {
                     warn!(%error, "unregistered apps not reviewed, retrying");
                 }
-                backoff(failures, FIRST_PAUSE, LONGEST_PAUSE)
+                backoff(failures, BACKOFF_MIN, BACKOFF_MAX)
             }
         };
     }

@@ -1,8 +1,8 @@
-//! The two text formats of `/metrics`, and which of them a scraper accepts.
+//! The two text formats of `/metrics`, and the choice between them by a scraper's `Accept` header.
 //!
-//! The metrics library writes OpenMetrics alone. The Prometheus text format has the same samples;
-//! only its descriptions differ: they name a counter as its sample is named, there is no type for
-//! information, and nothing marks the end.
+//! The metrics library only writes OpenMetrics. The Prometheus text format has the same samples;
+//! only its descriptions differ: a counter is described by the name of its sample, there is no type
+//! for information, and no mark at the end.
 
 use std::fmt::Write as _;
 
@@ -16,8 +16,8 @@ pub enum Exposition {
 }
 
 impl Exposition {
-    /// The format of an answer to a request with these `Accept` headers: OpenMetrics where they
-    /// rank it above the text format, else the text format, also where they accept neither.
+    /// Returns the format for a request with these `Accept` headers: OpenMetrics if they rank it
+    /// above the text format, else the text format, even if they accept neither.
     pub fn accepted<'a>(headers: impl IntoIterator<Item = &'a str>) -> Self {
         let ranges: Vec<MediaRange> = headers
             .into_iter()
@@ -26,7 +26,7 @@ impl Exposition {
             .collect();
         let quality = |format: Self| {
             let matching = ranges.iter().filter_map(|range| Some((range.matches(format)?, range)));
-            // The most specific range counts, wherever it stands.
+            // The most specific range applies, in any position.
             let best = matching.max_by_key(|(specificity, _)| *specificity);
             best.map_or(0.0, |(_, range)| range.quality)
         };
@@ -37,7 +37,7 @@ impl Exposition {
         }
     }
 
-    /// The value of the header `Content-Type`.
+    /// Returns the value of the header `Content-Type`.
     #[must_use]
     pub fn content_type(self) -> &'static str {
         match self {
@@ -64,7 +64,7 @@ struct MediaRange {
 }
 
 impl MediaRange {
-    /// `None` for an entry that is malformed.
+    /// Parses an entry; `None` if it is malformed.
     fn parse(entry: &str) -> Option<Self> {
         let mut fields = split_unquoted(entry, ';').into_iter();
         let (kind, subtype) = fields.next()?.split_once('/')?;
@@ -85,7 +85,7 @@ impl MediaRange {
         Some(range)
     }
 
-    /// How specific the range is, if it includes the format.
+    /// Returns how specific the range is; `None` if it does not include the format.
     fn matches(&self, format: Exposition) -> Option<u8> {
         let (kind, subtype, version) = format.media_type();
         match (self.kind.as_str(), self.subtype.as_str()) {
@@ -93,14 +93,14 @@ impl MediaRange {
             (of, "*") if of == kind => Some(1),
             (of, name) if of == kind && name == subtype => match &self.version {
                 None => Some(2),
-                Some(asked) => (asked == version).then_some(3),
+                Some(requested) => (requested == version).then_some(3),
             },
             _ => None,
         }
     }
 }
 
-/// The trimmed parts of a header between separators that are not inside a quoted string.
+/// Splits a header at separators that are not inside a quoted string, and trims the parts.
 fn split_unquoted(text: &str, separator: char) -> Vec<&str> {
     let (mut quoted, mut escaped) = (false, false);
     let parts = text.split(move |character| {
@@ -115,7 +115,7 @@ fn split_unquoted(text: &str, separator: char) -> Vec<&str> {
     parts.map(str::trim).filter(|part| !part.is_empty()).collect()
 }
 
-/// The Prometheus text format of metrics in the OpenMetrics text format.
+/// Converts metrics from the OpenMetrics text format to the Prometheus text format.
 pub(super) fn prometheus_text(open_metrics: &str) -> String {
     let mut text = String::with_capacity(open_metrics.len());
     let mut help = None;
@@ -127,12 +127,12 @@ pub(super) fn prometheus_text(open_metrics: &str) -> String {
         };
         let mut words = comment.splitn(3, ' ');
         match (words.next(), words.next(), words.next()) {
-            (Some("HELP"), Some(name), said) => help = Some((name, said.unwrap_or_default())),
+            (Some("HELP"), Some(name), text) => help = Some((name, text.unwrap_or_default())),
             (Some("TYPE"), Some(name), Some(kind)) => {
-                let (ending, kind) = described(kind);
+                let (ending, kind) = description(kind);
                 // The library writes the help of a family right before its type.
-                if let Some((_, said)) = help.take().filter(|(of, _)| *of == name) {
-                    let _ = writeln!(text, "# HELP {name}{ending} {said}");
+                if let Some((_, help)) = help.take().filter(|(of, _)| *of == name) {
+                    let _ = writeln!(text, "# HELP {name}{ending} {help}");
                 }
                 let _ = writeln!(text, "# TYPE {name}{ending} {kind}");
             }
@@ -142,8 +142,8 @@ pub(super) fn prometheus_text(open_metrics: &str) -> String {
     text
 }
 
-/// What the text format appends to the name of a family of an OpenMetrics type, and its own type.
-fn described(kind: &str) -> (&'static str, &str) {
+/// Returns the suffix that the text format appends to the name of a family, and its type there.
+fn description(kind: &str) -> (&'static str, &str) {
     match kind {
         "counter" => ("_total", "counter"),
         "info" => ("_info", "gauge"),
@@ -156,7 +156,7 @@ fn described(kind: &str) -> (&'static str, &str) {
 mod tests {
     use super::*;
 
-    /// What scrapers send, and which format each of them is answered.
+    /// `Accept` headers of scrapers, and the format of the response.
     const ACCEPTED: [(&str, Exposition); 21] = [
         ("", Exposition::Text),
         ("*/*", Exposition::Text),
@@ -180,14 +180,14 @@ mod tests {
              text/plain;version=0.0.4;q=0.3,*/*;q=0.2",
             Exposition::OpenMetrics,
         ),
-        // Before its 2.0 there was no OpenMetrics of this version.
+        // Prometheus before 2.0 did not accept this version of OpenMetrics.
         ("application/openmetrics-text;version=0.0.1,*/*;q=0.1", Exposition::Text),
         ("application/openmetrics-text;q=0.4,text/plain;q=0.5", Exposition::Text),
         ("application/openmetrics-text;q=0.5,text/plain;q=0.4", Exposition::OpenMetrics),
         ("application/openmetrics-text;q=0.5,text/plain;q=0.5", Exposition::Text),
         ("application/openmetrics-text;q=0", Exposition::Text),
         ("application/openmetrics-text;q=0,*/*", Exposition::Text),
-        // The more specific range counts: text is accepted by 0.2, whatever */* says.
+        // The more specific range applies: the quality of text is 0.2, regardless of */*.
         ("*/*;q=0.9, text/plain;q=0.2", Exposition::OpenMetrics),
         ("application/*;q=0.3,*/*;q=0.2", Exposition::OpenMetrics),
         ("application/openmetrics-text;q=2", Exposition::Text),
@@ -196,7 +196,7 @@ mod tests {
     ];
 
     #[test]
-    fn the_format_with_the_higher_quality_is_answered() {
+    fn the_format_with_the_higher_quality_is_chosen() {
         for (header, expected) in ACCEPTED {
             assert_eq!(Exposition::accepted([header]), expected, "{header}");
         }
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn descriptions_are_named_as_the_text_format_names_them() {
+    fn descriptions_have_the_names_and_types_of_the_text_format() {
         let open_metrics = "# HELP a_b The running version.\n# TYPE a_b info\n\
             a_b_info{version=\"# TYPE c counter\"} 1\n\
             # HELP c A counter.\n# TYPE c counter\n# UNIT c seconds\nc_total 7\n\

@@ -1,4 +1,4 @@
-//! In what condition the sidecar is: whether it can decide, what waits, and what was decided
+//! Metrics of the sidecar's health: readiness, the store, load, the journal, and operations decided
 //! without the store.
 
 use std::sync::atomic::{AtomicI64, AtomicU64};
@@ -41,7 +41,7 @@ struct DegradedLabels {
     answer: &'static str,
 }
 
-/// Gauges and counters of the sidecar's condition.
+/// Gauges and counters of the sidecar's health.
 #[derive(Default)]
 pub struct Condition {
     ready: Family<ServiceLabel, Gauge>,
@@ -66,63 +66,63 @@ pub struct Condition {
     apps_unreadable: Gauge,
 }
 
-/// What was answered without the store.
+/// Decision made without the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Degraded {
-    /// Admitted without counting.
+    /// Admitted; counted later from the journal.
     Admitted,
-    /// Denied, since it was denied lately.
+    /// Denied, because it was denied recently (denial cache).
     Denied,
-    /// Refused: there is no budget left, or the journal takes no more.
+    /// Refused: the budget is exhausted, or the journal accepts no more.
     Refused,
-    /// Given back later.
+    /// A release; applied later from the journal.
     Released,
 }
 
-/// What became of a fact of the journal.
+/// Outcome of a fact that was replayed from the journal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Replayed {
-    /// It is counted now.
+    /// Applied and counted.
     Applied,
-    /// It was, or needed not be.
+    /// Already held, or nothing was to do.
     Held,
-    /// It is counted now, and over a limit.
+    /// Applied and counted, over a limit.
     Over,
-    /// It cannot be done any more.
+    /// Can no longer be applied.
     Failed,
 }
 
 impl Condition {
     pub(super) fn register(&self, registry: &mut Registry) {
         let ready = self.ready.clone();
-        registry.register("ready", "1 where the health of a service is SERVING, by service", ready);
+        registry.register("ready", "1 if the health of a service is SERVING, by service", ready);
         let up = self.store_up.clone();
-        registry.register("store_up", "1 where the store has answered within its tolerance", up);
+        registry.register("store_up", "1 if the store has responded within its tolerance", up);
         registry.register(
             "store_lost",
-            "1 where the store lost its facts, or is another one, and answers nothing",
+            "1 if the store lost its facts, or is another one, so that no call is served",
             self.store_lost.clone(),
         );
         registry.register(
             "store_silent_seconds",
-            "Time since the store last answered",
+            "Time since the store last responded",
             self.store_silent.clone(),
         );
         registry.register(
             "breaker_open",
-            "1 where a server of the store does not answer its probe, by address",
+            "1 if a server of the store does not respond to its probe, by address",
             self.breaker_open.clone(),
         );
         registry.register(
             "store_refuses",
-            "1 where a server of the store answers, and has refused a call within 10 s, by address",
+            "1 if a server of the store responds, but refused a call within 10 s, by address",
             self.store_refuses.clone(),
         );
         self.replication.register(registry);
         registry.register(
             "clock_skew_seconds",
-            "By how many seconds the clock of a server and this machine's differ, by address; of a \
-              store in this process its time of day and the monotonic clock",
+            "Difference in seconds between this machine's clock and that of a server, by address; \
+             for a store in this process, between its time of day and the monotonic clock",
             self.clock_skew.clone(),
         );
         self.register_load(registry);
@@ -138,7 +138,7 @@ impl Condition {
             self.apps_unreadable.clone(),
         );
         for shed in [Overload::Full, Overload::Late] {
-            // There from the beginning, so that the first one is an increase.
+            // The series exist from the start, so that the first increment is an increase.
             self.shed.get_or_create(&label_of(shed)).inc_by(0);
         }
         for outcome in [Replayed::Applied, Replayed::Held, Replayed::Over, Replayed::Failed] {
@@ -155,33 +155,33 @@ impl Condition {
         }
     }
 
-    /// What is in work, and what is turned away.
+    /// Registers the metrics of load.
     fn register_load(&self, registry: &mut Registry) {
-        registry.register("in_flight", "Operations in work", self.in_flight.clone());
+        registry.register("in_flight", "Operations in flight", self.in_flight.clone());
         registry.register(
             "store_in_work_subjects",
-            "Users and groups of the calls that a server of the store works on, by address",
+            "Users and groups in calls that a server of the store is processing, by address",
             self.store_in_work.clone(),
         );
         registry.register(
             "store_waiting_subjects",
-            "Users and groups of the calls that wait for their turn at a server, by address",
+            "Users and groups in calls that wait for a server of the store, by address",
             self.store_waiting.clone(),
         );
         registry.register(
             "store_window_subjects",
-            "Users and groups whose calls a server is given at once, as it answers, by address",
+            "Window of users and groups in flight to a server, adapted to its latency, by address",
             self.store_window.clone(),
         );
         registry.register(
             "shed",
-            "Calls of the store that were turned away, by reason: full (as much waits as may), or \
-             late (no turn in time)",
+            "Calls of the store that were rejected, by reason: full (the queue is full), or late \
+             (the deadline passed in the queue)",
             self.shed.clone(),
         );
     }
 
-    /// What was decided without the store.
+    /// Registers the metrics of the journal and of degraded decisions.
     fn register_journal(&self, registry: &mut Registry) {
         registry.register(
             "journal_entries",
@@ -190,23 +190,23 @@ impl Condition {
         );
         registry.register(
             "journal_blocked",
-            "Entries of the journal that the store answers and cannot carry out",
+            "Entries of the journal that the store cannot apply although it responds",
             self.journal_blocked.clone(),
         );
         registry.register(
             "journal_oldest_seconds",
             "Time for which the oldest operation of the journal has waited although its server \
-             answers; without those that are blocked",
+             responds, without blocked ones",
             self.journal_oldest.clone(),
         );
         registry.register(
             "journal_replayed",
-            "Facts that were brought to the store from the journal, by outcome",
+            "Facts replayed to the store from the journal, by outcome",
             self.journal_replayed.clone(),
         );
         registry.register(
             "degraded",
-            "Operations answered without the store, by operation and answer",
+            "Operations decided without the store, by operation and answer",
             self.degraded.clone(),
         );
     }
@@ -217,18 +217,18 @@ impl Condition {
         self.ready.get_or_create(&ServiceLabel { service }).set(i64::from(ready));
     }
 
-    /// Says when the store last answered, and whether that is within its tolerance.
+    /// Sets the time since the store last responded, and whether that is within its tolerance.
     pub fn store(&self, silent: Duration, up: bool) {
         self.store_silent.set(silent.as_secs_f64());
         self.store_up.set(i64::from(up));
     }
 
-    /// Says whether the store lost its facts.
+    /// Sets whether the store lost its facts.
     pub fn store_lost(&self, lost: bool) {
         self.store_lost.set(i64::from(lost));
     }
 
-    /// Sets which servers are absent, which refuse calls, and what stands behind their answers.
+    /// Sets for each server whether it is absent, whether it refuses calls, and its replication.
     pub fn servers(&self, servers: &[ServerState]) {
         self.breaker_open.clear();
         self.store_refuses.clear();
@@ -240,12 +240,12 @@ impl Condition {
         }
     }
 
-    /// Sets how many apps wait for their latest limits to be published.
+    /// Sets the number of apps whose latest limits are not published yet.
     pub fn apps_unpublished(&self, apps: usize) {
         self.apps_unpublished.set(i64::try_from(apps).unwrap_or(i64::MAX));
     }
 
-    /// Sets how many apps have documents that cannot be read.
+    /// Sets the number of apps whose documents cannot be read.
     pub fn apps_unreadable(&self, apps: usize) {
         self.apps_unreadable.set(i64::try_from(apps).unwrap_or(i64::MAX));
     }
@@ -259,14 +259,14 @@ impl Condition {
         }
     }
 
-    /// Counts an operation as in work until what is returned is dropped.
+    /// Counts an operation as in flight until the returned value is dropped.
     #[must_use]
     pub fn in_work(&self) -> InWork {
         self.in_flight.inc();
         InWork(self.in_flight.clone())
     }
 
-    /// Sets how much each server of the store is given at once, and how much waits for it.
+    /// Sets the load of each server of the store: in flight, waiting, and the window.
     pub fn loads(&self, loads: &[(String, Load)]) {
         let gauges = [&self.store_in_work, &self.store_waiting, &self.store_window];
         for gauge in gauges {
@@ -281,28 +281,28 @@ impl Condition {
         }
     }
 
-    /// Counts an operation that was turned away.
+    /// Counts a rejected operation.
     pub fn shed(&self, why: Overload) {
         self.shed.get_or_create(&label_of(why)).inc();
     }
 
-    /// Says how much waits in the journal.
+    /// Sets the number of entries that wait in the journal.
     pub fn journal(&self, entries: usize) {
         self.journal_entries.set(i64::try_from(entries).unwrap_or(i64::MAX));
     }
 
-    /// Sets how many entries of the journal are blocked.
+    /// Sets the number of blocked entries of the journal.
     pub fn journal_blocked(&self, entries: usize) {
         self.journal_blocked.set(i64::try_from(entries).unwrap_or(i64::MAX));
     }
 
-    /// Sets for how long the oldest operation of the journal has waited although its server
-    /// answers.
+    /// Sets the time for which the oldest operation of the journal has waited although its server
+    /// responds.
     pub fn journal_oldest(&self, waited: Duration) {
         self.journal_oldest.set(waited.as_secs_f64());
     }
 
-    /// Counts facts of the journal.
+    /// Counts facts replayed from the journal.
     pub fn replayed(&self, outcome: Replayed, facts: u64) {
         let outcome = match outcome {
             Replayed::Applied => "applied",
@@ -313,7 +313,7 @@ impl Condition {
         self.journal_replayed.get_or_create(&OutcomeLabel { outcome }).inc_by(facts);
     }
 
-    /// Counts an operation that was answered without the store.
+    /// Counts an operation that was decided without the store.
     pub fn degraded(&self, operation: &'static str, answer: Degraded) {
         self.degraded_by(operation, answer, 1);
     }
@@ -329,7 +329,7 @@ impl Condition {
     }
 }
 
-/// The name of a service without its package, as other labels are written.
+/// Returns the name of a service without its package, in the style of other labels.
 fn service_label(service: &str) -> String {
     let name = service.rsplit('.').next().unwrap_or(service);
     let mut label = String::with_capacity(name.len() + 1);
@@ -350,7 +350,7 @@ fn label_of(why: Overload) -> ReasonLabel {
     ReasonLabel { reason }
 }
 
-/// An operation in work.
+/// An operation in flight.
 pub struct InWork(Gauge<i64, AtomicI64>);
 
 impl Drop for InWork {

@@ -1,5 +1,5 @@
 //! The series of operations that exist from the start, at 0: Prometheus' `rate` and `increase` do
-//! not see the increment with which a series appears.
+//! not count the increment with which a series appears.
 
 use crate::domain::decision::{Mode, Outcome, Reason};
 use crate::domain::limits::{LimitKind, Relation};
@@ -7,7 +7,7 @@ use crate::domain::operation::{Change, OperationKind};
 
 /// Operations that are measured and decide nothing.
 const UNDECIDED: [&str; 3] = ["get_usage", "record_logins", "report_bandwidth"];
-/// Every operation that is measured. One that is missing here is measured too, by look-up.
+/// The measured operations. One that is missing here is also measured, by a slower look-up.
 pub(super) const OPERATIONS: [&str; OperationKind::ALL.len() + UNDECIDED.len()] = {
     let mut names = [""; OperationKind::ALL.len() + UNDECIDED.len()];
     let mut index = 0;
@@ -20,14 +20,14 @@ pub(super) const OPERATIONS: [&str; OperationKind::ALL.len() + UNDECIDED.len()] 
     }
     names
 };
-/// Every call of the store that is measured.
+/// The measured calls of the store.
 pub(super) const STORE_CALLS: [&str; 3] = ["apply", "read", "record"];
 const MODES: [Mode; 4] = [Mode::Enforce, Mode::CheckOnly, Mode::Shadow, Mode::Force];
 
 /// Operation, mode, outcome and first reason of a decision.
 pub(super) type Decision = (&'static str, Mode, Outcome, Option<Reason>);
 
-/// Every decision that can be made.
+/// Returns every possible decision.
 pub(super) fn decisions() -> impl Iterator<Item = Decision> {
     OperationKind::ALL.into_iter().flat_map(|kind| match kind.change() {
         Change::Take => takes(kind),
@@ -78,14 +78,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_reason_is_labelled_by_its_name_in_lower_case() {
+    fn the_label_of_a_reason_is_its_name_in_lower_case() {
         for reason in Reason::ALL {
             assert_eq!(reason.row().label, reason.name().to_ascii_lowercase());
         }
     }
 
     #[test]
-    fn every_operation_that_decides_and_every_reason_has_series() {
+    fn every_deciding_operation_and_every_reason_has_series() {
         let all: Vec<Decision> = decisions().collect();
         let unique: BTreeSet<String> = all.iter().map(|it| format!("{it:?}")).collect();
         assert_eq!(unique.len(), all.len(), "each once");

@@ -1,12 +1,12 @@
-//! Limits how often a line is logged that a caller can provoke.
+//! Rate limit for log lines that a caller can cause.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::clock::Stopwatch;
 
-/// Shortest time between two lines of one kind.
-const PAUSE: Duration = Duration::from_secs(1);
+/// Shortest time between two lines.
+const INTERVAL: Duration = Duration::from_secs(1);
 
 /// Permits one line a second.
 #[derive(Debug, Default)]
@@ -19,11 +19,11 @@ struct State {
 }
 
 impl LogLimit {
-    /// `None` where a line was logged less than a second ago; else how many lines were left out
-    /// since that one.
+    /// Returns `None` if a line was logged less than a second ago; else the number of lines
+    /// suppressed since the last one.
     pub fn permit(&self) -> Option<u64> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.logged.is_some_and(|last| last.elapsed() < PAUSE) {
+        if state.logged.is_some_and(|last| last.elapsed() < INTERVAL) {
             state.unlogged += 1;
             return None;
         }

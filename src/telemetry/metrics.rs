@@ -1,4 +1,4 @@
-//! What is counted for Prometheus. No label carries the id of an app, a user or a group.
+//! The Prometheus metrics of the process. No label contains the id of an app, a user or a group.
 
 use std::sync::atomic::AtomicI64;
 
@@ -52,9 +52,9 @@ struct PartLabel {
     part: &'static str,
 }
 
-/// Everything that is counted.
+/// All metrics.
 pub struct Metrics {
-    /// In what condition the sidecar is.
+    /// Metrics of the sidecar's health.
     pub condition: Condition,
     registry: Registry,
     operations: Operations,
@@ -71,7 +71,7 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Nothing counted yet.
+    /// Creates all metrics, at 0.
     #[must_use]
     pub fn new() -> Self {
         let metrics = Self {
@@ -93,7 +93,7 @@ impl Metrics {
             metrics.facts_lost.get_or_create(&PartLabel { part }).inc_by(0);
         }
         for result in [ACCEPTED, REFUSED] {
-            // There from the beginning, so that the first one is an increase.
+            // The series exist from the start, so that the first increment is an increase.
             metrics.catalog_reloads.get_or_create(&ResultLabel { result }).inc_by(0);
         }
         for kind in EventKind::APPENDED_KINDS {
@@ -112,17 +112,17 @@ impl Metrics {
         self.registry.register("catalog", "1 for the catalog in force", self.catalog.clone());
         self.registry.register(
             "catalog_differs",
-            "1 where the catalog that this sidecar loaded was replaced by the one in force, else 0",
+            "1 if the catalog that this sidecar loaded was replaced by the one in force, else 0",
             self.catalog_differs.clone(),
         );
         self.registry.register(
             "catalog_reloads",
-            "Catalogs found changed, by whether they were accepted or refused",
+            "Changed catalogs that were found, by result: accepted or refused",
             self.catalog_reloads.clone(),
         );
         self.registry.register(
             "credential_reloads",
-            "Files of tokens and certificates found changed, by whether they were accepted",
+            "Changed files of tokens and certificates that were found, by result",
             self.credential_reloads.clone(),
         );
         self.registry.register(
@@ -144,32 +144,32 @@ impl Metrics {
         );
         self.registry.register(
             "events_dropped",
-            "Events, and denials to be counted, that were dropped before the store took them",
+            "Events and denials that were dropped before they were written to the store",
             self.events_dropped.clone(),
         );
         self.registry.register(
             "webhook_posts",
-            "Posts of events to the webhook, by whether they were delivered or failed",
+            "Posts of events to the webhook, by result: delivered or failed",
             self.webhook_posts.clone(),
         );
         self.registry.register(
             "webhook_missed",
-            "Events that the bounded log dropped before the webhook took them",
+            "Events that the bounded log dropped before they were posted to the webhook",
             self.webhook_missed.clone(),
         );
         self.registry.register(
             "facts_lost",
-            "Times that a part of the store was found to have lost acknowledged writes",
+            "Detected losses of acknowledged writes, by part of the store",
             self.facts_lost.clone(),
         );
     }
 
-    /// Counts an event that is in the log.
+    /// Counts an event that was appended to the log.
     pub fn event_appended(&self, kind: &'static str) {
         self.events_appended.get_or_create(&KindLabel { kind }).inc();
     }
 
-    /// Counts events that never came into the log.
+    /// Counts events that were dropped before they were appended to the log.
     pub fn events_dropped(&self, count: usize) {
         self.events_dropped.inc_by(count.try_into().unwrap_or(u64::MAX));
     }
@@ -180,7 +180,7 @@ impl Metrics {
         self.webhook_posts.get_or_create(&ResultLabel { result }).inc();
     }
 
-    /// Counts events that the webhook will never be told.
+    /// Counts events that will never be posted to the webhook.
     pub fn webhook_missed(&self, count: u64) {
         self.webhook_missed.inc_by(count);
     }
@@ -196,13 +196,14 @@ impl Metrics {
         self.operations.measure(operation, mode)
     }
 
-    /// Counts a call of the store that began with the watch; `error` is its name, if it failed.
+    /// Counts a call of the store that began with `watch`; `error` is the error's name, if it
+    /// failed.
     pub fn store_called(&self, call: &'static str, watch: Stopwatch, error: Option<&'static str>) {
         self.operations.store_called(call, watch, error);
     }
 
-    /// Says which catalog is in force, and which one this sidecar loaded where that is another.
-    /// Each is a version and the hash of its content.
+    /// Sets the catalog in force, and the one that this sidecar loaded, if they differ. Each is a
+    /// version and the hash of its content.
     pub fn catalog_in_force(&self, in_force: (&str, &str), differing: Option<(&str, &str)>) {
         let loaded = differing.unwrap_or(in_force);
         let owned = |(version, content): (&str, &str)| (version.to_owned(), content.to_owned());
@@ -217,32 +218,31 @@ impl Metrics {
         self.catalog.get_or_create(&VersionLabel { version }).set(1);
     }
 
-    /// Counts a catalog that was found changed.
+    /// Counts a changed catalog.
     pub fn catalog_reloaded(&self, accepted: bool) {
         let result = if accepted { ACCEPTED } else { REFUSED };
         self.catalog_reloads.get_or_create(&ResultLabel { result }).inc();
     }
 
-    /// There will be reloads of these files: counted from the beginning, so that the first one is
-    /// an increase.
+    /// Creates the series for reloads of these files, so that the first increment is an increase.
     pub fn credentials_followed(&self, of: &'static str) {
         for result in [ACCEPTED, REFUSED] {
             self.credential_reloads.get_or_create(&ReloadLabels { of, result }).inc_by(0);
         }
     }
 
-    /// Counts files of tokens or certificates that were found changed.
+    /// Counts changed files of tokens or certificates.
     pub fn credentials_reloaded(&self, of: &'static str, accepted: bool) {
         let result = if accepted { ACCEPTED } else { REFUSED };
         self.credential_reloads.get_or_create(&ReloadLabels { of, result }).inc();
     }
 
-    /// Counts a call of the administration without valid credentials.
+    /// Counts a call of the admin service without valid credentials.
     pub fn caller_refused(&self) {
         self.callers_refused.inc();
     }
 
-    /// Everything, in that format.
+    /// Formats all metrics.
     #[must_use]
     pub fn text(&self, format: Exposition) -> String {
         let mut text = String::new();

@@ -26,8 +26,9 @@ use tracing_subscriber::{EnvFilter, Layer, Registry, filter};
 
 use trace::{TraceConfig, Traces};
 
-/// What the HTTP/2 libraries log only where the filter names them: a caller can make them warn as
-/// often as they like, and their lines do not say who. The server logs one line a second instead.
+/// Directives that silence warnings of the HTTP/2 libraries, unless the filter names them: a caller
+/// can cause them at any rate, and they do not contain the caller. The server logs one line a
+/// second instead.
 const QUIET: &str = "h2=error,hyper=error";
 
 /// Format of log lines.
@@ -39,7 +40,7 @@ pub enum LogFormat {
     Json,
 }
 
-/// Log lines on standard error.
+/// Creates the layer that writes log lines to standard error.
 fn lines(format: LogFormat) -> Box<dyn Layer<Registry> + Send + Sync> {
     let logs = tracing_subscriber::fmt::layer();
     let logs = logs.with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
@@ -49,14 +50,14 @@ fn lines(format: LogFormat) -> Box<dyn Layer<Registry> + Send + Sync> {
     }
 }
 
-/// Logs what `log` does even where no log was started yet, and past every filter: why the process
-/// ends is always said.
+/// Runs `log` with logging even if it was not started yet, and without filters, so that the reason
+/// why the process ends is always logged.
 pub fn log_unfiltered(format: LogFormat, log: impl FnOnce()) {
     tracing::subscriber::with_default(Registry::default().with(lines(format)), log);
 }
 
-/// Sends logs to standard error from now on and, where there is a collector, spans to that.
-/// `filter` has been validated with the configuration.
+/// Starts logging to standard error and, if a collector is configured, sending spans to it.
+/// `filter` was validated with the configuration.
 pub fn start(format: LogFormat, filter: &str, traces: Option<&TraceConfig>) -> Option<Traces> {
     let filter =
         EnvFilter::try_new(format!("{QUIET},{filter}")).unwrap_or_else(|_| EnvFilter::new("info"));
@@ -67,10 +68,10 @@ pub fn start(format: LogFormat, filter: &str, traces: Option<&TraceConfig>) -> O
         let spans = spans.with_location(false).with_threads(false).with_target(false);
         spans.with_filter(filter::filter_fn(|of| of.is_span() && of.target() == trace::TARGET))
     });
-    // An error means that logging has been started already, which is as good.
+    // An error means that logging was started already.
     let _ = Registry::default().with(logs).with(spans).try_init();
     started.unwrap_or_else(|error| {
-        warn!(%error, "spans cannot be sent");
+        warn!(%error, "span export not started");
         None
     })
 }

@@ -1,5 +1,5 @@
-//! What is counted of operations, with the handle of each series at hand: a decision costs an array
-//! index and no look-up by labels.
+//! Metrics of operations, with cached handles of the series: a decision costs an array index and no
+//! look-up by labels.
 
 use std::sync::OnceLock;
 
@@ -17,16 +17,16 @@ use crate::ledger::LedgerError;
 
 /// Operations that meter.
 const METERED: [&str; 2] = ["record_logins", "report_bandwidth"];
-/// Outcome of a call of the store that did not fail.
+/// Outcome of a successful call of the store.
 const OK: &str = "ok";
-/// Reason of an operation whose caller's time was up.
+/// Reason of an operation whose caller's deadline passed.
 const ABANDONED: &str = "abandoned";
 const MODES: usize = 4;
 const OUTCOMES: usize = 4;
-/// One more than there are, for "none".
+/// Number of reasons, and one for "none".
 const REASONS: usize = Reason::ALL.len() + 1;
 
-/// From 50 us, a decision from memory, to 2 s, the longest that one may take by default.
+/// Buckets of times in seconds: from 50 us, a decision in memory, to 2 s, the default timeout.
 const SECONDS: [f64; 15] = [
     0.000_05, 0.000_1, 0.000_2, 0.000_4, 0.000_8, 0.001_5, 0.003, 0.006, 0.012, 0.025, 0.05, 0.1,
     0.25, 0.5, 2.0,
@@ -75,7 +75,7 @@ struct CallLabels {
     outcome: &'static str,
 }
 
-/// Counters and times of operations.
+/// Counters and histograms of operations.
 pub struct Operations {
     decisions: Family<DecisionLabels, Counter>,
     metered: Family<OutcomeLabels, Counter>,
@@ -83,11 +83,11 @@ pub struct Operations {
     seconds: Family<OperationLabel, Histogram>,
     store_calls: Family<CallLabels, Counter>,
     store_seconds: Family<CallLabel, Histogram>,
-    at_hand: [Handles; OPERATIONS.len()],
-    store_at_hand: [OnceLock<(Counter, Histogram)>; STORE_CALLS.len()],
+    handles: [Handles; OPERATIONS.len()],
+    store_handles: [OnceLock<(Counter, Histogram)>; STORE_CALLS.len()],
 }
 
-/// The series of one operation, each from its first use on.
+/// Handles of the series of one operation, each cached at its first use.
 struct Handles {
     seconds: OnceLock<Histogram>,
     decisions: Box<[OnceLock<Counter>]>,
@@ -101,7 +101,7 @@ impl Default for Handles {
 }
 
 impl Operations {
-    /// Nothing counted yet, and every series that may be counted at 0.
+    /// Creates the metrics, with every series of `known_series` at 0.
     pub(super) fn new() -> Self {
         let seconds = || Histogram::new(SECONDS);
         let operations = Self {
@@ -111,8 +111,8 @@ impl Operations {
             seconds: Family::new_with_constructor(seconds),
             store_calls: Family::default(),
             store_seconds: Family::new_with_constructor(seconds),
-            at_hand: std::array::from_fn(|_| Handles::default()),
-            store_at_hand: std::array::from_fn(|_| OnceLock::new()),
+            handles: std::array::from_fn(|_| Handles::default()),
+            store_handles: std::array::from_fn(|_| OnceLock::new()),
         };
         operations.start_at_zero();
         operations
@@ -155,7 +155,7 @@ impl Operations {
         );
         registry.register(
             "errors",
-            "Operations without a decision, by reason; abandoned: the caller's time was up",
+            "Operations without a decision, by reason; abandoned: the caller's deadline passed",
             self.errors.clone(),
         );
         registry.register(
@@ -165,12 +165,12 @@ impl Operations {
         );
         registry.register(
             "store_calls",
-            "Calls of the store, by call and outcome: ok, or the error",
+            "Calls of the store, by call and outcome: ok or the error",
             self.store_calls.clone(),
         );
         registry.register(
             "store_call_seconds",
-            "Time of calls of the store",
+            "Duration of calls of the store",
             self.store_seconds.clone(),
         );
     }
@@ -178,7 +178,7 @@ impl Operations {
     /// Measures an operation that begins now.
     #[must_use]
     pub(super) fn measure(&self, operation: &'static str, mode: Mode) -> Measure<'_> {
-        let index = OPERATIONS.iter().position(|known| *known == operation);
+        let index = OPERATIONS.iter().position(|name| *name == operation);
         Measure {
             operations: self,
             operation,
@@ -189,7 +189,8 @@ impl Operations {
         }
     }
 
-    /// Counts a call of the store that began with the watch; `error` is its name, if it failed.
+    /// Counts a call of the store that began with `watch`; `error` is the error's name, if it
+    /// failed.
     pub(super) fn store_called(
         &self,
         call: &'static str,
@@ -201,10 +202,10 @@ impl Operations {
             (calls, self.store_seconds.get_or_create(&CallLabel { call }).clone())
         };
         let took = watch.elapsed().as_secs_f64();
-        let index = STORE_CALLS.iter().position(|known| *known == call);
-        let at_hand = index.map(|index| self.store_at_hand[index].get_or_init(make));
-        let made = at_hand.is_none().then(make);
-        let Some((calls, seconds)) = at_hand.or(made.as_ref()) else { return };
+        let index = STORE_CALLS.iter().position(|name| *name == call);
+        let cached = index.map(|index| self.store_handles[index].get_or_init(make));
+        let uncached = cached.is_none().then(make);
+        let Some((calls, seconds)) = cached.or(uncached.as_ref()) else { return };
         seconds.observe(took);
         match error {
             None => {
@@ -217,7 +218,7 @@ impl Operations {
     }
 }
 
-/// An operation in work. One that is dropped before it has ended counts as abandoned.
+/// An operation in flight. If it is dropped before its end is recorded, it counts as abandoned.
 pub struct Measure<'a> {
     operations: &'a Operations,
     operation: &'static str,
@@ -228,13 +229,14 @@ pub struct Measure<'a> {
 }
 
 impl Measure<'_> {
-    /// What is measured.
+    /// Returns the name of the operation.
     #[must_use]
     pub fn operation(&self) -> &'static str {
         self.operation
     }
 
-    /// It ended with these outcomes, each with the first reason of its denial.
+    /// Records the end of the operation with these outcomes, each with the first reason of its
+    /// denial.
     pub fn decided(mut self, results: impl IntoIterator<Item = (Outcome, Option<Reason>)>) {
         self.end();
         for (outcome, reason) in results {
@@ -252,11 +254,11 @@ impl Measure<'_> {
         };
         let reason_at = reason.map_or(0, |reason| reason as usize + 1);
         let at = (mode_at * OUTCOMES + outcome_at) * REASONS + reason_at;
-        let handle = &self.operations.at_hand[index].decisions[at];
+        let handle = &self.operations.handles[index].decisions[at];
         handle.get_or_init(|| decisions.get_or_create(&labels()).clone()).inc();
     }
 
-    /// It ended with these outcomes.
+    /// Records the end of the operation with these outcomes of metering.
     pub fn metered(mut self, outcomes: &[MeterOutcome]) {
         self.end();
         for outcome in outcomes {
@@ -266,7 +268,7 @@ impl Measure<'_> {
         }
     }
 
-    /// It ended without a decision.
+    /// Records the end of the operation without a decision.
     pub fn failed(mut self, reason: &'static str) {
         self.end();
         self.count_error(reason);
@@ -281,7 +283,7 @@ impl Measure<'_> {
             seconds.get_or_create(&label).observe(took);
             return;
         };
-        let handle = &self.operations.at_hand[index].seconds;
+        let handle = &self.operations.handles[index].seconds;
         handle.get_or_init(|| seconds.get_or_create(&label).clone()).observe(took);
     }
 
@@ -337,22 +339,23 @@ mod tests {
         let modes = [Mode::Enforce, Mode::CheckOnly, Mode::Shadow, Mode::Force];
         let outcomes = [Outcome::Applied, Outcome::AlreadyHeld, Outcome::NotHeld, Outcome::Denied];
         let reasons = [None].into_iter().chain(Reason::ALL.map(Some));
-        let mut asked = Vec::new();
+        let mut combinations = Vec::new();
         for operation in OPERATIONS.into_iter().chain(["another"]) {
             for mode in modes {
                 for outcome in outcomes {
-                    asked.extend(reasons.clone().map(|reason| (operation, mode, outcome, reason)));
+                    let each = reasons.clone().map(|reason| (operation, mode, outcome, reason));
+                    combinations.extend(each);
                 }
             }
         }
         for _ in 0..2 {
-            for (operation, mode, outcome, reason) in &asked {
+            for (operation, mode, outcome, reason) in &combinations {
                 let measure = operations.measure(operation, *mode);
                 measure.count(*outcome, *reason);
                 measure.decided([]);
             }
         }
-        for (operation, mode, outcome, reason) in asked {
+        for (operation, mode, outcome, reason) in combinations {
             let labels = DecisionLabels::of(operation, mode, outcome, reason);
             assert_eq!(operations.decisions.get_or_create(&labels).get(), 2, "{labels:?}");
         }

@@ -1,7 +1,7 @@
-//! Panics: each is one ERROR line of the log, and counted.
+//! Panic hook: logs each panic as one line at ERROR, and counts it.
 //!
-//! What a panic ends depends on where it happens: a call, a task of the process, or a thread that
-//! writes a file. The README's section "A panic" has the list.
+//! A panic ends a call, a task of the process, or a thread that writes a file, depending on where
+//! it happens. The README's section "A panic" has the list.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::panic::{PanicHookInfo, set_hook, take_hook};
@@ -11,21 +11,21 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::registry::Registry;
 use tracing::{Level, error};
 
-/// Panics of the whole process, since it has one hook for all of them.
+/// Number of panics; static, because a process has one panic hook.
 static PANICS: LazyLock<Counter> = LazyLock::new(Counter::default);
 
-/// Logs and counts every later panic, once the log has been started. Where the log leaves errors
-/// out, what Rust prints by itself is printed.
+/// Installs the hook, which logs and counts every later panic. If the log does not include errors,
+/// the default hook prints the panic.
 pub fn log_panics() {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
-        let printed = take_hook();
+        let default_hook = take_hook();
         set_hook(Box::new(move |panic| {
             PANICS.inc();
             if tracing::enabled!(Level::ERROR) {
                 log(panic);
             } else {
-                printed(panic);
+                default_hook(panic);
             }
         }));
     });
@@ -47,6 +47,6 @@ fn log(panic: &PanicHookInfo<'_>) {
 }
 
 pub(super) fn register(registry: &mut Registry) {
-    let help = "Panics of the process: each is a bug, and an ERROR line of the log says where";
+    let help = "Panics of the process: each is a bug; an ERROR line of the log has the location";
     registry.register("panics", help, PANICS.clone());
 }

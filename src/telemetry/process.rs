@@ -1,5 +1,5 @@
-//! The process as the system sees it, read when somebody asks, under the names that Prometheus'
-//! own clients use.
+//! Metrics of the process from the operating system, read at each scrape, with the names used by
+//! Prometheus' own clients.
 
 use std::fmt;
 
@@ -9,16 +9,16 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 
-/// Ticks of a second in which the system tells processor time, on every Linux that there is.
+/// Clock ticks per second, the unit of processor time in `/proc`: the same on every Linux.
 const TICKS_PER_S: f64 = 100.0;
-/// Bytes of the unit in which the system shows the memory of a process.
+/// Bytes in the unit of memory in `/proc/self/status`.
 const KIB_BYTES: f64 = 1024.0;
 
-/// Reads `/proc/self`; where there is none, no metric is shown.
+/// Collects the metrics from `/proc/self`; without it there are none.
 #[derive(Debug)]
 pub(super) struct Process;
 
-struct Seen {
+struct Sample {
     cpu_seconds: f64,
     resident_bytes: f64,
     open_fds: f64,
@@ -26,7 +26,7 @@ struct Seen {
     start_seconds: f64,
 }
 
-/// The files of `/proc` that are read.
+/// Contents of the files of `/proc`.
 struct Files {
     stat: String,
     status: String,
@@ -34,7 +34,7 @@ struct Files {
     system_stat: String,
 }
 
-impl Seen {
+impl Sample {
     fn now() -> Option<Self> {
         let read = |path: &str| std::fs::read_to_string(path).ok();
         let files = Files {
@@ -43,13 +43,13 @@ impl Seen {
             limits: read("/proc/self/limits")?,
             system_stat: read("/proc/stat")?,
         };
-        // One of them reads the others.
+        // One of them is open only to list the others.
         let open_fds = std::fs::read_dir("/proc/self/fd").ok()?.count().saturating_sub(1);
         Self::of(&files, u32::try_from(open_fds).ok()?)
     }
 
     fn of(files: &Files, open_fds: u32) -> Option<Self> {
-        // The name before it may hold anything, a parenthesis too.
+        // The name before it may contain any character, including a parenthesis.
         let fields: Vec<&str> = files.stat.rsplit_once(')')?.1.split_whitespace().collect();
         let field = |number: usize| fields.get(number - 3)?.parse::<f64>().ok();
         let after = |text: &str, name: &str| {
@@ -69,16 +69,16 @@ impl Seen {
 
 impl Collector for Process {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let Some(seen) = Seen::now() else { return Ok(()) };
-        let cpu = ConstCounter::new(seen.cpu_seconds);
-        let help = "Processor time, user's and system's";
+        let Some(sample) = Sample::now() else { return Ok(()) };
+        let cpu = ConstCounter::new(sample.cpu_seconds);
+        let help = "Processor time, user and system";
         let kind = MetricType::Counter;
         cpu.encode(encoder.encode_descriptor("process_cpu_seconds", help, None, kind)?)?;
         for (name, help, value) in [
-            ("process_resident_memory_bytes", "Memory in use", seen.resident_bytes),
-            ("process_open_fds", "Open file descriptors", seen.open_fds),
-            ("process_max_fds", "Most file descriptors that may be open", seen.max_fds),
-            ("process_start_time_seconds", "When it started, since 1970", seen.start_seconds),
+            ("process_resident_memory_bytes", "Memory in use", sample.resident_bytes),
+            ("process_open_fds", "Open file descriptors", sample.open_fds),
+            ("process_max_fds", "Maximum number of open file descriptors", sample.max_fds),
+            ("process_start_time_seconds", "Start time, in Unix time", sample.start_seconds),
         ] {
             let descriptor = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
             ConstGauge::new(value).encode(descriptor)?;
@@ -91,7 +91,7 @@ impl Collector for Process {
 mod tests {
     use super::*;
 
-    /// As a machine with pages of 64 KiB shows a process that has 100 of them.
+    /// Returns the files of a process with 100 pages on a machine with pages of 64 KiB.
     fn files() -> Files {
         Files {
             stat: "7 (im) quota) S 1 7 7 0 -1 4 0 0 0 0 150 50 0 0 20 0 9 0 3000 9000 100 1\n"
@@ -105,16 +105,16 @@ mod tests {
     }
 
     #[test]
-    fn memory_is_right_whatever_the_size_of_a_page() {
-        let seen = Seen::of(&files(), 12).expect("it is whole");
-        let Seen { cpu_seconds, resident_bytes, open_fds, max_fds, start_seconds } = seen;
+    fn memory_does_not_depend_on_the_page_size() {
+        let sample = Sample::of(&files(), 12).expect("complete");
+        let Sample { cpu_seconds, resident_bytes, open_fds, max_fds, start_seconds } = sample;
         let expected = [2.0, 6_553_600.0, 12.0, 1024.0, 1_700_000_030.0];
         let shown = [cpu_seconds, resident_bytes, open_fds, max_fds, start_seconds];
         for (shown, expected) in shown.into_iter().zip(expected) {
             assert!((shown - expected).abs() < 1e-6, "{shown} is not {expected}");
         }
         let unlimited = files().limits.replace("1024", "unlimited");
-        let seen = Seen::of(&Files { limits: unlimited, ..files() }, 1).expect("it is whole");
-        assert!(seen.max_fds.is_infinite());
+        let sample = Sample::of(&Files { limits: unlimited, ..files() }, 1).expect("complete");
+        assert!(sample.max_fds.is_infinite());
     }
 }

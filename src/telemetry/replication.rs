@@ -1,4 +1,4 @@
-//! Metrics of the replication behind the answers of each server of the store.
+//! Metrics of the replication of each server of the store.
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::family::Family;
@@ -35,23 +35,23 @@ pub(super) struct ReplicationMetrics {
 }
 
 impl ReplicationMetrics {
-    /// Has them exported.
+    /// Registers the metrics.
     pub(super) fn register(&self, registry: &mut Registry) {
         registry.register(
             "store_durability",
-            "1 for what an answer of a server means now, by address: local, replicated, alone \
-             (there is no replica) or closed (the replicas cannot confirm, nothing is answered)",
+            "1 for the current durability of a server's responses, by address: local, replicated, \
+             alone (no replica) or closed (replicas cannot confirm, no call is served)",
             self.durability.clone(),
         );
         registry.register(
             "store_replicas",
-            "Replicas of a server of the store, by address: attached ones, and those that have to \
-             confirm an answer (required)",
+            "Replicas of a server of the store, by address: attached, and required to confirm a \
+             response",
             self.replicas.clone(),
         );
     }
 
-    /// Sets them.
+    /// Sets the metrics.
     pub(super) fn set(&self, servers: &[ServerState]) {
         self.durability.clear();
         self.replicas.clear();

@@ -1,9 +1,9 @@
-//! Traces: which calls are part of one, and where they are sent.
+//! Traces: decides which calls are traced, and sends their spans to a collector.
 //!
-//! Whether a call is traced is decided before a span is made, since a span that nobody wants still
-//! costs most of what one costs: by the caller's `traceparent` where there is one (W3C Trace
-//! Context), and else by chance. Spans are sent in the background, from a queue with a bound; a
-//! collector that is away costs the spans and nothing else.
+//! The sampling decision is made before a span is created, because an unwanted span costs almost as
+//! much as a wanted one: by the caller's `traceparent` if there is one (W3C Trace Context), else by
+//! a ratio. Spans are sent in the background, from a bounded queue; if the collector is
+//! unavailable, spans are lost, with no other effect.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -24,21 +24,21 @@ use crate::domain::id::AppId;
 
 /// The target of every span that is sent.
 pub(super) const TARGET: &str = "imquota::trace";
-/// Spans that wait; more are dropped.
+/// Most spans that wait to be sent; more are dropped.
 const QUEUE_MAX: usize = 4096;
-/// Longest time for one export, and for the last one at the end.
+/// Timeout of an export, and of the last one at shutdown.
 const EXPORT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Where spans are sent, and how many.
+/// Configuration of the collector and of sampling.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TraceConfig {
     /// The collector's OTLP/gRPC endpoint, such as `http://localhost:4317`.
     pub endpoint: String,
-    /// Of the calls without a `traceparent`, the part that is traced: 0 to 1.
+    /// Ratio of the calls without a `traceparent` that are traced: 0 to 1.
     pub ratio: f64,
 }
 
-/// What sends spans.
+/// Sends spans.
 pub struct Traces {
     provider: SdkTracerProvider,
 }
@@ -57,7 +57,7 @@ impl Traces {
         let resource = Resource::builder().with_service_name("imquota").with_attribute(version);
         let provider = SdkTracerProvider::builder()
             .with_span_processor(processor)
-            // Decided before there is a span.
+            // The decision was made before the span was created.
             .with_sampler(Sampler::AlwaysOn)
             .with_resource(resource.build())
             .build();
@@ -68,13 +68,13 @@ impl Traces {
         self.provider.tracer("imquota")
     }
 
-    /// Sends what is left, for some seconds at most.
+    /// Sends the remaining spans, for some seconds at most.
     pub async fn end(self) {
         let ended = tokio::task::spawn_blocking(move || {
             self.provider.shutdown_with_timeout(EXPORT_TIMEOUT)
         });
         if let Ok(Err(error)) = ended.await {
-            warn!(%error, "the last spans could not be sent");
+            warn!(%error, "spans lost at shutdown");
         }
     }
 }
@@ -82,17 +82,17 @@ impl Traces {
 /// Decides which calls are traced.
 #[derive(Debug)]
 pub struct Sampling {
-    /// Of 2^64 numbers, how many are below.
+    /// Numbers of 64 bits below this threshold are sampled.
     below: u64,
     always: bool,
     calls: AtomicU64,
 }
 
-/// An odd number near 2^64 divided by the golden ratio: its multiples are spread evenly.
+/// An odd number near 2^64 divided by the golden ratio: its multiples are distributed evenly.
 const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
 
 impl Sampling {
-    /// Of calls without a `traceparent`, this part is traced.
+    /// Creates a sampler that traces this ratio of the calls without a `traceparent`.
     #[must_use]
     #[allow(
         clippy::cast_possible_truncation,
@@ -105,12 +105,12 @@ impl Sampling {
         Self { below, always: ratio >= 1.0, calls: AtomicU64::new(0) }
     }
 
-    /// The span of a call with these headers, or none where it is not traced.
+    /// Creates the span of a call with these headers; a disabled span if it is not traced.
     pub fn span(&self, headers: &HeaderMap, service: &str, method: &str) -> Span {
         let parent = parent(headers);
         let wanted = match &parent {
             Some(parent) => parent.span().span_context().is_sampled(),
-            None => self.wants_one_more(),
+            None => self.sample(),
         };
         if !wanted {
             return Span::none();
@@ -128,7 +128,7 @@ impl Sampling {
             trace_id = tracing::field::Empty,
         );
         if let Some(parent) = parent {
-            // It fails only where no layer takes spans, and then there is no trace.
+            // It fails only if no layer receives spans, and then there is no trace.
             let _ = span.set_parent(parent);
         }
         let trace_id = span.context().span().span_context().trace_id();
@@ -136,13 +136,14 @@ impl Sampling {
         span
     }
 
-    fn wants_one_more(&self) -> bool {
+    /// Decides on the next call without a `traceparent`.
+    fn sample(&self) -> bool {
         let number = self.calls.fetch_add(1, Ordering::Relaxed).wrapping_mul(STEP);
         self.always || number < self.below
     }
 }
 
-/// The span of an operation of a stream; none where the stream is not traced.
+/// Creates the span of an operation of a stream; a disabled span if the stream is not traced.
 #[must_use]
 pub fn of_operation(operation: &'static str) -> Span {
     if Span::current().is_none() {
@@ -151,7 +152,7 @@ pub fn of_operation(operation: &'static str) -> Span {
     info_span!(target: TARGET, "operation", "otel.name" = operation)
 }
 
-/// The span of a call of the store; none where its caller is not traced.
+/// Creates the span of a call of the store; a disabled span if its caller is not traced.
 #[must_use]
 pub fn of_store(call: &'static str, app: &AppId) -> Span {
     if Span::current().is_none() {
@@ -179,7 +180,7 @@ impl Extractor for Headers<'_> {
     }
 }
 
-/// What the caller's headers say the call is a part of.
+/// Extracts the trace context of the caller from its headers; `None` if absent or invalid.
 fn parent(headers: &HeaderMap) -> Option<Context> {
     if !headers.contains_key("traceparent") {
         return None;
@@ -199,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn a_parent_is_what_the_w3c_calls_one() {
+    fn a_parent_is_a_valid_w3c_trace_context() {
         let (trace, span) = ("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331");
         for (text, sampled) in [
             (format!("00-{trace}-{span}-01"), Some(true)),
@@ -220,13 +221,13 @@ mod tests {
     }
 
     #[test]
-    fn so_many_of_the_calls_are_wanted() {
+    fn the_ratio_of_calls_is_sampled() {
         for (ratio, least, most) in
             [(0.0, 0, 0), (1.0, 10_000, 10_000), (0.5, 4990, 5010), (0.01, 95, 105)]
         {
             let sampling = Sampling::new(ratio);
-            let wanted = (0..10_000).filter(|_| sampling.wants_one_more()).count();
-            assert!((least..=most).contains(&wanted), "{ratio}: {wanted}");
+            let sampled = (0..10_000).filter(|_| sampling.sample()).count();
+            assert!((least..=most).contains(&sampled), "{ratio}: {sampled}");
         }
     }
 }

@@ -126,13 +126,13 @@ async fn refused_callers_are_logged_once_a_second_and_no_secret_is() {
     let peer = format!("peer=unix:{} uid ", process.socket().display());
     assert!(lines[0].contains(" WARN ") && lines[0].contains(&peer), "{}", lines[0]);
     assert!(!log.contains(&wrong[4..]), "{log}");
-    assert!(!log.contains("asks for no credentials"), "{log}");
+    assert!(!log.contains("requires no credentials"), "{log}");
 }
 
 #[tokio::test]
 async fn a_sidecar_without_credentials_says_so_at_its_start() {
     let log = Process::start(&[]).await.log();
-    let line = log.lines().find(|line| line.contains("asks for no credentials"));
+    let line = log.lines().find(|line| line.contains("requires no credentials"));
     assert!(line.is_some_and(|line| line.contains(" WARN ")), "{log}");
 }
 
@@ -231,13 +231,13 @@ async fn what_is_wrong_with_an_encrypted_connection_is_said() {
     let other = Authority::new();
     let other = text(other.certificate());
     for (address, flags, expected) in [
-        (&there, vec!["--tls-ca", &other], "is not trusted: --tls-ca names whom to trust"),
+        (&there, vec!["--tls-ca", &other], "is not trusted: give its authority with --tls-ca"),
         (&there, [&trust[..], &["--tls-server-name", "a.b"]].concat(), "is for another name"),
-        (&there, trust.to_vec(), "asked for a client certificate: --tls-cert and --tls-key"),
-        (&plain, vec![], "If it is encrypted there, use https://127.0.0.1:"),
-        (&named_plain, vec![], "If it is encrypted there, use https://127.0.0.1:"),
+        (&there, trust.to_vec(), "requested a client certificate: use --tls-cert and --tls-key"),
+        (&plain, vec![], "If the sidecar requires TLS there, use https://127.0.0.1:"),
+        (&named_plain, vec![], "If the sidecar requires TLS there, use https://127.0.0.1:"),
         (&named_plain, trust.to_vec(), "http:// is not encrypted; use https://127.0.0.1:"),
-        (&open_there, trust.to_vec(), "does not speak TLS there; use http://HOST:PORT"),
+        (&open_there, trust.to_vec(), "does not use TLS there; use http://HOST:PORT"),
         (&there, vec!["--tls-cert", &certificate], "--tls-cert and --tls-key need each other"),
         (&there, vec!["--tls-ca", &key], "must hold at least one certificate in PEM"),
         (&there, vec!["--tls-ca", "/no/such"], "cannot read /no/such"),
@@ -255,7 +255,7 @@ async fn what_is_wrong_with_an_encrypted_connection_is_said() {
         &["admin", "watch-events", "--address", &plain],
     ] {
         let error = beside(command, &[]).await.expect_err("it is encrypted");
-        let hint = "If it is encrypted there, use https://127.0.0.1:";
+        let hint = "If the sidecar requires TLS there, use https://127.0.0.1:";
         assert!(error.contains(hint), "{command:?}: {error}");
     }
     let named = format!("http://{}", open.admin);

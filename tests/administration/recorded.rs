@@ -78,5 +78,5 @@ async fn a_change_that_is_not_in_force_yet_says_that_it_is_recorded() {
 
 #[tokio::test]
 async fn a_change_whose_reply_was_lost_says_that_its_outcome_is_unknown() {
-    failing(|faults| &faults.reply_of_record, "whether it was recorded is unknown").await;
+    failing(|faults| &faults.reply_of_record, "outcome unknown; retry the same request").await;
 }

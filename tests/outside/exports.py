@@ -99,7 +99,7 @@ def cut_off(export: Export, form: str) -> Bad:
     whole = text(export.lines(form))
     ends = [at for at in range(1, len(whole)) if whole[at - 1:at] != b"\n"]
     cut = whole[:export.random.choice(ends)]
-    return Bad(cut, cut.count(b"\n") + 1, "cut off")
+    return Bad(cut, cut.count(b"\n") + 1, "truncated")
 
 
 def empty(_export: Export, _form: str) -> Bad:
@@ -143,7 +143,8 @@ def again(export: Export, form: str) -> Bad:
     """Has a user or group again, after others."""
     export.subjects.append(export.random.choice(export.subjects[:-1]))
     last = len(export.subjects[-1]["ids"]) if form == "csv" and export.kind != "accounts" else 1
-    return Bad(text(export.lines(form)), len(export.lines(form)) - last + 1, "came before at line")
+    line = len(export.lines(form)) - last + 1
+    return Bad(text(export.lines(form)), line, "is repeated from line")
 
 
 def long_id(export: Export, form: str) -> Bad:
@@ -164,14 +165,15 @@ def twice_in_a_list(export: Export, form: str) -> Bad:
     """Has a friend or member twice."""
     of = export.random.choice(export.subjects)
     of["ids"].append(of["ids"][0])
-    return Bad(text(export.lines(form)), 0, "came before" if form == "csv" else "stands once")
+    says = "is repeated from line" if form == "csv" else "must not be repeated"
+    return Bad(text(export.lines(form)), 0, says)
 
 
 def himself(export: Export, form: str) -> Bad:
     """Has a user who is his own friend."""
     of = export.random.choice(export.subjects)
     of["ids"].append(of["id"])
-    return Bad(text(export.lines(form)), 0, "himself")
+    return Bad(text(export.lines(form)), 0, "themselves")
 
 
 def too_many(export: Export, form: str) -> Bad:
@@ -227,7 +229,7 @@ def mixed(export: Export, form: str) -> Bad:
         each["ids"] = ["a", "b"]
     lines = export.lines(form)
     lines[2], lines[3] = lines[3], lines[2]
-    return Bad(text(lines), 4, "have to stand together")
+    return Bad(text(lines), 4, "must be adjacent")
 
 
 def disagreeing(export: Export, form: str) -> Bad:
@@ -235,7 +237,7 @@ def disagreeing(export: Export, form: str) -> Bad:
     of = export.subjects[0]
     lines = export.lines(form)
     other = row([of["id"], "Private", str(of["max_members"] or ""), "other"])
-    return Bad(text([*lines[:2], other, *lines[2:]]), 3, "have to agree")
+    return Bad(text([*lines[:2], other, *lines[2:]]), 3, "must agree")
 
 
 def no_object(export: Export, form: str) -> Bad:

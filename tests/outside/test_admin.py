@@ -183,7 +183,7 @@ OVER      WHAT               GROUP TYPE  HIGHEST  LIMIT  SOURCE
     told = json.loads(preview(*change, "--output", "json"))
     assert [it["subjects"] for it in told["overrun_counts"]] == [1, 2]
     tcp_app.dissolve("capped")
-    assert preview("--everybody").endswith("\nof all users and groups none is over\n")
+    assert preview("--everybody").endswith("\nno user or group is over a limit\n")
 
 
 def test_the_catalog_is_shown(tcp_app):

@@ -63,13 +63,13 @@ def test_one_caller_leaves_half_of_them_to_others(tmp_path, begin, rpc, most):
         calls = [begin(app, "ann") for _ in range(most // 2)]
         refused = error_of(lambda: begin(app, "ann"))
         assert refused.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
-        assert f'"ann" has {most // 2} calls of {rpc} in work' in refused.details()
+        assert f'"ann" has {most // 2} calls of {rpc} in flight' in refused.details()
         info = error_info(refused)
         assert (info.reason, dict(info.metadata)) == (
             "TOO_MANY_CALLS", {"max": str(most // 2), "caller": "ann"})
         calls += [begin(app, "bob") for _ in range(most // 2)]
         refused = error_of(lambda: begin(app, "bob"))
-        assert f"{most} calls of {rpc} are in work" in refused.details()
+        assert f"{most} calls of {rpc} are in flight" in refused.details()
         assert dict(error_info(refused).metadata) == {"max": str(most)}
 
         calls.pop(0).cancel()

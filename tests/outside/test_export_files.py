@@ -170,7 +170,7 @@ def test_another_format_is_refused_and_what_is_read_is_named(listener, tmp_path,
     path = tmp_path / name
     path.write_bytes(b"user_id\nu1\n")
     said = _checked(listener, "--accounts", str(path))
-    assert said == f"{path}: must end in .csv, .jsonl or .ndjson; nothing else is read\n"
+    assert said == f"{path}: must end in .csv, .jsonl or .ndjson\n"
 
 
 def test_what_is_no_file_is_refused(listener, tmp_path):
@@ -187,7 +187,7 @@ def test_what_is_no_checkpoint_is_refused_and_kept(listener, tmp_path, content):
     path = tmp_path / "checkpoint"
     path.write_bytes(content)
     said = _checked(listener, *flags, "--checkpoint", str(path))
-    assert said.startswith(f"{path}: is no checkpoint: ") and "delete it to begin anew" in said
+    assert said.startswith(f"{path}: is not a checkpoint: ") and "delete it to start over" in said
     assert path.read_bytes() == content
 
 

@@ -96,9 +96,9 @@ def test_the_command_line_blames_its_time_limit_only_for_what_that_has_ended():
         take = ["quota", "create-accounts", "--app", app.id, "u"]
         ran = cli(sidecar, *usage, "--timeout-ms", "100")
         assert ran.returncode != 0 and "--timeout-ms" in ran.stderr, ran
-        assert "may have been done" not in ran.stderr, "it is a read"
+        assert "may have been applied" not in ran.stderr, "it is a read"
         ran = cli(sidecar, *take, "--timeout-ms", "100")
-        assert "--timeout-ms" in ran.stderr and "may have been done" in ran.stderr, ran
+        assert "--timeout-ms" in ran.stderr and "may have been applied" in ran.stderr, ran
         # The bound of the sidecar, not that of the caller.
         proxy.slow(3)
         ran = cli(sidecar, *usage, "--timeout-ms", "20000")
@@ -109,7 +109,7 @@ def test_the_command_line_blames_its_time_limit_only_for_what_that_has_ended():
         for command in (usage, ["admin", "get-app", app.id], ["statement", "--app", app.id]):
             ran = cli(sidecar, *command)
             assert ran.returncode != 0 and "UNAVAILABLE" in ran.stderr, ran
-            for words in ("--timeout-ms", "was done", "may have been done"):
+            for words in ("--timeout-ms", "was done", "may have been applied"):
                 assert words not in ran.stderr, ran
         redis.thaw()
 

@@ -40,15 +40,38 @@ const ROOMS: &[Room] = &[
         forbidden: &["tokio", "tonic", "prost", "redb", "redis", "serde"],
     },
     Room {
+        name: "store",
+        uses: &["clock", "domain"],
+        forbidden: &["tonic", "prost", "redb", "redis"],
+    },
+    Room {
+        name: "redis",
+        uses: &["clock", "domain", "input_file", "private_file", "store"],
+        forbidden: &["tonic", "prost", "redb"],
+    },
+    Room {
+        name: "redb",
+        uses: &["clock", "domain", "private_file", "store"],
+        forbidden: &["tonic", "prost", "redis"],
+    },
+    Room {
         name: "ledger",
-        uses: &["clock", "domain", "input_file", "private_file"],
+        uses: &["clock", "domain", "redb", "redis", "store"],
         forbidden: &["tonic", "prost"],
     },
-    Room { name: "directory", uses: &["domain", "ledger"], forbidden: &["tonic", "prost"] },
-    Room { name: "events", uses: &["domain", "ledger"], forbidden: &["tonic", "prost"] },
+    Room {
+        name: "directory",
+        uses: &["domain", "ledger", "redb", "redis", "store"],
+        forbidden: &["tonic", "prost"],
+    },
+    Room {
+        name: "events",
+        uses: &["domain", "redb", "redis", "store"],
+        forbidden: &["tonic", "prost"],
+    },
     Room {
         name: "journal",
-        uses: &["domain", "ledger", "private_file"],
+        uses: &["domain", "ledger", "private_file", "redb"],
         forbidden: &["::embedded", "redis", "tonic", "prost"],
     },
     Room {
@@ -63,7 +86,7 @@ const ROOMS: &[Room] = &[
     },
     Room {
         name: "telemetry",
-        uses: &["clock", "domain", "ledger"],
+        uses: &["clock", "domain", "ledger", "store"],
         forbidden: &["::embedded", "tonic", "prost", "redb", "redis"],
     },
     Room {
@@ -78,12 +101,21 @@ const ROOMS: &[Room] = &[
     },
     Room {
         name: "engine",
-        uses: &["clock", "directory", "domain", "events", "journal", "ledger", "telemetry"],
+        uses: &[
+            "clock",
+            "directory",
+            "domain",
+            "events",
+            "journal",
+            "ledger",
+            "store",
+            "telemetry",
+        ],
         forbidden: &["::embedded", "tonic", "prost", "redb", "redis"],
     },
     Room {
         name: "config",
-        uses: &["access", "diagnostics", "engine", "input_file", "ledger", "telemetry", "webhook"],
+        uses: &["access", "diagnostics", "engine", "input_file", "redis", "telemetry", "webhook"],
         forbidden: &["::embedded", "tonic", "prost", "redb"],
     },
     Room {
@@ -100,6 +132,7 @@ const ROOMS: &[Room] = &[
             "journal",
             "ledger",
             "proto",
+            "store",
             "telemetry",
         ],
         forbidden: &["::embedded", "redb", "redis"],
@@ -120,6 +153,9 @@ const ROOMS: &[Room] = &[
             "journal",
             "ledger",
             "proto",
+            "redb",
+            "redis",
+            "store",
             "telemetry",
             "webhook",
         ],

@@ -1,4 +1,4 @@
-//! What `imquota admin activate-catalog` prints.
+//! Output of `imquota admin activate-catalog`.
 
 use super::Report;
 use super::table::{Cell, Style, Table};

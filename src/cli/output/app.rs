@@ -1,4 +1,4 @@
-//! An app: its state, what it bought and what it is entitled to.
+//! An app: its state, its purchases and its entitlement.
 
 use std::fmt::Write as _;
 
@@ -8,11 +8,11 @@ use super::value;
 use crate::domain::text::money;
 use crate::grpc::pb::{self, App, Entitlement, Purchase, ServiceState};
 
-/// What is said of an app whose latest change does not count everywhere yet.
+/// Note on an app whose latest change is not published to every part of the store yet.
 const PENDING: &str = "the latest change is recorded, but not in force for every limit yet: \
-    it is finished in the background";
+    it is completed in the background";
 
-/// The app as it is, after what was bought where something was.
+/// Prints the app, after the receipt of a purchase, if any.
 macro_rules! reports {
     ($($answer:ident $(with $purchase:ident)?;)*) => {$(
         impl Report for pb::$answer {
@@ -21,7 +21,7 @@ macro_rules! reports {
             fn text(&self, style: Style) -> String {
                 let purchase: Option<&Purchase> = None$(.or(self.$purchase.as_ref()))?;
                 let receipt = purchase.map(|it| receipt(it, style)).unwrap_or_default();
-                receipt + &self.app.as_ref().map(|app| shown(app, style)).unwrap_or_default()
+                receipt + &self.app.as_ref().map(|app| app_text(app, style)).unwrap_or_default()
             }
         }
     )*};
@@ -39,15 +39,15 @@ impl Report for pb::RefundPurchaseResponse {
     const NAME: &'static str = "RefundPurchaseResponse";
 
     fn text(&self, style: Style) -> String {
-        let worked_out = self.value.map(refunded).unwrap_or_default();
-        worked_out + &self.app.as_ref().map(|app| shown(app, style)).unwrap_or_default()
+        let refund = self.value.map(refunded).unwrap_or_default();
+        refund + &self.app.as_ref().map(|app| app_text(app, style)).unwrap_or_default()
     }
 }
 
-/// Such as `refunded 963.32 CNY of 999.00 CNY: 1 of 28 days used`.
+/// Formats a refund, such as `refunded 963.32 CNY of 999.00 CNY: 1 of 28 days used`.
 fn refunded(value: pb::RemainingValue) -> String {
     let why = if value.in_full {
-        "in full, since it was bought lately".to_owned()
+        "in full, since the purchase is recent".to_owned()
     } else {
         format!("{} of {} used", value.days_used, value::count(value.days, "day"))
     };
@@ -96,7 +96,8 @@ impl Report for pb::ListAppsResponse {
     }
 }
 
-/// The state of the service in a word, alike in every command; what needs a look is in capitals.
+/// Returns the state of the service in a word, the same in every command; a state that needs
+/// attention is in capitals.
 pub(super) fn state(entitlement: &Entitlement) -> (&'static str, Colour) {
     match entitlement.state() {
         ServiceState::Unspecified => ("unknown", Colour::Red),
@@ -106,7 +107,8 @@ pub(super) fn state(entitlement: &Entitlement) -> (&'static str, Colour) {
     }
 }
 
-/// Such as `bought edition professional for 1 month, 999.00 CNY: valid from FROM until UNTIL`.
+/// Formats a purchase, such as `bought edition professional for 1 month, 999.00 CNY: valid from
+/// FROM until UNTIL`.
 fn receipt(purchase: &Purchase, style: Style) -> String {
     let item = Cell::new(value::bought(purchase.item.as_ref()));
     format!(
@@ -120,7 +122,7 @@ fn receipt(purchase: &Purchase, style: Style) -> String {
     )
 }
 
-fn shown(app: &App, style: Style) -> String {
+fn app_text(app: &App, style: Style) -> String {
     let mut parts = vec![head(app, style).render(style)];
     if !app.purchases.is_empty() {
         parts.push(purchases(&app.purchases, style).render(style));
@@ -260,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn a_purchase_is_shown_with_the_app_that_it_leaves() {
+    fn a_purchase_is_shown_with_the_app_after_it() {
         let answer = pb::PurchaseEditionResponse { purchase: Some(bought()), app: Some(app()) };
         assert_eq!(
             answer.text(PLAIN),

@@ -1,4 +1,4 @@
-//! A clock that was accepted, as a table.
+//! An accepted clock, as a table.
 
 use super::Report;
 use super::table::{Cell, Style, Table};

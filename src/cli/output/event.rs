@@ -1,21 +1,21 @@
-//! One event as a line: when, what sort, of which app, in a sentence, and the token to go on after.
+//! One event as a line: time, kind, app, a sentence, and the token to resume after.
 
 use super::table::{Cell, Colour, Style, paint};
 use super::value;
 use crate::grpc::pb::{self, EventKind};
 
-/// What stands before the name of a kind in the protos.
+/// Prefix of the names of kinds in the protos.
 const KIND_PREFIX: &str = "EVENT_KIND_";
-/// As wide as the longest kind, so that lines are columns.
+/// Width of the column of kinds in characters: that of the longest kind.
 const KIND_WIDTH: usize = 16;
 
-/// A kind as the command line has it, such as `limit-passed`.
+/// Returns the name of a kind on the command line, such as `limit-passed`.
 pub fn kind_name(kind: EventKind) -> String {
     let name = kind.as_str_name().trim_start_matches(KIND_PREFIX);
     name.to_ascii_lowercase().replace('_', "-")
 }
 
-/// The line of an answer, ending with a line break; empty where it has nothing for people.
+/// Returns the line of a response, ending with a line break; empty if there is nothing to show.
 pub fn line(answer: &pb::WatchEventsResponse, style: Style) -> String {
     let mut text = String::new();
     let is_reported = answer.event.as_ref().is_some_and(|it| it.kind() == EventKind::EventsDropped);
@@ -27,7 +27,7 @@ pub fn line(answer: &pb::WatchEventsResponse, style: Style) -> String {
     let at = style.instant(event.occurred_at.as_ref());
     let kind = format!("{:KIND_WIDTH$}", kind_name(event.kind()));
     let kind = paint(style, colour(event), &kind);
-    // What concerns the whole store has no app.
+    // An event of the whole store has no app.
     let app = if event.app_id.is_empty() { "-" } else { &event.app_id };
     let (app, sentence) = (Cell::new(app), Cell::new(&event.message));
     let token = Cell::new(&answer.resume_token);
@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_event_is_a_line_that_cannot_steer_the_terminal() {
+    fn an_event_is_a_line_without_terminal_controls() {
         let event = pb::Event {
             event_id: "7".into(),
             kind: EventKind::LimitPassed.into(),

@@ -1,13 +1,13 @@
-//! What was metered lately: today, this month's peak, and for those who look at a terminal the last
-//! days as a line of bars.
+//! Metered values: today's, this month's peak, and on a terminal the last 31 days as a line of
+//! bars.
 
 use super::table::{Cell, Style, Table};
 use crate::grpc::pb::UsageHistory;
 
-/// From the lowest to the highest.
+/// Characters of bars, from the lowest to the highest.
 const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
-/// A row for each measure; nothing where nothing is metered.
+/// Formats a row for each measure; empty if nothing is metered.
 pub fn text(history: &[UsageHistory], style: Style) -> String {
     if history.is_empty() {
         return String::new();
@@ -27,8 +27,8 @@ pub fn text(history: &[UsageHistory], style: Style) -> String {
     format!("\n{}", table.render(style))
 }
 
-/// A bar a day, as high as the day is beside the highest one. A day with nothing has a dot, so that
-/// it can be told from one with little.
+/// Formats a bar for each day, in proportion to the highest day. A day with 0 has a dot, to
+/// distinguish it from a low one.
 fn sparkline(days: &[u64]) -> String {
     let highest = u128::from(days.iter().copied().max().unwrap_or(0).max(1));
     let steps = BARS.len() as u128;
@@ -56,7 +56,7 @@ mod tests {
     }
 
     #[test]
-    fn bars_are_as_high_as_their_days() {
+    fn bars_are_in_proportion_to_the_highest_day() {
         assert_eq!(sparkline(&[0, 1, 12, 13, 50, 88, 100]), "·▁▁▂▄██");
         assert_eq!(sparkline(&[0, 0]), "··");
         assert_eq!(sparkline(&[u64::MAX, u64::MAX / 2]), "█▄");

@@ -1,4 +1,4 @@
-//! Previews, the catalog and the audit log.
+//! Previews, the catalog and the audit log, as tables.
 
 use super::Report;
 use super::app::state;
@@ -22,13 +22,13 @@ impl Report for pb::PreviewEntitlementResponse {
             ));
         }
         if then.state() == pb::ServiceState::Stopped {
-            let line = "STOPPED then: everything that takes would be denied";
+            let line = "STOPPED then: every operation that takes would be denied";
             parts.push(paint(style, Some(Colour::Red), line) + "\n");
         }
         parts.push(limits_beside(&now, &then).render(style));
         parts.push(subjects(&self.subjects).render(style));
         if self.everybody {
-            parts.push(counted(&self.overrun_counts, style));
+            parts.push(overruns(&self.overrun_counts, style));
         }
         parts.join("\n")
     }
@@ -61,7 +61,7 @@ impl pb::PreviewEntitlementResponse {
     }
 }
 
-/// Every limit of now beside that of then; `-` where it is none of that edition's.
+/// Compares every current limit with that after the change; `-` if an edition lacks the limit.
 fn limits_beside(now: &pb::Entitlement, then: &pb::Entitlement) -> Table {
     let mut table = Table::new(["WHAT", "NOW", "THEN", "SOURCE THEN"]);
     let of = |of: &pb::Entitlement, id: &str| {
@@ -84,7 +84,7 @@ fn limits_beside(now: &pb::Entitlement, then: &pb::Entitlement) -> Table {
     table
 }
 
-/// The counts of the app and of each user and group that was asked for.
+/// Lists the counts of the app and of each requested user and group.
 fn subjects(subjects: &[pb::PreviewedSubject]) -> Table {
     let mut table = Table::new(["WHO", "WHAT", "USED", "NOW", "THEN", ""]);
     for of in subjects {
@@ -109,10 +109,10 @@ fn subjects(subjects: &[pb::PreviewedSubject]) -> Table {
     table
 }
 
-/// How many of all users and groups are over.
-fn counted(counts: &[pb::OverrunCount], style: Style) -> String {
+/// Lists the numbers of users and groups over a limit, from a full scan.
+fn overruns(counts: &[pb::OverrunCount], style: Style) -> String {
     if counts.is_empty() {
-        return paint(style, Some(Colour::Green), "of all users and groups none is over") + "\n";
+        return paint(style, Some(Colour::Green), "no user or group is over a limit") + "\n";
     }
     let mut table = Table::new(["OVER", "WHAT", "GROUP TYPE", "HIGHEST", "LIMIT", "SOURCE"]);
     for count in counts {
@@ -173,7 +173,7 @@ impl Report for pb::GetCatalogResponse {
     }
 }
 
-/// What is paid for afterwards.
+/// Lists the postpaid items.
 fn metered(metering: &pb::CatalogMetering) -> Table {
     let mut table = Table::new(["METERED", "FREE", "UNIT", "A UNIT", "OF"]);
     let mut row = |what: &str, tier: Option<&pb::CatalogTier>, of: String| {

@@ -1,4 +1,4 @@
-//! The journal of a sidecar, and what was done about it.
+//! The journal of a sidecar, and the results of changing it.
 
 use super::Report;
 use super::table::{Cell, Colour, Style, Table};
@@ -10,7 +10,7 @@ impl Report for pb::ListJournalEntriesResponse {
 
     fn text(&self, style: Style) -> String {
         if self.entries.is_empty() {
-            return "no such entries are in the journal of this sidecar\n".to_owned();
+            return "the journal of this sidecar has no such entries\n".to_owned();
         }
         let more = match self.next_page_token.as_str() {
             "" => String::new(),
@@ -27,7 +27,7 @@ impl Report for pb::RetryJournalEntryResponse {
         let entry = self.entry.clone().unwrap_or_default();
         let number = entry.number;
         table(&[entry], style).render(style)
-            + &format!("entry {number} is tried again, and what waits behind it after it\n")
+            + &format!("entry {number} is retried, and then the entries that wait behind it\n")
     }
 }
 
@@ -39,8 +39,8 @@ impl Report for pb::DropJournalEntryResponse {
         let number = entry.number;
         table(&[entry], style).render(style)
             + &format!(
-                "entry {number} was dropped, and what waited behind it goes on; now compare the \
-                 app with the IM's database: imquota reconcile\n"
+                "entry {number} was dropped, and the entries that waited behind it continue; now \
+                 compare the app with the IM's database: imquota reconcile\n"
             )
     }
 }
@@ -50,7 +50,7 @@ impl Report for pb::DeleteSetAsideOperationsResponse {
 
     fn text(&self, _style: Style) -> String {
         let deleted = value::count(self.deleted_operations, "operation");
-        format!("deleted {deleted}; {} set aside still\n", self.set_aside_operations)
+        format!("deleted {deleted}; {} still set aside\n", self.set_aside_operations)
     }
 }
 
@@ -82,7 +82,7 @@ fn state(entry: &pb::JournalEntry) -> Cell {
     match entry.state() {
         State::Unspecified => Cell::new("?"),
         State::Queued => Cell::new("queued"),
-        State::InWork => Cell::new("in work"),
+        State::InWork => Cell::new("in progress"),
         State::Blocked => {
             Cell::new(format!("blocked: {}", entry.store_message)).coloured(Colour::Red)
         }
@@ -99,7 +99,7 @@ mod tests {
     use crate::grpc::pb::subject::Kind;
 
     #[test]
-    fn an_entry_is_a_line_that_says_whom_it_is_about_and_why_it_is_blocked() {
+    fn an_entry_is_a_line_with_its_subjects_and_the_reason_why_it_is_blocked() {
         let subject = |kind| pb::Subject { kind: Some(kind) };
         let blocked = pb::JournalEntry {
             number: 7,
@@ -136,6 +136,6 @@ mod tests {
             assert!(text.contains(part), "{part} is not in\n{text}");
         }
         let none = pb::ListJournalEntriesResponse::default();
-        assert!(none.text(PLAIN).starts_with("no such entries"));
+        assert!(none.text(PLAIN).ends_with("has no such entries\n"));
     }
 }

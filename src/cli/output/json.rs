@@ -1,9 +1,9 @@
-//! Any answer as JSON, with every field that has a value or a default.
+//! Responses as JSON, with every field that has a value or a default.
 
 use super::Report;
 use crate::proto::json;
 
-/// The answer, indented, ending with a line break.
+/// Formats a response, indented, ending with a line break.
 pub fn render<R: Report>(report: &R) -> String {
     json::pretty(R::NAME, report)
 }

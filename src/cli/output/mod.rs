@@ -1,18 +1,19 @@
-//! Answers for people and for programs, and the only place that writes to the terminal.
+//! Responses as tables and as JSON, and the only module that writes to the terminal.
 //!
 //! # Layout
 //!
 //! - `table`: columns.
 //! - `value`: money, instants, limits and sources as words.
-//! - `results`, `usage`, `app`, `look`, `reconcile`: the answers, each as a table with its notes.
+//! - `results`, `usage`, `app`, `inspect`, `reconcile`, `statement`, `store`, `top`: responses,
+//!   each as a table with its notes; `history` is a part of `usage`.
 //! - `journal`: the journal of a sidecar.
-//! - `clock`: a clock that was accepted.
+//! - `clock`, `activated`: an accepted clock and an activated catalog.
 //! - `event`: one event as a line.
-//! - `progress`: how far a long command has come.
-//! - `json`: any answer as JSON.
+//! - `progress`: the progress bar of long commands.
+//! - `json`: any response as JSON.
 //!
-//! Everything is rendered to a string first and written at once. A reader that goes away early
-//! (`| head`) ends the writing and is no error.
+//! Output is rendered to a string first and written in one call. A reader that closes stdout early
+//! (`| head`) ends the output, and is not an error.
 
 mod activated;
 mod app;
@@ -47,7 +48,7 @@ pub use reconcile::Comparison;
 use table::{Cell, Colour, Style, paint};
 pub use value::count;
 
-/// How an answer is printed.
+/// Output format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Format {
     /// For people
@@ -56,21 +57,21 @@ pub enum Format {
     Json,
 }
 
-/// An answer that can be shown.
+/// A response that can be printed.
 pub trait Report: Message {
-    /// The message's name within the protobuf package.
+    /// Name of the message within the protobuf package.
     const NAME: &'static str;
 
-    /// The answer for people, ending with a line break.
+    /// Formats the response as text, ending with a line break.
     fn text(&self, style: Style) -> String;
 
-    /// Whether anything was denied.
+    /// Returns whether at least one item was denied.
     fn denied(&self) -> bool {
         false
     }
 }
 
-/// Prints an answer to stdout.
+/// Prints a response to stdout.
 pub fn show<R: Report>(report: &R, format: Format, zone: Zone) -> Result<(), Error> {
     match format {
         Format::Table => print(&report.text(stdout_style(zone))),
@@ -78,16 +79,16 @@ pub fn show<R: Report>(report: &R, format: Format, zone: Zone) -> Result<(), Err
     }
 }
 
-/// Prints what a comparison came to.
+/// Prints the result of a comparison.
 pub fn show_comparison(comparison: &Comparison, format: Format) -> Result<(), Error> {
     match format {
-        // It has no instants.
+        // The text has no times.
         Format::Table => print(&comparison.text(stdout_style(Zone::UTC))),
         Format::Json => print(&comparison.json()),
     }
 }
 
-/// Prints what is no message: a text for people, or an object for programs.
+/// Prints a result that is not a protobuf message: the text, or the JSON object.
 pub fn show_other(text: &str, object: &serde_json::Value, format: Format) -> Result<(), Error> {
     match format {
         Format::Table => print(text),
@@ -97,11 +98,11 @@ pub fn show_other(text: &str, object: &serde_json::Value, format: Format) -> Res
 
 /// Writes text to stdout.
 pub fn print(text: &str) -> Result<(), Error> {
-    emit_more(text).map(drop)
+    print_more(text).map(drop)
 }
 
-/// Writes text to stdout that more may follow; `false` where nobody reads it any more.
-pub fn emit_more(text: &str) -> Result<bool, Error> {
+/// Writes text to stdout that more may follow; `false` if the reader has closed stdout.
+pub fn print_more(text: &str) -> Result<bool, Error> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Error::Write(error)),
@@ -109,21 +110,21 @@ pub fn emit_more(text: &str) -> Result<bool, Error> {
     }
 }
 
-/// An answer of a stream of events, as a line; none for the one that begins it, which people
-/// need not see.
-pub fn watched(answer: &pb::WatchEventsResponse, format: Format, zone: Zone) -> String {
+/// Formats a response of a stream of events as a line; as text, the first one is empty, because it
+/// has no event.
+pub fn event_text(response: &pb::WatchEventsResponse, format: Format, zone: Zone) -> String {
     match format {
-        Format::Table => event::line(answer, stdout_style(zone)),
-        Format::Json => crate::proto::json::compact("WatchEventsResponse", answer) + "\n",
+        Format::Table => event::line(response, stdout_style(zone)),
+        Format::Json => crate::proto::json::compact("WatchEventsResponse", response) + "\n",
     }
 }
 
-/// Writes a line to stderr. There is nowhere to say that it failed.
+/// Writes a line to stderr. A failure is ignored: there is no other place to report it.
 pub fn print_error(line: &str) {
     let _ = writeln!(io::stderr().lock(), "{}", table::printable(line));
 }
 
-/// The line that a decision ends with which is not exact.
+/// Formats the last line of a degraded decision; empty for an exact one.
 fn degraded(decision: Option<&DecisionInfo>, style: Style) -> String {
     match decision.map(|decision| Cell::new(&decision.degradation)) {
         Some(why) if !why.text().is_empty() => {
@@ -133,12 +134,12 @@ fn degraded(decision: Option<&DecisionInfo>, style: Style) -> String {
     }
 }
 
-/// What stdout can show; a table is as wide as it has to be where stdout is no terminal.
+/// Returns the style for stdout; without a terminal, the width of a table is unlimited.
 fn stdout_style(zone: Zone) -> Style {
     let terminal = io::stdout().is_terminal();
     let size = terminal.then(|| terminal_size_of(io::stdout())).flatten();
     let columns = size.map(|(Width(columns), _)| usize::from(columns)).filter(|it| *it > 0);
-    // As https://no-color.org has it: set and not empty.
+    // By https://no-color.org: set and not empty.
     let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     Style { bars: terminal, colours: terminal && !no_color, columns, zone }
 }

@@ -1,4 +1,4 @@
-//! What `imquota reconcile` prints: how changes are tracked, and what a comparison came to.
+//! Output of `imquota reconcile`: the tracking of changes, and the result of a comparison.
 
 use std::fmt::Write as _;
 
@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::Report;
 use super::table::{Cell, Colour, Style, Table, paint};
 use super::value;
-use crate::cli::reconcile::{Differences, Sample, Tally};
+use crate::cli::reconcile::{Differences, Sample, Summary};
 use crate::engine::admin::reconcile::SETTLED_AFTER;
 use crate::grpc::pb::TrackChangesResponse;
 
@@ -16,10 +16,10 @@ impl Report for TrackChangesResponse {
     const NAME: &'static str = "TrackChangesResponse";
 
     fn text(&self, style: Style) -> String {
-        let mut table = Table::new(["CHANGES", "ARE REMEMBERED"]);
+        let mut table = Table::new(["CHANGES", "TRACKED"]);
         table.row([Cell::new("since"), Cell::new(style.instant(self.since.as_ref()))]);
         table.row([Cell::new("until"), Cell::new(style.instant(self.until.as_ref()))]);
-        // Rounded up, since the sidecar does not round.
+        // Rounded up, because the sidecar does not round.
         let wait = i64::try_from(SETTLED_AFTER.as_secs()).unwrap_or(i64::MAX);
         let export = self.since.map(|since| Timestamp {
             seconds: since.seconds + wait + i64::from(since.nanos > 0),
@@ -29,29 +29,29 @@ impl Report for TrackChangesResponse {
         let next = format!(
             "\
 Next:
-  1. Wait until {export} ({wait} s), and longer than the longest transaction of the IM takes.
-  2. Note the time. Then export.
+  1. Wait until {export} ({wait} s), and at least as long as the longest transaction of the IM.
+  2. Note the time, and then export.
   3. imquota reconcile --app APP --groups FILE --friends FILE --accounts FILE --as-of TIME
-     where TIME is the noted one. --apply repairs what it finds.
+     where TIME is the noted time. --apply repairs the differences.
 "
         );
         format!("{}\n{next}", table.render(style))
     }
 }
 
-/// What a comparison came to.
+/// Result of a comparison.
 #[derive(Debug, Serialize)]
 pub struct Comparison {
-    /// What happened to differences: `compare`, `apply` or `import`.
+    /// Mode: `compare`, `apply` or `import`.
     pub mode: &'static str,
-    /// When the export was begun.
+    /// Time when the export began, in RFC 3339.
     pub as_of: Option<String>,
-    /// What was found.
+    /// Counts and samples of differences.
     #[serde(flatten)]
-    pub tally: Tally,
+    pub summary: Summary,
 }
 
-/// With the word that programs wait for. An unfinished one is an error instead.
+/// JSON of a finished comparison. An unfinished one is an error instead.
 #[derive(Serialize)]
 struct Finished<'a> {
     #[serde(flatten)]
@@ -60,16 +60,16 @@ struct Finished<'a> {
 }
 
 impl Comparison {
-    /// For programs.
+    /// Formats the result as JSON.
     pub fn json(&self) -> String {
         let finished = Finished { comparison: self, finished: true };
         let json = serde_json::to_string_pretty(&finished);
         json.expect("writing to memory cannot fail") + "\n"
     }
 
-    /// For people.
+    /// Formats the result as tables and sentences.
     pub fn text(&self, style: Style) -> String {
-        let differences = &self.tally.differences;
+        let differences = &self.summary.differences;
         let mut parts = Vec::new();
         if !differences.is_empty() {
             parts.push(counts(differences).render(style));
@@ -77,13 +77,13 @@ impl Comparison {
                 parts.push(samples(differences).render(style));
             }
         }
-        let mut end = format!("{} compared\n", value::count(self.tally.facts_compared, "fact"));
-        if self.tally.members_ignored > 0 {
-            let ignored = value::count(self.tally.members_ignored, "exported member");
-            let _ = writeln!(end, "{ignored} passed over: the types of their groups track none");
+        let mut end = format!("{} compared\n", value::count(self.summary.facts_compared, "fact"));
+        if self.summary.members_ignored > 0 {
+            let ignored = value::count(self.summary.members_ignored, "exported member");
+            let _ = writeln!(end, "{ignored} ignored: groups of their types do not track members");
         }
-        if self.tally.members_skipped > 0 {
-            let skipped = value::count(self.tally.members_skipped, "exported member");
+        if self.summary.members_skipped > 0 {
+            let skipped = value::count(self.summary.members_skipped, "exported member");
             let _ = writeln!(end, "{skipped} skipped: their groups have another type in imquota");
         }
         for (colour, sentence) in self.sentences() {
@@ -94,31 +94,31 @@ impl Comparison {
         parts.join("\n")
     }
 
-    /// What it means, and what to do.
+    /// Returns the sentences that explain the result and the next step.
     fn sentences(&self) -> Vec<(Colour, String)> {
-        let mut said = Vec::new();
-        let mut say = |colour, sentence: String| said.push((colour, sentence));
-        let (found, repaired, left_alone) = self.tally.totals();
+        let mut sentences = Vec::new();
+        let mut add = |colour, sentence: String| sentences.push((colour, sentence));
+        let (found, repaired, left_alone) = self.summary.totals();
         if (found, repaired, left_alone) == (0, 0, 0) {
-            say(Colour::Green, "nothing differs".to_owned());
-            return said;
+            add(Colour::Green, "no differences".to_owned());
+            return sentences;
         }
         let differences = |number| value::count(number, "difference");
         if repaired > 0 {
             let done = if self.mode == "import" { "added" } else { "repaired" };
-            let left = if found > 0 { "" } else { ": nothing else is to do" };
-            say(Colour::Green, format!("{} {done}{left}", differences(repaired)));
+            let left = if found > 0 { "" } else { ": nothing else to do" };
+            add(Colour::Green, format!("{} {done}{left}", differences(repaired)));
         }
         if left_alone > 0 {
             let why = "left alone, because live traffic has changed them since the export";
-            say(Colour::Yellow, format!("{} {why}", differences(left_alone)));
+            add(Colour::Yellow, format!("{} {why}", differences(left_alone)));
         }
         if found > 0 {
             let found = differences(found);
-            say(
+            add(
                 Colour::Yellow,
                 match self.mode {
-                    "apply" => format!("{found} not repaired: the type of a group never is"),
+                    "apply" => format!("{found} not repaired: a group's type is never changed"),
                     "import" => format!(
                         "{found} skipped: a group of another type keeps its type and members"
                     ),
@@ -128,12 +128,12 @@ impl Comparison {
                 },
             );
             if self.as_of.is_none() {
-                let note = "changes made since the export cannot be told apart from these: see \
-                            `imquota reconcile begin` and --as-of";
-                say(Colour::Dim, note.to_owned());
+                let note = "changes made since the export may be among these: see `imquota \
+                            reconcile begin` and --as-of";
+                add(Colour::Dim, note.to_owned());
             }
         }
-        said
+        sentences
     }
 }
 
@@ -156,8 +156,7 @@ fn counts(differences: &[Differences]) -> Table {
 }
 
 fn samples(differences: &[Differences]) -> Table {
-    let mut table =
-        Table::new(["SUCH AS", "DIFFERENCE", "GROUP", "USER", "FRIEND", "WHAT BECAME OF IT"]);
+    let mut table = Table::new(["SAMPLE", "DIFFERENCE", "GROUP", "USER", "FRIEND", "OUTCOME"]);
     let who = |id: &str, fingerprint: &str| match (id, fingerprint) {
         ("", "") => Cell::default(),
         ("", fingerprint) => Cell::new(format!("fingerprint {fingerprint}")),
@@ -179,7 +178,7 @@ fn samples(differences: &[Differences]) -> Table {
     table
 }
 
-/// Where a fact is, for people who have to know what "here" means.
+/// Describes a difference without "here" and "there".
 fn side(side: &str) -> &str {
     match side {
         "missing_here" => "only in the export",

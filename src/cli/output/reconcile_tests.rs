@@ -1,4 +1,4 @@
-//! What people and programs are told after a comparison.
+//! Output after a comparison, as text and as JSON.
 
 use super::super::table::PLAIN;
 use super::*;
@@ -8,8 +8,9 @@ fn comparison(
     as_of: Option<&str>,
     differences: Vec<Differences>,
 ) -> Comparison {
-    let tally = Tally { facts_compared: 12, members_ignored: 1, differences, ..Tally::default() };
-    Comparison { mode, as_of: as_of.map(ToOwned::to_owned), tally }
+    let summary =
+        Summary { facts_compared: 12, members_ignored: 1, differences, ..Summary::default() };
+    Comparison { mode, as_of: as_of.map(ToOwned::to_owned), summary }
 }
 
 fn members(found: u64, repaired: u64, left_alone: u64) -> Differences {
@@ -24,7 +25,7 @@ fn members(found: u64, repaired: u64, left_alone: u64) -> Differences {
 }
 
 #[test]
-fn a_dry_run_shows_what_it_found_and_how_to_repair_it() {
+fn a_dry_run_shows_the_differences_and_how_to_repair_them() {
     let friends = Differences {
         kind: "friend".into(),
         side: "missing_here".into(),
@@ -45,27 +46,26 @@ WHAT    DIFFERENCE          FOUND  REPAIRED  LEFT ALONE
 friend  only in the export      1         0           0
 member  only in imquota         2         0           3
 
-SUCH AS  DIFFERENCE          GROUP  USER              FRIEND  WHAT BECAME OF IT
-friend   only in the export         u1                u2      found
-member   only in imquota     g1     fingerprint 0a\u{fffd}b          left alone
+SAMPLE  DIFFERENCE          GROUP  USER              FRIEND  OUTCOME
+friend  only in the export         u1                u2      found
+member  only in imquota     g1     fingerprint 0a\u{fffd}b          left alone
 
 12 facts compared
-1 exported member passed over: the types of their groups track none
+1 exported member ignored: groups of their types do not track members
 3 differences left alone, because live traffic has changed them since the export
 3 differences found; this was a dry run, which changes nothing: --apply repairs
-changes made since the export cannot be told apart from these: see `imquota reconcile begin` and \
---as-of
+changes made since the export may be among these: see `imquota reconcile begin` and --as-of
 "
     );
 }
 
 #[test]
-fn the_last_sentence_says_what_it_means() {
+fn the_last_sentence_explains_the_result() {
     let as_of = Some("2026-12-01T00:00:00Z");
     for (mode, counts, wanted) in [
-        ("apply", (0, 2, 0), "2 differences repaired: nothing else is to do\n"),
-        ("apply", (1, 2, 0), "1 difference not repaired: the type of a group never is\n"),
-        ("import", (0, 2, 0), "2 differences added: nothing else is to do\n"),
+        ("apply", (0, 2, 0), "2 differences repaired: nothing else to do\n"),
+        ("apply", (1, 2, 0), "1 difference not repaired: a group's type is never changed\n"),
+        ("import", (0, 2, 0), "2 differences added: nothing else to do\n"),
         (
             "import",
             (1, 0, 0),
@@ -78,11 +78,11 @@ fn the_last_sentence_says_what_it_means() {
         assert!(shown.ends_with(wanted), "{shown}");
     }
     let shown = comparison("compare", None, vec![]).text(PLAIN);
-    assert!(shown.ends_with("nothing differs\n"), "{shown}");
+    assert!(shown.ends_with("no differences\n"), "{shown}");
 }
 
 #[test]
-fn programs_get_the_same() {
+fn json_has_all_counts_and_samples() {
     let shown = comparison("apply", Some("2026-12-01T00:00:00Z"), vec![members(0, 1, 0)]).json();
     assert_eq!(
         shown,
@@ -115,22 +115,22 @@ fn programs_get_the_same() {
 }
 
 #[test]
-fn an_export_begins_ten_seconds_after_changes_are_tracked() {
+fn an_export_may_begin_ten_seconds_after_tracking_began() {
     let at = |seconds, nanos| Some(Timestamp { seconds, nanos });
     let answer = TrackChangesResponse { since: at(1_552_320_000, 1), until: at(1_552_406_400, 1) };
     assert_eq!(
         answer.text(PLAIN),
         "\
-CHANGES  ARE REMEMBERED
+CHANGES  TRACKED
 since    2019-03-12T00:00:00+08:00
 until    2019-03-13T00:00:00+08:00
 
 Next:
-  1. Wait until 2019-03-12T00:00:11+08:00 (10 s), and longer than the longest transaction of \
-the IM takes.
-  2. Note the time. Then export.
+  1. Wait until 2019-03-12T00:00:11+08:00 (10 s), and at least as long as the longest transaction \
+  of the IM.
+  2. Note the time, and then export.
   3. imquota reconcile --app APP --groups FILE --friends FILE --accounts FILE --as-of TIME
-     where TIME is the noted one. --apply repairs what it finds.
+     where TIME is the noted time. --apply repairs the differences.
 "
     );
 }

@@ -1,18 +1,18 @@
-//! Answers of operations: a row per id, what was denied and what to buy, then a summary.
+//! Responses of operations: a row for each id, with denials and upgrades, then a summary.
 
 use super::Report;
 use super::table::{Cell, Colour, Style, Table};
 use super::value;
 use crate::grpc::pb::{self, DecisionInfo, Denial, DenialReason, Outcome, Upgrade};
 
-/// What all answers of operations come down to.
+/// The common content of all responses of operations.
 struct Decided<'a> {
     rows: Vec<Row<'a>>,
     notes: Vec<String>,
     decision: Option<&'a DecisionInfo>,
 }
 
-/// A result, and how its id is shown.
+/// A result, with the text of its id.
 struct Row<'a> {
     id: String,
     result: &'a pb::Result,
@@ -48,7 +48,7 @@ impl<'a> Decided<'a> {
         text + &super::degraded(self.decision, style)
     }
 
-    /// Such as `98 applied, 2 denied`.
+    /// Counts the results by outcome, such as `98 applied, 2 denied`.
     fn summary(&self) -> String {
         let order = [
             Outcome::Applied,
@@ -66,7 +66,7 @@ impl<'a> Decided<'a> {
 }
 
 impl Row<'_> {
-    /// A line per denial; one that was not enforced (shadow mode) says so.
+    /// Adds a row for each denial; one that was not enforced (shadow mode) is marked.
     fn add_to(&self, table: &mut Table) {
         let outcome = self.result.outcome();
         let shadow = outcome != Outcome::Denied;
@@ -80,7 +80,7 @@ impl Row<'_> {
     }
 }
 
-/// The sentence, the code that IM clients know, and the way past it.
+/// Formats a denial: the sentence, the code for IM clients, and the upgrades.
 fn why(denial: &Denial) -> String {
     let code = match denial.im_error_code {
         0 => String::new(),
@@ -123,7 +123,7 @@ fn colour(outcome: Outcome) -> Colour {
     }
 }
 
-/// Shows each of these answers as its decided rows.
+/// Implements `Report` for each of these responses by its rows.
 macro_rules! reports {
     ($($answer:ident($this:ident) => $decided:expr;)*) => {$(
         impl Report for pb::$answer {
@@ -156,7 +156,8 @@ reports! {
         .note(Some(format!("{} released", value::count(it.members_released, "member"))));
 }
 
-/// The group's row comes first and says that it is one: a user may have the same id.
+/// Returns the rows of a new group. The group's row comes first and is marked as such: a user may
+/// have the same id.
 fn created(answer: &pb::CreateGroupResponse) -> Decided<'_> {
     let results = answer.group.iter().chain(&answer.members);
     let mut decided = Decided::new(results, answer.decision.as_ref());

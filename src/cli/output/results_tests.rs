@@ -1,4 +1,4 @@
-//! Answers of operations against literal tables.
+//! Responses of operations, compared with literal tables.
 
 use super::super::table::PLAIN;
 use super::*;
@@ -60,15 +60,15 @@ dave   applied
 }
 
 #[test]
-fn an_add_on_that_replaces_another_says_what_to_refund_first() {
+fn an_add_on_that_replaces_another_names_the_one_to_refund_first() {
     let mut denial = full();
     denial.upgrades[0].replaces_add_on_id = "groups-per-user-700".into();
-    let said = why(&denial);
-    assert!(said.contains("; refund add-on groups-per-user-700 and buy add-on groups"), "{said}");
+    let text = why(&denial);
+    assert!(text.contains("; refund add-on groups-per-user-700 and buy add-on groups"), "{text}");
 }
 
 #[test]
-fn a_stopped_service_is_to_be_renewed() {
+fn a_stopped_service_offers_a_renewal() {
     let stopped = Denial {
         reason: DenialReason::ServiceStopped.into(),
         im_error_code: 60020,
@@ -89,7 +89,7 @@ fn a_stopped_service_is_to_be_renewed() {
 }
 
 #[test]
-fn what_shadow_mode_lets_pass_is_not_denied() {
+fn a_violation_in_shadow_mode_is_not_denied() {
     let results = vec![result("bob", Outcome::Applied, vec![full()])];
     let answer = pb::CreateAccountsResponse { results, decision: None };
     assert!(!answer.denied());
@@ -97,7 +97,7 @@ fn what_shadow_mode_lets_pass_is_not_denied() {
 }
 
 #[test]
-fn a_group_is_told_from_members_of_the_same_name() {
+fn a_group_is_distinguished_from_a_member_with_the_same_id() {
     let answer = pb::CreateGroupResponse {
         group: Some(result("g1", Outcome::Applied, vec![])),
         members: vec![result("g1", Outcome::Applied, vec![])],

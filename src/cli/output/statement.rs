@@ -1,4 +1,4 @@
-//! A statement as a table: a row a line, and the total.
+//! A statement as a table: a row for each line, and the total.
 
 use super::Report;
 use super::table::{Cell, Colour, Style, Table, paint};
@@ -31,7 +31,7 @@ impl Report for GetStatementResponse {
         let (state, colour) = if statement.r#final {
             ("final since", Colour::Green)
         } else {
-            ("running; final on", Colour::Yellow)
+            ("not final; final on", Colour::Yellow)
         };
         let until = style.instant(statement.final_at.as_ref());
         let head = format!("{} {}: {state} {until}", statement.app_id, statement.month);
@@ -42,7 +42,7 @@ impl Report for GetStatementResponse {
     }
 }
 
-/// Such as `150000 on 2019-08-14`; empty for what was bought.
+/// Formats the peak of a metered line, such as `150000 on 2019-08-14`; empty for a purchase.
 fn peak(line: &StatementLine) -> String {
     let input = |name: &str| {
         let found = line.inputs.iter().find(|input| input.name == name);

@@ -1,4 +1,4 @@
-//! Which store the facts are in, and what became of one that lost them.
+//! The store that holds the facts, and its acceptance after a loss.
 
 use super::Report;
 use super::table::{Cell, Style, Table};
@@ -12,7 +12,7 @@ impl Report for GetStoreStateResponse {
             return "the store is embedded\n".to_owned();
         }
         let facts = match &self.loss {
-            None => "there".to_owned(),
+            None => "present".to_owned(),
             Some(loss) => {
                 format!("lost since {}: {}", style.instant(loss.since.as_ref()), loss.reason)
             }
@@ -40,9 +40,9 @@ impl Report for AcceptStoreResponse {
             Cell::number(self.set_aside_operations.to_string()),
         ]);
         table.render(style)
-            + "every sidecar goes on with what is there; now register the apps that are gone, and \
-               import the facts of each: imquota reconcile --app APP --groups FILE --friends FILE \
-               --accounts FILE --import\n"
+            + "every sidecar continues with the facts that are left; now register the missing \
+               apps, and import the facts of each: imquota reconcile --app APP --groups FILE \
+               --friends FILE --accounts FILE --import\n"
     }
 }
 
@@ -51,7 +51,7 @@ impl Report for ListSetAsideOperationsResponse {
 
     fn text(&self, style: Style) -> String {
         if self.operations.is_empty() {
-            return "nothing is set aside\n".to_owned();
+            return "no operations are set aside\n".to_owned();
         }
         let mut table = Table::new(["NUMBER", "ACCEPTED", "APP", "OPERATION", "DETAIL"]);
         for operation in &self.operations {

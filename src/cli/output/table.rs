@@ -1,42 +1,41 @@
-//! Columns of text: aligned, coloured where that is wanted, as wide as the terminal, and safe to
-//! print.
+//! Tables of text: aligned, coloured if wanted, as wide as the terminal, and safe to print.
 //!
-//! Widths are in cells of a terminal: a Chinese character takes two. Where the columns are wider
-//! than the terminal, the text of the widest ones goes on below itself; nothing is cut off, so that
-//! ids can be copied.
+//! Widths are in cells of a terminal: a Chinese character takes two. If the columns are wider than
+//! the terminal, the text of the widest ones is wrapped; nothing is truncated, so that ids can be
+//! copied.
 
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr};
 
 use crate::domain::calendar::Zone;
 
-/// Cells between two columns.
+/// Gap between two columns, in cells.
 const GAP: usize = 2;
-/// No column is made narrower: a terminal that has no room for that breaks the lines itself.
-const NARROWEST: usize = 8;
+/// Narrowest column after narrowing, in cells: a narrower terminal wraps the lines itself.
+const WIDTH_MIN: usize = 8;
 
-/// What the reader can take in.
+/// Capabilities of the output, and the time zone of the reader.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Style {
     /// Draw bars.
     pub bars: bool,
     /// Use colours.
     pub colours: bool,
-    /// Cells of a line; `None`: as many as it takes.
+    /// Width of a line in cells; `None`: unlimited.
     pub columns: Option<usize>,
-    /// Where instants are shown.
+    /// Zone in which times are shown.
     pub zone: Zone,
 }
 
-/// What a colour means.
+/// A colour, by its meaning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Colour {
     /// Good.
     Green,
-    /// Watch out.
+    /// Needs attention.
     Yellow,
     /// Denied or full.
     Red,
-    /// Beside the point.
+    /// Secondary text.
     Dim,
 }
 
@@ -51,7 +50,7 @@ impl Colour {
     }
 }
 
-/// One cell.
+/// One cell of a table.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Cell {
     text: String,
@@ -60,7 +59,7 @@ pub struct Cell {
 }
 
 impl Cell {
-    /// Text, which is made printable.
+    /// Creates a cell from text, which is made printable.
     pub fn new(text: impl AsRef<str>) -> Self {
         Self {
             text: printable(text.as_ref()).replace(['\n', '\t'], " "),
@@ -69,38 +68,38 @@ impl Cell {
         }
     }
 
-    /// A number, to the right of its column.
+    /// Creates a cell from a number, aligned to the right.
     pub fn number(text: impl AsRef<str>) -> Self {
         Self { right: true, ..Self::new(text) }
     }
 
-    /// The same in a colour.
+    /// Sets the colour.
     pub fn coloured(self, colour: Colour) -> Self {
         Self { colour: Some(colour), ..self }
     }
 
-    /// The same in a colour where that holds.
+    /// Sets the colour if the condition holds.
     pub fn coloured_if(self, holds: bool, colour: Colour) -> Self {
         if holds { self.coloured(colour) } else { self }
     }
 
-    /// What is shown, without its colour.
+    /// Returns the text, without its colour.
     pub fn text(&self) -> &str {
         &self.text
     }
 
-    /// In cells.
+    /// Returns the width in cells.
     fn width(&self) -> usize {
         self.text.width()
     }
 
-    /// The cells of the longest word, which is what a column should not be narrower than.
+    /// Returns the width of the longest word in cells: a narrower column breaks words.
     fn word_width(&self) -> usize {
         self.text.split(' ').map(UnicodeWidthStr::width).max().unwrap_or(0)
     }
 
-    /// The text in lines of at most `width` cells, broken at blanks, and within words that are
-    /// longer. A character that is wider than a line has a line of its own.
+    /// Wraps the text to lines of at most `width` cells, at blanks, and within words that are
+    /// longer. A character that is wider than a line gets its own line.
     fn lines(&self, width: usize) -> Vec<String> {
         let (mut lines, mut line) = (Vec::new(), String::new());
         for word in self.text.split(' ') {
@@ -125,29 +124,28 @@ impl Cell {
     }
 }
 
-/// Rows under a head.
+/// A table: a head and rows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Table {
     rows: Vec<Vec<Cell>>,
 }
 
 impl Table {
-    /// A table with these columns; one with an empty head holds what needs no name.
+    /// Creates a table with these columns; a name may be empty.
     pub fn new<const N: usize>(head: [&str; N]) -> Self {
         Self { rows: vec![head.map(|name| Cell::new(name).coloured(Colour::Dim)).into()] }
     }
 
-    /// Adds a row, as wide as the head.
+    /// Adds a row with one cell for each column.
     pub fn row<const N: usize>(&mut self, cells: [Cell; N]) {
         debug_assert_eq!(self.rows[0].len(), N, "a row is as wide as the head");
         self.rows.push(cells.into());
     }
 
-    /// The rows as lines, without blanks at their ends; a column that nothing stands in is left
-    /// out.
+    /// Formats the rows as lines, without trailing blanks; an empty column is omitted.
     pub fn render(&self, style: Style) -> String {
         let widths = self.widths(style.columns);
-        // A head goes to the side of what stands below it.
+        // A column's name is aligned as its cells are.
         let right = |column: usize| self.rows.iter().any(|row| row[column].right);
         let right: Vec<bool> = (0..widths.len()).map(right).collect();
         let mut text = String::new();
@@ -174,7 +172,8 @@ impl Table {
         text
     }
 
-    /// How wide each column is: as its widest cell, or less where that is wider than the terminal.
+    /// Returns the width of each column: that of its widest cell, or less if the terminal is
+    /// narrower.
     fn widths(&self, columns: Option<usize>) -> Vec<usize> {
         let body = self.rows.get(1..).unwrap_or_default();
         let widest = |column: usize, of: fn(&Cell) -> usize| {
@@ -185,9 +184,9 @@ impl Table {
         let number = self.rows[0].len();
         let mut widths: Vec<usize> = (0..number).map(|it| widest(it, Cell::width)).collect();
         let Some(columns) = columns else { return widths };
-        // Between words first, within words only where that is not enough.
+        // Wrap between words first, and within words only if that is not enough.
         let words: Vec<usize> = (0..number).map(|it| widest(it, Cell::word_width)).collect();
-        let narrowest = words.iter().map(|word| NARROWEST.min(*word)).collect();
+        let narrowest = words.iter().map(|word| WIDTH_MIN.min(*word)).collect();
         for least in [words, narrowest] {
             narrow(&mut widths, &least, columns);
         }
@@ -195,7 +194,7 @@ impl Table {
     }
 }
 
-/// Narrows the widest columns until all fit into a line, as far as each may be.
+/// Narrows the widest columns until all fit into a line, each to at least its minimum.
 fn narrow(widths: &mut [usize], least: &[usize], columns: usize) {
     let gaps = GAP * widths.iter().filter(|width| **width > 0).count().saturating_sub(1);
     while widths.iter().sum::<usize>() + gaps > columns {
@@ -206,7 +205,7 @@ fn narrow(widths: &mut [usize], least: &[usize], columns: usize) {
     }
 }
 
-/// The text in that colour, where colours are wanted.
+/// Adds the colour to the text, if the style has colours.
 pub fn paint(style: Style, colour: Option<Colour>, text: &str) -> String {
     match colour {
         Some(colour) if style.colours && !text.is_empty() => {
@@ -216,7 +215,8 @@ pub fn paint(style: Style, colour: Option<Colour>, text: &str) -> String {
     }
 }
 
-/// Text of others without what could steer a terminal; line breaks and tabs stay.
+/// Replaces control characters of external text, which could control the terminal; line breaks and
+/// tabs are kept.
 pub fn printable(text: &str) -> String {
     let keep = |c: char| matches!(c, '\n' | '\t') || !c.is_control();
     text.chars().map(|c| if keep(c) { c } else { char::REPLACEMENT_CHARACTER }).collect()
@@ -245,7 +245,7 @@ bo     12345  so
     }
 
     #[test]
-    fn a_column_that_nothing_stands_in_is_left_out() {
+    fn an_empty_column_is_omitted() {
         let mut table = Table::new(["ID", "BAR", "WHY"]);
         assert_eq!(table.render(PLAIN), "ID  BAR  WHY\n");
         table.row([Cell::new("alice"), Cell::default(), Cell::new("so")]);
@@ -288,7 +288,7 @@ user-101  the app has 100 of at most   7
 "
         );
         assert_eq!(narrow(400), table.render(PLAIN));
-        // Within words only where it has to be.
+        // Words are broken only if necessary.
         let mut wide = Table::new(["ID", "HASH"]);
         let hash = "\u{4e13}0123456789abcdef".repeat(3);
         wide.row([Cell::new("x"), Cell::new(&hash)]);
@@ -298,12 +298,12 @@ user-101  the app has 100 of at most   7
             let parts = text.lines().skip(1).map(|line| line.trim_start_matches('x').trim());
             assert_eq!(parts.collect::<String>(), hash, "{columns}:\n{text}");
         }
-        // Where there is no room at all, the columns still stand.
+        // If there is no room at all, the columns keep their minimum.
         assert!(narrow(3).contains("accounts"), "{}", narrow(3));
     }
 
     #[test]
-    fn a_cell_cannot_steer_the_terminal() {
+    fn a_cell_has_no_terminal_controls() {
         let mut table = Table::new(["A"]);
         table.row([Cell::new("x\u{1b}[2J\ny")]);
         assert_eq!(table.render(PLAIN), "A\nx\u{fffd}[2J y\n");

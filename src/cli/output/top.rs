@@ -1,4 +1,4 @@
-//! Who was denied most.
+//! The apps, users and groups with the most denials.
 
 use super::Report;
 use super::table::{Cell, Colour, Style, Table, paint};
@@ -12,7 +12,7 @@ impl Report for ListTopDenialsResponse {
         let since = format!("since {}\n", style.instant(self.since.as_ref()));
         let since = paint(style, Some(Colour::Dim), &since);
         if self.apps.is_empty() {
-            return since + "nothing was denied\n";
+            return since + "no denials\n";
         }
         let mut apps = Table::new(["APP", "DENIALS"]);
         for denied in &self.apps {
@@ -31,7 +31,7 @@ impl Report for ListTopDenialsResponse {
     }
 }
 
-/// `17`, or `9-17` where it is not known exactly.
+/// Formats a count: `17`, or `9-17` if it is an estimate.
 fn count(denied: &TopDenial) -> String {
     match denied.error {
         0 => denied.denials.to_string(),
@@ -61,6 +61,6 @@ mod tests {
             answer.text(PLAIN),
             "since -\nAPP   DENIALS\ndemo     9-17\ndemo        3\n\nAPP  WHO  LIMIT  DENIALS\n"
         );
-        assert!(ListTopDenialsResponse::default().text(PLAIN).ends_with("nothing was denied\n"));
+        assert!(ListTopDenialsResponse::default().text(PLAIN).ends_with("no denials\n"));
     }
 }

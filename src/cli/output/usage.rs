@@ -1,12 +1,11 @@
-//! Counts against limits: a row per limit, with a bar for those who look at a terminal; then what
-//! was metered lately.
+//! Counts and limits: a row for each limit, on a terminal with a bar; then the metered values.
 
 use super::Report;
 use super::table::{Cell, Colour, Style, Table, paint};
 use super::value;
 use crate::grpc::pb::{FutureLimit, GetUsageResponse, Usage};
 
-/// How many characters a full bar has.
+/// Width of a full bar in characters.
 const BAR_WIDTH: u64 = 20;
 
 impl Report for GetUsageResponse {
@@ -27,7 +26,7 @@ impl Report for GetUsageResponse {
         }
         let mut text = table.render(style);
         if self.service_stopped {
-            let line = "the app's service has stopped: everything that takes is denied";
+            let line = "the app's service has stopped: every operation that takes is denied";
             text += &paint(style, Some(Colour::Red), line);
             text.push('\n');
         }
@@ -36,7 +35,7 @@ impl Report for GetUsageResponse {
     }
 }
 
-/// Such as `[#####---------------]`, coloured from 70 and from 90 % on.
+/// Draws a bar, such as `[#####---------------]`, with other colours from 70 % and from 90 %.
 fn bar(usage: &Usage) -> Cell {
     let Some(limit) = usage.limit else { return Cell::default() };
     let used = u64::try_from(usage.used).unwrap_or(0);
@@ -54,7 +53,7 @@ fn bar(usage: &Usage) -> Cell {
     Cell::new(format!("[{}{}]", "#".repeat(filled), "-".repeat(empty))).coloured(colour)
 }
 
-/// Such as `2019-03-12T00:00:00+08:00: 50`; `-` where the limit stays.
+/// Formats the next change of a limit, such as `2019-03-12T00:00:00+08:00: 50`; `-` without one.
 fn changes(usage: &Usage, style: Style) -> String {
     let at = style.instant(usage.changes_at.as_ref());
     match &usage.future_limit {

@@ -1,4 +1,4 @@
-//! Money, instants, limits and sources as words.
+//! Texts for money, times, limits and sources.
 
 use prost_types::Timestamp;
 
@@ -8,11 +8,11 @@ use crate::domain::time::Timestamp as Instant;
 use crate::grpc::pb::subject::Kind;
 use crate::grpc::pb::{LimitSource, Subject, Upgrade, purchase, upgrade};
 
-/// The last second that RFC 3339 can write, that of the year 9999.
+/// The last second that RFC 3339 can represent, at the end of the year 9999, in Unix time.
 const LAST_SECOND: i64 = 253_402_300_799;
 
 impl Style {
-    /// An instant in RFC 3339 and the reader's zone, to the second; `-` where there is none.
+    /// Formats a time in RFC 3339 in the reader's zone, to the second; `-` if there is none.
     pub fn instant(self, at: Option<&Timestamp>) -> String {
         let is_real = |at: &&Timestamp| {
             (0..=LAST_SECOND).contains(&at.seconds) && (0..1_000_000_000).contains(&at.nanos)
@@ -22,7 +22,7 @@ impl Style {
     }
 }
 
-/// Whom something is about, such as `user alice`.
+/// Formats a subject, such as `user alice`.
 pub fn subject(subject: Option<&Subject>) -> String {
     match subject.and_then(|subject| subject.kind.as_ref()) {
         Some(Kind::UserId(user)) => format!("user {user}"),
@@ -31,12 +31,12 @@ pub fn subject(subject: Option<&Subject>) -> String {
     }
 }
 
-/// A limit; absent is unlimited.
+/// Formats a limit; an absent one is unlimited.
 pub fn limit(limit: Option<u64>) -> String {
     limit.map_or_else(|| "unlimited".into(), |limit| limit.to_string())
 }
 
-/// Where a limit comes from, such as `add-on groups-per-user-400`.
+/// Formats the source of a limit, such as `add-on groups-per-user-400`.
 pub fn source(source: LimitSource, id: &str) -> String {
     let kind = match source {
         LimitSource::Unspecified => "?",
@@ -49,7 +49,7 @@ pub fn source(source: LimitSource, id: &str) -> String {
     named(kind, id)
 }
 
-/// What was bought, such as `edition professional`.
+/// Formats a purchased item, such as `edition professional`.
 pub fn bought(item: Option<&purchase::Item>) -> String {
     match item {
         Some(purchase::Item::EditionId(id)) => named("edition", id),
@@ -58,19 +58,19 @@ pub fn bought(item: Option<&purchase::Item>) -> String {
     }
 }
 
-/// What to buy, such as `add-on groups-per-user-400: limit 400, 500.00 CNY a month`.
+/// Formats an upgrade, such as `add-on groups-per-user-400: limit 400, 500.00 CNY a month`.
 pub fn offer(upgrade: &Upgrade) -> String {
     let raised = limit(upgrade.new_limit);
     let price = money(upgrade.price_fen_per_month);
     format!("{}: limit {raised}, {price} a month", offered(upgrade))
 }
 
-/// The same for a service that stopped, where no limit is raised.
+/// Formats the renewal of a stopped service, which raises no limit.
 pub fn renewal(upgrade: &Upgrade) -> String {
     format!("{}, {} a month", offered(upgrade), money(upgrade.price_fen_per_month))
 }
 
-/// `1 member`, `2 members`.
+/// Formats a number with its noun: `1 member`, `2 members`.
 pub fn count(number: impl TryInto<u64>, what: &str) -> String {
     let number = number.try_into().unwrap_or(u64::MAX);
     let plural = if number == 1 { "" } else { "s" };

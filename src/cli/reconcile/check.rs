@@ -1,5 +1,5 @@
-//! Reads every file of an export through before anything is sent: a mistake in its last line is
-//! found while nothing was changed yet, and the number of facts is known.
+//! Reads every file of an export before anything is sent: an error in the last line is found before
+//! anything is changed, and the facts are counted.
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher as _, RandomState};
@@ -8,37 +8,37 @@ use super::export::{ExportFile, Format, Kind};
 use crate::cli::error::Error;
 use crate::cli::output::Progress;
 
-/// How many users or groups are read before the bar moves.
-const BAR_EVERY: u64 = 1024;
+/// Users or groups between two updates of the progress bar.
+const SUBJECTS_PER_UPDATE: u64 = 1024;
 
-/// A file that was checked.
+/// A checked file.
 #[derive(Debug, Clone)]
 pub struct Checked {
-    /// The file, as it was before the check began.
+    /// The file, with its state before the check began.
     pub file: ExportFile,
-    /// How many facts it has.
+    /// Number of its facts.
     pub facts: u64,
 }
 
-/// Checks all of them, up to the first mistake.
+/// Checks all files, up to the first error.
 pub fn check(files: Vec<ExportFile>) -> Result<Vec<Checked>, Error> {
     let bytes = files.iter().map(|file| file.state.bytes).sum();
     let bar = Progress::of_bytes("checking", bytes);
     let mut before = 0;
     let mut checked = Vec::with_capacity(files.len());
     for file in files {
-        let facts = check_one(&file, |read| bar.reach(before + read))?;
+        let facts = check_one(&file, |read| bar.set_position(before + read))?;
         before += file.state.bytes;
         checked.push(Checked { file, facts });
     }
     Ok(checked)
 }
 
-/// Reads a file through and counts its facts.
+/// Reads a file and counts its facts.
 fn check_one(file: &ExportFile, read: impl Fn(u64)) -> Result<u64, Error> {
     let mut subjects = file.open()?;
-    // Of each id only a hash is kept: 8 bytes instead of a text. Two ids that share one are told
-    // apart by looking for the first of them in the file.
+    // Only a hash of each id is kept: 8 bytes instead of a text. If two hashes are equal, the file
+    // is searched for the first id, to rule out a collision.
     let hashing = RandomState::new();
     let mut seen: HashSet<u64> = HashSet::new();
     let (mut facts, mut count) = (0, 0);
@@ -50,12 +50,12 @@ fn check_one(file: &ExportFile, read: impl Fn(u64)) -> Result<u64, Error> {
             return Err(Error::Export {
                 path: file.path.clone(),
                 line: Some(item.line),
-                why: came_before(file, id, first),
+                why: duplicate_error(file, id, first),
             });
         }
         facts += u64::try_from(item.subject.facts()).unwrap_or(0);
         count += 1;
-        if count % BAR_EVERY == 0 {
+        if count % SUBJECTS_PER_UPDATE == 0 {
             read(subjects.bytes_read());
         }
     }
@@ -63,7 +63,7 @@ fn check_one(file: &ExportFile, read: impl Fn(u64)) -> Result<u64, Error> {
     Ok(facts)
 }
 
-/// The line before that one on which a user or group of this id begins.
+/// Returns the line before `before` on which the user or group with this id begins.
 fn line_of(file: &ExportFile, id: &str, before: u64) -> Result<Option<u64>, Error> {
     let mut subjects = file.open()?;
     while let Some(item) = subjects.next()?.filter(|item| item.line < before) {
@@ -74,19 +74,19 @@ fn line_of(file: &ExportFile, id: &str, before: u64) -> Result<Option<u64>, Erro
     Ok(None)
 }
 
-fn came_before(file: &ExportFile, id: &str, first: u64) -> String {
+fn duplicate_error(file: &ExportFile, id: &str, first: u64) -> String {
     let what = file.kind.subject();
     let rule = match (file.kind, file.format) {
-        (Kind::Accounts, _) => "each account stands once".to_owned(),
+        (Kind::Accounts, _) => "an account must not be repeated".to_owned(),
         (Kind::Groups, Format::Csv) => {
-            "rows of a group have to stand together (sort by group_id)".to_owned()
+            "the rows of a group must be adjacent (sort by group_id)".to_owned()
         }
         (Kind::Friends, Format::Csv) => {
-            "rows of a user have to stand together (sort by user_id)".to_owned()
+            "the rows of a user must be adjacent (sort by user_id)".to_owned()
         }
-        (_, Format::Lines) => format!("each {what} has one line"),
+        (_, Format::JsonLines) => format!("a {what} must have only one line"),
     };
-    format!("{what} {id:?} came before at line {first}; {rule}")
+    format!("{what} {id:?} is repeated from line {first}; {rule}")
 }
 
 #[cfg(test)]
@@ -101,12 +101,12 @@ mod tests {
         fs::write(&path, text).unwrap();
         let file = ExportFile::find(kind, path).unwrap();
         let prefix = format!("{}/", folder.path().display());
-        let said = |error: Error| error.to_string().replace(&prefix, "");
-        check_one(&file, |_| ()).map_err(said)
+        let text = |error: Error| error.to_string().replace(&prefix, "");
+        check_one(&file, |_| ()).map_err(text)
     }
 
     #[test]
-    fn an_account_a_friend_a_group_and_a_member_are_a_fact_each() {
+    fn accounts_friends_groups_and_members_are_counted_as_facts() {
         for (kind, name, text, facts) in [
             (Kind::Accounts, "a.csv", "user_id\nu1\nu2\n", 2),
             (Kind::Accounts, "a.csv", "user_id\n", 0),
@@ -119,33 +119,33 @@ mod tests {
     }
 
     #[test]
-    fn what_stands_twice_is_named_with_both_its_lines() {
+    fn a_repeated_subject_is_reported_with_both_lines() {
         for (kind, name, text, wanted) in [
             (
                 Kind::Groups,
                 "groups.csv",
                 "group_id,type,member_id\ng1,A,u1\ng1,A,u2\ng2,A,u1\ng1,A,u3\n",
-                "groups.csv:5: group \"g1\" came before at line 2; rows of a group have to stand \
-                 together (sort by group_id)",
+                "groups.csv:5: group \"g1\" is repeated from line 2; the rows of a group must be \
+                 adjacent (sort by group_id)",
             ),
             (
                 Kind::Friends,
                 "f.csv",
                 "user_id,friend_id\nu1,u2\nu2,u1\nu1,u3\n",
-                "f.csv:4: user \"u1\" came before at line 2; rows of a user have to stand \
-                 together (sort by user_id)",
+                "f.csv:4: user \"u1\" is repeated from line 2; the rows of a user must be adjacent \
+                 (sort by user_id)",
             ),
             (
                 Kind::Accounts,
                 "a.csv",
                 "user_id\nu1\nu1\n",
-                "a.csv:3: account \"u1\" came before at line 2; each account stands once",
+                "a.csv:3: account \"u1\" is repeated from line 2; an account must not be repeated",
             ),
             (
                 Kind::Groups,
                 "g.ndjson",
                 "{\"group_id\":\"g\",\"type\":\"A\"}\n{\"group_id\":\"g\",\"type\":\"A\"}\n",
-                "g.ndjson:2: group \"g\" came before at line 1; each group has one line",
+                "g.ndjson:2: group \"g\" is repeated from line 1; a group must have only one line",
             ),
         ] {
             assert_eq!(found(kind, name, text), Err(wanted.to_owned()));

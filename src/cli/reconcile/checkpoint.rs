@@ -1,8 +1,7 @@
-//! The file of `--checkpoint`: how far a comparison has come, so that one that was cut off goes on
-//! there.
+//! The file of `--checkpoint`: the progress of a comparison, from which an interrupted run resumes.
 //!
-//! It is written whole under another name and then takes the place of the old one, at most once a
-//! second. What was compared after the last writing is compared again, which is harmless.
+//! It is written under another name and then replaces the old one, at most once a second. Facts
+//! that were compared after the last save are compared again, which is idempotent.
 
 use std::fs;
 use std::io;
@@ -12,24 +11,24 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::export::{ExportFile, FileState, Kind};
-use super::summary::Tally;
+use super::summary::Summary;
 use crate::cli::error::Error;
 use crate::clock::Stopwatch;
 use crate::private_file;
 
-/// What this program writes.
+/// Version of the format.
 const VERSION: u32 = 1;
-/// How often it is written.
-const EVERY: Duration = Duration::from_secs(1);
+/// Shortest time between two saves.
+const SAVE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What a comparison is of. One that goes on has to be of the same.
+/// Parameters of a comparison. A run can only resume a comparison with the same parameters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Job {
     /// The app.
     pub app: String,
-    /// What happens to differences: `compare`, `apply` or `import`.
+    /// Mode: `compare`, `apply` or `import`.
     pub mode: &'static str,
-    /// When the export was begun, in RFC 3339.
+    /// Time when the export began, in RFC 3339.
     pub as_of: Option<String>,
 }
 
@@ -41,7 +40,8 @@ struct Stored {
     mode: String,
     as_of: Option<String>,
     files: Vec<StoredFile>,
-    tally: Tally,
+    #[serde(rename = "tally")]
+    summary: Summary,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -52,17 +52,17 @@ struct StoredFile {
     done: u64,
 }
 
-/// A checkpoint that is kept.
+/// The checkpoint of a running comparison.
 #[derive(Debug)]
 pub struct Checkpoint {
     path: PathBuf,
     stored: Stored,
     written: Stopwatch,
-    goes_on: bool,
+    is_resumed: bool,
 }
 
 impl Checkpoint {
-    /// The one that an interrupted run left, or a new one, which is not written yet.
+    /// Opens the checkpoint of an interrupted run, or creates a new one, which is not written yet.
     pub fn open(path: &Path, job: &Job, files: &[ExportFile]) -> Result<Self, Error> {
         let new = Stored {
             version: VERSION,
@@ -70,7 +70,7 @@ impl Checkpoint {
             mode: job.mode.to_owned(),
             as_of: job.as_of.clone(),
             files: files.iter().map(StoredFile::new).collect(),
-            tally: Tally::default(),
+            summary: Summary::default(),
         };
         let found = match fs::read(path) {
             Ok(bytes) => Some(bytes),
@@ -78,41 +78,41 @@ impl Checkpoint {
             Err(error) => return Err(Error::Read { path: path.to_owned(), error }),
         };
         let bad = |why: String| Error::Checkpoint { path: path.to_owned(), why };
-        let goes_on = found.is_some();
+        let is_resumed = found.is_some();
         let stored = match found {
             Some(bytes) => {
                 let old: Stored = serde_json::from_slice(&bytes)
-                    .map_err(|error| bad(format!("is no checkpoint: {error}")))?;
-                old.check_goes_on_as(&new).map_err(bad)?;
+                    .map_err(|error| bad(format!("is not a checkpoint: {error}")))?;
+                old.check_matches(&new).map_err(bad)?;
                 old
             }
             None => new,
         };
-        Ok(Self { path: path.to_owned(), stored, written: Stopwatch::start(), goes_on })
+        Ok(Self { path: path.to_owned(), stored, written: Stopwatch::start(), is_resumed })
     }
 
-    /// Whether an interrupted run left it.
-    pub fn goes_on(&self) -> bool {
-        self.goes_on
+    /// Returns whether it is the checkpoint of an interrupted run.
+    pub fn is_resumed(&self) -> bool {
+        self.is_resumed
     }
 
-    /// Whether nothing is done.
-    pub fn is_blank(&self) -> bool {
+    /// Returns whether no user or group is done.
+    pub fn is_empty(&self) -> bool {
         self.stored.files.iter().all(|file| file.done == 0)
     }
 
-    /// How many users or groups of a file are done.
+    /// Returns how many users or groups of a file are done.
     pub fn done(&self, kind: Kind) -> u64 {
         let mut files = self.stored.files.iter();
         files.find(|file| file.kind == kind.name()).map_or(0, |file| file.done)
     }
 
-    /// What was found before.
-    pub fn tally(&self) -> Tally {
-        self.stored.tally.clone()
+    /// Returns the counts of the earlier runs.
+    pub fn summary(&self) -> Summary {
+        self.stored.summary.clone()
     }
 
-    /// So many more are done.
+    /// Adds users or groups that are done.
     pub fn advance(&mut self, kind: Kind, subjects: u64) {
         let mut files = self.stored.files.iter_mut();
         if let Some(file) = files.find(|file| file.kind == kind.name()) {
@@ -120,20 +120,20 @@ impl Checkpoint {
         }
     }
 
-    /// Whether it is time to write it again.
+    /// Returns whether it is time to save it.
     pub fn is_due(&self) -> bool {
-        self.written.elapsed() >= EVERY
+        self.written.elapsed() >= SAVE_INTERVAL
     }
 
-    /// Writes it with what was found so far.
-    pub fn save(&mut self, tally: Tally) -> Result<(), Error> {
-        self.stored.tally = tally;
+    /// Writes it with the counts so far.
+    pub fn save(&mut self, summary: Summary) -> Result<(), Error> {
+        self.stored.summary = summary;
         self.written = Stopwatch::start();
         let written = replace(&self.path, &self.stored);
         written.map_err(|error| Error::WriteFile { path: self.path.clone(), error })
     }
 
-    /// The comparison is finished.
+    /// Removes the file after the comparison is finished.
     pub fn remove(self) -> Result<(), Error> {
         fs::remove_file(&self.path)
             .map_err(|error| Error::WriteFile { path: self.path.clone(), error })
@@ -151,24 +151,27 @@ impl StoredFile {
 }
 
 impl Stored {
-    /// In which respect it is of something else.
-    fn check_goes_on_as(&self, new: &Self) -> Result<(), String> {
+    /// Returns an error with the first difference from the parameters of the new run.
+    fn check_matches(&self, new: &Self) -> Result<(), String> {
         let shown = |as_of: &Option<String>| as_of.clone().unwrap_or_else(|| "none".to_owned());
-        let of = |what: &str, old: &str, new: &str| {
+        let check = |what: &str, old: &str, new: &str| {
             if old == new { Ok(()) } else { Err(format!("has {what} {old}, not {new}")) }
         };
-        of("version", &self.version.to_string(), &new.version.to_string())?;
-        of("the app", &self.app, &new.app)?;
-        of("the mode", &self.mode, &new.mode)?;
-        of("the --as-of", &shown(&self.as_of), &shown(&new.as_of))?;
+        check("version", &self.version.to_string(), &new.version.to_string())?;
+        check("the app", &self.app, &new.app)?;
+        check("the mode", &self.mode, &new.mode)?;
+        check("the --as-of", &shown(&self.as_of), &shown(&new.as_of))?;
         let kinds = |stored: &Self| {
             let kinds: Vec<_> = stored.files.iter().map(|file| file.kind.as_str()).collect();
             kinds.join(" and ")
         };
-        of("files of", &kinds(self), &kinds(new))?;
+        check("files of", &kinds(self), &kinds(new))?;
         for (old, new) in self.files.iter().zip(&new.files) {
             if old.state != new.state {
-                return Err(format!("has another file of {}: its size or time differs", old.kind));
+                return Err(format!(
+                    "has another file of {}: its size or modification time differs",
+                    old.kind
+                ));
             }
         }
         Ok(())
@@ -208,24 +211,24 @@ mod tests {
     }
 
     #[test]
-    fn a_run_goes_on_where_another_one_stopped() {
+    fn a_run_resumes_where_an_interrupted_one_stopped() {
         let case = Case::new();
         let mut first = case.open().unwrap();
-        assert!(!first.goes_on() && !case.path().exists());
+        assert!(!first.is_resumed() && !case.path().exists());
         first.advance(Kind::Accounts, 2);
-        let tally = Tally { facts_compared: 2, ..Tally::default() };
-        first.save(tally.clone()).unwrap();
+        let summary = Summary { facts_compared: 2, ..Summary::default() };
+        first.save(summary.clone()).unwrap();
         let mode = fs::metadata(case.path()).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         let second = case.open().unwrap();
-        assert!(second.goes_on());
-        assert_eq!((second.done(Kind::Accounts), second.tally()), (2, tally));
+        assert!(second.is_resumed());
+        assert_eq!((second.done(Kind::Accounts), second.summary()), (2, summary));
         second.remove().unwrap();
-        assert!(!case.open().unwrap().goes_on());
+        assert!(!case.open().unwrap().is_resumed());
     }
 
     #[test]
-    fn a_checkpoint_of_something_else_is_refused_and_says_why() {
+    fn a_checkpoint_with_other_parameters_is_refused_with_the_difference() {
         type Change = fn(&mut Case);
         let table: [(Change, &str); 6] = [
             (|case| case.job.app = "other".into(), "has the app demo, not other"),
@@ -234,19 +237,19 @@ mod tests {
             (|case| case.files[0].kind = Kind::Groups, "has files of accounts, not groups"),
             (
                 |case| case.files[0].state.bytes += 1,
-                "has another file of accounts: its size or time differs",
+                "has another file of accounts: its size or modification time differs",
             ),
             (
                 |case| fs::write(case.path(), "{").unwrap(),
-                "is no checkpoint: EOF while parsing an object at line 1 column 1",
+                "is not a checkpoint: EOF while parsing an object at line 1 column 1",
             ),
         ];
         for (change, why) in table {
             let mut case = Case::new();
-            case.open().unwrap().save(Tally::default()).unwrap();
+            case.open().unwrap().save(Summary::default()).unwrap();
             change(&mut case);
             let path = case.path().display().to_string();
-            let wanted = format!("{path}: {why}; delete it to begin anew");
+            let wanted = format!("{path}: {why}; delete it to start over");
             assert_eq!(case.open().err(), Some(wanted));
         }
     }

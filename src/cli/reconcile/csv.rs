@@ -1,18 +1,18 @@
-//! An export as CSV: comma-separated rows below a header, as RFC 4180 writes them.
+//! Exports as CSV: comma-separated rows below a header, by RFC 4180.
 //!
-//! A row is a line. Ids hold no line breaks, so a quote that is not closed on its line is a
-//! mistake, and does not swallow the rest of the file. Rows that belong to one user or group stand
-//! together, so that it is known whole without looking at the rest.
+//! A row is a line. Ids contain no line breaks, so a quote that is not closed on its line is an
+//! error, and does not consume the rest of the file. The rows of one user or group must be
+//! adjacent, so that it is complete before the rest of the file is read.
 
 use super::export::{Item, Kind, Subject};
-use super::line_reader::Lines;
+use super::line_reader::LineReader;
 use super::rules;
 use crate::cli::error::Error;
 use crate::grpc::pb;
 
 const MAX_MEMBERS: &str = "max_members";
 
-/// The columns that a file must have; a group's limit may be there too.
+/// Returns the required columns; a file of groups may also have `max_members`.
 fn columns(kind: Kind) -> &'static [&'static str] {
     match kind {
         Kind::Groups => &["group_id", "type", "member_id"],
@@ -21,44 +21,44 @@ fn columns(kind: Kind) -> &'static [&'static str] {
     }
 }
 
-/// A CSV file that is being read.
+/// Reads a CSV file.
 #[derive(Debug)]
-pub struct Rows {
+pub struct CsvReader {
     kind: Kind,
-    /// Its lines.
-    pub lines: Lines,
-    /// Where each of `columns` stands, and last the group's limit, if it is there.
-    places: Vec<usize>,
+    /// Lines of the file.
+    pub lines: LineReader,
+    /// Index in a row of each of `columns`, and last of `max_members`, if the file has it.
+    positions: Vec<usize>,
     width: usize,
     /// The first row of the next user or group.
-    ahead: Option<Row>,
+    lookahead: Option<Row>,
 }
 
-/// What a row says.
+/// A parsed row.
 #[derive(Debug)]
 struct Row {
     line: u64,
     id: String,
     group_type: String,
     max_members: Option<u32>,
-    /// The friend or member; `None` in a group that has none.
+    /// The friend or member; `None` for a group without members.
     listed: Option<String>,
 }
 
-impl Rows {
+impl CsvReader {
     /// Reads the header.
-    pub fn new(kind: Kind, mut lines: Lines) -> Result<Self, Error> {
+    pub fn new(kind: Kind, mut lines: LineReader) -> Result<Self, Error> {
         let wanted = columns(kind);
         let Some(header) = lines.next()? else {
-            let why = format!("is empty; it must begin with the header {}", wanted.join(","));
+            let why = format!("is empty; must begin with the header {}", wanted.join(","));
             return Err(lines.fault_at(None, why));
         };
         let names = split(header).map_err(|why| lines.fault(why))?;
-        let places = places(kind, &names).map_err(|why| lines.fault(why))?;
-        Ok(Self { kind, lines, places, width: names.len(), ahead: None })
+        let positions = positions(kind, &names).map_err(|why| lines.fault(why))?;
+        Ok(Self { kind, lines, positions, width: names.len(), lookahead: None })
     }
 
-    /// The next user or group; `None` at the end.
+    /// Returns the next user or group; `None` at the end.
     pub fn next(&mut self) -> Result<Option<Item>, Error> {
         let Some(mut first) = self.row()? else { return Ok(None) };
         let line = first.line;
@@ -66,16 +66,16 @@ impl Rows {
         while self.kind != Kind::Accounts {
             let Some(row) = self.row()? else { break };
             if row.id != first.id {
-                self.ahead = Some(row);
+                self.lookahead = Some(row);
                 break;
             }
-            self.check_joins(&first, listed.len(), &row)?;
+            self.check_follows(&first, listed.len(), &row)?;
             listed.extend(row.listed);
         }
-        if let Some((before, again)) = rules::twice(&listed) {
+        if let Some((before, again)) = rules::find_duplicate(&listed) {
             let at = |index: usize| line + u64::try_from(index).unwrap_or(0);
             let why = format!(
-                "{} {:?} of {} {:?} came before at line {}",
+                "{} {:?} of {} {:?} is repeated from line {}",
                 self.kind.listed(),
                 listed[again],
                 self.kind.subject(),
@@ -101,23 +101,23 @@ impl Rows {
     }
 
     fn row(&mut self) -> Result<Option<Row>, Error> {
-        if let Some(row) = self.ahead.take() {
+        if let Some(row) = self.lookahead.take() {
             return Ok(Some(row));
         }
         let cells = match self.lines.next()? {
             Some(line) => split(line),
             None => return Ok(None),
         };
-        let row = cells.and_then(|cells| self.understand(cells));
+        let row = cells.and_then(|cells| self.parse_row(cells));
         row.map(Some).map_err(|why| self.lines.fault(why))
     }
 
-    fn understand(&self, mut cells: Vec<String>) -> Result<Row, String> {
+    fn parse_row(&self, mut cells: Vec<String>) -> Result<Row, String> {
         if cells.len() != self.width {
             let plural = if cells.len() == 1 { "" } else { "s" };
             return Err(format!("has {} column{plural}, not {}", cells.len(), self.width));
         }
-        let mut cells = self.places.iter().map(|place| std::mem::take(&mut cells[*place]));
+        let mut cells = self.positions.iter().map(|at| std::mem::take(&mut cells[*at]));
         let mut cell = || cells.next().unwrap_or_default();
         let id = cell();
         let mut row = Row {
@@ -136,7 +136,7 @@ impl Rows {
                 if let Some(member) = &row.listed {
                     rules::user("member_id", member)?;
                 }
-                if self.places.len() > columns(self.kind).len() {
+                if self.positions.len() > columns(self.kind).len() {
                     row.max_members = Some(max_members(&cell())?);
                 }
             }
@@ -151,15 +151,14 @@ impl Rows {
         Ok(row)
     }
 
-    /// Whether a row may follow `first`, whose list has `listed` ids so far.
-    fn check_joins(&self, first: &Row, listed: usize, row: &Row) -> Result<(), Error> {
+    /// Checks a row that follows `first`, whose list has `listed` ids so far.
+    fn check_follows(&self, first: &Row, listed: usize, row: &Row) -> Result<(), Error> {
         let fault = |why| Err(self.lines.fault(why));
         let owner = format!("{} {:?}", self.kind.subject(), row.id);
         if row.group_type != first.group_type {
             let (here, there) = (&row.group_type, &first.group_type);
             return fault(format!(
-                "{owner} has the type {here:?} here and {there:?} at line {}; its rows have to \
-                 agree",
+                "{owner} has the type {here:?} here and {there:?} at line {}; its rows must agree",
                 first.line
             ));
         }
@@ -170,27 +169,28 @@ impl Rows {
             };
             let (here, there) = (shown(row.max_members), shown(first.max_members));
             return fault(format!(
-                "{owner} has the max_members {here} here and {there} at line {}; its rows have to \
+                "{owner} has the max_members {here} here and {there} at line {}; its rows must \
                  agree",
                 first.line
             ));
         }
         if row.listed.is_none() || listed == 0 {
             return fault(format!(
-                "{owner} has a row without a member_id beside others; only a group without \
-                 members has one"
+                "{owner} has a row without a member_id among others; only a group without members \
+                 may have one"
             ));
         }
         rules::list(&owner, self.kind.listed(), listed + 1).or_else(fault)
     }
 }
 
-fn places(kind: Kind, names: &[String]) -> Result<Vec<usize>, String> {
+/// Returns the positions of the columns in a row, from the header.
+fn positions(kind: Kind, names: &[String]) -> Result<Vec<usize>, String> {
     let wanted = columns(kind);
     let optional = (kind == Kind::Groups).then_some(MAX_MEMBERS);
     for (at, name) in names.iter().enumerate() {
         if !wanted.contains(&name.as_str()) && Some(name.as_str()) != optional {
-            let also = optional.map(|name| format!(" and, if wanted, {name}")).unwrap_or_default();
+            let also = optional.map(|name| format!(" and optionally {name}")).unwrap_or_default();
             let shown: String = name.chars().take(64).collect();
             return Err(format!(
                 "has an unknown column {shown:?}; the columns are {}{also}",
@@ -201,10 +201,11 @@ fn places(kind: Kind, names: &[String]) -> Result<Vec<usize>, String> {
             return Err(format!("has the column {name:?} twice"));
         }
     }
-    let place = |name: &str| names.iter().position(|found| found == name);
-    let needed =
-        wanted.iter().map(|name| place(name).ok_or_else(|| format!("must have a column {name:?}")));
-    needed.chain(place(MAX_MEMBERS).map(Ok)).collect()
+    let position = |name: &str| names.iter().position(|found| found == name);
+    let required = wanted
+        .iter()
+        .map(|name| position(name).ok_or_else(|| format!("must have a column {name:?}")));
+    required.chain(position(MAX_MEMBERS).map(Ok)).collect()
 }
 
 fn max_members(text: &str) -> Result<u32, String> {
@@ -215,14 +216,14 @@ fn max_members(text: &str) -> Result<u32, String> {
     text.parse().ok().filter(|most| is_plain && *most > 0).ok_or_else(|| {
         let shown: String = text.chars().take(32).collect();
         format!(
-            "max_members must be 1-{}, or empty where the group has no limit of its own, not \
+            "max_members must be 1-{}, or empty if the group has no limit of its own, not \
              {shown:?}",
             u32::MAX
         )
     })
 }
 
-/// The fields of a row.
+/// Splits a row into its fields.
 fn split(line: &str) -> Result<Vec<String>, String> {
     let mut fields = Vec::new();
     let mut rest = line;
@@ -240,18 +241,18 @@ fn split(line: &str) -> Result<Vec<String>, String> {
     }
 }
 
-/// A field that does not begin with a quote, and what follows it.
+/// Splits off a field that does not begin with a quote; returns it and the rest.
 fn plain(text: &str) -> Result<(String, &str), String> {
     let (field, after) = text.split_at(text.find(',').unwrap_or(text.len()));
     if field.contains('"') {
-        let why = "has a quote in a field that does not begin with one; such a field is written \
+        let why = "has a quote in a field that does not begin with one; write such a field as \
                    \"a\"\"b\"";
         return Err(why.to_owned());
     }
     Ok((field.to_owned(), after))
 }
 
-/// A field that began with a quote, and what follows the one that closes it.
+/// Splits off a field after its opening quote; returns it and the rest after the closing quote.
 fn unquote(text: &str) -> Result<(String, &str), String> {
     let mut field = String::new();
     let mut rest = text;
@@ -267,5 +268,5 @@ fn unquote(text: &str) -> Result<(String, &str), String> {
 }
 
 #[cfg(test)]
-#[path = "rows_tests.rs"]
+#[path = "csv_tests.rs"]
 mod tests;

@@ -1,8 +1,8 @@
-//! What an export consists of: its files, and the users and groups that stand in them.
+//! The files of an export, and the users and groups in them.
 //!
-//! A file is read from its beginning to its end, one user or group at a time, and never held
-//! whole: exports are gigabytes. What stands in it is checked wherever it is read, so that the
-//! second reading, which sends it, trusts nothing that the first one saw.
+//! A file is read from beginning to end, one user or group at a time, and never loaded as a whole:
+//! exports are gigabytes. Content is validated whenever it is read, so that the second reading,
+//! which sends it, does not rely on the first one.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,13 +10,13 @@ use std::time::UNIX_EPOCH;
 
 use serde::{Deserialize, Serialize};
 
-use super::csv::Rows;
-use super::jsonl::Documents;
-use super::line_reader::Lines;
+use super::csv::CsvReader;
+use super::jsonl::JsonlReader;
+use super::line_reader::LineReader;
 use crate::cli::error::Error;
 use crate::grpc::pb;
 
-/// What one file of an export has.
+/// Content of a file of an export.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// Every group and its members.
@@ -28,11 +28,11 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// In the order in which they are sent: accounts name the users that were known by their
-    /// fingerprints only until then.
+    /// All kinds, in the order in which they are sent: accounts resolve the ids of users reported
+    /// by their fingerprints before.
     pub const ALL: [Self; 3] = [Self::Groups, Self::Friends, Self::Accounts];
 
-    /// As the flags have it.
+    /// Returns the name of the option for the file.
     pub fn name(self) -> &'static str {
         match self {
             Self::Groups => "groups",
@@ -41,7 +41,7 @@ impl Kind {
         }
     }
 
-    /// The word for one of its subjects.
+    /// Returns the noun for one of its subjects.
     pub fn subject(self) -> &'static str {
         match self {
             Self::Groups => "group",
@@ -50,19 +50,19 @@ impl Kind {
         }
     }
 
-    /// The word for one of a subject's list.
+    /// Returns the noun for an entry of a subject's list.
     pub fn listed(self) -> &'static str {
         if self == Self::Groups { "member" } else { "friend" }
     }
 }
 
-/// How a file is written, by the end of its name.
+/// Format of a file, by the extension of its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
     /// Comma-separated rows below a header.
     Csv,
     /// A JSON object on each line.
-    Lines,
+    JsonLines,
 }
 
 impl Format {
@@ -70,29 +70,29 @@ impl Format {
         let extension = path.extension()?.to_str()?.to_ascii_lowercase();
         match extension.as_str() {
             "csv" => Some(Self::Csv),
-            "jsonl" | "ndjson" => Some(Self::Lines),
+            "jsonl" | "ndjson" => Some(Self::JsonLines),
             _ => None,
         }
     }
 }
 
-/// By what a file that was written to meanwhile is told.
+/// Size and modification time of a file, by which a change is detected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FileState {
-    /// Its length.
+    /// Length in bytes.
     pub bytes: u64,
-    /// When it was written to last, in nanoseconds of Unix time.
+    /// Modification time, in nanoseconds of Unix time.
     pub modified_ns: u64,
 }
 
 impl FileState {
-    /// As it is now.
+    /// Reads the current state of a file.
     pub fn of(path: &Path) -> Result<Self, Error> {
         let cannot = |error| Error::Read { path: path.to_owned(), error };
         let metadata = fs::metadata(path).map_err(cannot)?;
         if !metadata.is_file() {
-            let why = "is not a regular file; it is read twice, first to check it".to_owned();
+            let why = "is not a regular file; it must be readable twice".to_owned();
             return Err(Error::Export { path: path.to_owned(), line: None, why });
         }
         let modified = metadata.modified().map_err(cannot)?;
@@ -105,65 +105,65 @@ impl FileState {
 /// One file of an export.
 #[derive(Debug, Clone)]
 pub struct ExportFile {
-    /// What it has.
+    /// Content of the file.
     pub kind: Kind,
-    /// Where it is.
+    /// Path of the file.
     pub path: PathBuf,
-    /// As it was found.
+    /// Size and time of the file when it was found.
     pub state: FileState,
-    /// How it is written.
+    /// Format of the file.
     pub format: Format,
 }
 
 impl ExportFile {
-    /// Looks at the file, without reading it.
+    /// Determines format and state of a file, without reading it.
     pub fn find(kind: Kind, path: PathBuf) -> Result<Self, Error> {
         let Some(format) = Format::of(&path) else {
-            let why = "must end in .csv, .jsonl or .ndjson; nothing else is read".to_owned();
+            let why = "must end in .csv, .jsonl or .ndjson".to_owned();
             return Err(Error::Export { path, line: None, why });
         };
         let state = FileState::of(&path)?;
         Ok(Self { kind, path, state, format })
     }
 
-    /// Reads it from its beginning.
+    /// Opens the file at its beginning.
     pub fn open(&self) -> Result<Subjects, Error> {
-        let lines = Lines::open(&self.path, self.format)?;
+        let lines = LineReader::open(&self.path, self.format)?;
         Ok(match self.format {
-            Format::Csv => Subjects::Rows(Rows::new(self.kind, lines)?),
-            Format::Lines => Subjects::Documents(Documents::new(self.kind, lines)),
+            Format::Csv => Subjects::Csv(CsvReader::new(self.kind, lines)?),
+            Format::JsonLines => Subjects::Jsonl(JsonlReader::new(self.kind, lines)),
         })
     }
 }
 
-/// The users or groups of a file, one after the other.
+/// Iterates over the users or groups of a file.
 #[derive(Debug)]
 pub enum Subjects {
     /// Of a CSV file.
-    Rows(Rows),
+    Csv(CsvReader),
     /// Of JSON lines.
-    Documents(Documents),
+    Jsonl(JsonlReader),
 }
 
 impl Subjects {
-    /// The next one; `None` at the end.
+    /// Returns the next user or group; `None` at the end.
     pub fn next(&mut self) -> Result<Option<Item>, Error> {
         match self {
-            Self::Rows(rows) => rows.next(),
-            Self::Documents(documents) => documents.next(),
+            Self::Csv(rows) => rows.next(),
+            Self::Jsonl(documents) => documents.next(),
         }
     }
 
-    /// How much was read so far.
+    /// Returns how many bytes were read so far.
     pub fn bytes_read(&self) -> u64 {
         match self {
-            Self::Rows(rows) => rows.lines.bytes_read(),
-            Self::Documents(documents) => documents.lines.bytes_read(),
+            Self::Csv(rows) => rows.lines.bytes_read(),
+            Self::Jsonl(documents) => documents.lines.bytes_read(),
         }
     }
 }
 
-/// A user or group and where it stands.
+/// A user or group and its position.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Item {
     /// The line on which it begins, from 1.
@@ -172,19 +172,19 @@ pub struct Item {
     pub subject: Subject,
 }
 
-/// A user or group, with everything that belongs to it.
+/// A user or group, with its list.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Subject {
     /// A group and its members.
     Group(pb::ExportedGroup),
-    /// A user and his friends.
+    /// A user and their friends.
     Friends(pb::ExportedFriends),
     /// An account.
     Account(String),
 }
 
 impl Subject {
-    /// Its id.
+    /// Returns the id.
     pub fn id(&self) -> &str {
         match self {
             Self::Group(group) => &group.group_id,
@@ -193,7 +193,7 @@ impl Subject {
         }
     }
 
-    /// The same, without the rest.
+    /// Returns the id, without a copy.
     pub fn into_id(self) -> String {
         match self {
             Self::Group(group) => group.group_id,
@@ -202,7 +202,7 @@ impl Subject {
         }
     }
 
-    /// How many facts it is: the account or group itself, each friend and each member.
+    /// Returns the number of facts: the account or group itself, each friend and each member.
     pub fn facts(&self) -> usize {
         match self {
             Self::Group(group) => 1 + group.member_ids.len(),

@@ -1,4 +1,4 @@
-//! An export as JSON lines: an object on each line, a user or group whole.
+//! Exports as JSON lines: each line is an object with a whole user or group.
 
 use std::num::NonZeroU32;
 
@@ -6,12 +6,12 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 
 use super::export::{Item, Kind, Subject};
-use super::line_reader::Lines;
+use super::line_reader::LineReader;
 use super::rules;
 use crate::cli::error::Error;
 use crate::grpc::pb;
 
-/// How much is said of a line that cannot be read; it may quote megabytes.
+/// Longest parse error that is shown, in characters; it may quote megabytes.
 const WHY_MAX_CHARS: usize = 160;
 
 #[derive(Deserialize)]
@@ -38,36 +38,36 @@ struct GroupLine {
     member_ids: Vec<String>,
 }
 
-/// As the protocol has it: `null` is a group without a limit of its own, which an absent field does
-/// not say.
+/// Deserializes a group's own limit: `null` becomes 0, a group without a limit of its own; an
+/// absent field is not compared.
 fn own_limit<'de, D: Deserializer<'de>>(value: D) -> Result<Option<u32>, D::Error> {
     let limit = Option::<NonZeroU32>::deserialize(value)?;
     Ok(Some(limit.map_or(0, NonZeroU32::get)))
 }
 
-/// A file of JSON lines that is being read.
+/// Reads a file of JSON lines.
 #[derive(Debug)]
-pub struct Documents {
+pub struct JsonlReader {
     kind: Kind,
-    /// Its lines.
-    pub lines: Lines,
+    /// Lines of the file.
+    pub lines: LineReader,
 }
 
-impl Documents {
-    /// Reads nothing yet.
-    pub fn new(kind: Kind, lines: Lines) -> Self {
+impl JsonlReader {
+    /// Creates a reader; it reads nothing yet.
+    pub fn new(kind: Kind, lines: LineReader) -> Self {
         Self { kind, lines }
     }
 
-    /// The next user or group; `None` at the end.
+    /// Returns the next user or group; `None` at the end.
     pub fn next(&mut self) -> Result<Option<Item>, Error> {
         let is_first = self.lines.number() == 0;
         let subject = match self.lines.next()? {
             Some(line) => subject(self.kind, line),
             None if is_first => {
                 let why = format!(
-                    "is empty, as if the export had failed; where there are no {}, give a CSV \
-                     file with only its header",
+                    "is empty, as if the export had failed; if there are no {}, give a CSV file \
+                     with only its header",
                     self.kind.name()
                 );
                 return Err(self.lines.fault_at(None, why));
@@ -107,14 +107,14 @@ fn subject(kind: Kind, line: &str) -> Result<Subject, String> {
 }
 
 fn parse<T: DeserializeOwned>(line: &str, example: &str) -> Result<T, String> {
-    // An array with the values in the order of the fields would pass for the object.
+    // serde would also accept an array with the values in the order of the fields.
     if !line.trim_start().starts_with('{') {
         return Err(format!("must be an object such as {example}"));
     }
     serde_json::from_str(line).map_err(|error| {
-        let said = error.to_string();
-        // The line is always 1 there.
-        let why = said.rsplit_once(" at line ").map_or(said.as_str(), |(why, _)| why);
+        let text = error.to_string();
+        // The line number in the text is always 1.
+        let why = text.rsplit_once(" at line ").map_or(text.as_str(), |(why, _)| why);
         let why: String = why.chars().take(WHY_MAX_CHARS).collect();
         format!("must be an object such as {example}; at byte {}: {why}", error.column())
     })
@@ -129,12 +129,12 @@ fn list(
 ) -> Result<(), String> {
     rules::list(&format!("{} {owner:?}", kind.subject()), kind.listed(), ids.len())?;
     for (at, id) in ids.iter().enumerate() {
-        // The field's name is put together only where it is said.
+        // The field's name is only formatted for an error.
         check("", id).or_else(|_| check(&format!("{field}[{at}]"), id))?;
     }
-    match rules::twice(ids) {
+    match rules::find_duplicate(ids) {
         Some((first, again)) => Err(format!(
-            "{field}[{again}] is {:?}, as {field}[{first}] is; each {} stands once",
+            "{field}[{again}] is {:?}, as {field}[{first}] is; a {} must not be repeated",
             ids[again],
             kind.listed()
         )),
@@ -143,5 +143,5 @@ fn list(
 }
 
 #[cfg(test)]
-#[path = "documents_tests.rs"]
+#[path = "jsonl_tests.rs"]
 mod tests;

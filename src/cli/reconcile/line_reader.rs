@@ -1,5 +1,4 @@
-//! A file line by line, each of a bounded length, so that a file which is no text cannot fill the
-//! memory.
+//! Reads a file by lines of bounded length, so that a file that is not text cannot exhaust memory.
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _};
@@ -8,28 +7,28 @@ use std::path::{Path, PathBuf};
 use super::export::Format;
 use crate::cli::error::Error;
 
-/// Longest line of a CSV file: the longest ids and names in quotes, each quote in them doubled,
-/// are a tenth of it.
+/// Longest line of a CSV file: ten times the longest ids and names in quotes, with each quote in
+/// them doubled.
 const ROW_MAX_BYTES: usize = 4096;
-/// Longest line of JSON: 20,000 ids of 32 bytes, each of them escaped as `\u0041`, fit.
+/// Longest line of JSON: fits 20,000 ids of 32 bytes, each byte escaped as `\u0041`.
 const DOCUMENT_MAX_BYTES: usize = 4 * 1024 * 1024;
-/// Some programs write it at the beginning of a text.
+/// UTF-8 byte order mark, which some programs write at the beginning of a text.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// The lines of a file.
+/// Reads the lines of a file.
 #[derive(Debug)]
-pub struct Lines {
+pub struct LineReader {
     input: BufReader<File>,
     path: PathBuf,
     longest: usize,
     buffer: Vec<u8>,
     number: u64,
     bytes_read: u64,
-    /// The first empty line, which may only be one of those at the end.
+    /// The first empty line; empty lines are only allowed at the end.
     empty: Option<u64>,
 }
 
-impl Lines {
+impl LineReader {
     /// Opens the file.
     pub fn open(path: &Path, format: Format) -> Result<Self, Error> {
         let file = File::open(path);
@@ -39,7 +38,7 @@ impl Lines {
             path: path.to_owned(),
             longest: match format {
                 Format::Csv => ROW_MAX_BYTES,
-                Format::Lines => DOCUMENT_MAX_BYTES,
+                Format::JsonLines => DOCUMENT_MAX_BYTES,
             },
             buffer: Vec::new(),
             number: 0,
@@ -48,7 +47,7 @@ impl Lines {
         })
     }
 
-    /// The next line, without its end; `None` after the last one.
+    /// Returns the next line, without its line break; `None` after the last one.
     pub fn next(&mut self) -> Result<Option<&str>, Error> {
         loop {
             if !self.fill()? {
@@ -60,7 +59,7 @@ impl Lines {
             self.empty.get_or_insert(self.number);
         }
         if let Some(empty) = self.empty {
-            let why = "is empty; only lines at the end of a file may be";
+            let why = "is empty; only lines at the end of a file may be empty";
             return Err(self.fault_at(Some(empty), why));
         }
         match std::str::from_utf8(&self.buffer) {
@@ -76,7 +75,7 @@ impl Lines {
     /// Reads a line into the buffer; `false` at the end of the file.
     fn fill(&mut self) -> Result<bool, Error> {
         self.buffer.clear();
-        // With its end, which is two bytes at most, and the mark before the first line.
+        // With the line break, of at most two bytes, and the mark before the first line.
         let most = self.longest + BYTE_ORDER_MARK.len() + 2;
         let mut input = (&mut self.input).take(u64::try_from(most).unwrap_or(u64::MAX));
         let read = input.read_until(b'\n', &mut self.buffer);
@@ -97,29 +96,29 @@ impl Lines {
             return Err(self.fault(format!("is longer than {} bytes", self.longest)));
         }
         if !has_end {
-            let why = "does not end with a line break, as if the file was cut off; export it \
+            let why = "does not end with a line break, as if the file was truncated; export it \
                        again, or end the line";
             return Err(self.fault(why));
         }
         Ok(true)
     }
 
-    /// The number of the line that was read last, from 1.
+    /// Returns the number of the last line read, from 1.
     pub fn number(&self) -> u64 {
         self.number
     }
 
-    /// How much was read so far.
+    /// Returns how many bytes were read so far.
     pub fn bytes_read(&self) -> u64 {
         self.bytes_read
     }
 
-    /// What is wrong with the line that was read last.
+    /// Creates an error in the last line read.
     pub fn fault(&self, why: impl Into<String>) -> Error {
         self.fault_at(Some(self.number), why)
     }
 
-    /// What is wrong with a line, or with the file.
+    /// Creates an error in a line, or in the file.
     pub fn fault_at(&self, line: Option<u64>, why: impl Into<String>) -> Error {
         Error::Export { path: self.path.clone(), line, why: why.into() }
     }

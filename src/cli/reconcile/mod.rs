@@ -1,16 +1,17 @@
-//! `imquota reconcile`: compares what is held with an export of the IM's own database.
+//! `imquota reconcile`: compares the stored facts with an export of the IM's own database.
 //!
 //! # Layout
 //!
-//! - `begin`: has the sidecar remember changes, before the export is made.
-//! - `export`: the files, and the users and groups in them; `lines` reads a file line by line,
-//!   `rows` understands CSV, `documents` JSON lines, and `rules` says what ids have to be.
-//! - `check`: reads every file through before anything is sent.
-//! - `feed`: cuts them into messages; `stream` sends these and receives the answers.
-//! - `findings`: where an answer goes: `tally` counts, `report` lists, `checkpoint` remembers.
+//! - `begin`: makes the sidecar track changes, before the export.
+//! - `export`: the files, and the users and groups in them; `line_reader` reads a file by lines,
+//!   `csv` parses CSV, `jsonl` JSON lines, and `rules` validates ids.
+//! - `check`: reads every file before anything is sent.
+//! - `sender`: splits the files into messages; `stream` sends these and receives the responses.
+//! - `receiver`: distributes a response to `summary` (counts), `report` (list of differences) and
+//!   `checkpoint` (progress).
 //!
-//! Mistakes in a file end the run before a connection is made. A run that was cut off may be
-//! repeated at any time: every fact is compared by itself.
+//! An error in a file ends the run before a connection is made. An interrupted run may be repeated
+//! at any time: every fact is compared separately.
 
 use std::path::{Path, PathBuf};
 
@@ -22,14 +23,14 @@ use self::begin::Begin;
 use self::check::Checked;
 use self::checkpoint::{Checkpoint, Job};
 use self::export::{ExportFile, Kind, Subject};
-use self::receiver::Findings;
+use self::receiver::ResponseReceiver;
 use self::report::Report;
-use self::sender::Share;
+use self::sender::PendingFile;
 use super::Exit;
 use super::connect::AdminAddress;
 use super::error::Error;
 use super::output::{self, Comparison, Format, Progress};
-use super::session::{Calling, Session};
+use super::session::{CallFlags, Session};
 use crate::domain::id::AppId;
 use crate::grpc::pb::{ReconcileBegin, ReconcileMode};
 
@@ -47,30 +48,30 @@ mod sender;
 mod stream;
 mod summary;
 
-pub use summary::{Differences, Sample, Tally};
+pub use summary::{Differences, Sample, Summary};
 
 const HELP: &str = "\
 Files, by the end of their names:
   .csv              a header, then rows; columns in any order
     --accounts      user_id
-    --friends       user_id,friend_id       a row a friend, sorted by user_id
-    --groups        group_id,type,member_id and, if wanted, max_members
-                    a row a member, sorted by group_id; a group without members has one row
-                    with an empty member_id; an empty max_members: no limit of its own
+    --friends       user_id,friend_id       one row for each friend, sorted by user_id
+    --groups        group_id,type,member_id and optionally max_members
+                    one row for each member, sorted by group_id; a group without members has one
+                    row with an empty member_id; an empty max_members: no limit of its own
   .jsonl, .ndjson   an object on each line
     --accounts      {\"user_id\":\"u1\"}
     --friends       {\"user_id\":\"u1\",\"friend_ids\":[\"u2\",\"u3\"]}
     --groups        {\"group_id\":\"g1\",\"type\":\"Public\",\"max_members\":200,\
 \"member_ids\":[\"u1\"]}
-                    max_members may be left out or null (no limit of its own)
-Each file has to be whole: what it does not have counts as gone. Nothing is sent before all files
-were read through and found good.
+                    max_members may be absent (not compared) or null (no limit of its own)
+Each file must be complete: facts that it does not have count as removed. Nothing is sent before
+all files have been read and validated.
 
-To repair: `imquota reconcile begin`, wait as it says, note the time, export, and run this with
---as-of that time; look at what it finds, and run it again with --apply.
+To repair: run `imquota reconcile begin`, wait as it prints, note the time, export, and run this
+command with --as-of and that time; inspect the differences, and run it again with --apply.
 
-Exit codes: 0 nothing differs, or all was repaired; 4 differences are left, those included that
-live traffic has changed since and groups that an import skips; 1 an error.
+Exit codes: 0 no differences, or all were repaired; 4 differences are left, including those that
+live traffic has changed since the export, and groups that an import skips; 1 an error.
 
 Example:
   imquota reconcile --app demo --accounts accounts.csv --groups groups.jsonl
@@ -91,21 +92,21 @@ pub struct Reconcile {
     #[command(flatten)]
     to: AdminAddress,
     #[command(flatten)]
-    calling: Calling,
+    flags: CallFlags,
     #[command(subcommand)]
     step: Option<Step>,
 }
 
 impl Reconcile {
-    /// How the answer is printed.
+    /// Returns the output format.
     pub fn format(&self) -> Format {
-        self.calling.format()
+        self.flags.format()
     }
 }
 
 #[derive(Debug, Subcommand)]
 enum Step {
-    /// Have changes remembered from now on, so that the comparison leaves alone what they touch.
+    /// Track changes from now on, so that the comparison leaves the changed facts alone.
     #[command(after_help = BEGIN_HELP)]
     Begin(Begin),
 }
@@ -116,46 +117,46 @@ struct Compare {
     /// The app
     #[arg(long, value_parser = app)]
     app: String,
-    /// Every group and its members
+    /// File with every group and its members
     #[arg(long, value_name = "FILE", group = "files")]
     groups: Option<PathBuf>,
-    /// Every user's friends
+    /// File with every user's friends
     #[arg(long, value_name = "FILE", group = "files")]
     friends: Option<PathBuf>,
-    /// Every account
+    /// File with every account
     #[arg(long, value_name = "FILE", group = "files")]
     accounts: Option<PathBuf>,
-    /// Repair the differences, unless live traffic has changed them since; needs --as-of
+    /// Repair the differences that live traffic has not changed since; requires --as-of
     #[arg(long, requires = "as_of", conflicts_with = "import")]
     apply: bool,
-    /// Add what is missing here and take nothing away, to load an IM at first
+    /// Only add missing facts and remove none, for the first import of an IM
     #[arg(long)]
     import: bool,
-    /// Repair although a file is empty: all of its sort that is held is removed
+    /// Repair even if a file is empty: removes all facts of its kind
     #[arg(long, requires = "apply")]
     allow_empty: bool,
-    /// When the export was begun, such as 2026-12-01T00:00:00+08:00
+    /// Time when the export began, such as 2026-12-01T00:00:00+08:00
     #[arg(long, value_name = "TIME", value_parser = super::inspect::instant)]
     as_of: Option<Timestamp>,
-    /// Write each difference to this file, as a line of JSON. A file that exists is refused, unless
-    /// --checkpoint goes on; then a line may come twice
+    /// Write each difference to this file, as a line of JSON. An existing file is refused, unless
+    /// the run resumes from --checkpoint; then a line may be repeated
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
-    /// Keep in this file how far it has come; a run that was cut off goes on there when it is
-    /// repeated. Removed at the end
+    /// Save the progress to this file, so that an interrupted run resumes when it is repeated.
+    /// Removed at the end
     #[arg(long, value_name = "FILE")]
     checkpoint: Option<PathBuf>,
 }
 
 /// Reads a file of an export to its end, and calls `seen` with the line of each user or group, its
-/// id and the ids in its list. Returns how many bytes were read. Public for the fuzz targets alone.
+/// id and the ids in its list. Returns how many bytes were read. Public only for the fuzz targets.
 pub fn read_export(
     kind: &str,
     path: &Path,
     seen: &mut dyn FnMut(u64, &str, &[String]),
 ) -> Result<u64, String> {
-    let found = Kind::ALL.into_iter().find(|known| known.name() == kind);
-    let kind = found.ok_or_else(|| format!("there are no {kind}"))?;
+    let found = Kind::ALL.into_iter().find(|each| each.name() == kind);
+    let kind = found.ok_or_else(|| format!("unknown kind of export {kind:?}"))?;
     let mut read = || {
         let mut subjects = ExportFile::find(kind, path.to_owned())?.open()?;
         while let Some(item) = subjects.next()? {
@@ -171,23 +172,23 @@ pub fn read_export(
     read().map_err(|error: Error| error.to_string())
 }
 
-/// Begins or compares.
+/// Begins tracking, or compares.
 pub async fn run(args: Reconcile) -> Result<Exit, Error> {
-    let Reconcile { compare, to, calling, step } = args;
+    let Reconcile { compare, to, flags, step } = args;
     match step {
         Some(Step::Begin(begin)) => {
-            let session = Session::open(to.target()?, calling).await?;
+            let session = Session::open(to.target()?, flags).await?;
             begin::run(begin, &session).await
         }
         None => {
-            let compare = compare.expect("without a step the command line has to have --app");
-            compare.run(&to, calling).await
+            let compare = compare.expect("clap requires --app if there is no subcommand");
+            compare.run(&to, flags).await
         }
     }
 }
 
 impl Compare {
-    async fn run(self, to: &AdminAddress, calling: Calling) -> Result<Exit, Error> {
+    async fn run(self, to: &AdminAddress, flags: CallFlags) -> Result<Exit, Error> {
         let target = to.target()?;
         let files = self.files()?;
         let checkpoint = self.checkpoint.as_deref();
@@ -196,42 +197,43 @@ impl Compare {
         let checked = check::check(files)?;
         self.check_not_empty(&checked)?;
 
-        let session = Session::open(target, calling).await?;
+        let session = Session::open(target, flags).await?;
         let begin = self.begin(&checked);
         let bar = Progress::of_facts("comparing", checked.iter().map(|file| file.facts).sum());
         let done = |kind| checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.done(kind));
-        let with_done = |checked: Checked| Share { done: done(checked.file.kind), checked };
-        let shares = checked.into_iter().map(with_done).collect();
-        let goes_on = checkpoint.as_ref().is_some_and(Checkpoint::goes_on);
-        let report = self.report.as_deref().map(|path| Report::open(path, goes_on)).transpose()?;
-        let mut findings = Findings::new(report, checkpoint, bar);
-        // Whether the files can be written is known before anything is changed.
-        findings.save()?;
-        if let Err(error) = stream::converse(&session, begin, shares, &mut findings).await {
-            let (has_checkpoint, has_report) = findings.interrupt();
-            return Err(error.of_comparison(has_checkpoint, has_report));
+        let with_done = |checked: Checked| PendingFile { done: done(checked.file.kind), checked };
+        let pending = checked.into_iter().map(with_done).collect();
+        let is_resumed = checkpoint.as_ref().is_some_and(Checkpoint::is_resumed);
+        let report =
+            self.report.as_deref().map(|path| Report::open(path, is_resumed)).transpose()?;
+        let mut receiver = ResponseReceiver::new(report, checkpoint, bar);
+        // Fail before anything is changed if the files cannot be written.
+        receiver.save()?;
+        if let Err(error) = stream::compare(&session, begin, pending, &mut receiver).await {
+            let (has_checkpoint, has_report) = receiver.interrupt();
+            return Err(error.for_comparison(has_checkpoint, has_report));
         }
-        let tally = findings.finish()?;
-        let comparison = Comparison { mode: self.mode_name(), as_of: self.as_of_text(), tally };
+        let summary = receiver.finish()?;
+        let comparison = Comparison { mode: self.mode_name(), as_of: self.as_of_text(), summary };
         output::show_comparison(&comparison, session.format())?;
-        let (found, _, left_alone) = comparison.tally.totals();
+        let (found, _, left_alone) = comparison.summary.totals();
         Ok(if found + left_alone > 0 { Exit::Differs } else { Exit::Done })
     }
 
-    /// An export that went wrong often has a header and nothing else; repairing by it would remove
-    /// everything.
+    /// Refuses to repair by an empty file: a failed export often has only a header, and would
+    /// remove everything.
     fn check_not_empty(&self, files: &[Checked]) -> Result<(), Error> {
         let is_risk = |checked: &&Checked| self.apply && !self.allow_empty && checked.facts == 0;
         let Some(Checked { file, .. }) = files.iter().find(is_risk) else { return Ok(()) };
         let what = file.kind.name();
         let why = format!(
-            "has no {what}, so that --apply would remove all that are held; if it is meant to, add \
+            "has no {what}, so that --apply would remove all of them; if that is intended, add \
              --allow-empty"
         );
         Err(Error::Export { path: file.path.clone(), line: None, why })
     }
 
-    /// In the order in which they are sent.
+    /// Returns the files in the order in which they are sent.
     fn files(&self) -> Result<Vec<ExportFile>, Error> {
         let path = |kind| match kind {
             Kind::Groups => self.groups.clone(),
@@ -278,13 +280,13 @@ impl Compare {
             has_friends: has(Kind::Friends),
             has_groups: has(Kind::Groups),
             // An import's differences are most of the export: they are counted, and listed only
-            // where somebody asked for the list.
+            // for a report.
             list_differences: !self.import || self.report.is_some(),
         }
     }
 }
 
-/// An app's id, from the command line.
+/// Parses an app's id from the command line.
 fn app(text: &str) -> Result<String, String> {
     AppId::try_from(text).map(|app| app.to_string()).map_err(|why| why.to_string())
 }

@@ -1,54 +1,54 @@
-//! Where each answer goes: to the counts, the report, the checkpoint and the progress bar.
+//! Distributes each response: to the counts, the report, the checkpoint and the progress bar.
 
 use super::checkpoint::Checkpoint;
 use super::report::Report;
 use super::sender::Content;
-use super::summary::Tally;
+use super::summary::Summary;
 use crate::cli::error::Error;
 use crate::cli::output::Progress;
 use crate::grpc::pb::ReconcileResponse;
 
-/// What was asked for by the message that is answered.
+/// The request that a response belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Asked {
-    /// To begin.
+pub enum RequestPart {
+    /// The beginning.
     Begin,
-    /// To compare a part of the export.
+    /// A part of the export.
     Facts(Content),
-    /// What the export does not have.
+    /// The end, after which the sidecar searches for facts that the export does not have.
     End,
 }
 
-/// Everything that becomes of the answers.
-pub struct Findings {
-    tally: Tally,
-    /// What the end has brought: a run that goes on looks for it again.
-    end: Tally,
+/// Receives the responses of a comparison.
+pub struct ResponseReceiver {
+    summary: Summary,
+    /// Counts of the responses to the end; a resumed run repeats that search.
+    end: Summary,
     report: Option<Report>,
     checkpoint: Option<Checkpoint>,
     bar: Progress,
 }
 
-impl Findings {
-    /// Goes on from the checkpoint, where there is one.
+impl ResponseReceiver {
+    /// Creates a receiver, with the counts of the checkpoint, if any.
     pub fn new(report: Option<Report>, checkpoint: Option<Checkpoint>, bar: Progress) -> Self {
-        let tally = checkpoint.as_ref().map(Checkpoint::tally).unwrap_or_default();
-        Self { tally, end: Tally::default(), report, checkpoint, bar }
+        let summary = checkpoint.as_ref().map(Checkpoint::summary).unwrap_or_default();
+        Self { summary, end: Summary::default(), report, checkpoint, bar }
     }
 
-    /// Takes an answer in.
-    pub fn add(&mut self, answer: &ReconcileResponse, asked: Asked) -> Result<(), Error> {
+    /// Adds a response.
+    pub fn add(&mut self, response: &ReconcileResponse, to: RequestPart) -> Result<(), Error> {
         if let Some(report) = &mut self.report {
-            report.add(answer)?;
+            report.add(response)?;
         }
-        match asked {
-            Asked::End => {
-                self.end.add(answer);
-                self.tally.resolve(&answer.resolved_users);
-                self.bar.say("looking for what the export does not have");
+        match to {
+            RequestPart::End => {
+                self.end.add(response);
+                self.summary.resolve(&response.resolved_users);
+                self.bar.set_message("searching for facts that the export does not have");
             }
-            Asked::Facts(content) => {
-                self.tally.add(answer);
+            RequestPart::Facts(content) => {
+                self.summary.add(response);
                 if content.is_done {
                     self.bar.skip(content.facts);
                 } else {
@@ -56,7 +56,7 @@ impl Findings {
                     self.advance(content);
                 }
             }
-            Asked::Begin => self.tally.add(answer),
+            RequestPart::Begin => self.summary.add(response),
         }
         if self.checkpoint.as_ref().is_some_and(Checkpoint::is_due) { self.save() } else { Ok(()) }
     }
@@ -67,43 +67,43 @@ impl Findings {
         }
     }
 
-    /// Writes the checkpoint, if one is wanted. The report is written first: what the checkpoint
-    /// has done, the report has too.
+    /// Writes the checkpoint, if any. The report is written first, so that it contains everything
+    /// that is done by the checkpoint.
     pub fn save(&mut self) -> Result<(), Error> {
         let Some(checkpoint) = &mut self.checkpoint else { return Ok(()) };
         if let Some(report) = &mut self.report {
             report.flush()?;
         }
-        let mut tally = self.tally.clone();
-        tally.merge(self.end.repaired_only());
-        checkpoint.save(tally)
+        let mut summary = self.summary.clone();
+        summary.merge(self.end.repaired_only());
+        checkpoint.save(summary)
     }
 
-    /// The comparison was cut off: whether a repeated run goes on where it stopped, and whether a
-    /// report is left. A checkpoint with nothing done is removed, so that the next run may be
-    /// another one.
+    /// Ends an interrupted comparison. Returns whether a repeated run resumes where it stopped, and
+    /// whether a report is left. A checkpoint with nothing done is removed, so that the next run
+    /// may have other parameters.
     pub fn interrupt(&mut self) -> (bool, bool) {
-        if let Some(checkpoint) = self.checkpoint.take_if(|checkpoint| checkpoint.is_blank()) {
-            // What failed before is the error to tell, here and below.
+        if let Some(checkpoint) = self.checkpoint.take_if(|checkpoint| checkpoint.is_empty()) {
+            // The earlier failure is the error that is reported, here and below.
             let _ = checkpoint.remove();
         }
-        let goes_on = self.checkpoint.is_some() && self.save().is_ok();
-        // A run that goes on finds its report.
-        let has_report = !goes_on && self.report.take().is_some_and(Report::interrupt);
-        (goes_on, has_report)
+        let can_resume = self.checkpoint.is_some() && self.save().is_ok();
+        // A resumed run continues its report.
+        let has_report = !can_resume && self.report.take().is_some_and(Report::interrupt);
+        (can_resume, has_report)
     }
 
-    /// The comparison is finished: what it came to.
-    pub fn finish(self) -> Result<Tally, Error> {
-        let Self { mut tally, end, report, checkpoint, bar } = self;
+    /// Finishes the comparison and returns its counts.
+    pub fn finish(self) -> Result<Summary, Error> {
+        let Self { mut summary, end, report, checkpoint, bar } = self;
         drop(bar);
-        tally.merge(end);
+        summary.merge(end);
         if let Some(mut report) = report {
             report.flush()?;
         }
         if let Some(checkpoint) = checkpoint {
             checkpoint.remove()?;
         }
-        Ok(tally)
+        Ok(summary)
     }
 }

@@ -1,4 +1,4 @@
-//! The file of `--report`: each difference as a line of JSON.
+//! The file of `--report`: a line of JSON for each difference.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, ErrorKind, Read as _, Seek as _, SeekFrom, Write as _};
@@ -11,15 +11,15 @@ use crate::cli::error::Error;
 use crate::grpc::pb;
 use crate::private_file;
 
-/// A line is shorter: it has two ids and a few names.
+/// Longest line in bytes: a line has two ids and a few names.
 const LINE_MAX_BYTES: u64 = 4096;
 
-/// A report that is being written.
+/// Writes a report.
 #[derive(Debug)]
 pub struct Report {
     path: PathBuf,
     out: BufWriter<File>,
-    /// Whether this run created it and has written nothing.
+    /// `true` if this run created it and has written nothing yet.
     is_empty: bool,
 }
 
@@ -38,36 +38,36 @@ struct Resolved<'a> {
 }
 
 impl Report {
-    /// Creates one, or goes on with the one that an interrupted run began. What exists otherwise
-    /// is refused: it may be the only list of what an earlier run repaired.
-    pub fn open(path: &Path, goes_on: bool) -> Result<Self, Error> {
-        let opened = if goes_on { reopen(path) } else { private_file::create_new(path) };
+    /// Creates a report, or resumes that of an interrupted run. Any other existing file is refused:
+    /// it may be the only list of the repairs of an earlier run.
+    pub fn open(path: &Path, is_resumed: bool) -> Result<Self, Error> {
+        let opened = if is_resumed { reopen(path) } else { private_file::create_new(path) };
         let file = opened.map_err(|error| match error.kind() {
             ErrorKind::AlreadyExists => Error::Exists { path: path.to_owned() },
             _ => Error::WriteFile { path: path.to_owned(), error },
         })?;
-        Ok(Self { path: path.to_owned(), out: BufWriter::new(file), is_empty: !goes_on })
+        Ok(Self { path: path.to_owned(), out: BufWriter::new(file), is_empty: !is_resumed })
     }
 
-    /// Removes it unless something was written; whether it is left.
+    /// Removes the report if nothing was written. Returns whether it is left.
     pub fn interrupt(mut self) -> bool {
-        // What failed before is the error to show.
+        // The earlier failure is the error that is reported.
         let _ = self.out.flush();
         !self.is_empty || fs::remove_file(&self.path).is_err()
     }
 
-    /// Adds what an answer has.
-    pub fn add(&mut self, answer: &pb::ReconcileResponse) -> Result<(), Error> {
-        let written = self.write(answer);
+    /// Adds the differences of a response.
+    pub fn add(&mut self, response: &pb::ReconcileResponse) -> Result<(), Error> {
+        let written = self.write(response);
         written.map_err(|error| Error::WriteFile { path: self.path.clone(), error })
     }
 
-    fn write(&mut self, answer: &pb::ReconcileResponse) -> io::Result<()> {
-        for difference in &answer.differences {
+    fn write(&mut self, response: &pb::ReconcileResponse) -> io::Result<()> {
+        for difference in &response.differences {
             let (kind, side) = (kind_name(difference.kind()), side_name(difference.side()));
             self.line(&Line { kind, side, difference: Sample::of(difference) })?;
         }
-        for user in &answer.resolved_users {
+        for user in &response.resolved_users {
             self.line(&Resolved { fingerprint: &user.fingerprint, user_id: &user.user_id })?;
         }
         Ok(())
@@ -79,13 +79,13 @@ impl Report {
         self.out.write_all(b"\n")
     }
 
-    /// Hands everything to the system.
+    /// Flushes the buffer to the file.
     pub fn flush(&mut self) -> Result<(), Error> {
         self.out.flush().map_err(|error| Error::WriteFile { path: self.path.clone(), error })
     }
 }
 
-/// Opens a report at its end, without the half line that a killed run may have left there.
+/// Opens a report at its end, and removes an incomplete last line, left by a killed run.
 fn reopen(path: &Path) -> io::Result<File> {
     let mut options = private_file::options();
     let mut file = options.read(true).write(true).create(true).truncate(false).open(path)?;
@@ -129,14 +129,14 @@ mod tests {
 ";
 
     #[test]
-    fn a_difference_is_a_line_and_so_is_a_name_that_comes_late() {
+    fn differences_and_resolved_users_are_lines() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("report");
-        for goes_on in [false, true] {
-            let mut report = Report::open(&path, goes_on).unwrap();
+        for is_resumed in [false, true] {
+            let mut report = Report::open(&path, is_resumed).unwrap();
             report.add(&answer()).unwrap();
             report.flush().unwrap();
-            let times = if goes_on { 2 } else { 1 };
+            let times = if is_resumed { 2 } else { 1 };
             assert_eq!(fs::read_to_string(&path).unwrap(), WRITTEN.repeat(times));
             assert!(matches!(Report::open(&path, false), Err(Error::Exists { .. })));
             assert!(report.interrupt(), "a report with lines is left");
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn half_a_line_goes_when_a_report_is_gone_on_with() {
+    fn an_incomplete_last_line_is_removed_when_a_report_is_resumed() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("report");
         for (before, after) in [("{}\n{\"ki", "{}\n"), ("{\"ki", ""), ("", "")] {

@@ -1,22 +1,22 @@
-//! What the ids, names and numbers of an export have to be, in words that follow a field's name.
+//! Validation of ids, names and numbers of an export; errors begin with the field's name.
 
 use std::collections::HashMap;
 
 use crate::domain::id::{GroupId, NAME_MAX_BYTES, UserId};
 use crate::engine::admin::reconcile::LIST_MAX;
 
-/// A user's id.
+/// Checks a user's id.
 pub fn user(field: &str, id: &str) -> Result<(), String> {
     UserId::try_from(id).map(drop).map_err(|why| format!("{field} {why}"))
 }
 
-/// A group's id.
+/// Checks a group's id.
 pub fn group(field: &str, id: &str) -> Result<(), String> {
     GroupId::try_from(id).map(drop).map_err(|why| format!("{field} {why}"))
 }
 
-/// A group's type, as any catalog may name one. Whether the one in force does is the sidecar's to
-/// know.
+/// Checks a group's type by the rules of catalogs. The sidecar checks that the catalog in force has
+/// it.
 pub fn group_type(name: &str) -> Result<(), String> {
     let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
     if (1..=NAME_MAX_BYTES).contains(&name.len()) && name.bytes().all(is_allowed) {
@@ -26,16 +26,16 @@ pub fn group_type(name: &str) -> Result<(), String> {
     Err(format!("type must be 1-{NAME_MAX_BYTES} of A-Z a-z 0-9 . _ -, not {shown:?}"))
 }
 
-/// A friend in the list of that user.
+/// Checks a friend in the list of a user.
 pub fn friend(field: &str, id: &str, of: &str) -> Result<(), String> {
     user(field, id)?;
     if id == of {
-        return Err(format!("{field} must be another user, not {of:?} himself"));
+        return Err(format!("{field} must not be the user {of:?} themselves"));
     }
     Ok(())
 }
 
-/// How many a list has.
+/// Checks the length of a list.
 pub fn list(owner: &str, what: &str, length: usize) -> Result<(), String> {
     if length > LIST_MAX {
         return Err(format!("{owner} has more than {LIST_MAX} {what}s"));
@@ -43,8 +43,8 @@ pub fn list(owner: &str, what: &str, length: usize) -> Result<(), String> {
     Ok(())
 }
 
-/// An id that stands twice in a list: where it stands first, and where again.
-pub fn twice(ids: &[String]) -> Option<(usize, usize)> {
+/// Returns the indexes of the first repeated id of a list: the first occurrence, and the second.
+pub fn find_duplicate(ids: &[String]) -> Option<(usize, usize)> {
     let mut seen = HashMap::with_capacity(ids.len());
     ids.iter()
         .enumerate()

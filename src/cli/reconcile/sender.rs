@@ -1,6 +1,6 @@
-//! Reads the files of an export once more and cuts them into messages.
+//! Reads the files of an export for the second time and splits them into messages.
 //!
-//! A user or group is never split, since what its message does not have counts as gone.
+//! A user or group is never split, since facts that its message does not have count as removed.
 
 use tokio::sync::mpsc::Sender;
 
@@ -9,54 +9,54 @@ use super::export::{ExportFile, FileState, Kind, Subject};
 use crate::cli::error::Error;
 use crate::grpc::pb::ReconcileFacts;
 
-/// Facts of a message, unless one user or group has more: a tenth of what the protocol allows,
-/// so that an answer comes, and a checkpoint moves, many times a second.
-const FACTS: usize = 1000;
-/// Ids of a message that only names what is done.
-const DONE_IDS: usize = 4000;
+/// Most facts of a message, unless one user or group has more: a tenth of the protocol's limit, so
+/// that responses arrive, and the checkpoint advances, many times a second.
+const FACTS_PER_MESSAGE: usize = 1000;
+/// Most ids of a message that only names users or groups that are done.
+const DONE_IDS_PER_MESSAGE: usize = 4000;
 
-/// A file and how much of it is to be compared.
+/// A file, and the number of its users or groups that were compared by an earlier run.
 #[derive(Debug, Clone)]
-pub struct Share {
+pub struct PendingFile {
     /// The file.
     pub checked: Checked,
-    /// So many users or groups at its beginning were compared already.
+    /// Number of users or groups at its beginning that were compared already.
     pub done: u64,
 }
 
-/// One message and what it has.
+/// One message and a description of its content.
 #[derive(Debug)]
 pub struct Part {
-    /// What is sent.
+    /// The message.
     pub message: ReconcileFacts,
-    /// What it is about.
+    /// Its content.
     pub content: Content,
-    /// How much of a message's room it takes.
+    /// Sum of the weights of its users or groups.
     weight: usize,
 }
 
-/// What a message is about.
+/// Content of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Content {
-    /// Of which file.
+    /// Kind of the file.
     pub kind: Kind,
-    /// How many users or groups.
+    /// Number of users or groups.
     pub subjects: u64,
-    /// How many facts.
+    /// Number of facts.
     pub facts: u64,
-    /// They were compared before, and are only named.
+    /// `true` if they were compared by an earlier run, and are only named.
     pub is_done: bool,
 }
 
-/// Sends the messages of all files, or why they come to an end; stops when nobody listens.
-pub fn feed(shares: &[Share], to: &Sender<Result<Part, Error>>) {
+/// Sends the messages of all files, and last an error, if any; stops when the receiver is dropped.
+pub fn send_files(files: &[PendingFile], to: &Sender<Result<Part, Error>>) {
     let mut send = |part: Part| to.blocking_send(Ok(part)).is_ok();
-    for share in shares {
-        match feed_one(share, &mut send) {
+    for file in files {
+        match send_file(file, &mut send) {
             Ok(true) => {}
             Ok(false) => return,
             Err(error) => {
-                // Nobody listens: then nobody wants to know either.
+                // It fails only if the receiver was dropped.
                 let _ = to.blocking_send(Err(error));
                 return;
             }
@@ -64,15 +64,15 @@ pub fn feed(shares: &[Share], to: &Sender<Result<Part, Error>>) {
     }
 }
 
-/// The messages of one file; `false` when nobody wants them any more.
-fn feed_one(share: &Share, send: &mut dyn FnMut(Part) -> bool) -> Result<bool, Error> {
-    let Checked { file, facts } = &share.checked;
+/// Sends the messages of one file; returns `false` if the receiver was dropped.
+fn send_file(pending: &PendingFile, send: &mut dyn FnMut(Part) -> bool) -> Result<bool, Error> {
+    let Checked { file, facts } = &pending.checked;
     check_unchanged(file)?;
     let mut subjects = file.open()?;
     let (mut count, mut sent) = (0, 0);
-    let mut part = Part::new(file.kind, share.done > 0);
+    let mut part = Part::new(file.kind, pending.done > 0);
     while let Some(item) = subjects.next().map_err(|error| changed(file, &error.to_string()))? {
-        let is_done = count < share.done;
+        let is_done = count < pending.done;
         count += 1;
         if !part.has_room_for(&item.subject, is_done) {
             sent += part.content.facts;
@@ -85,7 +85,7 @@ fn feed_one(share: &Share, send: &mut dyn FnMut(Part) -> bool) -> Result<bool, E
     }
     sent += part.content.facts;
     if sent != *facts {
-        return Err(changed(file, "it has another number of facts"));
+        return Err(changed(file, "its number of facts differs"));
     }
     check_unchanged(file)?;
     Ok(part.content.subjects == 0 || send(part))
@@ -95,12 +95,12 @@ fn check_unchanged(file: &ExportFile) -> Result<(), Error> {
     if FileState::of(&file.path)? == file.state {
         return Ok(());
     }
-    Err(changed(file, "its size or time is another"))
+    Err(changed(file, "its size or modification time differs"))
 }
 
 fn changed(file: &ExportFile, how: &str) -> Error {
     let why = format!(
-        "was changed after it was checked ({how}); run the command again when nobody writes to it"
+        "was changed after it was checked ({how}); run the command again when it is not written to"
     );
     Error::Export { path: file.path.clone(), line: None, why }
 }
@@ -112,7 +112,7 @@ impl Part {
     }
 
     fn has_room_for(&self, subject: &Subject, is_done: bool) -> bool {
-        let most = if is_done { DONE_IDS } else { FACTS };
+        let most = if is_done { DONE_IDS_PER_MESSAGE } else { FACTS_PER_MESSAGE };
         let fits = self.weight + weight(subject, is_done) <= most;
         is_done == self.content.is_done && (fits || self.weight == 0)
     }
@@ -136,7 +136,7 @@ impl Part {
     }
 }
 
-/// A user without friends takes room too.
+/// Returns the weight of a user or group; at least 1, also for a user without friends.
 fn weight(subject: &Subject, is_done: bool) -> usize {
     if is_done { 1 } else { subject.facts().max(1) }
 }
@@ -148,25 +148,25 @@ mod tests {
 
     use super::*;
 
-    fn share(kind: Kind, name: &str, text: &str, done: u64) -> (tempfile::TempDir, Share) {
+    fn pending(kind: Kind, name: &str, text: &str, done: u64) -> (tempfile::TempDir, PendingFile) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(name);
         fs::write(&path, text).unwrap();
         let file = ExportFile::find(kind, path).unwrap();
         let checked = super::super::check::check(vec![file]).unwrap().remove(0);
-        (folder, Share { checked, done })
+        (folder, PendingFile { checked, done })
     }
 
-    fn parts(share: &Share) -> Result<Vec<Part>, Error> {
+    fn parts(pending: &PendingFile) -> Result<Vec<Part>, Error> {
         let mut parts = Vec::new();
-        feed_one(share, &mut |part| {
+        send_file(pending, &mut |part| {
             parts.push(part);
             true
         })?;
         Ok(parts)
     }
 
-    /// A group a line, with so many members each.
+    /// Returns JSON lines of groups with these numbers of members.
     fn groups(sizes: &[usize]) -> String {
         let mut text = String::new();
         for (number, size) in sizes.iter().enumerate() {
@@ -179,10 +179,10 @@ mod tests {
     }
 
     #[test]
-    fn a_message_has_about_a_thousand_facts_and_never_half_a_group() {
+    fn a_message_has_about_a_thousand_facts_and_whole_groups() {
         let text = groups(&[399, 599, 0, 1500, 0, 998]);
-        let (_folder, share) = share(Kind::Groups, "g.jsonl", &text, 0);
-        let parts = parts(&share).unwrap();
+        let (_folder, pending) = pending(Kind::Groups, "g.jsonl", &text, 0);
+        let parts = parts(&pending).unwrap();
         let facts: Vec<_> = parts.iter().map(|part| part.content.facts).collect();
         assert_eq!(facts, [1000, 1, 1501, 1000]);
         let sent = |part: &Part| part.message.groups.len();
@@ -190,10 +190,10 @@ mod tests {
     }
 
     #[test]
-    fn what_is_done_is_only_named() {
+    fn groups_that_are_done_are_only_named() {
         let text = groups(&[1, 2, 3]);
-        let (_folder, share) = share(Kind::Groups, "g.jsonl", &text, 2);
-        let parts = parts(&share).unwrap();
+        let (_folder, pending) = pending(Kind::Groups, "g.jsonl", &text, 2);
+        let parts = parts(&pending).unwrap();
         assert_eq!(parts[0].message.done_group_ids, ["g0", "g1"]);
         let content = Content { kind: Kind::Groups, subjects: 2, facts: 5, is_done: true };
         assert_eq!(parts[0].content, content);
@@ -202,10 +202,10 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_written_to_meanwhile_ends_the_run() {
-        let (_folder, share) = share(Kind::Accounts, "a.csv", "user_id\nu1\n", 0);
-        fs::write(&share.checked.file.path, "user_id\nu1\nu2\n").unwrap();
-        let error = parts(&share).unwrap_err().to_string();
-        assert!(error.contains("its size or time is another"), "{error}");
+    fn a_file_that_is_changed_meanwhile_ends_the_run() {
+        let (_folder, pending) = pending(Kind::Accounts, "a.csv", "user_id\nu1\n", 0);
+        fs::write(&pending.checked.file.path, "user_id\nu1\nu2\n").unwrap();
+        let error = parts(&pending).unwrap_err().to_string();
+        assert!(error.contains("its size or modification time differs"), "{error}");
     }
 }

@@ -1,7 +1,7 @@
-//! The conversation with the sidecar: parts of the export go out, answers come back in order.
+//! The call of a comparison: sends the parts of the export and receives responses in order.
 //!
-//! Sending runs ahead of the answers by a bounded number of messages. Nothing bounds the whole,
-//! which may take hours, but a sidecar that owes an answer and is silent for a minute is given up.
+//! At most a fixed number of messages await their responses. The whole call has no timeout, since
+//! it may take hours, but it fails if a response is missing for a minute.
 
 use std::collections::VecDeque;
 use std::pin::pin;
@@ -12,123 +12,124 @@ use tokio::time::{sleep, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 
-use super::receiver::{Asked, Findings};
-use super::sender::{Part, Share, feed};
+use super::receiver::{RequestPart, ResponseReceiver};
+use super::sender::{Part, PendingFile, send_files};
 use crate::cli::error::Error;
 use crate::cli::session::Session;
 use crate::grpc::pb::admin_service_client::AdminServiceClient;
 use crate::grpc::pb::reconcile_request::Part as Message;
 use crate::grpc::pb::{ReconcileBegin, ReconcileEnd, ReconcileRequest, ReconcileResponse};
 
-/// Messages that wait for their answers: enough that the way there and back costs no time.
+/// Most messages that await their responses: enough to hide the round trip time.
 const IN_FLIGHT_MAX: usize = 64;
-/// Parts that were read from the files and wait to be sent.
+/// Most parts that were read from the files and wait to be sent.
 const READ_AHEAD: usize = 8;
-/// How long an answer may take.
-const SILENCE_MAX: Duration = Duration::from_secs(60);
-/// Largest answer that is read: a group of 20,000 exported members that has as many others here.
-const ANSWER_MAX_BYTES: usize = 64 * 1024 * 1024;
+/// Longest time without a response.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(60);
+/// Largest response: for a group of 20,000 exported members that has as many others in the store.
+const RESPONSE_MAX_BYTES: usize = 64 * 1024 * 1024;
 
-const SILENT: &str = "the sidecar has owed an answer for 60 s";
-const CUT_OFF: &str = "the sidecar ended its answers before the last one";
-const UNASKED: &str = "the sidecar answered what it was not asked";
+const TIMED_OUT: &str = "the sidecar has not responded for 60 s";
+const ENDED_EARLY: &str = "the sidecar ended the stream before the last response";
+const UNEXPECTED: &str = "the sidecar sent a response without a request";
 const STOPPED: &str = "stopped by a signal";
 
-/// Compares all of it. What was found until then is in `findings`, also after an error.
-pub async fn converse(
+/// Compares all files. The results so far are in `receiver`, also after an error.
+pub async fn compare(
     session: &Session,
     begin: ReconcileBegin,
-    shares: Vec<Share>,
-    findings: &mut Findings,
+    files: Vec<PendingFile>,
+    receiver: &mut ResponseReceiver,
 ) -> Result<(), Error> {
     let (read, parts) = mpsc::channel(READ_AHEAD);
     // Reading files blocks. It ends when `parts` is dropped.
-    tokio::task::spawn_blocking(move || feed(&shares, &read));
-    // Has room for every message that waits for its answer, so that sending never waits.
+    tokio::task::spawn_blocking(move || send_files(&files, &read));
+    // Has room for every message that awaits its response, so that sending never blocks.
     let (requests, outgoing) = mpsc::channel(IN_FLIGHT_MAX);
-    let mut conversation =
-        Conversation { requests: Some(requests), in_flight: VecDeque::new(), findings };
-    conversation.send(Message::Begin(begin), Asked::Begin);
+    let mut exchange = Exchange { requests: Some(requests), in_flight: VecDeque::new(), receiver };
+    exchange.send(Message::Begin(begin), RequestPart::Begin);
     let mut client = AdminServiceClient::new(session.channel());
-    client = client.max_decoding_message_size(ANSWER_MAX_BYTES);
-    let call = client.reconcile(session.endless(ReceiverStream::new(outgoing)));
-    let answers = timeout(SILENCE_MAX, call).await.map_err(|_| Error::CutOff(SILENT))?;
-    let answers = answers.map_err(|status| session.explained(status))?.into_inner();
-    conversation.go_on(session, parts, answers).await
+    client = client.max_decoding_message_size(RESPONSE_MAX_BYTES);
+    let call = client.reconcile(session.without_deadline(ReceiverStream::new(outgoing)));
+    let responses =
+        timeout(RESPONSE_TIMEOUT, call).await.map_err(|_| Error::Interrupted(TIMED_OUT))?;
+    let responses = responses.map_err(|status| session.explain(status))?.into_inner();
+    exchange.run(session, parts, responses).await
 }
 
-struct Conversation<'a> {
-    /// Where messages go; `None` once the end was sent.
+/// State of the call.
+struct Exchange<'a> {
+    /// Channel for messages; `None` after the end was sent.
     requests: Option<Sender<ReconcileRequest>>,
-    /// What was asked, the oldest first.
-    in_flight: VecDeque<Asked>,
-    findings: &'a mut Findings,
+    /// Requests that await their responses, oldest first.
+    in_flight: VecDeque<RequestPart>,
+    receiver: &'a mut ResponseReceiver,
 }
 
-impl Conversation<'_> {
-    fn send(&mut self, message: Message, asked: Asked) {
+impl Exchange<'_> {
+    fn send(&mut self, message: Message, part: RequestPart) {
         if let Some(requests) = &self.requests {
-            // It is closed when the sidecar has ended the call; why, the answers say.
+            // It is closed if the sidecar has ended the call; the responses have the error.
             let _ = requests.try_send(ReconcileRequest { part: Some(message) });
-            self.in_flight.push_back(asked);
+            self.in_flight.push_back(part);
         }
     }
 
-    /// Sends what is read and takes in what is answered, until the sidecar has finished.
-    async fn go_on(
+    /// Sends the parts and receives the responses, until the sidecar has finished.
+    async fn run(
         &mut self,
         session: &Session,
         mut parts: Receiver<Result<Part, Error>>,
-        mut answers: Streaming<ReconcileResponse>,
+        mut responses: Streaming<ReconcileResponse>,
     ) -> Result<(), Error> {
-        let mut silence = pin!(sleep(SILENCE_MAX));
+        let mut silence = pin!(sleep(RESPONSE_TIMEOUT));
         let mut signal = pin!(stop_signal()?);
         loop {
             let may_send = self.requests.is_some() && self.in_flight.len() < IN_FLIGHT_MAX;
             tokio::select! {
                 part = parts.recv(), if may_send => {
                     if self.in_flight.is_empty() {
-                        silence.set(sleep(SILENCE_MAX));
+                        silence.set(sleep(RESPONSE_TIMEOUT));
                     }
                     if let Some(Part { message, content, .. }) = part.transpose()? {
-                        self.send(Message::Facts(message), Asked::Facts(content));
+                        self.send(Message::Facts(message), RequestPart::Facts(content));
                     } else {
-                        self.send(Message::End(ReconcileEnd {}), Asked::End);
+                        self.send(Message::End(ReconcileEnd {}), RequestPart::End);
                         self.requests = None;
                     }
                 }
-                answer = answers.message() => {
-                    let answer = answer.map_err(|status| session.explained(status))?;
-                    if self.take(&answer.ok_or(Error::CutOff(CUT_OFF))?)? {
+                response = responses.message() => {
+                    let response = response.map_err(|status| session.explain(status))?;
+                    if self.receive(&response.ok_or(Error::Interrupted(ENDED_EARLY))?)? {
                         return Ok(());
                     }
-                    silence.set(sleep(SILENCE_MAX));
+                    silence.set(sleep(RESPONSE_TIMEOUT));
                 }
                 () = &mut silence, if !self.in_flight.is_empty() => {
-                    return Err(Error::CutOff(SILENT));
+                    return Err(Error::Interrupted(TIMED_OUT));
                 }
-                () = &mut signal => return Err(Error::CutOff(STOPPED)),
+                () = &mut signal => return Err(Error::Interrupted(STOPPED)),
             }
         }
     }
 
-    /// Takes an answer in; `true` after the last one.
-    fn take(&mut self, answer: &ReconcileResponse) -> Result<bool, Error> {
-        let asked = *self.in_flight.front().ok_or(Error::CutOff(UNASKED))?;
-        // The end is answered until everything was looked at.
-        if asked != Asked::End {
+    /// Receives a response; returns `true` after the last one.
+    fn receive(&mut self, response: &ReconcileResponse) -> Result<bool, Error> {
+        let part = *self.in_flight.front().ok_or(Error::Interrupted(UNEXPECTED))?;
+        // The end has several responses, until everything was compared.
+        if part != RequestPart::End {
             self.in_flight.pop_front();
         }
-        self.findings.add(answer, asked)?;
-        match (answer.finished, asked) {
-            (true, Asked::End) => Ok(true),
-            (true, _) => Err(Error::CutOff(CUT_OFF)),
+        self.receiver.add(response, part)?;
+        match (response.finished, part) {
+            (true, RequestPart::End) => Ok(true),
+            (true, _) => Err(Error::Interrupted(ENDED_EARLY)),
             (false, _) => Ok(false),
         }
     }
 }
 
-/// Ready when the process is told to end.
+/// Returns a future that completes on SIGTERM or SIGINT.
 fn stop_signal() -> Result<impl Future<Output = ()>, Error> {
     use tokio::signal::unix::{SignalKind, signal};
 

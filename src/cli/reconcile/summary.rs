@@ -1,4 +1,4 @@
-//! What the answers of a comparison add up to: counts, and a few examples of each sort.
+//! Sums of the responses of a comparison: counts, and a few samples of each sort of difference.
 
 use std::collections::BTreeMap;
 
@@ -7,21 +7,21 @@ use serde::{Deserialize, Serialize};
 use crate::grpc::pb;
 use crate::grpc::pb::{DifferenceOutcome as Outcome, DifferenceSide as Side, FactKind};
 
-/// Differences of a sort that are shown one by one: enough to see a pattern in.
-const SAMPLES: usize = 10;
+/// Most samples of each sort: enough to see a pattern.
+const SAMPLES_MAX: usize = 10;
 
-/// Everything that was found so far.
+/// Sums of all responses so far.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Tally {
-    /// Facts held here or exported.
+pub struct Summary {
+    /// Facts that are stored or exported.
     pub facts_compared: u64,
-    /// Exported members of groups that do not track them.
+    /// Exported members of groups that do not track members.
     pub members_ignored: u64,
-    /// Exported members of groups that have another type here.
+    /// Exported members of groups that have another type in the store.
     #[serde(default)]
     pub members_skipped: u64,
-    /// By sort.
+    /// Differences, by sort.
     pub differences: Vec<Differences>,
 }
 
@@ -29,48 +29,48 @@ pub struct Tally {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Differences {
-    /// What sort of fact, such as `member`.
+    /// Kind of fact, such as `member`.
     pub kind: String,
-    /// What is wrong, such as `missing_here`.
+    /// Kind of difference, such as `missing_here`.
     pub side: String,
-    /// Found, and not repaired.
+    /// Number of differences that were found and not repaired.
     pub found: u64,
-    /// Repaired.
+    /// Number of differences that were repaired.
     pub repaired: u64,
-    /// Changed since by live traffic.
+    /// Number of differences that live traffic has changed since the export.
     pub left_alone: u64,
-    /// Some of them.
+    /// The first differences.
     pub samples: Vec<Sample>,
 }
 
-/// One fact that differs, without its sort. A fingerprint stands where no id is known.
+/// One difference, without its sort. A fingerprint replaces an id that is not available.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Sample {
-    /// What became of it.
+    /// Outcome: `found`, `repaired` or `left_alone`.
     pub outcome: String,
-    /// The group.
+    /// The group's id.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub group_id: String,
-    /// The group, where its id is not known.
+    /// The group's fingerprint, if its id is not available.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub group_fingerprint: String,
-    /// The account, the user whose list it is, or the member.
+    /// Id of the account, of the user whose list it is, or of the member.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub user_id: String,
-    /// He, where his id is not known.
+    /// The user's fingerprint, if their id is not available.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub user_fingerprint: String,
-    /// The friend in the list.
+    /// Id of the friend in the list.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub friend_id: String,
-    /// He, where his id is not known.
+    /// The friend's fingerprint, if their id is not available.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub friend_fingerprint: String,
 }
 
 impl Sample {
-    /// As an answer has it.
+    /// Converts a difference of a response.
     pub fn of(difference: &pb::Difference) -> Self {
         Self {
             outcome: outcome_name(difference.outcome()).to_owned(),
@@ -97,13 +97,13 @@ impl Sample {
     }
 }
 
-impl Tally {
-    /// Adds what an answer says.
-    pub fn add(&mut self, answer: &pb::ReconcileResponse) {
-        self.facts_compared += answer.facts_compared;
-        self.members_ignored += answer.members_ignored;
-        self.members_skipped += answer.members_skipped;
-        for count in &answer.counts {
+impl Summary {
+    /// Adds a response.
+    pub fn add(&mut self, response: &pb::ReconcileResponse) {
+        self.facts_compared += response.facts_compared;
+        self.members_ignored += response.members_ignored;
+        self.members_skipped += response.members_skipped;
+        for count in &response.counts {
             let sort = self.sort(kind_name(count.kind()), side_name(count.side()));
             match count.outcome() {
                 Outcome::Repaired => sort.repaired += count.count,
@@ -111,16 +111,16 @@ impl Tally {
                 Outcome::Found | Outcome::Unspecified => sort.found += count.count,
             }
         }
-        for difference in &answer.differences {
+        for difference in &response.differences {
             let sort = self.sort(kind_name(difference.kind()), side_name(difference.side()));
-            if sort.samples.len() < SAMPLES {
+            if sort.samples.len() < SAMPLES_MAX {
                 sort.samples.push(Sample::of(difference));
             }
         }
-        self.resolve(&answer.resolved_users);
+        self.resolve(&response.resolved_users);
     }
 
-    /// Names the users of samples that were known by their fingerprints only.
+    /// Replaces fingerprints of users in samples with their ids.
     pub fn resolve(&mut self, users: &[pb::ResolvedUser]) {
         if users.is_empty() {
             return;
@@ -132,7 +132,7 @@ impl Tally {
         samples.for_each(|sample| sample.resolve(&ids));
     }
 
-    /// Adds what another one has.
+    /// Adds another summary.
     pub fn merge(&mut self, other: Self) {
         self.facts_compared += other.facts_compared;
         self.members_ignored += other.members_ignored;
@@ -142,12 +142,12 @@ impl Tally {
             sort.found += more.found;
             sort.repaired += more.repaired;
             sort.left_alone += more.left_alone;
-            let room = SAMPLES.saturating_sub(sort.samples.len());
+            let room = SAMPLES_MAX.saturating_sub(sort.samples.len());
             sort.samples.extend(more.samples.into_iter().take(room));
         }
     }
 
-    /// Only what was repaired: that is not found again when it is looked for once more.
+    /// Returns only the repaired differences, which a repeated search does not find again.
     pub fn repaired_only(&self) -> Self {
         let repaired = outcome_name(Outcome::Repaired);
         let sorts = self.differences.iter().filter(|sort| sort.repaired > 0);
@@ -160,7 +160,7 @@ impl Tally {
         Self { differences: differences.collect(), ..Self::default() }
     }
 
-    /// How many were found and not repaired, repaired, and left alone.
+    /// Returns the numbers of differences that were found and not repaired, repaired, left alone.
     pub fn totals(&self) -> (u64, u64, u64) {
         let sum = |of: fn(&Differences) -> u64| self.differences.iter().map(of).sum();
         (sum(|sort| sort.found), sum(|sort| sort.repaired), sum(|sort| sort.left_alone))
@@ -178,7 +178,7 @@ impl Tally {
     }
 }
 
-/// Such as `member`.
+/// Returns the name of a kind of fact, such as `member`.
 pub fn kind_name(kind: FactKind) -> &'static str {
     match kind {
         FactKind::Unspecified => "unknown",
@@ -189,7 +189,7 @@ pub fn kind_name(kind: FactKind) -> &'static str {
     }
 }
 
-/// Such as `missing_here`.
+/// Returns the name of a kind of difference, such as `missing_here`.
 pub fn side_name(side: Side) -> &'static str {
     match side {
         Side::Unspecified => "unknown",
@@ -234,30 +234,30 @@ mod tests {
     }
 
     #[test]
-    fn answers_add_up_and_late_names_are_filled_in() {
-        let mut tally = Tally::default();
+    fn responses_add_up_and_resolved_ids_are_filled_in() {
+        let mut summary = Summary::default();
         for _ in 0..12 {
-            tally.add(&answer(Outcome::Repaired, 1));
+            summary.add(&answer(Outcome::Repaired, 1));
         }
-        tally.add(&answer(Outcome::LeftAlone, 3));
+        summary.add(&answer(Outcome::LeftAlone, 3));
         let users = vec![pb::ResolvedUser { fingerprint: "0a1b".into(), user_id: "u7".into() }];
-        tally.add(&pb::ReconcileResponse {
+        summary.add(&pb::ReconcileResponse {
             resolved_users: users,
             ..pb::ReconcileResponse::default()
         });
-        assert_eq!((tally.totals(), tally.facts_compared), ((0, 12, 3), 7 * 13));
-        let samples = &tally.differences[0].samples;
+        assert_eq!((summary.totals(), summary.facts_compared), ((0, 12, 3), 7 * 13));
+        let samples = &summary.differences[0].samples;
         assert_eq!((samples.len(), samples[9].user_id.as_str()), (10, "u7"));
         assert_eq!(samples[0].user_fingerprint, "");
     }
 
     #[test]
-    fn only_what_was_repaired_outlives_an_end_that_was_cut_off() {
-        let mut tally = Tally::default();
-        tally.add(&answer(Outcome::Found, 4));
-        assert_eq!(tally.repaired_only(), Tally::default());
-        tally.add(&answer(Outcome::Repaired, 2));
-        let kept = tally.repaired_only();
+    fn only_repaired_differences_are_kept_from_an_interrupted_end() {
+        let mut summary = Summary::default();
+        summary.add(&answer(Outcome::Found, 4));
+        assert_eq!(summary.repaired_only(), Summary::default());
+        summary.add(&answer(Outcome::Repaired, 2));
+        let kept = summary.repaired_only();
         assert_eq!((kept.totals(), kept.facts_compared), ((0, 2, 0), 0));
         assert_eq!(kept.differences[0].samples.len(), 1);
     }

@@ -51,7 +51,7 @@ pub(super) struct Kept {
     unpublished: AtomicBool,
 }
 
-/// Identity of a catalog: several contents may have the same version.
+/// Identity of a catalog; several contents may have the same version.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CatalogId {
     /// Its version.
@@ -84,7 +84,7 @@ pub struct Standing {
     pub changed: bool,
 }
 
-/// An owner's request to put a kept catalog into force.
+/// An owner's request to activate a kept catalog.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Activation {
     /// Idempotency key.
@@ -95,7 +95,7 @@ pub struct Activation {
     pub hash: Option<String>,
 }
 
-/// A catalog that an owner put into force.
+/// A catalog that an owner activated.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Activated {
     /// Its version.
@@ -120,7 +120,7 @@ impl CatalogCache {
 }
 
 impl Kept {
-    /// Notes that the limits of all apps are published by the deciding catalog.
+    /// Records that the limits of all apps are published by the deciding catalog.
     pub(super) fn published(&self) {
         self.unpublished.store(false, Ordering::SeqCst);
     }
@@ -166,8 +166,8 @@ impl AdminService {
         Ok(cached)
     }
 
-    /// Puts a catalog from this sidecar's file into force if the store has never had its content;
-    /// uses the store's otherwise.
+    /// Activates a catalog from this sidecar's file if the store has never had its content; uses
+    /// the store's otherwise.
     pub(super) async fn load_catalog(&self, catalog: Catalog) -> Result<Standing, AdminError> {
         Schedule::default_of(&catalog).map_err(AdminError::Catalog)?;
         let hash = catalog_codec::hash(&catalog);
@@ -190,8 +190,10 @@ impl AdminService {
             };
             self.add_catalog(&cached, &record, now, None).await?;
         }
-        Err(DirectoryError::Unavailable("other catalogs come into force all the time".into())
-            .into())
+        Err(DirectoryError::Unavailable(
+            "other catalogs are activated at the same time, retry".into(),
+        )
+        .into())
     }
 
     /// Refuses a catalog that lacks a group type in use.
@@ -220,8 +222,8 @@ impl AdminService {
         Ok(missing.into_iter().collect())
     }
 
-    /// Decides by the catalog that the store has in force, as another sidecar or an owner put it
-    /// there.
+    /// Decides by the catalog that the store has in force, as activated by another sidecar or an
+    /// owner.
     pub(super) async fn follow_catalog(&self) -> Result<Standing, AdminError> {
         let now = self.engine.now().await?;
         let cached = self.read_catalogs().await?;
@@ -341,7 +343,7 @@ impl AdminService {
         Ok(needed)
     }
 
-    /// Puts a kept catalog into force again, on behalf of an owner.
+    /// Activates a kept catalog again, on behalf of an owner.
     pub(super) async fn activate_catalog(
         &self,
         activation: &Activation,
@@ -368,8 +370,10 @@ impl AdminService {
             let event = self.activation(&cached, &record, actor, now);
             self.add_catalog(&cached, &record, now, Some(event)).await?;
         }
-        Err(DirectoryError::Unavailable("other catalogs come into force all the time".into())
-            .into())
+        Err(DirectoryError::Unavailable(
+            "other catalogs are activated at the same time, retry".into(),
+        )
+        .into())
     }
 
     fn activation(

@@ -66,17 +66,17 @@ impl AdminService {
                 return Err(AdminError::PageTokenBeyondEnd { last });
             }
         }
-        let (mut entries, mut last, mut looked_at) = (Vec::new(), after, 0);
+        let (mut entries, mut last, mut scanned) = (Vec::new(), after, 0);
         let next = 'pages: loop {
             let page = self.directory.entries(last, PAGE).await?;
             if page.is_empty() {
                 break None;
             }
             for (number, entry) in page {
-                if entries.len() == limit || looked_at == READ_MAX {
+                if entries.len() == limit || scanned == READ_MAX {
                     break 'pages Some(last);
                 }
-                looked_at += 1;
+                scanned += 1;
                 last = number;
                 if filter.matches(&entry) {
                     entries.push(entry);

@@ -1,4 +1,4 @@
-//! Why the administration did not do what it was asked for, and what is known of the outcome.
+//! Errors of the admin service, each with the outcome of its change.
 
 use super::change::{self, Difference};
 use super::overrun_scan::SCAN_MINUTES;
@@ -12,7 +12,7 @@ use crate::domain::purchase::Refusal;
 use crate::domain::schedule::MissingItem;
 use crate::ledger::LedgerError;
 
-/// Why a change was not made, or not finished.
+/// Reason why a change was not made, or not completed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AdminError {
     /// The app is not registered.
@@ -21,7 +21,7 @@ pub enum AdminError {
     /// Another request registered the app.
     #[error("app \"{0}\" is registered already, by another request")]
     AppExists(AppId),
-    /// The same request id came with other content.
+    /// The request id was used before with other content.
     #[error(
         "request_id \"{request_id}\" was used before for {before}{}",
         change::in_words(.differs)
@@ -29,10 +29,10 @@ pub enum AdminError {
     RequestIdReused {
         /// The id.
         request_id: RequestId,
-        /// What it was used for, in words.
+        /// The earlier use, in words.
         before: String,
-        /// What differs, where both ask for the same kind of change: the field, what it was and
-        /// what it is.
+        /// The differences, if both requests are for the same kind of change: the field, its
+        /// earlier value and its new value.
         differs: Vec<Difference>,
     },
     /// The app has as many purchases as a record may hold.
@@ -44,27 +44,27 @@ pub enum AdminError {
     /// There is no statement of a month that has not begun.
     #[error("{month} has not begun; it is {now}")]
     NotBegun {
-        /// What was asked for.
+        /// The month requested.
         month: Month,
         /// The running month.
         now: Month,
     },
-    /// There is no statement of a month before the app was there.
+    /// There is no statement of a month before the app was registered.
     #[error("app \"{app}\" was registered in {since}; there is no statement of {month}")]
     BeforeApp {
         /// The app.
         app: AppId,
         /// The month in which it was registered.
         since: Month,
-        /// What was asked for.
+        /// The month requested.
         month: Month,
     },
-    /// The figures of a month are gone.
+    /// The figures of a month have been deleted.
     #[error(
         "no statement was issued for {0} while its figures were kept, for {FIGURES_DAYS_KEPT} days"
     )]
     FiguresGone(Month),
-    /// The rules of buying are against it.
+    /// A rule of purchasing refuses it.
     #[error(transparent)]
     Refused(#[from] Refusal),
     /// The app bought something that no kept catalog describes.
@@ -72,7 +72,7 @@ pub enum AdminError {
     Missing {
         /// The app.
         app: AppId,
-        /// What.
+        /// The item that no catalog describes.
         missing: MissingItem,
     },
     /// Every catalog that is kept is needed.
@@ -85,7 +85,7 @@ pub enum AdminError {
     /// No catalog of that version is kept.
     #[error("the store keeps no catalog of version \"{version}\"; the last ones are {last}")]
     UnknownCatalog {
-        /// What was asked for.
+        /// The version requested.
         version: String,
         /// The versions of the last ones, in quotes.
         last: String,
@@ -104,7 +104,7 @@ pub enum AdminError {
         /// The hashes of the last ones.
         hashes: String,
     },
-    /// The catalog lacks what an app that has bought nothing is on.
+    /// The catalog lacks the edition of apps without purchases.
     #[error("default edition: {0}")]
     Catalog(MissingItem),
     /// The catalog lacks group types of which there are groups.
@@ -114,13 +114,13 @@ pub enum AdminError {
         quoted(.0)
     )]
     TypesInUse(Vec<Name>),
-    /// A page is to begin after an entry that the audit log does not have.
-    #[error("must be the next_page_token of an answer, and the audit log ends at {last}")]
+    /// A page token is beyond the end of the audit log.
+    #[error("must be the next_page_token of a response; the audit log ends at {last}")]
     PageTokenBeyondEnd {
         /// The number of its last entry.
         last: u64,
     },
-    /// The store does not say what time it is; nothing was changed.
+    /// The store's clock could not be read; nothing was changed.
     #[error("{}", unchanged(.0))]
     Clock(#[from] LedgerError),
     /// A count could not be read.
@@ -128,7 +128,7 @@ pub enum AdminError {
     Unread(LedgerError),
     /// The app is too large, or the store too slow, to count all users and groups over a limit.
     #[error(
-        "the users and groups of app \"{0}\" could not all be gone through within \
+        "not all users and groups of app \"{0}\" could be scanned within \
          {SCAN_MINUTES} minutes"
     )]
     TooLong(AppId),
@@ -138,7 +138,7 @@ pub enum AdminError {
     /// The directory has lost changes of the app; nothing was changed.
     #[error(
         "the store lost changes {}-{} of app \"{app}\", which it had acknowledged; nothing was \
-         changed: look at the app, and repeat what is missing",
+         changed: read the app, and repeat the changes that it lacks",
         .lost.found + 1,
         .lost.known
     )]
@@ -148,22 +148,22 @@ pub enum AdminError {
         /// Revisions of its record.
         lost: LostEnd,
     },
-    /// The change is recorded, but does not count everywhere yet; a later round finishes it.
+    /// The change is recorded, but not in force everywhere yet; a later round completes it.
     #[error(
-        "recorded, but not in force yet in every part of the store: {0}; it is finished in the \
-         background, and the same request may be repeated"
+        "recorded, but not in force yet in every part of the store: {0}; it is completed in the \
+         background, and a retry of the same request is safe"
     )]
     Unfinished(LedgerError),
     /// The change is recorded, but this sidecar's catalog cannot carry it out or show it.
     #[error("recorded, but this sidecar cannot show or apply it: {0}")]
     Recorded(Box<AdminError>),
     /// The store failed while the change was written.
-    #[error("whether it was recorded is unknown; repeat the same request to find out: {0}")]
+    #[error("outcome unknown; retry the same request: {0}")]
     OutcomeUnknown(DirectoryError),
 }
 
 impl AdminError {
-    /// Whether the store did not answer, so that the same may succeed later.
+    /// Returns whether the store was unavailable, so that a retry may succeed later.
     #[must_use]
     pub fn is_of_store(&self) -> bool {
         matches!(
@@ -177,13 +177,13 @@ impl AdminError {
         )
     }
 
-    /// An error that came after the change was recorded.
+    /// Wraps an error that came after the change was recorded.
     pub(super) fn recorded(error: Self) -> Self {
         Self::Recorded(Box::new(error))
     }
 
-    /// An error of a write: after a conflict nothing was written, after a failure of the store
-    /// perhaps.
+    /// Makes an error of a failed write: after a conflict nothing was written, after a failure of
+    /// the store the outcome is unknown.
     pub(super) fn from_write(error: DirectoryError) -> Self {
         match error {
             DirectoryError::Unavailable(_) => Self::OutcomeUnknown(error),
@@ -192,10 +192,14 @@ impl AdminError {
     }
 }
 
-/// Says once that nothing was changed.
+/// Returns a message that says once that nothing was changed.
 fn unchanged(error: &LedgerError) -> String {
-    let said = error.to_string();
-    if said.contains("nothing was done") { said } else { format!("nothing was changed: {said}") }
+    let message = error.to_string();
+    if message.contains("nothing was done") {
+        message
+    } else {
+        format!("nothing was changed: {message}")
+    }
 }
 
 fn quoted(types: &[Name]) -> String {

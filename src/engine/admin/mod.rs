@@ -131,13 +131,14 @@ impl Administration {
         &self.0.pace
     }
 
-    /// Whether the server of the store that holds the apps is absent: nothing can be read there.
+    /// Returns whether the server of the store that holds the apps is absent, so that nothing can
+    /// be read there.
     #[must_use]
     pub fn is_directory_absent(&self) -> bool {
         self.0.engine.ledger.is_directory_absent()
     }
 
-    /// The addresses of the servers of the store that are absent.
+    /// Returns the addresses of the servers of the store that are absent.
     #[must_use]
     pub fn absent_servers(&self) -> Vec<String> {
         let absent = |server: ServerState| server.is_absent.then_some(server.address);
@@ -177,9 +178,9 @@ impl Administration {
     pub async fn preview(
         &self,
         app: &AppId,
-        question: PreviewRequest,
+        request: PreviewRequest,
     ) -> Result<Preview, AdminError> {
-        self.0.preview(app, question).await
+        self.0.preview(app, request).await
     }
 
     /// Returns the statement of a month; by default of the running one.
@@ -275,9 +276,9 @@ impl Administration {
         self.0.engine.event_buffer().appended_more().await;
     }
 
-    /// Puts a catalog from this sidecar's file into force, at the start or after a reload, unless
-    /// the store has had its content before: then the store's catalog is used. The limits of the
-    /// apps follow with [`Administration::publish_all`].
+    /// Activates a catalog from this sidecar's file, at the start or after a reload, unless the
+    /// store has had its content before: then the store's catalog is used. The limits of the apps
+    /// follow with [`Administration::publish_all`].
     pub async fn change_catalog(&self, catalog: Catalog) -> Result<Standing, AdminError> {
         let _changing = self.0.changing.lock().await;
         self.0.load_catalog(catalog).await
@@ -289,14 +290,14 @@ impl Administration {
         self.0.kept.cached().history.is_some()
     }
 
-    /// Applies a catalog that another sidecar or an owner put into force, and a changed zone once
-    /// it counts.
+    /// Applies a catalog that another sidecar or an owner activated, and a changed zone once it
+    /// counts.
     pub async fn follow_catalog(&self) -> Result<Standing, AdminError> {
         let _changing = self.0.changing.lock().await;
         self.0.follow_catalog().await
     }
 
-    /// Puts a kept catalog into force again, together with the limits of all apps.
+    /// Activates a kept catalog again, and publishes the limits of all apps.
     pub async fn activate_catalog(
         &self,
         activation: Activation,

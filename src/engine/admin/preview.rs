@@ -19,8 +19,8 @@ use crate::domain::timeline::{EditionEnd, PurchaseRun, Timeline};
 use crate::domain::usage::{Counts, Usage, usages};
 use crate::ledger::LedgerError;
 
-/// Slices of subjects whose counts are read concurrently.
-const SLICES_AT_ONCE: usize = 4;
+/// Most slices of subjects whose counts are read concurrently.
+const SLICES_IN_FLIGHT_MAX: usize = 4;
 
 /// Placeholder for the id of the request that would make the change.
 const PREVIEW: &str = "preview";
@@ -49,21 +49,21 @@ pub struct PreviewRequest {
     pub overrun_scan: bool,
 }
 
-/// A count beside its limit of now and of then; `None` is unlimited.
+/// A count, with its limit now and at the instant of the preview; `None` is unlimited.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Count {
-    /// Which limit.
+    /// The limit.
     pub limit_id: LimitId,
-    /// What is held.
+    /// The number held.
     pub used: i64,
-    /// What may be held now.
+    /// The number that may be held now.
     pub limit_now: Option<u64>,
-    /// What might be held then.
+    /// The number that may be held at the instant of the preview.
     pub limit_then: Option<u64>,
 }
 
 impl Count {
-    /// The limit of then, where the count is over it.
+    /// Returns the limit at the instant of the preview, if the count is over it.
     #[must_use]
     pub fn exceeded_limit(&self) -> Option<u64> {
         self.limit_then.filter(|limit| is_over(self.used, *limit))
@@ -73,14 +73,14 @@ impl Count {
 /// The counts of a subject.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SubjectCounts {
-    /// Whose.
+    /// The subject.
     pub subject: Subject,
-    /// Each count; `None`: there is no such group.
+    /// Its counts; `None` if the group does not exist.
     pub counts: Option<Vec<Count>>,
 }
 
 impl SubjectCounts {
-    /// Every count that would be over its limit.
+    /// Returns every count that would be over its limit.
     pub fn overruns(&self) -> impl Iterator<Item = Overrun> {
         self.counts.iter().flatten().filter_map(|count| {
             let (subject, limit_id) = (self.subject.clone(), count.limit_id.clone());
@@ -109,26 +109,26 @@ pub struct Preview {
     pub now: Timestamp,
     /// The current limits.
     pub schedule_now: Schedule,
-    /// When the edition of now ends.
+    /// The end of the current edition.
     pub end_now: Option<EditionEnd>,
     /// The instant of the preview.
     pub at: Timestamp,
     /// The limits after the change.
     pub schedule_then: Schedule,
-    /// When the edition of then ends.
+    /// The end of the edition at the instant of the preview.
     pub end_then: Option<EditionEnd>,
-    /// How long a sale would run; `None`: none is looked at.
+    /// The run of the previewed sale; `None` if no sale is previewed.
     pub sale: Option<PurchaseRun>,
-    /// What the change would cost, in fen; negative where money is paid back.
+    /// The price of the change, in fen; negative for a refund.
     pub price_fen: i64,
     /// The app, the users and the groups, with their counts.
     pub subjects: Vec<SubjectCounts>,
-    /// How many of all users and groups would be over theirs; `None`: nobody asked.
+    /// Numbers of all users and groups that would be over a limit; `None` if no scan was requested.
     pub overrun_counts: Option<Vec<OverrunCount>>,
 }
 
 impl Preview {
-    /// Every count that would be over its limit, in the order of the subjects.
+    /// Returns every count that would be over its limit, in the order of the subjects.
     #[must_use]
     pub fn overruns(&self) -> Vec<Overrun> {
         self.subjects.iter().flat_map(SubjectCounts::overruns).collect()
@@ -139,9 +139,9 @@ impl AdminService {
     pub(super) async fn preview(
         &self,
         app: &AppId,
-        question: PreviewRequest,
+        request: PreviewRequest,
     ) -> Result<Preview, AdminError> {
-        let PreviewRequest { change, at, users, groups, overrun_scan } = question;
+        let PreviewRequest { change, at, users, groups, overrun_scan } = request;
         let record = self.directory.app(app).await?;
         let record = record.ok_or_else(|| AdminError::UnknownApp(app.clone()))?;
         let (catalog, now) = (self.engine.catalog(), self.engine.now().await?);
@@ -207,7 +207,7 @@ impl AdminService {
         Ok((record, price_fen))
     }
 
-    /// The subjects' counts beside their limits, in the order of the subjects.
+    /// Returns the subjects' counts with their limits, in the order of the subjects.
     async fn counts_of_all(
         &self,
         app: &AppId,
@@ -218,7 +218,7 @@ impl AdminService {
         let slices: Vec<_> = slices
             .map(|(index, slice)| self.counts_of_slice(app, index, slice, compared))
             .collect();
-        let slices = stream::iter(slices).buffered(SLICES_AT_ONCE);
+        let slices = stream::iter(slices).buffered(SLICES_IN_FLIGHT_MAX);
         let each: Vec<Vec<SubjectCounts>> = slices.try_collect().await?;
         Ok(each.into_iter().flatten().collect())
     }
@@ -255,7 +255,7 @@ impl AdminService {
     }
 }
 
-/// The limits that counts are shown beside.
+/// The two schedules whose limits counts are compared with.
 #[derive(Clone, Copy)]
 struct Compared<'a> {
     now: Timestamp,
@@ -265,7 +265,7 @@ struct Compared<'a> {
 }
 
 impl Compared<'_> {
-    /// Each count with both limits; one that only one of them has is unlimited by the other.
+    /// Returns each count with both limits; a limit in one schedule only is unlimited in the other.
     fn counts(self, catalog: &Catalog, counts: &Counts) -> Vec<Count> {
         let now = usages(catalog, self.schedule_now, counts, self.now);
         let then = usages(catalog, self.schedule, counts, self.at);

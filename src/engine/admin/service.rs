@@ -111,7 +111,7 @@ impl AdminService {
             return Ok(Recorded { record: record.clone(), made, at: now, is_new: false });
         }
         let now = self.now(basis.now).await?;
-        // A sale follows the price list in force, even if another sidecar has just put it there.
+        // A sale uses the price list in force, even if another sidecar has just activated it.
         let cached = self.cache_catalogs(cached, basis.catalogs)?;
         self.use_cached(&cached, now).await?;
         let catalog = self.engine.catalog();
@@ -280,8 +280,8 @@ impl AdminService {
         Ok(AppList { views, unreadable, next })
     }
 
-    /// Whether the app's latest change is not known to count in every part of the store: it does
-    /// not, or a part does not answer, which must not keep the other apps from being listed.
+    /// Returns whether the app's latest change may not be in force in every part of the store: it
+    /// is not, or a part is unavailable, which must not keep the other apps from being listed.
     async fn is_pending(&self, record: &AppRecord) -> bool {
         let in_force = self.engine.ledger.schedule_revision(&record.app).await;
         !in_force.is_ok_and(|revision| revision >= record.revision)
@@ -366,7 +366,7 @@ fn check_retention(
     Ok(())
 }
 
-/// The app with its limits from `now` on.
+/// Returns the app with its limits from `now` on.
 fn view_of(
     catalog: &Catalog,
     record: AppRecord,

@@ -117,7 +117,7 @@ impl EventBuffer {
     }
 
     /// Records an event that is not derived from stored records.
-    pub fn tell(&self, event: Event) {
+    pub fn record_event(&self, event: Event) {
         self.push(&mut self.pending(), event);
         self.waiting.notify_one();
     }
@@ -202,11 +202,11 @@ impl EventBuffer {
     fn count(&self, pending: &mut Pending, app: &AppId, at: Timestamp, denial: &Denial) {
         let violation = &denial.violation;
         let key = (app.clone(), violation.limit_id.clone(), violation.reason);
-        let there = pending.denials.len();
+        let count = pending.denials.len();
         if let Some(tally) = pending.denials.get_mut(&key) {
             tally.denials += 1;
             tally.last_at = tally.last_at.max(at);
-        } else if there < DENIALS_MAX {
+        } else if count < DENIALS_MAX {
             let sample = Count {
                 limit_id: violation.limit_id.to_string(),
                 subject: violation.subject.clone(),
@@ -320,9 +320,9 @@ mod tests {
         let count = Count { limit_id: "accounts_per_app".into(), subject, used: 70, limit: 100 };
         let passed = EventKind::LimitPassed { count, percent: 70 };
         for _ in 0..10_003 {
-            event_buffer.tell(Event { what: passed.clone(), ..event(1) });
+            event_buffer.record_event(Event { what: passed.clone(), ..event(1) });
         }
-        event_buffer.tell(event(7));
+        event_buffer.record_event(event(7));
         assert!(
             metrics.text(Exposition::Text).contains("imquota_events_dropped_total 3\n"),
             "{}",
@@ -335,11 +335,11 @@ mod tests {
     }
 
     #[test]
-    fn events_that_do_not_fit_are_dropped_and_counted_and_requeued_ones_keep_their_place() {
+    fn events_that_do_not_fit_are_dropped_and_counted_and_requeued_ones_keep_their_order() {
         let metrics = Arc::new(Metrics::new());
         let event_buffer = EventBuffer::new(metrics.clone());
         for days in 0..10_003 {
-            event_buffer.tell(event(days));
+            event_buffer.record_event(event(days));
         }
         assert!(
             metrics.text(Exposition::Text).contains("imquota_events_dropped_total 3\n"),

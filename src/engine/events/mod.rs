@@ -3,8 +3,8 @@
 //! - `event_buffer`: events of decisions: crossed thresholds, and denials, which are counted over a
 //!   minute. They are buffered without waiting; events that a sidecar has not appended when it is
 //!   killed are lost with it.
-//! - `from_audit_log`: events of changes: derived from the audit log, by a cursor that moves in the same
-//!   step that appends, so that each is published once, whatever crashes.
+//! - `from_audit_log`: events of changes: derived from the audit log, by a cursor that moves in the
+//!   same step that appends, so that each is published once, whatever crashes.
 //! - `milestones`: events that follow from time passing: derived from all purchases, by a cursor
 //!   over instants, in the same way.
 //!
@@ -73,15 +73,15 @@ pub struct EventPublisher {
 }
 
 impl EventPublisher {
-    /// Creates a pump from an engine and a directory into a log.
+    /// Creates a publisher from an engine and a directory into a log.
     #[must_use]
     pub fn new(engine: Arc<Engine>, directory: Arc<dyn Directory>, log: Arc<dyn EventLog>) -> Self {
         Self { engine, directory, log, head: OnceLock::new() }
     }
 
     /// Sets cursors that are not set: those of a new store, or of one written by a version without
-    /// events. To be called before anything is served. If it fails, [`EventPublisher::run`] does it later,
-    /// from the same entry of the audit log on.
+    /// events. To be called before anything is served. If it fails, [`EventPublisher::run`] does it
+    /// later, from the same entry of the audit log on.
     pub async fn begin(&self) -> Result<(), PumpError> {
         let head = self.directory.head().await?.number;
         self.head.get_or_init(|| head);
@@ -130,7 +130,7 @@ impl EventPublisher {
                 StorePart::Accounts | StorePart::Friends | StorePart::Groups => {
                     let at = self.engine.now().await.unwrap_or_else(|_| self.engine.local_now());
                     let what = EventKind::FactsLost { part, found, known };
-                    self.engine.event_buffer().tell(Event { at, app, what });
+                    self.engine.event_buffer().record_event(Event { at, app, what });
                 }
             }
         }

@@ -30,7 +30,7 @@ impl EventPublisher {
             }
             for what in published.due(self.engine.ledger.servers()) {
                 let at = self.engine.local_now();
-                self.engine.event_buffer().tell(Event { at, app: None, what });
+                self.engine.event_buffer().record_event(Event { at, app: None, what });
             }
         }
     }

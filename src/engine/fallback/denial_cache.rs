@@ -78,7 +78,8 @@ impl DenialCache {
         self.subjects.store(denials.len(), Ordering::Relaxed);
     }
 
-    /// Returns the recent denials of these limits of these subjects, as breaches for these reasons.
+    /// Returns the recent denials of these limits of these subjects, as violations for these
+    /// reasons.
     pub(super) fn violations(
         &self,
         app: &AppId,

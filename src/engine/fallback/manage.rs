@@ -13,18 +13,17 @@ const NAMED_MAX: usize = 10;
 /// Condition of the journal.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct JournalCondition {
-    /// Whether there is a journal.
+    /// True if there is a journal.
     pub is_kept: bool,
-    /// How many entries wait for the store.
+    /// The number of entries that wait for the store.
     pub entries: usize,
-    /// How full it is, of 100; releases are taken up to 110.
+    /// Fill level in percent; releases are accepted up to 110.
     pub fill_percent: usize,
     /// Number of blocked entries.
     pub blocked: usize,
     /// The oldest of them, with the number of entries behind each.
     pub oldest_blocked: Vec<(JournalItem, usize)>,
-    /// The number of the oldest entry that is only waiting for its turn; `None` if there is
-    /// none.
+    /// The number of the oldest entry that only waits for its turn; `None` if there is none.
     pub oldest_due: Option<u64>,
 }
 
@@ -49,8 +48,8 @@ impl Engine {
 }
 
 impl JournalCondition {
-    /// The blocked entries that are named, each with what is wrong with it.
-    pub fn complaints(&self) -> impl Iterator<Item = (u64, String)> {
+    /// Returns the listed blocked entries, each with a description of its problem.
+    pub fn blocked_descriptions(&self) -> impl Iterator<Item = (u64, String)> {
         self.oldest_blocked.iter().map(|(item, behind)| {
             let JournalItem { number, entry, state } = item;
             let why = if let JournalState::Blocked(why) = state { why.as_str() } else { "" };

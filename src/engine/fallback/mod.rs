@@ -68,7 +68,7 @@ const ATTEMPT_SILENCES: u32 = 4;
 /// Backoff before the store is called again.
 const RETRY_AFTER: Duration = Duration::from_millis(20);
 /// Interval at which a call that waits for an entry checks whether the server has become absent.
-const POLL_EVERY: Duration = Duration::from_millis(50);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Decides without the store.
 pub struct Fallback {
@@ -112,10 +112,10 @@ impl Fallback {
         }
     }
 
-    /// Completes when the journal has failed; its content is only certain after it is opened anew.
+    /// Completes when the journal has failed; its content is only certain after it is opened again.
     pub async fn failed(&self) {
         let mut failed = self.failed.subscribe();
-        // The sender lives as long as `self`.
+        // The sender lives until `self` is dropped.
         let _ = failed.wait_for(|failed| *failed).await;
     }
 
@@ -223,13 +223,13 @@ impl Fallback {
                     return Err(LedgerError::JournalBlocked { entry, why });
                 }
             };
-            self.wait_a_while(engine, request, entry).await?;
+            self.wait_for_entry(engine, request, entry).await?;
         }
     }
 
     /// Waits until an entry is gone, for one interval at most; fails if it cannot be in the store
     /// within the caller's time.
-    async fn wait_a_while(
+    async fn wait_for_entry(
         &self,
         engine: &Engine,
         request: &Request,
@@ -251,7 +251,7 @@ impl Fallback {
         }
         self.changed.notify_one();
         // Whether it is gone or the time has passed, the queue determines the next action.
-        let _ = tokio::time::timeout(left.min(POLL_EVERY), gone).await;
+        let _ = tokio::time::timeout(left.min(POLL_INTERVAL), gone).await;
         Ok(())
     }
 

@@ -140,7 +140,7 @@ impl Queue {
             && self.names == 0
     }
 
-    /// How full it is, by the bound that is next: entries, bytes or names.
+    /// Returns the fill level in percent, by the bound that is closest: entries, bytes or names.
     pub(super) fn fill_percent(&self) -> usize {
         let parts =
             [(self.entries.len(), ENTRIES_MAX), (self.bytes, BYTES_MAX), (self.names, NAMES_MAX)];

@@ -34,7 +34,7 @@ const OPERATION_TIMEOUT: Duration = Duration::from_secs(5);
 /// some hundred microseconds.
 const BEFORE_YIELD_MAX: usize = 256;
 /// Interval at which entries that could not be replayed are checked again.
-const POLL_EVERY: Duration = Duration::from_millis(20);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// Longest time at shutdown for entries that can still be replayed.
 const SHUTDOWN_REPLAY_MAX: Duration = Duration::from_secs(5);
 
@@ -47,7 +47,7 @@ struct Report {
     sample: Option<Count>,
 }
 
-/// What became of the entries since the last report.
+/// Results since the last report.
 #[derive(Default)]
 struct Reports {
     by_app: HashMap<AppId, Report>,
@@ -58,9 +58,10 @@ struct Reports {
 enum ReplayOutcome {
     /// They are in the store.
     Done,
-    /// They cannot be done any more, for this reason: their group or app is gone, say.
+    /// They cannot be done any more, for this reason: their group or app does not exist any more,
+    /// say.
     Void(LedgerError),
-    /// The store could not take anything.
+    /// The store is unavailable.
     Later,
     /// The store is available, and cannot carry them out.
     Failed(String),
@@ -70,7 +71,7 @@ enum ReplayOutcome {
 type ReplayedBatch = (Vec<u64>, ReplayOutcome, Option<(Request, Decision)>);
 
 /// Returns the most operations in flight, by the shortest time that one has taken. While some are
-/// on their way to a far store, it could carry out others.
+/// on their way to a distant store, it could carry out others.
 fn in_flight_max(shortest: Option<Duration>) -> usize {
     let times = shortest.map_or(1, |time| time.as_millis().clamp(1, IN_FLIGHT_TIMES_MAX));
     IN_FLIGHT_MAX * usize::try_from(times).unwrap_or(1)
@@ -126,7 +127,7 @@ impl Fallback {
                 () = std::future::ready(()), if prepared >= BEFORE_YIELD_MAX => {}
                 () = self.changed.notified() => {}
                 () = changed(&mut changes) => {}
-                () = sleep(POLL_EVERY), if waiting => {}
+                () = sleep(POLL_INTERVAL), if waiting => {}
                 _ = stopped.wait_for(|stop| *stop), if ends.is_none() => {
                     ends = Some(Stopwatch::start());
                 }
@@ -197,7 +198,7 @@ impl Fallback {
                     let what =
                         EventKind::JournalBlocked { entry, operation: operation.into(), why };
                     let at = engine.local_now();
-                    engine.event_buffer().tell(Event { at, app: Some(app), what });
+                    engine.event_buffer().record_event(Event { at, app: Some(app), what });
                 }
             }
             _ => self.queue().requeue(&numbers),
@@ -230,7 +231,7 @@ impl Fallback {
     }
 }
 
-/// What an error means for the entries that met it.
+/// Returns the outcome of an error for its entries.
 fn after(error: LedgerError) -> ReplayOutcome {
     match error {
         LedgerError::Store(StoreError::Failed(why)) => ReplayOutcome::Failed(why),
@@ -269,10 +270,10 @@ async fn changed(changes: &mut Option<watch::Receiver<u64>>) {
 fn report(engine: &Engine, reports: &mut Reports) {
     reports.void.log();
     for (app, Report { facts, over, failed, sample }) in reports.by_app.drain() {
-        info!(%app, facts, over, failed, "the journal is in the store");
+        info!(%app, facts, over, failed, "journal replayed");
         let at = engine.local_now();
         let what = EventKind::JournalReplayed { facts, over, failed, sample };
-        engine.event_buffer().tell(Event { at, app: Some(app), what });
+        engine.event_buffer().record_event(Event { at, app: Some(app), what });
     }
 }
 
@@ -281,7 +282,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_far_store_gets_more_operations_in_flight() {
+    fn a_distant_store_gets_more_operations_in_flight() {
         let table = [(0, 64), (999, 64), (1000, 64), (1999, 64), (2000, 128), (3300, 192)];
         for (micros, expected) in table.into_iter().chain([(4000, 256), (1_000_000, 256)]) {
             assert_eq!(in_flight_max(Some(Duration::from_micros(micros))), expected, "{micros} us");

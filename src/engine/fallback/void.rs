@@ -10,13 +10,13 @@ use crate::clock::Stopwatch;
 use crate::domain::id::AppId;
 use crate::ledger::LedgerError;
 
-/// Longest time from the first entry to the summary, where the replay goes on.
+/// Longest time from the first entry to the summary, while the replay continues.
 const SUMMARY_AFTER: Duration = Duration::from_secs(60);
 
 /// Void entries since the last summary.
 #[derive(Default)]
 pub(super) struct VoidEntries {
-    /// How many, by reason.
+    /// The number of entries, by reason.
     by_reason: BTreeMap<&'static str, u64>,
     first: Option<First>,
 }
@@ -41,14 +41,14 @@ impl VoidEntries {
         });
     }
 
-    /// Logs the summary where the first entry waits for it long enough.
+    /// Logs the summary if the first entry has waited for it long enough.
     pub(super) fn log_if_due(&mut self) {
         if self.first.as_ref().is_some_and(|first| first.at.elapsed() >= SUMMARY_AFTER) {
             self.log();
         }
     }
 
-    /// Logs the summary, where there is something to say.
+    /// Logs the summary, if there are entries.
     pub(super) fn log(&mut self) {
         let Some(First { app, entry, error, .. }) = self.first.take() else { return };
         let entries: u64 = self.by_reason.values().sum();

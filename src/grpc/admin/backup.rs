@@ -1,4 +1,4 @@
-//! The CreateBackup stream: the store as of one instant, piece by piece, and last the hash of all.
+//! The CreateBackup stream: the store as of one instant in pieces, followed by the hash of all.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -15,25 +15,25 @@ use crate::grpc::pb;
 use crate::grpc::permits::Permit;
 use crate::grpc::status::of_reason;
 
-/// Backups at once: each is a whole copy of the store.
+/// Most concurrent backups: each is a whole copy of the store.
 pub const BACKUPS_MAX: usize = 1;
-/// Length of a piece: well below what a message may hold, and few for a large store.
+/// Length of a piece: well below the bound of a message, and few pieces for a large store.
 const PIECE_BYTES: usize = 256 * 1024;
-/// Pieces that wait for a reader.
+/// Most pieces that wait for a reader.
 const PIECES_MAX: usize = 4;
 
 /// The answers of one stream.
 pub type Answers = ReceiverStream<Result<pb::CreateBackupResponse, Status>>;
 type Sender = mpsc::Sender<Result<pb::CreateBackupResponse, Status>>;
 
-/// Sends a file, which is given up when all is sent, nobody reads it, or the caller may not have it
-/// any more.
+/// Sends a file. Sending ends when all is sent, the caller has gone away, or the caller loses the
+/// right to it.
 pub fn send(file: File, authorization: Authorization, permit: Permit) -> Answers {
     let (answers, receiver) = mpsc::channel(PIECES_MAX);
     tokio::task::spawn_blocking(move || {
         let _permit = permit;
         if let Err(status) = read_all(file, &authorization, &answers) {
-            // A reader who has gone away does not want to know.
+            // A caller who has gone away does not need the status.
             let _ = answers.blocking_send(Err(status));
         }
     });
@@ -78,7 +78,7 @@ mod tests {
     use crate::grpc::permits::Permits;
 
     #[tokio::test]
-    async fn a_copy_ends_in_the_middle_when_the_caller_may_not_have_it_any_more() {
+    async fn a_copy_ends_early_when_the_caller_loses_the_right_to_it() {
         let is_valid = Arc::new(AtomicBool::new(true));
         let valid = is_valid.clone();
         let role = move || valid.load(Ordering::SeqCst).then_some(Role::Owner);

@@ -6,7 +6,7 @@ use crate::domain::limit::{Limit, LimitId};
 use crate::domain::postpaid::{PostPaid, Region, Tier};
 use crate::grpc::pb;
 
-/// All of the catalog that is sold and limited.
+/// Converts all items and limits of the catalog.
 pub fn catalog(catalog: &Catalog) -> pb::GetCatalogResponse {
     let validity = catalog.validity;
     pb::GetCatalogResponse {

@@ -1,4 +1,4 @@
-//! Requests of the administration, checked field by field.
+//! Requests of the admin service, checked field by field.
 
 use tonic::{Request, Status};
 
@@ -11,16 +11,16 @@ use crate::engine::admin::{
 };
 use crate::grpc::caller::require;
 use crate::grpc::fields::{Fields, instant};
-use crate::grpc::pb::{self, preview_entitlement_request::Change as Asked};
+use crate::grpc::pb::{self, preview_entitlement_request::Change as PbChange};
 use crate::grpc::status::of_invalid;
 
-/// Most entries of a page, and how many there are where nothing is said.
+/// Most entries of a page, and the number without `page_size`.
 const PAGE_MAX: u32 = 1000;
 const PAGE_DEFAULT: usize = 100;
 /// Most users and most groups of a preview.
 const PREVIEWED_MAX: usize = 1000;
 
-/// Every RPC that the audit log tells of.
+/// Every RPC that the audit log records.
 const ACTIONS: [&str; 16] = [
     pb::CreateAppRequest::RPC,
     pb::PurchaseEditionRequest::RPC,
@@ -39,24 +39,24 @@ const ACTIONS: [&str; 16] = [
     super::CREATE_BACKUP,
     ISSUE_STATEMENT,
 ];
-/// What the audit log calls the issue of a final statement, which nobody asks for.
+/// Action of the audit log for the issue of a final statement, which no RPC requests.
 const ISSUE_STATEMENT: &str = "IssueStatement";
 
-/// A request that asks for a change.
-pub trait AsksForChange {
+/// A request for a change.
+pub trait ChangeRequest {
     /// The RPC.
     const RPC: &'static str;
 
-    /// App, request id and instant, taken out of the request.
+    /// Takes app, request id and instant out of the request.
     fn head(&mut self) -> (String, String, Option<prost_types::Timestamp>);
 
-    /// What is asked for.
+    /// Returns the requested change.
     fn what(self, fields: &mut Fields) -> Option<ChangeKind>;
 }
 
 macro_rules! asks_for_change {
     ($($request:ident, $rpc:literal, |$it:ident, $fields:ident| $what:expr;)*) => {$(
-        impl AsksForChange for pb::$request {
+        impl ChangeRequest for pb::$request {
             const RPC: &'static str = $rpc;
 
             fn head(&mut self) -> (String, String, Option<prost_types::Timestamp>) {
@@ -98,12 +98,12 @@ fn buy(order: Option<Order>, months: Option<u32>) -> Option<ChangeKind> {
     Some(ChangeKind::Purchase { order: order?, months: months? })
 }
 
-/// Longest version of a catalog, in bytes, as catalogs have them.
+/// Longest version of a catalog, in bytes, as in catalogs.
 const VERSION_MAX_BYTES: usize = 64;
 /// Digits of the hash of a catalog's content.
 const HASH_DIGITS: usize = 64;
 
-/// The catalog that is to be put into force.
+/// Checks a request to activate a catalog.
 pub fn activation(it: pb::ActivateCatalogRequest) -> Result<Activation, Status> {
     let mut fields = Fields::default();
     let request_id = fields.request_id(it.request_id);
@@ -122,8 +122,8 @@ pub fn activation(it: pb::ActivateCatalogRequest) -> Result<Activation, Status> 
     fields.finish(value).map_err(of_invalid)
 }
 
-/// The change that a request asks for, and who asks.
-pub fn change<R: AsksForChange>(request: Request<R>) -> Result<(Change, Actor), Status> {
+/// Checks a request for a change, and its caller.
+pub fn change<R: ChangeRequest>(request: Request<R>) -> Result<(Change, Actor), Status> {
     let actor = require(&request, Role::Operator, R::RPC)?;
     let owner = require(&request, Role::Owner, "effective_at");
     let mut it = request.into_inner();
@@ -152,7 +152,7 @@ fn page_size(fields: &mut Fields, size: u32) -> Option<usize> {
     }
 }
 
-/// After which app a page begins, and how many it has.
+/// Checks the page of apps: the app after which it begins, and its size.
 pub fn apps_page(it: &pb::ListAppsRequest) -> Result<(Option<AppId>, usize), Status> {
     let mut fields = Fields::default();
     let size = page_size(&mut fields, it.page_size);
@@ -163,11 +163,11 @@ pub fn apps_page(it: &pb::ListAppsRequest) -> Result<(Option<AppId>, usize), Sta
     fields.finish(size.map(|size| (after, size))).map_err(of_invalid)
 }
 
-/// After which entry of the audit log a page begins, how many it has, and of what kind.
+/// Checks the page of the audit log: the entry after which it begins, its size and its filter.
 pub fn audit_page(it: pb::ListAuditEventsRequest) -> Result<(u64, usize, EntryFilter), Status> {
     let mut fields = Fields::default();
     let size = page_size(&mut fields, it.page_size);
-    // How far the log goes is seen when it is read.
+    // The end of the log is checked when it is read.
     let after = fields.page_token(&it.page_token, u64::MAX);
     let given = |text: String| Some(text).filter(|text| !text.is_empty());
     let filter = EntryFilter {
@@ -184,7 +184,7 @@ pub fn audit_page(it: pb::ListAuditEventsRequest) -> Result<(u64, usize, EntryFi
     fields.finish(value).map_err(of_invalid)
 }
 
-/// The name of an RPC that the audit log tells of.
+/// Checks the name of an RPC that the audit log records.
 fn known(fields: &mut Fields, action: String) -> Option<String> {
     if ACTIONS.contains(&action.as_str()) {
         return Some(action);
@@ -193,7 +193,7 @@ fn known(fields: &mut Fields, action: String) -> Option<String> {
     None
 }
 
-/// A preview that is asked for.
+/// Checks a request for a preview.
 pub fn preview(it: pb::PreviewEntitlementRequest) -> Result<(AppId, PreviewRequest), Status> {
     let mut fields = Fields::default();
     let app = fields.app_id(it.app_id);
@@ -202,30 +202,30 @@ pub fn preview(it: pb::PreviewEntitlementRequest) -> Result<(AppId, PreviewReque
     let groups = groups(&mut fields, &it.group_ids);
     let change = it.change.and_then(|change| previewed(&mut fields, change));
     let everybody = it.everybody;
-    let question = || {
+    let preview_request = || {
         Some(PreviewRequest { change, at, users: users?, groups: groups?, overrun_scan: everybody })
     };
-    let value = app.zip(question());
+    let value = app.zip(preview_request());
     fields.finish(value).map_err(of_invalid)
 }
 
-/// The change that is looked at; `None` where it is wrong, which is noted.
-fn previewed(fields: &mut Fields, change: Asked) -> Option<PreviewChange> {
+/// Checks the change of a preview; `None` if it is invalid, which is recorded.
+fn previewed(fields: &mut Fields, change: PbChange) -> Option<PreviewChange> {
     let (order, months) = match change {
-        Asked::PurchaseEdition(edition) => {
+        PbChange::PurchaseEdition(edition) => {
             let order = fields.name("purchase_edition.edition_id", edition.edition_id);
             let months = fields.months("purchase_edition.months", edition.months);
             (order.map(Order::Edition), months)
         }
-        Asked::RenewEditionMonths(months) => {
+        PbChange::RenewEditionMonths(months) => {
             (Some(Order::Renewal), fields.months("renew_edition_months", months))
         }
-        Asked::GrantAddOn(add_on) => {
+        PbChange::GrantAddOn(add_on) => {
             let order = fields.name("grant_add_on.add_on_id", add_on.add_on_id);
             let months = fields.months("grant_add_on.months", add_on.months);
             (order.map(Order::AddOn), months)
         }
-        Asked::RefundPurchaseRequestId(id) => {
+        PbChange::RefundPurchaseRequestId(id) => {
             let purchase = fields.check("refund_purchase_request_id", RequestId::try_from(id));
             return purchase.map(PreviewChange::Refund);
         }

@@ -12,12 +12,12 @@ use crate::grpc::pb;
 use crate::grpc::status::of_invalid;
 use crate::ledger::reconcile::{Repair, Section, TRACKED_FOR};
 
-/// How long changes are tracked where nothing is said.
+/// Time for which changes are tracked without `keep_for`.
 const TRACKED_FOR_DEFAULT: Duration = Duration::from_secs(24 * 60 * 60);
-/// Most facts of one message, unless it has one user or group alone.
+/// Most facts of one message, unless it has only one user or group.
 const FACTS_MAX: usize = 10_000;
 
-/// The app, and how long its changes are tracked.
+/// Checks the app, and the time for which its changes are tracked.
 pub fn tracked(it: pb::TrackChangesRequest) -> Result<(AppId, Duration), Status> {
     let mut fields = Fields::default();
     let app = fields.app_id(it.app_id);
@@ -36,7 +36,7 @@ pub fn tracked(it: pb::TrackChangesRequest) -> Result<(AppId, Duration), Status>
     fields.finish(value).map_err(of_invalid)
 }
 
-/// What is compared.
+/// Checks what is to be compared.
 pub fn begin(it: pb::ReconcileBegin) -> Result<Begin, Status> {
     let mut fields = Fields::default();
     let app = fields.app_id(it.app_id);
@@ -67,7 +67,7 @@ pub fn begin(it: pb::ReconcileBegin) -> Result<Begin, Status> {
     fields.finish(value).map_err(of_invalid)
 }
 
-/// A part of the export.
+/// Checks a part of the export.
 pub fn part(
     it: pb::ReconcileFacts,
     catalog: &Catalog,
@@ -123,7 +123,7 @@ fn size(fields: &mut Fields, it: &pb::ReconcileFacts) {
     }
 }
 
-/// Those of the users that are valid; a note of each that is not.
+/// Returns the valid users; the others are recorded as violations.
 fn users(fields: &mut Fields, field: &str, ids: Vec<String>) -> Vec<UserId> {
     let mut users = Vec::with_capacity(ids.len());
     for (index, id) in ids.into_iter().enumerate() {
@@ -135,7 +135,7 @@ fn users(fields: &mut Fields, field: &str, ids: Vec<String>) -> Vec<UserId> {
     users
 }
 
-/// Users of a list, each of whom is in it once.
+/// Checks the users of a list, in which each may be only once.
 fn members(fields: &mut Fields, field: &str, ids: Vec<String>) -> Vec<UserId> {
     if ids.len() > LIST_MAX {
         fields.wrong(field, format!("must have at most {LIST_MAX} entries, not {}", ids.len()));
@@ -145,7 +145,7 @@ fn members(fields: &mut Fields, field: &str, ids: Vec<String>) -> Vec<UserId> {
     let mut seen = std::collections::HashSet::with_capacity(users.len());
     for (index, user) in users.iter().enumerate() {
         if !seen.insert(user) {
-            fields.wrong(format!("{field}[{index}]"), format!("is \"{user}\" once more"));
+            fields.wrong(format!("{field}[{index}]"), format!("is \"{user}\" a second time"));
         }
     }
     users
@@ -161,7 +161,7 @@ fn list(
     let friends = members(fields, &field, it.friend_ids);
     let user = user?;
     if friends.contains(&user) {
-        fields.wrong(field, format!("must not have the user \"{user}\" himself"));
+        fields.wrong(field, format!("must not have the user \"{user}\" themselves"));
     }
     Some((user, friends))
 }

@@ -1,10 +1,10 @@
-//! What a comparison found, as messages.
+//! Results of a comparison, as messages.
 
 use crate::engine::admin::reconcile::{Found, Kind, Labelled, NamedDifference};
 use crate::grpc::pb;
 use crate::ledger::reconcile::{Mismatch, Outcome};
 
-/// What was found in a part.
+/// Converts the result of a part.
 pub fn found(found: &Found) -> pb::ReconcileResponse {
     let count = |((of, what, became), count)| pb::DifferenceCount {
         kind: kind(of).into(),
@@ -45,7 +45,7 @@ fn difference(it: &NamedDifference) -> pb::Difference {
     }
 }
 
-/// Id and fingerprint, of which one is empty.
+/// Returns id and fingerprint, one of which is empty.
 fn label(of: Option<&Labelled>) -> (String, String) {
     match of {
         None => Default::default(),

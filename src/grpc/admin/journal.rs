@@ -1,4 +1,4 @@
-//! The journal of this sidecar, what operators do about it, and what was set aside of it.
+//! The journal of this sidecar, its changes by operators, and the operations set aside from it.
 
 use std::collections::HashSet;
 
@@ -17,10 +17,10 @@ use crate::grpc::pb;
 use crate::grpc::status::of_invalid;
 use crate::proto::{subject, timestamp};
 
-/// Most users and groups of an entry that are shown.
+/// Most users and groups of an entry in a response.
 const SUBJECTS_MAX: usize = 8;
 
-/// A page of the journal.
+/// Returns a page of the journal.
 pub fn list(
     api: &AdminApi,
     request: Request<pb::ListJournalEntriesRequest>,
@@ -37,14 +37,14 @@ pub fn list(
     })
 }
 
-/// Has a blocked entry tried once more.
+/// Retries a blocked entry.
 pub async fn retry(
     api: &AdminApi,
     request: Request<pb::RetryJournalEntryRequest>,
 ) -> Result<pb::RetryJournalEntryResponse, Status> {
     let actor = require(&request, Role::Owner, super::RETRY_JOURNAL_ENTRY)?;
     let it = request.into_inner();
-    let change = asked(JournalAction::Retry, it.request_id, it.number, it.app_id)?;
+    let change = change_of(JournalAction::Retry, it.request_id, it.number, it.app_id)?;
     Ok(pb::RetryJournalEntryResponse { entry: Some(changed(api, change, actor).await?) })
 }
 
@@ -55,11 +55,11 @@ pub async fn drop_entry(
 ) -> Result<pb::DropJournalEntryResponse, Status> {
     let actor = require(&request, Role::Owner, super::DROP_JOURNAL_ENTRY)?;
     let it = request.into_inner();
-    let change = asked(JournalAction::Drop, it.request_id, it.number, it.app_id)?;
+    let change = change_of(JournalAction::Drop, it.request_id, it.number, it.app_id)?;
     Ok(pb::DropJournalEntryResponse { entry: Some(changed(api, change, actor).await?) })
 }
 
-/// Carries a change out, and returns the entry as it was.
+/// Carries a change out, and returns the entry before it.
 async fn changed(
     api: &AdminApi,
     change: JournalChange,
@@ -69,7 +69,7 @@ async fn changed(
     changed.map(shown).map_err(|error| of_journal_change(&error))
 }
 
-/// Deletes what was set aside.
+/// Deletes operations that were set aside.
 pub async fn delete_set_aside(
     api: &AdminApi,
     request: Request<pb::DeleteSetAsideOperationsRequest>,
@@ -79,8 +79,8 @@ pub async fn delete_set_aside(
     let mut fields = Fields::default();
     let request_id = fields.request_id(it.request_id);
     let through = number(&mut fields, "through_number", it.through_number);
-    let asked: Option<(RequestId, u64)> = request_id.zip(through);
-    let (request_id, through) = fields.finish(asked).map_err(of_invalid)?;
+    let change: Option<(RequestId, u64)> = request_id.zip(through);
+    let (request_id, through) = fields.finish(change).map_err(of_invalid)?;
     let deleted = api.administration.delete_set_aside(request_id, through, actor).await;
     let deleted = deleted.map_err(|error| of_journal_change(&error))?;
     let count = |count| u64::try_from(count).unwrap_or(u64::MAX);
@@ -90,7 +90,7 @@ pub async fn delete_set_aside(
     })
 }
 
-fn asked(
+fn change_of(
     action: JournalAction,
     request_id: String,
     entry: u64,

@@ -1,11 +1,11 @@
-//! AdminService: apps, what is sold to them and refunded, and the audit log.
+//! AdminService: apps, their purchases and refunds, and the audit log.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tonic::{Request, Response, Status, Streaming};
 
-use self::check::AsksForChange;
+use self::check::ChangeRequest;
 use self::read::read;
 use super::admin_status::{of_accept_clock, of_admin, of_journal, of_reconcile, of_snapshot};
 use super::caller::{Authorization, CallerKey, require, require_counted, require_lasting};
@@ -39,29 +39,29 @@ mod watch;
 
 pub use show::audit_entry;
 
-/// RPCs that are logged beside the changes of apps.
+/// RPCs that are logged in addition to the changes of apps.
 const ACCEPT_STORE: &str = "AcceptStore";
 const RETRY_JOURNAL_ENTRY: &str = "RetryJournalEntry";
 const DROP_JOURNAL_ENTRY: &str = "DropJournalEntry";
 const DELETE_SET_ASIDE_OPERATIONS: &str = "DeleteSetAsideOperations";
 const TRACK_CHANGES: &str = "TrackChanges";
 const RECONCILE: &str = "Reconcile";
-/// The RPC that puts a kept catalog into force again.
+/// The RPC that activates a kept catalog again.
 const ACTIVATE_CATALOG: &str = "ActivateCatalog";
 /// The RPC that copies the store.
 const CREATE_BACKUP: &str = "CreateBackup";
 /// The RPC that accepts a clock.
 const ACCEPT_CLOCK: &str = "AcceptClock";
-/// Exports that are compared at once: each remembers what it named.
+/// Most concurrent comparisons of exports: each keeps the names that it has seen.
 const RECONCILING_MAX: usize = 4;
-/// Previews that go through all users and groups at once: each keeps a Redis busy by a third.
+/// Most concurrent previews with a full scan: each uses a third of a Redis server.
 const SCANS_MAX: usize = 1;
-/// Previews at once, which take slices in turns.
+/// Most concurrent previews, which take turns by slices.
 const PREVIEWING_MAX: usize = 32;
-/// Lists that are read at once, which take slices in turns.
+/// Most lists that are read concurrently, which take turns by slices.
 const LISTING_MAX: usize = 32;
 
-/// The administration as a service.
+/// The admin service over gRPC.
 #[derive(Clone)]
 pub struct AdminApi {
     administration: Administration,
@@ -76,8 +76,8 @@ pub struct AdminApi {
 }
 
 impl AdminApi {
-    /// Over the administration of an engine and its log of events; streams end when `shutdown`
-    /// turns true.
+    /// Creates the service over the administration of an engine and its event log; streams end when
+    /// `shutdown` becomes true.
     #[must_use]
     pub fn new(
         administration: Administration,
@@ -97,15 +97,15 @@ impl AdminApi {
         }
     }
 
-    /// As a service of a server.
+    /// Makes a gRPC service of it.
     #[must_use]
     pub fn into_service(self) -> AdminServiceServer<Self> {
         AdminServiceServer::new(self).max_decoding_message_size(REQUEST_MAX_BYTES)
     }
 
-    /// Carries out what a request asks for: the purchase that it made or took back, the app after
-    /// it, and all that is known of it.
-    async fn change<R: AsksForChange>(
+    /// Carries out a requested change. Returns the purchase that it made or refunded, the app after
+    /// it, and the full result.
+    async fn change<R: ChangeRequest>(
         &self,
         request: Request<R>,
     ) -> Result<(Option<pb::Purchase>, Option<pb::App>, Changed), Status> {
@@ -122,27 +122,27 @@ impl AdminApi {
         Ok((purchase, Some(app), changed))
     }
 
-    /// A preview. One that goes through everybody ends with the server, with its caller, and with
-    /// the caller's right to it.
+    /// Computes a preview. One with a full scan ends with the server, with its caller, and with the
+    /// caller's right to it.
     async fn preview(
         &self,
         app: &AppId,
-        question: PreviewRequest,
+        preview: PreviewRequest,
         timeout: Option<Duration>,
         caller: &CallerKey,
         mut authorization: Authorization,
     ) -> Result<Preview, Status> {
-        let everybody = question.overrun_scan;
-        let permits = if everybody { &self.scanning } else { &self.previewing };
+        let is_scan = preview.overrun_scan;
+        let permits = if is_scan { &self.scanning } else { &self.previewing };
         let _permit = permits.try_acquire(caller)?;
         let mut shutdown = self.shutdown.clone();
-        let preview = self.administration.preview(app, question);
+        let preview = self.administration.preview(app, preview);
         tokio::select! {
             preview = read(&self.administration, timeout, preview) => preview,
-            Ok(_) = shutdown.wait_for(|down| *down), if everybody => {
+            Ok(_) = shutdown.wait_for(|down| *down), if is_scan => {
                 Err(of_shutdown("nothing was changed"))
             }
-            status = authorization.revoked(), if everybody => Err(status),
+            status = authorization.revoked(), if is_scan => Err(status),
         }
     }
 }
@@ -235,8 +235,8 @@ impl AdminService for AdminApi {
         let (caller, authorization) =
             require_lasting(&request, Role::Viewer, "PreviewEntitlement")?;
         let timeout = timeout(request.metadata());
-        let (app, question) = check::preview(request.into_inner())?;
-        let preview = self.preview(&app, question, timeout, &caller.key(), authorization).await?;
+        let (app, preview) = check::preview(request.into_inner())?;
+        let preview = self.preview(&app, preview, timeout, &caller.key(), authorization).await?;
         let catalog = self.administration.catalog();
         Ok(Response::new(show::preview(&catalog, &preview)))
     }
@@ -293,9 +293,9 @@ impl AdminService for AdminApi {
         request: Request<pb::ListTopDenialsRequest>,
     ) -> Result<Response<pb::ListTopDenialsResponse>, Status> {
         require(&request, Role::Viewer, "ListTopDenials")?;
-        let (app, most) = top::asked(request.into_inner())?;
+        let (app, most) = top::page(request.into_inner())?;
         let top = self.administration.top_denials(app.as_ref(), most);
-        Ok(Response::new(top::answer(top)))
+        Ok(Response::new(top::response(top)))
     }
 
     type CreateBackupStream = backup::Answers;

@@ -1,7 +1,7 @@
-//! Reads of the administration, which end with the caller's time, and at once while the server that
-//! holds the apps is absent.
+//! Reads of the admin service, which end at the caller's deadline, and without delay while the
+//! server that holds the apps is absent.
 //!
-//! Only reads: what they leave unfinished changes nothing.
+//! Only for reads, which change nothing if they are not completed.
 
 use std::future::pending;
 use std::pin::pin;
@@ -12,15 +12,15 @@ use tonic::Status;
 
 use crate::engine::admin::{AdminError, Administration};
 use crate::grpc::admin_status::of_admin;
-use crate::grpc::deadline::less_margin;
+use crate::grpc::deadline::without_margin;
 use crate::grpc::status::{Failure, of_failure};
 use crate::ledger::LedgerError;
 use crate::store::StoreError;
 
-/// How often a read looks whether the server is absent.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// Interval at which a read checks whether the server is absent.
+const CHECK_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Waits for a read of a caller who has so much time.
+/// Waits for a read of a caller with that timeout.
 pub async fn read<T>(
     administration: &Administration,
     timeout: Option<Duration>,
@@ -28,7 +28,7 @@ pub async fn read<T>(
 ) -> Result<T, Status> {
     let mut work = pin!(work);
     let mut time_up = pin!(async {
-        match timeout.map(less_margin) {
+        match timeout.map(without_margin) {
             Some(timeout) => sleep(timeout).await,
             None => pending().await,
         }
@@ -38,7 +38,7 @@ pub async fn read<T>(
             biased;
             done = &mut work => return done.map_err(|error| of_admin(&error)),
             () = &mut time_up => true,
-            () = sleep(LOOK_EVERY) => false,
+            () = sleep(CHECK_INTERVAL) => false,
         };
         let is_directory_absent = administration.is_directory_absent();
         if !is_directory_absent && !is_up {

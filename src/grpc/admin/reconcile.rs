@@ -1,8 +1,8 @@
-//! The Reconcile stream: parts of an export in, what differs out, in the same order.
+//! The Reconcile stream: receives parts of an export and sends differences, in the same order.
 //!
-//! A few parts are compared side by side. While those are in work the stream is not read, so the
-//! caller feels HTTP/2's back pressure. A part that is not valid ends the stream, after the answers
-//! to what came before; what those repaired stays repaired. So does a caller who loses the right to
+//! A few parts are compared concurrently. While those are in flight the stream is not read, so that
+//! HTTP/2's flow control stops the caller. A part that is not valid ends the stream, after the
+//! answers to the earlier parts, whose repairs remain. So does a caller who loses the right to
 //! reconcile.
 
 use std::sync::Arc;
@@ -33,44 +33,44 @@ use crate::ledger::LedgerError;
 use crate::proto::timestamp;
 use crate::store::StoreError;
 
-/// Parts of one stream that are compared side by side. A durable commit of the embedded store takes
-/// them all: the more rows it writes, the more of them share a page.
-const AT_ONCE: usize = 64;
+/// Parts of one stream that are compared concurrently. A durable commit of the embedded store
+/// contains them all: the more rows it writes, the more of them share a page.
+const IN_FLIGHT_MAX: usize = 64;
 /// Facts and messages that are read in one slice.
 const READ_MAX: usize = 4096;
-/// Answers that wait for a caller who does not read them.
+/// Most answers that wait for a caller who does not read them.
 const ANSWERS_MAX: usize = 16;
-/// A stream that says nothing for so long, and has no answer due, is ended.
-const SILENT_MAX: Duration = Duration::from_secs(300);
+/// A stream without messages for this time, and without an answer due, is ended.
+const IDLE_MAX: Duration = Duration::from_secs(300);
 
 /// The answers of one stream.
 pub type Answers = ReceiverStream<Result<pb::ReconcileResponse, Status>>;
 
-/// A stream being answered.
+/// A stream of parts with its context.
 pub struct Stream {
-    /// Where it is compared.
+    /// The administration that compares.
     pub administration: Administration,
-    /// Who asks.
+    /// The caller.
     pub actor: Actor,
-    /// What is asked.
+    /// The parts.
     pub requests: Streaming<pb::ReconcileRequest>,
-    /// The caller's right to go on.
+    /// The caller's right to continue.
     pub authorization: Authorization,
-    /// True when the server shuts down.
+    /// Becomes true when the server shuts down.
     pub shutdown: watch::Receiver<bool>,
-    /// How many streams there may be.
+    /// The permit of this stream.
     pub permit: Permit,
 }
 
 impl Stream {
-    /// Answers it.
+    /// Starts the comparison and returns its answers.
     pub fn answer(self) -> Answers {
         let (answers, receiver) = mpsc::channel(ANSWERS_MAX);
         let authorization = self.authorization.clone();
         let sender = Sender { answers: answers.clone(), authorization };
         tokio::spawn(async move {
             if let Err(status) = self.run(&sender).await {
-                // A caller that has gone away does not want to know.
+                // A caller who has gone away does not need the status.
                 let _ = answers.send(Err(status)).await;
             }
         });
@@ -92,7 +92,7 @@ impl Stream {
         Ok(())
     }
 
-    /// Compares everything. After an error nothing is in work any more.
+    /// Compares the whole export. After an error nothing is in flight any more.
     async fn compare(
         &mut self,
         reconciliation: &Arc<Reconciliation>,
@@ -105,7 +105,7 @@ impl Stream {
         while let Some((found, next)) =
             reconciliation.compare_rest(rest).await.map_err(of_reconcile)?
         {
-            self.go_on()?;
+            self.check_may_continue()?;
             answers.send(shown(&found)).await?;
             rest = next;
         }
@@ -121,25 +121,25 @@ impl Stream {
         reconciliation.map_err(of_reconcile)
     }
 
-    /// Compares parts until the export is at its end. What is in work is finished also after an
-    /// error, so that all that was repaired is counted.
+    /// Compares parts until the end of the export. Parts in flight are completed also after an
+    /// error, so that all repairs are counted.
     async fn parts(
         &mut self,
         reconciliation: &Arc<Reconciliation>,
         answers: &Sender,
     ) -> Result<(), Status> {
-        let mut in_work = FuturesOrdered::new();
+        let mut in_flight = FuturesOrdered::new();
         let mut answered = Ok(());
         let mut slice = Slice::default();
         let end = loop {
             tokio::select! {
-                Some(found) = in_work.next(), if !in_work.is_empty() => {
+                Some(found) = in_flight.next(), if !in_flight.is_empty() => {
                     answered = answer_part(answers, found).await;
                     if answered.is_err() {
                         break Ok(());
                     }
                 }
-                part = self.next(), if in_work.len() < AT_ONCE => {
+                part = self.next(), if in_flight.len() < IN_FLIGHT_MAX => {
                     let facts = match part {
                         Ok(Some(Part::Facts(facts))) => facts,
                         Ok(Some(Part::End(_))) => break Ok(()),
@@ -153,14 +153,15 @@ impl Stream {
                         self.administration.pace().next_slice().await;
                     }
                     match exported::part(facts, &self.administration.catalog(), reconciliation) {
-                        Ok(part) => in_work.push_back(compare_part(reconciliation.clone(), part)),
+                        Ok(part) => in_flight.push_back(compare_part(reconciliation.clone(), part)),
                         Err(status) => break Err(status),
                     }
                 }
             }
         };
-        while let Some(found) = in_work.next().await {
-            // An answer that is left out ends the answers: the caller goes by their order.
+        while let Some(found) = in_flight.next().await {
+            // After an answer that could not be sent, no more are: the caller relies on their
+            // order.
             if answered.is_ok() {
                 answered = answer_part(answers, found).await;
             }
@@ -168,14 +169,14 @@ impl Stream {
         answered.and(end)
     }
 
-    /// The next message; `None` where there are no more.
+    /// Reads the next message; `None` if there are no more.
     async fn next(&mut self) -> Result<Option<Part>, Status> {
         let Self { requests, shutdown, authorization, .. } = self;
         tokio::select! {
             biased;
             status = authorization.revoked() => Err(status),
             _ = shutdown.wait_for(|down| *down) => Err(shutting_down()),
-            message = timeout(SILENT_MAX, requests.message()) => {
+            message = timeout(IDLE_MAX, requests.message()) => {
                 let silent = |_| {
                     of_reason(ErrorReason::StreamSilent, "the caller sent nothing for too long")
                 };
@@ -185,20 +186,20 @@ impl Stream {
         }
     }
 
-    fn go_on(&self) -> Result<(), Status> {
+    fn check_may_continue(&self) -> Result<(), Status> {
         self.authorization.check()?;
         if *self.shutdown.borrow() { Err(shutting_down()) } else { Ok(()) }
     }
 }
 
-/// Facts and messages that were read since the last rest.
+/// Facts and messages that were read since the last yield.
 #[derive(Default)]
 struct Slice {
     read: usize,
 }
 
 impl Slice {
-    /// Whether a rest is due before this message, which begins the next slice then.
+    /// Adds a message. Returns whether the slice was full before it; then it begins the next one.
     fn is_full_with(&mut self, facts: &pb::ReconcileFacts) -> bool {
         let lists = facts.friends.iter().map(|it| it.friend_ids.len());
         let lists = lists.chain(facts.groups.iter().map(|it| it.member_ids.len()));
@@ -212,15 +213,15 @@ impl Slice {
     }
 }
 
-/// Where the answers of one stream go.
+/// Sender of the answers of one stream.
 struct Sender {
     answers: mpsc::Sender<Result<pb::ReconcileResponse, Status>>,
     authorization: Authorization,
 }
 
 impl Sender {
-    /// Sends an answer as soon as the caller reads. An error where they have gone away or lost the
-    /// right to go on: nothing more is repaired then.
+    /// Sends an answer as soon as the caller reads. Returns an error if they have gone away or lost
+    /// the right to continue: then nothing more is repaired.
     async fn send(&self, answer: pb::ReconcileResponse) -> Result<(), Status> {
         let mut authorization = self.authorization.clone();
         tokio::select! {
@@ -233,8 +234,8 @@ impl Sender {
     }
 }
 
-/// Compares a part in a task of its own: others that are paced with it must not wait for a caller
-/// who does not read the answers.
+/// Compares a part in its own task: others that are paced with it must not wait for a caller who
+/// does not read the answers.
 async fn compare_part(
     reconciliation: Arc<Reconciliation>,
     part: reconcile::Part,
@@ -252,7 +253,7 @@ async fn answer_part(answers: &Sender, found: Result<Found, ReconcileError>) -> 
 }
 
 fn shutting_down() -> Status {
-    of_shutdown("what was repaired stays repaired")
+    of_shutdown("repairs that were made remain")
 }
 
 fn invalid(field: &str, description: &str) -> Status {

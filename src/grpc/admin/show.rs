@@ -16,7 +16,7 @@ use crate::engine::admin::{AppView, Overrun, OverrunCount, Preview, SubjectCount
 use crate::grpc::pb;
 use crate::proto::{source, timestamp};
 
-/// An app with everything about it.
+/// Converts an app with its purchases and timeline.
 pub fn app(catalog: &Catalog, view: &AppView) -> pb::App {
     let sales = &view.record.sales;
     let purchases = sales.purchases.iter().zip(&view.valid).enumerate();
@@ -26,7 +26,7 @@ pub fn app(catalog: &Catalog, view: &AppView) -> pb::App {
     pb::App { purchases, timeline: timeline(&view.schedule, view.at), ..listed(catalog, view) }
 }
 
-/// An app without purchases and timeline.
+/// Converts an app without purchases and timeline.
 pub fn listed(catalog: &Catalog, view: &AppView) -> pb::App {
     pb::App {
         app_id: view.record.app.to_string(),
@@ -38,12 +38,12 @@ pub fn listed(catalog: &Catalog, view: &AppView) -> pb::App {
     }
 }
 
-/// An app that cannot be shown.
+/// Converts an app that cannot be shown.
 pub fn unreadable(app: UnreadableApp) -> pb::UnreadableApp {
     pb::UnreadableApp { app_id: app.app, reason: app.reason }
 }
 
-/// What a schedule entitles to at an instant, and when the edition of then ends.
+/// Converts the entitlement of a schedule at an instant, and the end of its edition.
 pub fn entitlement(
     catalog: &Catalog,
     schedule: &Schedule,
@@ -63,7 +63,7 @@ pub fn entitlement(
 }
 
 fn timeline(schedule: &Schedule, at: Timestamp) -> Vec<pb::Period> {
-    // What runs already has no beginning to be told.
+    // A running period has no beginning to be shown.
     let mut from = None;
     let segments = schedule.segments().iter().filter(|segment| segment.until > at);
     let period = |segment: &crate::domain::schedule::Segment| {
@@ -114,7 +114,7 @@ fn bought(purchase: &Purchase, valid: Period, refund: Option<&Refund>) -> pb::Pu
     }
 }
 
-/// How a refund was worked out.
+/// Converts the calculation of a refund.
 pub fn remaining(remaining: Remaining) -> pb::RemainingValue {
     let Remaining { price_fen, days, days_used, in_full, refund_fen } = remaining;
     pb::RemainingValue { price_fen, days, days_used, in_full, refund_fen }
@@ -130,7 +130,7 @@ fn limit((limit_id, bound): &(LimitId, Bound)) -> pb::EntitledLimit {
     }
 }
 
-/// A preview.
+/// Converts a preview.
 pub fn preview(catalog: &Catalog, preview: &Preview) -> pb::PreviewEntitlementResponse {
     let Preview { now, schedule_now, end_now, at, schedule_then, end_then, .. } = preview;
     pb::PreviewEntitlementResponse {
@@ -188,10 +188,10 @@ fn overrun(overrun: &Overrun) -> pb::Overrun {
     }
 }
 
-/// How many would be over the same limit.
+/// Converts the number of subjects that would be over the same limit.
 fn counted(count: &OverrunCount) -> pb::OverrunCount {
     let (source, source_id) = match &count.source {
-        // There are many, and none is known by name.
+        // Many groups, none of them named.
         Source::Group(_) => (pb::LimitSource::Group, String::new()),
         named => source(named),
     };
@@ -206,7 +206,7 @@ fn counted(count: &OverrunCount) -> pb::OverrunCount {
     }
 }
 
-/// An entry of the audit log.
+/// Converts an entry of the audit log.
 pub fn audit_event(entry: Entry) -> pb::AuditEvent {
     let Entry { head, previous, event } = entry;
     pb::AuditEvent {
@@ -225,7 +225,7 @@ pub fn audit_event(entry: Entry) -> pb::AuditEvent {
     }
 }
 
-/// An entry of the audit log from its message; an error says what is wrong with it.
+/// Parses an entry of the audit log from its message; the error is the problem.
 pub fn audit_entry(message: pb::AuditEvent) -> Result<Entry, String> {
     let app = Some(message.app_id).filter(|app| !app.is_empty()).map(AppId::try_from);
     let at = message.made_at.unwrap_or_default();

@@ -1,4 +1,4 @@
-//! The store's identity, accepting a store that lost its facts, and what was set aside then.
+//! The store's identity, acceptance of a store that lost its facts, and operations set aside then.
 
 use tonic::{Request, Status};
 
@@ -16,11 +16,11 @@ use crate::proto::timestamp;
 
 /// Hexadecimal digits of a store's id.
 const ID_DIGITS: usize = 32;
-/// Where none are asked for.
+/// Size of a page without `page_size`.
 const PAGE_DEFAULT: usize = 100;
 const PAGE_MAX: u32 = 1000;
 
-/// The answer about a store.
+/// Converts the state of a store.
 pub fn state(state: StoreState) -> pb::GetStoreStateResponse {
     let StoreState { identity, set_aside } = state;
     let loss = identity
@@ -34,13 +34,13 @@ pub fn state(state: StoreState) -> pb::GetStoreStateResponse {
     }
 }
 
-/// Accepts the store on an owner's behalf.
+/// Accepts the store for an owner.
 pub async fn accept(
     api: &AdminApi,
     request: Request<pb::AcceptStoreRequest>,
 ) -> Result<pb::AcceptStoreResponse, Status> {
     let actor = require(&request, Role::Owner, super::ACCEPT_STORE)?;
-    let (request_id, found_id) = asked(request.into_inner())?;
+    let (request_id, found_id) = acceptance(request.into_inner())?;
     let accepted = api.administration.accept_store(&request_id, &found_id, actor).await;
     let StoreAccepted { accepted, set_aside } = accepted.map_err(|error| of_acceptance(&error))?;
     Ok(pb::AcceptStoreResponse {
@@ -51,7 +51,7 @@ pub async fn accept(
     })
 }
 
-fn asked(request: pb::AcceptStoreRequest) -> Result<(RequestId, String), Status> {
+fn acceptance(request: pb::AcceptStoreRequest) -> Result<(RequestId, String), Status> {
     let mut fields = Fields::default();
     let request_id = fields.request_id(request.request_id);
     let found_id = request.found_store_id;
@@ -62,7 +62,7 @@ fn asked(request: pb::AcceptStoreRequest) -> Result<(RequestId, String), Status>
     fields.finish(request_id.zip(found_id)).map_err(of_invalid)
 }
 
-/// A page of what is numbered, up to `last`: after which number, and how many.
+/// Checks a page of numbered items up to `last`: the number after which it begins, and its size.
 pub fn page(page_token: &str, page_size: u32, last: u64) -> Result<(u64, usize), Status> {
     let mut fields = Fields::default();
     let after = fields.page_token(page_token, last);
@@ -76,7 +76,7 @@ pub fn page(page_token: &str, page_size: u32, last: u64) -> Result<(u64, usize),
     fields.finish(after.zip(size)).map_err(of_invalid)
 }
 
-/// The answer with what was set aside.
+/// Converts operations that were set aside.
 pub fn set_aside(entries: Vec<Numbered>, size: usize) -> pb::ListSetAsideOperationsResponse {
     let next = entries.last().filter(|_| entries.len() == size);
     pb::ListSetAsideOperationsResponse {

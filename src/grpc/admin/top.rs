@@ -1,4 +1,4 @@
-//! ListTopDenials: from a request to what is asked, and from counts to the answer.
+//! ListTopDenials: checks the request and converts the counts.
 
 use tonic::Status;
 
@@ -9,12 +9,12 @@ use crate::grpc::pb;
 use crate::grpc::status::of_invalid;
 use crate::proto::{reason, subject, timestamp};
 
-/// Where none are asked for.
+/// Size of a page without `page_size`.
 const PAGE_DEFAULT: usize = 20;
 const PAGE_MAX: u32 = 100;
 
-/// Of which app, and how many.
-pub fn asked(request: pb::ListTopDenialsRequest) -> Result<(Option<AppId>, usize), Status> {
+/// Checks the app, and the size of the page.
+pub fn page(request: pb::ListTopDenialsRequest) -> Result<(Option<AppId>, usize), Status> {
     let mut fields = Fields::default();
     let app = match request.app_id {
         none if none.is_empty() => Some(None),
@@ -30,8 +30,8 @@ pub fn asked(request: pb::ListTopDenialsRequest) -> Result<(Option<AppId>, usize
     fields.finish(app.zip(most)).map_err(of_invalid)
 }
 
-/// The answer.
-pub fn answer(top: TopDenials) -> pb::ListTopDenialsResponse {
+/// Converts the counts.
+pub fn response(top: TopDenials) -> pb::ListTopDenialsResponse {
     let of_app = |(app, Estimate { count, error }): (AppId, Estimate)| pb::TopDenial {
         app_id: app.to_string(),
         denials: count,

@@ -1,9 +1,9 @@
-//! The WatchEvents stream: the log of events, from a place on and as it grows.
+//! The WatchEvents stream: the event log from a position on, and as it grows.
 //!
-//! The log is read anew for each stream, by number, so that a stream begins again anywhere: with
-//! this sidecar after a restart, or with another one of the same store. A reader who is slow is
-//! waited for; where the bounded log dropped events before they were read, the reader gets one
-//! event that names their range and kinds.
+//! The log is read for each stream, by number, so that a stream can resume anywhere: at this
+//! sidecar after a restart, or at another one of the same store. A slow reader delays only its own
+//! stream; if the bounded log dropped events before they were read, the reader gets one event that
+//! names their range and kinds.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,26 +27,26 @@ use crate::grpc::permits::Permit;
 use crate::grpc::status::{of_invalid, of_shutdown};
 use crate::proto::{event, kind, kind_named};
 
-/// Streams at once: each reads the log twice a second.
+/// Most concurrent streams: each reads the log twice a second.
 pub const WATCHERS_MAX: usize = 64;
-/// How often the log is looked at for what other sidecars have appended.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// Interval at which the log is read for events of other sidecars.
+const POLL_INTERVAL: Duration = Duration::from_millis(500);
 /// Events read at a time.
 const PAGE: usize = 256;
-/// Answers that wait for a reader.
+/// Most answers that wait for a reader.
 const ANSWERS_MAX: usize = 16;
-/// What the caller of a stream does that the sidecar or its connection's age has ended.
-const AFTER_AGE: &str = "begin again after the last resume_token";
-/// Most kinds of a request, as the proto says.
+/// Advice for the caller of a stream that the sidecar or its connection's age has ended.
+const AFTER_AGE: &str = "resume after the last resume_token";
+/// Most kinds of a request, as in the proto.
 const KINDS_MAX: usize = 32;
 
 /// The answers of one stream.
 pub type Answers = ReceiverStream<Result<pb::WatchEventsResponse, Status>>;
 type Sender = mpsc::Sender<Result<pb::WatchEventsResponse, Status>>;
 
-/// What is watched for.
+/// Filter and position of a watch.
 pub struct Wanted {
-    /// After which number; `None`: after what there is now.
+    /// The number after which to begin; `None`: after the last one at the start.
     after: Option<u64>,
     app: Option<AppId>,
     /// Empty: all.
@@ -54,7 +54,7 @@ pub struct Wanted {
 }
 
 impl Wanted {
-    /// As a request has it.
+    /// Checks a request.
     pub fn new(request: pb::WatchEventsRequest) -> Result<Self, Status> {
         let mut fields = Fields::default();
         let after = match request.resume_token.as_str() {
@@ -74,9 +74,9 @@ impl Wanted {
         fields.finish(wanted).map_err(of_invalid)
     }
 
-    /// Dropped events are wanted where one of a wanted kind may be among them, of any app: of which
-    /// apps they were is not kept.
-    fn wants(&self, numbered: &NumberedEvent) -> bool {
+    /// Returns whether an event matches. Dropped events match if one of a wanted kind may be among
+    /// them, for any app: their apps are not stored.
+    fn matches(&self, numbered: &NumberedEvent) -> bool {
         if let EventKind::EventsDropped { kinds, .. } = &numbered.event.what {
             let may_be_wanted = |kind: &pb::EventKind| {
                 [pb::EventKind::Unspecified, pb::EventKind::EventsDropped].contains(kind)
@@ -107,26 +107,26 @@ fn kinds(fields: &mut Fields, numbers: &[i32]) -> Option<Vec<pb::EventKind>> {
     (kinds.len() == numbers.len()).then_some(kinds)
 }
 
-/// A stream being answered.
+/// A watch with its context.
 pub struct Stream {
-    /// What is watched for.
+    /// Filter and position.
     pub wanted: Wanted,
-    /// Whose catalog has the zone, and whose engine says when there is more.
+    /// Provides the catalog with the zone, and the engine that signals new events.
     pub administration: Administration,
-    /// Where the events are.
+    /// The event log.
     pub log: Arc<dyn EventLog>,
-    /// The caller's right to go on.
+    /// The caller's right to continue.
     pub authorization: Authorization,
     /// The age of the caller's connection.
     pub connection_age: ConnectionAge,
-    /// True when the server shuts down.
+    /// Becomes true when the server shuts down.
     pub shutdown: watch::Receiver<bool>,
-    /// How many streams there may be.
+    /// The permit of this stream.
     pub permit: Permit,
 }
 
 impl Stream {
-    /// Answers it. An error before the first answer is the call's.
+    /// Starts the watch. An error before the first answer is the call's.
     pub async fn answer(self) -> Result<Answers, Status> {
         let page = self.log.read(0, 0).await;
         let after = begin(self.wanted.after, &page.map_err(|error| of_events(&error))?)?;
@@ -146,14 +146,14 @@ impl Stream {
                 status = authorization.revoked() => status,
                 status = age.reached(AFTER_AGE) => status,
             };
-            // A reader who has gone away does not want to know.
+            // A reader who has gone away does not need the status.
             let _ = answers.send(Err(end)).await;
             drop(self.permit);
         });
         Ok(ReceiverStream::new(receiver))
     }
 
-    /// Sends what comes, until it cannot be read or nobody listens.
+    /// Sends new events until they cannot be read or the caller has gone away.
     async fn follow(&self, mut after: u64, answers: &Sender) -> Status {
         loop {
             let page = match self.log.read(after, PAGE).await {
@@ -164,7 +164,7 @@ impl Stream {
             let zone = self.administration.catalog().zone;
             for numbered in page.events {
                 after = numbered.number;
-                if !self.wanted.wants(&numbered) {
+                if !self.wanted.matches(&numbered) {
                     continue;
                 }
                 let answer = pb::WatchEventsResponse {
@@ -181,16 +181,16 @@ impl Stream {
             } else {
                 tokio::select! {
                     () = self.administration.events_appended() => {}
-                    () = sleep(LOOK_EVERY) => {}
+                    () = sleep(POLL_INTERVAL) => {}
                 }
             }
         }
     }
 }
 
-/// After which number a stream begins.
-fn begin(asked: Option<u64>, page: &Page) -> Result<u64, Status> {
-    match asked {
+/// Returns the number after which a stream begins.
+fn begin(resume_after: Option<u64>, page: &Page) -> Result<u64, Status> {
+    match resume_after {
         None => Ok(page.head),
         Some(0) => Ok(page.oldest.saturating_sub(1)),
         Some(after) if after > page.head => Err(of_beyond(after, page.head)),
@@ -198,7 +198,7 @@ fn begin(asked: Option<u64>, page: &Page) -> Result<u64, Status> {
     }
 }
 
-/// How many numbers were dropped, of an event that reports it.
+/// Returns the number of dropped events that an event reports.
 fn missed(numbered: &NumberedEvent) -> u64 {
     match numbered.event.what {
         EventKind::EventsDropped { first, last, .. } => {
@@ -215,9 +215,9 @@ mod tests {
     use crate::domain::time::Timestamp;
 
     #[test]
-    fn a_stream_begins_where_it_was_told_to() {
+    fn a_stream_begins_at_its_resume_token() {
         let page = |oldest, head| Page { events: Vec::new(), oldest, head };
-        for (asked, page, wanted) in [
+        for (resume_after, page, wanted) in [
             (None, page(1, 0), 0),
             (None, page(11, 20), 20),
             (Some(0), page(1, 0), 0),
@@ -227,7 +227,7 @@ mod tests {
             (Some(9), page(11, 20), 9),
             (Some(1), page(11, 20), 1),
         ] {
-            assert_eq!(begin(asked, &page).expect("begins"), wanted, "{asked:?}");
+            assert_eq!(begin(resume_after, &page).expect("begins"), wanted, "{resume_after:?}");
         }
         let beyond = begin(Some(21), &page(11, 20)).expect_err("beyond the end");
         assert_eq!(beyond.code(), tonic::Code::OutOfRange);
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn dropped_events_are_sent_where_a_wanted_one_may_be_among_them() {
+    fn dropped_events_are_sent_if_a_wanted_one_may_be_among_them() {
         let of = |kinds: &[pb::EventKind], app_id: &str| {
             let kinds = kinds.iter().map(|kind| (*kind).into()).collect();
             let app_id = app_id.to_owned();
@@ -257,21 +257,21 @@ mod tests {
             (&[pb::EventKind::EventsDropped], "", true),
             (&[pb::EventKind::Purchased, pb::EventKind::Refunded], "", false),
         ] {
-            assert_eq!(of(kinds, app).wants(&limits), wanted, "{kinds:?} {app}");
-            assert!(of(kinds, app).wants(&dropped(&["?"])), "{kinds:?} {app}");
+            assert_eq!(of(kinds, app).matches(&limits), wanted, "{kinds:?} {app}");
+            assert!(of(kinds, app).matches(&dropped(&["?"])), "{kinds:?} {app}");
         }
     }
 
     #[test]
-    fn what_is_wrong_with_a_request_is_named() {
+    fn errors_name_the_field_of_a_request() {
         for token in ["x", "-1", "+1", "01", "1 ", "99999999999999999999"] {
             let request =
                 pb::WatchEventsRequest { resume_token: token.into(), ..Default::default() };
-            let Err(status) = Wanted::new(request) else { panic!("{token:?} was taken") };
+            let Err(status) = Wanted::new(request) else { panic!("{token:?} was accepted") };
             assert!(status.message().contains("resume_token"), "{status}");
         }
         let request = pb::WatchEventsRequest { kinds: vec![1, 0, 99], ..Default::default() };
-        let Err(status) = Wanted::new(request) else { panic!("kinds were taken") };
+        let Err(status) = Wanted::new(request) else { panic!("kinds were accepted") };
         assert!(status.message().contains("kinds[1]"), "{status}");
     }
 }

@@ -8,25 +8,25 @@ use std::path::{Path, PathBuf};
 use super::*;
 
 const HEADING: &str = "## Errors and their reasons";
-/// Where statuses with details are made, and statuses of the library.
+/// Files that may make statuses: those with details, and those of the library.
 const MAY_MAKE_STATUSES: [&str; 1] = ["src/grpc/error_reply.rs"];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Words of capitals, digits and underscores.
+/// Returns words of capitals, digits and underscores.
 fn capital_words(text: &str) -> BTreeSet<String> {
     let is_part = |letter: char| letter.is_ascii_uppercase() || letter == '_';
     let words = text.split(|letter: char| !is_part(letter)).filter(|word| word.len() > 1);
     words.map(ToOwned::to_owned).collect()
 }
 
-/// The reasons of the README's table, each with its codes.
+/// Returns the reasons of the README's table, each with its codes.
 fn documented() -> BTreeMap<String, BTreeSet<String>> {
     let readme = fs::read_to_string(root().join("README.md")).expect("the README");
     let section = readme.split(HEADING).nth(1).expect("the section");
-    // The next one, of whatever level, is about something else.
+    // The section ends at the next heading of any level.
     let section = section.split("\n#").next().unwrap_or_default();
     let mut documented = BTreeMap::new();
     for row in section.lines().filter(|line| line.starts_with("| ")).skip(1) {
@@ -41,7 +41,7 @@ fn documented() -> BTreeMap<String, BTreeSet<String>> {
     documented
 }
 
-/// A code as the gRPC documents spell it.
+/// Returns a code as the gRPC documents spell it.
 fn spelled(code: Code) -> String {
     let mut name = String::new();
     for letter in format!("{code:?}").chars() {
@@ -64,7 +64,7 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// Each source file without its tests.
+/// Returns each source file without its tests.
 fn code_of_all() -> Vec<(String, String)> {
     let mut paths = Vec::new();
     sources(&root().join("src"), &mut paths);

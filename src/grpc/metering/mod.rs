@@ -1,7 +1,7 @@
-//! MeteringService: what is metered, and what is billed of it.
+//! MeteringService: recording of metered use, and its statements.
 //!
-//! On the data listener logins and samples are taken in from whoever reaches it; everything else
-//! is asked of the admin listener, which knows who calls.
+//! On the data listener, logins and samples are accepted from any client that reaches it; all other
+//! RPCs are served on the admin listener, which authenticates callers.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use tonic::{Request, Response, Status};
 use super::admin::{check, read::read};
 use super::admin_status::of_admin;
 use super::caller::{require, require_counted};
-use super::deadline::{Deadline, deadline, less_margin, timeout};
+use super::deadline::{Deadline, deadline, timeout, without_margin};
 use super::error_reason::ErrorReason;
 use super::fields::{Fields, Invalid};
 use super::pb::metering_service_server::{MeteringService, MeteringServiceServer};
@@ -29,10 +29,10 @@ use crate::proto::timestamp;
 pub(super) mod record;
 mod show;
 
-/// Statements that are worked out at once, which take slices in turns.
+/// Most statements that are computed concurrently, which take turns by slices.
 const STATEMENTS_MAX: usize = 32;
 
-/// Which listener a service answers on.
+/// The listener of a service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Plane {
     /// The data listener.
@@ -41,7 +41,7 @@ pub enum Plane {
     Admin,
 }
 
-/// The metering as a service.
+/// The metering service over gRPC.
 #[derive(Clone)]
 pub struct MeteringApi {
     engine: Arc<Engine>,
@@ -52,7 +52,8 @@ pub struct MeteringApi {
 }
 
 impl MeteringApi {
-    /// Over an engine and its administration; `request_timeout` bounds what is taken in.
+    /// Creates the service over an engine and its administration; `request_timeout` bounds
+    /// recording.
     #[must_use]
     pub fn new(
         engine: Arc<Engine>,
@@ -64,18 +65,18 @@ impl MeteringApi {
         Self { engine, administration, request_timeout, plane, statements }
     }
 
-    /// As a service of a server.
+    /// Makes a gRPC service of it.
     #[must_use]
     pub fn into_service(self) -> MeteringServiceServer<Self> {
         MeteringServiceServer::new(self).max_decoding_message_size(REQUEST_MAX_BYTES)
     }
 
     fn deadline(&self, metadata: &MetadataMap) -> Deadline {
-        let own = timeout(metadata).map(less_margin);
+        let own = timeout(metadata).map(without_margin);
         deadline(own, self.engine.local_now(), self.request_timeout)
     }
 
-    /// Whether logins and samples are taken in from that caller.
+    /// Checks that the caller may record logins and samples.
     fn may_record<T>(&self, request: &Request<T>, what: &str) -> Result<(), Status> {
         match self.plane {
             Plane::Data => Ok(()),
@@ -83,11 +84,11 @@ impl MeteringApi {
         }
     }
 
-    /// What is only answered on the admin listener.
+    /// Checks that the service is on the admin listener.
     fn of_admin_plane(&self, what: &str) -> Result<(), Status> {
         match self.plane {
             Plane::Data => {
-                let message = format!("{what} is answered on the admin listener, not on this one");
+                let message = format!("{what} is served on the admin listener, not on this one");
                 Err(of_reason(ErrorReason::AdminListenerOnly, &message))
             }
             Plane::Admin => Ok(()),
@@ -147,7 +148,10 @@ impl MeteringService for MeteringApi {
         let changed = self.administration.change(change, actor).await;
         let changed = changed.map_err(|error| of_admin(&error))?;
         let ChangeResult::Retention(index) = changed.made else {
-            return Err(of_reason(ErrorReason::InternalError, "the change made something else"));
+            return Err(of_reason(
+                ErrorReason::InternalError,
+                "the change returned another kind of result",
+            ));
         };
         let retention = &changed.view.record.retentions[index];
         let (days, since) = (retention.days, Some(timestamp(retention.at)));

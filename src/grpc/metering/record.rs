@@ -1,4 +1,4 @@
-//! What is metered: logins and samples of bandwidth, checked field by field.
+//! Recording of logins and samples of bandwidth, checked field by field.
 
 use std::fmt::Display;
 
@@ -36,7 +36,7 @@ pub async fn logins(
     Ok(in_time(engine, deadline, metered).await?.into())
 }
 
-/// Takes in samples of bandwidth.
+/// Records samples of bandwidth.
 pub async fn bandwidth(
     engine: &Engine,
     request: pb::ReportBandwidthRequest,
@@ -77,8 +77,8 @@ fn wrong(fields: &mut Fields, name: &str, field: &str, description: impl Display
     fields.wrong(format!("{name}.{field}"), description);
 }
 
-/// The instant of an entry, which may be absent; the outer `None` where it is wrong.
-#[allow(clippy::option_option, reason = "absent and wrong are told apart")]
+/// Checks the instant of an entry, which may be absent; the outer `None` if it is invalid.
+#[allow(clippy::option_option, reason = "absent and invalid are different")]
 fn at(
     fields: &mut Fields,
     name: &str,
@@ -89,7 +89,7 @@ fn at(
     (at.is_some() || !given).then_some(at)
 }
 
-/// Every entry of a list, checked under its name, such as `logins[3]`.
+/// Checks every entry of a list under its name, such as `logins[3]`.
 fn each<T, U>(
     fields: &mut Fields,
     list: &str,

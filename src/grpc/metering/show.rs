@@ -1,11 +1,11 @@
-//! A statement as a message.
+//! Statements as messages.
 
 use crate::directory::statement::HashedStatement;
 use crate::domain::billing::{Item, Line, Statement, StatementDay};
 use crate::grpc::pb;
 use crate::proto::timestamp;
 
-/// The statement with its hash.
+/// Converts a statement with its hash.
 pub fn statement(sealed: HashedStatement) -> pb::Statement {
     let HashedStatement { statement, hash, .. } = sealed;
     let Statement { app, month, is_final, computed_at, final_at, .. } = statement;

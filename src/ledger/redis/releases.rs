@@ -186,7 +186,8 @@ const ONE_STEP_ATTEMPTS: usize = 16;
 /// Repeats a step with the remainder that its last reply lists, until nothing remains. Returns
 /// whether there was anything.
 ///
-/// What fits into one step is released in one, so that no caller sees a partial release.
+/// A remainder that fits into one step is released in one, so that no caller sees a partial
+/// release.
 async fn release_all(
     work: &OperationRun<'_>,
     step: impl Fn(&[Cell], bool) -> ScriptCall,

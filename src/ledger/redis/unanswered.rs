@@ -138,7 +138,7 @@ struct Waiting {
     operations: VecDeque<Arc<Unanswered>>,
     /// The number of counts of all operations together.
     counts: usize,
-    /// Whether operations were dropped since the queue was last empty.
+    /// True if operations were dropped since the queue was last empty.
     is_overfull: bool,
     /// The latest crossings that were found.
     found: VecDeque<(AppId, String)>,

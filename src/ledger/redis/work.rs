@@ -41,7 +41,7 @@ pub struct ScriptCall {
     pub script: ScriptId,
     /// The part of the app whose limits apply.
     pub part: Part,
-    /// Whether the script counts by day; its fourth own argument is then filled in.
+    /// True if the script counts by day; its fourth own argument is then filled in.
     pub by_day: bool,
     /// Number of users and groups that the call is about, beside the one that it is called for.
     pub subjects: usize,
@@ -104,7 +104,7 @@ pub struct OperationRun<'a> {
     /// The catalog arguments of scripts.
     pub catalog_args: Arc<Texts>,
     keys: Keys,
-    /// Whether a step has succeeded that may have written.
+    /// True once a step has succeeded that may have written.
     begun: AtomicBool,
     /// Records the steps that may cross thresholds.
     sent: Option<&'a SentSteps>,

@@ -24,7 +24,7 @@ pub(super) enum MasterStatus {
     NoMajority {
         /// Number of the master's replicas, as counted by the ones that answered.
         replicas: usize,
-        /// How many answered, for the error.
+        /// The number of answers, for the error.
         why: String,
     },
     /// It may not be the master, for this reason.
@@ -36,7 +36,7 @@ pub(super) enum MasterStatus {
 pub(super) enum Authority {
     /// No authority, for a single server.
     None {
-        /// Whether calls continue while a replica is missing.
+        /// True if calls continue while a replica is missing.
         continues_without_replica: bool,
     },
     /// The Sentinels that monitor the master.

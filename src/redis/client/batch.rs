@@ -5,8 +5,8 @@
 //! safe. `WAIT` has the replicas confirm immediately. A second `ROLE` returns which of them have:
 //! `WAIT` alone returns a number, and the replica that is missing from it may be the one that is
 //! promoted. `WAIT` does not have the replicas acknowledge what other connections have written: if
-//! that is missing, they are asked for it (`acknowledgements`). `WAIT` blocks its connection, so
-//! that two connections alternate: while one waits, the other collects.
+//! that is missing, their acknowledgement is requested (`acknowledgements`). `WAIT` blocks its
+//! connection, so that two connections alternate: while one waits, the other collects.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};

@@ -58,7 +58,7 @@ pub(super) enum ConnectError {
 }
 
 impl ConnectError {
-    /// Whether it shows that the server works: see [`super::silence`].
+    /// Returns whether the error shows that the server works: see [`super::silence`].
     pub(super) fn is_answer(&self) -> bool {
         match self {
             Self::Credentials | Self::Replica(_) => true,

@@ -1,4 +1,4 @@
-//! One connection and its supervision: a dead connection is detected and replaced.
+//! A connection and its supervision: a dead connection is detected and replaced.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -22,7 +22,7 @@ const LATE_MAX: u32 = 3;
 /// than on the connection.
 const LATE_AFTER: Duration = Duration::from_millis(100);
 /// Time between two heartbeats, so that a dead connection is replaced before a call needs it.
-const HEARTBEAT_EVERY: Duration = Duration::from_secs(1);
+const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(1);
 /// Timeout of a heartbeat; longer than a `WAIT`, which may precede it.
 const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -132,7 +132,7 @@ impl Connection {
         let heartbeats = async {
             let ping = redis::cmd("PING");
             loop {
-                tokio::time::sleep(HEARTBEAT_EVERY).await;
+                tokio::time::sleep(HEARTBEAT_INTERVAL).await;
                 // The outcome is counted in `send`, as for every reply.
                 let _ = self.send(&ping, HEARTBEAT_TIMEOUT).await;
             }
@@ -194,7 +194,7 @@ impl ManagedConnection {
         }
     }
 
-    /// Why the server refuses a connection; `None` where there is one, or the server does not
+    /// Returns why the server refuses a connection; `None` if there is one, or the server does not
     /// answer.
     pub(super) fn refusal(&self) -> Option<String> {
         match &*self.state.borrow() {

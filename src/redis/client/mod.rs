@@ -118,7 +118,7 @@ pub enum CallError {
     Absent {
         /// The server.
         why: String,
-        /// Whether the call had been sent, so that it may have been carried out.
+        /// True if the call had been sent, so that it may have been carried out.
         may_be_done: bool,
     },
     /// The master has replied, and the replicas have not confirmed that they hold the data on which
@@ -187,7 +187,7 @@ struct PendingCall<'a> {
 
 /// The command of a call.
 enum Command<'a> {
-    /// The same command for every server.
+    /// One command for all servers.
     Fixed(Arc<Cmd>),
     /// Builds the command from the server's clock offset to that clock, in milliseconds.
     Timed(&'a (dyn Fn(i64) -> Cmd + Sync), &'a dyn Clock),
@@ -228,7 +228,7 @@ pub struct Client {
 pub struct CallTimeout {
     /// The longest time that the call may take.
     pub within: Duration,
-    /// Whether the call fails fast if its server is absent.
+    /// True if the call fails fast when its server is absent.
     pub fail_fast: bool,
 }
 

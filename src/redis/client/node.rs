@@ -65,17 +65,17 @@ impl Node {
         };
         let confirmed =
             (durability != Durability::Local || authority.can_replace_master()).then(|| {
-                let new_lane = || {
+                let new_connection = || {
                     ManagedConnection::new(
                         address.clone(),
                         Arc::clone(connector),
                         Arc::clone(alarm),
                     )
                 };
-                let second_lane = new_lane();
+                let second_connection = new_connection();
                 let confirmations =
-                    Confirmations::new(address.clone(), connector, authority, new_lane());
-                let batches = Batches::new([managed.clone(), second_lane], &confirmations);
+                    Confirmations::new(address.clone(), connector, authority, new_connection());
+                let batches = Batches::new([managed.clone(), second_connection], &confirmations);
                 let monitor = confirmations.monitor(managed.clone());
                 Confirmed { batches, confirmations, _monitor: monitor }
             });
@@ -109,7 +109,7 @@ impl Node {
         self.probe.serves(slot);
     }
 
-    /// What it refuses: calls of a short while ago, or connections.
+    /// Returns the server's refusal: of recent calls, or of connections.
     pub(super) fn refusal(&self) -> Option<Refusal> {
         let no_connection = || {
             let words = self.managed.refusal().filter(|_| !self.is_absent())?;
@@ -162,15 +162,15 @@ impl Node {
             };
             Box::pin(self.unless_absent(deadline, false, opening)).await?;
         }
-        let places = match self.turns.at_once(request.turn) {
-            Some(places) => places,
+        let permits = match self.turns.at_once(request.turn) {
+            Some(permits) => permits,
             // Boxed, since most calls do not wait.
             None => Box::pin(self.wait_for_turn(request, deadline)).await?,
         };
         if let Some(confirmed) = &self.confirmed
             && !confirmed.confirmations.is_direct()
         {
-            return confirmed.batches.call(request, asking, deadline, places, &self.probe).await;
+            return confirmed.batches.call(request, asking, deadline, permits, &self.probe).await;
         }
         let connection = self.managed.connection(CONNECTION_WAIT_MAX.min(deadline.left())).await;
         let connection = connection.map_err(Failure::NotSent)?;
@@ -181,7 +181,7 @@ impl Node {
         let sending = send(&connection, request, asking, timeout);
         let outcome = self.unless_absent(deadline, true, sending).await;
         if matches!(outcome, Ok(_) | Err(Failure::Server(_))) {
-            places.answered();
+            permits.answered();
         }
         outcome
     }
@@ -193,11 +193,11 @@ impl Node {
         deadline: Deadline,
     ) -> Result<Places, Failure> {
         let turn = async {
-            let places = self.turns.when_it_comes(request.turn, deadline.left()).await;
-            match places {
+            let permits = self.turns.when_it_comes(request.turn, deadline.left()).await;
+            match permits {
                 // A turn that comes as the call's time ends comes too late.
                 Ok(_) if deadline.is_over() => Err(Failure::Overloaded(Overload::Late)),
-                places => places.map_err(Failure::Overloaded),
+                permits => permits.map_err(Failure::Overloaded),
             }
         };
         self.unless_absent(deadline, false, turn).await

@@ -22,7 +22,7 @@ pub(super) struct Password {
 /// The result of the last reads.
 struct Last {
     password: Option<String>,
-    /// Whether the file has been unreadable since, which was logged.
+    /// True if the file has been unreadable since, which was logged.
     is_failing: bool,
 }
 

@@ -1,7 +1,7 @@
-//! The probe of one server: a connection of its own that carries nothing but a check whether the
+//! The probe of one server: a separate connection that carries nothing but a check whether the
 //! server answers.
 //!
-//! Probes run on a thread of their own, so that neither a full connection nor a busy worker thread
+//! Probes run on a separate thread, so that neither a full connection nor a busy worker thread
 //! makes a server that answers appear silent.
 
 use std::sync::Arc;
@@ -200,9 +200,9 @@ impl Probing {
         if changed && is_absent {
             let silent_ms = u64::try_from(self.allowed.as_millis()).unwrap_or(u64::MAX);
             let server = &self.address;
-            tracing::warn!(%server, silent_ms, "Redis absent: no reply to its probe");
+            tracing::warn!(%server, silent_ms, "circuit breaker opened: no reply to the probe");
         } else if changed {
-            tracing::info!(server = %self.address, "Redis answers again");
+            tracing::info!(server = %self.address, "circuit breaker closed");
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::clock::Stopwatch;
 use crate::redis::options::Address;
 use crate::store::Refusal;
 
-/// How long a refusal is reported after its reply.
+/// Time for which a refusal is reported after its reply.
 const REPORTED_FOR: Duration = Duration::from_secs(10);
 /// Time between two log lines about the same code.
 const LOGGED_EVERY: Duration = Duration::from_secs(60);

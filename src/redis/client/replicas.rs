@@ -22,7 +22,7 @@ pub(super) type Replica = String;
 pub(super) struct Rule {
     /// This many of the listed replicas; `None`: all that are required.
     pub(super) fewer: Option<usize>,
-    /// Whether the master may have no replica at all.
+    /// True if the master may have no replica at all.
     pub(super) may_be_alone: bool,
     /// Longest time for a replica to confirm.
     pub(super) lag_max: Duration,
@@ -37,7 +37,7 @@ struct Required {
     missing_since: Option<Duration>,
 }
 
-/// Whether calls may be sent.
+/// Permission to send calls.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Gate {
     /// Not yet, or not now, for this reason.
@@ -55,7 +55,7 @@ pub(super) struct Replicas {
     required: BTreeMap<Replica, Required>,
     /// Replicas that were required once and no longer are.
     left: BTreeSet<Replica>,
-    /// Whether the authority has ever named this master.
+    /// True once the authority has named this master.
     is_approved: bool,
     /// The reason why the authority did not name this master when it was last queried.
     doubt: Option<String>,

@@ -16,7 +16,7 @@ const PAUSE_MAX_MS: u64 = 200;
 pub(super) struct Deadline {
     started: Stopwatch,
     pub(super) within: Duration,
-    /// Whether the call fails fast if its server is absent.
+    /// True if the call fails fast when its server is absent.
     pub(super) fail_fast: bool,
 }
 

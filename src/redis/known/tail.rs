@@ -15,7 +15,7 @@ struct State {
     /// The number of losses after which the log continued. A reply to a call that was sent before
     /// one has no meaning.
     healed: u64,
-    /// Whether the current loss has been returned.
+    /// True once the current loss has been returned.
     returned: bool,
     /// The last entry that records a loss of entries; `None` if it has not been searched for.
     last_loss: Option<u64>,

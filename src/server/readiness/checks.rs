@@ -1,5 +1,5 @@
-//! What a probe looked at, a line each as Kubernetes' own components write them: `[+]name ok`, with
-//! what is worth to know after a colon, or `[-]name failed: reason`.
+//! The checks of a probe, a line each in the format of Kubernetes' own components: `[+]name ok`,
+//! with a detail after a colon, or `[-]name failed: reason`.
 
 use std::fmt;
 use std::time::Duration;
@@ -9,21 +9,22 @@ use crate::clock::Stopwatch;
 use crate::domain::clock_guard::{SKEW_MAX, SKEW_NOTICED};
 use crate::store::{Replication, ServerState, Standing};
 
-/// An operation of the journal that has waited for so long although its server answers is reported.
+/// An operation of the journal that has waited for this time although its server answers is
+/// reported.
 const JOURNAL_WAITS_MAX: Duration = Duration::from_secs(60);
 
-/// One thing that was looked at.
+/// Result of one check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::server) struct Check {
-    /// Whether it is as it should be.
+    /// True if the check passed.
     pub(in crate::server) good: bool,
     name: String,
-    /// Why it failed, or what else there is to know; may be empty where it is good.
+    /// Reason of the failure, or a detail; may be empty if it passed.
     detail: String,
 }
 
 impl Check {
-    /// It is as it should be.
+    /// Creates a passed check.
     pub(super) fn ok(name: impl Into<String>) -> Self {
         Self { good: true, name: name.into(), detail: String::new() }
     }
@@ -40,7 +41,7 @@ impl Check {
 impl fmt::Display for Check {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { good, name, detail } = self;
-        // Words of others may have line breaks, and a line is one check.
+        // Foreign text may have line breaks, and a line is one check.
         let detail = detail.replace(['\r', '\n'], " ");
         match (good, detail.as_str()) {
             (true, "") => write!(f, "[+]{name} ok"),
@@ -50,15 +51,15 @@ impl fmt::Display for Check {
     }
 }
 
-/// Whether the store was opened once.
+/// Checks that the store was opened once.
 pub(super) fn started(state: &State) -> Check {
     match state.answered {
         Some(_) => Check::ok("started"),
-        None => Check::failed("started", "the store was not reached yet"),
+        None => Check::failed("started", "the store was not available yet"),
     }
 }
 
-/// Everything that readiness and its reasons follow from.
+/// Makes all checks of readiness.
 pub(super) fn of_state(state: &State, tolerance: Duration) -> Vec<Check> {
     let mut checks = vec![started(state)];
     checks.push(if state.stopping {
@@ -73,7 +74,7 @@ pub(super) fn of_state(state: &State, tolerance: Duration) -> Vec<Check> {
     checks
 }
 
-/// The store as a whole, and what is admitted without it.
+/// Checks the store as a whole, and the failure policy.
 fn store(state: &State, tolerance: Duration) -> Vec<Check> {
     let Some(last) = state.answered else {
         return vec![Check::failed("store", "it has not answered yet")];
@@ -100,7 +101,7 @@ fn store(state: &State, tolerance: Duration) -> Vec<Check> {
     checks
 }
 
-/// One server of the store.
+/// Checks one server of the store.
 fn server(state: &State, server: &ServerState) -> Check {
     let ServerState { address, is_absent, refusal, replication } = server;
     let Replication { standing, required, attached } = replication;
@@ -122,17 +123,17 @@ fn server(state: &State, server: &ServerState) -> Check {
             );
             Check::failed(name, reason)
         }
-        Standing::Alone => Check::ok_with(name, "answers rest on it alone: no replica"),
+        Standing::Alone => Check::ok_with(name, "not replicated: no replica attached"),
         Standing::Local | Standing::Replicated => Check::ok(name),
     }
 }
 
-/// One clock that the store goes by.
+/// Checks one clock of the store.
 fn clock(node: &str, seconds: f64) -> Check {
     let name = format!("clock/{node}");
     let apart = format!("{:.1} s apart from this machine's", seconds.abs());
     if seconds.abs() > SKEW_MAX.as_secs_f64() {
-        Check::failed(name, format!("{apart}; what depends on the time is refused"))
+        Check::failed(name, format!("{apart}; operations that depend on the time are refused"))
     } else if seconds.abs() >= SKEW_NOTICED.as_secs_f64() {
         Check::ok_with(name, apart)
     } else {
@@ -140,7 +141,7 @@ fn clock(node: &str, seconds: f64) -> Check {
     }
 }
 
-/// The journal, where there is one: how full it is, and whether it moves.
+/// Checks the journal, if there is one: how full it is, and whether it is replayed.
 fn journal(state: &State) -> Vec<Check> {
     let journal = &state.journal;
     if !journal.is_kept {
@@ -158,7 +159,7 @@ fn journal(state: &State) -> Vec<Check> {
                 format!("the oldest, {oldest}, waits for {seconds} s although its server answers");
             (moves, true)
         }
-        Some(_) => ("being brought to the store".to_owned(), false),
+        Some(_) => ("being replayed".to_owned(), false),
         None if journal.blocked >= journal.entries => ("all are blocked".to_owned(), true),
         None => ("waiting for the store".to_owned(), false),
     };
@@ -172,7 +173,7 @@ fn journal(state: &State) -> Vec<Check> {
     let whole = if is_good { Check::ok_with } else { Check::failed };
     let mut checks = vec![whole("journal", detail.as_str())];
     let entry = |(number, words)| Check::failed(format!("journal-entry/{number}"), words);
-    checks.extend(journal.complaints().map(entry));
+    checks.extend(journal.blocked_descriptions().map(entry));
     checks
 }
 

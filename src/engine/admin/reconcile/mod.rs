@@ -395,7 +395,7 @@ impl Reconciliation {
         if differences > 0 {
             let (at, app) = (self.engine().now().await?, self.begin.app.clone());
             let what = EventKind::DriftFound { differences, request_id: String::new() };
-            self.engine().event_buffer().tell(event::Event { at, app: Some(app), what });
+            self.engine().event_buffer().record_event(event::Event { at, app: Some(app), what });
         }
         Ok(())
     }

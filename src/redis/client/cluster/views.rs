@@ -15,7 +15,7 @@ pub(super) struct View {
 struct Master {
     epoch: u64,
     is_failing: bool,
-    /// Whether it serves slots, which gives it a vote.
+    /// True if it serves slots, which gives it a vote.
     serves: bool,
 }
 

@@ -42,7 +42,7 @@ impl Replica {
 struct World {
     offset: u64,
     replicas: Vec<Replica>,
-    /// How often a replica was attached again.
+    /// Number of times that a replica was attached again.
     attachments: u64,
     /// The replica that will be promoted, while a failover is under way.
     electing: Option<usize>,

@@ -53,14 +53,14 @@ pub(super) struct Vote {
 /// The combined reply of several Sentinels: see the module's head.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Quorum {
-    /// Whether a majority answered.
+    /// True if a majority answered.
     pub(super) is_majority: bool,
     /// The master at the highest epoch, and that epoch; `None` if no Sentinel answered, or if two
     /// masters are named at that epoch.
     pub(super) named: Option<(HostPort, u64)>,
     /// The reason why a replica may be promoted, or may have been.
     pub(super) unrest: Option<String>,
-    /// Whether replicas are being pointed at the master that is named.
+    /// True while replicas are being pointed at the master that is named.
     pub(super) is_reconfiguring: bool,
     /// The highest number of replicas that any of them has seen of the master.
     pub(super) replicas: usize,

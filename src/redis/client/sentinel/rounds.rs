@@ -22,7 +22,7 @@ const ROUND_INTERVAL: Duration = Duration::from_millis(500);
 const ROUND_INTERVAL_MIN: Duration = Duration::from_millis(30);
 /// Longest time for a Sentinel to answer.
 const SENTINEL_TIMEOUT: Duration = Duration::from_millis(500);
-/// How long the result of a round is valid: the duration of a late round, and some more.
+/// Time for which the result of a round is valid: the duration of a late round, and some more.
 const VALID_FOR: Duration = Duration::from_secs(2);
 /// Longest wait for the replicas of a new master to be pointed at it.
 const RECONFIGURATION_MAX: Duration = Duration::from_millis(1500);

@@ -1,4 +1,4 @@
-//! Tests of the lines, one thing wrong at a time.
+//! Tests of the lines of checks, with one fault at a time.
 
 use super::*;
 use crate::engine::fallback::JournalCondition;
@@ -9,7 +9,7 @@ const TOLERANCE: Duration = Duration::from_secs(10);
 fn healthy() -> State {
     State {
         answered: Some(Stopwatch::start()),
-        opens: true,
+        fails_open: true,
         servers: vec![server_at("a:1")],
         clock_skews: vec![("a:1".into(), 0.2)],
         journal: JournalCondition { is_kept: true, ..Default::default() },
@@ -30,7 +30,7 @@ fn lines(state: &State, tolerance: Duration) -> Vec<String> {
     of_state(state, tolerance).iter().map(ToString::to_string).collect()
 }
 
-/// The lines that differ from those of a healthy sidecar.
+/// Returns the lines that differ from those of a healthy sidecar.
 fn differing(change: impl FnOnce(&mut State)) -> Vec<String> {
     let mut state = healthy();
     change(&mut state);
@@ -81,12 +81,12 @@ fn each_fault_is_named_by_its_line() {
     );
     assert_eq!(
         differing(|it| it.servers[0].replication.standing = Standing::Alone),
-        ["[+]server/a:1 ok: answers rest on it alone: no replica"]
+        ["[+]server/a:1 ok: not replicated: no replica attached"]
     );
     assert_eq!(
         differing(|it| it.clock_skews[0].1 = -301.0),
-        ["[-]clock/a:1 failed: 301.0 s apart from this machine's; what depends on the time is \
-             refused"]
+        ["[-]clock/a:1 failed: 301.0 s apart from this machine's; operations that depend on the \
+             time are refused"]
     );
     assert_eq!(
         differing(|it| it.clock_skews[0].1 = 2.0),
@@ -95,20 +95,19 @@ fn each_fault_is_named_by_its_line() {
 }
 
 #[test]
-fn the_journal_says_how_full_it_is_and_whether_it_moves() {
+fn the_journal_line_has_its_fill_and_whether_it_is_replayed() {
     let with = |journal: JournalCondition| {
         differing(|it| it.journal = JournalCondition { is_kept: true, ..journal })
     };
     let some = JournalCondition { entries: 12, fill_percent: 3, ..Default::default() };
     assert_eq!(
         with(JournalCondition { oldest_due: Some(7), ..some.clone() }),
-        ["[+]journal ok: 12 entries, 3 % full, being brought to the store"]
+        ["[+]journal ok: 12 entries, 3 % full, being replayed"]
     );
     assert_eq!(with(some.clone()), ["[+]journal ok: 12 entries, 3 % full, waiting for the store"]);
     assert_eq!(
         with(JournalCondition { blocked: 2, oldest_due: Some(9), ..some.clone() }),
-        ["[-]journal failed: 12 entries, 2 of them blocked, 3 % full, being brought to the \
-             store"]
+        ["[-]journal failed: 12 entries, 2 of them blocked, 3 % full, being replayed"]
     );
     assert_eq!(
         with(JournalCondition { fill_percent: 100, ..some }),
@@ -119,7 +118,7 @@ fn the_journal_says_how_full_it_is_and_whether_it_moves() {
 }
 
 #[test]
-fn a_silent_store_is_said_to_be_silent_for_how_long_and_what_admits_without_it() {
+fn the_line_of_a_silent_store_has_its_time_and_the_failure_policy_a_line() {
     let silent = |change: fn(&mut State)| {
         let mut state = healthy();
         change(&mut state);
@@ -129,10 +128,10 @@ fn a_silent_store_is_said_to_be_silent_for_how_long_and_what_admits_without_it()
     assert_eq!(lines[2], "[-]store failed: silent for 0.0 s, longer than 0 s");
     assert_eq!(lines[3], "[+]failure-policy ok: the failure policy admits without the store");
     assert!(is_ready);
-    // A server that answers and refuses opens nothing, and neither does a full journal.
+    // While a server refuses, or with a full journal, nothing fails open.
     for change in [
         (|it| it.journal.fill_percent = 100) as fn(&mut State),
-        |it| it.opens = false,
+        |it| it.fails_open = false,
         |it| {
             let (code, words) = ("NOPERM".into(), "no permission".into());
             it.servers[0].refusal = Some(Refusal { code, words });
@@ -145,6 +144,6 @@ fn a_silent_store_is_said_to_be_silent_for_how_long_and_what_admits_without_it()
     let unopened = State::default();
     let lines = of_state(&unopened, TOLERANCE);
     let lines: Vec<_> = lines.iter().map(ToString::to_string).collect();
-    assert_eq!(lines[0], "[-]started failed: the store was not reached yet");
+    assert_eq!(lines[0], "[-]started failed: the store was not available yet");
     assert_eq!(lines[2], "[-]store failed: it has not answered yet");
 }

@@ -1,4 +1,4 @@
-//! JSON lines, good and bad, and what is said of them.
+//! Valid and invalid JSON lines, and the errors of the latter.
 
 use std::fs;
 
@@ -10,10 +10,10 @@ fn read(kind: Kind, bytes: &[u8]) -> Result<Vec<Subject>, String> {
     let path = folder.path().join("f.jsonl");
     fs::write(&path, bytes).unwrap();
     let prefix = format!("{}/", folder.path().display());
-    let said = |error: Error| error.to_string().replace(&prefix, "");
-    let mut subjects = ExportFile::find(kind, path).and_then(|file| file.open()).map_err(said)?;
+    let text = |error: Error| error.to_string().replace(&prefix, "");
+    let mut subjects = ExportFile::find(kind, path).and_then(|file| file.open()).map_err(text)?;
     let mut read = Vec::new();
-    while let Some(item) = subjects.next().map_err(said)? {
+    while let Some(item) = subjects.next().map_err(text)? {
         read.push(item.subject);
     }
     Ok(read)
@@ -51,7 +51,7 @@ fn friends_and_accounts_are_read() {
 }
 
 #[test]
-fn a_bad_group_is_named() {
+fn an_invalid_group_is_reported() {
     let example = r#"{"group_id":"g1","type":"Public","max_members":200,"member_ids":["u1"]}"#;
     let no_object = format!("must be an object such as {example}");
     for (line, wanted) in [
@@ -92,7 +92,7 @@ fn a_bad_group_is_named() {
         ),
         (
             r#"{"group_id":"g1","type":"A","member_ids":["u1","u2","u1"]}"#,
-            "member_ids[2] is \"u1\", as member_ids[0] is; each member stands once".into(),
+            "member_ids[2] is \"u1\", as member_ids[0] is; a member must not be repeated".into(),
         ),
     ] {
         let found = read(Kind::Groups, format!("{line}\n").as_bytes());
@@ -101,13 +101,13 @@ fn a_bad_group_is_named() {
 }
 
 #[test]
-fn a_bad_friend_is_named() {
+fn an_invalid_friend_is_reported() {
     let example = r#"must be an object such as {"user_id":"u1","friend_ids":["u2","u3"]}"#;
     let good = "{\"user_id\":\"u1\",\"friend_ids\":[]}\n";
     for (line, wanted) in [
         (
             "{\"user_id\":\"u1\",\"friend_ids\":[\"u1\"]}\n",
-            ":2: friend_ids[0] must be another user, not \"u1\" himself".to_owned(),
+            ":2: friend_ids[0] must not be the user \"u1\" themselves".to_owned(),
         ),
         (
             "{\"user_id\":\"u1\"}\n",
@@ -123,11 +123,11 @@ fn a_bad_friend_is_named() {
         ),
         (
             "{\"user_id\":\"u1\",\"friend_ids\":[\"u2",
-            ":2: does not end with a line break, as if the file was cut off; export it again, or \
-             end the line"
+            ":2: does not end with a line break, as if the file was truncated; export it again, \
+             or end the line"
                 .into(),
         ),
-        ("\n{}\n", ":2: is empty; only lines at the end of a file may be".into()),
+        ("\n{}\n", ":2: is empty; only lines at the end of a file may be empty".into()),
     ] {
         let found = read(Kind::Friends, format!("{good}{line}").as_bytes());
         assert_eq!(found, Err(format!("f.jsonl{wanted}")), "{line}");
@@ -148,16 +148,16 @@ fn a_long_list_and_a_long_line_are_refused() {
 }
 
 #[test]
-fn what_is_said_of_a_line_stays_short() {
+fn the_error_of_a_long_line_is_short() {
     let line = format!("{{\"{}\":1}}\n", "x".repeat(100_000));
-    let said = read(Kind::Accounts, line.as_bytes()).unwrap_err();
-    assert!(said.len() < 400, "{} bytes", said.len());
+    let text = read(Kind::Accounts, line.as_bytes()).unwrap_err();
+    assert!(text.len() < 400, "{} bytes", text.len());
 }
 
 #[test]
-fn an_empty_file_is_taken_for_a_failed_export() {
+fn an_empty_file_is_reported_as_a_failed_export() {
     for text in ["", "\n\n"] {
-        let wanted = "f.jsonl: is empty, as if the export had failed; where there are no accounts, \
+        let wanted = "f.jsonl: is empty, as if the export had failed; if there are no accounts, \
                       give a CSV file with only its header";
         assert_eq!(read(Kind::Accounts, text.as_bytes()), Err(wanted.into()), "{text:?}");
     }

@@ -1,4 +1,4 @@
-//! CSV files, good and bad, and what is said of them.
+//! Valid and invalid CSV files, and the errors of the latter.
 
 use std::fs;
 
@@ -10,10 +10,10 @@ fn read(kind: Kind, bytes: &[u8]) -> Result<Vec<Item>, String> {
     let path = folder.path().join("f.csv");
     fs::write(&path, bytes).unwrap();
     let prefix = format!("{}/", folder.path().display());
-    let said = |error: Error| error.to_string().replace(&prefix, "");
-    let mut subjects = ExportFile::find(kind, path).and_then(|file| file.open()).map_err(said)?;
+    let text = |error: Error| error.to_string().replace(&prefix, "");
+    let mut subjects = ExportFile::find(kind, path).and_then(|file| file.open()).map_err(text)?;
     let mut items = Vec::new();
-    while let Some(item) = subjects.next().map_err(said)? {
+    while let Some(item) = subjects.next().map_err(text)? {
         items.push(item);
     }
     Ok(items)
@@ -29,7 +29,7 @@ fn group(id: &str, max_members: Option<u32>, members: &[&str]) -> Subject {
 }
 
 #[test]
-fn columns_stand_in_any_order_and_quotes_are_taken_off() {
+fn columns_may_have_any_order_and_quotes_are_removed() {
     let text = "\u{feff}member_id,\"type\",group_id\r\nu1,Public,g1\r\n\"u \"\"2,\",Public,g1\r\n\
                 ,Public,g2\r\n\r\n\n";
     let items = read(Kind::Groups, text.as_bytes()).unwrap();
@@ -41,7 +41,7 @@ fn columns_stand_in_any_order_and_quotes_are_taken_off() {
 }
 
 #[test]
-fn an_empty_limit_is_none_and_an_absent_column_is_not_compared() {
+fn an_empty_limit_means_no_limit_and_an_absent_column_is_not_compared() {
     let text = "group_id,type,max_members,member_id\ng1,Public,,u1\ng2,Public,4294967295,u1\n";
     let items = read(Kind::Groups, text.as_bytes()).unwrap();
     let subjects: Vec<_> = items.into_iter().map(|item| item.subject).collect();
@@ -67,12 +67,12 @@ fn friends_and_accounts_are_read() {
 }
 
 #[test]
-fn a_bad_account_is_named() {
+fn an_invalid_account_is_reported() {
     let header = b"user_id\n";
     let table: [(&[u8], &str); 10] = [
         (
             b"u1",
-            "2: does not end with a line break, as if the file was cut off; export it again, \
+            "2: does not end with a line break, as if the file was truncated; export it again, \
                  or end the line",
         ),
         (b"u1,u2\n", "2: has 2 columns, not 1"),
@@ -96,16 +96,16 @@ fn a_bad_account_is_named() {
 }
 
 #[test]
-fn a_bad_friend_is_named() {
+fn an_invalid_friend_is_reported() {
     for (rows, wanted) in [
         ("u1\n", "2: has 1 column, not 2"),
         ("u1,u2\nu1,\n", "3: friend_id must not be empty"),
         (",u2\n", "2: user_id must not be empty"),
-        ("u1,u1\n", "2: friend_id must be another user, not \"u1\" himself"),
-        ("u1,u2\nu1,u3\nu1,u2\n", "4: friend \"u2\" of user \"u1\" came before at line 2"),
+        ("u1,u1\n", "2: friend_id must not be the user \"u1\" themselves"),
+        ("u1,u2\nu1,u3\nu1,u2\n", "4: friend \"u2\" of user \"u1\" is repeated from line 2"),
         (
             "u1,a\"b\n",
-            "2: has a quote in a field that does not begin with one; such a field is written \
+            "2: has a quote in a field that does not begin with one; write such a field as \
              \"a\"\"b\"",
         ),
     ] {
@@ -115,31 +115,31 @@ fn a_bad_friend_is_named() {
 }
 
 #[test]
-fn a_bad_group_is_named() {
-    let limit = "max_members must be 1-4294967295, or empty where the group has no limit of its \
-                 own, not";
+fn an_invalid_group_is_reported() {
+    let limit = "max_members must be 1-4294967295, or empty if the group has no limit of its own, \
+                 not";
     for (rows, wanted) in [
-        ("g1,A,,u1\ng1,A,,u1\n", "3: member \"u1\" of group \"g1\" came before at line 2".into()),
+        ("g1,A,,u1\ng1,A,,u1\n", "3: member \"u1\" of group \"g1\" is repeated from line 2".into()),
         (
             "g1,A,,u1\ng1,B,,u2\n",
-            "3: group \"g1\" has the type \"B\" here and \"A\" at line 2; its rows have to agree"
+            "3: group \"g1\" has the type \"B\" here and \"A\" at line 2; its rows must agree"
                 .into(),
         ),
         (
             "g1,A,,u1\ng1,A,7,u2\n",
-            "3: group \"g1\" has the max_members 7 here and none at line 2; its rows have to agree"
+            "3: group \"g1\" has the max_members 7 here and none at line 2; its rows must agree"
                 .into(),
         ),
         (
             "g1,A,,\ng1,A,,u2\n",
-            "3: group \"g1\" has a row without a member_id beside others; only a group without \
-             members has one"
+            "3: group \"g1\" has a row without a member_id among others; only a group without \
+             members may have one"
                 .into(),
         ),
         (
             "g1,A,,u2\ng1,A,,\n",
-            "3: group \"g1\" has a row without a member_id beside others; only a group without \
-             members has one"
+            "3: group \"g1\" has a row without a member_id among others; only a group without \
+             members may have one"
                 .into(),
         ),
         ("g1,,,u1\n", "2: type must be 1-64 of A-Z a-z 0-9 . _ -, not \"\"".to_owned()),
@@ -155,15 +155,11 @@ fn a_bad_group_is_named() {
 }
 
 #[test]
-fn a_bad_header_is_named() {
-    let groups = "the columns are group_id, type, member_id and, if wanted, max_members";
+fn an_invalid_header_is_reported() {
+    let groups = "the columns are group_id, type, member_id and optionally max_members";
     for (kind, text, wanted) in [
-        (Kind::Friends, "", ": is empty; it must begin with the header user_id,friend_id".into()),
-        (
-            Kind::Friends,
-            "\n\n",
-            ": is empty; it must begin with the header user_id,friend_id".into(),
-        ),
+        (Kind::Friends, "", ": is empty; must begin with the header user_id,friend_id".into()),
+        (Kind::Friends, "\n\n", ": is empty; must begin with the header user_id,friend_id".into()),
         (Kind::Friends, "user_id\n", ":1: must have a column \"friend_id\"".to_owned()),
         (
             Kind::Groups,
@@ -188,7 +184,7 @@ fn a_bad_header_is_named() {
 }
 
 #[test]
-fn a_list_has_twenty_thousand_at_most() {
+fn a_list_has_at_most_twenty_thousand_ids() {
     let rows = |count: usize| {
         let rows = (0..count).map(|number| format!("u,f{number}\n"));
         format!("user_id,friend_id\n{}", rows.collect::<String>())
@@ -203,14 +199,14 @@ fn only_regular_files_of_known_formats_are_read() {
     let folder = tempfile::tempdir().unwrap();
     let find = |name: &str| {
         let found = ExportFile::find(Kind::Accounts, folder.path().join(name));
-        let said = found.err().unwrap().to_string();
-        said.replace(&format!("{}/", folder.path().display()), "")
+        let text = found.err().unwrap().to_string();
+        text.replace(&format!("{}/", folder.path().display()), "")
     };
     for name in ["a.xlsx", "a", "a.csv.gz", ".csv"] {
-        let wanted = format!("{name}: must end in .csv, .jsonl or .ndjson; nothing else is read");
+        let wanted = format!("{name}: must end in .csv, .jsonl or .ndjson");
         assert_eq!(find(name), wanted);
     }
     assert_eq!(find("a.csv"), "cannot read a.csv: No such file or directory (os error 2)");
     fs::create_dir(folder.path().join("d.CSV")).unwrap();
-    assert_eq!(find("d.CSV"), "d.CSV: is not a regular file; it is read twice, first to check it");
+    assert_eq!(find("d.CSV"), "d.CSV: is not a regular file; it must be readable twice");
 }
