@@ -10,6 +10,8 @@
 //! - While it is absent, a release is journaled, an open take admitted, a closed take UNAVAILABLE.
 //! - While it answers, the store decides, and its refusals stand; behind entries of the journal a
 //!   release is journaled and a take waits; behind a blocked entry a take is JOURNAL_BLOCKED.
+//!
+//! A binary of its own, since the modules under test name others by their path from the crate root.
 
 #![allow(dead_code, reason = "the modules under test are used in part")]
 

@@ -1,5 +1,7 @@
 //! Files that lost their content, or hold pages that make no sense: whatever redb does about them,
 //! panics included, the process ends with a sentence and an exit code; none is taken for new.
+//!
+//! A process of its own, since it replaces the panic hook and counts panics.
 
 mod support;
 

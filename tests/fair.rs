@@ -3,6 +3,8 @@
 //!
 //! What is counted is how many subjects of the greedy app are decided while one call of the other
 //! app is under way: in order of arrival it would be all that wait.
+//!
+//! A process of its own, since other tests beside it would change how many are decided meanwhile.
 
 mod support;
 

@@ -2,6 +2,8 @@
 //! task or a writing thread panicked, whose work nobody else does.
 //!
 //! The clock of the sidecar panics once, where the code that reads it is the one that is wanted.
+//!
+//! A process of its own, since the log, the panic hook and the counter of panics are the process's.
 
 use std::backtrace::Backtrace;
 use std::io::Write;

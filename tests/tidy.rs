@@ -1,4 +1,6 @@
 //! Keeps the tree tidy: rooms and what they may name, lengths, file heads, banned words.
+//!
+//! A binary of its own, since it needs nothing of the crate and is run alone after each change.
 
 use std::fs;
 use std::path::{Path, PathBuf};

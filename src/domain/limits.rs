@@ -240,17 +240,12 @@ impl LimitKind {
     /// the one by type, which stands instead of the other, and then itself.
     pub fn sold_as(self) -> impl Iterator<Item = Self> {
         let row = self.row();
-        let by_type = move |kind: &Self| {
-            let of = kind.row();
-            row.scope == Scope::Group && kind.is_by_type() && of.name == row.name
+        let of_name = |is_by_type| {
+            let same = |kind: &Self| kind.is_by_type() == is_by_type && kind.row().name == row.name;
+            Self::ALL.iter().copied().find(same)
         };
-        let plain = move |kind: &Self| {
-            let of = kind.row();
-            row.scope == Scope::Group && !kind.is_by_type() && of.name == row.name
-        };
-        let all = || Self::ALL.iter().copied();
-        let itself = (row.scope != Scope::Group).then_some(self);
-        all().filter(by_type).chain(all().filter(plain)).chain(itself)
+        let both = (row.scope == Scope::Group).then(|| [true, false].map(of_name));
+        both.unwrap_or([Some(self), None]).into_iter().flatten()
     }
 
     /// Returns the first limit of each name that the failure policy has a mode for.

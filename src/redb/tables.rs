@@ -1,7 +1,7 @@
 //! The tables on disk, and the version of the format.
 //!
-//! Apps, users and groups are fingerprints (see [`crate::store::fingerprint`]). Counts are stored beside
-//! the facts that they count and are written in the same transaction.
+//! Apps, users and groups are fingerprints ([`crate::store::fingerprint`]). Counts are stored
+//! beside the facts that they count and are written in the same transaction.
 
 use redb::{
     ReadTransaction, ReadableTable, StorageError, Table, TableDefinition, TableError,

@@ -1,7 +1,7 @@
 """The store's clock and the sidecar's are far apart: what goes by the time is refused and says so.
 
 Redis and the sidecar each go by a clock of their own. The matrix of differences and operations is
-`tests/clocks.rs`; here is what callers and operators see.
+`tests/redis_suites/clocks.rs`; here is what callers and operators see.
 """
 
 import uuid

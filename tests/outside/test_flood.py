@@ -1,6 +1,5 @@
 """A flood of events about limits of made-up apps displaces no purchase."""
 
-import threading
 
 import grpc
 import pytest

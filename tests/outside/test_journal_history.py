@@ -2,7 +2,7 @@
 
 Clients join and leave small groups through one sidecar without a pause. Redis goes away, a key of
 one group is damaged meanwhile, Redis comes back, and an owner retries the blocked entry or drops
-it. The checker of `tests/history`, which shares no code with the program, judges what they saw.
+it. The checker of `tests/linearizability`, which shares no code with the program, judges what they saw.
 """
 
 import json
@@ -22,7 +22,7 @@ from stubs import REPOSITORY, common_pb, quota_pb
 from test_drills import BACK_WITHIN_S, drilled
 from test_journal_blocked import BLOCKED_WITHIN_S, Damage, cli, keys, listed
 
-sys.path.insert(0, str(REPOSITORY / "tests" / "history"))
+sys.path.insert(0, str(REPOSITORY / "tests" / "linearizability"))
 from facts import families  # noqa: E402
 from order import find_order  # noqa: E402
 

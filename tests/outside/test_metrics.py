@@ -10,7 +10,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from prometheus_client import parser as text_parser
 from prometheus_client.openmetrics import parser as open_metrics_parser
 
-from app import ALREADY_HELD, APPLIED, DENIED, App, names, outcomes
+from app import APPLIED, App, names, outcomes
 from http_port import get, metric
 from price_lists import price_list
 from redis_proxy import Redis

@@ -16,7 +16,6 @@ from contextlib import ExitStack
 import pytest
 
 import month as of_month
-from app import App
 from month import BEGINS, CRASHES, ENDS, FIRST_DAY, LAST_DAY, MONTH, Events, Groups, Traffic
 from month import day_begins, login, regions
 from moved import MovedClock, redis_server

@@ -13,13 +13,12 @@ import random
 import shutil
 import signal
 import subprocess
-import tempfile
 import time
 from pathlib import Path
 
 import pytest
 
-from app import ALREADY_HELD, APPLIED, App
+from app import ALREADY_HELD, App
 from im import Database, Traffic
 from sidecar import Sidecar, binary, clean_environment, free_ports, wait_until
 from stubs import common_pb

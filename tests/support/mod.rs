@@ -8,6 +8,7 @@
 
 pub mod binary;
 pub mod faulty;
+pub mod logs;
 pub mod moved_clock;
 pub mod ports;
 pub mod proxy;

@@ -95,7 +95,7 @@ mod tests {
     use crate::domain::limit::{Bound, LimitId, Source};
     use crate::domain::timeline::ServiceState;
     use crate::domain::warning::THRESHOLDS_PERCENT;
-    use crate::ledger::redis::scripts;
+    use crate::redis::scripts;
 
     #[test]
     fn the_limit_over_all_types_follows_the_sold_limits() {

@@ -1,0 +1,251 @@
+//! A run: sidecars over one store, clients in cells, the log and the checker's verdict.
+
+#![allow(clippy::print_stdout, reason = "a test prints its seed and the figures")]
+
+use std::fs::File;
+use std::io::{BufWriter, Write as _};
+use std::path::Path;
+use std::process::Command;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use imquota::clock::Stopwatch;
+use imquota::grpc::pb::{self, apply_response::Answer};
+use serde_json::{Map, Value, json};
+use tempfile::TempDir;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+
+use super::link::{Link, Reply};
+use super::operation::{self, GROUPS, Operation};
+use super::sidecar::Sidecar;
+use super::{catalog, support::Rng};
+
+/// Operations of one cell without its final reads.
+const CELL_OPERATIONS: usize = 400;
+const CLIENTS: usize = 8;
+/// Cells under load at once: enough to fill the store's batches, few enough for a small machine.
+const CELLS_AT_ONCE: usize = 8;
+
+/// Exit codes of the checker.
+pub const LEGAL: i32 = 0;
+pub const ILLEGAL: i32 = 1;
+
+/// What to run.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// As `--store` takes it; all sidecars share it.
+    pub store: String,
+    /// As `--durability` takes it.
+    pub durability: Option<&'static str>,
+    pub sidecars: usize,
+    /// Whether deleting an account is several steps, whose middle others see.
+    pub deletions_in_parts: bool,
+    pub operations: usize,
+    pub seed: u64,
+    /// The service's bound for one operation.
+    pub timeout_ms: u32,
+    /// How long after its deadline an operation may still take effect; `None`: for ever.
+    pub tolerance_ns: Option<u64>,
+    pub faults_expected: bool,
+    /// Whether acknowledged facts may be lost, and are: then losses are counted.
+    pub losses_expected: bool,
+}
+
+/// How far the run is, for whoever breaks things meanwhile.
+#[derive(Debug)]
+pub struct Progress {
+    done: watch::Sender<usize>,
+    events: Mutex<Vec<Value>>,
+    watch: Stopwatch,
+}
+
+impl Progress {
+    /// Until so many operations have been answered.
+    pub async fn reached(&self, operations: usize) {
+        let mut done = self.done.subscribe();
+        done.wait_for(|done| *done >= operations).await.expect("the sender lives in self");
+    }
+
+    /// Puts a fault in the log.
+    pub fn event(&self, what: &str) {
+        let line = json!({"event": what, "at_ns": self.now_ns()});
+        self.events.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+    }
+
+    fn now_ns(&self) -> u64 {
+        u64::try_from(self.watch.elapsed().as_nanos()).expect("less than five centuries")
+    }
+}
+
+/// Runs the plan beside `faults`, which ends by itself and hands back what it still needs, and
+/// asserts that the history is legal.
+pub async fn run<F: Future>(plan: Plan, faults: impl FnOnce(Arc<Progress>) -> F) {
+    let seed = plan.seed;
+    let (code, directory) = observe(plan, faults).await;
+    // The log is kept where somebody has to look at it.
+    let kept = (code != Some(LEGAL)).then(|| directory.keep());
+    assert_eq!(kept, None, "IMQUOTA_SEED={seed}: verdict {code:?}, and the log is there");
+}
+
+/// Runs it, and answers the checker's exit code and where the log lies.
+pub async fn observe<F: Future>(
+    plan: Plan,
+    faults: impl FnOnce(Arc<Progress>) -> F,
+) -> (Option<i32>, TempDir) {
+    println!("IMQUOTA_SEED={} {plan:?}", plan.seed);
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut sidecars = Vec::new();
+    let mut links = Vec::new();
+    for number in 0..plan.sidecars {
+        let store = &plan.store;
+        let more = plan.durability.map(|durability| ["--durability", durability]);
+        let more: Vec<&str> = more.into_iter().flatten().collect();
+        let sidecar = Sidecar::start(directory.path(), number, store, plan.timeout_ms, &more).await;
+        links.push(Arc::new(Link::open(sidecar.connect().await).await));
+        sidecars.push(sidecar);
+    }
+    let progress = Arc::new(Progress {
+        done: watch::Sender::new(0),
+        events: Mutex::default(),
+        watch: Stopwatch::start(),
+    });
+    // What the faults hand back lives until the sidecars have ended.
+    let (lines, _kept) = tokio::join!(load(&plan, links, &progress), faults(progress.clone()));
+    let took = progress.watch.elapsed().as_secs_f64();
+    println!("{} operations in {took:.1} s", lines.len());
+    let log = directory.path().join("history.jsonl");
+    let events =
+        std::mem::take(&mut *progress.events.lock().unwrap_or_else(PoisonError::into_inner));
+    let header = json!({
+        "limits": catalog::limits(),
+        "tolerance_ns": plan.tolerance_ns,
+        "faults_expected": plan.faults_expected,
+        "losses_expected": plan.losses_expected,
+        "deletions_in_parts": plan.deletions_in_parts,
+    });
+    let mut file = BufWriter::new(File::create(&log).expect("the log is created"));
+    for line in std::iter::once(header).chain(events).chain(lines) {
+        writeln!(file, "{line}").expect("the log is written");
+    }
+    file.into_inner().expect("the log is written");
+    (check(&log), directory)
+}
+
+fn check(log: &Path) -> Option<i32> {
+    let checker = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/linearizability/check.py");
+    let mut command = Command::new("python3");
+    // Nothing is left behind in the tree.
+    command.arg("-B").arg(checker).arg(log);
+    let output = command.output().expect("python3 runs");
+    print!("{}", String::from_utf8_lossy(&output.stdout));
+    print!("{}", String::from_utf8_lossy(&output.stderr));
+    output.status.code()
+}
+
+/// All cells, some at a time.
+async fn load(plan: &Plan, links: Vec<Arc<Link>>, progress: &Arc<Progress>) -> Vec<Value> {
+    let mut rng = Rng::new(plan.seed);
+    let room = Arc::new(Semaphore::new(CELLS_AT_ONCE));
+    let mut cells = JoinSet::new();
+    for number in 0..plan.operations.div_ceil(CELL_OPERATIONS) {
+        let cell = Arc::new(Cell {
+            app: format!("cell-{:x}-{number}", plan.seed),
+            is_whole: number % 4 == 3,
+            links: links.clone(),
+            progress: progress.clone(),
+            timeout_ms: plan.timeout_ms,
+        });
+        let (room, rng) = (room.clone(), Rng::new(rng.next()));
+        cells.spawn(async move {
+            let _permit = room.acquire_owned().await.expect("never closed");
+            cell.run(rng).await
+        });
+    }
+    cells.join_all().await.into_iter().flatten().collect()
+}
+
+/// One app.
+struct Cell {
+    app: String,
+    is_whole: bool,
+    links: Vec<Arc<Link>>,
+    progress: Arc<Progress>,
+    timeout_ms: u32,
+}
+
+impl Cell {
+    async fn run(self: Arc<Self>, mut rng: Rng) -> Vec<Value> {
+        self.create_groups().await;
+        let mut clients = JoinSet::new();
+        for client in 0..CLIENTS {
+            let (cell, rng) = (self.clone(), Rng::new(rng.next()));
+            clients.spawn(async move { cell.client(client, rng).await });
+        }
+        let mut lines: Vec<Value> = clients.join_all().await.into_iter().flatten().collect();
+        // A failover may have lost them, and the reads with them.
+        self.create_groups().await;
+        for (id, read) in operation::final_reads(self.is_whole).into_iter().enumerate() {
+            // Through all sidecars in turn.
+            lines.push(self.call(CLIENTS + id % self.links.len(), id, &read).await);
+        }
+        lines
+    }
+
+    /// Groups are no facts of the history; they are there before it, whatever fails.
+    async fn create_groups(&self) {
+        for link in &self.links {
+            for group in 0..GROUPS {
+                self.create_group(link, operation::group(group)).await;
+            }
+        }
+    }
+
+    async fn create_group(&self, link: &Link, group: String) {
+        let mode = pb::Mode::Enforce.into();
+        loop {
+            let request = operation::create_group(&self.app, group.clone(), "Public", mode);
+            match link.call(request, self.timeout_ms).await {
+                Reply::Answer(Answer::CreateGroup(_)) => return,
+                Reply::Answer(_) => tokio::task::yield_now().await,
+                ended => panic!("no sidecar to create groups: {ended:?}"),
+            }
+        }
+    }
+
+    async fn client(&self, client: usize, mut rng: Rng) -> Vec<Value> {
+        let mut lines = Vec::with_capacity(CELL_OPERATIONS / CLIENTS);
+        for id in 0..CELL_OPERATIONS / CLIENTS {
+            let operation = operation::random(&mut rng, self.is_whole);
+            lines.push(self.call(client, id, &operation).await);
+            if let Some(group) = operation.dissolved() {
+                self.create_group(&self.links[client % self.links.len()], group).await;
+            }
+        }
+        lines
+    }
+
+    /// One operation, as a line of the log.
+    async fn call(&self, client: usize, id: usize, operation: &Operation) -> Value {
+        let mut line = Map::new();
+        operation.describe(&mut line);
+        let request = operation.request(&self.app);
+        let link = &self.links[client % self.links.len()];
+        let invoke_ns = self.progress.now_ns();
+        let reply = link.call(request, self.timeout_ms).await;
+        let return_ns = self.progress.now_ns();
+        match reply {
+            Reply::Answer(answer) => operation.learn(answer, &mut line),
+            Reply::Lost => drop(line.insert("outcome".into(), json!("ERROR_UNKNOWN"))),
+            Reply::NotSent => drop(line.insert("outcome".into(), json!("ERROR_NOTHING_DONE"))),
+        }
+        line.insert("cell".into(), json!(self.app));
+        line.insert("client".into(), json!(client.to_string()));
+        line.insert("id".into(), json!(id));
+        line.insert("invoke_ns".into(), json!(invoke_ns));
+        line.insert("return_ns".into(), json!(return_ns));
+        let deadline_ns = invoke_ns + u64::from(self.timeout_ms) * 1_000_000;
+        line.insert("deadline_ns".into(), json!(deadline_ns));
+        self.progress.done.send_modify(|done| *done += 1);
+        Value::Object(line)
+    }
+}

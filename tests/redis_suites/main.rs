@@ -1,0 +1,19 @@
+//! The suites that start Redis servers in nearly every test, one module each, in one binary.
+//!
+//! No test changes what belongs to the process: its environment, folder, panic hook, or log but
+//! through `support::logs`.
+
+mod absence;
+mod administration;
+mod clocks;
+mod facts_lost;
+mod redis_acl;
+mod redis_client;
+mod redis_costs;
+mod redis_passwords;
+mod redis_steps;
+mod starts;
+mod store_loss;
+#[path = "../support/mod.rs"]
+mod support;
+mod topologies;

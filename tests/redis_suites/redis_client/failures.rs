@@ -1,0 +1,63 @@
+//! A server that hangs, dies and returns.
+
+use std::time::Duration;
+
+use imquota::clock::Stopwatch;
+use imquota::redis::client::{CallError, Client};
+
+use super::servers::Server;
+use super::{PATIENCE, count, scripts, standalone};
+
+/// Patience with a server that does not answer.
+const SHORT: Duration = Duration::from_millis(300);
+/// How much later than its time a call may end on a busy machine.
+const SLACK: Duration = Duration::from_millis(200);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_to_a_server_that_hangs_end_in_time_and_are_answered_when_it_is_back() {
+    let server = Server::start(&[]);
+    let client = Client::open(standalone(server.port), scripts()).await.expect("opened");
+    assert_eq!(count(&client, "k", PATIENCE).await, Ok(1));
+    server.signal("-STOP");
+    let (mut lost, mut refused) = (0, 0);
+    // Beyond the third the connection is given up, and a new one is not greeted.
+    for _ in 0..8 {
+        let clock = Stopwatch::start();
+        match count(&client, "k", SHORT).await {
+            Err(CallError::OutcomeUnknown(_)) => lost += 1,
+            Err(CallError::Refused(_)) => refused += 1,
+            other => panic!("{other:?}"),
+        }
+        assert!(clock.elapsed() < SHORT + SLACK, "{:?}", clock.elapsed());
+    }
+    server.signal("-CONT");
+    assert!((1..=3).contains(&lost), "{lost} lost, {refused} refused");
+    let counted = count(&client, "k", PATIENCE).await.expect("answered");
+    assert!((2..=2 + lost).contains(&counted), "{counted} done, {lost} lost");
+}
+
+#[tokio::test]
+async fn a_call_to_a_server_that_is_gone_is_refused_when_its_time_is_up() {
+    let mut server = Server::start(&[]);
+    let client = Client::open(standalone(server.port), scripts()).await.expect("opened");
+    server.kill();
+    // The first may have met the dying connection.
+    let _ = count(&client, "k", SHORT).await;
+    let clock = Stopwatch::start();
+    let answer = count(&client, "k", SHORT).await;
+    assert!(
+        matches!(&answer, Err(CallError::Refused(why)) if why.contains("refused")),
+        "{answer:?}"
+    );
+    assert!(clock.elapsed() < SHORT + SLACK, "{:?}", clock.elapsed());
+}
+
+#[tokio::test]
+async fn a_call_waits_for_a_server_that_is_started_again() {
+    let mut server = Server::start(&[]);
+    let client = Client::open(standalone(server.port), scripts()).await.expect("opened");
+    server.kill();
+    let _ = count(&client, "k", SHORT).await;
+    let (answer, ()) = tokio::join!(count(&client, "k", PATIENCE), async { server.restart() });
+    assert_eq!(answer, Ok(1));
+}

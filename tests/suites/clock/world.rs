@@ -1,0 +1,318 @@
+//! A sidecar's parts over a store in this process, on a machine whose time of day is set.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use imquota::clock::Clock;
+use imquota::directory::DirectoryError;
+use imquota::directory::embedded::EmbeddedDirectory;
+use imquota::domain::calendar::Day;
+use imquota::domain::decision::{Mode, Subject};
+use imquota::domain::id::AppId;
+use imquota::domain::metering::{Login, Sample};
+use imquota::domain::month::Month;
+use imquota::domain::time::Timestamp;
+use imquota::engine::admin::{
+    AdminError, Administration, Change, ChangeKind, Changed, EntryFilter,
+};
+use imquota::engine::events::EventPublisher;
+use imquota::engine::{Decision, Engine, Request, UnknownApp};
+use imquota::events::embedded::EmbeddedEvents;
+use imquota::events::{Claim, EventLog, EventsError, Lease, TIME_CURSOR};
+use imquota::ledger::embedded::Embedded;
+use imquota::ledger::metering::{Meter as _, Metered};
+use imquota::ledger::{Ledger, LedgerError, Operation};
+use imquota::store::StoreError;
+use imquota::telemetry::Metrics;
+use tokio::sync::watch;
+
+use crate::support::{Place, actor, app, group, order, request_id, user};
+
+pub const SECOND: i64 = 1000;
+pub const MINUTE: i64 = 60 * SECOND;
+pub const HOUR: i64 = 60 * MINUTE;
+pub const DAY: i64 = 24 * HOUR;
+/// 2019-06-01 00:00 in Shanghai.
+pub const JUNE: i64 = 1_559_318_400_000;
+
+/// A machine: its time of day may be set, its monotonic clock may not.
+#[derive(Debug)]
+pub struct Machine {
+    monotonic: AtomicI64,
+    wall: AtomicI64,
+}
+
+impl Machine {
+    pub fn at(wall: i64) -> Arc<Self> {
+        Arc::new(Self { monotonic: AtomicI64::new(0), wall: AtomicI64::new(wall) })
+    }
+
+    /// Lets time pass.
+    pub fn pass(&self, millis: i64) {
+        self.monotonic.fetch_add(millis, Ordering::SeqCst);
+        self.set(millis);
+    }
+
+    /// Sets the time of day ahead, or back.
+    pub fn set(&self, millis: i64) {
+        self.wall.fetch_add(millis, Ordering::SeqCst);
+    }
+
+    pub fn wall(&self) -> i64 {
+        self.wall.load(Ordering::SeqCst)
+    }
+}
+
+impl Clock for Machine {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_millis(Self::wall(self))
+    }
+
+    fn monotonic(&self) -> Duration {
+        let millis = self.monotonic.load(Ordering::SeqCst);
+        Duration::from_millis(u64::try_from(millis).expect("goes forward"))
+    }
+}
+
+/// Whether something was refused for the clock alone.
+pub trait OfClock {
+    fn is_of_clock(&self) -> bool;
+}
+
+impl OfClock for LedgerError {
+    fn is_of_clock(&self) -> bool {
+        matches!(self, Self::Store(StoreError::ClockSkew(_) | StoreError::ClockSettling(_)))
+    }
+}
+
+impl OfClock for AdminError {
+    fn is_of_clock(&self) -> bool {
+        match self {
+            Self::Directory(DirectoryError::ClockRefused(_)) => true,
+            Self::Unfinished(error) | Self::Clock(error) | Self::Unread(error) => {
+                error.is_of_clock()
+            }
+            _ => false,
+        }
+    }
+}
+
+impl OfClock for EventsError {
+    fn is_of_clock(&self) -> bool {
+        matches!(self, Self::ClockRefused(_))
+    }
+}
+
+/// Compares two texts, and shows the first line that differs.
+pub fn assert_same(one: &str, other: &str, context: &str) {
+    for (number, (one, other)) in one.lines().zip(other.lines()).enumerate() {
+        assert_eq!(one, other, "line {number}, {context}");
+    }
+    assert_eq!(one.len(), other.len(), "{context}");
+}
+
+fn line(of: &impl std::fmt::Debug) -> String {
+    format!("{of:?}\n")
+}
+
+/// The parts of a sidecar over its store.
+pub struct World {
+    pub machine: Arc<Machine>,
+    pub ledger: Arc<Embedded>,
+    pub log: Arc<EmbeddedEvents>,
+    pub administration: Administration,
+    engine: Arc<Engine>,
+    directory: Arc<EmbeddedDirectory>,
+}
+
+impl World {
+    pub async fn open(place: &Place, machine: Arc<Machine>) -> Self {
+        let ledger = match place {
+            Place::Directory(path) => Embedded::open(path, machine.clone()),
+            _ => Embedded::in_memory(machine.clone()),
+        };
+        let ledger = Arc::new(ledger.expect("the store opens"));
+        let directory = Arc::new(EmbeddedDirectory::over(ledger.store()));
+        let log = Arc::new(EmbeddedEvents::over(ledger.store()));
+        let (metrics, catalog) = (Arc::new(Metrics::new()), imquota::catalog::builtin());
+        let clock = machine.clone();
+        let engine = Engine::new(ledger.clone(), clock, metrics, catalog, UnknownApp::Trial);
+        let engine = Arc::new(engine.expect("the catalog has its default edition"));
+        let administration = Administration::new(engine.clone(), directory.clone());
+        let world = Self { machine, ledger, log, administration, engine, directory };
+        world.administration.publish_all().await.expect("published");
+        world.pump().begin().await.expect("begins");
+        world
+    }
+
+    pub async fn close(self) {
+        self.ledger.close().await;
+    }
+
+    fn pump(&self) -> EventPublisher {
+        EventPublisher::new(self.engine.clone(), self.directory.clone(), self.log.clone())
+    }
+
+    /// Lets time pass as a process does: its clock is watched.
+    pub async fn pass(&self, millis: i64) {
+        let mut left = millis;
+        while left > 0 {
+            // Nothing is different about a minute of a long time.
+            let step = if left > HOUR { left - HOUR } else { left.min(MINUTE) };
+            self.machine.pass(step);
+            left -= step;
+            self.ledger.record_clock().await.expect("recorded");
+        }
+    }
+
+    /// Tells what there is to tell.
+    pub async fn tell(&self) {
+        let (_stop, stopped) = watch::channel(true);
+        self.pump().run(stopped).await;
+    }
+
+    pub async fn apply(&self, of: &str, operation: Operation) -> Result<Decision, LedgerError> {
+        let deadline = self.engine.local_now() + Duration::from_secs(2);
+        let request = Request { app: app(of), mode: Mode::Enforce, deadline, operation };
+        self.engine.apply(request).await
+    }
+
+    pub async fn join(&self, of: &str, name: &str) -> Result<Decision, LedgerError> {
+        let users = vec![user(name)];
+        self.apply(of, Operation::JoinGroup { group: group("g"), users }).await
+    }
+
+    pub async fn leave(&self, of: &str, name: &str) -> Result<Decision, LedgerError> {
+        let users = vec![user(name)];
+        self.apply(of, Operation::LeaveGroup { group: group("g"), users }).await
+    }
+
+    pub async fn create(&self, of: &str, name: &str) -> Result<Decision, LedgerError> {
+        let group_type = "Public".into();
+        self.apply(
+            of,
+            Operation::CreateGroup {
+                group: group(name),
+                group_type,
+                owner: None,
+                members: Vec::new(),
+                max_members: None,
+            },
+        )
+        .await
+    }
+
+    pub async fn usage(&self, of: &str) -> String {
+        let mut all = String::new();
+        for subject in [Subject::App, Subject::User(user("a")), Subject::Group(group("g"))] {
+            let deadline = self.engine.local_now() + Duration::from_secs(2);
+            let report = self.engine.usage(app(of), subject, deadline).await.expect("a reading");
+            all += &line(&report);
+        }
+        all
+    }
+
+    pub async fn change(
+        &self,
+        of: &str,
+        id: &str,
+        what: ChangeKind,
+    ) -> Result<Changed, AdminError> {
+        let (app, request_id) = (app(of), request_id(id));
+        let change = Change { app, request_id, effective_at: None, what };
+        self.administration.change(change, actor()).await
+    }
+
+    pub async fn buy(&self, of: &str, id: &str, what: &str) -> Result<Changed, AdminError> {
+        self.change(of, id, ChangeKind::Purchase { order: order(what), months: 1 }).await
+    }
+
+    pub async fn log_in(&self, of: &str, at: Option<i64>) -> Result<Metered, LedgerError> {
+        let at = at.map(Timestamp::from_millis);
+        let logins = ["a", "b", "c"].map(|name| Login { user: user(name), at });
+        let deadline = self.engine.local_now() + Duration::from_secs(2);
+        self.engine.record_logins(app(of), logins.to_vec(), deadline).await
+    }
+
+    pub async fn report(&self, of: &str, kbps: u64) -> Result<Metered, LedgerError> {
+        let samples = vec![Sample { region: "mainland".into(), kbps, at: None }];
+        let deadline = self.engine.local_now() + Duration::from_secs(2);
+        self.engine.report_bandwidth(app(of), samples, deadline).await
+    }
+
+    pub async fn claim(&self, holder: &str) -> Result<Claim, EventsError> {
+        let lease = Lease { name: "webhook", holder: holder.to_owned() };
+        self.log.claim(&lease, Duration::from_secs(20)).await
+    }
+
+    /// The statement of a month where it is final, else nothing.
+    pub async fn statement(&self, of: &str, month: &str) -> Result<Vec<u8>, AdminError> {
+        let month: Month = month.parse().expect("a month");
+        Ok(self.administration.statement(&app(of), Some(month)).await?.json)
+    }
+
+    /// The days on which users logged in, of those around a day.
+    pub async fn login_days(&self, of: &str, around: i64) -> Vec<(i32, u64)> {
+        let catalog = self.engine.catalog();
+        let middle = catalog.zone.day_of(Timestamp::from_millis(around)).number();
+        let deadline = self.engine.local_now() + Duration::from_secs(2);
+        let call = imquota::ledger::Call {
+            app: app(of),
+            mode: Mode::CheckOnly,
+            deadline,
+            catalog,
+            unknown_app: None,
+            fail_fast: false,
+            is_replayed: false,
+        };
+        let (first, last) = (Day::from_number(middle - 199), Day::from_number(middle + 199));
+        let figures = self.ledger.figures(&call, first, last).await.expect("figures");
+        let days = figures.days.into_iter().filter(|day| day.dau > 0);
+        days.map(|day| (day.day.number() - middle, day.dau)).collect()
+    }
+
+    /// The months that are closed.
+    pub async fn closed(&self, of: &str) -> Option<String> {
+        let view = self.administration.app(&app(of)).await.expect("the app");
+        view.record.closed_through.map(|month| month.to_string())
+    }
+
+    /// The actions of the audit log.
+    pub async fn actions(&self) -> Vec<String> {
+        let found = self.administration.entries(0, 1000, &EntryFilter::default()).await;
+        found.expect("entries").entries.into_iter().map(|it| it.event.action).collect()
+    }
+
+    /// Everything that can be seen of the store.
+    pub async fn digest(&self, apps: &[&str]) -> String {
+        let mut all = line(&self.ledger.now().await);
+        for name in apps {
+            all += &self.usage(name).await;
+            all += &line(&self.login_days(name, self.machine.wall()).await);
+            let app: AppId = app(name);
+            all += &line(&self.administration.app(&app).await.expect("the app"));
+        }
+        let entries = self.administration.entries(0, 1000, &EntryFilter::default()).await;
+        all += &line(&entries.expect("entries"));
+        let page = self.log.read(0, 1000).await.expect("events");
+        // Which of two sources comes first is left open.
+        let mut events: Vec<_> = page.events.iter().map(|it| format!("{:?}\n", it.event)).collect();
+        events.sort();
+        all += &events.concat();
+        all += &line(&self.log.cursor(TIME_CURSOR).await);
+        all
+    }
+}
+
+impl World {
+    /// How far the time of day is ahead of the store's, in seconds.
+    pub fn ledger_skews(&self) -> f64 {
+        self.ledger.clock_skews()[0].1
+    }
+
+    /// The store's time, in milliseconds.
+    pub async fn ledger_now(&self) -> i64 {
+        self.ledger.now().await.expect("a time").as_millis()
+    }
+}

@@ -1,0 +1,283 @@
+//! What the pump tells, on a clock that the test moves: ends of what was bought, each once, however
+//! many sidecars there are and however long none was there.
+
+mod random;
+mod slow;
+mod unanswered;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::support::redis::{Standalone, wait_for};
+use crate::support::{ManualClock, actor, app, order, redis_options, request_id};
+use imquota::clock::SystemClock;
+use imquota::directory::embedded::EmbeddedDirectory;
+use imquota::directory::redis::RedisDirectory;
+use imquota::domain::catalog::Catalog;
+use imquota::domain::event::{Event, EventKind, NumberedEvent};
+use imquota::domain::id::AppId;
+use imquota::domain::time::Timestamp;
+use imquota::engine::admin::{Administration, Change, ChangeKind};
+use imquota::engine::events::EventPublisher;
+use imquota::engine::{Engine, UnknownApp};
+use imquota::events::EventLog;
+use imquota::events::embedded::EmbeddedEvents;
+use imquota::events::redis::RedisEvents;
+use imquota::ledger::Ledger as _;
+use imquota::ledger::embedded::Embedded;
+use imquota::ledger::redis::Redis;
+use imquota::telemetry::{Exposition, Metrics};
+use slow::SlowOnce;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+const SECOND: i64 = 1000;
+const DAY: i64 = 24 * 60 * 60 * SECOND;
+/// 2019-02-12 00:00 in Shanghai.
+const FEBRUARY_12: i64 = 1_549_900_800_000;
+/// 2019-03-12 00:00 in Shanghai.
+const MARCH_12: i64 = FEBRUARY_12 + 28 * DAY;
+
+/// A store, and sidecars over it.
+#[derive(Clone)]
+struct World {
+    catalog: Catalog,
+    clock: Arc<ManualClock>,
+    ledger: Arc<Embedded>,
+    directory: Arc<EmbeddedDirectory>,
+    log: Arc<EmbeddedEvents>,
+}
+
+/// One sidecar's part in it.
+#[derive(Clone)]
+struct Sidecar {
+    engine: Arc<Engine>,
+    administration: Administration,
+}
+
+impl World {
+    fn new() -> Self {
+        Self::with(imquota::catalog::builtin())
+    }
+
+    fn with(catalog: Catalog) -> Self {
+        let clock = ManualClock::at(FEBRUARY_12 + 12 * 60 * 60 * SECOND);
+        let ledger = Arc::new(Embedded::in_memory(clock.clone()).expect("opens"));
+        let directory = Arc::new(EmbeddedDirectory::over(ledger.store()));
+        let log = Arc::new(EmbeddedEvents::over(ledger.store()));
+        Self { catalog, clock, ledger, directory, log }
+    }
+
+    fn sidecar(&self) -> Sidecar {
+        let metrics = Arc::new(Metrics::new());
+        let catalog = self.catalog.clone();
+        let (ledger, clock) = (self.ledger.clone(), self.clock.clone());
+        let engine = Engine::new(ledger, clock, metrics, catalog, UnknownApp::Trial);
+        let engine = Arc::new(engine.expect("the catalog has its default edition"));
+        let administration = Administration::new(engine.clone(), self.directory.clone());
+        Sidecar { engine, administration }
+    }
+
+    fn pump(&self, sidecar: &Sidecar) -> EventPublisher {
+        EventPublisher::new(sidecar.engine.clone(), self.directory.clone(), self.log.clone())
+    }
+
+    /// A sidecar that starts, tells what there is to tell, and ends.
+    async fn tell(&self, sidecar: &Sidecar) {
+        let (_stop, stopped) = watch::channel(true);
+        let pump = self.pump(sidecar);
+        pump.begin().await.expect("begins");
+        pump.run(stopped).await;
+    }
+
+    /// What was told after that number.
+    async fn told(&self, mut after: u64) -> Vec<NumberedEvent> {
+        let mut told = Vec::new();
+        loop {
+            let page = self.log.read(after, 1000).await.expect("reads");
+            let Some(last) = page.events.last() else { return told };
+            after = last.number;
+            told.extend(page.events);
+        }
+    }
+}
+
+impl Sidecar {
+    async fn change(&self, app: &AppId, request: &str, what: ChangeKind) {
+        let (app, request_id) = (app.clone(), request_id(request));
+        let change = Change { app, request_id, effective_at: None, what };
+        self.administration.change(change, actor()).await.expect("changed");
+    }
+
+    async fn upgrade(&self, app: &AppId) {
+        self.change(app, "create", ChangeKind::Create).await;
+        self.change(app, "buy", ChangeKind::Purchase { order: order("professional"), months: 1 })
+            .await;
+    }
+}
+
+fn kinds(told: &[NumberedEvent]) -> Vec<String> {
+    let kind = |told: &NumberedEvent| match &told.event.what {
+        EventKind::Ending { days_left, .. } => format!("ending in {days_left}"),
+        other => other.kind().to_owned(),
+    };
+    told.iter().map(kind).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ends_are_told_as_they_come_and_a_renewal_puts_them_off() {
+    let world = World::new();
+    let (sidecar, app) = (world.sidecar(), app("demo"));
+    world.tell(&sidecar).await;
+    sidecar.upgrade(&app).await;
+    let mut last = 0;
+    for (at, renewed, expected) in [
+        (FEBRUARY_12 + DAY, false, &["app_created", "purchased"][..]),
+        (MARCH_12 - 7 * DAY - 1, false, &[]),
+        (MARCH_12 - 7 * DAY, false, &["ending in 7"]),
+        (MARCH_12 - 7 * DAY + 1, false, &[]),
+        // Nobody was there for four days.
+        (MARCH_12 - 3 * DAY + DAY, false, &["ending in 3"]),
+        (MARCH_12 - 2 * DAY + 1, true, &["purchased"]),
+        (MARCH_12 + 8 * DAY, false, &[]),
+        // From the anchor: until 2019-04-12, with grace until 2019-04-19.
+        (MARCH_12 + 24 * DAY, false, &["ending in 7"]),
+        (
+            MARCH_12 + 60 * DAY,
+            false,
+            &["ending in 3", "ending in 1", "grace_began", "service_stopped"],
+        ),
+        (MARCH_12 + 90 * DAY, false, &[]),
+    ] {
+        world.clock.set(at);
+        if renewed {
+            let what = ChangeKind::Purchase { order: order("renew"), months: 1 };
+            sidecar.change(&app, "renew", what).await;
+        }
+        world.tell(&sidecar).await;
+        let told = world.told(last).await;
+        assert_eq!(kinds(&told), expected, "{} days after March 12", (at - MARCH_12) / DAY);
+        last = told.last().map_or(last, |told| told.number);
+    }
+    // Each at its own instant, also where it is told late.
+    let told = world.told(last - 2).await;
+    let instants: Vec<_> = told.iter().map(|it| it.event.at.as_millis()).collect();
+    assert_eq!(instants, [MARCH_12 + 31 * DAY, MARCH_12 + 38 * DAY]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_happened_before_the_store_knew_events_is_not_told() {
+    let world = World::new();
+    let (sidecar, app) = (world.sidecar(), app("demo"));
+    sidecar.upgrade(&app).await;
+    world.clock.set(MARCH_12 - DAY);
+    world.tell(&sidecar).await;
+    assert_eq!(kinds(&world.told(0).await), [""; 0]);
+    world.clock.set(MARCH_12);
+    world.tell(&sidecar).await;
+    assert_eq!(kinds(&world.told(0).await), ["grace_began"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_many_apps_that_end_at_once_each_is_told_once_by_many_sidecars() {
+    // More than one step appends, at each of the same few instants.
+    const APPS: usize = 700;
+    const SIDECARS: usize = 4;
+    let world = Arc::new(World::new());
+    let first = world.sidecar();
+    world.tell(&first).await;
+    for number in 0..APPS {
+        first.upgrade(&app(&format!("app-{number:03}"))).await;
+    }
+    world.clock.set(MARCH_12 + 30 * DAY);
+    let mut sidecars = JoinSet::new();
+    for _ in 0..SIDECARS {
+        let world = world.clone();
+        sidecars.spawn(async move { world.tell(&world.sidecar()).await });
+    }
+    sidecars.join_all().await;
+    let mut told: Vec<_> = world.told(0).await;
+    for (number, it) in (1..).zip(&told) {
+        assert_eq!(it.number, number);
+    }
+    let ends: Vec<_> =
+        told.iter().filter(|it| !matches!(it.event.what, EventKind::Purchased { .. })).collect();
+    let ends = ends.iter().filter(|it| it.event.what.kind() != "app_created");
+    let instants: Vec<_> = ends.map(|it| it.event.at).collect();
+    assert!(instants.is_sorted(), "the ends are in their order");
+    let key = |it: &NumberedEvent| {
+        (
+            it.event.app.clone().expect("about an app"),
+            kinds(std::slice::from_ref(it)).swap_remove(0),
+        )
+    };
+    told.sort_by_key(key);
+    let count = told.len();
+    told.dedup_by_key(|it| key(it));
+    assert_eq!((count, told.len()), (7 * APPS, 7 * APPS));
+}
+
+/// A sidecar that could not reach the log at its start sets the cursor later, from several tasks.
+#[tokio::test(flavor = "multi_thread")]
+async fn changes_before_the_first_start_are_not_published_whichever_task_comes_first() {
+    let world = World::new();
+    let sidecar = world.sidecar();
+    sidecar.upgrade(&app("before")).await;
+    let log = Arc::new(SlowOnce::over(world.log.clone(), Duration::from_millis(300)));
+    let pump = EventPublisher::new(sidecar.engine.clone(), world.directory.clone(), log);
+    let (stop, stopped) = watch::channel(false);
+    let running = tokio::spawn(pump.run(stopped));
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    sidecar.upgrade(&app("after")).await;
+    stop.send(true).expect("it runs");
+    running.await.expect("ends");
+    let told = world.told(0).await;
+    assert!(told.iter().all(|it| it.event.app == Some(app("after"))), "{told:?}");
+    assert_eq!(kinds(&told), ["app_created", "purchased"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_happens_while_the_store_is_away_is_told_when_it_is_back() {
+    const EVENTS: u64 = 600;
+    let redis = Standalone::start();
+    let store = Redis::open(redis_options(&redis.url()), Arc::new(SystemClock)).await;
+    let store = Arc::new(store.expect("opens"));
+    let directory = Arc::new(RedisDirectory::over(store.store()));
+    let log = Arc::new(RedisEvents::over(store.store()));
+    let (metrics, catalog) = (Arc::new(Metrics::new()), imquota::catalog::builtin());
+    let clock = Arc::new(SystemClock);
+    let engine = Engine::new(store.clone(), clock, metrics.clone(), catalog, UnknownApp::Trial);
+    let engine = Arc::new(engine.expect("the catalog has its default edition"));
+    let pump = EventPublisher::new(engine.clone(), directory, log.clone());
+    pump.begin().await.expect("begins");
+    let (stop, stopped) = watch::channel(false);
+    let pumping = tokio::spawn(pump.run(stopped));
+    redis.server.kill9();
+    for days in 1..=u32::try_from(EVENTS).expect("fits") {
+        let what = EventKind::RetentionSet { days, request_id: String::new() };
+        engine.event_buffer().record_event(Event {
+            at: Timestamp::from_millis(7),
+            app: Some(app("demo")),
+            what,
+        });
+    }
+    redis.server.restart();
+    let runtime = tokio::runtime::Handle::current();
+    let told = tokio::task::spawn_blocking(move || {
+        wait_for("the events", || {
+            let page = runtime.block_on(log.read(0, 1000)).ok()?;
+            (page.head == EVENTS).then_some(page.events)
+        })
+    });
+    let days = told.await.expect("they come").into_iter().map(|it| match it.event.what {
+        EventKind::RetentionSet { days, .. } => u64::from(days),
+        other => panic!("{other:?}"),
+    });
+    assert_eq!(days.collect::<Vec<_>>(), (1..=EVENTS).collect::<Vec<_>>());
+    stop.send(true).expect("it runs");
+    pumping.await.expect("it ends");
+    let text = metrics.text(Exposition::Text);
+    assert!(text.contains("imquota_events_appended_total{kind=\"retention_set\"} 600"), "{text}");
+    assert!(text.contains("imquota_events_dropped_total 0"), "{text}");
+    store.close().await;
+}

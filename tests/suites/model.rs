@@ -1,0 +1,251 @@
+//! A model test: random operations on the engine and on plain sets, compared after each.
+//!
+//! The model ([`state`]) is written from the pricing rules, sections 1-5, and shares no code with
+//! what it judges: limits come from its own tables ([`rules`]), the end of purchases from its own
+//! calendar ([`calendar`], [`entitlement`]). Operations, modes, batches, purchases and the course
+//! of time are random ([`plan`]); outcomes, limits in the way, counts, codes and readings are
+//! compared ([`driver`]). A run that did not come by every rule is red ([`coverage`]).
+//!
+//! A failure prints its seed; `IMQUOTA_SEED=...` repeats the run.
+
+mod calendar;
+mod coverage;
+mod driver;
+pub mod entitlement;
+mod plan;
+pub mod rules;
+mod state;
+mod usage;
+mod wire;
+
+use crate::support::moved_clock::MovedClock;
+use crate::support::redis::{Cluster, Sentinels, Server};
+use crate::support::{Place, seed};
+use coverage::Coverage;
+use driver::{Setup, run};
+use imquota::domain::catalog::Catalog;
+use plan::Universe;
+
+/// Few ids, so that every limit of the small catalog is reached all the time.
+const FEW: Universe = Universe {
+    apps: 10,
+    users: 16,
+    busy_users: 5,
+    groups: 18,
+    kinds: 6,
+    batch_max: 7,
+    apps_on_trial: 1,
+    moves: 30,
+    deletions: 12,
+    moods: &[92, 92, 80, 60, 25],
+};
+
+/// Enough ids for the published limits of Trial.
+const MANY: Universe = Universe {
+    apps: 6,
+    users: 130,
+    busy_users: 4,
+    groups: 120,
+    kinds: 5,
+    batch_max: 40,
+    apps_on_trial: 3,
+    moves: 12,
+    deletions: 1,
+    moods: &[97, 97, 92, 80, 25],
+};
+
+fn small() -> Catalog {
+    imquota::catalog::parse(include_str!("../support/small.toml")).expect("a valid catalog")
+}
+
+/// What each run must come by.
+const ALWAYS: &[(&str, u64)] = &[
+    ("outcome Applied", 2000),
+    ("outcome AlreadyHeld", 1000),
+    ("outcome NotHeld", 1000),
+    ("outcome Denied", 1000),
+    ("reason AccountsPerApp", 50),
+    ("reason MyFriends", 50),
+    ("reason PeerFriends", 50),
+    ("reason GroupsPerUser", 50),
+    ("reason GroupsPerApp", 50),
+    ("reason GroupsPerDay", 5),
+    ("reason MembersPerGroup", 50),
+    ("reason MembersAtCreation", 50),
+    ("several limits at once", 50),
+    ("mode Enforce", 2000),
+    ("mode CheckOnly", 500),
+    ("mode Shadow", 200),
+    ("mode Force", 100),
+    ("denied by check only", 100),
+    ("let through by shadow", 100),
+    ("state Active", 2000),
+    ("add-on raises", 50),
+    ("count above a limit that shrank", 20),
+    ("more dissolved than created today", 20),
+    ("edition bought", 1),
+    ("renewed in time", 3),
+    ("add-on bought", 3),
+    ("order refused", 10),
+    ("reclaimed by leaving", 50),
+    ("reclaimed by deletion", 20),
+    ("day changed", 15),
+    ("fault DeadlinePassed", 50),
+    ("fault GroupNotFound", 50),
+    ("fault GroupTypeDiffers", 20),
+    ("fault MembersNotTracked", 20),
+    ("everything compared", 3),
+];
+
+/// What runs must come by in which time goes fast and every limit is small.
+const WITH_SMALL_LIMITS: &[(&str, u64)] = &[
+    ("reason ServiceStopped", 500),
+    ("reason GroupsAllowance", 20),
+    ("state Grace", 500),
+    ("state Stopped", 500),
+    ("denied in grace", 50),
+    ("renewed in grace", 10),
+    ("bought anew after the stop", 10),
+    ("renewed after the stop", 10),
+    ("add-on bought in grace", 2),
+    ("refund refused", 20),
+    ("refund that stops the service", 5),
+    ("refund that leaves the edition", 20),
+    ("both daily limits at once", 2),
+];
+
+/// What a run over Redis, which is shorter, must come by.
+const OVER_REDIS: &[(&str, u64)] = &[
+    ("operations", 20_000),
+    ("re-opened", 6),
+    ("outcome Denied", 1000),
+    ("reason AccountsPerApp", 50),
+    ("reason MyFriends", 50),
+    ("reason PeerFriends", 50),
+    ("reason GroupsPerUser", 20),
+    ("reason GroupsPerApp", 20),
+    ("reason GroupsPerDay", 5),
+    ("reason GroupsAllowance", 5),
+    ("reason MembersPerGroup", 50),
+    ("reason MembersAtCreation", 50),
+    ("reason ServiceStopped", 100),
+    ("denied in grace", 20),
+    ("add-on raises", 50),
+    ("reclaimed by deletion", 20),
+    ("day changed", 15),
+];
+
+#[tokio::test]
+async fn small_limits_in_memory_agree_with_the_model() {
+    let coverage = run(Setup {
+        rules: &rules::SMALL,
+        catalog: small(),
+        place: Place::Memory,
+        clock_file: None,
+        universe: FEW,
+        rounds: 9_000,
+        reopen_every: None,
+        seed: seed(1),
+    })
+    .await;
+    coverage.require(seed(1), ALWAYS);
+    coverage.require(seed(1), WITH_SMALL_LIMITS);
+    coverage.require(seed(1), &[("operations", 90_000)]);
+}
+
+#[tokio::test]
+async fn small_limits_on_disk_agree_with_the_model_also_after_re_opening() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let coverage = run(Setup {
+        rules: &rules::SMALL,
+        catalog: small(),
+        place: Place::directory(directory.path()),
+        clock_file: None,
+        universe: FEW,
+        rounds: 6_000,
+        reopen_every: Some(150),
+        seed: seed(2),
+    })
+    .await;
+    coverage.require(seed(2), ALWAYS);
+    coverage.require(seed(2), WITH_SMALL_LIMITS);
+    coverage.require(seed(2), &[("operations", 60_000), ("re-opened", 40)]);
+}
+
+/// The same of a run over several servers, shorter still: the scripts are those of the long one.
+const OVER_MANY_SERVERS: &[(&str, u64)] = &[
+    ("operations", 6_000),
+    ("re-opened", 4),
+    ("outcome Applied", 500),
+    ("outcome Denied", 300),
+    ("reason AccountsPerApp", 2),
+    ("reason MyFriends", 2),
+    ("reason PeerFriends", 2),
+    ("reason GroupsPerUser", 2),
+    ("reason GroupsPerApp", 2),
+    ("reason MembersPerGroup", 2),
+    ("reason MembersAtCreation", 2),
+    ("reclaimed by deletion", 3),
+    ("day changed", 3),
+];
+
+async fn small_limits_over_redis(
+    url: String,
+    clock: &MovedClock,
+    rounds: usize,
+    seed: u64,
+) -> Coverage {
+    run(Setup {
+        rules: &rules::SMALL,
+        catalog: small(),
+        place: Place::Redis(url),
+        clock_file: Some(clock.file()),
+        universe: FEW,
+        rounds,
+        reopen_every: Some(rounds / 7),
+        seed,
+    })
+    .await
+}
+
+#[tokio::test]
+async fn small_limits_in_redis_agree_with_the_model() {
+    let clock = MovedClock::new();
+    let server = Server::start_with_clock(&[], &clock);
+    let url = format!("redis://{}/0", server.address());
+    let coverage = small_limits_over_redis(url, &clock, 2_000, seed(4)).await;
+    coverage.require(seed(4), OVER_REDIS);
+}
+
+#[tokio::test]
+async fn small_limits_under_sentinels_agree_with_the_model() {
+    let clock = MovedClock::new();
+    let servers = Sentinels::start_with_clock(&clock);
+    let coverage = small_limits_over_redis(servers.url(), &clock, 600, seed(5)).await;
+    coverage.require(seed(5), OVER_MANY_SERVERS);
+}
+
+#[tokio::test]
+async fn small_limits_in_a_cluster_agree_with_the_model() {
+    let clock = MovedClock::new();
+    let servers = Cluster::start_with_clock(&clock);
+    let coverage = small_limits_over_redis(servers.url(), &clock, 600, seed(6)).await;
+    coverage.require(seed(6), OVER_MANY_SERVERS);
+}
+
+#[tokio::test]
+async fn the_published_limits_agree_with_the_model() {
+    let coverage = run(Setup {
+        rules: &rules::BUILT_IN,
+        catalog: imquota::catalog::builtin(),
+        place: Place::Memory,
+        clock_file: None,
+        universe: MANY,
+        rounds: 9_000,
+        reopen_every: None,
+        seed: seed(3),
+    })
+    .await;
+    coverage.require(seed(3), ALWAYS);
+    coverage.require(seed(3), &[("operations", 54_000)]);
+}

@@ -1,0 +1,80 @@
+//! What has happened in a run. A run in which some rule never came up proves nothing about it,
+//! and is red.
+
+use std::collections::BTreeMap;
+
+use imquota::domain::decision::{Mode, Outcome, Reason};
+
+use super::entitlement::{Allowed, State};
+use super::state::{Fault, Told};
+
+#[derive(Debug, Default)]
+pub struct Coverage(BTreeMap<String, u64>);
+
+impl Coverage {
+    pub fn hit(&mut self, what: impl Into<String>) {
+        self.add(what, 1);
+    }
+
+    pub fn add(&mut self, what: impl Into<String>, times: u64) {
+        *self.0.entry(what.into()).or_default() += times;
+    }
+
+    pub fn times(&self, what: &str) -> u64 {
+        self.0.get(what).copied().unwrap_or(0)
+    }
+
+    /// Notes an answer that was as expected.
+    pub fn note(&mut self, mode: Mode, allowed: &Allowed, told: &Result<Told, Fault>) {
+        self.hit(format!("mode {mode:?}"));
+        self.hit(format!("state {:?}", allowed.state));
+        if allowed.raised {
+            self.hit("add-on raises");
+        }
+        let told = match told {
+            Ok(told) => told,
+            Err(fault) => return self.hit(format!("fault {fault:?}")),
+        };
+        for said in told.whole.iter().chain(&told.items) {
+            self.hit(format!("outcome {:?}", said.outcome));
+            let day = |reason: &&Reason| **reason == Reason::GroupsPerDay;
+            let reasons: Vec<Reason> = said.blocked.iter().map(|one| one.reason).collect();
+            for reason in &reasons {
+                self.hit(format!("reason {reason:?}"));
+                if mode == Mode::Shadow {
+                    self.hit("let through by shadow");
+                }
+                if mode == Mode::CheckOnly && said.outcome == Outcome::Denied {
+                    self.hit("denied by check only");
+                }
+                if allowed.state == State::Grace && said.outcome == Outcome::Denied {
+                    self.hit("denied in grace");
+                }
+            }
+            if reasons.iter().filter(day).count() == 2 {
+                self.hit("both daily limits at once");
+            }
+            if said.blocked.iter().any(|one| one.used > one.limit && one.limit > 0) {
+                self.hit("count above a limit that shrank");
+            }
+            if reasons.len() > 1 {
+                self.hit("several limits at once");
+            }
+        }
+    }
+
+    /// Fails where something came up less often than it must.
+    pub fn require(&self, seed: u64, least: &[(&str, u64)]) {
+        let missing: Vec<String> = least
+            .iter()
+            .filter(|(what, times)| self.times(what) < *times)
+            .map(|(what, times)| format!("{what}: {} of {times}", self.times(what)))
+            .collect();
+        assert!(
+            missing.is_empty(),
+            "void: the run with IMQUOTA_SEED={seed} came by these too rarely: {missing:#?}\n\
+             it came by: {:#?}",
+            self.0
+        );
+    }
+}

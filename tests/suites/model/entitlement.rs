@@ -1,0 +1,332 @@
+//! The model's own account of what was bought, and what it allows at an instant.
+
+use super::calendar::{DAY_MILLIS, day_of, first_day_after, start_of};
+use super::rules::{AV_ROOM, GRACE_DAYS, Raises, Rules};
+
+/// Within so many days of the purchase a refund is the whole price, once.
+const FULL_REFUND_DAYS: i64 = 5;
+
+/// One purchase or refund that was accepted.
+#[derive(Debug, Clone, Copy)]
+enum Bought {
+    Edition {
+        at: i64,
+        months: u32,
+    },
+    Renewal {
+        at: i64,
+        months: u32,
+    },
+    AddOn {
+        at: i64,
+        months: u32,
+        add_on: usize,
+    },
+    /// Ends a purchase, by its number.
+    Refund {
+        purchase: usize,
+        at: i64,
+    },
+}
+
+/// A purchase as it stands.
+#[derive(Debug, Clone, Copy)]
+struct Sold {
+    at: i64,
+    months: u32,
+    price_fen: i64,
+    from: i64,
+    until: i64,
+    refunded: bool,
+}
+
+/// An order, before it is checked.
+#[derive(Debug, Clone, Copy)]
+pub enum Order {
+    Edition,
+    Renewal,
+    AddOn(usize),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    Active,
+    Grace,
+    Stopped,
+}
+
+/// An edition and its renewals; instants in milliseconds.
+#[derive(Debug, Clone)]
+struct Run {
+    anchor: i64,
+    months: u32,
+    from: i64,
+    until: i64,
+    stops_at: i64,
+    /// The purchases that it is made of, by their numbers.
+    parts: Vec<usize>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct AddOnRun {
+    add_on: usize,
+    purchase: usize,
+    from: i64,
+    until: i64,
+}
+
+/// What may be held at an instant, by edition and add-ons.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Allowed {
+    pub state: State,
+    /// Whether an add-on raises anything.
+    pub raised: bool,
+    pub accounts: u64,
+    pub friends: u64,
+    pub groups: u64,
+    pub members: u64,
+    pub av_rooms: u64,
+    pub all_groups: u64,
+}
+
+/// Everything that an app has bought.
+#[derive(Debug, Clone, Default)]
+pub struct Purchases {
+    all: Vec<Bought>,
+    sold: Vec<Sold>,
+    runs: Vec<Run>,
+    add_ons: Vec<AddOnRun>,
+    refunded_in_full: bool,
+}
+
+impl Purchases {
+    /// Takes an order, or says why it is refused, in words of the answer that is expected.
+    pub fn order(
+        &mut self,
+        rules: &Rules,
+        order: Order,
+        months: u32,
+        at: i64,
+    ) -> Result<(), &'static str> {
+        let bought = match order {
+            Order::Edition if self.in_force(at) => return Err("renew it instead"),
+            Order::Renewal if self.runs.is_empty() => return Err("purchase one instead"),
+            Order::Renewal if self.in_force(at) => Bought::Renewal { at, months },
+            // After the stop a renewal starts anew.
+            Order::Edition | Order::Renewal => Bought::Edition { at, months },
+            Order::AddOn(add_on) => {
+                self.check_add_on(rules, add_on, at)?;
+                Bought::AddOn { at, months, add_on }
+            }
+        };
+        self.all.push(bought);
+        self.work_out(rules);
+        Ok(())
+    }
+
+    /// How many purchases were made.
+    pub fn count(&self) -> usize {
+        self.sold.len()
+    }
+
+    /// Takes a purchase back: what is paid for it, or why it is refused.
+    pub fn refund(&mut self, rules: &Rules, purchase: usize, at: i64) -> Result<i64, &'static str> {
+        let Sold { at: bought_at, price_fen, from, until, refunded, .. } = self.sold[purchase];
+        let middle =
+            |run: &Run| run.parts.contains(&purchase) && run.parts.last() != Some(&purchase);
+        if refunded {
+            return Err("was refunded by request");
+        } else if self.runs.iter().any(middle) {
+            return Err("refund that first");
+        } else if until <= at {
+            return Err("nothing of it is left");
+        }
+        // What has not begun is paid back whole anyway.
+        let soon = from <= at && at - bought_at < FULL_REFUND_DAYS * DAY_MILLIS;
+        let paid_back = if soon && !self.refunded_in_full {
+            self.refunded_in_full = true;
+            price_fen
+        } else {
+            let days = day_of(until - 1) - day_of(from) + 1;
+            let left = days - (day_of(at) - day_of(from) + 1).max(0);
+            let (whole, rest) = (price_fen * left / days, price_fen * left % days);
+            whole + i64::from(rest * 2 >= days)
+        };
+        self.all.push(Bought::Refund { purchase, at });
+        self.work_out(rules);
+        Ok(paid_back)
+    }
+
+    fn check_add_on(&self, rules: &Rules, add_on: usize, at: i64) -> Result<(), &'static str> {
+        match self.edition_at(at) {
+            (_, State::Stopped) => return Err("renew it first"),
+            (0, _) => return Err("may not buy add-ons"),
+            _ => {}
+        }
+        let raises = rules.add_ons[add_on].raises;
+        let same_kind = |run: &AddOnRun| rules.add_ons[run.add_on].raises == raises;
+        if self.add_ons.iter().any(|run| at < run.until && same_kind(run)) {
+            return Err("of the same kind is in force, stops at");
+        }
+        Ok(())
+    }
+
+    /// All runs, from the list of purchases.
+    fn work_out(&mut self, rules: &Rules) {
+        self.runs.clear();
+        self.add_ons.clear();
+        self.sold.clear();
+        for bought in self.all.clone() {
+            let number = self.sold.len();
+            let (at, months, per_month, from, until) = match bought {
+                Bought::Edition { at, months } => {
+                    let run = Run::new(day_of(at), months, at, vec![number]);
+                    let until = run.until;
+                    self.runs.push(run);
+                    (at, months, rules.edition_fen, at, until)
+                }
+                Bought::Renewal { at, months } => {
+                    let run = self.runs.pop().expect("renewed only where an edition ran");
+                    let (from, mut parts) = (run.until, run.parts);
+                    parts.push(number);
+                    let run = Run::new(run.anchor, run.months + months, run.from, parts);
+                    let until = run.until;
+                    self.runs.push(run);
+                    (at, months, rules.edition_fen, from, until)
+                }
+                Bought::AddOn { at, months, add_on } => {
+                    let until = start_of(first_day_after(day_of(at), months));
+                    self.add_ons.push(AddOnRun { add_on, purchase: number, from: at, until });
+                    (at, months, rules.add_ons[add_on].fen, at, until)
+                }
+                Bought::Refund { purchase, at } => {
+                    self.take_back(purchase, at);
+                    continue;
+                }
+            };
+            let price_fen = per_month * i64::from(months);
+            self.sold.push(Sold { at, months, price_fen, from, until, refunded: false });
+        }
+    }
+
+    fn take_back(&mut self, purchase: usize, at: i64) {
+        let sold = &mut self.sold[purchase];
+        sold.refunded = true;
+        if let Some(run) = self.add_ons.iter_mut().find(|run| run.purchase == purchase) {
+            run.until = at;
+            return;
+        }
+        let mut runs = self.runs.iter_mut();
+        let run = runs.find(|run| run.parts.last() == Some(&purchase)).expect("of an edition");
+        run.parts.pop();
+        if at < sold.from {
+            // It has not begun, so the edition runs as if it had never been bought.
+            let months = run.months - sold.months;
+            *run = Run::new(run.anchor, months, run.from, run.parts.clone());
+        } else {
+            run.until = at;
+            run.stops_at = at;
+        }
+    }
+
+    fn in_force(&self, at: i64) -> bool {
+        self.runs.last().is_some_and(|run| at < run.stops_at)
+    }
+
+    /// Which edition, by its place in the rules, and how it stands.
+    pub fn edition_at(&self, at: i64) -> (usize, State) {
+        match self.runs.iter().rfind(|run| run.from <= at) {
+            None => (0, State::Active),
+            Some(run) if at < run.until => (1, State::Active),
+            Some(run) if at < run.stops_at => (1, State::Grace),
+            Some(_) => (1, State::Stopped),
+        }
+    }
+
+    pub fn allowed(&self, rules: &Rules, at: i64) -> Allowed {
+        let (edition, state) = self.edition_at(at);
+        let rule = &rules.editions[edition];
+        let mut allowed = Allowed {
+            state,
+            raised: false,
+            accounts: rule.accounts,
+            friends: rule.friends,
+            groups: rule.groups,
+            members: rule.members,
+            av_rooms: rule.av_rooms,
+            all_groups: rule.all_groups,
+        };
+        if rule.add_ons && state != State::Stopped {
+            for run in self.add_ons.iter().filter(|run| run.from <= at && at < run.until) {
+                let add_on = &rules.add_ons[run.add_on];
+                let limit = match add_on.raises {
+                    Raises::Groups => &mut allowed.groups,
+                    Raises::Members => &mut allowed.members,
+                    Raises::AvRooms => &mut allowed.av_rooms,
+                };
+                allowed.raised |= add_on.to > *limit;
+                *limit = add_on.to.max(*limit);
+            }
+        }
+        allowed
+    }
+
+    /// Every end, as it stands: when, and `grace`, `end` or the add-on's id.
+    #[allow(dead_code, reason = "one of the tests that share the model asks for it")]
+    pub fn ends(&self, rules: &Rules) -> Vec<(i64, String)> {
+        let mut ends = Vec::new();
+        for (number, run) in self.runs.iter().enumerate() {
+            // A refund ends it without grace.
+            if run.until < run.stops_at {
+                ends.push((run.until, "grace".to_owned()));
+            }
+            // Where it was bought anew by then, nothing stops.
+            if !self.runs[number + 1..].iter().any(|later| later.from <= run.stops_at) {
+                ends.push((run.stops_at, "end".to_owned()));
+            }
+        }
+        for run in self.add_ons.iter().filter(|run| !self.sold[run.purchase].refunded) {
+            ends.push((run.until, rules.add_ons[run.add_on].id.to_owned()));
+        }
+        ends
+    }
+
+    /// The instants after `at` at which anything may change, in order.
+    pub fn boundaries(&self, at: i64) -> Vec<i64> {
+        let editions = self.runs.iter().flat_map(|run| [run.until, run.stops_at]);
+        let all = editions.chain(self.add_ons.iter().map(|run| run.until));
+        let mut later: Vec<i64> = all.filter(|boundary| *boundary > at).collect();
+        later.sort_unstable();
+        later
+    }
+}
+
+impl Run {
+    fn new(anchor: i64, months: u32, from: i64, parts: Vec<usize>) -> Self {
+        let end = first_day_after(anchor, months);
+        let (until, stops_at) = (start_of(end), start_of(end + GRACE_DAYS));
+        Self { anchor, months, from, until, stops_at, parts }
+    }
+}
+
+impl Allowed {
+    pub fn stopped(&self) -> bool {
+        self.state == State::Stopped
+    }
+
+    /// Members of a group: the lowest of what was bought, the type's cap and the group's own.
+    pub fn member_cap(&self, rules: &Rules, kind: usize, own: Option<u32>) -> u64 {
+        let rule = &rules.kinds[kind];
+        if !rule.tracked {
+            return rule.cap;
+        }
+        let own = own.map_or(u64::MAX, u64::from);
+        rule.cap.min(self.members).min(own)
+    }
+
+    /// Groups of a type at once.
+    pub fn groups_of_kind(&self, rules: &Rules, kind: usize) -> u64 {
+        let sold = if kind == AV_ROOM { self.av_rooms } else { u64::MAX };
+        rules.kinds[kind].per_app.min(sold)
+    }
+}

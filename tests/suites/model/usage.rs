@@ -1,0 +1,88 @@
+//! The model's counts against its limits, as usage readings must show them.
+
+use super::calendar::day_of;
+use super::entitlement::Allowed;
+use super::rules::{FREE, Rules};
+use super::state::{App, Who, members_of};
+
+/// One count against its limit.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Line {
+    pub limit_id: String,
+    pub used: i64,
+    pub limit: u64,
+    /// When the limit changes next, to what, and whether the service has stopped then.
+    pub change: Option<(i64, u64, bool)>,
+}
+
+/// Every count of a subject, sorted by limit; `None` where there is no such group.
+pub fn usage(app: &App, rules: &Rules, now: i64, who: Who) -> Option<Vec<Line>> {
+    let reader = Reader { app, rules, now };
+    let mut lines = match who {
+        Who::App => reader.of_app(),
+        Who::User(user) => {
+            let groups = app.paid_groups_of(rules, user);
+            vec![
+                reader.line("friends_per_user", signed(app.friend_count(user)), |a| a.friends),
+                reader.line("groups_per_user", signed(groups), |a| a.groups),
+            ]
+        }
+        Who::Group(group) => {
+            let state = app.groups.get(&group)?;
+            let cap = |allowed: &Allowed| allowed.member_cap(rules, state.kind, state.max);
+            vec![reader.line("members_per_group", signed(members_of(state)), cap)]
+        }
+    };
+    lines.sort();
+    Some(lines)
+}
+
+struct Reader<'a> {
+    app: &'a App,
+    rules: &'a Rules,
+    now: i64,
+}
+
+impl Reader<'_> {
+    fn of_app(&self) -> Vec<Line> {
+        let (app, rules, today) = (self.app, self.rules, day_of(self.now));
+        let accounts = signed(super::state::count(app.accounts.len()));
+        let mut lines = vec![
+            self.line("accounts_per_app", accounts, |allowed| allowed.accounts),
+            self.line("groups_per_day", app.net_of_day(today), |_| rules.groups_per_day),
+        ];
+        for (kind, rule) in rules.kinds.iter().enumerate() {
+            let name = rule.name;
+            let used = signed(app.groups_of_kind(kind));
+            let at_once = |allowed: &Allowed| allowed.groups_of_kind(rules, kind);
+            lines.push(self.line(&format!("groups_per_app/{name}"), used, at_once));
+            if rule.per_day != FREE {
+                let used = app.net_of_kind(today, kind);
+                lines.push(self.line(&format!("groups_per_day/{name}"), used, |_| rule.per_day));
+            }
+        }
+        if app.purchases.allowed(rules, self.now).all_groups != FREE {
+            let used = signed(super::state::count(app.groups.len()));
+            lines.push(self.line("groups_per_app", used, |allowed| allowed.all_groups));
+        }
+        lines
+    }
+
+    fn line(&self, limit_id: &str, used: i64, limit: impl Fn(&Allowed) -> u64) -> Line {
+        let at = |instant| {
+            let allowed = self.app.purchases.allowed(self.rules, instant);
+            (limit(&allowed), allowed.stopped())
+        };
+        let now = at(self.now);
+        let mut later = self.app.purchases.boundaries(self.now).into_iter();
+        let change = later.find(|instant| at(*instant) != now).map(|instant| {
+            let (limit, stopped) = at(instant);
+            (instant, limit, stopped)
+        });
+        Line { limit_id: limit_id.to_owned(), used, limit: now.0, change }
+    }
+}
+
+fn signed(count: u64) -> i64 {
+    i64::try_from(count).expect("fits")
+}

@@ -1,0 +1,144 @@
+//! What a store holds of itself: the embedded file's lock and format, and the identity in Redis.
+//! Data of another version, or damaged, is refused and left as it is.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::support::redis::Standalone;
+use crate::support::redis_options;
+use imquota::clock::SystemClock;
+use imquota::ledger::Ledger as _;
+use imquota::ledger::embedded::Embedded;
+use imquota::ledger::redis::Redis;
+use imquota::redb::OpenError;
+use imquota::store::Identified as _;
+use redb::{Database, TableDefinition};
+
+const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
+
+fn open(directory: &Path) -> Result<Embedded, OpenError> {
+    Embedded::open(directory, Arc::new(SystemClock))
+}
+
+fn refusal(directory: &Path) -> String {
+    match open(directory) {
+        Ok(_) => panic!("the store was opened"),
+        Err(error) => error.to_string(),
+    }
+}
+
+fn overwrite_meta(directory: &Path, key: &str, value: Option<&[u8]>) {
+    let database = Database::open(directory.join("imquota.redb")).expect("opens");
+    let txn = database.begin_write().expect("begins");
+    {
+        let mut meta = txn.open_table(META).expect("is there");
+        match value {
+            Some(value) => drop(meta.insert(key, value).expect("writes")),
+            None => drop(meta.remove(key).expect("removes")),
+        }
+    }
+    txn.commit().expect("commits");
+}
+
+#[tokio::test]
+async fn a_store_that_is_open_is_refused_and_can_be_opened_after_it_is_closed() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let first = open(directory.path()).expect("opens");
+    let said = refusal(directory.path());
+    assert!(said.contains("imquota.redb is in use by another process"), "{said}");
+    first.close().await;
+    drop(open(directory.path()).expect("opens again"));
+}
+
+#[tokio::test]
+async fn a_store_of_a_newer_format_is_refused_and_left_as_it_is() {
+    let directory = tempfile::tempdir().expect("a directory");
+    open(directory.path()).expect("opens").close().await;
+    overwrite_meta(directory.path(), "format", Some(&2_u32.to_le_bytes()));
+    for _ in 0..2 {
+        let said = refusal(directory.path());
+        assert!(said.contains("it has format 2, and this version reads format 1"), "{said}");
+    }
+    overwrite_meta(directory.path(), "format", Some(&1_u32.to_le_bytes()));
+    drop(open(directory.path()).expect("opens again"));
+}
+
+#[tokio::test]
+async fn a_store_that_says_its_format_in_another_way_is_not_taken_for_a_new_one() {
+    for format in [Some(1_u64.to_le_bytes().to_vec()), Some(b"two".to_vec()), None] {
+        let directory = tempfile::tempdir().expect("a directory");
+        open(directory.path()).expect("opens").close().await;
+        overwrite_meta(directory.path(), "format", format.as_deref());
+        let said = refusal(directory.path());
+        assert!(said.contains("no readable format number"), "{format:?}: {said}");
+    }
+}
+
+#[tokio::test]
+async fn a_store_without_its_fingerprint_key_is_refused() {
+    let directory = tempfile::tempdir().expect("a directory");
+    open(directory.path()).expect("opens").close().await;
+    overwrite_meta(directory.path(), "fingerprint_key", None);
+    let said = refusal(directory.path());
+    assert!(said.contains("no fingerprint key"), "{said}");
+}
+
+#[test]
+fn a_file_that_is_no_store_is_refused_and_left_as_it_is() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("imquota.redb");
+    fs::write(&file, b"dear diary").expect("writes");
+    let said = refusal(directory.path());
+    assert!(said.contains("cannot open") && said.contains("imquota.redb"), "{said}");
+    assert_eq!(fs::read(&file).expect("reads"), b"dear diary");
+}
+
+#[test]
+fn a_directory_that_cannot_be_made_is_named() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("file");
+    fs::write(&file, b"").expect("writes");
+    let said = refusal(&file.join("below"));
+    assert!(said.contains("cannot create the directory") && said.contains("below"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn data_in_redis_of_a_newer_format_is_refused_and_left_as_it_is() {
+    let redis = Standalone::start();
+    let open = || Redis::open(redis_options(&redis.url()), Arc::new(SystemClock));
+    open().await.expect("opens").close().await;
+    for (field, value, said) in [
+        ("format", "2", "has format 2, and this version reads format 1"),
+        ("fingerprint_key", "short", "does not hold a fingerprint key"),
+    ] {
+        let before = redis.server.cli(&["HGET", "imquota:identity", field]);
+        redis.server.cli(&["HSET", "imquota:identity", field, value]);
+        for _ in 0..2 {
+            let Err(error) = open().await else { panic!("the store was opened") };
+            assert!(error.to_string().contains(said), "{error}");
+        }
+        redis.server.cli(&["HSET", "imquota:identity", field, before.trim()]);
+    }
+    open().await.expect("opens again").close().await;
+}
+
+/// What a version before wrote gets a generation, an id and marks at the first start, once.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_of_the_version_before_gets_its_generation_and_marks() {
+    let redis = Standalone::start();
+    let key = "000102030405060708090a0b0c0d0e0f";
+    redis.server.cli(&["HSET", "imquota:identity", "format", "1", "fingerprint_key", key]);
+    let open = || Redis::open(redis_options(&redis.url()), Arc::new(SystemClock));
+    let (one, other) = tokio::join!(open(), open());
+    let (one, other) = (one.expect("opens"), other.expect("opens"));
+    assert_eq!(one.identity(), other.identity());
+    let field = |name| redis.server.cli(&["HGET", "imquota:identity", name]);
+    assert_eq!(field("fingerprint_key"), key);
+    assert_eq!((field("id").len(), field("marks").as_str()), (32, "all"));
+    assert_eq!(field("generation"), redis.server.cli(&["GET", "q1{0}mark"]));
+    assert_eq!(field("generation"), one.identity().generation);
+    assert!(one.identity().loss.is_none());
+    one.close().await;
+    other.close().await;
+}
