@@ -2,7 +2,7 @@
 //!
 //! An error of the sidecar has its code, its message, and the reason and metadata of its ErrorInfo.
 //! An error of the command line itself has the closest code and a reason that is defined only in
-//! this file. The README lists both.
+//! this file. docs/api.md lists both.
 
 use serde_json::{Map, Value, json};
 use tonic::Status;

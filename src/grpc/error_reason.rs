@@ -1,6 +1,6 @@
 //! The reasons in ErrorInfo: stable names by which programs distinguish errors.
 //!
-//! Each reason is listed with the codes that it may have. The README has a table of all reasons,
+//! Each reason is listed with the codes that it may have. docs/api.md has a table of all reasons,
 //! which a test compares with this one.
 
 use tonic::Code;
@@ -23,7 +23,7 @@ macro_rules! reasons {
         }
 
         impl ErrorReason {
-            /// All reasons but those of denials, in the order of the README's table.
+            /// All reasons but those of denials, in the order of the table in docs/api.md.
             #[cfg(test)]
             pub const ALL: &[Self] = &[$(Self::$reason),*];
 

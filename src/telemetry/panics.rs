@@ -1,7 +1,7 @@
 //! Panic hook: logs each panic as one line at ERROR, and counts it.
 //!
 //! A panic ends a call, a task of the process, or a thread that writes a file, depending on where
-//! it happens. The README's section "A panic" has the list.
+//! it happens. The section "Panics" of docs/operations.md has the list.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::panic::{PanicHookInfo, set_hook, take_hook};

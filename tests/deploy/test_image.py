@@ -62,9 +62,11 @@ def test_docker_compose_names_files_that_exist_and_settings_that_do():
         for volume in service.get("volumes", []):
             if volume.startswith("./"):
                 assert (DEPLOY / volume.split(":")[0]).is_file(), volume
-    known = " ".join(run(binary(), "serve", "--help").split())
+    helps = [run(binary(), *command, "--help") for command in (["serve"], ["admin", "list-apps"])]
+    helps.append(run(binary(), "help", "connection"))
+    known = " ".join(" ".join(helps).split())
     for setting in COMPOSED["imquota"]["environment"]:
-        assert f"env: {setting}]" in known, setting
+        assert f"env: {setting}]" in known or f"what {setting} names" in known, setting
 
 
 def test_prometheus_takes_the_configuration_of_docker_compose():

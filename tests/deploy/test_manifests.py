@@ -101,6 +101,7 @@ def test_the_sidecar_is_started_first_and_shares_one_socket():
     shared = [{each["name"] for each in container["volumeMounts"] if each["mountPath"] == folder}
               for container in (imquota, im)]
     assert shared[0] == shared[1] != set()
+    assert settings["IMQUOTA_ADDRESS"] == address
     admin = settings["IMQUOTA_ADMIN_LISTEN"].removeprefix("unix:").rsplit("/", 1)[0]
     assert admin not in {each["mountPath"] for each in im["volumeMounts"]}
 
@@ -214,7 +215,7 @@ def test_settings_and_probes_are_those_of_the_real_binary():
         for name in IMQUOTA:
             objects = RENDERED[name]()
             text = "".join(map(yaml.safe_dump, objects))
-            for setting in set(re.findall(r"\bIMQUOTA_(?!ADDRESS)[A-Z_]+", text)):
+            for setting in set(re.findall(r"\bIMQUOTA_(?!(?:ADMIN_)?ADDRESS)[A-Z_]+", text)):
                 assert f"env: {setting}]" in known, setting
             imquota = imquota_of(objects)
             for probe in ("startupProbe", "livenessProbe", "readinessProbe"):

@@ -31,7 +31,7 @@ def test_an_overlay_that_is_shown_has_its_image_and_its_connections(number, conn
     objects = overlay(number)
     for each in objects:
         kubernetes_validate.validate(each, "1.33", strict=True)
-    assert imquota_of(objects)["image"] == "REGISTRY/imquota:0.1.0"
+    assert imquota_of(objects)["image"] == "REGISTRY/imquota:0.2.0"
     assert admitted(objects) == connections
     literals = [line for each in SHOWN[number].get("configMapGenerator", [])
                 for line in each["literals"]]

@@ -103,10 +103,11 @@ def test_facts_outlive_a_restart_with_the_acl(tmp_path):
             assert "NOAUTH" in told and "redis_version" not in told, told
 
 
-def test_the_acl_gives_what_the_readme_names():
+def test_the_acl_gives_what_the_page_about_operations_names():
     (user,) = [line for line in USERS.read_text().splitlines() if line.startswith("user imquota")]
-    _, _, rest = (DEPLOY.parent / "README.md").read_text().partition("ACL SETUSER imquota on ")
-    named, _, _ = rest.partition("\n\n")
+    page = (DEPLOY.parent / "docs" / "operations.md").read_text()
+    _, _, rest = page.partition("\nACL SETUSER imquota on ")
+    named, _, _ = rest.partition("\n```")
     assert user.split()[2:] == ["on", *named.split(), "+config|get"]
 
 

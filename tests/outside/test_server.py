@@ -178,16 +178,16 @@ def test_a_call_that_runs_out_of_time_has_written_nothing_or_all(tcp_app):
     assert late > 0
 
 
-# What help and README say of a setting that makes things slower where it is set wrongly.
+# What help and docs/operations.md say of a setting that makes things slower where it is set wrongly.
 
-def test_help_and_readme_say_when_a_second_worker_thread_is_slower():
+def test_help_and_documents_say_when_a_second_worker_thread_is_slower():
     shown = subprocess.run([binary(), "serve", "--help"], capture_output=True, text=True,
                            timeout=60, env=clean_environment())
     said = " ".join(shown.stdout.split())
     (help_text,) = [part for part in said.split(" --")
                     if part.startswith("worker-threads <COUNT> ")]
-    (row,) = [line for line in (REPOSITORY / "README.md").read_text().splitlines()
-              if line.startswith("| threads |")]
+    page = REPOSITORY / "docs" / "operations.md"
+    (row,) = [line for line in page.read_text().splitlines() if line.startswith("| threads |")]
     for text in (help_text, row):
         assert "slower than one" in text and "two cores" in text, text
         assert "23,000 against 36,000 joins a second" in text and "idle" in text, text

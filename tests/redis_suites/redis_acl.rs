@@ -1,5 +1,5 @@
-//! The permissions that the README names: the ledger works with them, and without one of them it
-//! does not open and says which is missing.
+//! The permissions that docs/operations.md names: the ledger works with them, and without one of
+//! them it does not open and says which is missing.
 
 use std::sync::Arc;
 
@@ -13,22 +13,22 @@ use imquota::ledger::redis::Redis;
 use imquota::redis::OpenError;
 use imquota::redis::options::{Credentials, Durability, Options};
 
-const README: &str = include_str!("../../README.md");
-/// How the line in the README begins.
-const HEAD: &str = "    ACL SETUSER imquota ";
+const PAGE: &str = include_str!("../../docs/operations.md");
+/// How a block of permissions in it begins.
+const HEAD: &str = "\nACL SETUSER imquota ";
 /// What the line gives as the password.
 const PASSWORD: &str = "SECRET";
 /// What a cluster needs as well; it opens without the one for its nodes.
 const OF_CLUSTERS: [&str; 3] = ["+cluster|slots", NODES, "+asking"];
 const NODES: &str = "+cluster|nodes";
 
-/// The rules at Redis and at the Sentinels, as the README has them.
+/// The rules at Redis and at the Sentinels, as the page has them.
 fn blocks() -> Vec<Vec<&'static str>> {
     let rules = |rest: &'static str| {
-        let (block, _) = rest.split_once("\n\n").expect("the block ends");
+        let (block, _) = rest.split_once("\n```").expect("the block ends");
         block.split_whitespace().collect()
     };
-    README.split(HEAD).skip(1).map(rules).collect()
+    PAGE.split(HEAD).skip(1).map(rules).collect()
 }
 
 /// The rules at Redis.

@@ -1,8 +1,8 @@
-"""How an IM server asks imquota: take before the database commit, give back after it.
+"""An IM server that calls imquota: take before the database commit, release after it.
 
-`connect` opens a channel that reconnects at once. `Quota` wraps the generated stub: deadlines,
+`connect` opens a channel that reconnects quickly. `Quota` wraps the generated stub: deadlines,
 retries and denials. `ImServer` is a very small IM with a SQLite database of its own, and shows
-where the calls belong. `main` plays a scene with them.
+when each call is made. `main` runs an example with them.
 """
 
 import argparse
@@ -24,8 +24,8 @@ ATTEMPTS_MAX = 4
 CALL_TIMEOUT_S = 0.5
 FIRST_PAUSE_S = 0.05
 RECONNECT_EVERY_MS = 50
-"""Between attempts to connect. The sidecar is on this machine or near, so an attempt is cheap; with
-gRPC's default, a second and more, a restart of the sidecar would take as long for its callers."""
+"""Pause between attempts to connect. The sidecar is on this machine or near, so an attempt is
+cheap; with gRPC's default, a second and more, callers would wait as long after its restart."""
 RETRIED = (grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNAVAILABLE)
 
 log = logging.getLogger("im")
@@ -51,7 +51,7 @@ common, messages, services = import_stubs()
 
 
 class Denied(Exception):
-    """A limit was reached. `im_error_code` is what the IM's client gets, unchanged."""
+    """A limit was reached. The IM returns `im_error_code` to its client, unchanged."""
 
     def __init__(self, denial):
         super().__init__(denial.message)
@@ -59,11 +59,11 @@ class Denied(Exception):
 
 
 class Unavailable(Exception):
-    """No decision was made. The IM decides what that means; this one turns the client away."""
+    """No decision was made. The IM chooses what to do then; this one refuses its client."""
 
 
 def connect(address: str) -> grpc.Channel:
-    """A channel to `HOST:PORT` or `unix:PATH` that is connected again soon after a restart."""
+    """A channel to `HOST:PORT` or `unix:PATH` that reconnects soon after a restart."""
     options = [("grpc.initial_reconnect_backoff_ms", RECONNECT_EVERY_MS),
                ("grpc.max_reconnect_backoff_ms", RECONNECT_EVERY_MS)]
     if address.startswith("unix:"):
@@ -73,38 +73,38 @@ def connect(address: str) -> grpc.Channel:
 
 
 class Quota:
-    """The sidecar, as this IM server uses it."""
+    """The calls of the sidecar that this IM server makes."""
 
     def __init__(self, channel: grpc.Channel, app_id: str):
         self._stub = services.QuotaServiceStub(channel)
         self._app_id = app_id
 
     def create_group(self, group: str, group_type: str, owner: str) -> None:
-        """Takes a group and its owner's place, or finds them held."""
+        """Takes a group and its owner's slot, or finds them held."""
         request = messages.CreateGroupRequest(
             app_id=self._app_id, group_id=group, type=group_type, owner_id=owner)
         self._check(self._call(self._stub.CreateGroup, request).group)
 
     def join(self, group: str, user: str) -> None:
-        """Takes a place in a group, or finds it held."""
+        """Takes a slot in a group, or finds it held."""
         request = messages.JoinGroupRequest(
             app_id=self._app_id, group_id=group, user_ids=[user])
         (result,) = self._call(self._stub.JoinGroup, request).results
         self._check(result)
 
     def leave(self, group: str, user: str) -> None:
-        """Gives a place back. To give back what is not held does no harm."""
+        """Releases a slot. Releasing one that is not held does no harm."""
         request = messages.LeaveGroupRequest(
             app_id=self._app_id, group_id=group, user_ids=[user])
         self._call(self._stub.LeaveGroup, request)
 
     def dissolve(self, group: str) -> None:
-        """Gives a group and all its places back."""
+        """Releases a group and all its slots."""
         request = messages.DissolveGroupRequest(app_id=self._app_id, group_id=group)
         self._call(self._stub.DissolveGroup, request)
 
     def members(self, group: str) -> int:
-        """How many places of a group are taken."""
+        """Number of slots of a group that are taken."""
         subject = common.Subject(group_id=group)
         request = messages.GetUsageRequest(app_id=self._app_id, subject=subject)
         usages = self._call(self._stub.GetUsage, request).usages
@@ -112,16 +112,16 @@ class Quota:
 
     @staticmethod
     def _check(result) -> None:
-        """APPLIED and ALREADY_HELD are alike: what is held may be what a first try took, whose
-        answer was lost."""
+        """APPLIED and ALREADY_HELD are alike: the slot may be held by a first attempt, whose reply
+        was lost."""
         if result.outcome == common.OUTCOME_DENIED:
             raise Denied(result.denials[0])
 
     @staticmethod
     def _call(method, request):
         """Calls with a deadline, and waits for a connection until then. After DEADLINE_EXCEEDED the
-        outcome is unknown, but every operation is idempotent, so asking again is safe: a few times,
-        with a random pause."""
+        outcome is unknown, but every operation is idempotent, so a retry is safe: a few times, with
+        a random pause."""
         for attempt in range(ATTEMPTS_MAX):
             try:
                 return method(request, timeout=CALL_TIMEOUT_S, wait_for_ready=True)
@@ -163,23 +163,23 @@ class ImServer:
                 self._insert_member(group, user)
 
     def leave(self, group: str, user: str) -> None:
-        """Commit, then give back."""
+        """Commit, then release."""
         with self._database:
             self._database.execute(
                 "DELETE FROM members WHERE group_id = ? AND user = ?", (group, user))
-        self._give_back(self._quota.leave, group, user)
+        self._release(self._quota.leave, group, user)
 
     def dissolve(self, group: str) -> None:
-        """Commit, then give back."""
+        """Commit, then release."""
         with self._database:
             self._database.execute("DELETE FROM members WHERE group_id = ?", (group,))
             self._database.execute("DELETE FROM groups WHERE id = ?", (group,))
-        self._give_back(self._quota.dissolve, group)
+        self._release(self._quota.dissolve, group)
 
     def settle(self) -> int:
-        """Gives back what may be held for a group or member that the database does not have, and
-        returns how many are left. A server does this each second, ordered with its other calls
-        about the group and the user. What is forgotten at its end, `imquota reconcile` finds."""
+        """Releases slots that may be held for groups or members that the database does not have,
+        and returns how many are left. A server does this each second, ordered with its other calls
+        about the group and the user. `imquota reconcile` finds those that are lost at its end."""
         for (group, user), due in list(self._unsettled.items()):
             if time.monotonic() < due:
                 continue
@@ -195,7 +195,7 @@ class ImServer:
         return len(self._unsettled)
 
     def members(self, group: str) -> int:
-        """How many members the database knows."""
+        """Number of members in the database."""
         query = "SELECT count(*) FROM members WHERE group_id = ?"
         return self._database.execute(query, (group,)).fetchone()[0]
 
@@ -212,41 +212,42 @@ class ImServer:
 
     @contextmanager
     def _settled_after_failure(self, *facts: tuple[str, str | None]):
-        """Where the answer or the commit failed, what was taken is settled by the database later.
-        Whether the answer was APPLIED or ALREADY_HELD does not say what to give back: a repetition
-        finds its own first try, and a member who joins again has a place to keep."""
+        """Settles facts by the database later if the call or the commit failed. APPLIED and
+        ALREADY_HELD do not decide what to release: a retry finds the slot of its own first attempt,
+        and a member who joins again has a slot to keep."""
         try:
             yield
         except (Unavailable, grpc.RpcError, sqlite3.Error):
             self._settle_later(*facts)
             raise
 
-    def _give_back(self, call, group: str, user: str | None = None) -> None:
+    def _release(self, call, group: str, user: str | None = None) -> None:
         """The change is committed, so a failure here is no error of the user's. The ledger then
         holds more than the database, never less, until it is settled."""
         try:
             call(*([group] if user is None else [group, user]))
         except (Unavailable, grpc.RpcError) as error:
-            log.warning("not given back yet: group %s, member %s (%s)", group, user, error)
+            log.warning("not released yet: group %s, member %s (%s)", group, user, error)
             self._settle_later((group, user))
 
     def _settle_later(self, *facts: tuple[str, str | None]) -> None:
-        """Once the deadlines of all tries have passed, so that none is carried out after it."""
+        """Schedules it for the time when the deadlines of all attempts have passed, so that none of
+        them is carried out afterwards."""
         self._unsettled.update(dict.fromkeys(facts, time.monotonic() + CALL_TIMEOUT_S))
 
 
 def play(im: ImServer, quota: Quota) -> None:
-    """Fills a group of a Trial app, is denied, makes room and gets in."""
+    """Fills a group of a Trial app, is denied, makes room and is admitted."""
     group = f"lobby-{uuid.uuid4().hex[:8]}"
     im.create_group(group, "Public", "owner")
     for number in range(1, 25):
         try:
             im.join(group, f"user{number}")
         except Denied as denied:
-            print(f"user{number} is turned away with code {denied.im_error_code}: {denied}")
+            print(f"user{number} is refused with code {denied.im_error_code}: {denied}")
     im.leave(group, "user1")
     im.join(group, "user24")
-    print("user1 left, and user24 got in")
+    print("user1 left, and user24 joined")
     print(f"members in the database: {im.members(group)}")
     print(f"members in the ledger: {quota.members(group)}")
     im.dissolve(group)
@@ -254,8 +255,8 @@ def play(im: ImServer, quota: Quota) -> None:
 
 
 def main() -> int:
-    """Runs the scene against a sidecar."""
-    parser = argparse.ArgumentParser(description="Plays an IM server that asks imquota.")
+    """Runs the example against a sidecar."""
+    parser = argparse.ArgumentParser(description="Runs an IM server that calls imquota.")
     parser.add_argument("--address", default="127.0.0.1:50051", help="HOST:PORT or unix:PATH")
     parser.add_argument("--app", default="example", help="an app on Trial (default: %(default)s)")
     parser.add_argument("--database", default=":memory:", help="SQLite file of the IM")

@@ -13,7 +13,7 @@
 //!   and groups (`blocked`), until an operator retries or drops it (`manage`).
 //!
 //! Other sidecars do not have the entries of a sidecar's journal. So an operation sent to another
-//! sidecar about the same user and group may overtake them: see the README's contract for callers.
+//! sidecar about the same user and group may overtake them: see docs/clients.md.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Tests that the README lists every reason, that every reason is used, and that no error of the
+//! Tests that docs/api.md lists every reason, that every reason is used, and that no error of the
 //! services is made without one.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,10 +22,10 @@ fn capital_words(text: &str) -> BTreeSet<String> {
     words.map(ToOwned::to_owned).collect()
 }
 
-/// Returns the reasons of the README's table, each with its codes.
+/// Returns the reasons of the table in docs/api.md, each with its codes.
 fn documented() -> BTreeMap<String, BTreeSet<String>> {
-    let readme = fs::read_to_string(root().join("README.md")).expect("the README");
-    let section = readme.split(HEADING).nth(1).expect("the section");
+    let page = fs::read_to_string(root().join("docs/api.md")).expect("the page");
+    let section = page.split(HEADING).nth(1).expect("the section");
     // The section ends at the next heading of any level.
     let section = section.split("\n#").next().unwrap_or_default();
     let mut documented = BTreeMap::new();
