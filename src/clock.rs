@@ -138,13 +138,44 @@ impl Stopwatch {
     /// Starts a stopwatch.
     #[must_use]
     pub fn start() -> Self {
-        Self(Instant::now())
+        Self(stopwatch_now())
     }
 
     /// Returns the time since the start.
     #[must_use]
     pub fn elapsed(&self) -> Duration {
-        self.0.elapsed()
+        stopwatch_now().saturating_duration_since(self.0)
+    }
+}
+
+/// Returns the instant by which stopwatches measure.
+#[cfg(not(test))]
+fn stopwatch_now() -> Instant {
+    Instant::now()
+}
+
+#[cfg(test)]
+fn stopwatch_now() -> Instant {
+    Instant::now() + test_time::advanced_by()
+}
+
+/// Advances the stopwatches of a test's thread, so that a unit test need not sleep.
+#[cfg(test)]
+pub(crate) mod test_time {
+    use std::cell::Cell;
+    use std::time::Duration;
+
+    thread_local! {
+        static ADVANCED_BY: Cell<Duration> = const { Cell::new(Duration::ZERO) };
+    }
+
+    /// Lets all stopwatches of this thread measure that much more.
+    pub(crate) fn advance(by: Duration) {
+        ADVANCED_BY.set(ADVANCED_BY.get() + by);
+    }
+
+    pub(super) fn advanced_by() -> Duration {
+        ADVANCED_BY.get()
     }
 }
 

@@ -49,34 +49,35 @@
 //! - A call to Redis is sent again only if the server replied that it did nothing:
 //!   `tests/redis_suites/redis_client`.
 //! - A Redis that lost its facts serves nothing until an owner accepts it: `tests/redis_suites/store_loss.rs`,
-//!   `tests/outside/test_store_loss.py`.
+//!   `tests/e2e/outage/test_store_loss.py`.
 //! - No caller can make an admin call without the role for it, over any listener:
 //!   `tests/suites/access.rs`.
 //! - Reconciling repairs differences from an export, and nothing that live traffic changed since:
-//!   `tests/outside/test_reconcile.py`, `tests/suites/conformance.rs`.
+//!   `tests/e2e/reconcile/test_reconcile.py`, `tests/suites/conformance.rs`.
 //! - A user counts once on a day, and the number of groups has its peak of each day:
 //!   `tests/suites/metering.rs` against a model that shares no code.
 //! - A statement equals that of an independent script for the same events, and a final one never
-//!   changes: `tests/outside/test_month.py`, `tests/suites/statements.rs`.
+//!   changes: `tests/e2e/billing/test_billing_month.py`, `tests/suites/statements.rs`.
 //! - A count that crosses 70, 90 or 100 % of its limit causes one event until it fell five points
 //!   below: `tests/suites/conformance.rs`. Changes and ends cause one event each: `tests/suites/events_once.rs`.
 //! - A flood of events about limits displaces no change, and a reader gets a report of dropped
 //!   events: `tests/suites/events.rs` against a model that shares no code.
 //! - Unregistered apps are bounded in number and in facts: `tests/suites/unknown_apps.rs`.
 //! - The failure policy decides only while a server is absent by its own probe, and only for that
-//!   server's apps: `tests/redis_suites/absence.rs`, `tests/outside/test_drills.py`.
+//!   server's apps: `tests/redis_suites/absence.rs`, `tests/e2e/outage/test_drills.py`.
 //! - Takes admitted while the store is unavailable are on disk first, within their budget, and
-//!   counted later: `tests/outside/test_drills.py`.
+//!   counted later: `tests/e2e/outage/test_drills.py`.
 //! - With `auto` and `replicated` no acknowledged write is lost when a replica is promoted, even
 //!   while the old master is alive, and no two masters decide: `tests/failover`,
 //!   `redis/client/replicas/simulation.rs`.
 //! - A loss of acknowledged writes by Redis is detected by each sidecar that had seen them, and
 //!   nothing else is reported as a loss: `tests/redis_suites/facts_lost`.
 //! - Files that imquota writes can be read by its user alone, whatever the umask is:
-//!   `tests/outside/test_private_files.py`.
+//!   `tests/e2e/security/test_private_files.py`.
 //! - Unfinished requests and unread responses are bounded, and delay no other caller:
-//!   `tests/outside/test_floods.py`.
-//! - An error of bad input names the field, and nothing is changed: `tests/outside/test_errors.py`.
+//!   `tests/e2e/security/test_resource_exhaustion.py`.
+//! - An error of bad input names the field, and nothing is changed:
+//!   `tests/e2e/errors/test_errors.py`.
 //!
 //! # Accuracy
 //!

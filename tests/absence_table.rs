@@ -1,15 +1,17 @@
-//! What counts as absent, and what a call is answered then: the pure state machines, exhaustively.
+//! Absence and the result of a call during it: the pure state machines, exhaustively.
 //!
 //! The modules under test are pure, and are compiled here a second time: `silence` (is a server
-//! absent?), `reply` (is this reply an answer?) and `step` (what becomes of an operation?). What is
-//! expected is written down from the rules for absence in words, condition by condition, and shares
+//! absent?), `reply` (does this reply prove presence?) and `step` (what happens to an operation?).
+//! The expected results are written from the rules for absence, condition by condition, and share
 //! no code with them:
 //!
-//! - Absent is a server that is refused, unreachable, or silent beyond what its own probe allows,
-//!   or that answers nothing but LOADING, CLUSTERDOWN or MASTERDOWN. Every other answer is none.
-//! - While it is absent, a release is journaled, an open take admitted, a closed take UNAVAILABLE.
-//! - While it answers, the store decides, and its refusals stand; behind entries of the journal a
-//!   release is journaled and a take waits; behind a blocked entry a take is JOURNAL_BLOCKED.
+//! - A server is absent if it refuses connections, is unreachable, is silent for longer than its
+//!   own probe allows, or only replies LOADING, CLUSTERDOWN or MASTERDOWN. Other replies are not
+//!   absence.
+//! - While it is absent, a release is journaled, a fail-open take admitted, a fail-closed take
+//!   UNAVAILABLE.
+//! - While it replies, the store decides, and its refusals are final; behind entries of the journal
+//!   a release is journaled and a take waits; behind a blocked entry a take is JOURNAL_BLOCKED.
 //!
 //! A binary of its own, since the modules under test name others by their path from the crate root.
 
@@ -27,12 +29,12 @@ use std::time::Duration;
 use silence::Silence;
 use step::{After, Step};
 
-/// What `reply` needs of its crate.
+/// The parts of the crate that `reply` needs.
 mod redis {
     pub use imquota::redis::options;
 }
 
-/// The plan as `step` needs it: the same as in the engine, without the catalog.
+/// The failure action that `step` needs: like in the engine, without the catalog.
 mod failure_action {
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
     pub enum FailureAction {
@@ -42,7 +44,7 @@ mod failure_action {
     }
 }
 
-/// What waits in the journal, as `step` needs it.
+/// The waiting entries of the journal that `step` needs.
 mod queue {
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
     pub enum Ahead {
@@ -56,32 +58,32 @@ use failure_action::FailureAction;
 use queue::Ahead;
 
 const ALLOWED_MS: u64 = 500;
-/// Simulated time between two looks.
+/// Simulated time between two observations.
 const TICK_MS: u64 = 10;
-/// Longest time that one observation of silence may add.
+/// The longest silence that one observation may add.
 const STEP_MAX_MS: u64 = 100;
 
-/// What a server does to its probe.
+/// The result of a probe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Probed {
-    /// Nothing comes back, or no connection is made.
+    /// No reply, or no connection.
     Nothing,
     /// A reply: `None`, or an error of that code.
     Reply(Option<&'static str>),
 }
 
-/// What a server does to a call that reaches it.
+/// The result of a call that reaches a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Called {
-    /// It decides.
+    /// The server decides.
     Decides,
-    /// It refuses with an error, no replica confirms the decision, or there is no place in a queue.
+    /// An error reply, no confirmation by a replica, or a full queue.
     Refuses,
-    /// It gives no reply.
+    /// No reply.
     NoReply,
 }
 
-/// A condition, what shows of it, and whether it is absence: from the rules in words.
+/// A condition, its observable results, and whether it is absence: from the rules.
 struct Condition {
     name: &'static str,
     probed: Probed,
@@ -145,16 +147,16 @@ const PLANS: [FailureAction; 3] =
     [FailureAction::Release, FailureAction::Take, FailureAction::Closed];
 const AHEAD: [Ahead; 3] = [Ahead::Nothing, Ahead::Waits(7), Ahead::Blocked(7)];
 
-/// What a caller is answered.
+/// The result for a caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Answer {
-    /// What the store has decided.
+    /// The store's decision.
     Decided,
     /// APPLIED, journaled as released.
     Journaled,
     /// By the failure policy, within its budget.
     Admitted,
-    /// It waits for entries about the same users and groups, and is then decided.
+    /// It waits for entries of the same users and groups, and is then decided.
     Waits,
     /// Nothing is decided: UNAVAILABLE or RESOURCE_EXHAUSTED.
     Refused,
@@ -180,7 +182,7 @@ fn entered(entry: Entry) -> Silence {
     silence
 }
 
-/// One tick of the simulated clock, as the probe sees it.
+/// One tick of the simulated clock, with the probe's observation.
 fn tick(silence: &mut Silence, probed: Probed) {
     let is_answer = match probed {
         Probed::Nothing => false,
@@ -193,7 +195,7 @@ fn tick(silence: &mut Silence, probed: Probed) {
     }
 }
 
-/// What the code under test answers: as the engine puts the two steps together.
+/// The result of the code under test: the two steps combined like in the engine.
 fn answered(plan: FailureAction, ahead: Ahead, called: Called, is_absent: bool) -> Answer {
     match step::before(plan, ahead, || is_absent) {
         Step::Accept => Answer::Journaled,
@@ -215,7 +217,7 @@ fn answered(plan: FailureAction, ahead: Ahead, called: Called, is_absent: bool) 
     }
 }
 
-/// What is expected, in the words of the rules.
+/// The expected result, from the rules.
 fn expected(plan: FailureAction, ahead: Ahead, called: Called, is_absent: bool) -> Answer {
     let is_release = plan == FailureAction::Release;
     let by_policy = match plan {
@@ -233,7 +235,7 @@ fn expected(plan: FailureAction, ahead: Ahead, called: Called, is_absent: bool) 
     }
 }
 
-/// When a condition makes a server absent, in simulated time; `None`: never.
+/// The simulated time at which a condition makes a server absent; `None`: never.
 fn absent_from_ms(entry: Entry, condition: &Condition) -> Option<u64> {
     if !condition.is_absence {
         return None;
@@ -246,7 +248,7 @@ fn absent_from_ms(entry: Entry, condition: &Condition) -> Option<u64> {
 }
 
 #[test]
-fn every_condition_plan_and_entry_state_is_answered_by_the_rules_at_every_instant() {
+fn every_condition_action_and_entry_state_follows_the_rules_at_every_instant() {
     let mut seen = std::collections::HashSet::new();
     for condition in &CONDITIONS {
         for entry in ENTRIES {
@@ -272,17 +274,17 @@ fn every_condition_plan_and_entry_state_is_answered_by_the_rules_at_every_instan
             }
         }
     }
-    assert_eq!(seen.len(), 6, "each answer occurs: {seen:?}");
+    assert_eq!(seen.len(), 6, "each result occurs: {seen:?}");
 }
 
-/// What a probe sees next.
+/// The next observation of a probe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Seen {
-    /// An answer after that time, during which silence was observed too.
+    /// A reply after that time, during which silence was observed too.
     AnswerAfter(u64),
-    /// No answer for that time.
+    /// No reply for that time.
     Silence(u64),
-    /// The process was stopped for an hour: one observation, which says nothing of the server.
+    /// The process was stopped for an hour: one observation, which proves nothing about the server.
     Stopped,
 }
 
@@ -296,8 +298,8 @@ const SEEN: [Seen; 6] = [
 ];
 const SEQUENCE_LENGTH: u32 = 5;
 
-/// The rule for absence alone: the time without an answer, of which one observation shows a tenth
-/// of a second at most, reaches what is allowed; it ends with an answer that came within that time.
+/// The rule for absence alone: the time without a reply, to which one observation adds at most a
+/// tenth of a second, reaches the bound; absence ends with a reply within that time.
 fn absent_after(sequence: &[Seen]) -> bool {
     let (mut silent_ms, mut is_absent) = (0, false);
     for seen in sequence {
@@ -316,7 +318,7 @@ fn absent_after(sequence: &[Seen]) -> bool {
 }
 
 #[test]
-fn every_sequence_of_answers_and_silence_ends_as_the_rule_says() {
+fn every_sequence_of_replies_and_silence_follows_the_rule() {
     let mut absent = 0;
     let all = SEEN.len().pow(SEQUENCE_LENGTH);
     for number in 0..all {

@@ -1,5 +1,5 @@
-//! Files that lost their content, or hold pages that make no sense: whatever redb does about them,
-//! panics included, the process ends with a sentence and an exit code; none is taken for new.
+//! Empty files, and files with damaged pages: whatever redb does with them, panics included, the
+//! process ends with a message and an exit code; no such file is treated as new.
 //!
 //! A process of its own, since it replaces the panic hook and counts panics.
 
@@ -32,13 +32,13 @@ const STORE: &str = "imquota.redb";
 const JOURNAL: &str = "journal.redb";
 /// redb's pages.
 const PAGE_BYTES: usize = 4096;
-/// What a damaged page is filled with.
+/// The bytes that fill a damaged page.
 const FILLINGS: [u8; 4] = [0x00, 0x01, 0x02, 0xff];
 const END_MAX: Duration = Duration::from_secs(60);
 
 static PANICS: AtomicUsize = AtomicUsize::new(0);
 
-/// Counts redb's panics instead of printing each. Held by a test that compares their number.
+/// Counts redb's panics instead of printing them. A test that compares their number holds it.
 async fn counting_panics() -> MutexGuard<'static, ()> {
     static HOOK: Once = Once::new();
     static COUNTING: Mutex<()> = Mutex::const_new(());
@@ -69,7 +69,7 @@ async fn whole_store() -> Vec<u8> {
     fs::read(directory.path().join(STORE)).expect("readable")
 }
 
-/// What became of a damaged store.
+/// The outcome of using a damaged store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Outcome {
     Refused,
@@ -79,7 +79,7 @@ enum Outcome {
     FailedByPanic,
 }
 
-/// Opens a store, uses it, and checks that a failure is answered and seen.
+/// Opens a store, uses it, and checks that a failure is returned and reported.
 async fn use_store(directory: &Path) -> Outcome {
     let before = PANICS.load(Ordering::SeqCst);
     let panicked = || PANICS.load(Ordering::SeqCst) > before;
@@ -103,7 +103,7 @@ async fn use_store(directory: &Path) -> Outcome {
     let failed = answers.iter().any(Result::is_err);
     if failed {
         let seen = timeout(END_MAX, service.failed()).await;
-        seen.expect("the failure is seen by the process");
+        seen.expect("the failure is reported to the process");
     } else {
         let closed = timeout(END_MAX, service.close()).await;
         closed.expect("it closes");
@@ -115,22 +115,22 @@ async fn use_store(directory: &Path) -> Outcome {
     }
 }
 
-/// Every way to damage one page of a file, in which it is not empty.
+/// The damages of one page of a file that is not empty.
 fn damages(whole: &[u8]) -> impl Iterator<Item = Vec<u8>> {
     let pages = (0..whole.len()).step_by(PAGE_BYTES);
     let used = pages.filter(|at| whole[*at..at + PAGE_BYTES].iter().any(|byte| *byte != 0));
     used.flat_map(|at| FILLINGS.map(|filling| damaged(whole, at, filling)))
 }
 
-/// The file with a page, from its fifth byte on, filled with the same byte.
+/// The file with one page filled with one byte, from the page's fifth byte on.
 fn damaged(whole: &[u8], at: usize, filling: u8) -> Vec<u8> {
     let mut damaged = whole.to_vec();
     damaged[at + 4..at + PAGE_BYTES].fill(filling);
     damaged
 }
 
-/// Over a process: it ends with that code and a sentence that names the file and what to do.
-fn ends_with_a_sentence(bytes: &[u8]) {
+/// Checks that a process ends with that code and a message with the file and the remedy.
+fn ends_with_a_message(bytes: &[u8]) {
     let directory = TempDir::new().expect("a directory");
     fs::write(directory.path().join(STORE), bytes).expect("writes");
     let mut sidecar = Binary::start(&embedded(directory.path()), &[]);
@@ -160,7 +160,7 @@ fn ends_with_a_sentence(bytes: &[u8]) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_damaged_page_ends_a_store_in_silence() {
+async fn every_damaged_page_of_a_store_is_reported() {
     let _counting = counting_panics().await;
     let whole = whole_store().await;
     let mut found = HashMap::new();
@@ -169,14 +169,14 @@ async fn no_damaged_page_ends_a_store_in_silence() {
         fs::write(directory.path().join(STORE), &damaged).expect("writes");
         found.insert(use_store(directory.path()).await, damaged);
     }
-    // The damage is such that redb panics, both while it opens a file and while it serves.
+    // The damage makes redb panic, both while it opens a file and while it serves.
     for outcome in [Outcome::RefusedByPanic, Outcome::FailedByPanic] {
-        ends_with_a_sentence(found.get(&outcome).expect("a page of that kind"));
+        ends_with_a_message(found.get(&outcome).expect("a page of that kind"));
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_damaged_page_ends_a_journal_in_silence() {
+async fn every_damaged_page_of_a_journal_is_reported() {
     let _counting = counting_panics().await;
     let entry = |number: usize| Entry {
         app: app("a"),
@@ -212,11 +212,11 @@ async fn no_damaged_page_ends_a_journal_in_silence() {
             refused += 1;
         }
     }
-    assert!(refused > 0, "redb panics over no page");
+    assert!(refused > 0, "redb panics on no page");
 }
 
 #[tokio::test]
-async fn an_empty_file_is_not_taken_for_a_new_store_or_journal() {
+async fn an_empty_file_is_not_treated_as_a_new_store_or_journal() {
     let directory = TempDir::new().expect("a directory");
     let (store, journal) = (directory.path().join(STORE), directory.path().join(JOURNAL));
     for path in [&store, &journal] {
@@ -231,7 +231,7 @@ async fn an_empty_file_is_not_taken_for_a_new_store_or_journal() {
         assert!(error.contains("restore it") && error.contains("move it aside"), "{error}");
     }
     for path in [&store, &journal] {
-        assert_eq!(fs::metadata(path).expect("is there").len(), 0, "left as it is");
+        assert_eq!(fs::metadata(path).expect("the file exists").len(), 0, "the file is unchanged");
     }
     let mut sidecar = Binary::start(&embedded(directory.path()), &[]);
     assert_eq!(sidecar.end(END_MAX), Some(1));

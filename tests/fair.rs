@@ -1,8 +1,8 @@
-//! Fair turns in front of the store: an app that asks for more than it can do does not hold up
-//! another one, on every store.
+//! Fair scheduling in front of the store: an app that sends more than the store can decide does not
+//! delay another app, on every store.
 //!
-//! What is counted is how many subjects of the greedy app are decided while one call of the other
-//! app is under way: in order of arrival it would be all that wait.
+//! The tests count the subjects of the greedy app that are decided while one call of the other app
+//! is in flight: in order of arrival it would be all waiting ones.
 //!
 //! A process of its own, since other tests beside it would change how many are decided meanwhile.
 
@@ -22,20 +22,20 @@ use support::redis::Standalone;
 use support::{Place, Service, app, user};
 use tempfile::TempDir;
 
-/// Calls of the greedy app that are under way at once.
+/// Calls of the greedy app in flight.
 const GREEDY_CALLS: usize = 48;
-/// Their subjects.
+/// Subjects of each greedy call.
 const GREEDY_SUBJECTS: usize = 1000;
 /// Calls of the quiet app, one after another.
 const QUIET_CALLS: usize = 60;
-/// Most subjects of the greedy app that are decided while a usual call of the quiet one is under
-/// way: what is in work when it comes, a turn of the other app, and operations that end meanwhile.
-/// The queue has [`GREEDY_CALLS`] times [`GREEDY_SUBJECTS`].
+/// The most subjects of the greedy app that are decided during a usual call of the quiet one:
+/// those in flight at its arrival, one turn of the greedy app, and operations that end during the
+/// call. The queue has [`GREEDY_CALLS`] times [`GREEDY_SUBJECTS`].
 const AHEAD_USUALLY: usize = 8 * GREEDY_SUBJECTS;
-/// The same of any call: a thread may have to wait for a processor.
+/// The most for any call: a thread may have to wait for a processor.
 const AHEAD_MAX: usize = GREEDY_CALLS / 2 * GREEDY_SUBJECTS;
 
-/// What a greedy app does.
+/// The calls of a greedy app.
 #[derive(Debug, Clone, Copy)]
 enum Greed {
     Friends,
@@ -65,7 +65,7 @@ async fn greedy_call(service: &Service, greed: Greed, round: usize) {
     }
 }
 
-async fn quiet_is_not_held_up(service: Service, greed: Greed) {
+async fn quiet_is_not_delayed(service: Service, greed: Greed) {
     let (service, over) = (Arc::new(service), Arc::new(AtomicBool::new(false)));
     let decided = Arc::new(AtomicUsize::new(0));
     let greedy = (0..GREEDY_CALLS).map(|number| {
@@ -78,7 +78,7 @@ async fn quiet_is_not_held_up(service: Service, greed: Greed) {
                     return round;
                 }
             }
-            unreachable!("it ends by return")
+            unreachable!("the loop returns")
         })
     });
     let greedy: Vec<_> = greedy.collect();
@@ -109,24 +109,24 @@ async fn quiet_is_not_held_up(service: Service, greed: Greed) {
 async fn on(place: &Place) {
     for greed in [Greed::Friends, Greed::Logins, Greed::Accounts] {
         let service = Service::open_any(place, Arc::new(SystemClock), builtin()).await;
-        quiet_is_not_held_up(service, greed).await;
+        quiet_is_not_delayed(service, greed).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_app_that_asks_for_too_much_does_not_hold_up_another_in_redis() {
+async fn a_greedy_app_does_not_delay_another_in_redis() {
     on(&Place::Redis(Standalone::start().url())).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_app_that_asks_for_too_much_does_not_hold_up_another_in_memory() {
+async fn a_greedy_app_does_not_delay_another_in_memory() {
     on(&Place::Memory).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_app_that_asks_for_too_much_does_not_hold_up_another_on_disk() {
+async fn a_greedy_app_does_not_delay_another_on_disk() {
     let directory = TempDir::new().expect("a directory");
     let place = Place::directory(directory.path());
     let service = Service::open_any(&place, Arc::new(SystemClock), builtin()).await;
-    quiet_is_not_held_up(service, Greed::Accounts).await;
+    quiet_is_not_delayed(service, Greed::Accounts).await;
 }

@@ -1,7 +1,7 @@
-//! What a panic does: it is logged and counted, ends a call alone, and ends the process where a
-//! task or a writing thread panicked, whose work nobody else does.
+//! The effect of a panic: it is logged and counted, fails only one call, and ends the process if a
+//! background task or a writing thread panicked, which nothing replaces.
 //!
-//! The clock of the sidecar panics once, where the code that reads it is the one that is wanted.
+//! The clock of the sidecar panics once, when the chosen code reads it.
 //!
 //! A process of its own, since the log, the panic hook and the counter of panics are the process's.
 
@@ -24,10 +24,10 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-/// Longest time for what has to happen soon.
+/// The longest time for conditions that become true soon.
 const SOON: Duration = Duration::from_secs(30);
 
-/// The log and the counter are the process's: one test at a time.
+/// The log and the counter belong to the process: one test at a time.
 static ONE_AT_A_TIME: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 static LOG: Mutex<Vec<u8>> = Mutex::new(Vec::new());
@@ -73,10 +73,10 @@ struct Sidecar {
 }
 
 impl Sidecar {
-    /// Starts one over a store in memory.
+    /// Starts a sidecar on a store in memory.
     async fn start() -> Self {
         let log = tracing_subscriber::fmt().with_ansi(false).with_writer(|| Log);
-        // Fails where the test before has done it.
+        // Fails if an earlier test has set it.
         let _ = log.try_init();
         telemetry::log_panics();
         LOG.lock().unwrap_or_else(PoisonError::into_inner).clear();
@@ -108,7 +108,7 @@ impl Sidecar {
         QuotaServiceClient::connect(format!("http://{}", self.data)).await.expect("it serves")
     }
 
-    /// How many panics `/metrics` shows.
+    /// The number of panics in `/metrics`.
     async fn panics(&self) -> u64 {
         let mut stream = TcpStream::connect(self.management).await.expect("it serves");
         let request = b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
@@ -119,7 +119,7 @@ impl Sidecar {
         line.expect("it is counted from the beginning").parse().expect("a number")
     }
 
-    /// Waits until it ends by itself.
+    /// Waits until the sidecar ends by itself.
     async fn ended(self) -> Result<(), ServeError> {
         timeout(SOON, self.task).await.expect("it ends").expect("the main task does not panic")
     }
@@ -141,7 +141,7 @@ fn create(user: &str) -> pb::CreateAccountsRequest {
     }
 }
 
-/// The one line of the log about a panic.
+/// The one log line of a panic.
 fn logged() -> String {
     let log = LOG.lock().unwrap_or_else(PoisonError::into_inner);
     let text = String::from_utf8_lossy(&log).into_owned();
@@ -164,16 +164,16 @@ async fn a_call_that_panics_fails_alone_and_is_logged_and_counted() {
     let failed = timeout(SOON, client.get_usage(usage())).await.expect("the caller does not wait");
     let status = failed.expect_err("nothing was decided");
     assert_eq!(status.code(), tonic::Code::Cancelled, "{status:?}");
-    // The same connection goes on.
+    // The connection remains usable.
     client.get_usage(usage()).await.expect("it serves");
     assert_eq!(sidecar.panics().await, before + 1);
     logged();
     drop(sidecar.stop);
-    sidecar.task.await.expect("no panic").expect("it ends in order");
+    sidecar.task.await.expect("no panic").expect("an orderly end");
 }
 
 #[tokio::test]
-async fn a_task_that_panics_ends_the_process() {
+async fn a_background_task_that_panics_ends_the_process() {
     let _one = ONE_AT_A_TIME.lock().await;
     let sidecar = Sidecar::start().await;
     sidecar.client().await.get_usage(usage()).await.expect("it serves");

@@ -14,7 +14,7 @@ use super::schedule::Limits;
 pub struct Checks<'a> {
     /// The catalog.
     pub catalog: &'a Catalog,
-    /// What is sold.
+    /// The values that are sold.
     pub limits: &'a Limits,
     /// The kind of the operation.
     pub kind: OperationKind,

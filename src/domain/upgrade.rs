@@ -151,8 +151,8 @@ fn sold_as(violation: &Violation) -> impl Iterator<Item = LimitId> {
     id.kind().sold_as().filter_map(move |kind| kind.id(name))
 }
 
-/// Returns the part of a limit, with all limits that one operation may meet; `None` for a limit that
-/// is not sold.
+/// Returns the part of a limit, with all limits that one operation may meet; `None` if it is not
+/// sold.
 fn part(id: &LimitId) -> Option<Part> {
     let row = id.kind().row();
     row.relation.filter(|_| row.sale != Sale::Never).map(Relation::part)

@@ -1,4 +1,4 @@
-//! What the sidecar holds, found fact by fact: a take in CHECK_ONLY answers ALREADY_HELD or not.
+//! The facts of the sidecar, read one by one: a dry-run take returns ALREADY_HELD or not.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,7 @@ fn held(result: &pb::Result) -> bool {
     result.outcome() == Outcome::AlreadyHeld
 }
 
-/// Every cell of a worker, each whole or not at all.
+/// Every cell of a worker; fails if one is partial.
 pub async fn of_worker(client: &mut Client, worker: usize) -> BTreeMap<Cell, bool> {
     let mut facts = BTreeMap::new();
     accounts(client, worker, &mut facts).await;
@@ -74,7 +74,7 @@ async fn friendships(client: &mut Client, worker: usize, facts: &mut BTreeMap<Ce
     }
 }
 
-/// Whether each of `friend_ids` is in the user's own list.
+/// For each of `friend_ids`, whether it is in the user's list.
 async fn listed(client: &mut Client, user_id: &str, friend_ids: Vec<String>) -> Vec<bool> {
     let (app_id, user_id) = (APP.to_owned(), user_id.to_owned());
     let mode = check_only();
@@ -88,11 +88,11 @@ async fn own_group_is_whole(client: &mut Client, worker: usize, number: usize) -
     let id = own_group(worker, number);
     let (there, members) = group_is_there(client, id.clone(), "Private", members).await;
     let whole = members.iter().all(|member| *member == there);
-    assert!(whole, "{id} is there: {there}, and its members: {members:?}");
+    assert!(whole, "{id} exists: {there}, and its members: {members:?}");
     there
 }
 
-/// Whether a group of that type is there, and whether each of `member_ids` is in it.
+/// Whether a group of that type exists, and for each of `member_ids` whether it is a member.
 async fn group_is_there(
     client: &mut Client,
     group_id: String,
@@ -112,7 +112,7 @@ async fn group_is_there(
     (there, answer.members.iter().map(held).collect())
 }
 
-/// What a subject holds of each of its limits; nothing may be over its limit.
+/// The usage of a subject by limit; fails if one is over its limit.
 pub async fn usage(client: &mut Client, kind: Kind) -> BTreeMap<String, i64> {
     let subject = Some(pb::Subject { kind: Some(kind.clone()) });
     let request = pb::GetUsageRequest { app_id: APP.to_owned(), subject };

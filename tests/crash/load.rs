@@ -1,7 +1,7 @@
-//! Workers that take and give back, and remember what was acknowledged.
+//! Workers that take and release, and record the acknowledged facts.
 //!
-//! Every fact belongs to one worker, so what it must be after a crash is known; the limits belong
-//! to all: accounts, rooms, the hub's friends and the shared groups' members run out.
+//! Every fact belongs to one worker, so its state after a crash is determined; the limits are
+//! shared: accounts, rooms, the hub's friends and the shared groups' members reach them.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -23,31 +23,31 @@ const OWN_GROUPS: usize = 3;
 /// More than 10 rooms among all workers.
 const ROOMS_EACH: usize = 2;
 const OWN_GROUP_MEMBERS: usize = 5;
-/// How long some hundred answers may take: a thousand times what they take.
+/// The timeout for some hundred responses: a thousand times their duration.
 const LOAD_MAX: Duration = Duration::from_secs(120);
-/// A friend of everybody's, as far as his list goes.
+/// A user who is a friend of all others, up to the limit.
 pub const HUB: &str = "hub";
 
-/// What is held or not, whole.
+/// A unit that is held as a whole or not at all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Cell {
     Account(usize),
-    /// In a shared group.
+    /// A membership in a shared group.
     Member(usize, usize),
-    /// Of the hub, both ways.
+    /// A mutual friendship with the hub.
     Friend(usize),
-    /// A Private group of the worker's with an owner and four more members.
+    /// A Private group of the worker with an owner and four more members.
     Group(usize),
     /// An AVChatRoom.
     Room(usize),
 }
 
-/// What the workers and the one who kills tell each other.
+/// Signals between the workers and the killer.
 #[derive(Debug, Default)]
 pub struct Signals {
     pub killed: AtomicBool,
     acknowledged: AtomicUsize,
-    /// Told when so many requests were acknowledged.
+    /// Signals when that number of requests was acknowledged.
     enough: usize,
     reached: Notify,
 }
@@ -63,19 +63,19 @@ impl Signals {
         }
     }
 
-    /// Until enough was acknowledged.
+    /// Waits until enough requests were acknowledged.
     pub async fn reached(&self) {
         let reached = tokio::time::timeout(LOAD_MAX, self.reached.notified()).await;
-        reached.expect("the workers get answers");
+        reached.expect("the workers get responses");
     }
 }
 
-/// What a worker knows.
+/// The expected facts of a worker.
 #[derive(Debug, Clone, Default)]
 pub struct Known {
-    /// What was acknowledged; what is not listed is not held.
+    /// The acknowledged facts; others are not held.
     pub held: BTreeMap<Cell, bool>,
-    /// What was under way when the sidecar was killed: held all alike or not at all afterwards.
+    /// The cells of the request in flight at the kill: all held afterwards, or none.
     pub unsure: Vec<Cell>,
     pub acknowledged: usize,
     pub denied: usize,
@@ -85,7 +85,7 @@ pub fn user(worker: usize, number: usize) -> String {
     format!("user {worker}/{number}")
 }
 
-/// Users of accounts have nothing else, since deleting an account takes everything.
+/// Users with accounts have no other facts, since deleting an account releases all of them.
 pub fn account(worker: usize, number: usize) -> String {
     format!("account {worker}/{number}")
 }
@@ -132,7 +132,7 @@ pub async fn work(
         let take = rng.percent(if held { 30 } else { 85 });
         let mut touched = vec![cell];
         if let (Cell::Member(group, _), true, false) = (cell, held, take) {
-            // All of his users in that group, in one request.
+            // All of the worker's users in that group, in one request.
             touched.extend(cells.iter().filter(|other| {
                 **other != cell
                     && matches!(other, Cell::Member(of, _) if *of == group)
@@ -183,7 +183,7 @@ impl Known {
     }
 }
 
-/// One request; the outcomes are those of `touched`, which are several only where users leave.
+/// Makes one request; its outcomes are those of `touched`, several only if users leave.
 async fn send(
     client: &mut Client,
     worker: usize,

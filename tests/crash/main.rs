@@ -1,10 +1,9 @@
-//! SIGKILL at random instants: what was acknowledged is there afterwards, what was not is whole or
-//! absent, nothing is over a limit, and every count is the number of facts.
+//! SIGKILL at random instants: acknowledged facts are kept, unacknowledged operations are applied
+//! as a whole or not at all, nothing is over a limit, and every count equals the number of facts.
 //!
-//! The real binary serves a store on disk over a Unix socket. Workers ([`load`]) take and give
-//! back until it is killed; it is started again over the same store, and everything is asked for
-//! fact by fact ([`facts`]). `IMQUOTA_SEED=...` repeats the load, though not the instant at which
-//! the kill meets it.
+//! The real binary serves a store on disk over a Unix socket. Workers ([`load`]) take and release
+//! until it is killed; it is restarted on the same store, which is then read fact by fact
+//! ([`facts`]). `IMQUOTA_SEED=...` repeats the load, though not the instant of the kill.
 //!
 //! A process of its own, since it needs the processors for a load that a kill always interrupts.
 
@@ -30,7 +29,7 @@ use tokio::task::JoinSet;
 
 const KILLS: usize = 35;
 
-/// What must have happened, or the test has proved nothing.
+/// The minimal numbers of events, below which the test proves nothing.
 const ACKNOWLEDGED_MIN: usize = 2000;
 const DENIED_MIN: usize = 100;
 const UNDER_WAY_MIN: usize = 2 * KILLS;
@@ -40,13 +39,13 @@ struct Tally {
     acknowledged: usize,
     denied: usize,
     under_way: usize,
-    /// Of what was under way: found changed and found as it was.
+    /// Of the operations in flight: found applied and found not applied.
     came_through: usize,
     fell_away: usize,
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_acknowledged_survives_sigkill_and_the_rest_is_whole_or_absent() {
+async fn acknowledged_facts_survive_sigkill_and_others_are_whole_or_absent() {
     let seed = seed(5);
     let mut rng = Rng::new(seed);
     let directory = tempfile::tempdir().expect("a directory");
@@ -73,7 +72,7 @@ async fn what_was_acknowledged_survives_sigkill_and_the_rest_is_whole_or_absent(
     assert!(!void, "void: too little happened: {tally:#?}");
 }
 
-/// Groups that everybody joins, each with a member who stays.
+/// Groups that all workers join, each with a member who stays.
 async fn set_up(client: &mut Client) {
     for number in 0..SHARED_GROUPS {
         let request = pb::CreateGroupRequest {
@@ -89,7 +88,7 @@ async fn set_up(client: &mut Client) {
 }
 
 async fn load_and_kill(sidecar: Sidecar, known: Vec<Known>, rng: &mut Rng) -> Vec<Known> {
-    // Counted in answers, so that a slow machine proves as much as a fast one.
+    // Counted in responses, so that a slow machine proves as much as a fast one.
     let signals = Arc::new(Signals::after(1 + rng.below(250)));
     let mut workers = JoinSet::new();
     for (worker, known) in known.into_iter().enumerate() {
@@ -100,7 +99,7 @@ async fn load_and_kill(sidecar: Sidecar, known: Vec<Known>, rng: &mut Rng) -> Ve
     }
     signals.reached().await;
     if rng.percent(50) {
-        // Else the kill comes right upon an answer, which must be on disk by then.
+        // Otherwise the kill follows a response directly, which must be on disk by then.
         let more = u64::try_from(rng.below(3000)).expect("fits");
         tokio::time::sleep(Duration::from_micros(more)).await;
     }
@@ -114,7 +113,7 @@ async fn load_and_kill(sidecar: Sidecar, known: Vec<Known>, rng: &mut Rng) -> Ve
     after.into_values().collect()
 }
 
-/// The facts of each worker, asked for at the same time.
+/// Reads the facts of each worker, concurrently.
 async fn everything_found(sidecar: &Sidecar) -> Vec<BTreeMap<Cell, bool>> {
     let mut questions = JoinSet::new();
     for worker in 0..WORKERS {
@@ -125,7 +124,7 @@ async fn everything_found(sidecar: &Sidecar) -> Vec<BTreeMap<Cell, bool>> {
     found.into_values().collect()
 }
 
-/// Compares what a worker knows with what was found, and takes over how it turned out.
+/// Compares a worker's expected facts with the found ones, and adopts the found ones.
 fn settle(known: &mut Known, found: BTreeMap<Cell, bool>, place: &str, tally: &mut Tally) {
     for (cell, is_there) in &found {
         let surely = known.is_held(*cell);
@@ -147,7 +146,7 @@ fn settle(known: &mut Known, found: BTreeMap<Cell, bool>, place: &str, tally: &m
     *known = Known { held: found, ..Known::default() };
 }
 
-/// Every count is the number of facts.
+/// Checks that every count equals the number of facts.
 async fn compare_counts(sidecar: &Sidecar, known: &[Known]) {
     let mut client = sidecar.connect().await;
     let all = |of: &dyn Fn(&Cell) -> bool| known.iter().map(|known| count(known, of)).sum::<i64>();

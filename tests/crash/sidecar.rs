@@ -1,4 +1,4 @@
-//! The real binary as a process, which is killed without warning.
+//! The real binary as a process that is killed.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ use tower::service_fn;
 
 pub type Client = QuotaServiceClient<Channel>;
 
-/// How long a start may take: a thousand times what it takes.
+/// The timeout of a start: a thousand times its duration.
 const START_MAX: Duration = Duration::from_secs(60);
 
 pub struct Sidecar {
@@ -26,7 +26,7 @@ pub struct Sidecar {
 }
 
 impl Sidecar {
-    /// Starts it over the store in `directory`, with its sockets there.
+    /// Starts the process on the store in `directory`, with its sockets there.
     pub async fn start(directory: &Path) -> Self {
         let at = |name: &str| directory.join(name).display().to_string();
         let mut command = Command::new(env!("CARGO_BIN_EXE_imquota"));
@@ -52,7 +52,7 @@ impl Sidecar {
     async fn wait(&mut self) {
         let watch = Stopwatch::start();
         while !self.is_serving().await {
-            let ended = self.child.try_wait().expect("the child can be asked");
+            let ended = self.child.try_wait().expect("the state of the child");
             assert_eq!(ended, None, "the sidecar ended at its start");
             assert!(watch.elapsed() < START_MAX, "the sidecar does not serve");
             tokio::time::sleep(Duration::from_millis(2)).await;
@@ -68,7 +68,7 @@ impl Sidecar {
         answer.is_ok_and(|answer| answer.into_inner().status() == ServingStatus::Serving)
     }
 
-    /// A connection of its own.
+    /// A new connection.
     pub async fn connect(&self) -> Client {
         Client::new(self.channel().await.expect("the sidecar accepts"))
     }
@@ -91,7 +91,7 @@ impl Sidecar {
 
 impl Drop for Sidecar {
     fn drop(&mut self) {
-        // Where a test failed; after `kill` there is nothing left to do.
+        // After a failed test; after `kill` this has no effect.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -1,14 +1,14 @@
-"""Evaluates NetworkPolicies as Kubernetes defines them: which connections are admitted.
+"""Evaluates NetworkPolicies by the definition of Kubernetes: which connections are admitted.
 
-It is written from the reference of `networking.k8s.io/v1`, and reads nothing but rendered policies
-and the labels, namespaces, addresses and ports of endpoints.
+It implements the reference of `networking.k8s.io/v1`, and reads only rendered policies and the
+labels, namespaces, addresses and ports of endpoints.
 """
 
 from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
 
 NAME_LABEL = "kubernetes.io/metadata.name"
-"""The label that Kubernetes gives each namespace: its name."""
+"""The label with the name of the namespace, which Kubernetes sets."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Endpoint:
 
 
 def selects(selector: dict, labels: dict[str, str]) -> bool:
-    """Whether a label selector selects these labels; the empty selector selects everything."""
+    """Returns whether a selector selects these labels; the empty selector selects everything."""
     unknown = selector.keys() - {"matchLabels", "matchExpressions"}
     assert not unknown, unknown
     for key, value in (selector.get("matchLabels") or {}).items():
@@ -34,7 +34,7 @@ def selects(selector: dict, labels: dict[str, str]) -> bool:
 
 
 def satisfies(requirement: dict, labels: dict[str, str]) -> bool:
-    """Whether labels satisfy one requirement of `matchExpressions`."""
+    """Returns whether labels satisfy one requirement of `matchExpressions`."""
     key, values = requirement["key"], requirement.get("values", [])
     match requirement["operator"]:
         case "In":
@@ -49,7 +49,7 @@ def satisfies(requirement: dict, labels: dict[str, str]) -> bool:
 
 
 def is_peer(peer: dict, endpoint: Endpoint, namespace: str) -> bool:
-    """Whether an endpoint is a peer of a rule in a policy of that namespace."""
+    """Returns whether an endpoint is a peer of a rule in a policy of that namespace."""
     if "ipBlock" in peer:
         assert peer.keys() == {"ipBlock"}, peer
         block, address = peer["ipBlock"], ip_address(endpoint.address)
@@ -67,7 +67,7 @@ def is_peer(peer: dict, endpoint: Endpoint, namespace: str) -> bool:
 
 
 def is_port(entry: dict, target: Endpoint, port: int, protocol: str) -> bool:
-    """Whether an entry of `ports` names that port of the target."""
+    """Returns whether an entry of `ports` names that port of the target."""
     if entry.get("protocol", "TCP") != protocol:
         return False
     named = entry.get("port")
@@ -80,7 +80,7 @@ def is_port(entry: dict, target: Endpoint, port: int, protocol: str) -> bool:
 
 def admits(policies: list[dict], direction: str, pod: Endpoint, other: Endpoint, port: int,
            protocol: str) -> bool:
-    """Whether the policies of a pod admit a connection in that direction, Ingress or Egress."""
+    """Returns whether a pod's policies admit a connection in a direction, Ingress or Egress."""
     peers, target = ("from", pod) if direction == "Ingress" else ("to", other)
     is_isolated = False
     for policy in policies:
@@ -103,6 +103,6 @@ def admits(policies: list[dict], direction: str, pod: Endpoint, other: Endpoint,
 
 def is_allowed(policies: list[dict], source: Endpoint, target: Endpoint, port: int,
                protocol: str = "TCP") -> bool:
-    """Whether a connection is let out at its source and in at its target."""
+    """Returns whether source (egress) and target (ingress) admit a connection."""
     return admits(policies, "Egress", source, target, port, protocol) and admits(
         policies, "Ingress", target, source, port, protocol)

@@ -1,4 +1,4 @@
-"""Renders overlays and the chart, as kubectl and helm do, and finds what is in them."""
+"""Renders overlays and the chart with kubectl and helm, and finds objects in them."""
 
 import functools
 import json
@@ -11,7 +11,7 @@ import yaml
 from tools import DEPLOY, run, tool
 
 printed = functools.cache(run)
-"""What renders the same twice is run once."""
+"""Cached, since the same input renders the same output."""
 
 
 def objects_of(text: str) -> list[dict]:
@@ -25,7 +25,7 @@ def kustomized(folder: str) -> list[dict]:
 
 
 def composed(resources: list[str], components: list[str] = (), **more) -> list[dict]:
-    """The objects of an overlay that a user writes over those in `deploy/`."""
+    """The objects of a user's overlay on those in `deploy/`."""
     with tempfile.TemporaryDirectory() as folder:
         def path(name: str) -> str:
             return os.path.relpath((DEPLOY / name).resolve(), Path(folder).resolve())
@@ -38,7 +38,7 @@ def composed(resources: list[str], components: list[str] = (), **more) -> list[d
 
 
 def templated(values: dict[str, str], good: bool = True, release: str = "try"):
-    """The objects of the chart with values of the command line, or what helm prints."""
+    """The objects of the chart with values of the command line, or helm's error output."""
     settings = [part for key, value in values.items() for part in ("--set-string" if value not in (
         "true", "false") and not value.isdigit() else "--set", f"{key}={value}")]
     text = printed(tool("helm"), "template", release, "helm/imquota", *settings, good=good)
@@ -46,9 +46,9 @@ def templated(values: dict[str, str], good: bool = True, release: str = "try"):
 
 
 def templated_from(values: dict, good: bool = True):
-    """The objects of the chart with a file of values, or what helm prints."""
+    """The objects of the chart with a file of values, or helm's error output."""
     with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
-        # Numbers as people write them: 5000000, and not 5e6.
+        # Numbers in plain notation: 5000000, not 5e6.
         file.write(json.dumps(values))
         file.flush()
         text = run(tool("helm"), "template", "try", "helm/imquota", "-f", file.name, good=good)
@@ -56,7 +56,7 @@ def templated_from(values: dict, good: bool = True):
 
 
 def kinds(objects: list[dict]) -> set[str]:
-    """The kinds among them."""
+    """The kinds of the objects."""
     return {each["kind"] for each in objects}
 
 
@@ -85,7 +85,7 @@ def imquota_of(objects: list[dict]) -> dict:
 
 
 def settings_of(objects: list[dict]) -> dict[str, str]:
-    """The settings that imquota is given: those of its ConfigMap, and its own over them."""
+    """The settings of imquota: those of its ConfigMap, overridden by those of the container."""
     imquota = imquota_of(objects)
     (source,) = [each["configMapRef"]["name"] for each in imquota["envFrom"]]
     (found,) = [each["data"] for each in every("ConfigMap", objects)

@@ -1,4 +1,4 @@
-"""Values of the chart arrive in the pod as they were written."""
+"""Values of the chart reach the pod unchanged."""
 
 import kubernetes_validate
 import pytest
@@ -11,7 +11,7 @@ LARGE = 5_000_000
 
 
 def validated(objects: list[dict]) -> list[dict]:
-    """The same objects, of which Kubernetes knows each field."""
+    """The objects, after their validation against the schemas of Kubernetes."""
     for each in objects:
         kubernetes_validate.validate(each, "1.33", strict=True)
     return objects
@@ -28,7 +28,7 @@ def test_a_setting_is_rendered_as_it_is_written(value, text):
     assert isinstance(settings_of(objects)["IMQUOTA_CATALOG"], str)
 
 
-def test_numbers_of_the_command_line_are_taken_too():
+def test_numbers_of_the_command_line_are_accepted_too():
     objects = templated({"settings.REQUEST_TIMEOUT_MS": "5000000"})
     assert settings_of(objects)["IMQUOTA_REQUEST_TIMEOUT_MS"] == "5000000"
 
@@ -63,7 +63,7 @@ def test_large_numbers_are_whole_numbers():
     assert spec["minReplicas"] == spec["maxReplicas"] == LARGE
 
 
-def test_the_pod_has_what_the_values_say():
+def test_the_pod_has_the_properties_of_the_values():
     affinity = {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [{
         "labelSelector": {"matchLabels": {"app.kubernetes.io/name": "imquota"}},
         "topologyKey": "kubernetes.io/hostname"}]}}

@@ -1,4 +1,4 @@
-"""The image and the compose file, which nothing here can build or run: what can be said without."""
+"""Static checks of the image and the compose file, since nothing here can build or run them."""
 
 import re
 import tomllib
@@ -14,11 +14,11 @@ SOURCES = [source for line in re.findall(r"^COPY (?!--)(.*) \S+$", DOCKERFILE, r
            for source in line.split()]
 
 
-def test_hadolint_has_nothing_to_complain_about():
+def test_hadolint_finds_no_problem():
     run(tool("hadolint"), "--failure-threshold", "style", str(DEPLOY / "Dockerfile"))
 
 
-def test_the_image_is_built_from_what_is_there_and_runs_as_nobody():
+def test_the_image_is_built_from_existing_files_and_runs_without_root():
     let_in = (REPOSITORY / ".dockerignore").read_text().splitlines()
     named = {line for line in let_in if not line.startswith("#")}
     assert named == {"*", *(f"!{source}" for source in SOURCES)}
@@ -69,5 +69,5 @@ def test_docker_compose_names_files_that_exist_and_settings_that_do():
         assert f"env: {setting}]" in known or f"what {setting} names" in known, setting
 
 
-def test_prometheus_takes_the_configuration_of_docker_compose():
+def test_prometheus_accepts_the_configuration_of_docker_compose():
     run("promtool", "check", "config", str(DEPLOY / "prometheus" / "prometheus.yaml"))

@@ -1,4 +1,4 @@
-"""Every manifest that can be rendered is one that Kubernetes takes, and keeps its promises."""
+"""Every rendered manifest is valid for Kubernetes, and has the promised properties."""
 
 import json
 import re
@@ -30,7 +30,7 @@ EVERYTHING = {
     "extraEnv[0].name": "IMQUOTA_LOG_FILTER", "extraEnv[0].value": "info",
 }
 CUSTOM = {"ServiceMonitor", "PodMonitor", "PrometheusRule"}
-"""Kinds of the Prometheus operator, of which Kubernetes has no schema."""
+"""Kinds of the Prometheus operator, for which Kubernetes has no schema."""
 
 
 RENDERED = {
@@ -48,12 +48,12 @@ RENDERED = {
 
 
 def monitor(name: str) -> dict:
-    """What tells the Prometheus operator whom to scrape."""
+    """A monitor object of the Prometheus operator."""
     return yaml.safe_load((DEPLOY / "prometheus" / f"{name}.yaml").read_text())
 
 
 @pytest.mark.parametrize("name", RENDERED)
-def test_kubernetes_takes_it_to_the_last_field(name):
+def test_each_manifest_is_valid_for_kubernetes(name):
     objects = RENDERED[name]()
     assert objects
     for each in objects:
@@ -61,7 +61,7 @@ def test_kubernetes_takes_it_to_the_last_field(name):
             kubernetes_validate.validate(each, "1.33", strict=True)
 
 
-def test_a_field_that_does_not_exist_would_be_found():
+def test_an_unknown_field_is_found():
     deployment = only("Deployment", RENDERED["chart"]())
     deployment["spec"]["template"]["spec"]["containers"][0]["readinesProbe"] = {}
     with pytest.raises(kubernetes_validate.ValidationError):
@@ -72,7 +72,7 @@ IMQUOTA = [name for name in RENDERED if name != "base"]
 
 
 @pytest.mark.parametrize("name", IMQUOTA)
-def test_it_runs_without_rights_and_ends_in_its_time(name):
+def test_imquota_runs_without_privileges_and_ends_within_the_grace_period(name):
     objects = RENDERED[name]()
     pod, imquota = pod_of(objects), imquota_of(objects)
     security = {**pod["securityContext"], **imquota["securityContext"]}
@@ -81,12 +81,12 @@ def test_it_runs_without_rights_and_ends_in_its_time(name):
     assert security["capabilities"] == {"drop": ["ALL"]}
     assert security["seccompProfile"] == {"type": "RuntimeDefault"}
     assert pod["automountServiceAccountToken"] is False
-    # shutdown_delay, drain_timeout and the last try of the journal and of events.
+    # shutdown_delay, drain_timeout and the last attempt of the journal and of events.
     assert pod["terminationGracePeriodSeconds"] > 2 + 10 + 5 + 2
     assert {"startupProbe", "livenessProbe", "readinessProbe"} <= imquota.keys()
     assert imquota["resources"]["limits"]["memory"]
     mounts = {each["mountPath"] for each in imquota["volumeMounts"]}
-    assert "/var/lib/imquota" in mounts, "the journal has a place although the root is read-only"
+    assert "/var/lib/imquota" in mounts, "the journal has a volume although the root is read-only"
 
 
 def test_the_sidecar_is_started_first_and_shares_one_socket():
@@ -106,7 +106,7 @@ def test_the_sidecar_is_started_first_and_shares_one_socket():
     assert admin not in {each["mountPath"] for each in im["volumeMounts"]}
 
 
-def test_what_the_chart_makes_follows_its_values():
+def test_the_objects_of_the_chart_follow_its_values():
     least = kinds(templated({"podDisruptionBudget.enabled": "false"}))
     assert least == {"ServiceAccount", "ConfigMap", "Deployment", "Service"}
     assert kinds(templated(EVERYTHING)) == least | CUSTOM - {"PodMonitor"} | {
@@ -115,7 +115,7 @@ def test_what_the_chart_makes_follows_its_values():
         "PodDisruptionBudget", "HorizontalPodAutoscaler", "NetworkPolicy"}
 
 
-def test_the_chart_carries_alerts_and_dashboard_as_they_are():
+def test_the_chart_contains_unchanged_alerts_and_dashboard():
     objects = templated(EVERYTHING)
     text = (DEPLOY / "prometheus" / "alerts.yaml").read_text()
     assert only("PrometheusRule", objects)["spec"] == yaml.safe_load(
@@ -144,12 +144,12 @@ def test_a_wrong_value_is_refused_by_its_name(values, field):
     assert field in templated(values, good=False)
 
 
-def test_the_chart_has_nothing_to_complain_about():
+def test_helm_lint_finds_no_problem():
     run(tool("helm"), "lint", "--strict", "helm/imquota")
 
 
 @pytest.mark.parametrize("name", ["standalone", "chart with everything"])
-def test_an_autoscaler_is_alone_in_saying_how_many_pods_there_are(name):
+def test_with_an_autoscaler_nothing_else_sets_the_number_of_pods(name):
     objects = RENDERED[name]()
     assert only("HorizontalPodAutoscaler", objects)["spec"]["minReplicas"] >= 2
     assert "replicas" not in only("Deployment", objects)["spec"]
@@ -161,7 +161,7 @@ def test_a_secret_holds_the_files_and_imquota_alone_may_read_them(name):
     objects = RENDERED[name]()
     (volume,) = [each for each in pod_of(objects)["volumes"]
                  if each.get("secret", {}).get("secretName") == "imquota"]
-    assert volume["secret"]["defaultMode"] == 0o440, "for the group, which is fsGroup"
+    assert volume["secret"]["defaultMode"] == 0o440, "readable by the group, which is fsGroup"
     (mount,) = [each for each in imquota_of(objects)["volumeMounts"]
                 if each["name"] == volume["name"]]
     assert mount["readOnly"] and mount["mountPath"] == "/etc/imquota/files"
@@ -189,7 +189,7 @@ def test_prometheus_finds_sidecars_and_servers_by_the_job_of_the_alerts():
         assert endpoint["port"] in {port["name"] for port in service["spec"]["ports"]}
 
 
-def test_the_policy_lets_out_whom_the_values_name():
+def test_the_policy_admits_egress_to_the_targets_of_the_values():
     policy = only("NetworkPolicy", RENDERED["chart with everything"]())
     assert {"ports": [{"port": 4317}]} in policy["spec"]["egress"]
 
@@ -229,14 +229,14 @@ def test_no_file_names_a_retired_setting():
     files = [path for path in DEPLOY.rglob("*") if path.is_file()]
     assert len(files) > 30
     for path, name in product(files, retired):
-        # A longer name may end with it: SUBJECTS_IN_FLIGHT_MAX is in force.
+        # A longer name may end with it: SUBJECTS_IN_FLIGHT_MAX is a current setting.
         flag = name.replace("_", "[_-]")
         spelt = rf"(?i)(?:IMQUOTA_|(?<![a-z][_-])(?<![a-z])){flag}"
         assert not re.search(spelt, path.read_text()), (path, name)
 
 
 def succeeds(imquota: dict, probe: dict, sidecar: Sidecar) -> None:
-    """Probes a sidecar as the kubelet would."""
+    """Probes a sidecar like the kubelet."""
     if "httpGet" in probe:
         ports = {port["name"]: port["containerPort"] for port in imquota["ports"]}
         assert ports[probe["httpGet"]["port"]] == 9090, "IMQUOTA_MANAGEMENT_LISTEN"

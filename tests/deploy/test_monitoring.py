@@ -23,13 +23,13 @@ ALERTS = DEPLOY / "prometheus" / "alerts.yaml"
 DASHBOARD = DEPLOY / "grafana" / "imquota.json"
 RUNBOOK = DEPLOY / "RUNBOOK.md"
 OF_SERVERS_THAT_ANSWER = "imquota_clock_skew_seconds"
-"""A metric that has no series of a server that is away."""
+"""A metric without series for an unavailable server."""
 RUNBOOKS = "https://runbooks.example/imquota"
-"""What stands for the place where an operator publishes the runbook."""
+"""The placeholder for the URL at which an operator publishes the runbook."""
 VARIABLES = {"$instance": ".*", "$__rate_interval": "10s"}
 PODS = 12
 LEGEND_ENTRIES_MAX = 12
-"""As many rows as a panel's legend shows before one has to scroll."""
+"""The rows of a panel's legend that are visible without scrolling."""
 AT_A_GLANCE = ["Can decide", "Store", "Journal", "Denials"]
 
 
@@ -52,12 +52,12 @@ def panels() -> list[tuple[str, str]]:
     found = []
     for panel in json.loads(DASHBOARD.read_text())["panels"]:
         for target in panel.get("targets", []):
-            # What is 0, or not a number, is only left out of the picture.
+            # Values of 0 or NaN are only left out of the graph.
             found.append((panel["title"], re.sub(r" >=? 0$", "", expression(target))))
     return found
 
 
-def test_rules_are_good_and_each_alert_fires_in_trouble_and_not_else():
+def test_rules_are_valid_and_each_alert_fires_only_on_its_fault():
     run("promtool", "check", "rules", str(ALERTS))
     folder = DEPLOY / "prometheus"
     run("promtool", "test", "rules", "alerts_test.yaml", folder=folder)
@@ -67,7 +67,7 @@ def test_rules_are_good_and_each_alert_fires_in_trouble_and_not_else():
             assert f"name: {rule['alert']} {what}\n" in tested, rule["alert"]
 
 
-def test_rules_that_never_fire_would_be_found(tmp_path):
+def test_rules_that_never_fire_are_found(tmp_path):
     text, changed = re.subn(r"(?m)^        expr: .*$", "        expr: vector(0) > 1",
                             ALERTS.read_text())
     assert changed == len(alerts())
@@ -87,7 +87,7 @@ def test_every_alert_has_its_section_of_the_runbook():
         anchor = f"RUNBOOK.md#{rule['alert'].lower()}"
         assert rule["annotations"]["runbook"] == f"deploy/{anchor}"
         assert rule["annotations"]["runbook_url"] == f"{RUNBOOKS}/{anchor}"
-    assert f"`{RUNBOOKS}`" in (DEPLOY / "README.md").read_text(), "what to replace"
+    assert f"`{RUNBOOKS}`" in (DEPLOY / "README.md").read_text(), "the placeholder to replace"
 
 
 def families(text: str) -> dict[str, str]:
@@ -104,7 +104,7 @@ def test_every_metric_is_described():
     assert len(shown) > 15
     for name in shown:
         assert f"`{name}" in described, name
-    # A family without a series is not told, so that the other way round the code has to do.
+    # A family without series is not exposed, so the reverse check reads the code.
     code = "".join(path.read_text() for path in (DEPLOY.parent / "src/telemetry").glob("*.rs"))
     named = re.findall(r"`((?:imquota|process)_\w+?)[{`]", described)
     assert shown <= set(named)
@@ -121,11 +121,11 @@ def test_promtool_finds_nothing_wrong_with_the_metrics():
     assert promtool_finds(text) == ""
     for wrong in (text.replace("imquota_panics_total", "imquota_panics"),
                   text.replace("TYPE imquota_build_info gauge", "TYPE imquota_build_info info")):
-        assert promtool_finds(wrong), "it checks nothing"
+        assert promtool_finds(wrong), "promtool checks nothing"
 
 
 def promtool_finds(text: str) -> str:
-    """What promtool says is wrong with metrics in the text format."""
+    """The problems that promtool finds in metrics in the text format."""
     done = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True,
                           text=True, timeout=60)
     assert (done.returncode == 0) == (done.stdout + done.stderr == "")
@@ -134,8 +134,8 @@ def promtool_finds(text: str) -> str:
 
 @contextmanager
 def prometheus(folder, target: str, instances: list[str] | None = None):
-    """A Prometheus that scrapes that target each half second; asks it a query. With `instances`
-    it takes the target for as many."""
+    """A Prometheus that scrapes that target each half second; yields a query function. With
+    `instances` the target appears as that many instances."""
     (port,) = free_ports(1)
     named = [{"targets": [target], "labels": {"instance": name}} for name in instances or []]
     config = {
@@ -169,7 +169,7 @@ def prometheus(folder, target: str, instances: list[str] | None = None):
 
 
 def some_load(app: App) -> None:
-    """Everything that a dashboard may show of a good day."""
+    """Load for everything that a dashboard shows in normal operation."""
     app.create_group("g", owner="u0")
     app.create_accounts(*names("a", 100))
     for number in range(10):
@@ -178,19 +178,19 @@ def some_load(app: App) -> None:
 
 
 def trouble(app: App) -> None:
-    """What is counted while Redis is away: a Trial account is refused, a member let in."""
+    """Calls while Redis is unavailable: a Trial account is refused, a member admitted."""
     assert error_of(lambda: app.create_accounts("late")).code() == StatusCode.UNAVAILABLE
     assert outcomes(app.join("g", "late")) == [APPLIED]
 
 
 def series(expression: str) -> set[str]:
-    """The series that an expression is made of, with what it asks of their labels."""
+    """The series of an expression, with their label matchers."""
     return set(re.findall(r"\b(?:(?:imquota|process)_\w+|up)\b(?:{[^}]*})?", expression))
 
 
 @contextmanager
 def sidecar_with_everything(folder, redis: Redis):
-    """One that has files to follow and a webhook, which fails once."""
+    """A sidecar with watched files and a webhook, which fails once."""
     (folder / "tokens").write_text(f"ann viewer sha256:{'0' * 64}\n")
     (folder / "secret").write_bytes(SECRET)
     with Receiver() as receiver:
@@ -224,21 +224,21 @@ def test_queries_of_dashboard_and_alerts_have_data_of_a_real_sidecar(tmp_path):
 
         redis.kill()
         trouble(app)
-        wait_until(lambda: has_data("imquota_store_silent_seconds > 1"), 20, "it is silent")
+        wait_until(lambda: has_data("imquota_store_silent_seconds > 1"), 20, "the store is silent")
         for title, expression in panels():
-            # Each on its own, since one of several that is missing does not show in the whole.
+            # Each on its own, since a missing one of several does not change the whole.
             for one in [expression, *series(expression)]:
                 if OF_SERVERS_THAT_ANSWER not in one:
                     wait_until(lambda: has_data(one), 20, f"{title}: {one}")
         for rule in alerts():
             for one in series(rule["expr"]) - {one for _, one in live}:
                 wait_until(lambda: has_data(one), 20, f"{rule['alert']}: {one}")
-        # How it ends without its store is the matter of other tests, and takes its time.
+        # The shutdown without the store takes long, and other tests cover it.
         sidecar.kill()
 
 
 def colour(panel: dict, legend: str, value: float) -> str:
-    """The colour of a value of a stat panel, as Grafana goes through its thresholds."""
+    """The colour of a stat panel's value, by Grafana's rule for thresholds."""
     thresholds = panel["fieldConfig"]["defaults"]["thresholds"]
     for override in panel["fieldConfig"]["overrides"]:
         assert override["matcher"]["id"] == "byName"
@@ -252,7 +252,7 @@ def colour(panel: dict, legend: str, value: float) -> str:
             if step["value"] is None or value >= step["value"]][-1]
 
 
-def test_panels_do_not_overlap_and_what_matters_stands_first():
+def test_panels_do_not_overlap_and_the_most_important_are_first():
     board = json.loads(DASHBOARD.read_text())["panels"]
     assert len({panel["id"] for panel in board}) == len(board)
     cells = [(panel["gridPos"]["x"] + x, panel["gridPos"]["y"] + y)

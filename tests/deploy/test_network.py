@@ -1,4 +1,4 @@
-"""The evaluator of NetworkPolicies says yes and no where Kubernetes' reference says so."""
+"""The evaluator of NetworkPolicies agrees with the reference of Kubernetes."""
 
 import pytest
 
@@ -11,7 +11,7 @@ OUTSIDE = Endpoint("outside", "203.0.113.7")
 
 
 def policy(*, select=None, **spec) -> dict:
-    """A policy for the server, unless another selector is given."""
+    """A policy for the server, or for another selector."""
     selector = {"matchLabels": {"app": "server"}} if select is None else select
     return {"metadata": {"name": "p"}, "spec": {"podSelector": selector, **spec}}
 
@@ -56,7 +56,7 @@ def test_egress_is_restricted_where_it_is_named_and_ports_are_those_of_the_targe
     assert not is_allowed(policies, SERVER, CLIENT, 6380)
     assert not is_allowed(policies, SERVER, NEIGHBOUR, 6379)
     assert not is_allowed(policies, SERVER, OUTSIDE, 6379)
-    assert not is_allowed(policies, CLIENT, SERVER, 1), "Ingress is isolated unless types say else"
+    assert not is_allowed(policies, CLIENT, SERVER, 1), "Ingress is isolated by default"
     assert is_allowed([policy(policyTypes=["Egress"])], CLIENT, SERVER, 1)
     assert not is_allowed([policy(policyTypes=["Egress"])], SERVER, CLIENT, 1)
 

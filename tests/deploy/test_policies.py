@@ -1,7 +1,7 @@
-"""What network policies admit, in kustomize and Helm, for each shipped topology and option.
+"""The connections that network policies admit, in kustomize and Helm, for each shipped option.
 
-The oracle is a world of endpoints with the labels that they really carry. Of all connections that
-begin or end at a protected pod, exactly those that are named here are admitted.
+The oracle is a set of endpoints with their real labels. Of all connections that begin or end at a
+protected pod, exactly those that are named here are admitted.
 """
 
 from itertools import product
@@ -53,13 +53,13 @@ DNS = {f"imquota > {to}:53/{protocol}" for to in ("dns", "dns of the node")
        for protocol in PROTOCOLS}
 COMES_IN = {"im > imquota:50051/TCP", "prometheus > imquota:9090/TCP"}
 STORE = {"imquota > redis:6379/TCP", "imquota > sentinel:6379/TCP"}
-"""The pods of a Sentinel's group are servers of Redis too, and carry its label."""
+"""The pods of a Sentinel's group are Redis servers too, and have that label."""
 LEAST = DNS | COMES_IN | STORE
 SENTINELS = {"imquota > redis:26379/TCP", "imquota > sentinel:26379/TCP"}
 NODES = {"imquota > cluster node:6379/TCP"}
 OTLP = {"imquota > collector:4317/TCP"}
 OUTSIDE = {"imquota > receiver outside:443/TCP", "imquota > redis outside:443/TCP"}
-"""A webhook's receiver may be any public address."""
+"""A webhook receiver may be any public address."""
 SHIPPED = {"imquota > shipped redis:6379/TCP"}
 
 
@@ -78,7 +78,7 @@ def admitted(objects: list[dict], has_policy: bool = True) -> set[str]:
     imquota = pod("imquota", "10.0.0.1", only("Deployment", objects))
     stores = [pod("shipped redis", "10.0.0.2", each) for each in every("StatefulSet", objects)]
     protected = stores + ([imquota] if has_policy else [])
-    assert protected, "nothing to look at"
+    assert protected, "nothing to check"
     world = [imquota, *stores, *WORLD]
     return {f"{source.name} > {target.name}:{port}/{protocol}"
             for source, target in product(world, world) if source is not target
@@ -114,7 +114,7 @@ def test_labels_of_an_overlay_above_do_not_cut_it_off():
     assert admitted(objects) == LEAST
 
 
-def test_the_overlays_with_redis_admit_imquota_alone():
+def test_the_overlays_with_redis_admit_only_imquota():
     assert admitted(kustomized("kustomize/overlays/standalone-redis")) == LEAST | SHIPPED
     beside_an_im = kustomized("kustomize/overlays/sidecar-redis")
     assert admitted(beside_an_im, has_policy=False) == SHIPPED
@@ -171,7 +171,7 @@ def test_a_port_that_the_policy_would_block_is_refused(store):
     told = templated({"networkPolicy.enabled": "true", "settings.STORE": store.replace(
         ",", "\\,")}, good=False)
     assert "settings.STORE" in told and "Port" in told, told
-    assert templated({"settings.STORE": store.replace(",", "\\,")}), "without a policy it is taken"
+    assert templated({"settings.STORE": store.replace(",", "\\,")}), "accepted without a policy"
 
 
 def test_without_policies_everything_would_be_admitted():

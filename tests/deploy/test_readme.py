@@ -1,4 +1,4 @@
-"""The overlays that deploy/README.md shows do what it says."""
+"""The overlays of deploy/README.md have the documented effect."""
 
 import re
 
@@ -16,7 +16,7 @@ CLONE = "../imquota/deploy/"
 
 
 def overlay(number: int) -> list[dict]:
-    """The objects of an overlay that is shown."""
+    """The objects of an overlay of the README."""
     shown = dict(SHOWN[number])
     assert shown.pop("kind") == "Kustomization" and shown.pop("apiVersion")
     paths = [[each.removeprefix(CLONE) for each in shown.pop(key, [])]
@@ -26,7 +26,7 @@ def overlay(number: int) -> list[dict]:
 
 @pytest.mark.parametrize(("number", "connections"), [
     (0, LEAST | SHIPPED), (1, LEAST | SENTINELS | OTLP | OUTSIDE)])
-def test_an_overlay_that_is_shown_has_its_image_and_its_connections(number, connections):
+def test_an_overlay_of_the_readme_has_its_image_and_its_connections(number, connections):
     assert len(SHOWN) == 2
     objects = overlay(number)
     for each in objects:
@@ -36,7 +36,7 @@ def test_an_overlay_that_is_shown_has_its_image_and_its_connections(number, conn
     literals = [line for each in SHOWN[number].get("configMapGenerator", [])
                 for line in each["literals"]]
     assert dict(line.split("=", 1) for line in literals).items() <= settings_of(objects).items()
-    assert "IMQUOTA_JOURNAL" in settings_of(objects), "what is not named stays"
+    assert "IMQUOTA_JOURNAL" in settings_of(objects), "other settings are unchanged"
 
 
 def test_the_password_of_the_readme_is_the_one_that_pods_mount():

@@ -1,4 +1,4 @@
-"""The configuration for Redis: a real one takes it, and imquota has nothing to warn of."""
+"""The configuration for Redis: a real server accepts it, and imquota logs no warning."""
 
 import re
 import shutil
@@ -16,7 +16,7 @@ from tools import DEPLOY
 CONF = DEPLOY / "redis" / "redis.conf"
 USERS = DEPLOY / "redis" / "users.acl"
 PASSWORD = "SECRET"
-"""What stands in the place of one."""
+"""A substitute for the password."""
 
 
 def settings() -> dict[str, str]:
@@ -27,7 +27,7 @@ def settings() -> dict[str, str]:
 
 @contextmanager
 def redis_of(conf: Path, folder: Path, *more: str):
-    """A server that is started with that file; asks it as redis-cli does."""
+    """A server with that file; yields its port and a function that runs redis-cli."""
     (port,) = free_ports(1)
     with (folder / "log").open("w") as log:
         server = subprocess.Popen(
@@ -53,12 +53,12 @@ def redis_of(conf: Path, folder: Path, *more: str):
 
 
 def warnings(sidecar: Sidecar) -> list[str]:
-    """What it warned of, but for the administration of the tests, which has no credentials."""
+    """The logged warnings, except the one about the admin listener without credentials."""
     return [line for line in sidecar.read_log().splitlines()
             if "WARN" in line and "credentials" not in line]
 
 
-def test_a_redis_with_this_file_is_what_imquota_wants(tmp_path):
+def test_imquota_logs_no_warning_about_a_redis_with_this_file(tmp_path):
     assert shutil.which("redis-server")
     with redis_of(CONF, tmp_path) as (port, ask):
         for name, value in settings().items():
@@ -71,7 +71,7 @@ def test_a_redis_with_this_file_is_what_imquota_wants(tmp_path):
             assert not warnings(sidecar)
 
 
-def test_imquota_works_as_the_user_of_the_acl_and_is_not_warned(tmp_path):
+def test_imquota_works_as_the_user_of_the_acl_without_warnings(tmp_path):
     (tmp_path / "password").write_text(PASSWORD)
     login = ["--redis-username", "imquota", "--redis-password-file", str(tmp_path / "password")]
     with redis_of(CONF, tmp_path, "--aclfile", str(USERS)) as (port, ask):
@@ -83,7 +83,7 @@ def test_imquota_works_as_the_user_of_the_acl_and_is_not_warned(tmp_path):
             assert "NOPERM" in ask(*refused), refused
 
 
-def test_facts_outlive_a_restart_with_the_acl(tmp_path):
+def test_facts_survive_a_restart_with_the_acl(tmp_path):
     (tmp_path / "password").write_text(PASSWORD)
     login = ["--redis-username", "imquota", "--redis-password-file", str(tmp_path / "password")]
     app_id, found = None, []
@@ -94,7 +94,7 @@ def test_facts_outlive_a_restart_with_the_acl(tmp_path):
                 app_id = app.id
                 found += outcomes(app.create_accounts("a"))
     assert found == [APPLIED, ALREADY_HELD]
-    # The append-only file is read with the permissions of the user `default`; no client is that user.
+    # The append-only file is read with the permissions of `default`, which no client uses.
     with redis_of(CONF, tmp_path, "--aclfile", str(USERS)) as (port, _ask):
         for password in ((), ("--pass", ""), ("--pass", PASSWORD)):
             ran = subprocess.run(["redis-cli", "-p", str(port), *password, "INFO"],
@@ -103,7 +103,7 @@ def test_facts_outlive_a_restart_with_the_acl(tmp_path):
             assert "NOAUTH" in told and "redis_version" not in told, told
 
 
-def test_the_acl_gives_what_the_page_about_operations_names():
+def test_the_acl_has_the_permissions_of_the_page_about_operations():
     (user,) = [line for line in USERS.read_text().splitlines() if line.startswith("user imquota")]
     page = (DEPLOY.parent / "docs" / "operations.md").read_text()
     _, _, rest = page.partition("\nACL SETUSER imquota on ")
@@ -117,13 +117,13 @@ def test_each_line_has_its_reason():
         assert block.startswith("#"), block
 
 
-def test_a_redis_with_its_defaults_is_warned_of():
+def test_a_redis_with_its_defaults_causes_warnings():
     with Redis("--maxmemory-policy", "allkeys-lru") as redis:
         with Sidecar(store=f"redis://127.0.0.1:{redis.port}/0") as sidecar:
             assert "noeviction" in sidecar.read_log()
 
 
-def test_a_redis_that_does_not_take_the_file_would_be_found(tmp_path):
+def test_a_redis_that_rejects_the_file_is_found(tmp_path):
     wrong = tmp_path / "redis.conf"
     wrong.write_text(CONF.read_text().replace("noeviction", "never"))
     with pytest.raises(AssertionError, match="maxmemory-policy"):

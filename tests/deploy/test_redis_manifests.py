@@ -1,4 +1,4 @@
-"""The Redis of the manifests: started as its pod says, it is the store that imquota is given."""
+"""The Redis of the manifests: started like in its pod, it works as the store of imquota."""
 
 import re
 import subprocess
@@ -15,7 +15,7 @@ from tools import DEPLOY
 
 OVERLAYS = ["kustomize/overlays/standalone-redis", "kustomize/overlays/sidecar-redis"]
 PASSWORD = r"""a/b&c\1'd"e $f"""
-"""It would end a command of sed or a shell that it stands in."""
+"""A password with characters that are special in sed and shells."""
 MIB = {"mb": 1, "gb": 1024, "Mi": 1, "Gi": 1024}
 
 
@@ -25,7 +25,7 @@ def redis_pod(objects: list[dict]) -> dict:
 
 
 def mebibytes(text: str) -> int:
-    """An amount as redis.conf or Kubernetes write it."""
+    """The mebibytes of an amount in the notation of redis.conf or Kubernetes."""
     number, unit = re.fullmatch(r"(\d+)(\w\w)", text).groups()
     return int(number) * MIB[unit]
 
@@ -39,7 +39,7 @@ def config_of(objects: list[dict], pod: dict) -> dict[str, str]:
 
 
 def filled(pod: dict, config: dict[str, str], folder: Path, password: str) -> dict[str, Path]:
-    """The volumes of the pod as folders, as the kubelet fills them; by name."""
+    """The volumes of the pod as folders, filled like by the kubelet; by name."""
     folders = {}
     for volume in [*pod["volumes"], {"name": "data"}]:
         path = folder / volume["name"]
@@ -64,7 +64,7 @@ def command_of(container: dict, folders: dict[str, Path]) -> list[str]:
 
 @contextmanager
 def redis_of(objects: list[dict], folder: Path, password: str = f"{PASSWORD}\n"):
-    """Redis, started as the pod starts it; its port."""
+    """Redis, started like by the pod; yields its port."""
     pod = redis_pod(objects)
     folders = filled(pod, config_of(objects, pod), folder, password)
     (init,), (redis,) = pod["initContainers"], pod["containers"]
@@ -87,28 +87,28 @@ def redis_of(objects: list[dict], folder: Path, password: str = f"{PASSWORD}\n")
 
 
 def cli(port: int, *command: str) -> str:
-    """What redis-cli prints."""
+    """The output of redis-cli."""
     ran = subprocess.run(["redis-cli", "-p", str(port), "--no-auth-warning", *command],
                          capture_output=True, text=True, timeout=20)
     return ran.stdout + ran.stderr
 
 
 def login(objects: list[dict], folder: Path) -> list[str]:
-    """The settings of imquota that name the user, with the file of the secret in that folder."""
+    """The settings of imquota for the user, with the file of the secret in that folder."""
     settings = settings_of(objects)
     path = Path(settings["IMQUOTA_REDIS_PASSWORD_FILE"])
     (mount,) = [each for each in imquota_of(objects)["volumeMounts"]
                 if each["mountPath"] == str(path.parent)]
     (volume,) = [each for each in pod_of(objects)["volumes"] if each["name"] == mount["name"]]
     assert volume["secret"]["secretName"] == "imquota" and path.name == "redis-password"
-    assert not volume["secret"]["optional"], "pods wait for it"
+    assert not volume["secret"]["optional"], "pods wait for the secret"
     (folder / path.name).write_text(f"{PASSWORD}\n")
     return ["--redis-username", settings["IMQUOTA_REDIS_USERNAME"],
             "--redis-password-file", str(folder / path.name)]
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
-def test_imquota_is_the_user_of_its_redis_and_facts_outlive_a_kill(overlay, tmp_path):
+def test_imquota_is_the_user_of_its_redis_and_facts_survive_a_kill(overlay, tmp_path):
     objects = kustomized(overlay)
     flags = login(objects, tmp_path)
     with redis_of(objects, tmp_path) as port:
@@ -124,14 +124,14 @@ def test_imquota_is_the_user_of_its_redis_and_facts_outlive_a_kill(overlay, tmp_
             assert outcomes(app.create_accounts("a", "b")) == [ALREADY_HELD, APPLIED]
 
 
-def test_an_empty_password_starts_nothing(tmp_path):
+def test_an_empty_password_prevents_the_start(tmp_path):
     with pytest.raises(subprocess.CalledProcessError):
         with redis_of(kustomized("redis"), tmp_path, password="\n"):
             pass
 
 
 @pytest.mark.parametrize("overlay", [*OVERLAYS, "redis"])
-def test_its_files_are_those_that_are_shipped_and_its_name_is_that_of_the_url(overlay):
+def test_redis_has_the_shipped_files_and_the_name_of_the_url(overlay):
     objects = kustomized(overlay)
     for each in objects:
         kubernetes_validate.validate(each, "1.33", strict=True)
@@ -151,7 +151,7 @@ def test_its_files_are_those_that_are_shipped_and_its_name_is_that_of_the_url(ov
         assert settings_of(objects)["IMQUOTA_STORE"] == url
 
 
-def test_it_runs_without_rights_and_its_file_is_on_a_claim():
+def test_redis_runs_without_privileges_and_its_file_is_on_a_claim():
     objects = kustomized("redis")
     pod = redis_pod(objects)
     (redis,), (claim,) = pod["containers"], only("StatefulSet", objects)["spec"][
@@ -165,7 +165,7 @@ def test_it_runs_without_rights_and_its_file_is_on_a_claim():
     limit = mebibytes(redis["resources"]["limits"]["memory"])
     assert 0.6 < mebibytes(settings["maxmemory"]) / limit < 0.75
     storage = mebibytes(claim["spec"]["resources"]["requests"]["storage"])
-    assert storage > 2 * limit, "the file, and its successor while it is rewritten"
+    assert storage > 2 * limit, "room for the file and its rewritten successor"
     assert pod["securityContext"]["runAsNonRoot"] and not pod["automountServiceAccountToken"]
     for container in [redis, *pod["initContainers"]]:
         security = container["securityContext"]

@@ -1,5 +1,5 @@
-"""The configuration for a master with replicas and Sentinels: real ones take it, and the sidecar's
-answers are confirmed by all replicas, before a failover and after it."""
+"""The configuration for a master with replicas and Sentinels: real servers accept it, and all
+replicas confirm the sidecar's writes, before and after a failover."""
 
 import subprocess
 from contextlib import ExitStack, contextmanager
@@ -30,7 +30,7 @@ def write(folder: Path, name: str, text: str, replaced: dict[str, str]) -> Path:
 
 @contextmanager
 def server(folder: Path, *command: str):
-    """A process of Redis that is killed in the end."""
+    """A process of Redis that is killed at the end."""
     with (folder / "log").open("w") as log:
         process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log)
     try:
@@ -41,7 +41,7 @@ def server(folder: Path, *command: str):
 
 
 def ask(port: int, user: str, password: str, *command: str) -> str:
-    """What redis-cli prints."""
+    """The output of redis-cli."""
     ran = subprocess.run(["redis-cli", "-p", str(port), "--user", user, "--pass", password,
                           "--no-auth-warning", *command], capture_output=True, text=True,
                          timeout=20)
@@ -49,7 +49,7 @@ def ask(port: int, user: str, password: str, *command: str) -> str:
 
 
 def start_redis(stack: ExitStack, folder: Path, port: int, master: int) -> None:
-    """A server by the shipped files; a replica of another master."""
+    """A server with the shipped files; a replica if it is not the master."""
     folder.mkdir()
     users = write(folder, "users.acl", (FILES / "users.acl").read_text(), {})
     conf = write(folder, "replication.conf", (FILES / "replication.conf").read_text(), {
@@ -62,7 +62,7 @@ def start_redis(stack: ExitStack, folder: Path, port: int, master: int) -> None:
 
 
 def start_sentinel(stack: ExitStack, folder: Path, port: int, master: int) -> None:
-    """A Sentinel by the shipped files."""
+    """A Sentinel with the shipped files."""
     folder.mkdir()
     rules = (FILES / "sentinel-users.acl").read_text() + OPERATOR
     users = write(folder, "users.acl", rules, {})
@@ -73,7 +73,7 @@ def start_sentinel(stack: ExitStack, folder: Path, port: int, master: int) -> No
                                "127.0.0.1"))
 
 
-def test_answers_are_confirmed_by_all_replicas_before_a_failover_and_after_it(tmp_path):
+def test_all_replicas_confirm_writes_before_and_after_a_failover(tmp_path):
     ports = free_ports(1 + REPLICAS + SENTINELS)
     redis, sentinels = ports[:1 + REPLICAS], ports[1 + REPLICAS:]
     (tmp_path / "password").write_text("SECRET")
@@ -89,7 +89,7 @@ def test_answers_are_confirmed_by_all_replicas_before_a_failover_and_after_it(tm
             return (fields.get("num-slaves"), fields.get("num-other-sentinels")) == ("2", "2")
 
         for port in sentinels:
-            wait_until(lambda port=port: has_met_all(port), 30, "the Sentinels meet")
+            wait_until(lambda port=port: has_met_all(port), 30, "the Sentinels discover each other")
         hosts = ",".join(f"127.0.0.1:{port}" for port in sentinels)
         login = ["--redis-username", "imquota", "--redis-password-file", tmp_path / "password",
                  "--sentinel-username", "imquota", "--sentinel-password-file",
@@ -114,7 +114,7 @@ def test_answers_are_confirmed_by_all_replicas_before_a_failover_and_after_it(tm
 
 
 def is_held(app: App, user: str) -> bool:
-    """Whether the account is there; not while nothing is answered."""
+    """Returns whether the account exists; false on an error."""
     try:
         return outcomes(app.create_accounts(user)) == [ALREADY_HELD]
     except grpc.RpcError:

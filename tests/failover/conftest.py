@@ -1,18 +1,13 @@
-"""Paths of what the tests share with those of tests/outside: the sidecar's start and the stubs."""
-
-import sys
-from pathlib import Path
+"""Fixtures of the failover tests; pytest.ini adds the helpers of tests/e2e to the path."""
 
 import pytest
 
-sys.path.insert(1, str(Path(__file__).resolve().parents[1] / "outside"))
-
-from network import require_namespaces  # noqa: E402
+from network import require_namespaces
 
 
 @pytest.fixture(scope="session")
 def namespaces():
-    """Fails with a sentence where network namespaces cannot be made."""
+    """Fails with a sentence if network namespaces cannot be made."""
     problem = ""
     try:
         require_namespaces()

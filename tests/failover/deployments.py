@@ -1,4 +1,4 @@
-"""Deployments of Redis with two sidecars, as a careful operator would set them up for tests."""
+"""Deployments of Redis with two sidecars."""
 
 import multiprocessing
 import shutil
@@ -35,7 +35,7 @@ class Deployment:
         self.sentinels: list[Server] = []
         self.sidecars: list[Sidecar] = []
         self.binary = ""
-        """Which binary its sidecars run."""
+        """The digest of the sidecars' binary."""
         self._workers: list = []
 
     def __enter__(self):
@@ -67,7 +67,7 @@ class Deployment:
         return next(server for server in self.servers if server.address == address)
 
     def masters(self) -> list[Server]:
-        """Those that say they are masters."""
+        """The servers that report the role of a master."""
         return [server for server in self.servers if server.call("ROLE")[0] == "master"]
 
     def replicas_of(self, master: Server) -> list[Server]:
@@ -75,7 +75,7 @@ class Deployment:
         return [self.server_at(replica[0]) for replica in master.call("ROLE")[2]]
 
     def wait_until_ready(self) -> None:
-        """Waits until nothing of the round before can have a part in the next one."""
+        """Waits until no effect of the previous round can reach the next one."""
         self.wait_until_healed()
         _wait_until_none(lambda: self.unhealed() or self.outdated(), "ready")
 
@@ -86,14 +86,14 @@ class Deployment:
             wait_until(sidecar.decides, HEAL_TIMEOUT_S, f"{sidecar.name} decides again")
 
     def unhealed(self) -> str:
-        """What is not as it should be; empty if nothing."""
+        """The first problem of the deployment; empty if there is none."""
         try:
             return self._check_replication() or self._check_agreement()
         except (OSError, RedisError, StopIteration, KeyError) as error:
             return repr(error)
 
     def outdated(self) -> str:
-        """Who does not yet see the roles that the servers have; empty if all do."""
+        """A process with an outdated view of the servers' roles; empty if there is none."""
         return ""
 
     def _check_replication(self) -> str:
@@ -114,7 +114,7 @@ class Deployment:
         return ""
 
     def prepare(self, plan: load.Plan) -> None:
-        """Registers the apps of a plan and takes what its clients release later."""
+        """Registers the apps of a plan and takes the facts that its clients release later."""
         for app in plan.apps:
             self.sidecars[0].register(app)
         for worker in self._workers:
@@ -123,19 +123,19 @@ class Deployment:
             worker.receive()
 
     def run_load(self) -> None:
-        """Lets the clients begin."""
+        """Starts the clients."""
         for worker in self._workers:
             worker.pipe.send(("run",))
 
     def stop_load(self) -> list:
-        """Ends the clients and returns the calls of all, in the order of time."""
+        """Ends the clients and returns the calls of all, in time order."""
         for worker in self._workers:
             worker.pipe.send(("stop",))
         calls = [call for worker in self._workers for call in worker.receive()]
         return sorted(calls, key=lambda call: call.began_s)
 
     def observe(self, facts: set, scopes: set) -> dict[int, tuple]:
-        """What each sidecar answers about these facts, and its counts."""
+        """The state of these facts by each sidecar, and its counts."""
         for worker in self._workers:
             worker.pipe.send(("observe", facts, scopes))
         return {number: worker.receive() for number, worker in enumerate(self._workers)}
@@ -153,9 +153,9 @@ class Worker:
         theirs.close()
 
     def receive(self, timeout_s: float = 60):
-        """What it sends next."""
+        """The next message of the process."""
         if not self.pipe.poll(timeout_s):
-            raise TimeoutError("the clients do not answer")
+            raise TimeoutError("the clients do not respond")
         return self.pipe.recv()
 
     def end(self) -> None:
@@ -219,8 +219,8 @@ class Sentinels(Deployment):
 
 
     def outdated(self) -> str:
-        """A Sentinel that has not seen a replica's role since the last failover: it asks every ten
-        seconds, and would undo the next promotion as if it were an old master's return."""
+        """A Sentinel that has not seen a replica's role since the last failover: it polls every ten
+        seconds, and would undo the next promotion as if it were the return of an old master."""
         for sentinel in self.sentinels:
             for replica in sentinel.call("SENTINEL", "REPLICAS", MASTER):
                 if fields(replica)["role-reported"] != "slave":
@@ -252,7 +252,7 @@ class Cluster(Deployment):
             node.call("CLUSTER", "ADDSLOTSRANGE", bounds[shard], bounds[shard + 1] - 1)
         known = len(self.servers)
         wait_until(lambda: all(len(self._nodes(node)) == known for node in self.servers),
-                   FORM_TIMEOUT_S, "the nodes know each other", 0.1)
+                   FORM_TIMEOUT_S, "the nodes form a cluster", 0.1)
         for replica, master in zip(replicas, masters, strict=True):
             replica.call("CLUSTER", "REPLICATE", master.call("CLUSTER", "MYID"))
 
@@ -281,7 +281,7 @@ class Cluster(Deployment):
 
 
 def _wait_until_none(reason_of, what: str) -> None:
-    """Waits until nothing is in the way."""
+    """Waits until `reason_of` returns no reason to wait."""
     end = time.monotonic() + HEAL_TIMEOUT_S
     while reason := reason_of():
         if time.monotonic() > end:

@@ -1,30 +1,30 @@
-"""What is done to a deployment in a round, and undone."""
+"""Faults that a round injects into a deployment and repairs."""
 
 import random
 
 from deployments import Deployment, Sentinels
 
 HOLD_S = (2.0, 3.5)
-"""How long a fault lasts on after the new master was seen."""
+"""The time that a fault lasts after the new master was observed."""
 FREEZE_S = (1.0, 10.0)
 SURE_FREEZE_S = 5.0
-"""A master that is frozen for longer must have been replaced."""
+"""The time after which a frozen master must have been replaced."""
 REPLICA_DEAD_S = 8.0
 SENTINELS_DEAD_S = 60.0
 
 
 class Fault:
-    """One fault at one master; what differs is in the classes below."""
+    """One fault at one master; the base of the classes below."""
 
     changes_master: bool | None = True
-    """Whether there must be a new master for a round to count; None: both are right."""
+    """Whether a round counts only with a new master; None: counts with or without."""
     lasts_s: float | None = None
-    """How long it lasts; None: until some time after the new master was seen."""
+    """The duration; None: until some time after the new master was observed."""
     minority: list[str] = []
     """The hosts that are split off."""
     minority_sidecars: frozenset[int] = frozenset()
     refuses = True
-    """Whether refusals are to be expected at all."""
+    """Whether refusals are allowed."""
 
     def __init__(self, deployment: Deployment, rng: random.Random):
         self.deployment = deployment
@@ -32,14 +32,14 @@ class Fault:
         self.hold_s = rng.uniform(*HOLD_S)
 
     def begin(self) -> None:
-        """Does it."""
+        """Injects the fault."""
 
     def heal(self) -> None:
-        """Undoes it."""
+        """Repairs the fault."""
 
 
 class Kill(Fault):
-    """`kill -9` of the master, which is started again with what it had."""
+    """`kill -9` of the master, which is restarted with its data."""
 
     def begin(self) -> None:
         self.victim.kill()
@@ -90,7 +90,7 @@ class Split(Fault):
 
 
 class ReplicaKill(Fault):
-    """`kill -9` of a replica, which is started again with what it had."""
+    """`kill -9` of a replica, which is restarted with its data."""
 
     changes_master = False
     lasts_s = REPLICA_DEAD_S
@@ -107,7 +107,7 @@ class ReplicaKill(Fault):
 
 
 class SentinelsDead(Fault):
-    """Two of three Sentinels are dead while the servers are well: nothing may be refused."""
+    """Two of three Sentinels are dead while the servers are healthy: no call may be refused."""
 
     changes_master = False
     refuses = False
@@ -127,7 +127,7 @@ class SentinelsDead(Fault):
 
 
 def make_fault(name: str, deployment: Deployment, rng: random.Random) -> Fault:
-    """The fault of that name, with what is left to chance drawn."""
+    """The fault of that name, with its random choices drawn."""
     if name.startswith("split"):
         return Split(deployment, rng, tuple(name.split("-")[1:]))
     simple = {"kill": Kill, "freeze": Freeze, "planned": Planned, "replica-kill": ReplicaKill,

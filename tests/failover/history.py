@@ -1,29 +1,29 @@
-"""What clients record: every call, the fact that it was about, and what they were answered."""
+"""The records of clients: every call, its fact, and its outcome."""
 
 from typing import NamedTuple
 
 DONE = "done"
 """The call was acknowledged: the fact is held after a take, and not held after a release."""
 DENIED = "denied"
-"""A limit stood in the way; nothing was changed."""
+"""A limit was violated; nothing was changed."""
 UNKNOWN = "unknown"
-"""An error, no answer, or an answer given without the store: the outcome is unknown."""
+"""An error, no response, or a degraded decision: the outcome is unknown."""
 
 TAKE, RELEASE = "take", "release"
 
 
 class Scope(NamedTuple):
-    """What facts are counted together: the members of a group, the friends of a user, ..."""
+    """Facts that are counted together: the members of a group, the friends of a user, ..."""
 
     app: str
     kind: str
     """`member`, `friend`, `account` or `group`."""
     owner: str
-    """The group or user; empty for what an app holds itself."""
+    """The group or user; empty for facts of the app itself."""
 
 
 class Fact(NamedTuple):
-    """One thing that is held or not."""
+    """A fact that is held or not."""
 
     scope: Scope
     id: str

@@ -1,8 +1,8 @@
 """The load of a round: clients of one sidecar, in a process of their own.
 
-No fact is touched again once its fate could be in doubt. Before the fault, facts are taken that
-are released during it; everything else that is taken during it is new and stays. So what must be
-held at the end follows from what was acknowledged, and no later call covers up a loss.
+No fact is changed again once its outcome could be unknown. Before the fault, facts are taken that
+are released during it; all other facts that are taken during it are new and stay. So the expected
+state at the end follows from the acknowledgements, and no later call hides a loss.
 """
 
 import asyncio
@@ -16,37 +16,37 @@ from quota import BATCH_MAX, Quota
 
 KINDS = ("member", "friend", "account", "group")
 PROBED_KINDS = ("friend", "account", "group")
-"""One of each part of an app that has a place of its own in the store."""
+"""One fact of each part of an app that has keys of its own in the store."""
 PROBE_EVERY_S = 0.1
 PROBE_TIMEOUT_S = 1.5
 ATTEMPTS_MAX = 3
-"""How often a client makes a call whose outcome is unknown, as an IM server does."""
+"""The attempts of a client at a call with an unknown outcome, like an IM server."""
 PAUSE_S = (0.05, 0.15)
 TAKES_PER_GROUP = 100
 CONTENDED_MAX = 20
 """Limit of each group that all clients fill together."""
 CONTENDED_AT_ONCE = 6
-"""Groups that are filled at a time, which takes some seconds: longer than a failover."""
+"""Groups that are filled at the same time, which takes some seconds: longer than a failover."""
 RELEASABLE = {"member": 190, "friend": 300, "account": 300, "group": 60}
 """Facts of each client that are taken before the fault; a Private group has 200 members at most."""
 
 
 class Plan(NamedTuple):
-    """What the clients of a round do."""
+    """The load of a round."""
 
     apps: list[str]
     seed: int
     pace_s: float
-    """Each client begins a call so often."""
+    """The interval at which each client begins a call."""
 
 
 def is_missing(call: Call) -> bool:
-    """Whether the sidecar found no such group."""
+    """Returns whether the sidecar did not find the group."""
     return call.why.startswith("NOT_FOUND")
 
 
 class Client:
-    """What the clients have in common: a pace, and repetition while an outcome is unknown."""
+    """The base of the clients: a pace, and retries while an outcome is unknown."""
 
     def __init__(self, quota: Quota, app: str, plan: Plan, stop: asyncio.Event, name: str):
         self.quota, self.app, self.stop, self.name = quota, app, stop, name
@@ -59,7 +59,7 @@ class Client:
 
     async def settle(self, action: str, fact: Fact, attempts_max: int = ATTEMPTS_MAX,
                      **how) -> Call:
-        """Makes a call, and repeats it while its outcome is unknown; returns the last try."""
+        """Makes a call, and retries it while its outcome is unknown; returns the last attempt."""
         for attempt in itertools.count(1):
             [call] = await self.quota.change(action, [fact], **how)
             settled = call.outcome != UNKNOWN or is_missing(call)
@@ -68,7 +68,7 @@ class Client:
             await asyncio.sleep(self.rng.uniform(*PAUSE_S))
 
     async def run(self) -> None:
-        """Makes one call after the other, at its pace, until it is stopped."""
+        """Makes one call after another, at its pace, until it is stopped."""
         await asyncio.sleep(self.rng.uniform(0, self.pace_s))
         next_s = time.monotonic()
         for step in itertools.count():
@@ -80,7 +80,7 @@ class Client:
 
 
 class Writer(Client):
-    """Takes new facts of one kind, and in turn releases some that were taken before the fault."""
+    """Alternately takes new facts of one kind and releases facts from before the fault."""
 
     def __init__(self, kind: str, *rest):
         super().__init__(*rest, f"{kind[0]}{rest[0].sidecar}")
@@ -91,7 +91,7 @@ class Writer(Client):
         self.releasable = [Fact(scope, f"{self.name}-old{n}") for n in range(RELEASABLE[kind])]
 
     async def prepare(self) -> None:
-        """Takes what is released later; one member stays, so that the group does."""
+        """Takes the facts to release later; one member stays, so that the group exists."""
         if self.kind == "member":
             await self._create_group(self.releasable[0].scope.owner)
         size = 1 if self.kind == "group" else BATCH_MAX
@@ -116,7 +116,7 @@ class Writer(Client):
         call = await self.settle(TAKE, Fact(scope, f"{self.name}-{self.taken}"))
         self.taken += 1
         if is_missing(call):
-            # The group was lost. Creating it again would cover that up.
+            # The group was lost. Creating it again would hide that.
             self.taken += -self.taken % TAKES_PER_GROUP
 
     async def _create_group(self, group: str) -> None:
@@ -124,9 +124,9 @@ class Writer(Client):
 
 
 class Contender(Client):
-    """Fills groups with a limit together with its likes at every sidecar, some at a time.
+    """Fills groups with a limit together with the contenders at all sidecars, some at a time.
 
-    A group that was lost is created again, as an IM server would: then it can be overfilled.
+    A group that was lost is created again, like by an IM server: then it can be overfilled.
     """
 
     def __init__(self, *rest):
@@ -138,7 +138,7 @@ class Contender(Client):
         """Nothing has to be there."""
 
     async def step(self, step: int) -> None:
-        """One take; a next group's turn comes when one is full."""
+        """One take; the next group follows when one is full."""
         turn = step % CONTENDED_AT_ONCE
         group = f"contended-{turn}-{self.generations[turn]}"
         if group not in self.created:
@@ -154,7 +154,7 @@ class Contender(Client):
 
 
 class Prober(Client):
-    """Takes a new fact at a fixed rate, however many calls are open: shows when answers stop."""
+    """Takes a new fact at a fixed rate, independent of open calls: shows when responses stop."""
 
     def __init__(self, kind: str, *rest):
         super().__init__(*rest, f"p{kind[0]}{rest[0].sidecar}")
@@ -173,13 +173,13 @@ class Prober(Client):
         task.add_done_callback(self._open.discard)
 
     async def run(self) -> None:
-        """Ends when all its calls have."""
+        """Ends when all its calls have ended."""
         await super().run()
         await asyncio.gather(*self._open)
 
 
 async def serve(pipe, sidecar: int, target: str) -> None:
-    """Carries out what the harness sends: `run` a plan, `stop`, `observe` facts and scopes."""
+    """Executes the commands of the harness: `run` a plan, `stop`, `observe` facts and scopes."""
     loop = asyncio.get_running_loop()
     quota = Quota(sidecar, target)
     stop = asyncio.Event()

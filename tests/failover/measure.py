@@ -1,4 +1,4 @@
-"""How long a sidecar refused: the gaps in its acknowledgements, from the records alone."""
+"""The refusal times of a sidecar: the gaps in its acknowledgements, from the records alone."""
 
 from collections import Counter, defaultdict
 from typing import NamedTuple
@@ -6,16 +6,16 @@ from typing import NamedTuple
 from history import DONE, UNKNOWN, Call
 
 GAP_MIN_S = 0.4
-"""Each stream has a probe every 100 ms; a shorter gap may be the machine's."""
+"""Each stream has a probe every 100 ms; a shorter gap may be caused by the machine."""
 
 
 class Times(NamedTuple):
-    """The moments of a round, of one clock."""
+    """The instants of a round, of one clock."""
 
     run_s: float
     fault_s: float
     over_s: float
-    """When the failover itself was over: another master was seen, or there was no need of one."""
+    """The end of the failover itself: another master was observed, or none was needed."""
     heal_s: float
     end_s: float
 
@@ -28,7 +28,7 @@ def rate_per_s(calls: list[Call], times: Times) -> float:
 
 
 def gaps(calls: list[Call], times: Times) -> dict[int, list[tuple[float, float]]]:
-    """For each sidecar the gaps of the part of an app that had the longest ones in all."""
+    """For each sidecar the gaps of the part of an app with the longest gaps in total."""
     streams: dict[tuple, list[float]] = defaultdict(list)
     for call in calls:
         scope = call.fact.scope
@@ -46,16 +46,16 @@ def gaps(calls: list[Call], times: Times) -> dict[int, list[tuple[float, float]]
 
 
 def within(found: list[tuple[float, float]], from_s: float) -> float:
-    """How much of the gaps lies after a time."""
+    """The total length of the gaps after an instant."""
     return sum(max(0.0, end - max(begin, from_s)) for begin, end in found)
 
 
 def refused_s(calls: list[Call], times: Times, majority: set[int]) -> dict[str, list[float]]:
-    """Seconds of refusals of each sidecar at the side of the majority.
+    """Seconds of refusals of each sidecar on the side of the majority.
 
     `beyond`: after the failover itself; `all`: from the fault on; `healing`: in gaps that began
-    when the fault was undone. A gap that began before that counts as a whole in the other two, so
-    that an early end of the fault makes nothing look better.
+    when the fault was repaired. A gap that began before that counts as a whole in the other two, so
+    that an early end of the fault does not improve the figures.
     """
     found = gaps(calls, times)
     healed_s = max(times.heal_s, times.over_s)
@@ -70,7 +70,7 @@ def refused_s(calls: list[Call], times: Times, majority: set[int]) -> dict[str, 
 
 
 def refusals(calls: list[Call], times: Times) -> dict[str, int]:
-    """How many calls since the fault had an unknown outcome, by reason."""
+    """The number of calls since the fault with an unknown outcome, by reason."""
     return dict(Counter(call.why for call in calls
                         if call.outcome == UNKNOWN and call.ended_s >= times.fault_s))
 

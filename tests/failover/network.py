@@ -3,7 +3,7 @@
 All hosts hang on one bridge in a namespace of its own. A cut moves the links of some hosts to a
 second bridge. Every host has fixed entries for the hardware addresses of all others, so a packet
 to the other side is sent and dropped: no connection is refused and nothing is reported, in both
-directions. Clients and tests reach processes through Unix sockets, which a cut does not touch.
+directions. Clients and tests reach processes through Unix sockets, which a cut does not affect.
 """
 
 import itertools
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 PREFIX = "imqfo"
-"""How the name of every namespace begins; the number of the process that owns it follows."""
+"""The prefix of every namespace's name, followed by the id of the process that owns it."""
 LEFT, RIGHT = "left", "right"
 """The two bridges. All hosts are on the left one unless the switch is cut."""
 NEEDS = ("tests/failover needs the right to make network namespaces: run it as root with iproute2 "
@@ -103,7 +103,7 @@ def ip(lines: list[str], namespace: str | None = None) -> None:
 
 
 def require_namespaces() -> None:
-    """Raises a RuntimeError that says what is missing, if namespaces cannot be made."""
+    """Raises a RuntimeError with the missing condition if namespaces cannot be made."""
     try:
         with Network(["probe"]) as network:
             host = network.hosts["probe"]
@@ -113,15 +113,15 @@ def require_namespaces() -> None:
 
 
 def make_folder() -> Path:
-    """A folder for what the processes of this run keep.
+    """A folder for the files of this run's processes.
 
-    Its name is short, since the path of a Unix socket may have 107 bytes only.
+    Its name is short, since the path of a Unix socket is limited to 107 bytes.
     """
     return Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
 
 
 def remove_stale() -> None:
-    """Removes the namespaces and folders that runs left behind whose process is gone."""
+    """Removes the namespaces and folders of earlier runs whose process has ended."""
     for name in filter(_is_stale, _names()):
         remove(name)
     for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*-*"):
@@ -135,7 +135,7 @@ def _is_stale(name: str) -> bool:
 
 
 def remove(prefix: str) -> None:
-    """Ends all processes in the namespaces whose names begin so, and removes these."""
+    """Ends all processes in the namespaces with that prefix, and removes the namespaces."""
     for name in (name for name in _names() if name.startswith(prefix)):
         pids = subprocess.run(["ip", "netns", "pids", name], text=True, capture_output=True,
                               check=False).stdout.split()

@@ -1,4 +1,4 @@
-"""Calls a sidecar about facts, and records every call."""
+"""A client of a sidecar that records every call."""
 
 import asyncio
 import time
@@ -14,7 +14,7 @@ from stubs import common_pb, quota_grpc, quota_pb
 CALL_TIMEOUT_S = 2.0
 OBSERVE_TIMEOUT_S = 20.0
 BATCH_MAX = 100
-"""Facts of one call at most, where the product takes lists."""
+"""The most facts of one call, for RPCs with lists."""
 
 _DONE = {
     TAKE: (common_pb.OUTCOME_APPLIED, common_pb.OUTCOME_ALREADY_HELD),
@@ -26,7 +26,7 @@ GROUP_TYPE = "Private"
 
 
 class Quota:
-    """One sidecar, as a client sees it."""
+    """A client of one sidecar."""
 
     def __init__(self, sidecar: int, target: str):
         self.sidecar = sidecar
@@ -36,7 +36,7 @@ class Quota:
 
     async def change(self, action: str, facts: list[Fact], timeout_s: float = CALL_TIMEOUT_S,
                      max_members: int | None = None) -> list[Call]:
-        """Takes or releases facts of one scope in one call; returns a record of each."""
+        """Takes or releases facts of one scope in one call; returns a record per fact."""
         began_s = time.monotonic()
         try:
             results = await self._ask(action, facts, timeout_s, max_members)
@@ -85,7 +85,7 @@ class Quota:
         return list(answer.results)
 
     async def held(self, facts: Iterable[Fact]) -> dict[Fact, bool]:
-        """Asks whether each fact is held, and writes nothing."""
+        """Reads whether each fact is held, by dry runs."""
         batches: list[list[Fact]] = []
         for fact in sorted(facts):
             last = batches[-1] if batches else []
@@ -112,7 +112,7 @@ class Quota:
         return await _persistent(ask)
 
     async def used(self, scopes: Iterable[Scope]) -> dict[Scope, int]:
-        """Asks for the count of each scope."""
+        """Reads the count of each scope."""
         scopes = sorted(scopes)
         return dict(zip(scopes, await _bounded(self._used_of(scope) for scope in scopes)))
 
@@ -168,7 +168,7 @@ async def _bounded(coroutines, at_once: int = 16) -> list:
 
 
 async def _persistent(ask):
-    """Repeats a read until it is answered by the store."""
+    """Repeats a read until the store replies."""
     end = time.monotonic() + OBSERVE_TIMEOUT_S
     while True:
         try:

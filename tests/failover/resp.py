@@ -1,4 +1,4 @@
-"""A small client of Redis and Sentinel over a Unix socket, which no cut of the network touches."""
+"""A small client of Redis and Sentinel over a Unix socket, which network cuts do not affect."""
 
 import socket
 from pathlib import Path
@@ -7,7 +7,7 @@ CALL_TIMEOUT_S = 1.0
 
 
 class RedisError(Exception):
-    """The server answered with an error."""
+    """An error reply of the server."""
 
 
 class Redis:
@@ -64,7 +64,7 @@ class Redis:
 
 
 def fields(flat: list) -> dict:
-    """A reply of names and values in turn, as a dict."""
+    """A reply of alternating names and values, as a dict."""
     return dict(zip(flat[::2], flat[1::2]))
 
 

@@ -1,4 +1,4 @@
-"""One round: load, a fault, healing, and the judgement of what was acknowledged."""
+"""One round: load, a fault, the repair, and the check of the acknowledged calls."""
 
 import random
 import time
@@ -23,18 +23,18 @@ EXAMPLES_MAX = 5
 
 @dataclass
 class Round:
-    """What a round showed. One that is discarded does not count, but its losses do."""
+    """The result of a round. A discarded round does not count, but its losses do."""
 
     topology: str
     fault: str
     durability: str
     seed: int
     binary: str
-    """Which binary was under test: the start of its SHA-256."""
+    """The binary under test: the start of its SHA-256."""
     discarded: str = ""
-    """Why it does not count as a round of its cell; empty if it does."""
+    """The reason why the round does not count for its cell; empty if it counts."""
     error: str = ""
-    """Why it could not be finished, as when a sidecar does not decide again."""
+    """The reason why the round could not be finished, such as a sidecar that does not recover."""
     acknowledged: int = 0
     rate_per_s: float = 0.0
     lost: int = 0
@@ -45,31 +45,31 @@ class Round:
     refused_s: dict[str, list[float]] = field(default_factory=dict)
     refusals: dict[str, int] = field(default_factory=dict)
     forbidden_refusals: int = 0
-    """Refusals in a round that may have none."""
+    """The refusals in a round that may have none."""
     examples: list[str] = field(default_factory=list)
     took_s: float = 0.0
 
     @property
     def is_clean(self) -> bool:
-        """Whether nothing is wrong with it."""
+        """Returns whether there is no violation."""
         return not (self.lost or self.over or self.two_masters or self.disagreements
                     or self.forbidden_refusals or self.error)
 
     @property
     def fails(self) -> bool:
-        """Whether it shows what the durability forbids: `local` may lose."""
+        """Returns whether there is a violation that the durability forbids: `local` may lose."""
         if self.durability == "local":
             return bool(self.error or self.forbidden_refusals)
         return not self.is_clean
 
     def as_dict(self) -> dict:
-        """For a line of JSON."""
+        """The fields of the line of JSON."""
         return asdict(self)
 
 
 def run_round(deployment: Deployment, cell: tuple[str, str, str], seed: int, pace_s: float,
               lasts_s: float | None = None) -> Round:
-    """Runs one round of a cell (topology, fault, durability) in a deployment that is well."""
+    """Runs one round of a cell (topology, fault, durability) in a healthy deployment."""
     began_s = time.monotonic()
     result = Round(*cell, seed, deployment.binary)
     rng = random.Random(seed)
@@ -83,7 +83,7 @@ def run_round(deployment: Deployment, cell: tuple[str, str, str], seed: int, pac
     deployment.wait_until_healed()
     if promoted_s:
         result.promoted_after_s = promoted_s - times.fault_s
-    _judge(deployment, fault, calls, times, result)
+    _check(deployment, fault, calls, times, result)
     result.took_s = time.monotonic() - began_s
     return result
 
@@ -110,7 +110,7 @@ def _run_fault(deployment: Deployment, fault: Fault,
         calls = deployment.stop_load()
         after = {server.name for server in deployment.masters()}
         promoted_s = watch.promoted_s(fault_s, masters, after)
-    # Where the master stays, it goes on at once, or once it is thawed.
+    # If the master stays, it continues immediately, or as soon as it is thawed.
     over_s = promoted_s or (fault_s if fault.changes_master is False else heal_s)
     return calls, measure.Times(run_s, fault_s, over_s, heal_s, end_s), promoted_s
 
@@ -122,7 +122,7 @@ def _wait_for_promotion(watch: Watch, fault_s: float, masters: set[str]) -> None
         time.sleep(0.02)
 
 
-def _judge(deployment: Deployment, fault: Fault, calls: list[Call], times: measure.Times,
+def _check(deployment: Deployment, fault: Fault, calls: list[Call], times: measure.Times,
            result: Round) -> None:
     facts = {call.fact for call in calls}
     scopes = {fact.scope for fact in facts}
@@ -132,12 +132,12 @@ def _judge(deployment: Deployment, fault: Fault, calls: list[Call], times: measu
     cut = None
     if fault.minority_sidecars and result.promoted_after_s:
         cut = checker.Cut(times.over_s, times.heal_s, fault.minority_sidecars)
-    verdict = checker.judge(calls, limits, observed, cut)
-    result.lost, result.over = len(verdict.lost), len(verdict.over)
-    result.two_masters = len(verdict.two_masters)
-    result.disagreements = len(verdict.disagreements)
-    result.examples = [*verdict.lost[:EXAMPLES_MAX], *verdict.over[:EXAMPLES_MAX],
-                       *verdict.two_masters[:EXAMPLES_MAX], *verdict.disagreements]
+    checked = checker.check_history(calls, limits, observed, cut)
+    result.lost, result.over = len(checked.lost), len(checked.over)
+    result.two_masters = len(checked.two_masters)
+    result.disagreements = len(checked.disagreements)
+    result.examples = [*checked.lost[:EXAMPLES_MAX], *checked.over[:EXAMPLES_MAX],
+                       *checked.two_masters[:EXAMPLES_MAX], *checked.disagreements]
     result.acknowledged = sum(call.outcome == DONE and call.began_s >= times.run_s
                               for call in calls)
     result.rate_per_s = measure.rate_per_s(calls, times)
@@ -156,7 +156,7 @@ def _why_discarded(fault: Fault, result: Round) -> str:
     if fault.changes_master and not result.promoted_after_s:
         return "no change of master that lasted"
     if fault.changes_master is False and result.promoted_after_s:
-        return "a change of master that was not meant"
+        return "an unintended change of master"
     if result.acknowledged < ACKNOWLEDGED_MIN:
         return f"only {result.acknowledged} acknowledged"
     if result.rate_per_s < RATE_MIN_PER_S:

@@ -4,10 +4,10 @@
     .venv/bin/python tests/failover/run.py --topology sentinel-2 --fault planned --rounds 20
     .venv/bin/python tests/failover/run.py --topology cluster --fault kill --seed 17 --rounds 1
 
-The binary is that of IMQUOTA_BIN, or what was built last. Every round is written to a file as a
-line of JSON, with the seed that draws it again. The exit code is 1 if anything is wrong with any
-round of another durability than `local`, if refusals were seen where there may be none, or if a
-round could not be finished.
+The binary is that of IMQUOTA_BIN, or the last build. Every round is written to a file as a line of
+JSON, with the seed that repeats it. The exit code is 1 if a round of another durability than
+`local` has a violation, if a round without allowed refusals has some, or if a round could not be
+finished.
 """
 
 import argparse
@@ -18,7 +18,7 @@ import sys
 import time
 from pathlib import Path
 
-sys.path.insert(1, str(Path(__file__).resolve().parents[1] / "outside"))
+sys.path.insert(1, str(Path(__file__).resolve().parents[1] / "e2e/helpers"))
 
 from deployments import TOPOLOGIES  # noqa: E402
 from faults import FAULTS  # noqa: E402
@@ -34,7 +34,7 @@ COLUMNS = ("topology", "fault", "durability", "rounds+discarded", "errors", "los
 
 
 class Deployed:
-    """One deployment that is used for round after round, and made anew after a failure."""
+    """One deployment for consecutive rounds, replaced after a failure."""
 
     def __init__(self, topology: str, durability: str, extra: list[str]):
         self._make = lambda: TOPOLOGIES[topology](durability, extra)
@@ -65,7 +65,7 @@ class Deployed:
 
 def run_cell(deployed: Deployed, fault: str, rounds: int, seed: int, pace_s: float,
              lasts_s: float | None = None, note=lambda result: None) -> list[Round]:
-    """Runs rounds until enough of them count, or too many do not; returns all."""
+    """Runs rounds until enough of them count, or too many do not; returns all rounds."""
     results: list[Round] = []
     for attempt in range(rounds * ATTEMPTS_PER_ROUND_MAX):
         if len(counted(results)) == rounds:
@@ -76,12 +76,12 @@ def run_cell(deployed: Deployed, fault: str, rounds: int, seed: int, pace_s: flo
 
 
 def counted(results: list[Round]) -> list[Round]:
-    """Those that count."""
+    """The rounds that count."""
     return [each for each in results if not each.discarded]
 
 
 def row(cell: tuple[str, str, str], results: list[Round]) -> list[str]:
-    """The line of a cell in the table: losses of all rounds, times of those that count."""
+    """The line of a cell in the table: losses of all rounds, times of the rounds that count."""
     total = {name: sum(getattr(each, name) for each in results)
              for name in ("acknowledged", "lost", "over", "two_masters", "disagreements")}
     rounds = f"{len(counted(results))}+{len(results) - len(counted(results))}"
@@ -108,7 +108,7 @@ def _seconds(results: list[Round], what: str) -> list[float]:
 
 
 def print_table(rows: list[list[str]]) -> None:
-    """Prints rows below the names of the columns."""
+    """Prints rows below the column names."""
     lines = [list(COLUMNS), *(line + [""] * (len(COLUMNS) - len(line)) for line in rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for line in lines:
@@ -118,21 +118,21 @@ def print_table(rows: list[list[str]]) -> None:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--topology", default=",".join(TOPOLOGIES), help="some of: %(default)s")
-    parser.add_argument("--fault", default="all", help="some of those of the topology")
+    parser.add_argument("--topology", default=",".join(TOPOLOGIES), help="of %(default)s")
+    parser.add_argument("--fault", default="all", help="faults of the topology, comma-separated")
     parser.add_argument("--durability", default="auto,replicated,local")
-    parser.add_argument("--rounds", type=int, default=1, help="of each cell")
+    parser.add_argument("--rounds", type=int, default=1, help="rounds per cell")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--pace-ms", type=float, default=60,
-                        help="each client begins a call so often (%(default)s)")
-    parser.add_argument("--lasts-s", type=float, help="how long a fault of a fixed time lasts")
+                        help="interval of each client's calls (%(default)s)")
+    parser.add_argument("--lasts-s", type=float, help="duration of faults with a fixed time")
     parser.add_argument("--out", type=Path, default=Path("failover.jsonl"))
     parser.add_argument("serve", nargs="*", help="more arguments of `imquota serve`, after --")
     return parser.parse_args()
 
 
 def main() -> int:
-    """Runs all cells that were asked for."""
+    """Runs the selected cells."""
     arguments = _arguments()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
@@ -168,7 +168,7 @@ def main() -> int:
     print_table(rows)
     print(f"binary: SHA-256 {' and '.join(sorted(binaries))}")
     if len(binaries) > 1:
-        print("the binary was replaced while the rounds ran: the table is of no single one")
+        print("the binary was replaced during the rounds: the table mixes several")
         failed = True
     return int(failed)
 

@@ -37,27 +37,27 @@ class Process:
         return self.host.name
 
     def launch(self, command: list[str], environment: dict[str, str] | None = None) -> None:
-        """Starts it and waits for nothing."""
+        """Starts the process without waiting."""
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 self.host.command(*command), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 cwd=self.folder, env=environment, start_new_session=True)
 
     def kill(self) -> None:
-        """Ends it as a crash would."""
+        """Kills the process, like a crash."""
         self.process.kill()
         self.process.wait(STOP_TIMEOUT_S)
 
     def freeze(self) -> None:
-        """Stops it without ending it."""
+        """Stops the process without ending it."""
         os.kill(self.process.pid, signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """Lets a frozen process go on."""
+        """Continues a frozen process."""
         os.kill(self.process.pid, signal.SIGCONT)
 
     def tail(self) -> str:
-        """The end of its log."""
+        """The end of the log."""
         return self.log.read_text(errors="replace")[-3000:] if self.log.exists() else ""
 
 
@@ -78,15 +78,15 @@ class Server(Process):
 
     @property
     def address(self) -> str:
-        """Its address on the network."""
+        """The server's address on the network."""
         return self.host.address
 
     def start(self) -> None:
-        """Starts it, again with what it had, and waits until it answers."""
+        """Starts the server, with its existing data, and waits until it replies."""
         self.socket.unlink(missing_ok=True)
         self.client.close()
         self.launch(["redis-server", str(self._config), *["--sentinel"] * self.is_sentinel])
-        wait_until(self._answers, START_TIMEOUT_S, f"{self.name} answers\n{self.tail()}")
+        wait_until(self._answers, START_TIMEOUT_S, f"{self.name} replies\n{self.tail()}")
 
     def _answers(self) -> bool:
         try:
@@ -97,12 +97,12 @@ class Server(Process):
             return False
 
     def call(self, *arguments):
-        """Sends a command from outside the network."""
+        """Sends a command over the Unix socket, outside of the network."""
         return self.client.call(*arguments)
 
 
 class Sidecar(Process):
-    """The product, reached by clients through a Unix socket."""
+    """A sidecar, which clients reach through a Unix socket."""
 
     def __init__(self, host: Host, folder: Path, number: int, store: str, extra: list[str]):
         super().__init__(host, folder)
@@ -114,12 +114,12 @@ class Sidecar(Process):
                            "--journal", "off", "--state-dir", str(self.folder / "state"), *extra]
 
     def start(self) -> None:
-        """Starts it and waits until it decides."""
+        """Starts the sidecar and waits until it decides."""
         self.launch([binary(), *self._arguments], clean_environment())
         wait_until(self.decides, START_TIMEOUT_S, f"{self.name} decides\n{self.tail()}")
 
     def decides(self) -> bool:
-        """Whether it admits an account of each of some apps of its own, all over the store."""
+        """Returns whether it admits an account of each of some apps, spread over the store."""
         if self.process.poll() is not None:
             raise RuntimeError(f"{self.name} ended:\n{self.tail()}")
         with _channel(self.target) as channel:
@@ -136,7 +136,7 @@ class Sidecar(Process):
         return answer.results[0].outcome in held and not answer.decision.degradation
 
     def register(self, app: str) -> None:
-        """Registers an app and sells it the edition without small limits."""
+        """Registers an app and buys the edition without small limits."""
         with _channel(self._admin) as channel:
             stub = admin_grpc.AdminServiceStub(channel)
             stub.CreateApp(admin_pb.CreateAppRequest(app_id=app, request_id=f"{app}-1"), timeout=10)
@@ -144,13 +144,13 @@ class Sidecar(Process):
                 app_id=app, request_id=f"{app}-2", edition_id="professional", months=1), timeout=10)
 
     def stop(self) -> None:
-        """Asks it to end."""
+        """Sends SIGTERM."""
         self.process.terminate()
         self.process.wait(STOP_TIMEOUT_S)
 
 
 def binary_digest() -> str:
-    """Which binary is under test: the start of its SHA-256."""
+    """The binary under test: the start of its SHA-256."""
     with open(binary(), "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:12]
 

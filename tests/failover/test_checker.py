@@ -1,7 +1,7 @@
-"""The checker finds what is wrong in made-up histories, and nothing in those that are right."""
+"""The checker finds the violations of hand-written histories, and none in correct ones."""
 
 import pytest
-from checker import Cut, Observed, Verdict, judge
+from checker import Cut, Observed, CheckResult, check_history
 from history import DENIED, DONE, RELEASE, TAKE, UNKNOWN, Call, Fact, Scope
 from measure import Times, gaps, refused_s
 from watch import promotion_s
@@ -16,51 +16,51 @@ def history(*steps, sidecar=0):
 
 
 def answers(*held, of=(ALICE, BOB, CAROL), used=None):
-    """What a sidecar answers if these facts are held."""
+    """The state that a sidecar returns if these facts are held."""
     count = len(held) if used is None else used
     return Observed({fact: fact in held for fact in of}, {GROUP: count})
 
 
-def judged(calls, *observed, limits=None, cut=None):
-    """The verdict on calls, with one observation for each sidecar."""
-    return judge(calls, limits or {}, dict(enumerate(observed)), cut)
+def checked(calls, *observed, limits=None, cut=None):
+    """The result for calls, with one observation per sidecar."""
+    return check_history(calls, limits or {}, dict(enumerate(observed)), cut)
 
 
 TWO_TAKEN = history((ALICE, TAKE, DONE), (BOB, TAKE, DONE))
 
 
-def test_what_was_acknowledged_and_is_held_is_clean():
+def test_acknowledged_and_held_facts_are_clean():
     calls = [*TWO_TAKEN, Call(1, CAROL, TAKE, DENIED, "", 5.0, 6.0)]
-    assert judged(calls, answers(ALICE, BOB), answers(ALICE, BOB), limits={GROUP: 2}).is_clean
+    assert checked(calls, answers(ALICE, BOB), answers(ALICE, BOB), limits={GROUP: 2}).is_clean
 
 
-def test_an_acknowledged_take_that_is_gone_is_lost():
-    verdict = judged(TWO_TAKEN, answers(BOB))
-    assert len(verdict.lost) == 1 and "alice" in verdict.lost[0] and "is gone" in verdict.lost[0]
+def test_an_acknowledged_take_that_is_missing_is_lost():
+    result = checked(TWO_TAKEN, answers(BOB))
+    assert len(result.lost) == 1 and "alice" in result.lost[0] and "is gone" in result.lost[0]
 
 
 def test_an_acknowledged_release_that_is_held_is_lost():
     calls = history((ALICE, TAKE, DONE), (ALICE, RELEASE, DONE), (BOB, TAKE, DONE))
-    verdict = judged(calls, answers(ALICE, BOB))
-    assert len(verdict.lost) == 1 and "was released" in verdict.lost[0]
+    result = checked(calls, answers(ALICE, BOB))
+    assert len(result.lost) == 1 and "was released" in result.lost[0]
 
 
 def test_a_loss_that_only_one_sidecar_shows_is_lost_and_a_disagreement():
-    verdict = judged(TWO_TAKEN, answers(ALICE, BOB), answers(BOB))
-    assert len(verdict.lost) == 1 and len(verdict.disagreements) == 1
+    result = checked(TWO_TAKEN, answers(ALICE, BOB), answers(BOB))
+    assert len(result.lost) == 1 and len(result.disagreements) == 1
 
 
 def test_calls_count_in_the_order_of_time():
     released, taken = history((ALICE, TAKE, DONE), (ALICE, RELEASE, DONE))[::-1]
-    assert judged([released, taken], answers()).is_clean
+    assert checked([released, taken], answers()).is_clean
     denied = Call(1, CAROL, TAKE, DENIED, "", 5.0, 6.0)
     again = Call(0, BOB, TAKE, DONE, "", 7.0, 8.0)
-    assert judged([again, denied, *TWO_TAKEN], answers(ALICE, BOB), limits={GROUP: 2}).is_clean
+    assert checked([again, denied, *TWO_TAKEN], answers(ALICE, BOB), limits={GROUP: 2}).is_clean
 
 
 @pytest.mark.parametrize("kind", ["lost", "over", "two_masters", "disagreements"])
-def test_a_verdict_with_anything_in_it_is_not_clean(kind):
-    assert Verdict().is_clean and not Verdict(**{kind: ["wrong"]}).is_clean
+def test_a_result_with_any_violation_is_not_clean(kind):
+    assert CheckResult().is_clean and not CheckResult(**{kind: ["wrong"]}).is_clean
 
 
 @pytest.mark.parametrize("held", [(), (ALICE,)])
@@ -70,7 +70,7 @@ def test_a_verdict_with_anything_in_it_is_not_clean(kind):
     [(ALICE, TAKE, DONE), (ALICE, RELEASE, UNKNOWN), (ALICE, RELEASE, DENIED)],
 ])
 def test_an_unknown_outcome_may_be_either(steps, held):
-    assert judged(history(*steps), answers(*held)).is_clean
+    assert checked(history(*steps), answers(*held)).is_clean
 
 
 @pytest.mark.parametrize("steps", [
@@ -79,35 +79,35 @@ def test_an_unknown_outcome_may_be_either(steps, held):
     [(ALICE, TAKE, DONE), (ALICE, RELEASE, UNKNOWN), (ALICE, TAKE, DONE)],
 ])
 def test_an_acknowledgement_counts_beside_unknown_outcomes(steps):
-    assert judged(history(*steps), answers(ALICE)).is_clean
-    assert len(judged(history(*steps), answers()).lost) == 1
+    assert checked(history(*steps), answers(ALICE)).is_clean
+    assert len(checked(history(*steps), answers()).lost) == 1
 
 
 def test_a_denied_take_must_not_be_held():
-    assert len(judged(history((ALICE, TAKE, DENIED)), answers(ALICE)).lost) == 1
+    assert len(checked(history((ALICE, TAKE, DENIED)), answers(ALICE)).lost) == 1
 
 
 def test_more_acknowledged_than_the_limit_is_over_even_if_the_rest_was_lost():
-    verdict = judged(TWO_TAKEN, answers(BOB), limits={GROUP: 1})
-    assert len(verdict.over) == 1 and "2 were acknowledged, limit 1" in verdict.over[0]
+    result = checked(TWO_TAKEN, answers(BOB), limits={GROUP: 1})
+    assert len(result.over) == 1 and "2 were acknowledged, limit 1" in result.over[0]
 
 
 def test_more_held_than_the_limit_is_over_even_if_nothing_was_acknowledged():
     calls = history((ALICE, TAKE, UNKNOWN), (BOB, TAKE, UNKNOWN))
-    verdict = judged(calls, answers(ALICE, BOB), limits={GROUP: 1})
-    assert len(verdict.over) == 1 and "2 are held, limit 1" in verdict.over[0]
+    result = checked(calls, answers(ALICE, BOB), limits={GROUP: 1})
+    assert len(result.over) == 1 and "2 are held, limit 1" in result.over[0]
 
 
 @pytest.mark.parametrize("outcome,limit,found", [(DONE, 1, 0), (UNKNOWN, 1, 0), (DONE, 2, 1)])
 def test_a_denial_below_the_limit_is_wrong(outcome, limit, found):
     calls = history((ALICE, TAKE, outcome), (BOB, TAKE, DENIED), (CAROL, TAKE, DENIED))
-    verdict = judged(calls, answers(ALICE), limits={GROUP: limit})
-    assert len(verdict.over) == 2 * found and not verdict.lost
+    result = checked(calls, answers(ALICE), limits={GROUP: limit})
+    assert len(result.over) == 2 * found and not result.lost
 
 
 def test_a_count_that_is_not_the_number_of_facts_is_wrong():
-    verdict = judged(TWO_TAKEN, answers(ALICE, BOB, used=3))
-    assert not verdict.lost and len(verdict.over) == 1 and "counts 3" in verdict.over[0]
+    result = checked(TWO_TAKEN, answers(ALICE, BOB, used=3))
+    assert not result.lost and len(result.over) == 1 and "counts 3" in result.over[0]
 
 
 @pytest.mark.parametrize("began_s,outcome,sidecar,found", [
@@ -117,11 +117,11 @@ def test_a_count_that_is_not_the_number_of_facts_is_wrong():
     (9.9, DONE, 0, 0),
     (14.8, DONE, 0, 0),
 ])
-def test_an_answer_of_the_old_master_during_a_cut_is_of_two_masters(
+def test_a_decision_of_the_old_master_during_a_cut_is_of_two_masters(
         began_s, outcome, sidecar, found):
     calls = [Call(sidecar, ALICE, TAKE, outcome, "", began_s, began_s + 0.5)]
-    verdict = judged(calls, answers(ALICE), cut=Cut(10.0, 15.0, frozenset({0})))
-    assert len(verdict.two_masters) == found
+    result = checked(calls, answers(ALICE), cut=Cut(10.0, 15.0, frozenset({0})))
+    assert len(result.two_masters) == found
 
 
 @pytest.mark.parametrize("calls,observed,limits", [
@@ -131,9 +131,9 @@ def test_an_answer_of_the_old_master_during_a_cut_is_of_two_masters(
     (TWO_TAKEN, [Observed({ALICE: True, BOB: True}, {})], {}),
     (history((ALICE, TAKE, DONE), (ALICE, RELEASE, DONE)), [answers()], {GROUP: 1}),
 ])
-def test_nothing_is_judged_that_was_not_asked(calls, observed, limits):
+def test_facts_that_were_not_read_are_an_error(calls, observed, limits):
     with pytest.raises(ValueError):
-        judged(calls, *observed, limits=limits)
+        checked(calls, *observed, limits=limits)
 
 
 def test_gaps_are_those_of_the_part_that_waited_longest():
@@ -146,9 +146,9 @@ def test_gaps_are_those_of_the_part_that_waited_longest():
     times = Times(0.0, 2.0, 3.0, 8.0, 10.0)
     assert gaps(calls, times) == {0: [(2.0, 5.0)]}
     assert refused_s(calls, times, {0}) == {"beyond": [2.0], "all": [3.0], "healing": [0.0]}
-    # Healed in the middle of the gap: all of it is still the fault's.
+    # Repaired in the middle of the gap: all of it is still caused by the fault.
     assert refused_s(calls, Times(0.0, 2.0, 3.0, 4.0, 10.0), {0})["beyond"] == [2.0]
-    # A gap that begins after healing is none of the failover's.
+    # A gap that begins after the repair is not caused by the failover.
     late = refused_s(calls, Times(0.0, 1.0, 1.2, 1.5, 10.0), {0})
     assert late == {"beyond": [0.0], "all": [0.0], "healing": [3.0]}
 

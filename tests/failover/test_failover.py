@@ -1,5 +1,5 @@
-"""Failovers under load lose nothing that was acknowledged, and the harness would see it if they
-did. Many rounds of every cell: `run.py` in this folder."""
+"""Failovers under load lose no acknowledged write, and the harness would detect a loss. Many
+rounds of every cell: `run.py` in this folder."""
 
 import pytest
 from rounds import Round
@@ -9,26 +9,26 @@ PACE_S = 0.08
 SEED = 7
 SENTINELS_DEAD_S = 8.0
 RESUMED_WITHIN_S = 10.0
-"""Generous: what a failover costs is measured by `run.py`. Without a replica that is left behind,
-answers resume only when the old master is back, which takes longer."""
+"""Generous: `run.py` measures the time of a failover. Without a remaining replica, decisions
+resume only when the old master is back, which takes longer."""
 
 pytestmark = pytest.mark.usefixtures("namespaces")
 
 
 @pytest.fixture(scope="module")
 def deployed(request):
-    """Sentinels with two replicas, and sidecars with the durability that the test asks for."""
+    """Sentinels with two replicas, and sidecars with the durability of the test."""
     with Deployed("sentinel-2", request.param, []) as running:
         yield running
 
 
 def with_durability(*durabilities: str):
-    """Runs a test with each of these; those with the same one share a deployment."""
+    """Runs a test with each durability; tests with the same one share a deployment."""
     return pytest.mark.parametrize("deployed", durabilities, indirect=True, scope="module")
 
 
 def counted_round(deployed: Deployed, fault: str, lasts_s: float | None = None) -> Round:
-    """A round that counts; neither it nor those before it may show what is forbidden."""
+    """A round that counts; neither it nor discarded ones may have a forbidden violation."""
     results = run_cell(deployed, fault, 1, SEED, PACE_S, lasts_s)
     for result in results:
         assert not result.fails, result
@@ -37,7 +37,7 @@ def counted_round(deployed: Deployed, fault: str, lasts_s: float | None = None) 
 
 
 @with_durability("local")
-def test_local_loses_facts_so_the_harness_can_see_a_loss(deployed):
+def test_local_loses_facts_so_the_harness_detects_losses(deployed):
     result = counted_round(deployed, "planned")
     assert result.lost > 0 and result.over > 0, result
 
@@ -49,7 +49,7 @@ def test_a_failover_with_the_old_master_alive_loses_nothing(deployed, fault):
 
 
 @with_durability("auto")
-def test_answers_resume_after_a_kill_and_nothing_is_lost(deployed):
+def test_decisions_resume_after_a_kill_and_nothing_is_lost(deployed):
     result = counted_round(deployed, "kill")
     assert max(result.refused_s["beyond"]) <= RESUMED_WITHIN_S, result
 

@@ -1,4 +1,4 @@
-"""A cut of the network drops what is sent, in both directions, and says nothing."""
+"""A cut of the network silently drops all packets, in both directions."""
 
 import subprocess
 
@@ -6,7 +6,7 @@ import pytest
 from network import PREFIX, Host, Network, _names, remove_stale
 
 SILENT, REFUSED = 124, 1
-"""Exit codes: nothing came back in time; the other side said no."""
+"""Exit codes: no reply in time; connection refused."""
 CONNECT = "exec 3<>/dev/tcp/{}/{}"
 LISTEN = "import socket; s = socket.create_server(('', 7000)); print('up', flush=True); s.accept()"
 
@@ -41,11 +41,11 @@ def test_a_cut_is_silent_in_both_directions_and_heals():
         assert connect(one, two.address) == 0
 
 
-def test_nothing_is_left_behind():
+def test_no_namespace_is_left():
     with Network(["one"]) as network:
         process = listen(network.hosts["one"])
         remove_stale()
-        assert process.poll() is None, "what is in use is no remainder"
+        assert process.poll() is None, "a namespace in use was removed"
     assert process.wait(5) != 0
     stale = f"{PREFIX}4194399-one"
     subprocess.run(["ip", "netns", "add", stale], check=True)

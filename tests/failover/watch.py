@@ -1,4 +1,4 @@
-"""Watches the role of every server during a round, past every cut."""
+"""Watches the role of every server during a round, independent of network cuts."""
 
 import threading
 import time
@@ -11,12 +11,12 @@ CALL_TIMEOUT_S = 0.2
 
 
 class Watch:
-    """Asks all servers for their role all the time; use it as a context."""
+    """Polls the roles of all servers; use it as a context."""
 
     def __init__(self, sockets: dict[str, Path]):
         self._ended = threading.Event()
         self.changes: list[tuple[float, str, str]] = []
-        """When which server was first seen in which role after another one."""
+        """The observed role changes: instant, server, role."""
         self._threads = [threading.Thread(target=self._watch, args=each, daemon=True)
                          for each in sockets.items()]
 
@@ -44,16 +44,16 @@ class Watch:
 
     def promoted_s(self, since_s: float, before: set[str],
                    after: set[str] | None = None) -> float | None:
-        """When another master was seen, see `promotion_s`."""
+        """When another master was observed, see `promotion_s`."""
         return promotion_s(list(self.changes), since_s, before, after)
 
 
 def promotion_s(changes: list[tuple[float, str, str]], since_s: float, before: set[str],
                 after: set[str] | None = None) -> float | None:
-    """When a server that was no master before was first seen as one; None if none was.
+    """When a server that was no master before was first observed as one; None if none was.
 
     With `after`, the masters in the end, only a promotion that lasted counts: Sentinels may undo
-    one, and then nothing has failed over.
+    one, and then there was no failover.
     """
     times = [when for when, name, role in changes
              if when > since_s and role == "master" and name not in before

@@ -1,4 +1,4 @@
-//! A catalog whose limits a few clients fight for, and whose groups stay when they are empty.
+//! A catalog with limits for which a few clients contend, and whose groups stay when empty.
 
 use serde_json::{Value, json};
 
@@ -108,7 +108,7 @@ reclaim_empty = false
 per_app_im_code = 10036
 "#;
 
-/// The same limits, as the checker names them.
+/// The limits by the checker's names.
 pub fn limits() -> Value {
     json!({
         "groups_per_user": 3,

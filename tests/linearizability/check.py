@@ -1,24 +1,24 @@
 #!/usr/bin/env python3
-"""Decides whether what clients saw of a quota service has a legal order, cell by cell.
+"""Checks whether the results that clients got from a quota service have a legal order, per cell.
 
     check.py LOG...
 
 A log is lines of JSON. One is the header: {"limits": {...}} with the five limits by name, and
-optionally "tolerance_ns" (how long after its deadline an operation may still take effect; without
-it for ever), "faults_expected", "losses_expected", and "deletions_in_parts" (deleting an account
-gives back friends, groups and account one after another). A line with "event" tells of a fault.
+optionally "tolerance_ns" (the time after its deadline for which an operation may still take effect;
+without it for ever), "faults_expected", "losses_expected", and "deletions_in_parts" (deleting an
+account releases friends, groups and account one after another). A line with "event" is a fault.
 All others are operations: "client", "id", "cell", "invoke_ns", "return_ns", "op" with its
 arguments, "outcome", "denials"; a batch has "users" and a result for each. The outcome JOURNALED
-is that of an operation that was accepted without the store: it takes effect until "stored_ns",
-when it was seen to be in the store, whatever the limits are, and what the same "sidecar" is asked
-later about the same users and group does not overtake it, though it may be blocked and retried in
-between. DROPPED is one that an operator had struck out: it never takes effect.
+is that of an operation that was accepted without the store: it takes effect by "stored_ns", when it
+was observed in the store, whatever the limits are, and later operations of the same "sidecar" on
+the same users and group do not overtake it, though it may be blocked and retried in between.
+DROPPED is an operation that an operator dropped: it never takes effect.
 
-That nothing was ever over a limit, nothing denied below one, no acknowledged fact lost and nothing
-counted twice all follow from there being a legal order (order.py). Where losses are expected, at
-failovers without replication, they are counted instead (local.py).
+A legal order (order.py) implies that nothing was ever over a limit or denied below one, that no
+acknowledged fact was lost and that nothing was counted twice. If losses are expected, at failovers
+without replication, they are counted instead (local.py).
 
-Exit code: 0 legal, 1 illegal, 2 void, which is to say that the run proves nothing.
+Exit code: 0 legal, 1 illegal, 2 void: the run proves nothing.
 """
 
 import argparse
@@ -35,7 +35,7 @@ from order import Undecided, find_order
 PROCESSES = 2
 LEGAL, ILLEGAL, VOID = 0, 1, 2
 OVERLAPPING_MIN = 0.05
-"""Share of the operations that must begin before another one on their cell has ended."""
+"""The share of the operations that must begin before another one on their cell has ended."""
 SHOWN_MAX = 3
 
 
@@ -53,7 +53,7 @@ def read(paths: list[str]) -> tuple[dict, list[dict], list[dict]]:
                 elif entry.get("op") in FAMILY:
                     entry.setdefault("outcome", "ERROR_UNKNOWN")
                     if entry.get("return_ns") is None and "ERROR" not in entry["outcome"]:
-                        raise ValueError(f"{path}:{number}: answered, but not returned")
+                        raise ValueError(f"{path}:{number}: has an outcome, but no return")
                     ops.append(entry)
                 else:
                     raise ValueError(f"{path}:{number}: no header, event or known operation")
@@ -64,7 +64,7 @@ def read(paths: list[str]) -> tuple[dict, list[dict], list[dict]]:
 
 
 def overlapping(ops: list[dict]) -> int:
-    """How many operations of a cell begin before an earlier one has ended."""
+    """The number of operations of a cell that begin before an earlier one has ended."""
     count, busy_until = 0, -1
     for op in sorted(ops, key=lambda op: op["invoke_ns"]):
         count += op["invoke_ns"] < busy_until
@@ -73,7 +73,7 @@ def overlapping(ops: list[dict]) -> int:
 
 
 def why_void(header: dict, cells: dict[str, list[dict]], events: list[dict]) -> str | None:
-    """Why nothing would be proved by these operations."""
+    """The reason why these operations prove nothing; None if they do."""
     outcomes = Counter(op["outcome"] for ops in cells.values() for op in ops)
     total = sum(outcomes.values())
     overlaps = sum(overlapping(ops) for ops in cells.values())
@@ -89,7 +89,7 @@ def why_void(header: dict, cells: dict[str, list[dict]], events: list[dict]) -> 
 
 
 def print_figures(ops: list[dict]) -> None:
-    """How often each kind of operation had which outcome."""
+    """Prints the number of outcomes by kind of operation."""
     kinds = defaultdict(Counter)
     for op in ops:
         kinds[op["op"] + (" (check)" if op.get("check") else "")][op["outcome"]] += 1
@@ -98,7 +98,7 @@ def print_figures(ops: list[dict]) -> None:
 
 
 def check_cell(job: tuple) -> tuple[str, int, int, list[str], bool]:
-    """Cell, facts lost, facts beyond a limit, what is wrong, and whether that is undecided."""
+    """Cell, facts lost, facts beyond a limit, problems, and whether the search was undecided."""
     cell, ops, header = job
     limits, tolerance_ns = header["limits"], header.get("tolerance_ns")
     if header.get("losses_expected"):
@@ -115,7 +115,7 @@ def check_cell(job: tuple) -> tuple[str, int, int, list[str], bool]:
 
 
 def check(header: dict, cells: dict[str, list[dict]]) -> int:
-    """The verdict on all cells, printed."""
+    """Checks all cells and prints the result; returns the exit code."""
     jobs = [(cell, ops, header) for cell, ops in sorted(cells.items())]
     began = time.monotonic()
     with multiprocessing.Pool(min(PROCESSES, len(jobs))) as pool:
@@ -141,7 +141,7 @@ def check(header: dict, cells: dict[str, list[dict]]) -> int:
 
 
 def main(arguments: list[str]) -> int:
-    """The exit code."""
+    """Runs the check; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("logs", nargs="+", metavar="LOG")
     options = parser.parse_args(arguments)

@@ -1,10 +1,10 @@
-"""What the operations of a history do to the facts of a cell.
+"""The effects of a history's operations on the facts of a cell.
 
 A cell's facts are the bits of one number: a membership, one direction of a friendship, an account,
-a room. An operation that was answered becomes a function from the facts before it to the facts
-after it, or to -1 where the answer could not have been given. One whose fate is unknown becomes the
-change it would make, or -1 where it would change nothing. This is written from the rules alone and
-shares nothing with the program under test.
+a room. An operation with an outcome becomes a function from the facts before it to the facts after
+it, or to -1 if that outcome is impossible. One with an unknown outcome becomes its change, or -1 if
+it would change nothing. This is written from the rules alone and shares no code with the program
+under test.
 """
 
 from collections import defaultdict
@@ -48,13 +48,13 @@ def subjects_of(op: dict) -> set[tuple]:
 
 
 def singles_of(op: dict) -> list[dict]:
-    """A batch as what it is for each user, in order."""
+    """A batch as single operations, one per user, in order."""
     told = op.get("results") or [{"outcome": op["outcome"]}] * len(op["users"])
     return [op | {"op": "join", "user": user} | result for user, result in zip(op["users"], told)]
 
 
 def counters_of(fact: tuple) -> list[tuple]:
-    """The counts that a fact is part of, each with the limit that holds for it."""
+    """The counts that a fact is part of, each with its limit."""
     if fact[0] == "member":
         return [("groups_per_user", fact[1]), ("members_per_group", fact[2])]
     if fact[0] == "friend":
@@ -63,10 +63,10 @@ def counters_of(fact: tuple) -> list[tuple]:
 
 
 def families(ops: list[dict], deletions_in_parts: bool = False) -> list[list[dict]]:
-    """The operations in groups that have no fact in common, each of which is checked alone.
+    """The operations in groups without common facts, each of which is checked alone.
 
-    Deleting an account takes the user's memberships and friendships, so it ties those together,
-    unless it takes them one after another.
+    Deleting an account releases the user's memberships and friendships, so it connects those,
+    unless it releases them one after another.
     """
     parts, users = defaultdict(list), defaultdict(set)
     for op in ops:
@@ -89,7 +89,7 @@ def families(ops: list[dict], deletions_in_parts: bool = False) -> list[list[dic
 
 
 def either(op: dict) -> dict:
-    """A deletion, for one part of what it takes: that it found any does not say where."""
+    """A deletion, for one part of its facts: its outcome is not specific to the part."""
     if op["op"] == "delete_account" and op["outcome"] == "APPLIED":
         return op | {"outcome": "EITHER"}
     return op
@@ -100,7 +100,7 @@ class Model:
 
     def __init__(self, ops: list[dict], limits: dict):
         self.limits = limits
-        # What was accepted without the store may be over a limit.
+        # Operations that were accepted without the store may exceed a limit.
         self.may_be_over = any(op["outcome"] == "JOURNALED" for op in ops)
         facts = dict.fromkeys(fact for op in ops for fact in facts_of(op))
         self.bit = {fact: 1 << number for number, fact in enumerate(facts)}
@@ -115,7 +115,7 @@ class Model:
                 self.of_user[fact[2]] |= bit
 
     def names(self, state: int) -> list[str]:
-        """The facts of a state in words."""
+        """The names of a state's facts."""
         return [" ".join(fact) for fact, bit in self.bit.items() if state & bit]
 
     def compile(self, op: dict):
@@ -152,7 +152,7 @@ class Model:
         return lambda state: state if (state & mask).bit_count() == value else NEVER
 
     def _journaled(self, op: dict):
-        """What was accepted, whether or not it is held already and whatever the limits are."""
+        """An accepted operation, whether or not it is held already, whatever the limits are."""
         if op["op"] not in TAKES:
             mask = self._released(op)
             return lambda state: state & ~mask
@@ -160,7 +160,7 @@ class Model:
         return lambda state: state | new
 
     def _take(self, op: dict):
-        """A fact that is refused by whichever of its counts are at their limits."""
+        """A take of one fact, which is denied by all of its counts at their limits."""
         (fact,) = facts_of(op)
         bit, outcome = self.bit[fact], op["outcome"]
         counters = [(self.counted[key], self.limits[key[0]], key[0]) for key in counters_of(fact)]
@@ -186,7 +186,7 @@ class Model:
         return denied
 
     def _take_all(self, op: dict):
-        """One after another; where the fate is unknown, those that fit."""
+        """Takes one after another; with an unknown outcome, those that fit."""
         steps = [self._take(single) for single in singles_of(op)]
         is_unknown = op["outcome"] == "ERROR_UNKNOWN"
 
@@ -202,7 +202,7 @@ class Model:
         return decide
 
     def _befriend(self, op: dict):
-        """One or two facts, of which those that are missing grow their lists, or none."""
+        """A take of one or two facts: all missing ones, or none."""
         outcome, both = op["outcome"], facts_of(op)
         bits = [self.bit[fact] for fact in both]
         masks = [self.counted[counters_of(fact)[0]] for fact in both]
@@ -230,7 +230,7 @@ class Model:
         return decide
 
     def _released(self, op: dict) -> int:
-        """The facts that an operation gives back."""
+        """The facts that an operation releases."""
         if op["op"] == "delete_account":
             return self.of_user[op["user"]]
         if op["op"] == "dissolve":
@@ -240,7 +240,7 @@ class Model:
     def _release(self, op: dict):
         mask = self._released(op)
         if op["op"] == "dissolve" and op["outcome"] == "APPLIED":
-            # The group was there, perhaps without members.
+            # The group existed, perhaps without members.
             return lambda state: state & ~mask
         if op["outcome"] == "NOT_HELD":
             return lambda state: NEVER if state & mask else state
@@ -252,13 +252,13 @@ class Model:
 
 
 def never(_state: int) -> int:
-    """The step of an answer that is wrong whatever the facts are."""
+    """The step of an outcome that is impossible for all facts."""
     return NEVER
 
 
 def denials_of(op: dict, limits: dict, may_be_over: bool) -> dict | None:
-    """What a denial names, by limit; None where no facts allow it: those that are at the limits, or
-    over them where that may be."""
+    """The violated limits of a denial with their usage; None if no facts allow it: usage is at the
+    limit, or over it if that is possible."""
     used = {each["limit"]: each["used"] for each in op.get("denials", [])}
     fits = all(name in limits
                and (count == limits[name] or may_be_over and count > limits[name])

@@ -1,4 +1,4 @@
-//! One Apply stream that many clients share, each with one operation under way.
+//! One Apply stream that many clients share, each with one operation in flight.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,19 +10,19 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use super::sidecar::Client;
 
-/// More than there are clients of one stream, so that nobody waits to send.
+/// More than the clients of one stream, so that no client waits to send.
 const SENT_MAX: usize = 1024;
 
-/// By tag: who waits for the answer. `None` once the stream has ended.
+/// The waiting clients by tag; `None` once the stream has ended.
 type Waiting = Arc<Mutex<Option<HashMap<u64, oneshot::Sender<Answer>>>>>;
 
-/// What became of one operation.
+/// The result of one operation.
 #[derive(Debug)]
 pub enum Reply {
     Answer(Answer),
-    /// It was sent, and the stream ended.
+    /// The stream ended after the operation was sent.
     Lost,
-    /// The stream had ended before.
+    /// The stream had ended before it was sent.
     NotSent,
 }
 
@@ -45,17 +45,17 @@ impl Link {
             while let Ok(Some(response)) = answers.message().await {
                 let waiter = with(&waiters, |waiting| waiting.as_mut()?.remove(&response.tag));
                 if let (Some(waiter), Some(answer)) = (waiter, response.answer) {
-                    // The client waits until it hears.
+                    // The client waits for its result.
                     let _ = waiter.send(answer);
                 }
             }
-            // Whoever still waits is told by his sender's end.
+            // The drop of their senders ends all waits.
             with(&waiters, Option::take);
         });
         Self { requests, waiting, next_tag: AtomicU64::new(1) }
     }
 
-    /// Sends an operation and waits for what becomes of it.
+    /// Sends an operation and waits for its result.
     pub async fn call(&self, operation: Operation, timeout_ms: u32) -> Reply {
         let tag = self.next_tag.fetch_add(1, Ordering::Relaxed);
         let (sender, receiver) = oneshot::channel();

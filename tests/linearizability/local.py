@@ -1,14 +1,14 @@
-"""What a history over a failover without replication may look like.
+"""Checks a history over a failover without replication.
 
-Facts that were acknowledged may be lost then, and what took their places is admitted beyond the
-limit as far as the clients can know. So no legal order is asked for, but of every count: at no
-time are more facts acknowledged and not given back above its limit than facts of it were lost.
+Acknowledged facts may be lost then, and later takes are admitted beyond the limit from the clients'
+point of view. So this checks no legal order, but for every count: at no time does the number of
+facts that are acknowledged and not released exceed the limit by more than the number of lost facts.
 
-A fact counts as held from the return of an answer that says so to the first operation that may
-have given it back. Where the two overlap, or it is not known what gave it back, nothing is known
-about that time, and it is left out on both sides.
+A fact counts as held from the return of an outcome that proves it to the first operation that may
+have released it. If the two overlap, or the release is unknown, that time is left out on both
+sides.
 
-The old master has to be dead: of two that serve at once, each with facts of its own, clients see no
+The old master must be dead: while two masters serve, each with facts of its own, clients observe no
 loss until one is gone.
 """
 
@@ -21,7 +21,7 @@ FOREVER = float("inf")
 
 
 class Touch:
-    """An operation as one fact sees it."""
+    """An operation from the point of view of one fact."""
 
     __slots__ = ("start", "end", "takes", "affirms", "denies", "frees", "is_clear")
 
@@ -30,17 +30,17 @@ class Touch:
         self.start, self.end = op["invoke_ns"], end
         self.takes = take and outcome == "APPLIED" and not op.get("check")
         self.affirms = self.takes or outcome == "ALREADY_HELD"
-        # That the fact was not held.
+        # The fact was not held.
         self.denies = (outcome in ("APPLIED", "DENIED") if take
                        else outcome == "NOT_HELD") and is_whole
-        # That it is not held any more, or perhaps so; a take of unknown fate may hide a loss.
+        # The fact is no longer held, or perhaps not; a take with unknown outcome may hide a loss.
         self.frees = outcome == "ERROR_UNKNOWN" or not is_whole or (
             not take and outcome == "APPLIED")
         self.is_clear = is_whole and outcome != "ERROR_UNKNOWN"
 
 
 def settled(since: float, freed: Touch | None, touches: list[Touch]) -> bool:
-    """Whether a loss between the two would have been seen."""
+    """Returns whether a loss between the two would have been observed."""
     if any(it.denies and it.start <= since < it.end for it in touches):
         return False
     if freed is None:
@@ -51,7 +51,7 @@ def settled(since: float, freed: Touch | None, touches: list[Touch]) -> bool:
 
 
 def spans_of(touches: list[Touch]) -> tuple[list[tuple], int]:
-    """When a fact was acknowledged and not given back, and how often it was lost meanwhile."""
+    """The spans in which a fact was acknowledged and not released, and its number of losses."""
     freeing = sorted((it for it in touches if it.frees), key=lambda it: it.start)
     spans, lost, since, freed, lost_at = [], 0, None, None, -1
     for it in sorted(touches, key=lambda it: it.end):
@@ -74,11 +74,11 @@ def spans_of(touches: list[Touch]) -> tuple[list[tuple], int]:
 
 
 def touches_of(ops: list[dict], tolerance_ns: int | None) -> dict[tuple, list[Touch]]:
-    """What touched each fact.
+    """The operations on each fact.
 
-    Friendships are taken both ways or not at all, so what is said of one half holds for both.
-    A deletion or dissolution is answered for all that was held, so it says nothing clear about
-    one fact.
+    Friendships are taken both ways or not at all, so the outcome of one half holds for both. The
+    outcome of a deletion or dissolution is about all facts, so it proves nothing about a single
+    fact.
     """
     touches, of_user, of_group = defaultdict(list), defaultdict(set), defaultdict(set)
     ops = [op for op in ops if matters(op)]
@@ -100,7 +100,7 @@ def touches_of(ops: list[dict], tolerance_ns: int | None) -> dict[tuple, list[To
 
 
 def check_local(ops: list[dict], limits: dict, tolerance_ns: int | None) -> tuple[int, int, list]:
-    """Facts lost, facts admitted beyond a limit, and the counts for which that is too many."""
+    """Facts lost, facts admitted beyond a limit, and the counts with too many of those."""
     lost, changes, lost_of = 0, defaultdict(list), defaultdict(int)
     for fact, touches in touches_of(ops, tolerance_ns).items():
         spans, times = spans_of(touches)

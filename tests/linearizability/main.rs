@@ -1,10 +1,10 @@
-//! What clients see of the real binary has a legal order: nothing is ever over a limit, nothing is
-//! denied below one, nothing acknowledged is lost and nothing counts twice.
+//! The results that clients get from the real binary have a legal order: nothing is ever over a
+//! limit, nothing is denied below one, nothing acknowledged is lost and nothing counts twice.
 //!
-//! Clients in many small cells ([`operation`]) fight for tiny limits ([`catalog`]) through one or
-//! more sidecars over one store ([`run`]); what they saw goes to `check.py`, which shares
-//! no code with the crate. `IMQUOTA_SEED=...` repeats the operations, though not their
-//! interleaving; `IMQUOTA_HISTORY_OPERATIONS=...` makes a run longer.
+//! Clients in many small cells ([`operation`]) contend for tiny limits ([`catalog`]) through one or
+//! more sidecars over one store ([`run`]); `check.py`, which shares no code with the crate, checks
+//! their results. `IMQUOTA_SEED=...` repeats the operations, though not their interleaving;
+//! `IMQUOTA_HISTORY_OPERATIONS=...` makes a run longer.
 //!
 //! A process of its own, since it fills the processors for minutes, and clients that get none of
 //! them overlap too little to prove anything.
@@ -28,21 +28,21 @@ use support::proxy::{Mode, Proxy};
 use support::redis::{Cluster, Sentinels, Standalone};
 use tokio::task::block_in_place;
 
-/// On a store that one process has for itself.
+/// Operations on a store of one process.
 const OPERATIONS: usize = 20_000;
-/// Of sidecars that share a Redis: a million of all that do.
+/// Operations of sidecars that share a Redis: a million in all such runs.
 const SHARED_OPERATIONS: usize = 210_000;
-/// Where losses are counted.
+/// Operations of runs that count losses.
 const LOSSY_OPERATIONS: usize = 60_000;
 /// Elections of the runs under Sentinels and as a cluster.
 const ELECTIONS: usize = 6;
 const CLUSTER_ELECTIONS: usize = 4;
 const LOSSY_ELECTIONS: usize = 3;
-/// Enough to find a wrong script out.
+/// Operations that are enough to find a wrong script.
 const MUTANT_OPERATIONS: usize = 3_200;
-/// Longer than anything takes where nothing fails.
+/// The timeout without faults.
 const TIMEOUT_MS: u32 = 30_000;
-/// Where things fail: longer than an election.
+/// The timeout with faults: longer than an election.
 const FAULTY_TIMEOUT_MS: u32 = 5_000;
 
 fn operations(default: usize) -> usize {
@@ -68,29 +68,29 @@ fn plan(store: String) -> Plan {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn clients_of_a_store_in_memory_see_a_legal_order() {
+async fn clients_of_a_store_in_memory_get_a_legal_order() {
     run(plan("memory".to_owned()), |_| async {}).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn clients_of_a_store_on_disk_see_a_legal_order() {
+async fn clients_of_a_store_on_disk_get_a_legal_order() {
     let directory = tempfile::tempdir().expect("a directory");
     let store = format!("embedded:{}", directory.path().join("store").display());
     run(plan(store), |_| async {}).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn sidecars_that_share_nothing_are_found_out() {
-    // Each has a memory of its own, as if there were no shared store.
+async fn sidecars_without_a_shared_store_are_detected() {
+    // Each has a memory store of its own.
     let plan = Plan { sidecars: 2, operations: 2000, ..plan("memory".to_owned()) };
     let (code, _directory) = observe(plan, |_| async {}).await;
     assert_eq!(code, Some(ILLEGAL));
 }
 
-/// How often everything that can fail does.
+/// The number of rounds of faults.
 const FAULT_ROUNDS: usize = 3;
 
-/// Two sidecars over a store that fails meanwhile.
+/// Two sidecars over a store with faults.
 fn faulty(store: String) -> Plan {
     Plan {
         sidecars: 2,
@@ -148,13 +148,13 @@ async fn a_redis_that_fails_and_comes_back_has_a_legal_history() {
             progress.event("replies lost");
             proxy.drop_replies(4, "EVALSHA");
         }
-        // Both live until the load is over.
+        // Both live until the end of the load.
         (proxy, redis)
     })
     .await;
 }
 
-/// A script, what is wrong in it, and what should stand there.
+/// A script, a part of it, and the wrong text in its place.
 const MUTANTS: &[(&str, &str, &str)] = &[
     (
         "join_group",
@@ -176,7 +176,7 @@ const MUTANTS: &[(&str, &str, &str)] = &[
     ("join_group", "redis.call('SADD', KEYS[3], unpack(users))", ""),
 ];
 
-/// The history of two sidecars over Redis where one script has another text.
+/// The history of two sidecars over Redis with one changed script.
 async fn mutated(script: &str, from: &str, to: &str) -> Option<i32> {
     let redis = Standalone::start();
     let text = rewrite::composed(script);
@@ -197,7 +197,7 @@ async fn mutated(script: &str, from: &str, to: &str) -> Option<i32> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn wrong_scripts_are_found_out() {
+async fn wrong_scripts_are_detected() {
     for script in ["join_group", "leave_group", "create_accounts"] {
         assert_eq!(mutated(script, "#!lua", "#!lua").await, Some(LEGAL), "{script}");
     }
@@ -229,8 +229,8 @@ async fn elections_lose_nothing_that_replicas_confirmed() {
     run(plan, |progress| elections(progress, &redis, total, ELECTIONS)).await;
 }
 
-/// Operations that the master acknowledges and no replica has.
-const UNSENT_OPERATIONS: usize = 500;
+/// Operations that the master acknowledges and no replica receives.
+const UNREPLICATED_OPERATIONS: usize = 500;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_election_without_confirmation_admits_no_more_than_it_loses() {
@@ -248,7 +248,7 @@ async fn lossy_elections(progress: Arc<Progress>, redis: &Sentinels, total: usiz
         let old = redis.master();
         redis.cut_off_replicas(old);
         progress.event("replicas cut off");
-        progress.reached(begin + UNSENT_OPERATIONS).await;
+        progress.reached(begin + UNREPLICATED_OPERATIONS).await;
         redis.server(old).kill9();
         progress.event("master killed");
         redis.resume_replicas(old);
@@ -258,7 +258,7 @@ async fn lossy_elections(progress: Arc<Progress>, redis: &Sentinels, total: usiz
     }
 }
 
-/// Moves the slots of all groups that there are so far, which are those of cells under load.
+/// Moves the slots of all existing groups, which are those of cells under load.
 fn move_slots(redis: &Cluster) -> usize {
     let masters = redis.masters();
     let mut slots = BTreeSet::new();

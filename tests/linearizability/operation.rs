@@ -18,7 +18,7 @@ pub struct Operation {
     pub name: &'static str,
     pub check: bool,
     user: String,
-    /// Of a batch, instead of `user`.
+    /// The users of a batch, instead of `user`.
     users: Vec<String>,
     /// The friend, the group or the room.
     other: String,
@@ -28,8 +28,8 @@ fn operation(name: &'static str, user: String, other: String) -> Operation {
     Operation { name, check: false, user, users: Vec::new(), other }
 }
 
-/// A cell's users, groups and rooms by number. In every fourth cell the accounts are those of the
-/// users who join groups and have friends, so that deleting one takes everything.
+/// The id of a user. In every fourth cell the accounts are those of the users who join groups and
+/// have friends, so that deleting one releases all of their facts.
 fn user(number: usize) -> String {
     format!("user {number}")
 }
@@ -46,7 +46,7 @@ fn room(number: usize) -> String {
     format!("room {number}")
 }
 
-/// A random one; takes outnumber what gives back, so that the limits are reached.
+/// A random operation; takes outnumber releases, so that the limits are reached.
 pub fn random(rng: &mut Rng, is_whole: bool) -> Operation {
     let (takes, counts) = (rng.percent(68), rng.percent(8));
     let mut one = match rng.below(100) {
@@ -89,7 +89,7 @@ pub fn random(rng: &mut Rng, is_whole: bool) -> Operation {
     one
 }
 
-/// What is read when all clients are done: every fact, and every count.
+/// The reads after all clients have ended: every fact, and every count.
 pub fn final_reads(is_whole: bool) -> Vec<Operation> {
     let mut reads = Vec::new();
     for mine in 0..USERS {
@@ -114,7 +114,7 @@ pub fn final_reads(is_whole: bool) -> Vec<Operation> {
 }
 
 impl Operation {
-    /// As the service takes it.
+    /// The request of the operation.
     pub fn request(&self, app: &str) -> Request {
         let (app_id, user_id) = (app.to_owned(), self.user.clone());
         let (user_ids, group_id) = (vec![self.user.clone()], self.other.clone());
@@ -161,12 +161,12 @@ impl Operation {
         }
     }
 
-    /// The group that is away after it.
+    /// The group that does not exist after the operation.
     pub fn dissolved(&self) -> Option<String> {
         (self.name == "dissolve").then(|| self.other.clone())
     }
 
-    /// The limit whose count is read, and of whom.
+    /// The limit whose usage is read, and its subject.
     fn counted(&self) -> (&'static str, Whose) {
         match self.name {
             "count_user_groups" => ("groups_per_user", Whose::UserId(self.user.clone())),
@@ -177,7 +177,7 @@ impl Operation {
         }
     }
 
-    /// The arguments by the names that the checker has for them.
+    /// The arguments by the checker's names.
     pub fn describe(&self, line: &mut Map<String, Value>) {
         line.insert("op".into(), json!(self.name));
         line.insert("check".into(), json!(self.check));
@@ -197,7 +197,7 @@ impl Operation {
         }
     }
 
-    /// What was answered: outcome and denials, or the value of a count.
+    /// Adds the result: outcome and denials, or the value of a count.
     pub fn learn(&self, answer: Answer, line: &mut Map<String, Value>) {
         let result = match answer {
             Answer::CreateAccounts(it) => it.results.into_iter().next(),
@@ -272,7 +272,7 @@ fn denial(denial: &pb::Denial) -> Value {
     json!({"limit": limit, "used": denial.used})
 }
 
-/// Whether an error leaves open what happened.
+/// The outcome of an error: nothing done, or unknown.
 fn fate(code: Code, message: &str) -> &'static str {
     match code {
         Code::Unavailable if message.contains("nothing was done") => "ERROR_NOTHING_DONE",

@@ -1,14 +1,15 @@
-"""Whether a history of one family of facts has a legal order.
+"""The search for a legal order of a history of one family of facts.
 
-Every operation takes effect at one instant between its invocation and its return. The events are
-gone through in time; a configuration is what the facts may be and which open operations have
-already taken effect, packed in one number. At a return only those configurations remain in which
-that operation has taken effect, after whatever other open ones had to come first. An answer that
-changes nothing is placed as soon as it fits, which never rules anything out.
+Every operation takes effect at one instant between its invocation and its return. The search
+processes the events in time order; a configuration is a possible set of facts and the open
+operations that have already taken effect, packed in one number. At a return only those
+configurations remain in which that operation has taken effect, after any other open ones that had
+to precede it. An operation that changes nothing is placed as soon as it fits, which never rules
+anything out.
 
-An operation of unknown fate may take effect until its end is known, once, or never. One that was
-accepted without the store takes effect until it was seen to be there, and nothing that its sidecar
-was asked after its answer about the same users and groups takes effect before it; reads do.
+An operation with an unknown outcome may take effect once before its end, or never. One that was
+accepted without the store takes effect before it was observed there, and no later operation of its
+sidecar on the same users and groups takes effect before it; reads may.
 """
 
 from collections import deque
@@ -16,14 +17,14 @@ from collections import deque
 from facts import Model, subjects_of
 
 CONFIGURATIONS_MAX = 200_000
-"""Beyond this a history is given up as undecided: it has too many operations of unknown fate."""
+"""Beyond this a history is undecided: it has too many operations with unknown outcome."""
 PRUNE_FROM = 32
 RECENT_MAX = 8
 ENDLESS = float("inf")
 
 
 class Undecided(Exception):
-    """The search grew out of bounds."""
+    """The search exceeded its bound."""
 
 
 class Open:
@@ -42,12 +43,12 @@ class Open:
 
 
     def may_go(self, configuration: int) -> bool:
-        """Whether everything has taken effect that must not be overtaken."""
+        """Returns whether all operations that must not be overtaken have taken effect."""
         return all(before.ended or configuration & before.bit for before in self.behind)
 
 
 def is_overtaken(before: Open, op: dict) -> bool:
-    """Whether an operation must not take effect before one that is in a journal."""
+    """Returns whether an operation must not take effect before a journaled one."""
     first = before.op
     return (first["outcome"] == "JOURNALED" and first["return_ns"] < op["invoke_ns"]
             and not op["op"].startswith("count_") and first.get("sidecar") == op.get("sidecar")
@@ -55,7 +56,7 @@ def is_overtaken(before: Open, op: dict) -> bool:
 
 
 def end_of(op: dict, tolerance_ns: int | None) -> float:
-    """Until when an operation may take effect."""
+    """The last instant at which an operation may take effect."""
     if op["outcome"] == "JOURNALED":
         return op.get("stored_ns") or ENDLESS
     if op["outcome"] != "ERROR_UNKNOWN":
@@ -66,19 +67,19 @@ def end_of(op: dict, tolerance_ns: int | None) -> float:
 
 
 def find_order(ops: list[dict], limits: dict, tolerance_ns: int | None = None) -> str | None:
-    """None where there is a legal order, else what stands in its way."""
+    """None if there is a legal order, otherwise an explanation."""
     return Search([op for op in ops if matters(op)], limits, tolerance_ns).run()
 
 
 def matters(op: dict) -> bool:
-    """Whether an operation changed something, may have done so, or says something."""
+    """Returns whether an operation changed facts, may have done so, or proves something."""
     reads = op.get("check") or op["op"].startswith("count_")
     ignored = ("ERROR_NOTHING_DONE", "DROPPED") + (("ERROR_UNKNOWN",) if reads else ())
     return op["outcome"] not in ignored
 
 
 class Search:
-    """The configurations as the events go by."""
+    """The configurations while the events are processed."""
 
     def __init__(self, ops: list[dict], limits: dict, tolerance_ns: int | None):
         self.model = Model(ops, limits)
@@ -87,7 +88,7 @@ class Search:
         self.events = []
         for number, op in enumerate(ops):
             end = end_of(op, tolerance_ns)
-            # Invocations come first at equal times: then the operations overlap.
+            # At equal times invocations precede: then the operations overlap.
             self.events.append((op["invoke_ns"], 0, number, op, end))
             if end != ENDLESS:
                 self.events.append((end, 1, number, op, end))
@@ -108,7 +109,7 @@ class Search:
             before = self.configurations
             self.configurations = self.after_return(it)
             if it.optional:
-                # Or it never happened.
+                # Or it never took effect.
                 self.configurations |= {each & ~it.bit for each in before}
                 if len(self.configurations) > PRUNE_FROM:
                     self.configurations = self.pruned(self.configurations)
@@ -142,7 +143,7 @@ class Search:
                 for each in self.configurations}
 
     def after_return(self, it: Open) -> set[int]:
-        """The configurations in which `it` has taken effect, after as few others as it takes."""
+        """The configurations in which `it` has taken effect, after as few others as necessary."""
         bit, remaining, waiting = it.bit, set(), []
         for each in self.configurations:
             if each & bit:
@@ -162,14 +163,14 @@ class Search:
         return self.pruned(remaining) if len(remaining) > PRUNE_FROM else remaining
 
     def successors(self, configuration: int):
-        """One more open operation takes effect, with the answers that fit then."""
+        """The configurations after one more open operation has taken effect."""
         state = configuration & self.facts
         waits = set()
         for it in self.changing:
             if configuration & it.bit or not it.may_go(configuration):
                 continue
             if it.optional:
-                # Of equal ones the first to end goes first.
+                # Of equal operations the first to end precedes.
                 if it.key in waits:
                     continue
                 waits.add(it.key)
@@ -183,7 +184,7 @@ class Search:
             yield after
 
     def pruned(self, configurations: set[int]) -> set[int]:
-        """Without those that differ from another only by more of the unknown used up."""
+        """The configurations without those that another one dominates, with fewer unknowns used."""
         optional = sum(it.bit for it in self.changing if it.optional)
         if not optional:
             return configurations
@@ -195,8 +196,8 @@ class Search:
         return {rest | used for rest, others in kept.items() for used in others}
 
     def explain(self, it: Open, before: set[int]) -> str:
-        """The window that has no order, in words."""
-        lines = [f"  no place for {words(it.op)}", "  under way beside it:"]
+        """A description of the window without a legal order."""
+        lines = [f"  no place for {words(it.op)}", "  in flight beside it:"]
         lines += [f"    {words(each.op)}" for each in self.open.values()]
         lines += ["  returned before:"] + [f"    {words(op)}" for op in self.recent]
         states = sorted({each & self.facts for each in before})
@@ -206,7 +207,7 @@ class Search:
 
 
 def words(op: dict) -> str:
-    """One operation on one line."""
+    """One operation as one line of text."""
     hidden = {"client", "id", "cell", "op", "outcome", "invoke_ns", "return_ns", "deadline_ns"}
     rest = " ".join(f"{key}={value}" for key, value in op.items()
                     if key not in hidden and value is not False and value != [])

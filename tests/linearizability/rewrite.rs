@@ -1,4 +1,4 @@
-//! A TCP proxy that lets Redis run another script than the one that it was asked for.
+//! A TCP proxy that replaces the script of calls to Redis by another one.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,7 +11,7 @@ use tokio::task::{JoinHandle, JoinSet};
 /// Bytes taken at once.
 const CHUNK_BYTES: usize = 64 * 1024;
 
-/// Puts one digest in the place of another in all requests, until it is dropped.
+/// Replaces one digest by another in all requests, until it is dropped.
 pub struct Rewriter {
     pub port: u16,
     rewritten: Arc<AtomicUsize>,
@@ -49,7 +49,7 @@ impl Rewriter {
         Self { port, rewritten, task }
     }
 
-    /// How many digests were replaced so far.
+    /// The number of replaced digests.
     pub fn rewritten(&self) -> usize {
         self.rewritten.load(Ordering::Relaxed)
     }
@@ -76,7 +76,7 @@ async fn requests(
             held[at..at + to.len()].copy_from_slice(to);
             count.fetch_add(1, Ordering::Relaxed);
         }
-        // The beginning of a digest waits for its end; no request ends with one.
+        // A partial digest waits for its rest; no request ends with one.
         let whole = (1..from.len()).rev().find(|length| held.ends_with(&from[..*length]));
         let ready = held.len() - whole.unwrap_or(0);
         if server.write_all(&held[..ready]).await.is_err() {
@@ -87,7 +87,7 @@ async fn requests(
     server.shutdown().await.ok();
 }
 
-/// A script's text as the sidecar has it: shared parts put in, without comments.
+/// A script's text as the sidecar loads it: with shared parts, without comments.
 pub fn composed(script: &str) -> String {
     let read = |name: &str| {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/redis/scripts");

@@ -1,4 +1,4 @@
-//! A run: sidecars over one store, clients in cells, the log and the checker's verdict.
+//! A run: sidecars over one store, clients in cells, the log and the checker's result.
 
 #![allow(clippy::print_stdout, reason = "a test prints its seed and the figures")]
 
@@ -23,35 +23,35 @@ use super::{catalog, support::Rng};
 /// Operations of one cell without its final reads.
 const CELL_OPERATIONS: usize = 400;
 const CLIENTS: usize = 8;
-/// Cells under load at once: enough to fill the store's batches, few enough for a small machine.
+/// Concurrent cells: enough to fill the store's batches, few enough for a small machine.
 const CELLS_AT_ONCE: usize = 8;
 
 /// Exit codes of the checker.
 pub const LEGAL: i32 = 0;
 pub const ILLEGAL: i32 = 1;
 
-/// What to run.
+/// The parameters of a run.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// As `--store` takes it; all sidecars share it.
+    /// The value of `--store`; all sidecars share it.
     pub store: String,
-    /// As `--durability` takes it.
+    /// The value of `--durability`.
     pub durability: Option<&'static str>,
     pub sidecars: usize,
-    /// Whether deleting an account is several steps, whose middle others see.
+    /// True if deleting an account has several steps with visible intermediate states.
     pub deletions_in_parts: bool,
     pub operations: usize,
     pub seed: u64,
-    /// The service's bound for one operation.
+    /// The service's timeout for one operation.
     pub timeout_ms: u32,
-    /// How long after its deadline an operation may still take effect; `None`: for ever.
+    /// The time after its deadline for which an operation may still take effect; `None`: no bound.
     pub tolerance_ns: Option<u64>,
     pub faults_expected: bool,
-    /// Whether acknowledged facts may be lost, and are: then losses are counted.
+    /// True if acknowledged facts must get lost: then losses are counted.
     pub losses_expected: bool,
 }
 
-/// How far the run is, for whoever breaks things meanwhile.
+/// The progress of a run, for the task that injects faults.
 #[derive(Debug)]
 pub struct Progress {
     done: watch::Sender<usize>,
@@ -60,13 +60,13 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Until so many operations have been answered.
+    /// Waits until that number of operations has results.
     pub async fn reached(&self, operations: usize) {
         let mut done = self.done.subscribe();
         done.wait_for(|done| *done >= operations).await.expect("the sender lives in self");
     }
 
-    /// Puts a fault in the log.
+    /// Writes a fault to the log.
     pub fn event(&self, what: &str) {
         let line = json!({"event": what, "at_ns": self.now_ns()});
         self.events.lock().unwrap_or_else(PoisonError::into_inner).push(line);
@@ -77,17 +77,17 @@ impl Progress {
     }
 }
 
-/// Runs the plan beside `faults`, which ends by itself and hands back what it still needs, and
+/// Runs the plan beside `faults`, which ends by itself and returns the guards of its servers, and
 /// asserts that the history is legal.
 pub async fn run<F: Future>(plan: Plan, faults: impl FnOnce(Arc<Progress>) -> F) {
     let seed = plan.seed;
     let (code, directory) = observe(plan, faults).await;
-    // The log is kept where somebody has to look at it.
+    // The log of a failure is kept for its analysis.
     let kept = (code != Some(LEGAL)).then(|| directory.keep());
-    assert_eq!(kept, None, "IMQUOTA_SEED={seed}: verdict {code:?}, and the log is there");
+    assert_eq!(kept, None, "IMQUOTA_SEED={seed}: exit code {code:?}, log kept");
 }
 
-/// Runs it, and answers the checker's exit code and where the log lies.
+/// Runs the plan; returns the checker's exit code and the path of the log.
 pub async fn observe<F: Future>(
     plan: Plan,
     faults: impl FnOnce(Arc<Progress>) -> F,
@@ -109,7 +109,7 @@ pub async fn observe<F: Future>(
         events: Mutex::default(),
         watch: Stopwatch::start(),
     });
-    // What the faults hand back lives until the sidecars have ended.
+    // The guards of the faults live until the sidecars have ended.
     let (lines, _kept) = tokio::join!(load(&plan, links, &progress), faults(progress.clone()));
     let took = progress.watch.elapsed().as_secs_f64();
     println!("{} operations in {took:.1} s", lines.len());
@@ -182,16 +182,16 @@ impl Cell {
             clients.spawn(async move { cell.client(client, rng).await });
         }
         let mut lines: Vec<Value> = clients.join_all().await.into_iter().flatten().collect();
-        // A failover may have lost them, and the reads with them.
+        // A failover may have lost the groups, and then their reads.
         self.create_groups().await;
         for (id, read) in operation::final_reads(self.is_whole).into_iter().enumerate() {
-            // Through all sidecars in turn.
+            // Round robin over all sidecars.
             lines.push(self.call(CLIENTS + id % self.links.len(), id, &read).await);
         }
         lines
     }
 
-    /// Groups are no facts of the history; they are there before it, whatever fails.
+    /// Creates the groups before the history, of which they are no facts.
     async fn create_groups(&self) {
         for link in &self.links {
             for group in 0..GROUPS {

@@ -14,7 +14,7 @@ use tower::service_fn;
 
 pub type Client = QuotaServiceClient<Channel>;
 
-/// How long a start may take: a thousand times what it takes.
+/// The timeout of a start: a thousand times its duration.
 const START_MAX: Duration = Duration::from_secs(60);
 
 pub struct Sidecar {
@@ -45,7 +45,7 @@ impl Sidecar {
             .args(["--listen", &listen("quota.sock")])
             .args(["--admin-listen", &listen("admin.sock")])
             .args(["--management-listen", "off"])
-            // Every answer is judged as exact.
+            // Every result is checked as exact.
             .args(["--journal", "off"])
             .arg("--state-dir")
             .arg(at("state"))
@@ -67,7 +67,7 @@ impl Sidecar {
     async fn wait(&mut self) {
         let watch = Stopwatch::start();
         while !self.decides().await {
-            let ended = self.child.try_wait().expect("the child can be asked");
+            let ended = self.child.try_wait().expect("the state of the child");
             assert_eq!(ended, None, "the sidecar ended at its start");
             assert!(watch.elapsed() < START_MAX, "the sidecar does not listen");
             tokio::time::sleep(Duration::from_millis(2)).await;
@@ -82,7 +82,7 @@ impl Sidecar {
         self.connect().await.apply(nothing).await.is_ok()
     }
 
-    /// A connection of its own.
+    /// A new connection.
     pub async fn connect(&self) -> Client {
         let socket = self.socket.clone();
         let connector = service_fn(move |_: Uri| {

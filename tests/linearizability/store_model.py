@@ -1,7 +1,7 @@
-"""A store of one cell with bugs to choose from, driven by interleaved clients.
+"""A store of one cell with selectable bugs, driven by interleaved clients.
 
-Each operation is a generator that yields wherever another client may come between, so that a seed
-decides the interleaving and repeats it. Without a bug an operation is one step.
+Each operation is a generator that yields at each point where another client may interleave, so that
+a seed determines the interleaving. Without a bug an operation is one step.
 """
 
 import itertools
@@ -11,29 +11,29 @@ LIMITS = {"groups_per_user": 3, "members_per_group": 3, "friends_per_user": 2,
           "rooms_per_app": 2, "accounts_per_app": 3}
 USERS, GROUPS = 4, 4
 LATE_MAX = 40
-"""Steps within which an operation whose answer was lost takes effect, if it does."""
+"""Steps within which an operation with a lost response takes effect, if it does."""
 FORGOTTEN = 40
 """Operations that a failover may undo."""
 BUGS = ("check_then_act", "count_before_add", "one_limit_missing", "release_unchecked")
 
 
 class Store:
-    """Memberships as facts, and counts beside them, as a store with counters keeps them."""
+    """Memberships as facts, and counts beside them, like in a store with counters."""
 
     def __init__(self, bug: str | None):
         self.bug, self.facts, self.users, self.groups = bug, set(), {}, {}
         self.kept: tuple = ()
 
     def keep(self) -> None:
-        """What a failover falls back to."""
+        """Saves the state to which a failover falls back."""
         self.kept = (set(self.facts), dict(self.users), dict(self.groups))
 
     def fall_back(self) -> None:
-        """As after a failover to a copy that lagged behind."""
+        """Restores an earlier state, like after a failover to a lagging replica."""
         self.facts, self.users, self.groups = self.kept
 
     def join(self, user: str, group: str, **_op):
-        """Takes; yields where it can be interrupted, and returns outcome and denials."""
+        """Takes; yields at points of interruption, and returns outcome and denials."""
         if (user, group) in self.facts:
             return "ALREADY_HELD", []
         mine, its = self.users.get(user, 0), self.groups.get(group, 0)
@@ -48,7 +48,7 @@ class Store:
             yield
         self.facts.add((user, group))
         if self.bug == "count_before_add":
-            # The counts are written as they were read, over what came between.
+            # The counts are written as they were read, over concurrent changes.
             yield
             self.users[user], self.groups[group] = mine + 1, its + 1
         else:
@@ -57,7 +57,7 @@ class Store:
         return "APPLIED", []
 
     def leave(self, user: str, group: str, **_op):
-        """Gives back, as `join` takes."""
+        """Releases, with the steps of `join`."""
         held = (user, group) in self.facts
         if held or self.bug == "release_unchecked":
             self.facts.discard((user, group))
@@ -79,9 +79,9 @@ class Store:
 
 def history(seed: int, bug: str | None, operations: int = 300, clients: int = 8,
             lost_percent: int = 0, failover: bool = False) -> list[dict]:
-    """What the clients saw; of some operations the answer is lost, which happen late or never.
+    """The clients' history; operations with a lost response take effect late or never.
 
-    At a failover the store is what it was some time ago; the history then ends with reads.
+    At a failover the store returns to an earlier state; the history then ends with reads.
     """
     rng, store = random.Random(seed), Store(bug)
     running: dict[int, tuple] = {}
@@ -137,13 +137,13 @@ def random_operation(rng: random.Random) -> dict:
 
 
 def finish(steps) -> None:
-    """Takes the steps that are left, for nobody."""
+    """Runs the remaining steps, without a client."""
     for _ in steps:
         pass
 
 
 def settle(op: dict, answer: str | int, denials: list, clock: int) -> None:
-    """Puts the answer into the operation."""
+    """Writes the outcome into the operation."""
     op["return_ns"] = clock
     if op["op"].startswith("count_"):
         op.update(outcome="APPLIED", value=answer)

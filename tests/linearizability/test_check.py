@@ -1,4 +1,4 @@
-"""The checker itself: small histories by hand, and a store with known bugs."""
+"""Tests of the checker: small hand-written histories, and a store with chosen bugs."""
 
 import json
 import subprocess
@@ -20,8 +20,8 @@ FULL_GROUP = [{"limit": "members_per_group", "used": 3}]
 def write(text: str) -> list[dict]:
     """A history, one operation a line: invoke, return or `-`, kind, arguments, `->`, outcome.
 
-    After the outcome come denials as limit=used, for counts the value, and of what is in a journal
-    when it was in the store.
+    After the outcome follow denials as limit=used, for counts the value, and for journaled
+    operations the time at which they were in the store.
     """
     ops = []
     for number, line in enumerate(text.strip().splitlines()):
@@ -62,7 +62,7 @@ def write(text: str) -> list[dict]:
 
 def problems(ops: list[dict], tolerance_ns: int | None = None,
              deletions_in_parts: bool = False) -> list[str]:
-    """What is wrong with a history."""
+    """The problems of a history."""
     found = [find_order(family, LIMITS, tolerance_ns)
              for family in families(ops, deletions_in_parts)]
     return [each for each in found if each]
@@ -84,7 +84,7 @@ FRIENDS = """
 
 LEGAL = {
     "denied at the limit": FULL + "6 7 join d g -> DENIED members_per_group=3",
-    "a place given back": FULL + "6 9 leave a g -> APPLIED\n7 8 join d g -> APPLIED",
+    "a member released": FULL + "6 9 leave a g -> APPLIED\n7 8 join d g -> APPLIED",
     "a denial before it": FULL + """6 9 leave a g -> APPLIED
 7 8 join d g -> DENIED members_per_group=3""",
     "both of two limits": FULL + """6 7 join d h -> APPLIED
@@ -106,7 +106,7 @@ LEGAL = {
     "a batch, one after another": """
  0  1 join_all a,b,a,c,d g -> APPLIED,APPLIED,ALREADY_HELD,APPLIED,DENIED
  2  3 count_group g -> 3""",
-    "a batch of unknown fate": "0 - join_all a,b g -> ERROR_UNKNOWN\n2 3 count_group g -> 0\n"
+    "a batch with unknown outcome": "0 - join_all a,b g -> ERROR_UNKNOWN\n2 3 count_group g -> 0\n"
     "4 5 count_group g -> 2",
     "a dissolution": FULL + "6 7 dissolve g -> APPLIED\n8 9 count_group g -> 0\n"
     "8 9 join d g -> APPLIED",
@@ -138,7 +138,7 @@ JOURNALED = {
  0  1 join a g -> JOURNALED stored_ns=9
  2  8 leave a g -> APPLIED
 10 11 count_group g -> 0""",
-    "dropped, and the chain goes on": """
+    "dropped, and the chain continues": """
  0  1 join a g -> DROPPED
  2  3 join b g -> JOURNALED stored_ns=9
  4  5 leave a g -> JOURNALED stored_ns=9
@@ -169,7 +169,7 @@ NOT_JOURNALED = {
 10 11 leave a g -> APPLIED
 12 13 count_group g -> 1""",
     "dropped, yet seen": "0 1 join a g -> DROPPED\n2 3 count_group g -> 1",
-    "dropped, and what is behind it with it": """
+    "dropped, together with the entry behind it": """
  0  1 join a g -> DROPPED
  2  3 join b g -> JOURNALED stored_ns=9
 10 11 count_group g -> 0""",
@@ -189,7 +189,7 @@ ILLEGAL = {
 6 7 join d j -> APPLIED
 8 9 join d g -> DENIED groups_per_user=3""",
     "applied twice": "0 5 join a g -> APPLIED\n1 4 join a g -> APPLIED",
-    "given back twice": FULL + "6 9 leave a g -> APPLIED\n7 8 leave a g -> APPLIED",
+    "released twice": FULL + "6 9 leave a g -> APPLIED\n7 8 leave a g -> APPLIED",
     "a lost fact": FULL + "6 7 join? a g -> APPLIED",
     "a lost fact, counted": FULL + "6 7 count_group g -> 2",
     "a stale count": "0 1 join a g -> APPLIED\n2 3 count_group g -> 0",
@@ -201,7 +201,7 @@ ILLEGAL = {
     "half a friendship": FRIENDS + "4 5 count_friends b -> 0",
     "half a batch": "0 1 join_all a,b g -> APPLIED,APPLIED\n2 3 count_group g -> 1",
     "a batch over the limit": FULL + "6 7 join_all a,d g -> ALREADY_HELD,APPLIED",
-    "half a batch of unknown fate": "0 - join_all a,b g -> ERROR_UNKNOWN\n"
+    "half a batch with unknown outcome": "0 - join_all a,b g -> ERROR_UNKNOWN\n"
     "2 3 count_group g -> 1",
     "dissolved in part": FULL + "6 9 dissolve g -> APPLIED\n7 8 count_group g -> 2",
     "not dissolved": FULL + "6 7 dissolve g -> APPLIED\n8 9 join? a g -> ALREADY_HELD",
@@ -222,12 +222,12 @@ def test_an_illegal_history_has_none(name):
 
 
 @pytest.mark.parametrize("name", JOURNALED)
-def test_what_was_journaled_takes_effect_once_and_in_order(name):
+def test_journaled_operations_take_effect_once_and_in_order(name):
     assert problems(write(JOURNALED[name])) == []
 
 
 @pytest.mark.parametrize("name", NOT_JOURNALED)
-def test_a_journal_that_does_otherwise_is_found_out(name):
+def test_a_journal_that_violates_its_order_is_found(name):
     (problem,) = problems(write(NOT_JOURNALED[name]))
     assert "no place for" in problem
 
@@ -273,14 +273,14 @@ def test_a_deletion_in_parts_takes_everything_of_its_user(name):
     assert problems(write(NEVER_IN_PARTS[name]), deletions_in_parts=True)
 
 
-def test_what_is_unknown_takes_effect_by_its_deadline_and_the_tolerance_only():
+def test_unknown_outcomes_take_effect_only_by_deadline_and_tolerance():
     ops = write("0 - join a g -> ERROR_UNKNOWN\n20 21 count_group g -> 0\n"
                 "30 31 count_group g -> 1")
     assert problems(ops, tolerance_ns=30) == []
     assert problems(ops, tolerance_ns=5)
 
 
-def test_many_of_unknown_fate_are_decided():
+def test_many_unknown_outcomes_are_decided():
     lines = [f"{i} - {kind} u{i % 3} g{i % 4} -> ERROR_UNKNOWN"
              for i, kind in enumerate(["join", "leave", "join"] * 12)]
     ops = write("\n".join(lines + ["50 51 count_group g1 -> 2", "60 61 join? u1 g1 -> APPLIED"]))
@@ -293,7 +293,7 @@ def test_a_store_without_bugs_is_legal(seed):
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_lost_answers_leave_a_store_without_bugs_legal(seed):
+def test_lost_responses_leave_a_store_without_bugs_legal(seed):
     assert problems(history(seed, None, lost_percent=10), tolerance_ns=0) == []
 
 
@@ -333,7 +333,7 @@ def test_a_bug_beside_a_failover_admits_too_much(bug):
 
 
 def run(tmp_path, ops: list[dict], **header) -> subprocess.CompletedProcess:
-    """The program over a log."""
+    """Runs the program on a log."""
     log = tmp_path / "log"
     lines = [{"limits": LIMITS, **header}, *ops]
     log.write_text("".join(json.dumps(line) + "\n" for line in lines))
@@ -341,7 +341,7 @@ def run(tmp_path, ops: list[dict], **header) -> subprocess.CompletedProcess:
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
-def test_the_exit_code_is_the_verdict(tmp_path):
+def test_the_exit_code_is_the_result(tmp_path):
     assert run(tmp_path, history(1, None)).returncode == 0
     broken = run(tmp_path, history(1, "check_then_act"))
     assert broken.returncode == 1 and "cell c: illegal" in broken.stdout

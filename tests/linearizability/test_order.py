@@ -1,4 +1,4 @@
-"""The search against trying every order, on histories so small that this is possible."""
+"""Compares the search with brute force over all orders, on small histories."""
 
 import random
 from itertools import combinations, permutations
@@ -15,7 +15,7 @@ OPERATIONS = 5
 
 
 def answer(held: set, op: dict) -> tuple[str, dict]:
-    """The rules once more, in the plainest way: outcome and denials; `held` changes."""
+    """A plain second implementation of the rules: outcome and denials; changes `held`."""
     kind, user = op["op"], op.get("user")
     if kind == "count_group":
         return str(sum(fact[2] == op["group"] for fact in held if fact[0] == "m")), {}
@@ -56,7 +56,7 @@ def answer(held: set, op: dict) -> tuple[str, dict]:
 
 
 def fits(order: tuple, ends: dict) -> bool:
-    """Whether the operations can take effect in that order with their answers."""
+    """Returns whether the operations can take effect in that order with their outcomes."""
     held: set = set()
     for number, op in enumerate(order):
         if any(ends[later["id"]] < op["invoke_ns"] for later in order[number + 1:]):
@@ -72,7 +72,7 @@ def fits(order: tuple, ends: dict) -> bool:
 
 
 def has_order(ops: list[dict]) -> bool:
-    """By trying all."""
+    """Tries all orders."""
     unknown = [op for op in ops if op["outcome"] == "ERROR_UNKNOWN"]
     known = [op for op in ops if op["outcome"] != "ERROR_UNKNOWN"]
     ends = {op["id"]: op["return_ns"] for op in ops}
@@ -84,7 +84,7 @@ def has_order(ops: list[dict]) -> bool:
 
 
 def random_history(rng: random.Random) -> list[dict]:
-    """Answers as some order gives them, of which one may then be changed."""
+    """A history with the outcomes of some order, of which one may then be changed."""
     held, ops = set(), []
     for number in range(OPERATIONS):
         kind = rng.choice(("join", "join", "leave", "befriend", "unfriend", "count_group",
@@ -113,7 +113,7 @@ def random_history(rng: random.Random) -> list[dict]:
 
 
 def change(rng: random.Random, op: dict) -> None:
-    """Sometimes another answer, or none."""
+    """Sometimes changes the outcome, or makes it unknown."""
     how = rng.randrange(4)
     if how == 0:
         op.update(outcome="ERROR_UNKNOWN", denials=[])
@@ -127,7 +127,7 @@ def change(rng: random.Random, op: dict) -> None:
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_the_search_finds_an_order_exactly_where_there_is_one(seed):
+def test_the_search_finds_an_order_if_and_only_if_one_exists(seed):
     rng, legal = random.Random(seed), 0
     for _ in range(HISTORIES_EACH):
         ops = random_history(rng)
@@ -135,5 +135,5 @@ def test_the_search_finds_an_order_exactly_where_there_is_one(seed):
         expected = has_order(ops)
         assert (not any(problems)) == expected, (seed, ops, problems)
         legal += expected
-    # Both must be among them, or nothing was compared.
+    # Both cases must occur, or nothing was compared.
     assert HISTORIES_EACH // 10 < legal < HISTORIES_EACH

@@ -1,6 +1,5 @@
-//! What counts as the absence of the store, over a real Redis: an app whose server answers is
-//! decided exactly, whatever happens to other servers, and no answer but absence opens the failure
-//! policy.
+//! Absence of the store, over a real Redis: decisions for an app whose server replies are exact,
+//! whatever happens to other servers, and only absence opens the failure policy.
 
 mod topologies;
 
@@ -28,7 +27,7 @@ use tokio::sync::watch;
 const MEMBERS_MAX: u32 = 20;
 /// Longer than any call takes on a busy machine.
 const CALL_TIMEOUT: Duration = Duration::from_secs(20);
-/// Longer than a server may be silent.
+/// Longer than the silence that makes a server absent.
 const UNTIL_ABSENT: Duration = Duration::from_millis(1500);
 /// Apps of which some lie on each server.
 const APPS: usize = 24;
@@ -97,14 +96,14 @@ fn apps() -> Vec<AppId> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_frozen_server_of_a_cluster_holds_up_its_own_apps_alone() {
+async fn a_frozen_server_of_a_cluster_affects_only_its_own_apps() {
     let cluster = Cluster::start();
     let sidecar = Sidecar::start(redis_options(&cluster.url())).await;
     for app in apps() {
         sidecar.fill(&app, MEMBERS_MAX - 2).await;
     }
     let frozen = cluster.master_of(0);
-    // Its replica stays one, so that the server is absent until it is thawed.
+    // Its replica is not promoted, so that the server is absent until it is thawed.
     for port in cluster.masters() {
         cluster.node(port).cli(&["CONFIG", "SET", "cluster-node-timeout", "60000"]);
     }
@@ -131,7 +130,7 @@ async fn a_frozen_server_of_a_cluster_holds_up_its_own_apps_alone() {
             assert_eq!(decision.items[0].outcome, expected, "{app}, round {round}");
         }
     }
-    assert!(since.elapsed() < CALL_TIMEOUT, "none of {} calls waited in vain", 5 * APPS);
+    assert!(since.elapsed() < CALL_TIMEOUT, "some of {} calls waited in vain", 5 * APPS);
     assert!(admitted.len() == absent.len(), "the policy admits: {admitted:?}");
 
     cluster.node(frozen).resume();
@@ -142,7 +141,7 @@ async fn a_frozen_server_of_a_cluster_holds_up_its_own_apps_alone() {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         let expected = u64::from(MEMBERS_MAX) - 2 + admitted[app];
-        assert_eq!(sidecar.members(app).await, expected, "all that was admitted is counted");
+        assert_eq!(sidecar.members(app).await, expected, "all admitted members are counted");
     }
     for app in &present {
         assert_eq!(sidecar.members(app).await, u64::from(MEMBERS_MAX), "{app}");
@@ -151,12 +150,12 @@ async fn a_frozen_server_of_a_cluster_holds_up_its_own_apps_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn slots_that_move_are_followed_and_open_nothing() {
+async fn moving_slots_are_followed_and_open_no_limit() {
     slots_move(Durability::Local).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn slots_that_move_are_followed_where_replicas_confirm() {
+async fn moving_slots_are_followed_with_confirming_replicas() {
     slots_move(Durability::Replicated).await;
 }
 
@@ -185,7 +184,7 @@ async fn slots_move(durability: Durability) {
             })
         })
         .collect();
-    // Where the apps' slots are is found by their keys.
+    // The slots of the apps are found by their keys.
     let moves = tokio::task::spawn_blocking(move || {
         let masters = cluster.masters();
         let mut slots: Vec<usize> = Vec::new();
@@ -222,7 +221,7 @@ async fn slots_move(durability: Durability) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_its_replica_a_master_answers_nothing() {
+async fn without_its_replica_a_master_confirms_nothing() {
     let standalone = Standalone::start();
     let url = standalone.url();
     let local = Sidecar::start(redis_options(&url)).await;
@@ -235,7 +234,7 @@ async fn without_its_replica_a_master_answers_nothing() {
     let mut options = redis_options(&url);
     options.durability = Durability::Replicated;
     let sidecar = Sidecar::start(options).await;
-    // The store counts each app that nobody registered once for this sidecar.
+    // The store counts each unregistered app once for this sidecar.
     for app in [&full, &roomy] {
         let held = sidecar.apply(app, join("first0")).await.expect("the replica confirms it");
         assert_eq!(held.items[0].outcome, Outcome::AlreadyHeld);
@@ -275,7 +274,7 @@ fn outcomes(decision: &Decision) -> Vec<Outcome> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_journaled_releases_give_back_counts_for_the_takes_that_follow() {
+async fn journaled_releases_make_room_for_later_takes() {
     use Outcome::{Applied, Denied};
     let standalone = Standalone::start();
     let proxy = Proxy::start(standalone.server.port()).await;
@@ -295,7 +294,7 @@ async fn what_journaled_releases_give_back_counts_for_the_takes_that_follow() {
             sidecar.apply(app, create).await.expect("created");
         }
         let denied = sidecar.apply(app, join("m1")).await.expect("decided");
-        assert_eq!(outcomes(&denied), [Denied], "m1 has as many groups as may be");
+        assert_eq!(outcomes(&denied), [Denied], "m1 is at the limit");
     }
     let friends: Vec<_> = (0..FRIENDS_MAX).map(|number| format!("f{number}")).collect();
     sidecar.apply(&demo, befriend("full", &friends)).await.expect("applied");
@@ -309,10 +308,10 @@ async fn what_journaled_releases_give_back_counts_for_the_takes_that_follow() {
     };
     degraded(&demo, Operation::DissolveGroup { group: group("g0") }).await;
     degraded(&demo, Operation::DeleteAccount { user: user("f0") }).await;
-    assert_eq!(outcomes(&degraded(&demo, join("m1")).await), [Applied], "it gave back one");
-    assert_eq!(outcomes(&degraded(&other, join("m1")).await), [Denied], "of another app");
+    assert_eq!(outcomes(&degraded(&demo, join("m1")).await), [Applied], "the release made room");
+    assert_eq!(outcomes(&degraded(&other, join("m1")).await), [Denied], "another app has no room");
 
-    // The server answers, and cannot carry releases out for a while.
+    // The server replies, and cannot execute releases for a while.
     standalone.server.cli(&["ACL", "SETUSER", "default", "-srem"]);
     proxy.set(Way::Pass);
     wait_for("it answers", || (!sidecar.store.is_absent(&demo, &join("m2"))).then_some(()));
@@ -331,6 +330,6 @@ async fn what_journaled_releases_give_back_counts_for_the_takes_that_follow() {
     assert_eq!((outcomes(&joined), joined.degradation), (vec![Applied, Applied], None));
     assert_eq!((outcomes(&befriended), befriended.degradation), (vec![Applied], None));
     let denied = sidecar.apply(&demo, befriend("full", &["more".to_owned()])).await;
-    assert_eq!(outcomes(&denied.expect("decided")), [Denied], "one was given back");
+    assert_eq!(outcomes(&denied.expect("decided")), [Denied], "only one was released");
     sidecar.end().await;
 }

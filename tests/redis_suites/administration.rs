@@ -1,5 +1,5 @@
-//! Changes of apps, on the embedded store and on Redis: idempotence, what differs, dates, refunds,
-//! a change that is cut off between two parts of an app, the audit log, and previews.
+//! Changes of apps, on the embedded store and on Redis: idempotence, differing retries, dates,
+//! refunds, a change that is interrupted between two parts of an app, the audit log, and previews.
 
 mod group_types;
 mod overrun_scan;
@@ -26,7 +26,7 @@ async fn open(place: &Place) -> Service {
     Service::open_any(place, Arc::new(SystemClock), imquota::catalog::builtin()).await
 }
 
-/// Both kinds of store, each with what must live as long.
+/// Both kinds of store, each with the guard that keeps it alive.
 fn places() -> (Standalone, Vec<Place>) {
     let redis = Standalone::start();
     let places = vec![Place::Memory, Place::Redis(redis.url())];
@@ -53,7 +53,7 @@ async fn registered(service: &Service, app: &AppId) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_repeated_request_answers_as_before_and_another_one_is_told_what_differs() {
+async fn a_retry_returns_the_first_result_and_a_changed_one_names_the_difference() {
     let (_redis, places) = places();
     for place in &places {
         let (service, app) = (open(place).await, app("repeated"));
@@ -87,7 +87,7 @@ async fn a_repeated_request_answers_as_before_and_another_one_is_told_what_diffe
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_change_is_dated_back_as_far_as_the_last_one_and_never_ahead() {
+async fn a_change_can_be_backdated_to_the_last_one_and_never_postdated() {
     let (_redis, places) = places();
     for place in &places {
         let (service, app) = (open(place).await, app("dated"));
@@ -136,16 +136,16 @@ async fn a_refund_counts_for_the_next_decision_of_every_sidecar() {
     assert!(!other.enforce(&app, create("after")).await.denied());
 }
 
-/// A change that reaches one part of an app and not the next is shown as such, and its repetition
-/// or a round of any sidecar finishes it.
+/// A change that reaches one part of an app and not the next is shown as pending, and a retry or a
+/// publishing round of any sidecar finishes it.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_change_that_is_cut_off_half_way_is_shown_and_finished() {
+async fn an_interrupted_change_is_shown_and_finished() {
     for repeated in [true, false] {
-        cut_off_half_way(repeated).await;
+        interrupted_change(repeated).await;
     }
 }
 
-async fn cut_off_half_way(repeated: bool) {
+async fn interrupted_change(repeated: bool) {
     let redis = Standalone::start();
     let (service, app) = (open(&Place::Redis(redis.url())).await, app("half-way"));
     let other = open(&Place::Redis(redis.url())).await;
@@ -153,7 +153,7 @@ async fn cut_off_half_way(repeated: bool) {
     other.administration.publish_all().await.expect("all are published");
     let in_force = service.administration.app(&app).await.expect("registered");
     assert!(!in_force.pending);
-    // Limits lie under three keys; the last one is put out of reach.
+    // Limits are stored under three keys; the last one is made unwritable.
     let keys = redis.server.cli(&["KEYS", "q1{*}limits"]);
     let last = keys.lines().find(|key| key.contains("/groups}")).expect("limits of groups");
     redis.server.cli(&["RENAME", last, "aside"]);
@@ -165,7 +165,7 @@ async fn cut_off_half_way(repeated: bool) {
     };
     let cut_off = error(&service, &app, "r1", buy("professional", 1)).await;
     assert!(cut_off.contains("recorded, but not in force yet"), "{cut_off}");
-    // Friends go by the new limits, and groups cannot be counted at all.
+    // Friends have the new limits, and groups cannot be counted at all.
     assert!(!service.enforce(&app, befriend(21)).await.denied());
     redis.server.cli(&["DEL", last]);
     redis.server.cli(&["RENAME", "aside", last]);
@@ -175,7 +175,7 @@ async fn cut_off_half_way(repeated: bool) {
     if repeated {
         service.buy(&app, "r1", order("professional"), 1).await.expect("finished");
     } else {
-        // By another sidecar, which has published all apps before.
+        // On another sidecar, which has published all apps before.
         let again = other.administration.publish_all().await;
         again.expect("finished");
     }
@@ -184,14 +184,14 @@ async fn cut_off_half_way(repeated: bool) {
     assert!(!is_listed_as_pending(&service).await);
 }
 
-/// What the list says of its only app.
+/// The pending flag of the only listed app.
 async fn is_listed_as_pending(service: &Service) -> bool {
     let list = service.administration.apps(None, 10).await.expect("listed");
     assert_eq!((list.views.len(), list.unreadable.len()), (1, 0), "{list:?}");
     list.views[0].pending
 }
 
-/// The whole log, read page by page, and whether its chain holds.
+/// Reads the whole log page by page, and verifies its chain.
 async fn verified(service: &Service, page: usize) -> Result<(Vec<String>, Head), String> {
     let (mut told, mut head, mut after) = (Vec::new(), Head::default(), 0);
     loop {
@@ -209,7 +209,7 @@ async fn verified(service: &Service, page: usize) -> Result<(Vec<String>, Head),
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_change_is_logged_once_with_who_and_what_before_and_after() {
+async fn every_change_is_logged_once_with_caller_and_state_before_and_after() {
     let (_redis, places) = places();
     for place in &places {
         let (service, app) = (open(place).await, app("logged"));
@@ -236,7 +236,7 @@ async fn every_change_is_logged_once_with_who_and_what_before_and_after() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_log_that_was_tampered_with_is_found_out() {
+async fn tampering_with_the_log_is_detected() {
     const LOG: &str = "q1{directory}audit";
     let redis = Standalone::start();
     let (service, app) = (open(&Place::Redis(redis.url())).await, app("tampered"));
@@ -249,14 +249,14 @@ async fn a_log_that_was_tampered_with_is_found_out() {
     let told = verified(&service, 100).await.expect_err("changed");
     assert_eq!(told, "entry 2 was changed");
     redis.server.cli(&["LSET", LOG, "1", &second]);
-    verified(&service, 100).await.expect("as it was");
+    verified(&service, 100).await.expect("the original log");
     redis.server.cli(&["LREM", LOG, "1", &second]);
     let told = verified(&service, 100).await.expect_err("removed");
     assert!(told.contains("entry 3 follows entry 1"), "{told}");
 }
 
-/// Two sidecars change the same app and others at the same time: nothing is lost, and the log has
-/// all of it in one chain.
+/// Two sidecars change the same app and others concurrently: no change is lost, and the log has
+/// all of them in one chain.
 #[tokio::test(flavor = "multi_thread")]
 async fn changes_of_several_sidecars_make_one_chain() {
     let redis = Standalone::start();
@@ -283,7 +283,7 @@ async fn changes_of_several_sidecars_make_one_chain() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_preview_shows_what_then_happens_and_changes_nothing() {
+async fn a_preview_shows_the_later_result_and_changes_nothing() {
     let (_redis, places) = places();
     for place in &places {
         let (service, app) = (open(place).await, app("previewed"));
@@ -320,7 +320,7 @@ async fn a_preview_shows_what_then_happens_and_changes_nothing() {
     }
 }
 
-/// Who would be over: counted on Trial's limits by an edition that is refunded to the default one.
+/// Users and groups over the limits of Trial, after a refund of the edition.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_preview_names_every_given_user_and_group_that_would_be_over() {
     let mut catalog = imquota::catalog::builtin();

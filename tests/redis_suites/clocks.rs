@@ -1,6 +1,6 @@
-//! Clocks that are wrong, over Redis: the server's or the sidecar's, ahead or behind, for a second
-//! or for ten minutes. Once the clock is right again everything is as if it had never been wrong,
-//! or was refused; and nothing else is refused meanwhile.
+//! Wrong clocks, over Redis: the server's or the sidecar's, ahead or behind, for a second or for
+//! ten minutes. After the correction the state is as if the clock had never been wrong, or calls
+//! were refused; and no other calls are refused.
 
 mod apart;
 mod cut_off;
@@ -18,20 +18,20 @@ use world::{AUGUST, DAY, HOUR, SECOND, World, create, join, lease, leave};
 
 const MINUTE: i64 = 60 * SECOND;
 
-/// What is tried while a clock is wrong, and what has to be left of it.
+/// The calls while a clock is wrong, and their expected remains.
 struct Case<'a> {
     world: &'a World,
-    /// An app that has bought an edition, which runs until the middle of September.
+    /// An app with an edition until the middle of September.
     paid: AppId,
-    /// An app that nobody registered: its limits have no end.
+    /// An unregistered app: its limits have no end.
     trial: AppId,
     name: String,
-    /// By how much the clocks are apart.
+    /// The difference of the clocks.
     apart: i64,
 }
 
 impl Case<'_> {
-    /// Whether both clocks are on one day, and in one segment of the limits.
+    /// Returns whether both clocks are on the same day, and in the same segment of the limits.
     fn is_close(&self) -> bool {
         self.apart.abs() <= HOUR
     }
@@ -48,12 +48,12 @@ impl Case<'_> {
         assert!(matches!(world.claim("killed").await, Ok(Claim::Granted { .. })));
     }
 
-    /// Everything that goes on, and everything that is refused, while a clock is wrong.
+    /// Makes all calls that succeed, and all that are refused, while a clock is wrong.
     async fn try_all(&self, round: usize) {
         let Self { world, paid, trial, name, .. } = self;
         let member = format!("b{round}");
         let taken = world.take(trial, join("g", &[&member])).await;
-        assert!(taken.is_ok(), "{name}: limits without end are no matter of time: {taken:?}");
+        assert!(taken.is_ok(), "{name}: limits without end do not depend on the time: {taken:?}");
         let taken = world.take(paid, join("g", &[&member])).await;
         let created = world.take(trial, create(&format!("new{round}"))).await;
         for taken in [taken, created] {
@@ -62,7 +62,7 @@ impl Case<'_> {
                 Err(error) => assert!(error.is_clock_skew() && !self.is_close(), "{name}: {error}"),
             }
         }
-        // What is held, a release and a read are no matter of time.
+        // Held facts, releases and reads do not depend on the time.
         let held = world.take(paid, join("g", &["a"])).await;
         assert!(held.is_ok(), "{name}: {held:?}");
         let left = world.take(paid, leave("g", &["leaver"])).await;
@@ -72,7 +72,7 @@ impl Case<'_> {
         if let Ok(shown) = world.service.administration.statement(paid, None).await {
             assert!(!shown.statement.is_final, "{name}");
         }
-        // The same limits are there already; others are not published now.
+        // Equal limits are published already; others are not published now.
         world.reload(&World::catalog(1)).await.expect("a reload");
         let other = world.reload(&World::catalog(2)).await;
         assert!(other.is_err_and(|error| error.contains("s apart")), "{name}: published");
@@ -88,10 +88,10 @@ impl Case<'_> {
         assert!(world.claim("other").await.is_err(), "{name}: a lease");
     }
 
-    /// Everything is as if the clock had never been wrong.
+    /// Checks that the state is as if the clock had never been wrong.
     async fn check(&self, rounds: usize, events: u64) {
         let Self { world, paid, trial, name, .. } = self;
-        assert_eq!(world.head().await, events, "{name}: something was told");
+        assert_eq!(world.head().await, events, "{name}: an event was published");
         let view = world.service.administration.app(paid).await.expect("an app");
         assert_eq!(view.record.sales.purchases.len(), 1, "{name}");
         assert_eq!(view.record.closed_through, None, "{name}");
@@ -104,14 +104,14 @@ impl Case<'_> {
         assert_eq!(world.log_in(paid, "late", None).await, Ok(MeterOutcome::Counted), "{name}");
         let today = world.figures_of_today(paid).await;
         assert_eq!((today.dau, today.groups_peak, today.groups_net_new), (2, 1, 1), "{name}");
-        // The holder was killed; another sidecar follows within its time.
+        // The holder was killed; another sidecar takes over within the lease.
         world.pass(30 * SECOND);
         assert!(matches!(world.claim("other").await, Ok(Claim::Granted { .. })), "{name}");
         world.claim_for("other", 0).await.expect("given up");
     }
 }
 
-/// Every difference, of either clock, for a second and for ten minutes.
+/// Runs every difference, of either clock, for a second and for ten minutes.
 async fn clocks_may_be_wrong(world: &World) {
     let mut number = 0;
     for apart in [HOUR, -HOUR, 40 * DAY, -40 * DAY, 400 * DAY, -400 * DAY] {
@@ -137,12 +137,12 @@ async fn clocks_may_be_wrong(world: &World) {
             }
         }
     }
-    the_ends_are_told_once(world, number).await;
+    each_end_is_one_event(world, number).await;
     the_bill_is_the_same_for_all(world, number).await;
 }
 
-/// All editions end on the same day, and each end is told once when it comes.
-async fn the_ends_are_told_once(world: &World, apps: usize) {
+/// All editions end on the same day, and each end is one event at its instant.
+async fn each_end_is_one_event(world: &World, apps: usize) {
     let before = world.head().await;
     world.go_to(AUGUST + 60 * DAY);
     world.tell().await;
@@ -180,9 +180,9 @@ async fn a_wrong_clock_changes_nothing_in_a_cluster() {
     clocks_may_be_wrong(&world).await;
 }
 
-/// Facts that were written while every clock was wrong.
+/// Facts that were written while all clocks were wrong.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_wrong_clocks_have_written_is_put_right() {
+async fn facts_of_wrong_clocks_are_corrected() {
     let moved = MovedClock::new();
     let server = Server::start_with_clock(&[], &moved);
     let world = World::open(&format!("redis://{}/0", server.address()), &moved).await;
@@ -193,7 +193,7 @@ async fn what_wrong_clocks_have_written_is_put_right() {
     world.tell().await;
     let start = world.millis();
 
-    // Both clocks are ahead: nothing can be seen from within.
+    // Both clocks are ahead: the sidecar cannot detect that.
     world.go_to(start + 20 * DAY);
     world.service.change(&paid, "r9", world::retention(30)).await.expect("changed");
     world.tell().await;
@@ -201,7 +201,7 @@ async fn what_wrong_clocks_have_written_is_put_right() {
     world.go_to(start + SECOND);
     // The limits hold before the instant of their publication too.
     assert_eq!(world.take(&paid, join("g", &["b"])).await, Ok(false));
-    // The cursor goes back, and the ends are told again in time; nothing that is past is.
+    // The cursor is reset, and the ends are published again in time; past events are not.
     let before = world.head().await;
     world.tell().await;
     assert_eq!(world.head().await, before);
@@ -209,16 +209,16 @@ async fn what_wrong_clocks_have_written_is_put_right() {
     world.tell().await;
     let kinds = world.kinds_after(before).await;
     assert_eq!(kinds.iter().filter(|kind| **kind == "service_stopped").count(), 1, "{kinds:?}");
-    // A lease that ends later than any could is nobody's.
+    // A lease that ends later than possible has no holder.
     world.go_to(start + 2 * SECOND);
     assert!(matches!(world.claim("alive").await, Ok(Claim::Granted { .. })));
     let kept = world.log.advance(&lease("alive"), 7).await;
     assert_eq!(kept, Ok(true));
 }
 
-/// Limits as the version before has written them.
+/// Limits in the format of the previous version.
 #[tokio::test(flavor = "multi_thread")]
-async fn limits_of_the_version_before_are_read() {
+async fn limits_of_the_previous_version_are_read() {
     let moved = MovedClock::new();
     let server = Server::start_with_clock(&[], &moved);
     let world = World::open(&format!("redis://{}/0", server.address()), &moved).await;
@@ -233,7 +233,7 @@ async fn limits_of_the_version_before_are_read() {
     server.cli(&["HSET", &key, "line", old]);
     server.cli(&["HDEL", &key, "past"]);
     assert_eq!(world.take(&paid, join("g", &["a"])).await, Ok(false));
-    // The next start writes it anew.
+    // The next start writes the current format.
     world.publish_at_start().await;
     assert_eq!(server.cli(&["HGET", &key, "line"]), line);
     assert_eq!(world.take(&paid, join("g", &["b"])).await, Ok(false));

@@ -1,5 +1,5 @@
-//! Acknowledged writes that the store has lost are noticed by each process that had seen them, in
-//! every part of the store, and nothing else is taken for a loss.
+//! Lost acknowledged writes of the store are detected by each process that has observed them, in
+//! every part of the store, and nothing else is reported as a loss.
 
 mod accepted;
 mod none;
@@ -17,7 +17,7 @@ use self::sidecar::{QUIET, Sidecar, until};
 use crate::support::redis::{Server, Standalone};
 use crate::support::{app, redis_options};
 
-/// Keys that are put back to what they were.
+/// Copies of keys, to which the keys can be restored.
 struct Saved<'a> {
     server: &'a Server,
     pattern: &'a str,
@@ -33,7 +33,7 @@ impl<'a> Saved<'a> {
         Self { server, pattern, keys }
     }
 
-    /// In one step, as far as callers can see.
+    /// Restores the keys, atomically for other clients.
     fn put_back(&self) {
         let now = keys(self.server, self.pattern);
         let drop = now.iter().map(|key| format!("redis.call('DEL', '{key}')"));
@@ -54,7 +54,7 @@ fn keys(server: &Server, pattern: &str) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_directory_that_lost_a_sale_answers_a_conflict_and_heals() {
+async fn a_directory_that_lost_a_sale_returns_a_conflict_and_recovers() {
     for is_restarted in [false, true] {
         let redis = Standalone::start();
         let mut sidecar = Sidecar::start(&redis.url()).await;
@@ -63,7 +63,7 @@ async fn a_directory_that_lost_a_sale_answers_a_conflict_and_heals() {
         sidecar.buy(&paid, "buy", "professional").await.expect("bought");
         let saved = Saved::of(&redis.server, "q1{directory}*");
         sidecar.buy(&paid, "lost", "members-2000").await.expect("bought");
-        sidecar.expect_told("purchased", 2).await;
+        sidecar.expect_events("purchased", 2).await;
         if is_restarted {
             sidecar.end().await;
             saved.put_back();
@@ -71,43 +71,43 @@ async fn a_directory_that_lost_a_sale_answers_a_conflict_and_heals() {
         } else {
             saved.put_back();
         }
-        let refusals = sidecar.buy_patiently(&paid, "next", "members-2000").await;
-        assert!(!refusals.is_empty(), "it is a conflict first");
+        let refusals = sidecar.buy_with_retries(&paid, "next", "members-2000").await;
+        assert!(!refusals.is_empty(), "first a conflict");
         for refusal in &refusals {
             assert!(refusal.contains("the store lost changes 3-3 of"), "{refusal}");
         }
-        // It counts, and is told though its number was told before.
+        // The sale counts, and has an event although its number was used before.
         let record = sidecar.directory.app(&paid).await.expect("reads").expect("is there");
         assert_eq!(sidecar.store.schedule_revision(&paid).await, Ok(record.revision));
         let view = sidecar.administration.app(&paid).await.expect("reads");
         assert!(!view.pending && view.record.sales.purchases.len() == 2, "{view:?}");
-        sidecar.expect_told("purchased", 3).await;
+        sidecar.expect_events("purchased", 3).await;
         sidecar.expect_losses(&["- directory 2 3", "paid directory 2 3"]).await;
         let actions = sidecar.audit().await;
         assert_eq!(actions[..2], ["CreateApp", "PurchaseEdition"]);
         assert_eq!(actions.iter().filter(|action| *action == "FactsLost").count(), 2);
         assert_eq!(actions.last().map(String::as_str), Some("GrantAddOn"));
-        assert_eq!(sidecar.buy_patiently(&paid, "renew", "renew").await, [""; 0]);
+        assert_eq!(sidecar.buy_with_retries(&paid, "renew", "renew").await, [""; 0]);
         sidecar.end().await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_app_that_is_wholly_lost_is_registered_anew_and_counts() {
+async fn an_app_that_is_wholly_lost_can_be_registered_again() {
     let redis = Standalone::start();
     let sidecar = Sidecar::start(&redis.url()).await;
     let paid = app("paid");
     let saved = Saved::of(&redis.server, "q1{directory}*");
     sidecar.change(&paid, "create", ChangeKind::Create).await.expect("created");
     sidecar.buy(&paid, "buy", "professional").await.expect("bought");
-    sidecar.expect_told("purchased", 1).await;
+    sidecar.expect_events("purchased", 1).await;
     saved.put_back();
-    let refused = sidecar.buy(&paid, "next", "members-2000").await.expect_err("it is gone");
+    let refused = sidecar.buy(&paid, "next", "members-2000").await.expect_err("the app is lost");
     assert!(refused.contains("the store lost changes 1-2 of app \"paid\""), "{refused}");
     until("a registration", async || sidecar.change(&paid, "new", ChangeKind::Create).await.ok())
         .await;
     assert_eq!(sidecar.store.schedule_revision(&paid).await, Ok(3));
-    assert_eq!(sidecar.buy_patiently(&paid, "buy", "professional").await, [""; 0]);
+    assert_eq!(sidecar.buy_with_retries(&paid, "buy", "professional").await, [""; 0]);
     assert_eq!(sidecar.store.schedule_revision(&paid).await, Ok(4));
     sidecar.end().await;
 }
@@ -125,8 +125,8 @@ async fn two_sidecars_log_a_loss_of_the_directory_once() {
         let app = app(&format!("app-{number}"));
         other.change(&app, "create", ChangeKind::Create).await.expect("created");
     }
-    one.expect_told("app_created", 9).await;
-    // Both look every two seconds.
+    one.expect_events("app_created", 9).await;
+    // Both sidecars check every two seconds.
     tokio::time::sleep(QUIET).await;
     saved.put_back();
     one.expect_losses(&["- directory 4 9"]).await;
@@ -134,29 +134,29 @@ async fn two_sidecars_log_a_loss_of_the_directory_once() {
         one.audit().await,
         ["CreateApp", "CreateApp", "CreateApp", "CreateApp", "FactsLost"]
     );
-    // Renewed numbers are told.
+    // The new numbers have events.
     let app = app("app-9");
     other.change(&app, "create", ChangeKind::Create).await.expect("created");
-    one.expect_told("app_created", 10).await;
+    one.expect_events("app_created", 10).await;
     one.end().await;
     other.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_log_of_events_that_lost_its_end_goes_on_beyond_it() {
+async fn an_event_log_that_lost_its_end_continues_beyond_it() {
     let redis = Standalone::start();
     let (one, other) = (Sidecar::start(&redis.url()).await, Sidecar::start(&redis.url()).await);
     one.change(&app("one"), "create", ChangeKind::Create).await.expect("created");
-    one.expect_told("app_created", 1).await;
+    one.expect_events("app_created", 1).await;
     let saved = Saved::of(&redis.server, "q1{events}*");
     for number in 2..=4 {
         let app = app(&format!("app-{number}"));
         one.change(&app, "create", ChangeKind::Create).await.expect("created");
     }
-    one.expect_told("app_created", 4).await;
-    other.expect_told("app_created", 4).await;
+    one.expect_events("app_created", 4).await;
+    other.expect_events("app_created", 4).await;
     saved.put_back();
-    // A watcher who has seen all four: the loss, and what was told before, as something new.
+    // A watch that has received all four gets the loss, and the earlier events with new numbers.
     one.expect_losses(&["- events 1 4"]).await;
     let seen = one.log.read(4, 100).await.expect("reads").events;
     let seen: Vec<_> = seen.iter().map(|it| (it.number, it.event.what.kind())).collect();
@@ -169,7 +169,7 @@ async fn a_log_of_events_that_lost_its_end_goes_on_beyond_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_seen_before_a_restart_is_compared_at_the_start() {
+async fn observed_counters_survive_a_restart() {
     let (redis, state) = (Standalone::start(), TempDir::new().expect("a temporary folder"));
     let memory = || StoreMemory {
         directory: Some(state.path().to_owned()),

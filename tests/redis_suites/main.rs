@@ -5,6 +5,7 @@
 
 mod absence;
 mod administration;
+mod catalogs;
 mod clocks;
 mod facts_lost;
 mod redis_acl;

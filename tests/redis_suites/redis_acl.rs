@@ -1,5 +1,6 @@
-//! The permissions that docs/operations.md names: the ledger works with them, and without one of
-//! them it does not open and says which is missing.
+//! The permissions of docs/operations.md: the ledger works with them, and without one of them it
+//! does not open and names the missing one.
+
 
 use std::sync::Arc;
 
@@ -16,13 +17,13 @@ use imquota::redis::options::{Credentials, Durability, Options};
 const PAGE: &str = include_str!("../../docs/operations.md");
 /// How a block of permissions in it begins.
 const HEAD: &str = "\nACL SETUSER imquota ";
-/// What the line gives as the password.
+/// The password in the line.
 const PASSWORD: &str = "SECRET";
-/// What a cluster needs as well; it opens without the one for its nodes.
+/// The additional permissions of a cluster; it opens without the one for its nodes.
 const OF_CLUSTERS: [&str; 3] = ["+cluster|slots", NODES, "+asking"];
 const NODES: &str = "+cluster|nodes";
 
-/// The rules at Redis and at the Sentinels, as the page has them.
+/// The rules of the page for Redis and for the Sentinels.
 fn blocks() -> Vec<Vec<&'static str>> {
     let rules = |rest: &'static str| {
         let (block, _) = rest.split_once("\n```").expect("the block ends");
@@ -31,7 +32,7 @@ fn blocks() -> Vec<Vec<&'static str>> {
     PAGE.split(HEAD).skip(1).map(rules).collect()
 }
 
-/// The rules at Redis.
+/// The rules for Redis.
 fn rules() -> Vec<&'static str> {
     blocks()[0].clone()
 }
@@ -52,14 +53,14 @@ fn as_user(url: &str) -> Options {
     Options { credentials, ..redis_options(url) }
 }
 
-/// Why it does not open.
+/// The error of opening the store.
 async fn failure(options: &Options) -> OpenError {
     let opened = Redis::open(options.clone(), Arc::new(SystemClock)).await;
     opened.err().expect("it does not open")
 }
 
-/// Without that permission the store does not open, and says what is missing.
-async fn is_missed(servers: &[Server], permission: &str, options: &Options) {
+/// Checks that the store does not open without a permission, and names it.
+async fn is_required(servers: &[Server], permission: &str, options: &Options) {
     let name = &permission[1..];
     for server in servers {
         set(server, &[&format!("-{name}")]);
@@ -73,14 +74,14 @@ async fn is_missed(servers: &[Server], permission: &str, options: &Options) {
     }
 }
 
-/// Whether a sidecar that starts asks all Sentinels and judges what they say together.
-async fn believes_a_majority(options: &Options) -> bool {
+/// Returns whether a starting sidecar queries all Sentinels and requires a majority.
+async fn requires_a_majority(options: &Options) -> bool {
     let logs = Logs::collect();
     works(options).await;
     !logs.text().contains("one Sentinel is accepted")
 }
 
-/// Every kind of operation, and the directory.
+/// Checks every kind of operation, and the directory.
 async fn works(options: &Options) {
     let catalog = imquota::catalog::builtin();
     let service = Service::open_redis(options.clone(), Arc::new(SystemClock), catalog).await;
@@ -121,16 +122,16 @@ async fn works(options: &Options) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_rules_of_the_readme_are_enough_and_none_can_be_spared() {
+async fn the_rules_of_the_readme_are_sufficient_and_necessary() {
     let redis = Standalone::start();
     let servers = [redis.server];
     set(&servers[0], &rules());
     let url = format!("redis://{}", servers[0].address());
     let options = as_user(&url);
     works(&options).await;
-    // Without `WAIT` answers rest on the master alone.
+    // Without `WAIT` the master alone confirms writes.
     for permission in permissions().into_iter().filter(|permission| *permission != "+wait") {
-        is_missed(&servers, permission, &options).await;
+        is_required(&servers, permission, &options).await;
     }
     set(&servers[0], &["-wait"]);
     works(&options).await;
@@ -147,12 +148,12 @@ async fn the_rules_of_the_readme_are_enough_and_none_can_be_spared() {
     let elsewhere = as_user(&format!("{url}/1"));
     set(&servers[0], &["+select"]);
     works(&elsewhere).await;
-    is_missed(&servers, "+select", &elsewhere).await;
+    is_required(&servers, "+select", &elsewhere).await;
     works(&options).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn commands_that_the_server_does_not_have_are_named() {
+async fn missing_commands_of_the_server_are_named() {
     let cases: [(&[&str], &str); 3] = [
         (&["rename-command HKEYS \"\"", "rename-command ZADD SECRETNAME"], "HKEYS, ZADD"),
         (&["rename-command EVALSHA \"\""], "EVALSHA"),
@@ -177,9 +178,9 @@ async fn a_cluster_needs_permissions_of_its_own() {
     let options = as_user(&cluster.url());
     works(&options).await;
     for permission in OF_CLUSTERS.into_iter().filter(|permission| *permission != NODES) {
-        is_missed(&cluster.nodes, permission, &options).await;
+        is_required(&cluster.nodes, permission, &options).await;
     }
-    // Without it no one can be asked what became of a replica.
+    // Without it no Sentinel can be queried for the state of a replica.
     for node in &cluster.nodes {
         set(node, &["-cluster|nodes"]);
     }
@@ -188,7 +189,7 @@ async fn a_cluster_needs_permissions_of_its_own() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn sentinels_need_what_the_readme_says_and_one_permission_at_least() {
+async fn sentinels_need_the_rules_of_the_readme_and_one_permission_at_least() {
     let deployment = Sentinels::start();
     for server in &deployment.servers {
         set(server, &rules());
@@ -200,19 +201,19 @@ async fn sentinels_need_what_the_readme_says_and_one_permission_at_least() {
     let mut options = as_user(&deployment.url());
     options.sentinel_credentials = options.credentials.clone();
     options.durability = Durability::Replicated;
-    assert!(believes_a_majority(&options).await);
-    is_missed(&deployment.servers, "+wait", &options).await;
+    assert!(requires_a_majority(&options).await);
+    is_required(&deployment.servers, "+wait", &options).await;
     let (needed, others): (Vec<_>, Vec<_>) = all
         .into_iter()
         .filter(|rule| rule.starts_with("+sentinel"))
         .partition(|rule| rule.ends_with("get-master-addr-by-name"));
-    is_missed(&deployment.sentinels, needed[0], &options).await;
-    // Without one of the others each Sentinel is believed by itself.
+    is_required(&deployment.sentinels, needed[0], &options).await;
+    // Without one of the others a single Sentinel is accepted.
     for permission in others {
         for sentinel in &deployment.sentinels {
             set(sentinel, &[&permission.replace('+', "-")]);
         }
-        assert!(!believes_a_majority(&options).await, "{permission}");
+        assert!(!requires_a_majority(&options).await, "{permission}");
         for sentinel in &deployment.sentinels {
             set(sentinel, &[permission]);
         }

@@ -22,13 +22,13 @@ use imquota::redis::options::{
 use imquota::redis::script::Script;
 use redis::Value;
 
-/// Long enough for any call of a healthy server on a busy machine.
+/// The timeout for a call to a healthy server on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Adds one to its key.
 const COUNT: usize = 0;
-/// Fails by its own choice.
+/// Returns an error.
 const FAIL: usize = 1;
-/// Adds one to each of two keys; answers the second one.
+/// Adds one to each of two keys; returns the second one.
 const COUNT_BOTH: usize = 2;
 
 fn scripts() -> Vec<Script> {

@@ -1,4 +1,4 @@
-//! What decisions cost in Redis: script calls, counted by the server itself, and memory.
+//! The cost of decisions in Redis: script calls, counted by the server, and memory.
 
 mod dissolution;
 mod logins;
@@ -9,7 +9,7 @@ use imquota::domain::decision::Subject;
 use imquota::domain::id::UserId;
 use imquota::ledger::Operation;
 
-/// Most memory of a user with 30 groups and 100 friends, in bytes.
+/// The most memory of a user with 30 groups and 100 friends, in bytes.
 const USER_BYTES_MAX: u64 = 1536;
 
 async fn service(redis: &Standalone) -> Service {
@@ -40,8 +40,8 @@ fn script_calls(server: &Server) -> u64 {
     of("evalsha") + of("eval")
 }
 
-/// Each decision is one script call, a batch of 256 as well. The identity check calls a script
-/// each second: the fewest calls of several tries are the operation's own.
+/// Each decision is one script call, even a batch of 256. The identity check calls a script each
+/// second: the fewest calls of several attempts are those of the operation.
 #[tokio::test(flavor = "multi_thread")]
 async fn one_decision_is_one_script_call() {
     let (redis, app) = (Standalone::start(), app("calls"));
@@ -72,8 +72,8 @@ async fn one_decision_is_one_script_call() {
     service.close().await;
 }
 
-/// An app that nobody registered is counted at its first take, by two calls more: the take that
-/// finds that it is not counted yet, and the one that counts it. Later takes cost what others do.
+/// An unregistered app is counted at its first take, with two more calls: the take that finds that
+/// it is not counted yet, and the call that counts it. Later takes have the usual cost.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unknown_app_costs_two_more_calls_once() {
     let redis = Standalone::start();
@@ -109,9 +109,9 @@ async fn a_purchase_is_eight_script_calls() {
     service.close().await;
 }
 
-/// A purchase counts for the very next decision of another sidecar.
+/// A purchase counts for the next decision of another sidecar.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_purchase_counts_at_once_for_every_sidecar() {
+async fn a_purchase_counts_immediately_for_every_sidecar() {
     let (redis, app) = (Standalone::start(), app("at-once"));
     let (one, other) = (service(&redis).await, service(&redis).await);
     one.register(&app, "r0").await.expect("registered");
@@ -130,7 +130,7 @@ async fn a_user_with_30_groups_and_100_friends_is_small() {
     let service = service(&redis).await;
     service.register(&app, "r0").await.expect("registered");
     service.buy(&app, "r1", order("professional"), 1).await.expect("bought");
-    let me = user("somebody with an id of 32 bytes!");
+    let me = user("a user with an id of 32 bytes!!!");
     for number in 0..30 {
         service.enforce(&app, create(&format!("g{number}"))).await;
         let join =
@@ -149,7 +149,7 @@ async fn a_user_with_30_groups_and_100_friends_is_small() {
         let bytes = redis.server.cli(&["MEMORY", "USAGE", &key, "SAMPLES", "0"]);
         bytes.trim().parse::<u64>().expect("a number")
     };
-    // The owner of all groups has as many, in a cell of the same size.
+    // The owner of all groups has an equal number, in a cell of the same size.
     let (groups, friends) = (largest("*/groups}u*", "30"), largest("*/friends}f*", "100"));
     assert!(groups + friends <= USER_BYTES_MAX, "groups {groups}, friends {friends} bytes");
     service.close().await;

@@ -1,7 +1,6 @@
-//! A rotated password is taken at the next connection, without a restart.
+//! A rotated password is used at the next connection, without a restart.
 //!
-//! The oracle is the server: it accepts the new password alone, and shows the connections of a
-//! user.
+//! The oracle is the server: it accepts only the new password, and lists the connections of a user.
 
 use std::fs;
 use std::path::Path;
@@ -19,22 +18,22 @@ use tempfile::TempDir;
 
 const RULES: [&str; 6] = ["ACL", "SETUSER", "imquota", "on", "~*", "+@all"];
 const WARNING: &str = "password file not read, the last password is used";
-/// Connections are made anew within a second or so.
+/// The time within which connections are opened again.
 const RECONNECT_MAX: Duration = Duration::from_secs(20);
 
-/// From now on that password is the only one.
+/// Makes a password the only valid one.
 fn rotate(server: &Server, password: &str) {
     let [password, channels] = [format!(">{password}"), "allchannels".to_owned()];
     server.cli(&[&RULES[..], &["resetpass", &password, &channels]].concat());
 }
 
-/// Ends every connection but the one that asks.
+/// Ends every connection except the one that sends the command.
 fn disconnect(server: &Server) {
     server.cli(&["CLIENT", "KILL", "TYPE", "normal"]);
     server.cli(&["CLIENT", "KILL", "TYPE", "pubsub"]);
 }
 
-/// Writes a file as Kubernetes and editors do, with a line's end.
+/// Writes a file with a final line break, like Kubernetes and editors.
 fn write(file: &Path, password: &str) {
     fs::write(file, format!("{password}\n")).expect("written");
 }
@@ -48,8 +47,8 @@ fn credentials(file: &Path) -> Credentials {
     }
 }
 
-/// Calls go on: one succeeds once connections are made anew.
-async fn goes_on(service: &Service, name: &str) {
+/// Checks that a call succeeds after connections are opened again.
+async fn keeps_working(service: &Service, name: &str) {
     let operation = Operation::CreateAccounts { users: vec![user(name)] };
     let calling = async {
         while service.apply(&app("a"), Mode::Enforce, operation.clone()).await.is_err() {
@@ -74,28 +73,28 @@ async fn a_rotated_password_of_redis_is_read_at_the_next_connection() {
     rotate(&redis.server, "first-secret");
     write(&file, "first-secret");
     let service = open(Options { credentials: credentials(&file), ..redis_options(&url) }).await;
-    goes_on(&service, "before").await;
+    keeps_working(&service, "before").await;
     for round in ["second-secret", "third-secret"] {
         rotate(&redis.server, round);
         write(&file, round);
         disconnect(&redis.server);
-        goes_on(&service, round).await;
+        keeps_working(&service, round).await;
     }
-    // The server first, and the file later: meanwhile nothing is decided, and then calls go on.
+    // The server first, and the file later: in between nothing is decided, and then calls succeed.
     rotate(&redis.server, "fourth-secret");
     disconnect(&redis.server);
     let operation = Operation::CreateAccounts { users: vec![user("between")] };
     let refused = service.apply(&app("a"), Mode::Enforce, operation).await;
     assert!(refused.is_err(), "no connection can be made: {refused:?}");
     write(&file, "fourth-secret");
-    goes_on(&service, "fourth-secret").await;
+    keeps_working(&service, "fourth-secret").await;
 
-    // Without a file the last password is used, with one WARN however many connections are made.
+    // Without a file the last password is used, with one WARN for any number of connections.
     assert!(!logs.text().contains(WARNING), "{}", logs.text());
     fs::remove_file(&file).expect("removed");
     for round in ["without a file", "and once more"] {
         disconnect(&redis.server);
-        goes_on(&service, round).await;
+        keeps_working(&service, round).await;
     }
     let text = logs.text();
     assert_eq!(text.matches(WARNING).count(), 1, "{text}");

@@ -1,6 +1,5 @@
-//! Operations over Redis that are cut off: what is told when a step in the middle fails, that a
-//! repetition finishes them, that nothing is done after its deadline, and what works without
-//! memory.
+//! Interrupted operations over Redis: the error of a failing step in the middle, retries that
+//! finish them, no execution after the deadline, and the operations that work without memory.
 
 mod replaced;
 mod versions;
@@ -45,7 +44,7 @@ fn create(name: &str) -> Operation {
     }
 }
 
-/// Puts something into the way of every script that counts the user's groups; answers where.
+/// Makes every script fail that counts the user's groups; returns the changed key.
 async fn break_groups_of(service: &Service, server: &Server, app: &AppId, id: &UserId) -> String {
     service.enforce(app, create("other")).await;
     service.enforce(app, join("other", std::slice::from_ref(id))).await;
@@ -63,7 +62,7 @@ fn assert_unfinished(error: &LedgerError) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_batch_whose_second_step_fails_says_so_and_is_finished_by_its_repetition() {
+async fn a_batch_with_a_failed_second_step_is_finished_by_a_retry() {
     let (redis, app) = (Standalone::start(), app("steps"));
     let service = service(&redis, &app).await;
     let users: Vec<UserId> = (0..300).map(|number| user(format!("user {number}"))).collect();
@@ -73,7 +72,7 @@ async fn a_batch_whose_second_step_fails_says_so_and_is_finished_by_its_repetiti
     assert_unfinished(&cut_off.expect_err("the second step fails"));
     let members = Subject::Group(group("big"));
     assert_eq!(service.used(&app, members.clone(), "members_per_group").await, 256);
-    // Nothing is written in this mode, whichever step fails.
+    // Nothing is written in this mode, whatever step fails.
     let asked = service.apply(&app, Mode::CheckOnly, join("big", &users)).await;
     let error = asked.expect_err("the second step fails");
     assert!(!matches!(error, LedgerError::Unfinished(_)), "{error:?}");
@@ -88,7 +87,7 @@ async fn a_batch_whose_second_step_fails_says_so_and_is_finished_by_its_repetiti
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_deletion_that_is_cut_off_leaves_the_account_and_is_finished_by_its_repetition() {
+async fn an_interrupted_deletion_keeps_the_account_and_is_finished_by_a_retry() {
     let (redis, app) = (Standalone::start(), app("steps"));
     let service = service(&redis, &app).await;
     let victim = user("victim");
@@ -110,7 +109,7 @@ async fn a_deletion_that_is_cut_off_leaves_the_account_and_is_finished_by_its_re
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_group_that_is_being_dissolved_is_none_that_would_be_over() {
+async fn a_group_during_its_dissolution_is_not_over_its_limit() {
     let (redis, app) = (Standalone::start(), app("steps"));
     let service = service(&redis, &app).await;
     let users: Vec<UserId> = (0..300).map(|number| user(format!("user {number}"))).collect();
@@ -127,13 +126,13 @@ async fn a_group_that_is_being_dissolved_is_none_that_would_be_over() {
     service.enforce(&app, create("second")).await;
     service.enforce(&app, join("second", &users)).await;
     assert_eq!(over().await, [(200, 2, 300)]);
-    // As the first step of a dissolution leaves it.
+    // The state after the first step of a dissolution.
     redis.server.cli(&["SET", &record, "!- Public"]);
     assert_eq!(over().await, [(200, 1, 300)]);
     let deadline = SystemClock.now() + Duration::from_secs(5);
     let late = join("first", &[user("late")]);
     let late = Request { app: app.clone(), mode: Mode::Enforce, deadline, operation: late };
-    let refused = service.engine.apply(late).await.expect_err("nobody joins it any more");
+    let refused = service.engine.apply(late).await.expect_err("the group cannot be joined");
     assert_eq!(refused, LedgerError::GroupNotFound(group("first")));
     let dissolve = Operation::DissolveGroup { group: group("first") };
     assert_eq!(service.enforce(&app, dissolve).await.members_released, 300);
@@ -141,7 +140,7 @@ async fn a_group_that_is_being_dissolved_is_none_that_would_be_over() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_call_that_comes_to_the_server_after_its_deadline_does_nothing() {
+async fn a_call_that_reaches_the_server_after_its_deadline_does_nothing() {
     let (redis, app) = (Standalone::start(), app("late"));
     let service = service(&redis, &app).await;
     service.enforce(&app, create("g")).await;
@@ -156,7 +155,7 @@ async fn a_call_that_comes_to_the_server_after_its_deadline_does_nothing() {
     let lost = service.engine.apply(late).await.expect_err("the server hangs");
     assert!(matches!(lost, LedgerError::Store(StoreError::Unavailable(_))), "{lost:?}");
     redis.server.resume();
-    // This call comes after the late one on the same connection.
+    // This call follows the late one on the same connection.
     let members = Subject::Group(group("g"));
     assert_eq!(service.used(&app, members, "members_per_group").await, 0);
     let refused = redis.server.info("commandstats", "cmdstat_evalsha").expect("calls");
@@ -164,10 +163,10 @@ async fn a_call_that_comes_to_the_server_after_its_deadline_does_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_creation_that_finds_a_dissolution_leaves_the_group_that_came_after_it_alone() {
+async fn a_creation_during_a_dissolution_does_not_change_the_next_group() {
     let (redis, app) = (Standalone::start(), app("dissolved"));
     let service = Arc::new(service(&redis, &app).await);
-    // Whoever creates a group while it is dissolved finishes that; of many at once some come late.
+    // A creation during a dissolution finishes the latter; of many concurrent ones some come late.
     for round in 0..40 {
         let name = format!("g{round}");
         service.enforce(&app, create(&name)).await;
@@ -193,7 +192,7 @@ async fn a_creation_that_finds_a_dissolution_leaves_the_group_that_came_after_it
         let created = calls.join_all().await;
         let dissolved = dissolved.await.expect("no panic");
         assert_eq!(dissolved.whole.map(|ruling| ruling.outcome), Some(Outcome::Applied));
-        // Whose creation came before the dissolution lost its owner by it; all others are in.
+        // Owners of creations before the dissolution were released; all others are members.
         let first = created.iter().filter(|decision| {
             decision.whole.as_ref().is_some_and(|whole| whole.outcome == Outcome::Applied)
         });
@@ -209,7 +208,7 @@ async fn a_creation_that_finds_a_dissolution_leaves_the_group_that_came_after_it
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn where_memory_is_short_a_sidecar_starts_and_gives_back_and_takes_nothing() {
+async fn without_memory_a_sidecar_starts_and_releases_and_takes_nothing() {
     let (redis, app) = (Standalone::start(), app("short"));
     let first = service(&redis, &app).await;
     first.enforce(&app, create("g")).await;

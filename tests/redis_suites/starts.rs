@@ -1,5 +1,5 @@
-//! A start does not wait for what is away: one server of a cluster, or a store that takes long to
-//! open. What could not be done meanwhile is done once it can be.
+//! A start does not wait for an unavailable server of a cluster, or for a store that takes long to
+//! open. Deferred tasks run as soon as they can.
 
 use std::mem::forget;
 use std::path::Path;
@@ -17,16 +17,16 @@ use redb::{Database, TableDefinition};
 use tempfile::TempDir;
 
 const DOCUMENTS: TableDefinition<&str, &[u8]> = TableDefinition::new("documents");
-/// Enough that opening takes several times as long as a start may stay silent.
+/// Rows for which opening takes several times the allowed silence of a start.
 const LARGE_ROWS: usize = 4000;
 const LARGE_ROW_BYTES: usize = 64 * 1024;
-/// Apps, so many that each master has a part of some of them.
+/// Enough apps that each master has a part of some of them.
 const APPS: usize = 12;
 const START_MAX: Duration = Duration::from_secs(30);
-/// A pause between two rounds of publishing, and some.
+/// The pause between two rounds of publishing, with a margin.
 const ROUND_MAX: Duration = Duration::from_secs(60);
 
-/// A cluster that serves the slots of those masters that are there.
+/// A cluster that serves the slots of available masters.
 fn cluster() -> Cluster {
     Cluster::start_with(&["cluster-require-full-coverage no"])
 }
@@ -35,8 +35,8 @@ async fn service(cluster: &Cluster) -> Service {
     Service::open_any(&Place::Redis(cluster.url()), Arc::new(SystemClock), builtin()).await
 }
 
-/// Ends the master of a slot and its replica; answers what brings both back.
-fn take_away(cluster: &Cluster, slot: usize) -> [u16; 2] {
+/// Ends the master of a slot and its replica; returns the handle that restarts both.
+fn kill_master_and_replica(cluster: &Cluster, slot: usize) -> [u16; 2] {
     let master = cluster.master_of(slot);
     let replica = cluster.nodes.iter().find(|node| {
         let of = node.info("replication", "master_port");
@@ -49,14 +49,14 @@ fn take_away(cluster: &Cluster, slot: usize) -> [u16; 2] {
     [master, replica]
 }
 
-fn bring_back(cluster: &Cluster, ports: [u16; 2]) {
+fn restart_both(cluster: &Cluster, ports: [u16; 2]) {
     for port in ports {
         cluster.node(port).restart();
     }
     cluster.wait_until_ok();
 }
 
-/// The slots of what every start needs, and of the log of events.
+/// The slots of the keys that every start needs, and of the event log.
 fn slots(cluster: &Cluster) -> ([usize; 2], usize) {
     let of = |key| cluster.slot_of(key);
     ([of("imquota:identity"), of("q1{directory}documents")], of("q1{events}log"))
@@ -71,7 +71,7 @@ async fn is_pending(service: &Service, app: &AppId) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_sidecar_starts_while_a_server_is_away_and_finishes_what_could_not_be_published() {
+async fn a_sidecar_starts_without_a_server_and_finishes_deferred_publishing() {
     let cluster = cluster();
     let by_hand = service(&cluster).await;
     for app in apps() {
@@ -84,7 +84,7 @@ async fn a_sidecar_starts_while_a_server_is_away_and_finishes_what_could_not_be_
     });
     let other = other.expect("a master without them");
     let slot = (0..16_384).step_by(512).find(|slot| cluster.master_of(*slot) == other);
-    let away = take_away(&cluster, slot.expect("it serves slots"));
+    let away = kill_master_and_replica(&cluster, slot.expect("it serves slots"));
 
     let mut sidecar = Binary::start(&cluster.url(), &["--journal", "off"]);
     sidecar.wait_until("serving", START_MAX, |it| it.log().contains(" serving "));
@@ -92,7 +92,7 @@ async fn a_sidecar_starts_while_a_server_is_away_and_finishes_what_could_not_be_
     let unpublished = |sidecar: &Binary| sidecar.metric("imquota_apps_unpublished");
     sidecar.wait_until("it counts", START_MAX, |it| unpublished(it).is_some_and(|apps| apps > 0.0));
 
-    // Sales that are recorded, and reach no part that is away; no one repeats them.
+    // Recorded sales that do not reach the unavailable part; they are not retried.
     let mut cut_off = 0;
     for app in apps() {
         if let Err(error) = by_hand.buy(&app, "r1", order("professional"), 1).await {
@@ -100,9 +100,9 @@ async fn a_sidecar_starts_while_a_server_is_away_and_finishes_what_could_not_be_
             cut_off += 1;
         }
     }
-    assert!(cut_off > 0, "no app has a part there");
+    assert!(cut_off > 0, "no app has a part on that master");
     by_hand.close().await;
-    bring_back(&cluster, away);
+    restart_both(&cluster, away);
     sidecar.wait_until("published", ROUND_MAX, |it| unpublished(it) == Some(0.0));
     let after = service(&cluster).await;
     for app in apps() {
@@ -113,7 +113,7 @@ async fn a_sidecar_starts_while_a_server_is_away_and_finishes_what_could_not_be_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_sidecar_starts_while_the_log_of_events_is_away_and_tells_what_came_after_the_start() {
+async fn a_sidecar_starts_without_the_event_log_and_publishes_events_after_the_start() {
     let cluster = cluster();
     let by_hand = service(&cluster).await;
     for app in &apps()[..3] {
@@ -121,12 +121,12 @@ async fn a_sidecar_starts_while_the_log_of_events_is_away_and_tells_what_came_af
     }
     let (needed, events) = slots(&cluster);
     assert!(needed.iter().all(|slot| cluster.master_of(*slot) != cluster.master_of(events)));
-    let away = take_away(&cluster, events);
+    let away = kill_master_and_replica(&cluster, events);
     let mut sidecar = Binary::start(&cluster.url(), &["--journal", "off"]);
     sidecar.wait_until("serving", START_MAX, |it| it.log().contains(" serving "));
-    // Recorded, whether or not a part of the app is away.
+    // Recorded, whether or not a part of the app is unavailable.
     let _ = by_hand.register(&app("later"), "r0").await;
-    bring_back(&cluster, away);
+    restart_both(&cluster, away);
     let cursors = || {
         let node = cluster.node(cluster.master_of(events));
         let read = |field| node.try_cli(&["HGET", "q1{events}cursors", field]).ok();
@@ -138,7 +138,7 @@ async fn a_sidecar_starts_while_the_log_of_events_is_away_and_tells_what_came_af
     sidecar.wait_until("still ready", START_MAX, Binary::is_ready);
 }
 
-/// A store that was not closed, so that opening it goes through all of it.
+/// A store that was not closed, so that opening it reads all of it.
 fn large_store(directory: &Path) {
     let made = TempDir::new().expect("a directory");
     drop(Embedded::open(made.path(), Arc::new(SystemClock)).expect("opens"));
@@ -158,7 +158,7 @@ fn large_store(directory: &Path) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn probes_are_answered_while_a_large_store_is_opened() {
+async fn probes_get_responses_while_a_large_store_is_opened() {
     let directory = TempDir::new().expect("a directory");
     large_store(directory.path());
     let mut sidecar = Binary::start(&embedded(directory.path()), &["--worker-threads", "1"]);

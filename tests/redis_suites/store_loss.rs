@@ -1,7 +1,7 @@
-//! A Redis that lost its facts answers nothing, in any topology, until it is accepted; what merely
-//! changes its servers or slots is no loss.
+//! A Redis that lost its facts serves nothing, in any topology, until the loss is accepted; mere
+//! changes of servers or slots are no loss.
 //!
-//! Takes begin before each loss and do not pause. `IMQUOTA_FULL=1` runs more rounds.
+//! Takes run continuously from before each loss. `IMQUOTA_FULL=1` runs more rounds.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -18,7 +18,7 @@ use imquota::redis::options::Durability;
 use imquota::store::StoreError;
 use tokio::task::JoinHandle;
 
-/// The store is looked at each second; the rest is for a busy machine.
+/// The store is checked once a second; the rest is for a busy machine.
 const NOTICED_WITHIN: Duration = Duration::from_secs(30);
 /// Members of a group on the edition of the tests.
 const GROUP_FULL: i64 = 200;
@@ -28,7 +28,7 @@ fn rounds(quick: usize, full: usize) -> usize {
     if std::env::var_os("IMQUOTA_FULL").is_some() { full } else { quick }
 }
 
-/// A sidecar's service, with a folder for what it keeps of its store.
+/// A sidecar's service, with a folder for its state.
 struct Sidecar {
     url: String,
     durability: Durability,
@@ -43,7 +43,7 @@ impl Sidecar {
         Self { url: url.to_owned(), durability, folder, service }
     }
 
-    /// The same after a crash.
+    /// The sidecar after a crash.
     async fn restart(self) -> Self {
         let Self { url, durability, folder, service } = self;
         drop(service);
@@ -84,7 +84,7 @@ async fn join(service: &Service, app: &AppId, name: String) -> Result<bool, Ledg
 /// An app on a paid edition, with a group of three members.
 async fn set_up(sidecar: &Sidecar, app: &AppId, round: usize) {
     let service = &sidecar.service;
-    // Of a cluster the app may have outlived the loss.
+    // In a cluster the app may have survived the loss.
     let _ = service.register(app, "r0").await;
     let _ = service.buy(app, &format!("r1 {round}"), order("professional"), 1).await;
     let members = ["a", "b", "c"].map(user).to_vec();
@@ -102,10 +102,10 @@ async fn members(sidecar: &Sidecar, app: &AppId) -> i64 {
     sidecar.service.used(app, Subject::Group(group("g")), "members_per_group").await
 }
 
-/// Takes that do not pause.
+/// Continuous takes.
 struct Traffic {
     stop: Arc<AtomicBool>,
-    /// Whether the facts are gone.
+    /// True once the facts are lost.
     lost: Arc<AtomicBool>,
     before: Arc<AtomicU64>,
     /// Takes that began after the loss and were admitted.
@@ -131,7 +131,7 @@ impl Traffic {
                     let admitted = join(&service, &app, format!("{round}-{number}-{take}")).await;
                     let count = if began_after { &after } else { &before };
                     count.fetch_add(u64::from(admitted.unwrap_or(false)), Ordering::SeqCst);
-                    // A refusal takes no time, and the others shall have some.
+                    // A refusal takes no time; this yields to other tasks.
                     tokio::time::sleep(Duration::from_millis(1)).await;
                 }
             }));
@@ -148,7 +148,7 @@ impl Traffic {
     }
 }
 
-/// Loses the facts by `lose` under traffic, and accepts the store.
+/// Loses the facts by `lose` under traffic, and accepts the loss.
 async fn lose_and_accept(
     mut sidecars: [Sidecar; 2],
     app: &AppId,
@@ -197,7 +197,7 @@ async fn lose_and_accept(
     one.until_lost(false).await;
     sidecars = [one, other];
 
-    // What is imported counts, and nothing else does.
+    // Only imported facts count.
     let dissolve = Operation::DissolveGroup { group: group("g") };
     let mode = imquota::domain::decision::Mode::Enforce;
     let _ = sidecars[0].service.apply(app, mode, dissolve).await;
@@ -214,7 +214,7 @@ async fn two(url: &str, durability: Durability) -> [Sidecar; 2] {
     [one, other]
 }
 
-/// Its data are gone, as on a disk that was.
+/// Restarts the server without its data, like after the loss of a disk.
 fn restart_empty(server: &Server) {
     server.kill9();
     std::fs::remove_dir_all(server.folder().join("appendonlydir")).expect("there were data");
@@ -247,7 +247,7 @@ async fn an_empty_replica_that_is_promoted_is_lost() {
         lose_and_accept(sidecars, &app("demo"), 0, move || {
             let master = servers.master();
             servers.server(master).kill9();
-            // Nothing reaches them any more, and no Sentinel has missed the master yet.
+            // Nothing reaches the replicas any more, and no Sentinel has missed the master yet.
             for replica in servers.servers.iter().filter(|server| server.port() != master) {
                 replica.cli(&["CONFIG", "SET", "replica-read-only", "no"]);
                 replica.cli(&["FLUSHALL"]);
@@ -259,12 +259,12 @@ async fn an_empty_replica_that_is_promoted_is_lost() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_master_of_a_cluster_that_is_emptied_makes_the_whole_store_lost() {
+async fn one_emptied_master_of_a_cluster_makes_the_whole_store_lost() {
     let cluster = Arc::new(Cluster::start());
     let mut sidecars = two(&cluster.url(), Durability::Local).await;
     let fingerprints = sidecars[0].service.fingerprints();
     for (round, port) in cluster.masters().into_iter().enumerate() {
-        // An app whose groups lie there.
+        // An app with groups on that master.
         let app = (0..1000).map(|number| app(&format!("demo-{number}"))).find(|app| {
             let key = format!("q1{{{:016x}/groups}}limits", fingerprints.app(app));
             cluster.master_of(cluster.slot_of(&key)) == port
@@ -278,7 +278,7 @@ async fn each_master_of_a_cluster_that_is_emptied_makes_the_whole_store_lost() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_identity_that_an_older_sidecar_writes_back_is_no_identity() {
+async fn an_identity_written_by_an_older_sidecar_is_no_identity() {
     let redis = Arc::new(Standalone::start());
     let sidecars = two(&redis.url(), Durability::Local).await;
     let key = redis.server.cli(&["HGET", "imquota:identity", "fingerprint_key"]);
@@ -305,7 +305,7 @@ async fn an_identity_that_an_older_sidecar_writes_back_is_no_identity() {
     writing.join().expect("no panic");
 }
 
-/// Joins through both sidecars, none of which may be refused for a loss, while `change` runs.
+/// Runs `change` beside joins through both sidecars, none of which may be refused for a loss.
 async fn is_no_loss(url: &str, change: impl FnOnce() + Send + 'static) {
     let sidecars = two(url, Durability::Local).await;
     let app = app("demo");
@@ -321,7 +321,7 @@ async fn is_no_loss(url: &str, change: impl FnOnce() + Send + 'static) {
         let joined = sidecar.join(&app, "late".to_owned()).await;
         assert!(joined.is_ok(), "{joined:?}");
     }
-    // Those whose answer was lost on the way may be held as well; the group is full some time.
+    // Joins with a lost reply may be held as well; the group becomes full.
     let held = members(&sidecars[0], &app).await;
     let least = i64::try_from(before).expect("few") + 3;
     assert!(held >= least.min(GROUP_FULL), "{held} of {least}");
@@ -378,15 +378,15 @@ async fn moved_slots_and_a_new_empty_master_are_no_loss() {
     assert_eq!(sidecar.service.loss(), None);
 }
 
-/// Two sidecars at once on a fresh cluster, one shard of which is away: its marks are written when
-/// it is back, and no call is refused for a loss.
+/// Two sidecars start concurrently on a new cluster with one unavailable shard: its marks are
+/// written when it is back, and no call is refused for a loss.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_shard_that_is_away_at_the_first_start_gets_its_marks_later() {
+async fn a_shard_that_is_unavailable_at_the_first_start_gets_its_marks_later() {
     let cluster = Cluster::start_with(&["cluster-require-full-coverage no"]);
     let of_identity = cluster.master_of(cluster.slot_of("imquota:identity"));
     let away = cluster.masters().into_iter().find(|port| *port != of_identity).expect("another");
     let index = cluster.nodes.iter().position(|node| node.port() == away).expect("a node");
-    // It and its replica.
+    // The master and its replica.
     let stopped = [index % 3, index % 3 + 3].map(|index| &cluster.nodes[index]);
     stopped.into_iter().for_each(Server::stop);
     let sidecars = two(&cluster.url(), Durability::Local).await;
@@ -394,7 +394,7 @@ async fn a_shard_that_is_away_at_the_first_start_gets_its_marks_later() {
         let node = cluster.node(of_identity);
         node.cli(&["HGET", "imquota:identity", "marks"])
     };
-    assert_eq!(marks(), "", "they are not all there");
+    assert_eq!(marks(), "", "marks need all masters");
     stopped.into_iter().for_each(Server::resume);
     wait_for("all marks", || (marks() == "all").then_some(()));
     for sidecar in &sidecars {

@@ -1,5 +1,5 @@
-//! The Redis deployments that other tests rely on do what they are for: they fail over, come back
-//! and move slots, and the proxy loses what it is told to lose.
+//! Tests of the Redis deployments of other tests: they fail over, recover and move slots, and the
+//! proxy injects its faults.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -16,7 +16,7 @@ fn a_server_keeps_its_data_through_a_kill() {
     let server = &standalone.server;
     assert_eq!(standalone.url(), format!("redis://127.0.0.1:{}/0", server.port()));
     server.cli(&["SET", "fact", "held"]);
-    // Written, though perhaps not yet to disk: only a crash of the machine loses that.
+    // Written, though perhaps not yet to disk: only a crash of the machine loses it.
     server.kill9();
     assert!(!server.is_running() && server.try_cli(&["PING"]).is_err());
     server.restart();
@@ -25,7 +25,7 @@ fn a_server_keeps_its_data_through_a_kill() {
 }
 
 #[test]
-fn a_frozen_server_answers_when_it_is_thawed() {
+fn a_frozen_server_replies_after_it_is_thawed() {
     let server = Server::start(&["maxclients 100"]);
     assert_eq!(server.cli(&["CONFIG", "GET", "maxclients"]), "maxclients\n100");
     server.stop();
@@ -40,10 +40,10 @@ fn a_frozen_server_answers_when_it_is_thawed() {
 }
 
 #[test]
-fn a_shared_server_outlives_the_test_that_started_it() {
+fn a_shared_server_survives_the_test_that_started_it() {
     let started = std::thread::spawn(|| shared_standalone().server.port());
     let port = started.join().expect("it starts");
-    // The kernel kills with the thread, if at all, before the thread can be joined.
+    // The kernel would kill it with the thread, before the thread can be joined.
     assert_eq!(shared_standalone().server.cli(&["PING"]), "PONG");
     assert_eq!(shared_standalone().server.port(), port);
 }
@@ -57,7 +57,7 @@ fn sentinels_appoint_a_new_master_and_the_old_one_comes_back_as_its_replica() {
     deployment.revive(old);
     let revived = deployment.server(old);
     assert_eq!(revived.info("replication", "role").as_deref(), Some("slave"));
-    // On a machine that is too busy for their patience, the Sentinels may have moved on.
+    // On a very busy machine, the Sentinels may have elected another master.
     let master = deployment.server(deployment.master());
     assert_eq!(master.cli(&["SET", "fact", "held"]), "OK");
     wait_for("the write", || (revived.cli(&["GET", "fact"]) == "held").then_some(()));
@@ -97,7 +97,7 @@ fn ask(port: u16, request: &str) -> Option<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_proxy_passes_loses_swallows_and_refuses() {
+async fn the_proxy_forwards_drops_delays_and_refuses() {
     let server = Server::start(&[]);
     let proxy = Proxy::start(server.port()).await;
     let port = proxy.port();

@@ -1,5 +1,5 @@
-//! Who may call: every RPC of the administration by every role over every transport, and what
-//! happens to credentials while the sidecar runs.
+//! Authorization: every RPC of the admin listener by every role over every transport, and changes
+//! of credentials while the sidecar runs.
 
 mod calls;
 mod certificates;

@@ -1,4 +1,4 @@
-//! The catalog: the built-in numbers, what is reported about a wrong file, and reloading.
+//! The catalog: the built-in numbers, reports about invalid files, and reloading.
 
 mod broken;
 mod builtin;

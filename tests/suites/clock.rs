@@ -1,6 +1,6 @@
-//! Stores in this process on a machine whose clock is wrong for a while: once it is right again,
-//! everything is as if it had never been wrong, or was refused. What depends on the time is, and
-//! nothing else.
+//! Stores in this process on a machine whose clock is wrong for a while: after its correction the
+//! state is as if it had never been wrong, or calls were refused. Only calls that depend on the
+//! time are refused.
 
 mod restarts;
 mod world;
@@ -15,10 +15,10 @@ use world::{DAY, HOUR, JUNE, MINUTE, Machine, OfClock, SECOND, World, assert_sam
 const APPS: [&str; 3] = ["paid", "stopped", "trial"];
 /// When the app `paid` buys: 2019-07-20 12:00.
 const BOUGHT: i64 = JUNE + 49 * DAY + 12 * HOUR;
-/// Half a second before it is told that this ends in seven days: 2019-08-12 24:00.
+/// Half a second before the event that this ends in seven days: 2019-08-12 24:00.
 const ALMOST: i64 = JUNE + 73 * DAY - 500;
 
-/// What is tried while the clock is wrong.
+/// A call while the clock is wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Act {
     Take(&'static str),
@@ -58,7 +58,7 @@ const ACTS: [Act; 18] = [
     Act::HolderKilled,
 ];
 
-/// What came of it; `None` where the clock alone was against it.
+/// The result of the call; `None` if it was refused because of the clock.
 fn came<T: Debug, E: Debug + OfClock>(result: Result<T, E>) -> Option<String> {
     match result {
         Err(error) if error.is_of_clock() => None,
@@ -98,8 +98,8 @@ impl Act {
         }
     }
 
-    /// Whether it is refused while the clock is wrong by so much; `None`: that depends on how much
-    /// of the past is published.
+    /// Whether the call is refused while the clock is wrong by that amount; `None`: that depends on
+    /// the published past.
     fn is_refused(self, set: i64) -> Option<bool> {
         match self {
             Self::Take("paid") | Self::Create("paid") if set > DAY => Some(true),
@@ -117,7 +117,7 @@ impl Act {
     }
 }
 
-/// A store with an app that has bought, one whose service has stopped, and one that has nothing.
+/// A store with an app with purchases, one whose service has stopped, and one without purchases.
 async fn begin(place: &Place) -> World {
     let world = World::open(place, Machine::at(JUNE)).await;
     for app in APPS {
@@ -142,7 +142,7 @@ async fn begin(place: &Place) -> World {
     world
 }
 
-/// Both go on to where August is closed.
+/// Runs both until August is closed.
 async fn finish(world: &World) -> String {
     let mut all = world.digest(&APPS).await;
     for days in [1, 5, 5, 10, 10] {
@@ -158,13 +158,13 @@ async fn finish(world: &World) -> String {
     all
 }
 
-/// The clock is set by so much, is wrong for so long, and is right again.
+/// Sets the clock off by a duration, runs for a time, and sets it right again.
 async fn wrong_for_a_while(places: [Place; 2], set: i64, lasts: i64) {
     let (wrong, right) = (begin(&places[0]).await, begin(&places[1]).await);
     let name = format!("set by {} h for {} s", set / HOUR, lasts / SECOND);
     assert_same(&wrong.digest(&APPS).await, &right.digest(&APPS).await, "at the beginning");
     wrong.machine.set(set);
-    // Half of the time is over when the acts come.
+    // The calls are made after half of the time.
     for world in [&wrong, &right] {
         world.pass(lasts / 2).await;
     }
@@ -184,7 +184,7 @@ async fn wrong_for_a_while(places: [Place; 2], set: i64, lasts: i64) {
     }
     wrong.machine.set(-set);
     for world in [&wrong, &right] {
-        // What the dead holder had ends.
+        // The lease of the dead holder ends.
         world.pass(20 * SECOND).await;
         world.tell().await;
     }
@@ -226,11 +226,11 @@ async fn a_clock_that_is_wrong_by_four_hundred_days_leaves_no_trace() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_clock_that_is_right_within_five_minutes_is_gone_by() {
+async fn a_clock_that_is_right_within_five_minutes_is_used() {
     for set in [-5 * MINUTE, -SECOND, SECOND, 5 * MINUTE] {
         let world = begin(&Place::Memory).await;
         world.machine.set(set);
-        // Told, and nothing is refused.
+        // Logged, and nothing is refused.
         let skew = Duration::from_millis(set.unsigned_abs()).as_secs_f64();
         assert!((world.ledger_skews().abs() - skew).abs() < 0.001, "{}", world.ledger_skews());
         for act in ACTS.iter().filter(|act| **act != Act::HolderKilled) {
@@ -243,7 +243,7 @@ async fn a_clock_that_is_right_within_five_minutes_is_gone_by() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn errors_say_what_to_do() {
+async fn errors_name_the_remedy() {
     let world = begin(&Place::Memory).await;
     world.machine.set(DAY);
     let error = world.buy("paid", "add-on", "members-2000").await.expect_err("refused");

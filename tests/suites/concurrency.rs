@@ -1,5 +1,5 @@
 //! Many tasks on one limit: exactly the limit is admitted, each time, and at the end every count
-//! is the number of facts.
+//! equals the number of facts.
 //!
 //! The tasks run on several threads over the engine; the store is in memory, and once on disk.
 
@@ -20,8 +20,8 @@ fn service(place: &Place) -> Arc<Service> {
     Arc::new(Service::open(place, ManualClock::at(NOON), imquota::catalog::builtin()))
 }
 
-/// All operations at once, each in a task of its own; answers in the order of operations.
-async fn all_at_once(
+/// Applies all operations concurrently, each in a task; returns the answers in their order.
+async fn apply_concurrently(
     service: &Arc<Service>,
     app: &AppId,
     operations: Vec<Operation>,
@@ -39,7 +39,7 @@ async fn all_at_once(
     answers.into_iter().map(|answer| answer.expect("every task answers")).collect()
 }
 
-/// How many subjects were admitted; all others must have been denied for that reason alone.
+/// The number of admitted subjects; all others must be denied for that reason alone.
 fn admitted(decisions: &[Decision], reason: Reason) -> usize {
     let mut admitted = 0;
     for result in decisions.iter().flat_map(Decision::results) {
@@ -87,7 +87,7 @@ fn befriend(user: usize, friend: usize, one_way: bool) -> Operation {
     Operation::AddFriends { user: user_number(user), friends, one_way }
 }
 
-/// Groups with a member who stays, so that nobody's leaving reclaims them.
+/// Groups with a member who stays, so that they are never reclaimed.
 async fn groups_with_a_keeper(service: &Arc<Service>, app: &AppId, numbers: usize) {
     for number in 0..numbers {
         service.enforce(app, create(group_number(number), "Public")).await;
@@ -102,16 +102,16 @@ async fn groups_with_a_keeper(service: &Arc<Service>, app: &AppId, numbers: usiz
 const ROUNDS: usize = 20;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_user_joins_exactly_as_many_groups_as_he_may() {
+async fn a_user_joins_exactly_as_many_groups_as_the_limit() {
     let (service, app) = (service(&Place::Memory), app("groups-per-user"));
     groups_with_a_keeper(&service, &app, 120).await;
     for _ in 0..ROUNDS {
         let joins = (0..120).map(|number| join(number, &[1])).collect();
-        let decisions = all_at_once(&service, &app, joins).await;
+        let decisions = apply_concurrently(&service, &app, joins).await;
         assert_eq!(admitted(&decisions, Reason::GroupsPerUser), 50);
         assert_eq!(service.used(&app, Subject::User(user_number(1)), "groups_per_user").await, 50);
         let leaves = (0..120).map(|number| leave(number, &[1])).collect();
-        let left = all_at_once(&service, &app, leaves).await;
+        let left = apply_concurrently(&service, &app, leaves).await;
         let applied = left.iter().filter(|one| one.items[0].outcome == Outcome::Applied).count();
         assert_eq!(applied, 50);
         assert_eq!(service.used(&app, Subject::User(user_number(1)), "groups_per_user").await, 0);
@@ -119,7 +119,7 @@ async fn a_user_joins_exactly_as_many_groups_as_he_may() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_group_takes_in_exactly_as_many_members_as_it_may() {
+async fn a_group_admits_exactly_as_many_members_as_the_limit() {
     let directory = tempfile::tempdir().expect("a directory");
     for place in [Place::Memory, Place::directory(directory.path())] {
         let (service, app) = (service(&place), app("members-per-group"));
@@ -132,7 +132,7 @@ async fn a_group_takes_in_exactly_as_many_members_as_it_may() {
             let batches =
                 (50..100).map(|batch| join(round, &[3 * batch, 3 * batch + 1, 3 * batch + 2]));
             let joins = singles.chain(batches).collect();
-            let decisions = all_at_once(&service, &app, joins).await;
+            let decisions = apply_concurrently(&service, &app, joins).await;
             assert_eq!(admitted(&decisions, Reason::MembersPerGroup), 200);
             let subject = Subject::Group(group_number(round));
             assert_eq!(service.used(&app, subject, "members_per_group").await, 200);
@@ -147,28 +147,28 @@ async fn a_group_takes_in_exactly_as_many_members_as_it_may() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn an_app_opens_exactly_as_many_av_rooms_as_it_may() {
+async fn an_app_creates_exactly_as_many_av_rooms_as_the_limit() {
     let (service, app) = (service(&Place::Memory), app("av-rooms"));
     for _ in 0..ROUNDS {
         let rooms = (0..60).map(|number| create(group_number(number), "AVChatRoom")).collect();
-        let decisions = all_at_once(&service, &app, rooms).await;
+        let decisions = apply_concurrently(&service, &app, rooms).await;
         assert_eq!(admitted(&decisions, Reason::GroupsPerApp), 10);
         assert_eq!(service.used(&app, Subject::App, "groups_per_app/AVChatRoom").await, 10);
         let gone = (0..60).map(|number| Operation::DissolveGroup { group: group_number(number) });
-        all_at_once(&service, &app, gone.collect()).await;
+        apply_concurrently(&service, &app, gone.collect()).await;
         assert_eq!(service.used(&app, Subject::App, "groups_per_app/AVChatRoom").await, 0);
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn an_app_makes_exactly_as_many_accounts_as_it_may() {
+async fn an_app_creates_exactly_as_many_accounts_as_the_limit() {
     let (service, app) = (service(&Place::Memory), app("accounts"));
     for _ in 0..ROUNDS {
         let create = |from: usize| Operation::CreateAccounts {
             users: (from..from + 4).map(user_number).collect(),
         };
         let creations = (0..70).map(|batch| create(4 * batch)).collect();
-        let decisions = all_at_once(&service, &app, creations).await;
+        let decisions = apply_concurrently(&service, &app, creations).await;
         assert_eq!(admitted(&decisions, Reason::AccountsPerApp), 100);
         assert_eq!(service.used(&app, Subject::App, "accounts_per_app").await, 100);
         let all = (0..280).map(user_number).collect();
@@ -179,15 +179,15 @@ async fn an_app_makes_exactly_as_many_accounts_as_it_may() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_friend_list_takes_exactly_as_many_as_it_may_from_both_sides() {
+async fn a_friend_list_admits_exactly_the_limit_from_both_sides() {
     let (service, app) = (service(&Place::Memory), app("friends"));
     for round in 0..ROUNDS {
         let hub = 100_000 + round;
         let peers = 100 * round..100 * round + 60;
-        // The same pairs from either side, so that each pair is asked for twice.
+        // The same pairs from either side, so that each pair is taken twice.
         let from_hub = peers.clone().map(|peer| befriend(hub, peer, false));
         let to_hub = peers.clone().map(|peer| befriend(peer, hub, false));
-        let decisions = all_at_once(&service, &app, from_hub.chain(to_hub).collect()).await;
+        let decisions = apply_concurrently(&service, &app, from_hub.chain(to_hub).collect()).await;
         let applied = decisions.iter().filter(|one| one.items[0].outcome == Outcome::Applied);
         assert_eq!(applied.count(), 20);
         let mut listed = 0;
@@ -217,7 +217,8 @@ async fn a_friend_list_takes_exactly_as_many_as_it_may_from_both_sides() {
     }
 }
 
-/// Users and groups both run out: nothing goes over, and nobody was refused while there was room.
+/// Both users and groups reach their limits: none goes over, and no denial came while there was
+/// room.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn nothing_is_refused_while_there_is_room_on_both_sides() {
     let (service, app) = (service(&Place::Memory), app("both-sides"));
@@ -232,7 +233,7 @@ async fn nothing_is_refused_while_there_is_room_on_both_sides() {
         pairs.swap(index, rng.below(index + 1));
     }
     let joins = pairs.iter().map(|(user, group)| join(*group, &[*user])).collect();
-    let decisions = all_at_once(&service, &app, joins).await;
+    let decisions = apply_concurrently(&service, &app, joins).await;
     let applied = |of: &dyn Fn(&(usize, usize)) -> bool| {
         let own = pairs.iter().zip(&decisions).filter(|(pair, _)| of(pair));
         own.filter(|(_, decision)| decision.items[0].outcome == Outcome::Applied).count()
@@ -256,7 +257,7 @@ async fn nothing_is_refused_while_there_is_room_on_both_sides() {
 const TASKS: usize = 12;
 const STEPS: usize = 250;
 
-/// Tasks join and leave, each with users of its own, and remember what they hold.
+/// Tasks join and leave, each with users of its own, and record the held facts.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn after_a_mixed_load_every_count_is_the_number_of_facts() {
     let seed = seed(11);
@@ -294,7 +295,7 @@ async fn after_a_mixed_load_every_count_is_the_number_of_facts() {
     while let Some(held) = tasks.join_next().await {
         facts.extend(held.expect("no task panics"));
     }
-    assert!(facts.len() > 200, "void: hardly anybody is in a group");
+    assert!(facts.len() > 200, "void: too few users are in groups");
     for group in 0..groups {
         let members = 1 + facts.iter().filter(|(_, of)| *of == group).count();
         let used = service.used(&app, Subject::Group(group_number(group)), "members_per_group");

@@ -1,4 +1,4 @@
-//! The configuration: defaults and precedence; what is refused stands in `refused`.
+//! The configuration: defaults and precedence; `refused` has the errors.
 
 mod access;
 mod connections;
@@ -36,7 +36,7 @@ fn flags(arguments: &[&str]) -> Flags {
     Flags::from_arg_matches(&matches).expect("all are strings")
 }
 
-/// The configuration, or what is wrong with it, with the file's folder left out.
+/// The configuration, or its errors without the file's folder.
 fn load(arguments: &[&str], env: &[(&str, &str)], file: Option<&str>) -> Result<Config, String> {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("imquota.toml");
@@ -83,11 +83,11 @@ fn defaults() -> Config {
 }
 
 #[test]
-fn nothing_needs_to_be_set() {
+fn every_setting_has_a_default() {
     assert_eq!(load(&[], &[], None), Ok(defaults()));
     assert_eq!(load(&[], &[], Some("# nothing\n")), Ok(defaults()));
     assert_eq!(Config::default(), defaults());
-    // What templates leave empty is not set; what belongs to others is not ours.
+    // Empty variables count as absent; variables of other programs are ignored.
     let env =
         [("IMQUOTA_STORE", ""), ("IMQUOTA_CONFIG", ""), ("IMQUOTA_PORT", "tcp://10.0.0.1:50051")];
     assert_eq!(load(&[], &env, None), Ok(defaults()));
@@ -101,9 +101,9 @@ fn names_follow_from_the_key() {
     }
 }
 
-/// What it makes of the defaults when a setting is set to a value.
+/// The change of the defaults by a setting with a value.
 type Change = fn(&mut Config);
-/// A setting's key, a value for flag and environment, the same in the file, what it changes.
+/// A setting's key, a value for flag and environment, its notation in the file, and the change.
 type Row = (&'static str, &'static str, &'static str, Change);
 
 const ID: &str = "00112233445566778899aabbccddeeff";
@@ -143,7 +143,7 @@ const BY_FLAG: &[Row] = &[
     ("apply_in_flight_max", "10000", "10_000", |c| c.apply_in_flight_max = 10_000),
 ];
 
-/// Other values, which a higher source must win over.
+/// Other values, which a source of higher precedence must override.
 const LOWER: &[Row] = &[
     ("store", "embedded:/b", "'embedded:/b'", |c| c.store = Store::Embedded("/b".into())),
     ("listen", "unix:b, unix:c", "['unix:b', 'unix:c']", |c| c.listen = vec![unix("b"), unix("c")]),
@@ -250,7 +250,7 @@ fn the_file_is_named_by_flag_or_environment() {
 }
 
 #[test]
-fn help_says_where_else_and_what_otherwise() {
+fn help_names_the_other_sources_and_the_default() {
     let help = command().term_width(200).render_long_help().to_string();
     for setting in SETTINGS {
         for part in [

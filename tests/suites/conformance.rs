@@ -1,7 +1,7 @@
-//! What every store must do alike: one suite, stamped on each of them.
+//! The conformance suite of stores: every case runs on each store.
 //!
 //! A case is an async function over an [`script::App`] of its own, so that cases share a
-//! deployment; it asks only the [`imquota::ledger::Ledger`] trait, and never sets the time, since
+//! deployment; it uses only the [`imquota::ledger::Ledger`] trait, and never sets the time, since
 //! some stores have their own clock. A new store is a function in `stores` and a word at the end
 //! of this file; a new case is a public function and a line of `stamp!`.
 
@@ -41,36 +41,36 @@ macro_rules! stamp {
             accounts {
                 an_account_is_counted_once_and_refused_over_the_limit
                 a_deleted_account_makes_room
-                deleting_an_account_gives_back_friendships_of_both_sides_and_groups
+                deleting_an_account_releases_friendships_of_both_sides_and_groups
                 deleting_nothing_is_not_held
             }
             friends {
-                both_ways_takes_a_place_in_either_list
-                one_way_takes_a_place_in_one_list
+                mutual_friendships_count_in_both_lists
+                one_way_friendships_count_in_one_list
                 two_one_ways_make_both_ways
-                what_is_missing_of_both_ways_is_added
+                the_missing_side_of_a_mutual_friendship_is_added
                 sides_are_removed_one_by_one
-                a_full_list_is_named_by_whose_it_is
-                fans_take_no_place
+                a_full_list_is_named_with_its_user
+                followers_count_for_no_list
             }
             groups {
                 a_group_is_created_with_its_owner_and_members
-                creating_again_joins_whoever_is_missing
+                creating_again_joins_the_missing_members
                 an_id_in_use_by_another_type_is_an_error
-                a_member_over_his_own_limit_is_refused_alone
-                an_owner_over_his_limit_denies_the_whole_creation
+                only_a_member_over_their_own_limit_is_denied
+                an_owner_over_their_limit_denies_the_whole_creation
                 creation_fills_up_to_the_lowest_limit
                 groups_of_a_type_at_once_are_limited
                 net_new_groups_of_a_day_are_limited
                 a_groups_own_limit_can_change
-                a_dissolution_gives_everybody_back
-                types_that_cost_users_nothing_and_stay_when_empty
+                a_dissolution_releases_all_members
+                types_that_count_for_no_user_and_stay_when_empty
             }
             members {
-                the_first_who_fit_are_admitted_in_order
+                the_first_members_that_fit_are_admitted_in_order
                 a_member_is_held_although_the_group_is_full
-                leaving_makes_room_and_is_done_once
-                the_last_to_leave_takes_the_group_with_him
+                leaving_makes_room_and_is_applied_once
+                a_group_is_reclaimed_with_its_last_member
                 an_unknown_group_cannot_be_joined_and_need_not_be_left
                 members_of_an_untracked_group_are_not_counted
             }
@@ -79,7 +79,7 @@ macro_rules! stamp {
                 shadow_writes_everything_and_reports
                 force_writes_everything_and_is_silent
                 releases_and_changes_have_no_mode
-                who_is_far_from_every_limit_is_decided_in_each_mode_as_anybody
+                users_far_from_every_limit_are_decided_equally_in_each_mode
             }
             limits {
                 nothing_is_done_after_the_deadline
@@ -87,61 +87,61 @@ macro_rules! stamp {
                 a_stopped_service_takes_nothing_however_far_the_limits
                 an_unknown_app_is_refused
                 a_later_revision_of_the_schedule_counts
-                no_group_beyond_the_free_number_where_nothing_may_run_over
+                no_group_beyond_the_free_number_without_overage
                 the_free_number_of_groups_is_a_limit_in_every_mode
-                the_last_free_groups_go_to_as_many_of_thirty_two
+                the_last_free_groups_are_admitted_exactly_in_a_race
                 limits_change_by_themselves_when_their_time_comes
-                a_breach_names_limit_source_ceiling_and_type
+                a_violation_names_limit_source_ceiling_and_type
                 a_reading_shows_the_schedule
-                a_closed_store_says_so
+                a_closed_store_returns_its_error
             }
             batches {
                 five_hundred_members_at_once
                 six_hundred_members_are_released
                 a_thousand_friends_at_once
-                a_large_check_finds_what_it_took_itself
+                a_large_check_counts_its_own_takes
                 a_large_check_of_untracked_members_admits_a_repeated_one_again
-                ids_of_any_printable_bytes_are_told_apart
+                ids_of_any_printable_bytes_are_distinct
             }
             reconcile {
-                what_differs_is_found_on_either_side
-                a_repair_makes_the_facts_what_was_claimed
-                an_import_only_adds_and_goes_by_no_limit
-                what_live_traffic_asked_for_is_left_alone
-                who_joined_alone_and_far_from_every_limit_is_left_alone
-                a_group_that_lives_keeps_its_members_and_they_keep_it
-                what_was_denied_or_only_checked_is_not_tracked
+                differences_are_found_on_either_side
+                a_repair_makes_the_facts_equal_to_the_export
+                an_import_only_adds_and_ignores_limits
+                facts_touched_by_live_traffic_are_left_alone
+                single_joins_far_from_every_limit_are_left_alone
+                a_touched_group_keeps_its_members
+                denied_and_dry_run_calls_are_not_tracked
                 both_ways_are_tracked_and_one_way_alone
-                a_group_of_another_type_is_told_and_left
+                a_group_of_another_type_is_reported_and_left_alone
                 members_that_are_not_tracked_are_not_compared
-                tracking_that_was_begun_anew_is_another_one
+                restarted_tracking_is_a_new_one
                 an_unknown_app_is_refused_here_too
-                every_subject_is_gone_through
+                a_scan_visits_every_subject
                 large_groups_and_lists_are_compared_whole
             }
             holdings {
-                everybody_is_gone_through_with_what_they_hold
-                nobody_of_a_large_app_is_left_out
-                a_group_is_whole_or_gone_while_it_is_dissolved
-                nobody_is_gone_through_after_the_deadline
+                a_scan_visits_all_subjects_with_their_usage
+                a_scan_of_a_large_app_is_complete
+                a_group_is_whole_or_missing_while_it_is_dissolved
+                no_scan_runs_after_the_deadline
             }
             warnings {
-                each_threshold_warns_once_on_the_way_up
-                the_free_number_of_groups_warns_as_other_limits_do
-                a_threshold_warns_again_after_the_count_fell_five_points_below
-                what_passes_several_thresholds_warns_of_the_highest
-                every_count_warns_by_its_own_limit
-                net_new_groups_of_a_day_warn
-                what_is_only_checked_or_denied_warns_of_nothing
-                a_limit_that_changed_is_judged_as_it_is
-                imported_facts_warn_with_the_next_take
-                what_is_gone_is_warned_of_anew
-                a_race_warns_of_each_threshold_once
-                a_race_of_one_users_groups_warns_of_each_threshold_once
-                everybody_who_is_taken_in_is_judged_by_himself_and_once
-                net_new_groups_of_a_type_warn
-                random_joins_and_leaves_warn_as_a_plain_model_does
-                nothing_is_warned_of_after_the_deadline
+                each_threshold_is_crossed_once_on_the_way_up
+                the_free_number_of_groups_has_thresholds_like_other_limits
+                a_threshold_is_crossed_again_after_usage_fell_five_points_below
+                an_operation_over_several_thresholds_crosses_the_highest
+                every_usage_has_the_thresholds_of_its_own_limit
+                net_new_groups_of_a_day_have_thresholds
+                denied_and_dry_run_calls_cross_no_threshold
+                thresholds_follow_a_changed_limit
+                imported_facts_cross_thresholds_with_the_next_take
+                deleted_subjects_cross_thresholds_anew
+                a_race_crosses_each_threshold_once
+                a_race_of_one_users_groups_crosses_each_threshold_once
+                each_admitted_user_crosses_thresholds_separately_and_once
+                net_new_groups_of_a_type_have_thresholds
+                random_joins_and_leaves_cross_the_thresholds_of_a_plain_model
+                no_threshold_is_crossed_after_the_deadline
             }
             metering {
                 a_user_counts_once_on_each_day
@@ -154,14 +154,14 @@ macro_rules! stamp {
                 nothing_is_metered_after_the_deadline_or_for_an_unknown_app
             }
             races {
-                twenty_places_go_to_twenty_of_sixty_four
+                twenty_of_sixty_four_callers_are_admitted_up_to_a_limit_of_twenty
                 one_users_groups_are_counted_across_groups
                 one_account_is_taken_once
                 friendships_from_both_sides_count_once
                 two_apps_do_not_disturb_each_other
                 of_many_dissolutions_of_one_group_one_is_applied
-                a_large_creation_that_is_dissolved_adds_nobody_to_the_next_group
-                a_large_leave_that_meets_a_dissolution_takes_nobody_out_of_the_next_group
+                a_dissolved_large_creation_adds_no_member_to_the_next_group
+                a_large_leave_during_a_dissolution_removes_no_member_of_the_next_group
             }
         }
     };

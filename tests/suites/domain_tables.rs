@@ -1,8 +1,8 @@
-//! Tables of the pricing rules over the pure domain: validity of what was bought, limits at an
-//! instant, effective caps, and what is offered against a denial.
+//! Tables of the pricing rules over the pure domain: validity of purchases, limits at an instant,
+//! effective caps, and the upgrades of a denial.
 //!
 //! The precedence of denials has its tables in `denials`, through the engine; refunds have theirs
-//! in `refunds`, and what is told of their ends in `milestones`.
+//! in `refunds`, and the events of their ends in `milestones`.
 
 mod billing;
 mod catalogs;
@@ -43,8 +43,8 @@ fn before(instant: Timestamp) -> Timestamp {
     Timestamp::from_millis(instant.as_millis() - 1)
 }
 
-/// A history: what was ordered when, for how many months. `professional` is bought, `renew`
-/// prolongs, anything else is an add-on. Nothing of it may be refused.
+/// A history of orders: instant, item, months. `professional` is bought, `renew` renews, any other
+/// item is an add-on. No order may be refused.
 fn history(orders: &[(&str, &str, u32)]) -> Sales {
     let catalog = catalog();
     let mut sales = Sales::default();
@@ -67,7 +67,7 @@ fn schedule(sales: &Sales) -> Schedule {
     Schedule::compile(&catalog(), sales, at("2018-01-01")).expect("the catalog has it all")
 }
 
-/// Orders, and of the last edition: first day without it, and first day without service.
+/// Orders, and for the last edition: first day without it, and first day without service.
 type Validity<'a> = (&'a [(&'a str, &'a str, u32)], &'a str, &'a str);
 
 /// Pricing rules, section 5.
@@ -81,7 +81,7 @@ const VALIDITY: &[Validity<'_>] = &[
     (&[("2019-01-01", "professional", 1)], "2019-02-01", "2019-02-08"),
     (&[("2019-01-31", "professional", 2)], "2019-03-31", "2019-04-07"),
     (&[("2019-01-15", "professional", 12)], "2020-01-15", "2020-01-22"),
-    // Renewals count from the first purchase's day, in time, on the last day and in grace.
+    // Renewals count from the day of the first purchase: in time, on the last day and in grace.
     (&[("2019-01-31", "professional", 1), ("2019-02-10", "renew", 1)], "2019-03-31", "2019-04-07"),
     (
         &[("2019-01-31", "professional", 1), ("2019-02-28 23:59", "renew", 1)],
@@ -124,7 +124,7 @@ const VALIDITY: &[Validity<'_>] = &[
 ];
 
 #[test]
-fn a_later_change_of_the_grace_leaves_sold_renewals_what_they_were() {
+fn a_later_change_of_the_grace_does_not_change_sold_renewals() {
     for (orders, ends, _) in VALIDITY {
         let purchases = history(orders);
         for edition_grace_days in [0, 3, 60] {
@@ -138,7 +138,7 @@ fn a_later_change_of_the_grace_leaves_sold_renewals_what_they_were() {
 }
 
 #[test]
-fn editions_are_valid_as_the_pricing_rules_say_and_stop_after_seven_more_days() {
+fn editions_are_valid_by_the_pricing_rules_and_stop_after_seven_more_days() {
     for (orders, ends, stops) in VALIDITY {
         let timeline = Timeline::new(&catalog(), &history(orders));
         let run = timeline.editions.last().expect("an edition");
@@ -157,7 +157,7 @@ fn editions_are_valid_as_the_pricing_rules_say_and_stop_after_seven_more_days() 
 }
 
 #[test]
-fn each_purchase_is_valid_from_its_instant_or_where_the_one_before_ends() {
+fn each_purchase_is_valid_from_its_instant_or_the_end_of_the_previous_one() {
     let orders = [("2019-01-31 10:00", "professional", 1), ("2019-02-10 10:00", "renew", 1)];
     let timeline = Timeline::new(&catalog(), &history(&orders));
     let valid: Vec<_> = timeline.valid.iter().map(|period| (period.from, period.until)).collect();
@@ -184,7 +184,7 @@ fn an_app_that_falls_back_after_its_grace_is_on_trial_again() {
     assert_eq!((edition.as_str(), state), ("trial", ServiceState::Active));
 }
 
-/// History, order, instant, and a word of the refusal (or the price in fen).
+/// History, order, instant, and a keyword of the refusal (or the price in fen).
 type Sale<'a> = (&'a [(&'a str, &'a str, u32)], &'a str, &'a str, Result<i64, &'a str>);
 
 const BOUGHT: &[(&str, &str, u32)] = &[("2019-02-12", "professional", 1)];
@@ -213,7 +213,7 @@ const SALES: &[Sale<'_>] = &[
     (BOUGHT, "members-2000", "2019-03-12", Ok(50_000)),
     (BOUGHT, "members-2000", "2019-03-18 23:59", Ok(50_000)),
     (BOUGHT, "members-2000", "2019-03-19", Err("EditionStopped")),
-    // One of a kind: bought on the 20th, it runs until the 19th of the next month.
+    // Only one per kind: bought on the 20th, it runs until the 19th of the next month.
     (WITH_400, "groups-per-user-400", "2019-02-21", Err("AddOnInForce")),
     (WITH_400, "groups-per-user-1000", "2019-03-19 23:59", Err("AddOnInForce")),
     (WITH_400, "groups-per-user-1000", "2019-03-20", Ok(110_000)),
@@ -221,7 +221,7 @@ const SALES: &[Sale<'_>] = &[
 ];
 
 #[test]
-fn what_may_be_bought_and_for_how_much() {
+fn orders_have_their_price_or_refusal() {
     for (orders, what, when, expected) in SALES {
         let sold = sell(&catalog(), &history(orders), &order(what), 1, at(when));
         let got = sold.map(|(_, price)| price).map_err(|refusal| word(&refusal));
@@ -275,7 +275,7 @@ const RISE_AND_FALL: &[(&str, &str, u32)] = &[
     ("2019-03-20", "groups-per-user-1000", 3),
 ];
 
-/// An instant, the limits from then on, and when they change next.
+/// An instant, the limits from then on, and the instant of the next change.
 const LIMITS: &[(&str, &str, &str)] = &[
     ("2019-02-11", "Active 100 20 50 20 10", "2019-02-12"),
     ("2019-02-12", "Active - 3000 200 200 50", "2019-02-20"),
@@ -307,7 +307,7 @@ fn add_ons_count_again_once_the_edition_that_stopped_is_bought_anew() {
     orders.push(("2019-05-01", "professional", 2));
     let schedule = schedule(&history(&orders));
     assert_eq!(shown(schedule.at(at("2019-04-30"))), "Stopped - 3000 200 200 50");
-    // Bought on 2019-03-20 for three months, while that on members has run out.
+    // Bought on 2019-03-20 for three months, while the members add-on has ended.
     assert_eq!(shown(schedule.at(at("2019-05-01"))), "Active - 3000 1000 200 50");
     assert_eq!(shown(schedule.at(at("2019-06-20"))), "Active - 3000 200 200 50");
 }
@@ -327,7 +327,7 @@ fn two_add_ons_of_a_kind_in_one_history_do_not_stack() {
         ("2019-02-13", "400"),
         ("2019-02-14", "1000"),
         ("2019-02-15", "1000"),
-        // The highest ends first; the next one counts for the day that it has left.
+        // The highest ends first; the next one counts for its remaining day.
         ("2019-03-14", "700"),
         ("2019-03-15", "200"),
     ] {
@@ -337,7 +337,7 @@ fn two_add_ons_of_a_kind_in_one_history_do_not_stack() {
     assert_eq!(schedule.at(at("2019-02-15")).add_ons, ["groups-per-user-1000".into()]);
 }
 
-/// What was bought beside the edition, and the caps of Private, Public, ChatRoom and AVChatRoom.
+/// The add-ons, and the caps of Private, Public, ChatRoom and AVChatRoom.
 const CAPS: &[(&[&str], [&str; 4])] = &[
     (&[], ["20", "20", "20", "unlimited"]),
     (&["professional"], ["200", "200", "200", "unlimited"]),
@@ -365,14 +365,14 @@ fn the_effective_cap_is_the_lowest_of_type_purchase_and_the_groups_own() {
     }
 }
 
-/// The limits in the middle of what was bought for a month.
+/// The limits in the middle of purchases for a month.
 fn limits(bought: &[&str]) -> Limits {
     let orders: Vec<_> = bought.iter().map(|what| ("2019-02-12", *what, 1)).collect();
     schedule(&history(&orders)).at(at("2019-02-20")).clone()
 }
 
-/// What was bought, the reason, the limit (with the group's type where it has one), and the one
-/// thing to buy: its id, the limit after it and its price in fen, or nothing.
+/// Purchases, reason, group type, and the one upgrade: its id, the limit with it and its price in
+/// fen, or nothing.
 type Offered<'a> = (&'a [&'a str], Reason, &'a str, &'a str);
 
 /// Pricing rules, section 4.
@@ -428,7 +428,7 @@ const OFFERED: &[Offered<'_>] = &[
 ];
 
 #[test]
-fn the_smallest_step_up_is_offered_and_nothing_where_nothing_helps() {
+fn the_smallest_sufficient_upgrade_is_offered_or_none() {
     let catalog = catalog();
     for (bought, reason, kind, expected) in OFFERED {
         let limits = limits(bought);

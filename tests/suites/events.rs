@@ -1,9 +1,9 @@
-//! What the log of events promises, on every store: numbered, appended once by whoever comes first,
-//! and leases that one holds at a time. `retention` has its bounds, `earlier` logs of the version
-//! before.
+//! The guarantees of the event log, on every store: events are numbered and appended once by the
+//! first of several sidecars, and a lease has one holder at a time. `retention` tests its bounds,
+//! `earlier` logs of the previous version.
 //!
-//! Stores whose deployment is shared are looked at by what is appended after a case began, with
-//! cursors and leases of the case's own.
+//! On shared deployments a case checks only events that are appended after its start, and has
+//! cursors and leases of its own.
 
 mod earlier;
 mod retention;
@@ -77,7 +77,7 @@ async fn redis(url: &str) -> Store {
 /// One log, one case at a time: each counts what it appends.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
 
-/// A name that no other case has.
+/// A unique name.
 fn name(what: &str) -> &'static str {
     static NAMES: AtomicUsize = AtomicUsize::new(0);
     let number = NAMES.fetch_add(1, Ordering::SeqCst);
@@ -117,7 +117,7 @@ async fn events_are_numbered_and_read_in_pages(log: Arc<dyn EventLog>) {
     }
 }
 
-async fn a_cursor_moves_only_while_the_one_beside_it_stands(log: Arc<dyn EventLog>) {
+async fn a_cursor_moves_only_while_its_partner_is_unchanged(log: Arc<dyn EventLog>) {
     let (cursor, other) = (name("cursor"), name("other"));
     let before = head(&*log).await;
     let beside = |from: Option<&str>, to: &str, at: Option<&str>| {
@@ -160,13 +160,13 @@ async fn a_cursor_moves_with_what_is_appended_or_neither(log: Arc<dyn EventLog>)
     assert_eq!(head(&*log).await, before + 3);
 }
 
-async fn of_many_who_tell_the_same_one_does(log: Arc<dyn EventLog>) {
-    const TELLERS: usize = 16;
+async fn an_event_of_many_publishers_is_appended_once(log: Arc<dyn EventLog>) {
+    const PUBLISHERS: usize = 16;
     const STEPS: usize = 10;
     let cursor = name("race");
     let before = head(&*log).await;
     let mut tellers = JoinSet::new();
-    for _ in 0..TELLERS {
+    for _ in 0..PUBLISHERS {
         let log = log.clone();
         tellers.spawn(async move {
             let mut told = 0;
@@ -203,12 +203,12 @@ async fn a_flood_of_limit_events_displaces_no_change(log: Arc<dyn EventLog>) {
         EventKind::EventsDropped { first: change + 1, last, kinds }
     };
     assert_eq!(page.events[0].event.what, gap(change + 20, &["limit_passed"]));
-    assert_eq!(page.events[1].number, change + 21, "an app has its last {of_app}");
-    // More than there may be of all, of apps that are each within bounds.
+    assert_eq!(page.events[1].number, change + 21, "an app keeps its last {of_app}");
+    // More than the total bound, from apps that are each within their bound.
     let flood = (0..most + 10).map(|number| limit_event(&format!("app-{}", number % 2000), true));
     append_all(&*log, flood).await;
     let page = log.read(before, 3).await.expect("reads");
-    assert_eq!(page.events[0].event, event(0), "the change is there");
+    assert_eq!(page.events[0].event, event(0), "the change is kept");
     let first = change + of_app + 20 + 10;
     assert_eq!(page.events[1].event.what, gap(first, &["denied", "limit_passed"]));
     assert_eq!(page.events[2].number, first + 1);
@@ -227,13 +227,13 @@ async fn a_lease_is_held_by_one_until_it_ends(log: Arc<dyn EventLog>) {
     let of = |holder: &str| Lease { name: lease, holder: holder.to_owned() };
     let (ann, bob) = (of("ann"), of("bob"));
     let granted = |position| Ok(Claim::Granted { position });
-    assert_eq!(log.advance(&ann, 1).await, Ok(false), "nobody holds it yet");
+    assert_eq!(log.advance(&ann, 1).await, Ok(false), "it has no holder yet");
     assert_eq!(log.claim(&ann, LONG).await, granted(None));
     assert_eq!(log.claim(&bob, LONG).await, Ok(Claim::Refused));
     assert_eq!(log.advance(&bob, 9).await, Ok(false));
     assert_eq!(log.advance(&ann, 4).await, Ok(true));
     assert_eq!(log.claim(&ann, LONG).await, granted(Some(4)), "it is prolonged");
-    // Given back: held for no time.
+    // Released: held for no time.
     assert_eq!(log.claim(&ann, Duration::ZERO).await, granted(Some(4)));
     assert_eq!(log.advance(&ann, 5).await, Ok(false), "it has ended");
     assert_eq!(log.claim(&bob, Duration::from_millis(300)).await, granted(Some(4)));
@@ -244,8 +244,8 @@ async fn a_lease_is_held_by_one_until_it_ends(log: Arc<dyn EventLog>) {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert!(waiting.elapsed() > Duration::from_millis(200), "{:?}", waiting.elapsed());
-    assert_eq!(log.advance(&bob, 6).await, Ok(false), "somebody else holds it");
-    assert_eq!(log.advance(&ann, 0).await, Ok(true), "the position is the holder's");
+    assert_eq!(log.advance(&bob, 6).await, Ok(false), "it has another holder");
+    assert_eq!(log.advance(&ann, 0).await, Ok(true), "the position of the holder");
 }
 
 macro_rules! stamp {
@@ -270,8 +270,8 @@ macro_rules! on_each {
             stamp! { $store:
                 events_are_numbered_and_read_in_pages
                 a_cursor_moves_with_what_is_appended_or_neither
-                a_cursor_moves_only_while_the_one_beside_it_stands
-                of_many_who_tell_the_same_one_does
+                a_cursor_moves_only_while_its_partner_is_unchanged
+                an_event_of_many_publishers_is_appended_once
                 a_flood_of_limit_events_displaces_no_change
                 a_lease_is_held_by_one_until_it_ends
             }
@@ -284,8 +284,8 @@ on_each!(memory, embedded, standalone, sentinel, cluster);
 macro_rules! bounded {
     ($($store:ident),*) => {
         mod bounded {
-            $(bounded! { @ $store: what_is_kept_and_reported_is_what_the_model_says
-                changes_of_a_month_are_kept_up_to_the_most })*
+            $(bounded! { @ $store: kept_and_reported_events_equal_those_of_the_model
+                changes_of_a_month_are_kept_up_to_the_maximum })*
         }
     };
     (@ $store:ident: $($case:ident)*) => {
@@ -308,7 +308,7 @@ macro_rules! bounded {
 bounded!(memory, embedded, standalone, sentinel, cluster);
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_log_is_there_when_the_file_is_opened_again() {
+async fn the_log_survives_a_reopened_file() {
     let folder = TempDir::new().expect("a temporary folder");
     let cursor = name("kept");
     for round in 0..3 {

@@ -1,5 +1,5 @@
-//! What the pump tells, on a clock that the test moves: ends of what was bought, each once, however
-//! many sidecars there are and however long none was there.
+//! The event publisher, with a fake clock: each end of a purchase is one event, for any number of
+//! sidecars and after any time without one.
 
 mod random;
 mod slow;
@@ -38,7 +38,7 @@ const FEBRUARY_12: i64 = 1_549_900_800_000;
 /// 2019-03-12 00:00 in Shanghai.
 const MARCH_12: i64 = FEBRUARY_12 + 28 * DAY;
 
-/// A store, and sidecars over it.
+/// A store, and sidecars on it.
 #[derive(Clone)]
 struct World {
     catalog: Catalog,
@@ -48,7 +48,7 @@ struct World {
     log: Arc<EmbeddedEvents>,
 }
 
-/// One sidecar's part in it.
+/// The event tasks of one sidecar.
 #[derive(Clone)]
 struct Sidecar {
     engine: Arc<Engine>,
@@ -82,7 +82,7 @@ impl World {
         EventPublisher::new(sidecar.engine.clone(), self.directory.clone(), self.log.clone())
     }
 
-    /// A sidecar that starts, tells what there is to tell, and ends.
+    /// Starts a sidecar, publishes the due events, and ends it.
     async fn tell(&self, sidecar: &Sidecar) {
         let (_stop, stopped) = watch::channel(true);
         let pump = self.pump(sidecar);
@@ -90,7 +90,7 @@ impl World {
         pump.run(stopped).await;
     }
 
-    /// What was told after that number.
+    /// The events after that number.
     async fn told(&self, mut after: u64) -> Vec<NumberedEvent> {
         let mut told = Vec::new();
         loop {
@@ -125,7 +125,7 @@ fn kinds(told: &[NumberedEvent]) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn ends_are_told_as_they_come_and_a_renewal_puts_them_off() {
+async fn ends_are_published_in_time_and_a_renewal_postpones_them() {
     let world = World::new();
     let (sidecar, app) = (world.sidecar(), app("demo"));
     world.tell(&sidecar).await;
@@ -136,7 +136,7 @@ async fn ends_are_told_as_they_come_and_a_renewal_puts_them_off() {
         (MARCH_12 - 7 * DAY - 1, false, &[]),
         (MARCH_12 - 7 * DAY, false, &["ending in 7"]),
         (MARCH_12 - 7 * DAY + 1, false, &[]),
-        // Nobody was there for four days.
+        // No sidecar ran for four days.
         (MARCH_12 - 3 * DAY + DAY, false, &["ending in 3"]),
         (MARCH_12 - 2 * DAY + 1, true, &["purchased"]),
         (MARCH_12 + 8 * DAY, false, &[]),
@@ -159,14 +159,14 @@ async fn ends_are_told_as_they_come_and_a_renewal_puts_them_off() {
         assert_eq!(kinds(&told), expected, "{} days after March 12", (at - MARCH_12) / DAY);
         last = told.last().map_or(last, |told| told.number);
     }
-    // Each at its own instant, also where it is told late.
+    // Each with its own instant, even if it is published late.
     let told = world.told(last - 2).await;
     let instants: Vec<_> = told.iter().map(|it| it.event.at.as_millis()).collect();
     assert_eq!(instants, [MARCH_12 + 31 * DAY, MARCH_12 + 38 * DAY]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_happened_before_the_store_knew_events_is_not_told() {
+async fn changes_from_before_the_event_log_are_not_published() {
     let world = World::new();
     let (sidecar, app) = (world.sidecar(), app("demo"));
     sidecar.upgrade(&app).await;
@@ -179,7 +179,7 @@ async fn what_happened_before_the_store_knew_events_is_not_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_many_apps_that_end_at_once_each_is_told_once_by_many_sidecars() {
+async fn simultaneous_ends_of_many_apps_are_published_once_by_many_sidecars() {
     // More than one step appends, at each of the same few instants.
     const APPS: usize = 700;
     const SIDECARS: usize = 4;
@@ -204,10 +204,10 @@ async fn of_many_apps_that_end_at_once_each_is_told_once_by_many_sidecars() {
         told.iter().filter(|it| !matches!(it.event.what, EventKind::Purchased { .. })).collect();
     let ends = ends.iter().filter(|it| it.event.what.kind() != "app_created");
     let instants: Vec<_> = ends.map(|it| it.event.at).collect();
-    assert!(instants.is_sorted(), "the ends are in their order");
+    assert!(instants.is_sorted(), "the ends are in order");
     let key = |it: &NumberedEvent| {
         (
-            it.event.app.clone().expect("about an app"),
+            it.event.app.clone().expect("an event of an app"),
             kinds(std::slice::from_ref(it)).swap_remove(0),
         )
     };
@@ -237,7 +237,7 @@ async fn changes_before_the_first_start_are_not_published_whichever_task_comes_f
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_happens_while_the_store_is_away_is_told_when_it_is_back() {
+async fn events_of_an_outage_are_published_after_it_in_redis() {
     const EVENTS: u64 = 600;
     let redis = Standalone::start();
     let store = Redis::open(redis_options(&redis.url()), Arc::new(SystemClock)).await;

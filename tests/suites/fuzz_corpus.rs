@@ -1,8 +1,8 @@
-//! Each fuzz target over its kept inputs, and over inputs made from them: so targets and inputs
-//! stay in step with the code, and run on a stable compiler.
+//! Each fuzz target over its corpus, and over inputs derived from it: so targets and corpus stay
+//! consistent with the code, and run on a stable compiler.
 //!
-//! `IMQUOTA_FUZZ_ROUNDS` says how many inputs are made for each target; what they are follows from
-//! their number alone.
+//! `IMQUOTA_FUZZ_ROUNDS` sets the number of inputs derived for each target; the inputs are
+//! determined by their number alone.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -14,13 +14,13 @@ mod targets;
 
 use targets::TARGETS;
 
-/// Inputs that are made for a target where nothing else is said: seconds for all of them.
+/// The default number of inputs derived for a target: seconds for all of them.
 const ROUNDS: u64 = 1500;
-/// Most changes from a kept input to one that is made.
+/// The most changes of a corpus input.
 const CHANGES_MAX: u64 = 4;
-/// Kept inputs are small, so that a checkout is.
+/// The maximum size of a corpus input, so that a checkout stays small.
 const KEPT_MAX_BYTES: u64 = 16 * 1024;
-/// Pieces that readers of texts and numbers go wrong over.
+/// Fragments that often break parsers of texts and numbers.
 const PIECES: [&[u8]; 16] = [
     b"",
     b"0",
@@ -44,7 +44,7 @@ fn fuzz() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz")
 }
 
-/// The kept inputs of a target, by name.
+/// The corpus of a target, by name.
 fn kept(target: &str) -> Vec<(String, Vec<u8>)> {
     let folder = fuzz().join("corpus").join(target);
     let entries = fs::read_dir(&folder).unwrap_or_else(|_| panic!("{}", folder.display()));
@@ -60,14 +60,14 @@ fn kept(target: &str) -> Vec<(String, Vec<u8>)> {
     kept
 }
 
-/// Runs a target; where it panics, the input is printed.
+/// Runs a target; prints the input if it panics.
 fn run(target: &str, input: &[u8]) -> bool {
     let ran = catch_unwind(AssertUnwindSafe(|| targets::run(target, input)));
-    // Why it panicked is printed above.
+    // The cause of the panic is printed above.
     ran.unwrap_or_else(|_| panic!("{target} panicked over b\"{}\"", input.escape_ascii()))
 }
 
-/// Numbers that look random, the same in each run.
+/// Pseudo-random numbers, the same in each run.
 struct Numbers(u64);
 
 impl Numbers {
@@ -78,7 +78,7 @@ impl Numbers {
     }
 }
 
-/// An input that differs in a place from this one.
+/// The input with one change.
 fn changed(mut input: Vec<u8>, other: &[u8], numbers: &mut Numbers) -> Vec<u8> {
     let at = numbers.below(input.len() + 1);
     let end = at + numbers.below((input.len() - at).min(32) + 1);
@@ -103,8 +103,8 @@ fn changed(mut input: Vec<u8>, other: &[u8], numbers: &mut Numbers) -> Vec<u8> {
     input
 }
 
-/// Runs a target over its kept inputs, some of which it accepts and some of which it refuses, and
-/// over inputs that are made from them.
+/// Runs a target over its corpus, of which it must accept some and refuse some inputs, and over
+/// inputs derived from it.
 fn check(target: &str) {
     let kept = kept(target);
     let accepted = kept.iter().filter(|(_, input)| run(target, input)).count();
@@ -151,7 +151,7 @@ targets! {
 }
 
 #[test]
-fn each_target_has_a_test_a_fuzzer_and_kept_inputs_and_there_are_no_others() {
+fn each_target_has_a_test_a_fuzzer_and_a_corpus_and_there_are_no_others() {
     let targets: BTreeSet<String> = TARGETS.iter().map(|(name, _)| (*name).to_owned()).collect();
     assert_eq!(CHECKED.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>(), targets);
     let manifest = fs::read_to_string(fuzz().join("Cargo.toml")).expect("readable");

@@ -1,11 +1,12 @@
 //! The suites of rules, settings and stores, one module each, in one binary.
 //!
-//! Suites that start Redis servers in nearly every test are in `tests/redis_suites`, and those that
-//! need a process of their own stand beside this folder.
+//! A test that starts a Redis has `standalone`, `sentinel` or `cluster` as a module in its path, or
+//! `in_redis`, `under_sentinels` or `in_a_cluster` in its name: `tests/run quick` leaves those out.
+//! Suites that are about Redis alone are in `tests/redis_suites`, and those that need a process of
+//! their own stand beside this folder.
 
 mod access;
 mod catalog;
-mod catalogs;
 mod clock;
 mod concurrency;
 mod config;

@@ -1,9 +1,9 @@
-//! A model of metering: random logins, samples and groups over moved days, on every store, compared
-//! with plain sets.
+//! A model of metering: random logins, samples and groups over many days of a fake clock, on every
+//! store, compared with plain sets.
 //!
-//! The model knows its own days (Shanghai is eight hours ahead, all year) and keeps everything that
-//! ever happened: who logged in on which day, the number of groups after each change, the highest
-//! sample. It shares no code with what it judges.
+//! The model has its own calendar (Shanghai is eight hours ahead, all year) and keeps the complete
+//! history: the users of each day, the number of groups after each change, the highest sample. It
+//! shares no code with the crate.
 //!
 //! A failure prints its seed; `IMQUOTA_SEED=...` repeats the run.
 
@@ -29,8 +29,8 @@ const BEGIN_MS: i64 = 1_563_595_200_000;
 const USERS: usize = 25;
 const GROUPS: usize = 12;
 const REGIONS: [&str; 2] = ["mainland", "overseas"];
-/// How far back the figures are compared: beyond every late event, and beyond the days for which
-/// net-new groups are kept by type.
+/// The number of compared days: beyond every late event, and beyond the days for which net-new
+/// groups are kept by type.
 const COMPARED_DAYS: i32 = 100;
 
 /// The day of an instant in Shanghai.
@@ -38,7 +38,7 @@ fn day(millis: i64) -> i32 {
     i32::try_from((millis + 8 * 60 * MINUTE_MS).div_euclid(DAY_MS)).expect("a day")
 }
 
-/// The day from which on a day takes nothing more: the third of the month after its own.
+/// The day from which on a day is closed: the third of the next month.
 fn closes_on(of: i32) -> i32 {
     let epoch = NaiveDate::default();
     let date = epoch + chrono::Duration::days(of.into());
@@ -47,13 +47,13 @@ fn closes_on(of: i32) -> i32 {
     i32::try_from(days).expect("a day")
 }
 
-/// Everything that happened.
+/// The complete history.
 #[derive(Default)]
 struct Model {
     logins: BTreeSet<(i32, usize)>,
     samples: BTreeMap<(i32, &'static str), u64>,
     groups: BTreeSet<usize>,
-    /// Instants and the number of groups from then on.
+    /// Instants with the number of groups from then on.
     totals: Vec<(i64, u64)>,
     net_new: BTreeMap<i32, i64>,
 }
@@ -94,7 +94,7 @@ impl Model {
         *self.net_new.entry(day(now)).or_default() += net_new;
     }
 
-    /// The highest number on a day, with what there was at its beginning.
+    /// The highest number on a day, including the number at its beginning.
     fn peak(&self, of: i32) -> u64 {
         let before = self.totals.iter().rev().find(|(at, _)| day(*at) < of);
         let on_it = self.totals.iter().filter(|(at, _)| day(*at) == of);
@@ -109,7 +109,7 @@ struct Run {
     app: AppId,
     rng: Rng,
     model: Model,
-    /// Repeats the run; a failure names it.
+    /// The seed of the run, which failures print.
     seed: u64,
 }
 
@@ -138,11 +138,11 @@ impl Run {
             }
         }
         run.compare().await;
-        assert!(run.model.logins.len() > rounds / 4, "hardly anybody logged in: {seed}");
+        assert!(run.model.logins.len() > rounds / 4, "too few logins: {seed}");
         run.service.close().await;
     }
 
-    /// Mostly lately; sometimes too long ago, or too far ahead.
+    /// A random instant: mostly recent, sometimes too old or too far ahead.
     fn instant(&mut self) -> i64 {
         let now = self.clock.millis();
         match self.rng.below(10) {
@@ -211,7 +211,7 @@ impl Run {
         }
     }
 
-    /// A group that the IM's database has and the ledger has not, or the other way round.
+    /// Repairs a group that only the IM's database or only the ledger has.
     async fn repair_group(&mut self) {
         let number = self.rng.below(GROUPS);
         let exists = self.rng.percent(50);

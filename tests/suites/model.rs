@@ -1,10 +1,10 @@
 //! A model test: random operations on the engine and on plain sets, compared after each.
 //!
 //! The model ([`state`]) is written from the pricing rules, sections 1-5, and shares no code with
-//! what it judges: limits come from its own tables ([`rules`]), the end of purchases from its own
+//! the crate: limits come from its own tables ([`rules`]), the end of purchases from its own
 //! calendar ([`calendar`], [`entitlement`]). Operations, modes, batches, purchases and the course
-//! of time are random ([`plan`]); outcomes, limits in the way, counts, codes and readings are
-//! compared ([`driver`]). A run that did not come by every rule is red ([`coverage`]).
+//! of time are random ([`plan`]); outcomes, violated limits, counts, codes and readings are
+//! compared ([`driver`]). A run that did not cover every rule fails ([`coverage`]).
 //!
 //! A failure prints its seed; `IMQUOTA_SEED=...` repeats the run.
 
@@ -58,7 +58,7 @@ fn small() -> Catalog {
     imquota::catalog::parse(include_str!("../support/small.toml")).expect("a valid catalog")
 }
 
-/// What each run must come by.
+/// The cases that each run must cover.
 const ALWAYS: &[(&str, u64)] = &[
     ("outcome Applied", 2000),
     ("outcome AlreadyHeld", 1000),
@@ -97,7 +97,7 @@ const ALWAYS: &[(&str, u64)] = &[
     ("everything compared", 3),
 ];
 
-/// What runs must come by in which time goes fast and every limit is small.
+/// The cases that runs with fast time and small limits must cover.
 const WITH_SMALL_LIMITS: &[(&str, u64)] = &[
     ("reason ServiceStopped", 500),
     ("reason GroupsAllowance", 20),
@@ -114,7 +114,7 @@ const WITH_SMALL_LIMITS: &[(&str, u64)] = &[
     ("both daily limits at once", 2),
 ];
 
-/// What a run over Redis, which is shorter, must come by.
+/// The cases that a run over Redis, which is shorter, must cover.
 const OVER_REDIS: &[(&str, u64)] = &[
     ("operations", 20_000),
     ("re-opened", 6),
@@ -172,7 +172,7 @@ async fn small_limits_on_disk_agree_with_the_model_also_after_re_opening() {
     coverage.require(seed(2), &[("operations", 60_000), ("re-opened", 40)]);
 }
 
-/// The same of a run over several servers, shorter still: the scripts are those of the long one.
+/// The cases that a run over several servers must cover: still shorter, with the same scripts.
 const OVER_MANY_SERVERS: &[(&str, u64)] = &[
     ("operations", 6_000),
     ("re-opened", 4),

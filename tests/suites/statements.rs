@@ -1,5 +1,5 @@
-//! Statements over a store on a moved clock: a final one never changes, is issued once however many
-//! sidecars there are, and nothing is booked into its month any more.
+//! Statements in a store with a fake clock: a final one never changes, is issued once by any number
+//! of sidecars, and its month accepts no further figures.
 
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ const DAY: i64 = 24 * HOUR;
 const AUGUST: i64 = 1_564_588_800_000;
 /// 2019-09-01 00:00 in Shanghai.
 const SEPTEMBER: i64 = AUGUST + 31 * DAY;
-/// When the statement of August becomes final.
+/// The instant at which the statement of August becomes final.
 const FINAL: i64 = SEPTEMBER + 2 * DAY;
 
 fn month(text: &str) -> Month {
@@ -38,7 +38,7 @@ async fn of(service: &Service, app: &AppId, of: &str) -> Result<HashedStatement,
     service.administration.statement(app, Some(month(of))).await
 }
 
-/// The same once the issuer has been there.
+/// The statement after a run of the issuer.
 async fn issued(service: &Service, app: &AppId, month: &str) -> HashedStatement {
     service.administration.issue_due().await.expect("issued");
     let sealed = of(service, app, month).await.expect("a statement");
@@ -46,7 +46,7 @@ async fn issued(service: &Service, app: &AppId, month: &str) -> HashedStatement 
     sealed
 }
 
-/// Lets users log in, and returns what became of them.
+/// Records logins; returns their outcomes.
 async fn log_in(
     service: &Service,
     app: &AppId,
@@ -69,27 +69,27 @@ async fn change_at(service: &Service, app: &AppId, id: &str, what: ChangeKind, a
     }
 }
 
-/// It is final also where its day comes later by another catalog, or the month is not over by its
-/// zone.
-async fn stays_final_as_catalogs_move(one: &Service, other: &Service, first: &HashedStatement) {
+/// Checks that it stays final if another catalog has a later final day, or a zone in which the
+/// month is not over.
+async fn stays_final_under_other_catalogs(one: &Service, other: &Service, first: &HashedStatement) {
     for (final_day, zone) in [(28, "Asia/Shanghai"), (3, "Pacific/Honolulu"), (1, "Asia/Tokyo")] {
         let mut moved = imquota::catalog::builtin();
         moved.postpaid.final_day = final_day;
         moved.zone = Zone::named(zone).expect("a zone");
         for service in [one, other] {
             let changed = service.administration.change_catalog(moved.clone()).await;
-            changed.expect("nothing that was bought is missing");
+            changed.expect("the catalog has all sold items");
             let shown = of(service, &app("billed"), "2019-08").await.expect("a statement");
             assert_eq!(shown, *first, "{final_day} {zone}");
         }
     }
     for service in [one, other] {
         let builtin = imquota::catalog::builtin();
-        service.administration.change_catalog(builtin).await.expect("as it was");
+        service.administration.change_catalog(builtin).await.expect("the original catalog");
     }
 }
 
-/// The whole life of a statement. `one` and `other` are sidecars over one store.
+/// The whole life of a statement. `one` and `other` are sidecars on one store.
 async fn a_final_statement_never_changes(
     (one, other): (Arc<Service>, Arc<Service>),
     clock: &ManualClock,
@@ -115,10 +115,10 @@ async fn a_final_statement_never_changes(
     assert_eq!(dated_back("r2").await, "done");
 
     clock.set(FINAL);
-    // Nobody has looked yet, and it is too late all the same.
+    // It is too late, even without any read before.
     let late = log_in(&one, &app, 30..31, SEPTEMBER - HOUR).await;
     assert_eq!(late, [MeterOutcome::TooLate]);
-    // A look issues nothing.
+    // A read issues nothing.
     for service in [&one, &other] {
         assert!(!of(service, &app, "2019-08").await.expect("a statement").statement.is_final);
     }
@@ -131,16 +131,16 @@ async fn a_final_statement_never_changes(
     let all = tasks.join_all().await;
     let first = all[0].clone();
     assert_eq!(first.statement.total_fen, 12 * 99_900 + 50_000);
-    assert!(all.iter().all(|sealed| sealed.json == first.json), "one and the same");
+    assert!(all.iter().all(|sealed| sealed.json == first.json), "all are the same");
     let issued = EntryFilter { action: Some("IssueStatement".into()), ..EntryFilter::default() };
     let entries = one.administration.entries(0, 10, &issued).await.expect("entries").entries;
     assert!(entries.len() == 1 && entries[0].event.after.contains(&first.hash), "{entries:?}");
     let is_pending = one.administration.app(&app).await.expect("the app").pending;
     assert!(!is_pending, "the limits follow the record");
 
-    stays_final_as_catalogs_move(&one, &other, &first).await;
+    stays_final_under_other_catalogs(&one, &other, &first).await;
 
-    // Whatever comes later.
+    // Later events do not change it.
     let late = log_in(&one, &app, 100..200, AUGUST + 20 * DAY).await;
     assert!(late.iter().all(|outcome| *outcome == MeterOutcome::TooLate), "{late:?}");
     let closed = dated_back("r3").await;
@@ -202,7 +202,7 @@ async fn there_is_no_statement_of_a_month_without_figures() {
         let error = of(&service, &app, text).await.expect_err("refused").to_string();
         assert_eq!(error, told);
     }
-    // Nobody asked for two years, and no sidecar ran.
+    // For two years there was no read, and no sidecar ran.
     clock.set(AUGUST + 730 * DAY);
     let gone = of(&service, &app, "2019-09").await;
     assert_eq!(gone, Err(AdminError::FiguresGone(month("2019-09"))));
@@ -212,18 +212,18 @@ async fn there_is_no_statement_of_a_month_without_figures() {
 }
 
 #[tokio::test]
-async fn what_is_dated_back_before_the_registration_stands_on_the_first_statement() {
+async fn sales_backdated_before_the_registration_are_on_the_first_statement() {
     let clock = ManualClock::at(SEPTEMBER + 10 * DAY);
     let (service, app) = (open(&Place::Memory, &clock).await, app("moved-here"));
     assert_eq!(
         change_at(&service, &app, "r0", ChangeKind::Create, AUGUST - 60 * DAY).await,
         "done"
     );
-    // No month from before is closed meanwhile.
+    // No month before the registration is closed.
     service.administration.issue_due().await.expect("nothing is due");
     let edition = ChangeKind::Purchase { order: order("professional"), months: 6 };
     assert_eq!(change_at(&service, &app, "r1", edition, AUGUST - 40 * DAY).await, "done");
-    let early = of(&service, &app, "2019-08").await.expect_err("before it was here").to_string();
+    let early = of(&service, &app, "2019-08").await.expect_err("not registered").to_string();
     assert!(early.contains("was registered in 2019-09"), "{early}");
     clock.set(SEPTEMBER + 40 * DAY);
     let september = issued(&service, &app, "2019-09").await.statement;
@@ -245,17 +245,17 @@ async fn on_trial_messages_are_kept_for_the_free_days_only() {
                    purchase edition \"professional\" first";
     let error = service.change(&app, "r1", set(8)).await.expect_err("on trial");
     assert_eq!(error, refused);
-    service.change(&app, "r1", set(7)).await.expect("it is off anyway");
+    service.change(&app, "r1", set(7)).await.expect("history is off already");
     clock.set(AUGUST + 2 * HOUR);
     service.buy(&app, "r2", order("professional"), 1).await.expect("bought");
     service.change(&app, "r3", set(8)).await.expect("it may run over");
-    // Dated back to when it was on trial.
+    // Backdated into the trial.
     let early = change_at(&service, &app, "r4", set(30), AUGUST + HOUR).await;
     assert!(early.contains("effective_at"), "{early}");
 }
 
 #[tokio::test]
-async fn a_refund_answers_as_the_first_time_in_another_zone() {
+async fn a_repeated_refund_returns_the_first_result_in_another_zone() {
     let clock = ManualClock::at(AUGUST + HOUR);
     let (service, app) = (open(&Place::Memory, &clock).await, app("elsewhere"));
     service.register(&app, "r0").await.expect("registered");
@@ -280,7 +280,7 @@ async fn a_refund_answers_as_the_first_time_in_another_zone() {
 }
 
 #[tokio::test]
-async fn what_was_bought_in_months_without_figures_stands_on_the_next_statement() {
+async fn purchases_of_months_without_figures_are_on_the_next_statement() {
     let clock = ManualClock::at(AUGUST + HOUR);
     let (service, app) = (open(&Place::Memory, &clock).await, app("forgotten"));
     service.register(&app, "r0").await.expect("registered");
@@ -290,7 +290,7 @@ async fn what_was_bought_in_months_without_figures_stands_on_the_next_statement(
     assert_eq!(august.total_fen, 12 * 99_900);
     clock.set(FINAL + 5 * DAY);
     service.buy(&app, "r2", order("members-2000"), 3).await.expect("bought");
-    // No sidecar ran for two years: September has no figures any more.
+    // No sidecar ran for two years: the figures of September have expired.
     clock.set(AUGUST + 730 * DAY);
     let gone = of(&service, &app, "2019-09").await;
     assert_eq!(gone, Err(AdminError::FiguresGone(month("2019-09"))));
@@ -302,7 +302,7 @@ async fn what_was_bought_in_months_without_figures_stands_on_the_next_statement(
         after["total_fen"].as_i64().expect("a sum")
     };
     let sums: Vec<i64> = entries.iter().map(fen).collect();
-    // August, and then the first month that has figures: what September sold, once.
+    // August, and then the first month with figures: with the sales of September, once.
     assert_eq!(sums[..2], [12 * 99_900, 3 * 50_000]);
     assert!(sums.len() > 10 && sums[2..].iter().all(|sum| *sum == 0), "{sums:?}");
 }

@@ -1,5 +1,5 @@
-//! What a store holds of itself: the embedded file's lock and format, and the identity in Redis.
-//! Data of another version, or damaged, is refused and left as it is.
+//! The metadata of a store: lock and format of the embedded file, and the identity in Redis. Data
+//! of another version, or damaged data, is refused and not changed.
 
 use std::fs;
 use std::path::Path;
@@ -52,7 +52,7 @@ async fn a_store_that_is_open_is_refused_and_can_be_opened_after_it_is_closed() 
 }
 
 #[tokio::test]
-async fn a_store_of_a_newer_format_is_refused_and_left_as_it_is() {
+async fn a_store_of_a_newer_format_is_refused_and_not_changed() {
     let directory = tempfile::tempdir().expect("a directory");
     open(directory.path()).expect("opens").close().await;
     overwrite_meta(directory.path(), "format", Some(&2_u32.to_le_bytes()));
@@ -65,7 +65,7 @@ async fn a_store_of_a_newer_format_is_refused_and_left_as_it_is() {
 }
 
 #[tokio::test]
-async fn a_store_that_says_its_format_in_another_way_is_not_taken_for_a_new_one() {
+async fn a_store_with_an_unreadable_format_is_not_treated_as_new() {
     for format in [Some(1_u64.to_le_bytes().to_vec()), Some(b"two".to_vec()), None] {
         let directory = tempfile::tempdir().expect("a directory");
         open(directory.path()).expect("opens").close().await;
@@ -85,7 +85,7 @@ async fn a_store_without_its_fingerprint_key_is_refused() {
 }
 
 #[test]
-fn a_file_that_is_no_store_is_refused_and_left_as_it_is() {
+fn a_file_that_is_no_store_is_refused_and_not_changed() {
     let directory = tempfile::tempdir().expect("a directory");
     let file = directory.path().join("imquota.redb");
     fs::write(&file, b"dear diary").expect("writes");
@@ -95,7 +95,7 @@ fn a_file_that_is_no_store_is_refused_and_left_as_it_is() {
 }
 
 #[test]
-fn a_directory_that_cannot_be_made_is_named() {
+fn a_directory_that_cannot_be_created_is_named() {
     let directory = tempfile::tempdir().expect("a directory");
     let file = directory.path().join("file");
     fs::write(&file, b"").expect("writes");
@@ -104,7 +104,7 @@ fn a_directory_that_cannot_be_made_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn data_in_redis_of_a_newer_format_is_refused_and_left_as_it_is() {
+async fn data_in_redis_of_a_newer_format_is_refused_and_not_changed() {
     let redis = Standalone::start();
     let open = || Redis::open(redis_options(&redis.url()), Arc::new(SystemClock));
     open().await.expect("opens").close().await;
@@ -123,9 +123,9 @@ async fn data_in_redis_of_a_newer_format_is_refused_and_left_as_it_is() {
     open().await.expect("opens again").close().await;
 }
 
-/// What a version before wrote gets a generation, an id and marks at the first start, once.
+/// Data of a previous version gets a generation, an id and marks at the first start, once.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_store_of_the_version_before_gets_its_generation_and_marks() {
+async fn a_store_of_the_previous_version_gets_its_generation_and_marks_in_redis() {
     let redis = Standalone::start();
     let key = "000102030405060708090a0b0c0d0e0f";
     redis.server.cli(&["HSET", "imquota:identity", "format", "1", "fingerprint_key", key]);

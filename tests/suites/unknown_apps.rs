@@ -21,13 +21,13 @@ use tokio::task::JoinSet;
 
 /// Longer than any call takes.
 const DEADLINE: Duration = Duration::from_secs(60);
-/// At once, so that no test waits for a day.
+/// No delay, so that no test waits for a day.
 const AT_ONCE: Duration = Duration::ZERO;
 
-/// Stores whose deployment is shared have one count.
+/// One test at a time, since shared deployments have one count.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
 
-/// An app that no other case has.
+/// A unique app.
 fn new_app() -> AppId {
     static APPS: AtomicUsize = AtomicUsize::new(0);
     let number = APPS.fetch_add(1, Ordering::SeqCst);
@@ -78,7 +78,7 @@ async fn is_refused(ledger: &Arc<dyn Ledger>, call: Call) {
     assert_eq!(ledger.apply(call, create("u")).await, Err(refused));
 }
 
-async fn as_many_as_the_most_are_admitted(ledger: Arc<dyn Ledger>) {
+async fn exactly_the_maximum_is_admitted(ledger: Arc<dyn Ledger>) {
     let (catalog, few) = (catalog(3, 100), [(); 3].map(|()| new_app()));
     for app in &few {
         takes(&ledger, call(app, &catalog)).await;
@@ -94,7 +94,7 @@ async fn as_many_as_the_most_are_admitted(ledger: Arc<dyn Ledger>) {
     let sample = Sample { region: "mainland".into(), kbps: 7, at: None };
     let metered = ledger.report_bandwidth(late.clone(), vec![sample]).await.map(drop);
     assert_eq!(metered, refused.map(drop));
-    // What releases, and what only asks, is not refused.
+    // Releases and dry runs are not refused.
     let leave = Operation::LeaveGroup { group: group("g"), users: vec![user("u")] };
     for operation in [delete("u"), leave] {
         let answer = ledger.apply(late.clone(), operation).await.expect("decided");
@@ -147,14 +147,14 @@ async fn an_app_with_limits_of_its_own_is_not_counted(ledger: Arc<dyn Ledger>) {
     ledger.put_schedule(&first, 1, &schedule).await.expect("stored");
     ledger.review_unknown_apps(AT_ONCE).await.expect("reviewed");
     takes(&ledger, call(&second, &one)).await;
-    // Its facts are not bounded any more.
+    // Its facts are no longer bounded.
     let users = (0..20).map(|number| user(format!("v{number}"))).collect();
     let answer = ledger.apply(call(&first, &one), Operation::CreateAccounts { users }).await;
     assert_eq!(outcome(&answer.expect("decided")), Outcome::Applied);
 }
 
-/// Of many apps that come at once, to several sidecars, as many are admitted as there is room for.
-async fn the_last_places_go_to_as_many_apps(ledgers: Vec<Arc<dyn Ledger>>) {
+/// Of many concurrent apps, on several sidecars, exactly the limit is admitted.
+async fn concurrent_apps_are_admitted_exactly_up_to_the_maximum(ledgers: Vec<Arc<dyn Ledger>>) {
     const APPS: usize = 60;
     let room = 20;
     let catalog = catalog(room, 100);
@@ -182,11 +182,11 @@ macro_rules! stamp {
             )*
 
             #[tokio::test(flavor = "multi_thread")]
-            async fn the_last_places_go_to_as_many_apps() {
+            async fn concurrent_apps_are_admitted_exactly_up_to_the_maximum() {
                 let _alone = crate::unknown_apps::ONE_AT_A_TIME.lock().await;
                 let store = crate::unknown_apps::stores::$store().await;
                 let others = crate::unknown_apps::stores::beside(&store, stringify!($store)).await;
-                crate::unknown_apps::the_last_places_go_to_as_many_apps(others).await;
+                crate::unknown_apps::concurrent_apps_are_admitted_exactly_up_to_the_maximum(others).await;
                 store.ledger.close().await;
             }
         }
@@ -197,16 +197,16 @@ macro_rules! on_each {
     ($($store:ident),*) => {
         $(
             stamp! { $store:
-                crate::unknown_apps::as_many_as_the_most_are_admitted
-                    as as_many_as_the_most_are_admitted
+                crate::unknown_apps::exactly_the_maximum_is_admitted
+                    as exactly_the_maximum_is_admitted
                 crate::unknown_apps::an_app_that_has_facts_is_never_refused
                     as an_app_that_has_facts_is_never_refused
                 crate::unknown_apps::an_app_without_facts_leaves_the_count
                     as an_app_without_facts_leaves_the_count
                 crate::unknown_apps::an_app_with_limits_of_its_own_is_not_counted
                     as an_app_with_limits_of_its_own_is_not_counted
-                crate::unknown_apps::facts::facts_are_bounded_as_a_plain_model_says
-                    as facts_are_bounded_as_a_plain_model_says
+                crate::unknown_apps::facts::facts_are_bounded_like_in_a_plain_model
+                    as facts_are_bounded_like_in_a_plain_model
             }
         )*
     };

@@ -1,4 +1,4 @@
-//! The real binary as a process of its own, for what ends a process or happens before it serves.
+//! The real binary as a process, for tests of its end or of the time before it serves.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -11,10 +11,10 @@ use tempfile::TempDir;
 
 use super::ports::free_port;
 
-/// Longest time for what a healthy process does at once.
-const AT_ONCE_MAX: Duration = Duration::from_secs(2);
+/// The longest time for conditions that a healthy process fulfils immediately.
+const HEALTHY_MAX: Duration = Duration::from_secs(2);
 
-/// `imquota serve`, with its log in a folder of its own.
+/// `imquota serve`, with its log in a temporary folder.
 pub struct Binary {
     child: Child,
     folder: TempDir,
@@ -24,7 +24,7 @@ pub struct Binary {
 }
 
 impl Binary {
-    /// Starts it over that store and waits for nothing.
+    /// Starts the process on a store without waiting.
     pub fn start(store: &str, extra: &[&str]) -> Self {
         let folder = TempDir::new().expect("a folder");
         let (data, admin, management) = (free_port(), free_port(), free_port());
@@ -48,10 +48,10 @@ impl Binary {
         Self { child, folder, data, admin, management }
     }
 
-    /// The status and the text of a page of the management port; `None` where there is no answer.
+    /// The status and the text of a page of the management port; `None` without a response.
     pub fn page(&self, path: &str) -> Option<(u16, String)> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.management)).ok()?;
-        stream.set_read_timeout(Some(AT_ONCE_MAX)).ok()?;
+        stream.set_read_timeout(Some(HEALTHY_MAX)).ok()?;
         write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").ok()?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer).ok()?;
@@ -65,7 +65,7 @@ impl Binary {
         text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
     }
 
-    /// Whether `/readyz` says so.
+    /// Returns whether `/readyz` reports readiness.
     pub fn is_ready(&self) -> bool {
         self.page("/readyz").is_some_and(|(status, _)| status == 200)
     }
@@ -74,18 +74,18 @@ impl Binary {
     pub fn wait_until(&mut self, what: &str, within: Duration, holds: impl Fn(&Self) -> bool) {
         let watch = Stopwatch::start();
         while !holds(self) {
-            let ended = self.child.try_wait().expect("the child can be asked");
+            let ended = self.child.try_wait().expect("the state of the child");
             assert_eq!(ended, None, "it ended before {what}:\n{}", self.log());
             assert!(watch.elapsed() < within, "not within {within:?}: {what}\n{}", self.log());
             std::thread::sleep(Duration::from_millis(20));
         }
     }
 
-    /// The exit code, once it has ended; `None` where a signal ended it.
+    /// The exit code after the end; `None` if a signal ended the process.
     pub fn end(&mut self, within: Duration) -> Option<i32> {
         let watch = Stopwatch::start();
         loop {
-            if let Some(ended) = self.child.try_wait().expect("the child can be asked") {
+            if let Some(ended) = self.child.try_wait().expect("the state of the child") {
                 return ended.code();
             }
             assert!(watch.elapsed() < within, "it did not end:\n{}", self.log());
@@ -93,12 +93,12 @@ impl Binary {
         }
     }
 
-    /// What it has logged.
+    /// The log so far.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
 
-    /// A path in its folder.
+    /// A path in the process's folder.
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }

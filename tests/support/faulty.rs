@@ -1,4 +1,4 @@
-//! A ledger and a directory that fail where the test says so.
+//! A ledger and a directory with injected faults.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -27,14 +27,14 @@ use imquota::store::StoreError;
 use imquota::store::fair::Load;
 use imquota::store::{Fingerprints, Identified, ServerState};
 
-/// What fails.
+/// The injected faults.
 #[derive(Debug, Default)]
 pub struct Faults {
-    /// Everything of the ledger fails once the directory has written a record.
+    /// The whole ledger fails once the directory has written a record.
     pub ledger_after_record: AtomicBool,
     /// The ledger's clock fails once the directory has written a record.
     pub clock_after_record: AtomicBool,
-    /// The directory writes a record and says that the store failed.
+    /// The directory writes a record and returns an error of the store.
     pub reply_of_record: AtomicBool,
     recorded: AtomicBool,
 }
@@ -44,7 +44,7 @@ impl Faults {
         fault.load(Ordering::SeqCst) && self.recorded.load(Ordering::SeqCst)
     }
 
-    /// Nothing fails any more.
+    /// Removes all faults.
     pub fn mend(&self) {
         for each in [&self.ledger_after_record, &self.clock_after_record, &self.reply_of_record] {
             each.store(false, Ordering::SeqCst);

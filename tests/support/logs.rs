@@ -1,4 +1,4 @@
-//! The log of this process: what its tests log, all of them together.
+//! The log of this test binary, common to all of its tests.
 
 use std::io::Write;
 use std::sync::{Arc, LazyLock, Mutex};
@@ -13,21 +13,21 @@ pub struct Logs {
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);
 
-/// One subscriber for the process: a line that is first reached on another thread is switched off
-/// for good if only this thread has a subscriber.
+/// One subscriber for the process: a call site that is first reached on another thread stays
+/// disabled if only this thread has a subscriber.
 static LOG: LazyLock<Log> = LazyLock::new(|| {
     let log = Log::default();
     let writer = log.clone();
     let subscriber =
         tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
     tracing::subscriber::set_global_default(subscriber).expect("the first subscriber");
-    // Lines that were reached while it was being set.
+    // Call sites that were reached before the subscriber was set.
     tracing::callsite::rebuild_interest_cache();
     log
 });
 
 impl Logs {
-    /// Collects what is logged from now on.
+    /// Collects all later lines.
     pub fn collect() -> Self {
         let log = LOG.0.lock().expect("nobody panics with it");
         Self { begins_at_bytes: log.len() }

@@ -1,8 +1,8 @@
-//! What the tests over the engine share: a clock that stands still until it is moved, seeded
-//! random numbers, and the engine with its administration over a store.
+//! Shared parts of the engine tests: a manual clock, seeded random numbers, and the engine with its
+//! admin service over a store.
 //!
-//! Whatever the tests call of the crate to build a service stands here, so that a changed
-//! signature changes one place.
+//! All calls of the crate that build a service are here, so that a changed signature changes one
+//! place.
 
 #![allow(dead_code, reason = "each test crate uses a part of it")]
 
@@ -46,11 +46,11 @@ use imquota::telemetry::Metrics;
 
 use self::faulty::{Faults, FaultyDirectory, FaultyLedger};
 
-/// A time of day that the test moves.
+/// A time of day that the test sets.
 #[derive(Debug)]
 pub struct ManualClock {
     millis: AtomicI64,
-    /// Where a server with a moved clock reads the time.
+    /// The file from which a server with a fake clock reads the time.
     file: Option<PathBuf>,
 }
 
@@ -59,7 +59,7 @@ impl ManualClock {
         Arc::new(Self { millis: AtomicI64::new(millis), file: None })
     }
 
-    /// A clock that a server goes by too, which reads it from that file.
+    /// A clock that is shared with a server through a file.
     pub fn shared(millis: i64, file: &Path) -> Arc<Self> {
         let clock = Self { millis: AtomicI64::new(millis), file: Some(file.to_owned()) };
         clock.set(millis);
@@ -87,7 +87,7 @@ impl Clock for ManualClock {
     }
 }
 
-/// Random numbers by splitmix64.
+/// Random numbers by SplitMix64.
 #[derive(Debug, Clone)]
 pub struct Rng(u64);
 
@@ -126,7 +126,7 @@ impl Rng {
     }
 }
 
-/// `IMQUOTA_SEED`, or the one that the test runs with by default.
+/// The seed: `IMQUOTA_SEED`, or the default of the test.
 pub fn seed(default: u64) -> u64 {
     match std::env::var("IMQUOTA_SEED") {
         Ok(text) => text.parse().expect("IMQUOTA_SEED is a whole number"),
@@ -157,7 +157,7 @@ pub fn create_capped(members: u32, max_members: u32) -> Operation {
     }
 }
 
-/// The options of that URL, as the sidecar reads them.
+/// The options of a URL, parsed like by the sidecar.
 pub fn redis_options(url: &str) -> Options {
     let config = Config::load(&Flags::default().with("store", url), &Environment::default());
     match config.expect("a good URL").store {
@@ -166,7 +166,7 @@ pub fn redis_options(url: &str) -> Options {
     }
 }
 
-/// Where the facts are kept.
+/// The location of the facts.
 #[derive(Debug, Clone)]
 pub enum Place {
     Memory,
@@ -181,7 +181,7 @@ impl Place {
     }
 }
 
-/// The engine and its administration over one open store.
+/// The engine and its admin service over one open store.
 pub struct Service {
     pub engine: Arc<Engine>,
     pub administration: Administration,
@@ -190,18 +190,18 @@ pub struct Service {
 }
 
 impl Service {
-    /// Over a store of any kind.
+    /// Opens a service on a store of any kind.
     pub async fn open_any(place: &Place, clock: Arc<dyn Clock>, catalog: Catalog) -> Self {
         let Place::Redis(url) = place else { return Self::open(place, clock, catalog) };
         Self::open_redis(redis_options(url), clock, catalog).await
     }
 
-    /// Over a Redis that is reached in that way.
+    /// Opens a service on a Redis with these options.
     pub async fn open_redis(options: Options, clock: Arc<dyn Clock>, catalog: Catalog) -> Self {
         Self::open_remembered(options, StoreMemory::default(), clock, catalog).await
     }
 
-    /// The same with what is remembered of it.
+    /// Opens a service on a Redis with its remembered state.
     pub async fn open_remembered(
         options: Options,
         memory: StoreMemory,
@@ -213,7 +213,7 @@ impl Service {
         Self::over(ledger, directory, clock, catalog)
     }
 
-    /// Over a store in this process.
+    /// Opens a service on a store in this process.
     pub fn open(place: &Place, clock: Arc<dyn Clock>, catalog: Catalog) -> Self {
         let store = match place {
             Place::Memory => Embedded::in_memory(clock.clone()),
@@ -223,13 +223,13 @@ impl Service {
         Self::beside(store.expect("the store opens"), clock, catalog)
     }
 
-    /// Over an embedded store that is open.
+    /// Creates a service on an open embedded store.
     pub fn beside(store: Embedded, clock: Arc<dyn Clock>, catalog: Catalog) -> Self {
         let Stores { ledger, directory, .. } = store.into();
         Self::over(ledger, directory, clock, catalog)
     }
 
-    /// Over a store in memory that fails where the test says so.
+    /// Creates a service on a store in memory with injected faults.
     pub fn faulty(faults: &Arc<Faults>, clock: Arc<dyn Clock>, catalog: Catalog) -> Self {
         let store = Embedded::in_memory(clock.clone()).expect("the store opens");
         let Stores { ledger, directory, .. } = store.into();
@@ -238,7 +238,7 @@ impl Service {
         Self::over(Arc::new(ledger), Arc::new(directory), clock, catalog)
     }
 
-    /// Over an open store.
+    /// Creates a service on an open store.
     pub fn over(
         ledger: Arc<dyn Ledger>,
         directory: Arc<dyn Directory>,
@@ -253,20 +253,20 @@ impl Service {
         Self { engine, administration, clock, ledger }
     }
 
-    /// Puts the service's catalog into force as a sidecar does at its start, and publishes the
-    /// limits of all apps: the version that is in force then, and the loaded one where it differs.
+    /// Activates the service's catalog like a sidecar at its start, and publishes the limits of all
+    /// apps; returns the version in force, and the loaded one if it differs.
     pub async fn load(&self, catalog: Catalog) -> (String, Option<String>) {
         let standing = self.administration.change_catalog(catalog).await.expect("accepted");
         self.administration.publish_all().await.expect("published");
         (standing.in_force.version, standing.differs.map(|it| it.version))
     }
 
-    /// Whether the store lost its facts, and why.
+    /// The reason why the store counts as lost, if it does.
     pub fn loss(&self) -> Option<String> {
         self.ledger.identity().loss.map(|loss| loss.why)
     }
 
-    /// Closes the store in good order.
+    /// Closes the store.
     pub async fn close(self) {
         self.ledger.close().await;
     }
@@ -305,7 +305,7 @@ impl Service {
         self.engine.usage(app.clone(), subject, deadline).await.expect("a reading")
     }
 
-    /// What a call of that app is carried out under.
+    /// The parameters of a call for an app.
     pub fn call(&self, app: &AppId) -> Call {
         Call {
             app: app.clone(),
@@ -322,17 +322,17 @@ impl Service {
         self.ledger.fingerprints()
     }
 
-    /// Compares a claim with what is held, and repairs as asked.
+    /// Compares an expected state with the facts, and repairs on request.
     pub async fn compare(&self, comparison: &Comparison, claim: ExpectedState) -> Vec<Difference> {
         self.ledger.compare(comparison, vec![claim]).await.expect("compared")
     }
 
-    /// What was metered of an app on the days from `first` to `last`.
+    /// The metered figures of an app on the days from `first` to `last`.
     pub async fn figures(&self, app: &AppId, first: Day, last: Day) -> Figures {
         self.ledger.figures(&self.call(app), first, last).await.expect("figures")
     }
 
-    /// What the subject holds of that limit.
+    /// The usage of a subject under a limit.
     pub async fn used(&self, app: &AppId, subject: Subject, limit_id: &str) -> i64 {
         let report = self.usage(app, subject).await;
         let of_limit = report.usages.iter().find(|usage| usage.limit_id.to_string() == limit_id);
@@ -353,7 +353,7 @@ impl Service {
         self.change(app, request, ChangeKind::Purchase { order, months }).await.map(drop)
     }
 
-    /// Makes a change that counts from now on.
+    /// Makes a change with the current instant.
     pub async fn change(
         &self,
         app: &AppId,
@@ -367,12 +367,12 @@ impl Service {
     }
 }
 
-/// Whoever the tests are.
+/// The actor of the tests.
 pub fn actor() -> Actor {
     Actor { name: "test".to_owned(), from: "here".to_owned() }
 }
 
-/// An order by one word: an edition of the built-in catalog, `renew`, or an add-on.
+/// An order from one word: an edition of the built-in catalog, `renew`, or an add-on.
 pub fn order(what: &str) -> Order {
     match what {
         "trial" | "professional" => Order::Edition(what.to_owned()),

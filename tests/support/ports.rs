@@ -1,4 +1,4 @@
-//! Free ports for servers, away from those that the system gives to outgoing connections.
+//! Free ports for servers, outside of the range for outgoing connections.
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
@@ -8,19 +8,19 @@ use std::net::TcpListener;
 /// outgoing connections begin.
 const PORT_FIRST: u16 = 10_500;
 const PORTS: u64 = 12_000;
-/// From a node's port to the one where cluster nodes talk to each other.
+/// The offset from a node's port to its cluster bus port.
 const BUS_OFFSET: u16 = 10_000;
-const PORTS_LOOKED_AT_MAX: usize = 1_000;
+const PORTS_TRIED_MAX_PER_CALL: usize = 1_000;
 
-/// A port that nobody listens at, nor at the bus port that belongs to it.
+/// Returns a port that is unused together with its bus port.
 pub fn free_port() -> u16 {
     let is_free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
-    for _ in 0..PORTS_LOOKED_AT_MAX {
+    for _ in 0..PORTS_TRIED_MAX_PER_CALL {
         let random = RandomState::new().build_hasher().finish();
         let port = PORT_FIRST + u16::try_from(random % PORTS).expect("fits");
         if is_free(port) && is_free(port + BUS_OFFSET) {
             return port;
         }
     }
-    panic!("no free port among {PORTS_LOOKED_AT_MAX}");
+    panic!("no free port among {PORTS_TRIED_MAX_PER_CALL}");
 }

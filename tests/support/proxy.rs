@@ -1,4 +1,4 @@
-//! A TCP proxy between a client and a server, which fails on demand.
+//! A TCP proxy between a client and a server that injects faults.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -14,18 +14,18 @@ use super::redis::free_port;
 /// Bytes taken at once.
 const CHUNK_BYTES: usize = 64 * 1024;
 
-/// What the proxy does with connections, old and new.
+/// The treatment of connections, old and new.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
     /// Forwards.
     Pass,
-    /// Keeps connections open and forwards nothing; what was sent arrives once that is over.
+    /// Keeps connections open and delays all bytes until the mode ends.
     BlackHole,
     /// Closes all connections; new ones are refused.
     Refuse,
 }
 
-/// Forwards from a port of its own until it is dropped.
+/// A proxy with a port of its own, which forwards until it is dropped.
 pub struct Proxy {
     port: u16,
     mode: watch::Sender<Mode>,
@@ -34,12 +34,12 @@ pub struct Proxy {
     task: JoinHandle<()>,
 }
 
-/// Where one request stops until it is let through.
+/// A gate that stops one request until it is released.
 #[derive(Debug)]
 struct Gate {
-    /// How many requests that contain this pass before the one that stops.
+    /// The bytes that select requests, and the number of requests to pass before the stopped one.
     wanted: std::sync::Mutex<Option<(usize, Vec<u8>)>>,
-    /// Whether a request waits at it.
+    /// True while a request waits at the gate.
     is_closed: watch::Sender<bool>,
 }
 
@@ -48,7 +48,7 @@ struct Gate {
 struct Losses {
     left: AtomicUsize,
     lost: AtomicUsize,
-    /// What a request must contain; set before `left`.
+    /// The bytes that a request must contain; set before `left`.
     of: std::sync::Mutex<Vec<u8>>,
 }
 
@@ -70,18 +70,18 @@ impl Proxy {
         Self { port, mode, losses, gate, task }
     }
 
-    /// Where it listens.
+    /// The port of the proxy.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// Changes what it does from now on.
+    /// Changes the mode.
     pub fn set(&self, mode: Mode) {
         self.mode.send_replace(mode);
     }
 
-    /// Of the next `count` requests that contain `of` (say `EVALSHA`; nothing: of all), lets the
-    /// server do what they ask and closes the connection in place of the reply.
+    /// Forwards the next `count` requests that contain `of` (such as `EVALSHA`; empty: all), and
+    /// closes the connection in place of each reply.
     pub fn drop_replies(&self, count: usize, of: &str) {
         *self.losses.of.lock().expect("nobody panics with it") = of.as_bytes().to_vec();
         self.losses.left.store(count, Ordering::SeqCst);
@@ -96,15 +96,15 @@ impl Proxy {
     /// Waits until a request has stopped.
     pub async fn stopped(&self) {
         let mut is_closed = self.gate.is_closed.subscribe();
-        is_closed.wait_for(|is_closed| *is_closed).await.expect("the gate is ours");
+        is_closed.wait_for(|is_closed| *is_closed).await.expect("the gate is alive");
     }
 
-    /// Lets the request that has stopped through.
+    /// Releases the stopped request.
     pub fn let_through(&self) {
         self.gate.is_closed.send_replace(false);
     }
 
-    /// How many replies were dropped so far.
+    /// The number of dropped replies.
     pub fn dropped(&self) -> usize {
         self.losses.lost.load(Ordering::SeqCst)
     }
@@ -117,7 +117,7 @@ impl Drop for Proxy {
 }
 
 impl Losses {
-    /// Whether the reply to this request is to be lost.
+    /// Returns whether the reply to this request must be dropped.
     fn take(&self, request: &[u8]) -> bool {
         if self.left.load(Ordering::SeqCst) == 0 {
             return false;
@@ -130,7 +130,7 @@ impl Losses {
 }
 
 impl Gate {
-    /// Ready when this request may go on.
+    /// Waits until this request may be forwarded.
     async fn pass(&self, request: &[u8]) {
         let stops = {
             let mut wanted = self.wanted.lock().expect("nobody panics with it");
@@ -147,7 +147,7 @@ impl Gate {
         if stops {
             self.is_closed.send_replace(true);
             let mut is_closed = self.is_closed.subscribe();
-            // The sender lives as long as this.
+            // The sender lives as long as the gate.
             let _ = is_closed.wait_for(|is_closed| !is_closed).await;
         }
     }
@@ -161,7 +161,7 @@ async fn serve(
     (losses, gate): (Arc<Losses>, Arc<Gate>),
 ) {
     let mut listener = Some(listener);
-    // Aborts its tasks, and so closes the connections, when it is dropped.
+    // Aborts its tasks on drop, which closes the connections.
     let mut connections = JoinSet::new();
     loop {
         let now = *mode.borrow_and_update();
@@ -170,7 +170,7 @@ async fn serve(
             connections.shutdown().await;
         } else if listener.is_none() {
             let again = TcpListener::bind(("127.0.0.1", port)).await;
-            listener = Some(again.expect("the port is outside of those that are handed out"));
+            listener = Some(again.expect("the port is outside of the system's range"));
         }
         let accept = async {
             match &listener {
@@ -199,7 +199,7 @@ async fn forward(
         return;
     }
     let Ok(server) = TcpStream::connect(("127.0.0.1", target)).await else { return };
-    // Small requests are not to wait for one another; where it fails they do.
+    // Small requests must not wait for one another; on an error they do.
     client.set_nodelay(true).ok();
     server.set_nodelay(true).ok();
     let (from_client, to_client) = client.into_split();
@@ -211,7 +211,7 @@ async fn forward(
     );
 }
 
-/// Forwards requests until the client has no more, or the reply to one is to be lost.
+/// Forwards requests until the client ends, or until a reply must be dropped.
 async fn requests(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
@@ -229,12 +229,12 @@ async fn requests(
             break;
         }
     }
-    // The server takes what was sent before, and then ends the connection itself. Where it has
-    // already, there is nothing to end.
+    // The server reads the bytes that were sent before, and then ends the connection itself,
+    // unless it has already.
     to.shutdown().await.ok();
 }
 
-/// Forwards replies until the server has no more; once they are to be lost, only reads them.
+/// Forwards replies until the server ends; only reads them once they must be dropped.
 async fn replies(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
@@ -255,7 +255,7 @@ async fn replies(
     to.shutdown().await.ok();
 }
 
-/// The next bytes, which wait while nothing is forwarded; `None` at the end.
+/// The next bytes, delayed while nothing is forwarded; `None` at the end.
 async fn read(
     from: &mut OwnedReadHalf,
     chunk: &mut [u8],

@@ -1,9 +1,9 @@
 //! Real Redis processes on loopback ports, one for each test that wants to stop, kill or break it.
 //!
-//! - Every server has a folder of its own: its configuration, its data and what it said (`log`).
-//! - A port is free when it is taken, and below those that the system hands out for outgoing
-//!   connections, so that it is still free when a killed server comes back. Its bus port
-//!   (`port + 10000`) is free too.
+//! - Every server has a folder of its own: its configuration, its data and its log (`log`).
+//! - A port is free when it is chosen, and below the system's range for outgoing connections, so
+//!   that it is still free when a killed server comes back. Its bus port (`port + 10000`) is free
+//!   too.
 //! - Servers die when they are dropped, and with the test process however that ends: `setpriv`
 //!   ties them to a thread that lives as long as the process.
 //!
@@ -29,15 +29,15 @@ pub use cluster::Cluster;
 pub use process::run;
 pub use sentinels::Sentinels;
 
-/// Longer than anything takes: a Sentinel that got no processor for two seconds does nothing for
+/// Longer than any step takes: a Sentinel that got no processor for two seconds does nothing for
 /// thirty more.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// Time between two looks.
-const LOOK_AGAIN: Duration = Duration::from_millis(15);
+/// The interval of polling.
+const POLL_INTERVAL: Duration = Duration::from_millis(15);
 /// Attempts to start on a free port, which another process may take in between.
 const PORTS_TRIED_MAX: usize = 10;
 
-/// What every server is told; later lines overrule.
+/// The settings of every server; later lines override them.
 const SETTINGS: &str = "\
 bind 127.0.0.1
 protected-mode no
@@ -50,11 +50,11 @@ set-max-intset-entries 8192
 enable-debug-command local
 ";
 
-/// The allocator's own thread sleeps until some time of day: by a clock behind the true one it
-/// never would, and takes a processor for itself.
+/// The allocator's background thread sleeps until a time of day: with a clock behind the real one
+/// it never sleeps, and uses a whole processor.
 const SETTING_OF_MOVED_CLOCK: &str = "jemalloc-bg-thread no\n";
 
-/// Looks until `look` finds something.
+/// Polls until `look` returns a value.
 pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let waiting = Stopwatch::start();
     loop {
@@ -62,7 +62,7 @@ pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
             return found;
         }
         assert!(waiting.elapsed() < PATIENCE, "waited {PATIENCE:?} in vain for {what}");
-        std::thread::sleep(LOOK_AGAIN);
+        std::thread::sleep(POLL_INTERVAL);
     }
 }
 
@@ -82,7 +82,7 @@ impl Server {
         Self::start_by(None, extra)
     }
 
-    /// The same, by a time of day that the test moves.
+    /// Starts a server with a fake time of day.
     pub fn start_with_clock(extra: &[&str], clock: &MovedClock) -> Self {
         Self::start_by(Some(clock), extra)
     }
@@ -117,11 +117,11 @@ impl Server {
         panic!("no redis-server came up on {PORTS_TRIED_MAX} ports");
     }
 
-    /// Whether our process answers at the port. Without an answer while it runs, panics.
+    /// Returns whether our process replies at the port. Panics if it runs without replying.
     fn came_up(&self) -> bool {
         let ours = format!("process_id:{}", self.pid());
         wait_for(&format!("redis-server at {}\n{}", self.port, self.log()), || {
-            let ended = self.child().try_wait().expect("a child of ours").is_some();
+            let ended = self.child().try_wait().expect("our child").is_some();
             if ended {
                 return Some(false);
             }
@@ -131,7 +131,7 @@ impl Server {
         })
     }
 
-    /// Where it listens.
+    /// The server's port.
     pub fn port(&self) -> u16 {
         self.port
     }
@@ -141,40 +141,40 @@ impl Server {
         format!("127.0.0.1:{}", self.port)
     }
 
-    /// Its folder.
+    /// The server's folder.
     pub fn folder(&self) -> PathBuf {
         self.folder.path().to_owned()
     }
 
-    /// What it said so far.
+    /// The log so far.
     pub fn log(&self) -> String {
         fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
 
-    /// Ends it as a crash would.
+    /// Kills the server, like a crash.
     pub fn kill9(&self) {
         let mut child = self.child();
-        // Of a child that has ended already there is nothing to kill.
+        // Fails for a child that has ended already.
         child.kill().ok();
-        child.wait().expect("a child of ours");
+        child.wait().expect("our child");
     }
 
-    /// Whether the process is there.
+    /// Returns whether the process runs.
     pub fn is_running(&self) -> bool {
-        self.child().try_wait().expect("a child of ours").is_none()
+        self.child().try_wait().expect("our child").is_none()
     }
 
-    /// Freezes it: connections stay, nothing is answered.
+    /// Freezes the server: connections stay open without replies.
     pub fn stop(&self) {
         run("kill", &["-STOP", &self.pid()]).expect("it runs");
     }
 
-    /// Thaws it.
+    /// Thaws the server.
     pub fn resume(&self) {
         run("kill", &["-CONT", &self.pid()]).expect("it runs");
     }
 
-    /// Starts it again with its folder and port, after killing it where it runs.
+    /// Restarts the server with its folder and port, after killing it if it runs.
     pub fn restart(&self) {
         self.kill9();
         *self.child() = launch(&self.folder, self.sentinel, &self.environment);
@@ -185,7 +185,7 @@ impl Server {
         });
     }
 
-    /// What `redis-cli` prints, without the last line break; panics on an error.
+    /// The output of `redis-cli`, without the last line break; panics on an error.
     pub fn cli(&self, arguments: &[&str]) -> String {
         match self.try_cli(arguments) {
             Ok(printed) => printed,
@@ -193,7 +193,8 @@ impl Server {
         }
     }
 
-    /// The same, with errors of the server, of the connection, and after 10 s of silence.
+    /// The output of `redis-cli`, or an error of the server, of the connection, or after 10 s of
+    /// silence.
     pub fn try_cli(&self, arguments: &[&str]) -> Result<String, String> {
         let port = self.port.to_string();
         let mut all = vec!["10", "redis-cli", "-e", "-h", "127.0.0.1", "-p", &port];
@@ -201,17 +202,17 @@ impl Server {
         run("timeout", &all)
     }
 
-    /// A line of `INFO`, where the server answers and has it.
+    /// A value of `INFO`, if the server replies and has it.
     pub fn info(&self, section: &str, field: &str) -> Option<String> {
         field_of(&self.try_cli(&["INFO", section]).ok()?, field)
     }
 
-    /// Waits until so many replicas have acknowledged all that this master has written so far.
+    /// Waits until that number of replicas has acknowledged all writes of this master so far.
     pub fn wait_until_replicated(&self, replicas: usize) {
         let written = wait_for("a master's offset", || {
             self.info("replication", "master_repl_offset")?.parse::<u64>().ok()
         });
-        // Before its first acknowledgement a replica is listed, but not sent anything yet.
+        // Before its first acknowledgement a replica is listed, but gets no data yet.
         let has_it = |line: &str| {
             let mut fields = line.split(',').filter_map(|field| field.trim_end().split_once('='));
             let offset = fields.find(|(name, _)| *name == "offset");
@@ -255,7 +256,7 @@ fn field_of(lines: &str, field: &str) -> Option<String> {
     lines.find(|(name, _)| *name == field).map(|(_, value)| value.to_owned())
 }
 
-/// A server alone.
+/// A single server.
 pub struct Standalone {
     pub server: Server,
 }
@@ -270,19 +271,19 @@ impl Standalone {
     }
 }
 
-/// The one that tests share which leave it whole; it ends with the process.
+/// The server shared by tests that do not break it; it ends with the process.
 pub fn shared_standalone() -> &'static Standalone {
     static SHARED: OnceLock<Standalone> = OnceLock::new();
     SHARED.get_or_init(Standalone::start)
 }
 
-/// The same, under Sentinels.
+/// The shared deployment with Sentinels.
 pub fn shared_sentinels() -> &'static Sentinels {
     static SHARED: OnceLock<Sentinels> = OnceLock::new();
     SHARED.get_or_init(Sentinels::start)
 }
 
-/// The same, as a cluster.
+/// The shared cluster.
 pub fn shared_cluster() -> &'static Cluster {
     static SHARED: OnceLock<Cluster> = OnceLock::new();
     SHARED.get_or_init(Cluster::start)

@@ -88,7 +88,7 @@ pub enum Sale {
     ByName {
         /// The least useful number.
         least: u64,
-        /// Whether every edition lists it. If not, either all editions list it or none does.
+        /// True if every edition lists it. If not, either all editions list it or none does.
         is_required: bool,
     },
     /// The free number of postpaid usage, in an edition without postpaid.
@@ -117,18 +117,18 @@ pub enum Line {
     Keyed(&'static str),
 }
 
-/// Whether the failure policy has a mode for a limit, under its name without a type.
+/// Part of a limit in the failure policy, which has a mode under its name without a type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Failing {
-    /// No: it is not considered without the store.
+    /// None: it is not considered without the store.
     Unconsidered,
-    /// Yes.
+    /// It has a mode.
     Always,
-    /// Yes, and it is considered only for types that have such a limit.
+    /// It has a mode, and is considered only for types that have such a limit.
     WhereLimited,
 }
 
-/// Whether a limit is listed where it has no number.
+/// The condition on which a limit is listed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Listed {
     /// Always.
@@ -147,7 +147,7 @@ pub struct Row {
     pub name: &'static str,
     /// The facts that it counts; `None`: every operation that takes is checked.
     pub relation: Option<Relation>,
-    /// Whose facts it counts.
+    /// The kind of subject whose facts it counts.
     pub scope: Scope,
     /// The time over which it counts them.
     pub window: Window,
@@ -159,7 +159,7 @@ pub struct Row {
     pub line: Line,
     /// Its part in the failure policy.
     pub failing: Failing,
-    /// Whether it is listed where it has no number.
+    /// The condition on which it is listed.
     pub listed: Listed,
     /// The facts, in the sentence of a denial.
     pub noun: &'static str,

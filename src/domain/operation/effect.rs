@@ -14,7 +14,7 @@ pub struct Effect<'a> {
     pub user: Option<&'a UserId>,
     /// The user at the other end.
     pub peer: Option<&'a UserId>,
-    /// Whether the peer's count does not change.
+    /// True if the peer's count does not change.
     pub one_way: bool,
     /// The group that it is about.
     pub group: Option<&'a GroupId>,
@@ -27,9 +27,9 @@ pub struct Effect<'a> {
 pub struct Counted<'a> {
     /// The limit.
     pub limit: LimitKind,
-    /// Whether the count is that of the user at the other end.
+    /// True if the count is that of the user at the other end.
     pub is_peer: bool,
-    /// Whose count it is.
+    /// The subject of the count.
     pub whose: Whose<'a>,
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::listing::{JournalItem, JournalState};
 use super::queue::{Ahead, NoRoom, Queue, TRIES_MAX};
+use crate::clock::test_time::advance;
 use crate::domain::decision::Mode;
 use crate::domain::failure_policy::Budget;
 use crate::domain::id::{AppId, GroupId, UserId};
@@ -161,7 +162,7 @@ fn a_batch_that_fails_is_tried_one_by_one_until_the_entry_is_found() {
     let blocked = loop {
         assert!(tried < 20, "it is never blocked");
         let Some(batch) = queue.take(|_, _| false) else {
-            std::thread::sleep(AFTER_BACKOFF);
+            advance(AFTER_BACKOFF);
             continue;
         };
         if batch.numbers == [4] {
@@ -192,7 +193,7 @@ fn a_batch_that_fails_is_tried_one_by_one_until_the_entry_is_found() {
     assert!(!queue.retry(2), "only the blocked entry itself");
     assert!(queue.retry(1));
     assert_eq!(queue.ahead(&app(), &join("x", &["y"])), Ahead::Waits(5));
-    std::thread::sleep(AFTER_BACKOFF);
+    advance(AFTER_BACKOFF);
     assert_eq!(take_all(&mut queue), [[1]]);
     queue.done(&[1]);
     assert_eq!(take_all(&mut queue), [[2]]);
@@ -206,11 +207,11 @@ fn a_dropped_entry_lets_the_chain_proceed() {
     add(&mut queue, 1, join("g", &["a"]));
     add(&mut queue, 2, leave("g", &["a"]));
     for _ in 0..TRIES_MAX {
-        std::thread::sleep(AFTER_BACKOFF);
+        advance(AFTER_BACKOFF);
         assert_eq!(take_all(&mut queue), [[1]]);
         queue.failed(&[1], "WRONGTYPE");
     }
-    std::thread::sleep(AFTER_BACKOFF);
+    advance(AFTER_BACKOFF);
     assert_eq!(take_all(&mut queue), Vec::<Vec<u64>>::new());
     assert!(!fits(&mut queue, 3, join("g", &["p", "q", "r"])), "its fact stays in the budget");
     queue.remove(&[1]);
@@ -315,7 +316,7 @@ fn a_lane_whose_server_is_absent_holds_up_no_other() {
         taken.extend(batch.numbers);
     }
     assert_eq!(taken, BTreeSet::from([2, 3]));
-    std::thread::sleep(AFTER_BACKOFF);
+    advance(AFTER_BACKOFF);
     assert_eq!(take_all(&mut queue), [[1]]);
 }
 

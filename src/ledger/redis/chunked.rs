@@ -19,9 +19,9 @@ use crate::redis::reply::integer;
 /// The state of a dry run: what the batch would have taken so far, since nothing is written.
 #[derive(Default)]
 pub struct DryRun<'a> {
-    /// Whether nothing is written.
+    /// True if nothing is written.
     pub on: bool,
-    /// Whether members are not tracked, so that a second take of one user is no idempotent retry.
+    /// True if members are not tracked, so that a second take of one user is no idempotent retry.
     pub untracked: bool,
     held: HashSet<&'a UserId>,
     /// The number of facts taken.
@@ -97,7 +97,7 @@ impl Keys {
 pub struct Chunked<'a> {
     /// The results so far.
     pub answer: Answer,
-    /// What the steps so far would have taken.
+    /// The facts that the steps so far would have taken.
     pub dry_run: DryRun<'a>,
     users: Vec<&'a UserId>,
     /// The users of the step that was returned last.

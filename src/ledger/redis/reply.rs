@@ -19,7 +19,7 @@ pub struct ViolationNote {
 pub struct LimitTag {
     /// The limit.
     pub limit: LimitKind,
-    /// Whether the count is the peer's.
+    /// True if the count is the peer's.
     pub is_peer: bool,
 }
 

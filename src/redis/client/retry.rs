@@ -124,6 +124,7 @@ impl Drop for Task {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::test_time::advance;
 
     #[test]
     fn retries_are_bounded_and_the_budget_refills_with_time() {
@@ -133,7 +134,7 @@ mod tests {
         // The burst, and what the budget regains meanwhile on a slow machine.
         assert!((most..3 * most).contains(&taken), "{taken}");
         while retries.take() {}
-        std::thread::sleep(Duration::from_millis(20));
+        advance(Duration::from_millis(20));
         assert!(retries.take());
     }
 }

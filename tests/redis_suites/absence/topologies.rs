@@ -1,8 +1,8 @@
-//! The same cases on one server, under Sentinels and in a Cluster, with each durability: nothing is
-//! admitted over a limit while a server answers, nothing beyond the budget while it is absent, and
-//! nothing is refused that could be decided.
+//! Cases of absence on one server, under Sentinels and in a Cluster, with each durability: nothing
+//! is admitted over a limit while a server replies, nothing beyond the budget while it is absent,
+//! and nothing is refused that could be decided.
 //!
-//! `IMQUOTA_ABSENCE_APPS` (3) says how many apps take part in each case.
+//! `IMQUOTA_ABSENCE_APPS` (3) sets the number of apps in each case.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -21,9 +21,9 @@ use crate::support::{app, group, redis_options, user};
 
 /// Joins of each app while its server is absent: more than the budget of a group.
 const JOINS: usize = 60;
-/// Members that the failure policy of the built-in catalog admits to a group.
+/// The budget of the built-in catalog's failure policy for members of a group.
 const GROUP_BUDGET: u64 = 50;
-/// As good as never, so that no replica is promoted in between.
+/// Long enough that no replica is promoted in between.
 const NEVER_MS: &str = "1000000000";
 /// Friends of a user on the default edition.
 const FRIENDS_MAX: usize = 20;
@@ -80,7 +80,7 @@ impl Store {
         }
     }
 
-    /// The masters, or the replicas. None is ever replaced.
+    /// The masters, or the replicas. No server is ever replaced.
     fn of_role(&self, role: &str) -> Vec<&Server> {
         let servers = self.servers().into_iter();
         let is = |server: &&Server| {
@@ -107,7 +107,7 @@ async fn decided(sidecar: &Sidecar, app: &AppId, name: &str) -> Outcome {
     }
 }
 
-/// A server that is out of memory answers: takes are refused, releases run.
+/// A server that is out of memory replies: takes are refused, releases run.
 async fn out_of_memory(store: &Store, sidecar: &Sidecar, case: &str) {
     let (apps, masters) = (apps(case), store.of_role("master"));
     for app in &apps {
@@ -135,7 +135,7 @@ async fn out_of_memory(store: &Store, sidecar: &Sidecar, case: &str) {
     }
 }
 
-/// Masters that are frozen are absent: what the policy admits is within the budget, and counted.
+/// Frozen masters are absent: the policy admits within the budget, and the takes are counted.
 async fn frozen(store: &Store, sidecar: &Sidecar, case: &str) {
     let (apps, masters) = (apps(case), store.of_role("master"));
     for app in &apps {
@@ -171,7 +171,7 @@ async fn frozen(store: &Store, sidecar: &Sidecar, case: &str) {
     }
 }
 
-/// A damaged key is an answer, about its own app alone.
+/// A damaged key is an error reply, for its own app alone.
 async fn damaged(store: &Store, sidecar: &Sidecar, case: &str) {
     let masters = store.of_role("master");
     let sets = || -> BTreeSet<(u16, String)> {
@@ -211,7 +211,7 @@ async fn damaged(store: &Store, sidecar: &Sidecar, case: &str) {
     }
 }
 
-/// Without replicas nothing is answered, denials neither; nothing is admitted.
+/// Without replicas every call is refused, even denials; nothing is admitted.
 async fn without_replicas(store: &Store, sidecar: &Sidecar, case: &str) {
     let (apps, replicas) = (apps(case), store.of_role("slave"));
     let full = app(&format!("{case}-full"));
@@ -242,7 +242,7 @@ async fn without_replicas(store: &Store, sidecar: &Sidecar, case: &str) {
     assert_eq!(sidecar.members(&full).await, u64::from(MEMBERS_MAX), "{case}");
 }
 
-/// Many large calls of one app: another app's users at their limit get nothing more.
+/// Many large calls of one app: users of another app at their limit stay denied.
 async fn load(_store: &Store, sidecar: &Sidecar, case: &str) {
     let (busy, quiet) = (app(&format!("{case}-busy")), app(&format!("{case}-quiet")));
     let friends = |prefix: &str, count: usize| -> Vec<_> {
@@ -288,16 +288,16 @@ async fn all_cases(store: Store) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn on_one_server_each_case_is_answered_by_the_rules() {
+async fn on_one_server_each_case_follows_the_rules() {
     all_cases(Store::standalone()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn under_sentinels_each_case_is_answered_by_the_rules() {
+async fn under_sentinels_each_case_follows_the_rules() {
     all_cases(Store::sentinels()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn in_a_cluster_each_case_is_answered_by_the_rules() {
+async fn in_a_cluster_each_case_follows_the_rules() {
     all_cases(Store::cluster()).await;
 }

@@ -1,5 +1,5 @@
-//! A catalog that drops a group type which groups have is refused, whichever app has them and
-//! whichever sidecar created them; once the last of them is gone it is accepted.
+//! A catalog without a group type that is in use is refused, whichever app has such groups and
+//! whichever sidecar created them; after the last of them is dissolved it is accepted.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,7 +41,7 @@ async fn open(place: &Place, catalog: Catalog) -> Service {
     Service::open_any(place, Arc::new(SystemClock), catalog).await
 }
 
-/// A catalog under a version of its own, so that its content is a new one.
+/// A catalog with a version of its own, so that its content is new.
 fn called(version: &str, catalog: Catalog) -> Catalog {
     Catalog { version: version.to_owned(), ..catalog }
 }
@@ -49,17 +49,17 @@ fn called(version: &str, catalog: Catalog) -> Catalog {
 async fn refused(service: &Service) -> String {
     let changed = service.administration.change_catalog(builtin()).await;
     let refused = changed.expect_err("there is a group of the type").to_string();
-    assert!(service.engine.catalog().group_type(TYPE).is_some(), "the last good one stays");
+    assert!(service.engine.catalog().group_type(TYPE).is_some(), "the last valid catalog stays");
     refused
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_type_that_groups_have_cannot_be_dropped_and_one_that_none_has_can() {
+async fn a_group_type_can_be_dropped_only_if_unused() {
     let (standalone, cluster) = (Standalone::start(), Cluster::start());
     let places = [Place::Memory, Place::Redis(standalone.url()), Place::Redis(cluster.url())];
     for place in &places {
         let service = open(place, with_lounge()).await;
-        // Of an app that nobody registered.
+        // A group of an unregistered app.
         let app = app("anybody");
         service.enforce(&app, create("private", "Private")).await;
         for id in ["first", "again"] {
@@ -67,7 +67,7 @@ async fn a_type_that_groups_have_cannot_be_dropped_and_one_that_none_has_can() {
             let said = refused(&service).await;
             assert!(said.contains("type \"Lounge\""), "{said}");
             if !matches!(place, Place::Memory) {
-                // Another sidecar, which starts with the file that lacks it.
+                // Another sidecar, which starts with the file without the type.
                 let other = open(place, builtin()).await;
                 let started = other.administration.change_catalog(builtin()).await;
                 assert_eq!(started.expect_err("in use").to_string(), said);
@@ -85,7 +85,7 @@ async fn a_type_that_groups_have_cannot_be_dropped_and_one_that_none_has_can() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn types_of_a_store_of_the_version_before_are_counted() {
+async fn types_of_a_store_of_the_previous_version_are_found() {
     let redis = Standalone::start();
     let place = Place::Redis(redis.url());
     let before = open(&place, with_lounge()).await;
@@ -93,7 +93,7 @@ async fn types_of_a_store_of_the_version_before_are_counted() {
     before.close().await;
     let members = || {
         let members = redis.server.cli(&["SMEMBERS", SET]);
-        // The empty name says that all were looked for; where it is printed depends on the set.
+        // The empty name marks a complete scan; its position in the output depends on the set.
         let names = members.lines().filter(|name| !name.is_empty());
         let mut members: Vec<_> = names.map(str::to_owned).collect();
         members.sort();
@@ -103,16 +103,16 @@ async fn types_of_a_store_of_the_version_before_are_counted() {
     redis.server.cli(&["DEL", SET]);
     let service = open(&place, with_lounge()).await;
     refused(&service).await;
-    assert_eq!(members(), [TYPE], "it was looked for");
+    assert_eq!(members(), [TYPE], "the type was found by the scan");
     redis.server.cli(&["DEL", SET]);
     let other = open(&place, with_lounge()).await;
     assert_eq!(other.administration.count_types().await, Ok(Vec::new()));
     assert_eq!(members(), [TYPE]);
-    assert_eq!(redis.server.cli(&["SISMEMBER", SET, ""]), "1", "all were looked for");
+    assert_eq!(redis.server.cli(&["SISMEMBER", SET, ""]), "1", "the scan is complete");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_type_is_written_down_once_by_each_sidecar() {
+async fn each_sidecar_records_a_type_once() {
     let redis = Standalone::start();
     let service = open(&Place::Redis(redis.url()), with_lounge()).await;
     let calls = || {
@@ -127,7 +127,7 @@ async fn a_type_is_written_down_once_by_each_sidecar() {
         service.enforce(&app("a"), create(&format!("g{number}"), TYPE)).await;
         cost.push(calls() - before);
     }
-    // The identity is read every second beside it.
+    // Besides, the identity is read every second.
     assert!(cost[0] >= 2 && cost[1..].iter().min() == Some(&1), "{cost:?}");
 }
 

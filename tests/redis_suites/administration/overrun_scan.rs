@@ -1,5 +1,5 @@
-//! How many of all users and groups would be over: counted by a plain model, which shares no code
-//! with the crate, after random operations that no limit stops.
+//! The full scan of users and groups over their limits, compared with a plain model that shares no
+//! code with the crate, after random operations that no limit denies.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -20,7 +20,7 @@ const USERS: usize = 14;
 const GROUPS: usize = 20;
 const OPERATIONS: usize = 300;
 
-/// Type, member cap, whether members are tracked, count for users, and take an empty group away.
+/// Type, member cap, whether members are tracked, count for users, and empty groups are reclaimed.
 const TYPES: [(&str, u64, bool, bool, bool); 6] = [
     ("Private", 7, true, true, true),
     ("Public", 9, true, true, true),
@@ -30,10 +30,10 @@ const TYPES: [(&str, u64, bool, bool, bool); 6] = [
     ("Lounge", 5, true, false, false),
 ];
 
-/// What is sold: friends and groups of a user, and members of a group with their source.
+/// The sold limits: friends and groups of a user, and members of a group with their source.
 type Sold = (u64, u64, u64, &'static str);
 
-/// Limit, group type and source, with what may be held, how many are over, and the highest count.
+/// Limit, group type and source, with the limit's value, the number over it, and the highest usage.
 type Expected = BTreeMap<(String, String, String), (u64, u64, i64)>;
 
 struct Group {
@@ -57,7 +57,7 @@ fn titled(number: usize) -> imquota::domain::id::GroupId {
 }
 
 impl Model {
-    /// Does something at random; what the ledger is to do.
+    /// Makes a random change; returns the operation for the ledger.
     fn step(&mut self, rng: &mut Rng) -> Operation {
         let (one, number) = (rng.below(USERS), rng.below(GROUPS));
         let some: BTreeSet<usize> = (0..rng.below(8)).map(|_| rng.below(USERS)).collect();
@@ -145,7 +145,7 @@ impl Model {
         Operation::DeleteAccount { user: named(one) }
     }
 
-    /// A group that loses its last member goes, where its type says so.
+    /// A group that loses its last member is reclaimed if its type requires that.
     fn take_out(&mut self, number: usize, some: &BTreeSet<usize>) {
         let Some(group) = self.groups.get_mut(&number) else { return };
         let before = group.members.len();
@@ -201,7 +201,7 @@ fn shown(preview: &Preview) -> Expected {
     counts.collect()
 }
 
-/// By limit, how many users and groups are over, and by how much the worst.
+/// By limit, the number of users and groups over it, and the highest usage.
 fn named_over(preview: &Preview) -> BTreeMap<String, (u64, i64)> {
     let mut all = BTreeMap::new();
     for it in preview.overruns().iter().filter(|it| it.subject != Subject::App) {
@@ -220,8 +220,8 @@ fn counted_over(counts: &Expected) -> BTreeMap<String, (u64, i64)> {
     all
 }
 
-/// Does as the model does, in an app of its own beside which another one lives.
-async fn lived_in(service: &Service, app: &AppId, rng: &mut Rng) -> Model {
+/// Applies the model's operations to an app, beside another app.
+async fn populated(service: &Service, app: &AppId, rng: &mut Rng) -> Model {
     let mut model = Model::default();
     for _ in 0..OPERATIONS {
         let operation = model.step(rng);
@@ -231,7 +231,7 @@ async fn lived_in(service: &Service, app: &AppId, rng: &mut Rng) -> Model {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn everybody_who_would_be_over_is_counted_as_a_plain_model_does() {
+async fn a_full_scan_counts_like_a_plain_model() {
     let seed = seed(20_260_301);
     println!("IMQUOTA_SEED={seed}");
     let (_redis, places) = places();
@@ -244,8 +244,8 @@ async fn everybody_who_would_be_over_is_counted_as_a_plain_model_does() {
         registered(&service, &app).await;
         service.buy(&app, "r3", order("groups-per-user-400"), 2).await.expect("bought");
         registered(&service, &other).await;
-        lived_in(&service, &other, &mut rng).await;
-        let model = lived_in(&service, &app, &mut rng).await;
+        populated(&service, &other, &mut rng).await;
+        let model = populated(&service, &app, &mut rng).await;
 
         let view = service.administration.app(&app).await.expect("there");
         let add_on_ends = Some(view.valid[1].until);
@@ -270,12 +270,12 @@ async fn everybody_who_would_be_over_is_counted_as_a_plain_model_does() {
             assert_eq!(counted_over(&shown), named_over(&preview), "{what}, {place:?}");
             told.insert(shown.into_iter().collect::<Vec<_>>());
         }
-        assert_eq!(told.len(), 4, "each of them is another answer");
+        assert_eq!(told.len(), 4, "each result is different");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nobody_is_gone_through_unless_it_is_asked_for() {
+async fn a_full_scan_runs_only_on_request() {
     let (_redis, places) = places();
     for place in &places {
         let (service, app) = (super::open(place).await, app("few"));

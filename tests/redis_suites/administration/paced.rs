@@ -1,4 +1,4 @@
-//! Long work of the administration goes in slices, so that decisions come in between.
+//! Long admin operations run in slices, so that decisions are made in between.
 
 use imquota::domain::id::{GroupId, UserId};
 use imquota::engine::admin::{EntryFilter, PreviewRequest, SLICE_ITEMS};
@@ -9,7 +9,7 @@ use crate::support::{app, group, user};
 /// Apps of which each has an entry in the audit log.
 const APPS: usize = 3 * SLICE_ITEMS + 1;
 
-/// The slices that some work began after a rest.
+/// The slices that an operation began after a pause.
 macro_rules! slices {
     ($service:ident, $work:expr) => {{
         let before = $service.administration.pace().slices_begun();
@@ -19,7 +19,7 @@ macro_rules! slices {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn previews_lists_and_statements_rest_before_each_further_slice() {
+async fn previews_lists_and_statements_pause_before_each_further_slice() {
     let (_redis, places) = places();
     for place in &places {
         let (service, app) = (open(place).await, app("paced"));

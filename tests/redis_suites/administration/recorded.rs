@@ -1,4 +1,4 @@
-//! After a change is recorded no error reads as if it were not, and a repetition makes it once.
+//! After a change is recorded no error denies that, and a retry makes it only once.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,7 +11,7 @@ use super::{buy, refund};
 use crate::support::faulty::Faults;
 use crate::support::{Service, actor, app, request_id};
 
-/// Every kind of change, in an order in which each can be made.
+/// Every kind of change, in an order in which each is possible.
 fn changes() -> Vec<(&'static str, ChangeKind)> {
     vec![
         ("r0", ChangeKind::Create),
@@ -47,14 +47,14 @@ async fn the_clock_is_not_needed_once_a_change_is_recorded() {
         let made = change(&service, &app, id, what.clone()).await.expect(id);
         let last = made.view.record.sales.last_at();
         assert!(last.is_none_or(|last| last <= made.view.at), "{id}: the instant of the record");
-        // A repetition reads the clock, and says that the change was made.
+        // A retry reads the clock, and returns that the change was made.
         let error = change(&service, &app, id, what).await.expect_err(id);
         assert!(matches!(error, AdminError::Unfinished(_)), "{id}: {error}");
         faults.mend();
     }
 }
 
-/// A change fails after it was recorded; the same request finishes it, and it is made once.
+/// A change fails after it was recorded; a retry finishes it, and it is made once.
 async fn failing(pick: fn(&Faults) -> &AtomicBool, says: &str) {
     let faults = Arc::new(Faults::default());
     let (service, app) = (open(&faults), app("failing"));
@@ -72,11 +72,11 @@ async fn failing(pick: fn(&Faults) -> &AtomicBool, says: &str) {
 }
 
 #[tokio::test]
-async fn a_change_that_is_not_in_force_yet_says_that_it_is_recorded() {
+async fn an_unpublished_change_is_reported_as_recorded() {
     failing(|faults| &faults.ledger_after_record, "recorded, but not in force yet").await;
 }
 
 #[tokio::test]
-async fn a_change_whose_reply_was_lost_says_that_its_outcome_is_unknown() {
+async fn a_change_with_a_lost_reply_has_an_unknown_outcome() {
     failing(|faults| &faults.reply_of_record, "outcome unknown; retry the same request").await;
 }

@@ -1,5 +1,5 @@
-//! One app document that cannot be read: the other apps are started with, listed, sold to, issued
-//! for and told of as if it were not there.
+//! One unreadable app document: start, lists, sales, statements and events of the other apps work
+//! as if it did not exist.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,8 +28,8 @@ async fn registered_all(service: &Service) {
     }
 }
 
-/// Whatever is done about all apps is done about those that can be read.
-async fn others_go_on(service: &Service) {
+/// Operations on all apps work for the readable ones.
+async fn others_keep_working(service: &Service) {
     let administration = &service.administration;
     let list = administration.apps(None, 100).await.expect("listed");
     let names: Vec<_> = list.views.iter().map(|view| view.record.app.to_string()).collect();
@@ -37,14 +37,14 @@ async fn others_go_on(service: &Service) {
     assert_eq!(list.unreadable.len(), 1);
     assert_eq!(list.unreadable[0].app, APPS[1]);
     assert!(list.unreadable[0].reason.contains("version 9"), "{list:?}");
-    // A page that ends with it goes on after it.
+    // A page that ends with the unreadable app continues after it.
     let page = administration.apps(None, 2).await.expect("listed");
     assert_eq!(page.next.as_deref(), Some(APPS[1]));
     let rest = administration.apps(Some(&app(APPS[1])), 2).await.expect("listed");
     assert_eq!((rest.views.len(), rest.unreadable.len(), rest.next), (1, 0, None));
 
     administration.publish_all().await.expect("the others are published");
-    administration.issue_due().await.expect("the others are looked at");
+    administration.issue_due().await.expect("the others are issued");
     administration.change_catalog((*administration.catalog()).clone()).await.expect("the same");
     service.buy(&app(APPS[2]), "r9", order("renew"), 1).await.expect("sold");
     let refused =
@@ -54,7 +54,7 @@ async fn others_go_on(service: &Service) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_unreadable_app_of_an_embedded_store_is_the_only_one_that_suffers() {
+async fn an_unreadable_app_of_an_embedded_store_affects_only_itself() {
     let directory = TempDir::new().expect("a directory");
     let place = Place::directory(directory.path());
     let service = open(&place).await;
@@ -73,7 +73,7 @@ async fn an_unreadable_app_of_an_embedded_store_is_the_only_one_that_suffers() {
     }
     txn.commit().expect("commits");
     drop(database);
-    others_go_on(&open(&place).await).await;
+    others_keep_working(&open(&place).await).await;
 }
 
 /// Puts a document of a newer version in place of one in Redis.
@@ -85,21 +85,21 @@ fn damage(redis: &Standalone) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_unreadable_app_in_redis_is_the_only_one_that_suffers() {
+async fn an_unreadable_app_in_redis_affects_only_itself() {
     let redis = Standalone::start();
     let service = open(&Place::Redis(redis.url())).await;
     registered_all(&service).await;
     damage(&redis);
-    others_go_on(&service).await;
+    others_keep_working(&service).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_sidecar_starts_with_an_unreadable_app_and_tells_what_happens_to_the_others() {
+async fn a_sidecar_starts_with_an_unreadable_app_and_publishes_events_of_the_others() {
     let redis = Standalone::start();
     let place = Place::Redis(redis.url());
     let service = Service::open_any(&place, Arc::new(SystemClock), imquota::catalog::builtin());
     let service = service.await;
-    // So that events are told from here on.
+    // So that events are published from now on.
     let mut first = Binary::start(&redis.url(), &["--journal", "off"]);
     first.wait_until("serving", START_MAX, |it| it.log().contains(" serving "));
     drop(first);
@@ -116,7 +116,7 @@ async fn a_sidecar_starts_with_an_unreadable_app_and_tells_what_happens_to_the_o
     let list = client.list_apps(ListAppsRequest::default()).await.expect("listed").into_inner();
     assert_eq!((list.apps.len(), list.unreadable.len()), (2, 1));
     assert_eq!(list.unreadable[0].app_id, APPS[1]);
-    // Nine changes were logged; the two sales of the damaged app cannot be told.
+    // Nine changes were logged; there are no events of the damaged app's two sales.
     let head = || redis.server.cli(&["HMGET", "q1{events}cursors", "cursor/audit", "head"]);
     sidecar.wait_until("seven events", START_MAX, |_| head() == "9\n7");
 }

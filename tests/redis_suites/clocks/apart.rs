@@ -1,5 +1,5 @@
-//! Nodes of a cluster whose clocks are some seconds apart: nothing is done after its deadline by
-//! the clock of the node that would do it, and no call is made twice to find out its time.
+//! Nodes of a cluster with clocks some seconds apart: no operation is executed after its deadline
+//! by the clock of its node, and no call is made twice to observe that clock.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,9 +17,9 @@ use crate::support::redis::{Cluster, wait_for};
 use crate::support::{Place, Service, app, redis_options};
 
 const APPS: usize = 60;
-/// How often the nodes are held up, each time after a call to another app.
+/// The number of stalls of the nodes, each after a call to another app.
 const ROUNDS: usize = 5;
-/// How far each master is behind, in seconds.
+/// The seconds by which each master is behind.
 const BEHIND_S: [i64; 3] = [5, 10, 15];
 
 fn clocks() -> [MovedClock; 3] {
@@ -34,7 +34,7 @@ fn apps() -> Vec<AppId> {
     (0..APPS).map(|number| app(&format!("app-{number}"))).collect()
 }
 
-/// Calls of scripts that all masters have carried out.
+/// The number of script calls that all masters have executed.
 fn scripts(cluster: &Cluster) -> u64 {
     let calls = cluster.nodes.iter().take(3).map(|node| {
         let line = node.info("commandstats", "cmdstat_evalsha").unwrap_or_default();
@@ -59,7 +59,7 @@ async fn nodes_that_are_seconds_apart_keep_each_deadline_and_are_called_once() {
     for app in apps() {
         service.enforce(&app, create("g")).await;
     }
-    // Besides these calls the store is looked after: a second before tells how much.
+    // The background tasks also make calls: those of the previous second are subtracted.
     let before = scripts(&cluster);
     for app in apps() {
         let joined = join_within(&service, app, "early", Duration::from_secs(3)).await;
@@ -69,13 +69,13 @@ async fn nodes_that_are_seconds_apart_keep_each_deadline_and_are_called_once() {
     assert!(calls <= 60 + 60 / 10, "{calls} scripts for {APPS} calls");
 
     for (round, last) in apps().into_iter().take(ROUNDS).enumerate() {
-        // Whatever was learned from this node is no matter of the others.
+        // The offset of this node does not affect the others.
         service.enforce(&last, join("g", &[&format!("round-{round}")])).await;
-        nothing_is_done_after_its_deadline(&cluster, &service).await;
+        nothing_is_executed_after_its_deadline(&cluster, &service).await;
     }
     for (number, app) in apps().into_iter().enumerate() {
         let wanted = if number < ROUNDS { 2 } else { 1 };
-        assert_eq!(members(&service, &app).await, wanted, "{app}: done after its deadline");
+        assert_eq!(members(&service, &app).await, wanted, "{app}: executed after its deadline");
     }
 }
 
@@ -89,8 +89,8 @@ async fn join_within(
     service.engine.apply(Request { app, mode: Mode::Enforce, deadline, operation }).await
 }
 
-/// Each node holds up what it is sent until the deadline has passed.
-async fn nothing_is_done_after_its_deadline(cluster: &Cluster, service: &Arc<Service>) {
+/// Each node stalls until the deadline has passed.
+async fn nothing_is_executed_after_its_deadline(cluster: &Cluster, service: &Arc<Service>) {
     for node in cluster.nodes.iter().take(3) {
         node.cli(&["CLIENT", "PAUSE", "1200", "ALL"]);
     }

@@ -1,5 +1,5 @@
-//! The cut-off of a month, on nodes that are five seconds apart: every login that was answered as
-//! counted is on the bill, and no other, in a race of each of many apps.
+//! The cut-off of a month, on nodes with clocks five seconds apart: exactly the logins with the
+//! outcome counted are in the statement, in a race for each of many apps.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -18,14 +18,14 @@ use crate::support::{Place, Rng, Service, app, seed, user};
 
 const APPS: usize = 1000;
 const TASKS: usize = 8;
-/// When the statement of August becomes final.
+/// The instant at which the statement of August becomes final.
 const FINAL: i64 = AUGUST + 33 * DAY;
-/// By how much each master is behind the sidecar.
+/// The offset by which each master is behind the sidecar.
 const BEHIND: [i64; 3] = [0, 5 * SECOND, 2 * SECOND];
-/// How long before the cut-off the race begins.
+/// The time between the start of the race and the cut-off.
 const BEFORE: i64 = 3 * SECOND;
 
-/// A clock that runs, so many milliseconds behind the true one.
+/// A running clock, a number of milliseconds behind the real one.
 struct Behind(AtomicI64);
 
 impl Clock for Behind {
@@ -44,8 +44,8 @@ fn run_from(at: i64, sidecar: &Behind, nodes: &[MovedClock; 3]) {
     }
 }
 
-/// Logs users in, each once, in any app, until the end; returns how many were counted in each, and
-/// how many were too late.
+/// Records logins of new users, in any app, until the end; returns the number counted in each app,
+/// and the number that was too late.
 async fn log_in(
     service: Arc<Service>,
     task: usize,
@@ -72,7 +72,7 @@ async fn log_in(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_login_that_was_counted_is_missing_from_the_bill() {
+async fn every_counted_login_is_in_the_statement() {
     let nodes = [0; 3].map(|_| MovedClock::new());
     let cluster = Cluster::start_with_clocks([&nodes[0], &nodes[1], &nodes[2]]);
     let clock = Arc::new(Behind(AtomicI64::new(0)));
@@ -93,7 +93,7 @@ async fn no_login_that_was_counted_is_missing_from_the_bill() {
         let service = services[task % 2].clone();
         tasks.spawn(log_in(service, task, end.clone(), counts.clone()));
     }
-    // Both issue as soon as some node's clock allows it.
+    // Both sidecars issue as soon as the clock of some node allows it.
     let mut issuers = JoinSet::new();
     for service in &services {
         let service = service.clone();

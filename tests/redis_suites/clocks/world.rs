@@ -1,4 +1,4 @@
-//! A sidecar's parts over a Redis, with one clock for the servers and one for the sidecar.
+//! The parts of a sidecar over Redis, with one clock for the servers and one for the sidecar.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -28,7 +28,7 @@ pub const DAY: i64 = 24 * HOUR;
 /// 2019-08-01 00:00 in Shanghai.
 pub const AUGUST: i64 = 1_564_588_800_000;
 
-/// How long a lease is held.
+/// The duration of a lease.
 const LEASE_MS: i64 = 20 * SECOND;
 
 pub struct World {
@@ -39,7 +39,7 @@ pub struct World {
     right: AtomicI64,
     servers: Arc<ManualClock>,
     sidecars: Arc<ManualClock>,
-    /// By how much the servers' clock is wrong, and the sidecar's.
+    /// The errors of the servers' clock and of the sidecar's.
     wrong: [AtomicI64; 2],
 }
 
@@ -72,7 +72,7 @@ impl World {
         self.sidecars.set(self.millis() + wrong(1));
     }
 
-    /// Makes the servers' clock wrong by so much, or the sidecar's.
+    /// Sets the error of the servers' clock, or of the sidecar's.
     pub fn shift(&self, by: i64, is_servers: bool) {
         self.wrong[usize::from(!is_servers)].store(by, Ordering::SeqCst);
         self.set();
@@ -101,7 +101,7 @@ impl World {
         }
     }
 
-    /// Carries out an operation, and returns whether anything was denied.
+    /// Applies an operation; returns whether anything was denied.
     pub async fn take(&self, app: &AppId, operation: Operation) -> Result<bool, LedgerError> {
         let decision = self.service.apply(app, Mode::Enforce, operation).await?;
         Ok(decision.results().any(|result| !result.violations.is_empty()))
@@ -130,7 +130,7 @@ impl World {
         self.service.figures(app, today, today).await.days.swap_remove(0)
     }
 
-    /// A catalog with so many friends per user on the professional edition.
+    /// A catalog with that number of friends per user on the professional edition.
     pub fn catalog(friends: u64) -> Catalog {
         let mut catalog = imquota::catalog::builtin();
         if friends > 1 {
@@ -152,14 +152,14 @@ impl World {
         published.map_err(|error| error.to_string())
     }
 
-    /// Publishes all limits as a sidecar does at its start.
+    /// Publishes all limits, like a sidecar at its start.
     pub async fn publish_at_start(&self) {
         let engine = self.service.engine.clone();
         let started = Administration::new(engine, self.directory.clone());
         started.publish_all().await.expect("published");
     }
 
-    /// Lets a sidecar start, tell what there is to tell, and end.
+    /// Runs the event publisher of a sidecar once, from start to end.
     pub async fn tell(&self) {
         let (_stop, stopped) = watch::channel(true);
         let engine = self.service.engine.clone();

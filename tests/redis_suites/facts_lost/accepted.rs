@@ -1,4 +1,4 @@
-//! A store that was emptied and accepted while the process runs.
+//! A store that is emptied, and accepted while the process runs.
 
 use imquota::engine::admin::ChangeKind;
 use imquota::store::Identified as _;
@@ -17,7 +17,7 @@ async fn no_event_number_is_used_twice_after_a_store_was_accepted() {
             .await
             .expect("created");
     }
-    sidecar.expect_told("app_created", 3).await;
+    sidecar.expect_events("app_created", 3).await;
     let mut seen = sidecar.events().await.last().expect("there are some").number;
     for round in 0..2 {
         redis.server.cli(&["FLUSHALL"]);
@@ -32,11 +32,11 @@ async fn no_event_number_is_used_twice_after_a_store_was_accepted() {
             sidecar.change(&new, &format!("create {round}"), ChangeKind::Create).await.ok()
         })
         .await;
-        sidecar.expect_told("app_created", 1).await;
+        sidecar.expect_events("app_created", 1).await;
         let events = sidecar.events().await;
         assert!(events.iter().all(|it| it.number > seen), "{seen}: {events:?}");
         let kinds: Vec<_> = events.iter().map(|it| it.event.what.kind()).collect();
-        assert!(kinds.contains(&"facts_lost"), "readers of before are told: {kinds:?}");
+        assert!(kinds.contains(&"facts_lost"), "earlier readers get a report: {kinds:?}");
         seen = events.last().expect("there are some").number;
     }
     sidecar.end().await;

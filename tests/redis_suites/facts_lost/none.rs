@@ -1,4 +1,4 @@
-//! What is no loss: planned failovers, moved slots, and a store of the version before.
+//! Changes that are no loss: planned failovers, moved slots, and a store of the previous version.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -17,26 +17,26 @@ use super::sidecar::Sidecar;
 use crate::support::redis::{Cluster, Sentinels, Standalone, wait_for};
 use crate::support::{app, user};
 
-/// `IMQUOTA_FAILOVERS`, or a few.
+/// The number of failovers: `IMQUOTA_FAILOVERS`, or a few.
 fn failovers() -> usize {
     let wanted = std::env::var("IMQUOTA_FAILOVERS").ok();
     wanted.map_or(2, |text| text.parse().expect("IMQUOTA_FAILOVERS is a whole number"))
 }
 
-/// Takes accounts with both, as fast as they are answered, while something is done to the servers.
+/// Takes accounts through both sidecars, one after another, during a change of the servers.
 async fn while_both_take(sidecars: [&Sidecar; 2], app: &AppId, work: impl Future<Output = ()>) {
     let (done, ended) = watch::channel(false);
     let taking = sidecars.map(|sidecar| async {
         let mut taken = 0;
         while !*ended.borrow() {
-            // A call that was cut off may have been done.
+            // The outcome of an interrupted call is unknown.
             taken += usize::from(sidecar.try_take(app, &format!("u{}", taken % 50)).await.is_ok());
             let operation = Operation::DeleteAccount { user: user(format!("u{}", taken % 50)) };
             let deadline = SystemClock.now() + Duration::from_secs(5);
             let request = Request { app: app.clone(), mode: Mode::Enforce, deadline, operation };
             let _ = sidecar.engine.apply(request).await;
         }
-        assert!(taken > 0, "nothing was taken meanwhile");
+        assert!(taken > 0, "nothing was taken during the change");
     });
     let [one, other] = taking;
     let work = async {
@@ -93,7 +93,7 @@ async fn planned_failovers_under_sentinels_that_lose_nothing_are_no_loss() {
             blocking(move || {
                 let old = servers.master();
                 let master = servers.server(old);
-                // Nothing is written until the other one has it all.
+                // Writes stop until the other server has all of them.
                 master.cli(&["CLIENT", "PAUSE", "8000", "WRITE"]);
                 master.wait_until_replicated(2);
                 wait_for("a failover", || {
@@ -119,7 +119,7 @@ async fn planned_failovers_under_sentinels_that_lose_nothing_are_no_loss() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_store_of_the_version_before_has_no_counters_and_loses_nothing() {
+async fn a_store_of_the_previous_version_has_no_counters_and_loses_nothing() {
     let redis = Standalone::start();
     let before = Sidecar::start(&redis.url()).await;
     let demo = app("demo");
@@ -131,7 +131,7 @@ async fn a_store_of_the_version_before_has_no_counters_and_loses_nothing() {
     let (one, other) = (Sidecar::start(&redis.url()).await, Sidecar::start(&redis.url()).await);
     one.take(&demo, "u0").await;
     other.take_each(&demo, 5..8).await;
-    // A process of the version before takes and does not count.
+    // A process of the previous version takes without counting writes.
     let bucket = keys(&redis.server, "q1{*/accounts}a*").remove(0);
     redis.server.cli(&["SADD", &bucket, "12345"]);
     one.take_each(&demo, 8..10).await;

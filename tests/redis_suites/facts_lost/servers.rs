@@ -1,4 +1,4 @@
-//! Real losses: a restored backup, and replicas that were cut off and promoted.
+//! Real losses: a restored backup, and replicas that are cut off and promoted.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use super::sidecar::Sidecar;
 use crate::support::app;
 use crate::support::redis::{Cluster, Sentinels, Server, Standalone, run};
 
-/// Runs what blocks beside the tasks of the test.
+/// Runs a blocking function beside the tasks of the test.
 pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     tokio::task::spawn_blocking(work).await.expect("it ends")
 }
@@ -19,14 +19,14 @@ fn shell(command: &str) {
     run("sh", &["-c", command]).expect("it runs");
 }
 
-/// Ends the server, has its data changed, and starts it again.
+/// Stops the server, changes its data, and restarts it.
 fn with_data_changed(server: &Server, change: impl Fn(&str)) {
     server.kill9();
     change(&server.folder().join("appendonlydir").display().to_string());
     server.restart();
 }
 
-/// The counter of writes of accounts, of the only app that there is.
+/// The key of the write counter of accounts of the only app.
 pub async fn accounts_key(redis: &Arc<Cluster>) -> String {
     let cluster = redis.clone();
     blocking(move || {
@@ -40,21 +40,21 @@ pub async fn accounts_key(redis: &Arc<Cluster>) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_restored_backup_is_noticed_in_every_part() {
+async fn a_restored_backup_is_detected_in_every_part() {
     let redis = Arc::new(Standalone::start());
     let sidecar = Sidecar::start(&redis.url()).await;
     let (demo, paid) = (app("demo"), app("paid"));
     sidecar.take_each(&demo, 0..5).await;
     sidecar.change(&paid, "create", ChangeKind::Create).await.expect("created");
-    sidecar.expect_told("app_created", 1).await;
+    sidecar.expect_events("app_created", 1).await;
     let server = redis.clone();
     blocking(move || {
         with_data_changed(&server.server, |data| shell(&format!("cp -a {data} {data}.old")));
     })
     .await;
     sidecar.take_each(&demo, 5..12).await;
-    sidecar.buy_patiently(&paid, "buy", "professional").await;
-    sidecar.expect_told("purchased", 1).await;
+    sidecar.buy_with_retries(&paid, "buy", "professional").await;
+    sidecar.expect_events("purchased", 1).await;
     assert_eq!(sidecar.losses().await, [""; 0], "a restart loses nothing");
     let server = redis.clone();
     blocking(move || {
@@ -75,20 +75,20 @@ async fn a_restored_backup_is_noticed_in_every_part() {
     assert_eq!(sidecar.counted("accounts"), "2");
     assert_eq!(sidecar.counted("events"), "1");
     assert_eq!(sidecar.counted("directory"), "1");
-    // No number is used twice, and the chain says where it was broken.
+    // No number is used twice, and the chain records its break.
     let numbers: Vec<_> = sidecar.events().await.iter().map(|it| it.number).collect();
     assert_eq!(numbers, [1, 1003, 1004, 1005, 1006, 1007, 1008]);
     assert_eq!(sidecar.audit().await, ["CreateApp", "FactsLost"]);
-    // Decisions and sales go on.
+    // Decisions and sales continue.
     sidecar.take(&demo, "u20").await;
-    assert_eq!(sidecar.buy_patiently(&paid, "again", "professional").await, [""; 0]);
+    assert_eq!(sidecar.buy_with_retries(&paid, "again", "professional").await, [""; 0]);
     assert_eq!(sidecar.store.schedule_revision(&paid).await, Ok(2));
-    sidecar.expect_told("purchased", 1).await;
+    sidecar.expect_events("purchased", 1).await;
     sidecar.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_replica_that_was_cut_off_and_promoted_is_noticed_by_whoever_had_seen_more() {
+async fn a_stale_promoted_replica_is_detected_by_each_sidecar_that_observed_more() {
     let redis = Arc::new(blocking(Sentinels::start).await);
     let (one, other) = (Sidecar::start(&redis.url()).await, Sidecar::start(&redis.url()).await);
     let demo = app("demo");
@@ -119,7 +119,7 @@ async fn a_replica_that_was_cut_off_and_promoted_is_noticed_by_whoever_had_seen_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_failover_of_one_part_of_a_cluster_is_noticed_and_moved_slots_are_none() {
+async fn a_loss_of_one_part_of_a_cluster_is_detected_and_moved_slots_are_none() {
     let redis = Arc::new(blocking(Cluster::start).await);
     let sidecar = Sidecar::start(&redis.url()).await;
     let demo = app("demo");
@@ -127,7 +127,7 @@ async fn a_failover_of_one_part_of_a_cluster_is_noticed_and_moved_slots_are_none
     let key = accounts_key(&redis).await;
     let cluster = redis.clone();
     let slot = blocking(move || {
-        // Where it is served makes no difference.
+        // The serving master makes no difference.
         let slot = cluster.slot_of(&key);
         let from = cluster.master_of(slot);
         let to = cluster.masters().into_iter().find(|port| *port != from).expect("another");

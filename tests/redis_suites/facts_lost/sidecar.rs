@@ -1,4 +1,4 @@
-//! One process of the product over a Redis, without its listeners.
+//! A sidecar over Redis, without its listeners.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,12 +25,12 @@ use tokio::task::JoinHandle;
 
 use crate::support::{actor, order, redis_options, request_id, user};
 
-/// Longer than anything takes, on a busy machine.
+/// Longer than any step takes on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 /// Longer than a second report of the same loss would take.
 pub const QUIET: Duration = Duration::from_secs(4);
 
-/// One process of the product, without its listeners.
+/// A sidecar without its listeners.
 pub struct Sidecar {
     pub store: Arc<Redis>,
     pub engine: Arc<Engine>,
@@ -70,7 +70,7 @@ impl Sidecar {
         self.store.close().await;
     }
 
-    /// Takes an account, however long the store is away.
+    /// Takes an account, with retries while the store is unavailable.
     pub async fn take(&self, app: &AppId, name: &str) {
         until("a decision", async || self.try_take(app, name).await.ok()).await;
     }
@@ -105,8 +105,8 @@ impl Sidecar {
         self.change(app, request, ChangeKind::Purchase { order: order(what), months: 1 }).await
     }
 
-    /// The same until it is done; returns what was answered before.
-    pub async fn buy_patiently(&self, app: &AppId, request: &str, what: &str) -> Vec<String> {
+    /// Buys with retries; returns the errors before the success.
+    pub async fn buy_with_retries(&self, app: &AppId, request: &str, what: &str) -> Vec<String> {
         let mut refusals = Vec::new();
         until("a sale", async || match self.buy(app, request, what).await {
             Ok(_) => Some(()),
@@ -123,7 +123,7 @@ impl Sidecar {
         until("events", async || self.log.read(0, 10_000).await.ok()).await.events
     }
 
-    /// What was told to be lost: app, part, what was found and what was known.
+    /// The reported losses: app, part, the found and the expected counter.
     pub async fn losses(&self) -> Vec<String> {
         let lost = |it: NumberedEvent| match it.event.what {
             EventKind::FactsLost { part, found, known } => {
@@ -137,13 +137,13 @@ impl Sidecar {
         lost
     }
 
-    /// Waits for these losses, and a while for more.
+    /// Waits for these losses, and for a time for unexpected ones.
     pub async fn expect_losses(&self, wanted: &[&str]) {
         self.expect_losses_where(wanted, |_| true).await;
     }
 
-    /// The same of the losses of apps. While its replica is away a server refuses calls, and the
-    /// event about that may be lost with it.
+    /// Waits for losses of apps only: while its replica is away a server refuses calls, and the
+    /// event of that may be lost with the server.
     pub async fn expect_losses_of_apps(&self, wanted: &[&str]) {
         self.expect_losses_where(wanted, |loss| !loss.starts_with("- events")).await;
     }
@@ -162,8 +162,8 @@ impl Sidecar {
         assert_eq!(found().await, wanted);
     }
 
-    /// Waits until the log of events has as many of a kind.
-    pub async fn expect_told(&self, kind: &str, count: usize) {
+    /// Waits until the event log has a number of events of a kind.
+    pub async fn expect_events(&self, kind: &str, count: usize) {
         until(kind, async || {
             let events = self.events().await;
             (events.iter().filter(|it| it.event.what.kind() == kind).count() == count).then_some(())
@@ -171,7 +171,7 @@ impl Sidecar {
         .await;
     }
 
-    /// The actions of the audit log, whose chain holds.
+    /// The actions of the audit log; verifies its chain.
     pub async fn audit(&self) -> Vec<String> {
         let mut before = Head::default();
         let entries = self.directory.entries(0, 1000).await.expect("reads");
@@ -191,7 +191,7 @@ impl Sidecar {
     }
 }
 
-/// Looks until there is something.
+/// Polls until there is a value.
 pub async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
     let waiting = Stopwatch::start();
     loop {

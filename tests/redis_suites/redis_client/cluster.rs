@@ -18,9 +18,9 @@ pub fn node() -> Server {
     Server::start(&["--cluster-enabled", "yes", "--cluster-node-timeout", "2000"])
 }
 
-/// Gives nodes that have not met yet distinct configuration epochs. Nodes that start alike sort
-/// them out by themselves a while later; one that does so while it loses a slot claims it anew.
-pub fn tell_apart(nodes: &[Server]) {
+/// Sets distinct configuration epochs of nodes that have not met yet. Nodes with equal epochs
+/// resolve that by themselves later; one that does so while it loses a slot claims the slot again.
+pub fn set_distinct_epochs(nodes: &[Server]) {
     for (index, node) in nodes.iter().enumerate() {
         node.cli(&["CLUSTER", "SET-CONFIG-EPOCH", &(index + 1).to_string()]);
     }
@@ -28,7 +28,7 @@ pub fn tell_apart(nodes: &[Server]) {
 
 pub fn cluster() -> Vec<Server> {
     let nodes: Vec<_> = (0..3).map(|_| node()).collect();
-    tell_apart(&nodes);
+    set_distinct_epochs(&nodes);
     let ranges = [("0", "5460"), ("5461", "10922"), ("10923", "16383")];
     for (node, (first, last)) in nodes.iter().zip(ranges) {
         node.cli(&["CLUSTER", "ADDSLOTSRANGE", first, last]);
@@ -49,7 +49,7 @@ pub async fn open(nodes: &[Server]) -> Client {
 }
 
 #[tokio::test]
-async fn every_slot_is_served_by_its_node() {
+async fn each_slot_is_served_by_its_node() {
     let nodes = cluster();
     let client = open(&nodes).await;
     for number in 0..1000 {
@@ -71,7 +71,7 @@ async fn a_slot_that_moves_is_followed_while_and_after_it_moves() {
     to.cli(&["CLUSTER", "SETSLOT", SLOT_OF_FOO, "IMPORTING", from_id.trim()]);
     from.cli(&["CLUSTER", "SETSLOT", SLOT_OF_FOO, "MIGRATING", to_id.trim()]);
     from.cli(&["MIGRATE", "127.0.0.1", &to.port.to_string(), "foo", "0", "2000"]);
-    // The slot is half there: the old node redirects for this one call.
+    // The slot is partly moved: the old node redirects this one call.
     assert_eq!(count(&client, "foo", PATIENCE).await, Ok(2));
     assert_eq!(count(&client, "{foo}new", PATIENCE).await, Ok(1));
     for node in [to, from] {
@@ -81,7 +81,7 @@ async fn a_slot_that_moves_is_followed_while_and_after_it_moves() {
     assert_eq!(to.cli(&["GET", "foo"]).trim(), "3");
 }
 
-/// Moves the slot of "foo" with its key: at once where the servers can do that.
+/// Moves the slot of "foo" with its key: atomically if the servers support that.
 fn move_foo(from: &Server, to: &Server) {
     let (from_id, to_id) = (from.cli(&["CLUSTER", "MYID"]), to.cli(&["CLUSTER", "MYID"]));
     let (from_id, to_id) = (from_id.trim(), to_id.trim());
@@ -101,7 +101,7 @@ fn move_foo(from: &Server, to: &Server) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn while_a_slot_moves_back_and_forth_every_call_is_done_once() {
+async fn while_a_slot_moves_back_and_forth_every_call_is_executed_once() {
     let nodes = cluster();
     let client = Arc::new(open(&nodes).await);
     let done = Arc::new(AtomicBool::new(false));
@@ -144,7 +144,7 @@ async fn cluster_mode_and_the_address_must_agree() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn when_a_node_dies_its_replica_serves_its_slots() {
+async fn the_replica_of_a_dead_node_serves_its_slots() {
     let mut nodes = cluster();
     let replica = node();
     replica.cli(&["CLUSTER", "MEET", "127.0.0.1", &nodes[0].port.to_string()]);
@@ -164,7 +164,7 @@ async fn when_a_node_dies_its_replica_serves_its_slots() {
     assert_eq!(count(&client, "foo", PATIENCE).await, Ok(1));
     replica.until("it has the count", || replica.cli(&["DBSIZE"]).trim() == "1");
     nodes[2].kill();
-    // The slots of the others are served meanwhile; its own wait for the election.
+    // The slots of the others are served; those of the dead node wait for the election.
     let _ = count(&client, "foo", Duration::from_millis(100)).await;
     let others = ["bar", "hello"].map(|key| (key, count(&client, key, PATIENCE)));
     for (key, answer) in others {
@@ -175,7 +175,7 @@ async fn when_a_node_dies_its_replica_serves_its_slots() {
 }
 
 #[tokio::test]
-async fn a_seed_that_is_dead_is_passed_over_and_every_master_is_looked_at() {
+async fn a_dead_seed_is_skipped_and_every_master_is_checked() {
     let nodes = cluster();
     nodes[1].cli(&["CONFIG", "SET", "maxmemory-policy", "allkeys-lru"]);
     nodes[2].cli(&["CONFIG", "SET", "set-max-intset-entries", "8192"]);

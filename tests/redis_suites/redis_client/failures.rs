@@ -8,19 +8,19 @@ use imquota::redis::client::{CallError, Client};
 use super::servers::Server;
 use super::{PATIENCE, count, scripts, standalone};
 
-/// Patience with a server that does not answer.
+/// The timeout for a server that does not reply.
 const SHORT: Duration = Duration::from_millis(300);
-/// How much later than its time a call may end on a busy machine.
+/// The delay after its timeout with which a call may end on a busy machine.
 const SLACK: Duration = Duration::from_millis(200);
 
 #[tokio::test(flavor = "multi_thread")]
-async fn calls_to_a_server_that_hangs_end_in_time_and_are_answered_when_it_is_back() {
+async fn calls_to_a_hanging_server_time_out_and_succeed_after_its_return() {
     let server = Server::start(&[]);
     let client = Client::open(standalone(server.port), scripts()).await.expect("opened");
     assert_eq!(count(&client, "k", PATIENCE).await, Ok(1));
     server.signal("-STOP");
     let (mut lost, mut refused) = (0, 0);
-    // Beyond the third the connection is given up, and a new one is not greeted.
+    // After the third timeout the connection is closed, and the handshake of a new one times out.
     for _ in 0..8 {
         let clock = Stopwatch::start();
         match count(&client, "k", SHORT).await {
@@ -37,11 +37,11 @@ async fn calls_to_a_server_that_hangs_end_in_time_and_are_answered_when_it_is_ba
 }
 
 #[tokio::test]
-async fn a_call_to_a_server_that_is_gone_is_refused_when_its_time_is_up() {
+async fn a_call_to_a_dead_server_is_refused_at_its_timeout() {
     let mut server = Server::start(&[]);
     let client = Client::open(standalone(server.port), scripts()).await.expect("opened");
     server.kill();
-    // The first may have met the dying connection.
+    // The first call may have used the dying connection.
     let _ = count(&client, "k", SHORT).await;
     let clock = Stopwatch::start();
     let answer = count(&client, "k", SHORT).await;
@@ -53,7 +53,7 @@ async fn a_call_to_a_server_that_is_gone_is_refused_when_its_time_is_up() {
 }
 
 #[tokio::test]
-async fn a_call_waits_for_a_server_that_is_started_again() {
+async fn a_call_waits_for_a_restarted_server() {
     let mut server = Server::start(&[]);
     let client = Client::open(standalone(server.port), scripts()).await.expect("opened");
     server.kill();

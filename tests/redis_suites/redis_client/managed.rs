@@ -1,5 +1,5 @@
-//! Servers as managed services have them, without some commands: the start names one that is
-//! needed, warns of each thing that it cannot check, and goes on.
+//! Servers without some commands, like those of managed services: the start names a missing
+//! required command, logs a warning for each setting that it cannot check, and continues.
 
 use imquota::redis::client::Client;
 
@@ -7,12 +7,12 @@ use super::servers::Server;
 use super::{PATIENCE, count, scripts, standalone};
 use crate::support::logs::Logs;
 
-/// A server that has that command under no name.
+/// A server without that command.
 fn without(command: &str, arguments: &[&str]) -> Server {
     Server::start(&[&["--rename-command", command, ""], arguments].concat())
 }
 
-/// The lines about a server at level WARN, where it works.
+/// The log lines at WARN about a server that works.
 async fn warnings(server: &Server) -> Vec<String> {
     let logs = Logs::collect();
     let client = Client::open(standalone(server.port), scripts()).await.expect("opened");
@@ -22,20 +22,20 @@ async fn warnings(server: &Server) -> Vec<String> {
     logs.text().lines().filter(of_server).map(str::to_owned).collect()
 }
 
-/// How many lines have all of these words.
+/// The number of lines with all of these words.
 fn with(lines: &[String], words: &[&str]) -> usize {
     lines.iter().filter(|line| words.iter().all(|word| line.contains(word))).count()
 }
 
 #[tokio::test]
-async fn without_config_each_setting_that_is_hidden_is_named() {
+async fn without_config_each_hidden_setting_is_named() {
     let server = without("CONFIG", &["--appendonly", "yes"]);
     let warned = warnings(&server).await;
     assert_eq!(warned.len(), 1, "{warned:?}");
     let words = ["cannot check a setting", "set-max-intset-entries is 8192", "unknown command"];
     assert_eq!(with(&warned, &words), 1, "{warned:?}");
 
-    // What INFO has is looked at there.
+    // Settings in INFO are checked there.
     let server = without("CONFIG", &["--maxmemory-policy", "allkeys-lru"]);
     let warned = warnings(&server).await;
     assert_eq!(warned.len(), 3, "{warned:?}");
@@ -46,7 +46,7 @@ async fn without_config_each_setting_that_is_hidden_is_named() {
 }
 
 #[tokio::test]
-async fn without_config_and_info_everything_is_to_be_checked_by_hand() {
+async fn without_config_and_info_every_setting_must_be_checked_by_hand() {
     let server = without("CONFIG", &["--rename-command", "INFO", "SECRETINFO"]);
     let warned = warnings(&server).await;
     for words in [
@@ -62,13 +62,13 @@ async fn without_config_and_info_everything_is_to_be_checked_by_hand() {
 }
 
 #[tokio::test]
-async fn a_server_that_shows_everything_and_has_what_is_wanted_is_not_warned_of() {
+async fn a_server_with_visible_and_correct_settings_causes_no_warning() {
     let server = Server::start(&["--appendonly", "yes", "--set-max-intset-entries", "8192"]);
     assert_eq!(warnings(&server).await, Vec::<String>::new());
 }
 
 #[tokio::test]
-async fn a_command_that_is_needed_and_missing_is_named_and_not_waited_for() {
+async fn a_missing_required_command_is_named_without_retries() {
     for command in ["SCRIPT", "ROLE"] {
         for new_name in ["", "SECRETNAME"] {
             let server = Server::start(&["--rename-command", command, new_name]);

@@ -1,4 +1,4 @@
-//! An old and a new sidecar at one server during a rollout.
+//! An old and a new sidecar on one server during a rollout.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,19 +12,19 @@ use super::{PATIENCE, count, scripts, standalone};
 
 /// Callers of each sidecar.
 const CALLERS: usize = 4;
-/// Calls of each, one after the other.
+/// Calls of each, one after another.
 const ROUNDS: usize = 50;
-/// Answers between two losses of all scripts.
+/// Replies between two losses of all scripts.
 const ANSWERS_A_LOSS: usize = 40;
 
-/// The same scripts with other digests.
+/// Scripts with the same effect and other digests.
 fn older_scripts() -> Vec<Script> {
     let older = |script: Script| Script::new(script.name, format!("{}\n-- older", script.text));
     scripts().into_iter().map(older).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn scripts_of_two_versions_serve_side_by_side_and_no_call_is_done_twice() {
+async fn scripts_of_two_versions_serve_side_by_side_and_no_call_is_executed_twice() {
     let server = Server::start(&[]);
     let new = Client::open(standalone(server.port), scripts()).await.expect("opened");
     let old = Client::open(standalone(server.port), older_scripts()).await.expect("opened");
@@ -46,7 +46,7 @@ async fn scripts_of_two_versions_serve_side_by_side_and_no_call_is_done_twice() 
     });
     let answers: BTreeSet<i64> = join_all(callers).await.into_iter().flatten().collect();
     let all = CALLERS * 2 * ROUNDS;
-    assert_eq!(answers.len(), all, "every answer is another one");
+    assert_eq!(answers.len(), all, "every reply is unique");
     assert_eq!(server.cli(&["GET", "k"]).trim(), all.to_string());
     assert!(server.refusals("NOSCRIPT") > 0);
 }

@@ -1,4 +1,4 @@
-//! The usual mistakes, each refused with its own sentence.
+//! Usual mistakes in the configuration, each refused with its own message.
 
 use imquota::redis::client::{Client, OpenError};
 use imquota::redis::options::{Address, Options, Topology};
@@ -16,7 +16,7 @@ async fn refused(options: Options) -> OpenError {
 }
 
 #[tokio::test]
-async fn nobody_answers() {
+async fn a_server_without_reply_is_named() {
     let error = refused(standalone(free_port())).await;
     assert!(matches!(error, OpenError::Unreachable { .. }), "{error}");
     let hung = Server::start(&[]);
@@ -63,7 +63,7 @@ async fn passwords_and_permissions() {
     let error = refused(elsewhere.clone()).await;
     assert!(matches!(error, OpenError::Forbidden { .. }), "{error}");
 
-    // What imquota needs, and not a word about settings.
+    // The required permissions, without a warning about settings.
     let rules = ["ACL", "SETUSER", "weak", "+script|load", "+role", "+ping", "+evalsha", "+incr"];
     server.cli(&[["-a", "secret"].as_slice(), &rules].concat());
     let client = Client::open(elsewhere, scripts()).await.expect("opened");
@@ -80,7 +80,7 @@ async fn a_unix_socket_is_an_address_too() {
     assert_eq!(count(&client, "k", PATIENCE).await, Ok(1));
 }
 
-/// Forwards to a server whose version it makes one of Redis 6.
+/// A proxy that replaces the server's version by one of Redis 6.
 async fn made_older(server: u16) -> u16 {
     const VERSION: &[u8] = b"redis_version:";
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
@@ -112,7 +112,7 @@ async fn a_redis_that_is_too_old_is_named() {
     let older = made_older(server.port).await;
     let error = refused(standalone(older)).await.to_string();
     assert!(error.contains("Redis 6.") && error.contains("7.0 or newer"), "{error}");
-    // One that is compatible with Redis is named by what it is.
+    // A server that is compatible with Redis is named by its own name.
     let info = server.cli(&["INFO", "server"]);
     let own = info.lines().find_map(|line| line.trim_end().strip_prefix("valkey_version:"));
     if let Some(own) = own {

@@ -1,4 +1,4 @@
-//! Refusals that pass: the call waits for their end and is done once, or is refused undone.
+//! Transient refusals: a call waits for their end and is executed once, or is refused unexecuted.
 
 use std::time::Duration;
 
@@ -7,18 +7,18 @@ use imquota::redis::client::{CallError, Client};
 use super::servers::{Server, free_port};
 use super::{PATIENCE, count, scripts, standalone};
 
-/// Time for a call that the server goes on refusing.
+/// The timeout of a call that the server keeps refusing.
 const SHORT: Duration = Duration::from_millis(300);
 
 async fn open(server: &Server) -> Client {
     Client::open(standalone(server.port), scripts()).await.expect("opened")
 }
 
-/// Calls of which one at least is not lost on a machine that is busy.
+/// The number of calls of which at least one has a known outcome on a busy machine.
 const TRIES: usize = 4;
 
-/// A call is refused, not lost, in these words. A server that refuses everything may say so too
-/// late, and has done nothing then either.
+/// Checks that a call is refused, with a known outcome, and with these words. A server that refuses
+/// everything may reply too late, and has executed nothing then either.
 async fn is_refused(client: &Client, words: &str) {
     let mut answers = Vec::new();
     for _ in 0..TRIES {
@@ -55,7 +55,7 @@ async fn a_call_waits_for_the_end_of_an_endless_script() {
         server.cli(&["SCRIPT", "KILL"]);
     });
     assert_eq!(answer, Ok(2));
-    script.join().expect("it was killed");
+    script.join().expect("the script was killed");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -79,7 +79,7 @@ async fn a_call_waits_for_a_server_that_is_a_replica_for_a_while() {
     let server = Server::start(&[]);
     let client = open(&server).await;
     assert_eq!(count(&client, "k", PATIENCE).await, Ok(1));
-    // Nobody is there to take its data from.
+    // There is no master to replicate from.
     let nobody = free_port().to_string();
     server.cli(&["REPLICAOF", "127.0.0.1", &nobody]);
     is_refused(&client, "it is a replica of").await;
@@ -101,7 +101,7 @@ async fn a_call_waits_for_a_server_that_reads_its_data_again() {
     server.until("it is loading", || server.cli(&["PING"]).contains("LOADING"));
     is_refused(&client, "LOADING").await;
     assert_eq!(count(&client, "k", PATIENCE).await, Ok(2));
-    reload.join().expect("it is done");
+    reload.join().expect("the reload ends");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -114,7 +114,7 @@ async fn a_server_that_is_loading_is_waited_for_by_calls_and_at_the_start() {
     server.kill();
     server.restart_unready();
     server.until("it is loading", || server.cli(&["PING"]).contains("LOADING"));
-    // The connection may have died under the first one.
+    // The first call may have used a dying connection.
     let answer = count(&client, "k", SHORT).await;
     assert!(answer.is_err(), "{answer:?}");
     let (answer, late) = tokio::join!(count(&client, "k", PATIENCE), open(&server));

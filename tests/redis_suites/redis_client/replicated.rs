@@ -1,4 +1,4 @@
-//! Answers that wait for a replica.
+//! Replies that wait for the confirmation of a replica.
 
 use std::time::Duration;
 
@@ -11,13 +11,13 @@ use imquota::store::{Replication, Standing};
 use super::servers::Server;
 use super::{PATIENCE, at, count, options, scripts, standalone};
 
-/// Calls at once.
+/// Concurrent callers.
 const CALLERS: usize = 64;
-/// Calls of each, one after the other.
+/// Calls of each, one after another.
 const ROUNDS: usize = 20;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn many_calls_share_a_wait_and_none_is_answered_without_a_replica() {
+async fn many_calls_share_a_wait_and_none_returns_without_a_replica() {
     let master = Server::start(&[]);
     let mut replica = Server::start(&["--replicaof", "127.0.0.1", &master.port.to_string()]);
     replica.until("it follows", || {
@@ -78,13 +78,13 @@ async fn until(what: &str, mut done: impl AsyncFnMut() -> bool) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn auto_answers_by_the_master_alone_only_where_it_has_no_replica() {
+async fn auto_confirms_by_the_master_alone_only_without_a_replica() {
     let master = Server::start(&[]);
     let mut options = standalone(master.port);
     options.durability = Durability::Auto;
     let client = Client::open(options, scripts()).await.expect("opened");
-    count(&client, "k", PATIENCE).await.expect("answered by the master alone");
-    assert_eq!(calls(&master.cli(&["INFO", "commandstats"]), "wait"), 1, "the one of the start");
+    count(&client, "k", PATIENCE).await.expect("confirmed by the master alone");
+    assert_eq!(calls(&master.cli(&["INFO", "commandstats"]), "wait"), 1, "once at the start");
     let alone = Replication { standing: Standing::Alone, required: 0, attached: 0 };
     assert_eq!(replication(&client), alone);
 
@@ -97,19 +97,19 @@ async fn auto_answers_by_the_master_alone_only_where_it_has_no_replica() {
     replica.kill();
     let clock = Stopwatch::start();
     let mut refused = 0;
-    until("it goes on alone", async || {
+    until("the master confirms alone", async || {
         let answer = count(&client, "k", Duration::from_millis(200)).await;
         refused += usize::from(answer.is_err());
         answer.is_ok()
     })
     .await;
-    // By and by, and not before it was said to.
+    // Eventually, and not before it was set.
     assert!(refused > 0 && clock.elapsed() > Duration::from_secs(4), "{refused}");
     assert_eq!(replication(&client).standing, Standing::Alone);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_that_lags_is_left_behind_where_sentinels_stand_by_the_master() {
+async fn a_lagging_replica_is_left_behind_if_sentinels_confirm_the_master() {
     let master = Server::start(&[]);
     let replicas = [following(&master), following(&master)];
     let sentinels = [(); 3].map(|()| Server::sentinel(master.port));
@@ -133,7 +133,7 @@ async fn one_that_lags_is_left_behind_where_sentinels_stand_by_the_master() {
         count(&client, "k", PATIENCE).await.expect("answered");
         until("both confirm", async || is_local || replication(&client) == all).await;
 
-        // No majority of the Sentinels can be asked, and none is needed: no replica was promoted.
+        // No majority of the Sentinels is reachable, and none is needed: no replica was promoted.
         let frozen = &sentinels[1..];
         for sentinel in frozen {
             sentinel.signal("-STOP");
@@ -143,9 +143,9 @@ async fn one_that_lags_is_left_behind_where_sentinels_stand_by_the_master() {
             count(&client, "k", PATIENCE).await.expect("answered");
         }
         assert_eq!(replication(&client), all, "{durability:?}");
-        // Now one might have been.
+        // Now one might have been promoted.
         replicas[1].signal("-STOP");
-        until("it is missed", async || {
+        until("the replica is missed", async || {
             let answer = count(&client, "k", Duration::from_millis(300)).await;
             matches!(answer, Err(CallError::Unconfirmable(_)))
         })
@@ -153,7 +153,7 @@ async fn one_that_lags_is_left_behind_where_sentinels_stand_by_the_master() {
         tokio::time::sleep(Duration::from_millis(1500)).await;
         let answer = count(&client, "k", Duration::from_millis(300)).await;
         assert!(matches!(answer, Err(CallError::Unconfirmable(_))), "{answer:?}");
-        // The majority knows better.
+        // The majority proves that none was promoted.
         for sentinel in frozen {
             sentinel.signal("-CONT");
         }

@@ -10,7 +10,7 @@ use imquota::redis::options::Topology;
 use super::servers::Server;
 use super::{PATIENCE, at, count, options, scripts};
 
-/// Time for one call while servers change places.
+/// The timeout of a call during a failover.
 const SHORT: Duration = Duration::from_millis(300);
 
 fn sentinel(port: u16, master: &str) -> Topology {
@@ -18,7 +18,7 @@ fn sentinel(port: u16, master: &str) -> Topology {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn after_a_failover_calls_reach_the_new_master_and_none_was_done_twice() {
+async fn after_a_failover_calls_reach_the_new_master_and_none_is_executed_twice() {
     let mut master = Server::start(&[]);
     let replica = Server::start(&["--replicaof", "127.0.0.1", &master.port.to_string()]);
     let watcher = Server::sentinel(master.port);
@@ -39,7 +39,7 @@ async fn after_a_failover_calls_reach_the_new_master_and_none_was_done_twice() {
             let (sent, answered) = (Arc::clone(&sent), Arc::clone(&answered));
             tokio::spawn(async move {
                 while !done.load(Ordering::Relaxed) {
-                    // Not refused calls, but only those that may have been done, are counted.
+                    // Only calls that may have been executed are counted, not refused ones.
                     match count(&client, "k", SHORT).await {
                         Err(CallError::Refused(_)) => {}
                         Err(_) => {
@@ -66,13 +66,13 @@ async fn after_a_failover_calls_reach_the_new_master_and_none_was_done_twice() {
     let counted = count(&client, "k", PATIENCE).await.expect("answered");
     let sent = sent.load(Ordering::Relaxed) + 1;
     assert!(counted <= sent, "{counted} done, {sent} sent");
-    // Replication may have lost what the dead master had answered, but not the new one's answers;
-    // one answer of each caller may have been told late.
+    // Replication may have lost calls that the dead master acknowledged, but not those of the new
+    // one; one reply of each caller may have been late.
     assert!(counted > 100 - 4, "{counted}");
 }
 
 #[tokio::test]
-async fn a_name_that_the_sentinel_does_not_know_is_refused() {
+async fn an_unknown_name_of_the_master_is_refused() {
     let master = Server::start(&[]);
     let watcher = Server::sentinel(master.port);
     let opened = Client::open(options(sentinel(watcher.port, "other")), scripts()).await;

@@ -1,4 +1,4 @@
-//! Redis processes on free ports, killed with their owner.
+//! Redis processes on free ports, which are killed when they are dropped.
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -16,21 +16,21 @@ const READY_WITHIN: Duration = Duration::from_secs(20);
 pub struct Server {
     pub port: u16,
     arguments: Vec<String>,
-    /// How `redis-cli` reaches an encrypted one.
+    /// The arguments with which `redis-cli` reaches an encrypted server.
     access: Vec<String>,
     process: Child,
     _folder: TempDir,
 }
 
 impl Server {
-    /// Starts a server and waits until it answers.
+    /// Starts a server and waits until it replies.
     pub fn start(arguments: &[&str]) -> Self {
         let port = free_port();
         let port_text = port.to_string();
         Self::on(port, &[&["--port", &port_text], arguments].concat(), &[])
     }
 
-    /// The same with encryption alone, also towards its master and its cluster.
+    /// Starts a server with TLS only, also for its master and its cluster.
     pub fn encrypted(certificates: &Path, arguments: &[&str]) -> Self {
         let port = free_port();
         let settings = encryption(port, certificates);
@@ -53,7 +53,7 @@ impl Server {
         Self::watching(port, master, &format!("port {port}\n"), &[])
     }
 
-    /// The same with encryption alone, for an encrypted master.
+    /// Starts a Sentinel with TLS only, for an encrypted master.
     pub fn encrypted_sentinel(certificates: &Path, master: u16) -> Self {
         let port = free_port();
         let settings = encryption(port, certificates);
@@ -77,11 +77,11 @@ impl Server {
     fn with(port: u16, folder: TempDir, arguments: Vec<String>, access: &[String]) -> Self {
         let process = spawn(&arguments);
         let server = Self { port, arguments, access: access.to_vec(), process, _folder: folder };
-        server.until_it_answers();
+        server.until_it_replies();
         server
     }
 
-    /// How often it refused a command with that code.
+    /// The number of commands that the server refused with that code.
     pub fn refusals(&self, code: &str) -> u64 {
         let head = format!("errorstat_{code}:count=");
         let stats = self.cli(&["INFO", "errorstats"]);
@@ -89,25 +89,25 @@ impl Server {
         count.map_or(0, |count| count.trim().parse().expect("a number"))
     }
 
-    /// Waits, and lets others work, until it has refused more often than `before`.
+    /// Waits, without blocking other tasks, until there are more refusals than `before`.
     pub async fn until_refused(&self, code: &str, before: u64) {
         while self.refusals(code) <= before {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
 
-    /// Starts it once more after it was killed.
+    /// Restarts the server after it was killed.
     pub fn restart(&mut self) {
         self.restart_unready();
-        self.until_it_answers();
+        self.until_it_replies();
     }
 
-    /// The same without waiting for it.
+    /// Restarts the server without waiting for it.
     pub fn restart_unready(&mut self) {
         self.process = spawn(&self.arguments);
     }
 
-    fn until_it_answers(&self) {
+    fn until_it_replies(&self) {
         self.until("it answers", || {
             let answer = self.cli(&["PING"]);
             answer.contains("PONG") || answer.contains("NOAUTH")
@@ -124,7 +124,7 @@ impl Server {
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
-    /// The same without waiting for the answer, which is given up.
+    /// Sends a command without waiting for the reply, which is discarded.
     pub fn cli_aside(&self, arguments: &[&str]) -> thread::JoinHandle<()> {
         let mut command = Command::new("redis-cli");
         command.args(["-p", &self.port.to_string()]).args(arguments);
@@ -158,7 +158,7 @@ impl Drop for Server {
     }
 }
 
-/// Settings of an encrypted server, as its command line has them.
+/// The command-line settings of an encrypted server.
 fn encryption(port: u16, certificates: &Path) -> [(String, String); 5] {
     let file = |name| certificates.join(name).to_str().expect("plain").to_owned();
     [

@@ -1,4 +1,4 @@
-//! A slot that nobody serves for a while, and one that is moved key by key.
+//! A slot without a serving node, and one that is moved key by key.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use redis::Value;
 use super::cluster::{SLOT_OF_FOO, cluster, node, open};
 use super::{COUNT_BOTH, PATIENCE, count};
 
-/// Time for a call that cannot be done.
+/// The timeout of a call that cannot be executed.
 const SHORT: Duration = Duration::from_millis(300);
 /// Two keys of the slot of "foo".
 const PAIR: [&str; 2] = ["{foo}a", "{foo}b"];
@@ -22,7 +22,7 @@ async fn count_both(client: &Client, within: Duration) -> Result<i64, CallError>
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_call_waits_for_a_slot_that_nobody_serves() {
+async fn a_call_waits_for_a_slot_without_a_node() {
     let nodes = [node()];
     nodes[0].cli(&["CLUSTER", "ADDSLOTSRANGE", "0", "16383"]);
     nodes[0].until("the cluster is whole", || {
@@ -42,7 +42,7 @@ async fn a_call_waits_for_a_slot_that_nobody_serves() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_call_on_two_keys_waits_while_they_are_apart_and_is_done_once() {
+async fn a_call_on_two_keys_waits_while_they_are_apart_and_is_executed_once() {
     let nodes = cluster();
     let client = open(&nodes).await;
     assert_eq!(count_both(&client, PATIENCE).await, Ok(1));

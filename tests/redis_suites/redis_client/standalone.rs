@@ -7,7 +7,7 @@ use super::servers::Server;
 use super::{FAIL, PATIENCE, count, scripts, standalone};
 
 #[tokio::test]
-async fn a_call_is_answered_and_a_forgotten_script_is_loaded_again() {
+async fn a_call_succeeds_and_a_missing_script_is_loaded_again() {
     let server = Server::start(&[]);
     let client = Client::open(standalone(server.port), scripts()).await.expect("opened");
     assert_eq!(count(&client, "k", PATIENCE).await, Ok(1));
@@ -19,7 +19,7 @@ async fn a_call_is_answered_and_a_forgotten_script_is_loaded_again() {
 }
 
 #[tokio::test]
-async fn an_error_of_the_server_is_told_in_its_own_words() {
+async fn an_error_of_the_server_is_returned_unchanged() {
     let server = Server::start(&[]);
     let client = Client::open(standalone(server.port), scripts()).await.expect("opened");
     let answer = client.call(FAIL, &[b"k".to_vec()], &[], PATIENCE).await;
@@ -30,7 +30,7 @@ async fn an_error_of_the_server_is_told_in_its_own_words() {
 }
 
 #[tokio::test]
-async fn calls_beyond_those_in_work_wait_for_their_turn_and_beyond_those_are_refused_unsent() {
+async fn calls_beyond_those_in_flight_wait_in_a_bounded_queue() {
     let server = Server::start(&[]);
     let mut options = standalone(server.port);
     options.subjects_in_flight_max = 2;
@@ -41,8 +41,8 @@ async fn calls_beyond_those_in_work_wait_for_their_turn_and_beyond_those_are_ref
     let answers = futures_util::future::join_all(calls).await;
     server.signal("-CONT");
     let of = |why| answers.iter().filter(|it| **it == Err(CallError::Overloaded(why))).count();
-    // Two are in work, and 16 times as many wait; the others are not even let wait.
+    // Two are in flight, and 16 times as many wait; the others are refused immediately.
     assert_eq!((of(Overload::Full), of(Overload::Late)), (40 - 2 - 32, 32), "{answers:?}");
     assert!(answers.iter().all(Result::is_err), "{answers:?}");
-    assert_eq!(count(&client, "k", PATIENCE).await.map(drop), Ok(()), "nothing is left over");
+    assert_eq!(count(&client, "k", PATIENCE).await.map(drop), Ok(()), "no queued call remains");
 }

@@ -1,4 +1,4 @@
-//! An encrypted server that asks for our certificate.
+//! An encrypted server that requires a client certificate.
 
 use std::path::Path;
 use std::process::Command;
@@ -8,7 +8,7 @@ use imquota::redis::client::{Client, OpenError};
 use imquota::redis::options::{Options, Tls, Topology};
 use tempfile::TempDir;
 
-use super::cluster::{SLOT_OF_FOO, tell_apart};
+use super::cluster::{SLOT_OF_FOO, set_distinct_epochs};
 use super::servers::{Server, free_port};
 use super::{PATIENCE, at, count, options, scripts, standalone};
 
@@ -35,7 +35,7 @@ fn certificates() -> TempDir {
 }
 
 #[tokio::test]
-async fn an_encrypted_server_is_reached_with_a_certificate_and_not_without() {
+async fn an_encrypted_server_requires_a_certificate() {
     let folder = certificates();
     let file = |name: &str| folder.path().join(name);
     let text = |name: &str| file(name).to_str().expect("plain").to_owned();
@@ -64,7 +64,7 @@ async fn an_encrypted_server_is_reached_with_a_certificate_and_not_without() {
     assert!(matches!(error, Some(OpenError::File(_))), "{error:?}");
 }
 
-/// Options for servers of these certificates.
+/// Options for servers with these certificates.
 fn encrypted(topology: Topology, certificates: &Path) -> Options {
     let file = |name: &str| certificates.join(name);
     let certificate = Some((file("it.crt"), file("it.key")));
@@ -72,7 +72,7 @@ fn encrypted(topology: Topology, certificates: &Path) -> Options {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_failover_is_followed_where_servers_and_sentinel_are_encrypted() {
+async fn a_failover_is_followed_with_encrypted_servers_and_sentinel() {
     let folder = certificates();
     let mut master = Server::encrypted(folder.path(), &[]);
     let of_master = ["--replicaof", "127.0.0.1", &master.port.to_string()];
@@ -87,18 +87,18 @@ async fn a_failover_is_followed_where_servers_and_sentinel_are_encrypted() {
     assert_eq!(count(&client, "k", PATIENCE).await, Ok(1));
     replica.until("it has the count", || replica.cli(&["GET", "k"]).trim() == "1");
     master.kill();
-    // The first may have met the dying connection.
+    // The first call may have used the dying connection.
     let _ = count(&client, "k", Duration::from_millis(100)).await;
     assert_eq!(count(&client, "k", Duration::from_secs(20)).await, Ok(2));
     assert_eq!(replica.cli(&["GET", "k"]).trim(), "2");
 }
 
 #[tokio::test]
-async fn a_slot_that_moved_is_followed_where_the_cluster_is_encrypted() {
+async fn a_moved_slot_is_followed_in_an_encrypted_cluster() {
     let folder = certificates();
     let mode = ["--cluster-enabled", "yes", "--cluster-node-timeout", "2000"];
     let nodes = [(); 2].map(|()| Server::encrypted(folder.path(), &mode));
-    tell_apart(&nodes);
+    set_distinct_epochs(&nodes);
     nodes[0].cli(&["CLUSTER", "ADDSLOTSRANGE", "0", "16383"]);
     nodes[1].cli(&["CLUSTER", "MEET", "127.0.0.1", &nodes[0].port.to_string()]);
     for node in &nodes {

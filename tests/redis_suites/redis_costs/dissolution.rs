@@ -1,11 +1,10 @@
-//! Dissolving a group of 6000 members while others go on: no other call waits longer for it than
+//! Dissolving a group of 6000 members beside other calls: no other call waits longer for it than
 //! one chunk.
 //!
-//! Redis runs one script at a time, so a call waits for the script that is running and for those
-//! that came before it. The server's own log (`SLOWLOG`) says what it ran, in order, with how many
-//! keys and for how long: a dissolution is many small scripts, and those of others run in between.
-//! How long the others waited is measured from outside and printed; on a machine that does other
-//! things too, no time can be asserted.
+//! Redis runs one script at a time, so a call waits for the running script and for earlier ones.
+//! The server's own log (`SLOWLOG`) has the scripts in order, with their number of keys and their
+//! duration: a dissolution is many small scripts, with those of others in between. The delay of the
+//! others is measured at the client and printed; on a busy machine no time can be asserted.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -22,25 +21,25 @@ use crate::support::redis::{Server, Standalone, wait_for};
 use crate::support::{Service, app, group, order, user};
 
 const MEMBERS: usize = 6000;
-/// Most users of one script call.
+/// The most users of one script call.
 const CHUNK_USERS_MAX: usize = 256;
 /// Keys of a chunk besides those of its users, and keys of a user.
 const KEYS_OF_GROUP: usize = 11;
 const KEYS_OF_USER: usize = 2;
-/// Others, each with one call under way at any time: half in the same app, half in another.
+/// Other callers, each with one call in flight: half in the same app, half in another.
 const CALLERS: usize = 8;
-/// Calls of theirs before the dissolution begins.
+/// Their calls before the dissolution begins.
 const WARM_CALLS: usize = 20 * CALLERS;
 
 /// One script call of the server's log.
 struct Ran {
     micros: u64,
     keys: usize,
-    /// Its second key: in calls about a group, the group's record.
+    /// The second key: in calls on a group, the group's record.
     record: String,
 }
 
-/// Others' calls, through a sidecar of their own.
+/// The calls of others, through another sidecar.
 struct Others {
     service: Service,
     apps: [AppId; 2],
@@ -48,7 +47,7 @@ struct Others {
 }
 
 impl Others {
-    /// One caller joins and leaves a group until `enough`; the longest wait for an answer.
+    /// One caller joins and leaves a group until `enough`; returns the longest wait.
     async fn call(&self, caller: usize, enough: impl Fn() -> bool) -> Duration {
         let (group, users) = (group(other(caller)), vec![user(format!("caller {caller}"))]);
         let join = Operation::JoinGroup { group: group.clone(), users: users.clone() };
@@ -66,7 +65,7 @@ impl Others {
         longest
     }
 
-    /// All callers, each in a task of its own.
+    /// Starts all callers, each in a task.
     fn start(
         self: &Arc<Self>,
         enough: impl Fn() -> bool + Clone + Send + 'static,
@@ -84,7 +83,7 @@ fn other(caller: usize) -> String {
     format!("other {caller}")
 }
 
-/// The script calls that the server has logged, in the order in which it ran them.
+/// The script calls in the server's log, in order of execution.
 fn scripts_run(server: &Server) -> Vec<Ran> {
     let printed = server.cli(&["SLOWLOG", "GET", "-1"]);
     let lines: Vec<&str> = printed.lines().collect();
@@ -99,12 +98,12 @@ fn scripts_run(server: &Server) -> Vec<Ran> {
     calls
 }
 
-/// How many keys begin so.
+/// The number of keys with a prefix.
 fn keys_with(server: &Server, prefix: &str) -> usize {
     server.cli(&["--scan", "--pattern", &format!("{prefix}*")]).lines().count()
 }
 
-/// The counts of an app that do not go by the day, which may end meanwhile.
+/// The counts of an app that do not depend on the day, which may end during the test.
 async fn counts(service: &Service, app: &AppId) -> Vec<(String, i64)> {
     let usages = service.usage(app, Subject::App).await.usages;
     let counts = usages.iter().map(|usage| (usage.limit_id.to_string(), usage.used));
@@ -118,7 +117,7 @@ fn record_of_full_group(server: &Server) -> String {
     keys.lines().find(is_full).expect("the group's members").replace("}m", "}g")
 }
 
-/// Two apps with a group for each caller, and in the first one the group to be dissolved.
+/// Creates two apps with a group per caller, and in the first one the group to dissolve.
 async fn fill(service: &Service, apps: &[AppId; 2]) {
     for app in apps {
         service.register(app, "r0").await.expect("registered");
@@ -130,7 +129,7 @@ async fn fill(service: &Service, apps: &[AppId; 2]) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn dissolving_6000_members_holds_no_other_call_up_for_longer_than_a_chunk() {
+async fn dissolving_6000_members_delays_other_calls_by_at_most_a_chunk() {
     let redis = Standalone::start();
     let server = &redis.server;
     let apps = [app("dissolved"), app("bystander")];
@@ -169,7 +168,7 @@ async fn dissolving_6000_members_holds_no_other_call_up_for_longer_than_a_chunk(
 
     assert_eq!(dissolved.members_released, MEMBERS as u64);
     assert_eq!(counts(&service, &apps[0]).await, before);
-    assert_all_given_back(&service, &apps[0], server, &record).await;
+    assert_all_released(&service, &apps[0], server, &record).await;
     let (gaps, slowest) = assert_small_chunks(&ran, &record);
     println!(
         "dissolving {MEMBERS} members took {took:?}, its longest chunk {slowest} us in the server; \
@@ -181,34 +180,34 @@ async fn dissolving_6000_members_holds_no_other_call_up_for_longer_than_a_chunk(
     others.service.close().await;
 }
 
-/// The group is not there any more, and nobody was left in it.
-async fn assert_all_given_back(service: &Service, app: &AppId, server: &Server, record: &str) {
+/// Checks that the group does not exist, and that all members were released.
+async fn assert_all_released(service: &Service, app: &AppId, server: &Server, record: &str) {
     let join = Operation::JoinGroup { group: group("full"), users: users("member", 1) };
     let joined = service.apply(app, Mode::Enforce, join).await;
     assert!(matches!(joined, Err(LedgerError::GroupNotFound(_))), "{joined:?}");
     let (of_app, _) = record.split_once('}').expect("a hash tag");
     let keys = |kind: &str| keys_with(server, &format!("{of_app}}}{kind}"));
-    // The callers' groups in this app are left, all with the same owner.
+    // The callers' groups in this app remain, all with the same owner.
     let groups = CALLERS / 2;
     assert_eq!(["g", "m", "u", "n"].map(keys), [groups, groups, 1, 0]);
 }
 
-/// The dissolution went in chunks, with others' calls in between: how many each time, and the
-/// microseconds of the longest chunk.
+/// Checks that the dissolution ran in chunks with other calls in between; prints their numbers,
+/// and the microseconds of the longest chunk.
 fn assert_small_chunks(ran: &[Ran], record: &str) -> (Vec<usize>, u64) {
     let is_chunk = |at: &usize| ran[*at].record == record;
     let chunks: Vec<usize> = (0..ran.len()).filter(is_chunk).collect();
     let users = |at: &usize| (ran[*at].keys - KEYS_OF_GROUP) / KEYS_OF_USER;
     let most = chunks.iter().map(users).max().expect("there are some");
     assert!(most <= CHUNK_USERS_MAX, "one script call for {most} users");
-    // The first one only asks who is there; each user is then released once.
+    // The first one only reads the members; each user is then released once.
     assert_eq!(chunks.len(), MEMBERS.div_ceil(CHUNK_USERS_MAX) + 1);
     assert_eq!(chunks.iter().map(users).sum::<usize>(), MEMBERS);
-    // Each is sent after the answer to the one before, and whatever the server has received by
-    // then comes first. All others may have been between two calls now and then, but not mostly.
+    // Each is sent after the reply to the previous one, and calls that the server has received by
+    // then precede it. All others may be between two calls occasionally, but not mostly.
     let gaps: Vec<usize> = chunks.windows(2).map(|pair| pair[1] - pair[0] - 1).collect();
     let used = gaps.iter().filter(|others| **others > 0).count();
-    assert!(2 * used >= gaps.len(), "others came in only {used} of {} times", gaps.len());
+    assert!(2 * used >= gaps.len(), "others ran in only {used} of {} times", gaps.len());
     let slowest = chunks.iter().map(|at| ran[*at].micros).max().expect("there are some");
     (gaps, slowest)
 }

@@ -1,4 +1,4 @@
-//! What a login costs in Redis: script calls, memory, and the server's time.
+//! The cost of a login in Redis: script calls, memory, and the server's time.
 
 use imquota::domain::id::{AppId, UserId};
 use imquota::domain::metering::Login;
@@ -7,14 +7,14 @@ use super::{script_calls, service};
 use crate::support::redis::Standalone;
 use crate::support::{Service, app, user};
 
-/// Users who log in: as many as the memory is measured over.
+/// The number of users over which the memory is measured.
 const USERS: usize = 150_000;
 /// Logins of one script call.
 const BATCH: usize = 256;
-/// Calls of one login that are under way at a time.
+/// Calls of one login in flight.
 const IN_FLIGHT: usize = 64;
-/// Most memory of a user who logs in, in bytes, in an app of that size. The buckets of a larger
-/// app are fuller, and a user is smaller.
+/// The most memory of a user who logs in, in bytes, in an app of that size. The buckets of a larger
+/// app are fuller, and the memory per user is smaller.
 const USER_BYTES_MAX: u64 = 64;
 
 fn logins(users: &[UserId]) -> Vec<Login> {
@@ -26,7 +26,7 @@ async fn record(service: &Service, app: &AppId, users: &[UserId]) {
     service.engine.record_logins(app.clone(), logins(users), deadline).await.expect("counted");
 }
 
-/// Microseconds of the server's time in scripts so far.
+/// The server's time in scripts so far, in microseconds.
 fn script_micros(redis: &Standalone) -> u64 {
     let line = redis.server.info("commandstats", "cmdstat_evalsha").unwrap_or_default();
     let micros = line.split(',').find_map(|part| part.strip_prefix("usec="));
@@ -50,9 +50,9 @@ async fn a_batch_of_logins_is_one_script_call() {
     service.close().await;
 }
 
-/// Every hundredth new user has his bucket swept.
+/// Returns whether a new user triggers a sweep of their bucket: every hundredth.
 #[tokio::test(flavor = "multi_thread")]
-async fn users_who_have_not_come_for_a_month_are_dropped_and_no_others() {
+async fn users_without_a_login_for_a_month_are_dropped_and_no_others() {
     let (redis, app) = (Standalone::start(), app("login-sweep"));
     let service = service(&redis).await;
     let ids = service.fingerprints();
@@ -63,7 +63,7 @@ async fn users_who_have_not_come_for_a_month_are_dropped_and_no_others() {
     let key = format!("q1{{{:016x}/accounts}}l{bucket:04x}", ids.app(&app));
     let zone = service.engine.catalog().zone;
     let today = i64::from(zone.day_of(service.engine.local_now()).number());
-    // Latest day, as the others' rows have it: 33 bits of mask below it.
+    // The latest day, like in the other rows: 33 bits of mask below it.
     for (who, day) in [("1", today - 32), ("2", today - 400), ("3", today - 31), ("4", today)] {
         redis.server.cli(&["HSET", &key, who, &((day << 33) + 1).to_string()]);
     }
@@ -75,7 +75,7 @@ async fn users_who_have_not_come_for_a_month_are_dropped_and_no_others() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_user_who_logs_in_is_small_however_often_he_comes() {
+async fn a_user_is_small_for_any_number_of_logins() {
     let (redis, app) = (Standalone::start(), app("login-memory"));
     let service = service(&redis).await;
     let users: Vec<UserId> = (0..USERS).map(|number| user(format!("user {number}"))).collect();

@@ -1,5 +1,5 @@
-//! Operations of several steps on a group that others dissolve, create anew or change between two
-//! of the steps: a proxy stops the request of a step until the others are done.
+//! Operations of several steps on a group that others dissolve, recreate or change between two of
+//! the steps: a proxy stops the request of a step until the others have ended.
 
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ pub struct Race {
     proxy: Proxy,
     /// Through the proxy.
     slow: Arc<Service>,
-    /// What the others do.
+    /// The operation of the others.
     pub others: Service,
 }
 
@@ -63,7 +63,7 @@ pub fn whole(decision: &Decision) -> Outcome {
     decision.whole.as_ref().expect("a decision on the whole").outcome
 }
 
-/// How many of the items have each of these outcomes.
+/// The number of items with each of these outcomes.
 fn count(decision: &Decision, outcome: Outcome) -> usize {
     decision.items.iter().filter(|item| item.outcome == outcome).count()
 }
@@ -79,7 +79,7 @@ impl Race {
         Self { redis, app, proxy, slow, others }
     }
 
-    /// Starts an operation whose step after so many is stopped, and waits until it is.
+    /// Starts an operation that is stopped after a number of steps, and waits for that.
     pub async fn stop(
         &self,
         steps: usize,
@@ -93,7 +93,7 @@ impl Race {
         running
     }
 
-    /// Lets the operation go on, to its answer.
+    /// Lets the operation continue; returns its answer.
     pub async fn finish(
         &self,
         running: tokio::task::JoinHandle<Result<Decision, LedgerError>>,
@@ -114,7 +114,7 @@ impl Race {
         format!("q1{{{app:016x}/groups}}{letter}{cell:016x}")
     }
 
-    /// How many members the group has; `None` where there is no group.
+    /// The number of the group's members; `None` if it does not exist.
     pub async fn held(&self) -> Option<i64> {
         let of = Subject::Group(group(GROUP));
         let report = self.others.engine.usage(self.app.clone(), of, self.others.deadline()).await;
@@ -129,20 +129,20 @@ impl Race {
         [of("member 0").await, of(&format!("member {}", MEMBERS - 1)).await]
     }
 
-    /// How many groups of the type there are.
+    /// The number of groups of the type.
     pub async fn groups(&self) -> i64 {
         self.others.used(&self.app, Subject::App, "groups_per_app/ChatRoom").await
     }
 }
 
 pub fn assert_replaced(answer: Result<Decision, LedgerError>) {
-    let error = answer.expect_err("the group is another one");
+    let error = answer.expect_err("the group was replaced");
     assert_eq!(error.name(), "group_replaced", "{error}");
     assert!(!error.did_nothing() && !error.can_retry(), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_large_creation_that_is_dissolved_meanwhile_says_so_at_each_step() {
+async fn a_large_creation_that_is_dissolved_returns_an_error_at_each_step() {
     let race = Race::start().await;
     for steps in 1..=2 {
         let creation = race.stop(steps, create(Some("owner"), members())).await;
@@ -154,7 +154,7 @@ async fn a_large_creation_that_is_dissolved_meanwhile_says_so_at_each_step() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_large_creation_adds_nobody_to_a_group_that_was_created_after_it() {
+async fn a_large_creation_adds_no_member_to_a_later_group() {
     let race = Race::start().await;
     for steps in 1..=2 {
         let creation = race.stop(steps, create(Some("owner"), members())).await;
@@ -163,7 +163,7 @@ async fn a_large_creation_adds_nobody_to_a_group_that_was_created_after_it() {
         assert_eq!((race.held().await, race.of_members().await), (Some(1), [0, 0]));
         race.do_all([dissolve()]).await;
     }
-    // The same where the last member leaves, and where the other creation is a large one too.
+    // Also if the last member leaves, and if the other creation is a large one too.
     let creation = race.stop(1, create(None, members())).await;
     race.do_all([leave(members()), create(None, members()[100..500].to_vec())]).await;
     assert_replaced(race.finish(creation).await);
@@ -172,7 +172,7 @@ async fn a_large_creation_adds_nobody_to_a_group_that_was_created_after_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_large_creation_that_joins_a_group_goes_by_that_group() {
+async fn a_large_creation_that_joins_a_group_follows_that_group() {
     let race = Race::start().await;
     race.do_all([create(Some("owner"), vec![])]).await;
     let creation = race.stop(1, create(Some("owner"), members())).await;
@@ -182,7 +182,7 @@ async fn a_large_creation_that_joins_a_group_goes_by_that_group() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_large_join_adds_nobody_to_a_group_that_was_created_after_it() {
+async fn a_large_join_adds_no_member_to_a_later_group() {
     let race = Race::start().await;
     for steps in 1..=2 {
         race.do_all([create(Some("owner"), vec![])]).await;
@@ -192,7 +192,7 @@ async fn a_large_join_adds_nobody_to_a_group_that_was_created_after_it() {
         assert_eq!((race.held().await, race.of_members().await), (Some(1), [0, 0]));
         race.do_all([dissolve()]).await;
     }
-    // A last step of one user goes the short way, which compares too.
+    // A last step with one user uses the script for single joins, which compares too.
     race.do_all([create(Some("owner"), vec![])]).await;
     let joining = race.stop(1, join(members()[..257].to_vec())).await;
     race.do_all([dissolve(), create(Some("other"), vec![])]).await;
@@ -206,7 +206,7 @@ async fn a_large_join_adds_nobody_to_a_group_that_was_created_after_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_large_leave_takes_nobody_out_of_a_group_that_was_created_after_it() {
+async fn a_large_leave_removes_no_member_of_a_later_group() {
     let race = Race::start().await;
     for steps in 1..=2 {
         race.do_all([create(Some("owner"), members())]).await;
@@ -219,7 +219,7 @@ async fn a_large_leave_takes_nobody_out_of_a_group_that_was_created_after_it() {
         assert_eq!((race.held().await, race.of_members().await), (Some(601), [1, 1]));
         race.do_all([dissolve()]).await;
     }
-    // There was no group at the first step.
+    // The group did not exist at the first step.
     let leaving = race.stop(1, leave(members())).await;
     race.do_all([create(None, members())]).await;
     let left = race.finish(leaving).await.expect("a decision");
@@ -228,7 +228,7 @@ async fn a_large_leave_takes_nobody_out_of_a_group_that_was_created_after_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_does_not_replace_a_group_lets_large_operations_go_on() {
+async fn large_operations_continue_unless_the_group_is_replaced() {
     let race = Race::start().await;
     let creation = Operation::CreateGroup {
         group: group(GROUP),
@@ -238,7 +238,7 @@ async fn what_does_not_replace_a_group_lets_large_operations_go_on() {
         max_members: Some(700),
     };
     let creation = race.stop(1, creation).await;
-    // Thresholds of the group's members are passed by these, and by the steps themselves.
+    // Thresholds of the group's members are crossed by these, and by the steps themselves.
     let more: Vec<UserId> = (0..210).map(|number| user(format!("more {number}"))).collect();
     race.do_all([join(more.clone()), update(900), leave(more), join(vec![user("one")])]).await;
     race.do_all([Operation::DeleteAccount { user: user("member 7") }]).await;
@@ -253,7 +253,7 @@ async fn what_does_not_replace_a_group_lets_large_operations_go_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_two_dissolutions_one_is_applied_whichever_step_they_meet_at() {
+async fn one_of_two_dissolutions_is_applied_at_whatever_step_they_meet() {
     let race = Race::start().await;
     for steps in 1..=3 {
         race.do_all([create(None, members())]).await;
@@ -270,7 +270,7 @@ async fn of_two_dissolutions_one_is_applied_whichever_step_they_meet_at() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_dissolution_that_a_creation_finishes_is_applied_and_leaves_the_new_group_alone() {
+async fn a_dissolution_finished_by_a_creation_does_not_change_the_new_group() {
     let race = Race::start().await;
     for steps in 1..=3 {
         race.do_all([create(None, members())]).await;
@@ -305,7 +305,7 @@ async fn a_dissolution_whose_last_member_leaves_is_applied() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_dissolution_that_was_cut_off_is_applied_once_by_its_repetition() {
+async fn an_interrupted_dissolution_is_applied_once_by_a_retry() {
     let race = Race::start().await;
     race.do_all([create(None, members())]).await;
     // One of the members cannot be released.
@@ -325,7 +325,7 @@ async fn a_dissolution_that_was_cut_off_is_applied_once_by_its_repetition() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_record_and_what_stands_beside_it_stay_what_they_are() {
+async fn a_record_and_its_fields_are_unchanged() {
     let race = Race::start().await;
     let cell = race.others.fingerprints().group(&group(GROUP));
     let record = race.key('g', cell);
@@ -335,14 +335,14 @@ async fn a_record_and_what_stands_beside_it_stay_what_they_are() {
     };
     let read = || race.redis.server.cli(&["GET", &record]);
     race.do_all([create(None, members()[..1].to_vec()), update(20)]).await;
-    // Operations of one step give no generation.
+    // Operations of one step set no generation.
     assert_eq!((read().as_str(), beside().as_str()), ("20 ChatRoom", ""));
     race.do_all([update(1000), join(members())]).await;
     let zeros = format!("0.{}", "0".repeat(20));
     let is_generation = |digits: &str| digits.len() == 19 && digits.starts_with(['1', '2']);
     assert_eq!(read(), "1000 ChatRoom");
     assert!(beside().strip_prefix(&zeros).is_some_and(is_generation), "{}", beside());
-    // It stays behind the threshold that was warned of.
+    // It stays after the recorded threshold.
     let generation = beside().split_off(zeros.len());
     race.do_all([update(800), join(vec![user("one more")])]).await;
     assert_eq!(beside(), format!("70{}{generation}", &zeros[1..]));

@@ -1,6 +1,6 @@
-//! Sidecars of the version before beside this one, as in a rollout: their scripts, by their text,
-//! on what this version writes, and the other way round. Their scripts take neither the mark nor
-//! the counter of writes.
+//! Sidecars of the previous version beside this one, like in a rollout: their scripts, by their
+//! text, on the keys of this version, and vice versa. Their scripts have neither the mark nor the
+//! counter of writes.
 
 use std::time::Duration;
 
@@ -14,19 +14,19 @@ use super::replaced::{
 };
 use crate::support::{group, user};
 
-/// The group types as scripts read them.
+/// The group types in the format of script arguments.
 const TYPES: &str = ";ChatRoom 6000 1 1 1 - -;";
-/// Most users of one call.
+/// The most users of one call.
 const CHUNK: usize = 256;
 
-/// The text of a script as the version before had it, with its shared parts.
+/// The text of a script of the previous version, with its shared parts.
 macro_rules! before {
     ($name:literal) => {
         include_str!(concat!("../../support/scripts_before/", $name, ".lua"))
     };
 }
 
-/// A sidecar of the version before.
+/// A sidecar of the previous version.
 struct Before<'a>(&'a Race);
 
 impl Before<'_> {
@@ -39,7 +39,7 @@ impl Before<'_> {
         self.cell().cast_signed().to_string()
     }
 
-    /// A key of the app's groups that has no cell.
+    /// A key of the app's groups without a cell.
     fn key(&self, name: &str) -> String {
         self.0.key('x', 0).replace(&format!("x{:016x}", 0), name)
     }
@@ -58,7 +58,7 @@ impl Before<'_> {
         }
     }
 
-    /// Calls a script; the lines of its answer without the time.
+    /// Calls a script; returns the lines of its reply without the time.
     fn call(
         &self,
         text: &str,
@@ -78,7 +78,7 @@ impl Before<'_> {
         printed.lines().skip(1).map(str::to_owned).collect()
     }
 
-    /// Today and the days around it, as scripts read them.
+    /// Today and the days around it, in the format of script arguments.
     fn days() -> String {
         let today = (SystemClock.now().as_millis() + 8 * 3_600_000).div_euclid(86_400_000);
         format!("{today} 0 9000000000000 9000000000000 9000000000000")
@@ -118,7 +118,7 @@ impl Before<'_> {
         }
     }
 
-    /// One step: `begun` is whether it was begun before.
+    /// One step; `begun` is true for a continued dissolution.
     fn dissolve_step(&self, begun: bool, users: &[UserId]) -> String {
         self.release(before!("dissolve_group"), if begun { "1" } else { "0" }, users)
     }
@@ -150,7 +150,7 @@ impl Before<'_> {
         self.call(before!("update_group"), keys, &["tracked"], &arguments).swap_remove(0)
     }
 
-    /// Compares type and own limit; what differs.
+    /// Compares type and own limit; returns the difference.
     fn compare(&self, group_type: &str, own: &str) -> String {
         let mut keys = self.group_keys();
         keys.push(self.key("types"));
@@ -161,7 +161,7 @@ impl Before<'_> {
         answer.last().expect("an answer").clone()
     }
 
-    /// Type, own limit and number of members, or why there are none.
+    /// Type, own limit and number of members, or the reason why there are none.
     fn read(&self) -> String {
         let arguments = ["group".to_owned()];
         let answer = self.call(before!("read"), &self.group_keys(), &["tracked"], &arguments);
@@ -174,7 +174,7 @@ fn others(count: usize) -> Vec<UserId> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_group_that_the_version_before_dissolves_and_creates_anew_is_noticed() {
+async fn a_group_that_the_previous_version_recreates_is_detected() {
     let race = Race::start().await;
     let before = Before(&race);
     for operation in [create(None, members()), join(members())] {
@@ -223,7 +223,7 @@ async fn a_group_that_the_version_before_dissolves_and_creates_anew_is_noticed()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_the_version_before_changes_meanwhile_replaces_no_group() {
+async fn changes_of_the_previous_version_replace_no_group() {
     let race = Race::start().await;
     let before = Before(&race);
     let creation = race.stop(1, create(None, members())).await;
@@ -239,14 +239,14 @@ async fn what_the_version_before_changes_meanwhile_replaces_no_group() {
     let left = race.finish(leaving).await.expect("a decision");
     assert_eq!(left.items[599].outcome, Outcome::Applied);
     assert_eq!(race.held().await, Some(2));
-    // A join of theirs that passes a threshold takes the generation away with what was warned of.
+    // A join of theirs that crosses a threshold removes the generation with the recorded threshold.
     race.do_all([dissolve(), create(None, vec![]), update(400)]).await;
     let joining = race.stop(1, join(members()[..300].to_vec())).await;
     assert_eq!(before.join(&others(40))[0], "A".repeat(40));
-    let error = race.finish(joining).await.expect_err("it cannot be shown to be the same");
+    let error = race.finish(joining).await.expect_err("the group may have been replaced");
     assert_eq!(error, LedgerError::GroupReplaced(group(GROUP)));
     assert_eq!((race.held().await, race.of_members().await), (Some(296), [1, 0]));
-    // Its repetition finds what the first try added.
+    // The retry finds the members that the first attempt added.
     let again = race.others.enforce(&race.app, join(members()[..300].to_vec())).await;
     assert_eq!(again.items[0].outcome, Outcome::AlreadyHeld);
     assert_eq!(again.items[299].outcome, Outcome::Applied);
@@ -256,7 +256,7 @@ async fn what_the_version_before_changes_meanwhile_replaces_no_group() {
 async fn each_version_reads_and_changes_the_groups_of_the_other() {
     let race = Race::start().await;
     let before = Before(&race);
-    // With a generation, and with a threshold that was warned of.
+    // With a generation, and with a recorded threshold.
     race.do_all([create(None, others(1)), join(members()[..300].to_vec()), update(400)]).await;
     race.do_all([join(others(2))]).await;
     assert_eq!(before.read(), "ChatRoom 400 302");
@@ -289,7 +289,7 @@ async fn each_version_finishes_the_dissolutions_of_the_other() {
     let race = Race::start().await;
     let before = Before(&race);
     let all = members();
-    // Theirs, finished by a dissolution and by a creation.
+    // Theirs, finished by a dissolution and by a creation of ours.
     for finish in [dissolve(), create(None, others(1))] {
         race.do_all([create(None, all.clone())]).await;
         assert_eq!(before.dissolve_step(false, &[]), "M");
@@ -299,7 +299,7 @@ async fn each_version_finishes_the_dissolutions_of_the_other() {
         let held = (finish != dissolve()).then_some(1);
         assert_eq!((race.held().await, race.of_members().await), (held, [0, 0]));
     }
-    // Ours, met and finished by theirs.
+    // Ours, found and finished by theirs.
     race.do_all([dissolve(), create(None, all.clone())]).await;
     let dissolving = race.stop(1, dissolve()).await;
     assert_eq!(before.join(&others(1))[0], "group_not_found");
@@ -313,7 +313,7 @@ async fn each_version_finishes_the_dissolutions_of_the_other() {
     let dissolved = race.finish(dissolving).await.expect("a decision");
     assert_eq!(whole(&dissolved), Outcome::Applied);
     assert_eq!((race.held().await, race.groups().await), (Some(1), 1));
-    // And where the last member leaves it, or is deleted.
+    // Also if the last member leaves, or is deleted.
     for leaves in [true, false] {
         race.do_all([dissolve(), create(None, others(2))]).await;
         let dissolving = race.stop(1, dissolve()).await;

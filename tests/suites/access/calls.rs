@@ -1,4 +1,4 @@
-//! Every RPC of the admin listener, and the least role that may make it.
+//! Every RPC of the admin listener, and the least role that it needs.
 
 use imquota::access::Role;
 use imquota::clock::{Clock as _, SystemClock};
@@ -9,7 +9,7 @@ use tonic::{Code, Response, Status};
 
 use super::connection::Client;
 
-/// What is called, and whether it is dated back.
+/// An RPC, its least role, and whether the call is backdated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Call {
     pub rpc: &'static str,
@@ -60,7 +60,7 @@ pub const CALLS: [Call; 35] = [
     row("ExportStatement", false, Role::Viewer),
 ];
 
-/// Those about the store, or the sidecar itself.
+/// RPCs on the store, or on the sidecar itself.
 const OF_STORE: [&str; 6] = [
     "ListTopDenials",
     "ActivateCatalog",
@@ -75,14 +75,14 @@ fn code<T>(answer: Result<Response<T>, Status>) -> Code {
 }
 
 impl Call {
-    /// The code of a caller who may make the call.
-    pub fn when_let_through(self) -> Code {
-        // The store of these tests is embedded: it has nothing to accept, and no journal.
+    /// The status code of an authorized call.
+    pub fn when_authorized(self) -> Code {
+        // The store of these tests is embedded: it has no loss to accept, and no journal.
         let needs_redis = ["AcceptStore", "RetryJournalEntry", "DropJournalEntry"];
         if needs_redis.contains(&self.rpc) { Code::FailedPrecondition } else { Code::Ok }
     }
 
-    /// Makes it about that app.
+    /// Makes the call for an app.
     pub async fn make(self, client: &mut Client, app: &str) -> Code {
         let app_id = app.to_owned();
         let request_id = format!("{app} {}", self.rpc);
@@ -237,13 +237,12 @@ impl Call {
         }
     }
 
-    /// How many entries of the audit log it makes.
+    /// The number of audit entries that the call appends.
     pub fn entries(self) -> u64 {
         match self.rpc {
-            // Begun and finished.
+            // Start and end.
             "Reconcile" => 2,
-            // What is metered is no change, and an embedded store has nothing to accept and no
-            // journal.
+            // Metering is not audited, and an embedded store has no loss to accept and no journal.
             "RecordLogins"
             | "ReportBandwidth"
             | "AcceptStore"
@@ -255,14 +254,14 @@ impl Call {
     }
 }
 
-/// Puts the catalog in force into force once more.
+/// Activates the catalog that is in force.
 async fn activate(client: &mut Client, request_id: String) -> Code {
     let version = imquota::catalog::builtin().version;
     let request = pb::ActivateCatalogRequest { request_id, version, content_hash: String::new() };
     code(client.activate_catalog(request).await)
 }
 
-/// Loads an export without accounts.
+/// Imports an export without accounts.
 async fn reconcile(client: &mut Client, app_id: String) -> Code {
     let mode = pb::ReconcileMode::Import.into();
     let begin = pb::ReconcileBegin { app_id, mode, has_accounts: true, ..Default::default() };
@@ -281,10 +280,10 @@ async fn reconcile(client: &mut Client, app_id: String) -> Code {
     }
 }
 
-/// The audit log's last entry: its number, and who made it, from where.
+/// The last audit entry: its number, its caller, and the caller's address.
 pub async fn last_change(owner: &mut Client) -> (u64, String, String) {
     let all = pb::ListAuditEventsRequest { page_size: 1000, ..Default::default() };
-    let answer = owner.list_audit_events(all).await.expect("an owner may look").into_inner();
+    let answer = owner.list_audit_events(all).await.expect("an owner may read").into_inner();
     let last = answer.events.last().cloned().unwrap_or_default();
     (answer.head_number, last.actor, last.from)
 }

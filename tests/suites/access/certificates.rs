@@ -5,7 +5,7 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-/// An authority and what it has certified, in a folder of its own.
+/// A certificate authority and its certificates, in a folder of its own.
 pub struct Authority {
     folder: TempDir,
 }
@@ -26,12 +26,12 @@ impl Authority {
         Self { folder }
     }
 
-    /// Its own certificate.
+    /// The authority's certificate.
     pub fn certificate(&self) -> PathBuf {
         self.folder.path().join("ca.crt")
     }
 
-    /// Certifies these names, such as `DNS:ann` or `URI:spiffe://a/b`.
+    /// Issues a certificate for names such as `DNS:ann` or `URI:spiffe://a/b`.
     pub fn certify(&self, file: &str, names: &str) -> Pair {
         let folder = self.folder.path();
         std::fs::write(folder.join("ext"), format!("subjectAltName={names}\n")).expect("written");
@@ -55,7 +55,7 @@ impl Authority {
 }
 
 impl Pair {
-    /// Takes the place of another pair, as an operator would.
+    /// Replaces the files of another pair.
     pub fn replace(&self, other: &Self) {
         std::fs::copy(&self.certificate, &other.certificate).expect("copied");
         std::fs::copy(&self.key, &other.key).expect("copied");

@@ -1,4 +1,4 @@
-//! The real binary at both ends.
+//! The real binary as client and server.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -24,12 +24,12 @@ fn clean() -> Command {
     command
 }
 
-/// What it says.
+/// Runs the binary; returns its output.
 fn imquota(arguments: &[&str], env: &[(&str, &str)]) -> Output {
     clean().args(arguments).envs(env.iter().copied()).output().expect("the binary runs")
 }
 
-/// The same beside a sidecar of this process.
+/// Runs the binary on a sidecar of this process.
 pub async fn beside(arguments: &[&str], env: &[(&'static str, &str)]) -> Result<String, String> {
     let arguments: Vec<_> = arguments.iter().map(|&argument| argument.to_owned()).collect();
     let env: Vec<_> = env.iter().map(|&(name, value)| (name, value.to_owned())).collect();
@@ -48,7 +48,7 @@ fn text(path: impl Into<PathBuf>) -> String {
 }
 
 #[test]
-fn a_token_that_is_made_up_is_taken_by_its_line() {
+fn a_generated_token_is_accepted_with_its_line() {
     let output = imquota(&["admin", "make-token", "ann@ops", "operator"], &[]);
     let said = String::from_utf8(output.stdout).expect("UTF-8");
     let lines: Vec<_> = said.lines().collect();
@@ -71,7 +71,7 @@ struct Process {
 }
 
 impl Process {
-    /// Starts it with its sockets in a folder of their own.
+    /// Starts the process with its sockets in a temporary folder.
     async fn start(flags: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let log = std::fs::File::create(folder.path().join("log")).expect("a file");
@@ -109,7 +109,7 @@ impl Drop for Process {
 }
 
 #[tokio::test]
-async fn refused_callers_are_logged_once_a_second_and_no_secret_is() {
+async fn refused_callers_are_logged_once_a_second_without_secrets() {
     let file = TokenFile::new();
     let tokens = text(file.path());
     let process = Process::start(&["--admin-tokens-file", &tokens, "--log-filter", "debug"]).await;
@@ -130,7 +130,7 @@ async fn refused_callers_are_logged_once_a_second_and_no_secret_is() {
 }
 
 #[tokio::test]
-async fn a_sidecar_without_credentials_says_so_at_its_start() {
+async fn a_sidecar_without_credentials_logs_that_at_its_start() {
     let log = Process::start(&[]).await.log();
     let line = log.lines().find(|line| line.contains("requires no credentials"));
     assert!(line.is_some_and(|line| line.contains(" WARN ")), "{log}");
@@ -177,7 +177,7 @@ struct Encrypted {
     sidecar: Sidecar,
 }
 
-/// A sidecar that asks for client certificates.
+/// A sidecar that requires client certificates.
 async fn encrypted() -> Encrypted {
     let authority = Authority::new();
     let server = authority.certify("server", "IP:127.0.0.1,DNS:quota.example");
@@ -193,7 +193,7 @@ async fn encrypted() -> Encrypted {
 }
 
 #[tokio::test]
-async fn an_encrypted_sidecar_is_reached_with_its_authority_and_a_certificate() {
+async fn an_encrypted_sidecar_is_reachable_with_its_authority_and_a_certificate() {
     let Encrypted { authority, ann, sidecar } = encrypted().await;
     let ca = text(authority.certificate());
     let [certificate, key] = [&ann.certificate, &ann.key].map(text);
@@ -205,7 +205,7 @@ async fn an_encrypted_sidecar_is_reached_with_its_authority_and_a_certificate() 
     let named = ["--tls-server-name", "quota.example"];
     beside(&[&list[..], &own, &named].concat(), &[]).await.expect("by its other name");
     let usage = ["usage", "--app", "a", "--tls-ca", &ca, "--address"];
-    // The flags alone say that it is encrypted.
+    // The flags alone select encryption.
     for address in [at(sidecar.data), sidecar.data.to_string()] {
         beside(&[&usage[..], &[&address]].concat(), &[]).await.expect("the data plane");
         let health = ["health", "--address", &address, "--tls-ca", &ca];
@@ -215,7 +215,7 @@ async fn an_encrypted_sidecar_is_reached_with_its_authority_and_a_certificate() 
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_an_encrypted_connection_is_said() {
+async fn errors_of_encrypted_connections_name_the_cause() {
     let Encrypted { authority, ann, sidecar } = encrypted().await;
     let open = Sidecar::start(&[]).await;
     let ca = text(authority.certificate());

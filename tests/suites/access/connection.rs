@@ -1,4 +1,4 @@
-//! Connections of a test to a sidecar.
+//! Connections of tests to a sidecar.
 
 use std::net::SocketAddr;
 use std::ops::{Deref, DerefMut};
@@ -22,7 +22,7 @@ use tower::service_fn;
 
 use super::certificates::{Authority, Pair};
 
-/// What a call shows.
+/// The credentials of a call.
 #[derive(Clone, Default)]
 pub struct Shown(pub Vec<String>);
 
@@ -38,7 +38,7 @@ impl Interceptor for Shown {
 
 type Way = InterceptedService<Channel, Shown>;
 
-/// The services of the admin listener; that of the administration can be called as it is.
+/// Clients of the admin listener's services; dereferences to that of AdminService.
 #[derive(Clone)]
 pub struct Client {
     admin: AdminServiceClient<Way>,
@@ -60,7 +60,7 @@ impl DerefMut for Client {
 }
 
 impl Client {
-    /// A client that shows that.
+    /// A client with these credentials.
     pub fn with(channel: Channel, shown: Shown) -> Self {
         Self {
             admin: AdminServiceClient::with_interceptor(channel.clone(), shown.clone()),
@@ -69,7 +69,7 @@ impl Client {
     }
 }
 
-/// A client that shows this token, or nothing.
+/// A client with a token, or without credentials.
 pub fn client(channel: Channel, token: Option<&str>) -> Client {
     let shown = Shown(token.map(|token| format!("Bearer {token}")).into_iter().collect());
     Client::with(channel, shown)
@@ -90,7 +90,7 @@ pub async fn unix(path: &Path) -> Channel {
     endpoint.connect_with_connector(connector).await.expect("it accepts")
 }
 
-/// The settings of a client that trusts this authority and has this certificate.
+/// The TLS settings of a client with a trusted authority and a certificate.
 pub fn tls_config(trusted: &Authority, own: Option<&Pair>) -> ClientConfig {
     let mut roots = RootCertStore::empty();
     let authority = CertificateDer::from_pem_file(trusted.certificate()).expect("PEM");

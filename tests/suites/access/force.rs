@@ -1,4 +1,4 @@
-//! Who may use mode FORCE: every value of the setting by every way to the data plane.
+//! Authorization of mode FORCE: every value of the setting over every transport of the data plane.
 
 use std::path::Path;
 
@@ -15,16 +15,16 @@ use super::certificates::{Authority, Pair};
 use super::connection::{encrypted, plain, tls_config, unix};
 use super::sidecar::{Flag, Sidecar, flag};
 
-/// How a caller reaches the data plane.
+/// The transport of a caller on the data plane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Way {
     Loopback,
     Socket,
-    /// A listener that other machines can reach.
+    /// A TCP listener that other machines can reach.
     Far,
-    /// The same, encrypted, by a caller without a certificate.
+    /// An encrypted TCP listener, without a client certificate.
     FarEncrypted,
-    /// The same by a caller with one that was verified.
+    /// An encrypted TCP listener, with a verified client certificate.
     FarCertified,
     LoopbackCertified,
 }
@@ -38,7 +38,7 @@ const WAYS: [Way; 6] = [
     Way::LoopbackCertified,
 ];
 
-/// The table: by the setting, who is let through, in the order of [`WAYS`].
+/// The table: for each setting, whether FORCE is allowed, in the order of [`WAYS`].
 const TABLE: [(Option<&str>, [bool; 6]); 4] = [
     (None, [true, true, false, false, true, true]),
     (Some("allow"), [true; 6]),
@@ -46,7 +46,7 @@ const TABLE: [(Option<&str>, [bool; 6]); 4] = [
     (Some("deny"), [false; 6]),
 ];
 
-/// The start of the sentence by the setting.
+/// The beginning of the error message for the setting.
 fn sentence(setting: Option<&str>) -> &'static str {
     match setting {
         Some("deny") => "mode FORCE is off: the setting `force` is deny; nothing was done",
@@ -75,7 +75,7 @@ async fn accounts(data: &mut Data, app: &str) -> i64 {
     usages.iter().find(|usage| usage.limit_id == "accounts_per_app").expect("a limit").used
 }
 
-/// Creates an account on an Apply stream. `None` where it is decided.
+/// Creates an account on an Apply stream; returns the error, or `None` if it was decided.
 async fn refusal_on_stream(data: &mut Data, app: &str, mode: pb::Mode) -> Option<pb::ApplyError> {
     let operation = Some(Operation::CreateAccounts(create(app, mode)));
     let request = pb::ApplyRequest { tag: 7, operation, ..Default::default() };
@@ -87,7 +87,7 @@ async fn refusal_on_stream(data: &mut Data, app: &str, mode: pb::Mode) -> Option
     }
 }
 
-/// Checks one way to the data plane with one value of the setting.
+/// Checks one transport with one value of the setting.
 async fn check(mut data: Data, setting: Option<&str>, is_let_through: bool, context: &str) {
     for on_stream in [false, true] {
         let app = format!("app-{on_stream}");
@@ -110,7 +110,7 @@ async fn check(mut data: Data, setting: Option<&str>, is_let_through: bool, cont
         let context = format!("{context}, on a stream: {on_stream}");
         assert_eq!(refused, (!is_let_through).then_some(expected), "{context}");
         assert_eq!(accounts(&mut data, &app).await, i64::from(is_let_through), "{context}");
-        // Other modes are open to everybody.
+        // Other modes are allowed to every caller.
         for mode in [pb::Mode::CheckOnly, pb::Mode::Shadow, pb::Mode::Enforce] {
             assert_eq!(refusal_on_stream(&mut data, &app, mode).await, None, "{context}");
             data.create_accounts(create(&app, mode)).await.expect("it is decided");
@@ -137,7 +137,7 @@ impl Place {
         self.folder.path().join("data.sock")
     }
 
-    /// The flags of a sidecar that a caller reaches that way.
+    /// The flags of a sidecar with that transport.
     fn flags(&self, way: Way, setting: Option<&str>) -> Vec<Flag> {
         let socket = format!("unix:{}", self.socket().display());
         let mut flags = vec![("listen", socket), ("listen", "0.0.0.0:0".to_owned())];
@@ -173,7 +173,7 @@ impl Place {
 }
 
 #[tokio::test]
-async fn the_setting_and_the_way_to_the_data_plane_say_who_may_force() {
+async fn setting_and_transport_determine_who_may_force() {
     let place = Place::new();
     for (setting, let_through) in TABLE {
         for (way, is_let_through) in WAYS.into_iter().zip(let_through) {

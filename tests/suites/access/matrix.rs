@@ -1,4 +1,4 @@
-//! Every RPC x every role x every transport.
+//! Every RPC with every role over every transport.
 
 use imquota::access::{Role, make_token};
 use imquota::grpc::{ADMIN_SERVICE, METERING_SERVICE, pb};
@@ -11,18 +11,18 @@ use super::certificates::Authority;
 use super::connection::{Client, client, encrypted, plain, tls_config, unix};
 use super::sidecar::{Flag, ROLES, Sidecar, TokenFile, flag};
 
-/// Who calls.
+/// The credentials of a caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Who {
-    /// Shows nothing.
+    /// No credentials.
     Nobody,
-    /// Shows something that is not known.
+    /// Unknown credentials.
     Stranger,
-    /// Is known, with that role.
+    /// Valid credentials with that role.
     Known(Role),
 }
 
-const EVERYBODY: [Who; 5] = [
+const CALLERS: [Who; 5] = [
     Who::Nobody,
     Who::Stranger,
     Who::Known(Role::Viewer),
@@ -30,7 +30,7 @@ const EVERYBODY: [Who; 5] = [
     Who::Known(Role::Owner),
 ];
 
-/// What the table says: `None` where the call is let through.
+/// The expected error; `None` if the call is authorized.
 fn refusal(who: Who, call: Call) -> Option<Code> {
     match who {
         Who::Nobody | Who::Stranger => Some(Code::Unauthenticated),
@@ -38,11 +38,11 @@ fn refusal(who: Who, call: Call) -> Option<Code> {
     }
 }
 
-/// Makes every call and compares it with the table. `name` and `from` are what the audit log has
-/// to say about the caller.
+/// Makes every call and compares it with the table. `name` and `from` are the caller's name and
+/// address that the audit log must have.
 async fn check(who: Who, mut caller: Client, mut owner: Client, name: &str, from: &str) {
     for (number, call) in CALLS.into_iter().enumerate() {
-        // What is called for exists, so that what is let through does something.
+        // The subjects of the calls exist, so that authorized calls have an effect.
         let app = format!("{}-{number}", format!("{who:?}").replace(['(', ')'], "-"));
         prepare(call, &mut owner, &app).await;
         let (before, ..) = last_change(&mut owner).await;
@@ -55,7 +55,7 @@ async fn check(who: Who, mut caller: Client, mut owner: Client, name: &str, from
             continue;
         }
         assert_eq!(after, before + call.entries(), "{context}");
-        assert_eq!(code, call.when_let_through(), "{context}");
+        assert_eq!(code, call.when_authorized(), "{context}");
         if call.entries() > 0 {
             assert_eq!(actor, name, "{context}");
             assert!(at.starts_with(from), "{context}: from {at}, not {from}");
@@ -63,7 +63,7 @@ async fn check(who: Who, mut caller: Client, mut owner: Client, name: &str, from
     }
 }
 
-/// Brings the app to where the call can succeed.
+/// Brings the app into a state in which the call can succeed.
 async fn prepare(call: Call, owner: &mut Client, app: &str) {
     let before: &[&str] = match call.rpc {
         "CreateApp"
@@ -89,7 +89,7 @@ async fn prepare(call: Call, owner: &mut Client, app: &str) {
         let call = Call { rpc, dated_back: false, least: Role::Operator };
         assert_eq!(call.make(owner, app).await, Code::Ok, "{call:?}");
     }
-    // A change that is dated back may not come before the last one.
+    // A backdated change must not be dated before the last one.
     tokio::time::sleep(std::time::Duration::from_millis(2)).await;
 }
 
@@ -105,7 +105,7 @@ fn the_table_names_every_rpc() {
     }
 }
 
-/// The token of each, where tokens say who calls.
+/// The token of a caller, if tokens are configured.
 fn token(who: Who, file: &TokenFile) -> Option<String> {
     match who {
         Who::Nobody => None,
@@ -115,7 +115,7 @@ fn token(who: Who, file: &TokenFile) -> Option<String> {
 }
 
 async fn check_tokens(file: &TokenFile, channel: Channel, from: &str) {
-    for who in EVERYBODY {
+    for who in CALLERS {
         let token = token(who, file);
         let owner = client(channel.clone(), Some(file.token(Role::Owner)));
         let name = if let Who::Known(role) = who { role.name() } else { "" };
@@ -129,7 +129,7 @@ fn tls_flags(authority: &Authority) -> [Flag; 2] {
 }
 
 #[tokio::test]
-async fn over_tcp_tokens_say_who_may_do_what() {
+async fn tokens_determine_roles_over_tcp() {
     let file = TokenFile::new();
     let sidecar = Sidecar::start(&[flag("admin-tokens-file", file.path())]).await;
     check_tokens(&file, plain(sidecar.admin).await, "127.0.0.1:").await;
@@ -137,7 +137,7 @@ async fn over_tcp_tokens_say_who_may_do_what() {
 }
 
 #[tokio::test]
-async fn over_tls_tokens_say_who_may_do_what() {
+async fn tokens_determine_roles_over_tls() {
     let (file, authority) = (TokenFile::new(), Authority::new());
     let [certificate, key] = tls_flags(&authority);
     let tokens = flag("admin-tokens-file", file.path());
@@ -148,10 +148,10 @@ async fn over_tls_tokens_say_who_may_do_what() {
 }
 
 #[tokio::test]
-async fn a_name_in_a_client_certificate_says_who_may_do_what() {
+async fn names_in_client_certificates_determine_roles() {
     let (file, authority) = (TokenFile::new(), Authority::new());
     let names = ["viewer.example", "operator.example", "spiffe://example/owner"];
-    // The second one is written as before kinds were.
+    // The second one has the notation of before kinds existed.
     let kinds = ["DNS:", "", "URI:"];
     let mut flags = tls_flags(&authority).to_vec();
     flags.push(flag("admin-tls-client-ca", authority.certificate()));
@@ -162,17 +162,17 @@ async fn a_name_in_a_client_certificate_says_who_may_do_what() {
     let sidecar = Sidecar::start(&flags).await;
     let pairs = [
         authority.certify("viewer", "DNS:viewer.example"),
-        // Of several names the one with the highest role counts.
+        // With several names the one with the highest role counts.
         authority.certify("operator", "DNS:viewer.example,DNS:operator.example,DNS:x.example"),
         authority.certify("owner", "URI:spiffe://example/owner"),
-        // The URIs are equal to what has a role as a DNS name.
+        // The URIs are equal to names that have a role as DNS names.
         authority.certify(
             "stranger",
             "DNS:owner,DNS:Viewer.example,URI:spiffe://example/owner2,URI:viewer.example,\
              URI:operator.example",
         ),
     ];
-    for who in EVERYBODY {
+    for who in CALLERS {
         let (pair, name) = match who {
             Who::Nobody => (None, ""),
             Who::Stranger => (Some(&pairs[3]), ""),
@@ -190,10 +190,10 @@ async fn a_name_in_a_client_certificate_says_who_may_do_what() {
 }
 
 #[tokio::test]
-async fn the_user_of_a_unix_socket_says_who_may_do_what() {
+async fn users_of_a_unix_socket_determine_roles() {
     let file = TokenFile::new();
     let own = own_uid();
-    for who in EVERYBODY {
+    for who in CALLERS {
         let (uid, role) = match who {
             Who::Known(role) => (own, role),
             Who::Nobody | Who::Stranger => (own + 1, Role::Owner),
@@ -211,7 +211,7 @@ async fn the_user_of_a_unix_socket_says_who_may_do_what() {
 }
 
 #[tokio::test]
-async fn without_credentials_everybody_who_reaches_the_listener_is_the_local_owner() {
+async fn without_credentials_every_caller_is_the_local_owner() {
     let sidecar = Sidecar::start(&[]).await;
     let from = format!("unix:{} uid {}", sidecar.socket.display(), own_uid());
     for (channel, from) in
@@ -224,7 +224,7 @@ async fn without_credentials_everybody_who_reaches_the_listener_is_the_local_own
             let app = format!("{}-{number}", who.replace(' ', "-"));
             prepare(call, &mut owner.clone(), &app).await;
             let code = call.make(&mut caller.clone(), &app).await;
-            assert_eq!(code, call.when_let_through(), "{who}: {call:?}");
+            assert_eq!(code, call.when_authorized(), "{who}: {call:?}");
         }
         let (_, actor, at) = last_change(&mut owner.clone()).await;
         assert_eq!(actor, "local");
@@ -233,7 +233,7 @@ async fn without_credentials_everybody_who_reaches_the_listener_is_the_local_own
     sidecar.stop().await;
 }
 
-/// The user of this process, who owns what it creates.
+/// The user id of this process, which owns the files that it creates.
 fn own_uid() -> u32 {
     use std::os::unix::fs::MetadataExt as _;
     let folder = tempfile::tempdir().expect("a folder");

@@ -1,4 +1,4 @@
-//! Credentials and settings that the sidecar does not start with, and why.
+//! Credentials and settings with which the sidecar refuses to start, with the messages.
 
 use std::path::Path;
 
@@ -17,7 +17,7 @@ fn load(flags: &[(&'static str, &str)]) -> Result<AccessConfig, String> {
 }
 
 #[test]
-fn settings_that_protect_nothing_are_refused_in_a_sentence() {
+fn settings_without_protection_are_refused_with_a_message() {
     let file = "Cargo.toml";
     let pair = [("tls-cert", file), ("tls-key", file)];
     let far = |extra: &[(&'static str, &'static str)]| {
@@ -80,7 +80,7 @@ fn settings_that_protect_nothing_are_refused_in_a_sentence() {
 }
 
 #[test]
-fn a_word_that_a_setting_does_not_have_is_refused_with_those_that_it_has() {
+fn an_invalid_word_is_refused_with_the_valid_ones() {
     for (flag, value, expected) in [
         (
             "admin-client-roles",
@@ -100,7 +100,7 @@ fn a_word_that_a_setting_does_not_have_is_refused_with_those_that_it_has() {
 }
 
 #[test]
-fn an_address_that_others_reach_is_good_with_encryption_and_credentials() {
+fn a_public_address_is_valid_with_encryption_and_credentials() {
     let file = "Cargo.toml";
     let far = [("admin-listen", "[::]:1"), ("tls-cert", file), ("tls-key", file)];
     assert!(load(&[&far[..], &[("admin-tokens-file", file)]].concat()).is_ok());
@@ -116,25 +116,25 @@ fn an_address_that_others_reach_is_good_with_encryption_and_credentials() {
         (CertificateName::Uri("spiffe://a/b?c=d".to_owned()), Role::Operator),
     ];
     assert_eq!(roles, expected);
-    // Without tokens nobody has business there without a certificate.
+    // Without tokens a certificate is required.
     assert!(access.admin_tls.expect("encrypted").client_required);
 }
 
 #[test]
-fn the_administration_has_the_certificate_of_the_data_plane_unless_it_has_its_own() {
+fn the_admin_listener_uses_the_certificate_of_the_data_plane_by_default() {
     let pair = [("tls-cert", "Cargo.toml"), ("tls-key", "Cargo.toml")];
     let of = |access: &AccessConfig| access.admin_tls.clone().expect("encrypted").certificate;
     let client_ca = [("tls-client-ca", "Cargo.toml")];
     let access = load(&[&pair[..], &client_ca].concat()).expect("good");
     assert_eq!(of(&access), Path::new("Cargo.toml"));
-    // Who may call the one may not call the other for that.
+    // The client authority of one listener does not authorize on the other.
     assert_eq!(access.admin_tls.expect("encrypted").client_ca, None);
     let own = [("admin-tls-cert", "clippy.toml"), ("admin-tls-key", "clippy.toml")];
     assert_eq!(of(&load(&[&pair[..], &own].concat()).expect("good")), Path::new("clippy.toml"));
 }
 
 #[tokio::test]
-async fn a_bad_file_of_tokens_is_refused_at_the_start_with_its_lines() {
+async fn an_invalid_tokens_file_is_refused_at_the_start_with_its_lines() {
     let file = TokenFile::new();
     file.write(&format!("{}# more\nbob admin sha256:00\nann\n", file.lines()));
     let error = refusal(&[flag("admin-tokens-file", file.path())]).await;
@@ -149,7 +149,7 @@ async fn a_bad_file_of_tokens_is_refused_at_the_start_with_its_lines() {
 }
 
 #[tokio::test]
-async fn certificates_that_cannot_be_used_are_refused_by_the_name_of_their_setting() {
+async fn unusable_certificates_are_refused_with_the_name_of_their_setting() {
     let authority = Authority::new();
     let good = authority.certify("server", "IP:127.0.0.1");
     let other = authority.certify("other", "IP:127.0.0.1");

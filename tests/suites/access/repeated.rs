@@ -1,10 +1,10 @@
-//! A change of the command line whose reply is lost on the way.
+//! Changes by the command line with a lost response.
 
 use super::command_line::beside;
 use super::sidecar::Sidecar;
 use crate::support::proxy::{Mode, Proxy};
 
-/// Purchases of the app, as get-app shows them.
+/// The purchases of the app in the output of get-app.
 async fn purchases(sidecar: &Sidecar, app: &str) -> usize {
     let address = sidecar.admin.to_string();
     let get = ["admin", "get-app", app, "--output", "json", "--address", &address];
@@ -14,7 +14,7 @@ async fn purchases(sidecar: &Sidecar, app: &str) -> usize {
 }
 
 #[tokio::test]
-async fn a_change_whose_reply_is_lost_is_repeated_with_its_request_id() {
+async fn a_change_with_a_lost_reply_is_retried_with_its_request_id() {
     let sidecar = Sidecar::start(&[]).await;
     let proxy = Proxy::start(sidecar.admin.port()).await;
     let address = format!("127.0.0.1:{}", proxy.port());
@@ -41,14 +41,14 @@ async fn a_change_whose_reply_is_lost_is_repeated_with_its_request_id() {
             assert!(end.is_ok(), "{change:?}: {end:?}");
             assert_eq!(proxy.dropped() - before, lost, "{change:?}");
         }
-        assert_eq!(purchases(&sidecar, &app).await, 3, "each was sold once");
+        assert_eq!(purchases(&sidecar, &app).await, 3, "each was made once");
     }
-    // A refund, given an id.
+    // A refund with a given request id.
     let refund = ["refund-purchase", "lost-1", "none", "--request-id", "mine"];
     proxy.drop_replies(4, "lost-1");
     let error = run(&refund).await.expect_err("every reply was lost");
     assert!(error.ends_with("keep: --request-id mine\n"), "{error}");
-    // What is refused is not repeated.
+    // A refused change is not retried.
     let error = run(&refund).await.expect_err("there is no such purchase");
     assert!(error.starts_with("error: INVALID_ARGUMENT") && !error.contains("repeat"), "{error}");
     proxy.set(Mode::Refuse);

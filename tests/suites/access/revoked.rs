@@ -1,4 +1,4 @@
-//! Streams whose caller loses the right to them while they are open.
+//! Open streams whose caller loses the role for them.
 
 use imquota::access::{Role, line_of, make_token};
 use imquota::grpc::pb;
@@ -12,12 +12,12 @@ use tonic_types::StatusExt as _;
 use super::connection::{Client, client, plain};
 use super::sidecar::{PATIENCE, Sidecar, TokenFile, flag};
 
-/// The app whose export is compared; nobody registered it.
+/// The app whose export is compared; it is not registered.
 const APP: &str = "compared";
 
 type Watch = Streaming<pb::WatchEventsResponse>;
 
-/// A WatchEvents stream that has begun.
+/// An open WatchEvents stream.
 async fn watch(mut client: Client) -> Watch {
     let request = pb::WatchEventsRequest::default();
     let mut stream = client.watch_events(request).await.expect("it may").into_inner();
@@ -25,7 +25,7 @@ async fn watch(mut client: Client) -> Watch {
     stream
 }
 
-/// A Reconcile stream that waits for the caller's next part, and where the parts go.
+/// A Reconcile stream that waits for the next part, and the sender of the parts.
 struct Comparison {
     parts: mpsc::Sender<pb::ReconcileRequest>,
     answers: Streaming<pb::ReconcileResponse>,
@@ -46,7 +46,7 @@ impl Comparison {
     }
 }
 
-/// How a stream ends, at whatever comes before.
+/// The error that ends a stream, after any further messages.
 async fn end<T>(stream: &mut Streaming<T>) -> Status {
     let ended = timeout(PATIENCE, async {
         loop {
@@ -67,8 +67,8 @@ fn reason(status: &Status) -> String {
     info.reason.clone()
 }
 
-/// Has the owner register an app, and waits until a stream shows it.
-async fn goes_on(stream: &mut Watch, owner: &mut Client, app: &str) {
+/// Registers an app as the owner, and waits until a stream delivers the event.
+async fn keeps_working(stream: &mut Watch, owner: &mut Client, app: &str) {
     let request_id = format!("create {app}");
     let request = pb::CreateAppRequest { app_id: app.into(), request_id, effective_at: None };
     owner.create_app(request).await.expect("an owner may");
@@ -90,7 +90,7 @@ async fn a_revoked_token_ends_its_streams_and_no_others() {
     let channel = plain(sidecar.admin).await;
     let by = |token: &str| client(channel.clone(), Some(token));
     let mut owner = by(file.token(Role::Owner));
-    // A second token of the same person stays.
+    // A second token of the same caller stays valid.
     let second = make_token().expect("random");
     let second_line = line_of("viewer", Role::Viewer, &second) + "\n";
     file.write(&(file.lines() + &second_line));
@@ -107,8 +107,8 @@ async fn a_revoked_token_ends_its_streams_and_no_others() {
     sidecar.reload().await;
     file.write("not a line of tokens\n");
     sidecar.reload().await;
-    goes_on(&mut watched, &mut owner, "a").await;
-    // Nobody tells the sidecar that the file has changed.
+    keeps_working(&mut watched, &mut owner, "a").await;
+    // Without a reload signal: the sidecar polls the file.
     let owner_line = line_of("owner", Role::Owner, file.token(Role::Owner)) + "\n";
     file.write(&(owner_line + &second_line));
     for (status, what) in [
@@ -121,7 +121,7 @@ async fn a_revoked_token_ends_its_streams_and_no_others() {
         assert_eq!(reason(&status), "CREDENTIALS_REVOKED");
     }
     for stream in &mut kept {
-        goes_on(stream, &mut owner, "b").await;
+        keeps_working(stream, &mut owner, "b").await;
     }
     drop(comparison.parts);
     sidecar.stop().await;
@@ -150,11 +150,11 @@ async fn a_lower_role_ends_the_streams_that_need_the_higher_one() {
         status.message(),
         "Reconcile was ended: it needs the role operator, and the token now has viewer"
     );
-    goes_on(&mut watched, &mut owner, "a").await;
-    // What the reconciliation did until then is in the audit log.
+    keeps_working(&mut watched, &mut owner, "a").await;
+    // The audit log has the changes of the reconciliation until then.
     let all = pb::ListAuditEventsRequest { page_size: 1000, ..Default::default() };
     let entries = owner.list_audit_events(all).await.expect("an owner may").into_inner().events;
     let of_run = entries.iter().filter(|entry| entry.app_id == APP).count();
-    assert_eq!(of_run, 2, "begun and cut off: {entries:?}");
+    assert_eq!(of_run, 2, "start and abort: {entries:?}");
     sidecar.stop().await;
 }

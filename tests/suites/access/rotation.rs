@@ -20,7 +20,7 @@ async fn by(channel: &Channel, token: &str) -> Code {
     answer.map_or_else(|status| status.code(), |_| Code::Ok)
 }
 
-/// Asks until it is so.
+/// Polls until the condition is true.
 async fn until<F: Future<Output = bool>>(what: &str, mut ask: impl FnMut() -> F) {
     let watch = Stopwatch::start();
     while !ask().await {
@@ -29,7 +29,7 @@ async fn until<F: Future<Output = bool>>(what: &str, mut ask: impl FnMut() -> F)
     }
 }
 
-/// The value of a metric, by its line's beginning.
+/// The value of a metric, by the beginning of its line.
 async fn metric(sidecar: &Sidecar, line: &str) -> u64 {
     let address = sidecar.management.expect("it serves metrics");
     let mut stream = TcpStream::connect(address).await.expect("it accepts");
@@ -46,17 +46,17 @@ fn reloads(of: &str, result: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_token_is_exchanged_by_writing_the_file() {
+async fn a_token_is_rotated_by_writing_the_file() {
     let file = TokenFile::new();
     let sidecar = Sidecar::start(&[flag("admin-tokens-file", file.path())]).await;
     let channel = plain(sidecar.admin).await;
     let (old, new) = (file.token(Role::Owner), make_token().expect("random"));
     assert_eq!(by(&channel, old).await, Code::Ok);
     assert_eq!(by(&channel, &new).await, Code::Unauthenticated);
-    // Both at once, then the new one alone; nobody says so to the sidecar.
+    // Both tokens, then the new one alone; without a reload signal.
     let line = line_of("owner", Role::Owner, &new);
     file.write(&format!("{}{line}\n", file.lines()));
-    until("the new token is taken", async || by(&channel, &new).await == Code::Ok).await;
+    until("the new token is accepted", async || by(&channel, &new).await == Code::Ok).await;
     assert_eq!(by(&channel, old).await, Code::Ok);
     file.write(&line);
     until("the old token is refused", async || by(&channel, old).await != Code::Ok).await;
@@ -66,7 +66,7 @@ async fn a_token_is_exchanged_by_writing_the_file() {
 }
 
 #[tokio::test]
-async fn a_bad_file_of_tokens_changes_nothing_and_is_counted() {
+async fn an_invalid_tokens_file_changes_nothing_and_is_counted() {
     let file = TokenFile::new();
     let management = ("management-listen", "127.0.0.1:0".to_owned());
     let sidecar = Sidecar::start(&[flag("admin-tokens-file", file.path()), management]).await;
@@ -83,10 +83,10 @@ async fn a_bad_file_of_tokens_changes_nothing_and_is_counted() {
         assert_eq!(by(&channel, file.token(Role::Viewer)).await, Code::Ok);
     }
     assert_eq!(metric(&sidecar, &accepted).await, 0);
-    // An empty file is a good one: it takes all tokens back.
+    // An empty file is valid: it revokes all tokens.
     file.write("# nobody\n");
     sidecar.reload().await;
-    until("all are taken back", async || metric(&sidecar, &accepted).await > 0).await;
+    until("all are revoked", async || metric(&sidecar, &accepted).await > 0).await;
     let before = metric(&sidecar, "imquota_admin_callers_refused_total").await;
     assert_eq!(by(&channel, file.token(Role::Owner)).await, Code::Unauthenticated);
     let after = metric(&sidecar, "imquota_admin_callers_refused_total").await;
@@ -95,7 +95,7 @@ async fn a_bad_file_of_tokens_changes_nothing_and_is_counted() {
 }
 
 #[tokio::test]
-async fn a_new_certificate_is_for_new_connections_and_a_bad_one_for_none() {
+async fn new_connections_get_a_new_certificate_and_an_invalid_one_is_ignored() {
     let (old, new) = (Authority::new(), Authority::new());
     let [serving, next] = [&old, &new].map(|authority| authority.certify("server", "IP:127.0.0.1"));
     let sidecar = Sidecar::start(&[
@@ -123,14 +123,14 @@ async fn a_new_certificate_is_for_new_connections_and_a_bad_one_for_none() {
     assert!(trusts(&old).await && !trusts(&new).await);
     next.replace(&serving);
     sidecar.reload().await;
-    until("the new one is shown", async || trusts(&new).await).await;
+    until("the new one is used", async || trusts(&new).await).await;
     assert!(!trusts(&old).await);
     assert_eq!(by(&before, "").await, Code::Ok, "connections stay");
     sidecar.stop().await;
 }
 
 #[tokio::test]
-async fn an_authority_of_clients_is_exchanged_without_a_restart() {
+async fn a_client_authority_is_rotated_without_a_restart() {
     let (old, new) = (Authority::new(), Authority::new());
     let server = old.certify("server", "IP:127.0.0.1");
     let trusted = tempfile::NamedTempFile::new().expect("a file");

@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 /// The roles, the least first.
 pub const ROLES: [Role; 3] = [Role::Viewer, Role::Operator, Role::Owner];
 
-/// Longest time for what has to happen at once.
+/// The longest time for conditions that become true immediately.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A running sidecar.
@@ -82,12 +82,12 @@ impl Sidecar {
         Self { data, more_data, admin, management, socket, reload, stop, task, _folder: folder }
     }
 
-    /// What SIGHUP does.
+    /// Reloads, like SIGHUP.
     pub async fn reload(&self) {
         self.reload.send(()).await.expect("it runs");
     }
 
-    /// Ends it in order.
+    /// Shuts the sidecar down.
     pub async fn stop(mut self) {
         drop(self.stop.take());
         let ended = tokio::time::timeout(PATIENCE, &mut self.task).await.expect("it ends");
@@ -95,7 +95,7 @@ impl Sidecar {
     }
 }
 
-/// Why a sidecar with these flags does not start.
+/// The error of a start with these flags.
 pub async fn refusal(flags: &[Flag]) -> String {
     let folder = TempDir::new().expect("a folder");
     let config = config(folder.path(), flags);

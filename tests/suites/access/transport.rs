@@ -1,4 +1,4 @@
-//! What a connection has to be before anybody asks who calls.
+//! Requirements on a connection before authorization.
 
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
@@ -18,7 +18,7 @@ use super::certificates::Authority;
 use super::connection::{Client, Shown, client, encrypted, handshake, plain, tls_config, unix};
 use super::sidecar::{PATIENCE, Sidecar, TokenFile, flag};
 
-/// Half the time that a silent client is given.
+/// Half of the timeout of a silent client.
 const PROMPT: Duration = Duration::from_secs(5);
 
 async fn list(mut client: Client) -> Code {
@@ -32,7 +32,7 @@ async fn is_healthy(channel: Channel) -> bool {
 }
 
 #[tokio::test]
-async fn health_is_open_where_the_administration_is_not() {
+async fn health_needs_no_credentials() {
     let file = TokenFile::new();
     let sidecar = Sidecar::start(&[flag("admin-tokens-file", file.path())]).await;
     let channel = plain(sidecar.admin).await;
@@ -42,7 +42,7 @@ async fn health_is_open_where_the_administration_is_not() {
 }
 
 #[tokio::test]
-async fn every_refusal_of_credentials_says_the_same() {
+async fn every_refusal_of_credentials_has_the_same_message() {
     let file = TokenFile::new();
     let sidecar = Sidecar::start(&[flag("admin-tokens-file", file.path())]).await;
     let channel = plain(sidecar.admin).await;
@@ -80,14 +80,14 @@ async fn a_role_that_is_too_low_is_named() {
     let sidecar = Sidecar::start(&[flag("admin-tokens-file", file.path())]).await;
     let mut viewer = client(plain(sidecar.admin).await, Some(file.token(Role::Viewer)));
     let request = pb::CreateAppRequest { app_id: "a".into(), ..Default::default() };
-    let status = viewer.create_app(request).await.expect_err("a viewer only looks");
+    let status = viewer.create_app(request).await.expect_err("a viewer may only read");
     assert_eq!(status.code(), Code::PermissionDenied);
     assert_eq!(status.message(), "CreateApp needs the role operator, and \"viewer\" has viewer");
     sidecar.stop().await;
 }
 
 #[tokio::test]
-async fn a_wrong_token_is_not_made_good_by_a_certificate() {
+async fn a_certificate_does_not_replace_a_wrong_token() {
     let (file, authority) = (TokenFile::new(), Authority::new());
     let server = authority.certify("server", "IP:127.0.0.1");
     let sidecar = Sidecar::start(&[
@@ -105,14 +105,14 @@ async fn a_wrong_token_is_not_made_good_by_a_certificate() {
     sidecar.stop().await;
 }
 
-/// Whether a call gets through, health being open.
-async fn gets_through(address: SocketAddr, config: rustls::ClientConfig) -> bool {
+/// Returns whether a health call succeeds.
+async fn is_served(address: SocketAddr, config: rustls::ClientConfig) -> bool {
     let request = HealthCheckRequest::default();
     HealthClient::new(encrypted(address, config).await).check(request).await.is_ok()
 }
 
 #[tokio::test]
-async fn where_a_client_certificate_is_required_nothing_is_said_without_one() {
+async fn a_required_client_certificate_is_enforced_by_the_handshake() {
     let (authority, other) = (Authority::new(), Authority::new());
     let server = authority.certify("server", "IP:127.0.0.1");
     let sidecar = Sidecar::start(&[
@@ -126,11 +126,11 @@ async fn where_a_client_certificate_is_required_nothing_is_said_without_one() {
     let (ann, forged) = (authority.certify("ann", "DNS:ann"), other.certify("ann", "DNS:ann"));
     let bob = authority.certify("bob", "DNS:bob");
     for address in [sidecar.data, sidecar.admin] {
-        assert!(gets_through(address, tls_config(&authority, Some(&ann))).await);
-        // Any certificate of the authority; what it may do is another question.
-        assert!(gets_through(address, tls_config(&authority, Some(&bob))).await);
-        assert!(!gets_through(address, tls_config(&authority, None)).await);
-        assert!(!gets_through(address, tls_config(&authority, Some(&forged))).await);
+        assert!(is_served(address, tls_config(&authority, Some(&ann))).await);
+        // Any certificate of the authority; the role is checked elsewhere.
+        assert!(is_served(address, tls_config(&authority, Some(&bob))).await);
+        assert!(!is_served(address, tls_config(&authority, None)).await);
+        assert!(!is_served(address, tls_config(&authority, Some(&forged))).await);
     }
     sidecar.stop().await;
 }
@@ -149,13 +149,13 @@ async fn an_encrypted_listener_speaks_http_2_over_tls_and_nothing_else() {
         http1.alpn_protocols = vec![b"http/1.1".to_vec()];
         assert!(handshake(address, http1).await.is_err(), "HTTP/1.1");
     }
-    // A Unix socket has no way that others could listen in on.
+    // A Unix socket cannot be intercepted on a network.
     assert_eq!(list(client(unix(&sidecar.socket).await, None)).await, Code::Ok);
     sidecar.stop().await;
 }
 
 #[tokio::test]
-async fn who_says_nothing_keeps_nobody_waiting_and_is_sent_away() {
+async fn silent_connections_delay_no_caller_and_are_closed() {
     let authority = Authority::new();
     let server = authority.certify("server", "IP:127.0.0.1");
     let flags = [flag("tls-cert", &server.certificate), flag("tls-key", &server.key)];
@@ -166,9 +166,9 @@ async fn who_says_nothing_keeps_nobody_waiting_and_is_sent_away() {
             silent.push(TcpStream::connect(address).await.expect("it accepts"));
         }
     }
-    let next = gets_through(tls.data, tls_config(&authority, None));
+    let next = is_served(tls.data, tls_config(&authority, None));
     assert_eq!(tokio::time::timeout(PROMPT, next).await, Ok(true));
-    // One that is through TLS and then silent.
+    // A connection that completed TLS and is then silent.
     let mut half = handshake(tls.data, tls_config(&authority, None)).await.expect("TLS");
     let mut rest = Vec::new();
     let ended = tokio::time::timeout(PATIENCE, async {
@@ -177,13 +177,13 @@ async fn who_says_nothing_keeps_nobody_waiting_and_is_sent_away() {
         }
         let _ = half.read_to_end(&mut rest).await;
     });
-    ended.await.expect("all were sent away");
+    ended.await.expect("all were closed");
     tls.stop().await;
     open.stop().await;
 }
 
 #[tokio::test]
-async fn half_open_handshakes_give_their_places_up() {
+async fn half_open_handshakes_are_closed_for_waiting_connections() {
     let authority = Authority::new();
     let server = authority.certify("server", "IP:127.0.0.1");
     let tls = Sidecar::start(&[
@@ -196,14 +196,14 @@ async fn half_open_handshakes_give_their_places_up() {
     for _ in 0..40 {
         silent.push(TcpStream::connect(tls.data).await.expect("the system takes it"));
     }
-    // Eight a second go for those behind them; the time limit alone would take five for sixteen.
-    let next = gets_through(tls.data, tls_config(&authority, None));
+    // Eight a second are closed for waiting connections; the timeout alone takes five for sixteen.
+    let next = is_served(tls.data, tls_config(&authority, None));
     assert_eq!(tokio::time::timeout(PATIENCE, next).await, Ok(true));
     tls.stop().await;
 }
 
 #[tokio::test]
-async fn a_socket_has_the_mode_that_is_set_for_it() {
+async fn a_socket_has_its_configured_mode() {
     let folder = tempfile::tempdir().expect("a folder");
     let data = folder.path().join("data.sock");
     let mode = |path: &std::path::Path| {

@@ -1,10 +1,9 @@
-//! What is reported about catalogs that break rules. The
-//! table of single mistakes is `broken.txt`.
+//! Reports about invalid catalogs. The table of single mistakes is `broken.txt`.
 
 use imquota::catalog::{BUILTIN, load, parse};
 use imquota::diagnostics::{FILE_MAX_BYTES, LoadError, PROBLEMS_MAX};
 
-/// A whole catalog on counted lines.
+/// A complete catalog; the tests refer to its line numbers.
 pub const SMALL: &str = concat!(
     r#"schema = 1
 version = "v1"
@@ -102,7 +101,7 @@ app_id = "other"
 "#
 );
 
-/// The small catalog with one line replaced, lines counted from 1.
+/// The small catalog with one line replaced, counted from 1.
 fn with_line(number: usize, line: &str) -> String {
     let lines =
         SMALL.lines().enumerate().map(|(index, old)| if index + 1 == number { line } else { old });
@@ -110,7 +109,7 @@ fn with_line(number: usize, line: &str) -> String {
 }
 
 #[test]
-fn each_line_of_the_table_is_reported_as_it_says() {
+fn each_line_of_the_table_has_its_report() {
     assert!(parse(SMALL).is_ok(), "{:?}", parse(SMALL));
     let mut checked = 0;
     for row in include_str!("broken.txt").split("\n\n") {
@@ -129,7 +128,7 @@ fn each_line_of_the_table_is_reported_as_it_says() {
 }
 
 #[test]
-fn everything_is_reported_in_one_go_in_the_order_of_the_text() {
+fn all_mistakes_are_reported_together_in_the_order_of_the_text() {
     let edits = [
         ("schema = 1", "schema = 1\nschemas = 1"),
         ("\"v1\"", "1"),
@@ -144,7 +143,7 @@ fn everything_is_reported_in_one_go_in_the_order_of_the_text() {
         assert!(text.contains(from), "{from}");
         text.replace(from, to)
     });
-    let found = parse(&text).expect_err("much is wrong");
+    let found = parse(&text).expect_err("the catalog has many mistakes");
     let places: Vec<_> = found.0.iter().map(|problem| (problem.line, problem.column)).collect();
     assert_eq!(
         places,
@@ -154,8 +153,8 @@ fn everything_is_reported_in_one_go_in_the_order_of_the_text() {
 }
 
 #[test]
-fn no_line_of_the_built_in_catalog_can_be_left_out_unnoticed() {
-    // Tables without a setting of their own, and entries that others do not need, may go.
+fn every_missing_line_of_the_built_in_catalog_is_reported() {
+    // Tables without settings, and entries that no other entry needs, may be left out.
     let optional = ["[editions.limits]", "[[add_ons]]"];
     for (index, line) in BUILTIN.lines().enumerate() {
         if line.is_empty() || line.starts_with('#') || optional.contains(&line) {

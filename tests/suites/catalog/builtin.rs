@@ -22,7 +22,7 @@ fn rooms(kind: &str) -> LimitId {
 }
 
 #[test]
-fn editions_allow_what_section_1_says() {
+fn editions_have_the_limits_of_section_1() {
     let catalog = builtin();
     let table = [
         (LimitId::AccountsPerApp, Finite(100), Unlimited),
@@ -47,7 +47,7 @@ fn editions_allow_what_section_1_says() {
 }
 
 #[test]
-fn what_is_metered_costs_what_section_6_says() {
+fn metered_figures_have_the_prices_of_section_6() {
     let catalog = builtin();
     let may = |id: &str| catalog.edition(id).map(|edition| edition.postpaid_allowed);
     assert_eq!([may("trial"), may("professional")], [Some(false), Some(true)]);
@@ -86,7 +86,7 @@ fn friends_and_joins_are_open_and_accounts_and_rooms_closed() {
 }
 
 #[test]
-fn unknown_apps_have_bounds_also_where_a_catalog_of_the_version_before_has_none() {
+fn unknown_apps_have_bounds_even_with_a_catalog_of_the_previous_version() {
     let bounds = UnknownApps { max: 10_000, facts_per_app_max: 100_000 };
     assert_eq!(builtin().unknown_apps, bounds);
     assert_eq!(parse(SMALL).expect("a catalog").unknown_apps, bounds);
@@ -106,7 +106,7 @@ fn unknown_apps_have_bounds_also_where_a_catalog_of_the_version_before_has_none(
 }
 
 #[test]
-fn an_app_has_what_it_names_and_else_what_all_have() {
+fn settings_of_an_app_override_those_of_all_apps() {
     let policy = parse(SMALL).expect("a catalog").failure;
     let of = |id: &str| *policy.of(&AppId::try_from(id).expect("an id"));
     let opened = FailModes::new(|kind| match kind {
@@ -117,7 +117,7 @@ fn an_app_has_what_it_names_and_else_what_all_have() {
 }
 
 #[test]
-fn add_ons_raise_and_cost_what_section_1_says() {
+fn add_ons_have_the_limits_and_prices_of_section_1() {
     let expected = [
         ("members-2000", LimitId::MembersPerGroup, Finite(2000), 500),
         ("members-6000", LimitId::MembersPerGroup, Finite(6000), 1000),
@@ -138,7 +138,7 @@ fn add_ons_raise_and_cost_what_section_1_says() {
 
 #[test]
 fn group_types_are_those_of_section_2() {
-    // Name, own cap, tracked, counts towards the user, per app, per day, reclaimed, code.
+    // Name, type cap, tracked, counts for the user, per app, per day, reclaimed, code.
     let expected = [
         ("Private", Finite(200), true, true, Unlimited, Unlimited, true, 10006),
         ("Public", Finite(2000), true, true, Unlimited, Unlimited, true, 10006),
@@ -205,7 +205,7 @@ fn validity_zone_and_batches_are_those_of_sections_3_and_5() {
     assert_eq!(catalog.batch, batch);
 }
 
-/// The limits of an app that has just bought these.
+/// The limits of an app right after these purchases.
 fn limits_with(items: &[Item]) -> Limits {
     let at = Timestamp::from_millis(1_550_000_000_000);
     let purchases: Vec<_> = items

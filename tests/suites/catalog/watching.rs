@@ -1,4 +1,4 @@
-//! Reloading, with real files. Nothing here waits for a time: what is awaited is the handler.
+//! Reloading, with real files. The tests wait for calls of the handler, not for fixed times.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -15,7 +15,7 @@ use tokio::time::timeout;
 
 use super::broken::SMALL;
 
-/// What the handler was called with: the version, or the report.
+/// The argument of a call of the handler: the version, or the report.
 type Answer = Result<String, String>;
 
 struct Watching {
@@ -42,13 +42,13 @@ impl Watching {
         Self { answers, reload, shutdown, task }
     }
 
-    /// The next call of the handler. The bound is only there for a test that fails.
+    /// The next call of the handler. The timeout only ends a failing test.
     async fn next(&mut self) -> Answer {
         let answer = timeout(Duration::from_secs(30), self.answers.recv()).await;
         answer.expect("the handler is called in time").expect("the watch runs")
     }
 
-    /// Ends the watch; whatever the handler was called with and nobody awaited is left over.
+    /// Ends the watch; returns the calls of the handler that were not awaited.
     async fn stop(mut self) -> Vec<Answer> {
         self.shutdown.send(true).expect("the watch runs");
         timeout(Duration::from_secs(30), self.task).await.expect("in time").expect("no panic");
@@ -61,14 +61,14 @@ impl Watching {
 }
 
 const FAST: Duration = Duration::from_millis(1);
-/// So rare that within a test only the first poll happens.
+/// An interval longer than a test, so that only the first poll happens.
 const RARE: Duration = Duration::from_secs(3600);
 
 fn text(version: &str) -> String {
     SMALL.replace("\"v1\"", &format!("\"{version}\""))
 }
 
-/// Replaces a file as an operator should: by renaming.
+/// Replaces a file by renaming.
 fn replace(path: &Path, content: &str) {
     let new = path.with_extension("new");
     fs::write(&new, content).expect("written");
@@ -83,7 +83,7 @@ fn folder_with_catalog() -> (tempfile::TempDir, PathBuf) {
 }
 
 #[tokio::test]
-async fn good_and_bad_changes_are_handed_over_once_each() {
+async fn valid_and_invalid_changes_are_delivered_once_each() {
     let (_folder, path) = folder_with_catalog();
     let (catalog, watch) = catalog::watch(&path).expect("good");
     assert_eq!(catalog.version, "v1");
@@ -103,7 +103,7 @@ async fn good_and_bad_changes_are_handed_over_once_each() {
     let report = watching.next().await.expect_err("gone");
     assert!(report.contains("catalog.toml: cannot be read"), "{report}");
     replace(&path, &text("v3"));
-    // The next answer is of the next content: the polls between handed nothing over.
+    // The next call is for the next content: the polls in between made none.
     assert_eq!(watching.next().await, Ok("v3".into()));
     replace(&path, &text("v4"));
     assert_eq!(watching.next().await, Ok("v4".into()));
@@ -111,7 +111,7 @@ async fn good_and_bad_changes_are_handed_over_once_each() {
 }
 
 #[tokio::test]
-async fn a_change_before_the_first_poll_is_noticed() {
+async fn a_change_before_the_first_poll_is_detected() {
     let (_folder, path) = folder_with_catalog();
     let (_, watch) = catalog::watch(&path).expect("good");
     replace(&path, &text("v2"));
@@ -122,7 +122,7 @@ async fn a_change_before_the_first_poll_is_noticed() {
 
 #[tokio::test]
 async fn a_swapped_symlink_is_a_change() {
-    // As Kubernetes mounts a ConfigMap: catalog.toml -> ..data/catalog.toml, ..data -> a folder.
+    // Like a ConfigMap in Kubernetes: catalog.toml -> ..data/catalog.toml, ..data -> a folder.
     let folder = tempfile::tempdir().expect("a folder");
     let at = |name: &str| folder.path().join(name);
     for version in ["v1", "v2"] {
@@ -140,7 +140,7 @@ async fn a_swapped_symlink_is_a_change() {
 }
 
 #[tokio::test]
-async fn a_reload_that_is_asked_for_is_answered_changed_or_not() {
+async fn a_requested_reload_is_always_delivered() {
     let (_folder, path) = folder_with_catalog();
     let (_, watch) = catalog::watch(&path).expect("good");
     let mut watching = Watching::start(watch, RARE);
@@ -157,7 +157,7 @@ async fn a_reload_that_is_asked_for_is_answered_changed_or_not() {
 }
 
 #[tokio::test]
-async fn polling_goes_on_without_anybody_who_asks() {
+async fn polling_continues_without_reload_senders() {
     let (_folder, path) = folder_with_catalog();
     let (_, watch) = catalog::watch(&path).expect("good");
     let mut watching = Watching::start(watch, FAST);
@@ -168,7 +168,7 @@ async fn polling_goes_on_without_anybody_who_asks() {
 }
 
 #[tokio::test]
-async fn the_watch_ends_with_whoever_could_end_it() {
+async fn the_watch_ends_with_its_shutdown_sender() {
     let (_folder, path) = folder_with_catalog();
     let (_, watch) = catalog::watch(&path).expect("good");
     let watching = Watching::start(watch, RARE);
@@ -177,7 +177,7 @@ async fn the_watch_ends_with_whoever_could_end_it() {
 }
 
 #[test]
-fn a_bad_file_is_refused_at_the_start() {
+fn an_invalid_file_is_refused_at_the_start() {
     let (_folder, path) = folder_with_catalog();
     fs::write(&path, "").expect("written");
     assert!(matches!(catalog::watch(&path), Err(LoadError::Invalid { .. })));

@@ -1,4 +1,4 @@
-//! Starts of an embedded store with a later time of day than before, and with an earlier one.
+//! Starts of an embedded store with a later or an earlier time of day than before.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ use crate::support::{Place, actor, request_id};
 
 const NOON: i64 = JUNE + 12 * HOUR;
 
-/// A change that is refused where sales are.
+/// A change that is refused if sales are refused.
 async fn sell(world: &World, id: &str) -> Result<Changed, AdminError> {
     world.change("demo", id, ChangeKind::SetRetention { days: 7 }).await
 }
@@ -38,7 +38,7 @@ async fn ran(folder: &TempDir) -> World {
 const STOPPED: i64 = NOON + 60 * DAY;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_later_start_is_accepted_and_what_it_did_in_ten_minutes_can_be_undone() {
+async fn a_later_start_is_accepted_and_its_first_ten_minutes_can_be_undone() {
     for later in [HOUR, 40 * DAY, 400 * DAY] {
         let folder = tempfile::tempdir().expect("a directory");
         let world = ran(&folder).await;
@@ -47,7 +47,7 @@ async fn a_later_start_is_accepted_and_what_it_did_in_ten_minutes_can_be_undone(
         let figures = world.login_days("demo", NOON).await;
         assert_eq!(figures, [(0, 3)]);
         let world = restart(folder.path(), world, STOPPED + later).await;
-        // Sold, taken and counted by the later time, and told.
+        // Sales, takes, counts and events with the later time.
         world.join("demo", "b").await.expect("decided");
         world
             .change("demo", "retention", ChangeKind::SetRetention { days: 7 })
@@ -67,7 +67,7 @@ async fn a_later_start_is_accepted_and_what_it_did_in_ten_minutes_can_be_undone(
         }
         assert_eq!(world.closed("demo").await.as_deref(), Some("2019-06"));
 
-        // The clock was wrong, and is right after another start.
+        // The clock was wrong, and is right after the next start.
         let world = restart(folder.path(), world, STOPPED + HOUR).await;
         assert_eq!(world.login_days("demo", NOON).await.first(), Some(&(0, 3)), "by {later}");
         world.buy("demo", "renew", "professional").await.expect("bought");
@@ -121,7 +121,7 @@ async fn an_earlier_start_sells_and_issues_nothing_until_it_is_accepted() {
         world.pass(20 * MINUTE).await;
         world.change("demo", "retention", what()).await.expect_err("still refused");
 
-        // Once more, and the refusal outlives a start.
+        // Again, and the refusal survives a start.
         let world = restart(folder.path(), world, STOPPED - earlier + 20 * MINUTE).await;
         world.change("demo", "retention", what()).await.expect_err("refused");
         let entries = world.actions().await.len();
@@ -139,7 +139,7 @@ async fn an_earlier_start_sells_and_issues_nothing_until_it_is_accepted() {
         let actions = world.actions().await;
         assert_eq!(actions[entries..], ["AcceptClock", "SetMessageRetention", "AcceptClock"]);
 
-        // What was accepted is what later starts are compared with.
+        // Later starts are compared with the accepted time.
         let later = STOPPED - earlier + HOUR;
         let world = restart(folder.path(), world, later).await;
         sell(&world, "later").await.expect("changed");
@@ -160,7 +160,7 @@ async fn an_earlier_start_sells_again_once_the_recorded_instant_is_reached() {
         let world = restart(&folder, world, NOON + DAY - HOUR).await;
         world.change("demo", "retention", what()).await.expect_err("refused");
         match set {
-            // By the passing of time, or by the clock's being set right.
+            // By the passing of time, or by a correction of the clock.
             None => world.pass(HOUR).await,
             Some(set) => world.machine.set(set),
         }
@@ -180,14 +180,14 @@ async fn an_instant_is_recorded_only_after_ten_minutes_that_agree() {
     world.pass(9 * MINUTE).await;
     let world = restart(folder.path(), world, NOON + HOUR).await;
     sell(&world, "one").await.expect("forty days ahead was not recorded");
-    // Ahead while it runs, for ever.
+    // Ahead while the process runs, without end.
     world.pass(11 * MINUTE).await;
     world.machine.set(40 * DAY);
     world.pass(DAY).await;
     let error = sell(&world, "two").await.expect_err("refused");
     assert!(error.is_of_clock(), "{error}");
     let world = restart(folder.path(), world, NOON + 2 * DAY).await;
-    sell(&world, "two").await.expect("what was ahead was not recorded");
+    sell(&world, "two").await.expect("the time ahead was not recorded");
     world.pass(11 * MINUTE).await;
     let world = restart(folder.path(), world, NOON + 2 * DAY).await;
     let error = sell(&world, "three").await.expect_err("refused");
@@ -213,7 +213,7 @@ async fn a_clock_that_was_set_on_purpose_is_accepted_while_the_process_runs() {
             assert_eq!(accepted.after.as_millis(), world.machine.wall());
             assert_eq!(world.ledger_now().await, world.machine.wall());
             world.change("demo", id, what()).await.expect("changed");
-            // As after a start.
+            // Like after a start.
             let due = world.administration.issue_due().await;
             assert_eq!(due.is_err(), set > 0, "{due:?}");
             world.pass(10 * MINUTE).await;

@@ -1,4 +1,4 @@
-//! A sidecar's parts over a store in this process, on a machine whose time of day is set.
+//! The parts of a sidecar over a store in this process, on a machine with a settable time of day.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -36,7 +36,7 @@ pub const DAY: i64 = 24 * HOUR;
 /// 2019-06-01 00:00 in Shanghai.
 pub const JUNE: i64 = 1_559_318_400_000;
 
-/// A machine: its time of day may be set, its monotonic clock may not.
+/// A machine whose time of day can be set, but not its monotonic clock.
 #[derive(Debug)]
 pub struct Machine {
     monotonic: AtomicI64,
@@ -54,7 +54,7 @@ impl Machine {
         self.set(millis);
     }
 
-    /// Sets the time of day ahead, or back.
+    /// Sets the time of day forward or back.
     pub fn set(&self, millis: i64) {
         self.wall.fetch_add(millis, Ordering::SeqCst);
     }
@@ -75,7 +75,7 @@ impl Clock for Machine {
     }
 }
 
-/// Whether something was refused for the clock alone.
+/// Returns whether an error is a refusal because of the clock.
 pub trait OfClock {
     fn is_of_clock(&self) -> bool;
 }
@@ -154,11 +154,11 @@ impl World {
         EventPublisher::new(self.engine.clone(), self.directory.clone(), self.log.clone())
     }
 
-    /// Lets time pass as a process does: its clock is watched.
+    /// Lets time pass like in a process, which watches its clock.
     pub async fn pass(&self, millis: i64) {
         let mut left = millis;
         while left > 0 {
-            // Nothing is different about a minute of a long time.
+            // A long time passes in steps of a minute.
             let step = if left > HOUR { left - HOUR } else { left.min(MINUTE) };
             self.machine.pass(step);
             left -= step;
@@ -166,7 +166,7 @@ impl World {
         }
     }
 
-    /// Tells what there is to tell.
+    /// Publishes the due events.
     pub async fn tell(&self) {
         let (_stop, stopped) = watch::channel(true);
         self.pump().run(stopped).await;
@@ -246,13 +246,13 @@ impl World {
         self.log.claim(&lease, Duration::from_secs(20)).await
     }
 
-    /// The statement of a month where it is final, else nothing.
+    /// The statement of a month if it is final.
     pub async fn statement(&self, of: &str, month: &str) -> Result<Vec<u8>, AdminError> {
         let month: Month = month.parse().expect("a month");
         Ok(self.administration.statement(&app(of), Some(month)).await?.json)
     }
 
-    /// The days on which users logged in, of those around a day.
+    /// The days with logins, of the days around a day.
     pub async fn login_days(&self, of: &str, around: i64) -> Vec<(i32, u64)> {
         let catalog = self.engine.catalog();
         let middle = catalog.zone.day_of(Timestamp::from_millis(around)).number();
@@ -272,7 +272,7 @@ impl World {
         days.map(|day| (day.day.number() - middle, day.dau)).collect()
     }
 
-    /// The months that are closed.
+    /// The closed months.
     pub async fn closed(&self, of: &str) -> Option<String> {
         let view = self.administration.app(&app(of)).await.expect("the app");
         view.record.closed_through.map(|month| month.to_string())
@@ -284,7 +284,7 @@ impl World {
         found.expect("entries").entries.into_iter().map(|it| it.event.action).collect()
     }
 
-    /// Everything that can be seen of the store.
+    /// The whole observable state of the store.
     pub async fn digest(&self, apps: &[&str]) -> String {
         let mut all = line(&self.ledger.now().await);
         for name in apps {
@@ -296,7 +296,7 @@ impl World {
         let entries = self.administration.entries(0, 1000, &EntryFilter::default()).await;
         all += &line(&entries.expect("entries"));
         let page = self.log.read(0, 1000).await.expect("events");
-        // Which of two sources comes first is left open.
+        // The order of the two sources is not specified.
         let mut events: Vec<_> = page.events.iter().map(|it| format!("{:?}\n", it.event)).collect();
         events.sort();
         all += &events.concat();
@@ -306,7 +306,7 @@ impl World {
 }
 
 impl World {
-    /// How far the time of day is ahead of the store's, in seconds.
+    /// The offset of the time of day to the store's, in seconds.
     pub fn ledger_skews(&self) -> f64 {
         self.ledger.clock_skews()[0].1
     }

@@ -1,4 +1,4 @@
-//! Settings that say who may call. What is refused of them stands in `tests/suites/access/refused.rs`.
+//! Settings of authentication and authorization; `tests/suites/access/refused.rs` has the refused ones.
 
 use std::collections::BTreeMap;
 
@@ -23,7 +23,7 @@ pub const KEYS: [&str; 12] = [
     "force",
 ];
 
-/// A value for each of them; the second of a list.
+/// A value for each setting; the second of a list.
 const VALUES: [(&str, Option<&str>); 12] = [
     ("0600", None),
     ("0640", None),
@@ -53,7 +53,7 @@ fn expected() -> AccessConfig {
             certificate: "rustfmt.toml".into(),
             key: "README.md".into(),
             client_ca: Some("CHANGELOG.md".into()),
-            // A token will do as well.
+            // A token is sufficient too.
             client_required: false,
         }),
         client_roles: BTreeMap::from([
@@ -67,7 +67,7 @@ fn expected() -> AccessConfig {
 }
 
 #[test]
-fn everything_about_access_reaches_the_configuration_from_every_source() {
+fn every_access_setting_reaches_the_configuration_from_every_source() {
     let (mut flags, mut env, mut file) = (Vec::new(), Vec::new(), String::new());
     for (key, (first, second)) in KEYS.into_iter().zip(VALUES) {
         for value in [Some(first), second].into_iter().flatten() {

@@ -1,4 +1,4 @@
-//! Settings that bound connections and what their calls may hold.
+//! Settings that bound connections and the memory of their calls.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use imquota::config::{Config, Connections};
 
 use super::{defaults, load};
 
-/// The settings of this file, which the table in `main` leaves to it.
+/// The settings of this file, which the table in `main` does not cover.
 pub const KEYS: [&str; 8] = [
     "connections_max",
     "connections_per_peer_max",
@@ -18,7 +18,7 @@ pub const KEYS: [&str; 8] = [
     "call_memory_mib",
 ];
 
-/// What holds where nothing is set.
+/// The defaults.
 pub fn by_default() -> Connections {
     Connections {
         max: 1024,
@@ -60,7 +60,7 @@ fn each_is_a_flag_a_variable_and_a_key_of_the_file() {
 }
 
 #[test]
-fn bounds_that_would_shut_everybody_out_are_refused() {
+fn bounds_that_lock_out_every_caller_are_refused() {
     for (flag, range) in [
         ("--connections-max=15", "from 16 to 16384"),
         ("--connections-per-peer-max=0", "from 1 to 16384"),
@@ -77,7 +77,7 @@ fn bounds_that_would_shut_everybody_out_are_refused() {
 }
 
 #[test]
-fn an_age_is_off_or_long_enough_to_be_of_use() {
+fn an_age_is_off_or_has_a_useful_minimum() {
     let of = |text: &str| {
         let loaded = load(&[&format!("--connection-age-max-ms={text}")], &[], None);
         loaded.map(|config| config.connections.age_max)

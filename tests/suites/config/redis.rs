@@ -1,4 +1,4 @@
-//! Settings that say how Redis is reached: they change the store, and only where it is a Redis.
+//! Settings of the connection to Redis: they have an effect only if the store is Redis.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -30,7 +30,7 @@ fn options(arguments: &[&str], env: &[(&str, &str)], file: Option<&str>) -> Opti
 }
 
 #[test]
-fn everything_about_redis_reaches_its_options() {
+fn every_redis_setting_reaches_its_options() {
     let options = options(
         &[
             "--store=rediss-sentinel://url-user:url-password@a,b:7/main/2",
@@ -63,7 +63,7 @@ fn everything_about_redis_reaches_its_options() {
 }
 
 #[test]
-fn the_url_says_the_rest() {
+fn the_url_has_the_remaining_options() {
     let options = options(&["--store=redis://u:p%2Fw@h/1"], &[], None);
     let credentials = Credentials {
         username: Some("u".into()),
@@ -78,7 +78,7 @@ fn the_url_says_the_rest() {
 }
 
 #[test]
-fn another_store_does_not_care() {
+fn other_stores_ignore_redis_settings() {
     assert_eq!(load(&["--durability=replicated"], &[], None), Ok(defaults()));
 }
 

@@ -1,4 +1,4 @@
-//! What is refused, and how it is reported.
+//! Refused configurations, and their error messages.
 
 use imquota::config::Config;
 
@@ -8,7 +8,7 @@ const NOT_AN_ADDRESS: &str = "must be IP:PORT such as 127.0.0.1:50051 or [::1]:5
                               localhost:PORT or unix:PATH (other host names are not looked up)";
 
 #[test]
-fn a_wrong_value_is_refused_with_what_would_be_right() {
+fn an_invalid_value_is_refused_with_the_valid_ones() {
     let too_long = format!("unix:{}", "p".repeat(108));
     let longest = format!("unix:{}", "p".repeat(107));
     assert!(load(&["--listen", &longest], &[], None).is_ok());
@@ -77,7 +77,7 @@ fn a_retired_setting_is_refused_in_the_environment_and_the_file_too() {
 }
 
 #[test]
-fn listeners_in_each_others_way_are_refused() {
+fn conflicting_listeners_are_refused() {
     let in_the_way = |one: &str, other: &str| {
         let env = format!("{one},{other}");
         let error = load(&[], &[("IMQUOTA_LISTEN", &env)], None).err();
@@ -108,13 +108,13 @@ fn listeners_in_each_others_way_are_refused() {
          --listen\n\
          --management-listen: 0.0.0.0:50052 conflicts with 127.0.0.1:50052, set by --listen"
     );
-    // What was refused stands in nobody's way, and neither does the default in its stead.
+    // A refused value conflicts with nothing, and neither does the default in its place.
     let error = load(&["--listen=nonsense", "--admin-listen=127.0.0.1:50051"], &[], None);
     assert_eq!(error.expect_err("nonsense").lines().count(), 1);
 }
 
 #[test]
-fn everything_is_reported_at_once_with_its_source() {
+fn all_errors_are_reported_together_with_their_source() {
     let file = "store = 7\n\
                 listn = '127.0.0.1:1'\n\
                 admin_listen = ['127.0.0.1:2', '10.0.0.1:2', 3]\n\
@@ -129,7 +129,7 @@ fn everything_is_reported_at_once_with_its_source() {
         &[("IMQUOTA_LISTEN", "c,unix:d"), ("IMQUOTA_APPLY_IN_FLIGHT_MAX", "many")],
         Some(file),
     );
-    let error = error.expect_err("much is wrong");
+    let error = error.expect_err("many errors");
     let expected = [
         "imquota.toml:1:9: store: must be a string, not 7",
         "imquota.toml:2:1: listn: unknown key; did you mean \"listen\"?",
@@ -157,7 +157,7 @@ fn everything_is_reported_at_once_with_its_source() {
 }
 
 #[test]
-fn an_unknown_environment_variable_is_refused_with_what_may_have_been_meant() {
+fn an_unknown_environment_variable_is_refused_with_a_suggestion() {
     let unknown = "unknown environment variable; ";
     for (name, hint) in [
         ("IMQUOTA_LISTN", "did you mean IMQUOTA_LISTEN?"),
@@ -168,7 +168,7 @@ fn an_unknown_environment_variable_is_refused_with_what_may_have_been_meant() {
         ("IMQUOTA_CONFG", "did you mean IMQUOTA_CONFIG?"),
         ("IMQUOTA_ZZZZZZ", "`imquota serve --help` lists the valid ones"),
         ("IMQUOTA_", "`imquota serve --help` lists the valid ones"),
-        // Almost those of Kubernetes.
+        // Similar to the variables of Kubernetes.
         ("IMQUOTA_LISTEN_PORT", "`imquota serve --help` lists the valid ones"),
         ("IMQUOTA_PORT_x_TCP", "`imquota serve --help` lists the valid ones"),
     ] {
@@ -179,8 +179,8 @@ fn an_unknown_environment_variable_is_refused_with_what_may_have_been_meant() {
 }
 
 #[test]
-fn variables_of_kubernetes_of_commands_and_of_others_are_let_be() {
-    // As kubelet sets them: kubernetes.io/docs/tutorials/services/connect-applications-service.
+fn variables_of_kubernetes_commands_and_other_programs_are_ignored() {
+    // Set by kubelet: kubernetes.io/docs/tutorials/services/connect-applications-service.
     for service in ["IMQUOTA", "IMQUOTA_HEADLESS", "IMQUOTA_PORT", "IMQUOTA_ADMIN_2"] {
         let name = |rest: &str| format!("{service}_{rest}");
         let variables = [
@@ -210,12 +210,12 @@ fn variables_of_kubernetes_of_commands_and_of_others_are_let_be() {
 }
 
 #[test]
-fn what_follows_from_a_mistake_is_not_reported() {
+fn consequences_of_an_error_are_not_reported() {
     const CA: &str = "--admin-tls-client-ca=Cargo.toml";
     let far = ["--admin-listen=0.0.0.0:1"];
     let (unknown, file) = ("unknown environment variable; did you mean", "/no/such-file");
     for (arguments, env, toml, mistake) in [
-        // Nobody proves who they are, since the file with the tokens is not found.
+        // No caller can authenticate, since the file with the tokens is not found.
         (&far[..], ("IMQUOTA_ADMIN_TOKENS_FLIE", "t"), "", format!("_FLIE: {unknown}")),
         (&far, ("IMQUOTA_ADMIN_TOKENS_FILE", file), "", "must be a file that can be read".into()),
         (&far, ("", ""), "admin_tokens_fle = 't'", "unknown key; did you mean".into()),
@@ -223,14 +223,14 @@ fn what_follows_from_a_mistake_is_not_reported() {
         (&far, ("", ""), "admin_tokens_file = tokens", "string values must be quoted".into()),
         (&far, ("IMQUOTA_CONFG", "imquota.toml"), "", format!("_CONFG: {unknown}")),
         (&["--config=/no/such-file", far[0]], ("", ""), "", "cannot be read".into()),
-        // The default of what was meant conflicts with nothing.
+        // The default in place of the misspelt setting conflicts with nothing.
         (
             &["--listen=127.0.0.1:50052"],
             ("IMQUOTA_ADMIN_LISTN", "127.0.0.1:50051"),
             "",
             format!("_LISTN: {unknown}"),
         ),
-        // Two that need each other.
+        // Two settings that need each other.
         (&["--tls-key=Cargo.toml"], ("IMQUOTA_TLS_CERT", file), "", "must be a file".into()),
         (&["--tls-client-ca=Cargo.toml"], ("IMQUOTA_TLS_CRT", "c"), "", unknown.into()),
         (&["--redis-tls-key=Cargo.toml"], ("IMQUOTA_REDIS_TLS_CERT", file), "", "must be".into()),
@@ -260,7 +260,7 @@ fn what_follows_from_a_mistake_is_not_reported() {
         let ends = error.lines().count();
         assert_eq!(ends, 1, "{arguments:?} {env:?} {toml:?}\n{error}");
     }
-    // What does not follow is.
+    // Independent errors are reported.
     let error = load(&far, &[("IMQUOTA_LOG_FORMATS", "json")], None).expect_err("two mistakes");
     assert_eq!(error.lines().count(), 2, "{error}");
 }

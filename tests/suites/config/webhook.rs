@@ -1,4 +1,4 @@
-//! Settings of the webhook: both or neither, and what is wrong with each.
+//! Settings of the webhook: both or neither, and the errors of each.
 
 use std::fs;
 
@@ -37,7 +37,7 @@ fn a_webhook_reaches_the_configuration_from_every_source() {
 }
 
 #[test]
-fn what_is_wrong_with_a_webhook_is_said() {
+fn errors_of_webhook_settings_name_the_setting() {
     let good = secret_file("0123456789abcdef");
     let (short, long) = (secret_file("0123456789abcde\n"), secret_file(&"x".repeat(1025)));
     let path = |file: &tempfile::NamedTempFile| file.path().display().to_string();

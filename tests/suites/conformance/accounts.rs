@@ -1,4 +1,4 @@
-//! Accounts, and what goes with a deleted one.
+//! Accounts, and the facts that a deletion releases.
 
 use super::operations::{accounts, befriend, create, delete, follow};
 use super::script::App;
@@ -28,7 +28,7 @@ pub async fn a_deleted_account_makes_room(app: App) {
     app.counts([("app", "accounts 6; today 0")]).await;
 }
 
-pub async fn deleting_an_account_gives_back_friendships_of_both_sides_and_groups(app: App) {
+pub async fn deleting_an_account_releases_friendships_of_both_sides_and_groups(app: App) {
     app.script([
         (accounts(&["a", "b"]), "applied x2"),
         (follow("a", &["b"]), "applied"),
@@ -53,7 +53,7 @@ pub async fn deleting_an_account_gives_back_friendships_of_both_sides_and_groups
         ("app", "accounts 1; Private 1; Lounge 1; today 2: Private 1: Lounge 1"),
     ])
     .await;
-    // Nothing of him is left that would count again or be taken for held.
+    // No fact of the user is left that would count again or be held already.
     app.script([
         (delete("a"), "not held"),
         (follow("c", &["a"]), "applied"),
@@ -65,7 +65,7 @@ pub async fn deleting_an_account_gives_back_friendships_of_both_sides_and_groups
 pub async fn deleting_nothing_is_not_held(app: App) {
     app.script([
         (delete("nobody"), "not held"),
-        // What he holds goes although there was no account.
+        // The user's facts are released although there was no account.
         (follow("fan", &["a"]), "applied"),
         (delete("a"), "applied"),
     ])

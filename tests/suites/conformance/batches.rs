@@ -1,4 +1,4 @@
-//! The largest operations there are, and ids of odd characters.
+//! The largest operations, and ids with unusual characters.
 
 use std::collections::BTreeSet;
 
@@ -83,7 +83,7 @@ pub async fn a_thousand_friends_at_once(app: App) {
     .await;
 }
 
-pub async fn a_large_check_finds_what_it_took_itself(app: App) {
+pub async fn a_large_check_counts_its_own_takes(app: App) {
     let mut names = numbered("u", 700);
     names.push("u0".into());
     names.push("u699".into());
@@ -136,7 +136,7 @@ pub async fn a_large_check_of_untracked_members_admits_a_repeated_one_again(app:
     }
 }
 
-/// Ids that a careless key, pattern, set of integers or comparison would take for another.
+/// Ids that a careless key, pattern, set of integers or comparison would confuse.
 const ODD: &[&str] = &[
     "a",
     "A",
@@ -181,7 +181,7 @@ const ODD: &[&str] = &[
     "~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~ ",
 ];
 
-pub async fn ids_of_any_printable_bytes_are_told_apart(app: App) {
+pub async fn ids_of_any_printable_bytes_are_distinct(app: App) {
     let app = app.roomy().await;
     let count = ODD.len();
     assert_eq!(ODD.iter().collect::<BTreeSet<_>>().len(), count, "all different");

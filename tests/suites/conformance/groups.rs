@@ -21,13 +21,13 @@ pub async fn a_group_is_created_with_its_owner_and_members(app: App) {
     .await;
 }
 
-pub async fn creating_again_joins_whoever_is_missing(app: App) {
+pub async fn creating_again_joins_the_missing_members(app: App) {
     app.script([
         (create_capped("g", "Private", "a", &["b"], Some(4)), "applied | applied"),
         (create_capped("g", "Private", "a", &["b"], Some(4)), "held | held"),
         (create("g", "Private", "a", &["b", "c"]), "held | held, applied"),
         (create("g", "Private", "d", &["a"]), "held | held"),
-        // An owner who cannot be a member denies the whole.
+        // An owner who cannot be a member denies the whole creation.
         (create("g", "Private", "e", &["f"]), "denied MEMBERS_AT_CREATION 4/4 g | denied"),
         (create("g", "Private", "", &["f"]), "held | denied MEMBERS_AT_CREATION 4/4 g"),
     ])
@@ -56,7 +56,7 @@ pub async fn an_id_in_use_by_another_type_is_an_error(app: App) {
     .await;
 }
 
-pub async fn a_member_over_his_own_limit_is_refused_alone(app: App) {
+pub async fn only_a_member_over_their_own_limit_is_denied(app: App) {
     app.limit(&LimitId::GroupsPerUser, 1).await;
     app.script([
         (create("h", "Private", "b", &[]), "applied"),
@@ -70,7 +70,7 @@ pub async fn a_member_over_his_own_limit_is_refused_alone(app: App) {
     app.counts([("group g", "Public 3"), ("user b", "friends 0 groups 1")]).await;
 }
 
-pub async fn an_owner_over_his_limit_denies_the_whole_creation(app: App) {
+pub async fn an_owner_over_their_limit_denies_the_whole_creation(app: App) {
     app.limit(&LimitId::GroupsPerUser, 1).await;
     app.script([
         (create("h", "Private", "a", &[]), "applied"),
@@ -87,7 +87,7 @@ pub async fn an_owner_over_his_limit_denies_the_whole_creation(app: App) {
 
 pub async fn creation_fills_up_to_the_lowest_limit(app: App) {
     app.script([
-        // What is sold: four.
+        // The sold limit: four.
         (
             create("g", "Private", "a", &["b", "c", "d", "e"]),
             "applied | applied x3, denied MEMBERS_AT_CREATION 4/4 g",
@@ -172,7 +172,7 @@ pub async fn a_groups_own_limit_can_change(app: App) {
     app.counts([("group g", "Private 4"), ("group av", "AVChatRoom 0")]).await;
 }
 
-pub async fn a_dissolution_gives_everybody_back(app: App) {
+pub async fn a_dissolution_releases_all_members(app: App) {
     app.script([
         (create("none", "Private", "", &[]), "applied"),
         (dissolve("none"), "applied"),
@@ -189,12 +189,12 @@ pub async fn a_dissolution_gives_everybody_back(app: App) {
         ("app", "accounts 0; today 0"),
     ])
     .await;
-    // The id is free, and nobody is in the new group from before.
+    // The id is free, and the new group has no earlier member.
     app.script([(create("g", "Public", "d", &["a"]), "applied | applied")]).await;
     app.counts([("group g", "Public 2")]).await;
 }
 
-pub async fn types_that_cost_users_nothing_and_stay_when_empty(app: App) {
+pub async fn types_that_count_for_no_user_and_stay_when_empty(app: App) {
     app.limit(&LimitId::GroupsPerUser, 1).await;
     app.script([
         (create("g", "Private", "a", &[]), "applied"),

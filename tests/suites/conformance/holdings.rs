@@ -1,6 +1,6 @@
-//! Going through what all users and groups of an app hold.
+//! Scans over the usage of all users and groups of an app.
 //!
-//! What is held reads `friends 2`, `groups 1` or `Private 2 of 5`.
+//! Usage is written `friends 2`, `groups 1` or `Private 2 of 5`.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -28,7 +28,7 @@ fn shown(held: &UsageCount) -> String {
 }
 
 impl App {
-    /// What each of them holds, by fingerprint.
+    /// The usage of each subject, by fingerprint.
     async fn holdings(&self, of: UsageScope) -> BTreeMap<u64, String> {
         let (mut all, mut from) = (BTreeMap::new(), None);
         loop {
@@ -41,7 +41,7 @@ impl App {
         }
     }
 
-    /// They must be these and no others, by name.
+    /// Checks that exactly these subjects, by name, have usage.
     async fn hold<const N: usize>(&self, of: UsageScope, expected: [(&str, &str); N]) {
         let ids = self.ledger.fingerprints();
         let key = |name: &str| match of {
@@ -52,7 +52,7 @@ impl App {
         assert_eq!(self.holdings(of).await, BTreeMap::from(expected), "{of:?}");
     }
 
-    /// Adds a group with these members, whatever the limits are.
+    /// Imports a group with members, without limits.
     async fn import(&self, group_type: &str, id: &str, members: &[u64]) {
         let comparison =
             Comparison { call: self.call.clone(), repair: Repair::Add, tracked_since: None };
@@ -68,7 +68,7 @@ impl App {
     }
 }
 
-pub async fn everybody_is_gone_through_with_what_they_hold(app: App) {
+pub async fn a_scan_visits_all_subjects_with_their_usage(app: App) {
     for of in [UsageScope::UsersWithFriends, UsageScope::UsersInGroups, UsageScope::Groups] {
         app.hold(of, []).await;
     }
@@ -84,7 +84,7 @@ pub async fn everybody_is_gone_through_with_what_they_hold(app: App) {
         (create("room", "AVChatRoom", "a", &[]), "applied"),
     ])
     .await;
-    // Another app's are not among them, nor are those who hold nothing any more.
+    // Subjects of another app, and subjects without usage, are not included.
     let other = app.beside();
     other
         .script([
@@ -106,8 +106,8 @@ pub async fn everybody_is_gone_through_with_what_they_hold(app: App) {
     other.hold(UsageScope::UsersWithFriends, [("a", "friends 1"), ("y", "friends 1")]).await;
 }
 
-/// More than a store shows at a time.
-pub async fn nobody_of_a_large_app_is_left_out(app: App) {
+/// More subjects than one page of a store.
+pub async fn a_scan_of_a_large_app_is_complete(app: App) {
     let app = app.roomy().await;
     let (users, ids) = (app.users(5000), app.ledger.fingerprints());
     app.import("ChatRoom", "big", &users).await;
@@ -124,7 +124,7 @@ pub async fn nobody_of_a_large_app_is_left_out(app: App) {
     assert_eq!(app.holdings(UsageScope::UsersWithFriends).await, friends);
     let mut joined: BTreeMap<u64, String> =
         users.iter().map(|key| (*key, "groups 1".to_owned())).collect();
-    // Of every three groups two have the first user, and one has the second one.
+    // Of every three groups two have the first user, and one has the second user.
     joined.insert(users[0], "groups 201".to_owned());
     joined.insert(users[1], "groups 101".to_owned());
     assert_eq!(app.holdings(UsageScope::UsersInGroups).await, joined);
@@ -137,7 +137,7 @@ pub async fn nobody_of_a_large_app_is_left_out(app: App) {
     assert_eq!(app.holdings(UsageScope::Groups).await, existing);
 }
 
-pub async fn a_group_is_whole_or_gone_while_it_is_dissolved(app: App) {
+pub async fn a_group_is_whole_or_missing_while_it_is_dissolved(app: App) {
     let app = app.roomy().await;
     app.import("ChatRoom", "big", &app.users(3000)).await;
     app.import("Public", "stays", &[]).await;
@@ -156,7 +156,7 @@ pub async fn a_group_is_whole_or_gone_while_it_is_dissolved(app: App) {
     app.hold(UsageScope::UsersInGroups, []).await;
 }
 
-pub async fn nobody_is_gone_through_after_the_deadline(mut app: App) {
+pub async fn no_scan_runs_after_the_deadline(mut app: App) {
     app.call.deadline = before(now(), Duration::from_secs(60));
     for of in [UsageScope::UsersWithFriends, UsageScope::UsersInGroups, UsageScope::Groups] {
         let refused = app.ledger.holdings(&app.call, of, None).await;

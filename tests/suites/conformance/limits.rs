@@ -1,4 +1,4 @@
-//! Deadlines, schedules, unknown apps, and what a breach says.
+//! Deadlines, schedules, unknown apps, and the fields of a violation.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ fn releases() -> [Operation; 5] {
     [unfriend("a", &["b"]), leave("g", &["b"]), update("g", Some(3)), dissolve("g"), delete("a")]
 }
 
-/// Takes one of everything.
+/// Takes one fact of every kind.
 async fn furnish(app: &App) {
     app.script([
         (accounts(&["a"]), "applied"),
@@ -147,7 +147,7 @@ pub async fn limits_change_by_themselves_when_their_time_comes(app: App) {
     app.script([(follow("a", &["d"]), "denied MY_FRIENDS 2/2 a")]).await;
 }
 
-pub async fn a_breach_names_limit_source_ceiling_and_type(app: App) {
+pub async fn a_violation_names_limit_source_ceiling_and_type(app: App) {
     let sold =
         |limit| Bound { limit: Limit::Finite(limit), source: Source::Edition("trial".into()) };
     let violations = async |operation| {
@@ -166,7 +166,7 @@ pub async fn a_breach_names_limit_source_ceiling_and_type(app: App) {
         group_type: None,
     };
     assert_eq!(violations(follow("a", &["b", "c", "d", "e"])).await, [mine]);
-    // What the group's type leaves, and below that what the group's own limit leaves.
+    // The cap of the group's type, and below that the group's own limit.
     let full = Violation {
         reason: Reason::MembersAtCreation,
         limit_id: LimitId::MembersPerGroup,
@@ -224,12 +224,12 @@ pub async fn a_reading_shows_the_schedule(app: App) {
     assert_eq!(reading.schedule.at(reading.read_at), &soon.limits);
     assert_eq!(reading.schedule.next_change(reading.read_at), Some(until));
     assert_eq!(reading.schedule.at(until), &app.trial());
-    // The store's clock may differ a little from ours.
+    // The store's clock may differ slightly from this process's.
     let slack = Duration::from_secs(2);
     assert!(reading.read_at + slack >= began && reading.read_at <= now() + slack);
 }
 
-pub async fn a_closed_store_says_so(app: App) {
+pub async fn a_closed_store_returns_its_error(app: App) {
     furnish(&app).await;
     app.ledger.close().await;
     app.script([(accounts(&["b"]), "error: closing"), (delete("a"), "error: closing")]).await;
@@ -241,7 +241,7 @@ pub async fn a_closed_store_says_so(app: App) {
 
 const ALLOWANCE: LimitId = LimitId::GroupsPerAppOfAllTypes;
 
-pub async fn no_group_beyond_the_free_number_where_nothing_may_run_over(app: App) {
+pub async fn no_group_beyond_the_free_number_without_overage(app: App) {
     app.limit(&ALLOWANCE, 3).await;
     let full = "denied GROUPS_ALLOWANCE 3/3 app";
     app.script([
@@ -250,7 +250,7 @@ pub async fn no_group_beyond_the_free_number_where_nothing_may_run_over(app: App
         (create("c", "Public", "u", &[]), "applied"),
         (create("d", "Public", "v", &["w"]), format!("{full} | denied").as_str()),
         (create("d", "BChatRoom", "", &[]), full),
-        // What exists is joined.
+        // Existing groups can be joined.
         (create("c", "Public", "v", &["w"]), "held | applied"),
         (join("a", &["w"]), "applied"),
         (dissolve("b"), "applied"),
@@ -258,7 +258,7 @@ pub async fn no_group_beyond_the_free_number_where_nothing_may_run_over(app: App
         (create("e", "AVChatRoom", "", &[]), full),
     ])
     .await;
-    // An edition that may run over has no such limit, and one that shrinks takes nothing away.
+    // An edition that may run over has no such limit, and a lower limit removes nothing.
     let mut over = app.trial();
     over.sold.retain(|(id, _)| *id != ALLOWANCE);
     app.put(&Schedule::from_segments(vec![endless(over)]).expect("endless")).await;
@@ -283,7 +283,7 @@ pub async fn no_group_beyond_the_free_number_where_nothing_may_run_over(app: App
         subject: Subject::App,
         used: 3,
         bound: Bound { limit: Limit::Finite(1), source },
-        // Whatever the type's own number is: that would be a limit of its own.
+        // Independent of the number per type, which is a separate limit.
         ceiling: Limit::Unlimited,
         group_type: None,
     };
@@ -308,7 +308,7 @@ pub async fn the_free_number_of_groups_is_a_limit_in_every_mode(app: App) {
     app.script([(create("e", "Private", "v", &[]), both)]).await;
 }
 
-pub async fn the_last_free_groups_go_to_as_many_of_thirty_two(app: App) {
+pub async fn the_last_free_groups_are_admitted_exactly_in_a_race(app: App) {
     let app = app.roomy().await;
     let mut limits = app.trial();
     limits.sold.retain(|(id, _)| *id == ALLOWANCE);

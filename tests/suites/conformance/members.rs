@@ -5,7 +5,7 @@ use imquota::domain::limit::LimitId;
 use super::operations::{create, join, leave};
 use super::script::App;
 
-pub async fn the_first_who_fit_are_admitted_in_order(app: App) {
+pub async fn the_first_members_that_fit_are_admitted_in_order(app: App) {
     app.limit(&LimitId::GroupsPerUser, 1).await;
     app.script([
         (create("other", "Private", "u1", &[]), "applied"),
@@ -41,7 +41,7 @@ pub async fn a_member_is_held_although_the_group_is_full(app: App) {
     app.counts([("group g", "Private 4"), ("user b", "friends 0 groups 1")]).await;
 }
 
-pub async fn leaving_makes_room_and_is_done_once(app: App) {
+pub async fn leaving_makes_room_and_is_applied_once(app: App) {
     app.script([
         (create("g", "Private", "a", &["b", "c", "d"]), "applied | applied x3"),
         (leave("g", &["b", "b", "stranger"]), "applied, not held x2"),
@@ -57,7 +57,7 @@ pub async fn leaving_makes_room_and_is_done_once(app: App) {
     .await;
 }
 
-pub async fn the_last_to_leave_takes_the_group_with_him(app: App) {
+pub async fn a_group_is_reclaimed_with_its_last_member(app: App) {
     app.script([
         (create("g", "Private", "a", &["b"]), "applied | applied"),
         (leave("g", &["a"]), "applied"),

@@ -1,7 +1,7 @@
-//! Logins and bandwidth, as far as a store's own clock lets them be tested; moved days are
-//! `tests/suites/metering.rs`.
+//! Logins and bandwidth, as far as they can be tested with a store's own clock; `tests/suites/metering.rs`
+//! tests other days.
 //!
-//! Outcomes read C counted, A counted before, L too late, F in the future.
+//! Outcomes are written C counted, A counted before, L too late, F in the future.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -39,7 +39,7 @@ impl App {
         shown(&metered.expect("metered"))
     }
 
-    /// Users who logged in on each of the last days, today last.
+    /// The daily active users of the last days, today last.
     async fn dau(&self, days: i32) -> Vec<u64> {
         let today = self.call.catalog.zone.day_of(now());
         let first = Day::from_number(today.number() - days + 1);
@@ -59,7 +59,7 @@ impl App {
     }
 }
 
-/// The letter of what counts unless its month is closed: from the third of the next month on.
+/// The letter C, or L if the month is closed: from the third of the next month on.
 fn unless_closed(zone: Zone, at: Timestamp, letter: char) -> char {
     let date = |at: Timestamp| {
         NaiveDate::default() + chrono::Duration::days(zone.day_of(at).number().into())
@@ -96,7 +96,7 @@ pub async fn logins_are_refused_one_by_one(app: App) {
     let zone = app.call.catalog.zone;
     let oldest = |letter| unless_closed(zone, ago(31), letter);
     assert_eq!(app.logins(&logins).await, format!("{}LCFLC", oldest('C')));
-    // The oldest day is still there, although the user was ahead.
+    // The oldest day is still available, although the user had a later login.
     assert_eq!(app.logins(&[("a", Some(ago(31)))]).await, oldest('A').to_string());
 }
 

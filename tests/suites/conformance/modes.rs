@@ -1,4 +1,4 @@
-//! The four ways to carry out a request.
+//! The four modes of a request.
 
 use imquota::domain::decision::Mode;
 use imquota::domain::limit::LimitId;
@@ -101,7 +101,7 @@ pub async fn releases_and_changes_have_no_mode(app: App) {
     app.counts([("app", "accounts 0; today 0"), ("user a", "friends 0 groups 0")]).await;
 }
 
-pub async fn who_is_far_from_every_limit_is_decided_in_each_mode_as_anybody(app: App) {
+pub async fn users_far_from_every_limit_are_decided_equally_in_each_mode(app: App) {
     let app = app.roomy().await;
     let [check, shadow, force] =
         [Mode::CheckOnly, Mode::Shadow, Mode::Force].map(|mode| app.as_mode(mode));

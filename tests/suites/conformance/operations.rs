@@ -14,7 +14,7 @@ pub fn numbered(prefix: &str, count: usize) -> Vec<String> {
     (0..count).map(|number| format!("{prefix}{number}")).collect()
 }
 
-/// The same names as borrowed text.
+/// Names as borrowed text.
 pub fn texts(names: &[String]) -> Vec<&str> {
     names.iter().map(String::as_str).collect()
 }
@@ -43,7 +43,7 @@ pub fn unfollow(name: &str, friends: &[&str]) -> Operation {
     Operation::RemoveFriends { user: user(name), friends: users(friends), one_way: true }
 }
 
-/// A group whose owner may be nobody (`""`).
+/// A creation of a group; the owner `""` means none.
 pub fn create(id: &str, group_type: &str, owner: &str, members: &[&str]) -> Operation {
     create_capped(id, group_type, owner, members, None)
 }

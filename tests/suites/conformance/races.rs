@@ -1,4 +1,4 @@
-//! Callers at the same time: exactly the limit is admitted, and nobody is counted twice.
+//! Concurrent callers: exactly the limit is admitted, and no subject is counted twice.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use super::operations::{
 };
 use super::script::App;
 
-/// All operations at once; returns how often each answer was given.
+/// Applies all operations concurrently; returns the number of each answer.
 async fn at_once(app: &App, operations: Vec<Operation>) -> BTreeMap<String, usize> {
     let mut tasks = JoinSet::new();
     for operation in operations {
@@ -26,12 +26,12 @@ async fn at_once(app: &App, operations: Vec<Operation>) -> BTreeMap<String, usiz
     answers
 }
 
-/// So many of each answer.
+/// The numbers of answers as a map.
 fn answers<const N: usize>(expected: [(&str, usize); N]) -> BTreeMap<String, usize> {
     expected.into_iter().map(|(text, count)| (text.to_owned(), count)).collect()
 }
 
-pub async fn twenty_places_go_to_twenty_of_sixty_four(app: App) {
+pub async fn twenty_of_sixty_four_callers_are_admitted_up_to_a_limit_of_twenty(app: App) {
     let app = app.roomy().await;
     app.script([(create_capped("g", "ChatRoom", "", &[], Some(20)), "applied")]).await;
     let users = numbered("u", 64);
@@ -57,7 +57,7 @@ pub async fn one_users_groups_are_counted_across_groups(app: App) {
     let got = at_once(&app, joins.collect()).await;
     let expected = answers([("applied", 5), ("held", 5), ("denied GROUPS_PER_USER 5/5 a", 22)]);
     assert_eq!(got.get("applied"), expected.get("applied"), "{got:?}");
-    // Of two joins of one group both may be denied, or one.
+    // Of two joins of one group one or both may be denied.
     assert_eq!(got.values().sum::<usize>(), 32, "{got:?}");
     assert!(got.keys().all(|answer| expected.contains_key(answer)), "{got:?}");
     app.counts([("user a", "friends 0 groups 5")]).await;
@@ -82,7 +82,7 @@ pub async fn friendships_from_both_sides_count_once(app: App) {
     let both = (0..8).flat_map(|_| [befriend("a", &["b"]), befriend("b", &["a"])]).collect();
     assert_eq!(at_once(&app, both).await, answers([("applied", 1), ("held", 15)]));
     app.counts([("user a", "friends 1 groups 0"), ("user b", "friends 1 groups 0")]).await;
-    // One deletes while others add: whatever comes last, both lists tell the same.
+    // One task deletes while others add: whatever the order, both lists agree.
     let mixed = (0..8).flat_map(|_| [befriend("c", &["a"]), delete("c")]).collect();
     at_once(&app, mixed).await;
     let friends = app.held("user c").await;
@@ -122,7 +122,7 @@ pub async fn two_apps_do_not_disturb_each_other(app: App) {
         .await;
 }
 
-/// So often is a race run that has no winner by design.
+/// The number of runs of a race without a fixed winner.
 const ROUNDS: usize = 12;
 
 pub async fn of_many_dissolutions_of_one_group_one_is_applied(app: App) {
@@ -144,7 +144,7 @@ pub async fn of_many_dissolutions_of_one_group_one_is_applied(app: App) {
     }
 }
 
-pub async fn a_large_creation_that_is_dissolved_adds_nobody_to_the_next_group(app: App) {
+pub async fn a_dissolved_large_creation_adds_no_member_to_the_next_group(app: App) {
     let app = app.roomy().await;
     let names = numbered("u", 600);
     for round in 0..ROUNDS {
@@ -165,10 +165,10 @@ pub async fn a_large_creation_that_is_dissolved_adds_nobody_to_the_next_group(ap
     }
 }
 
-pub async fn a_large_leave_that_meets_a_dissolution_takes_nobody_out_of_the_next_group(app: App) {
+pub async fn a_large_leave_during_a_dissolution_removes_no_member_of_the_next_group(app: App) {
     let app = app.roomy().await;
     let names = numbered("u", 600);
-    // Named again and again, so that there is time for a dissolution and a creation in between.
+    // Named many times, so that there is time for a dissolution and a creation in between.
     let again = texts(&names).repeat(20);
     for round in 0..ROUNDS {
         app.script([(create("g", "ChatRoom", "a", &texts(&names)), "applied | applied x600")])
@@ -181,7 +181,7 @@ pub async fn a_large_leave_that_meets_a_dissolution_takes_nobody_out_of_the_next
         app.done(dissolve("g")).await;
         app.script([(create("g", "ChatRoom", "a", &texts(&names)), "applied | applied x600")])
             .await;
-        // Who left before is out; who did not is not taken out of the group that came after.
+        // Users who left before are out; the others are not removed from the later group.
         let left = left.await.expect("no task panics");
         assert!(left.starts_with("applied x"), "{round}: {left}");
         app.counts([("group g", "ChatRoom 601"), ("user u599", "friends 0 groups 1")]).await;

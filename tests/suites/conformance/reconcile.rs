@@ -1,8 +1,8 @@
-//! Comparing facts with claims and repairing them, beside live traffic.
+//! Comparison of facts with the exported state and repairs, beside live traffic.
 //!
-//! A claim reads `accounts a b`, `no accounts a`, `friends a: b c`, `group g Private: a b`,
-//! `group g Private of 5: a`, or `no group g`; a difference reads `member g a missing here,
-//! repaired`. Users have one letter, and groups more.
+//! An expected state is written `accounts a b`, `no accounts a`, `friends a: b c`,
+//! `group g Private: a b`, `group g Private of 5: a`, or `no group g`; a difference is written
+//! `member g a missing here, repaired`. Users have one letter, and groups more.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -64,7 +64,7 @@ impl Names {
                 let group = self.0.group(&group(*id));
                 ExpectedState::Group { group, row: None, members: Vec::new() }
             }
-            _ => panic!("no claim: {text}"),
+            _ => panic!("no expected state: {text}"),
         }
     }
 
@@ -108,7 +108,7 @@ impl App {
         Ok(differences.iter().map(|it| names.show(it)).collect())
     }
 
-    /// Compares; the differences must be those.
+    /// Compares; checks the differences.
     async fn compare(
         &self,
         repair: Repair,
@@ -138,7 +138,7 @@ impl App {
     }
 }
 
-/// Some facts of every sort.
+/// Some facts of every kind.
 async fn some_facts(app: &App) {
     app.script([
         (accounts(&["a", "b", "c"]), "applied x3"),
@@ -191,7 +191,7 @@ fn each(outcome: &str) -> Vec<String> {
     DIFFERENCES.iter().map(|text| format!("{text}, {outcome}")).collect()
 }
 
-pub async fn what_differs_is_found_on_either_side(app: App) {
+pub async fn differences_are_found_on_either_side(app: App) {
     some_facts(&app).await;
     app.compare(Repair::No, None, &AGREEING, &[]).await;
     for _ in 0..2 {
@@ -200,12 +200,12 @@ pub async fn what_differs_is_found_on_either_side(app: App) {
     app.compare(Repair::No, None, &AGREEING, &[]).await;
 }
 
-pub async fn a_repair_makes_the_facts_what_was_claimed(app: App) {
+pub async fn a_repair_makes_the_facts_equal_to_the_export(app: App) {
     some_facts(&app).await;
     let tracking = Some(app.track().await);
     app.compare(Repair::Both, tracking, &DIFFERING, &texts(&each("repaired"))).await;
     app.compare(Repair::Both, tracking, &DIFFERING, &[]).await;
-    // Neither a group that was missing nor one that was too many is one of today's.
+    // Neither repaired additions nor repaired removals count for today's groups.
     app.counts([
         ("app", "accounts 2; Private 2; Public 1; today 3: Private 1: Public 1: Lounge 1"),
         ("user a", "friends 2 groups 1"),
@@ -218,7 +218,7 @@ pub async fn a_repair_makes_the_facts_what_was_claimed(app: App) {
         ("group lounge", "error: group_not_found"),
     ])
     .await;
-    // What was repaired is as good as what was taken.
+    // Repaired facts are equivalent to taken ones.
     app.script([
         (delete("d"), "applied"),
         (delete("c"), "applied"),
@@ -229,7 +229,7 @@ pub async fn a_repair_makes_the_facts_what_was_claimed(app: App) {
     app.counts([("user a", "friends 0 groups 1"), ("user b", "friends 0 groups 0")]).await;
 }
 
-pub async fn an_import_only_adds_and_goes_by_no_limit(app: App) {
+pub async fn an_import_only_adds_and_ignores_limits(app: App) {
     some_facts(&app).await;
     let claims = ["accounts d e f g h", "friends b: d", "group g2 Public of 4: b c d e f g h"];
     let added = [
@@ -262,10 +262,10 @@ pub async fn an_import_only_adds_and_goes_by_no_limit(app: App) {
     app.script([(join("g2", &["z"]), "denied MEMBERS_PER_GROUP 8/4 g2")]).await;
 }
 
-pub async fn what_live_traffic_asked_for_is_left_alone(app: App) {
+pub async fn facts_touched_by_live_traffic_are_left_alone(app: App) {
     some_facts(&app).await;
     let tracking = Some(app.track().await);
-    // Held or not held: the database may know it only now, or not any more.
+    // Held or not held: the export may be older than the take, or newer than the release.
     app.script([
         (accounts(&["b"]), "held"),
         (delete("d"), "not held"),
@@ -300,7 +300,7 @@ pub async fn what_live_traffic_asked_for_is_left_alone(app: App) {
     .await;
 }
 
-pub async fn who_joined_alone_and_far_from_every_limit_is_left_alone(app: App) {
+pub async fn single_joins_far_from_every_limit_are_left_alone(app: App) {
     let app = app.roomy().await;
     app.script([(create("g1", "Public", "a", &["b", "c"]), "applied | applied x2")]).await;
     let tracking = Some(app.track().await);
@@ -313,7 +313,7 @@ pub async fn who_joined_alone_and_far_from_every_limit_is_left_alone(app: App) {
     app.compare(Repair::Both, tracking, &["group g1 Public: a"], &expected).await;
 }
 
-pub async fn a_group_that_lives_keeps_its_members_and_they_keep_it(app: App) {
+pub async fn a_touched_group_keeps_its_members(app: App) {
     app.script([
         (create("g1", "Private", "a", &["b"]), "applied | applied"),
         (create("g2", "Private", "a", &[]), "applied"),
@@ -350,7 +350,7 @@ pub async fn a_group_that_lives_keeps_its_members_and_they_keep_it(app: App) {
     .await;
 }
 
-pub async fn what_was_denied_or_only_checked_is_not_tracked(app: App) {
+pub async fn denied_and_dry_run_calls_are_not_tracked(app: App) {
     use imquota::domain::decision::Mode;
     app.script([
         (create("g1", "Private", "a", &["b", "c", "d"]), "applied | applied x3"),
@@ -402,7 +402,7 @@ pub async fn both_ways_are_tracked_and_one_way_alone(app: App) {
     .await;
 }
 
-pub async fn a_group_of_another_type_is_told_and_left(app: App) {
+pub async fn a_group_of_another_type_is_reported_and_left_alone(app: App) {
     some_facts(&app).await;
     let claims = ["group g1 Public: c"];
     let expected = ["group g1 of another type, found"];
@@ -425,7 +425,7 @@ pub async fn members_that_are_not_tracked_are_not_compared(app: App) {
     .await;
 }
 
-pub async fn tracking_that_was_begun_anew_is_another_one(app: App) {
+pub async fn restarted_tracking_is_a_new_one(app: App) {
     assert_eq!(app.ledger.tracking(&app.call.app).await, Ok(None));
     let first = app.track().await;
     assert_eq!(first.until - first.since, KEPT_FOR);
@@ -437,7 +437,7 @@ pub async fn tracking_that_was_begun_anew_is_another_one(app: App) {
         let error = app.try_compare(Repair::Both, Some(first), &claims).await;
         assert_eq!(error, Err(LedgerError::NotTracked(first.since)), "{claims:?}");
     }
-    // What was tracked before is forgotten.
+    // Earlier tracked changes are discarded.
     let expected = ["account a missing there, repaired"];
     app.compare(Repair::Both, Some(second), &["no accounts a"], &expected).await;
 }
@@ -448,7 +448,7 @@ pub async fn an_unknown_app_is_refused_here_too(mut app: App) {
     assert_eq!(error, Err(LedgerError::UnknownApp(app.call.app.clone())));
 }
 
-pub async fn every_subject_is_gone_through(app: App) {
+pub async fn a_scan_visits_every_subject(app: App) {
     let app = app.roomy().await;
     let users = numbered("user", 90);
     for users in users.chunks(45) {
@@ -458,7 +458,7 @@ pub async fn every_subject_is_gone_through(app: App) {
     for id in numbered("group", 30) {
         app.script([(create(&id, "Public", "a", &[]), "applied")]).await;
     }
-    // Another app's are not among them.
+    // Subjects of another app are not included.
     let other = app.beside();
     other.script([(accounts(&["z"]), "applied"), (befriend("y", &["z"]), "applied")]).await;
     let ids = app.ledger.fingerprints();

@@ -1,8 +1,8 @@
-//! Cases as scripts: operations by short names, and answers, counts and errors as text.
+//! Cases as scripts: operations with short names, and answers, counts and errors as text.
 //!
-//! An answer reads `applied | held x2, denied MEMBERS_PER_GROUP 4/4 g`: what became of the whole,
-//! where there is a whole, then of each user; a breach is reason, used, limit and subject. After
-//! them may stand `; reclaimed` and `; released 3`. An error is `error: ` and its name.
+//! An answer is written `applied | held x2, denied MEMBERS_PER_GROUP 4/4 g`: the outcome of the
+//! whole operation, if there is one, then of each user; a violation is reason, usage, limit and
+//! subject. `; reclaimed` and `; released 3` may follow. An error is `error: ` and its name.
 
 use std::collections::hash_map::RandomState;
 use std::fmt::Write;
@@ -27,7 +27,7 @@ use crate::support::{app, group, user};
 const SMALL: &str = include_str!("../../support/small.toml");
 const DEADLINE: Duration = Duration::from_secs(60 * 60);
 
-/// An app that no other case knows, on the default edition of the small catalog.
+/// An app of one case, on the default edition of the small catalog.
 #[derive(Clone)]
 pub struct App {
     pub ledger: Arc<dyn Ledger>,
@@ -72,7 +72,7 @@ impl App {
         Self { ledger: store.ledger.clone(), call, revision: Arc::default() }
     }
 
-    /// The same app with roomy group types and nothing sold that limits anything.
+    /// The app with large caps of group types and no sold limits.
     pub async fn roomy(mut self) -> Self {
         self.call.catalog = Arc::new(imquota::catalog::builtin());
         let mut limits = self.trial();
@@ -98,7 +98,7 @@ impl App {
         trial.at(now()).clone()
     }
 
-    /// The same with one of them changed.
+    /// The limits of the default edition with one of them changed.
     pub fn trial_with(&self, id: &LimitId, limit: u64) -> Limits {
         let mut limits = self.trial();
         for (_, bound) in limits.sold.iter_mut().filter(|(of, _)| of == id) {
@@ -107,7 +107,7 @@ impl App {
         limits
     }
 
-    /// From now on these limits, for ever.
+    /// Sets the limits from now on, without end.
     pub async fn limit(&self, id: &LimitId, limit: u64) {
         let limits = self.trial_with(id, limit);
         self.put(&Schedule::from_segments(vec![endless(limits)]).expect("endless")).await;
@@ -134,7 +134,7 @@ impl App {
         }
     }
 
-    /// Carries out each operation in turn; each must be answered by the text beside it.
+    /// Applies the operations one after another; checks each answer against its text.
     pub async fn script<const N: usize>(&self, lines: [(Operation, &str); N]) {
         for (number, (operation, expected)) in lines.into_iter().enumerate() {
             let what = format!("line {number}: {operation:.200?}");
@@ -142,7 +142,7 @@ impl App {
         }
     }
 
-    /// The counts of each subject (`app`, `user NAME`, `group NAME`) must be those beside it.
+    /// Checks the counts of each subject (`app`, `user NAME`, `group NAME`) against its text.
     pub async fn counts<const N: usize>(&self, lines: [(&str, &str); N]) {
         for (subject, expected) in lines {
             assert_eq!(self.held(subject).await, expected, "{subject}");
@@ -190,9 +190,9 @@ fn shown_counts(counts: &Counts) -> String {
 
 pub fn shown(answer: &Answer) -> String {
     let mut parts = Vec::new();
-    parts.extend(answer.whole.as_ref().map(shown_result));
+    parts.extend(answer.whole.as_ref().map(shown_item));
     let mut runs: Vec<(String, usize)> = Vec::new();
-    for text in answer.items.iter().map(shown_result) {
+    for text in answer.items.iter().map(shown_item) {
         match runs.last_mut() {
             Some((last, count)) if *last == text => *count += 1,
             _ => runs.push((text, 1)),
@@ -213,29 +213,29 @@ pub fn shown(answer: &Answer) -> String {
     }
     let mut results = answer.whole.iter().chain(&answer.items);
     let breached = results.any(|result| !result.violations.is_empty());
-    assert_eq!(answer.limits.is_some(), breached, "limits come with breaches: {text}");
+    assert_eq!(answer.limits.is_some(), breached, "limits come with violations: {text}");
     text
 }
 
-fn shown_result(result: &ItemResult<Violation>) -> String {
+fn shown_item(result: &ItemResult<Violation>) -> String {
     let outcome = match result.outcome {
         Outcome::Applied => "applied",
         Outcome::AlreadyHeld => "held",
         Outcome::NotHeld => "not held",
         Outcome::Denied => "denied",
     };
-    let violations = result.violations.iter().map(shown_breach).collect::<Vec<_>>().join(" + ");
+    let violations = result.violations.iter().map(shown_violation).collect::<Vec<_>>().join(" + ");
     format!("{outcome} {violations}").trim_end().to_owned()
 }
 
-fn shown_breach(violation: &Violation) -> String {
+fn shown_violation(violation: &Violation) -> String {
     let subject = match &violation.subject {
         Subject::App => "app",
         Subject::User(id) => id.as_str(),
         Subject::Group(id) => id.as_str(),
     };
     let name = match violation.reason {
-        // This one stands for two limits.
+        // This reason is common to two limits.
         Reason::GroupsPerDay => violation.limit_id.to_string(),
         reason => reason.name().to_owned(),
     };

@@ -1,4 +1,4 @@
-//! The stores under test, each opened afresh for every case.
+//! The stores under test, each newly opened for every case.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::support::redis_options;
 /// An open store.
 pub struct Store {
     pub ledger: Arc<dyn Ledger>,
-    /// What must live as long.
+    /// The guard of the store's files or servers.
     _kept: Option<Box<dyn Any + Send + Sync>>,
 }
 

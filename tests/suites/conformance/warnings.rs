@@ -1,6 +1,6 @@
-//! Warnings at 70, 90 and 100 % of a limit, each once until the count fell five points below.
+//! Threshold events at 70, 90 and 100 % of a limit, each once until usage fell five points below.
 //!
-//! A warning reads `members_per_group g 14/20 at 70`.
+//! A crossed threshold is written `members_per_group g 14/20 at 70`.
 
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ fn shown(warning: &Warning) -> String {
 }
 
 impl App {
-    /// An app in which only that limit is sold.
+    /// An app whose only limit is that one.
     async fn only(&self, id: &LimitId, limit: u64) {
         let mut limits = self.trial_with(id, limit);
         limits.sold.retain(|(of, _)| of == id);
@@ -43,7 +43,7 @@ impl App {
         app
     }
 
-    /// What an operation warns of.
+    /// The thresholds that an operation crosses.
     async fn warns(&self, operation: Operation) -> String {
         let answer = self.apply(operation).await.expect("an answer");
         let mut warnings: Vec<String> = answer.warnings.iter().map(shown).collect();
@@ -51,7 +51,7 @@ impl App {
         warnings.join(", ")
     }
 
-    /// Carries out each operation in turn; each must warn of what stands beside it.
+    /// Applies the operations one after another; checks the thresholds of each against its text.
     async fn warned<const N: usize>(&self, lines: [(Operation, &str); N]) {
         for (number, (operation, expected)) in lines.into_iter().enumerate() {
             let what = format!("line {number}: {operation:.200?}");
@@ -59,14 +59,14 @@ impl App {
         }
     }
 
-    /// A group with so many members, whom the app's only limit admits.
+    /// A group with that number of members, within the app's only limit.
     async fn filled(&self, id: &str, members: usize) {
         let names = numbered("member", members);
         self.apply(create(id, "Public", "", &texts(&names))).await.expect("created");
     }
 }
 
-pub async fn the_free_number_of_groups_warns_as_other_limits_do(app: App) {
+pub async fn the_free_number_of_groups_has_thresholds_like_other_limits(app: App) {
     let app = app.roomy_but(&LimitId::GroupsPerAppOfAllTypes, 10).await;
     for number in 0..6 {
         app.warned([(create(&format!("g{number}"), "Private", "", &[]), "")]).await;
@@ -83,7 +83,7 @@ pub async fn the_free_number_of_groups_warns_as_other_limits_do(app: App) {
     .await;
 }
 
-pub async fn each_threshold_warns_once_on_the_way_up(app: App) {
+pub async fn each_threshold_is_crossed_once_on_the_way_up(app: App) {
     let app = app.roomy_but(&LimitId::GroupsPerUser, 20).await;
     for count in 1..=20 {
         let expected = match count {
@@ -95,11 +95,11 @@ pub async fn each_threshold_warns_once_on_the_way_up(app: App) {
         let operation = create(&format!("g{count}"), "Public", "a", &[]);
         assert_eq!(app.warns(operation).await, expected, "group {count}");
     }
-    // Over the limit nothing grows, and what is held is no news.
+    // Over the limit nothing grows, and held facts cross nothing.
     app.warned([(create("g21", "Public", "a", &[]), ""), (join("g3", &["a"]), "")]).await;
 }
 
-pub async fn a_threshold_warns_again_after_the_count_fell_five_points_below(app: App) {
+pub async fn a_threshold_is_crossed_again_after_usage_fell_five_points_below(app: App) {
     // One member is five points.
     let app = app.roomy_but(&LimitId::MembersPerGroup, 20).await;
     app.filled("g", 20).await;
@@ -118,7 +118,7 @@ pub async fn a_threshold_warns_again_after_the_count_fell_five_points_below(app:
         (join("g", &[b]), "members_per_group g 18/20 at 90"),
     ])
     .await;
-    // Two of them are out already: 12 are left, and 13 are 65 %.
+    // Two of them have left already: 12 remain, and 13 are 65 %.
     let eight = numbered("member", 8);
     app.warned([
         (leave("g", &texts(&eight)), ""),
@@ -128,7 +128,7 @@ pub async fn a_threshold_warns_again_after_the_count_fell_five_points_below(app:
     .await;
 }
 
-pub async fn what_passes_several_thresholds_warns_of_the_highest(app: App) {
+pub async fn an_operation_over_several_thresholds_crosses_the_highest(app: App) {
     let app = app.roomy_but(&LimitId::MembersPerGroup, 20).await;
     let names = numbered("member", 20);
     app.warned([
@@ -140,7 +140,7 @@ pub async fn what_passes_several_thresholds_warns_of_the_highest(app: App) {
     .await;
 }
 
-pub async fn every_count_warns_by_its_own_limit(app: App) {
+pub async fn every_usage_has_the_thresholds_of_its_own_limit(app: App) {
     let accounts_limited = app.clone().roomy_but(&LimitId::AccountsPerApp, 10).await;
     let names = numbered("user", 10);
     accounts_limited
@@ -157,7 +157,7 @@ pub async fn every_count_warns_by_its_own_limit(app: App) {
             (befriend("a", &["d"]), "friends_per_user a 3/4 at 70"),
             (befriend("e", &["a"]), "friends_per_user a 4/4 at 100"),
             (follow("f", &["b", "c", "d"]), "friends_per_user f 3/4 at 70"),
-            // Only his own list grows, and a's is full.
+            // Only the user's own list grows, and a's is full.
             (follow("g", &["a"]), ""),
             (befriend("b", &["c", "d"]), "friends_per_user b 3/4 at 70"),
         ])
@@ -174,7 +174,7 @@ pub async fn every_count_warns_by_its_own_limit(app: App) {
         .await;
 }
 
-pub async fn net_new_groups_of_a_day_warn(app: App) {
+pub async fn net_new_groups_of_a_day_have_thresholds(app: App) {
     // Four a day of all types in the small catalog.
     app.warned([
         (create("g1", "Private", "", &[]), ""),
@@ -187,7 +187,7 @@ pub async fn net_new_groups_of_a_day_warn(app: App) {
     .await;
 }
 
-pub async fn what_is_only_checked_or_denied_warns_of_nothing(app: App) {
+pub async fn denied_and_dry_run_calls_cross_no_threshold(app: App) {
     let app = app.roomy_but(&LimitId::MembersPerGroup, 10).await;
     app.filled("g", 6).await;
     let check = app.as_mode(Mode::CheckOnly);
@@ -202,7 +202,7 @@ pub async fn what_is_only_checked_or_denied_warns_of_nothing(app: App) {
     app.as_mode(Mode::Force).warned([(join("g", &["z"]), "")]).await;
 }
 
-pub async fn a_limit_that_changed_is_judged_as_it_is(app: App) {
+pub async fn thresholds_follow_a_changed_limit(app: App) {
     let id = LimitId::MembersPerGroup;
     let app = app.roomy_but(&id, 20).await;
     app.filled("g", 10).await;
@@ -214,7 +214,7 @@ pub async fn a_limit_that_changed_is_judged_as_it_is(app: App) {
     app.warned([(join("g", &texts(&names)), "members_per_group g 28/40 at 70")]).await;
 }
 
-pub async fn imported_facts_warn_with_the_next_take(app: App) {
+pub async fn imported_facts_cross_thresholds_with_the_next_take(app: App) {
     let app = app.roomy_but(&LimitId::MembersPerGroup, 20).await;
     let ids = app.ledger.fingerprints();
     let members = numbered("member", 17).into_iter().map(|name| ids.user(&user(name))).collect();
@@ -226,7 +226,7 @@ pub async fn imported_facts_warn_with_the_next_take(app: App) {
     app.warned([(join("g", &["a"]), "members_per_group g 18/20 at 90")]).await;
 }
 
-pub async fn what_is_gone_is_warned_of_anew(app: App) {
+pub async fn deleted_subjects_cross_thresholds_anew(app: App) {
     let app = app.roomy_but(&LimitId::MembersPerGroup, 4).await;
     let full = |owner: &str| create("g", "Private", owner, &["b", "c", "d"]);
     app.warned([
@@ -241,7 +241,7 @@ pub async fn what_is_gone_is_warned_of_anew(app: App) {
     .await;
 }
 
-pub async fn a_race_warns_of_each_threshold_once(app: App) {
+pub async fn a_race_crosses_each_threshold_once(app: App) {
     let app = app.roomy_but(&LimitId::MembersPerGroup, 20).await;
     app.filled("g", 1).await;
     let mut tasks = JoinSet::new();
@@ -256,7 +256,7 @@ pub async fn a_race_warns_of_each_threshold_once(app: App) {
     assert_eq!(warnings, each.map(|count| format!("members_per_group g {count}")));
 }
 
-pub async fn a_race_of_one_users_groups_warns_of_each_threshold_once(app: App) {
+pub async fn a_race_of_one_users_groups_crosses_each_threshold_once(app: App) {
     let app = app.roomy_but(&LimitId::GroupsPerUser, 10).await;
     for number in 0..24 {
         app.apply(create(&format!("g{number}"), "Public", "", &[])).await.expect("created");
@@ -273,14 +273,14 @@ pub async fn a_race_of_one_users_groups_warns_of_each_threshold_once(app: App) {
     assert_eq!(warnings, each.map(|count| format!("groups_per_user a {count}")));
 }
 
-pub async fn everybody_who_is_taken_in_is_judged_by_himself_and_once(app: App) {
+pub async fn each_admitted_user_crosses_thresholds_separately_and_once(app: App) {
     let app = app.roomy_but(&LimitId::GroupsPerUser, 4).await;
     let other = app.beside().roomy_but(&LimitId::GroupsPerUser, 4).await;
     let more = "groups_per_user b 3/4 at 70, groups_per_user c 3/4 at 70";
     app.warned([
         (create("g1", "Public", "a", &["b", "c"]), ""),
         (create("g2", "Public", "d", &["b", "c", "e"]), ""),
-        // The one who comes twice is told once.
+        // A repeated user crosses it once.
         (create("g3", "Public", "a", &["b", "c", "b", "e"]), more),
         (create("g4", "Public", "b", &["c"]), &more.replace("3/4 at 70", "4/4 at 100")),
     ])
@@ -289,7 +289,7 @@ pub async fn everybody_who_is_taken_in_is_judged_by_himself_and_once(app: App) {
     other.warned([(create("g1", "Public", "b", &["c"]), "")]).await;
 }
 
-pub async fn net_new_groups_of_a_type_warn(app: App) {
+pub async fn net_new_groups_of_a_type_have_thresholds(app: App) {
     // Five BChatRooms a day, and at once, in the built-in catalog.
     let app = app.roomy_but(&LimitId::GroupsPerUser, 1000).await;
     for (number, percent) in [(1, ""), (2, ""), (3, ""), (4, "70"), (5, "100")] {
@@ -304,7 +304,7 @@ pub async fn net_new_groups_of_a_type_warn(app: App) {
     }
 }
 
-/// Which thresholds would warn: all at first, and each again below its five points.
+/// The armed thresholds: all at first, and each again five points below.
 struct Armed([bool; 3]);
 
 const THRESHOLDS: [usize; 3] = [70, 90, 100];
@@ -324,12 +324,12 @@ impl Armed {
     }
 }
 
-pub async fn random_joins_and_leaves_warn_as_a_plain_model_does(app: App) {
+pub async fn random_joins_and_leaves_cross_the_thresholds_of_a_plain_model(app: App) {
     const LIMIT: usize = 37;
     let seed = seed(21);
     let mut rng = Rng::new(seed);
     let app = app.roomy_but(&LimitId::MembersPerGroup, LIMIT as u64).await;
-    // The owner stays, so that the group does too.
+    // The owner stays, so that the group is not reclaimed.
     app.apply(create("g", "Public", "owner", &[])).await.expect("created");
     let (mut members, mut armed, mut warned) = (Vec::<String>::new(), Armed([true; 3]), 0);
     for round in 0..250 {
@@ -360,7 +360,7 @@ pub async fn random_joins_and_leaves_warn_as_a_plain_model_does(app: App) {
     assert!(warned > 5, "only {warned} warnings, IMQUOTA_SEED={seed}");
 }
 
-pub async fn nothing_is_warned_of_after_the_deadline(mut app: App) {
+pub async fn no_threshold_is_crossed_after_the_deadline(mut app: App) {
     app.only(&LimitId::MembersPerGroup, 2).await;
     app.call.deadline = before(now(), Duration::from_secs(60));
     assert_eq!(app.done(create("g", "Private", "a", &["b"])).await, "error: deadline_passed");

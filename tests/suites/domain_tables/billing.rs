@@ -1,5 +1,5 @@
 //! Statements against the published examples and boundaries of the pricing rules, section 6, and
-//! rows that were worked out by hand. Money is in CNY here.
+//! rows computed by hand. Amounts are in CNY here.
 
 use std::sync::Arc;
 
@@ -16,17 +16,17 @@ use imquota::domain::refund::refund;
 use super::{at, catalog, history};
 use crate::support::app;
 
-/// An app that is Professional all year.
+/// An app with the Professional edition all year.
 const ALL_YEAR: &[(&str, &str, u32)] = &[("2019-01-01", "professional", 12)];
-/// When the month is over.
+/// An instant after the month.
 const LATER: &str = "2019-12-31";
 
-/// What was bought: when, what, for how many months.
+/// Purchases: instant, item, months.
 type Orders<'a> = &'a [(&'a str, &'a str, u32)];
-/// What happened on a day of August: day, users, groups at most, Mbps in the mainland.
+/// The figures of a day of August: day, users, peak of groups, Mbps in the mainland.
 type Metered<'a> = &'a [(u32, u64, u64, u64)];
 
-/// A catalog that is in force for ever.
+/// A catalog that is always in force.
 pub fn only(catalog: Catalog) -> CatalogHistory {
     CatalogHistory::of(Arc::new(catalog))
 }
@@ -82,8 +82,8 @@ fn of(statement: &Statement, item: Item) -> i64 {
     lines.map(|line| line.amount_fen).sum::<i64>() / 100
 }
 
-/// What was metered in August, and what users, history, groups and bandwidth cost. Messages are
-/// kept for 30 days.
+/// The metered figures of August, and the costs of users, history, groups and bandwidth. Messages
+/// are kept for 30 days.
 const AUGUST: &[(Metered<'_>, [i64; 4])] = &[
     (&[], [0, 0, 0, 0]),
     // The published examples.
@@ -97,14 +97,14 @@ const AUGUST: &[(Metered<'_>, [i64; 4])] = &[
     (&[(9, 200_000, 200_000, 0)], [10_000, 1000, 1000, 0]),
     (&[(9, 200_001, 200_001, 0)], [20_000, 1500, 2000, 0]),
     (&[(9, 1, 0, 0)], [0, 500, 0, 0]),
-    // The highest day counts, and of groups none before the 4th.
+    // The highest day counts, and for groups none before the 4th.
     (&[(1, 250_000, 0, 0), (2, 150_000, 0, 0)], [20_000, 1500, 0, 0]),
     (&[(3, 0, 900_000, 0), (4, 0, 150_000, 0), (5, 0, 90_000, 0)], [0, 0, 1000, 0]),
     (&[(31, 300_000, 300_000, 0)], [20_000, 1500, 2000, 0]),
 ];
 
 #[test]
-fn what_is_metered_costs_what_section_6_says() {
+fn metered_figures_have_the_prices_of_section_6() {
     let sales = history(ALL_YEAR);
     for (metered, expected) in AUGUST {
         let bill = bill(august(), &sales, &[("2019-01-05", 30)], metered, LATER);
@@ -117,7 +117,7 @@ fn what_is_metered_costs_what_section_6_says() {
 }
 
 #[test]
-fn history_that_was_on_on_days_that_are_not_charged_costs_nothing() {
+fn history_on_days_that_are_not_charged_costs_nothing() {
     // Professional through 11 August, and 7 days of grace: charged through the 18th.
     let sales = history(&[("2019-07-12", "professional", 1)]);
     let metered: Metered<'_> = &[(10, 150_000, 0, 0), (25, 150_000, 0, 0)];
@@ -172,7 +172,7 @@ fn a_begun_megabit_counts_whole_and_overseas_is_listed() {
     assert_eq!(lines, [("mainland", 3, Some(200), 600), ("overseas", 5001, None, 0)]);
 }
 
-/// What was bought, and the first and last day of August that are charged; 0: none.
+/// Purchases, and the first and last charged day of August; 0: none.
 const CHARGED: &[(Orders<'_>, u32, u32)] = &[
     (&[], 0, 0),
     (ALL_YEAR, 1, 31),
@@ -204,14 +204,14 @@ fn days_are_charged_while_professional_is_in_force_or_in_grace() {
 }
 
 #[test]
-fn what_was_bought_and_refunded_in_the_month_has_a_line() {
+fn purchases_and_refunds_of_the_month_have_lines() {
     let mut sales = history(&[
         ("2019-07-31 23:59", "professional", 3),
         ("2019-08-01", "members-2000", 2),
         ("2019-08-20", "renew", 1),
         ("2019-09-01", "groups-per-user-400", 1),
     ]);
-    // The whole price soon after the purchase; of the next one what is left.
+    // The whole price soon after the purchase; for the next one the remaining share.
     for (purchase, when) in [(1, "2019-08-03"), (2, "2019-08-31 23:59")] {
         let made = refund(&catalog(), &sales, purchase, at(when)).expect("may be refunded");
         sales.refunds.push(Refund {
@@ -247,7 +247,7 @@ fn what_was_bought_and_refunded_in_the_month_has_a_line() {
 }
 
 #[test]
-fn a_month_that_runs_has_its_days_so_far() {
+fn the_current_month_has_its_days_so_far() {
     let sales = history(ALL_YEAR);
     let kept = [("2019-08-20", 30)];
     for (now, days, is_final) in [
@@ -258,7 +258,7 @@ fn a_month_that_runs_has_its_days_so_far() {
     ] {
         let bill = bill(august(), &sales, &kept, &[(5, 150_000, 0, 0)], now);
         assert_eq!((bill.days.len(), bill.is_final), (days, is_final), "{now}");
-        // What is switched on later is not charged yet.
+        // History that is switched on later is not charged yet.
         let history = if days < 20 { 0 } else { 1000 };
         assert_eq!(of(&bill, Item::MessageHistory), history, "{now}");
     }

@@ -1,5 +1,5 @@
-//! Catalogs that change inside and after a month: which one a day and a month go by, and the
-//! sums of statements over them. Money is in CNY here.
+//! Catalogs that change inside and after a month: the catalog of a day and of a month, and the
+//! totals of statements over them. Amounts are in CNY here.
 
 use std::sync::Arc;
 
@@ -28,10 +28,10 @@ fn day(text: &str) -> Day {
     Day::parse(text).expect("a day")
 }
 
-/// What a catalog has otherwise than the one before it.
+/// The change of a catalog against the previous one.
 type Change = fn(&mut Catalog);
 
-/// The built-in catalog until each instant, and then as it is changed.
+/// The built-in catalog, with a change from each instant on.
 fn changed(changes: &[(&str, Change)]) -> CatalogHistory {
     let mut records = vec![InForce { since: at("2018-06-01"), catalog: Arc::new(catalog()) }];
     for (number, (since, change)) in changes.iter().enumerate() {
@@ -43,7 +43,7 @@ fn changed(changes: &[(&str, Change)]) -> CatalogHistory {
     CatalogHistory::new(records).expect("in order")
 }
 
-/// What is metered of every day: users, groups at most, Mbps in the mainland.
+/// The metered figures of every day: users, peak of groups, Mbps in the mainland.
 fn bill(
     catalogs: &CatalogHistory,
     sales: &Sales,
@@ -135,7 +135,7 @@ fn label(version: &str) -> InForce {
 }
 
 #[test]
-fn the_catalog_of_an_instant_is_the_last_one_before_it_and_the_first_one_before_all() {
+fn the_catalog_of_an_instant_is_the_last_one_before_it_or_the_first_one() {
     let catalogs = changed(&[("2019-11-10 12:00", dearer), ("2019-12-01", dearer)]);
     for (when, version) in [
         ("2017-01-01", "2019-08-09"),
@@ -177,7 +177,7 @@ fn a_changed_zone_counts_from_the_first_of_the_next_month() {
         assert_eq!(catalogs.zone_of(month("2019-11")).name(), "Asia/Shanghai");
         assert_eq!(catalogs.on(day("2019-11-30")).zone.name(), "Asia/Shanghai");
         assert_eq!(catalogs.zone_of(month("2019-12")).name(), name);
-        // No instant is without a day, and none comes after a later one.
+        // Every instant has a day, and days are in order.
         let mut last = catalogs.day_of(at("2019-11-28"));
         for hour in 1..8 * 24 {
             let instant = Timestamp::from_millis(at("2019-11-28").as_millis() + hour * 3_600_000);
@@ -191,7 +191,7 @@ fn a_changed_zone_counts_from_the_first_of_the_next_month() {
             last = of;
         }
     }
-    // Changed back before it counted, it never did.
+    // A change that is reverted before it counts has no effect.
     let catalogs = changed(&[("2019-11-10", new_york), ("2019-11-20", shanghai)]);
     assert_eq!(catalogs.at(at("2020-03-01")).zone.name(), "Asia/Shanghai");
 }
@@ -206,7 +206,7 @@ fn a_new_price_list_of_december_leaves_november_as_it_was() {
     let before = november(&changed(&[]));
     assert_eq!(before.0, 999 + 500 + 20_000 + 2_000);
     assert_eq!(november(&changed(&[("2019-12-01", dearer)])), before);
-    // At the month's last instant it is that month's.
+    // At the month's last instant it is the catalog of that month.
     let (total, version) = november(&changed(&[("2019-11-30 23:59", dearer)]));
     assert_eq!((total, version.as_str()), (999 + 500 + 7 * 22_000, "change 1"));
     let december = bill(&changed(&[("2019-12-01", dearer)]), &history(ALL_YEAR), "2019-12", |_| {
@@ -233,7 +233,7 @@ fn a_region_that_is_removed_is_charged_for_the_months_that_had_it() {
         .map(|line| line.item_id.as_str())
         .collect();
     assert_eq!(regions, ["overseas"], "a month after it has no line for it");
-    // The last price that the month had for it.
+    // The last price of the region in the month.
     let catalogs = changed(&[("2019-11-05", cheap), ("2019-11-10", without_regions)]);
     assert_eq!(of(&bill(&catalogs, &sales, "2019-11", metered), Item::Bandwidth), 300);
 }
@@ -276,7 +276,7 @@ fn charge_and_allowance_of_a_day_follow_the_catalog_of_that_day() {
 
 #[test]
 fn the_grace_of_a_day_is_that_of_its_catalog() {
-    // Valid through the 9th, and then for seven days of grace.
+    // Valid through the 9th, followed by seven days of grace.
     let sales = history(&[("2019-10-10", "professional", 1)]);
     let charged = |catalogs: &CatalogHistory| {
         let made = bill(catalogs, &sales, "2019-11", |_| (0, 0, 0));
@@ -296,20 +296,20 @@ fn a_moved_final_day_does_not_move_that_of_a_month_before() {
 }
 
 #[test]
-fn what_was_bought_keeps_its_limits_where_the_catalog_lacks_it() {
+fn purchases_keep_their_limits_if_the_catalog_lacks_the_item() {
     let sales = history(&[("2019-11-01", "professional", 1), ("2019-11-02", "members-2000", 1)]);
     let with = Schedule::compile(&catalog(), &sales, at("2019-11-03")).expect("all is for sale");
     let mut lacking = catalog();
     without_editions(&mut lacking);
-    let without = Schedule::compile(&lacking, &sales, at("2019-11-03")).expect("it is carried");
+    let without = Schedule::compile(&lacking, &sales, at("2019-11-03")).expect("it has terms");
     assert_eq!(with, without);
-    // While the catalog has it, its limits are the catalog's.
+    // While the catalog has the item, its limits are the catalog's.
     let mut other = catalog();
     other.add_ons.retain(|add_on| add_on.id.as_str() != "members-2000");
     other.editions[1].limits.clear();
-    let catalogs = Schedule::compile(&other, &sales, at("2019-11-03")).expect("all is there");
+    let catalogs = Schedule::compile(&other, &sales, at("2019-11-03")).expect("all items exist");
     assert_eq!(catalogs.at(at("2019-11-03")).sold, []);
-    // An add-on of the same kind cannot be bought beside one that is carried.
+    // An add-on of the same kind cannot be bought beside one that the catalog lacks.
     let sold = imquota::domain::purchase::sell(
         &Catalog { editions: lacking.editions.clone(), ..catalog() },
         &sales,
@@ -321,7 +321,7 @@ fn what_was_bought_keeps_its_limits_where_the_catalog_lacks_it() {
 }
 
 #[test]
-fn old_purchases_carry_what_the_first_catalog_has_that_has_it() {
+fn old_purchases_get_the_terms_of_the_first_catalog_with_the_item() {
     let mut sales =
         history(&[("2019-11-01", "professional", 1), ("2019-11-02", "members-2000", 1)]);
     for purchase in &mut sales.purchases {

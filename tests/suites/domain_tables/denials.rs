@@ -1,8 +1,8 @@
-//! The precedence of answers: everything that can be in the way of a request is, and each line
-//! mends one thing more.
+//! The precedence of outcomes: at first every possible cause of a denial is present, and each line
+//! removes one more.
 //!
-//! First the service, alone; then every limit at once, in the order of reasons; "already held"
-//! before all of them, whatever is in the way.
+//! First the stopped service, alone; then every limit together, in the order of reasons; "already
+//! held" precedes all of them.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ use crate::support::{ManualClock, Place, Service, app, group, order, user};
 const BOUGHT: &str = "2019-02-12 12:00";
 const STOPPED: &str = "2019-03-19";
 
-/// Every limit of Professional, of ordinary group types and of a day is one.
+/// A catalog in which the limits of Professional, of ordinary group types and of a day are one.
 fn ones() -> Catalog {
     let mut catalog = catalog();
     let professional =
@@ -43,7 +43,7 @@ struct Scene {
 }
 
 impl Scene {
-    /// An app that has just bought Professional.
+    /// An app right after its purchase of Professional.
     async fn new() -> Self {
         let clock = ManualClock::at(at(BOUGHT).as_millis());
         let service = Service::open(&Place::Memory, clock.clone(), ones());
@@ -53,7 +53,7 @@ impl Scene {
         Self { service, clock, app, requests: 0 }
     }
 
-    /// Writes it, whatever is in the way.
+    /// Applies an operation in mode FORCE.
     async fn force(&self, operation: Operation) {
         let done = self.service.apply(&self.app, Mode::Force, operation).await;
         let results = done.expect("a decision");
@@ -70,7 +70,7 @@ impl Scene {
         self.service.buy(&self.app, &request, order("renew"), 1).await.expect("sold");
     }
 
-    /// The same answer from CHECK_ONLY and then from ENFORCE.
+    /// Checks the outcome in CHECK_ONLY, and then in ENFORCE.
     async fn expect(&self, operation: &Operation, outcome: Outcome, reasons: &[(Reason, i32)]) {
         let checked = self.service.apply(&self.app, Mode::CheckOnly, operation.clone()).await;
         let checked = shown(&checked.expect("a decision"));
@@ -80,7 +80,7 @@ impl Scene {
     }
 }
 
-/// The first result: its outcome, and its reasons with the IM's codes.
+/// The first item result: its outcome, and its reasons with the IM's codes.
 fn shown(decision: &Decision) -> (Outcome, Vec<(Reason, i32)>) {
     let result: &ItemResult<Denial> = decision.results().next().expect("a result");
     let denials = result.violations.iter();
@@ -161,7 +161,7 @@ async fn adding_a_friend_both_ways() {
 }
 
 #[tokio::test]
-async fn adding_a_friend_of_whom_one_half_is_there_looks_at_the_other_half_only() {
+async fn adding_a_half_held_friend_checks_only_the_other_half() {
     let scene = Scene::new().await;
     let one_way = |who: &str, friend: &str| Operation::AddFriends {
         user: user(who),
@@ -228,7 +228,7 @@ async fn the_list_given_at_creation() {
     let mut scene = Scene::new().await;
     let operation = creation("new", "Public", Some("a"), &["b"]);
     scene.force(creation("held", "ChatRoom", Some("b"), &["c"])).await;
-    // The group itself comes into being; the answers are those on the member.
+    // The group itself is created; the results are those of the member.
     scene.clock.set(at("2019-02-13").as_millis());
     let member = |decision: &Decision| {
         let denials = decision.items[0].violations.iter();
@@ -262,7 +262,7 @@ async fn too_many_av_rooms_have_a_code_of_their_own() {
 }
 
 #[tokio::test]
-async fn what_gives_back_works_while_the_service_has_stopped() {
+async fn releases_work_while_the_service_has_stopped() {
     let scene = Scene::new().await;
     scene.force(creation("group", "Public", Some("a"), &["b"])).await;
     scene.force(adding("a", "b")).await;
@@ -306,7 +306,7 @@ fn reasons_are_listed_in_the_order_of_the_api() {
 }
 
 #[test]
-fn the_im_knows_a_code_for_every_reason_and_for_batches() {
+fn every_reason_and_batches_have_an_im_code() {
     let catalog = catalog();
     for (reason, code) in [SERVICE, ACCOUNTS, MINE, PEERS, USER, DAY, FULL, FULL_LIST] {
         assert_eq!(catalog.im_code(reason, Some("Public")), code);

@@ -1,5 +1,5 @@
-//! Milestones: when the end of what was bought is announced, and what is told at the end. The dates
-//! were worked out by hand from the pricing rules, section 5.
+//! Milestones: the announcements of the end of purchases, and the events at the end. The dates were
+//! computed by hand from the pricing rules, section 5.
 
 use imquota::domain::event::{EventKind, Sold};
 use imquota::domain::id::RequestId;
@@ -9,13 +9,13 @@ use imquota::domain::purchase::{Refund, Sales};
 use super::{at, before, catalog, history};
 
 type Orders<'a> = &'a [(&'a str, &'a str, u32)];
-/// When, and what in words.
+/// The day, and the event as text.
 type Told<'a> = (&'a str, &'a str);
 
 const FEBRUARY: Orders<'_> = &[("2019-02-12 15:30", "professional", 1)];
 const RENEWED: Orders<'_> = &[("2019-02-12", "professional", 1), ("2019-03-11 23:59", "renew", 1)];
 
-/// Orders, refunds (purchase, instant), and all that is told.
+/// Orders, refunds (purchase, instant), and all events.
 type Case<'a> = (Orders<'a>, &'a [(usize, &'a str)], &'a [Told<'a>]);
 
 const CASES: &[Case<'_>] = &[
@@ -54,7 +54,7 @@ const CASES: &[Case<'_>] = &[
             ("2020-03-08", "professional stopped"),
         ],
     ),
-    // Renewed at the last minute: the old end is not told any more, only the new one.
+    // Renewed at the last minute: the old end has no event, only the new one.
     (
         RENEWED,
         &[],
@@ -66,7 +66,7 @@ const CASES: &[Case<'_>] = &[
             ("2019-04-19", "professional stopped"),
         ],
     ),
-    // The renewal is refunded before it begins: the old end stands again.
+    // The renewal is refunded before it begins: the old end is valid again.
     (
         RENEWED,
         &[(1, "2019-03-11 23:59")],
@@ -78,9 +78,9 @@ const CASES: &[Case<'_>] = &[
             ("2019-03-19", "professional stopped"),
         ],
     ),
-    // A refund ends it at once: without reminders and grace, and the service stops.
+    // A refund ends it immediately: without reminders and grace, and the service stops.
     (FEBRUARY, &[(0, "2019-02-20 12:00")], &[("2019-02-20 12:00", "professional stopped")]),
-    // An add-on has no grace, and ends by its own day.
+    // An add-on has no grace, and ends on its own day.
     (
         &[("2019-02-12", "professional", 2), ("2019-02-20", "members-2000", 1)],
         &[],
@@ -96,7 +96,7 @@ const CASES: &[Case<'_>] = &[
             ("2019-04-19", "professional stopped"),
         ],
     ),
-    // A refunded add-on was told as a refund.
+    // The event of a refunded add-on is the refund.
     (
         &[("2019-02-12", "professional", 1), ("2019-02-20", "members-2000", 1)],
         &[(1, "2019-02-21")],
@@ -108,7 +108,7 @@ const CASES: &[Case<'_>] = &[
             ("2019-03-19", "professional stopped"),
         ],
     ),
-    // After the stop it is bought anew: both ends are told.
+    // Bought again after the stop: both ends have events.
     (
         &[("2019-01-31", "professional", 1), ("2019-03-08 09:00", "professional", 1)],
         &[],
@@ -155,7 +155,7 @@ fn words(what: &EventKind) -> String {
 }
 
 #[test]
-fn ends_are_announced_and_told_at_their_instants() {
+fn ends_and_their_announcements_are_at_their_instants() {
     let (first, last) = (at("2018-01-01"), at("2030-01-01"));
     for (orders, refunds, expected) in CASES {
         let sales = sales(orders, refunds);

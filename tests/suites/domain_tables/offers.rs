@@ -1,7 +1,7 @@
-//! What is offered against a denial, compared with a plain model that tries every purchase.
+//! The upgrade of a denial, compared with a plain model that tries every purchase.
 //!
-//! The model has numbers only (`MAX` for unlimited) and shares no code with the crate: it works out
-//! the limits after each purchase, and whether the request passes all of them.
+//! The model has numbers only (`MAX` for unlimited) and shares no code with the crate: it computes
+//! the limits after each purchase, and checks the request against all of them.
 
 use imquota::domain::catalog::{AddOn, Catalog, Edition};
 use imquota::domain::decision::{Mode, Reason, Subject, Violation};
@@ -17,7 +17,7 @@ use crate::support::{ManualClock, Place, Rng, Service, app, group, order, seed, 
 
 const MAX: u64 = u64::MAX;
 const CASES: usize = 20_000;
-/// accounts, friends, groups of a user, members, groups of the type.
+/// Accounts, friends, groups of a user, members, groups of the type.
 const IDS: usize = 5;
 
 type Numbers = [u64; IDS];
@@ -36,7 +36,7 @@ fn limit(number: u64) -> Limit {
     if number == MAX { Limit::Unlimited } else { Limit::Finite(number) }
 }
 
-/// A random world: what is sold, what runs, and what is held.
+/// A random case: the items for sale, the current purchases, and the usage.
 struct World {
     /// Limits, price (`None`: not for sale), and whether add-ons may be bought.
     editions: Vec<(Numbers, Option<i64>, bool)>,
@@ -51,7 +51,7 @@ struct World {
     held: Numbers,
     held_by_peer: u64,
     today: u64,
-    /// Which request: account, friend, join, or creation with an owner.
+    /// The kind of request: account, friend, join, or creation with an owner.
     request: usize,
 }
 
@@ -68,7 +68,7 @@ impl World {
         let add_ons = (0..rng.below(6)).map(|_| (rng.below(IDS), number(rng), price(rng)));
         let add_ons: Vec<_> = add_ons.collect();
         let edition = rng.below(editions.len());
-        // One that counts: of its kind, and raising it.
+        // An effective add-on: of its kind, and with a higher limit.
         let counts = |it: &&usize| {
             let (kind, raised, _) = add_ons[**it];
             editions[edition].2 && raised > editions[edition].0[kind]
@@ -91,7 +91,7 @@ impl World {
         }
     }
 
-    /// The limits of now.
+    /// The current limits.
     fn now(&self) -> Numbers {
         let mut numbers = self.editions[self.edition].0;
         if let Some(add_on) = self.running {
@@ -101,8 +101,8 @@ impl World {
         numbers
     }
 
-    /// What the request needs: held, the limit's index where it is sold, and the most whatever is
-    /// bought.
+    /// The needs of the request: usage, the index of the sold limit if any, and the cap that no
+    /// purchase raises.
     fn needs(&self) -> Vec<(Reason, u64, Option<usize>, u64)> {
         let [accounts, friends, groups, members, of_type] = self.held;
         match self.request {
@@ -133,14 +133,14 @@ impl World {
         over.map(|(reason, ..)| reason).collect()
     }
 
-    /// The cheapest purchase under which nothing is denied: its name, price, and limits after it.
+    /// The cheapest sufficient purchase: its name, price, and the limits after it.
     fn wanted(&self, of: usize) -> Option<(String, i64, u64)> {
         let (now, edition) = (self.now(), &self.editions[self.edition]);
         let mut helping = Vec::new();
         if edition.2 {
             for (index, (kind, raised, price)) in self.add_ons.iter().enumerate() {
                 let mut after = now;
-                // In place of the one of its kind that runs.
+                // In place of the current one of its kind.
                 after[*kind] = edition.0[*kind].max(*raised);
                 helping.push((format!("add-on {index}"), *price, after));
             }
@@ -159,7 +159,7 @@ impl World {
         helping.into_iter().map(of_limit).min_by_key(|(_, price, limit)| (*price, *limit))
     }
 
-    /// The same world as the crate sees it.
+    /// The catalog of the case.
     fn catalog(&self, base: &Catalog) -> Catalog {
         let mut catalog = base.clone();
         catalog.default_edition = "0".into();
@@ -203,7 +203,7 @@ impl World {
         Limits { edition, state: ServiceState::Active, add_ons, sold }
     }
 
-    /// The violations as a store finds them, each with its limit's index.
+    /// The violations that a store would report, each with its limit's index.
     fn violations(&self, base: &Catalog, limits: &Limits) -> Vec<(Option<usize>, Violation)> {
         let kind = GroupType {
             name: "T".into(),
@@ -276,7 +276,7 @@ async fn with_three_thousand_members_under_a_limit_of_two_hundred_the_large_pack
     service.buy(&app, "r1", order("professional"), 1).await.expect("sold");
     for (kind, offer) in [
         ("ChatRoom", Some(("members-6000", 100_000))),
-        // Its own cap is 2000.
+        // The type's cap is 2000.
         ("Public", None),
     ] {
         let create = Operation::CreateGroup {

@@ -1,5 +1,5 @@
-//! Refunds: what is paid back at month ends, in grace, of renewals and soon after the purchase, and
-//! what ends with them. The figures were worked out by hand from the pricing rules, section 5.
+//! Refunds: amounts at month ends, in grace, of renewals and soon after the purchase, and the ends
+//! that they cause. The figures were computed by hand from the pricing rules, section 5.
 
 use imquota::domain::id::RequestId;
 use imquota::domain::purchase::{Refund, Refusal, Sales, sell};
@@ -9,7 +9,7 @@ use imquota::domain::timeline::{ServiceState, Timeline};
 use super::{at, before, catalog, history, order, schedule, shown, word};
 
 type Orders<'a> = &'a [(&'a str, &'a str, u32)];
-/// Days of the period, days used, whether in full, fen; or a word of the refusal.
+/// Days of the period, days used, whether in full, fen; or a keyword of the refusal.
 type Figures = Result<(i64, i64, bool, i64), &'static str>;
 
 const FEBRUARY: Orders<'_> = &[("2019-02-12", "professional", 1)];
@@ -33,12 +33,12 @@ const ADD_ONS: Orders<'_> = &[
 type Case<'a> = (Orders<'a>, &'a [(usize, &'a str)], usize, &'a str, Figures);
 
 const REFUNDS: &[Case<'_>] = &[
-    // Within five days of 24 hours the whole price, from then on by days, the running one counted.
+    // Within five days of 24 hours the whole price, then by days, including the current one.
     (FEBRUARY, &[], 0, "2019-02-12 12:00", Ok((28, 1, true, 99_900))),
     (FEBRUARY, &[], 0, "2019-02-16 23:59", Ok((28, 5, true, 99_900))),
     (FEBRUARY, &[], 0, "2019-02-17", Ok((28, 6, false, 78_493))),
     (FEBRUARY, &[], 0, "2019-03-11 23:59", Ok((28, 28, false, 0))),
-    // In grace nothing is left.
+    // In grace nothing can be refunded.
     (FEBRUARY, &[], 0, "2019-03-12", Err("NothingLeft")),
     (JANUARY, &[], 0, "2019-02-14", Ok((29, 15, false, 48_228))),
     (JANUARY, &[], 0, "2019-02-28 23:59", Ok((29, 29, false, 0))),
@@ -47,12 +47,12 @@ const REFUNDS: &[Case<'_>] = &[
     (LEAP, &[], 0, "2020-02-29 23:59", Ok((30, 30, false, 0))),
     (MARCH, &[], 0, "2019-04-10", Ok((31, 11, false, 64_452))),
     (QUARTER, &[], 0, "2019-03-15", Ok((90, 44, false, 153_180))),
-    // A renewal that has not begun is unused; what it prolonged can only be refunded after it.
+    // A renewal that has not begun is unused; the renewed edition can only be refunded after it.
     (RENEWED, &[], 1, "2019-03-01", Ok((31, 0, false, 99_900))),
     (RENEWED, &[], 0, "2019-03-01", Err("RenewedSince")),
     (RENEWED, &[(1, "2019-03-01")], 0, "2019-03-02", Ok((28, 19, false, 32_111))),
     (RENEWED, &[(1, "2019-03-01")], 1, "2019-03-02", Err("Refunded")),
-    // By nature, and not by being soon.
+    // In full because it is unused, not because it is soon.
     (RENEWED, &[], 1, "2019-02-20 12:00", Ok((31, 0, false, 99_900))),
     (RENEWED, &[(1, "2019-02-20 12:00")], 0, "2019-02-20 13:00", Ok((28, 9, false, 67_789))),
     (SOON, &[(1, "2019-02-12 12:00")], 2, "2019-02-13", Ok((28, 2, true, 50_000))),
@@ -61,7 +61,7 @@ const REFUNDS: &[Case<'_>] = &[
     (ADD_ONS, &[(1, "2019-02-23")], 2, "2019-02-23", Ok((28, 2, false, 46_429))),
 ];
 
-/// The history with a refund more.
+/// The history with one more refund.
 fn refunded(mut sales: Sales, purchase: usize, when: &str) -> Sales {
     let figures = refund(&catalog(), &sales, purchase, at(when)).expect("it may be refunded");
     let made_after = sales.purchases.len();
@@ -78,9 +78,9 @@ fn refunded(mut sales: Sales, purchase: usize, when: &str) -> Sales {
 }
 
 #[test]
-fn an_old_record_of_a_renewal_refunded_in_full_uses_nothing_up() {
+fn an_old_record_of_a_renewal_refunded_in_full_keeps_the_full_refund() {
     let mut sales = refunded(history(SOON), 1, "2019-02-12 12:00");
-    // As the version before wrote it.
+    // In the format of the previous version.
     sales.refunds[0].in_full = true;
     assert!(refund(&catalog(), &sales, 2, at("2019-02-13")).expect("refunded").in_full);
 }
@@ -124,7 +124,7 @@ fn without_a_refunded_renewal_the_edition_ends_as_if_it_had_never_been() {
     let timeline = Timeline::new(&catalog(), &sales);
     let run = &timeline.editions[0];
     assert_eq!((run.valid.until, run.stops_at), (at("2019-03-12"), at("2019-03-19")));
-    // Renewed again, it counts from the first purchase's day.
+    // Renewed again, it counts from the day of the first purchase.
     let mut again = sales;
     let (item, price_fen) =
         sell(&catalog(), &again, &order("renew"), 2, at("2019-03-02")).expect("sold");
@@ -133,7 +133,7 @@ fn without_a_refunded_renewal_the_edition_ends_as_if_it_had_never_been() {
 }
 
 #[test]
-fn a_refunded_add_on_counts_no_more_and_may_be_exchanged_for_a_larger_one() {
+fn a_refunded_add_on_is_not_counted_and_can_be_replaced_by_a_larger_one() {
     let orders = &[("2019-02-12", "professional", 3), ("2019-02-20", "members-2000", 1)];
     let larger = |sales: &Sales| {
         let sold = sell(&catalog(), sales, &order("members-6000"), 1, at("2019-03-01"));

@@ -1,5 +1,5 @@
-//! Logs of the version before, which kept the last 10,000 events of all kinds without an index:
-//! they are read, go on, and may be written by both versions at once.
+//! Logs of the previous version, which kept the last 10,000 events of all kinds without an index:
+//! they can be read and continued, and both versions can write concurrently.
 
 use std::sync::Arc;
 
@@ -20,15 +20,15 @@ use crate::support::redis_options;
 
 /// The script that appended events.
 const APPEND: &str = include_str!("../../support/scripts_before/append_events.lua");
-/// More than are indexed by one call.
+/// More events than one call indexes.
 const EVENTS: u64 = 2300;
-/// So that some of them are beyond the bounds.
+/// A bound that some apps exceed.
 const PER_APP_MAX: u64 = 50;
 
 const BOUNDS: fn() -> Retention =
     || Retention { limit_events_per_app_max: PER_APP_MAX, ..Retention::default() };
 
-/// Stored bytes as they were: a change, or, of every third, a limit event of one app.
+/// Stored bytes of the previous version: a change, or every third one a limit event of one app.
 fn stored(number: u64) -> String {
     let what = if number.is_multiple_of(3) {
         r#""kind":"limit_passed","count":{"limit_id":"accounts_per_app","used":70,"limit":100},"percent":70"#.to_owned()
@@ -38,7 +38,7 @@ fn stored(number: u64) -> String {
     format!(r#"{{"v":1,"at_ms":7,"app_id":"demo",{what}}}"#)
 }
 
-/// Appends as the version before did.
+/// Appends like the previous version.
 fn append_before(server: &Server, numbers: std::ops::RangeInclusive<u64>) {
     let numbers: Vec<_> = numbers.collect();
     for some in numbers.chunks(200) {
@@ -69,8 +69,8 @@ fn limits(events: &[NumberedEvent]) -> usize {
     events.iter().filter(|it| it.event.what.kind() == "limit_passed").count()
 }
 
-/// What is there before this version appends, and after it has.
-async fn is_read_and_goes_on(log: &dyn EventLog) {
+/// Checks the log before and after this version appends.
+async fn is_read_and_continued(log: &dyn EventLog) {
     let of_before = all(log).await;
     assert_eq!(of_before.len() as u64, EVENTS);
     assert!(of_before.iter().zip(1..).all(|(it, number)| it.number == number));
@@ -88,17 +88,17 @@ async fn is_read_and_goes_on(log: &dyn EventLog) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_log_in_redis_is_read_and_goes_on() {
+async fn a_log_in_redis_is_read_and_continued() {
     let redis = Standalone::start();
     append_before(&redis.server, 1..=EVENTS);
     let ledger = Redis::open(redis_options(&redis.url()), Arc::new(SystemClock)).await;
     let ledger = ledger.expect("opens");
-    is_read_and_goes_on(&RedisEvents::over(ledger.store()).keeping(BOUNDS())).await;
+    is_read_and_continued(&RedisEvents::over(ledger.store()).keeping(BOUNDS())).await;
     ledger.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_log_in_a_file_is_read_and_goes_on() {
+async fn a_log_in_a_file_is_read_and_continued() {
     let folder = TempDir::new().expect("a temporary folder");
     Embedded::open(folder.path(), Arc::new(SystemClock)).expect("opens").close().await;
     let events: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("events");
@@ -113,16 +113,16 @@ async fn a_log_in_a_file_is_read_and_goes_on() {
             events.insert(number, stored(number).as_bytes()).expect("writes");
         }
     }
-    txn.delete_table(index).expect("the version before has none");
+    txn.delete_table(index).expect("the previous version has none");
     txn.commit().expect("commits");
     drop(database);
     let ledger = Embedded::open(folder.path(), Arc::new(SystemClock)).expect("opens");
-    is_read_and_goes_on(&EmbeddedEvents::over(ledger.store()).keeping(BOUNDS())).await;
+    is_read_and_continued(&EmbeddedEvents::over(ledger.store()).keeping(BOUNDS())).await;
     ledger.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn both_versions_append_to_one_log() {
+async fn both_versions_append_to_one_log_in_redis() {
     let redis = Standalone::start();
     let ledger = Redis::open(redis_options(&redis.url()), Arc::new(SystemClock)).await;
     let ledger = ledger.expect("opens");
@@ -136,7 +136,7 @@ async fn both_versions_append_to_one_log() {
         let page = log.read(next - 4, 10).await.expect("reads");
         assert_eq!(page.events.last().map(|it| it.number), Some(next - 1));
     }
-    // The version before keeps the last 10,000, of whatever kind, as it always did.
+    // The previous version still keeps the last 10,000 of all kinds.
     let events = all(&log).await;
     assert_eq!(events.last().map(|it| it.number), Some(next - 1));
     let mut at = 0;

@@ -1,5 +1,5 @@
-//! Which events a log keeps, and what readers get in place of those that were dropped: every store
-//! against a plain model, with small bounds.
+//! Retention of events, and the reports that readers get for dropped ones: every store against a
+//! plain model, with small bounds.
 
 use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,11 +23,11 @@ use crate::support::{ManualClock, Rng, app, redis_options, seed};
 
 /// Keys of the log in Redis.
 const KEYS: [&str; 3] = ["q1{events}log", "q1{events}cursors", "q1{events}index"];
-/// Far from the age at which changes are old, on either side.
+/// An interval far longer than the age at which changes are old.
 const OLD: Duration = Duration::from_secs(40 * 24 * 60 * 60);
 /// An embedded store drops nothing by age in its first ten minutes.
 const SETTLED_AFTER: Duration = Duration::from_secs(11 * 60);
-/// Each is met many times by a few hundred events.
+/// Small bounds, each of which a few hundred events reach many times.
 pub const SMALL: Retention = Retention {
     limit_events_max: 40,
     limit_events_per_app_max: 8,
@@ -36,7 +36,7 @@ pub const SMALL: Retention = Retention {
     changes_for: Duration::from_secs(30 * 24 * 60 * 60),
 };
 
-/// A log that has no event yet.
+/// A log without events.
 pub struct Fresh {
     pub log: Arc<dyn EventLog>,
     pub ledger: Arc<dyn Ledger>,
@@ -58,7 +58,7 @@ pub async fn embedded(retention: Retention) -> Fresh {
     Fresh { log, ledger: Arc::new(ledger), _kept: Some(Box::new(folder)) }
 }
 
-/// A store that was opened long enough ago for what cannot be undone.
+/// A store that was opened long enough ago for irreversible changes.
 fn settled(open: impl FnOnce(Arc<ManualClock>) -> Embedded) -> Embedded {
     let now = SystemClock.now().as_millis();
     let before = i64::try_from(SETTLED_AFTER.as_millis()).expect("fits");
@@ -90,12 +90,12 @@ async fn redis(url: &str, server: &Server, retention: Retention) -> Fresh {
     Fresh { log, ledger: Arc::new(ledger), _kept: None }
 }
 
-/// Empties the log, for one who opens the store after it.
+/// Empties the log, before the store is opened.
 pub fn forget_events(server: &Server) {
     server.cli(&["DEL", KEYS[0], KEYS[1], KEYS[2]]);
 }
 
-/// A change: of now, or an old one.
+/// A change event: a current or an old one.
 pub fn change(is_old: bool) -> Event {
     let now = SystemClock.now().as_millis();
     let ago = if is_old { i64::try_from(OLD.as_millis()).expect("fits") } else { 0 };
@@ -103,7 +103,7 @@ pub fn change(is_old: bool) -> Event {
     Event { at: Timestamp::from_millis(now - ago), app: Some(app("buyer")), what }
 }
 
-/// A threshold that was crossed, or denials.
+/// A limit event: a crossed threshold, or denials.
 pub fn limit_event(app_id: &str, is_denial: bool) -> Event {
     let limit_id = "accounts_per_app".to_owned();
     let count = Count { limit_id, subject: Subject::App, used: 70, limit: 100 };
@@ -115,15 +115,15 @@ pub fn limit_event(app_id: &str, is_denial: bool) -> Event {
     Event { at: SystemClock.now(), app: Some(app(app_id)), what }
 }
 
-/// An event that is kept, as the model sees it.
+/// A kept event in the model.
 struct Kept {
     event: Event,
-    /// Of one about a limit.
+    /// The app of a limit event.
     limited_app: Option<String>,
     is_old: bool,
 }
 
-/// The contract, without any index.
+/// The specified behaviour, without an index.
 #[derive(Default)]
 struct Model {
     head: u64,
@@ -169,7 +169,7 @@ impl Model {
         self.dropped.insert(number, kept.event.what.kind());
     }
 
-    /// What a reader gets who has read up to `after`.
+    /// The page for a reader who has read up to `after`.
     fn read(&self, after: u64, limit: usize) -> Vec<NumberedEvent> {
         let (mut events, mut read) = (Vec::new(), after);
         for (&number, kept) in self.kept.range(after + 1..).take(limit) {
@@ -190,7 +190,7 @@ impl Model {
     }
 }
 
-/// One who reads on and on, and accounts for each number once.
+/// A reader who continues and counts each number once.
 struct Reader {
     at: u64,
     limit: usize,
@@ -207,14 +207,14 @@ impl Reader {
                 assert!((first..=last).all(|number| range.next() == Some(number)));
                 self.reported += 1;
             } else {
-                assert_eq!(numbered.number, self.at + 1, "nothing is passed over in silence");
+                assert_eq!(numbered.number, self.at + 1, "no number is skipped without a report");
             }
             self.at = numbered.number;
         }
     }
 }
 
-/// A batch that looks random: floods of one app, made-up apps, and changes.
+/// A pseudo-random batch: floods of one app, unregistered apps, and changes.
 fn batch(rng: &mut Rng, made_up: &mut usize) -> Vec<(Event, bool)> {
     let apps = ["ann", "bob", "carl"];
     let flood = rng.percent(20).then(|| apps[rng.below(3)]);
@@ -238,7 +238,7 @@ fn batch(rng: &mut Rng, made_up: &mut usize) -> Vec<(Event, bool)> {
         .collect()
 }
 
-pub async fn what_is_kept_and_reported_is_what_the_model_says(log: Arc<dyn EventLog>) {
+pub async fn kept_and_reported_events_equal_those_of_the_model(log: Arc<dyn EventLog>) {
     let seed = seed(31);
     let (mut rng, mut made_up, mut model) = (Rng::new(seed), 0, Model::default());
     let mut readers = [1, 7, 100].map(|limit| Reader { at: 0, limit, reported: 0 });
@@ -272,7 +272,7 @@ pub async fn what_is_kept_and_reported_is_what_the_model_says(log: Arc<dyn Event
     assert_eq!(kinds.into_iter().collect::<Vec<_>>(), ["app_created", "denied", "limit_passed"]);
 }
 
-pub async fn changes_of_a_month_are_kept_up_to_the_most(log: Arc<dyn EventLog>) {
+pub async fn changes_of_a_month_are_kept_up_to_the_maximum(log: Arc<dyn EventLog>) {
     let most = SMALL.changes_max;
     let old = vec![change(true); 30];
     assert_eq!(log.append(&old, None).await, Ok(true));
@@ -282,7 +282,7 @@ pub async fn changes_of_a_month_are_kept_up_to_the_most(log: Arc<dyn EventLog>) 
     };
     let all = async || kept(log.read(0, 1000).await.expect("reads").events);
     assert_eq!(all().await, (11..=30).collect::<Vec<_>>(), "of old ones the last 20");
-    // Two old ones go for each new one, so that what is too much goes little by little.
+    // Each new one removes two old ones, so that an excess is reduced gradually.
     assert_eq!(log.append(&vec![change(false); 20], None).await, Ok(true));
     assert_eq!(all().await, (31..=50).collect::<Vec<_>>());
     assert_eq!(log.append(&vec![change(false); 45], None).await, Ok(true));

@@ -1,9 +1,9 @@
-//! Many random sales, refunds and dated-back changes around cursors that move at any time: each end
-//! is told exactly once, as a plain model has it that shares no code with the calendar or the
-//! timeline under test.
+//! Many random sales, refunds and backdated changes around cursors that move at any time: each end
+//! is exactly one event, by a plain model that shares no code with the calendar or the timeline
+//! under test.
 //!
-//! The model tells in the order of what happens: an end when its time comes, and after a change
-//! every end that lies behind by then and was none before.
+//! The model publishes in the order of causes: an end at its instant, and after a change every new
+//! end that lies in the past by then.
 
 use imquota::domain::catalog::AfterGrace;
 use imquota::domain::event::{EventKind, NumberedEvent};
@@ -19,10 +19,11 @@ use crate::support::{Rng, actor, app, order, request_id, seed};
 
 const APPS: usize = 24;
 const STEPS: usize = 500;
-/// Below the five minutes from which on sales are refused, in milliseconds.
+/// The most by which the clock is set back, in milliseconds: below the five minutes from which on
+/// sales are refused.
 const SET_BACK_MAX: i64 = 4 * 60 * 1000;
 
-/// An app as the model has it.
+/// An app in the model.
 #[derive(Clone)]
 struct Modelled {
     app: AppId,
@@ -31,18 +32,18 @@ struct Modelled {
     told: Vec<(i64, String)>,
 }
 
-/// The ends of what was bought that lie behind an instant.
+/// The ends of purchases before an instant.
 fn behind(bought: &Purchases, instant: i64) -> Vec<(i64, String)> {
     bought.ends(&BUILT_IN).into_iter().filter(|(at, _)| *at <= instant).collect()
 }
 
 impl Modelled {
-    /// Time passes.
+    /// Lets time pass.
     fn pass(&mut self, from: i64, to: i64) {
         self.told.extend(behind(&self.bought, to).into_iter().filter(|(at, _)| *at > from));
     }
 
-    /// A change is made when everything up to an instant is told.
+    /// Makes a change after all events up to an instant are published.
     fn change(&mut self, passed: i64, change: impl FnOnce(&mut Purchases) -> bool) -> bool {
         let before = behind(&self.bought, passed);
         let done = change(&mut self.bought);
@@ -59,7 +60,7 @@ async fn make(sidecar: &Sidecar, app: &AppId, number: usize, at: i64, what: Chan
     sidecar.administration.change(change, actor()).await.is_ok()
 }
 
-/// A random change of an app, here and in the model, dated back now and then.
+/// Makes a random change of an app and of the model, sometimes backdated.
 async fn step(
     rng: &mut Rng,
     sidecar: &Sidecar,
@@ -100,7 +101,7 @@ async fn step(
     }
 }
 
-fn told_end(what: &EventKind) -> Option<String> {
+fn published_end(what: &EventKind) -> Option<String> {
     Some(match what {
         EventKind::GraceBegan { .. } => "grace".to_owned(),
         EventKind::ServiceStopped { .. } | EventKind::EditionEnded { .. } => "end".to_owned(),
@@ -124,7 +125,7 @@ async fn run(after_grace: AfterGrace, seed: u64) {
         let of = Modelled { app, bought: Purchases::default(), last_at: i64::MIN, told: vec![] };
         apps.push((of, Vec::new()));
     }
-    // Up to where the model has told what time brings.
+    // The instant up to which the model has published ends.
     let mut passed = now;
     for number in 0..STEPS {
         match rng.below(10) {
@@ -136,8 +137,8 @@ async fn run(after_grace: AfterGrace, seed: u64) {
                     telling.spawn(async move { world.tell(&sidecar).await });
                 }
                 telling.join_all().await;
-                // The clock is set back by as much as is tolerated, so that a change is recorded
-                // for an instant that the cursor has passed.
+                // The clock is set back within the tolerance, so that a change is recorded for an
+                // instant that the cursor has passed.
                 if rng.percent(50) {
                     now = passed - rng.between(0, SET_BACK_MAX);
                 }
@@ -166,7 +167,7 @@ async fn run(after_grace: AfterGrace, seed: u64) {
     compare(after_grace, &world.told(0).await, apps, seed);
 }
 
-/// What was told is what the model has.
+/// Compares the published events with the model.
 fn compare(
     after_grace: AfterGrace,
     told: &[NumberedEvent],
@@ -182,7 +183,7 @@ fn compare(
     for (of, _) in &mut apps {
         let of_app = told.iter().filter(|it| it.event.app.as_ref() == Some(&of.app));
         let ends =
-            of_app.filter_map(|it| Some((it.event.at.as_millis(), told_end(&it.event.what)?)));
+            of_app.filter_map(|it| Some((it.event.at.as_millis(), published_end(&it.event.what)?)));
         let mut ends: Vec<_> = ends.collect();
         ends.sort();
         of.told.sort();
@@ -191,7 +192,7 @@ fn compare(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_end_is_told_exactly_once_however_sales_and_cursors_meet() {
+async fn each_end_is_published_exactly_once_for_any_order_of_sales_and_cursors() {
     let first = seed(1);
     for seed in first..first + 6 {
         run(AfterGrace::Stop, seed).await;
@@ -199,7 +200,7 @@ async fn each_end_is_told_exactly_once_however_sales_and_cursors_meet() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_end_is_told_exactly_once_where_the_default_edition_follows() {
+async fn each_end_is_published_exactly_once_before_the_default_edition() {
     let first = seed(100);
     for seed in first..first + 3 {
         run(AfterGrace::DefaultEdition, seed).await;

@@ -1,4 +1,4 @@
-//! A log that answers one question late: what another task asks meanwhile is answered before.
+//! An event log with one delayed reply: later calls of other tasks return before it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,7 +9,7 @@ use imquota::domain::event::Event;
 use imquota::events::{Claim, EventLog, EventsError, Lease, Move, Page};
 use tokio::time::sleep;
 
-/// A log whose first answer about the cursor of the audit log comes late.
+/// An event log whose first read of the audit log's cursor is delayed.
 pub struct SlowOnce {
     log: Arc<dyn EventLog>,
     was_slow: AtomicBool,

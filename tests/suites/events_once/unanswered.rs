@@ -1,4 +1,4 @@
-//! Thresholds that an operation crossed whose answer did not reach the caller.
+//! Thresholds crossed by operations with a lost reply.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,14 +22,14 @@ use crate::support::{app, create_capped, group, redis_options, user};
 
 /// The group's own limit.
 const MEMBERS_MAX: u32 = 20;
-/// After it the next step has another millisecond.
+/// The time after which the next step has another millisecond.
 const MILLISECONDS: Duration = Duration::from_millis(3);
-/// Of a call.
+/// The timeout of a call.
 const DEADLINE: Duration = Duration::from_millis(1500);
-/// Longer than it takes until a lost answer is looked for.
+/// Longer than the delay until a lost reply is recovered.
 const PUBLISHED_WITHIN: Duration = Duration::from_secs(30);
 
-/// What requests of joins contain.
+/// The bytes that requests of joins contain.
 const OF_GROUPS: &str = "/groups}limits";
 
 struct Sidecar {
@@ -68,10 +68,10 @@ impl Sidecar {
         assert!(created.items.iter().all(|item| item.outcome == Outcome::Applied), "{created:?}");
     }
 
-    /// The thresholds of members that were published, with the count of each.
+    /// The published thresholds of members, with the usage of each.
     async fn published(&self) -> Vec<(u64, u64)> {
         let page = loop {
-            // The connections whose replies are lost are those of the log, too.
+            // The event log uses the connections with dropped replies too.
             if let Ok(page) = self.log.read(0, 1000).await {
                 break page;
             }
@@ -114,7 +114,7 @@ fn join(names: &[&str]) -> Operation {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_threshold_that_was_crossed_with_a_lost_reply_is_published_once() {
+async fn a_threshold_that_was_crossed_with_a_lost_reply_is_published_once_in_redis() {
     let standalone = Standalone::start();
     let proxy = Proxy::start(standalone.server.port()).await;
     let sidecar = Sidecar::start(&format!("redis://127.0.0.1:{}/0", proxy.port())).await;
@@ -126,15 +126,15 @@ async fn a_threshold_that_was_crossed_with_a_lost_reply_is_published_once() {
     assert_eq!(repeated.items[0].outcome, Outcome::AlreadyHeld);
     sidecar.publishes(&[(14, 70)]).await;
 
-    // The second is crossed with an answer, and nothing by the reply that is lost after it.
+    // The second is crossed with a reply, and nothing by the lost reply after it.
     let answered = sidecar.apply(join(&["b", "c", "d", "e"])).await.expect("decided");
     assert_eq!(answered.warnings.len(), 1);
-    // Steps of one millisecond cannot be told apart, so they are sent in different ones.
+    // Steps in one millisecond are indistinguishable, so they are sent in different ones.
     tokio::time::sleep(MILLISECONDS).await;
     proxy.drop_replies(1, OF_GROUPS);
     assert!(sidecar.apply(join(&["f"])).await.is_err());
     tokio::time::sleep(MILLISECONDS).await;
-    // The third is crossed by a call whose caller stops waiting while it is on its way.
+    // The third is crossed by a call whose caller stops waiting while it is in flight.
     proxy.stop_request(0, OF_GROUPS);
     tokio::select! {
         decided = sidecar.apply(join(&["g"])) => panic!("it is stopped: {decided:?}"),

@@ -1,7 +1,7 @@
 //! The model's own days and months, in Shanghai (eight hours ahead, no summer time since 1991).
 //!
-//! Written as the pricing rules, section 5, put it, by counting days: nothing is shared with the
-//! calendar under test.
+//! Written from the pricing rules, section 5, by counting days: it shares no code with the calendar
+//! under test.
 
 pub const DAY_MILLIS: i64 = 86_400_000;
 const AHEAD_MILLIS: i64 = 8 * 3_600_000;
@@ -49,8 +49,8 @@ pub fn day_number(year: i64, month: i64, day: i64) -> i64 {
     years + months + day - 1
 }
 
-/// The first day that is not valid any more of what was bought on `bought` for `months` months:
-/// the last valid day is day T-1 of the last month, or that month's last day where it is shorter.
+/// The first day after the validity of a purchase on `bought` for `months` months: the last valid
+/// day is day T-1 of the last month, or that month's last day if it is shorter.
 pub fn first_day_after(bought: i64, months: u32) -> i64 {
     let (year, month, day) = date_of(bought);
     let index = year * 12 + (month - 1) + i64::from(months);

@@ -1,5 +1,4 @@
-//! What has happened in a run. A run in which some rule never came up proves nothing about it,
-//! and is red.
+//! The cases that a run has covered. A run without a case proves nothing about it, and fails.
 
 use std::collections::BTreeMap;
 
@@ -24,7 +23,7 @@ impl Coverage {
         self.0.get(what).copied().unwrap_or(0)
     }
 
-    /// Notes an answer that was as expected.
+    /// Records an answer that was equal to the expected one.
     pub fn note(&mut self, mode: Mode, allowed: &Allowed, told: &Result<Told, Fault>) {
         self.hit(format!("mode {mode:?}"));
         self.hit(format!("state {:?}", allowed.state));
@@ -63,7 +62,7 @@ impl Coverage {
         }
     }
 
-    /// Fails where something came up less often than it must.
+    /// Fails if a case was covered less often than required.
     pub fn require(&self, seed: u64, least: &[(&str, u64)]) {
         let missing: Vec<String> = least
             .iter()

@@ -1,7 +1,7 @@
 //! Runs the same operations on the engine and on the model, and compares.
 //!
-//! In a round every app gets one operation, all at the same time: apps must not disturb each
-//! other, and the store has something to put into one commit.
+//! In a round every app gets one operation, all concurrently: apps must not affect each other, and
+//! the store has several operations for one commit.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -25,21 +25,21 @@ use super::usage::usage;
 use super::wire::{fault, group_id, lines, subject, told, user_id, user_ids};
 use crate::support::{self, ManualClock, Place, Rng, Service, app};
 
-/// A model test: its rules twice, its store and its size.
+/// A model test: its rules in both forms, its store and its size.
 pub struct Setup {
     pub rules: &'static Rules,
     pub catalog: Catalog,
     pub place: Place,
-    /// The file that the store's server reads its time from, where it has a clock of its own.
+    /// The file from which the store's server reads its time, if it has a clock of its own.
     pub clock_file: Option<PathBuf>,
     pub universe: Universe,
     pub rounds: usize,
-    /// Rounds from one re-opening of the store to the next, if it is to be re-opened.
+    /// Rounds between two re-openings of the store, if it is re-opened.
     pub reopen_every: Option<usize>,
     pub seed: u64,
 }
 
-/// Rounds from one comparison of everything to the next.
+/// Rounds between two comparisons of the whole state.
 const COMPARE_ALL_EVERY: usize = 400;
 
 struct Run {
@@ -57,7 +57,7 @@ struct Run {
     round: usize,
 }
 
-/// One operation of a round and what the model says to it.
+/// One operation of a round and the model's expected result.
 struct Step {
     index: usize,
     mode: Mode,
@@ -66,9 +66,9 @@ struct Step {
     expected: Result<Told, Fault>,
 }
 
-/// Runs to the end and says what came up.
+/// Runs to the end; returns the covered cases.
 pub async fn run(setup: Setup) -> Coverage {
-    // The end of January: months of every length lie ahead.
+    // The end of January: months of every length follow.
     let begin = super::calendar::start_of(super::calendar::day_number(2019, 1, 28));
     let clock = match &setup.clock_file {
         Some(file) => ManualClock::shared(begin, file),
@@ -139,7 +139,7 @@ impl Run {
         run
     }
 
-    /// Registers and sells, now and then, what the model would sell.
+    /// Occasionally makes a purchase in the engine and in the model.
     async fn buy(&mut self) {
         for index in 0..self.apps.len() {
             if self.rng.below(250) == 0 {
@@ -239,7 +239,7 @@ impl Run {
         self.compare_touched(&steps).await;
     }
 
-    /// Thinks of an operation, and has the model carry it out.
+    /// Draws an operation, and applies it to the model.
     fn step(&mut self, index: usize) -> Step {
         let now = self.now();
         let (rng, app) = (&mut self.rng, &mut self.apps[index]);
@@ -280,7 +280,7 @@ impl Run {
         }
     }
 
-    /// The counts of whom the round has touched.
+    /// Compares the counts of the subjects that the round has touched.
     async fn compare_touched(&mut self, steps: &[Step]) {
         let mut subjects = Vec::new();
         for step in steps {
@@ -322,8 +322,8 @@ impl Run {
     }
 }
 
-/// Some of those whose counts the operation may have changed; the rest is compared with everything
-/// now and then.
+/// Some of the subjects whose counts the operation may have changed; the others are covered by the
+/// comparisons of the whole state.
 fn touched(op: &Op) -> Vec<Who> {
     let some = |users: &[User]| users.iter().take(2).copied().map(Who::User).collect::<Vec<_>>();
     match op {

@@ -1,12 +1,12 @@
-//! The model's own account of what was bought, and what it allows at an instant.
+//! The model's own record of purchases, and their limits at an instant.
 
 use super::calendar::{DAY_MILLIS, day_of, first_day_after, start_of};
 use super::rules::{AV_ROOM, GRACE_DAYS, Raises, Rules};
 
-/// Within so many days of the purchase a refund is the whole price, once.
+/// Within that number of days after the purchase a refund is the whole price, once.
 const FULL_REFUND_DAYS: i64 = 5;
 
-/// One purchase or refund that was accepted.
+/// One accepted purchase or refund.
 #[derive(Debug, Clone, Copy)]
 enum Bought {
     Edition {
@@ -29,7 +29,7 @@ enum Bought {
     },
 }
 
-/// A purchase as it stands.
+/// The state of a purchase.
 #[derive(Debug, Clone, Copy)]
 struct Sold {
     at: i64,
@@ -63,7 +63,7 @@ struct Run {
     from: i64,
     until: i64,
     stops_at: i64,
-    /// The purchases that it is made of, by their numbers.
+    /// The numbers of its purchases.
     parts: Vec<usize>,
 }
 
@@ -75,11 +75,11 @@ struct AddOnRun {
     until: i64,
 }
 
-/// What may be held at an instant, by edition and add-ons.
+/// The limits at an instant, by edition and add-ons.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Allowed {
     pub state: State,
-    /// Whether an add-on raises anything.
+    /// True if an add-on raises a limit.
     pub raised: bool,
     pub accounts: u64,
     pub friends: u64,
@@ -89,7 +89,7 @@ pub struct Allowed {
     pub all_groups: u64,
 }
 
-/// Everything that an app has bought.
+/// All purchases of an app.
 #[derive(Debug, Clone, Default)]
 pub struct Purchases {
     all: Vec<Bought>,
@@ -100,7 +100,7 @@ pub struct Purchases {
 }
 
 impl Purchases {
-    /// Takes an order, or says why it is refused, in words of the answer that is expected.
+    /// Accepts an order, or returns a part of the expected error.
     pub fn order(
         &mut self,
         rules: &Rules,
@@ -112,7 +112,7 @@ impl Purchases {
             Order::Edition if self.in_force(at) => return Err("renew it instead"),
             Order::Renewal if self.runs.is_empty() => return Err("purchase one instead"),
             Order::Renewal if self.in_force(at) => Bought::Renewal { at, months },
-            // After the stop a renewal starts anew.
+            // After the stop a renewal starts a new run.
             Order::Edition | Order::Renewal => Bought::Edition { at, months },
             Order::AddOn(add_on) => {
                 self.check_add_on(rules, add_on, at)?;
@@ -124,12 +124,12 @@ impl Purchases {
         Ok(())
     }
 
-    /// How many purchases were made.
+    /// The number of purchases.
     pub fn count(&self) -> usize {
         self.sold.len()
     }
 
-    /// Takes a purchase back: what is paid for it, or why it is refused.
+    /// Refunds a purchase: returns the amount, or a part of the expected error.
     pub fn refund(&mut self, rules: &Rules, purchase: usize, at: i64) -> Result<i64, &'static str> {
         let Sold { at: bought_at, price_fen, from, until, refunded, .. } = self.sold[purchase];
         let middle =
@@ -141,7 +141,7 @@ impl Purchases {
         } else if until <= at {
             return Err("nothing of it is left");
         }
-        // What has not begun is paid back whole anyway.
+        // A purchase that has not begun is refunded in full anyway.
         let soon = from <= at && at - bought_at < FULL_REFUND_DAYS * DAY_MILLIS;
         let paid_back = if soon && !self.refunded_in_full {
             self.refunded_in_full = true;
@@ -233,7 +233,7 @@ impl Purchases {
         self.runs.last().is_some_and(|run| at < run.stops_at)
     }
 
-    /// Which edition, by its place in the rules, and how it stands.
+    /// The edition, by its index in the rules, and its state.
     pub fn edition_at(&self, at: i64) -> (usize, State) {
         match self.runs.iter().rfind(|run| run.from <= at) {
             None => (0, State::Active),
@@ -271,8 +271,8 @@ impl Purchases {
         allowed
     }
 
-    /// Every end, as it stands: when, and `grace`, `end` or the add-on's id.
-    #[allow(dead_code, reason = "one of the tests that share the model asks for it")]
+    /// Every current end: instant, and `grace`, `end` or the add-on's id.
+    #[allow(dead_code, reason = "one of the tests that share the model uses it")]
     pub fn ends(&self, rules: &Rules) -> Vec<(i64, String)> {
         let mut ends = Vec::new();
         for (number, run) in self.runs.iter().enumerate() {
@@ -280,7 +280,7 @@ impl Purchases {
             if run.until < run.stops_at {
                 ends.push((run.until, "grace".to_owned()));
             }
-            // Where it was bought anew by then, nothing stops.
+            // If it was bought again by then, nothing stops.
             if !self.runs[number + 1..].iter().any(|later| later.from <= run.stops_at) {
                 ends.push((run.stops_at, "end".to_owned()));
             }
@@ -314,7 +314,7 @@ impl Allowed {
         self.state == State::Stopped
     }
 
-    /// Members of a group: the lowest of what was bought, the type's cap and the group's own.
+    /// The member cap of a group: the lowest of the purchase, the type's cap and the own limit.
     pub fn member_cap(&self, rules: &Rules, kind: usize, own: Option<u32>) -> u64 {
         let rule = &rules.kinds[kind];
         if !rule.tracked {
@@ -324,7 +324,7 @@ impl Allowed {
         rule.cap.min(self.members).min(own)
     }
 
-    /// Groups of a type at once.
+    /// The limit of groups of a type.
     pub fn groups_of_kind(&self, rules: &Rules, kind: usize) -> u64 {
         let sold = if kind == AV_ROOM { self.av_rooms } else { u64::MAX };
         rules.kinds[kind].per_app.min(sold)

@@ -1,7 +1,7 @@
-//! Random operations: which, on whom, and how the clock moves.
+//! Random operations: kinds, subjects, and the course of the clock.
 //!
-//! Every app has a mood that changes now and then: it grows, shrinks or does both, so that limits
-//! are reached and sets become empty. A few users are in more demand than the others.
+//! Every app has a phase that changes occasionally: it grows, shrinks or does both, so that limits
+//! are reached and sets become empty. A few users are chosen more often than the others.
 
 use imquota::domain::decision::Mode;
 
@@ -10,12 +10,12 @@ use super::entitlement::{Order, State};
 use super::state::{App, Group, Op, User};
 use crate::support::Rng;
 
-/// How many ids there are of each sort.
+/// The number of ids of each kind.
 #[derive(Debug, Clone, Copy)]
 pub struct Universe {
     pub apps: usize,
     pub users: usize,
-    /// Users that every second choice falls on.
+    /// Users that get every second choice.
     pub busy_users: usize,
     pub groups: usize,
     /// The group types in use are the first ones.
@@ -23,11 +23,11 @@ pub struct Universe {
     pub batch_max: usize,
     /// The first apps never buy anything.
     pub apps_on_trial: usize,
-    /// How often the clock moves, in a thousand rounds.
+    /// The number of clock moves in a thousand rounds.
     pub moves: usize,
-    /// How many of a hundred releases delete accounts.
+    /// The percentage of releases that delete accounts.
     pub deletions: usize,
-    /// How many of a hundred operations take something, mood by mood.
+    /// The percentage of takes in each phase.
     pub moods: &'static [usize],
 }
 
@@ -75,7 +75,7 @@ impl Plan<'_> {
                 Op::RemoveFriends { user, friends, one_way: self.rng.percent(30) }
             }
             45..60 => Op::Dissolve { group: self.group() },
-            60..70 => self.everybody_leaves(),
+            60..70 => self.all_members_leave(),
             _ => Op::Leave { group: self.group(), users: self.users() },
         }
     }
@@ -89,12 +89,12 @@ impl Plan<'_> {
         };
         let owner = self.rng.percent(70).then(|| self.user());
         let members = if self.rng.percent(50) { self.users() } else { Vec::new() };
-        // A limit of its own is refused beforehand where members are not tracked.
+        // An own limit is refused beforehand if members are not tracked.
         let max = if kind == 3 || kind == 4 { None } else { self.max() };
         Op::CreateGroup { group, kind, owner, members, max }
     }
 
-    fn everybody_leaves(&mut self) -> Op {
+    fn all_members_leave(&mut self) -> Op {
         let group = self.group();
         let mut users: Vec<User> = self
             .app
@@ -112,7 +112,7 @@ impl Plan<'_> {
         self.rng.below(if busy { self.universe.busy_users } else { self.universe.users })
     }
 
-    /// One or some, now and then the same one twice.
+    /// One or several users, sometimes with a duplicate.
     fn users(&mut self) -> Vec<User> {
         let most = if self.rng.percent(60) { 2 } else { self.universe.batch_max };
         (0..=self.rng.below(most)).map(|_| self.user()).collect()
@@ -133,7 +133,7 @@ impl Plan<'_> {
         self.group_or_any(90)
     }
 
-    /// A group that exists, in so many percent, else any id.
+    /// An existing group with that probability in percent, otherwise any id.
     fn group_or_any(&mut self, percent: usize) -> Group {
         let existing: Vec<Group> = self.app.groups.keys().copied().collect();
         if !existing.is_empty() && self.rng.percent(percent) {
@@ -161,7 +161,7 @@ pub fn order(rng: &mut Rng, app: &App, now: i64) -> Option<(Order, u32)> {
         (_, State::Grace) if of_thousand < 45 => Order::AddOn(rng.below(6)),
         (1, State::Active) if of_thousand < 2 => Order::Renewal,
         (1, _) if of_thousand < 12 => Order::AddOn(rng.below(6)),
-        // An order at random, most of them to be refused.
+        // A random order; most are refused.
         _ if of_thousand > 995 => match rng.below(3) {
             0 => Order::Edition,
             1 => Order::Renewal,
@@ -172,16 +172,16 @@ pub fn order(rng: &mut Rng, app: &App, now: i64) -> Option<(Order, u32)> {
     Some((order, months))
 }
 
-/// The purchase, by its number, that is refunded next, if one is.
+/// The number of the purchase to refund next, if any.
 pub fn refund(rng: &mut Rng, app: &App) -> Option<usize> {
     let count = app.purchases.count();
     let due = count > 0 && rng.below(1000) < 6;
-    // Mostly one of the last: there is something left of them.
+    // Mostly one of the last, which are not used up.
     due.then(|| count - 1 - rng.below(count.min(4)))
 }
 
-/// Where the clock goes next: mostly on a little, now and then by weeks, and often right before
-/// or onto an instant at which some app's limits or the day change.
+/// The next instant of the clock: mostly a little later, sometimes by weeks, and often right before
+/// or at an instant at which some app's limits or the day change.
 pub fn later(rng: &mut Rng, apps: &[App], now: i64) -> i64 {
     let minute = 60_000;
     match rng.below(100) {

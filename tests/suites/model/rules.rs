@@ -1,12 +1,12 @@
-//! The numbers that the model judges by, written down by hand beside the catalogs under test, and
-//! the IM's codes.
+//! The numbers of the model, written by hand independently of the catalogs under test, and the IM's
+//! codes.
 
 use imquota::domain::decision::Reason;
 
 /// No limit.
 pub const FREE: u64 = u64::MAX;
 
-/// What one edition allows.
+/// The limits of one edition.
 #[derive(Debug)]
 pub struct EditionRule {
     pub id: &'static str,
@@ -16,11 +16,11 @@ pub struct EditionRule {
     pub groups: u64,
     pub members: u64,
     pub av_rooms: u64,
-    /// Groups of all types at once.
+    /// Groups of all types.
     pub all_groups: u64,
 }
 
-/// What an add-on raises.
+/// The limit that an add-on raises.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Raises {
     Groups,
@@ -37,35 +37,34 @@ pub struct AddOnRule {
     pub fen: i64,
 }
 
-/// What a group type allows by itself.
+/// The limits and properties of a group type.
 #[derive(Debug)]
 pub struct KindRule {
     pub name: &'static str,
     pub cap: u64,
-    /// Members are known.
+    /// Members are tracked.
     pub tracked: bool,
-    /// A member pays one of his groups, and the group goes with its last member.
+    /// The group counts for its members, and is reclaimed with its last member.
     pub ordinary: bool,
     pub per_app: u64,
     pub per_day: u64,
 }
 
-/// Everything that the model knows of a catalog. The first edition is the default one, the
-/// second is for sale.
+/// The model's form of a catalog. The first edition is the default one, the second is for sale.
 #[derive(Debug)]
 pub struct Rules {
     pub editions: [EditionRule; 2],
-    /// Price of a month of the second one.
+    /// Price of a month of the second edition.
     pub edition_fen: i64,
     pub add_ons: [AddOnRule; 6],
     pub kinds: &'static [KindRule],
     pub groups_per_day: u64,
 }
 
-/// Days that an edition runs on after its last valid day.
+/// Days of grace after the last valid day of an edition.
 pub const GRACE_DAYS: i64 = 7;
 
-/// The place of AVChatRoom among the kinds.
+/// The index of AVChatRoom among the kinds.
 pub const AV_ROOM: usize = 3;
 
 /// Pricing rules, sections 1 and 2.
@@ -104,7 +103,7 @@ pub const BUILT_IN: Rules = Rules {
     groups_per_day: 10_000,
 };
 
-/// Limits that a few users and groups reach.
+/// Limits that few users and groups reach.
 pub const SMALL: Rules = Rules {
     editions: [
         EditionRule {

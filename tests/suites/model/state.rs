@@ -1,6 +1,6 @@
-//! The model: what an app holds, in plain sets, and what each operation does to it.
+//! The model: the facts of an app in plain sets, and the effect of each operation.
 //!
-//! Written from the pricing rules, sections 2-4, and the API's comments. It knows nothing of the
+//! Written from the pricing rules, sections 2-4, and the API's comments, independently of the
 //! store: a count is the size of a set, and CHECK_ONLY is the operation on a copy.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,7 +14,7 @@ use super::rules::{FREE, Rules, im_code};
 pub type User = usize;
 pub type Group = usize;
 
-/// An operation, in the model's numbers.
+/// An operation, with the model's numbers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Op {
     CreateAccounts(Vec<User>),
@@ -30,7 +30,7 @@ pub enum Op {
 
 pub type Max = Option<u32>;
 
-/// Whom a limit or a count is about.
+/// The subject of a limit or a count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Who {
     App,
@@ -38,7 +38,7 @@ pub enum Who {
     Group(Group),
 }
 
-/// A limit in the way.
+/// A violated limit.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Blocked {
     pub reason: Reason,
@@ -49,14 +49,14 @@ pub struct Blocked {
     pub im_code: i32,
 }
 
-/// What became of one subject.
+/// The result of one subject.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Said {
     pub outcome: Outcome,
     pub blocked: Vec<Blocked>,
 }
 
-/// What became of an operation.
+/// The result of an operation.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Told {
     pub whole: Option<Said>,
@@ -65,7 +65,7 @@ pub struct Told {
     pub reclaimed: bool,
 }
 
-/// Why nothing was decided.
+/// The error in place of a decision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     DeadlinePassed,
@@ -81,23 +81,23 @@ pub struct GroupState {
     pub members: BTreeSet<User>,
 }
 
-/// An app: what it has bought and what it holds.
+/// An app: its purchases and its facts.
 #[derive(Debug, Clone, Default)]
 pub struct App {
     pub registered: bool,
     pub purchases: Purchases,
     pub accounts: BTreeSet<User>,
-    /// Whose list, and who is in it.
+    /// The owner of a list and the entry.
     pub friends: BTreeSet<(User, User)>,
     pub groups: BTreeMap<Group, GroupState>,
-    /// By day and kind: groups created less groups gone.
+    /// By day and kind: created groups minus removed groups.
     pub net: BTreeMap<(i64, usize), i64>,
-    /// Groups that went with their last member so far, by leaving and by deletion.
+    /// The number of groups reclaimed so far, by leaving and by deletion.
     pub reclaimed_by_leaving: u64,
     pub reclaimed_by_deletion: u64,
 }
 
-/// What an operation is judged under.
+/// The limits and the mode of an operation.
 #[derive(Clone, Copy)]
 struct Under<'a> {
     rules: &'a Rules,
@@ -133,7 +133,7 @@ impl Said {
 }
 
 impl Under<'_> {
-    /// The answer to a take that is not held yet; it is written where that is `Applied`.
+    /// The result of a take that is not held yet; it is written if that is `Applied`.
     fn take(&self, mut blocked: Vec<Blocked>) -> Said {
         if self.allowed.stopped() {
             blocked = check(Reason::ServiceStopped, "", Who::App, 0, 0).into_iter().collect();
@@ -157,7 +157,7 @@ fn check(reason: Reason, id: &str, who: Who, used: u64, limit: u64) -> Option<Bl
 }
 
 impl App {
-    /// Carries out an operation and says what must be answered.
+    /// Applies an operation; returns the expected result.
     pub fn apply(&mut self, rules: &Rules, now: i64, mode: Mode, op: &Op) -> Result<Told, Fault> {
         let allowed = self.purchases.allowed(rules, now);
         let under = Under { rules, allowed, mode, day: day_of(now) };
@@ -243,7 +243,7 @@ impl App {
         let joined: Vec<Group> = self.groups_of(user).map(|(group, _)| group).collect();
         for group in joined {
             held = true;
-            self.groups.get_mut(&group).expect("he is in it").members.remove(&user);
+            self.groups.get_mut(&group).expect("the user is in it").members.remove(&user);
             self.reclaimed_by_deletion += u64::from(self.reclaim(under, group));
         }
         Said::released(held)
@@ -269,7 +269,7 @@ impl App {
         said
     }
 
-    /// The answer on the group itself; the owner is in where it is `Applied`.
+    /// The result of the group itself; the owner is a member if that is `Applied`.
     fn create_group(
         &mut self,
         under: Under<'_>,
@@ -304,7 +304,7 @@ impl App {
         Ok(said)
     }
 
-    /// The limits of the app that are in the way of one more group.
+    /// The limits of the app that one more group violates.
     fn app_is_full(&self, under: Under<'_>, kind: usize) -> Vec<Blocked> {
         let rules = under.rules;
         let name = rules.kinds[kind].name;
@@ -344,7 +344,7 @@ impl App {
         check(Reason::GroupsPerUser, "groups_per_user", Who::User(user), used, limit)
     }
 
-    /// One user into a group that exists.
+    /// Adds one user to an existing group.
     fn admit(&mut self, under: Under<'_>, group: Group, user: User, reason: Reason) -> Said {
         let state = &self.groups[&group];
         if !under.rules.kinds[state.kind].tracked {
@@ -374,7 +374,7 @@ impl App {
         Ok(Said::plain(if changed { Outcome::Applied } else { Outcome::AlreadyHeld }))
     }
 
-    /// Takes the group away if somebody left it empty and its type says so.
+    /// Reclaims the group if it has become empty and its type requires that.
     fn reclaim(&mut self, under: Under<'_>, group: Group) -> bool {
         let state = &self.groups[&group];
         let reclaim = state.members.is_empty() && under.rules.kinds[state.kind].ordinary;

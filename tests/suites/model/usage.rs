@@ -1,4 +1,4 @@
-//! The model's counts against its limits, as usage readings must show them.
+//! The model's counts and limits, in the form of usage readings.
 
 use super::calendar::day_of;
 use super::entitlement::Allowed;
@@ -11,11 +11,11 @@ pub struct Line {
     pub limit_id: String,
     pub used: i64,
     pub limit: u64,
-    /// When the limit changes next, to what, and whether the service has stopped then.
+    /// The instant of the next change, the new limit, and whether the service has stopped.
     pub change: Option<(i64, u64, bool)>,
 }
 
-/// Every count of a subject, sorted by limit; `None` where there is no such group.
+/// Every count of a subject, sorted by limit; `None` if the group does not exist.
 pub fn usage(app: &App, rules: &Rules, now: i64, who: Who) -> Option<Vec<Line>> {
     let reader = Reader { app, rules, now };
     let mut lines = match who {

@@ -1,4 +1,4 @@
-//! The model's numbers as ids, and the engine's answers in the model's words.
+//! Conversions of the model's numbers to ids, and of the engine's answers to the model's types.
 
 use imquota::domain::decision::{ItemResult, Subject};
 use imquota::domain::id::{GroupId, UserId};
@@ -13,7 +13,7 @@ use super::state::{Blocked, Fault, Group, Said, Told, User, Who};
 use super::usage::Line;
 use crate::support::{group, user};
 
-/// Ids with every sort of byte that an id may have.
+/// Ids with every kind of valid byte.
 pub fn user_id(number: User) -> UserId {
     user(format!("{{user}} ~{number}"))
 }
@@ -75,7 +75,7 @@ fn one_blocked(denial: &Denial) -> Blocked {
     let stopped = violation.reason == imquota::domain::decision::Reason::ServiceStopped;
     Blocked {
         reason: violation.reason,
-        // Which limit stands for all of them in a stopped service is not laid down.
+        // The limit that represents all others in a stopped service is not specified.
         limit_id: if stopped { String::new() } else { violation.limit_id.to_string() },
         who: who(&violation.subject),
         used: if stopped { 0 } else { violation.used },
@@ -90,7 +90,7 @@ pub fn fault(error: &LedgerError) -> Fault {
         LedgerError::GroupNotFound(_) => Fault::GroupNotFound,
         LedgerError::GroupTypeDiffers { .. } => Fault::GroupTypeDiffers,
         LedgerError::MembersNotTracked { .. } => Fault::MembersNotTracked,
-        other => panic!("no operation of this test is answered so: {other}"),
+        other => panic!("no operation of this test has this error: {other}"),
     }
 }
 

@@ -15,7 +15,7 @@ use super::{call, catalog, create, full, new_app, takes};
 use crate::support::redis::Standalone;
 use crate::support::{Rng, group, redis_options, seed, user};
 
-/// Most facts of a part: so few that random takes meet it, and far below each limit of a user.
+/// The most facts of a part: reached by random takes, and far below each limit of a user.
 const MOST: u64 = 12;
 const USERS: usize = 7;
 const GROUPS: usize = 4;
@@ -24,7 +24,7 @@ const STEPS: usize = 700;
 #[derive(Default, Clone, PartialEq, Eq)]
 struct Model {
     accounts: BTreeSet<usize>,
-    /// Who has whom in the list.
+    /// The owner of a friend list and the entry.
     friends: BTreeSet<(usize, usize)>,
     groups: BTreeMap<usize, BTreeSet<usize>>,
 }
@@ -36,7 +36,7 @@ impl Model {
         counts.map(|count| count as u64)
     }
 
-    /// The facts after an operation that nothing refuses.
+    /// The facts after an operation that is not refused.
     fn after(&self, step: &Step) -> Self {
         let mut next = self.clone();
         match step {
@@ -159,7 +159,7 @@ impl Step {
     }
 }
 
-pub async fn facts_are_bounded_as_a_plain_model_says(ledger: Arc<dyn Ledger>) {
+pub async fn facts_are_bounded_like_in_a_plain_model(ledger: Arc<dyn Ledger>) {
     let seed = seed(17);
     let (mut rng, mut model) = (Rng::new(seed), Model::default());
     let (catalog, app) = (catalog(100, MOST), new_app());
@@ -191,7 +191,7 @@ pub async fn facts_are_bounded_as_a_plain_model_says(ledger: Arc<dyn Ledger>) {
         }
     }
     assert!(refused > 30, "{refused}");
-    // Nothing is left over: what is released makes room to the last fact.
+    // Releases make room for every fact.
     for user in 0..USERS {
         let step = Step::Delete(user);
         ledger.apply(call(&app, &catalog), step.operation()).await.expect("released");
@@ -205,16 +205,16 @@ pub async fn facts_are_bounded_as_a_plain_model_says(ledger: Arc<dyn Ledger>) {
     assert_eq!(model.parts(), [0, 0, 0]);
     let befriend = |friends: Vec<usize>| Step::Befriend(90, friends, true).operation();
     let all = befriend((0..12).collect());
-    ledger.apply(call(&app, &catalog), all).await.expect("as many as there may be");
+    ledger.apply(call(&app, &catalog), all).await.expect("exactly the limit");
     let more = ledger.apply(call(&app, &catalog), befriend(vec![12])).await;
     assert_eq!(more, Err(full(&app, UnknownAppBound::Facts, MOST)));
     let forced = Call { mode: imquota::domain::decision::Mode::Force, ..call(&app, &catalog) };
-    ledger.apply(forced, befriend(vec![12])).await.expect("whatever the limits say");
+    ledger.apply(forced, befriend(vec![12])).await.expect("FORCE ignores limits");
     let replayed = Call { is_replayed: true, ..call(&app, &catalog) };
-    ledger.apply(replayed, befriend(vec![13])).await.expect("it was answered before");
+    ledger.apply(replayed, befriend(vec![13])).await.expect("a replay ignores limits");
 }
 
-/// What the store has is what the model has.
+/// Compares the store with the model.
 async fn compare(ledger: &Arc<dyn Ledger>, call: Call, model: &Model, context: &str) {
     let read = async |subject| ledger.read(call.clone(), subject).await.map(|it| it.counts);
     let Ok(Counts::App { accounts, .. }) = read(Subject::App).await else { panic!("{context}") };
@@ -235,10 +235,10 @@ async fn compare(ledger: &Arc<dyn Ledger>, call: Call, model: &Model, context: &
     }
 }
 
-/// Facts that a version before had written are not known to be counted: no take is refused for
-/// them, and the app counts as one that has facts.
+/// Facts of a previous version are not counted: no take is refused because of them, and the app
+/// counts as one with facts.
 #[tokio::test(flavor = "multi_thread")]
-async fn facts_of_the_version_before_refuse_nothing() {
+async fn facts_of_the_previous_version_cause_no_refusal_in_redis() {
     let redis = Standalone::start();
     let open = async || {
         let opened = Redis::open(redis_options(&redis.url()), Arc::new(SystemClock)).await;
@@ -257,7 +257,7 @@ async fn facts_of_the_version_before_refuse_nothing() {
     let (ledger, none) = (open().await, catalog(0, MOST));
     let answer = ledger.apply(call(&app, &none), befriend(users[15..].to_vec())).await;
     assert!(answer.is_ok(), "{answer:?}");
-    // A part that had no facts is bounded.
+    // A part without earlier facts is bounded.
     let users = (0..13).map(name).collect();
     let many = ledger.apply(call(&app, &none), Operation::CreateAccounts { users }).await;
     assert_eq!(many, Err(full(&app, UnknownAppBound::Facts, MOST)));

@@ -1,4 +1,4 @@
-//! The stores under test, each without an app that counts.
+//! The stores under test, each without a counted app.
 
 use std::any::Any;
 use std::sync::{Arc, LazyLock};
@@ -12,9 +12,9 @@ use tempfile::TempDir;
 use crate::support::redis::{Cluster, Sentinels, Server, Standalone};
 use crate::support::redis_options;
 
-/// Where Redis counts unknown apps.
+/// The key with the unknown apps in Redis.
 pub const KEY: &str = "q1{directory}unknown";
-/// Sidecars beside the first.
+/// The number of further sidecars.
 const OTHERS: usize = 4;
 
 /// Deployments of these tests alone: those that other suites share count their apps as well.
@@ -49,7 +49,7 @@ pub async fn sentinel() -> Store {
     empty(SENTINELS.server(SENTINELS.master()), &SENTINELS.url()).await
 }
 
-/// The count lies in one slot, that of the directory.
+/// The count is in one slot, that of the directory.
 pub async fn cluster() -> Store {
     let node = CLUSTER.node(CLUSTER.master_of(CLUSTER.slot_of(KEY)));
     empty(node, &CLUSTER.url()).await
@@ -64,7 +64,7 @@ async fn redis(url: &str) -> Arc<dyn Ledger> {
     Arc::new(Redis::open(redis_options(url), Arc::new(SystemClock)).await.expect("opens"))
 }
 
-/// The store as several sidecars have it; a store in this process has one.
+/// The handles of several sidecars on the store; a store in this process has one.
 pub async fn beside(store: &Store, name: &str) -> Vec<Arc<dyn Ledger>> {
     let url = match name {
         "standalone" => STANDALONE.url(),

@@ -12,11 +12,11 @@ use crate::support::moved_clock::MovedClock;
 
 const MASTERS: usize = 3;
 const SLOTS: usize = 16_384;
-/// Keys moved with one `MIGRATE`, and how long that may take.
+/// The number of keys of one `MIGRATE`, and its timeout.
 const KEYS_MOVED_AT_ONCE: &str = "100";
 const MOVE_TIMEOUT_MS: &str = "5000";
 
-/// A failover that an operator asks for is over by then, done or given up.
+/// The time after which a manual failover has ended, successfully or not.
 const FAILOVER_GIVEN_UP: Duration = Duration::from_secs(12);
 
 const SETTINGS: &[&str] = &[
@@ -28,8 +28,8 @@ const SETTINGS: &[&str] = &[
     "repl-ping-replica-period 1",
 ];
 
-/// No node misses another or its replica, however far the time of day is moved.
-const UNHURRIED: &[&str] = &["cluster-node-timeout 100000000000000", "repl-timeout 2000000000"];
+/// Settings with which no node misses another or its replica, however far the clock is set.
+const NEVER_DOWN: &[&str] = &["cluster-node-timeout 100000000000000", "repl-timeout 2000000000"];
 
 /// See the module's head.
 pub struct Cluster {
@@ -37,7 +37,7 @@ pub struct Cluster {
     pub nodes: Vec<Server>,
 }
 
-/// A node as `CLUSTER NODES` shows it.
+/// A node in the output of `CLUSTER NODES`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Known {
     port: u16,
@@ -47,25 +47,24 @@ struct Known {
 }
 
 impl Cluster {
-    /// Ready when every node says `cluster_state:ok` and every master has its replica.
+    /// Starts a cluster; waits for `cluster_state:ok` on every node, and for every replica.
     pub fn start() -> Self {
         Self::start_with(&[])
     }
 
-    /// The same with further settings of every node.
+    /// Starts a cluster with further settings of every node.
     pub fn start_with(extra: &[&str]) -> Self {
         Self::start_by(&[], extra)
     }
 
-    /// One whose nodes go by a time of day that the test moves, once this is done; none is ever
-    /// replaced.
+    /// Starts a cluster whose nodes use a fake time of day afterwards; no node is ever replaced.
     pub fn start_with_clock(clock: &MovedClock) -> Self {
-        Self::start_by(&[clock], UNHURRIED)
+        Self::start_by(&[clock], NEVER_DOWN)
     }
 
-    /// The same where each master, with its replica, has a clock of its own.
+    /// Starts a cluster in which each master, with its replica, has a fake clock of its own.
     pub fn start_with_clocks(clocks: [&MovedClock; MASTERS]) -> Self {
-        Self::start_by(&clocks, UNHURRIED)
+        Self::start_by(&clocks, NEVER_DOWN)
     }
 
     fn start_by(clocks: &[&MovedClock], extra: &[&str]) -> Self {
@@ -74,7 +73,7 @@ impl Cluster {
         let start = |node| Server::start_by(clock(node), &settings);
         let nodes: Vec<Server> = (0..2 * MASTERS).map(start).collect();
         for (index, node) in nodes.iter().enumerate() {
-            // Distinct epochs from the start; the nodes would have to sort them out otherwise.
+            // Distinct epochs from the start; otherwise the nodes would have to resolve them.
             node.cli(&["CLUSTER", "SET-CONFIG-EPOCH", &(index + 1).to_string()]);
         }
         for (index, node) in nodes.iter().take(MASTERS).enumerate() {
@@ -124,7 +123,7 @@ impl Cluster {
         node.cli(&["CLUSTER", "KEYSLOT", key]).parse().expect("a number")
     }
 
-    /// The port of the master that serves a slot, as the first running node knows it.
+    /// The port of the master that serves a slot, by the first running node.
     pub fn master_of(&self, slot: usize) -> u16 {
         let has = |known: &Known| {
             known.slots.iter().any(|(first, last)| (*first..=*last).contains(&slot))
@@ -135,7 +134,7 @@ impl Cluster {
         })
     }
 
-    /// Has the replica of that slot's master take over, as an operator does.
+    /// Makes the replica of that slot's master take over, like an operator.
     pub fn fail_over(&self, slot: usize) {
         let old = self.master_of(slot);
         let replica = self.node(old).info("replication", "slave0").expect("a replica");
@@ -147,9 +146,9 @@ impl Cluster {
             if self.master_of(slot) == port {
                 return Some(());
             }
-            // The replica gives one up that it could not finish in time.
+            // The replica aborts a failover that it cannot finish in time.
             if asked.is_none_or(|asked| asked.elapsed() > FAILOVER_GIVEN_UP) {
-                // Where it is the master by now, this is refused.
+                // If it is the master by now, this is refused.
                 let _ = self.node(port).try_cli(&["CLUSTER", "FAILOVER"]);
                 asked = Some(Stopwatch::start());
             }
@@ -170,7 +169,7 @@ impl Cluster {
         port
     }
 
-    /// Waits until every slot has a master that runs and all running nodes agree who.
+    /// Waits until every slot has a running master and all running nodes agree on it.
     pub fn wait_until_ok(&self) {
         wait_for("an agreed cluster that is whole", || {
             let mut views = self.running().map(|node| {
@@ -186,8 +185,8 @@ impl Cluster {
         });
     }
 
-    /// Starts a killed node again and waits until it is a replica in sync of a whole cluster.
-    /// Its slots must have a new master already.
+    /// Restarts a killed node and waits until it is a replica in sync of a whole cluster. Its slots
+    /// must have a new master already.
     pub fn revive(&self, port: u16) {
         self.node(port).restart();
         wait_until_in_sync(self.node(port));
@@ -196,7 +195,7 @@ impl Cluster {
         self.node(master.parse().expect("a port")).wait_until_replicated(1);
     }
 
-    /// Moves a slot with all its keys to another master: at once where the servers can do that.
+    /// Moves a slot with all its keys to another master: atomically if the servers support that.
     pub fn move_slot(&self, slot: usize, to: u16) {
         let from = self.node(self.master_of(slot));
         if !from.cli(&["CLUSTER", "HELP"]).contains("MIGRATESLOTS") {
@@ -211,7 +210,7 @@ impl Cluster {
         self.wait_until_ok();
     }
 
-    /// Opens a slot for moving: what its master does not have is asked of the other one.
+    /// Opens a slot for moving: its master redirects calls for missing keys to the other one.
     pub fn begin_move(&self, slot: usize, to: u16) {
         let from = self.master_of(slot);
         let slot = slot.to_string();
@@ -221,7 +220,7 @@ impl Cluster {
         self.node(from).cli(&[&set[..], &["MIGRATING", &ids[1]]].concat());
     }
 
-    /// Moves one batch of keys of an open slot; returns how many.
+    /// Moves one batch of keys of an open slot; returns their number.
     pub fn move_keys(&self, slot: usize, to: u16) -> usize {
         let from = self.node(self.master_of(slot));
         let slot = slot.to_string();
@@ -235,13 +234,13 @@ impl Cluster {
         keys.len()
     }
 
-    /// Moves what is left of an open slot and closes it everywhere.
+    /// Moves the remaining keys of an open slot and closes it on all nodes.
     pub fn finish_move(&self, slot: usize, to: u16) {
         let from = self.master_of(slot);
         while self.move_keys(slot, to) > 0 {}
         let id = self.node(to).cli(&["CLUSTER", "MYID"]);
         let masters = self.masters();
-        // The new owner first, so that there is one at any time.
+        // The new owner first, so that the slot always has an owner.
         let rest = masters.into_iter().filter(|port| *port != to && *port != from);
         for port in [to, from].into_iter().chain(rest) {
             self.node(port).cli(&["CLUSTER", "SETSLOT", &slot.to_string(), "NODE", &id]);
@@ -256,7 +255,7 @@ impl Cluster {
 
 type Served = Vec<(u16, Vec<(usize, usize)>)>;
 
-/// Who serves which slots; `None` while a node that does is suspected to have failed.
+/// The slots by master; `None` while a serving node is suspected to have failed.
 fn served(known: Vec<Known>) -> Option<Served> {
     let serving = known.into_iter().filter(|known| !known.slots.is_empty());
     let mut all = Vec::new();
@@ -270,7 +269,7 @@ fn served(known: Vec<Known>) -> Option<Served> {
     Some(all)
 }
 
-/// What a node knows of all others; `None` where it does not answer.
+/// A node's view of all nodes; `None` if it does not reply.
 fn known(node: &Server) -> Option<Vec<Known>> {
     let nodes = node.try_cli(&["CLUSTER", "NODES"]).ok()?;
     nodes.lines().filter(|line| !line.is_empty()).map(parse).collect()
@@ -283,7 +282,7 @@ fn parse(line: &str) -> Option<Known> {
     let address = words.next()?.split('@').next()?;
     let port = address.rsplit(':').next()?.parse().ok()?;
     let flags = words.next()?.to_owned();
-    // A slot on the move stands in brackets, beside the range that it is still part of.
+    // A moving slot is in brackets, beside the range that still contains it.
     let slots = words.skip(5).filter(|word| !word.starts_with('['));
     let slots = slots.map(|range| {
         let (first, last) = range.split_once('-').unwrap_or((range, range));

@@ -1,4 +1,4 @@
-//! Processes and folders that do not outlive the test process.
+//! Processes and folders that end with the test process.
 
 use std::fs::File;
 use std::io::{ErrorKind, Write};
@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 const NEEDED: &str = "redis-server is needed: apt-get install redis-server";
 
-/// What a command prints, without the last line break; its errors and exit status otherwise.
+/// The output of a command, without the last line break; otherwise its errors and exit status.
 pub fn run(program: &str, arguments: &[&str]) -> Result<String, String> {
     let output = Command::new(program).args(arguments).stdin(Stdio::null()).output();
     let output = output.unwrap_or_else(|error| panic!("{program}: {error}; {NEEDED}"));
@@ -27,21 +27,21 @@ pub fn run(program: &str, arguments: &[&str]) -> Result<String, String> {
 type Order = (Command, Sender<std::io::Result<Child>>);
 
 /// Starts a process that is killed when the test process ends. The kernel watches the thread that
-/// started it, so all are started by one that stays; a test's own thread ends with the test.
+/// started it, so one permanent thread starts all of them; a test's own thread ends with the test.
 pub fn start(program: &str, arguments: &[String], log: &File) -> Child {
     static STARTER: LazyLock<Mutex<Sender<Order>>> = LazyLock::new(|| {
         let (orders, todo) = channel::<Order>();
         std::thread::spawn(move || {
             for (mut command, reply) in todo {
-                // Whoever ordered waits for the answer.
+                // The caller waits for the reply.
                 reply.send(command.spawn()).ok();
             }
         });
         Mutex::new(orders)
     });
     let ask = |mut command: Command| {
-        let errors = log.try_clone().expect("a file can be had twice");
-        let output = log.try_clone().expect("a file can be had twice");
+        let errors = log.try_clone().expect("a file can be cloned");
+        let output = log.try_clone().expect("a file can be cloned");
         command.args(arguments).stdin(Stdio::null()).stdout(output).stderr(errors);
         let (reply, answer) = channel();
         let starter = STARTER.lock().unwrap_or_else(PoisonError::into_inner);
@@ -64,10 +64,10 @@ fn is_installed(program: &str) -> bool {
     output.is_ok_and(|output| output.status.success())
 }
 
-/// A folder that goes when it is dropped, and with the process where it never is (a static's).
+/// A folder that is removed on drop, and with the process if it is never dropped (in a static).
 pub fn folder() -> TempDir {
     static CLEANER: LazyLock<Mutex<Child>> = LazyLock::new(|| {
-        // Reads names until the process that writes them is gone, then removes what is left.
+        // Reads names until the writing process ends, then removes the remaining folders.
         let script = r#"while read -r name; do set -- "$@" "$name"; done; rm -rf -- "$@""#;
         let mut command = Command::new("sh");
         command.args(["-c", script, "sh"]).stdin(Stdio::piped());

@@ -3,19 +3,19 @@
 use super::{Server, wait_for};
 use crate::support::moved_clock::MovedClock;
 
-/// What the Sentinels call the master.
+/// The Sentinels' name of the master.
 const MASTER_NAME: &str = "imquota";
-/// Sentinels that must agree that the master is gone.
+/// The number of Sentinels that must agree that the master is down.
 const QUORUM: usize = 2;
 const SENTINELS: usize = 3;
 const REPLICAS: usize = 2;
 
-/// Silence, in milliseconds, after which a server is taken for dead, which a living one on a busy
-/// machine should not be; and what is as good as never.
+/// The silence after which a server counts as down, in milliseconds: longer than that of a live
+/// server on a busy machine; and a value that is never reached.
 const SOON_MS: u32 = 2500;
 const NEVER_MS: u32 = 1_000_000_000;
-/// The master misses no replica, however far the time of day is moved.
-const UNHURRIED: &[&str] = &["repl-timeout 2000000000"];
+/// Settings with which the master misses no replica, however far the clock is set.
+const NEVER_DOWN: &[&str] = &["repl-timeout 2000000000"];
 
 /// See the module's head.
 pub struct Sentinels {
@@ -25,20 +25,20 @@ pub struct Sentinels {
 }
 
 impl Sentinels {
-    /// Ready when every Sentinel knows both replicas and its two colleagues.
+    /// Starts a deployment; waits until every Sentinel has both replicas and the other Sentinels.
     pub fn start() -> Self {
         Self::start_with(&[])
     }
 
-    /// The same with further settings of master and replicas.
+    /// Starts a deployment with further settings of master and replicas.
     pub fn start_with(extra: &[&str]) -> Self {
         Self::start_by(None, extra, SOON_MS)
     }
 
-    /// Master and replicas that go by a time of day that the test moves, once this is done; the
-    /// master is never replaced. The Sentinels have the true time.
+    /// Starts a deployment whose master and replicas use a fake time of day afterwards; the master
+    /// is never replaced. The Sentinels use the real time.
     pub fn start_with_clock(clock: &MovedClock) -> Self {
-        Self::start_by(Some(clock), UNHURRIED, NEVER_MS)
+        Self::start_by(Some(clock), NEVER_DOWN, NEVER_MS)
     }
 
     fn start_by(clock: Option<&MovedClock>, extra: &[&str], down_after_ms: u32) -> Self {
@@ -90,10 +90,10 @@ impl Sentinels {
         port
     }
 
-    /// From now on the master's replicas receive nothing of what it writes.
+    /// Stops the replication of the master's writes.
     pub fn cut_off_replicas(&self, master: u16) {
         self.replicas_of(master).for_each(Server::stop);
-        // What it has sent already they would still read.
+        // The replicas would still read bytes that were sent before.
         self.server(master).cli(&["CLIENT", "KILL", "TYPE", "replica"]);
     }
 
@@ -105,7 +105,7 @@ impl Sentinels {
         self.servers.iter().filter(move |server| server.port() != master)
     }
 
-    /// The port of the next master, once it serves and every Sentinel says so. The old one is
+    /// The port of the next master, once it serves and every Sentinel reports it. The old one is
     /// dead, frozen or cut off.
     pub fn wait_for_new_master(&self, old: u16) -> u16 {
         wait_for("another master", || {
@@ -115,9 +115,8 @@ impl Sentinels {
         })
     }
 
-    /// Starts a killed server again as a replica, in sync, of the master that the Sentinels agree
-    /// on. By themselves they would make it one after eight seconds, or later where they get no
-    /// processor.
+    /// Restarts a killed server as a replica, in sync, of the master that the Sentinels agree on.
+    /// By themselves they would do that after eight seconds, or later without a processor.
     pub fn revive(&self, port: u16) {
         let revived = self.server(port);
         revived.restart();

@@ -1,0 +1,259 @@
+"""A table of invalid requests: every field of every RPC, invalid in every possible way.
+
+A case is a valid request with one invalid field, and the field that the error must name.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from app import names
+from stubs import admin_pb, common_pb, quota_pb
+
+APP_IDS = ["", "a" * 65, "应用", "a\x00b", "a/b", "a b", "{a}", "a:b"]
+USER_IDS = ["", "u" * 33, "用户", "é", "a\nb", "\x00", "\x7f", "\x1f"]
+GROUP_IDS = ["", "g" * 49, "群", "a\tb", "\x7f"]
+REQUEST_IDS = ["", "r" * 65, "é", "a\x1fb", "\x7f"]
+CATALOG_IDS = ["", "no-such-thing", "x" * 1000, "专业版", "a\nb"]
+MODES = [5, 99, -1, 2**31 - 1]
+MONTHS = [0, 25, 2**32 - 1]
+ACCOUNTS_MAX, MEMBERS_MAX, FRIENDS_MAX = 100, 500, 1000
+TOO_MANY_ACCOUNTS, TOO_MANY_MEMBERS = 70206, 10005
+
+APP = {"app_id": "app-of-the-table"}
+GROUP = {**APP, "group_id": "g"}
+VALID: dict[str, dict[str, Any]] = {
+    "CreateAccounts": {**APP, "user_ids": ["new"]},
+    "DeleteAccounts": {**APP, "user_ids": ["u"]},
+    "AddFriends": {**APP, "user_id": "u", "friend_ids": ["new"]},
+    "RemoveFriends": {**APP, "user_id": "u", "friend_ids": ["f"]},
+    "CreateGroup": {
+        **APP, "group_id": "new", "type": "Public", "owner_id": "u", "member_ids": ["m"],
+    },
+    "UpdateGroup": {**GROUP, "max_members": 7},
+    "JoinGroup": {**GROUP, "user_ids": ["new"]},
+    "LeaveGroup": {**GROUP, "user_ids": ["u"]},
+    "DissolveGroup": GROUP,
+    "GetUsage": {**APP, "subject": common_pb.Subject(user_id="u")},
+    "CreateApp": {**APP, "request_id": "new"},
+    "PurchaseEdition": {**APP, "request_id": "new", "edition_id": "professional", "months": 1},
+    "RenewEdition": {**APP, "request_id": "new", "months": 1},
+    "GrantAddOn": {**APP, "request_id": "new", "add_on_id": "members-2000", "months": 1},
+    "RefundPurchase": {**APP, "request_id": "new", "purchase_request_id": "r"},
+    "GetApp": APP,
+    "ListApps": {},
+    "GetCatalog": {},
+    "PreviewEntitlement": {**APP, "user_ids": ["u"], "group_ids": ["g"]},
+    "ListAuditEvents": APP,
+    "ListTopDenials": APP,
+    "ActivateCatalog": {"request_id": "new", "version": "2019-08-09"},
+    "TrackChanges": APP,
+    "AcceptClock": {"request_id": "new"},
+    "GetStoreState": {},
+    "AcceptStore": {"request_id": "new"},
+    "ListSetAsideOperations": {},
+    "DeleteSetAsideOperations": {"request_id": "new", "through_number": 1},
+    "ListJournalEntries": {},
+    "RetryJournalEntry": {"request_id": "new", "number": 1},
+    "DropJournalEntry": {"request_id": "new", "number": 1},
+}
+"""A valid request of each RPC."""
+
+ANY_VALUE_IS_GOOD = {"one_way", "group_id_allocated_by_im", "actor", "everybody", "only_blocked"}
+"""Fields without invalid values."""
+
+INSTANTS = [Timestamp(seconds=-1), Timestamp(seconds=2**62), Timestamp(seconds=1, nanos=-1)]
+KEPT_FOR = [Duration(seconds=59), Duration(seconds=7 * 86_400 + 1), Duration(seconds=-60),
+            Duration(seconds=2**62)]
+PAGE_SIZES = [1001, 2**32 - 1]
+
+
+def method(service, rpc: str):
+    """The descriptor of an RPC in a module's only service, or `None`."""
+    (described,) = service.DESCRIPTOR.services_by_name.values()
+    return described.methods_by_name.get(rpc)
+
+
+def is_data_plane(rpc: str) -> bool:
+    """Returns whether the RPC belongs to QuotaService; if not, it belongs to AdminService."""
+    return method(quota_pb, rpc) is not None
+
+
+def request_type(rpc: str):
+    """The request's message class."""
+    return getattr(quota_pb if is_data_plane(rpc) else admin_pb, f"{rpc}Request")
+
+
+@dataclass(frozen=True)
+class Case:
+    """An invalid request and the expected error."""
+
+    rpc: str
+    fields: tuple[str, ...]
+    changes: tuple[tuple[str, Any], ...]
+    im_error_code: int = 0
+
+    def request(self, app_id: str):
+        """The request, for that app unless the app id is the invalid field."""
+        values = {**VALID[self.rpc], "app_id": app_id, **dict(self.changes)}
+        if "app_id" not in request_type(self.rpc).DESCRIPTOR.fields_by_name:
+            del values["app_id"]
+        return request_type(self.rpc)(**values)
+
+    def __str__(self) -> str:
+        shown = ",".join(f"{name}={_short(value)}" for name, value in self.changes)
+        return f"{self.rpc}-{shown}"
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, list) and len(value) > 5:
+        return f"{len(value)} items"
+    text = ascii(value).replace("\\n", " ").strip()
+    return text if len(text) <= 40 else f"{text[:16]}...({len(text)})"
+
+
+def case(rpc: str, field: str, value: Any, named: str | None = None, code: int = 0) -> Case:
+    """The valid request with `field` set to `value`; the error names `named`."""
+    return Case(rpc, (named or field,), ((field, value),), code)
+
+
+def _scalars() -> list[Case]:
+    bad = {
+        "app_id": APP_IDS, "user_id": USER_IDS, "group_id": GROUP_IDS, "owner_id": USER_IDS,
+        "mode": MODES, "request_id": REQUEST_IDS, "months": MONTHS, "edition_id": CATALOG_IDS,
+        "purchase_request_id": REQUEST_IDS, "effective_at": INSTANTS, "at": INSTANTS,
+        "from": INSTANTS, "until": INSTANTS, "page_size": PAGE_SIZES, "page_token": ["x y", "-"],
+        "action": ["Sell", "grantaddon"], "renew_edition_months": MONTHS,
+        "refund_purchase_request_id": REQUEST_IDS, "keep_for": KEPT_FOR,
+        "version": ["", "x" * 65, "unheard-of"],
+        "content_hash": ["x", "A" * 64, "0" * 65, "0" * 64],
+        "found_store_id": ["x", "g" * 32, "0" * 31, "0" * 33],
+        "number": [0], "through_number": [0],
+        "add_on_id": CATALOG_IDS, "type": [*CATALOG_IDS, "public", "PUBLIC"], "max_members": [0],
+    }
+    return [
+        case(rpc, field.name, value)
+        for rpc in VALID
+        for field in request_type(rpc).DESCRIPTOR.fields
+        for value in bad.get(field.name, ())
+        if not field.is_repeated and not is_absent(rpc, field.name, value)
+    ]
+
+
+def is_absent(rpc: str, field: str, value: Any) -> bool:
+    """Returns whether the value means an absent filter, or a valid token."""
+    filtered = rpc in ("ListAuditEvents", "ListTopDenials") or field == "app_id" and rpc in (
+        "RetryJournalEntry", "DropJournalEntry")
+    return filtered and value == "" or (rpc, field, value) == ("ListApps", "page_token", "-")
+
+
+BATCHES = [
+    ("CreateAccounts", "user_ids", ACCOUNTS_MAX, TOO_MANY_ACCOUNTS),
+    ("DeleteAccounts", "user_ids", ACCOUNTS_MAX, TOO_MANY_ACCOUNTS),
+    ("AddFriends", "friend_ids", FRIENDS_MAX, 0),
+    ("RemoveFriends", "friend_ids", FRIENDS_MAX, 0),
+    ("CreateGroup", "member_ids", MEMBERS_MAX, TOO_MANY_MEMBERS),
+    ("JoinGroup", "user_ids", MEMBERS_MAX, TOO_MANY_MEMBERS),
+    ("LeaveGroup", "user_ids", MEMBERS_MAX, TOO_MANY_MEMBERS),
+]
+
+
+def _batches() -> list[Case]:
+    cases = []
+    for rpc, field, most, code in BATCHES:
+        if field != "member_ids":
+            cases.append(case(rpc, field, []))
+        cases.append(case(rpc, field, names("x", most + 1), code=code))
+        cases.append(case(rpc, field, names("x", most * 3), code=code))
+        for bad in USER_IDS:
+            cases.append(case(rpc, field, ["a", "b", "c", bad, "d"], f"{field}[3]"))
+        cases.append(
+            Case(rpc, (f"{field}[0]", f"{field}[2]"), ((field, ["", "ok", "x" * 33]),))
+        )
+    return cases
+
+
+def _rules() -> list[Case]:
+    friends = ["AddFriends", "RemoveFriends"]
+    def preview(field: str, part: str, message) -> Case:
+        return case("PreviewEntitlement", field, message, f"{field}.{part}")
+
+    edition, add_on = admin_pb.PreviewedEdition, admin_pb.PreviewedAddOn
+    return [
+        *[preview("purchase_edition", "months", edition(edition_id="professional", months=bad))
+          for bad in MONTHS],
+        preview("purchase_edition", "edition_id", edition(edition_id="", months=1)),
+        *[preview("grant_add_on", "months", add_on(add_on_id="members-2000", months=bad))
+          for bad in MONTHS],
+        preview("grant_add_on", "add_on_id", add_on(add_on_id="", months=1)),
+        *[case("PreviewEntitlement", "user_ids", ["a", bad], "user_ids[1]") for bad in USER_IDS],
+        *[case("PreviewEntitlement", "group_ids", ["a", bad], "group_ids[1]")
+          for bad in GROUP_IDS],
+        case("PreviewEntitlement", "user_ids", names("x", 1001)),
+        case("PreviewEntitlement", "group_ids", names("x", 1001)),
+        case("CreateGroup", "group_id", "@TGS#1ABC"),
+        Case("CreateGroup", ("max_members",), (("type", "AVChatRoom"), ("max_members", 5))),
+        *[case(rpc, "friend_ids", ["a", "u"], "friend_ids[1]") for rpc in friends],
+        *[
+            Case(rpc, ("friend_ids[0]", "friend_ids[2]"), (("friend_ids", ["u", "a", "u"]),))
+            for rpc in friends
+        ],
+    ]
+
+
+def _subjects() -> list[Case]:
+    def subject(named: str, **kind: str) -> Case:
+        return case("GetUsage", "subject", common_pb.Subject(**kind), named)
+
+    return [
+        case("GetUsage", "subject", None),
+        subject("subject"),
+        *[subject("subject.user_id", user_id=bad) for bad in USER_IDS],
+        *[subject("subject.group_id", group_id=bad) for bad in GROUP_IDS],
+    ]
+
+
+def _several_at_once() -> list[Case]:
+    def all_wrong(rpc: str, *named: str, **changes: Any) -> Case:
+        return Case(rpc, named, tuple(changes.items()))
+
+    two = ["ok", "用户"]
+    return [
+        all_wrong("CreateAccounts", "app_id", "user_ids[1]", "mode",
+                  app_id="", user_ids=two, mode=9),
+        all_wrong("DeleteAccounts", "app_id", "user_ids", app_id="a b", user_ids=[]),
+        all_wrong("AddFriends", "app_id", "user_id", "friend_ids[1]", "mode",
+                  app_id="", user_id="", friend_ids=two, mode=9),
+        all_wrong("RemoveFriends", "user_id", "friend_ids[1]", user_id="", friend_ids=two),
+        all_wrong("CreateGroup", "app_id", "group_id", "type", "owner_id", "member_ids[1]",
+                  "max_members", "mode", app_id="", group_id="", type="", owner_id="",
+                  member_ids=two, max_members=0, mode=9),
+        all_wrong("UpdateGroup", "app_id", "group_id", "max_members",
+                  app_id="", group_id="", max_members=0),
+        all_wrong("JoinGroup", "app_id", "group_id", "user_ids[1]", "mode",
+                  app_id="", group_id="", user_ids=two, mode=9),
+        all_wrong("LeaveGroup", "app_id", "group_id", "user_ids", app_id="", group_id="",
+                  user_ids=[]),
+        all_wrong("DissolveGroup", "app_id", "group_id", app_id="", group_id=""),
+        all_wrong("GetUsage", "app_id", "subject", app_id="", subject=None),
+        all_wrong("CreateApp", "app_id", "request_id", app_id="", request_id=""),
+        all_wrong("PurchaseEdition", "app_id", "request_id", "edition_id", "months",
+                  app_id="", request_id="", edition_id="", months=0),
+        all_wrong("RenewEdition", "app_id", "request_id", "months",
+                  app_id="", request_id="", months=25),
+        all_wrong("RefundPurchase", "app_id", "request_id", "purchase_request_id", "effective_at",
+                  app_id="", request_id="", purchase_request_id="", effective_at=INSTANTS[0]),
+        all_wrong("ListAuditEvents", "app_id", "page_size", "page_token", "from", "action",
+                  app_id="a b", page_size=1001, page_token="x", action="x",
+                  **{"from": INSTANTS[0]}),
+        all_wrong("ActivateCatalog", "request_id", "version", "content_hash",
+                  request_id="", version="", content_hash="x"),
+        all_wrong("TrackChanges", "app_id", "keep_for", app_id="", keep_for=KEPT_FOR[0]),
+        all_wrong("GrantAddOn", "app_id", "request_id", "add_on_id", "months",
+                  app_id="", request_id="", add_on_id="", months=25),
+    ]
+
+
+CASES = [*_scalars(), *_batches(), *_rules(), *_subjects(), *_several_at_once()]
