@@ -39,17 +39,18 @@
 //! # Invariants, and the test behind each
 //!
 //! - Nothing is admitted over a limit and nothing denied below one, in any interleaving:
-//!   `tests/suites/concurrency.rs`, and `tests/suites/model.rs` against a model that shares no code.
+//!   `tests/suites/concurrency.rs`, and `tests/suites/model.rs` against a model that shares no
+//!   code.
 //! - Acknowledged operations survive SIGKILL, and others are done as a whole or not at all:
 //!   `tests/crash`.
 //! - "Already held" comes before any limit, and a denial names every violated limit:
 //!   `tests/suites/domain_tables.rs`.
-//! - Every store decides alike: `tests/suites/conformance.rs`. The results that concurrent clients of
-//!   several sidecars get have a legal order: `tests/linearizability`.
+//! - Every store decides alike: `tests/suites/conformance.rs`. The results that concurrent clients
+//!   of several sidecars get have a legal order: `tests/linearizability`.
 //! - A call to Redis is sent again only if the server replied that it did nothing:
 //!   `tests/redis_suites/redis_client`.
-//! - A Redis that lost its facts serves nothing until an owner accepts it: `tests/redis_suites/store_loss.rs`,
-//!   `tests/e2e/outage/test_store_loss.py`.
+//! - A Redis that lost its facts serves nothing until an owner accepts it:
+//!   `tests/redis_suites/store_loss.rs`, `tests/e2e/outage/test_store_loss.py`.
 //! - No caller can make an admin call without the role for it, over any listener:
 //!   `tests/suites/access.rs`.
 //! - Reconciling repairs differences from an export, and nothing that live traffic changed since:
@@ -59,7 +60,8 @@
 //! - A statement equals that of an independent script for the same events, and a final one never
 //!   changes: `tests/e2e/billing/test_billing_month.py`, `tests/suites/statements.rs`.
 //! - A count that crosses 70, 90 or 100 % of its limit causes one event until it fell five points
-//!   below: `tests/suites/conformance.rs`. Changes and ends cause one event each: `tests/suites/events_once.rs`.
+//!   below: `tests/suites/conformance.rs`. Changes and ends cause one event each:
+//!   `tests/suites/events_once.rs`.
 //! - A flood of events about limits displaces no change, and a reader gets a report of dropped
 //!   events: `tests/suites/events.rs` against a model that shares no code.
 //! - Unregistered apps are bounded in number and in facts: `tests/suites/unknown_apps.rs`.

@@ -1,4 +1,4 @@
-//! Keeps the tree tidy: rooms and what they may name, lengths, file heads, banned words.
+//! Checks of the source tree: rooms and what they may name, lengths, file heads, words.
 //!
 //! A binary of its own, since it needs nothing of the crate and is run alone after each change.
 
@@ -7,24 +7,26 @@ use std::path::{Path, PathBuf};
 
 #[path = "tidy/rooms.rs"]
 mod rooms;
+#[path = "tidy/words.rs"]
+mod words;
 
-/// Beyond this a file has more than one idea.
+/// The most lines of a file; a longer one has more than one idea.
 const FILE_LINES_MAX: usize = 500;
-/// Longest line, as rustfmt is told too; it leaves strings and comments alone.
+/// The longest line, like in rustfmt.toml; rustfmt does not break strings and comments.
 const COLUMNS_MAX: usize = 100;
-/// Longest function, from its `fn` to the closing brace of the same indent.
+/// The longest function, from its `fn` to the closing brace of the same indent.
 const FUNCTION_LINES_MAX: usize = 70;
 
-/// Longest Lua script.
+/// The longest Lua script.
 const SCRIPT_LINES_MAX: usize = 60;
 
-/// What may stand before `fn`.
+/// Words that may precede `fn`.
 const QUALIFIERS: &[&str] = &["pub", "pub(super)", "pub(crate)", "async", "const"];
 
 /// Words that mean unfinished work, or that name how the work is organised.
 const BANNED: &[&str] = &["TODO", "FIXME", "XXX", "HACK", "unimplemented!", "/work/", "../shared"];
 
-/// What creates files and directories; `src/private_file.rs` does so with a mode.
+/// Functions that create files and directories; `src/private_file.rs` does so with a mode.
 const CREATING: &[&str] = &[
     "File::create",
     "File::options",
@@ -66,12 +68,12 @@ fn read(path: &Path) -> String {
     fs::read_to_string(path).expect("readable")
 }
 
-/// A line without its comment, so that prose may name what code must not.
+/// A line without its comment, since prose may contain names that code must not.
 fn code(line: &str) -> &str {
     line.split("//").next().unwrap_or(line)
 }
 
-/// Whether code has that word, and not only as the end of a longer one.
+/// Returns whether code contains a word, and not only as the end of a longer one.
 fn names(code: &str, word: &str) -> bool {
     code.match_indices(word).any(|(at, _)| {
         let before = code[..at].chars().next_back();
@@ -96,7 +98,7 @@ fn every_file_says_what_it_is_for_and_stays_short() {
             problems.push(format!("{}: {lines} lines", path.display()));
         }
         for (number, line) in text.lines().enumerate() {
-            // Golden bytes stand on one line, as they do on disk.
+            // Golden bytes are on one line, like on disk.
             if line.chars().count() > COLUMNS_MAX && !line.contains("r#\"") {
                 problems.push(format!("{}:{}: too long", path.display(), number + 1));
             }
@@ -164,7 +166,7 @@ fn files_are_created_in_one_file() {
     let mut found = 0;
     for path in files("src", "rs") {
         let text = read(&path);
-        // Tests write what they like.
+        // Tests may create files.
         let text = text.split("#[cfg(test)]").next().unwrap_or_default();
         if path.to_string_lossy().ends_with("_tests.rs") {
             continue;

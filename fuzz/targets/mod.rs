@@ -1,8 +1,9 @@
 //! The bodies of the fuzz targets: what reads bytes that this process did not write.
 //!
 //! Each target takes any bytes, panics where a promise is broken, and returns whether the bytes
-//! were accepted. `fuzz_targets/` runs each of them under libFuzzer, and `tests/suites/fuzz_corpus.rs` of
-//! the main crate runs all of them over the kept inputs in `corpus/`.
+//! were accepted. `fuzz_targets/` runs each of them under libFuzzer, and
+//! `tests/suites/fuzz_corpus.rs` of the main crate runs all of them over the kept inputs in
+//! `corpus/`.
 
 #![allow(dead_code, reason = "each fuzzer runs one target")]
 

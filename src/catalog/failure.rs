@@ -13,18 +13,18 @@ const APPS_MAX: usize = 10_000;
 
 /// Reads the section `failure`.
 pub(super) fn failure(table: &Table<'_>) -> Option<FailurePolicy> {
-    let stances = stances(table, None);
+    let modes = modes(table, None);
     let budget = |key| table.required(key).and_then(|value| value.integer(0..=BUDGET_MAX));
     let (per_user_max, per_group_max) = (budget("per_user_max"), budget("per_group_max"));
     let per_app_max = budget("per_app_max");
-    let apps = match (table.optional("apps"), stances) {
+    let apps = match (table.optional("apps"), modes) {
         (None, _) => Some(BTreeMap::new()),
-        (Some(value), Some(stances)) => apps(&value, stances),
+        (Some(value), Some(modes)) => apps(&value, modes),
         // Without valid defaults, the values that apps leave out are not available.
         (Some(_), None) => None,
     };
     Some(FailurePolicy {
-        stances: stances?,
+        modes: modes?,
         apps: apps?,
         budget: Budget {
             per_user_max: per_user_max?,
@@ -39,11 +39,11 @@ fn apps(value: &Value<'_>, of_all: FailModes) -> Option<BTreeMap<AppId, FailMode
     let mut whole = true;
     for table in value.tables(1..=APPS_MAX)? {
         let app = table.required("app_id").and_then(|value| app(&value, &apps));
-        let stances = stances(&table, Some(of_all));
+        let modes = modes(&table, Some(of_all));
         table.finish();
-        match (app, stances) {
-            (Some(app), Some(stances)) => {
-                apps.insert(app, stances);
+        match (app, modes) {
+            (Some(app), Some(modes)) => {
+                apps.insert(app, modes);
             }
             _ => whole = false,
         }
@@ -62,10 +62,10 @@ fn app(value: &Value<'_>, others: &BTreeMap<AppId, FailModes>) -> Option<AppId> 
 }
 
 /// Reads fail modes; those that are left out are as in `defaults`, or required if that is `None`.
-fn stances(table: &Table<'_>, defaults: Option<FailModes>) -> Option<FailModes> {
+fn modes(table: &Table<'_>, defaults: Option<FailModes>) -> Option<FailModes> {
     let one = |key: &str, default: Option<FailMode>| match default {
-        None => table.required(key).and_then(|value| stance(&value)),
-        Some(default) => table.optional(key).map_or(Some(default), |value| stance(&value)),
+        None => table.required(key).and_then(|value| fail_mode(&value)),
+        Some(default) => table.optional(key).map_or(Some(default), |value| fail_mode(&value)),
     };
     let mut is_whole = true;
     let modes = FailModes::new(|kind| {
@@ -76,11 +76,11 @@ fn stances(table: &Table<'_>, defaults: Option<FailModes>) -> Option<FailModes> 
     is_whole.then_some(modes)
 }
 
-fn stance(value: &Value<'_>) -> Option<FailMode> {
-    let stance = match value.as_str() {
+fn fail_mode(value: &Value<'_>) -> Option<FailMode> {
+    let fail_mode = match value.as_str() {
         Some("closed") => Some(FailMode::Closed),
         Some("open") => Some(FailMode::Open),
         _ => None,
     };
-    value.or_wrong(stance, "\"closed\" or \"open\"")
+    value.or_wrong(fail_mode, "\"closed\" or \"open\"")
 }

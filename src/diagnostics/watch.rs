@@ -57,8 +57,8 @@ impl<T: Send + 'static> FileWatch<T> {
         self
     }
 
-    /// Passes the parsed file to `handler` each time the content has changed, and for each message of
-    /// `reload`, changed or not. For a file that cannot be read or violates rules it passes the
+    /// Passes the parsed file to `handler` each time the content has changed, and for each message
+    /// of `reload`, changed or not. For a file that cannot be read or violates rules it passes the
     /// error, once for each content. Ends when `shutdown` becomes true or its sender is dropped; a
     /// running handler is completed first.
     pub async fn run<H, F>(

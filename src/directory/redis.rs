@@ -19,7 +19,7 @@ use crate::redis::keys::{AUDIT, CATALOGS, DOCUMENTS, INDEX, STATEMENTS, UNKNOWN_
 use crate::redis::known::{Before, Tail};
 use crate::redis::reply::{array, bytes, integer};
 use crate::redis::scripts::ScriptId;
-use crate::redis::store::{PATIENCE, Store};
+use crate::redis::store::{Store, UNWATCHED_CALL_TIMEOUT};
 use crate::store::StoreError;
 
 /// The highest number of attempts to log a change while other sidecars log theirs.
@@ -75,7 +75,7 @@ impl RedisDirectory {
         arguments: &[Vec<u8>],
     ) -> Result<Value, DirectoryError> {
         let keys: Vec<Vec<u8>> = keys.iter().map(|key| key.to_vec()).collect();
-        let answer = self.store.call_script(script, &keys, arguments, PATIENCE).await;
+        let answer = self.store.call_script(script, &keys, arguments, UNWATCHED_CALL_TIMEOUT).await;
         answer.map_err(|error| match error {
             StoreError::ClockSkew(seconds) => DirectoryError::ClockSkew(seconds),
             StoreError::StoreLost(why) => DirectoryError::StoreLost(why),
@@ -85,7 +85,8 @@ impl RedisDirectory {
 
     /// Writes a document, if there is one, together with the entry that follows the last one.
     ///
-    /// `read`: the last entry as the caller has read it. The script writes only behind the last one.
+    /// `read`: the last entry, if the caller has read it. The script writes only behind the last
+    /// one.
     async fn put_logged(
         &self,
         change: &Change<'_>,

@@ -42,7 +42,7 @@ pub struct Budget {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FailurePolicy {
     /// Fail modes of every app that is not listed in `apps`.
-    pub stances: FailModes,
+    pub modes: FailModes,
     /// Fail modes of single apps.
     pub apps: BTreeMap<AppId, FailModes>,
     /// Bound on the facts that limits which fail open admit.
@@ -53,13 +53,13 @@ impl FailurePolicy {
     /// Returns the fail modes of an app.
     #[must_use]
     pub fn of(&self, app: &AppId) -> &FailModes {
-        self.apps.get(app).unwrap_or(&self.stances)
+        self.apps.get(app).unwrap_or(&self.modes)
     }
 
     /// Returns whether any limit of any app fails open.
     #[must_use]
     pub fn any_open(&self) -> bool {
-        self.apps.values().chain([&self.stances]).any(FailModes::any_open)
+        self.apps.values().chain([&self.modes]).any(|modes| modes.any_open())
     }
 }
 
@@ -83,7 +83,7 @@ impl FailModes {
 
     /// Returns whether any operation is admitted without the store. Facts of one kind may be under
     /// several limits, so they are admitted only if all of these fail open.
-    fn any_open(&self) -> bool {
+    fn any_open(self) -> bool {
         let opens = |relation: &Relation| {
             LimitKind::checked(*relation)
                 .filter(|kind| kind.row().failing == Failing::Always)

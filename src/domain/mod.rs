@@ -7,8 +7,8 @@
 //! refunds), [`schedule`] (limits at an instant), [`decision`] (outcomes and violations),
 //! [`operation`] (operations and their effects), [`checks`] (violations by the counts of a store),
 //! [`upgrade`] (purchases that would lift a violation), [`usage`] (counts against limits),
-//! [`warning`] (thresholds below a limit), [`policy`] (failure policy for an unavailable store),
-//! [`month`], [`metering`], [`activity`] and [`history`] (values metered by day), [`postpaid`],
+//! [`warning`] (thresholds below a limit), [`failure_policy`] (limits that fail open),
+//! [`month`], [`metering`], [`login_days`] and [`history`] (values metered by day), [`postpaid`],
 //! [`catalog_history`] and [`billing`] (charges, the catalog that they are computed by, and the
 //! monthly statement), [`audit`] (audit entries of administrative changes), [`event`] and
 //! [`milestone`] (published events), [`clock_guard`] (detection of clock jumps), [`text`]

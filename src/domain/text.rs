@@ -11,7 +11,8 @@ pub fn hex(bytes: &[u8]) -> String {
     })
 }
 
-/// Parses hexadecimal digits of either case, two for each byte; `None` if the text is anything else.
+/// Parses hexadecimal digits of either case, two for each byte; `None` if the text is anything
+/// else.
 #[must_use]
 pub fn unhex<const BYTES: usize>(text: &str) -> Option<[u8; BYTES]> {
     if text.len() != 2 * BYTES {

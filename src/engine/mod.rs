@@ -5,7 +5,7 @@
 //! upgrade offer. It decides nothing itself: the one atomic step is the ledger's.
 //!
 //! [`fallback`] decides while the store is unavailable, [`events`] writes events to the log of
-//! events; [`administration`] sells editions and add-ons and publishes the resulting limits to the
+//! events; [`admin`] sells editions and add-ons and publishes the resulting limits to the
 //! ledger.
 
 use std::sync::Arc;

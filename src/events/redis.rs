@@ -18,7 +18,7 @@ use crate::redis::RedisStore;
 use crate::redis::keys::{CURSORS, EVENT_INDEX, EVENTS};
 use crate::redis::reply::{array, bytes, integer, text};
 use crate::redis::scripts::ScriptId;
-use crate::redis::store::{PATIENCE, Store};
+use crate::redis::store::{Store, UNWATCHED_CALL_TIMEOUT};
 use crate::store::StoreError;
 
 /// The prefix of the fields of cursors, which separates them from other fields of the hash.
@@ -62,7 +62,7 @@ impl RedisEvents {
 
     async fn call(&self, script: ScriptId, arguments: &[Vec<u8>]) -> Result<Value, EventsError> {
         let keys = [EVENTS.to_vec(), CURSORS.to_vec(), EVENT_INDEX.to_vec()];
-        let answer = self.store.call_script(script, &keys, arguments, PATIENCE).await;
+        let answer = self.store.call_script(script, &keys, arguments, UNWATCHED_CALL_TIMEOUT).await;
         answer.map_err(|error| match error {
             StoreError::ClockSkew(seconds) => EventsError::ClockSkew(seconds),
             StoreError::StoreLost(why) => EventsError::StoreLost(why),

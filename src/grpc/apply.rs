@@ -29,7 +29,7 @@ use super::pb::apply_request::Operation;
 use super::pb::apply_response::Answer;
 use super::quota::QuotaApi;
 use super::request::{Check, Checked, Ids};
-use super::room::{Room, Rooms};
+use super::room::{Reservation, StreamMemory};
 use super::status::{Failure, of_shutdown};
 use tracing::Instrument as _;
 
@@ -48,7 +48,7 @@ const PAUSE_AT_SHUTDOWN: Duration = Duration::from_millis(100);
 const READ_AT_SHUTDOWN: Duration = Duration::from_secs(1);
 
 /// An answer, with the memory that it holds until it is sent.
-type ChargedAnswer = (Result<pb::ApplyResponse, Status>, Option<Room>);
+type ChargedAnswer = (Result<pb::ApplyResponse, Status>, Option<Reservation>);
 
 /// The answers of one stream.
 pub type Answers =
@@ -63,7 +63,7 @@ pub fn answer_stream(
 ) -> Answers {
     let stream = Stream {
         timeout: timeout(request.metadata()),
-        rooms: Rooms::new(request.extensions().get().cloned()),
+        memory: StreamMemory::new(request.extensions().get().cloned()),
         age: Stopwatch::start(),
         may_force: api.may_force(request.extensions()),
         connection_age: ConnectionAge::of(request.extensions()),
@@ -82,7 +82,7 @@ struct Stream {
     /// Error of mode FORCE, if the stream's caller may not use it.
     may_force: Result<(), ForceRefused>,
     requests: Streaming<pb::ApplyRequest>,
-    rooms: Rooms,
+    memory: StreamMemory,
     in_flight_max: usize,
     connection_age: ConnectionAge,
     shutdown_began: Option<Stopwatch>,
@@ -107,18 +107,18 @@ impl Stream {
                 Ok(None) => break None,
                 Err(status) => break Some(status),
             };
-            let room = tokio::select! {
-                room = self.rooms.room(&request) => room,
+            let reservation = tokio::select! {
+                reservation = self.memory.reserve(&request) => reservation,
                 () = answers.closed() => None,
             };
             // The caller has gone away: nothing is to be sent.
-            let Some(room) = room else { break None };
+            let Some(reservation) = reservation else { break None };
             let (api, answers, may_force) = (api.clone(), answers.clone(), self.may_force);
             let stream_left =
                 self.timeout.map(|timeout| timeout.saturating_sub(self.age.elapsed()));
             let work = async move {
                 let answer = answer(&api, request, stream_left, may_force).await;
-                let _ = answers.send((Ok(answer), Some(room))).await;
+                let _ = answers.send((Ok(answer), Some(reservation))).await;
                 drop(permit);
             };
             tokio::spawn(work.instrument(trace::of_operation("Apply operation")));

@@ -29,7 +29,7 @@ const UNREAD_BYTES: usize = 32 * 1024;
 const RETRY_INTERVAL: Duration = Duration::from_millis(20);
 
 /// The memory of one stream's operations, from when they are read until their answers are sent.
-pub struct Rooms {
+pub struct StreamMemory {
     stream_bytes: Arc<Semaphore>,
     /// `None` without a connection, as in tests.
     connection: Option<Arc<ConnectionMemory>>,
@@ -37,30 +37,30 @@ pub struct Rooms {
 
 /// Memory of one operation and its answer.
 #[allow(dead_code, reason = "held, not read")]
-pub struct Room {
+pub struct Reservation {
     stream_bytes: OwnedSemaphorePermit,
     of_connection: Option<(OwnedSemaphorePermit, Charge)>,
 }
 
-impl Rooms {
+impl StreamMemory {
     /// Creates the memory of a stream of that connection.
     pub fn new(connection: Option<Arc<ConnectionMemory>>) -> Self {
         Self { stream_bytes: Arc::new(Semaphore::new(STREAM_ANSWERS_MAX_BYTES)), connection }
     }
 
-    /// Waits for memory for an operation; `None` if the semaphores were closed, which never
-    /// happens.
-    pub async fn room(&self, request: &pb::ApplyRequest) -> Option<Room> {
+    /// Reserves memory for an operation, as soon as there is some; `None` if the semaphores were
+    /// closed, which never happens.
+    pub async fn reserve(&self, request: &pb::ApplyRequest) -> Option<Reservation> {
         let bytes = bytes_held(request).min(STREAM_ANSWERS_MAX_BYTES);
-        if let Some(room) = self.try_room(bytes) {
-            return Some(room);
+        if let Some(reservation) = self.try_reserve(bytes) {
+            return Some(reservation);
         }
         // Meanwhile HTTP/2 keeps what the caller continues to send.
         let unread_bytes = UNREAD_BYTES + bytes_read(request);
         let _unread = self.connection.as_ref().map(|connection| connection.charge(unread_bytes));
         let stream_bytes = self.stream_bytes.clone().acquire_many_owned(units(bytes)).await.ok()?;
         let Some(connection) = &self.connection else {
-            return Some(Room { stream_bytes, of_connection: None });
+            return Some(Reservation { stream_bytes, of_connection: None });
         };
         let answers = connection.answers().acquire_many_owned(units(bytes)).await.ok()?;
         let charge = loop {
@@ -69,10 +69,10 @@ impl Rooms {
                 None => tokio::time::sleep(RETRY_INTERVAL).await,
             }
         };
-        Some(Room { stream_bytes, of_connection: Some((answers, charge)) })
+        Some(Reservation { stream_bytes, of_connection: Some((answers, charge)) })
     }
 
-    fn try_room(&self, bytes: usize) -> Option<Room> {
+    fn try_reserve(&self, bytes: usize) -> Option<Reservation> {
         let stream_bytes = self.stream_bytes.clone().try_acquire_many_owned(units(bytes)).ok()?;
         let of_connection = match &self.connection {
             Some(connection) => {
@@ -81,7 +81,7 @@ impl Rooms {
             }
             None => None,
         };
-        Some(Room { stream_bytes, of_connection })
+        Some(Reservation { stream_bytes, of_connection })
     }
 }
 

@@ -28,7 +28,7 @@
 //!   counted, and such a part of an app counts as one that has facts.
 //!
 //! Offers for a denial, messages and codes are not part of the ledger: it reports bare
-//! [`Violation`](crate::domain::decision::Breach)es.
+//! [`Violation`] values.
 
 use std::collections::BTreeSet;
 use std::fs::File;

@@ -10,7 +10,7 @@ use super::identity::{self, FORMAT, Identity, Known, Match, UNFINISHED};
 use super::keys::IDENTITY;
 use super::reply::integer;
 use super::scripts::ScriptId;
-use super::store::{PATIENCE, Store};
+use super::store::{Store, UNWATCHED_CALL_TIMEOUT};
 use crate::store::StoreError;
 use crate::store::{AcceptError, Accepted};
 
@@ -69,7 +69,8 @@ async fn write_identity(
         [&found.generation, FORMAT, &new.key, &new.generation, &new.id, &previous, request_id]
             .map(|text: &str| text.as_bytes().to_vec());
     let script = ScriptId::AcceptStore as usize;
-    let written = store.client.call(script, &[IDENTITY.to_vec()], &arguments, PATIENCE).await;
+    let written =
+        store.client.call(script, &[IDENTITY.to_vec()], &arguments, UNWATCHED_CALL_TIMEOUT).await;
     if integer(&written.map_err(StoreError::from)?) == Some(1) {
         return Ok(new);
     }

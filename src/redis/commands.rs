@@ -6,14 +6,14 @@ use super::keys;
 use super::open::OpenError;
 use super::reply::{array, bytes, text};
 use super::scripts::ScriptId;
-use super::store::PATIENCE;
+use super::store::UNWATCHED_CALL_TIMEOUT;
 use crate::store::StoreError;
 
 /// Returns an error if the server lacks commands of the scripts, or if its user may not run them.
 /// In a cluster one node is checked: the others have the same commands and users.
 pub(super) async fn check(client: &Client) -> Result<(), OpenError> {
     let script = ScriptId::Forbidden as usize;
-    let value = client.call(script, &[keys::DOCUMENTS.to_vec()], &[], PATIENCE).await;
+    let value = client.call(script, &[keys::DOCUMENTS.to_vec()], &[], UNWATCHED_CALL_TIMEOUT).await;
     let value = value.map_err(|error| OpenError::of_script(error.into(), keys::FACTS_PATTERN))?;
     let names = |value| -> Option<Vec<String>> {
         array(value)?.into_iter().map(|name| text(bytes(name)?)).collect()

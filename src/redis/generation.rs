@@ -8,7 +8,7 @@ use super::client::CallTimeout;
 use super::keys::IDENTITY;
 use super::reply::{bytes, integer};
 use super::scripts::ScriptId;
-use super::store::{PATIENCE, Store};
+use super::store::{Store, UNWATCHED_CALL_TIMEOUT};
 use crate::store::StoreError;
 
 /// Most marks that are written or read concurrently: a new cluster has all of them in half a
@@ -56,7 +56,8 @@ pub async fn put_marks(store: &Store) -> Result<Marked, StoreError> {
 pub async fn finish(store: &Store) -> Result<bool, StoreError> {
     let arguments = [store.generation().to_vec()];
     let script = ScriptId::FinishMarks as usize;
-    let finished = store.client.call(script, &[IDENTITY.to_vec()], &arguments, PATIENCE).await?;
+    let finished =
+        store.client.call(script, &[IDENTITY.to_vec()], &arguments, UNWATCHED_CALL_TIMEOUT).await?;
     match integer(&finished) {
         Some(finished) => Ok(finished == 1),
         None => Err(StoreError::malformed("the end of the marks is malformed")),
@@ -87,7 +88,9 @@ pub async fn renew_marks(store: &Store) -> Result<(), StoreError> {
     let script = ScriptId::RenewMark as usize;
     let renew = |slot| {
         let (mark, arguments) = (store.marks.key(slot), [generation.to_vec()]);
-        async move { store.client.call(script, &[mark], &arguments, PATIENCE).await.map(drop) }
+        async move {
+            store.client.call(script, &[mark], &arguments, UNWATCHED_CALL_TIMEOUT).await.map(drop)
+        }
     };
     let renewed = stream::iter(store.marks.slots().map(renew)).buffer_unordered(CONCURRENT_MAX);
     Ok(renewed.try_collect::<()>().await?)

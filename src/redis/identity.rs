@@ -11,7 +11,7 @@ use super::client::Client;
 use super::keys::IDENTITY;
 use super::reply::{array, bytes, integer, text};
 use super::scripts::ScriptId;
-use super::store::PATIENCE;
+use super::store::UNWATCHED_CALL_TIMEOUT;
 use crate::domain::text::hex;
 use crate::store::StoreError;
 use crate::store::fingerprint::KEY_BYTES;
@@ -144,7 +144,7 @@ pub const UNFINISHED: &str = "its acceptance was begun and is not finished";
 /// Reads the identity of the store.
 pub async fn read(client: &Client) -> Result<Identity, StoreError> {
     let script = ScriptId::Identity as usize;
-    let value = client.call(script, &[IDENTITY.to_vec()], &[], PATIENCE).await?;
+    let value = client.call(script, &[IDENTITY.to_vec()], &[], UNWATCHED_CALL_TIMEOUT).await?;
     decode(value).ok_or_else(|| StoreError::malformed("malformed identity"))
 }
 
@@ -165,7 +165,7 @@ pub async fn create_missing(client: &Client, new_key: &str) -> Result<Identity, 
     let arguments =
         [FORMAT, new_key, generation.as_str(), id.as_str()].map(|text| text.as_bytes().to_vec());
     let script = ScriptId::Identify as usize;
-    client.call(script, &[IDENTITY.to_vec()], &arguments, PATIENCE).await?;
+    client.call(script, &[IDENTITY.to_vec()], &arguments, UNWATCHED_CALL_TIMEOUT).await?;
     read(client).await
 }
 

@@ -14,7 +14,7 @@ use super::options::Options;
 use super::seen::Seen;
 use super::standing::Standing;
 use super::state_file::{Kept, StateFile, StateFileError, StoreMemory};
-use super::store::{PATIENCE, Store};
+use super::store::{Store, UNWATCHED_CALL_TIMEOUT};
 use super::{acceptance, checks, commands, identity, keys, known, scripts, skew};
 use crate::clock::Clock;
 use crate::store::fingerprint::KEY_BYTES;
@@ -206,7 +206,7 @@ async fn remember(store: &Store, state_dir: Option<PathBuf>) -> Option<(PathBuf,
     let directory = state_dir?;
     let generation = store.generation();
     known::load(&store.known, &String::from_utf8_lossy(&generation), &directory);
-    store.client.compare(PATIENCE).await;
+    store.client.compare(UNWATCHED_CALL_TIMEOUT).await;
     let saver = known::Saver::new(store.known.clone(), directory.clone());
     Some((directory, tokio::spawn(saver.run())))
 }

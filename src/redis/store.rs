@@ -16,7 +16,7 @@ use crate::store::Fingerprints;
 use crate::store::StoreError;
 
 /// Timeout of a call that no caller waits for.
-pub const PATIENCE: Duration = Duration::from_secs(5);
+pub const UNWATCHED_CALL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Most attempts of one step while its generation mark is examined: the mark may be missing once,
 /// and carry another generation once.

@@ -169,7 +169,7 @@ const MUTANTS: &[(&str, &str, &str)] = &[
         "redis.call('SET', KEYS[2], used - 1)",
     ),
     ("join_group", "if groups >= per_user then", "if false then"),
-    ("add_friends", "if his >= most then", "if false then"),
+    ("add_friends", "if theirs >= most then", "if false then"),
     ("leave_group", "say(held == 1 and 'A' or 'N')", "say('A')"),
     ("leave_group", "redis.call('SREM', KEYS[3], ARGV[i])", "#redis.call('SPOP', KEYS[3], 1)"),
     ("delete_account", "if held == 1 then\n", "do\n"),

@@ -244,7 +244,7 @@ async fn without_its_replica_a_master_confirms_nothing() {
         let answer = sidecar.apply(app, join(name)).await;
         assert!(is_unconfirmed(&answer), "{name}: {answer:?}");
     }
-    let leave = Operation::LeaveGroup { group: group("g"), users: vec![user("nobody")] };
+    let leave = Operation::LeaveGroup { group: group("g"), users: vec![user("absent")] };
     let answer = sidecar.apply(&roomy, leave).await;
     assert!(is_unconfirmed(&answer), "{answer:?}");
     let refusal = wait_for("it is reported", || sidecar.store.servers()[0].refusal.clone());

@@ -70,7 +70,7 @@ async fn a_retry_returns_the_first_result_and_a_changed_one_names_the_difference
         }
         let again = service.change(&app, "r3", refund("r2")).await.expect("as before");
         assert_eq!(again.remaining, first.remaining);
-        for (request, what, told) in [
+        for (request, what, reported) in [
             ("r1", buy("professional", 3), "months was 2 and is 3 now"),
             ("r2", buy("members-6000", 1), "add_on_id was members-2000 and is members-6000 now"),
             ("r3", refund("r1"), "purchase_request_id was r2 and is r1 now"),
@@ -79,7 +79,7 @@ async fn a_retry_returns_the_first_result_and_a_changed_one_names_the_difference
             ("r0", buy("renew", 1), "used before for the registration of the app"),
         ] {
             let error = error(&service, &app, request, what).await;
-            assert!(error.contains(told), "{error}");
+            assert!(error.contains(reported), "{error}");
         }
         let error = error(&service, &app, "r9", ChangeKind::Create).await;
         assert!(error.contains("registered already"), "{error}");
@@ -193,17 +193,17 @@ async fn is_listed_as_pending(service: &Service) -> bool {
 
 /// Reads the whole log page by page, and verifies its chain.
 async fn verified(service: &Service, page: usize) -> Result<(Vec<String>, Head), String> {
-    let (mut told, mut head, mut after) = (Vec::new(), Head::default(), 0);
+    let (mut reported, mut head, mut after) = (Vec::new(), Head::default(), 0);
     loop {
         let filter = EntryFilter::default();
         let found = service.administration.entries(after, page, &filter).await;
         let found = found.map_err(|error| error.to_string())?;
         for entry in found.entries {
             entry.verify(&head).map_err(|fault| fault.to_string())?;
-            told.push(format!("{} {}", entry.event.action, entry.event.request_id));
+            reported.push(format!("{} {}", entry.event.action, entry.event.request_id));
             head = entry.head;
         }
-        let Some(next) = found.next else { return Ok((told, head)) };
+        let Some(next) = found.next else { return Ok((reported, head)) };
         after = next;
     }
 }
@@ -219,8 +219,8 @@ async fn every_change_is_logged_once_with_caller_and_state_before_and_after() {
         service.change(&app, "r4", refund("r2")).await.expect("as before");
         let wanted = ["CreateApp r0", "PurchaseEdition r1", "GrantAddOn r2", "RefundPurchase r4"];
         for page in [1, 3, 100] {
-            let (told, head) = verified(&service, page).await.expect("untouched");
-            assert_eq!((told, head.number), (wanted.map(str::to_owned).to_vec(), 4));
+            let (reported, head) = verified(&service, page).await.expect("untouched");
+            assert_eq!((reported, head.number), (wanted.map(str::to_owned).to_vec(), 4));
         }
         let filter = EntryFilter { action: Some("GrantAddOn".into()), ..EntryFilter::default() };
         let found = service.administration.entries(0, 10, &filter).await.expect("found");
@@ -229,8 +229,8 @@ async fn every_change_is_logged_once_with_caller_and_state_before_and_after() {
         assert_eq!(event.request, r#"{"add_on_id":"members-2000","months":1}"#);
         assert!(event.before.contains(r#""add_ons":[]"#), "{}", event.before);
         assert!(event.after.contains(r#""add_ons":["members-2000"]"#), "{}", event.after);
-        let nobody = EntryFilter { actor: Some("nobody".into()), ..EntryFilter::default() };
-        let none = service.administration.entries(0, 10, &nobody).await.expect("read");
+        let absent = EntryFilter { actor: Some("absent".into()), ..EntryFilter::default() };
+        let none = service.administration.entries(0, 10, &absent).await.expect("read");
         assert!(none.entries.is_empty() && none.next.is_none());
     }
 }
@@ -246,13 +246,13 @@ async fn tampering_with_the_log_is_detected() {
     let changed = second.replace("professional", "platinum");
     assert_ne!(second, changed);
     redis.server.cli(&["LSET", LOG, "1", &changed]);
-    let told = verified(&service, 100).await.expect_err("changed");
-    assert_eq!(told, "entry 2 was changed");
+    let reported = verified(&service, 100).await.expect_err("changed");
+    assert_eq!(reported, "entry 2 was changed");
     redis.server.cli(&["LSET", LOG, "1", &second]);
     verified(&service, 100).await.expect("the original log");
     redis.server.cli(&["LREM", LOG, "1", &second]);
-    let told = verified(&service, 100).await.expect_err("removed");
-    assert!(told.contains("entry 3 follows entry 1"), "{told}");
+    let reported = verified(&service, 100).await.expect_err("removed");
+    assert!(reported.contains("entry 3 follows entry 1"), "{reported}");
 }
 
 /// Two sidecars change the same app and others concurrently: no change is lost, and the log has
@@ -276,8 +276,8 @@ async fn changes_of_several_sidecars_make_one_chain() {
         });
     }
     changes.join_all().await;
-    let (told, head) = verified(&sidecars[1], 7).await.expect("one chain");
-    assert_eq!((told.len(), head.number), (82, 82));
+    let (reported, head) = verified(&sidecars[1], 7).await.expect("one chain");
+    assert_eq!((reported.len(), head.number), (82, 82));
     let view = sidecars[1].administration.app(&shared).await.expect("there");
     assert_eq!(view.record.sales.purchases.len(), 41);
 }
@@ -343,10 +343,10 @@ async fn a_preview_names_every_given_user_and_group_that_would_be_over() {
     let question = PreviewRequest { change: Some(refund), users, ..PreviewRequest::default() };
     let shown = service.administration.preview(&app, question).await;
     let over: Vec<_> = shown.expect("shown").overruns();
-    let told: Vec<_> =
+    let reported: Vec<_> =
         over.iter().map(|it| (it.subject.clone(), it.limit_id.to_string(), it.used)).collect();
     assert_eq!(
-        told,
+        reported,
         [
             (Subject::App, "accounts_per_app".to_owned(), 150),
             (Subject::User(user("popular")), "friends_per_user".to_owned(), 21),

@@ -240,11 +240,14 @@ async fn a_replaced_content_is_not_activated_again(store: Store) {
     let again = administration.activate_catalog(activation("a1", "2019-08-09"), actor()).await;
     assert_eq!(again.as_ref(), Ok(&made), "a retry activates nothing");
     let reused = administration.activate_catalog(activation("a1", "dearer"), actor()).await;
-    let told = reused.expect_err("another catalog").to_string();
-    assert!(told.contains("version was 2019-08-09 and is dearer now"), "{told}");
+    let reported = reused.expect_err("another catalog").to_string();
+    assert!(reported.contains("version was 2019-08-09 and is dearer now"), "{reported}");
     let unknown = administration.activate_catalog(activation("a2", "never"), actor()).await;
-    let told = unknown.expect_err("unknown").to_string();
-    assert!(told.contains("the last ones are \"2019-08-09\", \"again\", \"dearer\""), "{told}");
+    let reported = unknown.expect_err("unknown").to_string();
+    assert!(
+        reported.contains("the last ones are \"2019-08-09\", \"again\", \"dearer\""),
+        "{reported}"
+    );
     // One of several contents with the same version must be named by its hash.
     let mut twin = first();
     twin.groups_per_day = imquota::domain::limit::Limit::Finite(5);

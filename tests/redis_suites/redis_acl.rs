@@ -1,7 +1,6 @@
 //! The permissions of docs/operations.md: the ledger works with them, and without one of them it
 //! does not open and names the missing one.
 
-
 use std::sync::Arc;
 
 use crate::support::logs::Logs;

@@ -23,7 +23,7 @@ use imquota::redis::script::Script;
 use redis::Value;
 
 /// The timeout for a call to a healthy server on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(5);
+const WAIT_MAX: Duration = Duration::from_secs(5);
 /// Adds one to its key.
 const COUNT: usize = 0;
 /// Returns an error.

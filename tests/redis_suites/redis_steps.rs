@@ -56,8 +56,8 @@ async fn break_groups_of(service: &Service, server: &Server, app: &AppId, id: &U
 
 fn assert_unfinished(error: &LedgerError) {
     assert!(matches!(error, LedgerError::Unfinished(_)), "{error:?}");
-    let told = error.to_string();
-    assert!(told.contains("a part of the operation may have been done"), "{told}");
+    let reported = error.to_string();
+    assert!(reported.contains("a part of the operation may have been done"), "{reported}");
     assert!(error.can_retry());
 }
 

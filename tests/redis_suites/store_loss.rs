@@ -209,8 +209,8 @@ async fn lose_and_accept(
 }
 
 async fn two(url: &str, durability: Durability) -> [Sidecar; 2] {
-    let (one, other) =
-        tokio::join!(Sidecar::start(url, durability), Sidecar::start(url, durability));
+    let start = || Box::pin(Sidecar::start(url, durability));
+    let (one, other) = tokio::join!(start(), start());
     [one, other]
 }
 
@@ -354,7 +354,7 @@ async fn moved_slots_and_a_new_empty_master_are_no_loss() {
     let port = new.port();
     cluster.nodes[0].cli(&["CLUSTER", "MEET", "127.0.0.1", &port.to_string()]);
     cluster.nodes.push(new);
-    wait_for("all nodes to know the new one", || {
+    wait_for("all nodes to have met the new one", || {
         let knows = |node: &Server| node.cli(&["CLUSTER", "NODES"]).lines().count() == 7;
         cluster.nodes.iter().all(knows).then_some(())
     });

@@ -231,9 +231,9 @@ async fn changes_before_the_first_start_are_not_published_whichever_task_comes_f
     sidecar.upgrade(&app("after")).await;
     stop.send(true).expect("it runs");
     running.await.expect("ends");
-    let told = world.told(0).await;
-    assert!(told.iter().all(|it| it.event.app == Some(app("after"))), "{told:?}");
-    assert_eq!(kinds(&told), ["app_created", "purchased"]);
+    let read = world.told(0).await;
+    assert!(read.iter().all(|it| it.event.app == Some(app("after"))), "{read:?}");
+    assert_eq!(kinds(&read), ["app_created", "purchased"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -186,7 +186,7 @@ macro_rules! stamp {
                 let _alone = crate::unknown_apps::ONE_AT_A_TIME.lock().await;
                 let store = crate::unknown_apps::stores::$store().await;
                 let others = crate::unknown_apps::stores::beside(&store, stringify!($store)).await;
-                crate::unknown_apps::concurrent_apps_are_admitted_exactly_up_to_the_maximum(others).await;
+                super::concurrent_apps_are_admitted_exactly_up_to_the_maximum(others).await;
                 store.ledger.close().await;
             }
         }

@@ -29,19 +29,19 @@ static LOG: LazyLock<Log> = LazyLock::new(|| {
 impl Logs {
     /// Collects all later lines.
     pub fn collect() -> Self {
-        let log = LOG.0.lock().expect("nobody panics with it");
+        let log = LOG.0.lock().expect("no poisoned lock");
         Self { begins_at_bytes: log.len() }
     }
 
     pub fn text(&self) -> String {
-        let log = LOG.0.lock().expect("nobody panics with it");
+        let log = LOG.0.lock().expect("no poisoned lock");
         String::from_utf8_lossy(&log[self.begins_at_bytes..]).into_owned()
     }
 }
 
 impl Write for Log {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().expect("nobody panics with it").extend_from_slice(bytes);
+        self.0.lock().expect("no poisoned lock").extend_from_slice(bytes);
         Ok(bytes.len())
     }
 

@@ -83,14 +83,14 @@ impl Proxy {
     /// Forwards the next `count` requests that contain `of` (such as `EVALSHA`; empty: all), and
     /// closes the connection in place of each reply.
     pub fn drop_replies(&self, count: usize, of: &str) {
-        *self.losses.of.lock().expect("nobody panics with it") = of.as_bytes().to_vec();
+        *self.losses.of.lock().expect("no poisoned lock") = of.as_bytes().to_vec();
         self.losses.left.store(count, Ordering::SeqCst);
     }
 
     /// Lets `after` requests that contain `of` through, and stops the next one.
     pub fn stop_request(&self, after: usize, of: &str) {
         let wanted = Some((after, of.as_bytes().to_vec()));
-        *self.gate.wanted.lock().expect("nobody panics with it") = wanted;
+        *self.gate.wanted.lock().expect("no poisoned lock") = wanted;
     }
 
     /// Waits until a request has stopped.
@@ -122,7 +122,7 @@ impl Losses {
         if self.left.load(Ordering::SeqCst) == 0 {
             return false;
         }
-        let of = self.of.lock().expect("nobody panics with it");
+        let of = self.of.lock().expect("no poisoned lock");
         let fits = of.is_empty() || request.windows(of.len()).any(|part| part == of.as_slice());
         let one_less = |left: usize| left.checked_sub(1);
         fits && self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less).is_ok()
@@ -133,7 +133,7 @@ impl Gate {
     /// Waits until this request may be forwarded.
     async fn pass(&self, request: &[u8]) {
         let stops = {
-            let mut wanted = self.wanted.lock().expect("nobody panics with it");
+            let mut wanted = self.wanted.lock().expect("no poisoned lock");
             let is_one = |of: &[u8]| request.windows(of.len()).any(|part| part == of);
             match wanted.as_mut() {
                 Some((0, of)) if is_one(of) => wanted.take().is_some(),

@@ -31,7 +31,7 @@ pub use sentinels::Sentinels;
 
 /// Longer than any step takes: a Sentinel that got no processor for two seconds does nothing for
 /// thirty more.
-const PATIENCE: Duration = Duration::from_secs(120);
+const WAIT_MAX: Duration = Duration::from_secs(120);
 /// The interval of polling.
 const POLL_INTERVAL: Duration = Duration::from_millis(15);
 /// Attempts to start on a free port, which another process may take in between.
@@ -61,7 +61,7 @@ pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
         if let Some(found) = look() {
             return found;
         }
-        assert!(waiting.elapsed() < PATIENCE, "waited {PATIENCE:?} in vain for {what}");
+        assert!(waiting.elapsed() < WAIT_MAX, "waited {WAIT_MAX:?} in vain for {what}");
         std::thread::sleep(POLL_INTERVAL);
     }
 }

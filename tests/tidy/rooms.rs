@@ -87,7 +87,7 @@ const ROOMS: &[Room] = &[
     Room {
         name: "telemetry",
         uses: &["clock", "domain", "ledger", "store"],
-        forbidden: &["::embedded", "tonic", "prost", "redb", "redis"],
+        forbidden: &["::embedded", "prost", "redb", "redis"],
     },
     Room {
         name: "access",
@@ -178,7 +178,7 @@ const ROOMS: &[Room] = &[
             "server",
             "telemetry",
         ],
-        forbidden: &["::embedded", "redb", "redis"],
+        forbidden: &["::embedded", "redis"],
     },
 ];
 
@@ -239,15 +239,21 @@ fn no_room_names_what_it_may_not() {
     none(&problems);
 }
 
+/// A room that is in no circle, since it uses none of these rooms or none of them uses it.
+fn end_of(uses: &BTreeMap<&'static str, BTreeSet<String>>) -> Option<&'static str> {
+    let is_used = |name: &str| uses.values().any(|used| used.contains(name));
+    uses.iter().find(|(name, used)| used.is_empty() || !is_used(name)).map(|(name, _)| *name)
+}
+
 #[test]
 fn no_circle_is_between_rooms() {
     let mut uses = uses();
     assert!(uses["grpc"].contains("engine"), "uses are found: {uses:?}");
-    // Rooms that use nothing are taken away until none is left; what stays is in a circle.
-    while let Some(lowest) = uses.iter().find(|(_, used)| used.is_empty()).map(|(name, _)| *name) {
-        uses.remove(lowest);
+    // Rooms that use nothing, or that none uses, are taken away; what stays is in circles.
+    while let Some(end) = end_of(&uses) {
+        uses.remove(end);
         for used in uses.values_mut() {
-            used.remove(lowest);
+            used.remove(end);
         }
     }
     assert!(uses.is_empty(), "circles between rooms, or uses of unknown ones: {uses:?}");

@@ -6,23 +6,23 @@ use crate::domain::limits::{LimitKind, PARTS, Part, Relation, Scope};
 /// The kind of an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum OperationKind {
-    /// [`Operation::CreateAccounts`]
+    /// [`super::Operation::CreateAccounts`]
     CreateAccounts,
-    /// [`Operation::DeleteAccount`]
+    /// [`super::Operation::DeleteAccount`]
     DeleteAccount,
-    /// [`Operation::AddFriends`]
+    /// [`super::Operation::AddFriends`]
     AddFriends,
-    /// [`Operation::RemoveFriends`]
+    /// [`super::Operation::RemoveFriends`]
     RemoveFriends,
-    /// [`Operation::CreateGroup`]
+    /// [`super::Operation::CreateGroup`]
     CreateGroup,
-    /// [`Operation::UpdateGroup`]
+    /// [`super::Operation::UpdateGroup`]
     UpdateGroup,
-    /// [`Operation::JoinGroup`]
+    /// [`super::Operation::JoinGroup`]
     JoinGroup,
-    /// [`Operation::LeaveGroup`]
+    /// [`super::Operation::LeaveGroup`]
     LeaveGroup,
-    /// [`Operation::DissolveGroup`]
+    /// [`super::Operation::DissolveGroup`]
     DissolveGroup,
 }
 
@@ -154,7 +154,7 @@ impl OperationKind {
     }
 
     /// Returns whether it may lower a count against that limit, of a subject that it does not name:
-    /// the app, the members of a group that it dissolves, the friends and groups of a user whom it
+    /// the app, the members of a group that it dissolves, the friends and groups of a user that it
     /// deletes.
     #[must_use]
     pub fn lowers_others(self, limit: LimitKind) -> bool {

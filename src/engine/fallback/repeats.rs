@@ -11,7 +11,7 @@ use crate::ledger::Operation;
 const REPEATS_MAX: usize = 64;
 
 impl Queue {
-    /// Removes from an operation the users about whom it is already the latest entry; `None` if
+    /// Removes from an operation the users for which it is already the latest entry; `None` if
     /// none are left. So a repeat of an answered call adds nothing to the journal.
     pub(super) fn without_repeats(
         &self,

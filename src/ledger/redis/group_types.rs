@@ -20,7 +20,7 @@ use crate::redis::client::CallTimeout;
 use crate::redis::keys::{ANY_GROUPS_BY_TYPE, GROUP_TYPES};
 use crate::redis::reply::{array, bytes, text};
 use crate::redis::scripts::ScriptId;
-use crate::redis::store::{PATIENCE, Store};
+use crate::redis::store::{Store, UNWATCHED_CALL_TIMEOUT};
 use crate::store::StoreError;
 
 /// Keys scanned by one call: half a millisecond of the server's time.
@@ -82,7 +82,8 @@ pub async fn note(shared: &Shared, call: &Call, group_type: &Name) -> Result<(),
 /// Returns the types of the set, and those that this process has written to it.
 pub async fn in_use(shared: &Shared) -> Result<TypesInUse, LedgerError> {
     let keys = [GROUP_TYPES.to_vec()];
-    let found = shared.store.call_script(ScriptId::TypesInUse, &keys, &[], PATIENCE).await?;
+    let found =
+        shared.store.call_script(ScriptId::TypesInUse, &keys, &[], UNWATCHED_CALL_TIMEOUT).await?;
     let names = words(found)?;
     let is_complete = names.iter().any(|name| name == COUNTED);
     let found = names.iter().filter(|name| *name != COUNTED).map(|name| Name::from(name.as_str()));
@@ -101,12 +102,13 @@ pub async fn recheck(
     let found = scan_masters(store, wanted).await?;
     let counted = wanted.is_none().then_some(COUNTED);
     let names = found.iter().map(Name::as_str).chain(counted);
-    change(store, ADD, names, PATIENCE.into()).await?;
+    change(store, ADD, names, UNWATCHED_CALL_TIMEOUT.into()).await?;
     shared.noted().add(found.iter().cloned());
     if let Some(wanted) = wanted {
         let gone: Vec<&Name> = wanted.difference(&found).collect();
         shared.noted().lock().retain(|name, _| !gone.contains(&name));
-        change(store, REMOVE, gone.into_iter().map(Name::as_str), PATIENCE.into()).await?;
+        change(store, REMOVE, gone.into_iter().map(Name::as_str), UNWATCHED_CALL_TIMEOUT.into())
+            .await?;
         return Ok(found.intersection(wanted).cloned().collect());
     }
     Ok(found)
@@ -123,8 +125,12 @@ async fn scan_masters(
         let mut cursor = "0".to_owned();
         loop {
             let words = [cursor.as_bytes(), ANY_GROUPS_BY_TYPE, KEYS_SCANNED.as_bytes()];
-            let page =
-                store.client.call_at(master, ScriptId::ScanGroupTypes as usize, &words, PATIENCE);
+            let page = store.client.call_at(
+                master,
+                ScriptId::ScanGroupTypes as usize,
+                &words,
+                UNWATCHED_CALL_TIMEOUT,
+            );
             let mut page = array(page.await?).unwrap_or_default().into_iter();
             let next =
                 page.next().and_then(|next| text(bytes(next)?)).ok_or_else(malformed_reply)?;
@@ -158,7 +164,9 @@ fn addresses(store: &Store) -> Vec<String> {
 
 /// Returns the types of which an app has groups, from the key of its counts.
 async fn counted(store: &Store, key: Vec<u8>) -> Result<Vec<Name>, LedgerError> {
-    let counts = words(store.call_script(ScriptId::GroupsByType, &[key], &[], PATIENCE).await?)?;
+    let counts = words(
+        store.call_script(ScriptId::GroupsByType, &[key], &[], UNWATCHED_CALL_TIMEOUT).await?,
+    )?;
     let pairs = counts.chunks_exact(2);
     let some = pairs.filter(|pair| pair[1].parse().is_ok_and(|count: i64| count > 0));
     Ok(some.map(|pair| Name::from(pair[0].as_str())).collect())

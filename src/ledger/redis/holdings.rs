@@ -13,7 +13,7 @@ use crate::ledger::{Call, LedgerError};
 use crate::redis::keys::{Cell, Keys, Part};
 use crate::redis::reply::{array, bytes, integer, text};
 use crate::redis::scripts::ScriptId;
-use crate::redis::store::{PATIENCE, Store};
+use crate::redis::store::{Store, UNWATCHED_CALL_TIMEOUT};
 use crate::store::StoreError;
 
 /// Most keys of one call: a tenth of a millisecond.
@@ -55,7 +55,7 @@ pub async fn holdings(
 
 /// Returns the timeout of the next call.
 fn time_left(store: &Store, call: &Call) -> Result<Duration, LedgerError> {
-    let time_left = (call.deadline - store.clock.now()).min(PATIENCE);
+    let time_left = (call.deadline - store.clock.now()).min(UNWATCHED_CALL_TIMEOUT);
     if time_left.is_zero() {
         Err(LedgerError::Store(StoreError::DeadlinePassed))
     } else {

@@ -81,7 +81,8 @@ impl Redis {
         clock: Arc<dyn Clock>,
         memory: StoreMemory,
     ) -> Result<Self, OpenError> {
-        let redis = RedisStore::open(options, clock, memory).await?;
+        // On the heap: it is large, and every caller's future would contain it.
+        let redis = Box::pin(RedisStore::open(options, clock, memory)).await?;
         let shared = Arc::new(Shared::new(redis.calls()));
         // The first creations then need not record their types; without this, each does so itself.
         let _ = group_types::in_use(&shared).await;

@@ -24,7 +24,7 @@ use crate::redis::identity;
 use crate::redis::keys::{BUCKETS, Cell, Keys, PARTS, Part};
 use crate::redis::reply::{array, bytes, text};
 use crate::redis::scripts::ScriptId;
-use crate::redis::store::{PATIENCE, Store};
+use crate::redis::store::{Store, UNWATCHED_CALL_TIMEOUT};
 use crate::store::StoreError;
 
 /// Most claims of one call, or buckets of accounts, that are processed concurrently.
@@ -325,7 +325,7 @@ pub async fn subjects(
         Section::Friends => (Part::Friends, keys.any_friends()),
         Section::Groups => (Part::Groups, keys.any_group_record()),
     };
-    scan(store, keys.limits(part), pattern, from.as_ref(), PATIENCE).await
+    scan(store, keys.limits(part), pattern, from.as_ref(), UNWATCHED_CALL_TIMEOUT).await
 }
 
 /// Returns the cells of a page of the keys that match a pattern; `key_in_slot` is for routing.
@@ -389,7 +389,8 @@ pub async fn tracking(store: &Store, app: &AppId) -> Result<Option<Tracking>, Le
     let mut found = None;
     for part in PARTS {
         let keys = [keys.tracking(part), keys.tracked(part)];
-        let tracking = store.call_script(ScriptId::Tracking, &keys, &[], PATIENCE).await?;
+        let tracking =
+            store.call_script(ScriptId::Tracking, &keys, &[], UNWATCHED_CALL_TIMEOUT).await?;
         let tracking = bytes(tracking).and_then(text).unwrap_or_default();
         let read = || {
             let (since, until) = tracking.split_once(' ')?;

@@ -10,7 +10,7 @@ use crate::redis::client::CallTimeout;
 use crate::redis::keys::{Keys, PARTS};
 use crate::redis::reply::integer;
 use crate::redis::scripts::ScriptId;
-use crate::redis::store::{PATIENCE, Store};
+use crate::redis::store::{Store, UNWATCHED_CALL_TIMEOUT};
 
 /// Returns the revision of the limits of each part. `fail_fast`: fails fast.
 pub async fn revisions(
@@ -19,7 +19,7 @@ pub async fn revisions(
     fail_fast: bool,
 ) -> Vec<Result<u64, LedgerError>> {
     let keys = Keys::new(store.ids, app);
-    let timeout = CallTimeout { within: PATIENCE, fail_fast };
+    let timeout = CallTimeout { within: UNWATCHED_CALL_TIMEOUT, fail_fast };
     let read = async |part| {
         let keys = [keys.limits(part)];
         let found = store.call_script(ScriptId::ScheduleRevision, &keys, &[], timeout).await?;
@@ -54,13 +54,16 @@ pub async fn put(
         async move {
             let has = ScriptId::HasSchedule;
             if !is_new
-                && integer(&store.call_script(has, &has_keys, &wanted, PATIENCE).await?) == Some(1)
+                && integer(
+                    &store.call_script(has, &has_keys, &wanted, UNWATCHED_CALL_TIMEOUT).await?,
+                ) == Some(1)
             {
                 return Ok(());
             }
             let before = store.known.counts.before(app, part);
-            let put =
-                store.call_script(ScriptId::PutSchedule, &put_keys, &arguments, PATIENCE).await?;
+            let put = store
+                .call_script(ScriptId::PutSchedule, &put_keys, &arguments, UNWATCHED_CALL_TIMEOUT)
+                .await?;
             if let Some(writes) = integer(&put).and_then(|writes| u64::try_from(writes).ok()) {
                 store.known.wrote(&before, app, part, writes);
             }

@@ -33,7 +33,7 @@ use crate::ledger::{Call, LedgerError, Operation};
 use crate::redis::keys::{Cell, Keys, Part};
 use crate::redis::reply::{array, bytes, text};
 use crate::redis::scripts::ScriptId;
-use crate::redis::store::PATIENCE;
+use crate::redis::store::UNWATCHED_CALL_TIMEOUT;
 use crate::store::StoreError;
 
 /// Most counts of all recorded operations together, about 100 bytes each.
@@ -239,7 +239,9 @@ async fn compare(
     for counts in counts.chunks(SUBJECTS_MAX) {
         let names: Vec<Vec<u8>> = counts.iter().map(|name| name.clone().into_bytes()).collect();
         let own_keys = [keys.warned(*part)];
-        let value = store.call_script(ScriptId::ReadCrossings, &own_keys, &names, PATIENCE).await?;
+        let value = store
+            .call_script(ScriptId::ReadCrossings, &own_keys, &names, UNWATCHED_CALL_TIMEOUT)
+            .await?;
         let crossings = array(value).filter(|crossings| crossings.len() == counts.len());
         let crossings = crossings.ok_or_else(|| unreadable("crossings of thresholds"))?;
         let mut risen = Vec::new();

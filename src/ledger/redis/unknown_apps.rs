@@ -24,7 +24,7 @@ use crate::redis::client::CallTimeout;
 use crate::redis::keys::{Keys, PARTS, Part, UNKNOWN_APPS};
 use crate::redis::reply::{array, bytes, integer, text};
 use crate::redis::scripts::ScriptId;
-use crate::redis::store::{PATIENCE, Store};
+use crate::redis::store::{Store, UNWATCHED_CALL_TIMEOUT};
 use crate::store::StoreError;
 
 /// Most apps that are remembered: three times as many as a store has by default. Beyond it all are
@@ -146,16 +146,20 @@ pub async fn review(store: &Store, empty_for: Duration) -> Result<u64, LedgerErr
     let keys = [UNKNOWN_APPS.to_vec()];
     let empty_ms = empty_for.as_millis().to_string().into_bytes();
     let arguments = std::slice::from_ref(&empty_ms);
-    let listed = store.call_script(ScriptId::ListUnknownApps, &keys, arguments, PATIENCE).await?;
+    let listed = store
+        .call_script(ScriptId::ListUnknownApps, &keys, arguments, UNWATCHED_CALL_TIMEOUT)
+        .await?;
     let mut removed = 0;
     let words: Option<Vec<String>> = array(listed).and_then(catalog_args);
     for pair in words.ok_or_else(malformed_reply)?.chunks_exact(2) {
         let Ok(app) = AppId::try_from(pair[0].as_str()) else { continue };
-        let is_used = check_facts(store, &app, PATIENCE.into()).await? == Found::Facts;
+        let is_used =
+            check_facts(store, &app, UNWATCHED_CALL_TIMEOUT.into()).await? == Found::Facts;
         let used: &[u8] = if is_used { b"1" } else { b"0" };
         let arguments = [pair[0].clone().into_bytes(), pair[1].clone().into_bytes(), used.to_vec()];
-        let answer =
-            store.call_script(ScriptId::SettleUnknownApp, &keys, &arguments, PATIENCE).await?;
+        let answer = store
+            .call_script(ScriptId::SettleUnknownApp, &keys, &arguments, UNWATCHED_CALL_TIMEOUT)
+            .await?;
         removed += u64::from(integer(&answer) == Some(1));
     }
     Ok(removed)

@@ -105,7 +105,7 @@ pub struct OperationRun<'a> {
     pub catalog_args: Arc<Texts>,
     keys: Keys,
     /// True once a step has succeeded that may have written.
-    begun: AtomicBool,
+    has_written: AtomicBool,
     /// Records the steps that may cross thresholds.
     sent: Option<&'a SentSteps>,
 }
@@ -115,7 +115,15 @@ impl<'a> OperationRun<'a> {
     pub fn new(shared: &'a Shared, call: &'a Call) -> Self {
         let store = &*shared.store;
         let (catalog_args, keys) = (shared.catalog_args(call), Keys::new(store.ids, &call.app));
-        Self { shared, store, call, catalog_args, keys, begun: AtomicBool::new(false), sent: None }
+        Self {
+            shared,
+            store,
+            call,
+            catalog_args,
+            keys,
+            has_written: AtomicBool::new(false),
+            sent: None,
+        }
     }
 
     /// Records steps in `sent` until they are certain to have crossed no threshold.
@@ -158,10 +166,11 @@ impl<'a> OperationRun<'a> {
             };
         }
         // Once a step has succeeded, no error of a later one may mean that nothing was done.
-        let begun = self.begun.load(Ordering::Relaxed);
-        let reply = reply.map_err(|error| if begun { error.of_unfinished() } else { error })?;
+        let has_written = self.has_written.load(Ordering::Relaxed);
+        let reply =
+            reply.map_err(|error| if has_written { error.of_unfinished() } else { error })?;
         if matches!(reply, Reply::Decided(_)) && self.call.mode != Mode::CheckOnly {
-            self.begun.store(true, Ordering::Relaxed);
+            self.has_written.store(true, Ordering::Relaxed);
         }
         Ok(reply)
     }
@@ -188,8 +197,7 @@ impl<'a> OperationRun<'a> {
         let (mut attempts, mut marks_examined) = (0, 0);
         while attempts < ATTEMPTS_MAX {
             store.standing.check(*script)?;
-            let generation = store.generation();
-            let sent_at = store.clock.now();
+            let (generation, sent_at) = (store.generation(), store.clock.now());
             let within = call.deadline - sent_at;
             if within.is_zero() {
                 return Err(StoreError::DeadlinePassed.into());
@@ -201,11 +209,10 @@ impl<'a> OperationRun<'a> {
             let timeout = CallTimeout { within, fail_fast: call.fail_fast };
             let before = store.known.counts.before(&call.app, *part);
             let recorded = self.sent.filter(|_| may_cross(*script, call.mode));
-            recorded.inspect(|recorded| recorded.add(sent_at));
-            let timed = Timed { words: &words, clock: &*store.clock };
+            let recorded = recorded.inspect(|recorded| recorded.add(sent_at));
+            let (client, timed) = (&store.client, Timed { words: &words, clock: &*store.clock });
             let called =
-                store.client.call_timed(*script as usize, &keys, timed, *subjects, timeout);
-            let called = called.await;
+                client.call_timed(*script as usize, &keys, timed, *subjects, timeout).await;
             if called.as_ref().is_err_and(CallError::did_nothing) {
                 recorded.inspect(|recorded| recorded.remove_last());
             }
@@ -218,8 +225,8 @@ impl<'a> OperationRun<'a> {
                 }
                 Err(error) => return Err(error.into()),
             };
-            let reply = reply::read(value);
-            let reply = reply.ok_or_else(|| unreadable(&format!("{script:?}: malformed reply")))?;
+            let malformed = || unreadable(&format!("{script:?}: malformed reply"));
+            let reply = reply::read(value).ok_or_else(malformed)?;
             let crossed = matches!(&reply, Reply::Decided(decided) if !decided.risen.is_empty());
             recorded.filter(|_| !crossed).inspect(|recorded| recorded.remove_last());
             attempts += 1;

@@ -31,7 +31,7 @@ const LOST: &str = "the connection was lost";
 
 /// A connection that calls share.
 pub(super) struct Connection {
-    connection: MultiplexedConnection,
+    multiplexed: MultiplexedConnection,
     opened: Stopwatch,
     late: AtomicU32,
     /// When the last late reply was counted, in microseconds since `opened`.
@@ -41,9 +41,9 @@ pub(super) struct Connection {
 
 impl Connection {
     /// Wraps a connection whose handshake is complete.
-    pub(super) fn new(connection: MultiplexedConnection) -> Self {
+    pub(super) fn new(multiplexed: MultiplexedConnection) -> Self {
         Self {
-            connection,
+            multiplexed,
             opened: Stopwatch::start(),
             late: AtomicU32::new(0),
             late_us: AtomicU64::new(0),
@@ -57,7 +57,7 @@ impl Connection {
 
     /// Sends a command and waits for its reply.
     pub(super) async fn send(&self, command: &Cmd, timeout: Duration) -> Result<Value, Failure> {
-        let (mut connection, sent_us) = (self.connection.clone(), self.age_us());
+        let (mut connection, sent_us) = (self.multiplexed.clone(), self.age_us());
         let reply = tokio::time::timeout(timeout, connection.send_packed_command(command)).await;
         match self.outcome_of(reply, timeout, sent_us)? {
             Value::ServerError(error) => Err(Failure::Server(error)),
@@ -71,7 +71,7 @@ impl Connection {
         commands: &Pipeline,
         timeout: Duration,
     ) -> Result<Vec<Value>, Failure> {
-        let (mut connection, sent_us) = (self.connection.clone(), self.age_us());
+        let (mut connection, sent_us) = (self.multiplexed.clone(), self.age_us());
         let count = commands.len();
         let sending = connection.send_packed_commands(commands, 0, count);
         let replies = tokio::time::timeout(timeout, sending).await;

@@ -15,20 +15,20 @@ local seen, new, places = {}, {}, 0
 for i = 7, #ARGV do
   local friend, list = ARGV[i], KEYS[2 * i - 10]
   local has_me = redis.call('SISMEMBER', list, me) == 1
-  local mine_grows, his_grows = have[i - 6] == 0, not one_way and not has_me
-  if seen[friend] or not (mine_grows or his_grows) then
+  local mine_grows, theirs_grows = have[i - 6] == 0, not one_way and not has_me
+  if seen[friend] or not (mine_grows or theirs_grows) then
     say('H')
   else
-    local note, his = '', 0
+    local note, theirs = '', 0
     if mine_grows and mine >= most then note = 'f' .. mine end
-    if his_grows then
-      his = redis.call('SCARD', list)
-      if his >= most then note = note .. 'p' .. his end
+    if theirs_grows then
+      theirs = redis.call('SCARD', list)
+      if theirs >= most then note = note .. 'p' .. theirs end
     end
     if judge(note) then
       if mine_grows then mine = mine + 1 end
-      places = places + (mine_grows and 1 or 0) + (his_grows and 1 or 0)
-      seen[friend], new[#new + 1] = true, {i, mine_grows, his_grows, has_me, his}
+      places = places + (mine_grows and 1 or 0) + (theirs_grows and 1 or 0)
+      seen[friend], new[#new + 1] = true, {i, mine_grows, theirs_grows, has_me, theirs}
     end
   end
 end
@@ -36,16 +36,16 @@ if exceeds_facts(places) then return {now, 'facts_full'} end
 if mode ~= 'C' and #new > 0 then
   count_write(places)
   for _, one in ipairs(new) do
-    local i, mine_grows, his_grows, has_me, his = unpack(one)
+    local i, mine_grows, theirs_grows, has_me, theirs = unpack(one)
     local friend, list, fans = ARGV[i], KEYS[2 * i - 10], KEYS[2 * i - 9]
     if mine_grows then redis.call('SADD', KEYS[2], friend) end
-    if his_grows then
+    if theirs_grows then
       redis.call('SADD', list, me)
-      risen('f' .. friend, his, his + 1, most)
+      risen('f' .. friend, theirs, theirs + 1, most)
     end
     if has_me then
       redis.call('SREM', KEYS[3], friend)
-    elseif his_grows then
+    elseif theirs_grows then
       redis.call('SREM', fans, me)
     else
       redis.call('SADD', fans, me)

@@ -13,17 +13,17 @@ if is_plain and not ARGV[8] and ARGV[6] == '0' then
   if found then
     local cap, tracked, counts = string.match(ARGV[4], '^(%S+) (%d) (%d)', found + 1)
     local per_user, per_group = string.match(limits, '^(%S+) (%S+)')
-    local huge, his = math.huge, counts == '1' and KEYS[4] or KEYS[5]
+    local huge, groups_key = math.huge, counts == '1' and KEYS[4] or KEYS[5]
     local most = math.min(tonumber(cap) or huge, tonumber(per_group) or huge, tonumber(own) or huge)
     local members = redis.call('SCARD', KEYS[3]) + 1
-    local groups = (redis.call('SCARD', his) + 1) * counts
+    local groups = (redis.call('SCARD', groups_key) + 1) * counts
     local far = members * 100 < most * 65 and groups * 100 < (tonumber(per_user) or huge) * 65
     if far and tracked == '1' and redis.call('EXISTS', KEYS[#KEYS]) == 0 then
       local held = redis.call('SADD', KEYS[3], ARGV[7]) == 0
       if held then
         writes = tonumber(redis.call('GET', writes_key) or 0)
       else
-        redis.call('SADD', his, ARGV[5])
+        redis.call('SADD', groups_key, ARGV[5])
         writes = redis.call('INCRBY', writes_key, 1)
       end
       return {now, writes, held and 'H' or 'A', '', '', name, own}

@@ -16,7 +16,6 @@ from contextlib import ExitStack
 import pytest
 
 import billing_month
-from app import App
 from billing_month import BEGINS, CRASHES, ENDS, FIRST_DAY, LAST_DAY, MONTH, Events, Groups, Traffic
 from billing_month import day_begins, login, regions
 from fake_time import MovedClock, redis_server
@@ -152,7 +151,7 @@ class August:
         """Checks that late and early reports are refused, to the millisecond and to the second."""
         latest_refused = day_begins(day - billing_month.LATE_DAYS_MAX) - 1
         answer = self.traffic.any().meter("RecordLogins", logins=[
-            login("nobody", latest_refused), login("nobody", day_begins(day + 1) + 300_000),
+            login("absent", latest_refused), login("absent", day_begins(day + 1) + 300_000),
         ])
         assert list(answer.outcomes) == [TOO_LATE, IN_FUTURE]
 

@@ -45,7 +45,7 @@ def test_everything_repeated_counts_once(app):
         (APPLIED, 3), (NOT_HELD, 0)
     ]
     assert outcomes(app.leave("g", "u").results) == [NOT_HELD]
-    assert outcomes(app.delete_accounts("u", "u", "nobody")) == [APPLIED, NOT_HELD, NOT_HELD]
+    assert outcomes(app.delete_accounts("u", "u", "absent")) == [APPLIED, NOT_HELD, NOT_HELD]
     held = (app.accounts(), app.friends("u"), app.friends("f"), app.groups("u"), app.groups("m"))
     assert held == (0, 0, 0, 0, 0)
 

@@ -100,11 +100,11 @@ def test_a_preview_shows_now_and_then_each_subject_and_the_term_of_a_sale(
         text = shown(sidecar, "admin", "preview", tcp_app.id, *arguments)
         return text, rows(text)
 
-    asked = ["--user", "u1", "--user", "nobody", "--group", "g1", "--group", "g2"]
+    asked = ["--user", "u1", "--user", "absent", "--group", "g1", "--group", "g2"]
     text, stopped = preview("--refund-purchase", order.request_id, *asked)
     assert stopped["service"].split() == ["active", "STOPPED"]
     for line in (["user u1", "groups_per_user", "1", "200", "200"],
-                 ["user nobody", "groups_per_user", "0", "200", "200"],
+                 ["user absent", "groups_per_user", "0", "200", "200"],
                  ["group g1", "members_per_group", "30", "200", "200"],
                  ["group g2", "does not exist"]):
         assert any(re.split(r"  +", it)[:len(line)] == line for it in text.splitlines()), line

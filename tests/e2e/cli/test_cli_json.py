@@ -90,7 +90,7 @@ def test_an_error_is_one_object_with_code_reason_message_and_details(sidecar, tc
     rows = tmp_path / "groups.csv"
     rows.write_text("group_id,type,member_id\ng1,Public\n")
     for done, exit_code, code, reason in (
-        (on(sidecar, "admin", "get-app", "nobody", *JSON), 1, "NOT_FOUND", None),
+        (on(sidecar, "admin", "get-app", "absent", *JSON), 1, "NOT_FOUND", None),
         (on(sidecar, "admin", "purchase-edition", app, "gold", "--months", "1", *JSON), 1,
          "INVALID_ARGUMENT", None),
         (run("health", "--address", f"127.0.0.1:{port}", *JSON), 1, "UNAVAILABLE",

@@ -33,7 +33,7 @@ def listener():
 
 
 @pytest.fixture(scope="module")
-def nobody() -> str:
+def unused_address() -> str:
     """An address without a listener."""
     return f"127.0.0.1:{free_ports(1)[0]}"
 
@@ -89,7 +89,7 @@ def test_a_mistake_is_named_by_its_line_and_nothing_is_sent(
 
 
 @pytest.mark.parametrize("seed", FUZZ_SEEDS)
-def test_a_file_with_changed_bytes_is_refused_or_valid(nobody, tmp_path, seed):
+def test_a_file_with_changed_bytes_is_refused_or_valid(unused_address, tmp_path, seed):
     source = random.Random(seed)
     kind, form = source.choice(KINDS), source.choice(FORMATS)
     content = bytearray(text(Export(kind, seed).lines(form)))
@@ -104,8 +104,8 @@ def test_a_file_with_changed_bytes_is_refused_or_valid(nobody, tmp_path, seed):
                 content[at:at] = content[source.randrange(len(content)):][:source.randint(1, 40)]
     path = tmp_path / f"{kind}.{form}"
     path.write_bytes(content)
-    said = _error(_compare(nobody, f"--{kind}", str(path)))
-    assert said.startswith((f"{path}: ", f"{path}:", f"cannot connect to {nobody}")), said
+    said = _error(_compare(unused_address, f"--{kind}", str(path)))
+    assert said.startswith((f"{path}: ", f"{path}:", f"cannot connect to {unused_address}")), said
 
 
 def _write(folder: Path, form: str, exports: list[Export], change=lambda content: content):
@@ -120,9 +120,9 @@ def _write(folder: Path, form: str, exports: list[Export], change=lambda content
 
 @pytest.mark.parametrize("form", FORMATS)
 @pytest.mark.parametrize("seed", SEEDS)
-def test_valid_files_pass_and_only_the_connection_fails(nobody, tmp_path, form, seed):
+def test_valid_files_pass_and_only_the_connection_fails(unused_address, tmp_path, form, seed):
     flags = _write(tmp_path, form, [Export(kind, seed) for kind in KINDS])
-    assert _error(_compare(nobody, *flags)).startswith(f"cannot connect to {nobody}")
+    assert _error(_compare(unused_address, *flags)).startswith(f"cannot connect to {unused_address}")
 
 
 @pytest.mark.parametrize("form", FORMATS)
@@ -131,30 +131,30 @@ def test_valid_files_pass_and_only_the_connection_fails(nobody, tmp_path, form, 
     pytest.param(lambda content: content + b"\n\r\n\n", id="empty-lines-at-the-end"),
     pytest.param(lambda content: b"\xef\xbb\xbf" + content, id="byte-order-mark"),
 ])
-def test_bom_and_line_ends_of_other_programs_are_accepted(nobody, tmp_path, form, change):
+def test_bom_and_line_ends_of_other_programs_are_accepted(unused_address, tmp_path, form, change):
     flags = _write(tmp_path, form, [Export(kind, 1) for kind in KINDS], change)
-    assert _error(_compare(nobody, *flags)).startswith(f"cannot connect to {nobody}")
+    assert _error(_compare(unused_address, *flags)).startswith(f"cannot connect to {unused_address}")
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_columns_may_stand_in_any_order_and_be_quoted(nobody, tmp_path, kind):
+def test_columns_may_stand_in_any_order_and_be_quoted(unused_address, tmp_path, kind):
     export = Export(kind, 2)
     rows = [HEADERS[kind], *export.rows()]
     quoted = [",".join('"' + cell.replace('"', '""') + '"' for cell in each) for each in rows]
     for number, lines in enumerate([[row(each[::-1]) for each in rows], quoted]):
         path = tmp_path / f"{number}.CSV"
         path.write_bytes(text(lines))
-        said = _error(_compare(nobody, f"--{kind}", str(path)))
-        assert said.startswith(f"cannot connect to {nobody}"), said
+        said = _error(_compare(unused_address, f"--{kind}", str(path)))
+        assert said.startswith(f"cannot connect to {unused_address}"), said
 
 
-def test_a_subject_with_an_empty_list_is_valid(nobody, tmp_path):
+def test_a_subject_with_an_empty_list_is_valid(unused_address, tmp_path):
     for kind in LISTS:
         export = Export(kind, 3)
         export.subjects[1]["ids"] = []
         for form in FORMATS:
             flags = _write(tmp_path, form, [export])
-            assert _error(_compare(nobody, *flags)).startswith(f"cannot connect to {nobody}")
+            assert _error(_compare(unused_address, *flags)).startswith(f"cannot connect to {unused_address}")
 
 
 def test_a_mistake_in_the_last_file_is_found_before_the_first_is_sent(listener, tmp_path):
@@ -192,7 +192,7 @@ def test_an_invalid_checkpoint_is_refused_and_kept(listener, tmp_path, content):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_an_empty_file_repairs_nothing(listener, nobody, tmp_path, kind):
+def test_an_empty_file_repairs_nothing(listener, unused_address, tmp_path, kind):
     good = _write(tmp_path, "csv", [Export(other, 1) for other in KINDS if other != kind])
     path = tmp_path / f"{kind}.csv"
     path.write_text(",".join(HEADERS[kind]) + "\n")
@@ -201,4 +201,4 @@ def test_an_empty_file_repairs_nothing(listener, nobody, tmp_path, kind):
     said = _checked(listener, *repair)
     assert said.startswith(f"{path}: has no {kind}, so that --apply would remove all"), said
     for meant in ([*repair, "--allow-empty"], [*flags, "--import"], flags):
-        assert _error(_compare(nobody, *meant)).startswith(f"cannot connect to {nobody}")
+        assert _error(_compare(unused_address, *meant)).startswith(f"cannot connect to {unused_address}")

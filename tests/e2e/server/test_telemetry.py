@@ -155,7 +155,7 @@ def test_a_request_id_comes_back_with_the_answer_and_with_an_error(sidecar, serv
                         app=common_pb.AppSubject()))
                 rpc = app.quota.GetUsage
             elif service == "admin":
-                request = admin_pb.GetAppRequest(app_id="nobody") if bad else (
+                request = admin_pb.GetAppRequest(app_id="absent") if bad else (
                     admin_pb.GetCatalogRequest())
                 rpc = app.administration.GetApp if bad else app.administration.GetCatalog
             else:

@@ -26,7 +26,7 @@ use tokio::task::JoinHandle;
 use crate::support::{actor, order, redis_options, request_id, user};
 
 /// Longer than any step takes on a busy machine.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const WAIT_MAX: Duration = Duration::from_secs(60);
 /// Longer than a second report of the same loss would take.
 pub const QUIET: Duration = Duration::from_secs(4);
 
@@ -155,7 +155,7 @@ impl Sidecar {
             losses
         };
         let waiting = Stopwatch::start();
-        while found().await.len() < wanted.len() && waiting.elapsed() < PATIENCE {
+        while found().await.len() < wanted.len() && waiting.elapsed() < WAIT_MAX {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         tokio::time::sleep(QUIET).await;
@@ -198,7 +198,7 @@ pub async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T
         if let Some(found) = look().await {
             return found;
         }
-        assert!(waiting.elapsed() < PATIENCE, "waited in vain for {what}");
+        assert!(waiting.elapsed() < WAIT_MAX, "waited in vain for {what}");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }

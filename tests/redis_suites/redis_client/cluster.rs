@@ -8,7 +8,7 @@ use imquota::redis::client::{Client, OpenError};
 use imquota::redis::options::Topology;
 
 use super::servers::{Server, free_port};
-use super::{PATIENCE, at, count, options, scripts, standalone};
+use super::{WAIT_MAX, at, count, options, scripts, standalone};
 use crate::support::logs::Logs;
 
 /// The slot of "foo".
@@ -53,7 +53,7 @@ async fn each_slot_is_served_by_its_node() {
     let nodes = cluster();
     let client = open(&nodes).await;
     for number in 0..1000 {
-        assert_eq!(count(&client, &format!("k{number}"), PATIENCE).await, Ok(1), "{number}");
+        assert_eq!(count(&client, &format!("k{number}"), WAIT_MAX).await, Ok(1), "{number}");
     }
     for node in &nodes {
         let keys: u32 = node.cli(&["DBSIZE"]).trim().parse().expect("a number");
@@ -65,19 +65,19 @@ async fn each_slot_is_served_by_its_node() {
 async fn a_slot_that_moves_is_followed_while_and_after_it_moves() {
     let nodes = cluster();
     let client = open(&nodes).await;
-    assert_eq!(count(&client, "foo", PATIENCE).await, Ok(1));
+    assert_eq!(count(&client, "foo", WAIT_MAX).await, Ok(1));
     let (from, to) = (&nodes[2], &nodes[0]);
     let (from_id, to_id) = (from.cli(&["CLUSTER", "MYID"]), to.cli(&["CLUSTER", "MYID"]));
     to.cli(&["CLUSTER", "SETSLOT", SLOT_OF_FOO, "IMPORTING", from_id.trim()]);
     from.cli(&["CLUSTER", "SETSLOT", SLOT_OF_FOO, "MIGRATING", to_id.trim()]);
     from.cli(&["MIGRATE", "127.0.0.1", &to.port.to_string(), "foo", "0", "2000"]);
     // The slot is partly moved: the old node redirects this one call.
-    assert_eq!(count(&client, "foo", PATIENCE).await, Ok(2));
-    assert_eq!(count(&client, "{foo}new", PATIENCE).await, Ok(1));
+    assert_eq!(count(&client, "foo", WAIT_MAX).await, Ok(2));
+    assert_eq!(count(&client, "{foo}new", WAIT_MAX).await, Ok(1));
     for node in [to, from] {
         node.cli(&["CLUSTER", "SETSLOT", SLOT_OF_FOO, "NODE", to_id.trim()]);
     }
-    assert_eq!(count(&client, "foo", PATIENCE).await, Ok(3));
+    assert_eq!(count(&client, "foo", WAIT_MAX).await, Ok(3));
     assert_eq!(to.cli(&["GET", "foo"]).trim(), "3");
 }
 
@@ -112,7 +112,7 @@ async fn while_a_slot_moves_back_and_forth_every_call_is_executed_once() {
         tokio::spawn(async move {
             while !done.load(Ordering::Relaxed) {
                 let next = answered.load(Ordering::Relaxed) + 1;
-                assert_eq!(count(&client, "foo", PATIENCE).await, Ok(next));
+                assert_eq!(count(&client, "foo", WAIT_MAX).await, Ok(next));
                 answered.store(next, Ordering::Relaxed);
             }
         })
@@ -149,24 +149,24 @@ async fn the_replica_of_a_dead_node_serves_its_slots() {
     let replica = node();
     replica.cli(&["CLUSTER", "MEET", "127.0.0.1", &nodes[0].port.to_string()]);
     let master = nodes[2].cli(&["CLUSTER", "MYID"]);
-    replica.until("it knows the master", || {
+    replica.until("it has the master", || {
         replica.cli(&["CLUSTER", "REPLICATE", master.trim()]).contains("OK")
     });
     replica.until("it follows", || {
         replica.cli(&["INFO", "replication"]).contains("master_link_status:up")
     });
     for node in &nodes {
-        node.until("all know the replica", || {
+        node.until("all have the replica", || {
             node.cli(&["CLUSTER", "REPLICAS", master.trim()]).contains("slave")
         });
     }
     let client = open(&nodes).await;
-    assert_eq!(count(&client, "foo", PATIENCE).await, Ok(1));
+    assert_eq!(count(&client, "foo", WAIT_MAX).await, Ok(1));
     replica.until("it has the count", || replica.cli(&["DBSIZE"]).trim() == "1");
     nodes[2].kill();
     // The slots of the others are served; those of the dead node wait for the election.
     let _ = count(&client, "foo", Duration::from_millis(100)).await;
-    let others = ["bar", "hello"].map(|key| (key, count(&client, key, PATIENCE)));
+    let others = ["bar", "hello"].map(|key| (key, count(&client, key, WAIT_MAX)));
     for (key, answer) in others {
         assert_eq!(answer.await, Ok(1), "{key}");
     }
@@ -183,7 +183,7 @@ async fn a_dead_seed_is_skipped_and_every_master_is_checked() {
     let topology = Topology::Cluster { seeds: vec![at(free_port()), at(nodes[0].port)] };
     let client = Client::open(options(topology), scripts()).await.expect("opened");
     for key in ["bar", "hello", "foo"] {
-        assert_eq!(count(&client, key, PATIENCE).await, Ok(1), "{key}");
+        assert_eq!(count(&client, key, WAIT_MAX).await, Ok(1), "{key}");
     }
     let warned = |node: &Server, word: &str| {
         let server = format!("server=127.0.0.1:{} ", node.port);

@@ -6,7 +6,7 @@ use imquota::clock::Stopwatch;
 use imquota::redis::client::{CallError, Client};
 
 use super::servers::Server;
-use super::{PATIENCE, count, scripts, standalone};
+use super::{WAIT_MAX, count, scripts, standalone};
 
 /// The timeout for a server that does not reply.
 const SHORT: Duration = Duration::from_millis(300);
@@ -17,7 +17,7 @@ const SLACK: Duration = Duration::from_millis(200);
 async fn calls_to_a_hanging_server_time_out_and_succeed_after_its_return() {
     let server = Server::start(&[]);
     let client = Client::open(standalone(server.port), scripts()).await.expect("opened");
-    assert_eq!(count(&client, "k", PATIENCE).await, Ok(1));
+    assert_eq!(count(&client, "k", WAIT_MAX).await, Ok(1));
     server.signal("-STOP");
     let (mut lost, mut refused) = (0, 0);
     // After the third timeout the connection is closed, and the handshake of a new one times out.
@@ -32,7 +32,7 @@ async fn calls_to_a_hanging_server_time_out_and_succeed_after_its_return() {
     }
     server.signal("-CONT");
     assert!((1..=3).contains(&lost), "{lost} lost, {refused} refused");
-    let counted = count(&client, "k", PATIENCE).await.expect("answered");
+    let counted = count(&client, "k", WAIT_MAX).await.expect("answered");
     assert!((2..=2 + lost).contains(&counted), "{counted} done, {lost} lost");
 }
 
@@ -58,6 +58,6 @@ async fn a_call_waits_for_a_restarted_server() {
     let client = Client::open(standalone(server.port), scripts()).await.expect("opened");
     server.kill();
     let _ = count(&client, "k", SHORT).await;
-    let (answer, ()) = tokio::join!(count(&client, "k", PATIENCE), async { server.restart() });
+    let (answer, ()) = tokio::join!(count(&client, "k", WAIT_MAX), async { server.restart() });
     assert_eq!(answer, Ok(1));
 }

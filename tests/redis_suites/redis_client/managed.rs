@@ -4,7 +4,7 @@
 use imquota::redis::client::Client;
 
 use super::servers::Server;
-use super::{PATIENCE, count, scripts, standalone};
+use super::{WAIT_MAX, count, scripts, standalone};
 use crate::support::logs::Logs;
 
 /// A server without that command.
@@ -16,7 +16,7 @@ fn without(command: &str, arguments: &[&str]) -> Server {
 async fn warnings(server: &Server) -> Vec<String> {
     let logs = Logs::collect();
     let client = Client::open(standalone(server.port), scripts()).await.expect("opened");
-    assert_eq!(count(&client, "k", PATIENCE).await, Ok(1));
+    assert_eq!(count(&client, "k", WAIT_MAX).await, Ok(1));
     let server = format!("server=127.0.0.1:{}", server.port);
     let of_server = |line: &&str| line.contains(" WARN ") && format!("{line} ").contains(&server);
     logs.text().lines().filter(of_server).map(str::to_owned).collect()

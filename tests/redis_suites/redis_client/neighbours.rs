@@ -8,7 +8,7 @@ use imquota::redis::client::Client;
 use imquota::redis::script::Script;
 
 use super::servers::Server;
-use super::{PATIENCE, count, scripts, standalone};
+use super::{WAIT_MAX, count, scripts, standalone};
 
 /// Callers of each sidecar.
 const CALLERS: usize = 4;
@@ -35,7 +35,7 @@ async fn scripts_of_two_versions_serve_side_by_side_and_no_call_is_executed_twic
         async move {
             let mut answers = Vec::new();
             for _ in 0..ROUNDS {
-                answers.push(count(client, "k", PATIENCE).await.expect("answered"));
+                answers.push(count(client, "k", WAIT_MAX).await.expect("answered"));
                 let so_far = answered.fetch_add(1, Ordering::Relaxed) + 1;
                 if so_far.is_multiple_of(ANSWERS_A_LOSS) {
                     server.cli(&["SCRIPT", "FLUSH"]);

@@ -6,7 +6,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::servers::{Server, free_port};
-use super::{PATIENCE, at, count, options, scripts, standalone};
+use super::{WAIT_MAX, at, count, options, scripts, standalone};
 
 async fn refused(options: Options) -> OpenError {
     match Client::open(options, scripts()).await {
@@ -53,7 +53,7 @@ async fn passwords_and_permissions() {
 
     elsewhere.credentials.password = Some("secret".to_owned());
     let client = Client::open(elsewhere.clone(), scripts()).await.expect("opened");
-    assert_eq!(count(&client, "k", PATIENCE).await, Ok(1));
+    assert_eq!(count(&client, "k", WAIT_MAX).await, Ok(1));
     assert!(server.cli(&["-a", "secret", "INFO", "keyspace"]).contains("db3:keys=1"));
 
     let rules = ["ACL", "SETUSER", "weak", "on", ">w", "~*", "+info", "+select"];
@@ -67,7 +67,7 @@ async fn passwords_and_permissions() {
     let rules = ["ACL", "SETUSER", "weak", "+script|load", "+role", "+ping", "+evalsha", "+incr"];
     server.cli(&[["-a", "secret"].as_slice(), &rules].concat());
     let client = Client::open(elsewhere, scripts()).await.expect("opened");
-    assert_eq!(count(&client, "k", PATIENCE).await, Ok(2));
+    assert_eq!(count(&client, "k", WAIT_MAX).await, Ok(2));
 }
 
 #[tokio::test]
@@ -77,7 +77,7 @@ async fn a_unix_socket_is_an_address_too() {
     let _server = Server::start(&["--unixsocket", path.to_str().expect("plain")]);
     let topology = Topology::Standalone { address: Address::Unix(path), database: 0 };
     let client = Client::open(options(topology), scripts()).await.expect("opened");
-    assert_eq!(count(&client, "k", PATIENCE).await, Ok(1));
+    assert_eq!(count(&client, "k", WAIT_MAX).await, Ok(1));
 }
 
 /// A proxy that replaces the server's version by one of Redis 6.

@@ -9,7 +9,7 @@ use imquota::redis::options::{Durability, Topology};
 use imquota::store::{Replication, Standing};
 
 use super::servers::Server;
-use super::{PATIENCE, at, count, options, scripts, standalone};
+use super::{WAIT_MAX, at, count, options, scripts, standalone};
 
 /// Concurrent callers.
 const CALLERS: usize = 64;
@@ -28,7 +28,7 @@ async fn many_calls_share_a_wait_and_none_returns_without_a_replica() {
     let client = Client::open(options, scripts()).await.expect("opened");
     let callers = (0..CALLERS).map(|_| async {
         for _ in 0..ROUNDS {
-            count(&client, "k", PATIENCE).await.expect("answered");
+            count(&client, "k", WAIT_MAX).await.expect("answered");
         }
     });
     join_all(callers).await;
@@ -36,7 +36,7 @@ async fn many_calls_share_a_wait_and_none_returns_without_a_replica() {
     let waits = calls(&master.cli(&["INFO", "commandstats"]), "wait");
     assert!(waits > 0 && waits * 4 < CALLERS * ROUNDS, "{waits}");
 
-    let refused = client.call(super::FAIL, &[b"k".to_vec()], &[], PATIENCE).await;
+    let refused = client.call(super::FAIL, &[b"k".to_vec()], &[], WAIT_MAX).await;
     assert!(matches!(&refused, Err(CallError::Refused(why)) if why.contains("OWN words")));
 
     replica.kill();
@@ -83,7 +83,7 @@ async fn auto_confirms_by_the_master_alone_only_without_a_replica() {
     let mut options = standalone(master.port);
     options.durability = Durability::Auto;
     let client = Client::open(options, scripts()).await.expect("opened");
-    count(&client, "k", PATIENCE).await.expect("confirmed by the master alone");
+    count(&client, "k", WAIT_MAX).await.expect("confirmed by the master alone");
     assert_eq!(calls(&master.cli(&["INFO", "commandstats"]), "wait"), 1, "once at the start");
     let alone = Replication { standing: Standing::Alone, required: 0, attached: 0 };
     assert_eq!(replication(&client), alone);
@@ -91,7 +91,7 @@ async fn auto_confirms_by_the_master_alone_only_without_a_replica() {
     let mut replica = following(&master);
     let both = Replication { standing: Standing::Replicated, required: 1, attached: 1 };
     until("the replica has to confirm", async || replication(&client) == both).await;
-    let counted = count(&client, "k", PATIENCE).await.expect("answered");
+    let counted = count(&client, "k", WAIT_MAX).await.expect("answered");
     assert_eq!(replica.cli(&["GET", "k"]).trim(), counted.to_string());
 
     replica.kill();
@@ -130,7 +130,7 @@ async fn a_lagging_replica_is_left_behind_if_sentinels_confirm_the_master() {
         let client = Client::open(options, scripts()).await.expect("opened");
         let all = Replication { standing: Standing::Replicated, required: 2, attached: 2 };
         let is_local = durability == Durability::Local;
-        count(&client, "k", PATIENCE).await.expect("answered");
+        count(&client, "k", WAIT_MAX).await.expect("answered");
         until("both confirm", async || is_local || replication(&client) == all).await;
 
         // No majority of the Sentinels is reachable, and none is needed: no replica was promoted.
@@ -140,7 +140,7 @@ async fn a_lagging_replica_is_left_behind_if_sentinels_confirm_the_master() {
         }
         tokio::time::sleep(Duration::from_secs(3)).await;
         for _ in 0..100 {
-            count(&client, "k", PATIENCE).await.expect("answered");
+            count(&client, "k", WAIT_MAX).await.expect("answered");
         }
         assert_eq!(replication(&client), all, "{durability:?}");
         // Now one might have been promoted.
@@ -161,7 +161,7 @@ async fn a_lagging_replica_is_left_behind_if_sentinels_confirm_the_master() {
             count(&client, "k", Duration::from_millis(300)).await.is_ok()
         })
         .await;
-        let counted = count(&client, "k", PATIENCE).await.expect("answered");
+        let counted = count(&client, "k", WAIT_MAX).await.expect("answered");
         if !is_local {
             assert_eq!(replication(&client).required, 1);
             assert_eq!(replicas[0].cli(&["GET", "k"]).trim(), counted.to_string());

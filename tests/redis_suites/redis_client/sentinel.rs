@@ -8,7 +8,7 @@ use imquota::redis::client::{CallError, Client, OpenError};
 use imquota::redis::options::Topology;
 
 use super::servers::Server;
-use super::{PATIENCE, at, count, options, scripts};
+use super::{WAIT_MAX, at, count, options, scripts};
 
 /// The timeout of a call during a failover.
 const SHORT: Duration = Duration::from_millis(300);
@@ -25,7 +25,7 @@ async fn after_a_failover_calls_reach_the_new_master_and_none_is_executed_twice(
     replica.until("it follows", || {
         replica.cli(&["INFO", "replication"]).contains("master_link_status:up")
     });
-    watcher.until("it knows the replica", || {
+    watcher.until("it has the replica", || {
         watcher.cli(&["SENTINEL", "MASTER", "main"]).contains("num-slaves\n1")
     });
     let client = Client::open(options(sentinel(watcher.port, "main")), scripts()).await;
@@ -63,7 +63,7 @@ async fn after_a_failover_calls_reach_the_new_master_and_none_is_executed_twice(
     for caller in callers {
         caller.await.expect("no panic");
     }
-    let counted = count(&client, "k", PATIENCE).await.expect("answered");
+    let counted = count(&client, "k", WAIT_MAX).await.expect("answered");
     let sent = sent.load(Ordering::Relaxed) + 1;
     assert!(counted <= sent, "{counted} done, {sent} sent");
     // Replication may have lost calls that the dead master acknowledged, but not those of the new

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use super::cluster::{SLOT_OF_FOO, set_distinct_epochs};
 use super::servers::{Server, free_port};
-use super::{PATIENCE, at, count, options, scripts, standalone};
+use super::{WAIT_MAX, at, count, options, scripts, standalone};
 
 fn openssl(folder: &Path, arguments: &str) {
     let output = Command::new("openssl")
@@ -54,7 +54,7 @@ async fn an_encrypted_server_requires_a_certificate() {
     options.tls =
         Some(Tls { ca: Some(file("ca.crt")), certificate: Some((file("it.crt"), file("it.key"))) });
     let client = Client::open(options.clone(), scripts()).await.expect("opened");
-    assert_eq!(count(&client, "k", PATIENCE).await, Ok(1));
+    assert_eq!(count(&client, "k", WAIT_MAX).await, Ok(1));
 
     options.tls = Some(Tls { ca: Some(file("ca.crt")), certificate: None });
     let error = Client::open(options.clone(), scripts()).await.err();
@@ -78,13 +78,13 @@ async fn a_failover_is_followed_with_encrypted_servers_and_sentinel() {
     let of_master = ["--replicaof", "127.0.0.1", &master.port.to_string()];
     let replica = Server::encrypted(folder.path(), &of_master);
     let watcher = Server::encrypted_sentinel(folder.path(), master.port);
-    watcher.until("it knows the replica", || {
+    watcher.until("it has the replica", || {
         watcher.cli(&["SENTINEL", "MASTER", "main"]).contains("num-slaves\n1")
     });
     let (sentinels, name) = (vec![at(watcher.port)], "main".to_owned());
     let topology = Topology::Sentinel { sentinels, master: name, database: 0 };
     let client = Client::open(encrypted(topology, folder.path()), scripts()).await.expect("opened");
-    assert_eq!(count(&client, "k", PATIENCE).await, Ok(1));
+    assert_eq!(count(&client, "k", WAIT_MAX).await, Ok(1));
     replica.until("it has the count", || replica.cli(&["GET", "k"]).trim() == "1");
     master.kill();
     // The first call may have used the dying connection.
@@ -109,12 +109,12 @@ async fn a_moved_slot_is_followed_in_an_encrypted_cluster() {
     }
     let topology = Topology::Cluster { seeds: vec![at(nodes[0].port)] };
     let client = Client::open(encrypted(topology, folder.path()), scripts()).await.expect("opened");
-    assert_eq!(count(&client, "bar", PATIENCE).await, Ok(1));
+    assert_eq!(count(&client, "bar", WAIT_MAX).await, Ok(1));
     let to = nodes[1].cli(&["CLUSTER", "MYID"]);
     for node in nodes.iter().rev() {
         node.cli(&["CLUSTER", "SETSLOT", SLOT_OF_FOO, "NODE", to.trim()]);
     }
-    assert_eq!(count(&client, "foo", PATIENCE).await, Ok(1));
+    assert_eq!(count(&client, "foo", WAIT_MAX).await, Ok(1));
     assert_eq!(nodes[1].cli(&["GET", "foo"]).trim(), "1");
     assert!(nodes[0].refusals("MOVED") > 0);
 }

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use super::certificates::{Authority, Pair};
 use super::connection::{client, unix};
-use super::sidecar::{PATIENCE, Sidecar, TokenFile, flag};
+use super::sidecar::{Sidecar, TokenFile, WAIT_MAX, flag};
 
 /// The binary, without settings of the environment.
 fn clean() -> Command {
@@ -86,7 +86,7 @@ impl Process {
         let process = Self { child, folder };
         let watch = Stopwatch::start();
         while !process.log().contains("serving") {
-            assert!(watch.elapsed() < PATIENCE, "{}", process.log());
+            assert!(watch.elapsed() < WAIT_MAX, "{}", process.log());
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         process

@@ -52,7 +52,7 @@ async fn a_change_with_a_lost_reply_is_retried_with_its_request_id() {
     let error = run(&refund).await.expect_err("there is no such purchase");
     assert!(error.starts_with("error: INVALID_ARGUMENT") && !error.contains("repeat"), "{error}");
     proxy.set(Mode::Refuse);
-    let error = run(&["create-app", "never"]).await.expect_err("nobody answers");
+    let error = run(&["create-app", "never"]).await.expect_err("no listener");
     assert!(error.starts_with("error: cannot connect"), "{error}");
     sidecar.stop().await;
 }

@@ -10,7 +10,7 @@ use tonic::{Code, Status, Streaming};
 use tonic_types::StatusExt as _;
 
 use super::connection::{Client, client, plain};
-use super::sidecar::{PATIENCE, Sidecar, TokenFile, flag};
+use super::sidecar::{Sidecar, TokenFile, WAIT_MAX, flag};
 
 /// The app whose export is compared; it is not registered.
 const APP: &str = "compared";
@@ -48,7 +48,7 @@ impl Comparison {
 
 /// The error that ends a stream, after any further messages.
 async fn end<T>(stream: &mut Streaming<T>) -> Status {
-    let ended = timeout(PATIENCE, async {
+    let ended = timeout(WAIT_MAX, async {
         loop {
             match stream.message().await {
                 Ok(Some(_)) => {}
@@ -72,7 +72,7 @@ async fn keeps_working(stream: &mut Watch, owner: &mut Client, app: &str) {
     let request_id = format!("create {app}");
     let request = pb::CreateAppRequest { app_id: app.into(), request_id, effective_at: None };
     owner.create_app(request).await.expect("an owner may");
-    let shown = timeout(PATIENCE, async {
+    let shown = timeout(WAIT_MAX, async {
         loop {
             let answer = stream.message().await.expect("it goes on").expect("it goes on");
             if answer.event.is_some_and(|event| event.app_id == app) {

@@ -12,7 +12,7 @@ use tonic::transport::Channel;
 
 use super::certificates::Authority;
 use super::connection::{client, encrypted, handshake, plain, tls_config};
-use super::sidecar::{PATIENCE, Sidecar, TokenFile, flag};
+use super::sidecar::{Sidecar, TokenFile, WAIT_MAX, flag};
 
 async fn by(channel: &Channel, token: &str) -> Code {
     let mut client = client(channel.clone(), Some(token));
@@ -24,7 +24,7 @@ async fn by(channel: &Channel, token: &str) -> Code {
 async fn until<F: Future<Output = bool>>(what: &str, mut ask: impl FnMut() -> F) {
     let watch = Stopwatch::start();
     while !ask().await {
-        assert!(watch.elapsed() < PATIENCE, "not in time: {what}");
+        assert!(watch.elapsed() < WAIT_MAX, "not in time: {what}");
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
 }
@@ -84,7 +84,7 @@ async fn an_invalid_tokens_file_changes_nothing_and_is_counted() {
     }
     assert_eq!(metric(&sidecar, &accepted).await, 0);
     // An empty file is valid: it revokes all tokens.
-    file.write("# nobody\n");
+    file.write("# absent\n");
     sidecar.reload().await;
     until("all are revoked", async || metric(&sidecar, &accepted).await > 0).await;
     let before = metric(&sidecar, "imquota_admin_callers_refused_total").await;

@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 pub const ROLES: [Role; 3] = [Role::Viewer, Role::Operator, Role::Owner];
 
 /// The longest time for conditions that become true immediately.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const WAIT_MAX: Duration = Duration::from_secs(30);
 
 /// A running sidecar.
 pub struct Sidecar {
@@ -90,7 +90,7 @@ impl Sidecar {
     /// Shuts the sidecar down.
     pub async fn stop(mut self) {
         drop(self.stop.take());
-        let ended = tokio::time::timeout(PATIENCE, &mut self.task).await.expect("it ends");
+        let ended = tokio::time::timeout(WAIT_MAX, &mut self.task).await.expect("it ends");
         ended.expect("no panic").expect("in order");
     }
 }

@@ -16,7 +16,7 @@ use tonic_health::pb::health_client::HealthClient;
 
 use super::certificates::Authority;
 use super::connection::{Client, Shown, client, encrypted, handshake, plain, tls_config, unix};
-use super::sidecar::{PATIENCE, Sidecar, TokenFile, flag};
+use super::sidecar::{Sidecar, TokenFile, WAIT_MAX, flag};
 
 /// Half of the timeout of a silent client.
 const PROMPT: Duration = Duration::from_secs(5);
@@ -171,7 +171,7 @@ async fn silent_connections_delay_no_caller_and_are_closed() {
     // A connection that completed TLS and is then silent.
     let mut half = handshake(tls.data, tls_config(&authority, None)).await.expect("TLS");
     let mut rest = Vec::new();
-    let ended = tokio::time::timeout(PATIENCE, async {
+    let ended = tokio::time::timeout(WAIT_MAX, async {
         for stream in &mut silent {
             let _ = stream.read_to_end(&mut rest).await;
         }
@@ -198,7 +198,7 @@ async fn half_open_handshakes_are_closed_for_waiting_connections() {
     }
     // Eight a second are closed for waiting connections; the timeout alone takes five for sixteen.
     let next = is_served(tls.data, tls_config(&authority, None));
-    assert_eq!(tokio::time::timeout(PATIENCE, next).await, Ok(true));
+    assert_eq!(tokio::time::timeout(WAIT_MAX, next).await, Ok(true));
     tls.stop().await;
 }
 

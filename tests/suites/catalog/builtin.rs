@@ -74,7 +74,7 @@ fn metered_figures_have_the_prices_of_section_6() {
 #[test]
 fn friends_and_joins_are_open_and_accounts_and_rooms_closed() {
     let policy = builtin().failure;
-    let stances = FailModes::new(|kind| match kind.row().name {
+    let modes = FailModes::new(|kind| match kind.row().name {
         "accounts_per_app" | "groups_per_app" => FailMode::Closed,
         "friends_per_user" | "groups_per_user" | "members_per_group" | "groups_per_day" => {
             FailMode::Open
@@ -82,7 +82,7 @@ fn friends_and_joins_are_open_and_accounts_and_rooms_closed() {
         other => panic!("no mode of {other}"),
     });
     let budget = Budget { per_user_max: 10, per_group_max: 50, per_app_max: 10_000 };
-    assert_eq!(policy, FailurePolicy { stances, apps: BTreeMap::new(), budget });
+    assert_eq!(policy, FailurePolicy { modes, apps: BTreeMap::new(), budget });
 }
 
 #[test]
@@ -111,9 +111,9 @@ fn settings_of_an_app_override_those_of_all_apps() {
     let of = |id: &str| *policy.of(&AppId::try_from(id).expect("an id"));
     let opened = FailModes::new(|kind| match kind {
         LimitKind::AccountsPerApp => FailMode::Open,
-        other => policy.stances.of(other),
+        other => policy.modes.of(other),
     });
-    assert_eq!([of("demo"), of("other"), of("third")], [opened, policy.stances, policy.stances]);
+    assert_eq!([of("demo"), of("other"), of("third")], [opened, policy.modes, policy.modes]);
 }
 
 #[test]

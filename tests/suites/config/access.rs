@@ -1,4 +1,5 @@
-//! Settings of authentication and authorization; `tests/suites/access/refused.rs` has the refused ones.
+//! Settings of authentication and authorization; `tests/suites/access/refused.rs` has the refused
+//! ones.
 
 use std::collections::BTreeMap;
 

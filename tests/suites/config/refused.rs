@@ -78,7 +78,7 @@ fn a_retired_setting_is_refused_in_the_environment_and_the_file_too() {
 
 #[test]
 fn conflicting_listeners_are_refused() {
-    let in_the_way = |one: &str, other: &str| {
+    let conflicts = |one: &str, other: &str| {
         let env = format!("{one},{other}");
         let error = load(&[], &[("IMQUOTA_LISTEN", &env)], None).err();
         if let Some(error) = &error {
@@ -99,7 +99,7 @@ fn conflicting_listeners_are_refused() {
         ("unix:a", "unix:a", true),
         ("unix:a", "unix:b", false),
     ] {
-        assert_eq!(in_the_way(one, other), expected, "{one} {other}");
+        assert_eq!(conflicts(one, other), expected, "{one} {other}");
     }
     let error = load(&["--listen=127.0.0.1:50052", "--management-listen=0.0.0.0:50052"], &[], None);
     assert_eq!(

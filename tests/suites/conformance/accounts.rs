@@ -64,7 +64,7 @@ pub async fn deleting_an_account_releases_friendships_of_both_sides_and_groups(a
 
 pub async fn deleting_nothing_is_not_held(app: App) {
     app.script([
-        (delete("nobody"), "not held"),
+        (delete("absent"), "not held"),
         // The user's facts are released although there was no account.
         (follow("fan", &["a"]), "applied"),
         (delete("a"), "applied"),

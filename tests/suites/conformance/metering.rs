@@ -1,5 +1,5 @@
-//! Logins and bandwidth, as far as they can be tested with a store's own clock; `tests/suites/metering.rs`
-//! tests other days.
+//! Logins and bandwidth, as far as they can be tested with a store's own clock;
+//! `tests/suites/metering.rs` tests other days.
 //!
 //! Outcomes are written C counted, A counted before, L too late, F in the future.
 

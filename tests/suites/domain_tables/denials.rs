@@ -35,14 +35,14 @@ fn ones() -> Catalog {
     catalog
 }
 
-struct Scene {
+struct Fixture {
     service: Service,
     clock: Arc<ManualClock>,
     app: AppId,
     requests: u32,
 }
 
-impl Scene {
+impl Fixture {
     /// An app right after its purchase of Professional.
     async fn new() -> Self {
         let clock = ManualClock::at(at(BOUGHT).as_millis());
@@ -126,7 +126,7 @@ fn removing(who: &str, friend: &str) -> Operation {
 
 #[tokio::test]
 async fn creating_an_account() {
-    let mut scene = Scene::new().await;
+    let mut scene = Fixture::new().await;
     let operation = Operation::CreateAccounts { users: vec![user("new")] };
     scene.force(Operation::CreateAccounts { users: vec![user("old")] }).await;
     scene.stop();
@@ -142,7 +142,7 @@ async fn creating_an_account() {
 
 #[tokio::test]
 async fn adding_a_friend_both_ways() {
-    let mut scene = Scene::new().await;
+    let mut scene = Fixture::new().await;
     let operation = adding("a", "b");
     scene.force(adding("a", "c")).await;
     scene.force(adding("b", "d")).await;
@@ -162,7 +162,7 @@ async fn adding_a_friend_both_ways() {
 
 #[tokio::test]
 async fn adding_a_half_held_friend_checks_only_the_other_half() {
-    let scene = Scene::new().await;
+    let scene = Fixture::new().await;
     let one_way = |who: &str, friend: &str| Operation::AddFriends {
         user: user(who),
         friends: vec![user(friend)],
@@ -179,7 +179,7 @@ async fn adding_a_half_held_friend_checks_only_the_other_half() {
 
 #[tokio::test]
 async fn joining_a_group() {
-    let mut scene = Scene::new().await;
+    let mut scene = Fixture::new().await;
     let operation = joining("full", "a");
     scene.force(creation("full", "Public", None, &["keeper"])).await;
     scene.force(creation("other", "ChatRoom", None, &["a", "b"])).await;
@@ -203,7 +203,7 @@ async fn joining_a_group() {
 
 #[tokio::test]
 async fn creating_a_group() {
-    let mut scene = Scene::new().await;
+    let mut scene = Fixture::new().await;
     let operation = creation("new", "Public", Some("a"), &[]);
     scene.stop();
     scene.force(creation("held", "ChatRoom", Some("a"), &["b"])).await;
@@ -225,7 +225,7 @@ async fn creating_a_group() {
 
 #[tokio::test]
 async fn the_list_given_at_creation() {
-    let mut scene = Scene::new().await;
+    let mut scene = Fixture::new().await;
     let operation = creation("new", "Public", Some("a"), &["b"]);
     scene.force(creation("held", "ChatRoom", Some("b"), &["c"])).await;
     // The group itself is created; the results are those of the member.
@@ -254,7 +254,7 @@ async fn the_list_given_at_creation() {
 
 #[tokio::test]
 async fn too_many_av_rooms_have_a_code_of_their_own() {
-    let scene = Scene::new().await;
+    let scene = Fixture::new().await;
     scene.force(creation("one", "AVChatRoom", None, &[])).await;
     scene.clock.set(at("2019-02-13").as_millis());
     let second = creation("two", "AVChatRoom", None, &[]);
@@ -263,7 +263,7 @@ async fn too_many_av_rooms_have_a_code_of_their_own() {
 
 #[tokio::test]
 async fn releases_work_while_the_service_has_stopped() {
-    let scene = Scene::new().await;
+    let scene = Fixture::new().await;
     scene.force(creation("group", "Public", Some("a"), &["b"])).await;
     scene.force(adding("a", "b")).await;
     scene.force(Operation::CreateAccounts { users: vec![user("a")] }).await;

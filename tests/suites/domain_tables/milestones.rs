@@ -10,13 +10,13 @@ use super::{at, before, catalog, history};
 
 type Orders<'a> = &'a [(&'a str, &'a str, u32)];
 /// The day, and the event as text.
-type Told<'a> = (&'a str, &'a str);
+type Announced<'a> = (&'a str, &'a str);
 
 const FEBRUARY: Orders<'_> = &[("2019-02-12 15:30", "professional", 1)];
 const RENEWED: Orders<'_> = &[("2019-02-12", "professional", 1), ("2019-03-11 23:59", "renew", 1)];
 
 /// Orders, refunds (purchase, instant), and all events.
-type Case<'a> = (Orders<'a>, &'a [(usize, &'a str)], &'a [Told<'a>]);
+type Case<'a> = (Orders<'a>, &'a [(usize, &'a str)], &'a [Announced<'a>]);
 
 const CASES: &[Case<'_>] = &[
     (&[], &[], &[]),

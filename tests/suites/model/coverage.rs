@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use imquota::domain::decision::{Mode, Outcome, Reason};
 
 use super::entitlement::{Allowed, State};
-use super::state::{Fault, Told};
+use super::state::{Fault, OpResult};
 
 #[derive(Debug, Default)]
 pub struct Coverage(BTreeMap<String, u64>);
@@ -24,7 +24,7 @@ impl Coverage {
     }
 
     /// Records an answer that was equal to the expected one.
-    pub fn note(&mut self, mode: Mode, allowed: &Allowed, told: &Result<Told, Fault>) {
+    pub fn note(&mut self, mode: Mode, allowed: &Allowed, told: &Result<OpResult, Fault>) {
         self.hit(format!("mode {mode:?}"));
         self.hit(format!("state {:?}", allowed.state));
         if allowed.raised {

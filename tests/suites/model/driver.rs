@@ -20,7 +20,7 @@ use super::plan::{self, Universe};
 use imquota::engine::admin::ChangeKind;
 
 use super::rules::Rules;
-use super::state::{App, Fault, Op, Told, User, Who};
+use super::state::{App, Fault, Op, OpResult, User, Who};
 use super::usage::usage;
 use super::wire::{fault, group_id, lines, subject, told, user_id, user_ids};
 use crate::support::{self, ManualClock, Place, Rng, Service, app};
@@ -63,7 +63,7 @@ struct Step {
     mode: Mode,
     late: bool,
     op: Op,
-    expected: Result<Told, Fault>,
+    expected: Result<OpResult, Fault>,
 }
 
 /// Runs to the end; returns the covered cases.

@@ -51,16 +51,16 @@ pub struct Blocked {
 
 /// The result of one subject.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Said {
+pub struct OpItem {
     pub outcome: Outcome,
     pub blocked: Vec<Blocked>,
 }
 
 /// The result of an operation.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Told {
-    pub whole: Option<Said>,
-    pub items: Vec<Said>,
+pub struct OpResult {
+    pub whole: Option<OpItem>,
+    pub items: Vec<OpItem>,
     pub released: u64,
     pub reclaimed: bool,
 }
@@ -118,7 +118,7 @@ impl Op {
     }
 }
 
-impl Said {
+impl OpItem {
     fn plain(outcome: Outcome) -> Self {
         Self { outcome, blocked: Vec::new() }
     }
@@ -134,16 +134,18 @@ impl Said {
 
 impl Under<'_> {
     /// The result of a take that is not held yet; it is written if that is `Applied`.
-    fn take(&self, mut blocked: Vec<Blocked>) -> Said {
+    fn take(&self, mut blocked: Vec<Blocked>) -> OpItem {
         if self.allowed.stopped() {
             blocked = check(Reason::ServiceStopped, "", Who::App, 0, 0).into_iter().collect();
         }
         blocked.sort();
         match self.mode {
-            Mode::Force => Said::plain(Outcome::Applied),
-            Mode::Shadow => Said { outcome: Outcome::Applied, blocked },
-            Mode::Enforce | Mode::CheckOnly if blocked.is_empty() => Said::plain(Outcome::Applied),
-            Mode::Enforce | Mode::CheckOnly => Said { outcome: Outcome::Denied, blocked },
+            Mode::Force => OpItem::plain(Outcome::Applied),
+            Mode::Shadow => OpItem { outcome: Outcome::Applied, blocked },
+            Mode::Enforce | Mode::CheckOnly if blocked.is_empty() => {
+                OpItem::plain(Outcome::Applied)
+            }
+            Mode::Enforce | Mode::CheckOnly => OpItem { outcome: Outcome::Denied, blocked },
         }
     }
 }
@@ -158,7 +160,13 @@ fn check(reason: Reason, id: &str, who: Who, used: u64, limit: u64) -> Option<Bl
 
 impl App {
     /// Applies an operation; returns the expected result.
-    pub fn apply(&mut self, rules: &Rules, now: i64, mode: Mode, op: &Op) -> Result<Told, Fault> {
+    pub fn apply(
+        &mut self,
+        rules: &Rules,
+        now: i64,
+        mode: Mode,
+        op: &Op,
+    ) -> Result<OpResult, Fault> {
         let allowed = self.purchases.allowed(rules, now);
         let under = Under { rules, allowed, mode, day: day_of(now) };
         if mode == Mode::CheckOnly && op.takes() {
@@ -167,8 +175,8 @@ impl App {
         self.carry_out(under, op)
     }
 
-    fn carry_out(&mut self, under: Under<'_>, op: &Op) -> Result<Told, Fault> {
-        let mut told = Told::default();
+    fn carry_out(&mut self, under: Under<'_>, op: &Op) -> Result<OpResult, Fault> {
+        let mut told = OpResult::default();
         match op {
             Op::CreateAccounts(users) => {
                 told.items = users.iter().map(|user| self.create_account(under, *user)).collect();
@@ -184,14 +192,14 @@ impl App {
                 let remove = |friend: &User| {
                     let mine = self.friends.remove(&(*user, *friend));
                     let theirs = !one_way && self.friends.remove(&(*friend, *user));
-                    Said::released(mine || theirs)
+                    OpItem::released(mine || theirs)
                 };
                 told.items = friends.iter().map(remove).collect();
             }
             Op::CreateGroup { group, kind, owner, members, max } => {
                 let whole = self.create_group(under, *group, *kind, *owner, *max)?;
                 let member = |user: &User| match whole.outcome {
-                    Outcome::Denied => Said::plain(Outcome::Denied),
+                    Outcome::Denied => OpItem::plain(Outcome::Denied),
                     _ => self.admit(under, *group, *user, Reason::MembersAtCreation),
                 };
                 told.items = members.iter().map(member).collect();
@@ -209,22 +217,22 @@ impl App {
                 for user in users {
                     let state = self.groups.get_mut(group);
                     let held = state.is_some_and(|state| state.members.remove(user));
-                    told.items.push(Said::released(held));
+                    told.items.push(OpItem::released(held));
                     told.reclaimed |= held && self.reclaim(under, *group);
                 }
                 self.reclaimed_by_leaving += u64::from(told.reclaimed);
             }
             Op::Dissolve { group } => {
                 told.released = self.groups.get(group).map_or(0, members_of);
-                told.whole = Some(Said::released(self.drop_group(under, *group)));
+                told.whole = Some(OpItem::released(self.drop_group(under, *group)));
             }
         }
         Ok(told)
     }
 
-    fn create_account(&mut self, under: Under<'_>, user: User) -> Said {
+    fn create_account(&mut self, under: Under<'_>, user: User) -> OpItem {
         if self.accounts.contains(&user) {
-            return Said::plain(Outcome::AlreadyHeld);
+            return OpItem::plain(Outcome::AlreadyHeld);
         }
         let (used, limit) = (count(self.accounts.len()), under.allowed.accounts);
         let full = check(Reason::AccountsPerApp, "accounts_per_app", Who::App, used, limit);
@@ -235,7 +243,7 @@ impl App {
         said
     }
 
-    fn delete_account(&mut self, under: Under<'_>, user: User) -> Said {
+    fn delete_account(&mut self, under: Under<'_>, user: User) -> OpItem {
         let mut held = self.accounts.remove(&user);
         let friends = self.friends.len();
         self.friends.retain(|(a, b)| *a != user && *b != user);
@@ -246,17 +254,17 @@ impl App {
             self.groups.get_mut(&group).expect("the user is in it").members.remove(&user);
             self.reclaimed_by_deletion += u64::from(self.reclaim(under, group));
         }
-        Said::released(held)
+        OpItem::released(held)
     }
 
-    fn add_friend(&mut self, under: Under<'_>, user: User, friend: User, one_way: bool) -> Said {
+    fn add_friend(&mut self, under: Under<'_>, user: User, friend: User, one_way: bool) -> OpItem {
         let mut wanted = vec![(user, friend, Reason::MyFriends)];
         if !one_way {
             wanted.push((friend, user, Reason::PeerFriends));
         }
         wanted.retain(|(whose, who, _)| !self.friends.contains(&(*whose, *who)));
         if wanted.is_empty() {
-            return Said::plain(Outcome::AlreadyHeld);
+            return OpItem::plain(Outcome::AlreadyHeld);
         }
         let full = |(whose, _, reason): &(User, User, Reason)| {
             let (used, limit) = (self.friend_count(*whose), under.allowed.friends);
@@ -277,18 +285,18 @@ impl App {
         kind: usize,
         owner: Option<User>,
         max: Max,
-    ) -> Result<Said, Fault> {
+    ) -> Result<OpItem, Fault> {
         if let Some(existing) = self.groups.get(&group) {
             if existing.kind != kind {
                 return Err(Fault::GroupTypeDiffers);
             }
             let joined = match owner.filter(|_| under.rules.kinds[kind].tracked) {
                 Some(owner) => self.admit(under, group, owner, Reason::MembersAtCreation),
-                None => Said::plain(Outcome::AlreadyHeld),
+                None => OpItem::plain(Outcome::AlreadyHeld),
             };
             return Ok(match joined.outcome {
                 Outcome::Denied => joined,
-                _ => Said { outcome: Outcome::AlreadyHeld, ..joined },
+                _ => OpItem { outcome: Outcome::AlreadyHeld, ..joined },
             });
         }
         let rule = &under.rules.kinds[kind];
@@ -345,13 +353,13 @@ impl App {
     }
 
     /// Adds one user to an existing group.
-    fn admit(&mut self, under: Under<'_>, group: Group, user: User, reason: Reason) -> Said {
+    fn admit(&mut self, under: Under<'_>, group: Group, user: User, reason: Reason) -> OpItem {
         let state = &self.groups[&group];
         if !under.rules.kinds[state.kind].tracked {
             return under.take(Vec::new());
         }
         if state.members.contains(&user) {
-            return Said::plain(Outcome::AlreadyHeld);
+            return OpItem::plain(Outcome::AlreadyHeld);
         }
         let cap = under.allowed.member_cap(under.rules, state.kind, state.max);
         let (who, used) = (Who::Group(group), members_of(state));
@@ -364,14 +372,14 @@ impl App {
         said
     }
 
-    fn update_group(&mut self, under: Under<'_>, group: Group, max: Max) -> Result<Said, Fault> {
+    fn update_group(&mut self, under: Under<'_>, group: Group, max: Max) -> Result<OpItem, Fault> {
         let state = self.groups.get_mut(&group).ok_or(Fault::GroupNotFound)?;
         if max.is_some() && !under.rules.kinds[state.kind].tracked {
             return Err(Fault::MembersNotTracked);
         }
         let changed = state.max != max;
         state.max = max;
-        Ok(Said::plain(if changed { Outcome::Applied } else { Outcome::AlreadyHeld }))
+        Ok(OpItem::plain(if changed { Outcome::Applied } else { Outcome::AlreadyHeld }))
     }
 
     /// Reclaims the group if it has become empty and its type requires that.

@@ -9,7 +9,7 @@ use imquota::ledger::LedgerError;
 use imquota::store::StoreError;
 
 use super::rules::FREE;
-use super::state::{Blocked, Fault, Group, Said, Told, User, Who};
+use super::state::{Blocked, Fault, Group, OpItem, OpResult, User, Who};
 use super::usage::Line;
 use crate::support::{group, user};
 
@@ -51,8 +51,8 @@ fn number(limit: Limit) -> u64 {
 }
 
 /// An answer of the engine.
-pub fn told(decision: &Decision) -> Told {
-    Told {
+pub fn told(decision: &Decision) -> OpResult {
+    OpResult {
         whole: decision.whole.as_ref().map(said),
         items: decision.items.iter().map(said).collect(),
         released: decision.members_released,
@@ -60,14 +60,14 @@ pub fn told(decision: &Decision) -> Told {
     }
 }
 
-fn said(result: &ItemResult<Denial>) -> Said {
+fn said(result: &ItemResult<Denial>) -> OpItem {
     let mut blocked: Vec<Blocked> = result.violations.iter().map(one_blocked).collect();
     assert!(
         blocked.is_sorted_by_key(|one| one.reason),
         "denials come in the order of their reasons: {blocked:?}"
     );
     blocked.sort();
-    Said { outcome: result.outcome, blocked }
+    OpItem { outcome: result.outcome, blocked }
 }
 
 fn one_blocked(denial: &Denial) -> Blocked {

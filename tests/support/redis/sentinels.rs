@@ -149,7 +149,7 @@ impl Sentinels {
         let wanted = [("num-slaves", REPLICAS), ("num-other-sentinels", SENTINELS - 1)]
             .map(|(name, n)| (name, n.to_string()));
         for sentinel in &self.sentinels {
-            wait_for("Sentinels to know each other", || {
+            wait_for("Sentinels to have met", || {
                 let fields = sentinel.try_cli(&["SENTINEL", "MASTER", MASTER_NAME]).ok()?;
                 let lines: Vec<&str> = fields.lines().collect();
                 let has = |(name, value): &(&str, String)| {

@@ -42,8 +42,8 @@ end
 -- decided.
 local function answer(...)
   local segment = #notes > 0 and redis.call('HGET', KEYS[1], named .. part) or ''
-  local told = table.concat(notes, ' ')
-  if #warnings > 0 then told = told .. '|' .. table.concat(warnings, ' ') end
+  local noted = table.concat(notes, ' ')
+  if #warnings > 0 then noted = noted .. '|' .. table.concat(warnings, ' ') end
   writes = writes or tonumber(redis.call('GET', writes_key) or 0)
-  return {now, writes, table.concat(said), segment, told, ...}
+  return {now, writes, table.concat(said), segment, noted, ...}
 end
