@@ -173,7 +173,7 @@ def own_friend(export: Export, form: str) -> Bad:
     """Has a user who is their own friend."""
     of = export.random.choice(export.subjects)
     of["ids"].append(of["id"])
-    return Bad(text(export.lines(form)), 0, "own_friend")
+    return Bad(text(export.lines(form)), 0, "themselves")
 
 
 def too_many(export: Export, form: str) -> Bad:
