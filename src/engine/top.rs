@@ -8,10 +8,10 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use indexmap::IndexMap;
+use parking_lot::{Mutex, MutexGuard};
 
 use super::Decision;
 use crate::domain::decision::{Mode, Outcome, Reason, Subject};
@@ -116,7 +116,7 @@ impl DenialCounter {
     }
 
     fn counts(&self, now: Timestamp) -> MutexGuard<'_, Counts> {
-        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counts = self.0.lock();
         if now - counts.since >= WINDOW {
             *counts = Counts::new(now);
         }

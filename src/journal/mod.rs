@@ -7,8 +7,8 @@
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
 
+use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use crate::domain::decision::Mode;
@@ -157,8 +157,7 @@ impl Journal {
         let moved = self.request(message, answer).await?;
         self.entries.fetch_sub(moved, Ordering::Relaxed);
         self.set_aside.fetch_add(moved, Ordering::Relaxed);
-        *self.generation.lock().unwrap_or_else(PoisonError::into_inner) =
-            Some(generation.to_owned());
+        *self.generation.lock() = Some(generation.to_owned());
         Ok(moved)
     }
 
@@ -189,7 +188,7 @@ impl Journal {
     }
 
     fn generation(&self) -> Option<String> {
-        self.generation.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.generation.lock().clone()
     }
 
     /// Returns the number of entries.

@@ -4,9 +4,10 @@
 //! instant and the last acceptance of a clock are in the store's `clock` table, each after a
 //! version byte.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use redb::{ReadableTable, StorageError, Table};
 
 use super::writer::Unit;
@@ -109,7 +110,7 @@ impl StoreClock {
     }
 
     fn guard(&self) -> MutexGuard<'_, ClockGuard> {
-        self.guard.lock().unwrap_or_else(PoisonError::into_inner)
+        self.guard.lock()
     }
 }
 

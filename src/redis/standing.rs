@@ -4,10 +4,11 @@
 //! accepted, only limits are published. The generation changes only while no
 //! [`GenerationGuard`](crate::store::GenerationGuard) is held.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
+use parking_lot::Mutex;
 use tokio::sync::{RwLock, watch};
 use tracing::{error, info, warn};
 
@@ -68,7 +69,7 @@ impl Standing {
 
     /// Returns the identity of the store that was opened.
     pub fn known(&self) -> Known {
-        lock(&self.known).clone()
+        self.known.lock().clone()
     }
 
     /// Returns the generation that calls carry.
@@ -78,7 +79,7 @@ impl Standing {
 
     /// Returns the reason why the store is lost, if it is.
     pub fn loss(&self) -> Option<Loss> {
-        lock(&self.loss).clone()
+        self.loss.lock().clone()
     }
 
     /// Returns whether the store is lost, or being accepted.
@@ -119,7 +120,7 @@ impl Standing {
     /// Marks the store as lost; later reasons are ignored.
     pub fn lose(&self, why: &str, since: Timestamp) {
         {
-            let mut loss = lock(&self.loss);
+            let mut loss = self.loss.lock();
             if self.phase.load(Ordering::Acquire) == LOST {
                 return;
             }
@@ -134,7 +135,7 @@ impl Standing {
     /// Permits limits to be published under a new generation.
     pub fn begin_acceptance(&self, known: Known) {
         self.generation.store(Arc::new(known.generation.clone().into_bytes()));
-        *lock(&self.known) = known;
+        *self.known.lock() = known;
         self.phase.store(ACCEPTING, Ordering::Release);
         self.changed();
     }
@@ -150,7 +151,7 @@ impl Standing {
 
     /// Marks the store as open: with the same generation, or with one that follows from it.
     pub fn reopen(&self, found: &Identity) {
-        let before = std::mem::replace(&mut *lock(&self.known), found.known());
+        let before = std::mem::replace(&mut *self.known.lock(), found.known());
         if before.generation != found.generation {
             self.seen.clear();
             self.generation.store(Arc::new(found.generation.clone().into_bytes()));
@@ -158,7 +159,7 @@ impl Standing {
         if found.is_marked {
             self.seen.insert_all();
         }
-        *lock(&self.loss) = None;
+        *self.loss.lock() = None;
         self.save();
         self.phase.store(OPEN, Ordering::Release);
         let Identity { id, generation, .. } = found;
@@ -193,10 +194,6 @@ fn log_loss(why: &str, known: &Known) {
         generation,
         "store lost: every call is refused until the store is back or an owner accepts it"
     );
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

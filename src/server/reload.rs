@@ -5,9 +5,10 @@
 //! of the other apps are published immediately if the store is available, and in the background if
 //! not.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
 use tokio::time::MissedTickBehavior;
 use tracing::{error, info, warn};
@@ -70,7 +71,7 @@ impl Reported {
     pub fn report(&self, standing: &Standing) {
         let (in_force, differs) = (&standing.in_force, &standing.differs);
         let now = Some((in_force.clone(), differs.clone()));
-        let mut last = self.last.lock().expect("nothing panics with it");
+        let mut last = self.last.lock();
         if *last == now {
             return;
         }

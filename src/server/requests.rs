@@ -6,13 +6,14 @@
 //! first byte on. A stream that is silent between two messages has none.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::HeaderMap;
 use hyper::body::{Body as HttpBody, Bytes, Frame, Incoming, SizeHint};
+use parking_lot::Mutex;
 use tokio::time::{Sleep, sleep};
 use tonic::Status;
 use tonic::body::Body;
@@ -76,13 +77,13 @@ impl Call {
     }
 
     fn with_charge<T>(&self, change: impl FnOnce(&mut Charge) -> T) -> Option<T> {
-        self.charge.lock().unwrap_or_else(PoisonError::into_inner).as_mut().map(change)
+        self.charge.lock().as_mut().map(change)
     }
 }
 
 impl Drop for Call {
     fn drop(&mut self) {
-        if let Some(charge) = self.charge.get_mut().unwrap_or_else(PoisonError::into_inner).take() {
+        if let Some(charge) = self.charge.get_mut().take() {
             // HTTP/2 keeps the stream until its response is written.
             charge.until_flushed();
         }

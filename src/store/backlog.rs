@@ -1,8 +1,8 @@
 //! A bounded queue for one consumer.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 /// The highest number of entries: some for each of thousands of apps, and as many as the events
@@ -45,6 +45,6 @@ impl<T> Backlog<T> {
     }
 
     fn waiting(&self) -> MutexGuard<'_, VecDeque<T>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+        self.waiting.lock()
     }
 }

@@ -1,7 +1,8 @@
 //! Rate limit for log lines that a caller can cause.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
+
+use parking_lot::Mutex;
 
 use crate::clock::Stopwatch;
 
@@ -22,7 +23,7 @@ impl LogLimit {
     /// Returns `None` if a line was logged less than a second ago; else the number of lines
     /// suppressed since the last one.
     pub fn permit(&self) -> Option<u64> {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.0.lock();
         if state.logged.is_some_and(|last| last.elapsed() < INTERVAL) {
             state.unlogged += 1;
             return None;

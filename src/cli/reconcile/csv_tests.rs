@@ -76,7 +76,7 @@ fn an_invalid_account_is_reported() {
                  or end the line",
         ),
         (b"u1,u2\n", "2: has 2 columns, not 1"),
-        (b"u1\n\nu2\n", "3: is empty; only lines at the end of a file may be"),
+        (b"u1\n\nu2\n", "3: is empty; only lines at the end of a file may be empty"),
         (b"\"\"\n", "2: user_id must not be empty"),
         (b"\xff\n", "2: must be UTF-8, but byte 0 is 0xff"),
         (b"a\xe7\n", "2: must be UTF-8, but byte 1 is 0xe7"),

@@ -7,9 +7,9 @@
 //! decisions.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::sleep;
 
@@ -68,7 +68,7 @@ impl Pace {
     }
 
     fn last_begins(&self) -> MutexGuard<'_, Duration> {
-        self.last_begins.lock().unwrap_or_else(PoisonError::into_inner)
+        self.last_begins.lock()
     }
 }
 

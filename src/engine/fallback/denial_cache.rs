@@ -3,12 +3,15 @@
 //! Subjects are kept in the order of their latest denial. A full cache evicts the subject whose
 //! latest denial is the oldest. Recording a denial takes constant time, however many subjects were
 //! denied before: it evicts one subject and removes a fixed number of expired ones at most.
+//!
+//! The cache is one linked map under one lock and not a sharded map, since the order of eviction
+//! is one over all apps. Without denials no lock is taken.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hashlink::LinkedHashMap;
+use parking_lot::{Mutex, MutexGuard};
 
 use super::failure_action::subjects;
 use crate::clock::Stopwatch;
@@ -98,7 +101,7 @@ impl DenialCache {
     }
 
     fn denials(&self) -> MutexGuard<'_, Denials> {
-        self.denials.lock().unwrap_or_else(PoisonError::into_inner)
+        self.denials.lock()
     }
 }
 

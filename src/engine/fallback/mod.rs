@@ -15,9 +15,10 @@
 //! Other sidecars do not have the entries of a sidecar's journal. So an operation sent to another
 //! sidecar about the same user and group may overtake them: see docs/clients.md.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{Notify, watch};
 use tracing::warn;
 
@@ -380,7 +381,7 @@ impl Fallback {
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+        self.queue.lock()
     }
 }
 

@@ -6,9 +6,9 @@
 //! searched for among the keys of all masters: rarely, and never while a decision waits.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use redis::Value;
 
 use super::shared::Shared;
@@ -41,7 +41,7 @@ pub struct Noted(Mutex<HashMap<Name, Stopwatch>>);
 
 impl Noted {
     fn lock(&self) -> MutexGuard<'_, HashMap<Name, Stopwatch>> {
-        let mut noted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut noted = self.0.lock();
         noted.retain(|_, since| since.elapsed() < NOTED_FOR);
         noted
     }

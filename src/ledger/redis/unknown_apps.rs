@@ -6,10 +6,9 @@
 //! An app in the hash is checked again after [`SEEN_FOR`], which is less than the time after which
 //! one without facts may be removed: so no app that has takes is removed.
 
-use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use dashmap::DashMap;
 use redis::Value;
 
 use super::catalog_args::UnknownAs;
@@ -42,29 +41,24 @@ enum Found {
 
 /// Unknown apps that this process has seen in the store's hash.
 #[derive(Default)]
-pub struct SeenApps(Mutex<HashMap<AppId, Stopwatch>>);
+pub struct SeenApps(DashMap<AppId, Stopwatch>);
 
 impl SeenApps {
-    fn lock(&self) -> MutexGuard<'_, HashMap<AppId, Stopwatch>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Returns whether the app was seen in the hash recently.
     pub fn has(&self, app: &AppId) -> bool {
-        self.lock().get(app).is_some_and(|since| since.elapsed() < SEEN_FOR)
+        self.0.get(app).is_some_and(|since| since.elapsed() < SEEN_FOR)
     }
 
     fn add(&self, app: &AppId, since: Stopwatch) {
-        let mut seen = self.lock();
-        if seen.len() >= SEEN_MAX {
-            seen.clear();
+        if self.0.len() >= SEEN_MAX {
+            self.0.clear();
         }
-        seen.insert(app.clone(), since);
+        self.0.insert(app.clone(), since);
     }
 
     /// Discards all apps, for another generation of the store.
     pub fn clear(&self) {
-        self.lock().clear();
+        self.0.clear();
     }
 }
 

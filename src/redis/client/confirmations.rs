@@ -1,9 +1,10 @@
 //! Tracks which replicas of one server have to confirm its replies: polls the server's list of
 //! replicas, and queries the authority if one is missing.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 use super::acknowledgements::Acknowledgements;
@@ -149,7 +150,7 @@ impl Confirmations {
     }
 
     fn state(&self) -> MutexGuard<'_, Replicas> {
-        self.replicas.lock().unwrap_or_else(PoisonError::into_inner)
+        self.replicas.lock()
     }
 
     /// Polls the server until the returned task is dropped.

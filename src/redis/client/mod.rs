@@ -62,9 +62,10 @@ mod slot;
 mod topology;
 mod turn;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use redis::{Cmd, ServerError, Value};
 use thiserror::Error;
 use tokio::sync::RwLock;
@@ -417,12 +418,12 @@ impl Client {
     }
 
     fn servers(&self) -> Option<Arc<Servers>> {
-        self.servers.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.servers.lock().clone()
     }
 
     /// Waits for the calls in flight; later ones return [`CallError::Closing`].
     pub async fn close(&self) {
         let _all_done = self.calls.write().await;
-        self.servers.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.servers.lock().take();
     }
 }

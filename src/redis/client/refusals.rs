@@ -1,7 +1,8 @@
 //! Keeps the refusals of a server that answers, for the log, readiness and events.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+use parking_lot::{Mutex, MutexGuard};
 
 use super::{Failure, reply};
 use crate::clock::Stopwatch;
@@ -51,7 +52,7 @@ impl Refusals {
     }
 
     fn seen(&self) -> MutexGuard<'_, Seen> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

@@ -1,7 +1,8 @@
 //! Deadlines, the backoff between attempts, and the retry budget of all calls.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
+
+use parking_lot::Mutex;
 
 use super::CallTimeout;
 use crate::clock::Stopwatch;
@@ -92,7 +93,7 @@ impl RetryBudget {
     }
 
     fn take(&self) -> bool {
-        let mut retries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut retries = self.0.lock();
         let (left, since) = *retries;
         let earned = since.elapsed().as_millis() * u128::from(RETRIES_PER_S) / 1000;
         let earned = u32::try_from(earned).unwrap_or(u32::MAX);

@@ -5,9 +5,11 @@
 //! number already, so that a lower one is a loss, in whatever order calls are carried out and
 //! replies arrive.
 
-use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use dashmap::DashMap;
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::domain::id::AppId;
 use crate::redis::keys::{PARTS, Part};
@@ -21,7 +23,9 @@ const DROPPED_TOGETHER: usize = APPS_MAX / 8;
 /// The counters of one store.
 #[derive(Default)]
 pub struct Counts {
-    apps: RwLock<HashMap<AppId, Arc<App>>>,
+    apps: DashMap<AppId, Arc<App>>,
+    /// Held while apps are dropped.
+    dropping: Mutex<()>,
     /// Numbers the calls, to order apps by their last call.
     calls: AtomicU64,
     /// Counts changes, so that only changed counters are saved.
@@ -68,14 +72,14 @@ impl Before {
 
 impl App {
     fn count(&self, part: Part) -> MutexGuard<'_, Count> {
-        self.parts[part as usize].lock().unwrap_or_else(PoisonError::into_inner)
+        self.parts[part as usize].lock()
     }
 }
 
 impl Counts {
     /// Returns the observation of a part, for a call that is about to be sent.
     pub fn before(&self, app: &AppId, part: Part) -> Before {
-        let app = self.apps().get(app).cloned();
+        let app = self.apps.get(app).map(|app| app.clone());
         let count = app.as_ref().map_or_else(Count::default, |app| {
             app.called.store(self.calls.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
             *app.count(part)
@@ -110,7 +114,7 @@ impl Counts {
     /// Returns at most `most` observed parts, the most recently called first.
     pub fn latest(&self, most: usize) -> Vec<(AppId, Part, Before)> {
         let mut apps: Vec<_> =
-            self.apps().iter().map(|(id, app)| (id.clone(), app.clone())).collect();
+            self.apps.iter().map(|app| (app.key().clone(), app.value().clone())).collect();
         apps.sort_by_cached_key(|(_, app)| u64::MAX - app.called.load(Ordering::Relaxed));
         let parts = apps.into_iter().flat_map(|(id, app)| {
             PARTS.map(|part| {
@@ -124,7 +128,7 @@ impl Counts {
     /// Returns every app with its counters, the most recently called first.
     pub fn rows(&self) -> Vec<(AppId, [u64; PARTS.len()])> {
         let mut apps: Vec<_> =
-            self.apps().iter().map(|(id, app)| (id.clone(), app.clone())).collect();
+            self.apps.iter().map(|app| (app.key().clone(), app.value().clone())).collect();
         apps.sort_by_cached_key(|(_, app)| u64::MAX - app.called.load(Ordering::Relaxed));
         apps.into_iter().map(|(id, app)| (id, PARTS.map(|part| app.count(part).known))).collect()
     }
@@ -143,7 +147,7 @@ impl Counts {
 
     /// Discards all counters, for another generation of the store.
     pub fn clear(&self) {
-        self.apps.write().unwrap_or_else(PoisonError::into_inner).clear();
+        self.apps.clear();
         self.changes.fetch_add(1, Ordering::Relaxed);
     }
 
@@ -152,26 +156,30 @@ impl Counts {
         self.changes.load(Ordering::Relaxed)
     }
 
-    fn apps(&self) -> std::sync::RwLockReadGuard<'_, HashMap<AppId, Arc<App>>> {
-        self.apps.read().unwrap_or_else(PoisonError::into_inner)
+    fn add(&self, id: &AppId) -> Arc<App> {
+        if let Some(app) = self.apps.get(id) {
+            return app.clone();
+        }
+        self.make_room();
+        let app = self.apps.entry(id.clone()).or_default().clone();
+        app.called.store(self.calls.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
+        app
     }
 
-    fn add(&self, id: &AppId) -> Arc<App> {
-        let mut apps = self.apps.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(entry) = apps.get(id) {
-            return entry.clone();
+    /// Drops the least recently called apps if there is no room for one more.
+    fn make_room(&self) {
+        if self.apps.len() < APPS_MAX {
+            return;
         }
-        if apps.len() >= APPS_MAX {
-            let called = |app: &App| app.called.load(Ordering::Relaxed);
-            let mut order: Vec<u64> = apps.values().map(|app| called(app)).collect();
+        let _dropping = self.dropping.lock();
+        let called = |app: &App| app.called.load(Ordering::Relaxed);
+        let mut order: Vec<u64> = self.apps.iter().map(|app| called(&app)).collect();
+        // Another thread may have made room meanwhile.
+        if order.len() >= APPS_MAX {
             let (_, last, _) = order.select_nth_unstable(DROPPED_TOGETHER - 1);
             let last = *last;
-            apps.retain(|_, app| called(app) > last);
+            self.apps.retain(|_, app| called(app) > last);
         }
-        let app = Arc::new(App::default());
-        app.called.store(self.calls.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
-        apps.insert(id.clone(), app.clone());
-        app
     }
 }
 

@@ -4,9 +4,10 @@
 //! event of its own; the log line has their number by part and a few examples.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::time::sleep;
 use tracing::error;
@@ -36,7 +37,7 @@ impl LossLog {
     /// Logs a loss within [`LOGGED_TOGETHER`].
     pub fn add(&self, loss: &LostWrites) {
         let is_first = {
-            let mut summary = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut summary = self.0.lock();
             let is_first = summary.parts.is_empty();
             summary.add(loss);
             is_first
@@ -56,7 +57,7 @@ impl LossLog {
 
     /// Writes the line about losses that have not been logged yet.
     pub fn write(&self) {
-        let summary = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        let summary = std::mem::take(&mut *self.0.lock());
         if summary.parts.is_empty() {
             return;
         }
@@ -112,7 +113,7 @@ mod tests {
     #[tokio::test]
     async fn the_first_loss_of_a_burst_is_written_with_those_that_follow() {
         let log = LossLog::default();
-        let unwritten = || log.0.lock().expect("not poisoned").parts.values().sum::<u64>();
+        let unwritten = || log.0.lock().parts.values().sum::<u64>();
         for found in 0..3 {
             let loss = LostWrites { part: StorePart::Friends, app: None, found, known: 9 };
             log.add(&loss);

@@ -1,7 +1,7 @@
 //! The last entry of a log that this process has observed: of the audit log, and of the log of
 //! events.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use parking_lot::{Mutex, MutexGuard};
 
 use super::counts::Lost;
 
@@ -98,7 +98,7 @@ impl Tail {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

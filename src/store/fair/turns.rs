@@ -9,11 +9,15 @@
 //! An app whose queue was empty takes its first turn before the apps that wait for another turn. It
 //! gets no second first turn before the others have had theirs. Calls that belong to no app (the
 //! directory, the event log) are few and concern all apps: they go before all of them.
+//!
+//! The queues are in one map under one lock and not in a sharded one, since each turn is a decision
+//! about all apps.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
@@ -188,7 +192,7 @@ impl Turns {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 

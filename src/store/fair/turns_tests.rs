@@ -23,7 +23,7 @@ fn one_at_a_time() -> Arc<Turns> {
     let mut turns = Turns::new(1);
     let owned = Arc::get_mut(&mut turns).expect("its only owner");
     owned.waiting_max = 1_000_000;
-    owned.state.get_mut().expect("no panic").quantum = QUANTUM;
+    owned.state.get_mut().quantum = QUANTUM;
     turns
 }
 

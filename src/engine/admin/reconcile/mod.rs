@@ -14,9 +14,9 @@
 //! The audit log has an entry before the first repair and one with the counts after the last, also
 //! if the comparison was interrupted.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use serde_json::json;
 
 use self::report::{Counts, Named};
@@ -446,8 +446,8 @@ impl Reconciliation {
         &self.service.0.engine
     }
 
-    fn memory(&self) -> std::sync::MutexGuard<'_, Memory> {
-        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock()
     }
 }
 

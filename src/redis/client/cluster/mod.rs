@@ -3,10 +3,11 @@
 mod views;
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use parking_lot::{Mutex, RwLock};
 use redis::Value;
 use tokio::sync::{Notify, OnceCell};
 
@@ -71,13 +72,13 @@ impl Cluster {
 
     /// Returns the node that serves a slot.
     pub(super) fn node(&self, slot: u16) -> Option<Arc<Node>> {
-        let slots = self.shared.slots.read().unwrap_or_else(PoisonError::into_inner);
+        let slots = self.shared.slots.read();
         slots.get(usize::from(slot)).cloned().flatten()
     }
 
     /// Returns one slot of each node that serves any; a higher `turn` selects another one.
     pub(super) fn sample_slots(&self, turn: usize) -> Vec<u16> {
-        let slots = self.shared.slots.read().unwrap_or_else(PoisonError::into_inner);
+        let slots = self.shared.slots.read();
         let mut served: HashMap<String, Vec<u16>> = HashMap::new();
         for (slot, node) in (0..SLOTS).zip(slots.iter()) {
             if let Some(node) = node {
@@ -95,7 +96,7 @@ impl Cluster {
     /// Records the redirection of a slot to another node.
     pub(super) fn moved(&self, slot: u16, address: &HostPort) {
         let node = self.shared.at(address);
-        let mut slots = self.shared.slots.write().unwrap_or_else(PoisonError::into_inner);
+        let mut slots = self.shared.slots.write();
         if let Some(place) = slots.get_mut(usize::from(slot)) {
             *place = Some(node);
         }
@@ -116,7 +117,7 @@ impl Cluster {
 
 impl Shared {
     fn at(&self, address: &HostPort) -> Arc<Node> {
-        let mut nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut nodes = self.nodes.lock();
         let node = nodes.entry(address.clone()).or_insert_with(|| {
             let authority = if self.connector.are_master_queries_disabled() {
                 Authority::unwatched(&self.connector)
@@ -129,7 +130,7 @@ impl Shared {
     }
 
     fn all_nodes(&self) -> Vec<Arc<Node>> {
-        let nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
+        let nodes = self.nodes.lock();
         nodes.values().cloned().collect()
     }
 
@@ -143,9 +144,9 @@ impl Shared {
                 }
             }
         }
-        *self.slots.write().unwrap_or_else(PoisonError::into_inner) = fresh;
+        *self.slots.write() = fresh;
         let masters: HashSet<_> = ranges.iter().map(|range| &range.master).collect();
-        let mut nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut nodes = self.nodes.lock();
         nodes.retain(|address, _| masters.contains(address));
     }
 

@@ -1,11 +1,12 @@
 //! Queries all Sentinels together in rounds, and keeps the last result.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::future::join_all;
+use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
 use super::query::{Answer, Sentinel};
@@ -164,8 +165,7 @@ impl Sentinels {
         if !is_reconfiguring {
             return false;
         }
-        let state = self.reconfiguration.lock();
-        let mut state = state.unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.reconfiguration.lock();
         state.lasts_for(master, epoch, self.clock.elapsed()) < RECONFIGURATION_MAX
     }
 
