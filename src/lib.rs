@@ -6,7 +6,7 @@
 //!
 //! # Rooms
 //!
-//! From the lowest to the highest: a room names only rooms above it in this table.
+//! The foundation comes first: a room names only rooms that stand earlier in this table.
 //!
 //! | room | holds |
 //! |---|---|
@@ -71,7 +71,7 @@
 //!   counted later: `tests/e2e/outage/test_drills.py`.
 //! - With `auto` and `replicated` no acknowledged write is lost when a replica is promoted, even
 //!   while the old master is alive, and no two masters decide: `tests/failover`,
-//!   `redis/client/replicas/simulation.rs`.
+//!   `src/redis/client/replicas/simulation.rs`.
 //! - A loss of acknowledged writes by Redis is detected by each sidecar that had seen them, and
 //!   nothing else is reported as a loss: `tests/redis_suites/facts_lost`.
 //! - Files that imquota writes can be read by its user alone, whatever the umask is:

@@ -33,7 +33,8 @@
 //! ones have to (`replicas`), `acknowledgements` has them acknowledge immediately, `sentinel` and
 //! `cluster` find the master and act as the `authority` on whether it still is one, `open` rejects
 //! configurations that cannot work, `server_info` reads what a server reports about itself,
-//! `config_check` checks the servers' settings, and this file retries calls that had no effect.
+//! `config_check` checks the servers' settings, and `topology` selects the server of a call and
+//! retries calls that had no effect, within the budget of `retry`.
 
 mod acknowledgements;
 mod authority;
