@@ -177,7 +177,7 @@ async fn a_background_task_that_panics_ends_the_process() {
     let _one = ONE_AT_A_TIME.lock().await;
     let sidecar = Sidecar::start().await;
     sidecar.client().await.get_usage(usage()).await.expect("it serves");
-    sidecar.panic_for("imquota::server::issuing");
+    sidecar.panic_for("imquota::server::statement_issuer");
     let ended = sidecar.ended().await;
     assert!(matches!(ended, Err(ServeError::TaskPanicked)), "{ended:?}");
     logged();

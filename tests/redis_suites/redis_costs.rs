@@ -96,7 +96,7 @@ async fn an_unknown_app_costs_two_more_calls_once() {
 /// at the same time, the directory; writes the record; and writes the limits of the three parts.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_purchase_is_eight_script_calls() {
-    let (redis, app) = (Standalone::start(), app("calls of a purchase"));
+    let (redis, app) = (Standalone::start(), app("purchase"));
     let service = service(&redis).await;
     service.register(&app, "r0").await.expect("registered");
     let mut fewest = u64::MAX;
