@@ -49,7 +49,7 @@ impl Backup {
 pub async fn run(args: Backup) -> Result<Exit, Error> {
     let failed = |error| Error::WriteFile { path: args.out.clone(), error };
     if args.out.exists() {
-        return Err(failed(std::io::ErrorKind::AlreadyExists.into()));
+        return Err(Error::Exists { path: args.out });
     }
     let session = Session::open(args.to.target()?, args.flags).await?;
     let part = part_path(&args.out);

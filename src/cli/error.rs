@@ -144,6 +144,9 @@ pub enum Error {
         /// Token of the last event printed.
         token: String,
     },
+    /// The store has no id.
+    #[error("the store is embedded or in memory and has no id; ids are for stores in Redis")]
+    NoStoreId,
     /// The audit log was changed.
     #[error("the audit log was tampered with: {0}")]
     Audit(String),
@@ -164,6 +167,14 @@ pub enum Error {
 }
 
 impl Error {
+    /// Returns whether the sidecar returned one of these codes.
+    pub fn is_of(&self, codes: &[Code]) -> bool {
+        match self {
+            Self::Status(status) | Self::ReadStatus(status) => codes.contains(&status.code()),
+            _ => false,
+        }
+    }
+
     /// Returns whether a retry of the call may succeed, or its outcome is unknown.
     pub fn may_retry(&self) -> bool {
         match self {
@@ -281,7 +292,7 @@ fn describe(status: &Status, is_change: bool) -> String {
             }
             // The message of every other reason states the outcome.
             if is_change && (reason.is_empty() || reason == TIMED_OUT) {
-                text += "\nIts outcome is unknown: it may have been applied.";
+                text += "\nThe outcome of the change is unknown: it may have been applied.";
             }
         }
         Code::Unauthenticated => {
@@ -289,7 +300,8 @@ fn describe(status: &Status, is_change: bool) -> String {
                      client certificate by --tls-cert and --tls-key.";
         }
         Code::Unimplemented => {
-            text += "\nThis address does not serve the service; AdminService has its own listener.";
+            text += "\nThis address does not serve the service: QuotaService is served on --listen \
+                     (port 50051 by default), AdminService on --admin-listen (port 50052).";
         }
         _ => {}
     }

@@ -62,6 +62,7 @@ impl Object {
             }
             Error::Signals(_) => new("INTERNAL", "NO_SIGNALS"),
             Error::Interrupted(_) => new("UNAVAILABLE", "COMPARISON_CUT_OFF"),
+            Error::NoStoreId => new("FAILED_PRECONDITION", "STORE_HAS_NO_ID"),
             Error::Audit(_) => new("DATA_LOSS", "AUDIT_LOG_TAMPERED"),
             Error::HeadNotFound { head, .. } => {
                 new("NOT_FOUND", "AUDIT_HEAD_NOT_FOUND").with("head", head.as_str())

@@ -41,7 +41,8 @@ pub async fn run(args: Health) -> Result<Exit, Error> {
     let session = Session::open(args.to.target()?, args.flags).await?;
     let request = session.request(HealthCheckRequest { service: args.service });
     let response = HealthClient::new(session.channel()).check(request).await;
-    let status = response.map_err(|status| session.explain(status))?.into_inner().status();
+    let status =
+        response.map_err(|status| session.explain(status).for_read())?.into_inner().status();
     let name = status.as_str_name();
     output::show_other(&format!("{name}\n"), &json!({"status": name}), session.format())?;
     Ok(if status == ServingStatus::Serving { Exit::Done } else { Exit::Failed })

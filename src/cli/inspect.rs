@@ -219,6 +219,9 @@ impl Inspect {
                 let state =
                     state.map_err(|status| session.explain(status).for_read())?.into_inner();
                 let id = state.store_id;
+                if id.is_empty() {
+                    return Err(Error::NoStoreId);
+                }
                 let object = json!({"store_id": id});
                 output::show_other(&format!("{id}\n"), &object, session.format())?;
                 Ok(Exit::Done)
@@ -312,7 +315,7 @@ async fn verify(
             ..pb::ListAuditEventsRequest::default()
         };
         let answer = client.list_audit_events(session.request(request)).await;
-        let answer = answer.map_err(|status| session.explain(status))?.into_inner();
+        let answer = answer.map_err(|status| session.explain(status).for_read())?.into_inner();
         for event in answer.events {
             let entry = crate::grpc::audit_entry(event).map_err(Error::Audit)?;
             entry.verify(&head).map_err(|fault| Error::Audit(fault.to_string()))?;

@@ -116,7 +116,12 @@ impl TlsFlags {
                 Some(Arc::new(pair.map_err(|error| unusable("--tls-cert", certificate, &error))?))
             }
             (None, None) => None,
-            _ => return Err(Error::Tls("--tls-cert and --tls-key need each other".to_owned())),
+            _ => {
+                return Err(Error::Tls(
+                    "--tls-cert and --tls-key are only valid together; add the missing one"
+                        .to_owned(),
+                ));
+            }
         };
         Ok(ClientIdentity { certificate, was_requested: AtomicBool::new(false) })
     }

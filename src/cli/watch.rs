@@ -5,7 +5,7 @@
 //! without a message.
 
 use clap::Args;
-use tonic::Status;
+use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
 use super::Exit;
@@ -48,8 +48,10 @@ impl Watch {
     pub async fn run(self, session: &Session) -> Result<Exit, Error> {
         let mut token = self.after.clone();
         let end = self.follow(session, &mut token).await;
+        // To resume with a token that is refused would not help.
         end.map_err(|error| match token.as_str() {
             "" => error,
+            _ if error.is_of(&[Code::InvalidArgument, Code::OutOfRange]) => error,
             _ => Error::Watch { error: Box::new(error), token },
         })
     }
@@ -64,7 +66,7 @@ impl Watch {
                 kinds: self.kinds.iter().copied().map(i32::from).collect(),
             };
             let responses = client.watch_events(session.without_deadline(request)).await;
-            let responses = responses.map_err(|status| session.explain(status))?;
+            let responses = responses.map_err(|status| session.explain(status).for_read())?;
             let zone = zone_of(responses.metadata());
             let mut responses = responses.into_inner();
             loop {

@@ -281,7 +281,10 @@ fn pair(sources: &mut Sources<'_>, [certificate, key]: [&Setting; 2]) -> Option<
         [Some((certificate, _)), Some((key, _))] => Some((certificate, key)),
         [None, None] => None,
         [Some((_, by)), None] | [None, Some((_, by))] => {
-            let message = format!("{} and {} need each other", certificate.key, key.key);
+            let message = format!(
+                "{} and {} are only valid together; add the missing one",
+                certificate.key, key.key
+            );
             sources.report_conflict(&by, message, &[certificate, key]);
             None
         }

@@ -172,7 +172,9 @@ fn store(sources: &mut Sources<'_>, resilience: &Condition) -> Store {
     let certificate = match (certificate, key) {
         (Some((certificate, _)), Some((key, _))) => Some((certificate, key)),
         (Some((_, by)), None) | (None, Some((_, by))) => {
-            let message = "redis_tls_cert and redis_tls_key need each other".to_owned();
+            let message =
+                "redis_tls_cert and redis_tls_key are only valid together; add the missing one"
+                    .to_owned();
             let with = [&settings::REDIS_TLS_CERT, &settings::REDIS_TLS_KEY];
             sources.report_conflict(&by, message, &with);
             None

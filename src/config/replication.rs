@@ -17,8 +17,8 @@ pub(super) const DURABILITY: Setting = Setting {
     kind: Kind::Text,
     value_name: "LEVEL",
     default: Some("auto"),
-    help: "Redis only: answer when every replica has it, if there are any (`auto`), never without \
-           one (`replicated`), or when the master has it (`local`)",
+    help: "Redis only: answer when every replica has the write, if there are any (`auto`), never \
+           without one (`replicated`), or when the master has it (`local`)",
 };
 
 pub(super) const REPLICAS_CONFIRMING: Setting = Setting {
@@ -39,7 +39,7 @@ pub(super) const REPLICA_LAG_MAX_MS: Setting = Setting {
     kind: Kind::Number,
     value_name: "MS",
     default: Some("1000"),
-    help: "Longest time for a replica to confirm, before calls proceed without it: 50 to 60000",
+    help: "Longest time for a replica to confirm, before it may be left behind: 50 to 60000",
 };
 
 /// Reads the settings of this file.

@@ -46,7 +46,7 @@ pub(super) const JOURNAL: Setting = Setting {
     kind: Kind::Text,
     value_name: "DIR",
     default: Some("imquota-journal"),
-    help: "Directory of operations decided while Redis is absent; with \"off\" none are",
+    help: "Directory of operations decided while Redis is absent; \"off\": none are decided then",
 };
 
 pub(super) const STATE_DIR: Setting = Setting {
@@ -57,7 +57,7 @@ pub(super) const STATE_DIR: Setting = Setting {
     value_name: "DIR",
     default: None,
     help: "Directory that records which Redis store was opened, so that a start detects one \
-           that was emptied [default: the journal's directory, even if that is \"off\"]",
+           that was emptied [default: imquota-journal, or the journal's directory]",
 };
 
 pub(super) const STORE_ID: Setting = Setting {
@@ -77,8 +77,8 @@ pub(super) const SUBJECTS_IN_FLIGHT_MAX: Setting = Setting {
     kind: Kind::Number,
     value_name: "COUNT",
     default: Some("4096"),
-    help: "Most users and groups with operations in flight at each server of the store; of each \
-           app 16 times as many wait: 1 to 100000",
+    help: "Most users and groups with operations in flight at each server of the store; at most \
+           16 times this number of each app wait: 1 to 100000",
 };
 
 pub(super) const WORKER_THREADS: Setting = Setting {

@@ -4,8 +4,8 @@ use super::settings::{Kind, Setting};
 use super::sources::Sources;
 
 /// Replacement of the bounds that counted calls.
-const COUNTS_SUBJECTS: &str = "is retired: set subjects_in_flight_max, which counts users and \
-    groups; apps are served fairly, so that none needs a share";
+const COUNTS_SUBJECTS: &str = "was removed: set subjects_in_flight_max, which counts users and \
+    groups; apps are served fairly without a share";
 
 /// Settings that are only refused; their help states the replacement.
 pub(super) static RETIRED: [Setting; 3] = [

@@ -163,7 +163,7 @@ pub(super) const MANAGEMENT_LISTEN: Setting = Setting {
     kind: Kind::Text,
     value_name: "ADDRESS",
     default: Some("127.0.0.1:9090"),
-    help: "Address of /metrics over HTTP: `HOST:PORT` or `off`",
+    help: "Address of /metrics and the probes over HTTP: `HOST:PORT` or `off`",
 };
 
 pub(super) const CATALOG: Setting = Setting {

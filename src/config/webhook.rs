@@ -36,7 +36,9 @@ pub(super) fn read(sources: &mut Sources<'_>) -> Option<Target> {
     match (url, secret) {
         (Some((url, _)), Some((secret, _))) => Some(Target { url, secret }),
         (Some((_, by)), None) | (None, Some((_, by))) => {
-            let message = "webhook_url and webhook_secret_file need each other".to_owned();
+            let message =
+                "webhook_url and webhook_secret_file are only valid together; add the missing one"
+                    .to_owned();
             sources.report_conflict(&by, message, &[&WEBHOOK_URL, &WEBHOOK_SECRET_FILE]);
             None
         }

@@ -176,7 +176,7 @@ pub enum Refusal {
     #[error("the app has bought no edition to renew; purchase one instead")]
     NothingToRenew,
     /// The edition does not allow add-ons.
-    #[error("edition \"{0}\" may not buy add-ons")]
+    #[error("edition \"{0}\" does not allow add-ons")]
     AddOnsNotAllowed(Name),
     /// The edition has stopped; add-ons need an edition that is in force.
     #[error("edition \"{0}\" has stopped; renew it first")]
@@ -253,7 +253,7 @@ pub enum Refusal {
         offer: Option<Name>,
     },
     /// The retention is out of range.
-    #[error("must be {free_days}, which switches it off, to {days_max}, not {days}")]
+    #[error("must be {free_days} (free of charge) to {days_max}, not {days}")]
     RetentionDays {
         /// The number of days requested.
         days: u32,
@@ -263,7 +263,7 @@ pub enum Refusal {
         days_max: u32,
     },
     /// Purchases cannot be dated in the future.
-    #[error("effective_at {at} lies in the future; it is {now}")]
+    #[error("effective_at {at} lies in the future; the time is now {now}")]
     InTheFuture {
         /// The instant requested.
         at: String,

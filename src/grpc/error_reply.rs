@@ -135,15 +135,19 @@ impl From<ErrorReply> for pb::ApplyError {
     }
 }
 
-/// Returns the status of a stream whose caller has gone away; it is not sent.
+/// Returns the status of a stream whose caller has disconnected; it is not sent.
 pub fn of_gone() -> Status {
-    Status::cancelled("the caller has gone away")
+    Status::cancelled("the caller has disconnected")
 }
 
 fn summary(invalid: &Invalid) -> String {
     let mut violations = invalid.violations.iter();
     let first = violations.next().map_or_else(String::new, |Violation { field, description }| {
-        format!("{field} {description}")
+        if description.starts_with("the ") {
+            format!("{field}: {description}")
+        } else {
+            format!("{field} {description}")
+        }
     });
     match violations.len() {
         0 => first,

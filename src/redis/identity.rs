@@ -94,7 +94,7 @@ impl Known {
     pub fn compare(&self, found: &Identity) -> Match {
         let lost = |why: String| Match::Lost(why);
         if found.is_empty() {
-            return lost("it has no identity".to_owned());
+            return lost("its key imquota:identity is missing".to_owned());
         }
         if found.format != FORMAT {
             return lost(format!("its data has format \"{}\"", found.format));

@@ -163,7 +163,7 @@ impl Standing {
         self.save();
         self.phase.store(OPEN, Ordering::Release);
         let Identity { id, generation, .. } = found;
-        info!(store_id = id, generation, before = before.generation, "store open: it is whole");
+        info!(store_id = id, generation, "store recovered: it has its facts or was accepted");
         self.changed();
     }
 

@@ -79,7 +79,7 @@ impl StateFile {
         let failed = |why: String| StateFileError {
             path: path.clone(),
             why,
-            hint: "repair it, or move it away to start without a saved state",
+            hint: "repair it, or rename it to start without a saved state",
         };
         let bytes = match fs::read(&path) {
             Ok(bytes) => bytes,

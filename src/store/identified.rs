@@ -49,7 +49,7 @@ pub enum AcceptError {
     #[error("the store has not lost its facts; there is nothing to accept")]
     NotLost,
     /// The store is in this process.
-    #[error("the facts are in this process; only a store in Redis is accepted")]
+    #[error("the store is embedded or in memory; only a store in Redis is accepted")]
     Elsewhere,
     /// The servers hold another store, which has all its facts.
     #[error(

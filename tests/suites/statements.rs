@@ -321,8 +321,8 @@ async fn the_retention_is_set_once_by_a_request_and_within_bounds() {
     assert_eq!(again.view.record.retentions, made.view.record.retentions);
     for (request, days, told) in [
         ("r1", 31, "days was 30 and is 31 now"),
-        ("r2", 6, "must be 7, which switches it off, to 360, not 6"),
-        ("r2", 361, "must be 7, which switches it off, to 360, not 361"),
+        ("r2", 6, "must be 7 (free of charge) to 360, not 6"),
+        ("r2", 361, "must be 7 (free of charge) to 360, not 361"),
     ] {
         let error = service.change(&app, request, set(days)).await.expect_err("refused");
         assert!(error.contains(told), "{error}");

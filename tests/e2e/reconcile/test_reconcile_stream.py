@@ -143,7 +143,7 @@ def test_a_subject_that_comes_twice_is_refused(untouched, part):
     for messages in ([facts(**part), facts(**part)], [facts(**twice)]):
         error = refused(untouched, begin(untouched), *messages, END)
         assert list(bad_fields(error)) == ["facts"]
-        assert "came before" in error.details()
+        assert "is in two messages" in error.details()
 
 
 def test_repairs_need_changes_that_are_tracked_since_before_the_export(sidecar):

@@ -143,5 +143,8 @@ async fn a_sidecar_does_not_start_with_a_catalog_that_lacks_a_type_in_use() {
     let mut sidecar = Binary::start(&embedded(directory.path()), &["--catalog", &catalog]);
     assert_eq!(sidecar.end(END_MAX), Some(1));
     let log = sidecar.log();
-    assert!(log.contains("error=the catalog does not match the store") && log.contains("Lounge"), "{log}");
+    assert!(
+        log.contains("error=the catalog does not match the store") && log.contains("Lounge"),
+        "{log}"
+    );
 }

@@ -238,7 +238,11 @@ async fn errors_of_encrypted_connections_name_the_cause() {
         (&named_plain, vec![], "If the sidecar requires TLS there, use https://127.0.0.1:"),
         (&named_plain, trust.to_vec(), "http:// is not encrypted; use https://127.0.0.1:"),
         (&open_there, trust.to_vec(), "does not use TLS there; use http://HOST:PORT"),
-        (&there, vec!["--tls-cert", &certificate], "--tls-cert and --tls-key need each other"),
+        (
+            &there,
+            vec!["--tls-cert", &certificate],
+            "--tls-cert and --tls-key are only valid together",
+        ),
         (&there, vec!["--tls-ca", &key], "must hold at least one certificate in PEM"),
         (&there, vec!["--tls-ca", "/no/such"], "cannot read /no/such"),
         (&socket, trust.to_vec(), "a Unix socket is not encrypted"),

@@ -40,7 +40,7 @@ fn settings_without_protection_are_refused_with_a_message() {
             "--admin-listen: 10.0.0.1:1 can be reached from other machines, so it needs \
              encryption: set admin_tls_cert and admin_tls_key; or use a loopback",
         ),
-        (vec![pair[0]], "--tls-cert: tls_cert and tls_key need each other"),
+        (vec![pair[0]], "--tls-cert: tls_cert and tls_key are only valid together"),
         (vec![("admin-tls-key", file)], "--admin-tls-key: admin_tls_cert and admin_tls_key need"),
         (vec![("tls-client-ca", file)], "--tls-client-ca: needs tls_cert and tls_key"),
         (

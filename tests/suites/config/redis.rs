@@ -85,7 +85,7 @@ fn other_stores_ignore_redis_settings() {
 #[test]
 fn half_a_certificate_and_wrong_values_are_refused() {
     for (argument, said) in [
-        ("--redis-tls-key=Cargo.toml", "need each other"),
+        ("--redis-tls-key=Cargo.toml", "are only valid together"),
         ("--redis-password-file=/nowhere", "must be a file that can be read"),
         ("--redis-password-file=Cargo.lock", "must be a file of 1 to 1024 bytes"),
         ("--durability=some", "must be \"auto\", \"replicated\" or \"local\""),

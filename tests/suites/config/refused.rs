@@ -55,9 +55,9 @@ fn an_invalid_value_is_refused_with_the_valid_ones() {
             "100001",
             "must be a whole number from 1 to 100000, not \"100001\"".into(),
         ),
-        ("in-flight-max", "9", "is retired: set subjects_in_flight_max, which counts".into()),
-        ("app-share-percent", "50", "is retired: set subjects_in_flight_max, which".into()),
-        ("redis-in-flight-max", "9", "is retired: set subjects_in_flight_max, which".into()),
+        ("in-flight-max", "9", "was removed: set subjects_in_flight_max, which counts".into()),
+        ("app-share-percent", "50", "was removed: set subjects_in_flight_max, which".into()),
+        ("redis-in-flight-max", "9", "was removed: set subjects_in_flight_max, which".into()),
         ("apply-in-flight-max", "0", "must be a whole number from 1 to 10000, not \"0\"".into()),
     ] {
         let error = load(&[&format!("--{flag}={value}")], &[], None).expect_err(value);
@@ -72,8 +72,8 @@ fn a_retired_setting_is_refused_in_the_environment_and_the_file_too() {
     let error = load(&[], &env, Some("redis_in_flight_max = 7")).expect_err("retired");
     let lines: Vec<_> = error.lines().collect();
     assert_eq!(lines.len(), 2, "{error}");
-    assert!(lines[0].starts_with("IMQUOTA_IN_FLIGHT_MAX: is retired: set subjects_in"), "{error}");
-    assert!(lines[1].contains("redis_in_flight_max: is retired"), "{error}");
+    assert!(lines[0].starts_with("IMQUOTA_IN_FLIGHT_MAX: was removed: set subjects_in"), "{error}");
+    assert!(lines[1].contains("redis_in_flight_max: was removed"), "{error}");
 }
 
 #[test]
@@ -230,7 +230,7 @@ fn consequences_of_an_error_are_not_reported() {
             "",
             format!("_LISTN: {unknown}"),
         ),
-        // Two settings that need each other.
+        // Two settings that are only valid together.
         (&["--tls-key=Cargo.toml"], ("IMQUOTA_TLS_CERT", file), "", "must be a file".into()),
         (&["--tls-client-ca=Cargo.toml"], ("IMQUOTA_TLS_CRT", "c"), "", unknown.into()),
         (&["--redis-tls-key=Cargo.toml"], ("IMQUOTA_REDIS_TLS_CERT", file), "", "must be".into()),

@@ -44,8 +44,8 @@ fn errors_of_webhook_settings_name_the_setting() {
     let url = format!("--webhook-url={URL}");
     let secret = |file| format!("--webhook-secret-file={}", path(file));
     for (arguments, wanted) in [
-        (vec![url.clone()], "webhook_url and webhook_secret_file need each other"),
-        (vec![secret(&good)], "webhook_url and webhook_secret_file need each other"),
+        (vec![url.clone()], "webhook_url and webhook_secret_file are only valid together"),
+        (vec![secret(&good)], "webhook_url and webhook_secret_file are only valid together"),
         (vec![url.clone(), secret(&short)], "must be a file of 16 to 1024 bytes"),
         (vec![url.clone(), secret(&long)], "must be a file of 16 to 1024 bytes"),
         (vec![url, "--webhook-secret-file=/no/such".into()], "--webhook-secret-file: must be a"),

@@ -160,7 +160,7 @@ impl Purchases {
     fn check_add_on(&self, rules: &Rules, add_on: usize, at: i64) -> Result<(), &'static str> {
         match self.edition_at(at) {
             (_, State::Stopped) => return Err("renew it first"),
-            (0, _) => return Err("may not buy add-ons"),
+            (0, _) => return Err("does not allow add-ons"),
             _ => {}
         }
         let raises = rules.add_ons[add_on].raises;

@@ -74,7 +74,7 @@ pub enum ReconcileError {
         since: String,
     },
     /// The export would have been begun in the future.
-    #[error("the export was begun at {as_of}, which lies in the future: it is {now}")]
+    #[error("the export was begun at {as_of}, which lies in the future; the time is now {now}")]
     InTheFuture {
         /// Instant at which the export was begun.
         as_of: String,
@@ -82,7 +82,7 @@ pub enum ReconcileError {
         now: String,
     },
     /// A user or group was in two parts.
-    #[error("{0} came before in this stream; a user or group has to stand in one message, whole")]
+    #[error("{0} is in two messages of this stream; send each user or group in one")]
     Twice(String),
     /// The export has more subjects than can be remembered.
     #[error("the export has more than {0} users or groups, which is the most")]
