@@ -23,7 +23,8 @@ const BACKLOG: u32 = 1024;
 /// Error of a listener that cannot be opened.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "cannot listen on {address}: {source}; end the process that has the address, or choose another one"
+    "cannot listen on {address}: {source}; end the process that has the address, or choose another \
+     one"
 )]
 pub struct BindError {
     address: String,

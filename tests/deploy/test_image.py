@@ -66,7 +66,7 @@ def test_docker_compose_names_files_that_exist_and_settings_that_do():
     helps.append(run(binary(), "help", "connection"))
     known = " ".join(" ".join(helps).split())
     for setting in COMPOSED["imquota"]["environment"]:
-        assert f"env: {setting}]" in known or f"what {setting} names" in known, setting
+        assert f"env: {setting}]" in known or f"address in {setting}," in known, setting
 
 
 def test_prometheus_accepts_the_configuration_of_docker_compose():

@@ -252,6 +252,7 @@ fn the_file_is_named_by_flag_or_environment() {
 #[test]
 fn help_names_the_other_sources_and_the_default() {
     let help = command().term_width(200).render_long_help().to_string();
+    let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
     for setting in SETTINGS {
         for part in [
             Some(format!("--{}", setting.flag)),

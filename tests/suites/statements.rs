@@ -196,7 +196,7 @@ async fn there_is_no_statement_of_a_month_without_figures() {
     assert_eq!(unknown, Err(AdminError::UnknownApp(app.clone())));
     service.register(&app, "r0").await.expect("registered");
     for (text, told) in [
-        ("2019-09", "2019-09 has not begun; it is 2019-08"),
+        ("2019-09", "2019-09 has not begun; the current month is 2019-08"),
         ("2019-07", "app \"new\" was registered in 2019-08; there is no statement of 2019-07"),
     ] {
         let error = of(&service, &app, text).await.expect_err("refused").to_string();

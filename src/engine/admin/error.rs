@@ -42,7 +42,7 @@ pub enum AdminError {
     #[error("app \"{0}\" has had {RETENTIONS_MAX} changes of its retention, which is the most")]
     TooManyRetentions(AppId),
     /// There is no statement of a month that has not begun.
-    #[error("{month} has not begun; the time is now {now}")]
+    #[error("{month} has not begun; the current month is {now}")]
     NotBegun {
         /// The month requested.
         month: Month,

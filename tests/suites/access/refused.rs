@@ -41,7 +41,7 @@ fn settings_without_protection_are_refused_with_a_message() {
              encryption: set admin_tls_cert and admin_tls_key; or use a loopback",
         ),
         (vec![pair[0]], "--tls-cert: tls_cert and tls_key are only valid together"),
-        (vec![("admin-tls-key", file)], "--admin-tls-key: admin_tls_cert and admin_tls_key need"),
+        (vec![("admin-tls-key", file)], "--admin-tls-key: admin_tls_cert and admin_tls_key are"),
         (vec![("tls-client-ca", file)], "--tls-client-ca: needs tls_cert and tls_key"),
         (
             vec![("admin-tls-client-ca", file), pair[0], pair[1]],
