@@ -97,7 +97,7 @@ def test_the_command_line_shows_the_statement_and_writes_files(billed, tmp_path)
     app, sidecar = billed
     shown = command(sidecar, "--month", "2019-08")
     assert shown.returncode == 0, shown.stderr
-    assert "billed 2019-08: running; final on 2019-09-03T00:00:00+08:00" in shown.stdout
+    assert "billed 2019-08: not final; final on 2019-09-03T00:00:00+08:00" in shown.stdout
     for line in app.statement("2019-08").lines:
         assert line.description in shown.stdout
     page = tmp_path / "statement.html"
