@@ -9,9 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::connection::ManagedConnection;
-use super::retry::Task;
 
 /// A number of replicas that no server has.
 const REPLICAS: u32 = 1_000_000;
@@ -23,14 +23,15 @@ const REPLY_TIMEOUT: Duration = Duration::from_secs(1);
 /// Requests acknowledgements from the replicas of one server.
 pub(super) struct Acknowledgements {
     requested: Arc<Notify>,
-    _task: Task,
+    _task: AbortOnDropHandle<()>,
 }
 
 impl Acknowledgements {
     /// Sends requests on that connection slot, which no call may use: `WAIT` blocks it.
     pub(super) fn new(managed: ManagedConnection) -> Self {
         let requested = Arc::new(Notify::new());
-        let task = Task::spawn(send_requests(managed, Arc::clone(&requested)));
+        let task =
+            AbortOnDropHandle::new(tokio::spawn(send_requests(managed, Arc::clone(&requested))));
         Self { requested, _task: task }
     }
 

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use redis::{Cmd, Pipeline, Value};
 use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio_util::task::AbortOnDropHandle;
 
 use super::confirmations::Confirmations;
 use super::connection::{Connection, ManagedConnection};
@@ -21,7 +22,7 @@ use super::node::CONNECTION_WAIT_MAX;
 use super::probe::Probe;
 use super::replicas::Replica;
 use super::reply::{self, ReplicationState};
-use super::retry::{Deadline, Task};
+use super::retry::Deadline;
 use super::{Failure, Request};
 use crate::store::fair::Places;
 
@@ -59,7 +60,7 @@ pub(super) struct Batches {
     queue: mpsc::UnboundedSender<Job>,
     connections: [ManagedConnection; 2],
     confirmations: Arc<Confirmations>,
-    _loops: [Task; 2],
+    _loops: [AbortOnDropHandle<()>; 2],
 }
 
 /// The connection slot that a loop sends on, and the replicas that have to confirm.
@@ -78,7 +79,7 @@ impl Batches {
         let receiver: Queue = Arc::new(Mutex::new(receiver));
         let loops = connections.clone().map(|managed| {
             let sending = Sending { managed, confirmations: Arc::clone(confirmations) };
-            Task::spawn(send_batches(sending, Arc::clone(&receiver)))
+            AbortOnDropHandle::new(tokio::spawn(send_batches(sending, Arc::clone(&receiver))))
         });
         Self { queue, connections, confirmations: Arc::clone(confirmations), _loops: loops }
     }

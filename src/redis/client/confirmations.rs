@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::acknowledgements::Acknowledgements;
 use super::authority::{Authority, MasterStatus};
@@ -13,7 +14,6 @@ use super::connect::Connector;
 use super::connection::{Connection, ManagedConnection};
 use super::replicas::{Gate, Replica, Replicas, Rule};
 use super::reply::{self, ReplicationState};
-use super::retry::Task;
 use crate::clock::Stopwatch;
 use crate::redis::options::{Address, Durability};
 use crate::store::{Replication, Standing};
@@ -154,8 +154,8 @@ impl Confirmations {
     }
 
     /// Polls the server until the returned task is dropped.
-    pub(super) fn monitor(self: &Arc<Self>, managed: ManagedConnection) -> Task {
-        Task::spawn(monitor(Arc::clone(self), managed))
+    pub(super) fn monitor(self: &Arc<Self>, managed: ManagedConnection) -> AbortOnDropHandle<()> {
+        AbortOnDropHandle::new(tokio::spawn(monitor(Arc::clone(self), managed)))
     }
 
     /// Reads the list of replicas; returns how often a replica has been attached to the server.

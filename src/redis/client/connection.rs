@@ -7,11 +7,12 @@ use std::time::Duration;
 use redis::aio::MultiplexedConnection;
 use redis::{Cmd, Pipeline, RedisResult, Value};
 use tokio::sync::{Notify, watch};
+use tokio_util::task::AbortOnDropHandle;
 
 use super::Failure;
 use super::connect::{ConnectError, Connector};
 use super::inspect::{Compared, inspect};
-use super::retry::{self, Deadline, Task};
+use super::retry::{self, Deadline};
 use crate::clock::Stopwatch;
 use crate::redis::options::Address;
 
@@ -167,14 +168,15 @@ impl State {
 #[derive(Clone)]
 pub(super) struct ManagedConnection {
     state: watch::Receiver<State>,
-    _supervisor: Arc<Task>,
+    _supervisor: Arc<AbortOnDropHandle<()>>,
 }
 
 impl ManagedConnection {
     /// Connects in the background; a failed attempt or a lost connection notifies `alarm`.
     pub(super) fn new(address: Address, connector: Arc<Connector>, alarm: Arc<Notify>) -> Self {
         let (sender, state) = watch::channel(State::Down("not connected yet".to_owned()));
-        let supervisor = Task::spawn(supervise(address, connector, sender, alarm));
+        let supervisor =
+            AbortOnDropHandle::new(tokio::spawn(supervise(address, connector, sender, alarm)));
         Self { state, _supervisor: Arc::new(supervisor) }
     }
 

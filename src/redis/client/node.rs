@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use redis::{Cmd, Value};
 use tokio::sync::Notify;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::authority::Authority;
 use super::batch::Batches;
@@ -14,7 +15,7 @@ use super::connect::Connector;
 use super::connection::{Connection, ManagedConnection};
 use super::probe::Probe;
 use super::refusals::Refusals;
-use super::retry::{Deadline, Task};
+use super::retry::Deadline;
 use super::{Failure, Request, inspect, reply};
 use crate::clock::Clock;
 use crate::redis::options::{Address, Durability};
@@ -44,7 +45,7 @@ pub(super) struct Node {
 struct Confirmed {
     batches: Batches,
     confirmations: Arc<Confirmations>,
-    _monitor: Task,
+    _monitor: AbortOnDropHandle<()>,
 }
 
 impl Node {

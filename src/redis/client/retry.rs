@@ -105,23 +105,6 @@ impl RetryBudget {
     }
 }
 
-/// A background task that is aborted when this is dropped.
-#[derive(Debug)]
-pub(super) struct Task(tokio::task::JoinHandle<()>);
-
-impl Task {
-    /// Starts the task.
-    pub(super) fn spawn(work: impl Future<Output = ()> + Send + 'static) -> Self {
-        Self(tokio::spawn(work))
-    }
-}
-
-impl Drop for Task {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

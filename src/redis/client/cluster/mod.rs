@@ -10,12 +10,13 @@ use futures_util::future::join_all;
 use parking_lot::{Mutex, RwLock};
 use redis::Value;
 use tokio::sync::{Notify, OnceCell};
+use tokio_util::task::AbortOnDropHandle;
 
 use self::views::View;
 use super::authority::{Authority, MasterStatus};
 use super::connect::{ConnectError, Connector};
 use super::node::Node;
-use super::retry::{self, Deadline, Task};
+use super::retry::{self, Deadline};
 use super::slot::SLOTS;
 use super::{Failure, connection, reply};
 use crate::redis::options::{Address, HostPort};
@@ -40,7 +41,7 @@ pub(super) struct Range {
 /// The client's view of a cluster, kept up to date.
 pub(super) struct Cluster {
     shared: Arc<Shared>,
-    _task: Task,
+    _task: AbortOnDropHandle<()>,
 }
 
 /// State that the cluster's task and nodes share.
@@ -67,7 +68,7 @@ impl Cluster {
             slots: RwLock::new(vec![None; usize::from(SLOTS)]),
         });
         shared.apply(ranges);
-        Self { _task: Task::spawn(follow(Arc::clone(&shared))), shared }
+        Self { _task: AbortOnDropHandle::new(tokio::spawn(follow(Arc::clone(&shared)))), shared }
     }
 
     /// Returns the node that serves a slot.

@@ -11,11 +11,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::authority::Authority;
 use super::connect::Connector;
 use super::node::Node;
-use super::retry::Task;
 use crate::redis::options::{Address, HostPort};
 
 pub(super) use self::query::Answer;
@@ -26,13 +26,13 @@ pub(super) use self::rounds::Sentinels;
 pub(super) struct Watched {
     master: watch::Receiver<Arc<Node>>,
     sentinels: Arc<Sentinels>,
-    _tasks: [Task; 2],
+    _tasks: [AbortOnDropHandle<()>; 2],
 }
 
 /// The Sentinels while they are queried, before the first master is found.
 pub(super) struct Discovery {
     sentinels: Arc<Sentinels>,
-    querying: Task,
+    querying: AbortOnDropHandle<()>,
 }
 
 impl Discovery {
@@ -59,7 +59,11 @@ impl Discovery {
         let node = node_of(connector, &sentinels, master);
         let (sender, receiver) = watch::channel(node);
         let following = follow(Arc::clone(connector), Arc::clone(&sentinels), sender);
-        Watched { master: receiver, sentinels, _tasks: [querying, Task::spawn(following)] }
+        Watched {
+            master: receiver,
+            sentinels,
+            _tasks: [querying, AbortOnDropHandle::new(tokio::spawn(following))],
+        }
     }
 }
 

@@ -8,13 +8,13 @@ use futures_util::StreamExt;
 use futures_util::future::join_all;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
+use tokio_util::task::AbortOnDropHandle;
 
 use super::query::{Answer, Sentinel};
 use super::quorum::{Quorum, View, Vote};
 use crate::clock::Stopwatch;
 use crate::redis::client::authority::MasterStatus;
 use crate::redis::client::connect::Connector;
-use crate::redis::client::retry::Task;
 use crate::redis::options::{Address, HostPort};
 
 /// Time between two rounds in normal operation; messages of the Sentinels start one sooner.
@@ -91,8 +91,8 @@ impl Sentinels {
     }
 
     /// Runs rounds and subscriptions until the returned task is dropped.
-    pub(super) fn start(self: &Arc<Self>) -> Task {
-        Task::spawn(Arc::clone(self).run_rounds())
+    pub(super) fn start(self: &Arc<Self>) -> AbortOnDropHandle<()> {
+        AbortOnDropHandle::new(tokio::spawn(Arc::clone(self).run_rounds()))
     }
 
     /// Returns the result of a round that begins after this call.
@@ -173,7 +173,7 @@ impl Sentinels {
         let mut sentinels: Vec<Sentinel> = Vec::new();
         let mut votes: HashMap<Vote, Stopwatch> = HashMap::new();
         let mut others: Vec<HostPort> = Vec::new();
-        let mut subscriptions: HashMap<HostPort, Task> = HashMap::new();
+        let mut subscriptions: HashMap<HostPort, AbortOnDropHandle<()>> = HashMap::new();
         let (mut name_only, mut is_warned) = (None, false);
         loop {
             let wanted = self.configured.iter().chain(&others).take(SENTINELS_MAX);
@@ -210,12 +210,13 @@ impl Sentinels {
     /// Subscribes to these Sentinels and to no others.
     fn listen_to(
         self: &Arc<Self>,
-        subscriptions: &mut HashMap<HostPort, Task>,
+        subscriptions: &mut HashMap<HostPort, AbortOnDropHandle<()>>,
         sentinels: &[Sentinel],
     ) {
         subscriptions.retain(|address, _| sentinels.iter().any(|it| it.address == *address));
         for Sentinel { address, .. } in sentinels {
-            let listen = || Task::spawn(Arc::clone(self).listen(address.clone()));
+            let listen =
+                || AbortOnDropHandle::new(tokio::spawn(Arc::clone(self).listen(address.clone())));
             subscriptions.entry(address.clone()).or_insert_with(listen);
         }
     }
