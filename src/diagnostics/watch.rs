@@ -10,9 +10,10 @@ use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
 
 use super::{LoadError, read_file};
 
@@ -59,12 +60,12 @@ impl<T: Send + 'static> FileWatch<T> {
 
     /// Passes the parsed file to `handler` each time the content has changed, and for each message
     /// of `reload`, changed or not. For a file that cannot be read or violates rules it passes the
-    /// error, once for each content. Ends when `shutdown` becomes true or its sender is dropped; a
-    /// running handler is completed first.
+    /// error, once for each content. Ends when `shutdown` is cancelled; a running handler is
+    /// completed first.
     pub async fn run<H, F>(
         mut self,
         mut reload: mpsc::Receiver<()>,
-        mut shutdown: watch::Receiver<bool>,
+        shutdown: CancellationToken,
         mut handler: H,
     ) where
         H: FnMut(Result<T, LoadError>) -> F,
@@ -76,7 +77,7 @@ impl<T: Send + 'static> FileWatch<T> {
         loop {
             let requested = tokio::select! {
                 biased;
-                _ = shutdown.wait_for(|stop| *stop) => return,
+                () = shutdown.cancelled() => return,
                 message = reload.recv(), if reloadable => {
                     // Without a sender, only polling continues.
                     reloadable = message.is_some();

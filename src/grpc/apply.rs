@@ -15,8 +15,9 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::Map;
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Status, Streaming};
 
 use super::answer::FromDecision;
@@ -59,7 +60,7 @@ pub fn answer_stream(
     api: QuotaApi,
     request: Request<Streaming<pb::ApplyRequest>>,
     in_flight_max: usize,
-    shutdown: watch::Receiver<bool>,
+    shutdown: CancellationToken,
 ) -> Answers {
     let stream = Stream {
         timeout: timeout(request.metadata()),
@@ -91,16 +92,16 @@ struct Stream {
 type Sender = mpsc::Sender<ChargedAnswer>;
 
 impl Stream {
-    async fn run(mut self, api: QuotaApi, answers: Sender, mut shutdown: watch::Receiver<bool>) {
+    async fn run(mut self, api: QuotaApi, answers: Sender, shutdown: CancellationToken) {
         let in_flight = Arc::new(Semaphore::new(self.in_flight_max));
-        let mut age = self.connection_age.clone();
+        let age = self.connection_age.clone();
         let end = loop {
             // The semaphore is never closed.
             let Ok(permit) = in_flight.clone().acquire_owned().await else { break None };
             let request = tokio::select! {
                 biased;
                 status = age.reached(AFTER_AGE) => Err(status),
-                request = self.next(&mut shutdown) => request,
+                request = self.next(&shutdown) => request,
             };
             let request = match request {
                 Ok(Some(request)) => request,
@@ -134,12 +135,12 @@ impl Stream {
     /// Reads the next request; `None` if there are no more, an error if the stream is to end.
     async fn next(
         &mut self,
-        shutdown: &mut watch::Receiver<bool>,
+        shutdown: &CancellationToken,
     ) -> Result<Option<pb::ApplyRequest>, Status> {
         if self.shutdown_began.is_none() {
             tokio::select! {
                 message = self.requests.message() => return message,
-                _ = shutdown.wait_for(|down| *down) => {}
+                () = shutdown.cancelled() => {}
             }
         }
         let began = self.shutdown_began.get_or_insert_with(Stopwatch::start);

@@ -4,42 +4,34 @@
 //! the client gets GOAWAY, to connect anew, and streams that never end by themselves end with
 //! UNAVAILABLE, reason CONNECTION_AGE. Calls that end by themselves are not affected.
 
-use std::future::pending;
-
-use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 use tonic::{Extensions, Status};
 
 use super::error_reason::ErrorReason;
 use super::status::of_reason;
 
 /// Reports when the connection of a call has reached its age.
-#[derive(Debug, Clone)]
-pub struct ConnectionAge(Option<watch::Receiver<bool>>);
+#[derive(Debug, Clone, Default)]
+pub struct ConnectionAge(CancellationToken);
 
 impl ConnectionAge {
-    /// Creates the age of a connection whose sender sends `true` when it is reached.
+    /// Creates the age of a connection that cancels `reached` when it is reached.
     #[must_use]
-    pub fn new(reached: watch::Receiver<bool>) -> Self {
-        Self(Some(reached))
+    pub fn new(reached: CancellationToken) -> Self {
+        Self(reached)
     }
 
     /// Returns the age of the connection of a request. It is never reached if the request has none,
     /// as in tests.
     #[must_use]
     pub fn of(extensions: &Extensions) -> Self {
-        extensions.get().cloned().unwrap_or(Self(None))
+        extensions.get().cloned().unwrap_or_default()
     }
 
     /// Waits until the age is reached, and returns the status that ends the stream. `advice` is for
     /// the caller: how to continue. Cancel safe.
-    pub async fn reached(&mut self, advice: &str) -> Status {
-        let reached = match &mut self.0 {
-            Some(age) => age.wait_for(|reached| *reached).await.is_ok(),
-            None => false,
-        };
-        if !reached {
-            return pending().await;
-        }
+    pub async fn reached(&self, advice: &str) -> Status {
+        self.0.cancelled().await;
         let message =
             format!("the connection has reached its age (--connection-age-max-ms); {advice}");
         of_reason(ErrorReason::ConnectionAge, &message)

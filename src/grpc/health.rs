@@ -7,9 +7,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 use tonic_health::pb::health_server::{Health, HealthServer};
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
@@ -23,17 +24,17 @@ const LAST_STATUS_TIMEOUT: Duration = Duration::from_millis(100);
 /// Most statuses that wait for a slow watcher.
 const STATUSES_MAX: usize = 4;
 
-/// The health of a server that ends when `shutdown` becomes true.
+/// The health of a server that ends when `shutdown` is cancelled.
 #[derive(Clone)]
 pub struct HealthApi {
     inner: Arc<HealthService>,
-    shutdown: watch::Receiver<bool>,
+    shutdown: CancellationToken,
 }
 
 impl HealthApi {
     /// Creates the service over the statuses of a reporter.
     #[must_use]
-    pub fn new(reporter: HealthReporter, shutdown: watch::Receiver<bool>) -> Self {
+    pub fn new(reporter: HealthReporter, shutdown: CancellationToken) -> Self {
         let inner = Arc::new(HealthService::from_health_reporter(reporter));
         Self { inner, shutdown }
     }
@@ -62,16 +63,16 @@ impl Health for HealthApi {
         &self,
         request: Request<HealthCheckRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
-        let mut age = ConnectionAge::of(request.extensions());
+        let age = ConnectionAge::of(request.extensions());
         let mut statuses = self.inner.watch(request).await?.into_inner();
-        let mut shutdown = self.shutdown.clone();
+        let shutdown = self.shutdown.clone();
         let (sender, receiver) = mpsc::channel(STATUSES_MAX);
         tokio::spawn(async move {
             loop {
                 let status = tokio::select! {
                     status = statuses.next() => status,
                     () = sender.closed() => None,
-                    _ = shutdown.wait_for(|down| *down) => break,
+                    () = shutdown.cancelled() => break,
                     status = age.reached("watch again") => {
                         // A watcher that does not read has its stream ended without the status.
                         let _ = sender.try_send(Err(status));

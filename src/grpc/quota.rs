@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 use tonic::metadata::{AsciiMetadataValue, MetadataMap};
 use tonic::{Extensions, Request, Response, Status, Streaming};
 
@@ -28,20 +28,20 @@ pub struct QuotaApi {
     request_timeout: Duration,
     apply_in_flight_max: usize,
     force: Option<ForcePolicy>,
-    shutdown: watch::Receiver<bool>,
+    shutdown: CancellationToken,
 }
 
 impl QuotaApi {
     /// Creates the data plane. `request_timeout` bounds every decision, `apply_in_flight_max` the
     /// operations of one Apply stream in flight; `force` is the policy for mode FORCE, if it is
-    /// set; streams end when `shutdown` becomes true.
+    /// set; streams end when `shutdown` is cancelled.
     #[must_use]
     pub fn new(
         engine: Arc<Engine>,
         request_timeout: Duration,
         apply_in_flight_max: usize,
         force: Option<ForcePolicy>,
-        shutdown: watch::Receiver<bool>,
+        shutdown: CancellationToken,
     ) -> Self {
         Self { engine, request_timeout, apply_in_flight_max, force, shutdown }
     }
@@ -223,8 +223,12 @@ impl QuotaService for QuotaApi {
         &self,
         request: Request<Streaming<pb::ApplyRequest>>,
     ) -> Result<Response<Self::ApplyStream>, Status> {
-        let answers =
-            answer_stream(self.clone(), request, self.apply_in_flight_max, self.shutdown.clone());
+        let answers = answer_stream(
+            self.clone(),
+            request,
+            self.apply_in_flight_max,
+            self.shutdown.child_token(),
+        );
         Ok(Response::new(answers))
     }
 }

@@ -15,7 +15,8 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use redb::{Database, Durability, StorageError, WriteTransaction};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 use tracing::error;
 
 use super::store_clock::StoreClock;
@@ -118,7 +119,7 @@ pub struct Writer {
     /// Owned by the thread; gone when that has ended.
     database: Weak<Database>,
     closing: AtomicBool,
-    ended: watch::Receiver<bool>,
+    ended: CancellationToken,
 }
 
 impl Writer {
@@ -131,12 +132,12 @@ impl Writer {
     ) -> std::io::Result<Self> {
         let (queue, waiting) = mpsc::unbounded_channel();
         let turns = ArcSwap::new(Turns::of_batches(SUBJECTS_IN_FLIGHT_MAX));
-        let (end, ended) = watch::channel(false);
+        let ended = CancellationToken::new();
+        // It also signals the end if the thread panics.
+        let end = ended.clone().drop_guard();
         let database = Arc::new(database);
         let shared = Arc::downgrade(&database);
         std::thread::Builder::new().name("imquota-writer".into()).spawn(move || {
-            // The signal is also sent if the thread panics.
-            let end = EndSignal(end);
             let closed = work_and_close(&path, Purpose::Store, database, |database| {
                 write_all(database, (backing, &clock), waiting);
             });
@@ -224,9 +225,7 @@ impl Writer {
     }
 
     async fn wait_for_end(&self) {
-        let mut ended = self.ended.clone();
-        // An error means that the sender was dropped, which is the end too.
-        let _ = ended.wait_for(|ended| *ended).await;
+        self.ended.cancelled().await;
     }
 
     fn check_open(&self) -> Result<(), WriterError> {
@@ -237,15 +236,6 @@ impl Writer {
         self.check_open().err().unwrap_or_else(|| {
             WriterError::Failed("the store failed earlier and is not open".to_owned())
         })
-    }
-}
-
-/// Signals the end of the thread, when dropped.
-struct EndSignal(watch::Sender<bool>);
-
-impl Drop for EndSignal {
-    fn drop(&mut self) {
-        let _ = self.0.send(true);
     }
 }
 

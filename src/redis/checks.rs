@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
 use super::client::CallError;
@@ -167,15 +167,14 @@ impl Store {
 }
 
 /// Checks the store every second until the process cannot continue with it.
-pub async fn watch_store(store: Arc<Store>, fail: watch::Sender<bool>) {
+pub async fn watch_store(store: Arc<Store>, fail: CancellationToken) {
     let mut pace = interval(CHECK_INTERVAL);
     pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
     for turn in 0_usize.. {
         pace.tick().await;
         if !store.check_once(turn).await {
             error!("store accepted with another fingerprint key: restart this process");
-            // The receivers outlive this task.
-            let _ = fail.send(true);
+            fail.cancel();
             return;
         }
     }

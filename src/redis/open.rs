@@ -6,6 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::client::{self, Client};
@@ -94,7 +95,7 @@ impl OpenError {
 /// An open store in Redis, with the tasks that watch it.
 pub struct RedisStore {
     calls: Arc<Store>,
-    failed: watch::Receiver<bool>,
+    failed: CancellationToken,
     watching: JoinHandle<()>,
     watching_clocks: JoinHandle<()>,
     /// The directory of the saved observations and the task that writes them, if configured.
@@ -127,8 +128,8 @@ impl RedisStore {
         let standing = Standing::new(known, seen, file, loss);
         let calls = Arc::new(Store::new(client, clock, Fingerprints::new(key), standing));
         calls.check_marks().await;
-        let (fail, failed) = watch::channel(false);
-        let watching = tokio::spawn(checks::watch_store(calls.clone(), fail));
+        let failed = CancellationToken::new();
+        let watching = tokio::spawn(checks::watch_store(calls.clone(), failed.clone()));
         let watching_clocks = tokio::spawn(skew::watch_clocks(calls.clone()));
         let saving = remember(&calls, state_dir).await;
         Ok(Self { calls, failed, watching, watching_clocks, saving })
@@ -141,11 +142,7 @@ impl RedisStore {
 
     /// Waits until this process cannot continue with the store.
     pub async fn failed(&self) {
-        let mut failed = self.failed.clone();
-        if failed.wait_for(|failed| *failed).await.is_err() {
-            // The sender was dropped with the store, which has not failed.
-            std::future::pending::<()>().await;
-        }
+        self.failed.cancelled().await;
     }
 
     /// Waits for the calls in flight, closes all connections, and saves the observations.

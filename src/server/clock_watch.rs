@@ -6,8 +6,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::domain::clock_guard::{SKEW_MAX, SKEW_NOTICED};
@@ -41,11 +41,11 @@ impl Skew {
     }
 }
 
-/// Compares until `stopped` becomes true.
+/// Compares until `stopped` is cancelled.
 pub async fn watch_clocks(
     ledger: Arc<dyn Ledger>,
     metrics: Arc<Metrics>,
-    mut stopped: watch::Receiver<bool>,
+    stopped: CancellationToken,
 ) {
     let mut pace = interval(INTERVAL);
     pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -53,8 +53,7 @@ pub async fn watch_clocks(
     loop {
         tokio::select! {
             _ = pace.tick() => {}
-            // An error means that the sender was dropped, which is the end too.
-            _ = stopped.wait_for(|stop| *stop) => return,
+            () = stopped.cancelled() => return,
         }
         let skews = ledger.clock_skews();
         metrics.condition.clock_skews(&skews);

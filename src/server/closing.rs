@@ -7,8 +7,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
 use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
 
 use super::places::ConnectionState;
 use crate::config::Connections;
@@ -45,7 +45,7 @@ pub(super) struct Lifetime {
     age: Option<Duration>,
     age_grace: Duration,
     state: Arc<ConnectionState>,
-    stopped: watch::Receiver<bool>,
+    stopped: CancellationToken,
 }
 
 impl Lifetime {
@@ -55,7 +55,7 @@ impl Lifetime {
         bounds: &Connections,
         has_age: bool,
         state: Arc<ConnectionState>,
-        stopped: watch::Receiver<bool>,
+        stopped: CancellationToken,
     ) -> Self {
         let age = bounds.age_max.filter(|_| has_age);
         Self {
@@ -69,18 +69,17 @@ impl Lifetime {
     }
 
     /// Waits until the connection has to be closed, and returns the reason.
-    pub(super) async fn ends(&mut self) -> Ending {
+    pub(super) async fn ends(&self) -> Ending {
         tokio::select! {
             () = self.state.idle_for(self.idle_timeout) => Ending::Idle,
             () = sleep_for(self.age) => Ending::Age,
             () = self.state.evicted() => Ending::Evicted,
-            // An error means that the sender was dropped, which is the end too.
-            _ = self.stopped.wait_for(|stop| *stop) => Ending::Stopped,
+            () = self.stopped.cancelled() => Ending::Stopped,
         }
     }
 
     /// Waits until a connection that is closing for `ending` is to be dropped.
-    pub(super) async fn is_over(&mut self, mut ending: Ending) {
+    pub(super) async fn is_over(&self, mut ending: Ending) {
         if ending == Ending::Age {
             let state = &self.state;
             let unused = async {
@@ -91,7 +90,7 @@ impl Lifetime {
                 () = unused => return,
                 () = streams_are_over(state, self.age_grace) => return,
                 () = state.evicted() => Ending::Evicted,
-                _ = self.stopped.wait_for(|stop| *stop) => Ending::Stopped,
+                () = self.stopped.cancelled() => Ending::Stopped,
             };
         }
         if self.state.is_half_open() {

@@ -10,9 +10,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
 use super::ServeError;
@@ -82,11 +83,11 @@ impl Credentials {
         Ok(Self { access, data, admin, followed: followed.into() })
     }
 
-    /// Follows the files until `stopped` becomes true.
+    /// Follows the files until `stopped` is cancelled.
     pub async fn follow(
         self,
         mut reload: mpsc::Receiver<()>,
-        mut stopped: watch::Receiver<bool>,
+        stopped: CancellationToken,
         metrics: Arc<Metrics>,
     ) {
         if self.followed.is_empty() {
@@ -99,7 +100,7 @@ impl Credentials {
         loop {
             let requested = tokio::select! {
                 biased;
-                _ = stopped.wait_for(|stop| *stop) => return,
+                () = stopped.cancelled() => return,
                 message = reload.recv(), if reloadable => {
                     // Without a sender, only polling continues.
                     reloadable = message.is_some();
@@ -151,17 +152,17 @@ fn seen(path: impl AsRef<Path>) -> Seen {
     }
 }
 
-/// Duplicates each message to two receivers. They end when `from` ends, or when `stopped` becomes
-/// true.
+/// Duplicates each message to two receivers. They end when `from` ends, or when `stopped` is
+/// cancelled.
 pub fn to_both(
     mut from: mpsc::Receiver<()>,
-    mut stopped: watch::Receiver<bool>,
+    stopped: CancellationToken,
 ) -> [mpsc::Receiver<()>; 2] {
     let [one, other] = [(); 2].map(|()| mpsc::channel(1));
     tokio::spawn(async move {
         while tokio::select! {
             message = from.recv() => message.is_some(),
-            _ = stopped.wait_for(|stop| *stop) => false,
+            () = stopped.cancelled() => false,
         } {
             // A full queue means that a reload is pending anyway.
             let _ = one.0.try_send(());

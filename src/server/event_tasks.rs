@@ -8,9 +8,9 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::ServeError;
@@ -41,7 +41,7 @@ pub struct EventTaskInputs<'a> {
 /// The running tasks.
 pub struct EventTasks {
     tasks: JoinSet<()>,
-    stop: watch::Sender<bool>,
+    stop: CancellationToken,
 }
 
 impl EventTaskInputs<'_> {
@@ -52,17 +52,17 @@ impl EventTaskInputs<'_> {
         metrics: &Arc<Metrics>,
     ) -> Result<EventTasks, ServeError> {
         let Self { engine, directory, log, clock } = self;
-        let (stop, stopped) = watch::channel(false);
+        let stop = CancellationToken::new();
         let mut tasks = JoinSet::new();
         let publisher = EventPublisher::new(engine.clone(), directory, log.clone());
         begun("events", publisher.begin()).await;
-        tasks.spawn(publisher.run(stopped.clone()));
+        tasks.spawn(publisher.run(stop.clone()));
         if let Some(target) = target {
             let holder = random_name().map_err(SetUpError::Random)?;
             let webhook = Webhook::new(target, log, clock, metrics.clone(), holder)?;
             begun("webhook", webhook.begin()).await;
             let engine = engine.clone();
-            tasks.spawn(webhook.run(move || engine.catalog().zone, stopped));
+            tasks.spawn(webhook.run(move || engine.catalog().zone, stop.clone()));
         }
         Ok(EventTasks { tasks, stop })
     }
@@ -86,7 +86,7 @@ impl EventTasks {
 
     /// Delivers the remaining events, and ends.
     pub async fn end(mut self) {
-        let _ = self.stop.send(true);
+        self.stop.cancel();
         while self.tasks.join_next().await.is_some() {}
     }
 }

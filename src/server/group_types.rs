@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use tokio::sync::watch;
 use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
 use crate::engine::admin::Administration;
@@ -16,13 +16,13 @@ const INTERVAL: Duration = Duration::from_secs(60 * 60);
 const BACKOFF_MIN: Duration = Duration::from_secs(1);
 const BACKOFF_MAX: Duration = Duration::from_secs(5 * 60);
 
-/// Compares until `stopped` becomes true.
-pub async fn count_types(administration: Administration, mut stopped: watch::Receiver<bool>) {
+/// Compares until `stopped` is cancelled.
+pub async fn count_types(administration: Administration, stopped: CancellationToken) {
     let mut failures = 0;
     loop {
         let counted = tokio::select! {
             counted = administration.count_types() => counted,
-            _ = stopped.wait_for(|stop| *stop) => return,
+            () = stopped.cancelled() => return,
         };
         let pause = match counted {
             Ok(lost) => {
@@ -42,7 +42,7 @@ pub async fn count_types(administration: Administration, mut stopped: watch::Rec
         };
         tokio::select! {
             () = sleep(pause) => {}
-            _ = stopped.wait_for(|stop| *stop) => return,
+            () = stopped.cancelled() => return,
         }
     }
 }

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use super::ServedRoutes;
@@ -93,13 +93,13 @@ impl Listeners {
         })
     }
 
-    /// Serves data and admin listeners until `stopped` becomes true. The listeners stay open.
+    /// Serves data and admin listeners until `stopped` is cancelled. The listeners stay open.
     pub(super) fn serve(
         &self,
         servers: &mut JoinSet<()>,
         routes: &ServedRoutes,
         credentials: &Credentials,
-        stopped: &watch::Receiver<bool>,
+        stopped: &CancellationToken,
     ) {
         for (listeners, routes_of_listener, certificates) in [
             (&self.data, &routes.data, &credentials.data),

@@ -16,7 +16,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use super::connections::accept_up_to;
@@ -30,18 +30,18 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
 const PLAIN: &str = "text/plain; charset=utf-8";
 
-/// Serves until `stopped` becomes true.
+/// Serves until `stopped` is cancelled.
 pub async fn serve(
     listener: TcpListener,
     metrics: Arc<Metrics>,
     readiness: Arc<Readiness>,
-    mut stopped: watch::Receiver<bool>,
+    stopped: CancellationToken,
 ) {
     let mut connections = pin!(accept_up_to(listener, CONNECTIONS_MAX));
     loop {
         let connection = tokio::select! {
             connection = connections.next() => connection,
-            _ = stopped.wait_for(|stop| *stop) => return,
+            () = stopped.cancelled() => return,
         };
         // The stream never ends, and handles errors itself.
         let Some((connection, permit)) = connection else { continue };

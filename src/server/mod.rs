@@ -10,9 +10,10 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::catalog;
@@ -163,7 +164,9 @@ pub async fn run(
     let credentials = Credentials::open(&config.access, &metrics)?;
     let (catalog, watch) = load_catalog(&config)?;
     let readiness = Readiness::new(metrics.clone(), config.store_tolerance).await;
-    let (stop, stopped) = watch::channel(false);
+    let stopped = CancellationToken::new();
+    // However this ends, tasks that no one waits for end too.
+    let _stop = stopped.clone().drop_guard();
     let mut servers = JoinSet::new();
     if let Some(listener) = listeners.management.take() {
         let probes = readiness.clone();
@@ -196,8 +199,7 @@ pub async fn run(
         }
     };
     readiness.answered().await;
-    let process =
-        Process { config: &config, clock, metrics, credentials, readiness, stop, stopped };
+    let process = Process { config: &config, clock, metrics, credentials, readiness, stopped };
     let running = process.start(opened, catalog, watch, fallback, reload).await?;
     process.serve(running, &listeners, servers, shutdown).await
 }
@@ -209,8 +211,7 @@ struct Process<'a> {
     metrics: Arc<Metrics>,
     credentials: Credentials,
     readiness: Arc<Readiness>,
-    stop: watch::Sender<bool>,
-    stopped: watch::Receiver<bool>,
+    stopped: CancellationToken,
 }
 
 /// The started parts.
@@ -337,7 +338,7 @@ impl Process<'_> {
             // Clients that have not seen NOT_SERVING yet are served as before.
             tokio::time::sleep(self.config.shutdown_delay).await;
         }
-        let _ = self.stop.send(true);
+        self.stopped.cancel();
         drain(&mut servers, self.config.drain_timeout).await;
         while tasks.join_next().await.is_some() {}
         if let Some((fallback, replaying)) = fallback {
@@ -379,21 +380,21 @@ async fn activate_loaded(
 /// Task that replays the journal into the store. It ends after the listeners, so that the entries
 /// of the last requests are replayed too.
 struct Replaying {
-    stop: watch::Sender<bool>,
+    stop: CancellationToken,
     /// One task.
     tasks: JoinSet<()>,
 }
 
 impl Replaying {
     fn start(fallback: &Arc<Fallback>, engine: &Arc<Engine>) -> Self {
-        let (stop, stopped) = watch::channel(false);
+        let stop = CancellationToken::new();
         let mut tasks = JoinSet::new();
-        tasks.spawn(fallback.clone().replay(engine.clone(), stopped));
+        tasks.spawn(fallback.clone().replay(engine.clone(), stop.clone()));
         Self { stop, tasks }
     }
 
     async fn end(mut self) {
-        let _ = self.stop.send(true);
+        self.stop.cancel();
         while self.tasks.join_next().await.is_some() {}
     }
 }

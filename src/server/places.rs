@@ -12,8 +12,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
 
 use crate::clock::Stopwatch;
 
@@ -73,8 +74,8 @@ pub(super) struct ConnectionState {
     progress_ms: AtomicU64,
     /// True once GOAWAY was sent to the peer.
     is_closing: AtomicBool,
-    /// Becomes true when the connection has reached its age.
-    aged: watch::Sender<bool>,
+    /// Cancelled when the connection has reached its age.
+    aged: CancellationToken,
     evicted: Notify,
 }
 
@@ -90,7 +91,7 @@ impl ConnectionState {
             working_calls: AtomicUsize::new(0),
             progress_ms: AtomicU64::new(0),
             is_closing: AtomicBool::new(false),
-            aged: watch::Sender::new(false),
+            aged: CancellationToken::new(),
             evicted: Notify::new(),
         };
         state.idle_since_ms.store(state.now_ms(), Ordering::Relaxed);
@@ -190,12 +191,12 @@ impl ConnectionState {
 
     /// Ends the calls that never end by themselves, and all such later calls.
     pub(super) fn reaches_age(&self) {
-        self.aged.send_replace(true);
+        self.aged.cancel();
     }
 
-    /// Returns a receiver of `true` when the connection has reached its age.
-    pub(super) fn aged(&self) -> watch::Receiver<bool> {
-        self.aged.subscribe()
+    /// Returns a token that is cancelled when the connection has reached its age.
+    pub(super) fn aged(&self) -> CancellationToken {
+        self.aged.clone()
     }
 
     /// Waits until the connection has to be closed for another.

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
 
 use crate::engine::admin::Administration;
 use crate::events::backoff::backoff;
@@ -20,17 +21,17 @@ const BACKOFF_MAX: Duration = Duration::from_secs(10);
 /// server must not delay the start.
 pub const FIRST_ROUND_MAX: Duration = Duration::from_secs(2);
 
-/// Publishes until `stopped` becomes true; `first` receives the end of the first round.
+/// Publishes until `stopped` is cancelled; `first` receives the end of the first round.
 pub async fn publish_limits(
     administration: Administration,
     first: oneshot::Sender<()>,
-    mut stopped: watch::Receiver<bool>,
+    stopped: CancellationToken,
 ) {
     let (mut first, mut failures) = (Some(first), 0);
     loop {
         let round = tokio::select! {
             round = administration.publish_all() => round,
-            _ = stopped.wait_for(|stop| *stop) => return,
+            () = stopped.cancelled() => return,
         };
         if let Some(first) = first.take() {
             // A start that has timed out has dropped the receiver.
@@ -45,7 +46,7 @@ pub async fn publish_limits(
         tokio::select! {
             () = sleep(pause) => {}
             () = administration.publishing_wanted() => {}
-            _ = stopped.wait_for(|stop| *stop) => return,
+            () = stopped.cancelled() => return,
         }
     }
 }

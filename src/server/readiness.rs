@@ -11,8 +11,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
-use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio_util::sync::CancellationToken;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 use tracing::{info, warn};
@@ -112,12 +112,12 @@ impl Readiness {
         self.report().await;
     }
 
-    /// Probes the store until `stopped` becomes true.
+    /// Probes the store until `stopped` is cancelled.
     pub(super) async fn follow(
         self: Arc<Self>,
         engine: Arc<Engine>,
         ledger: Arc<dyn Ledger>,
-        mut stopped: watch::Receiver<bool>,
+        stopped: CancellationToken,
     ) {
         let every =
             (self.tolerance / PROBES_PER_TOLERANCE).clamp(PROBE_INTERVAL_MIN, PROBE_INTERVAL);
@@ -128,7 +128,7 @@ impl Readiness {
             tokio::select! {
                 _ = pace.tick() => {}
                 () = changed(&mut changes) => {}
-                _ = stopped.wait_for(|stop| *stop) => return,
+                () = stopped.cancelled() => return,
             }
             self.lost(ledger.as_ref()).await;
             self.state().fails_open = engine.admits_without_store();

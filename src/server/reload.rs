@@ -9,8 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::diagnostics::LoadError;
@@ -22,11 +23,11 @@ use crate::telemetry::Metrics;
 /// Interval of reads of the store's active catalog, within which a change applies at every sidecar.
 const FOLLOW_INTERVAL: Duration = Duration::from_secs(3);
 
-/// Follows the catalog file until `stopped` becomes true.
+/// Follows the catalog file until `stopped` is cancelled.
 pub async fn reload_catalog(
     watch: Option<FileWatch<Catalog>>,
     mut reload: mpsc::Receiver<()>,
-    mut stopped: watch::Receiver<bool>,
+    stopped: CancellationToken,
     administration: Administration,
     reported: Arc<Reported>,
 ) {
@@ -34,25 +35,24 @@ pub async fn reload_catalog(
         // The built-in catalog does not change; a requested reload is logged.
         while tokio::select! {
             message = reload.recv() => message.is_some(),
-            _ = stopped.wait_for(|stop| *stop) => false,
+            () = stopped.cancelled() => false,
         } {
             info!("catalog not reloaded: it is the built-in one");
         }
         return;
     };
-    let until = stopped.clone();
     let change = |loaded| {
         let (administration, reported) = (administration.clone(), reported.clone());
-        let mut stopped = until.clone();
+        let stopped = stopped.clone();
         async move {
             tokio::select! {
                 () = change_catalog(loaded, &administration, &reported) => {}
                 // The next start publishes the limits of all apps anyway.
-                _ = stopped.wait_for(|stop| *stop) => {}
+                () = stopped.cancelled() => {}
             }
         }
     };
-    watch.run(reload, stopped, change).await;
+    watch.run(reload, stopped.clone(), change).await;
 }
 
 /// Reports the active catalog by metrics and the log, once for each change.
@@ -134,7 +134,7 @@ pub async fn follow_catalog(
     administration: Administration,
     mut unloaded: Option<Catalog>,
     reported: Arc<Reported>,
-    mut stopped: watch::Receiver<bool>,
+    stopped: CancellationToken,
 ) {
     let mut interval = tokio::time::interval(FOLLOW_INTERVAL);
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -166,7 +166,6 @@ pub async fn follow_catalog(
     };
     tokio::select! {
         () = follow => {}
-        // An error means that the sender was dropped, which is the end too.
-        _ = stopped.wait_for(|stop| *stop) => {}
+        () = stopped.cancelled() => {}
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic::service::interceptor::InterceptedService;
 use tonic_health::server::HealthReporter;
@@ -76,7 +76,7 @@ pub(super) fn routes(
     administration: Administration,
     log: Arc<dyn EventLog>,
     access: Arc<Access>,
-    stopped: &watch::Receiver<bool>,
+    stopped: &CancellationToken,
 ) -> Result<ServedRoutes, ServeError> {
     let health_service = HealthApi::new(health, stopped.clone()).into_service();
     let metering = |plane| {

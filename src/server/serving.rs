@@ -15,9 +15,9 @@ use hyper::service::Service as HyperService;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
-use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 use tonic::service::Routes;
 use tower::Service as _;
@@ -132,8 +132,8 @@ impl Serving {
     }
 }
 
-/// Serves a listener until `stopped` becomes true and all connections have ended.
-pub(super) async fn serve<A: Accept>(listener: A, serving: Serving, stopped: watch::Receiver<bool>)
+/// Serves a listener until `stopped` is cancelled and all connections have ended.
+pub(super) async fn serve<A: Accept>(listener: A, serving: Serving, stopped: CancellationToken)
 where
     A::Stream: AsyncRead + AsyncWrite + Unpin,
 {
@@ -147,7 +147,7 @@ pub(super) async fn serve_encrypted(
     listener: Arc<TcpListener>,
     certificates: Arc<Certificates>,
     serving: Serving,
-    stopped: watch::Receiver<bool>,
+    stopped: CancellationToken,
 ) {
     let encrypted = move |accepted: Accepted<_>| {
         let certificates = certificates.clone();
@@ -160,7 +160,7 @@ async fn serve_through<A, S, F>(
     listener: A,
     open: impl Fn(Accepted<A::Stream>) -> F,
     serving: Serving,
-    mut stopped: watch::Receiver<bool>,
+    stopped: CancellationToken,
 ) where
     A: Accept,
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -169,21 +169,20 @@ async fn serve_through<A, S, F>(
     let mut connections = JoinSet::new();
     {
         let mut incoming = pin!(incoming(listener, serving.places.clone()));
-        let of_connections = stopped.clone();
         loop {
             let (accepted, place) = tokio::select! {
                 Some(next) = incoming.next() => next,
                 Some(_) = connections.join_next() => continue,
-                // An error means that the sender was dropped, which is the end too.
-                _ = stopped.wait_for(|stop| *stop) => break,
+                () = stopped.cancelled() => break,
             };
             let startup = open(accepted);
-            let (serving, mut stopped) = (serving.clone(), of_connections.clone());
+            // A child has a lock of its own: connections do not wait for each other's polls.
+            let (serving, stopped) = (serving.clone(), stopped.child_token());
             connections.spawn(async move {
                 let opened = tokio::select! {
                     opened = startup => opened,
                     () = place.connection.evicted() => None,
-                    _ = stopped.wait_for(|stop| *stop) => None,
+                    () = stopped.cancelled() => None,
                 };
                 if let Some((stream, peer)) = opened {
                     serve_connection(stream, peer, &place, &serving, stopped).await;
@@ -199,7 +198,7 @@ async fn serve_connection<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     peer: Peer,
     place: &Place,
     serving: &Serving,
-    stopped: watch::Receiver<bool>,
+    stopped: CancellationToken,
 ) {
     let Serving { listener_routes, bounds, http2, has_age, .. } = serving;
     let CallerBounds { connections, log, .. } = bounds.as_ref();
@@ -215,7 +214,7 @@ async fn serve_connection<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         memory: memory.clone(),
     };
     let mut connection = pin!(http2.serve_connection(TokioIo::new(io), calls));
-    let mut lifetime = Lifetime::begin(connections, *has_age, state.clone(), stopped);
+    let lifetime = Lifetime::begin(connections, *has_age, state.clone(), stopped);
     let ending = tokio::select! {
         ended = &mut connection => return log.ended(&from, ended),
         () = memory.exceeded() => return log.memory_exceeded(&from),

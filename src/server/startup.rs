@@ -16,6 +16,7 @@ use http::{Request, Response};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 use tonic::server::NamedService;
 use tonic::service::Routes;
@@ -76,7 +77,8 @@ impl Startup<'_> {
     }
 
     async fn open_with_retry(&self) -> Result<Stores, ServeError> {
-        let (found, waiting) = watch::channel(false);
+        let waiting = CancellationToken::new();
+        let found = waiting.clone().drop_guard();
         let mut placeholder_services = JoinSet::new();
         let opened = {
             let mut startup = pin!(open_until_available(self.config, self.clock));
@@ -97,7 +99,7 @@ impl Startup<'_> {
                 startup.await
             }
         };
-        let _ = found.send(true);
+        drop(found);
         // The listeners stay open; new connections are served by the next services.
         while placeholder_services.join_next().await.is_some() {}
         opened
@@ -116,7 +118,8 @@ impl Startup<'_> {
             None => engine,
         });
         let administration = Administration::new(engine.clone(), directory.clone());
-        let (end, ended) = watch::channel(false);
+        let ended = CancellationToken::new();
+        let end = ended.clone().drop_guard();
         let routes = routes(
             self.config,
             self.readiness.health(),
@@ -141,7 +144,7 @@ impl Startup<'_> {
                 () = sleep(BACKOFF_MAX) => self.readiness.answered().await,
             }
         };
-        let _ = end.send(true);
+        drop(end);
         while placeholder_services.join_next().await.is_some() {}
         Ok(whole)
     }
@@ -182,7 +185,7 @@ pub(super) async fn changed(changes: &mut Option<watch::Receiver<u64>>) {
 }
 
 /// Serves health, and placeholders for all other services.
-fn not_ready(readiness: &Readiness, waiting: &watch::Receiver<bool>) -> ServedRoutes {
+fn not_ready(readiness: &Readiness, waiting: &CancellationToken) -> ServedRoutes {
     let health = || HealthApi::new(readiness.health(), waiting.clone()).into_service();
     let data = Routes::new(health()).add_service(UnavailableQuota).add_service(UnavailableMetering);
     let admin =

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::clock::Stopwatch;
@@ -20,12 +20,11 @@ const INTERVAL: Duration = Duration::from_secs(10 * 60);
 const BACKOFF_MIN: Duration = Duration::from_secs(1);
 const BACKOFF_MAX: Duration = Duration::from_secs(60);
 
-/// Issues at the start, and whenever a month becomes final, until `stopped` becomes true.
-pub async fn issue_statements(administration: Administration, mut stopped: watch::Receiver<bool>) {
+/// Issues at the start, and whenever a month becomes final, until `stopped` is cancelled.
+pub async fn issue_statements(administration: Administration, stopped: CancellationToken) {
     tokio::select! {
         () = issue(&administration) => {}
-        // An error means that the sender was dropped, which is the end too.
-        _ = stopped.wait_for(|stop| *stop) => {}
+        () = stopped.cancelled() => {}
     }
 }
 

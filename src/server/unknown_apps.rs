@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
 use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::events::backoff::backoff;
@@ -16,17 +16,17 @@ const INTERVAL: Duration = Duration::from_secs(60 * 60);
 const BACKOFF_MIN: Duration = Duration::from_secs(10);
 const BACKOFF_MAX: Duration = Duration::from_secs(10 * 60);
 
-/// Reviews until `stopped` becomes true.
-pub async fn review(ledger: Arc<dyn Ledger>, mut stopped: watch::Receiver<bool>) {
+/// Reviews until `stopped` is cancelled.
+pub async fn review(ledger: Arc<dyn Ledger>, stopped: CancellationToken) {
     let (mut failures, mut pause) = (0, INTERVAL);
     loop {
         tokio::select! {
             () = sleep(pause) => {}
-            _ = stopped.wait_for(|stop| *stop) => return,
+            () = stopped.cancelled() => return,
         }
         let reviewed = tokio::select! {
             reviewed = ledger.review_unknown_apps(UNKNOWN_APP_EMPTY_FOR) => reviewed,
-            _ = stopped.wait_for(|stop| *stop) => return,
+            () = stopped.cancelled() => return,
         };
         pause = match reviewed {
             Ok(removed) => {

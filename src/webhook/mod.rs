@@ -15,8 +15,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
 use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use self::post::{Poster, Refused};
@@ -118,11 +118,11 @@ impl Webhook {
         Ok(())
     }
 
-    /// Posts events until `stopped` becomes true. `zone` returns the zone of the current catalog.
-    pub async fn run(self, zone: impl Fn() -> Zone, mut stopped: watch::Receiver<bool>) {
-        let posting = self.post_until(&zone, stopped.clone());
+    /// Posts events until `stopped` is cancelled. `zone` returns the zone of the current catalog.
+    pub async fn run(self, zone: impl Fn() -> Zone, stopped: CancellationToken) {
+        let posting = self.post_until(&zone, &stopped);
         let late = async {
-            let _ = stopped.wait_for(|stop| *stop).await;
+            stopped.cancelled().await;
             sleep(SHUTDOWN_POST_MAX).await;
         };
         tokio::select! {
@@ -133,10 +133,10 @@ impl Webhook {
         let _ = self.log.claim(&self.lease, Duration::ZERO).await;
     }
 
-    async fn post_until(&self, zone: &impl Fn() -> Zone, mut stopped: watch::Receiver<bool>) {
+    async fn post_until(&self, zone: &impl Fn() -> Zone, stopped: &CancellationToken) {
         let (mut failures, mut held) = (0, None);
-        while !*stopped.borrow() {
-            let pause = match self.post_available(zone, &stopped, &mut held, &mut failures).await {
+        while !stopped.is_cancelled() {
+            let pause = match self.post_available(zone, stopped, &mut held, &mut failures).await {
                 Ok(pause) => pause,
                 Err(failure) => {
                     held = None;
@@ -148,7 +148,7 @@ impl Webhook {
             };
             tokio::select! {
                 () = sleep(pause) => {}
-                _ = stopped.wait_for(|stop| *stop) => {}
+                () = stopped.cancelled() => {}
             }
         }
     }
@@ -158,7 +158,7 @@ impl Webhook {
     async fn post_available(
         &self,
         zone: &impl Fn() -> Zone,
-        stopped: &watch::Receiver<bool>,
+        stopped: &CancellationToken,
         held: &mut Option<Held>,
         failures: &mut u32,
     ) -> Result<Duration, Failure> {
@@ -175,7 +175,7 @@ impl Webhook {
             *held = None;
             return Ok(Duration::ZERO);
         }
-        for numbered in page.events.iter().take_while(|_| !*stopped.borrow()) {
+        for numbered in page.events.iter().take_while(|_| !stopped.is_cancelled()) {
             if self.hold(held).await?.is_none() {
                 return Ok(CLAIM_EVERY);
             }

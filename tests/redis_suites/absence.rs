@@ -21,7 +21,7 @@ use imquota::ledger::{Ledger as _, LedgerError, Operation};
 use imquota::redis::options::{Durability, Options};
 use imquota::store::StoreError;
 use imquota::telemetry::Metrics;
-use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 /// The group's own limit.
 const MEMBERS_MAX: u32 = 20;
@@ -36,7 +36,7 @@ const APPS: usize = 24;
 struct Sidecar {
     engine: Arc<Engine>,
     store: Arc<Redis>,
-    stop: watch::Sender<bool>,
+    stop: CancellationToken,
     replaying: tokio::task::JoinHandle<()>,
     _folder: tempfile::TempDir,
 }
@@ -54,8 +54,8 @@ impl Sidecar {
         let engine = Engine::new(store.clone(), clock, metrics, catalog, UnknownApp::Trial);
         let engine = engine.expect("the catalog has its default edition");
         let engine = Arc::new(engine.falling_back(fallback.clone()));
-        let (stop, stopped) = watch::channel(false);
-        let replaying = tokio::spawn(fallback.replay(engine.clone(), stopped));
+        let stop = CancellationToken::new();
+        let replaying = tokio::spawn(fallback.replay(engine.clone(), stop.clone()));
         Self { engine, store, stop, replaying, _folder: folder }
     }
 
@@ -81,7 +81,7 @@ impl Sidecar {
     }
 
     async fn end(self) {
-        self.stop.send(true).expect("it runs");
+        self.stop.cancel();
         self.replaying.await.expect("it ends");
         self.store.close().await;
     }
@@ -167,14 +167,14 @@ async fn slots_move(durability: Durability) {
     for app in &apps {
         sidecar.fill(app, 0).await;
     }
-    let (stop, stopped) = watch::channel(false);
+    let stop = CancellationToken::new();
     let callers: Vec<_> = apps
         .iter()
         .map(|app| {
-            let (sidecar, app, stopped) = (sidecar.clone(), app.clone(), stopped.clone());
+            let (sidecar, app, stop) = (sidecar.clone(), app.clone(), stop.clone());
             tokio::spawn(async move {
                 let mut calls = 0;
-                while !*stopped.borrow() {
+                while !stop.is_cancelled() {
                     let decision = sidecar.apply(&app, join(&format!("u{}", calls % 30))).await;
                     let decision = decision.expect("moving slots are waited for");
                     assert_eq!(decision.degradation, None);
@@ -209,7 +209,7 @@ async fn slots_move(durability: Durability) {
         cluster
     });
     let cluster = moves.await.expect("moved");
-    stop.send(true).expect("they run");
+    stop.cancel();
     for caller in callers {
         let calls: usize = caller.await.expect("no call was refused or decided without the store");
         assert!(calls > 0);

@@ -28,8 +28,8 @@ use imquota::ledger::embedded::Embedded;
 use imquota::ledger::redis::Redis;
 use imquota::telemetry::{Exposition, Metrics};
 use slow::SlowOnce;
-use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 const SECOND: i64 = 1000;
 const DAY: i64 = 24 * 60 * 60 * SECOND;
@@ -84,7 +84,8 @@ impl World {
 
     /// Starts a sidecar, publishes the due events, and ends it.
     async fn tell(&self, sidecar: &Sidecar) {
-        let (_stop, stopped) = watch::channel(true);
+        let stopped = CancellationToken::new();
+        stopped.cancel();
         let pump = self.pump(sidecar);
         pump.begin().await.expect("begins");
         pump.run(stopped).await;
@@ -225,11 +226,11 @@ async fn changes_before_the_first_start_are_not_published_whichever_task_comes_f
     sidecar.upgrade(&app("before")).await;
     let log = Arc::new(SlowOnce::over(world.log.clone(), Duration::from_millis(300)));
     let pump = EventPublisher::new(sidecar.engine.clone(), world.directory.clone(), log);
-    let (stop, stopped) = watch::channel(false);
-    let running = tokio::spawn(pump.run(stopped));
+    let stop = CancellationToken::new();
+    let running = tokio::spawn(pump.run(stop.clone()));
     tokio::time::sleep(Duration::from_millis(600)).await;
     sidecar.upgrade(&app("after")).await;
-    stop.send(true).expect("it runs");
+    stop.cancel();
     running.await.expect("ends");
     let read = world.told(0).await;
     assert!(read.iter().all(|it| it.event.app == Some(app("after"))), "{read:?}");
@@ -250,8 +251,8 @@ async fn events_of_an_outage_are_published_after_it_in_redis() {
     let engine = Arc::new(engine.expect("the catalog has its default edition"));
     let pump = EventPublisher::new(engine.clone(), directory, log.clone());
     pump.begin().await.expect("begins");
-    let (stop, stopped) = watch::channel(false);
-    let pumping = tokio::spawn(pump.run(stopped));
+    let stop = CancellationToken::new();
+    let pumping = tokio::spawn(pump.run(stop.clone()));
     redis.server.kill9();
     for days in 1..=u32::try_from(EVENTS).expect("fits") {
         let what = EventKind::RetentionSet { days, request_id: String::new() };
@@ -274,7 +275,7 @@ async fn events_of_an_outage_are_published_after_it_in_redis() {
         other => panic!("{other:?}"),
     });
     assert_eq!(days.collect::<Vec<_>>(), (1..=EVENTS).collect::<Vec<_>>());
-    stop.send(true).expect("it runs");
+    stop.cancel();
     pumping.await.expect("it ends");
     let text = metrics.text(Exposition::Text);
     assert!(text.contains("imquota_events_appended_total{kind=\"retention_set\"} 600"), "{text}");

@@ -16,8 +16,8 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::Engine;
@@ -89,22 +89,24 @@ impl EventPublisher {
         self.begin_clockwork().await
     }
 
-    /// Publishes events until `stopped` becomes true, and then the remaining ones.
-    pub async fn run(self, stopped: watch::Receiver<bool>) {
-        let event_buffer = self.publish_buffered(stopped.clone());
-        let audit = self.follow_audit(stopped.clone());
-        let (losses, refusals) =
-            (self.publish_losses(stopped.clone()), self.publish_refusals(stopped.clone()));
-        let crossings = self.publish_crossings(stopped.clone());
-        tokio::join!(event_buffer, audit, losses, refusals, crossings, self.follow_clock(stopped));
+    /// Publishes events until `stopped` is cancelled, and then the remaining ones.
+    pub async fn run(self, stopped: CancellationToken) {
+        tokio::join!(
+            self.publish_buffered(&stopped),
+            self.follow_audit(&stopped),
+            self.publish_losses(&stopped),
+            self.publish_refusals(&stopped),
+            self.publish_crossings(&stopped),
+            self.follow_clock(&stopped),
+        );
     }
 
     /// Publishes thresholds that were crossed by operations whose reply was lost.
-    async fn publish_crossings(&self, mut stopped: watch::Receiver<bool>) {
+    async fn publish_crossings(&self, stopped: &CancellationToken) {
         loop {
             let crossings = tokio::select! {
                 crossings = self.engine.ledger.next_crossings() => crossings,
-                _ = stopped.wait_for(|stop| *stop) => return,
+                () = stopped.cancelled() => return,
             };
             let at = self.engine.plausible(crossings.at);
             self.engine.event_buffer().add_crossings(&crossings.app, at, &crossings.warnings);
@@ -113,17 +115,17 @@ impl EventPublisher {
 
     /// Publishes losses of the store. A loss of the directory is recorded in the audit log first; a
     /// loss of the log of events is recorded by the log itself as its next event.
-    async fn publish_losses(&self, mut stopped: watch::Receiver<bool>) {
+    async fn publish_losses(&self, stopped: &CancellationToken) {
         loop {
             let LostWrites { part, app, found, known } = tokio::select! {
                 loss = self.engine.ledger.next_loss() => loss,
-                _ = stopped.wait_for(|stop| *stop) => return,
+                () = stopped.cancelled() => return,
             };
             self.engine.metrics.facts_lost(part.name());
             match part {
                 StorePart::Directory => self.engine.event_buffer().audit_grew(),
                 StorePart::Events => {
-                    if !self.append_with_retry(&[], &mut stopped).await {
+                    if !self.append_with_retry(&[], stopped).await {
                         return;
                     }
                 }
@@ -136,7 +138,7 @@ impl EventPublisher {
         }
     }
 
-    async fn publish_buffered(&self, mut stopped: watch::Receiver<bool>) {
+    async fn publish_buffered(&self, stopped: &CancellationToken) {
         let event_buffer = self.engine.event_buffer();
         let mut minutes = interval(DENIALS_COUNTED_FOR);
         minutes.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -144,10 +146,10 @@ impl EventPublisher {
             tokio::select! {
                 () = event_buffer.waiting() => {}
                 _ = minutes.tick() => event_buffer.flush_denials(),
-                _ = stopped.wait_for(|stop| *stop) => break,
+                () = stopped.cancelled() => break,
             }
             while let Some(batch) = event_buffer.drain() {
-                if !self.append_with_retry(&batch, &mut stopped).await {
+                if !self.append_with_retry(&batch, stopped).await {
                     event_buffer.requeue(batch);
                     break;
                 }
@@ -174,11 +176,7 @@ impl EventPublisher {
 
     /// Appends with retries, however long the store is unavailable; `false` if the sidecar stopped
     /// before. A batch whose reply was lost is appended again: published twice rather than never.
-    async fn append_with_retry(
-        &self,
-        batch: &[Event],
-        stopped: &mut watch::Receiver<bool>,
-    ) -> bool {
+    async fn append_with_retry(&self, batch: &[Event], stopped: &CancellationToken) -> bool {
         let mut attempts = 0;
         loop {
             let Err(error) = self.log.append(batch, None).await else {
@@ -194,12 +192,12 @@ impl EventPublisher {
             attempts += 1;
             tokio::select! {
                 () = sleep(backoff(attempts, BACKOFF_MIN, BACKOFF_MAX)) => {}
-                _ = stopped.wait_for(|stop| *stop) => return false,
+                () = stopped.cancelled() => return false,
             }
         }
     }
 
-    async fn follow_audit(&self, mut stopped: watch::Receiver<bool>) {
+    async fn follow_audit(&self, stopped: &CancellationToken) {
         let (mut failing, mut begun) = (false, false);
         loop {
             let published = async {
@@ -214,20 +212,20 @@ impl EventPublisher {
             tokio::select! {
                 () = self.engine.event_buffer().changed() => {}
                 () = sleep(AUDIT_POLL_EVERY) => {}
-                _ = stopped.wait_for(|stop| *stop) => break,
+                () = stopped.cancelled() => break,
             }
         }
         // Recent changes; the rest is published by the next sidecar that runs.
         let _ = timeout(SHUTDOWN_APPEND_MAX, self.publish_audit()).await;
     }
 
-    async fn follow_clock(&self, mut stopped: watch::Receiver<bool>) {
+    async fn follow_clock(&self, stopped: &CancellationToken) {
         let mut failing = false;
         loop {
             log_transition(&mut failing, "ends of purchases", &self.publish_milestones().await);
             tokio::select! {
                 () = sleep(CLOCKWORK_EVERY) => {}
-                _ = stopped.wait_for(|stop| *stop) => return,
+                () = stopped.cancelled() => return,
             }
         }
     }

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use tokio::sync::watch;
 use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
 
 use super::EventPublisher;
 use crate::clock::Stopwatch;
@@ -20,13 +20,13 @@ const PUBLISHED_EVERY: Duration = Duration::from_secs(60);
 struct Published(Vec<(String, String, Stopwatch)>);
 
 impl EventPublisher {
-    /// Publishes refusals until `stopped` becomes true.
-    pub(super) async fn publish_refusals(&self, mut stopped: watch::Receiver<bool>) {
+    /// Publishes refusals until `stopped` is cancelled.
+    pub(super) async fn publish_refusals(&self, stopped: &CancellationToken) {
         let mut published = Published::default();
         loop {
             tokio::select! {
                 () = sleep(POLL_EVERY) => {}
-                _ = stopped.wait_for(|stop| *stop) => return,
+                () = stopped.cancelled() => return,
             }
             for what in published.due(self.engine.ledger.servers()) {
                 let at = self.engine.local_now();

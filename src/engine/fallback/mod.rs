@@ -19,7 +19,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::denial::complete;
@@ -82,8 +83,8 @@ pub struct Fallback {
     metrics: Arc<Metrics>,
     /// Notified when the queue has changed.
     changed: Notify,
-    /// True once the journal has failed.
-    failed: watch::Sender<bool>,
+    /// Cancelled once the journal has failed.
+    failed: CancellationToken,
 }
 
 impl Fallback {
@@ -109,15 +110,13 @@ impl Fallback {
             denial_cache: DenialCache::default(),
             metrics,
             changed: Notify::new(),
-            failed: watch::Sender::new(false),
+            failed: CancellationToken::new(),
         }
     }
 
     /// Completes when the journal has failed; its content is only certain after it is opened again.
     pub async fn failed(&self) {
-        let mut failed = self.failed.subscribe();
-        // The sender lives until `self` is dropped.
-        let _ = failed.wait_for(|failed| *failed).await;
+        self.failed.cancelled().await;
     }
 
     /// Waits until everything is on disk, and closes the journal.
@@ -377,7 +376,7 @@ impl Fallback {
 
     fn report(&self, error: &JournalError) {
         warn!(%error, "journal failed");
-        self.failed.send_replace(true);
+        self.failed.cancel();
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {

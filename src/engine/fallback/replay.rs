@@ -8,6 +8,7 @@ use std::time::Duration;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tokio::sync::watch;
 use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::queue::Batch;
@@ -78,9 +79,9 @@ fn in_flight_max(shortest: Option<Duration>) -> usize {
 }
 
 impl Fallback {
-    /// Replays the queue until `stopped` becomes true, and then the remaining entries that the
+    /// Replays the queue until `stopped` is cancelled, and then the remaining entries that the
     /// store accepts immediately.
-    pub async fn replay(self: Arc<Self>, engine: Arc<Engine>, mut stopped: watch::Receiver<bool>) {
+    pub async fn replay(self: Arc<Self>, engine: Arc<Engine>, stopped: CancellationToken) {
         let mut reports = Reports::default();
         let mut in_flight = FuturesUnordered::new();
         let mut shortest: Option<Duration> = None;
@@ -128,7 +129,7 @@ impl Fallback {
                 () = self.changed.notified() => {}
                 () = changed(&mut changes) => {}
                 () = sleep(POLL_INTERVAL), if waiting => {}
-                _ = stopped.wait_for(|stop| *stop), if ends.is_none() => {
+                () = stopped.cancelled(), if ends.is_none() => {
                     ends = Some(Stopwatch::start());
                 }
             }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
 use self::check::ChangeRequest;
@@ -72,17 +73,17 @@ pub struct AdminApi {
     scanning: Permits,
     previewing: Permits,
     listing: Permits,
-    shutdown: tokio::sync::watch::Receiver<bool>,
+    shutdown: CancellationToken,
 }
 
 impl AdminApi {
     /// Creates the service over the administration of an engine and its event log; streams end when
-    /// `shutdown` becomes true.
+    /// `shutdown` is cancelled.
     #[must_use]
     pub fn new(
         administration: Administration,
         events: Arc<dyn EventLog>,
-        shutdown: tokio::sync::watch::Receiver<bool>,
+        shutdown: CancellationToken,
     ) -> Self {
         Self {
             administration,
@@ -135,11 +136,10 @@ impl AdminApi {
         let is_scan = preview.overrun_scan;
         let permits = if is_scan { &self.scanning } else { &self.previewing };
         let _permit = permits.try_acquire(caller)?;
-        let mut shutdown = self.shutdown.clone();
         let preview = self.administration.preview(app, preview);
         tokio::select! {
             preview = read(&self.administration, timeout, preview) => preview,
-            Ok(_) = shutdown.wait_for(|down| *down), if is_scan => {
+            () = self.shutdown.cancelled(), if is_scan => {
                 Err(of_shutdown("nothing was changed"))
             }
             status = authorization.revoked(), if is_scan => Err(status),

@@ -9,9 +9,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::stream::{FuturesOrdered, StreamExt as _};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
 use tracing::warn;
 
@@ -56,8 +57,8 @@ pub struct Stream {
     pub requests: Streaming<pb::ReconcileRequest>,
     /// The caller's right to continue.
     pub authorization: Authorization,
-    /// Becomes true when the server shuts down.
-    pub shutdown: watch::Receiver<bool>,
+    /// Cancelled when the server shuts down.
+    pub shutdown: CancellationToken,
     /// The permit of this stream.
     pub permit: Permit,
 }
@@ -175,7 +176,7 @@ impl Stream {
         tokio::select! {
             biased;
             status = authorization.revoked() => Err(status),
-            _ = shutdown.wait_for(|down| *down) => Err(shutting_down()),
+            () = shutdown.cancelled() => Err(shutting_down()),
             message = timeout(IDLE_MAX, requests.message()) => {
                 let silent = |_| {
                     of_reason(ErrorReason::StreamSilent, "the caller sent nothing for too long")
@@ -188,7 +189,7 @@ impl Stream {
 
     fn check_may_continue(&self) -> Result<(), Status> {
         self.authorization.check()?;
-        if *self.shutdown.borrow() { Err(shutting_down()) } else { Ok(()) }
+        if self.shutdown.is_cancelled() { Err(shutting_down()) } else { Ok(()) }
     }
 }
 

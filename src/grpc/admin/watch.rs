@@ -8,9 +8,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::time::sleep;
 use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use crate::domain::event::{EventKind, NumberedEvent};
@@ -119,8 +120,8 @@ pub struct Stream {
     pub authorization: Authorization,
     /// The age of the caller's connection.
     pub connection_age: ConnectionAge,
-    /// Becomes true when the server shuts down.
-    pub shutdown: watch::Receiver<bool>,
+    /// Cancelled when the server shuts down.
+    pub shutdown: CancellationToken,
     /// The permit of this stream.
     pub permit: Permit,
 }
@@ -136,15 +137,13 @@ impl Stream {
         // The channel is empty and open.
         let _ = answers.try_send(Ok(first));
         tokio::spawn(async move {
-            let mut shutdown = self.shutdown.clone();
             let mut authorization = self.authorization.clone();
-            let mut age = self.connection_age.clone();
             let end = tokio::select! {
                 end = self.follow(after, &answers) => end,
                 () = answers.closed() => return,
-                _ = shutdown.wait_for(|down| *down) => of_shutdown(AFTER_AGE),
+                () = self.shutdown.cancelled() => of_shutdown(AFTER_AGE),
                 status = authorization.revoked() => status,
-                status = age.reached(AFTER_AGE) => status,
+                status = self.connection_age.reached(AFTER_AGE) => status,
             };
             // A reader who has gone away does not need the status.
             let _ = answers.send(Err(end)).await;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use redis::aio::MultiplexedConnection;
 use redis::{Cmd, Pipeline, RedisResult, Value};
 use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::Failure;
@@ -37,7 +38,7 @@ pub(super) struct Connection {
     late: AtomicU32,
     /// When the last late reply was counted, in microseconds since `opened`.
     late_us: AtomicU64,
-    broken: watch::Sender<bool>,
+    broken: CancellationToken,
 }
 
 impl Connection {
@@ -48,7 +49,7 @@ impl Connection {
             opened: Stopwatch::start(),
             late: AtomicU32::new(0),
             late_us: AtomicU64::new(0),
-            broken: watch::Sender::new(false),
+            broken: CancellationToken::new(),
         }
     }
 
@@ -124,12 +125,11 @@ impl Connection {
     /// Marks the connection as broken, so that it is replaced; replies that are under way may still
     /// arrive.
     pub(super) fn give_up(&self) {
-        self.broken.send_replace(true);
+        self.broken.cancel();
     }
 
     /// Sends heartbeats until the connection is broken.
     async fn until_broken(&self) {
-        let mut broken = self.broken.subscribe();
         let heartbeats = async {
             let ping = redis::cmd("PING");
             loop {
@@ -139,7 +139,7 @@ impl Connection {
             }
         };
         tokio::select! {
-            _ = broken.wait_for(|broken| *broken) => {}
+            () = self.broken.cancelled() => {}
             () = heartbeats => {}
         }
     }
@@ -158,7 +158,9 @@ impl State {
     /// Returns the connection, unless it is broken.
     fn usable(&self) -> Option<Arc<Connection>> {
         match self {
-            Self::Up(connection) if !*connection.broken.borrow() => Some(Arc::clone(connection)),
+            Self::Up(connection) if !connection.broken.is_cancelled() => {
+                Some(Arc::clone(connection))
+            }
             _ => None,
         }
     }

@@ -17,7 +17,7 @@ use imquota::events::redis::RedisEvents;
 use imquota::events::{Claim, EventLog as _, EventsError, Lease};
 use imquota::ledger::redis::Redis;
 use imquota::ledger::{LedgerError, Operation};
-use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use crate::support::moved_clock::MovedClock;
 use crate::support::{ManualClock, Service, actor, group, order, redis_options, request_id, user};
@@ -161,7 +161,8 @@ impl World {
 
     /// Runs the event publisher of a sidecar once, from start to end.
     pub async fn tell(&self) {
-        let (_stop, stopped) = watch::channel(true);
+        let stopped = CancellationToken::new();
+        stopped.cancel();
         let engine = self.service.engine.clone();
         let pump = EventPublisher::new(engine, self.directory.clone(), self.log.clone());
         pump.begin().await.expect("begins");

@@ -9,7 +9,7 @@ use imquota::domain::decision::Mode;
 use imquota::domain::id::AppId;
 use imquota::engine::Request;
 use imquota::ledger::Operation;
-use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use super::keys;
 use super::servers::{accounts_key, blocking};
@@ -25,10 +25,10 @@ fn failovers() -> usize {
 
 /// Takes accounts through both sidecars, one after another, during a change of the servers.
 async fn while_both_take(sidecars: [&Sidecar; 2], app: &AppId, work: impl Future<Output = ()>) {
-    let (done, ended) = watch::channel(false);
+    let done = CancellationToken::new();
     let taking = sidecars.map(|sidecar| async {
         let mut taken = 0;
-        while !*ended.borrow() {
+        while !done.is_cancelled() {
             // The outcome of an interrupted call is unknown.
             taken += usize::from(sidecar.try_take(app, &format!("u{}", taken % 50)).await.is_ok());
             let operation = Operation::DeleteAccount { user: user(format!("u{}", taken % 50)) };
@@ -41,7 +41,7 @@ async fn while_both_take(sidecars: [&Sidecar; 2], app: &AppId, work: impl Future
     let [one, other] = taking;
     let work = async {
         work.await;
-        done.send(true).expect("they listen");
+        done.cancel();
     };
     tokio::join!(one, other, work);
 }

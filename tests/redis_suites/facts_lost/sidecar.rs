@@ -20,8 +20,8 @@ use imquota::ledger::{Ledger as _, LedgerError, Operation};
 use imquota::redis::StoreMemory;
 use imquota::redis::options::Options;
 use imquota::telemetry::{Exposition, Metrics};
-use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 use crate::support::{actor, order, redis_options, request_id, user};
 
@@ -38,7 +38,7 @@ pub struct Sidecar {
     pub directory: Arc<RedisDirectory>,
     pub log: Arc<RedisEvents>,
     metrics: Arc<Metrics>,
-    stop: watch::Sender<bool>,
+    stop: CancellationToken,
     pumping: JoinHandle<()>,
 }
 
@@ -59,13 +59,13 @@ impl Sidecar {
         let administration = Administration::new(engine.clone(), directory.clone());
         let pump = EventPublisher::new(engine.clone(), directory.clone(), log.clone());
         pump.begin().await.expect("begins");
-        let (stop, stopped) = watch::channel(false);
-        let pumping = tokio::spawn(pump.run(stopped));
+        let stop = CancellationToken::new();
+        let pumping = tokio::spawn(pump.run(stop.clone()));
         Self { store, engine, administration, directory, log, metrics, stop, pumping }
     }
 
     pub async fn end(self) {
-        self.stop.send(true).expect("it runs");
+        self.stop.cancel();
         self.pumping.await.expect("it ends");
         self.store.close().await;
     }

@@ -9,9 +9,10 @@ use imquota::catalog;
 use imquota::diagnostics::LoadError;
 use imquota::diagnostics::watch::FileWatch;
 use imquota::domain::catalog::Catalog;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 use super::broken::SMALL;
 
@@ -21,7 +22,7 @@ type Answer = Result<String, String>;
 struct Watching {
     answers: mpsc::UnboundedReceiver<Answer>,
     reload: mpsc::Sender<()>,
-    shutdown: watch::Sender<bool>,
+    shutdown: CancellationToken,
     task: JoinHandle<()>,
 }
 
@@ -29,10 +30,10 @@ impl Watching {
     fn start(watch: FileWatch<Catalog>, poll_interval: Duration) -> Self {
         let (told, answers) = mpsc::unbounded_channel();
         let (reload, reloads) = mpsc::channel(1);
-        let (shutdown, stopped) = watch::channel(false);
+        let shutdown = CancellationToken::new();
         let task = tokio::spawn(watch.polling_every(poll_interval).run(
             reloads,
-            stopped,
+            shutdown.clone(),
             move |catalog| {
                 let answer = catalog.map(|c| c.version).map_err(|e: LoadError| e.to_string());
                 let told = told.clone();
@@ -50,7 +51,7 @@ impl Watching {
 
     /// Ends the watch; returns the calls of the handler that were not awaited.
     async fn stop(mut self) -> Vec<Answer> {
-        self.shutdown.send(true).expect("the watch runs");
+        self.shutdown.cancel();
         timeout(Duration::from_secs(30), self.task).await.expect("in time").expect("no panic");
         let mut left = Vec::new();
         while let Ok(answer) = self.answers.try_recv() {
@@ -168,11 +169,11 @@ async fn polling_continues_without_reload_senders() {
 }
 
 #[tokio::test]
-async fn the_watch_ends_with_its_shutdown_sender() {
+async fn the_watch_ends_with_the_guard_of_its_shutdown() {
     let (_folder, path) = folder_with_catalog();
     let (_, watch) = catalog::watch(&path).expect("good");
     let watching = Watching::start(watch, RARE);
-    drop(watching.shutdown);
+    drop(watching.shutdown.drop_guard());
     timeout(Duration::from_secs(30), watching.task).await.expect("in time").expect("no panic");
 }
 

@@ -25,7 +25,7 @@ use imquota::ledger::metering::{Meter as _, Metered};
 use imquota::ledger::{Ledger, LedgerError, Operation};
 use imquota::store::StoreError;
 use imquota::telemetry::Metrics;
-use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use crate::support::{Place, actor, app, group, order, request_id, user};
 
@@ -168,7 +168,8 @@ impl World {
 
     /// Publishes the due events.
     pub async fn tell(&self) {
-        let (_stop, stopped) = watch::channel(true);
+        let stopped = CancellationToken::new();
+        stopped.cancel();
         self.pump().run(stopped).await;
     }
 

@@ -14,7 +14,7 @@ use imquota::events::redis::RedisEvents;
 use imquota::ledger::redis::Redis;
 use imquota::ledger::{Ledger, LedgerError, Operation};
 use imquota::telemetry::Metrics;
-use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use crate::support::proxy::Proxy;
 use crate::support::redis::Standalone;
@@ -35,7 +35,7 @@ const OF_GROUPS: &str = "/groups}limits";
 struct Sidecar {
     engine: Arc<Engine>,
     log: Arc<RedisEvents>,
-    stop: watch::Sender<bool>,
+    stop: CancellationToken,
     publishing: tokio::task::JoinHandle<()>,
 }
 
@@ -51,8 +51,8 @@ impl Sidecar {
         let engine = Arc::new(engine.expect("the catalog has its default edition"));
         let pump = EventPublisher::new(engine.clone(), directory, log.clone());
         pump.begin().await.expect("begins");
-        let (stop, stopped) = watch::channel(false);
-        let publishing = tokio::spawn(pump.run(stopped));
+        let stop = CancellationToken::new();
+        let publishing = tokio::spawn(pump.run(stop.clone()));
         Self { engine, log, stop, publishing }
     }
 
@@ -101,7 +101,7 @@ impl Sidecar {
     }
 
     async fn end(self) {
-        self.stop.send(true).expect("it runs");
+        self.stop.cancel();
         self.publishing.await.expect("it ends");
     }
 }
