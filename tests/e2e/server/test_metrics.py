@@ -243,9 +243,11 @@ def test_reasons_kinds_and_errors_have_a_series_each(metered_sidecar):
     kinds = {value.removeprefix("EVENT_KIND_").lower() for value in admin_pb.EventKind.keys()}
     assert {kind for kind, in of(there, "imquota_events_appended_total", "kind")} == (
         kinds - {"unspecified", "events_dropped"})
-    code = (REPOSITORY / "src" / "ledger" / "error.rs").read_text()
-    code = code[code.index("pub fn name("):]
-    errors_named = set(re.findall(r'=> "(\w+)"', code[:code.index("\n    }\n")]))
+    errors_named = set()
+    for module in ("ledger", "store"):
+        code = (REPOSITORY / "src" / module / "error.rs").read_text()
+        code = code[code.index("pub fn name("):]
+        errors_named |= set(re.findall(r'=> "(\w+)"', code[:code.index("\n    }\n")]))
     assert len(errors_named) > 20
     found = of(there, "imquota_errors_total", "operation", "reason")
     operations = {operation for operation, _ in found}

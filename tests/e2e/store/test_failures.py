@@ -103,7 +103,7 @@ def test_without_file_descriptors_it_waits_with_a_warning_and_then_continues():
         resource.prlimit(sidecar.process.pid, resource.RLIMIT_NOFILE, (opened + 5, opened + 500))
         crowd = [socket.create_connection(("127.0.0.1", sidecar.port)) for _ in range(20)]
         try:
-            wait_until(lambda: "could not be accepted" in sidecar.read_log(), 20, "a warning")
+            wait_until(lambda: "connection not accepted, retrying" in sidecar.read_log(), 20, "a warning")
             before = _cpu_seconds(sidecar)
             time.sleep(1)
             assert _cpu_seconds(sidecar) - before < 0.5, "it spins"
