@@ -238,10 +238,6 @@ impl Directory for EmbeddedDirectory {
         self.writer.submit_without_timeout(move |unit| get(&unit.tables.documents, &app)).await?
     }
 
-    async fn put(&self, record: &AppRecord, event: Event) -> Result<(), DirectoryError> {
-        self.put_after(record.revision.saturating_sub(1), record, event, None).await
-    }
-
     async fn put_after(
         &self,
         after: u64,

@@ -249,8 +249,8 @@ pub trait Directory: Send + Sync + 'static {
     /// Returns the record of an app; `None` if it is not registered.
     async fn app(&self, app: &AppId) -> Result<Option<AppRecord>, DirectoryError>;
 
-    /// Returns the state that a change of an app is based on, as of one instant. `catalog`: the
-    /// number of the last catalog that the caller has, 0 if none.
+    /// Returns the state that a change of an app is based on; from Redis in one call. `catalog`:
+    /// the number of the last catalog that the caller has, 0 if none.
     async fn basis(&self, app: &AppId, catalog: u64) -> Result<Basis, DirectoryError> {
         let (record, catalogs) = (self.app(app).await?, self.catalogs(catalog).await?);
         Ok(Basis { record, catalogs, head: None, now: None })
@@ -258,7 +258,9 @@ pub trait Directory: Send + Sync + 'static {
 
     /// Writes a record whose `revision` follows the stored one (or is 1 if there is none), and logs
     /// the change. Durable when it returns.
-    async fn put(&self, record: &AppRecord, event: Event) -> Result<(), DirectoryError>;
+    async fn put(&self, record: &AppRecord, event: Event) -> Result<(), DirectoryError> {
+        self.put_after(record.revision.saturating_sub(1), record, event, None).await
+    }
 
     /// Replaces the record of revision `after`, and logs the change. The new revision may be any
     /// later one: it is higher if the store lost revisions in between. `head`: the last entry of

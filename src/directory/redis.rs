@@ -122,7 +122,6 @@ impl RedisDirectory {
         before: &Before,
     ) -> Result<Option<i64>, DirectoryError> {
         let entry = change.event.clone().follow(head);
-        let decimal = |number: u64| number.to_string().into_bytes();
         let record = change.record;
         let text = |bytes: Option<Vec<u8>>| bytes.unwrap_or_default();
         let field = record.zip(change.statement);
@@ -256,10 +255,6 @@ impl Directory for RedisDirectory {
         let catalogs = if integer(&stored).is_some() { None } else { Some(catalogs(stored)?) };
         let now = integer(&now).map(Timestamp::from_millis);
         Ok(Basis { record, catalogs, head: Some(head), now: Some(now.ok_or_else(malformed)?) })
-    }
-
-    async fn put(&self, record: &AppRecord, event: Event) -> Result<(), DirectoryError> {
-        self.put_after(record.revision.saturating_sub(1), record, event, None).await
     }
 
     async fn put_after(

@@ -73,10 +73,6 @@ impl Directory for FaultyDirectory {
         self.0.basis(app, catalog).await
     }
 
-    async fn put(&self, record: &AppRecord, event: Event) -> Result<(), DirectoryError> {
-        self.put_after(record.revision - 1, record, event, None).await
-    }
-
     async fn put_after(
         &self,
         after: u64,

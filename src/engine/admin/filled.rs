@@ -48,10 +48,6 @@ impl Directory for Filled {
         Ok(AppPage { records, ..page })
     }
 
-    async fn put(&self, record: &AppRecord, event: Event) -> Result<(), DirectoryError> {
-        self.stored.put(record, event).await
-    }
-
     async fn put_after(
         &self,
         after: u64,
