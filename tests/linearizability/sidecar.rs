@@ -75,23 +75,25 @@ impl Sidecar {
     }
 
     async fn decides(&self) -> bool {
-        if UnixStream::connect(&self.socket).await.is_err() {
-            return false;
-        }
+        // A connection may be closed in the moment in which the store is open.
+        let Ok(mut client) = self.try_connect().await else { return false };
         let nothing = tokio_stream::empty::<imquota::grpc::pb::ApplyRequest>();
-        self.connect().await.apply(nothing).await.is_ok()
+        client.apply(nothing).await.is_ok()
     }
 
     /// A new connection.
     pub async fn connect(&self) -> Client {
+        self.try_connect().await.expect("the sidecar accepts")
+    }
+
+    async fn try_connect(&self) -> Result<Client, tonic::transport::Error> {
         let socket = self.socket.clone();
         let connector = service_fn(move |_: Uri| {
             let socket = socket.clone();
             async move { UnixStream::connect(socket).await.map(TokioIo::new) as io::Result<_> }
         });
         let endpoint = Endpoint::from_static("http://localhost");
-        let channel = endpoint.connect_with_connector(connector).await;
-        Client::new(channel.expect("the sidecar accepts"))
+        endpoint.connect_with_connector(connector).await.map(Client::new)
     }
 }
 
