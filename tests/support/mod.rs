@@ -157,6 +157,9 @@ pub fn create_capped(members: u32, max_members: u32) -> Operation {
     }
 }
 
+/// The silence of a server that counts as absent, for tests in which none is.
+const SILENCE_MAX: Duration = Duration::from_secs(30);
+
 /// The options of a URL, parsed like by the sidecar.
 pub fn redis_options(url: &str) -> Options {
     let config = Config::load(&Flags::default().with("store", url), &Environment::default());
@@ -193,7 +196,9 @@ impl Service {
     /// Opens a service on a store of any kind.
     pub async fn open_any(place: &Place, clock: Arc<dyn Clock>, catalog: Catalog) -> Self {
         let Place::Redis(url) = place else { return Self::open(place, clock, catalog) };
-        Self::open_redis(redis_options(url), clock, catalog).await
+        // A server without a processor for a while is not absent.
+        let options = Options { silence_max: SILENCE_MAX, ..redis_options(url) };
+        Self::open_redis(options, clock, catalog).await
     }
 
     /// Opens a service on a Redis with these options.
