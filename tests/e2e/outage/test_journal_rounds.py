@@ -17,7 +17,7 @@ from app import ALREADY_HELD, App, names
 from http_port import metric
 from outage import drained
 from redis_proxy import Proxy, Redis
-from sidecar import Sidecar
+from sidecar import Sidecar, wait_until
 from stubs import common_pb, quota_pb
 
 ROUNDS = int(os.environ.get("IMQUOTA_JOURNAL_ROUNDS", "3"))
@@ -27,6 +27,7 @@ PAUSE_S = 0.02
 """Pause after a call that was not decided."""
 CALM_S, AWAY_S = 0.3, 0.8
 """Parts of a round: before the fault, and until the repair."""
+JOURNALED_WITHIN_S = 30
 DELAY_MAX_S = 0.004
 CHECK_ONLY = common_pb.MODE_CHECK_ONLY
 
@@ -173,7 +174,11 @@ def test_after_every_round_the_store_equals_the_database_of_the_im():
             how = rng.choice(["refuse", "swallow", "cut"]) if turn > 0 else "refuse"
             kill_at_s = rng.random() * 1.5 * AWAY_S if turn > 0 else AWAY_S - PAUSE_S
             mend = spoil(proxy, how)
-            time.sleep(min(kill_at_s, AWAY_S))
+            if turn == 0:
+                wait_until(lambda: metric(sidecar.management_port, "imquota_journal_entries") > 0,
+                           JOURNALED_WITHIN_S, "entries in the journal")
+            else:
+                time.sleep(min(kill_at_s, AWAY_S))
             journaled += metric(sidecar.management_port, "imquota_journal_entries") > 0
             if kill_at_s < AWAY_S:
                 # It starts without the store, and waits for it.
