@@ -1,7 +1,10 @@
 //! Load on the sidecar over its network, and its distance from the floors.
 //!
-//! - `cargo bench --bench load`: the goals. The sidecar over Redis and in memory, compared with a
-//!   bare tonic echo and the bare join script, in alternating rounds.
+//! - `cargo bench --bench load`: the goals as one table. The sidecar over Redis and in memory,
+//!   compared with a bare tonic echo, the bare join script and a build before, in alternating
+//!   rounds.
+//! - `... -- hot`: one hot app over three sidecars.
+//! - `... -- latency`: latency where Redis is some way off.
 //! - `... -- drive`: load on a running server, in an open or a closed loop.
 //! - `... -- sweep`: rising load on a running server, with a plot of latency over load.
 //! - `... -- growth`, `masters`, `million`: the cost over the amount of stored data.
@@ -21,16 +24,24 @@ use clap::{Parser, Subcommand};
 mod address;
 #[path = "load/command.rs"]
 mod command;
+#[path = "load/delay.rs"]
+mod delay;
 #[path = "load/drive.rs"]
 mod drive;
 #[path = "load/durability.rs"]
 mod durability;
 #[path = "load/echo.rs"]
 mod echo;
+#[path = "load/field.rs"]
+mod field;
 #[path = "load/goals.rs"]
 mod goals;
 #[path = "load/growth.rs"]
 mod growth;
+#[path = "load/hot.rs"]
+mod hot;
+#[path = "load/latency.rs"]
+mod latency;
 #[path = "load/masters.rs"]
 mod masters;
 #[path = "load/million.rs"]
@@ -49,12 +60,16 @@ mod results;
 mod script;
 #[path = "shared/mod.rs"]
 mod shared;
+#[path = "load/steps.rs"]
+mod steps;
 #[path = "load/stream.rs"]
 mod stream;
 #[path = "../tests/support/mod.rs"]
 mod support;
 #[path = "load/sweep.rs"]
 mod sweep;
+#[path = "load/table.rs"]
+mod table;
 #[path = "load/unary.rs"]
 mod unary;
 
@@ -74,8 +89,12 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// The sidecar compared with its floors (the default)
+    /// The sidecar compared with its floors and goals (the default)
     Goals(goals::Goals),
+    /// One hot app over three sidecars, and its members counted afterwards
+    Hot(hot::Hot),
+    /// Latency over a Redis that is some way off
+    Latency(latency::Latency),
     /// Load on a running server
     Drive(Box<command::Drive>),
     /// Rising load on a running server, with a plot of latency over load
@@ -138,7 +157,9 @@ async fn run(command: Command, quick: bool) -> Result<(), String> {
         _ => shared::print_head("load", quick),
     }
     match command {
-        Command::Goals(goals) => goals::run(goals, quick).await,
+        Command::Goals(goals) => goals::run(goals, quick).await?,
+        Command::Hot(hot) => hot::run(hot, quick).await?,
+        Command::Latency(latency) => latency::run(latency, quick).await?,
         Command::Growth { svg } => growth::run(quick, svg).await?,
         Command::Durability => durability::run(quick).await?,
         Command::Masters => masters::run(quick).await?,
@@ -152,8 +173,13 @@ async fn run(command: Command, quick: bool) -> Result<(), String> {
 async fn all_small() -> Result<(), String> {
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
     let file = |name: &str| folder.path().join(name).display().to_string();
-    for command in ["goals", "durability", "masters", "million"] {
+    for command in ["durability", "masters", "million"] {
         run(parsed(&[command]), true).await?;
+    }
+    let before = ["--before", env!("CARGO_BIN_EXE_imquota")];
+    run(parsed(&["goals", "--details"]), true).await?;
+    for command in [&["goals", "--only", "denials,steps"][..], &["hot"], &["latency"]] {
+        run(parsed(&[command, &before].concat()), true).await?;
     }
     run(parsed(&["growth", "--svg", &file("growth.svg")]), true).await?;
     let binary = env!("CARGO_BIN_EXE_imquota").as_ref();

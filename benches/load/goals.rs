@@ -1,308 +1,226 @@
-//! The sidecar compared with its floors: each is measured once per round, in alternating order, on
-//! the same machine and against the same Redis. Ratios are taken within a round.
+//! The goals, as one table. Builds and floors are measured once per round, in alternating order, on
+//! the same machine. Ratios are taken within a round.
 
-use std::path::PathBuf;
-use std::time::Duration;
+use clap::ValueEnum;
 
-use tempfile::TempDir;
-
-use super::drive::{Loop, Numbers, Rpc, Run, drive};
-use super::mix::{Mix, Plan};
+use super::drive::Rpc;
+use super::field::{Comparison, Field, Load, MANY, Measured, Pace, Role, Scale, Setup};
+use super::mix::Mix;
 use super::processes::{Process, Transport};
-use super::results::Results;
-use super::script::Bare;
-use super::shared::{SEED, Spread};
 use super::support::redis::Standalone;
+use super::table::{Figures, Goal, Table};
+use super::{growth, steps};
 
-/// The number of calls in flight that saturates the machine.
-const MANY: usize = 64;
-/// The number of operations in flight on an Apply stream: a client that pipelines sends more.
+/// The number of operations in flight of a client that pipelines.
 const PIPELINED: usize = 256;
+/// The number of concurrent apps.
+const APPS: u32 = 16;
+/// The share of the closed loop's rate at which the tail is measured.
+const TAIL_LOAD: f64 = 0.7;
+/// A tick of the runtime's timers, in microseconds.
+const TICK_US: f64 = 1000.0;
+/// The number of p50 that p99.9 may take, apart from a tick.
+const TAIL_P50S: f64 = 5.0;
+
+const ONE: Load = Load::unary(1);
+const UNARY: Load = Load::unary(MANY);
+const APPLY: Load = Load::apply(PIPELINED);
+const TAIL: Load = Load { rpc: Rpc::Unary, pace: Pace::ShareOfMax(TAIL_LOAD) };
 
 /// Options of the comparison.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Goals {
-    /// Rounds of each comparison
-    #[arg(long, default_value_t = 9, value_parser = clap::value_parser!(u16).range(1..=1000))]
-    rounds: u16,
-    /// Seconds of each measurement, after a warm-up of a quarter of that
-    #[arg(long, default_value_t = 2.0)]
-    seconds: f64,
-    /// Another build of imquota to measure
-    #[arg(long, value_name = "PATH", default_value = env!("CARGO_BIN_EXE_imquota"))]
-    binary: PathBuf,
+    #[command(flatten)]
+    comparison: Comparison,
+    /// Only these groups of rows
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "GROUP,...")]
+    only: Vec<Group>,
 }
 
-/// The size of the measurements.
-struct Scale {
-    rounds: usize,
-    warm_up: Duration,
-    measured: Duration,
-    users: u32,
-    groups: u32,
-    binary: PathBuf,
+/// A group of rows that are measured together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Group {
+    /// Joins by single calls over Redis, 64 in flight
+    Unary,
+    /// Joins by single calls of 16 apps
+    Apps,
+    /// Denials by single calls, 64 in flight
+    Denials,
+    /// Joins on an Apply stream
+    Apply,
+    /// Joins in memory
+    Memory,
+    /// Joins over Redis, one in flight
+    One,
+    /// The tail of latency at 70 % load
+    Tail,
+    /// The longest single step in Redis
+    Steps,
+    /// The cost of a join on the way to a limit
+    Growth,
 }
 
-impl Scale {
-    fn new(goals: Goals, quick: bool) -> Self {
-        let Goals { rounds, seconds, binary } = goals;
-        let measured = Duration::from_secs_f64(if quick { 0.1 } else { seconds });
-        let rounds = if quick { 1 } else { usize::from(rounds) };
-        let (users, groups) = if quick { (1 << 12, 1 << 4) } else { (1 << 17, 1 << 10) };
-        Self { rounds, warm_up: measured / 4, measured, users, groups, binary }
+/// Measures the groups of rows and prints the table.
+pub async fn run(goals: Goals, quick: bool) -> Result<(), String> {
+    let scale = &Scale::new(goals.comparison, quick);
+    let mut table = Table::new(scale.is_quick);
+    for group in Group::value_variants() {
+        if !goals.only.is_empty() && !goals.only.contains(group) {
+            continue;
+        }
+        eprintln!("measuring: {group:?}");
+        match group {
+            Group::Unary => unary(scale, &mut table).await,
+            Group::Apps => apps(scale, &mut table).await,
+            Group::Denials => denials(scale, &mut table).await,
+            Group::Apply => apply(scale, &mut table).await,
+            Group::Memory => memory(scale, &mut table).await,
+            Group::One => one(scale, &mut table).await,
+            Group::Tail => tail(scale, &mut table).await,
+            Group::Steps => steps::add_rows(scale, &mut table).await?,
+            Group::Growth => growth::add_rows(scale, &mut table).await?,
+        }
+    }
+    table.print();
+    Ok(())
+}
+
+/// Returns the setup of one app that joins over Redis.
+fn over_redis(scale: &Scale, transport: Transport, floors: &'static [Role]) -> Setup {
+    let groups = scale.groups;
+    Setup { transport, over_redis: true, mix: Mix::Join, apps: 1, groups, floors }
+}
+
+/// Returns one load of each role.
+fn each(load: Load) -> [(Role, Load); 4] {
+    [Role::Echo, Role::Bare, Role::Before, Role::Now].map(|role| (role, load))
+}
+
+/// Returns the ratio of the rates.
+fn rate_ratio(build: &Measured, floor: &Measured) -> f64 {
+    build.per_second() / floor.per_second()
+}
+
+async fn unary(scale: &Scale, table: &mut Table) {
+    let unix = over_redis(scale, Transport::Unix, &[Role::Echo, Role::Bare]);
+    let unix = Field::open(scale, &unix).await.rounds(scale, &each(UNARY)).await;
+    unix.print(scale, "unary, Unix socket");
+    let tcp = over_redis(scale, Transport::Tcp, &[Role::Echo]);
+    let tcp = Field::open(scale, &tcp).await.rounds(scale, &each(UNARY)).await;
+    tcp.print(scale, "unary, TCP");
+    let mut add = |what: &str, goal, figures| table.add(what, goal, figures);
+    let redis = unix.figures(UNARY, |it| it.redis_us);
+    add("Redis CPU a join, 64 in flight, us", Goal::AtMost(8.0), redis);
+    let to_bare = unix.beside(UNARY, Role::Bare, |build, bare| build.redis_us / bare.redis_us);
+    add("the same, ratio to the bare script", Goal::AtMost(1.0), to_bare);
+    for (name, measured) in [("Unix socket", &unix), ("TCP", &tcp)] {
+        let what = format!("calls/s, 64 in flight, {name}, ratio to the echo");
+        add(&what, Goal::AtLeast(0.7), measured.beside(UNARY, Role::Echo, rate_ratio));
+    }
+    let rate = unix.figures(UNARY, Measured::per_second);
+    add("joins/s, unary, 64 in flight, Unix socket", Goal::AtLeast(50_000.0), rate);
+    let server = unix.figures(UNARY, |it| it.server_us);
+    add("sidecar CPU a decision, unary, us", Goal::AtMost(15.0), server);
+}
+
+async fn apps(scale: &Scale, table: &mut Table) {
+    let of_each = (scale.groups / APPS).max(2);
+    let one_app = over_redis(scale, Transport::Unix, &[]);
+    let setup = Setup { apps: APPS as usize, groups: of_each, ..one_app };
+    let loads = [Load::unary(PIPELINED), Load::unary(MANY)];
+    let trials = loads.map(|load| [(Role::Before, load), (Role::Now, load)]).concat();
+    let measured = Field::open(scale, &setup).await.rounds(scale, &trials).await;
+    measured.print(scale, "16 apps");
+    for (load, in_flight, goal) in
+        [(loads[0], PIPELINED, Goal::AtMost(12.0)), (loads[1], MANY, Goal::Reported)]
+    {
+        let what = format!("Redis CPU a join over 16 apps, {in_flight} in flight, us");
+        table.add(what, goal, measured.figures(load, |it| it.redis_us));
     }
 }
 
-/// The measurement of one server in one round.
-struct Measured {
-    results: Results,
-    /// Processor time of the server per call, in microseconds.
-    server_us: f64,
-    /// Processor time of Redis's main thread per call, in microseconds.
-    redis_us: f64,
+async fn denials(scale: &Scale, table: &mut Table) {
+    let joins = over_redis(scale, Transport::Unix, &[]);
+    let setup = Setup { mix: Mix::Denied, groups: 2, ..joins };
+    let measured = Field::open(scale, &setup).await.rounds(scale, &each(UNARY)).await;
+    measured.print(scale, "denials");
+    let redis = measured.figures(UNARY, |it| it.redis_us);
+    table.add("Redis CPU a denial, 64 in flight, us", Goal::AtMost(7.0), redis);
 }
 
-impl Measured {
-    fn p50(&self) -> f64 {
-        self.results.latency.us_at(50.0)
-    }
-
-    fn per_second(&self) -> f64 {
-        self.results.per_second()
-    }
+async fn apply(scale: &Scale, table: &mut Table) {
+    let setup = over_redis(scale, Transport::Unix, &[Role::Echo]);
+    let trials = [each(APPLY), each(UNARY)].concat();
+    let measured = Field::open(scale, &setup).await.rounds(scale, &trials).await;
+    measured.print(scale, "Apply");
+    let rate = measured.figures(APPLY, Measured::per_second);
+    let what = "decisions/s on Apply, 256 in flight, Unix socket";
+    table.add(what, Goal::AtLeast(110_000.0), rate);
+    let what = "sidecar CPU a decision, Apply, us";
+    table.add(what, Goal::Reported, measured.figures(APPLY, |it| it.server_us));
+    let of_unary =
+        measured.between([APPLY, UNARY], |apply, unary| apply.server_us / unary.server_us);
+    table.add("the same, ratio to unary, 64 in flight", Goal::AtMost(0.3), of_unary);
 }
 
-/// A server under load, and the next number in its sequence of operations.
-struct Subject<'a> {
-    process: &'a Process,
-    redis: Option<&'a Standalone>,
-    plan: Plan,
-    next: u64,
-}
-
-impl<'a> Subject<'a> {
-    fn new(process: &'a Process, redis: Option<&'a Standalone>, scale: &Scale) -> Self {
-        let plan = Plan::new(Mix::Join, "bench", scale.users, scale.groups, SEED);
-        Self { process, redis, plan, next: 0 }
-    }
-
-    async fn measure(&mut self, scale: &Scale, rpc: Rpc, in_flight: usize) -> Measured {
-        let run = Run {
-            address: self.process.address.clone(),
-            rpc,
-            pace: Loop::Closed { in_flight },
-            connections: 1,
-            warm_up: scale.warm_up,
-            measured: scale.measured,
-        };
-        let (server, redis) = (self.process.cpu_seconds(), self.redis_seconds());
-        let first = self.next;
-        let numbers = Numbers::new(first, 1);
-        let (results, end) = drive(&run, self.plan.clone(), numbers).await.expect("it listens");
-        self.next = end;
-        let others = results.operations() - results.outcomes.get("applied").unwrap_or(&0);
-        assert_eq!(others, 0, "every join is new: {results}");
-        // Over all operations that were sent, including warm-up and end.
-        #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
-        let sent = (end - first) as f64;
-        let server_us = (self.process.cpu_seconds() - server) * 1e6 / sent;
-        let redis_us = (self.redis_seconds() - redis) * 1e6 / sent;
-        Measured { results, server_us, redis_us }
-    }
-
-    fn redis_seconds(&self) -> f64 {
-        self.redis.map_or(0.0, |redis| {
-            ["used_cpu_user_main_thread", "used_cpu_sys_main_thread"]
-                .iter()
-                .map(|field| redis.server.info("cpu", field).expect("Redis reports it"))
-                .map(|seconds| seconds.parse::<f64>().expect("a number"))
-                .sum()
-        })
+async fn memory(scale: &Scale, table: &mut Table) {
+    let over_redis = over_redis(scale, Transport::Unix, &[Role::Echo]);
+    let setup = Setup { over_redis: false, ..over_redis };
+    let trials = [each(ONE), each(UNARY)].concat();
+    let measured = Field::open(scale, &setup).await.rounds(scale, &trials).await;
+    measured.print(scale, "in memory");
+    let beyond = measured.beside(ONE, Role::Echo, |build, echo| build.p50() - echo.p50());
+    let what = "in memory, 1 in flight: p50 beyond the echo, us";
+    table.add(what, Goal::AtMost(15.0), beyond);
+    let what = "in memory, 64 in flight: calls/s, ratio to the echo";
+    table.add(what, Goal::AtLeast(0.8), measured.beside(UNARY, Role::Echo, rate_ratio));
+    for (store, redis) in [("in memory", false), ("over Redis", true)] {
+        let what = format!("memory of an idle sidecar, {store}, MB");
+        table.add(what, Goal::Reported, idle_mb(scale, redis).await);
     }
 }
 
-/// Measures all comparisons and prints them.
-pub async fn run(goals: Goals, quick: bool) {
-    let scale = &Scale::new(goals, quick);
+/// Measures the resident memory of both builds after their first answered call.
+async fn idle_mb(scale: &Scale, over_redis: bool) -> Figures {
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
-    println!("\nrounds: {}, of {:?} each after {:?}", scale.rounds, scale.measured, scale.warm_up);
-    for transport in [Transport::Tcp, Transport::Unix] {
-        over_redis(scale, &folder, transport).await;
-    }
-    in_memory(scale, &folder).await;
-}
-
-async fn over_redis(scale: &Scale, folder: &TempDir, transport: Transport) {
-    let redis = Standalone::start();
-    let folder = tempfile::tempdir_in(folder.path()).expect("a folder");
-    let echo = Process::echo(folder.path(), transport).await;
-    let sidecar = Process::sidecar(&scale.binary, folder.path(), transport, &redis.url()).await;
-    let idle_mb = sidecar.resident_mb();
-    let mut echo = Subject::new(&echo, None, scale);
-    let mut sidecar = Subject::new(&sidecar, Some(&redis), scale);
-    sidecar.process.prepare(&sidecar.plan).await.expect("it is prepared");
-    let mut bare = Bare::connect(&redis.url(), scale.users, scale.groups).await;
-
-    println!("\n## Joins over Redis, {}\n", transport.name());
-    println!("resident memory of the sidecar after its start: {idle_mb:.1} MB\n");
-    one_in_flight(scale, &mut echo, &mut sidecar, &mut bare).await;
-    many_in_flight(scale, &mut echo, &mut sidecar, &mut bare).await;
-    pipelined(scale, &mut echo, &mut sidecar).await;
-    let resident_mb = sidecar.process.resident_mb();
-    println!("\nresident memory of the sidecar at the end: {resident_mb:.1} MB");
-}
-
-fn print_columns(columns: &[&str]) {
-    println!("| | {} |", columns.join(" | "));
-    println!("|---|{}", "---:|".repeat(columns.len()));
-}
-
-fn print_row(name: &str, of: &[Measured], columns: &[fn(&Measured) -> f64]) {
-    let cells = columns.iter().map(|column| format!("{:.1}", Spread::of(of.iter().map(column))));
-    println!("| {name} | {} |", cells.collect::<Vec<_>>().join(" | "));
-}
-
-/// Returns the ratio of `of` to `to`, round by round.
-fn ratio(of: &[Measured], to: &[Measured], what: fn(&Measured) -> f64) -> Spread {
-    Spread::of(of.iter().zip(to).map(|(of, to)| what(of) / what(to)))
-}
-
-const LATENCIES: [fn(&Measured) -> f64; 4] = [
-    |it| it.results.latency.us_at(50.0),
-    |it| it.results.latency.us_at(99.0),
-    |it| it.server_us,
-    |it| it.redis_us,
-];
-const RATES: [fn(&Measured) -> f64; 4] = [
-    |it| it.results.per_second(),
-    |it| it.results.latency.us_at(99.0),
-    |it| it.server_us,
-    |it| it.redis_us,
-];
-
-/// Measures echo, bare script and sidecar in alternating rounds.
-async fn beside_floors(
-    scale: &Scale,
-    in_flight: usize,
-    echo: &mut Subject<'_>,
-    sidecar: &mut Subject<'_>,
-    bare: &mut Bare,
-) -> [Vec<Measured>; 3] {
-    let (mut echoes, mut scripts, mut joins) = (Vec::new(), Vec::new(), Vec::new());
+    let mut figures = Figures::default();
+    let redis = over_redis.then(Standalone::start);
+    let store = redis.as_ref().map_or("memory".to_owned(), Standalone::url);
     for round in 0..scale.rounds {
-        for turn in 0..3 {
-            match (round + turn) % 3 {
-                0 => echoes.push(echo.measure(scale, Rpc::Unary, in_flight).await),
-                1 => joins.push(sidecar.measure(scale, Rpc::Unary, in_flight).await),
-                _ => scripts.push(measure_bare(bare, scale, in_flight as u64, sidecar).await),
-            }
+        for (role, binary) in scale.builds() {
+            let own = folder.path().join(format!("{role:?}-{round}"));
+            std::fs::create_dir(&own).expect("a new folder");
+            let sidecar = Process::sidecar(binary, &own, Transport::Unix, &store).await;
+            figures.of_mut(role).push(sidecar.resident_mb());
         }
     }
-    [echoes, scripts, joins]
+    figures
 }
 
-fn print_rows([echoes, scripts, joins]: &[Vec<Measured>; 3], columns: &[fn(&Measured) -> f64]) {
-    print_row("echo", echoes, columns);
-    print_row("bare script", scripts, columns);
-    print_row("sidecar", joins, columns);
-}
-
-async fn one_in_flight(
-    scale: &Scale,
-    echo: &mut Subject<'_>,
-    sidecar: &mut Subject<'_>,
-    bare: &mut Bare,
-) {
-    let measured = beside_floors(scale, 1, echo, sidecar, bare).await;
-    println!("### 1 in flight\n");
-    print_columns(&["p50, us", "p99, us", "server CPU per call, us", "Redis CPU per call, us"]);
-    print_rows(&measured, &LATENCIES);
-    let [echoes, scripts, joins] = measured;
-    let floors = echoes.iter().zip(&scripts).map(|(echo, script)| echo.p50() + script.p50());
-    let ratios = joins.iter().zip(floors).map(|(join, floor)| join.p50() / floor);
-    println!("\np50, ratio to echo and script together: {}\n", Spread::of(ratios));
-}
-
-async fn measure_bare(
-    bare: &mut Bare,
-    scale: &Scale,
-    in_flight: u64,
-    sidecar: &Subject<'_>,
-) -> Measured {
-    let before = sidecar.redis_seconds();
-    let results = bare.closed(in_flight, scale.warm_up, scale.measured).await;
-    let used = sidecar.redis_seconds() - before;
-    // Calls of the warm-up are not counted; their processor time is.
-    let share = scale.measured.as_secs_f64() / (scale.measured + scale.warm_up).as_secs_f64();
-    #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
-    let redis_us = used * share * 1e6 / results.operations() as f64;
-    Measured { results, server_us: 0.0, redis_us }
-}
-
-async fn many_in_flight(
-    scale: &Scale,
-    echo: &mut Subject<'_>,
-    sidecar: &mut Subject<'_>,
-    bare: &mut Bare,
-) {
-    let measured = beside_floors(scale, MANY, echo, sidecar, bare).await;
-    println!("### {MANY} in flight\n");
-    print_columns(&["calls/s", "p99, us", "server CPU per call, us", "Redis CPU per call, us"]);
-    print_rows(&measured, &RATES);
-    let [echoes, _, joins] = measured;
-    println!("\ncalls/s, ratio to the echo: {}", ratio(&joins, &echoes, Measured::per_second));
-    let cpu = ratio(&joins, &echoes, |it| it.server_us);
-    println!("server CPU per call, ratio to the echo: {cpu}\n");
-}
-
-async fn pipelined(scale: &Scale, echo: &mut Subject<'_>, sidecar: &mut Subject<'_>) {
-    let (mut echoes, mut unary, mut joins) = (Vec::new(), Vec::new(), Vec::new());
-    for round in 0..scale.rounds {
-        for turn in 0..3 {
-            match (round + turn) % 3 {
-                0 => echoes.push(echo.measure(scale, Rpc::Apply, PIPELINED).await),
-                1 => unary.push(sidecar.measure(scale, Rpc::Unary, PIPELINED).await),
-                _ => joins.push(sidecar.measure(scale, Rpc::Apply, PIPELINED).await),
-            }
-        }
+async fn one(scale: &Scale, table: &mut Table) {
+    let goals = [
+        (Transport::Tcp, Goal::AtMost(1.1), Goal::AtMost(1.6)),
+        (Transport::Unix, Goal::AtMost(1.25), Goal::AtMost(2.0)),
+    ];
+    for (transport, p50_goal, cpu_goal) in goals {
+        let name = transport.name();
+        let setup = over_redis(scale, transport, &[Role::Echo, Role::Bare]);
+        let measured = Field::open(scale, &setup).await.rounds(scale, &each(ONE)).await;
+        measured.print(scale, &format!("1 in flight, {name}"));
+        let what = format!("p50, 1 in flight, {name}, ratio to echo + bare script");
+        table.add(what, p50_goal, measured.p50_to_floors(ONE));
+        let cpu = measured.beside(ONE, Role::Echo, |build, echo| build.server_us / echo.server_us);
+        let what = format!("sidecar CPU a call, 1 in flight, {name}, ratio to the echo");
+        table.add(what, cpu_goal, cpu);
     }
-    println!("### {PIPELINED} in flight\n");
-    print_columns(&["decisions/s", "p99, us", "server CPU per call, us", "Redis CPU per call, us"]);
-    print_row("echo, Apply", &echoes, &RATES);
-    print_row("sidecar, unary", &unary, &RATES);
-    print_row("sidecar, Apply", &joins, &RATES);
-    let rates = ratio(&joins, &unary, Measured::per_second);
-    println!("\ndecisions/s, ratio of Apply to unary: {rates}");
 }
 
-async fn in_memory(scale: &Scale, folder: &TempDir) {
-    let transport = Transport::Unix;
-    let echo = Process::echo(folder.path(), transport).await;
-    let sidecar = Process::sidecar(&scale.binary, folder.path(), transport, "memory").await;
-    let idle_mb = sidecar.resident_mb();
-    let mut echo = Subject::new(&echo, None, scale);
-    let mut sidecar = Subject::new(&sidecar, None, scale);
-    sidecar.process.prepare(&sidecar.plan).await.expect("it is prepared");
-    println!("\n## Joins in memory, {}\n", transport.name());
-    println!("resident memory of the sidecar after its start: {idle_mb:.1} MB\n");
-    for in_flight in [1, MANY] {
-        let (mut echoes, mut joins) = (Vec::new(), Vec::new());
-        for round in 0..scale.rounds {
-            for turn in 0..2 {
-                match (round + turn) % 2 {
-                    0 => echoes.push(echo.measure(scale, Rpc::Unary, in_flight).await),
-                    _ => joins.push(sidecar.measure(scale, Rpc::Unary, in_flight).await),
-                }
-            }
-        }
-        println!("### {in_flight} in flight\n");
-        print_columns(&["p50, us", "calls/s", "server CPU per call, us"]);
-        let columns: [fn(&Measured) -> f64; 3] =
-            [Measured::p50, Measured::per_second, |it| it.server_us];
-        print_row("echo", &echoes, &columns);
-        print_row("sidecar", &joins, &columns);
-        let more = joins.iter().zip(&echoes).map(|(join, echo)| join.p50() - echo.p50());
-        println!("\np50, difference to the echo: {:.1} us", Spread::of(more));
-        println!("calls/s, ratio to the echo: {}\n", ratio(&joins, &echoes, Measured::per_second));
-    }
+async fn tail(scale: &Scale, table: &mut Table) {
+    let setup = over_redis(scale, Transport::Unix, &[]);
+    let measured = Field::open(scale, &setup).await.rounds(scale, &each(TAIL)).await;
+    measured.print(scale, "70 % load");
+    let of_allowed = |it: &Measured| it.p999() / (TAIL_P50S * it.p50() + TICK_US);
+    let what = "p99.9 at 70 % load, ratio to 5 x p50 + 1 ms";
+    table.add(what, Goal::AtMost(1.0), measured.figures(TAIL, of_allowed));
+    table.add("the same, p99.9, us", Goal::Reported, measured.figures(TAIL, Measured::p999));
 }

@@ -14,6 +14,8 @@ use super::support::redis::{Server, wait_for};
 
 /// The number of concurrent apps, and operations in flight of each.
 const APPS: usize = 12;
+/// The number of concurrent apps of a small run.
+const APPS_QUICK: usize = 3;
 const IN_FLIGHT: usize = 32;
 const SLOTS: usize = 16_384;
 
@@ -22,7 +24,7 @@ pub async fn run(quick: bool) -> Result<(), String> {
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
     let binary = env!("CARGO_BIN_EXE_imquota").as_ref();
     let (rounds, measured) = if quick { (1, 0.1) } else { (7, 2.0) };
-    let groups = if quick { 4 } else { 64 };
+    let (apps, groups) = if quick { (APPS_QUICK, 4) } else { (APPS, 64) };
     let clusters: Vec<_> = (1..=3).map(Masters::start).collect();
     let mut sidecars = Vec::new();
     for (index, cluster) in clusters.iter().enumerate() {
@@ -30,11 +32,11 @@ pub async fn run(quick: bool) -> Result<(), String> {
         std::fs::create_dir(&own).map_err(|error| error.to_string())?;
         let sidecar = Process::sidecar(binary, &own, Transport::Unix, &cluster.url()).await;
         let plan = |app| Plan::new(Mix::Join, &format!("app-{app}"), 1 << 16, groups, SEED);
-        let plans: Vec<_> = (0..APPS).map(plan).collect();
+        let plans: Vec<_> = (0..apps).map(plan).collect();
         for plan in &plans {
             sidecar.prepare(plan).await?;
         }
-        sidecars.push((sidecar, plans, vec![0; APPS]));
+        sidecars.push((sidecar, plans, vec![0; apps]));
     }
     let mut rates: Vec<Vec<f64>> = vec![Vec::new(); clusters.len()];
     for round in 0..rounds {

@@ -15,6 +15,14 @@ pub const HOT_GROUP: &str = "hot";
 pub const FULL_GROUP: &str = "full";
 /// The user who is in every group.
 pub const RESIDENT: &str = "resident";
+/// The consecutive operations that share a contested group: more than are in flight at once find
+/// the same limit.
+const CONTESTED_FOR: u64 = 256;
+/// The number of contested groups for each other group; beyond them the sequence begins with the
+/// first one again.
+const CONTESTED_PER_GROUP: u32 = 8;
+/// The limit of a contested group, far below the 51 users who join it.
+pub const CONTESTED_MEMBERS_MAX: u32 = 16;
 /// The distance in operations between a join and the leave of the same user.
 const LAG: u64 = 4096;
 /// The highest number of members of the hot group, apart from operations in flight.
@@ -35,6 +43,10 @@ pub enum Mix {
     HotGroup,
     /// Joins and leaves of users distributed by Zipf's law (s = 1).
     Zipf,
+    /// Joins of a group that is full.
+    Denied,
+    /// 80 % joins, 20 % joins of groups that fill up one after the other.
+    Contested,
     /// 50 % joins, 15 % leaves, 20 % friends added, 5 % removed, 5 % denials, 5 % reads.
     Mixed,
 }
@@ -47,6 +59,7 @@ enum Kind {
     Befriend,
     Unfriend,
     Denied,
+    Contested,
     Hot,
     ZipfJoin,
     ZipfLeave,
@@ -63,6 +76,8 @@ impl Mix {
             Self::DenialHeavy => &[(80, Kind::Denied), (20, Kind::Join)],
             Self::HotGroup => &[(100, Kind::Hot)],
             Self::Zipf => &[(50, Kind::ZipfJoin), (50, Kind::ZipfLeave)],
+            Self::Denied => &[(100, Kind::Denied)],
+            Self::Contested => &[(80, Kind::Join), (20, Kind::Contested)],
             Self::Mixed => &[
                 (50, Kind::Join),
                 (15, Kind::Leave),
@@ -107,6 +122,7 @@ impl Plan {
             Kind::Befriend => self.befriend(number),
             Kind::Unfriend => self.unfriend(number),
             Kind::Denied => self.join_of(FULL_GROUP.to_owned(), self.pair(number)),
+            Kind::Contested => self.contested(number),
             Kind::Hot => self.hot(number),
             Kind::ZipfJoin => self.zipf_join(number),
             Kind::ZipfLeave => self.zipf_leave(number),
@@ -114,8 +130,8 @@ impl Plan {
         }
     }
 
-    /// Returns the groups that have to exist before the run: all groups, the hot one and the full
-    /// one.
+    /// Returns the groups that have to exist before the run: all groups, the hot one, the full one,
+    /// and those that are contested.
     pub fn groups(&self) -> Vec<pb::CreateGroupRequest> {
         // One user stays in each, so that it is not removed when the others leave.
         let create = |group_id: String| pb::CreateGroupRequest {
@@ -130,6 +146,12 @@ impl Plan {
         groups.push(create(HOT_GROUP.to_owned()));
         let full = create(FULL_GROUP.to_owned());
         groups.push(pb::CreateGroupRequest { max_members: Some(1), ..full });
+        if self.mix == Mix::Contested {
+            groups.extend((0..self.contested_groups()).map(|number| pb::CreateGroupRequest {
+                max_members: Some(CONTESTED_MEMBERS_MAX),
+                ..create(contested_id(number))
+            }));
+        }
         groups
     }
 
@@ -183,6 +205,15 @@ impl Plan {
         (user_id(pair.user), vec![user_id((pair.user + apart) % self.users)])
     }
 
+    fn contested(&self, number: u64) -> Operation {
+        let group = number / CONTESTED_FOR % self.contested_groups();
+        self.join_of(contested_id(group), self.pair(number))
+    }
+
+    fn contested_groups(&self) -> u64 {
+        u64::from(self.groups * CONTESTED_PER_GROUP)
+    }
+
     fn hot(&self, number: u64) -> Operation {
         let user = |number: u64| u32::try_from(number % u64::from(self.users)).expect("below");
         let turn = number / 2;
@@ -223,6 +254,11 @@ impl Plan {
 /// Returns the id of the user with that number.
 pub fn user_id(number: u32) -> String {
     format!("user-{number:07}")
+}
+
+/// Returns the id of the contested group with that number.
+fn contested_id(number: u64) -> String {
+    format!("contested-{number:05}")
 }
 
 /// Returns the id of the group with that number.

@@ -1,5 +1,6 @@
 //! The servers under load as processes: the sidecar and the echo, and their use of the machine.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -11,8 +12,6 @@ use super::mix::Plan;
 
 /// The longest time that a start may take.
 const START_MAX: Duration = Duration::from_secs(60);
-/// Ticks of `/proc` per second; a constant of Linux's interface to user space.
-const TICKS_PER_SECOND: f64 = 100.0;
 /// The add-ons that the load needs.
 const ADD_ONS: [&str; 2] = ["members-6000", "groups-per-user-1000"];
 /// The number of groups that are created concurrently.
@@ -134,14 +133,9 @@ impl Process {
         prepare(&self.address, Some(&self.admin), plan).await
     }
 
-    /// Returns the processor time used so far, in seconds.
-    pub fn cpu_seconds(&self) -> f64 {
-        let stat = self.proc("stat");
-        // The name in parentheses may contain spaces; user and system time are the 12th and 13th
-        // fields after it.
-        let fields = stat.rsplit_once(") ").expect("the format of proc").1.split(' ');
-        let ticks = fields.skip(11).take(2).map(|ticks| ticks.parse::<f64>().expect("a number"));
-        ticks.sum::<f64>() / TICKS_PER_SECOND
+    /// Returns the processor time used so far.
+    pub fn cpu(&self) -> CpuTimes {
+        CpuTimes::of(self.child.id())
     }
 
     /// Returns the resident memory, in megabytes.
@@ -155,6 +149,42 @@ impl Process {
     fn proc(&self, file: &str) -> String {
         let path = format!("/proc/{}/{file}", self.child.id());
         std::fs::read_to_string(path).expect("the process runs")
+    }
+}
+
+/// The processor time of each thread of a process, in nanoseconds: the ticks of `stat` are too
+/// coarse for a second with one call in flight.
+pub struct CpuTimes(HashMap<String, u64>);
+
+impl CpuTimes {
+    /// Reads the times of all threads.
+    pub fn of(pid: u32) -> Self {
+        let threads = std::fs::read_dir(format!("/proc/{pid}/task")).expect("the process runs");
+        let threads = threads.map(|thread| thread.expect("readable").file_name());
+        Self::of_threads(pid, threads.map(|thread| thread.to_string_lossy().into_owned()))
+    }
+
+    /// Reads the time of the main thread.
+    pub fn of_main_thread(pid: u32) -> Self {
+        Self::of_threads(pid, [pid.to_string()].into_iter())
+    }
+
+    fn of_threads(pid: u32, threads: impl Iterator<Item = String>) -> Self {
+        let time = |thread: String| {
+            // A thread may have ended since it was listed.
+            let path = format!("/proc/{pid}/task/{thread}/schedstat");
+            let times = std::fs::read_to_string(path).ok()?;
+            Some((thread, times.split(' ').next()?.parse().ok()?))
+        };
+        Self(threads.filter_map(time).collect())
+    }
+
+    /// Returns the processor time since an earlier reading. A thread that ended in between does
+    /// not count.
+    pub fn seconds_since(&self, earlier: &Self) -> f64 {
+        let before = |thread| earlier.0.get(thread).copied().unwrap_or(0);
+        let used = self.0.iter().map(|(thread, ns)| ns.saturating_sub(before(thread)));
+        Duration::from_nanos(used.sum()).as_secs_f64()
     }
 }
 

@@ -180,6 +180,9 @@ pub fn outcome_of(answer: Option<&Answer>) -> &'static str {
         Some(Answer::LeaveGroup(it)) => first(&it.results),
         Some(Answer::AddFriends(it)) => first(&it.results),
         Some(Answer::RemoveFriends(it)) => first(&it.results),
+        Some(Answer::CreateAccounts(it)) => first(&it.results),
+        Some(Answer::DeleteAccounts(it)) => first(&it.results),
+        Some(Answer::DissolveGroup(it)) => it.result.as_ref().map_or("no result", one),
         Some(Answer::CreateGroup(it)) => it.group.as_ref().map_or("no result", one),
         Some(Answer::GetUsage(_)) => "read",
         Some(Answer::Error(_)) => "error in the stream",
@@ -188,7 +191,7 @@ pub fn outcome_of(answer: Option<&Answer>) -> &'static str {
 }
 
 /// Returns the outcome of the first result.
-pub fn first(results: &[pb::Result]) -> &'static str {
+fn first(results: &[pb::Result]) -> &'static str {
     results.first().map_or("no result", one)
 }
 

@@ -33,13 +33,14 @@ impl Bare {
         Self { connection, digest, pairs: Pairs::of(users, groups, SEED), next: 0 }
     }
 
-    /// Keeps that number of calls in flight for the given times.
+    /// Keeps that number of calls in flight for the given times; returns the results, and the
+    /// number of calls made, including those of the warm-up.
     pub async fn closed(
         &mut self,
         in_flight: u64,
         warm_up: Duration,
         measured: Duration,
-    ) -> Results {
+    ) -> (Results, u64) {
         let recorder = std::sync::Arc::new(Recorder::new());
         let begun = Instant::now();
         let mut tasks = JoinSet::new();
@@ -67,10 +68,12 @@ impl Bare {
                 number
             });
         }
-        self.next = tasks.join_all().await.into_iter().max().unwrap_or(self.next);
+        let ends = tasks.join_all().await;
+        let sent = ends.iter().map(|end| (end - self.next) / in_flight).sum();
+        self.next = ends.into_iter().max().unwrap_or(self.next);
         let mut results = recorder.take();
         results.seconds = measured.as_secs_f64();
-        results
+        (results, sent)
     }
 }
 

@@ -5,14 +5,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use imquota::grpc::pb::apply_request::Operation;
+use imquota::grpc::pb::apply_response::Answer;
 use imquota::grpc::pb::quota_service_client::QuotaServiceClient;
 use tokio::task::JoinSet;
 use tonic::transport::Channel;
+use tonic::{Response, Status};
 
 use super::drive::Shared;
 use super::mix::Plan;
 use super::pacer::Due;
-use super::results::{Recorder, first, outcome_of_error};
+use super::results::{Recorder, outcome_of, outcome_of_error};
 
 /// A connection.
 pub type Client = QuotaServiceClient<Channel>;
@@ -72,21 +74,36 @@ impl Paced {
 /// Makes the call, and returns its outcome.
 pub async fn call(client: &Client, operation: Operation) -> &'static str {
     let mut client = client.clone();
-    let outcome = match operation {
-        Operation::JoinGroup(it) => {
-            client.join_group(it).await.map(|answer| first(&answer.get_ref().results))
-        }
-        Operation::LeaveGroup(it) => {
-            client.leave_group(it).await.map(|answer| first(&answer.get_ref().results))
-        }
-        Operation::AddFriends(it) => {
-            client.add_friends(it).await.map(|answer| first(&answer.get_ref().results))
-        }
+    let answer = match operation {
+        Operation::JoinGroup(it) => answer(client.join_group(it).await, Answer::JoinGroup),
+        Operation::LeaveGroup(it) => answer(client.leave_group(it).await, Answer::LeaveGroup),
+        Operation::AddFriends(it) => answer(client.add_friends(it).await, Answer::AddFriends),
         Operation::RemoveFriends(it) => {
-            client.remove_friends(it).await.map(|answer| first(&answer.get_ref().results))
+            answer(client.remove_friends(it).await, Answer::RemoveFriends)
         }
-        Operation::GetUsage(it) => client.get_usage(it).await.map(|_| "read"),
+        Operation::GetUsage(it) => answer(client.get_usage(it).await, Answer::GetUsage),
+        Operation::CreateAccounts(it) => {
+            answer(client.create_accounts(it).await, Answer::CreateAccounts)
+        }
+        Operation::DeleteAccounts(it) => {
+            answer(client.delete_accounts(it).await, Answer::DeleteAccounts)
+        }
+        Operation::CreateGroup(it) => answer(client.create_group(it).await, Answer::CreateGroup),
+        Operation::DissolveGroup(it) => {
+            answer(client.dissolve_group(it).await, Answer::DissolveGroup)
+        }
         _ => unreachable!("no mix contains it"),
     };
-    outcome.unwrap_or_else(|status| outcome_of_error(&status))
+    match answer {
+        Ok(answer) => outcome_of(Some(&answer)),
+        Err(status) => outcome_of_error(&status),
+    }
+}
+
+/// Returns the response of a call in the form of one on a stream.
+fn answer<T>(
+    response: Result<Response<T>, Status>,
+    of: impl Fn(T) -> Answer,
+) -> Result<Answer, Status> {
+    response.map(|response| of(response.into_inner()))
 }
