@@ -23,6 +23,7 @@ use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
+use tokio_stream::wrappers::ReceiverStream;
 
 /// The longest time for conditions that become true soon.
 const SOON: Duration = Duration::from_secs(30);
@@ -166,6 +167,37 @@ async fn a_call_that_panics_fails_alone_and_is_logged_and_counted() {
     assert_eq!(status.code(), tonic::Code::Cancelled, "{status:?}");
     // The connection remains usable.
     client.get_usage(usage()).await.expect("it serves");
+    assert_eq!(sidecar.panics().await, before + 1);
+    logged();
+    drop(sidecar.stop);
+    sidecar.task.await.expect("no panic").expect("an orderly end");
+}
+
+#[tokio::test]
+async fn an_operation_of_apply_that_panics_fails_alone() {
+    let _one = ONE_AT_A_TIME.lock().await;
+    let sidecar = Sidecar::start().await;
+    let (requests, receiver) = mpsc::channel(4);
+    let mut client = sidecar.client().await;
+    let answers = client.apply(ReceiverStream::new(receiver)).await.expect("it serves");
+    let mut answers = answers.into_inner();
+    let before = sidecar.panics().await;
+    let request = |tag, user: &str| pb::ApplyRequest {
+        tag,
+        operation: Some(pb::apply_request::Operation::CreateAccounts(create(user))),
+        ..Default::default()
+    };
+    sidecar.panic_for("imquota::grpc::apply");
+    for (tag, user) in [(1, "alice"), (2, "bob"), (3, "carol")] {
+        requests.send(request(tag, user)).await.expect("it is read");
+    }
+    for tag in [2, 3] {
+        let answer = timeout(SOON, answers.message()).await.expect("the stream continues");
+        assert_eq!(answer.expect("no error").expect("an answer").tag, tag);
+    }
+    drop(requests);
+    let end = timeout(SOON, answers.message()).await.expect("the first has no answer");
+    assert_eq!(end.expect("no error"), None);
     assert_eq!(sidecar.panics().await, before + 1);
     logged();
     drop(sidecar.stop);

@@ -34,41 +34,61 @@ pub fn without_margin(timeout: Duration) -> Duration {
     timeout.saturating_sub(MARGIN_MAX.min(timeout / 10))
 }
 
-/// The instant by which a request must be decided, and whose bound it is.
+/// The time that a request may take, and whose bound it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Deadline {
-    /// The instant.
-    pub at: Timestamp,
+pub struct Bound {
+    /// The time.
+    pub left: Duration,
     /// The sidecar's own bound, if it is earlier than the caller's.
-    own_bound: Option<Duration>,
+    own: Option<Duration>,
 }
 
-/// Returns the deadline of a request: after its own timeout, at most `longest` from now.
-pub fn deadline(own: Option<Duration>, now: Timestamp, longest: Duration) -> Deadline {
-    match own {
-        Some(own) if own <= longest => Deadline { at: now + own, own_bound: None },
-        _ => Deadline { at: now + longest, own_bound: Some(longest) },
+impl Bound {
+    /// Returns the bound of a request with its own timeout: at most `longest`.
+    pub fn of(timeout: Option<Duration>, longest: Duration) -> Self {
+        match timeout {
+            Some(left) if left <= longest => Self { left, own: None },
+            _ => Self { left: longest, own: Some(longest) },
+        }
     }
-}
 
-impl Deadline {
+    /// Returns the deadline of a request that begins now.
+    pub fn from(self, now: Timestamp) -> Deadline {
+        Deadline { at: now + self.left, bound: self }
+    }
+
     /// Returns the failure of an operation without a decision at the deadline: a timeout of the
     /// caller's, or else an unavailable store.
-    fn passed(self) -> Failure {
-        match self.own_bound {
+    pub fn exceeded(self) -> Failure {
+        match self.own {
             None => Failure::TimedOut,
             Some(bound) => {
                 LedgerError::Store(StoreError::Unavailable(no_decision_within(bound))).into()
             }
         }
     }
+}
 
+/// The instant by which a request must be decided, and its bound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Deadline {
+    /// The instant.
+    pub at: Timestamp,
+    bound: Bound,
+}
+
+/// Returns the deadline of a request: after its own timeout, at most `longest` from now.
+pub fn deadline(own: Option<Duration>, now: Timestamp, longest: Duration) -> Deadline {
+    Bound::of(own, longest).from(now)
+}
+
+impl Deadline {
     /// Returns the failure for an error that was returned at `now`. The store client may give up
     /// its reply just before this deadline, because of it.
     fn failure(self, error: LedgerError, now: Timestamp) -> Failure {
         let is_up = now + GIVEN_UP_BEFORE >= self.at;
-        match (error, self.own_bound) {
-            (LedgerError::Store(StoreError::Unavailable(_)), _) if is_up => self.passed(),
+        match (error, self.bound.own) {
+            (LedgerError::Store(StoreError::Unavailable(_)), _) if is_up => self.bound.exceeded(),
             (LedgerError::Store(StoreError::DeadlinePassed), Some(bound)) => {
                 LedgerError::Store(StoreError::Refused(no_decision_within(bound))).into()
             }
@@ -87,12 +107,28 @@ pub fn in_time<T, W: Future<Output = Result<T, LedgerError>>>(
     deadline: Deadline,
     work: W,
 ) -> impl Future<Output = Result<T, Failure>> + use<'_, T, W> {
+    until(engine, deadline, by(engine, deadline, work))
+}
+
+/// Ends a future at the deadline.
+pub fn until<T, W: Future<Output = Result<T, Failure>>>(
+    engine: &Engine,
+    deadline: Deadline,
+    work: W,
+) -> impl Future<Output = Result<T, Failure>> + use<T, W> {
     let left = deadline.at - engine.local_now();
     // Not an async function, which would hold the future twice.
-    tokio::time::timeout(left, work).map(move |ended| match ended {
-        Ok(decided) => decided.map_err(|error| deadline.failure(error, engine.local_now())),
-        Err(_) => Err(deadline.passed()),
-    })
+    tokio::time::timeout(left, work)
+        .map(move |ended| ended.unwrap_or_else(|_| Err(deadline.bound.exceeded())))
+}
+
+/// Converts the error of a future of the engine. The caller of this ends it at the deadline.
+pub fn by<T, W: Future<Output = Result<T, LedgerError>>>(
+    engine: &Engine,
+    deadline: Deadline,
+    work: W,
+) -> impl Future<Output = Result<T, Failure>> + use<'_, T, W> {
+    work.map(move |decided| decided.map_err(|error| deadline.failure(error, engine.local_now())))
 }
 
 /// Parses a timeout in gRPC's form: up to 8 digits and a unit.
@@ -166,8 +202,8 @@ mod tests {
             let failure = deadline.failure(error, Timestamp::from_millis(at_ms));
             assert_eq!(code(failure), expected, "{words}");
         }
-        assert_eq!(code(callers.passed()), Code::DeadlineExceeded);
-        assert_eq!(code(own.passed()), Code::Unavailable);
+        assert_eq!(code(callers.bound.exceeded()), Code::DeadlineExceeded);
+        assert_eq!(code(own.bound.exceeded()), Code::Unavailable);
     }
 
     #[test]

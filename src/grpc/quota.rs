@@ -9,7 +9,7 @@ use tonic::{Extensions, Request, Response, Status, Streaming};
 
 use super::answer::FromDecision;
 use super::apply::{Answers, answer_stream};
-use super::deadline::{Deadline, deadline, in_time, timeout, without_margin};
+use super::deadline::{Bound, Deadline, by, in_time, timeout, until, without_margin};
 use super::denied_as_error::denied_as_error;
 use super::metering::record;
 use super::pb::quota_service_server::{QuotaService, QuotaServiceServer};
@@ -54,12 +54,17 @@ impl QuotaApi {
 
     /// Returns the deadline of a unary call with that metadata.
     fn unary_deadline(&self, metadata: &MetadataMap) -> Deadline {
-        self.deadline_after(timeout(metadata).map(without_margin))
+        self.begin(self.bound(timeout(metadata).map(without_margin)))
     }
 
-    /// Returns the deadline after that timeout, or the bound of all requests if that is earlier.
-    pub(super) fn deadline_after(&self, timeout: Option<Duration>) -> Deadline {
-        deadline(timeout, self.engine.local_now(), self.request_timeout)
+    /// Returns the bound of a request with that timeout.
+    pub(super) fn bound(&self, timeout: Option<Duration>) -> Bound {
+        Bound::of(timeout, self.request_timeout)
+    }
+
+    /// Returns the deadline of a request that begins now.
+    pub(super) fn begin(&self, bound: Bound) -> Deadline {
+        bound.from(self.engine.local_now())
     }
 
     /// Returns the current catalog, by which requests are checked.
@@ -72,7 +77,8 @@ impl QuotaApi {
         check_force(self.force, extensions.get::<Peer>())
     }
 
-    /// Decides a request that has been checked. `may_force` is called in mode FORCE only.
+    /// Decides a request that has been checked. `may_force` is called in mode FORCE only. The
+    /// caller of this ends it at the deadline.
     pub(super) async fn decide(
         &self,
         checked: Checked,
@@ -86,12 +92,12 @@ impl QuotaApi {
         let decision = match action {
             Action::Operation(operation) => {
                 let request = engine::Request { app, mode, deadline: deadline.at, operation };
-                in_time(&self.engine, deadline, self.engine.apply(request)).await?
+                by(&self.engine, deadline, self.engine.apply(request)).await?
             }
             Action::DeleteAccounts(users) => {
                 // Rare, and too large to be a part of every other call's future.
                 let deleting = Box::pin(self.engine.delete_accounts(&app, users, deadline.at));
-                in_time(&self.engine, deadline, deleting).await?
+                by(&self.engine, deadline, deleting).await?
             }
         };
         Ok((decision, ids))
@@ -128,7 +134,8 @@ impl QuotaApi {
         let checked = request.check(&self.catalog());
         let checked = checked.map_err(|invalid| status::of_failure(invalid.into()))?;
         let app = denied_as_error.then(|| checked.app.clone());
-        let decided = self.decide(checked, deadline, || self.may_force(&extensions)).await;
+        let deciding = self.decide(checked, deadline, || self.may_force(&extensions));
+        let decided = until(&self.engine, deadline, deciding).await;
         let (decision, ids) = decided.map_err(status::of_failure)?;
         if let Some(app) = app
             && decision.denied()

@@ -29,6 +29,7 @@ const UNREAD_BYTES: usize = 32 * 1024;
 const RETRY_INTERVAL: Duration = Duration::from_millis(20);
 
 /// The memory of one stream's operations, from when they are read until their answers are sent.
+#[derive(Clone)]
 pub struct StreamMemory {
     stream_bytes: Arc<Semaphore>,
     /// `None` without a connection, as in tests.
@@ -48,15 +49,26 @@ impl StreamMemory {
         Self { stream_bytes: Arc::new(Semaphore::new(STREAM_ANSWERS_MAX_BYTES)), connection }
     }
 
-    /// Reserves memory for an operation, as soon as there is some; `None` if the semaphores were
-    /// closed, which never happens.
-    pub async fn reserve(&self, request: &pb::ApplyRequest) -> Option<Reservation> {
-        let bytes = bytes_held(request).min(STREAM_ANSWERS_MAX_BYTES);
-        if let Some(reservation) = self.try_reserve(bytes) {
-            return Some(reservation);
-        }
+    /// Reserves memory for an operation of that size; `None` if there is not enough.
+    pub fn try_reserve(&self, size: Size) -> Option<Reservation> {
+        let bytes = size.held;
+        let stream_bytes = self.stream_bytes.clone().try_acquire_many_owned(units(bytes)).ok()?;
+        let of_connection = match &self.connection {
+            Some(connection) => {
+                let answers = connection.answers().try_acquire_many_owned(units(bytes)).ok()?;
+                Some((answers, connection.try_charge(Use::Answer, bytes)?))
+            }
+            None => None,
+        };
+        Some(Reservation { stream_bytes, of_connection })
+    }
+
+    /// Reserves memory for an operation of that size, as soon as there is some; `None` if the
+    /// semaphores were closed, which never happens.
+    pub async fn reserve(self, size: Size) -> Option<Reservation> {
+        let bytes = size.held;
         // Meanwhile HTTP/2 keeps what the caller continues to send.
-        let unread_bytes = UNREAD_BYTES + bytes_read(request);
+        let unread_bytes = UNREAD_BYTES + size.read;
         let _unread = self.connection.as_ref().map(|connection| connection.charge(unread_bytes));
         let stream_bytes = self.stream_bytes.clone().acquire_many_owned(units(bytes)).await.ok()?;
         let Some(connection) = &self.connection else {
@@ -71,32 +83,28 @@ impl StreamMemory {
         };
         Some(Reservation { stream_bytes, of_connection: Some((answers, charge)) })
     }
+}
 
-    fn try_reserve(&self, bytes: usize) -> Option<Reservation> {
-        let stream_bytes = self.stream_bytes.clone().try_acquire_many_owned(units(bytes)).ok()?;
-        let of_connection = match &self.connection {
-            Some(connection) => {
-                let answers = connection.answers().try_acquire_many_owned(units(bytes)).ok()?;
-                Some((answers, connection.try_charge(Use::Answer, bytes)?))
-            }
-            None => None,
-        };
-        Some(Reservation { stream_bytes, of_connection })
+/// Memory of a request and its operation.
+#[derive(Debug, Clone, Copy)]
+pub struct Size {
+    /// The bytes of the request that was read.
+    read: usize,
+    /// The most bytes that the operation and its answer hold.
+    held: usize,
+}
+
+impl Size {
+    /// Returns the size of a request.
+    pub fn of(request: &pb::ApplyRequest) -> Self {
+        let (encoded, ids) = (request.encoded_len(), ids(request));
+        let held = OPERATION_BYTES + 2 * encoded + ids * ANSWER_BYTES_PER_ID;
+        Self { read: 2 * encoded + ids * BYTES_PER_ID, held: held.min(STREAM_ANSWERS_MAX_BYTES) }
     }
 }
 
 fn units(bytes: usize) -> u32 {
     u32::try_from(bytes).unwrap_or(u32::MAX)
-}
-
-/// Returns the bytes of a request that was read.
-fn bytes_read(request: &pb::ApplyRequest) -> usize {
-    2 * request.encoded_len() + ids(request) * BYTES_PER_ID
-}
-
-/// Returns the most bytes that an operation and its answer hold.
-fn bytes_held(request: &pb::ApplyRequest) -> usize {
-    OPERATION_BYTES + 2 * request.encoded_len() + ids(request) * ANSWER_BYTES_PER_ID
 }
 
 fn ids(request: &pb::ApplyRequest) -> usize {
