@@ -142,9 +142,9 @@ impl Check for pb::CreateGroupRequest {
         let mut fields = Fields::default();
         let app = fields.app_id(self.app_id);
         let group = if self.group_id_allocated_by_im {
-            GroupId::try_from(self.group_id.clone())
+            GroupId::try_from(self.group_id.as_str())
         } else {
-            GroupId::of_caller(self.group_id.clone())
+            GroupId::of_caller(&self.group_id)
         };
         let group = fields.check("group_id", group);
         let kind = fields.group_type("type", &self.r#type, catalog);
@@ -196,7 +196,7 @@ impl Check for pb::UpdateGroupRequest {
     fn check(self, _catalog: &Catalog) -> Result<Checked, Invalid> {
         let mut fields = Fields::default();
         let app = fields.app_id(self.app_id);
-        let group = fields.check("group_id", GroupId::try_from(self.group_id.clone()));
+        let group = fields.check("group_id", GroupId::try_from(self.group_id.as_str()));
         own_limit(&mut fields, self.max_members, None);
         let value = (|| {
             let operation = Operation::UpdateGroup { group: group?, max_members: self.max_members };
@@ -210,7 +210,7 @@ impl Check for pb::JoinGroupRequest {
     fn check(self, catalog: &Catalog) -> Result<Checked, Invalid> {
         let mut fields = Fields::default();
         let app = fields.app_id(self.app_id);
-        let group = fields.check("group_id", GroupId::try_from(self.group_id.clone()));
+        let group = fields.check("group_id", GroupId::try_from(self.group_id.as_str()));
         let users = member_ids(&mut fields, "user_ids", &self.user_ids, 1, catalog);
         let mode = fields.mode(self.mode);
         let value = (|| {
@@ -225,7 +225,7 @@ impl Check for pb::LeaveGroupRequest {
     fn check(self, catalog: &Catalog) -> Result<Checked, Invalid> {
         let mut fields = Fields::default();
         let app = fields.app_id(self.app_id);
-        let group = fields.check("group_id", GroupId::try_from(self.group_id.clone()));
+        let group = fields.check("group_id", GroupId::try_from(self.group_id.as_str()));
         let users = member_ids(&mut fields, "user_ids", &self.user_ids, 1, catalog);
         let value = (|| {
             let operation = Operation::LeaveGroup { group: group?, users: users? };
@@ -239,7 +239,7 @@ impl Check for pb::DissolveGroupRequest {
     fn check(self, _catalog: &Catalog) -> Result<Checked, Invalid> {
         let mut fields = Fields::default();
         let app = fields.app_id(self.app_id);
-        let group = fields.check("group_id", GroupId::try_from(self.group_id.clone()));
+        let group = fields.check("group_id", GroupId::try_from(self.group_id.as_str()));
         let value = (|| {
             let operation = Operation::DissolveGroup { group: group? };
             Some(checked(app?, Mode::Enforce, operation, self.group_id, Vec::new()))
