@@ -25,7 +25,7 @@ use crate::domain::usage::{Usage, usages};
 use crate::domain::warning::Warning;
 use crate::ledger::{Answer, Call, Ledger, LedgerError, Operation};
 use crate::store::{CLOCK_SKEW_MAX, StoreError};
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, trace};
 
 pub mod admin;
 mod denial;
@@ -245,16 +245,19 @@ impl Engine {
     /// Decides one operation and, if it is allowed, writes it.
     pub async fn apply(&self, request: Request) -> Result<Decision, LedgerError> {
         let (app, mode) = (request.app.clone(), request.mode);
-        let measure = self.metrics.measure(request.operation.name(), mode);
+        let measure = self.metrics.measure_operation(request.operation.kind(), mode);
         let decision = {
             let _in_flight = self.metrics.condition.in_work();
             self.decide(request).await
         };
         match &decision {
             Ok(decision) => {
-                decision.log(&app, measure.operation());
-                self.event_buffer.record(&app, mode, self.plausible(decision.decided_at), decision);
-                self.top.record(decision.decided_at, &app, mode, decision);
+                if decision.has_reports() {
+                    decision.log(&app, measure.operation());
+                    let at = self.plausible(decision.decided_at);
+                    self.event_buffer.record(&app, mode, at, decision);
+                    self.top.record(decision.decided_at, &app, mode, decision);
+                }
                 measure.decided(decision.results().map(denial::outcome_and_reason));
             }
             Err(error) => measure.failed(error.name()),
@@ -285,9 +288,10 @@ impl Engine {
         how: impl FnOnce(Call) -> Call,
     ) -> Result<Decision, LedgerError> {
         let Request { app, mode, deadline, operation } = request;
-        let (call, catalog) = self.call(app.clone(), mode, deadline);
+        let span = trace::of_store("apply", &app);
+        let (call, catalog) = self.call(app, mode, deadline);
         let work = self.ledger.apply(how(call), operation);
-        let answer = self.measured("apply", &app, work).await?;
+        let answer = self.measured_in(span, "apply", work).await?;
         Ok(Decision::new(&catalog, answer))
     }
 
@@ -414,6 +418,15 @@ impl Decision {
             warnings: answer.warnings,
             degradation: None,
         }
+    }
+
+    /// Returns whether there is anything to report beside the outcomes: a violation, a denial, or a
+    /// threshold that was crossed.
+    fn has_reports(&self) -> bool {
+        let is_reported = |result: &ItemResult<Denial>| {
+            result.outcome == Outcome::Denied || !result.violations.is_empty()
+        };
+        !self.warnings.is_empty() || self.results().any(is_reported)
     }
 
     fn log(&self, app: &AppId, operation: &str) {

@@ -1,6 +1,6 @@
 //! Calls of the ledger: measured, and traced if their caller has a trace.
 
-use tracing::Instrument as _;
+use tracing::{Instrument as _, Span};
 
 use super::Engine;
 use crate::clock::Stopwatch;
@@ -17,7 +17,16 @@ impl Engine {
         app: &AppId,
         run: impl Future<Output = Result<T, LedgerError>>,
     ) -> Result<T, LedgerError> {
-        let span = trace::of_store(call, app);
+        self.measured_in(trace::of_store(call, app), call, run).await
+    }
+
+    /// Runs a call within a span and records it under the name `call`.
+    pub(super) async fn measured_in<T>(
+        &self,
+        span: Span,
+        call: &'static str,
+        run: impl Future<Output = Result<T, LedgerError>>,
+    ) -> Result<T, LedgerError> {
         let watch = Stopwatch::start();
         let answer = run.instrument(span.clone()).await;
         let error = answer.as_ref().err().map(LedgerError::name);

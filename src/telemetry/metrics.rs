@@ -17,6 +17,7 @@ use super::{Condition, panics};
 use crate::clock::Stopwatch;
 use crate::domain::decision::Mode;
 use crate::domain::event::{EventKind, StorePart};
+use crate::domain::operation::OperationKind;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct KindLabel {
@@ -194,6 +195,12 @@ impl Metrics {
     #[must_use]
     pub fn measure(&self, operation: &'static str, mode: Mode) -> Measure<'_> {
         self.operations.measure(operation, mode)
+    }
+
+    /// Measures an operation that decides and begins now.
+    #[must_use]
+    pub fn measure_operation(&self, kind: OperationKind, mode: Mode) -> Measure<'_> {
+        self.operations.measure_operation(kind, mode)
     }
 
     /// Counts a call of the store that began with `watch`; `error` is the error's name, if it

@@ -13,6 +13,7 @@ use super::known_series::{OPERATIONS, STORE_CALLS, decisions};
 use crate::clock::Stopwatch;
 use crate::domain::decision::{Mode, Outcome, Reason};
 use crate::domain::metering::MeterOutcome;
+use crate::domain::operation::OperationKind;
 use crate::ledger::LedgerError;
 
 /// Operations that meter.
@@ -178,15 +179,20 @@ impl Operations {
     /// Measures an operation that begins now.
     #[must_use]
     pub(super) fn measure(&self, operation: &'static str, mode: Mode) -> Measure<'_> {
-        let index = OPERATIONS.iter().position(|name| *name == operation);
-        Measure {
-            operations: self,
-            operation,
-            index,
-            mode,
-            watch: Stopwatch::start(),
-            ended: false,
-        }
+        self.measure_at(OPERATIONS.iter().position(|name| *name == operation), operation, mode)
+    }
+
+    /// Measures an operation that decides and begins now.
+    #[must_use]
+    pub(super) fn measure_operation(&self, kind: OperationKind, mode: Mode) -> Measure<'_> {
+        // The names begin with those of these kinds.
+        let index = OperationKind::ALL.iter().position(|of| *of == kind);
+        self.measure_at(index, kind.name(), mode)
+    }
+
+    fn measure_at(&self, index: Option<usize>, operation: &'static str, mode: Mode) -> Measure<'_> {
+        let watch = Stopwatch::start();
+        Measure { operations: self, operation, index, mode, watch, ended: false }
     }
 
     /// Counts a call of the store that began with `watch`; `error` is the error's name, if it

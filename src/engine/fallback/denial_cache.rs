@@ -50,7 +50,7 @@ impl DenialCache {
     /// changed.
     pub(super) fn record(&self, app: &AppId, operation: &Operation, decision: &Decision) {
         let any = |outcome| decision.results().any(|result| result.outcome == outcome);
-        let changed = any(Outcome::Applied) && self.subjects.load(Ordering::Relaxed) > 0;
+        let changed = self.subjects.load(Ordering::Relaxed) > 0 && any(Outcome::Applied);
         if !changed && !any(Outcome::Denied) {
             return;
         }

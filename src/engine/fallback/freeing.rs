@@ -9,7 +9,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::{FailureAction, Fallback};
+use super::Fallback;
 use crate::domain::decision::{ItemResult, Outcome};
 use crate::domain::id::AppId;
 use crate::domain::limit::LimitId;
@@ -93,7 +93,6 @@ impl Fallback {
         &self,
         engine: &Engine,
         request: &Request,
-        plan: FailureAction,
     ) -> Result<Decision, LedgerError> {
         // Taken before the call: a release that is stored by the time of the result may have come
         // after the decision.
@@ -102,7 +101,7 @@ impl Fallback {
         } else {
             self.queue().freeing.latest(&request.app)
         };
-        let decided = self.ask(engine, request, plan).await?;
+        let decided = self.ask(engine, request).await?;
         let limits = denied_by(&decided, &latest);
         if limits.is_empty() {
             return Ok(decided);
@@ -110,9 +109,9 @@ impl Fallback {
         let is_begun = decided.results().any(|result| result.outcome == Outcome::Applied);
         let again = async {
             self.wait_for_releases(engine, request, &latest, &limits).await?;
-            self.ask(engine, request, plan).await
+            self.ask(engine, request).await
         };
-        match again.await {
+        match Box::pin(again).await {
             Ok(again) => Ok(merged(decided, again)),
             Err(error) if is_begun => Err(error.of_unfinished()),
             Err(error) => Err(error),

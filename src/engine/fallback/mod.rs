@@ -124,7 +124,8 @@ impl Fallback {
         self.journal.close().await;
     }
 
-    /// Decides by the store or, while its server is absent, by the failure policy.
+    /// Decides by the store or, while its server is absent, by the failure policy. What is rare is
+    /// boxed, so that the future of every other operation is small.
     pub(super) async fn decide(
         self: &Arc<Self>,
         engine: &Engine,
@@ -134,28 +135,35 @@ impl Fallback {
             return Err(generation::refusal(engine).into());
         }
         if !self.journal.is_empty() {
-            self.follow_generation(engine).await?;
+            Box::pin(self.follow_generation(engine)).await?;
         }
-        let catalog = engine.catalog();
-        let plan = FailureAction::of(&catalog, &request.app, request.mode, &request.operation);
         if !self.journal.is_empty() {
-            match self.settle(engine, &request, plan).await? {
-                After::Accept => return self.accept(engine, request).await,
-                After::Admit => return self.admit(engine, &catalog, request).await,
+            match Box::pin(self.settle(engine, &request)).await? {
+                After::Accept => return Box::pin(self.accept(engine, request)).await,
+                After::Admit => return Box::pin(self.admit(engine, request)).await,
                 After::Ask => {}
             }
         }
-        let error = match self.ask_after_releases(engine, &request, plan).await {
+        match self.ask_after_releases(engine, &request).await {
             Ok(decided) => {
                 self.denial_cache.record(&request.app, &request.operation, &decided);
-                return Ok(decided);
+                Ok(decided)
             }
-            Err(error) => error,
-        };
-        match step::after(plan, error.is_absence()) {
+            Err(error) => Box::pin(self.decide_without(engine, request, error)).await,
+        }
+    }
+
+    /// Decides after an error of the store.
+    async fn decide_without(
+        self: &Arc<Self>,
+        engine: &Engine,
+        request: Request,
+        error: LedgerError,
+    ) -> Result<Decision, LedgerError> {
+        match step::after(plan(engine, &request), error.is_absence()) {
             After::Accept => self.accept(engine, request).await,
             After::Admit => {
-                let admitted = self.admit(engine, &catalog, request).await;
+                let admitted = self.admit(engine, request).await;
                 // If the operation may have been done, the error must not state that nothing was.
                 admitted.map_err(|refusal| if error.did_nothing() { refusal } else { error })
             }
@@ -165,12 +173,7 @@ impl Fallback {
 
     /// Calls the store, within the caller's time. An operation that the failure policy may decide
     /// is retried after a lost connection: the retry finds its server available or absent.
-    async fn ask(
-        &self,
-        engine: &Engine,
-        request: &Request,
-        plan: FailureAction,
-    ) -> Result<Decision, LedgerError> {
+    async fn ask(&self, engine: &Engine, request: &Request) -> Result<Decision, LedgerError> {
         let mut may_be_done = false;
         loop {
             let longest = engine.local_now() + ATTEMPT_SILENCES * self.store_timeout;
@@ -183,7 +186,7 @@ impl Fallback {
                 }
                 Err(LedgerError::Store(StoreError::Overloaded(Overload::Late))) if !is_last => {}
                 Err(LedgerError::Store(StoreError::ConnectionLost(why)))
-                    if plan != FailureAction::Closed =>
+                    if plan(engine, request) != FailureAction::Closed =>
                 {
                     may_be_done = true;
                     if request.deadline - engine.local_now() <= RETRY_AFTER {
@@ -199,13 +202,9 @@ impl Fallback {
 
     /// Waits until every entry about the operation's users and groups is in the store, or another
     /// action is due.
-    async fn settle(
-        &self,
-        engine: &Engine,
-        request: &Request,
-        plan: FailureAction,
-    ) -> Result<After, LedgerError> {
+    async fn settle(&self, engine: &Engine, request: &Request) -> Result<After, LedgerError> {
         let Request { app, operation, .. } = request;
+        let plan = plan(engine, request);
         loop {
             let ahead = self.queue().ahead(app, operation);
             let is_absent = || engine.ledger.is_absent(app, operation);
@@ -272,11 +271,10 @@ impl Fallback {
     async fn admit(
         self: &Arc<Self>,
         engine: &Engine,
-        catalog: &Catalog,
         request: Request,
     ) -> Result<Decision, LedgerError> {
-        let name = request.operation.name();
-        let (decision, admitted) = self.decide_degraded(engine, catalog, &request);
+        let (name, catalog) = (request.operation.name(), engine.catalog());
+        let (decision, admitted) = self.decide_degraded(engine, &catalog, &request);
         let Some(operation) = admitted else {
             self.metrics.condition.degraded(name, Degraded::Denied);
             return Ok(decision);
@@ -382,6 +380,12 @@ impl Fallback {
     fn queue(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock()
     }
+}
+
+/// Returns the treatment of an operation without the store, by the current catalog.
+fn plan(engine: &Engine, request: &Request) -> FailureAction {
+    let Request { app, mode, operation, .. } = request;
+    FailureAction::of(&engine.catalog(), app, *mode, operation)
 }
 
 fn no_room(why: NoRoom) -> LedgerError {
