@@ -49,6 +49,7 @@ mod readiness;
 mod reload;
 mod requests;
 mod routes;
+mod services;
 mod serving;
 mod signals;
 mod startup;

@@ -10,6 +10,7 @@ use tower::Layer as _;
 
 use super::ServeError;
 use super::calls::CallLayer;
+use super::services::Services;
 use super::serving::ListenerRoutes;
 use crate::access::Access;
 use crate::config::Config;
@@ -57,11 +58,11 @@ pub(crate) struct ServedRoutes {
 
 impl ServedRoutes {
     /// Wraps the services of both in the layers for their calls.
-    pub(super) fn new((data, calls): (Routes, CallLayer), admin: (Routes, CallLayer)) -> Self {
+    pub(super) fn new((data, calls): (Services, CallLayer), admin: (Services, CallLayer)) -> Self {
         let streams = client_streams().into_iter().chain(REFLECTION.map(ToOwned::to_owned));
         let client_streams: Arc<[String]> = streams.collect();
-        let listener_routes = |routes: Routes, calls: &CallLayer| {
-            let routes = calls.layer(routes.prepare());
+        let listener_routes = |services: Services, calls: &CallLayer| {
+            let routes = calls.layer(services);
             ListenerRoutes { routes, client_streams: client_streams.clone() }
         };
         Self { data: listener_routes(data, &calls), admin: listener_routes(admin.0, &admin.1) }
@@ -91,8 +92,7 @@ pub(super) fn routes(
         config.access.force,
         stopped.clone(),
     );
-    let data =
-        Routes::new(health_service.clone()).add_service(quota.into_service()).add_service(metering);
+    let data = Routes::new(health_service.clone()).add_service(metering);
     // Health and reflection are open to any client that reaches the listener.
     let administration = AdminApi::new(administration, log, stopped.clone()).into_service();
     let of_access = access.clone();
@@ -109,7 +109,8 @@ pub(super) fn routes(
     } else {
         (data, admin)
     };
-    let admin_calls = calls.clone().naming_zone_of(engine);
+    let data = Services::new(data).with_quota(quota.into_service());
+    let (admin, admin_calls) = (Services::new(admin), calls.clone().naming_zone_of(engine));
     Ok(ServedRoutes::new((data, calls), (admin, admin_calls)))
 }
 

@@ -19,7 +19,6 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
-use tonic::service::Routes;
 use tower::Service as _;
 use tracing::{debug, warn};
 
@@ -30,6 +29,7 @@ use super::descriptors;
 use super::places::{ConnectionState, Place, Places};
 use super::requests::{Call, RequestBody, Requests, ResponseBody};
 use super::routes::is_endless;
+use super::services::Services;
 use super::tls::{Certificates, handshake};
 use crate::access::Peer;
 use crate::config::Connections;
@@ -92,7 +92,7 @@ struct ClosedLog {
 /// The services of a listener.
 #[derive(Clone)]
 pub(super) struct ListenerRoutes {
-    pub(super) routes: CallService<Routes>,
+    pub(super) routes: CallService<Services>,
     /// Paths of the calls that send a stream of requests.
     pub(super) client_streams: Arc<[String]>,
 }
@@ -289,7 +289,9 @@ impl HyperService<Request<Incoming>> for Calls {
         let mut request =
             request.map(|body| Body::new(RequestBody::new(body, of_request, requests, limit)));
         request.extensions_mut().insert(self.peer.clone());
-        request.extensions_mut().insert(self.memory.clone());
+        if is_stream {
+            request.extensions_mut().insert(self.memory.clone());
+        }
         if is_endless {
             request.extensions_mut().insert(ConnectionAge::new(self.connection.aged()));
         }

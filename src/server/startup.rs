@@ -28,6 +28,7 @@ use super::credentials::Credentials;
 use super::listen::Listeners;
 use super::readiness::Readiness;
 use super::routes::{ServedRoutes, routes};
+use super::services::Services;
 use super::{ServeError, Stores};
 use crate::clock::Clock;
 use crate::config::Config;
@@ -191,6 +192,7 @@ fn not_ready(readiness: &Readiness, waiting: &CancellationToken) -> ServedRoutes
     let admin =
         Routes::new(health()).add_service(UnavailableAdmin).add_service(UnavailableMetering);
     let calls = CallLayer::new(None);
+    let (data, admin) = (Services::new(data), Services::new(admin));
     ServedRoutes::new((data, calls.clone()), (admin, calls))
 }
 
