@@ -19,7 +19,7 @@
 //! | [`store`] | what all stores share: errors, identity, losses, fair queue |
 //! | [`redis`] | the store in Redis: client, scripts, keys, detection of losses |
 //! | [`redb`] | the store in a file: tables, the thread that writes, clock |
-//! | [`ledger`] | the contract of a store that decides and meters; its two stores |
+//! | [`ledger`] | the contract of a store that decides and meters; its three stores |
 //! | [`directory`] | apps, their purchases, and their final statements; the audit log |
 //! | [`events`] | the log of events for watchers |
 //! | [`journal`] | operations decided without the store, on disk |
@@ -65,6 +65,8 @@
 //! - A flood of events about limits displaces no change, and a reader gets a report of dropped
 //!   events: `tests/suites/events.rs` against a model that shares no code.
 //! - Unregistered apps are bounded in number and in facts: `tests/suites/unknown_apps.rs`.
+//! - In memory no operation on an app, however large, holds up another app:
+//!   `src/ledger/memory/tests.rs`.
 //! - The failure policy decides only while a server is absent by its own probe, and only for that
 //!   server's apps: `tests/redis_suites/absence.rs`, `tests/e2e/outage/test_drills.py`.
 //! - Takes admitted while the store is unavailable are on disk first, within their budget, and

@@ -76,12 +76,17 @@ struct Sidecar {
 impl Sidecar {
     /// Starts a sidecar on a store in memory.
     async fn start() -> Self {
+        Self::start_on("memory").await
+    }
+
+    /// Starts a sidecar on that store.
+    async fn start_on(store: &str) -> Self {
         let log = tracing_subscriber::fmt().with_ansi(false).with_writer(|| Log);
         // Fails if an earlier test has set it.
         let _ = log.try_init();
         telemetry::log_panics();
         LOG.lock().unwrap_or_else(PoisonError::into_inner).clear();
-        let mut flags = Flags::default().with("store", "memory");
+        let mut flags = Flags::default().with("store", store);
         for listener in ["listen", "admin-listen", "management-listen"] {
             flags = flags.with(listener, "127.0.0.1:0");
         }
@@ -218,7 +223,8 @@ async fn a_background_task_that_panics_ends_the_process() {
 #[tokio::test]
 async fn a_writing_thread_that_panics_ends_the_process() {
     let _one = ONE_AT_A_TIME.lock().await;
-    let sidecar = Sidecar::start().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let sidecar = Sidecar::start_on(&format!("embedded:{}", folder.path().display())).await;
     let mut client = sidecar.client().await;
     client.create_accounts(create("alice")).await.expect("it serves");
     sidecar.panic_for("imquota::redb::writer");

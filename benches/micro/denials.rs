@@ -18,7 +18,7 @@ use imquota::engine::fallback::Fallback;
 use imquota::engine::{Engine, Request, UnknownApp};
 use imquota::journal::Journal;
 use imquota::ledger::Operation;
-use imquota::ledger::embedded::Embedded;
+use imquota::ledger::memory::Memory;
 use imquota::telemetry::Metrics;
 use tokio::runtime::Builder;
 
@@ -52,7 +52,7 @@ async fn round(sizes: &[usize]) -> Vec<f64> {
     let folder = tempfile::tempdir().expect("a folder");
     let metrics = Arc::new(Metrics::new());
     let clock = Arc::new(SystemClock);
-    let ledger = Arc::new(Embedded::in_memory(clock.clone()).expect("a store"));
+    let ledger = Arc::new(Memory::open(clock.clone()).expect("a store"));
     let text = catalog::BUILTIN.replace("friends_per_user = 20\n", "friends_per_user = 0\n");
     let catalog = catalog::parse(&text).expect("a catalog");
     let (journal, entries) = Journal::open(folder.path()).expect("a journal");

@@ -23,6 +23,12 @@ impl Timestamp {
         self.0
     }
 
+    /// Returns the instant that lies that long before this one.
+    #[must_use]
+    pub fn before(self, duration: Duration) -> Self {
+        Self(self.0.saturating_sub(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)))
+    }
+
     /// Returns the time between the two, whichever comes first.
     #[must_use]
     pub fn abs_diff(self, other: Self) -> Duration {

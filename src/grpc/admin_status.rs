@@ -169,7 +169,7 @@ pub fn of_reconcile(error: ReconcileError) -> Status {
 /// Returns the status of a copy of the store that was not made.
 pub fn of_snapshot(error: &SnapshotError) -> Status {
     let reason = match error {
-        SnapshotError::Elsewhere => ErrorReason::StoreNotEmbedded,
+        SnapshotError::Elsewhere | SnapshotError::InMemory => ErrorReason::StoreNotEmbedded,
         SnapshotError::Closing => ErrorReason::Closing,
         SnapshotError::Failed(_) => ErrorReason::BackupFailed,
     };

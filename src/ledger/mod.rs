@@ -9,9 +9,10 @@
 //! - **Idempotent.** A fact that is held is never counted again; releasing one that is not held
 //!   changes nothing. So every operation may be repeated.
 //! - **All or nothing.** A denied subject leaves no trace; an operation is written completely or
-//!   not at all, also if there is a crash. (In Redis, an operation on more than 256 users or groups
-//!   is several such steps, each exact by itself, and so are a dissolution and a deletion: other
-//!   callers may see an intermediate state, and a repetition finishes an interrupted one.)
+//!   not at all, also if there is a crash. (In Redis and in memory, an operation on more than 256
+//!   users or groups is several such steps, each exact by itself, and so are a large dissolution
+//!   and a large deletion: other callers may see an intermediate state, and a repetition finishes
+//!   an interrupted one.)
 //! - **Durable.** Once a result is returned, its changes survive the process. (The memory store
 //!   keeps this promise only while the process lives.)
 //! - **On time.** An operation whose deadline has passed when the store starts on it does nothing,
@@ -52,6 +53,8 @@ pub mod crossings;
 pub mod embedded;
 mod error;
 pub mod holdings;
+mod in_process;
+pub mod memory;
 pub mod metering;
 pub mod reconcile;
 pub mod redis;

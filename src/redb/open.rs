@@ -12,7 +12,7 @@ use super::file::{self, Failure, Purpose, guarded};
 use super::snapshot;
 use super::store_clock::{StoreClock, recorded};
 use super::tables::{Identity, identify, open_clock};
-use super::writer::{Backing, Writer};
+use super::writer::{Backing, Unit, Writer, WriterError};
 use crate::clock::Clock;
 use crate::domain::clock_guard::ClockRefusal;
 use crate::domain::time::Timestamp;
@@ -140,6 +140,21 @@ impl RedbStore {
         let writer = Arc::new(writer);
         let ids = Fingerprints::new(key);
         Ok(Self { writer, path, directory, clock, ids })
+    }
+
+    /// Bounds the number of users and groups that are in flight at once.
+    pub fn bound(&self, subjects_in_flight_max: usize) {
+        self.writer.bound(subjects_in_flight_max);
+    }
+
+    /// Records the highest instant that the store has seen, if that is due.
+    pub(crate) async fn record_clock(&self) -> Result<(), WriterError> {
+        if !self.clock.is_due() {
+            return Ok(());
+        }
+        let clock = self.clock.clone();
+        let work = move |unit: &mut Unit<'_, '_>| clock.record(unit);
+        self.writer.submit_without_timeout(work).await
     }
 
     /// Copies the whole store as of one instant into a file without a name.

@@ -58,8 +58,15 @@ impl StoreClock {
     /// Converts a deadline by this process's clock to the store's. To be called as soon as the
     /// deadline is received: the remaining time is the same by both clocks.
     pub fn deadline(&self, deadline: Timestamp) -> Timestamp {
-        let ahead = self.now().as_millis().saturating_sub(self.clock.now().as_millis());
-        Timestamp::from_millis(deadline.as_millis().saturating_add(ahead))
+        self.reading_before(deadline).1
+    }
+
+    /// Returns the time, as [`StoreClock::reading`] does, and the deadline, as
+    /// [`StoreClock::deadline`] does.
+    pub fn reading_before(&self, deadline: Timestamp) -> (ClockReading, Timestamp) {
+        let reading = self.reading();
+        let ahead = reading.now.as_millis().saturating_sub(self.clock.now().as_millis());
+        (reading, Timestamp::from_millis(deadline.as_millis().saturating_add(ahead)))
     }
 
     /// Records the highest instant, if that is due.

@@ -15,6 +15,7 @@ use crate::events::embedded::EmbeddedEvents;
 use crate::events::redis::RedisEvents;
 use crate::ledger::Ledger;
 use crate::ledger::embedded::Embedded;
+use crate::ledger::memory::Memory;
 use crate::ledger::redis::Redis;
 
 /// The open stores of a sidecar.
@@ -38,7 +39,9 @@ impl Stores {
             }
             Store::Memory => {
                 warn!("store is in memory, everything is lost when the process ends");
-                Embedded::in_memory(clock)?
+                let memory = Memory::open(clock)?;
+                memory.store().bound(config.subjects_in_flight_max);
+                return Ok(memory.into());
             }
             Store::Redis(options) => {
                 let memory = config.store_memory.clone();
@@ -52,6 +55,14 @@ impl Stores {
 
 impl From<Embedded> for Stores {
     fn from(ledger: Embedded) -> Self {
+        let directory = Arc::new(EmbeddedDirectory::over(ledger.store()));
+        let events = Arc::new(EmbeddedEvents::over(ledger.store()));
+        Self { ledger: Arc::new(ledger), directory, events }
+    }
+}
+
+impl From<Memory> for Stores {
+    fn from(ledger: Memory) -> Self {
         let directory = Arc::new(EmbeddedDirectory::over(ledger.store()));
         let events = Arc::new(EmbeddedEvents::over(ledger.store()));
         Self { ledger: Arc::new(ledger), directory, events }

@@ -82,6 +82,12 @@ pub enum SnapshotError {
     /// The store is in external servers.
     #[error("the facts are in Redis: back that up by its own means (BGSAVE, its AOF, a replica)")]
     Elsewhere,
+    /// The store has no file.
+    #[error(
+        "the facts are in memory, so there is no file to back up: start imquota with \
+         --store embedded:DIR for a store that can be backed up"
+    )]
+    InMemory,
     /// The store is being closed.
     #[error("the store is closing")]
     Closing,

@@ -23,6 +23,7 @@ use imquota::events::redis::RedisEvents;
 use imquota::events::{APPENDED_MAX, Claim, EventLog, Lease, Move, Retention};
 use imquota::ledger::Ledger;
 use imquota::ledger::embedded::Embedded;
+use imquota::ledger::memory::Memory;
 use imquota::ledger::redis::Redis;
 use retention::limit_event;
 use tempfile::TempDir;
@@ -39,21 +40,27 @@ struct Store {
     _kept: Option<Box<dyn Any + Send + Sync>>,
 }
 
-fn over(ledger: Embedded, kept: Option<Box<dyn Any + Send + Sync>>) -> Store {
-    let log = Arc::new(EmbeddedEvents::over(ledger.store()));
-    Store { log, ledger: Arc::new(ledger), _kept: kept }
+fn over(
+    log: EmbeddedEvents,
+    ledger: impl Ledger,
+    kept: Option<Box<dyn Any + Send + Sync>>,
+) -> Store {
+    Store { log: Arc::new(log), ledger: Arc::new(ledger), _kept: kept }
 }
 
 #[allow(clippy::unused_async, reason = "all stores are opened alike")]
 async fn memory() -> Store {
-    over(Embedded::in_memory(Arc::new(SystemClock)).expect("opens"), None)
+    let ledger = Memory::open(Arc::new(SystemClock)).expect("opens");
+    let log = EmbeddedEvents::over(ledger.store());
+    over(log, ledger, None)
 }
 
 #[allow(clippy::unused_async, reason = "all stores are opened alike")]
 async fn embedded() -> Store {
     let folder = TempDir::new().expect("a temporary folder");
     let ledger = Embedded::open(folder.path(), Arc::new(SystemClock)).expect("opens");
-    over(ledger, Some(Box::new(folder)))
+    let log = EmbeddedEvents::over(ledger.store());
+    over(log, ledger, Some(Box::new(folder)))
 }
 
 async fn standalone() -> Store {
@@ -313,7 +320,7 @@ async fn the_log_survives_a_reopened_file() {
     let cursor = name("kept");
     for round in 0..3 {
         let ledger = Embedded::open(folder.path(), Arc::new(SystemClock)).expect("opens");
-        let store = over(ledger, None);
+        let store = over(EmbeddedEvents::over(ledger.store()), ledger, None);
         assert_eq!(head(&*store.log).await, round);
         let from = (round > 0).then(|| round.to_string());
         let to = moved(cursor, from.as_deref(), &(round + 1).to_string());

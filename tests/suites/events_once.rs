@@ -24,7 +24,7 @@ use imquota::events::EventLog;
 use imquota::events::embedded::EmbeddedEvents;
 use imquota::events::redis::RedisEvents;
 use imquota::ledger::Ledger as _;
-use imquota::ledger::embedded::Embedded;
+use imquota::ledger::memory::Memory;
 use imquota::ledger::redis::Redis;
 use imquota::telemetry::{Exposition, Metrics};
 use slow::SlowOnce;
@@ -43,7 +43,7 @@ const MARCH_12: i64 = FEBRUARY_12 + 28 * DAY;
 struct World {
     catalog: Catalog,
     clock: Arc<ManualClock>,
-    ledger: Arc<Embedded>,
+    ledger: Arc<Memory>,
     directory: Arc<EmbeddedDirectory>,
     log: Arc<EmbeddedEvents>,
 }
@@ -62,7 +62,7 @@ impl World {
 
     fn with(catalog: Catalog) -> Self {
         let clock = ManualClock::at(FEBRUARY_12 + 12 * 60 * 60 * SECOND);
-        let ledger = Arc::new(Embedded::in_memory(clock.clone()).expect("opens"));
+        let ledger = Arc::new(Memory::open(clock.clone()).expect("opens"));
         let directory = Arc::new(EmbeddedDirectory::over(ledger.store()));
         let log = Arc::new(EmbeddedEvents::over(ledger.store()));
         Self { catalog, clock, ledger, directory, log }

@@ -33,6 +33,7 @@ use imquota::domain::time::Timestamp;
 use imquota::engine::admin::{Administration, Change, ChangeKind, Changed};
 use imquota::engine::{Decision, Engine, Request, UnknownApp, UsageReport};
 use imquota::ledger::embedded::Embedded;
+use imquota::ledger::memory::Memory;
 use imquota::ledger::metering::Figures;
 use imquota::ledger::reconcile::{Comparison, Difference, ExpectedState};
 use imquota::ledger::redis::Redis;
@@ -220,23 +221,28 @@ impl Service {
 
     /// Opens a service on a store in this process.
     pub fn open(place: &Place, clock: Arc<dyn Clock>, catalog: Catalog) -> Self {
-        let store = match place {
-            Place::Memory => Embedded::in_memory(clock.clone()),
-            Place::Directory(path) => Embedded::open(path, clock.clone()),
+        match place {
+            Place::Memory => {
+                let store = Memory::open(clock.clone()).expect("the store opens");
+                Self::beside(store, clock, catalog)
+            }
+            Place::Directory(path) => {
+                let store = Embedded::open(path, clock.clone()).expect("the store opens");
+                Self::beside(store, clock, catalog)
+            }
             Place::Redis(_) => panic!("Redis is opened by open_any"),
-        };
-        Self::beside(store.expect("the store opens"), clock, catalog)
+        }
     }
 
-    /// Creates a service on an open embedded store.
-    pub fn beside(store: Embedded, clock: Arc<dyn Clock>, catalog: Catalog) -> Self {
+    /// Creates a service on an open store.
+    pub fn beside(store: impl Into<Stores>, clock: Arc<dyn Clock>, catalog: Catalog) -> Self {
         let Stores { ledger, directory, .. } = store.into();
         Self::over(ledger, directory, clock, catalog)
     }
 
     /// Creates a service on a store in memory with injected faults.
     pub fn faulty(faults: &Arc<Faults>, clock: Arc<dyn Clock>, catalog: Catalog) -> Self {
-        let store = Embedded::in_memory(clock.clone()).expect("the store opens");
+        let store = Memory::open(clock.clone()).expect("the store opens");
         let Stores { ledger, directory, .. } = store.into();
         let ledger = FaultyLedger(ledger, faults.clone());
         let directory = FaultyDirectory(directory, faults.clone());

@@ -72,12 +72,12 @@ const ROOMS: &[Room] = &[
     Room {
         name: "journal",
         uses: &["domain", "ledger", "private_file", "redb"],
-        forbidden: &["::embedded", "redis", "tonic", "prost"],
+        forbidden: &["::embedded", "ledger::memory", "redis", "tonic", "prost"],
     },
     Room {
         name: "export",
         uses: &["directory", "domain"],
-        forbidden: &["::embedded", "tokio", "tonic", "prost", "redb", "redis"],
+        forbidden: &["::embedded", "ledger::memory", "tokio", "tonic", "prost", "redb", "redis"],
     },
     Room {
         name: "proto",
@@ -87,7 +87,7 @@ const ROOMS: &[Room] = &[
     Room {
         name: "telemetry",
         uses: &["clock", "domain", "ledger", "store"],
-        forbidden: &["::embedded", "prost", "redb", "redis"],
+        forbidden: &["::embedded", "ledger::memory", "prost", "redb", "redis"],
     },
     Room {
         name: "access",
@@ -97,7 +97,7 @@ const ROOMS: &[Room] = &[
     Room {
         name: "webhook",
         uses: &["clock", "diagnostics", "domain", "events", "proto", "telemetry"],
-        forbidden: &["::embedded", "tonic", "redb", "redis"],
+        forbidden: &["::embedded", "ledger::memory", "tonic", "redb", "redis"],
     },
     Room {
         name: "engine",
@@ -111,12 +111,12 @@ const ROOMS: &[Room] = &[
             "store",
             "telemetry",
         ],
-        forbidden: &["::embedded", "tonic", "prost", "redb", "redis"],
+        forbidden: &["::embedded", "ledger::memory", "tonic", "prost", "redb", "redis"],
     },
     Room {
         name: "config",
         uses: &["access", "diagnostics", "engine", "input_file", "redis", "telemetry", "webhook"],
-        forbidden: &["::embedded", "tonic", "prost", "redb"],
+        forbidden: &["::embedded", "ledger::memory", "tonic", "prost", "redb"],
     },
     Room {
         name: "grpc",
@@ -135,7 +135,7 @@ const ROOMS: &[Room] = &[
             "store",
             "telemetry",
         ],
-        forbidden: &["::embedded", "redb", "redis"],
+        forbidden: &["::embedded", "ledger::memory", "redb", "redis"],
     },
     Room {
         name: "server",
@@ -178,7 +178,7 @@ const ROOMS: &[Room] = &[
             "server",
             "telemetry",
         ],
-        forbidden: &["::embedded", "redis"],
+        forbidden: &["::embedded", "ledger::memory", "redis"],
     },
 ];
 

@@ -47,7 +47,7 @@ fn operations_are_polled_in_their_order_and_then_only_when_woken() {
     assert_eq!(ended(&mut running, &waker), []);
     for name in [3, 1] {
         let signal = signals.remove(name);
-        signal.send(Some(name as u32 * 10)).expect("it is awaited");
+        signal.send(Some(u32::try_from(name * 10).expect("fits"))).expect("it is awaited");
     }
     assert_eq!(task.0.load(Ordering::Relaxed), 1, "both wake the task once");
     assert_eq!(ended(&mut running, &waker), [(3, Some(30)), (1, Some(10))]);

@@ -1,8 +1,8 @@
 //! The embedded store: exact facts in one file, without a server.
 //!
 //! redb stores the facts; one thread writes, and groups all waiting work into one durable
-//! transaction ([`crate::redb`]). An operation reads what it needs, decides, and only then writes
-//! (`facts`). The memory store is the same code over redb's in-memory backend.
+//! transaction ([`crate::redb`]). The decisions are those of every store in this process
+//! (`in_process`), over the tables of that transaction.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -11,9 +11,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use redb::{ReadableTable as _, StorageError};
 
 use super::crossings::{Crossings, UnreportedAnswer};
 use super::holdings::{Holdings, UsageScope};
+use super::in_process::rows::Rows as _;
+use super::in_process::step::{self, Part};
+use super::in_process::{holdings, reconcile, tracking, unknown_apps};
 use super::reconcile::{
     Comparison, Difference, ExpectedState, PageToken, Section, Subjects, Tracking,
 };
@@ -29,31 +33,26 @@ use crate::redb::writer::{Unit, WriterError};
 use crate::redb::{OpenError, RedbStore};
 use crate::store::backlog::Backlog;
 use crate::store::fair::{Load, Turn};
+use crate::store::fingerprint::AppKey;
 use crate::store::{Fingerprints, Identified, SnapshotError, StoreError};
 
-mod accounts;
-mod checks;
-mod counts;
-mod facts;
-mod friends;
 mod group_types;
-mod groups;
-mod holdings;
-mod members;
 mod metering;
-mod reconcile;
-mod step;
-mod thresholds;
-mod tracking;
+pub(super) mod rows;
 #[cfg(test)]
 mod unanswered_tests;
-mod unknown_apps;
+
+use rows::TableRows;
 
 /// The name of the only clock of an embedded store, in the place of a server's address.
 const MACHINE: &str = "machine";
 /// The highest number of facts compared in one unit of work, so that other work does not wait long;
 /// a single user or group is never split.
 const COMPARED_MAX: usize = 2048;
+/// The number of rows read at a time when a section is scanned: a millisecond's work.
+const PAGE: usize = 4096;
+/// The number of unknown apps that are checked in one transaction.
+const REVIEWED_MAX: usize = 500;
 
 /// The embedded ledger.
 pub struct Embedded {
@@ -66,11 +65,6 @@ impl Embedded {
     /// Opens the store in a directory, creating both if they are missing.
     pub fn open(directory: &Path, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
         RedbStore::open(directory, clock).map(Self::over)
-    }
-
-    /// Opens a store that lives as long as the process.
-    pub fn in_memory(clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
-        RedbStore::in_memory(clock).map(Self::over)
     }
 
     /// Returns the ledger in an open store.
@@ -88,7 +82,7 @@ impl Embedded {
     /// Bounds the number of users and groups that are in flight at once.
     #[must_use]
     pub fn bounded(self, subjects_in_flight_max: usize) -> Self {
-        self.store.writer.bound(subjects_in_flight_max);
+        self.store.bound(subjects_in_flight_max);
         self
     }
 
@@ -113,7 +107,10 @@ impl Ledger for Embedded {
         let (turn, within) = self.turn(&call, operation.subjects_len());
         let crossings = self.crossings.clone();
         let work = move |unit: &mut Unit<'_, '_>| {
-            let answer = step::answer(step::apply(unit, &ids, &call, clock.reading(), &operation))?;
+            let mut rows = TableRows::new(unit, ids.app(&call.app));
+            let (reading, mut part) = (clock.reading(), Part::whole());
+            let done = step::apply(&mut rows, &ids, &call, reading, (&operation, &mut part));
+            let answer = step::answer(done)?;
             Ok(answer.map(|answer| UnreportedAnswer::new(answer, call.app, crossings)))
         };
         let answer = self.store.writer.submit(turn, within, work).await??.into_answer();
@@ -128,7 +125,8 @@ impl Ledger for Embedded {
         let (clock, ids, call) = (self.store.clock.clone(), self.store.ids, self.by_store(call));
         let (turn, within) = self.turn(&call, 1);
         let work = move |unit: &mut Unit<'_, '_>| {
-            step::answer(step::read(unit, &ids, &call, clock.now(), &subject))
+            let mut rows = TableRows::new(unit, ids.app(&call.app));
+            step::answer(step::read(&mut rows, &ids, &call, clock.now(), &subject))
         };
         self.store.writer.submit(turn, within, work).await?
     }
@@ -143,7 +141,10 @@ impl Ledger for Embedded {
         let schedule = Arc::new(schedule.clone());
         let clock = self.store.clock.clone();
         let work = move |unit: &mut Unit<'_, '_>| match clock.reading().metering() {
-            Ok(()) => step::put_schedule(unit, app, revision, &schedule).map(Ok),
+            Ok(()) => {
+                let mut rows = TableRows::new(unit, app);
+                step::put_schedule(&mut rows, revision, &schedule).map(Ok)
+            }
             Err(refusal) => Ok(Err(refusal.into())),
         };
         self.store.writer.submit_without_timeout(work).await?
@@ -155,9 +156,7 @@ impl Ledger for Embedded {
             let clock = self.store.clock.clone();
             let work = move |unit: &mut Unit<'_, '_>| {
                 let now = clock.now();
-                let ago = i64::try_from(empty_for.as_millis()).unwrap_or(i64::MAX);
-                let used_before = Timestamp::from_millis(now.as_millis().saturating_sub(ago));
-                unknown_apps::review(unit, first, used_before, now)
+                review_some(unit, first, now.before(empty_for), now)
             };
             let (more, next) = self.store.writer.submit_without_timeout(work).await?;
             removed += more;
@@ -168,8 +167,8 @@ impl Ledger for Embedded {
 
     async fn schedule_revision(&self, app: &AppId) -> Result<u64, LedgerError> {
         let app = self.store.ids.app(app);
-        let work = move |unit: &mut Unit<'_, '_>| step::schedule_revision(unit, app);
-        Ok(self.store.writer.submit_without_timeout(work).await?)
+        let work = move |unit: &mut Unit<'_, '_>| TableRows::new(unit, app).schedule_revision();
+        Ok(self.store.writer.submit_without_timeout(work).await?.unwrap_or(0))
     }
 
     fn fingerprints(&self) -> Fingerprints {
@@ -184,12 +183,12 @@ impl Ledger for Embedded {
         let mut differences = Vec::new();
         while !claims.is_empty() {
             let rest = claims.split_off(ExpectedState::fitting(&claims, COMPARED_MAX));
-            let (clock, ids, mut comparison) =
-                (self.store.clock.clone(), self.store.ids, comparison.clone());
+            let app = self.store.ids.app(&comparison.call.app);
+            let (clock, mut comparison) = (self.store.clock.clone(), comparison.clone());
             comparison.call = self.by_store(comparison.call);
             let work = move |unit: &mut Unit<'_, '_>| {
-                let now = clock.now();
-                step::answer(reconcile::compare(unit, &ids, &comparison, now, &claims))
+                let (now, mut rows) = (clock.now(), TableRows::new(unit, app));
+                step::answer(reconcile::compare(&mut rows, &comparison, now, &claims))
             };
             differences.append(&mut self.store.writer.submit_without_timeout(work).await??);
             claims = rest;
@@ -204,8 +203,9 @@ impl Ledger for Embedded {
         from: Option<PageToken>,
     ) -> Result<Subjects, LedgerError> {
         let app = self.store.ids.app(&call.app);
-        let work =
-            move |unit: &mut Unit<'_, '_>| reconcile::subjects(unit, app, section, from.as_ref());
+        let work = move |unit: &mut Unit<'_, '_>| {
+            reconcile::subjects(&TableRows::new(unit, app), section, from.as_ref(), PAGE)
+        };
         Ok(self.store.writer.submit_without_timeout(work).await?)
     }
 
@@ -218,21 +218,25 @@ impl Ledger for Embedded {
         let (clock, app) = (self.store.clock.clone(), self.store.ids.app(&call.app));
         let call = self.by_store(call.clone());
         let work = move |unit: &mut Unit<'_, '_>| {
-            let now = clock.now();
-            step::answer(holdings::holdings(unit, app, &call, now, of, from.as_ref()))
+            let (now, rows) = (clock.now(), TableRows::new(unit, app));
+            step::answer(holdings::holdings(&rows, &call, now, of, (from.as_ref(), PAGE)))
         };
         self.store.writer.submit_without_timeout(work).await?
     }
 
     async fn track(&self, app: &AppId, keep_for: Duration) -> Result<Tracking, LedgerError> {
         let (clock, app) = (self.store.clock.clone(), self.store.ids.app(app));
-        let work = move |unit: &mut Unit<'_, '_>| tracking::begin(unit, app, clock.now(), keep_for);
+        let work = move |unit: &mut Unit<'_, '_>| {
+            tracking::begin(&mut TableRows::new(unit, app), clock.now(), keep_for)
+        };
         Ok(self.store.writer.submit_without_timeout(work).await?)
     }
 
     async fn tracking(&self, app: &AppId) -> Result<Option<Tracking>, LedgerError> {
         let (clock, app) = (self.store.clock.clone(), self.store.ids.app(app));
-        let work = move |unit: &mut Unit<'_, '_>| tracking::current(unit.tables, app, clock.now());
+        let work = move |unit: &mut Unit<'_, '_>| {
+            tracking::current(&TableRows::new(unit, app), clock.now())
+        };
         Ok(self.store.writer.submit_without_timeout(work).await?)
     }
 
@@ -278,12 +282,7 @@ impl Ledger for Embedded {
     }
 
     async fn record_clock(&self) -> Result<(), LedgerError> {
-        if !self.store.clock.is_due() {
-            return Ok(());
-        }
-        let clock = self.store.clock.clone();
-        let work = move |unit: &mut Unit<'_, '_>| clock.record(unit);
-        Ok(self.store.writer.submit_without_timeout(work).await?)
+        Ok(self.store.record_clock().await?)
     }
 
     async fn failed(&self) {
@@ -293,6 +292,27 @@ impl Ledger for Embedded {
     async fn close(&self) {
         self.store.writer.close().await;
     }
+}
+
+/// Reviews some unknown apps, from the app `from` on; returns the number of those that are not
+/// counted any more, and the app to continue with.
+fn review_some(
+    unit: &mut Unit<'_, '_>,
+    from: AppKey,
+    used_before: Timestamp,
+    now: Timestamp,
+) -> Result<(u64, Option<AppKey>), StorageError> {
+    let rows = unit.tables.unknown_apps.range(from..)?.take(REVIEWED_MAX + 1);
+    let apps: Result<Vec<_>, StorageError> =
+        rows.map(|row| row.map(|(app, _)| app.value())).collect();
+    let mut apps = apps?;
+    let next = (apps.len() > REVIEWED_MAX).then(|| apps.pop()).flatten();
+    let mut removed = 0;
+    for app in apps {
+        let is_removed = unknown_apps::review(&mut TableRows::new(unit, app), used_before, now)?;
+        removed += u64::from(is_removed);
+    }
+    Ok((removed, next))
 }
 
 impl From<ClockRefusal> for LedgerError {

@@ -16,7 +16,7 @@ const LONGEST: Duration = Duration::from_secs(30);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn thresholds_crossed_for_a_caller_that_stopped_waiting_are_returned_once() {
-    let store = Embedded::in_memory(Arc::new(SystemClock)).expect("opens");
+    let store = Embedded::over(RedbStore::in_memory(Arc::new(SystemClock)).expect("opens"));
     let catalog = Arc::new(crate::catalog::builtin());
     let app = AppId::try_from("demo").expect("an id");
     let call = Call {

@@ -144,7 +144,7 @@ def test_missing_stores_and_journals_have_a_reason(app, stored):
             assert reason_of(call) == (PRECONDITION, expected[rpc])
     backup = lambda: list(app.administration.CreateBackup(  # noqa: E731
         admin_pb.CreateBackupRequest(), timeout=TIMEOUT_S))
-    if is_redis:
+    if kind != "embedded":
         assert reason_of(backup) == (PRECONDITION, "STORE_NOT_EMBEDDED")
     begin = admin_pb.ReconcileBegin(app_id=app.id, has_accounts=True, as_of=LONG_AGO,
                                     mode=admin_pb.RECONCILE_MODE_APPLY)

@@ -87,3 +87,10 @@ def test_facts_in_redis_are_not_backed_up_and_the_error_names_redis(tmp_path):
         made = back_up(sidecar, tmp_path / "copy")
         assert made.returncode == 1 and "BGSAVE" in made.stderr
         assert list(tmp_path.iterdir()) == []
+
+
+def test_facts_in_memory_are_not_backed_up_and_the_error_names_the_remedy(tmp_path):
+    with Sidecar(store="memory") as sidecar:
+        made = back_up(sidecar, tmp_path / "copy")
+        assert made.returncode == 1 and "--store embedded:DIR" in made.stderr
+        assert list(tmp_path.iterdir()) == []

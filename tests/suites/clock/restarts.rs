@@ -225,7 +225,6 @@ async fn a_clock_that_was_set_on_purpose_is_accepted_while_the_process_runs() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_copy_of_the_store_has_its_recorded_instant() {
-    use imquota::ledger::Ledger as _;
     let folder = tempfile::tempdir().expect("a directory");
     let world = ran(&folder).await;
     let mut copy = world.ledger.snapshot().await.expect("a copy");

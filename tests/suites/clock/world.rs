@@ -21,8 +21,10 @@ use imquota::engine::{Decision, Engine, Request, UnknownApp};
 use imquota::events::embedded::EmbeddedEvents;
 use imquota::events::{Claim, EventLog, EventsError, Lease, TIME_CURSOR};
 use imquota::ledger::embedded::Embedded;
-use imquota::ledger::metering::{Meter as _, Metered};
+use imquota::ledger::memory::Memory;
+use imquota::ledger::metering::Metered;
 use imquota::ledger::{Ledger, LedgerError, Operation};
+use imquota::redb::RedbStore;
 use imquota::store::StoreError;
 use imquota::telemetry::Metrics;
 use tokio_util::sync::CancellationToken;
@@ -116,10 +118,15 @@ fn line(of: &impl std::fmt::Debug) -> String {
     format!("{of:?}\n")
 }
 
+/// The directory and the events in a store.
+fn over(store: &RedbStore) -> (Arc<EmbeddedDirectory>, Arc<EmbeddedEvents>) {
+    (Arc::new(EmbeddedDirectory::over(store)), Arc::new(EmbeddedEvents::over(store)))
+}
+
 /// The parts of a sidecar over its store.
 pub struct World {
     pub machine: Arc<Machine>,
-    pub ledger: Arc<Embedded>,
+    pub ledger: Arc<dyn Ledger>,
     pub log: Arc<EmbeddedEvents>,
     pub administration: Administration,
     engine: Arc<Engine>,
@@ -128,13 +135,21 @@ pub struct World {
 
 impl World {
     pub async fn open(place: &Place, machine: Arc<Machine>) -> Self {
-        let ledger = match place {
-            Place::Directory(path) => Embedded::open(path, machine.clone()),
-            _ => Embedded::in_memory(machine.clone()),
-        };
-        let ledger = Arc::new(ledger.expect("the store opens"));
-        let directory = Arc::new(EmbeddedDirectory::over(ledger.store()));
-        let log = Arc::new(EmbeddedEvents::over(ledger.store()));
+        if let Place::Directory(path) = place {
+            let ledger = Embedded::open(path, machine.clone()).expect("the store opens");
+            let parts = over(ledger.store());
+            return Self::of(Arc::new(ledger), parts, machine).await;
+        }
+        let ledger = Memory::open(machine.clone()).expect("the store opens");
+        let parts = over(ledger.store());
+        Self::of(Arc::new(ledger), parts, machine).await
+    }
+
+    async fn of(
+        ledger: Arc<dyn Ledger>,
+        (directory, log): (Arc<EmbeddedDirectory>, Arc<EmbeddedEvents>),
+        machine: Arc<Machine>,
+    ) -> Self {
         let (metrics, catalog) = (Arc::new(Metrics::new()), imquota::catalog::builtin());
         let clock = machine.clone();
         let engine = Engine::new(ledger.clone(), clock, metrics, catalog, UnknownApp::Trial);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use imquota::clock::SystemClock;
 use imquota::ledger::Ledger;
 use imquota::ledger::embedded::Embedded;
+use imquota::ledger::memory::Memory;
 use imquota::ledger::redis::Redis;
 use tempfile::TempDir;
 
@@ -21,7 +22,7 @@ pub struct Store {
 
 #[allow(clippy::unused_async, reason = "all stores are opened alike")]
 pub async fn memory() -> Store {
-    let store = Embedded::in_memory(Arc::new(SystemClock)).expect("the store opens");
+    let store = Memory::open(Arc::new(SystemClock)).expect("the store opens");
     Store { ledger: Arc::new(store), _kept: None }
 }
 

@@ -15,6 +15,7 @@ use imquota::events::redis::RedisEvents;
 use imquota::events::{EventLog, Retention};
 use imquota::ledger::Ledger;
 use imquota::ledger::embedded::Embedded;
+use imquota::ledger::memory::Memory;
 use imquota::ledger::redis::Redis;
 use tempfile::TempDir;
 
@@ -45,7 +46,7 @@ pub struct Fresh {
 
 #[allow(clippy::unused_async, reason = "all stores are opened alike")]
 pub async fn memory(retention: Retention) -> Fresh {
-    let ledger = settled(|clock| Embedded::in_memory(clock).expect("opens"));
+    let ledger = settled(|clock| Memory::open(clock).expect("opens"));
     let log = Arc::new(EmbeddedEvents::over(ledger.store()).keeping(retention));
     Fresh { log, ledger: Arc::new(ledger), _kept: None }
 }
@@ -59,7 +60,7 @@ pub async fn embedded(retention: Retention) -> Fresh {
 }
 
 /// A store that was opened long enough ago for irreversible changes.
-fn settled(open: impl FnOnce(Arc<ManualClock>) -> Embedded) -> Embedded {
+fn settled<T>(open: impl FnOnce(Arc<ManualClock>) -> T) -> T {
     let now = SystemClock.now().as_millis();
     let before = i64::try_from(SETTLED_AFTER.as_millis()).expect("fits");
     let clock = ManualClock::at(now - before);

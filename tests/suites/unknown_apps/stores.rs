@@ -6,6 +6,7 @@ use std::sync::{Arc, LazyLock};
 use imquota::clock::SystemClock;
 use imquota::ledger::Ledger;
 use imquota::ledger::embedded::Embedded;
+use imquota::ledger::memory::Memory;
 use imquota::ledger::redis::Redis;
 use tempfile::TempDir;
 
@@ -30,7 +31,7 @@ pub struct Store {
 
 #[allow(clippy::unused_async, reason = "all stores are opened alike")]
 pub async fn memory() -> Store {
-    let ledger = Embedded::in_memory(Arc::new(SystemClock)).expect("opens");
+    let ledger = Memory::open(Arc::new(SystemClock)).expect("opens");
     Store { ledger: Arc::new(ledger), _kept: None }
 }
 

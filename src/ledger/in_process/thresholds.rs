@@ -1,13 +1,11 @@
 //! Threshold crossings: counts that an operation has raised to a threshold of their limit.
 //!
 //! The stored counts are compared with those that the operation is about to write, so a count that
-//! rises several times is checked once. A count far below its limit costs one comparison. Names of
-//! counts are those of the Redis store: a letter, and the id of the subject.
-
-use redb::{ReadableTable, StorageError};
+//! rises several times is checked once. A count far below its limit costs one comparison.
 
 use super::checks::count;
 use super::facts::Facts;
+use super::rows::{Result, Rows, ThresholdKey, ThresholdOf};
 use super::step::{Step, StepError};
 use crate::domain::bounds::GroupRules;
 use crate::domain::id::{Name, UserId};
@@ -17,7 +15,10 @@ use crate::domain::warning::{Warning, is_watched, rise};
 use crate::ledger::Operation;
 
 /// Returns the thresholds that an operation has crossed, and records them.
-pub fn warnings(step: &mut Step<'_, '_>, operation: &Operation) -> Result<Vec<Warning>, StepError> {
+pub fn warnings(
+    step: &mut Step<'_, impl Rows>,
+    operation: &Operation,
+) -> std::result::Result<Vec<Warning>, StepError> {
     let mut warnings = Vec::new();
     let raised = operation.raised();
     let Some(id) = operation.group() else {
@@ -39,10 +40,10 @@ pub fn warnings(step: &mut Step<'_, '_>, operation: &Operation) -> Result<Vec<Wa
 
 /// Checks a count that may have risen; its previous value is only read if the count is high.
 fn check(
-    step: &mut Step<'_, '_>,
+    step: &mut Step<'_, impl Rows>,
     counted: &Counted<'_>,
     group: Option<GroupRules<'_>>,
-) -> Result<Option<Warning>, StorageError> {
+) -> Result<Option<Warning>> {
     let group_type = group.map(|group| &group.kind.name);
     let bound = step.checks(group).bound(counted.limit);
     let Some(limit) = bound.and_then(|bound| bound.limit.finite()) else { return Ok(None) };
@@ -52,18 +53,16 @@ fn check(
     if !is_watched(after, limit) {
         return Ok(None);
     }
-    let stored = Facts::new(step.facts.tables, step.facts.app);
+    let stored = Facts::new(&mut *step.facts.rows);
     let before = whole(count(&stored, ids, today, counted, group_type)?);
-    let Some(name) = name(step, counted, group_type).filter(|_| after > before) else {
+    let Some(key) = key(step, counted, group_type).filter(|_| after > before) else {
         return Ok(None);
     };
-    let (key, thresholds) = ((step.facts.app, name.as_str()), &mut step.facts.tables.thresholds);
-    let standing = thresholds.get(key)?.map_or(0, |row| row.value());
+    let rows = &mut *step.facts.rows;
+    let standing = rows.threshold(&key)?;
     let risen = rise(standing, before, after, limit);
-    if risen.standing == 0 {
-        thresholds.remove(key)?;
-    } else if risen.standing != standing {
-        thresholds.insert(key, risen.standing)?;
+    if risen.standing != standing {
+        rows.put_threshold(&key, risen.standing)?;
     }
     Ok(risen.passed.and_then(|percent| {
         let subject = counted.whose.subject();
@@ -71,15 +70,20 @@ fn check(
     }))
 }
 
-/// Returns the name of a count: its letter, and the subject or type.
-fn name(step: &Step<'_, '_>, counted: &Counted<'_>, group_type: Option<&Name>) -> Option<String> {
+/// Returns the key of a count: its letter, and the subject or type.
+fn key(
+    step: &Step<'_, impl Rows>,
+    counted: &Counted<'_>,
+    group_type: Option<&Name>,
+) -> Option<ThresholdKey> {
     let letter = counted.limit.row().letter?;
-    Some(match counted.whose {
-        Whose::User(user) => format!("{letter}{}", step.ids.user(user)),
-        Whose::Group(group) => format!("{letter}{}", step.ids.group(group)),
-        Whose::App if counted.limit.is_by_type() => format!("{letter}{}", group_type?),
-        Whose::App => letter.to_string(),
-    })
+    let of = match counted.whose {
+        Whose::User(user) => ThresholdOf::Subject(step.ids.user(user)),
+        Whose::Group(group) => ThresholdOf::Subject(step.ids.group(group)),
+        Whose::App if counted.limit.is_by_type() => ThresholdOf::Type(group_type?.clone()),
+        Whose::App => ThresholdOf::App,
+    };
+    Some(ThresholdKey { letter, of })
 }
 
 /// Returns the letters of the counts of a scope.
@@ -89,19 +93,20 @@ fn letters(scope: Scope) -> impl Iterator<Item = char> {
 }
 
 /// Removes the recorded thresholds of a user who is deleted.
-pub fn clear_user(step: &mut Step<'_, '_>, user: &UserId) -> Result<(), StorageError> {
-    let (app, user) = (step.facts.app, step.ids.user(user));
+pub fn clear_user(step: &mut Step<'_, impl Rows>, user: &UserId) -> Result<()> {
+    let of = ThresholdOf::Subject(step.ids.user(user));
     for letter in letters(Scope::User) {
-        step.facts.tables.thresholds.remove((app, format!("{letter}{user}").as_str()))?;
+        step.facts.rows.put_threshold(&ThresholdKey { letter, of: of.clone() }, 0)?;
     }
     Ok(())
 }
 
 /// Removes the recorded thresholds of groups that are removed.
-pub fn clear_groups(facts: &mut Facts<'_, '_>) -> Result<(), StorageError> {
+pub fn clear_groups(facts: &mut Facts<'_, impl Rows>) -> Result<()> {
     for group in facts.removed_groups() {
         for letter in letters(Scope::Group) {
-            facts.tables.thresholds.remove((facts.app, format!("{letter}{group}").as_str()))?;
+            let of = ThresholdOf::Subject(group);
+            facts.rows.put_threshold(&ThresholdKey { letter, of }, 0)?;
         }
     }
     Ok(())

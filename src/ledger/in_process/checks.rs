@@ -1,8 +1,7 @@
 //! The counts of an operation's facts, as they are handed in to be compared with limits.
 
-use redb::StorageError;
-
 use super::facts::Facts;
+use super::rows::{Result, Rows};
 use super::step::{Step, StepError};
 use crate::domain::bounds::GroupRules;
 use crate::domain::calendar::Day;
@@ -13,7 +12,7 @@ use crate::domain::limits::{Relation, Window};
 use crate::domain::operation::{Counted, Whose};
 use crate::store::Fingerprints;
 
-impl<'a> Step<'a, '_> {
+impl<'a, R: Rows> Step<'a, R> {
     /// Returns the context of an operation on a group with those rules, if it is on one.
     pub fn checks<'c>(&self, group: Option<GroupRules<'c>>) -> Checks<'c>
     where
@@ -28,7 +27,7 @@ impl<'a> Step<'a, '_> {
         &self,
         counts: impl Iterator<Item = Counted<'c>>,
         group: Option<GroupRules<'_>>,
-    ) -> Result<Vec<Violation>, StepError> {
+    ) -> std::result::Result<Vec<Violation>, StepError> {
         let checks = self.checks(group);
         let mut violations = Vec::new();
         for counted in counts {
@@ -41,12 +40,12 @@ impl<'a> Step<'a, '_> {
 
 /// Returns a count.
 pub fn count(
-    facts: &Facts<'_, '_>,
+    facts: &Facts<'_, impl Rows>,
     ids: &Fingerprints,
     today: Day,
     counted: &Counted<'_>,
     group_type: Option<&Name>,
-) -> Result<i64, StorageError> {
+) -> Result<i64> {
     let row = counted.limit.row();
     let of_type = group_type.filter(|_| counted.limit.is_by_type());
     let count = match (counted.whose, row.relation) {

@@ -1,8 +1,11 @@
 //! Creating, changing and dissolving groups.
 
+use redb::StorageError;
+
 use super::counts::When;
-use super::facts::GroupRow;
+use super::facts::Facts;
 use super::members;
+use super::rows::{GroupRow, Rows};
 use super::step::{Results, Step, StepError};
 use crate::domain::bounds::GroupRules;
 use crate::domain::decision::{ItemResult, Outcome, Violation};
@@ -10,6 +13,7 @@ use crate::domain::group_type::GroupType;
 use crate::domain::id::{GroupId, Name, UserId};
 use crate::domain::operation::Effect;
 use crate::ledger::LedgerError;
+use crate::store::fingerprint::GroupKey;
 
 /// A group to be created.
 pub struct New<'a> {
@@ -26,7 +30,7 @@ pub struct New<'a> {
 }
 
 /// Creates a group, or adds owner and members if it exists already.
-pub fn create(step: &mut Step<'_, '_>, new: &New<'_>) -> Result<Results, StepError> {
+pub fn create(step: &mut Step<'_, impl Rows>, new: &New<'_>) -> Result<Results, StepError> {
     let kind = step.group_type(new.id, new.group_type)?;
     let whole = match step.facts.group(step.ids.group(new.id))? {
         Some(row) if row.group_type != *new.group_type => {
@@ -47,7 +51,7 @@ pub fn create(step: &mut Step<'_, '_>, new: &New<'_>) -> Result<Results, StepErr
 /// Adds the owner to an existing group; the owner is a member afterwards unless the result is a
 /// denial.
 fn join_owner(
-    step: &mut Step<'_, '_>,
+    step: &mut Step<'_, impl Rows>,
     kind: &GroupType,
     new: &New<'_>,
 ) -> Result<ItemResult<Violation>, StepError> {
@@ -64,7 +68,7 @@ fn join_owner(
 
 /// Creates a group with its owner, unless the result is a denial.
 fn create_new(
-    step: &mut Step<'_, '_>,
+    step: &mut Step<'_, impl Rows>,
     kind: &GroupType,
     new: &New<'_>,
 ) -> Result<ItemResult<Violation>, StepError> {
@@ -89,7 +93,7 @@ fn create_new(
 
 /// Changes the group's own limit.
 pub fn update(
-    step: &mut Step<'_, '_>,
+    step: &mut Step<'_, impl Rows>,
     group: &GroupId,
     max_members: Option<u32>,
 ) -> Result<Results, StepError> {
@@ -108,19 +112,35 @@ pub fn update(
     Ok(Results { whole: Some(ItemResult::of(outcome)), ..Results::default() })
 }
 
-/// Removes all members, and the group.
-pub fn dissolve(step: &mut Step<'_, '_>, group: &GroupId) -> Result<Results, StepError> {
+/// Removes the group, and its members: as many as the step may release, and the others in further
+/// steps. Also releases members that an earlier dissolution has left.
+pub fn dissolve(step: &mut Step<'_, impl Rows>, group: &GroupId) -> Result<Results, StepError> {
     let group = step.ids.group(group);
-    let Some(row) = step.facts.group(group)? else {
+    let row = step.facts.group(group)?;
+    let (released, is_unfinished) = release_members(&mut step.facts, group, step.releases_max)?;
+    let Some(row) = row else {
         let whole = Some(ItemResult::of(Outcome::NotHeld));
-        return Ok(Results { whole, ..Results::default() });
+        return Ok(Results { whole, is_unfinished, ..Results::default() });
     };
-    let mut members_released = 0;
-    for (user, counted) in step.facts.members(group)? {
-        step.facts.leave(user, group, counted)?;
-        members_released += 1;
-    }
     step.facts.remove_group(group, &row.group_type, When::Now(step.today))?;
     let whole = Some(ItemResult::of(Outcome::Applied));
-    Ok(Results { whole, members_released, ..Results::default() })
+    // None is a member of a group that is gone.
+    let members_released = if is_unfinished { row.members } else { released };
+    Ok(Results { whole, members_released, is_unfinished, ..Results::default() })
+}
+
+/// Releases at most that many members of a group. Returns their number, and whether there are more.
+pub fn release_members(
+    facts: &mut Facts<'_, impl Rows>,
+    group: GroupKey,
+    max: usize,
+) -> Result<(u64, bool), StorageError> {
+    let members = facts.members(group, max.saturating_add(1))?;
+    let is_unfinished = members.len() > max;
+    let mut released = 0;
+    for (user, counted) in members.into_iter().take(max) {
+        facts.leave(user, group, counted)?;
+        released += 1;
+    }
+    Ok((released, is_unfinished))
 }

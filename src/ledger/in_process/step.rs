@@ -1,10 +1,11 @@
-//! One operation within the writer's transaction: deadline, limits, decision, writes.
+//! One operation on the rows of its app: deadline, limits, decision, writes.
 
 use std::sync::Arc;
 
-use redb::{ReadableTable, StorageError};
+use redb::StorageError;
 
-use super::facts::{Facts, GroupRow};
+use super::facts::{Changes, Facts};
+use super::rows::{GroupRow, Rows};
 use super::{accounts, friends, groups, members, thresholds, tracking, unknown_apps};
 use crate::domain::calendar::Day;
 use crate::domain::clock_guard::ClockReading;
@@ -14,11 +15,9 @@ use crate::domain::id::{GroupId, Name};
 use crate::domain::schedule::{Limits, Schedule};
 use crate::domain::time::Timestamp;
 use crate::domain::usage::Counts;
-use crate::ledger::{Answer, Call, LedgerError, Operation, OperationKind, Reading, schedule_codec};
-use crate::redb::tables::Tables;
-use crate::redb::writer::Unit;
+use crate::ledger::{Answer, Call, LedgerError, Operation, OperationKind, Reading};
 use crate::store::StoreError;
-use crate::store::fingerprint::{AppKey, Fingerprints};
+use crate::store::fingerprint::Fingerprints;
 
 /// The reason why an operation was not done: the store failed, or no decision can be made.
 #[derive(Debug)]
@@ -57,9 +56,9 @@ pub fn answer<T>(result: Result<T, StepError>) -> Result<Result<T, LedgerError>,
 }
 
 /// The context in which an operation decides.
-pub struct Step<'u, 'txn> {
+pub struct Step<'u, R> {
     /// The facts of the app.
-    pub facts: Facts<'u, 'txn>,
+    pub facts: Facts<'u, R>,
     /// Makes fingerprints.
     pub ids: &'u Fingerprints,
     /// The limits of this instant.
@@ -70,6 +69,31 @@ pub struct Step<'u, 'txn> {
     pub today: Day,
     /// The kind of the operation.
     pub kind: OperationKind,
+    /// The highest number of facts that a dissolution or a deletion releases.
+    pub releases_max: usize,
+}
+
+/// The part of an operation that is done in one step.
+#[derive(Debug)]
+pub struct Part {
+    /// The highest number of facts that a dissolution or a deletion releases.
+    pub releases_max: usize,
+    /// True if it left facts to be released by a further step.
+    pub is_unfinished: bool,
+    /// The changes that a dry run would have made so far.
+    pub assumed: Changes,
+}
+
+impl Part {
+    /// The whole operation.
+    pub fn whole() -> Self {
+        Self::releasing(usize::MAX)
+    }
+
+    /// A part that releases at most that many facts.
+    pub fn releasing(releases_max: usize) -> Self {
+        Self { releases_max, is_unfinished: false, assumed: Changes::default() }
+    }
 }
 
 /// The results of an operation.
@@ -83,9 +107,11 @@ pub struct Results {
     pub members_released: u64,
     /// True if the group was removed.
     pub group_reclaimed: bool,
+    /// True if there are more facts to be released than the step may release.
+    pub is_unfinished: bool,
 }
 
-impl Step<'_, '_> {
+impl<R: Rows> Step<'_, R> {
     /// Returns the result of taking a fact that is not held; `violations` are the violations.
     pub fn judge(&self, violations: Vec<Violation>) -> ItemResult<Violation> {
         if self.limits.stopped() {
@@ -115,29 +141,30 @@ impl Step<'_, '_> {
 
 /// Decides an operation and writes the admitted changes.
 pub fn apply(
-    unit: &mut Unit<'_, '_>,
+    rows: &mut impl Rows,
     ids: &Fingerprints,
     call: &Call,
     reading: ClockReading,
-    operation: &Operation,
+    (operation, part): (&Operation, &mut Part),
 ) -> Result<Answer, StepError> {
     let now = reading.now;
     let takes = operation.kind().takes();
     if takes {
-        unknown_apps::count_app(unit, ids, call, now)?;
+        unknown_apps::count_app(rows, call, now)?;
     }
-    let schedule = begin(unit, ids, call, now)?;
+    let schedule = begin(rows, call, now)?;
     let limits = schedule.at(now);
-    let app = ids.app(&call.app);
-    let tracking = tracking::current(unit.tables, app, now)?;
+    let tracking = tracking::current(rows, now)?;
     let mut today = call.catalog.zone.day_of(now);
     if operation.kind().counts_groups() {
         // A closed day does not change any more.
-        today = today.max(first_day_not_closed(unit.tables, app)?);
+        today = today.max(first_day_not_closed(rows)?);
     }
-    let facts = Facts::new(unit.tables, app);
-    let mut step = Step { facts, ids, limits, call, today, kind: operation.kind() };
+    let facts = Facts::with(rows, std::mem::take(&mut part.assumed));
+    let (kind, releases_max) = (operation.kind(), part.releases_max);
+    let mut step = Step { facts, ids, limits, call, today, kind, releases_max };
     let results = decide(&mut step, operation)?;
+    part.is_unfinished = results.is_unfinished;
     if takes && call.mode.denies() {
         check_time_is_certain(reading, &schedule, &results)?;
     }
@@ -160,10 +187,12 @@ pub fn apply(
         if let Operation::DeleteAccount { user } = operation {
             thresholds::clear_user(&mut step, user)?;
         }
-        unit.wrote |= step.facts.write()?;
+        step.facts.write()?;
         if let Some(tracking) = tracking {
-            tracking::record(unit, app, tracking, traces)?;
+            tracking::record(rows, tracking, traces)?;
         }
+    } else {
+        part.assumed = step.facts.into_changes();
     }
     let breached = |result: &ItemResult<Violation>| !result.violations.is_empty();
     let any_breach = results.whole.iter().chain(&results.items).any(breached);
@@ -179,12 +208,12 @@ pub fn apply(
 }
 
 /// Returns the first day whose figures are not closed.
-pub fn first_day_not_closed(tables: &Tables<'_>, app: AppKey) -> Result<Day, StorageError> {
-    let closed = tables.closed.get(app)?.map(|row| row.value());
+pub fn first_day_not_closed(rows: &impl Rows) -> Result<Day, StorageError> {
+    let closed = rows.closed()?.map(Day::number);
     Ok(Day::from_number(closed.map_or(i32::MIN, |closed| closed.saturating_add(1))))
 }
 
-fn decide(step: &mut Step<'_, '_>, operation: &Operation) -> Result<Results, StepError> {
+fn decide(step: &mut Step<'_, impl Rows>, operation: &Operation) -> Result<Results, StepError> {
     match operation {
         Operation::CreateAccounts { users } => accounts::create(step, users),
         Operation::DeleteAccount { user } => accounts::delete(step, user),
@@ -230,7 +259,7 @@ fn check_time_is_certain(
 }
 
 /// Returns whether the operation changes facts: untracked members are not facts.
-fn tracks(step: &Step<'_, '_>, operation: &Operation) -> Result<bool, StepError> {
+fn tracks(step: &Step<'_, impl Rows>, operation: &Operation) -> Result<bool, StepError> {
     let (Operation::JoinGroup { group, .. } | Operation::LeaveGroup { group, .. }) = operation
     else {
         return Ok(true);
@@ -242,14 +271,14 @@ fn tracks(step: &Step<'_, '_>, operation: &Operation) -> Result<bool, StepError>
 
 /// Returns the counts of a subject.
 pub fn read(
-    unit: &mut Unit<'_, '_>,
+    rows: &mut impl Rows,
     ids: &Fingerprints,
     call: &Call,
     now: Timestamp,
     subject: &Subject,
 ) -> Result<Reading, StepError> {
-    let schedule = begin(unit, ids, call, now)?;
-    let facts = Facts::new(unit.tables, ids.app(&call.app));
+    let schedule = begin(rows, call, now)?;
+    let facts = Facts::new(rows);
     let counts = match subject {
         Subject::App => app_counts(&facts, call, now)?,
         Subject::User(user) => {
@@ -270,7 +299,11 @@ pub fn read(
     Ok(Reading { read_at: now, counts, schedule })
 }
 
-fn app_counts(facts: &Facts<'_, '_>, call: &Call, now: Timestamp) -> Result<Counts, StorageError> {
+fn app_counts(
+    facts: &Facts<'_, impl Rows>,
+    call: &Call,
+    now: Timestamp,
+) -> Result<Counts, StorageError> {
     let today = call.catalog.zone.day_of(now);
     let mut groups = Vec::new();
     let mut net_new_today = Vec::new();
@@ -288,32 +321,18 @@ fn app_counts(facts: &Facts<'_, '_>, call: &Call, now: Timestamp) -> Result<Coun
 
 /// Checks the deadline and returns the limits of the app.
 pub fn begin(
-    unit: &mut Unit<'_, '_>,
-    ids: &Fingerprints,
+    rows: &mut impl Rows,
     call: &Call,
     now: Timestamp,
 ) -> Result<Arc<Schedule>, StepError> {
     if now > call.deadline {
         return Err(StoreError::DeadlinePassed.into());
     }
-    let app = ids.app(&call.app);
-    if let Some(schedule) = unit.schedules.get(&app) {
-        return Ok(schedule.clone());
-    }
-    let stored = match unit.tables.schedules.get(app)? {
-        Some(row) => Some(schedule_codec::decode_schedule(row.value().1).map_err(|reason| {
-            LedgerError::Store(StoreError::Unavailable(format!(
-                "limits of app \"{}\": {reason}",
-                call.app
-            )))
-        })?),
-        None => None,
-    };
-    match stored {
-        Some(schedule) => {
-            let schedule = Arc::new(schedule);
-            unit.schedules.insert(app, schedule.clone());
-            Ok(schedule)
+    match rows.schedule()? {
+        Some(Ok(schedule)) => Ok(schedule),
+        Some(Err(reason)) => {
+            let reason = format!("limits of app \"{}\": {reason}", call.app);
+            Err(StoreError::Unavailable(reason).into())
         }
         None => {
             Ok(call.unknown_app.clone().ok_or_else(|| LedgerError::UnknownApp(call.app.clone()))?)
@@ -323,26 +342,18 @@ pub fn begin(
 
 /// Sets the limits of an app, unless it has these or later ones.
 pub fn put_schedule(
-    unit: &mut Unit<'_, '_>,
-    app: AppKey,
+    rows: &mut impl Rows,
     revision: u64,
     schedule: &Arc<Schedule>,
 ) -> Result<(), StorageError> {
-    let encoded = schedule_codec::encode_schedule(schedule);
-    let is_current = unit.tables.schedules.get(app)?.is_some_and(|row| {
-        let (stored_revision, stored) = row.value();
-        stored_revision > revision || (stored_revision == revision && stored == encoded)
-    });
+    let is_current = match rows.schedule_revision()? {
+        Some(stored) if stored == revision => rows.has_schedule(schedule)?,
+        Some(stored) => stored > revision,
+        None => false,
+    };
     if !is_current {
-        unit.tables.schedules.insert(app, (revision, encoded.as_slice()))?;
-        unit.schedules.insert(app, schedule.clone());
-        unit.tables.unknown_apps.remove(app)?;
-        unit.wrote = true;
+        rows.put_schedule(revision, schedule)?;
+        rows.uncount_unknown()?;
     }
     Ok(())
-}
-
-/// Returns the revision of an app's limits; 0 if there are none.
-pub fn schedule_revision(unit: &Unit<'_, '_>, app: AppKey) -> Result<u64, StorageError> {
-    Ok(unit.tables.schedules.get(app)?.map_or(0, |row| row.value().0))
 }

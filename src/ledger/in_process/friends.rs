@@ -3,6 +3,7 @@
 //! A friendship of both sides is two facts, one in either list. A fact that is held already takes
 //! nothing, so only the limits of the lists that grow are checked; both grow or neither does.
 
+use super::rows::Rows;
 use super::step::{Results, Step, StepError};
 use crate::domain::decision::{ItemResult, Outcome};
 use crate::domain::id::UserId;
@@ -10,7 +11,7 @@ use crate::domain::operation::{Counted, Effect};
 
 /// Adds each friend to the user's list and, unless `one_way`, the user to the friend's list.
 pub fn add(
-    step: &mut Step<'_, '_>,
+    step: &mut Step<'_, impl Rows>,
     user: &UserId,
     friends: &[UserId],
     one_way: bool,
@@ -46,7 +47,7 @@ pub fn add(
 
 /// Removes each friend from the user's list and, unless `one_way`, the user from the friend's list.
 pub fn remove(
-    step: &mut Step<'_, '_>,
+    step: &mut Step<'_, impl Rows>,
     user: &UserId,
     friends: &[UserId],
     one_way: bool,

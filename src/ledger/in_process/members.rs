@@ -1,7 +1,7 @@
 //! Joining and leaving groups.
 
 use super::counts::When;
-use super::facts::GroupRow;
+use super::rows::{GroupRow, Rows};
 use super::step::{Results, Step, StepError};
 use crate::domain::bounds::GroupRules;
 use crate::domain::decision::{ItemResult, Outcome, Violation};
@@ -12,7 +12,7 @@ use crate::store::fingerprint::{GroupKey, UserKey};
 
 /// Makes users members of an existing group, in order.
 pub fn join(
-    step: &mut Step<'_, '_>,
+    step: &mut Step<'_, impl Rows>,
     group: &GroupId,
     users: &[UserId],
 ) -> Result<Results, StepError> {
@@ -24,7 +24,7 @@ pub fn join(
 
 /// Makes users members, with one result each.
 pub fn add_members(
-    step: &mut Step<'_, '_>,
+    step: &mut Step<'_, impl Rows>,
     kind: &GroupType,
     group: &GroupId,
     users: &[UserId],
@@ -34,7 +34,7 @@ pub fn add_members(
 
 /// Makes one user a member.
 pub fn add_member(
-    step: &mut Step<'_, '_>,
+    step: &mut Step<'_, impl Rows>,
     kind: &GroupType,
     group: &GroupId,
     user: &UserId,
@@ -54,7 +54,7 @@ pub fn add_member(
 
 /// Returns the violations for one more member: the user's groups, and the group's members.
 pub fn violations(
-    step: &Step<'_, '_>,
+    step: &Step<'_, impl Rows>,
     kind: &GroupType,
     group: &GroupId,
     row: &GroupRow,
@@ -66,7 +66,7 @@ pub fn violations(
 
 /// Removes users from a group; a group that does not exist has no members.
 pub fn leave(
-    step: &mut Step<'_, '_>,
+    step: &mut Step<'_, impl Rows>,
     group: &GroupId,
     users: &[UserId],
 ) -> Result<Results, StepError> {
@@ -88,7 +88,7 @@ pub fn leave(
 
 /// Removes a member; returns whether that was the last one and the group was removed.
 pub fn remove_member(
-    step: &mut Step<'_, '_>,
+    step: &mut Step<'_, impl Rows>,
     user: UserKey,
     group: GroupKey,
     counted: bool,

@@ -2,10 +2,11 @@
 
 use std::collections::{HashMap, HashSet};
 
-use redb::{ReadableTable, StorageError};
+use redb::StorageError;
 
 use super::counts::When;
-use super::facts::{Facts, GroupRow};
+use super::facts::Facts;
+use super::rows::{GroupRow, Rows};
 use super::step::{StepError, begin};
 use super::thresholds;
 use super::tracking::{self, ChangedFact};
@@ -16,38 +17,32 @@ use crate::ledger::reconcile::{
     ClaimedGroup, Comparison, Difference, ExpectedState, Fact, Mismatch, Outcome, PageToken,
     Repair, Section, Subjects,
 };
-use crate::redb::writer::Unit;
-use crate::store::fingerprint::{AppKey, Fingerprints, GroupKey, UserKey};
-
-/// The number of rows read at a time when a section is scanned: a millisecond's work.
-pub const PAGE: usize = 4096;
+use crate::store::fingerprint::{GroupKey, UserKey};
 
 /// A comparison of claims in progress.
-struct Work<'u, 'txn, 'a> {
-    facts: Facts<'u, 'txn>,
+struct Work<'u, 'a, R> {
+    facts: Facts<'u, R>,
     comparison: &'a Comparison,
     today: Day,
     differences: Vec<Difference>,
 }
 
-/// Compares claims and repairs differences as requested, within one transaction.
+/// Compares claims and repairs differences as requested, in one step.
 pub fn compare(
-    unit: &mut Unit<'_, '_>,
-    ids: &Fingerprints,
+    rows: &mut impl Rows,
     comparison: &Comparison,
     now: Timestamp,
     claims: &[ExpectedState],
 ) -> Result<Vec<Difference>, StepError> {
-    begin(unit, ids, &comparison.call, now)?;
-    let app = ids.app(&comparison.call.app);
+    begin(rows, &comparison.call, now)?;
     if let Some(since) = comparison.tracked_since {
-        let tracking = tracking::current(unit.tables, app, now)?;
+        let tracking = tracking::current(rows, now)?;
         if tracking.is_none_or(|tracking| tracking.since != since) {
             return Err(LedgerError::NotTracked(since).into());
         }
     }
     // Claims have different subjects, so none sees the changes of another.
-    let facts = Facts::new(unit.tables, app);
+    let facts = Facts::new(rows);
     let today = comparison.call.catalog.zone.day_of(now);
     let mut work = Work { facts, comparison, today, differences: Vec::new() };
     for claim in claims {
@@ -63,11 +58,11 @@ pub fn compare(
     let Work { mut facts, differences, .. } = work;
     thresholds::clear_groups(&mut facts)?;
     facts.count_facts(None)?;
-    unit.wrote |= facts.write()?;
+    facts.write()?;
     Ok(differences)
 }
 
-impl Work<'_, '_, '_> {
+impl<R: Rows> Work<'_, '_, R> {
     /// Records a difference; returns whether it is to be repaired. `traces` are the tracked changes
     /// that prevent a repair.
     fn differs(
@@ -175,7 +170,8 @@ impl Work<'_, '_, '_> {
         else {
             return Ok(());
         };
-        let held: HashMap<UserKey, bool> = self.facts.members(group)?.into_iter().collect();
+        let held: HashMap<UserKey, bool> =
+            self.facts.members(group, usize::MAX)?.into_iter().collect();
         for user in members.iter().filter(|user| !held.contains_key(user)) {
             if self.member_differs(group, *user, Mismatch::MissingHere)? {
                 self.facts.join(*user, group, counts)?;
@@ -207,7 +203,7 @@ impl Work<'_, '_, '_> {
     fn no_group(&mut self, group: GroupKey) -> Result<(), StorageError> {
         let Some(row) = self.facts.group(group)? else { return Ok(()) };
         let mut traces = vec![ChangedFact::Of(Fact::Group(group))];
-        for (user, counted) in self.facts.members(group)? {
+        for (user, counted) in self.facts.members(group, usize::MAX)? {
             let member = ChangedFact::Of(Fact::Member(group, user));
             if self.member_differs(group, user, Mismatch::MissingThere)? {
                 self.facts.leave(user, group, counted)?;
@@ -227,40 +223,32 @@ fn missing(there: bool) -> Mismatch {
     if there { Mismatch::MissingHere } else { Mismatch::MissingThere }
 }
 
-/// Returns a page of a section's subjects.
+/// Returns a page of a section's subjects, of at most `page` rows.
 pub fn subjects(
-    unit: &Unit<'_, '_>,
-    app: AppKey,
+    rows: &impl Rows,
     section: Section,
     from: Option<&PageToken>,
+    page: usize,
 ) -> Result<Subjects, StorageError> {
-    let range = (app, from.map_or(u64::MIN, |place| place.0))..=(app, u64::MAX);
-    let tables = &unit.tables;
-    let (mut keys, mut last) = (Vec::new(), None);
-    let mut rows = 0;
-    let mut note = |key: u64, is_subject: bool| {
-        rows += 1;
-        last = Some(key);
-        keys.extend(is_subject.then_some(key));
-    };
-    match section {
+    let from = from.map_or(u64::MIN, |place| place.0);
+    let read: Vec<(u64, bool)> = match section {
         Section::Accounts => {
-            for row in tables.accounts.range(range)?.take(PAGE) {
-                note(row?.0.value().1, true);
-            }
+            rows.accounts(from, page)?.into_iter().map(|user| (user, true)).collect()
         }
         Section::Friends => {
-            for row in tables.users.range(range)?.take(PAGE) {
-                let (key, user) = row?;
-                note(key.value().1, user.value().0 > 0);
-            }
+            let users = rows.users(from, page)?.into_iter();
+            users.map(|(user, row)| (user, row.friends > 0)).collect()
         }
         Section::Groups => {
-            for row in tables.groups.range(range)?.take(PAGE) {
-                note(row?.0.value().1, true);
-            }
+            rows.groups(from, page)?.into_iter().map(|(group, _)| (group, true)).collect()
         }
-    }
-    let next = last.filter(|_| rows == PAGE).and_then(|last: u64| last.checked_add(1));
-    Ok(Subjects { keys, next: next.map(PageToken) })
+    };
+    let next = next_page(read.len(), read.last().map(|(key, _)| *key), page);
+    let keys = read.into_iter().filter(|(_, is_subject)| *is_subject).map(|(key, _)| key);
+    Ok(Subjects { keys: keys.collect(), next })
+}
+
+/// Returns the start of the page after one with that many rows; `None` if it was the last one.
+pub(super) fn next_page(rows: usize, last: Option<u64>, page: usize) -> Option<PageToken> {
+    last.filter(|_| rows == page).and_then(|last| last.checked_add(1)).map(PageToken)
 }

@@ -1,0 +1,86 @@
+//! Metering in memory.
+
+use async_trait::async_trait;
+use tokio::task::coop::consume_budget;
+use tokio::task::yield_now;
+
+use super::Memory;
+use super::app::MemoryRows;
+use super::steps::SUBJECTS_MAX;
+use crate::domain::calendar::Day;
+use crate::domain::clock_guard::ClockReading;
+use crate::domain::metering::{Login, Sample};
+use crate::domain::time::Timestamp;
+use crate::ledger::in_process::metering;
+use crate::ledger::in_process::step::StepError;
+use crate::ledger::metering::{ClosedMonth, Figures, Meter, Metered};
+use crate::ledger::{Call, LedgerError};
+
+impl Memory {
+    /// Counts logins or samples in steps.
+    async fn meter<T: Sync>(
+        &self,
+        mut call: Call,
+        all: &[T],
+        count: impl Fn(&mut MemoryRows<'_>, &Call, ClockReading, &[T]) -> Result<Metered, StepError>
+        + Send,
+    ) -> Result<Metered, LedgerError> {
+        consume_budget().await;
+        let app = self.shared.ids().app(&call.app);
+        let (mut reading, deadline) = self.shared.clock().reading_before(call.deadline);
+        call.deadline = deadline;
+        let (first, rest) = all.split_at(all.len().min(SUBJECTS_MAX));
+        let mut metered =
+            self.shared.step(app, reading, |rows| count(rows, &call, reading, first))?;
+        // Calls that have begun are finished.
+        call.deadline = Timestamp::MAX;
+        for some in rest.chunks(SUBJECTS_MAX) {
+            yield_now().await;
+            reading = self.shared.clock().reading();
+            let step = self.shared.step(app, reading, |rows| count(rows, &call, reading, some));
+            let step = step.map_err(LedgerError::of_unfinished)?;
+            metered.at = step.at;
+            metered.outcomes.extend(step.outcomes);
+        }
+        Ok(metered)
+    }
+}
+
+#[async_trait]
+impl Meter for Memory {
+    async fn record_logins(&self, call: Call, logins: Vec<Login>) -> Result<Metered, LedgerError> {
+        let ids = self.shared.ids();
+        self.meter(call, &logins, |rows, call, reading, logins| {
+            metering::record_logins(rows, ids, call, reading, logins)
+        })
+        .await
+    }
+
+    async fn report_bandwidth(
+        &self,
+        call: Call,
+        samples: Vec<Sample>,
+    ) -> Result<Metered, LedgerError> {
+        self.meter(call, &samples, |rows, call, reading, samples| {
+            metering::report_bandwidth(rows, call, reading, samples)
+        })
+        .await
+    }
+
+    async fn figures(&self, call: &Call, first: Day, last: Day) -> Result<Figures, LedgerError> {
+        let app = self.shared.ids().app(&call.app);
+        let (reading, deadline) = self.shared.clock().reading_before(call.deadline);
+        let call = Call { deadline, ..call.clone() };
+        self.shared
+            .step(app, reading, |rows| metering::figures(rows, &call, reading.now, (first, last)))
+    }
+
+    async fn close_month(
+        &self,
+        call: &Call,
+        month: ClosedMonth,
+    ) -> Result<Option<Figures>, LedgerError> {
+        let (app, reading) = (self.shared.ids().app(&call.app), self.shared.clock().reading());
+        self.shared.step(app, reading, |rows| metering::close_month(rows, call, reading, month))
+    }
+}
