@@ -188,6 +188,7 @@ fn store(sources: &mut Sources<'_>, resilience: &Condition) -> Store {
     options.confirmation = confirmation;
     options.subjects_in_flight_max = resilience.subjects_in_flight_max;
     options.silence_max = resilience.store_timeout;
+    options.coalescing = resilience.coalescing;
     options.credentials.username = username.or(options.credentials.username);
     if let Some((file, password)) = password {
         options.credentials.password = Some(password);

@@ -11,7 +11,7 @@ use percent_encoding::percent_decode_str;
 
 use crate::diagnostics::truncate_for_display;
 use crate::redis::options::{
-    Address, Confirmation, Credentials, Durability, HostPort, Options, Tls, Topology,
+    Address, Coalescing, Confirmation, Credentials, Durability, HostPort, Options, Tls, Topology,
 };
 
 /// Default port of Redis.
@@ -59,6 +59,7 @@ pub(super) fn parse(text: &str) -> Result<Options, String> {
         connect_timeout: CONNECT_TIMEOUT,
         silence_max: Duration::ZERO,
         subjects_in_flight_max: 0,
+        coalescing: Coalescing::default(),
     })
 }
 

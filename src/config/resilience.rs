@@ -7,6 +7,7 @@ use super::settings::{Kind, Setting};
 use super::sources::Sources;
 use super::values;
 use crate::redis::StoreMemory;
+use crate::redis::options::Coalescing;
 
 pub(super) const SHUTDOWN_DELAY_MS: Setting = Setting {
     key: "shutdown_delay_ms",
@@ -81,6 +82,17 @@ pub(super) const SUBJECTS_IN_FLIGHT_MAX: Setting = Setting {
            16 times this number of each app wait: 1 to 100000",
 };
 
+pub(super) const COALESCING: Setting = Setting {
+    key: "coalescing",
+    flag: "coalescing",
+    env: "IMQUOTA_COALESCING",
+    kind: Kind::Text,
+    value_name: "WHICH",
+    default: Some("auto"),
+    help: "Operations that one call to Redis decides together: auto (those that wait for the same \
+           part of an app), off (none), or always (also one that is alone, to test it)",
+};
+
 pub(super) const WORKER_THREADS: Setting = Setting {
     key: "worker_threads",
     flag: "worker-threads",
@@ -101,6 +113,7 @@ pub(super) struct Condition {
     pub(super) journal: Option<PathBuf>,
     pub(super) store_memory: StoreMemory,
     pub(super) subjects_in_flight_max: usize,
+    pub(super) coalescing: Coalescing,
     pub(super) worker_threads: usize,
 }
 
@@ -115,7 +128,17 @@ pub(super) fn read(sources: &mut Sources<'_>) -> Condition {
         store_tolerance: sources.one(&STORE_TOLERANCE_MS, millis(100, 600_000)),
         store_timeout: sources.one(&STORE_TIMEOUT_MS, millis(20, 60_000)),
         subjects_in_flight_max: sources.one(&SUBJECTS_IN_FLIGHT_MAX, number(100_000)),
+        coalescing: sources.one(&COALESCING, coalescing),
         worker_threads: sources.one(&WORKER_THREADS, number(64)),
+    }
+}
+
+fn coalescing(text: &str) -> Result<Coalescing, String> {
+    match text {
+        "auto" => Ok(Coalescing::Auto),
+        "off" => Ok(Coalescing::Off),
+        "always" => Ok(Coalescing::Always),
+        _ => Err("must be auto, off or always".to_owned()),
     }
 }
 

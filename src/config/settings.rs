@@ -310,6 +310,7 @@ pub const SETTINGS: &[Setting] = &[
     resilience::STATE_DIR,
     resilience::STORE_ID,
     resilience::SUBJECTS_IN_FLIGHT_MAX,
+    resilience::COALESCING,
     resilience::WORKER_THREADS,
     APPLY_IN_FLIGHT_MAX,
     connections::CONNECTIONS_MAX,

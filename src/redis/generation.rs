@@ -15,7 +15,7 @@ use crate::store::StoreError;
 /// second.
 const CONCURRENT_MAX: usize = 256;
 /// Timeout for one mark of many; fails fast if its server is absent.
-const MARK_TIMEOUT: CallTimeout = CallTimeout { within: Duration::from_secs(1), fail_fast: true };
+const MARK_TIMEOUT: CallTimeout = CallTimeout::of(Duration::from_secs(1), true);
 
 /// The outcome of writing the marks of a store.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -93,6 +93,16 @@ impl Keys {
         Self { ids, app: ids.app(app) }
     }
 
+    /// The keys of the app with that fingerprint.
+    pub fn of_number(ids: Fingerprints, app: u64) -> Self {
+        Self { ids, app }
+    }
+
+    /// Returns the app's fingerprint.
+    pub fn app(&self) -> u64 {
+        self.app
+    }
+
     /// Returns a user's cell.
     pub fn user(&self, user: &UserId) -> Cell {
         Cell(self.ids.user(user))

@@ -25,6 +25,20 @@ pub struct Options {
     pub silence_max: Duration,
     /// Most subjects in flight at one server; as many again may wait.
     pub subjects_in_flight_max: usize,
+    /// The operations that are decided together.
+    pub coalescing: Coalescing,
+}
+
+/// The operations that one call of a script decides together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Coalescing {
+    /// Those that wait for the same part of an app.
+    #[default]
+    Auto,
+    /// None.
+    Off,
+    /// Those that wait, and one that is alone is sent like several: for tests.
+    Always,
 }
 
 /// The servers and how they are organised. Displayed as configured, without secrets.

@@ -26,6 +26,9 @@ macro_rules! scripts {
 }
 
 scripts! {
+    CoalescedAccounts "coalesced_accounts",
+    CoalescedFriends "coalesced_friends",
+    CoalescedGroups "coalesced_groups",
     CreateAccounts "create_accounts",
     DeleteAccount "delete_account",
     AddFriends "add_friends",
@@ -97,7 +100,10 @@ impl ScriptId {
     pub fn takes(self) -> bool {
         matches!(
             self,
-            Self::CreateAccounts
+            Self::CoalescedAccounts
+                | Self::CoalescedFriends
+                | Self::CoalescedGroups
+                | Self::CreateAccounts
                 | Self::AddFriends
                 | Self::CreateGroup
                 | Self::JoinGroup
@@ -110,8 +116,20 @@ impl ScriptId {
     pub fn warns(self) -> bool {
         matches!(
             self,
-            Self::CreateAccounts | Self::AddFriends | Self::DeleteFriends | Self::JoinGroup
+            Self::CreateAccounts
+                | Self::AddFriends
+                | Self::DeleteFriends
+                | Self::JoinGroup
+                | Self::CoalescedAccounts
+                | Self::CoalescedFriends
+                | Self::CoalescedGroups
         )
+    }
+
+    /// Returns whether the script decides operations of several callers, each of which has a script
+    /// of its own.
+    pub fn is_coalesced(self) -> bool {
+        matches!(self, Self::CoalescedAccounts | Self::CoalescedFriends | Self::CoalescedGroups)
     }
 }
 
@@ -138,6 +156,10 @@ fn shared(part: &str) -> &'static str {
         "mark" => include_str!("scripts/shared/mark.lua"),
         "now" => include_str!("scripts/shared/now.lua"),
         "skew" => include_str!("scripts/shared/skew.lua"),
+        "coalesced" => include_str!("scripts/shared/coalesced.lua"),
+        "plain_group" => include_str!("scripts/shared/plain_group.lua"),
+        "plain_join" => include_str!("scripts/shared/plain_join.lua"),
+        "quiet" => include_str!("scripts/shared/quiet.lua"),
         "one_day" => include_str!("scripts/shared/one_day.lua"),
         "begin" => include_str!("scripts/shared/begin.lua"),
         "verdicts" => include_str!("scripts/shared/verdicts.lua"),

@@ -156,24 +156,28 @@ async fn a_redis_that_fails_and_comes_back_has_a_legal_history() {
 
 /// A script, a part of it, and the wrong text in its place.
 const MUTANTS: &[(&str, &str, &str)] = &[
-    (
-        "join_group",
-        "used = redis.call('SCARD', KEYS[3]) + taken_before",
-        "used = tonumber(redis.call('GET', KEYS[3] .. '~') or 0) + taken_before\n\
-         redis.call('SET', KEYS[3] .. '~', redis.call('SCARD', KEYS[3]))",
-    ),
+    ("join_group", "if members >= most or groups >= groups_most then", "if false then"),
+    ("join_group", "if redis.call('SISMEMBER', members_key, user) == 0 then", "do"),
     ("create_accounts", "used < most and", "used <= most and"),
     (
         "create_accounts",
         "redis.call('INCRBY', KEYS[2], #new)",
         "redis.call('SET', KEYS[2], used - 1)",
     ),
-    ("join_group", "if groups >= per_user then", "if false then"),
+    ("join_group", "tonumber(per_user) or math.huge", "math.huge"),
     ("add_friends", "if theirs >= most then", "if false then"),
     ("leave_group", "say(held == 1 and 'A' or 'N')", "say('A')"),
     ("leave_group", "redis.call('SREM', KEYS[3], ARGV[i])", "#redis.call('SPOP', KEYS[3], 1)"),
     ("delete_account", "if held == 1 then\n", "do\n"),
     ("join_group", "redis.call('SADD', KEYS[3], unpack(users))", ""),
+    ("coalesced_groups", "if members >= most or groups >= groups_most then", "if false then"),
+    ("coalesced_groups", "if redis.call('SISMEMBER', members_key, user) == 0 then", "do"),
+    ("coalesced_groups", "return 'N'", "return 'A'"),
+    ("coalesced_groups", "redis.call('SREM', members_key, user)", ""),
+    ("coalesced_groups", "said[number] = is_decided and letter or '-'", "said[number] = 'H'"),
+    ("coalesced_accounts", "if used >= most then", "if false then"),
+    ("coalesced_friends", "if note ~= '' then return 'D', note end", ""),
+    ("coalesced_friends", "if had then redis.call('SREM', mine, friend) end", ""),
 ];
 
 /// The history of two sidecars over Redis with one changed script.
@@ -198,7 +202,7 @@ async fn mutated(script: &str, from: &str, to: &str) -> Option<i32> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn wrong_scripts_are_detected() {
-    for script in ["join_group", "leave_group", "create_accounts"] {
+    for script in ["join_group", "leave_group", "create_accounts", "coalesced_groups"] {
         assert_eq!(mutated(script, "#!lua", "#!lua").await, Some(LEGAL), "{script}");
     }
     let mut missed = Vec::new();

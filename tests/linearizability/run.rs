@@ -7,6 +7,7 @@ use std::io::{BufWriter, Write as _};
 use std::path::Path;
 use std::process::Command;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use imquota::clock::Stopwatch;
 use imquota::grpc::pb::{self, apply_response::Answer};
@@ -14,10 +15,12 @@ use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
+use tokio::time::sleep;
+use tonic::Code;
 
 use super::link::{Link, Reply};
 use super::operation::{self, GROUPS, Operation};
-use super::sidecar::Sidecar;
+use super::sidecar::{AdminClient, Sidecar};
 use super::{catalog, support::Rng};
 
 /// Operations of one cell without its final reads.
@@ -95,13 +98,16 @@ pub async fn observe<F: Future>(
     println!("IMQUOTA_SEED={} {plan:?}", plan.seed);
     let directory = tempfile::tempdir().expect("a directory");
     let mut sidecars = Vec::new();
-    let mut links = Vec::new();
+    let (mut links, mut admins) = (Vec::new(), Vec::new());
     for number in 0..plan.sidecars {
         let store = &plan.store;
-        let more = plan.durability.map(|durability| ["--durability", durability]);
-        let more: Vec<&str> = more.into_iter().flatten().collect();
+        let durability = plan.durability.map(|durability| ["--durability", durability]);
+        // One sidecar decides even an operation that is alone like several.
+        let coalescing = ["--coalescing", if number % 2 == 0 { "auto" } else { "always" }];
+        let more: Vec<&str> = durability.into_iter().flatten().chain(coalescing).collect();
         let sidecar = Sidecar::start(directory.path(), number, store, plan.timeout_ms, &more).await;
         links.push(Arc::new(Link::open(sidecar.connect().await).await));
+        admins.push(sidecar.connect_as_admin().await);
         sidecars.push(sidecar);
     }
     let progress = Arc::new(Progress {
@@ -110,7 +116,8 @@ pub async fn observe<F: Future>(
         watch: Stopwatch::start(),
     });
     // The guards of the faults live until the sidecars have ended.
-    let (lines, _kept) = tokio::join!(load(&plan, links, &progress), faults(progress.clone()));
+    let (lines, _kept) =
+        tokio::join!(load(&plan, links, &admins, &progress), faults(progress.clone()));
     let took = progress.watch.elapsed().as_secs_f64();
     println!("{} operations in {took:.1} s", lines.len());
     let log = directory.path().join("history.jsonl");
@@ -143,7 +150,12 @@ fn check(log: &Path) -> Option<i32> {
 }
 
 /// All cells, some at a time.
-async fn load(plan: &Plan, links: Vec<Arc<Link>>, progress: &Arc<Progress>) -> Vec<Value> {
+async fn load(
+    plan: &Plan,
+    links: Vec<Arc<Link>>,
+    admins: &[AdminClient],
+    progress: &Arc<Progress>,
+) -> Vec<Value> {
     let mut rng = Rng::new(plan.seed);
     let room = Arc::new(Semaphore::new(CELLS_AT_ONCE));
     let mut cells = JoinSet::new();
@@ -151,6 +163,8 @@ async fn load(plan: &Plan, links: Vec<Arc<Link>>, progress: &Arc<Progress>) -> V
         let cell = Arc::new(Cell {
             app: format!("cell-{:x}-{number}", plan.seed),
             is_whole: number % 4 == 3,
+            // Only operations of registered apps are decided together.
+            admin: admins.first().filter(|_| number % 2 == 0 && !plan.losses_expected).cloned(),
             links: links.clone(),
             progress: progress.clone(),
             timeout_ms: plan.timeout_ms,
@@ -168,6 +182,8 @@ async fn load(plan: &Plan, links: Vec<Arc<Link>>, progress: &Arc<Progress>) -> V
 struct Cell {
     app: String,
     is_whole: bool,
+    /// The administrator who registers the app, if it is registered.
+    admin: Option<AdminClient>,
     links: Vec<Arc<Link>>,
     progress: Arc<Progress>,
     timeout_ms: u32,
@@ -175,6 +191,9 @@ struct Cell {
 
 impl Cell {
     async fn run(self: Arc<Self>, mut rng: Rng) -> Vec<Value> {
+        if let Some(admin) = self.admin.clone() {
+            self.register(admin).await;
+        }
         self.create_groups().await;
         let mut clients = JoinSet::new();
         for client in 0..CLIENTS {
@@ -189,6 +208,19 @@ impl Cell {
             lines.push(self.call(CLIENTS + id % self.links.len(), id, &read).await);
         }
         lines
+    }
+
+    /// Registers the app, however often the store refuses it.
+    async fn register(&self, mut admin: AdminClient) {
+        let request = pb::CreateAppRequest {
+            app_id: self.app.clone(),
+            request_id: self.app.clone(),
+            ..Default::default()
+        };
+        while let Err(refused) = admin.create_app(request.clone()).await {
+            assert_eq!(refused.code(), Code::Unavailable, "{refused}");
+            sleep(Duration::from_millis(50)).await;
+        }
     }
 
     /// Creates the groups before the history, of which they are no facts.

@@ -7,12 +7,14 @@ use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
 use imquota::clock::Stopwatch;
+use imquota::grpc::pb::admin_service_client::AdminServiceClient;
 use imquota::grpc::pb::quota_service_client::QuotaServiceClient;
 use tokio::net::UnixStream;
 use tonic::transport::{Channel, Endpoint, Uri};
 use tower::service_fn;
 
 pub type Client = QuotaServiceClient<Channel>;
+pub type AdminClient = AdminServiceClient<Channel>;
 
 /// The timeout of a start: a thousand times its duration.
 const START_MAX: Duration = Duration::from_secs(60);
@@ -20,6 +22,7 @@ const START_MAX: Duration = Duration::from_secs(60);
 pub struct Sidecar {
     child: Child,
     socket: PathBuf,
+    admin_socket: PathBuf,
 }
 
 impl Sidecar {
@@ -58,7 +61,7 @@ impl Sidecar {
             .stdout(Stdio::null())
             .spawn()
             .expect("the binary starts");
-        let mut sidecar = Self { child, socket: at("quota.sock") };
+        let mut sidecar = Self { child, socket: at("quota.sock"), admin_socket: at("admin.sock") };
         sidecar.wait().await;
         sidecar
     }
@@ -86,15 +89,24 @@ impl Sidecar {
         self.try_connect().await.expect("the sidecar accepts")
     }
 
-    async fn try_connect(&self) -> Result<Client, tonic::transport::Error> {
-        let socket = self.socket.clone();
-        let connector = service_fn(move |_: Uri| {
-            let socket = socket.clone();
-            async move { UnixStream::connect(socket).await.map(TokioIo::new) as io::Result<_> }
-        });
-        let endpoint = Endpoint::from_static("http://localhost");
-        endpoint.connect_with_connector(connector).await.map(Client::new)
+    /// A new connection of an administrator.
+    pub async fn connect_as_admin(&self) -> AdminClient {
+        let channel = channel(&self.admin_socket).await;
+        AdminClient::new(channel.expect("the sidecar accepts"))
     }
+
+    async fn try_connect(&self) -> Result<Client, tonic::transport::Error> {
+        channel(&self.socket).await.map(Client::new)
+    }
+}
+
+async fn channel(socket: &Path) -> Result<Channel, tonic::transport::Error> {
+    let socket = socket.to_owned();
+    let connector = service_fn(move |_: Uri| {
+        let socket = socket.clone();
+        async move { UnixStream::connect(socket).await.map(TokioIo::new) as io::Result<_> }
+    });
+    Endpoint::from_static("http://localhost").connect_with_connector(connector).await
 }
 
 impl Drop for Sidecar {

@@ -7,6 +7,7 @@ mod absence;
 mod administration;
 mod catalogs;
 mod clocks;
+mod coalesced;
 mod facts_lost;
 mod redis_acl;
 mod redis_client;

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use imquota::redis::client::{CallError, Client};
 use imquota::redis::options::{
-    Address, Confirmation, Credentials, Durability, HostPort, Options, Topology,
+    Address, Coalescing, Confirmation, Credentials, Durability, HostPort, Options, Topology,
 };
 use imquota::redis::script::Script;
 use redis::Value;
@@ -57,6 +57,7 @@ fn options(topology: Topology) -> Options {
         connect_timeout: Duration::from_secs(2),
         silence_max: Duration::from_millis(500),
         subjects_in_flight_max: 512,
+        coalescing: Coalescing::Off,
     }
 }
 

@@ -28,7 +28,12 @@ macro_rules! tests_over {
             #[tokio::test(flavor = "multi_thread")]
             async fn $case() {
                 let store = super::stores::$store().await;
-                super::$module::$case(super::script::App::new(&store)).await;
+                let app = super::script::App::new(&store);
+                if store.is_coalesced {
+                    // Operations of unregistered apps are not decided together.
+                    app.register().await;
+                }
+                super::$module::$case(app).await;
                 store.ledger.close().await;
             }
         )*)*
@@ -177,4 +182,4 @@ macro_rules! conformance {
     };
 }
 
-conformance!(memory, embedded, standalone, sentinel, cluster);
+conformance!(memory, embedded, standalone, coalesced_standalone, sentinel, cluster);

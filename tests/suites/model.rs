@@ -190,7 +190,7 @@ const OVER_MANY_SERVERS: &[(&str, u64)] = &[
 ];
 
 async fn small_limits_over_redis(
-    url: String,
+    place: Place,
     clock: &MovedClock,
     rounds: usize,
     seed: u64,
@@ -198,7 +198,7 @@ async fn small_limits_over_redis(
     run(Setup {
         rules: &rules::SMALL,
         catalog: small(),
-        place: Place::Redis(url),
+        place,
         clock_file: Some(clock.file()),
         universe: FEW,
         rounds,
@@ -213,15 +213,24 @@ async fn small_limits_in_redis_agree_with_the_model() {
     let clock = MovedClock::new();
     let server = Server::start_with_clock(&[], &clock);
     let url = format!("redis://{}/0", server.address());
-    let coverage = small_limits_over_redis(url, &clock, 2_000, seed(4)).await;
+    let coverage = small_limits_over_redis(Place::Redis(url), &clock, 2_000, seed(4)).await;
     coverage.require(seed(4), OVER_REDIS);
+}
+
+#[tokio::test]
+async fn small_limits_in_redis_agree_with_the_model_in_coalesced_calls() {
+    let clock = MovedClock::new();
+    let server = Server::start_with_clock(&[], &clock);
+    let place = Place::Coalesced(format!("redis://{}/0", server.address()));
+    let coverage = small_limits_over_redis(place, &clock, 2_000, seed(7)).await;
+    coverage.require(seed(7), OVER_REDIS);
 }
 
 #[tokio::test]
 async fn small_limits_under_sentinels_agree_with_the_model() {
     let clock = MovedClock::new();
     let servers = Sentinels::start_with_clock(&clock);
-    let coverage = small_limits_over_redis(servers.url(), &clock, 600, seed(5)).await;
+    let coverage = small_limits_over_redis(Place::Redis(servers.url()), &clock, 600, seed(5)).await;
     coverage.require(seed(5), OVER_MANY_SERVERS);
 }
 
@@ -229,7 +238,7 @@ async fn small_limits_under_sentinels_agree_with_the_model() {
 async fn small_limits_in_a_cluster_agree_with_the_model() {
     let clock = MovedClock::new();
     let servers = Cluster::start_with_clock(&clock);
-    let coverage = small_limits_over_redis(servers.url(), &clock, 600, seed(6)).await;
+    let coverage = small_limits_over_redis(Place::Redis(servers.url()), &clock, 600, seed(6)).await;
     coverage.require(seed(6), OVER_MANY_SERVERS);
 }
 

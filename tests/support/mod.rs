@@ -39,7 +39,7 @@ use imquota::ledger::reconcile::{Comparison, Difference, ExpectedState};
 use imquota::ledger::redis::Redis;
 use imquota::ledger::{Call, Ledger, LedgerError, Operation};
 use imquota::redis::StoreMemory;
-use imquota::redis::options::Options;
+use imquota::redis::options::{Coalescing, Options};
 use imquota::server::Stores;
 use imquota::store::Fingerprints;
 use imquota::store::SnapshotError;
@@ -177,6 +177,8 @@ pub enum Place {
     Directory(PathBuf),
     /// A Redis of that URL.
     Redis(String),
+    /// A Redis of that URL, with a coalesced call even for an operation that is alone.
+    Coalesced(String),
 }
 
 impl Place {
@@ -196,9 +198,13 @@ pub struct Service {
 impl Service {
     /// Opens a service on a store of any kind.
     pub async fn open_any(place: &Place, clock: Arc<dyn Clock>, catalog: Catalog) -> Self {
-        let Place::Redis(url) = place else { return Self::open(place, clock, catalog) };
+        let (url, coalescing) = match place {
+            Place::Redis(url) => (url, Coalescing::Auto),
+            Place::Coalesced(url) => (url, Coalescing::Always),
+            Place::Memory | Place::Directory(_) => return Self::open(place, clock, catalog),
+        };
         // A server without a processor for a while is not absent.
-        let options = Options { silence_max: SILENCE_MAX, ..redis_options(url) };
+        let options = Options { silence_max: SILENCE_MAX, coalescing, ..redis_options(url) };
         Self::open_redis(options, clock, catalog).await
     }
 
@@ -230,7 +236,7 @@ impl Service {
                 let store = Embedded::open(path, clock.clone()).expect("the store opens");
                 Self::beside(store, clock, catalog)
             }
-            Place::Redis(_) => panic!("Redis is opened by open_any"),
+            Place::Redis(_) | Place::Coalesced(_) => panic!("Redis is opened by open_any"),
         }
     }
 

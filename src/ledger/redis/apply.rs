@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::coalesce::{self, Decision};
 use super::shared::Shared;
 use super::unanswered::Unreported;
 use super::work::OperationRun;
@@ -9,8 +10,25 @@ use super::{releases, takes};
 use crate::ledger::{Answer, Call, LedgerError, Operation, OperationKind};
 use crate::store::StoreError;
 
-/// Decides and writes an operation.
+/// Decides and writes an operation: together with others that wait, or by its own scripts.
 pub async fn apply(
+    shared: &Arc<Shared>,
+    call: Call,
+    operation: Operation,
+) -> Result<Answer, LedgerError> {
+    let in_flight = match coalesce::decide(shared, &call, &operation).await? {
+        Decision::Together(answer) => return Ok(answer),
+        Decision::OwnScript(in_flight) => in_flight,
+    };
+    // On the heap: it is large, and operations that wait do not need it.
+    let answer = Box::pin(by_own_scripts(shared, call, operation)).await;
+    if let Some(in_flight) = in_flight.filter(|_| answer.is_ok()) {
+        in_flight.answered();
+    }
+    answer
+}
+
+async fn by_own_scripts(
     shared: &Arc<Shared>,
     call: Call,
     operation: Operation,
@@ -38,7 +56,8 @@ pub async fn apply(
 async fn carry_out(work: &OperationRun<'_>, operation: &Operation) -> Result<Answer, LedgerError> {
     match operation {
         Operation::CreateAccounts { users } => takes::create_accounts(work, users).await,
-        Operation::DeleteAccount { user } => releases::delete_account(work, user).await,
+        // Rare operations are on the heap, since the others' future would contain them.
+        Operation::DeleteAccount { user } => Box::pin(releases::delete_account(work, user)).await,
         Operation::AddFriends { user, friends, one_way } => {
             takes::add_friends(work, user, friends, *one_way).await
         }
@@ -53,14 +72,16 @@ async fn carry_out(work: &OperationRun<'_>, operation: &Operation) -> Result<Ans
                 members,
                 max_members: *max_members,
             };
-            takes::create_group(work, &new).await
+            Box::pin(takes::create_group(work, &new)).await
         }
         Operation::UpdateGroup { group, max_members } => {
-            takes::update_group(work, group, *max_members).await
+            Box::pin(takes::update_group(work, group, *max_members)).await
         }
         Operation::JoinGroup { group, users } => takes::join_group(work, group, users).await,
         Operation::LeaveGroup { group, users } => releases::leave_group(work, group, users).await,
-        Operation::DissolveGroup { group } => releases::dissolve_group(work, group, false).await,
+        Operation::DissolveGroup { group } => {
+            Box::pin(releases::dissolve_group(work, group, false)).await
+        }
     }
 }
 

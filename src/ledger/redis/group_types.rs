@@ -67,7 +67,7 @@ pub async fn note(shared: &Shared, call: &Call, group_type: &Name) -> Result<(),
     if within.is_zero() {
         return Err(StoreError::DeadlinePassed.into());
     }
-    let timeout = CallTimeout { within, fail_fast: call.fail_fast };
+    let timeout = CallTimeout::of(within, call.fail_fast);
     let noted = change(store, ADD, [group_type.as_str()], timeout).await;
     // Whatever the outcome, nothing was done about the group.
     noted.map_err(|error| match error {

@@ -16,6 +16,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::watch;
 
+use self::coalesce::Queues;
 use self::shared::Shared;
 use self::work::OperationRun;
 use super::crossings::Crossings;
@@ -52,6 +53,7 @@ mod releases;
 mod usage;
 // Public for the fuzz targets only.
 mod chunked;
+mod coalesce;
 #[doc(hidden)]
 pub mod reply;
 mod schedules;
@@ -81,9 +83,10 @@ impl Redis {
         clock: Arc<dyn Clock>,
         memory: StoreMemory,
     ) -> Result<Self, OpenError> {
+        let coalescing = Queues::new(options.subjects_in_flight_max, options.coalescing);
         // On the heap: it is large, and every caller's future would contain it.
         let redis = Box::pin(RedisStore::open(options, clock, memory)).await?;
-        let shared = Arc::new(Shared::new(redis.calls()));
+        let shared = Arc::new(Shared::new(redis.calls(), coalescing));
         // The first creations then need not record their types; without this, each does so itself.
         let _ = group_types::in_use(&shared).await;
         Ok(Self { redis, shared })
@@ -262,7 +265,16 @@ impl Ledger for Redis {
     }
 
     fn loads(&self) -> Vec<(String, Load)> {
-        self.shared.store.client.loads()
+        let Shared { store, coalescing, .. } = &*self.shared;
+        let mut loads = store.client.loads();
+        for (queue, waiting) in coalescing.waiting() {
+            let key = Keys::of_number(store.ids, queue.app).limits(queue.part);
+            let address = store.client.address_of(&key);
+            if let Some((_, load)) = loads.iter_mut().find(|(it, _)| Some(it) == address.as_ref()) {
+                load.waiting += waiting;
+            }
+        }
+        loads
     }
 
     fn is_absent(&self, app: &AppId, operation: &Operation) -> bool {

@@ -4,6 +4,7 @@
 //! different fact again by itself, leaves alone what was changed meanwhile, and repairs the rest.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
@@ -58,7 +59,7 @@ struct Comparing<'a> {
 
 /// Compares claims, and repairs if configured.
 pub async fn compare(
-    shared: &Shared,
+    shared: &Arc<Shared>,
     comparison: &Comparison,
     claims: Vec<ExpectedState>,
 ) -> Result<Vec<Difference>, LedgerError> {
@@ -311,7 +312,7 @@ async fn list_set(
 
 /// Returns a page of a section's subjects.
 pub async fn subjects(
-    shared: &Shared,
+    shared: &Arc<Shared>,
     call: &Call,
     section: Section,
     from: Option<PageToken>,
@@ -350,7 +351,7 @@ pub async fn scan(
     read().ok_or_else(|| unreadable("malformed keys"))
 }
 
-async fn accounts(shared: &Shared, call: &Call, from: u64) -> Result<Subjects, LedgerError> {
+async fn accounts(shared: &Arc<Shared>, call: &Call, from: u64) -> Result<Subjects, LedgerError> {
     let keys = Keys::new(shared.store.ids, &call.app);
     let until = BUCKETS.min(from.saturating_add(BUCKETS_READ));
     let work = &OperationRun::new(shared, call);

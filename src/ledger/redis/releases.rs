@@ -40,7 +40,8 @@ pub async fn remove_friends(
     Ok(answer)
 }
 
-fn released(letter: u8) -> ItemResult<Violation> {
+/// Returns the result of an item that a script released, or that was not held.
+pub(super) fn released(letter: u8) -> ItemResult<Violation> {
     ItemResult::of(if letter == b'A' { Outcome::Applied } else { Outcome::NotHeld })
 }
 

@@ -19,7 +19,7 @@ pub async fn revisions(
     fail_fast: bool,
 ) -> Vec<Result<u64, LedgerError>> {
     let keys = Keys::new(store.ids, app);
-    let timeout = CallTimeout { within: UNWATCHED_CALL_TIMEOUT, fail_fast };
+    let timeout = CallTimeout::of(UNWATCHED_CALL_TIMEOUT, fail_fast);
     let read = async |part| {
         let keys = [keys.limits(part)];
         let found = store.call_script(ScriptId::ScheduleRevision, &keys, &[], timeout).await?;

@@ -7,6 +7,7 @@ use arc_swap::ArcSwapOption;
 use tokio::sync::Semaphore;
 
 use super::catalog_args::Texts;
+use super::coalesce::{Queues, Waiting};
 use super::group_types::Noted;
 use super::unanswered::UnansweredQueue;
 use super::unknown_apps::SeenApps;
@@ -23,6 +24,8 @@ pub struct Shared {
     pub store: Arc<Store>,
     /// Takes whose reply did not reach the caller.
     pub unanswered: UnansweredQueue,
+    /// Operations that wait to be decided together.
+    pub coalescing: Queues<Waiting>,
     /// Permits for claims that are being compared.
     pub comparing: Semaphore,
     /// The catalog arguments of the last script call.
@@ -37,10 +40,11 @@ pub struct Shared {
 
 impl Shared {
     /// Creates the state of a ledger that has made no call.
-    pub fn new(store: Arc<Store>) -> Self {
+    pub fn new(store: Arc<Store>, coalescing: Queues<Waiting>) -> Self {
         let observed_version = AtomicU64::new(store.standing.version());
         Self {
             store,
+            coalescing,
             unanswered: UnansweredQueue::default(),
             comparing: Semaphore::new(COMPARISONS_MAX),
             catalog_args: ArcSwapOption::empty(),

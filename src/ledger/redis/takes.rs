@@ -225,7 +225,7 @@ fn is_untracked(context: &ReplyContext<'_>) -> bool {
 }
 
 /// Builds the reply context of a group from the type and own limit that a script returns.
-fn group_context<'a>(
+pub(super) fn group_context<'a>(
     call: &'a Call,
     id: &'a GroupId,
     decided: &Decided,

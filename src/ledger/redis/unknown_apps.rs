@@ -69,7 +69,7 @@ pub async fn enter(shared: &Shared, call: &Call) -> Result<(), LedgerError> {
     if within.is_zero() {
         return Err(StoreError::DeadlinePassed.into());
     }
-    let timeout = CallTimeout { within, fail_fast: call.fail_fast };
+    let timeout = CallTimeout::of(within, call.fail_fast);
     let most = call.catalog.unknown_apps.max;
     let entered = async {
         let always = !call.is_bounded();

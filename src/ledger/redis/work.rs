@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use redis::Cmd;
 
@@ -96,7 +97,7 @@ impl ScriptCall {
 /// The run of one operation.
 pub struct OperationRun<'a> {
     /// The state that all calls share.
-    pub shared: &'a Shared,
+    pub shared: &'a Arc<Shared>,
     /// The store.
     pub store: &'a Store,
     /// The context of the operation.
@@ -112,7 +113,7 @@ pub struct OperationRun<'a> {
 
 impl<'a> OperationRun<'a> {
     /// A run that has done nothing yet.
-    pub fn new(shared: &'a Shared, call: &'a Call) -> Self {
+    pub fn new(shared: &'a Arc<Shared>, call: &'a Call) -> Self {
         let store = &*shared.store;
         let (catalog_args, keys) = (shared.catalog_args(call), Keys::new(store.ids, &call.app));
         Self {
@@ -175,7 +176,8 @@ impl<'a> OperationRun<'a> {
         Ok(reply)
     }
 
-    async fn call_with_clock_retry(
+    /// Calls a script, again if this process's estimate of the server's clock was wrong.
+    pub async fn call_with_clock_retry(
         &self,
         step: &ScriptCall,
         app: UnknownAs,
@@ -206,7 +208,7 @@ impl<'a> OperationRun<'a> {
                 self.add_arguments(step, app, offset_ms, sent_at, command);
                 command.arg(generation.as_slice()).arg(sent_at.as_millis());
             };
-            let timeout = CallTimeout { within, fail_fast: call.fail_fast };
+            let timeout = timeout(call, within, *script);
             let before = store.known.counts.before(&call.app, *part);
             let recorded = self.sent.filter(|_| may_cross(*script, call.mode));
             let recorded = recorded.inspect(|recorded| recorded.add(sent_at));
@@ -268,6 +270,10 @@ impl<'a> OperationRun<'a> {
             command.arg(days.unwrap_or(argument));
         }
     }
+}
+
+fn timeout(call: &Call, within: Duration, script: ScriptId) -> CallTimeout {
+    CallTimeout { is_divisible: script.is_coalesced(), ..CallTimeout::of(within, call.fail_fast) }
 }
 
 /// Formats a flag for scripts.

@@ -232,11 +232,22 @@ pub struct CallTimeout {
     pub within: Duration,
     /// True if the call fails fast when its server is absent.
     pub fail_fast: bool,
+    /// True if the caller can divide the call: it is not sent again, or elsewhere, while the server
+    /// holds only a part of its keys.
+    pub is_divisible: bool,
+}
+
+impl CallTimeout {
+    /// The timeout of a call that cannot be divided.
+    #[must_use]
+    pub const fn of(within: Duration, fail_fast: bool) -> Self {
+        Self { within, fail_fast, is_divisible: false }
+    }
 }
 
 impl From<Duration> for CallTimeout {
     fn from(within: Duration) -> Self {
-        Self { within, fail_fast: false }
+        Self::of(within, false)
     }
 }
 
@@ -416,6 +427,11 @@ impl Client {
     /// Returns whether the server of that key is absent.
     pub fn is_absent(&self, key: &[u8]) -> bool {
         self.servers().is_some_and(|servers| servers.is_absent(slot(key)))
+    }
+
+    /// Returns the address of the server of that key.
+    pub fn address_of(&self, key: &[u8]) -> Option<String> {
+        self.servers()?.node(slot(key), None).map(|node| node.address.to_string())
     }
 
     fn servers(&self) -> Option<Arc<Servers>> {

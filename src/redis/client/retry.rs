@@ -19,6 +19,8 @@ pub(super) struct Deadline {
     pub(super) within: Duration,
     /// True if the call fails fast when its server is absent.
     pub(super) fail_fast: bool,
+    /// True if the call can be divided.
+    pub(super) is_divisible: bool,
 }
 
 impl Deadline {
@@ -28,8 +30,8 @@ impl Deadline {
     }
 
     /// The deadline of a call.
-    pub(super) fn of(CallTimeout { within, fail_fast }: CallTimeout) -> Self {
-        Self { started: Stopwatch::start(), within, fail_fast }
+    pub(super) fn of(CallTimeout { within, fail_fast, is_divisible }: CallTimeout) -> Self {
+        Self { started: Stopwatch::start(), within, fail_fast, is_divisible }
     }
 
     /// Returns an earlier deadline of the same start: `reserved` is subtracted.

@@ -148,7 +148,8 @@ impl Servers {
         }
     }
 
-    fn node(&self, slot: u16, asking: Option<&HostPort>) -> Option<Arc<Node>> {
+    /// Returns the server of that slot, or the one of that address.
+    pub(super) fn node(&self, slot: u16, asking: Option<&HostPort>) -> Option<Arc<Node>> {
         match (self, asking) {
             (Self::Single(node), _) => Some(Arc::clone(node)),
             (Self::Sentinel(watched), _) => Some(watched.master()),
@@ -219,6 +220,10 @@ impl Servers {
             ("MOVED", Self::Cluster(cluster), Some((slot, address))) => {
                 cluster.moved(slot, &address);
                 RetryAction::WaitAndRetry(CallError::Refused(why))
+            }
+            // Each part of the call may have all of its keys at one of the two servers.
+            ("ASK" | "TRYAGAIN", _, _) if deadline.is_divisible => {
+                RetryAction::NoRetry(CallError::Refused(why))
             }
             ("ASK", Self::Cluster(_), Some((_, address))) => {
                 RetryAction::RetryImmediately(Some(address))

@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- Removes members from a group that no user can join any more, and returns up to 256 that remain;
+-- Removes members from a group that no user can join any more, and returns up to 100 that remain;
 -- with the last one the group is deleted. Another dissolve may continue it at any point.
 -- The record is '!CLAIM TYPE' meanwhile, with the claim of the dissolve that came last. Only that
 -- one is applied, also if a creation, a leave or another dissolve deletes the group. The last
@@ -42,7 +42,7 @@ for i = 8, #ARGV do
   released = released + held
 end
 count_write(-released)
-local left = redis.call('SRANDMEMBER', KEYS[3], 256)
+local left = redis.call('SRANDMEMBER', KEYS[3], 100)
 if #left == 0 then
   remove_group(KEYS[2], name, ARGV[5])
 elseif is_first then

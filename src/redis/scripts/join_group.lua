@@ -4,29 +4,23 @@
 -- ARGV: 4 types, 5 group, 6 position of the step (see generation.lua), 7.. users.
 -- Result: also the group's type, its own limit and its generation.
 -- include begin
--- Most joins are of one user whose counts stay below those that warn.lua checks. For such a user
--- every limit is checked before the first write, and the rest of the script is skipped.
+-- Most joins are of one user and cross no threshold: they are decided without the rest of the
+-- script.
 local is_plain = mode == 'E' and not stopped and not is_astray and not facts_max
-if is_plain and not ARGV[8] and ARGV[6] == '0' then
-  local own, name = string.match(redis.call('GET', KEYS[2]) or '', '^([^!]%S*) (.*)$')
-  local _, found = string.find(ARGV[4], ';' .. (name or '') .. ' ', 1, true)
-  if found then
-    local cap, tracked, counts = string.match(ARGV[4], '^(%S+) (%d) (%d)', found + 1)
-    local per_user, per_group = string.match(limits, '^(%S+) (%S+)')
-    local huge, groups_key = math.huge, counts == '1' and KEYS[4] or KEYS[5]
-    local most = math.min(tonumber(cap) or huge, tonumber(per_group) or huge, tonumber(own) or huge)
-    local members = redis.call('SCARD', KEYS[3]) + 1
-    local groups = (redis.call('SCARD', groups_key) + 1) * counts
-    local far = members * 100 < most * 65 and groups * 100 < (tonumber(per_user) or huge) * 65
-    if far and tracked == '1' and redis.call('EXISTS', KEYS[#KEYS]) == 0 then
-      local held = redis.call('SADD', KEYS[3], ARGV[7]) == 0
-      if held then
-        writes = tonumber(redis.call('GET', writes_key) or 0)
-      else
-        redis.call('SADD', groups_key, ARGV[5])
-        writes = redis.call('INCRBY', writes_key, 1)
-      end
-      return {now, writes, held and 'H' or 'A', '', '', name, own}
+if is_plain and not ARGV[8] and ARGV[6] == '0' and redis.call('EXISTS', KEYS[#KEYS]) == 0 then
+  local members_key, group, user = KEYS[3], ARGV[5], ARGV[7]
+  local record = redis.call('GET', KEYS[2]) or ''
+  local per_user, per_group = string.match(limits, '^(%S+) (%S+)')
+-- include plain_group
+  if most then
+    local groups_key = is_counted and KEYS[4] or KEYS[5]
+    local groups_most = is_counted and tonumber(per_user) or math.huge
+    local members = redis.call('SCARD', members_key)
+-- include plain_join
+    if letter then
+      local segment = letter == 'D' and redis.call('HGET', KEYS[1], named .. part) or ''
+      writes = writes or tonumber(redis.call('GET', writes_key) or 0)
+      return {now, writes, letter, segment, note, name, own}
     end
   end
 end

@@ -22,7 +22,7 @@ use crate::support::{Service, app, group, order, user};
 
 const MEMBERS: usize = 6000;
 /// The most users of one script call.
-const CHUNK_USERS_MAX: usize = 256;
+const CHUNK_USERS_MAX: usize = 100;
 /// Keys of a chunk besides those of its users, and keys of a user.
 const KEYS_OF_GROUP: usize = 11;
 const KEYS_OF_USER: usize = 2;

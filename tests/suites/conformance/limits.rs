@@ -93,6 +93,7 @@ pub async fn a_stopped_service_takes_nothing_however_far_the_limits(app: App) {
 }
 
 pub async fn an_unknown_app_is_refused(app: App) {
+    let app = app.beside();
     let mut refused = app.clone();
     refused.call.unknown_app = None;
     let takes = [

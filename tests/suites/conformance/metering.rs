@@ -186,7 +186,8 @@ pub async fn a_large_group_comes_and_goes_as_one(app: App) {
     assert_eq!(groups, [(0, 0), (2, 1)]);
 }
 
-pub async fn nothing_is_metered_after_the_deadline_or_for_an_unknown_app(mut app: App) {
+pub async fn nothing_is_metered_after_the_deadline_or_for_an_unknown_app(app: App) {
+    let mut app = app.beside();
     let login = || vec![Login { user: user("a"), at: None }];
     let sample = || vec![Sample { region: "mainland".into(), kbps: 1, at: None }];
     let today = app.call.catalog.zone.day_of(now());

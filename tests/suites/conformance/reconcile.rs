@@ -442,7 +442,8 @@ pub async fn restarted_tracking_is_a_new_one(app: App) {
     app.compare(Repair::Both, Some(second), &["no accounts a"], &expected).await;
 }
 
-pub async fn an_unknown_app_is_refused_here_too(mut app: App) {
+pub async fn an_unknown_app_is_refused_here_too(app: App) {
+    let mut app = app.beside();
     app.call.unknown_app = None;
     let error = app.try_compare(Repair::Add, None, &["accounts a"]).await;
     assert_eq!(error, Err(LedgerError::UnknownApp(app.call.app.clone())));

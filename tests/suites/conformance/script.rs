@@ -72,6 +72,12 @@ impl App {
         Self { ledger: store.ledger.clone(), call, revision: Arc::default() }
     }
 
+    /// Gives the app the limits of the default edition as its own.
+    pub async fn register(&self) {
+        let limits = Schedule::from_segments(vec![endless(self.trial())]).expect("endless");
+        self.put(&limits).await;
+    }
+
     /// The app with large caps of group types and no sold limits.
     pub async fn roomy(mut self) -> Self {
         self.call.catalog = Arc::new(imquota::catalog::builtin());

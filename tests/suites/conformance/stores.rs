@@ -8,6 +8,7 @@ use imquota::ledger::Ledger;
 use imquota::ledger::embedded::Embedded;
 use imquota::ledger::memory::Memory;
 use imquota::ledger::redis::Redis;
+use imquota::redis::options::{Coalescing, Options};
 use tempfile::TempDir;
 
 use crate::support::redis::{shared_cluster, shared_sentinels, shared_standalone};
@@ -16,6 +17,8 @@ use crate::support::redis_options;
 /// An open store.
 pub struct Store {
     pub ledger: Arc<dyn Ledger>,
+    /// True if every operation that can be decided with others is sent by a coalesced call.
+    pub is_coalesced: bool,
     /// The guard of the store's files or servers.
     _kept: Option<Box<dyn Any + Send + Sync>>,
 }
@@ -23,18 +26,23 @@ pub struct Store {
 #[allow(clippy::unused_async, reason = "all stores are opened alike")]
 pub async fn memory() -> Store {
     let store = Memory::open(Arc::new(SystemClock)).expect("the store opens");
-    Store { ledger: Arc::new(store), _kept: None }
+    Store { ledger: Arc::new(store), is_coalesced: false, _kept: None }
 }
 
 #[allow(clippy::unused_async, reason = "all stores are opened alike")]
 pub async fn embedded() -> Store {
     let folder = TempDir::new().expect("a temporary folder");
     let store = Embedded::open(folder.path(), Arc::new(SystemClock)).expect("the store opens");
-    Store { ledger: Arc::new(store), _kept: Some(Box::new(folder)) }
+    Store { ledger: Arc::new(store), is_coalesced: false, _kept: Some(Box::new(folder)) }
 }
 
 pub async fn standalone() -> Store {
     redis(&shared_standalone().url()).await
+}
+
+pub async fn coalesced_standalone() -> Store {
+    let options = redis_options(&shared_standalone().url());
+    open(Options { coalescing: Coalescing::Always, ..options }).await
 }
 
 pub async fn sentinel() -> Store {
@@ -46,6 +54,11 @@ pub async fn cluster() -> Store {
 }
 
 async fn redis(url: &str) -> Store {
-    let opened = Redis::open(redis_options(url), Arc::new(SystemClock)).await;
-    Store { ledger: Arc::new(opened.expect("the store opens")), _kept: None }
+    open(redis_options(url)).await
+}
+
+async fn open(options: Options) -> Store {
+    let is_coalesced = options.coalescing == Coalescing::Always;
+    let store = Redis::open(options, Arc::new(SystemClock)).await.expect("the store opens");
+    Store { ledger: Arc::new(store), is_coalesced, _kept: None }
 }
