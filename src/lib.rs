@@ -47,6 +47,8 @@
 //!   `tests/suites/domain_tables.rs`.
 //! - Every store decides alike: `tests/suites/conformance.rs`. The results that concurrent clients
 //!   of several sidecars get have a legal order: `tests/linearizability`.
+//! - An operation that is decided together with others has the result that it would have alone:
+//!   `tests/redis_suites/coalesced.rs`.
 //! - A call to Redis is sent again only if the server replied that it did nothing:
 //!   `tests/redis_suites/redis_client`.
 //! - A Redis that lost its facts serves nothing until an owner accepts it:
