@@ -132,7 +132,9 @@ impl<F: Future, D> Running<F, D> {
     fn poll_place(&mut self, at: usize) -> Option<(D, Option<F::Output>)> {
         // A place that is gone may be woken by an operation that was in it.
         let place = self.places.get_mut(at)?;
-        place.wake.is_woken.store(false, Ordering::Release);
+        // A swap, since a store may be seen only after the future was polled: a wake-up between the
+        // two, which found the flag set, would be lost.
+        place.wake.is_woken.swap(false, Ordering::AcqRel);
         let future = place.future.as_mut().as_pin_mut()?;
         let mut context = Context::from_waker(&place.waker);
         // The future is not used after a panic.
