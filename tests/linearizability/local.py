@@ -83,15 +83,19 @@ def touches_of(ops: list[dict], tolerance_ns: int | None) -> dict[tuple, list[To
     touches, of_user, of_group = defaultdict(list), defaultdict(set), defaultdict(set)
     ops = [op for op in ops if matters(op)]
     ops = [one for op in ops for one in (singles_of(op) if op["op"] == "join_all" else [op])]
+    for fact in (fact for op in ops for fact in facts_of(op)):
+        if fact[0] in ("member", "friend"):
+            of_user[fact[1]].add(fact)
+        if fact[0] == "friend":
+            of_user[fact[2]].add(fact)
+        if fact[0] == "member":
+            of_group[fact[2]].add(fact)
     for op in ops:
+        # An account that a failover has lost is deleted all the same if its user has other facts.
+        is_whole = not (op["op"] == "delete_account" and op["outcome"] == "APPLIED"
+                        and of_user[op["user"]])
         for fact in facts_of(op):
-            touches[fact].append(Touch(op, end_of(op, tolerance_ns), True))
-            if fact[0] in ("member", "friend"):
-                of_user[fact[1]].add(fact)
-            if fact[0] == "friend":
-                of_user[fact[2]].add(fact)
-            if fact[0] == "member":
-                of_group[fact[2]].add(fact)
+            touches[fact].append(Touch(op, end_of(op, tolerance_ns), is_whole))
     for op in ops:
         taken = {"delete_account": of_user[op.get("user")], "dissolve": of_group[op.get("group")]}
         for fact in taken.get(op["op"], ()):

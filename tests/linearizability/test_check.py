@@ -316,6 +316,23 @@ def test_after_a_failover_no_more_is_admitted_than_was_lost():
     assert (lost, beyond, len(wrong)) == (0, 1, 1)
 
 
+ACCOUNTS = """
+ 0  1 create_account a -> APPLIED
+ 2  3 create_account b -> APPLIED
+ 4  5 create_account c -> APPLIED
+10 11 create_account d -> APPLIED
+"""
+
+
+def test_a_deletion_proves_no_account_that_a_failover_may_have_lost():
+    joined = ACCOUNTS + "12 13 join a g -> APPLIED\n"
+    lost = joined + "".join(f"14 15 delete_account {user} -> APPLIED\n" for user in "abc")
+    # b and c have nothing but their accounts.
+    assert check_local(write(lost), LIMITS, None)[2] == []
+    lost, beyond, wrong = check_local(write(ACCOUNTS), LIMITS, None)
+    assert (lost, beyond, len(wrong)) == (0, 1, 1)
+
+
 def test_failovers_admit_no_more_than_they_lose():
     found = [check_local(history(seed, None, failover=True), LIMITS, None) for seed in SEEDS]
     assert not any(wrong for _, _, wrong in found)
