@@ -52,6 +52,11 @@ impl Bound {
         }
     }
 
+    /// Returns the bound of a request of whose time only that much is left.
+    pub fn with_left(self, left: Duration) -> Self {
+        Self { left: left.min(self.left), ..self }
+    }
+
     /// Returns the deadline of a request that begins now.
     pub fn from(self, now: Timestamp) -> Deadline {
         Deadline { at: now + self.left, bound: self }

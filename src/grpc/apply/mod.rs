@@ -6,21 +6,23 @@
 //! error with its tag. Only bytes of which not even the tag can be read end the stream, after the
 //! answers to the earlier requests.
 //!
-//! One task reads the stream and carries out all its operations (`running`); its answers wait for
-//! HTTP/2 in one queue (`answers`). A panic ends its operation alone.
+//! One task reads the stream and carries out all its operations (`running`), those about one
+//! subject in order (`order`); its answers wait for HTTP/2 in one queue (`answers`). A panic ends
+//! its operation alone.
 //!
 //! When the server shuts down, or the connection has reached its age (`stops`), the stream is soon
 //! not read any more; requests that were read are answered, and then it ends as UNAVAILABLE.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::future::poll_fn;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use futures_util::Stream as _;
 use futures_util::future::BoxFuture;
+use tokio::task::coop::unconstrained;
 use tokio::time::{Sleep, sleep};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Status, Streaming};
@@ -44,11 +46,13 @@ use crate::engine::Decision;
 use crate::telemetry::trace;
 
 mod answers;
+mod order;
 mod running;
 mod stops;
 
 pub use answers::Answers;
 use answers::{ChargedAnswer, Sender};
+use order::{Order, Subject};
 use running::Running;
 use stops::Stops;
 
@@ -77,6 +81,10 @@ pub fn answer_stream(
         requests: request.into_inner(),
         in_flight_max,
         waiting: None,
+        read: 0,
+        order: Order::default(),
+        blocked: HashMap::new(),
+        ready: VecDeque::new(),
         running: Running::new(),
         timer: None,
         end: None,
@@ -96,9 +104,12 @@ struct Caller {
     is_traced: bool,
 }
 
-/// An operation in flight.
+/// An operation that has not ended.
 struct InFlight {
     tag: u64,
+    /// Its number in the stream.
+    number: u64,
+    subjects: Vec<Subject>,
     bound: Bound,
     /// The age of the stream at which the operation is ended without a decision.
     due: Duration,
@@ -122,6 +133,13 @@ struct Stream<F: Future<Output = pb::ApplyResponse>> {
     stops: Stops,
     in_flight_max: usize,
     waiting: Option<Waiting>,
+    /// The number of requests that were read.
+    read: u64,
+    order: Order,
+    /// Operations that wait for those before them about the same subjects, by number.
+    blocked: HashMap<u64, (pb::ApplyRequest, InFlight)>,
+    /// Of these, those that may start.
+    ready: VecDeque<u64>,
     running: Running<F, InFlight>,
     /// Ends when an operation is due or earlier; and the stream's age at that time.
     timer: Option<(Duration, Pin<Box<Sleep>>)>,
@@ -135,15 +153,19 @@ struct Stream<F: Future<Output = pb::ApplyResponse>> {
 impl<F: Future<Output = pb::ApplyResponse>> Stream<F> {
     /// Continues; ready once the stream has ended and all its operations have been answered.
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        let ended = &mut self.ended;
-        self.running.poll(context, |operation, answer| complete(ended, operation, answer));
+        let Self { running, order, ready, ended, .. } = self;
+        running.poll(context, |operation, answer| {
+            order.leave(operation.number, &operation.subjects, ready);
+            complete(ended, operation, answer);
+        });
+        self.start_ready();
         if self.end.is_none()
             && let Poll::Ready(end) = self.poll_requests(context)
         {
             self.end = Some(end);
         }
         self.end_due(context);
-        let is_over = self.end.is_some() && self.running.is_empty();
+        let is_over = self.end.is_some() && self.running.is_empty() && self.blocked.is_empty();
         if is_over && let Some(Err(status)) = self.end.take() {
             self.ended.push_back((Err(status), None));
         }
@@ -160,7 +182,7 @@ impl<F: Future<Output = pb::ApplyResponse>> Stream<F> {
         let age = self.age.elapsed();
         let stream_left = self.timeout.map(|timeout| timeout.saturating_sub(age));
         for _ in 0..READ_AT_ONCE_MAX {
-            if self.running.len() >= self.in_flight_max {
+            if self.running.len() + self.blocked.len() >= self.in_flight_max {
                 return Poll::Pending;
             }
             // If the caller has gone away, nothing is to be sent.
@@ -174,16 +196,42 @@ impl<F: Future<Output = pb::ApplyResponse>> Stream<F> {
                 .then(|| Duration::from_millis(u64::from(request.timeout_ms)));
             let bound = self.caller.api.bound(own.into_iter().chain(stream_left).min());
             let (tag, due) = (request.tag, age + bound.left);
-            let future = (self.answer)(self.caller.clone(), request, bound);
-            let operation = InFlight { tag, bound, due, reservation };
-            if let Some((operation, answer)) = self.running.start(future, operation) {
-                complete(&mut self.ended, operation, answer);
-            } else if self.timer.as_ref().is_none_or(|(at, _)| due < *at) {
+            let (number, subjects) = (self.read, self.order.subjects(&request));
+            self.read += 1;
+            let may_start = self.order.enter(number, &subjects);
+            let operation = InFlight { tag, number, subjects, bound, due, reservation };
+            if may_start {
+                self.start(request, operation);
+                self.start_ready();
+            } else {
+                self.blocked.insert(number, (request, operation));
+            }
+            let is_open = self.running.len() + self.blocked.len() > 0;
+            if is_open && self.timer.as_ref().is_none_or(|(at, _)| due < *at) {
                 self.timer = Some((due, Box::pin(sleep(bound.left))));
             }
         }
         context.waker().wake_by_ref();
         Poll::Pending
+    }
+
+    /// Starts an operation.
+    fn start(&mut self, request: pb::ApplyRequest, operation: InFlight) {
+        let bound = operation.bound.with_left(operation.due.saturating_sub(self.age.elapsed()));
+        let future = (self.answer)(self.caller.clone(), request, bound);
+        if let Some((operation, answer)) = self.running.start(future, operation) {
+            self.order.leave(operation.number, &operation.subjects, &mut self.ready);
+            complete(&mut self.ended, operation, answer);
+        }
+    }
+
+    /// Starts the operations that waited for others, which have ended.
+    fn start_ready(&mut self) {
+        while let Some(number) = self.ready.pop_front() {
+            if let Some((request, operation)) = self.blocked.remove(&number) {
+                self.start(request, operation);
+            }
+        }
     }
 
     /// Reads the next request and reserves memory for it; `None` if there are no more.
@@ -228,19 +276,24 @@ impl<F: Future<Output = pb::ApplyResponse>> Stream<F> {
     /// Ends the operations that are due.
     fn end_due(&mut self, context: &mut Context<'_>) {
         while let Some((_, timer)) = &mut self.timer {
-            if timer.as_mut().poll(context).is_pending() {
+            if pin!(unconstrained(timer.as_mut())).poll(context).is_pending() {
                 return;
             }
             let age = self.age.elapsed();
-            let ended = &mut self.ended;
-            self.running.end(
-                |operation| operation.due <= age,
-                |operation| {
-                    let answer = response(operation.tag, Err(operation.bound.exceeded()));
-                    complete(ended, operation, Some(answer));
-                },
-            );
-            let next = self.running.in_flight().map(|operation| operation.due).min();
+            let mut due: Vec<InFlight> = self
+                .blocked
+                .extract_if(|_, (_, it)| it.due <= age)
+                .map(|(_, (_, it))| it)
+                .collect();
+            self.running.end(|operation| operation.due <= age, |operation| due.push(operation));
+            for operation in due {
+                self.order.leave(operation.number, &operation.subjects, &mut self.ready);
+                let answer = response(operation.tag, Err(operation.bound.exceeded()));
+                complete(&mut self.ended, operation, Some(answer));
+            }
+            self.start_ready();
+            let blocked = self.blocked.values().map(|(_, operation)| operation);
+            let next = self.running.in_flight().chain(blocked).map(|it| it.due).min();
             self.timer = next.map(|due| (due, Box::pin(sleep(due.saturating_sub(age)))));
             self.running.shrink();
             // There may be room for more requests.

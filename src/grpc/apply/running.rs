@@ -8,13 +8,14 @@
 //!   nothing for an operation.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 
 use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
+use tokio::task::coop::unconstrained;
 
 /// The operations in flight, each with its data.
 pub struct Running<F: Future, D> {
@@ -138,12 +139,16 @@ impl<F: Future, D> Running<F, D> {
         let future = place.future.as_mut().as_pin_mut()?;
         let mut context = Context::from_waker(&place.waker);
         // The future is not used after a panic.
-        let polled = catch_unwind(AssertUnwindSafe(|| future.poll(&mut context)));
+        // Without tokio's budget, of which all operations together have that of one task: beyond it
+        // they would be woken in reverse order.
+        let mut future = pin!(unconstrained(future));
+        let polled = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(&mut context)));
         let output = match polled {
             Ok(Poll::Pending) => return None,
             Ok(Poll::Ready(output)) => Some(output),
             Err(_) => None,
         };
+        let place = &mut self.places[at];
         place.future.set(None);
         self.free.push(at);
         place.data.take().map(|data| (data, output))

@@ -66,6 +66,45 @@ def test_a_caller_far_ahead_of_the_store_gets_backpressure_and_no_error():
         assert counted == {APPLIED: 100, DENIED: ahead - 100}
 
 
+def order_requests(app):
+    """Pairs of a take and its release about one user each, among takes of other users.
+
+    The joins cross 70 % of the limit of their group, which takes a script of their own.
+    """
+    app.create_group("near", members=[f"m{number}" for number in range(13)])
+    app.create_group("far")
+    pairs = []
+    for number in range(300):
+        friends = {"app_id": app.id, "user_id": f"f{number}", "friend_ids": ["hub"]}
+        pairs.append(({"add_friends": quota_pb.AddFriendsRequest(one_way=True, **friends)},
+                      {"remove_friends": quota_pb.RemoveFriendsRequest(one_way=True, **friends)}))
+        if number % 60 == 59:
+            member = {"app_id": app.id, "group_id": "near", "user_ids": [f"u{number}"]}
+            pairs.append(({"join_group": quota_pb.JoinGroupRequest(**member)},
+                          {"leave_group": quota_pb.LeaveGroupRequest(**member)}))
+        join = quota_pb.JoinGroupRequest(
+            app_id=app.id, group_id="far", user_ids=[f"other{number}"])
+        pairs.append(({"join_group": join},))
+    flat = [operation for pair in pairs for operation in pair]
+    return [quota_pb.ApplyRequest(tag=tag, **operation) for tag, operation in enumerate(flat)]
+
+
+@pytest.mark.parametrize("coalescing", ["auto", "always", "off"])
+def test_operations_about_one_user_keep_their_order_on_a_stream_over_redis(coalescing):
+    with Redis() as redis, \
+            Sidecar("--coalescing", coalescing,
+                    store=f"redis://127.0.0.1:{redis.port}") as sidecar, \
+            App(sidecar) as app:
+        app.register()
+        requests = order_requests(app)
+        answers = apply(app, requests, timeout=60)
+        for request in requests:
+            operation = request.WhichOneof("operation")
+            if operation in ("add_friends", "remove_friends", "leave_group"):
+                results = results_of(getattr(answers[request.tag], operation))
+                assert outcomes(results) == [APPLIED], (request, answers[request.tag])
+
+
 def test_a_caller_who_waits_gets_each_response_before_the_next_request(tcp_app):
     waiting: queue.Queue = queue.Queue()
     stream = tcp_app.quota.Apply(iter(waiting.get, None), timeout=TIMEOUT_S)
