@@ -429,6 +429,11 @@ impl Client {
         self.servers().is_some_and(|servers| servers.is_absent(slot(key)))
     }
 
+    /// Returns the response time of the server of that key while it is idle, once it was measured.
+    pub fn idle_response(&self, key: &[u8]) -> Option<Duration> {
+        self.servers()?.node(slot(key), None)?.idle_response()
+    }
+
     /// Returns the address of the server of that key.
     pub fn address_of(&self, key: &[u8]) -> Option<String> {
         self.servers()?.node(slot(key), None).map(|node| node.address.to_string())

@@ -135,6 +135,11 @@ impl Node {
         self.turns.load()
     }
 
+    /// Returns the response time of the server while it is idle, once it was measured.
+    pub(super) fn idle_response(&self) -> Option<Duration> {
+        self.turns.idle_response()
+    }
+
     /// Sends the call once, if there is a connection, and waits for its outcome.
     pub(super) async fn call(
         &self,

@@ -187,6 +187,12 @@ impl Turns {
         Load { in_work, waiting, window: state.window.size() }
     }
 
+    /// Returns the response time of the server while it is idle, once it was measured.
+    #[must_use]
+    pub fn idle_response(&self) -> Option<Duration> {
+        self.state().window.idle()
+    }
+
     fn granted(self: &Arc<Self>, subjects: usize) -> Places {
         Places { turns: Arc::clone(self), subjects, sent_at: self.since.elapsed() }
     }

@@ -102,6 +102,11 @@ impl Window {
         }
     }
 
+    /// Returns the response time of an idle server, once it was measured.
+    pub(super) fn idle(&self) -> Option<Duration> {
+        self.idle
+    }
+
     /// Returns the highest number of subjects in flight during a measurement.
     fn measured_at(&self) -> usize {
         self.min.min(MEASURED_AT)

@@ -1,12 +1,14 @@
 //! A call in flight: of one operation by its own script, or of several by a coalesced one.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use redis::Value;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use super::operation::{OneStep, script_of};
+use super::pace::Answered;
 use super::queues::{PartKey, Queued};
 use crate::clock::Stopwatch;
 use crate::ledger::redis::catalog_args::UnknownAs;
@@ -15,7 +17,7 @@ use crate::ledger::redis::shared::Shared;
 use crate::ledger::redis::takes::malformed_reply;
 use crate::ledger::redis::work::{OperationRun, ScriptCall};
 use crate::ledger::{Call, LedgerError};
-use crate::redis::keys::Part;
+use crate::redis::keys::{Keys, Part};
 use crate::redis::reply::{array, bytes};
 use crate::store::StoreError;
 
@@ -35,6 +37,9 @@ pub struct Waiting {
     pub operation: OneStep,
     /// Its context.
     pub call: Call,
+    /// How much the deadlines of operations in one call may differ, so that the call can end before
+    /// each of them.
+    pub reserve: Duration,
     /// The caller that waits.
     pub result: oneshot::Sender<WaitResult>,
 }
@@ -52,6 +57,8 @@ impl Queued for Waiting {
         same_limits
             && Arc::ptr_eq(&self.call.catalog, &first.call.catalog)
             && self.call.fail_fast == first.call.fail_fast
+            && self.call.deadline - first.call.deadline <= first.reserve
+            && first.call.deadline - self.call.deadline <= first.reserve
     }
 }
 
@@ -79,7 +86,12 @@ impl InFlight {
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        let answered = self.is_answered.then(|| (self.since.elapsed(), self.operations));
+        let answered = self.is_answered.then(|| {
+            let Shared { store, .. } = &*self.shared;
+            let key = Keys::of_number(store.ids, self.queue.app).limits(self.queue.part);
+            let idle = store.client.idle_response(&key).unwrap_or(Duration::MAX);
+            Answered { took: self.since.elapsed(), operations: self.operations, idle }
+        });
         self.shared.coalescing.leave(self.queue, answered);
         send_next(&self.shared, self.queue);
     }
@@ -104,6 +116,9 @@ pub fn send_next(shared: &Arc<Shared>, queue: PartKey) {
 /// Decides operations in one call, and hands out the results.
 async fn decide(in_flight: InFlight, batch: Vec<Waiting>) {
     let (shared, queue) = (in_flight.shared.clone(), in_flight.queue);
+    let since = Stopwatch::start();
+    let within = batch.first().map(|first| first.call.deadline - shared.store.clock.now());
+    let within = within.unwrap_or_default();
     let reply = send(&shared, queue.part, &batch).await;
     // What came meanwhile is sent before the results are handed out.
     if reply.is_ok() {
@@ -117,8 +132,11 @@ async fn decide(in_flight: InFlight, batch: Vec<Waiting>) {
             shared.coalescing.set_apart(queue);
             batch.iter().map(|_| WaitResult::OwnScript(None)).collect()
         }
-        // Outside of its operations, a coalesced script fails before its first write.
-        Err(LedgerError::Store(StoreError::Refused(_) | StoreError::Failed(_))) => {
+        // Outside of its operations, a coalesced script fails before its first write. A server that
+        // has refused the call for most of its time would refuse each operation too.
+        Err(LedgerError::Store(StoreError::Refused(_) | StoreError::Failed(_)))
+            if 2 * since.elapsed() < within =>
+        {
             batch.iter().map(|_| WaitResult::OwnScript(None)).collect()
         }
         Err(error) => batch.iter().map(|_| WaitResult::Failed(error.clone())).collect(),

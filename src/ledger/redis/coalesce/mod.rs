@@ -42,6 +42,10 @@ use crate::ledger::{Answer, Call, LedgerError, Operation};
 use crate::redis::keys::Keys;
 use crate::store::{Overload, StoreError};
 
+/// The part of an operation's time by which the deadlines of operations in one call may differ: as
+/// much as the client keeps for returning a refusal.
+const RESERVED_PART: u32 = 8;
+
 /// How an operation is decided.
 pub enum Decision {
     /// It was decided together with others.
@@ -79,12 +83,16 @@ async fn turn(
     keys: &Keys,
     operation: OneStep,
 ) -> Result<WaitResult, LedgerError> {
+    let within = call.deadline - shared.store.clock.now();
+    if within.is_zero() {
+        return Err(StoreError::DeadlinePassed.into());
+    }
     let queue = operation.queue(keys);
     let mut result = None;
     let entered = shared.coalescing.enter(queue, || {
         let (sender, receiver) = oneshot::channel();
         result = Some(receiver);
-        Waiting { operation, call: call.clone(), result: sender }
+        Waiting { operation, call: call.clone(), reserve: within / RESERVED_PART, result: sender }
     });
     let number = match entered.map_err(StoreError::Overloaded)? {
         Entered::InFlight => {
@@ -105,7 +113,6 @@ async fn turn(
     };
     let given_up = || StoreError::Unavailable("the call was given up".to_owned());
     let result = result.ok_or_else(given_up)?;
-    let within = call.deadline - shared.store.clock.now();
     match timeout(within, result).await {
         Ok(result) => Ok(result.map_err(|_| given_up())?),
         Err(_) if shared.coalescing.withdraw(queue, number) => {

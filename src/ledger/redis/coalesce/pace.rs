@@ -2,7 +2,8 @@
 //! that more operations are decided by each call.
 //!
 //! The round trip is the shortest time of a call without its work, over the last one or two
-//! periods, so that a busy server does not look like a far one.
+//! periods, and at most the response time of the server while it is idle, which the fair queue
+//! measures: so a busy server does not look like a far one.
 
 use std::time::Duration;
 
@@ -15,6 +16,17 @@ const PERIOD: Duration = Duration::from_secs(10);
 /// Most calls of one part in flight.
 const CALLS_MAX: usize = 64;
 
+/// A call that was answered.
+#[derive(Debug, Clone, Copy)]
+pub struct Answered {
+    /// The time that it took.
+    pub took: Duration,
+    /// Its operations.
+    pub operations: usize,
+    /// The response time of the server while it is idle.
+    pub idle: Duration,
+}
+
 /// The shortest round trips of the current period and of the one before.
 #[derive(Debug, Default)]
 pub struct Pace {
@@ -24,13 +36,14 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// Records a call that took that time for that number of operations. `now`: any clock.
-    pub fn answered(&mut self, now: Duration, took: Duration, operations: usize) {
+    /// Records a call. `now`: any clock.
+    pub fn answered(&mut self, now: Duration, answered: Answered) {
+        let Answered { took, operations, idle } = answered;
         if now.saturating_sub(self.since) > PERIOD {
             (self.before, self.current, self.since) = (self.current.take(), None, now);
         }
         let work = WORK * u32::try_from(operations).unwrap_or(u32::MAX);
-        let round_trip = took.saturating_sub(work);
+        let round_trip = took.saturating_sub(work).min(idle);
         self.current = Some(self.current.map_or(round_trip, |least| least.min(round_trip)));
     }
 
@@ -54,9 +67,10 @@ mod tests {
         {
             let mut pace = Pace::default();
             assert_eq!(pace.calls_max(), 1);
-            pace.answered(us(1), us(took), operations);
+            let answered = |took| Answered { took, operations, idle: Duration::MAX };
+            pace.answered(us(1), answered(us(took)));
             // A call that waited at a busy server changes nothing.
-            pace.answered(us(2), us(50 * took), operations);
+            pace.answered(us(2), answered(us(50 * took)));
             assert_eq!(pace.calls_max(), calls, "{took} {operations}");
         }
     }
@@ -64,11 +78,23 @@ mod tests {
     #[test]
     fn a_server_that_moved_away_is_measured_after_two_periods() {
         let mut pace = Pace::default();
-        let far = Duration::from_millis(3);
-        pace.answered(Duration::ZERO, Duration::from_micros(90), 1);
+        let answered = |took| Answered { took, operations: 1, idle: Duration::MAX };
+        pace.answered(Duration::ZERO, answered(Duration::from_micros(90)));
         for period in 1..=2 {
-            pace.answered(period * (PERIOD + Duration::from_secs(1)), far, 1);
+            let now = period * (PERIOD + Duration::from_secs(1));
+            pace.answered(now, answered(Duration::from_millis(3)));
         }
         assert_eq!(pace.calls_max(), 11);
+    }
+
+    #[test]
+    fn a_server_that_is_busy_for_long_stays_a_near_one() {
+        let mut pace = Pace::default();
+        let (took, idle) = (Duration::from_millis(20), Duration::from_micros(120));
+        for second in 0..100 {
+            let answered = Answered { took, operations: 1, idle };
+            pace.answered(Duration::from_secs(second), answered);
+        }
+        assert_eq!(pace.calls_max(), 1);
     }
 }

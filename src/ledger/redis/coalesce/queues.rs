@@ -9,7 +9,7 @@ use std::time::Duration;
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
 
-use super::pace::Pace;
+use super::pace::{Answered, Pace};
 use crate::clock::Stopwatch;
 use crate::redis::keys::Part;
 use crate::redis::options::Coalescing;
@@ -17,6 +17,8 @@ use crate::store::Overload;
 
 /// Most operations of one call: about 1.5 ms of the server's time.
 const OPERATIONS_MAX: usize = 256;
+/// Most operations that stay in the queue while later ones go with the first one.
+const SKIPPED_MAX: usize = 1024;
 /// Least number of operations of a call that is sent while another one is in flight to a near
 /// server, so that the server works while this process handles the results of the other one.
 const SECOND_CALL_MIN: usize = 16;
@@ -184,14 +186,17 @@ impl<T: Queued> Queues<T> {
             return None;
         }
         let (share, mut taken) = (queue.share(), Vec::<T>::new());
+        let mut at = 0;
         while taken.len() < share
-            && let Some((_, next)) = queue.waiting.front()
+            && at < SKIPPED_MAX
+            && let Some((_, next)) = queue.waiting.get(at)
         {
             let is_abandoned = next.is_abandoned();
             if !is_abandoned && taken.first().is_some_and(|first| !next.goes_with(first)) {
-                break;
+                at += 1;
+                continue;
             }
-            let next = queue.waiting.pop_front();
+            let next = queue.waiting.remove(at);
             self.waiting.fetch_sub(1, Ordering::Relaxed);
             taken.extend(next.filter(|_| !is_abandoned).map(|(_, operation)| operation));
         }
@@ -203,12 +208,12 @@ impl<T: Queued> Queues<T> {
         Some(taken)
     }
 
-    /// Ends a call in flight. `answered`: how long it took, and its operations, if it was answered.
-    pub fn leave(&self, key: PartKey, answered: Option<(Duration, usize)>) {
+    /// Ends a call in flight, which was answered if `answered` is given.
+    pub fn leave(&self, key: PartKey, answered: Option<Answered>) {
         if let Some(mut queue) = self.parts.get_mut(&key) {
             queue.in_flight -= 1;
-            if let Some((took, operations)) = answered {
-                queue.pace.answered(self.clock.elapsed(), took, operations);
+            if let Some(answered) = answered {
+                queue.pace.answered(self.clock.elapsed(), answered);
             }
         }
         if self.parts_len.load(Ordering::Relaxed) > PARTS_MAX {

@@ -7,8 +7,8 @@
 if mode ~= 'E' or stopped or is_astray or facts_max or redis.call('EXISTS', KEYS[#KEYS]) == 1 then
   return {now, 'apart'}
 end
--- A counter of another type fails here, before anything is written.
-local writes_before = redis.call('GET', writes_key) or 0
+-- A counter that is no number fails here, before anything is written.
+local writes_before = string.match(redis.call('GET', writes_key) or '0', '^%d+$') + 0
 local said, notes, details, spare = {}, {}, {}, ARGV[2] - now
 -- Decides the operations at these places of ARGV: first, first + step, ...
 local function decide_all(decide, first, step)
@@ -25,6 +25,6 @@ local function decide_all(decide, first, step)
     end
   end
   local segment = #notes > 0 and redis.call('HGET', KEYS[1], named .. part) or ''
-  writes = writes or tonumber(writes_before)
+  writes = writes or writes_before
   return {now, writes, table.concat(said), segment, table.concat(notes, ' '), details}
 end
