@@ -18,6 +18,8 @@ use crate::domain::time::Timestamp;
 
 /// The longest time between readings of the two clocks that count as simultaneous.
 const READ_WITHIN: Duration = Duration::from_millis(100);
+/// Most readings for one that is quick enough: a machine that is slower for long has no other.
+const READ_ATTEMPTS_MAX: u32 = 8;
 
 /// The key of the highest recorded instant.
 const RECORDED_KEY: &str = "recorded";
@@ -122,13 +124,15 @@ impl StoreClock {
 }
 
 /// Reads both clocks at one moment. If the process was suspended between the two readings they
-/// would differ for ever, so they are then read again.
+/// would differ for ever, so they are then read again, a few times.
 fn clocks(clock: &dyn Clock) -> Clocks {
+    let mut attempts = 0;
     loop {
         let before = clock.monotonic();
         let wall = clock.wall();
         let monotonic = clock.monotonic();
-        if monotonic.abs_diff(before) < READ_WITHIN {
+        attempts += 1;
+        if monotonic.abs_diff(before) < READ_WITHIN || attempts == READ_ATTEMPTS_MAX {
             return Clocks { wall, monotonic };
         }
     }

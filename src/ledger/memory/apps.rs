@@ -54,6 +54,12 @@ impl Apps {
         }
     }
 
+    /// Returns whether the facts of an app are uncertain, so that every step on it is refused.
+    pub fn is_damaged(&self, key: AppKey) -> bool {
+        let app = self.apps.get(&key).map(|app| app.clone());
+        app.is_some_and(|app| matches!(app.lock().state, State::Damaged))
+    }
+
     /// Returns the keys of all apps that have rows.
     pub fn keys(&self) -> Vec<AppKey> {
         self.apps.iter().map(|app| *app.key()).collect()

@@ -286,14 +286,19 @@ impl Ledger for Memory {
 
     async fn types_in_use(&self) -> Result<TypesInUse, LedgerError> {
         let (mut types, reading) = (BTreeSet::new(), self.shared.clock().reading());
+        let mut is_complete = true;
         for (index, app) in self.shared.apps.keys().into_iter().enumerate() {
             if index % VISITED_MAX == 0 {
                 yield_now().await;
             }
+            if self.shared.apps.is_damaged(app) {
+                is_complete = false;
+                continue;
+            }
             let of_app = self.shared.step(app, reading, |rows| rows.groups_by_type())?;
             types.extend(of_app.into_iter().map(|(group_type, _)| group_type));
         }
-        Ok(TypesInUse { types, is_complete: true })
+        Ok(TypesInUse { types, is_complete })
     }
 
     async fn recheck_types(
@@ -310,6 +315,9 @@ impl Ledger for Memory {
         for (index, app) in self.shared.apps.keys().into_iter().enumerate() {
             if index % VISITED_MAX == 0 {
                 yield_now().await;
+            }
+            if self.shared.apps.is_damaged(app) {
+                continue;
             }
             let reading = self.shared.clock().reading();
             let used_before = reading.now.before(empty_for);
