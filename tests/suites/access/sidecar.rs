@@ -1,4 +1,4 @@
-//! A sidecar in this process, with a store in memory.
+//! A sidecar in this process, with an embedded store, of which there can be a backup.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -42,7 +42,7 @@ pub fn flag(name: &'static str, value: impl AsRef<Path>) -> Flag {
 /// The flags of a sidecar whose sockets are in that folder.
 fn config(folder: &Path, flags: &[Flag]) -> Config {
     let mut given = Flags::default()
-        .with("store", "memory")
+        .with("store", &format!("embedded:{}", folder.join("store").display()))
         .with("listen", "127.0.0.1:0")
         .with("management-listen", "off")
         .with("admin-listen", "127.0.0.1:0")

@@ -4,12 +4,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use imquota::config::Store;
-use imquota::redis::options::{Confirmation, Credentials, Durability, Options, Tls};
+use imquota::redis::options::{Coalescing, Confirmation, Credentials, Durability, Options, Tls};
 
 use super::{defaults, load};
 
 /// The settings of this file, in the order of the table.
-pub const KEYS: [&str; 10] = [
+pub const KEYS: [&str; 11] = [
+    "coalescing",
     "durability",
     "replicas_confirming",
     "replica_lag_max_ms",
@@ -37,6 +38,7 @@ fn every_redis_setting_reaches_its_options() {
             "--durability=replicated",
             "--replicas-confirming=2",
             "--replica-lag-max-ms=250",
+            "--coalescing=off",
             "--redis-username=app",
             "--sentinel-username=watcher",
             "--redis-tls-ca=Cargo.toml",
@@ -55,6 +57,7 @@ fn every_redis_setting_reaches_its_options() {
     assert_eq!(options.credentials, user("app", "rustfmt.toml"));
     assert_eq!(options.sentinel_credentials, user("watcher", "clippy.toml"));
     assert_eq!((options.durability, options.subjects_in_flight_max), (Durability::Replicated, 7));
+    assert_eq!(options.coalescing, Coalescing::Off);
     let confirmation = Confirmation { replicas: Some(2), lag_max: Duration::from_millis(250) };
     assert_eq!(options.confirmation, confirmation);
     let path = |path: &str| PathBuf::from(path);
@@ -75,6 +78,7 @@ fn the_url_has_the_remaining_options() {
     let confirmation = Confirmation { replicas: None, lag_max: Duration::from_secs(1) };
     assert_eq!(options.confirmation, confirmation);
     assert_eq!(options.subjects_in_flight_max, 4096);
+    assert_eq!(options.coalescing, Coalescing::Auto);
 }
 
 #[test]
