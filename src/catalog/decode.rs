@@ -9,8 +9,8 @@ use crate::diagnostics::toml::{Document, Table, Value};
 use crate::domain::calendar::Zone;
 use crate::domain::catalog::{AfterGrace, Batch, Catalog, ImCodes, UnknownApps, Validity};
 use crate::domain::group_type::GroupType;
-use crate::domain::id::NAME_MAX_BYTES;
-use crate::domain::id::Name;
+use crate::domain::id::{NAME_MAX_BYTES, Name};
+use crate::domain::id_rules::{ID_MAX_BYTES, IdCharset, IdRules};
 use crate::domain::limit::Limit;
 use crate::domain::limits::{ImCode, REASONS};
 
@@ -53,12 +53,17 @@ pub(super) fn catalog(document: &Document<'_>) -> Option<Catalog> {
     let zone = root.required("time_zone").and_then(|value| zone(&value));
     let validity = section(&root, "validity", validity);
     let groups_per_day = section(&root, "groups", |groups| required_limit(groups, "per_day", 0));
-    let batch = section(&root, "batch", batch);
+    let ids = match root.optional("ids") {
+        Some(_) => section(&root, "ids", ids),
+        // Catalogs of the previous version have no such section.
+        None => Some(IdRules::default()),
+    };
+    let batch = section(&root, "batch", |table| batch(table, ids));
     let postpaid = section(&root, "metering", postpaid::postpaid);
     let failure = section(&root, "failure", failure::failure);
     let unknown_apps = match root.optional("unknown_apps") {
         Some(_) => section(&root, "unknown_apps", unknown_apps),
-        // A catalog of the previous version has no such section.
+        // Nor one like this.
         None => Some(UnknownApps::default()),
     };
     let im_codes = section(&root, "im_codes", im_codes);
@@ -83,6 +88,7 @@ pub(super) fn catalog(document: &Document<'_>) -> Option<Catalog> {
         postpaid: postpaid?,
         failure: failure?,
         unknown_apps: unknown_apps?,
+        ids: ids?,
         batch: batch?,
         im_codes: im_codes?,
     })
@@ -213,8 +219,22 @@ fn validity(table: &Table<'_>) -> Option<Validity> {
     })
 }
 
-fn batch(table: &Table<'_>) -> Option<Batch> {
-    let max = |key| table.required(key).and_then(|value| value.integer(1..=BATCH_MAX));
+/// Reads the sizes of batches, of which a request must hold the longest ids.
+fn batch(table: &Table<'_>, ids: Option<IdRules>) -> Option<Batch> {
+    let max = |key| {
+        let value = table.required(key)?;
+        let most: usize = value.integer(1..=BATCH_MAX)?;
+        if let Some(ids) = ids
+            && most > ids.batch_max()
+        {
+            let (fitting, bytes) = (ids.batch_max(), ids.user_max_bytes);
+            value.problem(format!(
+                "must be at most {fitting} with user ids of {bytes} bytes, so that a request holds \
+                 them, not {most}"
+            ));
+        }
+        Some(most)
+    };
     let (accounts_max, members_max, friends_max) =
         (max("accounts_max"), max("members_max"), max("friends_max"));
     Some(Batch {
@@ -228,6 +248,22 @@ fn unknown_apps(table: &Table<'_>) -> Option<UnknownApps> {
     let bound = |key| table.required(key).and_then(|value| value.integer(0..=UNKNOWN_APPS_MAX));
     let (max, facts_per_app_max) = (bound("max"), bound("facts_per_app_max"));
     Some(UnknownApps { max: max?, facts_per_app_max: facts_per_app_max? })
+}
+
+fn ids(table: &Table<'_>) -> Option<IdRules> {
+    let longest = i64::try_from(ID_MAX_BYTES).unwrap_or(i64::MAX);
+    let max = |key| table.required(key).and_then(|value| value.integer(1..=longest));
+    let (user_max_bytes, group_max_bytes) = (max("user_max_bytes"), max("group_max_bytes"));
+    let charset = table.required("charset").and_then(|value| {
+        let all = [IdCharset::Ascii, IdCharset::Utf8];
+        let charset = all.into_iter().find(|it| value.as_str() == Some(it.name()));
+        value.or_wrong(charset, "\"ascii\" or \"utf8\"")
+    });
+    Some(IdRules {
+        user_max_bytes: user_max_bytes?,
+        group_max_bytes: group_max_bytes?,
+        charset: charset?,
+    })
 }
 
 fn required_code(table: &Table<'_>, key: &str) -> Option<i32> {

@@ -3,7 +3,7 @@
 //! The content is JSON of separate types, with a version, in a canonical form, so that its SHA-256
 //! identifies it: comments, white space and the order of keys in the source file have no effect,
 //! and neither do the parts that each sidecar reads from its own file (the policy while the store
-//! is unavailable, the sizes of batches, the codes of IM clients).
+//! is unavailable, the rules of ids, the sizes of batches, the codes of IM clients).
 
 use std::sync::Arc;
 
@@ -267,6 +267,7 @@ fn load(stored: StoredCatalog, own: &Catalog) -> Option<Catalog> {
         postpaid: load_metering(stored.metering),
         failure: own.failure.clone(),
         unknown_apps: own.unknown_apps,
+        ids: own.ids,
         batch: own.batch,
         im_codes: own.im_codes,
     })
@@ -353,9 +354,14 @@ mod tests {
         let same = format!("# Another comment.\n{}", text.replace("\n\n", "\n\n\n"));
         let parse = |text: &str| crate::catalog::parse(text).expect("a catalog");
         assert_eq!(hash(&parse(&same)), hash(&parse(text)));
-        let own = text.replace("service_stopped = 60020", "service_stopped = 60021");
-        assert_ne!(own, text);
-        assert_eq!(hash(&parse(&own)), hash(&parse(text)));
+        for (from, to) in [
+            ("service_stopped = 60020", "service_stopped = 60021"),
+            ("user_max_bytes = 32", "user_max_bytes = 255"),
+        ] {
+            let own = text.replace(from, to);
+            assert_ne!(own, text);
+            assert_eq!(hash(&parse(&own)), hash(&parse(text)));
+        }
         let renamed = text.replace("version = \"2019-08-09\"", "version = \"2019-08-10\"");
         assert_ne!(hash(&parse(&renamed)), hash(&parse(text)));
     }

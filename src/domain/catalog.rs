@@ -11,6 +11,7 @@ use super::decision::Reason;
 use super::failure_policy::FailurePolicy;
 use super::group_type::GroupType;
 use super::id::Name;
+use super::id_rules::IdRules;
 use super::limit::{Limit, LimitId};
 use super::limits::{ImCode, Sale};
 use super::postpaid::PostPaid;
@@ -40,6 +41,8 @@ pub struct Catalog {
     pub failure: FailurePolicy,
     /// Bounds on unregistered apps in a store.
     pub unknown_apps: UnknownApps,
+    /// Rules of the user and group ids of takes.
+    pub ids: IdRules,
     /// The number of ids that a call may carry.
     pub batch: Batch,
     /// Error codes that IM clients support.

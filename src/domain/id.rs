@@ -1,7 +1,8 @@
 //! Ids of apps, users and groups, and names of catalog entries.
 //!
-//! An id is validated once, at the edge, and is infallible inside. User and group ids are 1-32 and
-//! 1-48 bytes of printable ASCII; app ids are narrower, since they become part of store keys.
+//! An id is validated once, at the edge, and is infallible inside. The catalog sets the rules of
+//! user and group ids ([`super::id_rules`]); the conversions here accept what any catalog may
+//! allow. App ids are narrower, since they become part of store keys.
 //!
 //! An id is cheap to clone: up to 23 bytes are in place, and longer ones are shared.
 
@@ -10,12 +11,10 @@ use std::sync::Arc;
 
 use smol_str::SmolStr;
 
+use super::id_rules::IdRules;
+
 /// Longest app id, in bytes: room for any cloud's numeric id and for a readable name.
 pub const APP_ID_MAX_BYTES: usize = 64;
-/// Longest user id, in bytes (pricing rules, section 3).
-pub const USER_ID_MAX_BYTES: usize = 32;
-/// Longest group id, in bytes (pricing rules, section 3).
-pub const GROUP_ID_MAX_BYTES: usize = 48;
 /// Longest request id of an administrative change, in bytes: room for a UUID with a prefix.
 pub const REQUEST_ID_MAX_BYTES: usize = 64;
 /// Longest name of a catalog entry, in bytes: names are metric labels and columns of tables.
@@ -47,6 +46,18 @@ pub enum InvalidId {
         /// The byte.
         byte: u8,
     },
+    /// A character that no user or group id may contain.
+    #[error(
+        "must not contain control characters, line or paragraph separators, or bidirectional \
+         overrides, but byte {offset} begins U+{:04X}",
+        u32::from(*.letter)
+    )]
+    BadCharacter {
+        /// The position of its first byte, from 0.
+        offset: usize,
+        /// The character.
+        letter: char,
+    },
     /// A group id of a caller that has the IM's own prefix.
     #[error("must not start with \"@TGS#\" unless group_id_allocated_by_im is set")]
     ReservedPrefix,
@@ -64,6 +75,14 @@ fn check(
     if text.len() > max {
         return Err(InvalidId::TooLong { max, bytes: text.len() });
     }
+    check_bytes(text, allowed, is_allowed)
+}
+
+fn check_bytes(
+    text: &str,
+    allowed: &'static str,
+    is_allowed: impl Fn(u8) -> bool,
+) -> Result<(), InvalidId> {
     match text.bytes().position(|byte| !is_allowed(byte)) {
         Some(offset) => Err(InvalidId::BadByte { allowed, offset, byte: text.as_bytes()[offset] }),
         None => Ok(()),
@@ -76,8 +95,13 @@ fn printable(byte: u8) -> bool {
 
 const PRINTABLE: &str = "printable ASCII (0x20-0x7e)";
 
+/// Checks that a text is printable ASCII.
+pub(super) fn printable_ascii(text: &str) -> Result<(), InvalidId> {
+    check_bytes(text, PRINTABLE, printable)
+}
+
 macro_rules! id {
-    ($(#[$doc:meta])* $name:ident, $max:expr, $allowed:expr, $is_allowed:expr) => {
+    ($(#[$doc:meta])* $name:ident, $checked:expr) => {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub struct $name(SmolStr);
@@ -102,8 +126,7 @@ macro_rules! id {
             type Error = InvalidId;
 
             fn try_from(text: &str) -> Result<Self, InvalidId> {
-                check(text, $max, $allowed, $is_allowed)?;
-                Ok(Self(SmolStr::new(text)))
+                $checked(text)
             }
         }
 
@@ -118,40 +141,42 @@ macro_rules! id {
 id!(
     /// An app: 1-64 bytes of `A-Z a-z 0-9 . _ -`.
     AppId,
-    APP_ID_MAX_BYTES,
-    "A-Z, a-z, 0-9, '.', '_' and '-'",
-    |byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-')
+    |text| {
+        let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+        check(text, APP_ID_MAX_BYTES, "A-Z, a-z, 0-9, '.', '_' and '-'", is_allowed)?;
+        Ok(Self(SmolStr::new(text)))
+    }
 );
 id!(
-    /// A user of an app: 1-32 bytes of printable ASCII.
+    /// A user of an app. The conversion accepts the ids that any catalog may allow.
     UserId,
-    USER_ID_MAX_BYTES,
-    PRINTABLE,
-    printable
+    |text| IdRules::WIDEST.user(text)
 );
 id!(
-    /// A group of an app: 1-48 bytes of printable ASCII.
+    /// A group of an app. The conversion accepts the ids that any catalog may allow.
     GroupId,
-    GROUP_ID_MAX_BYTES,
-    PRINTABLE,
-    printable
+    |text| IdRules::WIDEST.group(text)
 );
 id!(
     /// The idempotency key of an administrative change: 1-64 bytes of printable ASCII.
     RequestId,
-    REQUEST_ID_MAX_BYTES,
-    PRINTABLE,
-    printable
+    |text| {
+        check(text, REQUEST_ID_MAX_BYTES, PRINTABLE, printable)?;
+        Ok(Self(SmolStr::new(text)))
+    }
 );
 
+impl UserId {
+    /// Creates an id from a text that was validated.
+    pub(super) fn of_valid(text: &str) -> Self {
+        Self(SmolStr::new(text))
+    }
+}
+
 impl GroupId {
-    /// Validates a group id chosen by the caller, which must not have the IM's prefix.
-    pub fn of_caller(text: &str) -> Result<Self, InvalidId> {
-        let id = Self::try_from(text)?;
-        if id.0.starts_with(IM_GROUP_ID_PREFIX) {
-            return Err(InvalidId::ReservedPrefix);
-        }
-        Ok(id)
+    /// Creates an id from a text that was validated.
+    pub(super) fn of_valid(text: &str) -> Self {
+        Self(SmolStr::new(text))
     }
 }
 
@@ -182,32 +207,6 @@ impl fmt::Display for Name {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn user_ids_are_1_to_32_bytes_of_printable_ascii() {
-        let longest = "u".repeat(32);
-        for good in ["u", " ", "~", "a b", "{app}", longest.as_str()] {
-            assert_eq!(UserId::try_from(good).map(|id| id.to_string()), Ok(good.to_owned()));
-        }
-        for (bad, reason) in [
-            (String::new(), "must not be empty"),
-            ("u".repeat(33), "must be at most 32 bytes long, not 33"),
-            ("a\nb".into(), "but byte 1 is 0x0a"),
-            ("\u{7f}".into(), "but byte 0 is 0x7f"),
-            ("用户".into(), "but byte 0 is 0xe7"),
-        ] {
-            let error = UserId::try_from(bad.clone()).expect_err(&bad).to_string();
-            assert!(error.contains(reason), "{bad:?}: {error}");
-        }
-    }
-
-    #[test]
-    fn group_ids_are_1_to_48_bytes_and_keep_the_ims_prefix_for_the_im() {
-        assert!(GroupId::of_caller(&"g".repeat(48)).is_ok());
-        assert!(GroupId::of_caller(&"g".repeat(49)).is_err());
-        assert_eq!(GroupId::of_caller("@TGS#1ABC"), Err(InvalidId::ReservedPrefix));
-        assert!(GroupId::try_from("@TGS#1ABC").is_ok());
-    }
 
     #[test]
     fn app_ids_cannot_break_out_of_a_key() {

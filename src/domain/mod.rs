@@ -28,6 +28,7 @@ pub mod failure_policy;
 pub mod group_type;
 pub mod history;
 pub mod id;
+pub mod id_rules;
 pub mod limit;
 pub mod limits;
 pub mod login_days;

@@ -304,6 +304,8 @@ mod tests {
     const GOLDEN: &[&str] = &[
         r#"{"v":1,"at_ms":7,"app_id":"demo","kind":"limit_passed","count":{"limit_id":"groups_per_user","user":"alice","used":45,"limit":50},"percent":90}"#,
         r#"{"v":1,"at_ms":7,"app_id":"demo","kind":"denied","sample":{"limit_id":"members_per_group","group":"g1","used":20,"limit":20},"reason":"MEMBERS_PER_GROUP","denials":17}"#,
+        r#"{"v":1,"at_ms":7,"app_id":"demo","kind":"limit_passed","count":{"limit_id":"groups_per_user","user":"张三","used":45,"limit":50},"percent":90}"#,
+        r#"{"v":1,"at_ms":7,"app_id":"demo","kind":"denied","sample":{"limit_id":"members_per_group","group":"@ann:matrix.example.org/\"\\群","used":20,"limit":20},"reason":"MEMBERS_PER_GROUP","denials":17}"#,
         r#"{"v":1,"at_ms":7,"app_id":"demo","kind":"denied","sample":{"limit_id":"service","used":0,"limit":0},"reason":"SERVICE_STOPPED","denials":1}"#,
         r#"{"v":1,"at_ms":7,"app_id":"demo","kind":"ending","what":{"edition":"professional"},"ends_at_ms":9,"days_left":7}"#,
         r#"{"v":1,"at_ms":7,"app_id":"demo","kind":"grace_began","edition":"professional","ended_at_ms":9}"#,
@@ -331,6 +333,15 @@ mod tests {
             let (stored, new) = (outline(golden.as_bytes()), Outline::of(&event.event));
             assert_eq!(stored, Some(new), "both have the same outline");
             assert_eq!(String::from_utf8(encode(&event.event)).expect("text"), *golden);
+        }
+    }
+
+    #[test]
+    fn the_longest_ids_are_read_back() {
+        for id in ["u".repeat(255), "三".repeat(85)] {
+            let text = GOLDEN[0].replace("alice", &id);
+            let event = decode(1, text.as_bytes()).expect("readable").event;
+            assert_eq!(String::from_utf8(encode(&event)).expect("text"), text);
         }
     }
 

@@ -3,7 +3,7 @@
 //! tonic's own codec reports them as INTERNAL, which means that the server is broken. Of an Apply
 //! request at least the tag is decoded, so that one bad request does not end the stream.
 
-use std::any::Any;
+use std::any::{Any, TypeId};
 use std::marker::PhantomData;
 
 use prost::Message;
@@ -13,8 +13,8 @@ use tonic::codec::{BufferSettings, Codec, DecodeBuf, Decoder};
 use tonic_prost::{ProstCodec, ProstEncoder};
 
 use super::error_reason::ErrorReason;
-use super::pb;
 use super::status::of_reason;
+use super::{RECONCILE_MAX_ENTRIES, REQUEST_MAX_BYTES, entry_count, pb};
 
 /// Initial buffer of a call for each of its two messages, which fits nearly all of them. tonic's
 /// default of 8 KiB is more than the allocator provides cheaply.
@@ -76,6 +76,11 @@ fn tagged<U: 'static>(bytes: &[u8]) -> Option<U> {
     (&mut request as &mut dyn Any).downcast_mut::<Option<U>>()?.take()
 }
 
+/// Returns the error of a message that is not decoded, in the form of the library's own.
+fn too_long(bytes: usize, why: std::fmt::Arguments<'_>) -> Status {
+    Status::out_of_range(format!("the message has {bytes} bytes, {why}"))
+}
+
 impl<U: Message + Default + 'static> Decoder for StrictDecoder<U> {
     type Item = U;
     type Error = Status;
@@ -85,7 +90,20 @@ impl<U: Message + Default + 'static> Decoder for StrictDecoder<U> {
     }
 
     fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<U>, Status> {
-        let bytes = buffer.copy_to_bytes(buffer.remaining());
+        let length = buffer.remaining();
+        let is_reconcile = TypeId::of::<U>() == TypeId::of::<pb::ReconcileRequest>();
+        if length > REQUEST_MAX_BYTES && !is_reconcile {
+            return Err(too_long(length, format_args!("more than {REQUEST_MAX_BYTES}")));
+        }
+        let bytes = buffer.copy_to_bytes(length);
+        // Short ids and empty lists take many times their length once they are decoded: only long
+        // ids may make a message longer.
+        if length > REQUEST_MAX_BYTES
+            && entry_count::entries(&bytes).is_none_or(|count| count > RECONCILE_MAX_ENTRIES)
+        {
+            let why = format_args!("with more than {RECONCILE_MAX_ENTRIES} ids and lists");
+            return Err(too_long(length, why));
+        }
         match U::decode(bytes.clone()) {
             Ok(message) => Ok(Some(message)),
             Err(error) => tagged(&bytes).map(Some).ok_or_else(|| {

@@ -8,7 +8,8 @@ use crate::diagnostics::truncate_for_display;
 use crate::domain::catalog::Catalog;
 use crate::domain::decision::Mode;
 use crate::domain::group_type::GroupType;
-use crate::domain::id::{AppId, NAME_MAX_BYTES, RequestId, UserId};
+use crate::domain::id::{AppId, GroupId, NAME_MAX_BYTES, RequestId, UserId};
+use crate::domain::id_rules::IdRules;
 use crate::domain::purchase::MONTHS;
 use crate::domain::text::quoted_names;
 use crate::domain::time::Timestamp;
@@ -16,6 +17,9 @@ use crate::domain::time::Timestamp;
 /// Most violations that are listed one by one: error details are sent in an HTTP/2 header, which
 /// clients bound at 8 KiB.
 const VIOLATIONS_MAX: usize = 20;
+/// Most bytes of violations that are listed one by one, and of violated quotas: with the base64 of
+/// the header and the message they stay below the bound of clients.
+pub(super) const VIOLATIONS_MAX_BYTES: usize = 4096;
 
 /// The end of the year 9999.
 const LATEST_MILLIS: i64 = 253_402_300_799_999;
@@ -50,6 +54,7 @@ pub struct Violation {
 #[derive(Debug, Default)]
 pub struct Fields {
     violations: Vec<Violation>,
+    listed_bytes: usize,
     unlisted: usize,
     im_error_code: Option<i32>,
     /// Kinds of names whose valid ones were listed.
@@ -63,8 +68,14 @@ impl Fields {
             self.unlisted += 1;
             return;
         }
-        let description = description.to_string();
-        self.violations.push(Violation { field: field.into(), description });
+        let (field, description) = (field.into(), description.to_string());
+        let bytes = self.listed_bytes + field.len() + description.len();
+        if bytes > VIOLATIONS_MAX_BYTES && !self.violations.is_empty() {
+            self.unlisted += 1;
+            return;
+        }
+        self.listed_bytes = bytes;
+        self.violations.push(Violation { field, description });
     }
 
     /// Records that a name is not among the valid ones, which are listed once for each kind of
@@ -101,9 +112,14 @@ impl Fields {
         self.check("request_id", RequestId::try_from(text))
     }
 
-    /// Checks a user id.
-    pub fn user_id(&mut self, field: &str, text: String) -> Option<UserId> {
-        self.check(field, UserId::try_from(text))
+    /// Checks a user id by the rules of takes, or by the widest for releases and reads.
+    pub fn user_id(&mut self, field: &str, text: &str, rules: &IdRules) -> Option<UserId> {
+        self.check(field, rules.user(text))
+    }
+
+    /// Checks a group id by the rules of takes, or by the widest for releases and reads.
+    pub fn group_id(&mut self, field: &str, text: &str, rules: &IdRules) -> Option<GroupId> {
+        self.check(field, rules.group(text))
     }
 
     /// Checks the user ids of a batch. A batch that is too large has an error code for IM clients.
@@ -111,6 +127,7 @@ impl Fields {
         &mut self,
         field: &str,
         ids: &[String],
+        rules: &IdRules,
         count: RangeInclusive<usize>,
         im_error_code: Option<i32>,
     ) -> Option<Vec<UserId>> {
@@ -124,7 +141,7 @@ impl Fields {
         }
         let mut users = Vec::with_capacity(ids.len());
         for (index, id) in ids.iter().enumerate() {
-            match UserId::try_from(id.as_str()) {
+            match rules.user(id) {
                 Ok(user) => users.push(user),
                 Err(error) => self.wrong(format!("{field}[{index}]"), error),
             }
@@ -225,4 +242,24 @@ pub fn instant(
         fields.wrong(field, "must be an instant from 1970 to 9999");
     }
     millis.map(Timestamp::from_millis)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn violations_fit_into_a_header() {
+        for (length, expected) in [(10, 20), (200, 20), (300, 13), (5000, 1)] {
+            let mut fields = Fields::default();
+            for _ in 0..30 {
+                fields.wrong("x".repeat(4), "y".repeat(length));
+            }
+            let violations = fields.finish(None::<()>).expect_err("wrong").violations;
+            let (last, listed) = violations.split_last().expect("some");
+            assert_eq!(listed.len(), expected, "{length}");
+            let more = format!("and {} more violations", 30 - expected);
+            assert_eq!((last.field.as_str(), &last.description), ("...", &more));
+        }
+    }
 }

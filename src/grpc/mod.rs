@@ -13,6 +13,7 @@ pub(crate) mod codec;
 pub(crate) mod connection_age;
 pub(crate) mod deadline;
 mod denied_as_error;
+mod entry_count;
 pub(crate) mod error_reason;
 mod error_reply;
 mod fields;
@@ -53,8 +54,17 @@ pub const METERING_SERVICE: &str = "imquota.v1.MeteringService";
 /// that clients can show instants in it.
 pub const TIME_ZONE_HEADER: &str = "imquota-time-zone";
 
-/// Largest request that is read: the longest ids in the largest batch that a catalog may allow fit.
+/// Largest request that is decoded: the longest ids in the largest batch that a catalog may allow
+/// fit (`IdRules::batch_max`).
 const REQUEST_MAX_BYTES: usize = 1024 * 1024;
+
+/// Largest message of Reconcile: the longest ids in the longest list of a user or group fit, since
+/// no list is split.
+const RECONCILE_MAX_BYTES: usize = 6 * 1024 * 1024;
+
+/// Most entries of a longer message of Reconcile: thrice the facts of one, whose entries may each
+/// have a list, an id and a type, and more than the longest list.
+const RECONCILE_MAX_ENTRIES: usize = 40_000;
 
 /// Largest request of health and reflection, which any client that reaches a listener can call: the
 /// longest name of a service or symbol fits many times.

@@ -5,7 +5,8 @@ use super::pb;
 use crate::domain::catalog::Catalog;
 use crate::domain::decision::{Mode, Subject};
 use crate::domain::group_type::GroupType;
-use crate::domain::id::{AppId, GroupId, UserId};
+use crate::domain::id::{AppId, UserId};
+use crate::domain::id_rules::IdRules;
 use crate::ledger::Operation;
 
 /// The change that a request asks for.
@@ -41,7 +42,8 @@ pub struct Ids {
 
 /// A request that takes, releases or changes something.
 pub trait Check: Sized {
-    /// Checks every field against the current catalog.
+    /// Checks every field against the current catalog; ids that are not taken by the widest rules
+    /// of any catalog.
     fn check(self, catalog: &Catalog) -> Result<Checked, Invalid>;
 }
 
@@ -59,7 +61,7 @@ impl Check for pb::CreateAccountsRequest {
     fn check(self, catalog: &Catalog) -> Result<Checked, Invalid> {
         let mut fields = Fields::default();
         let app = fields.app_id(self.app_id);
-        let users = account_ids(&mut fields, &self.user_ids, catalog);
+        let users = account_ids(&mut fields, &self.user_ids, &catalog.ids, catalog);
         let mode = fields.mode(self.mode);
         let value = (|| {
             let operation = Operation::CreateAccounts { users: users? };
@@ -73,7 +75,7 @@ impl Check for pb::DeleteAccountsRequest {
     fn check(self, catalog: &Catalog) -> Result<Checked, Invalid> {
         let mut fields = Fields::default();
         let app = fields.app_id(self.app_id);
-        let users = account_ids(&mut fields, &self.user_ids, catalog);
+        let users = account_ids(&mut fields, &self.user_ids, &IdRules::WIDEST, catalog);
         let value = (|| {
             Some(Checked {
                 app: app?,
@@ -86,17 +88,23 @@ impl Check for pb::DeleteAccountsRequest {
     }
 }
 
-fn account_ids(fields: &mut Fields, ids: &[String], catalog: &Catalog) -> Option<Vec<UserId>> {
+fn account_ids(
+    fields: &mut Fields,
+    ids: &[String],
+    rules: &IdRules,
+    catalog: &Catalog,
+) -> Option<Vec<UserId>> {
     let code = catalog.im_codes.batch_of_accounts;
-    fields.user_ids("user_ids", ids, 1..=catalog.batch.accounts_max, Some(code))
+    fields.user_ids("user_ids", ids, rules, 1..=catalog.batch.accounts_max, Some(code))
 }
 
 impl Check for pb::AddFriendsRequest {
     fn check(self, catalog: &Catalog) -> Result<Checked, Invalid> {
         let mut fields = Fields::default();
         let app = fields.app_id(self.app_id);
-        let user = fields.user_id("user_id", self.user_id);
-        let friends = friend_ids(&mut fields, user.as_ref(), &self.friend_ids, catalog);
+        let rules = &catalog.ids;
+        let user = fields.user_id("user_id", &self.user_id, rules);
+        let friends = friend_ids(&mut fields, user.as_ref(), &self.friend_ids, rules, catalog);
         let mode = fields.mode(self.mode);
         let value = (|| {
             let operation =
@@ -111,8 +119,9 @@ impl Check for pb::RemoveFriendsRequest {
     fn check(self, catalog: &Catalog) -> Result<Checked, Invalid> {
         let mut fields = Fields::default();
         let app = fields.app_id(self.app_id);
-        let user = fields.user_id("user_id", self.user_id);
-        let friends = friend_ids(&mut fields, user.as_ref(), &self.friend_ids, catalog);
+        let rules = &IdRules::WIDEST;
+        let user = fields.user_id("user_id", &self.user_id, rules);
+        let friends = friend_ids(&mut fields, user.as_ref(), &self.friend_ids, rules, catalog);
         let value = (|| {
             let operation =
                 Operation::RemoveFriends { user: user?, friends: friends?, one_way: self.one_way };
@@ -126,9 +135,10 @@ fn friend_ids(
     fields: &mut Fields,
     user: Option<&UserId>,
     ids: &[String],
+    rules: &IdRules,
     catalog: &Catalog,
 ) -> Option<Vec<UserId>> {
-    let friends = fields.user_ids("friend_ids", ids, 1..=catalog.batch.friends_max, None)?;
+    let friends = fields.user_ids("friend_ids", ids, rules, 1..=catalog.batch.friends_max, None)?;
     for (index, friend) in friends.iter().enumerate() {
         if Some(friend) == user {
             fields.wrong(format!("friend_ids[{index}]"), "must not be user_id itself");
@@ -141,15 +151,16 @@ impl Check for pb::CreateGroupRequest {
     fn check(self, catalog: &Catalog) -> Result<Checked, Invalid> {
         let mut fields = Fields::default();
         let app = fields.app_id(self.app_id);
+        let rules = &catalog.ids;
         let group = if self.group_id_allocated_by_im {
-            GroupId::try_from(self.group_id.as_str())
+            rules.group(&self.group_id)
         } else {
-            GroupId::of_caller(&self.group_id)
+            rules.group_of_caller(&self.group_id)
         };
         let group = fields.check("group_id", group);
         let kind = fields.group_type("type", &self.r#type, catalog);
-        let owner = self.owner_id.map(|owner| fields.user_id("owner_id", owner));
-        let members = member_ids(&mut fields, "member_ids", &self.member_ids, 0, catalog);
+        let owner = self.owner_id.map(|owner| fields.user_id("owner_id", &owner, rules));
+        let members = member_ids(&mut fields, ("member_ids", 0), &self.member_ids, rules, catalog);
         own_limit(&mut fields, self.max_members, kind);
         let mode = fields.mode(self.mode);
         let value = (|| {
@@ -183,20 +194,20 @@ fn own_limit(fields: &mut Fields, max_members: Option<u32>, kind: Option<&GroupT
 
 fn member_ids(
     fields: &mut Fields,
-    field: &str,
+    (field, min): (&str, usize),
     ids: &[String],
-    min: usize,
+    rules: &IdRules,
     catalog: &Catalog,
 ) -> Option<Vec<UserId>> {
     let code = catalog.im_codes.batch_of_members;
-    fields.user_ids(field, ids, min..=catalog.batch.members_max, Some(code))
+    fields.user_ids(field, ids, rules, min..=catalog.batch.members_max, Some(code))
 }
 
 impl Check for pb::UpdateGroupRequest {
     fn check(self, _catalog: &Catalog) -> Result<Checked, Invalid> {
         let mut fields = Fields::default();
         let app = fields.app_id(self.app_id);
-        let group = fields.check("group_id", GroupId::try_from(self.group_id.as_str()));
+        let group = fields.group_id("group_id", &self.group_id, &IdRules::WIDEST);
         own_limit(&mut fields, self.max_members, None);
         let value = (|| {
             let operation = Operation::UpdateGroup { group: group?, max_members: self.max_members };
@@ -210,8 +221,8 @@ impl Check for pb::JoinGroupRequest {
     fn check(self, catalog: &Catalog) -> Result<Checked, Invalid> {
         let mut fields = Fields::default();
         let app = fields.app_id(self.app_id);
-        let group = fields.check("group_id", GroupId::try_from(self.group_id.as_str()));
-        let users = member_ids(&mut fields, "user_ids", &self.user_ids, 1, catalog);
+        let group = fields.group_id("group_id", &self.group_id, &catalog.ids);
+        let users = member_ids(&mut fields, ("user_ids", 1), &self.user_ids, &catalog.ids, catalog);
         let mode = fields.mode(self.mode);
         let value = (|| {
             let operation = Operation::JoinGroup { group: group?, users: users? };
@@ -225,8 +236,9 @@ impl Check for pb::LeaveGroupRequest {
     fn check(self, catalog: &Catalog) -> Result<Checked, Invalid> {
         let mut fields = Fields::default();
         let app = fields.app_id(self.app_id);
-        let group = fields.check("group_id", GroupId::try_from(self.group_id.as_str()));
-        let users = member_ids(&mut fields, "user_ids", &self.user_ids, 1, catalog);
+        let group = fields.group_id("group_id", &self.group_id, &IdRules::WIDEST);
+        let users =
+            member_ids(&mut fields, ("user_ids", 1), &self.user_ids, &IdRules::WIDEST, catalog);
         let value = (|| {
             let operation = Operation::LeaveGroup { group: group?, users: users? };
             Some(checked(app?, Mode::Enforce, operation, self.group_id, self.user_ids))
@@ -239,7 +251,7 @@ impl Check for pb::DissolveGroupRequest {
     fn check(self, _catalog: &Catalog) -> Result<Checked, Invalid> {
         let mut fields = Fields::default();
         let app = fields.app_id(self.app_id);
-        let group = fields.check("group_id", GroupId::try_from(self.group_id.as_str()));
+        let group = fields.group_id("group_id", &self.group_id, &IdRules::WIDEST);
         let value = (|| {
             let operation = Operation::DissolveGroup { group: group? };
             Some(checked(app?, Mode::Enforce, operation, self.group_id, Vec::new()))
@@ -255,9 +267,11 @@ pub fn usage(request: pb::GetUsageRequest) -> Result<(AppId, Subject), Invalid> 
     let app = fields.app_id(request.app_id);
     let subject = match request.subject.and_then(|subject| subject.kind) {
         Some(Kind::App(_)) => Some(Subject::App),
-        Some(Kind::UserId(id)) => fields.user_id("subject.user_id", id).map(Subject::User),
+        Some(Kind::UserId(id)) => {
+            fields.user_id("subject.user_id", &id, &IdRules::WIDEST).map(Subject::User)
+        }
         Some(Kind::GroupId(id)) => {
-            fields.check("subject.group_id", GroupId::try_from(id)).map(Subject::Group)
+            fields.group_id("subject.group_id", &id, &IdRules::WIDEST).map(Subject::Group)
         }
         None => {
             fields.wrong("subject", "must be one of app, user_id, group_id");
@@ -267,3 +281,7 @@ pub fn usage(request: pb::GetUsageRequest) -> Result<(AppId, Subject), Invalid> 
     let value = app.zip(subject);
     fields.finish(value)
 }
+
+#[cfg(test)]
+#[path = "request_tests.rs"]
+mod tests;

@@ -19,8 +19,14 @@ use super::pb::apply_request::Operation;
 const STREAM_ANSWERS_MAX_BYTES: usize = 2 * 1024 * 1024;
 /// Bytes of an operation beside its ids: its task, and an answer's frame.
 const OPERATION_BYTES: usize = 1024;
-/// Bytes of a denied id in an answer: reason, limit, sentence and offer.
+/// Bytes of a denied id in an answer: reason, limit, sentence and offer, with ids of up to
+/// [`SHORT_ID_BYTES`].
 const ANSWER_BYTES_PER_ID: usize = 512;
+/// Bytes of an id that are part of [`ANSWER_BYTES_PER_ID`].
+const SHORT_ID_BYTES: usize = 48;
+/// How often an answer repeats a user or group for one denied id: the subject and the sentence of
+/// two denials.
+const ID_REPETITIONS: usize = 4;
 /// Bytes of an id in a request that was read, beside its text.
 const BYTES_PER_ID: usize = 48;
 /// Bytes that HTTP/2 may keep of a stream that is not read: its part of the connection's window.
@@ -97,8 +103,10 @@ pub struct Size {
 impl Size {
     /// Returns the size of a request.
     pub fn of(request: &pb::ApplyRequest) -> Self {
-        let (encoded, ids) = (request.encoded_len(), ids(request));
-        let held = OPERATION_BYTES + 2 * encoded + ids * ANSWER_BYTES_PER_ID;
+        let (encoded, (ids, longest)) = (request.encoded_len(), ids(request));
+        let beyond = longest.saturating_sub(SHORT_ID_BYTES);
+        let held =
+            OPERATION_BYTES + 2 * encoded + ids * (ANSWER_BYTES_PER_ID + ID_REPETITIONS * beyond);
         Self { read: 2 * encoded + ids * BYTES_PER_ID, held: held.min(STREAM_ANSWERS_MAX_BYTES) }
     }
 }
@@ -107,16 +115,65 @@ fn units(bytes: usize) -> u32 {
     u32::try_from(bytes).unwrap_or(u32::MAX)
 }
 
-fn ids(request: &pb::ApplyRequest) -> usize {
+/// Returns how many ids the answer of a request can have, and the length of the longest.
+fn ids(request: &pb::ApplyRequest) -> (usize, usize) {
+    let longest = |ids: &[String]| ids.iter().map(String::len).max().unwrap_or(0);
+    let list = |of: &str, ids: &[String]| (ids.len(), longest(ids).max(of.len()));
     match &request.operation {
-        Some(Operation::CreateAccounts(it)) => it.user_ids.len(),
-        Some(Operation::DeleteAccounts(it)) => it.user_ids.len(),
-        Some(Operation::AddFriends(it)) => it.friend_ids.len(),
-        Some(Operation::RemoveFriends(it)) => it.friend_ids.len(),
-        Some(Operation::CreateGroup(it)) => it.member_ids.len() + 1,
-        Some(Operation::JoinGroup(it)) => it.user_ids.len(),
-        Some(Operation::LeaveGroup(it)) => it.user_ids.len(),
-        Some(Operation::RecordLogins(it)) => it.logins.len(),
-        _ => 1,
+        Some(Operation::CreateAccounts(it)) => list("", &it.user_ids),
+        Some(Operation::DeleteAccounts(it)) => list("", &it.user_ids),
+        Some(Operation::AddFriends(it)) => list(&it.user_id, &it.friend_ids),
+        Some(Operation::RemoveFriends(it)) => list(&it.user_id, &it.friend_ids),
+        Some(Operation::CreateGroup(it)) => {
+            let (members, longest) = list(&it.group_id, &it.member_ids);
+            (members + 1, longest.max(it.owner_id.as_ref().map_or(0, String::len)))
+        }
+        Some(Operation::JoinGroup(it)) => list(&it.group_id, &it.user_ids),
+        Some(Operation::LeaveGroup(it)) => list(&it.group_id, &it.user_ids),
+        Some(Operation::RecordLogins(it)) => (it.logins.len(), 0),
+        _ => (1, 0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn denied(id: &str, group: &str) -> pb::Result {
+        let denial = |kind| {
+            let subject = pb::Subject { kind: Some(kind) };
+            let id = id.max(group);
+            pb::Denial {
+                reason: i32::MAX,
+                limit_id: "groups_per_app/AVChatRoom".to_owned(),
+                subject: Some(subject),
+                used: u64::MAX,
+                limit: u64::MAX,
+                requested: u64::MAX,
+                message: format!("group \"{id}\" has {0} of at most {0} members", u64::MAX),
+                im_error_code: i32::MAX,
+                ..pb::Denial::default()
+            }
+        };
+        let denials = vec![
+            denial(pb::subject::Kind::UserId(id.to_owned())),
+            denial(pb::subject::Kind::GroupId(group.to_owned())),
+        ];
+        pb::Result { id: id.to_owned(), outcome: i32::MAX, denials }
+    }
+
+    #[test]
+    fn the_reservation_fits_denials_of_the_longest_ids() {
+        for length in [1, 48, 49, 255] {
+            let (group, user) = ("g".repeat(length), "u".repeat(length));
+            let user_ids = vec![user.clone(); 500];
+            let results = user_ids.iter().map(|id| denied(id, &group)).collect();
+            let join = pb::JoinGroupRequest { group_id: group, user_ids, ..Default::default() };
+            let answer = pb::JoinGroupResponse { results, decision: None }.encoded_len();
+            let operation = Some(Operation::JoinGroup(join));
+            let request = pb::ApplyRequest { operation, ..Default::default() };
+            let held = Size::of(&request).held;
+            assert!(held >= answer, "{length}: {held} for an answer of {answer}");
+        }
     }
 }

@@ -9,7 +9,7 @@ use tonic_types::QuotaViolation;
 
 use super::error_reason::ErrorReason;
 use super::error_reply::ErrorReply;
-use super::fields::Invalid;
+use super::fields::{Invalid, VIOLATIONS_MAX_BYTES};
 use crate::access::ForceRefused;
 use crate::domain::decision::{Outcome, Subject};
 use crate::domain::id::AppId;
@@ -204,7 +204,13 @@ pub fn of_denial(app: &AppId, decision: &Decision) -> Option<Status> {
     let quota_violation = |denial: &Denial| {
         QuotaViolation::new(quota_subject(app, &denial.violation.subject), denial.message.clone())
     };
+    let mut listed_bytes = 0;
     let violations = denials().take(QUOTA_VIOLATIONS_MAX).map(quota_violation);
+    let violations = violations.enumerate().take_while(|(index, violation)| {
+        listed_bytes += violation.subject.len() + violation.description.len();
+        *index == 0 || listed_bytes <= VIOLATIONS_MAX_BYTES
+    });
+    let violations = violations.map(|(_, violation)| violation);
     let reply = ErrorReply::new(violation.reason.into(), &first.message)
         .with("limit_id", &violation.limit_id)
         .with("used", violation.used)

@@ -228,6 +228,14 @@ mod tests {
                 },
                 r#"{"create_group":{"group":"@TGS#1","group_type":"Public","owner":null,"members":["a","b"],"max_members":9}}}"#,
             ),
+            (
+                Operation::LeaveGroup {
+                    group: GroupId::try_from("!r\"\\:matrix.example.org").expect("an id"),
+                    users: vec![user("张三"), user("\u{1f468}\u{200d}\u{1f469}")],
+                },
+                "{\"leave_group\":{\"group\":\"!r\\\"\\\\:matrix.example.org\",\
+                 \"users\":[\"张三\",\"\u{1f468}\u{200d}\u{1f469}\"]}}}",
+            ),
             (Operation::DissolveGroup { group }, r#"{"dissolve_group":{"group":"@TGS#1"}}}"#),
             (Operation::DeleteAccount { user: user("a") }, r#"{"delete_account":{"user":"a"}}}"#),
         ] {

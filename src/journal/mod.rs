@@ -292,6 +292,23 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn entries_of_the_longest_ids_are_read_back() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (journal, _) = Journal::open(folder.path()).expect("opens");
+        let longest = ["u".repeat(255), "三".repeat(85)];
+        for user in &longest {
+            append(&journal, user).await;
+        }
+        journal.close().await;
+        drop(journal);
+
+        let (journal, opened) = Journal::open(folder.path()).expect("opens");
+        let entries: Vec<_> = opened.into_iter().map(|it| it.entry).collect();
+        assert_eq!(entries, longest.map(|user| entry(&user)));
+        journal.close().await;
+    }
+
+    #[tokio::test]
     async fn entries_of_an_earlier_generation_are_set_aside_and_kept() {
         let folder = tempfile::tempdir().expect("a folder");
         let (journal, _) = Journal::open(folder.path()).expect("opens");

@@ -106,7 +106,7 @@ macro_rules! stamp {
                 a_thousand_friends_at_once
                 a_large_check_counts_its_own_takes
                 a_large_check_of_untracked_members_admits_a_repeated_one_again
-                ids_of_any_printable_bytes_are_distinct
+                ids_of_any_characters_are_distinct
             }
             reconcile {
                 differences_are_found_on_either_side

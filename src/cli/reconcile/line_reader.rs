@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use super::export::Format;
 use crate::cli::error::Error;
 
-/// Longest line of a CSV file: ten times the longest ids and names in quotes, with each quote in
+/// Longest line of a CSV file: three times the longest ids and names in quotes, with each quote in
 /// them doubled.
 const ROW_MAX_BYTES: usize = 4096;
-/// Longest line of JSON: fits 20,000 ids of 32 bytes, each byte escaped as `\u0041`.
-const DOCUMENT_MAX_BYTES: usize = 4 * 1024 * 1024;
+/// Longest line of JSON: fits 20,000 ids of 255 bytes, each byte escaped as `\u0041`.
+const DOCUMENT_MAX_BYTES: usize = 32 * 1024 * 1024;
 /// UTF-8 byte order mark, which some programs write at the beginning of a text.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 

@@ -1,4 +1,6 @@
 //! Validation of ids, names and numbers of an export; errors begin with the field's name.
+//!
+//! Ids are checked by the widest rules of any catalog; the sidecar checks those of its own.
 
 use std::collections::HashMap;
 

@@ -257,6 +257,8 @@ impl AdminService {
         // The store does not keep these parts: each sidecar uses its own.
         let catalog = Catalog {
             failure: loaded.failure.clone(),
+            unknown_apps: loaded.unknown_apps,
+            ids: loaded.ids,
             batch: loaded.batch,
             im_codes: loaded.im_codes,
             ..Catalog::clone(stored)

@@ -5,6 +5,7 @@ use tonic::{Request, Status};
 use crate::access::Role;
 use crate::domain::audit::Actor;
 use crate::domain::id::{AppId, GroupId, RequestId};
+use crate::domain::id_rules::IdRules;
 use crate::domain::purchase::Order;
 use crate::engine::admin::{
     Activation, Change, ChangeKind, EntryFilter, PreviewChange, PreviewRequest,
@@ -198,7 +199,8 @@ pub fn preview(it: pb::PreviewEntitlementRequest) -> Result<(AppId, PreviewReque
     let mut fields = Fields::default();
     let app = fields.app_id(it.app_id);
     let at = instant(&mut fields, "at", it.at);
-    let users = fields.user_ids("user_ids", &it.user_ids, 0..=PREVIEWED_MAX, None);
+    let users =
+        fields.user_ids("user_ids", &it.user_ids, &IdRules::WIDEST, 0..=PREVIEWED_MAX, None);
     let groups = groups(&mut fields, &it.group_ids);
     let change = it.change.and_then(|change| previewed(&mut fields, change));
     let everybody = it.everybody;
@@ -239,8 +241,9 @@ fn groups(fields: &mut Fields, ids: &[String]) -> Option<Vec<GroupId>> {
         fields.wrong("group_ids", format!("must have 0-{PREVIEWED_MAX} entries, not {count}"));
         return None;
     }
-    let groups = ids.iter().enumerate().map(|(index, id)| {
-        fields.check(&format!("group_ids[{index}]"), GroupId::try_from(id.as_str()))
-    });
+    let groups = ids
+        .iter()
+        .enumerate()
+        .map(|(index, id)| fields.group_id(&format!("group_ids[{index}]"), id, &IdRules::WIDEST));
     groups.collect::<Vec<_>>().into_iter().collect()
 }

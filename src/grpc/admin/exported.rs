@@ -5,7 +5,8 @@ use std::time::Duration;
 use tonic::Status;
 
 use crate::domain::catalog::Catalog;
-use crate::domain::id::{AppId, GroupId, UserId};
+use crate::domain::id::{AppId, UserId};
+use crate::domain::id_rules::IdRules;
 use crate::engine::admin::reconcile::{Begin, Done, ExportedGroup, LIST_MAX, Part, Reconciliation};
 use crate::grpc::fields::{Fields, instant};
 use crate::grpc::pb;
@@ -67,13 +68,15 @@ pub fn begin(it: pb::ReconcileBegin) -> Result<Begin, Status> {
     fields.finish(value).map_err(of_invalid)
 }
 
-/// Checks a part of the export.
+/// Checks a part of the export: by the catalog's rules of ids if its facts may be added, and by the
+/// widest if they are only compared.
 pub fn part(
     it: pb::ReconcileFacts,
     catalog: &Catalog,
     reconciliation: &Reconciliation,
 ) -> Result<Part, Status> {
     let mut fields = Fields::default();
+    let rules = if reconciliation.adds() { catalog.ids } else { IdRules::WIDEST };
     size(&mut fields, &it);
     let all = [
         (Section::Accounts, "account_user_ids", it.account_user_ids.len()),
@@ -88,22 +91,23 @@ pub fn part(
             fields.wrong(field, format!("must be empty: begin has no has_{}", section.name()));
         }
     }
-    let accounts = users(&mut fields, "account_user_ids", it.account_user_ids);
+    let accounts = users(&mut fields, "account_user_ids", it.account_user_ids, &rules);
     let mut friends = Vec::with_capacity(it.friends.len());
     for (index, it) in it.friends.into_iter().enumerate() {
-        friends.extend(list(&mut fields, index, it));
+        friends.extend(list(&mut fields, &rules, index, it));
     }
     let mut groups = Vec::with_capacity(it.groups.len());
     for (index, it) in it.groups.into_iter().enumerate() {
-        groups.extend(group(&mut fields, catalog, index, it));
+        groups.extend(group(&mut fields, catalog, &rules, index, it));
     }
+    let any = &IdRules::WIDEST;
     let done = Done {
-        accounts: users(&mut fields, "done_account_user_ids", it.done_account_user_ids),
-        friends: users(&mut fields, "done_friends_user_ids", it.done_friends_user_ids),
+        accounts: users(&mut fields, "done_account_user_ids", it.done_account_user_ids, any),
+        friends: users(&mut fields, "done_friends_user_ids", it.done_friends_user_ids, any),
         groups: {
-            let ids = it.done_group_ids.into_iter().enumerate();
-            let group = |(index, id)| {
-                fields.check(&format!("done_group_ids[{index}]"), GroupId::try_from(id))
+            let ids = it.done_group_ids.iter().enumerate();
+            let group = |(index, id): (usize, &String)| {
+                fields.group_id(&format!("done_group_ids[{index}]"), id, any)
             };
             ids.filter_map(group).collect()
         },
@@ -124,10 +128,10 @@ fn size(fields: &mut Fields, it: &pb::ReconcileFacts) {
 }
 
 /// Returns the valid users; the others are recorded as violations.
-fn users(fields: &mut Fields, field: &str, ids: Vec<String>) -> Vec<UserId> {
+fn users(fields: &mut Fields, field: &str, ids: Vec<String>, rules: &IdRules) -> Vec<UserId> {
     let mut users = Vec::with_capacity(ids.len());
     for (index, id) in ids.into_iter().enumerate() {
-        match UserId::try_from(id) {
+        match rules.user(&id) {
             Ok(user) => users.push(user),
             Err(error) => fields.wrong(format!("{field}[{index}]"), error),
         }
@@ -136,12 +140,12 @@ fn users(fields: &mut Fields, field: &str, ids: Vec<String>) -> Vec<UserId> {
 }
 
 /// Checks the users of a list, in which each may be only once.
-fn members(fields: &mut Fields, field: &str, ids: Vec<String>) -> Vec<UserId> {
+fn members(fields: &mut Fields, field: &str, ids: Vec<String>, rules: &IdRules) -> Vec<UserId> {
     if ids.len() > LIST_MAX {
         fields.wrong(field, format!("must have at most {LIST_MAX} entries, not {}", ids.len()));
         return Vec::new();
     }
-    let users = users(fields, field, ids);
+    let users = users(fields, field, ids, rules);
     let mut seen = std::collections::HashSet::with_capacity(users.len());
     for (index, user) in users.iter().enumerate() {
         if !seen.insert(user) {
@@ -153,12 +157,13 @@ fn members(fields: &mut Fields, field: &str, ids: Vec<String>) -> Vec<UserId> {
 
 fn list(
     fields: &mut Fields,
+    rules: &IdRules,
     index: usize,
     it: pb::ExportedFriends,
 ) -> Option<(UserId, Vec<UserId>)> {
-    let user = fields.user_id(&format!("friends[{index}].user_id"), it.user_id);
+    let user = fields.user_id(&format!("friends[{index}].user_id"), &it.user_id, rules);
     let field = format!("friends[{index}].friend_ids");
-    let friends = members(fields, &field, it.friend_ids);
+    let friends = members(fields, &field, it.friend_ids, rules);
     let user = user?;
     if friends.contains(&user) {
         fields.wrong(field, format!("must not have the user \"{user}\" themselves"));
@@ -169,12 +174,13 @@ fn list(
 fn group(
     fields: &mut Fields,
     catalog: &Catalog,
+    rules: &IdRules,
     index: usize,
     it: pb::ExportedGroup,
 ) -> Option<ExportedGroup> {
     let at = format!("groups[{index}]");
-    let group = fields.check(&format!("{at}.group_id"), GroupId::try_from(it.group_id));
-    let members = members(fields, &format!("{at}.member_ids"), it.member_ids);
+    let group = fields.group_id(&format!("{at}.group_id"), &it.group_id, rules);
+    let members = members(fields, &format!("{at}.member_ids"), it.member_ids, rules);
     let kind = fields.group_type(&format!("{at}.type"), &it.r#type, catalog).cloned();
     let max_members = it.max_members.map(|max| (max > 0).then_some(max));
     let (group, kind) = (group?, kind?);

@@ -16,7 +16,7 @@ use super::fields::Fields;
 use super::pb::admin_service_server::{AdminService, AdminServiceServer};
 use super::permits::Permits;
 use super::status::{of_invalid, of_shutdown};
-use super::{REQUEST_MAX_BYTES, pb};
+use super::{RECONCILE_MAX_BYTES, pb};
 use crate::access::Role;
 use crate::domain::id::AppId;
 use crate::engine::admin::{
@@ -101,7 +101,8 @@ impl AdminApi {
     /// Makes a gRPC service of it.
     #[must_use]
     pub fn into_service(self) -> AdminServiceServer<Self> {
-        AdminServiceServer::new(self).max_decoding_message_size(REQUEST_MAX_BYTES)
+        // The codec bounds the requests of the other calls.
+        AdminServiceServer::new(self).max_decoding_message_size(RECONCILE_MAX_BYTES)
     }
 
     /// Carries out a requested change. Returns the purchase that it made or refunded, the app after

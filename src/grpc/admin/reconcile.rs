@@ -5,10 +5,12 @@
 //! answers to the earlier parts, whose repairs remain. So does a caller who loses the right to
 //! reconcile.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::stream::{FuturesOrdered, StreamExt as _};
+use prost::Message as _;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
@@ -37,10 +39,14 @@ use crate::store::StoreError;
 /// Parts of one stream that are compared concurrently. A durable commit of the embedded store
 /// contains them all: the more rows it writes, the more of them share a page.
 const IN_FLIGHT_MAX: usize = 64;
+/// Bytes of the parts of one stream that are compared concurrently beyond which no further one is
+/// read.
+const IN_FLIGHT_MAX_BYTES: usize = 8 * 1024 * 1024;
 /// Facts and messages that are read in one slice.
 const READ_MAX: usize = 4096;
-/// Most answers that wait for a caller who does not read them.
-const ANSWERS_MAX: usize = 16;
+/// Most answers that wait for a caller who does not read them: each may repeat the longest id of a
+/// group in every one of its differences.
+const ANSWERS_MAX: usize = 4;
 /// A stream without messages for this time, and without an answer due, is ended.
 const IDLE_MAX: Duration = Duration::from_secs(300);
 
@@ -130,17 +136,19 @@ impl Stream {
         answers: &Sender,
     ) -> Result<(), Status> {
         let mut in_flight = FuturesOrdered::new();
+        let mut lengths = Lengths::default();
         let mut answered = Ok(());
         let mut slice = Slice::default();
         let end = loop {
             tokio::select! {
                 Some(found) = in_flight.next(), if !in_flight.is_empty() => {
+                    lengths.pop();
                     answered = answer_part(answers, found).await;
                     if answered.is_err() {
                         break Ok(());
                     }
                 }
-                part = self.next(), if in_flight.len() < IN_FLIGHT_MAX => {
+                part = self.next(), if lengths.have_room() => {
                     let facts = match part {
                         Ok(Some(Part::Facts(facts))) => facts,
                         Ok(Some(Part::End(_))) => break Ok(()),
@@ -153,6 +161,7 @@ impl Stream {
                     if slice.is_full_with(&facts) {
                         self.administration.pace().next_slice().await;
                     }
+                    lengths.push(facts.encoded_len());
                     match exported::part(facts, &self.administration.catalog(), reconciliation) {
                         Ok(part) => in_flight.push_back(compare_part(reconciliation.clone(), part)),
                         Err(status) => break Err(status),
@@ -190,6 +199,28 @@ impl Stream {
     fn check_may_continue(&self) -> Result<(), Status> {
         self.authorization.check()?;
         if self.shutdown.is_cancelled() { Err(shutting_down()) } else { Ok(()) }
+    }
+}
+
+/// Lengths of the messages in flight, in their order.
+#[derive(Default)]
+struct Lengths {
+    each: VecDeque<usize>,
+    total: usize,
+}
+
+impl Lengths {
+    fn have_room(&self) -> bool {
+        self.each.len() < IN_FLIGHT_MAX && self.total < IN_FLIGHT_MAX_BYTES
+    }
+
+    fn push(&mut self, bytes: usize) {
+        self.each.push_back(bytes);
+        self.total += bytes;
+    }
+
+    fn pop(&mut self) {
+        self.total -= self.each.pop_front().unwrap_or(0);
     }
 }
 

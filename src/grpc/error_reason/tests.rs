@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use super::*;
 
 const HEADING: &str = "## Errors and their reasons";
-/// Files that may make statuses: those with details, and those of the library.
-const MAY_MAKE_STATUSES: [&str; 1] = ["src/grpc/error_reply.rs"];
+/// Files that may make statuses: those with details, and those of the library or in its form.
+const MAY_MAKE_STATUSES: [&str; 2] = ["src/grpc/error_reply.rs", "src/grpc/codec.rs"];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

@@ -3,7 +3,7 @@
 use std::fmt::Display;
 
 use crate::domain::catalog::Catalog;
-use crate::domain::id::{Name, UserId};
+use crate::domain::id::Name;
 use crate::domain::metering::{Login, Sample};
 use crate::domain::time::Timestamp;
 use crate::engine::Engine;
@@ -23,11 +23,11 @@ pub async fn logins(
     request: pb::RecordLoginsRequest,
     deadline: Deadline,
 ) -> Result<pb::RecordLoginsResponse, Failure> {
+    let catalog = engine.catalog();
     let mut fields = Fields::default();
     let app = fields.app_id(request.app_id);
     let logins = each(&mut fields, "logins", request.logins, |fields, name, login| {
-        let user = UserId::try_from(login.user_id);
-        let user = fields.check(&format!("{name}.user_id"), user);
+        let user = fields.user_id(&format!("{name}.user_id"), &login.user_id, &catalog.ids);
         let at = at(fields, name, login.at);
         Some(Login { user: user?, at: at? })
     });

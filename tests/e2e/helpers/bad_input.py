@@ -13,8 +13,12 @@ from app import names
 from stubs import admin_pb, common_pb, quota_pb
 
 APP_IDS = ["", "a" * 65, "应用", "a\x00b", "a/b", "a b", "{a}", "a:b"]
-USER_IDS = ["", "u" * 33, "用户", "é", "a\nb", "\x00", "\x7f", "\x1f"]
-GROUP_IDS = ["", "g" * 49, "群", "a\tb", "\x7f"]
+USER_IDS = ["", "u" * 256, "a\nb", "\x00", "\x7f", "\x1f", "\u202e", "户\u2028"]
+GROUP_IDS = ["", "g" * 256, "a\tb", "\x7f", "群\u2066"]
+TAKEN_USER_IDS = [*USER_IDS, "u" * 33, "用户", "é"]
+"""Those that the built-in catalog does not allow; releases and reads accept what others allow."""
+TAKEN_GROUP_IDS = [*GROUP_IDS, "g" * 49, "群"]
+TAKES = ["CreateAccounts", "AddFriends", "CreateGroup", "JoinGroup"]
 REQUEST_IDS = ["", "r" * 65, "é", "a\x1fb", "\x7f"]
 CATALOG_IDS = ["", "no-such-thing", "x" * 1000, "专业版", "a\nb"]
 MODES = [5, 99, -1, 2**31 - 1]
@@ -137,9 +141,15 @@ def _scalars() -> list[Case]:
         case(rpc, field.name, value)
         for rpc in VALID
         for field in request_type(rpc).DESCRIPTOR.fields
-        for value in bad.get(field.name, ())
+        for value in bad_values(rpc, field.name, bad)
         if not field.is_repeated and not is_absent(rpc, field.name, value)
     ]
+
+
+def bad_values(rpc: str, field: str, bad: dict[str, list]) -> list:
+    """The invalid values of a field; of ids, more for takes."""
+    taken = {"user_id": TAKEN_USER_IDS, "owner_id": TAKEN_USER_IDS, "group_id": TAKEN_GROUP_IDS}
+    return {**bad, **(taken if rpc in TAKES else {})}.get(field, [])
 
 
 def is_absent(rpc: str, field: str, value: Any) -> bool:
@@ -167,10 +177,10 @@ def _batches() -> list[Case]:
             cases.append(case(rpc, field, []))
         cases.append(case(rpc, field, names("x", most + 1), code=code))
         cases.append(case(rpc, field, names("x", most * 3), code=code))
-        for bad in USER_IDS:
+        for bad in TAKEN_USER_IDS if rpc in TAKES else USER_IDS:
             cases.append(case(rpc, field, ["a", "b", "c", bad, "d"], f"{field}[3]"))
         cases.append(
-            Case(rpc, (f"{field}[0]", f"{field}[2]"), ((field, ["", "ok", "x" * 33]),))
+            Case(rpc, (f"{field}[0]", f"{field}[2]"), ((field, ["", "ok", "x" * 256]),))
         )
     return cases
 
@@ -219,7 +229,7 @@ def _several_at_once() -> list[Case]:
     def all_wrong(rpc: str, *named: str, **changes: Any) -> Case:
         return Case(rpc, named, tuple(changes.items()))
 
-    two = ["ok", "用户"]
+    two = ["ok", "用\n户"]
     return [
         all_wrong("CreateAccounts", "app_id", "user_ids[1]", "mode",
                   app_id="", user_ids=two, mode=9),

@@ -149,7 +149,7 @@ def again(export: Export, form: str) -> Bad:
 
 def long_id(export: Export, form: str) -> Bad:
     """Has an id with too many bytes."""
-    export.random.choice(export.subjects)["id"] = "x" * export.random.randint(49, 300)
+    export.random.choice(export.subjects)["id"] = "x" * export.random.randint(256, 600)
     return Bad(text(export.lines(form)), 0, "bytes long, not")
 
 

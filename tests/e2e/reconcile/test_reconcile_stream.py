@@ -101,7 +101,7 @@ FACTS = {
     "groups[0].member_ids": {"groups": [group(member_ids=names("u", 20_001))]},
     "groups[0].max_members": {"groups": [group(group_type="AVChatRoom", max_members=7)]},
     "done_account_user_ids[0]": {"done_account_user_ids": [""]},
-    "done_friends_user_ids[0]": {"done_friends_user_ids": ["é"]},
+    "done_friends_user_ids[0]": {"done_friends_user_ids": ["\u202e"]},
     "done_group_ids[0]": {"done_group_ids": [""]},
     "facts": {"account_user_ids": names("u", 10_001)},
 }
@@ -111,6 +111,18 @@ FACTS = {
 def test_an_invalid_part_is_refused_by_its_field_and_changes_nothing(untouched, field, fields):
     error = refused(untouched, begin(untouched), facts(**fields), END)
     assert error.code() == INVALID_ARGUMENT and list(bad_fields(error)) == [field]
+
+
+def test_a_message_beyond_a_megabyte_may_have_long_ids_and_not_many_short_ones(untouched):
+    first = begin(untouched, mode=pb.RECONCILE_MODE_COMPARE)
+    long = facts(account_user_ids=names("u" * 240, 10_000))
+    assert long.ByteSize() > 2_000_000
+    assert reconcile(untouched, first, long, END)[-1].finished
+    for short in [facts(account_user_ids=["u"] * 400_000), facts(groups=[pb.ExportedGroup()] * 600_000),
+                  facts(friends=[friends("", *[""] * 600_000)])]:
+        assert 1_000_000 < short.ByteSize() < 1_300_000
+        error = refused(untouched, first, short, END)
+        assert error.code() == grpc.StatusCode.OUT_OF_RANGE
 
 
 @pytest.mark.parametrize("section", ["accounts", "friends", "groups"])

@@ -7,6 +7,7 @@ use imquota::domain::catalog::{AfterGrace, Batch, UnknownApps, Validity};
 use imquota::domain::decision::Reason;
 use imquota::domain::failure_policy::{Budget, FailMode, FailModes, FailurePolicy};
 use imquota::domain::id::{AppId, Name, RequestId};
+use imquota::domain::id_rules::{IdCharset, IdRules};
 use imquota::domain::limit::Limit::{Finite, Unlimited};
 use imquota::domain::limit::{Limit, LimitId};
 use imquota::domain::limits::LimitKind;
@@ -103,6 +104,34 @@ fn unknown_apps_have_bounds_even_with_a_catalog_of_the_previous_version() {
         let problems = parse(&text).expect_err("wrong").to_string();
         assert!(problems.contains(reported), "{problems}");
     }
+}
+
+#[test]
+fn a_catalog_widens_the_rules_of_ids() {
+    let published = IdRules { user_max_bytes: 32, group_max_bytes: 48, charset: IdCharset::Ascii };
+    assert_eq!(builtin().ids, published);
+    assert_eq!(parse(SMALL).expect("a catalog").ids, published);
+    let widest = "user_max_bytes = 255, group_max_bytes = 254, charset = 'utf8'";
+    let text = SMALL.replacen("groups = {", &format!("ids = {{ {widest} }}\ngroups = {{"), 1);
+    let found = parse(&text).expect("a catalog").ids;
+    let expected = IdRules { user_max_bytes: 255, group_max_bytes: 254, charset: IdCharset::Utf8 };
+    assert_eq!(found, expected);
+    for (from, to, reported) in [
+        ("= 255", "= 256", "ids.user_max_bytes: must be a whole number from 1 to 255, not 256"),
+        ("= 254", "= 0", "ids.group_max_bytes: must be a whole number from 1 to 255, not 0"),
+        ("'utf8'", "'UTF-8'", "ids.charset: must be \"ascii\" or \"utf8\", not \"UTF-8\""),
+        (", charset = 'utf8'", "", "ids: \"charset\" is missing"),
+        ("charset", "chars", "ids.chars: unknown key"),
+        ("members_max = 1", "members_max = 3876", "batch.members_max: must be at most 3875 with"),
+        ("friends_max = 1", "friends_max = 9999", "user ids of 255 bytes, so that a request"),
+    ] {
+        let wrong = text.replacen(from, to, 1);
+        assert_ne!(wrong, text, "{from}");
+        let problems = parse(&wrong).expect_err(to).to_string();
+        assert!(problems.contains(reported), "{problems}");
+    }
+    let largest = text.replacen("members_max = 1", "members_max = 3875", 1);
+    assert_eq!(parse(&largest).expect("a catalog").batch.members_max, 3875);
 }
 
 #[test]

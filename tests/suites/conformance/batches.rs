@@ -179,9 +179,23 @@ const ODD: &[&str] = &[
     "0123456789abcdef",
     "~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~",
     "~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~ ",
+    "123e4567-e89b-12d3-a456-426614174000",
+    "@ann:matrix.example.org",
+    "ann@xmpp.example.org/phone",
+    "张三",
+    "张",
+    "caf\u{e9}",
+    "cafe\u{301}",
+    "\u{a0}",
+    "\u{10ffff}",
+    LONGEST,
 ];
 
-pub async fn ids_of_any_printable_bytes_are_distinct(app: App) {
+/// 255 bytes.
+const LONGEST: &str = "长长长长长长长长长长长长长长长长长长长长长长长长长长长长长长长长长长长长长长长\
+    长长长长长长长长长长长长长长长长长长长长长长长长长长长长长长长长长长长长长长长长长长长长长长";
+
+pub async fn ids_of_any_characters_are_distinct(app: App) {
     let app = app.roomy().await;
     let count = ODD.len();
     assert_eq!(ODD.iter().collect::<BTreeSet<_>>().len(), count, "all different");
@@ -197,7 +211,8 @@ pub async fn ids_of_any_printable_bytes_are_distinct(app: App) {
         (join("{g}", ODD), "error: group_not_found"),
     ])
     .await;
-    let longest = ["g".repeat(48), format!("{} ", "{".repeat(47))];
+    assert_eq!(LONGEST.len(), 255);
+    let longest = ["g".repeat(255), format!("{} ", "{".repeat(254))];
     for id in ODD.iter().copied().chain(longest.iter().map(String::as_str)) {
         app.script([(create(id, "Private", "x", &[]), "applied")]).await;
         app.counts([(format!("group {id}").as_str(), "Private 1")]).await;

@@ -297,6 +297,12 @@ impl Reconciliation {
         self.begin.sections.contains(&section)
     }
 
+    /// Returns whether facts that only the export has are added.
+    #[must_use]
+    pub fn adds(&self) -> bool {
+        self.begin.repair != Repair::No
+    }
+
     /// Compares a part of the export.
     pub async fn compare(&self, part: Part) -> Result<Found, ReconcileError> {
         let mut found = Found::default();
