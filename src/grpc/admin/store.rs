@@ -1,5 +1,6 @@
 //! The store's identity, acceptance of a store that lost its facts, and operations set aside then.
 
+use prost::Message as _;
 use tonic::{Request, Status};
 
 use super::AdminApi;
@@ -16,6 +17,8 @@ use crate::proto::timestamp;
 
 /// Hexadecimal digits of a store's id.
 const ID_DIGITS: usize = 32;
+/// Most bytes of the operations of a page, unless one has more: clients accept 4 MiB.
+const PAGE_MAX_BYTES: usize = 3 * 1024 * 1024;
 /// Size of a page without `page_size`.
 const PAGE_DEFAULT: usize = 100;
 const PAGE_MAX: u32 = 1000;
@@ -78,18 +81,63 @@ pub fn page(page_token: &str, page_size: u32, last: u64) -> Result<(u64, usize),
 
 /// Converts operations that were set aside.
 pub fn set_aside(entries: Vec<Numbered>, size: usize) -> pb::ListSetAsideOperationsResponse {
-    let next = entries.last().filter(|_| entries.len() == size);
-    pb::ListSetAsideOperationsResponse {
-        next_page_token: next.map(|(number, _)| number.to_string()).unwrap_or_default(),
-        operations: entries
-            .into_iter()
-            .map(|(number, entry)| pb::SetAsideOperation {
-                number,
-                app_id: entry.app.to_string(),
-                accepted_at: Some(timestamp(entry.at)),
-                operation: entry.operation.name().to_owned(),
-                detail: format!("{:?}", entry.operation),
-            })
-            .collect(),
+    let mut may_have_more = entries.len() == size;
+    let mut operations = Vec::with_capacity(entries.len());
+    let mut bytes = 0;
+    for (number, entry) in entries {
+        let operation = pb::SetAsideOperation {
+            number,
+            app_id: entry.app.to_string(),
+            accepted_at: Some(timestamp(entry.at)),
+            operation: entry.operation.name().to_owned(),
+            detail: format!("{:?}", entry.operation),
+        };
+        bytes += operation.encoded_len();
+        if bytes > PAGE_MAX_BYTES && !operations.is_empty() {
+            may_have_more = true;
+            break;
+        }
+        operations.push(operation);
+    }
+    let next = operations.last().filter(|_| may_have_more).map(|last| last.number.to_string());
+    pb::ListSetAsideOperationsResponse { next_page_token: next.unwrap_or_default(), operations }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::decision::Mode;
+    use crate::domain::id::{AppId, UserId};
+    use crate::domain::time::Timestamp;
+    use crate::journal::Entry;
+    use crate::ledger::Operation;
+
+    fn entries(count: u64, users: usize) -> Vec<Numbered> {
+        let user = |number| UserId::try_from(format!("{number:0255}")).expect("an id");
+        let users: Vec<_> = (0..users).map(user).collect();
+        let app = AppId::try_from("demo").expect("an id");
+        let at = Timestamp::from_millis(7);
+        let operation = Operation::CreateAccounts { users };
+        let entry = Entry { app, mode: Mode::Enforce, at, operation };
+        (1..=count).map(|number| (number, entry.clone())).collect()
+    }
+
+    #[test]
+    fn a_page_ends_before_clients_refuse_it() {
+        for (count, users, size, shown, next) in [
+            (0, 1, 5, 0, ""),
+            (4, 1, 5, 4, ""),
+            (5, 1, 5, 5, "5"),
+            (100, 500, 100, 23, "23"),
+            (100, 500, 200, 23, "23"),
+            (2, 3875, 100, 2, ""),
+            (4, 3875, 100, 3, "3"),
+            (1, 14_000, 100, 1, ""),
+            (2, 14_000, 100, 1, "1"),
+        ] {
+            let page = set_aside(entries(count, users), size);
+            assert!(page.encoded_len() < 4 * 1024 * 1024, "{}", page.encoded_len());
+            assert_eq!((page.operations.len(), page.next_page_token.as_str()), (shown, next));
+        }
     }
 }
