@@ -144,6 +144,7 @@ fn ends_with_a_message(bytes: &[u8]) {
         app_id: "a".to_owned(),
         user_ids: users,
         mode: pb::Mode::Force.into(),
+        all_or_nothing: false,
     };
     let calling = tokio::spawn(async move {
         loop {

@@ -75,6 +75,7 @@ impl Store {
             unknown_app: None,
             fail_fast: false,
             is_replayed: false,
+            all_or_nothing: false,
         };
         Self { ledger: Arc::new(ledger), call }
     }

@@ -201,6 +201,7 @@ fn one(result: &pb::Result) -> &'static str {
         pb::Outcome::AlreadyHeld => "already held",
         pb::Outcome::NotHeld => "not held",
         pb::Outcome::Denied => "denied",
+        pb::Outcome::Aborted => "aborted",
         pb::Outcome::Unspecified => "no outcome",
     }
 }

@@ -128,7 +128,13 @@ fn calls(round: usize, size: &Size) -> Vec<(&'static str, Vec<Operation>)> {
     };
     let join = |group_id: String, user_ids: &[String]| {
         let (user_ids, mode) = (user_ids.to_vec(), pb::Mode::Force.into());
-        Operation::JoinGroup(pb::JoinGroupRequest { app_id: app_id(), group_id, user_ids, mode })
+        Operation::JoinGroup(pb::JoinGroupRequest {
+            app_id: app_id(),
+            group_id,
+            user_ids,
+            mode,
+            all_or_nothing: false,
+        })
     };
     let leave = |group_id: String, user_ids| {
         Operation::LeaveGroup(pb::LeaveGroupRequest { app_id: app_id(), group_id, user_ids })

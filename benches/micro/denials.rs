@@ -85,6 +85,7 @@ async fn deny(engine: &Engine, denied: &mut usize) -> Duration {
     let request = Request {
         app: AppId::try_from("demo").expect("an id"),
         mode: Mode::Enforce,
+        all_or_nothing: false,
         deadline: Timestamp::MAX,
         operation: Operation::AddFriends { user, friends, one_way: false },
     };

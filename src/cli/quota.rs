@@ -184,6 +184,9 @@ struct Take {
     /// Enforcement mode
     #[arg(long, value_enum, default_value_t = Mode::Enforce)]
     mode: Mode,
+    /// Take all of them or, if any is denied, none
+    #[arg(long)]
+    all_or_nothing: bool,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -217,7 +220,8 @@ pub async fn run(args: Quota) -> Result<Exit, Error> {
     match args.command {
         QuotaCommand::CreateAccounts { users, take } => {
             let (app_id, user_ids) = (users.app, users.members.ids);
-            let request = pb::CreateAccountsRequest { app_id, user_ids, mode: take.mode() };
+            let (mode, all_or_nothing) = (take.mode(), take.all_or_nothing);
+            let request = pb::CreateAccountsRequest { app_id, user_ids, mode, all_or_nothing };
             session.finish(client.create_accounts(session.request(request)).await)
         }
         QuotaCommand::DeleteAccounts { users } => {
@@ -227,8 +231,14 @@ pub async fn run(args: Quota) -> Result<Exit, Error> {
         }
         QuotaCommand::AddFriends { friends, take } => {
             let Friends { app: app_id, user: user_id, one_way, ids: friend_ids } = friends;
-            let mode = take.mode();
-            let request = pb::AddFriendsRequest { app_id, user_id, friend_ids, one_way, mode };
+            let request = pb::AddFriendsRequest {
+                app_id,
+                user_id,
+                friend_ids,
+                one_way,
+                mode: take.mode(),
+                all_or_nothing: take.all_or_nothing,
+            };
             session.finish(client.add_friends(session.request(request)).await)
         }
         QuotaCommand::RemoveFriends { friends } => {
@@ -247,8 +257,8 @@ pub async fn run(args: Quota) -> Result<Exit, Error> {
         }
         QuotaCommand::JoinGroup { group: Group { app, group }, members, take } => {
             let (app_id, group_id, user_ids) = (app, group, members.ids);
-            let mode = take.mode();
-            let request = pb::JoinGroupRequest { app_id, group_id, user_ids, mode };
+            let (mode, all_or_nothing) = (take.mode(), take.all_or_nothing);
+            let request = pb::JoinGroupRequest { app_id, group_id, user_ids, mode, all_or_nothing };
             session.finish(client.join_group(session.request(request)).await)
         }
         QuotaCommand::LeaveGroup { group: Group { app, group }, members } => {
@@ -274,6 +284,7 @@ impl From<NewGroup> for pb::CreateGroupRequest {
             max_members: new.max_members,
             group_id_allocated_by_im: new.allocated_by_im,
             mode: new.take.mode(),
+            all_or_nothing: new.take.all_or_nothing,
         }
     }
 }

@@ -52,6 +52,8 @@ pub enum Outcome {
     NotHeld,
     /// Denied; nothing was written.
     Denied,
+    /// Part of a whole batch of which another subject is denied; nothing was written.
+    Aborted,
 }
 
 /// The subject of a count.
@@ -163,6 +165,25 @@ impl<T> ItemResult<T> {
     pub fn denied(&self) -> bool {
         self.outcome == Outcome::Denied
     }
+
+    /// Returns whether the item was denied, or aborted for the denial of another one.
+    #[must_use]
+    pub fn refused(&self) -> bool {
+        matches!(self.outcome, Outcome::Denied | Outcome::Aborted)
+    }
+}
+
+/// Aborts a whole batch if any of these results is a denial; returns whether it is aborted.
+pub fn abort_if_denied<'a, T: 'a>(
+    results: impl IntoIterator<Item = &'a mut ItemResult<T>>,
+) -> bool {
+    let mut results: Vec<_> = results.into_iter().collect();
+    let is_aborted = results.iter().any(|result| result.denied());
+    if is_aborted {
+        let applied = results.iter_mut().filter(|result| result.outcome == Outcome::Applied);
+        applied.for_each(|result| result.outcome = Outcome::Aborted);
+    }
+    is_aborted
 }
 
 impl ItemResult<Violation> {

@@ -81,6 +81,8 @@ pub struct Request {
     pub app: AppId,
     /// Mode in which operations that take are carried out.
     pub mode: Mode,
+    /// True if a take is a whole batch, which writes nothing if any subject is denied.
+    pub all_or_nothing: bool,
     /// Instant after which the response is useless.
     pub deadline: Timestamp,
     /// The operation.
@@ -287,10 +289,12 @@ impl Engine {
         request: Request,
         how: impl FnOnce(Call) -> Call,
     ) -> Result<Decision, LedgerError> {
-        let Request { app, mode, deadline, operation } = request;
+        let Request { app, mode, all_or_nothing, deadline, operation } = request;
         let span = trace::of_store("apply", &app);
         let (call, catalog) = self.call(app, mode, deadline);
-        let work = self.ledger.apply(how(call), operation);
+        // A batch of one subject is whole by itself.
+        let all_or_nothing = all_or_nothing && operation.subjects_len() > 1;
+        let work = self.ledger.apply(how(Call { all_or_nothing, ..call }), operation);
         let answer = self.measured_in(span, "apply", work).await?;
         Ok(Decision::new(&catalog, answer))
     }
@@ -306,7 +310,8 @@ impl Engine {
     ) -> Result<Decision, LedgerError> {
         let delete = |user| {
             let operation = Operation::DeleteAccount { user };
-            self.apply(Request { app: app.clone(), mode: Mode::Enforce, deadline, operation })
+            let (app, mode) = (app.clone(), Mode::Enforce);
+            self.apply(Request { app, mode, all_or_nothing: false, deadline, operation })
         };
         // The state that one deletion leaves for the next must not depend on which is faster.
         let concurrent = if self.ledger.keeps_order() { DELETIONS_MAX } else { 1 };
@@ -390,6 +395,7 @@ impl Engine {
             unknown_app,
             fail_fast: false,
             is_replayed: false,
+            all_or_nothing: false,
         };
         (call, catalog)
     }
@@ -441,10 +447,10 @@ impl Decision {
         self.whole.iter().chain(&self.items)
     }
 
-    /// Returns whether everything was denied.
+    /// Returns whether everything was denied, or aborted for a denial.
     #[must_use]
     pub fn denied(&self) -> bool {
         let mut results = self.results().peekable();
-        results.peek().is_some() && results.all(|result| result.outcome == Outcome::Denied)
+        results.peek().is_some() && results.all(ItemResult::refused)
     }
 }

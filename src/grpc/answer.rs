@@ -141,6 +141,7 @@ fn result(id: String, item: ItemResult<Denial>) -> pb::Result {
         Outcome::AlreadyHeld => pb::Outcome::AlreadyHeld,
         Outcome::NotHeld => pb::Outcome::NotHeld,
         Outcome::Denied => pb::Outcome::Denied,
+        Outcome::Aborted => pb::Outcome::Aborted,
     };
     let denials = item.violations.into_iter().map(denial).collect();
     pb::Result { id, outcome: outcome.into(), denials }

@@ -85,13 +85,15 @@ impl QuotaApi {
         deadline: Deadline,
         may_force: impl FnOnce() -> Result<(), ForceRefused>,
     ) -> Result<(Decision, Ids), Failure> {
-        let Checked { app, mode, action, ids } = checked;
+        let Checked { app, mode, all_or_nothing, action, ids } = checked;
         if mode == Mode::Force {
             may_force()?;
         }
         let decision = match action {
             Action::Operation(operation) => {
-                let request = engine::Request { app, mode, deadline: deadline.at, operation };
+                let at = deadline.at;
+                let request =
+                    engine::Request { app, mode, all_or_nothing, deadline: at, operation };
                 by(&self.engine, deadline, self.engine.apply(request)).await?
             }
             Action::DeleteAccounts(users) => {

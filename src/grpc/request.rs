@@ -1,5 +1,7 @@
 //! Requests from protobuf to the domain, checked field by field.
 
+use std::ops::RangeInclusive;
+
 use super::fields::{Fields, Invalid};
 use super::pb;
 use crate::domain::catalog::Catalog;
@@ -7,7 +9,7 @@ use crate::domain::decision::{Mode, Subject};
 use crate::domain::group_type::GroupType;
 use crate::domain::id::{AppId, UserId};
 use crate::domain::id_rules::IdRules;
-use crate::ledger::Operation;
+use crate::ledger::{Operation, WHOLE_BATCH_MAX};
 
 /// The change that a request asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +27,8 @@ pub struct Checked {
     pub app: AppId,
     /// Mode of takes.
     pub mode: Mode,
+    /// True if a take is a whole batch.
+    pub all_or_nothing: bool,
     /// The change to make.
     pub action: Action,
     /// The ids of the response's results, as the request gave them.
@@ -54,18 +58,32 @@ fn checked(
     whole: String,
     items: Vec<String>,
 ) -> Checked {
-    Checked { app, mode, action: Action::Operation(operation), ids: Ids { whole, items } }
+    let (action, ids) = (Action::Operation(operation), Ids { whole, items });
+    Checked { app, mode, all_or_nothing: false, action, ids }
+}
+
+impl Checked {
+    fn whole(self, all_or_nothing: bool) -> Self {
+        Self { all_or_nothing, ..self }
+    }
+}
+
+/// Returns the bound of a batch, which a whole one may have lower.
+fn batch_max(max: usize, all_or_nothing: bool) -> usize {
+    if all_or_nothing { max.min(WHOLE_BATCH_MAX) } else { max }
 }
 
 impl Check for pb::CreateAccountsRequest {
     fn check(self, catalog: &Catalog) -> Result<Checked, Invalid> {
         let mut fields = Fields::default();
         let app = fields.app_id(self.app_id);
-        let users = account_ids(&mut fields, &self.user_ids, &catalog.ids, catalog);
+        let max = batch_max(catalog.batch.accounts_max, self.all_or_nothing);
+        let users = account_ids(&mut fields, &self.user_ids, (&catalog.ids, max), catalog);
         let mode = fields.mode(self.mode);
         let value = (|| {
             let operation = Operation::CreateAccounts { users: users? };
-            Some(checked(app?, mode?, operation, String::new(), self.user_ids))
+            let checked = checked(app?, mode?, operation, String::new(), self.user_ids);
+            Some(checked.whole(self.all_or_nothing))
         })();
         fields.finish(value)
     }
@@ -75,11 +93,13 @@ impl Check for pb::DeleteAccountsRequest {
     fn check(self, catalog: &Catalog) -> Result<Checked, Invalid> {
         let mut fields = Fields::default();
         let app = fields.app_id(self.app_id);
-        let users = account_ids(&mut fields, &self.user_ids, &IdRules::WIDEST, catalog);
+        let max = catalog.batch.accounts_max;
+        let users = account_ids(&mut fields, &self.user_ids, (&IdRules::WIDEST, max), catalog);
         let value = (|| {
             Some(Checked {
                 app: app?,
                 mode: Mode::Enforce,
+                all_or_nothing: false,
                 action: Action::DeleteAccounts(users?),
                 ids: Ids { whole: String::new(), items: self.user_ids },
             })
@@ -91,11 +111,11 @@ impl Check for pb::DeleteAccountsRequest {
 fn account_ids(
     fields: &mut Fields,
     ids: &[String],
-    rules: &IdRules,
+    (rules, max): (&IdRules, usize),
     catalog: &Catalog,
 ) -> Option<Vec<UserId>> {
     let code = catalog.im_codes.batch_of_accounts;
-    fields.user_ids("user_ids", ids, rules, 1..=catalog.batch.accounts_max, Some(code))
+    fields.user_ids("user_ids", ids, rules, 1..=max, Some(code))
 }
 
 impl Check for pb::AddFriendsRequest {
@@ -104,12 +124,14 @@ impl Check for pb::AddFriendsRequest {
         let app = fields.app_id(self.app_id);
         let rules = &catalog.ids;
         let user = fields.user_id("user_id", &self.user_id, rules);
-        let friends = friend_ids(&mut fields, user.as_ref(), &self.friend_ids, rules, catalog);
+        let max = batch_max(catalog.batch.friends_max, self.all_or_nothing);
+        let friends = friend_ids(&mut fields, user.as_ref(), &self.friend_ids, (rules, max));
         let mode = fields.mode(self.mode);
         let value = (|| {
             let operation =
                 Operation::AddFriends { user: user?, friends: friends?, one_way: self.one_way };
-            Some(checked(app?, mode?, operation, String::new(), self.friend_ids))
+            let checked = checked(app?, mode?, operation, String::new(), self.friend_ids);
+            Some(checked.whole(self.all_or_nothing))
         })();
         fields.finish(value)
     }
@@ -121,7 +143,8 @@ impl Check for pb::RemoveFriendsRequest {
         let app = fields.app_id(self.app_id);
         let rules = &IdRules::WIDEST;
         let user = fields.user_id("user_id", &self.user_id, rules);
-        let friends = friend_ids(&mut fields, user.as_ref(), &self.friend_ids, rules, catalog);
+        let max = catalog.batch.friends_max;
+        let friends = friend_ids(&mut fields, user.as_ref(), &self.friend_ids, (rules, max));
         let value = (|| {
             let operation =
                 Operation::RemoveFriends { user: user?, friends: friends?, one_way: self.one_way };
@@ -135,10 +158,9 @@ fn friend_ids(
     fields: &mut Fields,
     user: Option<&UserId>,
     ids: &[String],
-    rules: &IdRules,
-    catalog: &Catalog,
+    (rules, max): (&IdRules, usize),
 ) -> Option<Vec<UserId>> {
-    let friends = fields.user_ids("friend_ids", ids, rules, 1..=catalog.batch.friends_max, None)?;
+    let friends = fields.user_ids("friend_ids", ids, rules, 1..=max, None)?;
     for (index, friend) in friends.iter().enumerate() {
         if Some(friend) == user {
             fields.wrong(format!("friend_ids[{index}]"), "must not be user_id itself");
@@ -160,7 +182,9 @@ impl Check for pb::CreateGroupRequest {
         let group = fields.check("group_id", group);
         let kind = fields.group_type("type", &self.r#type, catalog);
         let owner = self.owner_id.map(|owner| fields.user_id("owner_id", &owner, rules));
-        let members = member_ids(&mut fields, ("member_ids", 0), &self.member_ids, rules, catalog);
+        let max = batch_max(catalog.batch.members_max, self.all_or_nothing);
+        let list = ("member_ids", 0..=max);
+        let members = member_ids(&mut fields, list, &self.member_ids, rules, catalog);
         own_limit(&mut fields, self.max_members, kind);
         let mode = fields.mode(self.mode);
         let value = (|| {
@@ -174,7 +198,8 @@ impl Check for pb::CreateGroupRequest {
                 members: members?,
                 max_members: self.max_members,
             };
-            Some(checked(app?, mode?, operation, self.group_id, self.member_ids))
+            let checked = checked(app?, mode?, operation, self.group_id, self.member_ids);
+            Some(checked.whole(self.all_or_nothing))
         })();
         fields.finish(value)
     }
@@ -194,13 +219,13 @@ fn own_limit(fields: &mut Fields, max_members: Option<u32>, kind: Option<&GroupT
 
 fn member_ids(
     fields: &mut Fields,
-    (field, min): (&str, usize),
+    (field, count): (&str, RangeInclusive<usize>),
     ids: &[String],
     rules: &IdRules,
     catalog: &Catalog,
 ) -> Option<Vec<UserId>> {
     let code = catalog.im_codes.batch_of_members;
-    fields.user_ids(field, ids, rules, min..=catalog.batch.members_max, Some(code))
+    fields.user_ids(field, ids, rules, count, Some(code))
 }
 
 impl Check for pb::UpdateGroupRequest {
@@ -222,11 +247,14 @@ impl Check for pb::JoinGroupRequest {
         let mut fields = Fields::default();
         let app = fields.app_id(self.app_id);
         let group = fields.group_id("group_id", &self.group_id, &catalog.ids);
-        let users = member_ids(&mut fields, ("user_ids", 1), &self.user_ids, &catalog.ids, catalog);
+        let max = batch_max(catalog.batch.members_max, self.all_or_nothing);
+        let list = ("user_ids", 1..=max);
+        let users = member_ids(&mut fields, list, &self.user_ids, &catalog.ids, catalog);
         let mode = fields.mode(self.mode);
         let value = (|| {
             let operation = Operation::JoinGroup { group: group?, users: users? };
-            Some(checked(app?, mode?, operation, self.group_id, self.user_ids))
+            let checked = checked(app?, mode?, operation, self.group_id, self.user_ids);
+            Some(checked.whole(self.all_or_nothing))
         })();
         fields.finish(value)
     }
@@ -237,8 +265,8 @@ impl Check for pb::LeaveGroupRequest {
         let mut fields = Fields::default();
         let app = fields.app_id(self.app_id);
         let group = fields.group_id("group_id", &self.group_id, &IdRules::WIDEST);
-        let users =
-            member_ids(&mut fields, ("user_ids", 1), &self.user_ids, &IdRules::WIDEST, catalog);
+        let list = ("user_ids", 1..=catalog.batch.members_max);
+        let users = member_ids(&mut fields, list, &self.user_ids, &IdRules::WIDEST, catalog);
         let value = (|| {
             let operation = Operation::LeaveGroup { group: group?, users: users? };
             Some(checked(app?, Mode::Enforce, operation, self.group_id, self.user_ids))
@@ -282,6 +310,9 @@ pub fn usage(request: pb::GetUsageRequest) -> Result<(AppId, Subject), Invalid> 
     fields.finish(value)
 }
 
+#[cfg(test)]
+#[path = "request_batch_tests.rs"]
+mod batch_tests;
 #[cfg(test)]
 #[path = "request_tests.rs"]
 mod tests;

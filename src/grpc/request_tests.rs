@@ -32,8 +32,12 @@ fn wrong<T>(checked: Result<T, Invalid>) -> Vec<String> {
 fn takes(catalog: &Catalog, id: &str) -> Vec<String> {
     let (app_id, id, ids) = ("demo".to_owned(), id.to_owned(), vec![id.to_owned()]);
     let mut found = wrong(
-        pb::CreateAccountsRequest { app_id: app_id.clone(), user_ids: ids.clone(), mode: 0 }
-            .check(catalog),
+        pb::CreateAccountsRequest {
+            app_id: app_id.clone(),
+            user_ids: ids.clone(),
+            ..Default::default()
+        }
+        .check(catalog),
     );
     let add = pb::AddFriendsRequest {
         app_id: app_id.clone(),
@@ -51,7 +55,7 @@ fn takes(catalog: &Catalog, id: &str) -> Vec<String> {
         ..Default::default()
     };
     found.extend(wrong(create.check(catalog)));
-    let join = pb::JoinGroupRequest { app_id, group_id: id, user_ids: ids, mode: 0 };
+    let join = pb::JoinGroupRequest { app_id, group_id: id, user_ids: ids, ..Default::default() };
     found.extend(wrong(join.check(catalog)));
     found
 }
@@ -167,7 +171,7 @@ fn an_error_names_the_field_the_rule_and_the_offset() {
         let request = pb::CreateAccountsRequest {
             app_id: "demo".to_owned(),
             user_ids: vec!["ann".to_owned(), "张三\u{202e}".to_owned()],
-            mode: 0,
+            ..Default::default()
         };
         let invalid = request.check(&catalog(255, 255, charset)).expect_err("wrong");
         assert_eq!(invalid, Invalid::field("user_ids[1]", expected));

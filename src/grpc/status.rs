@@ -11,7 +11,7 @@ use super::error_reason::ErrorReason;
 use super::error_reply::ErrorReply;
 use super::fields::{Invalid, VIOLATIONS_MAX_BYTES};
 use crate::access::ForceRefused;
-use crate::domain::decision::{Outcome, Subject};
+use crate::domain::decision::Subject;
 use crate::domain::id::AppId;
 use crate::engine::{Decision, Denial};
 use crate::ledger::LedgerError;
@@ -199,7 +199,7 @@ pub fn of_unfinished_request(limit: Duration) -> Status {
 pub fn of_denial(app: &AppId, decision: &Decision) -> Option<Status> {
     let denials = || decision.results().flat_map(|result| &result.violations);
     let first = denials().next()?;
-    debug_assert!(decision.results().all(|result| result.outcome == Outcome::Denied));
+    debug_assert!(decision.denied());
     let violation = &first.violation;
     let quota_violation = |denial: &Denial| {
         QuotaViolation::new(quota_subject(app, &denial.violation.subject), denial.message.clone())

@@ -12,7 +12,7 @@
 //!   not at all, also if there is a crash. (In Redis and in memory, an operation on more than 256
 //!   users or groups is several such steps, each exact by itself, and so are a large dissolution
 //!   and a large deletion: other callers may see an intermediate state, and a repetition finishes
-//!   an interrupted one.)
+//!   an interrupted one. A whole batch, [`Call::all_or_nothing`], is one step in every store.)
 //! - **Durable.** Once a result is returned, its changes survive the process. (The memory store
 //!   keeps this promise only while the process lives.)
 //! - **On time.** An operation whose deadline has passed when the store starts on it does nothing,
@@ -31,7 +31,7 @@
 //! Offers for a denial, messages and codes are not part of the ledger: it reports bare
 //! [`Violation`] values.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fs::File;
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,7 +39,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::domain::catalog::Catalog;
-use crate::domain::decision::{ItemResult, Mode, Subject, Violation};
+use crate::domain::decision::{ItemResult, Mode, Outcome, Subject, Violation};
 use crate::domain::id::{AppId, Name};
 use crate::domain::schedule::{Limits, Schedule};
 use crate::domain::time::Timestamp;
@@ -77,6 +77,9 @@ pub struct Call {
     pub app: AppId,
     /// The mode of takes; releases ignore it.
     pub mode: Mode,
+    /// True if a take is a whole batch: one atomic step, however many subjects it has, that writes
+    /// nothing if any is denied. At most [`WHOLE_BATCH_MAX`] items.
+    pub all_or_nothing: bool,
     /// The instant after which the result is useless; an operation that starts later does nothing.
     pub deadline: Timestamp,
     /// Group types and daily limits.
@@ -90,11 +93,43 @@ pub struct Call {
     pub is_replayed: bool,
 }
 
+/// Most items of a whole batch, which is one step of the store: a server decides nothing else
+/// meanwhile.
+pub const WHOLE_BATCH_MAX: usize = 500;
+
 impl Call {
+    /// Returns whether a denial aborts the whole batch.
+    #[must_use]
+    pub fn aborts(&self) -> bool {
+        self.all_or_nothing && self.mode.denies()
+    }
+
     /// Returns whether the bounds on unknown apps may refuse a take.
     #[must_use]
     pub fn is_bounded(&self) -> bool {
         self.mode != Mode::Force && !self.is_replayed
+    }
+}
+
+/// Aborts the repeats of aborted users in a batch: they were held only within the batch.
+pub(crate) fn abort_repeats<T>(
+    operation: &Operation,
+    whole: Option<&ItemResult<T>>,
+    items: &mut [ItemResult<T>],
+) {
+    let is_aborted = |result: &ItemResult<T>| result.outcome == Outcome::Aborted;
+    let mut aborted = HashSet::new();
+    if let Operation::CreateGroup { owner, .. } = operation {
+        aborted.extend(owner.as_ref().filter(|_| whole.is_some_and(is_aborted)));
+    }
+    for (user, result) in operation.items().iter().zip(items) {
+        match result.outcome {
+            Outcome::Aborted => {
+                aborted.insert(user);
+            }
+            Outcome::AlreadyHeld if aborted.contains(user) => result.outcome = Outcome::Aborted,
+            _ => {}
+        }
     }
 }
 

@@ -57,6 +57,9 @@ fn takes(kind: OperationKind) -> Vec<Decision> {
             // Members of a group that is denied.
             add(Outcome::Denied, None);
         }
+        if mode.denies() {
+            add(Outcome::Aborted, None);
+        }
         for reason in kind.reasons() {
             if mode.denies() {
                 add(Outcome::Denied, Some(reason));

@@ -23,7 +23,7 @@ const OK: &str = "ok";
 /// Reason of an operation whose caller's deadline passed.
 const ABANDONED: &str = "abandoned";
 const MODES: usize = 4;
-const OUTCOMES: usize = 4;
+const OUTCOMES: usize = 5;
 /// Number of reasons, and one for "none".
 const REASONS: usize = Reason::ALL.len() + 1;
 
@@ -323,6 +323,7 @@ fn outcome_name(outcome: Outcome) -> (usize, &'static str) {
         Outcome::AlreadyHeld => (1, "already_held"),
         Outcome::NotHeld => (2, "not_held"),
         Outcome::Denied => (3, "denied"),
+        Outcome::Aborted => (4, "aborted"),
     }
 }
 
@@ -343,7 +344,13 @@ mod tests {
     fn every_combination_has_its_own_series() {
         let operations = Operations::new();
         let modes = [Mode::Enforce, Mode::CheckOnly, Mode::Shadow, Mode::Force];
-        let outcomes = [Outcome::Applied, Outcome::AlreadyHeld, Outcome::NotHeld, Outcome::Denied];
+        let outcomes = [
+            Outcome::Applied,
+            Outcome::AlreadyHeld,
+            Outcome::NotHeld,
+            Outcome::Denied,
+            Outcome::Aborted,
+        ];
         let reasons = [None].into_iter().chain(Reason::ALL.map(Some));
         let mut combinations = Vec::new();
         for operation in OPERATIONS.into_iter().chain(["another"]) {

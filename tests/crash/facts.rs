@@ -41,8 +41,12 @@ pub async fn of_worker(client: &mut Client, worker: usize) -> BTreeMap<Cell, boo
 
 async fn accounts(client: &mut Client, worker: usize, facts: &mut BTreeMap<Cell, bool>) {
     let user_ids = (0..USERS_EACH).map(|number| account(worker, number)).collect();
-    let request =
-        pb::CreateAccountsRequest { app_id: APP.to_owned(), user_ids, mode: check_only() };
+    let request = pb::CreateAccountsRequest {
+        app_id: APP.to_owned(),
+        user_ids,
+        mode: check_only(),
+        all_or_nothing: false,
+    };
     let answer = client.create_accounts(request).await.expect("an answer").into_inner();
     for (number, result) in answer.results.iter().enumerate() {
         facts.insert(Cell::Account(number), held(result));
@@ -56,6 +60,7 @@ async fn memberships(client: &mut Client, worker: usize, facts: &mut BTreeMap<Ce
             group_id: shared_group(group),
             user_ids: (0..USERS_EACH).map(|number| user(worker, number)).collect(),
             mode: check_only(),
+            all_or_nothing: false,
         };
         let answer = client.join_group(request).await.expect("an answer").into_inner();
         for (number, result) in answer.results.iter().enumerate() {
@@ -78,7 +83,14 @@ async fn friendships(client: &mut Client, worker: usize, facts: &mut BTreeMap<Ce
 async fn listed(client: &mut Client, user_id: &str, friend_ids: Vec<String>) -> Vec<bool> {
     let (app_id, user_id) = (APP.to_owned(), user_id.to_owned());
     let mode = check_only();
-    let request = pb::AddFriendsRequest { app_id, user_id, friend_ids, one_way: true, mode };
+    let request = pb::AddFriendsRequest {
+        app_id,
+        user_id,
+        friend_ids,
+        one_way: true,
+        mode,
+        all_or_nothing: false,
+    };
     let answer = client.add_friends(request).await.expect("an answer").into_inner();
     answer.results.iter().map(held).collect()
 }

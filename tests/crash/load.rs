@@ -195,7 +195,8 @@ async fn send(
     let results = match (touched[0], take) {
         (Cell::Account(number), true) => {
             let user_ids = vec![account(worker, number)];
-            let request = pb::CreateAccountsRequest { app_id, user_ids, mode };
+            let request =
+                pb::CreateAccountsRequest { app_id, user_ids, mode, all_or_nothing: false };
             client.create_accounts(request).await?.into_inner().results
         }
         (Cell::Account(number), false) => {
@@ -205,7 +206,8 @@ async fn send(
         }
         (Cell::Member(group, number), true) => {
             let (group_id, user_ids) = (shared_group(group), vec![user(worker, number)]);
-            let request = pb::JoinGroupRequest { app_id, group_id, user_ids, mode };
+            let request =
+                pb::JoinGroupRequest { app_id, group_id, user_ids, mode, all_or_nothing: false };
             client.join_group(request).await?.into_inner().results
         }
         (Cell::Member(group, _), false) => {
@@ -251,7 +253,14 @@ async fn befriend(client: &mut Client, user: &str, take: bool) -> Result<Vec<pb:
     let (app_id, user_id, friend_ids) = (APP.to_owned(), user.to_owned(), vec![HUB.to_owned()]);
     if take {
         let mode = pb::Mode::Enforce.into();
-        let request = pb::AddFriendsRequest { app_id, user_id, friend_ids, one_way: false, mode };
+        let request = pb::AddFriendsRequest {
+            app_id,
+            user_id,
+            friend_ids,
+            one_way: false,
+            mode,
+            all_or_nothing: false,
+        };
         return Ok(client.add_friends(request).await?.into_inner().results);
     }
     let request = pb::RemoveFriendsRequest { app_id, user_id, friend_ids, one_way: false };

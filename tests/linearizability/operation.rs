@@ -122,12 +122,19 @@ impl Operation {
         let mode = if self.check { pb::Mode::CheckOnly } else { pb::Mode::Enforce }.into();
         let one_way = false;
         match self.name {
-            "join" => Request::JoinGroup(pb::JoinGroupRequest { app_id, group_id, user_ids, mode }),
+            "join" => Request::JoinGroup(pb::JoinGroupRequest {
+                app_id,
+                group_id,
+                user_ids,
+                mode,
+                all_or_nothing: false,
+            }),
             "join_all" => Request::JoinGroup(pb::JoinGroupRequest {
                 app_id,
                 group_id,
                 user_ids: self.users.clone(),
                 mode,
+                all_or_nothing: false,
             }),
             "leave" => Request::LeaveGroup(pb::LeaveGroupRequest { app_id, group_id, user_ids }),
             "befriend" => Request::AddFriends(pb::AddFriendsRequest {
@@ -136,6 +143,7 @@ impl Operation {
                 friend_ids,
                 one_way,
                 mode,
+                all_or_nothing: false,
             }),
             "unfriend" => Request::RemoveFriends(pb::RemoveFriendsRequest {
                 app_id,
@@ -143,9 +151,12 @@ impl Operation {
                 friend_ids,
                 one_way,
             }),
-            "create_account" => {
-                Request::CreateAccounts(pb::CreateAccountsRequest { app_id, user_ids, mode })
-            }
+            "create_account" => Request::CreateAccounts(pb::CreateAccountsRequest {
+                app_id,
+                user_ids,
+                mode,
+                all_or_nothing: false,
+            }),
             "delete_account" => {
                 Request::DeleteAccounts(pb::DeleteAccountsRequest { app_id, user_ids })
             }

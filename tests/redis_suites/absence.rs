@@ -2,6 +2,7 @@
 //! whatever happens to other servers, and only absence opens the failure policy.
 
 mod topologies;
+mod whole;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -61,7 +62,13 @@ impl Sidecar {
 
     async fn apply(&self, app: &AppId, operation: Operation) -> Result<Decision, LedgerError> {
         let deadline = SystemClock.now() + CALL_TIMEOUT;
-        let request = Request { app: app.clone(), mode: Mode::Enforce, deadline, operation };
+        let request = Request {
+            app: app.clone(),
+            mode: Mode::Enforce,
+            all_or_nothing: false,
+            deadline,
+            operation,
+        };
         self.engine.apply(request).await
     }
 

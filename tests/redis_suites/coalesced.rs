@@ -46,6 +46,7 @@ impl App {
             unknown_app: None,
             fail_fast: false,
             is_replayed: false,
+            all_or_nothing: false,
         };
         Self { ledger: Arc::new(ledger), call }
     }

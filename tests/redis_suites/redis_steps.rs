@@ -131,7 +131,13 @@ async fn a_group_during_its_dissolution_is_not_over_its_limit() {
     assert_eq!(over().await, [(200, 1, 300)]);
     let deadline = SystemClock.now() + Duration::from_secs(5);
     let late = join("first", &[user("late")]);
-    let late = Request { app: app.clone(), mode: Mode::Enforce, deadline, operation: late };
+    let late = Request {
+        app: app.clone(),
+        mode: Mode::Enforce,
+        all_or_nothing: false,
+        deadline,
+        operation: late,
+    };
     let refused = service.engine.apply(late).await.expect_err("the group cannot be joined");
     assert_eq!(refused, LedgerError::GroupNotFound(group("first")));
     let dissolve = Operation::DissolveGroup { group: group("first") };
@@ -149,6 +155,7 @@ async fn a_call_that_reaches_the_server_after_its_deadline_does_nothing() {
     let late = Request {
         app: app.clone(),
         mode: Mode::Enforce,
+        all_or_nothing: false,
         deadline,
         operation: join("g", &[user("late")]),
     };

@@ -20,6 +20,7 @@ mod reconcile;
 mod script;
 mod stores;
 mod warnings;
+mod whole;
 
 /// One test for each case.
 macro_rules! tests_over {
@@ -107,6 +108,20 @@ macro_rules! stamp {
                 a_large_check_counts_its_own_takes
                 a_large_check_of_untracked_members_admits_a_repeated_one_again
                 ids_of_any_characters_are_distinct
+            }
+            whole {
+                no_account_of_a_refused_batch_is_created
+                no_friend_of_a_refused_batch_is_added
+                no_member_of_a_refused_batch_is_added
+                a_group_is_not_created_without_all_of_its_members
+                a_denied_group_aborts_its_members
+                nothing_is_aborted_without_a_denial
+                shadow_and_force_abort_nothing
+                a_stopped_service_denies_all_of_a_whole_batch
+                five_hundred_are_one_step
+                refused_batches_cross_no_threshold
+                sixty_four_batches_of_three_fill_a_group_of_one_hundred_to_ninety_nine
+                refused_batches_take_no_room_from_other_joins
             }
             reconcile {
                 differences_are_found_on_either_side

@@ -64,6 +64,7 @@ const ALWAYS: &[(&str, u64)] = &[
     ("outcome AlreadyHeld", 1000),
     ("outcome NotHeld", 1000),
     ("outcome Denied", 1000),
+    ("outcome Aborted", 500),
     ("reason AccountsPerApp", 50),
     ("reason MyFriends", 50),
     ("reason PeerFriends", 50),

@@ -49,6 +49,7 @@ fn call(app: &AppId, catalog: &Arc<Catalog>) -> Call {
         unknown_app: Some(Arc::new(trial)),
         fail_fast: false,
         is_replayed: false,
+        all_or_nothing: false,
     }
 }
 

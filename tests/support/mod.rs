@@ -310,7 +310,9 @@ impl Service {
         operation: Operation,
     ) -> Result<Decision, LedgerError> {
         let deadline = self.deadline();
-        self.engine.apply(Request { app: app.clone(), mode, deadline, operation }).await
+        self.engine
+            .apply(Request { app: app.clone(), mode, all_or_nothing: false, deadline, operation })
+            .await
     }
 
     pub async fn enforce(&self, app: &AppId, operation: Operation) -> Decision {
@@ -332,6 +334,7 @@ impl Service {
             unknown_app: Schedule::default_of(&self.engine.catalog()).ok().map(Arc::new),
             fail_fast: false,
             is_replayed: false,
+            all_or_nothing: false,
         }
     }
 

@@ -55,6 +55,7 @@ impl<'a> Decided<'a> {
             Outcome::AlreadyHeld,
             Outcome::NotHeld,
             Outcome::Denied,
+            Outcome::Aborted,
             Outcome::Unspecified,
         ];
         let number =
@@ -112,13 +113,14 @@ fn word(outcome: Outcome) -> &'static str {
         Outcome::AlreadyHeld => "already held",
         Outcome::NotHeld => "not held",
         Outcome::Denied => "denied",
+        Outcome::Aborted => "aborted",
     }
 }
 
 fn colour(outcome: Outcome) -> Colour {
     match outcome {
         Outcome::Applied => Colour::Green,
-        Outcome::AlreadyHeld | Outcome::NotHeld => Colour::Yellow,
+        Outcome::AlreadyHeld | Outcome::NotHeld | Outcome::Aborted => Colour::Yellow,
         Outcome::Denied | Outcome::Unspecified => Colour::Red,
     }
 }

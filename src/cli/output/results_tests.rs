@@ -132,3 +132,25 @@ not exact: store unreachable
 "
     );
 }
+
+#[test]
+fn a_whole_batch_shows_what_was_denied_and_what_it_aborted() {
+    let denial = Denial { message: "full".into(), ..Denial::default() };
+    let results = vec![
+        result("alice", Outcome::Aborted, vec![]),
+        result("bob", Outcome::Denied, vec![denial]),
+        result("carol", Outcome::AlreadyHeld, vec![]),
+    ];
+    let answer = pb::JoinGroupResponse { results, decision: None };
+    assert!(answer.denied());
+    assert_eq!(
+        answer.text(PLAIN),
+        "\
+ID     OUTCOME       WHY
+alice  aborted
+bob    denied        full
+carol  already held
+1 already held, 1 denied, 1 aborted
+"
+    );
+}

@@ -7,6 +7,7 @@
 //! The cache is one linked map under one lock and not a sharded map, since the order of eviction
 //! is one over all apps. Without denials no lock is taken.
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use parking_lot::{Mutex, MutexGuard};
 
 use super::failure_action::subjects;
 use crate::clock::Stopwatch;
-use crate::domain::decision::{Outcome, Reason, Subject, Violation};
+use crate::domain::decision::{ItemResult, Outcome, Reason, Subject, Violation};
 use crate::domain::id::AppId;
 use crate::domain::limit::LimitId;
 use crate::domain::operation::{Counted, Effect, Whose};
@@ -47,21 +48,26 @@ impl Default for DenialCache {
 
 impl DenialCache {
     /// Records the denials of a decision of the store, and removes those of subjects that it
-    /// changed.
+    /// changed. Of a whole batch that is aborted, only what denies without its other subjects.
     pub(super) fn record(&self, app: &AppId, operation: &Operation, decision: &Decision) {
         let any = |outcome| decision.results().any(|result| result.outcome == outcome);
         let changed = self.subjects.load(Ordering::Relaxed) > 0 && any(Outcome::Applied);
         if !changed && !any(Outcome::Denied) {
             return;
         }
+        let aborted = limits_of_aborted(operation, decision);
+        let counts_aborted = |it: &Violation| {
+            !aborted.is_empty() && aborted.contains(&(it.subject.clone(), it.limit_id.clone()))
+        };
         let now = self.started.elapsed();
         let mut denials = self.denials();
         if changed {
             denials.remove_changed(app, operation);
         }
         for result in decision.results().filter(|result| result.outcome == Outcome::Denied) {
-            for denial in &result.violations {
-                denials.record(app, &denial.violation, now);
+            let violations = result.violations.iter().map(|denial| &denial.violation);
+            for violation in violations.filter(|violation| !counts_aborted(violation)) {
+                denials.record(app, violation, now);
             }
         }
         self.subjects.store(denials.len(), Ordering::Relaxed);
@@ -213,6 +219,25 @@ pub(super) fn limits_of<'a>(
     let counted = effects.flat_map(|effect| effect.counts()).filter(move |it| !is_new(it));
     let service = (Subject::App, LimitId::Service, Reason::ServiceStopped);
     std::iter::once(service).chain(counted.filter_map(limit)).collect()
+}
+
+/// Returns the limits that the aborted subjects of a whole batch count against. A denial by one of
+/// them may be due to these subjects alone, which hold nothing.
+fn limits_of_aborted(operation: &Operation, decision: &Decision) -> HashSet<(Subject, LimitId)> {
+    let is_aborted = |result: Option<&ItemResult<_>>| {
+        result.is_some_and(|result| result.outcome == Outcome::Aborted)
+    };
+    if !decision.results().any(|result| is_aborted(Some(result))) {
+        return HashSet::new();
+    }
+    let aborted = operation.effects().into_iter().filter(|effect| match effect.item {
+        Some(index) => is_aborted(decision.items.get(index)),
+        None => is_aborted(decision.whole.as_ref()),
+    });
+    let limit = |counted: Counted<'_>| {
+        Some((counted.whose.subject(), counted.limit.id(operation.group_type())?))
+    };
+    aborted.flat_map(Effect::counts).filter_map(limit).collect()
 }
 
 #[cfg(test)]

@@ -164,3 +164,44 @@ fn a_change_removes_the_denials_that_it_may_have_outdated_and_no_others() {
         assert_eq!(left(&operation), expected, "{operation:?}");
     }
 }
+
+#[test]
+fn of_an_aborted_batch_only_what_is_denied_without_it_is_recorded() {
+    let group = GroupId::try_from("g").expect("an id");
+    let denied = |violations: Vec<Violation>| {
+        let denial = |violation| crate::engine::Denial {
+            violation,
+            im_error_code: 0,
+            message: String::new(),
+            upgrades: Vec::new(),
+        };
+        let violations = violations.into_iter().map(denial).collect();
+        ItemResult { outcome: Outcome::Denied, violations }
+    };
+    let is_busy = violation(Subject::User(user(1)), LimitId::GroupsPerUser, 50);
+    let is_full = violation(Subject::Group(group.clone()), LimitId::MembersPerGroup, 20);
+    for (other, is_recorded) in [(Outcome::Aborted, false), (Outcome::AlreadyHeld, true)] {
+        let decision = Decision {
+            decided_at: crate::domain::time::Timestamp::from_millis(0),
+            whole: None,
+            items: vec![
+                ItemResult { outcome: other, violations: Vec::new() },
+                denied(vec![is_busy.clone(), is_full.clone()]),
+            ],
+            members_released: 0,
+            group_reclaimed: false,
+            warnings: Vec::new(),
+            degradation: None,
+        };
+        let users = vec![user(0), user(1)];
+        let operation = Operation::JoinGroup { group: group.clone(), users };
+        let cache = DenialCache::default();
+        cache.record(&app(0), &operation, &decision);
+        let recorded = |it: &Violation| {
+            let limit = (it.subject.clone(), it.limit_id.clone(), it.reason);
+            !cache.violations(&app(0), &[limit]).is_empty()
+        };
+        assert!(recorded(&is_busy), "{other:?}");
+        assert_eq!(recorded(&is_full), is_recorded, "{other:?}");
+    }
+}

@@ -112,7 +112,9 @@ impl Fallback {
             self.ask(engine, request).await
         };
         match Box::pin(again).await {
-            Ok(again) => Ok(merged(decided, again)),
+            Ok(again) if is_begun => Ok(merged(decided, again)),
+            // The first call has written nothing; of a whole batch it may have aborted parts.
+            Ok(again) => Ok(again),
             Err(error) if is_begun => Err(error.of_unfinished()),
             Err(error) => Err(error),
         }
@@ -150,7 +152,7 @@ fn denied_by(decision: &Decision, latest: &Latest) -> Vec<LimitId> {
 /// Merges two decisions on the same operation: the second one replaces the denials of the first.
 fn merged(first: Decision, second: Decision) -> Decision {
     let later = |first: ItemResult<Denial>, second: ItemResult<Denial>| {
-        if first.outcome == Outcome::Denied { second } else { first }
+        if first.denied() { second } else { first }
     };
     let whole = match (first.whole, second.whole) {
         (Some(first), Some(second)) => Some(later(first, second)),

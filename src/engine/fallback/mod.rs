@@ -26,7 +26,7 @@ use tracing::warn;
 use super::denial::complete;
 use super::{Decision, Degradation, Denial, Engine, Request};
 use crate::domain::catalog::Catalog;
-use crate::domain::decision::{ItemResult, Mode, Outcome};
+use crate::domain::decision::{ItemResult, Mode, Outcome, abort_if_denied};
 use crate::domain::failure_policy::Budget;
 use crate::domain::operation::Effect;
 use crate::journal::{Encoded, Entry, Journal, JournalError, Opened};
@@ -289,14 +289,15 @@ impl Fallback {
     }
 
     /// Decides about each subject without the store, and returns the remaining operation: `None` if
-    /// all of it is denied.
+    /// all of it is denied. A whole batch remains as it is, or not at all.
     fn decide_degraded(
         &self,
         engine: &Engine,
         catalog: &Catalog,
         request: &Request,
     ) -> (Decision, Option<Operation>) {
-        let Request { app, mode, operation, .. } = request;
+        let Request { app, mode, all_or_nothing, operation, .. } = request;
+        let aborts = *all_or_nothing && mode.denies();
         let releases = self.queue().freeing.latest(app);
         let result = |effects: &[&Effect<'_>]| {
             let limits = limits_of(operation, effects.iter().copied());
@@ -306,23 +307,23 @@ impl Fallback {
             let result = ItemResult::on_taking(*mode, violations);
             complete(catalog, None, result)
         };
+        let is_denied = |whole: Option<&ItemResult<Denial>>| whole.is_some_and(ItemResult::denied);
         let effects = operation.effects();
         let (of_items, of_whole): (Vec<_>, Vec<_>) =
             effects.iter().partition(|effect| effect.item.is_some());
-        let whole = operation.kind().has_whole().then(|| result(&of_whole));
-        let is_denied = |result: &ItemResult<Denial>| result.outcome == Outcome::Denied;
-        let items: Vec<ItemResult<Denial>> = if whole.as_ref().is_some_and(is_denied) {
+        let mut whole = operation.kind().has_whole().then(|| result(&of_whole));
+        let mut items: Vec<ItemResult<Denial>> = if is_denied(whole.as_ref()) && !aborts {
             let denied = || ItemResult { outcome: Outcome::Denied, violations: Vec::new() };
             of_items.iter().map(|_| denied()).collect()
         } else {
             of_items.iter().map(|effect| result(&[*effect])).collect()
         };
-        let left = match &whole {
-            Some(whole) if is_denied(whole) => None,
-            _ => {
-                let mut admitted = items.iter().map(|result| !is_denied(result));
-                operation.clone().retain_items(|_| admitted.next().unwrap_or(true))
-            }
+        let is_aborted = aborts && abort_if_denied(whole.iter_mut().chain(&mut items));
+        let left = if is_aborted || is_denied(whole.as_ref()) {
+            None
+        } else {
+            let mut admitted = items.iter().map(|result| !result.denied());
+            operation.clone().retain_items(|_| admitted.next().unwrap_or(true))
         };
         let degradation = if left.is_some() { Degradation::Admitted } else { Degradation::Denied };
         (Decision { whole, items, degradation: Some(degradation), ..empty_decision(engine) }, left)

@@ -167,7 +167,8 @@ impl Fallback {
         }
         let mode = mode_of_replay(merged.mode);
         let deadline = engine.local_now() + OPERATION_TIMEOUT;
-        let request = Request { app: merged.app, mode, deadline, operation: merged.operation };
+        let (app, operation) = (merged.app, merged.operation);
+        let request = Request { app, mode, all_or_nothing: false, deadline, operation };
         match engine.replay(request.clone()).await {
             Ok(decision) => (numbers, ReplayOutcome::Done, Some((request, decision))),
             Err(error) => (numbers, after(error), Some((request, empty_decision(engine)))),

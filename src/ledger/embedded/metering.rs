@@ -105,6 +105,7 @@ mod tests {
                 unknown_app: Some(Arc::new(trial.clone())),
                 fail_fast: false,
                 is_replayed: false,
+                all_or_nothing: false,
             };
             let user = |number| UserId::try_from(format!("u{number}")).expect("an id");
             let logins = (from..from + 500).map(|number| Login { user: user(number), at: None });

@@ -27,6 +27,7 @@ async fn thresholds_crossed_for_a_caller_that_stopped_waiting_are_returned_once(
         catalog,
         fail_fast: false,
         is_replayed: false,
+        all_or_nothing: false,
     };
     let create = |count: usize| {
         let user = |number| UserId::try_from(format!("u{number}")).expect("an id");

@@ -63,6 +63,11 @@ impl<'r, R: Rows> Facts<'r, R> {
         self.changes
     }
 
+    /// Drops the changes.
+    pub fn discard(&mut self) {
+        self.changes = Changes::default();
+    }
+
     /// Returns whether the account exists.
     pub fn has_account(&self, user: UserKey) -> Result<bool> {
         match self.changes.accounts.get(&user) {

@@ -32,41 +32,50 @@ pub struct New<'a> {
 /// Creates a group, or adds owner and members if it exists already.
 pub fn create(step: &mut Step<'_, impl Rows>, new: &New<'_>) -> Result<Results, StepError> {
     let kind = step.group_type(new.id, new.group_type)?;
+    let mut adds_owner = false;
     let whole = match step.facts.group(step.ids.group(new.id))? {
         Some(row) if row.group_type != *new.group_type => {
             let existing = row.group_type;
             return Err(LedgerError::GroupTypeDiffers { group: new.id.clone(), existing }.into());
         }
-        Some(_) => join_owner(step, &kind, new)?,
+        Some(_) => {
+            let (whole, added) = join_owner(step, &kind, new)?;
+            adds_owner = added;
+            whole
+        }
         None => create_new(step, &kind, new)?,
     };
-    if whole.denied() {
+    // The members of a whole batch are judged also if the group is denied.
+    if whole.denied() && !step.call.aborts() {
         let items = new.members.iter().map(|_| ItemResult::of(Outcome::Denied)).collect();
         return Ok(Results { whole: Some(whole), items, ..Results::default() });
     }
     let items = members::add_members(step, &kind, new.id, new.members)?;
-    Ok(Results { whole: Some(whole), items, ..Results::default() })
+    Ok(Results { whole: Some(whole), items, adds_owner, ..Results::default() })
 }
 
 /// Adds the owner to an existing group; the owner is a member afterwards unless the result is a
-/// denial.
+/// denial. Returns also whether they are a new one.
 fn join_owner(
     step: &mut Step<'_, impl Rows>,
     kind: &GroupType,
     new: &New<'_>,
-) -> Result<ItemResult<Violation>, StepError> {
+) -> Result<(ItemResult<Violation>, bool), StepError> {
+    let mut added = false;
     let mut whole = ItemResult::of(Outcome::AlreadyHeld);
     if let Some(owner) = new.owner.filter(|_| kind.members_tracked) {
         let result = members::add_member(step, kind, new.id, owner)?;
         if result.denied() {
-            return Ok(result);
+            return Ok((result, false));
         }
+        added = result.outcome == Outcome::Applied;
         whole.violations = result.violations;
     }
-    Ok(whole)
+    Ok((whole, added))
 }
 
-/// Creates a group with its owner, unless the result is a denial.
+/// Creates a group with its owner, unless the result is a denial. In a whole batch the group is
+/// created also then, for the members to be judged, and is never written.
 fn create_new(
     step: &mut Step<'_, impl Rows>,
     kind: &GroupType,
@@ -79,10 +88,11 @@ fn create_new(
         violations.extend(members::violations(step, kind, new.id, &row, owner)?);
     }
     let result = step.judge(violations);
-    if !result.denied() {
+    if !result.denied() || step.call.aborts() {
         let group = step.ids.group(new.id);
         step.facts.create_group(group, row, When::Now(step.today))?;
         if let Some(owner) = new.owner
+            && !result.denied()
             && kind.members_tracked
         {
             step.facts.join(step.ids.user(owner), group, kind.counts_towards_user)?;

@@ -9,13 +9,13 @@ use super::rows::{GroupRow, Rows};
 use super::{accounts, friends, groups, members, thresholds, tracking, unknown_apps};
 use crate::domain::calendar::Day;
 use crate::domain::clock_guard::ClockReading;
-use crate::domain::decision::{ItemResult, Outcome, Reason, Subject, Violation};
+use crate::domain::decision::{ItemResult, Outcome, Reason, Subject, Violation, abort_if_denied};
 use crate::domain::group_type::GroupType;
 use crate::domain::id::{GroupId, Name};
 use crate::domain::schedule::{Limits, Schedule};
 use crate::domain::time::Timestamp;
 use crate::domain::usage::Counts;
-use crate::ledger::{Answer, Call, LedgerError, Operation, OperationKind, Reading};
+use crate::ledger::{Answer, Call, LedgerError, Operation, OperationKind, Reading, abort_repeats};
 use crate::store::StoreError;
 use crate::store::fingerprint::Fingerprints;
 
@@ -109,6 +109,20 @@ pub struct Results {
     pub group_reclaimed: bool,
     /// True if there are more facts to be released than the step may release.
     pub is_unfinished: bool,
+    /// True if the owner of a group that existed became a member.
+    pub adds_owner: bool,
+}
+
+impl Results {
+    /// Aborts a whole batch if any of it is denied; returns whether it is aborted.
+    fn abort_if_denied(&mut self, operation: &Operation) -> bool {
+        let is_aborted = abort_if_denied(self.whole.iter_mut().chain(&mut self.items));
+        if let Some(whole) = self.whole.as_mut().filter(|_| is_aborted && self.adds_owner) {
+            whole.outcome = Outcome::Aborted;
+        }
+        abort_repeats(operation, self.whole.as_ref(), &mut self.items);
+        is_aborted
+    }
 }
 
 impl<R: Rows> Step<'_, R> {
@@ -163,10 +177,14 @@ pub fn apply(
     let facts = Facts::with(rows, std::mem::take(&mut part.assumed));
     let (kind, releases_max) = (operation.kind(), part.releases_max);
     let mut step = Step { facts, ids, limits, call, today, kind, releases_max };
-    let results = decide(&mut step, operation)?;
+    let mut results = decide(&mut step, operation)?;
     part.is_unfinished = results.is_unfinished;
     if takes && call.mode.denies() {
         check_time_is_certain(reading, &schedule, &results)?;
+    }
+    let is_aborted = takes && call.aborts() && results.abort_if_denied(operation);
+    if is_aborted {
+        step.facts.discard();
     }
     let most = call.catalog.unknown_apps.facts_per_app_max;
     let is_bounded = takes && call.is_bounded();
@@ -175,7 +193,7 @@ pub fn apply(
     }
     let mut warnings = Vec::new();
     // The mode applies only to operations that take.
-    if !takes || call.mode.writes() {
+    if !is_aborted && (!takes || call.mode.writes()) {
         let traces = match tracking {
             Some(_) if tracks(&step, operation)? => {
                 tracking::traces(ids, operation, &results, step.facts.removed_groups())
@@ -250,7 +268,7 @@ fn check_time_is_certain(
     let Some(other) = reading.other() else { return Ok(()) };
     let differ = schedule.at(reading.now) != schedule.at(other);
     let is_uncertain = |result: &ItemResult<Violation>| match result.outcome {
-        Outcome::Applied => differ,
+        Outcome::Applied | Outcome::Aborted => differ,
         Outcome::Denied => result.violations.iter().any(|it| it.reason == Reason::ServiceStopped),
         Outcome::AlreadyHeld | Outcome::NotHeld => false,
     };

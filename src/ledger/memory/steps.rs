@@ -2,7 +2,7 @@
 //!
 //! Up to [`SUBJECTS_MAX`] users or groups are one step under the app's lock. A larger operation is
 //! several, each exact by itself, so that no other call of the app waits long; a dry run carries
-//! over what the steps before would have taken.
+//! over what the steps before would have taken. A whole batch is one step.
 //!
 //! The first step of a dissolution removes the group, so that no user can join it any more, and
 //! later ones release the members that are left. A creation of the same id releases them first.
@@ -49,6 +49,7 @@ impl Steps {
     /// Begins an operation.
     pub fn of(shared: &Shared, call: Call, mut operation: Operation) -> Self {
         let rest = match operation.items_mut() {
+            Some(_) if call.all_or_nothing => Vec::new(),
             Some(users) if users.len() > SUBJECTS_MAX => users.split_off(SUBJECTS_MAX),
             _ => Vec::new(),
         };

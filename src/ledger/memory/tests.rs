@@ -54,6 +54,7 @@ fn call(of: &str) -> Call {
         unknown_app: Some(Arc::new(limited(LimitId::AccountsPerApp, 10_000))),
         fail_fast: false,
         is_replayed: false,
+        all_or_nothing: false,
     }
 }
 

@@ -7,7 +7,7 @@ use super::shared::Shared;
 use super::unanswered::Unreported;
 use super::work::OperationRun;
 use super::{releases, takes};
-use crate::ledger::{Answer, Call, LedgerError, Operation, OperationKind};
+use crate::ledger::{Answer, Call, LedgerError, Operation, OperationKind, abort_repeats};
 use crate::store::StoreError;
 
 /// Decides and writes an operation: together with others that wait, or by its own scripts.
@@ -33,12 +33,17 @@ async fn by_own_scripts(
     call: Call,
     operation: Operation,
 ) -> Result<Answer, LedgerError> {
-    let takes_steps = may_take_steps(&operation);
+    let takes_steps = may_take_steps(&call, &operation);
     let unreported = Unreported::new(shared.clone(), call, operation);
     let steps = async move {
         let Unreported { shared, call, operation, sent } = &unreported;
         let work = OperationRun::new(shared, call).noting(sent);
-        let answer = carry_out(&work, operation).await;
+        let mut answer = carry_out(&work, operation).await;
+        if let Ok(Answer { whole, items, .. }) = &mut answer
+            && call.aborts()
+        {
+            abort_repeats(operation, whole.as_ref(), items);
+        }
         (answer, unreported)
     };
     let cut_off =
@@ -87,12 +92,12 @@ async fn carry_out(work: &OperationRun<'_>, operation: &Operation) -> Result<Ans
 
 /// Returns whether an operation may take several steps, which run to the end even if the caller
 /// stops waiting.
-fn may_take_steps(operation: &Operation) -> bool {
+fn may_take_steps(call: &Call, operation: &Operation) -> bool {
     match operation.kind() {
         // Before a creation, a group of the same id may have to be dissolved.
         OperationKind::DissolveGroup
         | OperationKind::DeleteAccount
         | OperationKind::CreateGroup => true,
-        _ => operation.items().len() > takes::SUBJECTS_MAX,
+        _ => operation.items().len() > takes::subjects_max(call),
     }
 }

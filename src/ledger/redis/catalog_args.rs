@@ -115,6 +115,7 @@ mod tests {
             unknown_app: unknown_app.cloned(),
             fail_fast: false,
             is_replayed: false,
+            all_or_nothing: false,
         };
         let catalog_args = Texts::of(&call(&catalog, Some(&limits)));
         for part in PARTS {

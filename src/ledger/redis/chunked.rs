@@ -7,12 +7,12 @@ use std::ops::Range;
 use redis::Value;
 
 use super::reply::Decided;
-use super::takes::{SUBJECTS_MAX, malformed_reply};
+use super::takes::{SUBJECTS_MAX, malformed_reply, subjects_max};
 use super::verdict::{ReplyContext, empty, extend, limits, warnings};
 use super::work::OperationRun;
 use crate::domain::decision::{ItemResult, Mode, Outcome, Violation};
 use crate::domain::id::UserId;
-use crate::ledger::{Answer, LedgerError};
+use crate::ledger::{Answer, Call, LedgerError};
 use crate::redis::keys::{Cell, Keys};
 use crate::redis::reply::integer;
 
@@ -44,7 +44,7 @@ impl<'a> DryRun<'a> {
             return;
         }
         for (user, result) in users.iter().zip(results) {
-            if result.outcome != Outcome::Denied && self.held.insert(user) {
+            if !result.refused() && self.held.insert(user) {
                 self.taken += usize::from(result.outcome == Outcome::Applied);
             }
         }
@@ -100,19 +100,23 @@ pub struct Chunked<'a> {
     /// The facts that the steps so far would have taken.
     pub dry_run: DryRun<'a>,
     users: Vec<&'a UserId>,
+    /// The most users of a step.
+    step_max: usize,
     /// The users of the step that was returned last.
     current: Range<usize>,
 }
 
 /// Begins a take of these users.
-pub fn chunked(mode: Mode, users: &[UserId]) -> Chunked<'_> {
-    Chunked::after(empty(), DryRun::new(mode), users)
+pub fn chunked<'a>(call: &Call, users: &'a [UserId]) -> Chunked<'a> {
+    let chunked = Chunked::after(empty(), DryRun::new(call.mode), users);
+    Chunked { step_max: subjects_max(call), ..chunked }
 }
 
 impl<'a> Chunked<'a> {
     /// Continues a take after its first step.
     pub fn after(answer: Answer, dry_run: DryRun<'a>, users: &'a [UserId]) -> Self {
-        Self { answer, dry_run, users: users.iter().collect(), current: 0..0 }
+        let users = users.iter().collect();
+        Self { answer, dry_run, users, step_max: SUBJECTS_MAX, current: 0..0 }
     }
 
     /// Returns the users of the next step; `None` if there are no more. A dry run skips those who
@@ -120,7 +124,7 @@ impl<'a> Chunked<'a> {
     pub fn next_step(&mut self) -> Option<Vec<&'a UserId>> {
         loop {
             let start = self.current.end;
-            self.current = start..self.users.len().min(start + SUBJECTS_MAX);
+            self.current = start..self.users.len().min(start + self.step_max);
             if self.current.is_empty() {
                 return None;
             }

@@ -2,7 +2,7 @@
 //!
 //! Up to [`SUBJECTS_MAX`] users are one atomic step. A larger batch is several steps in order, each
 //! exact by itself; in a dry run, which writes nothing, each step gets what the steps before it
-//! would have taken.
+//! would have taken. A whole batch is one step of up to [`WHOLE_SUBJECTS_MAX`] subjects.
 
 use super::chunked::{Chunked, DryRun, chunked};
 use super::group_types;
@@ -13,7 +13,7 @@ use super::verdict::{Group, ReplyContext, at, empty, extend, limits, unreadable,
 use super::work::{OperationRun, ScriptCall, flag, refusal};
 use crate::domain::decision::{ItemResult, Mode, Outcome};
 use crate::domain::id::{GroupId, Name, UserId};
-use crate::ledger::{Answer, Call, LedgerError, OperationKind};
+use crate::ledger::{Answer, Call, LedgerError, OperationKind, WHOLE_BATCH_MAX};
 use crate::redis::keys::Part;
 use crate::redis::reply::{bytes, text};
 use crate::redis::scripts::ScriptId;
@@ -21,6 +21,15 @@ use crate::store::StoreError;
 
 /// Most users of one script call: about a millisecond of the server's time.
 pub const SUBJECTS_MAX: usize = 256;
+/// Most users and groups of the only script call of a whole batch.
+const WHOLE_SUBJECTS_MAX: usize = 512;
+// A group and its owner come on top.
+const _: () = assert!(WHOLE_BATCH_MAX + 2 <= WHOLE_SUBJECTS_MAX);
+
+/// Returns the most users of one script call.
+pub fn subjects_max(call: &Call) -> usize {
+    if call.all_or_nothing { WHOLE_SUBJECTS_MAX } else { SUBJECTS_MAX }
+}
 
 /// The error for a reply that cannot be right.
 pub(super) fn malformed_reply() -> LedgerError {
@@ -33,7 +42,7 @@ pub async fn create_accounts(
     users: &[UserId],
 ) -> Result<Answer, LedgerError> {
     let keys = work.keys();
-    let mut steps = chunked(work.call.mode, users);
+    let mut steps = chunked(work.call, users);
     while let Some(users) = steps.next_step() {
         let step = ScriptCall::new(ScriptId::CreateAccounts, Part::Accounts)
             .keys([keys.accounts()])
@@ -56,7 +65,7 @@ pub async fn add_friends(
 ) -> Result<Answer, LedgerError> {
     let keys = work.keys();
     let me = keys.user(user);
-    let mut steps = chunked(work.call.mode, friends);
+    let mut steps = chunked(work.call, friends);
     while let Some(friends) = steps.next_step() {
         let taken = steps.dry_run.taken.to_string().into_bytes();
         let step = ScriptCall::new(ScriptId::AddFriends, Part::Friends)
@@ -91,7 +100,7 @@ pub async fn create_group(
     work: &OperationRun<'_>,
     new: &NewGroup<'_>,
 ) -> Result<Answer, LedgerError> {
-    let first_step = SUBJECTS_MAX - usize::from(new.owner.is_some());
+    let first_step = subjects_max(work.call) - usize::from(new.owner.is_some());
     let (first, rest) = new.members.split_at(new.members.len().min(first_step));
     let first: Vec<&UserId> = first.iter().collect();
     group_types::note(work.shared, work.call, new.group_type).await?;
@@ -104,7 +113,8 @@ pub async fn create_group(
     assumed.untracked = is_untracked(&context);
     let (whole, items) = decided.said.split_first().ok_or_else(malformed_reply)?;
     let whole = context.result(whole, new.owner, limits.as_ref()).ok_or_else(malformed_reply)?;
-    if whole.denied() {
+    // The members of a whole batch are judged also if the group is denied.
+    if whole.denied() && !work.call.aborts() {
         let items = vec![ItemResult::of(Outcome::Denied); new.members.len()];
         extend(&mut answer, &decided, limits, items);
         answer.whole = Some(whole);
@@ -144,8 +154,8 @@ pub async fn join_group(
     group: &GroupId,
     users: &[UserId],
 ) -> Result<Answer, LedgerError> {
-    let mut position = Position::first(work.call.mode, users.len() <= SUBJECTS_MAX);
-    let mut steps = chunked(work.call.mode, users);
+    let mut position = Position::first(work.call.mode, users.len() <= subjects_max(work.call));
+    let mut steps = chunked(work.call, users);
     while let Some(users) = steps.next_step() {
         let argument = position.argument(steps.dry_run.taken);
         let decided = join_step(work, group, &users, argument).await?;

@@ -63,6 +63,7 @@ impl ReplyContext<'_> {
             b'H' | b'G' => Outcome::AlreadyHeld,
             b'N' => Outcome::NotHeld,
             b'D' => Outcome::Denied,
+            b'X' => Outcome::Aborted,
             _ => return None,
         };
         let violation = |note: &ViolationNote| self.violation(*note, user, limits?);

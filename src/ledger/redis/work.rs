@@ -262,7 +262,7 @@ impl<'a> OperationRun<'a> {
         // The server's clock at an instant of this process's clock.
         let server_time =
             |at: Timestamp| Timestamp::from_millis(at.as_millis().saturating_add(offset_ms));
-        command.arg(mode(call)).arg(server_time(call.deadline).as_millis());
+        command.arg(mode(call, step.script)).arg(server_time(call.deadline).as_millis());
         command.arg(self.catalog_args.default_line(step.part, app));
         let days = step.by_day.then(|| days(&call.catalog, server_time(sent_at), sent_at));
         for (index, argument) in step.arguments.iter().enumerate() {
@@ -281,9 +281,13 @@ pub fn flag(on: bool) -> Vec<u8> {
     vec![b'0' + u8::from(on)]
 }
 
-/// Formats the mode for scripts.
-fn mode(call: &Call) -> &'static [u8] {
+/// Formats the mode for a script.
+fn mode(call: &Call, script: ScriptId) -> &'static [u8] {
+    // A coalesced call decides batches of one subject, which are whole by themselves.
+    let aborts = call.aborts() && script.takes() && !script.is_coalesced();
     match call.mode {
+        Mode::Enforce if aborts => b"e",
+        Mode::CheckOnly if aborts => b"c",
         Mode::Enforce => b"E",
         Mode::CheckOnly => b"C",
         Mode::Shadow => b"S",

@@ -10,8 +10,7 @@
 -- include warn
 local most, one_way, me = limit(limits), ARGV[4] == '1', ARGV[5]
 local before, have = redis.call('SCARD', KEYS[2]), redis.call('SMISMEMBER', KEYS[2], unpack(ARGV, 7))
-local mine = before + ARGV[6]
-local seen, new, places = {}, {}, 0
+local mine, seen, new, places = before + ARGV[6], {}, {}, 0
 for i = 7, #ARGV do
   local friend, list = ARGV[i], KEYS[2 * i - 10]
   local has_me = redis.call('SISMEMBER', list, me) == 1
@@ -32,6 +31,7 @@ for i = 7, #ARGV do
     end
   end
 end
+if aborts() then return answer(0) end
 if exceeds_facts(places) then return {now, 'facts_full'} end
 if mode ~= 'C' and #new > 0 then
   count_write(places)

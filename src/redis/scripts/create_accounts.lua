@@ -18,6 +18,7 @@ for i = 5, #ARGV do
     seen[user], used, new[#new + 1] = true, used + 1, i
   end
 end
+if aborts() then return answer() end
 if exceeds_facts(#new) then return {now, 'facts_full'} end
 if mode ~= 'C' and #new > 0 then
   count_write(#new)

@@ -21,8 +21,7 @@ if leaving == '!' then return {now, 'dissolving'} end
 if name and name ~= ARGV[10] then return {now, 'type_differs', name} end
 local exists, first, rises = name ~= nil, ARGV[11] == '1' and 13 or 12, {}
 name, own = ARGV[10], own or ARGV[8]
-most = math.min(kind.cap, per_group, limit(own))
-used = redis.call('SCARD', KEYS[3]) + taken_before
+most, used = math.min(kind.cap, per_group, limit(own)), redis.call('SCARD', KEYS[3]) + taken_before
 local function too_many(letter, of, count, at_most)
   count = tonumber(count or 0)
   rises[#rises + 1] = {letter .. of, count, count + 1, at_most}
@@ -31,8 +30,7 @@ end
 if exists and first == 13 and kind.tracked then
   take_in(kind, ARGV[12], 6, redis.call('SISMEMBER', KEYS[3], ARGV[12]))
   if said[1] ~= 'D' then said[1] = said[1] == 'S' and 'G' or 'H' end
-elseif exists then
-  say('H')
+elseif exists then say('H')
 else
 -- include one_day
   local free, at_once = sold('*'), math.min(kind.per_app, sold(name))
@@ -44,10 +42,12 @@ else
   if first == 13 then own_note, groups = in_the_way(kind, 6) end
   if judge(note .. own_note) and first == 13 then plan(kind, ARGV[12], 6, groups) end
 end
-if said[1] == 'D' then return answer(name, own) end
+local adds_owner = #new > 0
+if said[1] == 'D' and not is_whole then return answer(name, own) end
 for i = first, #ARGV do
   take_in(kind, ARGV[i], 2 * i - 18, redis.call('SISMEMBER', KEYS[3], ARGV[i]))
 end
+if aborts(adds_owner) then return answer(name, own) end
 if exceeds_facts(#new + (exists and 0 or 1)) then return {now, 'facts_full'} end
 if mode ~= 'C' and not exists then
   redis.call('SET', KEYS[2], own .. ' ' .. name)

@@ -40,6 +40,7 @@ most = math.min(kind.cap, per_group, limit(own))
 used = redis.call('SCARD', KEYS[3]) + taken_before
 local held = redis.call('SMISMEMBER', KEYS[3], unpack(ARGV, 7))
 for i = 7, #ARGV do take_in(kind, ARGV[i], 2 * i - 10, held[i - 6]) end
+if aborts() then return answer(name, own, '') end
 if exceeds_facts(#new) then return {now, 'facts_full'} end
 write_members(kind)
 if mode ~= 'C' and kind.tracked and tracks() then track(allowed(7, ARGV[5] .. ' ', '')) end

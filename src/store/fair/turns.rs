@@ -26,7 +26,7 @@ use crate::clock::Stopwatch;
 use crate::store::Overload;
 
 /// The number of subjects that an app may send with each of its turns: the largest step of a
-/// script, or the highest number in flight if that is lower.
+/// script that is no whole batch, or the highest number in flight if that is lower.
 const QUANTUM: usize = 256;
 /// The number of subjects of one app that may wait, for each one that may be in flight: about a
 /// second of work.

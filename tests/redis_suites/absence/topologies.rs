@@ -226,8 +226,13 @@ async fn without_replicas(store: &Store, sidecar: &Sidecar, case: &str) {
         for name in ["more", "first0"] {
             let deadline =
                 imquota::clock::Clock::now(&imquota::clock::SystemClock) + Duration::from_secs(2);
-            let request =
-                Request { app: app.clone(), mode: Mode::Enforce, deadline, operation: join(name) };
+            let request = Request {
+                app: app.clone(),
+                mode: Mode::Enforce,
+                all_or_nothing: false,
+                deadline,
+                operation: join(name),
+            };
             let error = sidecar.engine.apply(request).await.expect_err("no replica confirms it");
             assert!(!error.is_absence(), "{case}: {error}");
         }

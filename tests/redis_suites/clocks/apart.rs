@@ -86,7 +86,10 @@ async fn join_within(
     within: Duration,
 ) -> Result<Decision, LedgerError> {
     let (deadline, operation) = (SystemClock.now() + within, join("g", &[name]));
-    service.engine.apply(Request { app, mode: Mode::Enforce, deadline, operation }).await
+    service
+        .engine
+        .apply(Request { app, mode: Mode::Enforce, all_or_nothing: false, deadline, operation })
+        .await
 }
 
 /// Each node stalls until the deadline has passed.

@@ -33,7 +33,13 @@ async fn while_both_take(sidecars: [&Sidecar; 2], app: &AppId, work: impl Future
             taken += usize::from(sidecar.try_take(app, &format!("u{}", taken % 50)).await.is_ok());
             let operation = Operation::DeleteAccount { user: user(format!("u{}", taken % 50)) };
             let deadline = SystemClock.now() + Duration::from_secs(5);
-            let request = Request { app: app.clone(), mode: Mode::Enforce, deadline, operation };
+            let request = Request {
+                app: app.clone(),
+                mode: Mode::Enforce,
+                all_or_nothing: false,
+                deadline,
+                operation,
+            };
             let _ = sidecar.engine.apply(request).await;
         }
         assert!(taken > 0, "nothing was taken during the change");

@@ -78,7 +78,13 @@ impl Sidecar {
     pub async fn try_take(&self, app: &AppId, name: &str) -> Result<(), LedgerError> {
         let deadline = SystemClock.now() + Duration::from_secs(5);
         let operation = Operation::CreateAccounts { users: vec![user(name)] };
-        let request = Request { app: app.clone(), mode: Mode::Enforce, deadline, operation };
+        let request = Request {
+            app: app.clone(),
+            mode: Mode::Enforce,
+            all_or_nothing: false,
+            deadline,
+            operation,
+        };
         let decision = self.engine.apply(request).await?;
         assert_ne!(decision.items[0].outcome, Outcome::Denied, "{name}");
         Ok(())

@@ -63,7 +63,12 @@ fn sentence(setting: Option<&str>) -> &'static str {
 
 fn create(app: &str, mode: pb::Mode) -> pb::CreateAccountsRequest {
     let user_ids = vec!["u".to_owned()];
-    pb::CreateAccountsRequest { app_id: app.into(), user_ids, mode: mode.into() }
+    pb::CreateAccountsRequest {
+        app_id: app.into(),
+        user_ids,
+        mode: mode.into(),
+        all_or_nothing: false,
+    }
 }
 
 type Data = QuotaServiceClient<Channel>;

@@ -190,7 +190,13 @@ impl World {
 
     pub async fn apply(&self, of: &str, operation: Operation) -> Result<Decision, LedgerError> {
         let deadline = self.engine.local_now() + Duration::from_secs(2);
-        let request = Request { app: app(of), mode: Mode::Enforce, deadline, operation };
+        let request = Request {
+            app: app(of),
+            mode: Mode::Enforce,
+            all_or_nothing: false,
+            deadline,
+            operation,
+        };
         self.engine.apply(request).await
     }
 
@@ -281,6 +287,7 @@ impl World {
             unknown_app: None,
             fail_fast: false,
             is_replayed: false,
+            all_or_nothing: false,
         };
         let (first, last) = (Day::from_number(middle - 199), Day::from_number(middle + 199));
         let figures = self.ledger.figures(&call, first, last).await.expect("figures");

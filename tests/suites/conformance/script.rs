@@ -68,6 +68,7 @@ impl App {
             unknown_app: Some(Arc::new(trial)),
             fail_fast: false,
             is_replayed: false,
+            all_or_nothing: false,
         };
         Self { ledger: store.ledger.clone(), call, revision: Arc::default() }
     }
@@ -96,6 +97,11 @@ impl App {
 
     pub fn as_mode(&self, mode: Mode) -> Self {
         Self { call: Call { mode, ..self.call.clone() }, ..self.clone() }
+    }
+
+    /// The app, with whole batches.
+    pub fn all_or_nothing(&self) -> Self {
+        Self { call: Call { all_or_nothing: true, ..self.call.clone() }, ..self.clone() }
     }
 
     /// The limits of the default edition.
@@ -229,6 +235,7 @@ fn shown_item(result: &ItemResult<Violation>) -> String {
         Outcome::AlreadyHeld => "held",
         Outcome::NotHeld => "not held",
         Outcome::Denied => "denied",
+        Outcome::Aborted => "aborted",
     };
     let violations = result.violations.iter().map(shown_violation).collect::<Vec<_>>().join(" + ");
     format!("{outcome} {violations}").trim_end().to_owned()

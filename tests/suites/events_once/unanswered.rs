@@ -58,7 +58,13 @@ impl Sidecar {
 
     async fn apply(&self, operation: Operation) -> Result<Decision, LedgerError> {
         let deadline = SystemClock.now() + DEADLINE;
-        let request = Request { app: app("demo"), mode: Mode::Enforce, deadline, operation };
+        let request = Request {
+            app: app("demo"),
+            mode: Mode::Enforce,
+            all_or_nothing: false,
+            deadline,
+            operation,
+        };
         self.engine.apply(request).await
     }
 

@@ -61,6 +61,7 @@ struct Run {
 struct Step {
     index: usize,
     mode: Mode,
+    all_or_nothing: bool,
     late: bool,
     op: Op,
     expected: Result<OpResult, Fault>,
@@ -228,7 +229,7 @@ impl Run {
             let id = self.ids[index].clone();
             let timeout = if step.late { -1 } else { 60_000 };
             let deadline = Timestamp::from_millis(self.now() + timeout);
-            let (mode, op) = (step.mode, step.op.clone());
+            let (mode, op) = ((step.mode, step.all_or_nothing), step.op.clone());
             answers.spawn(async move { (index, send(&engine, id, mode, deadline, &op).await) });
             steps.push(step);
         }
@@ -243,15 +244,15 @@ impl Run {
     fn step(&mut self, index: usize) -> Step {
         let now = self.now();
         let (rng, app) = (&mut self.rng, &mut self.apps[index]);
-        let mode = plan::mode(rng);
+        let (mode, all_or_nothing) = (plan::mode(rng), plan::all_or_nothing(rng));
         let op = plan::operation(rng, self.setup.universe, self.moods[index], app);
         let late = rng.below(200) == 0;
         let expected = if late {
             Err(Fault::DeadlinePassed)
         } else {
-            app.apply(self.setup.rules, now, mode, &op)
+            app.apply(self.setup.rules, now, (mode, all_or_nothing), &op)
         };
-        Step { index, mode, late, op, expected }
+        Step { index, mode, all_or_nothing, late, op, expected }
     }
 
     fn compare(&mut self, step: &Step, answer: Result<Decision, LedgerError>) {
@@ -266,8 +267,10 @@ impl Run {
         let allowed = self.apps[step.index].purchases.allowed(self.setup.rules, self.now());
         assert!(
             got == step.expected,
-            "{place}: {:?} of {:?} (late: {})\nunder {allowed:?}\nexpected {:#?}\ngot {got:#?}",
+            "{place}: {:?} (whole: {}) of {:?} (late: {})\nunder {allowed:?}\nexpected {:#?}\n\
+             got {got:#?}",
             step.mode,
+            step.all_or_nothing,
             step.op,
             step.late,
             step.expected,
@@ -346,7 +349,7 @@ fn touched(op: &Op) -> Vec<Who> {
 async fn send(
     engine: &Engine,
     app: AppId,
-    mode: Mode,
+    (mode, all_or_nothing): (Mode, bool),
     deadline: Timestamp,
     op: &Op,
 ) -> Result<Decision, LedgerError> {
@@ -383,5 +386,5 @@ async fn send(
         }
         Op::Dissolve { group } => Operation::DissolveGroup { group: group_id(*group) },
     };
-    engine.apply(Request { app, mode, deadline, operation }).await
+    engine.apply(Request { app, mode, all_or_nothing, deadline, operation }).await
 }

@@ -40,6 +40,11 @@ pub fn mode(rng: &mut Rng) -> Mode {
     }
 }
 
+/// Whether a take is a whole batch.
+pub fn all_or_nothing(rng: &mut Rng) -> bool {
+    rng.percent(12)
+}
+
 pub fn operation(rng: &mut Rng, universe: Universe, mood: usize, app: &App) -> Op {
     let mut plan = Plan { rng, universe, app };
     if plan.rng.percent(mood) { plan.take() } else { plan.release() }

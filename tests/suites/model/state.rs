@@ -103,6 +103,8 @@ struct Under<'a> {
     rules: &'a Rules,
     allowed: Allowed,
     mode: Mode,
+    /// True if a denial aborts the whole batch.
+    aborts: bool,
     day: i64,
 }
 
@@ -159,20 +161,71 @@ fn check(reason: Reason, id: &str, who: Who, used: u64, limit: u64) -> Option<Bl
 }
 
 impl App {
-    /// Applies an operation; returns the expected result.
+    /// Applies an operation; returns the expected result. With the mode: whether a take is a whole
+    /// batch.
     pub fn apply(
         &mut self,
         rules: &Rules,
         now: i64,
-        mode: Mode,
+        (mode, all_or_nothing): (Mode, bool),
         op: &Op,
     ) -> Result<OpResult, Fault> {
         let allowed = self.purchases.allowed(rules, now);
-        let under = Under { rules, allowed, mode, day: day_of(now) };
-        if mode == Mode::CheckOnly && op.takes() {
+        let denies = matches!(mode, Mode::Enforce | Mode::CheckOnly);
+        let aborts = all_or_nothing && denies && op.takes();
+        let under = Under { rules, allowed, mode, aborts, day: day_of(now) };
+        if mode == Mode::CheckOnly && op.takes() && !aborts {
             return self.clone().carry_out(under, op);
         }
-        self.carry_out(under, op)
+        if !aborts {
+            return self.carry_out(under, op);
+        }
+        let mut after = self.clone();
+        let mut told = after.carry_out(under, op)?;
+        if told.whole.iter().chain(&told.items).any(|item| item.outcome == Outcome::Denied) {
+            self.abort(under, op, &mut told);
+        } else if mode != Mode::CheckOnly {
+            *self = after;
+        }
+        Ok(told)
+    }
+
+    /// Rewrites the result of a whole batch of which nothing is written: held is only what was held
+    /// before.
+    fn abort(&self, under: Under<'_>, op: &Op, told: &mut OpResult) {
+        let was_held = |user: &User| match op {
+            Op::CreateAccounts(_) => self.accounts.contains(user),
+            Op::AddFriends { user: me, one_way, .. } => {
+                let has = |from: &User, to: &User| self.friends.contains(&(*from, *to));
+                has(me, user) && (*one_way || has(user, me))
+            }
+            Op::CreateGroup { group, .. } | Op::Join { group, .. } => {
+                self.groups.get(group).is_some_and(|state| state.members.contains(user))
+            }
+            _ => false,
+        };
+        let users = match op {
+            Op::CreateAccounts(users) | Op::Join { users, .. } => users,
+            Op::AddFriends { friends, .. } => friends,
+            Op::CreateGroup { members, .. } => members,
+            _ => return,
+        };
+        for (user, item) in users.iter().zip(&mut told.items) {
+            if item.outcome != Outcome::Denied && !was_held(user) {
+                item.outcome = Outcome::Aborted;
+            }
+        }
+        let Some(whole) = told.whole.as_mut().filter(|it| it.outcome != Outcome::Denied) else {
+            return;
+        };
+        if let Op::CreateGroup { group, owner, .. } = op {
+            let state = self.groups.get(group);
+            let is_tracked = state.is_some_and(|state| under.rules.kinds[state.kind].tracked);
+            let adds_owner = is_tracked && owner.as_ref().is_some_and(|owner| !was_held(owner));
+            if state.is_none() || adds_owner {
+                whole.outcome = Outcome::Aborted;
+            }
+        }
     }
 
     fn carry_out(&mut self, under: Under<'_>, op: &Op) -> Result<OpResult, Fault> {
@@ -199,7 +252,7 @@ impl App {
             Op::CreateGroup { group, kind, owner, members, max } => {
                 let whole = self.create_group(under, *group, *kind, *owner, *max)?;
                 let member = |user: &User| match whole.outcome {
-                    Outcome::Denied => OpItem::plain(Outcome::Denied),
+                    Outcome::Denied if !under.aborts => OpItem::plain(Outcome::Denied),
                     _ => self.admit(under, *group, *user, Reason::MembersAtCreation),
                 };
                 told.items = members.iter().map(member).collect();
@@ -304,8 +357,9 @@ impl App {
         let mut blocked = self.app_is_full(under, kind);
         blocked.extend(owner.and_then(|owner| self.user_is_full(under, kind, owner)));
         let said = under.take(blocked);
-        if said.done() {
-            let members = owner.into_iter().collect();
+        // The members of a whole batch are judged also if the group is denied.
+        if said.done() || under.aborts {
+            let members = owner.into_iter().filter(|_| said.done()).collect();
             self.groups.insert(group, GroupState { kind, max, members });
             *self.net.entry((under.day, kind)).or_default() += 1;
         }

@@ -1,6 +1,6 @@
 -- Begins every operation: its time and its limits. Defines no functions, since creating them costs
 -- a call more than the code itself.
--- KEYS[1] limits; ARGV[1] mode (E, C, S, F), [2] deadline in ms, [3] limits of an app without its
+-- KEYS[1] limits; ARGV[1] mode (verdicts.lua), [2] deadline in ms, [3] limits of an app without its
 -- own ('' refuses it), preceded by '!' if the app has to be counted before anything is taken, and
 -- followed by '#' and the most facts of a part. Nothing is written after the deadline. Removes from
 -- the end of KEYS, before the mark, the part's counter of writes.

@@ -1,9 +1,12 @@
 -- The form of item results. Needs begin.lua.
 -- Parses a limit from its text: '-' is unlimited.
 local function limit(text) return tonumber(text) or math.huge end
--- Letters, one per item: A applied, S applied although over, H held, N not held, D denied.
+-- Modes: E enforce, C check only, S shadow, F force; e and c: E and C of a whole batch.
+-- Letters, one an item: A applied, S applied while over, H held, N not held, D denied, X aborted.
 -- Notes, one per item with S or D: letters of the violated limits, each with its count.
 -- Warnings (see warn.lua) follow the notes after a '|'.
+local is_whole = mode == 'e' or mode == 'c'
+if is_whole then mode = string.upper(mode) end
 local said, notes, warnings = {}, {}, {}
 local function say(letter) said[#said + 1] = letter end
 -- Decides a take of what is not held; returns whether it is taken.
@@ -21,6 +24,14 @@ local function judge(note)
   notes[#notes + 1] = note
   say(mode == 'S' and 'S' or 'D')
   return mode == 'S'
+end
+-- Returns whether a denial aborts the whole batch, before the first write. with_first: also the
+-- first item would have taken a fact, whatever its letter is.
+local function aborts(with_first)
+  if not is_whole or #notes == 0 then return false end
+  for i, letter in ipairs(said) do if letter == 'A' then said[i] = 'X' end end
+  said[1] = with_first and 'X' or said[1]
+  return true
 end
 -- Counts a write of facts, once per step. Called by every step that changes facts. `facts`: how
 -- many are added, less those released; they are counted for an app without limits of its own
