@@ -9,10 +9,10 @@ under test.
 
 from collections import defaultdict
 
-TAKES = {"join", "join_all", "befriend", "create_account", "create_room"}
+TAKES = {"join", "join_all", "join_whole", "befriend", "create_account", "create_room"}
 FAMILY = {
-    "join": "members", "join_all": "members", "leave": "members", "dissolve": "members",
-    "count_user_groups": "members",
+    "join": "members", "join_all": "members", "join_whole": "members", "leave": "members",
+    "dissolve": "members", "count_user_groups": "members",
     "count_group": "members", "befriend": "friends", "unfriend": "friends",
     "count_friends": "friends", "create_account": "accounts", "delete_account": "accounts",
     "count_accounts": "accounts", "create_room": "rooms", "dissolve_room": "rooms",
@@ -20,6 +20,7 @@ FAMILY = {
 }
 LIMITS = ("groups_per_user", "members_per_group", "friends_per_user", "rooms_per_app",
           "accounts_per_app")
+BATCHES = {"join_all", "join_whole"}
 NEVER = -1
 
 
@@ -28,7 +29,7 @@ def facts_of(op: dict) -> list[tuple]:
     kind = op["op"]
     if kind in ("join", "leave"):
         return [("member", op["user"], op["group"])]
-    if kind == "join_all":
+    if kind in BATCHES:
         return [("member", user, op["group"]) for user in op["users"]]
     if kind in ("befriend", "unfriend"):
         mine = ("friend", op["user"], op["friend"])
@@ -129,6 +130,8 @@ class Model:
             step = self._befriend(op)
         elif kind == "join_all":
             step = self._take_all(op)
+        elif kind == "join_whole":
+            step = self._take_whole(op)
         elif kind in TAKES:
             step = self._take(op)
         else:
@@ -199,6 +202,40 @@ class Model:
                 elif not is_unknown:
                     return NEVER
             return NEVER if is_unknown and state == before else state
+        return decide
+
+    def _take_whole(self, op: dict):
+        """Takes all or, if any is denied, none: the others are aborted then."""
+        outcomes = {result["outcome"] for result in op.get("results", ())}
+        if "DENIED" in outcomes and "APPLIED" in outcomes or (
+                "ABORTED" in outcomes and "DENIED" not in outcomes):
+            return never
+        if op["outcome"] == "ERROR_UNKNOWN":
+            facts = facts_of(op)
+            masks = [[(self.counted[key], self.limits[key[0]]) for key in counters_of(fact)]
+                     for fact in facts]
+
+            def take(state: int) -> int:
+                before = state
+                for fact, limits in zip(facts, masks):
+                    if state & self.bit[fact]:
+                        continue
+                    if any((state & mask).bit_count() >= limit for mask, limit in limits):
+                        return NEVER
+                    state |= self.bit[fact]
+                return NEVER if state == before else state
+            return take
+        as_if = {"ABORTED": "APPLIED"}
+        steps = [self._take(one | {"outcome": as_if.get(one["outcome"], one["outcome"])})
+                 for one in singles_of(op)]
+
+        def decide(state: int) -> int:
+            after = state
+            for step in steps:
+                after = step(after)
+                if after < 0:
+                    return NEVER
+            return state if "DENIED" in outcomes else after
         return decide
 
     def _befriend(self, op: dict):

@@ -14,7 +14,7 @@ loss until one is gone.
 
 from collections import defaultdict
 
-from facts import TAKES, counters_of, facts_of, singles_of
+from facts import BATCHES, TAKES, counters_of, facts_of, singles_of
 from order import end_of, matters
 
 FOREVER = float("inf")
@@ -31,7 +31,7 @@ class Touch:
         self.takes = take and outcome == "APPLIED" and not op.get("check")
         self.affirms = self.takes or outcome == "ALREADY_HELD"
         # The fact was not held.
-        self.denies = (outcome in ("APPLIED", "DENIED") if take
+        self.denies = (outcome in ("APPLIED", "DENIED", "ABORTED") if take
                        else outcome == "NOT_HELD") and is_whole
         # The fact is no longer held, or perhaps not; a take with unknown outcome may hide a loss.
         self.frees = outcome == "ERROR_UNKNOWN" or not is_whole or (
@@ -82,7 +82,7 @@ def touches_of(ops: list[dict], tolerance_ns: int | None) -> dict[tuple, list[To
     """
     touches, of_user, of_group = defaultdict(list), defaultdict(set), defaultdict(set)
     ops = [op for op in ops if matters(op)]
-    ops = [one for op in ops for one in (singles_of(op) if op["op"] == "join_all" else [op])]
+    ops = [one for op in ops for one in (singles_of(op) if op["op"] in BATCHES else [op])]
     for fact in (fact for op in ops for fact in facts_of(op)):
         if fact[0] in ("member", "friend"):
             of_user[fact[1]].add(fact)

@@ -170,6 +170,9 @@ const MUTANTS: &[(&str, &str, &str)] = &[
     ("leave_group", "redis.call('SREM', KEYS[3], ARGV[i])", "#redis.call('SPOP', KEYS[3], 1)"),
     ("delete_account", "if held == 1 then\n", "do\n"),
     ("join_group", "redis.call('SADD', KEYS[3], unpack(users))", ""),
+    // A whole batch that is written in part, with either result.
+    ("join_group", "if aborts() then return answer(name, own, '') end", ""),
+    ("join_group", "if aborts() then return answer(name, own, '') end", "aborts()"),
     ("coalesced_groups", "if members >= most or groups >= groups_most then", "if false then"),
     ("coalesced_groups", "if redis.call('SISMEMBER', members_key, user) == 0 then", "do"),
     ("coalesced_groups", "return 'N'", "return 'A'"),

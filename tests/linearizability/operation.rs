@@ -51,13 +51,14 @@ pub fn random(rng: &mut Rng, is_whole: bool) -> Operation {
     let (takes, counts) = (rng.percent(68), rng.percent(8));
     let mut one = match rng.below(100) {
         0..2 => operation("dissolve", String::new(), group(rng.below(GROUPS))),
-        2..8 => {
-            let mut one = operation("join_all", String::new(), group(rng.below(GROUPS)));
+        2..10 => {
+            let name = if rng.percent(50) { "join_all" } else { "join_whole" };
+            let mut one = operation(name, String::new(), group(rng.below(GROUPS)));
             let first = rng.below(USERS);
             one.users = (0..2 + rng.below(2)).map(|at| user((first + at) % USERS)).collect();
             return one;
         }
-        8..50 => {
+        10..50 => {
             let name = if takes { "join" } else { "leave" };
             operation(name, user(rng.below(USERS)), group(rng.below(GROUPS)))
         }
@@ -129,12 +130,12 @@ impl Operation {
                 mode,
                 all_or_nothing: false,
             }),
-            "join_all" => Request::JoinGroup(pb::JoinGroupRequest {
+            "join_all" | "join_whole" => Request::JoinGroup(pb::JoinGroupRequest {
                 app_id,
                 group_id,
                 user_ids: self.users.clone(),
                 mode,
-                all_or_nothing: false,
+                all_or_nothing: self.name == "join_whole",
             }),
             "leave" => Request::LeaveGroup(pb::LeaveGroupRequest { app_id, group_id, user_ids }),
             "befriend" => Request::AddFriends(pb::AddFriendsRequest {

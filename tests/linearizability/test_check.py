@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from facts import families
+from facts import BATCHES, families
 from local import check_local
 from order import find_order
 from store_model import BUGS, LIMITS, history
@@ -32,7 +32,8 @@ def write(text: str) -> list[dict]:
         kind = kind.rstrip("?")
         keys = {"join": ("user", "group"), "leave": ("user", "group"),
                 "befriend": ("user", "friend"), "unfriend": ("user", "friend"),
-                "join_all": ("users", "group"), "dissolve": ("group",),
+                "join_all": ("users", "group"), "join_whole": ("users", "group"),
+                "dissolve": ("group",),
                 "create_room": ("room",), "dissolve_room": ("room",),
                 "count_group": ("group",), "count_rooms": (),
                 "count_accounts": ()}.get(kind, ("user",))
@@ -44,7 +45,7 @@ def write(text: str) -> list[dict]:
             op.update(outcome="APPLIED", value=int(outcome))
         if outcome == "ERROR_UNKNOWN":
             op["deadline_ns"] = op["invoke_ns"] + 10
-        if kind == "join_all":
+        if kind in BATCHES:
             outcomes = outcome.split(",")
             op.update(outcome="APPLIED", users=op["users"].split(","), results=[
                 {"outcome": each, "denials": FULL_GROUP if each == "DENIED" else []}
@@ -108,6 +109,15 @@ LEGAL = {
  2  3 count_group g -> 3""",
     "a batch with unknown outcome": "0 - join_all a,b g -> ERROR_UNKNOWN\n2 3 count_group g -> 0\n"
     "4 5 count_group g -> 2",
+    "a whole batch": """
+ 0  1 join_whole a,b g -> APPLIED,APPLIED
+ 2  3 join_whole b,c,d,a g -> ALREADY_HELD,ABORTED,DENIED,ALREADY_HELD
+ 4  5 count_group g -> 2
+ 6  7 join_whole b,c g -> ALREADY_HELD,APPLIED""",
+    "a whole batch with unknown outcome": "0 - join_whole a,b g -> ERROR_UNKNOWN\n"
+    "2 3 count_group g -> 0\n4 5 count_group g -> 2",
+    "a whole batch that does not fit": FULL.replace("join c g", "join c h")
+    + "6 - join_whole d,e g -> ERROR_UNKNOWN\n8 9 count_group g -> 2",
     "a dissolution": FULL + "6 7 dissolve g -> APPLIED\n8 9 count_group g -> 0\n"
     "8 9 join d g -> APPLIED",
     "dissolved twice": FULL + "6 9 dissolve g -> APPLIED\n6 9 dissolve g -> APPLIED",
@@ -201,6 +211,15 @@ ILLEGAL = {
     "half a friendship": FRIENDS + "4 5 count_friends b -> 0",
     "half a batch": "0 1 join_all a,b g -> APPLIED,APPLIED\n2 3 count_group g -> 1",
     "a batch over the limit": FULL + "6 7 join_all a,d g -> ALREADY_HELD,APPLIED",
+    "half a whole batch": FULL.replace("join c g", "join c h")
+    + "6 7 join_whole d,e g -> APPLIED,DENIED",
+    "half a whole batch, aborted": FULL.replace("join c g", "join c h")
+    + "6 7 join_whole d,e g -> ABORTED,DENIED\n8 9 count_group g -> 3",
+    "aborted without a denial": "0 1 join_whole a,b g -> ABORTED,ABORTED",
+    "aborted though held": FULL + "6 7 join_whole a,d g -> ABORTED,DENIED",
+    "a whole batch denied below the limit": "0 1 join_whole a,b g -> ABORTED,DENIED",
+    "half a whole batch with unknown outcome": FULL.replace("join c g", "join c h")
+    + "6 - join_whole d,e g -> ERROR_UNKNOWN\n8 9 count_group g -> 3",
     "half a batch with unknown outcome": "0 - join_all a,b g -> ERROR_UNKNOWN\n"
     "2 3 count_group g -> 1",
     "dissolved in part": FULL + "6 9 dissolve g -> APPLIED\n7 8 count_group g -> 2",
