@@ -105,7 +105,8 @@ fn request() -> pb::JoinGroupRequest {
 
 fn response() -> pb::JoinGroupResponse {
     let outcome = pb::Outcome::Applied.into();
-    let result = pb::Result { id: "user-0000001".to_owned(), outcome, denials: Vec::new() };
+    let result =
+        pb::Result { id: "user-0000001".to_owned(), outcome, denials: Vec::new(), repeated: false };
     let decided_at = Some(prost_types::Timestamp { seconds: 1_795_737_600, nanos: 1_000_000 });
     let decision = Some(pb::DecisionInfo { decided_at, degradation: String::new() });
     pb::JoinGroupResponse { results: vec![result], decision }

@@ -66,6 +66,11 @@
 //!   `tests/suites/events_once.rs`.
 //! - A flood of events about limits displaces no change, and a reader gets a report of dropped
 //!   events: `tests/suites/events.rs` against a model that shares no code.
+//! - What is taken with a hold counts until its hold ends, and in no answer after that; what a
+//!   leave or a dissolution has ended is never taken anew: `tests/suites/conformance`,
+//!   `tests/suites/model.rs`.
+//! - A whole batch is written completely or not at all, and so is a group that replaces another:
+//!   `tests/suites/conformance`.
 //! - Unregistered apps are bounded in number and in facts: `tests/suites/unknown_apps.rs`.
 //! - In memory no operation on an app, however large, holds up another app:
 //!   `src/ledger/memory/tests.rs`.

@@ -19,7 +19,7 @@ use imquota::domain::decision::{Mode, Subject};
 use imquota::domain::time::Timestamp;
 use imquota::grpc::pb::quota_service_client::QuotaServiceClient;
 use imquota::grpc::pb::{self, CreateAccountsRequest};
-use imquota::journal::{Encoded, Entry, Journal};
+use imquota::journal::{Accepted, Encoded, Entry, Journal};
 use imquota::ledger::Operation;
 use imquota::ledger::embedded::Embedded;
 use support::binary::{Binary, embedded};
@@ -144,7 +144,7 @@ fn ends_with_a_message(bytes: &[u8]) {
         app_id: "a".to_owned(),
         user_ids: users,
         mode: pb::Mode::Force.into(),
-        all_or_nothing: false,
+        ..Default::default()
     };
     let calling = tokio::spawn(async move {
         loop {
@@ -188,7 +188,9 @@ async fn every_damaged_page_of_a_journal_is_reported() {
         app: app("a"),
         mode: Mode::Enforce,
         at: Timestamp::from_millis(1),
-        operation: Operation::CreateAccounts { users: vec![user(format!("user {number}"))] },
+        accepted: Accepted::Operation(Operation::CreateAccounts {
+            users: vec![user(format!("user {number}"))],
+        }),
     };
     let directory = TempDir::new().expect("a directory");
     let (journal, _) = Journal::open(directory.path()).expect("opens");

@@ -76,6 +76,8 @@ impl Store {
             fail_fast: false,
             is_replayed: false,
             all_or_nothing: false,
+            hold: None,
+            replaces: None,
         };
         Self { ledger: Arc::new(ledger), call }
     }

@@ -97,7 +97,10 @@ impl StreamingService<pb::ApplyRequest> for Echo {
 }
 
 fn echo(request: pb::JoinGroupRequest) -> pb::JoinGroupResponse {
-    let applied = |id| pb::Result { id, outcome: pb::Outcome::Applied.into(), denials: Vec::new() };
+    let applied = |id| {
+        let outcome = pb::Outcome::Applied.into();
+        pb::Result { id, outcome, denials: Vec::new(), repeated: false }
+    };
     pb::JoinGroupResponse {
         results: request.user_ids.into_iter().map(applied).collect(),
         decision: Some(pb::DecisionInfo {

@@ -133,7 +133,7 @@ fn calls(round: usize, size: &Size) -> Vec<(&'static str, Vec<Operation>)> {
             group_id,
             user_ids,
             mode,
-            all_or_nothing: false,
+            ..Default::default()
         })
     };
     let leave = |group_id: String, user_ids| {

@@ -86,6 +86,8 @@ async fn deny(engine: &Engine, denied: &mut usize) -> Duration {
         app: AppId::try_from("demo").expect("an id"),
         mode: Mode::Enforce,
         all_or_nothing: false,
+        hold: None,
+        replaces: None,
         deadline: Timestamp::MAX,
         operation: Operation::AddFriends { user, friends, one_way: false },
     };

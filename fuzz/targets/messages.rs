@@ -4,6 +4,7 @@ use std::sync::LazyLock;
 
 use imquota::catalog;
 use imquota::domain::catalog::Catalog;
+use imquota::grpc::holds::CheckEnd as _;
 use imquota::grpc::pb;
 use imquota::grpc::pb::apply_request::Operation;
 use imquota::grpc::request::{Action, Check, Checked, usage};
@@ -30,6 +31,8 @@ pub fn messages(bytes: &[u8]) -> bool {
         Operation::LeaveGroup(it) => check(it),
         Operation::DissolveGroup(it) => check(it),
         Operation::GetUsage(it) => usage(it).is_ok(),
+        Operation::ConfirmHold(it) => it.check().is_ok(),
+        Operation::ReleaseHold(it) => it.check().is_ok(),
         // Its checks need an engine.
         Operation::RecordLogins(_) => false,
     }

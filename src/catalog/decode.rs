@@ -9,6 +9,7 @@ use crate::diagnostics::toml::{Document, Table, Value};
 use crate::domain::calendar::Zone;
 use crate::domain::catalog::{AfterGrace, Batch, Catalog, ImCodes, UnknownApps, Validity};
 use crate::domain::group_type::GroupType;
+use crate::domain::hold::HoldRules;
 use crate::domain::id::{NAME_MAX_BYTES, Name};
 use crate::domain::id_rules::{ID_MAX_BYTES, IdCharset, IdRules};
 use crate::domain::limit::Limit;
@@ -38,6 +39,12 @@ const GRACE_MAX_DAYS: i64 = 366;
 const FULL_REFUNDS_MAX: i64 = 10_000;
 /// Most group types: several times the number that IM clouds have.
 const GROUP_TYPES_MAX: usize = 64;
+/// The longest hold that a catalog may admit, in seconds.
+const HOLD_SECONDS_MAX: i64 = 3600;
+/// Most hours for which a catalog may keep the records of holds.
+const HOLD_KEPT_HOURS_MAX: i64 = 31 * 24;
+/// Most facts in the records of holds that a catalog may admit.
+const HOLD_FACTS_MAX: i64 = 100_000_000;
 
 /// Decodes the catalog of a document; `None` if it has problems.
 pub(super) fn catalog(document: &Document<'_>) -> Option<Catalog> {
@@ -66,6 +73,11 @@ pub(super) fn catalog(document: &Document<'_>) -> Option<Catalog> {
         // Nor one like this.
         None => Some(UnknownApps::default()),
     };
+    let holds = match root.optional("holds") {
+        Some(_) => section(&root, "holds", holds),
+        // A catalog of the previous version has no such section.
+        None => Some(HoldRules::default()),
+    };
     let im_codes = section(&root, "im_codes", im_codes);
     let types = root
         .required("group_types")
@@ -89,6 +101,7 @@ pub(super) fn catalog(document: &Document<'_>) -> Option<Catalog> {
         failure: failure?,
         unknown_apps: unknown_apps?,
         ids: ids?,
+        holds: holds?,
         batch: batch?,
         im_codes: im_codes?,
     })
@@ -264,6 +277,13 @@ fn ids(table: &Table<'_>) -> Option<IdRules> {
         group_max_bytes: group_max_bytes?,
         charset: charset?,
     })
+}
+
+fn holds(table: &Table<'_>) -> Option<HoldRules> {
+    let seconds = table.required("seconds_max").and_then(|it| it.integer(1..=HOLD_SECONDS_MAX));
+    let hours = table.required("kept_hours").and_then(|it| it.integer(1..=HOLD_KEPT_HOURS_MAX));
+    let facts = table.required("facts_max").and_then(|it| it.integer(0..=HOLD_FACTS_MAX));
+    Some(HoldRules { seconds_max: seconds?, kept_hours: hours?, facts_max: facts? })
 }
 
 fn required_code(table: &Table<'_>, key: &str) -> Option<i32> {

@@ -95,6 +95,24 @@ Example:
         #[command(flatten)]
         members: Members,
     },
+    /// Make permanent what was taken with --hold; what had expired is taken anew.
+    #[command(after_help = "\
+Example:
+  imquota quota join-group --app demo --group g1 carol --hold 60 --operation-id op1
+  imquota quota confirm-hold --app demo --operation-id op1")]
+    ConfirmHold {
+        #[command(flatten)]
+        hold: Hold,
+        /// Take what had expired anew even over a limit
+        #[arg(long)]
+        force: bool,
+    },
+    /// Release what was taken with --hold and is not confirmed.
+    #[command(after_help = "Example:\n  imquota quota release-hold --app demo --operation-id op1")]
+    ReleaseHold {
+        #[command(flatten)]
+        hold: Hold,
+    },
     /// Dissolve a group and release everything held through it.
     #[command(after_help = "Example:\n  imquota quota dissolve-group --app demo --group g1")]
     DissolveGroup {
@@ -161,6 +179,9 @@ struct NewGroup {
     /// The group's id was allocated by the IM, so it may start with @TGS#
     #[arg(long)]
     allocated_by_im: bool,
+    /// The held group that becomes this one, with its members
+    #[arg(long, value_name = "GROUP")]
+    replaces: Option<String>,
     /// Further members
     #[arg(value_name = "MEMBER")]
     members: Vec<String>,
@@ -179,7 +200,7 @@ struct OwnLimit {
     no_max_members: bool,
 }
 
-#[derive(Debug, Clone, Copy, Args)]
+#[derive(Debug, Clone, Args)]
 struct Take {
     /// Enforcement mode
     #[arg(long, value_enum, default_value_t = Mode::Enforce)]
@@ -187,6 +208,47 @@ struct Take {
     /// Take all of them or, if any is denied, none
     #[arg(long)]
     all_or_nothing: bool,
+    /// End what is taken after that many seconds, unless it is confirmed (quota confirm-hold)
+    #[arg(long, value_name = "SECONDS", requires = "operation_id")]
+    hold: Option<u32>,
+    /// The id of the operation, by which its hold is confirmed or released
+    #[arg(long, value_name = "ID", requires = "hold")]
+    operation_id: Option<String>,
+}
+
+#[derive(Debug, Args)]
+struct Hold {
+    /// The app
+    #[arg(long)]
+    app: String,
+    /// The id that the takes had
+    #[arg(long, value_name = "ID")]
+    operation_id: String,
+    /// Only holds of these facts
+    #[arg(long, value_enum)]
+    relation: Option<Relation>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Relation {
+    /// Holds of create-accounts
+    Accounts,
+    /// Holds of add-friends
+    Friends,
+    /// Holds of create-group and join-group
+    Groups,
+}
+
+impl Hold {
+    fn relation(&self) -> i32 {
+        let relation = match self.relation {
+            None => pb::HoldRelation::Unspecified,
+            Some(Relation::Accounts) => pb::HoldRelation::Accounts,
+            Some(Relation::Friends) => pb::HoldRelation::Friends,
+            Some(Relation::Groups) => pb::HoldRelation::Groups,
+        };
+        relation.into()
+    }
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -202,7 +264,12 @@ enum Mode {
 }
 
 impl Take {
-    fn mode(self) -> i32 {
+    /// Returns the fields of a request: mode, whole batch, seconds of the hold, and its id.
+    fn into_fields(self) -> (i32, bool, Option<u32>, String) {
+        (self.mode(), self.all_or_nothing, self.hold, self.operation_id.unwrap_or_default())
+    }
+
+    fn mode(&self) -> i32 {
         let mode = match self.mode {
             Mode::Enforce => pb::Mode::Enforce,
             Mode::CheckOnly => pb::Mode::CheckOnly,
@@ -219,9 +286,7 @@ pub async fn run(args: Quota) -> Result<Exit, Error> {
     let mut client = QuotaServiceClient::new(session.channel());
     match args.command {
         QuotaCommand::CreateAccounts { users, take } => {
-            let (app_id, user_ids) = (users.app, users.members.ids);
-            let (mode, all_or_nothing) = (take.mode(), take.all_or_nothing);
-            let request = pb::CreateAccountsRequest { app_id, user_ids, mode, all_or_nothing };
+            let request = users.taken(take);
             session.finish(client.create_accounts(session.request(request)).await)
         }
         QuotaCommand::DeleteAccounts { users } => {
@@ -230,15 +295,7 @@ pub async fn run(args: Quota) -> Result<Exit, Error> {
             session.finish(client.delete_accounts(session.request(request)).await)
         }
         QuotaCommand::AddFriends { friends, take } => {
-            let Friends { app: app_id, user: user_id, one_way, ids: friend_ids } = friends;
-            let request = pb::AddFriendsRequest {
-                app_id,
-                user_id,
-                friend_ids,
-                one_way,
-                mode: take.mode(),
-                all_or_nothing: take.all_or_nothing,
-            };
+            let request = friends.added(take);
             session.finish(client.add_friends(session.request(request)).await)
         }
         QuotaCommand::RemoveFriends { friends } => {
@@ -255,10 +312,8 @@ pub async fn run(args: Quota) -> Result<Exit, Error> {
             let request = pb::UpdateGroupRequest { app_id, group_id, max_members };
             session.finish(client.update_group(session.request(request)).await)
         }
-        QuotaCommand::JoinGroup { group: Group { app, group }, members, take } => {
-            let (app_id, group_id, user_ids) = (app, group, members.ids);
-            let (mode, all_or_nothing) = (take.mode(), take.all_or_nothing);
-            let request = pb::JoinGroupRequest { app_id, group_id, user_ids, mode, all_or_nothing };
+        QuotaCommand::JoinGroup { group, members, take } => {
+            let request = group.joined(members, take);
             session.finish(client.join_group(session.request(request)).await)
         }
         QuotaCommand::LeaveGroup { group: Group { app, group }, members } => {
@@ -270,11 +325,73 @@ pub async fn run(args: Quota) -> Result<Exit, Error> {
             let request = pb::DissolveGroupRequest { app_id, group_id };
             session.finish(client.dissolve_group(session.request(request)).await)
         }
+        QuotaCommand::ConfirmHold { hold, force } => {
+            let relation = hold.relation();
+            let mode = if force { pb::Mode::Force } else { pb::Mode::Enforce }.into();
+            let Hold { app: app_id, operation_id, .. } = hold;
+            let request = pb::ConfirmHoldRequest { app_id, operation_id, relation, mode };
+            session.finish(client.confirm_hold(session.request(request)).await)
+        }
+        QuotaCommand::ReleaseHold { hold } => {
+            let relation = hold.relation();
+            let Hold { app: app_id, operation_id, .. } = hold;
+            let request = pb::ReleaseHoldRequest { app_id, operation_id, relation };
+            session.finish(client.release_hold(session.request(request)).await)
+        }
+    }
+}
+
+impl Users {
+    fn taken(self, take: Take) -> pb::CreateAccountsRequest {
+        let (app_id, user_ids) = (self.app, self.members.ids);
+        let (mode, all_or_nothing, hold_seconds, operation_id) = take.into_fields();
+        pb::CreateAccountsRequest {
+            app_id,
+            user_ids,
+            mode,
+            all_or_nothing,
+            hold_seconds,
+            operation_id,
+        }
+    }
+}
+
+impl Friends {
+    fn added(self, take: Take) -> pb::AddFriendsRequest {
+        let Self { app: app_id, user: user_id, one_way, ids: friend_ids } = self;
+        let (mode, all_or_nothing, hold_seconds, operation_id) = take.into_fields();
+        pb::AddFriendsRequest {
+            app_id,
+            user_id,
+            friend_ids,
+            one_way,
+            mode,
+            all_or_nothing,
+            hold_seconds,
+            operation_id,
+        }
+    }
+}
+
+impl Group {
+    fn joined(self, members: Members, take: Take) -> pb::JoinGroupRequest {
+        let (app_id, group_id, user_ids) = (self.app, self.group, members.ids);
+        let (mode, all_or_nothing, hold_seconds, operation_id) = take.into_fields();
+        pb::JoinGroupRequest {
+            app_id,
+            group_id,
+            user_ids,
+            mode,
+            all_or_nothing,
+            hold_seconds,
+            operation_id,
+        }
     }
 }
 
 impl From<NewGroup> for pb::CreateGroupRequest {
     fn from(new: NewGroup) -> Self {
+        let (mode, all_or_nothing, hold_seconds, operation_id) = new.take.into_fields();
         Self {
             app_id: new.group.app,
             group_id: new.group.group,
@@ -283,8 +400,11 @@ impl From<NewGroup> for pb::CreateGroupRequest {
             member_ids: new.members,
             max_members: new.max_members,
             group_id_allocated_by_im: new.allocated_by_im,
-            mode: new.take.mode(),
-            all_or_nothing: new.take.all_or_nothing,
+            mode,
+            all_or_nothing,
+            hold_seconds,
+            operation_id,
+            replaces_group_id: new.replaces.unwrap_or_default(),
         }
     }
 }

@@ -268,6 +268,7 @@ fn load(stored: StoredCatalog, own: &Catalog) -> Option<Catalog> {
         failure: own.failure.clone(),
         unknown_apps: own.unknown_apps,
         ids: own.ids,
+        holds: own.holds,
         batch: own.batch,
         im_codes: own.im_codes,
     })

@@ -10,6 +10,7 @@ use super::calendar::Zone;
 use super::decision::Reason;
 use super::failure_policy::FailurePolicy;
 use super::group_type::GroupType;
+use super::hold::HoldRules;
 use super::id::Name;
 use super::id_rules::IdRules;
 use super::limit::{Limit, LimitId};
@@ -43,6 +44,8 @@ pub struct Catalog {
     pub unknown_apps: UnknownApps,
     /// Rules of the user and group ids of takes.
     pub ids: IdRules,
+    /// Rules of holds.
+    pub holds: HoldRules,
     /// The number of ids that a call may carry.
     pub batch: Batch,
     /// Error codes that IM clients support.

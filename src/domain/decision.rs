@@ -46,7 +46,9 @@ impl Mode {
 pub enum Outcome {
     /// Done.
     Applied,
-    /// The fact existed before; nothing to do.
+    /// An earlier take with the same hold has taken it; nothing to do.
+    Repeated,
+    /// The fact existed before; nothing to do. A take with a hold joins the hold of such a fact.
     AlreadyHeld,
     /// The fact did not exist; nothing to do.
     NotHeld,

@@ -58,6 +58,24 @@ pub struct Count {
     pub limit: u64,
 }
 
+/// What a confirmation took anew, since its hold had expired.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Retaken {
+    /// The id of the operation.
+    pub operation_id: String,
+    /// The operation that had taken it, such as `join_group`.
+    pub operation: String,
+    /// The group, or the user whose list has the friends, or the app.
+    pub subject: Subject,
+    /// The first [`RETAKEN_USERS_MAX`] users who were taken anew.
+    pub users: Vec<String>,
+    /// Number of subjects that were taken anew.
+    pub count: u64,
+}
+
+/// Most users that an event lists: about 1 KiB.
+pub const RETAKEN_USERS_MAX: usize = 20;
+
 /// An edition or an add-on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Sold {
@@ -254,12 +272,14 @@ pub enum EventKind {
         /// The server's error.
         why: String,
     },
+    /// A confirmation came after its hold had expired, and subjects were taken anew.
+    HoldRetaken(Retaken),
 }
 
 impl EventKind {
     /// Every [`EventKind::kind`] of events that are appended to the log; the only other one is
     /// `events_dropped`, which readers get in place of what is gone.
-    pub const APPENDED_KINDS: [&str; 17] = [
+    pub const APPENDED_KINDS: [&str; 18] = [
         "limit_passed",
         "denied",
         "ending",
@@ -277,6 +297,7 @@ impl EventKind {
         "facts_lost",
         "journal_blocked",
         "store_refuses",
+        "hold_retaken",
     ];
 
     /// Returns the kind of event, as in metrics and logs.
@@ -301,14 +322,15 @@ impl EventKind {
             Self::EventsDropped { .. } => "events_dropped",
             Self::JournalBlocked { .. } => "journal_blocked",
             Self::StoreRefuses { .. } => "store_refuses",
+            Self::HoldRetaken(_) => "hold_retaken",
         }
     }
 
-    /// Returns whether the event is about a limit: a crossed threshold, or denials. Callers can
-    /// cause any number of these.
+    /// Returns whether the event is about a limit: a crossed threshold, denials, or subjects that
+    /// were taken anew. Callers can cause any number of these.
     #[must_use]
     pub fn is_about_limit(&self) -> bool {
-        matches!(self, Self::LimitPassed { .. } | Self::Denied { .. })
+        matches!(self, Self::LimitPassed { .. } | Self::Denied { .. } | Self::HoldRetaken(_))
     }
 
     /// Returns a sentence for people, with instants in the given zone.
@@ -380,6 +402,7 @@ impl EventKind {
                 format!("journal entry {entry} ({operation}) is blocked: {why}")
             }
             Self::StoreRefuses { server, why } => format!("server {server} refuses calls: {why}"),
+            Self::HoldRetaken(retaken) => retaken.to_string(),
         }
     }
 }
@@ -388,6 +411,18 @@ impl fmt::Display for Count {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { limit_id, subject, used, limit } = self;
         write!(out, "{subject} has {used} of at most {limit} ({limit_id})")
+    }
+}
+
+impl fmt::Display for Retaken {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { operation_id, operation, subject, count, .. } = self;
+        let (were, unit) = if *count == 1 { ("was", "subject") } else { ("were", "subjects") };
+        write!(
+            out,
+            "operation \"{operation_id}\" ({operation}, {subject}) was confirmed after its hold \
+             had expired: {count} {unit} {were} taken anew"
+        )
     }
 }
 

@@ -1,7 +1,7 @@
 //! Tests of the sentences and ids of events.
 
 use super::*;
-use crate::domain::id::UserId;
+use crate::domain::id::{GroupId, UserId};
 
 #[test]
 fn every_event_has_a_sentence_for_people() {
@@ -107,6 +107,17 @@ fn events_that_need_an_operator_have_the_stores_error_text() {
                 why: "OOM command not allowed".to_owned(),
             },
             "server 10.0.0.1:6379 refuses calls: OOM command not allowed",
+        ),
+        (
+            EventKind::HoldRetaken(Retaken {
+                operation_id: "o1".to_owned(),
+                operation: "join_group".to_owned(),
+                subject: Subject::Group(GroupId::try_from("g1").expect("an id")),
+                users: vec!["bob".to_owned()],
+                count: 1,
+            }),
+            "operation \"o1\" (join_group, group \"g1\") was confirmed after its hold had expired: \
+             1 subject was taken anew",
         ),
     ] {
         assert_eq!(what.sentence(zone), sentence);

@@ -17,6 +17,8 @@ use super::id_rules::IdRules;
 pub const APP_ID_MAX_BYTES: usize = 64;
 /// Longest request id of an administrative change, in bytes: room for a UUID with a prefix.
 pub const REQUEST_ID_MAX_BYTES: usize = 64;
+/// Longest id of an operation with a hold, in bytes: room for a UUID with a prefix.
+pub const OPERATION_ID_MAX_BYTES: usize = 64;
 /// Longest name of a catalog entry, in bytes: names are metric labels and columns of tables.
 pub const NAME_MAX_BYTES: usize = 64;
 /// Prefix reserved for group ids that the IM allocated itself.
@@ -172,6 +174,15 @@ impl UserId {
         Self(SmolStr::new(text))
     }
 }
+
+id!(
+    /// The id of an operation that takes with a hold: 1-64 bytes of printable ASCII.
+    OperationId,
+    |text| {
+        check(text, OPERATION_ID_MAX_BYTES, PRINTABLE, printable)?;
+        Ok(Self(SmolStr::new(text)))
+    }
+);
 
 impl GroupId {
     /// Creates an id from a text that was validated.

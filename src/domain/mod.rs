@@ -5,7 +5,8 @@
 //! numbers), [`bounds`] (the value that applies), [`calendar`],
 //! [`purchase`], [`terms`], [`timeline`] and [`refund`] (purchases, their validity and their
 //! refunds), [`schedule`] (limits at an instant), [`decision`] (outcomes and violations),
-//! [`operation`] (operations and their effects), [`checks`] (violations by the counts of a store),
+//! [`operation`] (operations and their effects), [`hold`] (provisional takes),
+//! [`checks`] (violations by the counts of a store),
 //! [`upgrade`] (purchases that would lift a violation), [`usage`] (counts against limits),
 //! [`warning`] (thresholds below a limit), [`failure_policy`] (limits that fail open),
 //! [`month`], [`metering`], [`login_days`] and [`history`] (values metered by day), [`postpaid`],
@@ -27,6 +28,7 @@ pub mod event;
 pub mod failure_policy;
 pub mod group_type;
 pub mod history;
+pub mod hold;
 pub mod id;
 pub mod id_rules;
 pub mod limit;

@@ -179,6 +179,21 @@ impl Operation {
         }
     }
 
+    /// Sets the group that it is about, if it is about one.
+    pub fn set_group(&mut self, id: GroupId) {
+        match self {
+            Self::CreateGroup { group, .. }
+            | Self::UpdateGroup { group, .. }
+            | Self::JoinGroup { group, .. }
+            | Self::LeaveGroup { group, .. }
+            | Self::DissolveGroup { group } => *group = id,
+            Self::CreateAccounts { .. }
+            | Self::DeleteAccount { .. }
+            | Self::AddFriends { .. }
+            | Self::RemoveFriends { .. } => {}
+        }
+    }
+
     /// Returns the kinds of facts that it takes or releases.
     #[must_use]
     pub fn relations(&self) -> &'static [Relation] {

@@ -68,6 +68,23 @@ pub struct Change {
 }
 
 impl Counts {
+    /// Returns counts of the same subject that are all 0.
+    #[must_use]
+    pub fn none(&self) -> Self {
+        match self.clone() {
+            Self::App { .. } => Self::App {
+                accounts: 0,
+                groups: Vec::new(),
+                net_new_today: Vec::new(),
+                net_new_today_of_all_types: 0,
+            },
+            Self::User { .. } => Self::User { friends: 0, groups: 0 },
+            Self::Group { group, group_type, max_members, .. } => {
+                Self::Group { group, group_type, members: 0, max_members }
+            }
+        }
+    }
+
     /// Returns the kind of the subject.
     fn scope(&self) -> Scope {
         match self {

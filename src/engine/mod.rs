@@ -18,7 +18,8 @@ use crate::clock::Clock;
 use crate::domain::catalog::Catalog;
 use crate::domain::decision::{ItemResult, Mode, Outcome, Subject};
 use crate::domain::history::History;
-use crate::domain::id::{AppId, UserId};
+use crate::domain::hold::Hold;
+use crate::domain::id::{AppId, GroupId, UserId};
 use crate::domain::schedule::{MissingItem, Schedule};
 use crate::domain::time::Timestamp;
 use crate::domain::usage::{Usage, usages};
@@ -31,6 +32,7 @@ pub mod admin;
 mod denial;
 pub mod events;
 pub mod fallback;
+pub mod holds;
 mod metering;
 mod store;
 mod top;
@@ -39,6 +41,7 @@ pub use denial::Denial;
 use denial::complete;
 use events::EventBuffer;
 use fallback::Fallback;
+use holds::HoldDues;
 use top::DenialCounter;
 pub use top::{DenialKey, Estimate, TopDenials};
 
@@ -72,6 +75,7 @@ pub struct Engine {
     event_buffer: EventBuffer,
     top: DenialCounter,
     fallback: Option<Arc<Fallback>>,
+    holds: HoldDues,
 }
 
 /// One operation on an app.
@@ -83,6 +87,10 @@ pub struct Request {
     pub mode: Mode,
     /// True if a take is a whole batch, which writes nothing if any subject is denied.
     pub all_or_nothing: bool,
+    /// The hold of a take: what it takes ends unless it is confirmed in time.
+    pub hold: Option<Hold>,
+    /// The held group that a creation replaces.
+    pub replaces: Option<GroupId>,
     /// Instant after which the response is useless.
     pub deadline: Timestamp,
     /// The operation.
@@ -118,6 +126,8 @@ pub enum Degradation {
     Denied,
     /// It was released; the store is updated later.
     Released,
+    /// The confirmation of a hold was accepted; the store is updated later.
+    Confirmed,
 }
 
 impl Degradation {
@@ -130,6 +140,9 @@ impl Degradation {
             }
             Self::Denied => "the store is unavailable: denied by a recent denial",
             Self::Released => "the store is unavailable: released, to be counted later",
+            Self::Confirmed => {
+                "the store is unavailable: the confirmation is accepted, to be carried out later"
+            }
         }
     }
 }
@@ -141,6 +154,8 @@ pub struct UsageReport {
     pub read_at: Timestamp,
     /// One entry a limit.
     pub usages: Vec<Usage>,
+    /// The part of each entry that is held and not confirmed yet.
+    pub held: Vec<u64>,
     /// True if every operation that takes is denied.
     pub stopped: bool,
     /// Recent metering; of an app only.
@@ -159,8 +174,8 @@ impl Engine {
         let rules = ArcSwap::from_pointee(Rules::new(catalog, unknown_app)?);
         let event_buffer = EventBuffer::new(metrics.clone());
         let top = DenialCounter::new(clock.now());
-        let fallback = None;
-        Ok(Self { ledger, clock, metrics, unknown_app, rules, event_buffer, top, fallback })
+        let (fallback, holds) = (None, HoldDues::default());
+        Ok(Self { ledger, clock, metrics, unknown_app, rules, event_buffer, top, fallback, holds })
     }
 
     /// Adds a fallback, which decides while the store is unavailable.
@@ -246,7 +261,7 @@ impl Engine {
 
     /// Decides one operation and, if it is allowed, writes it.
     pub async fn apply(&self, request: Request) -> Result<Decision, LedgerError> {
-        let (app, mode) = (request.app.clone(), request.mode);
+        let (app, mode, hold) = (request.app.clone(), request.mode, request.hold.clone());
         let measure = self.metrics.measure_operation(request.operation.kind(), mode);
         let decision = {
             let _in_flight = self.metrics.condition.in_work();
@@ -259,6 +274,9 @@ impl Engine {
                     let at = self.plausible(decision.decided_at);
                     self.event_buffer.record(&app, mode, at, decision);
                     self.top.record(decision.decided_at, &app, mode, decision);
+                }
+                if let Some(hold) = hold.filter(|_| mode.writes()) {
+                    self.note_hold(&app, &hold, decision);
                 }
                 measure.decided(decision.results().map(denial::outcome_and_reason));
             }
@@ -289,12 +307,13 @@ impl Engine {
         request: Request,
         how: impl FnOnce(Call) -> Call,
     ) -> Result<Decision, LedgerError> {
-        let Request { app, mode, all_or_nothing, deadline, operation } = request;
+        let Request { app, mode, all_or_nothing, hold, replaces, deadline, operation } = request;
         let span = trace::of_store("apply", &app);
         let (call, catalog) = self.call(app, mode, deadline);
         // A batch of one subject is whole by itself.
         let all_or_nothing = all_or_nothing && operation.subjects_len() > 1;
-        let work = self.ledger.apply(how(Call { all_or_nothing, ..call }), operation);
+        let call = how(Call { all_or_nothing, hold, replaces, ..call });
+        let work = self.ledger.apply(call, operation);
         let answer = self.measured_in(span, "apply", work).await?;
         Ok(Decision::new(&catalog, answer))
     }
@@ -311,7 +330,8 @@ impl Engine {
         let delete = |user| {
             let operation = Operation::DeleteAccount { user };
             let (app, mode) = (app.clone(), Mode::Enforce);
-            self.apply(Request { app, mode, all_or_nothing: false, deadline, operation })
+            let (all_or_nothing, hold, replaces) = (false, None, None);
+            self.apply(Request { app, mode, all_or_nothing, hold, replaces, deadline, operation })
         };
         // The state that one deletion leaves for the next must not depend on which is faster.
         let concurrent = if self.ledger.keeps_order() { DELETIONS_MAX } else { 1 };
@@ -375,9 +395,11 @@ impl Engine {
         let work = self.ledger.read(call.clone(), subject);
         let reading = self.measured("read", &call.app, work).await?;
         let at = reading.read_at;
+        let held = usages(catalog, &reading.schedule, &reading.held, at).into_iter();
         Ok(UsageReport {
             read_at: at,
             usages: usages(catalog, &reading.schedule, &reading.counts, at),
+            held: held.map(|held| u64::try_from(held.used).unwrap_or(0)).collect(),
             stopped: reading.schedule.at(at).stopped(),
             history: if is_app { self.history(call, at).await? } else { Vec::new() },
         })
@@ -396,6 +418,8 @@ impl Engine {
             fail_fast: false,
             is_replayed: false,
             all_or_nothing: false,
+            hold: None,
+            replaces: None,
         };
         (call, catalog)
     }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::EventsError;
 use crate::domain::decision::{Reason, Subject};
-use crate::domain::event::{Count, Event, EventKind, NumberedEvent, Sold, StorePart};
+use crate::domain::event::{Count, Event, EventKind, NumberedEvent, Retaken, Sold, StorePart};
 use crate::domain::id::{AppId, GroupId, Name, UserId};
 use crate::domain::time::Timestamp;
 
@@ -59,6 +59,19 @@ enum StoredHappening {
     EventsDropped { first: u64, last: u64, kinds: Vec<String> },
     JournalBlocked { entry: u64, operation: String, why: String },
     StoreRefuses { server: String, why: String },
+    HoldRetaken(StoredRetaken),
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredRetaken {
+    operation_id: String,
+    operation: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    user: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    group: Option<String>,
+    users: Vec<String>,
+    count: u64,
 }
 
 /// Encodes an event.
@@ -120,7 +133,8 @@ pub(super) fn outline(bytes: &[u8]) -> Option<Outline> {
         kind: String,
     }
     let Head { at_ms, app_id, kind } = serde_json::from_slice(bytes).ok()?;
-    let is_about_limit = matches!(kind.as_str(), "limit_passed" | "denied") && !app_id.is_empty();
+    let is_about_limit = matches!(kind.as_str(), "limit_passed" | "denied" | "hold_retaken");
+    let is_about_limit = is_about_limit && !app_id.is_empty();
     Some(Outline { kind, at_ms, limited_app: is_about_limit.then_some(app_id) })
 }
 
@@ -130,13 +144,46 @@ struct Versioned {
     v: u32,
 }
 
+/// Returns the stored user and group of a subject.
+fn stored_subject(subject: &Subject) -> (Option<String>, Option<String>) {
+    match subject {
+        Subject::App => (None, None),
+        Subject::User(id) => (Some(id.to_string()), None),
+        Subject::Group(id) => (None, Some(id.to_string())),
+    }
+}
+
+/// Returns the subject of a stored user and group.
+fn subject_of(user: Option<String>, group: Option<String>) -> Result<Subject, String> {
+    Ok(match (user, group) {
+        (Some(id), _) => Subject::User(UserId::try_from(id).map_err(|error| error.to_string())?),
+        (None, Some(id)) => {
+            Subject::Group(GroupId::try_from(id).map_err(|error| error.to_string())?)
+        }
+        (None, None) => Subject::App,
+    })
+}
+
+impl From<Retaken> for StoredRetaken {
+    fn from(retaken: Retaken) -> Self {
+        let (user, group) = stored_subject(&retaken.subject);
+        let Retaken { operation_id, operation, users, count, .. } = retaken;
+        Self { operation_id, operation, user, group, users, count }
+    }
+}
+
+impl TryFrom<StoredRetaken> for Retaken {
+    type Error = String;
+
+    fn try_from(stored: StoredRetaken) -> Result<Self, String> {
+        let StoredRetaken { operation_id, operation, user, group, users, count } = stored;
+        Ok(Self { operation_id, operation, subject: subject_of(user, group)?, users, count })
+    }
+}
+
 impl From<Count> for StoredCount {
     fn from(Count { limit_id, subject, used, limit }: Count) -> Self {
-        let (user, group) = match subject {
-            Subject::App => (None, None),
-            Subject::User(id) => (Some(id.to_string()), None),
-            Subject::Group(id) => (None, Some(id.to_string())),
-        };
+        let (user, group) = stored_subject(&subject);
         Self { limit_id, user, group, used, limit }
     }
 }
@@ -146,16 +193,7 @@ impl TryFrom<StoredCount> for Count {
 
     fn try_from(stored: StoredCount) -> Result<Self, String> {
         let StoredCount { limit_id, user, group, used, limit } = stored;
-        let subject = match (user, group) {
-            (Some(id), _) => {
-                Subject::User(UserId::try_from(id).map_err(|error| error.to_string())?)
-            }
-            (None, Some(id)) => {
-                Subject::Group(GroupId::try_from(id).map_err(|error| error.to_string())?)
-            }
-            (None, None) => Subject::App,
-        };
-        Ok(Self { limit_id, subject, used, limit })
+        Ok(Self { limit_id, subject: subject_of(user, group)?, used, limit })
     }
 }
 
@@ -229,6 +267,7 @@ impl From<EventKind> for StoredHappening {
                 Self::JournalBlocked { entry, operation, why }
             }
             EventKind::StoreRefuses { server, why } => Self::StoreRefuses { server, why },
+            EventKind::HoldRetaken(retaken) => Self::HoldRetaken(retaken.into()),
         }
     }
 }
@@ -293,6 +332,7 @@ fn happening(stored: StoredHappening) -> Result<EventKind, String> {
             EventKind::JournalBlocked { entry, operation, why }
         }
         StoredHappening::StoreRefuses { server, why } => EventKind::StoreRefuses { server, why },
+        StoredHappening::HoldRetaken(retaken) => EventKind::HoldRetaken(retaken.try_into()?),
     })
 }
 
@@ -323,6 +363,9 @@ mod tests {
         r#"{"v":1,"at_ms":7,"app_id":"","kind":"events_dropped","first":4,"last":9,"kinds":["denied"]}"#,
         r#"{"v":1,"at_ms":7,"app_id":"demo","kind":"journal_blocked","entry":7,"operation":"join_group","why":"WRONGTYPE Operation"}"#,
         r#"{"v":1,"at_ms":7,"app_id":"","kind":"store_refuses","server":"r:6379","why":"OOM command not allowed"}"#,
+        r#"{"v":1,"at_ms":7,"app_id":"demo","kind":"hold_retaken","operation_id":"o1","operation":"join_group","group":"g1","users":["alice"],"count":1}"#,
+        r#"{"v":1,"at_ms":7,"app_id":"demo","kind":"hold_retaken","operation_id":"o1","operation":"add_friends","user":"alice","users":["bob"],"count":1}"#,
+        r#"{"v":1,"at_ms":7,"app_id":"demo","kind":"hold_retaken","operation_id":"o1","operation":"create_accounts","users":[],"count":25}"#,
     ];
 
     #[test]

@@ -80,7 +80,12 @@ impl FromDecision for pb::DissolveGroupResponse {
 impl From<UsageReport> for pb::GetUsageResponse {
     fn from(report: UsageReport) -> Self {
         Self {
-            usages: report.usages.iter().map(usage).collect(),
+            usages: report
+                .usages
+                .iter()
+                .zip(report.held)
+                .map(|(it, held)| usage(it, held))
+                .collect(),
             service_stopped: report.stopped,
             decision: Some(exact_at(report.read_at)),
             history: report.history.into_iter().map(history).collect(),
@@ -123,8 +128,13 @@ fn history(history: History) -> pb::UsageHistory {
 }
 
 fn info(decision: &Decision) -> pb::DecisionInfo {
-    let degradation = decision.degradation.map(Degradation::sentence).unwrap_or_default();
-    pb::DecisionInfo { degradation: degradation.to_owned(), ..exact_at(decision.decided_at) }
+    info_of(decision.decided_at, decision.degradation)
+}
+
+/// Returns the metadata of a decision.
+pub fn info_of(at: Timestamp, degradation: Option<Degradation>) -> pb::DecisionInfo {
+    let degradation = degradation.map(Degradation::sentence).unwrap_or_default();
+    pb::DecisionInfo { degradation: degradation.to_owned(), ..exact_at(at) }
 }
 
 fn exact_at(at: Timestamp) -> pb::DecisionInfo {
@@ -137,17 +147,19 @@ fn results(ids: Vec<String>, items: Vec<ItemResult<Denial>>) -> Vec<pb::Result> 
 
 fn result(id: String, item: ItemResult<Denial>) -> pb::Result {
     let outcome = match item.outcome {
-        Outcome::Applied => pb::Outcome::Applied,
+        Outcome::Applied | Outcome::Repeated => pb::Outcome::Applied,
         Outcome::AlreadyHeld => pb::Outcome::AlreadyHeld,
         Outcome::NotHeld => pb::Outcome::NotHeld,
         Outcome::Denied => pb::Outcome::Denied,
         Outcome::Aborted => pb::Outcome::Aborted,
     };
     let denials = item.violations.into_iter().map(denial).collect();
-    pb::Result { id, outcome: outcome.into(), denials }
+    let repeated = item.outcome == Outcome::Repeated;
+    pb::Result { id, outcome: outcome.into(), denials, repeated }
 }
 
-fn denial(denial: Denial) -> pb::Denial {
+/// Converts a denial.
+pub fn denial(denial: Denial) -> pb::Denial {
     let violation = denial.violation;
     let (source, source_id) = source(&violation.bound.source);
     pb::Denial {
@@ -178,11 +190,12 @@ fn upgrade(upgrade: Upgrade) -> pb::Upgrade {
     }
 }
 
-fn usage(usage: &Usage) -> pb::Usage {
+fn usage(usage: &Usage, held: u64) -> pb::Usage {
     let (source, source_id) = source(&usage.bound.source);
     pb::Usage {
         limit_id: usage.limit_id.to_string(),
         used: usage.used,
+        held,
         limit: usage.bound.limit.finite(),
         source: source.into(),
         source_id,

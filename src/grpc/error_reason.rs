@@ -51,6 +51,7 @@ reasons! {
     InvalidFields = "INVALID_FIELDS": InvalidArgument;
     MalformedMessage = "MALFORMED_MESSAGE": InvalidArgument;
     BatchTooLarge = "BATCH_TOO_LARGE": InvalidArgument;
+    HoldDiffers = "HOLD_DIFFERS": InvalidArgument;
     UnknownEdition = "UNKNOWN_EDITION": InvalidArgument;
     UnknownAddOn = "UNKNOWN_ADD_ON": InvalidArgument;
     UnknownPurchase = "UNKNOWN_PURCHASE": InvalidArgument;
@@ -73,11 +74,13 @@ reasons! {
     // Existence of apps, groups and tracked facts.
     UnknownApp = "UNKNOWN_APP": NotFound;
     GroupNotFound = "GROUP_NOT_FOUND": NotFound;
+    HoldNotFound = "HOLD_NOT_FOUND": NotFound;
     AppExists = "APP_EXISTS": AlreadyExists;
     RequestIdReused = "REQUEST_ID_REUSED": AlreadyExists;
     GroupTypeDiffers = "GROUP_TYPE_DIFFERS": AlreadyExists;
     GroupTypeUnknown = "GROUP_TYPE_UNKNOWN": FailedPrecondition;
     MembersNotTracked = "MEMBERS_NOT_TRACKED": FailedPrecondition;
+    CannotReplace = "CANNOT_REPLACE": FailedPrecondition;
     NotTracked = "NOT_TRACKED": FailedPrecondition;
     GroupReplaced = "GROUP_REPLACED": Aborted;
     // Sales.
@@ -108,6 +111,7 @@ reasons! {
     // Load.
     Overloaded = "OVERLOADED": ResourceExhausted;
     UnknownAppsFull = "UNKNOWN_APPS_FULL": ResourceExhausted;
+    HoldsFull = "HOLDS_FULL": ResourceExhausted;
     TooManyCalls = "TOO_MANY_CALLS": ResourceExhausted;
     // Time.
     TimedOut = "TIMED_OUT": DeadlineExceeded;
@@ -178,6 +182,10 @@ impl From<&LedgerError> for ErrorReason {
             LedgerError::GroupTypeDiffers { .. } => Self::GroupTypeDiffers,
             LedgerError::GroupTypeUnknown { .. } => Self::GroupTypeUnknown,
             LedgerError::MembersNotTracked { .. } => Self::MembersNotTracked,
+            LedgerError::HoldDiffers(_) => Self::HoldDiffers,
+            LedgerError::HoldNotFound(_) => Self::HoldNotFound,
+            LedgerError::HoldsFull { .. } => Self::HoldsFull,
+            LedgerError::CannotReplace { .. } => Self::CannotReplace,
             LedgerError::NotTracked(_) => Self::NotTracked,
             LedgerError::Store(error) => error.into(),
             LedgerError::JournalBlocked { .. } => Self::JournalBlocked,

@@ -341,6 +341,12 @@ impl Charge {
         grown
     }
 
+    /// Charges bytes of the same connection that cannot be refused any more.
+    #[must_use]
+    pub fn beside(&self, bytes: usize) -> Self {
+        self.connection.charge(bytes)
+    }
+
     /// Releases a part.
     pub fn shrink(&mut self, bytes: usize) {
         debug_assert!(bytes <= self.bytes, "more than was charged");

@@ -18,6 +18,9 @@ pub(crate) mod error_reason;
 mod error_reply;
 mod fields;
 mod health;
+// Public for the fuzz targets only.
+#[doc(hidden)]
+pub mod holds;
 pub(crate) mod memory;
 mod metering;
 mod permits;

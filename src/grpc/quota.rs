@@ -11,6 +11,7 @@ use super::answer::FromDecision;
 use super::apply::{Answers, answer_stream};
 use super::deadline::{Bound, Deadline, by, in_time, timeout, until, without_margin};
 use super::denied_as_error::denied_as_error;
+use super::holds::{CheckEnd, CheckedEnd};
 use super::metering::record;
 use super::pb::quota_service_server::{QuotaService, QuotaServiceServer};
 use super::request::{Action, Check, Checked, Ids};
@@ -19,6 +20,7 @@ use super::{REQUEST_MAX_BYTES, TIME_ZONE_HEADER, pb, request};
 use crate::access::{ForcePolicy, ForceRefused, Peer, check_force};
 use crate::domain::catalog::Catalog;
 use crate::domain::decision::Mode;
+use crate::engine::holds::{EndRequest, EndedHolds};
 use crate::engine::{self, Decision, Engine};
 
 /// The data plane over an engine.
@@ -85,15 +87,21 @@ impl QuotaApi {
         deadline: Deadline,
         may_force: impl FnOnce() -> Result<(), ForceRefused>,
     ) -> Result<(Decision, Ids), Failure> {
-        let Checked { app, mode, all_or_nothing, action, ids } = checked;
+        let Checked { app, mode, all_or_nothing, hold, replaces, action, ids } = checked;
         if mode == Mode::Force {
             may_force()?;
         }
         let decision = match action {
             Action::Operation(operation) => {
-                let at = deadline.at;
-                let request =
-                    engine::Request { app, mode, all_or_nothing, deadline: at, operation };
+                let request = engine::Request {
+                    app,
+                    mode,
+                    all_or_nothing,
+                    hold,
+                    replaces,
+                    deadline: deadline.at,
+                    operation,
+                };
                 by(&self.engine, deadline, self.engine.apply(request)).await?
             }
             Action::DeleteAccounts(users) => {
@@ -103,6 +111,43 @@ impl QuotaApi {
             }
         };
         Ok((decision, ids))
+    }
+
+    /// Confirms or releases holds. `may_force` is called in mode FORCE only. The caller of this
+    /// ends it at the deadline.
+    pub(super) async fn end_hold(
+        &self,
+        checked: CheckedEnd,
+        deadline: Deadline,
+        may_force: impl FnOnce() -> Result<(), ForceRefused>,
+    ) -> Result<EndedHolds, Failure> {
+        let CheckedEnd { app, id, part, end, mode } = checked;
+        if mode == Mode::Force {
+            may_force()?;
+        }
+        let request = EndRequest { app, id, part, end, mode, deadline: deadline.at };
+        by(&self.engine, deadline, self.engine.end_hold(request)).await
+    }
+
+    async fn unary_end<Q: CheckEnd, A: From<EndedHolds>>(
+        &self,
+        request: Request<Q>,
+    ) -> Result<Response<A>, Status> {
+        let deadline = self.unary_deadline(request.metadata());
+        let denied_as_error = denied_as_error(request.metadata()).map_err(status::of_invalid)?;
+        let (_, extensions, request) = request.into_parts();
+        let checked = request.check().map_err(status::of_invalid)?;
+        let app = denied_as_error.then(|| checked.app.clone());
+        let ending = self.end_hold(checked, deadline, || self.may_force(&extensions));
+        let ended = until(&self.engine, deadline, Box::pin(ending)).await;
+        let ended = ended.map_err(status::of_failure)?;
+        if let Some(app) = app
+            && ended.denied()
+            && let Some(denial) = status::of_denials(&app, &ended.denials())
+        {
+            return Err(denial);
+        }
+        Ok(Response::new(ended.into()))
     }
 
     /// Reads usage.
@@ -212,6 +257,20 @@ impl QuotaService for QuotaApi {
         request: Request<pb::DissolveGroupRequest>,
     ) -> Result<Response<pb::DissolveGroupResponse>, Status> {
         self.unary(request).await
+    }
+
+    async fn confirm_hold(
+        &self,
+        request: Request<pb::ConfirmHoldRequest>,
+    ) -> Result<Response<pb::ConfirmHoldResponse>, Status> {
+        self.unary_end(request).await
+    }
+
+    async fn release_hold(
+        &self,
+        request: Request<pb::ReleaseHoldRequest>,
+    ) -> Result<Response<pb::ReleaseHoldResponse>, Status> {
+        self.unary_end(request).await
     }
 
     async fn get_usage(

@@ -7,7 +7,8 @@ use super::pb;
 use crate::domain::catalog::Catalog;
 use crate::domain::decision::{Mode, Subject};
 use crate::domain::group_type::GroupType;
-use crate::domain::id::{AppId, UserId};
+use crate::domain::hold::Hold;
+use crate::domain::id::{AppId, GroupId, UserId};
 use crate::domain::id_rules::IdRules;
 use crate::ledger::{Operation, WHOLE_BATCH_MAX};
 
@@ -29,6 +30,10 @@ pub struct Checked {
     pub mode: Mode,
     /// True if a take is a whole batch.
     pub all_or_nothing: bool,
+    /// The hold of a take.
+    pub hold: Option<Hold>,
+    /// The held group that a creation replaces.
+    pub replaces: Option<GroupId>,
     /// The change to make.
     pub action: Action,
     /// The ids of the response's results, as the request gave them.
@@ -59,31 +64,33 @@ fn checked(
     items: Vec<String>,
 ) -> Checked {
     let (action, ids) = (Action::Operation(operation), Ids { whole, items });
-    Checked { app, mode, all_or_nothing: false, action, ids }
+    Checked { app, mode, all_or_nothing: false, hold: None, replaces: None, action, ids }
 }
 
 impl Checked {
-    fn whole(self, all_or_nothing: bool) -> Self {
-        Self { all_or_nothing, ..self }
+    fn with(self, all_or_nothing: bool, hold: Option<Hold>) -> Self {
+        Self { all_or_nothing, hold, ..self }
     }
 }
 
-/// Returns the bound of a batch, which a whole one may have lower.
-fn batch_max(max: usize, all_or_nothing: bool) -> usize {
-    if all_or_nothing { max.min(WHOLE_BATCH_MAX) } else { max }
+/// Returns the bound of a batch, which one that is a single step of the store may have lower.
+fn batch_max(max: usize, all_or_nothing: bool, hold_seconds: Option<u32>) -> usize {
+    let is_one_step = all_or_nothing || hold_seconds.is_some();
+    if is_one_step { max.min(WHOLE_BATCH_MAX) } else { max }
 }
 
 impl Check for pb::CreateAccountsRequest {
     fn check(self, catalog: &Catalog) -> Result<Checked, Invalid> {
         let mut fields = Fields::default();
         let app = fields.app_id(self.app_id);
-        let max = batch_max(catalog.batch.accounts_max, self.all_or_nothing);
+        let max = batch_max(catalog.batch.accounts_max, self.all_or_nothing, self.hold_seconds);
         let users = account_ids(&mut fields, &self.user_ids, (&catalog.ids, max), catalog);
         let mode = fields.mode(self.mode);
+        let hold = fields.hold(self.hold_seconds, &self.operation_id, catalog);
         let value = (|| {
             let operation = Operation::CreateAccounts { users: users? };
             let checked = checked(app?, mode?, operation, String::new(), self.user_ids);
-            Some(checked.whole(self.all_or_nothing))
+            Some(checked.with(self.all_or_nothing, hold))
         })();
         fields.finish(value)
     }
@@ -100,6 +107,8 @@ impl Check for pb::DeleteAccountsRequest {
                 app: app?,
                 mode: Mode::Enforce,
                 all_or_nothing: false,
+                hold: None,
+                replaces: None,
                 action: Action::DeleteAccounts(users?),
                 ids: Ids { whole: String::new(), items: self.user_ids },
             })
@@ -124,14 +133,15 @@ impl Check for pb::AddFriendsRequest {
         let app = fields.app_id(self.app_id);
         let rules = &catalog.ids;
         let user = fields.user_id("user_id", &self.user_id, rules);
-        let max = batch_max(catalog.batch.friends_max, self.all_or_nothing);
+        let max = batch_max(catalog.batch.friends_max, self.all_or_nothing, self.hold_seconds);
         let friends = friend_ids(&mut fields, user.as_ref(), &self.friend_ids, (rules, max));
         let mode = fields.mode(self.mode);
+        let hold = fields.hold(self.hold_seconds, &self.operation_id, catalog);
         let value = (|| {
             let operation =
                 Operation::AddFriends { user: user?, friends: friends?, one_way: self.one_way };
             let checked = checked(app?, mode?, operation, String::new(), self.friend_ids);
-            Some(checked.whole(self.all_or_nothing))
+            Some(checked.with(self.all_or_nothing, hold))
         })();
         fields.finish(value)
     }
@@ -182,11 +192,14 @@ impl Check for pb::CreateGroupRequest {
         let group = fields.check("group_id", group);
         let kind = fields.group_type("type", &self.r#type, catalog);
         let owner = self.owner_id.map(|owner| fields.user_id("owner_id", &owner, rules));
-        let max = batch_max(catalog.batch.members_max, self.all_or_nothing);
+        let is_one_step = self.all_or_nothing || !self.replaces_group_id.is_empty();
+        let max = batch_max(catalog.batch.members_max, is_one_step, self.hold_seconds);
         let list = ("member_ids", 0..=max);
         let members = member_ids(&mut fields, list, &self.member_ids, rules, catalog);
         own_limit(&mut fields, self.max_members, kind);
+        let replaces = replaced_group(&mut fields, &self.replaces_group_id, &self.group_id);
         let mode = fields.mode(self.mode);
+        let hold = fields.hold(self.hold_seconds, &self.operation_id, catalog);
         let value = (|| {
             let operation = Operation::CreateGroup {
                 group: group?,
@@ -199,10 +212,24 @@ impl Check for pb::CreateGroupRequest {
                 max_members: self.max_members,
             };
             let checked = checked(app?, mode?, operation, self.group_id, self.member_ids);
-            Some(checked.whole(self.all_or_nothing))
+            Some(Checked { replaces, ..checked.with(self.all_or_nothing, hold) })
         })();
         fields.finish(value)
     }
+}
+
+/// Checks the held group that a creation replaces. Returns `None` also if it is invalid, which is
+/// recorded.
+fn replaced_group(fields: &mut Fields, replaced: &str, group: &str) -> Option<GroupId> {
+    let field = "replaces_group_id";
+    if replaced.is_empty() {
+        return None;
+    }
+    if replaced == group {
+        fields.wrong(field, "must not be group_id itself");
+        return None;
+    }
+    fields.group_id(field, replaced, &IdRules::WIDEST)
 }
 
 fn own_limit(fields: &mut Fields, max_members: Option<u32>, kind: Option<&GroupType>) {
@@ -247,14 +274,15 @@ impl Check for pb::JoinGroupRequest {
         let mut fields = Fields::default();
         let app = fields.app_id(self.app_id);
         let group = fields.group_id("group_id", &self.group_id, &catalog.ids);
-        let max = batch_max(catalog.batch.members_max, self.all_or_nothing);
+        let max = batch_max(catalog.batch.members_max, self.all_or_nothing, self.hold_seconds);
         let list = ("user_ids", 1..=max);
         let users = member_ids(&mut fields, list, &self.user_ids, &catalog.ids, catalog);
         let mode = fields.mode(self.mode);
+        let hold = fields.hold(self.hold_seconds, &self.operation_id, catalog);
         let value = (|| {
             let operation = Operation::JoinGroup { group: group?, users: users? };
             let checked = checked(app?, mode?, operation, self.group_id, self.user_ids);
-            Some(checked.whole(self.all_or_nothing))
+            Some(checked.with(self.all_or_nothing, hold))
         })();
         fields.finish(value)
     }

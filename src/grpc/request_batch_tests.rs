@@ -29,6 +29,11 @@ fn create_group(member_ids: Vec<String>, all_or_nothing: bool) -> pb::CreateGrou
     }
 }
 
+fn replace(member_ids: Vec<String>, all_or_nothing: bool) -> pb::CreateGroupRequest {
+    let replaces_group_id = "tmp".into();
+    pb::CreateGroupRequest { replaces_group_id, ..create_group(member_ids, all_or_nothing) }
+}
+
 fn join(user_ids: Vec<String>, all_or_nothing: bool) -> pb::JoinGroupRequest {
     let (app_id, group_id) = ("demo".into(), "g".into());
     pb::JoinGroupRequest { app_id, group_id, user_ids, all_or_nothing, ..Default::default() }
@@ -64,4 +69,6 @@ fn a_whole_batch_has_at_most_five_hundred_items_and_what_the_catalog_admits() {
     has_bound(&roomy, "user_ids", 800, join, false);
     has_bound(&roomy, "member_ids", 500, create_group, true);
     has_bound(&roomy, "member_ids", 800, create_group, false);
+    has_bound(&roomy, "member_ids", 500, replace, false);
+    has_bound(&roomy, "member_ids", 500, replace, true);
 }

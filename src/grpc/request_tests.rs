@@ -177,3 +177,25 @@ fn an_error_names_the_field_the_rule_and_the_offset() {
         assert_eq!(invalid, Invalid::field("user_ids[1]", expected));
     }
 }
+
+#[test]
+fn the_group_that_is_replaced_has_any_id_but_that_of_the_new_one() {
+    let check = |replaces_group_id: &str| {
+        let request = pb::CreateGroupRequest {
+            app_id: "demo".to_owned(),
+            group_id: "g".to_owned(),
+            r#type: "Public".to_owned(),
+            replaces_group_id: replaces_group_id.to_owned(),
+            ..Default::default()
+        };
+        request.check(&catalog(32, 48, "ascii")).map(|checked| checked.replaces)
+    };
+    assert_eq!(check(""), Ok(None));
+    for id in WIDE.into_iter().chain(["tmp", "@TGS#1"]) {
+        assert_eq!(check(id).map(|group| group.map(|it| it.to_string())), Ok(Some(id.to_owned())));
+    }
+    assert_eq!(check("g"), Err(Invalid::field("replaces_group_id", "must not be group_id itself")));
+    for id in NEVER.into_iter().filter(|id| !id.is_empty()) {
+        assert_eq!(wrong(check(id)), ["replaces_group_id"], "{id:?}");
+    }
+}

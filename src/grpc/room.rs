@@ -3,7 +3,8 @@
 //! Before an operation is started, memory is reserved for its largest possible answer; it is
 //! released when the answer is passed to HTTP/2. So a stream whose answers are not read is not read
 //! any more once the stream, the connection or the process has no memory left, whatever the
-//! decisions are.
+//! decisions are. Only of ends of holds the largest answer is unknown before: what it needs beyond
+//! the reservation is added when there is an answer.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +28,9 @@ const SHORT_ID_BYTES: usize = 48;
 /// How often an answer repeats a user or group for one denied id: the subject and the sentence of
 /// two denials.
 const ID_REPETITIONS: usize = 4;
+/// Results for which memory is reserved before holds are ended. Most holds have fewer subjects; the
+/// request does not have the number, which is at most 500 for each of four kinds of takes.
+const HOLD_RESULTS: usize = 8;
 /// Bytes of an id in a request that was read, beside its text.
 const BYTES_PER_ID: usize = 48;
 /// Bytes that HTTP/2 may keep of a stream that is not read: its part of the connection's window.
@@ -47,6 +51,21 @@ pub struct StreamMemory {
 pub struct Reservation {
     stream_bytes: OwnedSemaphorePermit,
     of_connection: Option<(OwnedSemaphorePermit, Charge)>,
+    /// Memory of an answer that is larger than was reserved.
+    beyond: Option<Charge>,
+}
+
+impl Reservation {
+    /// Adds the memory of an answer of that length about a hold, if it needs more. It cannot be
+    /// refused any more: beyond the bound of the process a connection is closed.
+    pub fn add_hold_answer(&mut self, encoded: usize) {
+        let beyond = (2 * encoded).saturating_sub(HOLD_RESULTS * ANSWER_BYTES_PER_ID);
+        if beyond > 0
+            && let Some((_, charge)) = &self.of_connection
+        {
+            self.beyond = Some(charge.beside(beyond));
+        }
+    }
 }
 
 impl StreamMemory {
@@ -66,7 +85,7 @@ impl StreamMemory {
             }
             None => None,
         };
-        Some(Reservation { stream_bytes, of_connection })
+        Some(Reservation { stream_bytes, of_connection, beyond: None })
     }
 
     /// Reserves memory for an operation of that size, as soon as there is some; `None` if the
@@ -78,7 +97,7 @@ impl StreamMemory {
         let _unread = self.connection.as_ref().map(|connection| connection.charge(unread_bytes));
         let stream_bytes = self.stream_bytes.clone().acquire_many_owned(units(bytes)).await.ok()?;
         let Some(connection) = &self.connection else {
-            return Some(Reservation { stream_bytes, of_connection: None });
+            return Some(Reservation { stream_bytes, of_connection: None, beyond: None });
         };
         let answers = connection.answers().acquire_many_owned(units(bytes)).await.ok()?;
         let charge = loop {
@@ -87,7 +106,7 @@ impl StreamMemory {
                 None => tokio::time::sleep(RETRY_INTERVAL).await,
             }
         };
-        Some(Reservation { stream_bytes, of_connection: Some((answers, charge)) })
+        Some(Reservation { stream_bytes, of_connection: Some((answers, charge)), beyond: None })
     }
 }
 
@@ -131,6 +150,7 @@ fn ids(request: &pb::ApplyRequest) -> (usize, usize) {
         Some(Operation::JoinGroup(it)) => list(&it.group_id, &it.user_ids),
         Some(Operation::LeaveGroup(it)) => list(&it.group_id, &it.user_ids),
         Some(Operation::RecordLogins(it)) => (it.logins.len(), 0),
+        Some(Operation::ConfirmHold(_) | Operation::ReleaseHold(_)) => (HOLD_RESULTS, 0),
         _ => (1, 0),
     }
 }
@@ -159,7 +179,7 @@ mod tests {
             denial(pb::subject::Kind::UserId(id.to_owned())),
             denial(pb::subject::Kind::GroupId(group.to_owned())),
         ];
-        pb::Result { id: id.to_owned(), outcome: i32::MAX, denials }
+        pb::Result { id: id.to_owned(), outcome: i32::MAX, denials, repeated: true }
     }
 
     #[test]

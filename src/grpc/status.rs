@@ -197,15 +197,20 @@ pub fn of_unfinished_request(limit: Duration) -> Status {
 
 /// Returns the status for a denial, if the caller requested denials as errors.
 pub fn of_denial(app: &AppId, decision: &Decision) -> Option<Status> {
-    let denials = || decision.results().flat_map(|result| &result.violations);
-    let first = denials().next()?;
     debug_assert!(decision.denied());
+    let denials = decision.results().flat_map(|result| &result.violations);
+    of_denials(app, &denials.take(QUOTA_VIOLATIONS_MAX).collect::<Vec<_>>())
+}
+
+/// Returns the status for denials; `None` if there are none.
+pub fn of_denials(app: &AppId, denials: &[&Denial]) -> Option<Status> {
+    let first = denials.first()?;
     let violation = &first.violation;
-    let quota_violation = |denial: &Denial| {
+    let quota_violation = |denial: &&Denial| {
         QuotaViolation::new(quota_subject(app, &denial.violation.subject), denial.message.clone())
     };
     let mut listed_bytes = 0;
-    let violations = denials().take(QUOTA_VIOLATIONS_MAX).map(quota_violation);
+    let violations = denials.iter().take(QUOTA_VIOLATIONS_MAX).map(quota_violation);
     let violations = violations.enumerate().take_while(|(index, violation)| {
         listed_bytes += violation.subject.len() + violation.description.len();
         *index == 0 || listed_bytes <= VIOLATIONS_MAX_BYTES

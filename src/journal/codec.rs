@@ -1,14 +1,20 @@
 //! The stored format of entries: JSON of separate types, with a version.
+//!
+//! An operation has version 1, also with the id of its hold, which earlier versions ignore: the
+//! take is permanent in the journal. A confirmation has version 2, which they refuse.
 
 use serde::{Deserialize, Serialize};
 
-use super::Entry;
+use super::{Accepted, Entry};
 use crate::domain::decision::Mode;
-use crate::domain::id::{AppId, GroupId, InvalidId, Name, UserId};
+use crate::domain::id::{AppId, InvalidId, OperationId};
+use crate::domain::limits::Part;
 use crate::domain::time::Timestamp;
 use crate::ledger::Operation;
+use crate::ledger::operation_codec::StoredOperation;
 
 const VERSION: u32 = 1;
+const CONFIRMATION_VERSION: u32 = 2;
 
 #[derive(Serialize, Deserialize)]
 struct Stored {
@@ -17,9 +23,40 @@ struct Stored {
     mode: StoredMode,
     at_ms: i64,
     operation: StoredOperation,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    operation_id: Option<String>,
 }
 
 #[derive(Serialize, Deserialize)]
+struct StoredConfirmation {
+    v: u32,
+    app_id: String,
+    mode: StoredMode,
+    at_ms: i64,
+    confirm: Confirmed,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Confirmed {
+    operation_id: String,
+    part: StoredPart,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum StoredPart {
+    Accounts,
+    Friends,
+    Groups,
+}
+
+/// The version, which is read first.
+#[derive(Deserialize)]
+struct Versioned {
+    v: u32,
+}
+
+#[derive(Clone, Copy, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum StoredMode {
     Enforce,
@@ -28,179 +65,109 @@ enum StoredMode {
     Force,
 }
 
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum StoredOperation {
-    CreateAccounts { users: Vec<String> },
-    DeleteAccount { user: String },
-    AddFriends(List),
-    RemoveFriends(List),
-    CreateGroup(NewGroup),
-    UpdateGroup { group: String, max_members: Option<u32> },
-    JoinGroup(Members),
-    LeaveGroup(Members),
-    DissolveGroup { group: String },
+impl From<Mode> for StoredMode {
+    fn from(mode: Mode) -> Self {
+        match mode {
+            Mode::Enforce => Self::Enforce,
+            Mode::CheckOnly => Self::CheckOnly,
+            Mode::Shadow => Self::Shadow,
+            Mode::Force => Self::Force,
+        }
+    }
 }
 
-#[derive(Serialize, Deserialize)]
-struct List {
-    user: String,
-    friends: Vec<String>,
-    one_way: bool,
+impl From<StoredMode> for Mode {
+    fn from(stored: StoredMode) -> Self {
+        match stored {
+            StoredMode::Enforce => Self::Enforce,
+            StoredMode::CheckOnly => Self::CheckOnly,
+            StoredMode::Shadow => Self::Shadow,
+            StoredMode::Force => Self::Force,
+        }
+    }
 }
 
-#[derive(Serialize, Deserialize)]
-struct Members {
-    group: String,
-    users: Vec<String>,
+impl From<Part> for StoredPart {
+    fn from(part: Part) -> Self {
+        match part {
+            Part::Accounts => Self::Accounts,
+            Part::Friends => Self::Friends,
+            Part::Groups => Self::Groups,
+        }
+    }
 }
 
-#[derive(Serialize, Deserialize)]
-struct NewGroup {
-    group: String,
-    group_type: String,
-    owner: Option<String>,
-    members: Vec<String>,
-    max_members: Option<u32>,
+impl From<StoredPart> for Part {
+    fn from(stored: StoredPart) -> Self {
+        match stored {
+            StoredPart::Accounts => Self::Accounts,
+            StoredPart::Friends => Self::Friends,
+            StoredPart::Groups => Self::Groups,
+        }
+    }
 }
 
 /// Encodes an entry.
 #[must_use]
 pub fn encode(entry: &Entry) -> Vec<u8> {
-    let stored = Stored {
-        v: VERSION,
-        app_id: entry.app.to_string(),
-        mode: match entry.mode {
-            Mode::Enforce => StoredMode::Enforce,
-            Mode::CheckOnly => StoredMode::CheckOnly,
-            Mode::Shadow => StoredMode::Shadow,
-            Mode::Force => StoredMode::Force,
-        },
-        at_ms: entry.at.as_millis(),
-        operation: entry.operation.clone().into(),
+    let Entry { app, mode, at, accepted } = entry;
+    let (app_id, mode, at_ms) = (app.to_string(), (*mode).into(), at.as_millis());
+    let operation = |operation: &Operation, id: Option<&OperationId>| {
+        let (v, operation) = (VERSION, operation.clone().into());
+        let operation_id = id.map(ToString::to_string);
+        Stored { v, app_id: app_id.clone(), mode, at_ms, operation, operation_id }
     };
-    serde_json::to_vec(&stored).expect("maps with string keys can always be written")
+    let stored = match accepted {
+        Accepted::Operation(it) => serde_json::to_vec(&operation(it, None)),
+        Accepted::Held(it, id) => serde_json::to_vec(&operation(it, Some(id))),
+        Accepted::Confirmation(id, part) => {
+            let confirm = Confirmed { operation_id: id.to_string(), part: (*part).into() };
+            let v = CONFIRMATION_VERSION;
+            let app_id = app_id.clone();
+            serde_json::to_vec(&StoredConfirmation { v, app_id, mode, at_ms, confirm })
+        }
+    };
+    stored.expect("maps with string keys can always be written")
 }
 
 /// Decodes an entry.
 pub fn decode(bytes: &[u8]) -> Result<Entry, String> {
-    let stored: Stored = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
-    if stored.v != VERSION {
-        return Err(format!("version {} is not {VERSION}", stored.v));
-    }
-    let read = || -> Result<Entry, InvalidId> {
-        Ok(Entry {
-            app: AppId::try_from(stored.app_id)?,
-            mode: match stored.mode {
-                StoredMode::Enforce => Mode::Enforce,
-                StoredMode::CheckOnly => Mode::CheckOnly,
-                StoredMode::Shadow => Mode::Shadow,
-                StoredMode::Force => Mode::Force,
-            },
-            at: Timestamp::from_millis(stored.at_ms),
-            operation: stored.operation.try_into()?,
-        })
+    let Versioned { v } = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+    let read = match v {
+        VERSION => serde_json::from_slice(bytes).map(operation),
+        CONFIRMATION_VERSION => serde_json::from_slice(bytes).map(confirmation),
+        _ => return Err(format!("version {v} is neither {VERSION} nor {CONFIRMATION_VERSION}")),
     };
-    read().map_err(|error| error.to_string())
+    read.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
 }
 
-fn texts(users: &[UserId]) -> Vec<String> {
-    users.iter().map(ToString::to_string).collect()
+fn operation(stored: Stored) -> Result<Entry, InvalidId> {
+    let Stored { app_id, mode, at_ms, operation, operation_id, .. } = stored;
+    let operation = operation.try_into()?;
+    let accepted = match operation_id {
+        None => Accepted::Operation(operation),
+        Some(id) => Accepted::Held(operation, OperationId::try_from(id)?),
+    };
+    let at = Timestamp::from_millis(at_ms);
+    Ok(Entry { app: AppId::try_from(app_id)?, mode: mode.into(), at, accepted })
 }
 
-fn users(texts: Vec<String>) -> Result<Vec<UserId>, InvalidId> {
-    texts.into_iter().map(UserId::try_from).collect()
-}
-
-impl From<Operation> for StoredOperation {
-    fn from(operation: Operation) -> Self {
-        match operation {
-            Operation::CreateAccounts { users } => Self::CreateAccounts { users: texts(&users) },
-            Operation::DeleteAccount { user } => Self::DeleteAccount { user: user.to_string() },
-            Operation::AddFriends { user, friends, one_way } => {
-                Self::AddFriends(List { user: user.to_string(), friends: texts(&friends), one_way })
-            }
-            Operation::RemoveFriends { user, friends, one_way } => Self::RemoveFriends(List {
-                user: user.to_string(),
-                friends: texts(&friends),
-                one_way,
-            }),
-            Operation::CreateGroup { group, group_type, owner, members, max_members } => {
-                Self::CreateGroup(NewGroup {
-                    group: group.to_string(),
-                    group_type: group_type.to_string(),
-                    owner: owner.map(|owner| owner.to_string()),
-                    members: texts(&members),
-                    max_members,
-                })
-            }
-            Operation::UpdateGroup { group, max_members } => {
-                Self::UpdateGroup { group: group.to_string(), max_members }
-            }
-            Operation::JoinGroup { group, users } => {
-                Self::JoinGroup(Members { group: group.to_string(), users: texts(&users) })
-            }
-            Operation::LeaveGroup { group, users } => {
-                Self::LeaveGroup(Members { group: group.to_string(), users: texts(&users) })
-            }
-            Operation::DissolveGroup { group } => Self::DissolveGroup { group: group.to_string() },
-        }
-    }
-}
-
-impl TryFrom<StoredOperation> for Operation {
-    type Error = InvalidId;
-
-    fn try_from(stored: StoredOperation) -> Result<Self, InvalidId> {
-        Ok(match stored {
-            StoredOperation::CreateAccounts { users: ids } => {
-                Self::CreateAccounts { users: users(ids)? }
-            }
-            StoredOperation::DeleteAccount { user } => {
-                Self::DeleteAccount { user: UserId::try_from(user)? }
-            }
-            StoredOperation::AddFriends(List { user, friends, one_way }) => Self::AddFriends {
-                user: UserId::try_from(user)?,
-                friends: users(friends)?,
-                one_way,
-            },
-            StoredOperation::RemoveFriends(List { user, friends, one_way }) => {
-                Self::RemoveFriends {
-                    user: UserId::try_from(user)?,
-                    friends: users(friends)?,
-                    one_way,
-                }
-            }
-            StoredOperation::CreateGroup(new) => Self::CreateGroup {
-                group: GroupId::try_from(new.group)?,
-                group_type: Name::from(new.group_type.as_str()),
-                owner: new.owner.map(UserId::try_from).transpose()?,
-                members: users(new.members)?,
-                max_members: new.max_members,
-            },
-            StoredOperation::UpdateGroup { group, max_members } => {
-                Self::UpdateGroup { group: GroupId::try_from(group)?, max_members }
-            }
-            StoredOperation::JoinGroup(Members { group, users: ids }) => {
-                Self::JoinGroup { group: GroupId::try_from(group)?, users: users(ids)? }
-            }
-            StoredOperation::LeaveGroup(Members { group, users: ids }) => {
-                Self::LeaveGroup { group: GroupId::try_from(group)?, users: users(ids)? }
-            }
-            StoredOperation::DissolveGroup { group } => {
-                Self::DissolveGroup { group: GroupId::try_from(group)? }
-            }
-        })
-    }
+fn confirmation(stored: StoredConfirmation) -> Result<Entry, InvalidId> {
+    let StoredConfirmation { app_id, mode, at_ms, confirm, .. } = stored;
+    let id = OperationId::try_from(confirm.operation_id)?;
+    let accepted = Accepted::Confirmation(id, confirm.part.into());
+    let at = Timestamp::from_millis(at_ms);
+    Ok(Entry { app: AppId::try_from(app_id)?, mode: mode.into(), at, accepted })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::id::{GroupId, UserId};
 
-    fn entry(operation: Operation) -> Entry {
+    fn entry(accepted: Accepted) -> Entry {
         let app = AppId::try_from("demo").expect("an id");
-        Entry { app, mode: Mode::Enforce, at: Timestamp::from_millis(7), operation }
+        Entry { app, mode: Mode::Enforce, at: Timestamp::from_millis(7), accepted }
     }
 
     #[test]
@@ -239,9 +206,34 @@ mod tests {
             (Operation::DissolveGroup { group }, r#"{"dissolve_group":{"group":"@TGS#1"}}}"#),
             (Operation::DeleteAccount { user: user("a") }, r#"{"delete_account":{"user":"a"}}}"#),
         ] {
-            let written = entry(operation);
+            let written = entry(Accepted::Operation(operation));
             let bytes = encode(&written);
             assert_eq!(String::from_utf8_lossy(&bytes), format!("{head}{tail}"));
+            assert_eq!(decode(&bytes), Ok(written));
+        }
+    }
+
+    #[test]
+    fn takes_with_a_hold_and_confirmations_have_the_id_of_the_operation() {
+        let id = OperationId::try_from("o1").expect("an id");
+        let users = vec![UserId::try_from("a").expect("an id")];
+        let head = r#""app_id":"demo","mode":"enforce","at_ms":7,"#;
+        for (accepted, version, tail) in [
+            (
+                Accepted::Held(Operation::CreateAccounts { users }, id.clone()),
+                1,
+                r#""operation":{"create_accounts":{"users":["a"]}},"operation_id":"o1"}"#,
+            ),
+            (
+                Accepted::Confirmation(id, Part::Groups),
+                2,
+                r#""confirm":{"operation_id":"o1","part":"groups"}}"#,
+            ),
+        ] {
+            let written = entry(accepted);
+            let bytes = encode(&written);
+            let expected = format!("{{\"v\":{version},{head}{tail}");
+            assert_eq!(String::from_utf8_lossy(&bytes), expected);
             assert_eq!(decode(&bytes), Ok(written));
         }
     }
@@ -251,8 +243,8 @@ mod tests {
         for (bytes, why) in [
             ("", "EOF"),
             (
-                r#"{"v":2,"app_id":"a","mode":"force","at_ms":1,"operation":{"dissolve_group":{"group":"g"}}}"#,
-                "version 2",
+                r#"{"v":3,"app_id":"a","mode":"force","at_ms":1,"operation":{"dissolve_group":{"group":"g"}}}"#,
+                "version 3",
             ),
             (
                 r#"{"v":1,"app_id":"","mode":"force","at_ms":1,"operation":{"dissolve_group":{"group":"g"}}}"#,

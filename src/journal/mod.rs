@@ -12,7 +12,8 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use crate::domain::decision::Mode;
-use crate::domain::id::AppId;
+use crate::domain::id::{AppId, OperationId};
+use crate::domain::limits::Part;
 use crate::domain::time::Timestamp;
 use crate::ledger::Operation;
 
@@ -38,8 +39,63 @@ pub struct Entry {
     pub mode: Mode,
     /// The time when it was accepted, by this machine's clock.
     pub at: Timestamp,
-    /// The accepted part of the operation.
-    pub operation: Operation,
+    /// What was accepted.
+    pub accepted: Accepted,
+}
+
+/// The content of an entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Accepted {
+    /// The accepted part of an operation.
+    Operation(Operation),
+    /// The accepted part of a take with a hold of that id. It is permanent: the time of a hold
+    /// would begin only when it is in the store.
+    Held(Operation, OperationId),
+    /// A confirmation of the holds with that id in a part of the app, at the time of the entry.
+    Confirmation(OperationId, Part),
+}
+
+impl Accepted {
+    /// Returns the operation; `None` for a confirmation.
+    #[must_use]
+    pub fn operation(&self) -> Option<&Operation> {
+        match self {
+            Self::Operation(operation) | Self::Held(operation, _) => Some(operation),
+            Self::Confirmation(..) => None,
+        }
+    }
+
+    /// Returns the operation, to be changed; `None` for a confirmation.
+    pub fn operation_mut(&mut self) -> Option<&mut Operation> {
+        match self {
+            Self::Operation(operation) | Self::Held(operation, _) => Some(operation),
+            Self::Confirmation(..) => None,
+        }
+    }
+
+    /// Returns the id of the take with a hold, or of the hold that is confirmed.
+    #[must_use]
+    pub fn operation_id(&self) -> Option<&OperationId> {
+        match self {
+            Self::Operation(_) => None,
+            Self::Held(_, id) | Self::Confirmation(id, _) => Some(id),
+        }
+    }
+
+    /// Returns the name in messages and metrics.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        self.operation().map_or("confirm_hold", Operation::name)
+    }
+
+    /// Returns the part of the app that it is about; `None`: all parts.
+    #[must_use]
+    pub fn part(&self) -> Option<Part> {
+        match self {
+            Self::Operation(operation) | Self::Held(operation, _) => operation.kind().part(),
+            Self::Confirmation(_, part) => Some(*part),
+        }
+    }
 }
 
 /// An entry and its number.
@@ -270,7 +326,7 @@ mod tests {
             app: AppId::try_from("demo").expect("an id"),
             mode: Mode::Enforce,
             at: Timestamp::from_millis(1),
-            operation: Operation::CreateAccounts { users },
+            accepted: Accepted::Operation(Operation::CreateAccounts { users }),
         }
     }
 

@@ -1,7 +1,7 @@
 //! Errors of the ledger: why it made no decision, and whether the operation may have been done.
 
 use crate::domain::catalog::UnknownAppBound;
-use crate::domain::id::{AppId, GroupId, Name};
+use crate::domain::id::{AppId, GroupId, Name, OperationId};
 use crate::domain::time::Timestamp;
 use crate::store::StoreError;
 
@@ -60,6 +60,36 @@ pub enum LedgerError {
         /// Its type.
         group_type: Name,
     },
+    /// An operation of that id and kind holds something else; nothing was done.
+    #[error(
+        "operation \"{0}\" holds something else: another request had this id; nothing was done"
+    )]
+    HoldDiffers(OperationId),
+    /// No operation of that id has a record of a hold.
+    #[error(
+        "no operation \"{0}\" has held anything there, or its record is not kept any more; nothing \
+         was done"
+    )]
+    HoldNotFound(OperationId),
+    /// The records of holds have reached the catalog's bound; nothing was done.
+    #[error(
+        "the holds of app \"{app}\" have reached the catalog's bound of {most} facts \
+         (holds.facts_max); nothing was done; take without a hold, or retry when records have ended"
+    )]
+    HoldsFull {
+        /// The app.
+        app: AppId,
+        /// The bound.
+        most: u64,
+    },
+    /// The group cannot be replaced by a new one; nothing was done.
+    #[error("group \"{group}\" cannot be replaced: {why}; nothing was done")]
+    CannotReplace {
+        /// The group.
+        group: GroupId,
+        /// The reason.
+        why: CannotReplace,
+    },
     /// Changes are not tracked since then.
     #[error(
         "changes are not tracked since {}: tracking expired, was restarted, or too many changes \
@@ -92,9 +122,26 @@ pub enum LedgerError {
     Unfinished(Box<Self>),
 }
 
+/// The reason for which a group cannot be replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum CannotReplace {
+    /// It is permanent.
+    #[error("it is permanent, and only a held group can be replaced")]
+    Permanent,
+    /// It has another type.
+    #[error("it has another type than the new group")]
+    OtherType,
+    /// It has too many members.
+    #[error("it has more than {REPLACED_MEMBERS_MAX} members")]
+    TooManyMembers,
+}
+
+/// Most members of a group that is replaced.
+pub const REPLACED_MEMBERS_MAX: usize = 500;
+
 impl LedgerError {
     /// Every [`LedgerError::name`].
-    pub const NAMES: [&str; 22] = [
+    pub const NAMES: [&str; 26] = [
         "unknown_app",
         "unknown_apps_full",
         "group_not_found",
@@ -102,6 +149,10 @@ impl LedgerError {
         "group_type_differs",
         "group_type_unknown",
         "members_not_tracked",
+        "hold_differs",
+        "hold_not_found",
+        "holds_full",
+        "cannot_replace",
         "not_tracked",
         "deadline_passed",
         "overloaded",
@@ -130,6 +181,10 @@ impl LedgerError {
             Self::GroupTypeDiffers { .. } => "group_type_differs",
             Self::GroupTypeUnknown { .. } => "group_type_unknown",
             Self::MembersNotTracked { .. } => "members_not_tracked",
+            Self::HoldDiffers(_) => "hold_differs",
+            Self::HoldNotFound(_) => "hold_not_found",
+            Self::HoldsFull { .. } => "holds_full",
+            Self::CannotReplace { .. } => "cannot_replace",
             Self::NotTracked(_) => "not_tracked",
             Self::Store(error) => error.name(),
             Self::JournalBlocked { .. } => "journal_blocked",

@@ -40,7 +40,8 @@ use async_trait::async_trait;
 
 use crate::domain::catalog::Catalog;
 use crate::domain::decision::{ItemResult, Mode, Outcome, Subject, Violation};
-use crate::domain::id::{AppId, Name};
+use crate::domain::hold::Hold;
+use crate::domain::id::{AppId, GroupId, Name};
 use crate::domain::schedule::{Limits, Schedule};
 use crate::domain::time::Timestamp;
 use crate::domain::usage::Counts;
@@ -53,9 +54,11 @@ pub mod crossings;
 pub mod embedded;
 mod error;
 pub mod holdings;
+pub mod holds;
 mod in_process;
 pub mod memory;
 pub mod metering;
+pub(crate) mod operation_codec;
 pub mod reconcile;
 pub mod redis;
 // Public only for the fuzz targets.
@@ -64,11 +67,12 @@ pub mod schedule_codec;
 
 use crossings::Crossings;
 use holdings::{Holdings, UsageScope};
+use holds::{EndedHold, Ending};
 use metering::Meter;
 use reconcile::{Comparison, Difference, ExpectedState, PageToken, Section, Subjects, Tracking};
 
 pub use crate::domain::operation::{Operation, OperationKind};
-pub use error::LedgerError;
+pub use error::{CannotReplace, LedgerError, REPLACED_MEMBERS_MAX};
 
 /// The context of every operation.
 #[derive(Debug, Clone)]
@@ -80,6 +84,12 @@ pub struct Call {
     /// True if a take is a whole batch: one atomic step, however many subjects it has, that writes
     /// nothing if any is denied. At most [`WHOLE_BATCH_MAX`] items.
     pub all_or_nothing: bool,
+    /// The hold of a take: what it takes ends unless it is confirmed in time. Other operations
+    /// ignore it, and so does a take that writes nothing.
+    pub hold: Option<Hold>,
+    /// The held group that a creation replaces: it becomes the new group, with its members. If it
+    /// does not exist, or the new one does, the creation is a normal one.
+    pub replaces: Option<GroupId>,
     /// The instant after which the result is useless; an operation that starts later does nothing.
     pub deadline: Timestamp,
     /// Group types and daily limits.
@@ -158,8 +168,10 @@ pub struct Answer {
 pub struct Reading {
     /// The store's clock.
     pub read_at: Timestamp,
-    /// The facts that are held, as counts.
+    /// The facts, as counts.
     pub counts: Counts,
+    /// Those of them that end unless they are confirmed.
+    pub held: Counts,
     /// The app's limits from now on.
     pub schedule: Arc<Schedule>,
 }
@@ -185,6 +197,15 @@ pub const UNKNOWN_APP_EMPTY_FOR: Duration = Duration::from_secs(24 * 60 * 60);
 pub trait Ledger: Meter + Identified {
     /// Decides and writes, in one atomic step.
     async fn apply(&self, call: Call, operation: Operation) -> Result<Answer, LedgerError>;
+
+    /// Ends the holds of operations with an id in one part of the app, each in one step. Returns
+    /// them; none if there is no record of such an operation.
+    async fn end_hold(&self, call: Call, ending: Ending) -> Result<Vec<EndedHold>, LedgerError>;
+
+    /// Removes facts of an app whose holds have expired, at most a few thousand in each part, and
+    /// records of holds that ended long ago. Returns the number of facts removed. To be called
+    /// periodically; several sidecars may run it concurrently. No decision depends on it.
+    async fn sweep_holds(&self, call: Call) -> Result<u64, LedgerError>;
 
     /// Returns the counts of a subject.
     async fn read(&self, call: Call, subject: Subject) -> Result<Reading, LedgerError>;

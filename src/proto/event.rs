@@ -2,7 +2,7 @@
 
 use super::{json, pb, reason, subject, timestamp};
 use crate::domain::calendar::Zone;
-use crate::domain::event::{Count, EventKind as Kind, NumberedEvent, Sold};
+use crate::domain::event::{Count, EventKind as Kind, NumberedEvent, Retaken, Sold};
 
 /// Converts an event; instants within its sentence are in that zone.
 pub fn event(numbered: &NumberedEvent, zone: Zone) -> pb::Event {
@@ -78,6 +78,10 @@ fn with_details(message: pb::Event, what: &Kind) -> pb::Event {
             pb::Event { journal_entry: entry, operation, store_message: why, ..message }
         }
         Kind::StoreRefuses { server, why } => pb::Event { server, store_message: why, ..message },
+        Kind::HoldRetaken(Retaken { operation_id, operation, subject: of, users, count }) => {
+            let subject = Some(subject(&of));
+            pb::Event { operation_id, operation, subject, user_ids: users, count, ..message }
+        }
     }
 }
 
@@ -114,6 +118,7 @@ pub fn kind(what: &Kind) -> pb::EventKind {
         Kind::EventsDropped { .. } => pb::EventKind::EventsDropped,
         Kind::JournalBlocked { .. } => pb::EventKind::JournalBlocked,
         Kind::StoreRefuses { .. } => pb::EventKind::StoreRefuses,
+        Kind::HoldRetaken(_) => pb::EventKind::HoldRetaken,
     }
 }
 

@@ -46,10 +46,21 @@ const LEASES: TableDefinition<&str, LeaseRow> = TableDefinition::new("event_leas
 const TRACKED: TableDefinition<TrackedKey, ()> = TableDefinition::new("tracked");
 /// Milliseconds at which each unknown app was last seen in use.
 const UNKNOWN_APPS: TableDefinition<AppKey, i64> = TableDefinition::new("unknown_apps");
+const HOLDS: TableDefinition<(AppKey, u8, &str), &[u8]> = TableDefinition::new("holds");
+const HOLD_ENDS: TableDefinition<(AppKey, i64, u8, &str), ()> = TableDefinition::new("hold_ends");
+const PROVISIONAL: TableDefinition<ProvisionalKey, (i64, i32, &[u8])> =
+    TableDefinition::new("provisional");
+const DUE: TableDefinition<DueKey, ()> = TableDefinition::new("due");
 const CLOCK: TableDefinition<&str, &[u8]> = TableDefinition::new("clock");
 
 /// An app, the start of the tracking, a kind of trace, and its subjects.
 type TrackedKey = (AppKey, i64, u8, u64, u64);
+
+/// An app, a kind of fact, and its subjects.
+type ProvisionalKey = (AppKey, u8, u64, u64);
+
+/// An app, the milliseconds at which a fact expires, its kind, and its subjects.
+type DueKey = (AppKey, i64, u8, u64, u64);
 
 /// The kind of an index row of events, an app, and a number.
 pub type EventIndexKey<'a> = (u8, &'a str, u64);
@@ -108,6 +119,15 @@ pub struct Tables<'txn> {
     pub tracked: Table<'txn, TrackedKey, ()>,
     /// Unregistered apps, and the instant when each was last seen in use, in milliseconds.
     pub unknown_apps: Table<'txn, AppKey, i64>,
+    /// Records of holds, by the kind and the id of their operation.
+    pub holds: Table<'txn, (AppKey, u8, &'static str), &'static [u8]>,
+    /// Records of holds, by the milliseconds until which they are kept.
+    pub hold_ends: Table<'txn, (AppKey, i64, u8, &'static str), ()>,
+    /// Provisional facts: the milliseconds at which each expires, the day of the take, and its
+    /// holds.
+    pub provisional: Table<'txn, ProvisionalKey, (i64, i32, &'static [u8])>,
+    /// Provisional facts in order of their expiry.
+    pub due: Table<'txn, DueKey, ()>,
     /// Records of the store's clock.
     pub clock: ClockTable<'txn>,
     /// True if figures that are too old are kept for now, since the time cannot be trusted yet.
@@ -141,6 +161,10 @@ impl<'txn> Tables<'txn> {
             tracking: txn.open_table(TRACKING)?,
             tracked: txn.open_table(TRACKED)?,
             unknown_apps: txn.open_table(UNKNOWN_APPS)?,
+            holds: txn.open_table(HOLDS)?,
+            hold_ends: txn.open_table(HOLD_ENDS)?,
+            provisional: txn.open_table(PROVISIONAL)?,
+            due: txn.open_table(DUE)?,
             clock: open_clock(txn)?,
             keeps_figures: false,
         })
@@ -178,6 +202,10 @@ pub fn copy_all(from: &ReadTransaction, to: &WriteTransaction) -> Result<(), red
     copy_table(from, to, LEASES)?;
     copy_table(from, to, TRACKED)?;
     copy_table(from, to, UNKNOWN_APPS)?;
+    copy_table(from, to, HOLDS)?;
+    copy_table(from, to, HOLD_ENDS)?;
+    copy_table(from, to, PROVISIONAL)?;
+    copy_table(from, to, DUE)?;
     copy_table(from, to, CLOCK)?;
     Ok(())
 }

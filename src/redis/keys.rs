@@ -37,6 +37,8 @@ pub const CATALOGS: &[u8] = b"q1{directory}catalogs";
 pub const GROUP_TYPES: &[u8] = b"q1{directory}types";
 /// The unregistered apps, and their number.
 pub const UNKNOWN_APPS: &[u8] = b"q1{directory}unknown";
+/// The field, among an app's groups by type, of how many of them are held; no type has this name.
+pub const HELD_GROUPS: &str = "@held";
 /// The pattern of the keys of all apps' groups by type.
 pub const ANY_GROUPS_BY_TYPE: &[u8] = b"q1{*/groups}types";
 
@@ -153,6 +155,16 @@ impl Keys {
     /// Returns the key of the number of steps that have changed facts of that part.
     pub fn writes(&self, part: Part) -> Vec<u8> {
         self.key(part, "writes")
+    }
+
+    /// Returns the key of the holds of that part (see `scripts/shared/holds.lua`).
+    pub fn holds(&self, part: Part) -> Vec<u8> {
+        self.key(part, "holds")
+    }
+
+    /// Returns the key of the facts of that part that are held, by their expiry.
+    pub fn expiry(&self, part: Part) -> Vec<u8> {
+        self.key(part, "expiry")
     }
 
     /// Returns the key of the last closed day of that part's figures.

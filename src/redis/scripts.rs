@@ -85,6 +85,15 @@ scripts! {
     SettleUnknownApp "settle_unknown_app",
     HasFacts "has_facts",
     ReadCrossings "read_crossings",
+    ReplaceGroup "replace_group",
+    EndAccounts "end_accounts",
+    EndFriends "end_friends",
+    EndGroups "end_groups",
+    ConfirmHold "confirm_hold",
+    ConfirmGroup "confirm_group",
+    ReadHolds "read_holds",
+    DueHolds "due_holds",
+    ForgetHolds "forget_holds",
 }
 
 impl ScriptId {
@@ -107,8 +116,21 @@ impl ScriptId {
                 | Self::AddFriends
                 | Self::CreateGroup
                 | Self::JoinGroup
+                | Self::ReplaceGroup
                 | Self::RecordLogins
                 | Self::ReportBandwidth
+        )
+    }
+
+    /// Returns whether the script takes facts that a hold may have.
+    pub fn may_hold(self) -> bool {
+        matches!(
+            self,
+            Self::CreateAccounts
+                | Self::AddFriends
+                | Self::CreateGroup
+                | Self::JoinGroup
+                | Self::ReplaceGroup
         )
     }
 
@@ -177,6 +199,22 @@ fn shared(part: &str) -> &'static str {
         "event_index" => include_str!("scripts/shared/event_index.lua"),
         "event_bounds" => include_str!("scripts/shared/event_bounds.lua"),
         "generation" => include_str!("scripts/shared/generation.lua"),
+        "due" => include_str!("scripts/shared/due.lua"),
+        "held" => include_str!("scripts/shared/held.lua"),
+        "holds" => include_str!("scripts/shared/holds.lua"),
+        "refs" => include_str!("scripts/shared/refs.lua"),
+        "take_hold" => include_str!("scripts/shared/take_hold.lua"),
+        "write_hold" => include_str!("scripts/shared/write_hold.lua"),
+        "friend_sides" => include_str!("scripts/shared/friend_sides.lua"),
+        "write_friends" => include_str!("scripts/shared/write_friends.lua"),
+        "new_group" => include_str!("scripts/shared/new_group.lua"),
+        "end_hold" => include_str!("scripts/shared/end_hold.lua"),
+        "reclaim_emptied" => include_str!("scripts/shared/reclaim_emptied.lua"),
+        "confirm" => include_str!("scripts/shared/confirm.lua"),
+        "read_holds" => include_str!("scripts/shared/read_holds.lua"),
+        "rename_group" => include_str!("scripts/shared/rename_group.lua"),
+        "group_hold" => include_str!("scripts/shared/group_hold.lua"),
+        "read_groups" => include_str!("scripts/shared/read_groups.lua"),
         _ => unreachable!("a test composes every script"),
     }
 }
@@ -194,7 +232,7 @@ mod tests {
             assert!(!script.text.contains(INCLUDE), "{}", script.name);
             assert_eq!(script.digest.len(), 40, "{}", script.name);
             // Only releases may run when Redis is out of memory.
-            let releases = ["delete", "remove", "leave", "dissolve"];
+            let releases = ["delete", "remove", "leave", "dissolve", "end", "confirm", "forget"];
             let release = releases.iter().any(|verb| script.name.starts_with(verb));
             assert_eq!(script.text.contains("allow-oom"), release, "{}", script.name);
         }

@@ -41,6 +41,7 @@ mod credentials;
 mod descriptors;
 mod event_tasks;
 mod group_types;
+mod holds;
 mod listen;
 mod management;
 mod places;
@@ -292,6 +293,7 @@ impl Process<'_> {
         tasks.spawn(following);
         tasks.spawn(group_types::count_types(administration.clone(), stopped.clone()));
         tasks.spawn(unknown_apps::review(ledger.clone(), stopped.clone()));
+        tasks.spawn(holds::sweep(engine.clone(), administration.clone(), stopped.clone()));
         tasks.spawn(statement_issuer::issue_statements(administration.clone(), stopped.clone()));
         let watched = (ledger.clone(), metrics.clone());
         tasks.spawn(clock_watch::watch_clocks(watched.0, watched.1, stopped.clone()));

@@ -49,10 +49,20 @@ impl Fingerprints {
         self.of(b'g', id.as_str())
     }
 
+    /// Returns the digest of an operation.
+    #[must_use]
+    pub fn digest(&self, operation: &[u8]) -> u64 {
+        self.of_bytes(b'o', operation)
+    }
+
     fn of(&self, kind: u8, id: &str) -> u64 {
+        self.of_bytes(kind, id.as_bytes())
+    }
+
+    fn of_bytes(&self, kind: u8, bytes: &[u8]) -> u64 {
         let mut hasher = SipHasher24::new_with_key(&self.0);
         hasher.write_u8(kind);
-        hasher.write(id.as_bytes());
+        hasher.write(bytes);
         hasher.finish()
     }
 }

@@ -153,6 +153,8 @@ impl Condition {
         for kind in kinds().filter(|kind| kind.change() == Change::Release) {
             self.degraded_by(kind.name(), Degraded::Released, 0);
         }
+        self.degraded_by("confirm_hold", Degraded::Admitted, 0);
+        self.degraded_by("release_hold", Degraded::Released, 0);
     }
 
     /// Registers the metrics of load.

@@ -6,7 +6,8 @@ use crate::domain::limits::{LimitKind, Relation};
 use crate::domain::operation::{Change, OperationKind};
 
 /// Operations that are measured and decide nothing.
-const UNDECIDED: [&str; 3] = ["get_usage", "record_logins", "report_bandwidth"];
+const UNDECIDED: [&str; 5] =
+    ["get_usage", "record_logins", "report_bandwidth", "confirm_hold", "release_hold"];
 /// The measured operations. One that is missing here is also measured, by a slower look-up.
 pub(super) const OPERATIONS: [&str; OperationKind::ALL.len() + UNDECIDED.len()] = {
     let mut names = [""; OperationKind::ALL.len() + UNDECIDED.len()];
@@ -21,7 +22,7 @@ pub(super) const OPERATIONS: [&str; OperationKind::ALL.len() + UNDECIDED.len()] 
     names
 };
 /// The measured calls of the store.
-pub(super) const STORE_CALLS: [&str; 3] = ["apply", "read", "record"];
+pub(super) const STORE_CALLS: [&str; 5] = ["apply", "read", "record", "end_hold", "sweep_holds"];
 const MODES: [Mode; 4] = [Mode::Enforce, Mode::CheckOnly, Mode::Shadow, Mode::Force];
 
 /// Operation, mode, outcome and first reason of a decision.
@@ -53,6 +54,10 @@ fn takes(kind: OperationKind) -> Vec<Decision> {
         let mut add = |outcome, reason| decisions.push((kind.name(), mode, outcome, reason));
         add(Outcome::Applied, None);
         add(Outcome::AlreadyHeld, None);
+        if mode.writes() {
+            // A dry run has no hold.
+            add(Outcome::Repeated, None);
+        }
         if mode.denies() && creates_group {
             // Members of a group that is denied.
             add(Outcome::Denied, None);

@@ -17,6 +17,7 @@ use super::{Condition, panics};
 use crate::clock::Stopwatch;
 use crate::domain::decision::Mode;
 use crate::domain::event::{EventKind, StorePart};
+use crate::domain::hold::{HoldEnd, HoldOutcome};
 use crate::domain::operation::OperationKind;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -53,6 +54,43 @@ struct PartLabel {
     part: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct HoldLabels {
+    end: &'static str,
+    outcome: &'static str,
+}
+
+/// The outcomes that each end of a hold may have.
+const HOLD_OUTCOMES: [(HoldEnd, &[HoldOutcome]); 2] = [
+    (
+        HoldEnd::Confirm,
+        &[
+            HoldOutcome::Confirmed,
+            HoldOutcome::Retaken,
+            HoldOutcome::Denied,
+            HoldOutcome::EndedOtherwise,
+        ],
+    ),
+    (HoldEnd::Release, &[HoldOutcome::Released, HoldOutcome::EndedOtherwise]),
+];
+
+impl HoldLabels {
+    fn of(end: HoldEnd, outcome: HoldOutcome) -> Self {
+        let end = match end {
+            HoldEnd::Confirm => "confirm",
+            HoldEnd::Release => "release",
+        };
+        let outcome = match outcome {
+            HoldOutcome::Confirmed => "confirmed",
+            HoldOutcome::Retaken => "retaken",
+            HoldOutcome::Released => "released",
+            HoldOutcome::EndedOtherwise => "ended_otherwise",
+            HoldOutcome::Denied => "denied",
+        };
+        Self { end, outcome }
+    }
+}
+
 /// All metrics.
 pub struct Metrics {
     /// Metrics of the sidecar's health.
@@ -69,6 +107,8 @@ pub struct Metrics {
     webhook_posts: Family<ResultLabel, Counter>,
     webhook_missed: Counter,
     facts_lost: Family<PartLabel, Counter>,
+    holds_ended: Family<HoldLabels, Counter>,
+    holds_swept: Counter,
 }
 
 impl Metrics {
@@ -89,7 +129,14 @@ impl Metrics {
             webhook_posts: Family::default(),
             webhook_missed: Counter::default(),
             facts_lost: Family::default(),
+            holds_ended: Family::default(),
+            holds_swept: Counter::default(),
         };
+        for (end, outcomes) in HOLD_OUTCOMES {
+            for outcome in outcomes {
+                metrics.holds_ended.get_or_create(&HoldLabels::of(end, *outcome)).inc_by(0);
+            }
+        }
         for part in StorePart::ALL.map(StorePart::name) {
             metrics.facts_lost.get_or_create(&PartLabel { part }).inc_by(0);
         }
@@ -159,6 +206,16 @@ impl Metrics {
             self.webhook_missed.clone(),
         );
         self.registry.register(
+            "holds_ended",
+            "Subjects of holds that callers confirmed or released, by end and outcome",
+            self.holds_ended.clone(),
+        );
+        self.registry.register(
+            "holds_swept_facts",
+            "Facts of expired holds that this sidecar removed in the background",
+            self.holds_swept.clone(),
+        );
+        self.registry.register(
             "facts_lost",
             "Detected losses of acknowledged writes, by part of the store",
             self.facts_lost.clone(),
@@ -184,6 +241,16 @@ impl Metrics {
     /// Counts events that will never be posted to the webhook.
     pub fn webhook_missed(&self, count: u64) {
         self.webhook_missed.inc_by(count);
+    }
+
+    /// Counts a subject of a hold that a caller has ended.
+    pub fn hold_ended(&self, end: HoldEnd, outcome: HoldOutcome) {
+        self.holds_ended.get_or_create(&HoldLabels::of(end, outcome)).inc();
+    }
+
+    /// Counts facts of expired holds that were removed in the background.
+    pub fn holds_swept(&self, facts: u64) {
+        self.holds_swept.inc_by(facts);
     }
 
     /// Counts a loss of acknowledged writes of a part of the store.

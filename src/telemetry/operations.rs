@@ -23,7 +23,7 @@ const OK: &str = "ok";
 /// Reason of an operation whose caller's deadline passed.
 const ABANDONED: &str = "abandoned";
 const MODES: usize = 4;
-const OUTCOMES: usize = 5;
+const OUTCOMES: usize = 6;
 /// Number of reasons, and one for "none".
 const REASONS: usize = Reason::ALL.len() + 1;
 
@@ -324,6 +324,7 @@ fn outcome_name(outcome: Outcome) -> (usize, &'static str) {
         Outcome::NotHeld => (2, "not_held"),
         Outcome::Denied => (3, "denied"),
         Outcome::Aborted => (4, "aborted"),
+        Outcome::Repeated => (5, "repeated"),
     }
 }
 

@@ -45,7 +45,7 @@ async fn accounts(client: &mut Client, worker: usize, facts: &mut BTreeMap<Cell,
         app_id: APP.to_owned(),
         user_ids,
         mode: check_only(),
-        all_or_nothing: false,
+        ..Default::default()
     };
     let answer = client.create_accounts(request).await.expect("an answer").into_inner();
     for (number, result) in answer.results.iter().enumerate() {
@@ -61,6 +61,8 @@ async fn memberships(client: &mut Client, worker: usize, facts: &mut BTreeMap<Ce
             user_ids: (0..USERS_EACH).map(|number| user(worker, number)).collect(),
             mode: check_only(),
             all_or_nothing: false,
+            hold_seconds: None,
+            operation_id: String::new(),
         };
         let answer = client.join_group(request).await.expect("an answer").into_inner();
         for (number, result) in answer.results.iter().enumerate() {
@@ -89,7 +91,7 @@ async fn listed(client: &mut Client, user_id: &str, friend_ids: Vec<String>) -> 
         friend_ids,
         one_way: true,
         mode,
-        all_or_nothing: false,
+        ..Default::default()
     };
     let answer = client.add_friends(request).await.expect("an answer").into_inner();
     answer.results.iter().map(held).collect()

@@ -196,7 +196,7 @@ async fn send(
         (Cell::Account(number), true) => {
             let user_ids = vec![account(worker, number)];
             let request =
-                pb::CreateAccountsRequest { app_id, user_ids, mode, all_or_nothing: false };
+                pb::CreateAccountsRequest { app_id, user_ids, mode, ..Default::default() };
             client.create_accounts(request).await?.into_inner().results
         }
         (Cell::Account(number), false) => {
@@ -207,7 +207,7 @@ async fn send(
         (Cell::Member(group, number), true) => {
             let (group_id, user_ids) = (shared_group(group), vec![user(worker, number)]);
             let request =
-                pb::JoinGroupRequest { app_id, group_id, user_ids, mode, all_or_nothing: false };
+                pb::JoinGroupRequest { app_id, group_id, user_ids, mode, ..Default::default() };
             client.join_group(request).await?.into_inner().results
         }
         (Cell::Member(group, _), false) => {
@@ -259,7 +259,7 @@ async fn befriend(client: &mut Client, user: &str, take: bool) -> Result<Vec<pb:
             friend_ids,
             one_way: false,
             mode,
-            all_or_nothing: false,
+            ..Default::default()
         };
         return Ok(client.add_friends(request).await?.into_inner().results);
     }

@@ -3,11 +3,13 @@
 //!
 //! The real binary serves a store on disk over a Unix socket. Workers ([`load`]) take and release
 //! until it is killed; it is restarted on the same store, which is then read fact by fact
-//! ([`facts`]). `IMQUOTA_SEED=...` repeats the load, though not the instant of the kill.
+//! ([`facts`]). `IMQUOTA_SEED=...` repeats the load, though not the instant of the kill. Takes with
+//! a hold, over Redis too, are in [`holds`].
 //!
 //! A process of its own, since it needs the processors for a load that a kill always interrupts.
 
 mod facts;
+mod holds;
 mod load;
 mod sidecar;
 #[path = "../support/mod.rs"]

@@ -28,6 +28,12 @@ pub struct Sidecar {
 impl Sidecar {
     /// Starts the process on the store in `directory`, with its sockets there.
     pub async fn start(directory: &Path) -> Self {
+        let store = format!("embedded:{}", directory.join("store").display());
+        Self::start_on(directory, &["--store", &store]).await
+    }
+
+    /// Starts the process with that store, and its sockets in `directory`.
+    pub async fn start_on(directory: &Path, store: &[&str]) -> Self {
         let at = |name: &str| directory.join(name).display().to_string();
         let mut command = Command::new(env!("CARGO_BIN_EXE_imquota"));
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("IMQUOTA_")) {
@@ -35,10 +41,12 @@ impl Sidecar {
         }
         let child = command
             .arg("serve")
-            .args(["--store", &format!("embedded:{}", at("store"))])
+            .args(store)
             .args(["--listen", &format!("unix:{}", at("quota.sock"))])
             .args(["--admin-listen", &format!("unix:{}", at("admin.sock"))])
             .args(["--management-listen", "off"])
+            // A process that gets no processor for seconds still answers.
+            .args(["--request-timeout-ms", "20000"])
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()

@@ -8,7 +8,8 @@ optionally "tolerance_ns" (the time after its deadline for which an operation ma
 without it for ever), "faults_expected", "losses_expected", and "deletions_in_parts" (deleting an
 account releases friends, groups and account one after another). A line with "event" is a fault.
 All others are operations: "client", "id", "cell", "invoke_ns", "return_ns", "op" with its
-arguments, "outcome", "denials"; a batch has "users" and a result for each. The outcome JOURNALED
+arguments, "outcome", "denials"; a batch has "users" and a result for each, and a take with a hold,
+its confirmation and its release have the id of the "hold". The outcome JOURNALED
 is that of an operation that was accepted without the store: it takes effect by "stored_ns", when it
 was observed in the store, whatever the limits are, and later operations of the same "sidecar" on
 the same users and group do not overtake it, though it may be blocked and retried in between.

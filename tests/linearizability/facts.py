@@ -9,9 +9,15 @@ under test.
 
 from collections import defaultdict
 
-TAKES = {"join", "join_all", "join_whole", "befriend", "create_account", "create_room"}
+HELD = {"join_held", "create_account_held"}
+"""Takes with a hold, each with an id of its own, which lives until the end of the history."""
+ENDS = {"confirm_members", "release_members", "confirm_accounts", "release_accounts"}
+TAKES = {"join", "join_all", "join_whole", "befriend", "create_account", "create_room"} | HELD
 FAMILY = {
     "join": "members", "join_all": "members", "join_whole": "members", "leave": "members",
+    "join_held": "members", "confirm_members": "members", "release_members": "members",
+    "create_account_held": "accounts", "confirm_accounts": "accounts",
+    "release_accounts": "accounts",
     "dissolve": "members", "count_user_groups": "members",
     "count_group": "members", "befriend": "friends", "unfriend": "friends",
     "count_friends": "friends", "create_account": "accounts", "delete_account": "accounts",
@@ -27,14 +33,14 @@ NEVER = -1
 def facts_of(op: dict) -> list[tuple]:
     """The facts that an operation names; counts, dissolutions and deletions name no others."""
     kind = op["op"]
-    if kind in ("join", "leave"):
+    if kind in ("join", "join_held", "leave"):
         return [("member", op["user"], op["group"])]
     if kind in BATCHES:
         return [("member", user, op["group"]) for user in op["users"]]
     if kind in ("befriend", "unfriend"):
         mine = ("friend", op["user"], op["friend"])
         return [mine] if op.get("one_way") else [mine, ("friend", op["friend"], op["user"])]
-    if kind in ("create_account", "delete_account"):
+    if kind in ("create_account", "create_account_held", "delete_account"):
         return [("account", op["user"])]
     if kind in ("create_room", "dissolve_room"):
         return [("room", op["room"])]
@@ -96,6 +102,15 @@ def either(op: dict) -> dict:
     return op
 
 
+class Hold:
+    """One hold's bits: it is live, confirmed, released, or ended otherwise; or it was not made."""
+
+    def __init__(self, fact: tuple, first: int):
+        self.fact = fact
+        self.live, self.confirmed, self.released, self.ended = (first << at for at in range(4))
+        self.all = 15 * first
+
+
 class Model:
     """The bits, counts and limits of one family of a cell."""
 
@@ -114,10 +129,29 @@ class Model:
                 self.of_user[fact[1]] |= bit
             if fact[0] == "friend":
                 self.of_user[fact[2]] |= bit
+        self.holds: dict[str, Hold] = {}
+        for op in ops:
+            if op["op"] in HELD:
+                first = 1 << (len(self.bit) + 4 * len(self.holds))
+                self.holds[op["hold"]] = Hold(facts_of(op)[0], first)
+        self.width = len(self.bit) + 4 * len(self.holds)
 
     def names(self, state: int) -> list[str]:
-        """The names of a state's facts."""
-        return [" ".join(fact) for fact, bit in self.bit.items() if state & bit]
+        """The names of a state's facts, and of its live holds."""
+        held = [f"hold {name}" for name, hold in self.holds.items() if state & hold.live]
+        return [" ".join(fact) for fact, bit in self.bit.items() if state & bit] + held
+
+    def _live(self, state: int, bit: int) -> list[Hold]:
+        """The live holds of a fact: it is provisional while there is one."""
+        return [hold for hold in self.holds.values()
+                if state & hold.live and self.bit[hold.fact] == bit]
+
+    def _settle(self, state: int, mask: int, name: str) -> int:
+        """Ends all holds of facts, which are permanent now (`confirmed`) or removed (`ended`)."""
+        for hold in self.holds.values():
+            if state & hold.live and self.bit[hold.fact] & mask:
+                state = state & ~hold.live | getattr(hold, name)
+        return state
 
     def compile(self, op: dict):
         """The step of an operation, and whether it may change the facts."""
@@ -128,6 +162,10 @@ class Model:
             return self._journaled(op), True
         if kind == "befriend":
             step = self._befriend(op)
+        elif kind in HELD:
+            step = self._take_held(op)
+        elif kind in ENDS:
+            step = self._end(op)
         elif kind == "join_all":
             step = self._take_all(op)
         elif kind == "join_whole":
@@ -136,9 +174,11 @@ class Model:
             step = self._take(op)
         else:
             step = self._release(op)
-        changes = outcome in ("ERROR_UNKNOWN", "EITHER") or (
+        changes = outcome in ("ERROR_UNKNOWN", "EITHER", "CONFIRMED", "RELEASED") or (
             outcome == "APPLIED" and not op.get("check"))
-        return step, changes
+        # What exists may become permanent, or join a hold.
+        is_taken = outcome == "ALREADY_HELD" and kind != "befriend" and not op.get("check")
+        return step, changes or is_taken and bool(self.holds)
 
     def _count(self, op: dict):
         kind, value = op["op"], op.get("value")
@@ -169,13 +209,19 @@ class Model:
         counters = [(self.counted[key], self.limits[key[0]], key[0]) for key in counters_of(fact)]
         (mask, limit, name), (mask2, limit2, name2) = counters[0], counters[-1]
         if outcome == "ALREADY_HELD":
-            return lambda state: state if state & bit else NEVER
+            settled = 0 if op.get("check") else bit
+            return lambda state: (
+                self._settle(state, settled, "confirmed") if state & bit else NEVER)
         if outcome in ("APPLIED", "ERROR_UNKNOWN"):
             new = 0 if op.get("check") else bit
-            return lambda state: (
-                state | new
-                if not state & bit and (state & mask).bit_count() < limit
-                and (state & mask2).bit_count() < limit2 else NEVER)
+
+            def take(state: int) -> int:
+                if state & bit:
+                    settled = self._settle(state, bit, "confirmed")
+                    return NEVER if outcome == "APPLIED" or settled == state else settled
+                fits = (state & mask).bit_count() < limit and (state & mask2).bit_count() < limit2
+                return state | new if fits else NEVER
+            return take
         used = denials_of(op, {name: limit, name2: limit2}, self.may_be_over)
         if used is None:
             return never
@@ -187,6 +233,50 @@ class Model:
             fits2 = count2 < limit2 if second is None else count2 == second
             return state if fits and fits2 and not state & bit else NEVER
         return denied
+
+    def _take_held(self, op: dict):
+        """A take of one fact with a hold of its own, which joins the holds of a provisional one."""
+        hold, outcome = self.holds[op["hold"]], op["outcome"]
+        bit = self.bit[hold.fact]
+        if outcome == "DENIED":
+            return self._take(op)
+        new = self._take(op | {"outcome": "APPLIED"})
+
+        def take(state: int) -> int:
+            if state & hold.all:
+                return NEVER
+            if not state & bit:
+                then = NEVER if outcome == "ALREADY_HELD" else new(state)
+                return then if then < 0 else then | hold.live
+            is_joined = bool(self._live(state, bit))
+            if outcome == "APPLIED" or outcome == "ERROR_UNKNOWN" and not is_joined:
+                return NEVER
+            return state | hold.live if is_joined else state
+        return take
+
+    def _end(self, op: dict):
+        """A confirmation or a release of one hold."""
+        hold, outcome = self.holds.get(op["hold"]), op["outcome"]
+        if outcome == "NOT_FOUND":
+            return lambda state: NEVER if hold and state & hold.all else state
+        if hold is None:
+            return never
+        confirms, bit = op["op"].startswith("confirm_"), self.bit[hold.fact]
+        done = hold.confirmed if confirms else hold.released
+        if outcome == "ENDED_OTHERWISE":
+            other = hold.ended | (hold.released if confirms else hold.confirmed)
+            return lambda state: state if state & other else NEVER
+        if outcome not in ("ERROR_UNKNOWN", "CONFIRMED" if confirms else "RELEASED"):
+            return never
+
+        def end(state: int) -> int:
+            if not state & hold.live:
+                return state if state & done and outcome != "ERROR_UNKNOWN" else NEVER
+            if confirms:
+                return self._settle(state, bit, "confirmed")
+            state = state & ~hold.live | hold.released
+            return state if self._live(state, bit) else state & ~bit
+        return end
 
     def _take_all(self, op: dict):
         """Takes one after another; with an unknown outcome, those that fit."""
@@ -219,6 +309,7 @@ class Model:
                 before = state
                 for fact, limits in zip(facts, masks):
                     if state & self.bit[fact]:
+                        state = self._settle(state, self.bit[fact], "confirmed")
                         continue
                     if any((state & mask).bit_count() >= limit for mask, limit in limits):
                         return NEVER
@@ -276,15 +367,18 @@ class Model:
 
     def _release(self, op: dict):
         mask = self._released(op)
+
+        def release(state: int) -> int:
+            return self._settle(state & ~mask, mask, "ended")
         if op["op"] == "dissolve" and op["outcome"] == "APPLIED":
             # The group existed, perhaps without members.
-            return lambda state: state & ~mask
+            return release
         if op["outcome"] == "NOT_HELD":
             return lambda state: NEVER if state & mask else state
         if op["outcome"] == "EITHER":
-            return lambda state: state & ~mask
+            return release
         if op["outcome"] in ("APPLIED", "ERROR_UNKNOWN"):
-            return lambda state: state & ~mask if state & mask else NEVER
+            return lambda state: release(state) if state & mask else NEVER
         return never
 
 

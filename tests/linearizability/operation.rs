@@ -11,6 +11,10 @@ pub const USERS: usize = 4;
 pub const GROUPS: usize = 4;
 const ROOMS: usize = 4;
 const ACCOUNTS: usize = 6;
+/// Clients of a cell; each has takes with a hold.
+pub const CLIENTS: usize = 8;
+/// Seconds of a hold: none expires before the history has ended.
+const HOLD_SECONDS: u32 = 3600;
 
 /// One operation with its arguments.
 #[derive(Debug, Clone)]
@@ -22,10 +26,42 @@ pub struct Operation {
     users: Vec<String>,
     /// The friend, the group or the room.
     other: String,
+    /// The id of the hold that is taken, confirmed or released.
+    hold: String,
 }
 
 fn operation(name: &'static str, user: String, other: String) -> Operation {
-    Operation { name, check: false, user, users: Vec::new(), other }
+    Operation { name, check: false, user, users: Vec::new(), other, hold: String::new() }
+}
+
+/// The takes with a hold of one client so far, each with an id of its own.
+#[derive(Debug, Clone)]
+pub struct Holds {
+    client: usize,
+    made: usize,
+}
+
+impl Holds {
+    pub fn of(client: usize) -> Self {
+        Self { client, made: 0 }
+    }
+
+    fn next(&mut self) -> String {
+        self.made += 1;
+        format!("h{}.{}", self.client, self.made)
+    }
+
+    /// The confirmation or release of a hold: of one of the client's last ones, or of another
+    /// client's, who may not have made it yet.
+    fn end(&self, rng: &mut Rng) -> Operation {
+        let names = ["confirm_members", "release_members", "confirm_accounts", "release_accounts"];
+        // Two of three holds are of members.
+        let name = names[if rng.percent(67) { rng.below(2) } else { 2 + rng.below(2) }];
+        let client = if rng.percent(70) { self.client } else { rng.below(CLIENTS) };
+        let number = 1 + self.made.saturating_sub(rng.below(4));
+        let hold = format!("h{client}.{number}");
+        Operation { hold, ..operation(name, String::new(), String::new()) }
+    }
 }
 
 /// The id of a user. In every fourth cell the accounts are those of the users who join groups and
@@ -47,7 +83,24 @@ fn room(number: usize) -> String {
 }
 
 /// A random operation; takes outnumber releases, so that the limits are reached.
-pub fn random(rng: &mut Rng, is_whole: bool) -> Operation {
+pub fn random(rng: &mut Rng, is_whole: bool, holds: Option<&mut Holds>) -> Operation {
+    let mut one = random_without_holds(rng, is_whole);
+    let Some(holds) = holds else { return one };
+    if rng.percent(12) {
+        return holds.end(rng);
+    }
+    let held = match one.name {
+        "join" => "join_held",
+        "create_account" => "create_account_held",
+        _ => return one,
+    };
+    if !one.check && rng.percent(40) {
+        (one.name, one.hold) = (held, holds.next());
+    }
+    one
+}
+
+fn random_without_holds(rng: &mut Rng, is_whole: bool) -> Operation {
     let (takes, counts) = (rng.percent(68), rng.percent(8));
     let mut one = match rng.below(100) {
         0..2 => operation("dissolve", String::new(), group(rng.below(GROUPS))),
@@ -121,14 +174,17 @@ impl Operation {
         let (user_ids, group_id) = (vec![self.user.clone()], self.other.clone());
         let friend_ids = vec![self.other.clone()];
         let mode = if self.check { pb::Mode::CheckOnly } else { pb::Mode::Enforce }.into();
-        let one_way = false;
+        let (one_way, operation_id) = (false, self.hold.clone());
+        let hold_seconds = (!operation_id.is_empty()).then_some(HOLD_SECONDS);
         match self.name {
-            "join" => Request::JoinGroup(pb::JoinGroupRequest {
+            "join" | "join_held" => Request::JoinGroup(pb::JoinGroupRequest {
                 app_id,
                 group_id,
                 user_ids,
                 mode,
-                all_or_nothing: false,
+                hold_seconds,
+                operation_id,
+                ..Default::default()
             }),
             "join_all" | "join_whole" => Request::JoinGroup(pb::JoinGroupRequest {
                 app_id,
@@ -136,6 +192,7 @@ impl Operation {
                 user_ids: self.users.clone(),
                 mode,
                 all_or_nothing: self.name == "join_whole",
+                ..Default::default()
             }),
             "leave" => Request::LeaveGroup(pb::LeaveGroupRequest { app_id, group_id, user_ids }),
             "befriend" => Request::AddFriends(pb::AddFriendsRequest {
@@ -144,7 +201,7 @@ impl Operation {
                 friend_ids,
                 one_way,
                 mode,
-                all_or_nothing: false,
+                ..Default::default()
             }),
             "unfriend" => Request::RemoveFriends(pb::RemoveFriendsRequest {
                 app_id,
@@ -152,12 +209,19 @@ impl Operation {
                 friend_ids,
                 one_way,
             }),
-            "create_account" => Request::CreateAccounts(pb::CreateAccountsRequest {
-                app_id,
-                user_ids,
-                mode,
-                all_or_nothing: false,
-            }),
+            "create_account" | "create_account_held" => {
+                Request::CreateAccounts(pb::CreateAccountsRequest {
+                    app_id,
+                    user_ids,
+                    mode,
+                    hold_seconds,
+                    operation_id,
+                    ..Default::default()
+                })
+            }
+            name if name.starts_with("confirm_") || name.starts_with("release_") => {
+                self.end(app_id, operation_id, mode)
+            }
             "delete_account" => {
                 Request::DeleteAccounts(pb::DeleteAccountsRequest { app_id, user_ids })
             }
@@ -170,6 +234,25 @@ impl Operation {
                 let subject = Some(pb::Subject { kind: Some(kind) });
                 Request::GetUsage(pb::GetUsageRequest { app_id, subject })
             }
+        }
+    }
+
+    /// The request that confirms or releases a hold.
+    fn end(&self, app_id: String, operation_id: String, mode: i32) -> Request {
+        let relation = self.relation().into();
+        if self.name.starts_with("confirm_") {
+            let request = pb::ConfirmHoldRequest { app_id, operation_id, relation, mode };
+            return Request::ConfirmHold(request);
+        }
+        Request::ReleaseHold(pb::ReleaseHoldRequest { app_id, operation_id, relation })
+    }
+
+    /// The facts among which a hold is searched.
+    fn relation(&self) -> pb::HoldRelation {
+        if self.name.ends_with("_members") {
+            pb::HoldRelation::Groups
+        } else {
+            pb::HoldRelation::Accounts
         }
     }
 
@@ -198,6 +281,9 @@ impl Operation {
         }
         if !self.users.is_empty() {
             line.insert("users".into(), json!(self.users));
+        }
+        if !self.hold.is_empty() {
+            line.insert("hold".into(), json!(self.hold));
         }
         let other = match self.name {
             "befriend" | "unfriend" => "friend",
@@ -234,12 +320,23 @@ impl Operation {
                 line.insert("value".into(), json!(usage.map(|usage| usage.used)));
                 return;
             }
-            Answer::RecordLogins(_) => unreachable!("the history records no logins"),
+            Answer::ConfirmHold(pb::ConfirmHoldResponse { results, .. })
+            | Answer::ReleaseHold(pb::ReleaseHoldResponse { results, .. }) => {
+                let result = results.first().expect("one result for one subject");
+                let outcome = result.outcome().as_str_name();
+                let outcome = outcome.trim_start_matches("HOLD_OUTCOME_");
+                line.insert("outcome".into(), json!(outcome));
+                return;
+            }
+            Answer::RecordLogins(_) => unreachable!("the history has none"),
             Answer::Error(error) => {
-                line.insert(
-                    "outcome".into(),
-                    json!(fate(Code::from_i32(error.code), &error.message)),
-                );
+                let code = Code::from_i32(error.code);
+                let is_end = self.name.starts_with("confirm_") || self.name.starts_with("release_");
+                let outcome = match fate(code, &error.message) {
+                    _ if is_end && code == Code::NotFound => "NOT_FOUND",
+                    outcome => outcome,
+                };
+                line.insert("outcome".into(), json!(outcome));
                 line.insert("error".into(), json!(error.message));
                 return;
             }

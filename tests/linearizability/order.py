@@ -83,7 +83,7 @@ class Search:
 
     def __init__(self, ops: list[dict], limits: dict, tolerance_ns: int | None):
         self.model = Model(ops, limits)
-        self.shift = len(self.model.bit)
+        self.shift = self.model.width
         self.facts = (1 << self.shift) - 1
         self.events = []
         for number, op in enumerate(ops):

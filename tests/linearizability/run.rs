@@ -19,13 +19,12 @@ use tokio::time::sleep;
 use tonic::Code;
 
 use super::link::{Link, Reply};
-use super::operation::{self, GROUPS, Operation};
+use super::operation::{self, CLIENTS, GROUPS, Holds, Operation};
 use super::sidecar::{AdminClient, Sidecar};
 use super::{catalog, support::Rng};
 
 /// Operations of one cell without its final reads.
 const CELL_OPERATIONS: usize = 400;
-const CLIENTS: usize = 8;
 /// Concurrent cells: enough to fill the store's batches, few enough for a small machine.
 const CELLS_AT_ONCE: usize = 8;
 
@@ -166,6 +165,8 @@ async fn load(
             // Only operations of registered apps are decided together.
             admin: admins.first().filter(|_| number % 2 == 0 && !plan.losses_expected).cloned(),
             links: links.clone(),
+            // A lost take may take its hold with it, or not.
+            has_holds: !plan.losses_expected,
             progress: progress.clone(),
             timeout_ms: plan.timeout_ms,
         });
@@ -185,6 +186,8 @@ struct Cell {
     /// The administrator who registers the app, if it is registered.
     admin: Option<AdminClient>,
     links: Vec<Arc<Link>>,
+    /// True if clients take with holds.
+    has_holds: bool,
     progress: Arc<Progress>,
     timeout_ms: u32,
 }
@@ -246,8 +249,9 @@ impl Cell {
 
     async fn client(&self, client: usize, mut rng: Rng) -> Vec<Value> {
         let mut lines = Vec::with_capacity(CELL_OPERATIONS / CLIENTS);
+        let mut holds = self.has_holds.then(|| Holds::of(client));
         for id in 0..CELL_OPERATIONS / CLIENTS {
-            let operation = operation::random(&mut rng, self.is_whole);
+            let operation = operation::random(&mut rng, self.is_whole, holds.as_mut());
             lines.push(self.call(client, id, &operation).await);
             if let Some(group) = operation.dissolved() {
                 self.create_group(&self.links[client % self.links.len()], group).await;

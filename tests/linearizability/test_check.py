@@ -33,7 +33,10 @@ def write(text: str) -> list[dict]:
         keys = {"join": ("user", "group"), "leave": ("user", "group"),
                 "befriend": ("user", "friend"), "unfriend": ("user", "friend"),
                 "join_all": ("users", "group"), "join_whole": ("users", "group"),
-                "dissolve": ("group",),
+                "dissolve": ("group",), "join_held": ("user", "group", "hold"),
+                "create_account_held": ("user", "hold"),
+                "confirm_members": ("hold",), "release_members": ("hold",),
+                "confirm_accounts": ("hold",), "release_accounts": ("hold",),
                 "create_room": ("room",), "dissolve_room": ("room",),
                 "count_group": ("group",), "count_rooms": (),
                 "count_accounts": ()}.get(kind, ("user",))
@@ -227,6 +230,100 @@ ILLEGAL = {
     "dissolved, though it had members": FULL + "6 7 dissolve g -> NOT_HELD",
     "a denial without a reason": FULL + "6 7 join d g -> DENIED",
 }
+
+
+HOLD = "0 1 join_held a g h -> APPLIED\n"
+WITH_HOLDS = {
+    "counted at once": HOLD + "2 3 count_group g -> 1\n4 5 join? a g -> ALREADY_HELD",
+    "confirmed, and not released then": HOLD + """2 3 confirm_members h -> CONFIRMED
+4 5 confirm_members h -> CONFIRMED
+6 7 release_members h -> ENDED_OTHERWISE
+8 9 count_group g -> 1""",
+    "released, and not confirmed then": HOLD + """2 3 release_members h -> RELEASED
+4 5 release_members h -> RELEASED
+6 7 confirm_members h -> ENDED_OTHERWISE
+8 9 count_group g -> 0""",
+    "joined, and released by both": HOLD + """2 3 join_held a g i -> ALREADY_HELD
+4 5 release_members h -> RELEASED
+6 7 count_group g -> 1
+8 9 release_members i -> RELEASED
+10 11 count_group g -> 0""",
+    "joined, and confirmed for both": HOLD + """2 3 join_held a g i -> ALREADY_HELD
+4 5 confirm_members i -> CONFIRMED
+6 7 release_members h -> ENDED_OTHERWISE
+8 9 count_group g -> 1""",
+    "permanent by a take without a hold": HOLD + """2 3 join a g -> ALREADY_HELD
+4 5 release_members h -> ENDED_OTHERWISE
+6 7 confirm_members h -> CONFIRMED""",
+    "still provisional after a check": HOLD + """2 3 join? a g -> ALREADY_HELD
+4 5 release_members h -> RELEASED""",
+    "of what is permanent there is no hold": "0 1 join a g -> APPLIED\n"
+    "2 3 join_held a g h -> ALREADY_HELD\n4 5 release_members h -> NOT_FOUND",
+    "ended by a leave, for good": HOLD + """2 3 leave a g -> APPLIED
+4 5 join a g -> APPLIED
+6 7 release_members h -> ENDED_OTHERWISE
+8 9 confirm_members h -> ENDED_OTHERWISE
+10 11 count_group g -> 1""",
+    "ended by a dissolution": HOLD + """2 3 dissolve g -> APPLIED
+4 5 confirm_members h -> ENDED_OTHERWISE""",
+    "a release makes room": FULL.replace("join c g", "join_held c g h")
+    + """6 9 release_members h -> RELEASED
+7 8 join d g -> APPLIED""",
+    "permanent by a batch": HOLD + """2 3 join_all a,b g -> ALREADY_HELD,APPLIED
+4 5 release_members h -> ENDED_OTHERWISE""",
+    "still provisional after a refused batch": FULL.replace("join a g", "join_held a g h")
+    + """6 7 join_whole a,d g -> ALREADY_HELD,DENIED
+8 9 release_members h -> RELEASED""",
+    "confirmed, or not": HOLD + """2 - confirm_members h -> ERROR_UNKNOWN
+4 5 join_held a g i -> ALREADY_HELD
+6 7 release_members h -> ENDED_OTHERWISE
+8 9 release_members i -> NOT_FOUND""",
+    "released, or not": HOLD + """2 - release_members h -> ERROR_UNKNOWN
+4 5 count_group g -> 1
+6 7 count_group g -> 0
+8 9 confirm_members h -> ENDED_OTHERWISE""",
+    "taken, or not": """0 - join_held a g h -> ERROR_UNKNOWN
+2 3 confirm_members h -> NOT_FOUND
+4 5 count_group g -> 0
+6 7 release_members h -> RELEASED""",
+    "an account": """0 1 create_account_held a h -> APPLIED
+2 3 confirm_accounts h -> CONFIRMED
+4 5 delete_account a -> APPLIED
+6 7 release_accounts h -> ENDED_OTHERWISE""",
+}
+NEVER_WITH_HOLDS = {
+    "a hold counted twice": HOLD + "2 3 join_held a g i -> ALREADY_HELD\n4 5 count_group g -> 2",
+    "not counted": HOLD + "2 3 count_group g -> 0",
+    "over the limit": FULL + "6 7 join_held d g h -> APPLIED",
+    "released, yet held": HOLD + "2 3 release_members h -> RELEASED\n4 5 count_group g -> 1",
+    "confirmed, yet released": HOLD + """2 3 confirm_members h -> CONFIRMED
+4 5 release_members h -> RELEASED""",
+    "a release of what another took": HOLD + """2 3 join_held a g i -> ALREADY_HELD
+4 5 release_members h -> RELEASED
+6 7 count_group g -> 0""",
+    "a release of what was taken for good": HOLD + """2 3 join a g -> ALREADY_HELD
+4 5 release_members h -> RELEASED""",
+    "revived after a leave": HOLD + """2 3 leave a g -> APPLIED
+4 5 confirm_members h -> CONFIRMED""",
+    "taken anew, though it lives": HOLD + "2 3 confirm_members h -> RETAKEN",
+    "forgotten": HOLD + "2 3 confirm_members h -> NOT_FOUND",
+    "found, though not made": "0 1 join a g -> APPLIED\n"
+    "2 3 join_held a g h -> ALREADY_HELD\n4 5 release_members h -> RELEASED",
+    "an account forgotten": """0 1 create_account_held a h -> APPLIED
+2 3 confirm_accounts h -> CONFIRMED
+4 5 count_accounts -> 0""",
+}
+
+
+@pytest.mark.parametrize("name", WITH_HOLDS)
+def test_holds_of_a_legal_history_have_an_order(name):
+    assert problems(write(WITH_HOLDS[name])) == []
+
+
+@pytest.mark.parametrize("name", NEVER_WITH_HOLDS)
+def test_a_hold_that_is_counted_or_ended_wrongly_is_found(name):
+    (problem,) = problems(write(NEVER_WITH_HOLDS[name]))
+    assert "no place for" in problem
 
 
 @pytest.mark.parametrize("name", LEGAL)

@@ -1,6 +1,7 @@
 //! Absence of the store, over a real Redis: decisions for an app whose server replies are exact,
 //! whatever happens to other servers, and only absence opens the failure policy.
 
+mod holds;
 mod topologies;
 mod whole;
 
@@ -66,6 +67,8 @@ impl Sidecar {
             app: app.clone(),
             mode: Mode::Enforce,
             all_or_nothing: false,
+            hold: None,
+            replaces: None,
             deadline,
             operation,
         };

@@ -47,6 +47,8 @@ impl App {
             fail_fast: false,
             is_replayed: false,
             all_or_nothing: false,
+            hold: None,
+            replaces: None,
         };
         Self { ledger: Arc::new(ledger), call }
     }

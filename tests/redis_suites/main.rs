@@ -9,6 +9,7 @@ mod catalogs;
 mod clocks;
 mod coalesced;
 mod facts_lost;
+mod holds;
 mod redis_acl;
 mod redis_client;
 mod redis_costs;

@@ -135,6 +135,8 @@ async fn a_group_during_its_dissolution_is_not_over_its_limit() {
         app: app.clone(),
         mode: Mode::Enforce,
         all_or_nothing: false,
+        hold: None,
+        replaces: None,
         deadline,
         operation: late,
     };
@@ -156,6 +158,8 @@ async fn a_call_that_reaches_the_server_after_its_deadline_does_nothing() {
         app: app.clone(),
         mode: Mode::Enforce,
         all_or_nothing: false,
+        hold: None,
+        replaces: None,
         deadline,
         operation: join("g", &[user("late")]),
     };

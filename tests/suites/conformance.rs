@@ -9,7 +9,11 @@ mod accounts;
 mod batches;
 mod friends;
 mod groups;
+mod hold_ends;
+mod hold_repairs;
+mod hold_script;
 mod holdings;
+mod holds;
 mod limits;
 mod members;
 mod metering;
@@ -17,6 +21,7 @@ mod modes;
 mod operations;
 mod races;
 mod reconcile;
+mod replaced;
 mod script;
 mod stores;
 mod warnings;
@@ -122,6 +127,60 @@ macro_rules! stamp {
                 refused_batches_cross_no_threshold
                 sixty_four_batches_of_three_fill_a_group_of_one_hundred_to_ninety_nine
                 refused_batches_take_no_room_from_other_joins
+            }
+            holds {
+                a_hold_counts_at_once
+                an_expired_hold_counts_as_absent
+                no_expired_hold_denies_or_is_reported
+                a_repetition_is_repeated_while_the_hold_lives
+                after_its_end_an_id_begins_a_new_hold
+                a_fact_of_two_holds_counts_once_and_ends_with_the_last
+                a_take_without_a_hold_makes_permanent
+                a_held_group_does_not_end_before_its_members
+                only_what_was_admitted_is_held
+                members_that_are_not_tracked_are_not_held
+                a_held_group_is_billed_from_its_confirmation
+                a_sweep_removes_what_has_expired_once
+                records_of_holds_are_bounded
+                sixty_four_callers_of_whom_half_confirm_never_exceed_the_limit
+                five_hundred_members_with_a_hold_are_one_step
+            }
+            replaced {
+                a_held_group_becomes_permanent_under_its_new_id
+                the_holds_run_on_under_the_new_id
+                what_runs_on_expires_under_the_new_id
+                what_expired_before_is_confirmed_late_under_the_new_id
+                without_a_held_group_the_creation_is_a_normal_one
+                only_a_held_group_of_the_same_type_is_replaced
+                a_denied_owner_moves_nothing
+                the_own_limit_is_that_of_the_request_or_stays
+                five_hundred_members_are_moved_and_no_more
+                joins_meanwhile_are_moved_or_find_no_group
+            }
+            hold_ends {
+                an_unknown_hold_is_not_found
+                an_end_may_be_repeated_whatever_has_ended_the_hold
+                a_confirmed_hold_is_permanent
+                a_released_hold_is_gone
+                one_confirmed_hold_of_two_is_enough
+                of_two_holds_one_released_leaves_the_other
+                a_confirmation_after_the_expiry_takes_anew
+                an_expired_creation_is_denied_whole_without_its_owner
+                members_of_a_group_that_is_gone_are_not_taken_anew
+                a_confirmation_as_of_before_the_expiry_is_in_time
+                a_leave_ends_the_hold_for_good
+                a_dissolution_ends_the_holds_of_group_and_members
+                members_of_a_dissolved_group_are_not_taken_anew
+                the_last_member_reclaims_a_held_group
+                a_permanent_member_makes_a_held_group_permanent
+                each_side_of_a_friendship_is_held_by_itself
+            }
+            hold_repairs {
+                held_facts_are_reported_and_left_alone_by_a_repair
+                a_repair_adds_no_member_to_a_held_group
+                what_ends_or_confirms_a_hold_is_tracked
+                an_expiry_is_tracked
+                a_group_that_becomes_permanent_with_a_member_is_tracked
             }
             reconcile {
                 differences_are_found_on_either_side

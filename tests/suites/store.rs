@@ -7,13 +7,22 @@ use std::sync::Arc;
 
 use crate::support::redis::Standalone;
 use crate::support::redis_options;
+use crate::support::{app, user};
 use imquota::clock::SystemClock;
-use imquota::ledger::Ledger as _;
+use imquota::domain::decision::{Mode, Subject};
+use imquota::domain::hold::{Hold, HoldEnd, HoldOutcome};
+use imquota::domain::id::OperationId;
+use imquota::domain::limits::Part;
+use imquota::domain::schedule::Schedule;
+use imquota::domain::time::Timestamp;
+use imquota::domain::usage::Counts;
 use imquota::ledger::embedded::Embedded;
+use imquota::ledger::holds::{Ending, HoldResult};
 use imquota::ledger::redis::Redis;
+use imquota::ledger::{Call, Ledger as _, Operation};
 use imquota::redb::OpenError;
 use imquota::store::Identified as _;
-use redb::{Database, TableDefinition};
+use redb::{Database, TableDefinition, TableHandle as _};
 
 const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
 
@@ -62,6 +71,64 @@ async fn a_store_of_a_newer_format_is_refused_and_not_changed() {
     }
     overwrite_meta(directory.path(), "format", Some(&1_u32.to_le_bytes()));
     drop(open(directory.path()).expect("opens again"));
+}
+
+/// Removes the tables that the version before did not have.
+fn remove_tables_of_holds(directory: &Path) {
+    let database = Database::open(directory.join("imquota.redb")).expect("opens");
+    let txn = database.begin_write().expect("begins");
+    let all: Vec<_> = txn.list_tables().expect("lists").collect();
+    let of_holds = ["holds", "hold_ends", "provisional", "due"];
+    let mut removed = 0;
+    for table in all.into_iter().filter(|table| of_holds.contains(&table.name())) {
+        assert!(txn.delete_table(table).expect("removes"));
+        removed += 1;
+    }
+    assert_eq!(removed, of_holds.len());
+    txn.commit().expect("commits");
+}
+
+#[tokio::test]
+async fn a_store_of_the_version_before_opens_and_holds_survive_a_restart() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let catalog = Arc::new(imquota::catalog::builtin());
+    let call = Call {
+        app: app("demo"),
+        mode: Mode::Enforce,
+        all_or_nothing: false,
+        hold: None,
+        replaces: None,
+        deadline: Timestamp::MAX,
+        unknown_app: Schedule::default_of(&catalog).ok().map(Arc::new),
+        catalog,
+        fail_fast: false,
+        is_replayed: false,
+    };
+    let accounts = |name| Operation::CreateAccounts { users: vec![user(name)] };
+    let store = open(directory.path()).expect("opens");
+    store.apply(call.clone(), accounts("a")).await.expect("decided");
+    store.close().await;
+    remove_tables_of_holds(directory.path());
+    let store = open(directory.path()).expect("opens again");
+    let held = Call { hold: Some(Hold::new("h", 600).expect("valid")), ..call.clone() };
+    store.apply(held, accounts("b")).await.expect("decided");
+    store.close().await;
+    let store = open(directory.path()).expect("opens again");
+    let held = async || match store.read(call.clone(), Subject::App).await.expect("read").held {
+        Counts::App { accounts, .. } => accounts,
+        other => panic!("of an app: {other:?}"),
+    };
+    assert_eq!(held().await, 1);
+    let id = OperationId::try_from("h").expect("an id");
+    let ending = Ending { id, part: Part::Accounts, end: HoldEnd::Confirm, as_of: None };
+    let ended = store.end_hold(call.clone(), ending).await.expect("decided");
+    let confirmed = HoldResult::of(HoldOutcome::Confirmed);
+    assert_eq!(
+        ended.iter().map(|hold| hold.items.clone()).collect::<Vec<_>>(),
+        [[Some(confirmed)]]
+    );
+    assert_eq!(held().await, 0);
+    store.close().await;
 }
 
 #[tokio::test]

@@ -50,6 +50,8 @@ fn call(app: &AppId, catalog: &Arc<Catalog>) -> Call {
         fail_fast: false,
         is_replayed: false,
         all_or_nothing: false,
+        hold: None,
+        replaces: None,
     }
 }
 

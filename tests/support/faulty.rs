@@ -17,6 +17,7 @@ use imquota::domain::month::Month;
 use imquota::domain::schedule::Schedule;
 use imquota::domain::time::Timestamp;
 use imquota::ledger::holdings::{Holdings, UsageScope};
+use imquota::ledger::holds::{EndedHold, Ending};
 use imquota::ledger::metering::{ClosedMonth, Figures, Meter, Metered};
 use imquota::ledger::reconcile::{
     Comparison, Difference, ExpectedState, PageToken, Section, Subjects, Tracking,
@@ -192,6 +193,14 @@ impl Ledger for FaultyLedger {
 
     async fn schedule_revision(&self, app: &AppId) -> Result<u64, LedgerError> {
         self.0.schedule_revision(app).await
+    }
+
+    async fn end_hold(&self, call: Call, ending: Ending) -> Result<Vec<EndedHold>, LedgerError> {
+        self.0.end_hold(call, ending).await
+    }
+
+    async fn sweep_holds(&self, call: Call) -> Result<u64, LedgerError> {
+        self.0.sweep_holds(call).await
     }
 
     async fn review_unknown_apps(&self, empty_for: Duration) -> Result<u64, LedgerError> {

@@ -191,8 +191,8 @@ impl Place {
 pub struct Service {
     pub engine: Arc<Engine>,
     pub administration: Administration,
+    pub ledger: Arc<dyn Ledger>,
     clock: Arc<dyn Clock>,
-    ledger: Arc<dyn Ledger>,
 }
 
 impl Service {
@@ -267,7 +267,7 @@ impl Service {
             Engine::new(ledger.clone(), clock.clone(), metrics, catalog, UnknownApp::Trial);
         let engine = Arc::new(engine.expect("the catalog has its default edition"));
         let administration = Administration::new(engine.clone(), directory);
-        Self { engine, administration, clock, ledger }
+        Self { engine, administration, ledger, clock }
     }
 
     /// Activates the service's catalog like a sidecar at its start, and publishes the limits of all
@@ -311,7 +311,15 @@ impl Service {
     ) -> Result<Decision, LedgerError> {
         let deadline = self.deadline();
         self.engine
-            .apply(Request { app: app.clone(), mode, all_or_nothing: false, deadline, operation })
+            .apply(Request {
+                app: app.clone(),
+                mode,
+                all_or_nothing: false,
+                hold: None,
+                replaces: None,
+                deadline,
+                operation,
+            })
             .await
     }
 
@@ -335,6 +343,8 @@ impl Service {
             fail_fast: false,
             is_replayed: false,
             all_or_nothing: false,
+            hold: None,
+            replaces: None,
         }
     }
 

@@ -25,6 +25,7 @@ mod tests {
             source_id: "groups-per-user-400".into(),
             changes_at: Some(Timestamp { seconds: 1_552_320_000, nanos: 0 }),
             future_limit: Some(pb::FutureLimit { limit: None, service_stopped: false }),
+            held: 3,
         };
         let usages = vec![usage];
         let answer = pb::GetUsageResponse {
@@ -46,7 +47,8 @@ mod tests {
       "changes_at": "2019-03-11T16:00:00Z",
       "future_limit": {
         "service_stopped": false
-      }
+      },
+      "held": 3
     }
   ],
   "service_stopped": false,
@@ -58,8 +60,8 @@ mod tests {
 
     #[test]
     fn a_result_shows_its_outcome_by_name() {
-        let result =
-            pb::Result { id: "g1".into(), outcome: Outcome::NotHeld.into(), denials: vec![] };
+        let outcome = Outcome::NotHeld.into();
+        let result = pb::Result { id: "g1".into(), outcome, denials: Vec::new(), repeated: false };
         let answer =
             pb::DissolveGroupResponse { result: Some(result), members_released: 0, decision: None };
         assert_eq!(
@@ -68,7 +70,8 @@ mod tests {
   "result": {
     "id": "g1",
     "outcome": "OUTCOME_NOT_HELD",
-    "denials": []
+    "denials": [],
+    "repeated": false
   },
   "members_released": 0
 }

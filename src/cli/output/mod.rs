@@ -20,6 +20,7 @@ mod app;
 mod clock;
 mod event;
 mod history;
+mod holds;
 mod inspect;
 mod journal;
 mod json;

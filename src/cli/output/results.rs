@@ -82,7 +82,7 @@ impl Row<'_> {
 }
 
 /// Formats a denial: the sentence, the code for IM clients, and the upgrades.
-fn why(denial: &Denial) -> String {
+pub(super) fn why(denial: &Denial) -> String {
     let code = match denial.im_error_code {
         0 => String::new(),
         code => format!(" (IM code {code})"),

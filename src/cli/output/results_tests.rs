@@ -5,7 +5,7 @@ use super::*;
 use crate::grpc::pb::{LimitSource, Upgrade, upgrade};
 
 fn result(id: &str, outcome: Outcome, denials: Vec<Denial>) -> pb::Result {
-    pb::Result { id: id.into(), outcome: outcome.into(), denials }
+    pb::Result { id: id.into(), outcome: outcome.into(), denials, repeated: false }
 }
 
 fn full() -> Denial {

@@ -12,12 +12,16 @@ impl Report for GetUsageResponse {
     const NAME: &'static str = "GetUsageResponse";
 
     fn text(&self, style: Style) -> String {
-        let mut table = Table::new(["WHAT", "USED", "LIMIT", "", "SOURCE", "CHANGES"]);
+        // A part of `USED`; a column only if there is any.
+        let are_held = self.usages.iter().any(|usage| usage.held > 0);
+        let held = if are_held { "HELD" } else { "" };
+        let mut table = Table::new(["WHAT", "USED", held, "LIMIT", "", "SOURCE", "CHANGES"]);
         for usage in &self.usages {
             let bar = if style.bars { bar(usage) } else { Cell::default() };
             table.row([
                 Cell::new(&usage.limit_id),
                 Cell::number(usage.used.to_string()),
+                if are_held { Cell::number(usage.held.to_string()) } else { Cell::default() },
                 Cell::number(value::limit(usage.limit)),
                 bar,
                 Cell::new(value::source(usage.source(), &usage.source_id)),
@@ -101,6 +105,21 @@ WHAT              USED      LIMIT  SOURCE         CHANGES
 groups_per_user     45         60  edition trial  2019-03-12T00:00:00+08:00: 50
 friends_per_user     7         20  edition trial  -
 groups_per_day      -2  unlimited  edition trial  2019-03-12T00:00:00+08:00: service stops
+"
+        );
+    }
+
+    #[test]
+    fn what_is_held_has_a_column_if_there_is_any() {
+        let mut answer = answer();
+        answer.usages.truncate(2);
+        answer.usages[1].held = 3;
+        assert_eq!(
+            answer.text(PLAIN),
+            "\
+WHAT              USED  HELD  LIMIT  SOURCE         CHANGES
+groups_per_user     45     0     60  edition trial  2019-03-12T00:00:00+08:00: 50
+friends_per_user     7     3     20  edition trial  -
 "
         );
     }

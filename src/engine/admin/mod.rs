@@ -163,6 +163,16 @@ impl Administration {
         self.0.apps(after, limit).await
     }
 
+    /// Returns the ids of a page of all registered apps, and the last one, after which the next
+    /// page begins; `None` at the end.
+    pub async fn app_ids(
+        &self,
+        after: Option<&str>,
+    ) -> Result<(Vec<AppId>, Option<String>), AdminError> {
+        let AppPage { records, last, .. } = self.0.directory.apps(after, PAGE).await?;
+        Ok((records.into_iter().map(|record| record.app).collect(), last))
+    }
+
     /// Makes a change on behalf of an actor.
     pub async fn change(&self, change: Change, actor: Actor) -> Result<Changed, AdminError> {
         let service = self.0.clone();

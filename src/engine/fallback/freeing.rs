@@ -137,7 +137,7 @@ impl Fallback {
                 entries.find(|entry| !queue.is_held_up(*entry))
             };
             let Some(entry) = entry else { return Ok(()) };
-            self.wait_for_entry(engine, request, entry).await?;
+            self.wait_for_entry(engine, request.deadline, entry).await?;
         }
     }
 }

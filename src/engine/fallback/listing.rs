@@ -4,8 +4,7 @@ use std::collections::HashSet;
 
 use super::queue::{Queue, State, Waiting};
 use crate::domain::id::AppId;
-use crate::journal::Entry;
-use crate::ledger::Operation;
+use crate::journal::{Accepted, Entry};
 
 /// Most entries that are searched for the oldest one that could be in the store.
 const SEARCHED_MAX: usize = 10_000;
@@ -70,7 +69,7 @@ impl Queue {
 
     /// Returns the oldest entry that is only waiting for its turn: it is not blocked, nor behind a
     /// blocked one, and its server is not absent.
-    pub(super) fn oldest_due(&self, is_absent: impl Fn(&AppId, &Operation) -> bool) -> Option<u64> {
+    pub(super) fn oldest_due(&self, is_absent: impl Fn(&AppId, &Accepted) -> bool) -> Option<u64> {
         let mut absent = HashSet::new();
         let due = self.entries.iter().take(SEARCHED_MAX).filter(|(number, waiting)| {
             waiting.state != State::Done && waiting.blocked_by(**number).is_none()
@@ -81,7 +80,7 @@ impl Queue {
                 continue;
             }
             let Ok(entry) = waiting.encoded.decode() else { continue };
-            if !is_absent(&entry.app, &entry.operation) {
+            if !is_absent(&entry.app, &entry.accepted) {
                 return Some(*number);
             }
             absent.insert(&waiting.lane);

@@ -3,6 +3,7 @@
 use tracing::{info, warn};
 
 use super::Fallback;
+use super::holds::is_absent;
 use super::listing::{JournalItem, JournalState};
 use crate::engine::Engine;
 use crate::journal::JournalError;
@@ -42,7 +43,7 @@ impl Engine {
             oldest_blocked: named
                 .filter_map(|(number, behind)| Some((queue.item(number)?, behind)))
                 .collect(),
-            oldest_due: queue.oldest_due(|app, operation| self.ledger.is_absent(app, operation)),
+            oldest_due: queue.oldest_due(|app, accepted| is_absent(self, app, accepted)),
         }
     }
 }
@@ -53,7 +54,7 @@ impl JournalCondition {
         self.oldest_blocked.iter().map(|(item, behind)| {
             let JournalItem { number, entry, state } = item;
             let why = if let JournalState::Blocked(why) = state { why.as_str() } else { "" };
-            let (operation, app) = (entry.operation.name(), &entry.app);
+            let (operation, app) = (entry.accepted.name(), &entry.app);
             let words = format!(
                 "blocked: {operation} of app \"{app}\": {why}; {behind} entries wait behind it"
             );

@@ -2,7 +2,8 @@
 
 use crate::domain::decision::{Mode, Subject};
 use crate::domain::id::AppId;
-use crate::journal::Entry;
+use crate::domain::time::Timestamp;
+use crate::journal::{Accepted, Entry};
 use crate::ledger::{Operation, OperationKind};
 
 /// Most users of a merged operation: one step of the store.
@@ -27,25 +28,29 @@ pub(super) fn kind(operation: &Operation) -> Kind {
 pub(super) struct Merged {
     pub(super) app: AppId,
     pub(super) mode: Mode,
-    pub(super) operation: Operation,
+    /// When the first was accepted.
+    pub(super) at: Timestamp,
+    pub(super) accepted: Accepted,
 }
 
 impl Merged {
     /// Starts with one entry.
     pub(super) fn new(first: Entry) -> Self {
-        let Entry { app, mode, operation, .. } = first;
-        Self { app, mode, operation }
+        let Entry { app, mode, at, accepted } = first;
+        Self { app, mode, at, accepted }
     }
 
     /// Adds the users of the next operation on the same group or list; returns `false` if the two
     /// must be separate calls.
     pub(super) fn add(&mut self, mut next: Entry) -> bool {
+        let operations = (self.accepted.operation_mut(), next.accepted.operation_mut());
+        let (Some(own), Some(its)) = operations else { return false };
         let alike = self.app == next.app
             && self.mode == next.mode
-            && kind(&self.operation) == kind(&next.operation)
-            && main(&next.operation).is_some()
-            && main(&self.operation) == main(&next.operation);
-        let lists = (self.operation.items_mut(), next.operation.items_mut());
+            && kind(own) == kind(its)
+            && main(its).is_some()
+            && main(own) == main(its);
+        let lists = (own.items_mut(), its.items_mut());
         let (Some(there), Some(more)) = lists else { return false };
         let fits = there.len() + more.len() <= MERGED_USERS_MAX;
         // The store's contract refuses duplicate names in one operation.

@@ -29,7 +29,8 @@ use crate::domain::catalog::Catalog;
 use crate::domain::decision::{ItemResult, Mode, Outcome, abort_if_denied};
 use crate::domain::failure_policy::Budget;
 use crate::domain::operation::Effect;
-use crate::journal::{Encoded, Entry, Journal, JournalError, Opened};
+use crate::domain::time::Timestamp;
+use crate::journal::{Accepted, Encoded, Entry, Journal, JournalError, Opened};
 use crate::ledger::{LedgerError, Operation};
 use crate::store::Overload;
 use crate::store::StoreError;
@@ -41,6 +42,8 @@ mod denial_cache;
 mod failure_action;
 mod freeing;
 mod generation;
+mod held;
+mod holds;
 mod lane;
 mod listing;
 mod manage;
@@ -206,7 +209,7 @@ impl Fallback {
         let Request { app, operation, .. } = request;
         let plan = plan(engine, request);
         loop {
-            let ahead = self.queue().ahead(app, operation);
+            let ahead = self.queue().ahead_of(request);
             let is_absent = || engine.ledger.is_absent(app, operation);
             let entry = match step::before(plan, ahead, is_absent) {
                 Step::Ask => return Ok(After::Ask),
@@ -222,7 +225,7 @@ impl Fallback {
                     return Err(LedgerError::JournalBlocked { entry, why });
                 }
             };
-            self.wait_for_entry(engine, request, entry).await?;
+            self.wait_for_entry(engine, request.deadline, entry).await?;
         }
     }
 
@@ -231,10 +234,10 @@ impl Fallback {
     async fn wait_for_entry(
         &self,
         engine: &Engine,
-        request: &Request,
+        deadline: Timestamp,
         entry: u64,
     ) -> Result<(), LedgerError> {
-        let left = request.deadline - engine.local_now();
+        let left = deadline - engine.local_now();
         let (gone, is_too_late) = {
             let mut queue = self.queue();
             let Some(gone) = queue.wait_for(entry) else { return Ok(()) };
@@ -338,11 +341,7 @@ impl Fallback {
     ) -> Result<(), LedgerError> {
         let (number, encoded) = {
             let mut queue = self.queue();
-            let Entry { app, mode, at, operation } = entry;
-            let Some(operation) = queue.without_repeats(&app, mode, operation) else {
-                return Ok(());
-            };
-            let entry = Entry { app, mode, at, operation };
+            let Some(entry) = queue.new_part(entry) else { return Ok(()) };
             let (number, encoded) = (self.journal.next_number(), Encoded::from(&entry));
             queue.reserve(number, &entry, encoded.clone(), budget.as_ref()).map_err(no_room)?;
             (number, encoded)
@@ -397,9 +396,15 @@ fn no_room(why: NoRoom) -> LedgerError {
     LedgerError::Store(StoreError::Absent { why: why.to_owned(), may_be_done: false })
 }
 
+/// Returns the entry of an accepted operation. A group that a creation would replace is left alone:
+/// its hold ends by itself.
 fn entry(engine: &Engine, request: Request) -> Entry {
-    let Request { app, mode, operation, .. } = request;
-    Entry { app, mode, at: engine.local_now(), operation }
+    let Request { app, mode, hold, operation, .. } = request;
+    let accepted = match hold.filter(|_| operation.kind().takes()) {
+        Some(hold) => Accepted::Held(operation, hold.id),
+        None => Accepted::Operation(operation),
+    };
+    Entry { app, mode, at: engine.local_now(), accepted }
 }
 
 fn empty_decision(engine: &Engine) -> Decision {

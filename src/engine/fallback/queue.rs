@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 
 use super::chain::Chain;
 use super::freeing::Freeing;
+use super::held::{HeldIndex, HoldRole};
 use super::lane::{LaneId, Lanes};
 use super::merge::{Kind, MERGED_USERS_MAX, Merged, kind, main};
 use super::pace::{Pace, Turns};
@@ -16,7 +17,7 @@ use crate::clock::Stopwatch;
 use crate::domain::decision::Mode;
 use crate::domain::failure_policy::Budget;
 use crate::domain::id::AppId;
-use crate::journal::{BYTES_MAX, ENTRIES_MAX, Encoded, Entry};
+use crate::journal::{Accepted, BYTES_MAX, ENTRIES_MAX, Encoded, Entry};
 use crate::ledger::Operation;
 
 /// Most users and groups in all entries together, about 80 bytes each.
@@ -49,7 +50,7 @@ pub(super) enum NoRoom {
 /// State of an entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum State {
-    /// It may not be on disk yet.
+    /// It may not be on disk yet, or is being removed there.
     Writing,
     /// It waits.
     Queued,
@@ -69,6 +70,9 @@ pub(super) struct Waiting {
     /// The group, or the user whose list it changes.
     pub(super) main: Option<SubjectId>,
     pub(super) named: Box<[Named]>,
+    pub(super) hold: HoldRole,
+    /// True once it may have been sent to the store.
+    pub(super) may_be_stored: bool,
     facts: usize,
     pub(super) encoded: Encoded,
     pub(super) state: State,
@@ -107,6 +111,8 @@ pub(super) struct Queue {
     pub(super) pace: Pace,
     bytes: usize,
     names: usize,
+    /// Entries that have the id of an operation.
+    pub(super) index: HeldIndex,
 }
 
 impl Queue {
@@ -126,6 +132,7 @@ impl Queue {
             pace: Pace::default(),
             bytes: 0,
             names: 0,
+            index: HeldIndex::default(),
         }
     }
 
@@ -136,6 +143,7 @@ impl Queue {
         gone && self.done.is_empty()
             && self.blocked.is_empty()
             && self.freeing.is_empty()
+            && self.index.is_empty()
             && self.bytes == 0
             && self.names == 0
     }
@@ -155,7 +163,7 @@ impl Queue {
     /// Returns the entries about the users and groups of an operation.
     pub(super) fn ahead(&self, app: &AppId, operation: &Operation) -> Ahead {
         let mut last = None;
-        for named in self.hasher.of(app, operation) {
+        for named in self.named_by(app, operation) {
             let Some(chain) = self.chains.get(&named.id) else { continue };
             let number = chain.last();
             let waiting = self.entries.get(&number);
@@ -176,8 +184,8 @@ impl Queue {
         encoded: Encoded,
         budget: Option<&Budget>,
     ) -> Result<(), NoRoom> {
-        let named = self.hasher.of(&entry.app, &entry.operation);
-        let facts = facts_taken(&entry.operation);
+        let named = self.named(&entry.app, &entry.accepted);
+        let facts = entry.accepted.operation().map_or(0, facts_taken);
         if let Some(budget) = budget {
             let of_app = self.apps.get(&entry.app).copied().unwrap_or(0) + facts;
             let fits = |named: &Named| {
@@ -201,9 +209,10 @@ impl Queue {
 
     /// Adds an entry that is already on disk, regardless of the bounds.
     pub(super) fn restore(&mut self, number: u64, entry: &Entry, encoded: Encoded) {
-        let named = self.hasher.of(&entry.app, &entry.operation);
-        let facts = facts_taken(&entry.operation);
+        let named = self.named(&entry.app, &entry.accepted);
+        let facts = entry.accepted.operation().map_or(0, facts_taken);
         self.insert(number, entry, encoded, named, facts);
+        self.entries.entry(number).and_modify(|it| it.may_be_stored = true);
         self.written(number);
     }
 
@@ -240,14 +249,20 @@ impl Queue {
         if facts > 0 {
             *self.apps.entry(entry.app.clone()).or_default() += facts;
         }
-        self.freeing.add(number, &entry.app, &entry.operation);
+        let operation = entry.accepted.operation();
+        if let Some(operation) = operation {
+            self.freeing.add(number, &entry.app, operation);
+        }
+        self.index.add(number, &entry.app, entry.accepted.operation_id());
         self.bytes += encoded.size_bytes();
         self.names += named.len();
         let waiting = Waiting {
-            lane: (entry.app.clone(), entry.operation.kind().part()),
-            kind: kind(&entry.operation),
+            lane: (entry.app.clone(), entry.accepted.part()),
+            kind: operation.and_then(kind),
             mode: entry.mode,
-            main: main(&entry.operation).map(|main| self.hasher.id(&entry.app, &main)),
+            main: operation.and_then(main).map(|main| self.hasher.id(&entry.app, &main)),
+            hold: HoldRole::of(&entry.accepted),
+            may_be_stored: false,
             named: named.into_boxed_slice(),
             facts,
             encoded,
@@ -297,7 +312,7 @@ impl Queue {
     }
 
     /// Takes entries to be replayed, of an app whose server is not absent.
-    pub(super) fn take(&mut self, is_absent: impl Fn(&AppId, &Operation) -> bool) -> Option<Batch> {
+    pub(super) fn take(&mut self, is_absent: impl Fn(&AppId, &Accepted) -> bool) -> Option<Batch> {
         while let Some((since, number)) = self.backing_off.front()
             && since.elapsed() >= BACKOFF
         {
@@ -318,13 +333,14 @@ impl Queue {
                     continue;
                 }
             };
-            if is_absent(&entry.app, &entry.operation) {
+            if is_absent(&entry.app, &entry.accepted) {
                 let is_awaited = waiting.is_awaited;
                 self.lanes.add(&lane, number, is_awaited, true);
                 self.lanes.pause(&lane, BACKOFF);
                 continue;
             }
             waiting.is_listed = false;
+            waiting.may_be_stored = true;
             waiting.state = State::InFlight;
             return Some(self.with_followers(number, entry));
         }
@@ -356,6 +372,7 @@ impl Queue {
             }
             if let Some(waiting) = self.entries.get_mut(&next) {
                 waiting.state = State::InFlight;
+                waiting.may_be_stored = true;
                 waiting.is_listed = false;
             }
             batch.numbers.push(next);
@@ -455,6 +472,7 @@ impl Queue {
                     self.apps.remove(&waiting.lane.0);
                 }
             }
+            self.index.remove(*number, &waiting.lane.0, waiting.hold.id());
             self.bytes -= waiting.encoded.size_bytes();
             self.names -= waiting.named.len();
             waiting.wake();

@@ -11,7 +11,7 @@ use crate::domain::decision::Mode;
 use crate::domain::failure_policy::Budget;
 use crate::domain::id::{AppId, GroupId, UserId};
 use crate::domain::time::Timestamp;
-use crate::journal::{Encoded, Entry};
+use crate::journal::{Accepted, Encoded, Entry};
 use crate::ledger::Operation;
 
 const BUDGET: Budget = Budget { per_user_max: 2, per_group_max: 3, per_app_max: 5 };
@@ -44,7 +44,12 @@ fn befriend(user: &str, friends: &[&str], one_way: bool) -> Operation {
 }
 
 fn entry(operation: Operation) -> Entry {
-    Entry { app: app(), mode: Mode::Enforce, at: Timestamp::from_millis(1), operation }
+    Entry {
+        app: app(),
+        mode: Mode::Enforce,
+        at: Timestamp::from_millis(1),
+        accepted: Accepted::Operation(operation),
+    }
 }
 
 /// Adds an entry that is on disk.
@@ -246,7 +251,7 @@ fn a_list_has_the_state_of_each_entry() {
     assert_eq!(states(queue.page(2, 1, false)), [(3, JournalState::InWork)]);
     assert_eq!(queue.page(1, 9, true), []);
     let item = queue.item(2).expect("it waits");
-    assert_eq!(item.entry.operation, leave("g", &["a"]));
+    assert_eq!(item.entry.accepted, Accepted::Operation(leave("g", &["a"])));
 }
 
 #[test]
@@ -259,8 +264,9 @@ fn entries_that_only_wait_for_their_turn_are_due() {
     assert_eq!(queue.oldest_due(|_, _| false), Some(3), "blocked ones and those behind are not");
     assert_eq!(queue.oldest_due(|_, _| true), None, "their server is absent");
     assert!(queue.retry(1));
-    let is_absent = |_: &AppId, operation: &Operation| {
-        matches!(operation, Operation::JoinGroup { .. } | Operation::LeaveGroup { .. })
+    let is_absent = |_: &AppId, it: &Accepted| {
+        let operation = it.operation();
+        matches!(operation, Some(Operation::JoinGroup { .. } | Operation::LeaveGroup { .. }))
     };
     assert_eq!(queue.oldest_due(is_absent), Some(3));
     assert_eq!(queue.oldest_due(|_, _| false), Some(1));
@@ -274,13 +280,14 @@ fn a_repeated_call_adds_nothing() {
     let mut queue = Queue::new();
     add(&mut queue, 1, join("g", &["a", "b"]));
     add(&mut queue, 2, join("g", &["c"]));
-    let left = |queue: &Queue, operation| queue.without_repeats(&app(), Mode::Enforce, operation);
+    let left =
+        |queue: &Queue, operation| queue.without_repeats(&app(), Mode::Enforce, operation, None);
     assert_eq!(left(&queue, join("g", &["a"])), None);
     assert_eq!(left(&queue, join("g", &["a", "c", "d"])), Some(join("g", &["d"])));
     assert_eq!(left(&queue, join("h", &["a"])), Some(join("h", &["a"])));
     assert_eq!(left(&queue, leave("g", &["a"])), Some(leave("g", &["a"])));
     assert_eq!(
-        queue.without_repeats(&app(), Mode::Force, join("g", &["a"])),
+        queue.without_repeats(&app(), Mode::Force, join("g", &["a"]), None),
         Some(join("g", &["a"])),
         "another mode"
     );
@@ -310,7 +317,7 @@ fn a_lane_whose_server_is_absent_holds_up_no_other() {
     add(&mut queue, 2, Operation::CreateAccounts { users: users(&["a2"]) });
     add(&mut queue, 3, befriend("c", &["d"], false));
     let groups_absent =
-        |_: &AppId, operation: &Operation| matches!(operation, Operation::JoinGroup { .. });
+        |_: &AppId, it: &Accepted| matches!(it.operation(), Some(Operation::JoinGroup { .. }));
     let mut taken = BTreeSet::new();
     while let Some(batch) = queue.take(groups_absent) {
         taken.extend(batch.numbers);

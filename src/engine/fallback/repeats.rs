@@ -4,20 +4,21 @@ use super::chain::Chain;
 use super::merge::{kind, main};
 use super::queue::{Queue, State};
 use crate::domain::decision::{Mode, Subject};
-use crate::domain::id::{AppId, UserId};
+use crate::domain::id::{AppId, OperationId, UserId};
 use crate::ledger::Operation;
 
 /// Most entries of a group or list that are searched for a repeated call.
 const REPEATS_MAX: usize = 64;
 
 impl Queue {
-    /// Removes from an operation the users for which it is already the latest entry; `None` if
-    /// none are left. So a repeat of an answered call adds nothing to the journal.
+    /// Removes from an operation the users for which it is already the latest entry, with the same
+    /// hold; `None` if none are left. So a repeat of an answered call adds nothing to the journal.
     pub(super) fn without_repeats(
         &self,
         app: &AppId,
         mode: Mode,
         operation: Operation,
+        hold: Option<&OperationId>,
     ) -> Option<Operation> {
         let kind = kind(&operation);
         if kind.is_none() {
@@ -29,7 +30,8 @@ impl Queue {
             let Some(last) = self.chains.get(&id).map(Chain::last) else { return false };
             let alike = |number: u64| {
                 self.entries.get(&number).is_some_and(|it| {
-                    it.kind == kind && it.mode == mode && it.state != State::Writing
+                    let is_same = it.kind == kind && it.mode == mode;
+                    is_same && it.hold.id() == hold && it.state != State::Writing
                 })
             };
             let Some(main) = main else { return alike(last) };

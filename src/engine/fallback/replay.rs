@@ -11,15 +11,19 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use super::holds::is_absent;
 use super::queue::Batch;
 use super::void::VoidEntries;
 use super::{Fallback, empty_decision, mode_of_replay};
 use crate::clock::Stopwatch;
-use crate::domain::decision::Outcome;
+use crate::domain::decision::{Mode, Outcome};
 use crate::domain::event::{Count, Event, EventKind};
+use crate::domain::hold::HoldEnd;
 use crate::domain::id::AppId;
+use crate::engine::holds::EndRequest;
 use crate::engine::{Decision, Engine, Request};
-use crate::ledger::{LedgerError, Operation};
+use crate::journal::Accepted;
+use crate::ledger::LedgerError;
 use crate::store::StoreError;
 use crate::telemetry::Replayed;
 
@@ -68,8 +72,17 @@ enum ReplayOutcome {
     Failed(String),
 }
 
-/// A replayed batch, its outcome, and the decision about it.
-type ReplayedBatch = (Vec<u64>, ReplayOutcome, Option<(Request, Decision)>);
+/// A replayed batch, its outcome, and what it was.
+type ReplayedBatch = (Vec<u64>, ReplayOutcome, Option<ReplayedWork>);
+
+/// What was replayed, and the decision about it.
+struct ReplayedWork {
+    app: AppId,
+    mode: Mode,
+    /// The name of the operation.
+    name: &'static str,
+    decision: Decision,
+}
 
 /// Returns the most operations in flight, by the shortest time that one has taken. While some are
 /// on their way to a distant store, it could carry out others.
@@ -94,9 +107,8 @@ impl Fallback {
             let mut prepared = 0;
             while may_go && in_flight.len() < in_flight_max(shortest) && prepared < BEFORE_YIELD_MAX
             {
-                let is_absent =
-                    |app: &AppId, operation: &Operation| engine.ledger.is_absent(app, operation);
-                let Some(batch) = self.queue().take(is_absent) else { break };
+                let absent = |app: &AppId, accepted: &Accepted| is_absent(&engine, app, accepted);
+                let Some(batch) = self.queue().take(absent) else { break };
                 prepared += batch.numbers.len();
                 in_flight.push(timed(self.replay_batch(&engine, batch)));
             }
@@ -167,34 +179,53 @@ impl Fallback {
         }
         let mode = mode_of_replay(merged.mode);
         let deadline = engine.local_now() + OPERATION_TIMEOUT;
-        let (app, operation) = (merged.app, merged.operation);
-        let request = Request { app, mode, all_or_nothing: false, deadline, operation };
-        match engine.replay(request.clone()).await {
-            Ok(decision) => (numbers, ReplayOutcome::Done, Some((request, decision))),
-            Err(error) => (numbers, after(error), Some((request, empty_decision(engine)))),
-        }
+        let (app, name) = (merged.app, merged.accepted.name());
+        let replayed = match merged.accepted {
+            Accepted::Operation(operation) | Accepted::Held(operation, _) => {
+                let request = Request {
+                    app: app.clone(),
+                    mode,
+                    all_or_nothing: false,
+                    hold: None,
+                    replaces: None,
+                    deadline,
+                    operation,
+                };
+                engine.replay(request).await
+            }
+            Accepted::Confirmation(id, part) => {
+                let (app, part, end) = (app.clone(), Some(part), HoldEnd::Confirm);
+                let request = EndRequest { app, id, part, end, mode: Mode::Force, deadline };
+                let replayed = engine.replay_confirmation(&request, merged.at).await;
+                replayed.map(|()| empty_decision(engine))
+            }
+        };
+        let (outcome, decision) = match replayed {
+            Ok(decision) => (ReplayOutcome::Done, decision),
+            Err(error) => (after(error), empty_decision(engine)),
+        };
+        (numbers, outcome, Some(ReplayedWork { app, mode, name, decision }))
     }
 
     fn settle_batch(&self, replayed: ReplayedBatch, engine: &Engine, reports: &mut Reports) {
         let (numbers, outcome, decided) = replayed;
         match (outcome, decided) {
-            (ReplayOutcome::Done, Some((Request { app, mode, .. }, decision))) => {
+            (ReplayOutcome::Done, Some(ReplayedWork { app, mode, decision, .. })) => {
                 let at = engine.plausible(decision.decided_at);
                 engine.event_buffer().record(&app, mode, at, &decision);
                 self.count(&app, &decision, reports);
                 self.queue().done(&numbers);
             }
-            (ReplayOutcome::Void(why), Some((Request { app, .. }, _))) => {
+            (ReplayOutcome::Void(why), Some(ReplayedWork { app, .. })) => {
                 let count = u64::try_from(numbers.len()).unwrap_or(u64::MAX);
                 reports.void.add(&app, numbers.first(), count, &why);
                 reports.by_app.entry(app).or_default().failed += count;
                 self.metrics.condition.replayed(Replayed::Failed, count);
                 self.queue().done(&numbers);
             }
-            (ReplayOutcome::Failed(why), Some((Request { app, operation, .. }, _))) => {
+            (ReplayOutcome::Failed(why), Some(ReplayedWork { app, name: operation, .. })) => {
                 let blocked = self.queue().failed(&numbers, &why);
                 if let Some(entry) = blocked {
-                    let operation = operation.name();
                     error!(%app, entry, operation, reason = why, "journal entry blocked");
                     self.report_blocked();
                     let what =
@@ -248,6 +279,10 @@ fn after(error: LedgerError) -> ReplayOutcome {
         | LedgerError::GroupTypeDiffers { .. }
         | LedgerError::GroupTypeUnknown { .. }
         | LedgerError::MembersNotTracked { .. }
+        | LedgerError::HoldDiffers(_)
+        | LedgerError::HoldNotFound(_)
+        | LedgerError::HoldsFull { .. }
+        | LedgerError::CannotReplace { .. }
         | LedgerError::NotTracked(_) => ReplayOutcome::Void(error),
     }
 }

@@ -9,7 +9,7 @@ use super::failure_action::subjects;
 use crate::domain::decision::Subject;
 use crate::domain::failure_policy::Budget;
 use crate::domain::id::AppId;
-use crate::domain::limits::Relation;
+use crate::domain::limits::{Part, Relation};
 use crate::domain::operation::Effect;
 use crate::ledger::Operation;
 
@@ -37,6 +37,14 @@ impl SubjectHasher {
     pub(super) fn id(&self, app: &AppId, subject: &Subject) -> SubjectId {
         let mut hasher = SipHasher13::new_with_key(&self.0);
         (app, subject).hash(&mut hasher);
+        let hash = hasher.finish128();
+        SubjectId(hash.h1, hash.h2)
+    }
+
+    /// Returns the hash of a part of an app.
+    pub(super) fn of_part(&self, app: &AppId, part: Part) -> SubjectId {
+        let mut hasher = SipHasher13::new_with_key(&self.0);
+        (app, "part", part).hash(&mut hasher);
         let hash = hasher.finish128();
         SubjectId(hash.h1, hash.h2)
     }

@@ -114,7 +114,7 @@ fn number(fields: &mut Fields, field: &str, number: u64) -> Option<u64> {
 fn shown(item: JournalItem) -> pb::JournalEntry {
     let JournalItem { number, entry, state } = item;
     let mut seen = HashSet::new();
-    let mut named = subjects(&entry.operation);
+    let mut named = entry.accepted.operation().map(subjects).unwrap_or_default();
     named.retain(|subject| seen.insert(subject.clone()));
     let (state, blocked_by, store_message) = match state {
         JournalState::Queued => (pb::JournalEntryState::Queued, 0, String::new()),
@@ -125,7 +125,7 @@ fn shown(item: JournalItem) -> pb::JournalEntry {
     pb::JournalEntry {
         number,
         app_id: entry.app.to_string(),
-        operation: entry.operation.name().to_owned(),
+        operation: entry.accepted.name().to_owned(),
         subjects: named.iter().take(SUBJECTS_MAX).map(subject).collect(),
         subject_count: u32::try_from(named.len()).unwrap_or(u32::MAX),
         accepted_at: Some(timestamp(entry.at)),

@@ -12,7 +12,7 @@ use crate::grpc::caller::require;
 use crate::grpc::fields::Fields;
 use crate::grpc::pb;
 use crate::grpc::status::of_invalid;
-use crate::journal::Numbered;
+use crate::journal::{Accepted, Numbered};
 use crate::proto::timestamp;
 
 /// Hexadecimal digits of a store's id.
@@ -89,8 +89,8 @@ pub fn set_aside(entries: Vec<Numbered>, size: usize) -> pb::ListSetAsideOperati
             number,
             app_id: entry.app.to_string(),
             accepted_at: Some(timestamp(entry.at)),
-            operation: entry.operation.name().to_owned(),
-            detail: format!("{:?}", entry.operation),
+            operation: entry.accepted.name().to_owned(),
+            detail: detail(&entry.accepted),
         };
         bytes += operation.encoded_len();
         if bytes > PAGE_MAX_BYTES && !operations.is_empty() {
@@ -101,6 +101,15 @@ pub fn set_aside(entries: Vec<Numbered>, size: usize) -> pb::ListSetAsideOperati
     }
     let next = operations.last().filter(|_| may_have_more).map(|last| last.number.to_string());
     pb::ListSetAsideOperationsResponse { next_page_token: next.unwrap_or_default(), operations }
+}
+
+/// Returns the content of an operation for people.
+fn detail(accepted: &Accepted) -> String {
+    match accepted {
+        Accepted::Operation(operation) => format!("{operation:?}"),
+        Accepted::Held(operation, id) => format!("{operation:?} of operation \"{id}\""),
+        Accepted::Confirmation(id, part) => format!("hold of operation \"{id}\" in {part:?}"),
+    }
 }
 
 #[cfg(test)]
@@ -117,8 +126,8 @@ mod tests {
         let users: Vec<_> = (0..users).map(user).collect();
         let app = AppId::try_from("demo").expect("an id");
         let at = Timestamp::from_millis(7);
-        let operation = Operation::CreateAccounts { users };
-        let entry = Entry { app, mode: Mode::Enforce, at, operation };
+        let accepted = Accepted::Operation(Operation::CreateAccounts { users });
+        let entry = Entry { app, mode: Mode::Enforce, at, accepted };
         (1..=count).map(|number| (number, entry.clone())).collect()
     }
 

@@ -22,6 +22,7 @@ use std::time::Duration;
 
 use futures_util::Stream as _;
 use futures_util::future::BoxFuture;
+use prost::Message as _;
 use tokio::task::coop::unconstrained;
 use tokio::time::{Sleep, sleep};
 use tokio_util::sync::CancellationToken;
@@ -33,6 +34,7 @@ use super::connection_age::ConnectionAge;
 use super::deadline::{Bound, Deadline, timeout};
 use super::error_reply::ErrorReply;
 use super::fields::Invalid;
+use super::holds::CheckEnd;
 use super::pb;
 use super::pb::apply_request::Operation;
 use super::pb::apply_response::Answer;
@@ -305,9 +307,14 @@ impl<F: Future<Output = pb::ApplyResponse>> Stream<F> {
 /// Keeps the answer of an operation for sending. An operation that panicked has none.
 fn complete(
     ended: &mut VecDeque<ChargedAnswer>,
-    operation: InFlight,
+    mut operation: InFlight,
     answer: Option<pb::ApplyResponse>,
 ) {
+    match answer.as_ref().and_then(|it| it.answer.as_ref()) {
+        Some(Answer::ConfirmHold(it)) => operation.reservation.add_hold_answer(it.encoded_len()),
+        Some(Answer::ReleaseHold(it)) => operation.reservation.add_hold_answer(it.encoded_len()),
+        _ => {}
+    }
     ended.extend(answer.map(|answer| (Ok(answer), Some(operation.reservation))));
 }
 
@@ -366,6 +373,14 @@ async fn carry_out(
         Operation::DissolveGroup(it) => checked!(it, DissolveGroup),
         Operation::RecordLogins(it) => {
             return Box::pin(api.record_logins(it, deadline)).await.map(Answer::RecordLogins);
+        }
+        Operation::ConfirmHold(it) => {
+            let ending = Box::pin(api.end_hold(it.check()?, deadline, || may_force));
+            return Ok(Answer::ConfirmHold(ending.await?.into()));
+        }
+        Operation::ReleaseHold(it) => {
+            let ending = Box::pin(api.end_hold(it.check()?, deadline, || may_force));
+            return Ok(Answer::ReleaseHold(ending.await?.into()));
         }
         Operation::GetUsage(it) => {
             return Box::pin(api.usage(it, deadline)).await.map(Answer::GetUsage);

@@ -1,9 +1,12 @@
 //! The order of a stream's operations: one starts once those before it about the same subjects have
 //! ended.
 //!
-//! A user is a subject of one operation at a time, and so is a group that is created, changed or
-//! dissolved. Joins and leaves of several users are about their group at the same time: which of
-//! them gets the last place is not determined by their order.
+//! A user is a subject of one operation at a time, and so are a group that is created, replaced,
+//! changed or dissolved, and the id of an operation with a hold: its confirmation or release starts
+//! once the takes before it with that id have ended. What these hold is not in the request, so the
+//! end of a hold is not ordered with other operations about the same users and groups. Joins and
+//! leaves of several users are about their group at the same time: which of them gets the last
+//! place is not determined by their order.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
@@ -71,6 +74,9 @@ impl Order {
             Operation::CreateGroup(it) => {
                 it.member_ids.iter().chain(&it.owner_id).for_each(&mut user);
                 add(b'g', &it.group_id, false);
+                if !it.replaces_group_id.is_empty() {
+                    add(b'g', &it.replaces_group_id, false);
+                }
             }
             Operation::JoinGroup(it) => {
                 it.user_ids.iter().for_each(&mut user);
@@ -82,11 +88,15 @@ impl Order {
             }
             Operation::UpdateGroup(it) => add(b'g', &it.group_id, false),
             Operation::DissolveGroup(it) => add(b'g', &it.group_id, false),
+            Operation::ConfirmHold(_) | Operation::ReleaseHold(_) => {}
             Operation::GetUsage(it) => match it.subject.as_ref().and_then(|it| it.kind.as_ref()) {
                 Some(Kind::UserId(id)) => add(b'u', id, true),
                 Some(Kind::GroupId(id)) => add(b'g', id, true),
                 Some(Kind::App(_)) | None => {}
             },
+        }
+        if let Some(id) = operation_id(operation) {
+            add(b'o', id, false);
         }
         if found.len() > 2 {
             found.sort_unstable_by_key(|it| (it.key, it.is_shared));
@@ -144,6 +154,20 @@ impl Order {
     }
 }
 
+/// Returns the id of an operation with a hold, or of one whose hold is ended.
+fn operation_id(operation: &Operation) -> Option<&str> {
+    let id = match operation {
+        Operation::CreateAccounts(it) => &it.operation_id,
+        Operation::AddFriends(it) => &it.operation_id,
+        Operation::CreateGroup(it) => &it.operation_id,
+        Operation::JoinGroup(it) => &it.operation_id,
+        Operation::ConfirmHold(it) => &it.operation_id,
+        Operation::ReleaseHold(it) => &it.operation_id,
+        _ => return None,
+    };
+    (!id.is_empty()).then_some(id.as_str())
+}
+
 fn app_of(operation: &Operation) -> &str {
     match operation {
         Operation::CreateAccounts(it) => &it.app_id,
@@ -157,6 +181,8 @@ fn app_of(operation: &Operation) -> &str {
         Operation::DissolveGroup(it) => &it.app_id,
         Operation::GetUsage(it) => &it.app_id,
         Operation::RecordLogins(it) => &it.app_id,
+        Operation::ConfirmHold(it) => &it.app_id,
+        Operation::ReleaseHold(it) => &it.app_id,
     }
 }
 

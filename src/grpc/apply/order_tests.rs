@@ -48,6 +48,29 @@ impl Entered {
 }
 
 #[test]
+fn the_end_of_a_hold_comes_after_the_takes_with_its_id_and_after_nothing_else() {
+    let held = |group: &str, user: &str, id: &str| {
+        let Operation::JoinGroup(join) = join(&[user], group) else { unreachable!() };
+        Operation::JoinGroup(pb::JoinGroupRequest { operation_id: id.to_owned(), ..join })
+    };
+    let confirm = |app: &str, id: &str| {
+        Operation::ConfirmHold(pb::ConfirmHoldRequest {
+            app_id: app.to_owned(),
+            operation_id: id.to_owned(),
+            ..Default::default()
+        })
+    };
+    let mut entered = Entered::default();
+    assert!(entered.enter(held("g", "u", "o1")));
+    assert!(!entered.enter(held("h", "v", "o1")));
+    assert!(!entered.enter(confirm("demo", "o1")));
+    assert!(entered.enter(confirm("demo", "o2")) && entered.enter(confirm("other", "o1")));
+    assert!(entered.enter(join(&["w"], "g")), "without a hold");
+    assert_eq!(entered.leave(0), [1]);
+    assert_eq!(entered.leave(1), [2]);
+}
+
+#[test]
 fn operations_about_one_user_go_one_after_another() {
     let mut entered = Entered::default();
     assert!(entered.enter(join(&["u"], "g")));
@@ -96,4 +119,26 @@ fn the_same_names_in_another_app_or_twice_in_one_operation_are_no_conflict() {
     assert!(entered.enter(Operation::DissolveGroup(other)));
     assert_eq!(entered.leave(0), NONE);
     assert!(entered.enter(befriend("u", &["u"])));
+}
+
+#[test]
+fn a_creation_is_about_the_group_that_it_replaces_too() {
+    let create = |group: &str, replaced: &str| {
+        Operation::CreateGroup(pb::CreateGroupRequest {
+            app_id: "demo".to_owned(),
+            group_id: group.to_owned(),
+            replaces_group_id: replaced.to_owned(),
+            ..Default::default()
+        })
+    };
+    let mut entered = Entered::default();
+    assert!(entered.enter(create("tmp", "")));
+    assert!(entered.enter(create("other", "")), "no group is replaced by both");
+    assert!(!entered.enter(create("g", "tmp")));
+    assert!(!entered.enter(join(&["u"], "tmp")));
+    assert!(!entered.enter(join(&["v"], "g")));
+    assert_eq!(entered.leave(0), [2]);
+    let mut ready = entered.leave(2);
+    ready.sort_unstable();
+    assert_eq!(ready, [3, 4]);
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableError};
 
-use super::rows::type_of_counter;
+use super::counter_names::type_of_counter;
 use crate::domain::id::Name;
 use crate::redb::tables::COUNTERS;
 

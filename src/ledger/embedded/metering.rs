@@ -106,6 +106,8 @@ mod tests {
                 fail_fast: false,
                 is_replayed: false,
                 all_or_nothing: false,
+                hold: None,
+                replaces: None,
             };
             let user = |number| UserId::try_from(format!("u{number}")).expect("an id");
             let logins = (from..from + 500).map(|number| Login { user: user(number), at: None });

@@ -15,9 +15,11 @@ use redb::{ReadableTable as _, StorageError};
 
 use super::crossings::{Crossings, UnreportedAnswer};
 use super::holdings::{Holdings, UsageScope};
+use super::holds::{EndedHold, Ending};
+use super::in_process::holds::SWEEP_STEPS_MAX;
 use super::in_process::rows::Rows as _;
 use super::in_process::step::{self, Part};
-use super::in_process::{holdings, reconcile, tracking, unknown_apps};
+use super::in_process::{end_hold, holdings, holds, reconcile, tracking, unknown_apps};
 use super::reconcile::{
     Comparison, Difference, ExpectedState, PageToken, Section, Subjects, Tracking,
 };
@@ -36,7 +38,9 @@ use crate::store::fair::{Load, Turn};
 use crate::store::fingerprint::AppKey;
 use crate::store::{Fingerprints, Identified, SnapshotError, StoreError};
 
+mod counter_names;
 mod group_types;
+mod hold_rows;
 mod metering;
 pub(super) mod rows;
 #[cfg(test)]
@@ -51,6 +55,8 @@ const MACHINE: &str = "machine";
 const COMPARED_MAX: usize = 2048;
 /// The number of rows read at a time when a section is scanned: a millisecond's work.
 const PAGE: usize = 4096;
+/// The subjects that the end of a hold counts as in a turn: those of a usual take with one.
+const ENDED_SUBJECTS: usize = 8;
 /// The number of unknown apps that are checked in one transaction.
 const REVIEWED_MAX: usize = 500;
 
@@ -121,12 +127,40 @@ impl Ledger for Embedded {
         self.crossings.next().await
     }
 
+    async fn end_hold(&self, call: Call, ending: Ending) -> Result<Vec<EndedHold>, LedgerError> {
+        let (clock, ids, call) = (self.store.clock.clone(), self.store.ids, self.by_store(call));
+        let (turn, within) = self.turn(&call, ENDED_SUBJECTS);
+        let work = move |unit: &mut Unit<'_, '_>| {
+            let mut rows = TableRows::new(unit, ids.app(&call.app));
+            let reading = clock.reading();
+            step::answer(end_hold::end_hold(&mut rows, &ids, &call, reading, &ending))
+        };
+        self.store.writer.submit(turn, within, work).await?
+    }
+
+    async fn sweep_holds(&self, call: Call) -> Result<u64, LedgerError> {
+        let (app, call) = (self.store.ids.app(&call.app), Arc::new(call));
+        let mut swept = 0;
+        for _ in 0..SWEEP_STEPS_MAX {
+            let (clock, call) = (self.store.clock.clone(), call.clone());
+            let work = move |unit: &mut Unit<'_, '_>| {
+                holds::sweep(&mut TableRows::new(unit, app), &call, clock.reading())
+            };
+            let (facts, is_unfinished) = self.store.writer.submit_without_timeout(work).await?;
+            swept += facts;
+            if !is_unfinished {
+                break;
+            }
+        }
+        Ok(swept)
+    }
+
     async fn read(&self, call: Call, subject: Subject) -> Result<Reading, LedgerError> {
         let (clock, ids, call) = (self.store.clock.clone(), self.store.ids, self.by_store(call));
         let (turn, within) = self.turn(&call, 1);
         let work = move |unit: &mut Unit<'_, '_>| {
             let mut rows = TableRows::new(unit, ids.app(&call.app));
-            step::answer(step::read(&mut rows, &ids, &call, clock.now(), &subject))
+            step::answer(step::read(&mut rows, &ids, &call, clock.reading(), &subject))
         };
         self.store.writer.submit(turn, within, work).await?
     }
@@ -187,8 +221,8 @@ impl Ledger for Embedded {
             let (clock, mut comparison) = (self.store.clock.clone(), comparison.clone());
             comparison.call = self.by_store(comparison.call);
             let work = move |unit: &mut Unit<'_, '_>| {
-                let (now, mut rows) = (clock.now(), TableRows::new(unit, app));
-                step::answer(reconcile::compare(&mut rows, &comparison, now, &claims))
+                let (reading, mut rows) = (clock.reading(), TableRows::new(unit, app));
+                step::answer(reconcile::compare(&mut rows, &comparison, reading, &claims))
             };
             differences.append(&mut self.store.writer.submit_without_timeout(work).await??);
             claims = rest;
@@ -218,8 +252,9 @@ impl Ledger for Embedded {
         let (clock, app) = (self.store.clock.clone(), self.store.ids.app(&call.app));
         let call = self.by_store(call.clone());
         let work = move |unit: &mut Unit<'_, '_>| {
-            let (now, rows) = (clock.now(), TableRows::new(unit, app));
-            step::answer(holdings::holdings(&rows, &call, now, of, (from.as_ref(), PAGE)))
+            let (reading, mut rows) = (clock.reading(), TableRows::new(unit, app));
+            let page = (from.as_ref(), PAGE);
+            step::answer(holdings::holdings(&mut rows, &call, reading, of, page))
         };
         self.store.writer.submit_without_timeout(work).await?
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use redb::{Key, ReadableTable, ReadableTableMetadata as _, Table, Value};
 
+use super::counter_names::{GROUPS_COUNTERS, GROUPS_COUNTERS_END, counter_name, type_of_counter};
 use crate::domain::calendar::Day;
 use crate::domain::id::Name;
 use crate::domain::login_days::Activity;
@@ -16,25 +17,14 @@ use crate::ledger::in_process::rows::{
     ChangeKey, Counter, GroupRow, Membership, Result, Rows, ThresholdKey, ThresholdOf, TrackingRow,
     User,
 };
-use crate::ledger::in_process::unknown_apps::Part;
 use crate::ledger::schedule_codec;
 use crate::redb::writer::Unit;
 use crate::store::fingerprint::{AppKey, GroupKey, UserKey};
 
-/// The prefix of a counter of groups; the type follows.
-const GROUPS_COUNTERS: &str = "groups/";
-/// The first name after all of those: '0' follows '/'.
-const GROUPS_COUNTERS_END: &str = "groups0";
-
-/// Returns the type whose groups a counter counts; `None` for any other counter.
-pub(super) fn type_of_counter(name: &str) -> Option<&str> {
-    name.strip_prefix(GROUPS_COUNTERS)
-}
-
 /// The rows of one app in a transaction.
 pub struct TableRows<'u, 'a, 'txn> {
-    unit: &'u mut Unit<'a, 'txn>,
-    app: AppKey,
+    pub(super) unit: &'u mut Unit<'a, 'txn>,
+    pub(super) app: AppKey,
 }
 
 impl<'u, 'a, 'txn> TableRows<'u, 'a, 'txn> {
@@ -75,7 +65,7 @@ fn pairs<V: Value + 'static, T>(
 }
 
 /// Writes or removes a row; returns whether that changed anything.
-fn put<K: Key + 'static, V: Value + 'static>(
+pub(super) fn put<K: Key + 'static, V: Value + 'static>(
     table: &mut Table<'_, K, V>,
     key: K::SelfType<'_>,
     value: Option<V::SelfType<'_>>,
@@ -93,17 +83,6 @@ fn group_row((group_type, members, max_members): (&str, u64, u32)) -> GroupRow {
 
 fn group_day((start, peak, end, net_new): (u64, u64, u64, i64)) -> GroupDay {
     GroupDay { start, peak, end, net_new }
-}
-
-/// The name of a count in the table.
-fn counter_name(counter: &Counter) -> String {
-    match counter {
-        Counter::Accounts => "accounts".to_owned(),
-        Counter::Groups(group_type) => format!("{GROUPS_COUNTERS}{group_type}"),
-        Counter::Facts(Part::Accounts) => "facts/accounts".to_owned(),
-        Counter::Facts(Part::Friends) => "facts/friends".to_owned(),
-        Counter::Facts(Part::Groups) => "facts/groups".to_owned(),
-    }
 }
 
 /// The name of a count whose thresholds are recorded: that of the Redis store.

@@ -28,6 +28,8 @@ async fn thresholds_crossed_for_a_caller_that_stopped_waiting_are_returned_once(
         fail_fast: false,
         is_replayed: false,
         all_or_nothing: false,
+        hold: None,
+        replaces: None,
     };
     let create = |count: usize| {
         let user = |number| UserId::try_from(format!("u{number}")).expect("an id");

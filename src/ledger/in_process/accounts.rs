@@ -3,27 +3,36 @@
 use super::members;
 use super::rows::Rows;
 use super::step::{Results, Step, StepError};
-use crate::domain::decision::{ItemResult, Outcome};
+use crate::domain::decision::{ItemResult, Outcome, Violation};
 use crate::domain::id::UserId;
 use crate::domain::operation::Effect;
+use crate::ledger::reconcile::Fact;
 
 /// Takes one account for each user, in order.
 pub fn create(step: &mut Step<'_, impl Rows>, users: &[UserId]) -> Result<Results, StepError> {
     let mut results = Results::default();
     for user in users {
-        let key = step.ids.user(user);
-        if step.facts.has_account(key)? {
-            results.items.push(ItemResult::of(Outcome::AlreadyHeld));
-            continue;
-        }
-        let violations = step.violations(Effect::account(user).counts(), None)?;
-        let result = step.judge(violations);
-        if !result.denied() {
-            step.facts.set_account(key, true)?;
-        }
-        results.items.push(result);
+        results.items.push(take(step, user)?);
     }
     Ok(results)
+}
+
+/// Takes the account of one user.
+pub fn take(
+    step: &mut Step<'_, impl Rows>,
+    user: &UserId,
+) -> Result<ItemResult<Violation>, StepError> {
+    let key = step.ids.user(user);
+    if step.facts.has_account(key)? {
+        let outcome = step.facts.keep(Fact::Account(key), step.today)?;
+        return Ok(ItemResult::of(outcome));
+    }
+    let violations = step.violations(Effect::account(user).counts(), None)?;
+    let result = step.judge(violations);
+    if !result.denied() {
+        step.facts.set_account(key, true)?;
+    }
+    Ok(result)
 }
 
 /// Deletes an account and all facts of the user, also if the account does not exist. If the user

@@ -1,7 +1,7 @@
 //! Counts of an app: the number of each kind of fact, and the number of groups by day.
 
 use super::facts::{Facts, step};
-use super::rows::{Counter, Result, Rows};
+use super::rows::{Counter, Held, Result, Rows};
 use crate::domain::calendar::Day;
 use crate::domain::id::Name;
 use crate::domain::metering::GroupDay;
@@ -48,9 +48,9 @@ impl<R: Rows> Facts<'_, R> {
         Ok(total + changed.map(|(_, net)| net).sum::<i64>())
     }
 
-    /// Counts a group that is created or removed.
+    /// Counts a permanent group that is created or removed.
     pub(super) fn count_groups(&mut self, group_type: &Name, when: When, more: bool) -> Result<()> {
-        let before = self.groups_of_all_types()?;
+        let before = self.billed_groups()?;
         self.count(Counter::Groups(group_type.clone()), more)?;
         let (day, after) = (when.day(), step(before, more));
         let net_new = match when {
@@ -61,10 +61,40 @@ impl<R: Rows> Facts<'_, R> {
         let row = self.group_day(day)?.unwrap_or_else(|| GroupDay::beginning_with(before));
         self.changes.group_day = Some((day, row.changed(after, net_new)));
         if net_new != 0 {
-            let net = self.net_new(day, group_type)? + net_new;
-            self.changes.net_new.insert((day, group_type.clone()), net);
+            self.count_net_new(day, group_type, net_new)?;
         }
         Ok(())
+    }
+
+    /// Counts a provisional group that is created or removed: towards limits, and as net new on the
+    /// day of the take, but not as a group that is billed.
+    pub(super) fn count_held_group(
+        &mut self,
+        group_type: &Name,
+        taken_on: Day,
+        more: bool,
+    ) -> Result<()> {
+        self.count(Counter::Groups(group_type.clone()), more)?;
+        self.count_net_new(taken_on, group_type, if more { 1 } else { -1 })
+    }
+
+    /// Counts a provisional group that becomes permanent on a day as billed from then on.
+    pub(super) fn bill_group(&mut self, day: Day) -> Result<()> {
+        let before = self.billed_groups()?;
+        let row = self.group_day(day)?.unwrap_or_else(|| GroupDay::beginning_with(before));
+        self.changes.group_day = Some((day, row.changed(before + 1, 1)));
+        Ok(())
+    }
+
+    fn count_net_new(&mut self, day: Day, group_type: &Name, net_new: i64) -> Result<()> {
+        let net = self.net_new(day, group_type)? + net_new;
+        self.changes.net_new.insert((day, group_type.clone()), net);
+        Ok(())
+    }
+
+    /// Returns the number of groups that are not provisional.
+    pub fn billed_groups(&self) -> Result<u64> {
+        Ok(self.groups_of_all_types()?.saturating_sub(self.held(Held::AllGroups)?))
     }
 
     /// Returns the number of groups, including those of types that are no longer in the catalog.

@@ -8,6 +8,8 @@
 use std::collections::BTreeMap;
 
 use super::counts::When;
+use super::held_facts::{Removal, Taking};
+use super::hold_record::{HoldKey, Provisional, Record};
 use super::rows::{Counter, GroupRow, Result, Rows, User};
 use super::tracking::{self, ChangedFact};
 use super::unknown_apps::{Part, Steps};
@@ -15,6 +17,7 @@ use crate::domain::calendar::Day;
 use crate::domain::id::Name;
 use crate::domain::metering::{FIGURES_DAYS_KEPT, GroupDay};
 use crate::domain::time::Timestamp;
+use crate::ledger::reconcile::Fact;
 use crate::store::fingerprint::{GroupKey, UserKey};
 
 /// The number of days for which net-new counts are kept: two months, so that the current month is
@@ -29,6 +32,10 @@ const HAS_ME: u8 = 2;
 pub struct Facts<'r, R> {
     pub(super) rows: &'r mut R,
     pub(super) changes: Changes,
+    /// The hold of what is taken; `None`: it is permanent.
+    pub(super) taking: Option<Taking>,
+    /// The cause for which facts are removed.
+    pub(super) removal: Removal,
 }
 
 /// Changes that are not written yet, in the order of their keys, so that rows of one page are
@@ -38,13 +45,17 @@ pub struct Changes {
     accounts: BTreeMap<UserKey, bool>,
     friendships: BTreeMap<(UserKey, UserKey), u8>,
     users: BTreeMap<UserKey, User>,
-    groups: BTreeMap<GroupKey, Option<GroupRow>>,
-    memberships: BTreeMap<(UserKey, GroupKey), Option<bool>>,
+    pub(super) groups: BTreeMap<GroupKey, Option<GroupRow>>,
+    pub(super) memberships: BTreeMap<(UserKey, GroupKey), Option<bool>>,
     pub(super) counters: BTreeMap<Counter, u64>,
     pub(super) net_new: BTreeMap<(Day, Name), i64>,
     /// One entry is enough: an operation happens on one day.
     pub(super) group_day: Option<(Day, GroupDay)>,
     pub(super) fact_steps: Steps,
+    /// The group that was replaced, and the one that it became.
+    pub(super) moved_group: Option<(GroupKey, GroupKey)>,
+    pub(super) provisional: BTreeMap<Fact, Option<Provisional>>,
+    pub(super) holds: BTreeMap<HoldKey, Record>,
 }
 
 impl<'r, R: Rows> Facts<'r, R> {
@@ -55,7 +66,7 @@ impl<'r, R: Rows> Facts<'r, R> {
 
     /// Creates the view of an app's facts, with these changes on top.
     pub fn with(rows: &'r mut R, changes: Changes) -> Self {
-        Self { rows, changes }
+        Self { rows, changes, taking: None, removal: Removal::Other }
     }
 
     /// Returns the changes, which are not written.
@@ -66,6 +77,7 @@ impl<'r, R: Rows> Facts<'r, R> {
     /// Drops the changes.
     pub fn discard(&mut self) {
         self.changes = Changes::default();
+        self.taking = None;
     }
 
     /// Returns whether the account exists.
@@ -80,7 +92,9 @@ impl<'r, R: Rows> Facts<'r, R> {
     pub fn set_account(&mut self, user: UserKey, exists: bool) -> Result<()> {
         self.changes.accounts.insert(user, exists);
         self.count_fact(Part::Accounts, exists);
-        self.count(Counter::Accounts, exists)
+        self.count(Counter::Accounts, exists)?;
+        let fact = Fact::Account(user);
+        if exists { self.attach(fact) } else { self.end(fact).map(drop) }
     }
 
     /// Returns the number of accounts.
@@ -109,7 +123,8 @@ impl<'r, R: Rows> Facts<'r, R> {
         let mut row = self.user(user)?;
         row.friends = step(row.friends, has);
         self.changes.users.insert(user, row);
-        Ok(())
+        let fact = Fact::Friend(user, friend);
+        if has { self.attach(fact) } else { self.end(fact).map(drop) }
     }
 
     /// Returns the first stored groups of a user, and whether each membership is counted.
@@ -143,10 +158,13 @@ impl<'r, R: Rows> Facts<'r, R> {
 
     /// Creates a group without members.
     pub fn create_group(&mut self, group: GroupKey, row: GroupRow, when: When) -> Result<()> {
-        self.count_groups(&row.group_type, when, true)?;
+        match &self.taking {
+            Some(taking) => self.count_held_group(&row.group_type, taking.today, true)?,
+            None => self.count_groups(&row.group_type, when, true)?,
+        }
         self.count_fact(Part::Groups, true);
         self.changes.groups.insert(group, Some(row));
-        Ok(())
+        self.attach(Fact::Group(group))
     }
 
     /// Replaces the row of a group.
@@ -156,7 +174,10 @@ impl<'r, R: Rows> Facts<'r, R> {
 
     /// Removes a group whose members have been removed.
     pub fn remove_group(&mut self, group: GroupKey, group_type: &Name, when: When) -> Result<()> {
-        self.count_groups(group_type, when, false)?;
+        match self.end(Fact::Group(group))? {
+            Some(held) => self.count_held_group(group_type, held.taken_on, false)?,
+            None => self.count_groups(group_type, when, false)?,
+        }
         self.count_fact(Part::Groups, false);
         self.changes.groups.insert(group, None);
         Ok(())
@@ -177,13 +198,22 @@ impl<'r, R: Rows> Facts<'r, R> {
         self.rows.membership(user, group)
     }
 
-    /// Makes the user a member of an existing group; the user must not be a member.
-    pub fn join(&mut self, user: UserKey, group: GroupKey, counts: bool) -> Result<()> {
-        self.set_membership(user, group, Some(counts), counts)
+    /// Makes the user a member of an existing group; the user must not be a member. A permanent
+    /// member makes the group permanent.
+    pub fn join(
+        &mut self,
+        (user, group): (UserKey, GroupKey),
+        counts: bool,
+        today: Day,
+    ) -> Result<()> {
+        self.set_membership(user, group, Some(counts), counts)?;
+        let fact = Fact::Member(group, user);
+        if self.taking.is_some() { self.attach(fact) } else { self.make_permanent(fact, today) }
     }
 
     /// Removes a member from an existing group; `counted` is what [`Facts::membership`] returned.
     pub fn leave(&mut self, user: UserKey, group: GroupKey, counted: bool) -> Result<()> {
+        self.end(Fact::Member(group, user))?;
         self.set_membership(user, group, None, counted)
     }
 
@@ -229,7 +259,13 @@ impl<'r, R: Rows> Facts<'r, R> {
 
     /// Writes the changes.
     pub fn write(self) -> Result<()> {
-        let Self { rows, changes } = self;
+        let Self { rows, changes, .. } = self;
+        for (fact, row) in &changes.provisional {
+            rows.put_provisional(*fact, row.as_ref())?;
+        }
+        for (key, record) in &changes.holds {
+            rows.put_hold(key, Some(record))?;
+        }
         for (user, exists) in changes.accounts {
             rows.put_account(user, exists)?;
         }

@@ -5,6 +5,7 @@ use redb::StorageError;
 use super::counts::When;
 use super::facts::Facts;
 use super::members;
+use super::replace::replace;
 use super::rows::{GroupRow, Rows};
 use super::step::{Results, Step, StepError};
 use crate::domain::bounds::GroupRules;
@@ -13,6 +14,7 @@ use crate::domain::group_type::GroupType;
 use crate::domain::id::{GroupId, Name, UserId};
 use crate::domain::operation::Effect;
 use crate::ledger::LedgerError;
+use crate::ledger::reconcile::Fact;
 use crate::store::fingerprint::GroupKey;
 
 /// A group to be created.
@@ -32,19 +34,29 @@ pub struct New<'a> {
 /// Creates a group, or adds owner and members if it exists already.
 pub fn create(step: &mut Step<'_, impl Rows>, new: &New<'_>) -> Result<Results, StepError> {
     let kind = step.group_type(new.id, new.group_type)?;
-    let mut adds_owner = false;
-    let whole = match step.facts.group(step.ids.group(new.id))? {
+    let replaced = match &step.call.replaces {
+        Some(held) => replace(step, new, held)?,
+        None => false,
+    };
+    let mut adds_owner = replaced;
+    let mut whole = match step.facts.group(step.ids.group(new.id))? {
         Some(row) if row.group_type != *new.group_type => {
             let existing = row.group_type;
             return Err(LedgerError::GroupTypeDiffers { group: new.id.clone(), existing }.into());
         }
         Some(_) => {
             let (whole, added) = join_owner(step, &kind, new)?;
-            adds_owner = added;
+            adds_owner |= added;
             whole
         }
         None => create_new(step, &kind, new)?,
     };
+    if replaced && whole.denied() {
+        // Nothing is moved either.
+        step.facts.discard();
+    } else if replaced {
+        whole.outcome = Outcome::Applied;
+    }
     // The members of a whole batch are judged also if the group is denied.
     if whole.denied() && !step.call.aborts() {
         let items = new.members.iter().map(|_| ItemResult::of(Outcome::Denied)).collect();
@@ -71,12 +83,13 @@ fn join_owner(
         added = result.outcome == Outcome::Applied;
         whole.violations = result.violations;
     }
+    whole.outcome = step.facts.keep(Fact::Group(step.ids.group(new.id)), step.today)?;
     Ok((whole, added))
 }
 
 /// Creates a group with its owner, unless the result is a denial. In a whole batch the group is
 /// created also then, for the members to be judged, and is never written.
-fn create_new(
+pub fn create_new(
     step: &mut Step<'_, impl Rows>,
     kind: &GroupType,
     new: &New<'_>,
@@ -95,7 +108,8 @@ fn create_new(
             && !result.denied()
             && kind.members_tracked
         {
-            step.facts.join(step.ids.user(owner), group, kind.counts_towards_user)?;
+            let (owner, counts) = (step.ids.user(owner), kind.counts_towards_user);
+            step.facts.join((owner, group), counts, step.today)?;
         }
     }
     Ok(result)

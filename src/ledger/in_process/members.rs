@@ -1,13 +1,19 @@
 //! Joining and leaving groups.
 
+use redb::StorageError;
+
 use super::counts::When;
+use super::facts::Facts;
 use super::rows::{GroupRow, Rows};
 use super::step::{Results, Step, StepError};
 use crate::domain::bounds::GroupRules;
+use crate::domain::calendar::Day;
+use crate::domain::catalog::Catalog;
 use crate::domain::decision::{ItemResult, Outcome, Violation};
 use crate::domain::group_type::GroupType;
 use crate::domain::id::{GroupId, UserId};
 use crate::domain::operation::Effect;
+use crate::ledger::reconcile::Fact;
 use crate::store::fingerprint::{GroupKey, UserKey};
 
 /// Makes users members of an existing group, in order.
@@ -41,13 +47,15 @@ pub fn add_member(
 ) -> Result<ItemResult<Violation>, StepError> {
     let (user_key, group_key) = (step.ids.user(user), step.ids.group(group));
     if kind.members_tracked && step.facts.membership(user_key, group_key)?.is_some() {
-        return Ok(ItemResult::of(Outcome::AlreadyHeld));
+        let outcome = step.facts.keep(Fact::Member(group_key, user_key), step.today)?;
+        return Ok(ItemResult::of(outcome));
     }
     let row = step.existing(group)?;
     let violations = violations(step, kind, group, &row, user)?;
     let result = step.judge(violations);
     if kind.members_tracked && !result.denied() {
-        step.facts.join(user_key, group_key, kind.counts_towards_user)?;
+        let counts = kind.counts_towards_user;
+        step.facts.join((user_key, group_key), counts, step.today)?;
     }
     Ok(result)
 }
@@ -93,12 +101,23 @@ pub fn remove_member(
     group: GroupKey,
     counted: bool,
 ) -> Result<bool, StepError> {
-    step.facts.leave(user, group, counted)?;
-    let Some(row) = step.facts.group(group)? else { return Ok(false) };
-    let kind = step.call.catalog.group_type(row.group_type.as_str());
+    let (catalog, today) = (&step.call.catalog, step.today);
+    Ok(leave_group(&mut step.facts, (catalog, today), (user, group), counted)?)
+}
+
+/// Removes a member on a day; returns whether that was the last one and the group was removed.
+pub fn leave_group(
+    facts: &mut Facts<'_, impl Rows>,
+    (catalog, today): (&Catalog, Day),
+    (user, group): (UserKey, GroupKey),
+    counted: bool,
+) -> Result<bool, StorageError> {
+    facts.leave(user, group, counted)?;
+    let Some(row) = facts.group(group)? else { return Ok(false) };
+    let kind = catalog.group_type(row.group_type.as_str());
     let reclaim = row.members == 0 && kind.is_some_and(|kind| kind.reclaim_empty);
     if reclaim {
-        step.facts.remove_group(group, &row.group_type, When::Now(step.today))?;
+        facts.remove_group(group, &row.group_type, When::Now(today))?;
     }
     Ok(reclaim)
 }

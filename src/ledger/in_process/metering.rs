@@ -180,7 +180,7 @@ pub fn close_month(
 
 fn days(rows: &mut impl Rows, first: Day, last: Day) -> Result<Vec<DayFigures>> {
     let changed = rows.group_days()?;
-    let groups = Facts::new(&mut *rows).groups_of_all_types()?;
+    let groups = Facts::new(&mut *rows).billed_groups()?;
     let peaks = group_peaks(&changed, groups, first, last);
     let mut days = Vec::with_capacity(peaks.len());
     for (groups_peak, number) in peaks.into_iter().zip(first.number()..) {

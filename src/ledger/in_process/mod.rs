@@ -8,13 +8,21 @@
 pub mod accounts;
 pub mod checks;
 pub mod counts;
+pub mod end_hold;
 pub mod facts;
 pub mod friends;
 pub mod groups;
+pub mod held_facts;
+pub mod hold_record;
+#[cfg(test)]
+mod hold_tests;
 pub mod holdings;
+pub mod holds;
 pub mod members;
 pub mod metering;
 pub mod reconcile;
+mod replace;
+mod retake;
 pub mod rows;
 pub mod step;
 pub mod thresholds;

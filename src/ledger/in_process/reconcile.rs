@@ -6,12 +6,13 @@ use redb::StorageError;
 
 use super::counts::When;
 use super::facts::Facts;
+use super::holds::{drop_due, open_day};
 use super::rows::{GroupRow, Rows};
 use super::step::{StepError, begin};
 use super::thresholds;
 use super::tracking::{self, ChangedFact};
 use crate::domain::calendar::Day;
-use crate::domain::time::Timestamp;
+use crate::domain::clock_guard::ClockReading;
 use crate::ledger::LedgerError;
 use crate::ledger::reconcile::{
     ClaimedGroup, Comparison, Difference, ExpectedState, Fact, Mismatch, Outcome, PageToken,
@@ -31,10 +32,12 @@ struct Work<'u, 'a, R> {
 pub fn compare(
     rows: &mut impl Rows,
     comparison: &Comparison,
-    now: Timestamp,
+    reading: ClockReading,
     claims: &[ExpectedState],
 ) -> Result<Vec<Difference>, StepError> {
+    let now = reading.now;
     begin(rows, &comparison.call, now)?;
+    drop_due(rows, &comparison.call, reading, usize::MAX)?;
     if let Some(since) = comparison.tracked_since {
         let tracking = tracking::current(rows, now)?;
         if tracking.is_none_or(|tracking| tracking.since != since) {
@@ -42,8 +45,8 @@ pub fn compare(
         }
     }
     // Claims have different subjects, so none sees the changes of another.
+    let today = open_day(rows, &comparison.call, now)?;
     let facts = Facts::new(rows);
-    let today = comparison.call.catalog.zone.day_of(now);
     let mut work = Work { facts, comparison, today, differences: Vec::new() };
     for claim in claims {
         match claim {
@@ -76,7 +79,7 @@ impl<R: Rows> Work<'_, '_, R> {
             Some(since) => self.facts.has_trace(*since, traces)?,
             None => false,
         };
-        let outcome = if changed {
+        let outcome = if changed || self.facts.provisional(fact)?.is_some() {
             Outcome::LeftAlone
         } else if *repair == Repair::No || side == Mismatch::OtherType {
             Outcome::Found
@@ -174,7 +177,7 @@ impl<R: Rows> Work<'_, '_, R> {
             self.facts.members(group, usize::MAX)?.into_iter().collect();
         for user in members.iter().filter(|user| !held.contains_key(user)) {
             if self.member_differs(group, *user, Mismatch::MissingHere)? {
-                self.facts.join(*user, group, counts)?;
+                self.facts.join((*user, group), counts, self.today)?;
             }
         }
         if self.comparison.repair.looks_both_ways() {
@@ -195,6 +198,11 @@ impl<R: Rows> Work<'_, '_, R> {
         side: Mismatch,
     ) -> Result<bool, StorageError> {
         let fact = Fact::Member(group, user);
+        if side == Mismatch::MissingHere && self.facts.provisional(Fact::Group(group))?.is_some() {
+            // A held group gets no permanent member.
+            self.differences.push(Difference { fact, side, outcome: Outcome::LeftAlone });
+            return Ok(false);
+        }
         let of_group = ChangedFact::Of(Fact::Group(group));
         self.differs(fact, side, &[ChangedFact::Of(fact), of_group, ChangedFact::Deleted(user)])
     }
@@ -203,6 +211,7 @@ impl<R: Rows> Work<'_, '_, R> {
     fn no_group(&mut self, group: GroupKey) -> Result<(), StorageError> {
         let Some(row) = self.facts.group(group)? else { return Ok(()) };
         let mut traces = vec![ChangedFact::Of(Fact::Group(group))];
+        let mut has_held = false;
         for (user, counted) in self.facts.members(group, usize::MAX)? {
             let member = ChangedFact::Of(Fact::Member(group, user));
             if self.member_differs(group, user, Mismatch::MissingThere)? {
@@ -210,9 +219,13 @@ impl<R: Rows> Work<'_, '_, R> {
             } else {
                 // A member who stays keeps the group.
                 traces.push(member);
+                has_held |= self.facts.provisional(Fact::Member(group, user))?.is_some();
             }
         }
-        if self.differs(Fact::Group(group), Mismatch::MissingThere, &traces)? {
+        if has_held {
+            let (fact, side) = (Fact::Group(group), Mismatch::MissingThere);
+            self.differences.push(Difference { fact, side, outcome: Outcome::LeftAlone });
+        } else if self.differs(Fact::Group(group), Mismatch::MissingThere, &traces)? {
             self.facts.remove_group(group, &row.group_type, When::Before(self.today))?;
         }
         Ok(())

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use redb::StorageError;
 
+use super::hold_record::{HoldKey, Provisional, Record};
 use super::unknown_apps::Part;
 use crate::domain::calendar::Day;
 use crate::domain::id::Name;
@@ -15,6 +16,7 @@ use crate::domain::login_days::Activity;
 use crate::domain::metering::GroupDay;
 use crate::domain::schedule::Schedule;
 use crate::domain::time::Timestamp;
+use crate::ledger::reconcile::Fact;
 use crate::store::fingerprint::{GroupKey, UserKey};
 
 /// The result of reading or writing rows. An error means that the file failed; memory has none.
@@ -49,6 +51,29 @@ pub enum Counter {
     Groups(Name),
     /// Facts in a part of an app that is not registered.
     Facts(Part),
+    /// Facts in the records of holds in a part.
+    HoldFacts(Part),
+    /// Provisional facts.
+    Held(Held),
+}
+
+/// A number of provisional facts.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Held {
+    /// Accounts.
+    Accounts,
+    /// Groups of all types.
+    AllGroups,
+    /// Groups of a type.
+    Groups(Name),
+    /// Groups of a type that were taken on a day.
+    GroupsOn(Day, Name),
+    /// Friends in a user's list.
+    Friends(UserKey),
+    /// Groups that count towards a user.
+    GroupsOf(UserKey),
+    /// Members of a group.
+    Members(GroupKey),
 }
 
 /// A count whose crossed thresholds are recorded: the letter of its limit, and its subject.
@@ -85,8 +110,26 @@ pub struct TrackingRow {
 /// A tracked change: its kind, and two fingerprints.
 pub type ChangeKey = (u8, u64, u64);
 
+/// The rows of holds of one app.
+pub trait HoldRows {
+    /// Returns the holds of a fact; `None`: it has none.
+    fn provisional(&self, fact: Fact) -> Result<Option<Provisional>>;
+    /// Writes or removes the holds of a fact.
+    fn put_provisional(&mut self, fact: Fact, row: Option<&Provisional>) -> Result<()>;
+    /// Returns the first facts whose holds have expired, in order of their expiry; members before
+    /// their group.
+    fn due(&self, now: Timestamp, max: usize) -> Result<Vec<Fact>>;
+
+    /// Returns the record of a hold.
+    fn hold(&self, key: &HoldKey) -> Result<Option<Record>>;
+    /// Writes or removes the record of a hold.
+    fn put_hold(&mut self, key: &HoldKey, record: Option<&Record>) -> Result<()>;
+    /// Returns the first records that are no longer kept.
+    fn ended_holds(&self, now: Timestamp, max: usize) -> Result<Vec<HoldKey>>;
+}
+
 /// The rows of one app.
-pub trait Rows {
+pub trait Rows: HoldRows {
     /// Returns whether the account exists.
     fn has_account(&self, user: UserKey) -> Result<bool>;
     /// Writes or removes an account.

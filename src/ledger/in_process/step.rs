@@ -6,12 +6,14 @@ use redb::StorageError;
 
 use super::facts::{Changes, Facts};
 use super::rows::{GroupRow, Rows};
-use super::{accounts, friends, groups, members, thresholds, tracking, unknown_apps};
+use super::tracking::ChangedFact;
+use super::{accounts, friends, groups, holds, members, thresholds, tracking, unknown_apps};
 use crate::domain::calendar::Day;
 use crate::domain::clock_guard::ClockReading;
 use crate::domain::decision::{ItemResult, Outcome, Reason, Subject, Violation, abort_if_denied};
 use crate::domain::group_type::GroupType;
 use crate::domain::id::{GroupId, Name};
+use crate::domain::limits::Part as AppPart;
 use crate::domain::schedule::{Limits, Schedule};
 use crate::domain::time::Timestamp;
 use crate::domain::usage::Counts;
@@ -168,13 +170,11 @@ pub fn apply(
     }
     let schedule = begin(rows, call, now)?;
     let limits = schedule.at(now);
+    holds::drop_due(rows, call, reading, usize::MAX)?;
     let tracking = tracking::current(rows, now)?;
-    let mut today = call.catalog.zone.day_of(now);
-    if operation.kind().counts_groups() {
-        // A closed day does not change any more.
-        today = today.max(first_day_not_closed(rows)?);
-    }
-    let facts = Facts::with(rows, std::mem::take(&mut part.assumed));
+    let today = day_of(rows, call, operation, now)?;
+    let mut facts = Facts::with(rows, std::mem::take(&mut part.assumed));
+    holds::begin(&mut facts, ids, call, operation, (reading, today))?;
     let (kind, releases_max) = (operation.kind(), part.releases_max);
     let mut step = Step { facts, ids, limits, call, today, kind, releases_max };
     let mut results = decide(&mut step, operation)?;
@@ -186,6 +186,7 @@ pub fn apply(
     if is_aborted {
         step.facts.discard();
     }
+    holds::finish(&mut step.facts, call)?;
     let most = call.catalog.unknown_apps.facts_per_app_max;
     let is_bounded = takes && call.is_bounded();
     if let Some(bound) = step.facts.count_facts(is_bounded.then_some(most))? {
@@ -194,12 +195,14 @@ pub fn apply(
     let mut warnings = Vec::new();
     // The mode applies only to operations that take.
     if !is_aborted && (!takes || call.mode.writes()) {
-        let traces = match tracking {
+        let mut traces = match tracking {
             Some(_) if tracks(&step, operation)? => {
                 tracking::traces(ids, operation, &results, step.facts.removed_groups())
             }
             _ => Vec::new(),
         };
+        // A group that became permanent with a member.
+        traces.extend(step.facts.settled().map(ChangedFact::Of));
         warnings = thresholds::warnings(&mut step, operation)?;
         thresholds::clear_groups(&mut step.facts)?;
         if let Operation::DeleteAccount { user } = operation {
@@ -223,6 +226,19 @@ pub fn apply(
         limits: any_breach.then(|| limits.clone()),
         warnings,
     })
+}
+
+/// Returns the day of an operation: if it may count a group, one whose figures are not closed.
+fn day_of(
+    rows: &impl Rows,
+    call: &Call,
+    operation: &Operation,
+    now: Timestamp,
+) -> Result<Day, StorageError> {
+    match operation.kind().part() {
+        Some(AppPart::Accounts | AppPart::Friends) => Ok(call.catalog.zone.day_of(now)),
+        _ => holds::open_day(rows, call, now),
+    }
 }
 
 /// Returns the first day whose figures are not closed.
@@ -270,7 +286,7 @@ fn check_time_is_certain(
     let is_uncertain = |result: &ItemResult<Violation>| match result.outcome {
         Outcome::Applied | Outcome::Aborted => differ,
         Outcome::Denied => result.violations.iter().any(|it| it.reason == Reason::ServiceStopped),
-        Outcome::AlreadyHeld | Outcome::NotHeld => false,
+        Outcome::Repeated | Outcome::AlreadyHeld | Outcome::NotHeld => false,
     };
     let any_uncertain = results.whole.iter().chain(&results.items).any(is_uncertain);
     if any_uncertain { Ok(reading.metering()?) } else { Ok(()) }
@@ -292,11 +308,12 @@ pub fn read(
     rows: &mut impl Rows,
     ids: &Fingerprints,
     call: &Call,
-    now: Timestamp,
+    reading: ClockReading,
     subject: &Subject,
 ) -> Result<Reading, StepError> {
+    let now = reading.now;
     let schedule = begin(rows, call, now)?;
-    let facts = Facts::new(rows);
+    let facts = holds::view(rows, call, reading)?;
     let counts = match subject {
         Subject::App => app_counts(&facts, call, now)?,
         Subject::User(user) => {
@@ -314,7 +331,9 @@ pub fn read(
             }
         }
     };
-    Ok(Reading { read_at: now, counts, schedule })
+    let today = call.catalog.zone.day_of(now);
+    let held = holds::held_counts(&facts, ids, (subject, today), &counts)?;
+    Ok(Reading { read_at: now, counts, held, schedule })
 }
 
 fn app_counts(

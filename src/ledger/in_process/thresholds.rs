@@ -20,6 +20,7 @@ pub fn warnings(
     operation: &Operation,
 ) -> std::result::Result<Vec<Warning>, StepError> {
     let mut warnings = Vec::new();
+    move_group(&mut step.facts)?;
     let raised = operation.raised();
     let Some(id) = operation.group() else {
         for counted in &raised {
@@ -54,7 +55,13 @@ fn check(
         return Ok(None);
     }
     let stored = Facts::new(&mut *step.facts.rows);
-    let before = whole(count(&stored, ids, today, counted, group_type)?);
+    let before = match (counted.whose, step.facts.changes.moved_group) {
+        // Its members were those of the group that it replaces.
+        (Whose::Group(group), Some((from, to))) if ids.group(group) == to => {
+            stored.group(from)?.map_or(0, |row| row.members)
+        }
+        _ => whole(count(&stored, ids, today, counted, group_type)?),
+    };
     let Some(key) = key(step, counted, group_type).filter(|_| after > before) else {
         return Ok(None);
     };
@@ -97,6 +104,17 @@ pub fn clear_user(step: &mut Step<'_, impl Rows>, user: &UserId) -> Result<()> {
     let of = ThresholdOf::Subject(step.ids.user(user));
     for letter in letters(Scope::User) {
         step.facts.rows.put_threshold(&ThresholdKey { letter, of: of.clone() }, 0)?;
+    }
+    Ok(())
+}
+
+/// Moves the recorded thresholds of a group that is replaced.
+fn move_group(facts: &mut Facts<'_, impl Rows>) -> Result<()> {
+    let Some((from, to)) = facts.changes.moved_group else { return Ok(()) };
+    for letter in letters(Scope::Group) {
+        let key = |group| ThresholdKey { letter, of: ThresholdOf::Subject(group) };
+        let percent = facts.rows.threshold(&key(from))?;
+        facts.rows.put_threshold(&key(to), percent)?;
     }
     Ok(())
 }

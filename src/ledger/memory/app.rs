@@ -3,9 +3,11 @@
 //! Maps are ordered, since an app is scanned in pages that continue at a key.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::hold_rows::Holds;
 use crate::domain::calendar::Day;
 use crate::domain::id::Name;
 use crate::domain::login_days::Activity;
@@ -57,6 +59,7 @@ pub struct App {
     tracked: BTreeSet<(Timestamp, ChangeKey)>,
     schedule: Option<(u64, Arc<Schedule>)>,
     unknown_since: Option<Timestamp>,
+    holds: Holds,
 }
 
 /// A group, and the number by which it differs from an earlier one with the same id.
@@ -87,6 +90,7 @@ impl App {
             && self.thresholds.is_empty()
             && self.tracking.is_none()
             && self.tracked.is_empty()
+            && self.holds.is_empty()
     }
 }
 
@@ -129,6 +133,16 @@ impl<'a> MemoryRows<'a> {
         self.wrote = true;
         self.app
     }
+
+    /// Returns the holds of the app.
+    pub(super) fn holds(&self) -> &Holds {
+        &self.app.holds
+    }
+
+    /// Returns the holds, which the caller is about to change.
+    pub(super) fn change_holds(&mut self) -> &mut Holds {
+        &mut self.change().holds
+    }
 }
 
 impl Drop for MemoryRows<'_> {
@@ -140,7 +154,7 @@ impl Drop for MemoryRows<'_> {
 }
 
 /// Writes or removes a row.
-fn put<K: Ord, V>(rows: &mut BTreeMap<K, V>, key: K, value: Option<V>) {
+pub(super) fn put<K: Ord, V>(rows: &mut BTreeMap<K, V>, key: K, value: Option<V>) {
     match value {
         Some(value) => drop(rows.insert(key, value)),
         None => drop(rows.remove(&key)),
@@ -264,9 +278,11 @@ impl Rows for MemoryRows<'_> {
     }
 
     fn groups_by_type(&self) -> Result<Vec<(Name, u64)>> {
-        let counts = self.app.counters.iter().filter_map(|(counter, count)| match counter {
+        // The counters of groups come after that of accounts.
+        let after = (Bound::Excluded(Counter::Accounts), Bound::Unbounded);
+        let counts = self.app.counters.range(after).map_while(|(counter, count)| match counter {
             Counter::Groups(group_type) => Some((group_type.clone(), *count)),
-            Counter::Accounts | Counter::Facts(_) => None,
+            _ => None,
         });
         Ok(counts.collect())
     }

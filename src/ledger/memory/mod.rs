@@ -21,9 +21,11 @@ use tokio::task::{spawn_blocking, yield_now};
 
 use super::crossings::{Crossings, UnreportedAnswer};
 use super::holdings::{Holdings, UsageScope};
+use super::holds::{EndedHold, Ending};
+use super::in_process::holds::SWEEP_STEPS_MAX;
 use super::in_process::rows::Rows as _;
 use super::in_process::step::{self, StepError};
-use super::in_process::{holdings, reconcile, tracking, unknown_apps};
+use super::in_process::{end_hold, holdings, holds, reconcile, tracking, unknown_apps};
 use super::reconcile::{
     Comparison, Difference, ExpectedState, PageToken, Section, Subjects, Tracking,
 };
@@ -46,6 +48,7 @@ use steps::{SUBJECTS_MAX, Steps};
 
 pub(super) mod app;
 mod apps;
+mod hold_rows;
 mod metering;
 mod steps;
 #[cfg(test)]
@@ -187,12 +190,36 @@ impl Ledger for Memory {
         self.crossings.next().await
     }
 
+    async fn end_hold(&self, call: Call, ending: Ending) -> Result<Vec<EndedHold>, LedgerError> {
+        consume_budget().await;
+        let (ids, app) = (self.shared.ids(), self.shared.ids().app(&call.app));
+        let (reading, deadline) = self.shared.clock().reading_before(call.deadline);
+        let call = Call { deadline, ..call };
+        self.shared
+            .step(app, reading, |rows| end_hold::end_hold(rows, ids, &call, reading, &ending))
+    }
+
+    async fn sweep_holds(&self, call: Call) -> Result<u64, LedgerError> {
+        let (app, mut swept) = (self.shared.ids().app(&call.app), 0);
+        for _ in 0..SWEEP_STEPS_MAX {
+            let reading = self.shared.clock().reading();
+            let step = |rows: &mut MemoryRows<'_>| holds::sweep(rows, &call, reading);
+            let (facts, is_unfinished) = self.shared.step(app, reading, step)?;
+            swept += facts;
+            if !is_unfinished {
+                break;
+            }
+            yield_now().await;
+        }
+        Ok(swept)
+    }
+
     async fn read(&self, call: Call, subject: Subject) -> Result<Reading, LedgerError> {
         consume_budget().await;
         let (ids, app) = (self.shared.ids(), self.shared.ids().app(&call.app));
         let (reading, deadline) = self.shared.clock().reading_before(call.deadline);
         let call = Call { deadline, ..call };
-        self.shared.step(app, reading, |rows| step::read(rows, ids, &call, reading.now, &subject))
+        self.shared.step(app, reading, |rows| step::read(rows, ids, &call, reading, &subject))
     }
 
     async fn put_schedule(
@@ -234,7 +261,7 @@ impl Ledger for Memory {
                     if has_released(rows, &claims)? {
                         return Ok(None);
                     }
-                    reconcile::compare(rows, &comparison, reading.now, &claims).map(Some)
+                    reconcile::compare(rows, &comparison, reading, &claims).map(Some)
                 })?;
                 yield_now().await;
                 if let Some(mut found) = found {
@@ -270,7 +297,7 @@ impl Ledger for Memory {
         let (reading, deadline) = self.shared.clock().reading_before(call.deadline);
         let call = Call { deadline, ..call.clone() };
         self.shared.step(app, reading, |rows| {
-            holdings::holdings(rows, &call, reading.now, of, (from.as_ref(), PAGE))
+            holdings::holdings(rows, &call, reading, of, (from.as_ref(), PAGE))
         })
     }
 

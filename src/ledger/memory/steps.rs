@@ -15,6 +15,7 @@ use crate::domain::clock_guard::ClockReading;
 use crate::domain::decision::{ItemResult, Mode, Outcome};
 use crate::domain::id::{AppId, UserId};
 use crate::domain::time::Timestamp;
+use crate::ledger::in_process::holds::{SWEPT_MAX, drop_due, hold_of};
 use crate::ledger::in_process::step::{Part, StepError, apply};
 use crate::ledger::{Answer, Call, LedgerError, Operation};
 use crate::store::fingerprint::{AppKey, GroupKey};
@@ -41,15 +42,17 @@ enum Done {
     Decided(Answer),
     /// The group was dissolved since the last step, and perhaps created again.
     Replaced,
-    /// The step has released members of an earlier group with the same id, and nothing else.
+    /// The step has released members of an earlier group with the same id, or facts whose holds
+    /// have expired, and nothing else.
     Prepared,
 }
 
 impl Steps {
     /// Begins an operation.
     pub fn of(shared: &Shared, call: Call, mut operation: Operation) -> Self {
+        let is_one_step = call.all_or_nothing || hold_of(&call, &operation).is_some();
         let rest = match operation.items_mut() {
-            Some(_) if call.all_or_nothing => Vec::new(),
+            Some(_) if is_one_step => Vec::new(),
             Some(users) if users.len() > SUBJECTS_MAX => users.split_off(SUBJECTS_MAX),
             _ => Vec::new(),
         };
@@ -100,6 +103,13 @@ impl Steps {
             && rows.release_left_members(group, SUBJECTS_MAX).map_err(StepError::from)?
         {
             return Ok(Done::Prepared);
+        }
+        if is_first && reading.now <= self.call.deadline {
+            let dropped =
+                drop_due(rows, &self.call, reading, SWEPT_MAX).map_err(StepError::from)?;
+            if dropped == SWEPT_MAX {
+                return Ok(Done::Prepared);
+            }
         }
         let (operation, part) = (&self.operation, &mut self.part);
         let applied = apply(rows, shared.ids(), &self.call, reading, (operation, part));

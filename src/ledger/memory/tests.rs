@@ -55,6 +55,8 @@ fn call(of: &str) -> Call {
         fail_fast: false,
         is_replayed: false,
         all_or_nothing: false,
+        hold: None,
+        replaces: None,
     }
 }
 

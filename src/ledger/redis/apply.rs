@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::coalesce::{self, Decision};
+use super::holds::HoldArgument;
 use super::shared::Shared;
 use super::unanswered::Unreported;
 use super::work::OperationRun;
@@ -37,7 +38,8 @@ async fn by_own_scripts(
     let unreported = Unreported::new(shared.clone(), call, operation);
     let steps = async move {
         let Unreported { shared, call, operation, sent } = &unreported;
-        let work = OperationRun::new(shared, call).noting(sent);
+        let hold = HoldArgument::of_take(shared.store.ids, call, operation);
+        let work = OperationRun::new(shared, call).noting(sent).holding(hold);
         let mut answer = carry_out(&work, operation).await;
         if let Ok(Answer { whole, items, .. }) = &mut answer
             && call.aborts()
@@ -58,7 +60,11 @@ async fn by_own_scripts(
     answer
 }
 
-async fn carry_out(work: &OperationRun<'_>, operation: &Operation) -> Result<Answer, LedgerError> {
+/// Decides and writes an operation by its own scripts.
+pub(super) async fn carry_out(
+    work: &OperationRun<'_>,
+    operation: &Operation,
+) -> Result<Answer, LedgerError> {
     match operation {
         Operation::CreateAccounts { users } => takes::create_accounts(work, users).await,
         // Rare operations are on the heap, since the others' future would contain them.
@@ -76,6 +82,7 @@ async fn carry_out(work: &OperationRun<'_>, operation: &Operation) -> Result<Ans
                 owner: owner.as_ref(),
                 members,
                 max_members: *max_members,
+                joins: false,
             };
             Box::pin(takes::create_group(work, &new)).await
         }

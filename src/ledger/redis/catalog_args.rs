@@ -116,6 +116,8 @@ mod tests {
             fail_fast: false,
             is_replayed: false,
             all_or_nothing: false,
+            hold: None,
+            replaces: None,
         };
         let catalog_args = Texts::of(&call(&catalog, Some(&limits)));
         for part in PARTS {

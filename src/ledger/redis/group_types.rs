@@ -17,7 +17,7 @@ use crate::clock::Stopwatch;
 use crate::domain::id::Name;
 use crate::ledger::{Call, LedgerError, TypesInUse};
 use crate::redis::client::CallTimeout;
-use crate::redis::keys::{ANY_GROUPS_BY_TYPE, GROUP_TYPES};
+use crate::redis::keys::{ANY_GROUPS_BY_TYPE, GROUP_TYPES, HELD_GROUPS};
 use crate::redis::reply::{array, bytes, text};
 use crate::redis::scripts::ScriptId;
 use crate::redis::store::{Store, UNWATCHED_CALL_TIMEOUT};
@@ -168,7 +168,8 @@ async fn counted(store: &Store, key: Vec<u8>) -> Result<Vec<Name>, LedgerError> 
         store.call_script(ScriptId::GroupsByType, &[key], &[], UNWATCHED_CALL_TIMEOUT).await?,
     )?;
     let pairs = counts.chunks_exact(2);
-    let some = pairs.filter(|pair| pair[1].parse().is_ok_and(|count: i64| count > 0));
+    let some = pairs
+        .filter(|pair| pair[0] != HELD_GROUPS && pair[1].parse().is_ok_and(|count: i64| count > 0));
     Ok(some.map(|pair| Name::from(pair[0].as_str())).collect())
 }
 

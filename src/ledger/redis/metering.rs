@@ -23,7 +23,7 @@ use crate::domain::metering::{
 use crate::domain::time::Timestamp;
 use crate::ledger::metering::{ClosedMonth, Figures, Meter, Metered};
 use crate::ledger::{Call, LedgerError};
-use crate::redis::keys::{Keys, Part};
+use crate::redis::keys::{HELD_GROUPS, Keys, Part};
 use crate::redis::reply::{bytes, integer, text};
 use crate::redis::scripts::ScriptId;
 
@@ -182,7 +182,11 @@ fn days(logins: &Decided, groups: &Decided, first: Day, last: Day) -> Option<Vec
     let dau = by_day(logins.more.get(1)?, integer)?;
     let mut bandwidth = by_day_and_region(logins.more.get(2)?)?;
     let by_type = fields(groups.more.get(1)?)?;
-    let now = by_type.iter().map(|(_, count)| integer(count)).sum::<Option<i64>>()?;
+    // Those that are held are in no figure.
+    let number = |(name, count): &(String, Value)| {
+        Some(if name == HELD_GROUPS { -integer(count)? } else { integer(count)? })
+    };
+    let now = by_type.iter().map(number).sum::<Option<i64>>()?;
     let totals = by_day(groups.more.get(2)?, total)?;
     let net_new: HashMap<i32, i64> = totals.iter().map(|(day, it)| (*day, it.net_new)).collect();
     let mut changed: Vec<(Day, GroupDay)> =

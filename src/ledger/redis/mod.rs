@@ -21,6 +21,7 @@ use self::shared::Shared;
 use self::work::OperationRun;
 use super::crossings::Crossings;
 use super::holdings::{Holdings, UsageScope};
+use super::holds::{EndedHold, Ending};
 use super::reconcile::{
     Comparison, Difference, ExpectedState, PageToken, Section, Subjects, Tracking,
 };
@@ -45,11 +46,13 @@ mod apply;
 mod catalog_args;
 mod group_types;
 mod holdings;
+mod holds;
 mod limits;
 mod metering;
 mod position;
 mod reconcile;
 mod releases;
+mod replace;
 mod usage;
 // Public for the fuzz targets only.
 mod chunked;
@@ -144,6 +147,14 @@ impl Identified for Redis {
 impl Ledger for Redis {
     async fn apply(&self, call: Call, operation: Operation) -> Result<Answer, LedgerError> {
         apply::apply(&self.shared, call, operation).await
+    }
+
+    async fn end_hold(&self, call: Call, ending: Ending) -> Result<Vec<EndedHold>, LedgerError> {
+        holds::end(&self.shared, call, ending).await
+    }
+
+    async fn sweep_holds(&self, call: Call) -> Result<u64, LedgerError> {
+        holds::sweep(&self.shared, &call).await
     }
 
     async fn read(&self, call: Call, subject: Subject) -> Result<Reading, LedgerError> {

@@ -294,7 +294,8 @@ fn outcome(letter: u8) -> Option<Outcome> {
     }
 }
 
-async fn list_set(
+/// Returns the elements of a set.
+pub(super) async fn list_set(
     work: &OperationRun<'_>,
     part: Part,
     key: Vec<u8>,

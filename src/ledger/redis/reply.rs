@@ -118,7 +118,7 @@ fn items(letters: &[u8], notes: &str) -> Option<Vec<ItemReply>> {
     let mut words = notes.split_ascii_whitespace();
     let mut items = Vec::with_capacity(letters.len());
     for &letter in letters {
-        let has_notes = matches!(letter, b'D' | b'S' | b'G');
+        let has_notes = matches!(letter, b'D' | b'S' | b'G' | b'Q');
         let notes = if has_notes { word(words.next()?)? } else { Vec::new() };
         items.push(ItemReply { letter, notes });
     }

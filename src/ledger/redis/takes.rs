@@ -8,6 +8,7 @@ use super::chunked::{Chunked, DryRun, chunked};
 use super::group_types;
 use super::position::Position;
 use super::releases;
+use super::replace;
 use super::reply::{Decided, ItemReply, Reply};
 use super::verdict::{Group, ReplyContext, at, empty, extend, limits, unreadable, warnings};
 use super::work::{OperationRun, ScriptCall, flag, refusal};
@@ -28,7 +29,8 @@ const _: () = assert!(WHOLE_BATCH_MAX + 2 <= WHOLE_SUBJECTS_MAX);
 
 /// Returns the most users of one script call.
 pub fn subjects_max(call: &Call) -> usize {
-    if call.all_or_nothing { WHOLE_SUBJECTS_MAX } else { SUBJECTS_MAX }
+    let is_one_step = call.all_or_nothing || call.hold.is_some() || call.replaces.is_some();
+    if is_one_step { WHOLE_SUBJECTS_MAX } else { SUBJECTS_MAX }
 }
 
 /// The error for a reply that cannot be right.
@@ -93,6 +95,8 @@ pub struct NewGroup<'a> {
     pub members: &'a [UserId],
     /// Its own limit.
     pub max_members: Option<u32>,
+    /// True if it must be there, and is only joined.
+    pub joins: bool,
 }
 
 /// Creates a group, or adds owner and members if it already exists.
@@ -105,7 +109,14 @@ pub async fn create_group(
     let first: Vec<&UserId> = first.iter().collect();
     group_types::note(work.shared, work.call, new.group_type).await?;
     let mut position = Position::first(work.call.mode, rest.is_empty());
-    let decided = create_group_step(work, new, new.owner, &first, position.argument(0)).await?;
+    let replaced = match &work.call.replaces {
+        Some(old) => Box::pin(replace::replace(work, new, old)).await?,
+        None => None,
+    };
+    let decided = match replaced {
+        Some(decided) => decided,
+        None => create_group_step(work, new, new.owner, &first, position.argument(0)).await?,
+    };
     let mut answer = empty();
     let mut assumed = DryRun::new(work.call.mode);
     let limits = limits(work.call, &decided)?;
@@ -174,28 +185,12 @@ async fn create_group_step(
     members: &[&UserId],
     position: Vec<u8>,
 ) -> Result<Decided, LedgerError> {
-    let keys = work.keys();
-    let group = keys.group(new.id);
-    let own = new.max_members.map_or_else(|| "-".to_owned(), |max| max.to_string());
-    let per_day = super::limits::number(work.call.catalog.groups_per_day);
-    let cells = owner.into_iter().chain(members.iter().copied()).map(|user| keys.user(user));
-    let mut step = ScriptCall::new(ScriptId::CreateGroup, Part::Groups)
-        .keys(keys.of_group(group))
-        .keys([keys.groups_by_type(), keys.groups_by_day()])
-        .arguments([
-            work.types(),
-            group.element(),
-            position,
-            Vec::new(),
-            own.into_bytes(),
-            per_day.into_bytes(),
-            new.group_type.as_str().as_bytes().to_vec(),
-            flag(owner.is_some()),
-        ])
-        .on(cells, |user| keys.memberships(user))
-        .by_day();
-    // The group itself is one, and its owner is none beside it.
-    step.subjects = 1 + members.len();
+    let own = match new.max_members {
+        _ if new.joins => JOINS.to_owned(),
+        Some(max) => max.to_string(),
+        None => "-".to_owned(),
+    };
+    let step = group_step(work, (new.id, new.group_type.as_str()), own, owner, members, position);
     loop {
         match work.try_step(&step).await? {
             Reply::Decided(decided) => return Ok(decided),
@@ -214,6 +209,42 @@ async fn create_group_step(
     }
 }
 
+/// The own limit for a group that is joined and must exist.
+const JOINS: &str = "joins";
+
+/// Returns the call of the script that creates a group of that type, or joins it.
+fn group_step(
+    work: &OperationRun<'_>,
+    (group, group_type): (&GroupId, &str),
+    own: String,
+    owner: Option<&UserId>,
+    members: &[&UserId],
+    position: Vec<u8>,
+) -> ScriptCall {
+    let keys = work.keys();
+    let group = keys.group(group);
+    let per_day = super::limits::number(work.call.catalog.groups_per_day);
+    let cells = owner.into_iter().chain(members.iter().copied()).map(|user| keys.user(user));
+    let mut step = ScriptCall::new(ScriptId::CreateGroup, Part::Groups)
+        .keys(keys.of_group(group))
+        .keys([keys.groups_by_type(), keys.groups_by_day()])
+        .arguments([
+            work.types(),
+            group.element(),
+            position,
+            Vec::new(),
+            own.into_bytes(),
+            per_day.into_bytes(),
+            group_type.as_bytes().to_vec(),
+            flag(owner.is_some()),
+        ])
+        .on(cells, |user| keys.memberships(user))
+        .by_day();
+    // The group itself is one, and its owner is none beside it.
+    step.subjects = 1 + members.len();
+    step
+}
+
 async fn join_step(
     work: &OperationRun<'_>,
     group: &GroupId,
@@ -224,9 +255,23 @@ async fn join_step(
     let cell = keys.group(group);
     let step = ScriptCall::new(ScriptId::JoinGroup, Part::Groups)
         .keys(keys.of_group(cell))
-        .arguments([work.types(), cell.element(), position])
+        .arguments([work.types(), cell.element(), position.clone()])
         .on(users.iter().map(|user| keys.user(user)), |user| keys.memberships(user));
-    work.step(Some(group), step).await
+    match work.try_step(&step).await? {
+        Reply::Decided(decided) => Ok(decided),
+        Reply::Nothing { why, detail, .. } if why == "group_held" => {
+            let step = group_step(work, (group, &detail), JOINS.to_owned(), None, users, position);
+            let mut decided = work.step(Some(group), step).await?;
+            // The group's own letter, and the members so far, are no part of a join's reply.
+            if decided.said.is_empty() || decided.more.len() < 4 {
+                return Err(malformed_reply());
+            }
+            decided.said.remove(0);
+            decided.more.remove(2);
+            Ok(decided)
+        }
+        Reply::Nothing { why, detail, .. } => Err(refusal(work.call, Some(group), &why, &detail)),
+    }
 }
 
 /// Returns whether the group's type does not track members.

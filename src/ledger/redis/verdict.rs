@@ -60,6 +60,7 @@ impl ReplyContext<'_> {
     ) -> Option<ItemResult<Violation>> {
         let outcome = match said.letter {
             b'A' | b'S' => Outcome::Applied,
+            b'R' | b'Q' => Outcome::Repeated,
             b'H' | b'G' => Outcome::AlreadyHeld,
             b'N' => Outcome::NotHeld,
             b'D' => Outcome::Denied,

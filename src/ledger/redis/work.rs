@@ -11,6 +11,7 @@ use std::time::Duration;
 use redis::Cmd;
 
 use super::catalog_args::{Texts, UnknownAs};
+use super::holds::{HoldArgument, expired};
 use super::reply::{self, Decided, Reply};
 use super::shared::Shared;
 use super::unanswered::{SentSteps, may_cross};
@@ -48,7 +49,8 @@ pub struct ScriptCall {
     pub subjects: usize,
     /// The script's own keys. Keys that every script has, or that many share, are added: the limits
     /// in front; at the end, as needed, the number of groups by day, the crossed thresholds, the
-    /// tracked changes, the last closed day, then the counter of writes and the mark.
+    /// tracked changes, the last closed day, then the part's holds with their expiries, the counter
+    /// of writes and the mark.
     pub keys: Vec<Vec<u8>>,
     /// The script's own arguments. Added are mode, deadline and default limits in front, and the
     /// generation and this process's clock at the end.
@@ -109,6 +111,8 @@ pub struct OperationRun<'a> {
     has_written: AtomicBool,
     /// Records the steps that may cross thresholds.
     sent: Option<&'a SentSteps>,
+    /// The hold of a take.
+    hold: Option<HoldArgument>,
 }
 
 impl<'a> OperationRun<'a> {
@@ -124,12 +128,18 @@ impl<'a> OperationRun<'a> {
             keys,
             has_written: AtomicBool::new(false),
             sent: None,
+            hold: None,
         }
     }
 
     /// Records steps in `sent` until they are certain to have crossed no threshold.
     pub fn noting(self, sent: &'a SentSteps) -> Self {
         Self { sent: Some(sent), ..self }
+    }
+
+    /// Takes with a hold.
+    pub fn holding(self, hold: Option<HoldArgument>) -> Self {
+        Self { hold, ..self }
     }
 
     /// Returns the keys of the app.
@@ -157,12 +167,12 @@ impl<'a> OperationRun<'a> {
     /// Calls a script with the app's limits, a deadline and the days.
     pub async fn try_step(&self, step: &ScriptCall) -> Result<Reply, LedgerError> {
         let app = unknown_apps::standing(self.shared, self.call, step.script);
-        let mut reply = self.call_with_clock_retry(step, app).await;
+        let mut reply = self.call_without_expired(step, app).await;
         if let Ok(Reply::Nothing { why, .. }) = &reply
             && why == "uncounted"
         {
             reply = match unknown_apps::enter(self.shared, self.call).await {
-                Ok(()) => self.call_with_clock_retry(step, UnknownAs::Counted).await,
+                Ok(()) => self.call_without_expired(step, UnknownAs::Counted).await,
                 Err(refused) => Err(refused),
             };
         }
@@ -176,6 +186,23 @@ impl<'a> OperationRun<'a> {
         Ok(reply)
     }
 
+    /// Calls a script, again once facts that have expired are removed.
+    pub async fn call_without_expired(
+        &self,
+        step: &ScriptCall,
+        app: UnknownAs,
+    ) -> Result<Reply, LedgerError> {
+        loop {
+            match self.call_with_clock_retry(step, app).await? {
+                Reply::Nothing { why, detail, .. } if why == "due" => {
+                    // On the heap: few operations need it.
+                    Box::pin(expired::remove(self, step.part, &detail)).await?;
+                }
+                reply => return Ok(reply),
+            }
+        }
+    }
+
     /// Calls a script, again if this process's estimate of the server's clock was wrong.
     pub async fn call_with_clock_retry(
         &self,
@@ -184,16 +211,8 @@ impl<'a> OperationRun<'a> {
     ) -> Result<Reply, LedgerError> {
         let ScriptCall { script, part, by_day, subjects, keys: own_keys, .. } = step;
         let (store, call) = (self.store, self.call);
-        let counts_groups = *by_day && *part == Part::Groups;
         let first = self.keys.limits(*part);
-        let last = [
-            counts_groups.then(|| self.keys.group_totals()),
-            (counts_groups || script.warns()).then(|| self.keys.warned(*part)),
-            Some(self.keys.tracked(*part)),
-            by_day.then(|| self.keys.closed(*part)),
-            Some(self.keys.writes(*part)),
-            Some(store.marks.beside(&first)),
-        ];
+        let last = self.last_keys(*script, *part, *by_day, store.marks.beside(&first));
         let all = std::iter::once(&first).chain(own_keys).chain(last.iter().flatten());
         let keys: Vec<&[u8]> = all.map(Vec::as_slice).collect();
         let (mut attempts, mut marks_examined) = (0, 0);
@@ -249,6 +268,27 @@ impl<'a> OperationRun<'a> {
         Err(LedgerError::Store(StoreError::DeadlinePassed))
     }
 
+    /// Returns the keys at the end of a call, as [`ScriptCall::keys`] lists them.
+    fn last_keys(
+        &self,
+        script: ScriptId,
+        part: Part,
+        by_day: bool,
+        mark: Vec<u8>,
+    ) -> [Option<Vec<u8>>; 8] {
+        let counts_groups = by_day && part == Part::Groups;
+        [
+            counts_groups.then(|| self.keys.group_totals()),
+            (counts_groups || script.warns()).then(|| self.keys.warned(part)),
+            Some(self.keys.tracked(part)),
+            by_day.then(|| self.keys.closed(part)),
+            Some(self.keys.holds(part)),
+            Some(self.keys.expiry(part)),
+            Some(self.keys.writes(part)),
+            Some(mark),
+        ]
+    }
+
     /// Adds a step's arguments, for a server whose clock is ahead of this process's by `offset_ms`.
     fn add_arguments(
         &self,
@@ -262,12 +302,18 @@ impl<'a> OperationRun<'a> {
         // The server's clock at an instant of this process's clock.
         let server_time =
             |at: Timestamp| Timestamp::from_millis(at.as_millis().saturating_add(offset_ms));
-        command.arg(mode(call, step.script)).arg(server_time(call.deadline).as_millis());
+        let hold = self.hold.as_ref().filter(|_| step.script.may_hold());
+        let behind = hold.map_or(&[][..], |hold| &hold.behind_mode);
+        let mode = [mode(call, step.script), behind].concat();
+        command.arg(mode).arg(server_time(call.deadline).as_millis());
         command.arg(self.catalog_args.default_line(step.part, app));
         let days = step.by_day.then(|| days(&call.catalog, server_time(sent_at), sent_at));
         for (index, argument) in step.arguments.iter().enumerate() {
             let days = days.as_deref().filter(|_| index == DAYS_INDEX);
             command.arg(days.unwrap_or(argument));
+        }
+        if let Some(operation) = hold.and_then(|hold| hold.operation.as_ref()) {
+            command.arg(operation.as_slice());
         }
     }
 }
@@ -322,6 +368,20 @@ fn days(catalog: &Catalog, now: Timestamp, local_now: Timestamp) -> Vec<u8> {
     text.into_bytes()
 }
 
+/// Maps the reason for which a script refused a hold to an error.
+fn hold_refusal(call: &Call, why: &str) -> Option<LedgerError> {
+    match why {
+        "hold_differs" | "hold_changed" => {
+            call.hold.as_ref().map(|hold| LedgerError::HoldDiffers(hold.id.clone()))
+        }
+        "holds_full" => {
+            let (app, most) = (call.app.clone(), call.catalog.holds.facts_max);
+            Some(LedgerError::HoldsFull { app, most })
+        }
+        _ => None,
+    }
+}
+
 /// Maps the reason for which a script did nothing to an error.
 pub fn refusal(call: &Call, group: Option<&GroupId>, why: &str, detail: &str) -> LedgerError {
     let malformed = || unreadable(&format!("a script answered \"{why}\""));
@@ -332,6 +392,9 @@ pub fn refusal(call: &Call, group: Option<&GroupId>, why: &str, detail: &str) ->
         let most = call.catalog.unknown_apps.facts_per_app_max;
         let (app, bound) = (call.app.clone(), UnknownAppBound::Facts);
         return LedgerError::UnknownAppsFull { app, bound, most };
+    }
+    if let Some(refusal) = hold_refusal(call, why) {
+        return refusal;
     }
     let Some(group) = group.cloned() else { return malformed() };
     match why {

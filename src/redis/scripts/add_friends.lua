@@ -5,18 +5,25 @@
 -- Result: also how many would be taken so far (dry run).
 -- Invariant: a user's fans are those who have the user in their lists and are not in the user's.
 -- include begin
+-- include due
 -- include verdicts
+-- include take_hold
 -- include track
 -- include warn
 local most, one_way, me = limit(limits), ARGV[4] == '1', ARGV[5]
 local before, have = redis.call('SCARD', KEYS[2]), redis.call('SMISMEMBER', KEYS[2], unpack(ARGV, 7))
 local mine, seen, new, places = before + ARGV[6], {}, {}, 0
+-- include friend_sides
 for i = 7, #ARGV do
   local friend, list = ARGV[i], KEYS[2 * i - 10]
   local has_me = redis.call('SISMEMBER', list, me) == 1
-  local mine_grows, theirs_grows = have[i - 6] == 0, not one_way and not has_me
-  if seen[friend] or not (mine_grows or theirs_grows) then
+  local first, one, other = 2 * i - 13, me .. ' ' .. friend, friend .. ' ' .. me
+  local wants_mine, wants_theirs = wanted_sides(first)
+  local mine_grows, theirs_grows = wants_mine and have[i - 6] == 0, wants_theirs and not has_me
+  if seen[friend] then
     say('H')
+  elseif not (mine_grows or theirs_grows) then
+    say(meet_sides(first, one, other, wants_mine, wants_theirs))
   else
     local note, theirs = '', 0
     if mine_grows and mine >= most then note = 'f' .. mine end
@@ -26,33 +33,26 @@ for i = 7, #ARGV do
     end
     if judge(note) then
       if mine_grows then mine = mine + 1 end
+      if wants_mine then (mine_grows and takes or exists)(first, one) end
+      if wants_theirs then (theirs_grows and takes or exists)(first + 1, other) end
       places = places + (mine_grows and 1 or 0) + (theirs_grows and 1 or 0)
-      seen[friend], new[#new + 1] = true, {i, mine_grows, theirs_grows, has_me, theirs}
+      seen[friend] = true
+      new[#new + 1] = {i, mine_grows, theirs_grows, has_me, theirs, wants_mine or have[i - 6] == 1}
+    elseif own then
+      keep_sides(one, other)
     end
   end
 end
 if aborts() then return answer(0) end
 if exceeds_facts(places) then return {now, 'facts_full'} end
+if exceeds_holds(2 * #ARGV - 12) then return {now, 'holds_full'} end
 if mode ~= 'C' and #new > 0 then
-  count_write(places)
-  for _, one in ipairs(new) do
-    local i, mine_grows, theirs_grows, has_me, theirs = unpack(one)
-    local friend, list, fans = ARGV[i], KEYS[2 * i - 10], KEYS[2 * i - 9]
-    if mine_grows then redis.call('SADD', KEYS[2], friend) end
-    if theirs_grows then
-      redis.call('SADD', list, me)
-      risen('f' .. friend, theirs, theirs + 1, most)
-    end
-    if has_me then
-      redis.call('SREM', KEYS[3], friend)
-    elseif theirs_grows then
-      redis.call('SREM', fans, me)
-    else
-      redis.call('SADD', fans, me)
-    end
-  end
+-- include write_friends
 end
-if mode ~= 'C' then risen('f' .. me, before, mine, most) end
+if mode ~= 'C' then
+  risen('f' .. me, before, mine, most)
+  write_take(2 * #ARGV - 12)
+end
 if mode ~= 'C' and tracks() then
   track(allowed(7, me .. ' ', ''))
   if not one_way then track(allowed(7, '', ' ' .. me)) end

@@ -12,6 +12,8 @@ local function add(one_way, mine, my_fans, theirs, their_fans, me, friend)
   local has_me = redis.call('SISMEMBER', theirs, me) == 1
   local mine_grows = redis.call('SISMEMBER', mine, friend) == 0
   local theirs_grows = not one_way and not has_me
+  if not mine_grows and is_held(me .. ' ' .. friend) then return nil end
+  if not one_way and has_me and is_held(friend .. ' ' .. me) then return nil end
   if not (mine_grows or theirs_grows) then return 'H' end
   local before, note = redis.call('SCARD', mine), ''
   local theirs_before = theirs_grows and redis.call('SCARD', theirs)
@@ -33,6 +35,7 @@ local function remove(one_way, mine, my_fans, theirs, their_fans, me, friend)
   local had = redis.call('SISMEMBER', mine, friend) == 1
   local has_me = redis.call('SISMEMBER', theirs, me) == 1
   if not had and (one_way or not has_me) then return 'N' end
+  if is_held(me .. ' ' .. friend) or is_held(friend .. ' ' .. me) then return nil end
   if has_me and not one_way then
     redis.call('SREM', my_fans, friend)
     redis.call('SREM', theirs, me)

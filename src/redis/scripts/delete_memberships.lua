@@ -4,7 +4,9 @@
 -- members. ARGV: 4 types, 5 user, 6 '1': the user leaves none unless all are named, 7 days, 8..
 -- groups.
 -- include begin
+-- include due
 -- include verdicts
+-- include holds
 -- include types
 -- include days
 -- include totals
@@ -24,6 +26,7 @@ for i = first, #ARGV do
   local group, members = KEYS[2 * i - 10], KEYS[2 * i - 9]
   local held = redis.call('SREM', KEYS[2], ARGV[i]) + redis.call('SREM', KEYS[3], ARGV[i])
   changed = changed + held + redis.call('SREM', members, ARGV[5])
+  settle('m' .. ARGV[i] .. ' ' .. ARGV[5], 'o')
   left_groups = left_groups + held
   local leaving, own, name = read_group(group)
   if name and held > 0 and redis.call('SCARD', members) == 0 then
@@ -36,6 +39,7 @@ for i = first, #ARGV do
 end
 if changed > 0 then
   count_write(-left_groups)
+  write_holds()
 end
 redis.call('HDEL', KEYS[#KEYS - 1], 'u' .. ARGV[5], 'xu' .. ARGV[5])
 if tracks() then track(reclaimed) end

@@ -11,7 +11,9 @@
 -- Result: N no such group, A deleted, M members remain; how many were released, who remains, the
 -- claim, and 1 if another dissolve has replaced it.
 -- include begin
+-- include due
 -- include verdicts
+-- include holds
 -- include types
 -- include days
 -- include totals
@@ -29,6 +31,7 @@ end
 count_write()
 if is_first then
   mine = now .. '-' .. writes
+  settle('z' .. ARGV[5], 'o')
   if leaving == '!' then
     redis.call('HSET', warned, 'overtaken', string.sub(overtaken .. claim .. ' ', -2048))
   end
@@ -39,6 +42,7 @@ for i = 8, #ARGV do
   if held == 1 and redis.call('SREM', KEYS[2 * i - 10], ARGV[5]) == 0 then
     redis.call('SREM', KEYS[2 * i - 9], ARGV[5])
   end
+  if held == 1 then settle('m' .. ARGV[5] .. ' ' .. ARGV[i], 'o') end
   released = released + held
 end
 count_write(-released)
@@ -48,5 +52,6 @@ if #left == 0 then
 elseif is_first then
   redis.call('SET', KEYS[2], '!' .. mine .. ' ' .. name)
 end
+write_holds()
 say(#left == 0 and 'A' or 'M')
 return answer(released, left, mine, is_overtaken)

@@ -5,9 +5,10 @@
 local names = {
   {'DECR', 'DEL', 'EXISTS', 'GET', 'HGETALL', 'HKEYS', 'LLEN', 'SCAN', 'SCARD', 'SMEMBERS',
     'SRANDMEMBER', 'UNLINK'},
-  {'HDEL', 'HGET', 'HMGET', 'INCRBY', 'PEXPIREAT', 'RPUSH', 'SADD', 'SET', 'SISMEMBER',
-    'SMISMEMBER', 'SREM'},
-  {'HINCRBY', 'HSET', 'HSETNX', 'LRANGE', 'ZADD', 'ZRANGEBYLEX'},
+  {'HDEL', 'HGET', 'HMGET', 'INCRBY', 'PEXPIREAT', 'RPUSH', 'SADD', 'SET',
+    'SISMEMBER', 'SMISMEMBER', 'SREM', 'ZREM', 'ZSCORE'},
+  {'HINCRBY', 'HSET', 'HSETNX', 'LRANGE', 'ZADD', 'ZCOUNT', 'ZRANGEBYLEX',
+    'ZRANGEBYSCORE'},
 }
 local forbidden, unknown, values = {}, {}, {}
 local function ask(name, ...)

@@ -4,9 +4,10 @@
 -- ARGV: 4 types, 5 group, 6 position of the step (see generation.lua), 7.. users.
 -- Result: also the group's type, its own limit and its generation.
 -- include begin
+-- include due
 -- Most joins are of one user and cross no threshold: they are decided without the rest of the
 -- script.
-local is_plain = mode == 'E' and not stopped and not is_astray and not facts_max
+local is_plain = mode == 'E' and not hold and not stopped and not is_astray and not facts_max
 if is_plain and not ARGV[8] and ARGV[6] == '0' and redis.call('EXISTS', KEYS[#KEYS]) == 0 then
   local members_key, group, user = KEYS[3], ARGV[5], ARGV[7]
   local record = redis.call('GET', KEYS[2]) or ''
@@ -25,23 +26,28 @@ if is_plain and not ARGV[8] and ARGV[6] == '0' and redis.call('EXISTS', KEYS[#KE
   end
 end
 -- include verdicts
+-- include take_hold
 -- include types
 -- include warn
 -- include members
 -- include track
-local leaving, own, name = read_group(KEYS[2])
+local leaving, own, name, expiry = read_group(KEYS[2])
 if is_later and (leaving == '!' or generation(name) ~= wanted) then
   return {now, 'group_replaced'}
 end
 if not name or leaving == '!' then return {now, 'group_not_found'} end
 local kind = rules(ARGV[4], name)
 if not kind then return {now, 'type_unknown', name} end
+-- What is taken in a held group concerns the group too: create_group.lua decides it.
+if expiry ~= '' and kind.tracked then return {now, 'group_held', name} end
 most = math.min(kind.cap, per_group, limit(own))
 used = redis.call('SCARD', KEYS[3]) + taken_before
 local held = redis.call('SMISMEMBER', KEYS[3], unpack(ARGV, 7))
-for i = 7, #ARGV do take_in(kind, ARGV[i], 2 * i - 10, held[i - 6]) end
+for i = 7, #ARGV do take_in(kind, ARGV[i], 2 * i - 10, held[i - 6], i - 5) end
 if aborts() then return answer(name, own, '') end
 if exceeds_facts(#new) then return {now, 'facts_full'} end
+if exceeds_holds(#ARGV - 5) then return {now, 'holds_full'} end
 write_members(kind)
+if mode ~= 'C' then write_take(#ARGV - 5) end
 if mode ~= 'C' and kind.tracked and tracks() then track(allowed(7, ARGV[5] .. ' ', '')) end
 return answer(name, own, generation(name))

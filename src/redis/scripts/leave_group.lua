@@ -6,7 +6,9 @@
 -- dissolve.
 -- Result: also whether it was reclaimed, and the group's generation.
 -- include begin
+-- include due
 -- include verdicts
+-- include holds
 -- include types
 -- include days
 -- include totals
@@ -22,6 +24,7 @@ for i = 8, #ARGV do
   if held == 1 and redis.call('SREM', KEYS[2 * i - 10], ARGV[5]) == 0 then
     redis.call('SREM', KEYS[2 * i - 9], ARGV[5])
   end
+  if held == 1 then settle('m' .. ARGV[5] .. ' ' .. ARGV[i], 'o') end
   out = out + held
   say(held == 1 and 'A' or 'N')
 end
@@ -35,6 +38,7 @@ if name and out > 0 and redis.call('SCARD', KEYS[3]) == 0 then
     reclaimed = 1
   end
 end
+write_holds()
 if (not kind or kind.tracked) and tracks() then
   track(allowed(8, ARGV[5] .. ' ', ''))
   if reclaimed == 1 then track({ARGV[5]}) end

@@ -10,7 +10,9 @@ local later = revision > tonumber(ARGV[1])
 local same = revision == tonumber(ARGV[1]) and redis.call('HGET', KEYS[1], 'json') == ARGV[3]
   and redis.call('HGET', KEYS[1], 'past')
 if later or same then return tonumber(redis.call('GET', KEYS[2]) or 0) end
+local due = redis.call('HGET', KEYS[1], 'due')
 redis.call('DEL', KEYS[1])
+if due then redis.call('HSET', KEYS[1], 'due', due) end
 redis.call('HSET', KEYS[1], 'revision', ARGV[1], 'line', ARGV[2], 'json', ARGV[3])
 redis.call('HSET', KEYS[1], 'past', ARGV[4])
 local past = tonumber(ARGV[5])

@@ -1,19 +1,42 @@
 #!lua flags=no-writes
--- Reads counts. KEYS: 1 limits, then by ARGV[4]: 'set' a set; 'number' a number; 'group' a group
--- and its members; 'hashes' any hashes, as lists of fields and values.
--- Result: also the whole schedule ('' if there is none), then the values.
+-- Reads counts. KEYS: 1 limits, then by ARGV[4]: 'set' a set, whose facts are ARGV[5], an element
+-- and ARGV[6]; 'number' the number of accounts; 'group' a group and its members, ARGV[5] types,
+-- ARGV[6] the group; 'groups' the groups by type and by day, and as read_groups.lua; 'hashes' any
+-- hashes, as lists of fields and values.
+-- Result: also the whole schedule ('' if there is none), then the values. Facts that have expired
+-- are not counted; behind each count is how many of it are held.
 -- include begin
 -- include verdicts
 -- include types
+-- include read_holds
+-- include read_groups
 say('A')
 local schedule, what = redis.call('HGET', KEYS[1], 'json') or '', ARGV[4]
-if what == 'set' then return answer(schedule, redis.call('SCARD', KEYS[2])) end
-if what == 'number' then return answer(schedule, tonumber(redis.call('GET', KEYS[2]) or 0)) end
-if what == 'hashes' then
-  local hashes = {}
-  for i = 2, #KEYS - 1 do hashes[i - 1] = redis.call('HGETALL', KEYS[i]) end
+if what == 'set' then
+  local count, held = count_of(KEYS[2], ARGV[5], ARGV[6])
+  return answer(schedule, count, held)
+end
+if what == 'number' then
+  local expired, held = 0, 0
+  if due then
+    if not is_skewed then expired = redis.call('ZCOUNT', expiry_key, '-inf', now) end
+    held = redis.call('ZCOUNT', expiry_key, '-inf', '(4e15') - expired
+  end
+  return answer(schedule, (redis.call('GET', KEYS[2]) or 0) - expired, held)
+end
+if what == 'hashes' or what == 'groups' then
+  local hashes, last, missing = {}, what == 'groups' and 3 or #KEYS - 1, nil
+  for i = 2, last do hashes[i - 1] = redis.call('HGETALL', KEYS[i]) end
+  if what == 'groups' then
+    hashes[3], missing = groups_with_holds()
+    if not hashes[3] then return {now, 'groups_due', missing} end
+  end
   return answer(schedule, unpack(hashes))
 end
-local leaving, own, name = read_group(KEYS[2])
-if not name or leaving == '!' then return {now, 'group_not_found'} end
-return answer(schedule, name, own, redis.call('SCARD', KEYS[3]))
+local leaving, own, name, expiry = read_group(KEYS[2])
+local is_expired = name and expiry ~= '' and not is_skewed and now - string.sub(expiry, 2) >= 0
+if not name or leaving == '!' or is_expired then return {now, 'group_not_found'} end
+local members, held, expired = count_of(KEYS[3], 'm' .. ARGV[6] .. ' ', '')
+local kind = rules(ARGV[5], name)
+if members == 0 and expired > 0 and kind and kind.reclaim then return {now, 'group_not_found'} end
+return answer(schedule, name, own, members, held)

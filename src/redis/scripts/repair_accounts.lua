@@ -4,6 +4,8 @@
 -- exist (0, 1), 6.. users.
 -- Invariant: the number of accounts is the sum of the buckets' sizes.
 -- include begin
+-- include due
+-- include held
 -- include verdicts
 -- include repair
 local exist, done = ARGV[5] == '1', 0
@@ -11,7 +13,7 @@ for i = 6, #ARGV do
   local user, bucket = ARGV[i], KEYS[i - 3]
   if (redis.call('SISMEMBER', bucket, user) == 1) == exist then
     say('H')
-  elseif repairs(tracks and changed(user)) then
+  elseif repairs(is_held(user) or tracks and changed(user)) then
     done = done + redis.call(exist and 'SADD' or 'SREM', bucket, user)
   end
 end

@@ -4,6 +4,8 @@
 -- ARGV: 4 since, 5 user, 6 whether they are friends (0, 1), 7.. friends.
 -- Invariant: a user's fans are those who have the user in their lists and are not in the user's.
 -- include begin
+-- include due
+-- include held
 -- include verdicts
 -- include repair
 local me, are, new = ARGV[5], ARGV[6] == '1', {}
@@ -13,7 +15,9 @@ for i = 7, #ARGV do
   local friend = ARGV[i]
   if (held[i - 6] == 1) == are then
     say('H')
-  elseif repairs(tracks and changed(me .. ' ' .. friend, 'd' .. me, 'd' .. friend)) then
+  elseif repairs(is_held(me .. ' ' .. friend)
+    or tracks and changed(me .. ' ' .. friend, 'd' .. me, 'd' .. friend))
+  then
     new[#new + 1] = friend
     if redis.call('SISMEMBER', KEYS[2 * i - 10], me) == 1 then
       put(KEYS[3], friend, not are)

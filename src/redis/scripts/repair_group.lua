@@ -5,6 +5,8 @@
 -- A group that is created by a repair is no net-new group of today.
 -- Result: also the difference: nothing, here, there, type, own. A group that has members is kept.
 -- include begin
+-- include due
+-- include held
 -- include verdicts
 -- include types
 -- include days
@@ -15,8 +17,9 @@ local function count_group(name, step)
   note_total(step, 0)
   count_write(step)
 end
-local leaving, own, name = read_group(KEYS[2])
-local wanted, wanted_own, was_changed = ARGV[6], ARGV[8], tracks and changed(ARGV[5])
+local leaving, own, name, expiry = read_group(KEYS[2])
+local wanted, wanted_own = ARGV[6], ARGV[8]
+local was_changed = (name and expiry ~= '') or tracks and changed(ARGV[5])
 if wanted == '' and name then
   local has_members = mode ~= 'C' and redis.call('SCARD', KEYS[3]) > 0
   if repairs(was_changed or has_members) then

@@ -50,7 +50,10 @@ def test_2000_pipelined_operations_get_one_response_each_and_fill_the_limit(app)
 
 def test_a_caller_far_ahead_of_the_store_gets_backpressure_and_no_error():
     ahead = 10_000
-    with Redis() as redis, Sidecar(store=f"redis://127.0.0.1:{redis.port}") as sidecar, \
+    # Time for the operations in flight on a busy machine, and not for all.
+    timeout = ("--request-timeout-ms", "6000")
+    with Redis() as redis, \
+            Sidecar(*timeout, store=f"redis://127.0.0.1:{redis.port}") as sidecar, \
             App(sidecar) as app:
         requests = [
             quota_pb.ApplyRequest(tag=tag, create_accounts=quota_pb.CreateAccountsRequest(
@@ -91,9 +94,11 @@ def order_requests(app):
 
 @pytest.mark.parametrize("coalescing", ["auto", "always", "off"])
 def test_operations_about_one_user_keep_their_order_on_a_stream_over_redis(coalescing):
+    # The test is about the order, and not about the speed on a busy machine: 600 operations are
+    # about one friend, and so go one after another.
+    settings = ("--coalescing", coalescing, "--request-timeout-ms", "60000")
     with Redis() as redis, \
-            Sidecar("--coalescing", coalescing,
-                    store=f"redis://127.0.0.1:{redis.port}") as sidecar, \
+            Sidecar(*settings, store=f"redis://127.0.0.1:{redis.port}") as sidecar, \
             App(sidecar) as app:
         app.register()
         requests = order_requests(app)
@@ -121,7 +126,9 @@ def test_every_operation_works_over_the_stream(tcp_app):
     friend = {"app_id": app.id, "user_id": "u", "friend_ids": ["f"]}
     group = {"app_id": app.id, "group_id": "g"}
     steps = [
-        ("create_accounts", quota_pb.CreateAccountsRequest(**account)),
+        ("create_accounts", quota_pb.CreateAccountsRequest(
+            **account, hold_seconds=60, operation_id="o1")),
+        ("confirm_hold", quota_pb.ConfirmHoldRequest(app_id=app.id, operation_id="o1")),
         ("add_friends", quota_pb.AddFriendsRequest(**friend)),
         ("create_group", quota_pb.CreateGroupRequest(**group, type="Public", owner_id="u")),
         ("update_group", quota_pb.UpdateGroupRequest(**group, max_members=5)),
@@ -129,6 +136,9 @@ def test_every_operation_works_over_the_stream(tcp_app):
         ("get_usage", quota_pb.GetUsageRequest(
             app_id=app.id, subject=common_pb.Subject(group_id="g"))),
         ("leave_group", quota_pb.LeaveGroupRequest(**group, user_ids=["m"])),
+        ("join_group", quota_pb.JoinGroupRequest(
+            **group, user_ids=["m"], hold_seconds=60, operation_id="o2")),
+        ("release_hold", quota_pb.ReleaseHoldRequest(app_id=app.id, operation_id="o2")),
         ("dissolve_group", quota_pb.DissolveGroupRequest(**group)),
         ("remove_friends", quota_pb.RemoveFriendsRequest(**friend)),
         ("delete_accounts", quota_pb.DeleteAccountsRequest(**account)),
@@ -148,7 +158,11 @@ def test_every_operation_works_over_the_stream(tcp_app):
         if name == "record_logins":
             assert list(inside.outcomes) == [metering_pb.METER_OUTCOME_COUNTED]
             continue
-        assert outcomes(results_of(inside)) == [APPLIED], name
+        ends = {
+            "confirm_hold": quota_pb.HOLD_OUTCOME_CONFIRMED,
+            "release_hold": quota_pb.HOLD_OUTCOME_RELEASED,
+        }
+        assert outcomes(results_of(inside)) == [ends.get(name, APPLIED)], name
 
 
 def test_a_denial_on_the_stream_is_a_response_even_if_unary_denials_are_errors(tcp_app):

@@ -93,6 +93,28 @@ class App:
                 raise
             return [None for _ in users]
 
+    # Holds.
+
+    def hold(self, rpc: str, operation: str, seconds: int, **fields):
+        """The whole response of a take with a hold."""
+        return self._call(rpc, operation_id=operation, hold_seconds=seconds, **fields)
+
+    def hold_seat(self, group: str, user: str, operation: str, seconds: int = 60):
+        """The result of a join with a hold."""
+        fields = {"group_id": group, "user_ids": [user]}
+        (result,) = self.hold("JoinGroup", operation, seconds, **fields).results
+        return result
+
+    def confirm(self, operation: str, relation: int = 0, mode: int = 0, metadata=None):
+        """A result per subject."""
+        fields = {"operation_id": operation, "relation": relation, "mode": mode}
+        return list(self._call("ConfirmHold", metadata=metadata, **fields).results)
+
+    def release(self, operation: str, relation: int = 0):
+        """A result per subject."""
+        fields = {"operation_id": operation, "relation": relation}
+        return list(self._call("ReleaseHold", **fields).results)
+
     # Calls that release.
 
     def delete_accounts(self, *users: str):

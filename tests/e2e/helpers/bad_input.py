@@ -41,6 +41,8 @@ VALID: dict[str, dict[str, Any]] = {
     "LeaveGroup": {**GROUP, "user_ids": ["u"]},
     "DissolveGroup": GROUP,
     "GetUsage": {**APP, "subject": common_pb.Subject(user_id="u")},
+    "ConfirmHold": {**APP, "operation_id": "o", "relation": 3},
+    "ReleaseHold": {**APP, "operation_id": "o", "relation": 3},
     "CreateApp": {**APP, "request_id": "new"},
     "PurchaseEdition": {**APP, "request_id": "new", "edition_id": "professional", "months": 1},
     "RenewEdition": {**APP, "request_id": "new", "months": 1},
@@ -65,7 +67,8 @@ VALID: dict[str, dict[str, Any]] = {
 }
 """A valid request of each RPC."""
 
-ANY_VALUE_IS_GOOD = {"one_way", "group_id_allocated_by_im", "actor", "everybody", "only_blocked"}
+ANY_VALUE_IS_GOOD = {"one_way", "group_id_allocated_by_im", "actor", "everybody", "only_blocked",
+                     "all_or_nothing"}
 """Fields without invalid values."""
 
 INSTANTS = [Timestamp(seconds=-1), Timestamp(seconds=2**62), Timestamp(seconds=1, nanos=-1)]
@@ -134,7 +137,8 @@ def _scalars() -> list[Case]:
         "version": ["", "x" * 65, "unheard-of"],
         "content_hash": ["x", "A" * 64, "0" * 65, "0" * 64],
         "found_store_id": ["x", "g" * 32, "0" * 31, "0" * 33],
-        "number": [0], "through_number": [0],
+        "replaces_group_id": GROUP_IDS[1:],
+        "number": [0], "through_number": [0], "relation": [4, -1, 2**31 - 1],
         "add_on_id": CATALOG_IDS, "type": [*CATALOG_IDS, "public", "PUBLIC"], "max_members": [0],
     }
     return [
@@ -204,12 +208,41 @@ def _rules() -> list[Case]:
         case("PreviewEntitlement", "user_ids", names("x", 1001)),
         case("PreviewEntitlement", "group_ids", names("x", 1001)),
         case("CreateGroup", "group_id", "@TGS#1ABC"),
+        case("CreateGroup", "replaces_group_id", VALID["CreateGroup"]["group_id"]),
         Case("CreateGroup", ("max_members",), (("type", "AVChatRoom"), ("max_members", 5))),
         *[case(rpc, "friend_ids", ["a", "u"], "friend_ids[1]") for rpc in friends],
         *[
             Case(rpc, ("friend_ids[0]", "friend_ids[2]"), (("friend_ids", ["u", "a", "u"]),))
             for rpc in friends
         ],
+    ]
+
+
+HOLDING = ["CreateAccounts", "AddFriends", "CreateGroup", "JoinGroup"]
+ENDING = ["ConfirmHold", "ReleaseHold"]
+
+
+def _holds() -> list[Case]:
+    def held(rpc: str, *named: str, seconds: int, operation: str = "o", **more) -> Case:
+        fields = {"hold_seconds": seconds, "operation_id": operation, **more}
+        return Case(rpc, named, tuple(fields.items()))
+
+    takes = [
+        each for rpc in HOLDING for each in (
+            # One without the other.
+            case(rpc, "hold_seconds", 1, "operation_id"),
+            case(rpc, "operation_id", "o", "hold_seconds"),
+            *[held(rpc, "hold_seconds", seconds=bad) for bad in (0, 3601, 2**32 - 1)],
+            *[held(rpc, "operation_id", seconds=1, operation=bad) for bad in REQUEST_IDS],
+            held(rpc, "hold_seconds", "operation_id", seconds=0, operation="用户"),
+        )
+    ]
+    return [
+        *takes,
+        held("AddFriends", "friend_ids", seconds=1, friend_ids=names("x", 501)),
+        *[case(rpc, "operation_id", bad) for rpc in ENDING for bad in REQUEST_IDS],
+        # Dry runs confirm nothing.
+        *[case("ConfirmHold", "mode", mode) for mode in (2, 3)],
     ]
 
 
@@ -248,6 +281,10 @@ def _several_at_once() -> list[Case]:
                   user_ids=[]),
         all_wrong("DissolveGroup", "app_id", "group_id", app_id="", group_id=""),
         all_wrong("GetUsage", "app_id", "subject", app_id="", subject=None),
+        all_wrong("ConfirmHold", "app_id", "operation_id", "relation", "mode",
+                  app_id="", operation_id="", relation=9, mode=9),
+        all_wrong("ReleaseHold", "app_id", "operation_id", "relation",
+                  app_id="", operation_id="", relation=9),
         all_wrong("CreateApp", "app_id", "request_id", app_id="", request_id=""),
         all_wrong("PurchaseEdition", "app_id", "request_id", "edition_id", "months",
                   app_id="", request_id="", edition_id="", months=0),
@@ -266,4 +303,4 @@ def _several_at_once() -> list[Case]:
     ]
 
 
-CASES = [*_scalars(), *_batches(), *_rules(), *_subjects(), *_several_at_once()]
+CASES = [*_scalars(), *_batches(), *_rules(), *_holds(), *_subjects(), *_several_at_once()]

@@ -133,6 +133,29 @@ def every_denial(app: App, poor: App, stopped: App) -> None:
         stopped.create_group("g", owner=f"t{mode}", mode=mode)
 
 
+def repetitions_and_aborted_batches(app: App) -> None:
+    """Each take twice with one hold, and each as a whole batch of which a part is denied."""
+    for mode in (common_pb.MODE_ENFORCE, common_pb.MODE_SHADOW, common_pb.MODE_FORCE):
+        for _ in range(2):
+            hold = (f"o{mode}", 60)
+            app.hold("CreateAccounts", *hold, user_ids=[f"a{mode}"], mode=mode)
+            app.hold("AddFriends", *hold, user_id="a", friend_ids=[f"a{mode}"], mode=mode)
+            app.hold("CreateGroup", *hold, group_id=f"g{mode}", type="Public", mode=mode)
+            app.hold("JoinGroup", *hold, group_id=f"g{mode}", user_ids=["a"], mode=mode)
+    app.release(f"o{common_pb.MODE_FORCE}")
+    app.confirm(f"o{common_pb.MODE_ENFORCE}")
+    app.create_accounts(*names("u", 97))
+    app.add_friends("a", *names("u", 17))
+    app.create_group("nearly-full", members=names("u", 19))
+    for mode in (common_pb.MODE_ENFORCE, common_pb.MODE_CHECK_ONLY):
+        whole = {"all_or_nothing": True, "mode": mode}
+        new = names("new", 21)
+        app._call("CreateAccounts", user_ids=new, **whole)
+        app._call("AddFriends", user_id="a", friend_ids=new, **whole)
+        app._call("CreateGroup", group_id="none", type="Public", member_ids=new, **whole)
+        app._call("JoinGroup", group_id="nearly-full", user_ids=new, **whole)
+
+
 def everything_else(app: App) -> None:
     """Releases, reads, metering, sales and errors."""
     for _ in range(2):
@@ -195,6 +218,8 @@ def test_no_counter_begins_with_its_first_increment(tmp_path):
         before = counters(port)
         stop_service(apps[2])
         every_denial(*apps)
+        with App(sidecar) as another:
+            repetitions_and_aborted_batches(another)
         everything_else(apps[0])
         events = "imquota_events_appended_total"
         wait_until(lambda: metric(port, events, kind="refunded") > 0, 20, "the event is appended")
@@ -251,7 +276,7 @@ def test_reasons_kinds_and_errors_have_a_series_each(metered_sidecar):
     assert len(errors_named) > 20
     found = of(there, "imquota_errors_total", "operation", "reason")
     operations = {operation for operation, _ in found}
-    assert len(operations) == 12
+    assert len(operations) == 14
     assert found == {(operation, reason) for operation in operations
                      for reason in errors_named | {"abandoned"}}
     assert {outcome for outcome, in of(there, "imquota_store_calls_total", "outcome")} == (

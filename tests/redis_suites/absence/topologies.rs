@@ -230,6 +230,8 @@ async fn without_replicas(store: &Store, sidecar: &Sidecar, case: &str) {
                 app: app.clone(),
                 mode: Mode::Enforce,
                 all_or_nothing: false,
+                hold: None,
+                replaces: None,
                 deadline,
                 operation: join(name),
             };

@@ -25,7 +25,8 @@ impl Sidecar {
     ) -> Result<Decision, LedgerError> {
         let deadline = SystemClock.now() + CALL_TIMEOUT;
         let (app, mode) = (app.clone(), Mode::Enforce);
-        let request = Request { app, mode, all_or_nothing: true, deadline, operation };
+        let (all_or_nothing, hold, replaces) = (true, None, None);
+        let request = Request { app, mode, all_or_nothing, hold, replaces, deadline, operation };
         self.engine.apply(request).await
     }
 }

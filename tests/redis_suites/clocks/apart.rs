@@ -88,7 +88,15 @@ async fn join_within(
     let (deadline, operation) = (SystemClock.now() + within, join("g", &[name]));
     service
         .engine
-        .apply(Request { app, mode: Mode::Enforce, all_or_nothing: false, deadline, operation })
+        .apply(Request {
+            app,
+            mode: Mode::Enforce,
+            all_or_nothing: false,
+            hold: None,
+            replaces: None,
+            deadline,
+            operation,
+        })
         .await
 }
 

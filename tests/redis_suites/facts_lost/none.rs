@@ -37,6 +37,8 @@ async fn while_both_take(sidecars: [&Sidecar; 2], app: &AppId, work: impl Future
                 app: app.clone(),
                 mode: Mode::Enforce,
                 all_or_nothing: false,
+                hold: None,
+                replaces: None,
                 deadline,
                 operation,
             };

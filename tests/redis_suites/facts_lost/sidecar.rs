@@ -82,6 +82,8 @@ impl Sidecar {
             app: app.clone(),
             mode: Mode::Enforce,
             all_or_nothing: false,
+            hold: None,
+            replaces: None,
             deadline,
             operation,
         };

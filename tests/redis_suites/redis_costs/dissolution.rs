@@ -24,7 +24,7 @@ const MEMBERS: usize = 6000;
 /// The most users of one script call.
 const CHUNK_USERS_MAX: usize = 100;
 /// Keys of a chunk besides those of its users, and keys of a user.
-const KEYS_OF_GROUP: usize = 11;
+const KEYS_OF_GROUP: usize = 13;
 const KEYS_OF_USER: usize = 2;
 /// Other callers, each with one call in flight: half in the same app, half in another.
 const CALLERS: usize = 8;

@@ -67,7 +67,7 @@ fn create(app: &str, mode: pb::Mode) -> pb::CreateAccountsRequest {
         app_id: app.into(),
         user_ids,
         mode: mode.into(),
-        all_or_nothing: false,
+        ..Default::default()
     }
 }
 

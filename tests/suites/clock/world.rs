@@ -194,6 +194,8 @@ impl World {
             app: app(of),
             mode: Mode::Enforce,
             all_or_nothing: false,
+            hold: None,
+            replaces: None,
             deadline,
             operation,
         };
@@ -288,6 +290,8 @@ impl World {
             fail_fast: false,
             is_replayed: false,
             all_or_nothing: false,
+            hold: None,
+            replaces: None,
         };
         let (first, last) = (Day::from_number(middle - 199), Day::from_number(middle + 199));
         let figures = self.ledger.figures(&call, first, last).await.expect("figures");

@@ -109,7 +109,7 @@ impl App {
     }
 
     /// Compares; checks the differences.
-    async fn compare(
+    pub(super) async fn compare(
         &self,
         repair: Repair,
         tracking: Option<Tracking>,
@@ -121,7 +121,7 @@ impl App {
         assert_eq!(found, expected);
     }
 
-    async fn track(&self) -> Tracking {
+    pub(super) async fn track(&self) -> Tracking {
         self.ledger.track(&self.call.app, KEPT_FOR).await.expect("changes are tracked")
     }
 

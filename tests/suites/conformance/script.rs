@@ -69,6 +69,8 @@ impl App {
             fail_fast: false,
             is_replayed: false,
             all_or_nothing: false,
+            hold: None,
+            replaces: None,
         };
         Self { ledger: store.ledger.clone(), call, revision: Arc::default() }
     }
@@ -179,7 +181,7 @@ pub fn endless(limits: Limits) -> Segment {
     Segment { until: Timestamp::MAX, limits }
 }
 
-fn shown_counts(counts: &Counts) -> String {
+pub fn shown_counts(counts: &Counts) -> String {
     match counts {
         Counts::User { friends, groups } => format!("friends {friends} groups {groups}"),
         Counts::Group { group_type, members, max_members, .. } => {
@@ -200,11 +202,10 @@ fn shown_counts(counts: &Counts) -> String {
     }
 }
 
-pub fn shown(answer: &Answer) -> String {
-    let mut parts = Vec::new();
-    parts.extend(answer.whole.as_ref().map(shown_item));
+/// `WHOLE | ITEM x2, ITEM`.
+pub fn parts(whole: Option<String>, items: impl Iterator<Item = String>) -> String {
     let mut runs: Vec<(String, usize)> = Vec::new();
-    for text in answer.items.iter().map(shown_item) {
+    for text in items {
         match runs.last_mut() {
             Some((last, count)) if *last == text => *count += 1,
             _ => runs.push((text, 1)),
@@ -215,8 +216,13 @@ pub fn shown(answer: &Answer) -> String {
         count => format!("{text} x{count}"),
     });
     let items = items.collect::<Vec<_>>().join(", ");
-    parts.extend((!items.is_empty()).then_some(items));
-    let mut text = parts.join(" | ");
+    let parts: Vec<_> = whole.into_iter().chain((!items.is_empty()).then_some(items)).collect();
+    parts.join(" | ")
+}
+
+pub fn shown(answer: &Answer) -> String {
+    let items = answer.items.iter().map(shown_item);
+    let mut text = parts(answer.whole.as_ref().map(shown_item), items);
     if answer.group_reclaimed {
         text.push_str("; reclaimed");
     }
@@ -232,6 +238,7 @@ pub fn shown(answer: &Answer) -> String {
 fn shown_item(result: &ItemResult<Violation>) -> String {
     let outcome = match result.outcome {
         Outcome::Applied => "applied",
+        Outcome::Repeated => "repeated",
         Outcome::AlreadyHeld => "held",
         Outcome::NotHeld => "not held",
         Outcome::Denied => "denied",
@@ -241,7 +248,7 @@ fn shown_item(result: &ItemResult<Violation>) -> String {
     format!("{outcome} {violations}").trim_end().to_owned()
 }
 
-fn shown_violation(violation: &Violation) -> String {
+pub fn shown_violation(violation: &Violation) -> String {
     let subject = match &violation.subject {
         Subject::App => "app",
         Subject::User(id) => id.as_str(),

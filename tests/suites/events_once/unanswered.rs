@@ -62,6 +62,8 @@ impl Sidecar {
             app: app("demo"),
             mode: Mode::Enforce,
             all_or_nothing: false,
+            hold: None,
+            replaces: None,
             deadline,
             operation,
         };

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use imquota::domain::decision::{Mode, Outcome, Reason};
 
+use super::endings::{End, Ended};
 use super::entitlement::{Allowed, State};
-use super::state::{Fault, OpResult};
+use super::operation::{Fault, OpResult};
 
 #[derive(Debug, Default)]
 pub struct Coverage(BTreeMap<String, u64>);
@@ -58,6 +59,24 @@ impl Coverage {
             }
             if reasons.len() > 1 {
                 self.hit("several limits at once");
+            }
+        }
+    }
+
+    /// Records holds that a caller ended.
+    pub fn note_end(&mut self, end: End, ended: &[Ended]) {
+        if ended.is_empty() {
+            self.hit("hold not found");
+        }
+        for one in ended {
+            if one.expired_at.is_some() && !end.confirms {
+                self.hit("released after its expiry");
+            }
+            for item in one.whole.iter().chain(one.items.iter().flatten()) {
+                self.hit(format!("fate {:?}", item.fate));
+                if end.as_of.is_some() {
+                    self.hit(format!("fate {:?} as of an earlier instant", item.fate));
+                }
             }
         }
     }

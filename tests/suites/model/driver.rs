@@ -3,27 +3,27 @@
 //! In a round every app gets one operation, all concurrently: apps must not affect each other, and
 //! the store has several operations for one commit.
 
+use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use imquota::domain::catalog::Catalog;
-use imquota::domain::decision::Mode;
 use imquota::domain::id::AppId;
 use imquota::domain::time::Timestamp;
-use imquota::engine::{Decision, Engine, Request};
-use imquota::ledger::{LedgerError, Operation};
+use imquota::engine::{Engine, Request};
+use imquota::ledger::{Call, Ledger};
 use tokio::task::JoinSet;
 
 use super::coverage::Coverage;
-use super::entitlement::{Order, State};
-use super::plan::{self, Universe};
-use imquota::engine::admin::ChangeKind;
-
+use super::endings::Ended;
+use super::holds::Kind;
+use super::operation::{Fault, How, Op, OpResult, User, Who};
+use super::plan::{self, Act, Universe};
 use super::rules::Rules;
-use super::state::{App, Fault, Op, OpResult, User, Who};
+use super::state::App;
 use super::usage::usage;
-use super::wire::{fault, group_id, lines, subject, told, user_id, user_ids};
-use crate::support::{self, ManualClock, Place, Rng, Service, app};
+use super::wire::{self, fault, lines, subject, told, user_ids, without_codes};
+use crate::support::{ManualClock, Place, Rng, Service, app};
 
 /// A model test: its rules in both forms, its store and its size.
 pub struct Setup {
@@ -41,30 +41,43 @@ pub struct Setup {
 
 /// Rounds between two comparisons of the whole state.
 const COMPARE_ALL_EVERY: usize = 400;
+/// The steps of an app that are shown with a failure.
+const HISTORY: usize = 40;
 
-struct Run {
-    setup: Setup,
-    service: Service,
-    clock: Arc<ManualClock>,
-    rng: Rng,
-    ids: Vec<AppId>,
-    apps: Vec<App>,
+pub struct Run {
+    pub setup: Setup,
+    pub service: Service,
+    pub clock: Arc<ManualClock>,
+    pub rng: Rng,
+    pub ids: Vec<AppId>,
+    pub apps: Vec<App>,
     /// The requests that made the purchases of each app.
-    sold: Vec<Vec<String>>,
-    moods: Vec<usize>,
-    coverage: Coverage,
-    requests: u64,
-    round: usize,
+    pub sold: Vec<Vec<String>>,
+    pub moods: Vec<usize>,
+    /// The last steps of each app, to be shown with a failure.
+    pub last: Vec<VecDeque<String>>,
+    pub coverage: Coverage,
+    pub requests: u64,
+    pub round: usize,
 }
 
-/// One operation of a round and the model's expected result.
+/// One step of a round and the model's expected result.
 struct Step {
     index: usize,
-    mode: Mode,
-    all_or_nothing: bool,
     late: bool,
-    op: Op,
-    expected: Result<OpResult, Fault>,
+    act: Act,
+    expected: Answered,
+    /// Some of the subjects whose counts the step may have changed; the others are covered by the
+    /// comparisons of the whole state.
+    touched: Vec<Who>,
+}
+
+/// The result of a step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Answered {
+    Operation(Result<OpResult, Fault>),
+    Ended(Vec<Ended>),
+    Swept,
 }
 
 /// Runs to the end; returns the covered cases.
@@ -78,10 +91,12 @@ pub async fn run(setup: Setup) -> Coverage {
     let mut rng = Rng::new(setup.seed);
     let service = Service::open_any(&setup.place, clock.clone(), setup.catalog.clone()).await;
     let indices = 0..setup.universe.apps;
+    let is_whole = matches!(setup.place, Place::Memory | Place::Directory(_));
     let mut run = Run {
         ids: indices.clone().map(|index| app(&format!("app-{index}"))).collect(),
-        apps: indices.clone().map(|_| App::default()).collect(),
+        apps: indices.clone().map(|_| App { is_whole, ..App::default() }).collect(),
         sold: indices.clone().map(|_| Vec::new()).collect(),
+        last: indices.clone().map(|_| VecDeque::new()).collect(),
         moods: indices.map(|_| *rng.pick(setup.universe.moods)).collect(),
         coverage: Coverage::default(),
         requests: 0,
@@ -104,19 +119,20 @@ pub async fn run(setup: Setup) -> Coverage {
         }
     }
     for app in &run.apps {
-        run.coverage.add("reclaimed by leaving", app.reclaimed_by_leaving);
-        run.coverage.add("reclaimed by deletion", app.reclaimed_by_deletion);
+        for (case, times) in &app.cases {
+            run.coverage.add(case, *times);
+        }
     }
     run.service.close().await;
     run.coverage
 }
 
 impl Run {
-    fn now(&self) -> i64 {
+    pub fn now(&self) -> i64 {
         self.clock.millis()
     }
 
-    fn place(&self, index: usize) -> String {
+    pub fn place(&self, index: usize) -> String {
         let (seed, round, now) = (self.setup.seed, self.round, self.now());
         format!("IMQUOTA_SEED={seed}, round {round}, app {index}, clock {now}")
     }
@@ -128,6 +144,9 @@ impl Run {
             if super::calendar::day_of(self.now()) != super::calendar::day_of(now) {
                 self.coverage.hit("day changed");
             }
+        } else if self.rng.below(1000) < self.setup.universe.small_moves {
+            let now = self.now();
+            self.clock.set(plan::soon(&mut self.rng, &self.apps, now));
         }
     }
 
@@ -140,156 +159,100 @@ impl Run {
         run
     }
 
-    /// Occasionally makes a purchase in the engine and in the model.
-    async fn buy(&mut self) {
-        for index in 0..self.apps.len() {
-            if self.rng.below(250) == 0 {
-                self.moods[index] = *self.rng.pick(self.setup.universe.moods);
-            }
-            self.requests += 1;
-            let request = format!("request {}", self.requests);
-            if !self.apps[index].registered {
-                if index >= self.setup.universe.apps_on_trial && self.rng.percent(1) {
-                    let done = self.service.register(&self.ids[index], &request).await;
-                    assert_eq!(done, Ok(()), "{}", self.place(index));
-                    self.apps[index].registered = true;
-                }
-                continue;
-            }
-            let now = self.now();
-            if let Some((order, months)) = plan::order(&mut self.rng, &self.apps[index], now) {
-                self.order(index, &request, order, months).await;
-            } else if let Some(number) = plan::refund(&mut self.rng, &self.apps[index]) {
-                self.refund(index, &request, number).await;
-            }
-        }
-    }
-
-    async fn refund(&mut self, index: usize, request: &str, number: usize) {
-        let (now, rules) = (self.now(), self.setup.rules);
-        let (_, before) = self.apps[index].purchases.edition_at(now);
-        let expected = self.apps[index].purchases.refund(rules, number, now);
-        let (_, after) = self.apps[index].purchases.edition_at(now);
-        let purchase = support::request_id(&self.sold[index][number]);
-        let done =
-            self.service.change(&self.ids[index], request, ChangeKind::Refund { purchase }).await;
-        let done = done.map(|changed| changed.remaining.expect("figures").refund_fen);
-        let place = self.place(index);
-        match (&expected, &done) {
-            (Ok(fen), Ok(paid)) if fen == paid => {}
-            (Err(words), Err(error)) if error.contains(words) => {}
-            _ => panic!("{place}: refund of {number}: expected {expected:?}, got {done:?}"),
-        }
-        self.coverage.hit(match expected {
-            Err(_) => "refund refused",
-            Ok(_) if before != after => "refund that stops the service",
-            Ok(0) => "refund of nothing",
-            Ok(_) => "refund that leaves the edition",
-        });
-    }
-
-    async fn order(&mut self, index: usize, request: &str, order: Order, months: u32) {
-        let (now, rules) = (self.now(), self.setup.rules);
-        let before = self.apps[index].purchases.edition_at(now);
-        let expected = self.apps[index].purchases.order(rules, order, months, now);
-        let what = match order {
-            Order::Edition => rules.editions[1].id,
-            Order::Renewal => "renew",
-            Order::AddOn(add_on) => rules.add_ons[add_on].id,
-        };
-        let ordered = support::order(what);
-        let done = self.service.buy(&self.ids[index], request, ordered, months).await;
-        let place = self.place(index);
-        match (&expected, &done) {
-            (Ok(()), Ok(())) => {}
-            (Err(words), Err(error)) if error.contains(words) => {}
-            _ => panic!("{place}: {order:?} for {months}: expected {expected:?}, got {done:?}"),
-        }
-        if expected.is_ok() {
-            self.sold[index].push(request.to_owned());
-        }
-        self.coverage.hit(match (order, before, expected) {
-            (_, _, Err(_)) => "order refused",
-            (Order::Edition, (1, State::Stopped), _) => "bought anew after the stop",
-            (Order::Edition, ..) => "edition bought",
-            (Order::Renewal, (_, State::Grace), _) => "renewed in grace",
-            (Order::Renewal, (_, State::Stopped), _) => "renewed after the stop",
-            (Order::AddOn(_), (_, State::Grace), _) => "add-on bought in grace",
-            (Order::Renewal, ..) => "renewed in time",
-            (Order::AddOn(_), ..) => "add-on bought",
-        });
-    }
-
     async fn play_round(&mut self) {
         let mut answers = JoinSet::new();
         let mut steps = Vec::new();
         for index in 0..self.apps.len() {
             let step = self.step(index);
             let engine = self.service.engine.clone();
-            let id = self.ids[index].clone();
+            let ledger = self.service.ledger.clone();
             let timeout = if step.late { -1 } else { 60_000 };
             let deadline = Timestamp::from_millis(self.now() + timeout);
-            let (mode, op) = ((step.mode, step.all_or_nothing), step.op.clone());
-            answers.spawn(async move { (index, send(&engine, id, mode, deadline, &op).await) });
+            let call = Call { deadline, ..self.service.call(&self.ids[index]) };
+            let (act, now) = (step.act.clone(), self.now());
+            answers.spawn(async move { (index, send(&engine, &*ledger, call, &act, now).await) });
             steps.push(step);
         }
         while let Some(answer) = answers.join_next().await {
             let (index, answer) = answer.expect("the operation does not panic");
-            self.compare(&steps[index], answer);
+            self.compare(&steps[index], &answer);
         }
         self.compare_touched(&steps).await;
     }
 
-    /// Draws an operation, and applies it to the model.
+    /// Draws a step, and applies it to the model.
     fn step(&mut self, index: usize) -> Step {
-        let now = self.now();
-        let (rng, app) = (&mut self.rng, &mut self.apps[index]);
-        let (mode, all_or_nothing) = (plan::mode(rng), plan::all_or_nothing(rng));
-        let op = plan::operation(rng, self.setup.universe, self.moods[index], app);
-        let late = rng.below(200) == 0;
-        let expected = if late {
-            Err(Fault::DeadlinePassed)
-        } else {
-            app.apply(self.setup.rules, now, (mode, all_or_nothing), &op)
+        let (now, rules) = (self.now(), self.setup.rules);
+        let (rng, app, universe) = (&mut self.rng, &mut self.apps[index], self.setup.universe);
+        let holds = universe.holds[index % universe.holds.len()];
+        let act = plan::act(rng, universe, (self.moods[index], holds), app, now);
+        let mut late = false;
+        let (expected, touched) = match &act {
+            Act::Operation(how, op) => {
+                late = rng.below(200) == 0;
+                let expected =
+                    if late { Err(Fault::DeadlinePassed) } else { app.apply(rules, now, *how, op) };
+                (Answered::Operation(expected), touched(op))
+            }
+            Act::End(end) => {
+                let records = Kind::in_part(end.part).iter();
+                let records = records.filter_map(|kind| app.holds.records.get(&(*kind, end.id)));
+                let touched = records.flat_map(|record| touched(&record.op)).collect();
+                let ended = app.end(rules, now, *end);
+                self.coverage.note_end(*end, &ended);
+                (Answered::Ended(without_codes(ended)), touched)
+            }
+            Act::Sweep => {
+                app.sweep(rules, now);
+                (Answered::Swept, vec![Who::App])
+            }
         };
-        Step { index, mode, all_or_nothing, late, op, expected }
+        let last = &mut self.last[index];
+        last.push_back(format!("{now}: {act:?} -> {expected:?}"));
+        if last.len() > HISTORY {
+            last.pop_front();
+        }
+        Step { index, late, act, expected, touched }
     }
 
-    fn compare(&mut self, step: &Step, answer: Result<Decision, LedgerError>) {
-        let got = match answer {
-            Ok(decision) => {
-                assert_eq!(decision.decided_at.as_millis(), self.now());
-                Ok(told(&decision))
-            }
-            Err(error) => Err(fault(&error)),
-        };
+    fn compare(&mut self, step: &Step, got: &Answered) {
         let place = self.place(step.index);
         let allowed = self.apps[step.index].purchases.allowed(self.setup.rules, self.now());
         assert!(
-            got == step.expected,
-            "{place}: {:?} (whole: {}) of {:?} (late: {})\nunder {allowed:?}\nexpected {:#?}\n\
-             got {got:#?}",
-            step.mode,
-            step.all_or_nothing,
-            step.op,
+            *got == step.expected,
+            "{place}: {:?} (late: {})\nunder {allowed:?}\nexpected {:#?}\ngot {got:#?}\n{}",
+            step.act,
             step.late,
             step.expected,
+            self.history(step.index),
         );
         self.coverage.hit("operations");
-        self.coverage.note(step.mode, &allowed, &step.expected);
+        if let (Act::Operation(how, _), Answered::Operation(told)) = (&step.act, &step.expected) {
+            self.coverage.note(how.mode, &allowed, told);
+        }
         let today = super::calendar::day_of(self.now());
         if self.apps[step.index].net_of_day(today) < 0 {
             self.coverage.hit("more dissolved than created today");
         }
     }
 
+    /// The last steps of an app.
+    pub fn history(&self, index: usize) -> String {
+        let lines: Vec<&str> = self.last[index].iter().map(String::as_str).collect();
+        format!("\n  {}", lines.join("\n  "))
+    }
+
     /// Compares the counts of the subjects that the round has touched.
     async fn compare_touched(&mut self, steps: &[Step]) {
-        let mut subjects = Vec::new();
-        for step in steps {
-            subjects.extend(touched(&step.op).into_iter().map(|who| (step.index, who)));
-        }
+        let subjects = steps
+            .iter()
+            .flat_map(|step| step.touched.iter().map(|who| (step.index, *who)).collect::<Vec<_>>());
+        let subjects: Vec<(usize, Who)> = subjects.collect();
+        let held = subjects.iter().copied().filter(|_| self.rng.percent(30)).collect();
         self.compare_usage(subjects).await;
+        self.compare_held(held).await;
+        let index = self.rng.below(self.apps.len());
+        self.compare_billed(index).await;
     }
 
     async fn compare_all(&mut self) {
@@ -298,7 +261,12 @@ impl Run {
         let whos: Vec<Who> =
             users.chain((0..universe.groups).map(Who::Group)).chain([Who::App]).collect();
         let subjects = (0..self.apps.len()).flat_map(|app| whos.iter().map(move |who| (app, *who)));
-        self.compare_usage(subjects.collect()).await;
+        let subjects: Vec<(usize, Who)> = subjects.collect();
+        self.compare_usage(subjects.clone()).await;
+        self.compare_held(subjects).await;
+        for index in 0..self.apps.len() {
+            self.compare_billed(index).await;
+        }
         self.coverage.hit("everything compared");
     }
 
@@ -314,19 +282,22 @@ impl Run {
             let (index, who, reading) = reading.expect("the reading does not panic");
             let now = self.now();
             let stopped = self.apps[index].purchases.allowed(self.setup.rules, now).stopped();
-            let expected = usage(&self.apps[index], self.setup.rules, now, who);
+            let visible = self.apps[index].visible(self.setup.rules, now);
+            let expected = usage(&visible, self.setup.rules, now, who);
             let expected = expected.map(|lines| (lines, stopped)).ok_or(Fault::GroupNotFound);
             let got = reading
                 .map(|report| (lines(&report.usages), report.stopped))
-                .map_err(|error| fault(&error));
+                .map_err(|error| fault(&error, &who));
             let place = self.place(index);
-            assert!(got == expected, "{place}: {who:?}\nexpected {expected:#?}\ngot {got:#?}");
+            let history = self.history(index);
+            assert!(
+                got == expected,
+                "{place}: {who:?}\nexpected {expected:#?}\ngot {got:#?}\n{history}"
+            );
         }
     }
 }
 
-/// Some of the subjects whose counts the operation may have changed; the others are covered by the
-/// comparisons of the whole state.
 fn touched(op: &Op) -> Vec<Who> {
     let some = |users: &[User]| users.iter().take(2).copied().map(Who::User).collect::<Vec<_>>();
     match op {
@@ -346,45 +317,40 @@ fn touched(op: &Op) -> Vec<Who> {
     }
 }
 
-async fn send(
-    engine: &Engine,
-    app: AppId,
-    (mode, all_or_nothing): (Mode, bool),
-    deadline: Timestamp,
-    op: &Op,
-) -> Result<Decision, LedgerError> {
-    let operation = match op {
-        Op::DeleteAccounts(users) => {
-            return engine.delete_accounts(&app, user_ids(users), deadline).await;
+async fn send(engine: &Engine, ledger: &dyn Ledger, call: Call, act: &Act, now: i64) -> Answered {
+    let at = |decided_at: Timestamp| assert_eq!(decided_at.as_millis(), now);
+    let Call { app, deadline, .. } = call.clone();
+    let decision = match act {
+        Act::Operation(_, Op::DeleteAccounts(users)) => {
+            engine.delete_accounts(&app, user_ids(users), deadline).await
         }
-        Op::CreateAccounts(users) => Operation::CreateAccounts { users: user_ids(users) },
-        Op::AddFriends { user, friends, one_way } => Operation::AddFriends {
-            user: user_id(*user),
-            friends: user_ids(friends),
-            one_way: *one_way,
-        },
-        Op::RemoveFriends { user, friends, one_way } => Operation::RemoveFriends {
-            user: user_id(*user),
-            friends: user_ids(friends),
-            one_way: *one_way,
-        },
-        Op::CreateGroup { group, kind, owner, members, max } => Operation::CreateGroup {
-            group: group_id(*group),
-            group_type: super::rules::SMALL.kinds[*kind].name.into(),
-            owner: owner.map(user_id),
-            members: user_ids(members),
-            max_members: *max,
-        },
-        Op::UpdateGroup { group, max } => {
-            Operation::UpdateGroup { group: group_id(*group), max_members: *max }
+        Act::Operation(How { mode, all_or_nothing, hold }, op) => {
+            let (mode, all_or_nothing, operation) = (*mode, *all_or_nothing, wire::operation(op));
+            let hold = hold.map(wire::hold);
+            let replaces = None;
+            let request =
+                Request { app, mode, all_or_nothing, hold, replaces, deadline, operation };
+            engine.apply(request).await
         }
-        Op::Join { group, users } => {
-            Operation::JoinGroup { group: group_id(*group), users: user_ids(users) }
+        Act::End(end) => {
+            let call = Call { mode: end.mode, ..call };
+            let ended = ledger.end_hold(call, wire::ending(*end)).await;
+            let ended = ended.unwrap_or_else(|error| panic!("{end:?}: {error}"));
+            for one in &ended {
+                at(one.decided_at);
+            }
+            return Answered::Ended(ended.iter().map(wire::ended).collect());
         }
-        Op::Leave { group, users } => {
-            Operation::LeaveGroup { group: group_id(*group), users: user_ids(users) }
+        Act::Sweep => {
+            ledger.sweep_holds(call).await.expect("a sweep");
+            return Answered::Swept;
         }
-        Op::Dissolve { group } => Operation::DissolveGroup { group: group_id(*group) },
     };
-    engine.apply(Request { app, mode, all_or_nothing, deadline, operation }).await
+    Answered::Operation(match decision {
+        Ok(decision) => {
+            at(decision.decided_at);
+            Ok(told(&decision))
+        }
+        Err(error) => Err(fault(&error, act)),
+    })
 }

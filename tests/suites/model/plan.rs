@@ -6,8 +6,11 @@
 use imquota::domain::decision::Mode;
 
 use super::calendar::DAY_MILLIS;
+use super::endings::End;
 use super::entitlement::{Order, State};
-use super::state::{App, Group, Op, User};
+use super::holds::{Ask, Kind, PARTS};
+use super::operation::{Group, How, Op, User};
+use super::state::App;
 use crate::support::Rng;
 
 /// The number of ids of each kind.
@@ -29,9 +32,14 @@ pub struct Universe {
     pub deletions: usize,
     /// The percentage of takes in each phase.
     pub moods: &'static [usize],
+    /// The number of clock moves by seconds in a thousand rounds.
+    pub small_moves: usize,
+    /// The percentage of takes with a hold, of the apps in turn. A third of it is that of ends of
+    /// holds.
+    pub holds: &'static [usize],
 }
 
-pub fn mode(rng: &mut Rng) -> Mode {
+fn mode(rng: &mut Rng) -> Mode {
     match rng.below(100) {
         0..8 => Mode::CheckOnly,
         8..12 => Mode::Shadow,
@@ -41,11 +49,75 @@ pub fn mode(rng: &mut Rng) -> Mode {
 }
 
 /// Whether a take is a whole batch.
-pub fn all_or_nothing(rng: &mut Rng) -> bool {
+fn all_or_nothing(rng: &mut Rng) -> bool {
     rng.percent(12)
 }
 
-pub fn operation(rng: &mut Rng, universe: Universe, mood: usize, app: &App) -> Op {
+/// A step of an app.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Act {
+    Operation(How, Op),
+    End(End),
+    Sweep,
+}
+
+/// The ids of holds.
+const IDS: usize = 40;
+
+/// The next step of an app.
+pub fn act(
+    rng: &mut Rng,
+    universe: Universe,
+    (mood, holds): (usize, usize),
+    app: &App,
+    now: i64,
+) -> Act {
+    match rng.below(300) {
+        0..5 => Act::Sweep,
+        draw if draw < holds => Act::End(end(rng, app, now)),
+        _ => {
+            let (mode, all_or_nothing) = (mode(rng), all_or_nothing(rng));
+            let op = operation(rng, universe, mood, app);
+            let (hold, op) = match Kind::of(&op) {
+                Some(kind) if rng.percent(holds) => hold(rng, app, (kind, op)),
+                _ => (None, op),
+            };
+            Act::Operation(How { mode, all_or_nothing, hold }, op)
+        }
+    }
+}
+
+/// The hold of a take: often a repetition of an earlier one.
+fn hold(rng: &mut Rng, app: &App, (kind, op): (Kind, Op)) -> (Option<Ask>, Op) {
+    let seconds = *rng.pick(&[1, 2, 5, 5, 20, 20, 60, 300, 3600]);
+    let records = app.holds.records.iter();
+    let same: Vec<_> = records.filter(|((of, _), _)| *of == kind).collect();
+    if !same.is_empty() && rng.percent(25) {
+        let ((_, id), record) = *rng.pick(&same);
+        // Mostly the same operation, sometimes another one with its id.
+        let op = if rng.percent(75) { record.op.clone() } else { op };
+        return (Some(Ask { id: *id, seconds }), op);
+    }
+    (Some(Ask { id: rng.below(IDS), seconds }), op)
+}
+
+/// The end of a hold: mostly of one that there is.
+fn end(rng: &mut Rng, app: &App, now: i64) -> End {
+    let keys: Vec<_> = app.holds.records.keys().copied().collect();
+    let (part, id) = if !keys.is_empty() && rng.percent(90) {
+        let (kind, id) = *rng.pick(&keys);
+        (kind.part(), id)
+    } else {
+        (*rng.pick(&PARTS), rng.below(IDS))
+    };
+    let confirms = rng.percent(60);
+    let as_of = (confirms && rng.percent(20)).then(|| now - rng.between(1, 30_000));
+    let is_forced = as_of.is_some() || rng.percent(25);
+    let mode = if is_forced { Mode::Force } else { Mode::Enforce };
+    End { part, id, confirms, as_of, mode }
+}
+
+fn operation(rng: &mut Rng, universe: Universe, mood: usize, app: &App) -> Op {
     let mut plan = Plan { rng, universe, app };
     if plan.rng.percent(mood) { plan.take() } else { plan.release() }
 }
@@ -150,6 +222,19 @@ impl Plan<'_> {
 
     fn max(&mut self) -> Option<u32> {
         self.rng.percent(25).then(|| u32::try_from(1 + self.rng.below(8)).expect("small"))
+    }
+}
+
+/// A small step of the clock: some seconds, often right to the end of some hold.
+pub fn soon(rng: &mut Rng, apps: &[App], now: i64) -> i64 {
+    if rng.percent(40) {
+        return now + rng.between(1, 4_000);
+    }
+    let records = apps.iter().flat_map(|app| app.holds.records.values());
+    let expiries = records.map(|record| record.expiry).filter(|expiry| *expiry > now);
+    match expiries.min() {
+        Some(first) => (first - rng.between(0, 1)).max(now),
+        None => now + 1_000,
     }
 }
 

@@ -7,72 +7,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use imquota::domain::decision::{Mode, Outcome, Reason};
 
+use super::billing::Billed;
 use super::calendar::day_of;
+use super::counts::{count, members_of};
 use super::entitlement::{Allowed, Purchases};
-use super::rules::{FREE, Rules, im_code};
-
-pub type User = usize;
-pub type Group = usize;
-
-/// An operation, with the model's numbers.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Op {
-    CreateAccounts(Vec<User>),
-    DeleteAccounts(Vec<User>),
-    AddFriends { user: User, friends: Vec<User>, one_way: bool },
-    RemoveFriends { user: User, friends: Vec<User>, one_way: bool },
-    CreateGroup { group: Group, kind: usize, owner: Option<User>, members: Vec<User>, max: Max },
-    UpdateGroup { group: Group, max: Max },
-    Join { group: Group, users: Vec<User> },
-    Leave { group: Group, users: Vec<User> },
-    Dissolve { group: Group },
-}
-
-pub type Max = Option<u32>;
-
-/// The subject of a limit or a count.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Who {
-    App,
-    User(User),
-    Group(Group),
-}
-
-/// A violated limit.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Blocked {
-    pub reason: Reason,
-    pub limit_id: String,
-    pub who: Who,
-    pub used: u64,
-    pub limit: u64,
-    pub im_code: i32,
-}
-
-/// The result of one subject.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OpItem {
-    pub outcome: Outcome,
-    pub blocked: Vec<Blocked>,
-}
-
-/// The result of an operation.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct OpResult {
-    pub whole: Option<OpItem>,
-    pub items: Vec<OpItem>,
-    pub released: u64,
-    pub reclaimed: bool,
-}
-
-/// The error in place of a decision.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
-    DeadlinePassed,
-    GroupNotFound,
-    GroupTypeDiffers,
-    MembersNotTracked,
-}
+use super::holds::{Fact, Holds, State};
+use super::operation::{Blocked, Fault, Group, How, Max, Op, OpItem, OpResult, User, Who, check};
+use super::rules::Rules;
 
 #[derive(Debug, Clone)]
 pub struct GroupState {
@@ -85,6 +26,8 @@ pub struct GroupState {
 #[derive(Debug, Clone, Default)]
 pub struct App {
     pub registered: bool,
+    /// True if the parts are one store: each operation drops what has expired in all of them.
+    pub is_whole: bool,
     pub purchases: Purchases,
     pub accounts: BTreeSet<User>,
     /// The owner of a list and the entry.
@@ -92,46 +35,23 @@ pub struct App {
     pub groups: BTreeMap<Group, GroupState>,
     /// By day and kind: created groups minus removed groups.
     pub net: BTreeMap<(i64, usize), i64>,
-    /// The number of groups reclaimed so far, by leaving and by deletion.
-    pub reclaimed_by_leaving: u64,
-    pub reclaimed_by_deletion: u64,
+    pub holds: Holds,
+    /// The day of the take of each held group.
+    pub since: BTreeMap<Group, i64>,
+    pub billed: Billed,
+    /// The cases that the operations came by.
+    pub cases: BTreeMap<String, u64>,
 }
 
 /// The limits and the mode of an operation.
 #[derive(Clone, Copy)]
-struct Under<'a> {
-    rules: &'a Rules,
-    allowed: Allowed,
-    mode: Mode,
+pub struct Under<'a> {
+    pub rules: &'a Rules,
+    pub allowed: Allowed,
+    pub mode: Mode,
     /// True if a denial aborts the whole batch.
-    aborts: bool,
-    day: i64,
-}
-
-impl Op {
-    fn takes(&self) -> bool {
-        matches!(
-            self,
-            Self::CreateAccounts(_)
-                | Self::AddFriends { .. }
-                | Self::CreateGroup { .. }
-                | Self::Join { .. }
-        )
-    }
-}
-
-impl OpItem {
-    fn plain(outcome: Outcome) -> Self {
-        Self { outcome, blocked: Vec::new() }
-    }
-
-    fn released(held: bool) -> Self {
-        Self::plain(if held { Outcome::Applied } else { Outcome::NotHeld })
-    }
-
-    fn done(&self) -> bool {
-        self.outcome == Outcome::Applied
-    }
+    pub aborts: bool,
+    pub day: i64,
 }
 
 impl Under<'_> {
@@ -152,39 +72,40 @@ impl Under<'_> {
     }
 }
 
-/// The limit, if it is reached.
-fn check(reason: Reason, id: &str, who: Who, used: u64, limit: u64) -> Option<Blocked> {
-    let kind = id.split_once('/').map(|(_, kind)| kind);
-    let im_code = im_code(reason, kind);
-    let blocked = || Blocked { reason, limit_id: id.to_owned(), who, used, limit, im_code };
-    (used >= limit).then(blocked)
-}
-
 impl App {
-    /// Applies an operation; returns the expected result. With the mode: whether a take is a whole
-    /// batch.
-    pub fn apply(
-        &mut self,
-        rules: &Rules,
-        now: i64,
-        (mode, all_or_nothing): (Mode, bool),
-        op: &Op,
-    ) -> Result<OpResult, Fault> {
+    pub fn hit(&mut self, case: impl Into<String>) {
+        *self.cases.entry(case.into()).or_default() += 1;
+    }
+
+    /// Drops what has expired, then applies an operation; returns the expected result.
+    pub fn apply(&mut self, rules: &Rules, now: i64, how: How, op: &Op) -> Result<OpResult, Fault> {
+        for part in op.parts() {
+            self.drop_due(rules, now, *part);
+        }
+        let mode = how.mode;
+        if let Some(ask) = how.hold.filter(|_| op.takes() && mode != Mode::CheckOnly) {
+            self.holds.begin(now, ask, op)?;
+        }
         let allowed = self.purchases.allowed(rules, now);
         let denies = matches!(mode, Mode::Enforce | Mode::CheckOnly);
-        let aborts = all_or_nothing && denies && op.takes();
-        let under = Under { rules, allowed, mode, aborts, day: day_of(now) };
-        if mode == Mode::CheckOnly && op.takes() && !aborts {
+        let aborts = how.all_or_nothing && denies && op.takes();
+        let told = self.decide(Under { rules, allowed, mode, aborts, day: day_of(now) }, op);
+        self.holds.end_take();
+        told
+    }
+
+    fn decide(&mut self, under: Under<'_>, op: &Op) -> Result<OpResult, Fault> {
+        if under.mode == Mode::CheckOnly && op.takes() && !under.aborts {
             return self.clone().carry_out(under, op);
         }
-        if !aborts {
+        if !under.aborts {
             return self.carry_out(under, op);
         }
         let mut after = self.clone();
         let mut told = after.carry_out(under, op)?;
         if told.whole.iter().chain(&told.items).any(|item| item.outcome == Outcome::Denied) {
             self.abort(under, op, &mut told);
-        } else if mode != Mode::CheckOnly {
+        } else if under.mode != Mode::CheckOnly {
             *self = after;
         }
         Ok(told)
@@ -243,8 +164,8 @@ impl App {
             }
             Op::RemoveFriends { user, friends, one_way } => {
                 let remove = |friend: &User| {
-                    let mine = self.friends.remove(&(*user, *friend));
-                    let theirs = !one_way && self.friends.remove(&(*friend, *user));
+                    let mine = self.remove_friend(*user, *friend);
+                    let theirs = !one_way && self.remove_friend(*friend, *user);
                     OpItem::released(mine || theirs)
                 };
                 told.items = friends.iter().map(remove).collect();
@@ -268,46 +189,97 @@ impl App {
             }
             Op::Leave { group, users } => {
                 for user in users {
-                    let state = self.groups.get_mut(group);
-                    let held = state.is_some_and(|state| state.members.remove(user));
+                    let held = self.remove_member(*group, *user);
                     told.items.push(OpItem::released(held));
-                    told.reclaimed |= held && self.reclaim(under, *group);
+                    told.reclaimed |= held && self.reclaim(under.rules, under.day, *group);
                 }
-                self.reclaimed_by_leaving += u64::from(told.reclaimed);
+                if told.reclaimed {
+                    self.hit("reclaimed by leaving");
+                }
             }
             Op::Dissolve { group } => {
                 told.released = self.groups.get(group).map_or(0, members_of);
-                told.whole = Some(OpItem::released(self.drop_group(under, *group)));
+                told.whole = Some(OpItem::released(self.drop_group(under.day, *group)));
             }
         }
         Ok(told)
     }
 
-    fn create_account(&mut self, under: Under<'_>, user: User) -> OpItem {
+    /// The outcome of a fact that exists and is taken: it joins the hold of the take, or is
+    /// permanent from now on.
+    fn meet(&mut self, under: Under<'_>, fact: Fact) -> Outcome {
+        if !self.holds.is_taking() {
+            self.make_permanent(under.day, fact);
+            return Outcome::AlreadyHeld;
+        }
+        let outcome = self.holds.join(fact);
+        if outcome == Outcome::AlreadyHeld && self.holds.is_provisional(fact) {
+            self.hit("joined");
+        }
+        self.hold_group_of(fact);
+        outcome
+    }
+
+    /// A fact is taken that did not exist.
+    fn taken(&mut self, under: Under<'_>, fact: Fact) {
+        if self.holds.is_taking() {
+            self.holds.add(fact);
+            self.hold_group_of(fact);
+        } else {
+            self.make_permanent(under.day, fact);
+        }
+    }
+
+    /// A held group is held as long as its members are.
+    fn hold_group_of(&mut self, fact: Fact) {
+        if let Fact::Member(group, _) = fact
+            && self.holds.is_provisional(fact)
+            && self.holds.is_provisional(Fact::Group(group))
+        {
+            self.holds.join(Fact::Group(group));
+        }
+    }
+
+    pub fn create_account(&mut self, under: Under<'_>, user: User) -> OpItem {
+        let fact = Fact::Account(user);
         if self.accounts.contains(&user) {
-            return OpItem::plain(Outcome::AlreadyHeld);
+            return OpItem::plain(self.meet(under, fact));
         }
         let (used, limit) = (count(self.accounts.len()), under.allowed.accounts);
         let full = check(Reason::AccountsPerApp, "accounts_per_app", Who::App, used, limit);
         let said = under.take(full.into_iter().collect());
         if said.done() {
             self.accounts.insert(user);
+            self.taken(under, fact);
         }
         said
     }
 
     fn delete_account(&mut self, under: Under<'_>, user: User) -> OpItem {
         let mut held = self.accounts.remove(&user);
-        let friends = self.friends.len();
-        self.friends.retain(|(a, b)| *a != user && *b != user);
-        held |= self.friends.len() < friends;
+        self.holds.settle(Fact::Account(user), State::Ended);
+        let friends: Vec<(User, User)> = self.friends.iter().copied().collect();
+        for (a, b) in friends.into_iter().filter(|(a, b)| *a == user || *b == user) {
+            held |= self.remove_friend(a, b);
+        }
         let joined: Vec<Group> = self.groups_of(user).map(|(group, _)| group).collect();
         for group in joined {
-            held = true;
-            self.groups.get_mut(&group).expect("the user is in it").members.remove(&user);
-            self.reclaimed_by_deletion += u64::from(self.reclaim(under, group));
+            held |= self.remove_member(group, user);
+            if self.reclaim(under.rules, under.day, group) {
+                self.hit("reclaimed by deletion");
+            }
         }
         OpItem::released(held)
+    }
+
+    fn remove_friend(&mut self, user: User, friend: User) -> bool {
+        self.holds.settle(Fact::Friend(user, friend), State::Ended);
+        self.friends.remove(&(user, friend))
+    }
+
+    fn remove_member(&mut self, group: Group, user: User) -> bool {
+        self.holds.settle(Fact::Member(group, user), State::Ended);
+        self.groups.get_mut(&group).is_some_and(|state| state.members.remove(&user))
     }
 
     fn add_friend(&mut self, under: Under<'_>, user: User, friend: User, one_way: bool) -> OpItem {
@@ -315,23 +287,40 @@ impl App {
         if !one_way {
             wanted.push((friend, user, Reason::PeerFriends));
         }
-        wanted.retain(|(whose, who, _)| !self.friends.contains(&(*whose, *who)));
-        if wanted.is_empty() {
-            return OpItem::plain(Outcome::AlreadyHeld);
-        }
+        self.add_sides(under, &wanted)
+    }
+
+    /// Adds entries to lists, all or none: the owner of the list, the entry, and the reason of a
+    /// denial.
+    pub fn add_sides(&mut self, under: Under<'_>, wanted: &[(User, User, Reason)]) -> OpItem {
+        let has = |(whose, who, _): &(User, User, Reason)| self.friends.contains(&(*whose, *who));
+        let (old, new): (Vec<_>, Vec<_>) = wanted.iter().copied().partition(has);
         let full = |(whose, _, reason): &(User, User, Reason)| {
             let (used, limit) = (self.friend_count(*whose), under.allowed.friends);
             check(*reason, "friends_per_user", Who::User(*whose), used, limit)
         };
-        let said = under.take(wanted.iter().filter_map(full).collect());
-        if said.done() {
-            self.friends.extend(wanted.into_iter().map(|(whose, who, _)| (whose, who)));
+        let mut said = OpItem::plain(Outcome::AlreadyHeld);
+        if !new.is_empty() {
+            said = under.take(new.iter().filter_map(full).collect());
+            if !said.done() {
+                return said;
+            }
+        }
+        for (whose, who, _) in new {
+            self.friends.insert((whose, who));
+            self.taken(under, Fact::Friend(whose, who));
+        }
+        for (whose, who, _) in old {
+            let outcome = self.meet(under, Fact::Friend(whose, who));
+            if outcome == Outcome::Repeated && !said.done() {
+                said.outcome = outcome;
+            }
         }
         said
     }
 
     /// The result of the group itself; the owner is a member if that is `Applied`.
-    fn create_group(
+    pub fn create_group(
         &mut self,
         under: Under<'_>,
         group: Group,
@@ -349,7 +338,7 @@ impl App {
             };
             return Ok(match joined.outcome {
                 Outcome::Denied => joined,
-                _ => OpItem { outcome: Outcome::AlreadyHeld, ..joined },
+                _ => OpItem { outcome: self.meet(under, Fact::Group(group)), ..joined },
             });
         }
         let rule = &under.rules.kinds[kind];
@@ -362,6 +351,12 @@ impl App {
             let members = owner.into_iter().filter(|_| said.done()).collect();
             self.groups.insert(group, GroupState { kind, max, members });
             *self.net.entry((under.day, kind)).or_default() += 1;
+            // It is held until it is found to be permanent.
+            self.since.insert(group, under.day);
+        }
+        if said.done() {
+            self.taken(under, Fact::Group(group));
+            owner.inspect(|owner| self.taken(under, Fact::Member(group, *owner)));
         }
         Ok(said)
     }
@@ -407,13 +402,14 @@ impl App {
     }
 
     /// Adds one user to an existing group.
-    fn admit(&mut self, under: Under<'_>, group: Group, user: User, reason: Reason) -> OpItem {
+    pub fn admit(&mut self, under: Under<'_>, group: Group, user: User, reason: Reason) -> OpItem {
         let state = &self.groups[&group];
         if !under.rules.kinds[state.kind].tracked {
             return under.take(Vec::new());
         }
+        let fact = Fact::Member(group, user);
         if state.members.contains(&user) {
-            return OpItem::plain(Outcome::AlreadyHeld);
+            return OpItem::plain(self.meet(under, fact));
         }
         let cap = under.allowed.member_cap(under.rules, state.kind, state.max);
         let (who, used) = (Who::Group(group), members_of(state));
@@ -422,6 +418,7 @@ impl App {
         let said = under.take(blocked.collect());
         if said.done() {
             self.groups.get_mut(&group).expect("it exists").members.insert(user);
+            self.taken(under, fact);
         }
         said
     }
@@ -437,53 +434,24 @@ impl App {
     }
 
     /// Reclaims the group if it has become empty and its type requires that.
-    fn reclaim(&mut self, under: Under<'_>, group: Group) -> bool {
+    pub fn reclaim(&mut self, rules: &Rules, day: i64, group: Group) -> bool {
         let state = &self.groups[&group];
-        let reclaim = state.members.is_empty() && under.rules.kinds[state.kind].ordinary;
-        reclaim && self.drop_group(under, group)
+        let reclaim = state.members.is_empty() && rules.kinds[state.kind].ordinary;
+        reclaim && self.drop_group(day, group)
     }
 
-    fn drop_group(&mut self, under: Under<'_>, group: Group) -> bool {
-        let gone = self.groups.remove(&group);
-        if let Some(state) = &gone {
-            *self.net.entry((under.day, state.kind)).or_default() -= 1;
+    /// Removes a group. One that is held was created on the day of its take, and never billed.
+    pub fn drop_group(&mut self, day: i64, group: Group) -> bool {
+        let Some(state) = self.groups.remove(&group) else { return false };
+        for user in &state.members {
+            self.holds.settle(Fact::Member(group, *user), State::Ended);
         }
-        gone.is_some()
+        self.holds.settle(Fact::Group(group), State::Ended);
+        let since = self.since.remove(&group);
+        *self.net.entry((since.unwrap_or(day), state.kind)).or_default() -= 1;
+        if since.is_none() {
+            self.billed.change(day, -1);
+        }
+        true
     }
-
-    pub fn friend_count(&self, user: User) -> u64 {
-        count(self.friends.range((user, 0)..(user + 1, 0)).count())
-    }
-
-    fn groups_of(&self, user: User) -> impl Iterator<Item = (Group, &GroupState)> {
-        let groups = self.groups.iter().map(|(group, state)| (*group, state));
-        groups.filter(move |(_, state)| state.members.contains(&user))
-    }
-
-    /// Groups that count towards the user's limit.
-    pub fn paid_groups_of(&self, rules: &Rules, user: User) -> u64 {
-        count(self.groups_of(user).filter(|(_, state)| rules.kinds[state.kind].ordinary).count())
-    }
-
-    pub fn groups_of_kind(&self, kind: usize) -> u64 {
-        count(self.groups.values().filter(|state| state.kind == kind).count())
-    }
-
-    pub fn net_of_kind(&self, day: i64, kind: usize) -> i64 {
-        self.net.get(&(day, kind)).copied().unwrap_or(0)
-    }
-
-    pub fn net_of_day(&self, day: i64) -> i64 {
-        self.net.range((day, 0)..(day + 1, 0)).map(|(_, net)| net).sum()
-    }
-}
-
-pub fn members_of(state: &GroupState) -> u64 {
-    count(state.members.len())
-}
-
-pub fn count(length: usize) -> u64 {
-    let length = u64::try_from(length).expect("fits");
-    assert!(length < FREE);
-    length
 }

@@ -1,9 +1,11 @@
 //! The model's counts and limits, in the form of usage readings.
 
 use super::calendar::day_of;
+use super::counts::{count, members_of};
 use super::entitlement::Allowed;
+use super::operation::Who;
 use super::rules::{FREE, Rules};
-use super::state::{App, Who, members_of};
+use super::state::App;
 
 /// One count against its limit.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -46,7 +48,7 @@ struct Reader<'a> {
 impl Reader<'_> {
     fn of_app(&self) -> Vec<Line> {
         let (app, rules, today) = (self.app, self.rules, day_of(self.now));
-        let accounts = signed(super::state::count(app.accounts.len()));
+        let accounts = signed(count(app.accounts.len()));
         let mut lines = vec![
             self.line("accounts_per_app", accounts, |allowed| allowed.accounts),
             self.line("groups_per_day", app.net_of_day(today), |_| rules.groups_per_day),
@@ -62,7 +64,7 @@ impl Reader<'_> {
             }
         }
         if app.purchases.allowed(rules, self.now).all_groups != FREE {
-            let used = signed(super::state::count(app.groups.len()));
+            let used = signed(count(app.groups.len()));
             lines.push(self.line("groups_per_app", used, |allowed| allowed.all_groups));
         }
         lines

@@ -167,7 +167,7 @@ async fn send(shared: &Arc<Shared>, part: Part, batch: &[Waiting]) -> Result<Rep
         operation.add_arguments(early_by, &mut step.arguments);
     }
     step.subjects = batch.len();
-    run.call_with_clock_retry(&step, UnknownAs::Counted).await
+    run.call_without_expired(&step, UnknownAs::Counted).await
 }
 
 /// Divides the reply of a call; `None` if it is malformed.

@@ -2,15 +2,19 @@
 -- a call more than the code itself.
 -- KEYS[1] limits; ARGV[1] mode (verdicts.lua), [2] deadline in ms, [3] limits of an app without its
 -- own ('' refuses it), preceded by '!' if the app has to be counted before anything is taken, and
--- followed by '#' and the most facts of a part. Nothing is written after the deadline. Removes from
--- the end of KEYS, before the mark, the part's counter of writes.
+-- followed by '#' and the most facts of a part. Nothing is written after the deadline. Behind the
+-- mode a take may have its hold (take_hold.lua). Removes from the end of KEYS, before the mark, the
+-- part's holds, their expiries (holds.lua), and its counter of writes.
 -- include mark
 local writes_key, writes = table.remove(KEYS), nil
+local expiry_key, holds_key = table.remove(KEYS), table.remove(KEYS)
 local time = redis.call('TIME')
 local now = time[1] * 1000 + (time[2] - time[2] % 1000) / 1000
 if now > tonumber(ARGV[2]) then return {now, 'late'} end
-local mode = ARGV[1]
-local line, facts_max = redis.call('HGET', KEYS[1], 'line'), nil
+local mode, hold = ARGV[1], nil
+if #mode > 1 then mode, hold = string.sub(mode, 1, 1), string.sub(mode, 2) end
+local found = redis.call('HMGET', KEYS[1], 'line', 'due')
+local line, due, facts_max = found[1], found[2], nil
 if not line then
   line = ARGV[3]
   if line == '' then return {now, 'unknown_app'} end

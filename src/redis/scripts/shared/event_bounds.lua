@@ -28,7 +28,7 @@ local function drop(number, app)
 end
 local function keep(number, event)
   local _, app, kind = parts_of(event)
-  if app == '' or (kind ~= 'limit_passed' and kind ~= 'denied') then
+  if app == '' or (kind ~= 'limit_passed' and kind ~= 'denied' and kind ~= 'hold_retaken') then
     mark_kept(number, 1)
     changes = changes + 1
     for _ = 1, 2 do

@@ -1,5 +1,6 @@
 -- Adds users to the group ARGV[5], whose members are KEYS[3]. A user has two cells, next to each
--- other in KEYS: groups that count for the user, and groups that do not. Needs warn.lua.
+-- other in KEYS: groups that count for the user, and groups that do not. Needs warn.lua,
+-- take_hold.lua.
 -- include generation
 local per_user, per_group = string.match(limits, '^(%S+) (%S+)')
 per_user, per_group = limit(per_user), limit(per_group)
@@ -15,19 +16,23 @@ local function in_the_way(kind, key)
   end
   return note, groups
 end
-local function plan(kind, user, key, groups)
+local function plan(kind, user, key, groups, index)
   if kind.tracked then
+    takes(index, 'm' .. ARGV[5] .. ' ' .. user)
     seen[user] = true
     used = used + 1
     new[#new + 1] = {user, key, groups}
   end
 end
-local function take_in(kind, user, key, held)
-  if kind.tracked and (held == 1 or seen[user]) then
+-- index: that of the member in the hold.
+local function take_in(kind, user, key, held, index)
+  if kind.tracked and seen[user] then
     say('H')
+  elseif kind.tracked and held == 1 then
+    say(exists(index, 'm' .. ARGV[5] .. ' ' .. user))
   else
     local note, groups = in_the_way(kind, key)
-    if judge(note) then plan(kind, user, key, groups) end
+    if judge(note) then plan(kind, user, key, groups, index) end
   end
 end
 local function write_members(kind)

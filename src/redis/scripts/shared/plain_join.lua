@@ -1,5 +1,5 @@
 -- Decides the join of one user in mode E. letter: A, H or D, with the note of a denial; nil if it
--- would cross a threshold, and nothing was written.
+-- would cross a threshold, or if the member is held, and nothing was written.
 -- Needs: members_key, groups_key, group, user, members, most, groups_most.
 local letter, note, groups = nil, '', redis.call('SCARD', groups_key)
 if members >= most or groups >= groups_most then
@@ -23,4 +23,8 @@ else
       letter = 'A'
     end
   end
+end
+-- A fact that is held becomes permanent.
+if letter == 'H' and due then
+  if redis.call('HGET', holds_key, 'fm' .. group .. ' ' .. user) then letter = nil end
 end

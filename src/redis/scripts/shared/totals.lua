@@ -11,14 +11,19 @@ if is_other_day then
   end
   if math.abs(callers - newest) <= math.abs(day - newest) then day = callers end
 end
+-- Returns the number of groups, and how many of them are held: those are in no figure of a day.
 local function total_groups()
-  local total, by_type = 0, redis.call('HGETALL', KEYS[4])
-  for i = 2, #by_type, 2 do total = total + by_type[i] end
-  return total
+  local total, held, by_type = 0, 0, redis.call('HGETALL', KEYS[4])
+  for i = 2, #by_type, 2 do
+    if by_type[i - 1] == '@held' then held = by_type[i] else total = total + by_type[i] end
+  end
+  return total, held
 end
 -- Called after the number has changed by step; net_new: the change of that day.
 local function note_total(step, net_new)
-  local total, totals = total_groups(), KEYS[#KEYS - 2]
+  local total, held = total_groups()
+  local totals = KEYS[#KEYS - 2]
+  total = total - held
   local start, peak, net = string.match(redis.call('HGET', totals, day) or '',
     '^(%d+) (%d+) %d+ (-?%d+)')
   if not start then

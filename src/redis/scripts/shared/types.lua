@@ -10,7 +10,10 @@ local function rules(types, name)
   }
 end
 -- A group's record is 'OWN_LIMIT TYPE', or '!CLAIM TYPE' while it is being dissolved (previous
--- version: '!OWN_LIMIT TYPE'; see dissolve_group.lua). Its generation: see generation.lua.
+-- version: '!OWN_LIMIT TYPE'; see dissolve_group.lua). Its generation: see generation.lua. Behind
+-- the type, a held group (holds.lua) has '@EXPIRY', which is returned last, or ''.
 local function read_group(key)
-  return string.match(redis.call('GET', key) or '', '^(!?)(%S+) (.*)$')
+  local leaving, own, name, expiry =
+    string.match(redis.call('GET', key) or '', '^(!?)(%S+) ([^@]*)(.*)$')
+  return leaving, own, name, expiry
 end

@@ -2,9 +2,10 @@
 -- Parses a limit from its text: '-' is unlimited.
 local function limit(text) return tonumber(text) or math.huge end
 -- Modes: E enforce, C check only, S shadow, F force; e and c: E and C of a whole batch.
--- Letters, one an item: A applied, S applied while over, H held, N not held, D denied, X aborted.
--- Notes, one per item with S or D: letters of the violated limits, each with its count.
--- Warnings (see warn.lua) follow the notes after a '|'.
+-- Letters, one an item: A applied, S applied while over, H held (G: its owner is over), R repeated
+-- (Q: its owner is over), N not held, D denied, X aborted.
+-- Notes, one per item with S, G, Q or D: letters of the violated limits, each with its count; then
+-- after a '|' the warnings (see warn.lua).
 local is_whole = mode == 'e' or mode == 'c'
 if is_whole then mode = string.upper(mode) end
 local said, notes, warnings = {}, {}, {}
@@ -25,11 +26,10 @@ local function judge(note)
   say(mode == 'S' and 'S' or 'D')
   return mode == 'S'
 end
--- Returns whether a denial aborts the whole batch, before the first write. with_first: also the
--- first item would have taken a fact, whatever its letter is.
+-- Returns whether a denial aborts the whole batch, before the first write; with_first: item 1 takes
 local function aborts(with_first)
   if not is_whole or #notes == 0 then return false end
-  for i, letter in ipairs(said) do if letter == 'A' then said[i] = 'X' end end
+  for i, letter in ipairs(said) do said[i] = letter == 'A' and 'X' or letter end
   said[1] = with_first and 'X' or said[1]
   return true
 end
