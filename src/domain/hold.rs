@@ -40,18 +40,19 @@ pub enum HoldEnd {
     Release,
 }
 
-/// Outcome for one subject of a hold that a caller ended.
+/// Outcome for one subject of a hold that a caller ended. Of a subject with several facts, such as
+/// the two sides of a friendship, it is the last one in this order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum HoldOutcome {
+    /// Something else had ended the hold: a leave, a removal, a deletion, a dissolution, a repair;
+    /// for a release also a permanent take. Nothing was done.
+    EndedOtherwise,
     /// It was held, or was permanent already, and is permanent.
     Confirmed,
     /// The hold had expired; it was taken anew, and is permanent.
     Retaken,
     /// It was released.
     Released,
-    /// Something else had ended the hold: a leave, a removal, a deletion, a dissolution, a repair;
-    /// for a release also a permanent take. Nothing was done.
-    EndedOtherwise,
     /// The hold had expired, and a limit denies the new take.
     Denied,
 }

@@ -215,6 +215,7 @@ fn shared(part: &str) -> &'static str {
         "rename_group" => include_str!("scripts/shared/rename_group.lua"),
         "group_hold" => include_str!("scripts/shared/group_hold.lua"),
         "read_groups" => include_str!("scripts/shared/read_groups.lua"),
+        "hold_bound" => include_str!("scripts/shared/hold_bound.lua"),
         _ => unreachable!("a test composes every script"),
     }
 }

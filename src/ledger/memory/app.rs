@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::hold_rows::Holds;
 use crate::domain::calendar::Day;
+use crate::domain::clock_guard::ClockReading;
 use crate::domain::id::Name;
 use crate::domain::login_days::Activity;
 use crate::domain::metering::GroupDay;
@@ -38,6 +39,8 @@ pub enum State {
 pub struct App {
     /// The state of its rows.
     pub state: State,
+    /// The latest instant of a step.
+    latest: Option<Timestamp>,
     accounts: BTreeSet<UserKey>,
     /// Friendships seen from the first user, each once from either side.
     edges: BTreeMap<(UserKey, UserKey), u8>,
@@ -107,6 +110,14 @@ impl<'a> MemoryRows<'a> {
     /// Returns the rows of an app.
     pub fn new(app: &'a mut App, unknown: &'a AtomicU64, keeps_figures: bool) -> Self {
         Self { app, unknown, keeps_figures, wrote: false }
+    }
+
+    /// Returns a reading of the clock that is no earlier than those of the steps before: callers
+    /// read the clock before they wait for the app.
+    pub fn in_order(&mut self, mut reading: ClockReading) -> ClockReading {
+        reading.now = self.app.latest.map_or(reading.now, |latest| latest.max(reading.now));
+        self.app.latest = Some(reading.now);
+        reading
     }
 
     /// Returns a number by which a group differs from an earlier one with the same id; `None` if

@@ -195,15 +195,20 @@ impl Ledger for Memory {
         let (ids, app) = (self.shared.ids(), self.shared.ids().app(&call.app));
         let (reading, deadline) = self.shared.clock().reading_before(call.deadline);
         let call = Call { deadline, ..call };
-        self.shared
-            .step(app, reading, |rows| end_hold::end_hold(rows, ids, &call, reading, &ending))
+        self.shared.step(app, reading, |rows| {
+            let reading = rows.in_order(reading);
+            end_hold::end_hold(rows, ids, &call, reading, &ending)
+        })
     }
 
     async fn sweep_holds(&self, call: Call) -> Result<u64, LedgerError> {
         let (app, mut swept) = (self.shared.ids().app(&call.app), 0);
         for _ in 0..SWEEP_STEPS_MAX {
             let reading = self.shared.clock().reading();
-            let step = |rows: &mut MemoryRows<'_>| holds::sweep(rows, &call, reading);
+            let step = |rows: &mut MemoryRows<'_>| {
+                let reading = rows.in_order(reading);
+                holds::sweep(rows, &call, reading)
+            };
             let (facts, is_unfinished) = self.shared.step(app, reading, step)?;
             swept += facts;
             if !is_unfinished {
@@ -219,7 +224,10 @@ impl Ledger for Memory {
         let (ids, app) = (self.shared.ids(), self.shared.ids().app(&call.app));
         let (reading, deadline) = self.shared.clock().reading_before(call.deadline);
         let call = Call { deadline, ..call };
-        self.shared.step(app, reading, |rows| step::read(rows, ids, &call, reading, &subject))
+        self.shared.step(app, reading, |rows| {
+            let reading = rows.in_order(reading);
+            step::read(rows, ids, &call, reading, &subject)
+        })
     }
 
     async fn put_schedule(
@@ -261,6 +269,7 @@ impl Ledger for Memory {
                     if has_released(rows, &claims)? {
                         return Ok(None);
                     }
+                    let reading = rows.in_order(reading);
                     reconcile::compare(rows, &comparison, reading, &claims).map(Some)
                 })?;
                 yield_now().await;
@@ -297,6 +306,7 @@ impl Ledger for Memory {
         let (reading, deadline) = self.shared.clock().reading_before(call.deadline);
         let call = Call { deadline, ..call.clone() };
         self.shared.step(app, reading, |rows| {
+            let reading = rows.in_order(reading);
             holdings::holdings(rows, &call, reading, of, (from.as_ref(), PAGE))
         })
     }

@@ -91,6 +91,7 @@ impl Steps {
         rows: &mut MemoryRows<'_>,
         reading: ClockReading,
     ) -> Result<Done, LedgerError> {
+        let reading = rows.in_order(reading);
         let is_first = self.answer.is_none();
         let is_dry_run = self.operation.kind().takes() && self.call.mode == Mode::CheckOnly;
         if let Some((group, number)) = self.group.filter(|_| !is_first && !is_dry_run)

@@ -45,7 +45,7 @@ for i = 7, #ARGV do
 end
 if aborts() then return answer(0) end
 if exceeds_facts(places) then return {now, 'facts_full'} end
-if exceeds_holds(2 * #ARGV - 12) then return {now, 'holds_full'} end
+if exceeds_holds() then return {now, 'holds_full'} end
 if mode ~= 'C' and #new > 0 then
 -- include write_friends
 end

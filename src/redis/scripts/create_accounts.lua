@@ -25,7 +25,7 @@ for i = 5, #ARGV do
 end
 if aborts() then return answer() end
 if exceeds_facts(#new) then return {now, 'facts_full'} end
-if exceeds_holds(#ARGV - 4) then return {now, 'holds_full'} end
+if exceeds_holds() then return {now, 'holds_full'} end
 if mode ~= 'C' and #new > 0 then
   count_write(#new)
   for _, i in ipairs(new) do redis.call('SADD', KEYS[i - 2], ARGV[i]) end

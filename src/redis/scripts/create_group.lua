@@ -34,7 +34,7 @@ if said[1] == 'D' and not is_whole then
 end
 if aborts(adds_owner) then return answer(name, own, 0, '') end
 if exceeds_facts(#new + (exists_already and 0 or 1)) then return {now, 'facts_full'} end
-if exceeds_holds(states) then return {now, 'holds_full'} end
+if exceeds_holds() then return {now, 'holds_full'} end
 if mode ~= 'C' and not exists_already then
   redis.call('SET', KEYS[2], own .. ' ' .. name)
   count_group(name, 1, how == 'T' and day)

@@ -46,7 +46,7 @@ local held = redis.call('SMISMEMBER', KEYS[3], unpack(ARGV, 7))
 for i = 7, #ARGV do take_in(kind, ARGV[i], 2 * i - 10, held[i - 6], i - 5) end
 if aborts() then return answer(name, own, '') end
 if exceeds_facts(#new) then return {now, 'facts_full'} end
-if exceeds_holds(#ARGV - 5) then return {now, 'holds_full'} end
+if exceeds_holds() then return {now, 'holds_full'} end
 write_members(kind)
 if mode ~= 'C' then write_take(#ARGV - 5) end
 if mode ~= 'C' and kind.tracked and tracks() then track(allowed(7, ARGV[5] .. ' ', '')) end

@@ -40,7 +40,7 @@ if said[1] == 'D' and not is_whole then return answer(name, own) end
 if aborts(true) then return answer(name, own) end
 said[1] = (said[1] == 'G' or said[1] == 'Q') and 'S' or 'A'
 if exceeds_facts(#new) then return {now, 'facts_full'} end
-if exceeds_holds(states) then return {now, 'holds_full'} end
+if exceeds_holds() then return {now, 'holds_full'} end
 if mode == 'C' then return answer(name, own, 0, '') end
 -- include rename_group
 write_members(kind)

@@ -286,7 +286,7 @@ pub async fn a_permanent_member_makes_a_held_group_permanent(app: App) {
         ("user a", "friends 0 groups 0"),
     ])
     .await;
-    app.release(Groups, "h1", "expired create_group: ended").await;
+    app.release(Groups, "h1", "expired create_group: released").await;
     app.confirm(Groups, "h2", "expired create_group: retaken").await;
     app.counts([("group g1", "Private 1"), ("group g2", "Private 2")]).await;
 }
@@ -296,7 +296,7 @@ pub async fn each_side_of_a_friendship_is_held_by_itself(app: App) {
     app.holding("h", LONG).script([(befriend("a", &["b", "c"]), "applied x2")]).await;
     app.provisional([("user a", "friends 1 groups 0"), ("user b", "friends 1 groups 0")]).await;
     app.script([(unfollow("c", &["a"]), "applied")]).await;
-    app.confirm(Friends, "h", "add_friends: confirmed, ended").await;
+    app.confirm(Friends, "h", "add_friends: confirmed x2").await;
     app.counts([("user a", "friends 2 groups 0"), ("user c", "friends 0 groups 0")]).await;
     app.provisional([("user a", "friends 0 groups 0"), ("user b", "friends 0 groups 0")]).await;
 }

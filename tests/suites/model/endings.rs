@@ -25,10 +25,10 @@ pub struct End {
 /// The outcomes, the worst last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fate {
+    EndedOtherwise,
     Confirmed,
     Retaken,
     Released,
-    EndedOtherwise,
     Denied,
 }
 

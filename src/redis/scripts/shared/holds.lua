@@ -2,7 +2,7 @@
 -- 'mGROUP USER' or 'zGROUP'; HOLD is a letter for the kind of operation, and its id.
 -- The hash holds_key has: 'f' FACT, the fact's holds in lines 'INDEX NUMBER HOLD'; 'r' HOLD, its
 -- record 'EXPIRY NUMBER DIGEST STATES'; 'o' HOLD, its operation; 'm' HOLD, the id that its group was
--- moved to; 'g' GROUP, 'DAY TYPE' of a held group; 'n', the number of states.
+-- moved to; 'g' GROUP, 'DAY TYPE' of a held group; 'n', the facts in records.
 -- The set expiry_key has facts by expiry, and 'r' HOLD by records_from and when the record is
 -- removed. The field 'due' of KEYS[1] is the first expiry of a fact.
 -- NUMBER distinguishes successive holds of one id. States of a hold's facts, at their INDEX: '-' not

@@ -1,7 +1,9 @@
 -- The hold of a take, behind its mode: 'T SECONDS DIGEST MOST KEPT HOLD', with the operation at the
 -- end of ARGV; or, to take facts of an expired hold anew, 'R NUMBER STATES INDEXES KEPT HOLD', with
--- the index of each fact of this take there, or 0. MOST states of a part, KEPT ms for its record.
+-- the index of each fact of this take there, or 0. MOST facts of a part, KEPT ms for its record.
 -- include holds
+-- Returns how many facts a record has.
+local function facts_in(states) return select(2, string.gsub(states, '[^-]', '')) end
 local how, word, digest, third, kept, id = string.match(hold or '',
   '^(%a) (%S+) (%S+) (%S+) (%S+) (.+)$')
 local own, operation, replaced = how and record_of(id), nil, 0
@@ -12,7 +14,7 @@ if how == 'T' then
     return redis.error_reply('CLOCKSKEW ' .. math.floor(math.abs(now - caller_now) / 1000))
   end
   if own and (now >= own.expiry or not string.find(own.states, 'h', 1, true)) then
-    own, replaced = false, #own.states
+    own, replaced = false, facts_in(own.states)
   end
   if own and own.digest ~= digest then return {now, 'hold_differs'} end
 elseif how == 'R' then
@@ -47,9 +49,5 @@ local function exists(index, fact)
   end
   return 'H'
 end
--- Returns whether the hold would have too many states. Called before the first write.
-local function exceeds_holds(states)
-  if how ~= 'T' or #taken == 0 or own then return false end
-  return (redis.call('HGET', holds_key, 'n') or 0) + states - replaced > tonumber(third)
-end
+-- include hold_bound
 -- include write_hold

@@ -14,7 +14,7 @@ local function write_new_hold(states)
   count_write()
   local record = own or {states = string.rep('-', states), digest = digest,
     number = string.format('%d%06d', now, writes % 1000000)}
-  local fields, scores = {}, {}
+  local fields, scores, added = {}, {}, added_facts()
   records[id], record.expiry = record, now + word * 1000
   local function score(fact, expiry)
     scores[#scores + 1], scores[#scores + 2] = string.format('%d', expiry), fact
@@ -36,7 +36,7 @@ local function write_new_hold(states)
   if not own then redis.call('HDEL', holds_key, 'm' .. id) end
   redis.call('ZADD', expiry_key, unpack(scores))
   redis.call('ZADD', expiry_key, records_from + record.expiry + kept, 'r' .. id)
-  if not own then redis.call('HINCRBY', holds_key, 'n', states - replaced) end
+  redis.call('HINCRBY', holds_key, 'n', added - replaced)
   is_moved, due = true, due or record.expiry
 end
 -- states: the number of states of the hold of this operation.
