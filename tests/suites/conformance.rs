@@ -165,6 +165,7 @@ macro_rules! stamp {
                 one_confirmed_hold_of_two_is_enough
                 of_two_holds_one_released_leaves_the_other
                 a_confirmation_after_the_expiry_takes_anew
+                a_release_after_the_expiry_removes_no_later_take
                 an_expired_creation_is_denied_whole_without_its_owner
                 members_of_a_group_that_is_gone_are_not_taken_anew
                 a_confirmation_as_of_before_the_expiry_is_in_time

@@ -56,14 +56,22 @@ async fn up_to_five_minutes_holds_expire_by_the_servers_clock() {
     for apart in [5 * MINUTE, -5 * MINUTE] {
         let timed = TimedServer::start();
         let (sidecar, own) = world(&timed).await;
+        let (list, owned) = (Subject::User(user("me")), Subject::Group(group("g")));
+        assert_eq!(sidecar.take(Some(("h", 1)), follow("me", numbered("f", 2))).await, "AA");
+        assert_eq!(sidecar.take(Some(("h", 1)), create("g", "me", None)).await, "A");
         // By the sidecar's clock all holds of a second have expired, or none has.
         set(&timed, &own, SECOND - 1, apart);
         assert_eq!(sidecar.count(Subject::App).await, (4, 4), "{apart}");
         assert_eq!(sidecar.take(None, accounts(vec![user("new")])).await, "D", "{apart}");
+        assert_eq!(sidecar.count(list.clone()).await, (2, 2), "{apart}");
+        assert_eq!(sidecar.count(owned.clone()).await, (1, 1), "{apart}");
         assert_eq!(sidecar.sweep().await, 0, "{apart}");
         assert_eq!(sidecar.end("late", Part::Accounts, HoldEnd::Confirm).await, "c", "{apart}");
         set(&timed, &own, SECOND, apart);
         assert_eq!(sidecar.count(Subject::App).await, (3, 2), "{apart}");
+        assert_eq!(sidecar.count(list).await, (0, 0), "{apart}");
+        let gone = sidecar.ledger.read(sidecar.call(), owned).await;
+        assert!(matches!(gone, Err(LedgerError::GroupNotFound(_))), "{apart}: {gone:?}");
         // A new hold lasts as long by the server's clock.
         assert_eq!(sidecar.take(Some(("n", 1)), accounts(vec![user("n")])).await, "A", "{apart}");
         set(&timed, &own, 2 * SECOND - 1, apart);

@@ -131,6 +131,50 @@ pub async fn a_confirmation_after_the_expiry_takes_anew(app: App) {
     app.provisional([("app", "accounts 0; today 0"), ("user b", "friends 0 groups 0")]).await;
 }
 
+pub async fn a_release_after_the_expiry_removes_no_later_take(app: App) {
+    app.script([(create("p", "Lounge", "", &[]), "applied")]).await;
+    let held = app.holding("h", 1);
+    held.script([
+        (accounts(&["a", "b", "c"]), "applied x3"),
+        (befriend("a", &["b", "c"]), "applied x2"),
+        (join("p", &["a", "b", "c"]), "applied x3"),
+        (create("g", "Lounge", "a", &["b"]), "applied | applied"),
+    ])
+    .await;
+    app.expire().await;
+    // Without a hold, and with that of another operation.
+    app.script([
+        (accounts(&["a"]), "applied"),
+        (befriend("a", &["b"]), "applied"),
+        (join("p", &["a"]), "applied"),
+        (create("g", "Lounge", "a", &[]), "applied"),
+    ])
+    .await;
+    let other = app.holding("other", LONG);
+    other
+        .script([
+            (accounts(&["b"]), "applied"),
+            (befriend("a", &["c"]), "applied"),
+            (join("p", &["b"]), "applied"),
+        ])
+        .await;
+    app.release(Accounts, "h", "expired create_accounts: released x3").await;
+    app.release(Friends, "h", "expired add_friends: released x2").await;
+    let groups = "expired create_group: released | released; expired join_group: released x3";
+    app.release(Groups, "h", groups).await;
+    app.counts([
+        ("app", "accounts 2; Lounge 2; today 2: Lounge 2"),
+        ("user a", "friends 2 groups 0"),
+        ("group p", "Lounge 2"),
+        ("group g", "Lounge 1"),
+    ])
+    .await;
+    app.release(Accounts, "other", "create_accounts: released").await;
+    app.release(Friends, "other", "add_friends: released").await;
+    app.release(Groups, "other", "join_group: released").await;
+    app.counts([("user a", "friends 1 groups 0"), ("group p", "Lounge 1")]).await;
+}
+
 pub async fn an_expired_creation_is_denied_whole_without_its_owner(app: App) {
     app.limit(&LimitId::GroupsPerUser, 1).await;
     app.holding("h", 1).script([(create("g", "Private", "a", &["b"]), "applied | applied")]).await;

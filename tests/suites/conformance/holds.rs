@@ -79,19 +79,22 @@ pub async fn an_expired_hold_counts_as_absent(app: App) {
 
 pub async fn no_expired_hold_denies_or_is_reported(app: App) {
     app.limit(&LimitId::GroupsPerUser, 1).await;
-    let held = app.holding("h", 1);
-    held.script([
-        (accounts(&["a", "b", "c", "d", "e", "f"]), "applied x6"),
-        (befriend("a", &["b", "c", "d"]), "applied x3"),
-        (create("g", "Private", "a", &["b", "c", "d"]), "applied | applied x3"),
-    ])
-    .await;
-    let rooms = app.holding("h2", 1);
-    rooms.script([(create("b1", "BChatRoom", "", &[]), "applied")]).await;
-    let rooms = app.holding("h3", 1);
-    rooms.script([(create("b2", "BChatRoom", "", &[]), "applied")]).await;
-    app.expire().await;
-    for mode in [Mode::CheckOnly, Mode::Shadow, Mode::Enforce] {
+    // Each mode is the first that meets what has expired.
+    for mode in [Mode::Shadow, Mode::CheckOnly, Mode::Enforce] {
+        let (first, second) = (format!("h{mode:?}"), format!("i{mode:?}"));
+        app.holding(&first, 1)
+            .as_mode(Mode::Force)
+            .script([
+                (accounts(&["a", "b", "c", "d", "e", "f"]), "applied x6"),
+                (befriend("a", &["b", "c", "d"]), "applied x3"),
+                (create("g", "Private", "a", &["b", "c", "d"]), "applied | applied x3"),
+            ])
+            .await;
+        let rooms = app.holding(&second, 1).as_mode(Mode::Force);
+        rooms.script([(create("b1", "BChatRoom", "", &[]), "applied")]).await;
+        let rooms = app.holding(&format!("j{mode:?}"), 1).as_mode(Mode::Force);
+        rooms.script([(create("b2", "BChatRoom", "", &[]), "applied")]).await;
+        app.expire().await;
         let app = app.as_mode(mode);
         let (account, group) = (format!("x{mode:?}"), format!("g{mode:?}"));
         app.script([
