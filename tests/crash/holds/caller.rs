@@ -3,7 +3,7 @@
 //! Every cell belongs to one caller, so its state is determined but for the call in flight at a
 //! kill, which is repeated afterwards: each of them is idempotent.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -28,6 +28,8 @@ const GROUPS: usize = 3;
 /// Seconds of holds that expire in each round, and of those that live until they are ended.
 pub const SHORT: u32 = 1;
 const LONG: u32 = 3600;
+/// Actions on a cell that a failure shows.
+const HISTORY_MAX: usize = 12;
 /// The timeout for some hundred responses: a thousand times their duration.
 const LOAD_MAX: Duration = Duration::from_secs(120);
 
@@ -110,6 +112,8 @@ pub struct Caller {
     /// The call in flight at the kill.
     pub unsure: Option<(Cell, Action)>,
     holds: usize,
+    /// The last actions on each cell with their answers.
+    pub history: BTreeMap<Cell, VecDeque<String>>,
     /// The number of each kind of answer.
     pub answers: BTreeMap<String, usize>,
 }
@@ -119,7 +123,14 @@ impl Caller {
         let cells = (0..ACCOUNTS).map(Cell::Account).chain((0..SEATS).map(Cell::Member));
         let cells = cells.chain((0..SEATS).map(Cell::Friend)).chain((0..GROUPS).map(Cell::Group));
         let states = cells.map(|cell| (cell, State::Absent)).collect();
-        Self { number, states, unsure: None, holds: 0, answers: BTreeMap::new() }
+        Self {
+            number,
+            states,
+            unsure: None,
+            holds: 0,
+            history: BTreeMap::new(),
+            answers: BTreeMap::new(),
+        }
     }
 
     /// Works until the kill.
@@ -139,8 +150,11 @@ impl Caller {
                     }
                 }
                 Err(status) => {
-                    assert!(signals.is_killed(), "an error before the kill: {status}");
+                    let is_late = status.code() == Code::Unavailable || signals.is_killed();
+                    assert!(is_late, "an error before the kill: {status}");
+                    self.note(cell, format!("{action:?}: {}", status.message()));
                     self.unsure = Some((cell, action));
+                    break;
                 }
             }
         }
@@ -216,7 +230,23 @@ impl Caller {
             Answer::Ended(outcomes) => format!("{:?}", outcomes[0]),
         };
         *self.answers.entry(first).or_default() += 1;
+        self.note(cell, format!("{action:?}: {answer:?}"));
         self.states.insert(cell, after);
+    }
+
+    fn note(&mut self, cell: Cell, what: String) {
+        let history = self.history.entry(cell).or_default();
+        history.push_back(what);
+        if history.len() > HISTORY_MAX {
+            history.pop_front();
+        }
+    }
+
+    /// Marks the end of a round in the history of each cell.
+    pub fn end_round(&mut self, name: &str) {
+        for cell in self.states.keys().copied().collect::<Vec<_>>() {
+            self.note(cell, format!("after {name}: {:?}", self.states[&cell]));
+        }
     }
 
     /// Finds out what became of the call in flight at the kill.
@@ -236,12 +266,14 @@ impl Caller {
                 let answer = until_available(client, self.number, cell, &action).await;
                 let Ok(Answer::Outcomes(outcomes)) = answer else { panic!("{answer:?}") };
                 let is_held = outcomes[0] != Outcome::Denied;
+                self.note(cell, format!("again {action:?}: {outcomes:?}"));
                 self.states.insert(cell, if is_held { State::Permanent } else { State::Absent });
                 return;
             }
             Action::Leave => {
                 let left = until_available(client, self.number, cell, &action).await;
-                let Ok(Answer::Outcomes(_)) = left else { panic!("{left:?}") };
+                let Ok(Answer::Outcomes(_)) = &left else { panic!("{left:?}") };
+                self.note(cell, format!("again {action:?}: {left:?}"));
                 self.states.insert(cell, State::Absent);
                 return;
             }
@@ -263,6 +295,21 @@ impl Caller {
     }
 }
 
+/// The outcomes of a dry-run take of a cell, asked for again while the store is unavailable.
+pub async fn check(client: &mut Client, caller: usize, cell: Cell) -> Vec<Outcome> {
+    let watch = Stopwatch::start();
+    loop {
+        match take(client, caller, cell, None, pb::Mode::CheckOnly).await {
+            Ok(outcomes) => return outcomes,
+            Err(status) => {
+                let passes = status.code() == Code::Unavailable;
+                assert!(passes && watch.elapsed() < LOAD_MAX, "{status}");
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
 /// Sends an action again while the store is unavailable.
 async fn until_available(
     client: &mut Client,
@@ -270,10 +317,10 @@ async fn until_available(
     cell: Cell,
     action: &Action,
 ) -> Result<Answer, Status> {
-    let since = Stopwatch::start();
+    let watch = Stopwatch::start();
     loop {
         match send(client, caller, cell, action).await {
-            Err(status) if status.code() == Code::Unavailable && since.elapsed() < LOAD_MAX => {}
+            Err(status) if status.code() == Code::Unavailable && watch.elapsed() < LOAD_MAX => {}
             answer => return answer,
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -328,7 +375,7 @@ fn relation(cell: Cell) -> pb::HoldRelation {
 }
 
 /// Takes a cell; returns the outcomes, of a group first that of the whole.
-pub async fn take(
+async fn take(
     client: &mut Client,
     caller: usize,
     cell: Cell,
