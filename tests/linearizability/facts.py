@@ -257,6 +257,9 @@ class Model:
     def _end(self, op: dict):
         """A confirmation or a release of one hold."""
         hold, outcome = self.holds.get(op["hold"]), op["outcome"]
+        if hold and (hold.fact[0] == "member") != op["op"].endswith("_members"):
+            # It is a hold of other facts.
+            hold = None
         if outcome == "NOT_FOUND":
             return lambda state: NEVER if hold and state & hold.all else state
         if hold is None:

@@ -38,30 +38,41 @@ fn operation(name: &'static str, user: String, other: String) -> Operation {
 #[derive(Debug, Clone)]
 pub struct Holds {
     client: usize,
-    made: usize,
+    /// The number of holds of members and of accounts.
+    made: [usize; 2],
 }
 
 impl Holds {
     pub fn of(client: usize) -> Self {
-        Self { client, made: 0 }
+        Self { client, made: [0, 0] }
     }
 
-    fn next(&mut self) -> String {
-        self.made += 1;
-        format!("h{}.{}", self.client, self.made)
+    fn next(&mut self, is_of_accounts: bool) -> String {
+        let made = &mut self.made[usize::from(is_of_accounts)];
+        *made += 1;
+        hold_id(self.client, is_of_accounts, *made)
     }
 
     /// The confirmation or release of a hold: of one of the client's last ones, or of another
     /// client's, who may not have made it yet.
     fn end(&self, rng: &mut Rng) -> Operation {
-        let names = ["confirm_members", "release_members", "confirm_accounts", "release_accounts"];
         // Two of three holds are of members.
-        let name = names[if rng.percent(67) { rng.below(2) } else { 2 + rng.below(2) }];
-        let client = if rng.percent(70) { self.client } else { rng.below(CLIENTS) };
-        let number = 1 + self.made.saturating_sub(rng.below(4));
-        let hold = format!("h{client}.{number}");
-        Operation { hold, ..operation(name, String::new(), String::new()) }
+        let is_of_accounts = rng.percent(33);
+        let names = if is_of_accounts {
+            ["confirm_accounts", "release_accounts"]
+        } else {
+            ["confirm_members", "release_members"]
+        };
+        let client = if rng.percent(75) { self.client } else { rng.below(CLIENTS) };
+        let made = self.made[usize::from(is_of_accounts)];
+        let hold = hold_id(client, is_of_accounts, made.saturating_sub(rng.below(3)));
+        Operation { hold, ..operation(names[rng.below(2)], String::new(), String::new()) }
     }
+}
+
+fn hold_id(client: usize, is_of_accounts: bool, number: usize) -> String {
+    let of = if is_of_accounts { "account" } else { "member" };
+    format!("{of}-{client}-{number}")
 }
 
 /// The id of a user. In every fourth cell the accounts are those of the users who join groups and
@@ -95,7 +106,7 @@ pub fn random(rng: &mut Rng, is_whole: bool, holds: Option<&mut Holds>) -> Opera
         _ => return one,
     };
     if !one.check && rng.percent(40) {
-        (one.name, one.hold) = (held, holds.next());
+        (one.name, one.hold) = (held, holds.next(held == "create_account_held"));
     }
     one
 }
@@ -220,7 +231,7 @@ impl Operation {
                 })
             }
             name if name.starts_with("confirm_") || name.starts_with("release_") => {
-                self.end(app_id, operation_id, mode)
+                self.end(app_id)
             }
             "delete_account" => {
                 Request::DeleteAccounts(pb::DeleteAccountsRequest { app_id, user_ids })
@@ -237,22 +248,17 @@ impl Operation {
         }
     }
 
-    /// The request that confirms or releases a hold.
-    fn end(&self, app_id: String, operation_id: String, mode: i32) -> Request {
-        let relation = self.relation().into();
+    /// The request of the confirmation or release of a hold.
+    fn end(&self, app_id: String) -> Request {
+        let is_of_members = self.name.ends_with("_members");
+        let relation =
+            if is_of_members { pb::HoldRelation::Groups } else { pb::HoldRelation::Accounts };
+        let (relation, operation_id) = (relation.into(), self.hold.clone());
         if self.name.starts_with("confirm_") {
-            let request = pb::ConfirmHoldRequest { app_id, operation_id, relation, mode };
-            return Request::ConfirmHold(request);
-        }
-        Request::ReleaseHold(pb::ReleaseHoldRequest { app_id, operation_id, relation })
-    }
-
-    /// The facts among which a hold is searched.
-    fn relation(&self) -> pb::HoldRelation {
-        if self.name.ends_with("_members") {
-            pb::HoldRelation::Groups
+            let mode = pb::Mode::Enforce.into();
+            Request::ConfirmHold(pb::ConfirmHoldRequest { app_id, operation_id, relation, mode })
         } else {
-            pb::HoldRelation::Accounts
+            Request::ReleaseHold(pb::ReleaseHoldRequest { app_id, operation_id, relation })
         }
     }
 

@@ -286,6 +286,11 @@ WITH_HOLDS = {
 2 3 confirm_members h -> NOT_FOUND
 4 5 count_group g -> 0
 6 7 release_members h -> RELEASED""",
+    "searched among other facts": """
+ 0  1 create_account_held a h -> APPLIED
+ 2  3 delete_account a -> APPLIED
+ 4  5 join a g -> APPLIED
+ 6  7 confirm_members h -> NOT_FOUND""",
     "an account": """0 1 create_account_held a h -> APPLIED
 2 3 confirm_accounts h -> CONFIRMED
 4 5 delete_account a -> APPLIED
