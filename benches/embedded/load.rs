@@ -13,7 +13,7 @@ use imquota::domain::purchase::{Item, Purchase, Sales};
 use imquota::domain::schedule::Schedule;
 use imquota::domain::time::Timestamp;
 use imquota::ledger::embedded::Embedded;
-use imquota::ledger::{Answer, Call, Ledger, Operation};
+use imquota::ledger::{Answer, Call, Ledger, Operation, TakeOptions};
 use tokio::task::JoinSet;
 
 use super::shared::{self, Pair};
@@ -75,9 +75,7 @@ impl Store {
             unknown_app: None,
             fail_fast: false,
             is_replayed: false,
-            all_or_nothing: false,
-            hold: None,
-            replaces: None,
+            take: TakeOptions::default(),
         };
         Self { ledger: Arc::new(ledger), call }
     }

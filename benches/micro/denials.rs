@@ -17,8 +17,8 @@ use imquota::domain::time::Timestamp;
 use imquota::engine::fallback::Fallback;
 use imquota::engine::{Engine, Request, UnknownApp};
 use imquota::journal::Journal;
-use imquota::ledger::Operation;
 use imquota::ledger::memory::Memory;
+use imquota::ledger::{Operation, TakeOptions};
 use imquota::telemetry::Metrics;
 use tokio::runtime::Builder;
 
@@ -85,9 +85,7 @@ async fn deny(engine: &Engine, denied: &mut usize) -> Duration {
     let request = Request {
         app: AppId::try_from("demo").expect("an id"),
         mode: Mode::Enforce,
-        all_or_nothing: false,
-        hold: None,
-        replaces: None,
+        take: TakeOptions::default(),
         deadline: Timestamp::MAX,
         operation: Operation::AddFriends { user, friends, one_way: false },
     };

@@ -18,13 +18,12 @@ use crate::clock::Clock;
 use crate::domain::catalog::Catalog;
 use crate::domain::decision::{ItemResult, Mode, Outcome, Subject};
 use crate::domain::history::History;
-use crate::domain::hold::Hold;
-use crate::domain::id::{AppId, GroupId, UserId};
+use crate::domain::id::{AppId, UserId};
 use crate::domain::schedule::{MissingItem, Schedule};
 use crate::domain::time::Timestamp;
 use crate::domain::usage::{Usage, usages};
 use crate::domain::warning::Warning;
-use crate::ledger::{Answer, Call, Ledger, LedgerError, Operation};
+use crate::ledger::{Answer, Call, Ledger, LedgerError, Operation, TakeOptions};
 use crate::store::{CLOCK_SKEW_MAX, StoreError};
 use crate::telemetry::{Metrics, trace};
 
@@ -85,12 +84,8 @@ pub struct Request {
     pub app: AppId,
     /// Mode in which operations that take are carried out.
     pub mode: Mode,
-    /// True if a take is a whole batch, which writes nothing if any subject is denied.
-    pub all_or_nothing: bool,
-    /// The hold of a take: what it takes ends unless it is confirmed in time.
-    pub hold: Option<Hold>,
-    /// The held group that a creation replaces.
-    pub replaces: Option<GroupId>,
+    /// The options of a take.
+    pub take: TakeOptions,
     /// Instant after which the response is useless.
     pub deadline: Timestamp,
     /// The operation.
@@ -261,7 +256,7 @@ impl Engine {
 
     /// Decides one operation and, if it is allowed, writes it.
     pub async fn apply(&self, request: Request) -> Result<Decision, LedgerError> {
-        let (app, mode, hold) = (request.app.clone(), request.mode, request.hold.clone());
+        let (app, mode, hold) = (request.app.clone(), request.mode, request.take.hold.clone());
         let measure = self.metrics.measure_operation(request.operation.kind(), mode);
         let decision = {
             let _in_flight = self.metrics.condition.in_work();
@@ -307,12 +302,12 @@ impl Engine {
         request: Request,
         how: impl FnOnce(Call) -> Call,
     ) -> Result<Decision, LedgerError> {
-        let Request { app, mode, all_or_nothing, hold, replaces, deadline, operation } = request;
+        let Request { app, mode, mut take, deadline, operation } = request;
         let span = trace::of_store("apply", &app);
         let (call, catalog) = self.call(app, mode, deadline);
         // A batch of one subject is whole by itself.
-        let all_or_nothing = all_or_nothing && operation.subjects_len() > 1;
-        let call = how(Call { all_or_nothing, hold, replaces, ..call });
+        take.all_or_nothing &= operation.subjects_len() > 1;
+        let call = how(Call { take, ..call });
         let work = self.ledger.apply(call, operation);
         let answer = self.measured_in(span, "apply", work).await?;
         Ok(Decision::new(&catalog, answer))
@@ -330,8 +325,7 @@ impl Engine {
         let delete = |user| {
             let operation = Operation::DeleteAccount { user };
             let (app, mode) = (app.clone(), Mode::Enforce);
-            let (all_or_nothing, hold, replaces) = (false, None, None);
-            self.apply(Request { app, mode, all_or_nothing, hold, replaces, deadline, operation })
+            self.apply(Request { app, mode, take: TakeOptions::default(), deadline, operation })
         };
         // The state that one deletion leaves for the next must not depend on which is faster.
         let concurrent = if self.ledger.keeps_order() { DELETIONS_MAX } else { 1 };
@@ -417,9 +411,7 @@ impl Engine {
             unknown_app,
             fail_fast: false,
             is_replayed: false,
-            all_or_nothing: false,
-            hold: None,
-            replaces: None,
+            take: TakeOptions::default(),
         };
         (call, catalog)
     }

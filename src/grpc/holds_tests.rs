@@ -76,7 +76,7 @@ fn a_hold_needs_its_seconds_and_its_id() {
         ];
         for checked in all {
             if let Ok(checked) = &checked {
-                let given = checked.hold.as_ref().map(|hold| (hold.seconds, hold.id.as_str()));
+                let given = checked.take.hold.as_ref().map(|hold| (hold.seconds, hold.id.as_str()));
                 assert_eq!(given, seconds.map(|seconds| (seconds, id)));
             }
             assert_eq!(fields_of(checked), wrong, "{seconds:?} {id:?}");

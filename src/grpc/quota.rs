@@ -87,21 +87,13 @@ impl QuotaApi {
         deadline: Deadline,
         may_force: impl FnOnce() -> Result<(), ForceRefused>,
     ) -> Result<(Decision, Ids), Failure> {
-        let Checked { app, mode, all_or_nothing, hold, replaces, action, ids } = checked;
+        let Checked { app, mode, take, action, ids } = checked;
         if mode == Mode::Force {
             may_force()?;
         }
         let decision = match action {
             Action::Operation(operation) => {
-                let request = engine::Request {
-                    app,
-                    mode,
-                    all_or_nothing,
-                    hold,
-                    replaces,
-                    deadline: deadline.at,
-                    operation,
-                };
+                let request = engine::Request { app, mode, take, deadline: deadline.at, operation };
                 by(&self.engine, deadline, self.engine.apply(request)).await?
             }
             Action::DeleteAccounts(users) => {

@@ -7,10 +7,9 @@ use super::pb;
 use crate::domain::catalog::Catalog;
 use crate::domain::decision::{Mode, Subject};
 use crate::domain::group_type::GroupType;
-use crate::domain::hold::Hold;
 use crate::domain::id::{AppId, GroupId, UserId};
 use crate::domain::id_rules::IdRules;
-use crate::ledger::{Operation, WHOLE_BATCH_MAX};
+use crate::ledger::{Operation, TakeOptions, WHOLE_BATCH_MAX};
 
 /// The change that a request asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,12 +27,8 @@ pub struct Checked {
     pub app: AppId,
     /// Mode of takes.
     pub mode: Mode,
-    /// True if a take is a whole batch.
-    pub all_or_nothing: bool,
-    /// The hold of a take.
-    pub hold: Option<Hold>,
-    /// The held group that a creation replaces.
-    pub replaces: Option<GroupId>,
+    /// The options of a take.
+    pub take: TakeOptions,
     /// The change to make.
     pub action: Action,
     /// The ids of the response's results, as the request gave them.
@@ -64,13 +59,7 @@ fn checked(
     items: Vec<String>,
 ) -> Checked {
     let (action, ids) = (Action::Operation(operation), Ids { whole, items });
-    Checked { app, mode, all_or_nothing: false, hold: None, replaces: None, action, ids }
-}
-
-impl Checked {
-    fn with(self, all_or_nothing: bool, hold: Option<Hold>) -> Self {
-        Self { all_or_nothing, hold, ..self }
-    }
+    Checked { app, mode, take: TakeOptions::default(), action, ids }
 }
 
 /// Returns the bound of a batch, which one that is a single step of the store may have lower.
@@ -87,10 +76,11 @@ impl Check for pb::CreateAccountsRequest {
         let users = account_ids(&mut fields, &self.user_ids, (&catalog.ids, max), catalog);
         let mode = fields.mode(self.mode);
         let hold = fields.hold(self.hold_seconds, &self.operation_id, catalog);
+        let take = TakeOptions { all_or_nothing: self.all_or_nothing, hold, replaces: None };
         let value = (|| {
             let operation = Operation::CreateAccounts { users: users? };
             let checked = checked(app?, mode?, operation, String::new(), self.user_ids);
-            Some(checked.with(self.all_or_nothing, hold))
+            Some(Checked { take, ..checked })
         })();
         fields.finish(value)
     }
@@ -106,9 +96,7 @@ impl Check for pb::DeleteAccountsRequest {
             Some(Checked {
                 app: app?,
                 mode: Mode::Enforce,
-                all_or_nothing: false,
-                hold: None,
-                replaces: None,
+                take: TakeOptions::default(),
                 action: Action::DeleteAccounts(users?),
                 ids: Ids { whole: String::new(), items: self.user_ids },
             })
@@ -137,11 +125,12 @@ impl Check for pb::AddFriendsRequest {
         let friends = friend_ids(&mut fields, user.as_ref(), &self.friend_ids, (rules, max));
         let mode = fields.mode(self.mode);
         let hold = fields.hold(self.hold_seconds, &self.operation_id, catalog);
+        let take = TakeOptions { all_or_nothing: self.all_or_nothing, hold, replaces: None };
         let value = (|| {
             let operation =
                 Operation::AddFriends { user: user?, friends: friends?, one_way: self.one_way };
             let checked = checked(app?, mode?, operation, String::new(), self.friend_ids);
-            Some(checked.with(self.all_or_nothing, hold))
+            Some(Checked { take, ..checked })
         })();
         fields.finish(value)
     }
@@ -200,6 +189,7 @@ impl Check for pb::CreateGroupRequest {
         let replaces = replaced_group(&mut fields, &self.replaces_group_id, &self.group_id);
         let mode = fields.mode(self.mode);
         let hold = fields.hold(self.hold_seconds, &self.operation_id, catalog);
+        let take = TakeOptions { all_or_nothing: self.all_or_nothing, hold, replaces };
         let value = (|| {
             let operation = Operation::CreateGroup {
                 group: group?,
@@ -212,7 +202,7 @@ impl Check for pb::CreateGroupRequest {
                 max_members: self.max_members,
             };
             let checked = checked(app?, mode?, operation, self.group_id, self.member_ids);
-            Some(Checked { replaces, ..checked.with(self.all_or_nothing, hold) })
+            Some(Checked { take, ..checked })
         })();
         fields.finish(value)
     }
@@ -279,10 +269,11 @@ impl Check for pb::JoinGroupRequest {
         let users = member_ids(&mut fields, list, &self.user_ids, &catalog.ids, catalog);
         let mode = fields.mode(self.mode);
         let hold = fields.hold(self.hold_seconds, &self.operation_id, catalog);
+        let take = TakeOptions { all_or_nothing: self.all_or_nothing, hold, replaces: None };
         let value = (|| {
             let operation = Operation::JoinGroup { group: group?, users: users? };
             let checked = checked(app?, mode?, operation, self.group_id, self.user_ids);
-            Some(checked.with(self.all_or_nothing, hold))
+            Some(Checked { take, ..checked })
         })();
         fields.finish(value)
     }

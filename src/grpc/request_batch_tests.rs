@@ -48,7 +48,7 @@ fn has_bound<Q: Check>(
     all_or_nothing: bool,
 ) {
     let accepted = request(ids(max), all_or_nothing).check(catalog).expect("accepted");
-    assert_eq!((accepted.all_or_nothing, accepted.ids.items.len()), (all_or_nothing, max));
+    assert_eq!((accepted.take.all_or_nothing, accepted.ids.items.len()), (all_or_nothing, max));
     let refused = request(ids(max + 1), all_or_nothing).check(catalog).expect_err("too many");
     let fields: Vec<_> = refused.violations.iter().map(|it| it.field.as_str()).collect();
     assert_eq!(fields, [field]);

@@ -188,7 +188,7 @@ fn the_group_that_is_replaced_has_any_id_but_that_of_the_new_one() {
             replaces_group_id: replaces_group_id.to_owned(),
             ..Default::default()
         };
-        request.check(&catalog(32, 48, "ascii")).map(|checked| checked.replaces)
+        request.check(&catalog(32, 48, "ascii")).map(|checked| checked.take.replaces)
     };
     assert_eq!(check(""), Ok(None));
     for id in WIDE.into_iter().chain(["tmp", "@TGS#1"]) {

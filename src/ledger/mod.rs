@@ -12,7 +12,7 @@
 //!   not at all, also if there is a crash. (In Redis and in memory, an operation on more than 256
 //!   users or groups is several such steps, each exact by itself, and so are a large dissolution
 //!   and a large deletion: other callers may see an intermediate state, and a repetition finishes
-//!   an interrupted one. A whole batch, [`Call::all_or_nothing`], is one step in every store.)
+//!   an interrupted one. A whole batch, [`TakeOptions`], is one step in every store.)
 //! - **Durable.** Once a result is returned, its changes survive the process. (The memory store
 //!   keeps this promise only while the process lives.)
 //! - **On time.** An operation whose deadline has passed when the store starts on it does nothing,
@@ -40,8 +40,7 @@ use async_trait::async_trait;
 
 use crate::domain::catalog::Catalog;
 use crate::domain::decision::{ItemResult, Mode, Outcome, Subject, Violation};
-use crate::domain::hold::Hold;
-use crate::domain::id::{AppId, GroupId, Name};
+use crate::domain::id::{AppId, Name};
 use crate::domain::schedule::{Limits, Schedule};
 use crate::domain::time::Timestamp;
 use crate::domain::usage::Counts;
@@ -72,6 +71,7 @@ use metering::Meter;
 use reconcile::{Comparison, Difference, ExpectedState, PageToken, Section, Subjects, Tracking};
 
 pub use crate::domain::operation::{Operation, OperationKind};
+pub use crate::domain::take::TakeOptions;
 pub use error::{CannotReplace, LedgerError, REPLACED_MEMBERS_MAX};
 
 /// The context of every operation.
@@ -81,15 +81,9 @@ pub struct Call {
     pub app: AppId,
     /// The mode of takes; releases ignore it.
     pub mode: Mode,
-    /// True if a take is a whole batch: one atomic step, however many subjects it has, that writes
-    /// nothing if any is denied. At most [`WHOLE_BATCH_MAX`] items.
-    pub all_or_nothing: bool,
-    /// The hold of a take: what it takes ends unless it is confirmed in time. Other operations
-    /// ignore it, and so does a take that writes nothing.
-    pub hold: Option<Hold>,
-    /// The held group that a creation replaces: it becomes the new group, with its members. If it
-    /// does not exist, or the new one does, the creation is a normal one.
-    pub replaces: Option<GroupId>,
+    /// The options of a take. One with any has at most [`WHOLE_BATCH_MAX`] items, and is one atomic
+    /// step.
+    pub take: TakeOptions,
     /// The instant after which the result is useless; an operation that starts later does nothing.
     pub deadline: Timestamp,
     /// Group types and daily limits.
@@ -111,7 +105,7 @@ impl Call {
     /// Returns whether a denial aborts the whole batch.
     #[must_use]
     pub fn aborts(&self) -> bool {
-        self.all_or_nothing && self.mode.denies()
+        self.take.aborts(self.mode)
     }
 
     /// Returns whether the bounds on unknown apps may refuse a take.

@@ -19,7 +19,7 @@ use imquota::engine::fallback::Fallback;
 use imquota::engine::{Decision, Engine, Request, UnknownApp};
 use imquota::journal::Journal;
 use imquota::ledger::redis::Redis;
-use imquota::ledger::{Ledger as _, LedgerError, Operation};
+use imquota::ledger::{Ledger as _, LedgerError, Operation, TakeOptions};
 use imquota::redis::options::{Durability, Options};
 use imquota::store::StoreError;
 use imquota::telemetry::Metrics;
@@ -66,9 +66,7 @@ impl Sidecar {
         let request = Request {
             app: app.clone(),
             mode: Mode::Enforce,
-            all_or_nothing: false,
-            hold: None,
-            replaces: None,
+            take: TakeOptions::default(),
             deadline,
             operation,
         };

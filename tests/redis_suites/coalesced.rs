@@ -16,7 +16,7 @@ use imquota::domain::limit::Limit;
 use imquota::domain::schedule::Schedule;
 use imquota::domain::usage::Counts;
 use imquota::ledger::redis::Redis;
-use imquota::ledger::{Answer, Call, Ledger as _, LedgerError, Operation};
+use imquota::ledger::{Answer, Call, Ledger as _, LedgerError, Operation, TakeOptions};
 use imquota::redis::options::Options;
 use imquota::store::StoreError;
 use imquota::store::fair::Load;
@@ -46,9 +46,7 @@ impl App {
             unknown_app: None,
             fail_fast: false,
             is_replayed: false,
-            all_or_nothing: false,
-            hold: None,
-            replaces: None,
+            take: TakeOptions::default(),
         };
         Self { ledger: Arc::new(ledger), call }
     }

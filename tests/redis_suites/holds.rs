@@ -25,7 +25,7 @@ use imquota::domain::time::Timestamp;
 use imquota::domain::usage::Counts;
 use imquota::ledger::holds::{EndedHold, Ending};
 use imquota::ledger::redis::Redis;
-use imquota::ledger::{Answer, Call, Ledger as _, LedgerError, Operation};
+use imquota::ledger::{Answer, Call, Ledger as _, LedgerError, Operation, TakeOptions};
 use imquota::redis::options::Options;
 
 /// The time at which clocks begin that the test sets: noon of a day in Shanghai.
@@ -87,9 +87,7 @@ impl Sidecar {
             unknown_app: None,
             fail_fast: false,
             is_replayed: false,
-            all_or_nothing: false,
-            hold: None,
-            replaces: None,
+            take: TakeOptions::default(),
         };
         Self { ledger: Arc::new(ledger), clock, call }
     }
@@ -126,7 +124,8 @@ impl Sidecar {
         operation: Operation,
     ) -> Result<Answer, LedgerError> {
         let hold = hold.map(|(id, seconds)| Hold::new(id, seconds).expect("valid"));
-        self.ledger.apply(Call { hold, ..self.call() }, operation).await
+        let take = TakeOptions { hold, ..TakeOptions::default() };
+        self.ledger.apply(Call { take, ..self.call() }, operation).await
     }
 
     /// The letter of each outcome, of the whole first.

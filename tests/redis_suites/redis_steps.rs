@@ -14,7 +14,7 @@ use imquota::domain::decision::{Mode, Outcome, Subject};
 use imquota::domain::id::{AppId, UserId};
 use imquota::engine::Request;
 use imquota::engine::admin::{PreviewChange, PreviewRequest};
-use imquota::ledger::{LedgerError, Operation};
+use imquota::ledger::{LedgerError, Operation, TakeOptions};
 use imquota::store::StoreError;
 
 async fn open(redis: &Standalone) -> Service {
@@ -134,9 +134,7 @@ async fn a_group_during_its_dissolution_is_not_over_its_limit() {
     let late = Request {
         app: app.clone(),
         mode: Mode::Enforce,
-        all_or_nothing: false,
-        hold: None,
-        replaces: None,
+        take: TakeOptions::default(),
         deadline,
         operation: late,
     };
@@ -157,9 +155,7 @@ async fn a_call_that_reaches_the_server_after_its_deadline_does_nothing() {
     let late = Request {
         app: app.clone(),
         mode: Mode::Enforce,
-        all_or_nothing: false,
-        hold: None,
-        replaces: None,
+        take: TakeOptions::default(),
         deadline,
         operation: join("g", &[user("late")]),
     };

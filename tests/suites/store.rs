@@ -19,7 +19,7 @@ use imquota::domain::usage::Counts;
 use imquota::ledger::embedded::Embedded;
 use imquota::ledger::holds::{Ending, HoldResult};
 use imquota::ledger::redis::Redis;
-use imquota::ledger::{Call, Ledger as _, Operation};
+use imquota::ledger::{Call, Ledger as _, Operation, TakeOptions};
 use imquota::redb::OpenError;
 use imquota::store::Identified as _;
 use redb::{Database, TableDefinition, TableHandle as _};
@@ -95,9 +95,7 @@ async fn a_store_of_the_version_before_opens_and_holds_survive_a_restart() {
     let call = Call {
         app: app("demo"),
         mode: Mode::Enforce,
-        all_or_nothing: false,
-        hold: None,
-        replaces: None,
+        take: TakeOptions::default(),
         deadline: Timestamp::MAX,
         unknown_app: Schedule::default_of(&catalog).ok().map(Arc::new),
         catalog,
@@ -110,7 +108,9 @@ async fn a_store_of_the_version_before_opens_and_holds_survive_a_restart() {
     store.close().await;
     remove_tables_of_holds(directory.path());
     let store = open(directory.path()).expect("opens again");
-    let held = Call { hold: Some(Hold::new("h", 600).expect("valid")), ..call.clone() };
+    let hold = Some(Hold::new("h", 600).expect("valid"));
+    let take = TakeOptions { hold, ..TakeOptions::default() };
+    let held = Call { take, ..call.clone() };
     store.apply(held, accounts("b")).await.expect("decided");
     store.close().await;
     let store = open(directory.path()).expect("opens again");

@@ -15,7 +15,7 @@ use imquota::domain::decision::{Mode, Outcome};
 use imquota::domain::id::AppId;
 use imquota::domain::metering::{Login, Sample};
 use imquota::domain::schedule::Schedule;
-use imquota::ledger::{Answer, Call, Ledger, LedgerError, Operation};
+use imquota::ledger::{Answer, Call, Ledger, LedgerError, Operation, TakeOptions};
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 
@@ -49,9 +49,7 @@ fn call(app: &AppId, catalog: &Arc<Catalog>) -> Call {
         unknown_app: Some(Arc::new(trial)),
         fail_fast: false,
         is_replayed: false,
-        all_or_nothing: false,
-        hold: None,
-        replaces: None,
+        take: TakeOptions::default(),
     }
 }
 

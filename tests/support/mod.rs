@@ -37,7 +37,7 @@ use imquota::ledger::memory::Memory;
 use imquota::ledger::metering::Figures;
 use imquota::ledger::reconcile::{Comparison, Difference, ExpectedState};
 use imquota::ledger::redis::Redis;
-use imquota::ledger::{Call, Ledger, LedgerError, Operation};
+use imquota::ledger::{Call, Ledger, LedgerError, Operation, TakeOptions};
 use imquota::redis::StoreMemory;
 use imquota::redis::options::{Coalescing, Options};
 use imquota::server::Stores;
@@ -314,9 +314,7 @@ impl Service {
             .apply(Request {
                 app: app.clone(),
                 mode,
-                all_or_nothing: false,
-                hold: None,
-                replaces: None,
+                take: TakeOptions::default(),
                 deadline,
                 operation,
             })
@@ -342,9 +340,7 @@ impl Service {
             unknown_app: Schedule::default_of(&self.engine.catalog()).ok().map(Arc::new),
             fail_fast: false,
             is_replayed: false,
-            all_or_nothing: false,
-            hold: None,
-            replaces: None,
+            take: TakeOptions::default(),
         }
     }
 

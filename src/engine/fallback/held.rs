@@ -97,8 +97,8 @@ impl Queue {
     /// Returns the entries about the users and groups of a request, the group that it replaces
     /// too: its creation may be among them.
     pub(super) fn ahead_of(&self, request: &Request) -> Ahead {
-        let Request { app, operation, replaces, .. } = request;
-        match (self.ahead(app, operation), replaces) {
+        let Request { app, operation, take, .. } = request;
+        match (self.ahead(app, operation), &take.replaces) {
             (Ahead::Nothing, Some(group)) => {
                 self.ahead(app, &Operation::DissolveGroup { group: group.clone() })
             }

@@ -6,6 +6,7 @@ use crate::domain::id::{GroupId, Name, UserId};
 use crate::domain::time::Timestamp;
 use crate::engine::fallback::queue::Ahead;
 use crate::journal::Encoded;
+use crate::ledger::TakeOptions;
 
 fn app() -> AppId {
     AppId::try_from("demo").expect("an id")
@@ -132,9 +133,7 @@ fn a_creation_waits_for_entries_about_the_group_that_it_replaces() {
     let create = |replaces: Option<&str>| Request {
         app: app(),
         mode: Mode::Enforce,
-        all_or_nothing: false,
-        hold: None,
-        replaces: replaces.map(group),
+        take: TakeOptions { replaces: replaces.map(group), ..TakeOptions::default() },
         deadline: Timestamp::MAX,
         operation: Operation::CreateGroup {
             group: group("g"),

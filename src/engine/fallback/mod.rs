@@ -299,8 +299,8 @@ impl Fallback {
         catalog: &Catalog,
         request: &Request,
     ) -> (Decision, Option<Operation>) {
-        let Request { app, mode, all_or_nothing, operation, .. } = request;
-        let aborts = *all_or_nothing && mode.denies();
+        let Request { app, mode, take, operation, .. } = request;
+        let aborts = take.aborts(*mode);
         let releases = self.queue().freeing.latest(app);
         let result = |effects: &[&Effect<'_>]| {
             let limits = limits_of(operation, effects.iter().copied());
@@ -399,8 +399,8 @@ fn no_room(why: NoRoom) -> LedgerError {
 /// Returns the entry of an accepted operation. A group that a creation would replace is left alone:
 /// its hold ends by itself.
 fn entry(engine: &Engine, request: Request) -> Entry {
-    let Request { app, mode, hold, operation, .. } = request;
-    let accepted = match hold.filter(|_| operation.kind().takes()) {
+    let Request { app, mode, take, operation, .. } = request;
+    let accepted = match take.hold.filter(|_| operation.kind().takes()) {
         Some(hold) => Accepted::Held(operation, hold.id),
         None => Accepted::Operation(operation),
     };

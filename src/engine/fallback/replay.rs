@@ -23,7 +23,7 @@ use crate::domain::id::AppId;
 use crate::engine::holds::EndRequest;
 use crate::engine::{Decision, Engine, Request};
 use crate::journal::Accepted;
-use crate::ledger::LedgerError;
+use crate::ledger::{LedgerError, TakeOptions};
 use crate::store::StoreError;
 use crate::telemetry::Replayed;
 
@@ -185,9 +185,7 @@ impl Fallback {
                 let request = Request {
                     app: app.clone(),
                     mode,
-                    all_or_nothing: false,
-                    hold: None,
-                    replaces: None,
+                    take: TakeOptions::default(),
                     deadline,
                     operation,
                 };

@@ -78,6 +78,7 @@ mod tests {
     use crate::domain::id::{AppId, UserId};
     use crate::domain::schedule::Schedule;
     use crate::domain::time::Timestamp;
+    use crate::ledger::TakeOptions;
     use crate::redb::RedbStore;
 
     const DAY_MS: i64 = 24 * 60 * 60 * 1000;
@@ -105,9 +106,7 @@ mod tests {
                 unknown_app: Some(Arc::new(trial.clone())),
                 fail_fast: false,
                 is_replayed: false,
-                all_or_nothing: false,
-                hold: None,
-                replaces: None,
+                take: TakeOptions::default(),
             };
             let user = |number| UserId::try_from(format!("u{number}")).expect("an id");
             let logins = (from..from + 500).map(|number| Login { user: user(number), at: None });

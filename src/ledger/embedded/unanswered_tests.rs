@@ -9,6 +9,7 @@ use super::*;
 use crate::clock::SystemClock;
 use crate::domain::decision::Mode;
 use crate::domain::id::UserId;
+use crate::ledger::TakeOptions;
 use crate::redb::writer::Unit;
 
 /// Longer than a loaded machine needs.
@@ -27,9 +28,7 @@ async fn thresholds_crossed_for_a_caller_that_stopped_waiting_are_returned_once(
         catalog,
         fail_fast: false,
         is_replayed: false,
-        all_or_nothing: false,
-        hold: None,
-        replaces: None,
+        take: TakeOptions::default(),
     };
     let create = |count: usize| {
         let user = |number| UserId::try_from(format!("u{number}")).expect("an id");

@@ -22,7 +22,7 @@ use crate::domain::schedule::Schedule;
 use crate::domain::time::Timestamp;
 use crate::ledger::holds::{EndedHold, Ending, HoldResult};
 use crate::ledger::reconcile::Fact;
-use crate::ledger::{Call, LedgerError, Operation};
+use crate::ledger::{Call, LedgerError, Operation, TakeOptions};
 use crate::store::fingerprint::Fingerprints;
 
 /// The indexes of a record's facts by the results that they belong to.
@@ -85,8 +85,7 @@ fn end_one(
     let is_expired = reading.other().is_none() && record.expires <= now;
     let call = Call {
         mode: if in_time { Mode::Force } else { call.mode },
-        all_or_nothing: false,
-        hold: None,
+        take: TakeOptions::default(),
         ..call.clone()
     };
     let Some(record) = rows.hold(key)? else { return Ok(None) };

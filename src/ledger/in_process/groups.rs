@@ -34,7 +34,7 @@ pub struct New<'a> {
 /// Creates a group, or adds owner and members if it exists already.
 pub fn create(step: &mut Step<'_, impl Rows>, new: &New<'_>) -> Result<Results, StepError> {
     let kind = step.group_type(new.id, new.group_type)?;
-    let replaced = match &step.call.replaces {
+    let replaced = match &step.call.take.replaces {
         Some(held) => replace(step, new, held)?,
         None => false,
     };

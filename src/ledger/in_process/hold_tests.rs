@@ -22,7 +22,7 @@ use crate::domain::timeline::ServiceState;
 use crate::ledger::embedded::rows::TableRows;
 use crate::ledger::holds::{EndedHold, Ending, HoldResult};
 use crate::ledger::memory::app::{App, MemoryRows};
-use crate::ledger::{Call, Operation};
+use crate::ledger::{Call, Operation, TakeOptions};
 use crate::redb::tables::Tables;
 use crate::redb::writer::{Schedules, Unit};
 use crate::store::fingerprint::{Fingerprints, KEY_BYTES};
@@ -106,9 +106,7 @@ impl World {
         let call = Call {
             app: AppId::try_from("demo").expect("an id"),
             mode: Mode::Enforce,
-            all_or_nothing: false,
-            hold: None,
-            replaces: None,
+            take: TakeOptions::default(),
             deadline: Timestamp::MAX,
             catalog: Arc::new(crate::catalog::builtin()),
             unknown_app: Some(Arc::new(schedule())),
@@ -134,7 +132,9 @@ impl World {
     }
 
     fn with_hold(&self, id: &str, seconds: u32) -> Call {
-        Call { hold: Some(Hold::new(id, seconds).expect("valid")), ..self.call.clone() }
+        let mut call = self.call.clone();
+        call.take.hold = Some(Hold::new(id, seconds).expect("valid"));
+        call
     }
 
     /// Applies an operation; returns the outcomes.

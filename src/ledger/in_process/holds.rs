@@ -39,7 +39,7 @@ pub const SWEEP_STEPS_MAX: usize = 16;
 
 /// Returns the hold of a take; `None`: what it takes is permanent, or it takes nothing.
 pub fn hold_of<'c>(call: &'c Call, operation: &Operation) -> Option<&'c Hold> {
-    call.hold.as_ref().filter(|_| operation.kind().takes() && call.mode.writes())
+    call.take.hold.as_ref().filter(|_| operation.kind().takes() && call.mode.writes())
 }
 
 /// Returns the time for which the record of a hold is kept after its end.

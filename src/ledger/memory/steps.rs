@@ -15,7 +15,7 @@ use crate::domain::clock_guard::ClockReading;
 use crate::domain::decision::{ItemResult, Mode, Outcome};
 use crate::domain::id::{AppId, UserId};
 use crate::domain::time::Timestamp;
-use crate::ledger::in_process::holds::{SWEPT_MAX, drop_due, hold_of};
+use crate::ledger::in_process::holds::{SWEPT_MAX, drop_due};
 use crate::ledger::in_process::step::{Part, StepError, apply};
 use crate::ledger::{Answer, Call, LedgerError, Operation};
 use crate::store::fingerprint::{AppKey, GroupKey};
@@ -50,7 +50,7 @@ enum Done {
 impl Steps {
     /// Begins an operation.
     pub fn of(shared: &Shared, call: Call, mut operation: Operation) -> Self {
-        let is_one_step = call.all_or_nothing || hold_of(&call, &operation).is_some();
+        let is_one_step = operation.kind().takes() && call.take.is_one_step();
         let rest = match operation.items_mut() {
             Some(_) if is_one_step => Vec::new(),
             Some(users) if users.len() > SUBJECTS_MAX => users.split_off(SUBJECTS_MAX),

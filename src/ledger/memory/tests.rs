@@ -13,6 +13,7 @@ use crate::domain::limit::{Bound, Limit, LimitId, Source};
 use crate::domain::schedule::{Limits, Segment};
 use crate::domain::timeline::ServiceState;
 use crate::domain::usage::Counts;
+use crate::ledger::TakeOptions;
 use crate::ledger::reconcile::{ClaimedGroup, Repair};
 
 /// Longer than a loaded machine needs.
@@ -54,9 +55,7 @@ fn call(of: &str) -> Call {
         unknown_app: Some(Arc::new(limited(LimitId::AccountsPerApp, 10_000))),
         fail_fast: false,
         is_replayed: false,
-        all_or_nothing: false,
-        hold: None,
-        replaces: None,
+        take: TakeOptions::default(),
     }
 }
 

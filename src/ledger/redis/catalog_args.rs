@@ -102,6 +102,7 @@ mod tests {
     use crate::domain::decision::Mode;
     use crate::domain::id::AppId;
     use crate::domain::time::Timestamp;
+    use crate::ledger::TakeOptions;
 
     #[test]
     fn arguments_follow_the_catalog_and_the_limits_of_unknown_apps() {
@@ -115,9 +116,7 @@ mod tests {
             unknown_app: unknown_app.cloned(),
             fail_fast: false,
             is_replayed: false,
-            all_or_nothing: false,
-            hold: None,
-            replaces: None,
+            take: TakeOptions::default(),
         };
         let catalog_args = Texts::of(&call(&catalog, Some(&limits)));
         for part in PARTS {

@@ -29,8 +29,7 @@ const _: () = assert!(WHOLE_BATCH_MAX + 2 <= WHOLE_SUBJECTS_MAX);
 
 /// Returns the most users of one script call.
 pub fn subjects_max(call: &Call) -> usize {
-    let is_one_step = call.all_or_nothing || call.hold.is_some() || call.replaces.is_some();
-    if is_one_step { WHOLE_SUBJECTS_MAX } else { SUBJECTS_MAX }
+    if call.take.is_one_step() { WHOLE_SUBJECTS_MAX } else { SUBJECTS_MAX }
 }
 
 /// The error for a reply that cannot be right.
@@ -109,7 +108,7 @@ pub async fn create_group(
     let first: Vec<&UserId> = first.iter().collect();
     group_types::note(work.shared, work.call, new.group_type).await?;
     let mut position = Position::first(work.call.mode, rest.is_empty());
-    let replaced = match &work.call.replaces {
+    let replaced = match &work.call.take.replaces {
         Some(old) => Box::pin(replace::replace(work, new, old)).await?,
         None => None,
     };

@@ -372,7 +372,7 @@ fn days(catalog: &Catalog, now: Timestamp, local_now: Timestamp) -> Vec<u8> {
 fn hold_refusal(call: &Call, why: &str) -> Option<LedgerError> {
     match why {
         "hold_differs" | "hold_changed" => {
-            call.hold.as_ref().map(|hold| LedgerError::HoldDiffers(hold.id.clone()))
+            call.take.hold.as_ref().map(|hold| LedgerError::HoldDiffers(hold.id.clone()))
         }
         "holds_full" => {
             let (app, most) = (call.app.clone(), call.catalog.holds.facts_max);

@@ -5,6 +5,7 @@ use imquota::domain::id::OperationId;
 use imquota::domain::limits::Part;
 use imquota::engine::Degradation;
 use imquota::engine::holds::{EndRequest, EndedHolds};
+use imquota::ledger::TakeOptions;
 
 use super::*;
 
@@ -17,8 +18,8 @@ impl Sidecar {
     ) -> Result<Decision, LedgerError> {
         let deadline = SystemClock.now() + CALL_TIMEOUT;
         let (app, mode, hold) = (app.clone(), Mode::Enforce, Hold::new(id, 60).ok());
-        let (all_or_nothing, replaces) = (false, None);
-        let request = Request { app, mode, all_or_nothing, hold, replaces, deadline, operation };
+        let take = TakeOptions { hold, ..TakeOptions::default() };
+        let request = Request { app, mode, take, deadline, operation };
         self.engine.apply(request).await
     }
 
@@ -134,9 +135,7 @@ async fn a_creation_that_would_replace_a_held_group_is_a_normal_one_without_the_
     let request = Request {
         app: demo.clone(),
         mode: Mode::Enforce,
-        all_or_nothing: false,
-        hold: None,
-        replaces: Some(group("tmp")),
+        take: TakeOptions { replaces: Some(group("tmp")), ..TakeOptions::default() },
         deadline: SystemClock.now() + CALL_TIMEOUT,
         operation: creation("g"),
     };

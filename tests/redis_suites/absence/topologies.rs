@@ -11,7 +11,7 @@ use imquota::clock::Stopwatch;
 use imquota::domain::decision::{Mode, Outcome};
 use imquota::domain::id::AppId;
 use imquota::engine::Request;
-use imquota::ledger::{LedgerError, Operation};
+use imquota::ledger::{LedgerError, Operation, TakeOptions};
 use imquota::redis::options::{Durability, Options};
 use imquota::store::StoreError;
 
@@ -229,9 +229,7 @@ async fn without_replicas(store: &Store, sidecar: &Sidecar, case: &str) {
             let request = Request {
                 app: app.clone(),
                 mode: Mode::Enforce,
-                all_or_nothing: false,
-                hold: None,
-                replaces: None,
+                take: TakeOptions::default(),
                 deadline,
                 operation: join(name),
             };

@@ -2,6 +2,7 @@
 
 use imquota::domain::decision::Outcome::{Aborted, Applied, Denied};
 use imquota::engine::Degradation;
+use imquota::ledger::TakeOptions;
 
 use super::*;
 
@@ -25,8 +26,8 @@ impl Sidecar {
     ) -> Result<Decision, LedgerError> {
         let deadline = SystemClock.now() + CALL_TIMEOUT;
         let (app, mode) = (app.clone(), Mode::Enforce);
-        let (all_or_nothing, hold, replaces) = (true, None, None);
-        let request = Request { app, mode, all_or_nothing, hold, replaces, deadline, operation };
+        let take = TakeOptions { all_or_nothing: true, ..TakeOptions::default() };
+        let request = Request { app, mode, take, deadline, operation };
         self.engine.apply(request).await
     }
 }

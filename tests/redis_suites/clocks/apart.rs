@@ -9,7 +9,7 @@ use imquota::domain::decision::Mode;
 use imquota::domain::id::AppId;
 use imquota::engine::{Decision, Request};
 use imquota::ledger::redis::Redis;
-use imquota::ledger::{Ledger as _, LedgerError};
+use imquota::ledger::{Ledger as _, LedgerError, TakeOptions};
 
 use super::world::{create, join};
 use crate::support::moved_clock::MovedClock;
@@ -91,9 +91,7 @@ async fn join_within(
         .apply(Request {
             app,
             mode: Mode::Enforce,
-            all_or_nothing: false,
-            hold: None,
-            replaces: None,
+            take: TakeOptions::default(),
             deadline,
             operation,
         })

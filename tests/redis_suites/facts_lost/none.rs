@@ -8,7 +8,7 @@ use imquota::clock::{Clock as _, SystemClock};
 use imquota::domain::decision::Mode;
 use imquota::domain::id::AppId;
 use imquota::engine::Request;
-use imquota::ledger::Operation;
+use imquota::ledger::{Operation, TakeOptions};
 use tokio_util::sync::CancellationToken;
 
 use super::keys;
@@ -36,9 +36,7 @@ async fn while_both_take(sidecars: [&Sidecar; 2], app: &AppId, work: impl Future
             let request = Request {
                 app: app.clone(),
                 mode: Mode::Enforce,
-                all_or_nothing: false,
-                hold: None,
-                replaces: None,
+                take: TakeOptions::default(),
                 deadline,
                 operation,
             };

@@ -16,7 +16,7 @@ use imquota::engine::{Engine, Request, UnknownApp};
 use imquota::events::EventLog as _;
 use imquota::events::redis::RedisEvents;
 use imquota::ledger::redis::Redis;
-use imquota::ledger::{Ledger as _, LedgerError, Operation};
+use imquota::ledger::{Ledger as _, LedgerError, Operation, TakeOptions};
 use imquota::redis::StoreMemory;
 use imquota::redis::options::Options;
 use imquota::telemetry::{Exposition, Metrics};
@@ -81,9 +81,7 @@ impl Sidecar {
         let request = Request {
             app: app.clone(),
             mode: Mode::Enforce,
-            all_or_nothing: false,
-            hold: None,
-            replaces: None,
+            take: TakeOptions::default(),
             deadline,
             operation,
         };

@@ -23,7 +23,7 @@ use imquota::events::{Claim, EventLog, EventsError, Lease, TIME_CURSOR};
 use imquota::ledger::embedded::Embedded;
 use imquota::ledger::memory::Memory;
 use imquota::ledger::metering::Metered;
-use imquota::ledger::{Ledger, LedgerError, Operation};
+use imquota::ledger::{Ledger, LedgerError, Operation, TakeOptions};
 use imquota::redb::RedbStore;
 use imquota::store::StoreError;
 use imquota::telemetry::Metrics;
@@ -193,9 +193,7 @@ impl World {
         let request = Request {
             app: app(of),
             mode: Mode::Enforce,
-            all_or_nothing: false,
-            hold: None,
-            replaces: None,
+            take: TakeOptions::default(),
             deadline,
             operation,
         };
@@ -289,9 +287,7 @@ impl World {
             unknown_app: None,
             fail_fast: false,
             is_replayed: false,
-            all_or_nothing: false,
-            hold: None,
-            replaces: None,
+            take: TakeOptions::default(),
         };
         let (first, last) = (Day::from_number(middle - 199), Day::from_number(middle + 199));
         let figures = self.ledger.figures(&call, first, last).await.expect("figures");

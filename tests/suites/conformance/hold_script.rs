@@ -30,14 +30,14 @@ impl App {
     pub fn holding(&self, id: &str, seconds: u32) -> Self {
         let hold = Some(Hold::new(id, seconds).expect("a valid id"));
         let mut app = self.clone();
-        app.call.hold = hold;
+        app.call.take.hold = hold;
         app
     }
 
     /// The app, with creations that replace a held group.
     pub fn replacing(&self, held: &str) -> Self {
         let mut app = self.clone();
-        app.call.replaces = Some(group(held));
+        app.call.take.replaces = Some(group(held));
         app
     }
 

@@ -19,7 +19,7 @@ use imquota::domain::limit::{Limit, LimitId};
 use imquota::domain::schedule::{Limits, Schedule, Segment};
 use imquota::domain::time::Timestamp;
 use imquota::domain::usage::Counts;
-use imquota::ledger::{Answer, Call, Ledger, LedgerError, Operation};
+use imquota::ledger::{Answer, Call, Ledger, LedgerError, Operation, TakeOptions};
 
 use super::stores::Store;
 use crate::support::{app, group, user};
@@ -68,9 +68,7 @@ impl App {
             unknown_app: Some(Arc::new(trial)),
             fail_fast: false,
             is_replayed: false,
-            all_or_nothing: false,
-            hold: None,
-            replaces: None,
+            take: TakeOptions::default(),
         };
         Self { ledger: store.ledger.clone(), call, revision: Arc::default() }
     }
@@ -103,7 +101,9 @@ impl App {
 
     /// The app, with whole batches.
     pub fn all_or_nothing(&self) -> Self {
-        Self { call: Call { all_or_nothing: true, ..self.call.clone() }, ..self.clone() }
+        let mut app = self.clone();
+        app.call.take.all_or_nothing = true;
+        app
     }
 
     /// The limits of the default edition.

@@ -12,7 +12,7 @@ use imquota::engine::{Decision, Engine, Request, UnknownApp};
 use imquota::events::EventLog;
 use imquota::events::redis::RedisEvents;
 use imquota::ledger::redis::Redis;
-use imquota::ledger::{Ledger, LedgerError, Operation};
+use imquota::ledger::{Ledger, LedgerError, Operation, TakeOptions};
 use imquota::telemetry::Metrics;
 use tokio_util::sync::CancellationToken;
 
@@ -61,9 +61,7 @@ impl Sidecar {
         let request = Request {
             app: app("demo"),
             mode: Mode::Enforce,
-            all_or_nothing: false,
-            hold: None,
-            replaces: None,
+            take: TakeOptions::default(),
             deadline,
             operation,
         };

@@ -11,7 +11,7 @@ use imquota::domain::catalog::Catalog;
 use imquota::domain::id::AppId;
 use imquota::domain::time::Timestamp;
 use imquota::engine::{Engine, Request};
-use imquota::ledger::{Call, Ledger};
+use imquota::ledger::{Call, Ledger, TakeOptions};
 use tokio::task::JoinSet;
 
 use super::coverage::Coverage;
@@ -325,11 +325,10 @@ async fn send(engine: &Engine, ledger: &dyn Ledger, call: Call, act: &Act, now: 
             engine.delete_accounts(&app, user_ids(users), deadline).await
         }
         Act::Operation(How { mode, all_or_nothing, hold }, op) => {
-            let (mode, all_or_nothing, operation) = (*mode, *all_or_nothing, wire::operation(op));
+            let (mode, operation) = (*mode, wire::operation(op));
             let hold = hold.map(wire::hold);
-            let replaces = None;
-            let request =
-                Request { app, mode, all_or_nothing, hold, replaces, deadline, operation };
+            let take = TakeOptions { all_or_nothing: *all_or_nothing, hold, replaces: None };
+            let request = Request { app, mode, take, deadline, operation };
             engine.apply(request).await
         }
         Act::End(end) => {

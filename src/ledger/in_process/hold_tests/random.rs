@@ -91,10 +91,10 @@ impl World {
                     call = self.with_hold(rng.pick(&IDS), seconds);
                 }
                 call.mode = modes[rng.below(modes.len())];
-                call.all_or_nothing = rng.below(5) == 0;
+                call.take.all_or_nothing = rng.below(5) == 0;
                 let operation = rng.operation();
                 let done = self.apply(rows, &call, &operation);
-                format!("{operation:?} {:?} {:?}: {done}", call.hold, call.mode)
+                format!("{operation:?} {:?} {:?}: {done}", call.take.hold, call.mode)
             }
         }
     }

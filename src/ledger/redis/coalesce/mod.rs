@@ -60,7 +60,7 @@ pub async fn decide(
     call: &Call,
     operation: &Operation,
 ) -> Result<Decision, LedgerError> {
-    if call.mode != Mode::Enforce || call.is_replayed || call.hold.is_some() {
+    if call.mode != Mode::Enforce || call.is_replayed || call.take.hold.is_some() {
         return Ok(Decision::OwnScript(None));
     }
     let keys = Keys::new(shared.store.ids, &call.app);

@@ -17,7 +17,7 @@ pub struct HoldArgument {
 impl HoldArgument {
     /// Returns the argument for a take; `None` if it has no hold, or writes nothing.
     pub fn of_take(ids: Fingerprints, call: &Call, operation: &Operation) -> Option<Self> {
-        let hold = call.hold.as_ref().filter(|_| call.mode.writes())?;
+        let hold = call.take.hold.as_ref().filter(|_| call.mode.writes())?;
         let name = name(letter(operation)?, hold.id.as_str());
         let operation = operation_codec::encode(operation);
         let digest = ids.digest(&operation);

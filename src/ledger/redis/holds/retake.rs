@@ -15,7 +15,7 @@ use crate::ledger::redis::apply::carry_out;
 use crate::ledger::redis::shared::Shared;
 use crate::ledger::redis::takes::{NewGroup, create_group};
 use crate::ledger::redis::work::OperationRun;
-use crate::ledger::{Answer, Call, LedgerError, Operation};
+use crate::ledger::{Answer, Call, LedgerError, Operation, TakeOptions};
 
 /// What was taken anew.
 pub struct Retaken {
@@ -59,7 +59,8 @@ pub async fn retake(
 ) -> Result<Retake, LedgerError> {
     // With a hold all subjects are one step.
     let hold = Some(Hold { id: ending.id.clone(), seconds: 0 });
-    let call = Call { hold, all_or_nothing: false, ..call.clone() };
+    let take = TakeOptions { hold, ..TakeOptions::default() };
+    let call = Call { take, ..call.clone() };
     if is_group_ended(record) {
         return Ok(Retake::GroupEnded);
     }
