@@ -203,6 +203,12 @@ impl Journal {
         self.generation().as_deref() == Some(generation)
     }
 
+    /// Returns whether no generation of the store is recorded yet.
+    #[must_use]
+    pub fn is_of_none(&self) -> bool {
+        self.generation().is_none()
+    }
+
     /// Accepts entries for that generation of the store from now on, and sets aside entries of an
     /// earlier generation. Returns the number of entries set aside. Entries of a version that
     /// recorded no generation count as entries of this one.

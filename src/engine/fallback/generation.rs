@@ -27,6 +27,8 @@ impl Fallback {
         if identity.loss.is_some() || self.journal.is_of(&identity.generation) {
             return Ok(());
         }
+        // Denials recorded before the first generation is known are of that generation.
+        let is_replaced = !self.journal.is_of_none();
         let moved = self.journal.follow(&identity.generation).await.map_err(|error| {
             self.report(&error);
             StoreError::Refused(error.to_string())
@@ -37,7 +39,9 @@ impl Fallback {
             self.report_blocked();
             warn!(entries = moved, "journal entries set aside: the store was accepted anew");
         }
-        self.denial_cache.clear();
+        if is_replaced {
+            self.denial_cache.clear();
+        }
         Ok(())
     }
 

@@ -9,6 +9,7 @@ use tokio::sync::Semaphore;
 use super::catalog_args::Texts;
 use super::coalesce::{Queues, Waiting};
 use super::group_types::Noted;
+use super::holds::Removals;
 use super::unanswered::UnansweredQueue;
 use super::unknown_apps::SeenApps;
 use crate::ledger::Call;
@@ -28,6 +29,8 @@ pub struct Shared {
     pub coalescing: Queues<Waiting>,
     /// Permits for claims that are being compared.
     pub comparing: Semaphore,
+    /// Removals of expired facts in progress.
+    pub removals: Removals,
     /// The catalog arguments of the last script call.
     catalog_args: ArcSwapOption<Texts>,
     /// Group types that are recorded as in use.
@@ -47,6 +50,7 @@ impl Shared {
             coalescing,
             unanswered: UnansweredQueue::default(),
             comparing: Semaphore::new(COMPARISONS_MAX),
+            removals: Removals::default(),
             catalog_args: ArcSwapOption::empty(),
             noted: Noted::default(),
             unknown_apps: SeenApps::default(),

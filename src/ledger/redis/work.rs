@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use redis::Cmd;
+use tokio::sync::MutexGuard;
 
 use super::catalog_args::{Texts, UnknownAs};
 use super::holds::{HoldArgument, expired};
@@ -186,21 +187,44 @@ impl<'a> OperationRun<'a> {
         Ok(reply)
     }
 
-    /// Calls a script, again once facts that have expired are removed.
+    /// Calls a script, again once facts that have expired are removed: by this call, or by another one
+    /// of this process that has begun to.
     pub async fn call_without_expired(
         &self,
         step: &ScriptCall,
         app: UnknownAs,
     ) -> Result<Reply, LedgerError> {
+        let mut removal = None;
         loop {
             match self.call_with_clock_retry(step, app).await? {
                 Reply::Nothing { why, detail, .. } if why == "due" => {
                     // On the heap: few operations need it.
-                    Box::pin(expired::remove(self, step.part, &detail)).await?;
+                    let removed = Box::pin(self.remove_expired(step.part, &detail, &mut removal));
+                    removed.await?;
                 }
                 reply => return Ok(reply),
             }
         }
+    }
+
+    /// Removes facts that a script lists as expired, or waits until another call has removed those
+    /// of that part, within the caller's time.
+    async fn remove_expired(
+        &self,
+        part: Part,
+        listed: &str,
+        removal: &mut Option<MutexGuard<'a, ()>>,
+    ) -> Result<(), LedgerError> {
+        if removal.is_none() {
+            let of_part = self.shared.removals.of(&self.call.app, part);
+            let Ok(begun) = of_part.try_lock() else {
+                let left = self.call.deadline - self.store.clock.now();
+                let waited = tokio::time::timeout(left, of_part.lock()).await;
+                return waited.map(drop).map_err(|_| StoreError::DeadlinePassed.into());
+            };
+            *removal = Some(begun);
+        }
+        expired::remove(self, part, listed).await.map(drop)
     }
 
     /// Calls a script, again if this process's estimate of the server's clock was wrong.

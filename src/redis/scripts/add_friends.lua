@@ -5,7 +5,7 @@
 -- Result: also how many would be taken so far (dry run).
 -- Invariant: a user's fans are those who have the user in their lists and are not in the user's.
 -- include begin
--- include due
+-- include due_here
 -- include verdicts
 -- include take_hold
 -- include track
@@ -44,8 +44,8 @@ for i = 7, #ARGV do
   end
 end
 if aborts() then return answer(0) end
-if exceeds_facts(places) then return {now, 'facts_full'} end
-if exceeds_holds() then return {now, 'holds_full'} end
+local new_facts = places
+-- include within_bounds
 if mode ~= 'C' and #new > 0 then
 -- include write_friends
 end

@@ -16,7 +16,7 @@ end
 -- The last member's leave may reclaim the group, and is left.
 local function leave(members_key, keys, group, user)
   if redis.call('SISMEMBER', members_key, user) == 0 then return 'N' end
-  if redis.call('SCARD', members_key) <= 1 then return nil end
+  if redis.call('SCARD', members_key) <= 1 + expired then return nil end
   if is_held('m' .. group .. ' ' .. user) then return nil end
   local was_counted = redis.call('SREM', KEYS[keys + 2], group) == 1
   if not was_counted then redis.call('SREM', KEYS[keys + 3], group) end

@@ -4,13 +4,16 @@
 -- run), 5.. users.
 -- Invariant: the number of accounts is the sum of the buckets' sizes.
 -- include begin
--- include due
 -- include verdicts
 -- include take_hold
 -- include track
 -- include warn
 local most = limit(limits)
 local used = (redis.call('GET', KEYS[2]) or 0) + ARGV[4]
+if used + #ARGV - 4 > most then
+-- include due
+end
+-- include due_here
 local seen, new = {}, {}
 for i = 5, #ARGV do
   local user, bucket = ARGV[i], KEYS[i - 2]
@@ -24,8 +27,8 @@ for i = 5, #ARGV do
   end
 end
 if aborts() then return answer() end
-if exceeds_facts(#new) then return {now, 'facts_full'} end
-if exceeds_holds() then return {now, 'holds_full'} end
+local new_facts = #new
+-- include within_bounds
 if mode ~= 'C' and #new > 0 then
   count_write(#new)
   for _, i in ipairs(new) do redis.call('SADD', KEYS[i - 2], ARGV[i]) end

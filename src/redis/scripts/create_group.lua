@@ -33,8 +33,8 @@ if said[1] == 'D' and not is_whole then
   return answer(name, own)
 end
 if aborts(adds_owner) then return answer(name, own, 0, '') end
-if exceeds_facts(#new + (exists_already and 0 or 1)) then return {now, 'facts_full'} end
-if exceeds_holds() then return {now, 'holds_full'} end
+local new_facts = #new + (exists_already and 0 or 1)
+-- include within_bounds
 if mode ~= 'C' and not exists_already then
   redis.call('SET', KEYS[2], own .. ' ' .. name)
   count_group(name, 1, how == 'T' and day)

@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- Deletes one account. KEYS: 1 limits, 2 number of accounts, 3 the user's bucket. ARGV: 4 user.
 -- include begin
--- include due
+-- include due_here
 -- include verdicts
 -- include holds
 -- include track

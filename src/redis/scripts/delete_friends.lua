@@ -3,7 +3,7 @@
 -- KEYS: 1 limits, 2 list of the user, 3 the user's fans, then each other's list and fans.
 -- ARGV: 4 user, 5 '1': nothing is ended unless all others are named; 6.. others.
 -- include begin
--- include due
+-- include due_here
 -- include verdicts
 -- include holds
 -- include left

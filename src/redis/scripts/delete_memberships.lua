@@ -4,7 +4,7 @@
 -- members. ARGV: 4 types, 5 user, 6 '1': the user leaves none unless all are named, 7 days, 8..
 -- groups.
 -- include begin
--- include due
+-- include due_here
 -- include verdicts
 -- include holds
 -- include types

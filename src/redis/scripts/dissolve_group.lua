@@ -11,7 +11,7 @@
 -- Result: N no such group, A deleted, M members remain; how many were released, who remains, the
 -- claim, and 1 if another dissolve has replaced it.
 -- include begin
--- include due
+-- include due_here
 -- include verdicts
 -- include holds
 -- include types

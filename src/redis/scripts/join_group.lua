@@ -4,7 +4,6 @@
 -- ARGV: 4 types, 5 group, 6 position of the step (see generation.lua), 7.. users.
 -- Result: also the group's type, its own limit and its generation.
 -- include begin
--- include due
 -- Most joins are of one user and cross no threshold: they are decided without the rest of the
 -- script.
 local is_plain = mode == 'E' and not hold and not stopped and not is_astray and not facts_max
@@ -25,6 +24,7 @@ if is_plain and not ARGV[8] and ARGV[6] == '0' and redis.call('EXISTS', KEYS[#KE
     end
   end
 end
+-- include due_here
 -- include verdicts
 -- include take_hold
 -- include types
@@ -45,8 +45,8 @@ used = redis.call('SCARD', KEYS[3]) + taken_before
 local held = redis.call('SMISMEMBER', KEYS[3], unpack(ARGV, 7))
 for i = 7, #ARGV do take_in(kind, ARGV[i], 2 * i - 10, held[i - 6], i - 5) end
 if aborts() then return answer(name, own, '') end
-if exceeds_facts(#new) then return {now, 'facts_full'} end
-if exceeds_holds() then return {now, 'holds_full'} end
+local new_facts = #new
+-- include within_bounds
 write_members(kind)
 if mode ~= 'C' then write_take(#ARGV - 5) end
 if mode ~= 'C' and kind.tracked and tracks() then track(allowed(7, ARGV[5] .. ' ', '')) end

@@ -6,7 +6,7 @@
 -- dissolve.
 -- Result: also whether it was reclaimed, and the group's generation.
 -- include begin
--- include due
+-- include due_here
 -- include verdicts
 -- include holds
 -- include types

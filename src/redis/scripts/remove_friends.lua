@@ -4,7 +4,7 @@
 -- ARGV: 4 one way (0, 1), 5 user, 6.. friends.
 -- Invariant: a user's fans are those who have the user in their lists and are not in the user's.
 -- include begin
--- include due
+-- include due_here
 -- include verdicts
 -- include holds
 -- include track

@@ -4,7 +4,7 @@
 -- exist (0, 1), 6.. users.
 -- Invariant: the number of accounts is the sum of the buckets' sizes.
 -- include begin
--- include due
+-- include due_here
 -- include held
 -- include verdicts
 -- include repair

@@ -4,7 +4,7 @@
 -- ARGV: 4 since, 5 user, 6 whether they are friends (0, 1), 7.. friends.
 -- Invariant: a user's fans are those who have the user in their lists and are not in the user's.
 -- include begin
--- include due
+-- include due_here
 -- include held
 -- include verdicts
 -- include repair

@@ -5,7 +5,7 @@
 -- A group that is created by a repair is no net-new group of today.
 -- Result: also the difference: nothing, here, there, type, own. A group that has members is kept.
 -- include begin
--- include due
+-- include due_here
 -- include held
 -- include verdicts
 -- include types

@@ -4,7 +4,7 @@
 -- ARGV: 4 since, 5 group, 6 whether they are members (0, 1), 7 whether the type counts for the user
 -- (0, 1), 8.. users. No user is added to a group that does not exist, or is being dissolved.
 -- include begin
--- include due
+-- include due_here
 -- include held
 -- include verdicts
 -- include types

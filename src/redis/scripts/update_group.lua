@@ -2,7 +2,7 @@
 -- Changes a group's own limit. KEYS: 1 limits, 2 group. ARGV: 4 types, 5 own limit ('-': none), 6
 -- group.
 -- include begin
--- include due
+-- include due_here
 -- include verdicts
 -- include types
 -- include track

@@ -169,6 +169,58 @@ async fn a_denial_removes_what_has_expired_once() {
     }
 }
 
+/// What has expired elsewhere costs nothing, however much it is.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operation_that_no_expired_fact_concerns_is_one_call() {
+    let limits = [(LimitId::AccountsPerApp, 10_000), (LimitId::MembersPerGroup, 1_000)];
+    let (timed, sidecar) = world(&limits).await;
+    sidecar.take(None, create("full", "owner", Some(1))).await;
+    for number in 0..10 {
+        hold_forced(&sidecar, &format!("h{number}"), 1, 90).await;
+    }
+    sidecar.take(None, create("other", "owner", None)).await;
+    timed.pass(SECOND);
+    let checks: [(Operation, &str); 6] = [
+        (join("other", vec![user("x")]), "A"),
+        (join("other", vec![user("y"), user("z")]), "AA"),
+        (join("full", vec![user("x")]), "D"),
+        (Operation::LeaveGroup { group: group("other"), users: vec![user("y")] }, "A"),
+        (befriend("x", vec![user("y")]), "A"),
+        (accounts(vec![user("x")]), "A"),
+    ];
+    for (operation, expected) in checks {
+        let before = calls(&timed.server)["evalsha"];
+        assert_eq!(sidecar.take(None, operation.clone()).await, expected);
+        let cost = calls(&timed.server)["evalsha"] - before;
+        // One is of the check of the server's identity, perhaps.
+        assert!(cost <= 2, "{}: {cost} calls", operation.name());
+    }
+}
+
+/// Concurrent denials have what has expired removed once.
+#[tokio::test(flavor = "multi_thread")]
+async fn concurrent_denials_remove_what_has_expired_once() {
+    const CALLERS: u64 = 32;
+    let (timed, sidecar) = world(&[(LimitId::MembersPerGroup, 2)]).await;
+    sidecar.take(None, join("g", vec![user("a")])).await;
+    for number in 0..5 {
+        hold_forced(&sidecar, &format!("h{number}"), 1, 200).await;
+    }
+    timed.pass(SECOND);
+    let before = calls(&timed.server)["evalsha"];
+    let joins = (0..CALLERS).map(|number| {
+        let sidecar = sidecar.clone();
+        let operation = join("g", vec![user(format!("x{number}"))]);
+        tokio::spawn(async move { sidecar.take(None, operation).await })
+    });
+    for denied in futures_util::future::join_all(joins).await {
+        assert_eq!(denied.expect("it ends"), "D");
+    }
+    let cost = calls(&timed.server)["evalsha"] - before;
+    // Each is decided at most twice by itself, once more with others, and one call removes.
+    assert!(cost <= 3 * CALLERS + 10, "{cost} calls");
+}
+
 /// Holds that many accounts and members, over all limits.
 async fn hold_forced(sidecar: &Sidecar, id: &str, seconds: u32, count: usize) {
     if count == 0 {

@@ -1,7 +1,8 @@
 //! Holds: takes that end unless they are confirmed.
 //!
-//! A script that finds facts of its part expired writes nothing and returns them; they are removed
-//! (`expired`), and the script is called again. So no decision sees an expired fact. A hold that a
+//! A script whose result facts that have expired may change writes nothing and returns them; they
+//! are removed (`expired`), by one call at a time (`removals`), and the script is called again. So
+//! no decision depends on an expired fact. A hold that a
 //! caller ends is read first (`record`), since its facts determine the keys; the script that ends
 //! it (`end`) compares that nothing has changed meanwhile. What has expired before its confirmation
 //! is taken anew by the scripts of takes (`retake`).
@@ -11,11 +12,13 @@ mod end;
 pub mod expired;
 mod facts;
 mod record;
+mod removals;
 mod retake;
 
 use std::sync::Arc;
 
 pub use self::argument::HoldArgument;
+pub use self::removals::Removals;
 use super::shared::Shared;
 use crate::ledger::holds::{EndedHold, Ending};
 use crate::ledger::{Call, LedgerError};

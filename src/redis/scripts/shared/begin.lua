@@ -45,3 +45,9 @@ local is_skewed, is_astray = now - caller_now > 300000 or caller_now - now > 300
 if is_skewed then
   is_astray = (from and caller_now - from < 0) or (at and caller_now - till >= 0)
 end
+-- The number of the part's facts that have expired and are not removed yet. While the clocks
+-- disagree, nothing expires.
+local expired = 0
+if due and now - due >= 0 and not is_skewed then
+  expired = redis.call('ZCOUNT', expiry_key, '-inf', now)
+end

@@ -1,11 +1,10 @@
 -- Begins a script that decides operations of several callers, each by itself, in order. Each is
--- about one user, in mode E, crosses no threshold and is about no fact that is held; any other one
+-- about one user, in mode E, crosses no threshold and is about no fact that is held, and is not denied while facts have expired; any other one
 -- is left to its own script, and nothing was written for it. Nothing outside of decide can fail
 -- after the first write.
 -- Needs begin.lua. Behind the letter of an operation's kind is by how many ms its deadline is before
 -- that of the call, if it is.
 -- Result: letters, '-' for one that is left; the notes of denials; a list of their groups.
--- include due
 -- include held
 if mode ~= 'E' or stopped or is_astray or facts_max or redis.call('EXISTS', KEYS[#KEYS]) == 1 then
   return {now, 'apart'}

@@ -9,7 +9,7 @@ local first = string.sub(id, 1, 1) == 'J' and 2 or 1
 local named = string.sub(states, first)
 local in_time, is_over = (tonumber(at) or math.huge) < own.expiry, at == 'over'
 if not in_time then
--- include due
+-- include due_here
 end
 local is_late = now >= own.expiry and not in_time and not is_skewed
 if is_late and not is_over and string.find(named, 'h', 1, true) then return {now, 'expired'} end

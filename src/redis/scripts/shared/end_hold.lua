@@ -5,7 +5,7 @@ local id, number = ARGV[5], ARGV[6]
 local states, kept = string.match(ARGV[7], '^(%S+) (%d+)$')
 local own = id ~= '' and record_of(id)
 if id ~= '' then
--- include due
+-- include due_here
 end
 if id ~= '' and (not own or own.number ~= number or own.states ~= states) then
   return {now, 'hold_changed'}
@@ -15,7 +15,11 @@ end
 local function ends(fact, index)
   local refs = refs_of(fact)
   if own then set_state(own, tonumber(index), 'r') end
-  if not refs then return false end
+  if not refs then
+    if not own then redis.call('ZREM', expiry_key, fact) end
+    is_moved = is_moved or not own
+    return false
+  end
   local left, expiry = '', 0
   for line, of_number, of in string.gmatch(refs, '(%d+ (%d+) ([^\n]+)\n)') do
     local record = record_of(of)

@@ -1,8 +1,11 @@
--- Decides the join of one user in mode E. letter: A, H or D, with the note of a denial; nil if it
--- would cross a threshold, or if the member is held, and nothing was written.
+-- Decides the join of one user in mode E. letter: A, H or D, with the note of a denial; nil, and
+-- nothing was written, if it would cross a threshold, if the member is held, or if facts have
+-- expired that may concern it: all other members, or one of those that deny it.
 -- Needs: members_key, groups_key, group, user, members, most, groups_most.
 local letter, note, groups = nil, '', redis.call('SCARD', groups_key)
-if members >= most or groups >= groups_most then
+if expired > 0 and (members <= expired or members >= most or groups >= groups_most) then
+  letter = nil
+elseif members >= most or groups >= groups_most then
   letter = 'H'
   if redis.call('SISMEMBER', members_key, user) == 0 then
     if groups >= groups_most then note = 'u' .. groups end
