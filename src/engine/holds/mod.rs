@@ -318,7 +318,9 @@ impl Engine {
 }
 
 /// Combines the ends in all parts. There is no hold only if no part has a record; if a part failed
-/// and another has ended holds, a repetition has to finish the rest.
+/// and another has ended holds, a repetition has to finish the rest. A release of what the journal
+/// had is whole, though: a repetition would not find it, and what other parts hold in an absent
+/// store ends by itself.
 fn combined(
     id: &OperationId,
     ends: Vec<Result<PartEnd, LedgerError>>,
@@ -338,6 +340,9 @@ fn combined(
                 _ => failed = Some(error),
             },
         }
+    }
+    if degradation == Some(Degradation::Released) {
+        failed = failed.filter(|error| !(error.is_absence() && error.did_nothing()));
     }
     let is_begun = degradation.is_some() || !found.is_empty();
     match (failed, decided_at) {

@@ -93,3 +93,26 @@ fn ends_are_denied_if_every_subject_is() {
     assert!(denied(&[Some(Denied), None, Some(Denied)]));
     assert!(!denied(&[Some(Denied), Some(Confirmed)]) && !denied(&[None]) && !denied(&[]));
 }
+
+#[test]
+fn a_release_from_the_journal_is_whole_without_the_store() {
+    let absent = |may_be_done| {
+        let why = "it".to_owned();
+        End::Err(StoreError::Absent { why, may_be_done }.into())
+    };
+    let hold = join(&[Some(HoldOutcome::Released)]);
+    let of_journal = |degradation| {
+        let decided_at = Timestamp::from_millis(1);
+        End::Ok(PartEnd { decided_at, holds: vec![hold.clone()], degradation })
+    };
+    let released = || of_journal(Some(Degradation::Released));
+    let ended = combined(&id(), vec![absent(false), released(), absent(false)]).expect("released");
+    assert_eq!((ended.holds, ended.degradation), (vec![hold.clone()], Some(Degradation::Released)));
+    for (parts, why) in [
+        (vec![released(), Err(refused())], "a part that is not absent"),
+        (vec![absent(true), released()], "a part that may have been released"),
+        (vec![absent(false), of_journal(None)], "a part that the store has released"),
+    ] {
+        assert!(combined(&id(), parts).is_err(), "{why}");
+    }
+}

@@ -3,10 +3,10 @@
 //!
 //! A user is a subject of one operation at a time, and so are a group that is created, replaced,
 //! changed or dissolved, and the id of an operation with a hold: its confirmation or release starts
-//! once the takes before it with that id have ended. What these hold is not in the request, so the
-//! end of a hold is not ordered with other operations about the same users and groups. Joins and
-//! leaves of several users are about their group at the same time: which of them gets the last
-//! place is not determined by their order.
+//! once the takes before it with that id have ended, and those before it that replace a group. What
+//! these hold is not in the request, so the end of a hold is not ordered with other operations about
+//! the same users and groups. Joins and leaves of several users are about their group at the same
+//! time: which of them gets the last place is not determined by their order.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
@@ -76,6 +76,7 @@ impl Order {
                 add(b'g', &it.group_id, false);
                 if !it.replaces_group_id.is_empty() {
                     add(b'g', &it.replaces_group_id, false);
+                    add(b'r', "", false);
                 }
             }
             Operation::JoinGroup(it) => {
@@ -88,7 +89,7 @@ impl Order {
             }
             Operation::UpdateGroup(it) => add(b'g', &it.group_id, false),
             Operation::DissolveGroup(it) => add(b'g', &it.group_id, false),
-            Operation::ConfirmHold(_) | Operation::ReleaseHold(_) => {}
+            Operation::ConfirmHold(_) | Operation::ReleaseHold(_) => add(b'r', "", true),
             Operation::GetUsage(it) => match it.subject.as_ref().and_then(|it| it.kind.as_ref()) {
                 Some(Kind::UserId(id)) => add(b'u', id, true),
                 Some(Kind::GroupId(id)) => add(b'g', id, true),

@@ -131,14 +131,20 @@ fn a_creation_is_about_the_group_that_it_replaces_too() {
             ..Default::default()
         })
     };
+    let confirm = pb::ConfirmHoldRequest {
+        app_id: "demo".to_owned(),
+        operation_id: "of-tmp".to_owned(),
+        ..Default::default()
+    };
     let mut entered = Entered::default();
     assert!(entered.enter(create("tmp", "")));
     assert!(entered.enter(create("other", "")), "no group is replaced by both");
     assert!(!entered.enter(create("g", "tmp")));
     assert!(!entered.enter(join(&["u"], "tmp")));
     assert!(!entered.enter(join(&["v"], "g")));
+    assert!(!entered.enter(Operation::ConfirmHold(confirm)), "it may have created the group");
     assert_eq!(entered.leave(0), [2]);
     let mut ready = entered.leave(2);
     ready.sort_unstable();
-    assert_eq!(ready, [3, 4]);
+    assert_eq!(ready, [3, 4, 5]);
 }

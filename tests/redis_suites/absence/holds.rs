@@ -9,6 +9,9 @@ use imquota::ledger::TakeOptions;
 
 use super::*;
 
+/// The operation whose holds are ended in all parts.
+const ANY_PART: &str = "o3";
+
 impl Sidecar {
     async fn take_held(
         &self,
@@ -29,9 +32,10 @@ impl Sidecar {
         id: &str,
         end: HoldEnd,
     ) -> Result<EndedHolds, LedgerError> {
+        let part = (id != ANY_PART).then_some(Part::Groups);
         let id = OperationId::try_from(id).expect("an id");
         let deadline = SystemClock.now() + CALL_TIMEOUT;
-        let (app, part, mode) = (app.clone(), Some(Part::Groups), Mode::Enforce);
+        let (app, mode) = (app.clone(), Mode::Enforce);
         self.engine.end_hold(EndRequest { app, id, part, end, mode, deadline }).await
     }
 

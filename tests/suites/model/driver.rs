@@ -108,7 +108,7 @@ pub async fn run(setup: Setup) -> Coverage {
     };
     for round in 0..run.setup.rounds {
         run.round = round;
-        run.move_clock();
+        run.move_clock().await;
         run.buy().await;
         run.play_round().await;
         if round % COMPARE_ALL_EVERY == 0 || round + 1 == run.setup.rounds {
@@ -137,17 +137,33 @@ impl Run {
         format!("IMQUOTA_SEED={seed}, round {round}, app {index}, clock {now}")
     }
 
-    fn move_clock(&mut self) {
-        if self.rng.below(1000) < self.setup.universe.moves {
-            let now = self.now();
-            self.clock.set(plan::later(&mut self.rng, &self.apps, now));
-            if super::calendar::day_of(self.now()) != super::calendar::day_of(now) {
-                self.coverage.hit("day changed");
+    async fn move_clock(&mut self) {
+        let now = self.now();
+        let (moves, small_moves) = (self.setup.universe.moves, self.setup.universe.small_moves);
+        let then = if self.rng.below(1000) < moves {
+            plan::later(&mut self.rng, &self.apps, now)
+        } else if self.rng.below(1000) < small_moves {
+            plan::soon(&mut self.rng, &self.apps, now)
+        } else {
+            return;
+        };
+        if super::calendar::day_of(then) != super::calendar::day_of(now) {
+            // A group that expired members leave empty ends on the day on which they are removed.
+            for index in 0..self.apps.len() {
+                self.sweep(index).await;
             }
-        } else if self.rng.below(1000) < self.setup.universe.small_moves {
-            let now = self.now();
-            self.clock.set(plan::soon(&mut self.rng, &self.apps, now));
+            self.coverage.hit("day changed");
         }
+        self.clock.set(then);
+    }
+
+    /// Removes what has expired, in the store and in the model.
+    pub async fn sweep(&mut self, index: usize) {
+        let now = self.now();
+        let deadline = Timestamp::from_millis(now + 60_000);
+        let call = Call { deadline, ..self.service.call(&self.ids[index]) };
+        self.service.ledger.sweep_holds(call).await.expect("a sweep");
+        self.apps[index].sweep(self.setup.rules, now);
     }
 
     async fn reopen(self) -> Self {
@@ -198,6 +214,9 @@ impl Run {
                 let records = Kind::in_part(end.part).iter();
                 let records = records.filter_map(|kind| app.holds.records.get(&(*kind, end.id)));
                 let touched = records.flat_map(|record| touched(&record.op)).collect();
+                if end.as_of.is_some() {
+                    app.sweep(rules, now);
+                }
                 let ended = app.end(rules, now, *end);
                 self.coverage.note_end(*end, &ended);
                 (Answered::Ended(without_codes(ended)), touched)
@@ -332,6 +351,11 @@ async fn send(engine: &Engine, ledger: &dyn Ledger, call: Call, act: &Act, now: 
             engine.apply(request).await
         }
         Act::End(end) => {
+            if end.as_of.is_some() {
+                // What has expired since that instant is confirmed or taken anew, by whether it is
+                // still there.
+                ledger.sweep_holds(call.clone()).await.expect("a sweep");
+            }
             let call = Call { mode: end.mode, ..call };
             let ended = ledger.end_hold(call, wire::ending(*end)).await;
             let ended = ended.unwrap_or_else(|error| panic!("{end:?}: {error}"));

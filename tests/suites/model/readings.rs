@@ -41,8 +41,9 @@ impl Run {
         }
     }
 
-    /// Compares the billed groups of the last days.
+    /// Compares the billed groups of the last days, without those that have expired.
     pub async fn compare_billed(&mut self, index: usize) {
+        self.sweep(index).await;
         let today = day_of(self.now());
         let day = |day: i64| Day::from_number(i32::try_from(day).expect("some day"));
         let (first, last) = (day(today - DAYS), day(today));
